@@ -1,0 +1,74 @@
+package closure
+
+import (
+	"fmt"
+	"strings"
+)
+
+// StoreDir is the only store directory nixoci handles. Paths of another store
+// directory have other hashes and cannot be mixed with these.
+const StoreDir = "/nix/store"
+
+// Sizes of a store path's parts (Nix manual, "Store Path").
+const (
+	storeHashLen    = 32  // nixbase32 characters, 160 bits
+	maxStoreNameLen = 211 // bytes
+)
+
+// nixBase32 is Nix's base-32 alphabet: no e, o, u or t.
+const nixBase32 = "0123456789abcdfghijklmnpqrsvwxyz"
+
+// StorePath is a validated absolute store path, /nix/store/<hash>-<name>,
+// with nothing below it. Make one with [ParseStorePath].
+type StorePath string
+
+// ParseStorePath validates s. The errors name s and what is wrong with it.
+func ParseStorePath(s string) (StorePath, error) {
+	base, ok := strings.CutPrefix(s, StoreDir+"/")
+	if !ok {
+		return "", fmt.Errorf("store path %q: not below %s", s, StoreDir)
+	}
+	return ParseStoreBase(base)
+}
+
+// ParseStoreBase validates a store path without its directory, the form that
+// narinfo files use in References and Deriver.
+func ParseStoreBase(base string) (StorePath, error) {
+	hash, name, ok := strings.Cut(base, "-")
+	if !ok {
+		return "", fmt.Errorf("store path %q: no - after the hash", base)
+	}
+	if len(hash) != storeHashLen {
+		return "", fmt.Errorf("store path %q: hash has %d characters, not %d", base, len(hash), storeHashLen)
+	}
+	if i := strings.IndexFunc(hash, func(r rune) bool { return !strings.ContainsRune(nixBase32, r) }); i >= 0 {
+		return "", fmt.Errorf("store path %q: hash has a character that is not base-32: %q", base, hash[i])
+	}
+	switch {
+	case name == "":
+		return "", fmt.Errorf("store path %q: no name after the hash", base)
+	case len(name) > maxStoreNameLen:
+		return "", fmt.Errorf("store path %q: name is longer than %d bytes", base, maxStoreNameLen)
+	case name == "." || name == ".." || strings.HasPrefix(name, ".-") || strings.HasPrefix(name, "..-"):
+		return "", fmt.Errorf("store path %q: name %q is not allowed", base, name)
+	}
+	for i := range len(name) {
+		if !storeNameByte(name[i]) {
+			return "", fmt.Errorf("store path %q: name has a forbidden character %q", base, name[i])
+		}
+	}
+	return StorePath(StoreDir + "/" + base), nil
+}
+
+func storeNameByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("+-._?=", c) >= 0
+}
+
+// Base is the last element of the path, <hash>-<name>.
+func (p StorePath) Base() string { return string(p[len(StoreDir)+1:]) }
+
+// Hash is the 32 nixbase32 characters before the name.
+func (p StorePath) Hash() string { return string(p[len(StoreDir)+1 : len(StoreDir)+1+storeHashLen]) }
+
+// Name is the part after the hash, for instance "nginx-1.26.1".
+func (p StorePath) Name() string { return string(p[len(StoreDir)+1+storeHashLen+1:]) }

@@ -1,0 +1,66 @@
+package layers
+
+import (
+	"context"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// FormatVersion names the layer format: the canonical tar stream and the
+// frozen compressor settings. Whatever changes a layer's bytes raises it.
+const FormatVersion = 1
+
+// Packed is what is known of a layer's bytes once all of them were written.
+type Packed struct {
+	DiffID           digest.Digest // of the uncompressed tar
+	Digest           digest.Digest // of the blob
+	Size             int64         // bytes of the blob
+	UncompressedSize int64         // bytes of the tar
+}
+
+// Layer is one layer that can be made again and again, always with the same
+// bytes.
+type Layer struct {
+	Recipe      Recipe
+	Paths       []closure.StorePath // sorted; none in the system layer
+	Size        int64               // bytes of the contents, an estimate for scheduling and progress
+	Compression Compression
+	Comment     string // the layer's line in the image history
+	Annotations map[string]string
+
+	// Content writes the tar entries in canonical order.
+	Content func(ctx context.Context, w *TarWriter) error
+}
+
+// Store makes the layer that holds paths, all of them in c and read from src.
+// Every path's narHash is checked while the layer is packed: a path that does
+// not match ends [Packer.Pack] with an error that wraps
+// [closure.HashMismatchError].
+func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, comp Compression) (*Layer, error) {
+	return storeLayer(c, src, paths, comp)
+}
+
+// Open packs the layer and returns its blob as a stream. A read error other
+// than io.EOF is the reason packing failed.
+func (l *Layer) Open(ctx context.Context, p *Packer) io.ReadCloser {
+	ctx, cancel := context.WithCancel(ctx)
+	pr, pw := io.Pipe()
+	go func() {
+		_, err := p.Pack(ctx, l, pw)
+		pw.CloseWithError(err)
+	}()
+	return &layerReader{PipeReader: pr, cancel: cancel}
+}
+
+type layerReader struct {
+	*io.PipeReader
+	cancel context.CancelFunc
+}
+
+func (r *layerReader) Close() error {
+	r.cancel()
+	return r.PipeReader.Close()
+}

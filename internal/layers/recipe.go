@@ -1,0 +1,57 @@
+package layers
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// Recipe identifies a layer's bytes by what they are made of. Two layers with
+// one recipe have the same bytes.
+type Recipe [sha256.Size]byte
+
+// NewRecipe hashes the format version, the compressor with its level, and the
+// sorted list of (store path, narHash). One line each, so that anyone can make
+// it again with a shell:
+//
+//	nixoci-layer 1
+//	gzip:5
+//	/nix/store/…-a sha256:…
+func NewRecipe(comp Compression, infos []closure.Info) Recipe {
+	lines := make([]string, len(infos))
+	for i, info := range infos {
+		lines[i] = string(info.Path) + " " + info.NarHash.Hex() + "\n"
+	}
+	slices.Sort(lines)
+	return recipeOf(comp, "nixoci-layer", strings.Join(lines, ""))
+}
+
+// NewNamedRecipe is the recipe of a layer that is not made of store paths. Kind
+// names what it is, and content has one canonical text for one content.
+func NewNamedRecipe(comp Compression, kind, content string) Recipe {
+	return recipeOf(comp, kind, content)
+}
+
+func recipeOf(comp Compression, kind, content string) Recipe {
+	return sha256.Sum256(fmt.Appendf(nil, "%s %d\n%s\n%s", kind, FormatVersion, comp, content))
+}
+
+// String is "sha256:" and 64 hexadecimal digits.
+func (r Recipe) String() string { return "sha256:" + hex.EncodeToString(r[:]) }
+
+// ParseRecipe reads what String writes.
+func ParseRecipe(s string) (Recipe, error) {
+	var r Recipe
+	digits, ok := strings.CutPrefix(s, "sha256:")
+	if !ok || len(digits) != hex.EncodedLen(len(r)) || digits != strings.ToLower(digits) {
+		return r, fmt.Errorf("recipe %q: not sha256: and 64 hexadecimal digits", s)
+	}
+	if _, err := hex.Decode(r[:], []byte(digits)); err != nil {
+		return r, fmt.Errorf("recipe %q: %w", s, err)
+	}
+	return r, nil
+}
