@@ -1,0 +1,158 @@
+package closure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+)
+
+// Kind is what an entry of a file tree is.
+type Kind uint8
+
+const (
+	KindDirectory Kind = iota + 1
+	KindFile
+	KindSymlink
+)
+
+func (k Kind) String() string {
+	switch k {
+	case KindDirectory:
+		return "directory"
+	case KindFile:
+		return "file"
+	case KindSymlink:
+		return "symlink"
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// Entry is one entry of a file tree without its contents.
+type Entry struct {
+	Kind       Kind
+	Executable bool   // of a file
+	Size       int64  // of a file, in bytes
+	Target     string // of a symlink
+}
+
+// FileSource is a Source that can look at one entry of a tree without walking
+// all of it. Errors are those of [Lookup] and [ReadFile].
+type FileSource interface {
+	Source
+	Lookup(ctx context.Context, info *Info, name string) (Entry, error)
+	ReadFile(ctx context.Context, info *Info, name string, limit int64) ([]byte, error)
+}
+
+// ErrNotRegular is wrapped by ReadFile's error about a directory or symlink.
+var ErrNotRegular = errors.New("not a regular file")
+
+// Lookup returns what name is in info.Path's tree; "" is the store path itself.
+// It does not follow symlinks, neither the last one nor those on the way. The
+// error wraps fs.ErrNotExist where there is nothing of that name.
+func Lookup(ctx context.Context, src Source, info *Info, name string) (Entry, error) {
+	if err := checkFileName(info, name); err != nil {
+		return Entry{}, err
+	}
+	if s, ok := src.(FileSource); ok {
+		return s.Lookup(ctx, info, name)
+	}
+	f := finder{name: name, limit: -1}
+	if err := Walk(ctx, src, info, &f); err != nil {
+		return Entry{}, err
+	}
+	return f.entry, f.err(info)
+}
+
+// ReadFile returns the contents of the file name in info.Path's tree. It does
+// not follow symlinks. The error wraps fs.ErrNotExist or [ErrNotRegular] where
+// there is no such file; a file of more than limit bytes is an error as well.
+//
+// A source that is no [FileSource] is walked to the end, so that what ReadFile
+// returns from there has the right narHash.
+func ReadFile(ctx context.Context, src Source, info *Info, name string, limit int64) ([]byte, error) {
+	if err := checkFileName(info, name); err != nil {
+		return nil, err
+	}
+	if s, ok := src.(FileSource); ok {
+		return s.ReadFile(ctx, info, name, limit)
+	}
+	f := finder{name: name, limit: limit}
+	if err := Walk(ctx, src, info, &f); err != nil {
+		return nil, err
+	}
+	if err := f.err(info); err != nil {
+		return nil, err
+	}
+	return f.data, checkReadable(info, name, f.entry, limit)
+}
+
+func checkFileName(info *Info, name string) error {
+	if name != "" && (!fs.ValidPath(name) || name == "." || strings.IndexByte(name, 0) >= 0) {
+		return fmt.Errorf("%s: %q is not a name below it", info.Path, name)
+	}
+	return nil
+}
+
+// checkReadable says why e cannot be returned by ReadFile.
+func checkReadable(info *Info, name string, e Entry, limit int64) error {
+	switch {
+	case e.Kind != KindFile:
+		return fmt.Errorf("%s: %w but a %s", joinName(info, name), ErrNotRegular, e.Kind)
+	case e.Size > limit:
+		return fmt.Errorf("%s: %d bytes, more than the %d expected", joinName(info, name), e.Size, limit)
+	}
+	return nil
+}
+
+func joinName(info *Info, name string) string {
+	if name == "" {
+		return string(info.Path)
+	}
+	return string(info.Path) + "/" + name
+}
+
+// finder is a Visitor that keeps one entry, and its contents if they have at
+// most limit bytes.
+type finder struct {
+	name  string
+	limit int64
+	entry Entry
+	data  []byte
+}
+
+func (f *finder) err(info *Info) error {
+	if f.entry.Kind == 0 {
+		return fmt.Errorf("%s: %w", joinName(info, f.name), fs.ErrNotExist)
+	}
+	return nil
+}
+
+func (f *finder) Directory(name string) error {
+	if name == f.name {
+		f.entry = Entry{Kind: KindDirectory}
+	}
+	return nil
+}
+
+func (f *finder) Symlink(name, target string) error {
+	if name == f.name {
+		f.entry = Entry{Kind: KindSymlink, Target: target}
+	}
+	return nil
+}
+
+func (f *finder) File(name string, executable bool, size int64, content io.Reader) error {
+	if name == f.name {
+		f.entry = Entry{Kind: KindFile, Executable: executable, Size: size}
+		if size <= f.limit {
+			f.data = make([]byte, size)
+			_, err := io.ReadFull(content, f.data)
+			return err
+		}
+	}
+	_, err := io.Copy(io.Discard, content)
+	return err
+}

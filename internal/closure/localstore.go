@@ -1,0 +1,110 @@
+package closure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// LocalStore is a Nix store in a file system: the database below
+// nix/var/nix/db tells the graph, the files below nix/store are the trees. It
+// needs no Nix, writes nothing, and may be used while Nix writes.
+type LocalStore struct {
+	root string // where /nix is
+	*storeTree
+}
+
+// schemaVersion is the database schema of Nix since 2.0 and of Lix.
+const schemaVersion = "10"
+
+// ErrNotInStore is wrapped by errors about store paths that a source does not
+// have.
+var ErrNotInStore = errors.New("store path is not there")
+
+// OpenLocal opens the store below root: "/" for the machine's own, "/mnt" for
+// /mnt/nix/store.
+func OpenLocal(root string) (*LocalStore, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &LocalStore{root: root, storeTree: newStoreTree(filepath.Join(root, StoreDir))}
+	if _, err := os.Stat(s.database()); err != nil {
+		err = fmt.Errorf("open store %s: no Nix database: %w", root, err)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = hint.Add(err, "name the directory that has nix/store and nix/var/nix/db with --from, or a binary cache")
+		}
+		return nil, err
+	}
+	schemaFile := filepath.Join(filepath.Dir(s.database()), "schema")
+	schema, err := readBounded(schemaFile, 64)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: schema of the Nix database: %w", root, err)
+	}
+	if v := strings.TrimSpace(string(schema)); v != schemaVersion {
+		return nil, hint.Add(fmt.Errorf("open store %s: the Nix database has schema %q, and only %s is known", root, v, schemaVersion),
+			"a newer nixoci may know it; a graph file made by `nix path-info --json -r` works with any Nix")
+	}
+	return s, nil
+}
+
+// Root is the directory that has nix/store.
+func (s *LocalStore) Root() string { return s.root }
+
+func (s *LocalStore) database() string { return filepath.Join(s.root, "nix/var/nix/db/db.sqlite") }
+
+// Closure asks the database alone: no file of the store is opened.
+func (s *LocalStore) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
+	var infos []Info
+	err := withDatabase(ctx, s.database(), func(db *database) (err error) {
+		infos, err = db.closure(ctx, roots)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", s.root, err)
+	}
+	have := make(map[StorePath]bool, len(infos))
+	for i := range infos {
+		have[infos[i].Path] = true
+	}
+	for _, r := range roots {
+		if !have[r] {
+			return nil, hint.Add(fmt.Errorf("store %s: %s: %w", s.root, r, ErrNotInStore),
+				"get it first: `nix-store --realise "+string(r)+"`, or name where it is with --from")
+		}
+	}
+	c, err := New(roots, infos)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", s.root, err)
+	}
+	return c, nil
+}
+
+// Tree reads the files of one store path.
+func (s *LocalStore) Tree(ctx context.Context, info *Info, v Visitor) error {
+	return s.walk(ctx, info.Path, v)
+}
+
+// Lookup implements [FileSource].
+func (s *LocalStore) Lookup(_ context.Context, info *Info, name string) (Entry, error) {
+	return s.lookup(info.Path, name)
+}
+
+// ReadFile implements [FileSource]. It reads that file alone, so nothing of it
+// is checked.
+func (s *LocalStore) ReadFile(_ context.Context, info *Info, name string, limit int64) ([]byte, error) {
+	return s.readFile(info, name, limit)
+}
+
+func (s *LocalStore) mismatchHint(p StorePath) string {
+	if s.root == "/" {
+		return "the store is damaged; repair it: `nix-store --repair-path " + string(p) + "`"
+	}
+	return "the store is damaged; find all of it: `nix-store --verify --check-contents --store " + s.root + "`"
+}

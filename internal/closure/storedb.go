@@ -1,0 +1,263 @@
+package closure
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	_ "modernc.org/sqlite" // the driver: SQLite in Go, so that no cgo is needed
+)
+
+// database is one connection to a Nix database that is only read.
+type database struct{ *sql.DB }
+
+// withDatabase calls f with the database in file, in a state that some
+// transaction left, while others may write to it. It writes nothing beside the
+// database, although SQLite would: a reader of a database in WAL mode makes a
+// -shm file, which an unprivileged user may not and root should not.
+//
+//   - With a -shm file, a writer is or was there. SQLite reads along with it.
+//   - With a -wal file alone, left by a crash or a copy, f gets a private copy.
+//   - With neither, the database file is all there is, and is read as
+//     immutable; if it changed meanwhile f is called again.
+//   - A database that is not in WAL mode has locks that a reader can take.
+func withDatabase(ctx context.Context, file string, f func(*database) error) error {
+	const attempts = 5
+	var err error
+	for range attempts {
+		before := stateOf(file)
+		switch {
+		case !before.walMode:
+			err = openDatabase(ctx, file, "mode=ro", f)
+			if err == nil || !before.journal {
+				return err
+			}
+			// The journal of a writer that died has to be rolled back first.
+			err = withCopy(ctx, file, "-journal", f)
+		case before.shm:
+			err = openDatabase(ctx, file, "mode=ro&readonly_shm=1", f)
+			if err == nil {
+				return nil
+			}
+		case before.wal > 0:
+			err = withCopy(ctx, file, "-wal", f)
+		default:
+			err = openDatabase(ctx, file, "mode=ro&immutable=1", f)
+		}
+		if stateOf(file) == before {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if err == nil {
+		err = errors.New("it keeps changing")
+	}
+	return fmt.Errorf("read %s: %w", file, err)
+}
+
+// databaseState is what decides how to open a database, and what changes when
+// somebody writes to it.
+type databaseState struct {
+	walMode bool
+	shm     bool
+	journal bool
+	wal     int64 // bytes
+	size    int64
+	mtime   int64
+}
+
+func stateOf(file string) databaseState {
+	var s databaseState
+	if f, err := os.Open(file); err == nil {
+		// File format: the read version at offset 19 is 2 in WAL mode.
+		var b [1]byte
+		if _, err := f.ReadAt(b[:], 19); err == nil {
+			s.walMode = b[0] == 2
+		}
+		if st, err := f.Stat(); err == nil {
+			s.size, s.mtime = st.Size(), st.ModTime().UnixNano()
+		}
+		f.Close()
+	}
+	if st, err := os.Stat(file + "-wal"); err == nil {
+		s.wal = st.Size()
+	}
+	if st, err := os.Stat(file + "-journal"); err == nil {
+		s.journal = st.Size() > 0
+	}
+	_, err := os.Stat(file + "-shm")
+	s.shm = err == nil
+	return s
+}
+
+func openDatabase(ctx context.Context, file, options string, f func(*database) error) error {
+	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + options + "&_pragma=busy_timeout(10000)"
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", file, err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if err := f(&database{db}); err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	return nil
+}
+
+// withCopy calls f with a copy of the database and the file beside it.
+func withCopy(ctx context.Context, file, suffix string, f func(*database) error) error {
+	dir, err := os.MkdirTemp("", "nixoci-db-")
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", file, err)
+	}
+	defer os.RemoveAll(dir)
+	to := filepath.Join(dir, "db.sqlite")
+	for _, s := range []string{"", suffix} {
+		if err := copyFile(to+s, file+s); err != nil {
+			return fmt.Errorf("copy %s: %w", file, err)
+		}
+	}
+	return openDatabase(ctx, to, "mode=rw", f)
+}
+
+func copyFile(to, from string) error {
+	r, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		w.Close()
+		return err
+	}
+	return w.Close()
+}
+
+// closureQuery returns one row for each path that the roots, a JSON array,
+// reach. References come as one list of ids: a row costs more than a number.
+const closureQuery = `
+WITH RECURSIVE reached(id) AS (
+	SELECT id FROM ValidPaths WHERE path IN (SELECT value FROM json_each(?))
+	UNION
+	SELECT reference FROM Refs JOIN reached ON referrer = reached.id
+)
+SELECT reached.id, path, hash, narSize, deriver, sigs, ca,
+	(SELECT group_concat(reference) FROM Refs WHERE referrer = reached.id)
+FROM reached LEFT JOIN ValidPaths USING (id)`
+
+// pathRow is a row of the database as it is: any column may be anything.
+type pathRow struct {
+	id                      int64
+	path, hash              sql.NullString
+	narSize                 sql.NullInt64
+	deriver, sigs, ca, refs sql.NullString
+}
+
+// closure returns what roots reach, in any order. A root that is not there is
+// not in the result.
+func (db *database) closure(ctx context.Context, roots []StorePath) ([]Info, error) {
+	arg, err := json.Marshal(roots)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, closureQuery, string(arg))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []pathRow
+	for rows.Next() {
+		var r pathRow
+		if err := rows.Scan(&r.id, &r.path, &r.hash, &r.narSize, &r.deriver, &r.sigs, &r.ca, &r.refs); err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return infosOf(all)
+}
+
+// infosOf validates rows and resolves the ids in them.
+func infosOf(rows []pathRow) ([]Info, error) {
+	infos := make([]Info, len(rows))
+	byID := make(map[int64]StorePath, len(rows))
+	for i := range rows {
+		r, info := &rows[i], &infos[i]
+		if !r.path.Valid {
+			return nil, fmt.Errorf("a path with the id %d is referred to, but not there", r.id)
+		}
+		var err error
+		if info.Path, err = ParseStorePath(r.path.String); err != nil {
+			return nil, err
+		}
+		byID[r.id] = info.Path
+		if info.NarHash, err = ParseHash(r.hash.String); err != nil {
+			return nil, fmt.Errorf("%s: narHash: %w", info.Path, err)
+		}
+		if info.NarSize = r.narSize.Int64; info.NarSize <= 0 {
+			return nil, fmt.Errorf("%s: narSize is %d", info.Path, info.NarSize)
+		}
+		info.CA = r.ca.String
+		info.Signatures = strings.Fields(r.sigs.String)
+		if r.deriver.String != "" {
+			deriver, err := ParseStorePath(r.deriver.String)
+			if err != nil {
+				return nil, fmt.Errorf("%s: deriver: %w", info.Path, err)
+			}
+			info.Deriver = deriver.Base()
+		}
+	}
+	for i := range rows {
+		if rows[i].refs.String == "" {
+			continue
+		}
+		ids := strings.Split(rows[i].refs.String, ",")
+		refs := make([]StorePath, len(ids))
+		for j, s := range ids {
+			id, err := strconv.ParseInt(s, 10, 64)
+			ref, ok := byID[id]
+			if err != nil || !ok {
+				return nil, fmt.Errorf("%s refers to a path with the id %q: %w", infos[i].Path, s, ErrMissingReference)
+			}
+			refs[j] = ref
+		}
+		slices.Sort(refs)
+		infos[i].References = refs
+	}
+	return infos, nil
+}
+
+// readBounded reads a file of at most limit bytes.
+func readBounded(file string, limit int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, &fs.PathError{Op: "read", Path: file, Err: fmt.Errorf("more than %d bytes", limit)}
+	}
+	return data, nil
+}

@@ -1,0 +1,188 @@
+package closure
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// HashMismatchError says that a file tree is not the one that was registered
+// or signed.
+type HashMismatchError struct {
+	Path              StorePath
+	Want, Got         Hash
+	WantSize, GotSize int64 // bytes of the NAR
+}
+
+func (e *HashMismatchError) Error() string {
+	return fmt.Sprintf("%s: narHash is %s, not %s", e.Path, e.Got, e.Want)
+}
+
+// SizeMismatchError says that a file tree has another NarSize than was
+// registered. It stops a walk as soon as that is certain, so that a source
+// cannot send more than it announced.
+type SizeMismatchError struct {
+	Path      StorePath
+	Want, Got int64 // bytes of the NAR; Got is a lower bound where it is greater
+}
+
+func (e *SizeMismatchError) Error() string {
+	atLeast := ""
+	if e.Got > e.Want {
+		atLeast = "at least "
+	}
+	return fmt.Sprintf("%s: narSize is %s%d, not %d bytes", e.Path, atLeast, e.Got, e.Want)
+}
+
+// mismatchHinter is implemented by sources that know what to do about a path
+// whose contents are not what they should be.
+type mismatchHinter interface{ mismatchHint(StorePath) string }
+
+// Walk calls v for every entry of info.Path in NAR order, and checks on the
+// way that together they are the NAR that info.NarHash and info.NarSize
+// describe. What v was given is good only when Walk returns nil; else the error
+// wraps [*HashMismatchError] or [*SizeMismatchError], [ErrNAR] for a tree that
+// no NAR can hold, or says why reading failed. Errors of v are returned as they
+// are.
+//
+// Contents are hashed in the buffer that v reads them into: nothing is copied
+// or held. v must not write to that buffer before Read returns.
+func Walk(ctx context.Context, src Source, info *Info, v Visitor) error {
+	w := &hasher{ctx: ctx, info: info, next: v, sha: sha256.New()}
+	w.content.w = w
+	err := src.Tree(ctx, info, w)
+	if err == nil {
+		err = w.end()
+	}
+	if h, ok := src.(mismatchHinter); ok && err != nil && w.mismatch {
+		err = hint.Add(err, h.mismatchHint(info.Path))
+	}
+	return err
+}
+
+// hasher makes the NAR that the visited tree is, hashes it, and passes
+// everything on.
+type hasher struct {
+	ctx      context.Context
+	info     *Info
+	next     Visitor
+	f        narFramer
+	sha      hash.Hash
+	size     int64 // bytes hashed
+	content  hashedContent
+	mismatch bool
+}
+
+func (w *hasher) flush() {
+	w.sha.Write(w.f.buf)
+	w.size += int64(len(w.f.buf))
+	w.f.buf = w.f.buf[:0]
+}
+
+// step is what every entry starts with; err is the framer's.
+func (w *hasher) step(err error, content int64) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", w.info.Path, err)
+	}
+	if err := context.Cause(w.ctx); err != nil {
+		return err
+	}
+	w.flush()
+	if content > w.info.NarSize-w.size {
+		w.mismatch = true
+		got := w.size + content
+		if got < 0 {
+			got = content
+		}
+		return &SizeMismatchError{w.info.Path, w.info.NarSize, got}
+	}
+	return nil
+}
+
+func (w *hasher) Directory(name string) error {
+	if err := w.step(w.f.directory(name), 0); err != nil {
+		return err
+	}
+	return w.next.Directory(name)
+}
+
+func (w *hasher) Symlink(name, target string) error {
+	if err := w.step(w.f.symlink(name, target), 0); err != nil {
+		return err
+	}
+	return w.next.Symlink(name, target)
+}
+
+func (w *hasher) File(name string, executable bool, size int64, content io.Reader) error {
+	if err := w.step(w.f.file(name, executable, size), size); err != nil {
+		return err
+	}
+	w.content.r, w.content.left = content, size
+	err := w.next.File(name, executable, size, &w.content)
+	if err != nil {
+		return err
+	}
+	if w.content.left != 0 {
+		return errUnread(name, w.content.left)
+	}
+	w.size += size
+	w.f.fileEnd(size)
+	return nil
+}
+
+// end compares. A NAR ends where its tree does, so nothing can follow.
+func (w *hasher) end() error {
+	if err := w.f.end(); err != nil {
+		return fmt.Errorf("%s: %w", w.info.Path, err)
+	}
+	w.flush()
+	var got Hash
+	w.sha.Sum(got[:0])
+	switch {
+	case got != w.info.NarHash:
+		w.mismatch = true
+		return &HashMismatchError{w.info.Path, w.info.NarHash, got, w.info.NarSize, w.size}
+	case w.size != w.info.NarSize:
+		w.mismatch = true
+		return &SizeMismatchError{w.info.Path, w.info.NarSize, w.size}
+	}
+	return nil
+}
+
+// hashedContent hashes what is read through it.
+type hashedContent struct {
+	w    *hasher
+	r    io.Reader
+	left int64
+}
+
+func (c *hashedContent) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, io.EOF
+	}
+	if err := context.Cause(c.w.ctx); err != nil {
+		return 0, err
+	}
+	if int64(len(p)) > c.left {
+		p = p[:c.left]
+	}
+	n, err := c.r.Read(p)
+	c.w.sha.Write(p[:n])
+	c.left -= int64(n)
+	if err == io.EOF {
+		if err = nil; c.left > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	return n, err
+}
+
+// errUnread is about a Visitor that broke its contract. Going on would hash, or
+// read, something else than the contents.
+func errUnread(name string, left int64) error {
+	return fmt.Errorf("visitor left %d bytes of %q unread", left, name)
+}
