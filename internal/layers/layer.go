@@ -35,14 +35,6 @@ type Layer struct {
 	Content func(ctx context.Context, w *TarWriter) error
 }
 
-// Store makes the layer that holds paths, all of them in c and read from src.
-// Every path's narHash is checked while the layer is packed: a path that does
-// not match ends [Packer.Pack] with an error that wraps
-// [closure.HashMismatchError].
-func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, comp Compression) (*Layer, error) {
-	return storeLayer(c, src, paths, comp)
-}
-
 // Open packs the layer and returns its blob as a stream. A read error other
 // than io.EOF is the reason packing failed.
 func (l *Layer) Open(ctx context.Context, p *Packer) io.ReadCloser {

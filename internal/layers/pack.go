@@ -2,21 +2,251 @@ package layers
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
+	"fmt"
 	"io"
+	"runtime"
+	"sync"
 
-	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/opencontainers/go-digest"
 )
 
-// Packer packs layers with a bounded number of workers and buffers.
-type Packer struct{}
+// Packer packs layers with a bounded number of workers and buffers. What it
+// holds in memory depends on its workers alone, neither on the size of a layer
+// nor on how many are packed at once. It is safe for concurrent use, and all
+// layers of a push should share one.
+type Packer struct {
+	slots    chan struct{} // one for each compressor that may run
+	inFlight chan struct{} // one for each block that is filled, compressed or waits to be written
+	free     chan *block   // blocks to use again
+	perLayer int           // blocks that one layer may have in flight
 
-// Pack writes l's blob to w. The result is only there when all of it was
-// written.
-func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error) {
-	return Packed{}, errors.New("pack: being written")
+	mu       sync.Mutex
+	encoders map[Compression][]encoder
 }
 
-func storeLayer(c *closure.Closure, src closure.Source, paths []closure.StorePath, comp Compression) (*Layer, error) {
-	return nil, errors.New("being written")
+// Blocks that may be in flight. Enough that each compressor finds work while
+// finished blocks wait for the network, and that 8 small layers can be open.
+const (
+	spareBlocks    = 10
+	layerLookahead = 3
+)
+
+// NewPacker returns a packer that runs at most workers compressors at once;
+// ≤0 means GOMAXPROCS.
+func NewPacker(workers int) *Packer {
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	blocks := 2*workers + spareBlocks
+	return &Packer{
+		slots:    make(chan struct{}, workers),
+		inFlight: make(chan struct{}, blocks),
+		free:     make(chan *block, blocks),
+		perLayer: workers + layerLookahead,
+		encoders: map[Compression][]encoder{},
+	}
+}
+
+// block is a piece of tar on its way through the packer.
+type block struct {
+	raw []byte // of the tar, cap is the block size of the compression
+	out []byte // compressed; unused with none
+	err error
+
+	compressed chan struct{} // gets one token when out is there
+}
+
+// Pack writes l's blob to w: one pass over the contents, with reading and NAR
+// hashing, compression, and hashing and writing of what came out running beside
+// each other. The result is only there when all of it was written.
+func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := &packStream{
+		packer: p, ctx: ctx, comp: l.Compression,
+		queue: make(chan *block, p.perLayer),
+	}
+	sunk := make(chan error, 1)
+	var packed Packed
+	go func() {
+		var err error
+		if packed, err = s.sink(w); err != nil {
+			cancel(err) // the producer need not go on
+			s.discard()
+		}
+		sunk <- err
+	}()
+
+	s.failed = s.produce(l)
+	close(s.queue)
+	// The sink's error is the producer's where that failed first.
+	if err := <-sunk; err != nil {
+		return Packed{}, err
+	}
+	return packed, nil
+}
+
+// packStream is one layer being packed: the producer fills blocks and queues
+// them in order, the sink takes them out in that order.
+type packStream struct {
+	packer *Packer
+	ctx    context.Context
+	comp   Compression
+	queue  chan *block
+	failed error // of the producer; set before queue is closed
+
+	current *block // being filled by the producer
+}
+
+// produce writes the tar stream into blocks.
+func (s *packStream) produce(l *Layer) error {
+	first, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	s.current = first
+	tw := &TarWriter{buf: first.raw[:0], flush: s.flush}
+	err = l.Content(s.ctx, tw)
+	if err == nil {
+		err = tw.Close()
+	}
+	s.packer.release(s.current)
+	return err
+}
+
+// flush hands the full block on and returns an empty one.
+func (s *packStream) flush(full []byte) ([]byte, error) {
+	b := s.current
+	s.current = nil
+	b.raw = full
+	if s.comp.Algorithm == None {
+		b.compressed <- struct{}{}
+	} else {
+		go s.compress(b)
+	}
+	s.queue <- b // waits while perLayer blocks are ahead; the sink always takes them
+	next, err := s.acquire()
+	if err != nil {
+		return nil, err
+	}
+	s.current = next
+	return next.raw[:0], nil
+}
+
+// compress runs beside the others, at most one for each worker.
+func (s *packStream) compress(b *block) {
+	s.packer.slots <- struct{}{}
+	enc, err := s.packer.encoder(s.comp)
+	if err == nil {
+		b.out, err = enc.encode(b.out[:0], b.raw)
+		s.packer.keep(s.comp, enc)
+	}
+	<-s.packer.slots
+	b.err = err
+	b.compressed <- struct{}{}
+}
+
+// sink hashes and writes the blocks in order.
+func (s *packStream) sink(w io.Writer) (Packed, error) {
+	frame := framing{algorithm: s.comp.Algorithm}
+	diff, blob := sha256.New(), sha256.New()
+	var packed Packed
+	put := func(b []byte) error {
+		if len(b) == 0 {
+			return nil
+		}
+		blob.Write(b)
+		packed.Size += int64(len(b))
+		_, err := w.Write(b)
+		return err
+	}
+	if err := put(frame.header()); err != nil {
+		return Packed{}, err
+	}
+	for b := range s.queue {
+		if s.comp.Algorithm != None { // with none the blob is the tar
+			diff.Write(b.raw)
+		}
+		frame.add(b.raw)
+		packed.UncompressedSize += int64(len(b.raw))
+		<-b.compressed
+		out := b.out
+		if s.comp.Algorithm == None {
+			out = b.raw
+		}
+		err := b.err
+		if err == nil {
+			err = put(out)
+		}
+		s.packer.release(b)
+		if err != nil {
+			return Packed{}, err
+		}
+	}
+	if s.failed != nil {
+		return Packed{}, s.failed
+	}
+	if err := put(frame.trailer()); err != nil {
+		return Packed{}, err
+	}
+	packed.Digest = digest.NewDigestFromBytes(digest.SHA256, blob.Sum(nil))
+	packed.DiffID = packed.Digest
+	if s.comp.Algorithm != None {
+		packed.DiffID = digest.NewDigestFromBytes(digest.SHA256, diff.Sum(nil))
+	}
+	return packed, nil
+}
+
+// discard gives back what is queued after the sink has given up.
+func (s *packStream) discard() {
+	for b := range s.queue {
+		<-b.compressed
+		s.packer.release(b)
+	}
+}
+
+// acquire returns an empty block, when the packer has one to give.
+func (s *packStream) acquire() (*block, error) {
+	select {
+	case s.packer.inFlight <- struct{}{}:
+	case <-s.ctx.Done():
+		return nil, fmt.Errorf("pack layer: %w", context.Cause(s.ctx))
+	}
+	size := s.comp.blockSize()
+	var b *block
+	select {
+	case b = <-s.packer.free:
+	default:
+		b = &block{compressed: make(chan struct{}, 1)}
+	}
+	if cap(b.raw) != size {
+		b.raw = make([]byte, 0, size)
+	}
+	return b, nil
+}
+
+func (p *Packer) release(b *block) {
+	if b == nil {
+		return
+	}
+	b.raw, b.err = b.raw[:0], nil
+	p.free <- b // has room for every block in flight
+	<-p.inFlight
+}
+
+func (p *Packer) encoder(c Compression) (encoder, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if kept := p.encoders[c]; len(kept) > 0 {
+		p.encoders[c] = kept[:len(kept)-1]
+		return kept[len(kept)-1], nil
+	}
+	return c.newEncoder()
+}
+
+func (p *Packer) keep(c Compression, e encoder) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.encoders[c] = append(p.encoders[c], e)
 }

@@ -1,18 +1,267 @@
 package layers
 
-import "io"
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// The canonical tar stream of format version 1: USTAR headers, and a PAX record
+// only for what USTAR cannot say. Every constant here is part of the format.
+// archive/tar is not used for writing: what it makes of a header is its own
+// affair and may change with Go.
+const (
+	tarBlock    = 512
+	tarMtime    = 1            // seconds; what Nix sets on every store file
+	tarMaxSize  = 1<<33 - 1    // 11 octal digits
+	tarNameLen  = 100          // name and linkname fields
+	tarPrefLen  = 155          // prefix field
+	tarEnd      = 2 * tarBlock // two zero blocks
+	paxDir      = "PaxHeaders.0"
+	typeRegular = '0'
+	typeSymlink = '2'
+	typeDir     = '5'
+	typePax     = 'x'
+)
+
+// Permission bits of a store path's entries, which is what Nix makes of a NAR.
+const (
+	modeStoreDir  = 0o755 // nix and nix/store themselves
+	modeDirectory = 0o555
+	modeFile      = 0o444
+	modeExec      = 0o555
+	modeSymlink   = 0o777
+)
 
 // TarWriter writes the canonical tar stream of format version 1. Names have no
 // leading and no trailing slash ("nix/store"); entries come in the order in
 // which they are written, parents first. Owner 0:0 and mtime 1 are not a
 // choice.
-type TarWriter struct{}
+type TarWriter struct {
+	buf   []byte // the block being filled
+	flush func(full []byte) (empty []byte, err error)
+	size  int64
+	head  [tarBlock]byte
+}
+
+// NewTarWriter returns a writer that writes the uncompressed stream to w.
+// [TarWriter.Close] ends it.
+func NewTarWriter(w io.Writer) *TarWriter {
+	return &TarWriter{buf: make([]byte, 0, 64<<10), flush: func(full []byte) ([]byte, error) {
+		_, err := w.Write(full)
+		return full[:0], err
+	}}
+}
 
 // Directory writes a directory. Mode is the permission bits.
-func (w *TarWriter) Directory(name string, mode int64) error { return nil }
+func (w *TarWriter) Directory(name string, mode int64) error {
+	return w.header(typeDir, name+"/", "", mode, 0)
+}
 
 // Symlink writes a symbolic link.
-func (w *TarWriter) Symlink(name, target string) error { return nil }
+func (w *TarWriter) Symlink(name, target string) error {
+	return w.header(typeSymlink, name, target, modeSymlink, 0)
+}
 
-// File writes a regular file with exactly size bytes of content.
-func (w *TarWriter) File(name string, mode, size int64, content io.Reader) error { return nil }
+// File writes a regular file with exactly size bytes of content, and fails when
+// content has fewer or more.
+func (w *TarWriter) File(name string, mode, size int64, content io.Reader) error {
+	if err := w.header(typeRegular, name, "", mode, size); err != nil {
+		return err
+	}
+	for left := size; left > 0; {
+		if len(w.buf) == cap(w.buf) {
+			if err := w.next(); err != nil {
+				return err
+			}
+		}
+		space := w.buf[len(w.buf):min(int64(cap(w.buf)), int64(len(w.buf))+left)]
+		// One Read is enough: a short one is continued by the loop.
+		n, err := content.Read(space)
+		w.buf = w.buf[:len(w.buf)+n]
+		w.size += int64(n)
+		left -= int64(n)
+		if left > 0 && err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("write %s to layer: %w", name, err)
+		}
+	}
+	var probe [1]byte
+	switch n, err := io.ReadFull(content, probe[:]); {
+	case n > 0:
+		return fmt.Errorf("write %s to layer: content is longer than its %d bytes", name, size)
+	case err != nil && err != io.EOF:
+		return fmt.Errorf("write %s to layer: %w", name, err)
+	}
+	return w.pad(size)
+}
+
+// Close ends the stream. It does not close what is written to.
+func (w *TarWriter) Close() error {
+	if err := w.zeros(tarEnd); err != nil {
+		return err
+	}
+	if len(w.buf) == 0 {
+		return nil
+	}
+	return w.next()
+}
+
+// header writes one entry's header, with a PAX header before it where needed.
+func (w *TarWriter) header(typ byte, name, target string, mode, size int64) error {
+	if err := checkName(name, target); err != nil {
+		return err
+	}
+	var pax []byte
+	prefix, base, fits := splitName(name)
+	if !fits {
+		pax = appendPax(pax, "path", name)
+		prefix, base = "", truncate(name)
+	}
+	link := target
+	if len(link) > tarNameLen || !isASCII(link) {
+		pax = appendPax(pax, "linkpath", target)
+		link = truncate(target)
+	}
+	fieldSize := size
+	if size > tarMaxSize {
+		pax = appendPax(pax, "size", strconv.FormatInt(size, 10))
+		fieldSize = 0
+	}
+	if pax != nil {
+		paxName := truncate(path.Join(paxDir, path.Base(name)))
+		if err := w.block(typePax, "", paxName, "", 0o644, int64(len(pax))); err != nil {
+			return err
+		}
+		if err := w.write(pax); err != nil {
+			return err
+		}
+		if err := w.pad(int64(len(pax))); err != nil {
+			return err
+		}
+	}
+	return w.block(typ, prefix, base, link, mode, fieldSize)
+}
+
+// block writes one 512-byte USTAR header (POSIX.1-1988, "ustar Interchange
+// Format").
+func (w *TarWriter) block(typ byte, prefix, name, link string, mode, size int64) error {
+	h := &w.head
+	clear(h[:])
+	copy(h[0:100], name)
+	octal(h[100:108], mode)
+	octal(h[108:116], 0)
+	octal(h[116:124], 0)
+	octal(h[124:136], size)
+	octal(h[136:148], tarMtime)
+	copy(h[148:156], "        ")
+	h[156] = typ
+	copy(h[157:257], link)
+	copy(h[257:265], "ustar\x0000")
+	copy(h[345:500], prefix)
+	var sum int64
+	for _, b := range h {
+		sum += int64(b)
+	}
+	octal(h[148:155], sum) // six digits, NUL, and the space that is there
+	return w.write(h[:])
+}
+
+// octal fills field with v in octal, zero-padded, ended by a NUL.
+func octal(field []byte, v int64) {
+	for i := len(field) - 2; i >= 0; i-- {
+		field[i] = byte('0' + v&7)
+		v >>= 3
+	}
+	field[len(field)-1] = 0
+}
+
+// splitName divides name into USTAR's prefix and name fields at the last slash
+// that lets both fit.
+func splitName(name string) (prefix, base string, ok bool) {
+	if !isASCII(name) {
+		return "", "", false
+	}
+	if len(name) <= tarNameLen {
+		return "", name, true
+	}
+	end := min(len(name)-1, tarPrefLen+1) // a directory's own slash does not count
+	i := strings.LastIndexByte(name[:end], '/')
+	if i <= 0 || len(name)-i-1 > tarNameLen {
+		return "", "", false
+	}
+	return name[:i], name[i+1:], true
+}
+
+// appendPax appends one record, "LENGTH KEY=VALUE\n", whose length counts itself.
+func appendPax(b []byte, key, value string) []byte {
+	const fixed = 3 // space, =, newline
+	size := len(key) + len(value) + fixed
+	size += len(strconv.Itoa(size))
+	record := fmt.Sprintf("%d %s=%s\n", size, key, value)
+	if len(record) != size { // the length itself got one digit longer
+		record = fmt.Sprintf("%d %s=%s\n", len(record), key, value)
+	}
+	return append(b, record...)
+}
+
+func truncate(s string) string {
+	b := make([]byte, 0, tarNameLen)
+	for i := 0; i < len(s) && len(b) < tarNameLen; i++ {
+		if s[i] < 0x80 {
+			b = append(b, s[i])
+		}
+	}
+	return strings.TrimRight(string(b), "/")
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+func checkName(name, target string) error {
+	if name == "" || name[0] == '/' || strings.IndexByte(name, 0) >= 0 || strings.IndexByte(target, 0) >= 0 {
+		return fmt.Errorf("write %q to layer: not a name that a tar entry can have", name)
+	}
+	return nil
+}
+
+func (w *TarWriter) pad(size int64) error {
+	return w.zeros(int(-size & (tarBlock - 1)))
+}
+
+func (w *TarWriter) zeros(n int) error {
+	var zero [tarEnd]byte
+	return w.write(zero[:n])
+}
+
+func (w *TarWriter) write(b []byte) error {
+	for len(b) > 0 {
+		if len(w.buf) == cap(w.buf) {
+			if err := w.next(); err != nil {
+				return err
+			}
+		}
+		n := copy(w.buf[len(w.buf):cap(w.buf)], b)
+		w.buf = w.buf[:len(w.buf)+n]
+		w.size += int64(n)
+		b = b[n:]
+	}
+	return nil
+}
+
+func (w *TarWriter) next() error {
+	buf, err := w.flush(w.buf)
+	w.buf = buf
+	return err
+}

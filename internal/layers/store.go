@@ -1,0 +1,106 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// Store makes the layer that holds paths, all of them in c and read from src.
+// Every path's narHash is checked while the layer is packed: a path that does
+// not match ends [Packer.Pack] with an error that wraps
+// [closure.HashMismatchError].
+func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, comp Compression) (*Layer, error) {
+	paths = slices.Clone(paths)
+	slices.Sort(paths)
+	if len(slices.Compact(slices.Clone(paths))) != len(paths) || len(paths) == 0 {
+		return nil, fmt.Errorf("make layer: %d store paths, not all of them distinct", len(paths))
+	}
+	infos := make([]closure.Info, len(paths))
+	var size int64
+	for i, p := range paths {
+		info := c.Info(p)
+		if info == nil {
+			return nil, fmt.Errorf("make layer: %s: %w", p, closure.ErrMissingReference)
+		}
+		infos[i] = *info
+		size += info.NarSize
+	}
+	return &Layer{
+		Recipe:      NewRecipe(comp, infos),
+		Paths:       paths,
+		Size:        size,
+		Compression: comp,
+		Comment:     storeComment(paths),
+		Content: func(ctx context.Context, w *TarWriter) error {
+			if err := w.storeRoot(); err != nil {
+				return err
+			}
+			for i := range infos {
+				if err := ctx.Err(); err != nil {
+					return context.Cause(ctx)
+				}
+				v := storeVisitor{w: w, root: strings.TrimPrefix(string(infos[i].Path), "/")}
+				if err := closure.Walk(ctx, src, &infos[i], v); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}, nil
+}
+
+// storeRoot writes the directories that every store layer begins with.
+func (w *TarWriter) storeRoot() error {
+	if err := w.Directory("nix", modeStoreDir); err != nil {
+		return err
+	}
+	return w.Directory("nix/store", modeStoreDir)
+}
+
+// storeComment names what a layer holds, for docker history.
+func storeComment(paths []closure.StorePath) string {
+	const most = 3
+	var names []string
+	for _, p := range paths[:min(len(paths), most)] {
+		names = append(names, p.Name())
+	}
+	s := strings.Join(names, " ")
+	if more := len(paths) - most; more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
+}
+
+// storeVisitor writes one store path's tree as tar entries.
+type storeVisitor struct {
+	w    *TarWriter
+	root string // "nix/store/<base>"
+}
+
+func (v storeVisitor) name(name string) string {
+	if name == "" {
+		return v.root
+	}
+	return v.root + "/" + name
+}
+
+func (v storeVisitor) Directory(name string) error {
+	return v.w.Directory(v.name(name), modeDirectory)
+}
+
+func (v storeVisitor) Symlink(name, target string) error {
+	return v.w.Symlink(v.name(name), target)
+}
+
+func (v storeVisitor) File(name string, executable bool, size int64, content io.Reader) error {
+	mode := int64(modeFile)
+	if executable {
+		mode = modeExec
+	}
+	return v.w.File(v.name(name), mode, size, content)
+}
