@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+// options are the same for every kind of system.
+type options struct {
+	root string // its nix/ is the store
+	debs string // downloaded packages
+	out  string // what is said about the store
+}
+
+// inside says that this process already sees root's store at /nix.
+const inside = "DEBSTORE_INSIDE"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "debstore: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("usage: debstore sample|large -root DIR -debs DIR -out DIR")
+	}
+	kinds := map[string]func(context.Context, options) error{"sample": sample}
+	kind, ok := kinds[args[0]]
+	if !ok {
+		return fmt.Errorf("no system called %q", args[0])
+	}
+	var opts options
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	flags.StringVar(&opts.root, "root", "", "directory whose nix/store and nix/var hold the store")
+	flags.StringVar(&opts.debs, "debs", "", "directory for downloaded packages")
+	flags.StringVar(&opts.out, "out", "", "directory for graphs and binary caches")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	for _, dir := range []*string{&opts.root, &opts.debs, &opts.out} {
+		if *dir == "" {
+			return fmt.Errorf("-root, -debs and -out are needed")
+		}
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(abs, 0o755); err != nil {
+			return err
+		}
+		*dir = abs
+	}
+	if os.Getenv(inside) == "" {
+		return enter(ctx, opts)
+	}
+	return kind(ctx, opts)
+}
+
+// enter runs this program again in a mount namespace of its own, where /nix is
+// the store under root and /nix/debs holds the packages.
+func enter(ctx context.Context, opts options) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{"/nix", opts.root + "/nix/debs", opts.root + "/nix/store", opts.root + "/nix/var"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	script := `mount --make-rprivate / && mount --bind "$1/nix" /nix && mount --bind "$2" /nix/debs && shift 2 && exec "$@"`
+	cmd := exec.CommandContext(ctx, "unshare", append([]string{"-m", "sh", "-c", script, "sh", opts.root, opts.debs, self}, os.Args[1:]...)...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Run()
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A pkg is one derivation: a Debian package, or several that depend on each
+// other in a circle. This is what packages.nix reads as JSON.
+type pkg struct {
+	Key     string   `json:"key"`  // the name that others depend on: the first of its Debian packages
+	Name    string   `json:"name"` // name and version, as the store path has them
+	Debs    []debRef `json:"debs"`
+	Deps    []string `json:"deps"`    // keys
+	Keep    []string `json:"keep"`    // tar patterns of what to unpack, all if empty
+	Rebuild string   `json:"rebuild"` // a binary rebuild's suffix, "+b1"
+	aliases []string
+}
+
+type debRef struct {
+	File   string `json:"file"` // under /nix/debs
+	Sha256 string `json:"sha256"`
+}
+
+var notInName = regexp.MustCompile(`[^0-9A-Za-z+._?=-]`)
+
+// storeName is name-version without what a store path may not have.
+func storeName(name, version string) string {
+	if _, v, ok := strings.Cut(version, ":"); ok {
+		version = v // the epoch
+	}
+	return notInName.ReplaceAllString(name+"-"+version, ".")
+}
+
+// derivations turns packages into derivations without cycles. Dependencies on
+// packages that are not there (none of the alternatives) are left out: apt has
+// resolved them, or the caller left the package away on purpose.
+func derivations(debsDir string, debs []deb) ([]pkg, error) {
+	slices.SortFunc(debs, func(a, b deb) int { return strings.Compare(a.name, b.name) })
+	index := map[string]int{}
+	for i, d := range debs {
+		index[d.name] = i
+	}
+	provider := map[string]int{}
+	for i, d := range debs {
+		for _, p := range d.provides {
+			if _, ok := provider[p]; !ok {
+				provider[p] = i
+			}
+		}
+	}
+	edges := make([][]int, len(debs))
+	for i, d := range debs {
+		for _, alternatives := range d.depends {
+			for _, alt := range alternatives {
+				j, ok := index[alt]
+				if !ok {
+					j, ok = provider[alt]
+				}
+				if ok {
+					if j != i {
+						edges[i] = append(edges[i], j)
+					}
+					break
+				}
+			}
+		}
+	}
+	component, members := components(edges)
+	pkgs := make([]pkg, len(members))
+	for c, m := range members {
+		slices.Sort(m)
+		p := &pkgs[c]
+		// The shortest name speaks for a circle: perl, not libperl5.36.
+		lead := slices.MinFunc(m, func(a, b int) int { return len(debs[a].name)*1000 + a - len(debs[b].name)*1000 - b })
+		p.Key, p.Name = debs[lead].name, storeName(debs[lead].name, debs[lead].version)
+		p.Keep = []string{}
+		for _, i := range m {
+			sum, err := fileSum(filepath.Join(debsDir, debs[i].file))
+			if err != nil {
+				return nil, err
+			}
+			p.Debs = append(p.Debs, debRef{debs[i].file, sum})
+			p.aliases = append(p.aliases, debs[i].name)
+		}
+	}
+	for c, m := range members {
+		deps := []string{}
+		for _, i := range m {
+			for _, j := range edges[i] {
+				if component[j] != c {
+					deps = append(deps, pkgs[component[j]].Key)
+				}
+			}
+		}
+		slices.Sort(deps)
+		pkgs[c].Deps = slices.Compact(deps)
+	}
+	slices.SortFunc(pkgs, func(a, b pkg) int { return strings.Compare(a.Key, b.Key) })
+	return pkgs, nil
+}
+
+// components is Tarjan's algorithm: the strongly connected component of each
+// node, and the nodes of each component.
+func components(edges [][]int) (of []int, members [][]int) {
+	of = make([]int, len(edges))
+	order := make([]int, len(edges)) // 0: not seen
+	low := make([]int, len(edges))
+	onStack := make([]bool, len(edges))
+	var stack []int
+	seen := 0
+	var visit func(v int)
+	visit = func(v int) {
+		seen++
+		order[v], low[v] = seen, seen
+		stack, onStack[v] = append(stack, v), true
+		for _, w := range edges[v] {
+			if order[w] == 0 {
+				visit(w)
+				low[v] = min(low[v], low[w])
+			} else if onStack[w] {
+				low[v] = min(low[v], order[w])
+			}
+		}
+		if low[v] != order[v] {
+			return
+		}
+		var m []int
+		for {
+			w := stack[len(stack)-1]
+			stack, onStack[w] = stack[:len(stack)-1], false
+			of[w] = len(members)
+			m = append(m, w)
+			if w == v {
+				break
+			}
+		}
+		members = append(members, m)
+	}
+	for v := range edges {
+		if order[v] == 0 {
+			visit(v)
+		}
+	}
+	return of, members
+}
+
+func fileSum(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// libcParts is what the sample keeps of libc6 and libgcc-s1: what its few
+// programs load.
+var libcParts = []string{"./lib/*/libc.so.6", "./lib/*/ld-linux-*", "./lib/*/libgcc_s.so.1", "./usr/share/doc/libc6/copyright"}
+
+// samplePackages are the packages of the sample; libc6 and libbz2 come along.
+var samplePackages = []string{"busybox-static", "hostname", "dash", "bzip2", "netbase", "media-types"}
+
+// sampleNoDocs keeps the sample small: programs, libraries, /etc and licences.
+var sampleNoDocs = []string{"./bin/*", "./sbin/*", "./lib/*", "./etc/*", "./usr/bin/*", "./usr/lib/*", "./usr/share/doc/*/copyright"}
+
+func sample(ctx context.Context, opts options) error {
+	var systems []system
+	for _, arch := range []string{"amd64", "arm64"} {
+		bookworm, err := newApt(ctx, opts.root, opts.debs, "bookworm", arch)
+		if err != nil {
+			return err
+		}
+		var debs []deb
+		for _, name := range append([]string{"libc6", "libgcc-s1", "libbz2-1.0"}, samplePackages...) {
+			d, err := bookworm.download(ctx, name)
+			if err != nil {
+				return err
+			}
+			debs = append(debs, d)
+		}
+		trixie, err := newApt(ctx, opts.root, opts.debs, "trixie", arch)
+		if err != nil {
+			return err
+		}
+		newer, err := trixie.download(ctx, "hostname")
+		if err != nil {
+			return err
+		}
+		for _, update := range []bool{false, true} {
+			if update {
+				i := slices.IndexFunc(debs, func(d deb) bool { return d.name == "hostname" })
+				debs[i] = newer
+			}
+			pkgs, err := derivations(opts.debs, debs)
+			if err != nil {
+				return err
+			}
+			for i := range pkgs {
+				pkgs[i].Keep = sampleNoDocs
+				if slices.Contains(pkgs[i].aliases, "libc6") {
+					pkgs[i].Keep = libcParts
+				}
+			}
+			name := fmt.Sprintf("sample-%s", nixSystem(arch))
+			if update {
+				name += "-update"
+			}
+			systems = append(systems, system{name: name, expr: "sample.nix", arch: arch, pkgs: pkgs, args: map[string]string{"update": fmt.Sprint(update)}})
+		}
+	}
+	n := &nix{root: opts.root}
+	for i := range systems {
+		if err := n.build(ctx, &systems[i]); err != nil {
+			return err
+		}
+	}
+	toplevels := map[string]string{}
+	var roots []string
+	for _, s := range systems {
+		if err := n.graph(ctx, s, filepath.Join(opts.out, s.name+".json")); err != nil {
+			return err
+		}
+		toplevels[s.name] = s.path
+		roots = append(roots, s.path)
+	}
+	list, err := json.MarshalIndent(toplevels, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(opts.out, "systems.json"), append(list, '\n'), 0o644); err != nil {
+		return err
+	}
+	secret, public, err := n.newKey(ctx)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(secret)
+	if err := os.WriteFile(filepath.Join(opts.out, "public-key"), []byte(public+"\n"), 0o644); err != nil {
+		return err
+	}
+	return n.binaryCache(ctx, filepath.Join(opts.out, "cache"), secret, sampleCompression, roots...)
+}
+
+// sampleCompression gives every compression that binary caches use to some path
+// of the sample: xz, the smallest, to what is big.
+func sampleCompression(storePath string) string {
+	_, name, _ := strings.Cut(filepath.Base(storePath), "-")
+	for _, m := range []struct{ prefix, compression string }{
+		{"dash", "zstd"}, {"media-types", "zstd"}, {"etc-", "zstd"}, {"system-path", "zstd"},
+		{"hostname", "bzip2"}, {"netbase", "gzip"}, {"web-root", "br"}, {"passwd", "none"},
+	} {
+		if strings.HasPrefix(name, m.prefix) {
+			return m.compression
+		}
+	}
+	return "xz"
+}
