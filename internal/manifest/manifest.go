@@ -3,6 +3,7 @@ package manifest
 import (
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
@@ -13,14 +14,18 @@ import (
 // has never seen the image know each layer without reading it; the ones on
 // manifests and the index do the same for the whole image.
 const (
-	AnnotationRecipe   = "io.nixoci.layer.recipe"  // layer descriptor: layers.Recipe
-	AnnotationDiffID   = "io.nixoci.layer.diffid"  // layer descriptor: diffID, so that the config need not be fetched
-	AnnotationTarSize  = "io.nixoci.layer.tarsize" // layer descriptor: bytes of the tar
-	AnnotationToplevel = "io.nixoci.toplevel"      // manifest and its descriptor in the index: store path
-	AnnotationImage    = "io.nixoci.image.recipe"  // index: hash of all that determines it
+	AnnotationRecipe      = "io.nixoci.layer.recipe"      // layer descriptor: layers.Recipe
+	AnnotationDiffID      = "io.nixoci.layer.diffid"      // layer descriptor: diffID, so that the config need not be fetched
+	AnnotationTarSize     = "io.nixoci.layer.tarsize"     // layer descriptor: bytes of the tar
+	AnnotationCompression = "io.nixoci.layer.compression" // layer descriptor: algorithm and level, as in the recipe
+	AnnotationToplevel    = "io.nixoci.toplevel"          // manifest and its descriptor in the index: store path
+	AnnotationNarHash     = "io.nixoci.toplevel.narhash"  // beside it: the toplevel's narHash, SRI
+	AnnotationFormat      = "io.nixoci.format"            // manifest: layers.FormatVersion
+	AnnotationImage       = "io.nixoci.image.recipe"      // manifest, its descriptor, index: hash of all that determines it
 )
 
 // System is one NixOS system for one platform: what one manifest is made from.
+// [ReadSystem] or [NewSystem] makes it.
 type System struct {
 	Platform ocispec.Platform
 	Toplevel closure.StorePath
@@ -28,10 +33,12 @@ type System struct {
 	Source   closure.Source
 	Init     string // what /sbin/init links to, below Toplevel
 	Guest    bool   // the closure has nixoci-init as its toplevel's nixoci-init
+	Version  string // the NixOS label, for instance 26.05.20260522.1a2b3c4; "" where the toplevel has none
 }
 
 // Settings are what the user may override in the image's config and manifests.
-// The zero value is the default of design.md.
+// The zero value is the default of the image format. [Settings.Validate] says
+// what may be in it.
 type Settings struct {
 	Env         []string // NAME=value, added to or replacing the defaults
 	Labels      map[string]string
@@ -40,11 +47,11 @@ type Settings struct {
 	Cmd         []string
 	User        string
 	WorkingDir  string
-	StopSignal  string // "": SIGRTMIN+3
-	Ports       []string
-	Volumes     []string
-	Created     *time.Time // nil: left out
-	Docker      bool       // Docker media types instead of OCI's
+	StopSignal  string   // "": SIGRTMIN+3
+	Ports       []string // "80", "80/tcp", "53/udp", "5060/sctp"
+	Volumes     []string // absolute directories
+	Created     *time.Time
+	Docker      bool // Docker media types instead of OCI's
 }
 
 // Blob is a small blob that is held in memory: a config, manifest or index.
@@ -53,9 +60,11 @@ type Blob struct {
 	Data       []byte
 }
 
-// Image is one platform's config and manifest.
+// Image is one platform's config and manifest. [NewImage] makes it.
 type Image struct {
 	System   *System
+	Recipe   digest.Digest // what [ImageRecipe] gave before the layers were made
+	Layers   []ocispec.Descriptor
 	Config   Blob
 	Manifest Blob // Descriptor has the platform and annotations as the index lists it
 }

@@ -1,0 +1,189 @@
+package manifest
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// config is the image config: the image spec's, and Docker's health check,
+// which the spec reserves (config.md, "Healthcheck") and runtimes read from
+// either media type.
+type config struct {
+	Created *time.Time `json:"created,omitempty"`
+	ocispec.Platform
+	Config  runtimeConfig     `json:"config"`
+	RootFS  ocispec.RootFS    `json:"rootfs"`
+	History []ocispec.History `json:"history"`
+}
+
+type runtimeConfig struct {
+	ocispec.ImageConfig
+	Healthcheck *healthcheck `json:"Healthcheck,omitempty"`
+}
+
+// healthcheck is Docker's HealthConfig; durations are nanoseconds.
+type healthcheck struct {
+	Test        []string
+	Interval    time.Duration
+	Timeout     time.Duration
+	StartPeriod time.Duration
+	Retries     int
+}
+
+// guestHealthcheck asks nixoci-init. The start period is what a first build of
+// the user's configuration may take before a failure counts.
+var guestHealthcheck = healthcheck{
+	Interval:    10 * time.Second,
+	Timeout:     5 * time.Second,
+	StartPeriod: 10 * time.Minute,
+	Retries:     3,
+}
+
+// newConfig describes sys to a runtime. diffIDs are nil while no layer was
+// made; all else is known before.
+func newConfig(sys *System, ls []*layers.Layer, diffIDs []digest.Digest, s *Settings) (*config, error) {
+	c := &config{
+		Created:  created(s),
+		Platform: sys.Platform,
+		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: diffIDs},
+	}
+	rc := &c.Config
+	rc.Env = mergeEnv(defaultEnv, s.Env)
+	rc.Entrypoint = slices.Clone(s.Entrypoint)
+	if rc.Entrypoint == nil {
+		rc.Entrypoint = []string{defaultInit}
+	}
+	rc.Cmd = slices.Clone(s.Cmd)
+	rc.User = s.User
+	rc.WorkingDir = s.WorkingDir
+	signal, err := parseSignal(cmp.Or(s.StopSignal, defaultStopSignal))
+	if err != nil {
+		return nil, err
+	}
+	rc.StopSignal = signal
+	for _, p := range s.Ports {
+		port, err := parsePort(p)
+		if err != nil {
+			return nil, err
+		}
+		rc.ExposedPorts = add(rc.ExposedPorts, port)
+	}
+	for _, v := range s.Volumes {
+		rc.Volumes = add(rc.Volumes, v)
+	}
+	rc.Labels = sys.facts()
+	rc.Labels[AnnotationToplevel] = string(sys.Toplevel)
+	maps.Copy(rc.Labels, s.Labels)
+	if sys.Guest && s.Entrypoint == nil {
+		h := guestHealthcheck
+		h.Test = []string{"CMD", string(sys.Toplevel) + "/" + guestInit, "health"}
+		rc.Healthcheck = &h
+	}
+	for _, l := range ls {
+		c.History = append(c.History, ocispec.History{Created: c.Created, CreatedBy: createdBy(l), Comment: historyComment})
+	}
+	return c, nil
+}
+
+func add(set map[string]struct{}, key string) map[string]struct{} {
+	if set == nil {
+		set = map[string]struct{}{}
+	}
+	set[key] = struct{}{}
+	return set
+}
+
+// created is the time in the config, whole seconds in UTC, nil to leave it out.
+func created(s *Settings) *time.Time {
+	if s.Created == nil {
+		return nil
+	}
+	t := s.Created.UTC().Truncate(time.Second)
+	return &t
+}
+
+// mergeEnv replaces the values of names that are there and appends the others
+// in the order given. The last of several values of one name counts.
+func mergeEnv(base, more []string) []string {
+	env := slices.Clone(base)
+	for _, e := range more {
+		name, _, _ := strings.Cut(e, "=")
+		i := slices.IndexFunc(env, func(have string) bool { return strings.HasPrefix(have, name+"=") })
+		if i < 0 {
+			env = append(env, e)
+		} else {
+			env[i] = e
+		}
+	}
+	return env
+}
+
+// facts are the org.opencontainers.image.* keys that follow from the closure
+// alone.
+func (sys *System) facts() map[string]string {
+	m := map[string]string{}
+	name, version := sys.Toplevel.Name(), sys.Version
+	if version != "" {
+		m[ocispec.AnnotationVersion] = version
+		name = strings.TrimSuffix(name, "-"+version)
+	}
+	// NixOS calls a toplevel nixos-system-<host name>-<label>.
+	if title := strings.TrimPrefix(name, "nixos-system-"); title != "" {
+		m[ocispec.AnnotationTitle] = title
+	}
+	return m
+}
+
+const historyComment = "nixoci" // who made the layer, in the history's comment
+
+// Bounds of a history line. They affect bytes.
+const (
+	historyNames  = 6   // store path names that a line lists
+	historyLength = 400 // bytes of a comment that came from a plan
+)
+
+// createdBy is a layer's line in the history: its comment, or the names of its
+// store paths.
+func createdBy(l *layers.Layer) string {
+	if l.Comment != "" {
+		return clip(l.Comment, historyLength)
+	}
+	var names []string
+	for _, p := range l.Paths {
+		names = append(names, p.Name())
+	}
+	slices.Sort(names)
+	n := len(names)
+	switch {
+	case n == 1:
+		return "store path " + names[0]
+	case n > historyNames:
+		names = append(names[:historyNames], "…")
+	}
+	return strconv.Itoa(n) + " store paths: " + strings.Join(names, ", ")
+}
+
+// clip shortens s to at most n bytes, at a character's end.
+func clip(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= n {
+		return s
+	}
+	end := 0
+	for i := range s {
+		if i > n-len("…") {
+			break
+		}
+		end = i
+	}
+	return s[:end] + "…"
+}

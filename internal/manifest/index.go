@@ -1,0 +1,218 @@
+package manifest
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// refDigest is how BuildKit ties an attestation manifest in an index to the
+// manifest that it is about.
+const refDigest = "vnd.docker.reference.digest"
+
+// CheckPlatforms returns an error that names both toplevels when two systems
+// are for one platform.
+func CheckPlatforms(systems []*System) error {
+	for i, a := range systems {
+		for _, b := range systems[i+1:] {
+			if SamePlatform(a.Platform, b.Platform) {
+				return hint.Add(fmt.Errorf("index: %s and %s are both for %s", a.Toplevel, b.Toplevel, FormatPlatform(a.Platform)),
+					"an image has one system for each platform; push the other under a name of its own")
+			}
+		}
+	}
+	return nil
+}
+
+// NewIndex makes the index over images, one for each platform, in the order
+// that platforms have. One image gets an index too. The result does not depend
+// on the order of images.
+func NewIndex(images []*Image, s Settings) (Blob, error) {
+	if len(images) == 0 {
+		return Blob{}, errors.New("index: no images")
+	}
+	var systems []*System
+	var manifests []ocispec.Descriptor
+	for _, img := range images {
+		systems = append(systems, img.System)
+		manifests = append(manifests, img.Manifest.Descriptor)
+	}
+	if err := CheckPlatforms(systems); err != nil {
+		return Blob{}, err
+	}
+	return writeIndex(manifests, &s)
+}
+
+// IndexRecipe is the annotation [AnnotationImage] of the index that NewIndex
+// makes of these systems, known before any layer is made: recipes[i] is the
+// [ImageRecipe] of systems[i].
+func IndexRecipe(systems []*System, recipes []digest.Digest, s Settings) (digest.Digest, error) {
+	if len(systems) != len(recipes) || len(systems) == 0 {
+		return "", fmt.Errorf("index recipe: %d systems, %d recipes", len(systems), len(recipes))
+	}
+	if err := CheckPlatforms(systems); err != nil {
+		return "", err
+	}
+	var manifests []ocispec.Descriptor
+	for i, sys := range systems {
+		d, err := sys.indexEntry(recipes[i])
+		if err != nil {
+			return "", err
+		}
+		manifests = append(manifests, d)
+	}
+	slices.SortFunc(manifests, compareManifests)
+	return indexRecipe(manifests, indexAnnotations(manifests, &s), s.mediaTypes().index)
+}
+
+// indexEntry is the manifest's descriptor as the index lists it, without
+// digest, size and media type.
+func (sys *System) indexEntry(recipe digest.Digest) (ocispec.Descriptor, error) {
+	info := sys.Closure.Info(sys.Toplevel)
+	if info == nil {
+		return ocispec.Descriptor{}, fmt.Errorf("index: toplevel %s is not in the closure", sys.Toplevel)
+	}
+	p := sys.Platform
+	d := ocispec.Descriptor{Platform: &p, Annotations: sys.facts()}
+	d.Annotations[AnnotationToplevel] = string(sys.Toplevel)
+	d.Annotations[AnnotationNarHash] = info.NarHash.SRI()
+	d.Annotations[AnnotationImage] = recipe.String()
+	return d, nil
+}
+
+// indexAnnotations are the facts that nixoci's manifests agree on, and the
+// user's. They follow from the descriptors alone, so that an index that was
+// joined is the one that was made in one go.
+func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]string {
+	var common map[string]string
+	for _, d := range manifests {
+		if d.Annotations[AnnotationToplevel] == "" {
+			continue // not made by nixoci
+		}
+		facts := map[string]string{}
+		for _, k := range []string{ocispec.AnnotationTitle, ocispec.AnnotationVersion} {
+			if v, ok := d.Annotations[k]; ok {
+				facts[k] = v
+			}
+		}
+		if common == nil {
+			common = facts
+		}
+		maps.DeleteFunc(common, func(k, v string) bool { return facts[k] != v })
+	}
+	if common == nil {
+		common = map[string]string{}
+	}
+	return annotations(s, common)
+}
+
+// indexRecipe is the sha256 over "nixoci-index 1\n", the media type, a line
+// "<platform> <recipe>" for each manifest in order, and the annotations as
+// JSON. It is "" where a manifest has no recipe.
+func indexRecipe(manifests []ocispec.Descriptor, annotations map[string]string, mediaType string) (digest.Digest, error) {
+	parts := [][]byte{[]byte(mediaType)}
+	for _, d := range manifests {
+		r := digest.Digest(d.Annotations[AnnotationImage])
+		if d.Platform == nil || checkDigest(r) != nil {
+			return "", nil
+		}
+		parts = append(parts, fmt.Appendf(nil, "%s %s", FormatPlatform(*d.Platform), r))
+	}
+	a, err := marshal(annotations)
+	if err != nil {
+		return "", fmt.Errorf("index recipe: %w", err)
+	}
+	return recipe("nixoci-index", append(parts, a)...), nil
+}
+
+func writeIndex(manifests []ocispec.Descriptor, s *Settings) (Blob, error) {
+	mt := s.mediaTypes().index
+	manifests = slices.Clone(manifests)
+	slices.SortFunc(manifests, compareManifests)
+	annotations := indexAnnotations(manifests, s)
+	r, err := indexRecipe(manifests, annotations, mt)
+	if err != nil {
+		return Blob{}, err
+	}
+	index := ocispec.Index{
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   mt,
+		Manifests:   manifests,
+		Annotations: annotations,
+	}
+	if r != "" {
+		index.Annotations[AnnotationImage] = r.String()
+	}
+	return newManifestBlob(mt, index)
+}
+
+// compareManifests is the order of an index: platforms first, in their order,
+// then what has none; the digest decides at last.
+func compareManifests(a, b ocispec.Descriptor) int {
+	switch {
+	case a.Platform != nil && b.Platform == nil:
+		return -1
+	case a.Platform == nil && b.Platform != nil:
+		return 1
+	case a.Platform != nil:
+		if c := comparePlatforms(*a.Platform, *b.Platform); c != 0 {
+			return c
+		}
+	}
+	return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.MediaType, b.MediaType), cmp.Compare(a.Size, b.Size))
+}
+
+// Join returns old with images added, each in place of what old has for its
+// platform, and all other manifests kept. Joining the platforms one by one, in
+// any order and with the same settings, gives the index that [NewIndex] makes
+// of all of them. old may be nil.
+//
+// old's own annotations are not kept: s says what the user wants now.
+func Join(old *Index, images []*Image, s Settings) (Blob, error) {
+	if old == nil || len(old.Manifests) == 0 {
+		return NewIndex(images, s)
+	}
+	if len(images) == 0 {
+		return Blob{}, errors.New("join: no images")
+	}
+	var systems []*System
+	for _, img := range images {
+		systems = append(systems, img.System)
+	}
+	if err := CheckPlatforms(systems); err != nil {
+		return Blob{}, err
+	}
+	manifests := slices.Clone(old.Manifests)
+	for _, img := range images {
+		var gone []digest.Digest
+		manifests = slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool {
+			replaced := d.Platform != nil && SamePlatform(*d.Platform, img.System.Platform)
+			if replaced && d.Digest != img.Manifest.Descriptor.Digest {
+				gone = append(gone, d.Digest)
+			}
+			return replaced
+		})
+		// What was said of a manifest that is gone goes with it.
+		manifests = slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool {
+			return slices.Contains(gone, digest.Digest(d.Annotations[refDigest]))
+		})
+	}
+	kept := len(manifests)
+	for _, img := range images {
+		manifests = append(manifests, img.Manifest.Descriptor)
+	}
+	want := s.mediaTypes().index
+	if kept > 0 && old.MediaType != want {
+		return Blob{}, hint.Add(fmt.Errorf("join: the index is %s, not %s", old.MediaType, want),
+			"push all platforms with the same --format")
+	}
+	return writeIndex(manifests, &s)
+}

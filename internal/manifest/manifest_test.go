@@ -1,0 +1,387 @@
+package manifest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares got with testdata/name.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs: the bytes of every image change. got:\n%s\nwant:\n%s", name, got, want)
+	}
+}
+
+// storePath makes a store path of which the hash follows from the name.
+func storePath(t testing.TB, name string) closure.StorePath {
+	t.Helper()
+	sum := sha256.Sum256([]byte(name))
+	const alphabet = "0123456789abcdfghijklmnpqrsvwxyz"
+	hash := make([]byte, 32)
+	for i := range hash {
+		hash[i] = alphabet[sum[i]%32]
+	}
+	p, err := closure.ParseStorePath("/nix/store/" + string(hash) + "-" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func info(t testing.TB, name string, size int64, refs ...string) closure.Info {
+	i := closure.Info{Path: storePath(t, name), NarHash: sha256.Sum256([]byte("nar of " + name)), NarSize: size}
+	for _, r := range refs {
+		i.References = append(i.References, storePath(t, r))
+	}
+	return i
+}
+
+const toplevelName = "nixos-system-web-26.05.20260522.1a2b3c4"
+
+// smallClosure has a self-reference, a content address and a diamond.
+func smallClosure(t testing.TB) *closure.Closure {
+	source := info(t, "source", 4096)
+	source.CA = "fixed:r:sha256:1l2xhxs4qs5d3xv6yyjwpxdpb0nlgvqg7c3q5ixyp4b9vj4x8y1j"
+	infos := []closure.Info{
+		info(t, toplevelName, 12_345, "systemd-257", "bash-5.2", "source"),
+		info(t, "systemd-257", 60_000_000, "glibc-2.40", "systemd-257"),
+		info(t, "bash-5.2", 7_000_000, "glibc-2.40"),
+		info(t, "glibc-2.40", 29_000_000, "glibc-2.40"),
+		source,
+	}
+	// What nobody may see in an image.
+	infos[0].Deriver = storePath(t, "top.drv").Base()
+	infos[0].Signatures = []string{"cache.nixos.org-1:AAAA"}
+	c, err := closure.New(nil, infos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func smallSystem(t testing.TB, system string) *System {
+	p, err := PlatformOf(system)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &System{Platform: p, Toplevel: storePath(t, toplevelName), Closure: smallClosure(t), Init: systemInit, Version: "26.05.20260522.1a2b3c4"}
+}
+
+var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}
+
+// smallLayers are made-up layers: the bytes are not what is tested here.
+func smallLayers(sys *System, comp layers.Compression, seed string) []PackedLayer {
+	var packed []PackedLayer
+	for i, part := range slices.Collect(slices.Chunk(sys.Closure.Paths, 2)) {
+		l := &layers.Layer{Recipe: layers.NewRecipe(comp, part), Compression: comp}
+		for _, p := range part {
+			l.Paths = append(l.Paths, p.Path)
+		}
+		packed = append(packed, packedLayer(l, fmt.Sprint(seed, i)))
+	}
+	l := &layers.Layer{Recipe: layers.NewNamedRecipe(comp, "nixoci-system", seed), Compression: comp, Comment: "system layer"}
+	return append(packed, packedLayer(l, seed+"system"))
+}
+
+func packedLayer(l *layers.Layer, seed string) PackedLayer {
+	p := layers.Packed{
+		DiffID:           digest.FromString("tar " + seed),
+		Digest:           digest.FromString("blob " + seed),
+		Size:             int64(1000 + len(seed)),
+		UncompressedSize: 10240,
+	}
+	if l.Compression.Algorithm == "none" {
+		p.Digest, p.Size = p.DiffID, p.UncompressedSize
+	}
+	return PackedLayer{Layer: l, Packed: p}
+}
+
+func mustImage(t testing.TB, system string, s Settings) *Image {
+	t.Helper()
+	sys := smallSystem(t, system)
+	img, err := NewImage(sys, smallLayers(sys, gzip5, system), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// everySetting is one of each, in no order.
+func everySetting() Settings {
+	epoch := time.Unix(1_700_000_000, 999).In(time.FixedZone("Tokyo", 9*3600))
+	return Settings{
+		Env:         []string{"LANG=C.UTF-8", "PATH=/opt/bin", "EMPTY=", "LANG=de_DE.UTF-8"},
+		Labels:      map[string]string{"b": "2 <&>", "a": "1", "org.opencontainers.image.title": "mine"},
+		Annotations: map[string]string{"org.opencontainers.image.source": "https://example.org/?a&b", "z": "ü"},
+		Entrypoint:  []string{"/sbin/init", "--x"},
+		Cmd:         []string{"a", ""},
+		User:        "1000:users",
+		WorkingDir:  "/srv",
+		StopSignal:  "sigterm",
+		Ports:       []string{"80", "443/tcp", "53/udp", "80/tcp"},
+		Volumes:     []string{"/var/lib/x", "/config"},
+		Created:     &epoch,
+	}
+}
+
+func TestGoldenImage(t *testing.T) {
+	guest := smallSystem(t, "aarch64-linux")
+	guest.Guest, guest.Init = true, guestInit
+	for _, tt := range []struct {
+		name     string
+		sys      *System
+		settings Settings
+	}{
+		{"default", smallSystem(t, "x86_64-linux"), Settings{}},
+		{"settings", smallSystem(t, "armv7l-linux"), everySetting()},
+		{"guest", guest, Settings{}},
+		{"docker", smallSystem(t, "x86_64-linux"), Settings{Docker: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			img, err := NewImage(tt.sys, smallLayers(tt.sys, gzip5, "x"), tt.settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			index, err := NewIndex([]*Image{img}, tt.settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, tt.name+".config.json", img.Config.Data)
+			golden(t, tt.name+".manifest.json", img.Manifest.Data)
+			golden(t, tt.name+".index.json", index.Data)
+			for _, b := range []Blob{img.Config, img.Manifest, index} {
+				if digest.FromBytes(b.Data) != b.Descriptor.Digest || int64(len(b.Data)) != b.Descriptor.Size {
+					t.Errorf("%s is not what its descriptor says", b.Descriptor.MediaType)
+				}
+				if s := string(b.Data); strings.Contains(s, "cache.nixos.org") || strings.Contains(s, ".drv") {
+					t.Error("a signature or deriver got into the image")
+				}
+			}
+		})
+	}
+}
+
+func TestConfigIsReadByDocker(t *testing.T) {
+	sys := smallSystem(t, "x86_64-linux")
+	sys.Guest = true
+	img, err := NewImage(sys, smallLayers(sys, gzip5, "x"), Settings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct {
+		Architecture, OS string
+		Config           struct {
+			Entrypoint  []string
+			StopSignal  string
+			Env         []string
+			Healthcheck struct {
+				Test     []string
+				Interval time.Duration
+			}
+		}
+		RootFS struct {
+			DiffIDs []string `json:"diff_ids"`
+		}
+		History []struct {
+			CreatedBy  string `json:"created_by"`
+			EmptyLayer bool   `json:"empty_layer"`
+		}
+	}
+	if err := json.Unmarshal(img.Config.Data, &c); err != nil {
+		t.Fatal(err)
+	}
+	if c.Architecture != "amd64" || c.OS != "linux" {
+		t.Errorf("platform is %s/%s", c.OS, c.Architecture)
+	}
+	if want := []string{"CMD", string(sys.Toplevel) + "/nixoci-init", "health"}; !slices.Equal(c.Config.Healthcheck.Test, want) {
+		t.Errorf("health check is %q", c.Config.Healthcheck.Test)
+	}
+	if c.Config.Healthcheck.Interval != 10*time.Second {
+		t.Errorf("health check interval is %v", c.Config.Healthcheck.Interval)
+	}
+	if !slices.Contains(c.Config.Env, "container=docker") {
+		t.Errorf("env is %q", c.Config.Env)
+	}
+	if len(c.RootFS.DiffIDs) != 4 || len(c.History) != 4 {
+		t.Fatalf("%d diffIDs, %d lines of history, want 4 of each", len(c.RootFS.DiffIDs), len(c.History))
+	}
+	if want := "2 store paths: "; !strings.HasPrefix(c.History[0].CreatedBy, want) {
+		t.Errorf("history line %q, want %q…", c.History[0].CreatedBy, want)
+	}
+}
+
+func TestIndexDoesNotDependOnOrder(t *testing.T) {
+	s := everySetting()
+	names := knownSystems()
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "armv7a-linux" }) // armv7l's platform
+	var want Blob
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		var images []*Image
+		var systems []*System
+		var recipes []digest.Digest
+		for _, n := range names {
+			img := mustImage(t, n, s)
+			images, systems, recipes = append(images, img), append(systems, img.System), append(recipes, img.Recipe)
+		}
+		got, err := NewIndex(images, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want.Data == nil {
+			want = got
+		}
+		if !bytes.Equal(got.Data, want.Data) {
+			t.Fatalf("index depends on the order of the images:\n%s\n%s", got.Data, want.Data)
+		}
+		recipe, err := IndexRecipe(systems, recipes, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := ParseIndex(got.Data, got.Descriptor.MediaType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Annotations[AnnotationImage] != recipe.String() {
+			t.Errorf("index has recipe %s, IndexRecipe said %s before", x.Annotations[AnnotationImage], recipe)
+		}
+		joined := &Index{}
+		for _, img := range images {
+			b, err := Join(joined, []*Image{img}, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if joined, err = ParseIndex(b.Data, b.Descriptor.MediaType); err != nil {
+				t.Fatal(err)
+			}
+			got = b
+		}
+		if !bytes.Equal(got.Data, want.Data) {
+			t.Fatalf("joining one by one gives another index:\n%s\n%s", got.Data, want.Data)
+		}
+		if !joined.Holds(images) {
+			t.Error("the joined index does not hold all images")
+		}
+	}
+}
+
+// The recipe must change with everything that changes the manifest, and with
+// nothing else.
+func TestImageRecipe(t *testing.T) {
+	base := func() (*System, []PackedLayer, Settings) {
+		sys := smallSystem(t, "x86_64-linux")
+		return sys, smallLayers(sys, gzip5, "x"), Settings{}
+	}
+	type change = func(*System, []PackedLayer, *Settings)
+	same := map[string]change{
+		"nothing":         func(*System, []PackedLayer, *Settings) {},
+		"the source":      func(sys *System, _ []PackedLayer, _ *Settings) { sys.Source = nil },
+		"a deriver":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Closure.Paths[0].Deriver = "x.drv" },
+		"a layer's bytes": func(_ *System, p []PackedLayer, _ *Settings) { p[0].Packed.Size++; p[0].DiffID = p[1].DiffID },
+		"defaults, said":  func(_ *System, _ []PackedLayer, s *Settings) { s.StopSignal = "RTMIN+3" },
+	}
+	other := map[string]change{
+		"platform":      func(sys *System, _ []PackedLayer, _ *Settings) { sys.Platform.Architecture = "arm64" },
+		"guest":         func(sys *System, _ []PackedLayer, _ *Settings) { sys.Guest = true },
+		"version":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Version = "" },
+		"toplevel":      func(sys *System, _ []PackedLayer, _ *Settings) { sys.Toplevel = sys.Closure.Paths[0].Path },
+		"narHash":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Closure.Info(sys.Toplevel).NarHash[0]++ },
+		"layer recipe":  func(_ *System, p []PackedLayer, _ *Settings) { p[0].Recipe[0]++ },
+		"layer order":   func(_ *System, p []PackedLayer, _ *Settings) { p[0], p[1] = p[1], p[0] },
+		"layer comment": func(_ *System, p []PackedLayer, _ *Settings) { p[0].Comment = "x" },
+		"layer note":    func(_ *System, p []PackedLayer, _ *Settings) { p[0].Annotations = map[string]string{"a": "b"} },
+		"env":           func(_ *System, _ []PackedLayer, s *Settings) { s.Env = []string{"A=b"} },
+		"env order":     func(_ *System, _ []PackedLayer, s *Settings) { s.Env = []string{"B=b", "A=b"} },
+		"label":         func(_ *System, _ []PackedLayer, s *Settings) { s.Labels = map[string]string{"a": "b"} },
+		"annotation":    func(_ *System, _ []PackedLayer, s *Settings) { s.Annotations = map[string]string{"a": "b"} },
+		"created":       func(_ *System, _ []PackedLayer, s *Settings) { s.Created = &time.Time{}; *s.Created = time.Unix(1, 0) },
+		"docker":        func(_ *System, _ []PackedLayer, s *Settings) { s.Docker = true },
+		"cmd":           func(_ *System, _ []PackedLayer, s *Settings) { s.Cmd = []string{"x"} },
+		"level":         func(_ *System, p []PackedLayer, _ *Settings) { p[0].Compression.Level = 6 },
+	}
+	recipes := map[digest.Digest]string{}
+	sys, packed, s := base()
+	img, err := NewImage(sys, packed, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipes[img.Recipe] = "base"
+	for name, f := range same {
+		sys, packed, s := base()
+		f(sys, packed, &s)
+		img2, err := NewImage(sys, packed, s)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if img2.Recipe != img.Recipe {
+			t.Errorf("the recipe depends on %s", name)
+		}
+	}
+	for name, f := range other {
+		sys, packed, s := base()
+		f(sys, packed, &s)
+		img, err := NewImage(sys, packed, s)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if before, ok := recipes[img.Recipe]; ok {
+			t.Errorf("%s has the recipe of %s", name, before)
+		}
+		recipes[img.Recipe] = name
+	}
+}
+
+func TestPlatformTwice(t *testing.T) {
+	a, b := smallSystem(t, "armv7l-linux"), smallSystem(t, "armv7a-linux")
+	b.Toplevel = b.Closure.Paths[0].Path
+	err := CheckPlatforms([]*System{smallSystem(t, "x86_64-linux"), a, b})
+	if err == nil {
+		t.Fatal("two systems for linux/arm/v7 are an index")
+	}
+	for _, want := range []string{string(a.Toplevel), string(b.Toplevel), "linux/arm/v7"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not name %s", err, want)
+		}
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	sys := smallSystem(t, "x86_64-linux")
+	_, err := NewImage(sys, smallLayers(sys, gzip5, "x"), Settings{Annotations: map[string]string{"a": strings.Repeat("x", MaxManifestSize)}})
+	if err == nil || !strings.Contains(err.Error(), "registries take at most") {
+		t.Errorf("a manifest of more than 4 MiB: %v", err)
+	}
+	many := slices.Repeat(smallLayers(sys, gzip5, "x"), 32)
+	if _, err := NewImage(sys, many, Settings{}); err == nil || !strings.Contains(err.Error(), "128 layers") {
+		t.Errorf("128 layers: %v", err)
+	}
+}

@@ -1,0 +1,272 @@
+package manifest
+
+import (
+	"bytes"
+	_ "crypto/sha512" // other tools' descriptors may have it
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// Index is an index or a Docker manifest list that was read back.
+type Index struct {
+	MediaType   string
+	Manifests   []ocispec.Descriptor
+	Annotations map[string]string
+}
+
+// Manifest is one platform's manifest that was read back.
+type Manifest struct {
+	MediaType   string
+	Config      ocispec.Descriptor
+	Layers      []ocispec.Descriptor
+	Annotations map[string]string
+}
+
+// ErrNotManifest is wrapped by the parsers' errors about data that is JSON but
+// not of the kind asked for: an index where a manifest was wanted, or the other
+// way round, or an artifact of some other kind.
+var ErrNotManifest = errors.New("not of this kind")
+
+// document has the fields of all kinds, to tell them apart.
+type document struct {
+	SchemaVersion int                  `json:"schemaVersion"`
+	MediaType     string               `json:"mediaType"`
+	Config        *ocispec.Descriptor  `json:"config"`
+	Layers        []ocispec.Descriptor `json:"layers"`
+	Manifests     []ocispec.Descriptor `json:"manifests"`
+	FSLayers      json.RawMessage      `json:"fsLayers"`
+	Annotations   map[string]string    `json:"annotations"`
+}
+
+// ParseIndex reads an index or a manifest list of at most [MaxManifestSize]
+// bytes. mediaType is what the registry called it, "" where nobody said.
+func ParseIndex(data []byte, mediaType string) (*Index, error) {
+	doc, err := parse(data, mediaType, "index")
+	if err != nil {
+		return nil, err
+	}
+	if doc.MediaType != ocispec.MediaTypeImageIndex && doc.MediaType != DockerList {
+		return nil, fmt.Errorf("read index: media type %q: %w", doc.MediaType, ErrNotManifest)
+	}
+	if doc.Config != nil || doc.Layers != nil || doc.FSLayers != nil {
+		return nil, fmt.Errorf("read index: has a manifest's fields too, which can be read in two ways: %w", ErrNotManifest)
+	}
+	for i, d := range doc.Manifests {
+		if err := checkDescriptor(d); err != nil {
+			return nil, fmt.Errorf("read index: manifest %d: %w", i, err)
+		}
+		if d.Size > MaxManifestSize {
+			return nil, fmt.Errorf("read index: manifest %s: %d bytes, at most %d are taken", d.Digest, d.Size, MaxManifestSize)
+		}
+	}
+	return &Index{MediaType: doc.MediaType, Manifests: doc.Manifests, Annotations: doc.Annotations}, nil
+}
+
+// ParseManifest reads one platform's manifest, OCI or Docker schema 2, of at
+// most [MaxManifestSize] bytes.
+func ParseManifest(data []byte, mediaType string) (*Manifest, error) {
+	doc, err := parse(data, mediaType, "manifest")
+	if err != nil {
+		return nil, err
+	}
+	if doc.MediaType != ocispec.MediaTypeImageManifest && doc.MediaType != DockerManifest {
+		return nil, fmt.Errorf("read manifest: media type %q: %w", doc.MediaType, ErrNotManifest)
+	}
+	if doc.Manifests != nil || doc.FSLayers != nil {
+		return nil, fmt.Errorf("read manifest: has an index's fields too, which can be read in two ways: %w", ErrNotManifest)
+	}
+	if doc.Config == nil {
+		return nil, errors.New("read manifest: no config")
+	}
+	if err := checkDescriptor(*doc.Config); err != nil {
+		return nil, fmt.Errorf("read manifest: config: %w", err)
+	}
+	for i, d := range doc.Layers {
+		if err := checkDescriptor(d); err != nil {
+			return nil, fmt.Errorf("read manifest: layer %d: %w", i, err)
+		}
+	}
+	return &Manifest{MediaType: doc.MediaType, Config: *doc.Config, Layers: doc.Layers, Annotations: doc.Annotations}, nil
+}
+
+func parse(data []byte, mediaType, kind string) (*document, error) {
+	if len(data) > MaxManifestSize {
+		return nil, fmt.Errorf("read %s: %d bytes, at most %d are taken", kind, len(data), MaxManifestSize)
+	}
+	doc := &document{}
+	d := json.NewDecoder(bytes.NewReader(data))
+	if err := d.Decode(doc); err != nil {
+		return nil, fmt.Errorf("read %s: %w", kind, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("read %s: more after the end", kind)
+	}
+	if doc.SchemaVersion != 2 {
+		return nil, fmt.Errorf("read %s: schemaVersion is %d, not 2: %w", kind, doc.SchemaVersion, ErrNotManifest)
+	}
+	switch {
+	case doc.MediaType == "":
+		doc.MediaType = mediaType // optional in OCI
+	case mediaType != "" && doc.MediaType != mediaType:
+		return nil, fmt.Errorf("read %s: media type is %q, the registry calls it %q", kind, doc.MediaType, mediaType)
+	}
+	if doc.MediaType == "" && kind == "index" && doc.Manifests != nil {
+		doc.MediaType = ocispec.MediaTypeImageIndex
+	}
+	if doc.MediaType == "" && kind == "manifest" && doc.Config != nil {
+		doc.MediaType = ocispec.MediaTypeImageManifest
+	}
+	return doc, nil
+}
+
+func checkDescriptor(d ocispec.Descriptor) error {
+	if err := d.Digest.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", d.Digest, err)
+	}
+	if d.Size < 0 {
+		return fmt.Errorf("%s: size is %d", d.Digest, d.Size)
+	}
+	if d.MediaType == "" {
+		return fmt.Errorf("%s: no media type", d.Digest)
+	}
+	return nil
+}
+
+// Find returns the descriptor for platform p, nil if the index has none.
+func (x *Index) Find(p ocispec.Platform) *ocispec.Descriptor {
+	for i, d := range x.Manifests {
+		if d.Platform != nil && SamePlatform(*d.Platform, p) {
+			return &x.Manifests[i]
+		}
+	}
+	return nil
+}
+
+// Holds reports whether the index lists all of images as they are: what a join
+// must find when it reads back what it wrote.
+func (x *Index) Holds(images []*Image) bool {
+	for _, img := range images {
+		d := x.Find(img.System.Platform)
+		if d == nil || d.Digest != img.Manifest.Descriptor.Digest {
+			return false
+		}
+	}
+	return true
+}
+
+// Claims are what a manifest says of its layers. Whoever can write to the
+// repository can claim what he likes: what can be checked without reading a
+// layer was checked, no more.
+type Claims struct {
+	Rejected []error // one for each layer whose claim does not hold; for people
+
+	known map[layers.Recipe]claim
+}
+
+type claim struct {
+	layers.Packed
+	compression string
+}
+
+// Claims reads the annotations of m's layers. A layer without a recipe, one
+// that another tool made, is no claim. configData is the config where it is at
+// hand, and nil where it is not; it must then match m.Config, and its diffIDs
+// must be those claimed.
+func (m *Manifest) Claims(configData []byte) (*Claims, error) {
+	var diffIDs []digest.Digest
+	if configData != nil {
+		if int64(len(configData)) != m.Config.Size || m.Config.Digest.Algorithm().FromBytes(configData) != m.Config.Digest {
+			return nil, fmt.Errorf("read config: is not %s of %d bytes", m.Config.Digest, m.Config.Size)
+		}
+		var c ocispec.Image
+		if err := json.Unmarshal(configData, &c); err != nil {
+			return nil, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
+		}
+		if diffIDs = c.RootFS.DiffIDs; len(diffIDs) != len(m.Layers) {
+			return nil, fmt.Errorf("read config %s: %d diffIDs for %d layers", m.Config.Digest, len(diffIDs), len(m.Layers))
+		}
+	}
+	c := &Claims{known: map[layers.Recipe]claim{}}
+	contradicted := map[layers.Recipe]bool{}
+	for i, d := range m.Layers {
+		if _, ok := d.Annotations[AnnotationRecipe]; !ok {
+			continue
+		}
+		r, cl, err := readClaim(d)
+		if err == nil && diffIDs != nil && cl.DiffID != diffIDs[i] {
+			err = fmt.Errorf("diffID is %s, the config has %s", cl.DiffID, diffIDs[i])
+		}
+		if err != nil {
+			c.Rejected = append(c.Rejected, fmt.Errorf("layer %s: %w", d.Digest, err))
+			continue
+		}
+		if other, twice := c.known[r]; twice && other != cl {
+			c.Rejected = append(c.Rejected, fmt.Errorf("layer %s: recipe %s is claimed for %s too", d.Digest, r, other.Digest))
+			contradicted[r] = true
+		}
+		c.known[r] = cl
+	}
+	maps.DeleteFunc(c.known, func(r layers.Recipe, _ claim) bool { return contradicted[r] })
+	return c, nil
+}
+
+func readClaim(d ocispec.Descriptor) (layers.Recipe, claim, error) {
+	r, err := layers.ParseRecipe(d.Annotations[AnnotationRecipe])
+	if err != nil {
+		return r, claim{}, err
+	}
+	tarSize, err := strconv.ParseInt(d.Annotations[AnnotationTarSize], 10, 64)
+	if err != nil {
+		return r, claim{}, fmt.Errorf("tar size %q: not a number", d.Annotations[AnnotationTarSize])
+	}
+	cl := claim{
+		Packed: layers.Packed{
+			DiffID:           digest.Digest(d.Annotations[AnnotationDiffID]),
+			Digest:           d.Digest,
+			Size:             d.Size,
+			UncompressedSize: tarSize,
+		},
+		compression: d.Annotations[AnnotationCompression],
+	}
+	if err := checkPacked(cl.Packed); err != nil {
+		return r, claim{}, err
+	}
+	algorithm, _, _ := strings.Cut(cl.compression, ":")
+	switch {
+	case algorithm == "" || layerAlgorithm(d.MediaType) != algorithm:
+		return r, claim{}, fmt.Errorf("media type %s does not fit compression %q", d.MediaType, cl.compression)
+	case algorithm == "none" && (cl.DiffID != cl.Digest || cl.Packed.Size != cl.UncompressedSize):
+		return r, claim{}, errors.New("not compressed, but blob and tar differ")
+	case algorithm != "none" && cl.DiffID == cl.Digest:
+		return r, claim{}, errors.New("compressed, but blob and tar have one digest")
+	}
+	return r, cl, nil
+}
+
+// Lookup returns what is claimed of l's bytes.
+func (c *Claims) Lookup(l *layers.Layer) (layers.Packed, bool) {
+	if c == nil {
+		return layers.Packed{}, false
+	}
+	cl, ok := c.known[l.Recipe]
+	if !ok || cl.compression != l.Compression.String() {
+		return layers.Packed{}, false
+	}
+	return cl.Packed, true
+}
+
+// Recipes are all recipes that are claimed, in order.
+func (c *Claims) Recipes() []layers.Recipe {
+	return slices.SortedFunc(maps.Keys(c.known), func(a, b layers.Recipe) int { return bytes.Compare(a[:], b[:]) })
+}

@@ -1,0 +1,215 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// Defaults of the runtime configuration. They affect bytes.
+const (
+	// defaultInit is the name by which podman knows a systemd container. It is
+	// a link in the system layer.
+	defaultInit = "/sbin/init"
+
+	// defaultStopSignal makes systemd halt (systemd(1), "Signals"); SIGTERM
+	// would make it execute itself again.
+	defaultStopSignal = "SIGRTMIN+3"
+
+	// defaultPath is NixOS's own order, setuid wrappers first, for processes
+	// that a runtime puts into the container. Before activation there is no
+	// /run/current-system: then the profile in the system layer answers. The
+	// rest is for what activation or the user adds (/bin/sh, /usr/bin/env).
+	defaultPath = "/run/wrappers/bin" +
+		":/run/current-system/sw/bin" +
+		":/nix/var/nix/profiles/default/bin" +
+		":/nix/var/nix/profiles/system/sw/bin" +
+		":/usr/bin:/bin"
+)
+
+// defaultEnv is in the order that the config has.
+var defaultEnv = []string{
+	"PATH=" + defaultPath,
+	"container=docker", // systemd's container interface: how PID 1 knows where it is
+}
+
+// Validate says what is wrong with the settings, all of it at once. It reads
+// nothing: call it before anything is written.
+func (s *Settings) Validate(comp layers.Compression) error {
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, e := range s.Env {
+		check(validateEnv(e))
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Labels)) {
+		check(validateKey("label", k, s.Labels[k]))
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Annotations)) {
+		check(validateKey("annotation", k, s.Annotations[k]))
+		if strings.HasPrefix(k, "io.nixoci.") {
+			check(fmt.Errorf("annotation %q: io.nixoci. is reserved for what nixoci says of the image", k))
+		}
+	}
+	for _, arg := range slices.Concat(s.Entrypoint, s.Cmd) {
+		check(validateText("argument", arg))
+	}
+	if s.Entrypoint != nil && (len(s.Entrypoint) == 0 || s.Entrypoint[0] == "") {
+		check(errors.New("entrypoint: no program"))
+	}
+	check(validateUser(s.User))
+	if s.WorkingDir != "" {
+		check(validateDirectory("workdir", s.WorkingDir))
+	}
+	if s.StopSignal != "" {
+		_, err := parseSignal(s.StopSignal)
+		check(err)
+	}
+	for _, p := range s.Ports {
+		_, err := parsePort(p)
+		check(err)
+	}
+	for _, v := range s.Volumes {
+		check(validateDirectory("volume", v))
+		if v == "/" {
+			check(fmt.Errorf("volume %q: a volume over the root hides the image", v))
+		}
+	}
+	if s.Created != nil && (s.Created.UTC().Year() < 1970 || s.Created.UTC().Year() > 9999) {
+		check(fmt.Errorf("created %d: year is not in 1970..9999, RFC 3339 cannot write it", s.Created.Unix()))
+	}
+	if s.Docker && comp.Algorithm == "zstd" {
+		check(hint.Add(errors.New("compression zstd with docker media types: Docker's schema 2 has no zstd layers"),
+			"use --compression gzip, or OCI media types"))
+	}
+	return errors.Join(errs...)
+}
+
+// validateText refuses what JSON or the kernel cannot carry unchanged.
+// encoding/json replaces invalid UTF-8, and two settings would give one image.
+func validateText(what, s string) error {
+	switch {
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%s %q: not valid UTF-8", what, s)
+	case strings.ContainsRune(s, 0):
+		return fmt.Errorf("%s %q: has a NUL character", what, s)
+	}
+	return nil
+}
+
+func validateEnv(e string) error {
+	name, _, ok := strings.Cut(e, "=")
+	switch {
+	case !ok:
+		return hint.Add(fmt.Errorf("environment variable %q: no =", e), "write NAME=value; an image cannot take values from the shell that builds it")
+	case name == "":
+		return fmt.Errorf("environment variable %q: no name before =", e)
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+		return fmt.Errorf("environment variable %q: white space in the name", e)
+	}
+	return validateText("environment variable", e)
+}
+
+func validateKey(what, k, v string) error {
+	if k == "" {
+		return fmt.Errorf("%s =%q: no name", what, v)
+	}
+	if strings.ContainsFunc(k, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return fmt.Errorf("%s %q: white space in the name", what, k)
+	}
+	return errors.Join(validateText(what, k), validateText(what+" "+k, v))
+}
+
+// validateUser accepts the forms of the image spec: user, uid, user:group,
+// uid:gid, uid:group, user:gid.
+func validateUser(u string) error {
+	if u == "" {
+		return nil
+	}
+	user, group, both := strings.Cut(u, ":")
+	bad := func(s string) bool {
+		return s == "" || strings.ContainsFunc(s, func(r rune) bool {
+			return r <= ' ' || r > '~' || r == ':' || r == '/'
+		})
+	}
+	if bad(user) || both && bad(group) {
+		return fmt.Errorf("user %q: not user, uid, user:group or uid:gid", u)
+	}
+	return nil
+}
+
+func validateDirectory(what, dir string) error {
+	if err := validateText(what, dir); err != nil {
+		return err
+	}
+	if !path.IsAbs(dir) {
+		return fmt.Errorf("%s %q: not an absolute path", what, dir)
+	}
+	if path.Clean(dir) != dir {
+		return hint.Add(fmt.Errorf("%s %q: not a clean path", what, dir), "write "+path.Clean(dir))
+	}
+	return nil
+}
+
+// parsePort returns the form that a config has: "80/tcp".
+func parsePort(s string) (string, error) {
+	number, protocol, ok := strings.Cut(s, "/")
+	if !ok {
+		protocol = "tcp"
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || n == 0 || number != strconv.FormatUint(n, 10) {
+		return "", hint.Add(fmt.Errorf("port %q: not a number from 1 to 65535", s), "write 80, 80/tcp or 53/udp, one port each")
+	}
+	if protocol != "tcp" && protocol != "udp" && protocol != "sctp" {
+		return "", fmt.Errorf("port %q: protocol is not tcp, udp or sctp", s)
+	}
+	return number + "/" + protocol, nil
+}
+
+// signals are Linux's by name, those that Docker and podman both know.
+var signals = []string{
+	"ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT",
+	"SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+}
+
+// parseSignal returns the form that a config has: a number, or a name in
+// capitals that starts with SIG.
+func parseSignal(s string) (string, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		if n < 1 || n > 64 || s != strconv.Itoa(n) {
+			return "", fmt.Errorf("stop signal %q: not from 1 to 64", s)
+		}
+		return s, nil
+	}
+	name := strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	known := slices.Contains(signals, name) || realTime(name, "RTMIN", "+", 15) || realTime(name, "RTMAX", "-", 14)
+	if !known {
+		return "", hint.Add(fmt.Errorf("stop signal %q: unknown", s), "write for instance SIGTERM, SIGRTMIN+3 or 15")
+	}
+	return "SIG" + name, nil
+}
+
+// realTime reports whether name is base or base, sign and a number from 1 to
+// limit: the real-time signals that have a name in Docker and podman.
+func realTime(name, base, sign string, limit int) bool {
+	rest, ok := strings.CutPrefix(name, base)
+	if !ok || rest == "" {
+		return ok
+	}
+	digits, ok := strings.CutPrefix(rest, sign)
+	n, err := strconv.Atoi(digits)
+	return ok && err == nil && 1 <= n && n <= limit && digits == strconv.Itoa(n)
+}

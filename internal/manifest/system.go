@@ -1,0 +1,7 @@
+package manifest
+
+// Names below the toplevel.
+const (
+	guestInit  = "nixoci-init"
+	systemInit = "init"
+)
