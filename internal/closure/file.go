@@ -83,10 +83,7 @@ func ReadFile(ctx context.Context, src Source, info *Info, name string, limit in
 	if err := Walk(ctx, src, info, &f); err != nil {
 		return nil, err
 	}
-	if err := f.err(info); err != nil {
-		return nil, err
-	}
-	return f.data, checkReadable(info, name, f.entry, limit)
+	return f.result(info)
 }
 
 func checkFileName(info *Info, name string) error {
@@ -128,6 +125,17 @@ func (f *finder) err(info *Info) error {
 		return fmt.Errorf("%s: %w", joinName(info, f.name), fs.ErrNotExist)
 	}
 	return nil
+}
+
+// result is ReadFile's.
+func (f *finder) result(info *Info) ([]byte, error) {
+	if err := f.err(info); err != nil {
+		return nil, err
+	}
+	if err := checkReadable(info, f.name, f.entry, f.limit); err != nil {
+		return nil, err
+	}
+	return f.data, nil
 }
 
 func (f *finder) Directory(name string) error {

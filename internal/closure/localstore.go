@@ -61,13 +61,9 @@ func (s *LocalStore) database() string { return filepath.Join(s.root, "nix/var/n
 
 // Closure asks the database alone: no file of the store is opened.
 func (s *LocalStore) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
-	var infos []Info
-	err := withDatabase(ctx, s.database(), func(db *database) (err error) {
-		infos, err = db.closure(ctx, roots)
-		return err
-	})
+	infos, err := s.known(ctx, roots)
 	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", s.root, err)
+		return nil, err
 	}
 	have := make(map[StorePath]bool, len(infos))
 	for i := range infos {

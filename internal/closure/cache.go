@@ -1,0 +1,459 @@
+package closure
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// CacheOptions are how a binary cache is used. The zero value trusts
+// [DefaultPublicKey] alone and keeps nothing on disk.
+type CacheOptions struct {
+	Keys         TrustedKeys       // nil: DefaultPublicKey
+	NoSignatures bool              // take paths that no trusted key has signed
+	NarinfoDir   string            // where narinfo files are kept between runs, "" for nowhere
+	Jobs         int               // narinfo requests at a time, ≤0: 32
+	Transport    http.RoundTripper // for http and https, nil: one with HTTP/2 that keeps connections
+}
+
+// Cache is a binary cache: http://, https:// or file://. The only difference
+// between them is the transport.
+type Cache struct {
+	fetch *fetcher
+	o     CacheOptions
+	disk  *narinfoDir // nil for none
+
+	infoMu sync.Mutex
+	infoOK bool // nix-cache-info was read
+
+	mu    sync.Mutex
+	infos map[StorePath]*cached
+	small []smallNAR
+}
+
+// cached is a narinfo that was checked.
+type cached struct {
+	*Narinfo
+	check caCheck // what has to be checked besides the narHash
+	ca    contentAddress
+}
+
+// CacheStats is what a cache was asked for.
+type CacheStats struct {
+	Requests int64 // HTTP requests, with those that were tried again
+	Bytes    int64 // bytes of bodies
+	Hits     int64 // narinfo files that were on disk
+}
+
+// OpenCache prepares a binary cache. Nothing is asked of it yet.
+func OpenCache(url string, o CacheOptions) (*Cache, error) {
+	f, err := newFetcher(url, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Keys == nil {
+		if o.Keys, err = NewTrustedKeys(DefaultPublicKey); err != nil {
+			return nil, err
+		}
+	}
+	if o.Jobs <= 0 {
+		o.Jobs = 32
+	}
+	c := &Cache{fetch: f, o: o, infos: map[StorePath]*cached{}}
+	if o.NarinfoDir != "" && f.base.Scheme != "file" {
+		c.disk = newNarinfoDir(o.NarinfoDir, f.base.String())
+	}
+	return c, nil
+}
+
+// String is the cache's URL without credentials.
+func (c *Cache) String() string { return c.fetch.base.String() }
+
+// Stats tells what was asked for up to now.
+func (c *Cache) Stats() CacheStats {
+	s := c.fetch.stats
+	return CacheStats{s.requests.Load(), s.bytes.Load(), s.hits.Load()}
+}
+
+const (
+	cacheInfoFile = "nix-cache-info"
+	maxCacheInfo  = 64 << 10 // bytes
+)
+
+// checkInfo makes sure, once, that there is a binary cache, and that it is of
+// our store directory.
+func (c *Cache) checkInfo(ctx context.Context) error {
+	c.infoMu.Lock()
+	defer c.infoMu.Unlock()
+	if c.infoOK {
+		return nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err // what another caller ran into ended this one too
+	}
+	err := c.readInfo(ctx)
+	c.infoOK = err == nil
+	return err
+}
+
+func (c *Cache) readInfo(ctx context.Context) error {
+	data, ok := c.disk.get(cacheInfoFile)
+	if !ok {
+		var err error
+		data, err = c.fetch.small(ctx, cacheInfoFile, maxCacheInfo)
+		if s, ok := errors.AsType[*StatusError](err); ok && s.gone() {
+			return hint.Add(fmt.Errorf("no binary cache: %w", err), "a binary cache has a file nix-cache-info; is the URL right?")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := checkCacheInfo(data); err != nil {
+		return fmt.Errorf("%s: %w", c.fetch.at(cacheInfoFile), err)
+	}
+	if !ok {
+		c.disk.put(cacheInfoFile, data)
+	}
+	return nil
+}
+
+func checkCacheInfo(data []byte) error {
+	for line := range strings.Lines(string(data)) {
+		key, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":")
+		if ok && key == "StoreDir" {
+			if dir := strings.TrimSpace(value); dir != StoreDir {
+				return fieldErrorf(key, "%q is not %s", dir, StoreDir)
+			}
+		}
+	}
+	return nil
+}
+
+// narinfo returns what the cache says of p, once it was checked. The error
+// wraps ErrNotInStore where the cache does not have it.
+func (c *Cache) narinfo(ctx context.Context, p StorePath) (*cached, error) {
+	c.mu.Lock()
+	n := c.infos[p]
+	c.mu.Unlock()
+	if n != nil {
+		return n, nil
+	}
+	file := p.Hash() + ".narinfo"
+	if data, ok := c.disk.get(file); ok {
+		if n, err := c.check(p, data); err == nil {
+			c.fetch.stats.hits.Add(1)
+			return n, nil
+		}
+		c.disk.remove(file)
+	}
+	if err := c.checkInfo(ctx); err != nil {
+		return nil, err
+	}
+	data, err := c.fetch.small(ctx, file, maxNarinfo)
+	if s, ok := errors.AsType[*StatusError](err); ok && s.gone() {
+		return nil, fmt.Errorf("binary cache %s: %s: %w", c, p, ErrNotInStore)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, err = c.check(p, data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.fetch.at(file), err)
+	}
+	c.disk.put(file, data)
+	return n, nil
+}
+
+// check parses a narinfo and decides whether to trust it.
+func (c *Cache) check(p StorePath, data []byte) (*cached, error) {
+	parsed, err := ParseNarinfo(data)
+	if err != nil {
+		return nil, err
+	}
+	if parsed.Path != p {
+		return nil, fieldErrorf("StorePath", "%s is not %s", parsed.Path, p)
+	}
+	n := &cached{Narinfo: parsed}
+	if !c.o.NoSignatures {
+		if err := c.o.Keys.Verify(&n.Info); err != nil {
+			// A path that is named after its contents proves itself. The others
+			// have to be signed.
+			n.check, n.ca = checkCA(&n.Info)
+			if n.check == caNone {
+				return nil, err
+			}
+		}
+	}
+	c.mu.Lock()
+	c.infos[p] = n
+	c.mu.Unlock()
+	return n, nil
+}
+
+// forget drops a narinfo that turned out to be outdated.
+func (c *Cache) forget(p StorePath) {
+	c.mu.Lock()
+	delete(c.infos, p)
+	c.mu.Unlock()
+	c.disk.remove(p.Hash() + ".narinfo")
+}
+
+// maxClosure bounds what a cache without signatures can make us ask for.
+const maxClosure = 1 << 20 // paths
+
+// Closure asks for the narinfo files, as many at a time as Jobs says.
+func (c *Cache) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
+	infos, missing, err := c.walk(ctx, roots, true)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		err := fmt.Errorf("binary cache %s: %s: %w", c, missing[0], ErrNotInStore)
+		return nil, hint.Add(err, "name a source that has it with another --from")
+	}
+	closure, err := New(roots, infos)
+	if err != nil {
+		return nil, fmt.Errorf("binary cache %s: %w", c, err)
+	}
+	return closure, nil
+}
+
+// known implements finderSource: it answers for paths alone, since others may
+// come from another source.
+func (c *Cache) known(ctx context.Context, paths []StorePath) ([]Info, error) {
+	infos, _, err := c.walk(ctx, paths, false)
+	return infos, err
+}
+
+// walk asks for paths, and with deep for what they reach. There is no order
+// between them but that a reference is known before it is asked for, so the
+// requests in flight are never fewer than they could be.
+func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos []Info, missing []StorePath, err error) {
+	parent := ctx
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	var (
+		mu   sync.Mutex
+		wg   sync.WaitGroup
+		seen = map[StorePath]bool{}
+		slot = make(chan struct{}, c.o.Jobs)
+	)
+	var visit func(StorePath) // with mu held
+	visit = func(p StorePath) {
+		if seen[p] || ctx.Err() != nil {
+			return
+		}
+		if seen[p] = true; len(seen) > maxClosure {
+			cancel(fmt.Errorf("binary cache %s: a closure of more than %d paths", c, maxClosure))
+			return
+		}
+		wg.Go(func() {
+			slot <- struct{}{}
+			defer func() { <-slot }()
+			if ctx.Err() != nil {
+				return
+			}
+			n, err := c.narinfo(ctx, p)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.Is(err, ErrNotInStore):
+				missing = append(missing, p)
+				if deep {
+					cancel(err)
+				}
+			case err != nil:
+				cancel(err)
+			default:
+				infos = append(infos, n.Info)
+				if deep {
+					for _, r := range n.References {
+						visit(r)
+					}
+				}
+			}
+		})
+	}
+	mu.Lock()
+	for _, p := range paths {
+		visit(p)
+	}
+	mu.Unlock()
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil && (len(missing) == 0 || parent.Err() != nil) {
+		return nil, nil, err
+	}
+	slices.Sort(missing)
+	return infos, missing, nil
+}
+
+// Tree streams the NAR of one path: nothing is written to disk.
+func (c *Cache) Tree(ctx context.Context, info *Info, v Visitor) error {
+	if nar, ok := c.smallNAR(info.Path); ok {
+		return ReadNAR(bytes.NewReader(nar), v)
+	}
+	n, err := c.narinfo(ctx, info.Path)
+	if err != nil {
+		return err
+	}
+	b, err := c.fetch.open(ctx, n.URL)
+	if s, ok := errors.AsType[*StatusError](err); ok && s.gone() && c.disk != nil {
+		// A narinfo from disk may name a file that is not there any more.
+		c.forget(info.Path)
+		if n, err = c.narinfo(ctx, info.Path); err != nil {
+			return err
+		}
+		b, err = c.fetch.open(ctx, n.URL)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", info.Path, err)
+	}
+	defer b.Close()
+	fail := func(err error) error {
+		return fmt.Errorf("%s: %s: %w", info.Path, c.fetch.at(n.URL), err)
+	}
+	d, err := decoders[n.Compression](b)
+	if err != nil {
+		return fail(err)
+	}
+	defer d.Close()
+	if n.check == caFlat {
+		v = &flatVerifier{v, info.Path, n.ca}
+	}
+	t := &trackingVisitor{Visitor: v}
+	err = ReadNAR(&narStream{r: d, left: info.NarSize, info: info, fail: fail}, t)
+	if err == nil || err == t.err {
+		return err
+	}
+	return fail(err)
+}
+
+// trackingVisitor tells errors of the visitor from those of reading.
+type trackingVisitor struct {
+	Visitor
+	err error
+}
+
+func (t *trackingVisitor) Directory(name string) error {
+	t.err = t.Visitor.Directory(name)
+	return t.err
+}
+
+func (t *trackingVisitor) Symlink(name, target string) error {
+	t.err = t.Visitor.Symlink(name, target)
+	return t.err
+}
+
+func (t *trackingVisitor) File(name string, executable bool, size int64, content io.Reader) error {
+	t.err = t.Visitor.File(name, executable, size, content)
+	return t.err
+}
+
+// narStream names the NAR in errors, and ends with one when more comes out of
+// the decoder than the narinfo promised.
+type narStream struct {
+	r    io.Reader
+	left int64
+	info *Info
+	fail func(error) error
+}
+
+func (s *narStream) Read(p []byte) (int, error) {
+	if int64(len(p)) > s.left+1 {
+		p = p[:s.left+1]
+	}
+	n, err := s.r.Read(p)
+	if s.left -= int64(n); s.left < 0 {
+		return 0, s.fail(&SizeMismatchError{s.info.Path, s.info.NarSize, s.info.NarSize + 1})
+	}
+	if err != nil && err != io.EOF {
+		err = s.fail(err)
+	}
+	return n, err
+}
+
+func (c *Cache) mismatchHint(p StorePath) string {
+	return "the cache " + c.String() + " is damaged, or the path was signed wrongly; another --from may have " + p.Name()
+}
+
+// smallNAR is a NAR that is kept: a system's own files are looked at one by
+// one, and each look would be a download.
+type smallNAR struct {
+	path StorePath
+	nar  []byte
+}
+
+const (
+	maxSmallNAR  = 4 << 20 // bytes
+	maxSmallNARs = 8
+)
+
+func (c *Cache) smallNAR(p StorePath) ([]byte, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.small {
+		if s.path == p {
+			return s.nar, true
+		}
+	}
+	return nil, false
+}
+
+// look fills f from info's tree, whose narHash is right.
+func (c *Cache) look(ctx context.Context, info *Info, f *finder) error {
+	if _, ok := c.smallNAR(info.Path); ok || info.NarSize > maxSmallNAR {
+		return Walk(ctx, c, info, f)
+	}
+	var buf bytes.Buffer
+	w := NewNARWriter(&buf)
+	if err := Walk(ctx, c, info, w); err != nil {
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.small = append(c.small, smallNAR{info.Path, buf.Bytes()})
+	c.small = c.small[max(0, len(c.small)-maxSmallNARs):]
+	c.mu.Unlock()
+	return ReadNAR(&buf, f)
+}
+
+// Lookup implements [FileSource].
+func (c *Cache) Lookup(ctx context.Context, info *Info, name string) (Entry, error) {
+	f := finder{name: name, limit: -1}
+	if err := c.look(ctx, info, &f); err != nil {
+		return Entry{}, err
+	}
+	return f.entry, f.err(info)
+}
+
+// ReadFile implements [FileSource].
+func (c *Cache) ReadFile(ctx context.Context, info *Info, name string, limit int64) ([]byte, error) {
+	f := finder{name: name, limit: limit}
+	if err := c.look(ctx, info, &f); err != nil {
+		return nil, err
+	}
+	return f.result(info)
+}
+
+// Fetched are the compressed sizes of paths in bytes, as far as the cache tells
+// them: what a download of them costs.
+func (c *Cache) Fetched(paths []StorePath) (total int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range paths {
+		if n := c.infos[p]; n != nil {
+			total += n.FileSize
+		}
+	}
+	return total
+}

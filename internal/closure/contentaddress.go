@@ -1,0 +1,132 @@
+package closure
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"strings"
+)
+
+// contentAddress is a parsed CA field: "text:sha256:…", "fixed:sha256:…" or
+// "fixed:r:sha256:…".
+type contentAddress struct {
+	method    string // "text", "flat", "nar" or "git"
+	algorithm string
+	digest    []byte
+}
+
+func parseCA(s string) (contentAddress, error) {
+	var ca contentAddress
+	rest := s
+	for _, p := range []struct{ prefix, method string }{
+		{"text:", "text"}, {"fixed:r:", "nar"}, {"fixed:git:", "git"}, {"fixed:", "flat"},
+	} {
+		if after, ok := strings.CutPrefix(s, p.prefix); ok {
+			ca.method, rest = p.method, after
+			break
+		}
+	}
+	if ca.method == "" {
+		return ca, fmt.Errorf("content address %q: unknown method", s)
+	}
+	ca.algorithm, _, _ = strings.Cut(rest, ":")
+	if i := strings.IndexByte(ca.algorithm, '-'); i >= 0 {
+		ca.algorithm = ca.algorithm[:i] // SRI
+	}
+	var err error
+	if ca.digest, err = decodeDigest(ca.algorithm, rest); err != nil {
+		return ca, fmt.Errorf("content address %q: %w", s, err)
+	}
+	return ca, nil
+}
+
+// caCheck says how a path proves itself by its content address, so that it
+// needs no signature.
+type caCheck int
+
+const (
+	caNone caCheck = iota // it does not
+	caNAR                 // the address is the narHash
+	caFlat                // the tree must be one file whose contents have the address's hash
+)
+
+// checkCA finds out whether info.Path is what its CA field makes it (Nix
+// manual, "Complete Store Path Calculation"). A path that refers to itself has
+// a hash modulo itself, which is not computed here: it needs a signature.
+func checkCA(info *Info) (caCheck, contentAddress) {
+	ca, err := parseCA(info.CA)
+	if err != nil || slices.Contains(info.References, info.Path) {
+		return caNone, ca
+	}
+	var refs strings.Builder
+	for _, r := range info.References {
+		refs.WriteString(":" + string(r))
+	}
+	hexDigest := hex.EncodeToString(ca.digest)
+	check, kind, inner := caNone, "output:out", ""
+	switch {
+	case ca.method == "text" && ca.algorithm == "sha256":
+		check, kind, inner = caFlat, "text"+refs.String(), hexDigest
+	case ca.method == "nar" && ca.algorithm == "sha256":
+		check, kind, inner = caNAR, "source"+refs.String(), hexDigest
+		if !bytes.Equal(ca.digest, info.NarHash[:]) {
+			return caNone, ca
+		}
+	case ca.method == "flat" && (ca.algorithm == "sha256" || ca.algorithm == "sha512") && len(info.References) == 0:
+		sum := sha256.Sum256([]byte("fixed:out:" + ca.algorithm + ":" + hexDigest + ":"))
+		check, inner = caFlat, hex.EncodeToString(sum[:])
+	default:
+		return caNone, ca
+	}
+	if storeHash(kind, inner, info.Path.Name()) != info.Path.Hash() {
+		return caNone, ca
+	}
+	return check, ca
+}
+
+// storeHash is the hash part of a store path: a sha256 folded to 160 bits.
+func storeHash(kind, inner, name string) string {
+	sum := sha256.Sum256([]byte(kind + ":sha256:" + inner + ":" + StoreDir + ":" + name))
+	var folded [20]byte
+	for i, b := range sum {
+		folded[i%len(folded)] ^= b
+	}
+	return encodeNix32(folded[:])
+}
+
+// flatVerifier checks on the way that a tree is one file with the hash that its
+// content address promises.
+type flatVerifier struct {
+	Visitor
+	path StorePath
+	ca   contentAddress
+}
+
+func (v *flatVerifier) mismatch(what string) error {
+	return fmt.Errorf("%s: %s does not match its content address", v.path, what)
+}
+
+func (v *flatVerifier) Directory(string) error       { return v.mismatch("a directory") }
+func (v *flatVerifier) Symlink(string, string) error { return v.mismatch("a symlink") }
+
+func (v *flatVerifier) File(name string, executable bool, size int64, content io.Reader) error {
+	if executable {
+		return v.mismatch("an executable file")
+	}
+	var h hash.Hash = sha256.New()
+	if v.ca.algorithm == "sha512" {
+		h = sha512.New()
+	}
+	if err := v.Visitor.File(name, executable, size, io.TeeReader(content, h)); err != nil {
+		return err
+	}
+	if !bytes.Equal(h.Sum(nil), v.ca.digest) {
+		return v.mismatch("its contents")
+	}
+	return nil
+}

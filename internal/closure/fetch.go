@@ -1,0 +1,270 @@
+package closure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// fetcher gets files of one binary cache. It is the one place that retries.
+type fetcher struct {
+	base   *url.URL // without credentials, query and trailing slash
+	user   *url.Userinfo
+	client *http.Client
+	stats  *cacheCounters
+
+	attempts int                     // for one answer, and for one piece of a broken body
+	backoff  func(int) time.Duration // before attempt n, counted from 1
+	stall    time.Duration           // a body that sends nothing for so long is broken
+}
+
+type cacheCounters struct {
+	requests, bytes, hits atomic.Int64
+}
+
+// StatusError is an answer of a binary cache that is not what was asked for.
+type StatusError struct {
+	URL        string // without credentials
+	Status     int
+	retryAfter time.Duration
+}
+
+func (e *StatusError) Error() string {
+	text := http.StatusText(e.Status)
+	if text == "" {
+		text = "unknown status"
+	}
+	return fmt.Sprintf("GET %s: %d %s", e.URL, e.Status, strings.ToLower(text))
+}
+
+// gone is what a cache answers about a path that it does not have. S3 answers
+// 403 unless the bucket may be listed, and Nix takes that for "not there" too.
+func (e *StatusError) gone() bool {
+	return e.Status == http.StatusNotFound || e.Status == http.StatusGone || e.Status == http.StatusForbidden
+}
+
+func (e *StatusError) transient() bool {
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
+	u, err := url.Parse(cache)
+	if err != nil {
+		// The error of url.Parse repeats the URL with its credentials.
+		return nil, errors.New("the URL of the binary cache does not parse")
+	}
+	f := &fetcher{
+		user:     u.User,
+		stats:    &cacheCounters{},
+		attempts: 5,
+		stall:    time.Minute,
+		backoff: func(n int) time.Duration {
+			d := 200 * time.Millisecond << min(n-1, 5)
+			return d/2 + rand.N(d)
+		},
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", "" // a query holds settings for Nix
+	u.Path = strings.TrimRight(u.Path, "/")
+	u.RawPath = ""
+	f.base = u
+	transport := o.Transport
+	switch u.Scheme {
+	case "http", "https":
+		if u.Host == "" {
+			return nil, fmt.Errorf("binary cache %q: no host", u)
+		}
+		if transport == nil {
+			transport = newTransport()
+		}
+		if f.user == nil {
+			if f.user, err = netrcUser(u.Hostname()); err != nil {
+				return nil, fmt.Errorf("binary cache %s: %w", u, err)
+			}
+		}
+	case "file":
+		if u.Host != "" && u.Host != "localhost" {
+			return nil, hint.Add(fmt.Errorf("binary cache %q: host in a file URL", u), "three slashes: file:///path")
+		}
+		u.Host = ""
+		transport = http.NewFileTransport(http.Dir("/"))
+	default:
+		return nil, hint.Add(fmt.Errorf("binary cache %q: scheme %q is unknown", u, u.Scheme), "http://, https://, file:// or a directory")
+	}
+	f.client = &http.Client{Transport: transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+		if len(via) >= 10 {
+			return errors.New("10 redirects")
+		}
+		if first := via[0].URL; req.URL.Host != first.Host || req.URL.Scheme != first.Scheme {
+			req.Header.Del("Authorization")
+		}
+		return nil
+	}}
+	return f, nil
+}
+
+// newTransport keeps the connections of all workers, speaks HTTP/2 where the
+// server does, and never undoes a compression behind our back: it would hide
+// the length, and with it a truncated body.
+func newTransport() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 64, 64
+	t.ResponseHeaderTimeout = time.Minute
+	t.DisableCompression = true
+	t.ReadBufferSize = 64 << 10
+	return t
+}
+
+// at is the URL of a file in the cache, as people may see it.
+func (f *fetcher) at(rel string) string {
+	rel, _, _ = strings.Cut(rel, "?")
+	return f.base.String() + "/" + rel
+}
+
+// get opens a file from offset on, and tries again where that may help. ETag
+// is of the response that brought the bytes before offset.
+func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string) (*http.Response, error) {
+	for n := 1; ; n++ {
+		resp, err := f.once(ctx, rel, offset, etag)
+		if err == nil {
+			return resp, nil
+		}
+		if n >= f.attempts || !transient(err) {
+			return nil, err
+		}
+		if err := f.wait(ctx, n, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wait sleeps before attempt n+1. What cut it short is the error.
+func (f *fetcher) wait(ctx context.Context, n int, cause error) error {
+	d := f.backoff(n)
+	if s, ok := errors.AsType[*StatusError](cause); ok {
+		d = max(d, min(s.retryAfter, 30*time.Second))
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+var errStalled = errors.New("no bytes for too long")
+
+// transient tells errors that may pass from those that will not.
+func transient(err error) bool {
+	if s, ok := errors.AsType[*StatusError](err); ok {
+		return s.transient()
+	}
+	if errors.Is(err, errStalled) {
+		return true
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
+		return false
+	}
+	if d, ok := errors.AsType[*net.DNSError](err); ok {
+		return d.IsTemporary && !d.IsNotFound
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || strings.Contains(err.Error(), "http2:")
+}
+
+func isTimeout(err error) bool {
+	n, ok := errors.AsType[net.Error](err)
+	return ok && n.Timeout()
+}
+
+func (f *fetcher) once(ctx context.Context, rel string, offset int64, etag string) (*http.Response, error) {
+	u := *f.base
+	file, query, _ := strings.Cut(rel, "?")
+	u.Path += "/" + file
+	u.RawQuery = query
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: not a URL", f.at(rel))
+	}
+	req.Header.Set("User-Agent", "nixoci")
+	if f.user != nil {
+		password, _ := f.user.Password()
+		req.SetBasicAuth(f.user.Username(), password)
+	}
+	if offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+		if strings.HasPrefix(etag, `"`) { // If-Range takes no weak ones
+			req.Header.Set("If-Range", etag)
+		}
+	}
+	f.stats.requests.Add(1)
+	resp, err := f.client.Do(req)
+	if err != nil {
+		// The URL in a url.Error may be one that a redirect led to, with a
+		// token in its query.
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		if c := context.Cause(ctx); c != nil {
+			err = c
+		}
+		return nil, fmt.Errorf("GET %s: %w", f.at(rel), err)
+	}
+	if resp.StatusCode == http.StatusOK || offset > 0 && resp.StatusCode == http.StatusPartialContent {
+		return resp, nil
+	}
+	resp.Body.Close()
+	e := &StatusError{URL: f.at(rel), Status: resp.StatusCode}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		e.retryAfter = time.Duration(s) * time.Second
+	}
+	if e.Status == http.StatusUnauthorized {
+		return nil, hint.Add(e, "give a login for "+f.base.Hostname()+" in ~/.netrc")
+	}
+	return nil, e
+}
+
+// small gets a whole file of at most limit bytes.
+func (f *fetcher) small(ctx context.Context, rel string, limit int64) ([]byte, error) {
+	r, err := f.open(ctx, rel)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	// S3 gives an object back in the encoding in which it was put there.
+	dec, ok := decoders[r.encoding()]
+	if !ok {
+		return nil, fmt.Errorf("GET %s: unknown Content-Encoding %q", f.at(rel), r.encoding())
+	}
+	d, err := dec(r)
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", f.at(rel), err)
+	}
+	defer d.Close()
+	data, err := io.ReadAll(io.LimitReader(d, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("GET %s: %w", f.at(rel), err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("GET %s: more than %d bytes", f.at(rel), limit)
+	}
+	return data, nil
+}

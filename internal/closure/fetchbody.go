@@ -1,0 +1,165 @@
+package closure
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// body is a file of a binary cache. Where its connection breaks or stalls it
+// goes on from there, with a range of the rest where the server can do that.
+type body struct {
+	f      *fetcher
+	ctx    context.Context
+	rel    string
+	resp   *http.Response
+	cancel context.CancelCauseFunc // of resp
+	timer  *time.Timer             // cancels resp
+	offset int64                   // bytes that were read
+	size   int64                   // bytes of the file, -1 where it is not told
+	etag   string
+	failed int // attempts without a byte
+	err    error
+}
+
+func (f *fetcher) open(ctx context.Context, rel string) (*body, error) {
+	b := &body{f: f, ctx: ctx, rel: rel}
+	if err := b.connect(); err != nil {
+		return nil, err
+	}
+	b.size, b.etag = b.resp.ContentLength, b.resp.Header.Get("ETag")
+	return b, nil
+}
+
+// encoding is the name of the decoder that undoes Content-Encoding.
+func (b *body) encoding() string {
+	switch e := strings.ToLower(strings.TrimSpace(b.resp.Header.Get("Content-Encoding"))); e {
+	case "", "identity":
+		return "none"
+	case "x-gzip":
+		return "gzip"
+	default:
+		return e
+	}
+}
+
+// connect asks for what is left.
+func (b *body) connect() error {
+	ctx, cancel := context.WithCancelCause(b.ctx)
+	resp, err := b.f.get(ctx, b.rel, b.offset, b.etag)
+	if err != nil {
+		cancel(nil)
+		return err
+	}
+	b.resp, b.cancel = resp, cancel
+	b.timer = time.AfterFunc(b.f.stall, func() { cancel(errStalled) })
+	b.timer.Stop()
+	if b.offset == 0 {
+		return nil
+	}
+	if resp.StatusCode == http.StatusPartialContent {
+		var from int64
+		if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &from); err != nil || from != b.offset {
+			b.close()
+			return fmt.Errorf("GET %s: asked for bytes from %d, got %q", b.f.at(b.rel), b.offset, resp.Header.Get("Content-Range"))
+		}
+		return nil
+	}
+	// The server knows no ranges, or has another file now. If it is another the
+	// narHash will tell.
+	if b.size >= 0 && resp.ContentLength >= 0 && resp.ContentLength != b.size {
+		b.close()
+		return fmt.Errorf("GET %s: the file changed from %d to %d bytes", b.f.at(b.rel), b.size, resp.ContentLength)
+	}
+	skip := b.offset
+	b.offset = 0
+	buf := make([]byte, 64<<10)
+	for skip > 0 {
+		n, err := b.read(buf[:min(skip, int64(len(buf)))])
+		skip -= int64(n)
+		if err != nil {
+			b.offset += skip // where the caller is
+			b.close()
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *body) close() {
+	if b.resp != nil {
+		b.timer.Stop()
+		b.cancel(nil)
+		b.resp.Body.Close()
+		b.resp = nil
+	}
+}
+
+// read reads from the current response.
+func (b *body) read(p []byte) (int, error) {
+	b.timer.Reset(b.f.stall)
+	n, err := b.resp.Body.Read(p)
+	b.timer.Stop()
+	b.offset += int64(n)
+	b.f.stats.bytes.Add(int64(n))
+	if err == io.EOF && b.size >= 0 && b.offset < b.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && err != io.EOF {
+		if c := context.Cause(b.resp.Request.Context()); c != nil {
+			err = c
+		}
+		err = fmt.Errorf("GET %s: after %d bytes: %w", b.f.at(b.rel), b.offset, err)
+	}
+	return n, err
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	for {
+		if b.err != nil {
+			return 0, b.err
+		}
+		var n int
+		var err error
+		if b.resp == nil {
+			if err := b.connect(); err != nil { // which has tried again by itself
+				b.err = err
+				return 0, err
+			}
+		}
+		n, err = b.read(p)
+		if n > 0 {
+			b.failed = 0
+		}
+		if err == nil {
+			if n > 0 || len(p) == 0 {
+				return n, nil
+			}
+			continue
+		}
+		if err == io.EOF {
+			b.err = io.EOF
+			return n, b.err
+		}
+		b.close()
+		b.failed++
+		if b.ctx.Err() != nil {
+			b.err = context.Cause(b.ctx)
+		} else if b.failed >= b.f.attempts || !transient(err) {
+			b.err = err
+		} else if err := b.f.wait(b.ctx, b.failed, err); err != nil {
+			b.err = err
+		}
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+func (b *body) Close() error {
+	b.close()
+	return nil
+}

@@ -1,0 +1,141 @@
+package closure
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Narinfo is one .narinfo file of a binary cache (Nix manual, ".narinfo
+// Format").
+type Narinfo struct {
+	Info
+	URL         string // of the NAR, relative to the cache
+	Compression string // "xz", "none", …
+	FileSize    int64  // bytes of the compressed NAR, 0 where it is not told
+}
+
+// maxNarinfo bounds a narinfo: one with 10,000 references has some 600 KB.
+const maxNarinfo = 4 << 20 // bytes
+
+// FieldError is about one field of a narinfo or nix-cache-info.
+type FieldError struct {
+	Field string
+	Err   error
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+func (e *FieldError) Unwrap() error { return e.Err }
+
+func fieldErrorf(field, format string, args ...any) error {
+	return &FieldError{field, fmt.Errorf(format, args...)}
+}
+
+// ParseNarinfo reads a narinfo. Errors are [*FieldError]s. Unknown fields are
+// left alone, as Nix does.
+func ParseNarinfo(data []byte) (*Narinfo, error) {
+	n := &Narinfo{Compression: "bzip2"} // what a missing field means
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" {
+			continue
+		}
+		key, value, ok := strings.Cut(line, ":")
+		if !ok {
+			return nil, fieldErrorf("line", "%.60q has no colon", line)
+		}
+		value = strings.TrimPrefix(value, " ")
+		if seen[key] && key != "Sig" {
+			return nil, fieldErrorf(key, "it is there twice")
+		}
+		seen[key] = true
+		if err := n.set(key, value); err != nil {
+			return nil, &FieldError{key, err}
+		}
+	}
+	for _, key := range []string{"StorePath", "URL", "NarHash", "NarSize", "References"} {
+		if !seen[key] {
+			return nil, fieldErrorf(key, "it is missing")
+		}
+	}
+	return n, nil
+}
+
+func (n *Narinfo) set(key, value string) (err error) {
+	switch key {
+	case "StorePath":
+		n.Path, err = ParseStorePath(value)
+	case "URL":
+		n.URL = value
+		err = checkNARURL(value)
+	case "Compression":
+		n.Compression = value
+		if value == "" {
+			n.Compression = "bzip2"
+		}
+		if decoders[n.Compression] == nil {
+			err = fmt.Errorf("%q is unknown", value)
+		}
+	case "FileSize":
+		n.FileSize, err = strconv.ParseInt(value, 10, 64)
+		if err == nil && n.FileSize < 0 {
+			err = fmt.Errorf("%d is not a size", n.FileSize)
+		}
+	case "NarHash":
+		n.NarHash, err = ParseHash(value)
+	case "NarSize":
+		n.NarSize, err = strconv.ParseInt(value, 10, 64)
+		if err == nil && n.NarSize <= 0 {
+			err = fmt.Errorf("%d is not a size", n.NarSize)
+		}
+	case "References":
+		for base := range strings.FieldsSeq(value) {
+			ref, err := ParseStoreBase(base)
+			if err != nil {
+				return err
+			}
+			n.References = append(n.References, ref)
+		}
+		slices.Sort(n.References)
+		n.References = slices.Compact(n.References)
+	case "Deriver":
+		if value == "" || value == "unknown-deriver" {
+			return nil
+		}
+		var deriver StorePath
+		if deriver, err = ParseStoreBase(value); err == nil {
+			n.Deriver = deriver.Base()
+		}
+	case "Sig":
+		if _, _, err = parseSignature(value); err == nil {
+			n.Signatures = append(n.Signatures, value)
+		}
+	case "CA":
+		if value != "" {
+			n.CA = value
+			_, err = parseCA(value)
+		}
+	}
+	return err
+}
+
+// checkNARURL refuses what would leave the cache. Nix appends the field to the
+// cache's own URL, and so do we.
+func checkNARURL(s string) error {
+	p, _, _ := strings.Cut(s, "?")
+	switch {
+	case p == "" || strings.HasPrefix(p, "/") || strings.Contains(p, "://"):
+		return fmt.Errorf("%q is not relative to the cache", s)
+	case path.Clean(p) != p || p == ".." || strings.HasPrefix(p, "../"):
+		return fmt.Errorf("%q leaves the cache", s)
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || c == '#' || c == '\\' {
+			return fmt.Errorf("%q is not a URL", s)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package closure
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// narinfoDir keeps narinfo files of one cache between runs. It is a help, never
+// a need: whatever goes wrong with it is as if it were empty. What comes out is
+// checked as if it came from the network. A nil narinfoDir keeps nothing.
+type narinfoDir struct {
+	dir   string
+	prune sync.Once
+}
+
+const (
+	narinfoTTL   = 30 * 24 * time.Hour // as long as Nix keeps them
+	infoTTL      = 7 * 24 * time.Hour  // of nix-cache-info, as in Nix
+	maxNarinfos  = 50_000              // files for one cache; some 50 MB
+	pruneEvery   = 24 * time.Hour
+	narinfoStamp = ".pruned"
+)
+
+func newNarinfoDir(parent, cache string) *narinfoDir {
+	sum := sha256.Sum256([]byte(cache))
+	return &narinfoDir{dir: filepath.Join(parent, hex.EncodeToString(sum[:8]))}
+}
+
+func (d *narinfoDir) get(file string) ([]byte, bool) {
+	if d == nil {
+		return nil, false
+	}
+	name := filepath.Join(d.dir, file)
+	ttl := narinfoTTL
+	if file == cacheInfoFile {
+		ttl = infoTTL
+	}
+	if st, err := os.Stat(name); err != nil || time.Since(st.ModTime()) > ttl {
+		return nil, false
+	}
+	data, err := readBounded(name, maxNarinfo)
+	return data, err == nil
+}
+
+// put makes the file appear whole, for any number of processes at once.
+func (d *narinfoDir) put(file string, data []byte) {
+	if d == nil || os.MkdirAll(d.dir, 0o700) != nil {
+		return
+	}
+	d.prune.Do(d.pruneOld)
+	tmp, err := os.CreateTemp(d.dir, ".tmp-")
+	if err != nil {
+		return
+	}
+	_, err = tmp.Write(data)
+	if err = cmp.Or(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), filepath.Join(d.dir, file))
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+}
+
+func (d *narinfoDir) remove(file string) {
+	if d != nil {
+		os.Remove(filepath.Join(d.dir, file))
+	}
+}
+
+// pruneOld removes files that are too old, or too many, once a day.
+func (d *narinfoDir) pruneOld() {
+	stamp := filepath.Join(d.dir, narinfoStamp)
+	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < pruneEvery {
+		return
+	}
+	if os.WriteFile(stamp, nil, 0o600) != nil {
+		return
+	}
+	now := time.Now()
+	os.Chtimes(stamp, now, now)
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return
+	}
+	type old struct {
+		name string
+		time time.Time
+	}
+	var keep []old
+	for _, e := range entries {
+		st, err := e.Info()
+		if err != nil || e.Name() == narinfoStamp {
+			continue
+		}
+		if now.Sub(st.ModTime()) > narinfoTTL {
+			os.Remove(filepath.Join(d.dir, e.Name()))
+		} else {
+			keep = append(keep, old{e.Name(), st.ModTime()})
+		}
+	}
+	if len(keep) <= maxNarinfos {
+		return
+	}
+	slices.SortFunc(keep, func(a, b old) int { return cmp.Or(a.time.Compare(b.time), cmp.Compare(a.name, b.name)) })
+	for _, o := range keep[:len(keep)-maxNarinfos] {
+		os.Remove(filepath.Join(d.dir, o.name))
+	}
+}

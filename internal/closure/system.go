@@ -1,0 +1,55 @@
+package closure
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// platforms are the systems that Nix builds for and the OCI platforms of the
+// same machines (image-spec, "Platform Variants"; Go's names otherwise).
+// arm64 has no variant: v8 is what all of it is, and tools drop it.
+var platforms = map[string]ocispec.Platform{
+	"aarch64-linux":     {OS: "linux", Architecture: "arm64"},
+	"armv5tel-linux":    {OS: "linux", Architecture: "arm", Variant: "v5"},
+	"armv6l-linux":      {OS: "linux", Architecture: "arm", Variant: "v6"},
+	"armv7l-linux":      {OS: "linux", Architecture: "arm", Variant: "v7"},
+	"i686-linux":        {OS: "linux", Architecture: "386"},
+	"loongarch64-linux": {OS: "linux", Architecture: "loong64"},
+	"mips64el-linux":    {OS: "linux", Architecture: "mips64le"},
+	"mipsel-linux":      {OS: "linux", Architecture: "mipsle"},
+	"powerpc64-linux":   {OS: "linux", Architecture: "ppc64"},
+	"powerpc64le-linux": {OS: "linux", Architecture: "ppc64le"},
+	"riscv64-linux":     {OS: "linux", Architecture: "riscv64"},
+	"s390x-linux":       {OS: "linux", Architecture: "s390x"},
+	"x86_64-linux":      {OS: "linux", Architecture: "amd64"},
+}
+
+// ParseSystem returns the OCI platform of one of Nix's systems,
+// "x86_64-linux".
+func ParseSystem(system string) (ocispec.Platform, error) {
+	if p, ok := platforms[system]; ok {
+		return p, nil
+	}
+	return ocispec.Platform{}, hint.Add(fmt.Errorf("system %q has no OCI platform", system),
+		"one of "+strings.Join(slices.Sorted(maps.Keys(platforms)), ", "))
+}
+
+// System is Nix's name of a platform, and whether it has one. Only OS,
+// Architecture and Variant count; arm64's v8 is no variant.
+func System(p ocispec.Platform) (string, bool) {
+	if p.Architecture == "arm64" && p.Variant == "v8" {
+		p.Variant = ""
+	}
+	for system, q := range platforms {
+		if p.OS == q.OS && p.Architecture == q.Architecture && p.Variant == q.Variant {
+			return system, true
+		}
+	}
+	return "", false
+}
