@@ -63,29 +63,34 @@ func (r *Repository) GetManifest(ctx context.Context, target string) (manifest.B
 		if len(data) > maxManifest {
 			return fmt.Errorf("larger than %d bytes", maxManifest)
 		}
-		d := digest.FromBytes(data)
 		want := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
 		if strings.Contains(target, ":") {
 			want = digest.Digest(target)
 		}
-		if want.Validate() == nil && want.Algorithm() == digest.SHA256 && want != d {
-			return fmt.Errorf("the content has digest %s instead of %s", d, want)
-		}
-		mt := mediaType(resp.Header)
-		var doc struct{ MediaType string }
-		if err := json.Unmarshal(data, &doc); err != nil {
-			return fmt.Errorf("not a manifest: %w", err)
-		}
-		if doc.MediaType != "" {
-			mt = doc.MediaType // what the digest covers
-		}
-		b = manifest.Blob{Descriptor: ocispec.Descriptor{MediaType: mt, Digest: d, Size: int64(len(data))}, Data: data}
-		return nil
+		b, err = readManifestBlob(data, mediaType(resp.Header), want)
+		return err
 	})
 	if err != nil {
 		return manifest.Blob{}, r.fail("get manifest "+r.ref(target), err)
 	}
 	return b, nil
+}
+
+// readManifestBlob describes a manifest or index that was read. A digest that
+// is not known, or of another algorithm, is not compared.
+func readManifestBlob(data []byte, mediaType string, want digest.Digest) (manifest.Blob, error) {
+	d := digest.FromBytes(data)
+	if want.Validate() == nil && want.Algorithm() == digest.SHA256 && want != d {
+		return manifest.Blob{}, contentErrorf("the content has digest %s instead of %s", d, want)
+	}
+	var doc struct{ MediaType string }
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return manifest.Blob{}, contentErrorf("not a manifest: %v", err)
+	}
+	if doc.MediaType != "" {
+		mediaType = doc.MediaType // what the digest covers
+	}
+	return manifest.Blob{Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}, Data: data}, nil
 }
 
 // GetBlob returns the blob d as a stream. Its digest and size are checked on
@@ -111,7 +116,7 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 		}
 		if resp.ContentLength >= 0 && resp.ContentLength != d.Size {
 			resp.Body.Close()
-			return fmt.Errorf("it has %d bytes instead of %d", resp.ContentLength, d.Size)
+			return contentErrorf("it has %d bytes instead of %d", resp.ContentLength, d.Size)
 		}
 		body = resp.Body
 		return nil
@@ -141,14 +146,14 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	switch {
 	case b.n > b.want.Size:
-		n, b.err = 0, fmt.Errorf("%s: more than %d bytes", b.op, b.want.Size)
+		n, b.err = 0, fmt.Errorf("%s: %w", b.op, contentErrorf("it has more than %d bytes", b.want.Size))
 	case err == io.EOF && b.n < b.want.Size:
-		// Not wrapped: a reader must not take it for the end.
-		b.err = fmt.Errorf("%s: ended after %d of %d bytes", b.op, b.n, b.want.Size)
+		// io.EOF is not wrapped: a reader must not take it for the end.
+		b.err = fmt.Errorf("%s: %w", b.op, contentErrorf("ended after %d of %d bytes", b.n, b.want.Size))
 	case err == io.EOF:
 		b.err = io.EOF
 		if got := "sha256:" + hex.EncodeToString(b.hash.Sum(nil)); got != b.want.Digest.String() {
-			b.err = fmt.Errorf("%s: the content has digest %s", b.op, got)
+			b.err = fmt.Errorf("%s: %w", b.op, contentErrorf("the content has digest %s", got))
 		}
 	case err != nil:
 		b.err = fmt.Errorf("%s: %w", b.op, err)
