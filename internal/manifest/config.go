@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -145,31 +144,13 @@ func (sys *System) facts() map[string]string {
 
 const historyComment = "nixoci" // who made the layer, in the history's comment
 
-// Bounds of a history line. They affect bytes.
-const (
-	historyNames  = 6   // store path names that a line lists
-	historyLength = 400 // bytes of a comment that came from a plan
-)
+// historyLength bounds a history line in bytes: a comment may come from a plan
+// that a person wrote.
+const historyLength = 400
 
-// createdBy is a layer's line in the history: its comment, or the names of its
-// store paths.
+// createdBy is a layer's line in the history.
 func createdBy(l *layers.Layer) string {
-	if l.Comment != "" {
-		return clip(l.Comment, historyLength)
-	}
-	var names []string
-	for _, p := range l.Paths {
-		names = append(names, p.Name())
-	}
-	slices.Sort(names)
-	n := len(names)
-	switch {
-	case n == 1:
-		return "store path " + names[0]
-	case n > historyNames:
-		names = append(names[:historyNames], "…")
-	}
-	return strconv.Itoa(n) + " store paths: " + strings.Join(names, ", ")
+	return clip(cmp.Or(l.Comment, "layer "+l.Recipe.String()), historyLength)
 }
 
 // clip shortens s to at most n bytes, at a character's end.

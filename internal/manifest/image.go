@@ -23,8 +23,6 @@ const (
 	DockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 	DockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 	dockerConfig   = "application/vnd.docker.container.image.v1+json"
-	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-	dockerTar      = "application/vnd.docker.image.rootfs.diff.tar"
 )
 
 // maxImageLayers is what overlay drivers mount at most, Docker's included.
@@ -37,39 +35,6 @@ func (s *Settings) mediaTypes() mediaTypes {
 		return mediaTypes{DockerList, DockerManifest, dockerConfig}
 	}
 	return mediaTypes{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig}
-}
-
-// LayerMediaType is the media type of a layer's blob.
-func LayerMediaType(comp layers.Compression, docker bool) (string, error) {
-	switch {
-	case comp.Algorithm == "gzip" && docker:
-		return dockerLayer, nil
-	case comp.Algorithm == "gzip":
-		return ocispec.MediaTypeImageLayerGzip, nil
-	case comp.Algorithm == "none" && docker:
-		return dockerTar, nil
-	case comp.Algorithm == "none":
-		return ocispec.MediaTypeImageLayer, nil
-	case comp.Algorithm == "zstd" && !docker:
-		return ocispec.MediaTypeImageLayerZstd, nil
-	case comp.Algorithm == "zstd":
-		return "", errors.New("layer media type: Docker's schema 2 has none for zstd")
-	}
-	return "", fmt.Errorf("layer media type: unknown compression %q", comp.Algorithm)
-}
-
-// layerAlgorithm is the inverse of LayerMediaType, "" for what nixoci never
-// writes.
-func layerAlgorithm(mediaType string) string {
-	switch mediaType {
-	case ocispec.MediaTypeImageLayerGzip, dockerLayer:
-		return "gzip"
-	case ocispec.MediaTypeImageLayerZstd:
-		return "zstd"
-	case ocispec.MediaTypeImageLayer, dockerTar:
-		return "none"
-	}
-	return ""
 }
 
 // ImageRecipe identifies one platform's manifest by what it is made of, before
@@ -202,7 +167,7 @@ func annotations(s *Settings, facts map[string]string) map[string]string {
 }
 
 func layerDescriptor(p PackedLayer, docker, bytes bool) (ocispec.Descriptor, error) {
-	mt, err := LayerMediaType(p.Compression, docker)
+	mt, err := p.Compression.MediaType(docker)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

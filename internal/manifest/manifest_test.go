@@ -101,7 +101,7 @@ var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}
 func smallLayers(sys *System, comp layers.Compression, seed string) []PackedLayer {
 	var packed []PackedLayer
 	for i, part := range slices.Collect(slices.Chunk(sys.Closure.Paths, 2)) {
-		l := &layers.Layer{Recipe: layers.NewRecipe(comp, part), Compression: comp}
+		l := &layers.Layer{Recipe: layers.NewRecipe(comp, part), Compression: comp, Comment: fmt.Sprintf("%s and %d more", part[0].Path.Name(), len(part)-1)}
 		for _, p := range part {
 			l.Paths = append(l.Paths, p.Path)
 		}
@@ -233,7 +233,7 @@ func TestConfigIsReadByDocker(t *testing.T) {
 	if len(c.RootFS.DiffIDs) != 4 || len(c.History) != 4 {
 		t.Fatalf("%d diffIDs, %d lines of history, want 4 of each", len(c.RootFS.DiffIDs), len(c.History))
 	}
-	if want := "2 store paths: "; !strings.HasPrefix(c.History[0].CreatedBy, want) {
+	if want := "source and 1"; !strings.HasPrefix(c.History[0].CreatedBy, want) {
 		t.Errorf("history line %q, want %q…", c.History[0].CreatedBy, want)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -242,13 +241,18 @@ func readClaim(d ocispec.Descriptor) (layers.Recipe, claim, error) {
 	if err := checkPacked(cl.Packed); err != nil {
 		return r, claim{}, err
 	}
-	algorithm, _, _ := strings.Cut(cl.compression, ":")
+	comp, err := layers.ParseCompression(cl.compression)
+	if err != nil || comp.String() != cl.compression {
+		return r, claim{}, fmt.Errorf("compression %q: not as nixoci writes it", cl.compression)
+	}
+	oci, _ := comp.MediaType(false)
+	docker, _ := comp.MediaType(true)
 	switch {
-	case algorithm == "" || layerAlgorithm(d.MediaType) != algorithm:
+	case d.MediaType != oci && d.MediaType != docker:
 		return r, claim{}, fmt.Errorf("media type %s does not fit compression %q", d.MediaType, cl.compression)
-	case algorithm == "none" && (cl.DiffID != cl.Digest || cl.Packed.Size != cl.UncompressedSize):
+	case comp.Algorithm == layers.None && (cl.DiffID != cl.Digest || cl.Packed.Size != cl.UncompressedSize):
 		return r, claim{}, errors.New("not compressed, but blob and tar differ")
-	case algorithm != "none" && cl.DiffID == cl.Digest:
+	case comp.Algorithm != layers.None && cl.DiffID == cl.Digest:
 		return r, claim{}, errors.New("compressed, but blob and tar have one digest")
 	}
 	return r, cl, nil

@@ -90,10 +90,8 @@ func (s *Settings) Validate(comp layers.Compression) error {
 	if s.Created != nil && (s.Created.UTC().Year() < 1970 || s.Created.UTC().Year() > 9999) {
 		check(fmt.Errorf("created %d: year is not in 1970..9999, RFC 3339 cannot write it", s.Created.Unix()))
 	}
-	if s.Docker && comp.Algorithm == "zstd" {
-		check(hint.Add(errors.New("compression zstd with docker media types: Docker's schema 2 has no zstd layers"),
-			"use --compression gzip, or OCI media types"))
-	}
+	_, err := comp.MediaType(s.Docker)
+	check(err)
 	return errors.Join(errs...)
 }
 

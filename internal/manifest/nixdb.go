@@ -1,0 +1,136 @@
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// NixSchema is the content of nix/var/nix/db/schema (nix, local-store.hh,
+// nixSchemaVersion). Nix writes no newline after it.
+const NixSchema = "10"
+
+// registrationTime is what every path gets instead of the time at which
+// somebody registered it: 1, like the mtime of store files. Nix takes 0 for
+// "not known" and puts the clock in its place.
+const registrationTime = 1
+
+// The schema as SQLite keeps it: the text of nix, src/libstore/schema.sql,
+// from the names on. It affects bytes.
+const (
+	sqlValidPaths = `CREATE TABLE ValidPaths (
+    id               integer primary key autoincrement not null,
+    path             text unique not null,
+    hash             text not null, -- base16 representation
+    registrationTime integer not null,
+    deriver          text,
+    narSize          integer,
+    ultimate         integer, -- null implies "false"
+    sigs             text, -- space-separated
+    ca               text -- if not null, an assertion that the path is content-addressed; see ValidPathInfo
+)`
+	sqlSequence = `CREATE TABLE sqlite_sequence(name,seq)`
+	sqlRefs     = `CREATE TABLE Refs (
+    referrer  integer not null,
+    reference integer not null,
+    primary key (referrer, reference),
+    foreign key (referrer) references ValidPaths(id) on delete cascade,
+    foreign key (reference) references ValidPaths(id) on delete restrict
+)`
+	sqlIndexReference = `CREATE INDEX IndexReference on Refs(reference)`
+	sqlDeleteSelfRefs = `CREATE TRIGGER DeleteSelfRefs before delete on ValidPaths
+  begin
+    delete from Refs where referrer = old.id and reference = old.id;
+  end`
+	sqlDerivationOutputs = `CREATE TABLE DerivationOutputs (
+    drv  integer not null,
+    id   text not null, -- symbolic output id, usually "out"
+    path text not null,
+    primary key (drv, id),
+    foreign key (drv) references ValidPaths(id) on delete cascade
+)`
+	sqlIndexDerivationOutputs = `CREATE INDEX IndexDerivationOutputs on DerivationOutputs(path)`
+)
+
+// WriteNixDatabase makes a Nix database, schema 10, that holds exactly the
+// paths of c. It is a function of their paths, narHashes, narSizes, references
+// and content addresses: who built or signed a path is not in it. Ids are in
+// the order of the store paths.
+//
+// A path has no signature and is not "ultimate": inside the container it is
+// valid, and no other store has to believe more of it than a signature says.
+// DerivationOutputs is empty even where c has derivations, because filling it
+// would mean to read them; Nix reads them itself when it builds them.
+func WriteNixDatabase(c *closure.Closure) ([]byte, error) {
+	type ref struct{ from, to int64 }
+	var refs []ref
+	for i := range c.Paths {
+		for _, r := range c.Paths[i].References {
+			to, ok := c.Index(r)
+			if !ok {
+				return nil, fmt.Errorf("nix database: %s refers to %s: %w", c.Paths[i].Path, r, closure.ErrMissingReference)
+			}
+			refs = append(refs, ref{int64(i + 1), int64(to + 1)})
+		}
+	}
+	slices.SortFunc(refs, func(a, b ref) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+	byTarget := make([]int, len(refs)) // indices into refs
+	for i := range byTarget {
+		byTarget[i] = i
+	}
+	slices.SortFunc(byTarget, func(a, b int) int { return cmp.Or(cmp.Compare(refs[a].to, refs[b].to), cmp.Compare(a, b)) })
+
+	f := newSQLiteFile()
+	// The order in which Nix's schema creates them.
+	for _, add := range []func() error{
+		func() error {
+			return f.table("ValidPaths", sqlValidPaths, len(c.Paths), func(id int64) []any {
+				p := &c.Paths[id-1]
+				var ca any
+				if p.CA != "" {
+					ca = p.CA
+				}
+				// id is the rowid, which SQLite keeps outside the record.
+				return []any{nil, string(p.Path), p.NarHash.Hex(), int64(registrationTime), nil, p.NarSize, nil, nil, ca}
+			})
+		},
+		func() error {
+			return f.index("sqlite_autoindex_ValidPaths_1", "ValidPaths", "", len(c.Paths), func(i int) []any {
+				return []any{string(c.Paths[i].Path), int64(i + 1)}
+			})
+		},
+		func() error {
+			return f.table("sqlite_sequence", sqlSequence, 1, func(int64) []any { return []any{"ValidPaths", int64(len(c.Paths))} })
+		},
+		func() error {
+			return f.table("Refs", sqlRefs, len(refs), func(id int64) []any { return []any{refs[id-1].from, refs[id-1].to} })
+		},
+		func() error {
+			return f.index("sqlite_autoindex_Refs_1", "Refs", "", len(refs), func(i int) []any {
+				return []any{refs[i].from, refs[i].to, int64(i + 1)}
+			})
+		},
+		func() error {
+			return f.index("IndexReference", "Refs", sqlIndexReference, len(refs), func(i int) []any {
+				return []any{refs[byTarget[i]].to, int64(byTarget[i] + 1)}
+			})
+		},
+		func() error { f.trigger("DeleteSelfRefs", "ValidPaths", sqlDeleteSelfRefs); return nil },
+		func() error { return f.table("DerivationOutputs", sqlDerivationOutputs, 0, nil) },
+		func() error { return f.index("sqlite_autoindex_DerivationOutputs_1", "DerivationOutputs", "", 0, nil) },
+		func() error {
+			return f.index("IndexDerivationOutputs", "DerivationOutputs", sqlIndexDerivationOutputs, 0, nil)
+		},
+	} {
+		if err := add(); err != nil {
+			return nil, fmt.Errorf("nix database: %w", err)
+		}
+	}
+	data, err := f.finish()
+	if err != nil {
+		return nil, fmt.Errorf("nix database: %w", err)
+	}
+	return data, nil
+}

@@ -1,0 +1,288 @@
+package manifest
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// A writer for SQLite database files (https://www.sqlite.org/fileformat2.html),
+// as much of it as the Nix database needs: tables and indices filled once, in
+// order. The bytes are part of the image format, and so they are made here and
+// not by a library: no release of SQLite can change a digest.
+//
+// Every b-tree is packed from its first key to its last, leaves first, then
+// each level above. No page is free and no payload overflows.
+
+// Constants of the file. They affect bytes.
+const (
+	sqlitePage    = 4096 // bytes; SQLite's default, so Nix's
+	sqliteHeader  = 100  // bytes at the start of page 1
+	sqliteVersion = 3_040_001
+
+	// sqliteRollback is the journal mode in the header. Nix switches to
+	// write-ahead when it first opens the database for writing; until then a
+	// read-only file system is enough to read it.
+	sqliteRollback = 1
+	sqliteCounter  = 1 // file change counter, and the counter for which size and version are valid
+	sqliteCookie   = 1 // schema cookie: any number that changes with the schema
+	sqliteFormat   = 4 // schema format: the one that has all serial types
+	sqliteUTF8     = 1
+
+	// maxIndexRecord is what an index cell can hold without overflow
+	// (fileformat2, 1.6: X for a page of 4096 bytes).
+	maxIndexRecord = (sqlitePage-12)*64/255 - 23
+	maxTableRecord = sqlitePage - 35
+)
+
+// Page types (fileformat2, 1.6).
+const (
+	interiorIndex = 0x02
+	interiorTable = 0x05
+	leafIndex     = 0x0a
+	leafTable     = 0x0d
+)
+
+// sqliteFile is a database file in the making. Page 1 is written last.
+type sqliteFile struct {
+	pages  []byte
+	schema []schemaRow
+}
+
+type schemaRow struct {
+	kind, name, table string
+	root              uint32 // 0 for triggers
+	sql               string // "" for automatic indices
+}
+
+// cell is a b-tree cell: in an interior page it has the page to its left.
+type cell struct {
+	left uint32
+	data []byte
+}
+
+func newSQLiteFile() *sqliteFile { return &sqliteFile{pages: make([]byte, sqlitePage)} }
+
+// table adds a table of rows, of which the rowids are 1, 2, 3 and so on.
+func (f *sqliteFile) table(name, sql string, rows int, row func(rowid int64) []any) error {
+	cells := make([]cell, rows)
+	for i := range cells {
+		id := int64(i + 1)
+		rec := record(row(id))
+		if len(rec) > maxTableRecord {
+			return fmt.Errorf("table %s: row %d has %d bytes, more than a page holds", name, id, len(rec))
+		}
+		data := varint(nil, uint64(len(rec)))
+		data = varint(data, uint64(id))
+		cells[i].data = append(data, rec...)
+	}
+	root := f.leaves(leafTable, cells, func(last int) []byte { return varint(nil, uint64(last+1)) })
+	f.schema = append(f.schema, schemaRow{"table", name, name, root, sql})
+	return nil
+}
+
+// index adds an index of entries, which come sorted and end in the rowid.
+func (f *sqliteFile) index(name, table, sql string, entries int, entry func(i int) []any) error {
+	cells := make([]cell, entries)
+	for i := range cells {
+		rec := record(entry(i))
+		if len(rec) > maxIndexRecord {
+			return fmt.Errorf("index %s: entry %d has %d bytes, more than a page holds", name, i, len(rec))
+		}
+		cells[i].data = append(varint(nil, uint64(len(rec))), rec...)
+	}
+	root := f.leaves(leafIndex, cells, nil)
+	f.schema = append(f.schema, schemaRow{"index", name, table, root, sql})
+	return nil
+}
+
+func (f *sqliteFile) trigger(name, table, sql string) {
+	f.schema = append(f.schema, schemaRow{"trigger", name, table, 0, sql})
+}
+
+// leaves writes a tree's leaf pages and all levels above, and returns the root.
+// Where key is not nil the cells stay in their leaves and key(i) divides cell i
+// from the next (tables); else the dividing cells move up (indices).
+func (f *sqliteFile) leaves(kind byte, cells []cell, key func(last int) []byte) uint32 {
+	interior := byte(interiorIndex)
+	if key != nil {
+		interior = interiorTable
+	}
+	level, right := f.level(kind, cells, 0, key)
+	for len(level) > 0 {
+		level, right = f.level(interior, level, right, nil)
+	}
+	return right
+}
+
+// level writes one level of a tree from left to right. It returns the cells of
+// the level above and the last page written: the root when there are no cells.
+func (f *sqliteFile) level(kind byte, cells []cell, right uint32, key func(last int) []byte) (up []cell, last uint32) {
+	isLeaf := kind == leafIndex || kind == leafTable
+	head, pointer := 12, 4
+	if isLeaf {
+		head, pointer = 8, 0
+	}
+	start := 0
+	for {
+		n, free := 0, sqlitePage-head
+		for start+n < len(cells) {
+			need := 2 + pointer + len(cells[start+n].data)
+			if need > free {
+				break
+			}
+			free -= need
+			n++
+		}
+		end := start + n
+		if end == len(cells) {
+			return up, f.page(kind, cells[start:end], right, 0)
+		}
+		if key != nil {
+			p := f.page(kind, cells[start:end], 0, 0)
+			up = append(up, cell{p, key(end - 1)})
+			start = end
+			continue
+		}
+		// The cell after the page moves up. The page after must not be empty: if
+		// that cell is the last one, the one before it goes instead.
+		if end == len(cells)-1 {
+			end--
+		}
+		p := f.page(kind, cells[start:end], cells[end].left, 0)
+		up = append(up, cell{p, cells[end].data})
+		start = end + 1
+	}
+}
+
+// page appends a page and returns its number. Offset is where its header
+// starts, 0 but for page 1.
+func (f *sqliteFile) page(kind byte, cells []cell, right uint32, offset int) uint32 {
+	f.pages = append(f.pages, make([]byte, sqlitePage)...)
+	fillPage(f.pages[len(f.pages)-sqlitePage:], kind, cells, right, offset)
+	return uint32(len(f.pages) / sqlitePage)
+}
+
+func fillPage(page []byte, kind byte, cells []cell, right uint32, offset int) {
+	isLeaf := kind == leafIndex || kind == leafTable
+	pointers := offset + 12
+	if isLeaf {
+		pointers = offset + 8
+	}
+	content := len(page)
+	for i, c := range cells {
+		content -= len(c.data)
+		if !isLeaf {
+			content -= 4
+		}
+		at := page[content:]
+		if !isLeaf {
+			binary.BigEndian.PutUint32(at, c.left)
+			at = at[4:]
+		}
+		copy(at, c.data)
+		binary.BigEndian.PutUint16(page[pointers+2*i:], uint16(content))
+	}
+	page[offset] = kind
+	binary.BigEndian.PutUint16(page[offset+3:], uint16(len(cells)))
+	binary.BigEndian.PutUint16(page[offset+5:], uint16(content))
+	if !isLeaf {
+		binary.BigEndian.PutUint32(page[offset+8:], right)
+	}
+}
+
+// finish writes page 1 and returns the file.
+func (f *sqliteFile) finish() ([]byte, error) {
+	var cells []cell
+	size := sqliteHeader + 8
+	for i, r := range f.schema {
+		var sql any
+		if r.sql != "" {
+			sql = r.sql
+		}
+		rec := record([]any{r.kind, r.name, r.table, int64(r.root), sql})
+		data := varint(nil, uint64(len(rec)))
+		data = varint(data, uint64(i+1))
+		data = append(data, rec...)
+		cells = append(cells, cell{data: data})
+		size += 2 + len(data)
+	}
+	if size > sqlitePage {
+		return nil, fmt.Errorf("schema has %d bytes, more than page 1 holds", size)
+	}
+	page := f.pages[:sqlitePage]
+	fillPage(page, leafTable, cells, 0, sqliteHeader)
+	copy(page, "SQLite format 3\x00")
+	be := binary.BigEndian
+	be.PutUint16(page[16:], sqlitePage)
+	page[18], page[19] = sqliteRollback, sqliteRollback
+	page[21], page[22], page[23] = 64, 32, 32 // payload fractions, fixed by the format
+	be.PutUint32(page[24:], sqliteCounter)
+	be.PutUint32(page[28:], uint32(len(f.pages)/sqlitePage))
+	be.PutUint32(page[40:], sqliteCookie)
+	be.PutUint32(page[44:], sqliteFormat)
+	be.PutUint32(page[56:], sqliteUTF8)
+	be.PutUint32(page[92:], sqliteCounter)
+	be.PutUint32(page[96:], sqliteVersion)
+	return f.pages, nil
+}
+
+// record encodes values (nil, int64 or string) in SQLite's record format with
+// the shortest serial types (fileformat2, 2.1).
+func record(values []any) []byte {
+	var types, body []byte
+	for _, v := range values {
+		switch v := v.(type) {
+		case nil:
+			types = append(types, 0)
+		case int64:
+			t, width := serialInt(v)
+			types = append(types, t)
+			for i := width - 1; i >= 0; i-- {
+				body = append(body, byte(v>>(8*i)))
+			}
+		case string:
+			types = varint(types, uint64(2*len(v)+13))
+			body = append(body, v...)
+		default:
+			panic(fmt.Sprintf("record: %T", v))
+		}
+	}
+	// The header's size counts itself; one more byte of it may need one more.
+	size := len(types) + 1
+	if size > 127 {
+		size++
+	}
+	out := make([]byte, 0, size+len(body))
+	out = varint(out, uint64(size))
+	out = append(out, types...)
+	return append(out, body...)
+}
+
+// serialInt is the serial type of v and the bytes that it takes.
+func serialInt(v int64) (serial byte, width int) {
+	switch {
+	case v == 0:
+		return 8, 0
+	case v == 1:
+		return 9, 0
+	}
+	for i, w := range []int{1, 2, 3, 4, 6, 8} {
+		if shift := 8*w - 1; w == 8 || v>>shift == 0 || v>>shift == -1 {
+			return byte(i + 1), w
+		}
+	}
+	panic("unreachable")
+}
+
+// varint appends SQLite's variable-length integer: big-endian, seven bits to a
+// byte. No number here needs the nine-byte form.
+func varint(dst []byte, v uint64) []byte {
+	var b [10]byte
+	i := len(b) - 1
+	b[i] = byte(v & 0x7f)
+	for v >>= 7; v > 0; v >>= 7 {
+		i--
+		b[i] = byte(v&0x7f) | 0x80
+	}
+	return append(dst, b[i:]...)
+}

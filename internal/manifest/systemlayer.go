@@ -1,0 +1,158 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// systemLayerKind is the first word of the recipe's text.
+const systemLayerKind = "nixoci-system"
+
+// skeleton is the root file system below what the closure brings: what must be
+// there for a runtime to mount things on and for NixOS to activate. All of it
+// affects bytes. Stage 2 and activation make the rest (/etc, /bin/sh,
+// /usr/bin/env, /var/empty, …) with their own modes.
+var skeleton = []entry{
+	{name: "bin", mode: 0o755},
+	{name: "dev", mode: 0o755},
+	{name: "etc", mode: 0o755}, // runtimes mount hosts, hostname and resolv.conf in it
+	{name: "home", mode: 0o755},
+	{name: "nix", mode: 0o755},
+	{name: "nix/var", mode: 0o755},
+	{name: "nix/var/nix", mode: 0o755},
+	{name: "nix/var/nix/db", mode: 0o755},
+	{name: "nix/var/nix/gcroots", mode: 0o755},
+	{name: "nix/var/nix/gcroots/auto", mode: 0o755},
+	// What NixOS's activation and stage 2 link, there from the start so that a
+	// garbage collection before them or beside them spares the system.
+	{name: "nix/var/nix/gcroots/booted-system", link: "/run/booted-system"},
+	{name: "nix/var/nix/gcroots/current-system", link: "/run/current-system"},
+	// Nix makes this link only when it makes gcroots.
+	{name: "nix/var/nix/gcroots/profiles", link: "/nix/var/nix/profiles"},
+	{name: "nix/var/nix/profiles", mode: 0o755},
+	{name: "nix/var/nix/profiles/per-user", mode: 0o755},
+	{name: "nix/var/nix/profiles/per-user/root", mode: 0o755},
+	{name: "nix/var/nix/profiles/system", link: "system-1-link"},
+	{name: "nix/var/nix/temproots", mode: 0o755},
+	{name: "proc", mode: 0o555}, // as the kernel shows it once mounted
+	{name: "root", mode: 0o700},
+	{name: "run", mode: 0o755},
+	{name: "sbin", mode: 0o755},
+	{name: "sys", mode: 0o555},
+	{name: "tmp", mode: 0o1777},
+	{name: "usr", mode: 0o755},
+	{name: "usr/bin", mode: 0o755},
+	{name: "var", mode: 0o755},
+	{name: "var/cache", mode: 0o755},
+	{name: "var/lib", mode: 0o755},
+	{name: "var/log", mode: 0o755},
+	{name: "var/tmp", mode: 0o1777},
+}
+
+// entry is a directory, a symlink (link is not "") or a file (data is not nil).
+type entry struct {
+	name string
+	mode int64
+	link string
+	data []byte
+}
+
+// SystemLayer makes the last layer of sys's image: the root skeleton, the init
+// links, the system profile, the garbage collector's roots, and the Nix
+// database. It is a function of the closure's content and of sys.Toplevel and
+// sys.Init alone; no store file is read.
+func SystemLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
+	if sys.Closure.Info(sys.Toplevel) == nil {
+		return nil, fmt.Errorf("system layer: toplevel %s is not in the closure", sys.Toplevel)
+	}
+	if sys.Init == "" {
+		return nil, errors.New("system layer: no init")
+	}
+	content := systemLayerContent(sys)
+	return &layers.Layer{
+		Recipe:      layers.NewNamedRecipe(comp, systemLayerKind, content),
+		Size:        databaseSize(sys.Closure),
+		Compression: comp,
+		Comment:     fmt.Sprintf("system layer: init of %s, Nix database of %d paths", sys.Toplevel.Name(), len(sys.Closure.Paths)),
+		Content: func(ctx context.Context, w *layers.TarWriter) error {
+			return writeSystemLayer(ctx, w, sys)
+		},
+	}, nil
+}
+
+// systemLayerContent is the text that the recipe hashes: all that the layer is
+// made from beside the format version, one line each.
+//
+//	init /nix/store/…-nixos-system-web/init
+//	toplevel /nix/store/…-nixos-system-web
+//	path /nix/store/…-a sha256:… 4096 - /nix/store/…-b /nix/store/…-c
+//
+// A path has its narHash, its narSize, its content address or "-", and its
+// references. Paths and references are sorted.
+func systemLayerContent(sys *System) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "init %s\ntoplevel %s\n", sys.initTarget(), sys.Toplevel)
+	for i := range sys.Closure.Paths {
+		p := &sys.Closure.Paths[i]
+		fmt.Fprintf(&b, "path %s %s %d %s", p.Path, p.NarHash.Hex(), p.NarSize, cmp.Or(p.CA, "-"))
+		for _, r := range p.References {
+			b.WriteByte(' ')
+			b.WriteString(string(r))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// initTarget is what /sbin/init links to.
+func (sys *System) initTarget() string { return string(sys.Toplevel) + "/" + sys.Init }
+
+// databaseSize estimates the database's size in bytes: rows with their index
+// entries, measured.
+func databaseSize(c *closure.Closure) int64 {
+	var refs int64
+	for i := range c.Paths {
+		refs += int64(len(c.Paths[i].References))
+	}
+	return 240*int64(len(c.Paths)) + 32*refs + 10*sqlitePage
+}
+
+func writeSystemLayer(ctx context.Context, w *layers.TarWriter, sys *System) error {
+	db, err := WriteNixDatabase(sys.Closure)
+	if err != nil {
+		return fmt.Errorf("system layer of %s: %w", sys.Toplevel, err)
+	}
+	entries := append(slices.Clone(skeleton),
+		entry{name: "init", link: sys.initTarget()},
+		entry{name: "nix/var/nix/db/db.sqlite", mode: 0o644, data: db},
+		entry{name: "nix/var/nix/db/schema", mode: 0o644, data: []byte(NixSchema)},
+		entry{name: "nix/var/nix/profiles/system-1-link", link: string(sys.Toplevel)},
+		entry{name: "sbin/init", link: sys.initTarget()},
+	)
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		switch {
+		case e.link != "":
+			err = w.Symlink(e.name, e.link)
+		case e.data != nil:
+			err = w.File(e.name, e.mode, int64(len(e.data)), bytes.NewReader(e.data))
+		default:
+			err = w.Directory(e.name, e.mode)
+		}
+		if err != nil {
+			return fmt.Errorf("system layer of %s: %w", sys.Toplevel, err)
+		}
+	}
+	return nil
+}
