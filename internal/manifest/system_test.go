@@ -1,0 +1,318 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// tree is a store path in memory: name → "-> target", "x content" for a
+// program, "f content" for a file. Directories follow from the names.
+type tree map[string]string
+
+// treeSource is a source of trees. It counts how often it is asked.
+type treeSource struct {
+	trees map[closure.StorePath]tree
+	asked int
+}
+
+func (s *treeSource) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
+	return nil, errors.New("not used")
+}
+
+func (s *treeSource) Tree(_ context.Context, info *closure.Info, v closure.Visitor) error {
+	s.asked++
+	return s.trees[info.Path].visit(v)
+}
+
+func (t tree) visit(v closure.Visitor) error {
+	all := maps.Clone(t)
+	for name := range t {
+		for dir := path.Dir(name); name != "" && dir != "."; dir = path.Dir(dir) {
+			all[dir] = "d"
+		}
+	}
+	if _, single := t[""]; !single {
+		all[""] = "d"
+	}
+	// NAR order: each directory's names bytewise, not the whole names.
+	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
+	})
+	for _, name := range names {
+		e := all[name]
+		if e == "d" {
+			if err := v.Directory(name); err != nil {
+				return err
+			}
+			continue
+		}
+		kind, content, _ := strings.Cut(e, " ")
+		var err error
+		if kind == "->" {
+			err = v.Symlink(name, content)
+		} else {
+			err = v.File(name, kind == "x", int64(len(content)), strings.NewReader(content))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newTreeSource makes the closure in which the first name refers to all others.
+func newTreeSource(t testing.TB, top string, trees map[string]tree) (*treeSource, *closure.Closure) {
+	t.Helper()
+	src := &treeSource{trees: map[closure.StorePath]tree{}}
+	var infos []closure.Info
+	for name, tr := range trees {
+		i := info(t, name, 0)
+		src.trees[i.Path] = tr
+		h := sha256.New()
+		var n countWriter
+		w := closure.NewNARWriter(writers{h, &n})
+		if err := tr.visit(w); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		i.NarHash, i.NarSize = closure.Hash(h.Sum(nil)), int64(n)
+		if name == top {
+			for other := range trees {
+				i.References = append(i.References, storePath(t, other))
+			}
+		}
+		infos = append(infos, i)
+	}
+	c, err := closure.New(nil, infos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src, c
+}
+
+type countWriter int64
+
+func (c *countWriter) Write(p []byte) (int, error) { *c += countWriter(len(p)); return len(p), nil }
+
+type writers []interface{ Write([]byte) (int, error) }
+
+func (ws writers) Write(p []byte) (int, error) {
+	for _, w := range ws {
+		if n, err := w.Write(p); err != nil {
+			return n, err
+		}
+	}
+	return len(p), nil
+}
+
+// nixos is a toplevel of NixOS's shape with changes: "" takes an entry away.
+func nixos(changes tree) tree {
+	t := tree{
+		"init": "x #! /nix/store/bash/bin/bash\nsystemConfig=…\n", "activate": "x #!", "system": "f x86_64-linux",
+		"nixos-version": "f 26.05.20260522.1a2b3c4", "etc": "-> /nix/store/etc/etc", "sw": "-> /nix/store/sw", "systemd": "-> /nix/store/systemd",
+		"bin/switch-to-configuration": "x #!", "kernel-params": "f ",
+	}
+	for k, v := range changes {
+		t[k] = v
+		if v == "" {
+			delete(t, k)
+		}
+	}
+	return t
+}
+
+const elf = "x \x7fELF\x02\x01\x01"
+
+func TestReadSystem(t *testing.T) {
+	other := storePath(t, "other")
+	for _, tt := range []struct {
+		name   string
+		top    tree
+		other  tree
+		stated string
+		want   string // "platform init guest version"
+		err    string
+		hint   string
+	}{
+		{name: "stage 2", want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "stated", stated: "x86_64-linux", want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "stated as a platform", stated: "linux/amd64", want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "arm64", top: tree{"system": "f aarch64-linux"}, want: "linux/arm64 init false 26.05.20260522.1a2b3c4"},
+		{name: "guest", top: tree{"nixoci-init": "-> /nix/store/g/bin/nixoci-init"}, want: "linux/amd64 nixoci-init true 26.05.20260522.1a2b3c4"},
+		{name: "no version", top: tree{"nixos-version": ""}, want: "linux/amd64 init false "},
+		{name: "version with newline inside", top: tree{"nixos-version": "f a\nb"}, want: "linux/amd64 init false "},
+		{name: "newline after the system", top: tree{"system": "f x86_64-linux\n"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "init is a link", top: tree{"init": "-> " + string(other) + "/bin/init"}, other: tree{"bin": "-> libexec", "libexec/init": "-> ../real", "real": "x #!/bin/sh"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "init is a store path", top: tree{"init": "-> ../" + other.Base()}, other: tree{"": "x #!/bin/sh"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "own init", top: tree{"init": elf, "systemd": ""}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "nixos-init for containers", top: tree{"init": elf, "nixos-init.json": "-> /nix/store/x"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+
+		{name: "systemd stage 1", top: tree{"init": elf, "prepare-root": "x #!"}, err: "its init is systemd itself", hint: "boot.isContainer = true"},
+		{name: "systemd stage 1 with guest", top: tree{"init": elf, "prepare-root": "x #!", "nixoci-init": elf}, err: "its init is systemd itself", hint: "boot.initrd.systemd.enable = false"},
+		{name: "systemd stage 1 with nixos-init", top: tree{"init": elf}, err: "its init is systemd itself", hint: "boot.isContainer = true"},
+		{name: "systemd stage 1 by a link", top: tree{"init": "-> " + string(other) + "/s"}, other: tree{"s": elf}, err: "its init is systemd itself", hint: "boot.isContainer"},
+		{name: "contradiction", stated: "aarch64-linux", err: "was built for x86_64-linux, not for aarch64-linux as stated", hint: "leave out aarch64-linux="},
+		{name: "stated unknown", stated: "pdp11-linux", err: `"pdp11-linux": unknown`, hint: "x86_64-linux"},
+		{name: "unknown system", top: tree{"system": "f pdp11-linux"}, err: `"pdp11-linux": unknown`, hint: "x86_64-linux"},
+		{name: "a Mac's", top: tree{"system": "f aarch64-darwin"}, err: `"aarch64-darwin": unknown`, hint: "build the configuration for aarch64-linux"},
+		{name: "no system", top: tree{"system": ""}, err: "not a NixOS system: it has no file system", hint: "config.system.build.toplevel"},
+		{name: "system is binary", top: tree{"system": "f \x00\x01"}, err: "does not name one", hint: "config.system.build.toplevel"},
+		{name: "system is a directory", top: tree{"system": "", "system/x": "f x"}, err: "does not name one"},
+		{name: "no init", top: tree{"init": ""}, err: "not a NixOS system: it has no init", hint: "config.system.build.toplevel"},
+		{name: "init is not executable", top: tree{"init": "f #!/bin/sh"}, err: "its init is not a program"},
+		{name: "init links out of the store", top: tree{"init": "-> /bin/init"}, err: "not in the store"},
+		{name: "init links out of the closure", top: tree{"init": "-> " + string(storePath(t, "elsewhere")) + "/init"}, err: "not in the closure"},
+		{name: "init links to nothing", top: tree{"init": "-> " + string(other) + "/none"}, other: tree{"a": "f a"}, err: "file does not exist"},
+		{name: "init links to itself", top: tree{"init": "-> init"}, err: "too many symlinks"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := tt.other
+			if o == nil {
+				o = tree{"": "f x"}
+			}
+			src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(tt.top), "other": o})
+			sys, err := ReadSystem(context.Background(), src, c, storePath(t, toplevelName), tt.stated)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) || !strings.Contains(err.Error(), toplevelName) || strings.Contains(err.Error(), "\n") {
+					t.Errorf("got error %q, want %q in one line that names the toplevel", err, tt.err)
+				}
+				if !strings.Contains(hint.Of(err), tt.hint) {
+					t.Errorf("hint is %q, want %q", hint.Of(err), tt.hint)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := fmt.Sprintf("%s %s %v %s", FormatPlatform(sys.Platform), sys.Init, sys.Guest, sys.Version); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// A system made from facts that were kept is the one that was read, and no
+// store file is opened for it, for its layer's recipe or for the image's.
+func TestFactsNeedNoStore(t *testing.T) {
+	src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(tree{"nixoci-init": elf}), "other": {"": "f x"}})
+	top := storePath(t, toplevelName)
+	facts, err := ReadFacts(context.Background(), src, c, top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if src.asked != 1 {
+		t.Errorf("reading the facts walks %d trees, want the toplevel's alone", src.asked)
+	}
+	kept, err := json.Marshal(facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again Facts
+	if err := json.Unmarshal(kept, &again); err != nil || again != facts {
+		t.Fatalf("facts %+v come back as %+v, %v", facts, again, err)
+	}
+	sys, err := NewSystem(src, c, top, "", again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := SystemLayer(sys, gzip5); err != nil {
+		t.Fatal(err)
+	}
+	if src.asked != 1 {
+		t.Errorf("the store was read again")
+	}
+}
+
+func TestReadSystemChecksHash(t *testing.T) {
+	src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(nil)})
+	top := storePath(t, toplevelName)
+	src.trees[top]["system"] = "f aarch64-linuX"[:len("f x86_64-linux")]
+	_, err := ReadSystem(context.Background(), src, c, top, "")
+	var mismatch *closure.HashMismatchError
+	if !errors.As(err, &mismatch) {
+		t.Errorf("a changed system file: %v", err)
+	}
+}
+
+func TestOtherRoot(t *testing.T) {
+	c, err := closure.New(nil, []closure.Info{info(t, "a", 1), info(t, "b", 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = NewSystem(nil, c, storePath(t, "a"), "", Facts{System: "x86_64-linux", Init: initScript})
+	if err == nil || !strings.Contains(err.Error(), string(storePath(t, "b"))) {
+		t.Errorf("a second root: %v", err)
+	}
+}
+
+// The database must not depend on who built or signed a path, nor on the order
+// in which a source lists things.
+func TestSystemLayerDependsOnContentOnly(t *testing.T) {
+	sys := smallSystem(t, "x86_64-linux")
+	want := packSystem(t, sys)
+	infos := slices.Clone(sys.Closure.Paths)
+	slices.SortFunc(infos, func(a, b closure.Info) int { return cmp.Compare(a.NarSize, b.NarSize) })
+	for i := range infos {
+		infos[i].Deriver, infos[i].Signatures = "x.drv", []string{"k:sig"}
+		infos[i].References = slices.Clone(infos[i].References)
+		slices.Reverse(infos[i].References)
+	}
+	c, err := closure.New([]closure.StorePath{sys.Toplevel}, infos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := *sys
+	other.Closure = c
+	if got := packSystem(t, &other); !bytes.Equal(got, want) {
+		t.Error("the system layer depends on more than content")
+	}
+	a, err := SystemLayer(sys, gzip5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := SystemLayer(&other, gzip5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Recipe != b.Recipe {
+		t.Error("the system layer's recipe depends on more than content")
+	}
+}
+
+func TestSystemLayerRecipe(t *testing.T) {
+	seen := map[string]string{}
+	for name, change := range map[string]func(*System, *closure.Info){
+		"nothing":     func(*System, *closure.Info) {},
+		"init":        func(s *System, _ *closure.Info) { s.Init = guestInit },
+		"narHash":     func(_ *System, i *closure.Info) { i.NarHash[31]++ },
+		"narSize":     func(_ *System, i *closure.Info) { i.NarSize++ },
+		"ca":          func(_ *System, i *closure.Info) { i.CA = "text:sha256:x" },
+		"a reference": func(_ *System, i *closure.Info) { i.References = nil },
+	} {
+		sys := smallSystem(t, "x86_64-linux")
+		change(sys, sys.Closure.Info(storePath(t, "bash-5.2")))
+		l, err := SystemLayer(sys, gzip5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[l.Recipe.String()]; ok {
+			t.Errorf("%s and %s give one recipe", name, other)
+		}
+		seen[l.Recipe.String()] = name
+	}
+}
