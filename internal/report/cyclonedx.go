@@ -1,0 +1,112 @@
+package report
+
+import (
+	"encoding/hex"
+	"io"
+	"strconv"
+	"strings"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+	"github.com/google/uuid"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// writeCycloneDX writes c as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/).
+// The document is about the closure as a whole, which depends on the roots. What
+// Nix knows of a path is in properties of the taxonomy in nixpkgs' manual,
+// "CycloneDX".
+func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
+	name := subject(c)
+	whole := cdx.Component{
+		BOMRef:  "closure",
+		Type:    cdx.ComponentTypeApplication,
+		Name:    name.Name,
+		Version: name.Version,
+	}
+	if len(c.Roots) == 1 && isSystem(c.Roots[0]) {
+		whole.Type = cdx.ComponentTypeOS
+	}
+	var roots []string
+	for _, r := range c.Roots {
+		roots = append(roots, string(r))
+	}
+	components := make([]cdx.Component, len(c.Paths))
+	dependencies := []cdx.Dependency{{Ref: whole.BOMRef, Dependencies: &roots}}
+	for i := range c.Paths {
+		p := &c.Paths[i]
+		components[i] = cdxComponent(p, o)
+		refs := []string{}
+		for _, r := range others(p) {
+			refs = append(refs, string(r))
+		}
+		dependencies = append(dependencies, cdx.Dependency{Ref: string(p.Path), Dependencies: &refs})
+	}
+	bom := cdx.NewBOM()
+	bom.SerialNumber = serialNumber(contentID(c, FormatCycloneDX, o))
+	bom.Metadata = &cdx.Metadata{
+		Timestamp: o.created(),
+		Tools: &cdx.ToolsChoice{Components: &[]cdx.Component{
+			{Type: cdx.ComponentTypeApplication, Name: sbomTool, Version: sbomVersion}}},
+		Component: &whole,
+	}
+	bom.Components = &components
+	bom.Dependencies = &dependencies
+	// A closure is closed: nothing that is in use at run time is left out.
+	bom.Compositions = &[]cdx.Composition{{
+		Aggregate:  cdx.CompositionAggregateComplete,
+		Assemblies: &[]cdx.BOMReference{cdx.BOMReference(whole.BOMRef)},
+	}}
+	return cdx.NewBOMEncoder(w, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false).
+		EncodeVersion(bom, cdx.SpecVersion1_6)
+}
+
+func cdxComponent(p *closure.Info, o SBOMOptions) cdx.Component {
+	pkg := PackageOf(p.Path)
+	c := cdx.Component{
+		BOMRef:     string(p.Path),
+		Type:       cdx.ComponentTypeLibrary,
+		Name:       pkg.Name,
+		Version:    pkg.Version,
+		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: strings.TrimPrefix(p.NarHash.Hex(), "sha256:")}},
+		PackageURL: purl(p),
+	}
+	if isSystem(p.Path) {
+		c.Type = cdx.ComponentTypeOS
+	}
+	var props []cdx.Property
+	add := func(name, value string) {
+		if value != "" {
+			props = append(props, cdx.Property{Name: "nix:" + name, Value: value})
+		}
+	}
+	add("store_path", string(p.Path))
+	add("narinfo:nar_hash", p.NarHash.Nix32())
+	add("narinfo:nar_size", strconv.FormatInt(p.NarSize, 10))
+	if p.Deriver != "" {
+		add("narinfo:deriver", closure.StoreDir+"/"+p.Deriver)
+	}
+	if !strings.Contains(o.System, "/") {
+		add("narinfo:system", o.System)
+	}
+	for _, s := range sortedSignatures(p) {
+		add("narinfo:sig", s)
+	}
+	add("narinfo:ca", p.CA)
+	var refs []string
+	for _, r := range p.References {
+		refs = append(refs, string(r))
+	}
+	add("narinfo:references", strings.Join(refs, " "))
+	c.Properties = &props
+	return c
+}
+
+// serialNumber makes a version 8 UUID (RFC 9562, "custom") of a sha256.
+func serialNumber(id string) string {
+	b, _ := hex.DecodeString(id)
+	u := uuid.UUID(b[:16])
+	u[6] = u[6]&0x0f | 0x80
+	u[8] = u[8]&0x3f | 0x80
+	return u.URN()
+}

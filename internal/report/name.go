@@ -1,0 +1,63 @@
+package report
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/package-url/packageurl-go"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// Package is what the name of a store path says of the software in it. Nix
+// keeps no other record of it with the path.
+type Package struct {
+	Name    string
+	Version string // "" where the name has none
+	Output  string // "dev", "man", …; "" for the default output and where the name has no version
+}
+
+// outputs are the names of derivation outputs in nixpkgs. Nix writes an output
+// behind the version, where it cannot be told from the version's own text
+// ("1.2-rc", "1.2-bin") but by knowing the names.
+var outputs = []string{
+	"bin", "check", "data", "debug", "dev", "devdoc", "dist", "doc", "docs", "drivers", "examples", "firmware", "getent", "info",
+	"lib", "lib32", "lib64", "libgcc", "libs", "man", "modules", "out", "plugins", "python", "py", "scripts", "share", "static", "terminfo", "test", "tests", "tools", "xz",
+}
+
+// PackageOf splits the name of p as Nix does (see [SplitName]), and takes the
+// output off the version as `nix store diff-closures` does.
+func PackageOf(p closure.StorePath) Package {
+	name, version := SplitName(p.Name())
+	pkg := Package{Name: name, Version: version}
+	if i := strings.LastIndexByte(version, '-'); i > 0 && slices.Contains(outputs, version[i+1:]) {
+		pkg.Version, pkg.Output = version[:i], version[i+1:]
+	}
+	return pkg
+}
+
+// SplitName is builtins.parseDrvName: the version is what follows the first
+// dash that no letter follows.
+func SplitName(s string) (name, version string) {
+	for i := 0; i+1 < len(s); i++ {
+		if c := s[i+1] | 0x20; s[i] == '-' && (c < 'a' || c > 'z') {
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
+
+// purl is the package URL of a store path. The type nix is proposed but not in
+// the specification (package-url/purl-spec#877); the qualifiers are those that
+// syft writes.
+func purl(info *closure.Info) string {
+	pkg := PackageOf(info.Path)
+	q := packageurl.Qualifiers{{Key: "outputhash", Value: info.Path.Hash()}}
+	if pkg.Output != "" {
+		q = append(q, packageurl.Qualifier{Key: "output", Value: pkg.Output})
+	}
+	if info.Deriver != "" {
+		q = append(q, packageurl.Qualifier{Key: "drvpath", Value: info.Deriver})
+	}
+	return packageurl.NewPackageURL("nix", "", pkg.Name, pkg.Version, q, "").ToString()
+}

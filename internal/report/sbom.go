@@ -1,0 +1,125 @@
+package report
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// sbomWriter is the name and version of what writes the documents. Both are in
+// them: whatever changes the bytes for one closure raises the version. It is
+// not nixoci's own version, so that two versions of nixoci that write the same
+// give the same document.
+const (
+	sbomTool    = "nixoci"
+	sbomVersion = "sbom-1"
+)
+
+// sbomTime is the time of creation where nobody gave one; both formats have it,
+// and SPDX demands it. It is the time that Nix gives to store files.
+var sbomTime = time.Unix(1, 0).UTC()
+
+// Formats of a software bill of materials, as --format names them.
+const (
+	FormatSPDX      = "spdx"      // SPDX 2.3, JSON
+	FormatCycloneDX = "cyclonedx" // CycloneDX 1.6, JSON
+)
+
+// SBOMOptions are what a document depends on beside the closure.
+type SBOMOptions struct {
+	Created *time.Time // nil: [sbomTime]
+	System  string     // what the closure is for, "x86_64-linux" or "linux/amd64"; "" where nobody knows
+}
+
+func (o SBOMOptions) created() string {
+	t := sbomTime
+	if o.Created != nil {
+		t = o.Created.UTC().Truncate(time.Second)
+	}
+	return t.Format(time.RFC3339)
+}
+
+// SBOMMediaType is the media type of format's documents.
+func SBOMMediaType(format string) (string, error) {
+	switch format {
+	case FormatSPDX:
+		return "application/spdx+json", nil // IANA
+	case FormatCycloneDX:
+		return "application/vnd.cyclonedx+json", nil // IANA
+	}
+	return "", errFormat(format)
+}
+
+func errFormat(format string) error {
+	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+FormatSPDX+", "+FormatCycloneDX)
+}
+
+// WriteSBOM writes what is in c as a software bill of materials: one package
+// or component for each store path, its narHash as checksum, its references as
+// dependencies. The bytes depend on c and o alone.
+func WriteSBOM(w io.Writer, c *closure.Closure, format string, o SBOMOptions) error {
+	if len(c.Paths) == 0 {
+		return fmt.Errorf("write SBOM: the closure is empty")
+	}
+	var err error
+	switch format {
+	case FormatSPDX:
+		err = writeSPDX(w, c, o)
+	case FormatCycloneDX:
+		err = writeCycloneDX(w, c, o)
+	default:
+		err = errFormat(format)
+	}
+	if err != nil {
+		return fmt.Errorf("write SBOM: %w", err)
+	}
+	return nil
+}
+
+// subject is the name and version of all of the closure.
+func subject(c *closure.Closure) Package {
+	if len(c.Roots) == 1 {
+		return PackageOf(c.Roots[0])
+	}
+	return Package{Name: fmt.Sprintf("closure of %d store paths", len(c.Roots))}
+}
+
+// isSystem tells a NixOS toplevel by the name that NixOS gives it.
+func isSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
+
+// contentID is the sha256, in hexadecimal, of all that a document is made
+// from: both formats want an identifier that no other document has.
+func contentID(c *closure.Closure, format string, o SBOMOptions) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %s %s %q\n", format, sbomVersion, o.created(), o.System)
+	for _, r := range c.Roots {
+		fmt.Fprintln(h, r)
+	}
+	for i := range c.Paths {
+		p := &c.Paths[i]
+		fmt.Fprintf(h, "%s %s %d %q %q\n", p.Path, p.NarHash.Hex(), p.NarSize, p.Deriver, p.CA)
+		for _, s := range sortedSignatures(p) {
+			fmt.Fprintf(h, " %q\n", s)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sortedSignatures gives one order to what sources list in any.
+func sortedSignatures(p *closure.Info) []string {
+	s := slices.Clone(p.Signatures)
+	slices.Sort(s)
+	return slices.Compact(s)
+}
+
+// others are p's references without p itself.
+func others(p *closure.Info) []closure.StorePath {
+	return slices.DeleteFunc(slices.Clone(p.References), func(r closure.StorePath) bool { return r == p.Path })
+}

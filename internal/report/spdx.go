@@ -1,0 +1,124 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	spdxjson "github.com/spdx/tools-golang/json"
+	"github.com/spdx/tools-golang/spdx/v2/common"
+	"github.com/spdx/tools-golang/spdx/v2/v2_3"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// spdxNamespace is where document namespaces are. They need not resolve.
+const spdxNamespace = "https://github.com/nixoci/nixoci/spdx/"
+
+const noAssertion = "NOASSERTION" // a closure says nothing of licences
+
+// writeSPDX writes c as SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/). The
+// document describes the roots.
+func writeSPDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
+	name := subject(c)
+	doc := &v2_3.Document{
+		SPDXVersion:       v2_3.Version,
+		DataLicense:       v2_3.DataLicense,
+		SPDXIdentifier:    "DOCUMENT",
+		DocumentName:      strings.Trim(name.Name+"-"+name.Version, "-"),
+		DocumentNamespace: spdxNamespace + contentID(c, FormatSPDX, o),
+		CreationInfo: &v2_3.CreationInfo{
+			Creators: []common.Creator{{CreatorType: "Tool", Creator: sbomTool + "-" + sbomVersion}},
+			Created:  o.created(),
+		},
+	}
+	if o.System != "" {
+		doc.DocumentComment = "Nix closure for " + o.System
+	}
+	ids := make(map[closure.StorePath]common.DocElementID, len(c.Paths))
+	taken := make(map[string]closure.StorePath, len(c.Paths))
+	for i := range c.Paths {
+		p := &c.Paths[i]
+		id := spdxID(p.Path)
+		if other, ok := taken[id]; ok {
+			return fmt.Errorf("%s and %s have one hash", other, p.Path)
+		}
+		taken[id] = p.Path
+		ids[p.Path] = common.MakeDocElementID("", id)
+		doc.Packages = append(doc.Packages, spdxPackage(p, id, o))
+	}
+	relate := func(a common.DocElementID, kind string, b common.DocElementID) {
+		doc.Relationships = append(doc.Relationships, &v2_3.Relationship{RefA: a, RefB: b, Relationship: kind})
+	}
+	for _, r := range c.Roots {
+		relate(common.MakeDocElementID("", "DOCUMENT"), common.TypeRelationshipDescribe, ids[r])
+	}
+	for i := range c.Paths {
+		for _, r := range others(&c.Paths[i]) {
+			relate(ids[c.Paths[i].Path], common.TypeRelationshipDependsOn, ids[r])
+		}
+	}
+	return spdxjson.Write(doc, w, spdxjson.Indent("  "), spdxjson.EscapeHTML(false))
+}
+
+// spdxID is unique by the store path's hash; SPDX allows letters, digits, dots
+// and dashes.
+func spdxID(p closure.StorePath) string {
+	return "Package-" + p.Hash() + "-" + strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '.', r == '-':
+			return r
+		}
+		return '-'
+	}, p.Name())
+}
+
+func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
+	pkg := PackageOf(p.Path)
+	out := &v2_3.Package{
+		PackageName:               pkg.Name,
+		PackageSPDXIdentifier:     common.ElementID(id),
+		PackageVersion:            pkg.Version,
+		PackageFileName:           string(p.Path),
+		PackageSupplier:           &common.Supplier{Supplier: noAssertion},
+		PackageDownloadLocation:   noAssertion,
+		FilesAnalyzed:             false,
+		IsFilesAnalyzedTagPresent: true,
+		PackageChecksums: []common.Checksum{
+			{Algorithm: common.SHA256, Value: strings.TrimPrefix(p.NarHash.Hex(), "sha256:")}},
+		PackageSourceInfo:       spdxSource(p),
+		PackageLicenseConcluded: noAssertion,
+		PackageLicenseDeclared:  noAssertion,
+		PackageCopyrightText:    noAssertion,
+		PackageComment:          fmt.Sprintf("The checksum is of the path's NAR, %d bytes.", p.NarSize),
+		PackageExternalReferences: []*v2_3.PackageExternalReference{{
+			Category: common.CategoryPackageManager,
+			RefType:  common.TypePackageManagerPURL,
+			Locator:  purl(p),
+		}},
+	}
+	if isSystem(p.Path) {
+		out.PrimaryPackagePurpose = "OPERATING-SYSTEM"
+	}
+	for _, s := range sortedSignatures(p) {
+		out.Annotations = append(out.Annotations, v2_3.Annotation{
+			Annotator:         common.Annotator{AnnotatorType: "Tool", Annotator: sbomTool + "-" + sbomVersion},
+			AnnotationDate:    o.created(),
+			AnnotationType:    "OTHER",
+			AnnotationComment: "nix signature " + s,
+		})
+	}
+	return out
+}
+
+// spdxSource is the origin of a store path in a sentence.
+func spdxSource(p *closure.Info) string {
+	s := "store path " + string(p.Path)
+	if p.Deriver != "" {
+		s += ", built by " + closure.StoreDir + "/" + p.Deriver
+	}
+	if p.CA != "" {
+		s += ", content address " + p.CA
+	}
+	return s
+}
