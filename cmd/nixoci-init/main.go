@@ -1,0 +1,59 @@
+//go:build linux
+
+// Command nixoci-init is PID 1 of a NixOS container for a moment, and later
+// its helper:
+//
+//	nixoci-init [KERNEL-ARGUMENT…]  as PID 1: prepare the container, become the system's init
+//	nixoci-init apply               build and switch to the configuration in /config
+//	nixoci-init watch               apply again whenever /config changes, if NIXOCI_WATCH=1
+//	nixoci-init health              answer the image's health check
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/nixoci/nixoci/internal/guest"
+)
+
+func main() {
+	err := run(os.Args)
+	var exit *guest.ExitError
+	switch {
+	case err == nil:
+	case errors.As(err, &exit):
+		if exit.Err != nil {
+			// On standard output, with all else that the container logs.
+			fmt.Println("nixoci:", exit.Err)
+		}
+		os.Exit(exit.Code)
+	default:
+		fmt.Fprintln(os.Stderr, "nixoci-init:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if args[0] == guest.ConsoleArgv0 {
+		return guest.ServeConsole()
+	}
+	// What PID 1 is given are kernel arguments, whatever they are called.
+	if os.Getpid() == 1 || len(args) < 2 {
+		return guest.Boot(args)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch args[1] {
+	case "apply":
+		return guest.Apply(ctx)
+	case "watch":
+		return guest.Watch(ctx)
+	case "health":
+		return guest.Health(ctx, os.Stdout)
+	}
+	return fmt.Errorf("unknown command %q: apply, watch or health", args[1])
+}

@@ -1,0 +1,371 @@
+//go:build linux
+
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Applier builds the configuration that is mounted into the container and
+// switches to it. The fields are the places it works with.
+type Applier struct {
+	Config  string    // directory of configuration.nix or flake.nix
+	Base    string    // base.json
+	State   string    // directory of state.json, beside the store
+	Run     string    // directory of status.json, forgotten at a restart
+	Profile string    // the system profile
+	Current string    // link to the running system
+	Env     []string  // for Nix and the switch
+	Log     io.Writer // what a person shall see
+}
+
+// NewApplier returns the applier of a running container.
+func NewApplier() (*Applier, error) {
+	saved, err := loadEnvironment(runtimeDir)
+	if err != nil {
+		return nil, err
+	}
+	// What the unit sets wins over what the container was started with.
+	env := newBootEnv(os.Environ())
+	for _, v := range saved {
+		name, value, _ := strings.Cut(v, "=")
+		env.setDefault(name, value)
+	}
+	env.setDefault("HOME", "/root")
+	env.setDefault("PATH", "/run/current-system/sw/bin")
+	return &Applier{
+		Config:  "/config",
+		Base:    baseFile,
+		State:   stateDir,
+		Run:     runtimeDir,
+		Profile: profile,
+		Current: "/run/current-system",
+		Env:     env.list(),
+		Log:     os.Stdout,
+	}, nil
+}
+
+func (a *Applier) get(name string) string { return newBootEnv(a.Env).get(name) }
+
+// Apply is the unit nixoci-apply.
+func Apply(ctx context.Context) error {
+	a, err := NewApplier()
+	if err != nil {
+		return err
+	}
+	// Only now the unit counts as started: from here on the health check knows
+	// that something is going on.
+	if err := a.status(PhaseWaiting, "", ""); err != nil {
+		return err
+	}
+	if err := notifyReady(); err != nil {
+		return err
+	}
+	if err := a.waitForSystemd(ctx); err != nil {
+		return err
+	}
+	return a.Once(ctx)
+}
+
+// Once applies the configuration once, and ends the container where the user
+// asked for that when it fails.
+func (a *Applier) Once(ctx context.Context) error {
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	outcome, err := a.apply(ctx)
+	if err == nil {
+		return a.status(PhaseIdle, outcome, "")
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // the container stops
+	}
+	a.say("FAILED: %v", err)
+	err = errors.Join(err, a.status(PhaseIdle, OutcomeFailed, firstLine(err.Error())))
+	if a.get("NIXOCI_ON_FAILURE") == "exit" {
+		a.say("ending the container, as NIXOCI_ON_FAILURE=exit says")
+		// In a container this is the exit code of PID 1: systemctl(1), exit.
+		return errors.Join(err, a.command(ctx, systemctl(), "exit", "1").Run())
+	}
+	running, _ := os.Readlink(a.Current)
+	a.say("the container keeps running %s", running)
+	return err
+}
+
+// Found is the configuration that was mounted.
+type Found struct {
+	Flake bool
+	File  string // configuration.nix or flake.nix
+	Name  string // of the configuration in the flake
+}
+
+// Find returns the mounted configuration, nil if there is none. A flake wins:
+// a configuration.nix beside it is a part of it.
+func (a *Applier) Find() (*Found, error) {
+	for _, f := range []Found{
+		{Flake: true, File: filepath.Join(a.Config, "flake.nix"), Name: a.configurationName()},
+		{File: filepath.Join(a.Config, "configuration.nix")},
+	} {
+		info, err := os.Stat(f.File)
+		switch {
+		case os.IsNotExist(err):
+		case err != nil:
+			return nil, fmt.Errorf("look for the configuration: %w", err)
+		case info.IsDir():
+			// Docker makes a directory where the file to be bound is missing.
+			return nil, fmt.Errorf("%s is a directory: does the file that was mounted there exist on the host?", f.File)
+		default:
+			return &f, nil
+		}
+	}
+	return nil, nil
+}
+
+func (a *Applier) configurationName() string {
+	if name := a.get("NIXOCI_CONFIGURATION"); name != "" {
+		return name
+	}
+	return "default"
+}
+
+func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
+	found, err := a.Find()
+	if err != nil {
+		return "", err
+	}
+	if found == nil {
+		return OutcomeNone, nil
+	}
+	raw, err := os.ReadFile(a.Base)
+	if err != nil {
+		return "", fmt.Errorf("read what the image was made from: %w", err)
+	}
+	var base Base
+	if _, err := readJSON(a.Base, &base); err != nil {
+		return "", err
+	}
+	if base.Version != baseVersion {
+		return "", fmt.Errorf("%s has version %d, this nixoci-init reads %d", a.Base, base.Version, baseVersion)
+	}
+	print, err := Fingerprint(raw, found.Name, a.Config)
+	if err != nil {
+		return "", err
+	}
+	var last State
+	known, err := readJSON(filepath.Join(a.State, stateFile), &last)
+	if err != nil {
+		a.say("forgetting what was applied last: %v", err)
+		known = false
+	}
+	running, err := os.Readlink(a.Current)
+	if err != nil {
+		return "", fmt.Errorf("find the running system: %w", err)
+	}
+
+	toplevel := ""
+	if known && last.Fingerprint == print {
+		if _, err := os.Stat(last.Toplevel); err == nil {
+			toplevel = last.Toplevel
+		}
+	}
+	if toplevel != "" && toplevel == running {
+		a.say("%s is unchanged and running", found.File)
+		return OutcomeUnchanged, nil
+	}
+	if toplevel == "" {
+		if err := a.status(PhaseBuilding, "", ""); err != nil {
+			return "", err
+		}
+		if toplevel, err = a.build(ctx, base, found); err != nil {
+			return "", err
+		}
+	}
+	if toplevel != running {
+		if err := a.status(PhaseSwitching, "", ""); err != nil {
+			return "", err
+		}
+		if err := a.switchTo(ctx, base, running, toplevel); err != nil {
+			return "", err
+		}
+	}
+	err = writeJSON(filepath.Join(a.State, stateFile), State{Fingerprint: print, Toplevel: toplevel, Time: time.Now().UTC()})
+	if err != nil {
+		return "", fmt.Errorf("remember what was applied: %w", err)
+	}
+	a.say("%s is applied", found.File)
+	return OutcomeApplied, nil
+}
+
+// build returns the toplevel. Nix's own output goes to the log as it comes: a
+// line per derivation, and errors with file and line.
+func (a *Applier) build(ctx context.Context, base Base, found *Found) (string, error) {
+	a.say("building %s", found.File)
+	args := []string{filepath.Join(base.Module, "apply.nix"), "--no-out-link",
+		"--argstr", "base", a.Base,
+		"--option", "experimental-features", "nix-command flakes"}
+	if found.Flake {
+		args = append(args, "--argstr", "flake", a.Config, "--argstr", "name", found.Name)
+	} else {
+		args = append(args, "--argstr", "configuration", found.File)
+	}
+	start := time.Now()
+	var out bytes.Buffer
+	tail := &tailWriter{}
+	cmd := a.command(ctx, filepath.Join(base.Nix, "bin/nix-build"), args...)
+	cmd.Env = append(cmd.Env, "NIX_PATH=nixpkgs="+base.Nixpkgs)
+	cmd.Stdout = &out
+	cmd.Stderr = io.MultiWriter(a.Log, tail)
+	if err := cmd.Run(); err != nil {
+		if reason := tail.reason(); reason != "" {
+			return "", fmt.Errorf("build %s: %s", found.File, reason)
+		}
+		return "", fmt.Errorf("build %s: %w", found.File, err)
+	}
+	toplevel := strings.TrimSpace(out.String())
+	if _, err := systemAt(toplevel); err != nil {
+		return "", fmt.Errorf("build %s: %w", found.File, err)
+	}
+	a.say("built %s in %.1f s", toplevel, time.Since(start).Seconds())
+	return toplevel, nil
+}
+
+// exitReboot is how switch-to-configuration says that systemd itself changed
+// too much to be replaced while it runs.
+const exitReboot = 100
+
+// switchTo makes toplevel the running system. When that fails it goes back to
+// what was running before.
+func (a *Applier) switchTo(ctx context.Context, base Base, running, toplevel string) error {
+	a.say("switching to %s", toplevel)
+	err := a.activate(ctx, base, toplevel)
+	if err == nil {
+		return nil
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == exitReboot {
+		a.say("systemd has to be replaced: restart the container to finish")
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	err = fmt.Errorf("switch to %s: %w", toplevel, err)
+	a.say("%v", err)
+	a.say("going back to %s", running)
+	if back := a.activate(ctx, base, running); back != nil {
+		return errors.Join(err, fmt.Errorf("go back to %s: %w", running, back))
+	}
+	return err
+}
+
+// activate sets the profile first: it is what keeps the system from being
+// collected as garbage, and what the next start boots.
+func (a *Applier) activate(ctx context.Context, base Base, toplevel string) error {
+	set := a.command(ctx, filepath.Join(base.Nix, "bin/nix-env"), "--profile", a.Profile, "--set", toplevel)
+	if err := set.Run(); err != nil {
+		return fmt.Errorf("set %s: %w", a.Profile, err)
+	}
+	return a.command(ctx, filepath.Join(toplevel, "bin/switch-to-configuration"), "switch").Run()
+}
+
+// command is told to stop before it is killed, so that Nix can release locks.
+func (a *Applier) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append([]string(nil), a.Env...)
+	cmd.Stdout, cmd.Stderr = a.Log, a.Log
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+func (a *Applier) say(format string, args ...any) {
+	fmt.Fprintf(a.Log, "nixoci: "+format+"\n", args...)
+}
+
+// status keeps the last outcome unless it is given a new one.
+func (a *Applier) status(phase, outcome, reason string) error {
+	file := filepath.Join(a.Run, statusFile)
+	s := Status{Phase: phase, Outcome: outcome, Reason: reason, Since: time.Now().UTC()}
+	if outcome == "" {
+		var last Status
+		if ok, err := readJSON(file, &last); ok && err == nil {
+			s.Outcome, s.Reason = last.Outcome, last.Reason
+		}
+	}
+	if err := writeJSON(file, s); err != nil {
+		return fmt.Errorf("note the status: %w", err)
+	}
+	return nil
+}
+
+// lock waits until no other apply is at work.
+func (a *Applier) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(a.Run, 0o755); err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(a.Run, "apply.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// tailWriter remembers what Nix said last.
+type tailWriter struct{ buf []byte }
+
+const tailSize = 8 << 10
+
+func (t *tailWriter) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - tailSize; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+// reason is Nix's error message with the place it names, in one line: "" if
+// there is none.
+func (t *tailWriter) reason() string {
+	var message, place string
+	for _, line := range strings.Split(string(t.buf), "\n") {
+		line = strings.TrimSpace(line)
+		if rest, ok := strings.CutPrefix(line, "error:"); ok {
+			message, place = strings.TrimSpace(rest), ""
+			continue
+		}
+		if message == "" || place != "" {
+			continue
+		}
+		// Nix writes "at /config/configuration.nix:3:5:" below the message.
+		if at, ok := strings.CutPrefix(strings.TrimLeft(line, "… "), "at "); ok {
+			if file, _, ok := strings.Cut(at, " "); ok || file != "" {
+				place = strings.Trim(strings.TrimSuffix(file, ":"), "«»")
+			}
+		}
+	}
+	if place != "" {
+		return message + " at " + place
+	}
+	return message
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

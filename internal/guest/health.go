@@ -1,0 +1,73 @@
+//go:build linux
+
+package guest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Health answers the image's health check: it returns nil when systemd runs
+// and the configuration is applied, and an error with the reason when not.
+//
+// While the container starts it does not answer at all. A health check has no
+// word for "not yet" but its start period, which is a guess; as long as the
+// probe is under way, though, the engine shows the container as starting.
+func Health(ctx context.Context, out io.Writer) error {
+	for {
+		verdict, settled := judge(ctx, runtimeDir)
+		if settled {
+			if verdict == nil {
+				fmt.Fprintln(out, "running")
+				return nil
+			}
+			fmt.Fprintln(out, verdict)
+			return &ExitError{Code: 1}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+// judge returns why the container is not healthy, or that it is too early.
+func judge(ctx context.Context, run string) (verdict error, settled bool) {
+	state, err := systemState(ctx, false)
+	if err != nil {
+		return err, ctx.Err() == nil
+	}
+	var status Status
+	there, err := readJSON(filepath.Join(run, statusFile), &status)
+	if err != nil {
+		return err, true
+	}
+	var failed []string
+	if state == "degraded" {
+		failed = failedUnits(ctx)
+	}
+	return weigh(state, failed, status, there)
+}
+
+// weigh is judge without its questions. there says whether apply ever ran.
+func weigh(state string, failed []string, status Status, there bool) (verdict error, settled bool) {
+	switch {
+	case state == "initializing" || state == "starting":
+		return nil, false
+	case there && status.Outcome == "": // never got to an end yet
+		return nil, false
+	case there && status.Outcome == OutcomeFailed:
+		return fmt.Errorf("the configuration was not applied: %s", status.Reason), true
+	case state == "running":
+		return nil, true
+	case state == "degraded":
+		return fmt.Errorf("systemd is degraded, failed: %s", strings.Join(failed, " ")), true
+	default:
+		return fmt.Errorf("systemd is %s", state), true
+	}
+}

@@ -1,0 +1,108 @@
+//go:build linux
+
+package guest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// spool is a bounded queue of bytes between the console and a reader that may
+// be slow, stopped or gone.
+type spool struct {
+	max int
+
+	mu     sync.Mutex
+	filled sync.Cond
+	buf    []byte
+	lost   int // bytes given up since the last take
+	closed bool
+}
+
+func newSpool(max int) *spool {
+	s := &spool{max: max}
+	s.filled.L = &s.mu
+	return s
+}
+
+// put never waits. Where there is no room the oldest lines go.
+func (s *spool) put(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if over := len(s.buf) + len(p) - s.max; over > 0 {
+		// Give up an eighth at a time: the rest moves down with each cut.
+		cut := min(max(over, s.max/8), len(s.buf))
+		if i := bytes.IndexByte(s.buf[cut:], '\n'); i >= 0 {
+			cut += i + 1
+		}
+		s.lost += cut
+		s.buf = append(s.buf[:0], s.buf[cut:]...)
+	}
+	s.buf = append(s.buf, p...)
+	s.filled.Signal()
+}
+
+// take waits for bytes and returns all of them, and how many were given up
+// before them. It returns false when the spool is closed and empty.
+func (s *spool) take(into []byte) (p []byte, lost int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.buf) == 0 && !s.closed {
+		s.filled.Wait()
+	}
+	n := min(len(s.buf), cap(into))
+	p = append(into[:0], s.buf[:n]...)
+	s.buf = append(s.buf[:0], s.buf[n:]...)
+	if cap(s.buf) > 1<<20 && len(s.buf) == 0 {
+		s.buf = nil // a flood is over
+	}
+	lost, s.lost = s.lost, 0
+	return p, lost, n > 0
+}
+
+func (s *spool) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.filled.Broadcast()
+}
+
+// writeTo writes to out until the spool is closed and empty. What out refuses
+// because nobody reads it any more is dropped: a reader may come back.
+func (s *spool) writeTo(out io.Writer) {
+	chunk := make([]byte, 0, 64<<10)
+	for {
+		p, lost, ok := s.take(chunk)
+		if !ok {
+			return
+		}
+		if lost > 0 {
+			writeAll(out, []byte(fmt.Sprintf("nixoci: %d bytes of console output were given up, nobody read them in time\n", lost)))
+		}
+		writeAll(out, p)
+	}
+}
+
+func writeAll(out io.Writer, p []byte) {
+	for len(p) > 0 {
+		n, err := out.Write(p)
+		p = p[n:]
+		switch {
+		case err == nil:
+		case errors.Is(err, syscall.EAGAIN):
+			// Somebody who shares the descriptor made it non-blocking.
+			time.Sleep(5 * time.Millisecond)
+		case errors.Is(err, syscall.EINTR):
+		default:
+			return
+		}
+	}
+}

@@ -1,0 +1,111 @@
+//go:build linux
+
+package guest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Base is what the image knows of itself: the contents of /etc/nixoci/base.json,
+// written by nix/container.nix. Store paths all of them.
+type Base struct {
+	Version int    `json:"version"` // 1
+	System  string `json:"system"`  // for instance x86_64-linux
+	Nixpkgs string `json:"nixpkgs"` // the pinned nixpkgs
+	Module  string `json:"module"`  // directory with apply.nix and container.nix
+	Nix     string `json:"nix"`     // package with bin/nix-build
+}
+
+const (
+	baseFile    = "/etc/nixoci/base.json"
+	baseVersion = 1
+)
+
+// State is what was applied last. It lies beside the store it speaks of, so
+// that a volume on /nix keeps both or neither.
+type State struct {
+	Fingerprint string    `json:"fingerprint"`
+	Toplevel    string    `json:"toplevel"`
+	Time        time.Time `json:"time"`
+}
+
+const stateDir = "/nix/var/nixoci"
+
+// Phases of [Status].
+const (
+	PhaseWaiting   = "waiting" // for systemd to finish starting
+	PhaseBuilding  = "building"
+	PhaseSwitching = "switching"
+	PhaseIdle      = "idle"
+)
+
+// Outcomes of [Status].
+const (
+	OutcomeNone      = "none"      // no configuration mounted
+	OutcomeApplied   = "applied"   // built and switched to
+	OutcomeUnchanged = "unchanged" // was running already
+	OutcomeFailed    = "failed"
+)
+
+// Status is what apply does at the moment and how it ended the last time since
+// the container was started; Outcome is empty while it never has.
+type Status struct {
+	Phase   string    `json:"phase"`
+	Outcome string    `json:"outcome"`
+	Reason  string    `json:"reason,omitempty"`
+	Since   time.Time `json:"since"`
+}
+
+const (
+	stateFile  = "state.json"
+	statusFile = "status.json"
+)
+
+// readJSON reports whether the file is there.
+func readJSON(file string, v any) (bool, error) {
+	data, err := os.ReadFile(file)
+	if os.IsNotExist(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return false, fmt.Errorf("read %s: %w", file, err)
+	}
+	return true, nil
+}
+
+// writeJSON makes a file appear whole or not at all.
+func writeJSON(file string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(append(data, '\n'))
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
+}
