@@ -1,0 +1,60 @@
+{
+  description = "NixOS systems as container images that just boot";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      inherit (nixpkgs) lib;
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      # Whoever uses the module with another nixpkgs gets that one pinned; what
+      # this flake builds itself gets the one of its lock.
+      container = ./container.nix;
+      base =
+        system:
+        lib.nixosSystem {
+          modules = [
+            container
+            ./base.nix
+            {
+              nixpkgs.hostPlatform = system;
+              nixoci.nixpkgs = nixpkgs.outPath;
+            }
+          ];
+        };
+      bases = lib.genAttrs systems base;
+    in
+    {
+      nixosModules = {
+        inherit container;
+        default = container;
+        base = ./base.nix;
+      };
+
+      # "base" is the one for x86_64-linux; the others carry their system's name.
+      nixosConfigurations = {
+        base = bases.x86_64-linux;
+      }
+      // lib.mapAttrs' (system: lib.nameValuePair "base-${system}") bases;
+
+      packages = lib.genAttrs systems (
+        system:
+        let
+          pkgs = nixpkgs.legacyPackages.${system};
+        in
+        {
+          nixoci = pkgs.callPackage ./nixoci.nix { };
+          nixoci-init = pkgs.callPackage ./nixoci-init.nix { };
+          base = bases.${system}.config.system.build.toplevel;
+          default = self.packages.${system}.nixoci;
+        }
+      );
+
+      # extend (a nixosConfiguration) is the same system as a container.
+      lib.extend = nixos: nixos.extendModules { modules = [ container ]; };
+    };
+}

@@ -1,0 +1,53 @@
+# PID 1 of the container. It uses Go's standard library alone, so that there is
+# no hash of vendored modules to keep, and the Go of every supported nixpkgs
+# compiles it.
+{
+  lib,
+  stdenvNoCC,
+  go,
+}:
+
+stdenvNoCC.mkDerivation {
+  pname = "nixoci-init";
+  version = "1";
+
+  src = lib.sourceByRegex ../. [
+    "cmd"
+    "cmd/nixoci-init"
+    "cmd/nixoci-init/.*\\.go"
+    "internal"
+    "internal/guest"
+    "internal/guest/.*\\.go"
+  ];
+
+  nativeBuildInputs = [ go ];
+
+  # On its own the source is a module without requirements.
+  configurePhase = ''
+    printf 'module github.com/nixoci/nixoci\n\ngo 1.22\n' >go.mod
+  '';
+
+  buildPhase = ''
+    export HOME=$TMPDIR GOCACHE=$TMPDIR/go-cache GOPATH=$TMPDIR/go
+    export GOPROXY=off GOTOOLCHAIN=local GOFLAGS=-mod=mod GO111MODULE=on
+    export CGO_ENABLED=0 GOOS=linux GOARCH=${if stdenvNoCC.hostPlatform.isAarch64 then "arm64" else "amd64"}
+    go build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o nixoci-init ./cmd/nixoci-init
+  '';
+
+  installPhase = ''
+    install -D -m 0555 nixoci-init $out/bin/nixoci-init
+  '';
+
+  dontStrip = true;
+  # Static: it runs before anything else of the system does.
+  allowedReferences = [ ];
+
+  meta = {
+    description = "PID 1 of a NixOS container: console, mounts, configuration, health";
+    mainProgram = "nixoci-init";
+    platforms = [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
+  };
+}
