@@ -15,10 +15,15 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/nixoci/nixoci/internal/guest"
 )
+
+// What the main thread asks of the kernel is still true after it executes the
+// system's init; what another thread asks is not.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	err := run(os.Args)

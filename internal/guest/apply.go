@@ -355,7 +355,7 @@ func (t *tailWriter) reason() string {
 		// Nix writes "at /config/configuration.nix:3:5:" below the message.
 		if at, ok := strings.CutPrefix(strings.TrimLeft(line, "… "), "at "); ok {
 			if file, _, ok := strings.Cut(at, " "); ok || file != "" {
-				place = strings.Trim(strings.TrimSuffix(file, ":"), "«»")
+				place = strings.NewReplacer("«", "", "»", "").Replace(strings.TrimSuffix(file, ":"))
 			}
 		}
 	}

@@ -5,11 +5,9 @@ package guest
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 )
 
 const console = "/dev/console"
@@ -51,13 +49,14 @@ func ensureConsole(self string) (made bool, err error) {
 	// read EIO the first time systemd closes the console.
 	child, err := os.StartProcess(self, []string{ConsoleArgv0}, &os.ProcAttr{
 		Dir:   "/",
-		Env:   []string{"GOMAXPROCS=1"},
+		Env:   []string{"GOMAXPROCS=2"}, // a reader and a writer
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, master, slave},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
 		return false, fmt.Errorf("start console: %w", err)
 	}
+	allowTracing(child.Pid)
 	if err := os.Remove(console); err != nil && !errors.Is(err, os.ErrNotExist) { // a link to nothing
 		child.Kill()
 		return false, fmt.Errorf("replace %s: %w", console, err)
@@ -74,101 +73,15 @@ func ensureConsole(self string) (made bool, err error) {
 func ServeConsole() error {
 	// A reader that went away must not end the console, nor may a terminal.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTTOU)
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
-
-	if err := syscall.SetNonblock(masterFD, true); err != nil {
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	stop, tell, err := os.Pipe()
+	if err != nil {
 		return fmt.Errorf("set up console: %w", err)
 	}
-	master := os.NewFile(masterFD, "master")
-	slave := os.NewFile(slaveFD, "slave")
-	return CopyConsole(master, slave, os.Stdout, stop)
-}
-
-const (
-	// consoleSpool bounds what is kept for a reader that does not keep up.
-	consoleSpool = 8 << 20
-	// drainIdle is how long the console must be silent to count as drained.
-	drainIdle = 50 * time.Millisecond
-	// drainLimit is how long the last bytes may take to be written.
-	drainLimit = time.Second
-)
-
-// CopyConsole copies from the pseudoterminal's master to out until stop
-// receives, then what is left of it. It never makes those who write to the
-// console wait: what out does not take is kept, and beyond 8 MiB the oldest
-// lines are given up, which the output then says. master must be non-blocking.
-// slave is replaced when a hangup of the terminal ends it.
-func CopyConsole(master, slave *os.File, out io.Writer, stop <-chan os.Signal) error {
-	sp := newSpool(consoleSpool)
-	written := make(chan struct{})
 	go func() {
-		defer close(written)
-		sp.writeTo(out)
+		<-term
+		tell.Close()
 	}()
-
-	stopping := make(chan struct{})
-	finished := make(chan struct{})
-	defer close(finished)
-	go func() {
-		select {
-		case <-stop:
-			close(stopping)
-			master.SetReadDeadline(time.Now().Add(drainIdle))
-		case <-finished:
-		}
-	}()
-
-	buf := make([]byte, 64<<10)
-	var failed error
-loop:
-	for {
-		n, err := master.Read(buf)
-		sp.put(buf[:n])
-		draining := false
-		select {
-		case <-stopping:
-			draining = true
-		default:
-		}
-		switch {
-		case err == nil:
-			if draining {
-				master.SetReadDeadline(time.Now().Add(drainIdle))
-			}
-		case draining || errors.Is(err, os.ErrDeadlineExceeded):
-			break loop
-		case errors.Is(err, syscall.EIO):
-			// vhangup(2) on the console ended our own hold on the slave.
-			again, err := reopen(master, slave.Name())
-			if err != nil {
-				failed = fmt.Errorf("reopen console: %w", err)
-				break loop
-			}
-			slave.Close()
-			slave = again
-		case errors.Is(err, io.EOF):
-			break loop
-		default:
-			failed = fmt.Errorf("read console: %w", err)
-			break loop
-		}
-	}
-	sp.close()
-	select {
-	case <-written:
-	case <-time.After(drainLimit):
-	}
-	return failed
-}
-
-func reopen(master *os.File, name string) (slave *os.File, err error) {
-	raw, err := master.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	if cerr := raw.Control(func(fd uintptr) { slave, err = openPeer(fd, name) }); cerr != nil {
-		return nil, cerr
-	}
-	return slave, err
+	return CopyConsole(masterFD, slaveFD, int(os.Stdout.Fd()), int(stop.Fd()))
 }

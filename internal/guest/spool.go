@@ -20,7 +20,8 @@ type spool struct {
 	mu     sync.Mutex
 	filled sync.Cond
 	buf    []byte
-	lost   int // bytes given up since the last take
+	taken  bool // the writer has bytes that it has not written yet
+	lost   int  // bytes given up since the last take
 	closed bool
 }
 
@@ -55,9 +56,11 @@ func (s *spool) put(p []byte) {
 func (s *spool) take(into []byte) (p []byte, lost int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.taken = false
 	for len(s.buf) == 0 && !s.closed {
 		s.filled.Wait()
 	}
+	s.taken = true
 	n := min(len(s.buf), cap(into))
 	p = append(into[:0], s.buf[:n]...)
 	s.buf = append(s.buf[:0], s.buf[n:]...)
@@ -66,6 +69,13 @@ func (s *spool) take(into []byte) (p []byte, lost int, ok bool) {
 	}
 	lost, s.lost = s.lost, 0
 	return p, lost, n > 0
+}
+
+// idle says whether nothing waits to be written.
+func (s *spool) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.buf) == 0 && !s.taken
 }
 
 func (s *spool) close() {

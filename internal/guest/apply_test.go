@@ -1,0 +1,355 @@
+//go:build linux
+
+package guest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var t0 = time.Unix(1, 0)
+
+// container is a directory with what apply finds in a running container. Its
+// Nix is a script that does as it is told: the tests are about what apply makes
+// of the answers.
+type container struct {
+	*Applier
+	root string
+	log  bytes.Buffer
+}
+
+func newContainer(t *testing.T) *container {
+	t.Helper()
+	root := t.TempDir()
+	c := &container{root: root}
+	c.Applier = &Applier{
+		Config:  root + "/config",
+		Base:    root + "/base.json",
+		State:   root + "/state",
+		Run:     root + "/run",
+		Profile: root + "/profile",
+		Current: root + "/current-system",
+		Env:     []string{"PATH=" + os.Getenv("PATH"), "ROOT=" + root},
+		Log:     &c.log,
+	}
+	write(t, c.Base, fmt.Sprintf(`{"version":1,"system":"x86_64-linux","nixpkgs":%q,"module":%q,"nix":%q}`,
+		root+"/nixpkgs", root+"/module", root+"/nix"))
+	write(t, root+"/nix/bin/nix-build", `#!/bin/sh
+echo "$@" >>$ROOT/builds
+echo "building '/nix/store/aaa-nginx.conf.drv'..." >&2
+. $ROOT/build
+`)
+	write(t, root+"/nix/bin/nix-env", `#!/bin/sh
+ln -sfn "$4" "$2"
+`)
+	c.system(t, "base")
+	link(t, root+"/base", c.Current)
+	link(t, root+"/base", c.Profile)
+	c.system(t, "web")
+	write(t, root+"/build", "echo $ROOT/web\n")
+	write(t, root+"/config/configuration.nix", "{ }")
+	return c
+}
+
+// system makes a toplevel that can be switched to.
+func (c *container) system(t *testing.T, name string) {
+	t.Helper()
+	top := toplevel(t, c.root+"/"+name, "#!/bin/sh\n")
+	write(t, top+"/bin/switch-to-configuration", "#!/bin/sh\necho switched to "+name+"\nln -sfn "+top+" $ROOT/current-system\n")
+}
+
+func (c *container) current(t *testing.T) string {
+	t.Helper()
+	target, err := os.Readlink(c.Current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	booted, err := os.Readlink(c.Profile)
+	if err != nil || booted != target {
+		t.Errorf("running %s, but the profile is %s (%v)", target, booted, err)
+	}
+	return filepath.Base(target)
+}
+
+func (c *container) builds() int {
+	data, _ := os.ReadFile(c.root + "/builds")
+	return bytes.Count(data, []byte("\n"))
+}
+
+func (c *container) lastStatus(t *testing.T) Status {
+	t.Helper()
+	var s Status
+	if ok, err := readJSON(filepath.Join(c.Run, statusFile), &s); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	return s
+}
+
+func TestApplyBuildsOnce(t *testing.T) {
+	c := newContainer(t)
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.String())
+	}
+	if got := c.current(t); got != "web" {
+		t.Errorf("running %s", got)
+	}
+	for _, want := range []string{"building '/nix/store/aaa-nginx.conf.drv'...", "switched to web", "is applied"} {
+		if !strings.Contains(c.log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, c.log.String())
+		}
+	}
+	if s := c.lastStatus(t); s.Phase != PhaseIdle || s.Outcome != OutcomeApplied {
+		t.Errorf("status %+v", s)
+	}
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.builds(); n != 1 {
+		t.Errorf("%d builds of the same configuration", n)
+	}
+	if s := c.lastStatus(t); s.Outcome != OutcomeUnchanged {
+		t.Errorf("status %+v", s)
+	}
+
+	// Booted into the base again: what was built is switched to, not built.
+	os.Remove(c.Current)
+	link(t, c.root+"/base", c.Current)
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c.builds() != 1 || c.current(t) != "web" {
+		t.Errorf("%d builds, running %s", c.builds(), c.current(t))
+	}
+
+	// Another base or configuration is built.
+	write(t, c.root+"/config/configuration.nix", "{ a = 1; }")
+	c.system(t, "web2")
+	write(t, c.root+"/build", "echo $ROOT/web2\n")
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c.builds() != 2 || c.current(t) != "web2" {
+		t.Errorf("%d builds, running %s", c.builds(), c.current(t))
+	}
+}
+
+func TestApplyWithoutConfiguration(t *testing.T) {
+	c := newContainer(t)
+	os.RemoveAll(c.Config)
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.lastStatus(t); s.Outcome != OutcomeNone || c.builds() != 0 {
+		t.Errorf("status %+v, %d builds", s, c.builds())
+	}
+}
+
+func TestApplyKeepsRunningWhenTheBuildFails(t *testing.T) {
+	c := newContainer(t)
+	write(t, c.root+"/build", `printf "error: syntax error, unexpected '}', expecting ';'\n\n       at /config/configuration.nix:3:1:\n\n            2|   a = 1\n            3| }\n" >&2; exit 1`)
+	err := c.Once(t.Context())
+	const reason = "syntax error, unexpected '}', expecting ';' at /config/configuration.nix:3:1"
+	if err == nil || !strings.Contains(err.Error(), reason) {
+		t.Errorf("got %v", err)
+	}
+	if got := c.current(t); got != "base" {
+		t.Errorf("running %s", got)
+	}
+	if s := c.lastStatus(t); s.Outcome != OutcomeFailed || !strings.Contains(s.Reason, reason) {
+		t.Errorf("status %+v", s)
+	}
+	if !strings.Contains(c.log.String(), "FAILED") || !strings.Contains(c.log.String(), "keeps running") {
+		t.Errorf("log:\n%s", c.log.String())
+	}
+	// A failed build is tried again.
+	write(t, c.root+"/build", "echo $ROOT/web\n")
+	if err := c.Once(t.Context()); err != nil || c.current(t) != "web" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestApplyGoesBackWhenTheSwitchFails(t *testing.T) {
+	c := newContainer(t)
+	write(t, c.root+"/web/bin/switch-to-configuration", "#!/bin/sh\nln -sfn $ROOT/web $ROOT/current-system\necho 'warning: the following units failed: nginx.service'\nexit 4\n")
+	if err := c.Once(t.Context()); err == nil || !strings.Contains(err.Error(), "exit status 4") {
+		t.Errorf("got %v", err)
+	}
+	if got := c.current(t); got != "base" {
+		t.Errorf("running %s", got)
+	}
+	if !strings.Contains(c.log.String(), "going back") {
+		t.Errorf("log:\n%s", c.log.String())
+	}
+	if ok, _ := readJSON(filepath.Join(c.State, stateFile), &State{}); ok {
+		t.Error("what failed was noted as applied")
+	}
+}
+
+func TestApplyRefusesWhatIsNoSystem(t *testing.T) {
+	c := newContainer(t)
+	write(t, c.root+"/build", "echo $ROOT/module\n")
+	if err := c.Once(t.Context()); err == nil || c.current(t) != "base" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestApplyEndsTheContainer(t *testing.T) {
+	c := newContainer(t)
+	bin := c.root + "/bin"
+	write(t, bin+"/systemctl", "#!/bin/sh\necho \"$@\" >$ROOT/systemctl\n")
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	c.Env = append(c.Env, "NIXOCI_ON_FAILURE=exit")
+	write(t, c.root+"/build", "exit 1")
+	if err := c.Once(t.Context()); err == nil {
+		t.Error("no error")
+	}
+	if got, _ := os.ReadFile(c.root + "/systemctl"); string(got) != "exit 1\n" {
+		t.Errorf("systemctl %q", got)
+	}
+}
+
+func TestApplyStopsWithItsUnit(t *testing.T) {
+	c := newContainer(t)
+	write(t, c.root+"/build", "exec sleep 60")
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if err := c.Once(ctx); err == nil || time.Since(start) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(start))
+	}
+	if s := c.lastStatus(t); s.Outcome == OutcomeFailed {
+		t.Errorf("a stop counts as a failure: %+v", s)
+	}
+}
+
+func TestFind(t *testing.T) {
+	c := newContainer(t)
+	f, err := c.Find()
+	if err != nil || f.Flake || f.File != c.Config+"/configuration.nix" {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	write(t, c.Config+"/flake.nix", "{ }")
+	f, err = c.Find()
+	if err != nil || !f.Flake || f.Name != "default" {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	c.Env = append(c.Env, "NIXOCI_CONFIGURATION=web")
+	if f, err = c.Find(); err != nil || f.Name != "web" {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	os.Remove(c.Config + "/flake.nix")
+	os.Mkdir(c.Config+"/flake.nix", 0o755)
+	if _, err = c.Find(); err == nil || !strings.Contains(err.Error(), "exist on the host") {
+		t.Errorf("a directory in its place: %v", err)
+	}
+}
+
+func TestReason(t *testing.T) {
+	for _, tc := range []struct{ out, want string }{
+		{"building...\n", ""},
+		{"error: undefined variable 'foo'\n\n       at /config/configuration.nix:4:7:\n\n  3| a\n", "undefined variable 'foo' at /config/configuration.nix:4:7"},
+		{"error: undefined variable 'foo'\n       at «string»:1:1:\n", "undefined variable 'foo' at string:1:1"},
+		// Newer versions of Nix say what it is about last.
+		{"error:\n       … while evaluating\n         at /nix/store/x/modules.nix:3:4:\n\n       error: attribute 'x' missing\n       at /config/a.nix:1:2:\n", "attribute 'x' missing at /config/a.nix:1:2"},
+		{"error: builder for '/nix/store/x.drv' failed with exit code 1;\n       last 1 log lines:\n       > no\n", "builder for '/nix/store/x.drv' failed with exit code 1;"},
+	} {
+		var w tailWriter
+		w.Write([]byte(tc.out))
+		if got := w.reason(); got != tc.want {
+			t.Errorf("%q: got %q, want %q", tc.out, got, tc.want)
+		}
+	}
+}
+
+func TestWeigh(t *testing.T) {
+	applied := Status{Phase: PhaseIdle, Outcome: OutcomeApplied}
+	for _, tc := range []struct {
+		name    string
+		state   string
+		failed  []string
+		status  Status
+		there   bool
+		verdict string // "" healthy
+		settled bool
+	}{
+		{"booting", "starting", nil, Status{}, false, "", false},
+		{"no apply in the image", "running", nil, Status{}, false, "", true},
+		{"first build", "running", nil, Status{Phase: PhaseBuilding}, true, "", false},
+		{"applied", "running", nil, applied, true, "", true},
+		{"building again", "running", nil, Status{Phase: PhaseBuilding, Outcome: OutcomeApplied}, true, "", true},
+		{"failed", "degraded", []string{"nixoci-apply.service"}, Status{Outcome: OutcomeFailed, Reason: "syntax error"}, true,
+			"the configuration was not applied: syntax error", true},
+		{"degraded", "degraded", []string{"a.service", "b.service"}, applied, true, "systemd is degraded, failed: a.service b.service", true},
+		{"stopping", "stopping", nil, applied, true, "systemd is stopping", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			verdict, settled := weigh(tc.state, tc.failed, tc.status, tc.there)
+			got := ""
+			if verdict != nil {
+				got = verdict.Error()
+			}
+			if got != tc.verdict || settled != tc.settled {
+				t.Errorf("got %q, %v; want %q, %v", got, settled, tc.verdict, tc.settled)
+			}
+		})
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	env := newBootEnv([]string{"PATH=/bin", "NIXOCI_WATCH=1", "https_proxy=http://user:secret@proxy", "DB_PASSWORD=x", "container="})
+	env.setDefault("container", "docker")
+	if env.get("container") != "docker" {
+		t.Error("an empty variable counts as set")
+	}
+	if err := saveEnvironment(dir, env); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, environmentFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read the environment: %v, %v", info.Mode(), err)
+	}
+	got, err := loadEnvironment(dir)
+	if err != nil || strings.Join(got, " ") != "NIXOCI_WATCH=1 https_proxy=http://user:secret@proxy" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := loadEnvironment(t.TempDir()); got != nil || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/configuration.nix", "{ }")
+	var changes atomic.Int32
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		done <- watch(ctx, dir, 5*time.Millisecond, 5*time.Millisecond, func() { changes.Add(1) })
+	}()
+	eventually := func(want int32) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); changes.Load() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d changes were seen, want %d", changes.Load(), want)
+			}
+		}
+	}
+	time.Sleep(30 * time.Millisecond)
+	eventually(0)
+	write(t, dir+"/configuration.nix", "{ a = 1; }")
+	eventually(1)
+	os.Remove(dir + "/configuration.nix")
+	eventually(2)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}

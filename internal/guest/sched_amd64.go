@@ -1,0 +1,5 @@
+//go:build linux
+
+package guest
+
+const sysSchedSetattr = 314 // not in package syscall

@@ -1,0 +1,5 @@
+//go:build linux
+
+package guest
+
+const sysSchedSetattr = 274 // not in package syscall

@@ -1,0 +1,152 @@
+//go:build linux
+
+package guest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func write(t *testing.T, file, content string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(content), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func link(t *testing.T, target, name string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// toplevel makes what systemAt takes for a NixOS system.
+func toplevel(t *testing.T, dir, init string) string {
+	t.Helper()
+	write(t, dir+"/init", init)
+	write(t, dir+"/activate", "#!/bin/sh\n")
+	write(t, dir+"/etc/os-release", "ID=nixos\n")
+	return dir
+}
+
+// The image's /sbin/init leads to nixoci-init through the toplevel.
+func TestFindSystemByName(t *testing.T) {
+	root := t.TempDir()
+	top := toplevel(t, root+"/nix/store/aaa-nixos-system", "#!/bin/sh\n")
+	write(t, root+"/nix/store/bbb-nixoci-init/bin/nixoci-init", "\x7fELF")
+	link(t, "../bbb-nixoci-init/bin/nixoci-init", top+"/nixoci-init")
+	link(t, top+"/nixoci-init", root+"/sbin/init")
+	s, err := FindSystem(root+"/sbin/init", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (System{Toplevel: top, Init: top + "/init"}); s != want {
+		t.Errorf("got %+v, want %+v", s, want)
+	}
+}
+
+// systemd in stage 1 leaves activation to prepare-root.
+func TestFindSystemWithoutActivation(t *testing.T) {
+	root := t.TempDir()
+	top := toplevel(t, root+"/aaa-nixos-system", "\x7fELF")
+	write(t, top+"/prepare-root", "#!/bin/sh\n")
+	link(t, "/bin/true", top+"/nixoci-init")
+	s, err := FindSystem(top+"/nixoci-init", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Prepare != top+"/prepare-root" {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestFindSystemSaysWhatIsMissing(t *testing.T) {
+	root := t.TempDir()
+	write(t, root+"/sbin/init", "\x7fELF")
+	_, err := FindSystem(root+"/sbin/init", false)
+	if err == nil || !strings.Contains(err.Error(), "no NixOS system found") || !strings.Contains(err.Error(), root+"/sbin/init") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFingerprint(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/configuration.nix", "{ }")
+	write(t, dir+"/modules/web.nix", "{ }")
+	base := []byte(`{"version":1}`)
+	print := func() string {
+		t.Helper()
+		p, err := Fingerprint(base, "default", dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first := print()
+	if again := print(); again != first {
+		t.Fatal("the same files have two fingerprints")
+	}
+	if err := os.Chtimes(dir+"/configuration.nix", t0, t0); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/.git/HEAD", "ref: refs/heads/main")
+	link(t, "/nix/store/aaa-nixos-system", dir+"/result")
+	if again := print(); again != first {
+		t.Error("times, .git or result changed the fingerprint")
+	}
+	seen := map[string]string{first: "first"}
+	changes := []struct {
+		name string
+		make func()
+	}{
+		{"content", func() { write(t, dir+"/modules/web.nix", "{ a = 1; }") }},
+		{"new file", func() { write(t, dir+"/modules/db.nix", "") }},
+		{"renamed file", func() { os.Rename(dir+"/modules/db.nix", dir+"/modules/dc.nix") }},
+		{"mode", func() { os.Chmod(dir+"/modules/web.nix", 0o644) }},
+		{"dangling link", func() { link(t, "/nowhere", dir+"/secret.nix") }},
+		{"base", func() { base = []byte(`{"version":2}`) }},
+	}
+	for _, c := range changes {
+		c.make()
+		p := print()
+		if other, ok := seen[p]; ok {
+			t.Errorf("%s has the fingerprint of %s", c.name, other)
+		}
+		seen[p] = c.name
+	}
+	if p, err := Fingerprint(base, "web", dir); err != nil || seen[p] != "" {
+		t.Errorf("the configuration's name does not count: %v", err)
+	}
+}
+
+// Kubernetes links files into a directory that it replaces as a whole.
+func TestFingerprintThroughLinks(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/..2026_1/configuration.nix", "{ }")
+	write(t, dir+"/..2026_2/configuration.nix", "{ a = 1; }")
+	link(t, "..2026_1", dir+"/..data")
+	link(t, "..data/configuration.nix", dir+"/configuration.nix")
+	one, err := Fingerprint(nil, "", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(dir + "/..data")
+	link(t, "..2026_2", dir+"/..data")
+	two, err := Fingerprint(nil, "", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one == two {
+		t.Error("a new version has the fingerprint of the old one")
+	}
+}
