@@ -31,6 +31,10 @@ type Layer struct {
 	Comment     string // the layer's line in the image history
 	Annotations map[string]string
 
+	// Progress, if any, is called with the bytes of each block of the tar that
+	// was compressed and written.
+	Progress func(n int)
+
 	// Content writes the tar entries in canonical order.
 	Content func(ctx context.Context, w *TarWriter) error
 }

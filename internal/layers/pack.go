@@ -65,7 +65,8 @@ func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error
 	defer cancel(nil)
 	s := &packStream{
 		packer: p, ctx: ctx, comp: l.Compression,
-		queue: make(chan *block, p.perLayer),
+		progress: l.Progress,
+		queue:    make(chan *block, p.perLayer),
 	}
 	sunk := make(chan error, 1)
 	var packed Packed
@@ -93,8 +94,10 @@ type packStream struct {
 	packer *Packer
 	ctx    context.Context
 	comp   Compression
-	queue  chan *block
-	failed error // of the producer; set before queue is closed
+
+	progress func(n int)
+	queue    chan *block
+	failed   error // of the producer; set before queue is closed
 
 	current *block // being filled by the producer
 }
@@ -178,6 +181,9 @@ func (s *packStream) sink(w io.Writer) (Packed, error) {
 		err := b.err
 		if err == nil {
 			err = put(out)
+		}
+		if s.progress != nil {
+			s.progress(len(b.raw))
 		}
 		s.packer.release(b)
 		if err != nil {

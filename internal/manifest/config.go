@@ -82,7 +82,7 @@ func newConfig(sys *System, ls []*layers.Layer, diffIDs []digest.Digest, s *Sett
 	rc.Labels = sys.facts()
 	rc.Labels[AnnotationToplevel] = string(sys.Toplevel)
 	maps.Copy(rc.Labels, s.Labels)
-	if sys.Guest && slices.Equal(rc.Entrypoint, []string{defaultInit}) {
+	if sys.Guest && s.Entrypoint == nil {
 		h := guestHealthcheck
 		h.Test = []string{"CMD", string(sys.Toplevel) + "/" + guestInit, "health"}
 		rc.Healthcheck = &h

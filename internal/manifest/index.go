@@ -85,6 +85,13 @@ func (sys *System) indexEntry(recipe digest.Digest) (ocispec.Descriptor, error) 
 	d.Annotations[AnnotationToplevel] = string(sys.Toplevel)
 	d.Annotations[AnnotationNarHash] = info.NarHash.SRI()
 	d.Annotations[AnnotationImage] = recipe.String()
+	if sys.Facts != (Facts{}) {
+		facts, err := marshal(sys.Facts)
+		if err != nil {
+			return ocispec.Descriptor{}, fmt.Errorf("index: facts of %s: %w", sys.Toplevel, err)
+		}
+		d.Annotations[AnnotationFacts] = string(facts)
+	}
 	return d, nil
 }
 

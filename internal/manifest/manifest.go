@@ -20,6 +20,7 @@ const (
 	AnnotationCompression = "io.nixoci.layer.compression" // layer descriptor: algorithm and level, as in the recipe
 	AnnotationToplevel    = "io.nixoci.toplevel"          // manifest and its descriptor in the index: store path
 	AnnotationNarHash     = "io.nixoci.toplevel.narhash"  // beside it: the toplevel's narHash, SRI
+	AnnotationFacts       = "io.nixoci.toplevel.facts"    // beside it, in the index: Facts as JSON
 	AnnotationFormat      = "io.nixoci.format"            // manifest: layers.FormatVersion
 	AnnotationImage       = "io.nixoci.image.recipe"      // manifest, its descriptor, index: hash of all that determines it
 )
@@ -34,6 +35,7 @@ type System struct {
 	Init     string // what /sbin/init links to, below Toplevel
 	Guest    bool   // the closure has nixoci-init as its toplevel's nixoci-init
 	Version  string // the NixOS label, for instance 26.05.20260522.1a2b3c4; "" where the toplevel has none
+	Facts    Facts  // what all of this was read from
 }
 
 // Settings are what the user may override in the image's config and manifests.

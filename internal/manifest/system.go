@@ -145,7 +145,7 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 	if err := f.checkBoot(); err != nil {
 		return fail(err)
 	}
-	sys := &System{Platform: p, Toplevel: toplevel, Closure: c, Source: src, Init: systemInit, Guest: f.Guest, Version: f.Version}
+	sys := &System{Platform: p, Toplevel: toplevel, Closure: c, Source: src, Init: systemInit, Guest: f.Guest, Version: f.Version, Facts: f}
 	if f.Guest {
 		sys.Init = guestInit
 	}

@@ -14,6 +14,10 @@ import (
 // ErrNotFound says that a destination has no manifest of that name.
 var ErrNotFound = errors.New("not found")
 
+// ErrOtherContent says that a layer turned out to have another digest than was
+// said of it.
+var ErrOtherContent = errors.New("its content is not what was said of it")
+
 // PackFunc writes a blob's bytes to w and says what they were. It can be called
 // again and writes the same bytes again. An error means that nothing of what
 // was written may be kept.
@@ -34,7 +38,7 @@ type Destination interface {
 
 	// PutLayer runs pack and stores what it writes, in a single pass. It calls
 	// pack again when the transfer broke. Where want is not nil the digest is
-	// known beforehand, and another result is an error.
+	// known beforehand, and another result is [ErrOtherContent].
 	PutLayer(ctx context.Context, want *layers.Packed, pack PackFunc) (layers.Packed, error)
 
 	// PutBlob stores a config.

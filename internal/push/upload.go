@@ -167,7 +167,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	case packed.Size != body.written():
 		return permanent{fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written())}
 	case u.want != nil && packed != *u.want:
-		return permanent{fmt.Errorf("layer %s: packed again it has digest %s", u.want.Digest, packed.Digest)}
+		return permanent{fmt.Errorf("layer %s: packed again it has digest %s: %w", u.want.Digest, packed.Digest, ErrOtherContent)}
 	}
 	if next, err := resp.Location(); err == nil {
 		u.session = next

@@ -1,0 +1,53 @@
+# Everything a person does with the sources. Only Go and make are needed, but
+# for e2e and bench, which install what they need with apt.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# Static and the same from any directory: what was built says nothing of where.
+GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+.PHONY: all build demo test race e2e bench bench-plan fuzz lint cross clean
+
+all: build
+
+build: ## bin/nixoci
+	$(GOBUILD) -o bin/ ./cmd/...
+
+demo: build ## push the sample system for two platforms to an embedded registry, and verify it
+	./testdata/demo.sh bin/nixoci
+
+test: ## all tests that need nothing but Go
+	$(GO) test ./...
+
+race: ## the same, with the race detector (needs a C compiler)
+	$(GO) test -race ./...
+
+e2e: build ## against real registries, engines and Nix; installs them
+	./e2e/run.sh
+
+bench: build ## docs/benchmarks.md, from a real system and a real registry
+	./bench/run.sh
+
+bench-plan: ## docs/plan-benchmarks.md
+	$(GO) run ./bench/plan
+
+fuzz: ## every fuzz target, for FUZZTIME each
+	./.ci/fuzz $(or $(FUZZTIME),10s)
+
+lint: ## gofmt, vet, and the direction of imports
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not gofmt-ed: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./...
+
+cross: ## dist/nixoci-OS-ARCH for all platforms
+	@set -e; for p in $(PLATFORMS); do \
+		out=dist/nixoci-$${p%/*}-$${p#*/}; echo $$out; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} $(GOBUILD) -o $$out ./cmd/nixoci; \
+	done
+	@set -e; for a in amd64 arm64; do \
+		[ ! -d cmd/nixoci-init ] || GOOS=linux GOARCH=$$a $(GOBUILD) -o dist/nixoci-init-linux-$$a ./cmd/nixoci-init; \
+	done
+
+clean:
+	rm -rf bin dist

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// closureFlags say what goes into an image and how it is divided.
+type closureFlags struct {
+	keys         []string
+	noSignatures bool
+	maxLayers    int
+}
+
+func (c *closureFlags) add(f *pflag.FlagSet) {
+	c.addTrust(f)
+	c.addPlan(f)
+}
+
+// addTrust adds the flags of reading closures, for commands that make no image.
+func (c *closureFlags) addTrust(f *pflag.FlagSet) {
+	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "key NAME:BASE64 that binary caches may sign with, beside cache.nixos.org-1 and those of nix.conf, repeated")
+	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "take unsigned paths from binary caches")
+}
+
+func (c *closureFlags) addPlan(f *pflag.FlagSet) {
+	f.IntVar(&c.maxLayers, "max-layers", layers.DefaultMaxLayers, "layers for store paths, at most; one more holds the system's own files")
+}
+
+// input is one CLOSURE argument with its graph.
+type input struct {
+	arg      string
+	system   string // as stated
+	toplevel closure.StorePath
+	closure  *closure.Closure
+	source   closure.Source
+}
+
+// images resolves the CLOSURE arguments, reads their graphs, and plans. No file
+// of a store is opened for a system that this machine or a believed registry
+// knows already.
+func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job) ([]push.Image, error) {
+	inputs, err := a.inputs(ctx, args, f)
+	if err != nil {
+		return nil, err
+	}
+	var images []push.Image
+	var systems []*manifest.System
+	for _, in := range inputs {
+		sys, err := a.system(ctx, in, job)
+		if err != nil {
+			return nil, fmt.Errorf("closure %s: %w", in.arg, err)
+		}
+		systems = append(systems, sys)
+	}
+	if err := manifest.CheckPlatforms(systems); err != nil {
+		return nil, err
+	}
+	if systems, err = a.selectPlatforms(systems); err != nil {
+		return nil, err
+	}
+	for _, sys := range systems {
+		plan, err := layers.NewPlan(sys.Closure, layers.PlanOptions{MaxLayers: f.maxLayers})
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, push.Image{System: sys, Plan: plan})
+	}
+	return images, nil
+}
+
+// system finds out what a toplevel is: from this machine's memory, from what a
+// believed registry says of the very same toplevel, or from its files.
+func (a *app) system(ctx context.Context, in input, job push.Job) (*manifest.System, error) {
+	info := in.closure.Info(in.toplevel)
+	facts, ok := job.Facts(ctx, info)
+	if !ok {
+		var err error
+		if facts, err = manifest.ReadFacts(ctx, in.source, in.closure, in.toplevel); err != nil {
+			return nil, err
+		}
+		if err := job.Cache.PutFacts(info, facts); err != nil {
+			a.log.Debug(err)
+		}
+	}
+	return manifest.NewSystem(in.source, in.closure, in.toplevel, in.system, facts)
+}
+
+// selectPlatforms keeps the systems that --platform names, all without it.
+func (a *app) selectPlatforms(systems []*manifest.System) ([]*manifest.System, error) {
+	if len(a.platforms) == 0 {
+		return systems, nil
+	}
+	var kept []*manifest.System
+	for _, name := range a.platforms {
+		p, err := manifest.ParsePlatform(name)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--platform: %w", err)}
+		}
+		i := slices.IndexFunc(systems, func(s *manifest.System) bool { return manifest.SamePlatform(s.Platform, p) })
+		if i < 0 {
+			return nil, usageError{hint.Add(fmt.Errorf("--platform %s: none of the closures is for it", name), "closures are for "+platformNames(systems))}
+		}
+		kept = append(kept, systems[i])
+	}
+	return kept, nil
+}
+
+func platformNames(systems []*manifest.System) string {
+	var names []string
+	for _, s := range systems {
+		names = append(names, manifest.FormatPlatform(s.Platform))
+	}
+	return strings.Join(names, ", ")
+}
+
+// inputs resolves CLOSURE arguments and reads their graphs.
+func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
+	if len(args) == 0 {
+		found, err := resultLinks()
+		if err != nil {
+			return nil, err
+		}
+		args = found
+	}
+	src, root, err := a.source(f)
+	if err != nil {
+		return nil, err
+	}
+	var inputs []input
+	for _, arg := range args {
+		in, err := a.input(ctx, arg, src, root)
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, in)
+	}
+	return inputs, nil
+}
+
+func (a *app) input(ctx context.Context, arg string, src closure.Source, root string) (input, error) {
+	target, err := closure.Resolve(arg, root)
+	if err != nil {
+		return input{}, err
+	}
+	in := input{arg: arg, system: target.System, toplevel: target.Path, source: src}
+	roots := []closure.StorePath{target.Path}
+	if target.Graph != "" {
+		g, err := closure.OpenGraph(target.Graph, root)
+		if err != nil {
+			return input{}, fmt.Errorf("closure %q: %w", arg, err)
+		}
+		in.source, roots = g, g.Roots()
+		if len(roots) != 1 {
+			return input{}, hint.Add(fmt.Errorf("closure %q: %d paths that nothing else refers to; which is the system?", arg, len(roots)),
+				"make the graph of one toplevel: nix path-info --json -r ./result")
+		}
+		in.toplevel = roots[0]
+	}
+	if in.closure, err = in.source.Closure(ctx, roots); err != nil {
+		return input{}, fmt.Errorf("closure %q: %w", arg, err)
+	}
+	return in, nil
+}
+
+// resultLinks are ./result and ./result-* as nix build leaves them, where they
+// are NixOS systems.
+func resultLinks() ([]string, error) {
+	more, err := filepath.Glob("result-*")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(more)
+	var found []string
+	for _, name := range append([]string{"result"}, more...) {
+		if st, err := os.Lstat(name); err != nil || st.Mode()&os.ModeSymlink == 0 {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(name, "nixos-version")); err == nil {
+			found = append(found, "./"+name)
+		}
+	}
+	if len(found) == 0 {
+		return nil, usageError{hint.Add(errors.New("no CLOSURE is given, and ./result is not a NixOS system"),
+			"nix build .#nixosConfigurations.web.config.system.build.toplevel, or name a store path")}
+	}
+	return found, nil
+}
+
+// source is where store paths come from, and the root of the local store.
+func (a *app) source(f *closureFlags) (closure.Source, string, error) {
+	o := closure.CacheOptions{NoSignatures: f.noSignatures}
+	keys, err := closure.NixConfigKeys()
+	if err != nil {
+		a.log.Warn(err)
+	}
+	keys = append(append([]string{closure.DefaultPublicKey}, keys...), f.keys...)
+	if o.Keys, err = closure.NewTrustedKeys(keys...); err != nil {
+		return nil, "", usageError{fmt.Errorf("--trusted-public-key: %w", err)}
+	}
+	if a.cache != nil {
+		o.NarinfoDir = filepath.Join(a.cache.Dir(), "narinfo")
+	}
+	src, err := closure.Open(a.from, o)
+	if err != nil && len(a.from) == 0 {
+		err = hint.Add(err, "on a machine without Nix, name a binary cache: --from https://cache.nixos.org")
+	}
+	return src, closure.LocalRoot(a.from), err
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// imageFlags say what an image is like: every flag that affects its bytes is
+// here, beside those of the plan.
+type imageFlags struct {
+	compression string
+	format      string
+	created     string
+
+	env, labels, annotations []string
+	entrypoint, cmd          []string
+	user, workdir            string
+	stopSignal               string
+	ports, volumes           []string
+}
+
+func (i *imageFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&i.compression, "compression", layers.DefaultCompression().String(), "compression of the layers: gzip, zstd or none, with a level where wanted (zstd:7)")
+	f.StringVar(&i.format, "format", "oci", "media types: oci or docker")
+	f.StringArrayVarP(&i.env, "env", "e", nil, "environment variable NAME=value, repeated")
+	f.StringArrayVarP(&i.labels, "label", "l", nil, "label NAME=value in the config, repeated")
+	f.StringArrayVar(&i.annotations, "annotation", nil, "annotation NAME=value on manifests and index, repeated")
+	f.StringArrayVar(&i.entrypoint, "entrypoint", nil, "entrypoint, one flag for each word (default /sbin/init)")
+	f.StringArrayVar(&i.cmd, "cmd", nil, "command, one flag for each word")
+	f.StringVar(&i.user, "user", "", "user that the container starts as")
+	f.StringVar(&i.workdir, "workdir", "", "working directory")
+	f.StringVar(&i.stopSignal, "stop-signal", "", "signal that stops the container (default SIGRTMIN+3)")
+	f.StringArrayVarP(&i.ports, "port", "p", nil, "port that the container listens on (80, 53/udp), repeated")
+	f.StringArrayVar(&i.volumes, "volume", nil, "directory that is a volume, repeated")
+	f.StringVar(&i.created, "created", "", "creation time: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, else none)")
+}
+
+// settings checks the flags and returns what they say.
+func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
+	s := manifest.Settings{
+		Env: i.env, Entrypoint: i.entrypoint, Cmd: i.cmd, User: i.user, WorkingDir: i.workdir,
+		StopSignal: i.stopSignal, Ports: i.ports, Volumes: i.volumes,
+	}
+	fail := func(err error) (layers.Compression, manifest.Settings, error) {
+		return layers.Compression{}, manifest.Settings{}, usageError{err}
+	}
+	comp, err := layers.ParseCompression(i.compression)
+	if err != nil {
+		return fail(fmt.Errorf("--compression: %w", err))
+	}
+	switch i.format {
+	case "oci":
+	case "docker":
+		s.Docker = true
+	default:
+		return fail(fmt.Errorf("--format %q: not oci or docker", i.format))
+	}
+	if s.Labels, err = pairs("--label", i.labels); err != nil {
+		return fail(err)
+	}
+	if s.Annotations, err = pairs("--annotation", i.annotations); err != nil {
+		return fail(err)
+	}
+	if s.Created, err = created(i.created); err != nil {
+		return fail(err)
+	}
+	if err := s.Validate(comp); err != nil {
+		return fail(err)
+	}
+	return comp, s, nil
+}
+
+func pairs(flag string, in []string) (map[string]string, error) {
+	out := make(map[string]string, len(in))
+	for _, kv := range in {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			return nil, fmt.Errorf("%s %q: not NAME=value", flag, kv)
+		}
+		if _, twice := out[k]; twice {
+			return nil, fmt.Errorf("%s %q: %s is there twice", flag, kv, k)
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+// created is the flag, else SOURCE_DATE_EPOCH
+// (https://reproducible-builds.org/specs/source-date-epoch/), else nil. The
+// clock is never asked: a misspelt time fails.
+func created(flag string) (*time.Time, error) {
+	value, from := flag, "--created"
+	if value == "" {
+		value, from = os.Getenv("SOURCE_DATE_EPOCH"), "SOURCE_DATE_EPOCH"
+	}
+	if value == "" {
+		return nil, nil
+	}
+	var t time.Time
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		t = time.Unix(seconds, 0)
+	} else if t, err = time.Parse(time.RFC3339, value); err != nil || from != "--created" {
+		return nil, hint.Add(fmt.Errorf("%s %q: not a time", from, value), "give seconds since 1970, or RFC 3339: 2026-01-31T00:00:00Z")
+	}
+	t = t.UTC()
+	if y := t.Year(); y < 1970 || y > 9999 {
+		return nil, fmt.Errorf("%s %q: the year %d is out of range", from, value, y)
+	}
+	return &t, nil
+}

@@ -1,0 +1,304 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// registryFlags say how a registry is spoken to.
+type registryFlags struct {
+	insecure bool
+	caFile   string
+}
+
+func (r *registryFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&r.insecure, "insecure", false, "allow plain http, and certificates that nobody has signed (loopback may always be plain)")
+	cmd.Flags().StringVar(&r.caFile, "ca-file", "", "PEM file of certificate authorities to trust beside the system's")
+}
+
+func (r *registryFlags) options() push.Options {
+	return push.Options{Insecure: r.insecure, CAFile: r.caFile, UserAgent: "nixoci/" + version}
+}
+
+// pushFlags are those of push alone.
+type pushFlags struct {
+	registry  registryFlags
+	tags      []string
+	mountFrom []string
+	reuse     string
+	reuseFrom []string
+	join      bool
+}
+
+func (a *app) pushCommand() *cobra.Command {
+	var f pushFlags
+	var img imageFlags
+	var in closureFlags
+	cmd := &cobra.Command{
+		Use:   "push REF [CLOSURE...]",
+		Short: "Assemble an image and push it to a registry",
+		Long: `Assemble an image of one or several platforms and push it to a registry.
+Prints REF@digest on stdout, and nothing else.
+
+A layer is made only if neither this machine nor the registry knows what its
+store paths make, or if the registry does not have it. Nothing is tagged before
+all of the image is there.`,
+		Example: `  nixoci push ghcr.io/org/web ./result
+  nixoci push ghcr.io/org/web:1.2 --tag latest x86_64-linux=./result aarch64-linux=./result-arm
+  nixoci push ghcr.io/org/web --from https://cache.nixos.org /nix/store/…-nixos-system-web-26.05`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.push(cmd.Context(), args[0], args[1:], &f, &img, &in)
+		},
+	}
+	fl := cmd.Flags()
+	f.registry.add(cmd)
+	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "further tag for the same image, repeated")
+	fl.StringArrayVar(&f.mountFrom, "mount-from", nil, "repository of the same registry that may have layers, repeated")
+	fl.StringVar(&f.reuse, "reuse", "registry,local", "whom to believe what a layer's store paths make: registry, local, both, or none")
+	fl.StringArrayVar(&f.reuseFrom, "reuse-from", nil, "image whose layers may be reused, beside the one that REF names now, repeated")
+	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
+	img.add(fl)
+	in.add(fl)
+	return cmd
+}
+
+// reuse is the parsed --reuse.
+type reuse struct{ local, registry bool }
+
+func parseReuse(s string) (r reuse, err error) {
+	if s == "none" {
+		return r, nil
+	}
+	for _, who := range strings.Split(s, ",") {
+		switch who {
+		case "local":
+			r.local = true
+		case "registry":
+			r.registry = true
+		default:
+			return r, usagef("--reuse %q: not registry, local, both with a comma, or none", s)
+		}
+	}
+	return r, nil
+}
+
+func (a *app) push(ctx context.Context, refArg string, closures []string, f *pushFlags, img *imageFlags, in *closureFlags) error {
+	start := time.Now()
+	ref, err := push.ParseReference(refArg)
+	if err != nil {
+		return usageError{err}
+	}
+	if ref.Digest != "" {
+		return usageError{hint.Add(fmt.Errorf("push to %s: a digest cannot be chosen", ref), "give a tag, or none for latest")}
+	}
+	tags := []string{ref.Tag}
+	for _, t := range f.tags {
+		if _, err := push.ParseReference(ref.Repository.Name() + ":" + t); err != nil {
+			return usagef("--tag %q: %w", t, err)
+		}
+		if !slices.Contains(tags, t) {
+			tags = append(tags, t)
+		}
+	}
+	believe, err := parseReuse(f.reuse)
+	if err != nil {
+		return err
+	}
+	job, err := a.job(img)
+	if err != nil {
+		return err
+	}
+	opts := f.registry.options()
+	opts.MountFrom = f.mountFrom
+	repo, err := push.Open(ref.Repository, opts)
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	job.Tags, job.Join = tags, f.join
+	if !believe.local {
+		job.Cache = job.Cache.WriteOnly()
+	}
+	if believe.registry {
+		job.Reuse = append(job.Reuse, push.NewRemote(repo, ref.Tag))
+		for _, from := range f.reuseFrom {
+			r, err := a.openRemote(from, repo, ref, &f.registry)
+			if err != nil {
+				return err
+			}
+			job.Reuse = append(job.Reuse, r)
+		}
+	}
+	images, err := a.images(ctx, closures, in, job)
+	if err != nil {
+		return err
+	}
+	result, err := a.run(ctx, repo, images, job)
+	if err != nil {
+		return err
+	}
+	stats := repo.Stats()
+	a.summary(result, summaryOf(start, &stats))
+	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
+}
+
+// openRemote is the image that reference names, through repo where it is in
+// that repository.
+func (a *app) openRemote(reference string, repo *push.Repository, of push.Reference, f *registryFlags) (*push.Remote, error) {
+	ref, err := push.ParseReference(reference)
+	if err != nil {
+		return nil, usagef("--reuse-from: %w", err)
+	}
+	if ref.Repository.Name() == of.Repository.Name() {
+		return push.NewRemote(repo, ref.Target()), nil
+	}
+	o := f.options()
+	o.ReadOnly = true
+	other, err := push.Open(ref.Repository, o)
+	if err != nil {
+		return nil, err
+	}
+	return push.NewRemote(other, ref.Target()), nil
+}
+
+// job is what the flags of an image say.
+func (a *app) job(img *imageFlags) (push.Job, error) {
+	comp, settings, err := img.settings()
+	if err != nil {
+		return push.Job{}, err
+	}
+	return push.Job{
+		Compression: comp,
+		Settings:    settings,
+		Packer:      layers.NewPacker(a.jobs),
+		Cache:       a.cache,
+		Warn:        func(err error) { a.log.Warn(err) },
+	}, nil
+}
+
+// run pushes with progress.
+func (a *app) run(ctx context.Context, dst push.Destination, images []push.Image, job push.Job) (push.Result, error) {
+	p := a.newProgress()
+	defer p.end()
+	job.Progress = p
+	return push.Push(ctx, dst, images, job)
+}
+
+// summaryOf is the tail of the summary line.
+func summaryOf(start time.Time, s *push.Stats) string {
+	text := humanTime(time.Since(start))
+	if s != nil {
+		text = fmt.Sprintf("%s sent in %d requests, %s", humanBytes(s.BytesSent), s.Requests, text)
+	}
+	return text
+}
+
+// summary says on stderr what was done.
+func (a *app) summary(r push.Result, tail string) {
+	a.done = true
+	if a.quiet {
+		return
+	}
+	if r.Unchanged {
+		fmt.Fprintf(a.stderr, "unchanged: the image is there already (%s)\n", tail)
+		return
+	}
+	var made, reused int
+	var size, tar int64
+	from := map[string]int{}
+	for _, l := range r.Layers {
+		size += l.Packed.Size
+		tar += l.Packed.UncompressedSize
+		if l.How == push.Made {
+			made++
+		} else {
+			reused++
+			from[l.From]++
+		}
+	}
+	how := fmt.Sprintf("%d made", made)
+	if reused > 0 {
+		var names []string
+		for n := range from {
+			names = append(names, n)
+		}
+		slices.Sort(names)
+		for i, n := range names {
+			names[i] = fmt.Sprintf("%d known from %s", from[n], n)
+		}
+		how += ", " + strings.Join(names, ", ")
+	}
+	var platforms []string
+	for _, d := range r.Platforms {
+		if d.Platform != nil {
+			platforms = append(platforms, manifest.FormatPlatform(*d.Platform))
+		}
+	}
+	fmt.Fprintf(a.stderr, "%s: %d layers (%s), %s in %s; %s\n", strings.Join(platforms, " "), len(r.Layers), how, humanBytes(tar), humanBytes(size), tail)
+}
+
+// printed is the result as JSON.
+type printed struct {
+	Ref       string         `json:"ref"`
+	Digest    string         `json:"digest"`
+	Unchanged bool           `json:"unchanged"`
+	Platforms []printedImage `json:"platforms,omitempty"`
+	Layers    []printedLayer `json:"layers,omitempty"`
+	Requests  *int64         `json:"requests,omitempty"`
+	Sent      *int64         `json:"sent,omitempty"`
+	Received  *int64         `json:"received,omitempty"`
+	Retries   *int64         `json:"retries,omitempty"`
+}
+
+type printedImage struct {
+	Platform string `json:"platform"`
+	Digest   string `json:"digest"`
+}
+
+type printedLayer struct {
+	Recipe  string `json:"recipe"`
+	DiffID  string `json:"diffID"`
+	Digest  string `json:"digest"`
+	Size    int64  `json:"size"`
+	TarSize int64  `json:"tarSize"`
+	Paths   int    `json:"paths"`
+	How     string `json:"how"`
+	From    string `json:"from,omitempty"`
+}
+
+func (a *app) printResult(ref string, r push.Result, s *push.Stats) error {
+	if !a.json {
+		_, err := fmt.Fprintf(a.stdout, "%s@%s\n", ref, r.Index.Digest)
+		return err
+	}
+	p := printed{Ref: ref, Digest: r.Index.Digest.String(), Unchanged: r.Unchanged}
+	for _, d := range r.Platforms {
+		if d.Platform != nil {
+			p.Platforms = append(p.Platforms, printedImage{manifest.FormatPlatform(*d.Platform), d.Digest.String()})
+		}
+	}
+	for _, l := range r.Layers {
+		p.Layers = append(p.Layers, printedLayer{
+			Recipe: l.Layer.Recipe.String(), DiffID: l.Packed.DiffID.String(), Digest: l.Packed.Digest.String(),
+			Size: l.Packed.Size, TarSize: l.Packed.UncompressedSize, Paths: len(l.Layer.Paths), How: string(l.How), From: l.From,
+		})
+	}
+	if s != nil {
+		p.Requests, p.Sent, p.Received, p.Retries = &s.Requests, &s.BytesSent, &s.BytesReceived, &s.Retries
+	}
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(p)
+}

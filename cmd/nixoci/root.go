@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// version is set by the Makefile.
+var version = "dev"
+
+// app is what all commands share: streams and the common flags.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	from      []string
+	platforms []string
+	jobs      int
+	json      bool
+	quiet     bool
+	verbose   bool
+	color     string
+
+	log   *logrus.Logger
+	cache *push.Cache
+	done  bool // the command's work is complete: an interrupt comes too late
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "nixoci",
+		Short: "Turn NixOS systems into reproducible multi-platform OCI images",
+		Long: `nixoci turns the closure of a NixOS system into a reproducible, multi-platform
+OCI image and puts it in a registry: no Docker daemon, no root, and no Nix
+where a binary cache will do.
+
+CLOSURE is [SYSTEM=]WHAT, where WHAT is a store path or a symlink to one
+(./result), a flake output (.#nixosConfigurations.web), a NixOS configuration
+(nginx.nix), or a graph file (nix path-info --json -r). SYSTEM, for instance
+aarch64-linux, is checked against what the closure was built for.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.setup() },
+		Args:              noCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%s: %w (see %s --help)", cmd.CommandPath(), err, cmd.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.StringArrayVar(&a.from, "from", nil, "where store paths come from: a root directory, or a binary cache (https://, http://, file://); several are tried in order (default /)")
+	f.StringSliceVar(&a.platforms, "platform", nil, "platforms to take or to build for, for instance linux/amd64,linux/arm64")
+	f.IntVarP(&a.jobs, "jobs", "j", 0, "compressors that run at once (default the number of processors)")
+	f.BoolVar(&a.json, "json", false, "print the result as JSON")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print nothing but the result and errors")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more of what happens")
+	f.StringVar(&a.color, "color", "auto", "color on stderr: auto, always or never")
+	root.AddCommand(
+		a.pushCommand(),
+		a.cacheCommand(),
+		a.serveCommand(),
+		a.versionCommand(),
+	)
+	wrapArgs(root)
+	return root
+}
+
+// noCommand names what was not a command.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	msg := fmt.Sprintf("unknown command %q", args[0])
+	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+		msg += fmt.Sprintf(" (did you mean %s?)", strings.Join(s, " or "))
+	}
+	return usagef("%s", msg)
+}
+
+// wrapArgs makes wrong arguments of any command a usage error.
+func wrapArgs(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usagef("%s: %w (see %s --help)", c.CommandPath(), err, c.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		wrapArgs(c)
+	}
+}
+
+// setup checks the common flags once they are parsed.
+func (a *app) setup() error {
+	if !slices.Contains([]string{"auto", "always", "never"}, a.color) {
+		return usagef("--color %q: not auto, always or never", a.color)
+	}
+	if a.jobs < 0 {
+		return usagef("--jobs %d: less than one", a.jobs)
+	}
+	a.log = logrus.New()
+	a.log.SetOutput(a.stderr)
+	a.log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: !a.colored()})
+	switch {
+	case a.quiet:
+		a.log.SetLevel(logrus.ErrorLevel)
+	case a.verbose:
+		a.log.SetLevel(logrus.DebugLevel)
+	}
+	if dir, err := push.DefaultCacheDir(); err == nil {
+		a.cache = push.OpenCache(dir)
+	} else {
+		a.log.Warnf("going on without a cache: %v", err)
+	}
+	return nil
+}
+
+// ANSI colors.
+const (
+	red   = "31"
+	green = "32"
+	cyan  = "36"
+	faint = "2"
+)
+
+func (a *app) paint(color, s string) string {
+	if !a.colored() {
+		return s
+	}
+	return "\x1b[" + color + "m" + s + "\x1b[0m"
+}
+
+func (a *app) colored() bool {
+	switch a.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && a.terminal()
+}
+
+// terminal reports whether stderr is one.
+func (a *app) terminal() bool {
+	f, ok := a.stderr.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := version
+			if info, ok := debug.ReadBuildInfo(); ok && v == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+				v = info.Main.Version
+			}
+			_, err := fmt.Fprintf(a.stdout, "nixoci %s %s/%s %s\n", v, runtime.GOOS, runtime.GOARCH, runtime.Version())
+			return err
+		},
+	}
+}

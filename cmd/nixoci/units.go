@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// humanBytes is n in units of 1000, as registries and disks count.
+func humanBytes(n int64) string {
+	const unit = 1000
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, suffix := float64(n), ""
+	for _, s := range []string{"kB", "MB", "GB", "TB"} {
+		f, suffix = f/unit, s
+		if f < unit {
+			break
+		}
+	}
+	if f < 10 {
+		return fmt.Sprintf("%.1f %s", f, suffix)
+	}
+	return fmt.Sprintf("%.0f %s", f, suffix)
+}
+
+// humanTime is d with as many digits as a person cares for.
+func humanTime(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

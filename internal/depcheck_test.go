@@ -1,0 +1,74 @@
+// Package internal holds the test of how packages may import each other.
+package internal
+
+import (
+	"go/build"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/nixoci/nixoci/"
+
+// allowed lists what each package may import of this module. The data's way is
+// the architecture: closure → layers → manifest → push, one way only. What
+// stands beside that spine imports it and is never imported by it.
+var allowed = map[string][]string{
+	"internal/hint":     {},
+	"internal/closure":  {"internal/hint"},
+	"internal/layers":   {"internal/hint", "internal/closure"},
+	"internal/manifest": {"internal/hint", "internal/closure", "internal/layers"},
+	"internal/push":     {"internal/hint", "internal/closure", "internal/layers", "internal/manifest"},
+	"internal/report":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push"},
+	"internal/verify":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push"},
+	"internal/guest":    {},
+}
+
+func TestImportDirection(t *testing.T) {
+	dirs, err := filepath.Glob("*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, dir := range dirs {
+		p, err := build.ImportDir(dir, 0)
+		if err != nil {
+			continue // no Go files
+		}
+		may, known := allowed["internal/"+dir]
+		if !known {
+			t.Errorf("internal/%s is not in the list of packages: say what it may import", dir)
+		}
+		checked++
+		for _, imp := range p.Imports {
+			own, ok := strings.CutPrefix(imp, module)
+			if !ok {
+				continue
+			}
+			allowedHere := false
+			for _, m := range may {
+				allowedHere = allowedHere || m == own
+			}
+			if !allowedHere {
+				t.Errorf("internal/%s imports %s, against the direction of the data", dir, own)
+			}
+		}
+	}
+	if checked < 4 {
+		t.Fatalf("only %d packages found", checked)
+	}
+}
+
+// TestGuestStandsApart: the program that is PID 1 shares nothing with the one
+// that makes images.
+func TestGuestStandsApart(t *testing.T) {
+	p, err := build.ImportDir("../cmd/nixoci-init", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, imp := range p.Imports {
+		if own, ok := strings.CutPrefix(imp, module); ok && own != "internal/guest" {
+			t.Errorf("cmd/nixoci-init imports %s", own)
+		}
+	}
+}

@@ -1,0 +1,296 @@
+package push
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// Cache remembers what was made of what: recipe → layer, image recipe → index.
+// It is a directory of small files that many processes share without locks:
+// an entry is written beside its place and renamed into it, and says its own
+// checksum. One that is not what it says is dropped and made again. A nil Cache
+// remembers nothing.
+type Cache struct {
+	dir       string
+	writeOnly bool
+}
+
+// Names of what is kept, each a folder of the cache.
+const (
+	kindLayer  = "layers"  // layers.Recipe → layers.Packed
+	kindImage  = "images"  // image recipe → descriptor of the index
+	kindSystem = "systems" // narHash of a toplevel → what was read from its files
+)
+
+// maxEntriesPerShard bounds the cache: an entry takes a block of the file
+// system, so 256 shards of 128 are 128 MiB at 4 KiB each. The oldest go.
+const (
+	maxEntriesPerShard = 128
+	maxEntrySize       = 64 << 10 // bytes
+)
+
+// OpenCache returns the cache in dir, which need not exist.
+func OpenCache(dir string) *Cache { return &Cache{dir: dir} }
+
+// DefaultCacheDir is $XDG_CACHE_HOME/nixoci or what the platform has for it.
+func DefaultCacheDir() (string, error) {
+	if dir := os.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "nixoci"), nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find cache directory: %w", err)
+	}
+	return filepath.Join(dir, "nixoci"), nil
+}
+
+// WriteOnly returns a cache that keeps what it is told and remembers nothing:
+// for whoever wants all made again.
+func (c *Cache) WriteOnly() *Cache {
+	if c == nil {
+		return nil
+	}
+	return &Cache{dir: c.dir, writeOnly: true}
+}
+
+// Dir is where the cache is.
+func (c *Cache) Dir() string { return c.dir }
+
+// entry is the file's form. Check is the sha256 of kind, key and value, so that
+// a file under another's name is refused too.
+type entry struct {
+	Check string          `json:"check"`
+	Value json.RawMessage `json:"value"`
+}
+
+func checkOf(kind, key string, value []byte) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", kind, key, value))
+	return hex.EncodeToString(sum[:])
+}
+
+// path spreads the entries over 256 folders. Keys are hashed because they come
+// from outside.
+func (c *Cache) path(kind, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	name := hex.EncodeToString(sum[:])
+	return filepath.Join(c.dir, kind, name[:2], name[2:]+".json")
+}
+
+// Get fills value with what is kept under key, and reports whether there was
+// something to believe.
+func (c *Cache) Get(kind, key string, value any) bool {
+	if c == nil || c.writeOnly {
+		return false
+	}
+	name := c.path(kind, key)
+	data, err := readBounded(name, maxEntrySize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	var e entry
+	if err != nil || json.Unmarshal(data, &e) != nil || e.Check != checkOf(kind, key, e.Value) || json.Unmarshal(e.Value, value) != nil {
+		os.Remove(name) // corrupt: nobody should stumble over it again
+		return false
+	}
+	return true
+}
+
+func readBounded(name string, limit int64) ([]byte, error) {
+	st, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() || st.Size() > limit {
+		return nil, fmt.Errorf("read %s: %d bytes, more than %d", name, st.Size(), limit)
+	}
+	return os.ReadFile(name)
+}
+
+// Put keeps value under key. A cache that cannot be written to is no reason to
+// fail a push: callers may ignore the error, or say it once.
+func (c *Cache) Put(kind, key string, value any) error {
+	if c == nil {
+		return nil
+	}
+	v, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("write cache entry: %w", err)
+	}
+	data, err := json.Marshal(entry{Check: checkOf(kind, key, v), Value: v})
+	if err != nil {
+		return fmt.Errorf("write cache entry: %w", err)
+	}
+	name := c.path(kind, key)
+	dir := filepath.Dir(name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write cache entry: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".tmp-*")
+	if err != nil {
+		return fmt.Errorf("write cache entry: %w", err)
+	}
+	defer os.Remove(f.Name()) // fails once it was renamed
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return fmt.Errorf("write cache entry: %w", err)
+	}
+	c.bound(dir)
+	return nil
+}
+
+// Drop forgets what is kept under key.
+func (c *Cache) Drop(kind, key string) {
+	if c != nil {
+		os.Remove(c.path(kind, key))
+	}
+}
+
+// bound removes the oldest entries of a shard that has too many, and what a
+// process that was killed left behind.
+func (c *Cache) bound(dir string) {
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) <= maxEntriesPerShard {
+		return
+	}
+	c.prune(dir, files, maxEntriesPerShard*3/4, time.Time{})
+}
+
+// prune keeps the newest entries of one shard, at most keep of them and none
+// older than since, and returns how many it removed and their bytes.
+func (c *Cache) prune(dir string, files []fs.DirEntry, keep int, since time.Time) (removed int, bytes int64) {
+	type aged struct {
+		name string
+		at   time.Time
+		size int64
+	}
+	var all []aged
+	for _, f := range files {
+		if info, err := f.Info(); err == nil {
+			all = append(all, aged{f.Name(), info.ModTime(), info.Size()})
+		}
+	}
+	slices.SortFunc(all, func(a, b aged) int {
+		if n := b.at.Compare(a.at); n != 0 {
+			return n
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	for i, f := range all {
+		if i < keep && !f.at.Before(since) {
+			continue
+		}
+		if os.Remove(filepath.Join(dir, f.name)) == nil {
+			removed++
+			bytes += f.size
+		}
+	}
+	return removed, bytes
+}
+
+// CacheKind says how much of one kind a cache holds.
+type CacheKind struct {
+	Kind    string `json:"kind"`
+	Entries int    `json:"entries"`
+	Bytes   int64  `json:"bytes"`
+}
+
+// Info counts what is in the cache, everything below its directory by folder.
+func (c *Cache) Info() ([]CacheKind, error) {
+	kinds := map[string]*CacheKind{}
+	err := filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // never used, or another process pruned it just now
+			}
+			return err
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		rel, err := filepath.Rel(c.dir, name)
+		if err != nil {
+			return err
+		}
+		kind, _, nested := strings.Cut(filepath.ToSlash(rel), "/")
+		if !nested {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		if kinds[kind] == nil {
+			kinds[kind] = &CacheKind{Kind: kind}
+		}
+		kinds[kind].Entries++
+		kinds[kind].Bytes += info.Size()
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read cache: %w", err)
+	}
+	var all []CacheKind
+	for _, k := range kinds {
+		all = append(all, *k)
+	}
+	slices.SortFunc(all, func(a, b CacheKind) int { return strings.Compare(a.Kind, b.Kind) })
+	return all, nil
+}
+
+// Prune removes entries that were last written before since; the zero time
+// removes none, and the time to come all. It returns how many and their bytes.
+func (c *Cache) Prune(since time.Time) (removed int, bytes int64, err error) {
+	dirs := map[string]bool{}
+	err = filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}
+		if d.Type().IsRegular() {
+			dirs[filepath.Dir(name)] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("prune cache: %w", err)
+	}
+	for dir := range dirs {
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		n, b := c.prune(dir, files, len(files), since)
+		removed, bytes = removed+n, bytes+b
+	}
+	return removed, bytes, nil
+}
+
+// Layer returns what a recipe was known to make.
+func (c *Cache) Layer(r layers.Recipe) (layers.Packed, bool) {
+	var p layers.Packed
+	if !c.Get(kindLayer, r.String(), &p) || p.Size <= 0 || p.DiffID.Validate() != nil || p.Digest.Validate() != nil {
+		return layers.Packed{}, false
+	}
+	return p, true
+}
+
+// PutLayer keeps what a recipe has made.
+func (c *Cache) PutLayer(r layers.Recipe, p layers.Packed) error {
+	return c.Put(kindLayer, r.String(), p)
+}

@@ -1,0 +1,311 @@
+package push
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// treeSource is a store in memory: each path is one file. It counts how often a
+// path is read.
+type treeSource struct {
+	content map[closure.StorePath][]byte
+	reads   atomic.Int64
+}
+
+func (s *treeSource) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
+	return nil, errors.New("not asked for")
+}
+
+func (s *treeSource) Tree(_ context.Context, info *closure.Info, v closure.Visitor) error {
+	s.reads.Add(1)
+	b := s.content[info.Path]
+	return v.File("", false, int64(len(b)), bytes.NewReader(b))
+}
+
+func storePath(t *testing.T, name, content string) closure.StorePath {
+	t.Helper()
+	const digits = "0123456789abcdfghijklmnpqrsvwxyz"
+	sum := sha256.Sum256([]byte(name + content))
+	hash := make([]byte, 32)
+	for i := range hash {
+		hash[i] = digits[sum[i]%32]
+	}
+	p, err := closure.ParseStoreBase(string(hash) + "-" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// sampleImage is a toplevel with some packages; versions gives a package's
+// content.
+func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string]string) Image {
+	t.Helper()
+	var infos []closure.Info
+	add := func(name, content string, refs ...closure.StorePath) closure.StorePath {
+		p := storePath(t, name, content)
+		src.content[p] = []byte(content)
+		var nar bytes.Buffer
+		w := closure.NewNARWriter(&nar)
+		must(t, w.File("", false, int64(len(content)), strings.NewReader(content)))
+		must(t, w.Close())
+		infos = append(infos, closure.Info{Path: p, NarHash: sha256.Sum256(nar.Bytes()), NarSize: int64(nar.Len()), References: refs})
+		return p
+	}
+	var refs []closure.StorePath
+	for _, n := range []string{"glibc-2.36", "nginx-1.26", "openssl-3.0", "bash-5.2"} {
+		refs = append(refs, add(n, strings.Repeat(n+versions[n]+arch, 1000)))
+	}
+	top := add("nixos-system-web-26.05", fmt.Sprint(arch, versions), refs...)
+	c, err := closure.New([]closure.StorePath{top}, infos)
+	must(t, err)
+	plan, err := layers.NewPlan(c, layers.PlanOptions{MaxLayers: 10})
+	must(t, err)
+	return Image{Plan: plan, System: &manifest.System{
+		Platform: ocispec.Platform{OS: "linux", Architecture: arch}, Toplevel: top, Closure: c, Source: src, Init: "init",
+	}}
+}
+
+// memoryRegistry counts requests and can fail on demand.
+type memoryRegistry struct {
+	*httptest.Server
+	requests atomic.Int64
+	deny     func(*http.Request) bool
+	mu       sync.Mutex
+	log      []string
+}
+
+func newMemoryRegistry(t *testing.T) *memoryRegistry {
+	m := &memoryRegistry{}
+	h := registry.New()
+	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.requests.Add(1)
+		m.mu.Lock()
+		m.log = append(m.log, r.Method+" "+r.URL.Path)
+		m.mu.Unlock()
+		if m.deny != nil && m.deny(r) {
+			http.Error(w, `{"errors":[{"code":"DENIED","message":"no"}]}`, http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(m.Close)
+	return m
+}
+
+func (m *memoryRegistry) open(t *testing.T) *Repository {
+	t.Helper()
+	repo, err := name.NewRepository(strings.TrimPrefix(m.URL, "http://") + "/org/web")
+	must(t, err)
+	r, err := Open(repo, Options{})
+	must(t, err)
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func sampleJob(cache *Cache) Job {
+	return Job{Compression: layers.DefaultCompression(), Tags: []string{"latest"}, Cache: cache}
+}
+
+func count(r Result, how How) (n int) {
+	for _, l := range r.Layers {
+		if l.How == how {
+			n++
+		}
+	}
+	return n
+}
+
+func TestPushTwoPlatformsThenNothing(t *testing.T) {
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+	cache := OpenCache(t.TempDir())
+	first, err := Push(t.Context(), reg.open(t), images, sampleJob(cache))
+	must(t, err)
+	if first.Unchanged || count(first, Made) != 12 || len(first.Platforms) != 2 {
+		t.Errorf("first push: %+v", first)
+	}
+
+	src.reads.Store(0)
+	reg.log = nil
+	second, err := Push(t.Context(), reg.open(t), images, sampleJob(cache))
+	must(t, err)
+	if !second.Unchanged || second.Index.Digest != first.Index.Digest || src.reads.Load() != 0 {
+		t.Errorf("second push: %+v, %d reads", second, src.reads.Load())
+	}
+	if len(reg.log) > 2 {
+		t.Errorf("second push: %d requests: %s", len(reg.log), reg.log)
+	}
+
+	// A machine that knows nothing asks the registry.
+	reg.log = nil
+	repo := reg.open(t)
+	job := sampleJob(OpenCache(t.TempDir()))
+	job.Reuse = []*Remote{NewRemote(repo, "latest")}
+	third, err := Push(t.Context(), repo, images, job)
+	must(t, err)
+	if !third.Unchanged || third.Index.Digest != first.Index.Digest || src.reads.Load() != 0 || len(reg.log) > 3 {
+		t.Errorf("fresh machine: %+v, %d reads, requests %s", third, src.reads.Load(), reg.log)
+	}
+
+	// One that believes nobody makes all of it, and the same.
+	fourth, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+	must(t, err)
+	if fourth.Unchanged || count(fourth, Made) != 12 || fourth.Index.Digest != first.Index.Digest {
+		t.Errorf("without reuse: %+v", fourth)
+	}
+}
+
+func TestPushMakesOnlyWhatChanged(t *testing.T) {
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	before := sampleImage(t, src, "amd64", nil)
+	_, err := Push(t.Context(), reg.open(t), []Image{before}, sampleJob(nil))
+	must(t, err)
+
+	after := sampleImage(t, src, "amd64", map[string]string{"nginx-1.26": "patched"})
+	repo := reg.open(t)
+	job := sampleJob(OpenCache(t.TempDir()))
+	job.Reuse = []*Remote{NewRemote(repo, "latest")}
+	src.reads.Store(0)
+	got, err := Push(t.Context(), repo, []Image{after}, job)
+	must(t, err)
+	// nginx, the toplevel, and the system layer.
+	if count(got, Made) != 3 || count(got, Reused) != 3 || src.reads.Load() != 2 {
+		t.Errorf("%d made, %d reused, %d paths read", count(got, Made), count(got, Reused), src.reads.Load())
+	}
+	fresh, err := Push(t.Context(), newMemoryRegistry(t).open(t), []Image{after}, sampleJob(nil))
+	must(t, err)
+	if fresh.Index.Digest != got.Index.Digest {
+		t.Errorf("reused %s, made %s", got.Index.Digest, fresh.Index.Digest)
+	}
+}
+
+// TestPushKnownButGone: what the cache knows is made again where the registry
+// has lost it, and a cache that is wrong is corrected.
+func TestPushKnownButGone(t *testing.T) {
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	image := sampleImage(t, src, "amd64", nil)
+	cache := OpenCache(t.TempDir())
+	first, err := Push(t.Context(), newMemoryRegistry(t).open(t), []Image{image}, sampleJob(cache))
+	must(t, err)
+	again, err := Push(t.Context(), newMemoryRegistry(t).open(t), []Image{image}, sampleJob(cache))
+	must(t, err)
+	if count(again, Made) != 6 || again.Index.Digest != first.Index.Digest {
+		t.Errorf("another registry: %+v", again)
+	}
+	wrong := samplePacked("wrong")
+	must(t, cache.PutLayer(first.Layers[0].Layer.Recipe, wrong))
+	healed, err := Push(t.Context(), newMemoryRegistry(t).open(t), []Image{image}, sampleJob(cache))
+	must(t, err)
+	if healed.Index.Digest != first.Index.Digest {
+		t.Errorf("a wrong cache entry reached the image")
+	}
+	if p, ok := cache.Layer(first.Layers[0].Layer.Recipe); !ok || p != first.Layers[0].Packed {
+		t.Errorf("the wrong entry was not corrected: %+v, %v", p, ok)
+	}
+}
+
+// TestPushTagsNothingWhenItFails: a path whose content is not what its narHash
+// says, and a registry that refuses in the middle.
+func TestPushTagsNothingWhenItFails(t *testing.T) {
+	t.Run("corrupt path", func(t *testing.T) {
+		reg := newMemoryRegistry(t)
+		src := &treeSource{content: map[closure.StorePath][]byte{}}
+		image := sampleImage(t, src, "amd64", nil)
+		bad := image.System.Closure.Paths[2].Path
+		src.content[bad] = bytes.Clone(src.content[bad])
+		src.content[bad][7] ^= 1
+		_, err := Push(t.Context(), reg.open(t), []Image{image}, sampleJob(OpenCache(t.TempDir())))
+		var mismatch *closure.HashMismatchError
+		if !errors.As(err, &mismatch) || mismatch.Path != bad || !strings.Contains(err.Error(), string(bad)) {
+			t.Errorf("%v", err)
+		}
+		checkNoManifest(t, reg)
+	})
+	t.Run("manifest refused", func(t *testing.T) {
+		reg := newMemoryRegistry(t)
+		reg.deny = func(r *http.Request) bool {
+			return r.Method == "PUT" && strings.Contains(r.URL.Path, "/manifests/sha256:")
+		}
+		src := &treeSource{content: map[closure.StorePath][]byte{}}
+		_, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+		if err == nil || !strings.Contains(err.Error(), "DENIED") {
+			t.Errorf("%v", err)
+		}
+		reg.deny = nil
+		if _, err := reg.open(t).Resolve(t.Context(), "latest"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("the tag is there: %v", err)
+		}
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		reg := newMemoryRegistry(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		reg.deny = func(r *http.Request) bool {
+			if r.Method == "PATCH" {
+				cancel()
+			}
+			return false
+		}
+		src := &treeSource{content: map[closure.StorePath][]byte{}}
+		if _, err := Push(ctx, reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		checkNoManifest(t, reg)
+	})
+}
+
+func checkNoManifest(t *testing.T, reg *memoryRegistry) {
+	t.Helper()
+	for _, line := range reg.log {
+		if strings.HasPrefix(line, "PUT") && strings.Contains(line, "/manifests/") {
+			t.Errorf("a manifest was put: %s", line)
+		}
+	}
+}
+
+// TestJoinKeepsBoth: two runners that join at the same moment, many times.
+func TestJoinKeepsBoth(t *testing.T) {
+	for range 3 {
+		reg := newMemoryRegistry(t)
+		src := &treeSource{content: map[closure.StorePath][]byte{}}
+		var wg sync.WaitGroup
+		for _, arch := range []string{"amd64", "arm64"} {
+			image := sampleImage(t, src, arch, nil)
+			wg.Go(func() {
+				job := sampleJob(nil)
+				job.Join = true
+				if _, err := Push(t.Context(), reg.open(t), []Image{image}, job); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+		joined, err := reg.open(t).Resolve(t.Context(), "latest")
+		must(t, err)
+		want, err := Push(t.Context(), newMemoryRegistry(t).open(t), images, sampleJob(nil))
+		must(t, err)
+		if joined.Digest != want.Index.Digest {
+			t.Errorf("joined %s, pushed in one go %s", joined.Digest, want.Index.Digest)
+		}
+	}
+}
