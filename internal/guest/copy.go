@@ -163,7 +163,22 @@ func writeNow(sp *spool, out int, p []byte) int {
 // fdWriter writes to a descriptor, blocking or not.
 type fdWriter int
 
-func (w fdWriter) Write(p []byte) (int, error) { return syscall.Write(int(w), p) }
+func (w fdWriter) Write(p []byte) (int, error) {
+	for {
+		n, err := syscall.Write(int(w), p)
+		switch err {
+		case nil:
+			return n, nil
+		case syscall.EINTR:
+		case syscall.EAGAIN: // somebody who shares the descriptor made it so
+			if _, err := poll([]pollFD{{fd: int32(w), events: pollOut}}, -1); err != nil {
+				return 0, err
+			}
+		default:
+			return 0, err
+		}
+	}
+}
 
 // pollFD is struct pollfd of poll(2).
 type pollFD struct {

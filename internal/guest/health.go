@@ -18,8 +18,9 @@ import (
 // word for "not yet" but its start period, which is a guess; as long as the
 // probe is under way, though, the engine shows the container as starting.
 func Health(ctx context.Context, out io.Writer) error {
+	start := time.Now()
 	for {
-		verdict, settled := judge(ctx, runtimeDir)
+		verdict, settled := judge(ctx, runtimeDir, time.Since(start))
 		if settled {
 			if verdict == nil {
 				fmt.Fprintln(out, "running")
@@ -36,11 +37,17 @@ func Health(ctx context.Context, out io.Writer) error {
 	}
 }
 
+// silence is how long systemd may take to answer at all.
+const silence = time.Minute
+
 // judge returns why the container is not healthy, or that it is too early.
-func judge(ctx context.Context, run string) (verdict error, settled bool) {
+func judge(ctx context.Context, run string, waited time.Duration) (verdict error, settled bool) {
 	state, err := systemState(ctx, false)
-	if err != nil {
-		return err, ctx.Err() == nil
+	if err != nil || state == "offline" || state == "unknown" {
+		if err == nil {
+			err = fmt.Errorf("systemd is %s", state)
+		}
+		return err, waited > silence
 	}
 	var status Status
 	there, err := readJSON(filepath.Join(run, statusFile), &status)

@@ -4,12 +4,9 @@ package guest
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
-	"syscall"
-	"time"
 )
 
 // spool is a bounded queue of bytes between the console and a reader that may
@@ -105,13 +102,7 @@ func writeAll(out io.Writer, p []byte) {
 	for len(p) > 0 {
 		n, err := out.Write(p)
 		p = p[n:]
-		switch {
-		case err == nil:
-		case errors.Is(err, syscall.EAGAIN):
-			// Somebody who shares the descriptor made it non-blocking.
-			time.Sleep(5 * time.Millisecond)
-		case errors.Is(err, syscall.EINTR):
-		default:
+		if err != nil {
 			return
 		}
 	}

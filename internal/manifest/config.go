@@ -38,13 +38,14 @@ type healthcheck struct {
 	Retries     int
 }
 
-// guestHealthcheck asks nixoci-init. The start period is what a first build of
-// the user's configuration may take before a failure counts.
+// guestHealthcheck asks nixoci-init, which does not answer before the container
+// has started and built the user's configuration: as long as that takes, the
+// engine shows it as starting. Hence the long timeout, and hence no start
+// period, in which a build that failed would not count.
 var guestHealthcheck = healthcheck{
-	Interval:    10 * time.Second,
-	Timeout:     5 * time.Second,
-	StartPeriod: 10 * time.Minute,
-	Retries:     3,
+	Interval: 10 * time.Second,
+	Timeout:  2 * time.Hour,
+	Retries:  2,
 }
 
 // newConfig describes sys to a runtime. diffIDs are nil while no layer was
