@@ -98,7 +98,7 @@ func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
 		}},
 	}
 	if isSystem(p.Path) {
-		out.PrimaryPackagePurpose = "OPERATING-SYSTEM"
+		out.PrimaryPackagePurpose = "OPERATING_SYSTEM"
 	}
 	for _, s := range sortedSignatures(p) {
 		out.Annotations = append(out.Annotations, v2_3.Annotation{
