@@ -150,6 +150,8 @@ type layoutSource struct {
 	name  string
 	files files
 	tags  map[string]ocispec.Descriptor
+
+	artifacts []ocispec.Descriptor // said of an image
 }
 
 // newLayoutSource reads index.json. Without a target, the only image is meant.
@@ -166,7 +168,8 @@ func newLayoutSource(name string, f files, target string) (*layoutSource, string
 	images := map[digest.Digest]bool{}
 	for _, d := range index.Manifests {
 		if d.ArtifactType != "" {
-			continue // something that was said of an image
+			s.artifacts = append(s.artifacts, d)
+			continue
 		}
 		images[d.Digest] = true
 		if tag := d.Annotations[ocispec.AnnotationRefName]; tag != "" {
