@@ -35,7 +35,7 @@ type apt struct {
 // they are there. Packages are kept in debs.
 func newApt(ctx context.Context, dir, debs, suite, arch string) (*apt, error) {
 	a := &apt{dir: filepath.Join(dir, "apt-"+suite+"-"+arch), debs: debs, arch: arch, suite: suite}
-	for _, d := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/cache/apt"} {
+	for _, d := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/cache/apt", "var/log/apt"} {
 		if err := os.MkdirAll(filepath.Join(a.dir, d), 0o755); err != nil {
 			return nil, err
 		}

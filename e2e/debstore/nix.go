@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -19,8 +18,11 @@ var expressions embed.FS
 
 // nixConf: builders see the host (dpkg-deb, patchelf, /bin/sh), run as the
 // user who calls, and build for both platforms, since they only unpack.
+// Without the system call filter tar may set the set-user-ID bits that unpack.sh
+// then takes away.
 const nixConf = `build-users-group =
 sandbox = false
+filter-syscalls = false
 substituters =
 experimental-features = nix-command
 extra-platforms = x86_64-linux aarch64-linux
@@ -84,12 +86,8 @@ func (n *nix) build(ctx context.Context, s *system) error {
 			return err
 		}
 	}
-	list, err := json.MarshalIndent(s.pkgs, "", " ")
-	if err != nil {
-		return err
-	}
 	jsonFile := filepath.Join(dir, s.name+".json")
-	if err := os.WriteFile(jsonFile, list, 0o644); err != nil {
+	if err := writeJSON(jsonFile, s.pkgs); err != nil {
 		return err
 	}
 	link := filepath.Join(n.root, s.name)

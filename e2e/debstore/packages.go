@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -20,6 +21,7 @@ type pkg struct {
 	Deps    []string `json:"deps"`    // keys
 	Keep    []string `json:"keep"`    // tar patterns of what to unpack, all if empty
 	Rebuild string   `json:"rebuild"` // a binary rebuild's suffix, "+b1"
+	Libc    bool     `json:"libc"`    // libc, or what it depends on: no dynamic linker to point at
 	aliases []string
 }
 
@@ -40,8 +42,9 @@ func storeName(name, version string) string {
 
 // derivations turns packages into derivations without cycles. Dependencies on
 // packages that are not there (none of the alternatives) are left out: apt has
-// resolved them, or the caller left the package away on purpose.
-func derivations(debsDir string, debs []deb) ([]pkg, error) {
+// resolved them, or the caller left the package away on purpose. A circle goes by
+// the shortest of its names, of those in wanted if there are any: ruby, not libruby3.1.
+func derivations(debsDir string, debs []deb, wanted []string) ([]pkg, error) {
 	slices.SortFunc(debs, func(a, b deb) int { return strings.Compare(a.name, b.name) })
 	index := map[string]int{}
 	for i, d := range debs {
@@ -77,8 +80,12 @@ func derivations(debsDir string, debs []deb) ([]pkg, error) {
 	for c, m := range members {
 		slices.Sort(m)
 		p := &pkgs[c]
-		// The shortest name speaks for a circle: perl, not libperl5.36.
-		lead := slices.MinFunc(m, func(a, b int) int { return len(debs[a].name)*1000 + a - len(debs[b].name)*1000 - b })
+		lead := slices.MinFunc(m, func(a, b int) int {
+			return cmp.Or(
+				-cmp.Compare(count(wanted, debs[a].name), count(wanted, debs[b].name)),
+				cmp.Compare(len(debs[a].name), len(debs[b].name)),
+				cmp.Compare(a, b))
+		})
 		p.Key, p.Name = debs[lead].name, storeName(debs[lead].name, debs[lead].version)
 		p.Keep = []string{}
 		for _, i := range m {
@@ -103,7 +110,30 @@ func derivations(debsDir string, debs []deb) ([]pkg, error) {
 		pkgs[c].Deps = slices.Compact(deps)
 	}
 	slices.SortFunc(pkgs, func(a, b pkg) int { return strings.Compare(a.Key, b.Key) })
+	var libc func(key string)
+	libc = func(key string) {
+		for i := range pkgs {
+			if pkgs[i].Key == key && !pkgs[i].Libc {
+				pkgs[i].Libc = true
+				for _, d := range pkgs[i].Deps {
+					libc(d)
+				}
+			}
+		}
+	}
+	libc("libc6")
 	return pkgs, nil
+}
+
+// count is how often s is in list.
+func count(list []string, s string) int {
+	n := 0
+	for _, e := range list {
+		if e == s {
+			n++
+		}
+	}
+	return n
 }
 
 // components is Tarjan's algorithm: the strongly connected component of each

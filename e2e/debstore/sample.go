@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -48,7 +47,7 @@ func sample(ctx context.Context, opts options) error {
 				i := slices.IndexFunc(debs, func(d deb) bool { return d.name == "hostname" })
 				debs[i] = newer
 			}
-			pkgs, err := derivations(opts.debs, debs)
+			pkgs, err := derivations(opts.debs, debs, samplePackages)
 			if err != nil {
 				return err
 			}
@@ -80,18 +79,13 @@ func sample(ctx context.Context, opts options) error {
 		toplevels[s.name] = s.path
 		roots = append(roots, s.path)
 	}
-	list, err := json.MarshalIndent(toplevels, "", "  ")
+	if err := writeJSON(filepath.Join(opts.out, "systems.json"), toplevels); err != nil {
+		return err
+	}
+	secret, public, err := n.key(ctx)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(opts.out, "systems.json"), append(list, '\n'), 0o644); err != nil {
-		return err
-	}
-	secret, public, err := n.newKey(ctx)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(secret)
 	if err := os.WriteFile(filepath.Join(opts.out, "public-key"), []byte(public+"\n"), 0o644); err != nil {
 		return err
 	}

@@ -46,13 +46,12 @@ func (n *nix) binaryCache(ctx context.Context, dir, secretKey string, compressio
 	return flush(last)
 }
 
-// newKey makes a key pair: the secret half's file, and the public half.
-func (n *nix) newKey(ctx context.Context) (secretFile, public string, err error) {
+// key is the key pair of the store, made when there is none: the secret half's
+// file, and the public half.
+func (n *nix) key(ctx context.Context) (secretFile, public string, err error) {
 	secretFile, publicFile := filepath.Join(n.root, "secret-key"), filepath.Join(n.root, "public-key")
-	for _, f := range []string{secretFile, publicFile} {
-		if err := os.RemoveAll(f); err != nil {
-			return "", "", err
-		}
+	if b, err := os.ReadFile(publicFile); err == nil {
+		return secretFile, strings.TrimSpace(string(b)), nil
 	}
 	if _, err := n.run(ctx, "nix-store", "--generate-binary-cache-key", keyName, secretFile, publicFile); err != nil {
 		return "", "", err

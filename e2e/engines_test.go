@@ -1,0 +1,154 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// freePort is a port of the loopback that nobody listens on at this moment.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// registryConf is docker-registry with its blobs on a tmpfs, so that a push is
+// measured and not the disk.
+const registryConf = `version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage:
+  filesystem: {rootdirectory: %s}
+  delete: {enabled: true}
+http:
+  addr: %s
+`
+
+var (
+	registryOnce sync.Once
+	registryAddr string
+)
+
+// registry is the address of Debian's docker-registry, started when first asked for.
+func registry(t *testing.T) string {
+	t.Helper()
+	registryOnce.Do(func() {
+		addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+		conf := filepath.Join(lab.scratch, "registry.yml")
+		if err := os.WriteFile(conf, fmt.Appendf(nil, registryConf, filepath.Join(lab.memory, "registry"), addr), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		start(t, "registry", nil, func() error { return answers("http://" + addr + "/v2/") }, "docker-registry", "serve", conf)
+		registryAddr = addr
+	})
+	if registryAddr == "" {
+		t.Fatal("the registry did not start")
+	}
+	return registryAddr
+}
+
+func answers(url string) error {
+	resp, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return nil
+}
+
+// tagDigest is the digest that the registry has for repository:tag, "" if the
+// tag is not there.
+func tagDigest(t *testing.T, repository, tag string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+registry(t)+"/v2/"+repository+"/manifests/"+tag, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusNotFound:
+		return ""
+	case http.StatusOK:
+		return resp.Header.Get("Docker-Content-Digest")
+	}
+	t.Fatalf("HEAD %s:%s: %s", repository, tag, resp.Status)
+	return ""
+}
+
+var (
+	dockerOnce sync.Once
+	dockerSock string
+)
+
+// docker runs the docker command against a dockerd of our own.
+func docker(t *testing.T, arguments ...string) string {
+	t.Helper()
+	return command(t, dockerLine(t, arguments...)...)
+}
+
+func dockerLine(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	dockerOnce.Do(func() {
+		dir := filepath.Join(lab.scratch, "docker")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		host := "unix://" + filepath.Join(dir, "docker.sock")
+		start(t, "dockerd", nil, func() error { _, err := try("docker", "-H", host, "version"); return err },
+			"dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=overlay2",
+			"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+			"-H", host, "--pidfile", filepath.Join(dir, "pid"), "--insecure-registry", registry(t))
+		dockerSock = host
+	})
+	if dockerSock == "" {
+		t.Fatal("dockerd did not start")
+	}
+	return append([]string{"docker", "-H", dockerSock}, arguments...)
+}
+
+// podman runs podman with a storage of its own; words after a subcommand are
+// the caller's.
+func podman(t *testing.T, arguments ...string) string {
+	t.Helper()
+	return command(t, podmanLine(t, arguments...)...)
+}
+
+func podmanLine(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	dir := filepath.Join(lab.scratch, "podman")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	policy := filepath.Join(dir, "policy.json")
+	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return append([]string{
+		"podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--tmpdir", filepath.Join(dir, "tmp"),
+		"--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", runc,
+	}, arguments...)
+}
+
+// podmanLimits are the flags of podman run that a root without CAP_SYS_RESOURCE needs.
+var podmanLimits = strings.Fields("--pids-limit=-1 --ulimit nofile=1024:2048 --ulimit nproc=4096:4096 --network none")
+
+const runc = "/usr/sbin/runc"

@@ -1,0 +1,57 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A storePath is what real Nix says of one.
+type storePath struct {
+	Path, NarHash string
+	NarSize       int64
+	References    []string
+}
+
+func graphFile(system string) string { return filepath.Join(lab.large, system+".json") }
+
+// loadGraph reads the output of nix path-info --json -r that debstore kept.
+func loadGraph(t *testing.T, system string) []storePath {
+	t.Helper()
+	b, err := os.ReadFile(graphFile(system))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parseGraph(t, b)
+}
+
+func parseGraph(t *testing.T, b []byte) []storePath {
+	t.Helper()
+	var graph []storePath
+	if err := json.Unmarshal(b, &graph); err != nil {
+		t.Fatal(err)
+	}
+	for i := range graph {
+		slices.Sort(graph[i].References)
+	}
+	slices.SortFunc(graph, func(a, b storePath) int { return strings.Compare(a.Path, b.Path) })
+	return graph
+}
+
+// hexHash is an SRI sha256 in hexadecimal, as sha256sum prints it.
+func hexHash(t *testing.T, sri string) string {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(sri, "sha256-"))
+	if err != nil || len(b) != sha256.Size {
+		t.Fatalf("%q is no sha256 in SRI form", sri)
+	}
+	return hex.EncodeToString(b)
+}

@@ -1,0 +1,213 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// tools must all be there: a test that cannot run has failed.
+var tools = []string{
+	"containerd", "docker", "docker-registry", "dockerd", "nix", "nix-store", "podman", "qemu-aarch64-static", "runc",
+	"setpriv", "skopeo", "sqlite3", "umoci",
+}
+
+// lab is what the tests share: made once, gone at the end.
+var lab struct {
+	cache   string            // debstore's work, kept between runs
+	scratch string            // of this run, on disk
+	memory  string            // of this run, a tmpfs
+	nixoci  string            // the program under test
+	crane   string            //
+	large   string            // root of the local store
+	systems map[string]string // name -> toplevel
+	key     string            // public key of the binary cache
+}
+
+// platforms of every image: Nix's name and the registry's.
+var platforms = []struct{ nix, arch string }{{"x86_64-linux", "amd64"}, {"aarch64-linux", "arm64"}}
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	fail := func(format string, args ...any) int {
+		fmt.Fprintf(os.Stderr, "e2e: "+format+"\n", args...)
+		return 1
+	}
+	if os.Getenv("NIXOCI_E2E_INSIDE") == "" {
+		return fail("start these tests with e2e/run.sh: they need a mount namespace of their own")
+	}
+	for _, t := range tools {
+		if _, err := exec.LookPath(t); err != nil {
+			return fail("%v", err)
+		}
+	}
+	lab.cache = os.Getenv("NIXOCI_E2E_CACHE")
+	lab.large = filepath.Join(lab.cache, "large")
+	lab.crane = filepath.Join(lab.cache, "bin", "crane")
+	list, err := os.ReadFile(filepath.Join(lab.large, "systems.json"))
+	if err != nil {
+		return fail("%v", err)
+	}
+	if err := json.Unmarshal(list, &lab.systems); err != nil {
+		return fail("systems.json: %v", err)
+	}
+	key, err := os.ReadFile(filepath.Join(lab.large, "public-key"))
+	if err != nil {
+		return fail("%v", err)
+	}
+	lab.key = strings.TrimSpace(string(key))
+	// /var/tmp: the engines unpack gigabytes, more than a tmpfs should hold.
+	lab.scratch, err = os.MkdirTemp("/var/tmp", "nixoci-e2e-")
+	if err != nil {
+		return fail("%v", err)
+	}
+	defer os.RemoveAll(lab.scratch)
+	// Scratch directories must be reachable for the unprivileged user too.
+	if err := os.Chmod(lab.scratch, 0o755); err != nil {
+		return fail("%v", err)
+	}
+	lab.memory = filepath.Join(lab.scratch, "memory")
+	lab.nixoci = filepath.Join(lab.scratch, "nixoci")
+	for _, step := range [][]string{
+		{"mkdir", lab.memory},
+		{"mount", "-t", "tmpfs", "-o", "size=6g,mode=755", "none", lab.memory},
+		{"go", "build", "-trimpath", "-o", lab.nixoci, "../cmd/nixoci"},
+	} {
+		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
+			return fail("%s: %v\n%s", strings.Join(step, " "), err, out)
+		}
+	}
+	defer exec.Command("umount", "-l", lab.memory).Run()
+	defer stopDaemons()
+	code := m.Run()
+	printSummary()
+	return code
+}
+
+// summary is printed after the tests: what ran, and figures.
+var summary struct {
+	sync.Mutex
+	lines []string
+}
+
+// report adds a line to the summary, and to the test's log.
+func report(t *testing.T, format string, args ...any) {
+	t.Helper()
+	line := fmt.Sprintf(format, args...)
+	t.Log(line)
+	summary.Lock()
+	defer summary.Unlock()
+	summary.lines = append(summary.lines, fmt.Sprintf("%-32s %s", t.Name(), line))
+}
+
+func printSummary() {
+	fmt.Println("\n--- e2e summary")
+	for _, l := range summary.lines {
+		fmt.Println(l)
+	}
+}
+
+// A daemon is a process that lasts until the tests end.
+type daemon struct {
+	cmd  *exec.Cmd
+	stop func()
+}
+
+var daemons struct {
+	sync.Mutex
+	list []daemon
+}
+
+// start runs a daemon with its output in scratch/NAME.log and waits until
+// ready succeeds. An interrupt, then a kill, ends it.
+func start(t *testing.T, name string, env []string, ready func() error, args ...string) {
+	t.Helper()
+	logFile := filepath.Join(lab.scratch, name+".log")
+	log, err := os.Create(logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", name, err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait(); close(exited) }()
+	daemons.Lock()
+	daemons.list = append(daemons.list, daemon{cmd, func() {
+		cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-exited:
+		case <-time.After(15 * time.Second):
+			cmd.Process.Kill()
+			<-exited
+		}
+	}})
+	daemons.Unlock()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := ready()
+		if err == nil {
+			return
+		}
+		select {
+		case exit := <-exited:
+			t.Fatalf("%s: %v\n%s", name, exit, tail(logFile))
+		case <-time.After(100 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not ready: %v\n%s", name, err, tail(logFile))
+		}
+	}
+}
+
+func stopDaemons() {
+	daemons.Lock()
+	defer daemons.Unlock()
+	for _, d := range slices.Backward(daemons.list) {
+		d.stop()
+	}
+}
+
+func tail(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[max(0, len(b)-3000):])
+}
+
+// command runs a program that must succeed and returns its stdout.
+func command(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := try(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// try runs a program; an error has its command line and stderr.
+func try(args ...string) (string, error) {
+	cmd := exec.Command(args[0], args[1:]...)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return string(out), fmt.Errorf("%s: %w\n%s%s", strings.Join(args, " "), err, out, errs.String())
+	}
+	return string(out), nil
+}

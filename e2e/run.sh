@@ -1,0 +1,21 @@
+#!/bin/sh
+# The end-to-end tests: real engines, real registry, real Nix. Arguments go to go test
+# (e2e/run.sh -run TestUmoci). NIXOCI_E2E_CACHE keeps the large systems between runs.
+set -eu
+cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo "e2e/run.sh: the engines need root; run it with sudo -E" >&2; exit 1; }
+sh e2e/install.sh >&2
+NIXOCI_E2E_CACHE=${NIXOCI_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nixoci-e2e}
+export NIXOCI_E2E_CACHE
+mkdir -p "$NIXOCI_E2E_CACHE/bin"
+# Both are built before the namespace, with the caches of the one who calls.
+go build -o "$NIXOCI_E2E_CACHE/bin/debstore" ./e2e/debstore
+[ -x "$NIXOCI_E2E_CACHE/bin/crane" ] ||
+  GOBIN=$NIXOCI_E2E_CACHE/bin go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
+"$NIXOCI_E2E_CACHE/bin/debstore" large -root "$NIXOCI_E2E_CACHE/large" -debs "$NIXOCI_E2E_CACHE/debs" -out "$NIXOCI_E2E_CACHE/large"
+# Engines want a cgroup2 hierarchy of their own, and mounts that end with the run.
+NIXOCI_E2E_INSIDE=1 exec unshare -m sh -ec '
+  mount --make-rprivate /
+  umount -R /sys/fs/cgroup 2>/dev/null || :
+  mount -t cgroup2 none /sys/fs/cgroup
+  exec go test -tags e2e -count 1 -timeout 40m -v ./e2e "$@"' sh "$@"
