@@ -1,0 +1,119 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// node is one store path of a graph that updates happen to.
+type node struct {
+	id   int    // what it is: stays when the node changes
+	rev  int    // which version of it: gives the store hash
+	name string // the store path's name
+	size int64  // bytes
+	refs []int  // ids
+}
+
+// graph is a closure that can be updated. Nodes are in dependency order: what a
+// node refers to comes before it.
+type graph struct {
+	nodes []node
+	at    map[int]int // id to place in nodes
+}
+
+func newGraph(nodes []node) *graph {
+	g := &graph{at: make(map[int]int, len(nodes))}
+	byID := map[int]node{}
+	for _, n := range nodes {
+		byID[n.id] = n
+	}
+	var visit func(id int)
+	visit = func(id int) {
+		if _, ok := g.at[id]; ok {
+			return
+		}
+		for _, r := range byID[id].refs {
+			if r != id {
+				visit(r)
+			}
+		}
+		g.at[id] = len(g.nodes)
+		g.nodes = append(g.nodes, byID[id])
+	}
+	for _, n := range nodes {
+		visit(n.id)
+	}
+	return g
+}
+
+const nixBase32 = "0123456789abcdfghijklmnpqrsvwxyz"
+
+func (n node) path() closure.StorePath {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s", n.id, n.rev, n.name))
+	h := make([]byte, 32)
+	for i := range h {
+		h[i] = nixBase32[sum[i]&31]
+	}
+	return closure.StorePath(closure.StoreDir + "/" + string(h) + "-" + n.name)
+}
+
+func (g *graph) closure() *closure.Closure {
+	paths := make(map[int]closure.StorePath, len(g.nodes))
+	for _, n := range g.nodes {
+		paths[n.id] = n.path()
+	}
+	infos := make([]closure.Info, len(g.nodes))
+	for i, n := range g.nodes {
+		info := closure.Info{Path: paths[n.id], NarSize: n.size}
+		for _, r := range n.refs {
+			info.References = append(info.References, paths[r])
+		}
+		infos[i] = info
+	}
+	c, err := closure.New(nil, infos)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func (g *graph) bytes() (total int64) {
+	for _, n := range g.nodes {
+		total += n.size
+	}
+	return total
+}
+
+// load reads a graph file: an array of path, narSize and references.
+func load(file string) (*graph, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var rows []struct {
+		Path       closure.StorePath
+		NarSize    int64
+		References []closure.StorePath
+	}
+	if err := json.Unmarshal(data, &rows); err != nil {
+		return nil, fmt.Errorf("graph %s: %w", file, err)
+	}
+	id := map[closure.StorePath]int{}
+	for i, r := range rows {
+		id[r.Path] = i
+	}
+	nodes := make([]node, len(rows))
+	for i, r := range rows {
+		nodes[i] = node{id: i, name: r.Path.Name(), size: r.NarSize}
+		for _, ref := range r.References {
+			nodes[i].refs = append(nodes[i].refs, id[ref])
+		}
+		slices.Sort(nodes[i].refs)
+	}
+	return newGraph(nodes), nil
+}

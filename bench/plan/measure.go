@@ -1,0 +1,45 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// layerKeys identifies each layer by its set of paths.
+func layerKeys(groups [][]closure.StorePath) map[[32]byte]bool {
+	keys := make(map[[32]byte]bool, len(groups))
+	for _, paths := range groups {
+		keys[layerKey(paths)] = true
+	}
+	return keys
+}
+
+func layerKey(paths []closure.StorePath) [32]byte {
+	s := slices.Clone(paths)
+	slices.Sort(s)
+	return sha256.Sum256(fmt.Append(nil, s))
+}
+
+// excess is what a client pulls beyond the paths that changed, as a part of the
+// image, and the least possible.
+func excess(old [][]closure.StorePath, oldC *closure.Closure, now [][]closure.StorePath, nowC *closure.Closure) (excess, least float64) {
+	have := layerKeys(old)
+	var pulled, changed, total int64
+	for _, paths := range now {
+		again := !have[layerKey(paths)]
+		for _, p := range paths {
+			size := nowC.Info(p).NarSize
+			total += size
+			if again {
+				pulled += size
+			}
+			if oldC.Info(p) == nil {
+				changed += size
+			}
+		}
+	}
+	return float64(pulled-changed) / float64(total), float64(changed) / float64(total)
+}

@@ -1,0 +1,314 @@
+package layers
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// storePath makes a store path whose hash is seed, spread over 32 digits.
+func storePath(seed uint64, name string) closure.StorePath {
+	const digits = "0123456789abcdfghijklmnpqrsvwxyz"
+	r := rand.New(rand.NewPCG(seed, 1))
+	h := make([]byte, 32)
+	for i := range h {
+		h[i] = digits[r.IntN(32)]
+	}
+	return closure.StorePath(closure.StoreDir + "/" + string(h) + "-" + name)
+}
+
+// randomInfos is a closure of n paths with NixOS's shape: few libraries that
+// much depends on, many packages, sizes over five decades, and a toplevel.
+func randomInfos(r *rand.Rand, n int) []closure.Info {
+	infos := make([]closure.Info, 0, n+1)
+	for i := range n {
+		info := closure.Info{
+			Path:    storePath(r.Uint64(), fmt.Sprintf("p%d-1.%d", i, r.IntN(9))),
+			NarSize: int64(1000 / (1e-5 + r.Float64()*r.Float64()*r.Float64())),
+		}
+		for range min(i, r.IntN(8)) {
+			j := int(float64(i) * r.Float64() * r.Float64())
+			info.References = append(info.References, infos[j].Path)
+		}
+		if r.IntN(4) == 0 {
+			info.References = append(info.References, info.Path)
+		}
+		infos = append(infos, info)
+	}
+	top := closure.Info{Path: storePath(r.Uint64(), "nixos-system-host-25.11"), NarSize: 20_000}
+	for _, info := range infos {
+		top.References = append(top.References, info.Path)
+	}
+	return append(infos, top)
+}
+
+func mustClosure(t testing.TB, infos []closure.Info) *closure.Closure {
+	t.Helper()
+	c, err := closure.New(nil, infos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func mustPlan(t testing.TB, c *closure.Closure, o PlanOptions) *Plan {
+	t.Helper()
+	p, err := NewPlan(c, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// checkPlan fails unless every path of c is in exactly one group, groups are
+// sorted and add up, and there are at most budget of them.
+func checkPlan(t testing.TB, c *closure.Closure, p *Plan, budget int) {
+	t.Helper()
+	if len(p.Groups) > budget {
+		t.Errorf("%d layers, budget %d", len(p.Groups), budget)
+	}
+	seen := map[closure.StorePath]bool{}
+	for i, g := range p.Groups {
+		if len(g.Paths) == 0 {
+			t.Errorf("layer %d is empty", i)
+		}
+		if !slices.IsSorted(g.Paths) {
+			t.Errorf("layer %d is not sorted", i)
+		}
+		var size int64
+		for _, path := range g.Paths {
+			info := c.Info(path)
+			if info == nil {
+				t.Fatalf("layer %d: %s is not in the closure", i, path)
+			}
+			if seen[path] {
+				t.Errorf("%s is in two layers", path)
+			}
+			seen[path] = true
+			size += info.NarSize
+		}
+		if size != g.Size {
+			t.Errorf("layer %d: size %d, paths have %d", i, g.Size, size)
+		}
+		if g.Chance < 0 || g.Chance > 1 {
+			t.Errorf("layer %d: chance %v", i, g.Chance)
+		}
+	}
+	if len(seen) != len(c.Paths) {
+		t.Errorf("%d paths planned of %d", len(seen), len(c.Paths))
+	}
+}
+
+// shape is a plan without what people read.
+func shape(p *Plan) string {
+	var b strings.Builder
+	for _, g := range p.Groups {
+		fmt.Fprintln(&b, g.Name, g.Size, g.Paths)
+	}
+	return b.String()
+}
+
+func TestPlanIsValidForAnyGraph(t *testing.T) {
+	graphs := 10_000
+	if testing.Short() {
+		graphs = 1_000
+	}
+	for seed := range uint64(graphs) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		n := r.IntN(30)
+		infos := make([]closure.Info, 0, n+1)
+		for i := range n + 1 {
+			info := closure.Info{Path: storePath(seed<<8+uint64(i), "x"), NarSize: r.Int64N(3)}
+			switch r.IntN(4) {
+			case 0:
+				info.NarSize = r.Int64()
+				if n > 0 {
+					info.NarSize /= int64(n + 1)
+				}
+			case 1:
+				info.NarSize = r.Int64N(1 << 30)
+			}
+			if r.IntN(3) == 0 {
+				info.Path = storePath(seed<<8+uint64(i), generatedNames[r.IntN(5)][:3])
+			}
+			for range r.IntN(4) {
+				if i > 0 {
+					info.References = append(info.References, infos[r.IntN(i)].Path)
+				}
+			}
+			if r.IntN(3) == 0 {
+				info.References = append(info.References, info.Path)
+			}
+			infos = append(infos, info)
+		}
+		c := mustClosure(t, infos)
+		budget := 1 + r.IntN(40)
+		for _, s := range Strategies {
+			checkPlan(t, c, mustPlan(t, c, PlanOptions{MaxLayers: budget, Strategy: s}), budget)
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d, %d paths", seed, n+1)
+		}
+	}
+}
+
+func TestPlanDoesNotDependOnInputOrder(t *testing.T) {
+	infos := randomInfos(rand.New(rand.NewPCG(1, 1)), 400)
+	for _, s := range Strategies {
+		want := shape(mustPlan(t, mustClosure(t, infos), PlanOptions{Strategy: s}))
+		for seed := range uint64(5) {
+			r := rand.New(rand.NewPCG(seed, 3))
+			shuffled := slices.Clone(infos)
+			r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+			for i := range shuffled {
+				refs := slices.Clone(shuffled[i].References)
+				r.Shuffle(len(refs), func(i, j int) { refs[i], refs[j] = refs[j], refs[i] })
+				shuffled[i].References = refs
+			}
+			if got := shape(mustPlan(t, mustClosure(t, shuffled), PlanOptions{Strategy: s})); got != want {
+				t.Fatalf("%s: another input order gives another plan", s)
+			}
+		}
+	}
+}
+
+// names is a plan by names, which are unique in randomInfos.
+func names(p *Plan) string {
+	var layers []string
+	for _, g := range p.Groups {
+		var l []string
+		for _, p := range g.Paths {
+			l = append(l, p.Name())
+		}
+		slices.Sort(l)
+		layers = append(layers, strings.Join(l, " "))
+	}
+	return strings.Join(layers, "\n")
+}
+
+func TestPlanDoesNotDependOnStoreHashes(t *testing.T) {
+	infos := randomInfos(rand.New(rand.NewPCG(1, 1)), 400)
+	for _, s := range Strategies {
+		want := names(mustPlan(t, mustClosure(t, infos), PlanOptions{Strategy: s}))
+		other := map[closure.StorePath]closure.StorePath{}
+		for i, info := range infos {
+			other[info.Path] = storePath(uint64(i)*7919, info.Path.Name())
+		}
+		renamed := make([]closure.Info, len(infos))
+		for i, info := range infos {
+			renamed[i] = closure.Info{Path: other[info.Path], NarSize: info.NarSize}
+			for _, ref := range info.References {
+				renamed[i].References = append(renamed[i].References, other[ref])
+			}
+		}
+		if got := names(mustPlan(t, mustClosure(t, renamed), PlanOptions{Strategy: s})); got != want {
+			t.Errorf("%s: other store hashes give another plan", s)
+		}
+	}
+}
+
+func TestPlanScalesWithSizes(t *testing.T) {
+	infos := randomInfos(rand.New(rand.NewPCG(4, 1)), 400)
+	want := names(mustPlan(t, mustClosure(t, infos), PlanOptions{MaxLayers: 60}))
+	for i := range infos {
+		infos[i].NarSize *= 2
+	}
+	if names(mustPlan(t, mustClosure(t, infos), PlanOptions{MaxLayers: 60})) != want {
+		t.Error("twice all sizes give another plan")
+	}
+}
+
+func TestPlanNamedLayers(t *testing.T) {
+	infos := randomInfos(rand.New(rand.NewPCG(5, 1)), 60)
+	c := mustClosure(t, infos)
+	o := PlanOptions{MaxLayers: 10, Layers: []LayerGlob{{"p1*", "ones"}, {"p1?-*", "never: the first glob has them all"}, {infos[5].Path.Base(), "five"}}}
+	p := mustPlan(t, c, o)
+	checkPlan(t, c, p, 10)
+	for _, g := range p.Groups {
+		for _, path := range g.Paths {
+			want := ""
+			switch {
+			case strings.HasPrefix(path.Name(), "p1"):
+				want = "ones"
+			case path == infos[5].Path:
+				want = "five"
+			}
+			if g.Name != want {
+				t.Errorf("%s is in layer %q, want %q", path, g.Name, want)
+			}
+		}
+	}
+	if _, err := NewPlan(c, PlanOptions{MaxLayers: 1, Layers: o.Layers}); err == nil {
+		t.Error("two named layers and a rest fit into one layer")
+	}
+	if _, err := NewPlan(c, PlanOptions{MaxLayers: 1, Layers: []LayerGlob{{"*", "all"}}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseLayerGlob(t *testing.T) {
+	for s, want := range map[string]LayerGlob{
+		"a*=b":                 {"a*", "b"},
+		"?i=p=x":               {"?i=p", "x"},
+		"linux-*=kernel and c": {"linux-*", "kernel and c"},
+	} {
+		if got, err := ParseLayerGlob(s); err != nil || got != want {
+			t.Errorf("%s: %v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "=", "a", "a=", "=b", "[=b"} {
+		if got, err := ParseLayerGlob(s); err == nil {
+			t.Errorf("%q: %v, want an error", s, got)
+		}
+	}
+}
+
+func TestGeneratedNames(t *testing.T) {
+	for _, glob := range generatedNames {
+		if _, err := path.Match(glob, ""); err != nil {
+			t.Errorf("%s: %v", glob, err)
+		}
+	}
+	for name, want := range map[string]bool{
+		"etc": true, "unit-nginx.service": true, "system-path": true, "nixos-system-web-25.11": true,
+		"systemd-257": false, "nginx-1.26.1": false, "etcd-3.5": false, "unit": false,
+	} {
+		if isGenerated(name) != want {
+			t.Errorf("%s: generated %v", name, !want)
+		}
+	}
+}
+
+func TestStem(t *testing.T) {
+	for name, want := range map[string]string{
+		"nginx-1.26.1": "nginx", "perl-5.40.0-dev": "perl-dev", "gcc-14.2.0-lib": "gcc-lib",
+		"nixos-system-web-25.11pre1": "nixos-system-web", "system-path": "system-path",
+		"font-misc-7x14": "font-misc", "x-1": "x", "-1": "-1", "libfoo-1.0-2+b1": "libfoo", "": "",
+	} {
+		if got := stem(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestPlanSpeed(t *testing.T) {
+	for _, tt := range []struct {
+		paths int
+		limit time.Duration
+	}{{400, 50 * time.Millisecond}, {5000, 2 * time.Second}} {
+		c := mustClosure(t, randomInfos(rand.New(rand.NewPCG(6, 1)), tt.paths))
+		start := time.Now()
+		mustPlan(t, c, PlanOptions{})
+		if took := time.Since(start); took > tt.limit*2 { // a busy machine's share
+			t.Errorf("%d paths took %v, limit %v", tt.paths, took, tt.limit)
+		} else {
+			t.Logf("%d paths: %v", tt.paths, took)
+		}
+	}
+}
