@@ -1,0 +1,461 @@
+package layers
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// TarEntry is one entry of a canonical tar stream.
+type TarEntry struct {
+	Kind   closure.Kind
+	Name   string // no leading and no trailing slash
+	Target string // of a symlink
+	Mode   int64  // permission bits
+	Size   int64  // of a file, in bytes
+}
+
+// FormatError says where a tar stream is not what [TarWriter] writes.
+type FormatError struct {
+	Entry string // as its header names it, "" for the stream itself
+	What  string
+}
+
+func (e *FormatError) Error() string {
+	if e.Entry == "" {
+		return "tar: " + e.What
+	}
+	return fmt.Sprintf("tar entry %q: %s", e.Entry, e.What)
+}
+
+// maxPax bounds a PAX header: two paths of PATH_MAX and a size fit.
+const maxPax = 64 << 10
+
+// TarReader reads the tar stream of format version 1 and takes nothing else:
+// every header is made again from what it says and compared byte for byte, so
+// that one tree in one order has one stream. Modes and the order of entries are
+// for the caller to check.
+type TarReader struct {
+	r      io.Reader
+	report func(*FormatError) error
+	again  TarWriter // makes headers again, into its buffer
+	head   [tarBlock]byte
+	entry  TarEntry
+	left   int64 // unread bytes of the entry's content
+	pad    int64 // bytes after it
+	err    error
+}
+
+// NewTarReader reads from r, which should be buffered. What is not canonical is
+// reported; reading goes on where report returns nil and the stream can still
+// be understood. A nil report stands for one that returns its argument.
+func NewTarReader(r io.Reader, report func(*FormatError) error) *TarReader {
+	if report == nil {
+		report = func(e *FormatError) error { return e }
+	}
+	t := &TarReader{r: r, report: report}
+	t.again.flush = func(full []byte) ([]byte, error) { // grow: headers are compared whole
+		return append(make([]byte, 0, 2*cap(full)), full...), nil
+	}
+	t.again.buf = make([]byte, 0, 2*tarBlock)
+	return t
+}
+
+// Next goes to the next entry. After the last one it checks the end of the
+// stream and returns io.EOF. The entry is valid until the next call.
+func (t *TarReader) Next() (*TarEntry, error) {
+	if t.err == nil {
+		t.err = t.next()
+	}
+	if t.err != nil {
+		return nil, t.err
+	}
+	return &t.entry, nil
+}
+
+// Read reads the content of the entry.
+func (t *TarReader) Read(p []byte) (int, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	if t.left == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > t.left {
+		p = p[:t.left]
+	}
+	n, err := t.r.Read(p)
+	t.left -= int64(n)
+	if err == io.EOF && t.left > 0 {
+		t.err = t.cut("content ends early")
+		return n, t.err
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// cut is about a stream that ends where it must not. It cannot go on.
+func (t *TarReader) cut(what string) error {
+	e := &FormatError{t.entry.Name, what}
+	if err := t.report(e); err != nil {
+		return err
+	}
+	return e
+}
+
+func (t *TarReader) deviates(entry, format string, args ...any) error {
+	return t.report(&FormatError{entry, fmt.Sprintf(format, args...)})
+}
+
+func (t *TarReader) next() error {
+	if err := t.skip(); err != nil {
+		return err
+	}
+	for {
+		if err := t.readBlock(t.head[:]); err != nil {
+			return err
+		}
+		if t.head == [tarBlock]byte{} {
+			return t.end()
+		}
+		ok, err := t.header()
+		if ok || err != nil {
+			return err
+		}
+		if err := t.skip(); err != nil {
+			return err
+		}
+	}
+}
+
+// skip reads what is left of the entry's content, and its padding.
+func (t *TarReader) skip() error {
+	if t.left > 0 {
+		n, err := io.CopyN(io.Discard, t.r, t.left)
+		t.left -= n
+		if err == io.EOF {
+			return t.cut("content ends early")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if t.pad == 0 {
+		return nil
+	}
+	var b [tarBlock]byte
+	pad := b[:t.pad]
+	t.pad = 0
+	if err := t.readBlock(pad); err != nil {
+		return err
+	}
+	if !isZero(pad) {
+		return t.deviates(t.entry.Name, "padding after the content is not zero")
+	}
+	return nil
+}
+
+func (t *TarReader) readBlock(b []byte) error {
+	_, err := io.ReadFull(t.r, b)
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return t.cut("stream ends early")
+	}
+	return err
+}
+
+// end checks that one more zero block follows, and nothing after it.
+func (t *TarReader) end() error {
+	t.entry = TarEntry{}
+	if err := t.readBlock(t.head[:]); err != nil {
+		return err
+	}
+	if !isZero(t.head[:]) {
+		if err := t.deviates("", "one zero block and then something else"); err != nil {
+			return err
+		}
+	}
+	n, err := io.Copy(io.Discard, t.r)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		if err := t.deviates("", "%d bytes after the end", n); err != nil {
+			return err
+		}
+	}
+	return io.EOF
+}
+
+// header reads the rest of the header whose first block is in t.head. It
+// returns false when the entry is one that a layer cannot have, and must be
+// skipped.
+func (t *TarReader) header() (ok bool, err error) {
+	t.entry = TarEntry{}
+	var pax []byte // with its padding
+	var paxHead [tarBlock]byte
+	if t.head[156] == typePax {
+		paxHead = t.head
+		size, err := t.number(t.head[124:136])
+		if err != nil || size > maxPax {
+			return false, t.cut(fmt.Sprintf("PAX header of %q bytes", fieldText(t.head[124:136])))
+		}
+		pax = make([]byte, size+(-size&(tarBlock-1)))
+		if err := t.readBlock(pax); err != nil {
+			return false, err
+		}
+		if err := t.readBlock(t.head[:]); err != nil {
+			return false, err
+		}
+		pax = pax[:size:len(pax)]
+	}
+	h := &t.head
+	name := fieldText(h[0:100])
+	if prefix := fieldText(h[345:500]); prefix != "" {
+		name = prefix + "/" + name
+	}
+	e := &t.entry
+	e.Name, e.Target = name, fieldText(h[157:257])
+	var bad error
+	if e.Size, bad = t.number(h[124:136]); bad != nil || !t.checksum() {
+		return false, t.cut("header is damaged: its size or checksum is not one")
+	}
+	foreign := t.paxRecords(pax, e)
+	e.Mode, bad = t.number(h[100:108])
+	if bad != nil {
+		foreign = append(foreign, fmt.Sprintf("mode is %q", h[100:108]))
+	}
+	typ := h[156]
+	switch typ {
+	case typeRegular:
+		e.Kind = closure.KindFile
+		t.left, t.pad = e.Size, -e.Size&(tarBlock-1)
+	case typeDir:
+		e.Kind = closure.KindDirectory
+		e.Name = strings.TrimSuffix(e.Name, "/")
+	case typeSymlink:
+		e.Kind = closure.KindSymlink
+	case '1', '3', '4', '6': // no content, whatever the size says
+		return false, t.deviates(e.Name, "it is a %s", typeName(typ))
+	default:
+		t.left, t.pad = e.Size, -e.Size&(tarBlock-1)
+		return false, t.deviates(e.Name, "it is a %s", typeName(typ))
+	}
+	if what := badName(e.Name); what != "" {
+		return false, t.deviates(e.Name, "%s", what)
+	}
+	for _, f := range foreign {
+		if err := t.deviates(e.Name, "%s", f); err != nil {
+			return false, err
+		}
+	}
+	if len(foreign) > 0 {
+		return true, nil
+	}
+	return true, t.compare(typ, paxHead[:], pax)
+}
+
+// compare makes the entry's header again. The first difference is reported.
+func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
+	e := &t.entry
+	t.again.buf = t.again.buf[:0]
+	var err error
+	switch e.Kind {
+	case closure.KindDirectory:
+		err = t.again.Directory(e.Name, e.Mode)
+	case closure.KindSymlink:
+		err = t.again.header(typ, e.Name, e.Target, e.Mode, 0)
+	default:
+		err = t.again.header(typ, e.Name, "", e.Mode, e.Size)
+	}
+	if err != nil {
+		return t.deviates(e.Name, "%v", err)
+	}
+	want := t.again.buf
+	got := t.head[:]
+	if pax != nil {
+		if len(want) == tarBlock {
+			return t.deviates(e.Name, "a PAX header where USTAR can say it")
+		}
+		if what := differentField(paxHead, want[:tarBlock]); what != "" {
+			return t.deviates(e.Name, "PAX header: %s", what)
+		}
+		body := pax[:cap(pax)]
+		if !bytes.Equal(body, want[tarBlock:len(want)-tarBlock]) {
+			return t.deviates(e.Name, "PAX records are %q, not %q", trimNUL(body), trimNUL(want[tarBlock:len(want)-tarBlock]))
+		}
+		want = want[len(want)-tarBlock:]
+	} else if len(want) != tarBlock {
+		return t.deviates(e.Name, "no PAX header, which its name, target or size needs")
+	}
+	if what := differentField(got, want); what != "" {
+		return t.deviates(e.Name, "%s", what)
+	}
+	return nil
+}
+
+// paxRecords takes what records say of e, and returns what is wrong with them.
+func (t *TarReader) paxRecords(pax []byte, e *TarEntry) (foreign []string) {
+	for len(pax) > 0 {
+		digits, _, ok := bytes.Cut(pax, []byte(" "))
+		n, err := strconv.Atoi(string(digits))
+		if !ok || err != nil || n <= len(digits)+1 || n > len(pax) || pax[n-1] != '\n' {
+			return append(foreign, "PAX records are damaged")
+		}
+		key, value, ok := strings.Cut(string(pax[len(digits)+1:n-1]), "=")
+		pax = pax[n:]
+		switch {
+		case !ok:
+			foreign = append(foreign, "PAX records are damaged")
+		case key == "path":
+			e.Name = value
+		case key == "linkpath":
+			e.Target = value
+		case key == "size":
+			size, err := strconv.ParseInt(value, 10, 64)
+			if err != nil || size < 0 {
+				foreign = append(foreign, fmt.Sprintf("PAX size is %q", value))
+				continue
+			}
+			e.Size = size
+		default:
+			foreign = append(foreign, fmt.Sprintf("PAX record %s=%q", key, value))
+		}
+	}
+	return foreign
+}
+
+// number reads an octal field, with what other tools write around it.
+func (t *TarReader) number(field []byte) (int64, error) {
+	s := strings.Trim(string(field), " \x00")
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(s, 8, 64)
+	if err == nil && n < 0 {
+		err = strconv.ErrRange
+	}
+	return n, err
+}
+
+func (t *TarReader) checksum() bool {
+	want, err := t.number(t.head[148:156])
+	var sum int64
+	for i, b := range t.head {
+		if i >= 148 && i < 156 {
+			b = ' '
+		}
+		sum += int64(b)
+	}
+	return err == nil && sum == want
+}
+
+// fields of a USTAR header, in the order in which differences are named: the
+// checksum last, since it differs with every other.
+var tarFields = []struct {
+	name     string
+	from, to int
+	base     int // of the number in it, 0 for text
+}{
+	{"name", 0, 100, 0},
+	{"prefix", 345, 500, 0},
+	{"type", 156, 157, 0},
+	{"mode", 100, 108, 8},
+	{"owner", 108, 116, 10},
+	{"group", 116, 124, 10},
+	{"size", 124, 136, 10},
+	{"mtime", 136, 148, 10},
+	{"target", 157, 257, 0},
+	{"magic", 257, 265, 0},
+	{"owner name", 265, 297, 0},
+	{"group name", 297, 329, 0},
+	{"device number", 329, 345, 0},
+	{"padding", 500, 512, 0},
+	{"checksum", 148, 156, 0},
+}
+
+// differentField names the first field that differs, and how.
+func differentField(got, want []byte) string {
+	if bytes.Equal(got, want) {
+		return ""
+	}
+	for _, f := range tarFields {
+		g, w := got[f.from:f.to], want[f.from:f.to]
+		if bytes.Equal(g, w) {
+			continue
+		}
+		if f.base != 0 {
+			gn, gerr := strconv.ParseInt(strings.Trim(string(g), " \x00"), 8, 64)
+			wn, _ := strconv.ParseInt(fieldText(w), 8, 64)
+			if gerr == nil && gn != wn {
+				if f.base == 8 {
+					return fmt.Sprintf("%s is %04o, not %04o", f.name, gn, wn)
+				}
+				return fmt.Sprintf("%s is %d, not %d", f.name, gn, wn)
+			}
+		}
+		return fmt.Sprintf("%s is %q, not %q", f.name, trimNUL(g), trimNUL(w))
+	}
+	return "header differs"
+}
+
+func badName(name string) string {
+	switch {
+	case name == "":
+		return "an entry without a name"
+	case name[0] == '/':
+		return "its name is absolute"
+	case path.Clean(name) != name || name == "." || name == ".." || strings.HasPrefix(name, "../"):
+		return "its name is not in its shortest form"
+	}
+	return ""
+}
+
+func typeName(typ byte) string {
+	switch typ {
+	case '1':
+		return "hard link"
+	case '3':
+		return "character device"
+	case '4':
+		return "block device"
+	case '6':
+		return "named pipe"
+	case 'g':
+		return "global PAX header"
+	case 'L', 'K':
+		return "GNU long name"
+	case 'S':
+		return "sparse file"
+	case 0:
+		return "file of the old format"
+	}
+	return fmt.Sprintf("entry of type %q", typ)
+}
+
+// fieldText is a field up to its first NUL.
+func fieldText(field []byte) string {
+	if i := bytes.IndexByte(field, 0); i >= 0 {
+		field = field[:i]
+	}
+	return string(field)
+}
+
+// trimNUL is a field without the NULs behind it.
+func trimNUL(field []byte) []byte { return bytes.TrimRight(field, "\x00") }
+
+func isZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
