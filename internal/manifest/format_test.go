@@ -1,0 +1,46 @@
+package manifest
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// docs/format.md is what others implement: what it quotes must be what is
+// written.
+func TestFormatDocument(t *testing.T) {
+	data, err := os.ReadFile("../../docs/format.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(data)
+	want := []string{
+		sqlValidPaths, sqlRefs, sqlDeleteSelfRefs, sqlDerivationOutputs, sqlSequence, sqlIndexReference, sqlIndexDerivationOutputs,
+		strconv.Itoa(sqliteVersion), strconv.Itoa(sqlitePage), "`registrationTime` is " + strconv.Itoa(registrationTime),
+		defaultEnv[0], defaultEnv[1], defaultStopSignal, `["` + defaultInit + `"]`, "At most " + strconv.Itoa(maxImageLayers) + " layers",
+		"at most " + strconv.Itoa(historyLength) + " bytes", "the line `nixoci-image 1`", "the line `nixoci-index 1`", "\nnixoci-system 1\n",
+		AnnotationRecipe, AnnotationDiffID, AnnotationTarSize, AnnotationCompression, AnnotationToplevel, AnnotationNarHash, AnnotationFormat, AnnotationImage,
+	}
+	for _, e := range skeleton {
+		if e.link == "" {
+			want = append(want, "`"+e.name+"/`")
+		} else {
+			want = append(want, "`"+e.name+"` | 0777 | symlink to `"+e.link+"`")
+		}
+	}
+	for system, p := range systems {
+		want = append(want, "`"+system+"`", FormatPlatform(p))
+	}
+	h := guestHealthcheck
+	h.Test = []string{"CMD", "<toplevel>/" + guestInit, "health"}
+	health, err := marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range append(want, string(health)) {
+		if !strings.Contains(doc, w) {
+			t.Errorf("docs/format.md does not have %q", w)
+		}
+	}
+}
