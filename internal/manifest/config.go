@@ -31,11 +31,10 @@ type runtimeConfig struct {
 
 // healthcheck is Docker's HealthConfig; durations are nanoseconds.
 type healthcheck struct {
-	Test        []string
-	Interval    time.Duration
-	Timeout     time.Duration
-	StartPeriod time.Duration
-	Retries     int
+	Test     []string      `json:",omitempty"`
+	Interval time.Duration `json:",omitempty"`
+	Timeout  time.Duration `json:",omitempty"`
+	Retries  int           `json:",omitempty"`
 }
 
 // guestHealthcheck asks nixoci-init, which does not answer before the container
@@ -83,7 +82,7 @@ func newConfig(sys *System, ls []*layers.Layer, diffIDs []digest.Digest, s *Sett
 	rc.Labels = sys.facts()
 	rc.Labels[AnnotationToplevel] = string(sys.Toplevel)
 	maps.Copy(rc.Labels, s.Labels)
-	if sys.Guest && s.Entrypoint == nil {
+	if sys.Guest && slices.Equal(rc.Entrypoint, []string{defaultInit}) {
 		h := guestHealthcheck
 		h.Test = []string{"CMD", string(sys.Toplevel) + "/" + guestInit, "health"}
 		rc.Healthcheck = &h

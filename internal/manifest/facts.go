@@ -15,7 +15,7 @@ func (x *Index) Facts(info *closure.Info) (Facts, bool) {
 			continue
 		}
 		var f Facts
-		if json.Unmarshal([]byte(d.Annotations[AnnotationFacts]), &f) != nil || d.Platform == nil {
+		if json.Unmarshal([]byte(d.Annotations[AnnotationFacts]), &f) != nil || f.check() != nil || d.Platform == nil {
 			continue
 		}
 		if p, err := PlatformOf(f.System); err == nil && SamePlatform(p, *d.Platform) {

@@ -20,7 +20,7 @@ func TestFormatDocument(t *testing.T) {
 		strconv.Itoa(sqliteVersion), strconv.Itoa(sqlitePage), "`registrationTime` is " + strconv.Itoa(registrationTime),
 		defaultEnv[0], defaultEnv[1], defaultStopSignal, `["` + defaultInit + `"]`, "At most " + strconv.Itoa(maxImageLayers) + " layers",
 		"at most " + strconv.Itoa(historyLength) + " bytes", "the line `nixoci-image 1`", "the line `nixoci-index 1`", "\nnixoci-system 1\n",
-		AnnotationRecipe, AnnotationDiffID, AnnotationTarSize, AnnotationCompression, AnnotationToplevel, AnnotationNarHash, AnnotationFormat, AnnotationImage,
+		AnnotationRecipe, AnnotationDiffID, AnnotationTarSize, AnnotationCompression, AnnotationToplevel, AnnotationNarHash, AnnotationFacts, AnnotationFormat, AnnotationImage,
 	}
 	for _, e := range skeleton {
 		if e.link == "" {

@@ -122,16 +122,20 @@ func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]st
 }
 
 // indexRecipe is the sha256 over "nixoci-index 1\n", the media type, a line
-// "<platform> <recipe>" for each manifest in order, and the annotations as
-// JSON. It is "" where a manifest has no recipe.
+// "<platform> <annotations as JSON>" for each manifest in order, and the
+// index's annotations as JSON. It is "" where a manifest has no recipe among
+// its annotations.
 func indexRecipe(manifests []ocispec.Descriptor, annotations map[string]string, mediaType string) (digest.Digest, error) {
 	parts := [][]byte{[]byte(mediaType)}
 	for _, d := range manifests {
-		r := digest.Digest(d.Annotations[AnnotationImage])
-		if d.Platform == nil || checkDigest(r) != nil {
+		if d.Platform == nil || checkDigest(digest.Digest(d.Annotations[AnnotationImage])) != nil {
 			return "", nil
 		}
-		parts = append(parts, fmt.Appendf(nil, "%s %s", FormatPlatform(*d.Platform), r))
+		a, err := marshal(d.Annotations)
+		if err != nil {
+			return "", fmt.Errorf("index recipe: %w", err)
+		}
+		parts = append(parts, fmt.Appendf(nil, "%s %s", FormatPlatform(*d.Platform), a))
 	}
 	a, err := marshal(annotations)
 	if err != nil {

@@ -92,7 +92,8 @@ func smallSystem(t testing.TB, system string) *System {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &System{Platform: p, Toplevel: storePath(t, toplevelName), Closure: smallClosure(t), Init: systemInit, Version: "26.05.20260522.1a2b3c4"}
+	facts := Facts{System: system, Init: initScript, Version: "26.05.20260522.1a2b3c4", Systemd: true}
+	return &System{Platform: p, Toplevel: storePath(t, toplevelName), Closure: smallClosure(t), Init: systemInit, Version: facts.Version, Facts: facts}
 }
 
 var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}

@@ -15,6 +15,9 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
+// reservedPrefix starts all annotation keys that nixoci gives a meaning to.
+const reservedPrefix = "io.nixoci."
+
 // Defaults of the runtime configuration. They affect bytes.
 const (
 	// defaultInit is the name by which podman knows a systemd container. It is
@@ -59,8 +62,8 @@ func (s *Settings) Validate(comp layers.Compression) error {
 	}
 	for _, k := range slices.Sorted(maps.Keys(s.Annotations)) {
 		check(validateKey("annotation", k, s.Annotations[k]))
-		if strings.HasPrefix(k, "io.nixoci.") {
-			check(fmt.Errorf("annotation %q: io.nixoci. is reserved for what nixoci says of the image", k))
+		if strings.HasPrefix(k, reservedPrefix) {
+			check(fmt.Errorf("annotation %q: %s is reserved for what nixoci says of the image", k, reservedPrefix))
 		}
 	}
 	for _, arg := range slices.Concat(s.Entrypoint, s.Cmd) {

@@ -128,6 +128,9 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 	if i := slices.IndexFunc(c.Roots, func(r closure.StorePath) bool { return r != toplevel }); i >= 0 {
 		return fail(fmt.Errorf("the closure has another root, %s", c.Roots[i]))
 	}
+	if err := f.check(); err != nil {
+		return fail(err)
+	}
 	p, err := PlatformOf(f.System)
 	if err != nil {
 		return fail(err)
@@ -150,6 +153,18 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 		sys.Init = guestInit
 	}
 	return sys, nil
+}
+
+// check refuses what ReadFacts never returns: facts may come from a cache or a
+// registry.
+func (f *Facts) check() error {
+	switch {
+	case f.Init != initScript && f.Init != initBinary:
+		return fmt.Errorf("facts: unknown kind of init %q", f.Init)
+	case f.Version != "" && (len(f.Version) > maxFactFile || !versionPattern.MatchString(f.Version)):
+		return fmt.Errorf("facts: %q is no version", f.Version)
+	}
+	return nil
 }
 
 // checkBoot refuses a toplevel of which the init is systemd itself.

@@ -238,6 +238,48 @@ func TestFactsNeedNoStore(t *testing.T) {
 	}
 }
 
+// The index says what a toplevel's files say, to a machine that has not read
+// them; what is not as nixoci writes it is not believed.
+func TestFactsFromIndex(t *testing.T) {
+	img := mustImage(t, "aarch64-linux", Settings{})
+	b, err := NewIndex([]*Image{img}, Settings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := img.System.Closure.Info(img.System.Toplevel)
+	changed := *top
+	changed.NarHash[0]++
+	for _, tt := range []struct {
+		name string
+		info *closure.Info
+		edit func(map[string]string)
+		want bool
+	}{
+		{"as written", top, func(map[string]string) {}, true},
+		{"another narHash", &changed, func(map[string]string) {}, false},
+		{"another path", &img.System.Closure.Paths[0], func(map[string]string) {}, img.System.Closure.Paths[0].Path == top.Path},
+		{"none", top, func(a map[string]string) { delete(a, AnnotationFacts) }, false},
+		{"no JSON", top, func(a map[string]string) { a[AnnotationFacts] = "{" }, false},
+		{"another system", top, func(a map[string]string) { a[AnnotationFacts] = `{"system":"x86_64-linux","init":"script"}` }, false},
+		{"unknown init", top, func(a map[string]string) { a[AnnotationFacts] = `{"system":"aarch64-linux","init":"x"}` }, false},
+		{"no version", top, func(a map[string]string) {
+			a[AnnotationFacts] = `{"system":"aarch64-linux","init":"script","version":"a b"}`
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x, err := ParseIndex(b.Data, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.edit(x.Manifests[0].Annotations)
+			f, ok := x.Facts(tt.info)
+			if ok != tt.want || ok && f != img.System.Facts {
+				t.Errorf("facts %+v, %v, want %v", f, ok, tt.want)
+			}
+		})
+	}
+}
+
 func TestReadSystemChecksHash(t *testing.T) {
 	src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(nil)})
 	top := storePath(t, toplevelName)

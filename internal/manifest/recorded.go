@@ -1,0 +1,58 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// RecordedSettings returns settings that make m and its config again, from the
+// two and from sys, the system they are for. It is the inverse of [NewImage]
+// where nixoci made them; whether it was so shows when they are made again and
+// compared. m must be of the one compression comp.
+func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.Compression) (Settings, error) {
+	fail := func(err error) (Settings, error) {
+		return Settings{}, fmt.Errorf("read settings from config %s: %w", m.Config.Digest, err)
+	}
+	var c ocispec.Image
+	if err := json.Unmarshal(configData, &c); err != nil {
+		return fail(err)
+	}
+	s := Settings{
+		Env:         c.Config.Env,
+		Labels:      c.Config.Labels,
+		Annotations: map[string]string{},
+		Entrypoint:  c.Config.Entrypoint,
+		Cmd:         c.Config.Cmd,
+		User:        c.Config.User,
+		WorkingDir:  c.Config.WorkingDir,
+		StopSignal:  c.Config.StopSignal,
+		Ports:       slices.Sorted(maps.Keys(c.Config.ExposedPorts)),
+		Volumes:     slices.Sorted(maps.Keys(c.Config.Volumes)),
+		Created:     c.Created,
+		Docker:      m.MediaType == DockerManifest,
+	}
+	// What follows from the system or from another setting was not said by the
+	// user, and on the index it depends on all platforms.
+	derived := sys.facts()
+	if s.Created != nil {
+		derived[ocispec.AnnotationCreated] = s.Created.UTC().Format(time.RFC3339)
+	}
+	for k, v := range m.Annotations {
+		if fact, ok := derived[k]; strings.HasPrefix(k, reservedPrefix) || ok && fact == v {
+			continue
+		}
+		s.Annotations[k] = v
+	}
+	if err := s.Validate(comp); err != nil {
+		return fail(err)
+	}
+	return s, nil
+}
