@@ -95,8 +95,24 @@ func (s *Settings) Validate(comp layers.Compression) error {
 	}
 	_, err := comp.MediaType(s.Docker)
 	check(err)
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return settingsError(errs)
 }
+
+// settingsError is all that is wrong, in one line.
+type settingsError []error
+
+func (e settingsError) Error() string {
+	var s []string
+	for _, err := range e {
+		s = append(s, err.Error())
+	}
+	return strings.Join(s, "; ")
+}
+
+func (e settingsError) Unwrap() []error { return e }
 
 // validateText refuses what JSON or the kernel cannot carry unchanged.
 // encoding/json replaces invalid UTF-8, and two settings would give one image.
@@ -130,7 +146,10 @@ func validateKey(what, k, v string) error {
 	if strings.ContainsFunc(k, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 		return fmt.Errorf("%s %q: white space in the name", what, k)
 	}
-	return errors.Join(validateText(what, k), validateText(what+" "+k, v))
+	if err := validateText(what, k); err != nil {
+		return err
+	}
+	return validateText(what+" "+k, v)
 }
 
 // validateUser accepts the forms of the image spec: user, uid, user:group,

@@ -72,6 +72,9 @@ func TestValidateSaysAll(t *testing.T) {
 			t.Errorf("%v does not speak of %s", err, want)
 		}
 	}
+	if strings.Contains(err.Error(), "\n") || !strings.Contains(hint.Of(err), "NAME=value") {
+		t.Errorf("%q is not one line with a hint (%q)", err, hint.Of(err))
+	}
 }
 
 func TestParseSignal(t *testing.T) {

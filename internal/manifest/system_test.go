@@ -257,7 +257,7 @@ func TestFactsFromIndex(t *testing.T) {
 	}{
 		{"as written", top, func(map[string]string) {}, true},
 		{"another narHash", &changed, func(map[string]string) {}, false},
-		{"another path", &img.System.Closure.Paths[0], func(map[string]string) {}, img.System.Closure.Paths[0].Path == top.Path},
+		{"another path", img.System.Closure.Info(storePath(t, "bash-5.2")), func(map[string]string) {}, false},
 		{"none", top, func(a map[string]string) { delete(a, AnnotationFacts) }, false},
 		{"no JSON", top, func(a map[string]string) { a[AnnotationFacts] = "{" }, false},
 		{"another system", top, func(a map[string]string) { a[AnnotationFacts] = `{"system":"x86_64-linux","init":"script"}` }, false},
