@@ -434,3 +434,5 @@ func FuzzInfosOf(f *testing.F) {
 		}
 	})
 }
+
+func hintOf(err error) string { return hint.Of(err) }

@@ -282,3 +282,5 @@ func FuzzReadNAR(f *testing.F) {
 		}
 	})
 }
+
+func sha256Sum(s string) Hash { return sha256.Sum256([]byte(s)) }

@@ -130,14 +130,14 @@ func follow(what, root string) (real string, store StorePath, err error) {
 		}
 		if path.IsAbs(target) {
 			p = path.Join(target, rest)
-			// A link outside of root may lead into it.
-			if base == "/" {
-				if in, ok := cutDir(p, root); ok {
-					base, p = root, in
-				}
-			}
 		} else {
 			p = path.Join("/", path.Dir(link), target, rest)
+		}
+		// A link outside of root may lead into it.
+		if base == "/" {
+			if in, ok := cutDir(p, root); ok {
+				base, p = root, in
+			}
 		}
 	}
 	return "", "", errors.New("too many symlinks")

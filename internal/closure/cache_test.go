@@ -1,0 +1,709 @@
+package closure
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// fakeCache is a binary cache over HTTP: the sample's files, or those of files,
+// behind a handler that may do something else.
+type fakeCache struct {
+	*httptest.Server
+	mu       sync.Mutex
+	files    map[string]string
+	requests []string
+	handle   func(w http.ResponseWriter, r *http.Request) bool // true: it has answered
+}
+
+func newFakeCache(t testing.TB, compression string) *fakeCache {
+	t.Helper()
+	f := &fakeCache{files: map[string]string{}}
+	dir := "testdata/cache/" + compression
+	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			f.files["/"+filepath.ToSlash(strings.TrimPrefix(p, dir+"/"))] = readFile(t, p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Server = httptest.NewServer(f)
+	t.Cleanup(f.Close)
+	return f
+}
+
+func (f *fakeCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.requests = append(f.requests, r.URL.Path)
+	text, ok := f.files[r.URL.Path]
+	f.mu.Unlock()
+	if f.handle != nil && f.handle(w, r) {
+		return
+	}
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("ETag", `"1"`)
+	http.ServeContent(w, r, "", time.Time{}, strings.NewReader(text))
+}
+
+func (f *fakeCache) count(part string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.requests {
+		if strings.Contains(r, part) {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *fakeCache) edit(t testing.TB, p StorePath, replace ...string) {
+	t.Helper()
+	name := "/" + p.Hash() + ".narinfo"
+	text := strings.NewReplacer(replace...).Replace(f.files[name])
+	if text == f.files[name] {
+		t.Fatalf("nothing to replace in %s", text)
+	}
+	f.files[name] = text
+}
+
+func (f *fakeCache) open(t testing.TB, o CacheOptions) *Cache {
+	t.Helper()
+	if o.Keys == nil {
+		o.Keys = sampleKeys(t)
+	}
+	c, err := OpenCache(f.URL, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.fetch.backoff = func(int) time.Duration { return time.Millisecond }
+	return c
+}
+
+func TestCacheOverHTTP(t *testing.T) {
+	want := dump(t, sampleStore(t))
+	f := newFakeCache(t, "zstd")
+	c := f.open(t, CacheOptions{})
+	if got := dump(t, c); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if n := f.count(cacheInfoFile); n != 1 {
+		t.Errorf("%d requests for %s", n, cacheInfoFile)
+	}
+	var bytes int64
+	for _, r := range f.requests {
+		bytes += int64(len(f.files[r]))
+	}
+	if got, want := c.Stats(), (CacheStats{Requests: 15, Bytes: bytes}); got != want || len(f.requests) != 15 {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestNarinfoDir(t *testing.T) {
+	dir := t.TempDir()
+	f := newFakeCache(t, "none")
+	roots := []StorePath{sampleTop(t)}
+	closure := func(want CacheStats) {
+		t.Helper()
+		f.requests = nil
+		c := f.open(t, CacheOptions{NarinfoDir: dir})
+		if _, err := c.Closure(t.Context(), roots); err != nil {
+			t.Fatal(err)
+		}
+		got := c.Stats()
+		got.Bytes = 0
+		if got != want || int64(len(f.requests)) != want.Requests {
+			t.Errorf("got %+v and %d requests, want %+v", got, len(f.requests), want)
+		}
+	}
+	closure(CacheStats{Requests: 8})
+	closure(CacheStats{Hits: 7})
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*.narinfo"))
+	if err != nil || len(files) != 7 {
+		t.Fatal(files, err)
+	}
+	// A damaged file is dropped, not believed; the others serve on.
+	writeFile(t, files[0], "StorePath: /nix/store/x")
+	top := filepath.Join(filepath.Dir(files[0]), roots[0].Hash()+".narinfo")
+	writeFile(t, top, strings.Replace(readFile(t, top), "NarSize: ", "NarSize: 1", 1))
+	closure(CacheStats{Requests: 2, Hits: 5})
+	closure(CacheStats{Hits: 7})
+	// An old one is asked for again.
+	old := time.Now().Add(-31 * 24 * time.Hour)
+	if err := os.Chtimes(files[2], old, old); err != nil {
+		t.Fatal(err)
+	}
+	closure(CacheStats{Requests: 1, Hits: 6})
+
+	// A NAR that is gone makes an old narinfo be asked for again.
+	c := f.open(t, CacheOptions{NarinfoDir: dir})
+	cl, err := c.Closure(t.Context(), roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := c.infos[roots[0]]
+	f.files["/nar/moved"] = f.files["/"+n.URL]
+	delete(f.files, "/"+n.URL)
+	f.edit(t, roots[0], n.URL, "nar/moved")
+	if err := Walk(t.Context(), c, cl.Info(roots[0]), &recorder{}); err != nil {
+		t.Error(err)
+	}
+
+	// Many at once.
+	var wg sync.WaitGroup
+	shared := t.TempDir()
+	for range 20 {
+		wg.Go(func() {
+			c := f.open(t, CacheOptions{NarinfoDir: shared})
+			if _, err := c.Closure(context.Background(), roots); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if tmp, _ := filepath.Glob(filepath.Join(shared, "*", ".tmp-*")); len(tmp) > 0 {
+		t.Errorf("left behind: %q", tmp)
+	}
+}
+
+func TestNarinfoDirPrune(t *testing.T) {
+	d := newNarinfoDir(t.TempDir(), "https://example.org")
+	d.put("new.narinfo", []byte("x"))
+	d.put("old.narinfo", []byte("x"))
+	old := time.Now().Add(-2 * narinfoTTL)
+	for _, f := range []string{"old.narinfo", narinfoStamp} {
+		if err := os.Chtimes(filepath.Join(d.dir, f), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newNarinfoDir(filepath.Dir(d.dir), "https://example.org").put("more.narinfo", nil)
+	if got := list(t, d.dir); !slices.Equal(got, []string{narinfoStamp, "more.narinfo", "new.narinfo"}) {
+		t.Errorf("left: %q", got)
+	}
+}
+
+func TestCacheMalformed(t *testing.T) {
+	top := sampleTop(t)
+	tests := map[string]struct {
+		replace []string
+		want    string
+		is      error
+	}{
+		"StorePath hash":      {[]string{"StorePath: /nix/store/", "StorePath: /nix/store/0"}, "StorePath: ", nil},
+		"StorePath letter":    {[]string{"StorePath: /nix/store/" + string(top.Hash()[0]), "StorePath: /nix/store/e"}, "StorePath: ", nil},
+		"StorePath elsewhere": {[]string{"StorePath: /nix/store", "StorePath: /gnu/store"}, "StorePath: ", nil},
+		"StorePath of other":  {[]string{"StorePath: " + string(top), "StorePath: " + rowA}, "StorePath: " + rowA + " is not " + string(top), nil},
+		"References":          {[]string{"References: ", "References: ../../etc/passwd "}, "References: ", nil},
+		"References path":     {[]string{"References: ", "References: " + string(top) + " "}, "References: ", nil},
+		"NarSize":             {[]string{"NarSize: ", "NarSize: -"}, "NarSize: ", nil},
+		"NarSize hex":         {[]string{"NarSize: ", "NarSize: 0x"}, "NarSize: ", nil},
+		"NarSize huge":        {[]string{"NarSize: ", "NarSize: 99999999999999999999"}, "NarSize: ", nil},
+		"NarHash":             {[]string{"NarHash: sha256:", "NarHash: md5:"}, "NarHash: ", nil},
+		"Sig":                 {[]string{"Sig: ", "Sig: :"}, "Sig: ", nil},
+		"Sig base64":          {[]string{"Sig: nixoci-test-1:", "Sig: nixoci-test-1:!"}, "Sig: ", nil},
+		"Sig short":           {[]string{"Sig: ", "Sig: x:AAAA\nSig: "}, "Sig: ", nil},
+		"URL":                 {[]string{"URL: nar/", "URL: ../../etc/"}, "URL: ", nil},
+		"URL absolute":        {[]string{"URL: nar/", "URL: https://example.org/"}, "URL: ", nil},
+		"URL root":            {[]string{"URL: nar/", "URL: /etc/"}, "URL: ", nil},
+		"Compression":         {[]string{"Compression: none", "Compression: rot13"}, "Compression: ", nil},
+		"FileSize":            {[]string{"FileSize: ", "FileSize: -"}, "FileSize: ", nil},
+		"Deriver":             {[]string{"Deriver: ", "Deriver: x"}, "Deriver: ", nil},
+		"CA":                  {[]string{"Deriver: ", "CA: fixed:sha256:0\nDeriver: "}, "CA: ", nil},
+		"twice":               {[]string{"NarSize: ", "NarSize: 1\nNarSize: "}, "NarSize: it is there twice", nil},
+		"missing":             {[]string{"References: ", "X: "}, "References: it is missing", nil},
+		"no colon":            {[]string{"Deriver: ", "<html>\nDeriver: "}, "has no colon", nil},
+		"other NarHash":       {[]string{"NarHash: sha256:1", "NarHash: sha256:0", "NarHash: sha256:0", "NarHash: sha256:1"}, "signature does not match", ErrBadSignature},
+		"other reference":     {[]string{"References: ", "References: " + rowA[len("/nix/store/"):] + " "}, "signature does not match", ErrBadSignature},
+		"other NarSize":       {[]string{"NarSize: ", "NarSize: 1"}, "signature does not match", ErrBadSignature},
+		"unsigned":            {[]string{"Sig: ", "X: "}, "no signature", ErrUnsigned},
+		"unknown key":         {[]string{"Sig: nixoci-test-1", "Sig: someone-1"}, "only someone-1", ErrUntrustedKey},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeCache(t, "none")
+			f.edit(t, top, tt.replace...)
+			_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
+			wantError(t, err, tt.is, tt.want)
+			wantError(t, err, nil, f.URL+"/"+top.Hash()+".narinfo")
+			if tt.is == ErrUnsigned || tt.is == ErrUntrustedKey {
+				wantHint(t, err, "--no-require-signatures")
+				if _, err := f.open(t, CacheOptions{NoSignatures: true}).Closure(t.Context(), []StorePath{top}); err != nil {
+					t.Errorf("without signatures: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestCacheNotThere(t *testing.T) {
+	top := sampleTop(t)
+	f := newFakeCache(t, "none")
+	_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{rowA})
+	wantError(t, err, ErrNotInStore, rowA)
+	wantHint(t, err, "--from")
+
+	c, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := c.Info(top).References[0]
+	delete(f.files, "/"+missing.Hash()+".narinfo")
+	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
+	wantError(t, err, ErrNotInStore, string(missing))
+
+	delete(f.files, "/"+cacheInfoFile)
+	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
+	wantError(t, err, nil, "no binary cache")
+	f.files["/"+cacheInfoFile] = "StoreDir: /gnu/store\n"
+	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
+	wantError(t, err, nil, f.URL+"/nix-cache-info: StoreDir: ")
+
+	f.Close()
+	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
+	wantError(t, err, nil, "connection refused")
+}
+
+// A cycle can only be in a cache that nobody signed.
+func TestCacheCycle(t *testing.T) {
+	f := newFakeCache(t, "none")
+	info := func(name, ref string) string {
+		return fmt.Sprintf("StorePath: /nix/store/%s\nURL: nar/x\nCompression: none\nNarHash: sha256:%s\nNarSize: 112\nReferences: %s\n", name, strings.Repeat("0", 52), ref)
+	}
+	a, b := strings.Repeat("0", 32)+"-a", strings.Repeat("1", 32)+"-b"
+	f.files["/"+a[:32]+".narinfo"], f.files["/"+b[:32]+".narinfo"] = info(a, b), info(b, a)
+	_, err := f.open(t, CacheOptions{NoSignatures: true}).Closure(t.Context(), []StorePath{rowA})
+	wantError(t, err, ErrCycle, b)
+}
+
+// sign makes a cache that serves one path with this NAR, signed by a new key.
+func (f *fakeCache) sign(t testing.TB, nar []byte, compression string, size int64, hash Hash, extra string) (StorePath, TrustedKeys) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := Info{Path: rowA, NarHash: hash, NarSize: size}
+	sig := base64.StdEncoding.EncodeToString(ed25519.Sign(private, []byte(info.Fingerprint())))
+	f.files["/"+info.Path.Hash()+".narinfo"] = fmt.Sprintf("StorePath: %s\nURL: nar/x\nCompression: %s\nNarHash: %s\nNarSize: %d\nReferences: \nSig: me-1:%s\n%s",
+		info.Path, compression, hash.Nix32(), size, sig, extra)
+	f.files["/nar/x"] = string(nar)
+	return info.Path, TrustedKeys{"me-1": public}
+}
+
+func xzOf(t testing.TB, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := xz.NewWriter(&b)
+	if err == nil {
+		_, err = w.Write(data)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Bad NARs behind good signatures.
+func TestCacheBadNAR(t *testing.T) {
+	file := func(size int, content string) []byte {
+		return []byte(nar(append(append([]any{narMagic}, words("( type regular contents")...), size, []byte(content), ")")...))
+	}
+	good := file(8, "contents")
+	zeros := file(1<<30, strings.Repeat("\x00", 8<<20))
+	zstdOf := func(data []byte, o ...zstd.EOption) []byte {
+		var b bytes.Buffer
+		w, err := zstd.NewWriter(&b, o...)
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		if err = errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	// xz's dictionary size is one byte of its block header, before the CRC of
+	// that: 36 is 1 GiB.
+	absurdXZ := xzOf(t, good)
+	header := absurdXZ[12 : 12+(int(absurdXZ[12])+1)*4]
+	header[4] = 36
+	binary.LittleEndian.PutUint32(header[len(header)-4:], crc32.ChecksumIEEE(header[:len(header)-4]))
+	tests := map[string]struct {
+		nar         []byte
+		compression string
+		size        int64
+		is          error
+		want        string
+	}{
+		"truncated":           {good[:len(good)-8], "none", int64(len(good)), io.ErrUnexpectedEOF, "unexpected EOF"},
+		"truncated xz":        {xzOf(t, good)[:60], "xz", int64(len(good)), nil, "xz:"},
+		"truncated zstd":      {zstdOf(good)[:20], "zstd", int64(len(good)), io.ErrUnexpectedEOF, "unexpected EOF"},
+		"truncated after NAR": {xzOf(t, good)[:len(xzOf(t, good))-8], "xz", int64(len(good)), nil, "xz:"},
+		"garbage":             {[]byte("<html>not found</html>"), "xz", 112, nil, "xz:"},
+		"garbage gzip":        {[]byte("<html>not found</html>"), "gzip", 112, nil, "gzip"},
+		"more bytes":          {append(slices.Clone(good), good...), "none", int64(len(good)), nil, "narSize is at least"},
+		"xz bomb":             {xzOf(t, zeros), "xz", 200, nil, "narSize is at least"},
+		"zstd bomb":           {zstdOf(zeros), "zstd", 200, nil, "narSize is at least"},
+		"bomb after the NAR":  {xzOf(t, append(slices.Clone(good), make([]byte, 8<<20)...)), "xz", int64(len(good)), nil, "narSize is at least"},
+		"absurd window":       {zstdOf(file(8<<20, string(make([]byte, 8<<20))), zstd.WithWindowSize(512<<20)), "zstd", 8<<20 + 200, nil, "window size"},
+		"absurd dictionary":   {absurdXZ, "xz", int64(len(good)), nil, "dictionary size exceeds max"},
+		"smaller":             {good, "none", int64(len(good)) + 8, nil, "narHash is"},
+		"another":             {file(8, "Contents"), "none", int64(len(good)), nil, "narHash is"},
+		"name dot dot":        {[]byte(nar(directory(entry("..", emptyFile...))...)), "none", 1000, ErrNAR, `named ".."`},
+		"name with slash":     {[]byte(nar(directory(entry("a/b", emptyFile...))...)), "none", 1000, ErrNAR, "slash"},
+		"out of order":        {[]byte(nar(directory(entry("b", emptyFile...), entry("a", emptyFile...))...)), "none", 1000, ErrNAR, "not sorted"},
+		"twice":               {[]byte(nar(directory(entry("a", emptyFile...), entry("a", emptyFile...))...)), "none", 1000, ErrNAR, "twice"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeCache(t, "none")
+			p, keys := f.sign(t, tt.nar, tt.compression, tt.size, Hash{1}, "")
+			c := f.open(t, CacheOptions{Keys: keys})
+			cl, err := c.Closure(t.Context(), []StorePath{p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = Walk(t.Context(), c, cl.Info(p), &recorder{})
+			wantError(t, err, tt.is, tt.want)
+			wantError(t, err, nil, string(p))
+		})
+	}
+}
+
+// A path that is named after its contents needs no signature, but must have
+// these contents.
+func TestCacheContentAddressed(t *testing.T) {
+	f := newFakeCache(t, "none")
+	var addressed []StorePath
+	for name, text := range f.files {
+		if strings.HasSuffix(name, ".narinfo") {
+			f.files[name] = strings.ReplaceAll(text, "Sig: ", "X-Sig: ")
+			if strings.Contains(text, "CA: ") {
+				n, err := ParseNarinfo([]byte(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				addressed = append(addressed, n.Path)
+			}
+		}
+	}
+	if len(addressed) != 3 {
+		t.Fatal(addressed)
+	}
+	for _, p := range addressed {
+		t.Run(p.Name(), func(t *testing.T) {
+			c := f.open(t, CacheOptions{})
+			cl, err := c.Closure(t.Context(), []StorePath{p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Walk(t.Context(), c, cl.Info(p), &recorder{}); err != nil {
+				t.Fatal(err)
+			}
+			// Other contents with a narHash of their own, and the name of the good.
+			evil := &fakeCache{files: maps.Clone(f.files)}
+			bad := nar(words("nix-archive-1 ( type regular contents evil )")...)
+			hash := sha256Sum(bad)
+			n := c.infos[p]
+			evil.files["/"+n.URL] = bad
+			evil.edit(t, p, n.NarHash.Nix32(), hash.Nix32(), fmt.Sprintf("NarSize: %d", n.NarSize), fmt.Sprintf("NarSize: %d", len(bad)))
+			server := httptest.NewServer(evil)
+			defer server.Close()
+			c, err = OpenCache(server.URL, CacheOptions{Keys: sampleKeys(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cl, err = c.Closure(t.Context(), []StorePath{p}); err == nil {
+				err = Walk(t.Context(), c, cl.Info(p), &recorder{})
+				wantError(t, err, nil, "does not match its content address")
+			} else {
+				wantError(t, err, ErrUnsigned, "")
+			}
+		})
+	}
+	// The others still need one.
+	_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{sampleTop(t)})
+	wantError(t, err, ErrUnsigned, "")
+}
+
+func TestCacheRetries(t *testing.T) {
+	want := dump(t, sampleStore(t))
+	t.Run("every other answer fails", func(t *testing.T) {
+		f := newFakeCache(t, "xz")
+		var n atomic.Int64
+		f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+			switch n.Add(1) % 6 {
+			case 1:
+				http.Error(w, "busy", http.StatusServiceUnavailable)
+			case 3:
+				http.Error(w, "oops", http.StatusInternalServerError)
+			case 5:
+				panic(http.ErrAbortHandler)
+			default:
+				return false
+			}
+			return true
+		}
+		c := f.open(t, CacheOptions{Jobs: 1})
+		if got := dump(t, c); got != want {
+			t.Errorf("got\n%s", got)
+		}
+	})
+	t.Run("it stays down", func(t *testing.T) {
+		f := newFakeCache(t, "xz")
+		f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+			http.Error(w, "oops", http.StatusBadGateway)
+			return true
+		}
+		c := f.open(t, CacheOptions{})
+		_, err := c.Closure(t.Context(), []StorePath{sampleTop(t)})
+		wantError(t, err, nil, "502 bad gateway")
+		if len(f.requests) != 5 {
+			t.Errorf("%d requests", len(f.requests))
+		}
+	})
+	t.Run("what will not change is not asked again", func(t *testing.T) {
+		f := newFakeCache(t, "xz")
+		f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{sampleTop(t)})
+		wantError(t, err, nil, "401 unauthorized")
+		wantHint(t, err, "netrc")
+		if len(f.requests) != 1 {
+			t.Errorf("%d requests", len(f.requests))
+		}
+	})
+	t.Run("Retry-After", func(t *testing.T) {
+		f := newFakeCache(t, "xz")
+		var n atomic.Int64
+		f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+			if n.Add(1) > 1 {
+				return false
+			}
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return true
+		}
+		start := time.Now()
+		if _, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{sampleTop(t)}); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(start); d < time.Second {
+			t.Errorf("only waited %v", d)
+		}
+	})
+}
+
+// A NAR whose connection breaks every 10,000 bytes arrives whole, and no byte
+// twice where the server knows ranges.
+func TestCacheResume(t *testing.T) {
+	const piece = 10_000
+	for name, ranges := range map[string]bool{"ranges": true, "no ranges": false} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeCache(t, "none")
+			f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasPrefix(r.URL.Path, "/nar/") {
+					return false
+				}
+				text := f.files[r.URL.Path]
+				from, limit := 0, piece
+				if h := r.Header.Get("Range"); h != "" {
+					if r.Header.Get("If-Range") != `"1"` {
+						t.Errorf("If-Range is %q", r.Header.Get("If-Range"))
+					}
+					fmt.Sscanf(h, "bytes=%d-", &from)
+					limit += from
+				}
+				if ranges && from > 0 {
+					w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(text)-1, len(text)))
+				} else {
+					from = 0
+				}
+				w.Header().Set("ETag", `"1"`)
+				w.Header().Set("Content-Length", fmt.Sprint(len(text)-from))
+				if from > 0 {
+					w.WriteHeader(http.StatusPartialContent)
+				}
+				part := text[from:min(limit, len(text))]
+				io.WriteString(w, part)
+				if limit < len(text) {
+					w.(http.Flusher).Flush()
+					panic(http.ErrAbortHandler)
+				}
+				return true
+			}
+			c := f.open(t, CacheOptions{})
+			cl, err := c.Closure(t.Context(), []StorePath{sampleTop(t)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := c.Stats().Bytes
+			for i := range cl.Paths {
+				if err := Walk(t.Context(), c, &cl.Paths[i], &recorder{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := c.Stats().Bytes - before; ranges == (n != cl.NarSize()) {
+				t.Errorf("%d bytes were read for %d", n, cl.NarSize())
+			}
+		})
+	}
+	t.Run("another file", func(t *testing.T) {
+		f := newFakeCache(t, "none")
+		first := true
+		f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasPrefix(r.URL.Path, "/nar/") {
+				return false
+			}
+			if !first {
+				io.WriteString(w, "something else")
+				return true
+			}
+			first = false
+			w.Header().Set("Content-Length", fmt.Sprint(len(f.files[r.URL.Path])))
+			io.WriteString(w, f.files[r.URL.Path][:100])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		c := f.open(t, CacheOptions{})
+		cl, err := c.Closure(t.Context(), []StorePath{sampleTop(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, Walk(t.Context(), c, cl.Info(sampleTop(t)), &recorder{}), nil, "the file changed")
+	})
+	t.Run("stalled", func(t *testing.T) {
+		f := newFakeCache(t, "none")
+		var n atomic.Int64
+		release := make(chan struct{})
+		defer close(release)
+		f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasPrefix(r.URL.Path, "/nar/") || n.Add(1) > 1 {
+				return false
+			}
+			w.Header().Set("Content-Length", fmt.Sprint(len(f.files[r.URL.Path])))
+			io.WriteString(w, f.files[r.URL.Path][:100])
+			w.(http.Flusher).Flush()
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+			return true
+		}
+		c := f.open(t, CacheOptions{})
+		c.fetch.stall = 50 * time.Millisecond
+		cl, err := c.Closure(t.Context(), []StorePath{sampleTop(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Walk(t.Context(), c, cl.Info(sampleTop(t)), &recorder{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCacheCancel(t *testing.T) {
+	f := newFakeCache(t, "none")
+	boom := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, ".narinfo") {
+			cancel(boom)
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	}
+	_, err := f.open(t, CacheOptions{}).Closure(ctx, []StorePath{sampleTop(t)})
+	wantError(t, err, boom, "")
+}
+
+func TestCacheCredentials(t *testing.T) {
+	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("me:s3cret"))
+	var leaked atomic.Bool
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			leaked.Store(true)
+		}
+		http.Error(w, "no", http.StatusTeapot)
+	}))
+	defer other.Close()
+	f := newFakeCache(t, "none")
+	f.handle = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Authorization") != want {
+			w.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		if strings.HasPrefix(r.URL.Path, "/nar/") {
+			http.Redirect(w, r, other.URL+"/x?token=s3cret", http.StatusFound)
+			return true
+		}
+		return false
+	}
+	host := strings.TrimPrefix(f.URL, "http://")
+	check := func(url string) {
+		t.Helper()
+		c, err := OpenCache(url, CacheOptions{Keys: sampleKeys(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cl, err := c.Closure(t.Context(), []StorePath{sampleTop(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = Walk(t.Context(), c, cl.Info(sampleTop(t)), &recorder{})
+		wantError(t, err, nil, "418")
+		if strings.Contains(err.Error()+c.String(), "s3cret") || leaked.Load() {
+			t.Errorf("the secret is out: %v", err)
+		}
+	}
+	netrc := filepath.Join(t.TempDir(), "netrc")
+	t.Setenv("NETRC", netrc)
+	check("http://me:s3cret@" + host)
+	writeFile(t, netrc, "machine example.org login a password b\nmachine 127.0.0.1\n  login me\n  password s3cret\n")
+	check(f.URL + "/?priority=10")
+	other.Close()
+	check2 := func() {
+		c := f.open(t, CacheOptions{})
+		cl, err := c.Closure(t.Context(), []StorePath{sampleTop(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = Walk(t.Context(), c, cl.Info(sampleTop(t)), &recorder{})
+		wantError(t, err, nil, "refused")
+		if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("the secret is out: %v", err)
+		}
+	}
+	check2()
+	for _, bad := range []string{"http://me:s3cret@[::1", "ftp://me:s3cret@host/", "http://me:s3cret@/x", "file://me:s3cret@host/x"} {
+		if _, err := OpenCache(bad, CacheOptions{}); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
