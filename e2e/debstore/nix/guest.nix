@@ -1,0 +1,34 @@
+# The base system as nixoci ships it, with Debian's packages in place of
+# nixpkgs': nix/ is evaluated as it is, on a nixpkgs that is made for it.
+{
+  system,
+  nixpkgs,
+  flake,
+  init,
+  configuration ? null,
+}:
+let
+  source = builtins.path {
+    name = "source";
+    path = nixpkgs;
+  };
+in
+(import (flake + "/nix/eval.nix") {
+  inherit system;
+  nixpkgs = source;
+  configuration = if configuration == null then { } else configuration;
+  modules = [
+    (flake + "/nix/base.nix")
+    (
+      { pkgs, ... }:
+      {
+        nixoci.nixpkgs = source;
+        nixoci.package = builtins.path {
+          name = "nixoci-init";
+          path = init;
+        };
+        environment.systemPackages = [ pkgs.curl ];
+      }
+    )
+  ];
+}).config.system.build.toplevel

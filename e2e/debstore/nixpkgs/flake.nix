@@ -1,0 +1,23 @@
+{
+  outputs =
+    { self }:
+    let
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+    in
+    {
+      lib = import ./lib // {
+        nixosSystem =
+          args:
+          import ./nixos/lib/eval-config.nix (
+            {
+              system = args.system or null;
+              modules = args.modules;
+            }
+          );
+      };
+      legacyPackages = (import ./lib).genAttrs systems (system: import ./. { inherit system; });
+    };
+}

@@ -1,0 +1,6 @@
+[
+  ./system.nix
+  ./systemd.nix
+  ./accepted.nix
+  ./nginx.nix
+]
