@@ -56,7 +56,11 @@ func guest(ctx context.Context, opts options) error {
 	if err := os.WriteFile(configuration, []byte(guestConfiguration), 0o644); err != nil {
 		return err
 	}
-	var systems []system
+	type build struct {
+		system
+		init, configuration string
+	}
+	var builds []build
 	for _, arch := range []string{"amd64", "arm64"} {
 		bookworm, err := newApt(ctx, opts.root, opts.debs, "bookworm", arch)
 		if err != nil {
@@ -77,30 +81,23 @@ func guest(ctx context.Context, opts options) error {
 		if err := goBuild(ctx, arch, filepath.Join(init, "bin", "nixoci-init")); err != nil {
 			return err
 		}
-		for _, conf := range []string{"", configuration} {
-			s := system{name: "guest-" + nixSystem(arch), arch: arch}
-			args := []string{"--arg", "init", init}
-			if conf != "" {
-				s.name += "-nginx"
-				args = append(args, "--arg", "configuration", conf)
-			}
-			s.args = map[string]string{"": strings.Join(args, " ")}
-			systems = append(systems, s)
-		}
+		builds = append(builds,
+			build{system{name: "guest-" + nixSystem(arch), arch: arch}, init, "null"},
+			build{system{name: "guest-" + nixSystem(arch) + "-nginx", arch: arch}, init, configuration})
 	}
 	// All packages are known by now: nixpkgs is complete, and the same for all.
 	n := &nix{root: opts.root}
 	toplevels := map[string]string{}
-	for _, s := range systems {
-		args := []string{filepath.Join(dir, "nixpkgs/debian/guest.nix"), "-o", filepath.Join(opts.root, s.name),
-			"--argstr", "system", nixSystem(s.arch), "--arg", "nixpkgs", filepath.Join(dir, "nixpkgs"), "--arg", "flake", filepath.Join(dir, "flake")}
-		out, err := n.run(ctx, "nix-build", append(args, strings.Fields(s.args[""])...)...)
+	for _, b := range builds {
+		out, err := n.run(ctx, "nix-build", filepath.Join(dir, "nixpkgs/debian/guest.nix"), "-o", filepath.Join(opts.root, b.name),
+			"--argstr", "system", nixSystem(b.arch), "--arg", "nixpkgs", filepath.Join(dir, "nixpkgs"),
+			"--arg", "flake", filepath.Join(dir, "flake"), "--arg", "init", b.init, "--arg", "configuration", b.configuration)
 		if err != nil {
-			return fmt.Errorf("build %s: %w", s.name, err)
+			return fmt.Errorf("build %s: %w", b.name, err)
 		}
-		s.path = strings.TrimSpace(string(out))
-		toplevels[s.name] = s.path
-		if err := n.graph(ctx, s, filepath.Join(opts.out, s.name+".json")); err != nil {
+		b.path = strings.TrimSpace(string(out))
+		toplevels[b.name] = b.path
+		if err := n.graph(ctx, b.system, filepath.Join(opts.out, b.name+".json")); err != nil {
 			return err
 		}
 	}

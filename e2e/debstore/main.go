@@ -32,9 +32,9 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: debstore sample|large -root DIR -debs DIR -out DIR")
+		return fmt.Errorf("usage: debstore sample|large|guest -root DIR -debs DIR -out DIR")
 	}
-	kinds := map[string]func(context.Context, options) error{"sample": sample, "large": large}
+	kinds := map[string]func(context.Context, options) error{"sample": sample, "large": large, "guest": guest}
 	kind, ok := kinds[args[0]]
 	if !ok {
 		return fmt.Errorf("no system called %q", args[0])

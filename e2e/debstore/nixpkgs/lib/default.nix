@@ -99,28 +99,23 @@ rec {
       [ v ];
 
   # The values of an option that count: those of the lowest priority number.
+  # What an override holds is only looked at when it wins.
   discharge =
     v:
     if property "merge" v then
       concatMap discharge v.contents
     else if property "if" v then
       (if v.condition then discharge v.content else [ ])
-    else if property "override" v then
-      map (d: d // { inherit (v) priority; }) (discharge v.content)
     else
-      [
-        {
-          priority = 100;
-          value = v;
-        }
-      ];
+      [ v ];
   strongest =
     defs:
     let
       ds = concatMap discharge defs;
-      least = foldl' (a: d: if d.priority < a then d.priority else a) 9999 ds;
+      priority = d: if property "override" d then d.priority else 100;
+      least = foldl' (a: d: if priority d < a then priority d else a) 9999 ds;
     in
-    map (d: d.value) (filter (d: d.priority == least) ds);
+    map (d: if property "override" d then d.content else d) (filter (d: priority d == least) ds);
 
   # A type merges the definitions of loc, with their properties.
   types =
@@ -136,13 +131,14 @@ rec {
             throw "The option `${concatStringsSep "." loc}' is used but not defined."
           else if !(all check vs) then
             throw "A definition for option `${concatStringsSep "." loc}' is not of type `${name}'."
-          else if !(all (v: v == head vs) vs) then
+          else if tail vs != [ ] && !(all (v: v == head vs) vs) then
             throw "The option `${concatStringsSep "." loc}' has conflicting definition values."
           else
             head vs;
       };
     in
     rec {
+      raw = scalar "anything" (_: true);
       bool = scalar "boolean" builtins.isBool;
       int = scalar "signed integer" builtins.isInt;
       str = scalar "string" isString;
@@ -197,7 +193,7 @@ rec {
           else if vs != [ ] && all (v: isAttrs v && !(v ? type && v.type == "derivation")) vs then
             (attrsOf anything).merge loc defs
           else
-            (scalar "anything" (_: true)).merge loc defs;
+            raw.merge loc defs;
       };
       submodule = module: {
         name = "submodule";
@@ -258,7 +254,7 @@ rec {
         ) ms;
       all = collect ([ internal ] ++ modules);
       internal.options._module.args = mkOption {
-        type = types.attrsOf types.anything;
+        type = types.attrsOf types.raw;
         default = { };
       };
       isOption = property "option";
