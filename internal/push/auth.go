@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -38,6 +39,7 @@ type authenticator struct {
 
 	finding *semaphore.Weighted // held while grant changes
 	grant   atomic.Pointer[grant]
+	used    atomic.Bool // credentials were found and sent
 }
 
 // grant is how requests are sent at the moment.
@@ -45,7 +47,6 @@ type grant struct {
 	scheme    string // http or https
 	header    string // Authorization, "" for none
 	challenge *transport.Challenge
-	auth      *authn.AuthConfig // nil or empty: anonymous
 	scopes    []string
 	renew     time.Time // when the token should be replaced; zero: never
 }
@@ -69,11 +70,8 @@ func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w h
 // contacted reports whether the registry has answered.
 func (a *authenticator) contacted() bool { return a.grant.Load() != nil }
 
-// anonymous reports whether no credentials are in use.
-func (a *authenticator) anonymous() bool {
-	g := a.grant.Load()
-	return g == nil || g.header == "" || g.auth == nil || *g.auth == authn.AuthConfig{}
-}
+// anonymous reports whether no credentials were used.
+func (a *authenticator) anonymous() bool { return !a.used.Load() }
 
 // RoundTrip implements http.RoundTripper. The scheme of a URL of the registry
 // is replaced by the one that it speaks: behind a proxy many name the wrong one
@@ -310,7 +308,10 @@ func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport
 	if err != nil {
 		return nil, err
 	}
-	g := &grant{scheme: scheme, challenge: ch, auth: cfg, scopes: scopes}
+	if *cfg != (authn.AuthConfig{}) {
+		a.used.Store(true)
+	}
+	g := &grant{scheme: scheme, challenge: ch, scopes: scopes}
 	switch {
 	case cfg.RegistryToken != "":
 		g.header = "Bearer " + cfg.RegistryToken
@@ -327,7 +328,7 @@ func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport
 	asked := time.Now()
 	tok, err := transport.Exchange(ctx, a.registry, authn.FromConfig(*cfg), a.wire, scopes, ch)
 	if err != nil {
-		return nil, err
+		return nil, tokenError(err)
 	}
 	token := tok.Token
 	if tok.AccessToken != "" {
@@ -341,6 +342,27 @@ func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport
 	}
 	g.renew = asked.Add(lifetime * 3 / 4)
 	return g, nil
+}
+
+// tokenError is a refusal of the token server, or another reason why there is
+// no token, in the bounds of [ResponseError] and without what the server sent
+// in its place: that can be a secret.
+func tokenError(err error) error {
+	te, ok := errors.AsType[*transport.Error](err)
+	if !ok {
+		if strings.HasPrefix(err.Error(), "no token in bearer response") {
+			return errors.New("the token server has answered without a token")
+		}
+		return fmt.Errorf("get a token: %w", err)
+	}
+	e := &ResponseError{Status: te.StatusCode}
+	if te.Request != nil {
+		e.Method, e.URL = te.Request.Method, redact(te.Request.URL)
+	}
+	if len(te.Errors) > 0 {
+		e.Code, e.Message = oneLine(string(te.Errors[0].Code)), oneLine(te.Errors[0].Message)
+	}
+	return fmt.Errorf("get a token: %w", e)
 }
 
 // owns reports whether u is on reg's host and port, and would be asked for in

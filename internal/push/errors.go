@@ -15,8 +15,6 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
@@ -111,9 +109,6 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 func status(err error) int {
 	if e, ok := errors.AsType[*ResponseError](err); ok {
 		return e.Status
-	}
-	if e, ok := errors.AsType[*transport.Error](err); ok { // of a token server
-		return e.StatusCode
 	}
 	return 0
 }
