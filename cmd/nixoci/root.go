@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -57,6 +58,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 		Args:              noCommand,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%s: %w (see %s --help)", cmd.CommandPath(), err, cmd.CommandPath())
 	})
@@ -94,10 +96,11 @@ func noCommand(cmd *cobra.Command, args []string) error {
 func wrapArgs(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
+			err := check(c, args)
+			if _, said := errors.AsType[usageError](err); err != nil && !said {
 				return usagef("%s: %w (see %s --help)", c.CommandPath(), err, c.CommandPath())
 			}
-			return nil
+			return err
 		}
 	}
 	for _, c := range cmd.Commands() {

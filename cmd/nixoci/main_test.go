@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"nixoci": main})
+}
+
+// TestScripts runs the command line as a user would. Each script has a registry
+// of its own, and the sample systems of testdata/ as a binary cache:
+//
+//	$REGISTRY  host:port of an empty registry
+//	$DENY      one that lets nobody push
+//	$BROKEN    one that answers 500
+//	$CACHE     URL of the binary cache, $KEY what it is signed with
+//	$AMD $ARM  toplevels, $AMD2 and $ARM2 the same after an update
+//	$AMDJSON   graph file of $AMD
+func TestScripts(t *testing.T) {
+	sample, err := filepath.Abs("../../testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	systems := map[string]string{}
+	data, err := os.ReadFile(filepath.Join(sample, "systems.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &systems)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(sample, "public-key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts found: %v", err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files:               scripts,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
+			env.Setenv("NIX_CONF_DIR", env.WorkDir) // no keys but those that a script names
+			env.Setenv("SAMPLE", sample)
+			env.Setenv("CACHE", "file://"+filepath.Join(sample, "cache"))
+			env.Setenv("KEY", strings.TrimSpace(string(key)))
+			env.Setenv("AMD", systems["sample-x86_64-linux"])
+			env.Setenv("ARM", systems["sample-aarch64-linux"])
+			env.Setenv("AMD2", systems["sample-x86_64-linux-update"])
+			env.Setenv("ARM2", systems["sample-aarch64-linux-update"])
+			env.Setenv("AMDJSON", filepath.Join(sample, "sample-x86_64-linux.json"))
+			for name, h := range map[string]http.Handler{
+				"REGISTRY": registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))),
+				"DENY":     http.HandlerFunc(denyPush),
+				"BROKEN":   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }),
+			} {
+				s := httptest.NewServer(h)
+				env.Defer(s.Close)
+				env.Setenv(name, strings.TrimPrefix(s.URL, "http://"))
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":       cmdExits,
+			"tags":        cmdTags,
+			"unpackstore": cmdUnpackStore,
+			"flipbit":     cmdFlipBit,
+			"edit":        cmdEdit,
+			"oneerror":    cmdOneError,
+		},
+	})
+}
+
+func denyPush(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && r.URL.Path == "/v2/" {
+		return
+	}
+	status := http.StatusForbidden
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		status = http.StatusNotFound
+	}
+	w.WriteHeader(status)
+	fmt.Fprint(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`)
+}
+
+// cmdExits runs a program and compares its exit code: exits 3 nixoci …
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if want, _ := strconv.Atoi(args[0]); code != want {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// cmdOneError checks that stderr is one error, with at most a hint: no usage
+// text, no stack, nothing said twice.
+func cmdOneError(ts *testscript.TestScript, neg bool, args []string) {
+	lines := strings.Split(strings.TrimRight(ts.ReadFile("stderr"), "\n"), "\n")
+	if !strings.HasPrefix(lines[0], "nixoci: ") {
+		ts.Fatalf("stderr does not begin with an error: %q", lines[0])
+	}
+	for _, l := range lines[1:] {
+		if !strings.HasPrefix(l, "hint: ") {
+			ts.Fatalf("more than an error and its hint on stderr: %q", l)
+		}
+	}
+	for _, want := range args {
+		if !strings.Contains(lines[0], want) {
+			ts.Fatalf("the error does not name %q: %s", want, lines[0])
+		}
+	}
+	if out := ts.ReadFile("stdout"); out != "" {
+		ts.Fatalf("stdout has %q", out)
+	}
+}
+
+// cmdTags compares the tags of a repository: tags HOST/REPO TAG...
+func cmdTags(ts *testscript.TestScript, neg bool, args []string) {
+	host, repo, _ := strings.Cut(args[0], "/")
+	resp, err := http.Get("http://" + host + "/v2/" + repo + "/tags/list")
+	ts.Check(err)
+	defer resp.Body.Close()
+	var list struct{ Tags []string }
+	if resp.StatusCode == http.StatusOK {
+		ts.Check(json.NewDecoder(resp.Body).Decode(&list))
+	}
+	if got, want := strings.Join(list.Tags, " "), strings.Join(args[1:], " "); got != want {
+		ts.Fatalf("tags are %q, want %q", got, want)
+	}
+}
+
+// cmdUnpackStore makes a local store of a toplevel's closure:
+// unpackstore DIR TOPLEVEL
+func cmdUnpackStore(ts *testscript.TestScript, neg bool, args []string) {
+	root := ts.MkAbs(args[0])
+	keys, err := closure.NewTrustedKeys(ts.Getenv("KEY"))
+	ts.Check(err)
+	src, err := closure.OpenCache(ts.Getenv("CACHE"), closure.CacheOptions{Keys: keys})
+	ts.Check(err)
+	top, err := closure.ParseStorePath(args[1])
+	ts.Check(err)
+	ctx := context.Background()
+	c, err := src.Closure(ctx, []closure.StorePath{top})
+	ts.Check(err)
+	for i := range c.Paths {
+		ts.Check(closure.Walk(ctx, src, &c.Paths[i], unpacker(filepath.Join(root, string(c.Paths[i].Path)))))
+	}
+	db, err := manifest.WriteNixDatabase(c)
+	ts.Check(err)
+	dir := filepath.Join(root, "nix/var/nix/db")
+	ts.Check(os.MkdirAll(dir, 0o755))
+	ts.Check(os.WriteFile(filepath.Join(dir, "db.sqlite"), db, 0o644))
+	ts.Check(os.WriteFile(filepath.Join(dir, "schema"), []byte("10"), 0o644))
+}
+
+// unpacker is where a file tree goes.
+type unpacker string
+
+func (u unpacker) Directory(name string) error {
+	return os.MkdirAll(filepath.Join(string(u), name), 0o755)
+}
+
+func (u unpacker) Symlink(name, target string) error {
+	return os.Symlink(target, u.parent(name))
+}
+
+func (u unpacker) File(name string, executable bool, size int64, content io.Reader) error {
+	mode := os.FileMode(0o644)
+	if executable {
+		mode = 0o755
+	}
+	b, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(u.parent(name), b, mode)
+}
+
+func (u unpacker) parent(name string) string {
+	file := filepath.Join(string(u), name)
+	os.MkdirAll(filepath.Dir(file), 0o755)
+	return file
+}
+
+// cmdFlipBit changes one bit in the middle of a file, or of the file that a
+// glob matches first.
+func cmdFlipBit(ts *testscript.TestScript, neg bool, args []string) {
+	files, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(files) == 0 {
+		ts.Fatalf("no file matches %s", args[0])
+	}
+	b, err := os.ReadFile(files[0])
+	ts.Check(err)
+	b[len(b)/2] ^= 1
+	ts.Check(os.WriteFile(files[0], b, 0o644))
+}
+
+// cmdEdit replaces text in a file, which must have it: edit FILE OLD NEW
+func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
+	file := ts.MkAbs(args[0])
+	b, err := os.ReadFile(file)
+	ts.Check(err)
+	if !bytes.Contains(b, []byte(args[1])) {
+		ts.Fatalf("%s does not have %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(file, bytes.ReplaceAll(b, []byte(args[1]), []byte(args[2])), 0o644))
+}
