@@ -90,6 +90,7 @@ func TestScripts(t *testing.T) {
 			"unpackstore": cmdUnpackStore,
 			"flipbit":     cmdFlipBit,
 			"edit":        cmdEdit,
+			"same":        cmdSame,
 			"oneerror":    cmdOneError,
 		},
 	})
@@ -238,4 +239,11 @@ func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s does not have %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(file, bytes.ReplaceAll(b, []byte(args[1]), []byte(args[2])), 0o644))
+}
+
+// cmdSame compares files without printing what is in them.
+func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
+	if a, b := ts.ReadFile(args[0]), ts.ReadFile(args[1]); a != b {
+		ts.Fatalf("%s (%d bytes) and %s (%d bytes) differ", args[0], len(a), args[1], len(b))
+	}
 }

@@ -72,6 +72,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 	f.StringVar(&a.color, "color", "auto", "color on stderr: auto, always or never")
 	root.AddCommand(
 		a.pushCommand(),
+		a.buildCommand(),
 		a.cacheCommand(),
 		a.serveCommand(),
 		a.versionCommand(),

@@ -202,9 +202,14 @@ func (p *pusher) putLayers(ctx context.Context) error {
 			todo = append(todo, d)
 		}
 	}
-	slices.SortStableFunc(todo, func(a, b *distinct) int { return cmp.Compare(b.layer.Size, a.layer.Size) })
+	uploads := p.job.Uploads
+	if _, ordered := p.dst.(Ordered); ordered {
+		uploads = 1 // a single layer keeps all compressors busy
+	} else {
+		slices.SortStableFunc(todo, func(a, b *distinct) int { return cmp.Compare(b.layer.Size, a.layer.Size) })
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(p.job.Uploads)
+	group.SetLimit(uploads)
 	for _, d := range todo {
 		if ctx.Err() != nil {
 			break // Go would wait for a place

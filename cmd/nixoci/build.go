@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+func (a *app) buildCommand() *cobra.Command {
+	var output string
+	var tags []string
+	var img imageFlags
+	var in closureFlags
+	cmd := &cobra.Command{
+		Use:   "build -o DEST [CLOSURE...]",
+		Short: "Assemble an image into a directory, a file or a pipe",
+		Long: `Assemble an image as push does, into DEST:
+
+  oci:DIR[:TAG...]                an OCI layout; what it holds already is kept
+  oci-archive:FILE[:TAG...]       the same in a tar file
+  docker-archive:FILE[:NAME:TAG]  what docker load reads; one platform
+  -                               an OCI archive on stdout
+
+Prints DEST@digest on stdout (on stderr, with -).`,
+		Example: `  nixoci build -o oci:web:1.2 ./result
+  nixoci build -o - ./result | ssh host podman load`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output == "" {
+				return usagef("%s: -o DEST is missing (see %s --help)", cmd.CommandPath(), cmd.CommandPath())
+			}
+			return a.build(cmd.Context(), output, tags, args, &img, &in)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&output, "output", "o", "", "where the image goes")
+	fl.StringArrayVarP(&tags, "tag", "t", nil, "further tag for the same image, repeated")
+	img.add(fl)
+	in.add(fl)
+	return cmd
+}
+
+func (a *app) build(ctx context.Context, output string, tags, closures []string, img *imageFlags, in *closureFlags) error {
+	start := time.Now()
+	job, err := a.job(img)
+	if err != nil {
+		return err
+	}
+	target, err := push.ParseDestination(output)
+	if err != nil {
+		return usageError{err}
+	}
+	job.Tags = append(target.Tags, tags...)
+	images, err := a.images(ctx, closures, in, job)
+	if err != nil {
+		return err
+	}
+	dst, err := target.Open(a.stdout)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	result, err := a.run(ctx, dst, images, job)
+	if err != nil {
+		return err
+	}
+	a.summary(result, summaryOf(start, nil))
+	if target.Kind == push.KindPipe {
+		a.stdout = a.stderr
+	}
+	return a.printResult(output, result, nil)
+}
