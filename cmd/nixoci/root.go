@@ -75,6 +75,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 		a.buildCommand(),
 		a.cacheCommand(),
 		a.serveCommand(),
+		a.inspectCommand(),
+		a.diffCommand(),
+		a.sbomCommand(),
 		a.versionCommand(),
 	)
 	wrapArgs(root)

@@ -65,14 +65,11 @@ func cdxComponent(p *closure.Info, o SBOMOptions) cdx.Component {
 	pkg := PackageOf(p.Path)
 	c := cdx.Component{
 		BOMRef:     string(p.Path),
-		Type:       cdx.ComponentTypeLibrary,
+		Type:       cdx.ComponentTypeApplication, // a closure does not tell programs from libraries
 		Name:       pkg.Name,
 		Version:    pkg.Version,
 		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: strings.TrimPrefix(p.NarHash.Hex(), "sha256:")}},
 		PackageURL: purl(p),
-	}
-	if isSystem(p.Path) {
-		c.Type = cdx.ComponentTypeOS
 	}
 	var props []cdx.Property
 	add := func(name, value string) {

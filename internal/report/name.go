@@ -61,3 +61,61 @@ func purl(info *closure.Info) string {
 	}
 	return packageurl.NewPackageURL("nix", "", pkg.Name, pkg.Version, q, "").ToString()
 }
+
+// compareVersions is builtins.compareVersions: components of digits compare as
+// numbers, "pre" comes before everything, and letters before numbers.
+func compareVersions(a, b string) int {
+	for a != "" || b != "" {
+		var x, y string
+		x, a = nextComponent(a)
+		y, b = nextComponent(b)
+		if c := compareComponents(x, y); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// nextComponent takes a run of digits or of anything else off a version; dots
+// and dashes divide and are skipped.
+func nextComponent(v string) (component, rest string) {
+	v = strings.TrimLeft(v, ".-")
+	if v == "" {
+		return "", ""
+	}
+	digit := func(c byte) bool { return '0' <= c && c <= '9' }
+	end := 1
+	for end < len(v) && digit(v[end]) == digit(v[0]) && (digit(v[0]) || v[end] != '.' && v[end] != '-') {
+		end++
+	}
+	return v[:end], v[end:]
+}
+
+func compareComponents(a, b string) int {
+	number := func(s string) bool { return s != "" && '0' <= s[0] && s[0] <= '9' }
+	less := func(a, b string) bool {
+		switch {
+		case number(a) && number(b):
+			a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
+			return len(a) < len(b) || len(a) == len(b) && a < b
+		case a == "" && number(b):
+			return true
+		case a == "pre" && b != "pre":
+			return true
+		case b == "pre":
+			return false
+		case number(b): // letters before numbers: 2.3a < 2.3.1
+			return true
+		case number(a):
+			return false
+		}
+		return a < b
+	}
+	switch {
+	case less(a, b):
+		return -1
+	case less(b, a):
+		return 1
+	}
+	return 0
+}

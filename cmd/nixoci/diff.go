@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/report"
+)
+
+func (a *app) diffCommand() *cobra.Command {
+	var f reading
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Show what changed between two images or closures, and what a client pulls",
+		Long: `Show what changed from A to B: packages with their versions, the size of the
+closure, and the layers that a client with A pulls for B, for each platform.
+
+A and B are images (a reference, oci:DIR, oci-archive:FILE, docker-archive:FILE)
+or closures (a store path, ./result, a graph file). For a closure, the layers are
+those that it would be given, and sizes are those before compression.`,
+		Example: `  nixoci diff ghcr.io/org/web:1.1 ghcr.io/org/web:1.2
+  nixoci diff ghcr.io/org/web:latest ./result`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := a.diff(cmd.Context(), args[0], args[1], &f)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.stdout, d)
+			}
+			return d.WriteText(a.stdout, all)
+		},
+	}
+	f.registry.add(cmd)
+	f.closure.add(cmd.Flags())
+	cmd.Flags().BoolVar(&all, "all", false, "list every rebuilt package and every store path of a layer")
+	return cmd
+}
+
+func (a *app) diff(ctx context.Context, argA, argB string, f *reading) (*report.Diff, error) {
+	// An image's layers show how it was compressed: what a closure would give is
+	// compared under the same compression.
+	comp := layers.DefaultCompression()
+	sides := make([]report.Side, 2)
+	args := []string{argA, argB}
+	for i, arg := range args {
+		if isClosure(arg) {
+			continue
+		}
+		img, err := a.readImage(ctx, arg, f, false)
+		if err != nil {
+			return nil, err
+		}
+		if used := img.Compressions(); len(used) > 0 {
+			comp = used[0]
+		}
+		sides[i] = report.SideOfImage(img)
+	}
+	for i, arg := range args {
+		if !isClosure(arg) {
+			continue
+		}
+		in, system, err := a.readClosure(ctx, []string{arg}, f)
+		if err != nil {
+			return nil, err
+		}
+		plan, err := layers.NewPlan(in.closure, layers.PlanOptions{MaxLayers: f.closure.maxLayers})
+		if err != nil {
+			return nil, err
+		}
+		sides[i] = report.SideOfClosure(arg, platformOf(system), in.closure, plan, comp)
+		a.onlyPlatform(&sides[1-i], sides[i])
+	}
+	return report.Compare(sides[0], sides[1])
+}
+
+// onlyPlatform leaves of an image's platforms the one that a closure is for: a
+// closure has one, and that it has no other is no difference.
+func (a *app) onlyPlatform(image *report.Side, of report.Side) {
+	for _, p := range image.Platforms {
+		if !p.Planned && p.Platform == of.Platforms[0].Platform {
+			image.Platforms = []report.SidePlatform{p}
+			return
+		}
+	}
+}

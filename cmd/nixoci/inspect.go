@@ -1,0 +1,36 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/report"
+)
+
+func (a *app) inspectCommand() *cobra.Command {
+	var f reading
+	var paths bool
+	cmd := &cobra.Command{
+		Use:   "inspect REF",
+		Short: "Show an image: platforms, layers, store paths, configuration, what is attached",
+		Long: `Show an image in a registry, or in oci:DIR, oci-archive:FILE, docker-archive:FILE.
+
+All of it is what the image says of itself; nixoci verify checks it. Which store
+paths are in a layer follows from the image's Nix database and the layers'
+recipes; layers that these do not explain are read.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			img, err := a.readImage(cmd.Context(), args[0], &f, true)
+			if err != nil {
+				return err
+			}
+			in := report.Inspect(img)
+			if a.json {
+				return printJSON(a.stdout, in)
+			}
+			return in.WriteText(a.stdout, paths)
+		},
+	}
+	f.registry.add(cmd)
+	cmd.Flags().BoolVar(&paths, "paths", false, "list the store paths of each layer")
+	return cmd
+}

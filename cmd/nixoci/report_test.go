@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/nixoci/nixoci/internal/report"
+)
+
+// inRegistry pushes testdata's systems for both platforms, before and after an
+// update, and returns the repository.
+func inRegistry(t *testing.T, api bool, flags ...string) (repo string) {
+	t.Helper()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	t.Setenv("SOURCE_DATE_EPOCH", "")
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(api)))
+	t.Cleanup(s.Close)
+	repo = strings.TrimPrefix(s.URL, "http://") + "/org/web"
+	for tag, suffix := range map[string]string{"1": "", "2": "-update"} {
+		args := append([]string{"push", repo + ":" + tag}, fromSample(t)...)
+		args = append(args, flags...)
+		mustRun(t, append(args, sampleSystem(t, "sample-x86_64-linux"+suffix), sampleSystem(t, "sample-aarch64-linux"+suffix))...)
+	}
+	return repo
+}
+
+// fromSample are the flags that name testdata's binary cache.
+func fromSample(t *testing.T) []string {
+	t.Helper()
+	dir, err := filepath.Abs("../../testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(dir, "public-key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--from", "file://" + dir + "/cache", "--trusted-public-key", strings.TrimSpace(string(key))}
+}
+
+func sampleSystem(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile("../../testdata/systems.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var systems map[string]string
+	if err := json.Unmarshal(data, &systems); err != nil || systems[name] == "" {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return systems[name]
+}
+
+// command runs nixoci.
+func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	code, stdout, stderr := command(t, args...)
+	if code != exitOK {
+		t.Fatalf("nixoci %s: exit %d\n%s", strings.Join(args, " "), code, stderr)
+	}
+	return stdout
+}
+
+func decode[T any](t *testing.T, s string) (v T) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(s), &v); err != nil {
+		t.Fatalf("%v in %s", err, s)
+	}
+	return v
+}
+
+func TestInspect(t *testing.T) {
+	repo := inRegistry(t, true)
+	in := decode[report.Inspection](t, mustRun(t, "inspect", repo+":1", "--json"))
+	if len(in.Platforms) != 2 || in.Platforms[0].Platform != "linux/amd64" || in.Platforms[1].Platform != "linux/arm64" {
+		t.Fatalf("platforms %+v", in.Platforms)
+	}
+	for _, p := range in.Platforms {
+		seen := map[string]bool{}
+		var tars int64
+		for i, l := range p.Layers {
+			if l.Paths == nil || l.System != (i == len(p.Layers)-1) || l.TarSize <= l.Size {
+				t.Errorf("%s: layer %d: %+v", p.Platform, i, l)
+			}
+			for _, path := range l.Paths {
+				if seen[string(path.Path)] || path.NarSize == 0 || path.NarHash == "" {
+					t.Errorf("%s: layer %d: %+v", p.Platform, i, path)
+				}
+				seen[string(path.Path)] = true
+			}
+			tars += l.TarSize
+		}
+		if len(seen) != 22 || p.StorePaths != 22 || p.TarSize != tars || !strings.HasSuffix(string(p.Toplevel), "-nixos-system-sample-24.05.20240531.debian12") {
+			t.Errorf("%s: %d paths in layers, %d in the database, toplevel %s", p.Platform, len(seen), p.StorePaths, p.Toplevel)
+		}
+	}
+	text := mustRun(t, "inspect", repo+":1", "--platform", "linux/arm64", "--paths")
+	for _, want := range []string{"OCI index", "linux/arm64", "22 store paths", "/sbin/init", in.Platforms[1].Digest, "-busybox-init-1.35.0\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "linux/amd64") {
+		t.Error("--platform shows the other platform too")
+	}
+	if code, _, stderr := command(t, "inspect", repo+":1", "--platform", "linux/riscv64"); code != exitFailed || !strings.Contains(stderr, "has nothing for linux/riscv64") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if code, _, stderr := command(t, "inspect", repo+":nope"); code != exitFailed || !strings.Contains(stderr, ":nope: not found") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+// TestInspectOtherPlan: recipes tell the paths of layers of several paths.
+func TestInspectOtherPlan(t *testing.T) {
+	repo := inRegistry(t, true, "--max-layers", "3")
+	in := decode[report.Inspection](t, mustRun(t, "inspect", repo+":1", "--platform", "linux/amd64", "--json", "--verbose"))
+	paths := 0
+	for _, l := range in.Platforms[0].Layers {
+		paths += len(l.Paths)
+	}
+	if paths != 22 || len(in.Platforms[0].Layers) != 4 {
+		t.Errorf("%d paths in %d layers", paths, len(in.Platforms[0].Layers))
+	}
+}
+
+func TestDiff(t *testing.T) {
+	repo := inRegistry(t, true)
+	d := decode[report.Diff](t, mustRun(t, "diff", repo+":1", repo+":2", "--json"))
+	if len(d.Platforms) != 2 {
+		t.Fatalf("%d platforms", len(d.Platforms))
+	}
+	in := decode[report.Inspection](t, mustRun(t, "inspect", repo+":2", "--json"))
+	for i, p := range d.Platforms {
+		if p.Packages[0].Name != "hostname" || p.Packages[0].Kind != report.Changed || p.Packages[0].After[0] != "3.25" {
+			t.Errorf("%s: %+v", p.Platform, p.Packages[0])
+		}
+		if p.Pull.Estimated || p.Pull.OfSize != in.Platforms[i].Size || p.Pull.Size >= p.Pull.OfSize/10 || len(p.Pull.Layers) == 0 {
+			t.Errorf("%s: %+v", p.Platform, p.Pull)
+		}
+	}
+	if out := mustRun(t, "diff", repo+":1", repo+":1"); !strings.Contains(out, "nothing changed") {
+		t.Errorf("same: %s", out)
+	}
+	graph := "../../testdata/sample-aarch64-linux-update.json"
+	mixed := decode[report.Diff](t, mustRun(t, "diff", repo+":1", "aarch64-linux="+graph, "--json"))
+	if len(mixed.Platforms) != 1 || mixed.Platforms[0].Platform != "linux/arm64" || !mixed.Platforms[0].Pull.Estimated ||
+		len(mixed.Platforms[0].Pull.Layers) != len(d.Platforms[1].Pull.Layers)-1 { // all but the system layer
+		t.Errorf("image and graph: %+v", mixed.Platforms)
+	}
+	text := mustRun(t, "diff", "../../testdata/sample-aarch64-linux.json", graph)
+	if !strings.Contains(text, "hostname  3.23+nmu1 → 3.25") {
+		t.Errorf("graphs: %s", text)
+	}
+}
+
+func TestSBOM(t *testing.T) {
+	repo := inRegistry(t, true)
+	code, _, stderr := command(t, "sbom", repo+":1")
+	if code != exitFailed || !strings.Contains(stderr, "hint: choose one with --platform: linux/amd64, linux/arm64") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if code, _, stderr := command(t, "sbom", repo+":1", "--format", "xml"); code != exitUsage || !strings.Contains(stderr, `"xml"`) {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	doc := decode[struct{ Packages []any }](t, mustRun(t, "sbom", repo+":1", "--platform", "linux/amd64"))
+	bom := decode[struct{ Components []any }](t, mustRun(t, append([]string{"sbom", sampleSystem(t, "sample-x86_64-linux"), "--format", "cyclonedx"}, fromSample(t)...)...))
+	if len(doc.Packages) != 22 || len(bom.Components) != 22 {
+		t.Errorf("%d packages, %d components of 22 store paths", len(doc.Packages), len(bom.Components))
+	}
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+	if out := mustRun(t, "sbom", repo+":1", "--platform", "linux/amd64"); !strings.Contains(out, `"created": "2023-11-14T22:13:20Z"`) {
+		t.Errorf("no SOURCE_DATE_EPOCH in %.300s", out)
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bufio"
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/report"
+)
+
+func (a *app) sbomCommand() *cobra.Command {
+	var f reading
+	var format, createdFlag string
+	cmd := &cobra.Command{
+		Use:   "sbom REF|CLOSURE",
+		Short: "Print the software bill of materials of an image or a closure",
+		Long: `Print the software bill of materials of an image or a closure: one entry for
+each store path, with its narHash, what it refers to, and what it was built by.
+
+The same closure gives the same bytes. The time in it is --created or
+SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
+		Example: `  nixoci sbom ./result --format cyclonedx
+  nixoci sbom ghcr.io/org/web --platform linux/arm64`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := report.SBOMMediaType(format); err != nil {
+				return usageError{err}
+			}
+			t, err := created(createdFlag)
+			if err != nil {
+				return usageError{err}
+			}
+			c, system, err := a.closureOf(cmd.Context(), args, &f)
+			if err != nil {
+				return err
+			}
+			w := bufio.NewWriter(a.stdout)
+			if err := report.WriteSBOM(w, c, format, report.SBOMOptions{Created: t, System: system}); err != nil {
+				return err
+			}
+			return w.Flush()
+		},
+	}
+	f.registry.add(cmd)
+	f.closure.addTrust(cmd.Flags())
+	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON)")
+	cmd.Flags().StringVar(&createdFlag, "created", "", "time in the document: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, else 1)")
+	return cmd
+}
+
+// closureOf is the closure of an image's platform, or the one that a CLOSURE
+// names.
+func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closure.Closure, string, error) {
+	if len(args) == 0 || isClosure(args[0]) {
+		in, system, err := a.readClosure(ctx, args, f)
+		return in.closure, system, err
+	}
+	img, err := a.readImage(ctx, args[0], f, false)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := img.Only()
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := p.NixClosure()
+	return c, p.System(), err
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/report"
+)
+
+// reading are the flags of commands that read images and closures.
+type reading struct {
+	registry registryFlags
+	closure  closureFlags
+}
+
+var statedSystem = regexp.MustCompile(`^[A-Za-z0-9_]+-[A-Za-z0-9_]+=`)
+
+// isClosure tells a CLOSURE from a REF where a command takes either: a CLOSURE
+// names a file that is there, or is a path, or states its system. Everything
+// else is a reference, or a layout or archive by its prefix.
+func isClosure(arg string) bool {
+	if strings.HasPrefix(arg, "oci:") || strings.HasPrefix(arg, "oci-archive:") || strings.HasPrefix(arg, "docker-archive:") {
+		return false
+	}
+	if filepath.IsAbs(arg) || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || strings.Contains(arg, "#") || statedSystem.MatchString(arg) {
+		return true
+	}
+	_, err := os.Lstat(arg)
+	return err == nil
+}
+
+// openImage opens the image that arg names, for reading.
+func (a *app) openImage(arg string, f *reading) (*push.OpenedSource, error) {
+	o := f.registry.options()
+	o.ReadOnly = true
+	src, err := push.OpenSource(arg, o)
+	if err != nil {
+		return nil, err
+	}
+	return src, nil
+}
+
+// readImage opens and reads the image that arg names.
+func (a *app) readImage(ctx context.Context, arg string, f *reading, paths bool) (*report.Image, error) {
+	platforms, err := a.parsePlatforms()
+	if err != nil {
+		return nil, err
+	}
+	src, err := a.openImage(arg, f)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	return report.ReadImage(ctx, src, report.ReadOptions{
+		Platforms: platforms,
+		Paths:     paths,
+		Reading: func(l *report.ImageLayer) {
+			a.log.Debugf("reading layer %s for its store paths", l.Descriptor.Digest)
+		},
+	})
+}
+
+func (a *app) parsePlatforms() ([]ocispec.Platform, error) {
+	var all []ocispec.Platform
+	for _, name := range a.platforms {
+		p, err := manifest.ParsePlatform(name)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--platform: %w", err)}
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// readClosure resolves the one CLOSURE that arg names, and finds out for which
+// system it is, "" where neither the user nor the toplevel's files say.
+func (a *app) readClosure(ctx context.Context, args []string, f *reading) (in input, system string, err error) {
+	inputs, err := a.inputs(ctx, args, &f.closure)
+	if err != nil {
+		return input{}, "", err
+	}
+	if len(inputs) != 1 {
+		return input{}, "", usagef("%d closures are here: name one", len(inputs))
+	}
+	in = inputs[0]
+	return in, a.systemOf(ctx, in), nil
+}
+
+// systemOf is the Nix system of a closure.
+func (a *app) systemOf(ctx context.Context, in input) string {
+	info := in.closure.Info(in.toplevel)
+	facts, ok := (&push.Job{Cache: a.cache}).Facts(ctx, info)
+	if !ok {
+		var err error
+		if facts, err = manifest.ReadFacts(ctx, in.source, in.closure, in.toplevel); err != nil {
+			a.log.Debugf("going on without the closure's system: %v", err)
+			return in.system
+		}
+	}
+	return facts.System
+}
+
+// platformOf is the OCI platform of a Nix system, "" without one.
+func platformOf(system string) string {
+	if p, err := closure.ParseSystem(system); err == nil {
+		return manifest.FormatPlatform(p)
+	}
+	return ""
+}
+
+// printJSON writes v as all commands write JSON.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

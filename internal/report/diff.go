@@ -1,0 +1,298 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// Side is one of the two things that [Compare] takes: an image, or a closure
+// that an image could be made of.
+type Side struct {
+	Name      string
+	Platforms []SidePlatform
+}
+
+// SidePlatform is one platform of a side.
+type SidePlatform struct {
+	Platform string           // "linux/amd64"; "" of a closure that does not say
+	Closure  *closure.Closure // nil of an image without a Nix database
+	Layers   []SideLayer
+	Planned  bool // the layers are those that a plan would give: sizes are those of NARs
+}
+
+// SideLayer is a layer by what identifies it.
+type SideLayer struct {
+	Digest  string // of the blob; "" where it was not made
+	Recipe  string // "" where it is another tool's
+	Size    int64  // bytes of the blob, or of the NARs
+	Comment string
+	Paths   []closure.StorePath
+	System  bool
+}
+
+// SideOfImage is what an image is compared by.
+func SideOfImage(img *Image) Side {
+	s := Side{Name: img.Name}
+	for _, p := range img.Platforms {
+		sp := SidePlatform{Platform: manifest.FormatPlatform(p.Platform), Closure: p.Closure}
+		for _, l := range p.Layers {
+			sp.Layers = append(sp.Layers, SideLayer{Digest: l.Descriptor.Digest.String(), Recipe: l.Recipe,
+				Size: l.Descriptor.Size, Comment: l.Comment, Paths: l.Paths, System: l.System})
+		}
+		s.Platforms = append(s.Platforms, sp)
+	}
+	return s
+}
+
+// SideOfClosure is what a closure is compared by: its layers are those of plan,
+// compressed with comp, the system layer apart.
+func SideOfClosure(name, platform string, c *closure.Closure, plan *layers.Plan, comp layers.Compression) Side {
+	sp := SidePlatform{Platform: platform, Closure: c, Planned: true}
+	for _, g := range plan.Groups {
+		infos := make([]closure.Info, len(g.Paths))
+		for i, p := range g.Paths {
+			infos[i] = *c.Info(p)
+		}
+		comment := cmp.Or(g.Name, fmt.Sprintf("%d store paths", len(g.Paths)))
+		if len(g.Paths) == 1 {
+			comment = "store path " + g.Paths[0].Name()
+		}
+		sp.Layers = append(sp.Layers, SideLayer{Recipe: layers.NewRecipe(comp, infos).String(), Size: g.Size, Comment: comment, Paths: g.Paths})
+	}
+	return Side{Name: name, Platforms: []SidePlatform{sp}}
+}
+
+// Diff is what changed from A to B.
+type Diff struct {
+	A         string         `json:"a"`
+	B         string         `json:"b"`
+	Platforms []PlatformDiff `json:"platforms"`
+}
+
+// PlatformDiff is what changed for one platform.
+type PlatformDiff struct {
+	Platform string    `json:"platform,omitempty"`
+	OnlyIn   string    `json:"onlyIn,omitempty"` // "a" or "b" where the other has no such platform
+	Closure  *Totals   `json:"closure,omitempty"`
+	Packages []Change  `json:"packages"` // by kind, then name
+	Pull     *PullCost `json:"pull,omitempty"`
+}
+
+// Totals are sizes of closures.
+type Totals struct {
+	PathsA int   `json:"pathsA"`
+	PathsB int   `json:"pathsB"`
+	SizeA  int64 `json:"narSizeA"` // bytes
+	SizeB  int64 `json:"narSizeB"`
+}
+
+// Kinds of a change, in the order that they are told.
+const (
+	Changed = "changed" // another version
+	Added   = "added"
+	Removed = "removed"
+	Rebuilt = "rebuilt" // same version, another store path
+	Altered = "altered" // same store path, another narHash
+)
+
+var kinds = []string{Changed, Added, Removed, Rebuilt, Altered}
+
+// Change is what changed in the store paths of one package name.
+type Change struct {
+	Kind         string              `json:"kind"`
+	Name         string              `json:"name"`
+	Before       []string            `json:"before,omitempty"` // versions that are gone; "" where a name has none
+	After        []string            `json:"after,omitempty"`  // versions that are new
+	Size         int64               `json:"narSizeDelta"`     // bytes
+	RemovedPaths []closure.StorePath `json:"removedPaths,omitempty"`
+	AddedPaths   []closure.StorePath `json:"addedPaths,omitempty"`
+}
+
+// PullCost is what a client that has A pulls for B.
+type PullCost struct {
+	Layers    []PulledLayer `json:"layers"` // those that A has not, from the lowest
+	Size      int64         `json:"size"`   // bytes of these
+	OfLayers  int           `json:"ofLayers"`
+	OfSize    int64         `json:"ofSize"`
+	Estimated bool          `json:"estimated"` // sizes are of NARs, the layers were not made
+}
+
+// PulledLayer is a layer that has to be pulled.
+type PulledLayer struct {
+	Digest  string              `json:"digest,omitempty"`
+	Recipe  string              `json:"recipe,omitempty"`
+	Size    int64               `json:"size"`
+	Comment string              `json:"comment,omitempty"`
+	Because []closure.StorePath `json:"because,omitempty"` // store paths in it that A has not; empty where nobody knows
+}
+
+// Compare tells what changed from a to b, platform by platform. Where both have
+// one platform, and one does not say which, these are compared.
+func Compare(a, b Side) (*Diff, error) {
+	d := &Diff{A: a.Name, B: b.Name}
+	if len(a.Platforms) == 1 && len(b.Platforms) == 1 && (a.Platforms[0].Platform == "" || b.Platforms[0].Platform == "") {
+		p := comparePlatform(&a.Platforms[0], &b.Platforms[0])
+		p.Platform = cmp.Or(a.Platforms[0].Platform, b.Platforms[0].Platform)
+		d.Platforms = []PlatformDiff{p}
+		return d, nil
+	}
+	find := func(s Side, platform string) *SidePlatform {
+		for i := range s.Platforms {
+			if s.Platforms[i].Platform == platform {
+				return &s.Platforms[i]
+			}
+		}
+		return nil
+	}
+	names := map[string]bool{}
+	for _, s := range []Side{a, b} {
+		for _, p := range s.Platforms {
+			if p.Platform == "" {
+				return nil, fmt.Errorf("compare %s with %s: %s does not say for which platform it is", a.Name, b.Name, s.Name)
+			}
+			names[p.Platform] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		switch pa, pb := find(a, name), find(b, name); {
+		case pa == nil:
+			d.Platforms = append(d.Platforms, PlatformDiff{Platform: name, OnlyIn: "b"})
+		case pb == nil:
+			d.Platforms = append(d.Platforms, PlatformDiff{Platform: name, OnlyIn: "a"})
+		default:
+			p := comparePlatform(pa, pb)
+			p.Platform = name
+			d.Platforms = append(d.Platforms, p)
+		}
+	}
+	return d, nil
+}
+
+// Same reports whether nothing changed.
+func (d *Diff) Same() bool {
+	return !slices.ContainsFunc(d.Platforms, func(p PlatformDiff) bool {
+		return p.OnlyIn != "" || len(p.Packages) > 0 || p.Pull != nil && len(p.Pull.Layers) > 0
+	})
+}
+
+func comparePlatform(a, b *SidePlatform) PlatformDiff {
+	d := PlatformDiff{Packages: []Change{}, Pull: pullCost(a, b)}
+	if a.Closure != nil && b.Closure != nil {
+		d.Closure = &Totals{len(a.Closure.Paths), len(b.Closure.Paths), a.Closure.NarSize(), b.Closure.NarSize()}
+		d.Packages = compareClosures(a.Closure, b.Closure)
+	}
+	return d
+}
+
+func compareClosures(a, b *closure.Closure) []Change {
+	byName := map[string]*Change{}
+	at := func(p closure.StorePath) *Change {
+		name := PackageOf(p).Name
+		if byName[name] == nil {
+			byName[name] = &Change{Name: name}
+		}
+		return byName[name]
+	}
+	out := []Change{}
+	for i := range a.Paths {
+		p := &a.Paths[i]
+		switch q := b.Info(p.Path); {
+		case q == nil:
+			c := at(p.Path)
+			c.RemovedPaths = append(c.RemovedPaths, p.Path)
+			c.Size -= p.NarSize
+		case q.NarHash != p.NarHash:
+			out = append(out, Change{Kind: Altered, Name: PackageOf(p.Path).Name, Size: q.NarSize - p.NarSize,
+				RemovedPaths: []closure.StorePath{p.Path}, AddedPaths: []closure.StorePath{p.Path}})
+		}
+	}
+	for i := range b.Paths {
+		if p := &b.Paths[i]; a.Info(p.Path) == nil {
+			c := at(p.Path)
+			c.AddedPaths = append(c.AddedPaths, p.Path)
+			c.Size += p.NarSize
+		}
+	}
+	for _, c := range byName {
+		c.Before, c.After = versions(c.RemovedPaths), versions(c.AddedPaths)
+		switch {
+		case len(c.RemovedPaths) == 0:
+			c.Kind = Added
+		case len(c.AddedPaths) == 0:
+			c.Kind = Removed
+		case slices.Equal(c.Before, c.After):
+			c.Kind = Rebuilt
+		default:
+			c.Kind = Changed
+		}
+		out = append(out, *c)
+	}
+	slices.SortFunc(out, func(a, b Change) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)),
+			strings.Compare(a.Name, b.Name),
+			slices.Compare(a.RemovedPaths, b.RemovedPaths),
+		)
+	})
+	return out
+}
+
+// versions are the distinct versions of paths, in Nix's order.
+func versions(paths []closure.StorePath) (vs []string) {
+	for _, p := range paths {
+		vs = append(vs, PackageOf(p).Version)
+	}
+	slices.SortFunc(vs, func(a, b string) int { return cmp.Or(compareVersions(a, b), strings.Compare(a, b)) })
+	return slices.Compact(vs)
+}
+
+// pullCost finds b's layers that a has not: by digest where both were made, else
+// by recipe.
+func pullCost(a, b *SidePlatform) *PullCost {
+	has := map[string]bool{}
+	for _, l := range a.Layers {
+		has[l.Digest], has[l.Recipe] = true, true
+	}
+	delete(has, "")
+	cost := &PullCost{Layers: []PulledLayer{}, Estimated: b.Planned}
+	seen := map[string]bool{} // a blob that an image has twice is pulled once
+	for _, l := range b.Layers {
+		id := l.Digest
+		if a.Planned || b.Planned {
+			id = cmp.Or(l.Recipe, l.Digest)
+			if l.System {
+				continue // a plan has none
+			}
+		}
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		cost.OfLayers++
+		cost.OfSize += l.Size
+		if has[id] {
+			continue
+		}
+		cost.Size += l.Size
+		pl := PulledLayer{Digest: l.Digest, Recipe: l.Recipe, Size: l.Size, Comment: l.Comment}
+		for _, p := range l.Paths {
+			if a.Closure == nil || b.Closure == nil {
+				break
+			}
+			if !sameContent(a.Closure.Info(p), b.Closure.Info(p)) {
+				pl.Because = append(pl.Because, p)
+			}
+		}
+		cost.Layers = append(cost.Layers, pl)
+	}
+	return cost
+}
+
+func sameContent(a, b *closure.Info) bool { return a != nil && b != nil && a.NarHash == b.NarHash }

@@ -1,0 +1,312 @@
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// maxConfig is the most that is read of an image's config, in bytes.
+const maxConfig = 8 << 20
+
+// Image is an image as its manifests, configs and system layers describe it.
+// All of it is what the image says of itself.
+type Image struct {
+	Name        string             // as given, completed
+	Descriptor  ocispec.Descriptor // of the index, or of the only manifest
+	Annotations map[string]string  // of the index
+	Platforms   []*ImagePlatform   // in the order of the index
+	Attached    []ocispec.Descriptor
+}
+
+// ImagePlatform is one platform's part of an image.
+type ImagePlatform struct {
+	Platform    ocispec.Platform
+	Descriptor  ocispec.Descriptor // of the manifest
+	Annotations map[string]string  // of the manifest
+	Config      ocispec.Image
+	RawConfig   json.RawMessage  // the config's "config"
+	Layers      []ImageLayer     // from the lowest
+	Closure     *closure.Closure // as the image's Nix database has it; nil without one
+	Attached    []ocispec.Descriptor
+}
+
+// ImageLayer is a layer of an image.
+type ImageLayer struct {
+	Descriptor  ocispec.Descriptor
+	DiffID      digest.Digest
+	TarSize     int64  // bytes; 0 where nobody says and the layer was not read
+	Recipe      string // "" for a layer of another tool
+	Compression string // as in the recipe
+	Comment     string // of the history
+	System      bool   // holds the Nix database
+	Paths       []closure.StorePath
+	PathsKnown  bool // Paths is complete
+}
+
+// ReadOptions say how much of an image is read.
+type ReadOptions struct {
+	Platforms []ocispec.Platform // nil: all
+
+	// Paths demands the store paths of every layer. Where the image's closure and
+	// the layers' recipes do not tell them, the layers are read.
+	Paths bool
+
+	// Reading, if any, is told of each layer that is read for its paths.
+	Reading func(l *ImageLayer)
+}
+
+// ReadImage reads the image that src names.
+func ReadImage(ctx context.Context, src *push.OpenedSource, o ReadOptions) (*Image, error) {
+	top, err := src.GetManifest(ctx, src.Target)
+	if err != nil {
+		return nil, err
+	}
+	img := &Image{Name: src.Name, Descriptor: top.Descriptor}
+	if img.Attached, err = attached(ctx, src, top.Descriptor.Digest); err != nil {
+		return nil, err
+	}
+	index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
+	if errors.Is(err, manifest.ErrNotManifest) {
+		p, err := readPlatform(ctx, src, top.Descriptor, top.Data, o)
+		if err != nil {
+			return nil, err
+		}
+		img.Platforms = []*ImagePlatform{p}
+		return img, img.keep(o.Platforms)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src.Name, err)
+	}
+	img.Annotations = index.Annotations
+	for _, d := range index.Manifests {
+		if d.Platform == nil || d.Platform.OS == "unknown" || !wanted(*d.Platform, o.Platforms) {
+			continue // what BuildKit says of an image has the platform unknown/unknown
+		}
+		m, err := src.GetManifest(ctx, d.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		p, err := readPlatform(ctx, src, d, m.Data, o)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", manifest.FormatPlatform(*d.Platform), err)
+		}
+		p.Attached, err = attached(ctx, src, d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		img.Platforms = append(img.Platforms, p)
+	}
+	return img, img.keep(o.Platforms)
+}
+
+func wanted(p ocispec.Platform, only []ocispec.Platform) bool {
+	return len(only) == 0 || slices.ContainsFunc(only, func(w ocispec.Platform) bool { return manifest.SamePlatform(p, w) })
+}
+
+// keep drops the platforms that nobody asked for, and fails where one that
+// somebody asked for is not there.
+func (img *Image) keep(only []ocispec.Platform) error {
+	img.Platforms = slices.DeleteFunc(img.Platforms, func(p *ImagePlatform) bool { return !wanted(p.Platform, only) })
+	for _, w := range only {
+		if !slices.ContainsFunc(img.Platforms, func(p *ImagePlatform) bool { return manifest.SamePlatform(p.Platform, w) }) {
+			return fmt.Errorf("%s: has nothing for %s", img.Name, manifest.FormatPlatform(w))
+		}
+	}
+	if len(img.Platforms) == 0 {
+		return fmt.Errorf("%s: has no image for any platform", img.Name)
+	}
+	return nil
+}
+
+func attached(ctx context.Context, src *push.OpenedSource, d digest.Digest) ([]ocispec.Descriptor, error) {
+	if r, ok := src.Source.(push.Referrers); ok {
+		return r.Referrers(ctx, d)
+	}
+	return nil, nil
+}
+
+// GetBlobBytes reads a blob of at most limit bytes.
+func GetBlobBytes(ctx context.Context, src push.Source, d ocispec.Descriptor, limit int64) ([]byte, error) {
+	if d.Size > limit {
+		return nil, fmt.Errorf("read %s: %d bytes, at most %d are read", d.Digest, d.Size, limit)
+	}
+	rc, err := src.GetBlob(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	return io.ReadAll(rc)
+}
+
+func readPlatform(ctx context.Context, src *push.OpenedSource, d ocispec.Descriptor, data []byte, o ReadOptions) (*ImagePlatform, error) {
+	m, err := manifest.ParseManifest(data, d.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := GetBlobBytes(ctx, src, m.Config, maxConfig)
+	if err != nil {
+		return nil, err
+	}
+	p := &ImagePlatform{Descriptor: d, Annotations: m.Annotations}
+	var config struct {
+		Config json.RawMessage `json:"config"`
+	}
+	if err := errors.Join(json.Unmarshal(raw, &p.Config), json.Unmarshal(raw, &config)); err != nil {
+		return nil, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
+	}
+	p.RawConfig = config.Config
+	p.Platform = p.Config.Platform
+	if d.Platform != nil {
+		p.Platform = *d.Platform
+	}
+	if n := len(p.Config.RootFS.DiffIDs); n != len(m.Layers) {
+		return nil, fmt.Errorf("read config %s: %d diffIDs for %d layers", m.Config.Digest, n, len(m.Layers))
+	}
+	var history []string
+	for _, h := range p.Config.History {
+		if !h.EmptyLayer {
+			history = append(history, h.CreatedBy)
+		}
+	}
+	for i, l := range m.Layers {
+		il := ImageLayer{
+			Descriptor:  l,
+			DiffID:      p.Config.RootFS.DiffIDs[i],
+			Recipe:      l.Annotations[manifest.AnnotationRecipe],
+			Compression: l.Annotations[manifest.AnnotationCompression],
+		}
+		il.TarSize, _ = strconv.ParseInt(l.Annotations[manifest.AnnotationTarSize], 10, 64)
+		if len(history) == len(m.Layers) {
+			il.Comment = history[i]
+		}
+		p.Layers = append(p.Layers, il)
+	}
+	if err := p.readClosure(ctx, src); err != nil {
+		return nil, err
+	}
+	p.assign()
+	if o.Paths {
+		return p, p.readPaths(ctx, src, o.Reading)
+	}
+	return p, nil
+}
+
+// readClosure reads the Nix database of the highest layer, where nixoci puts
+// it.
+func (p *ImagePlatform) readClosure(ctx context.Context, src push.Source) error {
+	if len(p.Layers) == 0 {
+		return nil
+	}
+	l := &p.Layers[len(p.Layers)-1]
+	if l.Recipe == "" {
+		return nil // another tool's
+	}
+	c, err := readDatabase(ctx, src, l)
+	if err != nil {
+		return fmt.Errorf("read the image's Nix database: %w", err)
+	}
+	if c != nil {
+		p.Closure, l.System, l.PathsKnown = c, true, true
+	}
+	return nil
+}
+
+// assign finds the store paths of the layers by their recipes: those of the
+// default plans of the closure, and those of single paths. What recipes do not
+// tell stays unknown.
+func (p *ImagePlatform) assign() {
+	if p.Closure == nil {
+		return
+	}
+	unknown := map[string]*ImageLayer{}
+	for i := range p.Layers {
+		if l := &p.Layers[i]; !l.System && l.Recipe != "" {
+			unknown[l.Recipe] = l
+		}
+	}
+	try := func(comp layers.Compression, paths []closure.StorePath) {
+		infos := make([]closure.Info, len(paths))
+		for i, path := range paths {
+			infos[i] = *p.Closure.Info(path)
+		}
+		r := layers.NewRecipe(comp, infos).String()
+		if l := unknown[r]; l != nil {
+			l.Paths, l.PathsKnown = paths, true
+			delete(unknown, r)
+		}
+	}
+	for _, comp := range p.compressions() {
+		for _, n := range []int{layers.DefaultMaxLayers, len(p.Layers) - 1} {
+			if plan, err := layers.NewPlan(p.Closure, layers.PlanOptions{MaxLayers: n}); err == nil && len(unknown) > 0 {
+				for _, g := range plan.Groups {
+					try(comp, g.Paths)
+				}
+			}
+		}
+		for i := range p.Closure.Paths {
+			if len(unknown) == 0 {
+				return
+			}
+			try(comp, []closure.StorePath{p.Closure.Paths[i].Path})
+		}
+	}
+}
+
+// compressions are those that the layers name.
+func (p *ImagePlatform) compressions() (all []layers.Compression) {
+	for i := range p.Layers {
+		if c, err := layers.ParseCompression(p.Layers[i].Compression); err == nil && !slices.Contains(all, c) {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// Compressions are those that the layers name, of the first platform first.
+func (img *Image) Compressions() (all []layers.Compression) {
+	for _, p := range img.Platforms {
+		all = append(all, p.compressions()...)
+	}
+	return all
+}
+
+// NixClosure is the closure, or an error that says why there is none.
+func (p *ImagePlatform) NixClosure() (*closure.Closure, error) {
+	if p.Closure == nil {
+		return nil, fmt.Errorf("%s %s: its highest layer has no Nix database: not an image of nixoci", manifest.FormatPlatform(p.Platform), p.Descriptor.Digest)
+	}
+	return p.Closure, nil
+}
+
+// System is Nix's name of the platform, "" where it has none.
+func (p *ImagePlatform) System() string {
+	s, _ := closure.System(p.Platform)
+	return s
+}
+
+// Only returns the one platform of img, where it has one alone.
+func (img *Image) Only() (*ImagePlatform, error) {
+	if len(img.Platforms) == 1 {
+		return img.Platforms[0], nil
+	}
+	var names []string
+	for _, p := range img.Platforms {
+		names = append(names, manifest.FormatPlatform(p.Platform))
+	}
+	return nil, hint.Add(fmt.Errorf("%s: has %d platforms", img.Name, len(names)), "choose one with --platform: "+strings.Join(names, ", "))
+}

@@ -1,0 +1,164 @@
+package report
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// Where a NixOS image has what describes it.
+const (
+	databaseFile = "nix/var/nix/db/db.sqlite"
+	schemaFile   = "nix/var/nix/db/schema"
+	profileLink  = "nix/var/nix/profiles/system-1-link"
+)
+
+// maxDatabase bounds a foreign image's database, in bytes: 100,000 store paths
+// are some 100 MB.
+const maxDatabase = 512 << 20
+
+// eachEntry calls f for every entry of a layer.
+func eachEntry(ctx context.Context, src push.Source, l *ImageLayer, f func(name string, h *tar.Header, r io.Reader) error) (err error) {
+	rc, err := src.GetBlob(ctx, l.Descriptor)
+	if err != nil {
+		return err
+	}
+	defer rc.Close()
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("read layer %s: %w", l.Descriptor.Digest, err)
+		}
+	}()
+	z, err := layers.Decompress(bufio.NewReaderSize(rc, 1<<20), l.Descriptor.MediaType)
+	if err != nil {
+		return err
+	}
+	defer z.Close()
+	counter := &countReader{r: z}
+	t := tar.NewReader(counter)
+	for {
+		h, err := t.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := f(strings.TrimPrefix(path.Clean("/"+h.Name), "/"), h, t); err != nil {
+			return err
+		}
+	}
+	if _, err := io.Copy(io.Discard, counter); err != nil { // what a tar may have after its end
+		return err
+	}
+	if _, err := io.Copy(io.Discard, rc); err != nil { // the digest is checked at the blob's end
+		return err
+	}
+	l.TarSize = counter.n
+	return nil
+}
+
+type countReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// readDatabase returns the closure of the system that the layer's profile names
+// with what the layer's Nix database says of it, and nil where the layer has
+// none. SQLite wants a file: a temporary one.
+func readDatabase(ctx context.Context, src push.Source, l *ImageLayer) (c *closure.Closure, err error) {
+	dir, err := os.MkdirTemp("", "nixoci-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(databaseFile)), 0o700); err != nil {
+		return nil, err
+	}
+	var toplevel string
+	var database bool
+	err = eachEntry(ctx, src, l, func(name string, h *tar.Header, r io.Reader) error {
+		switch name {
+		case profileLink:
+			toplevel = h.Linkname
+		case databaseFile, schemaFile:
+			database = database || name == databaseFile
+			return writeBounded(filepath.Join(dir, name), r)
+		}
+		return nil
+	})
+	if err != nil || !database || toplevel == "" {
+		return nil, err
+	}
+	root, err := closure.ParseStorePath(toplevel)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", profileLink, err)
+	}
+	store, err := closure.OpenLocal(dir)
+	if err != nil {
+		return nil, err
+	}
+	return store.Closure(ctx, []closure.StorePath{root})
+}
+
+func writeBounded(file string, r io.Reader) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, io.LimitReader(r, maxDatabase+1))
+	if err == nil && n > maxDatabase {
+		err = fmt.Errorf("the Nix database is larger than %d bytes", maxDatabase)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// readPaths reads the layers of which nobody knows the store paths.
+func (p *ImagePlatform) readPaths(ctx context.Context, src push.Source, reading func(*ImageLayer)) error {
+	for i := range p.Layers {
+		l := &p.Layers[i]
+		if l.PathsKnown {
+			continue
+		}
+		if reading != nil {
+			reading(l)
+		}
+		found := map[closure.StorePath]bool{}
+		err := eachEntry(ctx, src, l, func(name string, _ *tar.Header, _ io.Reader) error {
+			if rest, ok := strings.CutPrefix(name, "nix/store/"); ok {
+				base, _, _ := strings.Cut(rest, "/")
+				if path, err := closure.ParseStoreBase(base); err == nil {
+					found[path] = true
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		l.Paths, l.PathsKnown = slices.Sorted(maps.Keys(found)), true
+	}
+	return nil
+}

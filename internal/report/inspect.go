@@ -1,0 +1,247 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// Inspection is what inspect tells of an image, in the form of its JSON.
+type Inspection struct {
+	Name        string               `json:"name"`
+	Digest      string               `json:"digest"`
+	MediaType   string               `json:"mediaType"`
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Attached    []AttachedDocument   `json:"attached"`
+	Platforms   []PlatformInspection `json:"platforms"`
+}
+
+// PlatformInspection is one platform of an image. Sizes are bytes.
+type PlatformInspection struct {
+	Platform    string             `json:"platform"`
+	Digest      string             `json:"digest"`
+	Toplevel    closure.StorePath  `json:"toplevel,omitempty"`
+	Size        int64              `json:"size"`              // of all layers, as pulled
+	TarSize     int64              `json:"tarSize,omitempty"` // of all layers, unpacked; 0 where that is not known
+	NarSize     int64              `json:"narSize,omitempty"` // of the closure
+	StorePaths  int                `json:"storePaths,omitempty"`
+	Created     string             `json:"created,omitempty"`
+	Annotations map[string]string  `json:"annotations,omitempty"`
+	Config      json.RawMessage    `json:"config,omitempty"`
+	Layers      []LayerInspection  `json:"layers"`
+	Attached    []AttachedDocument `json:"attached"`
+	config      ocispec.ImageConfig
+}
+
+// LayerInspection is one layer.
+type LayerInspection struct {
+	Digest      string        `json:"digest"`
+	DiffID      string        `json:"diffID"`
+	MediaType   string        `json:"mediaType"`
+	Size        int64         `json:"size"`
+	TarSize     int64         `json:"tarSize,omitempty"`
+	Compression string        `json:"compression,omitempty"`
+	Recipe      string        `json:"recipe,omitempty"`
+	Comment     string        `json:"comment,omitempty"`
+	System      bool          `json:"system,omitempty"` // root skeleton and Nix database
+	Paths       []PathOfLayer `json:"paths"`            // null where it is not known
+	NarSize     int64         `json:"narSize,omitempty"`
+}
+
+// PathOfLayer is a store path in a layer.
+type PathOfLayer struct {
+	Path    closure.StorePath `json:"path"`
+	NarSize int64             `json:"narSize,omitempty"`
+	NarHash string            `json:"narHash,omitempty"` // SRI
+}
+
+// AttachedDocument is a referrer.
+type AttachedDocument struct {
+	ArtifactType string            `json:"artifactType"`
+	Digest       string            `json:"digest"` // of its manifest
+	Size         int64             `json:"size"`   // of its manifest
+	Annotations  map[string]string `json:"annotations,omitempty"`
+}
+
+// Inspect puts in order what is known of img.
+func Inspect(img *Image) *Inspection {
+	in := &Inspection{
+		Name:        img.Name,
+		Digest:      img.Descriptor.Digest.String(),
+		MediaType:   img.Descriptor.MediaType,
+		Annotations: img.Annotations,
+		Attached:    attachedDocuments(img.Attached),
+		Platforms:   []PlatformInspection{},
+	}
+	for _, p := range img.Platforms {
+		in.Platforms = append(in.Platforms, inspectPlatform(p))
+	}
+	return in
+}
+
+func attachedDocuments(ds []ocispec.Descriptor) []AttachedDocument {
+	out := []AttachedDocument{}
+	for _, d := range ds {
+		out = append(out, AttachedDocument{d.ArtifactType, d.Digest.String(), d.Size, d.Annotations})
+	}
+	return out
+}
+
+func inspectPlatform(p *ImagePlatform) PlatformInspection {
+	pi := PlatformInspection{
+		Platform:    manifest.FormatPlatform(p.Platform),
+		Digest:      p.Descriptor.Digest.String(),
+		Annotations: p.Annotations,
+		Config:      p.RawConfig,
+		Layers:      []LayerInspection{},
+		Attached:    attachedDocuments(p.Attached),
+		config:      p.Config.Config,
+	}
+	if p.Config.Created != nil {
+		pi.Created = p.Config.Created.UTC().Format("2006-01-02T15:04:05Z")
+	}
+	if c := p.Closure; c != nil {
+		pi.Toplevel, pi.NarSize, pi.StorePaths = c.Roots[0], c.NarSize(), len(c.Paths)
+	}
+	tarKnown := true
+	for i := range p.Layers {
+		l := &p.Layers[i]
+		li := LayerInspection{
+			Digest:      l.Descriptor.Digest.String(),
+			DiffID:      l.DiffID.String(),
+			MediaType:   l.Descriptor.MediaType,
+			Size:        l.Descriptor.Size,
+			TarSize:     l.TarSize,
+			Compression: l.Compression,
+			Recipe:      l.Recipe,
+			Comment:     l.Comment,
+			System:      l.System,
+		}
+		if l.PathsKnown {
+			li.Paths = []PathOfLayer{}
+		}
+		for _, path := range l.Paths {
+			pl := PathOfLayer{Path: path}
+			if p.Closure != nil {
+				if info := p.Closure.Info(path); info != nil {
+					pl.NarSize, pl.NarHash = info.NarSize, info.NarHash.SRI()
+				}
+			}
+			li.NarSize += pl.NarSize
+			li.Paths = append(li.Paths, pl)
+		}
+		pi.Size += li.Size
+		pi.TarSize += li.TarSize
+		tarKnown = tarKnown && li.TarSize > 0
+		pi.Layers = append(pi.Layers, li)
+	}
+	if !tarKnown {
+		pi.TarSize = 0
+	}
+	return pi
+}
+
+// WriteText writes in for people. paths lists the store paths of each layer.
+func (in *Inspection) WriteText(w io.Writer, paths bool) error {
+	p := &printer{w: w}
+	p.printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), count(len(in.Platforms), "platform"))
+	writeAttached(p, "", in.Attached)
+	for i := range in.Platforms {
+		in.Platforms[i].writeText(p, paths)
+	}
+	return p.err
+}
+
+func kindOf(mediaType string) string {
+	switch mediaType {
+	case ocispec.MediaTypeImageIndex:
+		return "OCI index"
+	case ocispec.MediaTypeImageManifest:
+		return "OCI manifest"
+	case manifest.DockerList:
+		return "Docker manifest list"
+	case manifest.DockerManifest:
+		return "Docker manifest"
+	}
+	return mediaType
+}
+
+func writeAttached(p *printer, indent string, all []AttachedDocument) {
+	for _, a := range all {
+		p.printf("%sattached  %s  %s\n", indent, a.ArtifactType, shortDigest(a.Digest))
+	}
+}
+
+func (pi *PlatformInspection) writeText(p *printer, paths bool) {
+	p.printf("\n%s  %s\n", pi.Platform, pi.Digest)
+	if pi.Toplevel != "" {
+		p.printf("  toplevel  %s\n", pi.Toplevel)
+		p.printf("  closure   %s, %s\n", count(pi.StorePaths, "store path"), bytesText(pi.NarSize))
+	}
+	size := bytesText(pi.Size) + " in " + count(len(pi.Layers), "layer")
+	if pi.TarSize > 0 {
+		size += ", " + bytesText(pi.TarSize) + " unpacked (" + percent(pi.Size, pi.TarSize) + ")"
+	}
+	p.printf("  size      %s\n", size)
+	if pi.Created != "" {
+		p.printf("  created   %s\n", pi.Created)
+	}
+	c := &pi.config
+	for _, line := range [][2]string{
+		{"runs", strings.Join(append(slices.Clone(c.Entrypoint), c.Cmd...), " ")},
+		{"user", c.User},
+		{"workdir", c.WorkingDir},
+		{"stop with", c.StopSignal},
+		{"env", strings.Join(c.Env, " ")},
+		{"ports", strings.Join(sortedKeys(c.ExposedPorts), " ")},
+		{"volumes", strings.Join(sortedKeys(c.Volumes), " ")},
+	} {
+		if line[1] != "" {
+			p.printf("  %-9s %s\n", line[0], line[1])
+		}
+	}
+	for _, k := range sortedKeys(c.Labels) {
+		p.printf("  label     %s=%s\n", k, c.Labels[k])
+	}
+	writeAttached(p, "  ", pi.Attached)
+	rows := [][]string{{"layer", "size", "unpacked", "ratio", "paths", "what"}}
+	for i := range pi.Layers {
+		l := &pi.Layers[i]
+		row := []string{shortDigest(l.Digest), bytesText(l.Size), "-", "-", "?", l.Comment}
+		if l.TarSize > 0 {
+			row[2], row[3] = bytesText(l.TarSize), percent(l.Size, l.TarSize)
+		}
+		if l.Paths != nil {
+			row[4] = fmt.Sprint(len(l.Paths))
+		}
+		rows = append(rows, row)
+	}
+	p.printf("\n")
+	if !paths {
+		p.table("  ", rows)
+		return
+	}
+	for i := range pi.Layers {
+		l := &pi.Layers[i]
+		p.printf("  %s  %s  %s\n", shortDigest(l.Digest), bytesText(l.Size), l.Comment)
+		for _, path := range l.Paths {
+			p.printf("    %8s  %s\n", bytesText(path.NarSize), path.Path)
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,207 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// bytesText is n in units of 1000, as registries and disks count.
+func bytesText(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
+
+// deltaText is n with its sign.
+func deltaText(n int64) string {
+	switch {
+	case n < 0:
+		return "-" + bytesText(-n)
+	case n > 0:
+		return "+" + bytesText(n)
+	}
+	return "±0 B"
+}
+
+func percent(part, whole int64) string {
+	if whole <= 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
+}
+
+// count is "1 layer", "3 layers".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// shortDigest is what tells digests apart for people.
+func shortDigest(d string) string {
+	algorithm, hex, ok := strings.Cut(d, ":")
+	if !ok || len(hex) < 12 {
+		return d
+	}
+	return algorithm + ":" + hex[:12]
+}
+
+// names are the names of paths, at most n of them.
+func names(paths []closure.StorePath, n int) string {
+	var all []string
+	for _, p := range paths {
+		all = append(all, p.Name())
+	}
+	slices.Sort(all)
+	return list(all, n)
+}
+
+func list(all []string, n int) string {
+	if len(all) > n && n > 0 {
+		return strings.Join(all[:n], ", ") + fmt.Sprintf(" and %d more", len(all)-n)
+	}
+	return strings.Join(all, ", ")
+}
+
+// table writes rows with aligned columns, each line behind indent.
+func table(w io.Writer, indent string, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		if _, err := fmt.Fprintln(tw, indent+strings.Join(row, "\t")); err != nil {
+			return err
+		}
+	}
+	return tw.Flush()
+}
+
+// printer keeps the first error of many writes.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) printf(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format, args...)
+	}
+}
+
+func (p *printer) table(indent string, rows [][]string) {
+	if p.err == nil {
+		p.err = table(p.w, indent, rows)
+	}
+}
+
+// Bounds of what a line lists, unless all is wanted.
+const (
+	maxNames   = 4
+	maxRebuilt = 12
+)
+
+// WriteText writes d for people. all lists what is otherwise summed up.
+func (d *Diff) WriteText(w io.Writer, all bool) error {
+	p := &printer{w: w}
+	p.printf("%s → %s\n", d.A, d.B)
+	for i := range d.Platforms {
+		pd := &d.Platforms[i]
+		switch {
+		case pd.OnlyIn == "a":
+			p.printf("\n%s is gone\n", pd.Platform)
+			continue
+		case pd.OnlyIn == "b":
+			p.printf("\n%s is new\n", pd.Platform)
+			continue
+		case pd.Platform != "":
+			p.printf("\n%s\n", pd.Platform)
+		}
+		pd.writeText(p, all)
+	}
+	if d.Same() {
+		p.printf("\nnothing changed\n")
+	}
+	return p.err
+}
+
+func (pd *PlatformDiff) writeText(p *printer, all bool) {
+	if t := pd.Closure; t != nil {
+		p.printf("  closure  %s → %s (%s), %d → %s\n", bytesText(t.SizeA), bytesText(t.SizeB), deltaText(t.SizeB-t.SizeA),
+			t.PathsA, count(t.PathsB, "store path"))
+	} else {
+		p.printf("  closure  not known: an image of another tool\n")
+	}
+	if pull := pd.Pull; pull != nil {
+		about := ""
+		if pull.Estimated {
+			about = ", before compression"
+		}
+		p.printf("  pull     %d of %s, %s of %s (%s)%s\n", len(pull.Layers), count(pull.OfLayers, "layer"),
+			bytesText(pull.Size), bytesText(pull.OfSize), percent(pull.Size, pull.OfSize), about)
+	}
+	for _, kind := range kinds {
+		var rows [][]string
+		var short []string
+		for _, c := range pd.Packages {
+			if c.Kind != kind {
+				continue
+			}
+			short = append(short, c.Name)
+			rows = append(rows, []string{c.Name, c.versionsText(), deltaText(c.Size)})
+		}
+		switch {
+		case len(rows) == 0:
+		case kind == Rebuilt && !all:
+			p.printf("\n  %s (%d)\n    %s\n", kind, len(rows), list(short, maxRebuilt))
+		default:
+			p.printf("\n  %s (%d)\n", kind, len(rows))
+			p.table("    ", rows)
+		}
+	}
+	if pd.Pull == nil || len(pd.Pull.Layers) == 0 {
+		return
+	}
+	p.printf("\n  layers to pull\n")
+	var rows [][]string
+	n := maxNames
+	if all {
+		n = 0
+	}
+	for _, l := range pd.Pull.Layers {
+		id, why := l.Digest, l.Comment
+		if id == "" {
+			id = l.Recipe
+		}
+		if len(l.Because) > 0 {
+			why = names(l.Because, n)
+		}
+		rows = append(rows, []string{shortDigest(id), bytesText(l.Size), why})
+	}
+	p.table("    ", rows)
+}
+
+func (c *Change) versionsText() string {
+	show := func(vs []string) string {
+		var out []string
+		for _, v := range vs {
+			if v == "" {
+				v = "ε" // as nix store diff-closures shows a name without a version
+			}
+			out = append(out, v)
+		}
+		return strings.Join(out, ", ")
+	}
+	switch c.Kind {
+	case Added:
+		return strings.Trim(show(c.After), "ε")
+	case Removed:
+		return strings.Trim(show(c.Before), "ε")
+	case Altered:
+		return string(c.AddedPaths[0])
+	case Rebuilt:
+		return strings.Trim(show(c.After), "ε")
+	}
+	return show(c.Before) + " → " + show(c.After)
+}
