@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -82,19 +83,28 @@ func Boot(args []string) error {
 	return &ExitError{ExitSoftware, fmt.Errorf("execute %s: %w", sys.Init, err)}
 }
 
-// forwardToConsole brings the journal, and with it every unit's output, to the
-// console. systemd reads PID 1's arguments as the kernel command line when it
-// runs in a container (proc_cmdline(), src/basic/proc-cmdline.c).
-const forwardToConsole = "systemd.journald.forward_to_console"
+// kernelDefaults are what systemd is told unless the user decides himself.
+// systemd reads PID 1's arguments as the kernel command line when it runs in a
+// container (proc_cmdline(), src/basic/proc-cmdline.c).
+var kernelDefaults = []string{
+	// The journal, and with it every unit's output, goes to the console.
+	"systemd.journald.forward_to_console=1",
+	// Nobody answers questions there.
+	"systemd.firstboot=off",
+}
 
-// kernelArgs adds what the user did not decide himself.
 func kernelArgs(args []string) []string {
-	for _, a := range args {
-		if name, _, _ := strings.Cut(a, "="); name == forwardToConsole {
-			return args
+	all := args[:len(args):len(args)]
+	for _, d := range kernelDefaults {
+		name, _, _ := strings.Cut(d, "=")
+		if !slices.ContainsFunc(args, func(a string) bool {
+			given, _, _ := strings.Cut(a, "=")
+			return given == name
+		}) {
+			all = append(all, d)
 		}
 	}
-	return append(args[:len(args):len(args)], forwardToConsole+"=1")
+	return all
 }
 
 // detectEngine names what runs the container where the image's or engine's

@@ -130,8 +130,8 @@ in
         ln -sfn ${systemd}/lib/systemd /lib/systemd
         ln -sfn ${systemd}/usr/lib/systemd /usr/lib/systemd
         for d in sysusers.d tmpfiles.d sysctl.d; do [ ! -d ${systemd}/usr/lib/$d ] || ln -sfn ${systemd}/usr/lib/$d /usr/lib/$d; done
-        for p in systemctl journalctl systemd-tmpfiles systemd-sysusers mount umount; do
-          ln -sfn ${systemPath}/bin/$p /bin/$p
+        for f in ${systemd}/bin/* ${systemd}/usr/bin/* ${systemPath}/bin/mount ${systemPath}/bin/umount; do
+          ln -sfn "$f" /bin/
         done
         ln -sfn ${shell} /bin/sh
         ln -sfn ${systemPath}/bin/env /usr/bin/env
