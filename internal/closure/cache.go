@@ -30,6 +30,7 @@ type Cache struct {
 	fetch *fetcher
 	o     CacheOptions
 	disk  *narinfoDir // nil for none
+	ahead *ahead
 
 	infoMu sync.Mutex
 	infoOK bool // nix-cache-info was read
@@ -67,7 +68,7 @@ func OpenCache(url string, o CacheOptions) (*Cache, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = 32
 	}
-	c := &Cache{fetch: f, o: o, infos: map[StorePath]*cached{}}
+	c := &Cache{fetch: f, o: o, ahead: newAhead(), infos: map[StorePath]*cached{}}
 	if o.NarinfoDir != "" && f.base.Scheme != "file" {
 		c.disk = newNarinfoDir(o.NarinfoDir, f.base.String())
 	}
@@ -304,19 +305,11 @@ func (c *Cache) Tree(ctx context.Context, info *Info, v Visitor) error {
 	if err != nil {
 		return err
 	}
-	b, err := c.fetch.open(ctx, n.URL)
-	if s, ok := errors.AsType[*StatusError](err); ok && s.gone() && c.disk != nil {
-		// A narinfo from disk may name a file that is not there any more.
-		c.forget(info.Path)
-		if n, err = c.narinfo(ctx, info.Path); err != nil {
-			return err
-		}
-		b, err = c.fetch.open(ctx, n.URL)
-	}
+	b, closeNAR, err := c.openNAR(ctx, &n)
 	if err != nil {
 		return fmt.Errorf("%s: %w", info.Path, err)
 	}
-	defer b.Close()
+	defer closeNAR()
 	fail := func(err error) error {
 		return fmt.Errorf("%s: %s: %w", info.Path, c.fetch.at(n.URL), err)
 	}
@@ -334,6 +327,27 @@ func (c *Cache) Tree(ctx context.Context, info *Info, v Visitor) error {
 		return err
 	}
 	return fail(err)
+}
+
+// openNAR opens the compressed NAR of n, or of what is in n's place now.
+func (c *Cache) openNAR(ctx context.Context, n **cached) (r io.Reader, close func(), err error) {
+	if r, release, ok := c.ahead.take(ctx, (*n).Path); ok {
+		return r, release, nil
+	}
+	b, err := c.fetch.open(ctx, (*n).URL)
+	if s, ok := errors.AsType[*StatusError](err); ok && s.gone() && c.disk != nil {
+		// A narinfo from disk may name a file that is not there any more.
+		path := (*n).Path
+		c.forget(path)
+		if *n, err = c.narinfo(ctx, path); err != nil {
+			return nil, nil, err
+		}
+		b, err = c.fetch.open(ctx, (*n).URL)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return b, func() { b.Close() }, nil
 }
 
 // trackingVisitor tells errors of the visitor from those of reading.

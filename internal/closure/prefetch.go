@@ -1,0 +1,188 @@
+package closure
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// prefetcher is a Source for which a tree begins with a wait for the network.
+type prefetcher interface {
+	prefetch(ctx context.Context, infos []*Info) (stop func())
+}
+
+// Prefetch says that the trees of infos will be walked soon, in this order. A
+// binary cache then fetches the small ones ahead, so that a layer of 300 small
+// paths does not wait for 300 round trips; for other sources it does nothing.
+// Stop ends it and gives its memory back; it must be called.
+func Prefetch(ctx context.Context, src Source, infos []*Info) (stop func()) {
+	if p, ok := src.(prefetcher); ok {
+		return p.prefetch(ctx, infos)
+	}
+	return func() {}
+}
+
+const (
+	maxAheadNAR = 1 << 20  // bytes of a compressed NAR: more is worth a stream of its own
+	maxAheadAll = 16 << 20 // bytes of all that a cache holds ahead
+	maxAhead    = 16       // requests ahead at a time
+)
+
+// ahead are compressed NARs that were fetched before they are asked for.
+type ahead struct {
+	mu     sync.Mutex
+	nars   map[StorePath]*aheadNAR
+	memory *semaphore.Weighted
+	slots  *semaphore.Weighted
+}
+
+func newAhead() *ahead {
+	return &ahead{
+		nars:   map[StorePath]*aheadNAR{},
+		memory: semaphore.NewWeighted(maxAheadAll),
+		slots:  semaphore.NewWeighted(maxAhead),
+	}
+}
+
+type aheadNAR struct {
+	size int64 // of memory, from before the request until release
+	done chan struct{}
+	data []byte // valid when done is closed; nil where it did not work
+}
+
+// prefetch implements prefetcher.
+func (c *Cache) prefetch(ctx context.Context, infos []*Info) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	mine := map[StorePath]*aheadNAR{}
+	var todo []*cached
+	c.mu.Lock()
+	for _, info := range infos {
+		// What a walk has asked for already is of no use, and a NAR that is kept
+		// needs no fetching.
+		if n := c.infos[info.Path]; n != nil && n.FileSize > 0 && n.FileSize <= maxAheadNAR {
+			todo = append(todo, n)
+		}
+	}
+	c.mu.Unlock()
+	a := c.ahead
+	// An entry without a NAR is a promise; a walk that comes first takes it away.
+	a.mu.Lock()
+	for i, n := range todo {
+		if a.nars[n.Path] != nil {
+			todo[i] = nil // another layer has it
+			continue
+		}
+		p := &aheadNAR{size: n.FileSize}
+		a.nars[n.Path], mine[n.Path] = p, p
+	}
+	a.mu.Unlock()
+	wg.Go(func() {
+		for _, n := range todo {
+			if n == nil {
+				continue
+			}
+			p := mine[n.Path]
+			if a.memory.Acquire(ctx, p.size) != nil {
+				return
+			}
+			if a.slots.Acquire(ctx, 1) != nil {
+				a.memory.Release(p.size)
+				return
+			}
+			a.mu.Lock()
+			wanted := a.nars[n.Path] == p
+			if wanted {
+				p.done = make(chan struct{})
+			}
+			a.mu.Unlock()
+			if !wanted {
+				a.slots.Release(1)
+				a.memory.Release(p.size)
+				continue
+			}
+			wg.Go(func() {
+				p.data = c.fetchAhead(ctx, n)
+				close(p.done)
+				a.slots.Release(1)
+			})
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for path, p := range mine {
+			if a.nars[path] == p {
+				delete(a.nars, path)
+				if p.done != nil {
+					a.memory.Release(p.size)
+				}
+			}
+		}
+	}
+}
+
+// fetchAhead returns a whole compressed NAR, or nil: then the walk that needs it
+// will fetch it, and say what is wrong.
+func (c *Cache) fetchAhead(ctx context.Context, n *cached) []byte {
+	b, err := c.fetch.open(ctx, n.URL)
+	if err != nil {
+		return nil
+	}
+	defer b.Close()
+	data := make([]byte, n.FileSize)
+	if _, err := io.ReadFull(b, data); err != nil {
+		return nil
+	}
+	if _, err := b.Read(make([]byte, 1)); err != io.EOF {
+		return nil
+	}
+	return data
+}
+
+// take returns the NAR of path if it was fetched ahead or is about to be. The
+// caller gives its memory back.
+func (a *ahead) take(ctx context.Context, path StorePath) (r io.Reader, release func(), ok bool) {
+	a.mu.Lock()
+	p := a.nars[path]
+	delete(a.nars, path)
+	started := p != nil && p.done != nil
+	a.mu.Unlock()
+	if !started {
+		return nil, nil, false
+	}
+	release = func() { a.memory.Release(p.size) }
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil || p.data == nil {
+		release()
+		return nil, nil, false
+	}
+	return bytes.NewReader(p.data), release, true
+}
+
+// prefetch implements prefetcher: each source gets its part, in order.
+func (m *MultiSource) prefetch(ctx context.Context, infos []*Info) (stop func()) {
+	parts := map[finderSource][]*Info{}
+	for _, info := range infos {
+		if s, err := m.of(info.Path); err == nil {
+			parts[s] = append(parts[s], info)
+		}
+	}
+	var stops []func()
+	for s, part := range parts {
+		stops = append(stops, Prefetch(ctx, s, part))
+	}
+	return func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}
