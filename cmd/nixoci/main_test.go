@@ -74,7 +74,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ARM2", systems["sample-aarch64-linux-update"])
 			env.Setenv("AMDJSON", filepath.Join(sample, "sample-x86_64-linux.json"))
 			for name, h := range map[string]http.Handler{
-				"REGISTRY": registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))),
+				"REGISTRY": registry.New(registry.WithReferrersSupport(true), registry.Logger(discardLog)),
 				"DENY":     http.HandlerFunc(denyPush),
 				"BROKEN":   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }),
 			} {
@@ -95,6 +95,8 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+var discardLog = log.New(io.Discard, "", 0)
 
 func denyPush(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet && r.URL.Path == "/v2/" {

@@ -73,6 +73,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 	root.AddCommand(
 		a.pushCommand(),
 		a.buildCommand(),
+		a.loginCommand(),
+		a.logoutCommand(),
 		a.cacheCommand(),
 		a.serveCommand(),
 		a.inspectCommand(),

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+func (a *app) loginCommand() *cobra.Command {
+	var user, password string
+	var stdin bool
+	var r registryFlags
+	cmd := &cobra.Command{
+		Use:   "login HOST",
+		Short: "Check and keep credentials for a registry, where Docker keeps them",
+		Long: `Check credentials for a registry and keep them in Docker's config file, or in
+the credential helper that it names. The password is asked for, or read from
+stdin with --password-stdin.`,
+		Example: `  echo "$GITHUB_TOKEN" | nixoci login ghcr.io -u "$GITHUB_ACTOR" --password-stdin`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if stdin {
+				if password != "" {
+					return usagef("--password and --password-stdin exclude each other")
+				}
+				b, err := io.ReadAll(io.LimitReader(a.stdin, 1<<20))
+				if err != nil {
+					return fmt.Errorf("read password: %w", err)
+				}
+				password = strings.TrimRight(string(b), "\r\n")
+			}
+			return a.login(cmd.Context(), args[0], user, password, &r)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&user, "username", "u", "", "user")
+	fl.StringVarP(&password, "password", "p", "", "password; other processes can see it: better --password-stdin")
+	fl.BoolVar(&stdin, "password-stdin", false, "read the password from stdin")
+	r.add(cmd)
+	return cmd
+}
+
+func (a *app) login(ctx context.Context, host, user, password string, r *registryFlags) error {
+	if user == "" || password == "" {
+		if err := a.ask(&user, &password); err != nil {
+			return err
+		}
+	}
+	where, err := push.Login(ctx, host, user, password, r.options())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "logged in to %s as %s; kept in %s\n", host, user, where)
+	return nil
+}
+
+// ask reads what is missing from the terminal.
+func (a *app) ask(user, password *string) error {
+	in, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return usageError{hint.Add(fmt.Errorf("login: user or password is missing"), "-u USER --password-stdin < file")}
+	}
+	if *user == "" {
+		fmt.Fprint(a.stderr, "Username: ")
+		line, err := bufio.NewReader(in).ReadString('\n')
+		if err != nil {
+			return fmt.Errorf("read username: %w", err)
+		}
+		*user = strings.TrimSpace(line)
+	}
+	if *password == "" {
+		fmt.Fprint(a.stderr, "Password: ")
+		b, err := term.ReadPassword(int(in.Fd()))
+		fmt.Fprintln(a.stderr)
+		if err != nil {
+			return fmt.Errorf("read password: %w", err)
+		}
+		*password = string(b)
+	}
+	return nil
+}
+
+func (a *app) logoutCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "logout HOST",
+		Short: "Forget credentials for a registry",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := push.Logout(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stderr, "logged out of %s\n", args[0])
+			return nil
+		},
+	}
+}

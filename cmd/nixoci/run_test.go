@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// TestInterrupted stops a push in the middle of an upload: exit code 130, and
+// neither a manifest nor a tag was put.
+func TestInterrupted(t *testing.T) {
+	for _, at := range []string{"POST", "PATCH", "PUT"} {
+		t.Run(at, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			inner := registry.New(registry.Logger(discardLog))
+			var mu sync.Mutex
+			var manifests []string
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == at {
+					cancel()
+				}
+				if r.Method == "PUT" && strings.Contains(r.URL.Path, "/manifests/") {
+					mu.Lock()
+					manifests = append(manifests, r.URL.Path)
+					mu.Unlock()
+				}
+				inner.ServeHTTP(w, r)
+			}))
+			defer s.Close()
+			t.Setenv("XDG_CACHE_HOME", t.TempDir())
+			var stdout, stderr bytes.Buffer
+			code := run(ctx, samplePush(t, strings.TrimPrefix(s.URL, "http://")+"/web"), nil, &stdout, &stderr)
+			if code != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "interrupted") {
+				t.Errorf("exit code %d, stdout %q, stderr %q", code, &stdout, &stderr)
+			}
+			if len(manifests) > 0 {
+				t.Errorf("manifests were put: %s", manifests)
+			}
+		})
+	}
+}
+
+// samplePush is the command line that pushes the sample system.
+func samplePush(t *testing.T, ref string, more ...string) []string {
+	t.Helper()
+	sample, err := filepath.Abs("../../testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(sample, "public-key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(sample, "systems.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var systems map[string]string
+	if err := json.Unmarshal(data, &systems); err != nil || systems["sample-x86_64-linux"] == "" {
+		t.Fatalf("systems.json: %v, %v", systems, err)
+	}
+	return append([]string{"push", ref, systems["sample-x86_64-linux"],
+		"--from", "file://" + filepath.Join(sample, "cache"), "--trusted-public-key", strings.TrimSpace(string(key))}, more...)
+}
