@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -154,13 +155,17 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 		g    *grant
 	)
 	for i, scheme := range a.schemes {
-		g = &grant{scheme: scheme}
-		resp, err = a.send(req, g, req.Body)
+		next := &grant{scheme: scheme}
+		nextResp, nextErr := a.send(req, next, req.Body)
+		if resp != nil { // a 400 by http
+			if nextErr != nil {
+				break
+			}
+			discard(resp)
+		}
+		g, resp, err = next, nextResp, nextErr
 		if i == len(a.schemes)-1 || !otherScheme(scheme, resp, err) {
 			break
-		}
-		if err == nil {
-			discard(resp)
 		}
 	}
 	if err != nil {
@@ -193,20 +198,18 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	return a.send(req, g, nil)
 }
 
-// otherScheme reports whether an answer says that the registry speaks the
+// otherScheme reports whether an answer may mean that the registry speaks the
 // other one of http and https.
 func otherScheme(scheme string, resp *http.Response, err error) bool {
 	if scheme == "https" {
-		return errors.Is(err, http.ErrSchemeMismatch)
+		// net/http makes this ErrSchemeMismatch, but only in Client.
+		e, ok := errors.AsType[tls.RecordHeaderError](err)
+		return ok && string(e.RecordHeader[:]) == "HTTP/"
 	}
 	if err != nil { // a TLS alert, read as HTTP
 		return strings.Contains(err.Error(), "malformed HTTP")
 	}
-	if resp.StatusCode != http.StatusBadRequest {
-		return false
-	}
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	return strings.Contains(string(text), "HTTPS")
+	return resp.StatusCode == http.StatusBadRequest // of which a HEAD does not say why
 }
 
 // ping asks for the challenge when no refusal has brought it. nil: there is none.
@@ -377,6 +380,27 @@ func (g *grant) owns(reg name.Registry, u *url.URL) bool {
 	}
 	ours := with(reg.RegistryStr(), g.scheme)
 	return with(u.Host, g.scheme) == ours || with(u.Host, u.Scheme) == ours
+}
+
+// checkRedirect follows where nothing is lost by it: neither the method nor
+// the secrecy.
+func (a *authenticator) checkRedirect(req *http.Request, via []*http.Request) error {
+	first, last := via[0], via[len(via)-1]
+	scheme := last.URL.Scheme
+	g := a.grant.Load()
+	ours := func(u *url.URL) bool { return g != nil && g.owns(a.registry, u) }
+	if ours(last.URL) {
+		scheme = g.scheme
+	}
+	switch {
+	case len(via) >= 5:
+		return errors.New("too many redirects")
+	case req.Method != first.Method:
+		return http.ErrUseLastResponse
+	case scheme == "https" && req.URL.Scheme == "http" && !ours(req.URL):
+		return fmt.Errorf("redirect from https to %s refused", redact(req.URL))
+	}
+	return nil
 }
 
 // discard reads what is left of a small body, so that the connection can be

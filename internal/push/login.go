@@ -124,7 +124,7 @@ func checkLogin(ctx context.Context, reg name.Registry, user, secret string, o O
 	}
 	defer w.close()
 	auth := newAuthenticator(reg, reg, o, w, nil)
-	httpClient := &http.Client{Transport: auth, CheckRedirect: checkRedirect}
+	httpClient := &http.Client{Transport: auth, CheckRedirect: auth.checkRedirect}
 	u := url.URL{Scheme: "https", Host: reg.RegistryStr(), Path: "/v2/"}
 	err = (&retrier{counters: c}).do(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithCancelCause(ctx)

@@ -126,23 +126,8 @@ func Open(repo name.Repository, o Options) (*Repository, error) {
 		}
 	}
 	r.auth = newAuthenticator(repo.Registry, repo, o, r.wire, scopes)
-	r.client = &http.Client{Transport: r.auth, CheckRedirect: checkRedirect}
+	r.client = &http.Client{Transport: r.auth, CheckRedirect: r.auth.checkRedirect}
 	return r, nil
-}
-
-// checkRedirect follows where nothing is lost by it: neither the method nor
-// the secrecy.
-func checkRedirect(req *http.Request, via []*http.Request) error {
-	first, last := via[0], via[len(via)-1]
-	switch {
-	case len(via) >= 5:
-		return errors.New("too many redirects")
-	case req.Method != first.Method:
-		return http.ErrUseLastResponse
-	case last.URL.Scheme == "https" && req.URL.Scheme == "http" && req.URL.Host != first.URL.Host:
-		return fmt.Errorf("redirect from https to %s refused", redact(req.URL))
-	}
-	return nil
 }
 
 // Stats is what was exchanged until now.

@@ -75,34 +75,38 @@ func newWire(o Options, c *counters) (*wire, error) {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
-	t := &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &conn{Conn: nc, counters: c}, nil
-		},
-		TLSClientConfig:     tlsConfig,
-		TLSHandshakeTimeout: dialTimeout,
-		ForceAttemptHTTP2:   true,
-		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-		DisableCompression:  true, // blobs are compared by digest
-		MaxIdleConns:        maxIdleConns,
-		MaxIdleConnsPerHost: maxIdleConns,
-		IdleConnTimeout:     90 * time.Second,
-		WriteBufferSize:     writeBufferSize,
+	// Made twice, not cloned: a clone has the protocols of the first in its TLS
+	// configuration.
+	transport := func() *http.Transport {
+		return &http.Transport{
+			Proxy: http.ProxyFromEnvironment,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				nc, err := dial(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				return &conn{Conn: nc, counters: c}, nil
+			},
+			TLSClientConfig:     tlsConfig.Clone(),
+			TLSHandshakeTimeout: dialTimeout,
+			Protocols:           new(http.Protocols),
+			DisableCompression:  true, // blobs are compared by digest
+			MaxIdleConns:        maxIdleConns,
+			MaxIdleConnsPerHost: maxIdleConns,
+			IdleConnTimeout:     90 * time.Second,
+			WriteBufferSize:     writeBufferSize,
+		}
 	}
-	bulk := t.Clone()
-	bulk.ForceAttemptHTTP2 = false
-	bulk.Protocols = new(http.Protocols)
+	small, bulk := transport(), transport()
+	small.Protocols.SetHTTP1(true)
+	small.Protocols.SetHTTP2(true)
+	small.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
 	bulk.Protocols.SetHTTP1(true)
 	ua := o.UserAgent
 	if ua == "" {
 		ua = "nixoci"
 	}
-	return &wire{small: t, bulk: bulk, userAgent: ua, counters: c}, nil
+	return &wire{small: small, bulk: bulk, userAgent: ua, counters: c}, nil
 }
 
 // writeBufferSize is that of a connection. Layers arrive in pieces much larger
