@@ -40,8 +40,13 @@ func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, co
 			if err := w.storeRoot(); err != nil {
 				return err
 			}
+			soon := make([]*closure.Info, len(infos))
 			for i := range infos {
-				if err := ctx.Err(); err != nil {
+				soon[i] = &infos[i]
+			}
+			defer closure.Prefetch(ctx, src, soon)()
+			for i := range infos {
+				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
 				v := storeVisitor{w: w, root: strings.TrimPrefix(string(infos[i].Path), "/")}
