@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -121,6 +122,44 @@ func TestCacheOverHTTP(t *testing.T) {
 	if got, want := c.Stats(), (CacheStats{Requests: 15, Bytes: bytes}); got != want || len(f.requests) != 15 {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+}
+
+func TestCacheOverHTTPS(t *testing.T) {
+	want := dump(t, sampleStore(t))
+	f := newFakeCache(t, "br")
+	var http2, connections atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 {
+			http2.Add(1)
+		}
+		f.ServeHTTP(w, r)
+	}))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	transport := newTransport().(*http.Transport)
+	transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
+	c, err := OpenCache(server.URL, CacheOptions{Keys: sampleKeys(t), Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := dump(t, c); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if http2.Load() != 15 || connections.Load() > 2 {
+		t.Errorf("%d of 15 requests with HTTP/2, %d connections", http2.Load(), connections.Load())
+	}
+	// A certificate that nobody has signed.
+	if c, err = OpenCache(server.URL, CacheOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Closure(t.Context(), []StorePath{sampleTop(t)})
+	wantError(t, err, nil, "certificate")
 }
 
 func TestNarinfoDir(t *testing.T) {
@@ -333,7 +372,7 @@ func TestCacheBadNAR(t *testing.T) {
 		return []byte(nar(append(append([]any{narMagic}, words("( type regular contents")...), size, []byte(content), ")")...))
 	}
 	good := file(8, "contents")
-	zeros := file(1<<30, strings.Repeat("\x00", 8<<20))
+	zeros := file(1<<30, strings.Repeat("\x00", 1<<20))
 	zstdOf := func(data []byte, o ...zstd.EOption) []byte {
 		var b bytes.Buffer
 		w, err := zstd.NewWriter(&b, o...)
@@ -367,8 +406,8 @@ func TestCacheBadNAR(t *testing.T) {
 		"more bytes":          {append(slices.Clone(good), good...), "none", int64(len(good)), nil, "narSize is at least"},
 		"xz bomb":             {xzOf(t, zeros), "xz", 200, nil, "narSize is at least"},
 		"zstd bomb":           {zstdOf(zeros), "zstd", 200, nil, "narSize is at least"},
-		"bomb after the NAR":  {xzOf(t, append(slices.Clone(good), make([]byte, 8<<20)...)), "xz", int64(len(good)), nil, "narSize is at least"},
-		"absurd window":       {zstdOf(file(8<<20, string(make([]byte, 8<<20))), zstd.WithWindowSize(512<<20)), "zstd", 8<<20 + 200, nil, "window size"},
+		"bomb after the NAR":  {xzOf(t, append(slices.Clone(good), make([]byte, 1<<20)...)), "xz", int64(len(good)), nil, "narSize is at least"},
+		"absurd window":       {zstdOf(file(8<<20, string(make([]byte, 8<<20))), zstd.WithWindowSize(128<<20)), "zstd", 8<<20 + 200, nil, "window size"},
 		"absurd dictionary":   {absurdXZ, "xz", int64(len(good)), nil, "dictionary size exceeds max"},
 		"smaller":             {good, "none", int64(len(good)) + 8, nil, "narHash is"},
 		"another":             {file(8, "Contents"), "none", int64(len(good)), nil, "narHash is"},

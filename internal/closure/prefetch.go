@@ -11,14 +11,14 @@ import (
 
 // prefetcher is a Source for which a tree begins with a wait for the network.
 type prefetcher interface {
-	prefetch(ctx context.Context, infos []*Info) (stop func())
+	prefetch(ctx context.Context, infos []Info) (stop func())
 }
 
 // Prefetch says that the trees of infos will be walked soon, in this order. A
 // binary cache then fetches the small ones ahead, so that a layer of 300 small
 // paths does not wait for 300 round trips; for other sources it does nothing.
 // Stop ends it and gives its memory back; it must be called.
-func Prefetch(ctx context.Context, src Source, infos []*Info) (stop func()) {
+func Prefetch(ctx context.Context, src Source, infos []Info) (stop func()) {
 	if p, ok := src.(prefetcher); ok {
 		return p.prefetch(ctx, infos)
 	}
@@ -54,16 +54,16 @@ type aheadNAR struct {
 }
 
 // prefetch implements prefetcher.
-func (c *Cache) prefetch(ctx context.Context, infos []*Info) (stop func()) {
+func (c *Cache) prefetch(ctx context.Context, infos []Info) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	mine := map[StorePath]*aheadNAR{}
 	var todo []*cached
 	c.mu.Lock()
-	for _, info := range infos {
+	for i := range infos {
 		// What a walk has asked for already is of no use, and a NAR that is kept
 		// needs no fetching.
-		if n := c.infos[info.Path]; n != nil && n.FileSize > 0 && n.FileSize <= maxAheadNAR {
+		if n := c.infos[infos[i].Path]; n != nil && n.FileSize > 0 && n.FileSize <= maxAheadNAR {
 			todo = append(todo, n)
 		}
 	}
@@ -169,11 +169,11 @@ func (a *ahead) take(ctx context.Context, path StorePath) (r io.Reader, release 
 }
 
 // prefetch implements prefetcher: each source gets its part, in order.
-func (m *MultiSource) prefetch(ctx context.Context, infos []*Info) (stop func()) {
-	parts := map[finderSource][]*Info{}
-	for _, info := range infos {
-		if s, err := m.of(info.Path); err == nil {
-			parts[s] = append(parts[s], info)
+func (m *MultiSource) prefetch(ctx context.Context, infos []Info) (stop func()) {
+	parts := map[finderSource][]Info{}
+	for i := range infos {
+		if s, err := m.of(infos[i].Path); err == nil {
+			parts[s] = append(parts[s], infos[i])
 		}
 	}
 	var stops []func()

@@ -11,11 +11,7 @@ import (
 
 func prefetchAll(t testing.TB, src Source, c *Closure) (stop func()) {
 	t.Helper()
-	infos := make([]*Info, len(c.Paths))
-	for i := range c.Paths {
-		infos[i] = &c.Paths[i]
-	}
-	return Prefetch(t.Context(), src, infos)
+	return Prefetch(t.Context(), src, c.Paths)
 }
 
 // free says whether a cache holds no memory and no slot.

@@ -40,11 +40,7 @@ func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, co
 			if err := w.storeRoot(); err != nil {
 				return err
 			}
-			soon := make([]*closure.Info, len(infos))
-			for i := range infos {
-				soon[i] = &infos[i]
-			}
-			defer closure.Prefetch(ctx, src, soon)()
+			defer closure.Prefetch(ctx, src, infos)()
 			for i := range infos {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
