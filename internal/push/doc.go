@@ -29,5 +29,14 @@
 // Credentials are asked for when the registry refuses a request, come from
 // Docker's config file and credential helpers (or podman's), go to the registry
 // and its token server only, and are in no error. Plain http is for this
-// machine, and for Options.Insecure.
+// machine, and for Options.Insecure. A registry with TLS is never left for an
+// address without.
+//
+// # Layouts and archives
+//
+// [ParseDestination] reads where an image goes if not into a registry. A
+// [Layout], an [Archive] and a [Pipe] hold blobs back in a directory of their
+// own until Commit, which moves all of them or none. Archives depend on nothing
+// but the image: entries are in the order of the manifests, whoever finished
+// first. A destination that is [Ordered] wants its layers in that order.
 package push

@@ -743,3 +743,43 @@ func TestIsLoopback(t *testing.T) {
 		}
 	}
 }
+
+// TestNoDowngrade has a registry with TLS name addresses without: its own, as
+// many behind a proxy do, and another's.
+func TestNoDowngrade(t *testing.T) {
+	var plainRequests atomic.Int64
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { plainRequests.Add(1) }))
+	defer plain.Close()
+	f := newFake(nil)
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodPost:
+			f.mu.Lock()
+			f.sessions["s"] = []byte{}
+			f.mu.Unlock()
+			w.Header().Set("Location", "http://"+r.Host+"/v2/app/system/blobs/uploads/s?_state=a%2Bb")
+			w.WriteHeader(202)
+			return true
+		case r.Method == http.MethodGet:
+			http.Redirect(w, r, plain.URL+"/bucket", http.StatusTemporaryRedirect)
+			return true
+		}
+		return false
+	}
+	s := httptest.NewTLSServer(f)
+	defer s.Close()
+	r := openAt(t, "https://example.com", Options{Insecure: true, dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if strings.HasPrefix(addr, "example.com:") {
+			addr = s.Listener.Addr().String()
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}})
+	packs := 0
+	if _, err := r.PutLayer(t.Context(), nil, packing(content(10), &packs)); err != nil {
+		t.Error(err)
+	}
+	_, err := r.GetBlob(t.Context(), ocispec.Descriptor{Digest: digest.FromString("x"), Size: 1})
+	if err == nil || !strings.Contains(err.Error(), "redirect from https to "+plain.URL+"/bucket refused") || plainRequests.Load() != 0 {
+		t.Errorf("error %v after %d requests in plain text", err, plainRequests.Load())
+	}
+}
