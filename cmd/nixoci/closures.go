@@ -32,7 +32,7 @@ func (c *closureFlags) add(f *pflag.FlagSet) {
 
 // addTrust adds the flags of reading closures, for commands that make no image.
 func (c *closureFlags) addTrust(f *pflag.FlagSet) {
-	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "key NAME:BASE64 that binary caches may sign with, beside cache.nixos.org-1 and those of nix.conf, repeated")
+	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "key NAME:BASE64 that binary caches may sign with, beside those of nix.conf (cache.nixos.org-1 unless it says otherwise), repeated")
 	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "take unsigned paths from binary caches")
 }
 
@@ -205,9 +205,10 @@ func (a *app) source(f *closureFlags) (closure.Source, string, error) {
 	o := closure.CacheOptions{NoSignatures: f.noSignatures}
 	keys, err := closure.NixConfigKeys()
 	if err != nil {
-		a.log.Warn(err)
+		a.log.Warnf("trusting cache.nixos.org-1 alone: %v", err)
+		keys = []string{closure.DefaultPublicKey}
 	}
-	keys = append(append([]string{closure.DefaultPublicKey}, keys...), f.keys...)
+	keys = append(keys, f.keys...)
 	if o.Keys, err = closure.NewTrustedKeys(keys...); err != nil {
 		return nil, "", usageError{fmt.Errorf("--trusted-public-key: %w", err)}
 	}
