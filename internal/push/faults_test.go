@@ -338,7 +338,7 @@ func TestPackFails(t *testing.T) {
 		r := serve(t, f, Options{})
 		want, packs := packedOf(content(11)), 0
 		_, err := r.PutLayer(t.Context(), &want, packing(content(10), &packs))
-		if err == nil || !strings.Contains(err.Error(), want.Digest.String()) || packs != 1 || len(f.blobs) != 0 || f.open() != 0 {
+		if !errors.Is(err, ErrOtherContent) || !strings.Contains(err.Error(), want.Digest.String()) || packs != 1 || len(f.blobs) != 0 || f.open() != 0 {
 			t.Errorf("%v after packing %d times", err, packs)
 		}
 	})
