@@ -74,7 +74,10 @@ func Apply(ctx context.Context) error {
 	if err := a.waitForSystemd(ctx); err != nil {
 		return err
 	}
-	return a.Once(ctx)
+	if err := a.Once(ctx); err != nil {
+		return &ExitError{Code: 1} // it has been said
+	}
+	return nil
 }
 
 // Once applies the configuration once, and ends the container where the user
@@ -277,7 +280,14 @@ func (a *Applier) activate(ctx context.Context, base Base, toplevel string) erro
 	if err := set.Run(); err != nil {
 		return fmt.Errorf("set %s: %w", a.Profile, err)
 	}
-	return a.command(ctx, filepath.Join(toplevel, "bin/switch-to-configuration"), "switch").Run()
+	tail := &tailWriter{}
+	cmd := a.command(ctx, filepath.Join(toplevel, "bin/switch-to-configuration"), "switch")
+	cmd.Stdout = io.MultiWriter(a.Log, tail)
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w: %s", err, tail.last())
+	}
+	return nil
 }
 
 // command is told to stop before it is killed, so that Nix can release locks.
@@ -291,7 +301,7 @@ func (a *Applier) command(ctx context.Context, name string, args ...string) *exe
 }
 
 func (a *Applier) say(format string, args ...any) {
-	fmt.Fprintf(a.Log, "nixoci: "+format+"\n", args...)
+	fmt.Fprintf(a.Log, format+"\n", args...)
 }
 
 // status keeps the last outcome unless it is given a new one.
@@ -337,6 +347,12 @@ func (t *tailWriter) Write(p []byte) (int, error) {
 		t.buf = append(t.buf[:0], t.buf[over:]...)
 	}
 	return len(p), nil
+}
+
+// last is the last line that is not empty.
+func (t *tailWriter) last() string {
+	lines := strings.Split(strings.TrimSpace(string(t.buf)), "\n")
+	return lines[len(lines)-1]
 }
 
 // reason is Nix's error message with the place it names, in one line: "" if

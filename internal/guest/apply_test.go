@@ -178,7 +178,7 @@ func TestApplyKeepsRunningWhenTheBuildFails(t *testing.T) {
 func TestApplyGoesBackWhenTheSwitchFails(t *testing.T) {
 	c := newContainer(t)
 	write(t, c.root+"/web/bin/switch-to-configuration", "#!/bin/sh\nln -sfn $ROOT/web $ROOT/current-system\necho 'warning: the following units failed: nginx.service'\nexit 4\n")
-	if err := c.Once(t.Context()); err == nil || !strings.Contains(err.Error(), "exit status 4") {
+	if err := c.Once(t.Context()); err == nil || !strings.Contains(err.Error(), "exit status 4: warning: the following units failed: nginx.service") {
 		t.Errorf("got %v", err)
 	}
 	if got := c.current(t); got != "base" {

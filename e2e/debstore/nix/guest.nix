@@ -27,7 +27,12 @@ in
           name = "nixoci-init";
           path = init;
         };
-        environment.systemPackages = [ pkgs.curl ];
+        # There is no cache to fetch it from in the tests.
+        system.extraDependencies = [
+          pkgs.nginx
+          pkgs.curl
+          pkgs.debian.nginx-common
+        ];
       }
     )
   ];

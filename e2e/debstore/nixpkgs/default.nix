@@ -34,7 +34,7 @@ rec {
   gnused = programs "gnused-4.9" debian.sed;
   gnutar = programs "gnutar-1.34" debian.tar;
   gzip = programs "gzip-1.12" debian.gzip;
-  nginx = programs "nginx-1.22.1" debian.nginx-light;
+  nginx = programs "nginx-1.22.1" debian.nginx;
   nix = programs "nix-2.8.0" debian.nix-bin;
   procps = programs "procps-4.0" debian.procps;
   util-linux = programs "util-linux-2.38" debian.util-linux;

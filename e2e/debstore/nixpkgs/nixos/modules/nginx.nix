@@ -19,7 +19,7 @@ let
     user www-data;
     events { }
     http {
-      include ${pkgs.debian.media-types or "/etc"}/etc/mime.types;
+      include ${pkgs.debian.nginx-common}/etc/nginx/mime.types;
       access_log off;
       client_body_temp_path /run/nginx/body;
       proxy_temp_path /run/nginx/proxy;

@@ -16,7 +16,7 @@ let
   etc = pkgs.store.etc sources;
   systemPath = pkgs.store.systemPath (cfg.environment.systemPackages ++ [
     pkgs.debian.systemd pkgs.bash pkgs.coreutils pkgs.findutils pkgs.gnugrep pkgs.gnused pkgs.gnutar
-    pkgs.gzip pkgs.util-linux pkgs.procps cfg.nix.package
+    pkgs.gzip pkgs.util-linux pkgs.procps pkgs.curl cfg.nix.package
   ]);
   shell = "${pkgs.bash}/bin/bash";
   systemd = pkgs.debian.systemd;
@@ -33,6 +33,7 @@ in
     nixpkgs.hostPlatform = mkOption { type = types.str; };
     system.activationScripts = mkOption { type = types.attrsOf types.lines; default.specialfs = "false"; };
     system.build = anything { };
+    system.extraDependencies = mkOption { type = types.listOf types.package; default = [ ]; };
     system.name = mkOption { type = types.str; default = cfg.networking.hostName; };
     system.systemBuilderCommands = mkOption { type = types.lines; default = ""; };
     system.extraSystemBuilderCmds = mkOption { type = types.lines; visible = false; default = ""; };
@@ -44,10 +45,12 @@ in
     environment.etc = {
       "nix/nix.conf".text = lib.concatStringsSep "" (lib.mapAttrsToList (n: v:
         "${n} = ${if builtins.isList v then toString v else if builtins.isBool v then (if v then "true" else "false") else toString v}\n"
-      ) ({ build-users-group = ""; substituters = ""; filter-syscalls = false; } // cfg.nix.settings));
+      ) ({ build-users-group = ""; build-hook = "${pkgs.debian.nix-bin}/usr/libexec/nix/build-remote"; substituters = ""; filter-syscalls = false; } // cfg.nix.settings));
       "nix/registry.json".text = builtins.toJSON { version = 2; flakes = lib.mapAttrsToList (id: r: {
         from = { type = "indirect"; inherit id; }; inherit (r) to;
       }) cfg.nix.registry; };
+      # As NixOS: systemd must not write to the store on the first boot.
+      "systemd/system-preset/00-nixos.preset".text = "disable *\n";
       "os-release".text = ''
         ID=nixos
         NAME=NixOS
@@ -165,6 +168,7 @@ in
         bad=$(systemctl list-units --state=failed,auto-restart --plain --no-legend | while read -r u _; do [ ! -e "$new/$u" ] || [ "$u" = nixoci-apply.service ] || echo -n " $u"; done)
         if [ -n "$bad" ]; then echo "warning: the following units failed:$bad"; exit 4; fi
       '';
+      inherit (cfg.system) extraDependencies;
       passAsFile = [ "init" "activate" "switch" ];
     } ''
       mkdir -p "$out/bin"
@@ -179,6 +183,7 @@ in
       printf %s "$hostPlatform" >"$out/system"
       printf %s "systemd 2" >"$out/init-interface-version"
       : >"$out/kernel-params"
+      echo "$extraDependencies" >"$out/extra-dependencies"
       eval "$buildCommands"'';
   };
 }
