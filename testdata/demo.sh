@@ -76,6 +76,18 @@ requests=$(printf '%s\n' "$pushed" | sed -n 's/.*"requests": *\([0-9]*\).*/\1/p'
 [ "$requests" = 1 ] || fail "pushing what is there took $requests requests, not one: $pushed"
 row again "$(summary "$tmp/log")"
 
+# verify REF: every digest and every narHash, and what the report says of it
+verify() {
+	"$nixoci" verify "$1" >"$tmp/report" || {
+		cat "$tmp/report" >&2
+		fail "verify $1 failed"
+	}
+	grep -q '^verified$' "$tmp/report" || fail "verify $1 does not say that it verified"
+}
+verify "$registry/demo/sample:1@$first"
+row verify "every digest, every narHash, and all of it made again:"
+sed -e '/^$/d' -e 's/^/           /' "$tmp/report"
+
 push "$registry/demo/elsewhere:1" "" --reuse none --jobs 1
 [ "${pushed#*@}" = "$first" ] || fail "made again it is ${pushed#*@}, not $first"
 row afresh "$(summary "$tmp/log")"
@@ -84,3 +96,5 @@ row "" "the same digest, from one compressor and without what was known"
 push "$registry/demo/sample:1" -update
 [ "${pushed#*@}" != "$first" ] || fail "the update has the digest of what it updates"
 row update "$(summary "$tmp/log")"
+verify "$registry/demo/sample:1"
+row verify "$(grep -c '^  . narhashes' "$tmp/report") platforms, made again: $(sed -n '$p' "$tmp/report")"

@@ -80,6 +80,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 		a.inspectCommand(),
 		a.diffCommand(),
 		a.sbomCommand(),
+		a.verifyCommand(),
 		a.versionCommand(),
 	)
 	wrapArgs(root)

@@ -176,7 +176,12 @@ func (db *database) closure(ctx context.Context, roots []StorePath) ([]Info, err
 	if err != nil {
 		return nil, err
 	}
-	rows, err := db.QueryContext(ctx, closureQuery, string(arg))
+	return db.query(ctx, closureQuery, string(arg))
+}
+
+// query returns the infos of rows with the columns of closureQuery.
+func (db *database) query(ctx context.Context, query string, args ...any) ([]Info, error) {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

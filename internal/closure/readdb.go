@@ -1,0 +1,40 @@
+package closure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+const allQuery = `
+SELECT id, path, hash, narSize, deriver, sigs, ca,
+	(SELECT group_concat(reference) FROM Refs WHERE referrer = ValidPaths.id)
+FROM ValidPaths`
+
+// ReadDatabase returns every path that a Nix database, schema 10, holds, in any
+// order. Nobody else may write to the file. It may come from anybody: what is
+// not of the form that Nix writes is an error.
+func ReadDatabase(ctx context.Context, file string) ([]Info, error) {
+	var infos []Info
+	err := openDatabase(ctx, file, "mode=ro&immutable=1", func(db *database) error {
+		// A view in place of a table could compute forever.
+		var tables int
+		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('ValidPaths', 'Refs')`).Scan(&tables); err != nil {
+			return err
+		}
+		if tables != 2 {
+			return errors.New("no tables ValidPaths and Refs in it")
+		}
+		var dangling int
+		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM Refs WHERE referrer NOT IN (SELECT id FROM ValidPaths)`).Scan(&dangling); err != nil {
+			return err
+		}
+		if dangling > 0 {
+			return fmt.Errorf("%d references of paths that are not there", dangling)
+		}
+		var err error
+		infos, err = db.query(ctx, allQuery)
+		return err
+	})
+	return infos, err
+}

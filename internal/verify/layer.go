@@ -1,0 +1,307 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// layerContent is what a layer turned out to hold.
+type layerContent struct {
+	diffID   digest.Digest // "" where it was not read to its end
+	tarSize  int64
+	paths    []pathContent // in the order of the layer
+	findings findings
+	damaged  bool // not all of it could be read: what is missing says nothing
+}
+
+// pathContent is one store path that was put together again.
+type pathContent struct {
+	path    closure.StorePath
+	narHash closure.Hash
+	narSize int64
+	flat    digest.Digest // sha256 of the contents, where it is one file; else ""
+	broken  bool          // it has no NAR, and that was said
+}
+
+// layerJob is one layer to be read.
+type layerJob struct {
+	desc   ocispec.Descriptor
+	number int // for people, from 1
+	at     Finding
+	keep   map[closure.StorePath]io.Writer // where the NARs of some paths are written to
+}
+
+// contentFinding turns an error about what a source has into a finding. Other
+// errors say that nobody knows.
+func contentFinding(err error) (string, bool) {
+	var content *push.ContentError
+	switch {
+	case errors.As(err, &content):
+		return content.What, true
+	case errors.Is(err, push.ErrNotFound):
+		return "it is not there", true
+	}
+	return "", false
+}
+
+// readLayer runs read over the tar of a layer, and checks the blob around it.
+// Read returns nil at the end of the tar, and errStop when it has seen enough.
+func readLayer(ctx context.Context, src push.Source, j layerJob, one bool, read func(*tarStream, *layerContent) error) (*layerContent, error) {
+	c := &layerContent{findings: findings{one: one, at: j.at}}
+	c.findings.at.Layer, c.findings.at.Digest = j.number, j.desc.Digest
+	t := openTar(ctx, src, j.desc, true)
+	defer t.Close()
+	err := read(t, c)
+	if err != nil {
+		c.damaged = true
+	}
+	// What is wrong in a blob that is another one is of no interest: its digest is.
+	if err == nil || errors.Is(err, errStop) || errors.As(err, new(*layers.FormatError)) {
+		err = t.drain()
+	}
+	if err == nil {
+		c.diffID, c.tarSize = t.diffID, t.size
+		return c, nil
+	}
+	inside := c.findings.all
+	c.findings.all, c.damaged = nil, true
+	if what, ok := contentFinding(err); ok {
+		c.findings.addf(CheckDigests, "%s", what)
+	} else if format, ok := errors.AsType[*layers.FormatError](err); ok {
+		c.findings.addf(CheckFormat, "%s", format.What)
+	} else {
+		return nil, err
+	}
+	if !one {
+		c.findings.all = append(c.findings.all, inside...)
+	}
+	return c, nil
+}
+
+// readStoreLayer checks a layer of store paths: nix and nix/store, then the
+// paths in order, each with the entries of its NAR and the modes that Nix sets.
+func readStoreLayer(ctx context.Context, src push.Source, j layerJob, one bool) (*layerContent, error) {
+	return readLayer(ctx, src, j, one, func(t *tarStream, c *layerContent) error {
+		r := &storeReader{job: &j, c: c}
+		r.tar = layers.NewTarReader(t, r.format)
+		return r.read()
+	})
+}
+
+// The directories that each layer of store paths begins with, and their modes.
+var storeRoot = []struct {
+	name string
+	mode int64
+}{{"nix", 0o755}, {"nix/store", 0o755}}
+
+const storePrefix = "nix/store/"
+
+type storeReader struct {
+	job  *layerJob
+	c    *layerContent
+	tar  *layers.TarReader
+	path *openPath // being read, nil between paths
+	last string    // base name of the path that came last
+}
+
+// openPath is a store path whose NAR is being put together.
+type openPath struct {
+	base string
+	path closure.StorePath
+	nar  *closure.NARWriter // nil: it is skipped
+	sha  hash.Hash
+	size int64
+	flat hash.Hash
+}
+
+func (p *openPath) Write(b []byte) (int, error) {
+	p.size += int64(len(b))
+	return p.sha.Write(b)
+}
+
+// format places a FormatError.
+func (r *storeReader) format(e *layers.FormatError) error {
+	where := entryPlace(e.Entry)
+	where.Check, where.What = CheckFormat, e.What
+	return r.c.findings.add(where)
+}
+
+// entryPlace divides the name of a tar entry into store path and file.
+func entryPlace(name string) Finding {
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "/"), storePrefix)
+	base, file, _ := strings.Cut(rest, "/")
+	if p, err := closure.ParseStoreBase(base); ok && err == nil {
+		return Finding{Path: string(p), File: strings.TrimSuffix(file, "/")}
+	}
+	return Finding{Path: name}
+}
+
+func (r *storeReader) finding(name string, check Check, format string, args ...any) error {
+	where := entryPlace(name)
+	where.Check, where.What = check, fmt.Sprintf(format, args...)
+	return r.c.findings.add(where)
+}
+
+func (r *storeReader) read() error {
+	for n := 0; ; n++ {
+		e, err := r.tar.Next()
+		if err == io.EOF {
+			if n < len(storeRoot) {
+				if err := r.finding(storeRoot[n].name, CheckFormat, "it is not the layer's entry %d", n+1); err != nil {
+					return err
+				}
+			}
+			return r.endPath()
+		}
+		if err != nil {
+			return errors.Join(err, r.endPath())
+		}
+		if n < len(storeRoot) {
+			err = r.root(n, e)
+		} else {
+			err = r.entry(e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *storeReader) root(n int, e *layers.TarEntry) error {
+	want := storeRoot[n]
+	switch {
+	case e.Name != want.name:
+		return r.finding(e.Name, CheckFormat, "the layer's entry %d, not %s", n+1, want.name)
+	case e.Kind != closure.KindDirectory:
+		return r.finding(e.Name, CheckFormat, "a %s, not a directory", e.Kind)
+	case e.Mode != want.mode:
+		return r.finding(e.Name, CheckFormat, "mode is %04o, not %04o", e.Mode, want.mode)
+	}
+	return nil
+}
+
+func (r *storeReader) entry(e *layers.TarEntry) error {
+	if strings.HasPrefix(path.Base(e.Name), ".wh.") {
+		if err := r.finding(e.Name, CheckFormat, "a whiteout: it makes a runtime hide a file of the layers below"); err != nil {
+			return err
+		}
+	}
+	rest, ok := strings.CutPrefix(e.Name, storePrefix)
+	if !ok {
+		if err := r.endPath(); err != nil {
+			return err
+		}
+		return r.finding(e.Name, CheckPaths, "a %s outside of the store", e.Kind)
+	}
+	base, name, _ := strings.Cut(rest, "/")
+	if r.path == nil || r.path.base != base {
+		if err := r.begin(base, e); err != nil {
+			return err
+		}
+	}
+	if err := r.mode(e); err != nil {
+		return err
+	}
+	p := r.path
+	if p.nar == nil {
+		return nil // the reader skips what is left of it
+	}
+	var err error
+	switch e.Kind {
+	case closure.KindDirectory:
+		err = p.nar.Directory(name)
+	case closure.KindSymlink:
+		err = p.nar.Symlink(name, e.Target)
+	default:
+		var content io.Reader = r.tar
+		if name == "" {
+			p.flat = sha256.New()
+			content = io.TeeReader(r.tar, p.flat)
+		}
+		err = p.nar.File(name, e.Mode&0o111 != 0, e.Size, content)
+	}
+	if errors.Is(err, closure.ErrNAR) {
+		p.nar = nil
+		return r.finding(e.Name, CheckFormat, "%s", strings.TrimPrefix(err.Error(), closure.ErrNAR.Error()+": "))
+	}
+	return err
+}
+
+// mode checks that a store path's entry has the mode that Nix gives it.
+func (r *storeReader) mode(e *layers.TarEntry) error {
+	want := int64(0o444)
+	switch {
+	case e.Kind == closure.KindDirectory || e.Kind == closure.KindFile && e.Mode&0o111 != 0:
+		want = 0o555
+	case e.Kind == closure.KindSymlink:
+		want = 0o777
+	}
+	if e.Mode != want {
+		return r.finding(e.Name, CheckFormat, "mode is %04o, not %04o", e.Mode, want)
+	}
+	return nil
+}
+
+// begin starts a store path.
+func (r *storeReader) begin(base string, e *layers.TarEntry) error {
+	if err := r.endPath(); err != nil {
+		return err
+	}
+	p := &openPath{base: base, sha: sha256.New()}
+	r.path = p
+	var err error
+	if p.path, err = closure.ParseStoreBase(base); err != nil {
+		return r.finding(e.Name, CheckPaths, "not a store path")
+	}
+	if base <= r.last {
+		what := "it comes after " + r.last
+		for _, c := range r.c.paths {
+			if c.path == p.path {
+				what = "it is there a second time"
+			}
+		}
+		return r.finding(e.Name, CheckFormat, "%s", what)
+	}
+	r.last = base
+	var w io.Writer = p
+	if keep := r.job.keep[p.path]; keep != nil {
+		w = io.MultiWriter(p, keep)
+	}
+	p.nar = closure.NewNARWriter(w)
+	return nil
+}
+
+// endPath finishes the store path that is open.
+func (r *storeReader) endPath() error {
+	p := r.path
+	r.path = nil
+	if p == nil || p.path == "" {
+		return nil
+	}
+	c := pathContent{path: p.path, broken: p.nar == nil}
+	if p.nar != nil {
+		if err := p.nar.Close(); err != nil {
+			return err
+		}
+		p.sha.Sum(c.narHash[:0])
+		c.narSize = p.size
+		if p.flat != nil {
+			c.flat = digest.NewDigest(digest.SHA256, p.flat)
+		}
+	}
+	r.c.paths = append(r.c.paths, c)
+	return nil
+}

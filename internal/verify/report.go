@@ -1,0 +1,209 @@
+package verify
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Report is what was found.
+type Report struct {
+	Ref       string           `json:"ref"`
+	Digest    digest.Digest    `json:"digest"`
+	MediaType string           `json:"mediaType"`
+	OK        bool             `json:"ok"`
+	Platforms []PlatformReport `json:"platforms"`
+	Skipped   []string         `json:"skipped,omitempty"` // platforms that were not asked for
+	Index     Result           `json:"index"`
+	Findings  []Finding        `json:"findings"`
+}
+
+// PlatformReport is one platform of it.
+type PlatformReport struct {
+	Platform string        `json:"platform"`
+	Digest   digest.Digest `json:"digest"` // of its manifest
+	Made     bool          `json:"madeByNixoci"`
+	Toplevel string        `json:"toplevel,omitempty"`
+	NarHash  string        `json:"narHash,omitempty"` // of the toplevel
+	Layers   int           `json:"layers"`
+	Size     int64         `json:"size"`    // bytes of its blobs
+	Paths    int           `json:"paths"`   // store paths whose narHash is right
+	NarSize  int64         `json:"narSize"` // bytes of their NARs
+	Checks   []CheckResult `json:"checks"`
+}
+
+// CheckResult is how one check went.
+type CheckResult struct {
+	Check  Check  `json:"check"`
+	Result Result `json:"result"`
+	Detail string `json:"detail,omitempty"` // for people
+}
+
+// Result of a check.
+type Result string
+
+// The results.
+const (
+	Holds   Result = "ok"
+	Fails   Result = "failed"
+	Skipped Result = "not checked"    // because of a finding before it
+	Without Result = "does not apply" // the image, or the format, has nothing of the kind
+)
+
+// finish puts the findings in order and says of each check how it went.
+func (v *verifier) finish() {
+	r := v.report
+	r.Findings = []Finding{}
+	for _, i := range v.images {
+		r.Findings = append(r.Findings, i.findings()...)
+	}
+	r.Findings = append(r.Findings, v.top.all...)
+	if v.one() && len(r.Findings) > 1 {
+		r.Findings = r.Findings[:1]
+	}
+	r.OK = len(r.Findings) == 0
+	r.Index = v.indexResult()
+	for _, i := range v.images {
+		r.Platforms = append(r.Platforms, i.report())
+	}
+}
+
+func (v *verifier) indexResult() Result {
+	switch {
+	case len(v.top.all) > 0:
+		return Fails
+	case v.index == nil:
+		return Without
+	case !v.checkedIndex:
+		return Skipped
+	}
+	return Holds
+}
+
+// findings are all of the image's, from the outside in.
+func (i *image) findings() []Finding {
+	all := slices.Clone(i.top.all)
+	all = append(all, i.after.all...)
+	if i.system != nil {
+		all = append(all, i.system.findings.all...)
+	}
+	return append(all, i.claims.all...)
+}
+
+func (i *image) report() PlatformReport {
+	r := i.result
+	r.Made = i.made
+	if i.m != nil {
+		r.Layers = len(i.m.Layers)
+		r.Size = i.m.Config.Size
+		for _, d := range i.m.Layers {
+			r.Size += d.Size
+		}
+	}
+	failed := map[Check]bool{}
+	for _, f := range i.findings() {
+		failed[f.Check] = true
+	}
+	done := len(i.findings()) == 0 || !i.v.one()
+	add := func(c Check, reached bool, format string, args ...any) {
+		res := CheckResult{Check: c, Result: Holds}
+		switch {
+		case failed[c]:
+			res.Result = Fails
+		case !done || !reached:
+			res.Result = Skipped
+		default:
+			res.Detail = fmt.Sprintf(format, args...)
+		}
+		r.Checks = append(r.Checks, res)
+	}
+	if !i.made {
+		r.Checks = i.foreign
+		return r
+	}
+	read := len(i.layers) > 0
+	add(CheckDigests, read, "%d blobs have the digests and sizes that are said of them", r.Layers+1)
+	add(CheckFormat, read, "%d layers are in the canonical form of layer format 1", r.Layers)
+	add(CheckPaths, read && i.infos != nil, "the layers hold the %d store paths of the Nix database, and nothing else", len(i.infos))
+	add(CheckNarHashes, read && i.infos != nil, "%d narHashes, of %d bytes", r.Paths, r.NarSize)
+	add(CheckReferences, i.closure != nil, "closed under references, all of it reachable from the toplevel")
+	add(CheckSystem, i.image != nil, "the system layer with its Nix database, made again, is the same")
+	add(CheckPlatform, i.sys != nil, "the system is for %s", r.Platform)
+	add(CheckConfig, i.image != nil, "the config, made again, is the same")
+	if i.v.noManifest {
+		r.Checks = append(r.Checks, CheckResult{CheckManifest, Without, "a docker-archive has none"})
+	} else {
+		add(CheckManifest, i.image != nil, "the manifest, made again, is the same")
+	}
+	return r
+}
+
+// WriteText writes the report for people: some lines for each platform that can
+// be pasted into a release, then the findings.
+func (r *Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", r.Ref)
+	if r.Digest != "" && !strings.Contains(r.Ref, string(r.Digest)) {
+		fmt.Fprintf(&b, "%s\n", r.Digest)
+	}
+	for _, p := range r.Platforms {
+		fmt.Fprintf(&b, "\n%s  %s\n", p.Platform, p.Digest)
+		if p.Toplevel != "" {
+			fmt.Fprintf(&b, "  %s\n", p.Toplevel)
+			fmt.Fprintf(&b, "  %d store paths, %d layers, %s in %s\n", p.Paths, p.Layers, humanBytes(p.NarSize), humanBytes(p.Size))
+		}
+		for _, c := range p.Checks {
+			fmt.Fprintf(&b, "  %s %-11s %s\n", mark(c.Result), c.Check, text(c))
+		}
+	}
+	b.WriteByte('\n')
+	if r.Index != Without {
+		fmt.Fprintf(&b, "%s index: %s\n", mark(r.Index), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
+	}
+	for _, s := range r.Skipped {
+		fmt.Fprintf(&b, "– %s: not asked for, not checked\n", s)
+	}
+	if r.OK {
+		b.WriteString("verified\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func text(c CheckResult) string {
+	switch {
+	case c.Detail != "":
+		return c.Detail
+	case c.Result == Holds:
+		return ""
+	}
+	return string(c.Result)
+}
+
+func mark(r Result) string {
+	switch r {
+	case Holds:
+		return "✓"
+	case Fails:
+		return "✗"
+	}
+	return "–"
+}
+
+// humanBytes is n in units of 1000.
+func humanBytes(n int64) string {
+	f, unit := float64(n), "B"
+	for _, u := range []string{"kB", "MB", "GB", "TB"} {
+		if f < 1000 {
+			break
+		}
+		f, unit = f/1000, u
+	}
+	if unit == "B" || f >= 10 {
+		return fmt.Sprintf("%.0f %s", f, unit)
+	}
+	return fmt.Sprintf("%.1f %s", f, unit)
+}

@@ -1,0 +1,164 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// A layer is read by three stages beside each other: reading, hashing and
+// decompressing the blob; hashing the tar; and whatever reads the tarStream.
+// Memory is chunks × chunkSize for each layer, whatever its size.
+const (
+	chunkSize = 256 << 10
+	chunks    = 6
+)
+
+// tarStream is a layer's tar while its blob is read.
+type tarStream struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	ready  chan chunk // hashed, in order; closed at the end
+	free   chan []byte
+	done   sync.WaitGroup
+
+	now  chunk // being read
+	rest []byte
+
+	// Valid once Read has returned an error.
+	diffID digest.Digest
+	size   int64 // bytes of the tar
+}
+
+// chunk is a piece of tar, or why there is no more.
+type chunk struct {
+	data []byte
+	err  error
+}
+
+// openTar starts to read a layer. strict is for what nixoci should have
+// written: see [layers.DecompressStrict].
+func openTar(ctx context.Context, src push.Source, d ocispec.Descriptor, strict bool) *tarStream {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &tarStream{ctx: ctx, cancel: cancel, ready: make(chan chunk, chunks+1), free: make(chan []byte, chunks)}
+	for range chunks {
+		t.free <- nil // made when it is needed
+	}
+	unhashed := make(chan chunk, chunks+1)
+	t.done.Go(func() { defer close(unhashed); t.decompress(src, d, strict, unhashed) })
+	t.done.Go(func() { defer close(t.ready); t.hash(unhashed) })
+	return t
+}
+
+func (t *tarStream) decompress(src push.Source, d ocispec.Descriptor, strict bool, to chan<- chunk) {
+	blob, err := src.GetBlob(t.ctx, d)
+	if err != nil {
+		to <- chunk{err: err}
+		return
+	}
+	defer blob.Close()
+	// A read that waits for the network ends with the context.
+	stop := context.AfterFunc(t.ctx, func() { blob.Close() })
+	defer stop()
+	err = t.fill(blob, d.MediaType, strict, to)
+	// Whatever is wrong inside, a blob that is another one is what matters. Reading
+	// on tells, and costs nothing where all is well.
+	if _, drain := io.Copy(io.Discard, blob); drain != nil && t.ctx.Err() == nil {
+		err = drain
+	}
+	to <- chunk{err: err}
+}
+
+func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<- chunk) error {
+	open := layers.Decompress
+	if strict {
+		open = layers.DecompressStrict
+	}
+	tar, err := open(blob, mediaType)
+	if err != nil {
+		return err
+	}
+	defer tar.Close()
+	for {
+		var buf []byte
+		select {
+		case buf = <-t.free:
+		case <-t.ctx.Done():
+			return context.Cause(t.ctx)
+		}
+		if buf == nil {
+			buf = make([]byte, chunkSize)
+		}
+		n := 0
+		for n < chunkSize && err == nil {
+			var m int
+			m, err = tar.Read(buf[n:chunkSize])
+			n += m
+		}
+		if n > 0 {
+			to <- chunk{data: buf[:n]} // has room for all there are
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (t *tarStream) hash(from <-chan chunk) {
+	h := sha256.New()
+	for c := range from {
+		h.Write(c.data)
+		t.size += int64(len(c.data))
+		if c.err != nil {
+			t.diffID = digest.NewDigest(digest.SHA256, h)
+		}
+		t.ready <- c
+	}
+}
+
+// Read reads the tar. The error is io.EOF at its end; a [*push.ContentError] or
+// push.ErrNotFound where the blob is another one or missing, whatever was read
+// before; a [*layers.FormatError] where it cannot be decompressed.
+func (t *tarStream) Read(p []byte) (int, error) {
+	for len(t.rest) == 0 {
+		if t.now.err != nil {
+			return 0, t.now.err
+		}
+		if t.now.data != nil {
+			t.free <- t.now.data
+		}
+		c, ok := <-t.ready
+		if !ok {
+			c.err = io.ErrClosedPipe // closed
+		}
+		t.now, t.rest = c, c.data
+	}
+	n := copy(p, t.rest)
+	t.rest = t.rest[n:]
+	return n, nil
+}
+
+// drain reads to the end, so that digests are known.
+func (t *tarStream) drain() error {
+	_, err := io.Copy(io.Discard, onlyReader{t})
+	return err
+}
+
+type onlyReader struct{ io.Reader }
+
+// Close ends reading wherever it is.
+func (t *tarStream) Close() {
+	t.cancel()
+	go func() { // nothing may wait for a reader that has gone
+		for range t.ready {
+		}
+	}()
+	t.done.Wait()
+}
