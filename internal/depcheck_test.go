@@ -19,8 +19,9 @@ var allowed = map[string][]string{
 	"internal/layers":   {"internal/hint", "internal/closure"},
 	"internal/manifest": {"internal/hint", "internal/closure", "internal/layers"},
 	"internal/push":     {"internal/hint", "internal/closure", "internal/layers", "internal/manifest"},
-	"internal/report":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push"},
-	"internal/verify":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push"},
+	"internal/attest":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push"},
+	"internal/report":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push", "internal/attest"},
+	"internal/verify":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push", "internal/attest"},
 	"internal/guest":    {},
 }
 

@@ -81,6 +81,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 		a.diffCommand(),
 		a.sbomCommand(),
 		a.verifyCommand(),
+		a.signCommand(),
 		a.versionCommand(),
 	)
 	wrapArgs(root)

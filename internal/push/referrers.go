@@ -35,7 +35,7 @@ const MaxArtifact = 64 << 20
 
 const (
 	maxReferrerPages = 100 // of one answer, with a Link to the next
-	maxMerges        = 8   // of a fallback tag that others write too
+	maxMerges        = 8   // of a tag that others write too
 )
 
 // Referrers is implemented by sources that know what is attached to a manifest.
@@ -45,7 +45,15 @@ type Referrers interface {
 	Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error)
 }
 
-var _, _ Referrers = (*Repository)(nil), (*layoutSource)(nil)
+var _, _, _ Referrers = (*Repository)(nil), (*layoutSource)(nil), (*OpenedSource)(nil)
+
+// Referrers implements [Referrers], for a source that cannot know with nothing.
+func (s *OpenedSource) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+	if r, ok := s.Source.(Referrers); ok {
+		return r.Referrers(ctx, subject)
+	}
+	return nil, nil
+}
 
 // Referrers implements [Referrers] with the registry's own list, or the
 // fallback tag where the registry keeps none (distribution-spec 1.1, "Listing
@@ -182,8 +190,12 @@ func (r *Repository) fallback(ctx context.Context, subject digest.Digest) ([]oci
 	if err != nil {
 		return nil, err
 	}
+	return parseFallback(b)
+}
+
+func parseFallback(b manifest.Blob) ([]ocispec.Descriptor, error) {
 	if b.Descriptor.MediaType != ocispec.MediaTypeImageIndex {
-		return nil, contentErrorf("tag %s is not a list of referrers but %s", fallbackTag(subject), b.Descriptor.MediaType)
+		return nil, contentErrorf("it is not a list of referrers but %s", b.Descriptor.MediaType)
 	}
 	found, err := parseReferrers(b.Data)
 	return sortReferrers(found), err
@@ -281,39 +293,61 @@ func (r *Repository) putReferrer(ctx context.Context, m manifest.Blob) (listed b
 	return listed, err
 }
 
-// mergeFallback adds to the list under the fallback tag. A tag cannot be
-// written on condition, so the list is read again: where another client has
-// written in between and lost what we added, it is added once more.
+// mergeFallback adds to the list under the fallback tag.
 func (r *Repository) mergeFallback(ctx context.Context, subject digest.Digest, added []ocispec.Descriptor) error {
-	for n := 1; ; n++ {
-		there, err := r.fallback(ctx, subject)
-		if err != nil {
-			return err
+	return r.editTag(ctx, fallbackTag(subject), func(old *manifest.Blob) (*manifest.Blob, error) {
+		var there []ocispec.Descriptor
+		if old != nil {
+			var err error
+			if there, err = parseFallback(*old); err != nil {
+				return nil, err
+			}
 		}
 		if holds(there, added...) {
-			return nil
+			return nil, nil
+		}
+		b, err := jsonBlob(ocispec.MediaTypeImageIndex, ocispec.Index{
+			Versioned: specs.Versioned{SchemaVersion: 2},
+			MediaType: ocispec.MediaTypeImageIndex,
+			Manifests: sortReferrers(append(slices.Clone(there), added...)),
+		})
+		return &b, err
+	})
+}
+
+// EditTag replaces what tag names by what edit makes of it. old is nil where
+// there is no such tag. Edit returns nil to leave it. A tag cannot be written on
+// condition, so what is there is read again and given to edit once more, until
+// it is content: another client's write in between costs neither of them.
+func (r *Repository) EditTag(ctx context.Context, tag string, edit func(old *manifest.Blob) (*manifest.Blob, error)) error {
+	return r.fail("change tag "+r.ref(tag), r.editTag(ctx, tag, edit))
+}
+
+func (r *Repository) editTag(ctx context.Context, tag string, edit func(old *manifest.Blob) (*manifest.Blob, error)) error {
+	for n := 1; ; n++ {
+		var old *manifest.Blob
+		switch b, err := r.GetManifest(ctx, tag); {
+		case err == nil:
+			old = &b
+		case !errors.Is(err, ErrNotFound):
+			return err
+		}
+		b, err := edit(old)
+		if err != nil || b == nil {
+			return err
+		}
+		if len(b.Data) > maxManifest {
+			return fmt.Errorf("it would have %d bytes, registries take at most %d", len(b.Data), maxManifest)
 		}
 		if n > maxMerges {
-			return fmt.Errorf("tag %s: others keep writing it", fallbackTag(subject))
+			return errors.New("others keep writing it")
 		}
 		if n > 1 {
 			if err := sleep(ctx, backoff(n-1)); err != nil {
 				return err
 			}
 		}
-		index := ocispec.Index{
-			Versioned: specs.Versioned{SchemaVersion: 2},
-			MediaType: ocispec.MediaTypeImageIndex,
-			Manifests: sortReferrers(append(slices.Clone(there), added...)),
-		}
-		b, err := jsonBlob(ocispec.MediaTypeImageIndex, index)
-		if err != nil {
-			return err
-		}
-		if len(b.Data) > maxManifest {
-			return fmt.Errorf("tag %s: the list would have %d bytes, registries take at most %d", fallbackTag(subject), len(b.Data), maxManifest)
-		}
-		if err := r.PutManifest(ctx, b, fallbackTag(subject)); err != nil {
+		if err := r.PutManifest(ctx, *b, tag); err != nil {
 			return err
 		}
 	}

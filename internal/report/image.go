@@ -77,7 +77,7 @@ func ReadImage(ctx context.Context, src *push.OpenedSource, o ReadOptions) (*Ima
 		return nil, err
 	}
 	img := &Image{Name: src.Name, Descriptor: top.Descriptor}
-	if img.Attached, err = attached(ctx, src, top.Descriptor.Digest); err != nil {
+	if img.Attached, err = src.Referrers(ctx, top.Descriptor.Digest); err != nil {
 		return nil, err
 	}
 	index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
@@ -105,7 +105,7 @@ func ReadImage(ctx context.Context, src *push.OpenedSource, o ReadOptions) (*Ima
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", manifest.FormatPlatform(*d.Platform), err)
 		}
-		p.Attached, err = attached(ctx, src, d.Digest)
+		p.Attached, err = src.Referrers(ctx, d.Digest)
 		if err != nil {
 			return nil, err
 		}
@@ -131,13 +131,6 @@ func (img *Image) keep(only []ocispec.Platform) error {
 		return fmt.Errorf("%s: has no image for any platform", img.Name)
 	}
 	return nil
-}
-
-func attached(ctx context.Context, src *push.OpenedSource, d digest.Digest) ([]ocispec.Descriptor, error) {
-	if r, ok := src.Source.(push.Referrers); ok {
-		return r.Referrers(ctx, d)
-	}
-	return nil, nil
 }
 
 // GetBlobBytes reads a blob of at most limit bytes.

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// passwordVariable is cosign's.
+const passwordVariable = "COSIGN_PASSWORD"
+
+func (a *app) signCommand() *cobra.Command {
+	var f registryFlags
+	var keyFile string
+	var recursive bool
+	cmd := &cobra.Command{
+		Use:   "sign REF --key FILE",
+		Short: "Sign an image in a registry, in cosign's format",
+		Long: `Sign an image in a registry. The signature is stored beside the image, where
+cosign and nixoci verify --key find it; the image does not change. Prints
+REF@digest of what is signed.
+
+The key is a file of cosign generate-key-pair, whose password is taken from
+` + passwordVariable + ` or asked for, or an unencrypted one of openssl (ECDSA, P-256).
+Signing again with the same key changes nothing.`,
+		Example: `  nixoci sign ghcr.io/org/web:1.2 --key cosign.key
+  cosign verify ghcr.io/org/web:1.2 --key cosign.pub --insecure-ignore-tlog`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if keyFile == "" {
+				return usageError{hint.Add(errors.New("sign: no --key"), "make a key pair: cosign generate-key-pair, then --key cosign.key")}
+			}
+			return a.sign(cmd.Context(), args[0], keyFile, recursive, &f)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&keyFile, "key", "", "file of the private key")
+	cmd.Flags().BoolVarP(&recursive, "recursive", "r", false, "sign the manifest of each platform too")
+	return cmd
+}
+
+func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *registryFlags) error {
+	ref, err := push.ParseReference(arg)
+	if err != nil {
+		return usageError{err}
+	}
+	data, err := os.ReadFile(keyFile)
+	if err != nil {
+		return fmt.Errorf("read private key: %w", err)
+	}
+	key, err := attest.ParsePrivateKey(data, a.keyPassword)
+	if err != nil {
+		return fmt.Errorf("%s: %w", keyFile, err)
+	}
+	repo, err := push.Open(ref.Repository, f.options())
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	top, err := repo.GetManifest(ctx, ref.Target())
+	if err != nil {
+		return err
+	}
+	all := []digest.Digest{top.Descriptor.Digest}
+	if index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType); err == nil && recursive {
+		for _, d := range index.Manifests {
+			all = append(all, d.Digest)
+		}
+	}
+	for _, d := range all {
+		if err := attest.Sign(ctx, repo, d, key); err != nil {
+			return err
+		}
+	}
+	a.done = true
+	if a.json {
+		return printJSON(a.stdout, map[string]any{"ref": ref.String(), "signed": all})
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s@%s\n", ref.Repository.Name(), top.Descriptor.Digest)
+	return err
+}
+
+// keyPassword is the password of a key file: from the environment, else asked
+// for where there is somebody to ask.
+func (a *app) keyPassword() ([]byte, error) {
+	if p, ok := os.LookupEnv(passwordVariable); ok {
+		return []byte(p), nil
+	}
+	in, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return nil, hint.Add(errors.New("the key is encrypted, and there is no terminal to ask for the password"), "set "+passwordVariable)
+	}
+	fmt.Fprint(a.stderr, "password of the key: ")
+	p, err := term.ReadPassword(int(in.Fd()))
+	fmt.Fprintln(a.stderr)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the password: %w", err)
+	}
+	return p, nil
+}

@@ -1,0 +1,156 @@
+package attest
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// PEM types of key files. Cosign's own holds PKCS #8, encrypted in the form of
+// The Update Framework: JSON with scrypt's parameters and a NaCl secret box.
+const (
+	pemSigstore = "ENCRYPTED SIGSTORE PRIVATE KEY"
+	pemCosign   = "ENCRYPTED COSIGN PRIVATE KEY" // until cosign 2.0
+	pemPKCS8    = "PRIVATE KEY"
+	pemEC       = "EC PRIVATE KEY"
+	pemPublic   = "PUBLIC KEY"
+)
+
+// ErrWrongPassword says that a key file could not be decrypted.
+var ErrWrongPassword = errors.New("wrong password")
+
+// PrivateKey signs images: ECDSA on P-256, as cosign's keys are.
+type PrivateKey struct{ key *ecdsa.PrivateKey }
+
+// ParsePrivateKey reads a key file in PEM: cosign's, or PKCS #8 or SEC 1 as
+// openssl writes it. password is asked for an encrypted one only.
+func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey, error) {
+	fail := func(err error) (*PrivateKey, error) { return nil, fmt.Errorf("read private key: %w", err) }
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return fail(errors.New("not a PEM file"))
+	}
+	der := block.Bytes
+	switch block.Type {
+	case pemSigstore, pemCosign:
+		p, err := password()
+		if err != nil {
+			return fail(err)
+		}
+		if der, err = encrypted.Decrypt(block.Bytes, p); err != nil {
+			return fail(ErrWrongPassword)
+		}
+	case pemPKCS8:
+	case pemEC:
+		key, err := x509.ParseECPrivateKey(der)
+		if err != nil {
+			return fail(err)
+		}
+		return newPrivateKey(key)
+	default:
+		return fail(hint.Add(fmt.Errorf("PEM type %q", block.Type), "make one with `cosign generate-key-pair`, or openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"))
+	}
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return fail(err)
+	}
+	return newPrivateKey(key)
+}
+
+func newPrivateKey(key any) (*PrivateKey, error) {
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok || ec.Curve != elliptic.P256() {
+		return nil, errors.New("read private key: not ECDSA on P-256")
+	}
+	return &PrivateKey{ec}, nil
+}
+
+// GenerateKey makes a key and returns it as cosign's key file, encrypted with
+// password, and its public half.
+func GenerateKey(password []byte) (private, public []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	box, err := encrypted.Encrypt(der, password)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encrypt private key: %w", err)
+	}
+	public, err = (&PrivateKey{key}).Public()
+	return pem.EncodeToMemory(&pem.Block{Type: pemSigstore, Bytes: box}), public, err
+}
+
+// Public is the public half in PEM.
+func (k *PrivateKey) Public() ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(&k.key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: pemPublic, Bytes: der}), nil
+}
+
+// sign signs the sha256 of message. Without a source of randomness, crypto/ecdsa
+// follows RFC 6979: one message has one signature.
+func (k *PrivateKey) sign(message []byte) ([]byte, error) {
+	sum := sha256.Sum256(message)
+	return k.key.Sign(nil, sum[:], crypto.SHA256)
+}
+
+// PublicKey checks signatures.
+type PublicKey struct{ key crypto.PublicKey }
+
+// ParsePublicKey reads a public key in PEM, as cosign and openssl write it:
+// ECDSA, Ed25519 or RSA.
+func ParsePublicKey(data []byte) (*PublicKey, error) {
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != pemPublic {
+		err := errors.New("read public key: not a public key in PEM")
+		if block != nil && bytes.Contains([]byte(block.Type), []byte(pemPKCS8)) {
+			err = hint.Add(err, "that is the private key; verify takes cosign.pub")
+		}
+		return nil, err
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("read public key: more than one key in the file")
+	}
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("read public key: %w", err)
+	}
+	switch key.(type) {
+	case *ecdsa.PublicKey, ed25519.PublicKey, *rsa.PublicKey:
+		return &PublicKey{key}, nil
+	}
+	return nil, fmt.Errorf("read public key: %T is not ECDSA, Ed25519 or RSA", key)
+}
+
+// verify reports whether sig is k's signature of message.
+func (k *PublicKey) verify(message, sig []byte) bool {
+	sum := sha256.Sum256(message)
+	switch key := k.key.(type) {
+	case *ecdsa.PublicKey:
+		return ecdsa.VerifyASN1(key, sum[:], sig)
+	case ed25519.PublicKey:
+		return ed25519.Verify(key, message, sig)
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], sig) == nil
+	}
+	return false
+}

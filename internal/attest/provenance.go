@@ -1,0 +1,122 @@
+package attest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
+	slsa "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// Types of in-toto statements (in-toto attestation framework, "Statement" v1).
+const (
+	StatementType  = "application/vnd.in-toto+json" // artifact type and media type
+	statementV1    = "https://in-toto.io/Statement/v1"
+	ProvenanceType = slsa.PredicateSLSAProvenance
+	// PredicateTypeKey is the annotation by which tools tell statements apart
+	// without reading them; BuildKit set the name.
+	PredicateTypeKey = "in-toto.io/predicate-type"
+)
+
+// Names of what makes images. buildType names the parameters below and their
+// meaning: it changes with them.
+const (
+	DefaultBuilder = "https://github.com/nixoci/nixoci"
+	buildType      = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#build-type-1"
+	narType        = "application/x-nix-nar"
+)
+
+// Build is what an image was made of and how.
+type Build struct {
+	Builder     string         // URI of who ran nixoci; "": [DefaultBuilder]
+	Version     string         // of nixoci
+	Format      int            // layers.FormatVersion
+	Compression string         // "gzip:5"
+	Systems     []BuiltSystem  // of what the subject covers
+	Settings    map[string]any // what the user set beside the defaults, by flag name
+	Recipe      string         // of the subject: manifest.AnnotationImage
+}
+
+// BuiltSystem is one system that went into the subject.
+type BuiltSystem struct {
+	Platform string // "linux/amd64"
+	System   string // "x86_64-linux"
+	Toplevel closure.Info
+	Closure  digest.Digest // of the closure statement; "" without one
+}
+
+// statement is an in-toto statement. The project's own Go type is a protocol
+// buffer, whose JSON differs from one build to the next by intent.
+type statement struct {
+	Type          string                   `json:"_type"`
+	Subject       []statementSubject       `json:"subject"`
+	PredicateType string                   `json:"predicateType"`
+	Predicate     slsa.ProvenancePredicate `json:"predicate"`
+}
+
+type statementSubject struct {
+	Name   string           `json:"name"`
+	Digest common.DigestSet `json:"digest"`
+}
+
+// Provenance writes the in-toto statement that subject, in the repository name,
+// was assembled from b, with a SLSA v1 predicate. It has no times and no run's
+// number: the same build gives the same bytes.
+func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
+	systems := slices.Clone(b.Systems)
+	slices.SortFunc(systems, func(x, y BuiltSystem) int {
+		return cmp.Or(cmp.Compare(x.Platform, y.Platform), cmp.Compare(x.Toplevel.Path, y.Toplevel.Path))
+	})
+	closures := []map[string]string{}
+	var deps []slsa.ResourceDescriptor
+	for _, s := range systems {
+		closures = append(closures, map[string]string{"system": s.System, "platform": s.Platform, "toplevel": string(s.Toplevel.Path)})
+		deps = append(deps, slsa.ResourceDescriptor{
+			URI:       "nix:" + string(s.Toplevel.Path),
+			Name:      s.Toplevel.Path.Name(),
+			Digest:    common.DigestSet{"sha256": strings.TrimPrefix(s.Toplevel.NarHash.Hex(), "sha256:")},
+			MediaType: narType,
+		})
+		if s.Closure != "" {
+			deps = append(deps, slsa.ResourceDescriptor{
+				Name:      "closure of " + s.Toplevel.Path.Name() + " for " + s.Platform,
+				Digest:    common.DigestSet{s.Closure.Algorithm().String(): s.Closure.Encoded()},
+				MediaType: ClosureType,
+			})
+		}
+	}
+	external := map[string]any{"closures": closures, "compression": b.Compression}
+	if len(b.Settings) > 0 {
+		external["settings"] = b.Settings
+	}
+	internal := map[string]any{"format": b.Format}
+	if b.Recipe != "" {
+		internal["recipe"] = b.Recipe
+	}
+	st := statement{
+		Type:          statementV1,
+		Subject:       []statementSubject{{Name: name, Digest: common.DigestSet{subject.Algorithm().String(): subject.Encoded()}}},
+		PredicateType: ProvenanceType,
+		Predicate: slsa.ProvenancePredicate{
+			BuildDefinition: slsa.ProvenanceBuildDefinition{
+				BuildType:            buildType,
+				ExternalParameters:   external,
+				InternalParameters:   internal,
+				ResolvedDependencies: deps,
+			},
+			RunDetails: slsa.ProvenanceRunDetails{
+				Builder: slsa.Builder{ID: cmp.Or(b.Builder, DefaultBuilder), Version: map[string]string{"nixoci": b.Version}},
+			},
+		},
+	}
+	data, err := marshal(st)
+	if err != nil {
+		return nil, fmt.Errorf("write provenance of %s: %w", subject, err)
+	}
+	return data, nil
+}

@@ -1,0 +1,233 @@
+package attest
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// Names of cosign's signatures (sigstore/cosign, specs/SIGNATURE_SPEC.md): an
+// image under the tag sha256-….sig, whose layers are the signed payloads, each
+// with its signature as an annotation.
+const (
+	payloadType     = "application/vnd.dev.cosign.simplesigning.v1+json"
+	signatureKey    = "dev.cosignproject.cosign/signature"
+	signatureSuffix = ".sig"
+	payloadCritical = "cosign container image signature"
+	maxPayload      = 1 << 20 // bytes
+	maxSignatures   = 1000    // of one image
+)
+
+// payload is what is signed: Red Hat's "simple signing" (containers/image,
+// docs/containers-signature.5.md).
+type payload struct {
+	Critical struct {
+		Identity struct {
+			Reference string `json:"docker-reference"`
+		} `json:"identity"`
+		Image struct {
+			Digest digest.Digest `json:"docker-manifest-digest"`
+		} `json:"image"`
+		Type string `json:"type"`
+	} `json:"critical"`
+	Optional map[string]any `json:"optional"`
+}
+
+// Signature is a signature that holds.
+type Signature struct {
+	Digest     digest.Digest  // of what is signed
+	Repository string         // that the signer named
+	Optional   map[string]any // what else was signed
+}
+
+// ErrUnsigned is wrapped by Verify's error where an image has no signature at
+// all. [ErrNoMatch] says that it has some, none of them by the key.
+var (
+	ErrUnsigned = errors.New("no signature")
+	ErrNoMatch  = errors.New("no signature by this key")
+)
+
+func signatureTag(d digest.Digest) string {
+	return d.Algorithm().String() + "-" + d.Encoded() + signatureSuffix
+}
+
+// Sign signs the manifest or index d in repo, and stores the signature beside
+// those that are there. Signing again with the same key changes nothing.
+func Sign(ctx context.Context, repo *push.Repository, d digest.Digest, key *PrivateKey) error {
+	if err := sign(ctx, repo, d, key); err != nil {
+		return fmt.Errorf("sign %s@%s: %w", repo.Name(), d, err)
+	}
+	return nil
+}
+
+func sign(ctx context.Context, repo *push.Repository, d digest.Digest, key *PrivateKey) error {
+	var p payload
+	p.Critical.Identity.Reference = repo.Name()
+	p.Critical.Image.Digest = d
+	p.Critical.Type = payloadCritical
+	data, err := marshal(p)
+	if err != nil {
+		return err
+	}
+	sig, err := key.sign(data)
+	if err != nil {
+		return err
+	}
+	layer := ocispec.Descriptor{MediaType: payloadType, Digest: digest.FromBytes(data), Size: int64(len(data)),
+		Annotations: map[string]string{signatureKey: base64.StdEncoding.EncodeToString(sig)}}
+	if err := putBlob(ctx, repo, manifest.Blob{Descriptor: layer, Data: data}); err != nil {
+		return err
+	}
+	return repo.EditTag(ctx, signatureTag(d), func(old *manifest.Blob) (*manifest.Blob, error) {
+		m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
+		if old != nil {
+			if m, err = signatureManifest(*old); err != nil {
+				return nil, err
+			}
+		}
+		if slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool {
+			return l.Digest == layer.Digest && l.Annotations[signatureKey] == layer.Annotations[signatureKey]
+		}) {
+			return nil, nil
+		}
+		m.Layers = append(m.Layers, layer)
+		config, err := signatureConfig(m.Layers)
+		if err != nil {
+			return nil, err
+		}
+		if err := putBlob(ctx, repo, config); err != nil {
+			return nil, err
+		}
+		m.Config = config.Descriptor
+		b, err := newBlob(ocispec.MediaTypeImageManifest, m)
+		return &b, err
+	})
+}
+
+func putBlob(ctx context.Context, repo *push.Repository, b manifest.Blob) error {
+	has, err := repo.HasBlob(ctx, b.Descriptor)
+	if err == nil && !has {
+		err = repo.PutBlob(ctx, b)
+	}
+	return err
+}
+
+func newBlob(mediaType string, v any) (manifest.Blob, error) {
+	data, err := marshal(v)
+	return manifest.Blob{Data: data, Descriptor: ocispec.Descriptor{
+		MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}, err
+}
+
+// signatureConfig is the image config that cosign gives a signature: registries
+// take it for an image of no platform.
+func signatureConfig(ls []ocispec.Descriptor) (manifest.Blob, error) {
+	config := struct {
+		Architecture string           `json:"architecture"`
+		Created      string           `json:"created"`
+		History      []map[string]any `json:"history"`
+		OS           string           `json:"os"`
+		RootFS       ocispec.RootFS   `json:"rootfs"`
+		Config       struct{}         `json:"config"`
+	}{Created: noTime, RootFS: ocispec.RootFS{Type: "layers"}}
+	for _, l := range ls {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.Digest)
+		config.History = append(config.History, map[string]any{"created": noTime})
+	}
+	return newBlob(ocispec.MediaTypeImageConfig, config)
+}
+
+const noTime = "0001-01-01T00:00:00Z"
+
+func signatureManifest(b manifest.Blob) (ocispec.Manifest, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(b.Data, &m); err != nil {
+		return m, fmt.Errorf("read signatures %s: %w", b.Descriptor.Digest, err)
+	}
+	if len(m.Layers) > maxSignatures {
+		return m, fmt.Errorf("read signatures %s: %d, at most %d are read", b.Descriptor.Digest, len(m.Layers), maxSignatures)
+	}
+	return m, nil
+}
+
+// Verify returns the signatures by key of the manifest or index d that src
+// holds, at least one. The error wraps [ErrUnsigned] or [ErrNoMatch] where there
+// is none. Whether the repository that a signature names is the right one is
+// for the caller to judge: a copy of an image keeps its signatures.
+func Verify(ctx context.Context, src push.Source, d digest.Digest, key *PublicKey) ([]Signature, error) {
+	sigs, found, err := verifyTag(ctx, src, d, key)
+	if err == nil {
+		var more []Signature
+		var n int
+		more, n, err = verifyBundles(ctx, src, d, key)
+		sigs, found = append(sigs, more...), found+n
+	}
+	switch {
+	case err != nil:
+	case found == 0:
+		err = ErrUnsigned
+	case len(sigs) == 0:
+		err = ErrNoMatch
+	}
+	if err != nil {
+		return nil, fmt.Errorf("verify signature of %s: %w", d, err)
+	}
+	return sigs, nil
+}
+
+// verifyTag looks at the signatures under the .sig tag. found counts all of
+// them.
+func verifyTag(ctx context.Context, src push.Source, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
+	b, err := src.GetManifest(ctx, signatureTag(d))
+	if errors.Is(err, push.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	m, err := signatureManifest(b)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, l := range m.Layers {
+		if l.MediaType != payloadType {
+			continue
+		}
+		found++
+		sig, err := decodeBase64(l.Annotations[signatureKey])
+		if err != nil || l.Size > maxPayload {
+			continue // not a signature: as good as none
+		}
+		data, err := readBlob(ctx, src, l)
+		if err != nil {
+			return nil, 0, err
+		}
+		var p payload
+		if !key.verify(data, sig) || json.Unmarshal(data, &p) != nil || p.Critical.Type != payloadCritical || p.Critical.Image.Digest != d {
+			continue
+		}
+		sigs = append(sigs, Signature{d, p.Critical.Identity.Reference, p.Optional})
+	}
+	return sigs, found, nil
+}
+
+func decodeBase64(s string) ([]byte, error) { return base64.StdEncoding.DecodeString(s) }
+
+func readBlob(ctx context.Context, src push.Source, d ocispec.Descriptor) ([]byte, error) {
+	rc, err := src.GetBlob(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	return io.ReadAll(rc)
+}
