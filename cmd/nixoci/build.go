@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/push"
 )
 
@@ -56,6 +58,9 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	images, err := a.images(ctx, closures, in, job)
 	if err != nil {
 		return err
+	}
+	if target.Kind == push.KindDockerArchive && len(images) > 1 {
+		return usageError{hint.Add(fmt.Errorf("%s: holds one platform, not %d", output, len(images)), "choose one with --platform, or use oci-archive:")}
 	}
 	dst, err := target.Open(a.stdout)
 	if err != nil {

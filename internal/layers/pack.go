@@ -12,12 +12,12 @@ import (
 )
 
 // Packer packs layers with a bounded number of workers and buffers. What it
-// holds in memory depends on its workers alone, neither on the size of a layer
-// nor on how many are packed at once. It is safe for concurrent use, and all
-// layers of a push should share one.
+// holds in memory depends on its workers and on how many layers are packed at
+// once, not on their sizes. It is safe for concurrent use, and all layers of a
+// push should share one.
 type Packer struct {
 	slots    chan struct{} // one for each compressor that may run
-	inFlight chan struct{} // one for each block that is filled, compressed or waits to be written
+	shared   chan struct{} // one for each block that any layer may have beside its own
 	free     chan *block   // blocks to use again
 	perLayer int           // blocks that one layer may have in flight
 
@@ -25,10 +25,20 @@ type Packer struct {
 	encoders map[Compression][]encoder
 }
 
-// Blocks that may be in flight. Enough that each compressor finds work while
-// finished blocks wait for the network, and that 8 small layers can be open.
+// Blocks that may be filled, compressed or wait to be written.
 const (
-	spareBlocks    = 10
+	// ownBlocks are each layer's own, one to fill and one to write. A layer
+	// must not wait for another's: a registry may take one upload at a time,
+	// and leave the others' blocks where they are until it has all of it.
+	ownBlocks = 2
+
+	// sharedBlocks, and two for each worker, go to whoever needs them: enough
+	// that each compressor finds work while finished blocks wait for the
+	// network.
+	sharedBlocks = 4
+
+	// layerLookahead, and the number of workers, is how far ahead of its writer
+	// one layer may get.
 	layerLookahead = 3
 )
 
@@ -38,11 +48,11 @@ func NewPacker(workers int) *Packer {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	blocks := 2*workers + spareBlocks
+	shared := 2*workers + sharedBlocks
 	return &Packer{
 		slots:    make(chan struct{}, workers),
-		inFlight: make(chan struct{}, blocks),
-		free:     make(chan *block, blocks),
+		shared:   make(chan struct{}, shared),
+		free:     make(chan *block, shared+2*ownBlocks),
 		perLayer: workers + layerLookahead,
 		encoders: map[Compression][]encoder{},
 	}
@@ -54,6 +64,7 @@ type block struct {
 	out []byte // compressed; unused with none
 	err error
 
+	holds      chan struct{} // what it gives back: a shared place or one of the layer's own
 	compressed chan struct{} // gets one token when out is there
 }
 
@@ -67,6 +78,7 @@ func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error
 		packer: p, ctx: ctx, comp: l.Compression,
 		progress: l.Progress,
 		queue:    make(chan *block, p.perLayer),
+		own:      make(chan struct{}, ownBlocks),
 	}
 	sunk := make(chan error, 1)
 	var packed Packed
@@ -97,6 +109,7 @@ type packStream struct {
 
 	progress func(n int)
 	queue    chan *block
+	own      chan struct{} // one for each of the layer's own blocks in use
 	failed   error // of the producer; set before queue is closed
 
 	current *block // being filled by the producer
@@ -212,12 +225,21 @@ func (s *packStream) discard() {
 	}
 }
 
-// acquire returns an empty block, when the packer has one to give.
+// acquire returns an empty block, when the layer may have one.
 func (s *packStream) acquire() (*block, error) {
+	var holds chan struct{}
 	select {
-	case s.packer.inFlight <- struct{}{}:
-	case <-s.ctx.Done():
-		return nil, fmt.Errorf("pack layer: %w", context.Cause(s.ctx))
+	case s.own <- struct{}{}: // first, so that the shared ones are left for others
+		holds = s.own
+	default:
+		select {
+		case s.own <- struct{}{}:
+			holds = s.own
+		case s.packer.shared <- struct{}{}:
+			holds = s.packer.shared
+		case <-s.ctx.Done():
+			return nil, fmt.Errorf("pack layer: %w", context.Cause(s.ctx))
+		}
 	}
 	size := s.comp.blockSize()
 	var b *block
@@ -229,6 +251,7 @@ func (s *packStream) acquire() (*block, error) {
 	if cap(b.raw) != size {
 		b.raw = make([]byte, 0, size)
 	}
+	b.holds = holds
 	return b, nil
 }
 
@@ -236,9 +259,13 @@ func (p *Packer) release(b *block) {
 	if b == nil {
 		return
 	}
-	b.raw, b.err = b.raw[:0], nil
-	p.free <- b // has room for every block in flight
-	<-p.inFlight
+	holds := b.holds
+	b.raw, b.err, b.holds = b.raw[:0], nil, nil
+	select {
+	case p.free <- b:
+	default: // more layers at once than usual: let it go
+	}
+	<-holds
 }
 
 func (p *Packer) encoder(c Compression) (encoder, error) {

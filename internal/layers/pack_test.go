@@ -151,10 +151,45 @@ func TestPackManyAtOnce(t *testing.T) {
 	checkIdle(t, p)
 }
 
+// oneAtATime is a registry that reads one upload to its end before it looks at
+// another (go-containerregistry's pkg/registry does).
+type oneAtATime struct {
+	lock *sync.Mutex
+	held bool
+}
+
+func (w *oneAtATime) Write(b []byte) (int, error) {
+	if !w.held {
+		w.lock.Lock()
+		w.held = true
+	}
+	return len(b), nil
+}
+
+// TestPackDoesNotWaitForOthers: a layer whose writer blocks keeps no other from
+// being packed.
+func TestPackDoesNotWaitForOthers(t *testing.T) {
+	p := NewPacker(2)
+	content := sampleContent(9 << 20)
+	var lock sync.Mutex
+	var wg sync.WaitGroup
+	for range 12 {
+		wg.Go(func() {
+			w := &oneAtATime{lock: &lock}
+			if _, err := p.Pack(t.Context(), sampleLayer(mustCompression(t, "zstd:1"), content), w); err != nil {
+				t.Error(err)
+			}
+			lock.Unlock()
+		})
+	}
+	wg.Wait()
+	checkIdle(t, p)
+}
+
 // checkIdle fails when a block was lost: the packer would stall one day.
 func checkIdle(t *testing.T, p *Packer) {
 	t.Helper()
-	if n := len(p.inFlight); n != 0 {
+	if n := len(p.shared); n != 0 {
 		t.Errorf("%d blocks are still in flight", n)
 	}
 }

@@ -17,9 +17,10 @@ import (
 // Bounds of one push, over all of its platforms.
 const (
 	// defaultUploads is enough that the round trips of small layers hide behind
-	// the packing of large ones: at 30 ms, 8 uploads of four round trips each
-	// move 66 layers a second.
-	defaultUploads = 8
+	// the packing of large ones: at 30 ms, 16 uploads of four round trips each
+	// move 133 layers a second. How many of them may be packed at a time is for
+	// the destination to say.
+	defaultUploads = 16
 
 	// defaultQueries are HEAD requests, which cost a round trip and nothing
 	// else: 100 of them take four.
