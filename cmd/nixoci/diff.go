@@ -51,7 +51,7 @@ func (a *app) diff(ctx context.Context, argA, argB string, f *reading) (*report.
 		if isClosure(arg) {
 			continue
 		}
-		img, err := a.readImage(ctx, arg, f, false)
+		img, err := a.readImage(ctx, arg, f, report.ReadOptions{})
 		if err != nil {
 			return nil, err
 		}

@@ -19,7 +19,7 @@ paths are in a layer follows from the image's Nix database and the layers'
 recipes; layers that these do not explain are read.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := a.readImage(cmd.Context(), args[0], &f, true)
+			img, err := a.readImage(cmd.Context(), args[0], &f, report.ReadOptions{Paths: true, Documents: true})
 			if err != nil {
 				return err
 			}

@@ -92,6 +92,7 @@ func TestScripts(t *testing.T) {
 			"edit":        cmdEdit,
 			"same":        cmdSame,
 			"oneerror":    cmdOneError,
+			"signatures":  cmdSignatures,
 		},
 	})
 }

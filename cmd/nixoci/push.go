@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -39,6 +40,8 @@ type pushFlags struct {
 	reuse     string
 	reuseFrom []string
 	join      bool
+	attest    []string
+	builder   string
 }
 
 func (a *app) pushCommand() *cobra.Command {
@@ -69,6 +72,8 @@ all of the image is there.`,
 	fl.StringVar(&f.reuse, "reuse", "registry,local", "whom to believe what a layer's store paths make: registry, local, both, or none")
 	fl.StringArrayVar(&f.reuseFrom, "reuse-from", nil, "image whose layers may be reused, beside the one that REF names now, repeated")
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
+	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), provenance")
+	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI in the provenance of who runs nixoci")
 	img.add(fl)
 	in.add(fl)
 	return cmd
@@ -116,6 +121,10 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
+	documents, err := parseAttest(f.attest, f.builder)
+	if err != nil {
+		return err
+	}
 	job, err := a.job(img)
 	if err != nil {
 		return err
@@ -147,6 +156,9 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	result, err := a.run(ctx, repo, images, job)
 	if err != nil {
+		return err
+	}
+	if err := a.attach(ctx, repo, result.Index, images, &job, documents); err != nil {
 		return err
 	}
 	stats := repo.Stats()

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/nixoci/nixoci/internal/report"
 )
@@ -188,5 +191,25 @@ func TestSBOM(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	if out := mustRun(t, "sbom", repo+":1", "--platform", "linux/amd64"); !strings.Contains(out, `"created": "2023-11-14T22:13:20Z"`) {
 		t.Errorf("no SOURCE_DATE_EPOCH in %.300s", out)
+	}
+}
+
+// cmdSignatures counts the manifests that have signatures beside them:
+// signatures HOST/REPO N
+func cmdSignatures(ts *testscript.TestScript, neg bool, args []string) {
+	host, repo, _ := strings.Cut(args[0], "/")
+	resp, err := http.Get("http://" + host + "/v2/" + repo + "/tags/list")
+	ts.Check(err)
+	defer resp.Body.Close()
+	var list struct{ Tags []string }
+	ts.Check(json.NewDecoder(resp.Body).Decode(&list))
+	n := 0
+	for _, t := range list.Tags {
+		if strings.HasPrefix(t, "sha256-") && strings.HasSuffix(t, ".sig") {
+			n++
+		}
+	}
+	if fmt.Sprint(n) != args[1] {
+		ts.Fatalf("%d manifests are signed, want %s: %v", n, args[1], list.Tags)
 	}
 }

@@ -57,7 +57,7 @@ func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closur
 		in, system, err := a.readClosure(ctx, args, f)
 		return in.closure, system, err
 	}
-	img, err := a.readImage(ctx, args[0], f, false)
+	img, err := a.readImage(ctx, args[0], f, report.ReadOptions{Documents: true})
 	if err != nil {
 		return nil, "", err
 	}

@@ -34,7 +34,7 @@ The key is a file of cosign generate-key-pair, whose password is taken from
 ` + passwordVariable + ` or asked for, or an unencrypted one of openssl (ECDSA, P-256).
 Signing again with the same key changes nothing.`,
 		Example: `  nixoci sign ghcr.io/org/web:1.2 --key cosign.key
-  cosign verify ghcr.io/org/web:1.2 --key cosign.pub --insecure-ignore-tlog`,
+  cosign verify ghcr.io/org/web:1.2 --key cosign.pub --insecure-ignore-tlog=true`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keyFile == "" {

@@ -52,23 +52,19 @@ func (a *app) openImage(arg string, f *reading) (*push.OpenedSource, error) {
 }
 
 // readImage opens and reads the image that arg names.
-func (a *app) readImage(ctx context.Context, arg string, f *reading, paths bool) (*report.Image, error) {
-	platforms, err := a.parsePlatforms()
-	if err != nil {
+func (a *app) readImage(ctx context.Context, arg string, f *reading, o report.ReadOptions) (*report.Image, error) {
+	var err error
+	if o.Platforms, err = a.parsePlatforms(); err != nil {
 		return nil, err
 	}
+	o.Reading = func(l *report.ImageLayer) { a.log.Debugf("reading layer %s for its store paths", l.Descriptor.Digest) }
+	o.Warn = func(err error) { a.log.Warn(err) }
 	src, err := a.openImage(arg, f)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	return report.ReadImage(ctx, src, report.ReadOptions{
-		Platforms: platforms,
-		Paths:     paths,
-		Reading: func(l *report.ImageLayer) {
-			a.log.Debugf("reading layer %s for its store paths", l.Descriptor.Digest)
-		},
-	})
+	return report.ReadImage(ctx, src, o)
 }
 
 func (a *app) parsePlatforms() ([]ocispec.Platform, error) {

@@ -372,8 +372,10 @@ func artifactManifest(subject ocispec.Descriptor, a Artifact) (ocispec.Descripto
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: a.Type,
-		Config:       ocispec.DescriptorEmptyJSON,
-		Layers:       []ocispec.Descriptor{artifactBlob(a).Descriptor},
+		// Registries that follow a draft of the specification list the config's
+		// media type for the artifact type: it is both.
+		Config: ocispec.Descriptor{MediaType: a.Type, Digest: emptyBlob.Descriptor.Digest, Size: emptyBlob.Descriptor.Size},
+		Layers: []ocispec.Descriptor{artifactBlob(a).Descriptor},
 		// The subject is a plain descriptor: what an index says of it beside that
 		// would give one document two digests.
 		Subject:     &ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},

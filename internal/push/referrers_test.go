@@ -27,8 +27,8 @@ var artifacts = []Artifact{
 // artifactDigests are part of the image format: attaching the same document
 // again must find it there.
 var artifactDigests = []digest.Digest{
-	"sha256:6b289c726952c1c327e77f4d722a1cba5209466648c8ab46f949759a269e74af",
-	"sha256:48f2b2bfec237aab2a4235afb0449811bae3e42bbac8279ad8b0f5e18029d925",
+	"sha256:5d72eeb235ef8f4f5abdd1c38460b9959545886b7487fa8f8a78b058006eea12",
+	"sha256:7769f471449c51e1a3865fe07a9190be927ab2c1b03ad8f6fd622601af5d71c5",
 }
 
 // pushSubject puts an image that things can be attached to.
@@ -203,5 +203,28 @@ func TestReferrersPages(t *testing.T) {
 		if err != nil || len(found) != tt.want || !slices.IsSortedFunc(found, func(a, b ocispec.Descriptor) int { return strings.Compare(a.ArtifactType, b.ArtifactType) }) {
 			t.Errorf("link %q: %v, %v", tt.link, found, err)
 		}
+	}
+}
+
+// TestReferrersDraft: a list without artifact types is completed from the
+// manifests.
+func TestReferrersDraft(t *testing.T) {
+	h := quietRegistry(true)
+	r := serve(t, h, Options{})
+	subject := pushSubject(t, r)
+	data, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "artifactType": "application/vnd.example",
+		"config": ocispec.DescriptorEmptyJSON, "layers": []ocispec.Descriptor{ocispec.DescriptorEmptyJSON}, "subject": subject, "annotations": map[string]string{"a": "b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.PutBlob(t.Context(), emptyBlob); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.PutManifest(t.Context(), blobOf(data, ocispec.MediaTypeImageManifest), ""); err != nil {
+		t.Fatal(err)
+	}
+	found, err := r.Referrers(t.Context(), subject.Digest)
+	if err != nil || len(found) != 1 || found[0].ArtifactType != "application/vnd.example" || found[0].Annotations["a"] != "b" {
+		t.Errorf("%+v, %v", found, err)
 	}
 }

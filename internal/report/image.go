@@ -30,7 +30,7 @@ type Image struct {
 	Descriptor  ocispec.Descriptor // of the index, or of the only manifest
 	Annotations map[string]string  // of the index
 	Platforms   []*ImagePlatform   // in the order of the index
-	Attached    []ocispec.Descriptor
+	Attached    []Attached
 }
 
 // ImagePlatform is one platform's part of an image.
@@ -42,7 +42,7 @@ type ImagePlatform struct {
 	RawConfig   json.RawMessage  // the config's "config"
 	Layers      []ImageLayer     // from the lowest
 	Closure     *closure.Closure // as the image's Nix database has it; nil without one
-	Attached    []ocispec.Descriptor
+	Attached    []Attached
 }
 
 // ImageLayer is a layer of an image.
@@ -66,8 +66,22 @@ type ReadOptions struct {
 	// the layers' recipes do not tell them, the layers are read.
 	Paths bool
 
+	// Documents demands what is in the attached closure statements, of which the
+	// derivers and signatures go into Closure, and in-toto statements.
+	Documents bool
+
+	// Warn, if any, is told of attached documents that cannot be read: whoever can
+	// write to the repository can attach anything.
+	Warn func(error)
+
 	// Reading, if any, is told of each layer that is read for its paths.
 	Reading func(l *ImageLayer)
+}
+
+func (o *ReadOptions) warn(err error) {
+	if o.Warn != nil {
+		o.Warn(err)
+	}
 }
 
 // ReadImage reads the image that src names.
@@ -77,7 +91,7 @@ func ReadImage(ctx context.Context, src *push.OpenedSource, o ReadOptions) (*Ima
 		return nil, err
 	}
 	img := &Image{Name: src.Name, Descriptor: top.Descriptor}
-	if img.Attached, err = src.Referrers(ctx, top.Descriptor.Digest); err != nil {
+	if img.Attached, err = readAttached(ctx, src, top.Descriptor.Digest, &o); err != nil {
 		return nil, err
 	}
 	index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
@@ -87,6 +101,7 @@ func ReadImage(ctx context.Context, src *push.OpenedSource, o ReadOptions) (*Ima
 			return nil, err
 		}
 		img.Platforms = []*ImagePlatform{p}
+		p.complete(img.Attached, &o)
 		return img, img.keep(o.Platforms)
 	}
 	if err != nil {
@@ -105,10 +120,10 @@ func ReadImage(ctx context.Context, src *push.OpenedSource, o ReadOptions) (*Ima
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", manifest.FormatPlatform(*d.Platform), err)
 		}
-		p.Attached, err = src.Referrers(ctx, d.Digest)
-		if err != nil {
+		if p.Attached, err = readAttached(ctx, src, d.Digest, &o); err != nil {
 			return nil, err
 		}
+		p.complete(p.Attached, &o)
 		img.Platforms = append(img.Platforms, p)
 	}
 	return img, img.keep(o.Platforms)

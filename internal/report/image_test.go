@@ -104,7 +104,7 @@ func TestReadForeignImage(t *testing.T) {
 	if len(img.Attached) != 1 {
 		t.Fatalf("attached: %v", img.Attached)
 	}
-	doc, err := push.GetArtifact(t.Context(), src, img.Descriptor.Digest, img.Attached[0])
+	doc, err := push.GetArtifact(t.Context(), src, img.Descriptor.Digest, img.Attached[0].Descriptor)
 	if err != nil || string(doc.Data) != "fine" || doc.Type != "application/vnd.example" {
 		t.Errorf("attached: %+v, %v", doc, err)
 	}

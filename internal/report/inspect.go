@@ -62,14 +62,6 @@ type PathOfLayer struct {
 	NarHash string            `json:"narHash,omitempty"` // SRI
 }
 
-// AttachedDocument is a referrer.
-type AttachedDocument struct {
-	ArtifactType string            `json:"artifactType"`
-	Digest       string            `json:"digest"` // of its manifest
-	Size         int64             `json:"size"`   // of its manifest
-	Annotations  map[string]string `json:"annotations,omitempty"`
-}
-
 // Inspect puts in order what is known of img.
 func Inspect(img *Image) *Inspection {
 	in := &Inspection{
@@ -84,14 +76,6 @@ func Inspect(img *Image) *Inspection {
 		in.Platforms = append(in.Platforms, inspectPlatform(p))
 	}
 	return in
-}
-
-func attachedDocuments(ds []ocispec.Descriptor) []AttachedDocument {
-	out := []AttachedDocument{}
-	for _, d := range ds {
-		out = append(out, AttachedDocument{d.ArtifactType, d.Digest.String(), d.Size, d.Annotations})
-	}
-	return out
 }
 
 func inspectPlatform(p *ImagePlatform) PlatformInspection {
@@ -174,8 +158,8 @@ func kindOf(mediaType string) string {
 }
 
 func writeAttached(p *printer, indent string, all []AttachedDocument) {
-	for _, a := range all {
-		p.printf("%sattached  %s  %s\n", indent, a.ArtifactType, shortDigest(a.Digest))
+	for i := range all {
+		p.printf("%sattached  %s\n", indent, all[i].text())
 	}
 }
 

@@ -1,0 +1,114 @@
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// Attached is a document that is attached to an image.
+type Attached struct {
+	Descriptor ocispec.Descriptor // of its manifest, with artifact type and annotations
+	Data       []byte             // of statements, where documents were asked for
+}
+
+// readAttached lists what is attached to subject, and reads the statements where
+// o wants documents.
+func readAttached(ctx context.Context, src *push.OpenedSource, subject digest.Digest, o *ReadOptions) ([]Attached, error) {
+	list, err := src.Referrers(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	var all []Attached
+	for _, d := range list {
+		a := Attached{Descriptor: d}
+		if o.Documents && (d.ArtifactType == attest.ClosureType || d.ArtifactType == attest.StatementType) {
+			doc, err := push.GetArtifact(ctx, src, subject, d)
+			var content *push.ContentError
+			switch {
+			case errors.As(err, &content) || errors.Is(err, push.ErrNotFound):
+				o.warn(err)
+			case err != nil:
+				return nil, err
+			}
+			a.Data = doc.Data
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// complete takes derivers and signatures from the attached closure statements,
+// which say what an image itself must not have.
+func (p *ImagePlatform) complete(all []Attached, o *ReadOptions) {
+	for _, a := range all {
+		if p.Closure == nil || a.Data == nil || a.Descriptor.ArtifactType != attest.ClosureType {
+			continue
+		}
+		stated, _, err := attest.ParseClosure(a.Data)
+		if err == nil {
+			var c *closure.Closure
+			if c, err = attest.Complete(p.Closure, stated); err == nil {
+				p.Closure = c
+			}
+		}
+		if err != nil {
+			o.warn(fmt.Errorf("attached %s: %w", a.Descriptor.Digest, err))
+		}
+	}
+}
+
+// AttachedDocument is an attached document in the form of inspect's JSON.
+type AttachedDocument struct {
+	ArtifactType string            `json:"artifactType"`
+	Digest       string            `json:"digest"` // of its manifest
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	Statement    json.RawMessage   `json:"statement,omitempty"` // in-toto
+}
+
+func attachedDocuments(all []Attached) []AttachedDocument {
+	out := []AttachedDocument{}
+	for _, a := range all {
+		d := AttachedDocument{ArtifactType: a.Descriptor.ArtifactType, Digest: a.Descriptor.Digest.String(), Annotations: a.Descriptor.Annotations}
+		if a.Descriptor.ArtifactType == attest.StatementType && json.Valid(a.Data) {
+			d.Statement = a.Data
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// text is a line about the document.
+func (a *AttachedDocument) text() string {
+	s := a.ArtifactType + "  " + shortDigest(a.Digest)
+	var st struct {
+		PredicateType string `json:"predicateType"`
+		Predicate     struct {
+			RunDetails struct {
+				Builder struct {
+					ID      string            `json:"id"`
+					Version map[string]string `json:"version"`
+				} `json:"builder"`
+			} `json:"runDetails"`
+		} `json:"predicate"`
+	}
+	if json.Unmarshal(a.Statement, &st) != nil || st.PredicateType == "" {
+		return s
+	}
+	s += "  " + st.PredicateType
+	if b := st.Predicate.RunDetails.Builder; b.ID != "" {
+		s += ", built by " + b.ID
+		for _, name := range sortedKeys(b.Version) {
+			s += ", " + name + " " + b.Version[name]
+		}
+	}
+	return s
+}
