@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the end-to-end tests use, on Debian 12. Run as root.
 set -eu
-packages="busybox-static ca-certificates containerd debian-archive-keyring docker.io docker-registry
+packages="ca-certificates containerd debian-archive-keyring docker.io docker-registry
   iproute2 jq nix-bin patchelf podman qemu-user-static runc skopeo sqlite3 umoci util-linux xz-utils zstd"
 missing=
 for p in $packages; do

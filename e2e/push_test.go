@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ func large(t *testing.T) (ref, digest string) {
 	t.Helper()
 	ref = registry(t) + "/large:v1"
 	largeOnce.Do(func() {
-		o := run{}.ok(t, args("push", ref, fromStore(), "--compression", "gzip", toplevels(""))...)
+		o := run{cache: largeCache()}.ok(t, args("push", ref, fromStore(), "--compression", "gzip", toplevels(""))...)
 		largeImage = o.digest(t)
 		measured(t, "cold push, local store, gzip", o)
 	})
@@ -41,6 +42,9 @@ func large(t *testing.T) (ref, digest string) {
 	}
 	return ref, largeImage
 }
+
+// largeCache is what the machine that pushed the large system remembers.
+func largeCache() string { return filepath.Join(lab.scratch, "large-cache") }
 
 // measured reports and judges the memory and processor time of a cold push.
 func measured(t *testing.T, what string, o outcome) {
@@ -92,7 +96,7 @@ func TestPushFromEverySource(t *testing.T) {
 
 // A push of what is there already is one request.
 func TestSecondPushIsOneRequest(t *testing.T) {
-	large(t)
+	_, want := large(t)
 	target, err := url.Parse("http://" + registry(t))
 	if err != nil {
 		t.Fatal(err)
@@ -108,12 +112,9 @@ func TestSecondPushIsOneRequest(t *testing.T) {
 	}))
 	defer counting.Close()
 	ref := strings.TrimPrefix(counting.URL, "http://") + "/large:v1"
-	cache := scratchDir(t)
-	first := run{cache: cache}.ok(t, args("push", ref, fromStore(), "--compression", "gzip", toplevels(""))...)
-	requests = nil
-	second := run{cache: cache}.ok(t, args("push", ref, fromStore(), "--compression", "gzip", toplevels(""))...)
-	if first.stdout != second.stdout {
-		t.Errorf("first push printed %q, second %q", first.stdout, second.stdout)
+	second := run{cache: largeCache()}.ok(t, args("push", ref, fromStore(), "--compression", "gzip", toplevels(""))...)
+	if got := second.digest(t); got != want {
+		t.Errorf("second push: %s, first: %s", got, want)
 	}
 	report(t, "second push: %d requests, %.2f s", len(requests), second.wall.Seconds())
 	if len(requests) != 1 || !strings.HasPrefix(requests[0], "HEAD ") {
@@ -122,6 +123,7 @@ func TestSecondPushIsOneRequest(t *testing.T) {
 }
 
 func TestSkopeo(t *testing.T) {
+	t.Parallel()
 	ref, digest := large(t)
 	raw := command(t, "skopeo", "inspect", "--raw", "--tls-verify=false", "docker://"+ref)
 	var index struct {
@@ -155,6 +157,7 @@ func TestSkopeo(t *testing.T) {
 }
 
 func TestCraneValidate(t *testing.T) {
+	t.Parallel()
 	ref, digest := large(t)
 	out := command(t, lab.crane, "validate", "--insecure", "--remote", ref)
 	if !strings.Contains(out, "PASS") {
@@ -181,6 +184,7 @@ func inImage(t *testing.T, engine []string, image, script string) string {
 }
 
 func TestDocker(t *testing.T) {
+	t.Parallel()
 	ref, _ := large(t)
 	for _, p := range platforms {
 		docker(t, "pull", "-q", "--platform", "linux/"+p.arch, ref)
@@ -228,6 +232,7 @@ func TestDocker(t *testing.T) {
 }
 
 func TestPodman(t *testing.T) {
+	t.Parallel()
 	ref, _ := large(t)
 	for _, p := range platforms {
 		podman(t, "pull", "-q", "--tls-verify=false", "--arch", p.arch, ref)

@@ -16,6 +16,8 @@ import (
 // dpkg status, one architecture.
 const aptConf = `Dir %[1]q;
 Dir::Cache::archives %[2]q;
+// Nothing here may touch the host.
+Dir::Bin::dpkg "/bin/false";
 APT::Architecture %[3]q;
 APT::Architectures { %[3]q; };
 APT::Sandbox::User "root";

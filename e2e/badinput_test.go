@@ -1,0 +1,363 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// absent checks that a failed push left no tag and no manifest behind.
+func absent(t *testing.T, repository string) {
+	t.Helper()
+	if got := tagDigest(t, repository, "v1"); got != "" {
+		t.Errorf("%s: the tag is there: %s", repository, got)
+	}
+	revisions := filepath.Join(lab.memory, "registry/docker/registry/v2/repositories", repository, "_manifests/revisions")
+	if entries, err := os.ReadDir(filepath.Join(revisions, "sha256")); err == nil && len(entries) > 0 {
+		t.Errorf("%s: %d manifests are there", repository, len(entries))
+	}
+}
+
+// overlaid is the large store with an upper layer of its own, to be damaged.
+func overlaid(t *testing.T) string {
+	t.Helper()
+	dir := scratchDir(t)
+	root := filepath.Join(dir, "root")
+	for _, d := range []string{"upper", "work", "root/nix"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opts := "lowerdir=" + lab.large + "/nix,upperdir=" + dir + "/upper,workdir=" + dir + "/work"
+	command(t, "mount", "-t", "overlay", "-o", opts, "none", root+"/nix")
+	t.Cleanup(func() { command(t, "umount", "-l", root+"/nix") })
+	return root
+}
+
+// A bit flips in one file of 22,000.
+func TestCorruptedStore(t *testing.T) {
+	root := overlaid(t)
+	graph := loadGraph(t, "large-x86_64-linux")
+	i := slices.IndexFunc(graph, func(p storePath) bool { return strings.Contains(p.Path, "-openssl-3") })
+	if i < 0 {
+		t.Fatal("no openssl in the closure")
+	}
+	file := filepath.Join(root, graph[i].Path, "usr/bin/openssl")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.Chmod(file, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := run{}.nixoci(t, args("push", registry(t)+"/corrupted:v1", "--from", root, toplevels(""))...)
+	o.fails(t, 1, graph[i].Path, "hash")
+	got, _, err := narHash(filepath.Join(root, graph[i].Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sum := range []string{got, hexHash(t, graph[i].NarHash)} {
+		if !mentions(o.stderr, sum) {
+			t.Errorf("the message has no %s:\n%s", sum, o.stderr)
+		}
+	}
+	absent(t, "corrupted")
+	report(t, "one flipped bit: %s", message(o.stderr))
+}
+
+// mentions finds a sha256 in s in hexadecimal or SRI form.
+func mentions(s, hexadecimal string) bool {
+	b, err := hex.DecodeString(hexadecimal)
+	return err == nil && (strings.Contains(s, hexadecimal) || strings.Contains(s, "sha256-"+base64.StdEncoding.EncodeToString(b)))
+}
+
+// message is what nixoci says at the end, the hint left out.
+func message(stderr string) string {
+	for _, line := range slices.Backward(strings.Split(strings.TrimSpace(stderr), "\n")) {
+		if !strings.HasPrefix(line, "hint:") {
+			return line
+		}
+	}
+	return ""
+}
+
+// A store path of the database is gone from the disk.
+func TestVanishedPath(t *testing.T) {
+	root := overlaid(t)
+	graph := loadGraph(t, "large-x86_64-linux")
+	i := slices.IndexFunc(graph, func(p storePath) bool { return strings.Contains(p.Path, "-jq-1") })
+	if i < 0 {
+		t.Fatal("no jq in the closure")
+	}
+	command(t, "rm", "-rf", filepath.Join(root, graph[i].Path))
+	o := run{}.nixoci(t, args("push", registry(t)+"/vanished:v1", "--from", root, toplevels(""))...)
+	o.fails(t, 1, graph[i].Path)
+	absent(t, "vanished")
+	report(t, "%s", message(o.stderr))
+}
+
+// The cache's signatures are real; the keys that are trusted are not its own.
+func TestUntrustedCache(t *testing.T) {
+	for name, flags := range map[string][]string{
+		"no-key":    nil,
+		"other-key": {"--trusted-public-key", "nixoci-testdata-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="},
+	} {
+		o := run{}.nixoci(t, args("push", registry(t)+"/"+name+":v1", "--from", "file://"+binaryCache(), flags, toplevels(""))...)
+		o.fails(t, 1, "/nix/store/", "sign")
+		absent(t, name)
+		report(t, "%s: %s", name, message(o.stderr))
+	}
+}
+
+// A NAR of the cache ends in the middle.
+func TestTruncatedNar(t *testing.T) {
+	dir := filepath.Join(scratchDir(t), "cache")
+	command(t, "cp", "-rs", binaryCache(), dir)
+	graph := loadGraph(t, "large-x86_64-linux")
+	i := slices.IndexFunc(graph, func(p storePath) bool { return strings.Contains(p.Path, "-git-2") })
+	if i < 0 {
+		t.Fatal("no git in the closure")
+	}
+	hash, _, _ := strings.Cut(filepath.Base(graph[i].Path), "-")
+	narinfo, err := os.ReadFile(filepath.Join(dir, hash+".narinfo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(narinfo)) {
+		url, ok := strings.CutPrefix(strings.TrimSpace(line), "URL: ")
+		if !ok {
+			continue
+		}
+		nar := filepath.Join(dir, url)
+		b, err := os.ReadFile(nar)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(nar); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(nar, b[:len(b)/2], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o := run{}.nixoci(t, args("push", registry(t)+"/truncated:v1", "--from", "file://"+dir, "--trusted-public-key", lab.key, toplevels(""))...)
+		o.fails(t, 1, filepath.Base(graph[i].Path))
+		absent(t, "truncated")
+		report(t, "%s", message(o.stderr))
+		return
+	}
+	t.Fatal("no URL in the narinfo")
+}
+
+// The disk is full after 64 MB of 500.
+func TestFullDisk(t *testing.T) {
+	dir := scratchDir(t)
+	command(t, "mount", "-t", "tmpfs", "-o", "size=64m", "none", dir)
+	t.Cleanup(func() { command(t, "umount", "-l", dir) })
+	for _, dest := range []string{"oci:" + dir + "/layout", "oci-archive:" + dir + "/image.tar"} {
+		o := run{}.nixoci(t, args("build", "-o", dest, fromStore(), toplevels(""))...)
+		o.fails(t, 1, "no space left on device")
+		left, err := filesBelow(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) > 0 {
+			t.Errorf("build -o %s left %s", dest, strings.Join(left, " "))
+			command(t, "find", dir, "-mindepth", "1", "-delete")
+		}
+		report(t, "build -o %s: %s", strings.Replace(dest, dir, "", 1), message(o.stderr))
+	}
+	// The archive on a pipe whose reader has gone.
+	o := run{prefix: []string{"sh", "-c", `"$@" >/dev/full`, "sh"}}.nixoci(t, args("build", "-o", "-", fromStore(), toplevels(""))...)
+	o.fails(t, 1, "no space left on device")
+}
+
+func filesBelow(dir string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && path != dir {
+			files = append(files, strings.TrimPrefix(path, dir))
+		}
+		return err
+	})
+	return files, err
+}
+
+// interruptAfter sends what Ctrl-C sends once the time has passed.
+func interruptAfter(d time.Duration) func(*os.Process) {
+	return func(p *os.Process) {
+		go func() {
+			time.Sleep(d)
+			p.Signal(syscall.SIGINT)
+		}()
+	}
+}
+
+// Ctrl-C in the middle of a push over a tag that is there: it stays where it was.
+func TestInterruptedPush(t *testing.T) {
+	ref := registry(t) + "/interrupted:v1"
+	before := run{}.ok(t, args("push", ref, "--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))...).digest(t)
+	for _, after := range []time.Duration{50 * time.Millisecond, 1500 * time.Millisecond, 4 * time.Second} {
+		begin := time.Now()
+		o := run{signal: interruptAfter(after)}.nixoci(t, args("push", ref, fromStore(), toplevels(""))...)
+		took := time.Since(begin) - after
+		o.fails(t, 130)
+		if got := tagDigest(t, "interrupted", "v1"); got != before {
+			t.Errorf("after Ctrl-C the tag is %q, was %q", got, before)
+		}
+		if took > 3*time.Second {
+			t.Errorf("Ctrl-C took %v", took)
+		}
+		report(t, "Ctrl-C after %v: exit 130 within %.1f s, tag unmoved", after, took.Seconds())
+	}
+	dir := scratchDir(t)
+	o := run{signal: interruptAfter(2 * time.Second)}.nixoci(t, args("build", "-o", "oci:"+dir+"/layout", fromStore(), toplevels(""))...)
+	o.fails(t, 130)
+	if left, err := filesBelow(dir); err != nil || len(left) > 0 {
+		t.Errorf("build, interrupted, left %v (%v)", left, err)
+	}
+}
+
+// smallCache is the sample of testdata/.
+func smallCache(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../testdata/cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func smallToplevels(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile("../testdata/systems.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var systems map[string]string
+	if err := json.Unmarshal(b, &systems); err != nil {
+		t.Fatal(err)
+	}
+	return []string{systems["sample-x86_64-linux"], systems["sample-aarch64-linux"]}
+}
+
+// Registries that are not there, that never answer, that always fail.
+func TestBadRegistries(t *testing.T) {
+	small := args("--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))
+
+	o := run{timeout: 3 * time.Minute}.nixoci(t, args("push", fmt.Sprintf("127.0.0.1:%d/nobody:v1", freePort(t)), small)...)
+	o.fails(t, 1, "connection refused")
+	report(t, "not there: %s", message(o.stderr))
+
+	failing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }))
+	defer failing.Close()
+	o = run{timeout: 3 * time.Minute}.nixoci(t, args("push", strings.TrimPrefix(failing.URL, "http://")+"/broken:v1", small)...)
+	o.fails(t, 1, "500")
+	report(t, "answers 500 (gave up after %.0f s): %s", o.wall.Seconds(), message(o.stderr))
+
+	denying := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/" {
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			w.WriteHeader(404)
+			return
+		}
+		w.WriteHeader(403)
+		w.Write([]byte(`{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`))
+	}))
+	defer denying.Close()
+	o = run{timeout: time.Minute}.nixoci(t, args("push", strings.TrimPrefix(denying.URL, "http://")+"/denied:v1", small)...)
+	o.fails(t, 1, "denied", "hint:")
+	report(t, "no permission: %s", message(o.stderr))
+}
+
+// A registry that takes the connection and never answers.
+func TestHangingRegistry(t *testing.T) {
+	t.Parallel() // minutes of waiting
+	small := args("--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	go func() {
+		for {
+			if _, err := silent.Accept(); err != nil {
+				return
+			}
+		}
+	}()
+	ref := silent.Addr().String() + "/silent:v1"
+	begin := time.Now()
+	o := run{signal: interruptAfter(2 * time.Second)}.nixoci(t, args("push", ref, small)...)
+	o.fails(t, 130)
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("Ctrl-C on a registry that hangs took %v", took)
+	}
+	o = run{timeout: 8 * time.Minute}.nixoci(t, args("push", ref, small)...)
+	o.fails(t, 1, silent.Addr().String())
+	report(t, "hangs (gave up after %.0f s): %s", o.wall.Seconds(), message(o.stderr))
+}
+
+// A registry that is stopped in the middle of a push and comes back: the push
+// goes on. docker-registry keeps finished blobs.
+func TestRegistryDiesAndComesBack(t *testing.T) {
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	conf := filepath.Join(scratchDir(t), "registry.yml")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, registryConf, filepath.Join(lab.memory, "mortal"), addr), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	serve := func() *exec.Cmd {
+		cmd := exec.Command("docker-registry", "serve", conf)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			if answers("http://"+addr+"/v2/") == nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		return cmd
+	}
+	first := serve()
+	second := make(chan *exec.Cmd, 1)
+	o := run{signal: func(*os.Process) {
+		go func() {
+			time.Sleep(3 * time.Second)
+			first.Process.Kill()
+			first.Wait()
+			time.Sleep(time.Second)
+			second <- serve()
+		}()
+	}}.nixoci(t, args("push", addr+"/mortal:v1", fromStore(), "--compression", "gzip:1", toplevels("")[:1])...)
+	cmd := <-second
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	if o.code != 0 {
+		t.Fatalf("exit code %d\n%s", o.code, o.stderr)
+	}
+	if out := command(t, lab.crane, "validate", "--insecure", "--remote", addr+"/mortal:v1"); !strings.Contains(out, "PASS") {
+		t.Errorf("crane validate: %s", out)
+	}
+	report(t, "a registry that was killed for a second: push succeeds, crane validate passes")
+}

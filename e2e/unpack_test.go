@@ -1,0 +1,161 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Judged by 2: umoci, which knows nothing of Nix, unpacks the image; Nix, which
+// knows nothing of images, finds every store path as it was.
+func TestUmociUnpack(t *testing.T) {
+	t.Parallel()
+	ref, _ := large(t)
+	for _, p := range platforms {
+		t.Run(p.arch, func(t *testing.T) {
+			dir := scratchDir(t)
+			layout, bundle := filepath.Join(dir, "layout"), filepath.Join(dir, "bundle")
+			command(t, "skopeo", "--override-arch", p.arch, "copy", "--src-tls-verify=false", "docker://"+ref, "oci:"+layout+":v1")
+			command(t, "umoci", "unpack", "--image", layout+":v1", bundle)
+			root := filepath.Join(bundle, "rootfs")
+			graph := loadGraph(t, "large-"+p.nix)
+
+			var want []string
+			for _, info := range graph {
+				want = append(want, filepath.Base(info.Path))
+			}
+			if got := storeNames(t, root); !slices.Equal(got, want) {
+				t.Errorf("store paths in the image and in the closure differ: %s", difference(got, want))
+			}
+			checkNarHashes(t, root, graph)
+			checkDatabase(t, root, lab.systems["large-"+p.nix], graph)
+			report(t, "umoci unpack: %d store paths have the narHash of Nix's database; the image's database says the same", len(graph))
+		})
+	}
+}
+
+// storeNames are the names in root's store, sorted.
+func storeNames(t *testing.T, root string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(root, "nix/store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Name() != ".links" {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+func difference(got, want []string) string {
+	var lines []string
+	for _, n := range got {
+		if !slices.Contains(want, n) {
+			lines = append(lines, "+"+n)
+		}
+	}
+	for _, n := range want {
+		if !slices.Contains(got, n) {
+			lines = append(lines, "-"+n)
+		}
+	}
+	return strings.Join(lines[:min(len(lines), 10)], " ")
+}
+
+// checkNarHashes dumps each store path below root with nix-store, as many at a
+// time as there are processors.
+func checkNarHashes(t *testing.T, root string, graph []storePath) {
+	t.Helper()
+	var wg sync.WaitGroup
+	queue := make(chan storePath)
+	for range 2 {
+		wg.Go(func() {
+			for info := range queue {
+				got, size, err := narHash(filepath.Join(root, info.Path))
+				if err != nil {
+					t.Error(err)
+				} else if want := hexHash(t, info.NarHash); got != want || size != info.NarSize {
+					t.Errorf("%s: narHash %s, %d bytes; Nix's database has %s, %d bytes", info.Path, got, size, want, info.NarSize)
+				}
+			}
+		})
+	}
+	for _, info := range graph {
+		queue <- info
+	}
+	close(queue)
+	wg.Wait()
+}
+
+// narHash is what nix-store --dump | sha256sum prints.
+func narHash(path string) (digest string, size int64, err error) {
+	cmd := exec.Command("nix-store", "--dump", path)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", 0, err
+	}
+	h := sha256.New()
+	size, err = io.Copy(h, out)
+	if waitErr := cmd.Wait(); err == nil && waitErr != nil {
+		err = waitErr
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("nix-store --dump %s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), size, nil
+}
+
+// checkDatabase asks Nix what the database that came with the image says of
+// the closure, and SQLite that it is sound and says nothing more.
+func checkDatabase(t *testing.T, root, toplevel string, want []storePath) {
+	t.Helper()
+	cmd := exec.Command("nix", "--extra-experimental-features", "nix-command", "--option", "build-users-group", "",
+		"path-info", "--store", root, "--json", "-r", toplevel)
+	cmd.Env = append(os.Environ(), "USER=root", "HOME="+root+"/root", "NIX_CONF_DIR=/var/empty")
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("nix path-info --store %s: %v\n%s", root, err, errs.String())
+	}
+	got := parseGraph(t, out)
+	if len(got) != len(want) {
+		t.Errorf("the image's database has a closure of %d paths, not %d", len(got), len(want))
+	}
+	for i := range min(len(got), len(want)) {
+		g, w := got[i], want[i]
+		if g.Path != w.Path || g.NarHash != w.NarHash || g.NarSize != w.NarSize || !slices.Equal(g.References, w.References) {
+			t.Errorf("the image's database says %+v, Nix's own %+v", g, w)
+		}
+	}
+	db := filepath.Join(root, "nix/var/nix/db/db.sqlite")
+	for query, answer := range map[string]string{
+		"pragma integrity_check":                                  "ok",
+		"select count(*) from ValidPaths":                         fmt.Sprint(len(want)),
+		"select count(*) from DerivationOutputs":                  "0",
+		"select count(deriver) from ValidPaths":                   "0",
+		"select count(sigs) from ValidPaths":                      "0",
+		"pragma foreign_key_check":                                "",
+		"select count(distinct registrationTime) from ValidPaths": "1",
+	} {
+		if got := strings.TrimSpace(command(t, "sqlite3", db, query)); got != answer {
+			t.Errorf("%s: %q, not %q", query, got, answer)
+		}
+	}
+}
