@@ -1,0 +1,382 @@
+package verify
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+const testdata = "../../testdata"
+
+// sampleSource is the binary cache of the sample systems.
+func sampleSource(t testing.TB) closure.Source {
+	t.Helper()
+	key, err := os.ReadFile(filepath.Join(testdata, "public-key"))
+	must(t, err)
+	keys, err := closure.NewTrustedKeys(strings.TrimSpace(string(key)))
+	must(t, err)
+	dir, err := filepath.Abs(filepath.Join(testdata, "cache"))
+	must(t, err)
+	src, err := closure.Open([]string{"file://" + dir}, closure.CacheOptions{Keys: keys})
+	must(t, err)
+	return src
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sampleSystem is one of testdata/systems.json, planned.
+func sampleSystem(t testing.TB, src closure.Source, name string) push.Image {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(testdata, "systems.json"))
+	must(t, err)
+	var systems map[string]closure.StorePath
+	must(t, json.Unmarshal(data, &systems))
+	top := systems[name]
+	if top == "" {
+		t.Fatalf("no %s in systems.json", name)
+	}
+	c, err := src.Closure(t.Context(), []closure.StorePath{top})
+	must(t, err)
+	sys, err := manifest.ReadSystem(t.Context(), src, c, top, "")
+	must(t, err)
+	plan, err := layers.NewPlan(c, layers.PlanOptions{})
+	must(t, err)
+	return push.Image{System: sys, Plan: plan}
+}
+
+// pushTo makes an image of the named samples in dst.
+func pushTo(t testing.TB, dst push.Destination, comp string, s manifest.Settings, names ...string) {
+	t.Helper()
+	src := sampleSource(t)
+	var images []push.Image
+	for _, n := range names {
+		images = append(images, sampleSystem(t, src, n))
+	}
+	c, err := layers.ParseCompression(comp)
+	must(t, err)
+	_, err = push.Push(t.Context(), dst, images, push.Job{Compression: c, Settings: s, Tags: []string{"v1"}})
+	must(t, err)
+	must(t, dst.Close())
+}
+
+func layoutOf(t testing.TB, comp string, s manifest.Settings, names ...string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "image")
+	dst, err := push.OpenLayout(dir)
+	must(t, err)
+	pushTo(t, dst, comp, s, names...)
+	return dir
+}
+
+// verified is the report of the image at source.
+func verified(t testing.TB, source string, o Options) *Report {
+	t.Helper()
+	src, err := push.OpenSource(source, push.Options{})
+	must(t, err)
+	defer src.Close()
+	r, err := Image(t.Context(), src, o)
+	must(t, err)
+	return r
+}
+
+// sample is an image of both samples that can be taken apart and changed. What
+// is changed inside is described right outside, as far as a forger can without
+// making the image again from a forged store.
+type sample struct {
+	t         testing.TB
+	dir       string // layout of the untouched image
+	index     ocispec.Index
+	manifests []ocispec.Manifest
+	configs   []ocispec.Image
+	changed   map[digest.Digest][]byte // blobs that the layout does not have
+	gone      map[digest.Digest]bool
+
+	// What is done to the documents once they are written.
+	editConfig, editManifest, editIndex func([]byte) []byte
+}
+
+// shared are the layouts of images that tests change copies of: for one
+// platform, and for two.
+var shared [2]struct {
+	once sync.Once
+	dir  string
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for i := range shared {
+		os.RemoveAll(shared[i].dir)
+	}
+	os.Exit(code)
+}
+
+func newSample(t testing.TB, two bool) *sample {
+	t.Helper()
+	names := []string{"sample-x86_64-linux"}
+	made := &shared[0]
+	if two {
+		names = append(names, "sample-aarch64-linux")
+		made = &shared[1]
+	}
+	made.once.Do(func() {
+		var err error
+		made.dir, err = os.MkdirTemp("", "nixoci-sample-")
+		must(t, err)
+		dst, err := push.OpenLayout(made.dir)
+		must(t, err)
+		pushTo(t, dst, "gzip", manifest.Settings{}, names...)
+	})
+	dir := made.dir
+	s := &sample{t: t, dir: dir, changed: map[digest.Digest][]byte{}, gone: map[digest.Digest]bool{}}
+	var top ocispec.Index
+	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	must(t, err)
+	must(t, json.Unmarshal(data, &top))
+	s.read(top.Manifests[0].Digest, &s.index)
+	for _, d := range s.index.Manifests {
+		var m ocispec.Manifest
+		s.read(d.Digest, &m)
+		var c ocispec.Image
+		s.read(m.Config.Digest, &c)
+		s.manifests, s.configs = append(s.manifests, m), append(s.configs, c)
+	}
+	return s
+}
+
+func (s *sample) blob(d digest.Digest) []byte {
+	s.t.Helper()
+	if b, ok := s.changed[d]; ok {
+		return b
+	}
+	data, err := os.ReadFile(filepath.Join(s.dir, "blobs/sha256", d.Encoded()))
+	must(s.t, err)
+	return data
+}
+
+func (s *sample) read(d digest.Digest, v any) {
+	s.t.Helper()
+	must(s.t, json.Unmarshal(s.blob(d), v))
+}
+
+func (s *sample) put(data []byte) (digest.Digest, int64) {
+	d := digest.FromBytes(data)
+	s.changed[d] = data
+	return d, int64(len(data))
+}
+
+func compact(t testing.TB, v any) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	must(t, e.Encode(v))
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// layout writes the image and returns its name for OpenSource.
+func (s *sample) layout() string {
+	s.t.Helper()
+	for i := range s.manifests {
+		config := compact(s.t, s.configs[i])
+		if s.editConfig != nil && i == 0 {
+			config = s.editConfig(config)
+		}
+		m := &s.manifests[i]
+		m.Config.Digest, m.Config.Size = s.put(config)
+		data := compact(s.t, m)
+		if s.editManifest != nil && i == 0 {
+			data = s.editManifest(data)
+		}
+		s.index.Manifests[i].Digest, s.index.Manifests[i].Size = s.put(data)
+	}
+	data := compact(s.t, s.index)
+	if s.editIndex != nil {
+		data = s.editIndex(data)
+	}
+	d, size := s.put(data)
+	dir := s.t.TempDir()
+	blobs := filepath.Join(dir, "blobs/sha256")
+	must(s.t, os.MkdirAll(blobs, 0o755))
+	entries, err := os.ReadDir(filepath.Join(s.dir, "blobs/sha256"))
+	must(s.t, err)
+	for _, e := range entries {
+		name := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
+		if s.gone[name] || s.changed[name] != nil {
+			continue
+		}
+		must(s.t, os.Link(filepath.Join(s.dir, "blobs/sha256", e.Name()), filepath.Join(blobs, e.Name())))
+	}
+	for name, data := range s.changed {
+		must(s.t, os.WriteFile(filepath.Join(blobs, name.Encoded()), data, 0o644))
+	}
+	top := ocispec.Index{Manifests: []ocispec.Descriptor{{MediaType: s.index.MediaType, Digest: d, Size: size}}}
+	top.SchemaVersion = 2
+	must(s.t, os.WriteFile(filepath.Join(dir, "index.json"), compact(s.t, top), 0o644))
+	return "oci:" + dir
+}
+
+// item is one tar entry in its raw form.
+type item struct {
+	head    []byte // header blocks, with those of PAX
+	content []byte
+	name    string
+}
+
+// tarOf takes a layer of platform p apart.
+func (s *sample) tarOf(p, n int) []item {
+	s.t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(s.blob(s.manifests[p].Layers[n].Digest)))
+	must(s.t, err)
+	data, err := io.ReadAll(z)
+	must(s.t, err)
+	var items []item
+	var head []byte
+	for len(data) > 1024 {
+		size, err := strconv.ParseInt(strings.TrimRight(string(data[124:135]), "\x00"), 8, 64)
+		must(s.t, err)
+		padded := (size + 511) / 512 * 512
+		if data[156] == 'x' {
+			head = append(head, data[:512+padded]...)
+			data = data[512+padded:]
+			continue
+		}
+		h, err := tar.NewReader(bytes.NewReader(append(bytes.Clone(head), data[:512]...))).Next()
+		must(s.t, err)
+		items = append(items, item{head: append(head, data[:512]...), content: bytes.Clone(data[512 : 512+size]), name: strings.TrimSuffix(h.Name, "/")})
+		head = nil
+		data = data[512+padded:]
+	}
+	return items
+}
+
+// setTar makes items layer n of platform p, right in all that is said of a
+// layer.
+func (s *sample) setTar(p, n int, items []item) {
+	s.t.Helper()
+	var b bytes.Buffer
+	for _, it := range items {
+		b.Write(it.head)
+		b.Write(it.content)
+		b.Write(make([]byte, -len(it.content)&511))
+	}
+	b.Write(make([]byte, 1024))
+	s.setRawTar(p, n, b.Bytes())
+}
+
+func (s *sample) setRawTar(p, n int, data []byte) {
+	s.t.Helper()
+	var blob bytes.Buffer
+	z := gzip.NewWriter(&blob)
+	_, err := z.Write(data)
+	must(s.t, err)
+	must(s.t, z.Close())
+	diffID := digest.FromBytes(data)
+	s.configs[p].RootFS.DiffIDs[n] = diffID
+	s.setBlob(p, n, blob.Bytes())
+	l := &s.manifests[p].Layers[n]
+	l.Annotations[manifest.AnnotationDiffID] = diffID.String()
+	l.Annotations[manifest.AnnotationTarSize] = strconv.Itoa(len(data))
+}
+
+func (s *sample) setBlob(p, n int, blob []byte) {
+	l := &s.manifests[p].Layers[n]
+	l.Digest, l.Size = s.put(blob)
+}
+
+// edit changes the entries of the first platform's layer that has one whose name
+// ends in suffix, and that entry's place among them.
+func (s *sample) edit(suffix string, f func(items []item, at int) []item) int {
+	s.t.Helper()
+	for n := range s.manifests[0].Layers {
+		items := s.tarOf(0, n)
+		at := slices.IndexFunc(items, func(it item) bool { return strings.HasSuffix(it.name, suffix) })
+		if at >= 0 {
+			s.setTar(0, n, f(items, at))
+			return n
+		}
+	}
+	s.t.Fatalf("no entry %q", suffix)
+	return 0
+}
+
+// field overwrites a field of the entry's own header and mends the checksum.
+func (it *item) field(from, to int, value string) {
+	h := it.head[len(it.head)-512:]
+	clear(h[from:to])
+	copy(h[from:to], value)
+	copy(h[148:156], "        ")
+	sum := 0
+	for _, c := range h {
+		sum += int(c)
+	}
+	copy(h[148:155], fmt.Sprintf("%06o\x00", sum))
+}
+
+func (it *item) setSize() { it.field(124, 136, fmt.Sprintf("%011o", len(it.content))) }
+
+// entry is a canonical entry that can be deviated from with field.
+func entry(typ byte, name string, mode int64, content string) item {
+	it := item{head: make([]byte, 512), content: []byte(content), name: name}
+	it.head[156] = typ
+	copy(it.head[257:], "ustar\x0000")
+	it.field(0, 100, name)
+	it.field(100, 108, fmt.Sprintf("%07o", mode))
+	it.field(108, 116, "0000000")
+	it.field(116, 124, "0000000")
+	it.field(136, 148, "00000000001")
+	it.setSize()
+	return it
+}
+
+// database runs statements on the Nix database of the first platform.
+func (s *sample) database(statements ...string) {
+	s.t.Helper()
+	s.edit(databaseName, func(items []item, at int) []item {
+		file := filepath.Join(s.t.TempDir(), "db.sqlite")
+		must(s.t, os.WriteFile(file, items[at].content, 0o600))
+		db, err := sql.Open("sqlite", file)
+		must(s.t, err)
+		for _, q := range statements {
+			if _, err := db.ExecContext(s.t.Context(), q); err != nil {
+				s.t.Fatalf("%s: %v", q, err)
+			}
+		}
+		must(s.t, db.Close())
+		items[at].content, err = os.ReadFile(file)
+		must(s.t, err)
+		items[at].setSize()
+		return items
+	})
+}
+
+// hex is a narHash as the database has it.
+func hex(t testing.TB, sri string) string {
+	t.Helper()
+	h, err := closure.ParseHash(sri)
+	must(t, err)
+	return h.Hex()
+}

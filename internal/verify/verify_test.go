@@ -1,0 +1,115 @@
+package verify
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+func TestUntouched(t *testing.T) {
+	r := verified(t, newSample(t, true).layout(), Options{})
+	if !r.OK || len(r.Findings) != 0 || len(r.Platforms) != 2 {
+		t.Fatalf("%+v", r)
+	}
+	for _, p := range r.Platforms {
+		if p.Paths != 22 {
+			t.Errorf("%s: %d paths", p.Platform, p.Paths)
+		}
+		for _, c := range p.Checks {
+			if c.Result != Holds {
+				t.Errorf("%s: %s is %s", p.Platform, c.Check, c.Result)
+			}
+		}
+	}
+	if r.Index != Holds {
+		t.Errorf("index is %s", r.Index)
+	}
+	var b strings.Builder
+	must(t, r.WriteText(&b))
+	if !strings.HasSuffix(b.String(), "\nverified\n") {
+		t.Errorf("the report does not say so: %s", b.String())
+	}
+}
+
+// TestForms verifies what push makes with every flag that changes bytes.
+func TestForms(t *testing.T) {
+	created := time.Unix(1_700_000_000, 0)
+	all := manifest.Settings{
+		Env: []string{"TZ=UTC", "PATH=/bin"}, Labels: map[string]string{"a": "<b>"}, Annotations: map[string]string{"c": "d"},
+		Cmd: []string{"x"}, User: "0:0", WorkingDir: "/root", StopSignal: "SIGTERM",
+		Ports: []string{"80", "53/udp"}, Volumes: []string{"/var/lib"}, Created: &created,
+	}
+	docker := all
+	docker.Docker = true
+	entry := manifest.Settings{Entrypoint: []string{"/bin/sh", "-c", "true"}}
+	for _, tt := range []struct {
+		name, comp string
+		settings   manifest.Settings
+		systems    []string
+	}{
+		{"zstd", "zstd", manifest.Settings{}, []string{"sample-x86_64-linux"}},
+		{"none", "none", manifest.Settings{}, []string{"sample-aarch64-linux"}},
+		{"all settings", "gzip:1", all, []string{"sample-x86_64-linux", "sample-aarch64-linux"}},
+		{"docker", "gzip", docker, []string{"sample-aarch64-linux", "sample-x86_64-linux"}},
+		{"entrypoint", "zstd:1", entry, []string{"sample-x86_64-linux-update"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := layoutOf(t, tt.comp, tt.settings, tt.systems...)
+			for _, source := range []string{"oci:" + dir, "oci:" + dir + ":v1"} {
+				if r := verified(t, source, Options{}); !r.OK {
+					t.Errorf("%s: %v", source, r.Findings)
+				}
+			}
+		})
+	}
+}
+
+func TestArchives(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "image.tar")
+	dst, err := push.CreateArchive(file)
+	must(t, err)
+	pushTo(t, dst, "zstd", manifest.Settings{}, "sample-x86_64-linux", "sample-aarch64-linux")
+	if r := verified(t, "oci-archive:"+file, Options{}); !r.OK {
+		t.Error(r.Findings)
+	}
+	for _, comp := range []string{"gzip", "none"} {
+		file := filepath.Join(t.TempDir(), "docker.tar")
+		dst, err := push.CreateDockerArchive(file)
+		must(t, err)
+		pushTo(t, dst, comp, manifest.Settings{}, "sample-x86_64-linux")
+		r := verified(t, "docker-archive:"+file, Options{})
+		if !r.OK {
+			t.Error(comp, r.Findings)
+		}
+		i := slices.IndexFunc(r.Platforms[0].Checks, func(c CheckResult) bool { return c.Check == CheckManifest })
+		if i < 0 || r.Platforms[0].Checks[i].Result != Without || r.Index != Without {
+			t.Errorf("a docker-archive has no manifest: %+v", r)
+		}
+	}
+}
+
+// TestPlatforms: what was not asked for is not looked at, and that is said.
+func TestPlatforms(t *testing.T) {
+	s := newSample(t, true)
+	s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
+	source := s.layout()
+	for name, ok := range map[string]bool{"linux/arm64": true, "linux/amd64": false} {
+		p, err := manifest.ParsePlatform(name)
+		must(t, err)
+		r := verified(t, source, Options{Platforms: append(Options{}.Platforms, p)})
+		if r.OK != ok || len(r.Skipped) != 1 {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	p, err := manifest.ParsePlatform("linux/riscv64")
+	must(t, err)
+	if r := verified(t, source, Options{Platforms: append(Options{}.Platforms, p)}); r.OK {
+		t.Error("a platform that is not there was verified")
+	}
+}
