@@ -113,3 +113,30 @@ func TestPlatforms(t *testing.T) {
 		t.Error("a platform that is not there was verified")
 	}
 }
+
+// TestFindingsHaveOneOrder: several places are wrong, and who was first to look
+// does not show.
+func TestFindingsHaveOneOrder(t *testing.T) {
+	s := newSample(t, false)
+	for _, name := range []string{"bin/busybox", "web-root/index.html", "bin/dash", "bin/bzip2", "bin/hostname", "etc/services"} {
+		s.edit(name, func(items []item, at int) []item {
+			items[at].content[9] ^= 1
+			items[at].field(136, 148, "00000000000")
+			return items
+		})
+	}
+	s.configs[0].Architecture = "arm64"
+	source := s.layout()
+	want := verified(t, source, Options{KeepGoing: true, Jobs: 1}).Findings
+	if len(want) < 13 {
+		t.Fatalf("%d findings: %v", len(want), want)
+	}
+	for jobs := range 6 {
+		if got := verified(t, source, Options{KeepGoing: true, Jobs: jobs}).Findings; !slices.Equal(got, want) {
+			t.Errorf("%d jobs: %v\ninstead of %v", jobs, got, want)
+		}
+		if got := verified(t, source, Options{Jobs: jobs}).Findings; len(got) != 1 || got[0] != want[0] {
+			t.Errorf("%d jobs: %v\ninstead of %v", jobs, got, want[0])
+		}
+	}
+}
