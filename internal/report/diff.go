@@ -122,6 +122,10 @@ type PullCost struct {
 	OfLayers  int           `json:"ofLayers"`
 	OfSize    int64         `json:"ofSize"`
 	Estimated bool          `json:"estimated"` // sizes are of NARs, the layers were not made
+
+	// Unchanged is what the layers hold of store paths that A has already, in
+	// bytes of NARs; nil where it is not known what they hold.
+	Unchanged *int64 `json:"unchangedNarSize,omitempty"`
 }
 
 // PulledLayer is a layer that has to be pulled.
@@ -130,7 +134,9 @@ type PulledLayer struct {
 	Recipe  string              `json:"recipe,omitempty"`
 	Size    int64               `json:"size"`
 	Comment string              `json:"comment,omitempty"`
-	Because []closure.StorePath `json:"because,omitempty"` // store paths in it that A has not; empty where nobody knows
+	Because []closure.StorePath `json:"because,omitempty"` // store paths in it that A has not
+
+	moved bool // what it holds is known, and A has all of it
 }
 
 // Compare tells what changed from a to b, platform by platform. Where both have
@@ -262,6 +268,7 @@ func pullCost(a, b *SidePlatform) *PullCost {
 	}
 	delete(has, "")
 	cost := &PullCost{Layers: []PulledLayer{}, Estimated: b.Planned}
+	known, unchanged := a.Closure != nil && b.Closure != nil, int64(0)
 	seen := map[string]bool{} // a blob that an image has twice is pulled once
 	for _, l := range b.Layers {
 		id := l.Digest
@@ -282,15 +289,24 @@ func pullCost(a, b *SidePlatform) *PullCost {
 		}
 		cost.Size += l.Size
 		pl := PulledLayer{Digest: l.Digest, Recipe: l.Recipe, Size: l.Size, Comment: l.Comment}
+		if known && len(l.Paths) == 0 && !l.System {
+			known = false
+		}
 		for _, p := range l.Paths {
 			if a.Closure == nil || b.Closure == nil {
 				break
 			}
-			if !sameContent(a.Closure.Info(p), b.Closure.Info(p)) {
+			if info := b.Closure.Info(p); !sameContent(a.Closure.Info(p), info) {
 				pl.Because = append(pl.Because, p)
+			} else {
+				unchanged += info.NarSize
 			}
 		}
+		pl.moved = known && len(l.Paths) > 0 && len(pl.Because) == 0
 		cost.Layers = append(cost.Layers, pl)
+	}
+	if known {
+		cost.Unchanged = &unchanged
 	}
 	return cost
 }

@@ -235,8 +235,8 @@ func (p *ImagePlatform) readClosure(ctx context.Context, src push.Source) error 
 }
 
 // assign finds the store paths of the layers by their recipes: those of the
-// default plans of the closure, and those of single paths. What recipes do not
-// tell stays unknown.
+// plans of the closure that need no more than the closure, and those of single
+// paths. What recipes do not tell stays unknown.
 func (p *ImagePlatform) assign() {
 	if p.Closure == nil {
 		return
@@ -258,18 +258,25 @@ func (p *ImagePlatform) assign() {
 			delete(unknown, r)
 		}
 	}
-	for _, comp := range p.compressions() {
+	comps := p.compressions()
+	for _, strategy := range layers.Strategies {
 		for _, n := range []int{layers.DefaultMaxLayers, len(p.Layers) - 1} {
-			if plan, err := layers.NewPlan(p.Closure, layers.PlanOptions{MaxLayers: n}); err == nil && len(unknown) > 0 {
-				for _, g := range plan.Groups {
+			if len(unknown) == 0 {
+				return
+			}
+			plan, err := layers.NewPlan(p.Closure, layers.PlanOptions{MaxLayers: n, Strategy: strategy})
+			if err != nil {
+				continue
+			}
+			for _, g := range plan.Groups {
+				for _, comp := range comps {
 					try(comp, g.Paths)
 				}
 			}
 		}
-		for i := range p.Closure.Paths {
-			if len(unknown) == 0 {
-				return
-			}
+	}
+	for i := range p.Closure.Paths {
+		for _, comp := range comps {
 			try(comp, []closure.StorePath{p.Closure.Paths[i].Path})
 		}
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -100,6 +101,7 @@ func (p *printer) table(indent string, rows [][]string) {
 const (
 	maxNames   = 4
 	maxRebuilt = 12
+	maxPulled  = 20
 )
 
 // WriteText writes d for people. all lists what is otherwise summed up.
@@ -140,6 +142,9 @@ func (pd *PlatformDiff) writeText(p *printer, all bool) {
 		}
 		p.printf("  pull     %d of %s, %s of %s (%s)%s\n", len(pull.Layers), count(pull.OfLayers, "layer"),
 			bytesText(pull.Size), bytesText(pull.OfSize), percent(pull.Size, pull.OfSize), about)
+		if pull.Unchanged != nil && *pull.Unchanged > 0 {
+			p.printf("           %s of it, before compression, is store paths that did not change\n", bytesText(*pull.Unchanged))
+		}
 	}
 	for _, kind := range kinds {
 		var rows [][]string
@@ -165,21 +170,32 @@ func (pd *PlatformDiff) writeText(p *printer, all bool) {
 	}
 	p.printf("\n  layers to pull\n")
 	var rows [][]string
-	n := maxNames
+	n, limit := maxNames, maxPulled
 	if all {
-		n = 0
+		n, limit = 0, len(pd.Pull.Layers)
 	}
-	for _, l := range pd.Pull.Layers {
-		id, why := l.Digest, l.Comment
-		if id == "" {
-			id = l.Recipe
+	// The largest first: that is what somebody who looks at the cost looks for.
+	layers := slices.Clone(pd.Pull.Layers)
+	slices.SortStableFunc(layers, func(a, b PulledLayer) int { return cmp.Compare(b.Size, a.Size) })
+	var rest int64
+	for i, l := range layers {
+		if i >= limit {
+			rest += l.Size
+			continue
 		}
-		if len(l.Because) > 0 {
+		id, why := cmp.Or(l.Digest, l.Recipe), l.Comment
+		switch {
+		case len(l.Because) > 0:
 			why = names(l.Because, n)
+		case l.moved:
+			why += ", none of it new: it was in other layers"
 		}
 		rows = append(rows, []string{shortDigest(id), bytesText(l.Size), why})
 	}
 	p.table("    ", rows)
+	if len(layers) > limit {
+		p.printf("    and %d more, %s\n", len(layers)-limit, bytesText(rest))
+	}
 }
 
 func (c *Change) versionsText() string {
