@@ -24,6 +24,7 @@ type node struct {
 type graph struct {
 	nodes []node
 	at    map[int]int // id to place in nodes
+	real  *closure.Closure
 }
 
 func newGraph(nodes []node) *graph {
@@ -115,5 +116,11 @@ func load(file string) (*graph, error) {
 		}
 		slices.Sort(nodes[i].refs)
 	}
-	return newGraph(nodes), nil
+	g := newGraph(nodes)
+	var infos []closure.Info
+	for _, r := range rows {
+		infos = append(infos, closure.Info{Path: r.Path, NarSize: r.NarSize, References: r.References})
+	}
+	g.real, err = closure.New(nil, infos)
+	return g, err
 }

@@ -54,6 +54,8 @@ func main() {
 	stat := flag.Bool("static", false, "")
 	stab := flag.Bool("stab", false, "")
 	dg := flag.String("diag", "", "")
+	pairs := flag.Bool("pairs", false, "")
+	from := flag.Bool("from", false, "")
 	flag.Parse()
 	type key struct {
 		b int
@@ -69,6 +71,45 @@ func main() {
 			fmt.Println()
 		}
 	}()
+	if *pairs {
+		for i := 0; i+1 < flag.NArg(); i += 2 {
+			a, err := load(flag.Arg(i))
+			if err != nil {
+				panic(err)
+			}
+			b, err := load(flag.Arg(i + 1))
+			if err != nil {
+				panic(err)
+			}
+			ac, bc := a.real, b.real
+			for _, bs := range strings.Split(*budgets, ",") {
+				n, _ := strconv.Atoi(bs)
+				for _, s := range strings.Split(*strategies, ",") {
+					ga, gb := groups(ac, s, n), groups(bc, s, n)
+					e, l := excess(ga, ac, gb, bc)
+					es, _ := excess(ga, ac, static(ga, bc), bc)
+					if *dg == "pair" {
+						diag(ga, ac, gb, bc)
+					}
+					fmt.Printf("%s %4d %-12s excess %.2f static %.2f least %.2f\n", flag.Arg(i+1), n, s, e*100, es*100, l*100)
+				}
+			}
+		}
+		return
+	}
+	if *from {
+		for _, f := range flag.Args() {
+			g, err := load(f)
+			if err != nil {
+				panic(err)
+			}
+			for _, bs := range strings.Split(*budgets, ",") {
+				b, _ := strconv.Atoi(bs)
+				keepBench(g, b, *trials)
+			}
+		}
+		return
+	}
 	for _, f := range flag.Args() {
 		g, err := load(f)
 		if err != nil {
@@ -162,4 +203,67 @@ func main() {
 			}
 		}
 	}
+}
+
+func keepBench(g *graph, b, trials int) {
+	oldC := g.closure()
+	old, _ := layers.NewPlan(oldC, layers.PlanOptions{MaxLayers: b})
+	list := func(p *layers.Plan) (out [][]closure.StorePath) {
+		for _, g := range p.Groups {
+			out = append(out, g.Paths)
+		}
+		return
+	}
+	fmt.Printf("%d from:", b)
+	total := 0.0
+	for k, kind := range kinds {
+		sum := 0.0
+		for t := range trials {
+			r := rand.New(rand.NewPCG(uint64(k), uint64(t)))
+			c := g.update(r, kind, t+1).closure()
+			p, err := layers.NewPlan(c, layers.PlanOptions{MaxLayers: b, From: old})
+			if err != nil {
+				panic(err)
+			}
+			if len(p.Groups) > b {
+				panic("budget")
+			}
+			e, _ := excess(list(old), oldC, list(p), c)
+			sum += e
+		}
+		fmt.Printf(" %.2f", sum/float64(trials)*100)
+		if k < 6 {
+			total += sum / float64(trials) * 100 / 6
+		}
+	}
+	fmt.Printf(" | mean %.2f\n", total)
+	// Twenty in a row.
+	var after, along float64
+	for t := range max(1, trials/5) {
+		r := rand.New(rand.NewPCG(99, uint64(t)))
+		cur, curC, plan := g, oldC, old
+		for step := range 20 {
+			cur = cur.update(r, kinds[step%6], 1000*(t+1)+step)
+			c := cur.closure()
+			p, err := layers.NewPlan(c, layers.PlanOptions{MaxLayers: b, From: plan})
+			if err != nil {
+				panic(err)
+			}
+			e, _ := excess(list(plan), curC, list(p), c)
+			along += e
+			plan, curC = p, c
+		}
+		m := 0.0
+		for k := range 6 {
+			for u := range 5 {
+				c := cur.update(rand.New(rand.NewPCG(uint64(k), uint64(u))), kinds[k], 77777+u).closure()
+				p, _ := layers.NewPlan(c, layers.PlanOptions{MaxLayers: b, From: plan})
+				e, _ := excess(list(plan), curC, list(p), c)
+				m += e / 30
+			}
+		}
+		after += m
+	}
+	n := float64(max(1, trials/5))
+	fmt.Printf("   along 20: %.2f, after 20: %.2f\n", along/n/20*100, after/n*100)
 }

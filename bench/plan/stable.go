@@ -43,7 +43,7 @@ func (g *graph) jitter(r *rand.Rand, one bool) *graph {
 func stability(g *graph, strategy string, b int, trials int) {
 	oldC := g.closure()
 	old := groups(oldC, strategy, b)
-	for _, kind := range []string{"all sizes 1 %", "three sizes 1 %", "package added", "one leaf"} {
+	for _, kind := range []string{"all sizes 1 %", "three sizes 1 %", "small leaf added", "package added"} {
 		clean, np, nl := 0, 0, 0
 		var ex float64
 		for t := range trials {
@@ -54,6 +54,8 @@ func stability(g *graph, strategy string, b int, trials int) {
 				ng = g.jitter(r, false)
 			case "three sizes 1 %":
 				ng = g.jitter(r, true)
+			case "small leaf added":
+				ng = g.addSized(r, 1, t+1, 200_000)
 			default:
 				ng = g.update(r, kind, t+1)
 			}

@@ -88,7 +88,9 @@ func (g *graph) rebuild(r *rand.Rand, places []int, rev int) *graph {
 }
 
 // add puts n new leaf packages in, and what the toplevel's path refers to.
-func (g *graph) add(r *rand.Rand, n, rev int) *graph {
+func (g *graph) add(r *rand.Rand, n, rev int) *graph { return g.addSized(r, n, rev, 0) }
+
+func (g *graph) addSized(r *rand.Rand, n, rev int, size int64) *graph {
 	packages, leaves, _ := g.classes()
 	nodes := slices.Clone(g.nodes)
 	var root int // what refers to most leaves: system-path
@@ -117,6 +119,9 @@ func (g *graph) add(r *rand.Rand, n, rev int) *graph {
 	for k := range n {
 		like := nodes[packages[r.IntN(len(packages))]]
 		x := node{id: maxID + 1 + k, rev: rev, name: newName(r), size: int64(float64(like.size) * (0.5 + r.Float64()))}
+		if size > 0 {
+			x.size = size + int64(r.IntN(1000))
+		}
 		for _, ref := range like.refs {
 			if ref != like.id {
 				x.refs = append(x.refs, ref)

@@ -80,14 +80,19 @@ type PlanOptions struct {
 	MaxLayers int         // ≤0: DefaultMaxLayers; the system layer is not counted
 	Strategy  Strategy    // "": StrategyCost
 	Layers    []LayerGlob // the first that matches a path wins
+
+	// From is the plan of an image that is there. What has not changed stays
+	// where it is in From; the rest is planned around it. The strategy is only
+	// asked where there is no From.
+	From *Plan
 }
 
 // ErrTooManyLayers is wrapped when the layers asked for by name do not leave
 // one for the rest.
 var ErrTooManyLayers = errors.New("more layers than the limit")
 
-// NewPlan groups the paths of c. It is a function of the graph, the names and
-// the sizes alone; the order of c.Paths does not matter, and a store hash only
+// NewPlan groups the paths of c. Without o.From it is a function of the graph,
+// the names and the sizes alone; the order of c.Paths does not matter, and a store hash only
 // decides between paths whose names and sizes are equal.
 func NewPlan(c *closure.Closure, o PlanOptions) (*Plan, error) {
 	g, budget, named, err := preparePlan(c, &o)
@@ -95,7 +100,11 @@ func NewPlan(c *closure.Closure, o PlanOptions) (*Plan, error) {
 		return nil, err
 	}
 	var bins []*bin
-	if budget > 0 {
+	switch {
+	case budget == 0:
+	case o.From != nil:
+		bins = planKeep(g, budget, o.From)
+	default:
 		bins = planners[o.Strategy](g, budget)
 	}
 	return g.plan(o.Strategy, bins, named), nil

@@ -18,6 +18,16 @@ const (
 	// another small one, and many the closest fit. Measured on graphs of 250 to
 	// 1,000 paths: 1 round costs 20 % more excess, 10 are no better than 4.
 	planRounds = 4
+
+	// tailStep is how much lighter than the lightest seed a path of the tail is,
+	// at least. The tail chooses last, and nothing depends on what it chooses: a
+	// small path that comes or goes moves no other.
+	tailStep = 4
+
+	// hostShare keeps small paths out of the layers of the very biggest paths,
+	// those of more than one in hostShare of all bytes: a path that changes its
+	// mind there has all of them shipped again.
+	hostShare = 40
 )
 
 // planCost is nixoci's own way, described in the package documentation.
@@ -67,15 +77,24 @@ func planCost(g *planGraph, budget int) []*bin {
 	// as they were after the round before. So a path's choice depends on the big
 	// paths and on few others, none of which is there because of its place in
 	// some order that one new path would shift.
+	hosts := g.hosts(seeds)
+	// A power of two, so that another lightest seed rarely moves the threshold.
+	tail := math.Ldexp(1, math.Ilogb(weight[seeds[len(seeds)-1].members[0]]/tailStep))
+	turn := make([]uint32, len(small))
+	for k, i := range small {
+		if turn[k] = g.hashes[i] % planRounds; weight[i] < tail {
+			turn[k] = planRounds
+		}
+	}
 	choice := make([]*bin, len(small))
-	for round := range uint32(planRounds) {
+	for round := range uint32(planRounds + 1) {
 		for k, i := range small {
-			if g.hashes[i]%planRounds == round {
-				choice[k] = g.cheapest(i, seeds)
+			if turn[k] == round {
+				choice[k] = g.cheapest(i, hosts)
 			}
 		}
 		for k, i := range small {
-			if g.hashes[i]%planRounds == round {
+			if turn[k] == round {
 				g.put(choice[k], i)
 			}
 		}
@@ -84,6 +103,18 @@ func planCost(g *planGraph, budget int) []*bin {
 		}
 	}
 	return append(bins, seeds...)
+}
+
+// hosts are the seeds that small paths may join: all but the biggest, and at
+// least the lighter half.
+func (g *planGraph) hosts(seeds []*bin) []*bin {
+	hosts := make([]*bin, 0, len(seeds))
+	for k, b := range seeds {
+		if k >= len(seeds)/2 || b.size*hostShare <= float64(g.total) {
+			hosts = append(hosts, b)
+		}
+	}
+	return hosts
 }
 
 // weight says how much a path deserves a layer of its own: its bytes, times its
