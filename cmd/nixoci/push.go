@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/attest"
@@ -39,6 +41,7 @@ type pushFlags struct {
 	mountFrom []string
 	reuse     string
 	reuseFrom []string
+	check     string
 	join      bool
 	attest    []string
 	builder   string
@@ -71,6 +74,7 @@ all of the image is there.`,
 	fl.StringArrayVar(&f.mountFrom, "mount-from", nil, "repository of the same registry that may have layers, repeated")
 	fl.StringVar(&f.reuse, "reuse", "registry,local", "whom to believe what a layer's store paths make: registry, local, both, or none")
 	fl.StringArrayVar(&f.reuseFrom, "reuse-from", nil, "image whose layers may be reused, beside the one that REF names now, repeated")
+	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, for instance 5%; one that differs ends the push")
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
 	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), provenance")
 	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI in the provenance of who runs nixoci")
@@ -101,21 +105,9 @@ func parseReuse(s string) (r reuse, err error) {
 
 func (a *app) push(ctx context.Context, refArg string, closures []string, f *pushFlags, img *imageFlags, in *closureFlags) error {
 	start := time.Now()
-	ref, err := push.ParseReference(refArg)
+	ref, tags, err := pushTarget(refArg, f.tags)
 	if err != nil {
-		return usageError{err}
-	}
-	if ref.Digest != "" {
-		return usageError{hint.Add(fmt.Errorf("push to %s: a digest cannot be chosen", ref), "give a tag, or none for latest")}
-	}
-	tags := []string{ref.Tag}
-	for _, t := range f.tags {
-		if _, err := push.ParseReference(ref.Repository.Name() + ":" + t); err != nil {
-			return usagef("--tag %q: %w", t, err)
-		}
-		if !slices.Contains(tags, t) {
-			tags = append(tags, t)
-		}
+		return err
 	}
 	believe, err := parseReuse(f.reuse)
 	if err != nil {
@@ -125,10 +117,15 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
+	share, err := parseShare(f.check)
+	if err != nil {
+		return err
+	}
 	job, err := a.job(img)
 	if err != nil {
 		return err
 	}
+	job.ReuseCheck = share
 	opts := f.registry.options()
 	opts.MountFrom = f.mountFrom
 	repo, err := push.Open(ref.Repository, opts)
@@ -164,6 +161,35 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	stats := repo.Stats()
 	a.summary(result, summaryOf(start, &stats))
 	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
+}
+
+// pushTarget is where refArg names, with its tag and more of them, each once.
+func pushTarget(refArg string, more []string) (ref push.Reference, tags []string, err error) {
+	if ref, err = push.ParseReference(refArg); err != nil {
+		return ref, nil, usageError{err}
+	}
+	if ref.Digest != "" {
+		return ref, nil, usageError{hint.Add(fmt.Errorf("push to %s: a digest cannot be chosen", ref), "give a tag, or none for latest")}
+	}
+	tags = []string{ref.Tag}
+	for _, t := range more {
+		if _, err := push.ParseReference(ref.Repository.Name() + ":" + t); err != nil {
+			return ref, nil, usagef("--tag %q: %w", t, err)
+		}
+		if !slices.Contains(tags, t) {
+			tags = append(tags, t)
+		}
+	}
+	return ref, tags, nil
+}
+
+// parseShare reads a percentage, with or without its sign.
+func parseShare(s string) (float64, error) {
+	percent, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
+	if err != nil || !(percent >= 0 && percent <= 100) {
+		return 0, usagef("--reuse-check %q: not between 0%% and 100%%", s)
+	}
+	return percent / 100, nil
 }
 
 // openRemote is the image that reference names, through repo where it is in
@@ -227,7 +253,7 @@ func (a *app) summary(r push.Result, tail string) {
 		fmt.Fprintf(a.stderr, "unchanged: the image is there already (%s)\n", tail)
 		return
 	}
-	var made, reused int
+	var made, reused, checked int
 	var size, tar int64
 	from := map[string]int{}
 	for _, l := range r.Layers {
@@ -238,6 +264,9 @@ func (a *app) summary(r push.Result, tail string) {
 		} else {
 			reused++
 			from[l.From]++
+		}
+		if l.Checked {
+			checked++
 		}
 	}
 	how := fmt.Sprintf("%d made", made)
@@ -252,13 +281,21 @@ func (a *app) summary(r push.Result, tail string) {
 		}
 		how += ", " + strings.Join(names, ", ")
 	}
+	if checked > 0 {
+		how += fmt.Sprintf(", %d of them made again and the same", checked)
+	}
+	fmt.Fprintf(a.stderr, "%s: %d layers (%s), %s in %s; %s\n", platformList(r.Platforms), len(r.Layers), how, humanBytes(tar), humanBytes(size), tail)
+}
+
+// platformList are the platforms of an index, in its order.
+func platformList(manifests []ocispec.Descriptor) string {
 	var platforms []string
-	for _, d := range r.Platforms {
+	for _, d := range manifests {
 		if d.Platform != nil {
 			platforms = append(platforms, manifest.FormatPlatform(*d.Platform))
 		}
 	}
-	fmt.Fprintf(a.stderr, "%s: %d layers (%s), %s in %s; %s\n", strings.Join(platforms, " "), len(r.Layers), how, humanBytes(tar), humanBytes(size), tail)
+	return strings.Join(platforms, " ")
 }
 
 // printed is the result as JSON.
@@ -288,6 +325,7 @@ type printedLayer struct {
 	Paths   int    `json:"paths"`
 	How     string `json:"how"`
 	From    string `json:"from,omitempty"`
+	Checked bool   `json:"checked,omitempty"`
 }
 
 func (a *app) printResult(ref string, r push.Result, s *push.Stats) error {
@@ -304,7 +342,7 @@ func (a *app) printResult(ref string, r push.Result, s *push.Stats) error {
 	for _, l := range r.Layers {
 		p.Layers = append(p.Layers, printedLayer{
 			Recipe: l.Layer.Recipe.String(), DiffID: l.Packed.DiffID.String(), Digest: l.Packed.Digest.String(),
-			Size: l.Packed.Size, TarSize: l.Packed.UncompressedSize, Paths: len(l.Layer.Paths), How: string(l.How), From: l.From,
+			Size: l.Packed.Size, TarSize: l.Packed.UncompressedSize, Paths: len(l.Layer.Paths), How: string(l.How), From: l.From, Checked: l.Checked,
 		})
 	}
 	if s != nil {

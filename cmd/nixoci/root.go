@@ -73,6 +73,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 	root.AddCommand(
 		a.pushCommand(),
 		a.buildCommand(),
+		a.indexCommand(),
 		a.loginCommand(),
 		a.logoutCommand(),
 		a.cacheCommand(),

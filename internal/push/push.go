@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -44,6 +45,11 @@ type Job struct {
 	Reuse       []*Remote
 	Join        bool // keep the other platforms of the index that Tags[0] names
 
+	// ReuseCheck is the share of the reused layers, 0 to 1, that are made again
+	// and compared. One that differs ends the push. With a share an image that
+	// is there already is looked at layer by layer, too.
+	ReuseCheck float64
+
 	// Warn, if any, is told what made the push slower and not wrong.
 	Warn func(error)
 
@@ -76,10 +82,11 @@ const (
 
 // LayerResult is one distinct layer of a push.
 type LayerResult struct {
-	Layer  *layers.Layer
-	Packed layers.Packed
-	How    How
-	From   string
+	Layer   *layers.Layer
+	Packed  layers.Packed
+	How     How
+	From    string
+	Checked bool // reused, made again, and found the same
 }
 
 // Result is what a push did.
@@ -149,14 +156,16 @@ func (p *pusher) push(ctx context.Context, images []Image) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if result, ok, err := p.unchanged(ctx, images, recipe); err != nil || ok {
-		return result, err
+	if p.job.ReuseCheck <= 0 {
+		if result, ok, err := p.unchanged(ctx, images, recipe); err != nil || ok {
+			return result, err
+		}
 	}
 	p.job.Progress.Start(layersOf(p.order))
 	if err := p.recall(ctx); err != nil {
 		return Result{}, err
 	}
-	if err := p.putLayers(ctx); err != nil {
+	if err := p.putLayers(ctx, recipe.index); err != nil {
 		return Result{}, err
 	}
 	return p.putImages(ctx, images, stacks, recipe)
@@ -192,8 +201,9 @@ func (p *pusher) stack(image Image) ([]*distinct, error) {
 }
 
 // putLayers asks for the layers whose recipe is known, then makes what is
-// missing, the largest first so that no large one is left alone at the end.
-func (p *pusher) putLayers(ctx context.Context) error {
+// missing, the largest first so that no large one is left alone at the end, and
+// again what is to be checked.
+func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
 	if err := p.query(ctx); err != nil {
 		return err
 	}
@@ -216,6 +226,12 @@ func (p *pusher) putLayers(ctx context.Context) error {
 			break // Go would wait for a place
 		}
 		group.Go(func() error { return p.make(ctx, d) })
+	}
+	for _, d := range p.sample(image) {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error { return p.recheck(ctx, d) })
 	}
 	return group.Wait()
 }

@@ -110,18 +110,18 @@ func (r *Remote) readManifest(ctx context.Context, blob manifest.Blob) (*manifes
 	if err != nil {
 		return nil, err
 	}
-	config, err := r.readConfig(ctx, m.Config)
+	config, err := readConfig(ctx, r.repo, m.Config)
 	if err != nil {
 		return nil, err
 	}
 	return m.Claims(config)
 }
 
-func (r *Remote) readConfig(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
+func readConfig(ctx context.Context, repo *Repository, d ocispec.Descriptor) ([]byte, error) {
 	if d.Size > maxReuseConfig {
 		return nil, fmt.Errorf("read config %s: %d bytes, more than %d", d.Digest, d.Size, maxReuseConfig)
 	}
-	rc, err := r.repo.GetBlob(ctx, d)
+	rc, err := repo.GetBlob(ctx, d)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+func (a *app) indexCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "index",
+		Short: "Work with the index that lists an image's platforms",
+		Args:  noCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.indexCreateCommand())
+	return cmd
+}
+
+func (a *app) indexCreateCommand() *cobra.Command {
+	var registry registryFlags
+	var tags, annotations []string
+	cmd := &cobra.Command{
+		Use:   "create REF IMAGE...",
+		Short: "Join images that were pushed before into one of several platforms",
+		Long: `Join images that were pushed before, each by a runner of its own, into one
+image of several platforms, and name it REF. IMAGE is a digest, or a reference
+in the repository of REF. What the runners pushed stays as it is, and no layer
+is read: the result has the digest that one push of all platforms would have.`,
+		Example: `  nixoci push ghcr.io/org/web:1.2-amd64 ./result   # prints ghcr.io/org/web:1.2-amd64@sha256:…
+  nixoci index create ghcr.io/org/web:1.2 sha256:… sha256:…`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.createIndex(cmd.Context(), args[0], args[1:], tags, annotations, &registry)
+		},
+	}
+	registry.add(cmd)
+	cmd.Flags().StringArrayVarP(&tags, "tag", "t", nil, "further tag for the same index, repeated")
+	cmd.Flags().StringArrayVar(&annotations, "annotation", nil, "annotation NAME=value on the index, repeated; those that all images agree on are kept")
+	return cmd
+}
+
+func (a *app) createIndex(ctx context.Context, refArg string, images, more, annotations []string, f *registryFlags) error {
+	start := time.Now()
+	ref, tags, err := pushTarget(refArg, more)
+	if err != nil {
+		return err
+	}
+	var s manifest.Settings
+	if s.Annotations, err = pairs("--annotation", annotations); err != nil {
+		return usageError{err}
+	}
+	if err := s.Validate(layers.DefaultCompression()); err != nil {
+		return usageError{err}
+	}
+	var targets []string
+	for _, image := range images {
+		target, err := targetIn(ref, image)
+		if err != nil {
+			return err
+		}
+		targets = append(targets, target)
+	}
+	repo, err := push.Open(ref.Repository, f.options())
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	result, err := push.CreateIndex(ctx, repo, targets, tags, s)
+	if err != nil {
+		return err
+	}
+	a.done = true
+	stats := repo.Stats()
+	if !a.quiet {
+		fmt.Fprintf(a.stderr, "%s: joined from %d images; %s\n", platformList(result.Platforms), len(images), summaryOf(start, &stats))
+	}
+	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
+}
+
+// targetIn is the tag or digest of an image in the repository of ref.
+func targetIn(ref push.Reference, image string) (string, error) {
+	if strings.HasPrefix(image, "sha256:") {
+		if err := digest.Digest(image).Validate(); err != nil {
+			return "", usagef("image %q: %w", image, err)
+		}
+		return image, nil
+	}
+	r, err := push.ParseReference(image)
+	if err != nil {
+		return "", usageError{err}
+	}
+	if r.Repository.Name() != ref.Repository.Name() {
+		return "", usageError{hint.Add(fmt.Errorf("image %s: not in %s", r, ref.Repository.Name()),
+			"an index can only list what its own repository has: push it there first")}
+	}
+	return r.Target(), nil
+}

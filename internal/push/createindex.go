@@ -1,0 +1,89 @@
+package push
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// CreateIndex joins images that repo has already, each named by a tag or
+// digest and an index or a manifest, into one index, and puts it under its
+// digest and then under each tag. No layer is looked at.
+func CreateIndex(ctx context.Context, repo *Repository, targets, tags []string, s manifest.Settings) (Result, error) {
+	parts := make([]*manifest.Index, len(targets))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(defaultQueries)
+	for i, target := range targets {
+		group.Go(func() (err error) {
+			parts[i], err = repo.readPart(groupCtx, target)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Result{}, err
+	}
+	index, err := manifest.Merge(parts, s)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := repo.PutManifest(ctx, index, ""); err != nil {
+		return Result{}, err
+	}
+	group, groupCtx = errgroup.WithContext(ctx)
+	for _, t := range tags {
+		group.Go(func() error { return repo.PutManifest(groupCtx, index, t) })
+	}
+	if err := group.Wait(); err != nil {
+		return Result{}, err
+	}
+	parsed, err := manifest.ParseIndex(index.Data, index.Descriptor.MediaType)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Index: index.Descriptor, Platforms: parsed.Manifests}, nil
+}
+
+// readPart reads what target names as an index; a manifest is one of its own
+// platform.
+func (r *Repository) readPart(ctx context.Context, target string) (*manifest.Index, error) {
+	blob, err := r.GetManifest(ctx, target)
+	if errors.Is(err, ErrNotFound) {
+		return nil, hint.Add(err, "an index can only list what its own repository has: push it there first")
+	}
+	if err != nil {
+		return nil, err
+	}
+	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
+	if err == nil {
+		return index, nil
+	}
+	m, merr := manifest.ParseManifest(blob.Data, blob.Descriptor.MediaType)
+	if merr != nil {
+		return nil, fmt.Errorf("%s: neither an index (%w) nor an image: %w", r.ref(target), err, merr)
+	}
+	config, err := readConfig(ctx, r, m.Config)
+	if err != nil {
+		return nil, err
+	}
+	var c ocispec.Image
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("%s: read config: %w", r.ref(target), err)
+	}
+	if c.OS == "" || c.Architecture == "" {
+		return nil, fmt.Errorf("%s: its config names no platform", r.ref(target))
+	}
+	d := blob.Descriptor
+	d.Platform = &ocispec.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant, OSVersion: c.OSVersion, OSFeatures: c.OSFeatures}
+	mediaType := ocispec.MediaTypeImageIndex
+	if m.MediaType == manifest.DockerManifest {
+		mediaType = manifest.DockerList
+	}
+	return &manifest.Index{MediaType: mediaType, Manifests: []ocispec.Descriptor{d}}, nil
+}

@@ -1,0 +1,109 @@
+package push
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// A share of the reused layers is made again: rounded up, the same ones when
+// the push is done again, and others for another image.
+func TestReuseCheckSample(t *testing.T) {
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+	first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+	must(t, err)
+
+	check := func(share float64, images []Image) (Result, string) {
+		t.Helper()
+		repo := reg.open(t)
+		job := sampleJob(OpenCache(t.TempDir()))
+		job.Reuse = []*Remote{NewRemote(repo, "latest")}
+		job.ReuseCheck = share
+		src.reads.Store(0)
+		r, err := Push(t.Context(), repo, images, job)
+		must(t, err)
+		var which string
+		for i, l := range r.Layers {
+			if l.Checked {
+				if l.How != Reused {
+					t.Errorf("layer %d is %s and checked", i, l.How)
+				}
+				which += fmt.Sprint(i, " ")
+			}
+		}
+		return r, which
+	}
+	checked := func(r Result) (n int) {
+		for _, l := range r.Layers {
+			if l.Checked {
+				n++
+			}
+		}
+		return n
+	}
+	for _, c := range []struct {
+		share float64
+		want  int // of 12
+	}{{0.01, 1}, {0.25, 3}, {0.26, 4}, {1, 12}} {
+		r, _ := check(c.share, images)
+		if r.Unchanged || count(r, Reused) != 12 || checked(r) != c.want || r.Index.Digest != first.Index.Digest {
+			t.Errorf("share %v: %d reused, %d checked, %s", c.share, count(r, Reused), checked(r), r.Index.Digest)
+		}
+	}
+	if r, _ := check(0, images); !r.Unchanged || src.reads.Load() != 0 {
+		t.Errorf("without a check: %+v, %d reads", r, src.reads.Load())
+	}
+	_, one := check(0.25, images)
+	if _, two := check(0.25, images); one != two {
+		t.Errorf("the same push checks layers %s and then %s", one, two)
+	}
+	seen := map[string]bool{}
+	for i := range 8 {
+		update := []Image{
+			sampleImage(t, src, "amd64", map[string]string{"bash-5.2": fmt.Sprint(i)}),
+			sampleImage(t, src, "arm64", nil),
+		}
+		_, which := check(0.01, update)
+		seen[which] = true
+	}
+	if len(seen) < 2 {
+		t.Errorf("eight updates, and always the same layer is checked")
+	}
+}
+
+// Claims that are wrong in a way that no free check can see: a blob that is
+// there and whose digest and sizes are right, but which is another layer's.
+func TestReuseCheckFindsWrongClaims(t *testing.T) {
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	image := sampleImage(t, src, "amd64", nil)
+	reg := newMemoryRegistry(t)
+	cache := OpenCache(t.TempDir())
+	first, err := Push(t.Context(), reg.open(t), []Image{image}, sampleJob(cache))
+	must(t, err)
+	a, b := first.Layers[0], first.Layers[1]
+	must(t, cache.PutLayer(a.Layer.Recipe, b.Packed))
+
+	job := sampleJob(cache)
+	job.Tags = []string{"checked"}
+	job.ReuseCheck = 1
+	repo := reg.open(t)
+	_, err = Push(t.Context(), repo, []Image{image}, job)
+	if !errors.Is(err, ErrOtherContent) {
+		t.Fatalf("a wrong layer was reused: %v", err)
+	}
+	if _, err := repo.Resolve(t.Context(), "checked"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the tag is there: %v", err)
+	}
+	if _, ok := cache.Layer(a.Layer.Recipe); ok {
+		t.Error("the cache still has the wrong entry")
+	}
+	again, err := Push(t.Context(), reg.open(t), []Image{image}, job)
+	must(t, err)
+	if again.Index.Digest != first.Index.Digest {
+		t.Errorf("then %s, not %s", again.Index.Digest, first.Index.Digest)
+	}
+}
