@@ -8,43 +8,53 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
 type verifyFlags struct {
 	registry  registryFlags
+	closure   closureFlags
 	keepGoing bool
 }
 
 func (a *app) verifyCommand() *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify REF",
+		Use:   "verify REF [CLOSURE...]",
 		Short: "Check that an image is what it claims to be",
 		Long: `Check that an image is what it claims to be, without believing the image, the
 registry or whoever pushed it: every digest, every layer's canonical form, every
 store path's narHash, the Nix database, and the system layer, config, manifest
 and index, which are made again and compared.
 
+With CLOSURE the image is also assembled again from there, with the plan and the
+settings that it has, and must come out the same.
+
 REF is a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE.
 Exit code 3 and the first difference if the image is not what it claims to be.`,
 		Example: `  nixoci verify ghcr.io/org/web:1.2
-  nixoci verify --keep-going oci:./web`,
-		Args: cobra.ExactArgs(1),
+  nixoci verify --keep-going oci:./web
+  nixoci verify ghcr.io/org/web:1.2 ./result`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.verify(cmd.Context(), args[0], &f)
+			return a.verify(cmd.Context(), args[0], args[1:], &f)
 		},
 	}
 	f.registry.add(cmd)
+	f.closure.addTrust(cmd.Flags())
 	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "look for all differences, not the first alone")
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, ref string, f *verifyFlags) error {
+func (a *app) verify(ctx context.Context, ref string, closures []string, f *verifyFlags) error {
 	o := verify.Options{KeepGoing: f.keepGoing, Jobs: a.jobs}
 	var err error
 	if o.Platforms, err = a.parsePlatforms(); err != nil {
+		return err
+	}
+	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
 		return err
 	}
 	src, err := push.OpenSource(ref, f.registry.options())
@@ -67,8 +77,30 @@ func (a *app) verify(ctx context.Context, ref string, f *verifyFlags) error {
 	if err != nil || report.OK {
 		return err
 	}
-	for _, found := range report.Findings[1:] {
+	last := len(report.Findings) - 1
+	for _, found := range report.Findings[:last] {
 		fmt.Fprintln(a.stderr, a.paint(red, "nixoci:"), found)
 	}
-	return mismatchError{errors.New(report.Findings[0].String())}
+	return mismatchError{errors.New(report.Findings[last].String())}
+}
+
+// systems reads the CLOSURE arguments, of which there may be none. Nobody is
+// believed: what a toplevel is, its files say.
+func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*manifest.System, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	inputs, err := a.inputs(ctx, args, f)
+	if err != nil {
+		return nil, err
+	}
+	var systems []*manifest.System
+	for _, in := range inputs {
+		sys, err := manifest.ReadSystem(ctx, in.source, in.closure, in.toplevel, in.system)
+		if err != nil {
+			return nil, fmt.Errorf("closure %s: %w", in.arg, err)
+		}
+		systems = append(systems, sys)
+	}
+	return systems, manifest.CheckPlatforms(systems)
 }

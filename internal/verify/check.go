@@ -206,20 +206,25 @@ func (i *image) stack() ([]manifest.PackedLayer, error) {
 }
 
 func (i *image) compression(d ocispec.Descriptor) (layers.Compression, error) {
-	said := d.Annotations[manifest.AnnotationCompression]
 	if i.v.noManifest {
-		said = layers.None
-		for suffix, name := range map[string]string{"gzip": layers.Gzip, "zstd": layers.Zstd} {
-			if strings.HasSuffix(d.MediaType, suffix) {
-				said = name
-			}
-		}
+		return i.guess(d.MediaType), nil
 	}
-	comp, err := layers.ParseCompression(said)
+	comp, err := layers.ParseCompression(d.Annotations[manifest.AnnotationCompression])
 	if err != nil {
 		return comp, i.after.addf(CheckManifest, "%v", err)
 	}
 	return comp, nil
+}
+
+// guess is a compression of a media type, where nobody says which level it was.
+func (i *image) guess(mediaType string) layers.Compression {
+	switch {
+	case strings.HasSuffix(mediaType, "gzip"):
+		return layers.DefaultCompression()
+	case strings.HasSuffix(mediaType, "zstd"):
+		return layers.Compression{Algorithm: layers.Zstd, Level: 3}
+	}
+	return layers.Compression{Algorithm: layers.None}
 }
 
 // checkSystemLayer makes the last layer again and compares it: its tar first,
@@ -237,17 +242,9 @@ func (i *image) checkSystemLayer(ctx context.Context, l *layers.Layer) error {
 		before := len(i.after.all)
 		got := openTar(ctx, i.v.src, d, true)
 		defer got.Close()
-		pr, pw := io.Pipe()
-		defer pr.Close()
-		go func() {
-			w := layers.NewTarWriter(pw)
-			err := l.Content(ctx, w)
-			if err == nil {
-				err = w.Close()
-			}
-			pw.CloseWithError(err)
-		}()
-		err := differentTars(got, pr, func(entry, what string) error {
+		want, stop := tarOfLayer(ctx, l)
+		defer stop()
+		err := differentTars(got, want, func(entry, what string) error {
 			return i.after.add(Finding{Check: CheckSystem, Path: entry, What: what})
 		})
 		if err != nil || len(i.after.all) > before {
@@ -263,7 +260,7 @@ func (i *image) checkSystemLayer(ctx context.Context, l *layers.Layer) error {
 
 // checkDocuments makes config and manifest again.
 func (i *image) checkDocuments(stack []manifest.PackedLayer) error {
-	settings, err := i.settings(stack)
+	settings, err := i.settings(i.sys, stack)
 	if err != nil {
 		return i.after.addf(CheckConfig, "%v", err)
 	}
@@ -289,8 +286,8 @@ func (i *image) checkDocuments(stack []manifest.PackedLayer) error {
 }
 
 // settings are what whoever pushed the image chose.
-func (i *image) settings(stack []manifest.PackedLayer) (manifest.Settings, error) {
-	s, err := manifest.RecordedSettings(i.sys, i.m, i.config, stack[0].Compression)
+func (i *image) settings(sys *manifest.System, stack []manifest.PackedLayer) (manifest.Settings, error) {
+	s, err := manifest.RecordedSettings(sys, i.m, i.config, stack[0].Compression)
 	if err != nil {
 		return s, err
 	}

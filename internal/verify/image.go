@@ -43,12 +43,14 @@ type image struct {
 	reads    []*layerRead    // of the store layers
 	layers   []*layerContent // the same, with this image's findings
 
-	closure *closure.Closure
-	sys     *manifest.System
-	comp    layers.Compression // of the first layer
-	image   *manifest.Image    // made again; nil where it could not be
-	result  PlatformReport
-	foreign []CheckResult // of an image that another tool has made
+	closure  *closure.Closure
+	sys      *manifest.System
+	given    *manifest.System // the closure that the image is compared with; nil without
+	compared findings
+	comp     layers.Compression // of the first layer
+	image    *manifest.Image    // made again; nil where it could not be
+	result   PlatformReport
+	foreign  []CheckResult // of an image that another tool has made
 }
 
 // layerRead is a store layer that is read once, for all images that have it.

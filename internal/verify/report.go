@@ -61,7 +61,7 @@ func (v *verifier) finish() {
 		r.Findings = append(r.Findings, i.findings()...)
 	}
 	r.Findings = append(r.Findings, v.top.all...)
-	if v.one() && len(r.Findings) > 1 {
+	if !v.o.KeepGoing && len(r.Findings) > 1 {
 		r.Findings = r.Findings[:1]
 	}
 	r.OK = len(r.Findings) == 0
@@ -85,8 +85,7 @@ func (v *verifier) indexResult() Result {
 
 // findings are all of the image's, from the outside in.
 func (i *image) findings() []Finding {
-	all := slices.Clone(i.top.all)
-	all = append(all, i.after.all...)
+	all := slices.Concat(i.compared.all, i.top.all, i.after.all)
 	if i.system != nil {
 		all = append(all, i.system.findings.all...)
 	}
@@ -107,7 +106,7 @@ func (i *image) report() PlatformReport {
 	for _, f := range i.findings() {
 		failed[f.Check] = true
 	}
-	done := len(i.findings()) == 0 || !i.v.one()
+	done := len(i.findings()) == 0 || !i.v.one() // all checks were made
 	add := func(c Check, reached bool, format string, args ...any) {
 		res := CheckResult{Check: c, Result: Holds}
 		switch {
@@ -137,6 +136,14 @@ func (i *image) report() PlatformReport {
 		r.Checks = append(r.Checks, CheckResult{CheckManifest, Without, "a docker-archive has none"})
 	} else {
 		add(CheckManifest, i.image != nil, "the manifest, made again, is the same")
+	}
+	if len(i.v.o.Closures) > 0 {
+		switch {
+		case i.given == nil:
+			r.Checks = append(r.Checks, CheckResult{CheckClosure, Without, "no closure was given for it"})
+		default:
+			add(CheckClosure, len(i.layers) > 0, "made from the given closure, it is the same")
+		}
 	}
 	return r
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -28,6 +27,10 @@ type Options struct {
 	Platforms []ocispec.Platform // empty: all
 	KeepGoing bool               // look for all findings, not the first alone
 	Jobs      int                // layers read at once; ≤0: GOMAXPROCS
+
+	// Closures are what the image should be made of, one for each platform that
+	// is to be compared. An error of their source is an error, not a finding.
+	Closures []*manifest.System
 }
 
 type verifier struct {
@@ -48,7 +51,9 @@ type verifier struct {
 	reads  []*layerRead
 }
 
-func (v *verifier) one() bool { return !v.o.KeepGoing }
+// one reports whether reading may stop at the first finding. With closures it
+// may not: what differs from them names the place better, and comes first.
+func (v *verifier) one() bool { return !v.o.KeepGoing && len(v.o.Closures) == 0 }
 
 func (v *verifier) keepers() map[closure.StorePath]io.Writer {
 	m := make(map[closure.StorePath]io.Writer, len(v.keep))
@@ -69,10 +74,10 @@ func Image(ctx context.Context, src *push.OpenedSource, o Options) (*Report, err
 	v := &verifier{
 		src: src.Source, noManifest: src.NoManifest, o: o,
 		report: &Report{Ref: src.Name},
-		top:    findings{one: !o.KeepGoing},
 		keep:   map[closure.StorePath]*os.File{},
 		shared: map[digest.Digest]*layerRead{},
 	}
+	v.top.one = v.one()
 	defer func() {
 		for _, f := range v.keep {
 			f.Close()
@@ -91,7 +96,7 @@ func (v *verifier) run(ctx context.Context, target, dir string) error {
 	if err := v.open(ctx, target, dir); err != nil {
 		return err
 	}
-	for _, stage := range []func(context.Context) error{v.readSystems, v.readLayers, v.checkImages, v.checkIndex} {
+	for _, stage := range []func(context.Context) error{v.readSystems, v.readLayers, v.checkImages, v.compareClosures, v.checkIndex} {
 		if v.enough() {
 			return errStop
 		}
@@ -205,15 +210,11 @@ func (v *verifier) readLayers(ctx context.Context) error {
 	}
 	todo := slices.Clone(v.reads)
 	slices.SortStableFunc(todo, func(a, b *layerRead) int { return cmp.Compare(b.job.desc.Size, a.job.desc.Size) })
-	jobs := v.o.Jobs
-	if jobs <= 0 {
-		jobs = runtime.GOMAXPROCS(0)
-	}
 	var mu sync.Mutex
 	first := len(v.reads) // the first layer with a finding
 	cancels := make([]context.CancelFunc, len(v.reads))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(jobs)
+	group.SetLimit(v.jobs())
 	for _, r := range todo {
 		if ctx.Err() != nil {
 			break
