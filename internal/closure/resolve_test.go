@@ -90,8 +90,8 @@ func TestResolve(t *testing.T) {
 	}{
 		"":                       {nil, "empty", ""},
 		"x86_64-linux=":          {nil, "empty", ""},
-		"vax-linux=./result":     {nil, `"vax-linux" has no OCI platform`, "x86_64-linux"},
-		"x86_64-darwin=./result": {nil, "no OCI platform", ""},
+		"vax-linux=./result":     {nil, `"vax-linux": unknown`, "x86_64-linux"},
+		"x86_64-darwin=./result": {nil, ": unknown", ""},
 		"/nix/store/abc-x":       {nil, "hash has 3 characters, not 32", ""},
 		"/nix/store/" + strings.Repeat("e", 32) + "-x": {nil, "not base-32", ""},
 		"/nix/store/" + strings.Repeat("0", 32) + "-ü": {nil, "forbidden character", ""},

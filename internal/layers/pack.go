@@ -110,7 +110,7 @@ type packStream struct {
 	progress func(n int)
 	queue    chan *block
 	own      chan struct{} // one for each of the layer's own blocks in use
-	failed   error // of the producer; set before queue is closed
+	failed   error         // of the producer; set before queue is closed
 
 	current *block // being filled by the producer
 }

@@ -131,7 +131,7 @@ func (x *Index) Facts(info *closure.Info) (Facts, bool) {
 		if json.Unmarshal([]byte(d.Annotations[AnnotationFacts]), &f) != nil || f.check() != nil || d.Platform == nil {
 			continue
 		}
-		if p, err := PlatformOf(f.System); err == nil && SamePlatform(p, *d.Platform) {
+		if p, err := closure.ParseSystem(f.System); err == nil && SamePlatform(p, *d.Platform) {
 			return f, true
 		}
 	}

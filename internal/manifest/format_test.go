@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/nixoci/nixoci/internal/closure"
 )
 
 // docs/format.md is what others implement: what it quotes must be what is
@@ -29,7 +31,11 @@ func TestFormatDocument(t *testing.T) {
 			want = append(want, "`"+e.name+"` | 0777 | symlink to `"+e.link+"`")
 		}
 	}
-	for system, p := range systems {
+	for _, system := range closure.Systems() {
+		p, err := closure.ParseSystem(system)
+		if err != nil {
+			t.Fatal(err)
+		}
 		want = append(want, "`"+system+"`", FormatPlatform(p))
 	}
 	h := guestHealthcheck

@@ -88,7 +88,7 @@ func smallClosure(t testing.TB) *closure.Closure {
 }
 
 func smallSystem(t testing.TB, system string) *System {
-	p, err := PlatformOf(system)
+	p, err := closure.ParseSystem(system)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestConfigIsReadByDocker(t *testing.T) {
 
 func TestIndexDoesNotDependOnOrder(t *testing.T) {
 	s := everySetting()
-	names := knownSystems()
+	names := closure.Systems()
 	names = slices.DeleteFunc(names, func(n string) bool { return n == "armv7a-linux" }) // armv7l's platform
 	var want Blob
 	r := rand.New(rand.NewPCG(1, 2))

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 )
@@ -105,7 +106,7 @@ func TestPlatforms(t *testing.T) {
 			t.Errorf("ParsePlatform(%q): %v, want %q", in, err, want)
 		}
 	}
-	_, err := PlatformOf("aarch64-darwin")
+	_, err := closure.ParseSystem("aarch64-darwin")
 	if want := "aarch64-linux"; !strings.Contains(hint.Of(err), want) {
 		t.Errorf("hint for a Mac's system is %q, want it to name %s", hint.Of(err), want)
 	}

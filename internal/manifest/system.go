@@ -34,7 +34,7 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 	if err := f.check(); err != nil {
 		return fail(err)
 	}
-	p, err := PlatformOf(f.System)
+	p, err := closure.ParseSystem(f.System)
 	if err != nil {
 		return fail(err)
 	}
