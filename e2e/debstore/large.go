@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,16 +125,12 @@ func largeCompression(storePath string) string {
 // largeStamp names everything that decides what large makes, but Debian's versions.
 func largeStamp() string {
 	h := sha256.New()
-	err := fs.WalkDir(expressions, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	for _, name := range []string{"large.nix", "lib.nix", "packages.nix", "toplevel.nix", "unpack.sh"} {
+		content, err := expressions.ReadFile("nix/" + name)
+		if err != nil {
+			panic(err) // embedded
 		}
-		content, err := expressions.ReadFile(name)
 		fmt.Fprintf(h, "%q %q\n", name, content)
-		return err
-	})
-	if err != nil {
-		panic(err) // an embedded file that cannot be read
 	}
 	fmt.Fprintf(h, "%q\n", [][]string{largePackages, {lowLibrary, rebuildSuffix}, tenOthers, threeNew, oneLeaf})
 	return hex.EncodeToString(h.Sum(nil))
