@@ -70,7 +70,7 @@ func TestCorruptedStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := run{}.nixoci(t, args("push", registry(t)+"/corrupted:v1", "--from", root, toplevels(""))...)
-	o.fails(t, 1, graph[i].Path, "hash")
+	o.fails(t, 1, graph[i].Path, "narHash")
 	got, _, err := narHash(filepath.Join(root, graph[i].Path))
 	if err != nil {
 		t.Fatal(err)

@@ -106,19 +106,25 @@ func (o outcome) digest(t *testing.T) string {
 	return m[1]
 }
 
-// fails checks that a run ended with code and a message that has every one of
-// says, after "nixoci: " or the like on one line.
+// end is the last of stderr: what was said after the lines of progress.
+func (o outcome) end() string {
+	lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
+	return strings.Join(lines[max(0, len(lines)-6):], "\n")
+}
+
+// fails checks that a run ended with code, printed nothing on stdout, and said
+// every one of says on stderr.
 func (o outcome) fails(t *testing.T, code int, says ...string) {
 	t.Helper()
 	if o.code != code {
-		t.Errorf("exit code %d, not %d\n%s", o.code, code, o.stderr)
+		t.Errorf("exit code %d, not %d\n%s", o.code, code, o.end())
 	}
 	if o.stdout != "" {
 		t.Errorf("stdout after a failure: %q", o.stdout)
 	}
 	for _, s := range says {
 		if !strings.Contains(o.stderr, s) {
-			t.Errorf("stderr says nothing of %q:\n%s", s, o.stderr)
+			t.Errorf("stderr says nothing of %q:\n%s", s, o.end())
 		}
 	}
 	for _, s := range []string{"goroutine ", "panic:"} {

@@ -39,8 +39,22 @@ func TestUmociUnpack(t *testing.T) {
 			}
 			checkNarHashes(t, root, graph)
 			checkDatabase(t, root, lab.systems["large-"+p.nix], graph)
+			if p.arch == "arm64" {
+				runArm64(t, root, lab.systems["large-"+p.nix])
+			}
 			report(t, "umoci unpack: %d store paths have the narHash of Nix's database; the image's database says the same", len(graph))
 		})
+	}
+}
+
+// runArm64 starts a program of the unpacked image, with the image's own dynamic
+// linker and libraries, in an emulator.
+func runArm64(t *testing.T, root, toplevel string) {
+	t.Helper()
+	out := command(t, "unshare", "-m", "sh", "-ec", `mount --make-rprivate /; mount --bind "$1/nix" /nix
+		exec qemu-aarch64-static "$(readlink -f "$2/sw/bin/bash")" -c 'echo "$MACHTYPE $(< "$0/system")"' "$2"`, "sh", root, toplevel)
+	if want := "aarch64-unknown-linux-gnu aarch64-linux\n"; out != want {
+		t.Errorf("the arm64 image's bash prints %q, want %q", out, want)
 	}
 }
 
