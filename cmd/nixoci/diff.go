@@ -12,6 +12,7 @@ import (
 func (a *app) diffCommand() *cobra.Command {
 	var f reading
 	var all bool
+	var page string
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Show what changed between two images or closures, and what a client pulls",
@@ -25,9 +26,18 @@ those that it would be given, and sizes are those before compression.`,
   nixoci diff ghcr.io/org/web:latest ./result`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := a.diff(cmd.Context(), args[0], args[1], &f)
+			sideA, sideB, err := a.sides(cmd.Context(), args[0], args[1], &f)
 			if err != nil {
 				return err
+			}
+			d, err := report.Compare(sideA, sideB)
+			if err != nil {
+				return err
+			}
+			if page != "" {
+				if err := writePage(page, d.Page(sideA, sideB)); err != nil {
+					return err
+				}
 			}
 			if a.json {
 				return printJSON(a.stdout, d)
@@ -37,11 +47,14 @@ those that it would be given, and sizes are those before compression.`,
 	}
 	f.registry.add(cmd)
 	f.closure.add(cmd.Flags())
+	cmd.Flags().StringVar(&page, "html", "", "write a page about the difference to this file")
 	cmd.Flags().BoolVar(&all, "all", false, "list every rebuilt package and every store path of a layer")
 	return cmd
 }
 
-func (a *app) diff(ctx context.Context, argA, argB string, f *reading) (*report.Diff, error) {
+// sides reads both things.
+func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, sideB report.Side, err error) {
+	fail := func(err error) (report.Side, report.Side, error) { return report.Side{}, report.Side{}, err }
 	// An image's layers show how it was compressed: what a closure would give is
 	// compared under the same compression.
 	comp := layers.DefaultCompression()
@@ -53,7 +66,7 @@ func (a *app) diff(ctx context.Context, argA, argB string, f *reading) (*report.
 		}
 		img, err := a.readImage(ctx, arg, f, report.ReadOptions{})
 		if err != nil {
-			return nil, err
+			return fail(err)
 		}
 		if used := img.Compressions(); len(used) > 0 {
 			comp = used[0]
@@ -66,16 +79,16 @@ func (a *app) diff(ctx context.Context, argA, argB string, f *reading) (*report.
 		}
 		in, system, err := a.readClosure(ctx, []string{arg}, f)
 		if err != nil {
-			return nil, err
+			return fail(err)
 		}
 		plan, err := layers.NewPlan(in.closure, layers.PlanOptions{MaxLayers: f.closure.maxLayers})
 		if err != nil {
-			return nil, err
+			return fail(err)
 		}
 		sides[i] = report.SideOfClosure(arg, platformOf(system), in.closure, plan, comp)
 		a.onlyPlatform(&sides[1-i], sides[i])
 	}
-	return report.Compare(sides[0], sides[1])
+	return sides[0], sides[1], nil
 }
 
 // onlyPlatform leaves of an image's platforms the one that a closure is for: a

@@ -9,6 +9,7 @@ import (
 func (a *app) inspectCommand() *cobra.Command {
 	var f reading
 	var paths bool
+	var page string
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show an image: platforms, layers, store paths, configuration, what is attached",
@@ -24,6 +25,11 @@ recipes; layers that these do not explain are read.`,
 				return err
 			}
 			in := report.Inspect(img)
+			if page != "" {
+				if err := writePage(page, in.Page(img)); err != nil {
+					return err
+				}
+			}
 			if a.json {
 				return printJSON(a.stdout, in)
 			}
@@ -31,6 +37,7 @@ recipes; layers that these do not explain are read.`,
 		},
 	}
 	f.registry.add(cmd)
+	cmd.Flags().StringVar(&page, "html", "", "write a page about the image to this file")
 	cmd.Flags().BoolVar(&paths, "paths", false, "list the store paths of each layer")
 	return cmd
 }

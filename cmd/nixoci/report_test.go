@@ -213,3 +213,19 @@ func cmdSignatures(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%d manifests are signed, want %s: %v", n, args[1], list.Tags)
 	}
 }
+
+func TestHTML(t *testing.T) {
+	repo := inRegistry(t, true)
+	dir := t.TempDir()
+	mustRun(t, "inspect", repo+":1", "--html", filepath.Join(dir, "image.html"))
+	mustRun(t, "diff", repo+":1", repo+":2", "--html", filepath.Join(dir, "diff.html"))
+	for name, want := range map[string]string{"image.html": "linux/arm64", "diff.html": "3.25"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(data), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if code, _, stderr := command(t, "inspect", repo+":1", "--html", filepath.Join(dir, "no", "image.html")); code != exitFailed || !strings.Contains(stderr, "write page") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}

@@ -183,19 +183,23 @@ func (pd *PlatformDiff) writeText(p *printer, all bool) {
 			rest += l.Size
 			continue
 		}
-		id, why := cmp.Or(l.Digest, l.Recipe), l.Comment
-		switch {
-		case len(l.Because) > 0:
-			why = names(l.Because, n)
-		case l.moved:
-			why += ", none of it new: it was in other layers"
-		}
-		rows = append(rows, []string{shortDigest(id), bytesText(l.Size), why})
+		rows = append(rows, []string{shortDigest(cmp.Or(l.Digest, l.Recipe)), bytesText(l.Size), l.why(n)})
 	}
 	p.table("    ", rows)
 	if len(layers) > limit {
 		p.printf("    and %d more, %s\n", len(layers)-limit, bytesText(rest))
 	}
+}
+
+// why says what of the layer is new, with at most n names; 0 is all of them.
+func (l *PulledLayer) why(n int) string {
+	switch {
+	case len(l.Because) > 0:
+		return names(l.Because, n)
+	case l.moved:
+		return l.Comment + ", none of it new: it was in other layers"
+	}
+	return l.Comment
 }
 
 func (c *Change) versionsText() string {

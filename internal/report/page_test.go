@@ -1,0 +1,101 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// TestDiffPage: the page has all that the difference has, and asks for nothing
+// else.
+func TestDiffPage(t *testing.T) {
+	a := planned(t, "</title><script>before", "linux/amd64", sample(t, "sample-x86_64-linux"))
+	b := planned(t, "after", "linux/amd64", sample(t, "sample-x86_64-linux-update"))
+	d, err := Compare(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page, again bytes.Buffer
+	if err := d.Page(a, b).Write(&page); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Page(a, b).Write(&again); err != nil || !bytes.Equal(page.Bytes(), again.Bytes()) {
+		t.Errorf("a second page differs: %v", err)
+	}
+	s := page.String()
+	if m := regexp.MustCompile(`(?i)(src|href|action)\s*=|url\(|@import|https?://|fetch\(|XMLHttpRequest|import\(`).FindString(s); m != "" {
+		t.Errorf("the page refers to something else: %q", m)
+	}
+	if strings.Contains(s, "<script>before") {
+		t.Error("a name is not escaped")
+	}
+	for _, want := range []string{"3.23+nmu1 → 3.25", "hostname", "22 → 22"} {
+		if !strings.Contains(s, strings.ReplaceAll(want, "+", "&#43;")) {
+			t.Errorf("no %q in the page", want)
+		}
+	}
+	data := regexp.MustCompile(`(?s)<script type="application/json">(.*?)</script>`).FindStringSubmatch(s)
+	if data == nil {
+		t.Fatal("no data in the page")
+	}
+	var tab struct {
+		Layers []PageLayer
+		Paths  []PagePath
+	}
+	if err := json.Unmarshal([]byte(data[1]), &tab); err != nil {
+		t.Fatal(err)
+	}
+	fresh, marked := 0, 0
+	for _, p := range tab.Paths {
+		if p.Heat == 1 {
+			fresh++
+		}
+	}
+	for _, l := range tab.Layers {
+		if l.Mark {
+			marked++
+		}
+	}
+	if len(tab.Paths) != 22 || len(tab.Layers) != 22 || fresh != 8 || marked != 8 {
+		t.Errorf("%d paths, %d new; %d layers, %d pulled", len(tab.Paths), fresh, len(tab.Layers), marked)
+	}
+}
+
+func TestInspectPage(t *testing.T) {
+	c := sample(t, "sample-x86_64-linux")
+	img := &Image{Name: "web", Platforms: []*ImagePlatform{{Closure: c, RawConfig: json.RawMessage(`{"Env":["A=b"]}`)}}}
+	plan, err := layers.NewPlan(c, layers.PlanOptions{MaxLayers: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range plan.Groups {
+		img.Platforms[0].Layers = append(img.Platforms[0].Layers, ImageLayer{Paths: g.Paths, PathsKnown: true, TarSize: g.Size})
+	}
+	img.Platforms[0].Layers = append(img.Platforms[0].Layers, ImageLayer{System: true, PathsKnown: true, TarSize: 1024})
+	p := Inspect(img).Page(img)
+	if tab := p.Tabs[0]; len(tab.Layers) != len(plan.Groups)+1 || tab.Layers[len(plan.Groups)].Name != "system" || len(tab.Paths) != 22 {
+		t.Errorf("%+v", tab.Layers)
+	}
+	var page bytes.Buffer
+	if err := p.Write(&page); err != nil || !strings.Contains(page.String(), "[&#34;A=b&#34;]") {
+		t.Errorf("no configuration in the page: %v", err)
+	}
+}
+
+func TestChance(t *testing.T) {
+	c := tiny(t)
+	// nixos-system-web refers to nginx, which refers to itself and a library.
+	system, nginx, library := c.Paths[0].Path, c.Paths[1].Path, c.Paths[2].Path
+	one, two, three := Chance(c, library), Chance(c, nginx), Chance(c, system)
+	if !(0 < one && one < two && two < three && three < 1) {
+		t.Errorf("%v %v %v", one, two, three)
+	}
+	if Chance(c, nginx, library) != two || Chance(c) != 0 || Chance(c, closure.StorePath("/nix/store/x")) != 0 {
+		t.Error("a union counts a path twice, or a path that is not there")
+	}
+}
