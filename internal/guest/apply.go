@@ -211,6 +211,8 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 	return OutcomeApplied, nil
 }
 
+const registryFile = "/etc/nix/registry.json"
+
 // build returns the toplevel. Nix's own output goes to the log as it comes: a
 // line per derivation, and errors with file and line.
 func (a *Applier) build(ctx context.Context, base Base, found *Found) (string, error) {
@@ -220,6 +222,11 @@ func (a *Applier) build(ctx context.Context, base Base, found *Found) (string, e
 		"--option", "experimental-features", "nix-command flakes"}
 	if found.Flake {
 		args = append(args, "--argstr", "flake", a.Config, "--argstr", "name", found.Name)
+		// The image's registry names the pinned nixpkgs. With the global one,
+		// which Nix would fetch first, names would mean something else each day.
+		if _, err := os.Stat(registryFile); err == nil {
+			args = append(args, "--option", "flake-registry", registryFile)
+		}
 	} else {
 		args = append(args, "--argstr", "configuration", found.File)
 	}

@@ -29,7 +29,7 @@ var needs = []need{
 // writables are what NixOS's activation writes to. With docker run --read-only
 // they have to be mounted by whoever starts the container: a tmpfs over /var
 // would hide what the image has there.
-var writables = []string{"/etc", "/var"}
+var writables = []string{"/etc", "/var", "/bin", "/usr", "/root"}
 
 // Problem is one reason why the container cannot boot as it was started.
 type Problem struct {
@@ -63,9 +63,7 @@ func Prepare() ([]Problem, error) {
 		}
 	}
 	for _, dir := range writables {
-		// access(2) as root ignores modes but not a read-only file system.
-		const wOK = 2
-		if err := syscall.Access(dir, wOK); errors.Is(err, syscall.EROFS) {
+		if readOnly(dir) || errors.Is(syscall.Access(dir, 0), syscall.ENOENT) && readOnly("/") {
 			problems = append(problems, Problem{What: dir + " is read-only", Tmpfs: dir})
 		}
 	}
@@ -82,6 +80,13 @@ func Prepare() ([]Problem, error) {
 		return nil, err
 	}
 	return problems, nil
+}
+
+// readOnly asks access(2), which for root ignores modes but not a read-only
+// file system.
+func readOnly(dir string) bool {
+	const wOK = 2
+	return errors.Is(syscall.Access(dir, wOK), syscall.EROFS)
 }
 
 // mountTmpfs mounts a tmpfs and carries over what is mounted below, for

@@ -72,5 +72,10 @@ in
 {
   options.systemd.services = mkOption { type = types.attrsOf service; default = { }; };
   options.systemd.packages = mkOption { type = types.listOf types.package; default = [ ]; };
-  config.environment.etc."systemd/system".source = units;
+  config = {
+    environment.etc."systemd/system".source = units;
+    # NixOS has neither: users and groups are in /etc.
+    systemd.services.systemd-sysusers.enable = false;
+    systemd.services.systemd-firstboot.enable = false;
+  };
 }
