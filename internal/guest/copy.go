@@ -93,7 +93,7 @@ func readConsole(master, slave, stop int, take func([]byte), flushed func()) err
 		switch {
 		case n > 0:
 			take(buf[:n])
-			last.watch()
+			last.watch(buf[:n])
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
 			// Nothing is on its way either: the kernel waits for what it has

@@ -3,6 +3,7 @@
 package guest
 
 import (
+	"bytes"
 	"os"
 	"syscall"
 	"time"
@@ -12,8 +13,8 @@ import (
 //
 // The end of PID 1 is the end of all processes of its PID namespace. Between
 // systemd-shutdown's last line and that end lie about 100 µs: on a busy machine
-// every second shutdown lost a line or more. So once PID 1 is systemd-shutdown,
-// it is traced with PTRACE_O_TRACEEXIT, which stops it when it is about to end;
+// every second shutdown lost a line or more. So once systemd has reached its
+// shutdown target, PID 1 is traced with PTRACE_O_TRACEEXIT, which stops it when it is about to end;
 // then the console is drained, and PID 1 goes on. Tracing touches nothing else:
 // signals are passed on, and where tracing is not allowed, the race stays. If
 // this process ends, so does the tracing.
@@ -55,9 +56,14 @@ func ptrace(request, addr, data uintptr) error {
 	return nil
 }
 
-// watch begins to hold PID 1 when it has become systemd-shutdown.
-func (l *lastWords) watch() {
-	if l.tried || !ending() {
+// shutdownTarget is what systemd says shortly before it becomes
+// systemd-shutdown, whose few lines may all come at once.
+var shutdownTarget = []byte("Reached target shutdown.target")
+
+// watch begins to hold PID 1 when p, the latest of the console, or its name say
+// that it is about to end.
+func (l *lastWords) watch(p []byte) {
+	if l.tried || !bytes.Contains(p, shutdownTarget) && !ending() {
 		return
 	}
 	l.tried = true
