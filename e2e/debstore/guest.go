@@ -89,7 +89,7 @@ func guest(ctx context.Context, opts options) error {
 	n := &nix{root: opts.root}
 	toplevels := map[string]string{}
 	for _, b := range builds {
-		out, err := n.run(ctx, "nix-build", filepath.Join(dir, "nixpkgs/debian/guest.nix"), "-o", filepath.Join(opts.root, b.name),
+		out, err := n.run(ctx, "nix-build", filepath.Join(dir, "nixpkgs/guest.nix"), "-o", filepath.Join(opts.root, b.name),
 			"--argstr", "system", nixSystem(b.arch), "--arg", "nixpkgs", filepath.Join(dir, "nixpkgs"),
 			"--arg", "flake", filepath.Join(dir, "flake"), "--arg", "init", b.init, "--arg", "configuration", b.configuration)
 		if err != nil {

@@ -1,0 +1,487 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// bootFlags are those of docker-nixos's compose file, and a tmpfs on /run/lock,
+// which Debian's systemd wants.
+var bootFlags = strings.Fields("--tmpfs /run --tmpfs /run/lock --volume /sys/fs/cgroup:/sys/fs/cgroup:rw --cgroupns host")
+
+var guests struct {
+	sync.Once
+	root    string
+	systems map[string]string // guest-SYSTEM[-nginx] -> toplevel
+}
+
+// guestImage pushes the base system, or with an nginx.nix baked in, for both
+// platforms, and returns its reference.
+func guestImage(t *testing.T, variant string) string {
+	t.Helper()
+	guests.Do(func() {
+		root := filepath.Join(lab.cache, "guest")
+		command(t, filepath.Join(lab.cache, "bin", "debstore"), "guest", "-root", root, "-debs", filepath.Join(lab.cache, "debs"), "-out", root)
+		list, err := os.ReadFile(filepath.Join(root, "systems.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(list, &guests.systems); err != nil {
+			t.Fatal(err)
+		}
+		guests.root = root
+	})
+	if guests.root == "" {
+		t.Fatal("the guest systems were not made")
+	}
+	ref := registry(t) + "/guest" + variant + ":latest"
+	run{}.ok(t, "push", "--from", guests.root, ref, guests.systems["guest-x86_64-linux"+variant], guests.systems["guest-aarch64-linux"+variant])
+	return ref
+}
+
+// A box is a running container.
+type box struct {
+	engine func(*testing.T, ...string) []string // dockerLine or podmanLine
+	id     string
+}
+
+// dockerRun starts a container that ends with the test.
+func dockerRun(t *testing.T, image string, flags ...string) box {
+	t.Helper()
+	return startBox(t, dockerLine, image, append([]string{"--network", "none"}, flags...))
+}
+
+func startBox(t *testing.T, engine func(*testing.T, ...string) []string, image string, flags []string) box {
+	t.Helper()
+	b := box{engine: engine}
+	b.id = strings.TrimSpace(command(t, engine(t, append(append([]string{"run", "-d"}, flags...), image)...)...))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", b.id, b.log(t))
+		}
+		try(engine(t, "rm", "-f", b.id)...)
+	})
+	return b
+}
+
+func (b box) do(t *testing.T, args ...string) string {
+	t.Helper()
+	return command(t, b.engine(t, args...)...)
+}
+
+func (b box) exec(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	out, err := try(b.engine(t, append([]string{"exec", b.id}, args...)...)...)
+	return strings.TrimSpace(out), err
+}
+
+// log is standard output and error alike.
+func (b box) log(t *testing.T) string {
+	t.Helper()
+	line := b.engine(t, "logs", b.id)
+	out, err := exec.Command(line[0], line[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v", line, err)
+	}
+	return string(out)
+}
+
+func (b box) exitCode(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.ExitCode}}", b.id))
+}
+
+// eventually waits for something to become true.
+func eventually(t *testing.T, what string, limit time.Duration, is func() bool) time.Duration {
+	t.Helper()
+	start := time.Now()
+	for !is() {
+		if time.Since(start) > limit {
+			t.Fatalf("%s: not after %v", what, limit)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return time.Since(start)
+}
+
+func (b box) serves(t *testing.T, page string) time.Duration {
+	t.Helper()
+	return eventually(t, "serve "+page, time.Minute, func() bool {
+		out, _ := b.exec(t, "/run/current-system/sw/bin/curl", "-s", "http://127.0.0.1/")
+		return strings.Contains(out, page)
+	})
+}
+
+func (b box) state(t *testing.T) string {
+	t.Helper()
+	out, _ := b.exec(t, "/run/current-system/sw/bin/systemctl", "is-system-running")
+	return out
+}
+
+func (b box) runs(t *testing.T) time.Duration {
+	t.Helper()
+	return eventually(t, "systemd runs", time.Minute, func() bool {
+		s := b.state(t)
+		if s == "degraded" {
+			failed, _ := b.exec(t, "/run/current-system/sw/bin/systemctl", "list-units", "--failed", "--no-pager")
+			t.Fatalf("degraded:\n%s", failed)
+		}
+		return s == "running"
+	})
+}
+
+func (b box) says(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("the log says %q", text), time.Minute, func() bool { return strings.Contains(b.log(t), text) })
+}
+
+// stops asks the container to stop and looks at how it did.
+func (b box) stops(t *testing.T) {
+	t.Helper()
+	start := time.Now()
+	b.do(t, "stop", b.id)
+	took := time.Since(start)
+	if took > 3*time.Second {
+		t.Errorf("stop took %v", took)
+	}
+	if code := b.exitCode(t); code != "0" {
+		t.Errorf("exit code %s", code)
+	}
+	b.says(t, "Exiting container.") // systemd-shutdown's last line
+	report(t, "stopped in %.2f s", took.Seconds())
+}
+
+// site is a web root and a /config for the container.
+func site(t *testing.T, file, content string) (config, web string) {
+	t.Helper()
+	dir := scratchDir(t)
+	config, web = filepath.Join(dir, "config"), filepath.Join(dir, "web")
+	put(t, filepath.Join(config, file), content)
+	put(t, filepath.Join(web, "index.html"), "the first page\n")
+	put(t, filepath.Join(web, "two", "index.html"), "the second page\n")
+	return config, web
+}
+
+func put(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nginxNix serves root, as docker-nixos's example does.
+func nginxNix(root string) string {
+	return fmt.Sprintf(`{ lib, ... }:
+
+{
+  services.nginx.enable = true;
+  services.nginx.virtualHosts."127.0.0.1" = {
+    root = %q;
+  };
+
+  networking = {
+    useHostResolvConf = lib.mkForce false;
+  };
+}
+`, root)
+}
+
+func mounts(config, web string) []string {
+	return append([]string{"-v", config + ":/config", "-v", web + ":/web"}, bootFlags...)
+}
+
+func TestGuestBoots(t *testing.T) {
+	image := guestImage(t, "")
+	for _, tc := range []struct {
+		name  string
+		flags []string
+	}{
+		{"without a terminal", bootFlags},
+		{"with a terminal", append([]string{"-t"}, bootFlags...)},
+		{"with a terminal and input", append([]string{"-t", "-i"}, bootFlags...)},
+		{"read-only", append(strings.Fields("--read-only --tmpfs /tmp --tmpfs /etc --tmpfs /var --tmpfs /bin --tmpfs /usr --tmpfs /root --tmpfs /lib"), bootFlags...)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := dockerRun(t, image, tc.flags...)
+			report(t, "running after %.2f s", b.runs(t).Seconds())
+			for _, text := range []string{"running activation script", "systemd 252", "Welcome to NixOS", "multi-user.target"} {
+				b.says(t, text)
+			}
+			b.says(t, "Startup finished") // in the journal alone: it is forwarded
+			b.stops(t)
+			if strings.Contains(tc.name, "without") && strings.ContainsAny(b.log(t), "\r\x1b") {
+				t.Error("the log of a container without a terminal has carriage returns or colours")
+			}
+		})
+	}
+}
+
+// The very last line gets through every time.
+func TestGuestStopsWithItsLastLine(t *testing.T) {
+	image := guestImage(t, "")
+	for range 5 {
+		b := dockerRun(t, image, bootFlags...)
+		b.runs(t)
+		b.stops(t)
+	}
+}
+
+// What the message says to add is all that is needed.
+func TestGuestExplains(t *testing.T) {
+	image := guestImage(t, "")
+	for _, tc := range []struct {
+		name  string
+		flags []string
+	}{
+		{"no flag", nil},
+		{"no control groups", []string{"--tmpfs", "/run", "--tmpfs", "/run/lock"}},
+		{"no /run", []string{"--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"}},
+		{"host's control groups in an own namespace", strings.Fields("--tmpfs /run --tmpfs /run/lock --cgroupns private --volume /sys/fs/cgroup:/sys/fs/cgroup:rw")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := dockerRun(t, image, tc.flags...)
+			b.do(t, "wait", b.id)
+			if code := b.exitCode(t); code != "78" {
+				t.Errorf("exit code %s, want 78", code)
+			}
+			_, rest, ok := strings.Cut(b.log(t), "Add to docker run:\n\n")
+			if !ok {
+				t.Fatalf("the message says nothing to add")
+			}
+			added, _, _ := strings.Cut(rest, "\n")
+			flags := append(append([]string{}, tc.flags...), strings.Fields(added)...)
+			dockerRun(t, image, flags...).runs(t)
+		})
+	}
+}
+
+func TestGuestAppliesConfiguration(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	b := dockerRun(t, image, mounts(config, web)...)
+	report(t, "built and serving after %.2f s", b.serves(t, "the first page").Seconds())
+	b.says(t, "-nginx.conf.drv'...") // a line per derivation
+	b.says(t, "/config/configuration.nix is applied")
+	eventually(t, "healthy", time.Minute, func() bool {
+		return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.Health.Status}}", b.id)) == "healthy"
+	})
+	b.stops(t)
+
+	// The same again builds nothing.
+	builds := strings.Count(b.log(t), "building '/nix/store/")
+	b.do(t, "start", b.id)
+	up := b.serves(t, "the first page")
+	report(t, "unchanged: serving %.2f s after a restart", up.Seconds())
+	if up > 3*time.Second {
+		t.Errorf("an unchanged restart took %v", up)
+	}
+	b.says(t, "is unchanged and running")
+	if again := strings.Count(b.log(t), "building '/nix/store/"); again != builds {
+		t.Errorf("%d derivations were built for an unchanged configuration", again-builds)
+	}
+	b.runs(t)
+
+	// Another one is built and switched to.
+	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
+	b.do(t, "restart", b.id)
+	report(t, "changed: serving %.2f s after a restart", b.serves(t, "the second page").Seconds())
+
+	// A broken one changes nothing.
+	put(t, filepath.Join(config, "configuration.nix"), "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
+	b.do(t, "restart", b.id)
+	b.says(t, "FAILED: build /config/configuration.nix: syntax error, unexpected '}', expecting ';' at /config/configuration.nix:4:1")
+	b.serves(t, "the second page")
+	eventually(t, "unhealthy", time.Minute, func() bool {
+		return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.Health.Status}}", b.id)) == "unhealthy"
+	})
+	if health := b.do(t, "inspect", "-f", "{{json .State.Health.Log}}", b.id); !strings.Contains(health, "configuration.nix:4:1") {
+		t.Errorf("the health check does not say why: %s", health)
+	}
+}
+
+// From the start: the base system runs on.
+func TestGuestKeepsBaseOnSyntaxError(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", "{ ... }:\n{\n  a = ;\n}\n")
+	b := dockerRun(t, image, mounts(config, web)...)
+	b.says(t, "at /config/configuration.nix:3:7")
+	b.says(t, "the container keeps running "+guests.systems["guest-x86_64-linux"])
+	if s := b.state(t); s != "degraded" { // the unit that failed is the configuration's
+		t.Errorf("systemd is %s", s)
+	}
+}
+
+// A unit that does not start is a switch that failed.
+func TestGuestGoesBack(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", `{ systemd.services.broken = { wantedBy = [ "multi-user.target" ]; serviceConfig = { Type = "oneshot"; ExecStart = "/bin/sh -c 'exit 3'"; }; }; }`)
+	b := dockerRun(t, image, mounts(config, web)...)
+	b.says(t, "going back to "+guests.systems["guest-x86_64-linux"])
+	b.says(t, "FAILED: switch to")
+	if now, _ := b.exec(t, "readlink", "/run/current-system"); now != guests.systems["guest-x86_64-linux"] {
+		t.Errorf("running %s", now)
+	}
+}
+
+func TestGuestEndsOnFailure(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", "{ no.such.option = 1; }")
+	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_ON_FAILURE=exit"}, mounts(config, web)...)...)
+	if code := strings.TrimSpace(b.do(t, "wait", b.id)); code == "0" {
+		t.Error("exit code 0")
+	}
+	b.says(t, "The option `no' does not exist")
+}
+
+func TestGuestWatches(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_WATCH=1"}, mounts(config, web)...)...)
+	b.serves(t, "the first page")
+	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
+	report(t, "a change is served after %.2f s", b.serves(t, "the second page").Seconds())
+}
+
+// A new container with the same /nix builds nothing.
+func TestGuestVolume(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	volume := strings.TrimSpace(docker(t, "volume", "create"))
+	t.Cleanup(func() { try(dockerLine(t, "volume", "rm", "-f", volume)...) })
+	flags := append([]string{"-v", volume + ":/nix"}, mounts(config, web)...)
+	first := dockerRun(t, image, flags...)
+	first.serves(t, "the first page")
+	first.says(t, "is applied")
+	first.do(t, "rm", "-f", first.id)
+	second := startBox(t, dockerLine, image, append([]string{"--network", "none"}, flags...))
+	report(t, "second container serving after %.2f s", second.serves(t, "the first page").Seconds())
+	second.says(t, "is unchanged and running")
+	if strings.Contains(second.log(t), "building") {
+		t.Error("the second container built")
+	}
+}
+
+// A flake names one system; its nixpkgs comes from the image.
+func TestGuestFlake(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "flake.nix", `{
+  outputs = { self, nixpkgs }: {
+    nixosConfigurations.web = nixpkgs.lib.nixosSystem {
+      system = "aarch64-linux";
+      modules = [ ./nginx.nix ];
+    };
+  };
+}
+`)
+	put(t, filepath.Join(config, "nginx.nix"), nginxNix("/web"))
+	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_CONFIGURATION=web"}, mounts(config, web)...)...)
+	b.serves(t, "the first page")
+	b.says(t, "/config/flake.nix is applied")
+
+	other := dockerRun(t, image, mounts(config, web)...)
+	other.says(t, "has no nixosConfigurations.default, but: web")
+}
+
+func TestGuestBakedIn(t *testing.T) {
+	image := guestImage(t, "-nginx")
+	docker(t, "pull", "-q", image)
+	_, web := site(t, "configuration.nix", "")
+	start := time.Now()
+	b := dockerRun(t, image, append([]string{"-v", web + ":/web"}, bootFlags...)...)
+	b.serves(t, "the first page")
+	up := time.Since(start)
+	report(t, "serving %.2f s after docker run", up.Seconds())
+	if up > 2*time.Second {
+		t.Errorf("baked in, and up after %v", up)
+	}
+	b.runs(t)
+}
+
+// Every line of a flood, and none of it holds up the system when nobody reads.
+func TestGuestConsoleFlood(t *testing.T) {
+	b := dockerRun(t, guestImage(t, ""), bootFlags...)
+	b.runs(t)
+	const lines = 5000
+	if _, err := b.exec(t, "sh", "-c", fmt.Sprintf("systemd-run -q --wait -p LogRateLimitIntervalSec=0 /run/current-system/sw/bin/seq -f 'flood %%.0f' 1 %d", lines)); err != nil {
+		t.Fatal(err)
+	}
+	b.says(t, fmt.Sprintf("flood %d\n", lines))
+	if got := strings.Count(b.log(t), ": flood "); got != lines {
+		t.Errorf("%d of %d lines arrived", got, lines)
+	}
+}
+
+func TestGuestPodman(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	command(t, podmanLine(t, "pull", "-q", "--tls-verify=false", "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"), image)...)
+	// No flag for systemd: /sbin/init is recognised.
+	b := startBox(t, podmanLine, image, append([]string{"-v", config + ":/config", "-v", web + ":/web"}, podmanLimits...))
+	b.serves(t, "the first page")
+	b.runs(t)
+	b.says(t, "/config/configuration.nix is applied")
+	b.stops(t)
+
+	plain := startBox(t, podmanLine, image, append([]string{"--systemd=false"}, podmanLimits...))
+	b.do(t, "wait", plain.id)
+	if code := plain.exitCode(t); code != "78" {
+		t.Errorf("exit code %s, want 78", code)
+	}
+}
+
+// The arm64 image: its PID 1 is for aarch64 alone and runs, and the index
+// gives arm64 clients the arm64 manifest.
+func TestGuestArm64(t *testing.T) {
+	image := guestImage(t, "")
+	var conf struct{ Architecture string }
+	out := command(t, "skopeo", "inspect", "--config", "--tls-verify=false", "--override-arch", "arm64", "docker://"+image)
+	if err := json.Unmarshal([]byte(out), &conf); err != nil || conf.Architecture != "arm64" {
+		t.Errorf("an arm64 client gets %q (%v)", conf.Architecture, err)
+	}
+	link, err := os.Readlink(filepath.Join(guests.root, guests.systems["guest-aarch64-linux"], "nixoci-init"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkg := filepath.Join(guests.root, filepath.Dir(filepath.Dir(link)))
+	found := 0
+	err = filepath.WalkDir(pkg, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := elf.Open(path)
+		if err != nil {
+			return nil // not a program
+		}
+		defer f.Close()
+		found++
+		if f.Machine != elf.EM_AARCH64 {
+			t.Errorf("%s is for %v", path, f.Machine)
+		}
+		if libs, _ := f.ImportedLibraries(); len(libs) > 0 {
+			t.Errorf("%s wants %v", path, libs)
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		t.Fatalf("%d programs in %s: %v", found, pkg, err)
+	}
+	// Not PID 1: it says so, on a machine that it was not made for.
+	cmd := exec.Command("qemu-aarch64-static", filepath.Join(guests.root, link))
+	said, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != 78 || !strings.Contains(string(said), "first process") {
+		t.Errorf("%v: %s", err, said)
+	}
+}
