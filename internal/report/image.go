@@ -221,8 +221,8 @@ func (p *ImagePlatform) readClosure(ctx context.Context, src push.Source) error 
 		return nil
 	}
 	l := &p.Layers[len(p.Layers)-1]
-	if l.Recipe == "" {
-		return nil // another tool's
+	if l.Recipe == "" && p.Config.Config.Labels[manifest.AnnotationToplevel] == "" {
+		return nil // another tool's; a Docker archive keeps the label alone
 	}
 	c, err := readDatabase(ctx, src, l)
 	if err != nil {
