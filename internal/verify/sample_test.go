@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +29,28 @@ import (
 
 const testdata = "../../testdata"
 
+// inMemory keeps each path's NAR once it was read: decompressing them again and
+// again would take longer than everything else.
+type inMemory struct {
+	closure.Source
+	nars *sync.Map
+}
+
+var nars sync.Map
+
+func (m inMemory) Tree(ctx context.Context, info *closure.Info, v closure.Visitor) error {
+	kept, ok := m.nars.Load(info.Path)
+	if !ok {
+		var b bytes.Buffer
+		w := closure.NewNARWriter(&b)
+		if err := errors.Join(m.Source.Tree(ctx, info, w), w.Close()); err != nil {
+			return err
+		}
+		kept, _ = m.nars.LoadOrStore(info.Path, b.Bytes())
+	}
+	return closure.ReadNAR(bytes.NewReader(kept.([]byte)), v)
+}
+
 // sampleSource is the binary cache of the sample systems.
 func sampleSource(t testing.TB) closure.Source {
 	t.Helper()
@@ -38,7 +62,7 @@ func sampleSource(t testing.TB) closure.Source {
 	must(t, err)
 	src, err := closure.Open([]string{"file://" + dir}, closure.CacheOptions{Keys: keys})
 	must(t, err)
-	return src
+	return inMemory{src, &nars}
 }
 
 func must(t testing.TB, err error) {
