@@ -3,11 +3,12 @@
 #
 #   base           base.json of the running system
 #   configuration  path of configuration.nix
-#   flake, name    or directory of flake.nix, and which of its configurations
+#   configurations, name
+#                  or a flake's nixosConfigurations, and which of them
 {
   base,
   configuration ? null,
-  flake ? null,
+  configurations ? null,
   name ? "default",
 }:
 
@@ -30,24 +31,20 @@ let
 in
 
 (import ./eval.nix (
-  {
-    inherit (image) system;
-    inherit (known) nixpkgs;
-  }
-  // (
-    if flake == null then
-      {
-        configuration = /. + configuration;
-        modules = [
-          settings
-          { nixoci.nixpkgs = known.nixpkgs; }
-        ];
-      }
-    else
-      {
-        flake = "path:${flake}";
-        inherit name;
-        modules = [ settings ];
-      }
-  )
+  if configurations == null then
+    {
+      inherit (image) system;
+      inherit (known) nixpkgs;
+      configuration = /. + configuration;
+      modules = [
+        settings
+        { nixoci.nixpkgs = known.nixpkgs; }
+      ];
+    }
+  else
+    {
+      inherit (image) system;
+      inherit configurations name;
+      modules = [ settings ];
+    }
 )).config.system.build.toplevel

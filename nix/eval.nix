@@ -3,15 +3,15 @@
 #   nixpkgs        where the nixpkgs to use lies
 #   system         for instance x86_64-linux
 #   configuration  a NixOS module: a file or an attribute set
-#   flake, name    or the nixosConfiguration of that name in a flake, which
-#                  brings its own nixpkgs; flake is anything that
-#                  builtins.getFlake takes
+#   configurations, name
+#                  or one of a flake's nixosConfigurations, which brings its
+#                  own nixpkgs
 #   modules        more modules
 {
-  nixpkgs,
   system,
+  nixpkgs ? null,
   configuration ? { },
-  flake ? null,
+  configurations ? null,
   name ? "default",
   modules ? [ ],
 }:
@@ -26,14 +26,8 @@ let
     ++ modules;
   };
 
-  configurations = (builtins.getFlake flake).nixosConfigurations or { };
   given =
-    configurations.${name} or (throw (
-      if configurations == { } then
-        "${flake} has no nixosConfigurations"
-      else
-        "${flake} has no nixosConfigurations.${name}, but: ${toString (builtins.attrNames configurations)}"
-    ));
+    configurations.${name} or (throw "the flake has no nixosConfigurations.${name}, but: ${toString (builtins.attrNames configurations)}");
   fromFlake = given.extendModules {
     modules =
       # A flake that already made a container of it stays as it is.
@@ -56,4 +50,4 @@ let
   };
 in
 
-if flake == null then fromFile else fromFlake
+if configurations == null then fromFile else fromFlake

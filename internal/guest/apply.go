@@ -211,29 +211,56 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 	return OutcomeApplied, nil
 }
 
-const registryFile = "/etc/nix/registry.json"
-
 // build returns the toplevel. Nix's own output goes to the log as it comes: a
 // line per derivation, and errors with file and line.
 func (a *Applier) build(ctx context.Context, base Base, found *Found) (string, error) {
 	a.say("building %s", found.File)
-	args := []string{filepath.Join(base.Module, "apply.nix"), "--no-out-link",
-		"--argstr", "base", a.Base,
-		"--option", "experimental-features", "nix-command flakes"}
-	if found.Flake {
-		args = append(args, "--argstr", "flake", a.Config, "--argstr", "name", found.Name)
-		// The image's registry names the pinned nixpkgs. With the global one,
-		// which Nix would fetch first, names would mean something else each day.
-		if _, err := os.Stat(registryFile); err == nil {
-			args = append(args, "--option", "flake-registry", registryFile)
-		}
-	} else {
-		args = append(args, "--argstr", "configuration", found.File)
-	}
 	start := time.Now()
+	args := []string{filepath.Join(base.Module, "apply.nix"), "--argstr", "base", a.Base, "--argstr", "configuration", found.File}
+	if found.Flake {
+		drv, err := a.nix(ctx, base, found, "nix", flakeArgs(base, a.Base, a.Config, found.Name)...)
+		if err != nil {
+			return "", err
+		}
+		args = []string{drv}
+	}
+	toplevel, err := a.nix(ctx, base, found, "nix-build", append(args, "--no-out-link")...)
+	if err != nil {
+		return "", err
+	}
+	if _, err := systemAt(toplevel); err != nil {
+		return "", fmt.Errorf("build %s: %w", found.File, err)
+	}
+	a.say("built %s in %.1f s", toplevel, time.Since(start).Seconds())
+	return toplevel, nil
+}
+
+const registryFile = "/etc/nix/registry.json"
+
+// flakeArgs evaluates a flake to a derivation. builtins.getFlake would want a
+// complete lock file; nix eval completes it in memory.
+func flakeArgs(base Base, baseFile, dir, name string) []string {
+	args := []string{"eval", "--extra-experimental-features", "nix-command flakes", "--impure", "--raw", "--no-write-lock-file"}
+	// The image's registry names the pinned nixpkgs. With the global one, which
+	// Nix would fetch first, names would mean something else each day.
+	if _, err := os.Stat(registryFile); err == nil {
+		args = append(args, "--option", "flake-registry", registryFile)
+	}
+	apply := fmt.Sprintf("configurations: (import %s/apply.nix { base = %s; name = %s; inherit configurations; }).drvPath",
+		base.Module, nixString(baseFile), nixString(name))
+	return append(args, "--apply", apply, "path:"+dir+"#nixosConfigurations")
+}
+
+// nixString is s as a string of the Nix language.
+func nixString(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `${`, `\${`).Replace(s) + `"`
+}
+
+// nix runs one of Nix's programs and returns the line that it prints.
+func (a *Applier) nix(ctx context.Context, base Base, found *Found, program string, args ...string) (string, error) {
 	var out bytes.Buffer
 	tail := &tailWriter{}
-	cmd := a.command(ctx, filepath.Join(base.Nix, "bin/nix-build"), args...)
+	cmd := a.command(ctx, filepath.Join(base.Nix, "bin", program), args...)
 	cmd.Env = append(cmd.Env, "NIX_PATH=nixpkgs="+base.Nixpkgs)
 	cmd.Stdout = &out
 	cmd.Stderr = io.MultiWriter(a.Log, tail)
@@ -243,12 +270,7 @@ func (a *Applier) build(ctx context.Context, base Base, found *Found) (string, e
 		}
 		return "", fmt.Errorf("build %s: %w", found.File, err)
 	}
-	toplevel := strings.TrimSpace(out.String())
-	if _, err := systemAt(toplevel); err != nil {
-		return "", fmt.Errorf("build %s: %w", found.File, err)
-	}
-	a.say("built %s in %.1f s", toplevel, time.Since(start).Seconds())
-	return toplevel, nil
+	return strings.TrimSpace(out.String()), nil
 }
 
 // exitReboot is how switch-to-configuration says that systemd itself changed

@@ -251,6 +251,29 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// A flake is evaluated first, then built.
+func TestApplyFlake(t *testing.T) {
+	c := newContainer(t)
+	write(t, c.Config+"/flake.nix", "{ }")
+	c.Env = append(c.Env, `NIXOCI_CONFIGURATION=web"${x}`)
+	write(t, c.root+"/nix/bin/nix", "#!/bin/sh\nprintf '%s\\n' \"$@\" >$ROOT/eval\necho /nix/store/aaa-nixos-system.drv\n")
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c.current(t) != "web" {
+		t.Errorf("running %s", c.current(t))
+	}
+	eval, _ := os.ReadFile(c.root + "/eval")
+	for _, want := range []string{`name = "web\"\${x}";`, "\npath:" + c.Config + "#nixosConfigurations\n", "\n--no-write-lock-file\n"} {
+		if !strings.Contains(string(eval), want) {
+			t.Errorf("nix was not given %q:\n%s", want, eval)
+		}
+	}
+	if build, _ := os.ReadFile(c.root + "/builds"); !strings.HasPrefix(string(build), "/nix/store/aaa-nixos-system.drv ") {
+		t.Errorf("nix-build %s", build)
+	}
+}
+
 func TestReason(t *testing.T) {
 	for _, tc := range []struct{ out, want string }{
 		{"building...\n", ""},
