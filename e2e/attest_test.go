@@ -110,7 +110,9 @@ func TestReferrers(t *testing.T) {
 				t.Errorf("%s: fallback tag %s there: %t", registry, tag, !api)
 			}
 			if !api {
-				var list struct{ Manifests []struct{ ArtifactType string } }
+				var list struct {
+					Manifests []struct{ ArtifactType string }
+				}
 				if err := json.Unmarshal([]byte(command(t, lab.crane, "manifest", "--insecure", repository+":"+tag)), &list); err != nil || len(list.Manifests) != len(want) {
 					t.Errorf("crane manifest %s: %d entries, %v", tag, len(list.Manifests), err)
 				}

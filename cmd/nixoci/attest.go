@@ -76,6 +76,12 @@ func (a *app) attach(ctx context.Context, repo *push.Repository, index ocispec.D
 	build := attest.Build{Builder: w.builder, Version: version, Format: layers.FormatVersion,
 		Compression: job.Compression.String(), Settings: settingsMap(&job.Settings)}
 	var all []attest.BuiltSystem
+	documents := 0
+	attach := func(to ocispec.Descriptor, docs ...push.Artifact) error {
+		_, err := repo.Attach(ctx, to, docs)
+		documents += len(docs)
+		return err
+	}
 	for _, image := range images {
 		d := parsed.Find(image.System.Platform)
 		if d == nil {
@@ -95,20 +101,24 @@ func (a *app) attach(ctx context.Context, repo *push.Repository, index ocispec.D
 			}
 			docs = append(docs, doc)
 		}
-		if _, err := repo.Attach(ctx, *d, docs); err != nil {
+		if err := attach(*d, docs...); err != nil {
 			return err
 		}
 	}
-	if !w.provenance || len(parsed.Manifests) != len(images) {
-		return nil
+	if w.provenance && len(parsed.Manifests) == len(images) {
+		build.Systems, build.Recipe = all, parsed.Annotations[manifest.AnnotationImage]
+		doc, err := provenance(repo.Name(), top.Descriptor.Digest, build)
+		if err != nil {
+			return err
+		}
+		if err := attach(top.Descriptor, doc); err != nil {
+			return err
+		}
 	}
-	build.Systems, build.Recipe = all, parsed.Annotations[manifest.AnnotationImage]
-	doc, err := provenance(repo.Name(), top.Descriptor.Digest, build)
-	if err != nil {
-		return err
+	if !a.quiet {
+		fmt.Fprintf(a.stderr, "attached: %d documents are with the image\n", documents)
 	}
-	_, err = repo.Attach(ctx, top.Descriptor, []push.Artifact{doc})
-	return err
+	return nil
 }
 
 // documents are the statement and the bills of materials of one system.

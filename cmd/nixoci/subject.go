@@ -58,7 +58,9 @@ func (a *app) readImage(ctx context.Context, arg string, f *reading, o report.Re
 	if o.Platforms, err = a.parsePlatforms(); err != nil {
 		return nil, err
 	}
-	o.Reading = func(l *report.ImageLayer) { a.log.Debugf("reading layer %s for its store paths", l.Descriptor.Digest) }
+	o.Reading = func(l *report.ImageLayer) {
+		a.log.Infof("reading layer %s (%s) for its store paths", l.Descriptor.Digest, humanBytes(l.Descriptor.Size))
+	}
 	o.Warn = func(err error) { a.log.Warn(err) }
 	src, err := a.openImage(arg, f)
 	if err != nil {

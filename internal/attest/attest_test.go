@@ -164,3 +164,31 @@ func TestProvenance(t *testing.T) {
 		t.Errorf("depends on the order of the systems: %v", err)
 	}
 }
+
+// FuzzParseClosure: whatever is taken is written again as it was.
+func FuzzParseClosure(f *testing.F) {
+	data, err := os.ReadFile("testdata/closure.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add(bytes.ReplaceAll(data, []byte(`"system":"x86_64-linux",`), nil))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, system, err := ParseClosure(data)
+		if err != nil {
+			return
+		}
+		first, err := Closure(c, system)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, back, err := ParseClosure(first)
+		if err != nil || back != system {
+			t.Fatalf("%v in %s", err, first)
+		}
+		second, err := Closure(again, back)
+		if err != nil || !bytes.Equal(first, second) {
+			t.Fatalf("%v: %s is written as %s", err, first, second)
+		}
+	})
+}
