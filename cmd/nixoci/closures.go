@@ -13,7 +13,6 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
 )
@@ -22,7 +21,7 @@ import (
 type closureFlags struct {
 	keys         []string
 	noSignatures bool
-	maxLayers    int
+	planFlags
 }
 
 func (c *closureFlags) add(f *pflag.FlagSet) {
@@ -34,10 +33,6 @@ func (c *closureFlags) add(f *pflag.FlagSet) {
 func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "key NAME:BASE64 that binary caches may sign with, beside those of nix.conf (cache.nixos.org-1 unless it says otherwise), repeated")
 	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "take unsigned paths from binary caches")
-}
-
-func (c *closureFlags) addPlan(f *pflag.FlagSet) {
-	f.IntVar(&c.maxLayers, "max-layers", layers.DefaultMaxLayers, "layers for store paths, at most; one more holds the system's own files")
 }
 
 // input is one CLOSURE argument with its graph.
@@ -72,8 +67,12 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	if systems, err = a.selectPlatforms(systems); err != nil {
 		return nil, err
 	}
+	planner, err := a.newPlanner(ctx, &f.planFlags)
+	if err != nil {
+		return nil, err
+	}
 	for _, sys := range systems {
-		plan, err := layers.NewPlan(sys.Closure, layers.PlanOptions{MaxLayers: f.maxLayers})
+		plan, err := planner.plan(sys.Closure, manifest.FormatPlatform(sys.Platform))
 		if err != nil {
 			return nil, err
 		}

@@ -81,7 +81,11 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 		if err != nil {
 			return fail(err)
 		}
-		plan, err := layers.NewPlan(in.closure, layers.PlanOptions{MaxLayers: f.closure.maxLayers})
+		planner, err := a.newPlanner(ctx, &f.closure.planFlags)
+		if err != nil {
+			return fail(err)
+		}
+		plan, err := planner.plan(in.closure, platformOf(system))
 		if err != nil {
 			return fail(err)
 		}

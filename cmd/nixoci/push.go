@@ -147,6 +147,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 			job.Reuse = append(job.Reuse, r)
 		}
 	}
+	in.planFlags.registry = f.registry
 	images, err := a.images(ctx, closures, in, job)
 	if err != nil {
 		return err

@@ -78,6 +78,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 		a.logoutCommand(),
 		a.cacheCommand(),
 		a.serveCommand(),
+		a.planCommand(),
 		a.inspectCommand(),
 		a.diffCommand(),
 		a.sbomCommand(),

@@ -29,11 +29,21 @@ const maxGraphFile = 64 << 20 // bytes
 // OpenGraph reads a graph file (see [ParseGraph]). Trees are read below root,
 // as with [OpenLocal].
 func OpenGraph(file, root string) (*GraphFile, error) {
+	return openGraph(file, root, graphDecoder{})
+}
+
+// OpenGraphShape is OpenGraph for what needs no bytes: narHashes may be missing,
+// and sizes be 0.
+func OpenGraphShape(file, root string) (*GraphFile, error) {
+	return openGraph(file, root, graphDecoder{shape: true})
+}
+
+func openGraph(file, root string, d graphDecoder) (*GraphFile, error) {
 	data, err := readBounded(file, maxGraphFile)
 	if err != nil {
 		return nil, fmt.Errorf("read graph file: %w", err)
 	}
-	infos, err := ParseGraph(data)
+	infos, err := d.parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("graph file %s: %w", file, err)
 	}
@@ -105,10 +115,16 @@ type graphPath struct {
 //     where info's keys are base names and hashes are objects;
 //   - what exportReferencesGraph leaves in .attrs.json: an array like the first,
 //     as the attribute "closure" or the only one that is such an array.
-func ParseGraph(data []byte) ([]Info, error) {
+func ParseGraph(data []byte) ([]Info, error) { return graphDecoder{}.parse(data) }
+
+// graphDecoder reads graphs. With shape it takes those that only say what refers
+// to what and how large it is.
+type graphDecoder struct{ shape bool }
+
+func (d graphDecoder) parse(data []byte) ([]Info, error) {
 	data = bytes.TrimSpace(data)
 	if len(data) > 0 && data[0] == '[' {
-		return parseGraphArray(data)
+		return d.parseArray(data)
 	}
 	var top map[string]json.RawMessage
 	if err := json.Unmarshal(data, &top); err != nil {
@@ -128,16 +144,16 @@ func ParseGraph(data []byte) ([]Info, error) {
 		if err := json.Unmarshal(raw, &paths); err != nil {
 			return nil, fmt.Errorf("info: %w", err)
 		}
-		return parseGraphObject(paths)
+		return d.parseObject(paths)
 	}
 	for key := range top {
 		if strings.HasPrefix(key, StoreDir+"/") {
-			return parseGraphObject(top)
+			return d.parseObject(top)
 		}
 	}
 	var found []string
 	for _, key := range slices.Sorted(maps.Keys(top)) {
-		if isGraphArray(top[key]) {
+		if d.isArray(top[key]) {
 			found = append(found, key)
 		}
 	}
@@ -149,23 +165,23 @@ func ParseGraph(data []byte) ([]Info, error) {
 	case len(found) > 1:
 		return nil, fmt.Errorf("several closures in it: %s", strings.Join(found, ", "))
 	}
-	infos, err := parseGraphArray(top[found[0]])
+	infos, err := d.parseArray(top[found[0]])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", found[0], err)
 	}
 	return infos, nil
 }
 
-func isGraphArray(raw json.RawMessage) bool {
+func (d graphDecoder) isArray(raw json.RawMessage) bool {
 	var array []struct {
 		Path    string          `json:"path"`
 		NarHash json.RawMessage `json:"narHash"`
 	}
 	return len(raw) > 0 && raw[0] == '[' && json.Unmarshal(raw, &array) == nil &&
-		len(array) > 0 && array[0].Path != "" && array[0].NarHash != nil
+		len(array) > 0 && array[0].Path != "" && (d.shape || array[0].NarHash != nil)
 }
 
-func parseGraphArray(data []byte) ([]Info, error) {
+func (d graphDecoder) parseArray(data []byte) ([]Info, error) {
 	var array []graphPath
 	if err := json.Unmarshal(data, &array); err != nil {
 		return nil, err
@@ -176,14 +192,14 @@ func parseGraphArray(data []byte) ([]Info, error) {
 	infos := make([]Info, len(array))
 	for i := range array {
 		var err error
-		if infos[i], err = array[i].info(); err != nil {
+		if infos[i], err = d.info(&array[i]); err != nil {
 			return nil, err
 		}
 	}
 	return infos, nil
 }
 
-func parseGraphObject(top map[string]json.RawMessage) ([]Info, error) {
+func (d graphDecoder) parseObject(top map[string]json.RawMessage) ([]Info, error) {
 	if len(top) == 0 {
 		return nil, errors.New("no store path in it")
 	}
@@ -197,7 +213,7 @@ func parseGraphObject(top map[string]json.RawMessage) ([]Info, error) {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
 		p.Path = key
-		info, err := p.info()
+		info, err := d.info(&p)
 		if err != nil {
 			return nil, err
 		}
@@ -214,7 +230,7 @@ func parseGraphPath(s string) (StorePath, error) {
 	return ParseStoreBase(s)
 }
 
-func (p *graphPath) info() (info Info, err error) {
+func (d graphDecoder) info(p *graphPath) (info Info, err error) {
 	if info.Path, err = parseGraphPath(p.Path); err != nil {
 		return info, err
 	}
@@ -224,17 +240,19 @@ func (p *graphPath) info() (info Info, err error) {
 	fail := func(field string, err error) (Info, error) {
 		return Info{}, fmt.Errorf("%s: %s: %w", info.Path, field, err)
 	}
-	algorithm, hash, err := parseGraphHash(p.NarHash)
-	if err == nil && algorithm != "sha256" {
-		err = fmt.Errorf("%q is not sha256", algorithm)
+	if len(p.NarHash) > 0 || !d.shape {
+		algorithm, hash, err := parseGraphHash(p.NarHash)
+		if err == nil && algorithm != "sha256" {
+			err = fmt.Errorf("%q is not sha256", algorithm)
+		}
+		if err != nil {
+			return fail("narHash", err)
+		}
+		if info.NarHash, err = ParseHash(hash); err != nil {
+			return fail("narHash", err)
+		}
 	}
-	if err != nil {
-		return fail("narHash", err)
-	}
-	if info.NarHash, err = ParseHash(hash); err != nil {
-		return fail("narHash", err)
-	}
-	if info.NarSize, err = p.NarSize.Int64(); err == nil && info.NarSize <= 0 {
+	if info.NarSize, err = p.NarSize.Int64(); err == nil && (info.NarSize < 0 || info.NarSize == 0 && !d.shape) {
 		err = fmt.Errorf("%d is not a size", info.NarSize)
 	}
 	if err != nil {

@@ -220,3 +220,22 @@ func FuzzParseGraph(f *testing.F) {
 		}
 	})
 }
+
+func TestOpenGraphShape(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "graph.json")
+	graph := `[{"path":"/nix/store/00000000000000000000000000000000-a","narSize":0,"references":[]},
+		{"path":"/nix/store/11111111111111111111111111111111-b","narSize":7,"references":["/nix/store/00000000000000000000000000000000-a"]}]`
+	if err := os.WriteFile(file, []byte(graph), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g, err := OpenGraphShape(file, "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if roots := g.Roots(); len(roots) != 1 || roots[0].Name() != "b" {
+		t.Errorf("roots are %v", roots)
+	}
+	if _, err := OpenGraph(file, "/"); err == nil {
+		t.Error("OpenGraph takes a graph without hashes")
+	}
+}

@@ -177,13 +177,8 @@ func (g *planGraph) plan(s Strategy, bins []*bin, named []namedBin) *Plan {
 		if len(b.members) == 0 {
 			return
 		}
-		r := row{Group: Group{Name: name, Chance: g.chance(b)}, first: slices.Min(b.members)}
+		r := row{Group: g.group(b, name), first: slices.Min(b.members)}
 		r.Reason = g.reason(s, b, name)
-		for _, m := range b.members {
-			r.Paths = append(r.Paths, g.infos[m].Path)
-			r.Size += g.infos[m].NarSize
-		}
-		slices.Sort(r.Paths)
 		rows = append(rows, r)
 	}
 	for _, b := range bins {
@@ -197,6 +192,32 @@ func (g *planGraph) plan(s Strategy, bins []*bin, named []namedBin) *Plan {
 		p.Groups = append(p.Groups, r.Group)
 	}
 	return p
+}
+
+// Chances are the relative chances, 0 to 1, that an update changes each of
+// c.Paths.
+func Chances(c *closure.Closure) []float64 {
+	g := newPlanGraph(c)
+	chances := make([]float64, len(c.Paths))
+	for i, info := range g.infos {
+		at, _ := c.Index(info.Path)
+		chances[at] = 1
+		if !g.generated[i] {
+			chances[at] = math.Sqrt(float64(g.counts[i]) / float64(len(g.infos)))
+		}
+	}
+	return chances
+}
+
+// group is b with its paths and sums.
+func (g *planGraph) group(b *bin, name string) Group {
+	group := Group{Name: name, Chance: g.chance(b)}
+	for _, m := range b.members {
+		group.Paths = append(group.Paths, g.infos[m].Path)
+		group.Size += g.infos[m].NarSize
+	}
+	slices.Sort(group.Paths)
+	return group
 }
 
 // chance is b's chance of change as a part of that of the whole closure.

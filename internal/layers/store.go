@@ -36,6 +36,7 @@ func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, co
 		Size:        size,
 		Compression: comp,
 		Comment:     storeComment(paths),
+		Annotations: map[string]string{AnnotationPaths: recordPaths(paths)},
 		Content: func(ctx context.Context, w *TarWriter) error {
 			if err := w.storeRoot(); err != nil {
 				return err

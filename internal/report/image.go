@@ -56,6 +56,8 @@ type ImageLayer struct {
 	System      bool   // holds the Nix database
 	Paths       []closure.StorePath
 	PathsKnown  bool // Paths is complete
+
+	recorded []closure.StorePath // what the manifest says that Paths is
 }
 
 // ReadOptions say how much of an image is read.
@@ -198,6 +200,10 @@ func readPlatform(ctx context.Context, src *push.OpenedSource, d ocispec.Descrip
 			Recipe:      l.Annotations[manifest.AnnotationRecipe],
 			Compression: l.Annotations[manifest.AnnotationCompression],
 		}
+		if recorded, ok := l.Annotations[layers.AnnotationPaths]; ok {
+			// A claim, which counts once the recipe says the same: see assign.
+			il.recorded, _ = layers.RecordedPaths(recorded)
+		}
 		il.TarSize, _ = strconv.ParseInt(l.Annotations[manifest.AnnotationTarSize], 10, 64)
 		if len(history) == len(m.Layers) {
 			il.Comment = history[i]
@@ -234,9 +240,9 @@ func (p *ImagePlatform) readClosure(ctx context.Context, src push.Source) error 
 	return nil
 }
 
-// assign finds the store paths of the layers by their recipes: those of the
-// plans of the closure that need no more than the closure, and those of single
-// paths. What recipes do not tell stays unknown.
+// assign finds the store paths of the layers by their recipes: those that the
+// manifest records, else those of the plans that need no more than the closure,
+// and those of single paths. What recipes do not tell stays unknown.
 func (p *ImagePlatform) assign() {
 	if p.Closure == nil {
 		return
@@ -259,6 +265,13 @@ func (p *ImagePlatform) assign() {
 		}
 	}
 	comps := p.compressions()
+	for i := range p.Layers {
+		if r := p.Layers[i].recorded; len(r) > 0 && !slices.ContainsFunc(r, func(path closure.StorePath) bool { return p.Closure.Info(path) == nil }) {
+			for _, comp := range comps {
+				try(comp, r)
+			}
+		}
+	}
 	for _, strategy := range layers.Strategies {
 		for _, n := range []int{layers.DefaultMaxLayers, len(p.Layers) - 1} {
 			if len(unknown) == 0 {
@@ -312,6 +325,19 @@ func (p *ImagePlatform) NixClosure() (*closure.Closure, error) {
 func (p *ImagePlatform) System() string {
 	s, _ := closure.System(p.Platform)
 	return s
+}
+
+// For returns the platform with this name; with none, the only one.
+func (img *Image) For(platform string) (*ImagePlatform, error) {
+	for _, p := range img.Platforms {
+		if platform != "" && manifest.FormatPlatform(p.Platform) == platform {
+			return p, nil
+		}
+	}
+	if platform == "" || len(img.Platforms) == 1 {
+		return img.Only()
+	}
+	return nil, fmt.Errorf("%s: has no platform %s", img.Name, platform)
 }
 
 // Only returns the one platform of img, where it has one alone.

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/report"
+)
+
+// planCommandFlags are those of plan alone.
+type planCommandFlags struct {
+	reading
+	against string
+	out     string
+	html    string
+	all     bool
+}
+
+func (a *app) planCommand() *cobra.Command {
+	var f planCommandFlags
+	cmd := &cobra.Command{
+		Use:   "plan [CLOSURE...]",
+		Short: "Show which store path lands in which layer, and what an update costs",
+		Long: `Show which store path lands in which layer, why, and how likely an update is to
+change it. No image is made, and of a graph file the store need not be there.
+
+--against tells what clients pull that have OTHER, a closure, a graph file or an
+image, beside the least that is possible and what other tools' ways would cost.`,
+		Example: `  nixoci plan ./result --html plan.html
+  nixoci plan ./result --against ghcr.io/org/web:latest --plan-from ghcr.io/org/web:latest
+  nix path-info --json -r ./result > web.json && nixoci plan web.json --json`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.closure.planFlags.registry = f.registry
+			return a.planClosures(cmd.Context(), args, &f)
+		},
+	}
+	fl := cmd.Flags()
+	f.registry.add(cmd)
+	f.closure.add(fl)
+	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file, or an image")
+	fl.StringVarP(&f.out, "out", "o", "", "write the plan to this file, for --plan")
+	fl.StringVar(&f.html, "html", "", "write one self-contained page with a map of the layers to this file")
+	fl.BoolVar(&f.all, "all", false, "list the store paths of each layer")
+	return cmd
+}
+
+func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFlags) error {
+	inputs, err := a.graphs(ctx, args, &f.closure)
+	if err != nil {
+		return err
+	}
+	if len(inputs) > 1 && (f.out != "" || f.html != "" || f.against != "") {
+		return usagef("%d closures are here: --out, --html and --against take one", len(inputs))
+	}
+	planner, err := a.newPlanner(ctx, &f.closure.planFlags)
+	if err != nil {
+		return err
+	}
+	var reports []*report.PlanReport
+	for _, in := range inputs {
+		platform := platformOf(in.system)
+		if in.toplevel != "" {
+			platform = platformOf(a.systemOf(ctx, in))
+		}
+		plan, err := planner.plan(in.closure, platform)
+		if err != nil {
+			return err
+		}
+		r := report.ReportPlan(in.arg, platform, in.closure, plan, f.closure.maxLayers)
+		reports = append(reports, r)
+		if f.against != "" {
+			have, err := a.have(ctx, f.against, platform, f)
+			if err != nil {
+				return err
+			}
+			if r.Against, err = report.CostOfUpdate(have, in.closure, plan, f.closure.maxLayers); err != nil {
+				return err
+			}
+		}
+		if err := writeFile(f.out, func(w io.Writer) error { return layers.EncodePlan(w, plan) }); err != nil {
+			return err
+		}
+		if err := writeFile(f.html, r.WriteHTML); err != nil {
+			return err
+		}
+	}
+	if a.json {
+		if len(reports) == 1 {
+			return printJSON(a.stdout, reports[0])
+		}
+		return printJSON(a.stdout, reports)
+	}
+	for i, r := range reports {
+		if i > 0 {
+			if _, err := io.WriteString(a.stdout, "\n"); err != nil {
+				return err
+			}
+		}
+		if err := r.WriteText(a.stdout, f.all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// graphs are the closures of args. A graph file needs no store, and may have
+// several roots: then it has no toplevel.
+func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
+	if len(args) == 0 {
+		return a.inputs(ctx, args, f)
+	}
+	var all []input
+	for _, arg := range args {
+		root := closure.LocalRoot(a.from)
+		target, err := closure.Resolve(arg, root)
+		if err != nil {
+			return nil, err
+		}
+		if target.Graph == "" {
+			inputs, err := a.inputs(ctx, []string{arg}, f)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, inputs...)
+			continue
+		}
+		g, err := closure.OpenGraphShape(target.Graph, root)
+		if err != nil {
+			return nil, err
+		}
+		in := input{arg: arg, system: target.System, source: g}
+		if roots := g.Roots(); len(roots) == 1 {
+			in.toplevel = roots[0]
+		}
+		if in.closure, err = g.Closure(ctx, g.Roots()); err != nil {
+			return nil, err
+		}
+		all = append(all, in)
+	}
+	return all, nil
+}
+
+// have is what clients have who have other.
+func (a *app) have(ctx context.Context, other, platform string, f *planCommandFlags) (report.Have, error) {
+	if isClosure(other) {
+		inputs, err := a.graphs(ctx, []string{other}, &f.closure)
+		if err != nil {
+			return report.Have{}, err
+		}
+		return report.Have{Name: other, Closure: inputs[0].closure}, nil
+	}
+	img, err := a.readImage(ctx, other, &f.reading, report.ReadOptions{Paths: true})
+	if err != nil {
+		return report.Have{}, err
+	}
+	p, err := img.For(platform)
+	if err != nil {
+		return report.Have{}, err
+	}
+	h := report.Have{Name: other}
+	if h.Closure, err = p.NixClosure(); err != nil {
+		return report.Have{}, err
+	}
+	for _, l := range p.Layers {
+		if !l.System {
+			h.Layers = append(h.Layers, l.Paths)
+		}
+	}
+	return h, nil
+}
+
+// writeFile writes a file that appears whole or not at all. No name is nothing
+// to do.
+func writeFile(name string, write func(io.Writer) error) (err error) {
+	if name == "" {
+		return nil
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer os.Remove(tmp.Name()) //nolint:errcheck // gone where the rename was done
+	err = errors.Join(write(tmp), tmp.Chmod(0o644), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), name)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}

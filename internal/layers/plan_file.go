@@ -1,0 +1,213 @@
+package layers
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// AnnotationPaths is the annotation of a layer's descriptor that records the
+// plan in the image: the base names of the layer's store paths, sorted, with a
+// space between them. 5,000 paths take some 300 kB of a manifest's 4 MiB.
+const AnnotationPaths = "io.nixoci.layer.paths"
+
+// recordPaths is the value of AnnotationPaths.
+func recordPaths(paths []closure.StorePath) string {
+	bases := make([]string, len(paths))
+	for i, p := range paths {
+		bases[i] = p.Base()
+	}
+	slices.Sort(bases)
+	return strings.Join(bases, " ")
+}
+
+// RecordedPaths reads the value of AnnotationPaths. The result is sorted.
+func RecordedPaths(annotation string) ([]closure.StorePath, error) {
+	var paths []closure.StorePath
+	for base := range strings.FieldsSeq(annotation) {
+		p, err := closure.ParseStoreBase(base)
+		if err != nil {
+			return nil, fmt.Errorf("read recorded plan: %w", err)
+		}
+		paths = append(paths, p)
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+// planFileVersion is that of the plan file format. A reader refuses others.
+const planFileVersion = 1
+
+// maxPlanFile bounds a plan file: 64 MiB are some 500,000 store paths.
+const maxPlanFile = 64 << 20 // bytes
+
+// PlanFile is a plan as a file. Written by nixoci it lists store paths; whoever
+// writes one may put globs for names in their place, and "*" for what is left.
+type PlanFile struct {
+	Version  int             `json:"nixociPlan"` // planFileVersion
+	Strategy Strategy        `json:"strategy,omitempty"`
+	Layers   []PlanFileLayer `json:"layers"` // from the lowest
+}
+
+// PlanFileLayer is a layer in a plan file.
+type PlanFileLayer struct {
+	Name   string   `json:"name,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+	Size   int64    `json:"size,omitempty"`   // bytes of the NARs, for people
+	Chance float64  `json:"chance,omitempty"` // relative chance of change, for people
+	Paths  []string `json:"paths"`            // store paths, or globs for names
+}
+
+// File is the plan as a file.
+func (p *Plan) File() *PlanFile {
+	f := &PlanFile{Version: planFileVersion, Strategy: p.Strategy}
+	for _, g := range p.Groups {
+		l := PlanFileLayer{Name: g.Name, Reason: g.Reason, Size: g.Size, Chance: g.Chance}
+		for _, path := range g.Paths {
+			l.Paths = append(l.Paths, string(path))
+		}
+		f.Layers = append(f.Layers, l)
+	}
+	return f
+}
+
+// EncodePlan writes p as a plan file.
+func EncodePlan(w io.Writer, p *Plan) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(p.File())
+}
+
+// DecodePlan reads a plan file.
+func DecodePlan(r io.Reader) (*PlanFile, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxPlanFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	if len(data) > maxPlanFile {
+		return nil, fmt.Errorf("read plan: more than %d bytes", maxPlanFile)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	f := &PlanFile{}
+	if err := dec.Decode(f); err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	if dec.More() {
+		return nil, errors.New("read plan: something follows the plan")
+	}
+	if f.Version != planFileVersion {
+		return nil, fmt.Errorf("read plan: version %d, not %d", f.Version, planFileVersion)
+	}
+	for i, l := range f.Layers {
+		if len(l.Paths) == 0 {
+			return nil, fmt.Errorf("read plan: layer %d has no paths", i)
+		}
+		for _, p := range l.Paths {
+			if strings.HasPrefix(p, closure.StoreDir+"/") {
+				if _, err := closure.ParseStorePath(p); err != nil {
+					return nil, fmt.Errorf("read plan: layer %d: %w", i, err)
+				}
+			} else if _, err := path.Match(p, ""); err != nil || strings.Contains(p, "/") {
+				return nil, fmt.Errorf("read plan: layer %d: %q: neither a store path nor a glob for names", i, p)
+			}
+		}
+	}
+	return f, nil
+}
+
+// Plan is the part of f that says where store paths are, for
+// [PlanOptions.From].
+func (f *PlanFile) Plan() *Plan {
+	p := &Plan{Strategy: f.Strategy}
+	for _, l := range f.Layers {
+		g := Group{Name: l.Name, Reason: l.Reason}
+		for _, s := range l.Paths {
+			if strings.HasPrefix(s, closure.StoreDir+"/") {
+				g.Paths = append(g.Paths, closure.StorePath(s))
+			}
+		}
+		slices.Sort(g.Paths)
+		p.Groups = append(p.Groups, g)
+	}
+	return p
+}
+
+// ErrPlanMismatch is wrapped where a plan is to be followed that is not one of
+// the closure.
+var ErrPlanMismatch = errors.New("the plan is not of this closure")
+
+const followHint = "use --plan-from to keep what there is of the plan and to plan the rest"
+
+// FollowPlan groups the paths of c exactly as f says: a path goes where it is
+// listed, else to the first glob that matches its name. Every path of c must
+// have a place, and every store path of f must be in c.
+func FollowPlan(c *closure.Closure, f *PlanFile, maxLayers int) (*Plan, error) {
+	if maxLayers <= 0 {
+		maxLayers = DefaultMaxLayers
+	}
+	if len(c.Paths) == 0 {
+		return nil, errors.New("plan: the closure is empty")
+	}
+	g := newPlanGraph(c)
+	listed := map[closure.StorePath]int{}
+	for k, l := range f.Layers {
+		for _, s := range l.Paths {
+			if !strings.HasPrefix(s, closure.StoreDir+"/") {
+				continue
+			}
+			p := closure.StorePath(s)
+			if c.Info(p) == nil {
+				return nil, hint.Add(fmt.Errorf("plan: %s is not in the closure: %w", p, ErrPlanMismatch), followHint)
+			}
+			if other, twice := listed[p]; twice && other != k {
+				return nil, fmt.Errorf("plan: %s is in two layers: %w", p, ErrPlanMismatch)
+			}
+			listed[p] = k
+		}
+	}
+	bins := make([]*bin, len(f.Layers))
+	for k := range bins {
+		bins[k] = g.newBin()
+	}
+	for i := range int32(len(g.infos)) {
+		k, ok := listed[g.infos[i].Path]
+		if !ok {
+			k = slices.IndexFunc(f.Layers, func(l PlanFileLayer) bool {
+				return slices.ContainsFunc(l.Paths, func(glob string) bool {
+					match, _ := path.Match(glob, g.names[i])
+					return match
+				})
+			})
+			if k < 0 {
+				return nil, hint.Add(fmt.Errorf("plan: %s has no layer: %w", g.infos[i].Path, ErrPlanMismatch), followHint)
+			}
+		}
+		g.put(bins[k], i)
+	}
+	p := &Plan{Strategy: f.Strategy}
+	for k, b := range bins {
+		if len(b.members) == 0 {
+			continue
+		}
+		group := g.group(b, f.Layers[k].Name)
+		group.Reason = f.Layers[k].Reason
+		if group.Reason == "" {
+			group.Reason = "as the plan says"
+		}
+		p.Groups = append(p.Groups, group)
+	}
+	if len(p.Groups) > maxLayers || len(p.Groups) > LayerLimit {
+		return nil, hint.Add(fmt.Errorf("plan: %d layers of at most %d: %w", len(p.Groups), min(maxLayers, LayerLimit), ErrTooManyLayers), "raise --max-layers")
+	}
+	return p, nil
+}

@@ -1,0 +1,229 @@
+package report
+
+import (
+	"cmp"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// PlanReport is a plan for people and programs.
+type PlanReport struct {
+	Closure   string          `json:"closure"`
+	Platform  string          `json:"platform,omitempty"`
+	Strategy  layers.Strategy `json:"strategy"`
+	MaxLayers int             `json:"maxLayers"`
+	Paths     int             `json:"paths"`
+	Size      int64           `json:"size"` // bytes of the NARs
+	Layers    []PlanLayer     `json:"layers"`
+	Against   *UpdateCost     `json:"against,omitempty"`
+
+	closure *closure.Closure
+}
+
+// Title is the closure's name without directories.
+func (r *PlanReport) Title() string { return filepath.Base(r.Closure) }
+
+// PlanLayer is a layer of a plan, the system layer apart.
+type PlanLayer struct {
+	Name   string              `json:"name,omitempty"` // given by the user
+	Reason string              `json:"reason"`
+	Size   int64               `json:"size"`   // bytes of the NARs
+	Chance float64             `json:"chance"` // relative chance that an update changes it, 0 to 1
+	Paths  []closure.StorePath `json:"paths"`
+}
+
+// UpdateCost is what clients pull that have one closure and want another, in
+// bytes of NARs.
+type UpdateCost struct {
+	From       string         `json:"from"`
+	Changed    int64          `json:"changed"` // of paths that changed: the least possible
+	Size       int64          `json:"size"`    // of the new closure
+	Strategies []StrategyCost `json:"strategies"`
+}
+
+// StrategyCost is what an update costs under one way to plan.
+type StrategyCost struct {
+	Strategy  string  `json:"strategy"`
+	Layers    int     `json:"layers"`
+	Pulled    int     `json:"pulledLayers"`
+	Size      int64   `json:"pulled"` // bytes of the layers that are shipped again
+	Excess    int64   `json:"excess"` // of that, bytes of paths that did not change
+	ExcessOf  float64 `json:"excessOfImage"`
+	Described string  `json:"description,omitempty"`
+}
+
+// ReportPlan describes a plan of c.
+func ReportPlan(name, platform string, c *closure.Closure, p *layers.Plan, maxLayers int) *PlanReport {
+	r := &PlanReport{Closure: name, Platform: platform, Strategy: p.Strategy, MaxLayers: maxLayers, Paths: len(c.Paths), Size: c.NarSize(), closure: c}
+	for _, g := range p.Groups {
+		r.Layers = append(r.Layers, PlanLayer{Name: g.Name, Reason: g.Reason, Size: g.Size, Chance: g.Chance, Paths: g.Paths})
+	}
+	return r
+}
+
+// Have is what clients have before an update.
+type Have struct {
+	Name    string
+	Closure *closure.Closure
+	Layers  [][]closure.StorePath // as they are, nil: as they would be planned
+}
+
+// CostOfUpdate compares what the update from old to c ships under plan with
+// what it would ship under each strategy without memory, which plans both sides
+// from their closures.
+func CostOfUpdate(old Have, c *closure.Closure, plan *layers.Plan, maxLayers int) (*UpdateCost, error) {
+	u := &UpdateCost{From: old.Name, Size: c.NarSize()}
+	for i := range c.Paths {
+		if !sameContent(old.Closure.Info(c.Paths[i].Path), &c.Paths[i]) {
+			u.Changed += c.Paths[i].NarSize
+		}
+	}
+	before := old.Layers
+	if before == nil {
+		p, err := layers.NewPlan(old.Closure, layers.PlanOptions{MaxLayers: maxLayers, Strategy: plan.Strategy})
+		if err != nil {
+			return nil, err
+		}
+		before = paths(p)
+	}
+	this := u.cost("this plan", before, old.Closure, c, plan)
+	this.Described = string(plan.Strategy)
+	if old.Layers != nil {
+		this.Described += ", from the layers of " + old.Name
+	}
+	anew := false // this plan is one of those that follow
+	for _, s := range layers.Strategies {
+		o := layers.PlanOptions{MaxLayers: maxLayers, Strategy: s}
+		a, err := layers.NewPlan(old.Closure, o)
+		if err != nil {
+			return nil, err
+		}
+		b, err := layers.NewPlan(c, o)
+		if err != nil {
+			return nil, err
+		}
+		row := u.cost(string(s), paths(a), old.Closure, c, b)
+		row.Described = strategyText[s]
+		u.Strategies = append(u.Strategies, row)
+		anew = anew || s == plan.Strategy && row.Pulled == this.Pulled && row.Size == this.Size && row.Layers == this.Layers
+	}
+	if !anew {
+		u.Strategies = slices.Insert(u.Strategies, 0, this)
+	}
+	return u, nil
+}
+
+var strategyText = map[layers.Strategy]string{
+	layers.StrategyCost:        "nixoci, both planned anew",
+	layers.StrategySize:        "each big path alone",
+	layers.StrategyPopularity:  "nix2container",
+	layers.StrategyDockerTools: "nixpkgs since 24.11",
+	layers.StrategyOne:         "a single layer",
+}
+
+func paths(p *layers.Plan) (groups [][]closure.StorePath) {
+	for _, g := range p.Groups {
+		groups = append(groups, g.Paths)
+	}
+	return groups
+}
+
+// cost is what clients with the layers before pull for plan. A layer is the one
+// they have when it has the same paths with the same content.
+func (u *UpdateCost) cost(name string, before [][]closure.StorePath, old, now *closure.Closure, plan *layers.Plan) StrategyCost {
+	have := make(map[string]bool, len(before))
+	for _, group := range before {
+		have[layerKey(group)] = true
+	}
+	s := StrategyCost{Strategy: name, Layers: len(plan.Groups)}
+	for _, g := range plan.Groups {
+		same := have[layerKey(g.Paths)] && !slices.ContainsFunc(g.Paths, func(p closure.StorePath) bool { return !sameContent(old.Info(p), now.Info(p)) })
+		if same {
+			continue
+		}
+		s.Pulled++
+		s.Size += g.Size
+	}
+	s.Excess = s.Size - u.Changed
+	if u.Size > 0 {
+		s.ExcessOf = float64(s.Excess) / float64(u.Size)
+	}
+	return s
+}
+
+func layerKey(paths []closure.StorePath) string {
+	all := make([]string, len(paths))
+	for i, p := range paths {
+		all[i] = p.Base()
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+// WriteText writes the table of layers. With all, every layer's paths follow.
+func (r *PlanReport) WriteText(w io.Writer, all bool) error {
+	p := &printer{w: w}
+	title := r.Closure
+	if r.Platform != "" {
+		title += " (" + r.Platform + ")"
+	}
+	p.printf("%s\n%s in %s, %s, strategy %s\n\n", title, count(r.Paths, "store path"), count(len(r.Layers), "layer"), bytesText(r.Size), r.Strategy)
+	rows := [][]string{{"LAYER", "SIZE", "PATHS", "CHANGES", "WHY", "WHAT"}}
+	for i, l := range r.Layers {
+		why := l.Reason
+		if l.Name != "" {
+			why = l.Name + ": " + why
+		}
+		rows = append(rows, []string{strconv.Itoa(i + 1), bytesText(l.Size), strconv.Itoa(len(l.Paths)), chanceText(l.Chance), why, r.biggest(l)})
+	}
+	p.table("", rows)
+	if all {
+		for i, l := range r.Layers {
+			p.printf("\nLayer %d:\n", i+1)
+			for _, path := range l.Paths {
+				p.printf("  %s\n", path)
+			}
+		}
+	}
+	if u := r.Against; u != nil {
+		p.printf("\nUpdate from %s: %s of %s changed, the least that can be pulled\n\n", u.From, bytesText(u.Changed), bytesText(u.Size))
+		rows := [][]string{{"PLAN", "LAYERS", "PULLED", "SIZE", "UNCHANGED IN THEM", "OF THE IMAGE", ""}}
+		for _, s := range u.Strategies {
+			rows = append(rows, []string{s.Strategy, strconv.Itoa(s.Layers), strconv.Itoa(s.Pulled), bytesText(s.Size), bytesText(s.Excess), percent(s.Excess, u.Size), s.Described})
+		}
+		p.table("", rows)
+	}
+	return p.err
+}
+
+// biggest names the biggest paths of a layer.
+func (r *PlanReport) biggest(l PlanLayer) string {
+	bySize := slices.Clone(l.Paths)
+	slices.SortFunc(bySize, func(a, b closure.StorePath) int {
+		return cmp.Or(cmp.Compare(r.closure.Info(b).NarSize, r.closure.Info(a).NarSize), cmp.Compare(a, b))
+	})
+	var all []string
+	for _, p := range bySize {
+		all = append(all, p.Name())
+	}
+	return list(all, 2)
+}
+
+// chanceText is a chance in words that do not pretend to be exact.
+func chanceText(c float64) string {
+	switch {
+	case c >= 0.75:
+		return "nearly always"
+	case c >= 0.45:
+		return "often"
+	case c >= 0.2:
+		return "sometimes"
+	}
+	return "rarely"
+}

@@ -1,0 +1,120 @@
+package report
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// planClosure is four paths: b and c depend on a, top on all. Rev gives c and
+// what depends on it other hashes.
+func planClosure(t *testing.T, rev byte) *closure.Closure {
+	t.Helper()
+	path := func(digit byte, name string) closure.StorePath {
+		return closure.StorePath(closure.StoreDir + "/" + strings.Repeat(string(digit), 32) + "-" + name)
+	}
+	a, b, c, top := path('a', "liba-1.0"), path('b', "bin-2"), path(rev, "c-3"), path(rev+1, "nixos-system-x-26.05")
+	cl, err := closure.New(nil, []closure.Info{
+		{Path: a, NarSize: 50_000_000, NarHash: closure.Hash{1}, References: []closure.StorePath{a}},
+		{Path: b, NarSize: 30_000_000, NarHash: closure.Hash{2}, References: []closure.StorePath{a}},
+		{Path: c, NarSize: 20_000_000, NarHash: closure.Hash{rev}, References: []closure.StorePath{a}},
+		{Path: top, NarSize: 1000, NarHash: closure.Hash{rev, 1}, References: []closure.StorePath{a, b, c}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cl
+}
+
+func TestCostOfUpdate(t *testing.T) {
+	old, now := planClosure(t, '1'), planClosure(t, '3')
+	plan, err := layers.NewPlan(now, layers.PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := CostOfUpdate(Have{Name: "old", Closure: old}, now, plan, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.Changed != 20_001_000 || u.Size != 100_001_000 {
+		t.Errorf("changed %d of %d", u.Changed, u.Size)
+	}
+	got := map[string]int64{}
+	for _, s := range u.Strategies {
+		if s.Size != u.Changed+s.Excess {
+			t.Errorf("%s: %d pulled, %d in excess of %d", s.Strategy, s.Size, s.Excess, u.Changed)
+		}
+		got[s.Strategy] = s.Excess
+	}
+	for s, want := range map[string]int64{"cost": 0, "size": 0, "one": 80_000_000} {
+		if got[s] != want {
+			t.Errorf("%s: excess %d, want %d", s, got[s], want)
+		}
+	}
+	// Clients that have all in one layer pull all of this plan.
+	var all []closure.StorePath
+	for _, p := range old.Paths {
+		all = append(all, p.Path)
+	}
+	u, err = CostOfUpdate(Have{Name: "old", Closure: old, Layers: [][]closure.StorePath{all}}, now, plan, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := u.Strategies[0]; s.Strategy != "this plan" || s.Excess != 80_000_000 {
+		t.Errorf("%+v, want all that did not change", s)
+	}
+}
+
+func TestPlanPage(t *testing.T) {
+	c := planClosure(t, '1')
+	plan, err := layers.NewPlan(c, layers.PlanOptions{Layers: []layers.LayerGlob{{Glob: "c-*", Name: `<b>"x"</b></script>`}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := ReportPlan("dir/<i>.json", "linux/amd64", c, plan, 10)
+	if r.Against, err = CostOfUpdate(Have{Name: "</title>", Closure: planClosure(t, '3')}, c, plan, 10); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := r.WriteHTML(&b); err != nil {
+		t.Fatal(err)
+	}
+	page := b.String()
+	for _, want := range []string{"liba-1.0", "nixos-system-x-26.05", "linux/amd64", `id="map"`, `type="search"`, "default-src 'none'"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+	// Nothing is fetched, and nothing of the input is markup.
+	if m := regexp.MustCompile(`(?i)(src|href)\s*=|url\(|@import|https?://|fetch\(|XMLHttp|<b>"x"|<i>\.json`).FindString(page); m != "" {
+		t.Errorf("the page has %q", m)
+	}
+	if n := strings.Count(page, "</script>"); n != 1 {
+		t.Errorf("</script> is there %d times", n)
+	}
+	var again bytes.Buffer
+	if err := r.WriteHTML(&again); err != nil || again.String() != page {
+		t.Errorf("a second page is another: %v", err)
+	}
+}
+
+func TestPlanText(t *testing.T) {
+	c := planClosure(t, '1')
+	plan, err := layers.NewPlan(c, layers.PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := ReportPlan("x.json", "", c, plan, 10).WriteText(&b, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"x.json\n4 store paths in 4 layers, 100 MB, strategy cost", "LAYER", "nearly always", "alone", "\nLayer 1:\n  /nix/store/"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
