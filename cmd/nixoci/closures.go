@@ -202,14 +202,9 @@ func resultLinks() ([]string, error) {
 // source is where store paths come from, and the root of the local store.
 func (a *app) source(f *closureFlags) (closure.Source, string, error) {
 	o := closure.CacheOptions{NoSignatures: f.noSignatures}
-	keys, err := closure.NixConfigKeys()
-	if err != nil {
-		a.log.Warnf("trusting cache.nixos.org-1 alone: %v", err)
-		keys = []string{closure.DefaultPublicKey}
-	}
-	keys = append(keys, f.keys...)
-	if o.Keys, err = closure.NewTrustedKeys(keys...); err != nil {
-		return nil, "", usageError{fmt.Errorf("--trusted-public-key: %w", err)}
+	var err error
+	if o.Keys, err = a.trustedKeys(f); err != nil {
+		return nil, "", err
 	}
 	if a.cache != nil {
 		o.NarinfoDir = filepath.Join(a.cache.Dir(), "narinfo")
@@ -219,4 +214,18 @@ func (a *app) source(f *closureFlags) (closure.Source, string, error) {
 		err = hint.Add(err, "on a machine without Nix, name a binary cache: --from https://cache.nixos.org")
 	}
 	return src, closure.LocalRoot(a.from), err
+}
+
+// trustedKeys are those of nix.conf and of the flags.
+func (a *app) trustedKeys(f *closureFlags) (closure.TrustedKeys, error) {
+	keys, err := closure.NixConfigKeys()
+	if err != nil {
+		a.log.Warnf("trusting cache.nixos.org-1 alone: %v", err)
+		keys = []string{closure.DefaultPublicKey}
+	}
+	trusted, err := closure.NewTrustedKeys(append(keys, f.keys...)...)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--trusted-public-key: %w", err)}
+	}
+	return trusted, nil
 }

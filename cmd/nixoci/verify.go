@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/verify"
@@ -17,6 +20,9 @@ type verifyFlags struct {
 	registry  registryFlags
 	closure   closureFlags
 	keepGoing bool
+	require   string
+	against   string
+	key       string
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -32,11 +38,17 @@ and index, which are made again and compared.
 With CLOSURE the image is also assembled again from there, with the plan and the
 settings that it has, and must come out the same.
 
+An image whose every path was forged is one in itself. Against that there are the
+CLOSURE, the signatures of store paths (--require-signatures, from the closure
+statement that push --attest attaches, or --against a binary cache), and a
+signature of the image (--key).
+
 REF is a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE.
 Exit code 3 and the first difference if the image is not what it claims to be.`,
 		Example: `  nixoci verify ghcr.io/org/web:1.2
   nixoci verify --keep-going oci:./web
-  nixoci verify ghcr.io/org/web:1.2 ./result`,
+  nixoci verify ghcr.io/org/web:1.2 ./result
+  nixoci verify ghcr.io/org/web:1.2 --against https://cache.nixos.org --trusted-public-key org-1:… --require-signatures all`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.verify(cmd.Context(), args[0], args[1:], &f)
@@ -44,6 +56,9 @@ Exit code 3 and the first difference if the image is not what it claims to be.`,
 	}
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
+	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "store paths that a trusted key must have signed: all, any (one at least), or none; a path named after its contents needs no signature")
+	cmd.Flags().StringVar(&f.against, "against", "", "binary cache whose signatures count beside those attached to the image, such as https://cache.nixos.org")
+	cmd.Flags().StringVar(&f.key, "key", "", "file of a public key that must have signed the image itself, as nixoci sign and cosign sign")
 	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "look for all differences, not the first alone")
 	return cmd
 }
@@ -52,6 +67,9 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	o := verify.Options{KeepGoing: f.keepGoing, Jobs: a.jobs}
 	var err error
 	if o.Platforms, err = a.parsePlatforms(); err != nil {
+		return err
+	}
+	if err := f.signatures(a, &o); err != nil {
 		return err
 	}
 	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
@@ -103,4 +121,32 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*m
 		systems = append(systems, sys)
 	}
 	return systems, manifest.CheckPlatforms(systems)
+}
+
+// signatures puts what the flags say of signatures into o.
+func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
+	switch o.Require = verify.Required(f.require); o.Require {
+	case verify.RequireAll, verify.RequireAny, verify.RequireNone:
+	default:
+		return usagef("--require-signatures %q: not all, any or none", f.require)
+	}
+	if o.Keys, err = a.trustedKeys(&f.closure); err != nil {
+		return err
+	}
+	if f.against != "" {
+		// Signatures are looked at here, and what the cache says now is what counts.
+		if o.Against, err = closure.OpenCache(f.against, closure.CacheOptions{NoSignatures: true}); err != nil {
+			return usageError{fmt.Errorf("--against: %w", err)}
+		}
+	}
+	if f.key != "" {
+		data, err := os.ReadFile(f.key)
+		if err != nil {
+			return fmt.Errorf("read public key: %w", err)
+		}
+		if o.Key, err = attest.ParsePublicKey(data); err != nil {
+			return fmt.Errorf("%s: %w", f.key, err)
+		}
+	}
+	return nil
 }

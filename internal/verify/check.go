@@ -46,10 +46,15 @@ func (i *image) check(ctx context.Context) error {
 	if err := i.checkClosure(); err != nil || i.closure == nil {
 		return err
 	}
-	if damaged {
-		return nil // nothing can be made again of it
+	if err := i.checkAddresses(); err != nil {
+		return err
 	}
-	return i.remake(ctx)
+	if !damaged { // else nothing can be made again of it
+		if err := i.remake(ctx); err != nil {
+			return err
+		}
+	}
+	return i.checkSignatures(ctx)
 }
 
 // checkPaths holds the store paths of the layers against those of the database.

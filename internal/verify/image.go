@@ -47,10 +47,16 @@ type image struct {
 	sys      *manifest.System
 	given    *manifest.System // the closure that the image is compared with; nil without
 	compared findings
-	comp     layers.Compression // of the first layer
-	image    *manifest.Image    // made again; nil where it could not be
-	result   PlatformReport
-	foreign  []CheckResult // of an image that another tool has made
+
+	addressed         map[closure.StorePath]bool // content-addressed paths that were checked to be
+	withAddress       int
+	signed            signed
+	signaturesChecked bool
+
+	comp    layers.Compression // of the first layer
+	image   *manifest.Image    // made again; nil where it could not be
+	result  PlatformReport
+	foreign []CheckResult // of an image that another tool has made
 }
 
 // layerRead is a store layer that is read once, for all images that have it.

@@ -29,11 +29,11 @@ type layerContent struct {
 
 // pathContent is one store path that was put together again.
 type pathContent struct {
-	path    closure.StorePath
-	narHash closure.Hash
-	narSize int64
-	flat    digest.Digest // sha256 of the contents, where it is one file; else ""
-	broken  bool          // it has no NAR, and that was said
+	path     closure.StorePath
+	narHash  closure.Hash
+	narSize  int64
+	contents *closure.Hash // of a path that is one file, not executable; else nil
+	broken   bool          // it has no NAR, and that was said
 }
 
 // layerJob is one layer to be read.
@@ -227,7 +227,7 @@ func (r *storeReader) entry(e *layers.TarEntry) error {
 		err = p.nar.Symlink(name, e.Target)
 	default:
 		var content io.Reader = r.tar
-		if name == "" {
+		if name == "" && e.Mode&0o111 == 0 {
 			p.flat = sha256.New()
 			content = io.TeeReader(r.tar, p.flat)
 		}
@@ -299,7 +299,8 @@ func (r *storeReader) endPath() error {
 		p.sha.Sum(c.narHash[:0])
 		c.narSize = p.size
 		if p.flat != nil {
-			c.flat = digest.NewDigest(digest.SHA256, p.flat)
+			c.contents = new(closure.Hash)
+			p.flat.Sum(c.contents[:0])
 		}
 	}
 	r.c.paths = append(r.c.paths, c)

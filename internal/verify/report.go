@@ -18,6 +18,7 @@ type Report struct {
 	Platforms []PlatformReport `json:"platforms"`
 	Skipped   []string         `json:"skipped,omitempty"` // platforms that were not asked for
 	Index     Result           `json:"index"`
+	Signed    bool             `json:"signed,omitempty"` // by the key that was given
 	Findings  []Finding        `json:"findings"`
 }
 
@@ -29,9 +30,11 @@ type PlatformReport struct {
 	Toplevel string        `json:"toplevel,omitempty"`
 	NarHash  string        `json:"narHash,omitempty"` // of the toplevel
 	Layers   int           `json:"layers"`
-	Size     int64         `json:"size"`    // bytes of its blobs
-	Paths    int           `json:"paths"`   // store paths whose narHash is right
-	NarSize  int64         `json:"narSize"` // bytes of their NARs
+	Size     int64         `json:"size"`      // bytes of its blobs
+	Paths    int           `json:"paths"`     // store paths whose narHash is right
+	NarSize  int64         `json:"narSize"`   // bytes of their NARs
+	Signed   int           `json:"signed"`    // store paths that a trusted key has signed
+	ByAddr   int           `json:"addressed"` // store paths that are named after their contents
 	Checks   []CheckResult `json:"checks"`
 }
 
@@ -129,6 +132,14 @@ func (i *image) report() PlatformReport {
 	add(CheckPaths, read && i.infos != nil, "the layers hold the %d store paths of the Nix database, and nothing else", len(i.infos))
 	add(CheckNarHashes, read && i.infos != nil, "%d narHashes, of %d bytes", r.Paths, r.NarSize)
 	add(CheckReferences, i.closure != nil, "closed under references, all of it reachable from the toplevel")
+	if i.withAddress > 0 || failed[CheckAddresses] {
+		for _, ok := range i.addressed {
+			if ok {
+				r.ByAddr++
+			}
+		}
+		add(CheckAddresses, i.closure != nil, "%d of %d content-addressed paths are where their content puts them; the others have addresses that are not checked", r.ByAddr, i.withAddress)
+	}
 	add(CheckSystem, i.image != nil, "the system layer with its Nix database, made again, is the same")
 	add(CheckPlatform, i.sys != nil, "the system is for %s", r.Platform)
 	add(CheckConfig, i.image != nil, "the config, made again, is the same")
@@ -136,6 +147,15 @@ func (i *image) report() PlatformReport {
 		r.Checks = append(r.Checks, CheckResult{CheckManifest, Without, "a docker-archive has none"})
 	} else {
 		add(CheckManifest, i.image != nil, "the manifest, made again, is the same")
+	}
+	if i.v.o.Keys != nil {
+		r.Signed = i.signed.signed
+		switch {
+		case i.signaturesChecked && len(i.signed.from) == 0 && !failed[CheckSignatures]:
+			r.Checks = append(r.Checks, CheckResult{CheckSignatures, Without, "no closure statement is attached, and no --against is given"})
+		default:
+			add(CheckSignatures, i.signaturesChecked, "%d of %d paths signed by trusted keys, from %s", i.signed.signed, i.signed.total, strings.Join(i.signed.from, ", "))
+		}
 	}
 	if len(i.v.o.Closures) > 0 {
 		switch {
@@ -169,6 +189,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	b.WriteByte('\n')
 	if r.Index != Without {
 		fmt.Fprintf(&b, "%s index: %s\n", mark(r.Index), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
+	}
+	if r.Signed {
+		b.WriteString("✓ signed by the key that was given\n")
 	}
 	for _, s := range r.Skipped {
 		fmt.Fprintf(&b, "– %s: not asked for, not checked\n", s)

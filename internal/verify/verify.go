@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
@@ -31,6 +32,14 @@ type Options struct {
 	// Closures are what the image should be made of, one for each platform that
 	// is to be compared. An error of their source is an error, not a finding.
 	Closures []*manifest.System
+
+	// Keys are trusted to sign store paths; nil: signatures are not looked at.
+	Keys    closure.TrustedKeys
+	Require Required // "": RequireNone
+	Against Known    // has signatures beside those that are attached to the image; nil: nobody
+
+	// Key must have signed what the reference names; nil: nobody need.
+	Key *attest.PublicKey
 }
 
 type verifier struct {
@@ -96,7 +105,7 @@ func (v *verifier) run(ctx context.Context, target, dir string) error {
 	if err := v.open(ctx, target, dir); err != nil {
 		return err
 	}
-	for _, stage := range []func(context.Context) error{v.readSystems, v.readLayers, v.checkImages, v.compareClosures, v.checkIndex} {
+	for _, stage := range []func(context.Context) error{v.checkKey, v.readSystems, v.readLayers, v.checkImages, v.compareClosures, v.checkIndex} {
 		if v.enough() {
 			return errStop
 		}

@@ -1,0 +1,139 @@
+package verify
+
+import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+func sampleKeys(t testing.TB) closure.TrustedKeys {
+	t.Helper()
+	key, err := os.ReadFile(filepath.Join(testdata, "public-key"))
+	must(t, err)
+	keys, err := closure.NewTrustedKeys(strings.TrimSpace(string(key)))
+	must(t, err)
+	return keys
+}
+
+func defaultKeys(t testing.TB) closure.TrustedKeys {
+	t.Helper()
+	keys, err := closure.NewTrustedKeys(closure.DefaultPublicKey)
+	must(t, err)
+	return keys
+}
+
+// attached pushes a sample to a registry with a closure statement of edit's
+// making, and returns its reference.
+func attached(t testing.TB, edit func(infos []closure.Info)) string {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true)))
+	t.Cleanup(server.Close)
+	name := strings.TrimPrefix(server.URL, "http://") + "/sample:v1"
+	ref, err := push.ParseReference(name)
+	must(t, err)
+	repo, err := push.Open(ref.Repository, push.Options{})
+	must(t, err)
+	pushTo(t, repo, "zstd:1", manifest.Settings{}, "sample-x86_64-linux")
+	repo, err = push.Open(ref.Repository, push.Options{})
+	must(t, err)
+	top, err := repo.GetManifest(t.Context(), "v1")
+	must(t, err)
+	index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
+	must(t, err)
+	sys := sampleSystem(t, sampleSource(t), "sample-x86_64-linux").System
+	edit(sys.Closure.Paths)
+	data, err := attest.Closure(sys.Closure, "x86_64-linux")
+	must(t, err)
+	_, err = repo.Attach(t.Context(), index.Manifests[0], []push.Artifact{{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data}})
+	must(t, err)
+	return name
+}
+
+func TestSignatures(t *testing.T) {
+	whole := attached(t, func([]closure.Info) {})
+	unsigned := attached(t, func(infos []closure.Info) { infos[7].Signatures = nil })
+	none := attached(t, func(infos []closure.Info) {
+		for k := range infos {
+			infos[k].Signatures = nil
+		}
+	})
+	swapped := attached(t, func(infos []closure.Info) { infos[7].Signatures = infos[8].Signatures })
+	forged := attached(t, func(infos []closure.Info) { infos[7].NarHash[0] ^= 1 })
+	layout := newSample(t, false).layout()
+	dir, err := filepath.Abs(filepath.Join(testdata, "cache"))
+	must(t, err)
+	cache, err := closure.OpenCache("file://"+dir, closure.CacheOptions{NoSignatures: true})
+	must(t, err)
+	for _, tt := range []struct {
+		name, source string
+		o            Options
+		signed       int
+		want         string // of the finding; "" where there is none
+	}{
+		{"attached", whole, Options{Keys: sampleKeys(t), Require: RequireAll}, 22, ""},
+		{"attached, by nobody that is trusted", whole, Options{Keys: defaultKeys(t), Require: RequireAll}, 0, "no trusted key has signed it, only nixoci-testdata-1"},
+		{"attached, by nobody, but one would do", whole, Options{Keys: defaultKeys(t), Require: RequireAny}, 0, "no trusted key has signed any"},
+		{"attached, by nobody, and nobody need", whole, Options{Keys: defaultKeys(t)}, 0, ""},
+		{"one path is not signed", unsigned, Options{Keys: sampleKeys(t), Require: RequireAll}, 0, "it has no signature"},
+		{"one path is not signed, one would do", unsigned, Options{Keys: sampleKeys(t), Require: RequireAny}, 21, ""},
+		{"no path is signed", none, Options{Keys: sampleKeys(t), Require: RequireAny}, 0, "no trusted key has signed any"},
+		{"no path is signed, but a cache has signatures", none, Options{Keys: sampleKeys(t), Require: RequireAll, Against: cache}, 22, ""},
+		{"signature of another path", swapped, Options{Keys: sampleKeys(t)}, 0, "signature does not match"},
+		{"statement of another narHash", forged, Options{Keys: sampleKeys(t), Require: RequireAll}, 0, "it has no signature"},
+		{"nothing is attached", layout, Options{Keys: sampleKeys(t), Require: RequireAll}, 0, "it has no signature"},
+		{"nothing is attached, but a cache has signatures", layout, Options{Keys: sampleKeys(t), Require: RequireAll, Against: cache}, 22, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := verified(t, tt.source, tt.o)
+			switch {
+			case r.OK != (tt.want == ""):
+				t.Error(r.Findings)
+			case !r.OK && (r.Findings[0].Check != CheckSignatures || !strings.Contains(r.Findings[0].String(), tt.want) || r.Findings[0].Path == ""):
+				t.Errorf("%v, no %q", r.Findings, tt.want)
+			case r.OK && r.Platforms[0].Signed != tt.signed:
+				t.Errorf("%d paths are signed, not %d", r.Platforms[0].Signed, tt.signed)
+			}
+		})
+	}
+}
+
+func TestImageKey(t *testing.T) {
+	source := attached(t, func([]closure.Info) {})
+	ref, err := push.ParseReference(source)
+	must(t, err)
+	repo, err := push.Open(ref.Repository, push.Options{})
+	must(t, err)
+	top, err := repo.GetManifest(t.Context(), "v1")
+	must(t, err)
+	var public [2]*attest.PublicKey
+	for n := range public {
+		secret, pem, err := attest.GenerateKey([]byte("x"))
+		must(t, err)
+		public[n], err = attest.ParsePublicKey(pem)
+		must(t, err)
+		if n > 0 {
+			continue
+		}
+		if r := verified(t, source, Options{Key: public[0]}); r.OK || !strings.Contains(r.Findings[0].String(), "no signature") {
+			t.Errorf("unsigned: %v", r.Findings)
+		}
+		key, err := attest.ParsePrivateKey(secret, func() ([]byte, error) { return []byte("x"), nil })
+		must(t, err)
+		must(t, attest.Sign(t.Context(), repo, top.Descriptor.Digest, key))
+	}
+	if r := verified(t, source, Options{Key: public[0]}); !r.OK || !r.Signed {
+		t.Errorf("signed: %v", r.Findings)
+	}
+	if r := verified(t, source, Options{Key: public[1]}); r.OK || !strings.Contains(r.Findings[0].String(), "no signature by this key") {
+		t.Errorf("signed by another key: %v", r.Findings)
+	}
+}
