@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -19,22 +20,31 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// inRegistry pushes testdata's systems for both platforms, before and after an
-// update, and returns the repository.
-func inRegistry(t *testing.T, api bool, flags ...string) (repo string) {
+// sampleRegistry has testdata's systems for both platforms, before and after an
+// update, as REPO:1 and REPO:2. Tests share it and only read.
+var sampleRegistry struct {
+	once sync.Once
+	repo string
+}
+
+func inRegistry(t *testing.T) (repo string) {
 	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	t.Setenv("SOURCE_DATE_EPOCH", "")
-	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(api)))
-	t.Cleanup(s.Close)
-	repo = strings.TrimPrefix(s.URL, "http://") + "/org/web"
-	for tag, suffix := range map[string]string{"1": "", "2": "-update"} {
-		args := append([]string{"push", repo + ":" + tag}, fromSample(t)...)
-		args = append(args, flags...)
-		mustRun(t, append(args, sampleSystem(t, "sample-x86_64-linux"+suffix), sampleSystem(t, "sample-aarch64-linux"+suffix))...)
+	sampleRegistry.once.Do(func() {
+		s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+		repo := strings.TrimPrefix(s.URL, "http://") + "/org/web"
+		for tag, suffix := range map[string]string{"1": "", "2": "-update"} {
+			args := append([]string{"push", repo + ":" + tag}, fromSample(t)...)
+			mustRun(t, append(args, sampleSystem(t, "sample-x86_64-linux"+suffix), sampleSystem(t, "sample-aarch64-linux"+suffix))...)
+		}
+		sampleRegistry.repo = repo
+	})
+	if sampleRegistry.repo == "" {
+		t.Fatal("the samples were not pushed")
 	}
-	return repo
+	return sampleRegistry.repo
 }
 
 // fromSample are the flags that name testdata's binary cache.
@@ -90,7 +100,7 @@ func decode[T any](t *testing.T, s string) (v T) {
 }
 
 func TestInspect(t *testing.T) {
-	repo := inRegistry(t, true)
+	repo := inRegistry(t)
 	in := decode[report.Inspection](t, mustRun(t, "inspect", repo+":1", "--json"))
 	if len(in.Platforms) != 2 || in.Platforms[0].Platform != "linux/amd64" || in.Platforms[1].Platform != "linux/arm64" {
 		t.Fatalf("platforms %+v", in.Platforms)
@@ -133,8 +143,9 @@ func TestInspect(t *testing.T) {
 
 // TestInspectOtherPlan: recipes tell the paths of layers of several paths.
 func TestInspectOtherPlan(t *testing.T) {
-	repo := inRegistry(t, true, "--max-layers", "3")
-	in := decode[report.Inspection](t, mustRun(t, "inspect", repo+":1", "--platform", "linux/amd64", "--json", "--verbose"))
+	repo := inRegistry(t)
+	mustRun(t, append(append([]string{"push", repo + "-other:3"}, fromSample(t)...), sampleSystem(t, "sample-x86_64-linux"), "--max-layers", "3")...)
+	in := decode[report.Inspection](t, mustRun(t, "inspect", repo+"-other:3", "--json"))
 	paths := 0
 	for _, l := range in.Platforms[0].Layers {
 		paths += len(l.Paths)
@@ -145,7 +156,7 @@ func TestInspectOtherPlan(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
-	repo := inRegistry(t, true)
+	repo := inRegistry(t)
 	d := decode[report.Diff](t, mustRun(t, "diff", repo+":1", repo+":2", "--json"))
 	if len(d.Platforms) != 2 {
 		t.Fatalf("%d platforms", len(d.Platforms))
@@ -175,7 +186,7 @@ func TestDiff(t *testing.T) {
 }
 
 func TestSBOM(t *testing.T) {
-	repo := inRegistry(t, true)
+	repo := inRegistry(t)
 	code, _, stderr := command(t, "sbom", repo+":1")
 	if code != exitFailed || !strings.Contains(stderr, "hint: choose one with --platform: linux/amd64, linux/arm64") {
 		t.Errorf("exit %d: %s", code, stderr)
@@ -215,7 +226,7 @@ func cmdSignatures(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func TestHTML(t *testing.T) {
-	repo := inRegistry(t, true)
+	repo := inRegistry(t)
 	dir := t.TempDir()
 	mustRun(t, "inspect", repo+":1", "--html", filepath.Join(dir, "image.html"))
 	mustRun(t, "diff", repo+":1", repo+":2", "--html", filepath.Join(dir, "diff.html"))
