@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 type closureFlags struct {
 	keys         []string
 	noSignatures bool
+	nixpkgs      string
 	planFlags
 }
 
@@ -33,6 +33,7 @@ func (c *closureFlags) add(f *pflag.FlagSet) {
 func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "key NAME:BASE64 that binary caches may sign with, beside those of nix.conf (cache.nixos.org-1 unless it says otherwise), repeated")
 	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "take unsigned paths from binary caches")
+	f.StringVar(&c.nixpkgs, "nixpkgs", "", "directory or flake reference to use as nixpkgs in what is built, in place of the locked one")
 }
 
 // input is one CLOSURE argument with its graph.
@@ -126,22 +127,40 @@ func platformNames(systems []*manifest.System) string {
 	return strings.Join(names, ", ")
 }
 
-// inputs resolves CLOSURE arguments and reads their graphs.
+// inputs resolves CLOSURE arguments, has Nix build those that name something to
+// be built, and reads the graphs of all.
 func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
 	if len(args) == 0 {
-		found, err := resultLinks()
+		var err error
+		if args, err = resultLinks(); err != nil {
+			return nil, err
+		}
+		if len(args) == 0 {
+			return a.buildTarget(ctx, baseSystem, closure.Target{}, f)
+		}
+	}
+	var inputs []input
+	var src closure.Source // opened when the first needs it: Nix makes its store at the first build
+	root := closure.LocalRoot(a.from)
+	for _, arg := range args {
+		target, err := closure.Resolve(arg, root)
 		if err != nil {
 			return nil, err
 		}
-		args = found
-	}
-	src, root, err := a.source(f)
-	if err != nil {
-		return nil, err
-	}
-	var inputs []input
-	for _, arg := range args {
-		in, err := a.input(ctx, arg, src, root)
+		if target.ToBuild() {
+			built, err := a.buildTarget(ctx, arg, target, f)
+			if err != nil {
+				return nil, err
+			}
+			inputs = append(inputs, built...)
+			continue
+		}
+		if src == nil {
+			if src, err = a.source(f); err != nil {
+				return nil, err
+			}
+		}
+		in, err := a.input(ctx, arg, target, src, root)
 		if err != nil {
 			return nil, err
 		}
@@ -150,12 +169,9 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 	return inputs, nil
 }
 
-func (a *app) input(ctx context.Context, arg string, src closure.Source, root string) (input, error) {
-	target, err := closure.Resolve(arg, root)
-	if err != nil {
-		return input{}, err
-	}
-	in := input{arg: arg, system: target.System, toplevel: target.Path, source: src}
+// input reads the graph of a target that is there already.
+func (a *app) input(ctx context.Context, arg string, target closure.Target, src closure.Source, root string) (in input, err error) {
+	in = input{arg: arg, system: target.System, toplevel: target.Path, source: src}
 	roots := []closure.StorePath{target.Path}
 	if target.Graph != "" {
 		g, err := closure.OpenGraph(target.Graph, root)
@@ -192,19 +208,15 @@ func resultLinks() ([]string, error) {
 			found = append(found, "./"+name)
 		}
 	}
-	if len(found) == 0 {
-		return nil, usageError{hint.Add(errors.New("no CLOSURE is given, and ./result is not a NixOS system"),
-			"nix build .#nixosConfigurations.web.config.system.build.toplevel, or name a store path")}
-	}
 	return found, nil
 }
 
-// source is where store paths come from, and the root of the local store.
-func (a *app) source(f *closureFlags) (closure.Source, string, error) {
+// source is where store paths come from.
+func (a *app) source(f *closureFlags) (closure.Source, error) {
 	o := closure.CacheOptions{NoSignatures: f.noSignatures}
 	var err error
 	if o.Keys, err = a.trustedKeys(f); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if a.cache != nil {
 		o.NarinfoDir = filepath.Join(a.cache.Dir(), "narinfo")
@@ -213,7 +225,7 @@ func (a *app) source(f *closureFlags) (closure.Source, string, error) {
 	if err != nil && len(a.from) == 0 {
 		err = hint.Add(err, "on a machine without Nix, name a binary cache: --from https://cache.nixos.org")
 	}
-	return src, closure.LocalRoot(a.from), err
+	return src, err
 }
 
 // trustedKeys are those of nix.conf and of the flags.

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	$CACHE     URL of the binary cache, $KEY what it is signed with
 //	$AMD $ARM  toplevels, $AMD2 and $ARM2 the same after an update
 //	$AMDJSON   graph file of $AMD
+//	$NIXOCI    directory of nixoci and nothing else
 func TestScripts(t *testing.T) {
 	sample, err := filepath.Abs("../../testdata")
 	if err != nil {
@@ -72,6 +73,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ARM", systems["sample-aarch64-linux"])
 			env.Setenv("AMD2", systems["sample-x86_64-linux-update"])
 			env.Setenv("ARM2", systems["sample-aarch64-linux-update"])
+			program, err := exec.LookPath("nixoci")
+			if err != nil {
+				return err
+			}
+			env.Setenv("NIXOCI", filepath.Dir(program))
 			env.Setenv("AMDJSON", filepath.Join(sample, "sample-x86_64-linux.json"))
 			for name, h := range map[string]http.Handler{
 				"REGISTRY": registry.New(registry.WithReferrersSupport(true), registry.Logger(discardLog)),

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/push"
 )
 
@@ -35,7 +36,8 @@ type app struct {
 
 	log   *logrus.Logger
 	cache *push.Cache
-	done  bool // the command's work is complete: an interrupt comes too late
+	nix   *closure.Nix // once something was to be built
+	done  bool         // the command's work is complete: an interrupt comes too late
 }
 
 func (a *app) rootCommand() *cobra.Command {
@@ -46,10 +48,23 @@ func (a *app) rootCommand() *cobra.Command {
 OCI image and puts it in a registry: no Docker daemon, no root, and no Nix
 where a binary cache will do.
 
-CLOSURE is [SYSTEM=]WHAT, where WHAT is a store path or a symlink to one
-(./result), a flake output (.#nixosConfigurations.web), a NixOS configuration
-(nginx.nix), or a graph file (nix path-info --json -r). SYSTEM, for instance
-aarch64-linux, is checked against what the closure was built for.
+CLOSURE is [SYSTEM=]WHAT, where WHAT is
+
+  a store path or a symlink to one (./result),
+  a flake's NixOS configuration (.#web, .#nixosConfigurations.web), or another
+    output of it that is a system (.#nixosConfigurations.web.config.system.build.toplevel),
+  a NixOS configuration (nginx.nix), or
+  a graph file (nix path-info --json -r).
+
+SYSTEM, for instance aarch64-linux, is checked against what the closure was built
+for. Without a CLOSURE, ./result and ./result-* are taken where they are NixOS
+systems; else it is the base system that nixoci ships, which builds
+/config/configuration.nix when it starts.
+
+Configurations and the base system are built with the nix on the PATH, for each
+--platform: a flake's is for its own system without that, the others are for this
+machine's. A flake's configuration is made a container on the way, as nixoci's
+flake does with lib.extend, unless it is one; a derivation is taken as it is.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`,
 		SilenceErrors:     true,

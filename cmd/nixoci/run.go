@@ -41,7 +41,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return a.finish(ctx, root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	if a.nix != nil {
+		if e := a.nix.Close(); err == nil {
+			err = e
+		}
+	}
+	return a.finish(ctx, err)
 }
 
 // finish prints err, one line and its hint, and says with which code to exit.

@@ -4,7 +4,8 @@
 // # Which function to reach for
 //
 // [Resolve] turns an argument of the command line into a store path or a graph
-// file. [Open] makes the [Source] that --from names:
+// file, or into something that [Nix.Build] makes a store path of: a flake output,
+// a NixOS configuration, the base system. [Open] makes the [Source] that --from names:
 //
 //   - [LocalStore]: the Nix database tells the graph, the file system has the
 //     trees. No Nix is needed, and nothing is written.
@@ -48,6 +49,7 @@
 //
 // # What it lacks
 //
-// It builds and evaluates nothing, writes to no store, and knows no other store
-// directory than /nix/store.
+// It evaluates and builds nothing itself: Nix runs the nix on the PATH, and all else
+// works without one. It writes to no store, and knows no other store directory
+// than /nix/store.
 package closure

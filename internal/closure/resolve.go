@@ -15,23 +15,27 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Target is what a CLOSURE argument names: a store path, or a graph file.
+// Target is what a CLOSURE argument names: a store path, a graph file, or
+// something to be built first. Without any of them it is the base system that
+// nixoci ships, which no argument names.
 type Target struct {
 	System string    // as stated, "" where it is not
-	Path   StorePath // "" for a graph file
-	Graph  string    // file name for [OpenGraph], "" for a store path
+	Path   StorePath // a store path
+	Graph  string    // file name for [OpenGraph]
+	Flake  string    // flake output for [Nix.Build], as it was given
+	File   string    // absolute name of a NixOS configuration for [Nix.Build]
 }
 
-// ErrUnsupported is wrapped by errors about arguments that name something to
-// be built first.
-var ErrUnsupported = errors.New("not supported here")
+// ToBuild reports whether [Nix.Build] finds the path.
+func (t Target) ToBuild() bool { return t.Path == "" && t.Graph == "" }
 
 var systemPrefix = regexp.MustCompile(`^([A-Za-z0-9_]+-[A-Za-z0-9_]+)=`)
 
 // Resolve reads [SYSTEM=]WHAT. WHAT is a store path or a path below one, a
 // symlink that leads to one ("./result", a profile, through any number of
-// others), or a graph file. Nothing is asked of a store: the path may be in a
-// binary cache.
+// others), a graph file, a flake output ("REF#ATTR", or a reference with a
+// scheme), or a file of the Nix language. Nothing is asked of a store: the path
+// may be in a binary cache. Nothing is asked of Nix either.
 //
 // Root is where the local store is, "/" or what --from named. An absolute
 // symlink below root leads to another place below root.
@@ -61,8 +65,15 @@ func resolve(arg, root string) (t Target, err error) {
 		return t, errors.New("it is empty")
 	}
 	if isFlake(what) {
-		return t, hint.Add(fmt.Errorf("a flake output is %w", ErrUnsupported),
-			"build it first: `nix build "+what+"`, then pass ./result")
+		t.Flake = what
+		return t, nil
+	}
+	if strings.HasSuffix(what, ".nix") {
+		// Also when it is a link into a store, as configurations on NixOS often are.
+		if st, err := os.Stat(what); err == nil && st.Mode().IsRegular() {
+			t.File, err = filepath.Abs(what)
+			return t, err
+		}
 	}
 	real, store, err := follow(what, root)
 	if err != nil {
@@ -71,10 +82,6 @@ func resolve(arg, root string) (t Target, err error) {
 	if store != "" {
 		t.Path = store
 		return t, nil
-	}
-	if strings.HasSuffix(real, ".nix") {
-		return t, hint.Add(fmt.Errorf("a NixOS configuration is %w", ErrUnsupported),
-			"build it first: `nix build -f '<nixpkgs/nixos>' system -I nixos-config="+what+"`, then pass ./result")
 	}
 	if err := sniffGraph(real); err != nil {
 		return t, err
@@ -121,7 +128,7 @@ func follow(what, root string) (real string, store StorePath, err error) {
 		link, target, rest, err := firstSymlink(base, p)
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
-				err = hint.Add(err, "a store path, a symlink to one such as ./result, or a graph file")
+				err = hint.Add(err, "a store path, a symlink to one such as ./result, a flake output such as .#web, a NixOS configuration such as nginx.nix, or a graph file")
 			}
 			return "", "", err
 		}
@@ -181,6 +188,9 @@ func sniffGraph(file string) error {
 		return err
 	}
 	advice := "a store path, a symlink to one such as ./result, or the output of `nix path-info --json -r`"
+	if _, err := os.Stat(filepath.Join(file, "flake.nix")); err == nil {
+		advice = "name a configuration of its flake: " + file + "#NAME"
+	}
 	if !st.Mode().IsRegular() {
 		return hint.Add(fmt.Errorf("%s is not in a Nix store", file), advice)
 	}

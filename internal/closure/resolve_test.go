@@ -48,6 +48,9 @@ func TestResolve(t *testing.T) {
 	writeFile(t, "notes.txt", "hello")
 	writeFile(t, "nothing", "")
 	writeFile(t, "configuration.nix", "{ }")
+	link("configuration.nix", "linked.nix")
+	writeFile(t, "flakedir/flake.nix", "{ }")
+	writeFile(t, "directory.nix/default.nix", "{ }")
 
 	good := map[string]Target{
 		rowA:                                  {Path: rowA},
@@ -75,6 +78,15 @@ func TestResolve(t *testing.T) {
 		"chroot/home/x/system":                {Path: b},
 		"into":                                {Path: b},
 		"into-absolute":                       {Path: b},
+		"configuration.nix":                   {File: dir + "/configuration.nix"},
+		"./sub/../configuration.nix":          {File: dir + "/configuration.nix"},
+		"linked.nix":                          {File: dir + "/linked.nix"},
+		"aarch64-linux=configuration.nix":     {System: "aarch64-linux", File: dir + "/configuration.nix"},
+		".#nixosConfigurations.web":           {Flake: ".#nixosConfigurations.web"},
+		"x86_64-linux=.#web":                  {System: "x86_64-linux", Flake: ".#web"},
+		"flakes/a#web":                        {Flake: "flakes/a#web"},
+		"github:NixOS/nixpkgs":                {Flake: "github:NixOS/nixpkgs"},
+		"git+https://example.org/x?ref=y#z":   {Flake: "git+https://example.org/x?ref=y#z"},
 	}
 	for arg, want := range good {
 		if got, err := Resolve(arg, root); err != nil || got != want {
@@ -100,13 +112,11 @@ func TestResolve(t *testing.T) {
 		"dangling":                                     {fs.ErrNotExist, "nowhere", "./result"},
 		"loop":                                         {nil, "too many symlinks", ""},
 		".":                                            {nil, "not in a Nix store", "./result"},
+		"flakedir":                                     {nil, "not in a Nix store", "flakedir#NAME"},
+		"directory.nix":                                {nil, "not in a Nix store", "./result"},
+		"missing.nix":                                  {fs.ErrNotExist, "missing.nix", "nginx.nix"},
 		"notes.txt":                                    {nil, "not a graph file", "path-info"},
 		"nothing":                                      {nil, "is empty", ""},
-		"configuration.nix":                            {ErrUnsupported, "NixOS configuration", "nix build"},
-		".#nixosConfigurations.web":                    {ErrUnsupported, "flake", "nix build .#nixosConfigurations.web"},
-		"x86_64-linux=.#web":                           {ErrUnsupported, "flake", "nix build .#web"},
-		"github:NixOS/nixpkgs":                         {ErrUnsupported, "flake", ""},
-		"git+https://example.org/x":                    {ErrUnsupported, "flake", ""},
 		"chroot/run/current":                           {fs.ErrNotExist, "result", ""},
 	}
 	for arg, want := range bad {

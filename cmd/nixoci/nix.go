@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci"
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// baseSystem is what the system that nixoci ships is called in messages.
+const baseSystem = "the base system"
+
+// buildTarget has Nix build one target, for every platform that is asked for, and
+// reads the graphs of what came out.
+func (a *app) buildTarget(ctx context.Context, arg string, target closure.Target, f *closureFlags) ([]input, error) {
+	systems, err := a.buildSystems(target)
+	if err != nil {
+		return nil, err
+	}
+	if target == (closure.Target{}) && !a.quiet {
+		fmt.Fprintf(a.stderr, "no CLOSURE is given, and ./result is not a NixOS system: building %s\n", baseSystem)
+	}
+	root, err := filepath.Abs(closure.LocalRoot(a.from))
+	if err != nil {
+		return nil, err
+	}
+	if a.nix == nil {
+		a.nix = &closure.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Verbose: a.verbose}
+		if !a.quiet {
+			a.nix.Progress = a.stderr
+		}
+	}
+	built, err := a.nix.Build(ctx, target, systems)
+	if err != nil {
+		return nil, fmt.Errorf("closure %q: %w", arg, err)
+	}
+	// What was just built is there, whatever binary caches --from names.
+	src, err := closure.OpenLocal(root)
+	if err != nil {
+		return nil, err
+	}
+	var inputs []input
+	for _, b := range built {
+		name := arg
+		if len(built) > 1 {
+			name = b.System + "=" + arg
+		}
+		in, err := a.input(ctx, name, closure.Target{System: b.System, Path: b.Path}, src, root)
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, in)
+	}
+	return inputs, nil
+}
+
+// buildSystems are the systems to build target for: the one that it states, those of
+// --platform, or this machine's; none for a flake's own.
+func (a *app) buildSystems(target closure.Target) ([]string, error) {
+	if target.System != "" {
+		return []string{target.System}, nil
+	}
+	platforms, err := a.parsePlatforms()
+	if err != nil {
+		return nil, err
+	}
+	if len(platforms) == 0 {
+		if target.Flake != "" {
+			return nil, nil
+		}
+		platforms = []ocispec.Platform{{OS: "linux", Architecture: runtime.GOARCH}}
+	}
+	var systems []string
+	for _, p := range platforms {
+		system, ok := closure.System(p)
+		if !ok {
+			return nil, usageError{hint.Add(fmt.Errorf("--platform: Nix has no system for %s/%s", p.OS, p.Architecture), "for instance linux/amd64,linux/arm64")}
+		}
+		systems = append(systems, system)
+	}
+	return systems, nil
+}
+
+// nixpkgs is --nixpkgs as a flake reference: a directory that is there is that
+// directory, as everywhere on a command line.
+func nixpkgs(arg string) string {
+	if arg == "" || filepath.IsAbs(arg) {
+		return arg
+	}
+	if st, err := os.Stat(arg); err == nil && st.IsDir() {
+		if abs, err := filepath.Abs(arg); err == nil {
+			return abs
+		}
+	}
+	return arg
+}

@@ -1,0 +1,38 @@
+# The derivations that nixoci builds for a CLOSURE: `nix eval --apply` gives
+# this function what the CLOSURE names.
+#
+#   systems  to build for; none: the one that it is for
+#   modules  more modules, for a configuration
+#
+# A NixOS configuration is made a container, for each of the systems. A
+# derivation, such as a configuration's config.system.build.toplevel, is taken
+# as it is: whether it is for the right system shows in the answer.
+{
+  systems ? [ ],
+  modules ? [ ],
+}:
+given:
+
+let
+  # Where it runs, and where it is built.
+  derivation = system: drv: {
+    inherit system;
+    inherit (drv) drvPath;
+    buildSystem = drv.system;
+  };
+  own = given.pkgs.stdenv.hostPlatform.system;
+  container =
+    system:
+    derivation system
+      (import ./eval.nix {
+        inherit system modules;
+        configurations.default = given;
+      }).config.system.build.toplevel;
+in
+
+if given ? extendModules then
+  map container (if systems == [ ] then [ own ] else systems)
+else if (given.type or null) == "derivation" then
+  [ (derivation (given.stdenv.hostPlatform.system or given.system) given) ]
+else
+  throw "it is neither a NixOS configuration nor a derivation"
