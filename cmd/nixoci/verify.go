@@ -20,6 +20,7 @@ type verifyFlags struct {
 	registry  registryFlags
 	closure   closureFlags
 	keepGoing bool
+	defaults  bool
 	require   string
 	against   string
 	key       string
@@ -56,6 +57,7 @@ Exit code 3 and the first difference if the image is not what it claims to be.`,
 	}
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
+	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image pushed with another entrypoint, command, environment, user, directory, stop signal, ports or volumes than the default")
 	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "store paths that a trusted key must have signed: all, any (one at least), or none; a path named after its contents needs no signature")
 	cmd.Flags().StringVar(&f.against, "against", "", "binary cache whose signatures count beside those attached to the image, such as https://cache.nixos.org")
 	cmd.Flags().StringVar(&f.key, "key", "", "file of a public key that must have signed the image itself, as nixoci sign and cosign sign")
@@ -64,7 +66,7 @@ Exit code 3 and the first difference if the image is not what it claims to be.`,
 }
 
 func (a *app) verify(ctx context.Context, ref string, closures []string, f *verifyFlags) error {
-	o := verify.Options{KeepGoing: f.keepGoing, Jobs: a.jobs}
+	o := verify.Options{KeepGoing: f.keepGoing, DefaultSettings: f.defaults, Jobs: a.jobs}
 	var err error
 	if o.Platforms, err = a.parsePlatforms(); err != nil {
 		return err

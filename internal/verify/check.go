@@ -278,8 +278,8 @@ func (i *image) checkDocuments(stack []manifest.PackedLayer) error {
 			return err
 		}
 	}
-	if i.v.noManifest {
-		return nil
+	if err := i.chosen(stack, settings); err != nil || i.v.noManifest {
+		return err
 	}
 	if err := i.checkRecipe(stack, settings); err != nil {
 		return err

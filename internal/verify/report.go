@@ -30,11 +30,12 @@ type PlatformReport struct {
 	Toplevel string        `json:"toplevel,omitempty"`
 	NarHash  string        `json:"narHash,omitempty"` // of the toplevel
 	Layers   int           `json:"layers"`
-	Size     int64         `json:"size"`      // bytes of its blobs
-	Paths    int           `json:"paths"`     // store paths whose narHash is right
-	NarSize  int64         `json:"narSize"`   // bytes of their NARs
-	Signed   int           `json:"signed"`    // store paths that a trusted key has signed
-	ByAddr   int           `json:"addressed"` // store paths that are named after their contents
+	Size     int64         `json:"size"`               // bytes of its blobs
+	Paths    int           `json:"paths"`              // store paths whose narHash is right
+	NarSize  int64         `json:"narSize"`            // bytes of their NARs
+	Signed   int           `json:"signed"`             // store paths that a trusted key has signed
+	ByAddr   int           `json:"addressed"`          // store paths that are named after their contents
+	Settings []Setting     `json:"settings,omitempty"` // other than the default
 	Checks   []CheckResult `json:"checks"`
 }
 
@@ -78,7 +79,7 @@ func (v *verifier) indexResult() Result {
 	switch {
 	case len(v.top.all) > 0:
 		return Fails
-	case v.index == nil:
+	case v.index == nil, len(v.nixoci()) == 0:
 		return Without
 	case !v.checkedIndex:
 		return Skipped
@@ -124,6 +125,9 @@ func (i *image) report() PlatformReport {
 	}
 	if !i.made {
 		r.Checks = i.foreign
+		if r.Checks == nil {
+			r.Checks = []CheckResult{}
+		}
 		return r
 	}
 	read := len(i.layers) > 0
@@ -181,6 +185,11 @@ func (r *Report) WriteText(w io.Writer) error {
 		if p.Toplevel != "" {
 			fmt.Fprintf(&b, "  %s\n", p.Toplevel)
 			fmt.Fprintf(&b, "  %d store paths, %d layers, %s in %s\n", p.Paths, p.Layers, humanBytes(p.NarSize), humanBytes(p.Size))
+		} else if !p.Made {
+			b.WriteString("  made by another tool\n")
+		}
+		for _, s := range p.Settings {
+			fmt.Fprintf(&b, "  set by whoever pushed it: %s %s\n", s.Name, printable(s.Value))
 		}
 		for _, c := range p.Checks {
 			fmt.Fprintf(&b, "  %s %-11s %s\n", mark(c.Result), c.Check, text(c))
@@ -205,6 +214,8 @@ func (r *Report) WriteText(w io.Writer) error {
 
 func text(c CheckResult) string {
 	switch {
+	case c.Detail != "" && c.Result == Without:
+		return "does not apply: " + c.Detail
 	case c.Detail != "":
 		return c.Detail
 	case c.Result == Holds:

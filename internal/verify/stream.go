@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"sync"
 
@@ -70,7 +71,11 @@ func (t *tarStream) decompress(src push.Source, d ocispec.Descriptor, strict boo
 	err = t.fill(blob, d.MediaType, strict, to)
 	// Whatever is wrong inside, a blob that is another one is what matters. Reading
 	// on tells, and costs nothing where all is well.
-	if _, drain := io.Copy(io.Discard, blob); drain != nil && t.ctx.Err() == nil {
+	_, drain := io.Copy(io.Discard, blob)
+	switch {
+	case t.ctx.Err() != nil:
+		err = context.Cause(t.ctx)
+	case drain != nil:
 		err = drain
 	}
 	to <- chunk{err: err}
@@ -83,7 +88,7 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 	}
 	tar, err := open(blob, mediaType)
 	if err != nil {
-		return err
+		return undecodable(err)
 	}
 	defer tar.Close()
 	for {
@@ -105,10 +110,22 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 		if n > 0 {
 			to <- chunk{data: buf[:n]} // has room for all there are
 		}
-		if err != nil {
+		if err == io.EOF {
 			return err
 		}
+		if err != nil {
+			return undecodable(err)
+		}
 	}
+}
+
+// undecodable is what is wrong with a stream, if nothing is with the blob: that
+// is found by reading on.
+func undecodable(err error) error {
+	if errors.As(err, new(*layers.FormatError)) {
+		return err
+	}
+	return &layers.FormatError{What: "cannot be decompressed: " + err.Error()}
 }
 
 func (t *tarStream) hash(from <-chan chunk) {

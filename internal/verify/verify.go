@@ -29,6 +29,11 @@ type Options struct {
 	KeepGoing bool               // look for all findings, not the first alone
 	Jobs      int                // layers read at once; ≤0: GOMAXPROCS
 
+	// DefaultSettings refuses an image that starts something else, or in another
+	// way, than nixoci's default: entrypoint, command, environment, user,
+	// directory, stop signal, ports, volumes.
+	DefaultSettings bool
+
 	// Closures are what the image should be made of, one for each platform that
 	// is to be compared. An error of their source is an error, not a finding.
 	Closures []*manifest.System

@@ -46,24 +46,38 @@ func TestForms(t *testing.T) {
 	}
 	docker := all
 	docker.Docker = true
+	most := []string{"Cmd", "Env", "User", "WorkingDir", "StopSignal", "ExposedPorts", "Volumes", "Labels", "created", "annotations"}
 	entry := manifest.Settings{Entrypoint: []string{"/bin/sh", "-c", "true"}}
 	for _, tt := range []struct {
 		name, comp string
 		settings   manifest.Settings
 		systems    []string
+		chosen     []string
 	}{
-		{"zstd", "zstd", manifest.Settings{}, []string{"sample-x86_64-linux"}},
-		{"none", "none", manifest.Settings{}, []string{"sample-aarch64-linux"}},
-		{"all settings", "gzip:1", all, []string{"sample-x86_64-linux", "sample-aarch64-linux"}},
-		{"docker", "gzip", docker, []string{"sample-aarch64-linux", "sample-x86_64-linux"}},
-		{"entrypoint", "zstd:1", entry, []string{"sample-x86_64-linux-update"}},
+		{"zstd", "zstd", manifest.Settings{}, []string{"sample-x86_64-linux"}, nil},
+		{"none", "none", manifest.Settings{}, []string{"sample-aarch64-linux"}, nil},
+		{"all settings", "gzip:1", all, []string{"sample-x86_64-linux", "sample-aarch64-linux"}, most},
+		{"docker", "gzip", docker, []string{"sample-aarch64-linux", "sample-x86_64-linux"}, most},
+		{"entrypoint", "zstd:1", entry, []string{"sample-x86_64-linux-update"}, []string{"Entrypoint"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir := layoutOf(t, tt.comp, tt.settings, tt.systems...)
-			for _, source := range []string{"oci:" + dir, "oci:" + dir + ":v1"} {
-				if r := verified(t, source, Options{}); !r.OK {
+			for _, source := range []string{"oci:" + dir + ":v1"} {
+				r := verified(t, source, Options{})
+				if !r.OK {
 					t.Errorf("%s: %v", source, r.Findings)
+				}
+				var chosen []string
+				for _, s := range r.Platforms[0].Settings {
+					chosen = append(chosen, s.Name)
+				}
+				if !slices.Equal(chosen, tt.chosen) {
+					t.Errorf("settings that are not the default: %q", chosen)
+				}
+				// What only describes the image is nobody's harm.
+				if r := verified(t, source, Options{DefaultSettings: true}); r.OK != (len(tt.chosen) == 0) {
+					t.Errorf("with the default alone: %v", r.Findings)
 				}
 			}
 		})

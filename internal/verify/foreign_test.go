@@ -1,0 +1,104 @@
+package verify
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// foreignSample is the sample as another tool might write it: one layer as tar
+// does, without annotations, and with a Nix database if db.
+func foreignSample(t *testing.T, db bool, edit func(h *tar.Header, content []byte) []byte) string {
+	t.Helper()
+	s := newSample(t, false)
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	raw := &bytes.Buffer{}
+	w := tar.NewWriter(io.MultiWriter(z, raw))
+	for n := range s.manifests[0].Layers {
+		for k, it := range s.tarOf(0, n) {
+			if k < 2 || n == 11 && (!db || !strings.HasPrefix(it.name, "nix/var/nix/db")) {
+				continue
+			}
+			h, err := tar.NewReader(bytes.NewReader(it.head)).Next()
+			must(t, err)
+			h.Name, h.Uname, h.Gname, h.Format = "./"+h.Name, "root", "root", tar.FormatGNU
+			if h.Typeflag == tar.TypeDir {
+				h.Mode = 0o755
+			}
+			content := edit(h, it.content)
+			must(t, w.WriteHeader(h))
+			_, err = w.Write(content)
+			must(t, err)
+		}
+	}
+	must(t, w.Close())
+	must(t, z.Close())
+	m, c := &s.manifests[0], &s.configs[0]
+	m.Layers = []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayerGzip}}
+	s.setBlob(0, 0, b.Bytes())
+	m.Annotations, c.Config.Labels, s.index.Annotations, s.index.Manifests[0].Annotations = nil, nil, nil, nil
+	c.RootFS.DiffIDs, c.History = []digest.Digest{digest.FromBytes(raw.Bytes())}, nil
+	return s.layout()
+}
+
+func TestForeign(t *testing.T) {
+	same := func(_ *tar.Header, content []byte) []byte { return content }
+	for _, tt := range []struct {
+		name   string
+		db     bool
+		edit   func(h *tar.Header, content []byte) []byte
+		checks map[Check]Result
+		paths  int
+		first  string
+	}{
+		{"without a database", false, same, map[Check]Result{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Without, CheckNarHashes: Without, CheckReferences: Without, CheckSystem: Without},
+			0, "not made by nixoci"},
+		{"with a database", true, same, map[Check]Result{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Holds, CheckNarHashes: Holds, CheckReferences: Holds, CheckConfig: Without},
+			22, "not made by nixoci"},
+		{"with a flipped bit", true, func(h *tar.Header, content []byte) []byte {
+			if strings.HasSuffix(h.Name, "web-root/index.html") {
+				content[0] ^= 1
+			}
+			return content
+		}, map[Check]Result{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Fails}, 21, "narHash is"},
+		{"with a hard link", true, func(h *tar.Header, content []byte) []byte {
+			if strings.HasSuffix(h.Name, "web-root/index.html") {
+				h.Typeflag, h.Linkname, h.Size = tar.TypeLink, h.Name, 0
+				return nil
+			}
+			return content
+		}, map[Check]Result{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Holds}, 21, "not made by nixoci"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := verified(t, foreignSample(t, tt.db, tt.edit), Options{})
+			p := r.Platforms[0]
+			if r.OK || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].String(), tt.first) {
+				t.Errorf("%v, no %q", r.Findings, tt.first)
+			}
+			if p.Made || p.Paths != tt.paths {
+				t.Errorf("%d paths, %+v", p.Paths, p)
+			}
+			for _, c := range p.Checks {
+				if want, ok := tt.checks[c.Check]; ok && c.Result != want {
+					t.Errorf("%s: %s, not %s", c.Check, c.Result, want)
+				}
+			}
+			if len(p.Checks) != 8 {
+				t.Errorf("%d checks: %+v", len(p.Checks), p.Checks)
+			}
+			var b strings.Builder
+			must(t, r.WriteText(&b))
+			if strings.Contains(b.String(), "verified") || !strings.Contains(b.String(), "made by another tool") {
+				t.Error(b.String())
+			}
+			t.Log(b.String())
+		})
+	}
+}
