@@ -1,0 +1,243 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A benchCase is one row of the matrix.
+type benchCase struct {
+	name  string
+	once  bool // too slow to repeat
+	run   func(*outcome) (sample, error)
+	count func(*outcome) (*traffic, error)
+}
+
+// What the slow link is like.
+const (
+	latency   = 30 * time.Millisecond
+	bandwidth = 100_000_000 // bits per second
+)
+
+// system1 is the system whose updates are measured; the variants are those of
+// debstore.
+const system1 = "large-x86_64-linux"
+
+// situation says what is known before a push, and what is pushed.
+type situation struct {
+	variant string // of the system
+	known   bool   // the registry has the system without a variant
+	warm    bool   // so has this machine
+	http    bool   // from a binary cache over http, without a store
+	comp    string
+	latency time.Duration
+	bits    int64
+}
+
+func (l *lab) cases() []benchCase {
+	var all []benchCase
+	add := func(name string, s situation) {
+		all = append(all, benchCase{
+			name: name, once: s.bits > 0,
+			run:   func(o *outcome) (sample, error) { return l.push(o, s, nil) },
+			count: func(o *outcome) (*traffic, error) { return l.count(o, s) },
+		})
+		if s.latency > 0 || s.bits > 0 {
+			all[len(all)-1].count = nil
+		}
+	}
+	for _, comp := range []string{"gzip", "zstd", "none", "gzip:5"} {
+		add("store "+comp+" cold", situation{comp: comp})
+	}
+	for _, comp := range []string{"gzip", "zstd"} {
+		add("http "+comp+" cold", situation{comp: comp, http: true})
+	}
+	for _, from := range []string{"store", "http"} {
+		http := from == "http"
+		for _, comp := range []string{"gzip", "zstd"} {
+			if http && comp == "zstd" {
+				continue
+			}
+			name := from + " " + comp + " "
+			add(name+"unchanged, same machine", situation{comp: comp, http: http, known: true, warm: true})
+			add(name+"unchanged, fresh machine", situation{comp: comp, http: http, known: true})
+			add(name+"configuration, fresh machine", situation{comp: comp, http: http, known: true, variant: "-config"})
+			add(name+"one leaf, fresh machine", situation{comp: comp, http: http, known: true, variant: "-leaf"})
+			add(name+"update, fresh machine", situation{comp: comp, http: http, known: true, variant: "-v2"})
+		}
+	}
+	add("30 ms: cold", situation{comp: "gzip", latency: latency})
+	add("30 ms: unchanged, same machine", situation{comp: "gzip", latency: latency, known: true, warm: true})
+	add("30 ms: unchanged, fresh machine", situation{comp: "gzip", latency: latency, known: true})
+	add("30 ms: configuration, fresh machine", situation{comp: "gzip", latency: latency, known: true, variant: "-config"})
+	add("100 Mbit/s, 30 ms: configuration, fresh machine", situation{comp: "gzip", latency: latency, bits: bandwidth, known: true, variant: "-config"})
+	add("100 Mbit/s, 30 ms: update, fresh machine", situation{comp: "gzip", latency: latency, bits: bandwidth, known: true, variant: "-v2"})
+	return append(all, l.peers()...)
+}
+
+// open starts what all cases share.
+func (l *lab) open() error {
+	list, err := os.ReadFile(filepath.Join(l.large, "systems.json"))
+	if err == nil {
+		err = json.Unmarshal(list, &l.systems)
+	}
+	if err != nil {
+		return fmt.Errorf("the large system: %w", err)
+	}
+	if l.systems[system1] == "" {
+		return fmt.Errorf("the large system: no %s in %s", system1, l.large)
+	}
+	key, err := os.ReadFile(filepath.Join(l.large, "public-key"))
+	if err != nil {
+		return err
+	}
+	l.key = strings.TrimSpace(string(key))
+	for _, p := range []*string{&l.nixoci, &l.crane} {
+		if *p != "" {
+			if *p, err = filepath.Abs(*p); err != nil {
+				return err
+			}
+		}
+	}
+	l.cache = newCacheServer(filepath.Join(l.large, "cache"))
+	return l.startRegistry()
+}
+
+// fresh is a new directory for one run's cache and home.
+func (l *lab) fresh() (string, error) {
+	return os.MkdirTemp(l.dir, "home-")
+}
+
+// printed is what of nixoci's --json is looked at.
+type printed struct {
+	Layers []struct {
+		Size, TarSize int64
+		How           string
+	}
+}
+
+// nixociPush pushes once, to a registry at addr.
+func (l *lab) nixociPush(home, addr, repo string, s situation) (process, error) {
+	args := []string{l.nixoci, "push", addr + "/" + repo + ":latest", "--json", "--quiet", "--compression", s.comp}
+	if s.http {
+		args = append(args, "--from", l.cache.URL, "--trusted-public-key", l.key)
+	} else {
+		args = append(args, "--from", l.large)
+	}
+	return l.timed([]string{"HOME=" + home, "XDG_CACHE_HOME=" + home}, append(args, l.systems[system1+s.variant])...)
+}
+
+// push prepares s and pushes, through via where it is given.
+func (l *lab) push(o *outcome, s situation, via func(addr string) (string, error)) (sample, error) {
+	home, err := l.fresh()
+	if err != nil {
+		return sample{}, err
+	}
+	defer os.RemoveAll(home)
+	repo, err := l.prepare(home, s)
+	if err != nil {
+		return sample{}, err
+	}
+	addr := l.addr
+	if s.latency > 0 || s.bits > 0 {
+		link, err := newSlowLink(l.addr, s.latency, s.bits)
+		if err != nil {
+			return sample{}, err
+		}
+		defer link.Close()
+		addr = link.Addr()
+	}
+	if via != nil {
+		if addr, err = via(addr); err != nil {
+			return sample{}, err
+		}
+	}
+	p, err := l.nixociPush(home, addr, repo, s)
+	if err != nil {
+		return sample{}, err
+	}
+	var r printed
+	if err := json.Unmarshal(p.stdout, &r); err != nil {
+		return sample{}, fmt.Errorf("result of push: %w", err)
+	}
+	o.Image, o.Made, o.Layers = 0, 0, len(r.Layers)
+	for _, layer := range r.Layers {
+		o.Image += layer.Size
+		if layer.How == "made" {
+			o.Made += layer.Size
+		}
+	}
+	return p.sample, nil
+}
+
+// prepare makes a repository that has what s says, and a cache in home.
+func (l *lab) prepare(home string, s situation) (string, error) {
+	l.counter++
+	repo := fmt.Sprintf("case-%d", l.counter)
+	if !s.known {
+		return repo, nil
+	}
+	base := "base-" + strings.ReplaceAll(s.comp, ":", "")
+	before := situation{comp: s.comp}
+	if !fileExists(l.repository(base)) {
+		warm := filepath.Join(l.dir, "warm-"+base)
+		if err := os.Mkdir(warm, 0o755); err != nil {
+			return "", err
+		}
+		if _, err := l.nixociPush(warm, l.addr, base, before); err != nil {
+			return "", err
+		}
+	}
+	// A repository is links to blobs: a copy of them is a repository that has
+	// been pushed to, and nothing more.
+	if err := os.CopyFS(l.repository(repo), os.DirFS(l.repository(base))); err != nil {
+		return "", err
+	}
+	if !s.warm {
+		return repo, nil
+	}
+	if err := os.CopyFS(home, os.DirFS(filepath.Join(l.dir, "warm-"+base))); err != nil {
+		return "", err
+	}
+	if s.http { // the same machine has asked that cache before
+		if _, err := l.nixociPush(home, l.addr, repo, s); err != nil {
+			return "", err
+		}
+	}
+	return repo, nil
+}
+
+func (l *lab) repository(name string) string {
+	return filepath.Join(l.dir, "registry/docker/registry/v2/repositories", name)
+}
+
+// count runs s once more, through the counting proxy.
+func (l *lab) count(o *outcome, s situation) (*traffic, error) {
+	var proxy *countingProxy
+	defer func() {
+		if proxy != nil {
+			proxy.Close()
+		}
+	}()
+	requests, bytes := int64(0), int64(0)
+	_, err := l.push(o, s, func(addr string) (string, error) {
+		requests, bytes = l.cache.requests.Load(), l.cache.bytes.Load() // not what preparing took
+		proxy = newCountingProxy(addr)
+		return strings.TrimPrefix(proxy.URL, "http://"), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if proxy.requests.Load() == 0 {
+		return nil, errors.New("no request went through the proxy")
+	}
+	return &traffic{
+		Requests: proxy.requests.Load(), Sent: proxy.sent.Load(), Received: proxy.received.Load(),
+		Cache: l.cache.requests.Load() - requests, CacheBytes: l.cache.bytes.Load() - bytes,
+	}, nil
+}

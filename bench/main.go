@@ -1,0 +1,193 @@
+// Command bench measures nixoci on a real system and a real registry, beside
+// what the machine can do at all and beside other tools, and writes
+// docs/benchmarks.json and the page made of it. bench/run.sh prepares what it
+// needs.
+//
+// Repetitions are interleaved and the median counts. What is exact on any
+// machine (bytes, requests) is counted by a proxy in runs of their own; times
+// come from runs without it. What other processes of the machine took meanwhile
+// is recorded with every time.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// config is the command line.
+type config struct {
+	large   string // root of the large system's store
+	scratch string // on tmpfs: the registry's storage, and caches
+	nixoci  string
+	crane   string
+	n2c     string // directory with nix2container and its skopeo, "" for none
+	reps    int
+	only    string // measure what has this in its name
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var c config
+	flag.StringVar(&c.large, "large", "", "root of the store with the large system (debstore large)")
+	flag.StringVar(&c.scratch, "scratch", "/dev/shm", "directory on tmpfs for the registry and caches")
+	flag.StringVar(&c.nixoci, "nixoci", "bin/nixoci", "the program to measure")
+	flag.StringVar(&c.crane, "crane", "", "crane, to measure too")
+	flag.StringVar(&c.n2c, "nix2container", "", "directory with nix2container and its skopeo, to measure too; /nix must be the large system's")
+	flag.IntVar(&c.reps, "reps", 3, "repetitions")
+	flag.StringVar(&c.only, "only", "", "measure only what has this in its name, and write no page")
+	out := flag.String("o", "docs/benchmarks.json", "file for the results")
+	page := flag.String("page", "docs/benchmarks.md", "page to make of them")
+	render := flag.Bool("render", false, "measure nothing, make the page anew")
+	flag.Parse()
+	if *render {
+		data, err := os.ReadFile(*out)
+		if err != nil {
+			return err
+		}
+		var r results
+		if err := json.Unmarshal(data, &r); err != nil {
+			return err
+		}
+		return os.WriteFile(*page, []byte(r.page()), 0o644)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	r, err := c.measure(ctx)
+	if err != nil {
+		return err
+	}
+	if c.only != "" {
+		fmt.Print(r.page())
+		return nil
+	}
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(*out, append(data, '\n'), 0o644), os.WriteFile(*page, []byte(r.page()), 0o644))
+}
+
+// results is what docs/benchmarks.json holds.
+type results struct {
+	Machine machine             `json:"machine"`
+	System  system              `json:"system"`
+	Limit   limit               `json:"limit"`
+	Cases   map[string]*outcome `json:"cases"`
+}
+
+// system says what is pushed.
+type system struct {
+	Paths   int   `json:"paths"`
+	NarSize int64 `json:"narSize"`
+}
+
+// outcome is a case: its runs, and what was counted once.
+type outcome struct {
+	Runs     []sample `json:"runs"`
+	Image    int64    `json:"image,omitempty"` // bytes of the layers
+	Layers   int      `json:"layers,omitempty"`
+	Made     int64    `json:"made,omitempty"` // bytes of the layers that were made
+	MadeNars int64    `json:"madeNars,omitempty"`
+	Counted  *traffic `json:"counted,omitempty"`
+}
+
+// traffic is what went through the proxy and, for a binary cache, the server.
+type traffic struct {
+	Requests   int64 `json:"requests"`
+	Sent       int64 `json:"sent"`
+	Received   int64 `json:"received"`
+	Cache      int64 `json:"cacheRequests,omitempty"`
+	CacheBytes int64 `json:"cacheBytes,omitempty"`
+}
+
+// measure does all of it.
+func (c *config) measure(ctx context.Context) (*results, error) {
+	dir, err := os.MkdirTemp(c.scratch, "nixoci-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	lab := &lab{config: c, dir: dir, ctx: ctx}
+	if err := lab.open(); err != nil {
+		return nil, err
+	}
+	defer lab.close()
+	r := &results{Machine: readMachine(), Cases: map[string]*outcome{}}
+	if r.System, err = lab.describe(); err != nil {
+		return nil, err
+	}
+	if c.only == "" || strings.Contains("limit", c.only) {
+		if r.Limit, err = lab.limit(); err != nil {
+			return nil, err
+		}
+	}
+	var cases []benchCase
+	for _, k := range lab.cases() {
+		if strings.Contains(k.name, c.only) {
+			cases = append(cases, k)
+			r.Cases[k.name] = &outcome{}
+		}
+	}
+	for rep := range c.reps {
+		for _, k := range cases {
+			if k.once && rep > 0 {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			s, err := k.run(r.Cases[k.name])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", k.name, err)
+			}
+			fmt.Fprintf(os.Stderr, "%-40s %s\n", k.name, s)
+			r.Cases[k.name].Runs = append(r.Cases[k.name].Runs, s)
+		}
+	}
+	for _, k := range cases {
+		if k.count == nil {
+			continue
+		}
+		if r.Cases[k.name].Counted, err = k.count(r.Cases[k.name]); err != nil {
+			return nil, fmt.Errorf("%s, counted: %w", k.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "%-40s %+v\n", k.name, *r.Cases[k.name].Counted)
+	}
+	r.Machine.LoadAfter = loadAverage()
+	return r, nil
+}
+
+// median of f over the runs, 0 without any.
+func (o *outcome) median(f func(sample) float64) float64 {
+	if o == nil || len(o.Runs) == 0 {
+		return 0
+	}
+	var v []float64
+	for _, s := range o.Runs {
+		v = append(v, f(s))
+	}
+	slices.Sort(v)
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}
+
+func fileExists(elem ...string) bool {
+	_, err := os.Stat(filepath.Join(elem...))
+	return err == nil
+}

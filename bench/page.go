@@ -1,0 +1,196 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// busyOthers is the share of the machine above which a time says more of the
+// other processes than of the one that was measured.
+const busyOthers = 0.10
+
+// pageWriter writes Markdown.
+type pageWriter struct{ strings.Builder }
+
+func (p *pageWriter) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
+
+func mb(n int64) string { return fmt.Sprintf("%.1f", float64(n)/1e6) }
+
+func wall(s sample) float64     { return s.Wall }
+func cpu(s sample) float64      { return s.CPU }
+func registry(s sample) float64 { return s.Registry }
+func peak(s sample) float64     { return float64(s.Peak) }
+func others(s sample) float64   { return s.Others }
+
+// page is docs/benchmarks.md.
+func (r *results) page() string {
+	p := &pageWriter{}
+	p.line("# Benchmarks")
+	p.line("")
+	p.line("Made by `make bench` from [benchmarks.json](benchmarks.json); do not edit. A NixOS system of %d store paths, %.2f GB, made by real Nix from Debian packages (`e2e/debstore`), is pushed to Debian's docker-registry with its storage on tmpfs, over loopback.", r.System.Paths, float64(r.System.NarSize)/1e9)
+	p.line("Times are medians of interleaved runs; bytes and requests were counted by a proxy in a run of their own.")
+	p.line("")
+	p.line("Machine: %d × %s, Linux %s, %s. Load average before: %s, after: %s.", r.Machine.CPUs, r.Machine.CPU, r.Machine.Kernel, r.Machine.Go, r.Machine.LoadBefore, r.Machine.LoadAfter)
+	p.line("\"Others\" is the share of all processors that other processes took while a case ran: above %.0f %% (marked !) wall times say little and processor times are the ones to compare.", busyOthers*100)
+	p.cases(r, "From a store, and from a binary cache over http", func(n string) bool {
+		return strings.HasPrefix(n, "store ") || strings.HasPrefix(n, "http ")
+	})
+	p.limit(r)
+	p.network(r)
+	p.peers(r)
+	return p.String()
+}
+
+// names are the cases that f wants, in the order of the matrix.
+func (r *results) names(f func(string) bool) []string {
+	var all []string
+	for _, k := range new(lab).withPeers().cases() {
+		if r.Cases[k.name] != nil && len(r.Cases[k.name].Runs) > 0 && f(k.name) {
+			all = append(all, k.name)
+		}
+	}
+	return all
+}
+
+// withPeers has every case that there may be.
+func (l *lab) withPeers() *lab {
+	l.config = &config{crane: "crane", n2c: "nix2container"}
+	return l
+}
+
+func (p *pageWriter) cases(r *results, title string, f func(string) bool) {
+	names := r.names(f)
+	if len(names) == 0 {
+		return
+	}
+	p.line("")
+	p.line("## %s", title)
+	p.line("")
+	p.line("| case | wall s | cpu s | registry cpu s | peak MB | requests | sent MB | from cache MB | image MB | layers made MB | others |")
+	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	for _, n := range names {
+		o := r.Cases[n]
+		requests, sent, cache := "", "", ""
+		if t := o.Counted; t != nil {
+			requests, sent = fmt.Sprint(t.Requests), mb(t.Sent)
+			if t.Cache > 0 || strings.HasPrefix(n, "http ") {
+				cache = mb(t.CacheBytes)
+			}
+		}
+		image, made := "", ""
+		if o.Image > 0 {
+			image, made = mb(o.Image), mb(o.Made)
+		}
+		p.line("| %s | %.2f | %.2f | %.2f | %.0f | %s | %s | %s | %s | %s | %s |", n, o.median(wall), o.median(cpu), o.median(registry),
+			o.median(peak)/1e6, requests, sent, cache, image, made, o.othersText())
+	}
+}
+
+func (o *outcome) othersText() string {
+	share := o.median(others)
+	mark := ""
+	if share > busyOthers {
+		mark = " !"
+	}
+	return fmt.Sprintf("%.0f %%%s", share*100, mark)
+}
+
+func (p *pageWriter) limit(r *results) {
+	if r.Limit.TarSize == 0 {
+		return
+	}
+	p.line("")
+	p.line("## What the machine can do")
+	p.line("")
+	p.line("The processor seconds of each step over the same %.2f GB, each alone in one thread: reading every file %.2f, sha256 %.2f (needed twice: narHash and diffID), and", float64(r.Limit.TarSize)/1e9, r.Limit.Read, r.Limit.SHA256)
+	p.line("compression as one stream at nixoci's default level with sha256 of what comes out. The limit of a cold push is their sum and the registry's own time, over %d processors.", r.Machine.CPUs)
+	p.line("")
+	p.line("| | compression s | sha256 of it s | stream MB | nixoci MB | limit, cpu s | nixoci and registry, cpu s | work at the limit | limit, wall s | nixoci, wall s | speed at the limit | others |")
+	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	for _, comp := range []string{"gzip", "zstd", "none"} {
+		o, c := r.Cases["store "+comp+" cold"], r.Limit.Comp[comp]
+		if o == nil || len(o.Runs) == 0 {
+			continue
+		}
+		least := r.Limit.seconds(comp) + o.median(registry)
+		took := o.median(cpu) + o.median(registry)
+		leastWall := least / float64(r.Machine.CPUs)
+		p.line("| %s | %.2f | %.2f | %s | %s | %.2f | %.2f | %.0f %% | %.2f | %.2f | %.0f %% | %s |", comp, c.Compress, c.SHA256, mb(c.Size), mb(o.Image),
+			least, took, least/took*100, leastWall, o.median(wall), leastWall/o.median(wall)*100, o.othersText())
+	}
+}
+
+func (p *pageWriter) network(r *results) {
+	names := r.names(func(n string) bool { return strings.Contains(n, " ms: ") })
+	if len(names) == 0 {
+		return
+	}
+	p.line("")
+	p.line("## Over a network")
+	p.line("")
+	p.line("gzip, from a store, through a relay that delays every byte by half of 30 ms each way, a new connection by 30 ms more, and passes 100 Mbit/s where that is said. The difference to the case without is also given in round trips.")
+	p.line("")
+	p.line("| case | wall s | without s | lost s | round trips | others |")
+	p.line("|---|--:|--:|--:|--:|--:|")
+	for _, n := range names {
+		_, what, _ := strings.Cut(n, ": ")
+		o, direct := r.Cases[n], r.Cases["store gzip "+what]
+		without, lost, trips := "", "", ""
+		if direct != nil && len(direct.Runs) > 0 {
+			d := o.median(wall) - direct.median(wall)
+			without, lost = fmt.Sprintf("%.2f", direct.median(wall)), fmt.Sprintf("%.2f", d)
+			if !strings.Contains(n, "Mbit") {
+				trips = fmt.Sprintf("%.1f", d/latency.Seconds())
+			}
+		}
+		p.line("| %s | %.2f | %s | %s | %s | %s |", n, o.median(wall), without, lost, trips, o.othersText())
+	}
+}
+
+func (p *pageWriter) peers(r *results) {
+	names := r.names(func(n string) bool { return strings.HasPrefix(n, "peer: ") })
+	if len(names) == 0 {
+		return
+	}
+	p.line("")
+	p.line("## Beside other tools")
+	p.line("")
+	p.line("In the same runs, with the defaults of each; nixoci pushes the same system from its store. What the others start from (the archive, the tar) was made before and is not in their times; nix2container's are the hashing of 100 layers and the push.")
+	p.line("umoci and Nix's dockerTools do not push: their images go through skopeo.")
+	p.line("")
+	p.line("| | wall s | cpu s | registry cpu s | peak MB | image MB | layers | nixoci gzip: wall | cpu | image | nixoci zstd: wall | cpu | image | others |")
+	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	for _, n := range names {
+		o := r.Cases[n]
+		what := "cold"
+		for _, w := range []string{"unchanged, same machine", "unchanged, fresh machine", "configuration, fresh machine", "update, fresh machine"} {
+			if strings.HasSuffix(n, w) {
+				what = w
+			}
+		}
+		cells := []string{strings.TrimPrefix(n, "peer: "), fmt.Sprintf("%.2f", o.median(wall)), fmt.Sprintf("%.2f", o.median(cpu)),
+			fmt.Sprintf("%.2f", o.median(registry)), fmt.Sprintf("%.0f", o.median(peak)/1e6), mb(o.Image), fmt.Sprint(o.Layers)}
+		for _, comp := range []string{"gzip", "zstd"} {
+			cells = append(cells, ratios(o, r.Cases["store "+comp+" "+what], what == "cold")...)
+		}
+		p.line("| %s |", strings.Join(append(cells, o.othersText()), " | "))
+	}
+}
+
+// ratios is how many times faster nixoci is, in wall and in processor time, and
+// how large its image is.
+func ratios(peer, own *outcome, image bool) []string {
+	if own == nil || len(own.Runs) == 0 {
+		return slices.Repeat([]string{""}, 3)
+	}
+	size := ""
+	if image && peer.Image > 0 {
+		size = fmt.Sprintf("%+.1f %%", (float64(own.Image)/float64(peer.Image)-1)*100)
+	}
+	return []string{
+		fmt.Sprintf("%.1f ×", peer.median(wall)/own.median(wall)),
+		fmt.Sprintf("%.1f ×", (peer.median(cpu)+peer.median(registry))/(own.median(cpu)+own.median(registry))),
+		size,
+	}
+}

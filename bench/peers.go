@@ -1,0 +1,189 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// peers are other ways to the same registry. What they start from (a layout of
+// uncompressed layers, one tar) is made by nixoci and not in their times.
+func (l *lab) peers() []benchCase {
+	all := []benchCase{
+		{name: "peer: skopeo copy of an OCI archive, uncompressed layers", run: l.skopeo},
+	}
+	if l.crane != "" {
+		all = append(all, benchCase{name: "peer: crane append of one tar", run: l.craneAppend, once: true})
+	}
+	if l.n2c != "" {
+		for _, k := range []struct{ name, before, variant string }{
+			{"cold", "-", ""},
+			{"unchanged, same machine", "warm", ""},
+			{"unchanged, fresh machine", "fresh", ""},
+			{"configuration, fresh machine", "fresh", "-config"},
+			{"update, fresh machine", "fresh", "-v2"},
+		} {
+			all = append(all, benchCase{name: "peer: nix2container " + k.name, run: func(o *outcome) (sample, error) {
+				return l.nix2container(o, k.before, k.variant)
+			}})
+		}
+	}
+	return all
+}
+
+func (l *lab) skopeo(o *outcome) (sample, error) {
+	if l.archive == "" {
+		file := filepath.Join(l.dir, "image.tar")
+		home, err := l.fresh()
+		if err != nil {
+			return sample{}, err
+		}
+		if _, err := l.timed([]string{"HOME=" + home}, l.nixoci, "build", "-o", "oci-archive:"+file+":v1", "--compression", "none", "--from", l.large, l.systems[system1]); err != nil {
+			return sample{}, err
+		}
+		l.archive = file
+	}
+	home, err := l.fresh()
+	if err != nil {
+		return sample{}, err
+	}
+	defer os.RemoveAll(home)
+	l.counter++
+	repo := fmt.Sprintf("peer-%d", l.counter)
+	p, err := l.timed([]string{"HOME=" + home, "XDG_DATA_HOME=" + home}, "skopeo", "--insecure-policy", "--tmpdir", home,
+		"copy", "--dest-tls-verify=false", "oci-archive:"+l.archive+":v1", "docker://"+l.addr+"/"+repo+":v1")
+	if err == nil {
+		err = l.pushed(o, repo)
+	}
+	return p.sample, err
+}
+
+func (l *lab) craneAppend(o *outcome) (sample, error) {
+	if l.layerTar == "" {
+		l.layerTar = filepath.Join(l.dir, "layer.tar")
+		if err := l.writeTar(l.layerTar); err != nil {
+			return sample{}, err
+		}
+		defer os.Remove(l.layerTar) // 1.4 GB of memory
+	}
+	l.counter++
+	repo := fmt.Sprintf("peer-%d", l.counter)
+	p, err := l.timed([]string{"HOME=" + l.dir}, l.crane, "append", "--insecure", "--oci-empty-base",
+		"-f", l.layerTar, "-t", l.addr+"/"+repo+":v1")
+	if err == nil {
+		err = l.pushed(o, repo)
+	}
+	l.layerTar = ""
+	return p.sample, err
+}
+
+// nix2container hashes the layers, then pushes them. before says what there
+// was: "warm" a push from this machine, "fresh" one from another, of the system
+// without a variant.
+func (l *lab) nix2container(o *outcome, before, variant string) (sample, error) {
+	home, err := l.fresh()
+	if err != nil {
+		return sample{}, err
+	}
+	defer os.RemoveAll(home)
+	l.counter++
+	repo := fmt.Sprintf("peer-%d", l.counter)
+	if before != "-" {
+		if !fileExists(l.repository("peer-base")) {
+			warm := filepath.Join(l.dir, "peer-warm")
+			if err := os.Mkdir(warm, 0o755); err != nil {
+				return sample{}, err
+			}
+			if _, err := l.nix2containerPush(warm, "peer-base", ""); err != nil {
+				return sample{}, err
+			}
+		}
+		if err := os.CopyFS(l.repository(repo), os.DirFS(l.repository("peer-base"))); err != nil {
+			return sample{}, err
+		}
+	}
+	if before == "warm" {
+		if err := os.CopyFS(home, os.DirFS(filepath.Join(l.dir, "peer-warm"))); err != nil {
+			return sample{}, err
+		}
+	}
+	s, err := l.nix2containerPush(home, repo, variant)
+	if err == nil {
+		err = l.pushed(o, repo)
+	}
+	return s, err
+}
+
+func (l *lab) nix2containerPush(home, repo, variant string) (sample, error) {
+	graph := filepath.Join(home, "graph.json")
+	data, err := os.ReadFile(filepath.Join(l.large, system1+variant+".json"))
+	if err != nil {
+		return sample{}, err
+	}
+	// Its graph is Nix's structured attribute, which has fewer fields.
+	var paths []map[string]any
+	if err := json.Unmarshal(data, &paths); err != nil {
+		return sample{}, err
+	}
+	for _, p := range paths {
+		p["closureSize"] = 0
+	}
+	if data, err = json.Marshal(paths); err != nil {
+		return sample{}, err
+	}
+	history, config := filepath.Join(home, "history.json"), filepath.Join(home, "config.json")
+	layers, image := filepath.Join(home, "layers.json"), filepath.Join(home, "image.json")
+	for file, content := range map[string]string{graph: string(data), history: `{"created_by":"nix2container"}`, config: "{}"} {
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			return sample{}, err
+		}
+	}
+	env := []string{"HOME=" + home, "XDG_DATA_HOME=" + home}
+	program, skopeo := filepath.Join(l.n2c, "nix2container"), filepath.Join(l.n2c, "skopeo")
+	var sum sample
+	for _, args := range [][]string{
+		{program, "layers-from-reproducible-storepaths", layers, graph, "--max-layers", "100", "--history", history},
+		{program, "image", image, config, layers, "--arch", "amd64"},
+		{skopeo, "--insecure-policy", "copy", "--dest-tls-verify=false", "nix:" + image, "docker://" + l.addr + "/" + repo + ":v1"},
+	} {
+		p, err := l.timed(env, args...)
+		if err != nil {
+			return sample{}, err
+		}
+		wall := sum.Wall + p.Wall
+		sum = sample{Wall: wall, CPU: sum.CPU + p.CPU, Registry: sum.Registry + p.Registry, Peak: max(sum.Peak, p.Peak),
+			Others: (sum.Others*sum.Wall + p.Others*p.Wall) / wall}
+	}
+	return sum, nil
+}
+
+// pushed looks at what a peer has pushed.
+func (l *lab) pushed(o *outcome, repo string) error {
+	req, err := http.NewRequestWithContext(l.ctx, http.MethodGet, "http://"+l.addr+"/v2/"+repo+"/manifests/v1", nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", strings.Join([]string{"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}, ","))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	var m struct{ Layers []struct{ Size int64 } }
+	if err := json.Unmarshal(data, &m); err != nil || len(m.Layers) == 0 {
+		return fmt.Errorf("manifest of %s has no layers: %s: %w", repo, resp.Status, err)
+	}
+	o.Image, o.Layers = 0, len(m.Layers)
+	for _, layer := range m.Layers {
+		o.Image += layer.Size
+	}
+	return nil
+}

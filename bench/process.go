@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// clockTick is USER_HZ, which Linux fixes at 100 for /proc.
+const clockTick = 10 * time.Millisecond
+
+// sample is one timed run. Times are seconds.
+type sample struct {
+	Wall     float64 `json:"wall"`
+	CPU      float64 `json:"cpu"`      // of the program and its children
+	Registry float64 `json:"registry"` // processor time of the registry meanwhile
+	Peak     int64   `json:"peak"`     // bytes of resident memory
+	Others   float64 `json:"others"`   // share of the machine's processors that all else took
+}
+
+func (s sample) String() string {
+	return fmt.Sprintf("%6.2f s wall %6.2f s cpu %5.2f s registry %4d MB peak, others %2.0f %%", s.Wall, s.CPU, s.Registry, s.Peak>>20, s.Others*100)
+}
+
+// process is what a program printed and took.
+type process struct {
+	sample
+	stdout []byte
+}
+
+// timed runs a program to its end. Env is all of its environment but PATH.
+func (l *lab) timed(env []string, args ...string) (process, error) {
+	cmd := exec.CommandContext(l.ctx, args[0], args[1:]...)
+	cmd.Env = append(env, "PATH="+os.Getenv("PATH"))
+	cmd.Dir = l.dir
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	registry, busy, self := l.registryCPU(), busyTime(), selfCPU()
+	begin := time.Now()
+	err := cmd.Run()
+	wall := time.Since(begin)
+	if err != nil {
+		return process{}, fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	// The registry may still be at it: what it does after its last answer is
+	// not part of the push, but processor time counts in whole ticks.
+	registry, busy, self = l.registryCPU()-registry, busyTime()-busy, selfCPU()-self
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	cores := float64(countCPUs())
+	return process{stdout: stdout.Bytes(), sample: sample{
+		Wall: wall.Seconds(), CPU: cpu.Seconds(), Registry: registry.Seconds(),
+		Peak:   cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024,
+		Others: max(0, (busy-cpu-registry-self).Seconds()/(wall.Seconds()*cores)),
+	}}, nil
+}
+
+// selfCPU is what this process itself has used: its proxy and file server.
+func selfCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// busyTime is the processor time that all processors have been busy.
+func busyTime() time.Duration {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	var ticks int64
+	for i, f := range strings.Fields(line)[1:9] {
+		if i == 3 || i == 4 { // idle, waiting for the disk
+			continue
+		}
+		n, _ := strconv.ParseInt(f, 10, 64)
+		ticks += n
+	}
+	return time.Duration(ticks) * clockTick
+}
+
+// registryCPU is the registry's user and system time, from proc_pid_stat(5).
+func (l *lab) registryCPU() time.Duration {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", l.registry.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(data), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	sys, _ := strconv.ParseInt(f[12], 10, 64)
+	return time.Duration(user+sys) * clockTick
+}
+
+// startRegistry runs Debian's docker-registry with its storage in the scratch
+// directory, which is on tmpfs.
+func (l *lab) startRegistry() error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	l.addr = listener.Addr().String()
+	listener.Close()
+	config := filepath.Join(l.dir, "registry.yml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, `version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage:
+  filesystem: {rootdirectory: %s}
+http: {addr: %q}
+`, filepath.Join(l.dir, "registry"), l.addr), 0o644); err != nil {
+		return err
+	}
+	l.registry = exec.Command("docker-registry", "serve", config)
+	// It takes a tag that is not there for an error, and says so each time.
+	log, err := os.Create(filepath.Join(l.dir, "registry.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	l.registry.Stderr = log
+	if err := l.registry.Start(); err != nil {
+		return fmt.Errorf("start the registry: %w", err)
+	}
+	for range 200 {
+		if c, err := net.Dial("tcp", l.addr); err == nil {
+			return c.Close()
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return errors.New("the registry does not answer")
+}
+
+func (l *lab) close() {
+	if l.registry != nil && l.registry.Process != nil {
+		l.registry.Process.Signal(os.Interrupt)
+		l.registry.Wait()
+	}
+	if l.cache != nil {
+		l.cache.Close()
+	}
+}
+
+// lab is where the measuring takes place.
+type lab struct {
+	*config
+	ctx      context.Context
+	dir      string
+	registry *exec.Cmd
+	addr     string // of the registry
+	cache    *cacheServer
+	key      string
+	systems  map[string]string
+	counter  int
+
+	archive, layerTar string // input of other tools, made on demand
+}
+
+// machine is what the figures were measured on.
+type machine struct {
+	CPU        string `json:"cpu"`
+	CPUs       int    `json:"cpus"`
+	Kernel     string `json:"kernel"`
+	Go         string `json:"go"`
+	LoadBefore string `json:"loadBefore"`
+	LoadAfter  string `json:"loadAfter"`
+}

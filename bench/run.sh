@@ -1,0 +1,17 @@
+#!/bin/sh
+# run.sh [FLAG...]: docs/benchmarks.json and docs/benchmarks.md. Flags go to the
+# bench command. NIXOCI_E2E_CACHE keeps the large system between runs, for this
+# and for e2e/run.sh. Needs Linux, root for apt and Nix, and 4 GB of memory for
+# the registry's storage on tmpfs.
+set -eu
+cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo "bench/run.sh: making the large system needs root; run it with sudo -E" >&2; exit 1; }
+sh e2e/install.sh >&2
+cache=${NIXOCI_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nixoci-e2e}
+mkdir -p "$cache/bin"
+go build -o "$cache/bin/debstore" ./e2e/debstore
+[ -x "$cache/bin/crane" ] ||
+  GOBIN=$cache/bin go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
+"$cache/bin/debstore" large -root "$cache/large" -debs "$cache/debs" -out "$cache/large" >&2
+go build -o "$cache/bin/bench" ./bench
+exec "$cache/bin/bench" -large "$cache/large" -crane "$cache/bin/crane" -nixoci bin/nixoci "$@"

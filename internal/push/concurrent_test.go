@@ -1,0 +1,54 @@
+package push
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// Twenty pushes at once, of two versions to two tags of one repository, with
+// one cache: each tag has its version in the end, as a push alone would make it.
+func TestConcurrentPushes(t *testing.T) {
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	versions := [][]Image{
+		{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)},
+		{sampleImage(t, src, "amd64", map[string]string{"bash-5.2": "patched"}), sampleImage(t, src, "arm64", map[string]string{"bash-5.2": "patched"})},
+	}
+	want := make([]Result, len(versions))
+	for i, images := range versions {
+		var err error
+		want[i], err = Push(t.Context(), newMemoryRegistry(t).open(t), images, sampleJob(nil))
+		must(t, err)
+	}
+	reg := newMemoryRegistry(t)
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	for i := range 20 {
+		v := i % len(versions)
+		wg.Go(func() {
+			repo := reg.open(t)
+			job := sampleJob(OpenCache(dir))
+			job.Tags = []string{fmt.Sprint("v", v)}
+			job.Reuse = []*Remote{NewRemote(repo, job.Tags[0])}
+			got, err := Push(t.Context(), repo, versions[v], job)
+			if err != nil || got.Index.Digest != want[v].Index.Digest {
+				t.Errorf("push %d: %s, want %s: %v", i, got.Index.Digest, want[v].Index.Digest, err)
+			}
+		})
+	}
+	wg.Wait()
+	for v := range versions {
+		d, err := reg.open(t).Resolve(t.Context(), fmt.Sprint("v", v))
+		must(t, err)
+		if d.Digest != want[v].Index.Digest {
+			t.Errorf("tag v%d is %s, want %s", v, d.Digest, want[v].Index.Digest)
+		}
+		for _, l := range want[v].Layers {
+			if p, ok := OpenCache(dir).Layer(l.Layer.Recipe); !ok || p != l.Packed {
+				t.Errorf("the cache says %+v, %v of a layer that is %+v", p, ok, l.Packed)
+			}
+		}
+	}
+}
