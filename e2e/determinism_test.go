@@ -3,10 +3,12 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // nobody runs a program as a user who owns nothing, under a umask.
@@ -65,4 +67,42 @@ func TestSameDigestOfOptimisedStore(t *testing.T) {
 		t.Errorf("optimised store: %s, not %s", got, want)
 	}
 	report(t, "nix-store --optimise (%d files linked): same digest", len(links))
+}
+
+// A store that Nix writes to meanwhile, its database in WAL mode: the closure is
+// read as it is, by root and by a user who may not write to the database.
+func TestBusyStore(t *testing.T) {
+	_, want := large(t)
+	root := overlaid(t)
+	ctx, stop := context.WithCancel(t.Context())
+	writer := exec.CommandContext(ctx, "unshare", "-m", "sh", "-ec", `mount --make-rprivate /; mount --bind "$1/nix" /nix
+		export USER=root HOME="$2" NIX_REMOTE=local NIX_CONF_DIR=/var/empty
+		n=0; while :; do n=$((n + 1)); echo $n >"$2/added"; nix-store --option build-users-group "" --add "$2/added" >"$2/last"; done`, "sh", root, scratchDir(t))
+	if err := writer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	added := func() int {
+		entries, err := filepath.Glob(filepath.Join(root, "nix/store/*-added"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	defer func() { stop(); writer.Wait() }()
+	for begin := time.Now(); added() == 0; time.Sleep(50 * time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			t.Fatal("nix-store --add has added nothing")
+		}
+	}
+	cache := scratchDir(t)
+	command(t, "cp", "-R", largeCache()+"/.", cache)
+	command(t, "chmod", "-R", "a+rwX", cache)
+	before := added()
+	for _, prefix := range [][]string{nil, nobody("022"), nil, nobody("022")} {
+		o := run{cache: cache, prefix: prefix}.ok(t, args("push", registry(t)+"/busy:v1", "--from", root, "--compression", "gzip", toplevels(""))...)
+		if got := o.digest(t); got != want {
+			t.Errorf("busy store: %s, not %s", got, want)
+		}
+	}
+	report(t, "four pushes while nix-store --add wrote %d paths: same digest", added()-before)
 }
