@@ -99,7 +99,7 @@ func TestBusyStore(t *testing.T) {
 	command(t, "chmod", "-R", "a+rwX", cache)
 	before := added()
 	for _, prefix := range [][]string{nil, nobody("022"), nil, nobody("022")} {
-		o := run{cache: cache, prefix: prefix}.ok(t, args("push", registry(t)+"/busy:v1", "--from", root, "--compression", "gzip", toplevels(""))...)
+		o := run{cache: cache, prefix: prefix}.ok(t, args("push", registry(t)+"/large:busy", "--from", root, "--compression", "gzip", toplevels(""))...)
 		if got := o.digest(t); got != want {
 			t.Errorf("busy store: %s, not %s", got, want)
 		}
