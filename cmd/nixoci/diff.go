@@ -35,7 +35,11 @@ those that it would be given, and sizes are those before compression.`,
 				return err
 			}
 			if page != "" {
-				if err := writePage(page, d.Page(sideA, sideB)); err != nil {
+				p, err := d.Page(sideA, sideB)
+				if err == nil {
+					err = writePage(page, p)
+				}
+				if err != nil {
 					return err
 				}
 			}

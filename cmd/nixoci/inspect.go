@@ -26,7 +26,11 @@ recipes; layers that these do not explain are read.`,
 			}
 			in := report.Inspect(img)
 			if page != "" {
-				if err := writePage(page, in.Page(img)); err != nil {
+				p, err := in.Page(img)
+				if err == nil {
+					err = writePage(page, p)
+				}
+				if err != nil {
 					return err
 				}
 			}

@@ -58,8 +58,8 @@ func (a *app) readImage(ctx context.Context, arg string, f *reading, o report.Re
 	if o.Platforms, err = a.parsePlatforms(); err != nil {
 		return nil, err
 	}
-	o.Reading = func(l *report.ImageLayer) {
-		a.log.Infof("reading layer %s (%s) for its store paths", l.Descriptor.Digest, humanBytes(l.Descriptor.Size))
+	o.Reading = func(layers int, size int64) {
+		a.log.Infof("reading %d layers, %s, for the store paths in them", layers, humanBytes(size))
 	}
 	o.Warn = func(err error) { a.log.Warn(err) }
 	src, err := a.openImage(arg, f)

@@ -76,8 +76,9 @@ type ReadOptions struct {
 	// write to the repository can attach anything.
 	Warn func(error)
 
-	// Reading, if any, is told of each layer that is read for its paths.
-	Reading func(l *ImageLayer)
+	// Reading, if any, is told how many layers of a platform are read for their
+	// store paths, and how many bytes that is.
+	Reading func(layers int, size int64)
 }
 
 func (o *ReadOptions) warn(err error) {

@@ -86,7 +86,7 @@ func TestReadForeignImage(t *testing.T) {
 	}
 	defer src.Close()
 	read := 0
-	img, err := ReadImage(t.Context(), src, ReadOptions{Paths: true, Reading: func(*ImageLayer) { read++ }})
+	img, err := ReadImage(t.Context(), src, ReadOptions{Paths: true, Reading: func(n int, _ int64) { read += n }})
 	if err != nil {
 		t.Fatal(err)
 	}

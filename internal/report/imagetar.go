@@ -136,15 +136,19 @@ func writeBounded(file string, r io.Reader) error {
 }
 
 // readPaths reads the layers of which nobody knows the store paths.
-func (p *ImagePlatform) readPaths(ctx context.Context, src push.Source, reading func(*ImageLayer)) error {
+func (p *ImagePlatform) readPaths(ctx context.Context, src push.Source, reading func(int, int64)) error {
+	var unknown []*ImageLayer
+	var size int64
 	for i := range p.Layers {
-		l := &p.Layers[i]
-		if l.PathsKnown {
-			continue
+		if l := &p.Layers[i]; !l.PathsKnown {
+			unknown = append(unknown, l)
+			size += l.Descriptor.Size
 		}
-		if reading != nil {
-			reading(l)
-		}
+	}
+	if len(unknown) > 0 && reading != nil {
+		reading(len(unknown), size)
+	}
+	for _, l := range unknown {
 		found := map[closure.StorePath]bool{}
 		err := eachEntry(ctx, src, l, func(name string, _ *tar.Header, _ io.Reader) error {
 			if rest, ok := strings.CutPrefix(name, "nix/store/"); ok {

@@ -2,18 +2,31 @@ package report
 
 import (
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"io"
-	"math"
+	"slices"
+	"strconv"
 
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Page is one self-contained HTML page about layers and the store paths in
-// them: a treemap with search, what depends on a path, and tables. It asks
-// nothing of a network, and the same page has the same bytes. Without scripts
-// the tables remain.
+// What all pages share: the look, and the script that draws a map of layers and
+// store paths. A page is one file that asks for nothing from anywhere.
+var (
+	//go:embed page/page.css
+	pageStyle string
+	//go:embed page/map.js
+	pageScript string
+	//go:embed page/report.html
+	pageHTML string
+)
+
+var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
+
+// Page is a page about an image or a difference. The same page has the same
+// bytes; without scripts its tables remain.
 type Page struct {
 	Title    string
 	Subtitle string
@@ -24,105 +37,110 @@ type Page struct {
 type Tab struct {
 	Name   string
 	Facts  []Fact
-	Low    string // what heat 0 means, and heat 1
-	High   string
-	Layers []PageLayer
-	Paths  []PagePath
+	Low    string      // what the two ends of the colours mean
+	High   string      //
+	Marked string      // what a marked layer is; "" where none can be
+	Map    template.JS // a pageData, "" for no map
 	Tables []PageTable
 }
 
 // Fact is a figure at the head of a tab.
 type Fact struct{ Label, Value string }
 
-// PageLayer is a rectangle that holds others.
-type PageLayer struct {
-	Name  string  `json:"name"`
-	Note  string  `json:"note"`  // why it is, for people
-	ID    string  `json:"id"`    // digest or recipe; "" without one
-	Size  int64   `json:"size"`  // bytes that are its area
-	Blob  int64   `json:"blob"`  // bytes compressed; 0 where not known
-	Heat  float64 `json:"heat"`  // 0 to 1
-	Mark  bool    `json:"mark"`  // drawn with an outline: it is pulled
-	Paths []int   `json:"paths"` // indices of Tab.Paths
-}
-
-// PagePath is a rectangle for a store path.
-type PagePath struct {
-	Path closure.StorePath `json:"path"`
-	Size int64             `json:"size"` // bytes of the NAR
-	Heat float64           `json:"heat"` // 0 to 1
-	Note string            `json:"note,omitempty"`
-	Refs []int             `json:"refs"` // indices of what it refers to, without itself
-}
-
-// PageTable is a table below the treemap. A cell of a column named in Numbers is
-// aligned to the right.
+// PageTable is a table below the map.
 type PageTable struct {
 	Title   string
 	Head    []string
-	Numbers []bool // by column
+	Numbers []int // columns of numbers
 	Rows    [][]string
+	Layers  []int // for each row the layer on the map that it is about; nil for none
 }
 
-//go:embed page.html
-var pageHTML string
+// Number reports whether a column is one of numbers.
+func (t PageTable) Number(column int) bool { return slices.Contains(t.Numbers, column) }
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"data": func(t Tab) map[string]any {
-		return map[string]any{"layers": t.Layers, "paths": t.Paths, "low": t.Low, "high": t.High}
-	},
-	"number": func(t PageTable, column int) bool { return column < len(t.Numbers) && t.Numbers[column] },
-}).Parse(pageHTML))
+// Layer is the place on the map of what a row is about, "" without one.
+func (t PageTable) Layer(row int) string {
+	if row >= len(t.Layers) {
+		return ""
+	}
+	return strconv.Itoa(t.Layers[row])
+}
 
 // Write writes the page.
 func (p *Page) Write(w io.Writer) error {
-	if err := pageTemplate.Execute(w, p); err != nil {
+	err := pageTemplate.Execute(w, map[string]any{"Page": p, "Style": template.CSS(pageStyle), "Script": template.JS(pageScript)})
+	if err != nil {
 		return fmt.Errorf("write page: %w", err)
 	}
 	return nil
 }
 
-// changeRate is how likely one store path is to change by itself, for colours:
-// the plan's own figures are layers.Group.Chance.
-const changeRate = 0.02
-
-// Chance tells how likely it is that one of paths, or what they refer to,
-// changes: 0 to 1.
-func Chance(c *closure.Closure, paths ...closure.StorePath) float64 {
-	seen := make([]bool, len(c.Paths))
-	var todo []int
-	add := func(p closure.StorePath) {
-		if i, ok := c.Index(p); ok && !seen[i] {
-			seen[i] = true
-			todo = append(todo, i)
-		}
-	}
-	for _, p := range paths {
-		add(p)
-	}
-	n := 0
-	for ; len(todo) > 0; n++ {
-		i := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		for _, r := range c.Paths[i].References {
-			add(r)
-		}
-	}
-	return 1 - math.Pow(1-changeRate, float64(n))
+// pageData is what the script draws from. Arrays are by path, in the order of
+// the layers.
+type pageData struct {
+	Layers []pageLayer `json:"layers"`
+	Names  []string    `json:"names"`
+	Hashes []string    `json:"hashes"`
+	Sizes  []int64     `json:"sizes"`
+	Chance []float64   `json:"chance"` // 0 to 1: the colour
+	Refs   [][]int     `json:"refs"`   // without the path itself
+	Words  []pageWord  `json:"words"`  // what chances mean, from high to low
 }
 
-// PagePaths are the paths of c, in its order, with chances for heat.
-func PagePaths(c *closure.Closure) []PagePath {
-	all := make([]PagePath, len(c.Paths))
-	for i := range c.Paths {
-		p := &c.Paths[i]
-		pp := PagePath{Path: p.Path, Size: p.NarSize, Heat: Chance(c, p.Path), Refs: []int{}}
-		for _, r := range others(p) {
-			if j, ok := c.Index(r); ok {
-				pp.Refs = append(pp.Refs, j)
+type pageLayer struct {
+	Name   string  `json:"name"`
+	Reason string  `json:"reason"`
+	Size   int64   `json:"size"`
+	Chance float64 `json:"chance"`
+	Mark   bool    `json:"mark,omitempty"` // drawn with a frame
+	First  int     `json:"first"`          // index of its first path
+	Count  int     `json:"count"`
+
+	paths []closure.StorePath
+}
+
+type pageWord struct {
+	Least float64 `json:"least"`
+	Text  string  `json:"text"`
+}
+
+// newPageData puts the store paths of the layers in order. chances are by place
+// in c.Paths.
+func newPageData(c *closure.Closure, ls []pageLayer, chances []float64, words []pageWord) (template.JS, error) {
+	d := pageData{Words: words, Names: []string{}, Hashes: []string{}, Sizes: []int64{}, Chance: []float64{}, Refs: [][]int{}}
+	at := make([]int, len(c.Paths)) // place in the page by place in c.Paths
+	for i := range at {
+		at[i] = -1
+	}
+	var order []int
+	for _, l := range ls {
+		l.First, l.Count = len(order), len(l.paths)
+		d.Layers = append(d.Layers, l)
+		for _, p := range l.paths {
+			i, ok := c.Index(p)
+			if !ok {
+				return "", fmt.Errorf("page: %s is not in the closure", p)
+			}
+			at[i] = len(order)
+			order = append(order, i)
+		}
+	}
+	for _, i := range order {
+		info := &c.Paths[i]
+		d.Names = append(d.Names, info.Path.Name())
+		d.Hashes = append(d.Hashes, info.Path.Hash())
+		d.Sizes = append(d.Sizes, info.NarSize)
+		d.Chance = append(d.Chance, float64(int(chances[i]*1000+0.5))/1000)
+		refs := []int{}
+		for _, ref := range info.References {
+			if j, ok := c.Index(ref); ok && j != i && at[j] >= 0 {
+				refs = append(refs, at[j])
 			}
 		}
-		all[i] = pp
+		slices.Sort(refs)
+		d.Refs = append(d.Refs, refs)
 	}
-	return all
+	data, err := json.Marshal(d) // escapes <, > and &: safe inside a script element
+	return template.JS(data), err
 }

@@ -4,23 +4,29 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"html/template"
 	"slices"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
 )
 
 // Page is the inspection of img as a page.
-func (in *Inspection) Page(img *Image) *Page {
+func (in *Inspection) Page(img *Image) (*Page, error) {
 	page := &Page{Title: in.Name, Subtitle: kindOf(in.MediaType) + " " + in.Digest}
 	for i := range in.Platforms {
-		page.Tabs = append(page.Tabs, in.Platforms[i].tab(in, img.Platforms[i].Closure))
+		t, err := in.Platforms[i].tab(in, img.Platforms[i].Closure)
+		if err != nil {
+			return nil, err
+		}
+		page.Tabs = append(page.Tabs, t)
 	}
-	return page
+	return page, nil
 }
 
-func (pi *PlatformInspection) tab(in *Inspection, c *closure.Closure) Tab {
-	t := Tab{Name: pi.Platform, Low: "seldom changes", High: "changes with most updates"}
+func (pi *PlatformInspection) tab(in *Inspection, c *closure.Closure) (Tab, error) {
+	t := Tab{Name: pi.Platform, Low: chanceText(0), High: chanceText(1)}
 	t.Facts = []Fact{
 		{"pulled", bytesText(pi.Size)},
 		{"layers", fmt.Sprint(len(pi.Layers))},
@@ -28,32 +34,29 @@ func (pi *PlatformInspection) tab(in *Inspection, c *closure.Closure) Tab {
 	if pi.TarSize > 0 {
 		t.Facts = append(t.Facts, Fact{"unpacked", bytesText(pi.TarSize)}, Fact{"compressed to", percent(pi.Size, pi.TarSize)})
 	}
+	table := PageTable{Title: "Layers", Head: []string{"layer", "pulled", "unpacked", "ratio", "paths", "what"}, Numbers: []int{1, 2, 3, 4}}
+	var ls []pageLayer
+	var chances []float64
 	if c != nil {
 		t.Facts = append(t.Facts, Fact{"store paths", fmt.Sprint(pi.StorePaths)}, Fact{"toplevel", pi.Toplevel.Name()})
-		t.Paths = PagePaths(c)
+		chances = layers.Chances(c)
 	}
-	table := PageTable{Title: "Layers", Head: []string{"layer", "pulled", "unpacked", "ratio", "paths", "what"}, Numbers: []bool{false, true, true, true, true, false}}
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		pl := PageLayer{Note: l.Comment, ID: l.Digest, Size: cmp.Or(l.NarSize, l.TarSize, l.Size), Blob: l.Size, Paths: []int{}}
-		var paths []closure.StorePath
+		pl := pageLayer{Reason: bytesText(l.Size) + " compressed", Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}
 		for _, p := range l.Paths {
 			if c == nil {
 				break
 			}
 			if j, ok := c.Index(p.Path); ok {
-				pl.Paths = append(pl.Paths, j)
-				paths = append(paths, p.Path)
+				pl.paths = append(pl.paths, p.Path)
+				pl.Chance = max(pl.Chance, chances[j])
 			}
 		}
-		pl.Name = layerName(l.Digest, l.System, t.Paths, pl.Paths)
-		switch {
-		case l.System:
-			pl.Heat = 1 // it has the database: it changes with everything
-		case len(paths) > 0:
-			pl.Heat = Chance(c, paths...)
+		if l.System {
+			pl.Name, pl.Chance = "system layer", 1 // it has the database: it changes with everything
 		}
-		t.Layers = append(t.Layers, pl)
+		ls = append(ls, pl)
 		row := []string{shortDigest(l.Digest), bytesText(l.Size), "-", "-", "?", l.Comment}
 		if l.TarSize > 0 {
 			row[2], row[3] = bytesText(l.TarSize), percent(l.Size, l.TarSize)
@@ -61,7 +64,13 @@ func (pi *PlatformInspection) tab(in *Inspection, c *closure.Closure) Tab {
 		if l.Paths != nil {
 			row[4] = fmt.Sprint(len(l.Paths))
 		}
-		table.Rows = append(table.Rows, row)
+		table.Rows, table.Layers = append(table.Rows, row), append(table.Layers, i)
+	}
+	if c != nil {
+		var err error
+		if t.Map, err = newPageData(c, ls, chances, chanceWords()); err != nil {
+			return Tab{}, err
+		}
 	}
 	t.Tables = []PageTable{table, pi.configTable()}
 	attached := PageTable{Title: "Attached", Head: []string{"about", "document"}}
@@ -74,26 +83,7 @@ func (pi *PlatformInspection) tab(in *Inspection, c *closure.Closure) Tab {
 	if attached.Rows != nil {
 		t.Tables = append(t.Tables, attached)
 	}
-	return t
-}
-
-// layerName is what a person calls a layer: its largest package, and how many
-// more paths there are.
-func layerName(id string, system bool, paths []PagePath, members []int) string {
-	switch {
-	case system:
-		return "system"
-	case len(members) == 0:
-		return strings.TrimPrefix(shortDigest(id), "sha256:")
-	}
-	largest := slices.MaxFunc(members, func(a, b int) int {
-		return cmp.Or(cmp.Compare(paths[a].Size, paths[b].Size), cmp.Compare(b, a))
-	})
-	name := PackageOf(paths[largest].Path).Name
-	if len(members) > 1 {
-		name += fmt.Sprintf(" +%d", len(members)-1)
-	}
-	return name
+	return t, nil
 }
 
 // configTable shows the runtime configuration as it is in the config.
@@ -120,7 +110,7 @@ func (pi *PlatformInspection) configTable() PageTable {
 
 // Page is the difference as a page: b's layers and store paths, with what a
 // client that has a pulls. a and b are what was compared.
-func (d *Diff) Page(a, b Side) *Page {
+func (d *Diff) Page(a, b Side) (*Page, error) {
 	page := &Page{Title: "What changed", Subtitle: d.A + " → " + d.B}
 	for i := range d.Platforms {
 		pd := &d.Platforms[i]
@@ -129,9 +119,13 @@ func (d *Diff) Page(a, b Side) *Page {
 			page.Tabs = append(page.Tabs, Tab{Name: pd.Platform, Facts: []Fact{{"platform", state}}})
 			continue
 		}
-		page.Tabs = append(page.Tabs, pd.tab(a.platform(pd.Platform), b.platform(pd.Platform)))
+		t, err := pd.tab(a.platform(pd.Platform), b.platform(pd.Platform))
+		if err != nil {
+			return nil, err
+		}
+		page.Tabs = append(page.Tabs, t)
 	}
-	return page
+	return page, nil
 }
 
 // platform is the side's platform of that name, or its only one.
@@ -144,8 +138,8 @@ func (s Side) platform(name string) *SidePlatform {
 	return &s.Platforms[0]
 }
 
-func (pd *PlatformDiff) tab(a, b *SidePlatform) Tab {
-	t := Tab{Name: cmp.Or(pd.Platform, "closure"), Low: "there before", High: "new"}
+func (pd *PlatformDiff) tab(a, b *SidePlatform) (Tab, error) {
+	t := Tab{Name: cmp.Or(pd.Platform, "closure"), Low: "there before", High: "new", Marked: "to pull"}
 	if c := pd.Closure; c != nil {
 		t.Facts = append(t.Facts,
 			Fact{"closure", bytesText(c.SizeA) + " → " + bytesText(c.SizeB)},
@@ -161,9 +155,12 @@ func (pd *PlatformDiff) tab(a, b *SidePlatform) Tab {
 			Fact{"that is", percent(p.Size, p.OfSize)}, Fact{"layers to pull", fmt.Sprintf("%d of %d", len(p.Layers), p.OfLayers)})
 	}
 	if b.Closure != nil && a.Closure != nil {
-		t.Layers, t.Paths = pd.treemap(a, b)
+		var err error
+		if t.Map, err = pd.treemap(a, b); err != nil {
+			return Tab{}, err
+		}
 	}
-	changes := PageTable{Title: "Packages", Head: []string{"what", "name", "version", "size"}, Numbers: []bool{false, false, false, true}}
+	changes := PageTable{Title: "Packages", Head: []string{"what", "name", "version", "size"}, Numbers: []int{3}}
 	for i := range pd.Packages {
 		c := &pd.Packages[i]
 		changes.Rows = append(changes.Rows, []string{c.Kind, c.Name, c.versionsText(), deltaText(c.Size)})
@@ -172,54 +169,65 @@ func (pd *PlatformDiff) tab(a, b *SidePlatform) Tab {
 		t.Tables = append(t.Tables, changes)
 	}
 	if pd.Pull != nil && len(pd.Pull.Layers) > 0 {
-		pull := PageTable{Title: "Layers to pull", Head: []string{"layer", "size", "because of"}, Numbers: []bool{false, true, false}}
+		at := map[string]int{}
+		for i, l := range b.Layers {
+			at[l.id()] = i
+		}
+		pull := PageTable{Title: "Layers to pull", Head: []string{"layer", "size", "because of"}, Numbers: []int{1}}
 		ls := slices.Clone(pd.Pull.Layers)
 		slices.SortStableFunc(ls, func(x, y PulledLayer) int { return cmp.Compare(y.Size, x.Size) })
 		for i := range ls {
-			pull.Rows = append(pull.Rows, []string{shortDigest(cmp.Or(ls[i].Digest, ls[i].Recipe)), bytesText(ls[i].Size), ls[i].why(0)})
+			id := cmp.Or(ls[i].Digest, ls[i].Recipe)
+			pull.Rows = append(pull.Rows, []string{shortDigest(id), bytesText(ls[i].Size), ls[i].why(0)})
+			pull.Layers = append(pull.Layers, at[id])
 		}
 		t.Tables = append(t.Tables, pull)
 	}
-	return t
+	return t, nil
 }
 
-// treemap draws b: paths that a has not are hot, layers that are pulled have an
-// outline.
-func (pd *PlatformDiff) treemap(a, b *SidePlatform) ([]PageLayer, []PagePath) {
-	paths := PagePaths(b.Closure)
-	for i := range paths {
-		p := &b.Closure.Paths[i]
-		paths[i].Heat = 0
-		if !sameContent(a.Closure.Info(p.Path), p) {
-			paths[i].Heat, paths[i].Note = 1, "new"
+// id is the digest, or else the recipe.
+func (l *SideLayer) id() string { return cmp.Or(l.Digest, l.Recipe) }
+
+// treemap draws b: store paths that a has not are hot, layers that are pulled
+// have a frame.
+func (pd *PlatformDiff) treemap(a, b *SidePlatform) (template.JS, error) {
+	fresh := make([]float64, len(b.Closure.Paths))
+	for i := range b.Closure.Paths {
+		if p := &b.Closure.Paths[i]; !sameContent(a.Closure.Info(p.Path), p) {
+			fresh[i] = 1
 		}
 	}
 	pulled := map[string]bool{}
 	for _, l := range pd.Pull.Layers {
 		pulled[cmp.Or(l.Digest, l.Recipe)] = true
 	}
-	var ls []PageLayer
-	for _, l := range b.Layers {
-		id := cmp.Or(l.Digest, l.Recipe)
-		pl := PageLayer{Note: l.Comment, ID: id, Size: l.Size, Mark: pulled[id], Paths: []int{}}
-		if pl.Mark {
-			pl.Note, pl.Heat = l.Comment+", to pull", 1
-		}
+	var ls []pageLayer
+	for i := range b.Layers {
+		l := &b.Layers[i]
+		pl := pageLayer{Size: l.Size, Mark: pulled[l.id()]}
 		var nar int64
 		for _, p := range l.Paths {
-			if i, ok := b.Closure.Index(p); ok {
-				pl.Paths = append(pl.Paths, i)
-				nar += paths[i].Size
+			if j, ok := b.Closure.Index(p); ok {
+				pl.paths = append(pl.paths, p)
+				pl.Chance = max(pl.Chance, fresh[j])
+				nar += b.Closure.Paths[j].NarSize
 			}
 		}
-		pl.Name = layerName(id, l.System, paths, pl.Paths)
-		if nar > 0 {
-			if l.Digest != "" {
-				pl.Blob = l.Size
+		if l.System {
+			pl.Name = "system layer"
+			if pl.Mark {
+				pl.Chance = 1
 			}
-			pl.Size = nar
 		}
+		if pl.Mark {
+			pl.Reason = "to pull"
+		}
+		if l.Digest != "" {
+			pl.Reason = strings.Trim(pl.Reason+", "+bytesText(l.Size)+" compressed", ", ")
+		}
+		pl.Size = cmp.Or(nar, l.Size) // the area, as that of the paths in it
 		ls = append(ls, pl)
 	}
-	return ls, paths
+	return newPageData(b.Closure, ls, fresh, []pageWord{{1, "new"}, {0, "there before"}})
 }

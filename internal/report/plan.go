@@ -215,14 +215,21 @@ func (r *PlanReport) biggest(l PlanLayer) string {
 	return list(all, 2)
 }
 
+// Chances from which on words change.
+const (
+	chanceAlways    = 0.75
+	chanceOften     = 0.45
+	chanceSometimes = 0.2
+)
+
 // chanceText is a chance in words that do not pretend to be exact.
 func chanceText(c float64) string {
 	switch {
-	case c >= 0.75:
+	case c >= chanceAlways:
 		return "nearly always"
-	case c >= 0.45:
+	case c >= chanceOften:
 		return "often"
-	case c >= 0.2:
+	case c >= chanceSometimes:
 		return "sometimes"
 	}
 	return "rarely"

@@ -84,7 +84,7 @@ func TestPlanPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	for _, want := range []string{"liba-1.0", "nixos-system-x-26.05", "linux/amd64", `id="map"`, `type="search"`, "default-src 'none'"} {
+	for _, want := range []string{"liba-1.0", "nixos-system-x-26.05", "linux/amd64", `class="map"`, `type="search"`, "default-src 'none'"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %s", want)
 		}
@@ -93,7 +93,7 @@ func TestPlanPage(t *testing.T) {
 	if m := regexp.MustCompile(`(?i)(src|href)\s*=|url\(|@import|https?://|fetch\(|XMLHttp|<b>"x"|<i>\.json`).FindString(page); m != "" {
 		t.Errorf("the page has %q", m)
 	}
-	if n := strings.Count(page, "</script>"); n != 1 {
+	if n := strings.Count(page, "</script>"); n != 2 {
 		t.Errorf("</script> is there %d times", n)
 	}
 	var again bytes.Buffer

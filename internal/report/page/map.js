@@ -1,6 +1,7 @@
 "use strict";
-(() => {
-  const $ = (id) => document.getElementById(id);
+// treemap draws data into the parts of root: see pageData for what it is.
+const treemap = (root, data) => {
+  const $ = (name) => root.querySelector("." + name);
   const canvas = $("map"), ctx = canvas.getContext("2d"), tip = $("tip"), status = $("status"), query = $("q");
   const intro = status.textContent;
   const n = data.names.length;
@@ -23,7 +24,7 @@
     while (b >= 1000 && k < units.length - 1) { b /= 1000; k++; }
     return (b < 10 && k > 0 ? b.toFixed(1) : Math.round(b)) + " " + units[k];
   };
-  const words = (c) => c >= 0.75 ? "nearly always" : c >= 0.45 ? "often" : c >= 0.2 ? "sometimes" : "rarely";
+  const words = (c) => data.words.find((w) => c >= w.least).text;
   const plural = (k, what) => k + " " + what + (k === 1 ? "" : "s");
   const escape = (s) => s.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 
@@ -100,7 +101,7 @@
     ctx.textBaseline = "top";
     for (const b of boxes) {
       const l = data.layers[b.k], rgb = shade(l.chance);
-      ctx.fillStyle = css(rgb, 0.28); ctx.fillRect(b.x, b.y, b.w, b.h);
+      ctx.fillStyle = css(rgb, l.count ? 0.28 : 1); ctx.fillRect(b.x, b.y, b.w, b.h);
       if (b.head) {
         ctx.font = "600 11px system-ui, 'DejaVu Sans', sans-serif"; ctx.fillStyle = "#dfe7ee";
         ctx.fillText(fit(`${b.k + 1}  ${l.name || plural(l.count, "path")} · ${bytes(l.size)}`, b.w - 8), b.x + 4, b.y + 3);
@@ -122,6 +123,11 @@
           }
         }
       }
+    }
+    for (const b of boxes) {
+      if (!data.layers[b.k].mark) continue;
+      const w = Math.min(2, b.w / 4, b.h / 4);
+      ctx.lineWidth = w; ctx.strokeStyle = "#f4604f"; ctx.strokeRect(b.x + w / 2, b.y + w / 2, b.w - w, b.h - w);
     }
     if (one >= 0 && tiles[one]) {
       const t = tiles[one];
@@ -157,8 +163,8 @@
     if (i < 0) { tip.hidden = true; status.textContent = intro; return; }
     const d = describe(i);
     const list = d.names.slice(0, 6).map((s) => `<li>${escape(s)}</li>`).join("") + (d.names.length > 6 ? `<li>and ${d.names.length - 6} more</li>` : "");
-    tip.innerHTML = `<b>${escape(data.names[i])}</b><span>${bytes(data.sizes[i])} · changes ${words(data.chance[i])} · ${data.hashes[i].slice(0, 8)}…</span>` +
-      `<span>layer ${layerOf[i] + 1}${d.l.name ? " " + escape(d.l.name) : ""}, ${bytes(d.l.size)}: ${escape(d.l.reason)}</span>` +
+    tip.innerHTML = `<b>${escape(data.names[i])}</b><span>${bytes(data.sizes[i])} · ${words(data.chance[i])} · ${data.hashes[i].slice(0, 8)}…</span>` +
+      `<span>layer ${layerOf[i] + 1}${d.l.name ? " " + escape(d.l.name) : ""}, ${bytes(d.l.size)}${d.l.reason ? ": " + escape(d.l.reason) : ""}</span>` +
       (d.names.length ? `<span>used by</span><ul>${list}</ul>` : "<span>nothing refers to it</span>");
     status.innerHTML = `When <b>${escape(data.names[i])}</b> changes, <b>${plural(d.up.size, "path")}</b> that depend on it change too: <b>${bytes(d.size)}</b> in <b>${plural(d.touched.size, "layer")}</b>.`;
     tip.hidden = false;
@@ -181,11 +187,12 @@
     show(i, e.clientX, e.clientY); draw();
   });
   addEventListener("keydown", (e) => {
+    if (!canvas.offsetParent) return; // another platform is shown
     if (e.key === "Escape") { pinned = hover = layer = -1; query.value = ""; search(); show(-1); draw(); }
     if (e.key === "/" && document.activeElement !== query) { e.preventDefault(); query.focus(); }
   });
 
-  const rows = [...document.querySelectorAll("#layers tbody tr")];
+  const rows = [...root.querySelectorAll(".layers tr[data-layer]")];
   rows.forEach((tr) => {
     const k = +tr.dataset.layer;
     tr.addEventListener("pointerenter", () => { layer = k; draw(); });
@@ -209,8 +216,8 @@
   };
   query.addEventListener("input", () => { pinned = hover = -1; tip.hidden = true; search(); });
 
-  document.querySelectorAll("i[data-chance]").forEach((i) => { i.style.background = css(shade(+i.dataset.chance)); });
-  document.querySelectorAll(".bar span[data-whole]").forEach((s) => {
+  root.querySelectorAll("i[data-chance]").forEach((i) => { i.style.background = css(shade(+i.dataset.chance)); });
+  root.querySelectorAll(".bar span[data-whole]").forEach((s) => {
     const whole = +s.dataset.whole || 1;
     for (const [v, c] of [[+s.dataset.least, "#3b8bb0"], [Math.max(+s.dataset.excess, 0), "#d5443c"]]) {
       const b = document.createElement("i");
@@ -219,4 +226,16 @@
     }
   });
   new ResizeObserver(layout).observe(canvas.parentElement);
-})();
+};
+
+document.querySelectorAll(".platform").forEach((root) => {
+  const data = root.querySelector("script[type='application/json']");
+  if (data) treemap(root, JSON.parse(data.textContent));
+});
+const platforms = [...document.querySelectorAll(".platform")], tabs = [...document.querySelectorAll("nav button")];
+const choose = (n) => {
+  platforms.forEach((p, i) => { p.hidden = i !== n; });
+  tabs.forEach((t, i) => t.setAttribute("aria-selected", i === n));
+};
+tabs.forEach((t, i) => t.addEventListener("click", () => choose(i)));
+if (tabs.length) choose(0);
