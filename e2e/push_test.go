@@ -178,20 +178,14 @@ func TestSkopeo(t *testing.T) {
 func TestCraneValidate(t *testing.T) {
 	t.Parallel()
 	ref, digest := large(t)
-	out := command(t, lab.crane, "validate", "--insecure", "--remote", ref)
+	out := command(t, lab.crane, "validate", "--insecure", "--remote", ref) // of an index: of all that it lists
 	if !strings.Contains(out, "PASS") {
 		t.Errorf("crane validate: %s", out)
-	}
-	for _, p := range platforms {
-		out := command(t, lab.crane, "validate", "--insecure", "--platform", "linux/"+p.arch, "--remote", ref)
-		if !strings.Contains(out, "PASS") {
-			t.Errorf("crane validate %s: %s", p.arch, out)
-		}
 	}
 	if got := strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", ref)); got != digest {
 		t.Errorf("crane digest: %s, nixoci printed %s", got, digest)
 	}
-	report(t, "crane validate --remote passes for the index and both platforms")
+	report(t, "crane validate --remote passes for the index and what it lists")
 }
 
 // inImage runs the amd64 image's own programs; engine is the whole command line
