@@ -25,13 +25,16 @@ type reading struct {
 	closure  closureFlags
 }
 
+// fileImage is an image that is no reference.
+var fileImage = regexp.MustCompile(`^(oci|oci-archive|docker-archive):`)
+
 var statedSystem = regexp.MustCompile(`^[A-Za-z0-9_]+-[A-Za-z0-9_]+=`)
 
 // isClosure tells a CLOSURE from a REF where a command takes either: a CLOSURE
 // names a file that is there, or is a path, or states its system. Everything
 // else is a reference, or a layout or archive by its prefix.
 func isClosure(arg string) bool {
-	if strings.HasPrefix(arg, "oci:") || strings.HasPrefix(arg, "oci-archive:") || strings.HasPrefix(arg, "docker-archive:") {
+	if fileImage.MatchString(arg) {
 		return false
 	}
 	if filepath.IsAbs(arg) || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || strings.Contains(arg, "#") || statedSystem.MatchString(arg) {
@@ -45,11 +48,12 @@ func isClosure(arg string) bool {
 func (a *app) openImage(arg string, f *reading) (*push.OpenedSource, error) {
 	o := f.registry.options()
 	o.ReadOnly = true
-	src, err := push.OpenSource(arg, o)
-	if err != nil {
-		return nil, err
+	if !fileImage.MatchString(arg) {
+		if _, err := push.ParseReference(arg); err != nil {
+			return nil, usageError{err}
+		}
 	}
-	return src, nil
+	return push.OpenSource(arg, o)
 }
 
 // readImage opens and reads the image that arg names.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
@@ -77,7 +75,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
 		return err
 	}
-	src, err := push.OpenSource(ref, f.registry.options())
+	src, err := a.openImage(ref, &reading{registry: f.registry})
 	if err != nil {
 		return err
 	}
@@ -88,9 +86,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	}
 	a.done = true
 	if a.json {
-		enc := json.NewEncoder(a.stdout)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(report)
+		err = printJSON(a.stdout, report)
 	} else if !a.quiet {
 		err = report.WriteText(a.stdout)
 	}

@@ -270,13 +270,25 @@ type item struct {
 	name    string
 }
 
-// tarOf takes a layer of platform p apart.
-func (s *sample) tarOf(p, n int) []item {
+var untarred sync.Map // tars by the digest of their blob
+
+func (s *sample) untar(d digest.Digest) []byte {
 	s.t.Helper()
-	z, err := gzip.NewReader(bytes.NewReader(s.blob(s.manifests[p].Layers[n].Digest)))
+	if data, ok := untarred.Load(d); ok {
+		return data.([]byte)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(s.blob(d)))
 	must(s.t, err)
 	data, err := io.ReadAll(z)
 	must(s.t, err)
+	untarred.Store(d, data)
+	return data
+}
+
+// tarOf takes a layer of platform p apart.
+func (s *sample) tarOf(p, n int) []item {
+	s.t.Helper()
+	data := bytes.Clone(s.untar(s.manifests[p].Layers[n].Digest))
 	var items []item
 	var head []byte
 	for len(data) > 1024 {

@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -35,7 +37,7 @@ func defaultKeys(t testing.TB) closure.TrustedKeys {
 // making, and returns its reference.
 func attached(t testing.TB, edit func(infos []closure.Info)) string {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true)))
+	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	name := strings.TrimPrefix(server.URL, "http://") + "/sample:v1"
 	ref, err := push.ParseReference(name)
