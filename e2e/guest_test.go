@@ -485,3 +485,50 @@ func TestGuestArm64(t *testing.T) {
 		t.Errorf("%v: %s", err, said)
 	}
 }
+
+// nixConfig lets Debian's Nix build what the guest is made of: see debstore.
+const nixConfig = `NIX_CONFIG=build-users-group =
+sandbox = false
+filter-syscalls = false
+substituters =
+flake-registry = /dev/null
+`
+
+// A configuration and a flake output are built by nixoci itself, for both
+// platforms.
+func TestGuestFromConfiguration(t *testing.T) {
+	guestImage(t, "")
+	dir := scratchDir(t)
+	nixpkgs := "path:" + filepath.Join(guests.root, "guest", "nixpkgs")
+	put(t, filepath.Join(dir, "nginx.nix"), nginxNix("/web"))
+	put(t, filepath.Join(dir, "broken.nix"), "{ ... }:\n{ services.nginx.enable = true\n}\n")
+	put(t, filepath.Join(dir, "new.nix"), nginxNix("/nobody/built/this"))
+	put(t, filepath.Join(dir, "flake.nix"), fmt.Sprintf(`{
+  inputs.nixpkgs.url = %q;
+  outputs = { self, nixpkgs }: {
+    nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./nginx.nix ]; };
+  };
+}
+`, nixpkgs))
+	nix := func(more string) run {
+		return run{dir: dir, cache: scratchDir(t), env: []string{nixConfig + more, "USER=root"},
+			prefix: []string{"unshare", "-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, filepath.Join(guests.root, "nix")}}
+	}
+	both := nix("extra-platforms = x86_64-linux aarch64-linux\n")
+	ref := registry(t) + "/evaluated"
+	platforms := "linux/amd64,linux/arm64"
+	both.ok(t, "push", "--nixpkgs", nixpkgs, "--platform", platforms, ref+":configuration", "nginx.nix")
+	both.ok(t, "push", "--platform", platforms, ref+":flake", ".#nixosConfigurations.web")
+	both.ok(t, "push", "--nixpkgs", nixpkgs, ref+":base")
+
+	_, web := site(t, "configuration.nix", "")
+	for _, tag := range []string{":configuration", ":flake"} {
+		b := dockerRun(t, ref+tag, append([]string{"-v", web + ":/web"}, bootFlags...)...)
+		b.serves(t, "the first page")
+	}
+
+	nix("").nixoci(t, "push", "--nixpkgs", nixpkgs, "--platform", "linux/arm64", ref+":x", "new.nix").
+		fails(t, 1, "no builder for aarch64-linux", "--join")
+	nix("").nixoci(t, "push", "--nixpkgs", nixpkgs, ref+":x", "broken.nix").fails(t, 1, "syntax error", "broken.nix:3:1")
+	nix("").nixoci(t, "push", ref+":x", ".#nixosConfigurations.db").fails(t, 1, "nixosConfigurations.db")
+}

@@ -58,7 +58,7 @@ func guest(ctx context.Context, opts options) error {
 	}
 	type build struct {
 		system
-		init, configuration string
+		configuration string
 	}
 	var builds []build
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -77,13 +77,12 @@ func guest(ctx context.Context, opts options) error {
 		if err := writeJSON(filepath.Join(dir, "nixpkgs", "packages-"+nixSystem(arch)+".json"), pkgs); err != nil {
 			return err
 		}
-		init := filepath.Join(dir, "init-"+arch)
-		if err := goBuild(ctx, arch, filepath.Join(init, "bin", "nixoci-init")); err != nil {
+		if err := goBuild(ctx, arch, filepath.Join(dir, "nixpkgs", "nixoci-init", nixSystem(arch), "bin", "nixoci-init")); err != nil {
 			return err
 		}
 		builds = append(builds,
-			build{system{name: "guest-" + nixSystem(arch), arch: arch}, init, "null"},
-			build{system{name: "guest-" + nixSystem(arch) + "-nginx", arch: arch}, init, configuration})
+			build{system{name: "guest-" + nixSystem(arch), arch: arch}, "null"},
+			build{system{name: "guest-" + nixSystem(arch) + "-nginx", arch: arch}, configuration})
 	}
 	// All packages are known by now: nixpkgs is complete, and the same for all.
 	n := &nix{root: opts.root}
@@ -91,7 +90,7 @@ func guest(ctx context.Context, opts options) error {
 	for _, b := range builds {
 		out, err := n.run(ctx, "nix-build", filepath.Join(dir, "nixpkgs/guest.nix"), "-o", filepath.Join(opts.root, b.name),
 			"--argstr", "system", nixSystem(b.arch), "--arg", "nixpkgs", filepath.Join(dir, "nixpkgs"),
-			"--arg", "flake", filepath.Join(dir, "flake"), "--arg", "init", b.init, "--arg", "configuration", b.configuration)
+			"--arg", "flake", filepath.Join(dir, "flake"), "--arg", "configuration", b.configuration)
 		if err != nil {
 			return fmt.Errorf("build %s: %w", b.name, err)
 		}

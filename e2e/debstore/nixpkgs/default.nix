@@ -43,7 +43,14 @@ rec {
   };
   # Flakes at a path need none.
   gitMinimal = store.run "git-none" { } ''mkdir -p "$out/bin"'';
-  callPackage = _: _: throw "set nixoci.package";
+  # The only package that the container module has itself; there is no Go here
+  # to compile it with.
+  callPackage =
+    _: _:
+    builtins.path {
+      name = "nixoci-init";
+      path = ./. + "/nixoci-init/${system}";
+    };
   writeText = store.text;
   writeTextFile = { name, destination, text }: store.file name ("." + destination) text;
 }

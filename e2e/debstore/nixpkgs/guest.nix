@@ -4,7 +4,6 @@
   system,
   nixpkgs,
   flake,
-  init,
   configuration ? null,
 }:
 let
@@ -23,10 +22,6 @@ in
       { pkgs, ... }:
       {
         nixoci.nixpkgs = source;
-        nixoci.package = builtins.path {
-          name = "nixoci-init";
-          path = init;
-        };
         # There is no cache to fetch it from in the tests.
         system.extraDependencies = [
           pkgs.nginx
