@@ -25,9 +25,8 @@ var guests struct {
 	systems map[string]string // guest-SYSTEM[-nginx] -> toplevel
 }
 
-// guestImage pushes the base system, or with an nginx.nix baked in, for both
-// platforms, and returns its reference.
-func guestImage(t *testing.T, variant string) string {
+// guestStore makes the guest systems once, and returns the root of their store.
+func guestStore(t *testing.T) string {
 	t.Helper()
 	guests.Do(func() {
 		root := filepath.Join(lab.cache, "guest")
@@ -44,8 +43,16 @@ func guestImage(t *testing.T, variant string) string {
 	if guests.root == "" {
 		t.Fatal("the guest systems were not made")
 	}
+	return guests.root
+}
+
+// guestImage pushes the base system, or with an nginx.nix baked in, for both
+// platforms, and returns its reference.
+func guestImage(t *testing.T, variant string) string {
+	t.Helper()
+	root := guestStore(t)
 	ref := registry(t) + "/guest" + variant + ":latest"
-	run{}.ok(t, "push", "--from", guests.root, ref, guests.systems["guest-x86_64-linux"+variant], guests.systems["guest-aarch64-linux"+variant])
+	run{}.ok(t, "push", "--from", root, ref, guests.systems["guest-x86_64-linux"+variant], guests.systems["guest-aarch64-linux"+variant])
 	return ref
 }
 

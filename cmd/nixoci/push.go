@@ -62,6 +62,7 @@ store paths make, or if the registry does not have it. Nothing is tagged before
 all of the image is there.`,
 		Example: `  nixoci push ghcr.io/org/web ./result
   nixoci push ghcr.io/org/web:1.2 --tag latest x86_64-linux=./result aarch64-linux=./result-arm
+  nixoci push ghcr.io/org/web .#web --platform linux/amd64,linux/arm64
   nixoci push ghcr.io/org/web --from https://cache.nixos.org /nix/store/…-nixos-system-web-26.05`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -110,7 +110,7 @@ func (n *Nix) explain(ctx context.Context, drvs []derivation, err error) error {
 		}
 		err = fmt.Errorf("there is no builder for %s, only for %s: %w", d.BuildSystem, strings.Join(can, ", "), err)
 		return hint.Add(err, "build each platform on a machine of its own, into the same tag: nixoci push --join REF CLOSURE\n"+
-			"or give this one a builder: the option builders of nix.conf, or extra-platforms with an emulator")
+			"or have this one build for it: the option builders of nix.conf, or on NixOS boot.binfmt.emulatedSystems = [ \""+d.BuildSystem+"\" ]")
 	}
 	return err
 }

@@ -1,0 +1,274 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A workshop is where nixoci has Nix build: the guest systems' store at /nix,
+// and their nixpkgs. Nixoci sees them in a mount namespace of its own.
+type workshop struct {
+	run     run
+	nixpkgs string // directory, a flake
+	dir     string // current directory
+	config  string // NIX_CONFIG
+}
+
+func newWorkshop(t *testing.T) *workshop {
+	t.Helper()
+	root := guestStore(t)
+	w := &workshop{dir: scratchDir(t)}
+	w.nixpkgs = filepath.Join(w.dir, "nixpkgs")
+	// The Go program is built beforehand: that nixpkgs has no Go.
+	command(t, "cp", "-r", filepath.Join(root, "guest", "nixpkgs"), w.nixpkgs)
+	for _, p := range platforms {
+		command(t, "cp", "-r", filepath.Join(root, "guest", "init-"+p.arch), filepath.Join(w.nixpkgs, "init-"+p.nix))
+	}
+	file := filepath.Join(w.nixpkgs, "default.nix")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const without = `callPackage = _: _: throw "set nixoci.package";`
+	const with = `callPackage = _: _: builtins.path { name = "nixoci-init"; path = ./. + "/init-${system}"; };`
+	if !strings.Contains(string(text), without) {
+		t.Fatalf("%s does not have %s", file, without)
+	}
+	put(t, file, strings.Replace(string(text), without, with, 1))
+	w.config = `build-users-group =
+sandbox = false
+filter-syscalls = false
+substituters =
+flake-registry = /dev/null
+extra-platforms = x86_64-linux aarch64-linux`
+	w.run = run{dir: w.dir, cache: scratchDir(t), prefix: []string{"unshare", "-m", "sh", "-ec",
+		`mkdir -p /nix; mount --bind "$0/nix" /nix; mount --bind "$1" /nix/debs; shift; exec "$@"`, root, filepath.Join(lab.cache, "debs")}}
+	return w
+}
+
+func (w *workshop) environment() []string {
+	return []string{"NIX_CONFIG=" + w.config, "NIX_CONF_DIR=/var/empty", "NIX_REMOTE=local", "USER=root", "TMPDIR=" + w.dir}
+}
+
+func (w *workshop) nixoci(t *testing.T, args ...string) outcome {
+	t.Helper()
+	w.run.env = w.environment()
+	return w.run.nixoci(t, args...)
+}
+
+func (w *workshop) ok(t *testing.T, args ...string) outcome {
+	t.Helper()
+	w.run.env = w.environment()
+	return w.run.ok(t, args...)
+}
+
+// nix asks Nix itself.
+func (w *workshop) nix(t *testing.T, args ...string) string {
+	t.Helper()
+	line := append(append([]string{"env"}, w.environment()...), w.run.prefix...)
+	return strings.TrimSpace(command(t, append(append(line, "nix", "--extra-experimental-features", "nix-command flakes"), args...)...))
+}
+
+// toplevel is the system in an image for one platform.
+func (w *workshop) toplevel(t *testing.T, ref, arch string) string {
+	t.Helper()
+	var seen struct {
+		Platforms []struct{ Platform, Toplevel string }
+	}
+	out := w.ok(t, "inspect", "--json", ref).stdout
+	if err := json.Unmarshal([]byte(out), &seen); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, p := range seen.Platforms {
+		if p.Platform == "linux/"+arch {
+			return p.Toplevel
+		}
+	}
+	t.Fatalf("%s has no linux/%s: %s", ref, arch, out)
+	return ""
+}
+
+// nginx is a configuration that nothing was built for in an earlier run.
+func (w *workshop) nginx(root string) string {
+	return strings.Replace(nginxNix(root), "{\n", "{\n  environment.etc.workshop.text = \""+w.dir+"\";\n", 1)
+}
+
+const bothPlatforms = "linux/amd64,linux/arm64"
+
+// An nginx.nix becomes an image that serves, with nothing to build in it.
+func TestEvalConfiguration(t *testing.T) {
+	w := newWorkshop(t)
+	ref := registry(t) + "/eval-nginx"
+	_, web := site(t, "unused", "")
+	put(t, filepath.Join(w.dir, "nginx.nix"), w.nginx("/web"))
+	o := w.ok(t, "push", ref, "--nixpkgs", "nixpkgs", "--platform", bothPlatforms, "./nginx.nix")
+	report(t, "evaluated, built and pushed for two platforms in %.1f s", o.wall.Seconds())
+	digest := o.digest(t)
+	if strings.Count(o.stderr, "-nixos-system-container-24.05.debian12.drv'...\n") != len(platforms) {
+		t.Errorf("what Nix builds is not shown:\n%s", o.stderr)
+	}
+	// The systems named one by one are the same image.
+	if got := w.ok(t, "push", ref+":named", "--nixpkgs", w.nixpkgs, "x86_64-linux=nginx.nix", "aarch64-linux=nginx.nix").digest(t); got != digest {
+		t.Errorf("with --platform the image is %s, with the systems named %s", digest, got)
+	}
+	// Again: evaluated, nothing to build, and one request.
+	o = w.ok(t, "push", ref, "--nixpkgs", "nixpkgs", "--platform", bothPlatforms, "./nginx.nix")
+	if o.digest(t) != digest || !strings.Contains(o.stderr, "unchanged") || strings.Contains(o.stderr, "building '") {
+		t.Errorf("the second push: %s\n%s", o.stdout, o.stderr)
+	}
+
+	b := dockerRun(t, ref, append([]string{"-v", web + ":/web"}, bootFlags...)...)
+	report(t, "baked in: serving after %.2f s", b.serves(t, "the first page").Seconds())
+	b.runs(t)
+	if log := b.log(t); strings.Contains(log, "building '") {
+		t.Errorf("it built something at the start:\n%s", log)
+	}
+	b.stops(t)
+}
+
+// A flake that names one system gives an image for both.
+func TestEvalFlake(t *testing.T) {
+	w := newWorkshop(t)
+	flake := filepath.Join(w.dir, "web")
+	put(t, filepath.Join(flake, "nginx.nix"), nginxNix("/web"))
+	put(t, filepath.Join(flake, "flake.nix"), fmt.Sprintf(`{
+  inputs.nixpkgs.url = "path:%s";
+  outputs = { self, nixpkgs }: {
+    nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./nginx.nix ]; };
+    nixosConfigurations."arm.example.org" = nixpkgs.lib.nixosSystem {
+      system = "aarch64-linux";
+      modules = [ ./nginx.nix { networking.hostName = "arm"; } ];
+    };
+    nixosConfigurations.broken = nixpkgs.lib.nixosSystem {
+      system = "x86_64-linux";
+      modules = [ { system.systemBuilderCommands = "echo not today; exit 7"; } ];
+    };
+  };
+}
+`, w.nixpkgs))
+	w.run.dir = flake
+	ref := registry(t) + "/eval-flake"
+
+	w.ok(t, "push", ref+":own", ".#web")
+	w.ok(t, "push", ref+":both", ".#nixosConfigurations.web", "--platform", bothPlatforms)
+	if a, b := w.toplevel(t, ref+":own", "amd64"), w.toplevel(t, ref+":both", "amd64"); a != b {
+		t.Errorf("for its own system it is %s, for both %s", a, b)
+	}
+	w.toplevel(t, ref+":both", "arm64")
+
+	// Two configurations, each for its own system.
+	w.ok(t, "push", ref+":two", ".#web", `.#"arm.example.org"`)
+	if top := w.toplevel(t, ref+":two", "arm64"); !strings.Contains(top, "nixos-system-arm-") {
+		t.Errorf("arm64 is %s", top)
+	}
+
+	// A derivation is what Nix says it is.
+	attr := ".#nixosConfigurations.web.config.system.build.toplevel"
+	w.ok(t, "push", ref+":plain", attr)
+	want := w.nix(t, "eval", "--raw", "path:"+flake+strings.TrimPrefix(attr, ".")+".outPath")
+	if got := w.toplevel(t, ref+":plain", "amd64"); got != want {
+		t.Errorf("the image holds %s, Nix builds %s", got, want)
+	}
+	w.nixoci(t, "push", ref+":no", "aarch64-linux="+attr).fails(t, 1, "for x86_64-linux, not for aarch64-linux")
+
+	w.nixoci(t, "push", ref+":no", ".#wbe").fails(t, 1, "does not provide attribute", "wbe", "Did you mean web?")
+	w.nixoci(t, "push", ref+":no", ".#broken").fails(t, 1, "> not today", "build: nix-store: exit status", "failed with exit code 7")
+	if _, err := try("skopeo", "inspect", "--tls-verify=false", "docker://"+ref+":no"); err == nil {
+		t.Errorf("%s:no was pushed", ref)
+	}
+}
+
+// Without a CLOSURE it is the base system, which boots.
+func TestEvalBase(t *testing.T) {
+	w := newWorkshop(t)
+	w.run.dir = scratchDir(t) // with no ./result
+	ref := registry(t) + "/eval-base"
+	o := w.ok(t, "push", ref, "--nixpkgs", w.nixpkgs, "--platform", bothPlatforms)
+	if !strings.Contains(o.stderr, "no CLOSURE is given, and ./result is not a NixOS system: building the base system\n") {
+		t.Errorf("stderr:\n%s", o.stderr)
+	}
+	w.toplevel(t, ref, "arm64")
+	b := dockerRun(t, ref, bootFlags...)
+	b.runs(t)
+	b.stops(t)
+}
+
+// Errors name the place in the file, and what is missing.
+func TestEvalFaults(t *testing.T) {
+	w := newWorkshop(t)
+	ref := registry(t) + "/eval-faults"
+	put(t, filepath.Join(w.dir, "syntax.nix"), "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
+	put(t, filepath.Join(w.dir, "undefined.nix"), "{\n  services.nginx.enable = yes;\n}\n")
+	put(t, filepath.Join(w.dir, "option.nix"), "{\n  services.nginx.enabel = true;\n}\n")
+	put(t, filepath.Join(w.dir, "web.nix"), w.nginx("/web"))
+	push := func(args ...string) outcome {
+		return w.nixoci(t, append([]string{"push", ref, "--nixpkgs", w.nixpkgs}, args...)...)
+	}
+	push("syntax.nix").fails(t, 1, `closure "syntax.nix": evaluate: nix eval: exit status 1: syntax error`, "syntax.nix:4:1")
+	push("undefined.nix").fails(t, 1, "undefined variable 'yes' at "+w.dir+"/undefined.nix:2:27\n")
+	push("option.nix").fails(t, 1, "services.nginx.enabel' does not exist")
+	// Quiet is one error, and it says as much.
+	o := push("--quiet", "undefined.nix")
+	o.fails(t, 1, "undefined variable 'yes' at ")
+	if strings.Count(o.stderr, "\n") != 1 {
+		t.Errorf("more than the error:\n%s", o.stderr)
+	}
+
+	w.config = strings.Replace(w.config, "extra-platforms = x86_64-linux aarch64-linux", "extra-platforms =", 1)
+	push("--platform", bothPlatforms, "web.nix").fails(t, 1, "build: there is no builder for aarch64-linux, only for x86_64-linux",
+		"hint: build each platform on a machine of its own, into the same tag: nixoci push --join")
+	// Which then works: this is the amd64 machine.
+	push("--join", "web.nix").digest(t)
+	w.toplevel(t, ref, "amd64")
+
+	left, err := filepath.Glob(filepath.Join(w.dir, "nixoci-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
+// What was built stays while it is pushed, whatever the garbage collector does.
+func TestEvalKeepsWhatItBuilt(t *testing.T) {
+	w := newWorkshop(t)
+	put(t, filepath.Join(w.dir, "web.nix"), nginxNix("/web"))
+	// The reader of a pipe keeps nixoci where it is.
+	line := append(append([]string{}, w.run.prefix...), lab.nixoci, "build", "--quiet", "-o", "-", "--nixpkgs", w.nixpkgs, "web.nix")
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.Dir = w.dir
+	cmd.Env = append(append(os.Environ(), w.environment()...), "XDG_CACHE_HOME="+w.run.cache)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 512)); err != nil {
+		t.Fatal(err)
+	}
+	roots := func() string {
+		line := append(append([]string{"env"}, w.environment()...), w.run.prefix...)
+		return command(t, append(line, "nix-store", "--gc", "--print-roots")...)
+	}
+	if r := roots(); !strings.Contains(r, w.dir+"/nixoci-") || !strings.Contains(r, "-nixos-system-container-") {
+		t.Errorf("no root of the garbage collector's:\n%s", r)
+	}
+	if _, err := io.Copy(io.Discard, out); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	if r := roots(); strings.Contains(r, w.dir+"/nixoci-") {
+		t.Errorf("it is kept for ever:\n%s", r)
+	}
+}
