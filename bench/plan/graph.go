@@ -1,10 +1,11 @@
 package main
 
 import (
+	"compress/gzip"
 	"crypto/sha256"
+	"embed"
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/nixoci/nixoci/internal/closure"
@@ -23,10 +24,11 @@ type node struct {
 // node refers to comes before it.
 type graph struct {
 	nodes []node
-	at    map[int]int // id to place in nodes
-	real  *closure.Closure
+	at    map[int]int      // id to place in nodes
+	real  *closure.Closure // with its own store hashes; nil of a generated graph
 }
 
+// newGraph puts nodes into dependency order.
 func newGraph(nodes []node) *graph {
 	g := &graph{at: make(map[int]int, len(nodes))}
 	byID := map[int]node{}
@@ -63,6 +65,7 @@ func (n node) path() closure.StorePath {
 	return closure.StorePath(closure.StoreDir + "/" + string(h) + "-" + n.name)
 }
 
+// closure is the graph with store paths.
 func (g *graph) closure() *closure.Closure {
 	paths := make(map[int]closure.StorePath, len(g.nodes))
 	for _, n := range g.nodes {
@@ -90,37 +93,44 @@ func (g *graph) bytes() (total int64) {
 	return total
 }
 
-// load reads a graph file: an array of path, narSize and references.
-func load(file string) (*graph, error) {
-	data, err := os.ReadFile(file)
+//go:embed graphs
+var graphs embed.FS
+
+// load reads a graph of a real system: an array of path, narSize and references,
+// as nix path-info --json has them.
+func load(name string) (*graph, error) {
+	f, err := graphs.Open("graphs/" + name + ".json.gz")
 	if err != nil {
 		return nil, err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("graph %s: %w", name, err)
 	}
 	var rows []struct {
 		Path       closure.StorePath
 		NarSize    int64
 		References []closure.StorePath
 	}
-	if err := json.Unmarshal(data, &rows); err != nil {
-		return nil, fmt.Errorf("graph %s: %w", file, err)
+	if err := json.NewDecoder(z).Decode(&rows); err != nil {
+		return nil, fmt.Errorf("graph %s: %w", name, err)
 	}
 	id := map[closure.StorePath]int{}
 	for i, r := range rows {
 		id[r.Path] = i
 	}
 	nodes := make([]node, len(rows))
+	var infos []closure.Info
 	for i, r := range rows {
 		nodes[i] = node{id: i, name: r.Path.Name(), size: r.NarSize}
 		for _, ref := range r.References {
 			nodes[i].refs = append(nodes[i].refs, id[ref])
 		}
 		slices.Sort(nodes[i].refs)
-	}
-	g := newGraph(nodes)
-	var infos []closure.Info
-	for _, r := range rows {
 		infos = append(infos, closure.Info{Path: r.Path, NarSize: r.NarSize, References: r.References})
 	}
+	g := newGraph(nodes)
 	g.real, err = closure.New(nil, infos)
 	return g, err
 }

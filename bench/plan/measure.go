@@ -17,6 +17,7 @@ func layerKeys(groups [][]closure.StorePath) map[[32]byte]bool {
 	return keys
 }
 
+// layerKey is a layer by what is in it.
 func layerKey(paths []closure.StorePath) [32]byte {
 	s := slices.Clone(paths)
 	slices.Sort(s)
@@ -42,4 +43,17 @@ func excess(old [][]closure.StorePath, oldC *closure.Closure, now [][]closure.St
 		}
 	}
 	return float64(pulled-changed) / float64(total), float64(changed) / float64(total)
+}
+
+// moved counts layers that hold nothing new and are not in the old plan: layers
+// that a change moved though it had nothing to do with them.
+func moved(old [][]closure.StorePath, oldC *closure.Closure, now [][]closure.StorePath) (n int) {
+	have := layerKeys(old)
+	for _, paths := range now {
+		news := slices.ContainsFunc(paths, func(p closure.StorePath) bool { return oldC.Info(p) == nil })
+		if !news && !have[layerKey(paths)] {
+			n++
+		}
+	}
+	return n
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"regexp"
 	"slices"
@@ -10,9 +11,9 @@ import (
 // package, and new at every change of it.
 var generated = regexp.MustCompile(`^(etc(-.*)?|unit-.*|system-units|user-units|system-path|nixos-system-.*|.*\.(service|conf|timer|socket|target)|users-groups\.json|set-environment|.*-disabled|X-Restart-Triggers.*|toplevel)$`)
 
+// dependents counts, for each node, those that change with it.
 func (g *graph) dependents() []int {
-	up := make([]map[int]bool, len(g.nodes))
-	count := make([]int, len(g.nodes))
+	words := (len(g.nodes) + 63) / 64
 	users := make([][]int, len(g.nodes))
 	for i, n := range g.nodes {
 		for _, r := range n.refs {
@@ -21,22 +22,25 @@ func (g *graph) dependents() []int {
 			}
 		}
 	}
+	up := make([][]uint64, len(g.nodes))
+	count := make([]int, len(g.nodes))
 	for i := len(g.nodes) - 1; i >= 0; i-- {
-		up[i] = map[int]bool{}
+		up[i] = make([]uint64, words)
 		for _, u := range users[i] {
-			up[i][u] = true
-			for k := range up[u] {
-				up[i][k] = true
+			up[i][u/64] |= 1 << (u % 64)
+			for k, w := range up[u] {
+				up[i][k] |= w
 			}
 		}
-		count[i] = len(up[i])
+		for _, w := range up[i] {
+			count[i] += bits.OnesCount64(w)
+		}
 	}
 	return count
 }
 
-// packages returns the places of nodes that are packages; leaves of those that
-// no other package refers to; low of those that at least a quarter of the
-// packages and at most three quarters change with.
+// classes returns the places of nodes that are packages; leaves, of those that
+// no other package refers to; low, of those that 15 to 85 % of all change with.
 func (g *graph) classes() (packages, leaves, low []int) {
 	deps := g.dependents()
 	usedByPackage := make([]bool, len(g.nodes))
@@ -90,6 +94,7 @@ func (g *graph) rebuild(r *rand.Rand, places []int, rev int) *graph {
 // add puts n new leaf packages in, and what the toplevel's path refers to.
 func (g *graph) add(r *rand.Rand, n, rev int) *graph { return g.addSized(r, n, rev, 0) }
 
+// addSized is add with packages of that many bytes, 0: as large as others are.
 func (g *graph) addSized(r *rand.Rand, n, rev int, size int64) *graph {
 	packages, leaves, _ := g.classes()
 	nodes := slices.Clone(g.nodes)
@@ -134,6 +139,7 @@ func (g *graph) addSized(r *rand.Rand, n, rev int, size int64) *graph {
 	return ng.rebuildIDs(r, []int{rootID}, rev)
 }
 
+// rebuildIDs is rebuild by ids.
 func (g *graph) rebuildIDs(r *rand.Rand, ids []int, rev int) *graph {
 	var places []int
 	for _, id := range ids {
@@ -142,14 +148,17 @@ func (g *graph) rebuildIDs(r *rand.Rand, ids []int, rev int) *graph {
 	return g.rebuild(r, places, rev)
 }
 
-func newName(r *rand.Rand) string {
+func newName(r *rand.Rand) string { return newWord(r) + "-1." + string(rune('0'+r.IntN(10))) }
+
+func newWord(r *rand.Rand) string {
 	b := make([]byte, 3+r.IntN(8))
 	for i := range b {
 		b[i] = byte('a' + r.IntN(26))
 	}
-	return string(b) + "-1." + string(rune('0'+r.IntN(10)))
+	return string(b)
 }
 
+// pick draws n of from, without repeating.
 func pick(r *rand.Rand, from []int, n int) []int {
 	out := make([]int, 0, n)
 	for _, k := range r.Perm(len(from))[:min(n, len(from))] {
@@ -161,6 +170,7 @@ func pick(r *rand.Rand, from []int, n int) []int {
 // kinds are the updates that plans are measured with.
 var kinds = []string{"one leaf", "five leaves", "one anywhere", "three anywhere", "a low library", "a rebuild", "configuration", "package added", "package removed", "size grown"}
 
+// update is what happens to a graph in one update of a kind.
 func (g *graph) update(r *rand.Rand, kind string, rev int) *graph {
 	packages, leaves, low := g.classes()
 	switch kind {
@@ -238,4 +248,13 @@ func dropUnreachable(g, old *graph) *graph {
 		}
 		g = newGraph(slices.DeleteFunc(slices.Clone(g.nodes), func(n node) bool { return drop[n.id] }))
 	}
+}
+
+// jitter changes all sizes by up to 1 %, and no hash.
+func (g *graph) jitter(r *rand.Rand) *graph {
+	nodes := slices.Clone(g.nodes)
+	for i := range nodes {
+		nodes[i].size += int64((r.Float64()*0.02 - 0.01) * float64(nodes[i].size))
+	}
+	return &graph{nodes: nodes, at: g.at}
 }
