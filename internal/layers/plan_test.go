@@ -227,6 +227,35 @@ func TestPlanScalesWithSizes(t *testing.T) {
 	}
 }
 
+// TestPlanExample is the example of the package documentation.
+func TestPlanExample(t *testing.T) {
+	path := map[string]closure.StorePath{}
+	var infos []closure.Info
+	for i, p := range []struct {
+		name string
+		size int64
+		refs string
+	}{
+		{"glibc-2", 30, ""}, {"zlib-1", 1, "glibc-2"}, {"python-3", 90, "zlib-1"}, {"git-2", 40, "zlib-1"}, {"etc", 1, "python-3 git-2"},
+	} {
+		path[p.name] = storePath(uint64(i), p.name)
+		info := closure.Info{Path: path[p.name], NarSize: p.size * 1_000_000}
+		for _, r := range strings.Fields(p.refs) {
+			info.References = append(info.References, path[r])
+		}
+		infos = append(infos, info)
+	}
+	c := mustClosure(t, infos)
+	for budget, want := range map[int]string{
+		3: "git-2 glibc-2 zlib-1\npython-3\netc",
+		4: "glibc-2\ngit-2 zlib-1\npython-3\netc",
+	} {
+		if got := names(mustPlan(t, c, PlanOptions{MaxLayers: budget})); got != want {
+			t.Errorf("%d layers:\n%s\nwant\n%s", budget, got, want)
+		}
+	}
+}
+
 func TestPlanNamedLayers(t *testing.T) {
 	infos := randomInfos(rand.New(rand.NewPCG(5, 1)), 60)
 	c := mustClosure(t, infos)

@@ -1,0 +1,64 @@
+// Package layers turns closures into layers: which store path lands in which
+// layer, the canonical tar stream, and the compressed bytes, always the same.
+//
+// # The plan
+//
+// [NewPlan] divides a closure's store paths among at most so many layers that an
+// update ships little. A layer is shipped again when any of its paths changes,
+// and a path changes when anything in its own closure does. So the cost of a
+// plan is
+//
+//	Σ over layers of bytes(layer) × P(something in the union of its paths' closures changes)
+//
+// and two layers A and B that become one raise it by
+//
+//	bytes(A) × (P(A∪B) − P(A)) + bytes(B) × (P(A∪B) − P(B))
+//
+// P of a set of k paths is √k, up to a factor. With p the part of all packages
+// that an update changes, k paths stay as they are with probability about e^-pk;
+// and the mean of 1−e^-pk over updates of all sizes, small ones many and large
+// ones few (weight p^-3/2), is proportional to √k. So there is no rate to guess,
+// and nothing depends on how large the closure is. What a toplevel makes of the
+// configuration (etc, unit-*, system-path, nixos-system-*) changes with every
+// update and has a layer of its own.
+//
+// A greedy merge of the cheapest pairs has a low cost and ships much all the
+// same: a new package flips an early merge, and layers that had no reason to
+// change are shuffled. So no decision here waits for another that it need not
+// wait for:
+//
+//  1. Paths are ranked by bytes × P^¾. Those at the top become seeds, one layer
+//     each. A path smaller than a layer's price, 32 KiB for its requests, does
+//     not.
+//  2. Each remaining path joins the seed that it costs least to be with, in four
+//     rounds by the hash of its name: a path sees what joined in earlier rounds
+//     and not those of its own. Layers of a path with more than 1/40 of all
+//     bytes take nobody.
+//  3. The tail, paths four times lighter than the lightest seed, chooses last,
+//     and nothing sees what it chooses. A small package that comes or goes
+//     changes the layer it is in, and no other.
+//
+// An example with three layers. Sizes are in MB, and → is refers to.
+//
+//	glibc 30    zlib 1 → glibc    python 90 → zlib    git 40 → zlib    etc → python, git
+//
+// etc is made of the configuration: that is one layer. P is 1 for glibc, √2 for
+// zlib, √3 for python and for git; so the weights are 30, 1.3, 136 and 60, and
+// python and git are the seeds of the two layers left. python's is too big to
+// take others, so glibc joins git: 30 × (√3 − √1) = 22, for whatever changes
+// glibc changes git too, and only glibc is shipped needlessly at times. zlib
+// does so for 1 × (√3 − √2) = 0.3. With a fourth layer glibc has its own, and
+// zlib joins it or git, whichever costs less: 30 × (√2 − √1) = 12, so git again.
+//
+// The plan is a function of the graph, the names and the sizes. Every order ends
+// in (name, size, path): a store hash only decides between paths that nothing
+// else tells apart. Floating-point sums are written so that no compiler fuses
+// them.
+//
+// With [PlanOptions.From] the layers of an image that is there stay, by path,
+// else by name, else by name without version; what is new goes where it costs
+// least, counting what has to be shipped now and eight updates to come; and
+// single paths move where that pays off, which between layers that are shipped
+// anyway it often does. Each layer's descriptor records its store paths
+// ([AnnotationPaths]), so an image is its own plan file.
+package layers
