@@ -1,0 +1,6 @@
+#!/bin/sh
+# podman knows what systemd wants: no flag is needed, with or without root.
+set -eu
+exec podman run -d --name web -p 8080:80 \
+  -v "$PWD/nginx.nix:/config/configuration.nix" -v "$PWD/web:/web" \
+  "${1:-ghcr.io/nixoci/base:latest}"
