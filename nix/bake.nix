@@ -23,11 +23,17 @@ let
   own = given.pkgs.stdenv.hostPlatform.system;
   container =
     system:
-    derivation system
-      (import ./eval.nix {
+    let
+      extended = import ./eval.nix {
         inherit system modules;
         configurations.default = given;
-      }).config.system.build.toplevel;
+      };
+      is = extended.pkgs.stdenv.hostPlatform.system;
+    in
+    if is == system then
+      derivation system extended.config.system.build.toplevel
+    else
+      throw "the configuration is for ${is} whatever nixpkgs.hostPlatform says, as with nixpkgs.pkgs: it cannot be built for ${system}";
 in
 
 if given ? extendModules then
