@@ -63,15 +63,15 @@ func TestVerifyLarge(t *testing.T) {
 	}
 	report(t, "verify of both large platforms: %v of processor time, %d MB; gzip and sha256sum take %v",
 		o.cpu.Round(10*time.Millisecond), o.peak>>20, alone.Round(10*time.Millisecond))
-	o = run{}.ok(t, "verify", "oci:"+layout, "--from", lab.large,
-		lab.systems["large-x86_64-linux"], lab.systems["large-aarch64-linux"])
-	if strings.Count(o.stdout, "made from the given closure, it is the same") != 2 {
+	// One platform: that is as much work as a cold push.
+	o = run{}.ok(t, "verify", "oci:"+layout, "--platform", "linux/amd64", "--from", lab.large, lab.systems["large-x86_64-linux"])
+	if strings.Count(o.stdout, "made from the given closure, it is the same") != 1 {
 		t.Errorf("%s", o.stdout)
 	}
 	if o.peak > 400<<20 {
 		t.Errorf("verify with closures took %d MB", o.peak>>20)
 	}
-	report(t, "verify with both closures: %v, %d MB", o.wall.Round(10*time.Millisecond), o.peak>>20)
+	report(t, "verify with the closure of one platform: %v of processor time, %d MB", o.cpu.Round(10*time.Millisecond), o.peak>>20)
 }
 
 // What other tools carry from one place to another is still what it was.
