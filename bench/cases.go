@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
 )
 
 // A benchCase is one row of the matrix.
@@ -116,8 +120,9 @@ func (l *lab) fresh() (string, error) {
 // printed is what of nixoci's --json is looked at.
 type printed struct {
 	Layers []struct {
-		Size, TarSize int64
-		How           string
+		Recipe string
+		Size   int64
+		How    string
 	}
 }
 
@@ -165,11 +170,12 @@ func (l *lab) push(o *outcome, s situation, via func(addr string) (string, error
 	if err := json.Unmarshal(p.stdout, &r); err != nil {
 		return sample{}, fmt.Errorf("result of push: %w", err)
 	}
-	o.Image, o.Made, o.Layers = 0, 0, len(r.Layers)
+	o.Image, o.Made, o.Layers, o.made = 0, 0, len(r.Layers), nil
 	for _, layer := range r.Layers {
 		o.Image += layer.Size
 		if layer.How == "made" {
 			o.Made += layer.Size
+			o.made = append(o.made, layer.Recipe)
 		}
 	}
 	return p.sample, nil
@@ -224,9 +230,10 @@ func (l *lab) count(o *outcome, s situation) (*traffic, error) {
 			proxy.Close()
 		}
 	}()
-	requests, bytes := int64(0), int64(0)
+	var requests, nars, narinfos int64
 	_, err := l.push(o, s, func(addr string) (string, error) {
-		requests, bytes = l.cache.requests.Load(), l.cache.bytes.Load() // not what preparing took
+		// Not what preparing took.
+		requests, nars, narinfos = l.cache.requests.Load(), l.cache.nars.Load(), l.cache.narinfos.Load()
 		proxy = newCountingProxy(addr)
 		return strings.TrimPrefix(proxy.URL, "http://"), nil
 	})
@@ -236,8 +243,59 @@ func (l *lab) count(o *outcome, s situation) (*traffic, error) {
 	if proxy.requests.Load() == 0 {
 		return nil, errors.New("no request went through the proxy")
 	}
-	return &traffic{
+	t := &traffic{
 		Requests: proxy.requests.Load(), Sent: proxy.sent.Load(), Received: proxy.received.Load(),
-		Cache: l.cache.requests.Load() - requests, CacheBytes: l.cache.bytes.Load() - bytes,
-	}, nil
+		Cache: l.cache.requests.Load() - requests, Nars: l.cache.nars.Load() - nars, Narinfos: l.cache.narinfos.Load() - narinfos,
+	}
+	if s.http {
+		t.NarsNeeded, err = l.needed(o, s)
+	}
+	return t, err
+}
+
+// needed is the size in the binary cache of the NARs of the layers that o made.
+func (l *lab) needed(o *outcome, s situation) (int64, error) {
+	src, err := closure.Open([]string{l.large}, closure.CacheOptions{})
+	if err != nil {
+		return 0, err
+	}
+	c, err := src.Closure(l.ctx, []closure.StorePath{closure.StorePath(l.systems[system1+s.variant])})
+	if err != nil {
+		return 0, err
+	}
+	plan, err := layers.NewPlan(c, layers.PlanOptions{})
+	if err != nil {
+		return 0, err
+	}
+	comp, err := layers.ParseCompression(s.comp)
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	found := 0
+	for _, g := range plan.Groups {
+		layer, err := layers.Store(c, src, g.Paths, comp)
+		if err != nil {
+			return 0, err
+		}
+		if !slices.Contains(o.made, layer.Recipe.String()) {
+			continue
+		}
+		found++
+		for _, p := range g.Paths {
+			data, err := os.ReadFile(filepath.Join(l.large, "cache", p.Hash()+".narinfo"))
+			if err != nil {
+				return 0, err
+			}
+			n, err := closure.ParseNarinfo(data)
+			if err != nil {
+				return 0, err
+			}
+			total += n.FileSize
+		}
+	}
+	if missing := len(o.made) - found; missing > 1 { // the system layer has no NARs
+		return 0, fmt.Errorf("%d layers were made that the plan does not have", missing)
+	}
+	return total, nil
 }

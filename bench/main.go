@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -34,7 +35,12 @@ type config struct {
 }
 
 func main() {
-	if err := run(); err != nil {
+	do := run
+	if len(os.Args) > 2 && os.Args[1] == supervise {
+		runtime.LockOSThread() // the program dies with the thread that started it
+		do = func() error { return runSupervised(os.Args[2:]) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -97,12 +103,13 @@ type system struct {
 
 // outcome is a case: its runs, and what was counted once.
 type outcome struct {
-	Runs     []sample `json:"runs"`
-	Image    int64    `json:"image,omitempty"` // bytes of the layers
-	Layers   int      `json:"layers,omitempty"`
-	Made     int64    `json:"made,omitempty"` // bytes of the layers that were made
-	MadeNars int64    `json:"madeNars,omitempty"`
-	Counted  *traffic `json:"counted,omitempty"`
+	Runs    []sample `json:"runs"`
+	Image   int64    `json:"image,omitempty"` // bytes of the layers
+	Layers  int      `json:"layers,omitempty"`
+	Made    int64    `json:"made,omitempty"` // bytes of the layers that were made
+	Counted *traffic `json:"counted,omitempty"`
+
+	made []string // recipes
 }
 
 // traffic is what went through the proxy and, for a binary cache, the server.
@@ -111,7 +118,9 @@ type traffic struct {
 	Sent       int64 `json:"sent"`
 	Received   int64 `json:"received"`
 	Cache      int64 `json:"cacheRequests,omitempty"`
-	CacheBytes int64 `json:"cacheBytes,omitempty"`
+	Narinfos   int64 `json:"narinfos,omitempty"`   // bytes of what describes NARs
+	Nars       int64 `json:"nars,omitempty"`       // bytes of NARs
+	NarsNeeded int64 `json:"narsNeeded,omitempty"` // what the NARs of the layers that were made have
 }
 
 // measure does all of it.

@@ -67,23 +67,26 @@ func (p *pageWriter) cases(r *results, title string, f func(string) bool) {
 	p.line("")
 	p.line("## %s", title)
 	p.line("")
-	p.line("| case | wall s | cpu s | registry cpu s | peak MB | requests | sent MB | from cache MB | image MB | layers made MB | others |")
-	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	p.line("| case | wall s | cpu s | registry cpu s | peak MB | requests | sent MB | NARs fetched MB | of those needed | narinfos MB | image MB | layers made MB | others |")
+	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, n := range names {
 		o := r.Cases[n]
-		requests, sent, cache := "", "", ""
+		requests, sent, nars, needed, narinfos := "", "", "", "", ""
 		if t := o.Counted; t != nil {
 			requests, sent = fmt.Sprint(t.Requests), mb(t.Sent)
-			if t.Cache > 0 || strings.HasPrefix(n, "http ") {
-				cache = mb(t.CacheBytes)
+			if strings.HasPrefix(n, "http ") {
+				nars, narinfos = mb(t.Nars), mb(t.Narinfos)
+				if t.NarsNeeded > 0 {
+					needed = fmt.Sprintf("%.3f ×", float64(t.Nars)/float64(t.NarsNeeded))
+				}
 			}
 		}
 		image, made := "", ""
 		if o.Image > 0 {
 			image, made = mb(o.Image), mb(o.Made)
 		}
-		p.line("| %s | %.2f | %.2f | %.2f | %.0f | %s | %s | %s | %s | %s | %s |", n, o.median(wall), o.median(cpu), o.median(registry),
-			o.median(peak)/1e6, requests, sent, cache, image, made, o.othersText())
+		p.line("| %s | %.2f | %.2f | %.2f | %.0f | %s | %s | %s | %s | %s | %s | %s | %s |", n, o.median(wall), o.median(cpu), o.median(registry),
+			o.median(peak)/1e6, requests, sent, nars, needed, narinfos, image, made, o.othersText())
 	}
 }
 

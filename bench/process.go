@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -39,28 +40,59 @@ type process struct {
 
 // timed runs a program to its end. Env is all of its environment but PATH.
 func (l *lab) timed(env []string, args ...string) (process, error) {
-	cmd := exec.CommandContext(l.ctx, args[0], args[1:]...)
+	self, err := os.Executable()
+	if err != nil {
+		return process{}, err
+	}
+	cmd := exec.CommandContext(l.ctx, self, append([]string{supervise}, args...)...)
 	cmd.Env = append(env, "PATH="+os.Getenv("PATH"))
 	cmd.Dir = l.dir
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr, used bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	registry, busy, self := l.registryCPU(), busyTime(), selfCPU()
-	begin := time.Now()
-	err := cmd.Run()
-	wall := time.Since(begin)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return process{}, err
+	}
+	defer r.Close()
+	cmd.ExtraFiles = []*os.File{w}
+	registry, busy, own := l.registryCPU(), busyTime(), selfCPU()
+	err = cmd.Start()
+	w.Close()
+	if err == nil {
+		_, err = used.ReadFrom(r)
+		err = errors.Join(err, cmd.Wait())
+	}
 	if err != nil {
 		return process{}, fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, stderr.String())
 	}
-	// The registry may still be at it: what it does after its last answer is
-	// not part of the push, but processor time counts in whole ticks.
-	registry, busy, self = l.registryCPU()-registry, busyTime()-busy, selfCPU()-self
-	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	cores := float64(countCPUs())
-	return process{stdout: stdout.Bytes(), sample: sample{
-		Wall: wall.Seconds(), CPU: cpu.Seconds(), Registry: registry.Seconds(),
-		Peak:   cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024,
-		Others: max(0, (busy-cpu-registry-self).Seconds()/(wall.Seconds()*cores)),
-	}}, nil
+	registry, busy, own = l.registryCPU()-registry, busyTime()-busy, selfCPU()-own
+	p := process{stdout: stdout.Bytes()}
+	if err := json.Unmarshal(used.Bytes(), &p.sample); err != nil {
+		return process{}, fmt.Errorf("%s: what it used: %w", args[0], err)
+	}
+	p.Registry = registry.Seconds()
+	p.Others = max(0, ((busy-registry-own).Seconds()-p.CPU)/(p.Wall*float64(countCPUs())))
+	return p, nil
+}
+
+// supervise is the argument with which this program runs another and says on
+// descriptor 3 what that used. A process starts with the peak memory of the one
+// that started it, so that must be a small one.
+const supervise = "supervise"
+
+func runSupervised(args []string) error {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.NewFile(3, "used")).Encode(sample{
+		Wall: time.Since(begin).Seconds(),
+		CPU:  (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(),
+		Peak: cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024,
+	})
 }
 
 // selfCPU is what this process itself has used: its proxy and file server.

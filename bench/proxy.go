@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,10 +172,10 @@ func (t *throttle) wait(n int) {
 	time.Sleep(until.Sub(now))
 }
 
-// cacheServer serves a binary cache and counts.
+// cacheServer serves a binary cache and counts NARs and what describes them.
 type cacheServer struct {
 	*httptest.Server
-	requests, bytes atomic.Int64
+	requests, nars, narinfos atomic.Int64 // requests, and bytes
 }
 
 func newCacheServer(dir string) *cacheServer {
@@ -182,7 +183,11 @@ func newCacheServer(dir string) *cacheServer {
 	files := http.FileServer(http.Dir(dir))
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.requests.Add(1)
-		files.ServeHTTP(&countedFile{w, &c.bytes}, r)
+		n := &c.narinfos
+		if strings.HasPrefix(r.URL.Path, "/nar/") {
+			n = &c.nars
+		}
+		files.ServeHTTP(&countedFile{w, n}, r)
 	}))
 	return c
 }
