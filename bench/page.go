@@ -159,7 +159,7 @@ func (p *pageWriter) peers(r *results) {
 	p.line("")
 	p.line("## Beside other tools")
 	p.line("")
-	p.line("In the same runs, with the defaults of each; nixoci pushes the same system from its store. What the others start from (the archive, the tar) was made before and is not in their times; nix2container's are the hashing of 100 layers and the push.")
+	p.line("In the same runs, with the defaults of each; nixoci pushes the same system from its store. What the others start from (the archive, the tar) was made before and is not in their times; nix2container's times are the hashing of 100 layers, but where nothing has changed, and the push.")
 	p.line("umoci and Nix's dockerTools do not push: their images go through skopeo.")
 	p.line("")
 	p.line("| | wall s | cpu s | registry cpu s | peak MB | image MB | layers | nixoci gzip: wall | cpu | image | nixoci zstd: wall | cpu | image | others |")

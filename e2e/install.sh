@@ -2,7 +2,7 @@
 # Installs what the end-to-end tests use, on Debian 12. Run as root.
 set -eu
 packages="ca-certificates containerd debian-archive-keyring docker.io docker-registry
-  iproute2 jq nix-bin patchelf podman qemu-user-static runc skopeo sqlite3 umoci util-linux xz-utils zstd"
+  iproute2 jq nix-bin patchelf podman qemu-user-static runc skopeo sqlite3 strace umoci util-linux xz-utils zstd"
 missing=
 for p in $packages; do
   dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $p"

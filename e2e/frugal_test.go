@@ -1,0 +1,247 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// toll stands before the registry and counts what passes.
+type toll struct {
+	host string
+	sent atomic.Int64 // bytes of request bodies
+
+	mu       sync.Mutex
+	requests []string
+}
+
+func newToll(t *testing.T) *toll {
+	t.Helper()
+	g := &toll{}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: registry(t)})
+		r.Out.Host = r.In.Host // upload sessions go through here too
+	}}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.mu.Lock()
+		g.requests = append(g.requests, r.Method+" "+r.URL.Path)
+		g.mu.Unlock()
+		if r.Body != nil {
+			r.Body = tolled{r.Body, &g.sent}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	g.host = strings.TrimPrefix(s.URL, "http://")
+	return g
+}
+
+type tolled struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (r tolled) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.n.Add(int64(n))
+	return n, err
+}
+
+// published is the large system in a repository of the test's own, where no
+// other test moves its tag.
+func published(t *testing.T, repository string) {
+	t.Helper()
+	ref, digest := large(t)
+	command(t, lab.crane, "copy", "--insecure", ref, registry(t)+"/"+repository+":v1")
+	if got := tagDigest(t, repository, "v1"); got != digest {
+		t.Fatalf("the copy is %s, not %s", got, digest)
+	}
+}
+
+// pushResult is what of --json the tests look at.
+type pushResult struct {
+	Unchanged bool
+	Layers    []struct {
+		Recipe, How string
+		Size        int64
+	}
+}
+
+func (o outcome) result(t *testing.T) (r pushResult, image, made int64) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil {
+		t.Fatalf("%v\n%s", err, o.stdout)
+	}
+	for _, l := range r.Layers {
+		image += l.Size
+		if l.How == "made" {
+			made += l.Size
+		}
+	}
+	return r, image, made
+}
+
+// A machine that knows nothing pushes what the registry has: few requests, and
+// no file of the store is opened.
+func TestUnchangedOnAFreshMachine(t *testing.T) {
+	published(t, "unchanged")
+	g := newToll(t)
+	trace := filepath.Join(scratchDir(t), "trace")
+	o := run{prefix: []string{"strace", "-f", "-qq", "-o", trace, "-e", "trace=open,openat,openat2"}}.
+		ok(t, args("push", g.host+"/unchanged:v1", "--json", fromStore(), toplevels(""))...)
+	if r, _, _ := o.result(t); !r.Unchanged {
+		t.Error("the image is not found to be there")
+	}
+	if len(g.requests) > 3 {
+		t.Errorf("%d requests: %s", len(g.requests), strings.Join(g.requests, ", "))
+	}
+	log, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(log), "db.sqlite") {
+		t.Fatal("the trace does not show how the store's database was opened: it shows nothing")
+	}
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, "/nix/store") {
+			t.Errorf("a file of the store was opened: %s", line)
+			break
+		}
+	}
+	// Without strace, which takes most of the time.
+	o = run{}.ok(t, args("push", g.host+"/unchanged:v1", fromStore(), toplevels(""))...)
+	report(t, "%d requests, %.2f s for both platforms, machine idle %.0f %%", len(g.requests)/2, o.wall.Seconds(), o.idle*100)
+}
+
+// Of a changed configuration only the changed layers are sent.
+func TestConfigurationOnAFreshMachine(t *testing.T) {
+	published(t, "configuration")
+	g := newToll(t)
+	o := run{}.ok(t, args("push", g.host+"/configuration:v1", "--json", fromStore(), toplevels("-config"))...)
+	_, image, made := o.result(t)
+	sent := g.sent.Load()
+	if made == 0 || float64(sent) > 1.1*float64(made) || float64(sent) > 0.02*float64(image) {
+		t.Errorf("sent %d bytes; the layers that were made have %d, the image %d", sent, made, image)
+	}
+	report(t, "sent %.1f MB of %.1f (%.2f × of what was made), %d requests, %.2f s, machine idle %.0f %%",
+		float64(sent)/1e6, float64(image)/1e6, float64(sent)/float64(made), len(g.requests), o.wall.Seconds(), o.idle*100)
+}
+
+// From a binary cache, of a real update, only the NARs of the layers that are
+// made are fetched.
+func TestUpdateFromHTTPOnAFreshMachine(t *testing.T) {
+	published(t, "update")
+	var mu sync.Mutex
+	fetched := map[string]int64{} // bytes of each NAR
+	files := http.FileServer(http.Dir(binaryCache()))
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &measuredBody{ResponseWriter: w}
+		files.ServeHTTP(c, r)
+		if nar, ok := strings.CutPrefix(r.URL.Path, "/nar/"); ok {
+			mu.Lock()
+			defer mu.Unlock()
+			fetched[nar] += c.n
+		}
+	}))
+	defer web.Close()
+	o := run{}.ok(t, args("push", registry(t)+"/update:v1", "--json", "--from", web.URL, "--trusted-public-key", lab.key, toplevels("-v2"))...)
+	r, image, made := o.result(t)
+	var recipes []string
+	for _, l := range r.Layers {
+		if l.How == "made" {
+			recipes = append(recipes, l.Recipe)
+		}
+	}
+	needed := narsOf(t, recipes)
+	var total, least int64
+	for nar, size := range needed {
+		least += size
+		if fetched[nar] == 0 {
+			t.Errorf("%s of a layer that was made was never fetched", nar)
+		}
+	}
+	for _, n := range fetched {
+		total += n
+	}
+	if least == 0 || float64(total) > 1.05*float64(least) {
+		t.Errorf("fetched %d bytes of NARs for layers whose NARs have %d", total, least)
+	}
+	if made*2 > image+image/5 { // some 40 % of the paths change
+		t.Errorf("made %d bytes of %d", made, image)
+	}
+	report(t, "fetched %d NARs, %.1f MB, %.3f × of those of the %d layers that were made; %.1f of %.1f MB made",
+		len(fetched), float64(total)/1e6, float64(total)/float64(least), len(recipes), float64(made)/1e6, float64(image)/1e6)
+}
+
+type measuredBody struct {
+	http.ResponseWriter
+	n int64
+}
+
+func (c *measuredBody) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// narsOf are the NARs, and their sizes in the binary cache, of the layers of
+// the updated systems that have one of recipes.
+func narsOf(t *testing.T, recipes []string) map[string]int64 {
+	t.Helper()
+	src, err := closure.Open([]string{lab.large}, closure.CacheOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nars := map[string]int64{}
+	found := map[string]bool{}
+	for _, p := range platforms {
+		c, err := src.Closure(t.Context(), []closure.StorePath{closure.StorePath(lab.systems["large-"+p.nix+"-v2"])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := layers.NewPlan(c, layers.PlanOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range plan.Groups {
+			l, err := layers.Store(c, src, g.Paths, layers.DefaultCompression())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(recipes, l.Recipe.String()) {
+				continue
+			}
+			found[l.Recipe.String()] = true
+			for _, path := range g.Paths {
+				data, err := os.ReadFile(filepath.Join(binaryCache(), path.Hash()+".narinfo"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				n, err := closure.ParseNarinfo(data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				nars[filepath.Base(n.URL)] = n.FileSize
+			}
+		}
+	}
+	if other := len(recipes) - len(found); other > len(platforms) { // the system layers have no NARs
+		t.Fatalf("%d layers were made that the plan does not have", other)
+	}
+	return nars
+}
