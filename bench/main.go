@@ -30,6 +30,7 @@ type config struct {
 	nixoci  string
 	crane   string
 	n2c     string // directory with nix2container and its skopeo, "" for none
+	n2cNote string
 	reps    int
 	only    string // measure what has this in its name
 }
@@ -53,6 +54,7 @@ func run() error {
 	flag.StringVar(&c.nixoci, "nixoci", "bin/nixoci", "the program to measure")
 	flag.StringVar(&c.crane, "crane", "", "crane, to measure too")
 	flag.StringVar(&c.n2c, "nix2container", "", "directory with nix2container and its skopeo, to measure too; /nix must be the large system's")
+	flag.StringVar(&c.n2cNote, "nix2container-note", "", "which nix2container that is, for the page")
 	flag.IntVar(&c.reps, "reps", 3, "repetitions")
 	flag.StringVar(&c.only, "only", "", "measure only what has this in its name, and write no page")
 	out := flag.String("o", "docs/benchmarks.json", "file for the results")
@@ -93,6 +95,8 @@ type results struct {
 	System  system              `json:"system"`
 	Limit   limit               `json:"limit"`
 	Cases   map[string]*outcome `json:"cases"`
+
+	Nix2container string `json:"nix2container,omitempty"` // which one
 }
 
 // system says what is pushed.
@@ -135,7 +139,7 @@ func (c *config) measure(ctx context.Context) (*results, error) {
 		return nil, err
 	}
 	defer lab.close()
-	r := &results{Machine: readMachine(), Cases: map[string]*outcome{}}
+	r := &results{Machine: readMachine(), Cases: map[string]*outcome{}, Nix2container: c.n2cNote}
 	if r.System, err = lab.describe(); err != nil {
 		return nil, err
 	}

