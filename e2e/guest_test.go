@@ -219,6 +219,7 @@ func TestGuestBoots(t *testing.T) {
 		{"without a terminal", bootFlags},
 		{"with a terminal", append([]string{"-t"}, bootFlags...)},
 		{"with a terminal and input", append([]string{"-t", "-i"}, bootFlags...)},
+		{"mounting it itself", []string{"--cap-add", "SYS_ADMIN"}},
 		{"read-only", append(strings.Fields("--read-only --tmpfs /tmp --tmpfs /etc --tmpfs /var --tmpfs /bin --tmpfs /usr --tmpfs /root --tmpfs /lib"), bootFlags...)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

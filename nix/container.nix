@@ -155,6 +155,18 @@ in
     (set [ "systemd" "coredump" "enable" ] (weakly false))
     (set [ "boot" "enableContainers" ] (weakly false))
 
+    # Mounts that a container has no use for. systemd tries them when it may, and
+    # a kernel that lacks one makes the whole system degraded.
+    (set [ "systemd" "units" ] (
+      lib.genAttrs [
+        "dev-hugepages.mount"
+        "sys-fs-fuse-connections.mount"
+        "sys-kernel-config.mount"
+        "sys-kernel-debug.mount"
+        "sys-kernel-tracing.mount"
+      ] (_: { enable = weakly false; })
+    ))
+
     # The store is a layer of the image; a bind mount over it cannot be made.
     (set [ "boot" "nixStoreMountOpts" ] (weakly [ ])) # from 25.05 on
     (set [ "boot" "readOnlyNixStore" ] (weakly false)) # until 24.11

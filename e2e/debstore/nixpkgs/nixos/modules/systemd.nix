@@ -51,6 +51,7 @@ let
   units = pkgs.store.run "system-units" {
     inherit (config.systemd) packages;
     masked = map (n: "${n}.service") (builtins.attrNames masked);
+    maskedUnits = builtins.attrNames (lib.filterAttrs (_: u: !u.enable) config.systemd.units);
     units = lib.mapAttrsToList unit own;
     wants = lib.concatMap (n: map (t: "${t} ${n}.service") own.${n}.wantedBy) (builtins.attrNames own);
   } ''
@@ -60,6 +61,7 @@ let
       for f in "$p/etc/systemd/system"/*; do ln -s "$f" "$out/"; done
     done
     for m in $masked; do ln -s /dev/null "$out/$m"; done
+    for m in $maskedUnits; do ln -s /dev/null "$out/$m"; done
     for u in $units; do ln -s "$u"/* "$out/"; done
     set -- $wants
     while [ $# -gt 0 ]; do
@@ -71,6 +73,10 @@ let
 in
 {
   options.systemd.services = mkOption { type = types.attrsOf service; default = { }; };
+  options.systemd.units = mkOption {
+    type = types.attrsOf (types.submoduleOf { enable = flag true; });
+    default = { };
+  };
   options.systemd.packages = mkOption { type = types.listOf types.package; default = [ ]; };
   config = {
     environment.etc."systemd/system".source = units;
