@@ -32,7 +32,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target closure.Target
 		return nil, err
 	}
 	if a.nix == nil {
-		a.nix = &closure.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Verbose: a.verbose}
+		a.nix = &closure.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose}
 		if !a.quiet {
 			a.nix.Progress = a.stderr
 		}

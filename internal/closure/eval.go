@@ -27,6 +27,7 @@ type Nix struct {
 	Flake    fs.FS     // the flake that nixoci ships, in its directory nix
 	Nixpkgs  string    // what takes the place of a flake's input nixpkgs: a directory or flake reference, "" for what its lock says
 	Progress io.Writer // what Nix says while it works
+	Answers  io.Reader // to what Nix asks, when it and Progress are a terminal
 	Verbose  bool      // with the logs of builds
 
 	dir     string // of the shipped flake and of the links that keep results
@@ -232,11 +233,14 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	said := &tail{}
-	switch f, ok := n.Progress.(*os.File); {
+	switch {
 	case n.Progress == nil:
 		cmd.Stderr = said
-	case ok && term.IsTerminal(int(f.Fd())):
-		cmd.Stderr = f
+	case isTerminal(n.Progress):
+		cmd.Stderr = n.Progress
+		if isTerminal(n.Answers) {
+			cmd.Stdin = n.Answers
+		}
 	default:
 		cmd.Stderr = io.MultiWriter(n.Progress, said)
 	}
@@ -255,6 +259,11 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 		return nil, fmt.Errorf("%s: %w: %s", name, err, message)
 	}
 	return nil, fmt.Errorf("%s: %w", name, err)
+}
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // installableOf completes a flake reference as nixos-rebuild does: a name alone
