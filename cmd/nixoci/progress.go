@@ -43,7 +43,12 @@ func (p *progress) Start(all []*layers.Layer) {
 	for _, l := range all {
 		p.total += l.Size
 	}
-	if p.quiet || !p.live {
+	p.begin()
+}
+
+// begin starts to redraw the moving line.
+func (p *progress) begin() {
+	if p.quiet || !p.live || p.stop != nil {
 		return
 	}
 	p.stop = make(chan struct{})

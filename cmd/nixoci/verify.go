@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/attest"
@@ -80,7 +81,11 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 		return err
 	}
 	defer src.Close()
+	p := verifyProgress{a.newProgress()}
+	p.begin()
+	o.Progress = p
 	report, err := verify.Image(ctx, src, o)
+	p.end()
 	if err != nil {
 		return err
 	}
@@ -147,4 +152,31 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 		}
 	}
 	return nil
+}
+
+// verifyProgress shows a verification: a line that moves on a terminal, and with
+// --verbose one line for each layer.
+type verifyProgress struct{ *progress }
+
+// More implements verify.Progress.
+func (p verifyProgress) More(layers int, bytes int64) {
+	p.mu.Lock()
+	p.layers += layers
+	p.total += bytes
+	p.mu.Unlock()
+}
+
+// Did implements verify.Progress.
+func (p verifyProgress) Did(bytes int64) {
+	p.mu.Lock()
+	p.packed += bytes
+	p.mu.Unlock()
+}
+
+// Layer implements verify.Progress.
+func (p verifyProgress) Layer(d ocispec.Descriptor, done string) {
+	p.mu.Lock()
+	p.finished++
+	p.mu.Unlock()
+	p.app.log.Debugf("%s layer %s, %s", done, d.Digest, humanBytes(d.Size))
 }

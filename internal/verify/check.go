@@ -43,18 +43,28 @@ func (i *image) check(ctx context.Context) error {
 	if err := i.checkPaths(damaged); err != nil {
 		return err
 	}
+	i.done(CheckDigests, CheckFormat, CheckPaths, CheckNarHashes)
 	if err := i.checkClosure(); err != nil || i.closure == nil {
 		return err
 	}
+	i.done(CheckReferences)
 	if err := i.checkAddresses(); err != nil {
 		return err
 	}
+	i.done(CheckAddresses)
 	if !damaged { // else nothing can be made again of it
 		if err := i.remake(ctx); err != nil {
 			return err
 		}
 	}
 	return i.checkSignatures(ctx)
+}
+
+// done says that checks were made to their end, whatever they found.
+func (i *image) done(checks ...Check) {
+	for _, c := range checks {
+		i.checked[c] = true
+	}
 }
 
 // checkPaths holds the store paths of the layers against those of the database.
@@ -145,6 +155,7 @@ func (i *image) remake(ctx context.Context) error {
 	if err := i.checkPlatform(); err != nil {
 		return err
 	}
+	i.done(CheckPlatform)
 	stack, err := i.stack()
 	if err != nil || stack == nil {
 		return err
@@ -152,6 +163,7 @@ func (i *image) remake(ctx context.Context) error {
 	if err := i.checkSystemLayer(ctx, stack[len(stack)-1].Layer); err != nil {
 		return err
 	}
+	i.done(CheckSystem)
 	return i.checkDocuments(stack)
 }
 
@@ -278,15 +290,21 @@ func (i *image) checkDocuments(stack []manifest.PackedLayer) error {
 			return err
 		}
 	}
-	if err := i.chosen(stack, settings); err != nil || i.v.noManifest {
+	if err := i.chosen(stack, settings); err != nil {
 		return err
+	}
+	if i.v.noManifest {
+		i.done(CheckConfig)
+		return nil
 	}
 	if err := i.checkRecipe(stack, settings); err != nil {
 		return err
 	}
+	i.done(CheckConfig)
 	if what := differentJSON(i.blob.Data, i.image.Manifest.Data); what != "" {
 		return i.after.add(Finding{Check: CheckManifest, Digest: i.blob.Descriptor.Digest, What: "manifest: " + what})
 	}
+	i.done(CheckManifest)
 	return nil
 }
 

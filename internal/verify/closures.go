@@ -64,6 +64,8 @@ func (i *image) compare(ctx context.Context) error {
 		if a.layer == nil {
 			continue
 		}
+		i.v.o.Progress.More(1, a.layer.Size)
+		a.layer.Progress = func(n int) { i.v.o.Progress.Did(int64(n)) }
 		group.Go(func() error { return i.compareLayer(gctx, packer, a, n) })
 	}
 	if err := group.Wait(); err != nil {
@@ -78,6 +80,7 @@ func (i *image) compare(ctx context.Context) error {
 	if damaged {
 		return nil // and it was said what is
 	}
+	i.done(CheckClosure)
 	i.missing()
 	for n := range all { // contents first, then how they are wrapped
 		if a := &all[n]; a.wrapped != "" {
@@ -126,7 +129,9 @@ func (i *image) compareLayer(ctx context.Context, packer *layers.Packer, a *agai
 	if a.packed, err = packer.Pack(ctx, a.layer, io.Discard); err != nil {
 		return err
 	}
+	a.layer.Progress = nil
 	d := i.m.Layers[n]
+	i.v.o.Progress.Layer(d, "made")
 	if a.packed.Digest == d.Digest || i.v.noManifest && a.packed.DiffID == i.cfg.RootFS.DiffIDs[n] {
 		return nil
 	}

@@ -45,13 +45,13 @@ type image struct {
 
 	closure  *closure.Closure
 	sys      *manifest.System
+	checked  map[Check]bool   // whether a check was made to its end
 	given    *manifest.System // the closure that the image is compared with; nil without
 	compared findings
 
-	addressed         map[closure.StorePath]bool // content-addressed paths that were checked to be
-	withAddress       int
-	signed            signed
-	signaturesChecked bool
+	addressed   map[closure.StorePath]bool // content-addressed paths that were checked to be
+	withAddress int
+	signed      signed
 
 	comp    layers.Compression // of the first layer
 	image   *manifest.Image    // made again; nil where it could not be

@@ -41,6 +41,7 @@ type layerJob struct {
 	desc   ocispec.Descriptor
 	number int // for people, from 1
 	at     Finding
+	did    func(bytes int64)               // told of the blob's bytes; nil: nobody is
 	keep   map[closure.StorePath]io.Writer // where the NARs of some paths are written to
 }
 
@@ -62,7 +63,7 @@ func contentFinding(err error) (string, bool) {
 func readLayer(ctx context.Context, src push.Source, j layerJob, one bool, read func(*tarStream, *layerContent) error) (*layerContent, error) {
 	c := &layerContent{findings: findings{one: one, at: j.at}}
 	c.findings.at.Layer, c.findings.at.Digest = j.number, j.desc.Digest
-	t := openTar(ctx, src, j.desc, true)
+	t := openTar(ctx, countingSource{src, j.did}, j.desc, true)
 	defer t.Close()
 	err := read(t, c)
 	if err != nil {

@@ -110,13 +110,12 @@ func (i *image) report() PlatformReport {
 	for _, f := range i.findings() {
 		failed[f.Check] = true
 	}
-	done := len(i.findings()) == 0 || !i.v.one() // all checks were made
-	add := func(c Check, reached bool, format string, args ...any) {
+	add := func(c Check, format string, args ...any) {
 		res := CheckResult{Check: c, Result: Holds}
 		switch {
 		case failed[c]:
 			res.Result = Fails
-		case !done || !reached:
+		case !i.checked[c]:
 			res.Result = Skipped
 		default:
 			res.Detail = fmt.Sprintf(format, args...)
@@ -130,35 +129,38 @@ func (i *image) report() PlatformReport {
 		}
 		return r
 	}
-	read := len(i.layers) > 0
-	add(CheckDigests, read, "%d blobs have the digests and sizes that are said of them", r.Layers+1)
-	add(CheckFormat, read, "%d layers are in the canonical form of layer format 1", r.Layers)
-	add(CheckPaths, read && i.infos != nil, "the layers hold the %d store paths of the Nix database, and nothing else", len(i.infos))
-	add(CheckNarHashes, read && i.infos != nil, "%d narHashes, of %d bytes", r.Paths, r.NarSize)
-	add(CheckReferences, i.closure != nil, "closed under references, all of it reachable from the toplevel")
+	add(CheckDigests, "%d blobs have the digests and sizes that are said of them", r.Layers+1)
+	add(CheckFormat, "%d layers are in the canonical form of layer format 1", r.Layers)
+	add(CheckPaths, "the layers hold the %d store paths of the Nix database, and nothing else", len(i.infos))
+	add(CheckNarHashes, "%d narHashes, of %d bytes", r.Paths, r.NarSize)
+	add(CheckReferences, "closed under references, all of it reachable from the toplevel")
 	if i.withAddress > 0 || failed[CheckAddresses] {
 		for _, ok := range i.addressed {
 			if ok {
 				r.ByAddr++
 			}
 		}
-		add(CheckAddresses, i.closure != nil, "%d of %d content-addressed paths are where their content puts them; the others have addresses that are not checked", r.ByAddr, i.withAddress)
+		others := ""
+		if r.ByAddr < i.withAddress {
+			others = "; the others refer to themselves or have no sha256, and need a signature"
+		}
+		add(CheckAddresses, "%d of %d content-addressed paths are where their content puts them%s", r.ByAddr, i.withAddress, others)
 	}
-	add(CheckSystem, i.image != nil, "the system layer with its Nix database, made again, is the same")
-	add(CheckPlatform, i.sys != nil, "the system is for %s", r.Platform)
-	add(CheckConfig, i.image != nil, "the config, made again, is the same")
+	add(CheckSystem, "the system layer with its Nix database, made again, is the same")
+	add(CheckPlatform, "the system is for %s", r.Platform)
+	add(CheckConfig, "the config, made again, is the same")
 	if i.v.noManifest {
 		r.Checks = append(r.Checks, CheckResult{CheckManifest, Without, "a docker-archive has none"})
 	} else {
-		add(CheckManifest, i.image != nil, "the manifest, made again, is the same")
+		add(CheckManifest, "the manifest, made again, is the same")
 	}
 	if i.v.o.Keys != nil {
 		r.Signed = i.signed.signed
 		switch {
-		case i.signaturesChecked && len(i.signed.from) == 0 && !failed[CheckSignatures]:
+		case i.checked[CheckSignatures] && len(i.signed.from) == 0 && !failed[CheckSignatures]:
 			r.Checks = append(r.Checks, CheckResult{CheckSignatures, Without, "no closure statement is attached, and no --against is given"})
 		default:
-			add(CheckSignatures, i.signaturesChecked, "%d of %d paths signed by trusted keys, from %s", i.signed.signed, i.signed.total, strings.Join(i.signed.from, ", "))
+			add(CheckSignatures, "%d of %d paths signed by trusted keys, from %s", i.signed.signed, i.signed.total, strings.Join(i.signed.from, ", "))
 		}
 	}
 	if len(i.v.o.Closures) > 0 {
@@ -166,7 +168,7 @@ func (i *image) report() PlatformReport {
 		case i.given == nil:
 			r.Checks = append(r.Checks, CheckResult{CheckClosure, Without, "no closure was given for it"})
 		default:
-			add(CheckClosure, len(i.layers) > 0, "made from the given closure, it is the same")
+			add(CheckClosure, "made from the given closure, it is the same")
 		}
 	}
 	return r

@@ -75,7 +75,6 @@ func (i *image) checkSignatures(ctx context.Context) error {
 	}
 	s := &i.signed
 	s.total = len(c.Paths)
-	i.signaturesChecked = true
 	for k := range c.Paths {
 		info := &c.Paths[k]
 		err := i.v.o.Keys.Verify(info)
@@ -93,6 +92,7 @@ func (i *image) checkSignatures(ctx context.Context) error {
 			return err
 		}
 	}
+	i.done(CheckSignatures)
 	if i.v.o.Require == RequireAny && s.signed == 0 {
 		return i.after.add(Finding{Check: CheckSignatures, Path: string(i.toplevel),
 			What: fmt.Sprintf("no trusted key has signed any of the %d store paths", s.total)})

@@ -119,6 +119,31 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 	}
 }
 
+// countingSource tells of the bytes of blobs.
+type countingSource struct {
+	push.Source
+	did func(int64)
+}
+
+func (s countingSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+	r, err := s.Source.GetBlob(ctx, d)
+	if err != nil || s.did == nil {
+		return r, err
+	}
+	return &countingReader{r, s.did}, nil
+}
+
+type countingReader struct {
+	io.ReadCloser
+	did func(int64)
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.did(int64(n))
+	return n, err
+}
+
 // undecodable is what is wrong with a stream, if nothing is with the blob: that
 // is found by reading on.
 func undecodable(err error) error {

@@ -43,9 +43,26 @@ type Options struct {
 	Require Required // "": RequireNone
 	Against Known    // has signatures beside those that are attached to the image; nil: nobody
 
+	// Progress, if any, is told how far it is. Its methods are called
+	// concurrently.
+	Progress Progress
+
 	// Key must have signed what the reference names; nil: nobody need.
 	Key *attest.PublicKey
 }
+
+// Progress is told what is read and made.
+type Progress interface {
+	More(layers int, bytes int64) // so many more are to be read, or made again
+	Did(bytes int64)
+	Layer(desc ocispec.Descriptor, done string) // one is done: "read" or "made"
+}
+
+type noProgress struct{}
+
+func (noProgress) More(int, int64)                  {}
+func (noProgress) Did(int64)                        {}
+func (noProgress) Layer(ocispec.Descriptor, string) {}
 
 type verifier struct {
 	src        push.Source
@@ -90,6 +107,9 @@ func Image(ctx context.Context, src *push.OpenedSource, o Options) (*Report, err
 		report: &Report{Ref: src.Name},
 		keep:   map[closure.StorePath]*os.File{},
 		shared: map[digest.Digest]*layerRead{},
+	}
+	if v.o.Progress == nil {
+		v.o.Progress = noProgress{}
 	}
 	v.top.one = v.one()
 	defer func() {
@@ -174,7 +194,7 @@ func (v *verifier) open(ctx context.Context, target, dir string) error {
 
 func (v *verifier) newImage(name, dir string) *image {
 	at := Finding{Platform: name}
-	return &image{v: v, name: name, dir: dir, result: PlatformReport{Platform: name},
+	return &image{v: v, name: name, dir: dir, checked: map[Check]bool{}, result: PlatformReport{Platform: name},
 		top: findings{one: v.one(), at: at}, claims: findings{one: v.one(), at: at}, after: findings{one: v.one(), at: at}}
 }
 
@@ -223,6 +243,12 @@ func (v *verifier) readLayers(ctx context.Context) error {
 		r.job.keep = v.keepers()
 	}
 	todo := slices.Clone(v.reads)
+	var size int64
+	for _, r := range todo {
+		size += r.job.desc.Size
+		r.job.did = v.o.Progress.Did
+	}
+	v.o.Progress.More(len(todo), size)
 	slices.SortStableFunc(todo, func(a, b *layerRead) int { return cmp.Compare(b.job.desc.Size, a.job.desc.Size) })
 	var mu sync.Mutex
 	first := len(v.reads) // the first layer with a finding
@@ -253,6 +279,7 @@ func (v *verifier) readLayers(ctx context.Context) error {
 				return fmt.Errorf("layer %s: %w", r.job.desc.Digest, err)
 			}
 			r.content = c
+			v.o.Progress.Layer(r.job.desc, "read")
 			if c.findings.enough() {
 				first = r.order
 				for _, stop := range cancels[first+1:] {
