@@ -7,7 +7,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
-.PHONY: all build demo test race e2e bench bench-plan fuzz lint cross clean
+.PHONY: all build demo test race e2e bench bench-plan fuzz lint cross vendor-hash clean
 
 all: build
 
@@ -48,6 +48,11 @@ cross: ## dist/nixoci-OS-ARCH for all platforms
 	@set -e; for a in amd64 arm64; do \
 		[ ! -d cmd/nixoci-init ] || GOOS=linux GOARCH=$$a $(GOBUILD) -o dist/nixoci-init-linux-$$a ./cmd/nixoci-init; \
 	done
+
+vendor-hash: ## nix/nixoci.nix after a change of go.mod; needs nix
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; $(GO) mod vendor -o $$tmp/vendor; \
+		hash=$$(nix --extra-experimental-features nix-command hash path $$tmp/vendor); \
+		sed -i "s|vendorHash = .*;|vendorHash = \"$$hash\";|" nix/nixoci.nix; echo $$hash
 
 clean:
 	rm -rf bin dist

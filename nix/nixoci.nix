@@ -8,8 +8,8 @@ buildGo126Module {
   pname = "nixoci";
   version = "0.1.0";
   src = lib.cleanSource ../.;
-  # make vendor-hash prints it.
-  vendorHash = lib.fakeHash;
+  # make vendor-hash brings it up to date.
+  vendorHash = "sha256-IB+a4kCR7NDWnG0xC1mwKU1ddEbFOIHzneycFYezfrY=";
   subPackages = [ "cmd/nixoci" ];
   env.CGO_ENABLED = 0;
   ldflags = [
