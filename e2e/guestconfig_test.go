@@ -1,0 +1,185 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestGuestAppliesConfiguration(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	b := dockerRun(t, image, mounts(config, web)...)
+	report(t, "built and serving after %.2f s", b.serves(t, "the first page").Seconds())
+	b.says(t, "-nginx.conf.drv'...") // a line per derivation
+	b.says(t, "/config/configuration.nix is applied")
+	eventually(t, "healthy", time.Minute, func() bool {
+		return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.Health.Status}}", b.id)) == "healthy"
+	})
+	b.stops(t)
+
+	// The same again builds nothing.
+	builds := strings.Count(b.log(t), "building '/nix/store/")
+	b.do(t, "start", b.id)
+	up := b.serves(t, "the first page")
+	report(t, "unchanged: serving %.2f s after a restart", up.Seconds())
+	if up > 3*time.Second {
+		t.Errorf("an unchanged restart took %v", up)
+	}
+	b.says(t, "is unchanged and running")
+	if again := strings.Count(b.log(t), "building '/nix/store/"); again != builds {
+		t.Errorf("%d derivations were built for an unchanged configuration", again-builds)
+	}
+	b.runs(t)
+
+	// Another one is built and switched to.
+	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
+	b.do(t, "restart", b.id)
+	report(t, "changed: serving %.2f s after a restart", b.serves(t, "the second page").Seconds())
+
+	// A broken one changes nothing.
+	put(t, filepath.Join(config, "configuration.nix"), "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
+	b.do(t, "restart", b.id)
+	b.says(t, "FAILED: build /config/configuration.nix: syntax error, unexpected '}', expecting ';' at /config/configuration.nix:4:1")
+	b.serves(t, "the second page")
+	eventually(t, "unhealthy", time.Minute, func() bool {
+		return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.Health.Status}}", b.id)) == "unhealthy"
+	})
+	if health := b.do(t, "inspect", "-f", "{{json .State.Health.Log}}", b.id); !strings.Contains(health, "configuration.nix:4:1") {
+		t.Errorf("the health check does not say why: %s", health)
+	}
+}
+
+// From the start: the base system runs on.
+func TestGuestKeepsBaseOnSyntaxError(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", "{ ... }:\n{\n  a = ;\n}\n")
+	b := dockerRun(t, image, mounts(config, web)...)
+	b.says(t, "at /config/configuration.nix:3:7")
+	b.says(t, "the container keeps running "+guests.systems["guest-x86_64-linux"])
+	if s := b.state(t); s != "degraded" { // the unit that failed is the configuration's
+		t.Errorf("systemd is %s", s)
+	}
+}
+
+// A unit that does not start is a switch that failed.
+func TestGuestGoesBack(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", `{ systemd.services.broken = { wantedBy = [ "multi-user.target" ]; serviceConfig = { Type = "oneshot"; ExecStart = "/bin/sh -c 'exit 3'"; }; }; }`)
+	b := dockerRun(t, image, mounts(config, web)...)
+	b.says(t, "going back to "+guests.systems["guest-x86_64-linux"])
+	b.says(t, "FAILED: switch to")
+	if now, _ := b.exec(t, "readlink", "/run/current-system"); now != guests.systems["guest-x86_64-linux"] {
+		t.Errorf("running %s", now)
+	}
+}
+
+func TestGuestEndsOnFailure(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", "{ no.such.option = 1; }")
+	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_ON_FAILURE=exit"}, mounts(config, web)...)...)
+	if code := strings.TrimSpace(b.do(t, "wait", b.id)); code == "0" {
+		t.Error("exit code 0")
+	}
+	b.says(t, "The option `no' does not exist")
+}
+
+func TestGuestWatches(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_WATCH=1"}, mounts(config, web)...)...)
+	b.serves(t, "the first page")
+	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
+	report(t, "a change is served after %.2f s", b.serves(t, "the second page").Seconds())
+}
+
+// A new container with the same /nix builds nothing.
+func TestGuestVolume(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	volume := strings.TrimSpace(docker(t, "volume", "create"))
+	t.Cleanup(func() { try(dockerLine(t, "volume", "rm", "-f", volume)...) })
+	flags := append([]string{"-v", volume + ":/nix"}, mounts(config, web)...)
+	first := dockerRun(t, image, flags...)
+	first.serves(t, "the first page")
+	first.says(t, "is applied")
+	first.do(t, "rm", "-f", first.id)
+	second := startBox(t, dockerLine, image, append([]string{"--network", "none"}, flags...))
+	report(t, "second container serving after %.2f s", second.serves(t, "the first page").Seconds())
+	second.says(t, "is unchanged and running")
+	if strings.Contains(second.log(t), "building") {
+		t.Error("the second container built")
+	}
+}
+
+// A flake names one system; its nixpkgs comes from the image.
+func TestGuestFlake(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "flake.nix", `{
+  outputs = { self, nixpkgs }: {
+    nixosConfigurations.web = nixpkgs.lib.nixosSystem {
+      system = "aarch64-linux";
+      modules = [ ./nginx.nix ];
+    };
+  };
+}
+`)
+	put(t, filepath.Join(config, "nginx.nix"), nginxNix("/web"))
+	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_CONFIGURATION=web"}, mounts(config, web)...)...)
+	b.serves(t, "the first page")
+	b.says(t, "/config/flake.nix is applied")
+
+	other := dockerRun(t, image, mounts(config, web)...)
+	other.says(t, "has no nixosConfigurations.default, but: web")
+}
+
+// nixConfig lets Debian's Nix build what the guest is made of: see debstore.
+const nixConfig = `NIX_CONFIG=build-users-group =
+sandbox = false
+filter-syscalls = false
+substituters =
+flake-registry = /dev/null
+`
+
+// A configuration and a flake output are built by nixoci itself, for both
+// platforms.
+func TestGuestFromConfiguration(t *testing.T) {
+	guestImage(t, "")
+	dir := scratchDir(t)
+	nixpkgs := "path:" + filepath.Join(guests.root, "guest", "nixpkgs")
+	put(t, filepath.Join(dir, "nginx.nix"), nginxNix("/web"))
+	put(t, filepath.Join(dir, "broken.nix"), "{ ... }:\n{ services.nginx.enable = true\n}\n")
+	put(t, filepath.Join(dir, "new.nix"), nginxNix("/nobody/built/this"))
+	put(t, filepath.Join(dir, "flake.nix"), fmt.Sprintf(`{
+  inputs.nixpkgs.url = %q;
+  outputs = { self, nixpkgs }: {
+    nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./nginx.nix ]; };
+  };
+}
+`, nixpkgs))
+	nix := func(more string) run {
+		return run{dir: dir, cache: scratchDir(t), env: []string{nixConfig + more, "USER=root"},
+			prefix: []string{"unshare", "-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, filepath.Join(guests.root, "nix")}}
+	}
+	both := nix("extra-platforms = x86_64-linux aarch64-linux\n")
+	ref := registry(t) + "/evaluated"
+	platforms := "linux/amd64,linux/arm64"
+	both.ok(t, "push", "--nixpkgs", nixpkgs, "--platform", platforms, ref+":configuration", "nginx.nix")
+	both.ok(t, "push", "--platform", platforms, ref+":flake", ".#nixosConfigurations.web")
+	both.ok(t, "push", "--nixpkgs", nixpkgs, ref+":base")
+
+	_, web := site(t, "configuration.nix", "")
+	for _, tag := range []string{":configuration", ":flake"} {
+		b := dockerRun(t, ref+tag, append([]string{"-v", web + ":/web"}, bootFlags...)...)
+		b.serves(t, "the first page")
+	}
+
+	nix("").nixoci(t, "push", "--nixpkgs", nixpkgs, "--platform", "linux/arm64", ref+":x", "new.nix").
+		fails(t, 1, "no builder for aarch64-linux", "--join")
+	nix("").nixoci(t, "push", "--nixpkgs", nixpkgs, ref+":x", "broken.nix").fails(t, 1, "syntax error", "broken.nix:3:1")
+	nix("").nixoci(t, "push", ref+":x", ".#nixosConfigurations.db").fails(t, 1, "nixosConfigurations.db")
+}
