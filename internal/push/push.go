@@ -213,6 +213,7 @@ func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
 			todo = append(todo, d)
 		}
 	}
+	sample := p.sample(image) // before anything is made: that changes what it reads
 	uploads := p.job.Uploads
 	if _, ordered := p.dst.(Ordered); ordered {
 		uploads = 1 // a single layer keeps all compressors busy
@@ -227,7 +228,7 @@ func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
 		}
 		group.Go(func() error { return p.make(ctx, d) })
 	}
-	for _, d := range p.sample(image) {
+	for _, d := range sample {
 		if ctx.Err() != nil {
 			break
 		}
