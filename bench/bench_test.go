@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A link delays every request by its latency, and a new connection by one more,
+// and lets no more through than its bandwidth.
+func TestSlowLink(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+	}))
+	defer server.Close()
+	through := func(latency time.Duration, bits int64, size int) (first, second time.Duration) {
+		t.Helper()
+		link, err := newSlowLink(server.Listener.Addr().String(), latency, bits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer link.Close()
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		for _, took := range []*time.Duration{&first, &second} {
+			begin := time.Now()
+			resp, err := client.Post("http://"+link.Addr(), "", bytes.NewReader(make([]byte, size)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			*took = time.Since(begin)
+		}
+		return first, second
+	}
+	if first, second := through(40*time.Millisecond, 0, 10); first < 80*time.Millisecond || second < 40*time.Millisecond {
+		t.Errorf("at 40 ms a request took %v on a new connection, then %v", first, second)
+	}
+	// 400 kB at 8 Mbit/s, less the tenth of a second that may be made up for.
+	if first, _ := through(0, 8_000_000, 400_000); first < 300*time.Millisecond {
+		t.Errorf("400 kB at 8 Mbit/s took %v", first)
+	}
+}
+
+// The proxy counts bodies both ways, and answers as the one behind it, whose
+// redirections stay at the proxy.
+func TestCountingProxy(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Location", "http://"+r.Host+"/next")
+		w.WriteHeader(http.StatusAccepted)
+		io.WriteString(w, "12345")
+	}))
+	defer server.Close()
+	proxy := newCountingProxy(server.Listener.Addr().String())
+	defer proxy.Close()
+	for range 2 {
+		resp, err := http.Post(proxy.URL+"/v2/", "", strings.NewReader("1234567"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusAccepted || resp.Header.Get("Location") != proxy.URL+"/next" {
+			t.Errorf("%s, Location %s", resp.Status, resp.Header.Get("Location"))
+		}
+	}
+	if n, s, r := proxy.requests.Load(), proxy.sent.Load(), proxy.received.Load(); n != 2 || s != 14 || r != 10 {
+		t.Errorf("%d requests, %d bytes sent, %d received; want 2, 14, 10", n, s, r)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	o := &outcome{Runs: []sample{{Wall: 3}, {Wall: 1}, {Wall: 100}}}
+	if m := o.median(wall); m != 3 {
+		t.Errorf("of three %v", m)
+	}
+	o.Runs = append(o.Runs, sample{Wall: 5})
+	if m := o.median(wall); m != 4 {
+		t.Errorf("of four %v", m)
+	}
+	if m := (*outcome)(nil).median(wall); m != 0 {
+		t.Errorf("of none %v", m)
+	}
+}
+
+// The page has what the results say, and only cases that were run.
+func TestPage(t *testing.T) {
+	r := &results{
+		Machine: machine{CPU: "Abacus", CPUs: 2},
+		Limit:   limit{TarSize: 1e9, Read: 1, SHA256: 2, Comp: map[string]compLimit{"gzip": {Compress: 4, SHA256: 1, Size: 4e8}}},
+		Cases: map[string]*outcome{
+			"store gzip cold": {Runs: []sample{{Wall: 8, CPU: 12, Registry: 2}}, Image: 420e6, Counted: &traffic{Requests: 309, Sent: 421e6}},
+			"http gzip update, fresh machine": {Runs: []sample{{Wall: 2, Others: 0.5}},
+				Counted: &traffic{Requests: 100, Cache: 7, Nars: 101e6, NarsNeeded: 100e6, Narinfos: 3e6}},
+			"peer: nix2container cold": {Runs: []sample{{Wall: 16, CPU: 24, Registry: 4}}, Image: 400e6, Layers: 100},
+			"store zstd cold":          {},
+		},
+	}
+	page := r.page()
+	for _, want := range []string{
+		"2 × Abacus",
+		"| store gzip cold | 8.00 | 12.00 | 2.00 |",
+		"1.010 ×", // NARs fetched beside those needed
+		"50 % !",  // others
+		"| gzip | 4.00 | 1.00 | 400.0 | 420.0 | 12.00 | 14.00 | 86 % | 6.00 | 8.00 | 75 % |",
+		"| nix2container cold | 16.00 | 24.00 | 4.00 | 0 | 400.0 | 100 | 2.0 × | 2.0 × | +5.0 % |  |  |  |",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not have %q", want)
+		}
+	}
+	if strings.Contains(page, "| store zstd cold") {
+		t.Error("the page has a case that was not run")
+	}
+}
+
+func TestThrottleUnlimited(t *testing.T) {
+	var zero throttle
+	begin := time.Now()
+	for range 1000 {
+		zero.wait(1 << 30)
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("no limit took %v", took)
+	}
+}
