@@ -90,6 +90,7 @@ type memoryRegistry struct {
 	*httptest.Server
 	requests atomic.Int64
 	deny     func(*http.Request) bool
+	refuse   func(*http.Request) (status int, code string)
 	mu       sync.Mutex
 	log      []string
 }
@@ -105,6 +106,12 @@ func newMemoryRegistry(t *testing.T) *memoryRegistry {
 		if m.deny != nil && m.deny(r) {
 			http.Error(w, `{"errors":[{"code":"DENIED","message":"no"}]}`, http.StatusForbidden)
 			return
+		}
+		if m.refuse != nil {
+			if status, code := m.refuse(r); status != 0 {
+				http.Error(w, `{"errors":[{"code":"`+code+`","message":"no"}]}`, status)
+				return
+			}
 		}
 		h.ServeHTTP(w, r)
 	}))
@@ -308,6 +315,29 @@ func TestJoinKeepsBoth(t *testing.T) {
 		must(t, err)
 		if joined.Digest != want.Index.Digest {
 			t.Errorf("joined %s, pushed in one go %s", joined.Digest, want.Index.Digest)
+		}
+	}
+}
+
+// TestPushWhileOthersPushTheSame: a registry may misread what another push is
+// writing, and refuse a manifest that is right.
+func TestPushWhileOthersPushTheSame(t *testing.T) {
+	for _, code := range []string{"DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"} {
+		reg := newMemoryRegistry(t)
+		refused := 0
+		reg.refuse = func(r *http.Request) (int, string) {
+			if r.Method == "PUT" && strings.Contains(r.URL.Path, "/manifests/sha256:") && refused < maxRestarts {
+				refused++
+				return http.StatusBadRequest, code
+			}
+			return 0, ""
+		}
+		src := &treeSource{content: map[closure.StorePath][]byte{}}
+		if _, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); err != nil {
+			t.Errorf("%s: %v", code, err)
+		}
+		if refused != maxRestarts {
+			t.Errorf("%s: refused %d times", code, refused)
 		}
 	}
 }

@@ -356,6 +356,7 @@ func (r *Repository) PutManifest(ctx context.Context, b manifest.Blob, tag strin
 	if target == "" {
 		target = b.Descriptor.Digest.String()
 	}
+	restarts := 0
 	err := r.retrier.do(ctx, func(ctx context.Context) error {
 		resp, err := r.send(ctx, request{
 			method: http.MethodPut, url: r.url("manifests", target),
@@ -363,6 +364,10 @@ func (r *Repository) PutManifest(ctx context.Context, b manifest.Blob, tag strin
 			body:   b.Data, wait: commitTimeout,
 			accept: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent},
 		})
+		if misreadLink(err) && restarts < maxRestarts {
+			restarts++
+			return again{error: err}
+		}
 		if err != nil {
 			return err
 		}
@@ -370,6 +375,23 @@ func (r *Repository) PutManifest(ctx context.Context, b manifest.Blob, tag strin
 		return sameDigest(resp, b.Descriptor.Digest)
 	})
 	return r.fail("put manifest "+r.ref(target), err)
+}
+
+// misreadLink reports whether a registry refuses a manifest with what it says
+// when it has read its own note of a blob while another push was writing that
+// (distribution 2.8 with its filesystem driver: the note is empty for a moment,
+// so its digest is invalid, or the blob unknown). The blobs were put before,
+// and the digest is that of what was sent.
+func misreadLink(err error) bool {
+	e, ok := errors.AsType[*ResponseError](err)
+	if !ok {
+		return false
+	}
+	switch e.Code {
+	case "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN":
+		return true
+	}
+	return false
 }
 
 // sameDigest checks what a registry says that it has stored.
