@@ -27,22 +27,7 @@ func newWorkshop(t *testing.T) *workshop {
 	root := guestStore(t)
 	w := &workshop{dir: scratchDir(t)}
 	w.nixpkgs = filepath.Join(w.dir, "nixpkgs")
-	// The Go program is built beforehand: that nixpkgs has no Go.
 	command(t, "cp", "-r", filepath.Join(root, "guest", "nixpkgs"), w.nixpkgs)
-	for _, p := range platforms {
-		command(t, "cp", "-r", filepath.Join(root, "guest", "init-"+p.arch), filepath.Join(w.nixpkgs, "init-"+p.nix))
-	}
-	file := filepath.Join(w.nixpkgs, "default.nix")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const without = `callPackage = _: _: throw "set nixoci.package";`
-	const with = `callPackage = _: _: builtins.path { name = "nixoci-init"; path = ./. + "/init-${system}"; };`
-	if !strings.Contains(string(text), without) {
-		t.Fatalf("%s does not have %s", file, without)
-	}
-	put(t, file, strings.Replace(string(text), without, with, 1))
 	w.config = `build-users-group =
 sandbox = false
 filter-syscalls = false
