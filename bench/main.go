@@ -33,6 +33,7 @@ type config struct {
 	n2cNote string
 	reps    int
 	only    string // measure what has this in its name
+	times   string // results that have what was counted: count nothing again
 }
 
 func main() {
@@ -57,6 +58,7 @@ func run() error {
 	flag.StringVar(&c.n2cNote, "nix2container-note", "", "which nix2container that is, for the page")
 	flag.IntVar(&c.reps, "reps", 3, "repetitions")
 	flag.StringVar(&c.only, "only", "", "measure only what has this in its name, and write no page")
+	flag.StringVar(&c.times, "times-only", "", "measure times only, and take what was counted from this file of results")
 	out := flag.String("o", "docs/benchmarks.json", "file for the results")
 	page := flag.String("page", "docs/benchmarks.md", "page to make of them")
 	render := flag.Bool("render", false, "measure nothing, make the page anew")
@@ -171,6 +173,9 @@ func (c *config) measure(ctx context.Context) (*results, error) {
 			r.Cases[k.name].Runs = append(r.Cases[k.name].Runs, s)
 		}
 	}
+	if c.times != "" {
+		return r, r.keepCounted(c.times)
+	}
 	for _, k := range cases {
 		if k.count == nil {
 			continue
@@ -182,6 +187,26 @@ func (c *config) measure(ctx context.Context) (*results, error) {
 	}
 	r.Machine.LoadAfter = loadAverage()
 	return r, nil
+}
+
+// keepCounted takes what was counted, which is the same on any machine, from
+// other results.
+func (r *results) keepCounted(file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var old results
+	if err := json.Unmarshal(data, &old); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	for name, o := range r.Cases {
+		if before := old.Cases[name]; before != nil && before.Image == o.Image {
+			o.Counted = before.Counted
+		}
+	}
+	r.Machine.LoadAfter = loadAverage()
+	return nil
 }
 
 // median of f over the runs, 0 without any.
