@@ -28,6 +28,28 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"nixoci": main})
 }
 
+// sampleSystems is the directory of the sample systems, the key that signs
+// them, and their toplevels by name.
+func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
+	t.Helper()
+	dir, err := filepath.Abs("../../testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "public-key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key = strings.TrimSpace(string(data))
+	if data, err = os.ReadFile(filepath.Join(dir, "systems.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &systems); err != nil || systems["sample-x86_64-linux"] == "" {
+		t.Fatalf("systems.json: %v, %v", systems, err)
+	}
+	return dir, key, systems
+}
+
 // TestScripts runs the command line as a user would. Each script has a registry
 // of its own, and the sample systems of testdata/ as a binary cache:
 //
@@ -39,22 +61,7 @@ func TestMain(m *testing.M) {
 //	$AMDJSON   graph file of $AMD
 //	$NIXOCI    directory of nixoci and nothing else
 func TestScripts(t *testing.T) {
-	sample, err := filepath.Abs("../../testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
-	systems := map[string]string{}
-	data, err := os.ReadFile(filepath.Join(sample, "systems.json"))
-	if err == nil {
-		err = json.Unmarshal(data, &systems)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := os.ReadFile(filepath.Join(sample, "public-key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	sample, key, systems := sampleSystems(t)
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts found: %v", err)
@@ -68,7 +75,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("NIX_CONF_DIR", env.WorkDir) // no keys but those that a script names
 			env.Setenv("SAMPLE", sample)
 			env.Setenv("CACHE", "file://"+filepath.Join(sample, "cache"))
-			env.Setenv("KEY", strings.TrimSpace(string(key)))
+			env.Setenv("KEY", key)
 			env.Setenv("AMD", systems["sample-x86_64-linux"])
 			env.Setenv("ARM", systems["sample-aarch64-linux"])
 			env.Setenv("AMD2", systems["sample-x86_64-linux-update"])

@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -53,22 +51,7 @@ func TestInterrupted(t *testing.T) {
 // samplePush is the command line that pushes the sample system.
 func samplePush(t *testing.T, ref string, more ...string) []string {
 	t.Helper()
-	sample, err := filepath.Abs("../../testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := os.ReadFile(filepath.Join(sample, "public-key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(filepath.Join(sample, "systems.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var systems map[string]string
-	if err := json.Unmarshal(data, &systems); err != nil || systems["sample-x86_64-linux"] == "" {
-		t.Fatalf("systems.json: %v, %v", systems, err)
-	}
+	sample, key, systems := sampleSystems(t)
 	return append([]string{"push", ref, systems["sample-x86_64-linux"],
-		"--from", "file://" + filepath.Join(sample, "cache"), "--trusted-public-key", strings.TrimSpace(string(key))}, more...)
+		"--from", "file://" + filepath.Join(sample, "cache"), "--trusted-public-key", key}, more...)
 }

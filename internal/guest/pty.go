@@ -32,13 +32,6 @@ func ioctl(fd uintptr, request, arg uintptr) (uintptr, error) {
 	}
 }
 
-// isTerminal says whether fd is a terminal of any kind.
-func isTerminal(fd uintptr) bool {
-	var t syscall.Termios
-	_, err := ioctl(fd, tcgets, uintptr(unsafe.Pointer(&t)))
-	return err == nil
-}
-
 // openPTY returns both ends of a new pseudoterminal and the name of its slave.
 // The slave changes no byte: no \r before \n, no echo.
 func openPTY() (master, slave *os.File, name string, err error) {

@@ -104,7 +104,6 @@ func newPlanGraph(c *closure.Closure) *planGraph {
 type bitset []uint64
 
 func (b bitset) set(i int32)      { b[i>>6] |= 1 << (i & 63) }
-func (b bitset) clear(i int32)    { b[i>>6] &^= 1 << (i & 63) }
 func (b bitset) has(i int32) bool { return b[i>>6]>>(i&63)&1 != 0 }
 
 func (b bitset) or(o bitset) {

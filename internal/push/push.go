@@ -325,10 +325,10 @@ func (p *pusher) putImages(ctx context.Context, images []Image, stacks [][]*dist
 	if err := p.dst.Commit(ctx); err != nil {
 		return Result{}, err
 	}
-	if p.job.Join {
-		// The index has what others joined: it is not what the recipe makes.
-	} else if err := p.job.Cache.Put(kindImage, recipe.index.String(), index.Descriptor); err != nil {
-		p.warn(err)
+	if !p.job.Join { // a joined index has more than the recipe makes
+		if err := p.job.Cache.Put(kindImage, recipe.index.String(), index.Descriptor); err != nil {
+			p.warn(err)
+		}
 	}
 	result.Index = index.Descriptor
 	if parsed, err := manifest.ParseIndex(index.Data, index.Descriptor.MediaType); err == nil {

@@ -128,7 +128,7 @@ func (p *pusher) recall(ctx context.Context) error {
 			if d.known != nil {
 				continue
 			}
-			if packed, ok := r.lookup(claims, d.layer); ok {
+			if packed, ok := lookup(claims, d.layer); ok {
 				d.known, d.from = &packed, r.String()
 			}
 		}

@@ -129,8 +129,8 @@ func readConfig(ctx context.Context, repo *Repository, d ocispec.Descriptor) ([]
 	return io.ReadAll(rc)
 }
 
-// Lookup returns what the image claims of l.
-func (r *Remote) lookup(claims []*manifest.Claims, l *layers.Layer) (layers.Packed, bool) {
+// lookup returns what is claimed of l, by the first who claims something.
+func lookup(claims []*manifest.Claims, l *layers.Layer) (layers.Packed, bool) {
 	for _, c := range claims {
 		if p, ok := c.Lookup(l); ok {
 			return p, true
