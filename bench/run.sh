@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "bench/run.sh: making the large system needs root; run it with sudo -E" >&2; exit 1; }
 sh e2e/install.sh >&2
-cache=${NIXOCI_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nixoci-e2e}
+cache=${NIXOCI_E2E_CACHE:-/var/cache/nixoci-e2e}
 mkdir -p "$cache/bin"
 go build -o "$cache/bin/debstore" ./e2e/debstore
 [ -x "$cache/bin/crane" ] ||

@@ -5,9 +5,14 @@ set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "e2e/run.sh: the engines need root; run it with sudo -E" >&2; exit 1; }
 sh e2e/install.sh >&2
-NIXOCI_E2E_CACHE=${NIXOCI_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/nixoci-e2e}
+# Not in root's home: an unprivileged user pushes from it too.
+NIXOCI_E2E_CACHE=${NIXOCI_E2E_CACHE:-/var/cache/nixoci-e2e}
 export NIXOCI_E2E_CACHE
 mkdir -p "$NIXOCI_E2E_CACHE/bin"
+setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$NIXOCI_E2E_CACHE" || {
+  echo "e2e/run.sh: NIXOCI_E2E_CACHE=$NIXOCI_E2E_CACHE: an unprivileged user cannot reach it, and tests push from it as one; choose another directory" >&2
+  exit 1
+}
 # Both are built before the namespace, with the caches of the one who calls.
 go build -o "$NIXOCI_E2E_CACHE/bin/debstore" ./e2e/debstore
 [ -x "$NIXOCI_E2E_CACHE/bin/crane" ] ||
