@@ -155,7 +155,8 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 			inputs = append(inputs, built...)
 			continue
 		}
-		if src == nil {
+		// A graph file brings its own source, but a --from that is wrong is told.
+		if src == nil && (target.Graph == "" || len(a.from) > 0) {
 			if src, err = a.source(f); err != nil {
 				return nil, err
 			}
