@@ -193,7 +193,9 @@ in
         # Its sandbox needs privileges that a container does not have.
         (set [ "nix" "settings" ] {
           sandbox = weakly false;
-          experimental-features = [
+          # Not experimental-features: a configuration may say that as a string,
+          # which does not merge with a list.
+          extra-experimental-features = [
             "nix-command"
             "flakes"
           ];
