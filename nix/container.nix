@@ -153,7 +153,8 @@ in
     (set [ "services" "timesyncd" "enable" ] (weakly false))
     (set [ "systemd" "oomd" "enable" ] (weakly false))
     (set [ "systemd" "coredump" "enable" ] (weakly false))
-    (set [ "boot" "enableContainers" ] (weakly false))
+    # Newer ones enable them where there are some; older ones, everywhere.
+    (set [ "boot" "enableContainers" ] (weakly (config.containers or { } != { })))
 
     # Mounts that a container has no use for. systemd tries them when it may, and
     # a kernel that lacks one makes the whole system degraded.
