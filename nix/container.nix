@@ -122,6 +122,9 @@ in
       systemd.services.console-getty.enable = weakly false;
     }
 
+    # Where getty hangs no longer on console.enable, which is false below.
+    (set [ "services" "getty" "enable" ] (weakly false))
+
     # PID 1: /sbin/init of the image leads here.
     (setFirst
       [
