@@ -11,7 +11,11 @@ buildGo126Module {
   # make vendor-hash brings it up to date.
   vendorHash = "sha256-IB+a4kCR7NDWnG0xC1mwKU1ddEbFOIHzneycFYezfrY=";
   subPackages = [ "cmd/nixoci" ];
-  env.CGO_ENABLED = 0;
+  # Not in env: until 24.11, buildGoModule passes CGO_ENABLED outside of it, and
+  # both at once do not evaluate.
+  preBuild = ''
+    export CGO_ENABLED=0
+  '';
   ldflags = [
     "-s"
     "-w"
