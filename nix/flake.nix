@@ -22,7 +22,7 @@
             ./base.nix
             {
               nixpkgs.hostPlatform = system;
-              nixoci.nixpkgs = nixpkgs.outPath;
+              nixoci.nixpkgs = "${nixpkgs}";
             }
           ];
         };
