@@ -277,6 +277,13 @@ func (a *Applier) nix(ctx context.Context, base Base, found *Found, program stri
 // too much to be replaced while it runs.
 const exitReboot = 100
 
+// inhibited is what the switch-to-configuration of newer NixOS says when it
+// refuses to replace in a running system what system.switch.inhibitors names,
+// such as the message bus. It has done nothing then.
+const inhibited = "There are changes to critical components of the system"
+
+var errInhibited = errors.New("what the running system depends on changes")
+
 // switchTo makes toplevel the running system. When that fails it goes back to
 // what was running before.
 func (a *Applier) switchTo(ctx context.Context, base Base, running, toplevel string) error {
@@ -288,6 +295,10 @@ func (a *Applier) switchTo(ctx context.Context, base Base, running, toplevel str
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == exitReboot {
 		a.say("systemd has to be replaced: restart the container to finish")
+		return nil
+	}
+	if errors.Is(err, errInhibited) {
+		a.say("%v: restart the container to finish", errInhibited)
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -314,6 +325,9 @@ func (a *Applier) activate(ctx context.Context, base Base, toplevel string) erro
 	cmd.Stdout = io.MultiWriter(a.Log, tail)
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Run(); err != nil {
+		if bytes.Contains(tail.buf, []byte(inhibited)) {
+			return errInhibited
+		}
 		return fmt.Errorf("%w: %s", err, tail.last())
 	}
 	return nil

@@ -192,6 +192,23 @@ func TestApplyGoesBackWhenTheSwitchFails(t *testing.T) {
 	}
 }
 
+// The profile names the new system then: the next start boots it.
+func TestApplyLeavesToARestartWhatCannotBeSwitched(t *testing.T) {
+	for name, script := range map[string]string{
+		"systemd":    "exit 100\n",
+		"inhibitors": "echo 'There are changes to critical components of the system:'\necho 'dbus-implementation : dbus -> broker'\necho 'Pre-switch checks failed' >&2\nexit 1\n",
+	} {
+		c := newContainer(t)
+		write(t, c.root+"/web/bin/switch-to-configuration", "#!/bin/sh\n"+script)
+		if err := c.Once(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !strings.Contains(c.log.String(), "restart the container") || strings.Contains(c.log.String(), "going back") {
+			t.Errorf("%s: log:\n%s", name, c.log.String())
+		}
+	}
+}
+
 func TestApplyRefusesWhatIsNoSystem(t *testing.T) {
 	c := newContainer(t)
 	write(t, c.root+"/build", "echo $ROOT/module\n")
