@@ -68,10 +68,10 @@ func dockerRun(t *testing.T, image string, flags ...string) box {
 	return startBox(t, dockerLine, image, append([]string{"--network", "none"}, flags...))
 }
 
-func startBox(t *testing.T, engine func(*testing.T, ...string) []string, image string, flags []string) box {
+func startBox(t *testing.T, engine func(*testing.T, ...string) []string, image string, flags []string, arguments ...string) box {
 	t.Helper()
 	b := box{engine: engine}
-	b.id = strings.TrimSpace(command(t, engine(t, append(append([]string{"run", "-d"}, flags...), image)...)...))
+	b.id = strings.TrimSpace(command(t, engine(t, args("run", "-d", flags, image, arguments)...)...))
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", b.id, b.log(t))
@@ -232,6 +232,44 @@ func TestGuestBoots(t *testing.T) {
 			b.stops(t)
 			if strings.Contains(tc.name, "without") && strings.ContainsAny(b.log(t), "\r\x1b") {
 				t.Error("the log of a container without a terminal has carriage returns or colours")
+			}
+		})
+	}
+}
+
+// What systemd does is in the log once, unless the user wants it otherwise.
+func TestGuestSaysEachThingOnce(t *testing.T) {
+	image := guestImage(t, "")
+	unit := filepath.Join(scratchDir(t), "broken.service")
+	put(t, unit, "[Unit]\nDescription=Broken\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo said by the unit; exit 3'\n")
+	events := []string{"Failed to start broken.service", "Reached target multi-user.target", "Stopped target multi-user.target", "Reached target shutdown.target"}
+	for _, tc := range []struct {
+		name  string
+		args  []string
+		times int
+		units int // times that a unit's output is there
+		not   string
+	}{
+		{"by default", nil, 1, 1, "[  OK  ]"},
+		{"with the status", []string{"systemd.show_status=1"}, 2, 1, ""},
+		{"without the journal", []string{"systemd.journald.forward_to_console=0"}, 1, 0, "systemd[1]:"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			flags := append([]string{"--network", "none", "-v", unit + ":/run/systemd/system/broken.service"}, bootFlags...)
+			b := startBox(t, dockerLine, image, flags, append([]string{"systemd.wants=broken.service"}, tc.args...)...)
+			eventually(t, "booted", time.Minute, func() bool { return b.state(t) == "degraded" })
+			b.stops(t)
+			log := b.log(t)
+			for _, event := range events {
+				if got := strings.Count(log, event); got != tc.times {
+					t.Errorf("%q is in the log %d times, not %d", event, got, tc.times)
+				}
+			}
+			if got := strings.Count(log, "said by the unit"); got != tc.units {
+				t.Errorf("the unit's output is in the log %d times, not %d", got, tc.units)
+			}
+			if tc.not != "" && strings.Contains(log, tc.not) {
+				t.Errorf("the log has %q", tc.not)
 			}
 		})
 	}

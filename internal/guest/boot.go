@@ -78,33 +78,60 @@ func Boot(args []string) error {
 			return &ExitError{ExitSoftware, fmt.Errorf("run %s: %w", sys.Prepare, err)}
 		}
 	}
-	argv := append([]string{sys.Init}, kernelArgs(args[1:])...)
+	fmt.Printf("nixoci: starting %s, %s\n", sys.name(), sys.Toplevel)
+	argv := append([]string{sys.Init}, kernelArgs(args[1:], sys.managerSettings())...)
 	err = syscall.Exec(sys.Init, argv, env.list())
 	return &ExitError{ExitSoftware, fmt.Errorf("execute %s: %w", sys.Init, err)}
 }
 
-// kernelDefaults are what systemd is told unless the user decides himself.
-// systemd reads PID 1's arguments as the kernel command line when it runs in a
-// container (proc_cmdline(), src/basic/proc-cmdline.c).
-var kernelDefaults = []string{
+// What systemd is told unless the user decides himself. It reads PID 1's
+// arguments as the kernel command line when it runs in a container
+// (proc_cmdline(), src/basic/proc-cmdline.c).
+const (
 	// The journal, and with it every unit's output, goes to the console.
-	"systemd.journald.forward_to_console=1",
+	argForward = "systemd.journald.forward_to_console"
 	// Nobody answers questions there.
-	"systemd.firstboot=off",
-}
+	argFirstBoot = "systemd.firstboot"
+	// What systemd shows of its units' starts and stops, "[  OK  ] Started …",
+	// it logs too. Where the journal goes to the console, once is enough.
+	argStatus = "systemd.show_status"
+	// Where systemd logs; on the console it shows the status and does not log it.
+	argTarget = "systemd.log_target"
+)
 
-func kernelArgs(args []string) []string {
+// kernelArgs adds to the user's arguments what they leave open. settings are
+// the keys that the system's own system.conf sets; the command line would win
+// over them.
+func kernelArgs(args, settings []string) []string {
+	given := map[string]string{}
+	for _, a := range args {
+		name, value, _ := strings.Cut(a, "=")
+		given[strings.ReplaceAll(name, "-", "_")] = value // the two are the same to systemd
+	}
 	all := args[:len(args):len(args)]
-	for _, d := range kernelDefaults {
-		name, _, _ := strings.Cut(d, "=")
-		if !slices.ContainsFunc(args, func(a string) bool {
-			given, _, _ := strings.Cut(a, "=")
-			return given == name
-		}) {
-			all = append(all, d)
+	setDefault := func(name, value string) {
+		if _, ok := given[name]; !ok {
+			all = append(all, name+"="+value)
 		}
 	}
+	setDefault(argForward, "1")
+	setDefault(argFirstBoot, "off")
+	_, forwardGiven := given[argForward]
+	_, targetGiven := given[argTarget]
+	if !targetGiven && (!forwardGiven || isTrue(given[argForward])) &&
+		!slices.Contains(settings, "ShowStatus") && !slices.Contains(settings, "LogTarget") {
+		setDefault(argStatus, "no")
+	}
 	return all
+}
+
+// isTrue is parse_boolean() of systemd, and an argument without a value.
+func isTrue(s string) bool {
+	switch strings.ToLower(s) {
+	case "", "1", "yes", "y", "true", "t", "on":
+		return true
+	}
+	return false
 }
 
 // detectEngine names what runs the container where the image's or engine's

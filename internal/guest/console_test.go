@@ -193,12 +193,3 @@ func TestUnCR(t *testing.T) {
 		}
 	}
 }
-
-func TestKernelArgs(t *testing.T) {
-	if got := kernelArgs([]string{"quiet"}); strings.Join(got, " ") != "quiet systemd.journald.forward_to_console=1 systemd.firstboot=off" {
-		t.Errorf("got %q", got)
-	}
-	if got := kernelArgs([]string{"systemd.journald.forward_to_console=0"}); len(got) != 2 {
-		t.Errorf("what the user decided was overridden: %q", got)
-	}
-}

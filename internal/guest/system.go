@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,6 +91,46 @@ func systemAt(dir string) (System, error) {
 		s.Prepare = prepare
 	}
 	return s, nil
+}
+
+// name is what the system calls itself.
+func (s System) name() string {
+	for key, value := range assignments(filepath.Join(s.Toplevel, "etc/os-release")) {
+		if key == "PRETTY_NAME" {
+			return strings.Trim(value, `"'`)
+		}
+	}
+	return "NixOS"
+}
+
+// managerSettings are the keys that the system's own systemd-system.conf(5)
+// sets.
+func (s System) managerSettings() []string {
+	dir := filepath.Join(s.Toplevel, "etc/systemd")
+	more, _ := filepath.Glob(filepath.Join(dir, "system.conf.d/*.conf")) // the pattern is right
+	var keys []string
+	for _, file := range append(more, filepath.Join(dir, "system.conf")) {
+		for key := range assignments(file) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// assignments are the lines KEY=VALUE of a file, none if it cannot be read.
+func assignments(file string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return
+		}
+		for line := range strings.Lines(string(data)) {
+			key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+			if ok && !strings.HasPrefix(key, "#") && !strings.HasPrefix(key, ";") && !yield(strings.TrimSpace(key), strings.TrimSpace(value)) {
+				return
+			}
+		}
+	}
 }
 
 // isELF tells a binary from a script.
