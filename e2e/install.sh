@@ -2,17 +2,35 @@
 # Installs what the end-to-end tests use, on Debian 12. Run as root.
 set -eu
 packages="ca-certificates containerd debian-archive-keyring docker.io docker-registry
-  iproute2 jq nix-bin patchelf podman qemu-user-static runc skopeo sqlite3 strace umoci util-linux xz-utils zstd"
+  catatonit iproute2 jq nix-bin patchelf podman qemu-user-static runc shellcheck skopeo sqlite3 strace umoci util-linux
+  xz-utils zstd"
 missing=
 for p in $packages; do
   dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $p"
 done
-[ -n "$missing" ] || exit 0
-[ "$(id -u)" = 0 ] || { echo "e2e/install.sh: must be root to install:$missing" >&2; exit 1; }
+# Debian 12 has compose 1, which does not know the compose files' cgroup: host.
+compose=
+docker compose version >/dev/null 2>&1 || compose=docker-compose
+[ -n "$missing$compose" ] || exit 0
+[ "$(id -u)" = 0 ] || { echo "e2e/install.sh: must be root to install:$missing $compose" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
 # Services that the packages bring must not start: the tests start their own.
 policy=/usr/sbin/policy-rc.d
 [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; trap 'rm -f $policy' EXIT; }
-apt-get -q update
-# shellcheck disable=SC2086
-apt-get -q -y install --no-install-recommends $missing
+if [ -n "$missing" ]; then
+  apt-get -q update
+  # shellcheck disable=SC2086
+  apt-get -q -y install --no-install-recommends $missing
+fi
+[ -n "$compose" ] || exit 0
+# Debian 13's wants nothing but libc. The host's own package lists stay as they are.
+dir=$(mktemp -d)
+mkdir -p "$dir/lists/partial"
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${NIXOCI_DEBIAN_MIRROR:-http://deb.debian.org/debian} trixie main" >"$dir/sources.list"
+trixie() {
+  apt-get -q -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$dir/lists" \
+    -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Acquire::Languages=none -o Acquire::Retries=5 -o APT::Sandbox::User=root "$@"
+}
+trixie update
+(cd "$dir" && trixie download $compose && dpkg -i $compose*.deb)
+rm -rf "$dir"

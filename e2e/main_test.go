@@ -17,8 +17,8 @@ import (
 
 // tools must all be there: a test that cannot run has failed.
 var tools = []string{
-	"containerd", "docker", "docker-registry", "dockerd", "nix", "nix-store", "podman", "qemu-aarch64-static", "runc",
-	"setpriv", "skopeo", "sqlite3", "strace", "umoci",
+	"containerd", "docker", "docker-compose", "docker-registry", "dockerd", "nix", "nix-store", "podman", "qemu-aarch64-static", "runc",
+	"setpriv", "shellcheck", "skopeo", "sqlite3", "strace", "umoci",
 }
 
 // lab is what the tests share: made once, gone at the end.

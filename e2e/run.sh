@@ -19,6 +19,8 @@ go build -o "$NIXOCI_E2E_CACHE/bin/debstore" ./e2e/debstore
   GOBIN=$NIXOCI_E2E_CACHE/bin go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
 [ -x "$NIXOCI_E2E_CACHE/bin/oras" ] ||
   GOBIN=$NIXOCI_E2E_CACHE/bin go install oras.land/oras/cmd/oras@v1.3.6
+[ -x "$NIXOCI_E2E_CACHE/bin/actionlint" ] ||
+  GOBIN=$NIXOCI_E2E_CACHE/bin go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 "$NIXOCI_E2E_CACHE/bin/debstore" large -root "$NIXOCI_E2E_CACHE/large" -debs "$NIXOCI_E2E_CACHE/debs" -out "$NIXOCI_E2E_CACHE/large"
 # Engines want a cgroup2 hierarchy of their own, and mounts that end with the run.
 NIXOCI_E2E_INSIDE=1 exec unshare -m sh -ec '
