@@ -199,6 +199,13 @@ type NARWriter struct {
 	buf []byte // for contents
 }
 
+// What is small is gathered: most files of a store are, and a hash takes each
+// write that is no whole block apart.
+const (
+	narGather = 32 << 10
+	narSmall  = 4 << 10
+)
+
 // NewNARWriter writes to w. The NAR is whole only after Close.
 func NewNARWriter(w io.Writer) *NARWriter { return &NARWriter{w: w} }
 
@@ -208,43 +215,70 @@ func (w *NARWriter) flush() error {
 	return err
 }
 
+// gathered is flush where enough has come together.
+func (w *NARWriter) gathered() error {
+	if len(w.f.buf) < narGather {
+		return nil
+	}
+	return w.flush()
+}
+
 func (w *NARWriter) Directory(name string) error {
 	if err := w.f.directory(name); err != nil {
 		return err
 	}
-	return w.flush()
+	return w.gathered()
 }
 
 func (w *NARWriter) Symlink(name, target string) error {
 	if err := w.f.symlink(name, target); err != nil {
 		return err
 	}
-	return w.flush()
+	return w.gathered()
 }
 
+// File writes a file. Content that has a WriteTo must have size bytes; of any
+// other no more are read.
 func (w *NARWriter) File(name string, executable bool, size int64, content io.Reader) error {
 	if err := w.f.file(name, executable, size); err != nil {
 		return err
 	}
-	if err := w.flush(); err != nil {
+	n, err := w.contents(size, content)
+	switch {
+	case err != nil:
 		return err
+	case n < size:
+		return io.ErrUnexpectedEOF
+	case n > size:
+		return narErrorf("file %q has more than its %d bytes", name, size)
+	}
+	w.f.fileEnd(size)
+	return w.gathered()
+}
+
+func (w *NARWriter) contents(size int64, content io.Reader) (int64, error) {
+	if from, ok := content.(io.WriterTo); ok {
+		return from.WriteTo(narContents{w})
 	}
 	if w.buf == nil {
 		w.buf = make([]byte, 64<<10)
 	}
-	n, err := io.CopyBuffer(onlyWriter{w.w}, io.LimitReader(content, size), w.buf)
-	if err != nil {
-		return err
-	}
-	if n < size {
-		return io.ErrUnexpectedEOF
-	}
-	w.f.fileEnd(size)
-	return w.flush()
+	return io.CopyBuffer(narContents{w}, io.LimitReader(content, size), w.buf)
 }
 
-// onlyWriter hides ReadFrom, so that io.CopyBuffer uses the buffer it is given.
-type onlyWriter struct{ io.Writer }
+// narContents takes a file's contents.
+type narContents struct{ *NARWriter }
+
+func (w narContents) Write(p []byte) (int, error) {
+	if len(p) <= narSmall {
+		w.f.buf = append(w.f.buf, p...)
+		return len(p), w.gathered()
+	}
+	if err := w.flush(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(p)
+}
 
 // Close writes the end of the NAR. It does not close the underlying writer.
 func (w *NARWriter) Close() error {

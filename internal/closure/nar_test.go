@@ -260,6 +260,41 @@ func TestNARWriterRefuses(t *testing.T) {
 	if err := w.File("", false, 2, strings.NewReader("x")); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("short contents: %v", err)
 	}
+	if err := NewNARWriter(io.Discard).File("", false, 2, strings.NewReader("xyz")); !errors.Is(err, ErrNAR) {
+		t.Errorf("long contents: %v", err)
+	}
+}
+
+// However contents come, and however much is gathered, the NAR is the same.
+func TestNARWriterContents(t *testing.T) {
+	var want []byte
+	for _, wrap := range []func(io.Reader) io.Reader{
+		func(r io.Reader) io.Reader { return r }, // has WriteTo
+		func(r io.Reader) io.Reader { return struct{ io.Reader }{r} },
+		iotest.OneByteReader, iotest.HalfReader,
+	} {
+		var out bytes.Buffer
+		w := NewNARWriter(&out)
+		errs := []error{w.Directory("")}
+		for i, size := range []int64{0, 1, 7, 8, narSmall - 1, narSmall, narSmall + 1, narGather, 200_000, 3} {
+			name := string(rune('a' + i))
+			errs = append(errs, w.File(name, i%2 == 0, size, wrap(strings.NewReader(strings.Repeat(name, int(size))))))
+		}
+		if err := errors.Join(append(errs, w.Close())...); err != nil {
+			t.Fatal(err)
+		}
+		if want == nil {
+			want = out.Bytes()
+			var again bytes.Buffer
+			w := NewNARWriter(&again)
+			if err := errors.Join(ReadNAR(bytes.NewReader(want), w), w.Close()); err != nil || !bytes.Equal(again.Bytes(), want) {
+				t.Fatalf("read and written again: %v", err)
+			}
+		}
+		if !bytes.Equal(out.Bytes(), want) {
+			t.Errorf("%d bytes instead of %d, or others", out.Len(), len(want))
+		}
+	}
 }
 
 // What ReadNAR takes is the only NAR of its tree: written again it is the same
