@@ -3,7 +3,6 @@ package layers
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +41,7 @@ func decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
 // DecompressStrict is [Decompress] for what a [Packer] should have written:
 // around the compressed data there is nothing else, so that nothing can hide
 // there. What is compressed how is not checked. Errors about the stream, and
-// not of r, are a [*FormatError].
+// not of r, are a [*FormatError]. The reader may be a [BlockReader].
 func DecompressStrict(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	src := &errorReader{r: r}
 	br := bufio.NewReaderSize(src, decompressBuff)
@@ -63,11 +62,7 @@ func DecompressStrict(r io.Reader, mediaType string) (io.ReadCloser, error) {
 		z.Multistream(false)
 		s.tar, s.rest = z, br
 	case strings.HasSuffix(mediaType, "zstd"):
-		z, err := zstd.NewReader(&frameReader{r: br}, zstd.WithDecoderMaxWindow(maxZstdWindow), zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return nil, s.error(err)
-		}
-		s.tar = z.IOReadCloser()
+		return newFrameReader(r), nil
 	case strings.HasSuffix(mediaType, "tar"):
 		s.tar = io.NopCloser(br)
 	default:
@@ -123,93 +118,3 @@ func (s *strictReader) error(err error) error {
 }
 
 func (s *strictReader) Close() error { return s.tar.Close() }
-
-// frameReader passes on a stream of zstd frames and refuses skippable ones,
-// which a decoder skips whatever is in them (RFC 8878, 3.1.2).
-type frameReader struct {
-	r    *bufio.Reader
-	left int64 // bytes of the block that is passed on
-	last bool  // it is the frame's last
-	in   bool  // inside of a frame
-	err  error
-	head [18]byte
-	pend []byte // of the headers, not yet passed on
-	sum  bool   // the frame ends with a checksum
-}
-
-func (f *frameReader) Read(p []byte) (int, error) {
-	for {
-		if n := copy(p, f.pend); n > 0 {
-			f.pend = f.pend[n:]
-			return n, nil
-		}
-		if f.err != nil {
-			return 0, f.err
-		}
-		if f.left > 0 {
-			n, err := f.r.Read(p[:min(int64(len(p)), f.left)])
-			f.left -= int64(n)
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return n, err
-		}
-		f.err = f.next()
-	}
-}
-
-// next reads the header of the next block, or frame.
-func (f *frameReader) next() error {
-	read := func(n int) error {
-		from := len(f.pend)
-		f.pend = f.head[:from+n]
-		_, err := io.ReadFull(f.r, f.pend[from:])
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return err
-	}
-	f.pend = f.head[:0]
-	if f.in && f.last {
-		f.in = false
-		if f.sum {
-			f.left = 4
-			f.sum = false
-			return nil
-		}
-	}
-	if !f.in {
-		if _, err := f.r.Peek(1); err != nil {
-			f.pend = nil
-			return err
-		}
-		if err := read(5); err != nil {
-			return err
-		}
-		if magic := binary.LittleEndian.Uint32(f.head[:]); magic != 0xfd2fb528 {
-			return &FormatError{What: fmt.Sprintf("a frame that is not zstd's: %08x", magic)}
-		}
-		d := f.head[4] // frame header descriptor
-		size := []int{0, 2, 4, 8}[d>>6]
-		single := d&0x20 != 0
-		if single && size == 0 {
-			size = 1
-		}
-		if !single {
-			size++ // window
-		}
-		size += []int{0, 1, 2, 4}[d&3]
-		f.in, f.last, f.sum = true, false, d&4 != 0
-		return read(size)
-	}
-	if err := read(3); err != nil {
-		return err
-	}
-	h := uint32(f.head[0]) | uint32(f.head[1])<<8 | uint32(f.head[2])<<16
-	f.last = h&1 != 0
-	f.left = int64(h >> 3)
-	if h>>1&3 == 1 { // one byte, repeated
-		f.left = 1
-	}
-	return nil
-}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // packed is a layer of incompressible and compressible content, of several
@@ -101,5 +103,62 @@ func TestDecompressStrict(t *testing.T) {
 	}
 	if _, err := DecompressStrict(strings.NewReader(""), "text/plain"); err == nil {
 		t.Error("text/plain was taken for a layer")
+	}
+}
+
+// Only the frames that the format has for blocks are taken: what another encoder
+// makes of the same bytes is not what a Packer wrote.
+func TestDecompressStrictFrames(t *testing.T) {
+	encode := func(b []byte, options ...zstd.EOption) []byte {
+		z, err := zstd.NewWriter(nil, append([]zstd.EOption{zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithZeroFrames(true)}, options...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return z.EncodeAll(b, nil)
+	}
+	full, small := bytes.Repeat([]byte("block of 16 byte"), zstdBlockSize/16), []byte(strings.Repeat("short", 20))
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	padded := encode(small) // the size in four bytes, where one will do
+	padded = join(padded[:4], []byte{0xa0, padded[5], 0, 0, 0}, padded[6:])
+	head := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0}, 0, 0, 0x20, 0)
+	for name, c := range map[string]struct {
+		blob  []byte
+		wrong string // "": nothing
+	}{
+		"blocks":       {join(encode(full), encode(full), encode(small)), ""},
+		"full at last": {join(encode(full), encode(full)), ""},
+		"65535 bytes":  {join(encode(full), encode(full[:65535])), ""},
+		"65792 bytes":  {join(encode(full), encode(full[:65792])), ""},
+		"short first":  {join(encode(small), encode(small)), "after one that is no full block"},
+		"checksum":     {encode(small, zstd.WithEncoderCRC(true)), "not one of a block"},
+		"window":       {encode(full, zstd.WithSingleSegment(false)), "not one of a block"},
+		"too large":    {encode(append(full, 0)), "not one of a block"},
+		"empty":        {join(encode(full), encode(nil)), "not one of a block"},
+		"padded size":  {padded, "not one of a block"},
+		"endless":      {join(head, bytes.Repeat([]byte{0, 0, 0}, zstdFrameSize)), "longer than what a block can need"},
+		"less inside":  {join(head, []byte{0x0b, 0, 0, 'x'}), "cannot be decompressed"},
+		"damaged":      {join(encode(full)[:9], []byte("damaged damaged")), "cannot be decompressed"},
+	} {
+		r, err := DecompressStrict(iotest.HalfReader(bytes.NewReader(c.blob)), "application/vnd.oci.image.layer.v1.tar+zstd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if c.wrong != "" {
+			if format, ok := errors.AsType[*FormatError](err); !ok || !strings.Contains(format.What, c.wrong) {
+				t.Errorf("%s: %v does not say %q", name, err, c.wrong)
+			}
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := errors.Join(r.Close(), r.Close()); err != nil {
+			t.Error(err)
+		}
+		if _, err := r.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%s: read after Close", name)
+		}
+		if c.wrong == "" && (len(got) < zstdBlockSize || !bytes.Equal(got[:zstdBlockSize], full)) {
+			t.Errorf("%s: %d bytes that are not those of the block", name, len(got))
+		}
 	}
 }

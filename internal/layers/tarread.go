@@ -43,6 +43,7 @@ const maxPax = 64 << 10
 // for the caller to check.
 type TarReader struct {
 	r      io.Reader
+	lender Lender // r, if it is one
 	report func(*FormatError) error
 	again  TarWriter // makes headers again, into its buffer
 	head   [tarBlock]byte
@@ -50,6 +51,14 @@ type TarReader struct {
 	left   int64 // unread bytes of the entry's content
 	pad    int64 // bytes after it
 	err    error
+}
+
+// Lender is a reader that also lends what it has, so that nobody need copy it:
+// at most max bytes of the stream, and at least one where the error is nil. They
+// are valid until the next call.
+type Lender interface {
+	io.Reader
+	Lend(max int64) ([]byte, error)
 }
 
 // NewTarReader reads from r, which should be buffered. What is not canonical is
@@ -60,6 +69,7 @@ func NewTarReader(r io.Reader, report func(*FormatError) error) *TarReader {
 		report = func(e *FormatError) error { return e }
 	}
 	t := &TarReader{r: r, report: report}
+	t.lender, _ = r.(Lender)
 	t.again.flush = func(full []byte) ([]byte, error) { // grow: headers are compared whole
 		return append(make([]byte, 0, 2*cap(full)), full...), nil
 	}
@@ -100,6 +110,31 @@ func (t *TarReader) Read(p []byte) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// WriteTo writes what is left of the entry's content.
+func (t *TarReader) WriteTo(w io.Writer) (int64, error) {
+	if t.lender == nil {
+		return io.Copy(w, struct{ io.Reader }{t})
+	}
+	var n int64
+	for t.err == nil && t.left > 0 {
+		b, err := t.lender.Lend(t.left)
+		if err == io.EOF {
+			t.err = t.cut("content ends early")
+			return n, t.err
+		}
+		if err != nil {
+			return n, err
+		}
+		t.left -= int64(len(b))
+		m, err := w.Write(b)
+		n += int64(m)
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, t.err
 }
 
 // cut is about a stream that ends where it must not. It cannot go on.

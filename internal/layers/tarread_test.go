@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -79,6 +80,49 @@ func TestTarReaderTakesWhatWriterWrites(t *testing.T) {
 		} else if !bytes.Equal(got, data) {
 			t.Errorf("%s: %d bytes became %d others", name, len(data), len(got))
 		}
+	}
+}
+
+// lender lends at most three bytes at once.
+type lender struct{ bytes.Reader }
+
+func (l *lender) Lend(max int64) ([]byte, error) {
+	b := make([]byte, min(max, 3))
+	n, err := l.Read(b)
+	return b[:n], err
+}
+
+func TestTarReaderWriteTo(t *testing.T) {
+	data := sampleTar(t)
+	contents := func(r io.Reader) (all []string, err error) {
+		tr := NewTarReader(r, nil)
+		for {
+			e, err := tr.Next()
+			if err != nil {
+				return all, err
+			}
+			var b strings.Builder
+			n, err := tr.WriteTo(&b)
+			if err != nil {
+				return all, err
+			}
+			if int64(b.Len()) != n || n != e.Size {
+				t.Errorf("%s: wrote %d of %d bytes, and said %d", e.Name, b.Len(), e.Size, n)
+			}
+			if e.Kind == closure.KindFile {
+				all = append(all, b.String())
+			}
+		}
+	}
+	want := []string{"hello", strings.Repeat("x", 512), ""}
+	for name, r := range map[string]io.Reader{"read": bytes.NewReader(data), "lent": &lender{*bytes.NewReader(data)}} {
+		if got, err := contents(r); err != io.EOF || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	cut := bytes.Index(data, []byte("hello")) + 2
+	if _, err := contents(&lender{*bytes.NewReader(data[:cut])}); !errors.As(err, new(*FormatError)) {
+		t.Errorf("cut in the content: %v", err)
 	}
 }
 

@@ -16,11 +16,16 @@ import (
 
 // A layer is read by three stages beside each other: reading, hashing and
 // decompressing the blob; hashing the tar; and whatever reads the tarStream.
-// Memory is chunks × chunkSize for each layer, whatever its size.
+// Memory is chunks × chunkSize for each layer, whatever its size, or one block
+// for each stage where a layer is in blocks.
 const (
 	chunkSize = 256 << 10
 	chunks    = 6
+	blocks    = 3
 )
+
+// buffers are for chunks of all layers: most are too short for new ones.
+var buffers sync.Pool
 
 // tarStream is a layer's tar while its blob is read.
 type tarStream struct {
@@ -91,6 +96,21 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 		return undecodable(err)
 	}
 	defer tar.Close()
+	size, next := chunkSize, func(buf []byte) ([]byte, error) {
+		n, err := 0, error(nil)
+		for n < chunkSize && err == nil {
+			var m int
+			m, err = tar.Read(buf[n:chunkSize])
+			n += m
+		}
+		return buf[:n], err
+	}
+	if b, ok := tar.(layers.BlockReader); ok {
+		size, next = b.BlockSize(), b.ReadBlock
+		for range chunks - blocks {
+			<-t.free
+		}
+	}
 	for {
 		var buf []byte
 		select {
@@ -99,16 +119,14 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 			return context.Cause(t.ctx)
 		}
 		if buf == nil {
-			buf = make([]byte, chunkSize)
+			buf, _ = buffers.Get().([]byte)
 		}
-		n := 0
-		for n < chunkSize && err == nil {
-			var m int
-			m, err = tar.Read(buf[n:chunkSize])
-			n += m
+		if cap(buf) < size {
+			buf = make([]byte, size)
 		}
-		if n > 0 {
-			to <- chunk{data: buf[:n]} // has room for all there are
+		data, err := next(buf[:size])
+		if len(data) > 0 {
+			to <- chunk{data: data} // has room for all there are
 		}
 		if err == io.EOF {
 			return err
@@ -169,9 +187,15 @@ func (t *tarStream) hash(from <-chan chunk) {
 // push.ErrNotFound where the blob is another one or missing, whatever was read
 // before; a [*layers.FormatError] where it cannot be decompressed.
 func (t *tarStream) Read(p []byte) (int, error) {
+	b, err := t.Lend(int64(len(p)))
+	return copy(p, b), err
+}
+
+// Lend implements [layers.Lender]. Errors are those of Read.
+func (t *tarStream) Lend(max int64) ([]byte, error) {
 	for len(t.rest) == 0 {
 		if t.now.err != nil {
-			return 0, t.now.err
+			return nil, t.now.err
 		}
 		if t.now.data != nil {
 			t.free <- t.now.data
@@ -182,9 +206,9 @@ func (t *tarStream) Read(p []byte) (int, error) {
 		}
 		t.now, t.rest = c, c.data
 	}
-	n := copy(p, t.rest)
-	t.rest = t.rest[n:]
-	return n, nil
+	b := t.rest[:min(max, int64(len(t.rest)))]
+	t.rest = t.rest[len(b):]
+	return b, nil
 }
 
 // drain reads to the end, so that digests are known.
@@ -198,9 +222,19 @@ type onlyReader struct{ io.Reader }
 // Close ends reading wherever it is.
 func (t *tarStream) Close() {
 	t.cancel()
-	go func() { // nothing may wait for a reader that has gone
-		for range t.ready {
+	t.done.Wait() // for nobody waits for a reader: there is room for all chunks
+	if t.now.data != nil {
+		t.free <- t.now.data
+	}
+	for c := range t.ready {
+		if c.data != nil {
+			t.free <- c.data
 		}
-	}()
-	t.done.Wait()
+	}
+	for len(t.free) > 0 {
+		if buf := <-t.free; buf != nil {
+			buffers.Put(buf)
+		}
+	}
+	t.now, t.rest = chunk{err: io.ErrClosedPipe}, nil
 }

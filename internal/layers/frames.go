@@ -1,0 +1,183 @@
+package layers
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// BlockReader is a reader of tar that has it in blocks. Blocks are decompressed
+// where they are wanted, which saves Read's copy and the decoder's window.
+type BlockReader interface {
+	io.ReadCloser
+
+	// ReadBlock returns the next block. It is in buf where that has the capacity:
+	// BlockSize is enough for all. The error is io.EOF after the last.
+	ReadBlock(buf []byte) ([]byte, error)
+	BlockSize() int
+}
+
+// frameReader reads the zstd frames of format version 1, each as a whole, and
+// refuses others: skippable ones, in which anything may be (RFC 8878, 3.1.2),
+// and any header but the one that the format has for a block.
+type frameReader struct {
+	r          io.Reader
+	buf        []byte // compressed
+	start, end int    // what of buf was read and is not used up
+	short      bool   // the last frame was not a full block: nothing may follow
+	block      []byte // for Read
+	rest       []byte // of it
+	err        error  // of ReadBlock
+	failed     error  // of r
+}
+
+const (
+	zstdMagic      = 0xfd2fb528
+	zstdBlockHead  = 3
+	zstdMinFrame   = 4 + 1 + 1 + zstdBlockHead
+	zstdFrameSize  = zstdBlockSize + 64<<10 // more than any: what does not shrink is stored, in parts of 128 KiB
+	decoderSurplus = 16                     // bytes beyond the content let the decoder take its fast path
+)
+
+// frameBuffers holds buffers of a whole frame and of what is read beyond it.
+var frameBuffers = sync.Pool{New: func() any { return make([]byte, zstdFrameSize+decompressBuff) }}
+
+// frameDecoder has no state between frames.
+var frameDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(zstdBlockSize), zstd.WithDecoderMaxWindow(zstdWindowSize))
+})
+
+func newFrameReader(r io.Reader) *frameReader {
+	return &frameReader{r: r, buf: frameBuffers.Get().([]byte)}
+}
+
+func (f *frameReader) BlockSize() int { return zstdBlockSize + decoderSurplus }
+
+func (f *frameReader) ReadBlock(buf []byte) ([]byte, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	block, err := f.next(buf)
+	f.err = err
+	return block, err
+}
+
+func (f *frameReader) Read(p []byte) (int, error) {
+	if len(f.rest) == 0 {
+		var err error
+		if f.block, err = f.ReadBlock(f.block); err != nil {
+			return 0, err
+		}
+		f.rest = f.block
+	}
+	n := copy(p, f.rest)
+	f.rest = f.rest[n:]
+	return n, nil
+}
+
+// Close gives the buffer back. Nothing can be read any more.
+func (f *frameReader) Close() error {
+	if f.buf != nil {
+		frameBuffers.Put(f.buf) //nolint:staticcheck // two words for two megabytes
+		f.buf, f.err = nil, io.ErrClosedPipe
+	}
+	return nil
+}
+
+func (f *frameReader) next(buf []byte) ([]byte, error) {
+	if len(f.buf)-f.start < zstdFrameSize { // what was read beyond the last frame is little
+		f.end = copy(f.buf, f.buf[f.start:f.end])
+		f.start = 0
+	}
+	if err := f.need(1); err != nil {
+		return nil, err // io.EOF: here it may end
+	}
+	size, length, err := f.frame()
+	if err != nil {
+		return nil, err
+	}
+	if f.short {
+		return nil, &FormatError{What: "a zstd frame after one that is no full block"}
+	}
+	f.short = size < zstdBlockSize
+	if cap(buf) < size {
+		buf = make([]byte, 0, size+decoderSurplus)
+	}
+	z, err := frameDecoder()
+	if err != nil {
+		return nil, err
+	}
+	block, err := z.DecodeAll(f.buf[f.start:f.start+length], buf[:0])
+	if err != nil {
+		return nil, undecodable(err)
+	}
+	f.start += length
+	return block, nil
+}
+
+func undecodable(err error) *FormatError {
+	return &FormatError{What: fmt.Sprintf("cannot be decompressed: %v", err)}
+}
+
+// frame reads until a whole frame is there: length bytes that make size bytes.
+func (f *frameReader) frame() (size, length int, err error) {
+	if err := f.need(zstdMinFrame); err != nil {
+		return 0, 0, err
+	}
+	head := f.buf[f.start:f.end]
+	if magic := binary.LittleEndian.Uint32(head); magic != zstdMagic {
+		return 0, 0, &FormatError{What: fmt.Sprintf("cannot be decompressed: a frame begins with %08x, not with zstd's magic number", magic)}
+	}
+	// One segment, its size in as few bytes as will do, no checksum, no dictionary.
+	switch head[4] {
+	case 0x20:
+		size, length = int(head[5]), 6
+	case 0x60:
+		size, length = int(binary.LittleEndian.Uint16(head[5:]))+256, 7
+	case 0xa0:
+		if n := binary.LittleEndian.Uint32(head[5:]); n >= 1<<16+256 && n <= zstdBlockSize {
+			size, length = int(n), 9
+		}
+	}
+	if size == 0 {
+		return 0, 0, &FormatError{What: fmt.Sprintf("zstd frame header is %x: not one of a block", head[4:9])}
+	}
+	for last := false; !last; {
+		if err := f.need(length + zstdBlockHead); err != nil {
+			return 0, 0, err
+		}
+		head := f.buf[f.start+length:]
+		h := uint32(head[0]) | uint32(head[1])<<8 | uint32(head[2])<<16
+		last = h&1 != 0
+		length += zstdBlockHead
+		if h>>1&3 == 1 { // one byte, repeated
+			length++
+		} else {
+			length += int(h >> 3)
+		}
+		if length > zstdFrameSize-zstdBlockHead {
+			return 0, 0, &FormatError{What: "a zstd frame is longer than what a block can need"}
+		}
+	}
+	return size, length, f.need(length)
+}
+
+// need reads until n bytes are there, of at most zstdFrameSize. The error is
+// io.EOF where there is none.
+func (f *frameReader) need(n int) error {
+	for f.end-f.start < n {
+		switch {
+		case f.failed == io.EOF && f.end > f.start:
+			return undecodable(io.ErrUnexpectedEOF)
+		case f.failed != nil:
+			return f.failed
+		}
+		var m int
+		m, f.failed = f.r.Read(f.buf[f.end:min(len(f.buf), f.end+decompressBuff)])
+		f.end += m
+	}
+	return nil
+}
