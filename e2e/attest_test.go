@@ -15,7 +15,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// syftModule ships the official JSON schema of SPDX 2.3.
+// syftModule ships the official JSON schema of SPDX 2.3. run.sh builds the
+// program from it.
 const syftModule = "github.com/anchore/syft@v1.57.0"
 
 // module is the directory of a Go module, downloaded where it is not there.
@@ -28,44 +29,61 @@ func module(t *testing.T, version string) string {
 	return m.Dir
 }
 
-// TestSPDXSchema: the large system's bill of materials is valid under the
-// official schema, and has a package for each store path. The default tests do
-// the same with CycloneDX's.
-func TestSPDXSchema(t *testing.T) {
-	t.Parallel()
-	data, err := os.ReadFile(filepath.Join(module(t, syftModule), "schema", "spdx-json", "spdx-schema-2.3.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
+// schema compiles the first of the files in dir; the others are what it refers to.
+func schema(t *testing.T, dir, base string, files ...string) *jsonschema.Schema {
+	t.Helper()
 	compiler := jsonschema.NewCompiler()
-	if err := compiler.AddResource("spdx.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	schema, err := compiler.Compile("spdx.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range platforms {
-		name := "large-" + p.nix
-		out := run{}.ok(t, "sbom", graphFile(name), "--format", "spdx").stdout
-		sbom, err := jsonschema.UnmarshalJSON(strings.NewReader(out))
+	for _, file := range files {
+		data, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := schema.Validate(sbom); err != nil {
-			t.Errorf("%s: %v", name, err)
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
 		}
-		packages, _ := sbom.(map[string]any)["packages"].([]any)
-		if want := len(loadGraph(t, name)); len(packages) != want {
-			t.Errorf("%s: %d packages of %d store paths", name, len(packages), want)
+		if err := compiler.AddResource(base+strings.Replace(file, ".schemax.", ".schema.", 1), doc); err != nil {
+			t.Fatal(err)
 		}
-		sbom.(map[string]any)["packages"] = "none"
-		if schema.Validate(sbom) == nil {
-			t.Error("the schema accepts anything")
+	}
+	s, err := compiler.Compile(base + files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestSBOMSchemas: the large systems' bills of materials are valid under the
+// official schemas, and have a package for each store path.
+func TestSBOMSchemas(t *testing.T) {
+	t.Parallel()
+	cyclonedx := strings.TrimSpace(command(t, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go"))
+	for _, f := range []struct {
+		format, packages string
+		schema           *jsonschema.Schema
+	}{
+		{"spdx", "packages", schema(t, filepath.Join(module(t, syftModule), "schema", "spdx-json"), "", "spdx-schema-2.3.json")},
+		{"cyclonedx", "components", schema(t, filepath.Join(cyclonedx, "schema"), "http://cyclonedx.org/schema/",
+			"bom-1.6.schema.json", "spdx.schema.json", "jsf-0.82.schemax.json")},
+	} {
+		for _, p := range platforms {
+			name := "large-" + p.nix
+			out := run{}.ok(t, "sbom", graphFile(name), "--format", f.format).stdout
+			sbom, err := jsonschema.UnmarshalJSON(strings.NewReader(out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.schema.Validate(sbom); err != nil {
+				t.Errorf("%s, %s: %v", name, f.format, err)
+			}
+			packages, _ := sbom.(map[string]any)[f.packages].([]any)
+			if want := len(loadGraph(t, name)); len(packages) != want {
+				t.Errorf("%s, %s: %d packages of %d store paths", name, f.format, len(packages), want)
+			}
+			sbom.(map[string]any)[f.packages] = "none"
+			if f.schema.Validate(sbom) == nil {
+				t.Errorf("the schema of %s accepts anything", f.format)
+			}
 		}
 	}
 }

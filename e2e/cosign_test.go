@@ -1,0 +1,158 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// cosign runs the real one in dir, where its keys are; both keys' password is
+// "secret".
+func cosign(dir string, args ...string) (stdout string, err error) {
+	cmd := exec.Command(filepath.Join(lab.cache, "bin", "cosign"), args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "HOME="+dir, "COSIGN_PASSWORD=secret")
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	return string(out) + errs.String(), err
+}
+
+// TestCosign: cosign takes what nixoci signs, nixoci what cosign signs, in
+// Debian's docker-registry, which has no referrers API. Neither takes another
+// key, and no signature pushes another one out.
+func TestCosign(t *testing.T) {
+	t.Parallel()
+	dir := scratchDir(t)
+	for _, name := range []string{"ours", "other"} {
+		if out, err := cosign(dir, "generate-key-pair", "--output-key-prefix", name); err != nil {
+			t.Fatalf("generate-key-pair: %v\n%s", err, out)
+		}
+	}
+	sign := func(ref, key string) {
+		t.Helper()
+		run{dir: dir, env: []string{"COSIGN_PASSWORD=secret"}}.ok(t, "sign", ref, "--key", key+".key")
+	}
+	cosignSign := func(ref, key string, flags ...string) {
+		t.Helper()
+		if out, err := cosign(dir, args("sign", "--key", key+".key", "--tlog-upload=false", "--yes", "--allow-http-registry", flags, ref)...); err != nil {
+			t.Fatalf("cosign sign: %v\n%s", err, out)
+		}
+	}
+	cosignVerify := func(ref, key string) (string, error) {
+		return cosign(dir, "verify", "--key", key+".pub", "--insecure-ignore-tlog=true", "--allow-http-registry", ref)
+	}
+	taken := func(ref, key string) {
+		t.Helper()
+		if o := (run{dir: dir}).ok(t, "verify", ref, "--key", key+".pub"); !strings.HasSuffix(o.stdout, "\nverified\n") {
+			t.Errorf("%s", o.stdout)
+		}
+	}
+	refused := func(ref, key, why string) {
+		t.Helper()
+		run{dir: dir}.nixoci(t, "verify", "-q", ref, "--key", key+".pub").fails(t, 3, why)
+	}
+	pushed := func(name string) (tag, digest string) {
+		t.Helper()
+		tag, _, _ = verifySample(t, name+":v1")
+		return tag, strings.TrimSuffix(tag, ":v1") + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", tag))
+	}
+
+	// nixoci signs.
+	tag, digest := pushed("signed/by-nixoci")
+	refused(tag, "ours", "no signature")
+	if out, err := cosignVerify(tag, "ours"); err == nil {
+		t.Errorf("cosign takes an image that nobody has signed:\n%s", out)
+	}
+	sign(tag, "ours")
+	out, err := cosignVerify(tag, "ours")
+	if err != nil || !strings.Contains(out, digest[strings.Index(digest, "sha256:"):]) {
+		t.Fatalf("cosign verify: %v\n%s", err, out)
+	}
+	if out, err := cosignVerify(tag, "other"); err == nil || !strings.Contains(out, "no matching signatures") {
+		t.Errorf("cosign verify with another key: %v\n%s", err, out)
+	}
+	taken(tag, "ours")
+	refused(tag, "other", "no signature by this key")
+
+	// cosign signs, then nixoci with another key.
+	tag, digest = pushed("signed/by-cosign")
+	cosignSign(digest, "ours")
+	taken(tag, "ours")
+	refused(tag, "other", "no signature by this key")
+	sign(tag, "other")
+	for _, key := range []string{"ours", "other"} {
+		taken(tag, key)
+		if out, err := cosignVerify(tag, key); err != nil {
+			t.Errorf("signed by both, %s key: %v\n%s", key, err, out)
+		}
+	}
+
+	// What cosign 3 makes by default.
+	tag, digest = pushed("signed/bundle")
+	cosignSign(digest, "ours", "--new-bundle-format")
+	taken(tag, "ours")
+	refused(tag, "other", "no signature by this key")
+	report(t, "cosign and nixoci verify each other's signatures, and refuse another key; nixoci cosign's bundle too")
+}
+
+// TestScanner: a scanner finds each store path of the large systems in both kinds
+// of bill of materials, as a package of Nix, with what it depends on.
+func TestScanner(t *testing.T) {
+	t.Parallel()
+	dir := scratchDir(t)
+	syft := filepath.Join(lab.cache, "bin", "syft")
+	for _, p := range platforms {
+		name := "large-" + p.nix
+		graph := loadGraph(t, name)
+		edges := 0
+		for _, path := range graph {
+			for _, r := range path.References {
+				if r != path.Path {
+					edges++
+				}
+			}
+		}
+		for _, format := range []string{"spdx", "cyclonedx"} {
+			file := filepath.Join(dir, name+"."+format+".json")
+			if err := os.WriteFile(file, []byte(run{}.ok(t, "sbom", graphFile(name), "--format", format).stdout), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var found struct {
+				Artifacts             []struct{ Type, PURL string }
+				ArtifactRelationships []struct{ Type string }
+			}
+			cmd := exec.Command(syft, "convert", file, "-q", "-o", "syft-json")
+			cmd.Env = append(os.Environ(), "HOME="+dir, "SYFT_CHECK_FOR_APP_UPDATE=false")
+			out, err := cmd.Output()
+			if err == nil {
+				err = json.Unmarshal(out, &found)
+			}
+			if err != nil {
+				t.Fatalf("syft convert %s: %v", file, err)
+			}
+			purls, depends := map[string]bool{}, 0
+			for _, a := range found.Artifacts {
+				if a.Type != "nix" {
+					t.Errorf("%s: %s is of type %q", file, a.PURL, a.Type)
+				}
+				purls[a.PURL] = true
+			}
+			for _, r := range found.ArtifactRelationships {
+				if r.Type == "dependency-of" {
+					depends++
+				}
+			}
+			if len(found.Artifacts) != len(graph) || len(purls) != len(graph) || depends != edges {
+				t.Errorf("%s: syft finds %d packages, %d of them different, and %d dependencies; there are %d store paths with %d references to others",
+					file, len(found.Artifacts), len(purls), depends, len(graph), edges)
+			}
+		}
+		report(t, "%s: syft finds %d packages and %d dependencies in SPDX and in CycloneDX", p.arch, len(graph), edges)
+	}
+}
