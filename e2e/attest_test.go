@@ -92,7 +92,7 @@ func TestSBOMSchemas(t *testing.T) {
 // referrers API and in Debian's docker-registry, which has none.
 func TestReferrers(t *testing.T) {
 	t.Parallel()
-	oras := filepath.Join(lab.cache, "bin", "oras")
+	oras := tool("oras")
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	start(t, "nixoci-serve", nil, func() error { return answers("http://" + addr + "/v2/") }, lab.nixoci, "serve", "--listen", addr)
 	want := []string{"application/spdx+json", "application/vnd.cyclonedx+json", "application/vnd.in-toto+json", "application/vnd.nixoci.closure.v1+json"}

@@ -14,7 +14,7 @@ import (
 // cosign runs the real one in dir, where its keys are; both keys' password is
 // "secret".
 func cosign(dir string, args ...string) (stdout string, err error) {
-	cmd := exec.Command(filepath.Join(lab.cache, "bin", "cosign"), args...)
+	cmd := exec.Command(tool("cosign"), args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "COSIGN_PASSWORD=secret")
 	var errs strings.Builder
@@ -106,7 +106,7 @@ func TestCosign(t *testing.T) {
 func TestScanner(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)
-	syft := filepath.Join(lab.cache, "bin", "syft")
+	syft := tool("syft")
 	for _, p := range platforms {
 		name := "large-" + p.nix
 		graph := loadGraph(t, name)

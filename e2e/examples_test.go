@@ -249,7 +249,7 @@ var step = regexp.MustCompile(`(?m)^ +- run: (.+)$`)
 // actionlint reads the workflow, and its steps run, but for the one that
 // installs nixoci: first on the one runner, then on the other.
 func exampleWorkflow(t *testing.T, file string) {
-	command(t, filepath.Join(lab.cache, "bin", "actionlint"), filepath.Join(examples, file))
+	command(t, tool("actionlint"), filepath.Join(examples, file))
 	text, err := os.ReadFile(filepath.Join(examples, file))
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func guestStore(t *testing.T) string {
 	t.Helper()
 	guests.Do(func() {
 		root := filepath.Join(lab.cache, "guest")
-		command(t, filepath.Join(lab.cache, "bin", "debstore"), "guest", "-root", root, "-debs", filepath.Join(lab.cache, "debs"), "-out", root)
+		command(t, tool("debstore"), "guest", "-root", root, "-debs", filepath.Join(lab.cache, "debs"), "-out", root)
 		list, err := os.ReadFile(filepath.Join(root, "systems.json"))
 		if err != nil {
 			t.Fatal(err)

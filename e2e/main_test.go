@@ -17,9 +17,12 @@ import (
 
 // tools must all be there: a test that cannot run has failed.
 var tools = []string{
-	"containerd", "docker", "docker-compose", "docker-registry", "dockerd", "nix", "nix-store", "podman", "qemu-aarch64-static", "runc",
+	"catatonit", "containerd", "docker", "docker-compose", "docker-registry", "dockerd", "nix", "nix-store", "podman", "qemu-aarch64-static", "runc",
 	"setpriv", "shellcheck", "skopeo", "sqlite3", "strace", "umoci",
 }
+
+// built are the tools that run.sh builds.
+var built = []string{"actionlint", "cosign", "crane", "debstore", "oras", "syft"}
 
 // lab is what the tests share: made once, gone at the end.
 var lab struct {
@@ -46,14 +49,18 @@ func runTests(m *testing.M) int {
 	if os.Getenv("NIXOCI_E2E_INSIDE") == "" {
 		return fail("start these tests with e2e/run.sh: they need a mount namespace of their own")
 	}
-	for _, t := range tools {
+	lab.cache = os.Getenv("NIXOCI_E2E_CACHE")
+	needed := slices.Clone(tools)
+	for _, t := range built {
+		needed = append(needed, tool(t))
+	}
+	for _, t := range needed {
 		if _, err := exec.LookPath(t); err != nil {
 			return fail("%v", err)
 		}
 	}
-	lab.cache = os.Getenv("NIXOCI_E2E_CACHE")
 	lab.large = filepath.Join(lab.cache, "large")
-	lab.crane = filepath.Join(lab.cache, "bin", "crane")
+	lab.crane = tool("crane")
 	list, err := os.ReadFile(filepath.Join(lab.large, "systems.json"))
 	if err != nil {
 		return fail("%v", err)
@@ -93,6 +100,9 @@ func runTests(m *testing.M) int {
 	printSummary()
 	return code
 }
+
+// tool is where run.sh puts what it builds.
+func tool(name string) string { return filepath.Join(lab.cache, "bin", name) }
 
 // summary is printed after the tests: what ran, and figures.
 var summary struct {
