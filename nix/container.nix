@@ -213,7 +213,9 @@ in
           ]
         ))
         (set [ "nix" "registry" ] {
-          nixpkgs.to = weakly {
+          # Weaker than mkDefault (1000), as which NixOS sets what a configuration
+          # says with nix.registry.nixpkgs.flake, and nixpkgs.flake.source.
+          nixpkgs.to = lib.mkOverride 1100 {
             type = "path";
             path = cfg.nixpkgs;
           };
