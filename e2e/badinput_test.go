@@ -7,15 +7,20 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -201,35 +206,107 @@ func filesBelow(dir string) ([]string, error) {
 	return files, err
 }
 
-// interruptAfter sends what Ctrl-C sends once the time has passed.
-func interruptAfter(d time.Duration) func(*os.Process) {
+// interruptWhen sends what Ctrl-C sends once the moment has come: not after some
+// time, in which a program on a busy machine may not even have begun.
+func interruptWhen(moment <-chan struct{}) func(*os.Process) {
 	return func(p *os.Process) {
 		go func() {
-			time.Sleep(d)
+			<-moment
 			p.Signal(syscall.SIGINT)
 		}()
 	}
+}
+
+// A gate stands before the registry and keeps the request that is picked until
+// the client has gone away.
+type gate struct {
+	host string
+	kept chan struct{} // closed once there is that request
+	at   time.Time     // and when
+}
+
+func newGate(t *testing.T, pick func(*http.Request) bool) *gate {
+	t.Helper()
+	g := &gate{kept: make(chan struct{})}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: registry(t)})
+			r.Out.Host = r.In.Host
+		},
+		ErrorLog: log.New(io.Discard, "", 0), // clients that went away
+	}
+	var mu sync.Mutex
+	done := false
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		keep := !done && pick(r)
+		done = done || keep
+		mu.Unlock()
+		if !keep {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		io.Copy(io.Discard, r.Body) // before the end of the body nobody looks at the connection
+		g.at = time.Now()
+		close(g.kept)
+		<-r.Context().Done()
+	}))
+	t.Cleanup(s.Close)
+	g.host = strings.TrimPrefix(s.URL, "http://")
+	return g
 }
 
 // Ctrl-C in the middle of a push over a tag that is there: it stays where it was.
 func TestInterruptedPush(t *testing.T) {
 	ref := registry(t) + "/interrupted:v1"
 	before := run{}.ok(t, args("push", ref, "--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))...).digest(t)
-	for _, after := range []time.Duration{50 * time.Millisecond, 1500 * time.Millisecond, 4 * time.Second} {
-		begin := time.Now()
-		o := run{signal: interruptAfter(after)}.nixoci(t, args("push", ref, fromStore(), toplevels(""))...)
-		took := time.Since(begin) - after
+	uploads := 0
+	for _, m := range []struct {
+		name string
+		pick func(*http.Request) bool
+	}{
+		{"at the first request", func(*http.Request) bool { return true }},
+		{"among the layers", func(r *http.Request) bool {
+			if r.Method == http.MethodPost {
+				uploads++
+			}
+			return uploads == 10
+		}},
+		{"at the first manifest", func(r *http.Request) bool {
+			return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/")
+		}},
+	} {
+		g := newGate(t, m.pick)
+		o := run{signal: interruptWhen(g.kept)}.nixoci(t, args("push", g.host+"/interrupted:v1", fromStore(), "--compression", "gzip:1", toplevels(""))...)
+		ended := time.Now()
+		select {
+		case <-g.kept:
+		default:
+			t.Fatalf("%s: the push asked for no such thing; exit code %d\n%s", m.name, o.code, o.end())
+		}
 		o.fails(t, 130)
 		if got := tagDigest(t, "interrupted", "v1"); got != before {
-			t.Errorf("after Ctrl-C the tag is %q, was %q", got, before)
+			t.Errorf("after Ctrl-C %s the tag is %q, was %q", m.name, got, before)
 		}
-		if took > 3*time.Second {
-			t.Errorf("Ctrl-C took %v", took)
+		took := ended.Sub(g.at)
+		if took > patience {
+			t.Errorf("Ctrl-C %s took %v", m.name, took)
 		}
-		report(t, "Ctrl-C after %v: exit 130 within %.1f s, tag unmoved", after, took.Seconds())
+		report(t, "Ctrl-C %s: exit 130 within %.1f s, tag unmoved", m.name, took.Seconds())
 	}
+	// What it writes, it writes below dir.
 	dir := scratchDir(t)
-	o := run{signal: interruptAfter(2 * time.Second)}.nixoci(t, args("build", "-o", "oci:"+dir+"/layout", fromStore(), toplevels(""))...)
+	begun := make(chan struct{})
+	go func() {
+		for t.Context().Err() == nil {
+			if files, err := filesBelow(dir); err == nil && len(files) > 0 {
+				close(begun)
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	o := run{signal: interruptWhen(begun)}.nixoci(t, args("build", "-o", "oci:"+dir+"/layout", fromStore(), toplevels(""))...)
 	o.fails(t, 130)
 	if left, err := filesBelow(dir); err != nil || len(left) > 0 {
 		t.Errorf("build, interrupted, left %v (%v)", left, err)
@@ -300,20 +377,22 @@ func TestHangingRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
+	called := make(chan struct{})
 	go func() {
-		for {
+		for first := true; ; first = false {
 			if _, err := silent.Accept(); err != nil {
 				return
+			}
+			if first {
+				close(called)
 			}
 		}
 	}()
 	ref := silent.Addr().String() + "/silent:v1"
-	begin := time.Now()
-	o := run{signal: interruptAfter(2 * time.Second)}.nixoci(t, args("push", ref, small)...)
+	// It gives up by itself too, but not with this code.
+	o := run{signal: interruptWhen(called)}.nixoci(t, args("push", ref, small)...)
 	o.fails(t, 130)
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("Ctrl-C on a registry that hangs took %v", took)
-	}
+	report(t, "hangs: Ctrl-C ends it %.1f s after the start", o.wall.Seconds())
 	o = run{timeout: 8 * time.Minute}.nixoci(t, args("push", ref, small)...)
 	o.fails(t, 1, silent.Addr().String())
 	report(t, "hangs (gave up after %.0f s): %s", o.wall.Seconds(), message(o.stderr))
