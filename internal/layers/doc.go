@@ -22,32 +22,33 @@
 // configuration (etc, unit-*, system-path, nixos-system-*) changes with every
 // update and has a layer of its own.
 //
-// A greedy merge of the cheapest pairs has a low cost and ships much all the
-// same: a new package flips an early merge, and layers that had no reason to
-// change are shuffled. So no decision here waits for another that it need not
-// wait for:
+// A greedy merge of the cheapest pairs, from every path alone, has a low cost and
+// ships much all the same: a new package flips an early merge, most of them among
+// paths that hardly weigh anything, and layers that had no reason to change are
+// shuffled. So only paths of some weight are merged, and what nobody needs to
+// know is decided last:
 //
-//  1. Paths are ranked by bytes × P^¾. Those at the top become seeds, one layer
-//     each. A path smaller than a layer's price, 32 KiB for its requests, does
-//     not.
-//  2. Each remaining path joins the seed that it costs least to be with, in four
-//     rounds by the hash of its name: a path sees what joined in earlier rounds
-//     and not those of its own. Layers of a path with more than 1/40 of all
-//     bytes take nobody.
-//  3. The tail, paths four times lighter than the lightest seed, chooses last,
-//     and nothing sees what it chooses. A small package that comes or goes
-//     changes the layer it is in, and no other.
+//  1. Paths are ranked by bytes × P^¾. What is at least half as heavy as the last
+//     that could have a layer of its own is a layer to begin with. A path smaller
+//     than a layer's price, 32 KiB for its requests, is not.
+//  2. The two layers that it costs least to merge become one until the budget is
+//     met. Layers of more than 1/40 of all bytes take nobody.
+//  3. The libraries that are up to twice lighter then choose the layer that it
+//     costs least to be with, and none of them sees what the others choose.
+//  4. The tail, all lighter paths and those that no package refers to, does the
+//     same and chooses last. A small package that comes or goes changes the layer
+//     it is in, and no other.
 //
 // An example with three layers. Sizes are in MB, and → is refers to.
 //
 //	glibc 30    zlib 1 → glibc    python 90 → zlib    git 40 → zlib    etc → python, git
 //
 // etc is made of the configuration: that is one layer. P is 1 for glibc, √2 for
-// zlib, √3 for python and for git; so the weights are 30, 1.3, 136 and 60, and
-// python and git are the seeds of the two layers left. python's is too big to
+// zlib, √3 for python and for git; so the weights are 30, 1.3, 136 and 60. python,
+// git and glibc are layers to begin with, one too many. python's is too big to
 // take others, so glibc joins git: 30 × (√3 − √1) = 22, for whatever changes
-// glibc changes git too, and only glibc is shipped needlessly at times. zlib
-// does so for 1 × (√3 − √2) = 0.3. With a fourth layer glibc has its own, and
+// glibc changes git too, and only glibc is shipped needlessly at times. zlib, the
+// tail, does so for 1 × (√3 − √2) = 0.3. With a fourth layer glibc has its own, and
 // zlib joins it or git, whichever costs less: 30 × (√2 − √1) = 12, so git again.
 //
 // The plan is a function of the graph, the names and the sizes. Every order ends

@@ -13,21 +13,23 @@ const (
 	layerPrice     = 32 << 10
 	layerPricePart = 1.0 / 10_000
 
-	// planRounds is in how many rounds small paths choose their layers. One
-	// would be the most stable, since nothing that a path chooses then depends on
-	// another small one, and many the closest fit. Measured on graphs of 250 to
-	// 1,000 paths: 1 round costs 20 % more excess, 10 are no better than 4.
-	planRounds = 4
+	// headStep is how much lighter than the last path that the budget gives a
+	// layer of its own a path may be to take part in the merging. 4 and 8 fit
+	// closures closer, and a package that comes or goes moves more of the others.
+	headStep = 2
 
-	// tailStep is how much lighter than the lightest seed a path of the tail is,
-	// at least. The tail chooses last, and nothing depends on what it chooses: a
-	// small path that comes or goes moves no other.
-	tailStep = 4
+	// middleStep is how much lighter again a path may be to choose before the
+	// tail does, where a package refers to it. A third such step is no better.
+	middleStep = 2
 
-	// hostShare keeps small paths out of the layers of the very biggest paths,
-	// those of more than one in hostShare of all bytes: a path that changes its
-	// mind there has all of them shipped again.
-	hostShare = 40
+	// openShare closes layers of more than one in openShare of all bytes: they
+	// take nobody, for a path that changes its mind there has all of them shipped
+	// again.
+	openShare = 40
+
+	// headsPerLayer bounds how many paths are no tail, for closures of thousands
+	// of paths of much the same weight: the table of pairs stays small.
+	headsPerLayer = 8
 )
 
 // planCost is nixoci's own way, described in the package documentation.
@@ -56,6 +58,19 @@ func planCost(g *planGraph, budget int) []*bin {
 	if len(nodes) == 0 {
 		return bins
 	}
+	heads, middle, tail := g.divide(nodes, budget)
+	limit := float64(g.total) / float64(min(openShare, budget))
+	heads = g.mergeCheapest(heads, budget, limit)
+	open := openBins(heads, limit)
+	g.join(middle, open)
+	g.join(tail, open)
+	return append(bins, heads...)
+}
+
+// divide gives each path of some weight a bin of its own, the heaviest first.
+// Of the lighter ones, middle are those that choose first. There is at least one
+// bin.
+func (g *planGraph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []int32) {
 	weight := make([]float64, len(g.infos))
 	for _, i := range nodes {
 		weight[i] = g.weight(i)
@@ -64,57 +79,55 @@ func planCost(g *planGraph, budget int) []*bin {
 		return cmp.Or(cmp.Compare(weight[b], weight[a]), cmp.Compare(a, b))
 	})
 	price := int64(min(layerPrice, float64(g.total)*layerPricePart))
-	seeds := make([]*bin, 0, budget)
-	var small []int32
+	least := 0.0
 	for _, i := range nodes {
-		if len(seeds) == 0 || len(seeds) < budget && g.sizes[i] >= price {
-			seeds = append(seeds, g.newBin(i))
-		} else {
-			small = append(small, i)
+		switch {
+		case len(heads) == 0 || g.sizes[i] >= price && weight[i] >= least && len(heads) < headsPerLayer*budget:
+			heads = append(heads, g.newBin(i))
+		case weight[i] >= least/middleStep && !g.leaf(i):
+			middle = append(middle, i)
+		default:
+			tail = append(tail, i)
+		}
+		if len(heads) == budget && least == 0 {
+			// All bytes times a power of two: a path more or less rarely moves it,
+			// and sizes that all grow alike never do.
+			total := float64(g.total)
+			least = math.Ldexp(total, math.Ilogb(weight[i]/(headStep*total)))
 		}
 	}
-	// In round r the names that hash to r choose, all of them seeing the layers
-	// as they were after the round before. So a path's choice depends on the big
-	// paths and on few others, none of which is there because of its place in
-	// some order that one new path would shift.
-	hosts := g.hosts(seeds)
-	// A power of two, so that another lightest seed rarely moves the threshold.
-	tail := math.Ldexp(1, math.Ilogb(weight[seeds[len(seeds)-1].members[0]]/tailStep))
-	turn := make([]uint32, len(small))
-	for k, i := range small {
-		if turn[k] = g.hashes[i] % planRounds; weight[i] < tail {
-			turn[k] = planRounds
-		}
-	}
-	choice := make([]*bin, len(small))
-	for round := range uint32(planRounds + 1) {
-		for k, i := range small {
-			if turn[k] == round {
-				choice[k] = g.cheapest(i, hosts)
-			}
-		}
-		for k, i := range small {
-			if turn[k] == round {
-				g.put(choice[k], i)
-			}
-		}
-		for _, b := range seeds {
-			g.settle(b)
-		}
-	}
-	return append(bins, seeds...)
+	return heads, middle, tail
 }
 
-// hosts are the seeds that small paths may join: all but the biggest, and at
-// least the lighter half.
-func (g *planGraph) hosts(seeds []*bin) []*bin {
-	hosts := make([]*bin, 0, len(seeds))
-	for k, b := range seeds {
-		if k >= len(seeds)/2 || b.size*hostShare <= float64(g.total) {
-			hosts = append(hosts, b)
-		}
+// leaf reports whether no package refers to a node.
+func (g *planGraph) leaf(i int32) bool {
+	return !slices.ContainsFunc(g.users[i], func(u int32) bool { return !g.generated[u] })
+}
+
+// join puts each node into the bin that it costs least to be in. None sees
+// where the others go.
+func (g *planGraph) join(nodes []int32, bins []*bin) {
+	choice := make([]*bin, len(nodes))
+	for k, i := range nodes {
+		choice[k] = g.cheapest(i, bins)
 	}
-	return hosts
+	for k, i := range nodes {
+		g.put(choice[k], i)
+	}
+	for _, b := range bins {
+		g.settle(b)
+	}
+}
+
+// openBins are the bins of up to limit bytes, and at least the smaller half.
+func openBins(bins []*bin, limit float64) []*bin {
+	sizes := make([]float64, len(bins))
+	for k, b := range bins {
+		sizes[k] = b.size
+	}
+	slices.Sort(sizes)
+	limit = max(limit, sizes[(len(sizes)-1)/2])
+	return slices.DeleteFunc(slices.Clone(bins), func(b *bin) bool { return b.size > limit })
 }
 
 // weight says how much a path deserves a layer of its own: its bytes, times its

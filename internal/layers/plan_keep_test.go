@@ -117,7 +117,7 @@ func TestPlanKeepMatchesNames(t *testing.T) {
 		{Paths: []closure.StorePath{path(1, "gcc-14.1"), path(2, "gcc-14.1-lib")}},
 		{Paths: []closure.StorePath{path(3, "nginx-1.0")}},
 	}}
-	// Alone they would all be seeds: only the old plan holds gcc and its library together.
+	// Alone each would have a layer, were there three: only the old plan holds gcc and its library together.
 	c := mustClosure(t, []closure.Info{
 		{Path: path(11, "gcc-14.2"), NarSize: 5 << 20},
 		{Path: path(12, "gcc-14.2-lib"), NarSize: 5 << 20},
