@@ -63,11 +63,15 @@ func TestCountingProxy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Error(err)
+		}
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusAccepted || resp.Header.Get("Location") != proxy.URL+"/next" {
 			t.Errorf("%s, Location %s", resp.Status, resp.Header.Get("Location"))
 		}
 	}
+	proxy.Close() // when its requests have ended: what they count may come after the answer
 	if n, s, r := proxy.requests.Load(), proxy.sent.Load(), proxy.received.Load(); n != 2 || s != 14 || r != 10 {
 		t.Errorf("%d requests, %d bytes sent, %d received; want 2, 14, 10", n, s, r)
 	}
