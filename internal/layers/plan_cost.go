@@ -27,8 +27,9 @@ const (
 	// again.
 	openShare = 40
 
-	// headsPerLayer bounds how many paths are no tail, for closures of thousands
-	// of paths of much the same weight: the table of pairs stays small.
+	// headsPerLayer bounds how many paths take part in the merging, for closures
+	// of thousands of paths of much the same weight: the table of pairs stays
+	// small.
 	headsPerLayer = 8
 )
 

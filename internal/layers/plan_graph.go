@@ -22,20 +22,19 @@ type planGraph struct {
 	counts []int     // how many nodes that is
 	total  int64     // bytes
 
-	hashes    []uint32  // of the names without versions
 	generated []bool    // made of the configuration, no package
 	fixed     []bool    // in a layer that the caller decided
 	chances   []float64 // by number of nodes, see [chances]
 }
 
-// maxPlanSize keeps sums of sizes, even of forged graphs, exact in a float64.
-const maxPlanSize = 1 << 50
+// maxPlanTotal keeps sums of sizes, even of forged graphs, exact in a float64:
+// no path counts for more than its part of it.
+const maxPlanTotal = 1 << 53
 
 func newPlanGraph(c *closure.Closure) *planGraph {
 	n := len(c.Paths)
 	g := &planGraph{
 		counts:    make([]int, n),
-		hashes:    make([]uint32, n),
 		generated: make([]bool, n),
 		fixed:     make([]bool, n),
 		chances:   chances(n),
@@ -54,8 +53,7 @@ func newPlanGraph(c *closure.Closure) *planGraph {
 	for i, info := range g.infos {
 		at[info.Path] = int32(i)
 		g.names[i] = info.Path.Name()
-		g.sizes[i] = min(max(info.NarSize, 0), maxPlanSize)
-		g.hashes[i] = nameHash(stem(g.names[i]))
+		g.sizes[i] = min(max(info.NarSize, 0), maxPlanTotal/int64(n))
 		g.generated[i] = isGenerated(g.names[i])
 		g.total += g.sizes[i]
 	}

@@ -45,12 +45,3 @@ func isGenerated(name string) bool {
 	}
 	return false
 }
-
-// nameHash is FNV-1a. It spreads names; it is part of the plan's definition.
-func nameHash(s string) uint32 {
-	h := uint32(2166136261)
-	for i := range len(s) {
-		h = (h ^ uint32(s[i])) * 16777619
-	}
-	return h
-}
