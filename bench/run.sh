@@ -7,11 +7,12 @@ set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "bench/run.sh: making the large system needs root; run it with sudo -E" >&2; exit 1; }
 sh e2e/install.sh >&2
-cache=${NIXOCI_E2E_CACHE:-/var/cache/nixoci-e2e}
+NIXOCI_E2E_CACHE=${NIXOCI_E2E_CACHE:-/var/cache/nixoci-e2e}
+export NIXOCI_E2E_CACHE
+cache=$NIXOCI_E2E_CACHE
 mkdir -p "$cache/bin"
 go build -o "$cache/bin/debstore" ./e2e/debstore
-[ -x "$cache/bin/crane" ] ||
-  GOBIN=$cache/bin go install github.com/google/go-containerregistry/cmd/crane@v0.22.1
+sh e2e/tool.sh github.com/google/go-containerregistry/cmd/crane@v0.22.1
 "$cache/bin/debstore" large -root "$cache/large" -debs "$cache/debs" -out "$cache/large" >&2
 go build -o "$cache/bin/bench" ./bench
 exec "$cache/bin/bench" -large "$cache/large" -crane "$cache/bin/crane" -nixoci bin/nixoci "$@"

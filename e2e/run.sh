@@ -13,25 +13,14 @@ setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$NIXOCI_E2E_CACHE" |
   echo "e2e/run.sh: NIXOCI_E2E_CACHE=$NIXOCI_E2E_CACHE: an unprivileged user cannot reach it, and tests push from it as one; choose another directory" >&2
   exit 1
 }
-# Tools are built before the namespace, with the caches of the one who calls, and
-# kept: cosign and syft take minutes each. A version in a file's name is the one
-# that is wanted.
+# Tools are built before the namespace, with the caches of the one who calls.
 go build -o "$NIXOCI_E2E_CACHE/bin/debstore" ./e2e/debstore
-tool() { # PACKAGE@VERSION
-  name=$(basename "${1%@*}")
-  kept=$NIXOCI_E2E_CACHE/bin/$name-${1##*@}
-  [ -x "$kept" ] || {
-    echo "e2e/run.sh: building $1" >&2
-    GOBIN=$NIXOCI_E2E_CACHE/bin/new CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' "$1"
-    mv "$NIXOCI_E2E_CACHE/bin/new/$name" "$kept"
-  }
-  ln -sf "$name-${1##*@}" "$NIXOCI_E2E_CACHE/bin/$name"
-}
-tool github.com/google/go-containerregistry/cmd/crane@v0.22.1
-tool oras.land/oras/cmd/oras@v1.3.6
-tool github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-tool github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5
-tool github.com/anchore/syft/cmd/syft@v1.57.0 # as in attest_test.go
+sh e2e/tool.sh \
+  github.com/google/go-containerregistry/cmd/crane@v0.22.1 \
+  oras.land/oras/cmd/oras@v1.3.6 \
+  github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 \
+  github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5 \
+  github.com/anchore/syft/cmd/syft@v1.57.0 # as in attest_test.go
 "$NIXOCI_E2E_CACHE/bin/debstore" large -root "$NIXOCI_E2E_CACHE/large" -debs "$NIXOCI_E2E_CACHE/debs" -out "$NIXOCI_E2E_CACHE/large"
 # Engines want a cgroup2 hierarchy of their own, and mounts that end with the run.
 NIXOCI_E2E_INSIDE=1 exec unshare -m sh -ec '
