@@ -96,7 +96,7 @@ func (a *Applier) Once(ctx context.Context) error {
 		return ctx.Err() // the container stops
 	}
 	a.say("FAILED: %v", err)
-	err = errors.Join(err, a.status(PhaseIdle, OutcomeFailed, firstLine(err.Error())))
+	err = errors.Join(err, a.status(PhaseIdle, OutcomeFailed, clip(err.Error(), maxReason)))
 	if a.get("NIXOCI_ON_FAILURE") == "exit" {
 		a.say("ending the container, as NIXOCI_ON_FAILURE=exit says")
 		// In a container this is the exit code of PID 1: systemctl(1), exit.
@@ -136,6 +136,38 @@ func (a *Applier) Find() (*Found, error) {
 	return nil, nil
 }
 
+// nothingFound says what was looked for in a directory that was mounted, and
+// what is there instead.
+func nothingFound(dir string, entries []os.DirEntry) string {
+	const most = 10
+	var names, modules []string
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, "..") {
+			continue // Kubernetes' own
+		}
+		if strings.HasSuffix(name, ".nix") {
+			modules = append(modules, name)
+		}
+		if e.IsDir() {
+			name += "/"
+		}
+		names = append(names, name)
+	}
+	there := "the directory is empty"
+	if len(names) > most {
+		names = append(names[:most], "…")
+	}
+	if len(names) > 0 {
+		there = "found " + strings.Join(names, ", ")
+	}
+	text := fmt.Sprintf("no configuration: looked for %[1]s/flake.nix and %[1]s/configuration.nix, %s", dir, there)
+	if len(modules) == 1 {
+		text += fmt.Sprintf("; mount %s as %s/configuration.nix to apply it", modules[0], dir)
+	}
+	return text
+}
+
 func (a *Applier) configurationName() string {
 	if name := a.get("NIXOCI_CONFIGURATION"); name != "" {
 		return name
@@ -149,6 +181,9 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 		return "", err
 	}
 	if found == nil {
+		if entries, err := os.ReadDir(a.Config); err == nil {
+			a.say("%s", nothingFound(a.Config, entries))
+		}
 		return OutcomeNone, nil
 	}
 	raw, err := os.ReadFile(a.Base)
@@ -265,7 +300,17 @@ func (a *Applier) nix(ctx context.Context, base Base, found *Found, program stri
 	cmd.Stdout = &out
 	cmd.Stderr = io.MultiWriter(a.Log, tail)
 	if err := cmd.Run(); err != nil {
-		if reason := tail.reason(); reason != "" {
+		readLog := func(drv string) string {
+			log, err := exec.CommandContext(ctx, filepath.Join(base.Nix, "bin/nix-store"), "--read-log", drv).Output()
+			if err != nil {
+				return "" // Nix may not have written one
+			}
+			return string(log)
+		}
+		if reason := reason(string(tail.buf), a.Config, readLog); reason != "" {
+			if strings.HasPrefix(reason, "building ") {
+				return "", errors.New(reason)
+			}
 			return "", fmt.Errorf("build %s: %s", found.File, reason)
 		}
 		return "", fmt.Errorf("build %s: %w", found.File, err)
@@ -382,7 +427,7 @@ func (a *Applier) lock() (unlock func(), err error) {
 // tailWriter remembers what Nix said last.
 type tailWriter struct{ buf []byte }
 
-const tailSize = 8 << 10
+const tailSize = 64 << 10
 
 func (t *tailWriter) Write(p []byte) (int, error) {
 	t.buf = append(t.buf, p...)
@@ -396,35 +441,4 @@ func (t *tailWriter) Write(p []byte) (int, error) {
 func (t *tailWriter) last() string {
 	lines := strings.Split(strings.TrimSpace(string(t.buf)), "\n")
 	return lines[len(lines)-1]
-}
-
-// reason is Nix's error message with the place it names, in one line: "" if
-// there is none.
-func (t *tailWriter) reason() string {
-	var message, place string
-	for _, line := range strings.Split(string(t.buf), "\n") {
-		line = strings.TrimSpace(line)
-		if rest, ok := strings.CutPrefix(line, "error:"); ok {
-			message, place = strings.TrimSpace(rest), ""
-			continue
-		}
-		if message == "" || place != "" {
-			continue
-		}
-		// Nix writes "at /config/configuration.nix:3:5:" below the message.
-		if at, ok := strings.CutPrefix(strings.TrimLeft(line, "… "), "at "); ok {
-			if file, _, ok := strings.Cut(at, " "); ok || file != "" {
-				place = strings.NewReplacer("«", "", "»", "").Replace(strings.TrimSuffix(file, ":"))
-			}
-		}
-	}
-	if place != "" {
-		return message + " at " + place
-	}
-	return message
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

@@ -268,6 +268,41 @@ func TestFind(t *testing.T) {
 	}
 }
 
+func TestApplySaysWhatItFoundInstead(t *testing.T) {
+	c := newContainer(t)
+	os.Rename(c.Config+"/configuration.nix", c.Config+"/nginx.nix")
+	write(t, c.Config+"/web/index.html", "")
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("looked for %[1]s/flake.nix and %[1]s/configuration.nix, found nginx.nix, web/; mount nginx.nix as %[1]s/configuration.nix", c.Config)
+	if !strings.Contains(c.log.String(), want) {
+		t.Errorf("the log lacks %q:\n%s", want, c.log.String())
+	}
+	os.RemoveAll(c.Config)
+	os.Mkdir(c.Config, 0o755)
+	if err := c.Once(t.Context()); err != nil || !strings.Contains(c.log.String(), "the directory is empty") {
+		t.Errorf("%v:\n%s", err, c.log.String())
+	}
+}
+
+// The reason of a failed build is the derivation and its log, also where Nix
+// has not repeated it.
+func TestApplyNamesWhatFailed(t *testing.T) {
+	c := newContainer(t)
+	write(t, c.root+"/nix/bin/nix-store", "#!/bin/sh\n[ \"$1\" = --read-log ] && echo 'read the log' && echo 'nginx: unknown directive'\n")
+	write(t, c.root+"/build", `echo "error: builder for '/nix/store/aaa-nginx.conf.drv' failed with exit code 1" >&2
+echo "error: 1 dependencies of derivation '/nix/store/bbb-nixos-system.drv' failed to build" >&2; exit 100`)
+	err := c.Once(t.Context())
+	const want = "building nginx.conf.drv: failed with exit code 1: nginx: unknown directive\nthe end of its log:\n> read the log\n> nginx: unknown directive"
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasPrefix(c.lastStatus(t).Reason, want) {
+		t.Errorf("got %v, %+v", err, c.lastStatus(t))
+	}
+	if !strings.Contains(c.log.String(), "FAILED: "+want) {
+		t.Errorf("log:\n%s", c.log.String())
+	}
+}
+
 // A flake is evaluated first, then built.
 func TestApplyFlake(t *testing.T) {
 	c := newContainer(t)
@@ -288,23 +323,6 @@ func TestApplyFlake(t *testing.T) {
 	}
 	if build, _ := os.ReadFile(c.root + "/builds"); !strings.HasPrefix(string(build), "/nix/store/aaa-nixos-system.drv ") {
 		t.Errorf("nix-build %s", build)
-	}
-}
-
-func TestReason(t *testing.T) {
-	for _, tc := range []struct{ out, want string }{
-		{"building...\n", ""},
-		{"error: undefined variable 'foo'\n\n       at /config/configuration.nix:4:7:\n\n  3| a\n", "undefined variable 'foo' at /config/configuration.nix:4:7"},
-		{"error: undefined variable 'foo'\n       at «string»:1:1:\n", "undefined variable 'foo' at string:1:1"},
-		// Newer versions of Nix say what it is about last.
-		{"error:\n       … while evaluating\n         at /nix/store/x/modules.nix:3:4:\n\n       error: attribute 'x' missing\n       at /config/a.nix:1:2:\n", "attribute 'x' missing at /config/a.nix:1:2"},
-		{"error: builder for '/nix/store/x.drv' failed with exit code 1;\n       last 1 log lines:\n       > no\n", "builder for '/nix/store/x.drv' failed with exit code 1;"},
-	} {
-		var w tailWriter
-		w.Write([]byte(tc.out))
-		if got := w.reason(); got != tc.want {
-			t.Errorf("%q: got %q, want %q", tc.out, got, tc.want)
-		}
 	}
 }
 
