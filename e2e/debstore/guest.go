@@ -21,7 +21,7 @@ var nixpkgs embed.FS
 
 // guestPackages run systemd, Nix and a web server.
 var guestPackages = strings.Fields(`
-	systemd bash coreutils findutils grep sed gzip tar util-linux mount procps nginx nix-bin curl`)
+	systemd bash coreutils findutils grep sed gzip tar util-linux mount procps nginx nix-bin curl nftables`)
 
 // guestConfiguration is docker-nixos's nginx.nix, to be baked in.
 const guestConfiguration = `{ lib, ... }:

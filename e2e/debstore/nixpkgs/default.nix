@@ -36,6 +36,7 @@ rec {
   gzip = programs "gzip-1.12" debian.gzip;
   nginx = programs "nginx-1.22.1" debian.nginx;
   nix = programs "nix-2.8.0" debian.nix-bin;
+  nftables = programs "nftables-1.0" debian.nftables;
   procps = programs "procps-4.0" debian.procps;
   util-linux = programs "util-linux-2.38" debian.util-linux;
   systemd = debian.systemd // {
@@ -52,5 +53,19 @@ rec {
       path = ./. + "/nixoci-init/${system}";
     };
   writeText = store.text;
-  writeTextFile = { name, destination, text }: store.file name ("." + destination) text;
+  writeTextFile =
+    {
+      name,
+      text,
+      destination ? "",
+      executable ? false,
+    }:
+    if destination != "" then
+      (if executable then store.executable else store.file) name ("." + destination) text
+    else
+      (if executable then store.script else store.text) name text;
+  writeScript = store.script;
+  writeShellScript = name: text: store.script name "#!${bash}/bin/bash\n${text}";
+  runCommand = store.run;
+  concatText = name: files: store.run name { inherit files; } ''cat $files >"$out"'';
 }

@@ -1,17 +1,26 @@
+# A NixOS configuration, as config, options and pkgs.
 {
   system ? null,
   modules,
   specialArgs ? { },
+  lib ? import ../../lib,
 }:
-(import ../../lib).evalModules {
-  modules =
-    import ../modules
-    ++ modules
-    ++ (
-      if system == null then
-        [ ]
-      else
-        [ ({ lib, ... }: { nixpkgs.hostPlatform = lib.mkDefault system; }) ]
-    );
-  inherit specialArgs;
-}
+let
+  withExtras =
+    configuration:
+    configuration
+    // {
+      inherit lib;
+      inherit (configuration._module.args) pkgs;
+      extendModules = args: withExtras (configuration.extendModules args);
+    };
+in
+withExtras (
+  lib.evalModules {
+    modules =
+      import ../modules/module-list.nix
+      ++ lib.optional (system != null) { nixpkgs.system = lib.mkDefault system; }
+      ++ modules;
+    inherit specialArgs;
+  }
+)

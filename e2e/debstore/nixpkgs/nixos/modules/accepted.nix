@@ -1,35 +1,95 @@
 # Options that exist in NixOS and make no difference to this system.
-{ lib, ... }:
+{ lib, pkgs, ... }:
 let
   inherit (lib) mkOption types;
-  flag = default: mkOption { type = types.bool; inherit default; };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
+  list =
+    type:
+    mkOption {
+      type = types.listOf type;
+      default = [ ];
+    };
+  optional = type: mkOption {
+    type = types.nullOr type;
+    default = null;
+  };
 in
 {
   options = {
-    boot.isContainer = flag false;
     boot.enableContainers = flag true;
-    boot.specialFileSystems = mkOption { type = types.attrsOf types.anything; default = { "/proc" = { }; }; };
-    boot.nixStoreMountOpts = mkOption { type = types.listOf types.str; default = [ "ro" ]; };
-    console.enable = flag true;
-    documentation.enable = flag true;
-    # Removed options are declared too: nobody may set them.
-    environment.noXlibs = mkOption { type = types.bool; visible = false; apply = _: throw "removed"; };
-    networking = {
-      _freeform = true;
-      hostName = mkOption { type = types.str; default = "nixos"; };
-      useHostResolvConf = flag true;
-      useDHCP = flag true;
-      firewall.enable = flag true;
-      firewall.allowedTCPPorts = mkOption { type = types.listOf types.int; default = [ ]; };
-      resolvconf.enable = flag true;
+    boot.bcache.enable = flag true;
+    boot.initrd.enable = flag true;
+    boot.initrd.systemd.enable = flag false;
+    boot.kernel.enable = flag true;
+    boot.kexec.enable = flag true;
+    boot.modprobeConfig.enable = flag true;
+    boot.loader.grub.enable = flag true;
+    boot.specialFileSystems = mkOption {
+      type = types.attrsOf types.anything;
+      default."/proc" = { };
     };
+    console.enable = flag true;
+    containers = mkOption {
+      type = types.attrsOf types.anything;
+      default = { };
+    };
+    documentation.enable = flag true;
+    documentation.nixos.enable = flag true;
+    documentation.man.enable = flag true;
+    environment.defaultPackages = list types.package;
+    environment.corePackages = list types.package;
+    environment.stub-ld.enable = flag true;
+    fonts.fontconfig.enable = flag true;
+    fonts.packages = list types.package;
+    i18n.defaultLocale = mkOption {
+      type = types.str;
+      default = "en_US.UTF-8";
+    };
+    powerManagement.enable = flag true;
+    programs.command-not-found.enable = flag true;
+    programs.less.lessopen = optional types.str;
+    programs.nano.enable = flag true;
+    security.audit.enable = flag false;
     security.enableWrappers = flag true;
-    services.journald.console = mkOption { type = types.str; default = ""; };
+    security.sudo.enable = flag true;
+    services.dbus.implementation = mkOption {
+      type = types.enum [
+        "dbus"
+        "broker"
+      ];
+      default = "dbus";
+    };
+    services.fstrim.enable = flag true;
+    services.getty.enable = flag true;
+    services.getty.autologinUser = optional types.str;
+    services.logrotate.enable = flag true;
+    services.lvm.enable = flag true;
+    services.nscd.enable = flag true;
+    services.openssh.enable = flag false;
+    services.openssh.startWhenNeeded = flag false;
     services.resolved.enable = flag false;
-    services.timesyncd.enable = flag true;
-    systemd.coredump.enable = flag true;
-    systemd.oomd.enable = flag true;
-    system.stateVersion = mkOption { type = types.str; };
+    services.udev.enable = flag true;
+    services.udisks2.enable = flag false;
     system.switch.enable = flag true;
+    system.nssModules = list types.path;
+    system.tools.nixos-build-vms.enable = flag true;
+    system.tools.nixos-enter.enable = flag true;
+    system.tools.nixos-generate-config.enable = flag true;
+    system.tools.nixos-install.enable = flag true;
+    system.tools.nixos-option.enable = flag true;
+    system.tools.nixos-rebuild.enable = flag true;
+    systemd.network.enable = flag false;
+    systemd.network.wait-online.enable = flag true;
+    systemd.enableEmergencyMode = flag true;
+    time.timeZone = optional types.str;
+    xdg.autostart.enable = flag true;
+    xdg.icons.enable = flag true;
+    xdg.mime.enable = flag true;
+    xdg.sounds.enable = flag true;
   };
 }

@@ -35,12 +35,19 @@ in
     enable = lib.mkEnableOption "nginx";
     virtualHosts = mkOption {
       default = { };
-      type = types.attrsOf (types.submoduleOf {
-        root = mkOption { type = types.nullOr types.path; default = null; };
+      type = types.attrsOf (types.submodule {
+        options.root = mkOption { type = types.nullOr types.path; default = null; };
       });
     };
   };
   config = lib.mkIf cfg.enable {
+    users.users.www-data = {
+      isSystemUser = true;
+      uid = 33;
+      group = "www-data";
+      home = "/var/www";
+    };
+    users.groups.www-data.gid = 33;
     systemd.services.nginx = {
       description = "Nginx Web Server";
       wantedBy = [ "multi-user.target" ];

@@ -1,6 +1,0 @@
-[
-  ./system.nix
-  ./systemd.nix
-  ./accepted.nix
-  ./nginx.nix
-]

@@ -1,0 +1,31 @@
+[
+  ./accepted.nix
+  ./config/networking.nix
+  ./config/nix.nix
+  ./config/resolvconf.nix
+  ./config/sysctl.nix
+  ./config/users-groups.nix
+  ./misc/assertions.nix
+  ./misc/extra-arguments.nix
+  ./misc/nixpkgs.nix
+  ./misc/version.nix
+  ./rename.nix
+  ./services/networking/dhcpcd.nix
+  ./services/networking/firewall.nix
+  ./services/networking/nftables.nix
+  ./services/web-servers/nginx.nix
+  ./system/activation/activation-script.nix
+  ./system/activation/top-level.nix
+  ./system/boot/shutdown.nix
+  ./system/boot/stage-2.nix
+  ./system/boot/systemd.nix
+  ./system/boot/systemd/coredump.nix
+  ./system/boot/systemd/journald.nix
+  ./system/boot/systemd/oomd.nix
+  ./system/boot/systemd/shutdown.nix
+  ./system/boot/systemd/tmpfiles.nix
+  ./system/boot/timesyncd.nix
+  ./system/etc/etc.nix
+  ./tasks/network-interfaces.nix
+  ./virtualisation/container-config.nix
+]

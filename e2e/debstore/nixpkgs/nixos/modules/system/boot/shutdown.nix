@@ -1,0 +1,5 @@
+{ config, ... }:
+{
+  # Run by the kernel, for the whole machine.
+  boot.kernel.sysctl."kernel.poweroff_cmd" = "${config.systemd.package}/sbin/poweroff";
+}

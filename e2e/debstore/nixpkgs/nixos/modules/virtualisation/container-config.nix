@@ -1,0 +1,31 @@
+{
+  config,
+  pkgs,
+  lib,
+  ...
+}:
+
+with lib;
+
+{
+  options.boot.isContainer = mkOption {
+    type = types.bool;
+    default = false;
+  };
+
+  config = mkIf config.boot.isContainer {
+    boot.kernel.enable = false;
+    boot.modprobeConfig.enable = false;
+    console.enable = mkDefault false;
+    nix.optimise.automatic = mkDefault false;
+    powerManagement.enable = mkDefault false;
+    documentation.nixos.enable = mkDefault false;
+    networking.useHostResolvConf = mkDefault true;
+    services.openssh.startWhenNeeded = mkDefault true;
+    services.udev.enable = false;
+    services.lvm.enable = mkDefault false;
+    security.audit.enable = false;
+    # NixOS takes it that Nix is the host's.
+    environment.variables.NIX_REMOTE = "daemon";
+  };
+}
