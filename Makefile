@@ -7,7 +7,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
-.PHONY: all build demo test race e2e bench bench-plan fuzz lint cross vendor-hash clean
+.PHONY: all build demo test race e2e bench bench-plan fuzz lint cross vendor-hash init init-check clean
 
 all: build
 
@@ -46,8 +46,14 @@ cross: ## dist/nixoci-OS-ARCH for all platforms
 		GOOS=$${p%/*} GOARCH=$${p#*/} $(GOBUILD) -o $$out ./cmd/nixoci; \
 	done
 	@set -e; for a in amd64 arm64; do \
-		[ ! -d cmd/nixoci-init ] || GOOS=linux GOARCH=$$a $(GOBUILD) -o dist/nixoci-init-linux-$$a ./cmd/nixoci-init; \
+		GOOS=linux GOARCH=$$a $(GOBUILD) -o dist/nixoci-init-linux-$$a ./cmd/nixoci-init; \
 	done
+
+init: ## the nixoci-init of images anew, after a change of cmd/nixoci-init or internal/guest
+	$(GO) run ./internal/initbin/renew
+
+init-check: ## that it is what the source makes
+	$(GO) run ./internal/initbin/renew -check
 
 vendor-hash: ## nix/nixoci.nix after a change of go.mod; needs nix
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; $(GO) mod vendor -o $$tmp/vendor; \
