@@ -7,9 +7,14 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
-.PHONY: all build demo test race e2e bench bench-plan fuzz lint cross vendor-hash init init-check clean
+GOTOOL    := $(GO) tool -modfile=tools/go.mod
+
+.PHONY: all help build demo test race e2e bench bench-plan fuzz lint vulncheck docs cross init init-check release vendor-hash clean
 
 all: build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/nixoci
 	$(GOBUILD) -o bin/ ./cmd/...
@@ -35,10 +40,18 @@ bench-plan: ## docs/plan-benchmarks.md
 fuzz: ## every fuzz target, for FUZZTIME each
 	./.ci/fuzz $(or $(FUZZTIME),10s)
 
-lint: ## gofmt, vet, and the direction of imports
+lint: ## gofmt, vet, staticcheck, and the workflows
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not gofmt-ed: $$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./...
+	$(GOTOOL) staticcheck -tags e2e ./...
+	$(GOTOOL) actionlint .github/workflows/*.yml
+
+vulncheck: ## known vulnerabilities in what is called; asks vuln.go.dev
+	$(GOTOOL) govulncheck ./...
+
+docs: ## docs/reference.md, from the code
+	$(GO) test ./cmd/nixoci -run TestReference -update
 
 cross: ## dist/nixoci-OS-ARCH for all platforms
 	@set -e; for p in $(PLATFORMS); do \
@@ -54,6 +67,9 @@ init: ## the nixoci-init of images anew, after a change of cmd/nixoci-init or in
 
 init-check: ## that it is what the source makes
 	$(GO) run ./internal/initbin/renew -check
+
+release: ## dist/release: archives, bill of materials and checksums of VERSION
+	VERSION=$(VERSION) ./.ci/release
 
 vendor-hash: ## nix/nixoci.nix after a change of go.mod; needs nix
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; $(GO) mod vendor -o $$tmp/vendor; \

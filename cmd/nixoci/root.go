@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -17,9 +15,6 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/push"
 )
-
-// version is set by the Makefile.
-var version = "dev"
 
 // app is what all commands share: streams and the common flags.
 type app struct {
@@ -42,8 +37,9 @@ type app struct {
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "nixoci",
-		Short: "Turn NixOS systems into reproducible multi-platform OCI images",
+		Use:     "nixoci",
+		Version: version,
+		Short:   "Turn NixOS systems into reproducible multi-platform OCI images",
 		Long: `nixoci turns the closure of a NixOS system into a reproducible, multi-platform
 OCI image and puts it in a registry: no Docker daemon, no root, and no Nix
 where a binary cache will do.
@@ -100,6 +96,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`
 		a.verifyCommand(),
 		a.signCommand(),
 		a.versionCommand(),
+		a.docsCommand(),
 	)
 	wrapArgs(root)
 	return root
@@ -187,20 +184,4 @@ func (a *app) colored() bool {
 func (a *app) terminal() bool {
 	f, ok := a.stderr.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			v := version
-			if info, ok := debug.ReadBuildInfo(); ok && v == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
-				v = info.Main.Version
-			}
-			_, err := fmt.Fprintf(a.stdout, "nixoci %s %s/%s %s\n", v, runtime.GOOS, runtime.GOARCH, runtime.Version())
-			return err
-		},
-	}
 }

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
+)
+
+// environment lists the variables that nixoci looks at, for the reference.
+var environment = []struct{ name, meaning string }{
+	{"COSIGN_PASSWORD", "the password of the key that `sign` uses"},
+	{"DOCKER_CONFIG", "directory of Docker's config.json, where credentials for registries are kept (default `~/.docker`)"},
+	{"NETRC", "file with credentials for binary caches (default: `netrc-file` of nix.conf)"},
+	{"NIX_CONFIG, NIX_CONF_DIR, NIX_USER_CONF_FILES", "settings of Nix: `trusted-public-keys` and `netrc-file` are used"},
+	{"NO_COLOR", "if set, no color unless `--color always`"},
+	{"REGISTRY_AUTH_FILE", "file with credentials for registries, as podman writes it"},
+	{"SOURCE_DATE_EPOCH", "creation time of the image in seconds since 1970, if `--created` is not given"},
+	{"XDG_CACHE_HOME", "nixoci keeps what it knows of layers below it, in `nixoci` (default `~/.cache`)"},
+	{"http_proxy, https_proxy, no_proxy", "proxy for registries and binary caches"},
+}
+
+// exitCodes lists what the program exits with, for the reference.
+var exitCodes = []struct {
+	code    int
+	meaning string
+}{
+	{exitOK, "done"},
+	{exitFailed, "failed"},
+	{exitUsage, "wrong usage: nothing was read or written"},
+	{exitMismatch, "does not match: something is not what it claims to be"},
+	{exitInterrupted, "interrupted"},
+}
+
+// docsCommand writes what packages install and what docs/ shows.
+func (a *app) docsCommand() *cobra.Command {
+	docs := &cobra.Command{
+		Use:    "docs",
+		Short:  "Write the man pages or the reference page",
+		Hidden: true,
+	}
+	docs.AddCommand(&cobra.Command{
+		Use:   "man DIR",
+		Short: "Write a man page for each command into DIR",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return writeManPages(args[0], cmd.Root())
+		},
+	}, &cobra.Command{
+		Use:   "reference",
+		Short: "Print the reference page: commands, flags, variables, exit codes",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return writeReference(a.stdout, cmd.Root())
+		},
+	})
+	return docs
+}
+
+// writeManPages writes a page for c and each command below it.
+func writeManPages(dir string, c *cobra.Command) error {
+	if c.Hidden {
+		return nil
+	}
+	c.DisableAutoGenTag = true // it has the date
+	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
+	var page bytes.Buffer
+	header := &doc.GenManHeader{Title: strings.ToUpper(name), Section: "1", Source: "nixoci " + version, Manual: "nixoci", Date: &time.Time{}}
+	if err := doc.GenMan(c, header, &page); err != nil {
+		return fmt.Errorf("write the man page of %s: %w", c.CommandPath(), err)
+	}
+	// The clock is nobody's business, and the zero time is no date.
+	text := bytes.Replace(page.Bytes(), []byte(`"Jan 0001"`), []byte(`""`), 1)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write man pages: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".1"), text, 0o644); err != nil {
+		return fmt.Errorf("write man pages: %w", err)
+	}
+	for _, sub := range c.Commands() {
+		if err := writeManPages(dir, sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeReference writes all commands with their flags as one Markdown page.
+func writeReference(w io.Writer, root *cobra.Command) error {
+	var b strings.Builder
+	b.WriteString("# Reference\n\n<!-- Generated: go test ./cmd/nixoci -run TestReference -update -->\n\n" +
+		"Every command and its flags, as `nixoci COMMAND --help` shows them.\n\n")
+	b.WriteString("## Flags of all commands\n\n")
+	flagTable(&b, root.PersistentFlags())
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" || c.Name() == "help" {
+			continue // cobra's own
+		}
+		referenceOf(&b, c)
+	}
+	b.WriteString("\n## Environment\n\n| variable | meaning |\n|---|---|\n")
+	for _, v := range environment {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.ReplaceAll(v.name, ", ", "`, `"), v.meaning)
+	}
+	b.WriteString("\n## Exit codes\n\n| code | meaning |\n|--:|---|\n")
+	for _, e := range exitCodes {
+		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.meaning)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func referenceOf(b *strings.Builder, c *cobra.Command) {
+	if c.Hidden {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n```\n%s\n```\n\n%s\n", c.CommandPath(), c.UseLine(), strings.TrimSpace(longOf(c)))
+	if c.Example != "" {
+		fmt.Fprintf(b, "\n```sh\n%s\n```\n", unindent(c.Example))
+	}
+	if c.LocalNonPersistentFlags().HasAvailableFlags() {
+		b.WriteString("\n")
+		flagTable(b, c.LocalNonPersistentFlags())
+	}
+	for _, sub := range c.Commands() {
+		referenceOf(b, sub)
+	}
+}
+
+func longOf(c *cobra.Command) string {
+	if c.Long != "" {
+		return c.Long
+	}
+	return c.Short + "."
+}
+
+func unindent(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		lines = append(lines, strings.TrimPrefix(strings.TrimRight(line, "\n"), "  "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func flagTable(b *strings.Builder, flags *pflag.FlagSet) {
+	b.WriteString("| flag | meaning |\n|---|---|\n")
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		name, usage := pflag.UnquoteUsage(f)
+		flag := "--" + f.Name
+		if f.Shorthand != "" {
+			flag = "-" + f.Shorthand + ", " + flag
+		}
+		if name != "" {
+			flag += " " + name
+		}
+		if def := f.DefValue; def != "" && def != "false" && def != "[]" && def != "0" && !strings.Contains(usage, "(default") {
+			usage += " (default " + def + ")"
+		}
+		fmt.Fprintf(b, "| `%s` | %s |\n", flag, strings.ReplaceAll(usage, "|", `\|`))
+	})
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write golden files anew")
+
+// TestReference: docs/reference.md is what the commands say of themselves.
+func TestReference(t *testing.T) {
+	const file = "../../docs/reference.md"
+	var got bytes.Buffer
+	if code := run(t.Context(), []string{"docs", "reference"}, nil, &got, os.Stderr); code != exitOK {
+		t.Fatalf("docs reference: exit code %d", code)
+	}
+	if *update {
+		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("%s is not what the commands say; renew it: go test ./cmd/nixoci -run TestReference -update", file)
+	}
+}
+
+// TestManPages: each command has a page, and no page has a date, so that
+// packages are reproducible.
+func TestManPages(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "man1")
+	if code := run(t.Context(), []string{"docs", "man", dir}, nil, os.Stdout, os.Stderr); code != exitOK {
+		t.Fatalf("docs man: exit code %d", code)
+	}
+	for _, name := range []string{"nixoci.1", "nixoci-push.1", "nixoci-verify.1"} {
+		page, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if !strings.Contains(string(page), ".SH SYNOPSIS") {
+			t.Errorf("%s is not a man page:\n%.200s", name, page)
+		}
+		if header, _, _ := strings.Cut(string(page), ".SH"); !strings.Contains(header, `"1" ""`) {
+			t.Errorf("%s has a date: %q", name, header)
+		}
+	}
+}

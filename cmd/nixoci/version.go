@@ -1,0 +1,47 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// version of this program: what the Makefile links in. Without it, the version
+// that Go recorded, so that a program of go install knows its version too.
+var version = "dev"
+
+func init() {
+	info, ok := debug.ReadBuildInfo()
+	if ok && version == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		version = info.Main.Version
+	}
+}
+
+// printedVersion is the answer of version --json.
+type printedVersion struct {
+	Version  string `json:"version"`
+	Platform string `json:"platform"`
+	Go       string `json:"go"`
+	Format   int    `json:"format"` // of the images, see docs/format.md
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := printedVersion{version, runtime.GOOS + "/" + runtime.GOARCH, runtime.Version(), layers.FormatVersion}
+			if a.json {
+				return json.NewEncoder(a.stdout).Encode(v)
+			}
+			_, err := fmt.Fprintf(a.stdout, "nixoci %s %s %s, image format %d\n", v.Version, v.Platform, v.Go, v.Format)
+			return err
+		},
+	}
+}
