@@ -25,8 +25,15 @@ type Applier struct {
 	Run     string    // directory of status.json, forgotten at a restart
 	Profile string    // the system profile
 	Current string    // link to the running system
+	Image   string    // the system that the image was made for, "" if unknown
+	Roots   string    // Nix's directory of gc roots
+	Cache   *cache    // keeps what was built for the next container; nil if nothing does
 	Env     []string  // for Nix and the switch
 	Log     io.Writer // what a person shall see
+	// Started waits until a switch may begin.
+	Started func(context.Context) error
+
+	tried string // fingerprint
 }
 
 // NewApplier returns the applier of a running container.
@@ -43,6 +50,10 @@ func NewApplier() (*Applier, error) {
 	}
 	env.setDefault("HOME", "/root")
 	env.setDefault("PATH", "/run/current-system/sw/bin")
+	ms, err := ReadMounts()
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
 	return &Applier{
 		Config:  "/config",
 		Base:    baseFile,
@@ -50,6 +61,10 @@ func NewApplier() (*Applier, error) {
 		Run:     runtimeDir,
 		Profile: profile,
 		Current: "/run/current-system",
+		Image:   imageToplevel(),
+		Roots:   gcRoots,
+		Cache:   openCache(cacheDir, "/nix/store", ms),
+		Started: waitForSystemd,
 		Env:     env.list(),
 		Log:     os.Stdout,
 	}, nil
@@ -65,13 +80,10 @@ func Apply(ctx context.Context) error {
 	}
 	// Only now the unit counts as started: from here on the health check knows
 	// that something is going on.
-	if err := a.status(PhaseWaiting, "", ""); err != nil {
+	if err := a.status(PhaseBuilding, "", ""); err != nil {
 		return err
 	}
 	if err := notifyReady(); err != nil {
-		return err
-	}
-	if err := a.waitForSystemd(ctx); err != nil {
 		return err
 	}
 	if err := a.Once(ctx); err != nil {
@@ -186,21 +198,11 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 		}
 		return OutcomeNone, nil
 	}
-	raw, err := os.ReadFile(a.Base)
-	if err != nil {
-		return "", fmt.Errorf("read what the image was made from: %w", err)
-	}
-	var base Base
-	if _, err := readJSON(a.Base, &base); err != nil {
-		return "", err
-	}
-	if base.Version != baseVersion {
-		return "", fmt.Errorf("%s has version %d, this nixoci-init reads %d", a.Base, base.Version, baseVersion)
-	}
-	print, err := Fingerprint(raw, found.Name, a.Config)
+	base, print, err := a.inputs(found)
 	if err != nil {
 		return "", err
 	}
+	a.tried = print
 	var last State
 	known, err := readJSON(filepath.Join(a.State, stateFile), &last)
 	if err != nil {
@@ -213,24 +215,37 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 	}
 
 	toplevel := ""
-	if known && last.Fingerprint == print {
-		if _, err := os.Stat(last.Toplevel); err == nil {
-			toplevel = last.Toplevel
-		}
+	if known && last.Fingerprint == print && isThere(last.Toplevel) {
+		toplevel = last.Toplevel
 	}
 	if toplevel != "" && toplevel == running {
 		a.say("%s is unchanged and running", found.File)
+		a.keep(ctx, base, last)
 		return OutcomeUnchanged, nil
 	}
+	defer os.RemoveAll(filepath.Join(a.Roots, applyRoots))
 	if toplevel == "" {
 		if err := a.status(PhaseBuilding, "", ""); err != nil {
 			return "", err
 		}
+		if toplevel, err = a.restoreSystem(ctx, base, print); err != nil {
+			return "", err
+		}
+	}
+	if toplevel == "" {
 		if toplevel, err = a.build(ctx, base, found); err != nil {
 			return "", err
 		}
 	}
 	if toplevel != running {
+		// A switch waits for targets that are being started. Before they are
+		// there, the two would wait for each other.
+		if err := a.status(PhaseWaiting, "", ""); err != nil {
+			return "", err
+		}
+		if err := a.Started(ctx); err != nil {
+			return "", err
+		}
 		if err := a.status(PhaseSwitching, "", ""); err != nil {
 			return "", err
 		}
@@ -238,12 +253,37 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 			return "", err
 		}
 	}
-	err = writeJSON(filepath.Join(a.State, stateFile), State{Fingerprint: print, Toplevel: toplevel, Time: time.Now().UTC()})
-	if err != nil {
+	state := State{Fingerprint: print, Toplevel: toplevel, Time: time.Now().UTC()}
+	if err := writeJSON(filepath.Join(a.State, stateFile), state); err != nil {
 		return "", fmt.Errorf("remember what was applied: %w", err)
 	}
 	a.say("%s is applied", found.File)
+	if err := a.status(PhaseKeeping, OutcomeApplied, ""); err != nil {
+		return "", err
+	}
+	a.keep(ctx, base, state)
 	return OutcomeApplied, nil
+}
+
+// inputs reads what a build depends on.
+func (a *Applier) inputs(found *Found) (base Base, fingerprint string, err error) {
+	raw, err := os.ReadFile(a.Base)
+	if err != nil {
+		return base, "", fmt.Errorf("read what the image was made from: %w", err)
+	}
+	if _, err := readJSON(a.Base, &base); err != nil {
+		return base, "", err
+	}
+	if base.Version != baseVersion {
+		return base, "", fmt.Errorf("%s has version %d, this nixoci-init reads %d", a.Base, base.Version, baseVersion)
+	}
+	for what, path := range map[string]string{"nixpkgs": base.Nixpkgs, "the container module": base.Module, "Nix": base.Nix} {
+		if !isThere(path) {
+			return base, "", fmt.Errorf("the store lacks %s of this image, %s: a volume on /nix that comes from another image hides it\nhint: leave that volume out; a volume on %s keeps what was built", what, path, cacheDir)
+		}
+	}
+	fingerprint, err = Fingerprint(raw, found.Name, a.Config)
+	return base, fingerprint, err
 }
 
 // build returns the toplevel. Nix's own output goes to the log as it comes: a
@@ -251,22 +291,30 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 func (a *Applier) build(ctx context.Context, base Base, found *Found) (string, error) {
 	a.say("building %s", found.File)
 	start := time.Now()
-	args := []string{filepath.Join(base.Module, "apply.nix"), "--argstr", "base", a.Base, "--argstr", "configuration", found.File}
+	evaluated := filepath.Join(a.Roots, applyRoots, "evaluated")
+	var drv string
+	var err error
 	if found.Flake {
-		drv, err := a.nix(ctx, base, found, "nix", flakeArgs(base, a.Base, a.Config, found.Name)...)
-		if err != nil {
-			return "", err
+		if drv, err = a.nix(ctx, base, found, "nix", flakeArgs(base, a.Base, a.Config, found.Name)...); err == nil {
+			err = setRoot(evaluated, drv)
 		}
-		args = []string{drv}
+	} else {
+		drv, err = a.nixLink(ctx, base, found, evaluated, "nix-instantiate", filepath.Join(base.Module, "apply.nix"),
+			"--argstr", "base", a.Base, "--argstr", "configuration", found.File)
 	}
-	toplevel, err := a.nix(ctx, base, found, "nix-build", append(args, "--no-out-link")...)
+	if err != nil {
+		return "", err
+	}
+	seconds := time.Since(start).Seconds()
+	a.restoreOutputs(ctx, base, drv)
+	toplevel, err := a.nixLink(ctx, base, found, filepath.Join(a.Roots, applyRoots, "built"), "nix-store", "--realise", drv)
 	if err != nil {
 		return "", err
 	}
 	if _, err := systemAt(toplevel); err != nil {
 		return "", fmt.Errorf("build %s: %w", found.File, err)
 	}
-	a.say("built %s in %.1f s", toplevel, time.Since(start).Seconds())
+	a.say("built %s in %.1f s, %.1f s of them for the evaluation", toplevel, time.Since(start).Seconds(), seconds)
 	return toplevel, nil
 }
 
@@ -301,11 +349,11 @@ func (a *Applier) nix(ctx context.Context, base Base, found *Found, program stri
 	cmd.Stderr = io.MultiWriter(a.Log, tail)
 	if err := cmd.Run(); err != nil {
 		readLog := func(drv string) string {
-			log, err := exec.CommandContext(ctx, filepath.Join(base.Nix, "bin/nix-store"), "--read-log", drv).Output()
+			log, err := a.store(base).run(ctx, []string{drv}, "--read-log")
 			if err != nil {
 				return "" // Nix may not have written one
 			}
-			return string(log)
+			return strings.Join(log, "\n")
 		}
 		if reason := reason(string(tail.buf), a.Config, readLog); reason != "" {
 			if strings.HasPrefix(reason, "building ") {
@@ -316,6 +364,21 @@ func (a *Applier) nix(ctx context.Context, base Base, found *Found, program stri
 		return "", fmt.Errorf("build %s: %w", found.File, err)
 	}
 	return strings.TrimSpace(out.String()), nil
+}
+
+// nixLink is nix for a program that makes its result a gc root.
+func (a *Applier) nixLink(ctx context.Context, base Base, found *Found, root, program string, args ...string) (string, error) {
+	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
+		return "", fmt.Errorf("hold %s against garbage collection: %w", found.File, err)
+	}
+	if _, err := a.nix(ctx, base, found, program, append(args, "--add-root", root)...); err != nil {
+		return "", err
+	}
+	path, err := os.Readlink(root)
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", found.File, err)
+	}
+	return path, nil
 }
 
 // exitReboot is how switch-to-configuration says that systemd itself changed
@@ -395,7 +458,7 @@ func (a *Applier) say(format string, args ...any) {
 // status keeps the last outcome unless it is given a new one.
 func (a *Applier) status(phase, outcome, reason string) error {
 	file := filepath.Join(a.Run, statusFile)
-	s := Status{Phase: phase, Outcome: outcome, Reason: reason, Since: time.Now().UTC()}
+	s := Status{Phase: phase, Outcome: outcome, Reason: reason, Since: time.Now().UTC(), Fingerprint: a.tried}
 	if outcome == "" {
 		var last Status
 		if ok, err := readJSON(file, &last); ok && err == nil {

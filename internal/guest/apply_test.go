@@ -36,16 +36,28 @@ func newContainer(t *testing.T) *container {
 		Run:     root + "/run",
 		Profile: root + "/profile",
 		Current: root + "/current-system",
+		Roots:   root + "/gcroots",
+		Started: func(context.Context) error { return nil },
 		Env:     []string{"PATH=" + os.Getenv("PATH"), "ROOT=" + root},
 		Log:     &c.log,
 	}
 	write(t, c.Base, fmt.Sprintf(`{"version":1,"system":"x86_64-linux","nixpkgs":%q,"module":%q,"nix":%q}`,
 		root+"/nixpkgs", root+"/module", root+"/nix"))
-	write(t, root+"/nix/bin/nix-build", `#!/bin/sh
+	write(t, root+"/nix/bin/nix-instantiate", `#!/bin/sh
+echo "$@" >>$ROOT/evaluations
+ln -sfn /nix/store/aaa-nixos-system.drv $ROOT/gcroots/nixoci-apply/evaluated
+. $ROOT/evaluate
+`)
+	write(t, root+"/evaluate", "")
+	write(t, root+"/nix/bin/nix-store", `#!/bin/sh
+case $1 in --read-log) cat $ROOT/log; exit;; esac
 echo "$@" >>$ROOT/builds
 echo "building '/nix/store/aaa-nginx.conf.drv'..." >&2
-. $ROOT/build
+. $ROOT/build >$ROOT/built
+ln -sfn $(cat $ROOT/built) $ROOT/gcroots/nixoci-apply/built
 `)
+	write(t, root+"/nixpkgs/default.nix", "")
+	write(t, root+"/module/apply.nix", "")
 	write(t, root+"/nix/bin/nix-env", `#!/bin/sh
 ln -sfn "$4" "$2"
 `)
@@ -290,7 +302,7 @@ func TestApplySaysWhatItFoundInstead(t *testing.T) {
 // has not repeated it.
 func TestApplyNamesWhatFailed(t *testing.T) {
 	c := newContainer(t)
-	write(t, c.root+"/nix/bin/nix-store", "#!/bin/sh\n[ \"$1\" = --read-log ] && echo 'read the log' && echo 'nginx: unknown directive'\n")
+	write(t, c.root+"/log", "read the log\nnginx: unknown directive\n")
 	write(t, c.root+"/build", `echo "error: builder for '/nix/store/aaa-nginx.conf.drv' failed with exit code 1" >&2
 echo "error: 1 dependencies of derivation '/nix/store/bbb-nixos-system.drv' failed to build" >&2; exit 100`)
 	err := c.Once(t.Context())
@@ -300,6 +312,44 @@ echo "error: 1 dependencies of derivation '/nix/store/bbb-nixos-system.drv' fail
 	}
 	if !strings.Contains(c.log.String(), "FAILED: "+want) {
 		t.Errorf("log:\n%s", c.log.String())
+	}
+}
+
+// Building need not wait for systemd, switching must.
+func TestApplySwitchesWhenSystemdHasStarted(t *testing.T) {
+	c := newContainer(t)
+	started, building := make(chan struct{}), make(chan struct{})
+	c.Started = func(ctx context.Context) error {
+		close(building)
+		<-started
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- c.Once(t.Context()) }()
+	<-building
+	if c.builds() != 1 || c.current(t) != "base" || c.lastStatus(t).Phase != PhaseWaiting {
+		t.Errorf("%d builds, running %s, %+v", c.builds(), c.current(t), c.lastStatus(t))
+	}
+	// nix.gc.automatic may start now.
+	if held, _ := os.Readlink(c.Roots + "/nixoci-apply/built"); held != c.root+"/web" {
+		t.Errorf("a gc root holds %q", held)
+	}
+	close(started)
+	if err := <-done; err != nil || c.current(t) != "web" {
+		t.Errorf("%v, running %s", err, c.current(t))
+	}
+	if isThere(c.Roots + "/nixoci-apply") {
+		t.Error("the roots are left behind")
+	}
+}
+
+// A volume on /nix that comes from another image.
+func TestApplyMissesTheImagesStore(t *testing.T) {
+	c := newContainer(t)
+	os.RemoveAll(c.root + "/nixpkgs")
+	err := c.Once(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "lacks nixpkgs") || !strings.Contains(err.Error(), "hint: leave that volume out") || c.builds() != 0 {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -321,8 +371,8 @@ func TestApplyFlake(t *testing.T) {
 			t.Errorf("nix was not given %q:\n%s", want, eval)
 		}
 	}
-	if build, _ := os.ReadFile(c.root + "/builds"); !strings.HasPrefix(string(build), "/nix/store/aaa-nixos-system.drv ") {
-		t.Errorf("nix-build %s", build)
+	if build, _ := os.ReadFile(c.root + "/builds"); !strings.HasPrefix(string(build), "--realise /nix/store/aaa-nixos-system.drv ") {
+		t.Errorf("nix-store %s", build)
 	}
 }
 
@@ -383,14 +433,71 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestWatchMissesNothing(t *testing.T) {
+	c := newContainer(t)
+	missed := func() bool {
+		t.Helper()
+		m, err := c.missed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	if missed() {
+		t.Error("missed what nixoci-apply has not looked at yet")
+	}
+	if err := c.Once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if missed() {
+		t.Error("missed what was applied")
+	}
+	write(t, c.Config+"/configuration.nix", "{ a = 1; }")
+	if !missed() {
+		t.Error("a change after the last apply is not seen")
+	}
+}
+
+// The file itself is a mount: what an editor puts in its place stays outside.
+func TestWatchTellsOrphans(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir+"/configuration.nix", "{ }")
+	open, err := os.Open(file) // holds the inode, as the mount does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	held := fmt.Sprintf("/proc/self/fd/%d", open.Fd())
+	ms := Mounts{{Point: held}, {Point: dir}, {Point: dir + "/configuration.nix"}}
+	if got := boundFiles(ms, dir); len(got) != 1 || got[0] != file {
+		t.Errorf("bound files %q", got)
+	}
+	var said []string
+	w := watcher{dir: dir, files: []string{held}, say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
+	w.lookForOrphans()
+	if len(said) != 0 {
+		t.Errorf("said %q", said)
+	}
+	if err := os.Rename(write(t, dir+"/new", "{ a = 1; }"), file); err != nil {
+		t.Fatal(err)
+	}
+	w.lookForOrphans()
+	w.lookForOrphans()
+	if len(said) != 1 || !strings.Contains(said[0], "was replaced outside the container") {
+		t.Errorf("said %q", said)
+	}
+}
+
 func TestWatch(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/configuration.nix", "{ }")
 	var changes atomic.Int32
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
+	seen := stamp(dir)
 	go func() {
-		done <- watch(ctx, dir, 5*time.Millisecond, 5*time.Millisecond, func() { changes.Add(1) })
+		w := watcher{dir: dir, interval: 5 * time.Millisecond, settle: 5 * time.Millisecond, seen: seen, changed: func() { changes.Add(1) }}
+		done <- w.run(ctx)
 	}()
 	eventually := func(want int32) {
 		t.Helper()

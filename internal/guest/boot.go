@@ -70,6 +70,12 @@ func Boot(args []string) error {
 	if err := saveEnvironment(runtimeDir, env); err != nil {
 		fmt.Println("nixoci: apply will not see the container's environment:", err)
 	}
+	// Images since format version 2 bring this root along.
+	if image := imageToplevel(); image != "" {
+		if err := holdImage(gcRoots, image); err != nil {
+			fmt.Println("nixoci:", err)
+		}
+	}
 	if sys.Prepare != "" {
 		cmd := exec.Command(sys.Prepare)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

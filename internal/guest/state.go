@@ -25,8 +25,8 @@ const (
 	baseVersion = 1
 )
 
-// State is what was applied last. It lies beside the store it speaks of, so
-// that a volume on /nix keeps both or neither.
+// State is what was applied. The last one lies beside the store it speaks of,
+// so that a volume on /nix keeps both or neither; a cache has its own list.
 type State struct {
 	Fingerprint string    `json:"fingerprint"`
 	Toplevel    string    `json:"toplevel"`
@@ -37,9 +37,10 @@ const stateDir = "/nix/var/nixoci"
 
 // Phases of [Status].
 const (
-	PhaseWaiting   = "waiting" // for systemd to finish starting
 	PhaseBuilding  = "building"
+	PhaseWaiting   = "waiting" // for systemd to finish starting
 	PhaseSwitching = "switching"
+	PhaseKeeping   = "keeping" // filling the cache
 	PhaseIdle      = "idle"
 )
 
@@ -56,8 +57,10 @@ const (
 type Status struct {
 	Phase   string    `json:"phase"`
 	Outcome string    `json:"outcome"`
-	Reason  string    `json:"reason,omitempty"`
+	Reason  string    `json:"reason,omitempty"` // may have several lines
 	Since   time.Time `json:"since"`
+	// Fingerprint is of the configuration that was applied, or tried.
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
 const (

@@ -39,9 +39,8 @@ func systemState(ctx context.Context, wait bool) (string, error) {
 	return state, nil // the exit code only repeats what the word says
 }
 
-func (a *Applier) waitForSystemd(ctx context.Context) error {
-	// A switch waits for targets that are being started; it must not begin
-	// before they are there, or the two wait for each other.
+// waitForSystemd waits until systemd has started, well or not.
+func waitForSystemd(ctx context.Context) error {
 	_, err := systemState(ctx, true)
 	return err
 }
