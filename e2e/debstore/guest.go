@@ -59,6 +59,7 @@ func guest(ctx context.Context, opts options) error {
 	type build struct {
 		system
 		configuration string
+		nixpkgs       string
 	}
 	var builds []build
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -81,15 +82,26 @@ func guest(ctx context.Context, opts options) error {
 			return err
 		}
 		builds = append(builds,
-			build{system{name: "guest-" + nixSystem(arch), arch: arch}, "null"},
-			build{system{name: "guest-" + nixSystem(arch) + "-nginx", arch: arch}, configuration})
+			build{system{name: "guest-" + nixSystem(arch), arch: arch}, "null", "nixpkgs"},
+			build{system{name: "guest-" + nixSystem(arch) + "-nginx", arch: arch}, configuration, "nixpkgs"})
 	}
+	// The next version of the base: another nixpkgs and another nixoci-init, in
+	// which all packages are what they were.
+	if err := os.CopyFS(filepath.Join(dir, "nixpkgs-update"), os.DirFS(filepath.Join(dir, "nixpkgs"))); err != nil {
+		return err
+	}
+	for _, file := range []string{"UPDATE", "nixoci-init/x86_64-linux/UPDATE"} {
+		if err := os.WriteFile(filepath.Join(dir, "nixpkgs-update", file), []byte("2\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	builds = append(builds, build{system{name: "guest-x86_64-linux-update", arch: "amd64"}, "null", "nixpkgs-update"})
 	// All packages are known by now: nixpkgs is complete, and the same for all.
 	n := &nix{root: opts.root}
 	toplevels := map[string]string{}
 	for _, b := range builds {
 		out, err := n.run(ctx, "nix-build", filepath.Join(dir, "nixpkgs/guest.nix"), "-o", filepath.Join(opts.root, b.name),
-			"--argstr", "system", nixSystem(b.arch), "--arg", "nixpkgs", filepath.Join(dir, "nixpkgs"),
+			"--argstr", "system", nixSystem(b.arch), "--arg", "nixpkgs", filepath.Join(dir, b.nixpkgs),
 			"--arg", "flake", filepath.Join(dir, "flake"), "--arg", "configuration", b.configuration)
 		if err != nil {
 			return fmt.Errorf("build %s: %w", b.name, err)

@@ -1,0 +1,245 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var buildLine = regexp.MustCompile(`building '(/nix/store/[^']+\.drv)'`)
+
+// built are the derivations that a container has built.
+func (b box) built(t *testing.T) []string {
+	t.Helper()
+	var drvs []string
+	for _, m := range buildLine.FindAllStringSubmatch(b.log(t), -1) {
+		drvs = append(drvs, m[1])
+	}
+	return drvs
+}
+
+// twice are the derivations in both.
+func twice(a, b []string) []string {
+	var both []string
+	for _, drv := range a {
+		if slices.Contains(b, drv) {
+			both = append(both, drv)
+		}
+	}
+	return both
+}
+
+// updatedImage is the next version of guestImage: another nixpkgs, module and
+// nixoci-init, and the same packages.
+func updatedImage(t *testing.T) string {
+	t.Helper()
+	root := guestStore(t)
+	ref := registry(t) + "/guest:2"
+	run{}.ok(t, "push", "--from", root, ref, guests.systems["guest-x86_64-linux-update"])
+	return ref
+}
+
+// size is what the files below dir take.
+func size(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	err := filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
+		if err == nil && info.Mode().IsRegular() {
+			bytes += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
+// Nothing is built twice, whatever becomes of the container: a new one of the
+// same image, of a newer image, of the older one again.
+func TestGuestOutlivesUpdates(t *testing.T) {
+	first, second := guestImage(t, ""), updatedImage(t)
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	cache := filepath.Join(filepath.Dir(config), "cache")
+	flags := append([]string{"-v", cache + ":/var/cache/nixoci"}, mounts(config, web)...)
+	start := func(image, page string) box {
+		b := dockerRun(t, image, flags...)
+		b.serves(t, page)
+		b.says(t, "is applied")
+		return b
+	}
+	figures := func(what string, b box) {
+		t.Helper()
+		line := func(re string) string { return regexp.MustCompile(re).FindString(b.log(t)) }
+		report(t, "%s: %d built; %s; %s", what, len(b.built(t)), line(`built .* evaluation|restored .* s`), line(`kept .* MB`))
+	}
+	end := func(b box) {
+		t.Helper()
+		b.stops(t)
+		b.do(t, "rm", b.id)
+	}
+
+	b := start(first, "the first page")
+	b.says(t, "kept ")
+	figures("first apply", b)
+	report(t, "the cache takes %.2f MB", float64(size(t, cache))/1e6)
+	builtFirst := b.built(t)
+	if len(builtFirst) == 0 {
+		t.Fatal("nothing was built")
+	}
+	end(b)
+
+	b = start(first, "the first page")
+	figures("new container", b)
+	if log := b.log(t); len(b.built(t)) > 0 || strings.Contains(log, "building /config") {
+		t.Error("a new container of the same image builds")
+	}
+	end(b)
+
+	b = start(second, "the first page")
+	b.says(t, "kept ")
+	figures("new image", b)
+	builtSecond := b.built(t)
+	if both := twice(builtFirst, builtSecond); len(both) > 0 {
+		t.Errorf("built twice: %v", both)
+	}
+	if len(builtSecond) == 0 {
+		t.Error("the new image is the old one")
+	}
+	end(b)
+
+	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
+	b = start(second, "the second page")
+	b.says(t, "kept ")
+	figures("new configuration", b)
+	if both := twice(b.built(t), slices.Concat(builtFirst, builtSecond)); len(both) > 0 || len(b.built(t)) == 0 {
+		t.Errorf("%d built, twice: %v", len(b.built(t)), both)
+	}
+	end(b)
+
+	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web"))
+	b = start(first, "the first page")
+	figures("back to the old image", b)
+	if len(b.built(t)) > 0 {
+		t.Errorf("going back builds %v", b.built(t))
+	}
+	end(b)
+
+	// Contents that are not what they were: Nix finds out.
+	nars, err := filepath.Glob(filepath.Join(cache, "nix/nar/*"))
+	if err != nil || len(nars) == 0 {
+		t.Fatal(nars, err)
+	}
+	for _, nar := range nars {
+		data, err := os.ReadFile(nar)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/2] ^= 0xff
+		put(t, nar, string(data))
+	}
+	b = start(first, "the first page")
+	b.says(t, "cannot be used, building instead")
+	b.says(t, "kept ")
+	figures("damaged cache", b)
+	if len(b.built(t)) == 0 {
+		t.Error("damaged paths were used")
+	}
+	end(b)
+
+	b = start(first, "the first page")
+	figures("mended cache", b)
+	if len(b.built(t)) > 0 {
+		t.Errorf("the cache was not mended: %v", b.built(t))
+	}
+}
+
+// The image's own system, what is applied and what it was built from outlive
+// the garbage collector.
+func TestGuestOutlivesGarbageCollection(t *testing.T) {
+	image := guestImage(t, "")
+	for _, boot := range []string{"profile", "base"} {
+		t.Run(boot, func(t *testing.T) {
+			config, web := site(t, "configuration.nix", nginxNix("/web"))
+			b := dockerRun(t, image, append([]string{"-e", "NIXOCI_BOOT=" + boot}, mounts(config, web)...)...)
+			b.serves(t, "the first page")
+			b.says(t, "is applied")
+			b.runs(t)
+			// A generation that is old, and with it the image's own.
+			if out, err := b.exec(t, "nix-collect-garbage", "-d"); err != nil {
+				t.Fatal(out, err)
+			}
+			if _, err := b.exec(t, "test", "-e", guests.systems["guest-x86_64-linux"]+"/init"); err != nil {
+				t.Error("the image's own system was deleted")
+			}
+			built := len(b.built(t))
+			b.do(t, "restart", "-t", "30", b.id)
+			b.serves(t, "the first page")
+			b.runs(t)
+			if got := len(b.built(t)); got != built {
+				t.Errorf("%d derivations were built again", got-built)
+			}
+			if starts := strings.Count(b.log(t), "starting NixOS"); starts != 2 {
+				t.Errorf("%d starts", starts)
+			}
+			// And another configuration can be built.
+			put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
+			b.do(t, "restart", "-t", "30", b.id)
+			b.serves(t, "the second page")
+		})
+	}
+}
+
+// The reason is the derivation that failed, and the end of its log.
+func TestGuestSaysWhatFailed(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", `{ pkgs, ... }:
+{
+  environment.etc.broken.source = derivation {
+    name = "broken.conf";
+    system = pkgs.stdenv.hostPlatform.system;
+    builder = "/bin/sh";
+    args = [ "-c" "echo reading it; echo unknown directive on line 7; exit 3" ];
+  };
+}
+`)
+	b := dockerRun(t, image, mounts(config, web)...)
+	const reason = "building broken.conf.drv: failed with exit code 3: unknown directive on line 7"
+	b.says(t, "FAILED: "+reason)
+	eventually(t, "the health check says why", func() bool {
+		return strings.Contains(b.do(t, "inspect", "-f", "{{json .State.Health.Log}}", b.id), reason)
+	})
+}
+
+// One file is mounted: what an editor puts in its place does not get in.
+func TestGuestWatchesASingleFile(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "nginx.nix", nginxNix("/web"))
+	file := filepath.Join(config, "nginx.nix")
+	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_WATCH=1", "-v", file + ":/config/configuration.nix", "-v", web + ":/web"}, bootFlags...)...)
+	b.serves(t, "the first page")
+	b.says(t, "/config/configuration.nix is mounted as a single file")
+	// Written in place it is seen.
+	put(t, file, nginxNix("/web/two"))
+	b.serves(t, "the second page")
+	put(t, file+".new", nginxNix("/web"))
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+	b.says(t, "was replaced outside the container")
+	b.do(t, "restart", "-t", "30", b.id)
+	b.serves(t, "the first page")
+}
+
+// A directory without a name that counts.
+func TestGuestSaysWhatItLookedFor(t *testing.T) {
+	config, web := site(t, "nginx.nix", nginxNix("/web"))
+	b := dockerRun(t, guestImage(t, ""), mounts(config, web)...)
+	b.says(t, fmt.Sprintf("looked for %[1]s/flake.nix and %[1]s/configuration.nix, found nginx.nix; mount nginx.nix as %[1]s/configuration.nix", "/config"))
+	b.runs(t)
+}
