@@ -227,12 +227,7 @@ in
           systemd.services.nixoci-apply = {
             description = "Build and switch to the configuration in /config";
             wantedBy = [ "multi-user.target" ];
-            # Where the container's own network or resolver is in use. It builds
-            # while systemd starts; root needs no nix-daemon.
-            after = [
-              "network.target"
-              "nss-lookup.target"
-            ];
+            after = [ "nix-daemon.socket" ];
             path = [
               config.nix.package
               pkgs.gitMinimal
@@ -243,8 +238,8 @@ in
             stopIfChanged = false;
             unitConfig.X-StopOnRemoval = false;
             serviceConfig = {
-              # Started as soon as it runs: the switch waits for the boot to end,
-              # which must not wait for the build.
+              # Started as soon as it runs: it waits for the boot to end, which
+              # must not wait for it.
               Type = "notify";
               ExecStart = "${cfg.package}/bin/nixoci-init apply";
               RemainAfterExit = true;
