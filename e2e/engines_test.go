@@ -152,3 +152,40 @@ func podmanLine(t *testing.T, arguments ...string) []string {
 var podmanLimits = strings.Fields("--pids-limit=-1 --ulimit nofile=1024:2048 --ulimit nproc=4096:4096 --network none")
 
 const runc = "/usr/sbin/runc"
+
+// An engine runs containers. Its line is a command of its; machine are flags of
+// run that this machine needs and no person does: a network that is not there, and
+// limits that its root may not raise.
+type engine struct {
+	name    string
+	line    func(*testing.T, ...string) []string
+	machine []string
+}
+
+var (
+	docker20 = engine{"docker 20", dockerLine, strings.Fields("--network none --tmpfs /run/lock")}
+	podman43 = engine{"podman 4", podmanLine, podmanLimits}
+	docker28 = engine{"docker 28", todayDocker, strings.Fields("--network none --tmpfs /run/lock")}
+	podman5  = engine{"podman 5", todayPodman, strings.Fields("--network none --pids-limit=0")}
+)
+
+// has sees to it that the engine has the image as the registry has it now.
+func (e engine) has(t *testing.T, image string) {
+	t.Helper()
+	var flags []string
+	if strings.HasPrefix(e.name, "podman") {
+		flags = append(flags, "--tls-verify=false")
+	}
+	if e.name == podman43.name {
+		podmanLine(t) // writes the policy
+		flags = append(flags, "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"))
+	}
+	command(t, e.line(t, args("pull", "-q", flags, image)...)...)
+}
+
+// run starts a container of the image as the registry has it; it ends with the test.
+func (e engine) run(t *testing.T, image string, flags ...string) box {
+	t.Helper()
+	e.has(t, image)
+	return startBox(t, e.line, image, args(e.machine, flags))
+}

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,58 +16,94 @@ import (
 
 const examples = "../examples"
 
-// Every file of examples/ is run. What only this machine needs, such as a
-// container without a network, comes from beside it: a second compose file, a
-// docker in front of docker.
+// Every file of examples/ is run. What only this machine needs comes from
+// beside it: a second compose file, a docker in front of docker.
 func TestExamples(t *testing.T) {
 	tests := map[string]func(t *testing.T, file string){
-		"compose.yml":              exampleCompose,
-		"docker-nixos.compose.yml": exampleDockerNixos,
-		"docker-run.sh":            exampleDockerRun,
-		"github-workflow.yml":      exampleWorkflow,
-		"kubernetes.yml":           exampleKubernetes,
-		"podman-run.sh":            examplePodmanRun,
-		"nginx.nix":                nil, // the others build it
+		"README.md":                  exampleReadme,
+		"ci/github-workflow.yml":     exampleWorkflow,
+		"docker-nixos/compose.yml":   exampleDockerNixos,
+		"kubernetes/containerd.toml": nil, // pod-runtimeclass.yml needs it
+		"kubernetes/pod.yml": func(t *testing.T, file string) {
+			t.Run("podman 4", func(t *testing.T) { exampleKubernetes(t, file) })
+			t.Run("containerd 2", func(t *testing.T) { examplePod(t, file, true) })
+		},
+		"kubernetes/pod-runtimeclass.yml": exampleRuntimeClass,
+		"web/compose.yml":                 exampleCompose(docker28),
+		"web/compose.docker-27.yml":       exampleCompose(docker20),
+		"web/docker-run.sh":               exampleRun(docker28, "docker"),
+		"web/docker-27-run.sh":            exampleRun(docker20, "docker"),
+		"web/nerdctl-run.sh":              exampleRun(docker28, "nerdctl"), // which Debian does not have: its flags are Docker's
+		"web/podman-run.sh":               examplePodmanRun,
+		"web/web.container":               exampleQuadlet,
+		"web/nginx.nix":                   nil, // the others build it
+		"web/web/index.html":              nil, // and serve it
 	}
-	files, err := os.ReadDir(examples)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		test, ok := tests[f.Name()]
+	err := filepath.WalkDir(examples, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		file, err := filepath.Rel(examples, path)
+		if err != nil {
+			return err
+		}
+		test, ok := tests[file]
 		if !ok {
-			t.Errorf("nothing runs %s", f.Name())
+			t.Errorf("nothing runs %s", file)
 		}
 		if test != nil {
-			t.Run(f.Name(), func(t *testing.T) { test(t, f.Name()) })
+			t.Run(file, func(t *testing.T) { test(t, file) })
 		}
-		delete(tests, f.Name())
+		delete(tests, file)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	for name := range tests {
 		t.Errorf("%s is gone", name)
 	}
 }
 
+// The README names files that are there.
+func exampleReadme(t *testing.T, file string) {
+	text, err := os.ReadFile(filepath.Join(examples, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(string(text), -1)
+	if len(links) == 0 {
+		t.Error("no link")
+	}
+	for _, m := range links {
+		if _, err := os.Stat(filepath.Join(examples, m[1])); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // exampleImage is the name that the examples give the base system.
 const exampleImage = "ghcr.io/nixoci/base:latest"
 
-// exampleSite is a copy of the examples with a web root beside them.
-func exampleSite(t *testing.T) string {
+// examplePage is in web/web/index.html.
+const examplePage = "It works"
+
+// exampleSite is a copy of the example's directory.
+func exampleSite(t *testing.T, file string) string {
 	t.Helper()
 	dir := scratchDir(t)
-	if err := os.CopyFS(dir, os.DirFS(examples)); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(examples, filepath.Dir(file)))); err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(dir, "web", "index.html"), "the first page\n")
 	return dir
 }
 
-// dockerHasExampleImage lets docker find the base system by its public name.
-func dockerHasExampleImage(t *testing.T) {
+// hasExampleImage lets an engine find the base system by its public name.
+func (e engine) hasExampleImage(t *testing.T) {
 	t.Helper()
 	image := guestImage(t, "")
-	docker(t, "pull", "-q", image)
-	docker(t, "tag", image, exampleImage)
+	e.has(t, image)
+	command(t, e.line(t, "tag", image, exampleImage)...)
 }
 
 // in runs a program in a directory and returns its stdout.
@@ -82,29 +120,52 @@ func in(t *testing.T, dir string, env []string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// A project is a compose file in a directory, with another for this machine.
+// A project is a compose file, with another for this machine beside it.
 type project struct {
-	dir, file string
+	engine
+	file string
 }
 
-func newProject(t *testing.T, dir, file, service string) project {
+func newProject(t *testing.T, e engine, file, service string) project {
 	t.Helper()
-	// Only Debian's systemd wants /run/lock.
-	put(t, filepath.Join(dir, "machine.yml"), fmt.Sprintf("services: {%s: {network_mode: none, tmpfs: [/run/lock]}}\n", service))
-	p := project{dir, file}
+	// Only Debian 12's systemd wants /run/lock, and the host's ports may be in use.
+	put(t, filepath.Join(filepath.Dir(file), "machine.yml"),
+		fmt.Sprintf("services: {%s: {tmpfs: [/run/lock], ports: !override [\"127.0.0.1::80\"]}}\n", service))
+	p := project{e, file}
 	t.Cleanup(func() { p.compose(t, "down", "-v", "-t", "1") })
 	return p
 }
 
-func (p project) compose(t *testing.T, args ...string) string {
+func (p project) compose(t *testing.T, arguments ...string) string {
 	t.Helper()
-	return in(t, p.dir, nil, append(dockerLine(t, "compose", "-f", p.file, "-f", "machine.yml"), args...)...)
+	return strings.TrimSpace(command(t, p.line(t, args("compose", "-f", p.file, "-f", filepath.Join(filepath.Dir(p.file), "machine.yml"), arguments)...)...))
 }
 
 func (p project) up(t *testing.T, service string) box {
 	t.Helper()
 	p.compose(t, "up", "-d", "--pull", "never")
-	return logged(t, box{dockerLine, p.compose(t, "ps", "-q", service)})
+	return logged(t, box{engine: p.line, id: p.compose(t, "ps", "-q", service)})
+}
+
+// publishes waits until the page can be had from outside the container.
+func (p project) publishes(t *testing.T, service, page string) {
+	t.Helper()
+	addr := p.compose(t, "port", service, "80")
+	eventually(t, "publish "+page, func() bool { return strings.Contains(get("http://"+addr+"/"), page) })
+}
+
+// get is what a web server answers, "" if it does not.
+func get(url string) string {
+	resp, err := http.Get(url)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return ""
+	}
+	return string(body)
 }
 
 // logged shows the log of a container that something else started and ends.
@@ -122,28 +183,30 @@ func logged(t *testing.T, b box) box {
 	return b
 }
 
-// What was built outlives the container, in the volume.
-func exampleCompose(t *testing.T, file string) {
-	dockerHasExampleImage(t)
-	p := newProject(t, exampleSite(t), file, "web")
-	b := p.up(t, "web")
-	b.serves(t, "the first page")
-	b.says(t, "/config/configuration.nix is applied")
-	b.runs(t)
-	p.compose(t, "down", "-t", "30")
-	b = p.up(t, "web")
-	b.serves(t, "the first page")
-	b.says(t, "is unchanged and running")
+// The page is served to whoever asks the host, and the container comes back.
+func exampleCompose(e engine) func(*testing.T, string) {
+	return func(t *testing.T, file string) {
+		e.hasExampleImage(t)
+		p := newProject(t, e, filepath.Join(exampleSite(t, file), filepath.Base(file)), "web")
+		b := p.up(t, "web")
+		p.publishes(t, "web", examplePage)
+		b.says(t, "/config/configuration.nix is applied")
+		b.runs(t)
+		p.compose(t, "restart", "-t", "30")
+		p.publishes(t, "web", examplePage)
+		b.says(t, "is unchanged and running")
+	}
 }
 
 func exampleDockerNixos(t *testing.T, file string) {
-	dockerHasExampleImage(t)
-	dir := exampleSite(t)
+	docker20.hasExampleImage(t)
+	dir := exampleSite(t, file)
 	put(t, filepath.Join(dir, "configuration.nix"), nginxNix("/web"))
 	put(t, filepath.Join(dir, "path/to/web/root/index.html"), "the page of docker-nixos\n")
 	put(t, filepath.Join(dir, "test/file"), "in the container\n")
-	b := newProject(t, dir, file, "nginx").up(t, "nginx")
-	b.serves(t, "the page of docker-nixos")
+	p := newProject(t, docker20, filepath.Join(dir, filepath.Base(file)), "nginx")
+	b := p.up(t, "nginx")
+	p.publishes(t, "nginx", "the page of docker-nixos")
 	b.runs(t)
 	if got, err := b.exec(t, "cat", "/test/file"); got != "in the container" {
 		t.Errorf("/test is not mounted: %q, %v", got, err)
@@ -152,27 +215,67 @@ func exampleDockerNixos(t *testing.T, file string) {
 
 // wrapped runs a script with an engine on its PATH that adds flags to run, and
 // returns what it printed: the container.
-func wrapped(t *testing.T, dir, script, engine string, line, flags []string) string {
+func wrapped(t *testing.T, e engine, file, program string) box {
 	t.Helper()
+	dir := exampleSite(t, file)
 	bin := filepath.Join(dir, "bin")
-	command(t, "shellcheck", filepath.Join(dir, script))
-	put(t, filepath.Join(bin, engine), fmt.Sprintf("#!/bin/sh\n[ \"$1\" = run ] || exit 2\nshift\nexec %s run %s \"$@\"\n",
-		strings.Join(line, " "), strings.Join(flags, " ")))
-	if err := os.Chmod(filepath.Join(bin, engine), 0o755); err != nil {
+	command(t, "shellcheck", filepath.Join(dir, filepath.Base(file)))
+	t.Cleanup(func() { try(e.line(t, "rm", "-f", "web")...) })
+	line := e.line(t)
+	if found, err := exec.LookPath(line[0]); err == nil {
+		line[0] = found // not itself
+	}
+	put(t, filepath.Join(bin, program), fmt.Sprintf("#!/bin/sh\n[ \"$1\" = run ] || exit 2\nshift\nexec %s run %s \"$@\"\n",
+		strings.Join(line, " "), strings.Join(e.machine, " ")))
+	if err := os.Chmod(filepath.Join(bin, program), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return in(t, dir, []string{"PATH=" + bin + ":" + os.Getenv("PATH")}, "sh", script)
+	return logged(t, box{engine: e.line, id: in(t, dir, []string{"PATH=" + bin + ":" + os.Getenv("PATH")}, "sh", filepath.Base(file))})
 }
 
-func exampleDockerRun(t *testing.T, file string) {
-	dockerHasExampleImage(t)
-	dir := exampleSite(t)
-	t.Cleanup(func() { try(dockerLine(t, "rm", "-f", "web")...) })
-	line := dockerLine(t)
-	line[0] = "/usr/bin/docker" // not itself
-	b := logged(t, box{dockerLine, wrapped(t, dir, file, "docker", line, strings.Fields("--network none --tmpfs /run/lock"))})
-	b.serves(t, "the first page")
+func exampleRun(e engine, program string) func(*testing.T, string) {
+	return func(t *testing.T, file string) {
+		e.hasExampleImage(t)
+		b := wrapped(t, e, file, program)
+		b.serves(t, examplePage)
+		b.runs(t)
+		b.stops(t)
+	}
+}
+
+func examplePodmanRun(t *testing.T, file string) {
+	for _, e := range []engine{podman43, podman5} {
+		t.Run(e.name, func(t *testing.T) { exampleRun(e, "podman")(t, file) })
+	}
+}
+
+// podman's generator makes a unit of the quadlet; what the unit would start is
+// started, since the host has no systemd.
+func exampleQuadlet(t *testing.T, file string) {
+	podman5.hasExampleImage(t)
+	dir := exampleSite(t, file)
+	unit := command(t, inToday(t, "env", "QUADLET_UNIT_DIRS="+dir, "/usr/libexec/podman/quadlet", "-dryrun")...)
+	m := regexp.MustCompile(`(?m)^ExecStart=\S*podman run (.*)$`).FindStringSubmatch(unit)
+	if m == nil {
+		t.Fatalf("the unit starts nothing:\n%s", unit)
+	}
+	var flags []string
+	for _, f := range strings.Fields(m[1]) {
+		switch f {
+		case "--sdnotify=conmon", "--cgroups=split": // these two want systemd on the host
+		case "--publish", "8080:80":
+		default:
+			flags = append(flags, f)
+		}
+	}
+	t.Cleanup(func() { try(podman5.line(t, "rm", "-f", "systemd-%N")...) })
+	b := logged(t, box{engine: podman5.line, id: strings.TrimSpace(command(t, podman5.line(t, args("run", podman5.machine, flags)...)...))})
+	b.serves(t, examplePage)
 	b.runs(t)
+	if _, err := try(b.engine(t, "healthcheck", "run", b.id)...); err != nil {
+		t.Errorf("the health check of the quadlet: %v", err)
+	}
+	b.do(t, "stop", "-t", "30", b.id) // --rm
 }
 
 // podmanHasExampleImage lets podman pull the base system by its public name.
@@ -188,22 +291,11 @@ func podmanHasExampleImage(t *testing.T) (flags []string) {
 	return []string{"--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json")}
 }
 
-func examplePodmanRun(t *testing.T, file string) {
-	flags := append(podmanHasExampleImage(t), podmanLimits...)
-	dir := exampleSite(t)
-	t.Cleanup(func() { try(podmanLine(t, "rm", "-f", "web")...) })
-	line := podmanLine(t)
-	line[0] = "/usr/bin/podman"
-	b := logged(t, box{podmanLine, wrapped(t, dir, file, "podman", line, flags)})
-	b.serves(t, "the first page")
-	b.runs(t)
-	b.stops(t)
-}
-
-// The pod of kubernetes.yml, run by podman.
+// The pod of pod.yml, run by podman.
 func exampleKubernetes(t *testing.T, file string) {
 	flags := podmanHasExampleImage(t)
-	dir := exampleSite(t)
+	dir := exampleSite(t, file)
+	file = filepath.Base(file)
 	text, err := os.ReadFile(filepath.Join(dir, file))
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +321,7 @@ func exampleKubernetes(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	podman(t, "pod", "start", "web")
-	b := logged(t, box{podmanLine, "web-web"})
+	b := logged(t, box{engine: podmanLine, id: "web-web"})
 	b.says(t, "/config/configuration.nix is applied")
 	if _, err := b.exec(t, "sh", "-c", "echo a page of the pod >/web/index.html"); err != nil {
 		t.Error(err)

@@ -60,6 +60,7 @@ func guestImage(t *testing.T, variant string) string {
 type box struct {
 	engine func(*testing.T, ...string) []string // dockerLine or podmanLine
 	id     string
+	cri    bool // the engine is crictl
 }
 
 // dockerRun starts a container that ends with the test.
@@ -105,7 +106,23 @@ func (b box) log(t *testing.T) string {
 
 func (b box) exitCode(t *testing.T) string {
 	t.Helper()
+	if b.cri {
+		return strings.TrimSpace(b.do(t, "inspect", "-o", "go-template", "--template", "{{.status.exitCode}}", b.id))
+	}
 	return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.ExitCode}}", b.id))
+}
+
+// ends waits for the container to end by itself.
+func (b box) ends(t *testing.T) {
+	t.Helper()
+	if !b.cri {
+		b.do(t, "wait", b.id)
+		return
+	}
+	eventually(t, "the container ends", func() bool {
+		state := b.do(t, "inspect", "-o", "go-template", "--template", "{{.status.state}}", b.id)
+		return strings.TrimSpace(state) == "CONTAINER_EXITED"
+	})
 }
 
 // patience tells what hangs from what works on a machine that is busy. How long

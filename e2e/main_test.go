@@ -22,7 +22,7 @@ var tools = []string{
 }
 
 // built are the tools that run.sh builds.
-var built = []string{"actionlint", "cosign", "crane", "debstore", "oras", "syft"}
+var built = []string{"actionlint", "cosign", "crane", "crictl", "debstore", "oras", "syft"}
 
 // lab is what the tests share: made once, gone at the end.
 var lab struct {

@@ -20,7 +20,9 @@ sh e2e/tool.sh \
   oras.land/oras/cmd/oras@v1.3.6 \
   github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 \
   github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5 \
-  github.com/anchore/syft/cmd/syft@v1.57.0 # as in attest_test.go
+  github.com/anchore/syft/cmd/syft@v1.57.0 \
+  sigs.k8s.io/cri-tools/cmd/crictl@v1.37.0 # syft's as in attest_test.go
+sh e2e/engines.sh
 "$NIXOCI_E2E_CACHE/bin/debstore" large -root "$NIXOCI_E2E_CACHE/large" -debs "$NIXOCI_E2E_CACHE/debs" -out "$NIXOCI_E2E_CACHE/large"
 # Engines want a cgroup2 hierarchy of their own, and mounts that end with the run.
 NIXOCI_E2E_INSIDE=1 exec unshare -m sh -ec '

@@ -24,7 +24,7 @@ for rev; do
             boot.loader.grub.enable = false;
             fileSystems."/" = { device = "none"; fsType = "tmpfs"; };
             system.stateVersion = nixpkgs.lib.trivial.release;
-            containers.web.config = dir + "/examples/nginx.nix";
+            containers.web.config = dir + "/examples/web/nginx.nix";
           }
         ];
       };
@@ -35,7 +35,7 @@ for rev; do
       nginx = each (system: toplevel (import (dir + "/nix/eval.nix") {
         inherit system;
         nixpkgs = nixpkgs.outPath;
-        configuration = dir + "/examples/nginx.nix";
+        configuration = dir + "/examples/web/nginx.nix";
       }));
       nginxOnHost = toplevel host;
       extended = toplevel (self.lib.extend host);

@@ -9,7 +9,7 @@ buildGo126Module {
   version = "0.1.0";
   src = lib.cleanSource ../.;
   # make vendor-hash brings it up to date.
-  vendorHash = "sha256-IB+a4kCR7NDWnG0xC1mwKU1ddEbFOIHzneycFYezfrY=";
+  vendorHash = "sha256-eIkCj9YbfpzT0ZvzSg9PHHhbe48jKWUkzAWSxf5ImSo=";
   subPackages = [ "cmd/nixoci" ];
   # Not in env: until 24.11, buildGoModule passes CGO_ENABLED outside of it, and
   # both at once do not evaluate.

@@ -1,0 +1,122 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Today's engines: Docker 28, podman 5 and containerd 2, in a root of their own
+// (engines.sh, enter.sh). Debian 12's, which the other tests use, are the old end.
+var today struct {
+	namespace, docker, containerd sync.Once
+	pid                           string // "" if not started
+	dockerRuns, containerdRuns    bool
+}
+
+func todayRoot() string { return filepath.Join(lab.cache, "engines") }
+
+// inToday is a command line that runs a program in the root of today's engines.
+// lab.scratch is in the same place there.
+func inToday(t *testing.T, line ...string) []string {
+	t.Helper()
+	today.namespace.Do(func() {
+		state := filepath.Join(lab.scratch, "today")
+		start(t, "today", nil, func() error { _, err := os.Stat(state + ".pid"); return err },
+			"unshare", "-m", "sh", "enter.sh", todayRoot(), state, lab.scratch)
+		pid, err := os.ReadFile(state + ".pid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		today.pid = strings.TrimSpace(string(pid))
+	})
+	if today.pid == "" {
+		t.Fatal("the root of today's engines was not entered")
+	}
+	return args("nsenter", "-t", today.pid, "-m", "-r", "-W/",
+		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", line)
+}
+
+// todayDocker is Docker 28.
+func todayDocker(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	line := inToday(t, "docker")
+	today.docker.Do(func() {
+		start(t, "today-dockerd", nil, func() error { _, err := try(append(line, "version")...); return err },
+			inToday(t, "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false")...)
+		today.dockerRuns = true
+	})
+	if !today.dockerRuns {
+		t.Fatal("today's dockerd did not start")
+	}
+	return append(line, arguments...)
+}
+
+// todayPodman is podman 5, and crun with it.
+func todayPodman(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	return inToday(t, append([]string{"podman", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, arguments...)...)
+}
+
+// todayFlags are what Docker 28 needs.
+var todayFlags = strings.Fields("--security-opt writable-cgroups=true --tmpfs /run:exec,suid")
+
+func TestTodayDockerBoots(t *testing.T) {
+	image := guestImage(t, "")
+	for _, tc := range []struct {
+		name  string
+		flags []string
+	}{
+		{"with control groups of its own", todayFlags},
+		{"with a terminal", append([]string{"-t"}, todayFlags...)},
+		{"with the host's control groups", bootFlags},
+		{"mounting it itself", []string{"--cap-add", "SYS_ADMIN"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := docker28.run(t, image, tc.flags...)
+			report(t, "running after %.2f s", b.runs(t).Seconds())
+			for _, text := range []string{"running activation script", "multi-user.target", "Startup finished"} {
+				b.says(t, text)
+			}
+			b.stops(t)
+		})
+	}
+}
+
+func TestTodayPodmanBoots(t *testing.T) {
+	image := guestImage(t, "")
+	for _, runtime := range []string{"crun", "runc"} {
+		t.Run(runtime, func(t *testing.T) {
+			e := podman5
+			e.line = func(t *testing.T, arguments ...string) []string {
+				return todayPodman(t, append([]string{"--runtime", runtime}, arguments...)...)
+			}
+			b := e.run(t, image)
+			report(t, "running after %.2f s", b.runs(t).Seconds())
+			b.says(t, "Startup finished")
+			b.stops(t)
+		})
+	}
+}
+
+// version is what an engine says of itself: that it is the one meant is tested too.
+func TestTodayVersions(t *testing.T) {
+	for _, tc := range []struct {
+		line []string
+		want string
+	}{
+		{todayDocker(t, "version", "-f", "{{.Server.Version}}"), "28."},
+		{todayPodman(t, "version", "-f", "{{.Version}}"), "5."},
+		{inToday(t, "containerd", "--version"), " 2."},
+	} {
+		out := strings.TrimSpace(command(t, tc.line...))
+		if !strings.Contains(" "+out, tc.want) {
+			t.Errorf("%s: not %s", out, tc.want)
+		}
+		report(t, "%s", out)
+	}
+}

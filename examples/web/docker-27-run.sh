@@ -1,0 +1,7 @@
+#!/bin/sh
+# docker-run.sh for Docker 20.10 to 27.
+set -eu
+exec docker run -d --name web -p 8080:80 \
+  --tmpfs /run:exec,suid --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup:rw \
+  -v "$PWD/nginx.nix:/config/configuration.nix" -v "$PWD/web:/web" \
+  "${1:-ghcr.io/nixoci/base:latest}"
