@@ -13,21 +13,29 @@
 }:
 
 let
-  image = builtins.fromJSON (builtins.readFile base);
+  # /etc links into the store, and fromJSON takes no string that refers to it.
+  image = builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.readFile base));
   # The paths come out of a file: without this the result would not refer to
   # them, and they would be garbage.
+  isPath =
+    value:
+    builtins.isString value
+    && builtins.substring 0 (builtins.stringLength builtins.storeDir) value == builtins.storeDir;
   known = builtins.mapAttrs (
-    key: value: if key == "version" || key == "system" then value else builtins.storePath value
+    _: value: if isPath value then builtins.storePath value else value
   ) image;
-  settings = {
-    nixoci.base = known;
-    nixoci.package = {
-      type = "derivation";
-      name = "nixoci-init";
-      outPath = known.init;
-      outputName = "out";
+  settings =
+    { lib, ... }:
+    {
+      nixoci.base = known;
+      nixoci.minimal = lib.mkDefault (image.minimal or false);
+      nixoci.package = {
+        type = "derivation";
+        name = "nixoci-init";
+        outPath = known.init;
+        outputName = "out";
+      };
     };
-  };
 in
 
 (import ./eval.nix (

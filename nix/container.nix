@@ -1,41 +1,23 @@
 # NixOS as a Docker, podman or Kubernetes container.
 #
-# Works with nixpkgs 24.05 to 26.05: an option is set only where the nixpkgs at
-# hand has it and has not renamed or removed it, see `set` below. Which of them
-# come and go, and how that was checked, is in docs/nixos-module.md.
+# Works with nixpkgs 24.05 to 26.11; see docs/nixos-module.md for what it sets,
+# and nix/check.sh for how to check it against a nixpkgs.
 {
   config,
   options,
   lib,
   pkgs,
+  modulesPath,
   ...
 }:
 
 let
   cfg = config.nixoci;
+  inherit (import ./options.nix { inherit lib options; }) set setFirst;
 
   # Beats what NixOS's own modules set with mkDefault (1000), and yields to
   # whatever a configuration says plainly (100).
   weakly = lib.mkOverride 900;
-
-  # Options that were renamed or removed are still declared, but invisible; to
-  # set them would warn or fail.
-  live =
-    path:
-    let
-      option = lib.attrByPath path null options;
-    in
-    option != null && (option.visible or true) != false;
-
-  set = path: value: lib.optionalAttrs (live path) (lib.setAttrByPath path value);
-
-  # The same for an option that has had several names, newest first.
-  setFirst =
-    paths: value:
-    let
-      found = lib.filter live paths;
-    in
-    lib.optionalAttrs (found != [ ]) (lib.setAttrByPath (lib.head found) value);
 
   # This directory as a store path of its own: always the same one, however
   # often a system that came out of it is evaluated again from it.
@@ -44,9 +26,62 @@ let
     path = ./.;
     filter = path: _: lib.hasSuffix ".nix" path || lib.hasSuffix ".lock" path;
   };
+
+  # Which settings of the kernel are a container's own, and not the host's: the
+  # same that Docker and Kubernetes take with --sysctl.
+  namespaced =
+    name:
+    lib.hasPrefix "net." name
+    || lib.hasPrefix "fs.mqueue." name
+    || lib.elem name [
+      "kernel.msgmax"
+      "kernel.msgmnb"
+      "kernel.msgmni"
+      "kernel.sem"
+      "kernel.shmall"
+      "kernel.shmmax"
+      "kernel.shmmni"
+      "kernel.shm_rmid_forced"
+    ];
+  # Those of the host that the configuration itself asks for, and not NixOS.
+  refused = lib.unique (
+    lib.concatMap (
+      definition:
+      lib.optionals (!lib.hasPrefix (toString modulesPath) (toString definition.file)) (
+        lib.filter (name: !namespaced name) (lib.attrNames definition.value)
+      )
+    ) options.boot.kernel.sysctl.definitionsWithLocations
+  );
+
+  # A unit that runs nixoci-init COMMAND.
+  service = command: unit: {
+    inherit (unit) description after;
+    wantedBy = [ "multi-user.target" ];
+    path = [
+      config.nix.package
+      pkgs.gitMinimal
+    ];
+    environment.HOME = "/root";
+    # It switches the system it belongs to.
+    restartIfChanged = false;
+    stopIfChanged = false;
+    unitConfig.X-StopOnRemoval = false;
+    serviceConfig = {
+      Type = unit.type;
+      ExecStart = "${cfg.package}/bin/nixoci-init ${command}";
+      RemainAfterExit = true;
+      SyslogIdentifier = "nixoci";
+      LogRateLimitIntervalSec = 0; # a build may say a lot at once
+    };
+  };
 in
 
 {
+  imports = [
+    ./minimal.nix
+    ./network.nix
+  ];
+
   options.nixoci = {
     package = lib.mkOption {
       type = lib.types.package;
@@ -72,7 +107,8 @@ in
 
     apply.enable = lib.mkOption {
       type = lib.types.bool;
-      default = true;
+      default = config.nix.enable;
+      defaultText = lib.literalExpression "config.nix.enable";
       description = ''
         Whether the container builds /config/configuration.nix or
         /config/flake.nix when it starts, and switches to it. Without it the
@@ -86,6 +122,7 @@ in
       default = {
         version = 1;
         system = pkgs.stdenv.hostPlatform.system;
+        minimal = cfg.minimal;
         nixpkgs = cfg.nixpkgs;
         module = source;
         init = "${cfg.package}";
@@ -99,20 +136,42 @@ in
     };
   };
 
+  # The kernel is the host's: systemd-sysctl would set it up anew wherever it
+  # may write to /proc/sys. This adds to the option that NixOS declares.
+  options.boot.kernel.sysctl = lib.mkOption {
+    apply = lib.filterAttrs (name: _: namespaced name);
+  };
+
   config = lib.mkMerge [
-    # What makes a system one for a container in every nixpkgs.
     {
       boot.isContainer = true;
+      warnings = lib.optional (refused != [ ]) ''
+        nixoci: boot.kernel.sysctl: ${lib.concatStringsSep ", " refused} would change the kernel of the host, which all containers share, and is left out of this one. Set it on the host.
+      '';
+
+      # PID 1's init is the stage 2 script, and there is no stage 1.
+      boot.initrd.enable = lib.mkForce false;
+      system.etc.overlay.enable = lib.mkForce false;
+      # Where a configuration is a computer's as well: nothing here starts one.
+      boot.loader.grub.enable = lib.mkForce false;
+      boot.loader.systemd-boot.enable = lib.mkForce false;
+      system.build.installBootLoader = lib.mkForce "${pkgs.coreutils}/bin/true";
+
+      # NixOS says these plainly for containers, which a configuration that is a
+      # computer's as well contradicts.
+      boot.kernel.enable = lib.mkForce false;
+      security.audit.enable = lib.mkForce false;
+      services.udev.enable = lib.mkForce false;
 
       # The engine mounts these; without CAP_SYS_ADMIN nobody else can.
       boot.specialFileSystems = lib.mkForce { };
       system.activationScripts.specialfs = lib.mkForce "";
+      # A mount that fails: go on, since nobody can log in to repair it.
+      systemd.enableEmergencyMode = weakly false;
 
-      # The engine binds these three files: a link cannot be renamed over them
-      # (nixpkgs #162686, #343783), and they are right as they are.
-      environment.etc."resolv.conf".enable = lib.mkForce false;
-      environment.etc.hosts.enable = lib.mkForce false;
-      environment.etc.hostname.enable = lib.mkForce false;
+      environment.etc."sysctl.d/50-default.conf".enable = lib.mkForce false;
+      environment.etc."sysctl.d/50-coredump.conf".enable = lib.mkForce false;
+      environment.etc."sysctl.d/55-nixos-aslr-entropy.conf".enable = lib.mkForce false;
 
       # Nobody logs in on a console that is a log.
       systemd.services."getty@".enable = weakly false;
@@ -120,10 +179,61 @@ in
       systemd.services."autovt@".enable = weakly false;
       systemd.services."container-getty@".enable = weakly false;
       systemd.services.console-getty.enable = weakly false;
-    }
+      # Whoever may run commands in the container is root there.
+      users.allowNoPasswordLogin = weakly true;
 
-    # Where getty hangs no longer on console.enable, which is false below.
-    (set [ "services" "getty" "enable" ] (weakly false))
+      # The log is the console. nixoci-init asks for the same on the kernel
+      # command line; this is for systems that are started by something else.
+      services.journald.console = weakly "/dev/console";
+
+      # Hardware, time, and what needs privileges only to fail without them.
+      console.enable = weakly false;
+      services.fstrim.enable = weakly false;
+      services.lvm.enable = weakly false;
+      services.timesyncd.enable = weakly false;
+      systemd.oomd.enable = weakly false;
+      systemd.coredump.enable = weakly false;
+      systemd.shutdownRamfs.enable = weakly false;
+      # Newer ones enable them where there are some; older ones, everywhere.
+      boot.enableContainers = weakly (config.containers != { });
+
+      # A unit that listens, and not one that systemd listens for: the engine
+      # publishes ports. There are no virtual machine's sockets either.
+      services.openssh.startWhenNeeded = weakly false;
+      systemd.suppressedSystemUnits = [
+        "sshd-vsock.socket"
+        "sshd-vsock@.service"
+      ];
+      systemd.generators.systemd-ssh-generator = weakly "/dev/null";
+
+      # The engine has set up the network before the container starts.
+      systemd.network.wait-online.enable = weakly false;
+
+      # nixoci-init, or a mount, has written /etc/machine-id.
+      systemd.services.systemd-machine-id-commit.enable = weakly false;
+
+      # Mounts that a container has no use for. systemd tries them when it may, and
+      # a kernel that lacks one makes the whole system degraded.
+      systemd.units =
+        lib.genAttrs
+          [
+            "dev-hugepages.mount"
+            "sys-fs-fuse-connections.mount"
+            "sys-kernel-config.mount"
+            "sys-kernel-debug.mount"
+            "sys-kernel-tracing.mount"
+          ]
+          (_: {
+            enable = weakly false;
+          });
+
+      # Which version of a database a configuration gets that does not say it.
+      # Never raised: the data of the containers that there are would not be
+      # found again. A nixpkgs that is older than this has not got it yet.
+      system.stateVersion = lib.mkDefault (
+        if lib.versionOlder lib.trivial.release "26.05" then lib.trivial.release else "26.05"
+      );
+    }
 
     # PID 1: /sbin/init of the image leads here.
     (setFirst
@@ -136,44 +246,29 @@ in
       ''
     )
 
-    # The network is the engine's.
-    (set [ "networking" "useHostResolvConf" ] (weakly false))
-    (set [ "networking" "resolvconf" "enable" ] (weakly false))
-    (set [ "networking" "useDHCP" ] (weakly false))
-    (set [ "networking" "dhcpcd" "enable" ] (weakly false))
-    (set [ "networking" "firewall" "enable" ] (weakly false))
-    (set [ "networking" "hostName" ] (weakly ""))
-    (set [ "system" "name" ] (
-      weakly (if config.networking.hostName == "" then "container" else config.networking.hostName)
-    ))
-
-    # The log is the console. nixoci-init asks for the same on the kernel
-    # command line; this is for systems that are started by something else.
-    (set [ "services" "journald" "console" ] (weakly "/dev/console"))
-
-    # Hardware, time, and what needs privileges only to fail without them.
-    (set [ "console" "enable" ] (weakly false))
-    (set [ "services" "timesyncd" "enable" ] (weakly false))
-    (set [ "systemd" "oomd" "enable" ] (weakly false))
-    (set [ "systemd" "coredump" "enable" ] (weakly false))
-    # Newer ones enable them where there are some; older ones, everywhere.
-    (set [ "boot" "enableContainers" ] (weakly (config.containers or { } != { })))
-
-    # Mounts that a container has no use for. systemd tries them when it may, and
-    # a kernel that lacks one makes the whole system degraded.
-    (set [ "systemd" "units" ] (
-      lib.genAttrs [
-        "dev-hugepages.mount"
-        "sys-fs-fuse-connections.mount"
-        "sys-kernel-config.mount"
-        "sys-kernel-debug.mount"
-        "sys-kernel-tracing.mount"
-      ] (_: { enable = weakly false; })
-    ))
-
     # The store is a layer of the image; a bind mount over it cannot be made.
-    (set [ "boot" "nixStoreMountOpts" ] (weakly [ ])) # from 25.05 on
-    (set [ "boot" "readOnlyNixStore" ] (weakly false)) # until 24.11
+    (setFirst
+      [
+        [ "boot" "nixStoreMountOpts" ] # from 25.05 on
+        [ "boot" "readOnlyNixStore" ]
+      ]
+      (lib.mkOverride 900 (if options.boot ? nixStoreMountOpts then [ ] else false))
+    )
+
+    (set [ "system" "nixos-init" "enable" ] (lib.mkForce false)) # from 25.11 on
+    (set [ "boot" "bcache" "enable" ] (weakly false))
+    (set [ "boot" "kexec" "enable" ] (weakly false))
+
+    # What needs the network to be the container's own is not tried without.
+    (lib.mkIf config.networking.nftables.enable {
+      systemd.services.nftables.unitConfig.ConditionCapability = "CAP_NET_ADMIN";
+    })
+    (lib.mkIf config.networking.firewall.enable {
+      systemd.services.firewall.unitConfig.ConditionCapability = "CAP_NET_ADMIN";
+    })
+    (lib.mkIf config.networking.networkmanager.enable {
+      systemd.services.NetworkManager-wait-online.enable = weakly false;
+    })
 
     # /run/wrappers is a tmpfs of its own only where it may be mounted. Where it
     # may not, the wrappers lie in /run, which engines mount nosuid.
@@ -192,87 +287,48 @@ in
     })
 
     # Nix in the container.
-    (lib.mkIf cfg.apply.enable (
-      lib.mkMerge [
-        # Its sandbox needs privileges that a container does not have.
-        (set [ "nix" "settings" ] {
-          sandbox = weakly false;
-          # Not experimental-features: a configuration may say that as a string,
-          # which does not merge with a list.
-          extra-experimental-features = [
-            "nix-command"
-            "flakes"
-          ];
-        })
-        # NixOS takes it that the container's Nix is the host's.
-        { environment.variables.NIX_REMOTE = lib.mkForce ""; }
-        (set [ "nix" "nixPath" ] (
-          weakly [
-            "nixpkgs=${cfg.nixpkgs}"
-            "nixos-config=/config/configuration.nix"
-          ]
-        ))
-        (set [ "nix" "registry" ] {
-          # Weaker than mkDefault (1000), as which NixOS sets what a configuration
-          # says with nix.registry.nixpkgs.flake, and nixpkgs.flake.source.
-          nixpkgs.to = lib.mkOverride 1100 {
-            type = "path";
-            path = cfg.nixpkgs;
-          };
-        })
-        (set [ "system" "switch" "enable" ] (weakly true))
-        {
-          environment.etc."nixoci/base.json".text = builtins.toJSON cfg.base + "\n";
+    (lib.mkIf cfg.apply.enable {
+      # Its sandbox needs privileges that a container does not have.
+      nix.settings.sandbox = weakly false;
+      # Not experimental-features: a configuration may say that as a string,
+      # which does not merge with a list.
+      nix.settings.extra-experimental-features = [
+        "nix-command"
+        "flakes"
+      ];
+      # NixOS takes it that the container's Nix is the host's.
+      environment.variables.NIX_REMOTE = lib.mkForce "";
+      nix.nixPath = weakly [
+        "nixpkgs=${cfg.nixpkgs}"
+        "nixos-config=/config/configuration.nix"
+      ];
+      # Weaker than mkDefault (1000), as which NixOS sets what a configuration
+      # says with nix.registry.nixpkgs.flake, and nixpkgs.flake.source.
+      nix.registry.nixpkgs.to = lib.mkOverride 1100 {
+        type = "path";
+        path = cfg.nixpkgs;
+      };
+      system.switch.enable = weakly true;
 
-          systemd.services.nixoci-apply = {
-            description = "Build and switch to the configuration in /config";
-            wantedBy = [ "multi-user.target" ];
-            after = [ "nix-daemon.socket" ];
-            path = [
-              config.nix.package
-              pkgs.gitMinimal
-            ];
-            environment.HOME = "/root";
-            # It switches the system it belongs to.
-            restartIfChanged = false;
-            stopIfChanged = false;
-            unitConfig.X-StopOnRemoval = false;
-            serviceConfig = {
-              # Started as soon as it runs: it waits for the boot to end, which
-              # must not wait for it.
-              Type = "notify";
-              ExecStart = "${cfg.package}/bin/nixoci-init apply";
-              RemainAfterExit = true;
-              SyslogIdentifier = "nixoci";
-              LogRateLimitIntervalSec = 0; # a build may say a lot at once
-            };
-          };
+      environment.etc."nixoci/base.json".text = builtins.toJSON cfg.base + "\n";
 
-          systemd.services.nixoci-watch = {
-            description = "Apply the configuration again when it changes";
-            wantedBy = [ "multi-user.target" ];
-            after = [ "nixoci-apply.service" ];
-            path = [
-              config.nix.package
-              pkgs.gitMinimal
-            ];
-            environment.HOME = "/root";
-            restartIfChanged = false;
-            stopIfChanged = false;
-            unitConfig.X-StopOnRemoval = false;
-            serviceConfig = {
-              Type = "exec";
-              ExecStart = "${cfg.package}/bin/nixoci-init watch";
-              RemainAfterExit = true; # it ends at once unless NIXOCI_WATCH=1
-              SyslogIdentifier = "nixoci";
-              LogRateLimitIntervalSec = 0;
-            };
-          };
-        }
-      ]
-    ))
-
-    # Spares every configuration the warning; one that keeps data says better.
-    (set [ "system" "stateVersion" ] (lib.mkDefault lib.trivial.release))
+      systemd.services.nixoci-apply = service "apply" {
+        description = "Build and switch to the configuration in /config";
+        # Where the container's own network or resolver is in use. It builds
+        # while systemd starts; root needs no nix-daemon.
+        after = [
+          "network.target"
+          "nss-lookup.target"
+        ];
+        # Started as soon as it runs: the switch waits for the boot to end, which
+        # must not wait for the build.
+        type = "notify";
+      };
+      systemd.services.nixoci-watch = service "watch" {
+        description = "Apply the configuration again when it changes";
+        after = [ "nixoci-apply.service" ];
+        type = "exec"; # it ends at once unless NIXOCI_WATCH=1
+      };
+    })
   ];
 }

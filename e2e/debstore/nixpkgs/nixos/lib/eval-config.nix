@@ -21,6 +21,9 @@ withExtras (
       import ../modules/module-list.nix
       ++ lib.optional (system != null) { nixpkgs.system = lib.mkDefault system; }
       ++ modules;
-    inherit specialArgs;
+    specialArgs = {
+      modulesPath = toString ../modules;
+    }
+    // specialArgs;
   }
 )

@@ -29,6 +29,7 @@ in
     boot.kexec.enable = flag true;
     boot.modprobeConfig.enable = flag true;
     boot.loader.grub.enable = flag true;
+    boot.loader.systemd-boot.enable = flag false;
     boot.specialFileSystems = mkOption {
       type = types.attrsOf types.anything;
       default."/proc" = { };
@@ -50,6 +51,7 @@ in
       type = types.str;
       default = "en_US.UTF-8";
     };
+    networking.networkmanager.enable = flag false;
     powerManagement.enable = flag true;
     programs.command-not-found.enable = flag true;
     programs.less.lessopen = optional types.str;
@@ -68,6 +70,10 @@ in
     services.getty.enable = flag true;
     services.getty.autologinUser = optional types.str;
     services.logrotate.enable = flag true;
+    services.logrotate.settings = mkOption {
+      type = types.attrsOf types.anything;
+      default = { };
+    };
     services.lvm.enable = flag true;
     services.nscd.enable = flag true;
     services.openssh.enable = flag false;
@@ -75,6 +81,8 @@ in
     services.resolved.enable = flag false;
     services.udev.enable = flag true;
     services.udisks2.enable = flag false;
+    system.disableInstallerTools = flag false;
+    system.etc.overlay.enable = flag false;
     system.switch.enable = flag true;
     system.nssModules = list types.path;
     system.tools.nixos-build-vms.enable = flag true;
@@ -86,6 +94,11 @@ in
     systemd.network.enable = flag false;
     systemd.network.wait-online.enable = flag true;
     systemd.enableEmergencyMode = flag true;
+    systemd.generators = mkOption {
+      type = types.attrsOf types.str;
+      default = { };
+    };
+    systemd.suppressedSystemUnits = list types.str;
     time.timeZone = optional types.str;
     xdg.autostart.enable = flag true;
     xdg.icons.enable = flag true;

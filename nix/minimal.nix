@@ -1,0 +1,45 @@
+# What nixoci.minimal leaves out. A configuration that says otherwise wins.
+{
+  config,
+  lib,
+  ...
+}:
+
+let
+  weakly = lib.mkOverride 900;
+in
+
+{
+  options.nixoci.minimal = lib.mkOption {
+    type = lib.types.bool;
+    default = false;
+    description = ''
+      Whether to leave out what a container seldom needs: documentation, fonts,
+      icons, tools for maintaining a computer. What is built from /config is
+      minimal if the image is.
+    '';
+  };
+
+  config = lib.mkIf config.nixoci.minimal {
+    documentation.enable = weakly false;
+    documentation.man.enable = weakly false;
+    documentation.nixos.enable = weakly false;
+    environment.defaultPackages = weakly [ ]; # perl, rsync, strace
+    environment.stub-ld.enable = weakly false;
+    fonts.fontconfig.enable = weakly false;
+    programs.command-not-found.enable = weakly false;
+    programs.less.lessopen = weakly null; # perl
+    programs.nano.enable = weakly false;
+    services.udisks2.enable = weakly false;
+    system.disableInstallerTools = weakly true;
+    xdg.autostart.enable = weakly false;
+    xdg.icons.enable = weakly false;
+    xdg.mime.enable = weakly false;
+    xdg.sounds.enable = weakly false;
+
+    # They would keep logrotate in every system. One that has a service with
+    # logs still gets it.
+    services.logrotate.settings."/var/log/btmp".enable = weakly false;
+    services.logrotate.settings."/var/log/wtmp".enable = weakly false;
+  };
+}
