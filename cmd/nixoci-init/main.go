@@ -43,7 +43,8 @@ func main() {
 }
 
 func run(args []string) error {
-	if args[0] == guest.ConsoleArgv0 {
+	// Never by args[0]: a binfmt interpreter may give another one.
+	if guest.IsConsole() {
 		return guest.ServeConsole()
 	}
 	// What PID 1 is given are kernel arguments, whatever they are called.

@@ -410,29 +410,6 @@ func TestWeigh(t *testing.T) {
 	}
 }
 
-func TestEnvironment(t *testing.T) {
-	dir := t.TempDir()
-	env := newBootEnv([]string{"PATH=/bin", "NIXOCI_WATCH=1", "https_proxy=http://user:secret@proxy", "DB_PASSWORD=x", "container="})
-	env.setDefault("container", "docker")
-	if env.get("container") != "docker" {
-		t.Error("an empty variable counts as set")
-	}
-	if err := saveEnvironment(dir, env); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(filepath.Join(dir, environmentFile))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("others may read the environment: %v, %v", info.Mode(), err)
-	}
-	got, err := loadEnvironment(dir)
-	if err != nil || strings.Join(got, " ") != "NIXOCI_WATCH=1 https_proxy=http://user:secret@proxy" {
-		t.Errorf("got %q, %v", got, err)
-	}
-	if got, err := loadEnvironment(t.TempDir()); got != nil || err != nil {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
-
 func TestWatchMissesNothing(t *testing.T) {
 	c := newContainer(t)
 	missed := func() bool {

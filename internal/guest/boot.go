@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -36,24 +37,30 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // Boot is PID 1. It returns only when the system cannot be started; args are
 // the arguments of the program with its name.
 func Boot(args []string) error {
-	if os.Getpid() != 1 {
+	if os.Getpid() != pid1 {
 		return &ExitError{ExitConfig, errors.New("nixoci-init has to be the container's first process: leave out docker run --init, init: true and a shared PID namespace")}
 	}
 	env := newBootEnv(os.Environ())
-	sys, err := FindSystem(args[0], env.get("NIXOCI_BOOT") == "base")
+	ms, err := ReadMounts()
 	if err != nil {
-		return &ExitError{ExitSoftware, err}
+		return &ExitError{ExitSoftware, fmt.Errorf("read mounts: %w", err)}
 	}
-	problems, err := Prepare()
+	sys, notes, err := FindSystem(imageLayout(), ms, env.get("NIXOCI_BOOT") == "base")
+	if err != nil {
+		return asExit(err)
+	}
+	engine := detectEngine("/", env, ms, refusesHandles())
+	problems, ms, err := Prepare(ms)
 	if err != nil {
 		return &ExitError{ExitSoftware, fmt.Errorf("prepare container: %w", err)}
 	}
 	if len(problems) > 0 {
-		if err := WriteAdvice(os.Stdout, problems, env.get("container")); err != nil {
+		if err := WriteAdvice(os.Stdout, problems, engine); err != nil {
 			return err
 		}
 		return &ExitError{Code: ExitConfig}
 	}
+	notes = append(notes, liftRestrictions(ms, engine)...)
 	self, err := os.Executable()
 	if err != nil {
 		return &ExitError{ExitSoftware, fmt.Errorf("find own file: %w", err)}
@@ -61,20 +68,14 @@ func Boot(args []string) error {
 	made, err := ensureConsole(self)
 	if err != nil {
 		// The system runs without a console too, only nobody sees its log.
-		fmt.Println("nixoci: no console, the log will stay empty:", err)
+		notes = append(notes, fmt.Sprintf("no console, the log will stay empty: %v", err))
 	}
 	if made {
 		env.setDefault("SYSTEMD_COLORS", "0") // a log is not a terminal
 	}
-	env.setDefault("container", detectEngine())
-	if err := saveEnvironment(runtimeDir, env); err != nil {
-		fmt.Println("nixoci: apply will not see the container's environment:", err)
-	}
-	// Images since format version 2 bring this root along.
-	if image := imageToplevel(); image != "" {
-		if err := holdImage(gcRoots, image); err != nil {
-			fmt.Println("nixoci:", err)
-		}
+	notes = append(notes, settle(sys, env, ms, engine, args[1:])...)
+	for _, note := range notes {
+		fmt.Println("nixoci:", note)
 	}
 	if sys.Prepare != "" {
 		cmd := exec.Command(sys.Prepare)
@@ -85,9 +86,49 @@ func Boot(args []string) error {
 		}
 	}
 	fmt.Printf("nixoci: starting %s, %s\n", sys.name(), sys.Toplevel)
-	argv := append([]string{sys.Init}, kernelArgs(args[1:], sys.managerSettings())...)
+	argv := append([]string{sys.Init}, kernelArgs(args[1:], sys.managerSettings(), made)...)
 	err = syscall.Exec(sys.Init, argv, env.list())
 	return &ExitError{ExitSoftware, fmt.Errorf("execute %s: %w", sys.Init, err)}
+}
+
+// settle makes what systemd and its units find in the container, and changes
+// the environment of systemd. Nothing here keeps a system from starting: what
+// fails is a note for the log.
+func settle(sys System, env *bootEnv, ms Mounts, engine Engine, args []string) (notes []string) {
+	try := func(consequence string, err error) {
+		if err != nil {
+			notes = append(notes, fmt.Sprintf("%s: %v", consequence, err))
+		}
+	}
+	left, err := saveEnvironment(runtimeDir, env)
+	try("units and apply will not see the container's environment", err)
+	if len(left) > 0 {
+		notes = append(notes, fmt.Sprintf("units cannot be given %s: systemd takes names of letters, digits and _, and values without control characters", strings.Join(left, ", ")))
+	}
+	// Images since format version 2 bring this root along.
+	if image := imageToplevel(); image != "" {
+		try("garbage collection may delete the image's own system", holdImage(gcRoots, image))
+	}
+	if !hasArgument(args, "systemd.machine_id") {
+		try("every start will be a first boot", ensureMachineID(machineIDPlaces(ms), env))
+	}
+	try("the log will be in UTC", setTimeZone("/etc/localtime", filepath.Join(sys.Toplevel, "etc/zoneinfo"), env.get("TZ"), ms))
+	setCredentials(env, secretsDir)
+	try("the shutdown will complain of mounts", writeDropIns(dropInDir, ms))
+	switch env.get("container") {
+	case "", "docker", "oci": // the image's own, or the engine's
+		env.set("container", engine.systemdName())
+	}
+	return notes
+}
+
+// asExit is err with the exit code that it asks for.
+func asExit(err error) error {
+	var exit *ExitError
+	if errors.As(err, &exit) {
+		return exit
+	}
+	return &ExitError{ExitSoftware, err}
 }
 
 // What systemd is told unless the user decides himself. It reads PID 1's
@@ -103,12 +144,15 @@ const (
 	argStatus = "systemd.show_status"
 	// Where systemd logs; on the console it shows the status and does not log it.
 	argTarget = "systemd.log_target"
+	// A login prompt in a log is of no use to anybody, and newer ones write
+	// escape sequences. May be given several times.
+	argMaskGetty = "systemd.mask=console-getty.service"
 )
 
 // kernelArgs adds to the user's arguments what they leave open. settings are
 // the keys that the system's own system.conf sets; the command line would win
-// over them.
-func kernelArgs(args, settings []string) []string {
+// over them. log says that the console is a log.
+func kernelArgs(args, settings []string, log bool) []string {
 	given := map[string]string{}
 	for _, a := range args {
 		name, value, _ := strings.Cut(a, "=")
@@ -128,7 +172,18 @@ func kernelArgs(args, settings []string) []string {
 		!slices.Contains(settings, "ShowStatus") && !slices.Contains(settings, "LogTarget") {
 		setDefault(argStatus, "no")
 	}
+	if log {
+		all = append(all, argMaskGetty)
+	}
 	return all
+}
+
+// hasArgument says whether args have name, with a value or without.
+func hasArgument(args []string, name string) bool {
+	return slices.ContainsFunc(args, func(a string) bool {
+		given, _, _ := strings.Cut(a, "=")
+		return strings.ReplaceAll(given, "-", "_") == name
+	})
 }
 
 // isTrue is parse_boolean() of systemd, and an argument without a value.
@@ -138,15 +193,4 @@ func isTrue(s string) bool {
 		return true
 	}
 	return false
-}
-
-// detectEngine names what runs the container where the image's or engine's
-// environment does not. systemd only wants to know that there is one.
-func detectEngine() string {
-	for file, name := range map[string]string{"/run/.containerenv": "podman", "/.dockerenv": "docker"} {
-		if _, err := os.Stat(file); err == nil {
-			return name
-		}
-	}
-	return "oci"
 }

@@ -25,8 +25,25 @@ func TestKernelArgs(t *testing.T) {
 		{"", "LogTarget", forward + " " + off},
 	} {
 		want := append(strings.Fields(tc.args), strings.Fields(tc.added)...)
-		if got := kernelArgs(strings.Fields(tc.args), strings.Fields(tc.settings)); !slices.Equal(got, want) {
+		if got := kernelArgs(strings.Fields(tc.args), strings.Fields(tc.settings), false); !slices.Equal(got, want) {
 			t.Errorf("%q with %q set: got %q, want %q", tc.args, tc.settings, got, want)
+		}
+	}
+}
+
+// A log has no login prompt; a terminal may have one.
+func TestKernelArgsForALog(t *testing.T) {
+	for _, log := range []bool{false, true} {
+		if got := slices.Contains(kernelArgs(nil, nil, log), "systemd.mask=console-getty.service"); got != log {
+			t.Errorf("a log %v: masked %v", log, got)
+		}
+	}
+}
+
+func TestHasArgument(t *testing.T) {
+	for arg, want := range map[string]bool{"systemd.machine_id=x": true, "systemd.machine-id": true, "systemd.machine_idx": false, "quiet": false} {
+		if got := hasArgument([]string{"a", arg}, "systemd.machine_id"); got != want {
+			t.Errorf("%s: got %v", arg, got)
 		}
 	}
 }

@@ -12,11 +12,20 @@ import (
 
 const console = "/dev/console"
 
-// ConsoleArgv0 is the name under which the console child runs. systemd's last
+// consoleArgv0 is the name under which the console child runs. systemd's last
 // killing round spares a process whose argv[0] starts with @
 // (https://systemd.io/ROOT_STORAGE_DAEMONS), so that the very last lines of a
-// shutdown are copied too.
-const ConsoleArgv0 = "@nixoci-console"
+// shutdown are copied too. The child does not know itself by it: what a binfmt
+// interpreter runs may have another argv[0]. There systemd ends the child with
+// all other processes, and it drains the console first.
+const consoleArgv0 = "@nixoci-console"
+
+// consoleEnv in the environment makes this program the console child.
+const consoleEnv = "_NIXOCI_CONSOLE"
+
+// IsConsole says whether this process is the console child. PID 1 never is,
+// whatever the container's environment says.
+func IsConsole() bool { return os.Getpid() != 1 && os.Getenv(consoleEnv) == "1" }
 
 // Descriptors that the console child inherits.
 const (
@@ -47,9 +56,9 @@ func ensureConsole(self string) (made bool, err error) {
 
 	// The slave stays with the child: were nobody holding it, the master would
 	// read EIO the first time systemd closes the console.
-	child, err := os.StartProcess(self, []string{ConsoleArgv0}, &os.ProcAttr{
+	child, err := os.StartProcess(self, []string{consoleArgv0}, &os.ProcAttr{
 		Dir:   "/",
-		Env:   []string{"GOMAXPROCS=2"}, // a reader and a writer
+		Env:   []string{consoleEnv + "=1", "GOMAXPROCS=2"}, // a reader and a writer
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, master, slave},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
@@ -79,9 +88,19 @@ func ServeConsole() error {
 	if err != nil {
 		return fmt.Errorf("set up console: %w", err)
 	}
+	leaveRoot()
 	go func() {
 		<-term
 		tell.Close()
 	}()
 	return CopyConsole(masterFD, slaveFD, int(os.Stdout.Fd()), int(stop.Fd()))
+}
+
+// leaveRoot makes /proc this process's root directory, where that is allowed.
+// systemd's last killing round looks at the root directory of a process that it
+// spares, and complains if it is the one that it wants to unmount.
+func leaveRoot() {
+	if syscall.Chroot("/proc") == nil {
+		pid1Comm = "/1/comm"
+	}
 }

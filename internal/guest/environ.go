@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // runtimeDir holds what this boot has to remember. It is on a tmpfs.
@@ -42,6 +44,12 @@ func (e *bootEnv) setDefault(name, value string) {
 	e.vars = append(e.vars, name+"="+value)
 }
 
+// set sets a variable whatever it was.
+func (e *bootEnv) set(name, value string) {
+	e.vars = slices.DeleteFunc(e.vars, func(v string) bool { return strings.HasPrefix(v, name+"=") })
+	e.vars = append(e.vars, name+"="+value)
+}
+
 // kept are the variables that the build of a configuration may want to see.
 // systemd does not pass PID 1's environment on to units.
 func kept(name string) bool {
@@ -52,28 +60,85 @@ func kept(name string) bool {
 	return strings.HasPrefix(name, "NIXOCI_") || name == "NIX_CONFIG" || name == "NIX_SSL_CERT_FILE"
 }
 
-const environmentFile = "environment.json"
+const (
+	environmentFile = "environment.json" // for apply, what [kept] names
+	unitEnvironment = "environment"      // for units: EnvironmentFile=/run/nixoci/environment
+)
 
-// saveEnvironment writes what [kept] names. Only root reads it: a proxy or an
-// access token may be among it.
-func saveEnvironment(dir string, env *bootEnv) error {
+// ownVariables are PID 1's and the engine's. A unit has its own PATH, and would
+// lose it.
+var ownVariables = []string{
+	"PATH", "HOME", "TERM", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_", "container", "container_uuid",
+	"SYSTEMD_COLORS", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
+}
+
+// saveEnvironment writes what the container was started with, for units and for
+// apply: systemd does not pass PID 1's environment on. Only root reads it: a
+// password or an access token may be among it. left names the variables that no
+// unit can have.
+func saveEnvironment(dir string, env *bootEnv) (left []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("save environment: %w", err)
+		return nil, fmt.Errorf("save environment: %w", err)
 	}
 	keep := []string{}
+	var file strings.Builder
 	for _, v := range env.vars {
-		if name, _, ok := strings.Cut(v, "="); ok && kept(name) {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok || slices.Contains(ownVariables, name) {
+			continue
+		}
+		if kept(name) {
 			keep = append(keep, v)
 		}
+		if !validVariable(name, value) {
+			left = append(left, fmt.Sprintf("%q", name))
+			continue
+		}
+		file.WriteString(name + "=" + quoteVariable(value) + "\n")
 	}
 	data, err := json.Marshal(keep)
 	if err != nil {
-		return fmt.Errorf("save environment: %w", err)
+		return nil, fmt.Errorf("save environment: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, environmentFile), data, 0o600); err != nil {
-		return fmt.Errorf("save environment: %w", err)
+	for name, content := range map[string][]byte{environmentFile: data, unitEnvironment: []byte(file.String())} {
+		if err := writePrivate(filepath.Join(dir, name), content); err != nil {
+			return nil, fmt.Errorf("save environment: %w", err)
+		}
 	}
-	return nil
+	return left, nil
+}
+
+// writePrivate writes a file that never was readable by others.
+func writePrivate(file string, content []byte) error {
+	if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return os.WriteFile(file, content, 0o600)
+}
+
+// validVariable says whether systemd takes a variable: env_name_is_valid() and
+// env_value_is_valid() of src/basic/env-util.c. One that it does not take would
+// cost a line in the log of each unit, or the whole file.
+func validVariable(name, value string) bool {
+	if name == "" || name[0] >= '0' && name[0] <= '9' {
+		return false
+	}
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_') {
+			return false
+		}
+	}
+	return utf8.ValidString(value) && !strings.ContainsFunc(value, func(r rune) bool {
+		return r < ' ' && r != '\n' && r != '\t' || r == 0x7f
+	})
+}
+
+// quoteVariable writes a value so that systemd's parser reads it back:
+// parse_env_file_internal() of src/basic/env-file.c. Line ends stand for
+// themselves between double quotes.
+func quoteVariable(value string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`).Replace(value) + `"`
 }
 
 // loadEnvironment returns the saved variables, none when PID 1 was not Boot.

@@ -56,14 +56,14 @@ func setRoot(root, path string) error {
 
 // imageToplevel is the system that the image was made for, "" if nothing says.
 func imageToplevel() string {
-	var image struct{ Toplevel string }
-	if ok, err := readJSON("/.nixoci.json", &image); ok && err == nil && image.Toplevel != "" {
+	l := imageLayout()
+	image, err := l.readImage()
+	if err == nil && image != nil {
 		return image.Toplevel
 	}
-	for _, link := range linkChain("/sbin/init") {
-		if s, err := systemAt(filepath.Dir(link)); err == nil {
-			return s.Toplevel
-		}
+	s, err := l.imageSystem(nil)
+	if err != nil {
+		return ""
 	}
-	return ""
+	return s.Toplevel
 }

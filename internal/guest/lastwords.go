@@ -70,9 +70,12 @@ func (l *lastWords) watch(p []byte) {
 	l.holding = ptrace(ptraceSeize, 0, ptraceTraceExit) == nil
 }
 
+// pid1Comm has the name of PID 1. See leaveRoot for where it is.
+var pid1Comm = "/proc/1/comm"
+
 // ending looks at the name of PID 1, which the kernel cuts to 15 characters.
 func ending() bool {
-	comm, err := os.ReadFile("/proc/1/comm")
+	comm, err := os.ReadFile(pid1Comm)
 	return err == nil && string(comm) == "systemd-shutdow\n"
 }
 

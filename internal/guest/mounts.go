@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -23,7 +25,6 @@ type need struct {
 var needs = []need{
 	{"/run", "mode=0755,size=20%,nr_inodes=800k", true},
 	{"/run/lock", "mode=1777,size=5m", false},
-	{"/tmp", "mode=1777", false},
 }
 
 // writables are what NixOS's activation writes to. With docker run --read-only
@@ -41,13 +42,10 @@ type Problem struct {
 }
 
 // Prepare mounts what is not mounted, where that is allowed, and returns what
-// is still missing. What the user mounted is left alone.
-func Prepare() ([]Problem, error) {
-	ms, err := ReadMounts()
-	if err != nil {
-		return nil, fmt.Errorf("read mounts: %w", err)
-	}
+// is still missing, and how everything is mounted now.
+func Prepare(ms Mounts) ([]Problem, Mounts, error) {
 	var problems []Problem
+	var err error
 	for _, n := range needs {
 		if _, mounted := ms.At(n.path); mounted {
 			continue
@@ -59,7 +57,7 @@ func Prepare() ([]Problem, error) {
 			})
 		}
 		if ms, err = ReadMounts(); err != nil {
-			return nil, fmt.Errorf("read mounts: %w", err)
+			return nil, nil, fmt.Errorf("read mounts: %w", err)
 		}
 	}
 	for _, dir := range writables {
@@ -77,9 +75,63 @@ func Prepare() ([]Problem, error) {
 	case errors.Is(err, errCgroupReadOnly), errors.Is(err, errCgroupMissing):
 		problems = append(problems, Problem{What: err.Error(), Cgroup: true})
 	default:
-		return nil, err
+		return nil, nil, err
 	}
-	return problems, nil
+	return problems, ms, nil
+}
+
+// restrictions are mount options that keep programs from running as they
+// should.
+var restrictions = []struct {
+	path  string
+	flags map[string]uintptr
+	harm  string // what does not work
+	tmpfs string // what the flag should be, "" for none at all
+}{
+	{"/run", map[string]uintptr{"noexec": syscall.MS_NOEXEC, "nosuid": syscall.MS_NOSUID},
+		"sudo, su and all other programs of /run/wrappers do not work", runTmpfs},
+	{"/tmp", map[string]uintptr{"noexec": syscall.MS_NOEXEC},
+		"builds that start programs there fail", ""},
+}
+
+// liftRestrictions takes noexec and nosuid away where the engine set them and
+// where that is allowed. It returns a line for the log for each that stays.
+func liftRestrictions(ms Mounts, engine Engine) []string {
+	var notes []string
+	for _, r := range restrictions {
+		m, ok := ms.At(r.path)
+		if !ok {
+			continue
+		}
+		var found []string
+		var keep uintptr
+		for _, o := range strings.Split(m.Options, ",") {
+			if _, bad := r.flags[o]; bad {
+				found = append(found, o)
+			} else {
+				keep |= mountFlags[o]
+			}
+		}
+		if len(found) == 0 || syscall.Mount("", r.path, "", syscall.MS_REMOUNT|syscall.MS_BIND|keep, "") == nil {
+			continue
+		}
+		slices.Sort(found)
+		note := fmt.Sprintf("%s is mounted %s: %s", r.path, strings.Join(found, " and "), r.harm)
+		switch flag := runFlag(engine); {
+		case r.tmpfs == "" && flag != "":
+			note += ". Leave out --tmpfs " + r.path
+		case r.tmpfs != "" && flag != "":
+			note += ". Start the container with " + flag
+		}
+		notes = append(notes, note)
+	}
+	return notes
+}
+
+// mountFlags are the options of /proc/self/mountinfo that a remount would lose.
+var mountFlags = map[string]uintptr{
+	"ro": syscall.MS_RDONLY, "nodev": syscall.MS_NODEV, "noexec": syscall.MS_NOEXEC, "nosuid": syscall.MS_NOSUID,
+	"noatime": syscall.MS_NOATIME, "nodiratime": syscall.MS_NODIRATIME, "relatime": syscall.MS_RELATIME,
 }
 
 // readOnly asks access(2), which for root ignores modes but not a read-only
@@ -92,7 +144,8 @@ func readOnly(dir string) bool {
 // mountTmpfs mounts a tmpfs and carries over what is mounted below, for
 // instance Docker's /run/secrets.
 func mountTmpfs(n need, below []string) error {
-	const flags = syscall.MS_NOSUID | syscall.MS_NODEV
+	// Not MS_NOSUID, which systemd would add: /run/wrappers may lie in it.
+	const flags = syscall.MS_NODEV
 	if len(below) == 0 {
 		if err := os.MkdirAll(n.path, 0o755); err != nil {
 			return unwrapPath(err)

@@ -4,9 +4,7 @@ package guest
 
 import (
 	"debug/elf"
-	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,63 +27,32 @@ type System struct {
 	Prepare string
 }
 
-// ErrNoSystem says that nothing in the image can be booted.
-var ErrNoSystem = errors.New("no NixOS system found")
+// systemAt returns the NixOS system in dir.
+func systemAt(dir string) (System, error) { return systemWithInit(dir, "") }
 
-// FindSystem returns the system to boot. It is the one that the system profile
-// names, unless base is true; else the one whose directory argv0 leads to,
-// which for the image's /sbin/init is the system the image was made from.
-func FindSystem(argv0 string, base bool) (System, error) {
-	var tried []string
-	if !base {
-		s, err := systemAt(profile)
-		if err == nil {
-			return s, nil
-		}
-		tried = append(tried, err.Error())
+// systemWithInit is systemAt for a system whose init has another name. A NixOS
+// toplevel is told by what is in it. /sbin has an init too, and / has init and
+// etc, so these two alone would not do.
+func systemWithInit(dir, init string) (System, error) {
+	if init == "" {
+		init = "init"
 	}
-	for _, link := range linkChain(argv0) {
-		s, err := systemAt(filepath.Dir(link))
-		if err == nil {
-			return s, nil
-		}
-	}
-	tried = append(tried, fmt.Sprintf("%s does not lead to one", argv0))
-	return System{}, fmt.Errorf("%w: %s", ErrNoSystem, strings.Join(tried, "; "))
-}
-
-// linkChain returns path and what it links to, step by step. The last step is
-// nixoci-init's own file; the one before it is $toplevel/nixoci-init.
-func linkChain(path string) []string {
-	const deepest = 40 // as the kernel's own limit
-	var chain []string
-	for range deepest {
-		chain = append(chain, path)
-		target, err := os.Readlink(path)
-		if err != nil {
-			break
-		}
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(path), target)
-		}
-		path = target
-	}
-	return chain
-}
-
-// systemAt tells a NixOS toplevel by what is in it. /sbin has an init too, so
-// init alone would not do.
-func systemAt(dir string) (System, error) {
 	top, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return System{}, err
 	}
-	for _, name := range []string{"init", "activate", "etc"} {
-		if _, err := os.Stat(filepath.Join(top, name)); err != nil {
-			return System{}, fmt.Errorf("%s is not a NixOS system: %w", top, err)
+	for _, names := range [][]string{{init}, {"etc"}, {"activate", "prepare-root", "nixos-version"}} {
+		var missing error
+		for _, name := range names {
+			if _, missing = os.Stat(filepath.Join(top, name)); missing == nil {
+				break
+			}
+		}
+		if missing != nil {
+			return System{}, fmt.Errorf("%s is not a NixOS system: %w", top, missing)
 		}
 	}
-	s := System{Toplevel: top, Init: filepath.Join(top, "init")}
+	s := System{Toplevel: top, Init: filepath.Join(top, init)}
 	prepare := filepath.Join(top, "prepare-root")
 	if _, err := os.Stat(prepare); err == nil && isELF(s.Init) {
 		s.Prepare = prepare
@@ -95,9 +62,9 @@ func systemAt(dir string) (System, error) {
 
 // name is what the system calls itself.
 func (s System) name() string {
-	for key, value := range assignments(filepath.Join(s.Toplevel, "etc/os-release")) {
-		if key == "PRETTY_NAME" {
-			return strings.Trim(value, `"'`)
+	for _, a := range assignments(filepath.Join(s.Toplevel, "etc/os-release")) {
+		if a.key == "PRETTY_NAME" {
+			return strings.Trim(a.value, `"'`)
 		}
 	}
 	return "NixOS"
@@ -110,27 +77,29 @@ func (s System) managerSettings() []string {
 	more, _ := filepath.Glob(filepath.Join(dir, "system.conf.d/*.conf")) // the pattern is right
 	var keys []string
 	for _, file := range append(more, filepath.Join(dir, "system.conf")) {
-		for key := range assignments(file) {
-			keys = append(keys, key)
+		for _, a := range assignments(file) {
+			keys = append(keys, a.key)
 		}
 	}
 	return keys
 }
 
+type assignment struct{ key, value string }
+
 // assignments are the lines KEY=VALUE of a file, none if it cannot be read.
-func assignments(file string) iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return
-		}
-		for line := range strings.Lines(string(data)) {
-			key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
-			if ok && !strings.HasPrefix(key, "#") && !strings.HasPrefix(key, ";") && !yield(strings.TrimSpace(key), strings.TrimSpace(value)) {
-				return
-			}
+func assignments(file string) []assignment {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	var all []assignment
+	for _, line := range strings.Split(string(data), "\n") {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if ok && !strings.HasPrefix(key, "#") && !strings.HasPrefix(key, ";") {
+			all = append(all, assignment{strings.TrimSpace(key), strings.TrimSpace(value)})
 		}
 	}
+	return all
 }
 
 // isELF tells a binary from a script.

@@ -5,7 +5,6 @@ package guest
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -37,46 +36,6 @@ func toplevel(t *testing.T, dir, init string) string {
 	write(t, dir+"/activate", "#!/bin/sh\n")
 	write(t, dir+"/etc/os-release", "ID=nixos\n")
 	return dir
-}
-
-// The image's /sbin/init leads to nixoci-init through the toplevel.
-func TestFindSystemByName(t *testing.T) {
-	root := t.TempDir()
-	top := toplevel(t, root+"/nix/store/aaa-nixos-system", "#!/bin/sh\n")
-	write(t, root+"/nix/store/bbb-nixoci-init/bin/nixoci-init", "\x7fELF")
-	link(t, "../bbb-nixoci-init/bin/nixoci-init", top+"/nixoci-init")
-	link(t, top+"/nixoci-init", root+"/sbin/init")
-	s, err := FindSystem(root+"/sbin/init", true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (System{Toplevel: top, Init: top + "/init"}); s != want {
-		t.Errorf("got %+v, want %+v", s, want)
-	}
-}
-
-// systemd in stage 1 leaves activation to prepare-root.
-func TestFindSystemWithoutActivation(t *testing.T) {
-	root := t.TempDir()
-	top := toplevel(t, root+"/aaa-nixos-system", "\x7fELF")
-	write(t, top+"/prepare-root", "#!/bin/sh\n")
-	link(t, "/bin/true", top+"/nixoci-init")
-	s, err := FindSystem(top+"/nixoci-init", true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.Prepare != top+"/prepare-root" {
-		t.Errorf("got %+v", s)
-	}
-}
-
-func TestFindSystemSaysWhatIsMissing(t *testing.T) {
-	root := t.TempDir()
-	write(t, root+"/sbin/init", "\x7fELF")
-	_, err := FindSystem(root+"/sbin/init", false)
-	if err == nil || !strings.Contains(err.Error(), "no NixOS system found") || !strings.Contains(err.Error(), root+"/sbin/init") {
-		t.Errorf("got %v", err)
-	}
 }
 
 func TestFingerprint(t *testing.T) {

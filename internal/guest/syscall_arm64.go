@@ -3,3 +3,5 @@
 package guest
 
 const sysSchedSetattr = 274 // not in package syscall
+
+const sysNameToHandleAt = 264
