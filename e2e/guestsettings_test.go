@@ -1,0 +1,155 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What the container is started with reaches the system: variables, secrets
+// and the host name.
+func TestGuestSettings(t *testing.T) {
+	image := guestImage(t, "")
+	dir := scratchDir(t)
+	unit, secret := filepath.Join(dir, "settings.service"), filepath.Join(dir, "db-password")
+	put(t, unit, `[Unit]
+Description=Settings
+[Service]
+Type=oneshot
+DynamicUser=yes
+EnvironmentFile=/run/nixoci/environment
+LoadCredential=db-password
+ExecStart=/bin/sh -c 'cat "$CREDENTIALS_DIRECTORY/db-password"; printf "<%s>" "$LINES_OF_TEXT" "$QUOTED" "$PATH" "$NIXOCI_X"; echo'
+`)
+	put(t, secret, "the secret of the database\n")
+	// As a secret of compose: somebody's file that others cannot read.
+	if err := os.Chmod(secret, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(secret, 1000, 1000); err != nil {
+		t.Fatal(err)
+	}
+	b := startBox(t, dockerLine, image, append([]string{
+		"--network", "none", "--hostname", "webserver", "-v", unit + ":/run/systemd/system/settings.service", "-v", secret + ":/run/secrets/db-password:ro",
+		"-e", "LINES_OF_TEXT=one\ntwo", "-e", `QUOTED=a "b" $c \d 'e' ` + "`f`", "-e", "NIXOCI_X=y", "-e", "not.for.units=1",
+	}, bootFlags...), "systemd.wants=settings.service")
+	b.runs(t)
+	b.says(t, "the secret of the database")
+	for _, text := range []string{`>`, "one", "two><a \"b\" $c \\d 'e' `f`><"} {
+		b.says(t, text)
+	}
+	b.says(t, `units cannot be given "not.for.units"`)
+	if strings.Contains(b.log(t), "two><a \"b\" $c \\d 'e' `f`></run/wrappers") {
+		t.Error("the unit has the container's PATH, not its own")
+	}
+	if mode, err := b.exec(t, "stat", "-c", "%a %u", "/run/nixoci/environment"); mode != "600 0" {
+		t.Errorf("/run/nixoci/environment: %q, %v", mode, err)
+	}
+	if name, err := b.exec(t, "cat", "/proc/sys/kernel/hostname"); name != "webserver" {
+		t.Errorf("the host name is %q, %v", name, err)
+	}
+	b.stops(t)
+}
+
+// The machine id is valid from the first moment, stays the container's, and
+// with a volume for the state is the next container's too.
+func TestGuestMachineID(t *testing.T) {
+	image := guestImage(t, "")
+	volume := strings.TrimSpace(docker(t, "volume", "create"))
+	t.Cleanup(func() { try(dockerLine(t, "volume", "rm", "-f", volume)...) })
+	id := func(b box) string {
+		t.Helper()
+		got, err := b.exec(t, "cat", "/etc/machine-id")
+		if err != nil || len(got) != 32 || strings.Trim(got, "0123456789abcdef") != "" {
+			t.Fatalf("machine id %q, %v", got, err)
+		}
+		if log := b.log(t); strings.Contains(log, "first boot") || strings.Contains(log, "Initializing machine ID") {
+			t.Error("it was a first boot")
+		}
+		return got
+	}
+	alone := dockerRun(t, image, bootFlags...)
+	alone.runs(t)
+	first := id(alone)
+	alone.do(t, "restart", "-t", "30", alone.id)
+	alone.runs(t)
+	if again := id(alone); again != first {
+		t.Errorf("a restart made %s of %s", again, first)
+	}
+
+	var kept []string
+	for range 2 {
+		b := dockerRun(t, image, append([]string{"-v", volume + ":/var/lib"}, bootFlags...)...)
+		b.runs(t)
+		kept = append(kept, id(b))
+		b.do(t, "rm", "-f", b.id)
+	}
+	if kept[0] != kept[1] || kept[0] == first {
+		t.Errorf("containers with one volume have %v, another has %s", kept, first)
+	}
+
+	// A file that somebody mounted is written in place, and no unit fails of it.
+	file := filepath.Join(scratchDir(t), "machine-id")
+	put(t, file, "uninitialized\n")
+	b := dockerRun(t, image, append([]string{"-v", file + ":/etc/machine-id"}, bootFlags...)...)
+	b.runs(t)
+	if onHost, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(onHost)) != id(b) {
+		t.Errorf("the mounted file has %q, %v", onHost, err)
+	}
+	b.stops(t)
+}
+
+// /run without exec and suid boots, and the log says what does not work.
+func TestGuestSaysWhatItsMountsForbid(t *testing.T) {
+	image := guestImage(t, "")
+	const run, tmp = "/run is mounted noexec and nosuid", "/tmp is mounted noexec"
+	for _, tc := range []struct {
+		name  string
+		flags string
+		says  []string
+		not   []string
+	}{
+		{"docker's own options", "--tmpfs /run --tmpfs /tmp", []string{run, "Start the container with --tmpfs /run:exec,suid", tmp, "Leave out --tmpfs /tmp"}, nil},
+		{"as documented", "--tmpfs /run:exec,suid", nil, []string{run, tmp, "is mounted"}},
+		{"it may remount", "--tmpfs /run --tmpfs /tmp --cap-add SYS_ADMIN", nil, []string{run, tmp, "is mounted"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			flags := append(strings.Fields(tc.flags), "--tmpfs", "/run/lock", "--cgroupns", "host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw")
+			b := dockerRun(t, image, flags...)
+			b.runs(t)
+			log := b.log(t)
+			for _, text := range tc.says {
+				if strings.Count(log, text) != 1 {
+					t.Errorf("the log says %q %d times", text, strings.Count(log, text))
+				}
+			}
+			for _, text := range tc.not {
+				if strings.Contains(log, text) {
+					t.Errorf("the log says %q", text)
+				}
+			}
+			for _, dir := range []string{"/run", "/tmp"} {
+				_, err := b.exec(t, "sh", "-c", fmt.Sprintf("cp /bin/sh %s/x && chmod 755 %s/x && %s/x -c true", dir, dir, dir))
+				if (err == nil) != (len(tc.says) == 0) {
+					t.Errorf("starting a program in %s: %v", dir, err)
+				}
+			}
+		})
+	}
+}
+
+// A volume that cannot work is explained, with what to do.
+func TestGuestExplainsVolumes(t *testing.T) {
+	image := guestImage(t, "")
+	empty := scratchDir(t)
+	b := dockerRun(t, image, append([]string{"-v", empty + ":/nix"}, bootFlags...)...)
+	b.do(t, "wait", b.id)
+	if code := b.exitCode(t); code != "78" {
+		t.Errorf("exit code %s, want 78", code)
+	}
+	b.says(t, "the volume on /nix hides the image's store")
+}
