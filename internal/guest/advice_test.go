@@ -125,7 +125,7 @@ func TestDocumentedFlags(t *testing.T) {
 		{"tmpfs: [/run]", regexp.MustCompile(`tmpfs: *\["?(/run[^"\],]*(?:,[a-z]+)*)"?[\],]`), runTmpfs},
 		{"Tmpfs=/run", regexp.MustCompile(`Tmpfs=(/run\S*)`), runTmpfs},
 		{"the host's control groups", regexp.MustCompile(`(/sys/fs/cgroup:[^\s"'` + "`" + `\]]+)`), hostCgroup},
-		{"writable control groups", regexp.MustCompile(`(writable-cgroups[^\s"'` + "`" + `\]]*)`), writableCgroups},
+		{"writable control groups", regexp.MustCompile(`(writable-cgroups[=:][^\s"'` + "`" + `\]]*)`), writableCgroups},
 		{"--cgroupns", regexp.MustCompile(`(--cgroupns[ =]host)`), flagHostNamespace},
 		{"no tmpfs on /tmp", regexp.MustCompile(`(--tmpfs /tmp|tmpfs: \[[^]]*/tmp)`), ""},
 	}
