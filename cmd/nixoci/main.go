@@ -6,20 +6,13 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// gcPercent is how much garbage may stand beside what is in use, in percent.
-// Nearly all of a push's memory are buffers that are used again and again, so
-// that collecting more often costs nothing that can be measured (27 times
-// instead of 9 in a push of 1.4 GB), and a zstd push needs 113 MB, not 140.
-const gcPercent = 25
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	limit.SetMemory(os.Getenv)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// Once interrupted, a second signal kills: default handling comes back.
 	context.AfterFunc(ctx, stop)

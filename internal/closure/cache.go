@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // CacheOptions are how a binary cache is used. The zero value trusts
@@ -21,6 +22,7 @@ type CacheOptions struct {
 	NoSignatures bool              // take paths that no trusted key has signed
 	NarinfoDir   string            // where narinfo files are kept between runs, "" for nowhere
 	Jobs         int               // narinfo requests at a time, ≤0: 32
+	MinSpeed     int64             // bytes in a second that a download makes at least; 0: limit.LeastSpeed, <0: any
 	Transport    http.RoundTripper // for http and https, nil: one with HTTP/2 that keeps connections
 }
 
@@ -37,6 +39,8 @@ type Cache struct {
 
 	mu    sync.Mutex
 	infos map[StorePath]*cached
+	meter meter // of all infos
+	names names // in them
 	small []smallNAR
 }
 
@@ -68,7 +72,7 @@ func OpenCache(url string, o CacheOptions) (*Cache, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = 32
 	}
-	c := &Cache{fetch: f, o: o, ahead: newAhead(), infos: map[StorePath]*cached{}}
+	c := &Cache{fetch: f, o: o, ahead: newAhead(), infos: map[StorePath]*cached{}, names: names{}}
 	if o.NarinfoDir != "" && f.base.Scheme != "file" {
 		c.disk = newNarinfoDir(o.NarinfoDir, f.base.String())
 	}
@@ -84,10 +88,7 @@ func (c *Cache) Stats() CacheStats {
 	return CacheStats{s.requests.Load(), s.bytes.Load(), s.hits.Load()}
 }
 
-const (
-	cacheInfoFile = "nix-cache-info"
-	maxCacheInfo  = 64 << 10 // bytes
-)
+const cacheInfoFile = "nix-cache-info"
 
 // checkInfo makes sure, once, that there is a binary cache, and that it is of
 // our store directory.
@@ -109,7 +110,10 @@ func (c *Cache) readInfo(ctx context.Context) error {
 	data, ok := c.disk.get(cacheInfoFile)
 	if !ok {
 		var err error
-		data, err = c.fetch.small(ctx, cacheInfoFile, maxCacheInfo)
+		err = c.fetch.small(ctx, cacheInfoFile, limit.CacheInfo, func(b []byte) error {
+			data = b
+			return nil
+		})
 		if s, ok := errors.AsType[*StatusError](err); ok && s.gone() {
 			return hint.Add(fmt.Errorf("no binary cache: %w", err), "a binary cache has a file nix-cache-info; is the URL right?")
 		}
@@ -158,19 +162,17 @@ func (c *Cache) narinfo(ctx context.Context, p StorePath) (*cached, error) {
 	if err := c.checkInfo(ctx); err != nil {
 		return nil, err
 	}
-	data, err := c.fetch.small(ctx, file, maxNarinfo)
+	err := c.fetch.small(ctx, file, limit.Narinfo, func(data []byte) (err error) {
+		if n, err = c.check(p, data); err != nil {
+			return fmt.Errorf("%s: %w", c.fetch.at(file), err)
+		}
+		c.disk.put(file, data)
+		return nil
+	})
 	if s, ok := errors.AsType[*StatusError](err); ok && s.gone() {
 		return nil, fmt.Errorf("binary cache %s: %s: %w", c, p, ErrNotInStore)
 	}
-	if err != nil {
-		return nil, err
-	}
-	n, err = c.check(p, data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.fetch.at(file), err)
-	}
-	c.disk.put(file, data)
-	return n, nil
+	return n, err
 }
 
 // check parses a narinfo and decides whether to trust it.
@@ -194,8 +196,17 @@ func (c *Cache) check(p StorePath, data []byte) (*cached, error) {
 		}
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.infos[p]; known != nil {
+		return known, nil
+	}
+	if err := c.meter.add(&n.Info); err != nil {
+		return nil, err
+	}
+	for i, r := range n.References {
+		n.References[i] = c.names.one(r)
+	}
 	c.infos[p] = n
-	c.mu.Unlock()
 	return n, nil
 }
 
@@ -206,9 +217,6 @@ func (c *Cache) forget(p StorePath) {
 	c.mu.Unlock()
 	c.disk.remove(p.Hash() + ".narinfo")
 }
-
-// maxClosure bounds what a cache without signatures can make us ask for.
-const maxClosure = 1 << 20 // paths
 
 // Closure asks for the narinfo files, as many at a time as Jobs says.
 func (c *Cache) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
@@ -236,57 +244,69 @@ func (c *Cache) known(ctx context.Context, paths []StorePath) ([]Info, error) {
 
 // walk asks for paths, and with deep for what they reach. There is no order
 // between them but that a reference is known before it is asked for, so the
-// requests in flight are never fewer than they could be.
+// requests in flight are never fewer than they could be, nor more than Jobs.
 func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos []Info, missing []StorePath, err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var (
-		mu   sync.Mutex
-		wg   sync.WaitGroup
-		seen = map[StorePath]bool{}
-		slot = make(chan struct{}, c.o.Jobs)
+		mu      sync.Mutex
+		wg      sync.WaitGroup
+		seen    = map[StorePath]bool{}
+		todo    []StorePath
+		workers int
 	)
-	var visit func(StorePath) // with mu held
-	visit = func(p StorePath) {
-		if seen[p] || ctx.Err() != nil {
-			return
-		}
-		if seen[p] = true; len(seen) > maxClosure {
-			cancel(fmt.Errorf("binary cache %s: a closure of more than %d paths", c, maxClosure))
-			return
-		}
-		wg.Go(func() {
-			slot <- struct{}{}
-			defer func() { <-slot }()
-			if ctx.Err() != nil {
+	visit := func(paths []StorePath) { // with mu held
+		for _, p := range paths {
+			if seen[p] {
+				continue
+			}
+			if seen[p] = true; len(seen) > limit.Paths {
+				cancel(fmt.Errorf("binary cache %s: %w", c, errTooManyPaths))
 				return
 			}
+			todo = append(todo, p)
+		}
+	}
+	answer := func(p StorePath, n *cached, err error) { // with mu held
+		switch {
+		case errors.Is(err, ErrNotInStore):
+			missing = append(missing, p)
+			if deep {
+				cancel(err)
+			}
+		case err != nil:
+			cancel(err)
+		default:
+			infos = append(infos, n.Info)
+			if deep {
+				visit(n.References)
+			}
+		}
+	}
+	var start func() // with mu held
+	work := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for len(todo) > 0 && ctx.Err() == nil {
+			p := todo[0]
+			todo = todo[1:]
+			mu.Unlock()
 			n, err := c.narinfo(ctx, p)
 			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case errors.Is(err, ErrNotInStore):
-				missing = append(missing, p)
-				if deep {
-					cancel(err)
-				}
-			case err != nil:
-				cancel(err)
-			default:
-				infos = append(infos, n.Info)
-				if deep {
-					for _, r := range n.References {
-						visit(r)
-					}
-				}
-			}
-		})
+			answer(p, n, err)
+			start()
+		}
+		workers--
+	}
+	start = func() {
+		for ; workers < min(c.o.Jobs, workers+len(todo)); workers++ {
+			wg.Go(work)
+		}
 	}
 	mu.Lock()
-	for _, p := range paths {
-		visit(p)
-	}
+	visit(paths)
+	start()
 	mu.Unlock()
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil && (len(missing) == 0 || parent.Err() != nil) {
@@ -313,7 +333,7 @@ func (c *Cache) Tree(ctx context.Context, info *Info, v Visitor) error {
 	fail := func(err error) error {
 		return fmt.Errorf("%s: %s: %w", info.Path, c.fetch.at(n.URL), err)
 	}
-	d, err := decoders[n.Compression](b)
+	d, err := decoders[n.Compression](ctx, b)
 	if err != nil {
 		return fail(err)
 	}
@@ -381,7 +401,7 @@ type narStream struct {
 }
 
 func (s *narStream) Read(p []byte) (int, error) {
-	if int64(len(p)) > s.left+1 {
+	if int64(len(p)) > s.left { // one more, to see whether there is more
 		p = p[:s.left+1]
 	}
 	n, err := s.r.Read(p)

@@ -1,80 +1,247 @@
 package closure
 
 import (
+	"bytes"
 	"compress/bzip2"
+	"context"
+	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // A decoder undoes one compression. Close gives its buffers back; it does not
-// close the reader.
-type decoder func(io.Reader) (io.ReadCloser, error)
+// close the reader. Where the file asks for a large window, the decoder waits
+// until others have given theirs back.
+type decoder func(context.Context, io.Reader) (io.ReadCloser, error)
 
 // decoders are the compressions of binary caches, by the name that a narinfo
 // has. Each runs in the goroutine that reads: several paths are fetched at
 // once, which keeps all cores busy.
 var decoders = map[string]decoder{
-	"none":  func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil },
-	"bzip2": func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil },
-	"br":    func(r io.Reader) (io.ReadCloser, error) { return io.NopCloser(brotli.NewReader(r)), nil },
-	"gzip":  func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
-	"xz":    newXZ,
-	"zstd":  newZstd,
+	"none": func(_ context.Context, r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil },
+	"gzip": func(_ context.Context, r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
+	"bzip2": func(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
+		return windowed(ctx, bzip2Memory, func() (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil })
+	},
+	"br":   newBrotli,
+	"xz":   newXZ,
+	"zstd": newZstd,
 }
 
-// maxWindow bounds the memory that a compressed file can ask for: 64 MiB is
-// what xz -9 needs, which is the most that Nix uses, and zstd -19 needs 8.
-const maxWindow = 64 << 20 // bytes
+const (
+	// usualWindow is what most files need at most: xz -6 and zstd -19. Decoders of
+	// that size are kept for their windows.
+	usualWindow = 8 << 20
 
-// xzReaders and zstdReaders are kept for their windows.
-var (
-	xzReaders   sync.Pool
-	zstdReaders sync.Pool
+	bzip2Memory = 4 << 20  // blocks of 900 kB
+	headSize    = 128      // bytes in which a file says what window it needs
+	zstdSurplus = 1 << 20  // beside the window
+	noWindow    = 64 << 10 // the least that is counted
 )
 
-type pooledXZ struct{ *xz.Reader }
-
-func newXZ(r io.Reader) (io.ReadCloser, error) {
-	if d, ok := xzReaders.Get().(*xz.Reader); ok {
-		return pooledXZ{d}, d.Reset(r)
-	}
-	d, err := xz.NewReader(r, maxWindow)
+// windowed waits for memory, and gives it back with the decoder.
+func windowed(ctx context.Context, memory int64, open func() (io.ReadCloser, error)) (io.ReadCloser, error) {
+	release, err := limit.AcquireWindow(ctx, max(memory, noWindow))
 	if err != nil {
 		return nil, err
 	}
-	return pooledXZ{d}, nil
+	r, err := open()
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return &windowedReader{r, sync.OnceFunc(release)}, nil
 }
 
-func (p pooledXZ) Close() error {
-	// Reset to no input, so that the pool holds on to no connection.
-	if p.Reset(nil) == nil {
-		xzReaders.Put(p.Reader)
+type windowedReader struct {
+	io.ReadCloser
+	release func()
+}
+
+func (w *windowedReader) Close() error {
+	defer w.release()
+	return w.ReadCloser.Close()
+}
+
+// peekHead returns the first bytes of r, and a reader of all of them.
+func peekHead(r io.Reader) ([]byte, io.Reader, error) {
+	head := make([]byte, headSize)
+	n, err := io.ReadFull(r, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, nil, err
+	}
+	if err != nil {
+		// What an early end means is for the decoder to say.
+		return head[:n], io.MultiReader(bytes.NewReader(head[:n]), failing{err}), nil
+	}
+	return head, io.MultiReader(bytes.NewReader(head), r), nil
+}
+
+// failing is a reader after its end.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) {
+	if f.err == io.ErrUnexpectedEOF { // of io.ReadFull
+		return 0, io.EOF
+	}
+	return 0, f.err
+}
+
+func checkWindow(window uint64) error {
+	if window > limit.Window {
+		return fmt.Errorf("it needs a window of %d bytes to decompress, more than %d", window, limit.Window)
 	}
 	return nil
 }
 
-type pooledZstd struct{ *zstd.Decoder }
-
-func newZstd(r io.Reader) (io.ReadCloser, error) {
-	d, ok := zstdReaders.Get().(*zstd.Decoder)
-	if !ok {
-		var err error
-		// One goroutine: the pool may then drop a decoder without closing it.
-		if d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true)); err != nil {
-			return nil, err
+// newBrotli reads the window from the first bits (RFC 7932, 9.1).
+func newBrotli(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
+	head, r, err := peekHead(r)
+	if err != nil {
+		return nil, err
+	}
+	bits := 16
+	if len(head) > 0 && head[0]&1 == 1 {
+		if n := int(head[0] >> 1 & 7); n > 0 {
+			bits = 17 + n
+		} else if n := int(head[0] >> 4 & 7); n > 1 {
+			bits = 8 + n
+		} else {
+			bits = 17
 		}
 	}
-	return pooledZstd{d}, d.Reset(r)
+	// While the window grows there are two of them.
+	return windowed(ctx, 3<<bits/2, func() (io.ReadCloser, error) { return io.NopCloser(brotli.NewReader(r)), nil })
+}
+
+// Decoders are kept for their windows: usual ones, and the few large ones that
+// there are at a time.
+var xzReaders, largeXZReaders, zstdReaders, largeZstdReaders sync.Pool
+
+type pooledXZ struct {
+	*xz.Reader
+	pool *sync.Pool
+}
+
+func newXZ(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
+	head, r, err := peekHead(r)
+	if err != nil {
+		return nil, err
+	}
+	window, most, pool := xzWindow(head), uint32(usualWindow), &xzReaders
+	if err := checkWindow(window); err != nil {
+		return nil, err
+	}
+	if window > usualWindow {
+		most, pool = limit.Window, &largeXZReaders
+		window = limit.Window
+	}
+	return windowed(ctx, int64(window), func() (io.ReadCloser, error) {
+		if d, ok := pool.Get().(*xz.Reader); ok {
+			return pooledXZ{d, pool}, d.Reset(r)
+		}
+		d, err := xz.NewReader(r, most)
+		return pooledXZ{d, pool}, err
+	})
+}
+
+func (p pooledXZ) Close() error {
+	// Reset to an empty file, so that the pool holds on to no connection. It says
+	// that this is no xz file.
+	_ = p.Reset(strings.NewReader(""))
+	p.pool.Put(p.Reader)
+	return nil
+}
+
+// xzWindow is the window of a file's first block (The .xz File Format, 3.1 and
+// 5.3.1); a later block may not ask for more. What is malformed is for the
+// decoder to find: then it is a usual one.
+func xzWindow(head []byte) uint64 {
+	const streamHeader = 12
+	b := bytes.NewReader(head[min(streamHeader, len(head)):])
+	b.ReadByte() // size of the header
+	flags, _ := b.ReadByte()
+	number := func() (n uint64) {
+		for shift := 0; shift < 63; shift += 7 {
+			c, err := b.ReadByte()
+			if n |= uint64(c&0x7f) << shift; err != nil || c < 0x80 {
+				break
+			}
+		}
+		return n
+	}
+	if flags&0x40 != 0 {
+		number() // compressed size
+	}
+	if flags&0x80 != 0 {
+		number() // size
+	}
+	for range flags&3 + 1 {
+		id, size := number(), number()
+		if id != 0x21 { // not LZMA2
+			b.Seek(int64(min(size, headSize)), io.SeekCurrent)
+			continue
+		}
+		if c, err := b.ReadByte(); err == nil && c <= 40 {
+			if c == 40 {
+				return 1<<32 - 1
+			}
+			return max(usualWindow, uint64(2|c&1)<<(c/2+11))
+		}
+	}
+	return usualWindow
+}
+
+type pooledZstd struct {
+	*zstd.Decoder
+	pool *sync.Pool
+}
+
+func newZstd(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
+	head, r, err := peekHead(r)
+	if err != nil {
+		return nil, err
+	}
+	window, pool := uint64(usualWindow), &zstdReaders
+	var h zstd.Header
+	if h.Decode(head) == nil && !h.Skippable {
+		window = max(window, h.WindowSize)
+		if h.SingleSegment {
+			window = max(window, h.FrameContentSize)
+		}
+	}
+	if err := checkWindow(window); err != nil {
+		return nil, err
+	}
+	if window > usualWindow {
+		window, pool = limit.Window, &largeZstdReaders
+	}
+	return windowed(ctx, int64(window)+zstdSurplus, func() (io.ReadCloser, error) {
+		d, ok := pool.Get().(*zstd.Decoder)
+		if !ok {
+			// One goroutine: the pool may then drop a decoder without closing it.
+			var err error
+			d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window), zstd.WithDecoderLowmem(true))
+			if err != nil {
+				return nil, err
+			}
+		}
+		return pooledZstd{d, pool}, d.Reset(r)
+	})
 }
 
 func (p pooledZstd) Close() error {
 	if p.Reset(nil) == nil {
-		zstdReaders.Put(p.Decoder)
+		p.pool.Put(p.Decoder)
 	}
 	return nil
 }

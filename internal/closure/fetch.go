@@ -1,10 +1,12 @@
 package closure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -14,7 +16,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // fetcher gets files of one binary cache. It is the one place that retries.
@@ -24,9 +29,11 @@ type fetcher struct {
 	client *http.Client
 	stats  *cacheCounters
 
+	large *semaphore.Weighted // held while a small file is used that is large
+
 	attempts int                     // for one answer, and for one piece of a broken body
 	backoff  func(int) time.Duration // before attempt n, counted from 1
-	stall    time.Duration           // a body that sends nothing for so long is broken
+	least    int64                   // bytes in a second; ≤0: any
 }
 
 type cacheCounters struct {
@@ -72,8 +79,9 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 	f := &fetcher{
 		user:     u.User,
 		stats:    &cacheCounters{},
+		large:    semaphore.NewWeighted(1),
 		attempts: 5,
-		stall:    time.Minute,
+		least:    cmp.Or(o.MinSpeed, limit.LeastSpeed),
 		backoff: func(n int) time.Duration {
 			d := 200 * time.Millisecond << min(n-1, 5)
 			return d/2 + rand.N(d)
@@ -102,7 +110,7 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 			return nil, hint.Add(fmt.Errorf("binary cache %q: host in a file URL", u), "three slashes: file:///path")
 		}
 		u.Host = ""
-		transport = http.NewFileTransport(http.Dir("/"))
+		transport = fileTransport{}
 	default:
 		return nil, hint.Add(fmt.Errorf("binary cache %q: scheme %q is unknown", u, u.Scheme), "http://, https://, file:// or a directory")
 	}
@@ -125,10 +133,31 @@ func newTransport() http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 64, 64
-	t.ResponseHeaderTimeout = time.Minute
 	t.DisableCompression = true
 	t.ReadBufferSize = 64 << 10
 	return t
+}
+
+// fileTransport answers file:// URLs from regular files.
+type fileTransport struct{}
+
+func (fileTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp := &http.Response{StatusCode: http.StatusOK, Request: r, Body: http.NoBody}
+	f, err := limit.OpenFile(r.URL.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		resp.StatusCode = http.StatusNotFound
+		return resp, nil
+	case err != nil:
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	resp.Body, resp.ContentLength = f, st.Size()
+	return resp, nil
 }
 
 // at is the URL of a file in the cache, as people may see it.
@@ -137,28 +166,41 @@ func (f *fetcher) at(rel string) string {
 	return f.base.String() + "/" + rel
 }
 
-// get opens a file from offset on, and tries again where that may help. ETag
-// is of the response that brought the bytes before offset.
-func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string) (*http.Response, error) {
+// answer is a response, and what ends it.
+type answer struct {
+	*http.Response
+	cancel context.CancelCauseFunc
+}
+
+// get opens a file from offset on, and tries again where that may help, for
+// limit.Operation at most. ETag is of the response that brought the bytes before
+// offset.
+func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string) (answer, error) {
+	start := time.Now()
 	for n := 1; ; n++ {
-		resp, err := f.once(ctx, rel, offset, etag)
+		patience := min(limit.Answer, limit.Operation-time.Since(start))
+		resp, err := f.once(ctx, rel, offset, etag, patience)
 		if err == nil {
 			return resp, nil
 		}
-		if n >= f.attempts || !transient(err) {
-			return nil, err
+		if n >= f.attempts || !transient(err) || time.Since(start) >= limit.Operation {
+			return answer{}, err
 		}
-		if err := f.wait(ctx, n, err); err != nil {
-			return nil, err
+		if e := f.wait(ctx, n, err, start.Add(limit.Operation)); e != nil {
+			return answer{}, e
 		}
 	}
 }
 
-// wait sleeps before attempt n+1. What cut it short is the error.
-func (f *fetcher) wait(ctx context.Context, n int, cause error) error {
+// wait sleeps before attempt n+1, unless that would be after end. What cut it
+// short is the error.
+func (f *fetcher) wait(ctx context.Context, n int, cause error, end time.Time) error {
 	d := f.backoff(n)
 	if s, ok := errors.AsType[*StatusError](cause); ok {
 		d = max(d, min(s.retryAfter, 30*time.Second))
+	}
+	if time.Now().Add(d).After(end) {
+		return cause
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -170,14 +212,17 @@ func (f *fetcher) wait(ctx context.Context, n int, cause error) error {
 	}
 }
 
-var errStalled = errors.New("no bytes for too long")
+var (
+	errNoAnswer = fmt.Errorf("no answer for %s", limit.Answer)
+	errTooSlow  = errors.New("the transfer is too slow")
+)
 
 // transient tells errors that may pass from those that will not.
 func transient(err error) bool {
 	if s, ok := errors.AsType[*StatusError](err); ok {
 		return s.transient()
 	}
-	if errors.Is(err, errStalled) {
+	if errors.Is(err, errTooSlow) || errors.Is(err, errNoAnswer) {
 		return true
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
@@ -195,14 +240,21 @@ func isTimeout(err error) bool {
 	return ok && n.Timeout()
 }
 
-func (f *fetcher) once(ctx context.Context, rel string, offset int64, etag string) (*http.Response, error) {
+func (f *fetcher) once(parent context.Context, rel string, offset int64, etag string, patience time.Duration) (_ answer, err error) {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer func() {
+		if err != nil {
+			cancel(nil)
+		}
+	}()
+	defer time.AfterFunc(patience, func() { cancel(errNoAnswer) }).Stop()
 	u := *f.base
 	file, query, _ := strings.Cut(rel, "?")
 	u.Path += "/" + file
 	u.RawQuery = query
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("GET %s: not a URL", f.at(rel))
+		return answer{}, fmt.Errorf("GET %s: not a URL", f.at(rel))
 	}
 	req.Header.Set("User-Agent", "nixoci")
 	if f.user != nil {
@@ -226,10 +278,10 @@ func (f *fetcher) once(ctx context.Context, rel string, offset int64, etag strin
 		if c := context.Cause(ctx); c != nil {
 			err = c
 		}
-		return nil, fmt.Errorf("GET %s: %w", f.at(rel), err)
+		return answer{}, fmt.Errorf("GET %s: %w", f.at(rel), err)
 	}
 	if resp.StatusCode == http.StatusOK || offset > 0 && resp.StatusCode == http.StatusPartialContent {
-		return resp, nil
+		return answer{resp, cancel}, nil
 	}
 	resp.Body.Close()
 	e := &StatusError{URL: f.at(rel), Status: resp.StatusCode}
@@ -237,34 +289,47 @@ func (f *fetcher) once(ctx context.Context, rel string, offset int64, etag strin
 		e.retryAfter = time.Duration(s) * time.Second
 	}
 	if e.Status == http.StatusUnauthorized {
-		return nil, hint.Add(e, "give a login for "+f.base.Hostname()+" in ~/.netrc")
+		return answer{}, hint.Add(e, "give a login for "+f.base.Hostname()+" in ~/.netrc")
 	}
-	return nil, e
+	return answer{}, e
 }
 
-// small gets a whole file of at most limit bytes.
-func (f *fetcher) small(ctx context.Context, rel string, limit int64) ([]byte, error) {
+// small gets a whole file of at most max bytes for use. Of files that are not
+// really small there is one at a time: it is a narinfo that nobody has written
+// by accident.
+func (f *fetcher) small(ctx context.Context, rel string, max int64, use func([]byte) error) error {
 	r, err := f.open(ctx, rel)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer r.Close()
 	// S3 gives an object back in the encoding in which it was put there.
 	dec, ok := decoders[r.encoding()]
 	if !ok {
-		return nil, fmt.Errorf("GET %s: unknown Content-Encoding %q", f.at(rel), r.encoding())
+		return fmt.Errorf("GET %s: unknown Content-Encoding %q", f.at(rel), r.encoding())
 	}
-	d, err := dec(r)
+	d, err := dec(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("GET %s: %w", f.at(rel), err)
+		return fmt.Errorf("GET %s: %w", f.at(rel), err)
 	}
 	defer d.Close()
-	data, err := io.ReadAll(io.LimitReader(d, limit+1))
+	data, err := io.ReadAll(io.LimitReader(d, min(reallySmall, max)+1))
+	if err == nil && int64(len(data)) > reallySmall {
+		if err := f.large.Acquire(ctx, 1); err != nil {
+			return context.Cause(ctx)
+		}
+		defer f.large.Release(1)
+		var rest []byte
+		rest, err = io.ReadAll(io.LimitReader(d, max+1-int64(len(data))))
+		data = append(data, rest...)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("GET %s: %w", f.at(rel), err)
+		return fmt.Errorf("GET %s: %w", f.at(rel), err)
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("GET %s: more than %d bytes", f.at(rel), limit)
+	if int64(len(data)) > max {
+		return fmt.Errorf("GET %s: more than %d bytes", f.at(rel), max)
 	}
-	return data, nil
+	return use(data)
 }
+
+const reallySmall = 64 << 10 // bytes

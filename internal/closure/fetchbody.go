@@ -2,11 +2,14 @@ package closure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // body is a file of a binary cache. Where its connection breaks or stalls it
@@ -15,18 +18,22 @@ type body struct {
 	f      *fetcher
 	ctx    context.Context
 	rel    string
-	resp   *http.Response
-	cancel context.CancelCauseFunc // of resp
-	timer  *time.Timer             // cancels resp
-	offset int64                   // bytes that were read
-	size   int64                   // bytes of the file, -1 where it is not told
+	resp   answer      // none: no Response
+	timer  *time.Timer // cancels resp
+	speed  limit.Speed
+	slow   int   // connections that were too slow
+	offset int64 // bytes that were read
+	size   int64 // bytes of the file, -1 where it is not told
 	etag   string
 	failed int // attempts without a byte
 	err    error
 }
 
+// maxSlow is how many connections of one transfer may be too slow.
+const maxSlow = 2
+
 func (f *fetcher) open(ctx context.Context, rel string) (*body, error) {
-	b := &body{f: f, ctx: ctx, rel: rel}
+	b := &body{f: f, ctx: ctx, rel: rel, speed: limit.Speed{Least: f.least}}
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
@@ -48,14 +55,12 @@ func (b *body) encoding() string {
 
 // connect asks for what is left.
 func (b *body) connect() error {
-	ctx, cancel := context.WithCancelCause(b.ctx)
-	resp, err := b.f.get(ctx, b.rel, b.offset, b.etag)
+	resp, err := b.f.get(b.ctx, b.rel, b.offset, b.etag)
 	if err != nil {
-		cancel(nil)
 		return err
 	}
-	b.resp, b.cancel = resp, cancel
-	b.timer = time.AfterFunc(b.f.stall, func() { cancel(errStalled) })
+	b.resp, b.speed = resp, limit.Speed{Least: b.f.least}
+	b.timer = time.AfterFunc(limit.LeastSpeedIn, func() { resp.cancel(errTooSlow) })
 	b.timer.Stop()
 	if b.offset == 0 {
 		return nil
@@ -90,19 +95,21 @@ func (b *body) connect() error {
 }
 
 func (b *body) close() {
-	if b.resp != nil {
+	if b.resp.Response != nil {
 		b.timer.Stop()
-		b.cancel(nil)
+		b.resp.cancel(nil)
 		b.resp.Body.Close()
-		b.resp = nil
+		b.resp = answer{}
 	}
 }
 
 // read reads from the current response.
 func (b *body) read(p []byte) (int, error) {
-	b.timer.Reset(b.f.stall)
+	b.timer.Reset(b.speed.Patience())
+	start := time.Now()
 	n, err := b.resp.Body.Read(p)
 	b.timer.Stop()
+	b.speed.Moved(n, time.Since(start))
 	b.offset += int64(n)
 	b.f.stats.bytes.Add(int64(n))
 	if err == io.EOF && b.size >= 0 && b.offset < b.size {
@@ -124,7 +131,7 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		var n int
 		var err error
-		if b.resp == nil {
+		if b.resp.Response == nil {
 			if err := b.connect(); err != nil { // which has tried again by itself
 				b.err = err
 				return 0, err
@@ -146,11 +153,14 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		b.close()
 		b.failed++
+		if errors.Is(err, errTooSlow) {
+			b.slow++
+		}
 		if b.ctx.Err() != nil {
 			b.err = context.Cause(b.ctx)
-		} else if b.failed >= b.f.attempts || !transient(err) {
+		} else if b.failed >= b.f.attempts || b.slow >= maxSlow || !transient(err) {
 			b.err = err
-		} else if err := b.f.wait(b.ctx, b.failed, err); err != nil {
+		} else if err := b.f.wait(b.ctx, b.failed, err, time.Now().Add(limit.Operation)); err != nil {
 			b.err = err
 		}
 		if n > 0 {

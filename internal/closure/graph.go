@@ -2,16 +2,19 @@ package closure
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // GraphFile is a closure that a JSON file describes. The bytes come from a file
@@ -22,9 +25,6 @@ type GraphFile struct {
 	closure *Closure
 	*storeTree
 }
-
-// maxGraphFile bounds a graph file: 64 MiB are some 100,000 store paths.
-const maxGraphFile = 64 << 20 // bytes
 
 // OpenGraph reads a graph file (see [ParseGraph]). Trees are read below root,
 // as with [OpenLocal].
@@ -39,11 +39,15 @@ func OpenGraphShape(file, root string) (*GraphFile, error) {
 }
 
 func openGraph(file, root string, d graphDecoder) (*GraphFile, error) {
-	data, err := readBounded(file, maxGraphFile)
+	f, err := limit.OpenFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read graph file: %w", err)
 	}
-	infos, err := d.parse(data)
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.Size() > limit.GraphFile {
+		return nil, fmt.Errorf("graph file %s: more than %d bytes", file, limit.GraphFile)
+	}
+	infos, err := d.read(f)
 	if err != nil {
 		return nil, fmt.Errorf("graph file %s: %w", file, err)
 	}
@@ -115,111 +119,279 @@ type graphPath struct {
 //     where info's keys are base names and hashes are objects;
 //   - what exportReferencesGraph leaves in .attrs.json: an array like the first,
 //     as the attribute "closure" or the only one that is such an array.
-func ParseGraph(data []byte) ([]Info, error) { return graphDecoder{}.parse(data) }
+func ParseGraph(data []byte) ([]Info, error) { return graphDecoder{}.read(bytes.NewReader(data)) }
 
 // graphDecoder reads graphs. With shape it takes those that only say what refers
 // to what and how large it is.
 type graphDecoder struct{ shape bool }
 
-func (d graphDecoder) parse(data []byte) ([]Info, error) {
-	data = bytes.TrimSpace(data)
-	if len(data) > 0 && data[0] == '[' {
-		return d.parseArray(data)
-	}
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(data, &top); err != nil {
-		return nil, err
-	}
-	storeDir := StoreDir
-	if raw, ok := top["storeDir"]; ok {
-		if err := json.Unmarshal(raw, &storeDir); err != nil {
-			return nil, fmt.Errorf("storeDir: %w", err)
-		}
-		if storeDir != StoreDir {
-			return nil, fmt.Errorf("storeDir is %q, not %s", storeDir, StoreDir)
-		}
-	}
-	if raw, ok := top["info"]; ok && top["version"] != nil {
-		var paths map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &paths); err != nil {
-			return nil, fmt.Errorf("info: %w", err)
-		}
-		return d.parseObject(paths)
-	}
-	for key := range top {
-		if strings.HasPrefix(key, StoreDir+"/") {
-			return d.parseObject(top)
-		}
-	}
-	var found []string
-	for _, key := range slices.Sorted(maps.Keys(top)) {
-		if d.isArray(top[key]) {
-			found = append(found, key)
-		}
-	}
+// read reads a graph in one pass, store path by store path: what it needs is
+// what it returns.
+func (d graphDecoder) read(r io.Reader) ([]Info, error) {
+	g := &graphReader{graphDecoder: d, from: r, names: names{}}
+	g.dec = json.NewDecoder(g)
+	infos, err := g.read()
 	switch {
-	case slices.Contains(found, "closure"):
-		found = []string{"closure"}
-	case len(found) == 0:
-		return nil, errors.New("no store path in it")
-	case len(found) > 1:
-		return nil, fmt.Errorf("several closures in it: %s", strings.Join(found, ", "))
+	case g.err != nil: // which the decoder may call a syntax error
+		return nil, g.err
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, errors.New("unexpected end of the JSON")
 	}
-	infos, err := d.parseArray(top[found[0]])
+	return infos, err
+}
+
+// graphReader is one graph that is read.
+type graphReader struct {
+	graphDecoder
+	dec     *json.Decoder
+	from    io.Reader
+	err     error // of from, or a limit
+	got     int64 // bytes
+	allowed int64 // bytes: the decoder gathers what it has not understood
+	meter   meter
+	names   names
+	path    graphPath
+}
+
+// Read gives the decoder what it may gather.
+func (g *graphReader) Read(p []byte) (int, error) {
+	if g.got >= limit.GraphFile {
+		p = p[:1] // to see whether there is more
+	} else if left := g.allowed - g.got; left <= 0 {
+		g.err = fmt.Errorf("a value of more than %d bytes", limit.GraphPath)
+		return 0, g.err
+	} else {
+		p = p[:min(int64(len(p)), left, limit.GraphFile-g.got)]
+	}
+	n, err := g.from.Read(p)
+	if g.got += int64(n); g.got > limit.GraphFile {
+		err = fmt.Errorf("more than %d bytes", limit.GraphFile)
+	}
+	if err != nil && err != io.EOF {
+		g.err = err
+		n = 0
+	}
+	return n, err
+}
+
+func (g *graphReader) allow() { g.allowed = g.dec.InputOffset() + limit.GraphPath }
+
+func (g *graphReader) token() (json.Token, error) {
+	g.allow()
+	return g.dec.Token()
+}
+
+func (g *graphReader) decode(v any) error {
+	g.allow()
+	return g.dec.Decode(v)
+}
+
+// more is dec.More, which reads on.
+func (g *graphReader) more() bool {
+	g.allow()
+	return g.dec.More()
+}
+
+// skip skips the value that starts with t.
+func (g *graphReader) skip(t json.Token) error {
+	for depth := 0; ; {
+		switch t {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+		if depth == 0 {
+			return nil
+		}
+		var err error
+		if t, err = g.token(); err != nil {
+			return err
+		}
+	}
+}
+
+var errNoPath = errors.New("no store path in it")
+
+func (g *graphReader) read() ([]Info, error) {
+	t, err := g.token()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", found[0], err)
-	}
-	return infos, nil
-}
-
-func (d graphDecoder) isArray(raw json.RawMessage) bool {
-	var array []struct {
-		Path    string          `json:"path"`
-		NarHash json.RawMessage `json:"narHash"`
-	}
-	return len(raw) > 0 && raw[0] == '[' && json.Unmarshal(raw, &array) == nil &&
-		len(array) > 0 && array[0].Path != "" && (d.shape || array[0].NarHash != nil)
-}
-
-func (d graphDecoder) parseArray(data []byte) ([]Info, error) {
-	var array []graphPath
-	if err := json.Unmarshal(data, &array); err != nil {
 		return nil, err
 	}
-	if len(array) == 0 {
-		return nil, errors.New("no store path in it")
-	}
-	infos := make([]Info, len(array))
-	for i := range array {
-		var err error
-		if infos[i], err = d.info(&array[i]); err != nil {
-			return nil, err
+	var infos []Info
+	switch t {
+	case json.Delim('['):
+		var malformed error
+		if infos, malformed, err = g.paths(false, ""); err == nil {
+			err = malformed
 		}
+	case json.Delim('{'):
+		infos, err = g.object()
+	default:
+		return nil, errNoPath
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch _, err := g.token(); {
+	case err == nil:
+		return nil, errors.New("a second value after the first")
+	case err != io.EOF:
+		return nil, err
+	case len(infos) == 0:
+		return nil, errNoPath
 	}
 	return infos, nil
 }
 
-func (d graphDecoder) parseObject(top map[string]json.RawMessage) ([]Info, error) {
-	if len(top) == 0 {
-		return nil, errors.New("no store path in it")
-	}
-	infos := make([]Info, 0, len(top))
-	for _, key := range slices.Sorted(maps.Keys(top)) {
-		if string(top[key]) == "null" {
-			return nil, fmt.Errorf("%s: %w", key, ErrNotInStore)
-		}
-		var p graphPath
-		if err := json.Unmarshal(top[key], &p); err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
-		}
-		p.Path = key
-		info, err := d.info(&p)
+// graphPart is a value that may be a closure.
+type graphPart struct {
+	infos     []Info
+	malformed error
+}
+
+// object reads the forms that are an object, after its brace.
+func (g *graphReader) object() ([]Info, error) {
+	storeDir, version := StoreDir, false
+	var info *graphPart
+	arrays := map[string]graphPart{}
+	for g.more() {
+		t, err := g.token()
 		if err != nil {
 			return nil, err
 		}
-		infos = append(infos, info)
+		key, ok := t.(string)
+		if ok && strings.HasPrefix(key, StoreDir+"/") {
+			return g.only(g.paths(true, key))
+		}
+		if t, err = g.token(); err != nil {
+			return nil, err
+		}
+		switch {
+		case key == "storeDir":
+			if storeDir, ok = t.(string); !ok {
+				return nil, errors.New("storeDir: it is not a string")
+			}
+			if storeDir != StoreDir {
+				return nil, fmt.Errorf("storeDir is %q, not %s", storeDir, StoreDir)
+			}
+		case key == "info" && t == json.Delim('{'):
+			info = &graphPart{}
+			info.infos, info.malformed, err = g.paths(true, "")
+		case t == json.Delim('['):
+			var part graphPart
+			if part.infos, part.malformed, err = g.paths(false, ""); len(part.infos) > 0 || isClosure(part.malformed) {
+				arrays[key] = part
+			}
+		default:
+			version = version || key == "version"
+			err = g.skip(t)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	return infos, nil
+	if _, err := g.token(); err != nil { // the closing brace
+		return nil, err
+	}
+	found := slices.Sorted(maps.Keys(arrays))
+	switch {
+	case info != nil && version:
+		return info.infos, info.malformed
+	case slices.Contains(found, "closure"):
+		found = []string{"closure"}
+	case len(found) == 0:
+		return nil, errNoPath
+	case len(found) > 1:
+		return nil, fmt.Errorf("several closures in it: %s", strings.Join(found, ", "))
+	}
+	part := arrays[found[0]]
+	if part.malformed != nil {
+		return nil, fmt.Errorf("%s: %w", found[0], part.malformed)
+	}
+	return part.infos, nil
+}
+
+func (g *graphReader) only(infos []Info, malformed, err error) ([]Info, error) {
+	return infos, cmp.Or(err, malformed)
+}
+
+// notAPath is what is wrong with an array whose first value is no store path:
+// it is about something else.
+type notAPath struct{ error }
+
+func isClosure(malformed error) bool {
+	_, other := errors.AsType[notAPath](malformed)
+	return malformed != nil && !other
+}
+
+// paths reads the store paths of an array, or with keyed of an object, of which
+// it may have the first key, up to the end of it. Malformed is what is wrong with
+// the first that is; err is about the JSON as a whole.
+func (g *graphReader) paths(keyed bool, key string) (infos []Info, malformed, err error) {
+	for n := 0; key != "" || g.more(); n++ {
+		if keyed && key == "" {
+			t, err := g.token()
+			if err != nil {
+				return nil, nil, err
+			}
+			key = t.(string)
+		}
+		if malformed != nil {
+			t, err := g.token()
+			if err == nil {
+				err = g.skip(t)
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			key = ""
+			continue
+		}
+		p := &g.path
+		*p = graphPath{References: p.References[:0]}
+		switch err := g.decode(&p); {
+		case err == nil:
+		case errors.As(err, new(*json.UnmarshalTypeError)):
+			malformed = err
+			if n == 0 && !keyed {
+				malformed = notAPath{err}
+			}
+		default:
+			return nil, nil, err
+		}
+		if malformed == nil && p == nil {
+			malformed = fmt.Errorf("%s: %w", cmp.Or(key, "null"), ErrNotInStore)
+		}
+		if malformed == nil && n == 0 && !keyed && (p.Path == "" || p.NarHash == nil && p.Valid == nil && !g.shape) {
+			malformed = notAPath{g.missing(p)}
+		}
+		if malformed == nil {
+			if keyed {
+				p.Path = key
+			}
+			var info Info
+			if info, malformed = g.info(p); malformed == nil {
+				infos = append(infos, info)
+			}
+		} else if keyed && key != "" && !errors.Is(malformed, ErrNotInStore) {
+			malformed = fmt.Errorf("%s: %w", key, malformed)
+		}
+		key = ""
+	}
+	if malformed != nil {
+		infos = nil
+	}
+	_, err = g.token() // the closing bracket
+	return infos, malformed, err
+}
+
+// missing is what the first value of an array lacks.
+func (g *graphReader) missing(p *graphPath) error {
+	if p.Path == "" {
+		return errors.New("path: it is missing")
+	}
+	return fmt.Errorf("%s: narHash: it is missing", p.Path)
 }
 
 // parseGraphPath takes a full path, or the base name of newer forms.
@@ -230,7 +402,7 @@ func parseGraphPath(s string) (StorePath, error) {
 	return ParseStoreBase(s)
 }
 
-func (d graphDecoder) info(p *graphPath) (info Info, err error) {
+func (d *graphReader) info(p *graphPath) (info Info, err error) {
 	if info.Path, err = parseGraphPath(p.Path); err != nil {
 		return info, err
 	}
@@ -263,7 +435,7 @@ func (d graphDecoder) info(p *graphPath) (info Info, err error) {
 		if err != nil {
 			return fail("references", err)
 		}
-		info.References = append(info.References, ref)
+		info.References = append(info.References, d.names.one(ref))
 	}
 	slices.Sort(info.References)
 	info.References = slices.Compact(info.References)
@@ -284,5 +456,6 @@ func (d graphDecoder) info(p *graphPath) (info Info, err error) {
 	if info.CA, err = parseGraphCA(p.CA); err != nil {
 		return fail("ca", err)
 	}
-	return info, nil
+	info.Path = d.names.one(info.Path)
+	return info, d.meter.add(&info)
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // forms are the sample's graph as other versions of Nix write it, made from
@@ -155,7 +157,7 @@ func TestOpenGraphErrors(t *testing.T) {
 		"empty array":       {"[]", nil, "no store path", ""},
 		"empty object":      {"{}", nil, "no store path", ""},
 		"something else":    {`{"name":"x"}`, nil, "no store path", ""},
-		"after the end":     {`[{"path":"` + rowA + `",` + ok + `}] []`, nil, "after top-level value", ""},
+		"after the end":     {`[{"path":"` + rowA + `",` + ok + `}] []`, nil, "a second value", ""},
 		"null":              {`{"` + rowA + `":null}`, ErrNotInStore, rowA, ""},
 		"not valid":         {`[{"path":"` + rowA + `","valid":false}]`, ErrNotInStore, rowA, ""},
 		"path":              {`[{"path":"/nix/store/e",` + ok + `}]`, nil, "store path", ""},
@@ -188,7 +190,7 @@ func TestOpenGraphErrors(t *testing.T) {
 	wantError(t, err, os.ErrNotExist, "none")
 	big := filepath.Join(t.TempDir(), "big")
 	writeFile(t, big, "[")
-	if err := os.Truncate(big, maxGraphFile+1); err != nil {
+	if err := os.Truncate(big, limit.GraphFile+1); err != nil {
 		t.Fatal(err)
 	}
 	_, err = OpenGraph(big, "/")

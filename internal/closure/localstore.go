@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // LocalStore is a Nix store in a file system: the database below
@@ -35,7 +35,7 @@ func OpenLocal(root string) (*LocalStore, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	s := &LocalStore{root: root, storeTree: newStoreTree(filepath.Join(root, StoreDir))}
-	if _, err := os.Stat(s.database()); err != nil {
+	if err := checkDatabaseFiles(s.database()); err != nil {
 		err = fmt.Errorf("open store %s: no Nix database: %w", root, err)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = hint.Add(err, "name the directory that has nix/store and nix/var/nix/db with --from, or a binary cache")
@@ -43,7 +43,7 @@ func OpenLocal(root string) (*LocalStore, error) {
 		return nil, err
 	}
 	schemaFile := filepath.Join(filepath.Dir(s.database()), "schema")
-	schema, err := readBounded(schemaFile, 64)
+	schema, err := limit.ReadFile(schemaFile, 64)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: schema of the Nix database: %w", root, err)
 	}

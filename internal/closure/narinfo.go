@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // Narinfo is one .narinfo file of a binary cache (Nix manual, ".narinfo
@@ -16,9 +18,6 @@ type Narinfo struct {
 	Compression string // "xz", "none", …
 	FileSize    int64  // bytes of the compressed NAR, 0 where it is not told
 }
-
-// maxNarinfo bounds a narinfo: one with 10,000 references has some 600 KB.
-const maxNarinfo = 4 << 20 // bytes
 
 // FieldError is about one field of a narinfo or nix-cache-info.
 type FieldError struct {
@@ -69,10 +68,10 @@ func (n *Narinfo) set(key, value string) (err error) {
 	case "StorePath":
 		n.Path, err = ParseStorePath(value)
 	case "URL":
-		n.URL = value
+		n.URL = strings.Clone(value) // which would keep all of the file in memory
 		err = checkNARURL(value)
 	case "Compression":
-		n.Compression = value
+		n.Compression = strings.Clone(value)
 		if value == "" {
 			n.Compression = "bzip2"
 		}
@@ -111,11 +110,14 @@ func (n *Narinfo) set(key, value string) (err error) {
 		}
 	case "Sig":
 		if _, _, err = parseSignature(value); err == nil {
-			n.Signatures = append(n.Signatures, value)
+			n.Signatures = append(n.Signatures, strings.Clone(value))
+		}
+		if len(n.Signatures) > limit.Signatures {
+			err = fmt.Errorf("more than %d", limit.Signatures)
 		}
 	case "CA":
 		if value != "" {
-			n.CA = value
+			n.CA = strings.Clone(value)
 			_, err = parseCA(value)
 		}
 	}

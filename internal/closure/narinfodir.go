@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // narinfoDir keeps narinfo files of one cache between runs. It is a help, never
@@ -23,6 +25,7 @@ const (
 	narinfoTTL   = 30 * 24 * time.Hour // as long as Nix keeps them
 	infoTTL      = 7 * 24 * time.Hour  // of nix-cache-info, as in Nix
 	maxNarinfos  = 50_000              // files for one cache; some 50 MB
+	maxKept      = 256 << 10           // bytes of a file: 32 of them are read at a time
 	pruneEvery   = 24 * time.Hour
 	narinfoStamp = ".pruned"
 )
@@ -44,13 +47,13 @@ func (d *narinfoDir) get(file string) ([]byte, bool) {
 	if st, err := os.Stat(name); err != nil || time.Since(st.ModTime()) > ttl {
 		return nil, false
 	}
-	data, err := readBounded(name, maxNarinfo)
+	data, err := limit.ReadFile(name, maxKept)
 	return data, err == nil
 }
 
 // put makes the file appear whole, for any number of processes at once.
 func (d *narinfoDir) put(file string, data []byte) {
-	if d == nil || os.MkdirAll(d.dir, 0o700) != nil {
+	if d == nil || len(data) > maxKept || os.MkdirAll(d.dir, 0o700) != nil {
 		return
 	}
 	d.prune.Do(d.pruneOld)

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-)
 
-const maxNetrc = 1 << 20 // bytes
+	"github.com/nixoci/nixoci/internal/limit"
+)
 
 // netrcUser returns the login for host from the first netrc file that has one:
 // $NETRC, ~/.netrc, and Nix's own default netrc-file. It is nil where none has.
@@ -22,7 +22,7 @@ func netrcUser(host string) (*url.Userinfo, error) {
 		files = append(files, filepath.Join(home, ".netrc"))
 	}
 	for _, file := range append(files, "/etc/nix/netrc") {
-		data, err := readBounded(file, maxNetrc)
+		data, err := limit.ReadFile(file, limit.Netrc)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			continue
 		}

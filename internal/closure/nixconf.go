@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // NixConfigKeys returns the public keys that Nix on this machine trusts:
@@ -66,13 +68,8 @@ func nixConfFiles() []string {
 
 type nixConfig struct{ keys, extra []string }
 
-const (
-	maxNixConf      = 1 << 20 // bytes
-	maxNixConfDepth = 8       // of include
-)
-
 func (c *nixConfig) file(file string, depth int) error {
-	data, err := readBounded(file, maxNixConf)
+	data, err := limit.ReadFile(file, limit.NixConf)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
@@ -87,7 +84,7 @@ func (c *nixConfig) file(file string, depth int) error {
 
 // parse reads settings; a later one wins, and extra- ones add up.
 func (c *nixConfig) parse(text, dir string, depth int) error {
-	if depth > maxNixConfDepth {
+	if depth > limit.NixConfDeep {
 		return errors.New("include is too deep")
 	}
 	for line := range strings.Lines(text) {

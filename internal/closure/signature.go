@@ -105,16 +105,20 @@ func (i *Info) Fingerprint() string {
 func (t TrustedKeys) Verify(info *Info) error {
 	var unknown []string
 	var bad string
+	var signed []byte
 	for _, s := range info.Signatures {
 		name, sig, err := parseSignature(s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", info.Path, err)
 		}
 		key, ok := t[name]
+		if ok && signed == nil {
+			signed = []byte(info.Fingerprint())
+		}
 		switch {
 		case !ok:
 			unknown = append(unknown, name)
-		case ed25519.Verify(key, []byte(info.Fingerprint()), sig):
+		case ed25519.Verify(key, signed, sig):
 			return nil
 		default:
 			bad = name

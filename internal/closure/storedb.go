@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"strings"
 
 	_ "modernc.org/sqlite" // the driver: SQLite in Go, so that no cgo is needed
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // database is one connection to a Nix database that is only read.
@@ -67,6 +68,22 @@ func withDatabase(ctx context.Context, file string, f func(*database) error) err
 	return fmt.Errorf("read %s: %w", file, err)
 }
 
+// checkDatabaseFiles makes sure that SQLite opens regular files: at a named pipe
+// it would wait for ever.
+func checkDatabaseFiles(file string) error {
+	for _, suffix := range []string{"", "-wal", "-journal", "-shm"} {
+		f, err := limit.OpenFile(file + suffix)
+		switch {
+		case err == nil:
+			f.Close()
+		case suffix != "" && !errors.Is(err, limit.ErrSpecial): // SQLite may do without
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
 // databaseState is what decides how to open a database, and what changes when
 // somebody writes to it.
 type databaseState struct {
@@ -80,7 +97,7 @@ type databaseState struct {
 
 func stateOf(file string) databaseState {
 	var s databaseState
-	if f, err := os.Open(file); err == nil {
+	if f, err := limit.OpenFile(file); err == nil {
 		// File format: the read version at offset 19 is 2 in WAL mode.
 		var b [1]byte
 		if _, err := f.ReadAt(b[:], 19); err == nil {
@@ -133,7 +150,7 @@ func withCopy(ctx context.Context, file, suffix string, f func(*database) error)
 }
 
 func copyFile(to, from string) error {
-	r, err := os.Open(from)
+	r, err := limit.OpenFile(from)
 	if err != nil {
 		return err
 	}
@@ -161,6 +178,10 @@ SELECT reached.id, path, hash, narSize, deriver, sigs, ca,
 	(SELECT group_concat(reference) FROM Refs WHERE referrer = reached.id)
 FROM reached LEFT JOIN ValidPaths USING (id)`
 
+// maxRowText is what all columns of text but the references may have. Paths and
+// hashes are some 200 bytes.
+const maxRowText = limit.PathText + 300*limit.Paths
+
 // pathRow is a row of the database as it is: any column may be anything.
 type pathRow struct {
 	id                      int64
@@ -187,12 +208,17 @@ func (db *database) query(ctx context.Context, query string, args ...any) ([]Inf
 	}
 	defer rows.Close()
 	var all []pathRow
+	var references, text int
 	for rows.Next() {
 		var r pathRow
 		if err := rows.Scan(&r.id, &r.path, &r.hash, &r.narSize, &r.deriver, &r.sigs, &r.ca, &r.refs); err != nil {
 			return nil, err
 		}
-		all = append(all, r)
+		references += strings.Count(r.refs.String, ",")
+		text += len(r.path.String) + len(r.hash.String) + len(r.deriver.String) + len(r.sigs.String) + len(r.ca.String)
+		if all = append(all, r); len(all) > limit.Paths || references > limit.References || text > maxRowText {
+			return nil, fmt.Errorf("%w, or one with more than %d references", errTooManyPaths, limit.References)
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -203,6 +229,7 @@ func (db *database) query(ctx context.Context, query string, args ...any) ([]Inf
 // infosOf validates rows and resolves the ids in them.
 func infosOf(rows []pathRow) ([]Info, error) {
 	infos := make([]Info, len(rows))
+	var m meter
 	byID := make(map[int64]StorePath, len(rows))
 	for i := range rows {
 		r, info := &rows[i], &infos[i]
@@ -247,22 +274,10 @@ func infosOf(rows []pathRow) ([]Info, error) {
 		slices.Sort(refs)
 		infos[i].References = refs
 	}
+	for i := range infos {
+		if err := m.add(&infos[i]); err != nil {
+			return nil, err
+		}
+	}
 	return infos, nil
-}
-
-// readBounded reads a file of at most limit bytes.
-func readBounded(file string, limit int64) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > limit {
-		return nil, &fs.PathError{Op: "read", Path: file, Err: fmt.Errorf("more than %d bytes", limit)}
-	}
-	return data, nil
 }

@@ -1,0 +1,47 @@
+package closure
+
+import (
+	"fmt"
+
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+var errTooManyPaths = fmt.Errorf("a closure of more than %d store paths", limit.Paths)
+
+// meter counts what is known of store paths, and says when it is more than
+// memory should hold.
+type meter struct {
+	paths, references int
+	text              int64
+}
+
+func (m *meter) add(i *Info) error {
+	m.paths++
+	m.references += len(i.References)
+	m.text += int64(len(i.CA) + len(i.Deriver))
+	for _, s := range i.Signatures {
+		m.text += int64(len(s))
+	}
+	switch {
+	case m.paths > limit.Paths:
+		return errTooManyPaths
+	case m.references > limit.References:
+		return fmt.Errorf("a closure with more than %d references", limit.References)
+	case m.text > limit.PathText:
+		return fmt.Errorf("a closure with more than %d bytes of signatures and derivers", limit.PathText)
+	case len(i.Signatures) > limit.Signatures:
+		return fmt.Errorf("%s: %d signatures, more than %d", i.Path, len(i.Signatures), limit.Signatures)
+	}
+	return nil
+}
+
+// names holds every store path once, however often others refer to it.
+type names map[StorePath]StorePath
+
+func (n names) one(p StorePath) StorePath {
+	if known, ok := n[p]; ok {
+		return known
+	}
+	n[p] = p
+	return p
+}

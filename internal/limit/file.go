@@ -1,0 +1,120 @@
+package limit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Error says that something is larger than what is taken.
+type Error struct {
+	What string // for instance "narinfo"
+	Max  int64  // bytes
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: more than %d bytes", e.What, e.Max) }
+
+// ErrSpecial is wrapped by errors about a file that is none: a named pipe, at
+// which a reader waits for ever, a device, which never ends, or a socket.
+var ErrSpecial = errors.New("not a regular file")
+
+// OpenFile opens a regular file to read it. It follows symlinks: who names a
+// file on the command line may name a link to it.
+func OpenFile(name string) (*os.File, error) {
+	// Looked at first: to open a device can be to do something with it. Looked at
+	// again when it is open: it can have become another file meanwhile, and
+	// O_NONBLOCK is for a named pipe.
+	st, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRegular(name, st); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return regular(f)
+}
+
+func regular(f *os.File) (*os.File, error) {
+	st, err := f.Stat()
+	if err == nil {
+		err = checkRegular(f.Name(), st)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func checkRegular(name string, st fs.FileInfo) error {
+	kind := ""
+	switch mode := st.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		kind = "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		kind = "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		kind = "a socket"
+	case mode&fs.ModeDevice != 0:
+		kind = "a device"
+	default:
+		kind = "a special file"
+	}
+	return &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("%w, but %s", ErrSpecial, kind)}
+}
+
+// ReadFile reads a regular file of at most limit bytes.
+func ReadFile(name string, limit int64) ([]byte, error) {
+	f, err := OpenFile(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ReadOpenFile(f, limit)
+}
+
+// ReadOpenFile reads what is left of a file of at most limit bytes. What is too
+// large by its size is not read at all.
+func ReadOpenFile(f *os.File, limit int64) ([]byte, error) {
+	tooLarge := &fs.PathError{Op: "read", Path: f.Name(), Err: fmt.Errorf("more than %d bytes", limit)}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > limit {
+		return nil, tooLarge
+	}
+	var b bytes.Buffer
+	b.Grow(int(st.Size()) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
+		return nil, err
+	}
+	if int64(b.Len()) > limit {
+		return nil, tooLarge
+	}
+	return b.Bytes(), nil
+}
+
+// ReadAll reads r to its end, which comes after at most limit bytes, or gives an
+// [*Error] about what.
+func ReadAll(r io.Reader, what string, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, &Error{what, limit}
+	}
+	return data, nil
+}

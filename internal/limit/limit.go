@@ -1,0 +1,141 @@
+// Package limit is the table of what nixoci takes from outside at most, and the
+// only way in which it opens files that a person or another program has made.
+//
+// Registries, binary caches, layouts, archives, stores and helpers are not
+// believed about sizes: whatever they send, nixoci stays below [Memory] and
+// ends. A limit is several times what the largest honest input needs, and an
+// input above it ends with an error that names the limit. [Table] is what
+// docs/security.md shows.
+package limit
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Units of sizes.
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+)
+
+// Memory is what the limits are made for: no input makes nixoci need more.
+const Memory = 250 * 1000 * 1000
+
+// Store paths, and what says something of them.
+const (
+	Paths       = 125_000   // store paths of a closure
+	References  = 2_000_000 // references between them
+	PathText    = 32 * mib  // what else is said of them: signatures, derivers, content addresses
+	Signatures  = 64        // of one store path
+	Narinfo     = 4 * mib   // a narinfo of 10,000 references has some 600 kB
+	CacheInfo   = 64 * kib  // nix-cache-info
+	GraphFile   = 128 * mib // 100,000 store paths have some 80 MB
+	GraphPath   = 4 * mib   // one store path in a graph file or closure statement
+	Window      = 64 * mib  // of one compressed NAR: what xz -9 needs
+	Windows     = 96 * mib  // of all NARs that are decompressed at a time
+	NixConf     = 1 * mib
+	NixConfDeep = 8 // include in include
+	Netrc       = 1 * mib
+)
+
+// Images.
+const (
+	Manifest       = 4 * mib // a manifest or an index: what registries take
+	Config         = 8 * mib // an image's config
+	LayoutIndex    = 16 * mib
+	LayoutFile     = 4 * kib // oci-layout
+	ArchiveEntries = 100_000 // files in an archive
+	ImageLayers    = 1000    // layers of one platform
+	Artifact       = 64 * mib
+	Referrers      = 1000 // documents about one image
+	ReferrerPages  = 100
+	PlanFile       = 64 * mib
+	LayerWindow    = 8 * mib   // of a layer that zstd has compressed
+	Database       = 256 * mib // the Nix database in an image, on disk
+)
+
+// Files and programs of the machine.
+const (
+	KeyFile      = 1 * mib // certificates, keys
+	DockerConfig = 1 * mib // config.json of docker login
+	Helper       = 64 * kib
+	HelperTime   = 30 * time.Second
+)
+
+// Time.
+const (
+	Answer       = time.Minute      // a request that has no answer is tried again
+	Operation    = 3 * time.Minute  // until an operation without an answer fails
+	LeastSpeed   = 1024             // bytes in a second that a transfer makes at least …
+	LeastSpeedIn = 30 * time.Second // … over so long a time
+)
+
+// Row is a line of [Table].
+type Row struct {
+	Name  string // of the constant
+	Value string
+	What  string // is bounded
+}
+
+// Table lists every limit.
+func Table() []Row {
+	return []Row{
+		{"Memory", size(Memory), "memory, whatever comes in"},
+		{"Paths", count(Paths), "store paths of a closure"},
+		{"References", count(References), "references between the store paths of a closure"},
+		{"PathText", size(PathText), "signatures, derivers and content addresses of a closure"},
+		{"Signatures", count(Signatures), "signatures of one store path"},
+		{"Narinfo", size(Narinfo), "a narinfo"},
+		{"CacheInfo", size(CacheInfo), "`nix-cache-info`"},
+		{"GraphFile", size(GraphFile), "a graph file, and a closure statement"},
+		{"GraphPath", size(GraphPath), "one store path in a graph file"},
+		{"Window", size(Window), "the window of a compressed NAR"},
+		{"Windows", size(Windows), "the windows of all NARs that are decompressed at a time; others wait"},
+		{"NixConf", size(NixConf), "`nix.conf`"},
+		{"NixConfDeep", count(NixConfDeep), "`include` within `include`"},
+		{"Netrc", size(Netrc), "`netrc`"},
+		{"Manifest", size(Manifest), "a manifest or an index in a registry"},
+		{"Config", size(Config), "the config of an image"},
+		{"LayoutIndex", size(LayoutIndex), "`index.json` of a layout or archive"},
+		{"LayoutFile", size(LayoutFile), "`oci-layout`"},
+		{"ArchiveEntries", count(ArchiveEntries), "files in an archive"},
+		{"ImageLayers", count(ImageLayers), "layers of one platform"},
+		{"Artifact", size(Artifact), "a document that is attached to an image"},
+		{"Referrers", count(Referrers), "documents that are attached to one image"},
+		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
+		{"PlanFile", size(PlanFile), "a plan file"},
+		{"LayerWindow", size(LayerWindow), "the window of a zstd layer"},
+		{"Database", size(Database), "the Nix database in an image, which is unpacked on disk"},
+		{"KeyFile", size(KeyFile), "a file of certificates or keys"},
+		{"DockerConfig", size(DockerConfig), "Docker's `config.json`"},
+		{"Helper", size(Helper), "the answer of a credential helper"},
+		{"HelperTime", HelperTime.String(), "until a credential helper has answered"},
+		{"Answer", Answer.String(), "until a request without an answer is tried again"},
+		{"Operation", Operation.String(), "until an operation without an answer fails"},
+		{"LeastSpeed", fmt.Sprintf("%d B/s", LeastSpeed), "least speed of a transfer (`--min-speed`)"},
+		{"LeastSpeedIn", LeastSpeedIn.String(), "time over which the speed is measured"},
+	}
+}
+
+func size(n int64) string {
+	switch {
+	case n%mib == 0:
+		return fmt.Sprintf("%d MiB", n/mib)
+	case n%kib == 0:
+		return fmt.Sprintf("%d KiB", n/kib)
+	}
+	return fmt.Sprintf("%d MB", n/1e6)
+}
+
+// count is n with a comma before every three digits.
+func count(n int) string {
+	s := fmt.Sprint(n)
+	var parts []string
+	for len(s) > 3 {
+		parts = append([]string{s[len(s)-3:]}, parts...)
+		s = s[:len(s)-3]
+	}
+	return strings.Join(append([]string{s}, parts...), ",")
+}
