@@ -61,6 +61,7 @@ func Boot(args []string) error {
 		return &ExitError{Code: ExitConfig}
 	}
 	notes = append(notes, liftRestrictions(ms, engine)...)
+	shareMounts()
 	self, err := os.Executable()
 	if err != nil {
 		return &ExitError{ExitSoftware, fmt.Errorf("find own file: %w", err)}
@@ -86,7 +87,14 @@ func Boot(args []string) error {
 		}
 	}
 	fmt.Printf("nixoci: starting %s, %s\n", sys.name(), sys.Toplevel)
-	argv := append([]string{sys.Init}, kernelArgs(args[1:], sys.managerSettings(), made)...)
+	var masked []string
+	if made {
+		masked = append(masked, "console-getty.service")
+	}
+	if _, mounted := ms.At("/tmp"); mounted {
+		masked = append(masked, "tmp.mount")
+	}
+	argv := append([]string{sys.Init}, kernelArgs(args[1:], sys.managerSettings(), masked)...)
 	err = syscall.Exec(sys.Init, argv, env.list())
 	return &ExitError{ExitSoftware, fmt.Errorf("execute %s: %w", sys.Init, err)}
 }
@@ -144,15 +152,16 @@ const (
 	argStatus = "systemd.show_status"
 	// Where systemd logs; on the console it shows the status and does not log it.
 	argTarget = "systemd.log_target"
-	// A login prompt in a log is of no use to anybody, and newer ones write
-	// escape sequences. May be given several times.
-	argMaskGetty = "systemd.mask=console-getty.service"
+	// What is not to be started, once for each unit: console-getty, since a
+	// login prompt in a log is of no use and newer ones write escape sequences;
+	// tmp.mount, where the engine mounted /tmp, which systemd cannot unmount.
+	argMask = "systemd.mask"
 )
 
 // kernelArgs adds to the user's arguments what they leave open. settings are
 // the keys that the system's own system.conf sets; the command line would win
-// over them. log says that the console is a log.
-func kernelArgs(args, settings []string, log bool) []string {
+// over them. masked are units.
+func kernelArgs(args, settings, masked []string) []string {
 	given := map[string]string{}
 	for _, a := range args {
 		name, value, _ := strings.Cut(a, "=")
@@ -172,8 +181,8 @@ func kernelArgs(args, settings []string, log bool) []string {
 		!slices.Contains(settings, "ShowStatus") && !slices.Contains(settings, "LogTarget") {
 		setDefault(argStatus, "no")
 	}
-	if log {
-		all = append(all, argMaskGetty)
+	for _, unit := range masked {
+		all = append(all, argMask+"="+unit)
 	}
 	return all
 }

@@ -24,18 +24,9 @@ func TestKernelArgs(t *testing.T) {
 		{"", "LogLevel ShowStatus", forward + " " + off},
 		{"", "LogTarget", forward + " " + off},
 	} {
-		want := append(strings.Fields(tc.args), strings.Fields(tc.added)...)
-		if got := kernelArgs(strings.Fields(tc.args), strings.Fields(tc.settings), false); !slices.Equal(got, want) {
+		want := append(strings.Fields(tc.args+" "+tc.added), "systemd.mask=tmp.mount")
+		if got := kernelArgs(strings.Fields(tc.args), strings.Fields(tc.settings), []string{"tmp.mount"}); !slices.Equal(got, want) {
 			t.Errorf("%q with %q set: got %q, want %q", tc.args, tc.settings, got, want)
-		}
-	}
-}
-
-// A log has no login prompt; a terminal may have one.
-func TestKernelArgsForALog(t *testing.T) {
-	for _, log := range []bool{false, true} {
-		if got := slices.Contains(kernelArgs(nil, nil, log), "systemd.mask=console-getty.service"); got != log {
-			t.Errorf("a log %v: masked %v", log, got)
 		}
 	}
 }

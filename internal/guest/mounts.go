@@ -80,6 +80,15 @@ func Prepare(ms Mounts) ([]Problem, Mounts, error) {
 	return problems, ms, nil
 }
 
+// shareMounts makes mounts of the system's show in the mount namespaces of its
+// units, as they do where systemd is not in a container: it leaves this to
+// whoever starts it (mount_setup() of src/shared/mount-setup.c). The files of
+// LoadCredential= are such mounts, and units with User= cannot read them
+// otherwise. Without CAP_SYS_ADMIN systemd does without mounts.
+func shareMounts() {
+	_ = syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SHARED, "")
+}
+
 // restrictions are mount options that keep programs from running as they
 // should.
 var restrictions = []struct {
