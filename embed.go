@@ -4,8 +4,8 @@ package nixoci
 
 import "embed"
 
-// Flake is the flake in nix/ with the Go source it refers to, in the layout of
-// the repository. Tests are among it; nothing builds them.
+// Flake is the repository's flake with the files it refers to, but for the source of
+// nixoci itself. Tests are among it; nothing builds them.
 //
-//go:embed nix/*.nix nix/flake.lock cmd/nixoci-init/*.go internal/guest/*.go
+//go:embed flake.nix flake.lock nix/*.nix cmd/nixoci-init/*.go internal/guest/*.go
 var Flake embed.FS

@@ -24,7 +24,7 @@ import (
 // 2.8 on, or Lix. What it built is kept from the garbage collector until Close.
 type Nix struct {
 	Store    string    // root of the store to build in, "/" for the machine's own
-	Flake    fs.FS     // the flake that nixoci ships, in its directory nix
+	Flake    fs.FS     // the flake that nixoci ships
 	Nixpkgs  string    // what takes the place of a flake's input nixpkgs: a directory or flake reference, "" for what its lock says
 	Progress io.Writer // what Nix says while it works
 	Answers  io.Reader // to what Nix asks, when it and Progress are a terminal

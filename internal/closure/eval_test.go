@@ -45,8 +45,8 @@ exit "$(cat "$FAKE/build.exit" 2>/dev/null || echo 0)"
 `
 
 var shippedFlake = fstest.MapFS{
-	"nix/flake.nix":         {Data: []byte("{ }\n")},
-	"nix/flake.lock":        {Data: []byte("{\"version\": 7}\n")},
+	"flake.nix":             {Data: []byte("{ }\n")},
+	"flake.lock":            {Data: []byte("{\"version\": 7}\n")},
 	"internal/guest/doc.go": {Data: []byte("package guest\n")},
 }
 
@@ -115,9 +115,9 @@ func TestNixBuild(t *testing.T) {
 	}
 
 	runs := strings.Split(readFile(t, filepath.Join(fake, "log")), "--\n")
-	shipped := "path:" + dir + "/source?narHash=sha256-M%2BgGBOXu%2FSrJJopLK2PTcx%2FjG5ZNYMS6DyeiKK9M734%3D#nixosConfigurations.base"
+	shipped := "path:" + dir + "/source?narHash=sha256-%2B61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0%3D#nixosConfigurations.base"
 	apply := func(systems, modules string) string {
-		return `import ((builtins.fetchTree { type = "path"; path = "` + dir + `/source"; narHash = "sha256-M+gGBOXu/SrJJopLK2PTcx/jG5ZNYMS6DyeiKK9M734="; }).outPath + "/nix/bake.nix") { systems = [ ` +
+		return `import ((builtins.fetchTree { type = "path"; path = "` + dir + `/source"; narHash = "sha256-+61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0="; }).outPath + "/nix/bake.nix") { systems = [ ` +
 			systems + ` ]; modules = [ ` + modules + ` ]; }`
 	}
 	features := []string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}
@@ -237,7 +237,7 @@ func TestNixInterrupted(t *testing.T) {
 // TestWriteFlake: the hash is what nix hash path says of the same files. The
 // one in the references must be right, or Nix refuses them.
 func TestWriteFlake(t *testing.T) {
-	const want = "sha256-M+gGBOXu/SrJJopLK2PTcx/jG5ZNYMS6DyeiKK9M734="
+	const want = "sha256-+61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0="
 	for _, name := range []string{"a", "b c"} {
 		dir := filepath.Join(t.TempDir(), name)
 		expression, reference, err := writeFlake(shippedFlake, dir)

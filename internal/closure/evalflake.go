@@ -10,27 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeFlake writes the tree src to dir, where it is a flake. In src the flake is
-// in the directory nix, but a path: reference cannot say so to Nix 2.8: hence a
-// link at the top, through which Nix sees the flake where it is. Its lock has to
-// be a file there.
-//
-// It returns a Nix expression for it, and
-// a reference to it as a flake. Both carry the tree's narHash: so they are
-// locked, which pure evaluation wants, and the store path that Nix makes of them
-// is the same wherever dir is.
+// writeFlake writes the tree src, which is a flake, to dir. It returns a Nix
+// expression for it, and a reference to it as a flake. Both carry the tree's
+// narHash: so they are locked, which pure evaluation wants, and the store path
+// that Nix makes of them is the same wherever dir is.
 func writeFlake(src fs.FS, dir string) (expression, reference string, err error) {
 	if err := os.CopyFS(dir, src); err != nil {
-		return "", "", err
-	}
-	if err := os.Symlink("nix/flake.nix", filepath.Join(dir, "flake.nix")); err != nil {
-		return "", "", err
-	}
-	lock, err := fs.ReadFile(src, "nix/flake.lock")
-	if err != nil {
-		return "", "", err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "flake.lock"), lock, 0o644); err != nil {
 		return "", "", err
 	}
 	narHash, err := hashTree(dir)

@@ -13,13 +13,13 @@
       ];
       # Whoever uses the module with another nixpkgs gets that one pinned; what
       # this flake builds itself gets the one of its lock.
-      container = ./container.nix;
+      container = ./nix/container.nix;
       base =
         system:
         lib.nixosSystem {
           modules = [
             container
-            ./base.nix
+            ./nix/base.nix
             {
               nixpkgs.hostPlatform = system;
               nixoci.nixpkgs = "${nixpkgs}";
@@ -32,7 +32,7 @@
       nixosModules = {
         inherit container;
         default = container;
-        base = ./base.nix;
+        base = ./nix/base.nix;
       };
 
       # "base" is the one for x86_64-linux; the others carry their system's name.
@@ -41,18 +41,30 @@
       }
       // lib.mapAttrs' (system: lib.nameValuePair "base-${system}") bases;
 
-      packages = lib.genAttrs systems (
-        system:
-        let
-          pkgs = nixpkgs.legacyPackages.${system};
-        in
-        {
-          nixoci = pkgs.callPackage ./nixoci.nix { };
-          nixoci-init = pkgs.callPackage ./nixoci-init.nix { };
-          base = bases.${system}.config.system.build.toplevel;
-          default = self.packages.${system}.nixoci;
-        }
-      );
+      # nixoci runs on macOS, too; systems and their init are for Linux.
+      packages =
+        lib.genAttrs
+          (
+            systems
+            ++ [
+              "x86_64-darwin"
+              "aarch64-darwin"
+            ]
+          )
+          (
+            system:
+            let
+              pkgs = nixpkgs.legacyPackages.${system};
+            in
+            {
+              nixoci = pkgs.callPackage ./nix/nixoci.nix { };
+              default = self.packages.${system}.nixoci;
+            }
+            // lib.optionalAttrs (lib.elem system systems) {
+              nixoci-init = pkgs.callPackage ./nix/nixoci-init.nix { };
+              base = bases.${system}.config.system.build.toplevel;
+            }
+          );
 
       # extend (a nixosConfiguration) is the same system as a container.
       lib.extend = nixos: nixos.extendModules { modules = [ container ]; };
