@@ -25,6 +25,8 @@ APT::Install-Recommends "false";
 APT::Get::AllowUnauthenticated "false";
 Acquire::Languages "none";
 Acquire::Retries "5";
+// sid's lists are valid for a week, and mirrors lag behind. They stay signed.
+Acquire::Check-Valid-Until "false";
 Debug::NoLocking "true";
 `
 
@@ -152,7 +154,7 @@ func (a *apt) read(ctx context.Context, name, version string) (deb, error) {
 	if d.file == "" {
 		return d, fmt.Errorf("%s %s: not among the downloaded packages in %s", name, version, a.debs)
 	}
-	out, err := a.run(ctx, "", "dpkg-deb", "-f", filepath.Join(a.debs, d.file), "Pre-Depends", "Depends", "Provides")
+	out, err := a.run(ctx, "", "dpkg-deb", "-f", filepath.Join(a.debs, d.file), "Pre-Depends", "Depends", "Provides", "Suggests")
 	if err != nil {
 		return d, err
 	}
@@ -169,6 +171,11 @@ func (a *apt) read(ctx context.Context, name, version string) (deb, error) {
 			}
 			switch {
 			case len(alternatives) == 0:
+			case field == "Suggests":
+				// systemd loads its libraries while it runs, and suggests them.
+				if name == "libsystemd-shared" {
+					d.depends = append(d.depends, alternatives)
+				}
 			case field == "Provides":
 				d.provides = append(d.provides, alternatives[0])
 			default:

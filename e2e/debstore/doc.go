@@ -13,6 +13,7 @@
 //	debstore sample -root DIR -debs DIR -out DIR   what testdata/ holds
 //	debstore large  -root DIR -debs DIR -out DIR   what e2e/ and bench/ use
 //	debstore guest  -root DIR -debs DIR -out DIR   nix/'s base system, bootable, for e2e/
+//	debstore release -release sid … PACKAGE...     packages alone, for e2e/nixpkgs
 //
 // It needs root (a private mount namespace puts -root at /nix), apt, nix-bin and
 // patchelf, and leaves the host's dpkg state alone: foreign architectures

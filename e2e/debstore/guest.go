@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nixoci/nixoci"
@@ -19,9 +20,29 @@ import (
 //go:embed nixpkgs
 var nixpkgs embed.FS
 
-// guestPackages run systemd, Nix and a web server.
-var guestPackages = strings.Fields(`
-	systemd bash coreutils findutils grep sed gzip tar util-linux mount procps nginx nix-bin curl nftables`)
+// guestPackages run systemd and a web server, nixPackages Nix.
+var (
+	guestPackages = strings.Fields(`
+		systemd bash coreutils findutils grep sed gzip tar util-linux mount procps nginx curl nftables`)
+	nixPackages = []string{"nix-bin"}
+)
+
+// A guestKind is a nixpkgs for guest systems: the releases of Debian that its
+// packages are of.
+type guestKind struct {
+	suffix        string // of its systems' names
+	packages, nix string // releases: of guestPackages, and of Nix with libraries of its own
+	archs         []string
+	variants      bool // also with an nginx.nix baked in, and an update of the base
+}
+
+// guestKinds is where a release is chosen: bookworm has systemd 252 and Nix
+// 2.8, trixie 257 and 2.26, sid 262 and 2.34 (as of November 2026).
+var guestKinds = []guestKind{
+	{"", "bookworm", "bookworm", []string{"amd64", "arm64"}, true},
+	{"-nix-trixie", "bookworm", "trixie", []string{"amd64"}, false},
+	{"-nix-sid", "bookworm", "sid", []string{"amd64"}, false},
+}
 
 // guestConfiguration is docker-nixos's nginx.nix, to be baked in.
 const guestConfiguration = `{ lib, ... }:
@@ -40,10 +61,21 @@ const guestConfiguration = `{ lib, ... }:
 }
 `
 
-// guest makes, for both architectures, the base system of nix/ with its own
-// Nix and nixpkgs in it, and the same with an nginx.nix baked in.
+// guest makes the base system of nix/ with its own Nix and nixpkgs in it, of
+// every kind, and of some the variants.
 func guest(ctx context.Context, opts options) error {
-	dir := filepath.Join(opts.root, "guest")
+	toplevels := map[string]string{}
+	for _, kind := range guestKinds {
+		if err := kind.build(ctx, opts, toplevels); err != nil {
+			return fmt.Errorf("guest systems %q: %w", kind.suffix, err)
+		}
+	}
+	return writeJSON(filepath.Join(opts.out, "systems.json"), toplevels)
+}
+
+// build makes the kind's nixpkgs and flake in root/guestSUFFIX, then its systems.
+func (k guestKind) build(ctx context.Context, opts options, toplevels map[string]string) error {
+	dir := filepath.Join(opts.root, "guest"+k.suffix)
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
@@ -56,49 +88,47 @@ func guest(ctx context.Context, opts options) error {
 	if err := os.WriteFile(configuration, []byte(guestConfiguration), 0o644); err != nil {
 		return err
 	}
+	// nixpkgs/default.nix reads which packages are which release's.
+	if err := writeJSON(filepath.Join(dir, "nixpkgs", "releases.json"), map[string]string{"packages": k.packages, "nix": k.nix}); err != nil {
+		return err
+	}
 	type build struct {
 		system
 		configuration string
 		nixpkgs       string
 	}
 	var builds []build
-	for _, arch := range []string{"amd64", "arm64"} {
-		bookworm, err := newApt(ctx, opts.root, opts.debs, "bookworm", arch)
-		if err != nil {
-			return err
-		}
-		debs, err := bookworm.install(ctx, guestPackages)
-		if err != nil {
-			return err
-		}
-		pkgs, err := derivations(opts.debs, debs, guestPackages)
-		if err != nil {
-			return err
-		}
-		if err := writeJSON(filepath.Join(dir, "nixpkgs", "packages-"+nixSystem(arch)+".json"), pkgs); err != nil {
-			return err
+	for _, arch := range k.archs {
+		wanted := map[string][]string{k.packages: guestPackages}
+		wanted[k.nix] = append(slices.Clone(wanted[k.nix]), nixPackages...)
+		for release, names := range wanted {
+			if err := packageList(ctx, opts, release, arch, names, filepath.Join(dir, "nixpkgs", "packages-"+release+"-"+nixSystem(arch)+".json")); err != nil {
+				return err
+			}
 		}
 		if err := goBuild(ctx, arch, filepath.Join(dir, "nixpkgs", "nixoci-init", nixSystem(arch), "bin", "nixoci-init")); err != nil {
 			return err
 		}
-		builds = append(builds,
-			build{system{name: "guest-" + nixSystem(arch), arch: arch}, "null", "nixpkgs"},
-			build{system{name: "guest-" + nixSystem(arch) + "-nginx", arch: arch}, configuration, "nixpkgs"})
-	}
-	// The next version of the base: another nixpkgs and another nixoci-init, in
-	// which all packages are what they were.
-	if err := os.CopyFS(filepath.Join(dir, "nixpkgs-update"), os.DirFS(filepath.Join(dir, "nixpkgs"))); err != nil {
-		return err
-	}
-	for _, file := range []string{"UPDATE", "nixoci-init/x86_64-linux/UPDATE"} {
-		if err := os.WriteFile(filepath.Join(dir, "nixpkgs-update", file), []byte("2\n"), 0o644); err != nil {
-			return err
+		builds = append(builds, build{system{name: "guest-" + nixSystem(arch) + k.suffix, arch: arch}, "null", "nixpkgs"})
+		if k.variants {
+			builds = append(builds, build{system{name: "guest-" + nixSystem(arch) + k.suffix + "-nginx", arch: arch}, configuration, "nixpkgs"})
 		}
 	}
-	builds = append(builds, build{system{name: "guest-x86_64-linux-update", arch: "amd64"}, "null", "nixpkgs-update"})
+	if k.variants {
+		// The next version of the base: another nixpkgs and another nixoci-init, in
+		// which all packages are what they were.
+		if err := os.CopyFS(filepath.Join(dir, "nixpkgs-update"), os.DirFS(filepath.Join(dir, "nixpkgs"))); err != nil {
+			return err
+		}
+		for _, file := range []string{"UPDATE", "nixoci-init/x86_64-linux/UPDATE"} {
+			if err := os.WriteFile(filepath.Join(dir, "nixpkgs-update", file), []byte("2\n"), 0o644); err != nil {
+				return err
+			}
+		}
+		builds = append(builds, build{system{name: "guest-x86_64-linux" + k.suffix + "-update", arch: "amd64"}, "null", "nixpkgs-update"})
+	}
 	// All packages are known by now: nixpkgs is complete, and the same for all.
 	n := &nix{root: opts.root}
-	toplevels := map[string]string{}
 	for _, b := range builds {
 		out, err := n.run(ctx, "nix-build", filepath.Join(dir, "nixpkgs/guest.nix"), "-o", filepath.Join(opts.root, b.name),
 			"--argstr", "system", nixSystem(b.arch), "--arg", "nixpkgs", filepath.Join(dir, b.nixpkgs),
@@ -112,7 +142,24 @@ func guest(ctx context.Context, opts options) error {
 			return err
 		}
 	}
-	return writeJSON(filepath.Join(opts.out, "systems.json"), toplevels)
+	return nil
+}
+
+// packageList writes, for packages.nix, what installing names from a release takes.
+func packageList(ctx context.Context, opts options, release, arch string, names []string, file string) error {
+	a, err := newApt(ctx, opts.root, opts.debs, release, arch)
+	if err != nil {
+		return err
+	}
+	debs, err := a.install(ctx, names)
+	if err != nil {
+		return err
+	}
+	pkgs, err := derivations(opts.debs, debs, names)
+	if err != nil {
+		return err
+	}
+	return writeJSON(file, pkgs)
 }
 
 func subtree(f fs.FS, dir string) fs.FS {

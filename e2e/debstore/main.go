@@ -16,6 +16,9 @@ type options struct {
 	root string // its nix/ is the store
 	debs string // downloaded packages
 	out  string // what is said about the store
+
+	release string   // of Debian, for kind release
+	names   []string // its packages
 }
 
 // inside says that this process already sees root's store at /nix.
@@ -32,9 +35,9 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: debstore sample|large|guest -root DIR -debs DIR -out DIR")
+		return fmt.Errorf("usage: debstore sample|large|guest|release -root DIR -debs DIR -out DIR")
 	}
-	kinds := map[string]func(context.Context, options) error{"sample": sample, "large": large, "guest": guest}
+	kinds := map[string]func(context.Context, options) error{"sample": sample, "large": large, "guest": guest, "release": release}
 	kind, ok := kinds[args[0]]
 	if !ok {
 		return fmt.Errorf("no system called %q", args[0])
@@ -44,9 +47,11 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&opts.root, "root", "", "directory whose nix/store and nix/var hold the store")
 	flags.StringVar(&opts.debs, "debs", "", "directory for downloaded packages")
 	flags.StringVar(&opts.out, "out", "", "directory for graphs and binary caches")
+	flags.StringVar(&opts.release, "release", "", "release of Debian, for debstore release PACKAGE...")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
+	opts.names = flags.Args()
 	for _, dir := range []*string{&opts.root, &opts.debs, &opts.out} {
 		if *dir == "" {
 			return fmt.Errorf("-root, -debs and -out are needed")

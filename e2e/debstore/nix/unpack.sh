@@ -25,7 +25,10 @@ libdirs() { # the directories of a package that hold shared libraries
 }
 
 if [ -n "$libc" ]; then
-  interpreter=$(ls "$libc/lib/$triplet"/ld-linux-*.so.* | head -n 1)
+  # From trixie on all of Debian is below /usr.
+  for interpreter in "$libc/lib/$triplet"/ld-linux-*.so.* "$libc/usr/lib/$triplet"/ld-linux-*.so.*; do
+    [ ! -e "$interpreter" ] || break
+  done
   runpath=$(libdirs "$out"; libdirs "$libc"; for p in $deps; do libdirs "$p"; done)
   find "$out" -type f \( -perm -100 -o -name '*.so' -o -name '*.so.*' \) | sort | while read -r f; do
     own=$(patchelf --print-rpath "$f" 2>/dev/null) || continue
@@ -40,12 +43,14 @@ if [ -n "$libc" ]; then
         for p in "$out" $deps; do [ ! -d "$p$dir" ] || private=$private$p$dir:; done
       done
     fi
-    patchelf --set-rpath "$private$runpath" "$f" && patchelf --shrink-rpath "$f" || { echo "patchelf: $f"; exit 1; }
+    patchelf --set-rpath "$private$runpath" "$f" || { echo "patchelf: $f"; exit 1; }
+    # What a program loads while it runs is not among its NEEDED; systemd's says so in a note.
+    grep -aq '"soname":\[' "$f" || patchelf --shrink-rpath "$f" || { echo "patchelf: $f"; exit 1; }
   done
 fi
 
 for p in $deps; do
-  for i in usr/bin/perl usr/bin/python3.11 usr/bin/python3 bin/bash; do
+  for i in usr/bin/perl usr/bin/python3.11 usr/bin/python3 bin/bash usr/bin/bash; do
     [ -x "$p/$i" ] || continue
     for dir in bin sbin usr/bin usr/sbin; do
       [ ! -d "$out/$dir" ] || find "$out/$dir" -type f -exec sed -i "1s,^#! */$i\\b,#!$p/$i," {} +

@@ -1,10 +1,18 @@
 # The packages of one system: Debian's, under the names that NixOS modules use.
 { system }:
 let
-  debian = import ./debian/packages.nix {
-    inherit system;
-    json = ./. + "/packages-${system}.json";
-  };
+  releases = builtins.fromJSON (builtins.readFile ./releases.json);
+  packagesOf =
+    release:
+    import ./debian/packages.nix {
+      inherit system;
+      json = ./. + "/packages-${release}-${system}.json";
+    };
+  debian = packagesOf releases.packages;
+  # Nix may be of another release, with that release's libraries.
+  debianNix = (packagesOf releases.nix).nix-bin;
+  versionOf =
+    p: builtins.head (builtins.match "[a-z-]*-([0-9]+\\.[0-9]+(\\.[0-9]+)?).*" p.name);
   # Builders run in the container too, where only the store has programs.
   store = import ./debian/lib.nix {
     inherit system;
@@ -35,7 +43,10 @@ rec {
   gnutar = programs "gnutar-1.34" debian.tar;
   gzip = programs "gzip-1.12" debian.gzip;
   nginx = programs "nginx-1.22.1" debian.nginx;
-  nix = programs "nix-2.8.0" debian.nix-bin;
+  nix = programs "nix-${versionOf debianNix}" debianNix // {
+    version = versionOf debianNix;
+    debian = debianNix;
+  };
   nftables = programs "nftables-1.0" debian.nftables;
   procps = programs "procps-4.0" debian.procps;
   util-linux = programs "util-linux-2.38" debian.util-linux;

@@ -74,8 +74,10 @@ in
     # Debian's Nix has its helpers elsewhere, and no cache is within reach.
     nix.settings = {
       build-users-group = lib.mkDefault "";
-      build-hook = lib.mkDefault "${pkgs.debian.nix-bin}/usr/libexec/nix/build-remote";
       filter-syscalls = lib.mkDefault false;
+    }
+    // lib.optionalAttrs (lib.versionOlder cfg.package.version "2.20") {
+      build-hook = lib.mkDefault "${cfg.package.debian}/usr/libexec/nix/build-remote";
     };
     environment.etc."nix/nix.conf".text = lib.concatStrings (
       lib.mapAttrsToList (n: v: "${n} = ${show v}\n") cfg.settings

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// release makes a directory to import packages from: what installing
+// opts.names from opts.release takes, as packages.nix and packages.json, and
+// aliases.json, which says in which of them a Debian package is.
+func release(ctx context.Context, opts options) error {
+	a, err := newApt(ctx, opts.root, opts.debs, opts.release, "amd64")
+	if err != nil {
+		return err
+	}
+	debs, err := a.install(ctx, opts.names)
+	if err != nil {
+		return err
+	}
+	pkgs, err := derivations(opts.debs, debs, opts.names)
+	if err != nil {
+		return err
+	}
+	aliases := map[string]string{}
+	for _, p := range pkgs {
+		for _, name := range p.aliases {
+			aliases[name] = p.Key
+		}
+	}
+	if err := os.CopyFS(opts.out, subtree(expressions, "nix")); err != nil && !os.IsExist(err) {
+		return fmt.Errorf("write expressions: %w", err)
+	}
+	if err := writeJSON(filepath.Join(opts.out, "aliases.json"), aliases); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(opts.out, "packages.json"), pkgs)
+}
