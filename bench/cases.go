@@ -12,6 +12,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // A benchCase is one row of the matrix.
@@ -263,7 +264,7 @@ func (l *lab) needed(o *outcome, s situation) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	plan, err := layers.NewPlan(c, layers.PlanOptions{})
+	plan, err := plan.New(c, plan.Options{})
 	if err != nil {
 		return 0, err
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // toll stands before the registry and counts what passes.
@@ -214,7 +215,7 @@ func narsOf(t *testing.T, recipes []string) map[string]int64 {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan, err := layers.NewPlan(c, layers.PlanOptions{})
+		plan, err := plan.New(c, plan.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

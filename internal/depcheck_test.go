@@ -11,21 +11,37 @@ import (
 
 const module = "github.com/nixoci/nixoci/"
 
-// allowed lists what each package may import of this module. The data's way is
-// the architecture: closure → layers → manifest → push, one way only. What
-// stands beside that spine imports it and is never imported by it.
+// allowed lists what each package may import of this module. ARCHITECTURE.md
+// shows the same picture: the data goes from closure through plan, layers and
+// manifest to push, imports go the other way, and no import goes both.
 var allowed = map[string][]string{
-	"internal/hint":     {},
-	"internal/limit":    {},
-	"internal/closure":  {"internal/hint"},
-	"internal/layers":   {"internal/hint", "internal/closure"},
-	"internal/initbin":  {},
-	"internal/manifest": {"internal/hint", "internal/closure", "internal/layers", "internal/initbin"},
-	"internal/push":     {"internal/hint", "internal/closure", "internal/layers", "internal/manifest"},
-	"internal/attest":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push"},
-	"internal/report":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push", "internal/attest"},
-	"internal/verify":   {"internal/hint", "internal/closure", "internal/layers", "internal/manifest", "internal/push", "internal/attest"},
-	"internal/guest":    {},
+	// Leaves: each does one thing and knows nothing of images.
+	"internal/hint":       {},
+	"internal/retry":      {},
+	"internal/atomicfile": {"internal/retry"},
+	"internal/nar":        {},
+	"internal/limit":      {},
+	"internal/initbin":    {},
+
+	// The way of the data.
+	"internal/closure":  {"internal/hint", "internal/nar"},
+	"internal/nixbuild": {"internal/hint", "internal/nar", "internal/closure"},
+	"internal/plan":     {"internal/hint", "internal/closure"},
+	"internal/layers":   {"internal/hint", "internal/nar", "internal/closure"},
+	"internal/oci":      {"internal/hint", "internal/layers"},
+	"internal/manifest": {"internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/initbin"},
+	"internal/registry": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/layers", "internal/oci"},
+	"internal/layout":   {"internal/hint", "internal/atomicfile", "internal/layers", "internal/oci"},
+	"internal/push": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/closure", "internal/plan", "internal/layers",
+		"internal/oci", "internal/manifest", "internal/registry"},
+
+	// Beside the way: they read images through oci.
+	"internal/attest": {"internal/hint", "internal/closure", "internal/oci", "internal/registry"},
+	"internal/report": {"internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/verify": {"internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+
+	// Apart from all: what runs in the container.
+	"internal/guest": {},
 }
 
 // everywhere may all import, but for what is PID 1.

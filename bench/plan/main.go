@@ -14,16 +14,16 @@ import (
 	"time"
 
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 var (
 	budgets    = []int{20, 60, 100, 125}
-	strategies = []layers.Strategy{layers.StrategyPopularity, layers.StrategySize, layers.StrategyDockerTools, layers.StrategyCost}
+	strategies = []plan.Strategy{plan.StrategyPopularity, plan.StrategySize, plan.StrategyDockerTools, plan.StrategyCost}
 )
 
 // keep is the row of cost with --plan-from.
-const keep = layers.Strategy("cost, kept")
+const keep = plan.Strategy("cost, kept")
 
 func main() {
 	out := flag.String("o", "docs/plan-benchmarks.md", "file to write, - for stdout")
@@ -68,8 +68,8 @@ func run(out string, trials int) error {
 }
 
 // plan is a plan's layers.
-func plan(c *closure.Closure, o layers.PlanOptions) (*layers.Plan, [][]closure.StorePath, error) {
-	p, err := layers.NewPlan(c, o)
+func planGroups(c *closure.Closure, o plan.Options) (*plan.Plan, [][]closure.StorePath, error) {
+	p, err := plan.New(c, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -103,7 +103,7 @@ func section(w io.Writer, title string, g, rebuilt *graph, trials int) error {
 	}
 	for _, budget := range budgets {
 		start := time.Now()
-		if _, _, err := plan(now, layers.PlanOptions{MaxLayers: budget}); err != nil {
+		if _, _, err := planGroups(now, plan.Options{MaxLayers: budget}); err != nil {
 			return err
 		}
 		took := time.Since(start)
@@ -123,7 +123,7 @@ func section(w io.Writer, title string, g, rebuilt *graph, trials int) error {
 		}
 		fmt.Fprintln(w)
 		var least []float64
-		for _, s := range append(append([]layers.Strategy{}, strategies...), keep) {
+		for _, s := range append(append([]plan.Strategy{}, strategies...), keep) {
 			row, l, err := measure(now, all, s, budget, trials)
 			if err != nil {
 				return err
@@ -169,11 +169,11 @@ func writeRow(w io.Writer, name string, row []float64, last float64, hasLast boo
 }
 
 // measure is the mean excess, and the least possible, of each kind of update.
-func measure(now *closure.Closure, all []updated, s layers.Strategy, budget, trials int) (row, least []float64, err error) {
+func measure(now *closure.Closure, all []updated, s plan.Strategy, budget, trials int) (row, least []float64, err error) {
 	row, least = make([]float64, len(kinds)), make([]float64, len(kinds))
 	excesses, leasts, errs := make([]float64, len(all)), make([]float64, len(all)), make([]error, len(all))
 	before, options := start(s, budget)
-	old, oldGroups, err := plan(now, before)
+	old, oldGroups, err := planGroups(now, before)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -187,7 +187,7 @@ func measure(now *closure.Closure, all []updated, s layers.Strategy, budget, tri
 		wg.Go(func() {
 			defer func() { <-slots }()
 			var groups [][]closure.StorePath
-			if _, groups, errs[i] = plan(u.c, options); errs[i] == nil {
+			if _, groups, errs[i] = planGroups(u.c, options); errs[i] == nil {
 				excesses[i], leasts[i] = excess(oldGroups, now, groups, u.c)
 			}
 		})
@@ -204,24 +204,24 @@ func measure(now *closure.Closure, all []updated, s layers.Strategy, budget, tri
 }
 
 // start are the options for the plans before and after an update.
-func start(s layers.Strategy, budget int) (before, after layers.PlanOptions) {
-	o := layers.PlanOptions{MaxLayers: budget, Strategy: s}
+func start(s plan.Strategy, budget int) (before, after plan.Options) {
+	o := plan.Options{MaxLayers: budget, Strategy: s}
 	if s == keep {
-		o.Strategy = layers.StrategyCost
+		o.Strategy = plan.StrategyCost
 	}
 	return o, o
 }
 
-func pair(a, b *closure.Closure, s layers.Strategy, budget int) (float64, float64, error) {
+func pair(a, b *closure.Closure, s plan.Strategy, budget int) (float64, float64, error) {
 	before, after := start(s, budget)
-	old, groups, err := plan(a, before)
+	old, groups, err := planGroups(a, before)
 	if err != nil {
 		return 0, 0, err
 	}
 	if s == keep {
 		after.From = old
 	}
-	_, now, err := plan(b, after)
+	_, now, err := planGroups(b, after)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -232,8 +232,8 @@ func pair(a, b *closure.Closure, s layers.Strategy, budget int) (float64, float6
 // movedBy says how many layers small changes move that have nothing to do with
 // them.
 func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error) {
-	o := layers.PlanOptions{MaxLayers: budget}
-	_, old, err := plan(now, o)
+	o := plan.Options{MaxLayers: budget}
+	_, old, err := planGroups(now, o)
 	if err != nil {
 		return "", err
 	}
@@ -242,7 +242,7 @@ func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error)
 		r := rand.New(rand.NewPCG(77, uint64(t)))
 		for kind, changed := range []*graph{g.addSized(r, 1, t+1, 200_000), g.jitter(r)} {
 			c := changed.closure()
-			_, groups, err := plan(c, o)
+			_, groups, err := planGroups(c, o)
 			if err != nil {
 				return "", err
 			}
@@ -260,7 +260,7 @@ func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error)
 // twenty is the mean excess of the first six kinds with --plan-from, after 20
 // updates that were planned so, one from the other.
 func twenty(g *graph, c *closure.Closure, budget, trials int) (float64, error) {
-	p, groups, err := plan(c, layers.PlanOptions{MaxLayers: budget})
+	p, groups, err := planGroups(c, plan.Options{MaxLayers: budget})
 	if err != nil {
 		return 0, err
 	}
@@ -268,7 +268,7 @@ func twenty(g *graph, c *closure.Closure, budget, trials int) (float64, error) {
 	for step := range 20 {
 		g = g.update(r, kinds[step%6], 1000+step)
 		c = g.closure()
-		if p, groups, err = plan(c, layers.PlanOptions{MaxLayers: budget, From: p}); err != nil {
+		if p, groups, err = planGroups(c, plan.Options{MaxLayers: budget, From: p}); err != nil {
 			return 0, err
 		}
 	}
@@ -277,7 +277,7 @@ func twenty(g *graph, c *closure.Closure, budget, trials int) (float64, error) {
 	for k := range 6 {
 		for t := range rounds {
 			u := g.update(rand.New(rand.NewPCG(uint64(k), uint64(t))), kinds[k], 2000+t).closure()
-			_, now, err := plan(u, layers.PlanOptions{MaxLayers: budget, From: p})
+			_, now, err := planGroups(u, plan.Options{MaxLayers: budget, From: p})
 			if err != nil {
 				return 0, err
 			}

@@ -15,7 +15,9 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -61,7 +63,7 @@ func (w *attestations) none() bool { return !w.closure && !w.provenance && len(w
 // bills of materials and provenance are said of each platform's manifest, which
 // stays what it is when another platform joins the index. The index gets a
 // provenance of its own where all of it is from this push.
-func (a *app) attach(ctx context.Context, repo *push.Repository, index ocispec.Descriptor, images []push.Image, job *push.Job, w attestations) error {
+func (a *app) attach(ctx context.Context, repo *registry.Repository, index ocispec.Descriptor, images []push.Image, job *push.Job, w attestations) error {
 	if w.none() {
 		return nil
 	}
@@ -77,7 +79,7 @@ func (a *app) attach(ctx context.Context, repo *push.Repository, index ocispec.D
 		Compression: job.Compression.String(), Settings: settingsMap(&job.Settings)}
 	var all []attest.BuiltSystem
 	documents := 0
-	attach := func(to ocispec.Descriptor, docs ...push.Artifact) error {
+	attach := func(to ocispec.Descriptor, docs ...oci.Artifact) error {
 		_, err := repo.Attach(ctx, to, docs)
 		documents += len(docs)
 		return err
@@ -122,7 +124,7 @@ func (a *app) attach(ctx context.Context, repo *push.Repository, index ocispec.D
 }
 
 // documents are the statement and the bills of materials of one system.
-func (w *attestations) documents(sys *manifest.System, created *time.Time) (docs []push.Artifact, built attest.BuiltSystem, err error) {
+func (w *attestations) documents(sys *manifest.System, created *time.Time) (docs []oci.Artifact, built attest.BuiltSystem, err error) {
 	system, _ := closure.System(sys.Platform)
 	built = attest.BuiltSystem{Platform: manifest.FormatPlatform(sys.Platform), System: system, Toplevel: *sys.Closure.Info(sys.Toplevel)}
 	if w.closure {
@@ -131,7 +133,7 @@ func (w *attestations) documents(sys *manifest.System, created *time.Time) (docs
 			return nil, built, err
 		}
 		built.Closure = digest.FromBytes(data)
-		docs = append(docs, push.Artifact{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data})
+		docs = append(docs, oci.Artifact{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data})
 	}
 	for _, format := range w.sboms {
 		mt, err := report.SBOMMediaType(format)
@@ -142,14 +144,14 @@ func (w *attestations) documents(sys *manifest.System, created *time.Time) (docs
 		if err := report.WriteSBOM(&b, sys.Closure, format, report.SBOMOptions{Created: created, System: system}); err != nil {
 			return nil, built, err
 		}
-		docs = append(docs, push.Artifact{Type: mt, MediaType: mt, Data: b.Bytes()})
+		docs = append(docs, oci.Artifact{Type: mt, MediaType: mt, Data: b.Bytes()})
 	}
 	return docs, built, nil
 }
 
-func provenance(name string, subject digest.Digest, b attest.Build) (push.Artifact, error) {
+func provenance(name string, subject digest.Digest, b attest.Build) (oci.Artifact, error) {
 	data, err := attest.Provenance(name, subject, b)
-	return push.Artifact{Type: attest.StatementType, MediaType: attest.StatementType, Data: data,
+	return oci.Artifact{Type: attest.StatementType, MediaType: attest.StatementType, Data: data,
 		Annotations: map[string]string{attest.PredicateTypeKey: attest.ProvenanceType}}, err
 }
 

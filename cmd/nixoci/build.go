@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/layout"
 )
 
 func (a *app) buildCommand() *cobra.Command {
@@ -50,7 +50,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
-	target, err := push.ParseDestination(output)
+	target, err := layout.ParseDestination(output)
 	if err != nil {
 		return usageError{err}
 	}
@@ -59,7 +59,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
-	if target.Kind == push.KindDockerArchive && len(images) > 1 {
+	if target.Kind == layout.KindDockerArchive && len(images) > 1 {
 		return usageError{hint.Add(fmt.Errorf("%s: holds one platform, not %d", output, len(images)), "choose one with --platform, or use oci-archive:")}
 	}
 	dst, err := target.Open(a.stdout)
@@ -72,7 +72,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return err
 	}
 	a.summary(result, summaryOf(start, nil))
-	if target.Kind == push.KindPipe {
+	if target.Kind == layout.KindPipe {
 		a.stdout = a.stderr
 	}
 	return a.printResult(output, result, nil)

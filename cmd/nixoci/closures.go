@@ -13,6 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
 )
 
@@ -136,14 +137,14 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 			return nil, err
 		}
 		if len(args) == 0 {
-			return a.buildTarget(ctx, baseSystem, closure.Target{}, f)
+			return a.buildTarget(ctx, baseSystem, nixbuild.Target{}, f)
 		}
 	}
 	var inputs []input
 	var src closure.Source // opened when the first needs it: Nix makes its store at the first build
 	root := closure.LocalRoot(a.from)
 	for _, arg := range args {
-		target, err := closure.Resolve(arg, root)
+		target, err := nixbuild.Resolve(arg, root)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +172,7 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 }
 
 // input reads the graph of a target that is there already.
-func (a *app) input(ctx context.Context, arg string, target closure.Target, src closure.Source, root string) (in input, err error) {
+func (a *app) input(ctx context.Context, arg string, target nixbuild.Target, src closure.Source, root string) (in input, err error) {
 	in = input{arg: arg, system: target.System, toplevel: target.Path, source: src}
 	roots := []closure.StorePath{target.Path}
 	if target.Graph != "" {

@@ -13,6 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 func (a *app) indexCommand() *cobra.Command {
@@ -70,7 +71,7 @@ func (a *app) createIndex(ctx context.Context, refArg string, images, more, anno
 		}
 		targets = append(targets, target)
 	}
-	repo, err := push.Open(ref.Repository, f.options())
+	repo, err := registry.Open(ref.Repository, f.options())
 	if err != nil {
 		return err
 	}
@@ -88,14 +89,14 @@ func (a *app) createIndex(ctx context.Context, refArg string, images, more, anno
 }
 
 // targetIn is the tag or digest of an image in the repository of ref.
-func targetIn(ref push.Reference, image string) (string, error) {
+func targetIn(ref registry.Reference, image string) (string, error) {
 	if strings.HasPrefix(image, "sha256:") {
 		if err := digest.Digest(image).Validate(); err != nil {
 			return "", usagef("image %q: %w", image, err)
 		}
 		return image, nil
 	}
-	r, err := push.ParseReference(image)
+	r, err := registry.ParseReference(image)
 	if err != nil {
 		return "", usageError{err}
 	}

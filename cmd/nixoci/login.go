@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 func (a *app) loginCommand() *cobra.Command {
@@ -55,7 +55,7 @@ func (a *app) login(ctx context.Context, host, user, password string, r *registr
 			return err
 		}
 	}
-	where, err := push.Login(ctx, host, user, password, r.options())
+	where, err := registry.Login(ctx, host, user, password, r.options())
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (a *app) logoutCommand() *cobra.Command {
 		Short: "Forget credentials for a registry",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := push.Logout(cmd.Context(), args[0]); err != nil {
+			if err := registry.Logout(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			fmt.Fprintf(a.stderr, "logged out of %s\n", args[0])

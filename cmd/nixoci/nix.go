@@ -12,6 +12,7 @@ import (
 	"github.com/nixoci/nixoci"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
 // baseSystem is what the system that nixoci ships is called in messages.
@@ -19,12 +20,12 @@ const baseSystem = "the base system"
 
 // buildTarget has Nix build one target, for every platform that is asked for, and
 // reads the graphs of what came out.
-func (a *app) buildTarget(ctx context.Context, arg string, target closure.Target, f *closureFlags) ([]input, error) {
+func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Target, f *closureFlags) ([]input, error) {
 	systems, err := a.buildSystems(target)
 	if err != nil {
 		return nil, err
 	}
-	if target == (closure.Target{}) && !a.quiet {
+	if target == (nixbuild.Target{}) && !a.quiet {
 		fmt.Fprintf(a.stderr, "no CLOSURE is given, and ./result is not a NixOS system: building %s\n", baseSystem)
 	}
 	root, err := filepath.Abs(closure.LocalRoot(a.from))
@@ -32,7 +33,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target closure.Target
 		return nil, err
 	}
 	if a.nix == nil {
-		a.nix = &closure.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose}
+		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose}
 		if !a.quiet {
 			a.nix.Progress = a.stderr
 		}
@@ -52,7 +53,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target closure.Target
 		if len(built) > 1 {
 			name = b.System + "=" + arg
 		}
-		in, err := a.input(ctx, name, closure.Target{System: b.System, Path: b.Path}, src, root)
+		in, err := a.input(ctx, name, nixbuild.Target{System: b.System, Path: b.Path}, src, root)
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +64,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target closure.Target
 
 // buildSystems are the systems to build target for: the one that it states, those of
 // --platform, or this machine's; none for a flake's own.
-func (a *app) buildSystems(target closure.Target) ([]string, error) {
+func (a *app) buildSystems(target nixbuild.Target) ([]string, error) {
 	if target.System != "" {
 		return []string{target.System}, nil
 	}

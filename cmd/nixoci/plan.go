@@ -11,7 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/nixbuild"
+	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -70,22 +71,22 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 		if in.toplevel != "" {
 			platform = platformOf(a.systemOf(ctx, in))
 		}
-		plan, err := planner.plan(in.closure, platform)
+		p, err := planner.plan(in.closure, platform)
 		if err != nil {
 			return err
 		}
-		r := report.ReportPlan(in.arg, platform, in.closure, plan, f.closure.maxLayers)
+		r := report.ReportPlan(in.arg, platform, in.closure, p, f.closure.maxLayers)
 		reports = append(reports, r)
 		if f.against != "" {
 			have, err := a.have(ctx, f.against, platform, f)
 			if err != nil {
 				return err
 			}
-			if r.Against, err = report.CostOfUpdate(have, in.closure, plan, f.closure.maxLayers); err != nil {
+			if r.Against, err = report.CostOfUpdate(have, in.closure, p, f.closure.maxLayers); err != nil {
 				return err
 			}
 		}
-		if err := writeFile(f.out, func(w io.Writer) error { return layers.EncodePlan(w, plan) }); err != nil {
+		if err := writeFile(f.out, func(w io.Writer) error { return plan.Encode(w, p) }); err != nil {
 			return err
 		}
 		if err := writeFile(f.html, r.WriteHTML); err != nil {
@@ -120,7 +121,7 @@ func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]inp
 	var all []input
 	for _, arg := range args {
 		root := closure.LocalRoot(a.from)
-		target, err := closure.Resolve(arg, root)
+		target, err := nixbuild.Resolve(arg, root)
 		if err != nil {
 			return nil, err
 		}

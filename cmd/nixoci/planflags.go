@@ -12,8 +12,8 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -29,16 +29,16 @@ type planFlags struct {
 }
 
 func (p *planFlags) addPlan(f *pflag.FlagSet) {
-	f.IntVar(&p.maxLayers, "max-layers", layers.DefaultMaxLayers, "layers for store paths, at most; one more holds the system's own files")
+	f.IntVar(&p.maxLayers, "max-layers", plan.DefaultMaxLayers, "layers for store paths, at most; one more holds the system's own files")
 	f.StringArrayVar(&p.layers, "layer", nil, "GLOB=NAME: put the paths whose names match into one layer, repeated")
-	f.StringVar(&p.strategy, "plan-strategy", string(layers.StrategyCost), "how to plan: "+strategies())
+	f.StringVar(&p.strategy, "plan-strategy", string(plan.StrategyCost), "how to plan: "+strategies())
 	f.StringArrayVar(&p.follow, "plan", nil, "follow this plan: a file of nixoci plan --out, or an image; repeated for further platforms")
 	f.StringArrayVar(&p.from, "plan-from", nil, "keep the layers of this image, or of a plan file, as far as their paths are still there, and plan the rest; repeated")
 }
 
 func strategies() string {
 	var all []string
-	for _, s := range layers.Strategies {
+	for _, s := range plan.Strategies {
 		all = append(all, string(s))
 	}
 	return strings.Join(all, ", ")
@@ -46,7 +46,7 @@ func strategies() string {
 
 // planner plans closures as the flags say.
 type planner struct {
-	options      layers.PlanOptions
+	options      plan.Options
 	follow, from []knownPlan
 }
 
@@ -54,20 +54,20 @@ type planner struct {
 type knownPlan struct {
 	what     string // as given
 	platform string // "" of a file
-	file     *layers.PlanFile
+	file     *plan.File
 }
 
 // newPlanner checks the flags and reads the plans that they name.
 func (a *app) newPlanner(ctx context.Context, f *planFlags) (*planner, error) {
-	p := &planner{options: layers.PlanOptions{MaxLayers: f.maxLayers, Strategy: layers.Strategy(f.strategy)}}
-	if f.maxLayers < 1 || f.maxLayers > layers.LayerLimit {
-		return nil, usagef("--max-layers %d: not from 1 to %d", f.maxLayers, layers.LayerLimit)
+	p := &planner{options: plan.Options{MaxLayers: f.maxLayers, Strategy: plan.Strategy(f.strategy)}}
+	if f.maxLayers < 1 || f.maxLayers > plan.LayerLimit {
+		return nil, usagef("--max-layers %d: not from 1 to %d", f.maxLayers, plan.LayerLimit)
 	}
-	if !slices.Contains(layers.Strategies, p.options.Strategy) {
+	if !slices.Contains(plan.Strategies, p.options.Strategy) {
 		return nil, usagef("--plan-strategy %q: none of %s", f.strategy, strategies())
 	}
 	for _, s := range f.layers {
-		l, err := layers.ParseLayerGlob(s)
+		l, err := plan.ParseLayerGlob(s)
 		if err != nil {
 			return nil, usagef("--layer: %w", err)
 		}
@@ -102,8 +102,8 @@ func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]knownP
 			return nil, err
 		}
 		defer file.Close()
-		plan, err := layers.DecodePlan(file)
-		return []knownPlan{{what: arg, file: plan}}, err
+		f, err := plan.Decode(file)
+		return []knownPlan{{what: arg, file: f}}, err
 	}
 	img, err := a.readImage(ctx, arg, &reading{registry: f.registry}, report.ReadOptions{Paths: true})
 	if err != nil {
@@ -111,30 +111,30 @@ func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]knownP
 	}
 	var all []knownPlan
 	for _, p := range img.Platforms {
-		plan := &layers.Plan{Strategy: layers.StrategyCost}
+		known := &plan.Plan{Strategy: plan.StrategyCost}
 		for _, l := range p.Layers {
 			if !l.System && len(l.Paths) > 0 {
-				plan.Groups = append(plan.Groups, layers.Group{Paths: l.Paths})
+				known.Groups = append(known.Groups, plan.Group{Paths: l.Paths})
 			}
 		}
-		if len(plan.Groups) == 0 {
+		if len(known.Groups) == 0 {
 			return nil, fmt.Errorf("%s: no layer of it has store paths", manifest.FormatPlatform(p.Platform))
 		}
-		all = append(all, knownPlan{what: arg, platform: manifest.FormatPlatform(p.Platform), file: plan.File()})
+		all = append(all, knownPlan{what: arg, platform: manifest.FormatPlatform(p.Platform), file: known.File()})
 	}
 	return all, nil
 }
 
 // plan plans one closure. Platform is "" where it is not known.
-func (p *planner) plan(c *closure.Closure, platform string) (*layers.Plan, error) {
+func (p *planner) plan(c *closure.Closure, platform string) (*plan.Plan, error) {
 	if len(p.follow) > 0 {
-		return layers.FollowPlan(c, best(p.follow, c, platform).file, p.options.MaxLayers)
+		return plan.Follow(c, best(p.follow, c, platform).file, p.options.MaxLayers)
 	}
 	o := p.options
 	if len(p.from) > 0 {
 		o.From = best(p.from, c, platform).file.Plan()
 	}
-	return layers.NewPlan(c, o)
+	return plan.New(c, o)
 }
 
 // best is the plan for a closure: of its platform if one is, and of these the

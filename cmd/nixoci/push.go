@@ -16,7 +16,9 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 // registryFlags say how a registry is spoken to.
@@ -30,8 +32,8 @@ func (r *registryFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.caFile, "ca-file", "", "PEM file of certificate authorities to trust beside the system's")
 }
 
-func (r *registryFlags) options() push.Options {
-	return push.Options{Insecure: r.insecure, CAFile: r.caFile, UserAgent: "nixoci/" + version}
+func (r *registryFlags) options() registry.Options {
+	return registry.Options{Insecure: r.insecure, CAFile: r.caFile, UserAgent: "nixoci/" + version}
 }
 
 // pushFlags are those of push alone.
@@ -129,7 +131,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	job.ReuseCheck = share
 	opts := f.registry.options()
 	opts.MountFrom = f.mountFrom
-	repo, err := push.Open(ref.Repository, opts)
+	repo, err := registry.Open(ref.Repository, opts)
 	if err != nil {
 		return err
 	}
@@ -166,8 +168,8 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 }
 
 // pushTarget is where refArg names, with its tag and more of them, each once.
-func pushTarget(refArg string, more []string) (ref push.Reference, tags []string, err error) {
-	if ref, err = push.ParseReference(refArg); err != nil {
+func pushTarget(refArg string, more []string) (ref registry.Reference, tags []string, err error) {
+	if ref, err = registry.ParseReference(refArg); err != nil {
 		return ref, nil, usageError{err}
 	}
 	if ref.Digest != "" {
@@ -175,7 +177,7 @@ func pushTarget(refArg string, more []string) (ref push.Reference, tags []string
 	}
 	tags = []string{ref.Tag}
 	for _, t := range more {
-		if _, err := push.ParseReference(ref.Repository.Name() + ":" + t); err != nil {
+		if _, err := registry.ParseReference(ref.Repository.Name() + ":" + t); err != nil {
 			return ref, nil, usagef("--tag %q: %w", t, err)
 		}
 		if !slices.Contains(tags, t) {
@@ -196,8 +198,8 @@ func parseShare(s string) (float64, error) {
 
 // openRemote is the image that reference names, through repo where it is in
 // that repository.
-func (a *app) openRemote(reference string, repo *push.Repository, of push.Reference, f *registryFlags) (*push.Remote, error) {
-	ref, err := push.ParseReference(reference)
+func (a *app) openRemote(reference string, repo *registry.Repository, of registry.Reference, f *registryFlags) (*push.Remote, error) {
+	ref, err := registry.ParseReference(reference)
 	if err != nil {
 		return nil, usagef("--reuse-from: %w", err)
 	}
@@ -206,7 +208,7 @@ func (a *app) openRemote(reference string, repo *push.Repository, of push.Refere
 	}
 	o := f.options()
 	o.ReadOnly = true
-	other, err := push.Open(ref.Repository, o)
+	other, err := registry.Open(ref.Repository, o)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +231,7 @@ func (a *app) job(img *imageFlags) (push.Job, error) {
 }
 
 // run pushes with progress.
-func (a *app) run(ctx context.Context, dst push.Destination, images []push.Image, job push.Job) (push.Result, error) {
+func (a *app) run(ctx context.Context, dst oci.Destination, images []push.Image, job push.Job) (push.Result, error) {
 	p := a.newProgress()
 	defer p.end()
 	job.Progress = p
@@ -237,7 +239,7 @@ func (a *app) run(ctx context.Context, dst push.Destination, images []push.Image
 }
 
 // summaryOf is the tail of the summary line.
-func summaryOf(start time.Time, s *push.Stats) string {
+func summaryOf(start time.Time, s *registry.Stats) string {
 	text := humanTime(time.Since(start))
 	if s != nil {
 		text = fmt.Sprintf("%s sent in %d requests, %s", humanBytes(s.BytesSent), s.Requests, text)
@@ -330,7 +332,7 @@ type printedLayer struct {
 	Checked bool   `json:"checked,omitempty"`
 }
 
-func (a *app) printResult(ref string, r push.Result, s *push.Stats) error {
+func (a *app) printResult(ref string, r push.Result, s *registry.Stats) error {
 	if !a.json {
 		_, err := fmt.Fprintf(a.stdout, "%s@%s\n", ref, r.Index.Digest)
 		return err

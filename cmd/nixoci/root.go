@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
 )
 
@@ -31,8 +31,8 @@ type app struct {
 
 	log   *logrus.Logger
 	cache *push.Cache
-	nix   *closure.Nix // once something was to be built
-	done  bool         // the command's work is complete: an interrupt comes too late
+	nix   *nixbuild.Nix // once something was to be built
+	done  bool          // the command's work is complete: an interrupt comes too late
 }
 
 func (a *app) rootCommand() *cobra.Command {

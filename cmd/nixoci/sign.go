@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 // passwordVariable is cosign's.
@@ -50,7 +50,7 @@ Signing again with the same key changes nothing.`,
 }
 
 func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *registryFlags) error {
-	ref, err := push.ParseReference(arg)
+	ref, err := registry.ParseReference(arg)
 	if err != nil {
 		return usageError{err}
 	}
@@ -62,7 +62,7 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	if err != nil {
 		return fmt.Errorf("%s: %w", keyFile, err)
 	}
-	repo, err := push.Open(ref.Repository, f.options())
+	repo, err := registry.Open(ref.Repository, f.options())
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -45,15 +48,18 @@ func isClosure(arg string) bool {
 }
 
 // openImage opens the image that arg names, for reading.
-func (a *app) openImage(arg string, f *reading) (*push.OpenedSource, error) {
+func (a *app) openImage(arg string, f *reading) (*oci.OpenedSource, error) {
 	o := f.registry.options()
 	o.ReadOnly = true
 	if !fileImage.MatchString(arg) {
-		if _, err := push.ParseReference(arg); err != nil {
+		if _, err := registry.ParseReference(arg); err != nil {
 			return nil, usageError{err}
 		}
 	}
-	return push.OpenSource(arg, o)
+	if layout.IsSource(arg) {
+		return layout.OpenSource(arg)
+	}
+	return registry.OpenSource(arg, o)
 }
 
 // readImage opens and reads the image that arg names.

@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Names of the signatures that cosign 3 writes: a Sigstore bundle as referrer,
@@ -24,8 +24,8 @@ const (
 // verifyBundles looks at the bundles that are attached to d. Of a bundle only
 // the signature by a key counts: certificates and transparency logs are
 // Sigstore's way to do without one.
-func verifyBundles(ctx context.Context, src push.Source, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
-	r, ok := src.(push.Referrers)
+func verifyBundles(ctx context.Context, src oci.Source, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
+	r, ok := src.(oci.Referrers)
 	if !ok {
 		return nil, 0, nil
 	}
@@ -37,7 +37,7 @@ func verifyBundles(ctx context.Context, src push.Source, d digest.Digest, key *P
 		if !strings.HasPrefix(ref.ArtifactType, bundleType) || found == maxSignatures {
 			continue
 		}
-		a, err := push.GetArtifact(ctx, src, d, ref)
+		a, err := oci.GetArtifact(ctx, src, d, ref)
 		if err != nil {
 			return nil, 0, err
 		}

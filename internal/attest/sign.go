@@ -13,8 +13,8 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 // Names of cosign's signatures (sigstore/cosign, specs/SIGNATURE_SPEC.md): an
@@ -64,14 +64,14 @@ func signatureTag(d digest.Digest) string {
 
 // Sign signs the manifest or index d in repo, and stores the signature beside
 // those that are there. Signing again with the same key changes nothing.
-func Sign(ctx context.Context, repo *push.Repository, d digest.Digest, key *PrivateKey) error {
+func Sign(ctx context.Context, repo *registry.Repository, d digest.Digest, key *PrivateKey) error {
 	if err := sign(ctx, repo, d, key); err != nil {
 		return fmt.Errorf("sign %s@%s: %w", repo.Name(), d, err)
 	}
 	return nil
 }
 
-func sign(ctx context.Context, repo *push.Repository, d digest.Digest, key *PrivateKey) error {
+func sign(ctx context.Context, repo *registry.Repository, d digest.Digest, key *PrivateKey) error {
 	var p payload
 	p.Critical.Identity.Reference = repo.Name()
 	p.Critical.Image.Digest = d
@@ -86,10 +86,10 @@ func sign(ctx context.Context, repo *push.Repository, d digest.Digest, key *Priv
 	}
 	layer := ocispec.Descriptor{MediaType: payloadType, Digest: digest.FromBytes(data), Size: int64(len(data)),
 		Annotations: map[string]string{signatureKey: base64.StdEncoding.EncodeToString(sig)}}
-	if err := putBlob(ctx, repo, manifest.Blob{Descriptor: layer, Data: data}); err != nil {
+	if err := putBlob(ctx, repo, oci.Blob{Descriptor: layer, Data: data}); err != nil {
 		return err
 	}
-	return repo.EditTag(ctx, signatureTag(d), func(old *manifest.Blob) (*manifest.Blob, error) {
+	return repo.EditTag(ctx, signatureTag(d), func(old *oci.Blob) (*oci.Blob, error) {
 		m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
 		if old != nil {
 			if m, err = signatureManifest(*old); err != nil {
@@ -115,7 +115,7 @@ func sign(ctx context.Context, repo *push.Repository, d digest.Digest, key *Priv
 	})
 }
 
-func putBlob(ctx context.Context, repo *push.Repository, b manifest.Blob) error {
+func putBlob(ctx context.Context, repo *registry.Repository, b oci.Blob) error {
 	has, err := repo.HasBlob(ctx, b.Descriptor)
 	if err == nil && !has {
 		err = repo.PutBlob(ctx, b)
@@ -123,15 +123,15 @@ func putBlob(ctx context.Context, repo *push.Repository, b manifest.Blob) error 
 	return err
 }
 
-func newBlob(mediaType string, v any) (manifest.Blob, error) {
+func newBlob(mediaType string, v any) (oci.Blob, error) {
 	data, err := marshal(v)
-	return manifest.Blob{Data: data, Descriptor: ocispec.Descriptor{
+	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{
 		MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}, err
 }
 
 // signatureConfig is the image config that cosign gives a signature: registries
 // take it for an image of no platform.
-func signatureConfig(ls []ocispec.Descriptor) (manifest.Blob, error) {
+func signatureConfig(ls []ocispec.Descriptor) (oci.Blob, error) {
 	config := struct {
 		Architecture string           `json:"architecture"`
 		Created      string           `json:"created"`
@@ -149,7 +149,7 @@ func signatureConfig(ls []ocispec.Descriptor) (manifest.Blob, error) {
 
 const noTime = "0001-01-01T00:00:00Z"
 
-func signatureManifest(b manifest.Blob) (ocispec.Manifest, error) {
+func signatureManifest(b oci.Blob) (ocispec.Manifest, error) {
 	var m ocispec.Manifest
 	if err := json.Unmarshal(b.Data, &m); err != nil {
 		return m, fmt.Errorf("read signatures %s: %w", b.Descriptor.Digest, err)
@@ -164,7 +164,7 @@ func signatureManifest(b manifest.Blob) (ocispec.Manifest, error) {
 // holds, at least one. The error wraps [ErrUnsigned] or [ErrNoMatch] where there
 // is none. Whether the repository that a signature names is the right one is
 // for the caller to judge: a copy of an image keeps its signatures.
-func Verify(ctx context.Context, src push.Source, d digest.Digest, key *PublicKey) ([]Signature, error) {
+func Verify(ctx context.Context, src oci.Source, d digest.Digest, key *PublicKey) ([]Signature, error) {
 	sigs, found, err := verifyTag(ctx, src, d, key)
 	if err == nil {
 		var more []Signature
@@ -187,9 +187,9 @@ func Verify(ctx context.Context, src push.Source, d digest.Digest, key *PublicKe
 
 // verifyTag looks at the signatures under the .sig tag. found counts all of
 // them.
-func verifyTag(ctx context.Context, src push.Source, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
+func verifyTag(ctx context.Context, src oci.Source, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
 	b, err := src.GetManifest(ctx, signatureTag(d))
-	if errors.Is(err, push.ErrNotFound) {
+	if errors.Is(err, oci.ErrNotFound) {
 		return nil, 0, nil
 	}
 	if err != nil {
@@ -223,7 +223,7 @@ func verifyTag(ctx context.Context, src push.Source, d digest.Digest, key *Publi
 
 func decodeBase64(s string) ([]byte, error) { return base64.StdEncoding.DecodeString(s) }
 
-func readBlob(ctx context.Context, src push.Source, d ocispec.Descriptor) ([]byte, error) {
+func readBlob(ctx context.Context, src oci.Source, d ocispec.Descriptor) ([]byte, error) {
 	rc, err := src.GetBlob(ctx, d)
 	if err != nil {
 		return nil, err

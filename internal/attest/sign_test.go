@@ -19,21 +19,21 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 // repository is one in a new registry; writes counts the requests that change
 // it.
-func repository(t *testing.T, api bool) (repo *push.Repository, writes *atomic.Int64) {
+func repository(t *testing.T, api bool) (repo *registry.Repository, writes *atomic.Int64) {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	writes = new(atomic.Int64)
-	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(api))
+	h := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(api))
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			writes.Add(1)
@@ -49,7 +49,7 @@ func repository(t *testing.T, api bool) (repo *push.Repository, writes *atomic.I
 	if err != nil {
 		t.Fatal(err)
 	}
-	if repo, err = push.Open(r, push.Options{}); err != nil {
+	if repo, err = registry.Open(r, registry.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { repo.Close() })
@@ -104,7 +104,7 @@ func TestSignAndVerify(t *testing.T) {
 }
 
 // putSignatures puts layers under the .sig tag of d.
-func putSignatures(t *testing.T, repo *push.Repository, d digest.Digest, payload []byte, signature string) {
+func putSignatures(t *testing.T, repo *registry.Repository, d digest.Digest, payload []byte, signature string) {
 	t.Helper()
 	layer := ocispec.Descriptor{MediaType: payloadType, Digest: digest.FromBytes(payload), Size: int64(len(payload)),
 		Annotations: map[string]string{signatureKey: signature}}
@@ -117,7 +117,7 @@ func putSignatures(t *testing.T, repo *push.Repository, d digest.Digest, payload
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range []manifest.Blob{config, {Descriptor: layer, Data: payload}} {
+	for _, b := range []oci.Blob{config, {Descriptor: layer, Data: payload}} {
 		if err := repo.PutBlob(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func TestVerifyCosignBundle(t *testing.T) {
 		attach := func(d digest.Digest, data []byte) {
 			t.Helper()
 			_, err := repo.Attach(t.Context(), ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: d, Size: 1},
-				[]push.Artifact{{Type: bundleType + ".v0.3+json", MediaType: bundleType + ".v0.3+json", Data: data}})
+				[]oci.Artifact{{Type: bundleType + ".v0.3+json", MediaType: bundleType + ".v0.3+json", Data: data}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"path/filepath"
 	"testing"
+
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // devNull reads contents as a packer does: into one large buffer.
@@ -40,7 +42,7 @@ func benchStore(b *testing.B) (*storeTree, []Info) {
 	for i := range infos {
 		h := sha256.New()
 		n := &countWriter{w: h}
-		w := NewNARWriter(n)
+		w := nar.NewWriter(n)
 		if err := errors.Join(t.walk(b.Context(), infos[i].Path, w), w.Close()); err != nil {
 			b.Fatal(err)
 		}
@@ -107,7 +109,7 @@ func BenchmarkReadNAR(b *testing.B) {
 	t, infos := benchStore(b)
 	for i, name := range []string{"small files", "large file"} {
 		var buf bytes.Buffer
-		w := NewNARWriter(&buf)
+		w := nar.NewWriter(&buf)
 		if err := errors.Join(t.walk(b.Context(), infos[i].Path, w), w.Close()); err != nil {
 			b.Fatal(err)
 		}
@@ -116,7 +118,7 @@ func BenchmarkReadNAR(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(buf.Len()))
 			for b.Loop() {
-				if err := ReadNAR(bytes.NewReader(buf.Bytes()), v); err != nil {
+				if err := nar.Read(bytes.NewReader(buf.Bytes()), v); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -20,7 +20,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
 // peakMemory is how much f adds to the heap at most, with the garbage collector
@@ -216,7 +218,7 @@ func TestCacheTime(t *testing.T) {
 							small = p
 						}
 					}
-					err = Walk(t.Context(), c, small, &recorder{})
+					err = Walk(t.Context(), c, small, &nartest.Recorder{})
 				}
 				if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 					t.Errorf("got %v, want %q", err, tt.want)
@@ -296,7 +298,7 @@ func TestCacheFlood(t *testing.T) {
 			})
 			wantMemory(t, func() {
 				_, err := c.Closure(t.Context(), []StorePath{numbered(0, 0)})
-				wantError(t, err, errTooManyPaths, "cache.example")
+				hinttest.Error(t, err, errTooManyPaths, "cache.example")
 			})
 			if most.Load() > 300 {
 				t.Errorf("%d goroutines", most.Load())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // CacheOptions are how a binary cache is used. The zero value trusts
@@ -317,9 +318,9 @@ func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos [
 }
 
 // Tree streams the NAR of one path: nothing is written to disk.
-func (c *Cache) Tree(ctx context.Context, info *Info, v Visitor) error {
-	if nar, ok := c.smallNAR(info.Path); ok {
-		return ReadNAR(bytes.NewReader(nar), v)
+func (c *Cache) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
+	if data, ok := c.smallNAR(info.Path); ok {
+		return nar.Read(bytes.NewReader(data), v)
 	}
 	n, err := c.narinfo(ctx, info.Path)
 	if err != nil {
@@ -342,7 +343,7 @@ func (c *Cache) Tree(ctx context.Context, info *Info, v Visitor) error {
 		v = &flatVerifier{v, info.Path, n.ca}
 	}
 	t := &trackingVisitor{Visitor: v}
-	err = ReadNAR(&narStream{r: d, left: info.NarSize, info: info, fail: fail}, t)
+	err = nar.Read(&narStream{r: d, left: info.NarSize, info: info, fail: fail}, t)
 	if err == nil || err == t.err {
 		return err
 	}
@@ -372,7 +373,7 @@ func (c *Cache) openNAR(ctx context.Context, n **cached) (r io.Reader, close fun
 
 // trackingVisitor tells errors of the visitor from those of reading.
 type trackingVisitor struct {
-	Visitor
+	nar.Visitor
 	err error
 }
 
@@ -447,7 +448,7 @@ func (c *Cache) look(ctx context.Context, info *Info, f *finder) error {
 		return Walk(ctx, c, info, f)
 	}
 	var buf bytes.Buffer
-	w := NewNARWriter(&buf)
+	w := nar.NewWriter(&buf)
 	if err := Walk(ctx, c, info, w); err != nil {
 		return err
 	}
@@ -458,7 +459,7 @@ func (c *Cache) look(ctx context.Context, info *Info, f *finder) error {
 	c.small = append(c.small, smallNAR{info.Path, buf.Bytes()})
 	c.small = c.small[max(0, len(c.small)-maxSmallNARs):]
 	c.mu.Unlock()
-	return ReadNAR(&buf, f)
+	return nar.Read(&buf, f)
 }
 
 // Lookup implements [FileSource].

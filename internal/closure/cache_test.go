@@ -26,6 +26,10 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
+	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
 // fakeCache is a binary cache over HTTP: the sample's files, or those of files,
@@ -160,7 +164,7 @@ func TestCacheOverHTTPS(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = c.Closure(t.Context(), []StorePath{sampleTop(t)})
-	wantError(t, err, nil, "certificate")
+	hinttest.Error(t, err, nil, "certificate")
 }
 
 func TestNarinfoDir(t *testing.T) {
@@ -209,7 +213,7 @@ func TestNarinfoDir(t *testing.T) {
 	f.files["/nar/moved"] = f.files["/"+n.URL]
 	delete(f.files, "/"+n.URL)
 	f.edit(t, roots[0], n.URL, "nar/moved")
-	if err := Walk(t.Context(), c, cl.Info(roots[0]), &recorder{}); err != nil {
+	if err := Walk(t.Context(), c, cl.Info(roots[0]), &nartest.Recorder{}); err != nil {
 		t.Error(err)
 	}
 
@@ -287,10 +291,10 @@ func TestCacheMalformed(t *testing.T) {
 			f := newFakeCache(t, "none")
 			f.edit(t, top, tt.replace...)
 			_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
-			wantError(t, err, tt.is, tt.want)
-			wantError(t, err, nil, f.URL+"/"+top.Hash()+".narinfo")
+			hinttest.Error(t, err, tt.is, tt.want)
+			hinttest.Error(t, err, nil, f.URL+"/"+top.Hash()+".narinfo")
 			if tt.is == ErrUnsigned || tt.is == ErrUntrustedKey {
-				wantHint(t, err, "--no-require-signatures")
+				hinttest.Hint(t, err, "--no-require-signatures")
 				if _, err := f.open(t, CacheOptions{NoSignatures: true}).Closure(t.Context(), []StorePath{top}); err != nil {
 					t.Errorf("without signatures: %v", err)
 				}
@@ -303,8 +307,8 @@ func TestCacheNotThere(t *testing.T) {
 	top := sampleTop(t)
 	f := newFakeCache(t, "none")
 	_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{rowA})
-	wantError(t, err, ErrNotInStore, rowA)
-	wantHint(t, err, "--from")
+	hinttest.Error(t, err, ErrNotInStore, rowA)
+	hinttest.Hint(t, err, "--from")
 
 	c, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
 	if err != nil {
@@ -313,18 +317,18 @@ func TestCacheNotThere(t *testing.T) {
 	missing := c.Info(top).References[0]
 	delete(f.files, "/"+missing.Hash()+".narinfo")
 	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
-	wantError(t, err, ErrNotInStore, string(missing))
+	hinttest.Error(t, err, ErrNotInStore, string(missing))
 
 	delete(f.files, "/"+cacheInfoFile)
 	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
-	wantError(t, err, nil, "no binary cache")
+	hinttest.Error(t, err, nil, "no binary cache")
 	f.files["/"+cacheInfoFile] = "StoreDir: /gnu/store\n"
 	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
-	wantError(t, err, nil, f.URL+"/nix-cache-info: StoreDir: ")
+	hinttest.Error(t, err, nil, f.URL+"/nix-cache-info: StoreDir: ")
 
 	f.Close()
 	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
-	wantError(t, err, nil, "connection refused")
+	hinttest.Error(t, err, nil, "connection refused")
 }
 
 // A cycle can only be in a cache that nobody signed.
@@ -336,7 +340,7 @@ func TestCacheCycle(t *testing.T) {
 	a, b := strings.Repeat("0", 32)+"-a", strings.Repeat("1", 32)+"-b"
 	f.files["/"+a[:32]+".narinfo"], f.files["/"+b[:32]+".narinfo"] = info(a, b), info(b, a)
 	_, err := f.open(t, CacheOptions{NoSignatures: true}).Closure(t.Context(), []StorePath{rowA})
-	wantError(t, err, ErrCycle, b)
+	hinttest.Error(t, err, ErrCycle, b)
 }
 
 // sign makes a cache that serves one path with this NAR, signed by a new key.
@@ -379,7 +383,7 @@ func xzWithWindow(data []byte, code byte) []byte {
 // Bad NARs behind good signatures.
 func TestCacheBadNAR(t *testing.T) {
 	file := func(size int, content string) []byte {
-		return []byte(nar(append(append([]any{narMagic}, words("( type regular contents")...), size, []byte(content), ")")...))
+		return []byte(nartest.NAR(append(append([]any{"nix-archive-1"}, nartest.Words("( type regular contents")...), size, []byte(content), ")")...))
 	}
 	good := file(8, "contents")
 	zeros := file(1<<30, strings.Repeat("\x00", 1<<20))
@@ -417,10 +421,10 @@ func TestCacheBadNAR(t *testing.T) {
 		"largest size":        {good, "none", math.MaxInt64, nil, "narHash is"},
 		"smaller":             {good, "none", int64(len(good)) + 8, nil, "narHash is"},
 		"another":             {file(8, "Contents"), "none", int64(len(good)), nil, "narHash is"},
-		"name dot dot":        {[]byte(nar(directory(entry("..", emptyFile...))...)), "none", 1000, ErrNAR, `named ".."`},
-		"name with slash":     {[]byte(nar(directory(entry("a/b", emptyFile...))...)), "none", 1000, ErrNAR, "slash"},
-		"out of order":        {[]byte(nar(directory(entry("b", emptyFile...), entry("a", emptyFile...))...)), "none", 1000, ErrNAR, "not sorted"},
-		"twice":               {[]byte(nar(directory(entry("a", emptyFile...), entry("a", emptyFile...))...)), "none", 1000, ErrNAR, "twice"},
+		"name dot dot":        {[]byte(nartest.NAR(nartest.Directory(nartest.Entry("..", nartest.EmptyFile...))...)), "none", 1000, nar.ErrMalformed, `named ".."`},
+		"name with slash":     {[]byte(nartest.NAR(nartest.Directory(nartest.Entry("a/b", nartest.EmptyFile...))...)), "none", 1000, nar.ErrMalformed, "slash"},
+		"out of order":        {[]byte(nartest.NAR(nartest.Directory(nartest.Entry("b", nartest.EmptyFile...), nartest.Entry("a", nartest.EmptyFile...))...)), "none", 1000, nar.ErrMalformed, "not sorted"},
+		"twice":               {[]byte(nartest.NAR(nartest.Directory(nartest.Entry("a", nartest.EmptyFile...), nartest.Entry("a", nartest.EmptyFile...))...)), "none", 1000, nar.ErrMalformed, "twice"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -431,9 +435,9 @@ func TestCacheBadNAR(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = Walk(t.Context(), c, cl.Info(p), &recorder{})
-			wantError(t, err, tt.is, tt.want)
-			wantError(t, err, nil, string(p))
+			err = Walk(t.Context(), c, cl.Info(p), &nartest.Recorder{})
+			hinttest.Error(t, err, tt.is, tt.want)
+			hinttest.Error(t, err, nil, string(p))
 		})
 	}
 }
@@ -465,12 +469,12 @@ func TestCacheContentAddressed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Walk(t.Context(), c, cl.Info(p), &recorder{}); err != nil {
+			if err := Walk(t.Context(), c, cl.Info(p), &nartest.Recorder{}); err != nil {
 				t.Fatal(err)
 			}
 			// Other contents with a narHash of their own, and the name of the good.
 			evil := &fakeCache{files: maps.Clone(f.files)}
-			bad := nar(words("nix-archive-1 ( type regular contents evil )")...)
+			bad := nartest.NAR(nartest.Words("nix-archive-1 ( type regular contents evil )")...)
 			hash := sha256Sum(bad)
 			n := c.infos[p]
 			evil.files["/"+n.URL] = bad
@@ -482,16 +486,16 @@ func TestCacheContentAddressed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if cl, err = c.Closure(t.Context(), []StorePath{p}); err == nil {
-				err = Walk(t.Context(), c, cl.Info(p), &recorder{})
-				wantError(t, err, nil, "does not match its content address")
+				err = Walk(t.Context(), c, cl.Info(p), &nartest.Recorder{})
+				hinttest.Error(t, err, nil, "does not match its content address")
 			} else {
-				wantError(t, err, ErrUnsigned, "")
+				hinttest.Error(t, err, ErrUnsigned, "")
 			}
 		})
 	}
 	// The others still need one.
 	_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{sampleTop(t)})
-	wantError(t, err, ErrUnsigned, "")
+	hinttest.Error(t, err, ErrUnsigned, "")
 }
 
 func TestCacheRetries(t *testing.T) {
@@ -525,7 +529,7 @@ func TestCacheRetries(t *testing.T) {
 		}
 		c := f.open(t, CacheOptions{})
 		_, err := c.Closure(t.Context(), []StorePath{sampleTop(t)})
-		wantError(t, err, nil, "502 bad gateway")
+		hinttest.Error(t, err, nil, "502 bad gateway")
 		if len(f.requests) != 5 {
 			t.Errorf("%d requests", len(f.requests))
 		}
@@ -537,8 +541,8 @@ func TestCacheRetries(t *testing.T) {
 			return true
 		}
 		_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{sampleTop(t)})
-		wantError(t, err, nil, "401 unauthorized")
-		wantHint(t, err, "netrc")
+		hinttest.Error(t, err, nil, "401 unauthorized")
+		hinttest.Hint(t, err, "netrc")
 		if len(f.requests) != 1 {
 			t.Errorf("%d requests", len(f.requests))
 		}
@@ -609,7 +613,7 @@ func TestCacheResume(t *testing.T) {
 			}
 			before := c.Stats().Bytes
 			for i := range cl.Paths {
-				if err := Walk(t.Context(), c, &cl.Paths[i], &recorder{}); err != nil {
+				if err := Walk(t.Context(), c, &cl.Paths[i], &nartest.Recorder{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -640,7 +644,7 @@ func TestCacheResume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantError(t, Walk(t.Context(), c, cl.Info(sampleTop(t)), &recorder{}), nil, "the file changed")
+		hinttest.Error(t, Walk(t.Context(), c, cl.Info(sampleTop(t)), &nartest.Recorder{}), nil, "the file changed")
 	})
 }
 
@@ -657,7 +661,7 @@ func TestCacheCancel(t *testing.T) {
 		return false
 	}
 	_, err := f.open(t, CacheOptions{}).Closure(ctx, []StorePath{sampleTop(t)})
-	wantError(t, err, boom, "")
+	hinttest.Error(t, err, boom, "")
 }
 
 func TestCacheCredentials(t *testing.T) {
@@ -693,8 +697,8 @@ func TestCacheCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = Walk(t.Context(), c, cl.Info(sampleTop(t)), &recorder{})
-		wantError(t, err, nil, "418")
+		err = Walk(t.Context(), c, cl.Info(sampleTop(t)), &nartest.Recorder{})
+		hinttest.Error(t, err, nil, "418")
 		if strings.Contains(err.Error()+c.String(), "s3cret") || leaked.Load() {
 			t.Errorf("the secret is out: %v", err)
 		}
@@ -711,8 +715,8 @@ func TestCacheCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = Walk(t.Context(), c, cl.Info(sampleTop(t)), &recorder{})
-		wantError(t, err, nil, "refused")
+		err = Walk(t.Context(), c, cl.Info(sampleTop(t)), &nartest.Recorder{})
+		hinttest.Error(t, err, nil, "refused")
 		if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("the secret is out: %v", err)
 		}

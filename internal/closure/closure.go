@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // Info is what a source knows of one store path without reading its bytes.
@@ -198,16 +199,5 @@ type Source interface {
 	// Tree calls v for every entry of info.Path's file tree in NAR order. It
 	// does not check info.NarHash: callers use [Walk], which does. Tree may be
 	// called again and again and gives the same entries.
-	Tree(ctx context.Context, info *Info, v Visitor) error
-}
-
-// A Visitor receives a file tree in NAR order: a directory before what is in
-// it, and what is in it sorted bytewise by name. Names are relative to the
-// store path and separated by slashes; the store path itself is "".
-type Visitor interface {
-	Directory(name string) error
-	Symlink(name, target string) error
-	// File must read content to its end: exactly size bytes. A reader that ends
-	// early returns io.ErrUnexpectedEOF.
-	File(name string, executable bool, size int64, content io.Reader) error
+	Tree(ctx context.Context, info *Info, v nar.Visitor) error
 }

@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // contentAddress is a parsed CA field: "text:sha256:…", "fixed:sha256:…" or
@@ -102,7 +104,7 @@ func storeHash(kind, inner, name string) string {
 // flatVerifier checks on the way that a tree is one file with the hash that its
 // content address promises.
 type flatVerifier struct {
-	Visitor
+	nar.Visitor
 	path StorePath
 	ca   contentAddress
 }

@@ -3,8 +3,8 @@
 //
 // # Which function to reach for
 //
-// [Resolve] turns an argument of the command line into a store path or a graph
-// file, or into something that [Nix.Build] makes a store path of: a flake output,
+// [nixbuild.Resolve] turns an argument of the command line into a store path or a graph
+// file, or into something that [nixbuild.Nix.Build] makes a store path of: a flake output,
 // a NixOS configuration, the base system. [Open] makes the [Source] that --from names:
 //
 //   - [LocalStore]: the Nix database tells the graph, the file system has the
@@ -27,7 +27,7 @@
 //
 // # The NAR is the only shape
 //
-// A tree arrives as calls of a [Visitor]: directories, files with an executable
+// A tree arrives as calls of a [nar.Visitor]: directories, files with an executable
 // bit, symlinks; names sorted bytewise. There is no owner, mode, time, hard link
 // or directory order to be had, so none can leak into an image.
 //

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // GraphFile is a closure that a JSON file describes. The bytes come from a file
@@ -79,7 +80,7 @@ func (g *GraphFile) Closure(_ context.Context, roots []StorePath) (*Closure, err
 }
 
 // Tree reads the files of one store path.
-func (g *GraphFile) Tree(ctx context.Context, info *Info, v Visitor) error {
+func (g *GraphFile) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
 	return g.walk(ctx, info.Path, v)
 }
 

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
 // forms are the sample's graph as other versions of Nix write it, made from
@@ -137,8 +139,8 @@ func TestParseGraph(t *testing.T) {
 				t.Errorf("got %+v\nwant %+v", got, want)
 			}
 			_, err = g.Closure(t.Context(), []StorePath{rowA})
-			wantError(t, err, ErrNotInStore, rowA)
-			wantError(t, Walk(t.Context(), g, &got.Paths[0], &recorder{}), os.ErrNotExist, "nix/store")
+			hinttest.Error(t, err, ErrNotInStore, rowA)
+			hinttest.Error(t, Walk(t.Context(), g, &got.Paths[0], &nartest.Recorder{}), os.ErrNotExist, "nix/store")
 		})
 	}
 }
@@ -181,20 +183,20 @@ func TestOpenGraphErrors(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "graph.json")
 			writeFile(t, file, tt.text)
 			_, err := OpenGraph(file, "/")
-			wantError(t, err, tt.is, tt.want)
-			wantError(t, err, nil, file)
-			wantHint(t, err, tt.hint)
+			hinttest.Error(t, err, tt.is, tt.want)
+			hinttest.Error(t, err, nil, file)
+			hinttest.Hint(t, err, tt.hint)
 		})
 	}
 	_, err := OpenGraph(filepath.Join(t.TempDir(), "none"), "/")
-	wantError(t, err, os.ErrNotExist, "none")
+	hinttest.Error(t, err, os.ErrNotExist, "none")
 	big := filepath.Join(t.TempDir(), "big")
 	writeFile(t, big, "[")
 	if err := os.Truncate(big, limit.GraphFile+1); err != nil {
 		t.Fatal(err)
 	}
 	_, err = OpenGraph(big, "/")
-	wantError(t, err, nil, "more than")
+	hinttest.Error(t, err, nil, "more than")
 }
 
 func FuzzParseGraph(f *testing.F) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // LocalStore is a Nix store in a file system: the database below
@@ -83,7 +84,7 @@ func (s *LocalStore) Closure(ctx context.Context, roots []StorePath) (*Closure, 
 }
 
 // Tree reads the files of one store path.
-func (s *LocalStore) Tree(ctx context.Context, info *Info, v Visitor) error {
+func (s *LocalStore) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
 	return s.walk(ctx, info.Path, v)
 }
 

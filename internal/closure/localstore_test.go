@@ -15,6 +15,9 @@ import (
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
+	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
 const rowA = "/nix/store/00000000000000000000000000000000-a"
@@ -130,42 +133,24 @@ func TestLocalStoreDatabaseStates(t *testing.T) {
 	}
 }
 
-func wantError(t testing.TB, err error, is error, text string) {
-	t.Helper()
-	if err == nil || is != nil && !errors.Is(err, is) || !strings.Contains(err.Error(), text) {
-		t.Errorf("got %v, want %v with %q", err, is, text)
-		return
-	}
-	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("more than one line: %q", err)
-	}
-}
-
-func wantHint(t testing.TB, err error, text string) {
-	t.Helper()
-	if h := hint.Of(err); !strings.Contains(h, text) {
-		t.Errorf("hint %q of %v, want %q", h, err, text)
-	}
-}
-
 func TestOpenLocalErrors(t *testing.T) {
 	_, err := OpenLocal(t.TempDir())
-	wantError(t, err, fs.ErrNotExist, "no Nix database")
-	wantHint(t, err, "--from")
+	hinttest.Error(t, err, fs.ErrNotExist, "no Nix database")
+	hinttest.Hint(t, err, "--from")
 
 	root := t.TempDir()
 	writeFile(t, filepath.Join(root, "nix/var/nix/db/db.sqlite"), readFile(t, "testdata/db.sqlite"))
 	_, err = OpenLocal(root)
-	wantError(t, err, fs.ErrNotExist, "schema")
+	hinttest.Error(t, err, fs.ErrNotExist, "schema")
 	for _, schema := range []string{"11", "9", "", "ten"} {
 		writeFile(t, filepath.Join(root, "nix/var/nix/db/schema"), schema)
 		_, err = OpenLocal(root)
-		wantError(t, err, nil, "only 10 is known")
-		wantHint(t, err, "path-info")
+		hinttest.Error(t, err, nil, "only 10 is known")
+		hinttest.Hint(t, err, "path-info")
 	}
 	writeFile(t, filepath.Join(root, "nix/var/nix/db/schema"), strings.Repeat("1", 100))
 	_, err = OpenLocal(root)
-	wantError(t, err, nil, "more than 64 bytes")
+	hinttest.Error(t, err, nil, "more than 64 bytes")
 }
 
 func TestLocalStoreBadRows(t *testing.T) {
@@ -201,8 +186,8 @@ func TestLocalStoreBadRows(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = s.Closure(t.Context(), []StorePath{sampleTop(t)})
-			wantError(t, err, nil, tt.want)
-			wantError(t, err, nil, root)
+			hinttest.Error(t, err, nil, tt.want)
+			hinttest.Error(t, err, nil, root)
 		})
 	}
 	t.Run("no database but bytes", func(t *testing.T) {
@@ -214,15 +199,15 @@ func TestLocalStoreBadRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = s.Closure(t.Context(), []StorePath{sampleTop(t)})
-		wantError(t, err, nil, "not a database")
+		hinttest.Error(t, err, nil, "not a database")
 	})
 }
 
 func TestLocalStoreNotThere(t *testing.T) {
 	s := sampleStore(t)
 	_, err := s.Closure(t.Context(), []StorePath{sampleTop(t), rowA})
-	wantError(t, err, ErrNotInStore, rowA)
-	wantHint(t, err, "--realise")
+	hinttest.Error(t, err, ErrNotInStore, rowA)
+	hinttest.Hint(t, err, "--realise")
 
 	// In the database, but not in the file system.
 	c, err := s.Closure(t.Context(), []StorePath{sampleTop(t)})
@@ -232,7 +217,7 @@ func TestLocalStoreNotThere(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(s.Root(), string(sampleTop(t)))); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, Walk(t.Context(), s, c.Info(sampleTop(t)), &recorder{}), fs.ErrNotExist, string(sampleTop(t)))
+	hinttest.Error(t, Walk(t.Context(), s, c.Info(sampleTop(t)), &nartest.Recorder{}), fs.ErrNotExist, string(sampleTop(t)))
 }
 
 func sampleTree(t testing.TB, s *LocalStore) *Info {
@@ -274,7 +259,7 @@ func TestWalkDamage(t *testing.T) {
 		"another symlink": {change(func(tree string) error {
 			return errors.Join(os.Remove(tree+"/link"), os.Symlink("a/b/y", tree+"/link"))
 		}), nil, "narHash is"},
-		"a named pipe": {change(func(tree string) error { return syscall.Mkfifo(tree+"/pipe", 0o444) }), ErrNAR, "/pipe: malformed NAR: a named pipe"},
+		"a named pipe": {change(func(tree string) error { return syscall.Mkfifo(tree+"/pipe", 0o444) }), nar.ErrMalformed, "/pipe: malformed NAR: a named pipe"},
 		"a socket": {change(func(tree string) error {
 			// A socket's name is short; bind it from within.
 			old, err := os.Getwd()
@@ -291,7 +276,7 @@ func TestWalkDamage(t *testing.T) {
 			}
 			l.SetUnlinkOnClose(false)
 			return l.Close()
-		}), ErrNAR, "/s: malformed NAR: a socket"},
+		}), nar.ErrMalformed, "/s: malformed NAR: a socket"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -303,12 +288,12 @@ func TestWalkDamage(t *testing.T) {
 				os.Chmod(filepath.Join(dir, f), map[bool]fs.FileMode{true: 0o755, false: 0o644}[f == "run"])
 			}
 			tt.damage(t, dir)
-			err := Walk(t.Context(), s, tree, &recorder{})
-			wantError(t, err, tt.is, tt.want)
-			wantError(t, err, nil, string(tree.Path))
+			err := Walk(t.Context(), s, tree, &nartest.Recorder{})
+			hinttest.Error(t, err, tt.is, tt.want)
+			hinttest.Error(t, err, nil, string(tree.Path))
 			if _, ok := errors.AsType[*HashMismatchError](err); ok {
-				wantError(t, err, nil, tree.NarHash.SRI())
-				wantHint(t, err, "--verify")
+				hinttest.Error(t, err, nil, tree.NarHash.SRI())
+				hinttest.Hint(t, err, "--verify")
 			}
 		})
 	}
@@ -331,13 +316,13 @@ func TestWalkLeavesHostBehind(t *testing.T) {
 	if err := os.Link(s.Root()+"/linked", dir+"/a-b"); err != nil {
 		t.Fatal(err)
 	}
-	if err := Walk(t.Context(), s, tree, &recorder{}); err != nil {
+	if err := Walk(t.Context(), s, tree, &nartest.Recorder{}); err != nil {
 		t.Error(err)
 	}
 }
 
 type fileFunc struct {
-	recorder
+	nartest.Recorder
 	file func(name string, content io.Reader) error
 }
 
@@ -365,10 +350,10 @@ func TestWalkRace(t *testing.T) {
 				_, err := io.Copy(io.Discard, content)
 				return err
 			}})
-			wantError(t, err, nil, tt.want)
-			wantError(t, err, nil, "/large")
+			hinttest.Error(t, err, nil, tt.want)
+			hinttest.Error(t, err, nil, "/large")
 			if name == "shrinks" {
-				wantError(t, err, io.ErrUnexpectedEOF, "")
+				hinttest.Error(t, err, io.ErrUnexpectedEOF, "")
 			}
 		})
 	}
@@ -381,13 +366,13 @@ func TestWalkStops(t *testing.T) {
 	if err := Walk(t.Context(), s, tree, &fileFunc{file: func(string, io.Reader) error { return boom }}); err != boom {
 		t.Errorf("the visitor's error: %v", err)
 	}
-	wantError(t, Walk(t.Context(), s, tree, &fileFunc{file: func(string, io.Reader) error { return nil }}), nil, "unread")
+	hinttest.Error(t, Walk(t.Context(), s, tree, &fileFunc{file: func(string, io.Reader) error { return nil }}), nil, "unread")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	err := Walk(ctx, s, tree, &fileFunc{file: func(string, io.Reader) error { cancel(boom); return nil }})
 	if err == nil {
 		t.Error("no error after cancel")
 	}
-	if err := Walk(ctx, s, tree, &recorder{}); !errors.Is(err, boom) {
+	if err := Walk(ctx, s, tree, &nartest.Recorder{}); !errors.Is(err, boom) {
 		t.Errorf("after cancel: %v", err)
 	}
 }
@@ -400,16 +385,16 @@ func TestCaseHack(t *testing.T) {
 	}
 	tree := newStoreTree(dir)
 	tree.caseHack = true
-	var r recorder
+	var r nartest.Recorder
 	if err := tree.walk(t.Context(), p, &r); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{`d ""`, `f "Foo" "Foo"`, `f "bar" "bar"`, `f "foo" "foo~nix~case~hack~1"`, `f "zoo" "zoo"`}
-	if !slices.Equal(r.lines, want) {
-		t.Errorf("got %q, want %q", r.lines, want)
+	if !slices.Equal(r.Lines, want) {
+		t.Errorf("got %q, want %q", r.Lines, want)
 	}
 	writeFile(t, filepath.Join(dir, p.Base(), "foo~nix~case~hack~2"), "")
-	wantError(t, tree.walk(t.Context(), p, &r), ErrNAR, "same name")
+	hinttest.Error(t, tree.walk(t.Context(), p, &r), nar.ErrMalformed, "same name")
 	tree.caseHack = false
 	if err := tree.walk(t.Context(), p, &r); err != nil {
 		t.Error(err)

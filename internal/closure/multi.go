@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // finderSource is a Source that can tell which paths it has.
@@ -123,7 +124,7 @@ func (m *MultiSource) of(p StorePath) (finderSource, error) {
 }
 
 // Tree implements [Source].
-func (m *MultiSource) Tree(ctx context.Context, info *Info, v Visitor) error {
+func (m *MultiSource) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
 	s, err := m.of(info.Path)
 	if err != nil {
 		return err

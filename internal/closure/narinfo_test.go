@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
 )
 
 // From cache.nixos.org: Nix's own signature, with its own key.
@@ -39,7 +41,7 @@ func TestDefaultPublicKey(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	n.NarSize++
-	wantError(t, keys.Verify(&n.Info), ErrBadSignature, "by cache.nixos.org-1")
+	hinttest.Error(t, keys.Verify(&n.Info), ErrBadSignature, "by cache.nixos.org-1")
 }
 
 func TestVerify(t *testing.T) {
@@ -69,7 +71,7 @@ func TestVerify(t *testing.T) {
 		}
 	}
 	info.Signatures = []string{"me"}
-	wantError(t, keys.Verify(&info), nil, "not name:base64")
+	hinttest.Error(t, keys.Verify(&info), nil, "not name:base64")
 }
 
 func TestParsePublicKey(t *testing.T) {
@@ -84,7 +86,7 @@ func TestParsePublicKey(t *testing.T) {
 	}
 	secret := base64.StdEncoding.EncodeToString(private)
 	_, err = ParsePublicKey("x:" + secret)
-	wantError(t, err, nil, "secret key")
+	hinttest.Error(t, err, nil, "secret key")
 	if strings.Contains(err.Error(), secret[:10]) {
 		t.Error("the secret is out")
 	}

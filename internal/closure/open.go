@@ -43,7 +43,7 @@ func isFileCache(dir string) bool {
 	return err == nil
 }
 
-// LocalRoot is where symlinks lead, for [Resolve], with these --from: the first
+// LocalRoot is where symlinks lead, for [nixbuild.Resolve], with these --from: the first
 // that is a local store, else "/".
 func LocalRoot(from []string) string {
 	for _, f := range from {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
 func prefetchAll(t testing.TB, src Source, c *Closure) (stop func()) {
@@ -100,7 +102,7 @@ func TestPrefetchFails(t *testing.T) {
 	stop1, stop2 := prefetchAll(t, c, cl), prefetchAll(t, c, cl)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	Walk(ctx, c, &cl.Paths[0], &recorder{})
+	Walk(ctx, c, &cl.Paths[0], &nartest.Recorder{})
 	stop1()
 	if got := dump(t, c); got != want {
 		t.Error("another tree")

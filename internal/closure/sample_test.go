@@ -2,6 +2,7 @@ package closure
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
 // The samples in testdata are of one small system that real Nix built.
@@ -150,7 +153,7 @@ func dumpOf(ctx context.Context, src Source, top StorePath) (string, error) {
 	var b strings.Builder
 	for i := range c.Paths {
 		p := &c.Paths[i]
-		var r recorder
+		var r nartest.Recorder
 		if err := Walk(ctx, src, p, &r); err != nil {
 			return "", err
 		}
@@ -158,7 +161,7 @@ func dumpOf(ctx context.Context, src Source, top StorePath) (string, error) {
 		for _, r := range p.References {
 			b.WriteString("> " + string(r) + "\n")
 		}
-		b.WriteString(strings.Join(r.lines, "\n") + "\n")
+		b.WriteString(strings.Join(r.Lines, "\n") + "\n")
 	}
 	return b.String(), nil
 }
@@ -260,3 +263,5 @@ func TestLookup(t *testing.T) {
 		})
 	}
 }
+
+func sha256Sum(s string) Hash { return sha256.Sum256([]byte(s)) }

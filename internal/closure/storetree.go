@@ -15,6 +15,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // storeTree reads file trees from a store directory as a NAR sees them: names
@@ -50,7 +52,7 @@ type treeWalk struct {
 	*storeTree
 	ctx     context.Context
 	path    StorePath
-	v       Visitor
+	v       nar.Visitor
 	content fileContent // one for all files: it is valid only during Visitor.File
 }
 
@@ -59,7 +61,7 @@ func (t *storeTree) errorf(p StorePath, name string, format string, args ...any)
 	return fmt.Errorf("read %s: %w", filepath.Join(t.dir, p.Base(), name), fmt.Errorf(format, args...))
 }
 
-func (t *storeTree) walk(ctx context.Context, p StorePath, v Visitor) error {
+func (t *storeTree) walk(ctx context.Context, p StorePath, v nar.Visitor) error {
 	w := &treeWalk{storeTree: t, ctx: ctx, path: p, v: v}
 	store, err := t.open()
 	if err != nil {
@@ -100,7 +102,7 @@ func errKind(mode fs.FileMode) error {
 	case fs.ModeDevice, fs.ModeDevice | fs.ModeCharDevice:
 		kind = "a device"
 	}
-	return fmt.Errorf("%w: %s, which a store path cannot hold", ErrNAR, kind)
+	return fmt.Errorf("%w: %s, which a store path cannot hold", nar.ErrMalformed, kind)
 }
 
 func (w *treeWalk) directory(dir int, file, name string) error {
@@ -158,7 +160,7 @@ func (t *storeTree) names(entries []fs.DirEntry) ([]treeName, error) {
 	})
 	for i := 1; i < len(names); i++ {
 		if names[i].name == names[i-1].name {
-			return nil, fmt.Errorf("%w: %q and %q are the same name", ErrNAR, names[i-1].file, names[i].file)
+			return nil, fmt.Errorf("%w: %q and %q are the same name", nar.ErrMalformed, names[i-1].file, names[i].file)
 		}
 	}
 	return names, nil
@@ -191,7 +193,7 @@ func (w *treeWalk) file(dir int, file, name string) error {
 		return err
 	}
 	if w.content.left != 0 {
-		return errUnread(name, w.content.left)
+		return nar.ErrUnread(name, w.content.left)
 	}
 	var b [1]byte
 	n, err := ignoreEINTR2(func() (int, error) { return unix.Pread(fd, b[:], st.Size) })
@@ -345,13 +347,13 @@ func fstatat(dir int, file string, st *unix.Stat_t) error {
 }
 
 func readlinkat(dir int, file string) (string, error) {
-	buf := make([]byte, maxNARTarget+1)
+	buf := make([]byte, nar.MaxTarget+1)
 	n, err := ignoreEINTR2(func() (int, error) { return unix.Readlinkat(dir, file, buf) })
 	if err != nil {
 		return "", err
 	}
-	if n > maxNARTarget {
-		return "", narErrorf("symlink target longer than %d bytes", maxNARTarget)
+	if n > nar.MaxTarget {
+		return "", nar.Errorf("symlink target longer than %d bytes", nar.MaxTarget)
 	}
 	return string(buf[:n]), nil
 }

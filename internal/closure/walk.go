@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // HashMismatchError says that a file tree is not the one that was registered
@@ -45,13 +46,13 @@ type mismatchHinter interface{ mismatchHint(StorePath) string }
 // Walk calls v for every entry of info.Path in NAR order, and checks on the
 // way that together they are the NAR that info.NarHash and info.NarSize
 // describe. What v was given is good only when Walk returns nil; else the error
-// wraps [*HashMismatchError] or [*SizeMismatchError], [ErrNAR] for a tree that
+// wraps [*HashMismatchError] or [*SizeMismatchError], [nar.ErrMalformed] for a tree that
 // no NAR can hold, or says why reading failed. Errors of v are returned as they
 // are.
 //
 // Contents are hashed in the buffer that v reads them into: nothing is copied
 // or held. v must not write to that buffer before Read returns.
-func Walk(ctx context.Context, src Source, info *Info, v Visitor) error {
+func Walk(ctx context.Context, src Source, info *Info, v nar.Visitor) error {
 	w := &hasher{ctx: ctx, info: info, next: v, sha: sha256.New()}
 	w.content.w = w
 	err := src.Tree(ctx, info, w)
@@ -69,8 +70,8 @@ func Walk(ctx context.Context, src Source, info *Info, v Visitor) error {
 type hasher struct {
 	ctx      context.Context
 	info     *Info
-	next     Visitor
-	f        narFramer
+	next     nar.Visitor
+	f        nar.Framer
 	sha      hash.Hash
 	size     int64 // bytes hashed
 	content  hashedContent
@@ -78,9 +79,9 @@ type hasher struct {
 }
 
 func (w *hasher) flush() {
-	w.sha.Write(w.f.buf)
-	w.size += int64(len(w.f.buf))
-	w.f.buf = w.f.buf[:0]
+	w.sha.Write(w.f.Buf)
+	w.size += int64(len(w.f.Buf))
+	w.f.Buf = w.f.Buf[:0]
 }
 
 // step is what every entry starts with; err is the framer's.
@@ -104,21 +105,21 @@ func (w *hasher) step(err error, content int64) error {
 }
 
 func (w *hasher) Directory(name string) error {
-	if err := w.step(w.f.directory(name), 0); err != nil {
+	if err := w.step(w.f.Directory(name), 0); err != nil {
 		return err
 	}
 	return w.next.Directory(name)
 }
 
 func (w *hasher) Symlink(name, target string) error {
-	if err := w.step(w.f.symlink(name, target), 0); err != nil {
+	if err := w.step(w.f.Symlink(name, target), 0); err != nil {
 		return err
 	}
 	return w.next.Symlink(name, target)
 }
 
 func (w *hasher) File(name string, executable bool, size int64, content io.Reader) error {
-	if err := w.step(w.f.file(name, executable, size), size); err != nil {
+	if err := w.step(w.f.File(name, executable, size), size); err != nil {
 		return err
 	}
 	w.content.r, w.content.left = content, size
@@ -127,16 +128,16 @@ func (w *hasher) File(name string, executable bool, size int64, content io.Reade
 		return err
 	}
 	if w.content.left != 0 {
-		return errUnread(name, w.content.left)
+		return nar.ErrUnread(name, w.content.left)
 	}
 	w.size += size
-	w.f.fileEnd(size)
+	w.f.FileEnd(size)
 	return nil
 }
 
 // end compares. A NAR ends where its tree does, so nothing can follow.
 func (w *hasher) end() error {
-	if err := w.f.end(); err != nil {
+	if err := w.f.End(); err != nil {
 		return fmt.Errorf("%s: %w", w.info.Path, err)
 	}
 	w.flush()
@@ -179,10 +180,4 @@ func (c *hashedContent) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
-}
-
-// errUnread is about a Visitor that broke its contract. Going on would hash, or
-// read, something else than the contents.
-func errUnread(name string, left int64) error {
-	return fmt.Errorf("visitor left %d bytes of %q unread", left, name)
 }

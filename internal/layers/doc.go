@@ -3,7 +3,7 @@
 //
 // # The plan
 //
-// [NewPlan] divides a closure's store paths among at most so many layers that an
+// [closure.New] divides a closure's store paths among at most so many layers that an
 // update ships little. A layer is shipped again when any of its paths changes,
 // and a path changes when anything in its own closure does. So the cost of a
 // plan is
@@ -56,7 +56,7 @@
 // else tells apart. Floating-point sums are written so that no compiler fuses
 // them.
 //
-// With [PlanOptions.From] the layers of an image that is there stay, by path,
+// With [plan.Options.From] the layers of an image that is there stay, by path,
 // else by name, else by name without version; what is new goes where it costs
 // least, counting what has to be shipped now and eight updates to come; and
 // single paths move where that pays off, which between layers that are shipped

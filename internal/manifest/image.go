@@ -16,13 +16,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
-)
-
-// Docker's media types (distribution, "Image Manifest V 2, Schema 2").
-const (
-	DockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	DockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	dockerConfig   = "application/vnd.docker.container.image.v1+json"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // maxImageLayers is what overlay drivers mount at most, Docker's included.
@@ -32,7 +26,7 @@ type mediaTypes struct{ index, manifest, config string }
 
 func (s *Settings) mediaTypes() mediaTypes {
 	if s.Docker {
-		return mediaTypes{DockerList, DockerManifest, dockerConfig}
+		return mediaTypes{oci.DockerList, oci.DockerManifest, oci.DockerConfig}
 	}
 	return mediaTypes{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig}
 }
@@ -98,9 +92,9 @@ func NewImage(sys *System, packed []PackedLayer, s Settings) (*Image, error) {
 
 // newManifest makes the config and the manifest, finished by edit. Without
 // bytes it leaves out what only packing tells.
-func newManifest(sys *System, packed []PackedLayer, s *Settings, bytes bool, edit ...func(*ocispec.Manifest)) (cfg, man Blob, err error) {
-	fail := func(err error) (Blob, Blob, error) {
-		return Blob{}, Blob{}, fmt.Errorf("manifest of %s: %w", sys.Toplevel, err)
+func newManifest(sys *System, packed []PackedLayer, s *Settings, bytes bool, edit ...func(*ocispec.Manifest)) (cfg, man oci.Blob, err error) {
+	fail := func(err error) (oci.Blob, oci.Blob, error) {
+		return oci.Blob{}, oci.Blob{}, fmt.Errorf("manifest of %s: %w", sys.Toplevel, err)
 	}
 	if len(packed) == 0 {
 		return fail(errors.New("no layers"))

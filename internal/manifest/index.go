@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // refDigest is how BuildKit ties an attestation manifest in an index to the
@@ -35,9 +36,9 @@ func CheckPlatforms(systems []*System) error {
 // NewIndex makes the index over images, one for each platform, in the order
 // that platforms have. One image gets an index too. The result does not depend
 // on the order of images.
-func NewIndex(images []*Image, s Settings) (Blob, error) {
+func NewIndex(images []*Image, s Settings) (oci.Blob, error) {
 	if len(images) == 0 {
-		return Blob{}, errors.New("index: no images")
+		return oci.Blob{}, errors.New("index: no images")
 	}
 	var systems []*System
 	var manifests []ocispec.Descriptor
@@ -46,7 +47,7 @@ func NewIndex(images []*Image, s Settings) (Blob, error) {
 		manifests = append(manifests, img.Manifest.Descriptor)
 	}
 	if err := CheckPlatforms(systems); err != nil {
-		return Blob{}, err
+		return oci.Blob{}, err
 	}
 	return writeIndex(manifests, &s)
 }
@@ -144,14 +145,14 @@ func indexRecipe(manifests []ocispec.Descriptor, annotations map[string]string, 
 	return recipe("nixoci-index", append(parts, a)...), nil
 }
 
-func writeIndex(manifests []ocispec.Descriptor, s *Settings) (Blob, error) {
+func writeIndex(manifests []ocispec.Descriptor, s *Settings) (oci.Blob, error) {
 	mt := s.mediaTypes().index
 	manifests = slices.Clone(manifests)
 	slices.SortFunc(manifests, compareManifests)
 	annotations := indexAnnotations(manifests, s)
 	r, err := indexRecipe(manifests, annotations, mt)
 	if err != nil {
-		return Blob{}, err
+		return oci.Blob{}, err
 	}
 	index := ocispec.Index{
 		Versioned:   specs.Versioned{SchemaVersion: 2},
@@ -187,19 +188,19 @@ func compareManifests(a, b ocispec.Descriptor) int {
 // of all of them. old may be nil.
 //
 // old's own annotations are not kept: s says what the user wants now.
-func Join(old *Index, images []*Image, s Settings) (Blob, error) {
+func Join(old *Index, images []*Image, s Settings) (oci.Blob, error) {
 	if old == nil || len(old.Manifests) == 0 {
 		return NewIndex(images, s)
 	}
 	if len(images) == 0 {
-		return Blob{}, errors.New("join: no images")
+		return oci.Blob{}, errors.New("join: no images")
 	}
 	var systems []*System
 	for _, img := range images {
 		systems = append(systems, img.System)
 	}
 	if err := CheckPlatforms(systems); err != nil {
-		return Blob{}, err
+		return oci.Blob{}, err
 	}
 	manifests := slices.Clone(old.Manifests)
 	for _, img := range images {
@@ -222,7 +223,7 @@ func Join(old *Index, images []*Image, s Settings) (Blob, error) {
 	}
 	want := s.mediaTypes().index
 	if kept > 0 && old.MediaType != want {
-		return Blob{}, hint.Add(fmt.Errorf("join: the index is %s, not %s", old.MediaType, want),
+		return oci.Blob{}, hint.Add(fmt.Errorf("join: the index is %s, not %s", old.MediaType, want),
 			"push all platforms with the same --format")
 	}
 	return writeIndex(manifests, &s)

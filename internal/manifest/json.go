@@ -7,11 +7,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// MaxManifestSize is the most that registries take for one manifest or index
-// (distribution's default, and the spec's advice: 4 MiB).
-const MaxManifestSize = 4 << 20
+	"github.com/nixoci/nixoci/internal/oci"
+)
 
 // marshal writes the one JSON form that nixoci gives out: fields in the order
 // of the types, map keys sorted, no white space, no HTML escapes.
@@ -26,22 +24,22 @@ func marshal(v any) ([]byte, error) {
 }
 
 // newBlob marshals v and describes the result.
-func newBlob(mediaType string, v any) (Blob, error) {
+func newBlob(mediaType string, v any) (oci.Blob, error) {
 	data, err := marshal(v)
 	if err != nil {
-		return Blob{}, fmt.Errorf("write %s: %w", mediaType, err)
+		return oci.Blob{}, fmt.Errorf("write %s: %w", mediaType, err)
 	}
-	return Blob{
+	return oci.Blob{
 		Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))},
 		Data:       data,
 	}, nil
 }
 
 // newManifestBlob is newBlob for what a registry bounds.
-func newManifestBlob(mediaType string, v any) (Blob, error) {
+func newManifestBlob(mediaType string, v any) (oci.Blob, error) {
 	b, err := newBlob(mediaType, v)
-	if err == nil && len(b.Data) > MaxManifestSize {
-		return Blob{}, fmt.Errorf("write %s: %d bytes, registries take at most %d", mediaType, len(b.Data), MaxManifestSize)
+	if err == nil && len(b.Data) > oci.MaxManifest {
+		return oci.Blob{}, fmt.Errorf("write %s: %d bytes, registries take at most %d", mediaType, len(b.Data), oci.MaxManifest)
 	}
 	return b, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Annotation keys of nixoci. The ones on layer descriptors let a machine that
@@ -56,19 +57,13 @@ type Settings struct {
 	Docker      bool // Docker media types instead of OCI's
 }
 
-// Blob is a small blob that is held in memory: a config, manifest or index.
-type Blob struct {
-	Descriptor ocispec.Descriptor
-	Data       []byte
-}
-
 // Image is one platform's config and manifest. [NewImage] makes it.
 type Image struct {
 	System   *System
 	Recipe   digest.Digest // what [ImageRecipe] gave before the layers were made
 	Layers   []ocispec.Descriptor
-	Config   Blob
-	Manifest Blob // Descriptor has the platform and annotations as the index lists it
+	Config   oci.Blob
+	Manifest oci.Blob // Descriptor has the platform and annotations as the index lists it
 }
 
 // PackedLayer is a layer with what is known of its bytes.

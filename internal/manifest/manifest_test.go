@@ -18,6 +18,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -178,7 +179,7 @@ func TestGoldenImage(t *testing.T) {
 			golden(t, tt.name+".config.json", img.Config.Data)
 			golden(t, tt.name+".manifest.json", img.Manifest.Data)
 			golden(t, tt.name+".index.json", index.Data)
-			for _, b := range []Blob{img.Config, img.Manifest, index} {
+			for _, b := range []oci.Blob{img.Config, img.Manifest, index} {
 				if digest.FromBytes(b.Data) != b.Descriptor.Digest || int64(len(b.Data)) != b.Descriptor.Size {
 					t.Errorf("%s is not what its descriptor says", b.Descriptor.MediaType)
 				}
@@ -243,7 +244,7 @@ func TestIndexDoesNotDependOnOrder(t *testing.T) {
 	s := everySetting()
 	names := closure.Systems()
 	names = slices.DeleteFunc(names, func(n string) bool { return n == "armv7a-linux" }) // armv7l's platform
-	var want Blob
+	var want oci.Blob
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
@@ -377,7 +378,7 @@ func TestPlatformTwice(t *testing.T) {
 
 func TestTooLarge(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
-	_, err := NewImage(sys, smallLayers(sys, gzip5, "x"), Settings{Annotations: map[string]string{"a": strings.Repeat("x", MaxManifestSize)}})
+	_, err := NewImage(sys, smallLayers(sys, gzip5, "x"), Settings{Annotations: map[string]string{"a": strings.Repeat("x", oci.MaxManifest)}})
 	if err == nil || !strings.Contains(err.Error(), "registries take at most") {
 		t.Errorf("a manifest of more than 4 MiB: %v", err)
 	}

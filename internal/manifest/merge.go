@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Merge returns the index of all that parts list. Each platform may be there
@@ -19,16 +20,16 @@ import (
 //
 // Annotations on which the parts agree are kept, under those of s. Of s nothing
 // else counts: the media type is that of the parts.
-func Merge(parts []*Index, s Settings) (Blob, error) {
+func Merge(parts []*Index, s Settings) (oci.Blob, error) {
 	if len(parts) == 0 {
-		return Blob{}, errors.New("merge: no indexes")
+		return oci.Blob{}, errors.New("merge: no indexes")
 	}
-	s.Docker = parts[0].MediaType == DockerList
+	s.Docker = parts[0].MediaType == oci.DockerList
 	kept := maps.Clone(parts[0].Annotations)
 	var manifests []ocispec.Descriptor
 	for _, part := range parts {
 		if part.MediaType != parts[0].MediaType {
-			return Blob{}, hint.Add(fmt.Errorf("merge: one index is %s, another %s", parts[0].MediaType, part.MediaType),
+			return oci.Blob{}, hint.Add(fmt.Errorf("merge: one index is %s, another %s", parts[0].MediaType, part.MediaType),
 				"push all platforms with the same --format")
 		}
 		maps.DeleteFunc(kept, func(k, v string) bool {
@@ -41,7 +42,7 @@ func Merge(parts []*Index, s Settings) (Blob, error) {
 			}
 			if d.Platform != nil && d.Annotations[refDigest] == "" { // attestations are all for unknown/unknown
 				if other := (&Index{Manifests: manifests}).Find(*d.Platform); other != nil {
-					return Blob{}, hint.Add(fmt.Errorf("merge: %s and %s are both for %s", other.Digest, d.Digest, FormatPlatform(*d.Platform)),
+					return oci.Blob{}, hint.Add(fmt.Errorf("merge: %s and %s are both for %s", other.Digest, d.Digest, FormatPlatform(*d.Platform)),
 						"an image has one system for each platform")
 				}
 			}
@@ -49,7 +50,7 @@ func Merge(parts []*Index, s Settings) (Blob, error) {
 		}
 	}
 	if len(manifests) == 0 {
-		return Blob{}, errors.New("merge: the indexes list nothing")
+		return oci.Blob{}, errors.New("merge: the indexes list nothing")
 	}
 	maps.Copy(kept, s.Annotations)
 	s.Annotations = kept

@@ -5,9 +5,11 @@ import (
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
-func indexOf(t *testing.T, b Blob, err error) *Index {
+func indexOf(t *testing.T, b oci.Blob, err error) *Index {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +71,7 @@ func TestMergeRefuses(t *testing.T) {
 		says  string
 	}{
 		{"a platform twice", []*Index{one("x86_64-linux", s), other}, string(other.Manifests[0].Digest) + " are both for linux/amd64"},
-		{"two formats", []*Index{one("x86_64-linux", s), one("aarch64-linux", Settings{Docker: true})}, DockerList},
+		{"two formats", []*Index{one("x86_64-linux", s), one("aarch64-linux", Settings{Docker: true})}, oci.DockerList},
 		{"nothing", nil, "no indexes"},
 		{"empty indexes", []*Index{{MediaType: ocispec.MediaTypeImageIndex}}, "list nothing"},
 	} {

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Index is an index or a Docker manifest list that was read back.
@@ -48,14 +49,14 @@ type document struct {
 	Annotations   map[string]string    `json:"annotations"`
 }
 
-// ParseIndex reads an index or a manifest list of at most [MaxManifestSize]
+// ParseIndex reads an index or a manifest list of at most [oci.MaxManifest]
 // bytes. mediaType is what the registry called it, "" where nobody said.
 func ParseIndex(data []byte, mediaType string) (*Index, error) {
 	doc, err := parse(data, mediaType, "index")
 	if err != nil {
 		return nil, err
 	}
-	if doc.MediaType != ocispec.MediaTypeImageIndex && doc.MediaType != DockerList {
+	if doc.MediaType != ocispec.MediaTypeImageIndex && doc.MediaType != oci.DockerList {
 		return nil, fmt.Errorf("read index: media type %q: %w", doc.MediaType, ErrNotManifest)
 	}
 	if doc.Config != nil || doc.Layers != nil || doc.FSLayers != nil {
@@ -65,21 +66,21 @@ func ParseIndex(data []byte, mediaType string) (*Index, error) {
 		if err := checkDescriptor(d); err != nil {
 			return nil, fmt.Errorf("read index: manifest %d: %w", i, err)
 		}
-		if d.Size > MaxManifestSize {
-			return nil, fmt.Errorf("read index: manifest %s: %d bytes, at most %d are taken", d.Digest, d.Size, MaxManifestSize)
+		if d.Size > oci.MaxManifest {
+			return nil, fmt.Errorf("read index: manifest %s: %d bytes, at most %d are taken", d.Digest, d.Size, oci.MaxManifest)
 		}
 	}
 	return &Index{MediaType: doc.MediaType, Manifests: doc.Manifests, Annotations: doc.Annotations}, nil
 }
 
 // ParseManifest reads one platform's manifest, OCI or Docker schema 2, of at
-// most [MaxManifestSize] bytes.
+// most [oci.MaxManifest] bytes.
 func ParseManifest(data []byte, mediaType string) (*Manifest, error) {
 	doc, err := parse(data, mediaType, "manifest")
 	if err != nil {
 		return nil, err
 	}
-	if doc.MediaType != ocispec.MediaTypeImageManifest && doc.MediaType != DockerManifest {
+	if doc.MediaType != ocispec.MediaTypeImageManifest && doc.MediaType != oci.DockerManifest {
 		return nil, fmt.Errorf("read manifest: media type %q: %w", doc.MediaType, ErrNotManifest)
 	}
 	if doc.Manifests != nil || doc.FSLayers != nil {
@@ -100,8 +101,8 @@ func ParseManifest(data []byte, mediaType string) (*Manifest, error) {
 }
 
 func parse(data []byte, mediaType, kind string) (*document, error) {
-	if len(data) > MaxManifestSize {
-		return nil, fmt.Errorf("read %s: %d bytes, at most %d are taken", kind, len(data), MaxManifestSize)
+	if len(data) > oci.MaxManifest {
+		return nil, fmt.Errorf("read %s: %d bytes, at most %d are taken", kind, len(data), oci.MaxManifest)
 	}
 	doc := &document{}
 	d := json.NewDecoder(bytes.NewReader(data))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // tree is a store path in memory: name → "-> target", "x content" for a
@@ -32,12 +33,12 @@ func (s *treeSource) Closure(context.Context, []closure.StorePath) (*closure.Clo
 	return nil, errors.New("not used")
 }
 
-func (s *treeSource) Tree(_ context.Context, info *closure.Info, v closure.Visitor) error {
+func (s *treeSource) Tree(_ context.Context, info *closure.Info, v nar.Visitor) error {
 	s.asked++
 	return s.trees[info.Path].visit(v)
 }
 
-func (t tree) visit(v closure.Visitor) error {
+func (t tree) visit(v nar.Visitor) error {
 	all := maps.Clone(t)
 	for name := range t {
 		for dir := path.Dir(name); name != "" && dir != "."; dir = path.Dir(dir) {
@@ -83,7 +84,7 @@ func newTreeSource(t testing.TB, top string, trees map[string]tree) (*treeSource
 		src.trees[i.Path] = tr
 		h := sha256.New()
 		var n countWriter
-		w := closure.NewNARWriter(writers{h, &n})
+		w := nar.NewWriter(writers{h, &n})
 		if err := tr.visit(w); err != nil {
 			t.Fatal(err)
 		}

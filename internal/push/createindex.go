@@ -11,18 +11,20 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 // CreateIndex joins images that repo has already, each named by a tag or
 // digest and an index or a manifest, into one index, and puts it under its
 // digest and then under each tag. No layer is looked at.
-func CreateIndex(ctx context.Context, repo *Repository, targets, tags []string, s manifest.Settings) (Result, error) {
+func CreateIndex(ctx context.Context, repo *registry.Repository, targets, tags []string, s manifest.Settings) (Result, error) {
 	parts := make([]*manifest.Index, len(targets))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(defaultQueries)
 	for i, target := range targets {
 		group.Go(func() (err error) {
-			parts[i], err = repo.readPart(groupCtx, target)
+			parts[i], err = readPart(groupCtx, repo, target)
 			return err
 		})
 	}
@@ -52,9 +54,9 @@ func CreateIndex(ctx context.Context, repo *Repository, targets, tags []string, 
 
 // readPart reads what target names as an index; a manifest is one of its own
 // platform.
-func (r *Repository) readPart(ctx context.Context, target string) (*manifest.Index, error) {
+func readPart(ctx context.Context, r *registry.Repository, target string) (*manifest.Index, error) {
 	blob, err := r.GetManifest(ctx, target)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, oci.ErrNotFound) {
 		return nil, hint.Add(err, "an index can only list what its own repository has: push it there first")
 	}
 	if err != nil {
@@ -66,7 +68,7 @@ func (r *Repository) readPart(ctx context.Context, target string) (*manifest.Ind
 	}
 	m, merr := manifest.ParseManifest(blob.Data, blob.Descriptor.MediaType)
 	if merr != nil {
-		return nil, fmt.Errorf("%s: neither an index (%w) nor an image: %w", r.ref(target), err, merr)
+		return nil, fmt.Errorf("%s: neither an index (%w) nor an image: %w", r.Ref(target), err, merr)
 	}
 	config, err := readConfig(ctx, r, m.Config)
 	if err != nil {
@@ -74,16 +76,16 @@ func (r *Repository) readPart(ctx context.Context, target string) (*manifest.Ind
 	}
 	var c ocispec.Image
 	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("%s: read config: %w", r.ref(target), err)
+		return nil, fmt.Errorf("%s: read config: %w", r.Ref(target), err)
 	}
 	if c.OS == "" || c.Architecture == "" {
-		return nil, fmt.Errorf("%s: its config names no platform", r.ref(target))
+		return nil, fmt.Errorf("%s: its config names no platform", r.Ref(target))
 	}
 	d := blob.Descriptor
 	d.Platform = &ocispec.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant, OSVersion: c.OSVersion, OSFeatures: c.OSFeatures}
 	mediaType := ocispec.MediaTypeImageIndex
-	if m.MediaType == manifest.DockerManifest {
-		mediaType = manifest.DockerList
+	if m.MediaType == oci.DockerManifest {
+		mediaType = oci.DockerList
 	}
 	return &manifest.Index{MediaType: mediaType, Manifests: []ocispec.Descriptor{d}}, nil
 }

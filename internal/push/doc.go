@@ -1,5 +1,5 @@
 // Package push puts an image where it belongs: into a registry, an OCI layout
-// or an archive. [Destination] is what these have in common.
+// or an archive. [oci.Destination] is what these have in common.
 //
 // # Order
 //
@@ -8,11 +8,11 @@
 //
 // # Registries
 //
-// [Open] gives a [Repository]. A layer is sent while it is made: POST opens an
+// [registry.Open] gives a [registry.Repository]. A layer is sent while it is made: POST opens an
 // upload session, one PATCH carries the layer from the compressor's buffers to
 // the socket, PUT commits it under the digest that is known by then. Nothing is
 // held in memory or on disk. When a transfer breaks, the layer is made again,
-// since the same recipe always gives the same bytes; so a [PackFunc] must be
+// since the same recipe always gives the same bytes; so a [oci.PackFunc] must be
 // callable more than once.
 //
 // Three things bound a push, whatever number of platforms it has: the layers
@@ -34,9 +34,9 @@
 //
 // # Layouts and archives
 //
-// [ParseDestination] reads where an image goes if not into a registry. A
-// [Layout], an [Archive] and a [Pipe] hold blobs back in a directory of their
+// [layout.ParseDestination] reads where an image goes if not into a registry. A
+// [layout.Layout], an [layout.Archive] and a [layout.Pipe] hold blobs back in a directory of their
 // own until Commit, which moves all of them or none. Archives depend on nothing
 // but the image: entries are in the order of the manifests, whoever finished
-// first. A destination that is [Ordered] wants its layers in that order.
+// first. A destination that is [oci.Ordered] wants its layers in that order.
 package push

@@ -9,6 +9,9 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // Registries have no compare-and-swap for tags, so two joins can read the same
@@ -23,11 +26,11 @@ const (
 
 // join adds the images to the index that tag names, or starts one, and returns
 // the index that is there in the end.
-func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Image) (manifest.Blob, error) {
+func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Image) (oci.Blob, error) {
 	for attempt := range joinAttempts {
 		old, err := p.current(ctx, tag)
 		if err != nil {
-			return manifest.Blob{}, err
+			return oci.Blob{}, err
 		}
 		var before *manifest.Index
 		if old != nil {
@@ -35,41 +38,41 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Image)
 		}
 		index, err := manifest.Join(before, images, p.job.Settings)
 		if err != nil {
-			return manifest.Blob{}, err
+			return oci.Blob{}, err
 		}
 		if old == nil || old.Blob.Descriptor.Digest != index.Descriptor.Digest {
 			if err := p.dst.PutManifest(ctx, index, ""); err != nil {
-				return manifest.Blob{}, err
+				return oci.Blob{}, err
 			}
 			if err := p.dst.PutManifest(ctx, index, tag); err != nil {
-				return manifest.Blob{}, err
+				return oci.Blob{}, err
 			}
 		}
 		// The jitter keeps two that collided from colliding again.
-		if err := sleep(ctx, joinSettle+rand.N(joinSettle/2)); err != nil {
-			return manifest.Blob{}, err
+		if err := retry.Sleep(ctx, joinSettle+rand.N(joinSettle/2)); err != nil {
+			return oci.Blob{}, err
 		}
 		now, err := p.current(ctx, tag)
 		if err != nil {
-			return manifest.Blob{}, err
+			return oci.Blob{}, err
 		}
 		if now != nil && now.Index != nil && now.Index.Holds(images) {
 			return now.Blob, nil
 		}
 		p.warn(fmt.Errorf("join %s: another push replaced the index meanwhile; joining again (%d)", tag, attempt+1))
 	}
-	return manifest.Blob{}, hint.Add(fmt.Errorf("join %s: others keep replacing the index", tag),
+	return oci.Blob{}, hint.Add(fmt.Errorf("join %s: others keep replacing the index", tag),
 		"let every push to this tag use --join, or push to tags of their own and use nixoci index create")
 }
 
 // current is what tag names right now, nil where there is nothing yet.
 func (p *pusher) current(ctx context.Context, tag string) (*RemoteIndex, error) {
-	repo, ok := p.dst.(*Repository)
+	repo, ok := p.dst.(*registry.Repository)
 	if !ok {
 		return nil, errors.New("join: only an index in a registry can be joined")
 	}
 	blob, err := repo.GetManifest(ctx, tag)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, oci.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {

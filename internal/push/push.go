@@ -13,6 +13,8 @@ import (
 
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // Bounds of one push, over all of its platforms.
@@ -31,7 +33,7 @@ const (
 // Image is one platform's part of a push.
 type Image struct {
 	System *manifest.System
-	Plan   *layers.Plan
+	Plan   *plan.Plan
 }
 
 // Job says what image is made, and how. The zero value of a field is its default.
@@ -100,7 +102,7 @@ type Result struct {
 // Push assembles images and puts them where dst says: blobs, then manifests by
 // digest, then the index by digest, then the tags. It changes nothing that a
 // person would see before all of it is there, and nothing at all when it fails.
-func Push(ctx context.Context, dst Destination, images []Image, job Job) (Result, error) {
+func Push(ctx context.Context, dst oci.Destination, images []Image, job Job) (Result, error) {
 	p := &pusher{dst: dst, job: job, layers: map[layers.Recipe]*distinct{}}
 	if p.job.Packer == nil {
 		p.job.Packer = layers.NewPacker(0)
@@ -121,7 +123,7 @@ func (p *pusher) warn(err error) {
 }
 
 type pusher struct {
-	dst Destination
+	dst oci.Destination
 	job Job
 
 	layers map[layers.Recipe]*distinct
@@ -215,7 +217,7 @@ func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
 	}
 	sample := p.sample(image) // before anything is made: that changes what it reads
 	uploads := p.job.Uploads
-	if _, ordered := p.dst.(Ordered); ordered {
+	if _, ordered := p.dst.(oci.Ordered); ordered {
 		uploads = 1 // a single layer keeps all compressors busy
 	} else {
 		slices.SortStableFunc(todo, func(a, b *distinct) int { return cmp.Compare(b.layer.Size, a.layer.Size) })
@@ -268,7 +270,7 @@ func (p *pusher) make(ctx context.Context, d *distinct) error {
 		return p.job.Packer.Pack(ctx, d.layer, w)
 	}
 	packed, err := p.dst.PutLayer(ctx, d.known, pack)
-	if d.known != nil && errors.Is(err, ErrOtherContent) {
+	if d.known != nil && errors.Is(err, oci.ErrOtherContent) {
 		// Whoever said what this recipe makes was wrong. What was made counts.
 		p.job.Cache.Drop(kindLayer, d.layer.Recipe.String())
 		packed, err = p.dst.PutLayer(ctx, nil, pack)
@@ -339,13 +341,13 @@ func (p *pusher) putImages(ctx context.Context, images []Image, stacks [][]*dist
 
 // putIndex puts the index, joined with what is there where that is wanted,
 // under its digest and then under each tag.
-func (p *pusher) putIndex(ctx context.Context, images []*manifest.Image) (manifest.Blob, error) {
+func (p *pusher) putIndex(ctx context.Context, images []*manifest.Image) (oci.Blob, error) {
 	tags := p.job.Tags
-	var index manifest.Blob
+	var index oci.Blob
 	var err error
 	if p.job.Join {
 		if len(tags) == 0 {
-			return manifest.Blob{}, errors.New("join: no tag is given")
+			return oci.Blob{}, errors.New("join: no tag is given")
 		}
 		index, err = p.join(ctx, tags[0], images)
 		tags = tags[1:]
@@ -353,7 +355,7 @@ func (p *pusher) putIndex(ctx context.Context, images []*manifest.Image) (manife
 		err = p.dst.PutManifest(ctx, index, "")
 	}
 	if err != nil {
-		return manifest.Blob{}, err
+		return oci.Blob{}, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, t := range tags {

@@ -16,12 +16,16 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 // treeSource is a store in memory: each path is one file. It counts how often a
@@ -35,7 +39,7 @@ func (s *treeSource) Closure(context.Context, []closure.StorePath) (*closure.Clo
 	return nil, errors.New("not asked for")
 }
 
-func (s *treeSource) Tree(_ context.Context, info *closure.Info, v closure.Visitor) error {
+func (s *treeSource) Tree(_ context.Context, info *closure.Info, v nar.Visitor) error {
 	s.reads.Add(1)
 	b := s.content[info.Path]
 	return v.File("", false, int64(len(b)), bytes.NewReader(b))
@@ -64,11 +68,11 @@ func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string
 	add := func(name, content string, refs ...closure.StorePath) closure.StorePath {
 		p := storePath(t, name, content)
 		src.content[p] = []byte(content)
-		var nar bytes.Buffer
-		w := closure.NewNARWriter(&nar)
+		var archive bytes.Buffer
+		w := nar.NewWriter(&archive)
 		must(t, w.File("", false, int64(len(content)), strings.NewReader(content)))
 		must(t, w.Close())
-		infos = append(infos, closure.Info{Path: p, NarHash: sha256.Sum256(nar.Bytes()), NarSize: int64(nar.Len()), References: refs})
+		infos = append(infos, closure.Info{Path: p, NarHash: sha256.Sum256(archive.Bytes()), NarSize: int64(archive.Len()), References: refs})
 		return p
 	}
 	var refs []closure.StorePath
@@ -78,7 +82,7 @@ func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string
 	top := add("nixos-system-web-26.05", fmt.Sprint(arch, versions), refs...)
 	c, err := closure.New([]closure.StorePath{top}, infos)
 	must(t, err)
-	plan, err := layers.NewPlan(c, layers.PlanOptions{MaxLayers: 10})
+	plan, err := plan.New(c, plan.Options{MaxLayers: 10})
 	must(t, err)
 	return Image{Plan: plan, System: &manifest.System{
 		Platform: ocispec.Platform{OS: "linux", Architecture: arch}, Toplevel: top, Closure: c, Source: src, Init: "init",
@@ -97,7 +101,7 @@ type memoryRegistry struct {
 
 func newMemoryRegistry(t *testing.T) *memoryRegistry {
 	m := &memoryRegistry{}
-	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	h := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	m.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.requests.Add(1)
 		m.mu.Lock()
@@ -119,11 +123,11 @@ func newMemoryRegistry(t *testing.T) *memoryRegistry {
 	return m
 }
 
-func (m *memoryRegistry) open(t *testing.T) *Repository {
+func (m *memoryRegistry) open(t *testing.T) *registry.Repository {
 	t.Helper()
 	repo, err := name.NewRepository(strings.TrimPrefix(m.URL, "http://") + "/org/web")
 	must(t, err)
-	r, err := Open(repo, Options{})
+	r, err := registry.Open(repo, registry.Options{})
 	must(t, err)
 	t.Cleanup(func() { r.Close() })
 	return r
@@ -261,7 +265,7 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		reg.deny = nil
-		if _, err := reg.open(t).Resolve(t.Context(), "latest"); !errors.Is(err, ErrNotFound) {
+		if _, err := reg.open(t).Resolve(t.Context(), "latest"); !errors.Is(err, oci.ErrNotFound) {
 			t.Errorf("the tag is there: %v", err)
 		}
 	})
@@ -326,7 +330,7 @@ func TestPushWhileOthersPushTheSame(t *testing.T) {
 		reg := newMemoryRegistry(t)
 		refused := 0
 		reg.refuse = func(r *http.Request) (int, string) {
-			if r.Method == "PUT" && strings.Contains(r.URL.Path, "/manifests/sha256:") && refused < maxRestarts {
+			if r.Method == "PUT" && strings.Contains(r.URL.Path, "/manifests/sha256:") && refused < 2 {
 				refused++
 				return http.StatusBadRequest, code
 			}
@@ -336,7 +340,7 @@ func TestPushWhileOthersPushTheSame(t *testing.T) {
 		if _, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); err != nil {
 			t.Errorf("%s: %v", code, err)
 		}
-		if refused != maxRestarts {
+		if refused != 2 {
 			t.Errorf("%s: refused %d times", code, refused)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Where the recipe of a reused layer came from, beside a registry's reference.
@@ -49,7 +50,7 @@ func (p *pusher) unchanged(ctx context.Context, images []Image, r recipes) (Resu
 	for _, tag := range p.job.Tags {
 		if known {
 			there, err := p.dst.Resolve(ctx, tag)
-			if err != nil && !errors.Is(err, ErrNotFound) {
+			if err != nil && !errors.Is(err, oci.ErrNotFound) {
 				return Result{}, false, err
 			}
 			if there.Digest == index.Digest {
@@ -86,7 +87,7 @@ func (p *pusher) hasImages(top *RemoteIndex, images []Image, r recipes) bool {
 // registry; else nil.
 func (p *pusher) remoteTag(ctx context.Context, tag string) *RemoteIndex {
 	for _, r := range p.job.Reuse {
-		if p.dst != Destination(r.repo) || r.target != tag {
+		if p.dst != oci.Destination(r.repo) || r.target != tag {
 			continue
 		}
 		if top, err := r.Index(ctx); err == nil {
@@ -113,7 +114,7 @@ func (p *pusher) recall(ctx context.Context) error {
 	for _, r := range p.job.Reuse {
 		group.Go(func() error {
 			// A registry that cannot be asked makes the push slower, not wrong.
-			if _, err := r.Claims(groupCtx); err != nil && !errors.Is(err, ErrNotFound) {
+			if _, err := r.Claims(groupCtx); err != nil && !errors.Is(err, oci.ErrNotFound) {
 				p.warn(fmt.Errorf("reuse layers of %s: %w", r, err))
 			}
 			return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // sample chooses the reused layers that are made again: share of them, rounded
@@ -54,7 +55,7 @@ func (p *pusher) recheck(ctx context.Context, d *distinct) error {
 		d.Checked = true
 		return nil
 	}
-	err = fmt.Errorf("check layer %s: made again, recipe %s gives %s: %w", d.Packed.Digest, d.layer.Recipe, packed.Digest, ErrOtherContent)
+	err = fmt.Errorf("check layer %s: made again, recipe %s gives %s: %w", d.Packed.Digest, d.layer.Recipe, packed.Digest, oci.ErrOtherContent)
 	if d.From == fromLocal {
 		p.job.Cache.Drop(kindLayer, d.layer.Recipe.String())
 		return hint.Add(err, "this machine's cache was wrong about it and has forgotten it; push again, and nixoci cache prune if it is not alone")

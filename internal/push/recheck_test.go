@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // A share of the reused layers is made again: rounded up, the same ones when
@@ -92,10 +93,10 @@ func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	job.ReuseCheck = 1
 	repo := reg.open(t)
 	_, err = Push(t.Context(), repo, []Image{image}, job)
-	if !errors.Is(err, ErrOtherContent) {
+	if !errors.Is(err, oci.ErrOtherContent) {
 		t.Fatalf("a wrong layer was reused: %v", err)
 	}
-	if _, err := repo.Resolve(t.Context(), "checked"); !errors.Is(err, ErrNotFound) {
+	if _, err := repo.Resolve(t.Context(), "checked"); !errors.Is(err, oci.ErrNotFound) {
 		t.Errorf("the tag is there: %v", err)
 	}
 	if _, ok := cache.Layer(a.Layer.Recipe); ok {

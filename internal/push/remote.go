@@ -11,6 +11,8 @@ import (
 
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 // maxReuseConfig bounds the configs that are read to check claims.
@@ -20,7 +22,7 @@ const maxReuseConfig = 8 << 20
 // Nothing is read before it is asked, and all of it at most once. What it says
 // is a claim of whoever can write to that repository.
 type Remote struct {
-	repo   *Repository
+	repo   *registry.Repository
 	target string // tag or digest
 
 	index  func(context.Context) (*RemoteIndex, error)
@@ -29,12 +31,12 @@ type Remote struct {
 
 // RemoteIndex is what a tag names.
 type RemoteIndex struct {
-	Blob  manifest.Blob
+	Blob  oci.Blob
 	Index *manifest.Index // nil where the tag names something else
 }
 
 // NewRemote is the image that target, a tag or digest, names in repo.
-func NewRemote(repo *Repository, target string) *Remote {
+func NewRemote(repo *registry.Repository, target string) *Remote {
 	r := &Remote{repo: repo, target: target}
 	r.index, r.claims = once(r.readIndex), once(r.readClaims)
 	return r
@@ -52,9 +54,9 @@ func once[T any](f func(context.Context) (T, error)) func(context.Context) (T, e
 }
 
 // String is the image's reference.
-func (r *Remote) String() string { return r.repo.ref(r.target) }
+func (r *Remote) String() string { return r.repo.Ref(r.target) }
 
-// Index reads the index, [ErrNotFound] where there is none.
+// Index reads the index, [oci.ErrNotFound] where there is none.
 func (r *Remote) Index(ctx context.Context) (*RemoteIndex, error) { return r.index(ctx) }
 
 // Claims reads what the image's manifests say of their layers: of each layer
@@ -105,7 +107,7 @@ func (r *Remote) readClaims(ctx context.Context) ([]*manifest.Claims, error) {
 	return all, group.Wait()
 }
 
-func (r *Remote) readManifest(ctx context.Context, blob manifest.Blob) (*manifest.Claims, error) {
+func (r *Remote) readManifest(ctx context.Context, blob oci.Blob) (*manifest.Claims, error) {
 	m, err := manifest.ParseManifest(blob.Data, blob.Descriptor.MediaType)
 	if err != nil {
 		return nil, err
@@ -117,7 +119,7 @@ func (r *Remote) readManifest(ctx context.Context, blob manifest.Blob) (*manifes
 	return m.Claims(config)
 }
 
-func readConfig(ctx context.Context, repo *Repository, d ocispec.Descriptor) ([]byte, error) {
+func readConfig(ctx context.Context, repo *registry.Repository, d ocispec.Descriptor) ([]byte, error) {
 	if d.Size > maxReuseConfig {
 		return nil, fmt.Errorf("read config %s: %d bytes, more than %d", d.Digest, d.Size, maxReuseConfig)
 	}

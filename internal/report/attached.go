@@ -11,7 +11,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Attached is a document that is attached to an image.
@@ -22,7 +22,7 @@ type Attached struct {
 
 // readAttached lists what is attached to subject, and reads the statements where
 // o wants documents.
-func readAttached(ctx context.Context, src *push.OpenedSource, subject digest.Digest, o *ReadOptions) ([]Attached, error) {
+func readAttached(ctx context.Context, src *oci.OpenedSource, subject digest.Digest, o *ReadOptions) ([]Attached, error) {
 	list, err := src.Referrers(ctx, subject)
 	if err != nil {
 		return nil, err
@@ -31,10 +31,10 @@ func readAttached(ctx context.Context, src *push.OpenedSource, subject digest.Di
 	for _, d := range list {
 		a := Attached{Descriptor: d}
 		if o.Documents && (d.ArtifactType == attest.ClosureType || d.ArtifactType == attest.StatementType) {
-			doc, err := push.GetArtifact(ctx, src, subject, d)
-			var content *push.ContentError
+			doc, err := oci.GetArtifact(ctx, src, subject, d)
+			var content *oci.ContentError
 			switch {
-			case errors.As(err, &content) || errors.Is(err, push.ErrNotFound):
+			case errors.As(err, &content) || errors.Is(err, oci.ErrNotFound):
 				o.warn(err)
 			case err != nil:
 				return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // Side is one of the two things that [Compare] takes: an image, or a closure
@@ -53,7 +54,7 @@ func SideOfImage(img *Image) Side {
 
 // SideOfClosure is what a closure is compared by: its layers are those of plan,
 // compressed with comp, the system layer apart.
-func SideOfClosure(name, platform string, c *closure.Closure, plan *layers.Plan, comp layers.Compression) Side {
+func SideOfClosure(name, platform string, c *closure.Closure, plan *plan.Plan, comp layers.Compression) Side {
 	sp := SidePlatform{Platform: platform, Closure: c, Planned: true}
 	for _, g := range plan.Groups {
 		infos := make([]closure.Info, len(g.Paths))

@@ -9,15 +9,16 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 func planned(t testing.TB, name, platform string, c *closure.Closure) Side {
 	t.Helper()
-	plan := &layers.Plan{} // one layer for each path: what is tested here is not the planner
+	p := &plan.Plan{} // one layer for each path: what is tested here is not the planner
 	for i := range c.Paths {
-		plan.Groups = append(plan.Groups, layers.Group{Paths: []closure.StorePath{c.Paths[i].Path}, Size: c.Paths[i].NarSize})
+		p.Groups = append(p.Groups, plan.Group{Paths: []closure.StorePath{c.Paths[i].Path}, Size: c.Paths[i].NarSize})
 	}
-	return SideOfClosure(name, platform, c, plan, layers.Compression{Algorithm: "gzip", Level: 1})
+	return SideOfClosure(name, platform, c, p, layers.Compression{Algorithm: "gzip", Level: 1})
 }
 
 // closureOf makes a closure of "name size [hash letter] [-> reference…]" lines;

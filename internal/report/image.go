@@ -17,7 +17,8 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // maxConfig is the most that is read of an image's config, in bytes.
@@ -88,7 +89,7 @@ func (o *ReadOptions) warn(err error) {
 }
 
 // ReadImage reads the image that src names.
-func ReadImage(ctx context.Context, src *push.OpenedSource, o ReadOptions) (*Image, error) {
+func ReadImage(ctx context.Context, src *oci.OpenedSource, o ReadOptions) (*Image, error) {
 	top, err := src.GetManifest(ctx, src.Target)
 	if err != nil {
 		return nil, err
@@ -152,7 +153,7 @@ func (img *Image) keep(only []ocispec.Platform) error {
 }
 
 // GetBlobBytes reads a blob of at most limit bytes.
-func GetBlobBytes(ctx context.Context, src push.Source, d ocispec.Descriptor, limit int64) ([]byte, error) {
+func GetBlobBytes(ctx context.Context, src oci.Source, d ocispec.Descriptor, limit int64) ([]byte, error) {
 	if d.Size > limit {
 		return nil, fmt.Errorf("read %s: %d bytes, at most %d are read", d.Digest, d.Size, limit)
 	}
@@ -164,7 +165,7 @@ func GetBlobBytes(ctx context.Context, src push.Source, d ocispec.Descriptor, li
 	return io.ReadAll(rc)
 }
 
-func readPlatform(ctx context.Context, src *push.OpenedSource, d ocispec.Descriptor, data []byte, o ReadOptions) (*ImagePlatform, error) {
+func readPlatform(ctx context.Context, src *oci.OpenedSource, d ocispec.Descriptor, data []byte, o ReadOptions) (*ImagePlatform, error) {
 	m, err := manifest.ParseManifest(data, d.MediaType)
 	if err != nil {
 		return nil, err
@@ -223,7 +224,7 @@ func readPlatform(ctx context.Context, src *push.OpenedSource, d ocispec.Descrip
 
 // readClosure reads the Nix database of the highest layer, where nixoci puts
 // it.
-func (p *ImagePlatform) readClosure(ctx context.Context, src push.Source) error {
+func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Source) error {
 	if len(p.Layers) == 0 {
 		return nil
 	}
@@ -273,12 +274,12 @@ func (p *ImagePlatform) assign() {
 			}
 		}
 	}
-	for _, strategy := range layers.Strategies {
-		for _, n := range []int{layers.DefaultMaxLayers, len(p.Layers) - 1} {
+	for _, strategy := range plan.Strategies {
+		for _, n := range []int{plan.DefaultMaxLayers, len(p.Layers) - 1} {
 			if len(unknown) == 0 {
 				return
 			}
-			plan, err := layers.NewPlan(p.Closure, layers.PlanOptions{MaxLayers: n, Strategy: strategy})
+			plan, err := plan.New(p.Closure, plan.Options{MaxLayers: n, Strategy: strategy})
 			if err != nil {
 				continue
 			}

@@ -15,7 +15,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/layout"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // foreignLayout writes a layout with an image as other tools make it: one
@@ -80,7 +81,7 @@ func foreignLayout(t *testing.T, paths ...string) string {
 
 func TestReadForeignImage(t *testing.T) {
 	a, b := "nix/store/"+strings.Repeat("a", 32)+"-x-1", "nix/store/"+strings.Repeat("b", 32)+"-y-2"
-	src, err := push.OpenSource("oci:"+foreignLayout(t, "./"+b+"/bin/y", "./"+a, "/"+b+"/lib"), push.Options{})
+	src, err := layout.OpenSource("oci:" + foreignLayout(t, "./"+b+"/bin/y", "./"+a, "/"+b+"/lib"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func TestReadForeignImage(t *testing.T) {
 	if len(img.Attached) != 1 {
 		t.Fatalf("attached: %v", img.Attached)
 	}
-	doc, err := push.GetArtifact(t.Context(), src, img.Descriptor.Digest, img.Attached[0].Descriptor)
+	doc, err := oci.GetArtifact(t.Context(), src, img.Descriptor.Digest, img.Attached[0].Descriptor)
 	if err != nil || string(doc.Data) != "fine" || doc.Type != "application/vnd.example" {
 		t.Errorf("attached: %+v, %v", doc, err)
 	}
@@ -123,7 +124,7 @@ func TestReadForeignImage(t *testing.T) {
 // store paths.
 func TestReadDamagedLayer(t *testing.T) {
 	dir := foreignLayout(t, "./nix/store/"+strings.Repeat("a", 32)+"-x-1")
-	src, err := push.OpenSource("oci:"+dir, push.Options{})
+	src, err := layout.OpenSource("oci:" + dir)
 	if err != nil {
 		t.Fatal(err)
 	}

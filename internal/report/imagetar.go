@@ -16,7 +16,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Where a NixOS image has what describes it.
@@ -31,7 +31,7 @@ const (
 const maxDatabase = 512 << 20
 
 // eachEntry calls f for every entry of a layer.
-func eachEntry(ctx context.Context, src push.Source, l *ImageLayer, f func(name string, h *tar.Header, r io.Reader) error) (err error) {
+func eachEntry(ctx context.Context, src oci.Source, l *ImageLayer, f func(name string, h *tar.Header, r io.Reader) error) (err error) {
 	rc, err := src.GetBlob(ctx, l.Descriptor)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (c *countReader) Read(p []byte) (int, error) {
 // readDatabase returns the closure of the system that the layer's profile names
 // with what the layer's Nix database says of it, and nil where the layer has
 // none. SQLite wants a file: a temporary one.
-func readDatabase(ctx context.Context, src push.Source, l *ImageLayer) (c *closure.Closure, err error) {
+func readDatabase(ctx context.Context, src oci.Source, l *ImageLayer) (c *closure.Closure, err error) {
 	dir, err := os.MkdirTemp("", "nixoci-")
 	if err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func writeBounded(file string, r io.Reader) error {
 }
 
 // readPaths reads the layers of which nobody knows the store paths.
-func (p *ImagePlatform) readPaths(ctx context.Context, src push.Source, reading func(int, int64)) error {
+func (p *ImagePlatform) readPaths(ctx context.Context, src oci.Source, reading func(int, int64)) error {
 	var unknown []*ImageLayer
 	var size int64
 	for i := range p.Layers {

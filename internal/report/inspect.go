@@ -11,6 +11,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Inspection is what inspect tells of an image, in the form of its JSON.
@@ -149,9 +150,9 @@ func kindOf(mediaType string) string {
 		return "OCI index"
 	case ocispec.MediaTypeImageManifest:
 		return "OCI manifest"
-	case manifest.DockerList:
+	case oci.DockerList:
 		return "Docker manifest list"
-	case manifest.DockerManifest:
+	case oci.DockerManifest:
 		return "Docker manifest"
 	}
 	return mediaType

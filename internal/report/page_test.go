@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // TestDiffPage: the page has all that the difference has, and asks for nothing
@@ -71,11 +71,11 @@ func TestDiffPage(t *testing.T) {
 func TestInspectPage(t *testing.T) {
 	c := sample(t, "sample-x86_64-linux")
 	img := &Image{Name: "web", Platforms: []*ImagePlatform{{Closure: c, RawConfig: json.RawMessage(`{"Env":["A=b"]}`)}}}
-	plan, err := layers.NewPlan(c, layers.PlanOptions{MaxLayers: 5})
+	planned, err := plan.New(c, plan.Options{MaxLayers: 5})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, g := range plan.Groups {
+	for _, g := range planned.Groups {
 		img.Platforms[0].Layers = append(img.Platforms[0].Layers, ImageLayer{Paths: g.Paths, PathsKnown: true, TarSize: g.Size})
 	}
 	img.Platforms[0].Layers = append(img.Platforms[0].Layers, ImageLayer{System: true, PathsKnown: true, TarSize: 1024})
@@ -87,7 +87,7 @@ func TestInspectPage(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.Tabs[0].Map), &tab); err != nil {
 		t.Fatal(err)
 	}
-	if len(tab.Layers) != len(plan.Groups)+1 || tab.Layers[len(plan.Groups)].Name != "system layer" || len(tab.Names) != 22 {
+	if len(tab.Layers) != len(planned.Groups)+1 || tab.Layers[len(planned.Groups)].Name != "system layer" || len(tab.Names) != 22 {
 		t.Errorf("%+v", tab.Layers)
 	}
 	var page bytes.Buffer

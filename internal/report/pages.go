@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // Page is the inspection of img as a page.
@@ -39,7 +39,7 @@ func (pi *PlatformInspection) tab(in *Inspection, c *closure.Closure) (Tab, erro
 	var chances []float64
 	if c != nil {
 		t.Facts = append(t.Facts, Fact{"store paths", fmt.Sprint(pi.StorePaths)}, Fact{"toplevel", pi.Toplevel.Name()})
-		chances = layers.Chances(c)
+		chances = plan.Chances(c)
 	}
 	for i := range pi.Layers {
 		l := &pi.Layers[i]

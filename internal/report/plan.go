@@ -9,19 +9,19 @@ import (
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // PlanReport is a plan for people and programs.
 type PlanReport struct {
-	Closure   string          `json:"closure"`
-	Platform  string          `json:"platform,omitempty"`
-	Strategy  layers.Strategy `json:"strategy"`
-	MaxLayers int             `json:"maxLayers"`
-	Paths     int             `json:"paths"`
-	Size      int64           `json:"size"` // bytes of the NARs
-	Layers    []PlanLayer     `json:"layers"`
-	Against   *UpdateCost     `json:"against,omitempty"`
+	Closure   string        `json:"closure"`
+	Platform  string        `json:"platform,omitempty"`
+	Strategy  plan.Strategy `json:"strategy"`
+	MaxLayers int           `json:"maxLayers"`
+	Paths     int           `json:"paths"`
+	Size      int64         `json:"size"` // bytes of the NARs
+	Layers    []PlanLayer   `json:"layers"`
+	Against   *UpdateCost   `json:"against,omitempty"`
 
 	closure *closure.Closure
 }
@@ -59,7 +59,7 @@ type StrategyCost struct {
 }
 
 // ReportPlan describes a plan of c.
-func ReportPlan(name, platform string, c *closure.Closure, p *layers.Plan, maxLayers int) *PlanReport {
+func ReportPlan(name, platform string, c *closure.Closure, p *plan.Plan, maxLayers int) *PlanReport {
 	r := &PlanReport{Closure: name, Platform: platform, Strategy: p.Strategy, MaxLayers: maxLayers, Paths: len(c.Paths), Size: c.NarSize(), closure: c}
 	for _, g := range p.Groups {
 		r.Layers = append(r.Layers, PlanLayer{Name: g.Name, Reason: g.Reason, Size: g.Size, Chance: g.Chance, Paths: g.Paths})
@@ -77,7 +77,7 @@ type Have struct {
 // CostOfUpdate compares what the update from old to c ships under plan with
 // what it would ship under each strategy without memory, which plans both sides
 // from their closures.
-func CostOfUpdate(old Have, c *closure.Closure, plan *layers.Plan, maxLayers int) (*UpdateCost, error) {
+func CostOfUpdate(old Have, c *closure.Closure, now *plan.Plan, maxLayers int) (*UpdateCost, error) {
 	u := &UpdateCost{From: old.Name, Size: c.NarSize()}
 	for i := range c.Paths {
 		if !sameContent(old.Closure.Info(c.Paths[i].Path), &c.Paths[i]) {
@@ -86,32 +86,32 @@ func CostOfUpdate(old Have, c *closure.Closure, plan *layers.Plan, maxLayers int
 	}
 	before := old.Layers
 	if before == nil {
-		p, err := layers.NewPlan(old.Closure, layers.PlanOptions{MaxLayers: maxLayers, Strategy: plan.Strategy})
+		p, err := plan.New(old.Closure, plan.Options{MaxLayers: maxLayers, Strategy: now.Strategy})
 		if err != nil {
 			return nil, err
 		}
 		before = paths(p)
 	}
-	this := u.cost("this plan", before, old.Closure, c, plan)
-	this.Described = string(plan.Strategy)
+	this := u.cost("this plan", before, old.Closure, c, now)
+	this.Described = string(now.Strategy)
 	if old.Layers != nil {
 		this.Described += ", from the layers of " + old.Name
 	}
 	anew := false // this plan is one of those that follow
-	for _, s := range layers.Strategies {
-		o := layers.PlanOptions{MaxLayers: maxLayers, Strategy: s}
-		a, err := layers.NewPlan(old.Closure, o)
+	for _, s := range plan.Strategies {
+		o := plan.Options{MaxLayers: maxLayers, Strategy: s}
+		a, err := plan.New(old.Closure, o)
 		if err != nil {
 			return nil, err
 		}
-		b, err := layers.NewPlan(c, o)
+		b, err := plan.New(c, o)
 		if err != nil {
 			return nil, err
 		}
 		row := u.cost(string(s), paths(a), old.Closure, c, b)
 		row.Described = strategyText[s]
 		u.Strategies = append(u.Strategies, row)
-		anew = anew || s == plan.Strategy && row.Pulled == this.Pulled && row.Size == this.Size && row.Layers == this.Layers
+		anew = anew || s == now.Strategy && row.Pulled == this.Pulled && row.Size == this.Size && row.Layers == this.Layers
 	}
 	if !anew {
 		u.Strategies = slices.Insert(u.Strategies, 0, this)
@@ -119,30 +119,30 @@ func CostOfUpdate(old Have, c *closure.Closure, plan *layers.Plan, maxLayers int
 	return u, nil
 }
 
-var strategyText = map[layers.Strategy]string{
-	layers.StrategyCost:        "nixoci, both planned anew",
-	layers.StrategySize:        "each big path alone",
-	layers.StrategyPopularity:  "nix2container",
-	layers.StrategyDockerTools: "nixpkgs since 24.11",
-	layers.StrategyOne:         "a single layer",
+var strategyText = map[plan.Strategy]string{
+	plan.StrategyCost:        "nixoci, both planned anew",
+	plan.StrategySize:        "each big path alone",
+	plan.StrategyPopularity:  "nix2container",
+	plan.StrategyDockerTools: "nixpkgs since 24.11",
+	plan.StrategyOne:         "a single layer",
 }
 
-func paths(p *layers.Plan) (groups [][]closure.StorePath) {
+func paths(p *plan.Plan) (groups [][]closure.StorePath) {
 	for _, g := range p.Groups {
 		groups = append(groups, g.Paths)
 	}
 	return groups
 }
 
-// cost is what clients with the layers before pull for plan. A layer is the one
+// cost is what clients with the layers before pull for p. A layer is the one
 // they have when it has the same paths with the same content.
-func (u *UpdateCost) cost(name string, before [][]closure.StorePath, old, now *closure.Closure, plan *layers.Plan) StrategyCost {
+func (u *UpdateCost) cost(name string, before [][]closure.StorePath, old, now *closure.Closure, p *plan.Plan) StrategyCost {
 	have := make(map[string]bool, len(before))
 	for _, group := range before {
 		have[layerKey(group)] = true
 	}
-	s := StrategyCost{Strategy: name, Layers: len(plan.Groups)}
-	for _, g := range plan.Groups {
+	s := StrategyCost{Strategy: name, Layers: len(p.Groups)}
+	for _, g := range p.Groups {
 		same := have[layerKey(g.Paths)] && !slices.ContainsFunc(g.Paths, func(p closure.StorePath) bool { return !sameContent(old.Info(p), now.Info(p)) })
 		if same {
 			continue

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // planClosure is four paths: b and c depend on a, top on all. Rev gives c and
@@ -32,11 +32,11 @@ func planClosure(t *testing.T, rev byte) *closure.Closure {
 
 func TestCostOfUpdate(t *testing.T) {
 	old, now := planClosure(t, '1'), planClosure(t, '3')
-	plan, err := layers.NewPlan(now, layers.PlanOptions{})
+	p, err := plan.New(now, plan.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := CostOfUpdate(Have{Name: "old", Closure: old}, now, plan, 10)
+	u, err := CostOfUpdate(Have{Name: "old", Closure: old}, now, p, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestCostOfUpdate(t *testing.T) {
 	for _, p := range old.Paths {
 		all = append(all, p.Path)
 	}
-	u, err = CostOfUpdate(Have{Name: "old", Closure: old, Layers: [][]closure.StorePath{all}}, now, plan, 10)
+	u, err = CostOfUpdate(Have{Name: "old", Closure: old, Layers: [][]closure.StorePath{all}}, now, p, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,12 +71,12 @@ func TestCostOfUpdate(t *testing.T) {
 
 func TestPlanPage(t *testing.T) {
 	c := planClosure(t, '1')
-	plan, err := layers.NewPlan(c, layers.PlanOptions{Layers: []layers.LayerGlob{{Glob: "c-*", Name: `<b>"x"</b></script>`}}})
+	p, err := plan.New(c, plan.Options{Layers: []plan.LayerGlob{{Glob: "c-*", Name: `<b>"x"</b></script>`}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := ReportPlan("dir/<i>.json", "linux/amd64", c, plan, 10)
-	if r.Against, err = CostOfUpdate(Have{Name: "</title>", Closure: planClosure(t, '3')}, c, plan, 10); err != nil {
+	r := ReportPlan("dir/<i>.json", "linux/amd64", c, p, 10)
+	if r.Against, err = CostOfUpdate(Have{Name: "</title>", Closure: planClosure(t, '3')}, c, p, 10); err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
@@ -104,12 +104,12 @@ func TestPlanPage(t *testing.T) {
 
 func TestPlanText(t *testing.T) {
 	c := planClosure(t, '1')
-	plan, err := layers.NewPlan(c, layers.PlanOptions{})
+	p, err := plan.New(c, plan.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := ReportPlan("x.json", "", c, plan, 10).WriteText(&b, true); err != nil {
+	if err := ReportPlan("x.json", "", c, p, 10).WriteText(&b, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"x.json\n4 store paths in 4 layers, 100 MB, strategy cost", "LAYER", "nearly always", "alone", "\nLayer 1:\n  /nix/store/"} {

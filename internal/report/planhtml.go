@@ -6,7 +6,7 @@ import (
 	"io"
 	"path/filepath"
 
-	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/plan"
 )
 
 //go:embed page/plan.html
@@ -43,7 +43,7 @@ func (r *PlanReport) pageData() (template.JS, error) {
 	for _, l := range r.Layers {
 		ls = append(ls, pageLayer{Name: l.Name, Reason: l.Reason, Size: l.Size, Chance: l.Chance, paths: l.Paths})
 	}
-	return newPageData(r.closure, ls, layers.Chances(r.closure), chanceWords())
+	return newPageData(r.closure, ls, plan.Chances(r.closure), chanceWords())
 }
 
 // chanceWords are the words of chanceText.

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/layout"
 )
 
 // benchImage is NIXOCI_BENCH_IMAGE, a layout or archive, or else the sample.
@@ -46,7 +46,7 @@ func BenchmarkImage(b *testing.B) {
 func BenchmarkDecompressAndHash(b *testing.B) {
 	source := benchImage(b)
 	for b.Loop() {
-		src, err := push.OpenSource(source, push.Options{})
+		src, err := layout.OpenSource(source)
 		must(b, err)
 		var index ocispec.Index
 		blob, err := src.GetManifest(b.Context(), src.Target)

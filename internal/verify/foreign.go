@@ -17,6 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // foreignLayer is what a layer of another tool turned out to hold.
@@ -233,14 +234,14 @@ func (l *foreignLayer) read(r io.Reader, db string) error {
 				l.whole[p] = "its entries are not together"
 			} else {
 				l.whole[p] = ""
-				open.nar = closure.NewNARWriter(open)
+				open.nar = nar.NewWriter(open)
 			}
 		}
 		if open.nar == nil {
 			continue
 		}
 		if reason := open.add(file, h, tr); reason != nil {
-			if !errors.Is(reason, closure.ErrNAR) && !errors.Is(reason, errNoNAR) {
+			if !errors.Is(reason, nar.ErrMalformed) && !errors.Is(reason, errNoNAR) {
 				return reason
 			}
 			l.whole[p], open.nar = reason.Error(), nil

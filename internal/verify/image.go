@@ -16,6 +16,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // maxConfig bounds an image config in bytes.
@@ -28,7 +30,7 @@ type image struct {
 	name  string              // platform, for people
 	dir   string              // for what is too large for memory
 
-	blob   manifest.Blob
+	blob   oci.Blob
 	m      *manifest.Manifest
 	config []byte
 	cfg    ocispec.Image
@@ -88,7 +90,7 @@ func (i *image) open(ctx context.Context, d ocispec.Descriptor) error {
 }
 
 // read takes the manifest and reads the config.
-func (i *image) read(ctx context.Context, blob manifest.Blob) error {
+func (i *image) read(ctx context.Context, blob oci.Blob) error {
 	i.blob = blob
 	i.result.Digest = blob.Descriptor.Digest
 	var err error
@@ -226,12 +228,12 @@ func (s *source) Closure(context.Context, []closure.StorePath) (*closure.Closure
 
 // Tree implements [closure.Source]. The toplevel is at hand; for any other path
 // its layer is read once more.
-func (s *source) Tree(ctx context.Context, info *closure.Info, v closure.Visitor) error {
+func (s *source) Tree(ctx context.Context, info *closure.Info, v nar.Visitor) error {
 	if f := s.i.v.keep[info.Path]; f != nil {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		return closure.ReadNAR(f, v)
+		return nar.Read(f, v)
 	}
 	for n, c := range s.i.layers {
 		if !slices.ContainsFunc(c.paths, func(p pathContent) bool { return p.path == info.Path }) {
@@ -249,8 +251,8 @@ func (s *source) Tree(ctx context.Context, info *closure.Info, v closure.Visitor
 			}
 			pw.CloseWithError(err)
 		}()
-		err := closure.ReadNAR(pr, v)
-		if err != nil && !errors.Is(err, closure.ErrNAR) {
+		err := nar.Read(pr, v)
+		if err != nil && !errors.Is(err, nar.ErrMalformed) {
 			s.failed = err
 		}
 		return err

@@ -15,7 +15,8 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // layerContent is what a layer turned out to hold.
@@ -48,11 +49,11 @@ type layerJob struct {
 // contentFinding turns an error about what a source has into a finding. Other
 // errors say that nobody knows.
 func contentFinding(err error) (string, bool) {
-	var content *push.ContentError
+	var content *oci.ContentError
 	switch {
 	case errors.As(err, &content):
 		return content.What, true
-	case errors.Is(err, push.ErrNotFound):
+	case errors.Is(err, oci.ErrNotFound):
 		return "it is not there", true
 	}
 	return "", false
@@ -60,7 +61,7 @@ func contentFinding(err error) (string, bool) {
 
 // readLayer runs read over the tar of a layer, and checks the blob around it.
 // Read returns nil at the end of the tar, and errStop when it has seen enough.
-func readLayer(ctx context.Context, src push.Source, j layerJob, one bool, read func(*tarStream, *layerContent) error) (*layerContent, error) {
+func readLayer(ctx context.Context, src oci.Source, j layerJob, one bool, read func(*tarStream, *layerContent) error) (*layerContent, error) {
 	c := &layerContent{findings: findings{one: one, at: j.at}}
 	c.findings.at.Layer, c.findings.at.Digest = j.number, j.desc.Digest
 	t := openTar(ctx, countingSource{src, j.did}, j.desc, true)
@@ -94,7 +95,7 @@ func readLayer(ctx context.Context, src push.Source, j layerJob, one bool, read 
 
 // readStoreLayer checks a layer of store paths: nix and nix/store, then the
 // paths in order, each with the entries of its NAR and the modes that Nix sets.
-func readStoreLayer(ctx context.Context, src push.Source, j layerJob, one bool) (*layerContent, error) {
+func readStoreLayer(ctx context.Context, src oci.Source, j layerJob, one bool) (*layerContent, error) {
 	return readLayer(ctx, src, j, one, func(t *tarStream, c *layerContent) error {
 		r := &storeReader{job: &j, c: c}
 		r.tar = layers.NewTarReader(t, r.format)
@@ -122,7 +123,7 @@ type storeReader struct {
 type openPath struct {
 	base string
 	path closure.StorePath
-	nar  *closure.NARWriter // nil: it is skipped
+	nar  *nar.Writer // nil: it is skipped
 	sha  hash.Hash
 	size int64
 	flat hash.Hash
@@ -234,9 +235,9 @@ func (r *storeReader) entry(e *layers.TarEntry) error {
 		}
 		err = p.nar.File(name, e.Mode&0o111 != 0, e.Size, content)
 	}
-	if errors.Is(err, closure.ErrNAR) {
+	if errors.Is(err, nar.ErrMalformed) {
 		p.nar = nil
-		return r.finding(e.Name, CheckFormat, "%s", strings.TrimPrefix(err.Error(), closure.ErrNAR.Error()+": "))
+		return r.finding(e.Name, CheckFormat, "%s", strings.TrimPrefix(err.Error(), nar.ErrMalformed.Error()+": "))
 	}
 	return err
 }
@@ -281,7 +282,7 @@ func (r *storeReader) begin(base string, e *layers.TarEntry) error {
 	if keep := r.job.keep[p.path]; keep != nil {
 		w = io.MultiWriter(p, keep)
 	}
-	p.nar = closure.NewNARWriter(w)
+	p.nar = nar.NewWriter(w)
 	return nil
 }
 

@@ -23,7 +23,11 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 )
 
@@ -38,17 +42,17 @@ type inMemory struct {
 
 var nars sync.Map
 
-func (m inMemory) Tree(ctx context.Context, info *closure.Info, v closure.Visitor) error {
+func (m inMemory) Tree(ctx context.Context, info *closure.Info, v nar.Visitor) error {
 	kept, ok := m.nars.Load(info.Path)
 	if !ok {
 		var b bytes.Buffer
-		w := closure.NewNARWriter(&b)
+		w := nar.NewWriter(&b)
 		if err := errors.Join(m.Source.Tree(ctx, info, w), w.Close()); err != nil {
 			return err
 		}
 		kept, _ = m.nars.LoadOrStore(info.Path, b.Bytes())
 	}
-	return closure.ReadNAR(bytes.NewReader(kept.([]byte)), v)
+	return nar.Read(bytes.NewReader(kept.([]byte)), v)
 }
 
 // sampleSource is the binary cache of the sample systems.
@@ -87,13 +91,13 @@ func sampleSystem(t testing.TB, src closure.Source, name string) push.Image {
 	must(t, err)
 	sys, err := manifest.ReadSystem(t.Context(), src, c, top, "")
 	must(t, err)
-	plan, err := layers.NewPlan(c, layers.PlanOptions{})
+	plan, err := plan.New(c, plan.Options{})
 	must(t, err)
 	return push.Image{System: sys, Plan: plan}
 }
 
 // pushTo makes an image of the named samples in dst.
-func pushTo(t testing.TB, dst push.Destination, comp string, s manifest.Settings, names ...string) {
+func pushTo(t testing.TB, dst oci.Destination, comp string, s manifest.Settings, names ...string) {
 	t.Helper()
 	src := sampleSource(t)
 	var images []push.Image
@@ -110,7 +114,7 @@ func pushTo(t testing.TB, dst push.Destination, comp string, s manifest.Settings
 func layoutOf(t testing.TB, comp string, s manifest.Settings, names ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "image")
-	dst, err := push.OpenLayout(dir)
+	dst, err := layout.OpenLayout(dir)
 	must(t, err)
 	pushTo(t, dst, comp, s, names...)
 	return dir
@@ -119,7 +123,7 @@ func layoutOf(t testing.TB, comp string, s manifest.Settings, names ...string) s
 // verified is the report of the image at source.
 func verified(t testing.TB, source string, o Options) *Report {
 	t.Helper()
-	src, err := push.OpenSource(source, push.Options{})
+	src, err := layout.OpenSource(source)
 	must(t, err)
 	defer src.Close()
 	r, err := Image(t.Context(), src, o)
@@ -170,7 +174,7 @@ func newSample(t testing.TB, two bool) *sample {
 		var err error
 		made.dir, err = os.MkdirTemp("", "nixoci-sample-")
 		must(t, err)
-		dst, err := push.OpenLayout(made.dir)
+		dst, err := layout.OpenLayout(made.dir)
 		must(t, err)
 		pushTo(t, dst, "gzip", manifest.Settings{}, names...)
 	})

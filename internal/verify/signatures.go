@@ -10,7 +10,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Required says which store paths must have a signature of a trusted key. A path
@@ -162,7 +162,7 @@ func (i *image) signatures(ctx context.Context) (*closure.Closure, error) {
 // statements are the closure statements that are attached to the manifest. One
 // that cannot be read proves nothing, and is left out.
 func (i *image) statements(ctx context.Context) (all []*closure.Closure, err error) {
-	r, ok := i.v.src.(push.Referrers)
+	r, ok := i.v.src.(oci.Referrers)
 	if !ok || i.v.noManifest {
 		return nil, nil
 	}
@@ -173,7 +173,7 @@ func (i *image) statements(ctx context.Context) (all []*closure.Closure, err err
 	}
 	list = slices.DeleteFunc(list, func(d ocispec.Descriptor) bool { return d.ArtifactType != attest.ClosureType })
 	for _, d := range list {
-		doc, err := push.GetArtifact(ctx, i.v.src, subject, d)
+		doc, err := oci.GetArtifact(ctx, i.v.src, subject, d)
 		if _, bad := contentFinding(err); bad {
 			continue
 		} else if err != nil {

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 func sampleKeys(t testing.TB) closure.TrustedKeys {
@@ -37,15 +38,15 @@ func defaultKeys(t testing.TB) closure.TrustedKeys {
 // making, and returns its reference.
 func attached(t testing.TB, edit func(infos []closure.Info)) string {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	name := strings.TrimPrefix(server.URL, "http://") + "/sample:v1"
-	ref, err := push.ParseReference(name)
+	ref, err := registry.ParseReference(name)
 	must(t, err)
-	repo, err := push.Open(ref.Repository, push.Options{})
+	repo, err := registry.Open(ref.Repository, registry.Options{})
 	must(t, err)
 	pushTo(t, repo, "zstd:1", manifest.Settings{}, "sample-x86_64-linux")
-	repo, err = push.Open(ref.Repository, push.Options{})
+	repo, err = registry.Open(ref.Repository, registry.Options{})
 	must(t, err)
 	top, err := repo.GetManifest(t.Context(), "v1")
 	must(t, err)
@@ -55,7 +56,7 @@ func attached(t testing.TB, edit func(infos []closure.Info)) string {
 	edit(sys.Closure.Paths)
 	data, err := attest.Closure(sys.Closure, "x86_64-linux")
 	must(t, err)
-	_, err = repo.Attach(t.Context(), index.Manifests[0], []push.Artifact{{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data}})
+	_, err = repo.Attach(t.Context(), index.Manifests[0], []oci.Artifact{{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data}})
 	must(t, err)
 	return name
 }
@@ -110,9 +111,9 @@ func TestSignatures(t *testing.T) {
 
 func TestImageKey(t *testing.T) {
 	source := attached(t, func([]closure.Info) {})
-	ref, err := push.ParseReference(source)
+	ref, err := registry.ParseReference(source)
 	must(t, err)
-	repo, err := push.Open(ref.Repository, push.Options{})
+	repo, err := registry.Open(ref.Repository, registry.Options{})
 	must(t, err)
 	top, err := repo.GetManifest(t.Context(), "v1")
 	must(t, err)

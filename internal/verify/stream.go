@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // A layer is read by three stages beside each other: reading, hashing and
@@ -51,7 +51,7 @@ type chunk struct {
 
 // openTar starts to read a layer. strict is for what nixoci should have
 // written: see [layers.DecompressStrict].
-func openTar(ctx context.Context, src push.Source, d ocispec.Descriptor, strict bool) *tarStream {
+func openTar(ctx context.Context, src oci.Source, d ocispec.Descriptor, strict bool) *tarStream {
 	ctx, cancel := context.WithCancel(ctx)
 	t := &tarStream{ctx: ctx, cancel: cancel, ready: make(chan chunk, chunks+1), free: make(chan []byte, chunks)}
 	for range chunks {
@@ -63,7 +63,7 @@ func openTar(ctx context.Context, src push.Source, d ocispec.Descriptor, strict 
 	return t
 }
 
-func (t *tarStream) decompress(src push.Source, d ocispec.Descriptor, strict bool, to chan<- chunk) {
+func (t *tarStream) decompress(src oci.Source, d ocispec.Descriptor, strict bool, to chan<- chunk) {
 	blob, err := src.GetBlob(t.ctx, d)
 	if err != nil {
 		to <- chunk{err: err}
@@ -139,7 +139,7 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 
 // countingSource tells of the bytes of blobs.
 type countingSource struct {
-	push.Source
+	oci.Source
 	did func(int64)
 }
 
@@ -183,7 +183,7 @@ func (t *tarStream) hash(from <-chan chunk) {
 	}
 }
 
-// Read reads the tar. The error is io.EOF at its end; a [*push.ContentError] or
+// Read reads the tar. The error is io.EOF at its end; a [*oci.ContentError] or
 // push.ErrNotFound where the blob is another one or missing, whatever was read
 // before; a [*layers.FormatError] where it cannot be decompressed.
 func (t *tarStream) Read(p []byte) (int, error) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Names in the system layer that are read before it can be made again.
@@ -32,7 +32,7 @@ type systemContent struct {
 }
 
 // readSystemLayer reads a system layer and copies its database to dir.
-func readSystemLayer(ctx context.Context, src push.Source, j layerJob, dir string, one bool) (*systemContent, error) {
+func readSystemLayer(ctx context.Context, src oci.Source, j layerJob, dir string, one bool) (*systemContent, error) {
 	s := &systemContent{}
 	var err error
 	s.layerContent, err = readLayer(ctx, src, j, one, func(t *tarStream, c *layerContent) error {

@@ -19,7 +19,7 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Options say what is verified. The zero value checks what the image says of
@@ -65,7 +65,7 @@ func (noProgress) Did(int64)                        {}
 func (noProgress) Layer(ocispec.Descriptor, string) {}
 
 type verifier struct {
-	src        push.Source
+	src        oci.Source
 	noManifest bool
 	o          Options
 
@@ -73,7 +73,7 @@ type verifier struct {
 	top    findings // of the index
 	images []*image
 	index  *manifest.Index
-	blob   manifest.Blob // what the reference names
+	blob   oci.Blob // what the reference names
 
 	checkedIndex bool
 
@@ -96,7 +96,7 @@ func (v *verifier) keepers() map[closure.StorePath]io.Writer {
 
 // Image verifies the image in src. The error says why nobody can know: the
 // network, for instance. What is wrong with the image is in the report.
-func Image(ctx context.Context, src *push.OpenedSource, o Options) (*Report, error) {
+func Image(ctx context.Context, src *oci.OpenedSource, o Options) (*Report, error) {
 	dir, err := os.MkdirTemp("", "nixoci-verify-")
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", src.Name, err)
@@ -150,7 +150,7 @@ func (v *verifier) enough() bool {
 // open reads the index, the manifests and the configs.
 func (v *verifier) open(ctx context.Context, target, dir string) error {
 	blob, err := v.src.GetManifest(ctx, target)
-	if what, ok := contentFinding(err); ok && !errors.Is(err, push.ErrNotFound) {
+	if what, ok := contentFinding(err); ok && !errors.Is(err, oci.ErrNotFound) {
 		return v.top.addf(CheckDigests, "%s: %s", target, what)
 	} else if err != nil {
 		return err

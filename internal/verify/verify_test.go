@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
 )
 
 func TestUntouched(t *testing.T) {
@@ -86,7 +86,7 @@ func TestForms(t *testing.T) {
 
 func TestArchives(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "image.tar")
-	dst, err := push.CreateArchive(file)
+	dst, err := layout.CreateArchive(file)
 	must(t, err)
 	pushTo(t, dst, "zstd", manifest.Settings{}, "sample-x86_64-linux", "sample-aarch64-linux")
 	if r := verified(t, "oci-archive:"+file, Options{}); !r.OK {
@@ -94,7 +94,7 @@ func TestArchives(t *testing.T) {
 	}
 	for _, comp := range []string{"gzip", "none"} {
 		file := filepath.Join(t.TempDir(), "docker.tar")
-		dst, err := push.CreateDockerArchive(file)
+		dst, err := layout.CreateDockerArchive(file)
 		must(t, err)
 		pushTo(t, dst, comp, manifest.Settings{}, "sample-x86_64-linux")
 		r := verified(t, "docker-archive:"+file, Options{})

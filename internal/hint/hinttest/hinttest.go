@@ -1,0 +1,27 @@
+package hinttest
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+func Error(t testing.TB, err error, is error, text string) {
+	t.Helper()
+	if err == nil || is != nil && !errors.Is(err, is) || !strings.Contains(err.Error(), text) {
+		t.Errorf("got %v, want %v with %q", err, is, text)
+		return
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("more than one line: %q", err)
+	}
+}
+
+func Hint(t testing.TB, err error, text string) {
+	t.Helper()
+	if h := hint.Of(err); !strings.Contains(h, text) {
+		t.Errorf("hint %q of %v, want %q", h, err, text)
+	}
+}

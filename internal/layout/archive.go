@@ -1,0 +1,302 @@
+package layout
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/atomicfile"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// Archive is a tar that appears under its name when it is whole.
+type Archive struct {
+	*spool
+	file   string
+	docker bool
+}
+
+var _ oci.Destination = (*Archive)(nil)
+
+// CreateArchive makes an OCI layout in a tar file.
+func CreateArchive(file string) (*Archive, error) { return createArchive(file, false) }
+
+// CreateDockerArchive makes a tar file for docker load: one platform, and
+// layers compressed with gzip or not at all where it is older than version 23.
+func CreateDockerArchive(file string) (*Archive, error) { return createArchive(file, true) }
+
+func createArchive(file string, docker bool) (*Archive, error) {
+	if fi, err := os.Stat(file); err == nil && !fi.Mode().IsRegular() {
+		return nil, hint.Add(fmt.Errorf("create archive %s: it is there, and not a regular file", file), "use - to write to a pipe")
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("create archive: %w", err)
+	}
+	s, err := newSpool(filepath.Dir(file))
+	if err != nil {
+		return nil, fmt.Errorf("create archive %s: %w", file, err)
+	}
+	return &Archive{spool: s, file: file, docker: docker}, nil
+}
+
+// Resolve implements [oci.Destination]: an archive is always made anew.
+func (a *Archive) Resolve(ctx context.Context, tag string) (ocispec.Descriptor, error) {
+	return ocispec.Descriptor{}, fmt.Errorf("look up %s in %s: %w", tag, a.file, oci.ErrNotFound)
+}
+
+// HasBlob implements [oci.Destination].
+func (a *Archive) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	return a.spool.has(d.Digest), nil
+}
+
+// Commit implements [oci.Destination].
+func (a *Archive) Commit(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = full(a.dir, fmt.Errorf("write archive %s: %w", a.file, err))
+		}
+	}()
+	c, err := a.contents(func(d ocispec.Descriptor) bool { return a.spool.has(d.Digest) })
+	if err != nil {
+		return err
+	}
+	tmp, err := atomicfile.Create(a.dir)
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	tw := &tarFile{Writer: tar.NewWriter(tmp)}
+	if a.docker {
+		err = a.writeDocker(ctx, tw, c)
+	} else {
+		err = a.writeOCI(ctx, tw, c, map[digest.Digest]bool{})
+	}
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Commit(tmp, a.file); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Dir(a.file))
+}
+
+// Close implements [oci.Destination].
+func (a *Archive) Close() error { return a.spool.remove() }
+
+// writeOCI writes the layout but for the blobs that are in it already.
+func (s *spool) writeOCI(ctx context.Context, tw *tarFile, c *contents, written map[digest.Digest]bool) error {
+	for _, d := range c.order {
+		if written[d.Digest] {
+			continue
+		}
+		if err := tw.blob(ctx, s, ociPath(d.Digest), d.Digest); err != nil {
+			return err
+		}
+		written[d.Digest] = true
+	}
+	index, err := json.Marshal(struct {
+		SchemaVersion int                  `json:"schemaVersion"`
+		MediaType     string               `json:"mediaType"`
+		Manifests     []ocispec.Descriptor `json:"manifests"`
+	}{2, ocispec.MediaTypeImageIndex, c.top})
+	if err != nil {
+		return err
+	}
+	if err := tw.data(ocispec.ImageIndexFile, index); err != nil {
+		return err
+	}
+	if err := tw.data(ocispec.ImageLayoutFile, []byte(layoutJSON)); err != nil {
+		return err
+	}
+	return tw.Close()
+}
+
+func ociPath(d digest.Digest) string {
+	return ocispec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
+}
+
+// writeDocker writes what docker save writes, without its legacy files.
+func (a *Archive) writeDocker(ctx context.Context, tw *tarFile, c *contents) error {
+	if len(c.images) != 1 {
+		return hint.Add(fmt.Errorf("docker-archive takes one platform, not %d", len(c.images)),
+			"choose one with --platform, or write an oci-archive")
+	}
+	img := c.images[0]
+	entry := struct {
+		Config   string
+		RepoTags []string
+		Layers   []string
+	}{Config: img.doc.Config.Digest.Encoded() + ".json"}
+	for _, t := range sortedKeys(a.tags) {
+		tag, err := dockerTag(t)
+		if err != nil {
+			return err
+		}
+		entry.RepoTags = append(entry.RepoTags, tag)
+	}
+	written := map[digest.Digest]bool{}
+	for _, l := range img.doc.Layers {
+		path := l.Digest.Encoded() + layerSuffix(l.MediaType)
+		entry.Layers = append(entry.Layers, path)
+		if written[l.Digest] {
+			continue
+		}
+		if err := tw.blob(ctx, a.spool, path, l.Digest); err != nil {
+			return err
+		}
+		written[l.Digest] = true
+	}
+	if err := tw.blob(ctx, a.spool, entry.Config, img.doc.Config.Digest); err != nil {
+		return err
+	}
+	data, err := json.Marshal([]any{entry})
+	if err != nil {
+		return err
+	}
+	if err := tw.data("manifest.json", data); err != nil {
+		return err
+	}
+	return tw.Close()
+}
+
+func layerSuffix(mediaType string) string {
+	switch {
+	case strings.HasSuffix(mediaType, "gzip"):
+		return ".tar.gz"
+	case strings.HasSuffix(mediaType, "zstd"):
+		return ".tar.zst"
+	}
+	return ".tar"
+}
+
+// tarFile writes regular files with nothing about them but name and content.
+type tarFile struct{ *tar.Writer }
+
+func (t *tarFile) header(name string, size int64) error {
+	return t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: time.Unix(0, 0)})
+}
+
+func (t *tarFile) data(name string, data []byte) error {
+	if err := t.header(name, int64(len(data))); err != nil {
+		return err
+	}
+	_, err := t.Write(data)
+	return err
+}
+
+// blob moves a blob from the spool into the tar.
+func (t *tarFile) blob(ctx context.Context, s *spool, name string, d digest.Digest) error {
+	f, err := os.Open(s.path(d))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s.mu.Lock()
+	size := s.blobs[d]
+	s.mu.Unlock()
+	if err := t.header(name, size); err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<20)
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n, err := f.Read(buf)
+		if _, werr := t.Write(buf[:n]); werr != nil {
+			return werr
+		}
+		if err == io.EOF {
+			return os.Remove(f.Name()) // now it is in the tar: no need for twice the room
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Pipe writes an OCI archive to where there is no way back. It needs room for
+// one layer at a time, in the directory for temporary files: a tar has the size
+// of a file before the file.
+type Pipe struct {
+	*spool
+	mu      sync.Mutex // of the tar
+	tw      *tarFile
+	written map[digest.Digest]bool
+}
+
+var (
+	_ oci.Destination = (*Pipe)(nil)
+	_ oci.Ordered     = (*Pipe)(nil)
+)
+
+// PipeArchive returns a destination that writes to w. The bytes are those of
+// [CreateArchive].
+func PipeArchive(w io.Writer) (*Pipe, error) {
+	s, err := newSpool(os.TempDir())
+	if err != nil {
+		return nil, fmt.Errorf("write archive to a pipe: %w", err)
+	}
+	return &Pipe{spool: s, tw: &tarFile{tar.NewWriter(w)}, written: map[digest.Digest]bool{}}, nil
+}
+
+// Ordered implements [oci.Ordered].
+func (*Pipe) Ordered() {}
+
+// Resolve implements [oci.Destination].
+func (p *Pipe) Resolve(ctx context.Context, tag string) (ocispec.Descriptor, error) {
+	return ocispec.Descriptor{}, oci.ErrNotFound
+}
+
+// HasBlob implements [oci.Destination].
+func (p *Pipe) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	return p.spool.has(d.Digest), nil
+}
+
+// PutLayer implements [oci.Destination].
+func (p *Pipe) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	packed, err := p.spool.PutLayer(ctx, want, pack)
+	if err != nil {
+		return packed, err
+	}
+	if p.written[packed.Digest] {
+		return packed, os.Remove(p.spool.path(packed.Digest))
+	}
+	if err := p.tw.blob(ctx, p.spool, ociPath(packed.Digest), packed.Digest); err != nil {
+		return layers.Packed{}, fmt.Errorf("write layer %s to the pipe: %w", packed.Digest, err)
+	}
+	p.written[packed.Digest] = true
+	return packed, nil
+}
+
+// Commit implements [oci.Destination].
+func (p *Pipe) Commit(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, err := p.contents(func(d ocispec.Descriptor) bool { return p.spool.has(d.Digest) })
+	if err == nil {
+		err = p.writeOCI(ctx, p.tw, c, p.written)
+	}
+	if err != nil {
+		return fmt.Errorf("write archive to the pipe: %w", err)
+	}
+	return nil
+}
+
+// Close implements [oci.Destination].
+func (p *Pipe) Close() error { return p.spool.remove() }

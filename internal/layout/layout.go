@@ -1,0 +1,278 @@
+package layout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/atomicfile"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// Layout is an OCI image layout in a directory. What is put into it comes to
+// those that are there already; other processes may do the same meanwhile.
+type Layout struct {
+	*spool
+	root    string
+	created bool // by us: it goes away again if nothing is committed
+
+	committed atomic.Bool
+}
+
+var _ oci.Destination = (*Layout)(nil)
+
+// OpenLayout opens the layout in dir, or prepares to make one there.
+func OpenLayout(dir string) (*Layout, error) {
+	l := &Layout{root: dir}
+	// Another process may remove a directory that it has made for nothing.
+	for range 10 {
+		_, err := os.Lstat(dir)
+		l.created = errors.Is(err, fs.ErrNotExist)
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return nil, fmt.Errorf("create OCI layout: %w", err)
+		}
+		if err := checkLayout(dir); err != nil {
+			return nil, err
+		}
+		l.spool, err = newSpool(dir)
+		if err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open OCI layout: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("open OCI layout: %s is removed again and again", dir)
+}
+
+// checkLayout refuses a directory that has something else in it.
+func checkLayout(dir string) error {
+	entries, err := os.ReadDir(dir) // first: another process writes the marker before anything else
+	if err != nil {
+		return fmt.Errorf("open OCI layout: %w", err)
+	}
+	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
+	data, err := os.ReadFile(marker)
+	if errors.Is(err, fs.ErrNotExist) {
+		for _, e := range entries {
+			if !strings.HasPrefix(e.Name(), ".nixoci-") { // of another process
+				return hint.Add(fmt.Errorf("open OCI layout: %s is neither empty nor an OCI layout", dir), "name a new directory")
+			}
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open OCI layout: %w", err)
+	}
+	var doc ocispec.ImageLayout
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return fmt.Errorf("read %s: %w", marker, err)
+	}
+	if doc.Version != ocispec.ImageLayoutVersion {
+		return fmt.Errorf("open OCI layout %s: version %q is not known, only %s", dir, doc.Version, ocispec.ImageLayoutVersion)
+	}
+	return nil
+}
+
+func (l *Layout) blobPath(d digest.Digest) string {
+	return filepath.Join(l.root, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+// layoutIndex is index.json. What others have written into it stays as it is.
+type layoutIndex struct {
+	fields    map[string]json.RawMessage
+	manifests []json.RawMessage
+}
+
+func (l *Layout) readIndex() (*layoutIndex, error) {
+	path := filepath.Join(l.root, ocispec.ImageIndexFile)
+	x := &layoutIndex{fields: map[string]json.RawMessage{
+		"schemaVersion": json.RawMessage("2"),
+		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
+	}}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return x, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	clear(x.fields)
+	if err := json.Unmarshal(data, &x.fields); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if m, ok := x.fields["manifests"]; ok {
+		if err := json.Unmarshal(m, &x.manifests); err != nil {
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		}
+	}
+	return x, nil
+}
+
+// put lists d. A tag names one thing, so what had it before is no longer listed.
+func (x *layoutIndex) put(d ocispec.Descriptor) error {
+	tag := d.Annotations[ocispec.AnnotationRefName]
+	var kept []json.RawMessage
+	for _, raw := range x.manifests {
+		var m ocispec.Descriptor
+		if err := json.Unmarshal(raw, &m); err != nil {
+			return fmt.Errorf("read descriptor in %s: %w", ocispec.ImageIndexFile, err)
+		}
+		its := m.Annotations[ocispec.AnnotationRefName]
+		if its == tag && (tag != "" || m.Digest == d.Digest) {
+			continue
+		}
+		kept = append(kept, raw)
+	}
+	raw, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	x.manifests = append(kept, raw)
+	return nil
+}
+
+func (x *layoutIndex) marshal() ([]byte, error) {
+	if x.manifests == nil {
+		x.manifests = []json.RawMessage{}
+	}
+	m, err := json.Marshal(x.manifests)
+	if err != nil {
+		return nil, err
+	}
+	x.fields["manifests"] = m
+	return json.Marshal(x.fields) // a map: in the order of its keys
+}
+
+// Resolve implements [oci.Destination].
+func (l *Layout) Resolve(ctx context.Context, tag string) (ocispec.Descriptor, error) {
+	x, err := l.readIndex()
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("look up %s in %s: %w", tag, l.root, err)
+	}
+	for _, raw := range x.manifests {
+		var d ocispec.Descriptor
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return ocispec.Descriptor{}, fmt.Errorf("look up %s in %s: %w", tag, l.root, err)
+		}
+		if d.Annotations[ocispec.AnnotationRefName] == tag {
+			return d, nil
+		}
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("look up %s in %s: %w", tag, l.root, oci.ErrNotFound)
+}
+
+// HasBlob implements [oci.Destination].
+func (l *Layout) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	if l.spool.has(d.Digest) {
+		return true, nil
+	}
+	if err := d.Digest.Validate(); err != nil {
+		return false, fmt.Errorf("look up blob %q in %s: %w", d.Digest, l.root, err)
+	}
+	return l.stored(d), nil
+}
+
+func (l *Layout) stored(d ocispec.Descriptor) bool {
+	fi, err := os.Stat(l.blobPath(d.Digest))
+	return err == nil && fi.Mode().IsRegular() && fi.Size() == d.Size
+}
+
+// Commit implements [oci.Destination]: blobs, then index.json, under a lock that
+// every writer of this program takes, so that no tag is lost.
+func (l *Layout) Commit(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = full(l.dir, fmt.Errorf("commit to OCI layout %s: %w", l.root, err))
+		}
+	}()
+	unlock, err := atomicfile.Lock(ctx, l.root)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c, err := l.contents(func(d ocispec.Descriptor) bool { return l.spool.has(d.Digest) || l.stored(d) })
+	if err != nil {
+		return err
+	}
+	var placed []string // what did not exist before
+	defer func() {
+		if err != nil {
+			for i := len(placed) - 1; i >= 0; i-- {
+				os.Remove(placed[i])
+			}
+		}
+	}()
+	layoutFile := filepath.Join(l.root, ocispec.ImageLayoutFile)
+	if _, err := os.Lstat(layoutFile); err != nil {
+		if err := atomicfile.Write(layoutFile, []byte(layoutJSON)); err != nil {
+			return err
+		}
+		placed = append(placed, layoutFile)
+	}
+	blobs := filepath.Join(l.root, ocispec.ImageBlobsDir)
+	for _, dir := range []string{blobs, filepath.Join(blobs, digest.SHA256.String())} {
+		switch err := os.Mkdir(dir, 0o777); {
+		case err == nil:
+			placed = append(placed, dir)
+		case !errors.Is(err, fs.ErrExist):
+			return err
+		}
+	}
+	for _, d := range c.order {
+		if !l.spool.has(d.Digest) || l.stored(d) {
+			continue
+		}
+		if _, err := os.Lstat(l.blobPath(d.Digest)); err != nil {
+			placed = append(placed, l.blobPath(d.Digest))
+		}
+		if err := os.Rename(l.spool.path(d.Digest), l.blobPath(d.Digest)); err != nil {
+			return err
+		}
+	}
+	if err := atomicfile.SyncDir(filepath.Join(blobs, digest.SHA256.String())); err != nil {
+		return err
+	}
+	x, err := l.readIndex()
+	if err != nil {
+		return err
+	}
+	for _, d := range c.top {
+		if err := x.put(d); err != nil {
+			return err
+		}
+	}
+	index, err := x.marshal()
+	if err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if err := atomicfile.Write(filepath.Join(l.root, ocispec.ImageIndexFile), index); err != nil {
+		return err
+	}
+	l.committed.Store(true)
+	return atomicfile.SyncDir(l.root)
+}
+
+const layoutJSON = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
+
+// Close implements [oci.Destination].
+func (l *Layout) Close() error {
+	err := l.spool.remove()
+	if l.created && !l.committed.Load() {
+		os.Remove(l.root) // fails, as it should, when another process has put something there
+	}
+	return err
+}

@@ -1,0 +1,432 @@
+package layout
+
+import (
+	"archive/tar"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// files are the files of a layout or archive. A tar is read where it lies:
+// nothing is unpacked.
+type files interface {
+	// open returns a file and its size in bytes, errNoFile where there is none.
+	open(name string) (io.ReadCloser, int64, error)
+	Close() error
+}
+
+func openFiles(kind, name string) (files, error) {
+	if kind == "oci" {
+		root, err := os.OpenRoot(name)
+		if err != nil {
+			return nil, err
+		}
+		return dirFiles{root}, nil
+	}
+	return openTar(name)
+}
+
+// dirFiles are files below a directory, and never outside of it.
+type dirFiles struct{ *os.Root }
+
+func (d dirFiles) open(name string) (io.ReadCloser, int64, error) {
+	f, err := d.Open(filepath.FromSlash(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, errNoFile
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, st.Size(), nil
+}
+
+// tarFiles are the regular files of a tar, found once.
+type tarFiles struct {
+	*os.File
+	at map[string]span
+}
+
+type span struct{ offset, size int64 }
+
+// maxArchiveEntries bounds what a tar may list; an image has a few hundred blobs.
+const maxArchiveEntries = 100_000
+
+func openTar(name string) (*tarFiles, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	t := &tarFiles{File: f, at: map[string]span{}}
+	if err := t.list(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return t, nil
+}
+
+func (t *tarFiles) list() error {
+	tr := tar.NewReader(t.File) // seeks over contents
+	links := map[string]string{}
+	for n := 0; ; n++ {
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if n == maxArchiveEntries {
+			return fmt.Errorf("more than %d entries", maxArchiveEntries)
+		}
+		name := path.Clean(h.Name)
+		switch h.Typeflag {
+		case tar.TypeReg:
+			at, err := t.Seek(0, io.SeekCurrent)
+			if err != nil {
+				return err
+			}
+			t.at[name] = span{at, h.Size}
+		case tar.TypeSymlink: // docker save links layers that images share
+			links[name] = path.Join(path.Dir(name), h.Linkname)
+		case tar.TypeLink:
+			links[name] = path.Clean(h.Linkname)
+		}
+	}
+	for name, target := range links {
+		if s, ok := t.at[target]; ok {
+			t.at[name] = s
+		}
+	}
+	return nil
+}
+
+func (t *tarFiles) open(name string) (io.ReadCloser, int64, error) {
+	s, ok := t.at[path.Clean(name)]
+	if !ok {
+		return nil, 0, errNoFile
+	}
+	return io.NopCloser(io.NewSectionReader(t.File, s.offset, s.size)), s.size, nil
+}
+
+func readAll(f files, name string, limit int64) ([]byte, error) {
+	r, size, err := f.open(name)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer r.Close()
+	if size > limit {
+		return nil, fmt.Errorf("read %s: larger than %d bytes", name, limit)
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return data, nil
+}
+
+// layoutSource is an OCI image layout (image-spec, "image-layout.md").
+type layoutSource struct {
+	name  string
+	files files
+	tags  map[string]ocispec.Descriptor
+
+	artifacts []ocispec.Descriptor // said of an image
+}
+
+// newLayoutSource reads index.json. Without a target, the only image is meant.
+func newLayoutSource(name string, f files, target string) (*layoutSource, string, error) {
+	data, err := readAll(f, ocispec.ImageIndexFile, oci.MaxManifest)
+	if err != nil {
+		return nil, "", err
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, "", fmt.Errorf("read %s: %w", ocispec.ImageIndexFile, err)
+	}
+	s := &layoutSource{name: name, files: f, tags: map[string]ocispec.Descriptor{}}
+	images := map[digest.Digest]bool{}
+	for _, d := range index.Manifests {
+		if d.ArtifactType != "" {
+			s.artifacts = append(s.artifacts, d)
+			continue
+		}
+		images[d.Digest] = true
+		if tag := d.Annotations[ocispec.AnnotationRefName]; tag != "" {
+			s.tags[tag] = d
+		}
+	}
+	switch {
+	case target != "":
+	case len(images) == 0:
+		return nil, "", fmt.Errorf("%s lists no image", ocispec.ImageIndexFile)
+	case len(images) > 1:
+		return nil, "", fmt.Errorf("%s lists %d images: name one, with :TAG or @DIGEST", ocispec.ImageIndexFile, len(images))
+	default:
+		for d := range images {
+			target = d.String()
+		}
+	}
+	return s, target, nil
+}
+
+func blobFile(d digest.Digest) string {
+	return ocispec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
+}
+
+// GetManifest implements [closure.Source].
+func (s *layoutSource) GetManifest(ctx context.Context, target string) (oci.Blob, error) {
+	op := "get manifest " + target + " from " + s.name
+	d, tagged := s.tags[target]
+	if !tagged {
+		if d.Digest = digest.Digest(target); d.Digest.Validate() != nil {
+			return oci.Blob{}, fmt.Errorf("%s: %w", op, oci.ErrNotFound)
+		}
+	}
+	data, err := readAll(s.files, blobFile(d.Digest), oci.MaxManifest)
+	if errors.Is(err, errNoFile) {
+		err = oci.ErrNotFound
+	}
+	if err != nil {
+		return oci.Blob{}, fmt.Errorf("%s: %w", op, err)
+	}
+	b, err := oci.CheckManifest(data, d.MediaType, d.Digest)
+	if err == nil && tagged && d.Size != b.Descriptor.Size {
+		err = oci.ContentErrorf("it has %d bytes instead of %d", b.Descriptor.Size, d.Size)
+	}
+	if err != nil {
+		return oci.Blob{}, fmt.Errorf("%s: %w", op, err)
+	}
+	return b, nil
+}
+
+// GetBlob implements [closure.Source].
+func (s *layoutSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+	return getFile(s.name, s.files, blobFile(d.Digest), d)
+}
+
+// getFile opens a blob that is a file.
+func getFile(source string, f files, name string, d ocispec.Descriptor) (io.ReadCloser, error) {
+	op := fmt.Sprintf("get blob %s from %s", d.Digest, source)
+	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
+		return nil, fmt.Errorf("%s: no sha256 digest", op)
+	}
+	r, size, err := f.open(name)
+	if errors.Is(err, errNoFile) {
+		err = oci.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	if size != d.Size {
+		r.Close()
+		return nil, fmt.Errorf("%s: %w", op, oci.ContentErrorf("it has %d bytes instead of %d", size, d.Size))
+	}
+	return oci.CheckBlob(r, op, d), nil
+}
+
+// dockerSource is what docker save writes: manifest.json, a config, and layers
+// as files. It has no manifest, so one is put together; a layer's digest is
+// that in its name, or what the file has.
+type dockerSource struct {
+	name     string
+	files    files
+	manifest oci.Blob
+	at       map[digest.Digest]string
+}
+
+const maxDockerConfig = 8 << 20 // bytes
+
+func newDockerSource(name string, f files) (*dockerSource, error) {
+	data, err := readAll(f, "manifest.json", oci.MaxManifest)
+	if err != nil {
+		return nil, err
+	}
+	var list []struct {
+		Config string
+		Layers []string
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("read manifest.json: %w", err)
+	}
+	if len(list) != 1 {
+		return nil, fmt.Errorf("manifest.json lists %d images, not one", len(list))
+	}
+	config, err := readAll(f, list[0].Config, maxDockerConfig)
+	if err != nil {
+		return nil, err
+	}
+	s := &dockerSource{name: name, files: f, at: map[digest.Digest]string{}}
+	m := ocispec.Manifest{MediaType: oci.DockerManifest, Config: ocispec.Descriptor{
+		MediaType: "application/vnd.docker.container.image.v1+json", Digest: digest.FromBytes(config), Size: int64(len(config))}}
+	if d, ok := digestInName(list[0].Config); ok {
+		m.Config.Digest = d
+	}
+	m.SchemaVersion = 2
+	s.at[m.Config.Digest] = list[0].Config
+	for _, l := range list[0].Layers {
+		d, err := dockerLayer(f, l)
+		if err != nil {
+			return nil, err
+		}
+		s.at[d.Digest] = l
+		m.Layers = append(m.Layers, d)
+	}
+	if data, err = json.Marshal(m); err != nil {
+		return nil, err
+	}
+	s.manifest = oci.Blob{Data: data, Descriptor: ocispec.Descriptor{
+		MediaType: oci.DockerManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}}
+	return s, nil
+}
+
+// digestInName is the digest that a file is named after: <hex>.json,
+// <hex>.tar.gz, blobs/sha256/<hex>.
+func digestInName(name string) (digest.Digest, bool) {
+	hex, _, _ := strings.Cut(path.Base(name), ".")
+	d := digest.NewDigestFromEncoded(digest.SHA256, hex)
+	return d, d.Validate() == nil
+}
+
+func dockerLayer(f files, name string) (ocispec.Descriptor, error) {
+	r, size, err := f.open(name)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	defer r.Close()
+	d := ocispec.Descriptor{Size: size}
+	h := sha256.New()
+	var magic [4]byte
+	n, err := io.ReadFull(io.TeeReader(r, h), magic[:])
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return d, fmt.Errorf("read %s: %w", name, err)
+	}
+	switch {
+	case n >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
+		d.MediaType = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	case n == 4 && magic == [4]byte{0x28, 0xb5, 0x2f, 0xfd}:
+		d.MediaType = ocispec.MediaTypeImageLayerZstd
+	default:
+		d.MediaType = "application/vnd.docker.image.rootfs.diff.tar"
+	}
+	var named bool
+	if d.Digest, named = digestInName(name); !named {
+		if _, err := io.Copy(h, r); err != nil {
+			return d, fmt.Errorf("read %s: %w", name, err)
+		}
+		d.Digest = digest.NewDigest(digest.SHA256, h)
+	}
+	return d, nil
+}
+
+// GetManifest implements [closure.Source].
+func (s *dockerSource) GetManifest(ctx context.Context, target string) (oci.Blob, error) {
+	if target == "" || target == s.manifest.Descriptor.Digest.String() {
+		return s.manifest, nil
+	}
+	return oci.Blob{}, fmt.Errorf("get manifest %s from %s: %w", target, s.name, oci.ErrNotFound)
+}
+
+// GetBlob implements [closure.Source].
+func (s *dockerSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+	name, ok := s.at[d.Digest]
+	if !ok {
+		return nil, fmt.Errorf("get blob %s from %s: %w", d.Digest, s.name, oci.ErrNotFound)
+	}
+	return getFile(s.name, s.files, name, d)
+}
+
+// IsSource reports whether s names a layout or archive for [OpenSource], by
+// the word before its first colon.
+func IsSource(s string) bool {
+	kind, _, _ := strings.Cut(s, ":")
+	switch kind {
+	case "oci", "oci-archive", "docker-archive":
+		return true
+	}
+	return false
+}
+
+// OpenSource opens what s names: oci:DIR[:TAG|@DIGEST],
+// oci-archive:FILE[:TAG|@DIGEST] or docker-archive:FILE. Of a layout or archive
+// with one image, no tag need be named.
+func OpenSource(s string) (*oci.OpenedSource, error) {
+	kind, rest, _ := strings.Cut(s, ":")
+	path, target := splitTarget(rest)
+	if path == "" {
+		return nil, fmt.Errorf("open image %q: no path after %q", s, kind+":")
+	}
+	files, err := openFiles(kind, path)
+	if err != nil {
+		return nil, fmt.Errorf("open image %s: %w", s, err)
+	}
+	opened := &oci.OpenedSource{Name: s, Target: target, Closer: files}
+	if kind == "docker-archive" {
+		opened.NoManifest = true
+		opened.Source, err = newDockerSource(s, files)
+	} else {
+		opened.Source, opened.Target, err = newLayoutSource(s, files, target)
+	}
+	if err != nil {
+		files.Close()
+		return nil, fmt.Errorf("open image %s: %w", s, err)
+	}
+	return opened, nil
+}
+
+// splitTarget divides PATH[:TAG|@DIGEST]. A path may have colons: the whole is
+// the path where there is such a file.
+func splitTarget(s string) (path, target string) {
+	if _, err := os.Lstat(s); err == nil {
+		return s, ""
+	}
+	if path, d, ok := strings.Cut(s, "@"); ok && digest.Digest(d).Validate() == nil {
+		return path, d
+	}
+	path, target, _ = strings.Cut(s, ":")
+	return path, target
+}
+
+// errNoFile is a file that a layout or archive should have.
+var errNoFile = errors.New("no such file in it")
+
+// Referrers implements [Referrers]: a layout lists what is attached in its
+// index, with an artifact type.
+func (s *layoutSource) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+	var found []ocispec.Descriptor
+	for _, d := range s.artifacts {
+		b, err := s.GetManifest(ctx, d.Digest.String())
+		if err != nil {
+			return nil, err
+		}
+		var m ocispec.Manifest
+		if err := json.Unmarshal(b.Data, &m); err != nil {
+			return nil, oci.ContentErrorf("manifest %s: %v", d.Digest, err)
+		}
+		if m.Subject != nil && m.Subject.Digest == subject {
+			d.Annotations = m.Annotations
+			found = append(found, d)
+		}
+	}
+	return oci.SortReferrers(found), nil
+}

@@ -1,0 +1,267 @@
+package layout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/nixoci/nixoci/internal/atomicfile"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// spool holds blobs in a directory that nobody else looks into until they are
+// moved or copied to where they belong.
+type spool struct {
+	dir       string
+	transfers *semaphore.Weighted
+
+	mu        sync.Mutex
+	blobs     map[digest.Digest]int64 // sizes of those in dir
+	manifests map[digest.Digest]oci.Blob
+	tags      map[string]digest.Digest
+}
+
+// newSpool makes a directory in parent, which must be on the file system that
+// the blobs are for.
+func newSpool(parent string) (*spool, error) {
+	dir, err := os.MkdirTemp(parent, ".nixoci-")
+	if err != nil {
+		return nil, err
+	}
+	return &spool{dir: dir, transfers: semaphore.NewWeighted(int64(oci.Transfers(0))), blobs: map[digest.Digest]int64{},
+		manifests: map[digest.Digest]oci.Blob{}, tags: map[string]digest.Digest{}}, nil
+}
+
+func (s *spool) remove() error { return os.RemoveAll(s.dir) }
+
+func (s *spool) path(d digest.Digest) string { return filepath.Join(s.dir, d.Encoded()) }
+
+func (s *spool) has(d digest.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.blobs[d]
+	return ok
+}
+
+// PutLayer implements [oci.Destination].
+func (s *spool) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
+	release, err := oci.Acquire(ctx, s.transfers)
+	if err != nil {
+		return layers.Packed{}, err
+	}
+	defer release()
+	var packed layers.Packed
+	_, err = s.write(func(w io.Writer) (d digest.Digest, n int64, err error) {
+		packed, err = pack(ctx, w)
+		if err == nil && want != nil && packed != *want {
+			err = fmt.Errorf("layer %s: packed again it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
+		}
+		return packed.Digest, packed.Size, err
+	})
+	if err != nil {
+		return layers.Packed{}, err
+	}
+	return packed, nil
+}
+
+// PutBlob implements [oci.Destination].
+func (s *spool) PutBlob(ctx context.Context, b oci.Blob) error {
+	if s.has(b.Descriptor.Digest) {
+		return context.Cause(ctx)
+	}
+	_, err := s.write(func(w io.Writer) (digest.Digest, int64, error) {
+		_, err := w.Write(b.Data)
+		return b.Descriptor.Digest, int64(len(b.Data)), err
+	})
+	return err
+}
+
+// PutManifest implements [oci.Destination].
+func (s *spool) PutManifest(ctx context.Context, b oci.Blob, tag string) error {
+	if err := s.PutBlob(ctx, b); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.manifests[b.Descriptor.Digest] = b
+	if tag != "" {
+		s.tags[tag] = b.Descriptor.Digest
+	}
+	return nil
+}
+
+// write stores what f writes under the digest that f returns.
+func (s *spool) write(f func(w io.Writer) (digest.Digest, int64, error)) (d digest.Digest, err error) {
+	tmp, err := atomicfile.Create(s.dir)
+	if err != nil {
+		return "", full(s.dir, fmt.Errorf("create blob: %w", err))
+	}
+	defer func() {
+		if err != nil {
+			tmp.Close()
+			os.Remove(tmp.Name())
+		}
+	}()
+	w := &oci.CountingWriter{W: tmp}
+	d, n, err := f(w)
+	if w.Err != nil {
+		return "", full(s.dir, fmt.Errorf("write blob: %w", w.Err))
+	}
+	if err != nil {
+		return "", err
+	}
+	if w.N != n {
+		return "", fmt.Errorf("write blob %s: %d bytes were packed, %d written", d, n, w.N)
+	}
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("write blob %q: %w", d, err)
+	}
+	if err := atomicfile.Commit(tmp, s.path(d)); err != nil {
+		return "", full(s.dir, fmt.Errorf("write blob %s: %w", d, err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blobs[d] = n
+	return d, nil
+}
+
+// full adds what to do when there is no room.
+func full(dir string, err error) error {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, e) {
+			return hint.Add(err, "there is no room left in "+filepath.Dir(dir)+"; nothing of the image was kept")
+		}
+	}
+	return err
+}
+
+// image is one image manifest with what it needs.
+type image struct {
+	manifest oci.Blob
+	doc      ocispec.Manifest
+}
+
+// contents is what was put, in the order that archives have: it depends on
+// nothing but the image.
+type contents struct {
+	order  []ocispec.Descriptor // layers as the manifests list them, then configs, manifests, indexes; each once
+	images []image
+	top    []ocispec.Descriptor // for index.json: tagged ones by tag, then what no index lists
+}
+
+// contents reads the manifests that were put, and fails where one needs a blob
+// that have does not report.
+func (s *spool) contents(have func(ocispec.Descriptor) bool) (*contents, error) {
+	s.mu.Lock()
+	manifests, tagNames := maps.Clone(s.manifests), maps.Clone(s.tags)
+	s.mu.Unlock()
+	var (
+		c       contents
+		layerD  []ocispec.Descriptor
+		configs []ocispec.Descriptor
+		images  []ocispec.Descriptor
+		indexes []ocispec.Descriptor
+		listed  = map[digest.Digest]bool{}
+		visited = map[digest.Digest]bool{}
+	)
+	var visit func(d digest.Digest) error
+	visit = func(d digest.Digest) error {
+		b, ok := manifests[d]
+		if !ok {
+			return fmt.Errorf("manifest %s is missing", d)
+		}
+		if visited[d] {
+			return nil
+		}
+		visited[d] = true
+		own := ocispec.Descriptor{MediaType: b.Descriptor.MediaType, Digest: d, Size: int64(len(b.Data))}
+		if own.MediaType == ocispec.MediaTypeImageIndex || own.MediaType == oci.DockerList {
+			var doc ocispec.Index
+			if err := json.Unmarshal(b.Data, &doc); err != nil {
+				return fmt.Errorf("read index %s: %w", d, err)
+			}
+			for _, m := range doc.Manifests {
+				listed[m.Digest] = true
+				if err := visit(m.Digest); err != nil {
+					return fmt.Errorf("index %s: %w", d, err)
+				}
+			}
+			indexes = append(indexes, own)
+			return nil
+		}
+		var doc ocispec.Manifest
+		if err := json.Unmarshal(b.Data, &doc); err != nil {
+			return fmt.Errorf("read manifest %s: %w", d, err)
+		}
+		for _, l := range append([]ocispec.Descriptor{doc.Config}, doc.Layers...) {
+			if !have(l) {
+				return fmt.Errorf("manifest %s: blob %s is missing", d, l.Digest)
+			}
+		}
+		layerD = append(layerD, doc.Layers...)
+		configs = append(configs, doc.Config)
+		images = append(images, own)
+		c.images = append(c.images, image{b, doc})
+		return nil
+	}
+	tags := sortedKeys(tagNames)
+	for _, t := range tags {
+		if err := visit(tagNames[t]); err != nil {
+			return nil, err
+		}
+	}
+	// Indexes before the rest, so that order follows them.
+	for _, wantIndex := range []bool{true, false} {
+		for _, d := range sortedKeys(manifests) {
+			mt := manifests[d].Descriptor.MediaType
+			if isIndex := mt == ocispec.MediaTypeImageIndex || mt == oci.DockerList; isIndex == wantIndex {
+				if err := visit(d); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	tagged := map[digest.Digest]bool{}
+	for _, t := range tags {
+		b := manifests[tagNames[t]]
+		tagged[tagNames[t]] = true
+		d := b.Descriptor
+		d.Annotations = map[string]string{ocispec.AnnotationRefName: t}
+		c.top = append(c.top, d)
+	}
+	for _, d := range sortedKeys(manifests) {
+		if !listed[d] && !tagged[d] {
+			top := manifests[d].Descriptor
+			top.Annotations = nil
+			c.top = append(c.top, top)
+		}
+	}
+	seen := map[digest.Digest]bool{}
+	for _, group := range [][]ocispec.Descriptor{layerD, configs, images, indexes} {
+		for _, d := range group {
+			if !seen[d.Digest] {
+				seen[d.Digest] = true
+				c.order = append(c.order, d)
+			}
+		}
+	}
+	return &c, nil
+}
+
+func sortedKeys[K ~string, V any](m map[K]V) []K {
+	return slices.Sorted(maps.Keys(m))
+}

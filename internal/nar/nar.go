@@ -1,0 +1,295 @@
+package nar
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// The NAR format (Nix manual, "Nix Archive (NAR) format"): a tree of nodes made
+// of strings, each a little-endian 64-bit length and the bytes, padded with
+// zeros to a multiple of eight.
+const magic = "nix-archive-1"
+
+// Bounds of what a NAR may hold. Linux takes nothing longer, so a NAR beyond
+// them is no store path of any system that can run.
+const (
+	maxName   = 255  // bytes, NAME_MAX
+	MaxTarget = 4095 // bytes, PATH_MAX without its NUL
+	maxPath   = 4095 // bytes of all names down to an entry with their slashes; bounds the depth as well
+)
+
+// ErrMalformed is wrapped by every error about a file tree that no NAR may hold: in
+// [Read] for what it reads, in [Writer] and [closure.Walk] for what they are given.
+var ErrMalformed = errors.New("malformed NAR")
+
+func Errorf(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// checkName says what is wrong with the name of a directory entry that
+// follows prev, "" for the first.
+func checkName(dir, name, prev string) error {
+	switch {
+	case name == "" || name == "." || name == "..":
+		return Errorf("entry named %q in %q", name, dir)
+	case strings.IndexByte(name, '/') >= 0 || strings.IndexByte(name, 0) >= 0:
+		return Errorf("entry named %q in %q has a slash or NUL", name, dir)
+	case len(name) > maxName:
+		return Errorf("entry name of %d bytes in %q", len(name), dir)
+	case len(dir)+1+len(name) > maxPath:
+		return Errorf("path longer than %d bytes below %.80q…", maxPath, dir)
+	case name == prev:
+		return Errorf("entry %q is twice in %q", name, dir)
+	case name < prev:
+		return Errorf("entry %q comes after %q in %q: not sorted", name, prev, dir)
+	}
+	return nil
+}
+
+func checkTarget(name, target string) error {
+	switch {
+	case target == "" || strings.IndexByte(target, 0) >= 0:
+		return Errorf("symlink %q has target %q", name, target)
+	case len(target) > MaxTarget:
+		return Errorf("symlink %q has a target of %d bytes", name, len(target))
+	}
+	return nil
+}
+
+// Framer turns the calls of a Visitor into what a NAR has around the
+// contents of files. It appends to buf, which its owner empties.
+type Framer struct {
+	Buf  []byte
+	open []openDir // the directories that are not closed yet, outermost first
+	done bool      // the root was there, and is not an open directory
+}
+
+type openDir struct {
+	name string // relative to the root, "" for the root itself
+	prev string // the last entry that came
+}
+
+func (f *Framer) str(s string) {
+	f.Buf = binary.LittleEndian.AppendUint64(f.Buf, uint64(len(s)))
+	f.Buf = append(f.Buf, s...)
+	f.Buf = append(f.Buf, zeros[:pad(int64(len(s)))]...)
+}
+
+func (f *Framer) strs(all ...string) {
+	for _, s := range all {
+		f.str(s)
+	}
+}
+
+var zeros [8]byte
+
+// pad is how many zeros follow n bytes.
+func pad(n int64) int { return int(-n & 7) }
+
+// entry closes the directories that name is not in and starts its node.
+func (f *Framer) entry(name string) error {
+	if name == "" {
+		if f.done || len(f.open) > 0 {
+			return Errorf("a second root")
+		}
+		f.str(magic)
+		f.str("(")
+		return nil
+	}
+	if len(f.open) == 0 {
+		return Errorf("entry %q without a root directory", name)
+	}
+	for {
+		d := &f.open[len(f.open)-1]
+		base, ok := name, true
+		if d.name != "" {
+			if base, ok = strings.CutPrefix(name, d.name); ok {
+				base, ok = strings.CutPrefix(base, "/")
+			}
+		}
+		if ok {
+			if err := checkName(d.name, base, d.prev); err != nil {
+				return err
+			}
+			d.prev = base
+			f.strs("entry", "(", "name", base, "node", "(")
+			return nil
+		}
+		f.closeDir()
+	}
+}
+
+func (f *Framer) closeDir() {
+	f.open = f.open[:len(f.open)-1]
+	f.str(")") // of the directory
+	f.endEntry()
+}
+
+// endEntry closes the entry around a node; the root has none.
+func (f *Framer) endEntry() {
+	if len(f.open) > 0 {
+		f.str(")")
+	} else {
+		f.done = true
+	}
+}
+
+func (f *Framer) Directory(name string) error {
+	if err := f.entry(name); err != nil {
+		return err
+	}
+	f.strs("type", "directory")
+	f.open = append(f.open, openDir{name: name})
+	return nil
+}
+
+func (f *Framer) Symlink(name, target string) error {
+	if err := checkTarget(name, target); err != nil {
+		return err
+	}
+	if err := f.entry(name); err != nil {
+		return err
+	}
+	f.strs("type", "symlink", "target", target, ")")
+	f.endEntry()
+	return nil
+}
+
+// File is followed by size bytes of content and then FileEnd.
+func (f *Framer) File(name string, executable bool, size int64) error {
+	if size < 0 {
+		return Errorf("file %q of %d bytes", name, size)
+	}
+	if err := f.entry(name); err != nil {
+		return err
+	}
+	f.strs("type", "regular")
+	if executable {
+		f.strs("executable", "")
+	}
+	f.str("contents")
+	f.Buf = binary.LittleEndian.AppendUint64(f.Buf, uint64(size))
+	return nil
+}
+
+func (f *Framer) FileEnd(size int64) {
+	f.Buf = append(f.Buf, zeros[:pad(size)]...)
+	f.str(")")
+	f.endEntry()
+}
+
+// End closes what is open. Nothing may follow.
+func (f *Framer) End() error {
+	for len(f.open) > 0 {
+		f.closeDir()
+	}
+	if !f.done {
+		return Errorf("empty")
+	}
+	return nil
+}
+
+// Writer is a Visitor that writes a NAR. It refuses what [Read] would.
+type Writer struct {
+	w   io.Writer
+	f   Framer
+	buf []byte // for contents
+}
+
+// What is small is gathered: most files of a store are, and a hash takes each
+// write that is no whole block apart.
+const (
+	narGather = 32 << 10
+	narSmall  = 4 << 10
+)
+
+// NewWriter writes to w. The NAR is whole only after Close.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+func (w *Writer) flush() error {
+	_, err := w.w.Write(w.f.Buf)
+	w.f.Buf = w.f.Buf[:0]
+	return err
+}
+
+// gathered is flush where enough has come together.
+func (w *Writer) gathered() error {
+	if len(w.f.Buf) < narGather {
+		return nil
+	}
+	return w.flush()
+}
+
+func (w *Writer) Directory(name string) error {
+	if err := w.f.Directory(name); err != nil {
+		return err
+	}
+	return w.gathered()
+}
+
+func (w *Writer) Symlink(name, target string) error {
+	if err := w.f.Symlink(name, target); err != nil {
+		return err
+	}
+	return w.gathered()
+}
+
+// File writes a file. Content that has a WriteTo must have size bytes; of any
+// other no more are read.
+func (w *Writer) File(name string, executable bool, size int64, content io.Reader) error {
+	if err := w.f.File(name, executable, size); err != nil {
+		return err
+	}
+	n, err := w.contents(size, content)
+	switch {
+	case err != nil:
+		return err
+	case n < size:
+		return io.ErrUnexpectedEOF
+	case n > size:
+		return Errorf("file %q has more than its %d bytes", name, size)
+	}
+	w.f.FileEnd(size)
+	return w.gathered()
+}
+
+func (w *Writer) contents(size int64, content io.Reader) (int64, error) {
+	if from, ok := content.(io.WriterTo); ok {
+		return from.WriteTo(contents{w})
+	}
+	if w.buf == nil {
+		w.buf = make([]byte, 64<<10)
+	}
+	return io.CopyBuffer(contents{w}, io.LimitReader(content, size), w.buf)
+}
+
+// contents takes a file's contents.
+type contents struct{ *Writer }
+
+func (w contents) Write(p []byte) (int, error) {
+	if len(p) <= narSmall {
+		w.f.Buf = append(w.f.Buf, p...)
+		return len(p), w.gathered()
+	}
+	if err := w.flush(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(p)
+}
+
+// Close writes the end of the NAR. It does not close the underlying writer.
+func (w *Writer) Close() error {
+	if err := w.f.End(); err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// ErrUnread is about a Visitor that broke its contract. Going on would hash, or
+// read, something else than the contents.
+func ErrUnread(name string, left int64) error {
+	return fmt.Errorf("visitor left %d bytes of %q unread", left, name)
+}

@@ -1,0 +1,83 @@
+package nartest
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Recorder is a Visitor that writes down what it sees, one line an entry.
+type Recorder struct{ Lines []string }
+
+func (r *Recorder) Directory(name string) error {
+	r.Lines = append(r.Lines, fmt.Sprintf("d %q", name))
+	return nil
+}
+
+func (r *Recorder) Symlink(name, target string) error {
+	r.Lines = append(r.Lines, fmt.Sprintf("l %q %q", name, target))
+	return nil
+}
+
+func (r *Recorder) File(name string, executable bool, size int64, content io.Reader) error {
+	b, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	if int64(len(b)) != size {
+		return fmt.Errorf("%q has %d bytes, not %d", name, len(b), size)
+	}
+	kind := "f"
+	if executable {
+		kind = "x"
+	}
+	if len(b) > 64 {
+		b = fmt.Appendf(nil, "%d bytes %x", len(b), sha256.Sum256(b))
+	}
+	r.Lines = append(r.Lines, fmt.Sprintf("%s %q %q", kind, name, b))
+	return nil
+}
+
+// NAR writes a NAR by hand: strings, raw numbers and raw bytes.
+func NAR(parts ...any) string {
+	var b []byte
+	for _, p := range parts {
+		switch p := p.(type) {
+		case string:
+			b = binary.LittleEndian.AppendUint64(b, uint64(len(p)))
+			b = append(b, p...)
+			b = append(b, make([]byte, -len(p)&7)...)
+		case int:
+			b = binary.LittleEndian.AppendUint64(b, uint64(p))
+		case []byte:
+			b = append(b, p...)
+		case []any:
+			b = append(b, NAR(p...)...)
+		}
+	}
+	return string(b)
+}
+
+func Words(s string) []any {
+	var all []any
+	for w := range strings.FieldsSeq(s) {
+		if w == "''" {
+			w = ""
+		}
+		all = append(all, w)
+	}
+	return all
+}
+
+func Entry(name string, node ...any) []any {
+	return slices.Concat([]any{"entry", "(", "name", name, "node"}, node, []any{")"})
+}
+
+var EmptyFile = Words("( type regular contents '' )")
+
+func Directory(entries ...[]any) []any {
+	return slices.Concat([]any{"nix-archive-1", "(", "type", "directory"}, slices.Concat(entries...), []any{")"})
+}

@@ -1,0 +1,83 @@
+package nixbuild
+
+import (
+	"crypto/sha256"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/nar"
+)
+
+// writeFlake writes the tree src, which is a flake, to dir. It returns a Nix
+// expression for it, and a reference to it as a flake. Both carry the tree's
+// narHash: so they are locked, which pure evaluation wants, and the store path
+// that Nix makes of them is the same wherever dir is.
+func writeFlake(src fs.FS, dir string) (expression, reference string, err error) {
+	if err := os.CopyFS(dir, src); err != nil {
+		return "", "", err
+	}
+	narHash, err := hashTree(dir)
+	if err != nil {
+		return "", "", err
+	}
+	// The latest of these is the flake's lastModified.
+	second := []unix.Timespec{{Sec: 1}, {Sec: 1}}
+	err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, name, second, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return "", "", err
+	}
+	expression = "(builtins.fetchTree { type = \"path\"; path = " + nixString(dir) + "; narHash = " + nixString(narHash.SRI()) + "; }).outPath"
+	reference = "path:" + (&url.URL{Path: dir}).EscapedPath() + "?" + url.Values{"narHash": {narHash.SRI()}}.Encode()
+	return expression, reference, nil
+}
+
+// hashTree is the narHash of a directory, which holds what writeFlake wrote.
+func hashTree(dir string) (closure.Hash, error) {
+	sum := sha256.New()
+	w := nar.NewWriter(sum)
+	// WalkDir goes in NAR order: by name, each directory's entries after it.
+	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, file)
+		switch {
+		case err != nil:
+			return err
+		case name == ".":
+			return w.Directory("")
+		case d.IsDir():
+			return w.Directory(name)
+		case d.Type() == fs.ModeSymlink:
+			target, err := os.Readlink(file)
+			if err != nil {
+				return err
+			}
+			return w.Symlink(name, target)
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		st, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		return w.File(name, false, st.Size(), f)
+	})
+	if err == nil {
+		err = w.Close()
+	}
+	return closure.Hash(sum.Sum(nil)), err
+}

@@ -1,0 +1,387 @@
+package nixbuild
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
+)
+
+// The programs of Nix as far as faults need them; e2e/eval_test.go has real
+// ones. They write their arguments to FAKE/log, and say what the test has put
+// into FAKE/eval, FAKE/eval.err and so on.
+const fakeNix = `#!/bin/sh
+for a; do printf '%s\n' "$a"; done >>"$FAKE/log"; echo -- >>"$FAKE/log"
+what=
+for a; do case $a in eval) what=eval; break ;; show | show-config) what=config; break ;; esac; done
+[ ! -e "$FAKE/$what.err" ] || cat "$FAKE/$what.err" >&2
+[ ! -e "$FAKE/$what.sleep" ] || { trap 'echo interrupted >>"$FAKE/log"; exit 1' INT; : >"$FAKE/started"; while :; do sleep 0.05; done; }
+[ ! -e "$FAKE/$what" ] || cat "$FAKE/$what"
+exit "$(cat "$FAKE/$what.exit" 2>/dev/null || echo 0)"
+`
+
+const fakeNixStore = `#!/bin/sh
+for a; do printf '%s\n' "$a"; done >>"$FAKE/log"; echo -- >>"$FAKE/log"
+while [ "$1" != --add-root ]; do shift; done
+link=$2 n=1
+[ ! -e "$FAKE/build.err" ] || cat "$FAKE/build.err" >&2
+if [ -e "$FAKE/build" ]; then
+  while read -r target; do
+    name=$link; [ $n = 1 ] || name=$link-$n
+    ln -s "$target" "$name"; echo "$name"; n=$((n + 1))
+  done <"$FAKE/build"
+fi
+exit "$(cat "$FAKE/build.exit" 2>/dev/null || echo 0)"
+`
+
+var shippedFlake = fstest.MapFS{
+	"flake.nix":             {Data: []byte("{ }\n")},
+	"flake.lock":            {Data: []byte("{\"version\": 7}\n")},
+	"internal/guest/doc.go": {Data: []byte("package guest\n")},
+}
+
+// fakePrograms puts the programs of Nix on the PATH, in front, and returns FAKE.
+func fakePrograms(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"nix": fakeNix, "nix-store": fakeNixStore} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("FAKE", dir)
+	t.Setenv("TMPDIR", t.TempDir())
+	return dir
+}
+
+const (
+	drvA = "/nix/store/00000000000000000000000000000001-nixos-system-web-26.05.drv"
+	drvB = "/nix/store/00000000000000000000000000000002-nixos-system-web-26.05.drv"
+	outA = "/nix/store/0000000000000000000000000000000a-nixos-system-web-26.05"
+	outB = "/nix/store/0000000000000000000000000000000b-nixos-system-web-26.05"
+)
+
+func drvJSON(system, buildSystem, path string) string {
+	return fmt.Sprintf(`{"system":%q,"buildSystem":%q,"drvPath":%q}`, system, buildSystem, path)
+}
+
+func TestNixBuild(t *testing.T) {
+	fake := fakePrograms(t)
+	writeFile(t, filepath.Join(fake, "eval"), "["+drvJSON("x86_64-linux", "x86_64-linux", drvA)+","+drvJSON("aarch64-linux", "aarch64-linux", drvB)+"]")
+	writeFile(t, filepath.Join(fake, "eval.err"), "evaluating\n")
+	writeFile(t, filepath.Join(fake, "build"), outA+"\n/mnt"+outB+"\n")
+	writeFile(t, filepath.Join(fake, "build.err"), "building\n")
+	var said bytes.Buffer
+	n := &Nix{Flake: shippedFlake, Store: "/mnt", Nixpkgs: "/src/nixpkgs", Progress: &said}
+	systems := []string{"x86_64-linux", "aarch64-linux"}
+	want := []Built{{"x86_64-linux", outA}, {"aarch64-linux", outB}}
+	got, err := n.Build(t.Context(), Target{File: `/etc/a "b"/${c}.nix`}, systems)
+	if err != nil || !slices.Equal(got, want) {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	if said.String() != "evaluating\nbuilding\n" {
+		t.Errorf("progress is %q", said.String())
+	}
+	// The paths are kept until Close, also when there is another build.
+	writeFile(t, filepath.Join(fake, "eval"), "["+drvJSON("x86_64-linux", "x86_64-linux", drvA)+"]")
+	writeFile(t, filepath.Join(fake, "build"), outA+"\n")
+	if _, err := n.Build(t.Context(), Target{Flake: ".#web"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Build(t.Context(), Target{}, systems[:1]); err != nil {
+		t.Fatal(err)
+	}
+	dir := n.dir
+	links, _ := filepath.Glob(filepath.Join(dir, "built-*"))
+	if len(links) != 4 {
+		t.Errorf("links to what was built: %q", links)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Close: %v", err)
+	}
+
+	runs := strings.Split(readFile(t, filepath.Join(fake, "log")), "--\n")
+	shipped := "path:" + dir + "/source?narHash=sha256-%2B61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0%3D#nixosConfigurations.base"
+	apply := func(systems, modules string) string {
+		return `import ((builtins.fetchTree { type = "path"; path = "` + dir + `/source"; narHash = "sha256-+61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0="; }).outPath + "/nix/bake.nix") { systems = [ ` +
+			systems + ` ]; modules = [ ` + modules + ` ]; }`
+	}
+	features := []string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}
+	for i, args := range [][]string{
+		slices.Concat(features, []string{"--impure", "--no-write-lock-file", "--override-input", "nixpkgs", "/src/nixpkgs",
+			"--apply", apply(`"x86_64-linux" "aarch64-linux"`, `(/. + "/etc/a \"b\"/\${c}.nix")`), "--store", "/mnt", "", shipped}),
+		{"--realise", "--log-format", "bar", "--add-root", dir + "/built-1", "--store", "/mnt", drvA, drvB},
+		slices.Concat(features, []string{"--override-input", "nixpkgs", "/src/nixpkgs", "--apply", apply("", ""), "--store", "/mnt", "", ".#nixosConfigurations.web"}),
+		{"--realise", "--log-format", "bar", "--add-root", dir + "/built-2", "--store", "/mnt", drvA},
+		slices.Concat(features, []string{"--no-write-lock-file", "--override-input", "nixpkgs", "/src/nixpkgs", "--apply", apply(`"x86_64-linux"`, ""), "--store", "/mnt", "", shipped}),
+		{"--realise", "--log-format", "bar", "--add-root", dir + "/built-3", "--store", "/mnt", drvA},
+	} {
+		// In the log an argument that is -- divides one run in two.
+		got := runs[0]
+		runs = runs[1:]
+		if args[0] != "--realise" {
+			got += "\n" + runs[0]
+			runs = runs[1:]
+		}
+		if want := strings.Join(args, "\n") + "\n"; got != want {
+			t.Errorf("run %d:\n%s\nwant:\n%s", i, got, want)
+		}
+	}
+}
+
+func TestNixBuildFaults(t *testing.T) {
+	one := "[" + drvJSON("x86_64-linux", "x86_64-linux", drvA) + "]"
+	arm := "[" + drvJSON("x86_64-linux", "x86_64-linux", drvA) + "," + drvJSON("aarch64-linux", "aarch64-linux", drvB) + "]"
+	config := `{"builders":{"value":"ssh://b riscv64-linux"},"extra-platforms":{"value":["i686-linux"]},"system":{"value":"x86_64-linux"}}`
+	for name, c := range map[string]struct {
+		files      map[string]string
+		systems    []string
+		want, hint string
+	}{
+		"undefined variable": {
+			files: map[string]string{"eval.exit": "1", "eval.err": "warning: x\nerror: undefined variable 'nope'\n\n       at /etc/web.nix:2:27:\n\n            1| {\n"},
+			want:  "evaluate: nix eval: exit status 1: undefined variable 'nope' at /etc/web.nix:2:27",
+		},
+		"nothing said":         {files: map[string]string{"eval.exit": "3"}, want: "evaluate: nix eval: exit status 3"},
+		"no JSON":              {files: map[string]string{"eval": "warning"}, want: "read what nix eval says"},
+		"no derivation":        {files: map[string]string{"eval": "[]"}, want: "names no derivation"},
+		"not a derivation":     {files: map[string]string{"eval": "[" + drvJSON("x86_64-linux", "x86_64-linux", outA) + "]"}, want: "which is no derivation"},
+		"for another":          {files: map[string]string{"eval": one}, systems: []string{"aarch64-linux"}, want: "for x86_64-linux, not for aarch64-linux", hint: ".#web"},
+		"several outputs":      {files: map[string]string{"eval": one, "build": outA + "\n" + outB + "\n"}, want: "2 outputs of 1 derivations"},
+		"outside of any store": {files: map[string]string{"eval": one, "build": "/home/x\n"}, want: "find what was built"},
+		"build fails": {
+			files: map[string]string{"eval": one, "config": config, "build.exit": "100", "build.err": "error: builder for '/nix/store/x.drv' failed with exit code 7\nerror: 1 dependencies of derivation '/nix/store/y.drv' failed to build\n"},
+			want:  "build: nix-store: exit status 100: builder for '/nix/store/x.drv' failed with exit code 7",
+		},
+		"no builder": {
+			files: map[string]string{"eval": arm, "config": config, "build.exit": "1", "build.err": "error: a 'aarch64-linux' is required\n"},
+			want:  "build: there is no builder for aarch64-linux, only for i686-linux, riscv64-linux, x86_64-linux: nix-store: exit status 1: a 'aarch64-linux' is required",
+			hint:  "nixoci push --join",
+		},
+		"Nix cannot be asked": {
+			files: map[string]string{"eval": arm, "config.exit": "1", "build.exit": "1"},
+			want:  "build: nix-store: exit status 1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := fakePrograms(t)
+			for file, text := range c.files {
+				writeFile(t, filepath.Join(fake, file), text)
+			}
+			n := &Nix{Flake: shippedFlake}
+			defer n.Close()
+			_, err := n.Build(t.Context(), Target{Flake: ".#web"}, c.systems)
+			hinttest.Error(t, err, nil, c.want)
+			hinttest.Hint(t, err, c.hint)
+			if h := hint.Of(err); c.hint == "" && h != "" {
+				t.Errorf("hint %q", h)
+			}
+		})
+	}
+	t.Run("no Nix", func(t *testing.T) {
+		fakePrograms(t)
+		t.Setenv("PATH", t.TempDir())
+		_, err := new(Nix).Build(t.Context(), Target{Flake: ".#web"}, nil)
+		hinttest.Error(t, err, ErrNoNix, "no nix on the PATH")
+		hinttest.Hint(t, err, "--from https://cache.nixos.org")
+	})
+	t.Run("no nix-store", func(t *testing.T) {
+		dir := fakePrograms(t)
+		t.Setenv("PATH", dir)
+		if err := os.Remove(filepath.Join(dir, "nix-store")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := new(Nix).Build(t.Context(), Target{Flake: ".#web"}, nil)
+		hinttest.Error(t, err, ErrNoNix, "nix-store")
+	})
+}
+
+// TestNixInterrupted: Nix gets the signal that lets it end its builders.
+func TestNixInterrupted(t *testing.T) {
+	fake := fakePrograms(t)
+	writeFile(t, filepath.Join(fake, "eval.sleep"), "")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for range 1000 {
+			if _, err := os.Stat(filepath.Join(fake, "started")); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel()
+	}()
+	n := &Nix{Flake: shippedFlake}
+	defer n.Close()
+	_, err := n.Build(ctx, Target{Flake: ".#web"}, nil)
+	hinttest.Error(t, err, context.Canceled, "evaluate")
+	if !strings.Contains(readFile(t, filepath.Join(fake, "log")), "interrupted") {
+		t.Error("nix was not interrupted")
+	}
+}
+
+// TestWriteFlake: the hash is what nix hash path says of the same files. The
+// one in the references must be right, or Nix refuses them.
+func TestWriteFlake(t *testing.T) {
+	const want = "sha256-+61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0="
+	for _, name := range []string{"a", "b c"} {
+		dir := filepath.Join(t.TempDir(), name)
+		expression, reference, err := writeFlake(shippedFlake, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(expression, want) || !strings.HasPrefix(reference, "path:/") || strings.Contains(reference, " ") {
+			t.Errorf("got %s, %s", expression, reference)
+		}
+		err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			st, err := os.Lstat(name)
+			if err == nil && !st.ModTime().Equal(time.Unix(1, 0)) {
+				t.Errorf("%s is of %v", name, st.ModTime())
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if readFile(t, filepath.Join(dir, "flake.nix")) != "{ }\n" {
+			t.Error("no flake at the top")
+		}
+	}
+}
+
+func TestInstallable(t *testing.T) {
+	for flake, want := range map[string]string{
+		".#web":                           ".#nixosConfigurations.web",
+		".#nixosConfigurations.web":       ".#nixosConfigurations.web",
+		`.#"web.example.org"`:             `.#nixosConfigurations."web.example.org"`,
+		`.#nixosConfigurations."a.b"`:     `.#nixosConfigurations."a.b"`,
+		".":                               ".#nixosConfigurations.default",
+		"github:org/repo":                 "github:org/repo#nixosConfigurations.default",
+		"github:org/repo/v1?dir=x#web":    "github:org/repo/v1?dir=x#nixosConfigurations.web",
+		".#packages.x86_64-linux.web":     ".#packages.x86_64-linux.web",
+		".#a.config.system.build.vm":      ".#a.config.system.build.vm",
+		"git+ssh://git@example.org/r#web": "git+ssh://git@example.org/r#nixosConfigurations.web",
+	} {
+		if got := installableOf(flake); got != want {
+			t.Errorf("%s: got %s, want %s", flake, got, want)
+		}
+	}
+}
+
+// TestNixMessage: the texts are those of Nix 2.8.0, 2.26.3 and 2.34.8.
+func TestNixMessage(t *testing.T) {
+	for _, c := range []struct {
+		said  string
+		eval  bool
+		want  string
+		place string
+	}{
+		{"", true, "", ""},
+		{"warning: Git tree '/x' is dirty\n", true, "", ""},
+		{"\x1b[31;1merror:\x1b[0m undefined variable '\x1b[35;1mnope\x1b[0m'\n\n       at \x1b[35;1m/tmp/bad.nix:2:27\x1b[0m:\n\n            1| {\n            2|   enable = nope;\n             |            ^\n(use '--show-trace' to show detailed location information)\n",
+			true, "undefined variable 'nope'", "/tmp/bad.nix:2:27"},
+		{"error: The option `services.nginx.enbale' does not exist.\n(use '--show-trace' to show detailed location information)\n",
+			true, "The option `services.nginx.enbale' does not exist.", ""},
+		{"error:\n       … while calling the 'derivationStrict' builtin\n         at «nix-internal»/derivation-internal.nix:37:12:\n           36|\n           37|   strict = derivationStrict drvAttrs;\n             |            ^\n           38|\n\n" +
+			"       (stack trace truncated; use '--show-trace' to show the full, detailed trace)\n\n" +
+			"       error: syntax error, unexpected '}', expecting end of file\n       at /tmp/syn.nix:3:2:\n            2|   services.nginx.enable = true;\n            3| }}\n             |  ^\n            4|\n",
+			true, "syntax error, unexpected '}', expecting end of file", "/tmp/syn.nix:3:2"},
+		{"error: flake 'git+file:///uf' does not provide attribute 'nixosConfigurations.wbe'\n       Did you mean web?\n",
+			true, "flake 'git+file:///uf' does not provide attribute 'nixosConfigurations.wbe' Did you mean web?", ""},
+		{"error: builder for '/nix/store/x-b.drv' failed with exit code 7;\n       last 1 log lines:\n       > oh no\n       For full logs, run 'nix log /nix/store/x-b.drv'.\nerror: 1 dependencies of derivation '/nix/store/y.drv' failed to build\n",
+			false, "builder for '/nix/store/x-b.drv' failed with exit code 7; last 1 log lines: > oh no", ""},
+		{"error: Cannot build '/nix/store/x-nginx.conf.drv'.\n       Reason: platform mismatch\n       Required system: 'aarch64-linux'\n       Current system: 'x86_64-linux'\nerror: Cannot build '/nix/store/y.drv'.\n       Reason: 1 dependency failed.\n",
+			false, "Cannot build '/nix/store/x-nginx.conf.drv'. Reason: platform mismatch Required system: 'aarch64-linux' Current system: 'x86_64-linux'", ""},
+		{"error:\n       Failed assertions:\n       - The fileSystems option does not specify your root file system.\n", true,
+			"Failed assertions: - The fileSystems option does not specify your root file system.", ""},
+	} {
+		want := c.want
+		if c.place != "" {
+			want += " at " + c.place
+		}
+		if got := nixMessage(c.said, c.eval); got != want {
+			t.Errorf("%q:\n got %s\nwant %s", c.said, got, want)
+		}
+	}
+	long := nixMessage("error: "+strings.Repeat("ü", 1000), true)
+	if len(long) > maxNixMessage+len("…") || !strings.HasSuffix(long, "ü…") {
+		t.Errorf("a long message is %d bytes: %s", len(long), long)
+	}
+}
+
+func FuzzNixMessage(f *testing.F) {
+	f.Add("error: a\n\n       at /x.nix:1:2:\n", true)
+	f.Add("error:\n       … while\n         at /x:1:2:\n\n       error: b\n", false)
+	f.Fuzz(func(t *testing.T, said string, last bool) {
+		if got := nixMessage(said, last); strings.Contains(got, "\n") || len(got) > maxNixMessage+len("… at ")+len(said) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+func TestTail(t *testing.T) {
+	var end tail
+	var all strings.Builder
+	for i := range 50_000 {
+		line := fmt.Sprintf("line %d\n", i)
+		end.Write([]byte(line))
+		all.WriteString(line)
+	}
+	if got := end.String(); len(got) < tailSize || len(got) > 2*tailSize || !strings.HasSuffix(all.String(), got) {
+		t.Errorf("kept %d bytes", len(got))
+	}
+}
+
+func TestBuilderSystems(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "machines")
+	writeFile(t, file, "# none\nssh://a aarch64-linux,armv7l-linux /key 4 1 kvm\n\nssh-ng://b - - 2 # all\n")
+	for builders, want := range map[string][]string{
+		"":                        nil,
+		"@" + file:                {"aarch64-linux", "armv7l-linux", "own"},
+		"@/nowhere":               nil,
+		"ssh://x":                 {"own"},
+		"ssh://x a-b ; ssh://y c": {"a-b", "c"},
+		"ssh://x a-b\n@" + file:   {"a-b", "aarch64-linux", "armv7l-linux", "own"},
+	} {
+		if got := builderSystems(builders, "own"); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", builders, got, want)
+		}
+	}
+}
+
+func readFile(t testing.TB, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func writeFile(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,99 @@
+package oci
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Blob is a small blob that is held in memory: a config, manifest or index.
+type Blob struct {
+	Descriptor ocispec.Descriptor
+	Data       []byte
+}
+
+// CheckManifest describes a manifest or index that was read. A digest that
+// is not known, or of another algorithm, is not compared.
+func CheckManifest(data []byte, mediaType string, want digest.Digest) (Blob, error) {
+	d := digest.FromBytes(data)
+	if want.Validate() == nil && want.Algorithm() == digest.SHA256 && want != d {
+		return Blob{}, ContentErrorf("the content has digest %s instead of %s", d, want)
+	}
+	var doc struct{ MediaType string }
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return Blob{}, ContentErrorf("not a manifest: %v", err)
+	}
+	if doc.MediaType != "" {
+		mediaType = doc.MediaType // what the digest covers
+	}
+	return Blob{Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}, Data: data}, nil
+}
+
+// blobReader checks a blob while it is read.
+type blobReader struct {
+	rc   io.ReadCloser
+	op   string
+	want ocispec.Descriptor
+	hash hash.Hash
+	n    int64
+	err  error
+}
+
+// CheckBlob returns the blob d as it is read from rc. An error begins with
+// op. io.EOF comes only after the last byte of what d describes.
+func CheckBlob(rc io.ReadCloser, op string, d ocispec.Descriptor) io.ReadCloser {
+	return &blobReader{rc: rc, op: op, want: d, hash: sha256.New()}
+}
+
+func (b *blobReader) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.rc.Read(p)
+	b.hash.Write(p[:n])
+	b.n += int64(n)
+	switch {
+	case b.n > b.want.Size:
+		n, b.err = 0, fmt.Errorf("%s: %w", b.op, ContentErrorf("it has more than %d bytes", b.want.Size))
+	case err == io.EOF && b.n < b.want.Size:
+		// io.EOF is not wrapped: a reader must not take it for the end.
+		b.err = fmt.Errorf("%s: %w", b.op, ContentErrorf("ended after %d of %d bytes", b.n, b.want.Size))
+	case err == io.EOF:
+		b.err = io.EOF
+		if got := "sha256:" + hex.EncodeToString(b.hash.Sum(nil)); got != b.want.Digest.String() {
+			b.err = fmt.Errorf("%s: %w", b.op, ContentErrorf("the content has digest %s", got))
+		}
+	case err != nil:
+		b.err = fmt.Errorf("%s: %w", b.op, err)
+	}
+	return n, b.err
+}
+
+func (b *blobReader) Close() error { return b.rc.Close() }
+
+// MaxManifest is the most that registries take for one manifest or index
+// (distribution's default, and the spec's advice: 4 MiB).
+const MaxManifest = 4 << 20
+
+// CountingWriter remembers how far it came, and why no further.
+type CountingWriter struct {
+	W   io.Writer
+	N   int64
+	Err error
+}
+
+func (c *CountingWriter) Write(p []byte) (int, error) {
+	if c.Err != nil {
+		return 0, c.Err
+	}
+	n, err := c.W.Write(p)
+	c.N += int64(n)
+	c.Err = err
+	return n, err
+}

@@ -1,0 +1,184 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// planFileVersion is that of the plan file format. A reader refuses others.
+const planFileVersion = 1
+
+// maxPlanFile bounds a plan file: 64 MiB are some 500,000 store paths.
+const maxPlanFile = 64 << 20 // bytes
+
+// File is a plan as a file. Written by nixoci it lists store paths; whoever
+// writes one may put globs for names in their place, and "*" for what is left.
+type File struct {
+	Version  int         `json:"nixociPlan"` // planFileVersion
+	Strategy Strategy    `json:"strategy,omitempty"`
+	Layers   []FileLayer `json:"layers"` // from the lowest
+}
+
+// FileLayer is a layer in a plan file.
+type FileLayer struct {
+	Name   string   `json:"name,omitempty"`
+	Reason string   `json:"reason,omitempty"`
+	Size   int64    `json:"size,omitempty"`   // bytes of the NARs, for people
+	Chance float64  `json:"chance,omitempty"` // relative chance of change, for people
+	Paths  []string `json:"paths"`            // store paths, or globs for names
+}
+
+// File is the plan as a file.
+func (p *Plan) File() *File {
+	f := &File{Version: planFileVersion, Strategy: p.Strategy}
+	for _, g := range p.Groups {
+		l := FileLayer{Name: g.Name, Reason: g.Reason, Size: g.Size, Chance: g.Chance}
+		for _, path := range g.Paths {
+			l.Paths = append(l.Paths, string(path))
+		}
+		f.Layers = append(f.Layers, l)
+	}
+	return f
+}
+
+// Encode writes p as a plan file.
+func Encode(w io.Writer, p *Plan) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(p.File())
+}
+
+// Decode reads a plan file.
+func Decode(r io.Reader) (*File, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxPlanFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	if len(data) > maxPlanFile {
+		return nil, fmt.Errorf("read plan: more than %d bytes", maxPlanFile)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	f := &File{}
+	if err := dec.Decode(f); err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	if dec.More() {
+		return nil, errors.New("read plan: something follows the plan")
+	}
+	if f.Version != planFileVersion {
+		return nil, fmt.Errorf("read plan: version %d, not %d", f.Version, planFileVersion)
+	}
+	for i, l := range f.Layers {
+		if len(l.Paths) == 0 {
+			return nil, fmt.Errorf("read plan: layer %d has no paths", i)
+		}
+		for _, p := range l.Paths {
+			if strings.HasPrefix(p, closure.StoreDir+"/") {
+				if _, err := closure.ParseStorePath(p); err != nil {
+					return nil, fmt.Errorf("read plan: layer %d: %w", i, err)
+				}
+			} else if _, err := path.Match(p, ""); err != nil || strings.Contains(p, "/") {
+				return nil, fmt.Errorf("read plan: layer %d: %q: neither a store path nor a glob for names", i, p)
+			}
+		}
+	}
+	return f, nil
+}
+
+// Plan is the part of f that says where store paths are, for
+// [Options.From].
+func (f *File) Plan() *Plan {
+	p := &Plan{Strategy: f.Strategy}
+	for _, l := range f.Layers {
+		g := Group{Name: l.Name, Reason: l.Reason}
+		for _, s := range l.Paths {
+			if strings.HasPrefix(s, closure.StoreDir+"/") {
+				g.Paths = append(g.Paths, closure.StorePath(s))
+			}
+		}
+		slices.Sort(g.Paths)
+		p.Groups = append(p.Groups, g)
+	}
+	return p
+}
+
+// ErrMismatch is wrapped where a plan is to be followed that is not one of
+// the closure.
+var ErrMismatch = errors.New("the plan is not of this closure")
+
+const followHint = "use --plan-from to keep what there is of the plan and to plan the rest"
+
+// Follow groups the paths of c exactly as f says: a path goes where it is
+// listed, else to the first glob that matches its name. Every path of c must
+// have a place, and every store path of f must be in c.
+func Follow(c *closure.Closure, f *File, maxLayers int) (*Plan, error) {
+	if maxLayers <= 0 {
+		maxLayers = DefaultMaxLayers
+	}
+	if len(c.Paths) == 0 {
+		return nil, errors.New("plan: the closure is empty")
+	}
+	g := newGraph(c)
+	listed := map[closure.StorePath]int{}
+	for k, l := range f.Layers {
+		for _, s := range l.Paths {
+			if !strings.HasPrefix(s, closure.StoreDir+"/") {
+				continue
+			}
+			p := closure.StorePath(s)
+			if c.Info(p) == nil {
+				return nil, hint.Add(fmt.Errorf("plan: %s is not in the closure: %w", p, ErrMismatch), followHint)
+			}
+			if other, twice := listed[p]; twice && other != k {
+				return nil, fmt.Errorf("plan: %s is in two layers: %w", p, ErrMismatch)
+			}
+			listed[p] = k
+		}
+	}
+	bins := make([]*bin, len(f.Layers))
+	for k := range bins {
+		bins[k] = g.newBin()
+	}
+	for i := range int32(len(g.infos)) {
+		k, ok := listed[g.infos[i].Path]
+		if !ok {
+			k = slices.IndexFunc(f.Layers, func(l FileLayer) bool {
+				return slices.ContainsFunc(l.Paths, func(glob string) bool {
+					match, _ := path.Match(glob, g.names[i])
+					return match
+				})
+			})
+			if k < 0 {
+				return nil, hint.Add(fmt.Errorf("plan: %s has no layer: %w", g.infos[i].Path, ErrMismatch), followHint)
+			}
+		}
+		g.put(bins[k], i)
+	}
+	p := &Plan{Strategy: f.Strategy}
+	for k, b := range bins {
+		if len(b.members) == 0 {
+			continue
+		}
+		group := g.group(b, f.Layers[k].Name)
+		group.Reason = f.Layers[k].Reason
+		if group.Reason == "" {
+			group.Reason = "as the plan says"
+		}
+		p.Groups = append(p.Groups, group)
+	}
+	if len(p.Groups) > maxLayers || len(p.Groups) > LayerLimit {
+		return nil, hint.Add(fmt.Errorf("plan: %d layers of at most %d: %w", len(p.Groups), min(maxLayers, LayerLimit), ErrTooManyLayers), "raise --max-layers")
+	}
+	return p, nil
+}

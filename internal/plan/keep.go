@@ -1,0 +1,324 @@
+package plan
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+const (
+	// keepHorizon is how many updates to come weigh against the one that is
+	// being made, in which a layer of unchanged paths costs nothing as long as it
+	// stays as it is. More makes plans better in the end and dearer now.
+	keepHorizon = 8
+
+	// keepPasses bounds the repair; it mostly ends before.
+	keepPasses = 6
+)
+
+// keeper plans from an image that is there.
+type keeper struct {
+	*graph
+	bins      []*keptBin
+	home      []*keptBin // of each node, nil if it has none
+	origin    []*keptBin // where the very same path was in the old image
+	unchanged []bool     // the very same path is in the old image
+	budget    int
+	unit      float64 // of keepHorizon updates: turns chance times bytes into bytes
+}
+
+// keptBin is a bin that may be a layer of the old image.
+type keptBin struct {
+	bin
+	old   int     // how many paths the old layer has, 0 for a new one
+	same  int     // how many of them are members; all of old and nothing else: intact
+	bytes float64 // of members that did not change
+}
+
+// intact reports whether the layer is in the old image as it is.
+func (b *keptBin) intact() bool { return b.old > 0 && b.same == b.old && len(b.members) == b.old }
+
+// planKeep keeps the layers of old as far as their paths, or paths that replace
+// them, are in g, and plans the rest.
+func planKeep(g *graph, budget int, old *Plan) []*bin {
+	k := &keeper{graph: g, budget: budget, home: make([]*keptBin, len(g.infos)), origin: make([]*keptBin, len(g.infos)), unchanged: make([]bool, len(g.infos))}
+	k.unit = keepHorizon / g.chances[len(g.infos)]
+	rest := k.match(old)
+	for len(k.bins) > budget {
+		a, b, _ := k.cheapestMerge()
+		k.merge(a, b)
+	}
+	slices.SortFunc(rest, func(a, b int32) int { return cmp.Or(cmp.Compare(g.weight(b), g.weight(a)), cmp.Compare(a, b)) })
+	for _, i := range rest {
+		k.place(i)
+	}
+	k.repair()
+	out := make([]*bin, len(k.bins))
+	for i, b := range k.bins {
+		out[i] = &b.bin
+	}
+	return out
+}
+
+// match fills the bins with what old says and returns the nodes of which it
+// says nothing. A path takes its own old place; else that of a path with its
+// name that is gone; else that of one with its name but for the version.
+func (k *keeper) match(old *Plan) []int32 {
+	at := make(map[closure.StorePath]int32, len(k.infos))
+	for i, info := range k.infos {
+		at[info.Path] = int32(i)
+	}
+	type place struct {
+		path closure.StorePath
+		bin  *keptBin
+	}
+	var gone []place
+	for _, group := range old.Groups {
+		b := &keptBin{bin: *k.newBin(), old: len(group.Paths)}
+		k.bins = append(k.bins, b)
+		for _, path := range group.Paths {
+			i, here := at[path]
+			switch {
+			case !here:
+				gone = append(gone, place{path, b})
+			case k.fixed[i] || k.home[i] != nil:
+			default:
+				k.unchanged[i], k.origin[i] = true, b
+				k.add(b, i)
+			}
+		}
+	}
+	var rest []int32
+	for i := range int32(len(k.infos)) {
+		if k.home[i] == nil && !k.fixed[i] {
+			rest = append(rest, i)
+		}
+	}
+	slices.SortFunc(gone, func(a, b place) int {
+		return cmp.Or(strings.Compare(a.path.Name(), b.path.Name()), cmp.Compare(a.path, b.path))
+	})
+	for _, key := range []func(string) string{func(name string) string { return name }, stem} {
+		places := map[string][]place{}
+		for _, p := range gone {
+			places[key(p.path.Name())] = append(places[key(p.path.Name())], p)
+		}
+		taken := map[closure.StorePath]bool{}
+		rest = slices.DeleteFunc(rest, func(i int32) bool {
+			name := key(k.names[i])
+			free := places[name]
+			if len(free) == 0 {
+				return false
+			}
+			k.add(free[0].bin, i)
+			taken[free[0].path] = true
+			places[name] = free[1:]
+			return true
+		})
+		gone = slices.DeleteFunc(gone, func(p place) bool { return taken[p.path] })
+	}
+	k.bins = slices.DeleteFunc(k.bins, func(b *keptBin) bool { return len(b.members) == 0 })
+	for _, b := range k.bins {
+		k.settleKept(b)
+	}
+	return rest
+}
+
+func (k *keeper) add(b *keptBin, i int32) {
+	k.put(&b.bin, i)
+	k.home[i] = b
+	if k.unchanged[i] {
+		b.bytes += float64(k.sizes[i])
+	}
+	if k.origin[i] == b {
+		b.same++
+	}
+}
+
+// settleKept is settle, with chance 1 for what is made of the configuration.
+func (k *keeper) settleKept(b *keptBin) {
+	k.settle(&b.bin)
+	if slices.ContainsFunc(b.members, func(i int32) bool { return k.generated[i] }) {
+		b.chance = k.chances[len(k.infos)]
+	}
+}
+
+// waste is what b costs in this update and those to come beyond what its paths
+// would alone.
+func (k *keeper) waste(b *keptBin) float64 {
+	cost := float64(b.size * b.chance * k.unit)
+	if !b.intact() {
+		cost += b.bytes
+	}
+	return cost
+}
+
+// without returns b with a node less.
+func (k *keeper) without(b *keptBin, i int32) *keptBin {
+	n := &keptBin{bin: *k.newBin(), old: b.old}
+	for _, m := range b.members {
+		if m != i {
+			k.put(&n.bin, m)
+			if k.origin[m] == b {
+				n.same++
+			}
+			if k.unchanged[m] {
+				n.bytes += float64(k.sizes[m])
+			}
+		}
+	}
+	k.settleKept(n)
+	return n
+}
+
+// joinWaste is by how much the sum of all waste rises when a node joins b.
+func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
+	cost := k.nodeJoinCost(i, &b.bin)
+	if k.generated[i] != (b.chance == k.chances[len(k.infos)]) {
+		all := k.chances[len(k.infos)]
+		own := k.chances[k.counts[i]]
+		if k.generated[i] {
+			own = all
+		}
+		cost = float64(b.size*(all-b.chance)) + float64(float64(k.sizes[i])*(all-own))
+	}
+	cost *= k.unit
+	if b.intact() {
+		cost += b.bytes
+	}
+	if k.unchanged[i] {
+		cost += float64(k.sizes[i])
+	}
+	return cost
+}
+
+// place puts a node that the old image has no place for where it costs least:
+// into a layer, or into one of its own, for which two others may have to merge.
+func (k *keeper) place(i int32) {
+	best, least := k.cheapestHome(i, nil)
+	alone := float64(layerPrice)
+	var a, b *keptBin
+	if len(k.bins) >= k.budget {
+		alone = math.Inf(1)
+		if len(k.bins) > 1 && !k.generated[i] {
+			var cost float64
+			a, b, cost = k.cheapestMerge()
+			alone = cost + layerPrice
+		}
+	}
+	if best != nil && least <= alone {
+		k.add(best, i)
+		k.settleKept(best)
+		return
+	}
+	if a != nil {
+		k.merge(a, b)
+	}
+	n := &keptBin{bin: *k.newBin()}
+	k.add(n, i)
+	k.settleKept(n)
+	k.bins = append(k.bins, n)
+}
+
+func (k *keeper) cheapestHome(i int32, not *keptBin) (best *keptBin, least float64) {
+	least = math.Inf(1)
+	for _, b := range k.bins {
+		if b == not {
+			continue
+		}
+		if cost := k.joinWaste(i, b); cost < least {
+			best, least = b, cost
+		}
+	}
+	return best, least
+}
+
+func (k *keeper) mergeWaste(a, b *keptBin) float64 {
+	cost := k.unit * k.joinCost(a.size, a.chance, a.below, b.size, b.chance, b.below)
+	for _, x := range []*keptBin{a, b} {
+		if x.intact() {
+			cost += x.bytes
+		}
+	}
+	return cost
+}
+
+// cheapestMerge finds the two bins whose union costs least, and what.
+func (k *keeper) cheapestMerge() (a, b *keptBin, least float64) {
+	least = math.Inf(1)
+	for i, x := range k.bins {
+		for _, y := range k.bins[:i] {
+			// A lower bound that needs no union: half of all pairs end here.
+			if x.intact() && x.bytes >= least || y.intact() && y.bytes >= least {
+				continue
+			}
+			if cost := k.mergeWaste(x, y); cost < least {
+				a, b, least = y, x, cost
+			}
+		}
+	}
+	return a, b, least
+}
+
+// merge puts b's members into a.
+func (k *keeper) merge(a, b *keptBin) {
+	for _, i := range b.members {
+		k.add(a, i)
+	}
+	k.settleKept(a)
+	k.bins = slices.DeleteFunc(k.bins, func(x *keptBin) bool { return x == b })
+}
+
+// repair moves single paths as long as that saves more in updates to come than
+// it costs in this one. Between layers that are shipped anyway it costs nothing.
+func (k *keeper) repair() {
+	for range keepPasses {
+		moved := false
+		for i := range int32(len(k.infos)) {
+			from := k.home[i]
+			if from == nil || k.generated[i] {
+				continue
+			}
+			if len(from.members) == 1 && len(k.bins) < k.budget {
+				continue
+			}
+			left := k.without(from, i)
+			saved := k.waste(from) - k.waste(left) - float64(k.sizes[i])*k.chances[k.counts[i]]*k.unit
+			if len(left.members) == 0 {
+				saved += layerPrice
+			}
+			if saved <= 0 {
+				continue
+			}
+			to, cost := k.cheapestHome(i, from)
+			if len(k.bins) < k.budget && k.aloneWaste(i) < cost {
+				to, cost = &keptBin{bin: *k.newBin()}, k.aloneWaste(i)
+				k.bins = append(k.bins, to)
+			}
+			// A margin, so that rounding cannot make a move go back and forth.
+			if to == nil || cost >= saved*0.999 {
+				continue
+			}
+			*from = *left
+			k.add(to, i)
+			k.settleKept(to)
+			if len(from.members) == 0 {
+				k.bins = slices.DeleteFunc(k.bins, func(x *keptBin) bool { return x == from })
+			}
+			moved = true
+		}
+		if !moved {
+			return
+		}
+	}
+}
+
+func (k *keeper) aloneWaste(i int32) float64 {
+	cost := float64(layerPrice)
+	if k.unchanged[i] {
+		cost += float64(k.sizes[i])
+	}
+	return cost
+}

@@ -1,0 +1,47 @@
+package plan
+
+import (
+	"path"
+	"strings"
+)
+
+// stem is a store path's name without its version: "nginx" of "nginx-1.26.1",
+// "perl-dev" of "perl-5.40.0-dev". Nix's own rule: the version begins at the
+// first dash that a digit follows. What comes after the version and is a word
+// is an output and stays.
+func stem(name string) string {
+	for i := 0; i+1 < len(name); i++ {
+		if name[i] != '-' || name[i+1] < '0' || name[i+1] > '9' || i == 0 {
+			continue
+		}
+		switch _, output, _ := strings.Cut(name[i+1:], "-"); output {
+		case "bin", "dev", "lib", "out", "doc", "man", "info", "static", "debug", "data", "locale", "getent", "devdoc":
+			return name[:i] + "-" + output
+		}
+		return name[:i]
+	}
+	return name
+}
+
+// generatedNames are the names that NixOS gives to what it makes of a
+// configuration (nixos/modules/system, lib/systemd-lib.nix): no packages, and
+// new at every change of the configuration.
+var generatedNames = []string{
+	"etc", "etc-*", "system-path", "nixos-system-*", "toplevel",
+	"unit-*", "system-units", "user-units", "system-generators", "system-shutdown", "user-generators",
+	"X-Restart-Triggers-*", "X-Reload-Triggers-*",
+	"activate", "boot.json", "set-environment", "users-groups.json", "nixos-*.conf", "local-cmds",
+	"stage-1-init.sh", "stage-2-init.sh", "extra-utils", "dbus-1", "udev-rules", "tmpfiles.d", "hwdb.bin",
+	"*.service", "*.socket", "*.timer", "*.target", "*.mount", "*.path",
+}
+
+// isGenerated reports whether name is one of generatedNames.
+func isGenerated(name string) bool {
+	for _, glob := range generatedNames {
+		// Every pattern is well formed: a test matches each.
+		if ok, _ := path.Match(glob, name); ok {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,118 @@
+package plan
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// The ways of other tools, so that they can be compared on the same image. They
+// are written from what those tools do, not from their code.
+
+func (g *graph) sorted(less func(a, b int32) int) []int32 {
+	nodes := make([]int32, 0, len(g.infos))
+	for i := range int32(len(g.infos)) {
+		if !g.fixed[i] {
+			nodes = append(nodes, i)
+		}
+	}
+	slices.SortFunc(nodes, func(a, b int32) int { return cmp.Or(less(a, b), cmp.Compare(a, b)) })
+	return nodes
+}
+
+// headAlone gives each of the first budget-1 nodes a group and puts what is
+// left into the last one.
+func (g *graph) headAlone(nodes []int32, budget int) []*bin {
+	var bins []*bin
+	for i, n := range nodes {
+		if i < budget {
+			bins = append(bins, g.newBin())
+		}
+		g.put(bins[len(bins)-1], n)
+	}
+	return bins
+}
+
+// planOne is one group, which is what an image from a tarball is.
+func planOne(g *graph, _ int) []*bin {
+	return g.headAlone(g.sorted(func(a, b int32) int { return 0 }), 1)
+}
+
+// planSize is one group per path for the biggest paths, and one for the rest.
+func planSize(g *graph, budget int) []*bin {
+	return g.headAlone(g.sorted(func(a, b int32) int { return cmp.Compare(g.sizes[b], g.sizes[a]) }), budget)
+}
+
+// planPopularity is nix2container's way, and dockerTools' before 24.11: one
+// group for each of the paths that most chains of references lead to.
+func planPopularity(g *graph, budget int) []*bin {
+	score := make([]float64, len(g.infos))
+	for _, i := range slices.Backward(g.order) {
+		score[i]++
+		for _, r := range g.refs[i] {
+			score[r] += score[i]
+		}
+	}
+	return g.headAlone(g.sorted(func(a, b int32) int { return cmp.Compare(score[b], score[a]) }), budget)
+}
+
+// planDockerTools is the way of nixpkgs' dockerTools since 24.11: the biggest
+// paths become primary, one after the other; paths are together when the
+// nearest primary paths that depend on them are the same; it ends before the
+// budget is exceeded.
+func planDockerTools(g *graph, budget int) []*bin {
+	n := len(g.infos)
+	key := make([]string, n) // the set of primary users, sorted, 4 bytes each
+	sets := make([][]int32, n)
+	encode := func(set []int32) string {
+		b := make([]byte, 0, 4*len(set))
+		for _, i := range set {
+			b = append(b, byte(i>>24), byte(i>>16), byte(i>>8), byte(i))
+		}
+		return string(b)
+	}
+	nodes := g.sorted(func(a, b int32) int { return cmp.Compare(g.sizes[b], g.sizes[a]) })
+	count := map[string]int{"": len(nodes)}
+	for _, p := range nodes {
+		next := maps.Clone(count)
+		change := map[int32][]int32{p: {p}}
+		for d := range int32(n) {
+			if d == p || g.fixed[d] || !g.below[p].has(d) {
+				continue
+			}
+			// Users of p are no longer the nearest primary users of d.
+			set := slices.DeleteFunc(slices.Clone(sets[d]), func(u int32) bool { return u != p && g.below[u].has(p) })
+			if !slices.ContainsFunc(set, func(u int32) bool { return u != p && g.below[p].has(u) }) {
+				set = append(set, p)
+				slices.Sort(set)
+				set = slices.Compact(set)
+			}
+			change[d] = set
+		}
+		for d, set := range change {
+			if next[key[d]]--; next[key[d]] == 0 {
+				delete(next, key[d])
+			}
+			next[encode(set)]++
+		}
+		if len(next) > budget {
+			break
+		}
+		count = next
+		for d, set := range change {
+			sets[d], key[d] = set, encode(set)
+		}
+	}
+	groups := map[string]*bin{}
+	for _, i := range nodes {
+		if groups[key[i]] == nil {
+			groups[key[i]] = g.newBin()
+		}
+		g.put(groups[key[i]], i)
+	}
+	bins := make([]*bin, 0, len(groups))
+	for _, k := range slices.Sorted(maps.Keys(groups)) {
+		bins = append(bins, groups[k])
+	}
+	return bins
+}

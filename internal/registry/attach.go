@@ -1,0 +1,219 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/retry"
+)
+
+// maxMerges is how often a tag is written that others write too.
+const maxMerges = 8
+
+// Attach stores artifacts and attaches them to subject, an image or index that
+// the repository has. What is attached already is not sent again; what others
+// have attached stays. It returns the artifacts' descriptors in the same order.
+func (r *Repository) Attach(ctx context.Context, subject ocispec.Descriptor, artifacts []oci.Artifact) ([]ocispec.Descriptor, error) {
+	if len(artifacts) == 0 {
+		return nil, nil
+	}
+	attached, err := r.attach(ctx, subject, artifacts)
+	if err != nil {
+		return nil, r.fail("attach to "+r.Ref(subject.Digest.String()), err)
+	}
+	return attached, nil
+}
+
+func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, artifacts []oci.Artifact) ([]ocispec.Descriptor, error) {
+	there, supported, err := r.listReferrers(ctx, subject.Digest)
+	if err == nil && !supported {
+		there, err = r.fallback(ctx, subject.Digest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all, added []ocispec.Descriptor
+	listed := supported
+	for _, a := range artifacts {
+		d, m, err := artifactManifest(subject, a)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+		if holds(there, d) {
+			continue
+		}
+		added = append(added, d)
+		for _, b := range []oci.Blob{emptyBlob, artifactBlob(a)} {
+			has, err := r.HasBlob(ctx, b.Descriptor)
+			if err == nil && !has {
+				err = r.PutBlob(ctx, b)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		seen, err := r.putReferrer(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		listed = listed && seen
+	}
+	if len(added) == 0 || listed {
+		return all, nil
+	}
+	if supported { // it has the list, and may just not say so with the manifest
+		if there, _, err = r.listReferrers(ctx, subject.Digest); err != nil {
+			return nil, err
+		}
+		if holds(there, added...) {
+			return all, nil
+		}
+	}
+	return all, r.mergeFallback(ctx, subject.Digest, added)
+}
+
+func holds(list []ocispec.Descriptor, want ...ocispec.Descriptor) bool {
+	for _, w := range want {
+		if !slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.Digest == w.Digest }) {
+			return false
+		}
+	}
+	return true
+}
+
+// putReferrer stores m under its digest. listed says that the registry noticed
+// the subject and lists m itself.
+func (r *Repository) putReferrer(ctx context.Context, m oci.Blob) (listed bool, err error) {
+	err = r.retrier.do(ctx, func(ctx context.Context) error {
+		resp, err := r.send(ctx, request{
+			method: http.MethodPut, url: r.url("manifests", m.Descriptor.Digest.String()),
+			header: map[string]string{"Content-Type": m.Descriptor.MediaType},
+			body:   m.Data, wait: commitTimeout,
+			accept: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent},
+		})
+		if err != nil {
+			return err
+		}
+		discard(resp)
+		listed = resp.Header.Get("OCI-Subject") != ""
+		return sameDigest(resp, m.Descriptor.Digest)
+	})
+	return listed, err
+}
+
+// mergeFallback adds to the list under the fallback tag.
+func (r *Repository) mergeFallback(ctx context.Context, subject digest.Digest, added []ocispec.Descriptor) error {
+	return r.editTag(ctx, fallbackTag(subject), func(old *oci.Blob) (*oci.Blob, error) {
+		var there []ocispec.Descriptor
+		if old != nil {
+			var err error
+			if there, err = parseFallback(*old); err != nil {
+				return nil, err
+			}
+		}
+		if holds(there, added...) {
+			return nil, nil
+		}
+		b, err := jsonBlob(ocispec.MediaTypeImageIndex, ocispec.Index{
+			Versioned: specs.Versioned{SchemaVersion: 2},
+			MediaType: ocispec.MediaTypeImageIndex,
+			Manifests: oci.SortReferrers(append(slices.Clone(there), added...)),
+		})
+		return &b, err
+	})
+}
+
+// EditTag replaces what tag names by what edit makes of it. old is nil where
+// there is no such tag. Edit returns nil to leave it. A tag cannot be written on
+// condition, so what is there is read again and given to edit once more, until
+// it is content: another client's write in between costs neither of them.
+func (r *Repository) EditTag(ctx context.Context, tag string, edit func(old *oci.Blob) (*oci.Blob, error)) error {
+	return r.fail("change tag "+r.Ref(tag), r.editTag(ctx, tag, edit))
+}
+
+func (r *Repository) editTag(ctx context.Context, tag string, edit func(old *oci.Blob) (*oci.Blob, error)) error {
+	for n := 1; ; n++ {
+		var old *oci.Blob
+		switch b, err := r.GetManifest(ctx, tag); {
+		case err == nil:
+			old = &b
+		case !errors.Is(err, oci.ErrNotFound):
+			return err
+		}
+		b, err := edit(old)
+		if err != nil || b == nil {
+			return err
+		}
+		if len(b.Data) > oci.MaxManifest {
+			return fmt.Errorf("it would have %d bytes, registries take at most %d", len(b.Data), oci.MaxManifest)
+		}
+		if n > maxMerges {
+			return errors.New("others keep writing it")
+		}
+		if n > 1 {
+			if err := retry.Sleep(ctx, retry.Backoff(n-1)); err != nil {
+				return err
+			}
+		}
+		if err := r.PutManifest(ctx, *b, tag); err != nil {
+			return err
+		}
+	}
+}
+
+// emptyBlob is the config of a manifest that is no image (image-spec 1.1,
+// "Guidance for an Empty Descriptor").
+var emptyBlob = oci.Blob{Descriptor: ocispec.DescriptorEmptyJSON, Data: ocispec.DescriptorEmptyJSON.Data}
+
+func artifactBlob(a oci.Artifact) oci.Blob {
+	return oci.Blob{Data: a.Data, Descriptor: ocispec.Descriptor{
+		MediaType: a.MediaType, Digest: digest.FromBytes(a.Data), Size: int64(len(a.Data))}}
+}
+
+// artifactManifest returns the manifest that attaches a to subject, and its
+// descriptor as lists of referrers have it. Both follow from a and subject.
+func artifactManifest(subject ocispec.Descriptor, a oci.Artifact) (ocispec.Descriptor, oci.Blob, error) {
+	if len(a.Data) > oci.MaxArtifact {
+		return ocispec.Descriptor{}, oci.Blob{}, fmt.Errorf("%s has %d bytes, at most %d are allowed", a.Type, len(a.Data), oci.MaxArtifact)
+	}
+	m := ocispec.Manifest{
+		Versioned:    specs.Versioned{SchemaVersion: 2},
+		MediaType:    ocispec.MediaTypeImageManifest,
+		ArtifactType: a.Type,
+		// Registries that follow a draft of the specification list the config's
+		// media type for the artifact type: it is both.
+		Config: ocispec.Descriptor{MediaType: a.Type, Digest: emptyBlob.Descriptor.Digest, Size: emptyBlob.Descriptor.Size},
+		Layers: []ocispec.Descriptor{artifactBlob(a).Descriptor},
+		// The subject is a plain descriptor: what an index says of it beside that
+		// would give one document two digests.
+		Subject:     &ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
+		Annotations: maps.Clone(a.Annotations),
+	}
+	b, err := jsonBlob(ocispec.MediaTypeImageManifest, m)
+	if err != nil {
+		return ocispec.Descriptor{}, oci.Blob{}, err
+	}
+	d := b.Descriptor
+	d.ArtifactType, d.Annotations = a.Type, maps.Clone(a.Annotations)
+	return d, b, nil
+}
+
+func jsonBlob(mediaType string, v any) (oci.Blob, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return oci.Blob{}, fmt.Errorf("write %s: %w", mediaType, err)
+	}
+	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{
+		MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}, nil
+}

@@ -1,0 +1,411 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/semaphore"
+)
+
+// authenticator adds credentials to the requests for one registry, and to no
+// others.
+//
+// It does not ping: the first request goes out as it is, and only the
+// registry's refusal of it tells what it wants. So an open registry costs no
+// request, one with passwords one, one with tokens two. What is understood of
+// challenges and token servers is go-containerregistry's; its transport is not
+// used, because it pings, asks for a token once per concurrent request, and
+// sends a body that is used up again.
+type authenticator struct {
+	registry name.Registry
+	resource authn.Resource // what credentials are looked up for
+	schemes  []string       // to be tried in this order
+	keychain authn.Keychain
+	scopes   []string
+	wire     http.RoundTripper
+
+	finding *semaphore.Weighted // held while grant changes
+	grant   atomic.Pointer[grant]
+	used    atomic.Bool // credentials were found and sent
+}
+
+// grant is how requests are sent at the moment.
+type grant struct {
+	scheme    string // http or https
+	header    string // Authorization, "" for none
+	challenge *transport.Challenge
+	scopes    []string
+	renew     time.Time // when the token should be replaced; zero: never
+}
+
+func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w http.RoundTripper, scopes []string) *authenticator {
+	a := &authenticator{registry: reg, resource: resource, keychain: o.Keychain, scopes: scopes, wire: w, finding: semaphore.NewWeighted(1)}
+	if a.keychain == nil {
+		a.keychain = authn.DefaultKeychain
+	}
+	switch {
+	case isLoopback(reg.RegistryStr()):
+		a.schemes = []string{"http", "https"}
+	case o.Insecure:
+		a.schemes = []string{"https", "http"}
+	default:
+		a.schemes = []string{"https"}
+	}
+	return a
+}
+
+// contacted reports whether the registry has answered.
+func (a *authenticator) contacted() bool { return a.grant.Load() != nil }
+
+// anonymous reports whether no credentials were used.
+func (a *authenticator) anonymous() bool { return !a.used.Load() }
+
+// RoundTrip implements http.RoundTripper. The scheme of a URL of the registry
+// is replaced by the one that it speaks: behind a proxy many name the wrong one
+// in Location.
+func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
+	g := a.grant.Load()
+	if g == nil {
+		if req.URL.Host != a.registry.RegistryStr() { // no request of ours starts elsewhere
+			return nil, errors.New("request to another host before the first to the registry")
+		}
+		return a.first(req)
+	}
+	if !g.owns(a.registry, req.URL) {
+		return a.wire.RoundTrip(req)
+	}
+	if !g.renew.IsZero() && time.Now().After(g.renew) {
+		// An upload cannot be sent twice: replace its token before it expires.
+		if fresh, err := a.replace(req.Context(), g, g.challenge); err == nil && fresh != nil {
+			g = fresh
+		}
+	}
+	resp, err := a.send(req, g, req.Body)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	ch := challengeOf(a.registry, resp)
+	if ch == nil {
+		return resp, nil
+	}
+	fresh, err := a.replace(req.Context(), g, ch)
+	if err != nil {
+		discard(resp)
+		return nil, err
+	}
+	if fresh == nil {
+		return resp, nil
+	}
+	discard(resp)
+	body := req.Body
+	if body != nil && body != http.NoBody {
+		if req.GetBody == nil {
+			return nil, again{errors.New("the registry wanted a new token"), true}
+		}
+		if body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	return a.send(req, fresh, body)
+}
+
+// send sends a copy of req, so that nothing of what is added here is in what
+// net/http derives from req when it is redirected.
+func (a *authenticator) send(req *http.Request, g *grant, body io.ReadCloser) (*http.Response, error) {
+	c := *req
+	u := *req.URL
+	u.Scheme = g.scheme
+	c.URL, c.Header, c.Body = &u, req.Header.Clone(), body
+	if g.header != "" {
+		c.Header.Set("Authorization", g.header)
+	}
+	return a.wire.RoundTrip(&c)
+}
+
+// first sends the first request, and finds out by it what the registry speaks
+// and wants. Others wait.
+func (a *authenticator) first(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	if err := a.finding.Acquire(ctx, 1); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if a.contacted() {
+		a.finding.Release(1)
+		return a.RoundTrip(req)
+	}
+	defer a.finding.Release(1)
+
+	var (
+		resp *http.Response
+		err  error
+		g    *grant
+	)
+	for i, scheme := range a.schemes {
+		next := &grant{scheme: scheme}
+		nextResp, nextErr := a.send(req, next, req.Body)
+		if resp != nil { // a 400 by http
+			if nextErr != nil {
+				break
+			}
+			discard(resp)
+		}
+		g, resp, err = next, nextResp, nextErr
+		if i == len(a.schemes)-1 || !otherScheme(scheme, resp, err) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ch *transport.Challenge
+	switch resp.StatusCode {
+	case http.StatusUnauthorized:
+		ch = challengeOf(a.registry, resp)
+	case http.StatusForbidden, http.StatusNotFound:
+		// Where the world may read something, what it may not read can be "not
+		// found". Whoever has credentials wants them used.
+		if auth, err := a.credentials(ctx); err == nil && *auth != (authn.AuthConfig{}) {
+			if ch, err = a.ping(ctx, g); err != nil {
+				discard(resp)
+				return nil, err
+			}
+		}
+	}
+	if ch == nil {
+		a.grant.Store(g)
+		return resp, nil
+	}
+	discard(resp)
+	g, err = a.answer(ctx, g.scheme, ch, a.scopes)
+	if err != nil {
+		return nil, err
+	}
+	a.grant.Store(g)
+	return a.send(req, g, nil)
+}
+
+// otherScheme reports whether an answer may mean that the registry speaks the
+// other one of http and https.
+func otherScheme(scheme string, resp *http.Response, err error) bool {
+	if scheme == "https" {
+		// net/http makes this ErrSchemeMismatch, but only in Client.
+		e, ok := errors.AsType[tls.RecordHeaderError](err)
+		return ok && string(e.RecordHeader[:]) == "HTTP/"
+	}
+	if err != nil { // a TLS alert, read as HTTP
+		return strings.Contains(err.Error(), "malformed HTTP")
+	}
+	return resp.StatusCode == http.StatusBadRequest // of which a HEAD does not say why
+}
+
+// ping asks for the challenge when no refusal has brought it. nil: there is none.
+func (a *authenticator) ping(ctx context.Context, g *grant) (*transport.Challenge, error) {
+	u := url.URL{Scheme: g.scheme, Host: a.registry.RegistryStr(), Path: "/v2/"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := a.wire.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer discard(resp)
+	return challengeOf(a.registry, resp), nil
+}
+
+// challengeOf reads the challenge of a response with status 401, nil if there
+// is none that can be answered.
+func challengeOf(reg name.Registry, resp *http.Response) *transport.Challenge {
+	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") == "" {
+		return nil
+	}
+	ch, err := transport.Ping(context.Background(), reg, replay{resp})
+	if err != nil {
+		return nil
+	}
+	ch.Insecure = resp.Request.URL.Scheme == "http"
+	switch strings.ToLower(ch.Scheme) {
+	case "basic", "bearer":
+		return ch
+	}
+	return nil
+}
+
+// replay answers any request with what was answered before.
+type replay struct{ resp *http.Response }
+
+func (r replay) RoundTrip(req *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: r.resp.StatusCode, Header: r.resp.Header, Body: http.NoBody, Request: req}, nil
+}
+
+// replace answers a challenge after used was refused or has expired, unless
+// another request did so meanwhile. nil: there is nothing else to try.
+func (a *authenticator) replace(ctx context.Context, used *grant, ch *transport.Challenge) (*grant, error) {
+	if err := a.finding.Acquire(ctx, 1); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	defer a.finding.Release(1)
+	now := a.grant.Load()
+	if now != used {
+		return now, nil
+	}
+	scopes := now.scopes
+	if scopes == nil {
+		scopes = a.scopes
+	}
+	for _, want := range strings.Fields(ch.Parameters["scope"]) {
+		if !covers(scopes, want) {
+			scopes = append(slices.Clone(scopes), want)
+		}
+	}
+	g, err := a.answer(ctx, now.scheme, ch, scopes)
+	if err != nil {
+		return nil, err
+	}
+	if g.header == used.header { // the same password, or none
+		return nil, nil
+	}
+	a.grant.Store(g)
+	return g, nil
+}
+
+// covers reports whether one of scopes, each type:name:action,action…, allows
+// all that want does.
+func covers(scopes []string, want string) bool {
+	cut := func(s string) (string, []string) {
+		i := strings.LastIndexByte(s, ':')
+		return s[:max(i, 0)], strings.Split(s[i+1:], ",")
+	}
+	wantName, wantActions := cut(want)
+	return slices.ContainsFunc(scopes, func(s string) bool {
+		name, actions := cut(s)
+		return name == wantName && !slices.ContainsFunc(wantActions, func(a string) bool { return !slices.Contains(actions, a) })
+	})
+}
+
+func (a *authenticator) credentials(ctx context.Context) (*authn.AuthConfig, error) {
+	auth, err := authn.Resolve(ctx, a.keychain, a.resource)
+	if err != nil {
+		return nil, permanent{err}
+	}
+	return authn.Authorization(ctx, auth)
+}
+
+// answer turns a challenge into a grant.
+func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport.Challenge, scopes []string) (*grant, error) {
+	cfg, err := a.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if *cfg != (authn.AuthConfig{}) {
+		a.used.Store(true)
+	}
+	g := &grant{scheme: scheme, challenge: ch, scopes: scopes}
+	switch {
+	case cfg.RegistryToken != "":
+		g.header = "Bearer " + cfg.RegistryToken
+		return g, nil
+	case strings.EqualFold(ch.Scheme, "basic"):
+		switch {
+		case cfg.Username != "" && cfg.Password != "":
+			g.header = "Basic " + base64.StdEncoding.EncodeToString([]byte(cfg.Username+":"+cfg.Password))
+		case cfg.Auth != "":
+			g.header = "Basic " + cfg.Auth
+		}
+		return g, nil
+	}
+	asked := time.Now()
+	tok, err := transport.Exchange(ctx, a.registry, authn.FromConfig(*cfg), a.wire, scopes, ch)
+	if err != nil {
+		return nil, tokenError(err)
+	}
+	token := tok.Token
+	if tok.AccessToken != "" {
+		token = tok.AccessToken
+	}
+	g.header = "Bearer " + token
+	// The specification's default is 60 seconds, and some servers do not say.
+	lifetime := 60 * time.Second
+	if tok.ExpiresIn > 0 {
+		lifetime = time.Duration(tok.ExpiresIn) * time.Second
+	}
+	g.renew = asked.Add(lifetime * 3 / 4)
+	return g, nil
+}
+
+// tokenError is a refusal of the token server, or another reason why there is
+// no token, in the bounds of [ResponseError] and without what the server sent
+// in its place: that can be a secret.
+func tokenError(err error) error {
+	te, ok := errors.AsType[*transport.Error](err)
+	if !ok {
+		if strings.HasPrefix(err.Error(), "no token in bearer response") {
+			return errors.New("the token server has answered without a token")
+		}
+		return fmt.Errorf("get a token: %w", err)
+	}
+	e := &ResponseError{Status: te.StatusCode}
+	if te.Request != nil {
+		e.Method, e.URL = te.Request.Method, redact(te.Request.URL)
+	}
+	if len(te.Errors) > 0 {
+		e.Code, e.Message = oneLine(string(te.Errors[0].Code)), oneLine(te.Errors[0].Message)
+	}
+	return fmt.Errorf("get a token: %w", e)
+}
+
+// owns reports whether u is on reg's host and port, and would be asked for in
+// the way reg is: never in plain text what belongs to a registry with TLS.
+func (g *grant) owns(reg name.Registry, u *url.URL) bool {
+	port := map[string]string{"http": "80", "https": "443"}
+	with := func(host, scheme string) string {
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(strings.Trim(host, "[]"), port[scheme])
+		}
+		return strings.ToLower(host)
+	}
+	ours := with(reg.RegistryStr(), g.scheme)
+	return with(u.Host, g.scheme) == ours || with(u.Host, u.Scheme) == ours
+}
+
+// checkRedirect follows where nothing is lost by it: neither the method nor
+// the secrecy.
+func (a *authenticator) checkRedirect(req *http.Request, via []*http.Request) error {
+	first, last := via[0], via[len(via)-1]
+	scheme := last.URL.Scheme
+	g := a.grant.Load()
+	ours := func(u *url.URL) bool { return g != nil && g.owns(a.registry, u) }
+	if ours(last.URL) {
+		scheme = g.scheme
+	}
+	switch {
+	case len(via) >= 5:
+		return errors.New("too many redirects")
+	case req.Method != first.Method:
+		return http.ErrUseLastResponse
+	case scheme == "https" && req.URL.Scheme == "http" && !ours(req.URL):
+		return fmt.Errorf("redirect from https to %s refused", redact(req.URL))
+	}
+	return nil
+}
+
+// discard reads what is left of a small body, so that the connection can be
+// used again.
+func discard(resp *http.Response) {
+	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	resp.Body.Close()
+}

@@ -1,0 +1,173 @@
+package registry
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+const (
+	maxErrorBody    = 64 << 10 // bytes of an error response that are read
+	maxErrorMessage = 400      // bytes of it that are shown
+)
+
+// ResponseError is an answer of a registry that is not what was asked for.
+type ResponseError struct {
+	Method     string
+	URL        string // without user and query, where signatures and upload state are
+	Status     int
+	Code       string // of the distribution specification, as BLOB_UPLOAD_UNKNOWN; "" if there was none
+	Message    string // one line, bounded
+	retryAfter time.Duration
+}
+
+func (e *ResponseError) Error() string {
+	s := fmt.Sprintf("%s %s: %d %s", e.Method, e.URL, e.Status, http.StatusText(e.Status))
+	if e.Code != "" {
+		s += ": " + e.Code
+	}
+	if e.Message != "" {
+		s += ": " + e.Message
+	}
+	return s
+}
+
+// responseError reads what is needed of resp, and closes it.
+func responseError(resp *http.Response) *ResponseError {
+	defer resp.Body.Close()
+	e := &ResponseError{Status: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
+	if resp.Request != nil {
+		e.Method, e.URL = resp.Request.Method, redact(resp.Request.URL)
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	var doc struct {
+		Errors []struct {
+			Code, Message string
+			Detail        json.RawMessage
+		}
+	}
+	if json.Unmarshal(body, &doc) == nil && len(doc.Errors) > 0 {
+		e.Code = oneLine(doc.Errors[0].Code)
+		msg := doc.Errors[0].Message
+		var detail string
+		if json.Unmarshal(doc.Errors[0].Detail, &detail) == nil && detail != "" && detail != msg {
+			msg += ": " + detail
+		}
+		e.Message = oneLine(msg)
+	} else if ct := resp.Header.Get("Content-Type"); !strings.Contains(ct, "html") {
+		e.Message = oneLine(string(body))
+	}
+	return e
+}
+
+// redact is u without what may be a secret.
+func redact(u *url.URL) string {
+	c := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	return c.String()
+}
+
+// oneLine makes a foreign text safe to print.
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)), " ")
+	if len(s) > maxErrorMessage {
+		s = strings.ToValidUTF8(s[:maxErrorMessage], "") + "…"
+	}
+	return s
+}
+
+// retryAfter reads the header of that name: seconds or a date. 0 if there is
+// none.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	if s, err := strconv.ParseInt(v, 10, 32); err == nil {
+		return time.Duration(max(s, 0)) * time.Second
+	}
+	if t, err := http.ParseTime(v); err == nil {
+		return max(t.Sub(now), 0)
+	}
+	return 0
+}
+
+// status is the HTTP status that err is about, 0 if it is about none.
+func status(err error) int {
+	if e, ok := errors.AsType[*ResponseError](err); ok {
+		return e.Status
+	}
+	return 0
+}
+
+// fail puts the operation before err and what the user can do about it behind.
+func (r *Repository) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		if u, perr := url.Parse(ue.URL); perr == nil {
+			ue.URL = redact(u)
+		}
+	}
+	err = fmt.Errorf("%s: %w", op, err)
+	if hint.Of(err) != "" {
+		return err
+	}
+	if advice := r.advice(err); advice != "" {
+		return hint.Add(err, advice)
+	}
+	return err
+}
+
+func (r *Repository) advice(err error) string {
+	host, repo := r.repo.RegistryStr(), r.repo.Name()
+	var (
+		unknownCA x509.UnknownAuthorityError
+		dns       *net.DNSError
+	)
+	switch status(err) {
+	case http.StatusUnauthorized:
+		if r.auth.anonymous() {
+			return "log in with `nixoci login " + host + "`"
+		}
+		return "the credentials for " + host + " are not accepted, or do not cover " + repo + "; `nixoci login " + host + "` replaces them"
+	case http.StatusForbidden:
+		if r.readOnly {
+			return "the account needs permission to pull from " + repo
+		}
+		return "the account needs permission to push to " + repo
+	case http.StatusNotFound:
+		if e, ok := errors.AsType[*ResponseError](err); ok && e.Method != http.MethodGet && e.Method != http.MethodHead && (e.Code == "NAME_UNKNOWN" || e.Code == "") {
+			return "some registries want the repository created before the first push: create " + repo + ", or check its name"
+		}
+	case http.StatusRequestEntityTooLarge:
+		return "something in front of the registry limits the size of uploads (nginx: client_max_body_size)"
+	case http.StatusTooManyRequests:
+		return "the registry limits the rate of requests; try later, or log in for a higher limit"
+	}
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "the registry speaks plain http: add --insecure if that is meant"
+	case errors.As(err, &unknownCA):
+		return "if the registry has a certificate of your own authority, name its file with --ca-file"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: check the host and port of " + host
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "check the host name in " + repo
+	}
+	return ""
+}

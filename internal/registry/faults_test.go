@@ -1,0 +1,787 @@
+package registry
+
+import (
+	"bufio"
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/oci/ocitest"
+)
+
+// pipeListener accepts connections that are pipes, so that a server and its
+// client can live in a bubble of synctest, where waiting takes no time.
+type pipeListener struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000} }
+
+func (l *pipeListener) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case l.conns <- server:
+		return socket{client}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// socket gives a pipe the errors of a socket.
+type socket struct{ net.Conn }
+
+func (s socket) Write(p []byte) (int, error) {
+	n, err := s.Conn.Write(p)
+	if err == io.ErrClosedPipe {
+		err = &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	}
+	return n, err
+}
+
+// inBubble runs f with a repository that h serves, in a bubble.
+func inBubble(t *testing.T, h http.Handler, o Options, f func(t *testing.T, r *Repository)) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+		s := &http.Server{Handler: h}
+		go s.Serve(l)
+		o.dial = l.dial
+		r := openAt(t, "http://127.0.0.1:5000", o)
+		defer func() {
+			r.Close()
+			s.Close()
+			l.Close()
+			time.Sleep(time.Hour) // the server takes its time to close what was cut
+		}()
+		f(t, r)
+	})
+}
+
+// first is a handler for the first n requests that match, before those of a
+// fake.
+func first(n int, match func(r *http.Request) bool, h http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
+	var left atomic.Int64
+	left.Store(int64(n))
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !match(r) || left.Add(-1) < 0 {
+			return false
+		}
+		h(w, r)
+		return true
+	}
+}
+
+func method(m string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return r.Method == m }
+}
+
+func answer(status int, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		refuse(w, status, "SOME_CODE", "some message")
+	}
+}
+
+func cut(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }
+
+func hang(w http.ResponseWriter, r *http.Request) {
+	io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+}
+
+// TestUploadFaults breaks the upload of a layer in one place, and looks at the
+// end: the blob is there, committed once, and no session is.
+func TestUploadFaults(t *testing.T) {
+	data := ocitest.Content(2_000_000)
+	d := digest.FromBytes(data).String()
+	date := time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC).Format(http.TimeFormat) // bubbles begin on that day
+	tests := map[string]struct {
+		before   func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool
+		packs    int
+		min, max time.Duration
+		err      string // part of it; "" for success
+		commits  int
+	}{
+		"nothing": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool { return nil }, 1, 0, 0, "", 1},
+		"POST answers 429 and seconds": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(2, method("POST"), answer(429, "Retry-After", "20"))
+		}, 1, 40 * time.Second, 40 * time.Second, "", 1},
+		"POST answers 503 and a date": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("POST"), answer(503, "Retry-After", date))
+		}, 1, 7 * time.Second, 7 * time.Second, "", 1},
+		"POST answers 429 and an hour": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("POST"), answer(429, "Retry-After", "3600"))
+		}, 0, 0, 0, "asks to wait 1h0m0s", 0},
+		"POST answers 500 always": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1000, method("POST"), answer(500))
+		}, 0, 3 * time.Second, 15 * time.Second, "500 Internal Server Error: SOME_CODE: some message (6 attempts)", 0},
+		"POST is cut": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(3, method("POST"), cut)
+		}, 1, time.Second, 10 * time.Second, "", 1},
+		"POST hangs always": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1000, method("POST"), hang)
+		}, 0, 90 * time.Second, 100 * time.Second, "no answer from the registry (3 attempts)", 0},
+		"POST is forbidden": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1000, method("POST"), answer(403))
+		}, 0, 0, 0, "403 Forbidden", 0},
+		"PATCH answers 500 at once": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PATCH"), answer(500))
+		}, 2, 100 * time.Millisecond, time.Second, "", 1},
+		"PATCH is cut half-way": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(2, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
+				io.CopyN(io.Discard, r.Body, 1_000_000)
+				cut(w, r)
+			})
+		}, 3, 300 * time.Millisecond, 2 * time.Second, "", 1},
+		"PATCH is taken but not answered": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PATCH"), hang)
+		}, 2, commitTimeout, commitTimeout + time.Second, "", 1},
+		"PATCH stalls": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
+				io.CopyN(io.Discard, r.Body, 1_000_000)
+				time.Sleep(10 * stallTimeout) // the server would not notice that the client has gone
+				cut(w, r)
+			})
+		}, 2, stallTimeout, stallTimeout + time.Second, "", 1},
+		"PATCH answers before the end": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
+				io.CopyN(io.Discard, r.Body, 1000)
+				w.WriteHeader(202)
+			})
+		}, 2, 100 * time.Millisecond, time.Second, "", 1},
+		"PATCH is redirected": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				w.Header().Set("Location", r.URL.String())
+				w.WriteHeader(307)
+			})
+		}, 2, 0, 0, "", 1},
+		"PUT answers 500": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(2, method("PUT"), answer(500))
+		}, 1, 300 * time.Millisecond, 2 * time.Second, "", 1},
+		"PUT is done, its answer lost": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
+				f.upload(httptest.NewRecorder(), r, strings.TrimPrefix(r.URL.Path, "/v2/"))
+				cut(w, r)
+			})
+		}, 1, 0, 0, "", 1},
+		"PUT is done, and answered with 404": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
+				f.upload(httptest.NewRecorder(), r, strings.TrimPrefix(r.URL.Path, "/v2/"))
+				refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+			})
+		}, 1, 0, 0, "", 1},
+		"session is lost before PUT": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
+				f.mu.Lock()
+				clear(f.sessions)
+				f.mu.Unlock()
+				refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+			})
+		}, 2, 100 * time.Millisecond, time.Second, "", 1},
+		"received wrongly, always": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1000, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
+				refuse(w, 400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+			})
+		}, 1 + maxRestarts, 300 * time.Millisecond, 3 * time.Second, "DIGEST_INVALID: provided digest did not match uploaded content", 0},
+		"stored as something else": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Docker-Content-Digest", digest.FromString("else").String())
+				w.WriteHeader(201)
+			})
+		}, 1, 0, 0, "the registry stored " + digest.FromString("else").String() + " instead of " + d, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(nil)
+			f.before = tt.before(f)
+			inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
+				start, packs := time.Now(), 0
+				got, err := r.PutLayer(t.Context(), nil, ocitest.Packing(data, &packs))
+				took := time.Since(start)
+				if tt.err == "" && (err != nil || got != ocitest.PackedOf(data)) {
+					t.Fatalf("PutLayer = %v, %v", got, err)
+				}
+				if tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err) ||
+					!strings.HasPrefix(err.Error(), "upload a layer to 127.0.0.1:5000/app/system: ")) {
+					t.Errorf("error %v, want %q", err, tt.err)
+				}
+				if packs != tt.packs {
+					t.Errorf("packed %d times, want %d", packs, tt.packs)
+				}
+				if took < tt.min || took > tt.max {
+					t.Errorf("took %v, want %v to %v", took, tt.min, tt.max)
+				}
+				if f.commits[d] != tt.commits || f.open() != 0 && tt.err == "" {
+					t.Errorf("%d commits, want %d; %d sessions are open: %q", f.commits[d], tt.commits, f.open(), f.log)
+				}
+				if tt.commits == 1 {
+					sameBytes(t, "blob", f.blobs["app/system@"+d], data)
+				}
+				if tt.err == "" && took > 0 && r.Stats().Retries == 0 {
+					t.Error("retries are not counted")
+				}
+			})
+		})
+	}
+}
+
+// TestSlowIsNotHanging sends for longer than any timeout, and packs so slowly
+// that nothing is sent for longer than one.
+func TestSlowIsNotHanging(t *testing.T) {
+	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			r.Body = struct {
+				io.Reader
+				io.Closer
+			}{bufio.NewReaderSize(slowReader{r.Body}, 64<<10), r.Body}
+		}
+		return false
+	})
+	inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
+		start, packs := time.Now(), 0
+		data := ocitest.Content(1_000_000)
+		pack := ocitest.Packing(data, &packs)
+		_, err := r.PutLayer(t.Context(), nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
+			time.Sleep(2 * stallTimeout)
+			return pack(ctx, w)
+		})
+		if took := time.Since(start); err != nil || packs != 1 || took < 10*time.Minute {
+			t.Errorf("%v, packed %d times, in %v", err, packs, took)
+		}
+	})
+}
+
+type slowReader struct{ io.ReadCloser }
+
+func (s slowReader) Read(p []byte) (int, error) {
+	time.Sleep(50 * time.Second)
+	return s.ReadCloser.Read(p)
+}
+
+// TestRetryAfterHoldsForAll has one request told to wait, and another begin
+// meanwhile.
+func TestRetryAfterHoldsForAll(t *testing.T) {
+	f := newFake(first(1, method("HEAD"), answer(429, "Retry-After", "30")))
+	inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
+		start := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() { r.Resolve(t.Context(), "v1") })
+		wg.Go(func() {
+			time.Sleep(5 * time.Second)
+			packs := 0
+			if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &packs)); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(start); took < 30*time.Second {
+				t.Errorf("a request was sent after %v", took)
+			}
+		})
+		wg.Wait()
+	})
+}
+
+// TestPackFails has the layer fail, which no retry would help.
+func TestPackFails(t *testing.T) {
+	for _, n := range []int{0, 10, 1_000_000} {
+		f := newFake(nil)
+		inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
+			boom := fmt.Errorf("narHash does not match: %w", io.ErrUnexpectedEOF) // itself a kind that is retried
+			packs := 0
+			_, err := r.PutLayer(t.Context(), nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
+				packs++
+				w.Write(ocitest.Content(n))
+				return layers.Packed{}, boom
+			})
+			if !errors.Is(err, boom) || packs != 1 {
+				t.Errorf("%v after packing %d times", err, packs)
+			}
+			if f.open() != 0 || len(f.blobs) != 0 || f.deleted != 1 {
+				t.Errorf("%d sessions, %d blobs, %d deleted", f.open(), len(f.blobs), f.deleted)
+			}
+		})
+	}
+	t.Run("another digest than before", func(t *testing.T) {
+		f := newFake(nil)
+		r := serve(t, f, Options{})
+		want, packs := ocitest.PackedOf(ocitest.Content(11)), 0
+		_, err := r.PutLayer(t.Context(), &want, ocitest.Packing(ocitest.Content(10), &packs))
+		if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), want.Digest.String()) || packs != 1 || len(f.blobs) != 0 || f.open() != 0 {
+			t.Errorf("%v after packing %d times", err, packs)
+		}
+	})
+}
+
+// TestReadInstead sends a body through a transport that does not know
+// io.WriterTo.
+func TestReadInstead(t *testing.T) {
+	data, packs := ocitest.Content(300_000), 0
+	b := newPackBody(t.Context(), ocitest.Packing(data, &packs), func() {})
+	got, err := io.ReadAll(struct{ io.Reader }{b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, "body", got, data)
+	if packed, err := b.finish(); err != nil || packed != ocitest.PackedOf(data) || packs != 1 {
+		t.Errorf("%v, %v", packed, err)
+	}
+	b = newPackBody(t.Context(), ocitest.Packing(data, &packs), func() {})
+	b.Read(make([]byte, 10))
+	b.Close()
+	if _, err := b.finish(); err == nil || !b.broken() {
+		t.Errorf("closed early: %v", err)
+	}
+	b = newPackBody(t.Context(), ocitest.Packing(data, &packs), func() {})
+	b.Close()
+	if _, err := b.WriteTo(io.Discard); err == nil {
+		t.Error("packed after Close")
+	}
+}
+
+// TestLimits has more work than slots.
+func TestLimits(t *testing.T) {
+	var packing, mostPacking atomic.Int64
+	f := newFake(nil)
+	inBubble(t, f, Options{Transfers: 3}, func(t *testing.T, r *Repository) {
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				_, err := r.PutLayer(t.Context(), nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
+					n := packing.Add(1)
+					defer packing.Add(-1)
+					for m := mostPacking.Load(); n > m && !mostPacking.CompareAndSwap(m, n); m = mostPacking.Load() {
+					}
+					time.Sleep(time.Second)
+					data := fmt.Appendf(nil, "layer %d", i)
+					w.Write(data)
+					return ocitest.PackedOf(data), nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := f.open(); n != 3+sessionsAhead {
+			t.Errorf("%d sessions are open, want %d", n, 3+sessionsAhead)
+		}
+		wg.Wait()
+		if mostPacking.Load() != 3 {
+			t.Errorf("%d layers were packed at once, want 3", mostPacking.Load())
+		}
+	})
+}
+
+// tokens is a registry that wants tokens, and the server that gives them. A
+// token is good for the scopes in it.
+type tokens struct {
+	*fakeRegistry
+	t         *testing.T
+	lifetime  time.Duration
+	refuse    string // a scope that nobody gets
+	mu        sync.Mutex
+	exchanged int
+	valid     map[string]time.Time
+	scopes    map[string][]string
+}
+
+func (k *tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/token" {
+		if u, p, _ := r.BasicAuth(); u != "ann" || p != "s3cret" {
+			refuse(w, 401, "UNAUTHORIZED", "wrong password")
+			return
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.exchanged++
+		tok := fmt.Sprint("token-", k.exchanged)
+		k.valid[tok] = time.Now().Add(k.lifetime)
+		k.scopes[tok] = slices.DeleteFunc(slices.Clone(r.URL.Query()["scope"]), func(s string) bool { return s == k.refuse })
+		fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, tok, int(k.lifetime.Seconds()))
+		return
+	}
+	tok := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	need := "repository:app/system:push,pull"
+	if from := r.URL.Query().Get("from"); from != "" {
+		need = "repository:" + from + ":pull"
+	}
+	k.mu.Lock()
+	ok := time.Now().Before(k.valid[tok]) && slices.Contains(k.scopes[tok], need)
+	k.mu.Unlock()
+	if !ok {
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="fake",scope=%q`, r.Host, need))
+		refuse(w, 401, "UNAUTHORIZED", "authentication required")
+		return
+	}
+	k.fakeRegistry.ServeHTTP(w, r)
+}
+
+func newTokens(t *testing.T, lifetime time.Duration) *tokens {
+	return &tokens{fakeRegistry: newFake(nil), t: t, lifetime: lifetime, valid: map[string]time.Time{}, scopes: map[string][]string{}}
+}
+
+func TestTokens(t *testing.T) {
+	keychain := password{"ann", "s3cret"}
+	t.Run("one token for all", func(t *testing.T) {
+		k := newTokens(t, time.Hour)
+		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
+			if _, err := r.Resolve(t.Context(), "v1"); !errors.Is(err, oci.ErrNotFound) {
+				t.Fatal(err)
+			}
+			if n := r.Stats().Requests; n != 3 {
+				t.Errorf("%d requests to find out that there is nothing, want 3", n)
+			}
+			var wg sync.WaitGroup
+			for i := range 20 {
+				wg.Go(func() {
+					packs := 0
+					if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(1000+i), &packs)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if k.exchanged != 1 {
+				t.Errorf("%d tokens were asked for", k.exchanged)
+			}
+		})
+	})
+	t.Run("replaced before it expires", func(t *testing.T) {
+		k := newTokens(t, time.Minute)
+		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
+			packs := 0
+			for i := range 10 {
+				time.Sleep(29 * time.Second)
+				if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(1000+i), &packs)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if packs != 10 || r.Stats().Retries != 0 || k.exchanged < 4 || k.exchanged > 6 {
+				t.Errorf("packed %d times, %d retries, %d tokens", packs, r.Stats().Retries, k.exchanged)
+			}
+		})
+	})
+	t.Run("revoked in the middle", func(t *testing.T) {
+		k := newTokens(t, time.Hour)
+		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
+			k.before = first(1, method("POST"), func(w http.ResponseWriter, r *http.Request) {
+				k.mu.Lock()
+				clear(k.valid) // between POST and PATCH
+				k.mu.Unlock()
+				k.upload(w, r, strings.TrimPrefix(r.URL.Path, "/v2/"))
+			})
+			packs := 0
+			if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(1000), &packs)); err != nil {
+				t.Fatal(err)
+			}
+			if packs != 2 || k.exchanged != 2 || k.open() != 0 {
+				t.Errorf("packed %d times, %d tokens, %d sessions", packs, k.exchanged, k.open())
+			}
+			clear(k.valid)
+			if err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1"); err != nil {
+				t.Error(err) // its body is sent again
+			}
+		})
+	})
+	t.Run("mount wants more", func(t *testing.T) {
+		k := newTokens(t, time.Hour)
+		data := ocitest.Content(10)
+		d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: 10}
+		k.blobs["other/one@"+d.Digest.String()] = data
+		inBubble(t, k, Options{Keychain: keychain, MountFrom: []string{"other/one"}}, func(t *testing.T, r *Repository) {
+			if ok, err := r.HasBlob(t.Context(), d); !ok || err != nil || k.exchanged != 1 {
+				t.Errorf("HasBlob = %v, %v with %d tokens", ok, err, k.exchanged)
+			}
+		})
+	})
+	t.Run("mount is not allowed", func(t *testing.T) {
+		k := newTokens(t, time.Hour)
+		k.refuse = "repository:other/one:pull"
+		d := ocispec.Descriptor{Digest: digest.FromString("x"), Size: 1}
+		inBubble(t, k, Options{Keychain: keychain, MountFrom: []string{"other/one"}}, func(t *testing.T, r *Repository) {
+			if ok, err := r.HasBlob(t.Context(), d); ok || err != nil {
+				t.Errorf("HasBlob = %v, %v", ok, err)
+			}
+			packs := 0
+			if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &packs)); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	t.Run("not for this repository", func(t *testing.T) {
+		k := newTokens(t, time.Hour)
+		k.refuse = "repository:app/system:push,pull"
+		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
+			packs := 0
+			_, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &packs))
+			if err == nil || !strings.Contains(err.Error(), "401 Unauthorized") || !strings.Contains(hint.Of(err), "do not cover 127.0.0.1:5000/app/system") || packs != 0 {
+				t.Errorf("%v (hint: %s)", err, hint.Of(err))
+			}
+		})
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		k := newTokens(t, time.Hour)
+		inBubble(t, k, Options{Keychain: password{"ann", "wr0ng"}}, func(t *testing.T, r *Repository) {
+			_, err := r.Resolve(t.Context(), "v1")
+			if err == nil || !strings.Contains(err.Error(), "wrong password") || strings.Contains(err.Error(), "wr0ng") || !strings.Contains(hint.Of(err), "are not accepted") {
+				t.Errorf("%v (hint: %s)", err, hint.Of(err))
+			}
+		})
+	})
+	t.Run("none", func(t *testing.T) {
+		inBubble(t, newTokens(t, time.Hour), Options{}, func(t *testing.T, r *Repository) {
+			_, err := r.Resolve(t.Context(), "v1")
+			if err == nil || hint.Of(err) != "log in with `nixoci login 127.0.0.1:5000`" {
+				t.Errorf("%v (hint: %s)", err, hint.Of(err))
+			}
+		})
+	})
+}
+
+// TestHiddenFromStrangers has a registry that shows strangers a 404.
+func TestHiddenFromStrangers(t *testing.T) {
+	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
+		_, _, known := r.BasicAuth()
+		if !known && r.URL.Path == "/v2/" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			refuse(w, 401, "UNAUTHORIZED", "")
+			return true
+		}
+		if !known {
+			refuse(w, 404, "MANIFEST_UNKNOWN", "")
+		}
+		return !known
+	})
+	m := []byte(`{"mediaType":"x"}`)
+	f.manifests["app/system:v1"], f.types["app/system:v1"] = m, "x/y"
+	r := serve(t, f, Options{Keychain: password{"ann", "s3cret"}})
+	if d, err := r.Resolve(t.Context(), "v1"); err != nil || d.Digest != digest.FromBytes(m) {
+		t.Errorf("Resolve = %v, %v", d, err)
+	}
+}
+
+// TestRedirects follows to another host, which must not see who asks.
+func TestRedirects(t *testing.T) {
+	data := ocitest.Content(1000)
+	var leaked atomic.Value
+	storage := newFake(nil)
+	storage.blobs["b@"+digest.FromBytes(data).String()] = data
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := r.Header.Get("Authorization"); h != "" {
+			leaked.Store(r.Method + " " + h)
+		}
+		if strings.Contains(r.URL.Path, "/uploads/") {
+			storage.ServeHTTP(w, r)
+			return
+		}
+		w.Write(data)
+	}))
+	defer elsewhere.Close()
+	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
+		if u, p, _ := r.BasicAuth(); u != "ann" || p != "s3cret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			refuse(w, 401, "UNAUTHORIZED", "")
+			return true
+		}
+		switch {
+		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/"):
+			http.Redirect(w, r, elsewhere.URL+"/bucket?signature=s", http.StatusTemporaryRedirect)
+			return true
+		case r.Method == http.MethodPost:
+			storage.sessions["s"] = []byte{}
+			w.Header().Set("Location", elsewhere.URL+"/v2/b/blobs/uploads/s?_state=a%2Bb")
+			w.WriteHeader(202)
+			return true
+		}
+		return false
+	})
+	r := serve(t, f, Options{Keychain: password{"ann", "s3cret"}})
+	rc, err := r.GetBlob(t.Context(), ocispec.Descriptor{Digest: digest.FromBytes(data), Size: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(rc)
+	rc.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, "blob", got, data)
+	packs, other := 0, ocitest.Content(500)
+	if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(other, &packs)); err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, "uploaded", storage.blobs["b@"+digest.FromBytes(other).String()], other)
+	if h := leaked.Load(); h != nil {
+		t.Errorf("the other host saw %v", h)
+	}
+}
+
+// TestSchemes speaks to registries with and without TLS.
+func TestSchemes(t *testing.T) {
+	f := newFake(nil)
+	f.manifests["app/system:v1"], f.types["app/system:v1"] = []byte(`{"mediaType":"x"}`), "x/y"
+	s := httptest.NewUnstartedServer(f)
+	s.Config.ErrorLog = quiet
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	plain := httptest.NewServer(f)
+	defer plain.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// example.com is in the certificate of httptest, and no loopback address.
+	to := func(s *httptest.Server) func(context.Context, string, string) (net.Conn, error) {
+		return func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, s.Listener.Addr().String())
+		}
+	}
+	tests := map[string]struct {
+		url  string
+		o    Options
+		hint string
+	}{
+		"own authority":                   {"https://example.com", Options{CAFile: ca, dial: to(s)}, ""},
+		"unknown authority":               {"https://example.com", Options{dial: to(s)}, "--ca-file"},
+		"unknown authority, insecure":     {"https://example.com", Options{Insecure: true, dial: to(s)}, ""},
+		"plain http":                      {"https://example.com", Options{dial: to(plain)}, "--insecure"},
+		"plain http, insecure":            {"https://example.com", Options{Insecure: true, dial: to(plain)}, ""},
+		"plain http on this machine":      {plain.URL, Options{}, ""},
+		"TLS on this machine":             {s.URL, Options{CAFile: ca}, ""},
+		"nothing listens on this machine": {"http://127.0.0.1:1", Options{}, "nothing listens"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := openAt(t, tt.url, tt.o)
+			_, err := r.Resolve(t.Context(), "v1")
+			if (err == nil) != (tt.hint == "") || !strings.Contains(hint.Of(err), tt.hint) {
+				t.Errorf("%v (hint: %s)", err, hint.Of(err))
+			}
+			if err != nil {
+				return
+			}
+			packs := 0
+			if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(1_000_000), &packs)); err != nil || packs != 1 {
+				t.Errorf("%v after packing %d times", err, packs)
+			}
+		})
+	}
+	if _, err := Open(name.Repository{}, Options{CAFile: "/does/not/exist"}); err == nil || !strings.Contains(err.Error(), "--ca-file") {
+		t.Errorf("no CA file: %v", err)
+	}
+}
+
+func TestErrorsAreBounded(t *testing.T) {
+	h := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(400)
+		io.WriteString(w, `{"errors":[{"code":"BAD\u001b[2J","message":"`)
+		for range 1000 {
+			io.WriteString(w, `long\n `)
+		}
+		io.WriteString(w, `"}]}`)
+	}
+	r := serve(t, http.HandlerFunc(h), Options{})
+	err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1") // the answer to a HEAD has no text
+	if err == nil || len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\n\x1b") || !strings.Contains(err.Error(), "long long") {
+		t.Errorf("error %q", err)
+	}
+	var re *ResponseError
+	if !errors.As(err, &re) || re.Status != 400 {
+		t.Errorf("error %#v", re)
+	}
+	secret := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.Header().Set("Location", "http://user:passw0rd@"+r.Host+"/upload?signature=s3cret")
+			w.WriteHeader(202)
+			return
+		}
+		w.WriteHeader(403)
+	}), Options{})
+	if err := secret.PutBlob(t.Context(), ocitest.BlobOf([]byte("{}"), "x")); err == nil || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "passw0rd") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestIsLoopback(t *testing.T) {
+	for host, want := range map[string]bool{"localhost": true, "localhost:5000": true, "a.localhost": true, "127.0.0.1:5000": true, "127.9.9.9": true,
+		"[::1]:5000": true, "::1": true, "localhost.example.com": false, "10.0.0.1:5000": false, "ghcr.io": false, "127.0.0.1.example.com": false} {
+		if got := isLoopback(host); got != want {
+			t.Errorf("isLoopback(%q) = %v", host, got)
+		}
+	}
+}
+
+// TestNoDowngrade has a registry with TLS name addresses without: its own, as
+// many behind a proxy do, and another's.
+func TestNoDowngrade(t *testing.T) {
+	var plainRequests atomic.Int64
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { plainRequests.Add(1) }))
+	defer plain.Close()
+	f := newFake(nil)
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodPost:
+			f.mu.Lock()
+			f.sessions["s"] = []byte{}
+			f.mu.Unlock()
+			w.Header().Set("Location", "http://"+r.Host+"/v2/app/system/blobs/uploads/s?_state=a%2Bb")
+			w.WriteHeader(202)
+			return true
+		case r.Method == http.MethodGet:
+			http.Redirect(w, r, plain.URL+"/bucket", http.StatusTemporaryRedirect)
+			return true
+		}
+		return false
+	}
+	s := httptest.NewTLSServer(f)
+	defer s.Close()
+	r := openAt(t, "https://example.com", Options{Insecure: true, dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if strings.HasPrefix(addr, "example.com:") {
+			addr = s.Listener.Addr().String()
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}})
+	packs := 0
+	if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &packs)); err != nil {
+		t.Error(err)
+	}
+	_, err := r.GetBlob(t.Context(), ocispec.Descriptor{Digest: digest.FromString("x"), Size: 1})
+	if err == nil || !strings.Contains(err.Error(), "redirect from https to "+plain.URL+"/bucket refused") || plainRequests.Load() != 0 {
+		t.Errorf("error %v after %d requests in plain text", err, plainRequests.Load())
+	}
+}

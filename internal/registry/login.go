@@ -1,0 +1,271 @@
+package registry
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/nixoci/nixoci/internal/atomicfile"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// Login checks a user's password or token with the registry at host, and keeps
+// it where [Open] will find it: in the credential helper that Docker's config
+// file names, else in the file itself. It returns where that was.
+func Login(ctx context.Context, host, user, secret string, o Options) (where string, err error) {
+	reg, err := parseHost(host)
+	if err != nil {
+		return "", err
+	}
+	if user == "" || secret == "" {
+		return "", fmt.Errorf("log in to %s: user and password must not be empty", reg.RegistryStr())
+	}
+	if strings.Contains(user, ":") {
+		return "", fmt.Errorf("log in to %s: user names have no colon", reg.RegistryStr())
+	}
+	if err := checkLogin(ctx, reg, user, secret, o); err != nil {
+		return "", fmt.Errorf("log in to %s: %w", reg.RegistryStr(), err)
+	}
+	where, err = editConfig(ctx, func(c *dockerConfig) error {
+		key := authKey(reg)
+		if helper := c.helper(key); helper != "" {
+			err := client.Store(client.NewShellProgramFunc("docker-credential-"+helper),
+				&credentials.Credentials{ServerURL: key, Username: user, Secret: secret})
+			if err != nil {
+				return fmt.Errorf("store in docker-credential-%s: %w", helper, err)
+			}
+			c.auths[key] = json.RawMessage("{}") // as docker login does
+			return nil
+		}
+		auth, err := json.Marshal(map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + secret))})
+		c.auths[key] = auth
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("keep the credentials for %s: %w", reg.RegistryStr(), err)
+	}
+	return where, nil
+}
+
+// Logout forgets what Login or docker login has kept for host. The error is
+// [oci.ErrNotFound] where there is nothing.
+func Logout(ctx context.Context, host string) error {
+	reg, err := parseHost(host)
+	if err != nil {
+		return err
+	}
+	_, err = editConfig(ctx, func(c *dockerConfig) error {
+		key := authKey(reg)
+		_, found := c.auths[key]
+		delete(c.auths, key)
+		if helper := c.helper(key); helper != "" {
+			err := client.Erase(client.NewShellProgramFunc("docker-credential-"+helper), key)
+			switch {
+			case err == nil:
+				found = true
+			case !credentials.IsErrCredentialsNotFoundMessage(err.Error()):
+				return fmt.Errorf("erase from docker-credential-%s: %w", helper, err)
+			}
+		}
+		if !found {
+			return oci.ErrNotFound
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget the credentials for %s: %w", reg.RegistryStr(), err)
+	}
+	return nil
+}
+
+func parseHost(host string) (name.Registry, error) {
+	bare := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(host, "https://"), "http://"), "/")
+	reg, err := name.NewRegistry(bare, name.StrictValidation)
+	if err != nil || strings.ContainsAny(bare, "/@") {
+		return reg, hint.Add(fmt.Errorf("parse registry %q: not a host name", host), "name the registry alone, such as ghcr.io")
+	}
+	return reg, nil
+}
+
+// authKey is what Docker calls a registry in its files.
+func authKey(reg name.Registry) string {
+	if reg.RegistryStr() == name.DefaultRegistry {
+		return authn.DefaultAuthKey
+	}
+	return reg.RegistryStr()
+}
+
+type staticKeychain authn.AuthConfig
+
+func (k staticKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return authn.FromConfig(authn.AuthConfig(k)), nil
+}
+
+// checkLogin asks the registry for its root, which is for whoever may log in.
+func checkLogin(ctx context.Context, reg name.Registry, user, secret string, o Options) error {
+	o.Keychain = staticKeychain{Username: user, Password: secret}
+	c := new(counters)
+	w, err := newWire(o, c)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	auth := newAuthenticator(reg, reg, o, w, nil)
+	httpClient := &http.Client{Transport: auth, CheckRedirect: auth.checkRedirect}
+	u := url.URL{Scheme: "https", Host: reg.RegistryStr(), Path: "/v2/"}
+	err = (&retrier{counters: c}).do(ctx, func(ctx context.Context) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer time.AfterFunc(answerTimeout, func() { cancel(errNoAnswer) }).Stop()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := httpClient.Do(req)
+		if err != nil {
+			if context.Cause(ctx) == errNoAnswer {
+				return errNoAnswer
+			}
+			return err
+		}
+		if resp.StatusCode != http.StatusOK {
+			return responseError(resp)
+		}
+		discard(resp)
+		return nil
+	})
+	if s := status(err); s == http.StatusUnauthorized || s == http.StatusForbidden {
+		return hint.Add(err, "the registry does not accept this user and password; many want a token in place of the password")
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return hint.Add(err, "the registry speaks plain http: add --insecure if the password may go over the network unprotected")
+	}
+	return err
+}
+
+// dockerConfig is Docker's config.json. What is not known here stays as it is,
+// which docker/cli's own package does not do.
+type dockerConfig struct {
+	fields      map[string]json.RawMessage
+	auths       map[string]json.RawMessage
+	credsStore  string
+	credHelpers map[string]string
+}
+
+// helper is the name of the credential helper for key, "" for none.
+func (c *dockerConfig) helper(key string) string {
+	if h := c.credHelpers[key]; h != "" {
+		return h
+	}
+	return c.credsStore
+}
+
+// configPath is the file that credentials are read from: Docker's, or podman's
+// where only that exists.
+func configPath() (string, error) {
+	dir := os.Getenv("DOCKER_CONFIG")
+	home, err := os.UserHomeDir()
+	if dir == "" {
+		if err != nil {
+			return "", fmt.Errorf("find Docker's config file: %w", err)
+		}
+		dir = filepath.Join(home, ".docker")
+	}
+	docker := filepath.Join(dir, "config.json")
+	config := os.Getenv("XDG_CONFIG_HOME")
+	if config == "" && home != "" {
+		config = filepath.Join(home, ".config")
+	}
+	candidates := []string{docker, os.Getenv("REGISTRY_AUTH_FILE")}
+	for _, dir := range []string{os.Getenv("XDG_RUNTIME_DIR"), config} {
+		if dir != "" {
+			candidates = append(candidates, filepath.Join(dir, "containers", "auth.json"))
+		}
+	}
+	for _, path := range candidates {
+		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
+			return path, nil
+		}
+	}
+	return docker, nil
+}
+
+// editConfig changes the config file under a lock, whole or not at all, and
+// for the user's eyes only.
+func editConfig(ctx context.Context, edit func(*dockerConfig) error) (path string, err error) {
+	path, err = configPath()
+	if err != nil {
+		return "", err
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	unlock, err := atomicfile.Lock(ctx, dir)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	c := &dockerConfig{fields: map[string]json.RawMessage{}, auths: map[string]json.RawMessage{}}
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &c.fields); err != nil {
+			return "", fmt.Errorf("read %s: %w", path, err)
+		}
+	}
+	for key, v := range map[string]any{"auths": &c.auths, "credsStore": &c.credsStore, "credHelpers": &c.credHelpers} {
+		if raw, ok := c.fields[key]; ok {
+			if err := json.Unmarshal(raw, v); err != nil {
+				return "", fmt.Errorf("read %s: field %s: %w", path, key, err)
+			}
+		}
+	}
+	if c.auths == nil { // null
+		c.auths = map[string]json.RawMessage{}
+	}
+	if err := edit(c); err != nil {
+		return "", err
+	}
+	if c.fields["auths"], err = json.Marshal(c.auths); err != nil {
+		return "", err
+	}
+	if data, err = json.MarshalIndent(c.fields, "", "\t"); err != nil {
+		return "", err
+	}
+	// os.CreateTemp's mode is 0600.
+	tmp, err := os.CreateTemp(dir, ".config-")
+	if err != nil {
+		return "", err
+	}
+	_, err = tmp.Write(append(data, '\n'))
+	if err == nil {
+		err = atomicfile.Commit(tmp, path)
+	}
+	if err != nil {
+		tmp.Close()
+		os.Remove(tmp.Name())
+		return "", err
+	}
+	return path, nil
+}

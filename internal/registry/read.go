@@ -1,0 +1,196 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/retry"
+)
+
+var acceptManifests = strings.Join([]string{
+	ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, oci.DockerList, oci.DockerManifest}, ", ")
+
+func mediaType(h http.Header) string {
+	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return t
+}
+
+// GetManifest returns the manifest or index that target, a tag or a digest,
+// names: at most 4 MiB, checked against the digest. The error is [oci.ErrNotFound]
+// where there is none.
+func (r *Repository) GetManifest(ctx context.Context, target string) (oci.Blob, error) {
+	var b oci.Blob
+	err := r.retrier.do(ctx, func(ctx context.Context) error {
+		resp, err := r.send(ctx, request{
+			method: http.MethodGet, url: r.url("manifests", target),
+			header: map[string]string{"Accept": acceptManifests},
+			accept: []int{http.StatusOK, http.StatusNotFound},
+		})
+		if err != nil {
+			return err
+		}
+		defer discard(resp)
+		if resp.StatusCode == http.StatusNotFound {
+			return oci.ErrNotFound
+		}
+		data, err := io.ReadAll(io.LimitReader(resp.Body, oci.MaxManifest+1))
+		if err != nil {
+			return err
+		}
+		if len(data) > oci.MaxManifest {
+			return fmt.Errorf("larger than %d bytes", oci.MaxManifest)
+		}
+		want := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+		if strings.Contains(target, ":") {
+			want = digest.Digest(target)
+		}
+		b, err = oci.CheckManifest(data, mediaType(resp.Header), want)
+		return err
+	})
+	if err != nil {
+		return oci.Blob{}, r.fail("get manifest "+r.Ref(target), err)
+	}
+	return b, nil
+}
+
+// GetBlob returns the blob d as a stream. Its digest and size are checked on
+// the way: io.EOF comes only after the last byte of what was asked for, any
+// other end is an error that names the digest. A transfer that breaks is taken
+// up where it broke.
+func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+	op := fmt.Sprintf("get blob %s from %s", d.Digest, r.repo.Name())
+	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
+		return nil, fmt.Errorf("%s: no sha256 digest", op)
+	}
+	body, err := r.openBlob(ctx, d, 0)
+	if err != nil {
+		return nil, r.fail(op, err)
+	}
+	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body}, op, d), nil
+}
+
+// openBlob asks for the blob from byte from on.
+func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from int64) (body io.ReadCloser, err error) {
+	err = r.retrier.do(ctx, func(ctx context.Context) error {
+		q := request{
+			method: http.MethodGet, url: r.url("blobs", d.Digest.String()),
+			accept: []int{http.StatusOK, http.StatusNotFound},
+		}
+		if from > 0 {
+			q.header = map[string]string{"Range": fmt.Sprintf("bytes=%d-", from)}
+			q.accept = append(q.accept, http.StatusPartialContent)
+		}
+		resp, err := r.send(ctx, q)
+		if err != nil {
+			return err
+		}
+		want, skip := d.Size, int64(0)
+		switch resp.StatusCode {
+		case http.StatusNotFound:
+			discard(resp)
+			return oci.ErrNotFound
+		case http.StatusPartialContent:
+			want -= from
+		default:
+			skip = from // it knows no ranges, and sends all of it again
+		}
+		if resp.ContentLength >= 0 && resp.ContentLength != want {
+			resp.Body.Close()
+			return oci.ContentErrorf("it has %d bytes instead of %d", resp.ContentLength, want)
+		}
+		if _, err := io.CopyN(io.Discard, resp.Body, skip); err != nil {
+			resp.Body.Close()
+			return permanent{err}
+		}
+		body = resp.Body
+		return nil
+	})
+	return body, err
+}
+
+// resumed is a blob's bytes over as many transfers as it takes.
+type resumed struct {
+	r   *Repository
+	ctx context.Context
+	d   ocispec.Descriptor
+
+	at     int64
+	breaks int // since the last byte that came
+
+	mu sync.Mutex
+	rc io.ReadCloser // nil once closed
+}
+
+// maxBreaks is how often in a row a transfer may break before a byte came.
+const maxBreaks = 3
+
+func (b *resumed) Read(p []byte) (int, error) {
+	for {
+		b.mu.Lock()
+		rc := b.rc
+		b.mu.Unlock()
+		if rc == nil {
+			return 0, net.ErrClosed
+		}
+		n, err := rc.Read(p)
+		b.at += int64(n)
+		switch {
+		case err == nil || err == io.EOF:
+			b.breaks = 0
+			return n, err
+		case n > 0: // the error comes again
+			b.breaks = 0
+			return n, nil
+		case b.ctx.Err() != nil || !retriable(err) || b.breaks == maxBreaks:
+			return 0, err
+		}
+		b.breaks++
+		if err := b.resume(rc); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (b *resumed) resume(broken io.Closer) error {
+	broken.Close()
+	if err := retry.Sleep(b.ctx, retry.Backoff(b.breaks)); err != nil {
+		return err
+	}
+	body, err := b.r.openBlob(b.ctx, b.d, b.at)
+	if err != nil {
+		return err
+	}
+	b.r.counters.retries.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rc == nil {
+		body.Close()
+		return net.ErrClosed
+	}
+	b.rc = body
+	return nil
+}
+
+func (b *resumed) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rc == nil {
+		return nil
+	}
+	err := b.rc.Close()
+	b.rc = nil
+	return err
+}

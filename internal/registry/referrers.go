@@ -1,0 +1,143 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+const maxReferrerPages = 100 // of one answer, with a Link to the next
+
+var _ oci.Referrers = (*Repository)(nil)
+
+// Referrers implements [Referrers] with the registry's own list, or the
+// fallback tag where the registry keeps none (distribution-spec 1.1, "Listing
+// Referrers").
+func (r *Repository) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+	found, supported, err := r.listReferrers(ctx, subject)
+	if err == nil && !supported {
+		found, err = r.fallback(ctx, subject)
+	}
+	if err == nil {
+		found, err = r.completeReferrers(ctx, found)
+	}
+	if err != nil {
+		return nil, r.fail("list what is attached to "+r.Ref(subject.String()), err)
+	}
+	return found, nil
+}
+
+// listReferrers asks the registry. supported is false where it has no such
+// list.
+func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (found []ocispec.Descriptor, supported bool, err error) {
+	next := r.url("referrers", subject.String())
+	for range maxReferrerPages {
+		var page []ocispec.Descriptor
+		var link string
+		err := r.retrier.do(ctx, func(ctx context.Context) error {
+			resp, err := r.send(ctx, request{
+				method: http.MethodGet, url: next, header: map[string]string{"Accept": ocispec.MediaTypeImageIndex},
+				accept: []int{http.StatusOK, http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented},
+			})
+			if err != nil {
+				return err
+			}
+			defer discard(resp)
+			// Some gateways answer any address with a page of their own.
+			if supported = resp.StatusCode == http.StatusOK && mediaType(resp.Header) == ocispec.MediaTypeImageIndex; !supported {
+				return nil
+			}
+			link = resp.Header.Get("Link")
+			data, err := io.ReadAll(io.LimitReader(resp.Body, oci.MaxManifest+1))
+			if err != nil {
+				return err
+			}
+			page, err = oci.ParseReferrers(data)
+			return err
+		})
+		if err != nil || !supported {
+			return nil, false, err
+		}
+		found = append(found, page...)
+		if next = nextPage(next, link); next == nil {
+			return oci.SortReferrers(found), true, nil
+		}
+	}
+	return nil, false, fmt.Errorf("more than %d pages", maxReferrerPages)
+}
+
+// completeReferrers reads the artifact type and the annotations where the list
+// has not got them: registries of a draft of the specification give the config's
+// media type for the artifact type.
+func (r *Repository) completeReferrers(ctx context.Context, found []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	for i := range found {
+		d := &found[i]
+		if d.ArtifactType != "" && d.ArtifactType != ocispec.MediaTypeEmptyJSON {
+			continue
+		}
+		b, err := r.GetManifest(ctx, d.Digest.String())
+		if errors.Is(err, oci.ErrNotFound) {
+			continue // the list outlived it
+		}
+		if err != nil {
+			return nil, err
+		}
+		var m ocispec.Manifest
+		if json.Unmarshal(b.Data, &m) == nil {
+			d.ArtifactType, d.Annotations = cmp.Or(m.ArtifactType, m.Config.MediaType), m.Annotations
+		}
+	}
+	return oci.SortReferrers(found), nil
+}
+
+// nextPage is the address in a Link header (RFC 8288) with rel="next", on the
+// same host. nil if there is none.
+func nextPage(base *url.URL, link string) *url.URL {
+	for l := range strings.SplitSeq(link, ",") {
+		target, params, ok := strings.Cut(strings.TrimSpace(l), ">")
+		if !ok || !strings.HasPrefix(target, "<") || !strings.Contains(strings.ReplaceAll(params, `"`, ""), "rel=next") {
+			continue
+		}
+		if u, err := base.Parse(target[1:]); err == nil && u.Host == base.Host {
+			return u
+		}
+	}
+	return nil
+}
+
+// fallbackTag is the referrers tag of distribution-spec 1.1: at most 128
+// characters, of which a sha256 takes 71.
+func fallbackTag(subject digest.Digest) string {
+	return subject.Algorithm().String() + "-" + subject.Encoded()
+}
+
+// fallback reads the list that clients keep themselves.
+func (r *Repository) fallback(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+	b, err := r.GetManifest(ctx, fallbackTag(subject))
+	if errors.Is(err, oci.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseFallback(b)
+}
+
+func parseFallback(b oci.Blob) ([]ocispec.Descriptor, error) {
+	if b.Descriptor.MediaType != ocispec.MediaTypeImageIndex {
+		return nil, oci.ContentErrorf("it is not a list of referrers but %s", b.Descriptor.MediaType)
+	}
+	found, err := oci.ParseReferrers(b.Data)
+	return oci.SortReferrers(found), err
+}

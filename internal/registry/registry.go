@@ -1,0 +1,462 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// Reference names an image in a registry: a repository and a tag or a digest.
+type Reference struct {
+	Repository name.Repository
+	Tag        string        // "latest" where the text has neither
+	Digest     digest.Digest // "" without one
+}
+
+// ParseReference reads [HOST[:PORT]/]NAME[:TAG][@DIGEST] with Docker's defaults.
+func ParseReference(s string) (Reference, error) {
+	ref, err := name.ParseReference(s)
+	if err != nil {
+		return Reference{}, hint.Add(fmt.Errorf("parse image reference %q: %w", s, err),
+			"a reference is HOST/NAME:TAG, such as ghcr.io/owner/system:latest")
+	}
+	r := Reference{Repository: ref.Context()}
+	switch ref := ref.(type) {
+	case name.Digest:
+		r.Digest = digest.Digest(ref.DigestStr())
+		if err := r.Digest.Validate(); err != nil {
+			return Reference{}, fmt.Errorf("parse image reference %q: %w", s, err)
+		}
+	case name.Tag:
+		r.Tag = ref.TagStr()
+	}
+	return r, nil
+}
+
+// Target is the digest, or else the tag: what [Repository.Resolve] takes.
+func (r Reference) Target() string {
+	if r.Digest != "" {
+		return r.Digest.String()
+	}
+	return r.Tag
+}
+
+func (r Reference) String() string {
+	if r.Digest != "" {
+		return r.Repository.Name() + "@" + r.Digest.String()
+	}
+	return r.Repository.Name() + ":" + r.Tag
+}
+
+// Options are how a registry is spoken to. The zero value is fit for use.
+type Options struct {
+	Insecure  bool           // allow plain http, and certificates that nobody has signed
+	CAFile    string         // PEM file of certificate authorities, beside the system's
+	UserAgent string         // "": nixoci
+	Keychain  authn.Keychain // nil: Docker's config file and credential helpers, or podman's
+	MountFrom []string       // repositories of the same registry that may have the blobs
+	ReadOnly  bool           // ask for no permission to push
+	Transfers int            // layers sent at once; 0: enough for two or more cores and a slow network
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // for tests
+}
+
+// Repository is a repository in a registry. As a [oci.Destination] it shows every
+// manifest as soon as it is put; Commit has nothing left to do.
+type Repository struct {
+	repo     name.Repository
+	wire     *wire
+	auth     *authenticator
+	client   *http.Client
+	retrier  *retrier
+	limits   *limits
+	counters *counters
+	readOnly bool
+
+	mu     sync.Mutex
+	known  map[digest.Digest]bool // blobs that are there
+	mounts []string               // repositories to mount from
+	spare  []*url.URL             // upload sessions that nobody has used
+}
+
+var (
+	_ oci.Destination = (*Repository)(nil)
+	_ oci.Source      = (*Repository)(nil)
+)
+
+// Open prepares to speak to the registry of repo. It sends nothing yet.
+func Open(repo name.Repository, o Options) (*Repository, error) {
+	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, known: map[digest.Digest]bool{}}
+	var err error
+	if r.wire, err = newWire(o, r.counters); err != nil {
+		return nil, err
+	}
+	r.retrier = &retrier{counters: r.counters}
+	actions := "push,pull"
+	if o.ReadOnly {
+		actions = "pull"
+	}
+	scopes := []string{"repository:" + repo.RepositoryStr() + ":" + actions}
+	for _, m := range o.MountFrom {
+		from, err := name.NewRepository(m)
+		if err != nil || from.RegistryStr() != repo.RegistryStr() {
+			// Without a host it is a repository of this registry.
+			from, err = name.NewRepository(repo.RegistryStr() + "/" + m)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parse repository to mount from %q: %w", m, err)
+		}
+		if from.RepositoryStr() != repo.RepositoryStr() {
+			r.mounts = append(r.mounts, from.RepositoryStr())
+			scopes = append(scopes, "repository:"+from.RepositoryStr()+":pull")
+		}
+	}
+	r.auth = newAuthenticator(repo.Registry, repo, o, r.wire, scopes)
+	r.client = &http.Client{Transport: r.auth, CheckRedirect: r.auth.checkRedirect}
+	return r, nil
+}
+
+// Stats is what was exchanged until now.
+func (r *Repository) Stats() Stats { return r.counters.snapshot() }
+
+// Name is host/repository.
+func (r *Repository) Name() string { return r.repo.Name() }
+
+// url is that of an endpoint of the repository. The scheme is found out later.
+func (r *Repository) url(parts ...string) *url.URL {
+	return &url.URL{Scheme: "https", Host: r.repo.RegistryStr(),
+		Path: "/v2/" + r.repo.RepositoryStr() + "/" + strings.Join(parts, "/")}
+}
+
+// request is one small request: a body, if any, is in memory.
+type request struct {
+	method string
+	url    *url.URL
+	header map[string]string
+	body   []byte
+	wait   time.Duration // for the response; 0: answerTimeout
+	accept []int         // status codes; others give a *ResponseError
+}
+
+// send sends q once. The response's body may be read for as long as bytes come.
+func (r *Repository) send(ctx context.Context, q request) (*http.Response, error) {
+	release, err := oci.Acquire(ctx, r.limits.requests)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	var body io.Reader
+	if q.body != nil {
+		body = bytes.NewReader(q.body) // net/http can rewind it
+	}
+	req, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), body)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	for k, v := range q.header {
+		req.Header.Set(k, v)
+	}
+	wait := q.wait
+	if wait == 0 {
+		wait = answerTimeout
+	}
+	timer := time.AfterFunc(wait, func() { cancel(errNoAnswer) })
+	resp, err := r.client.Do(req)
+	timer.Stop()
+	if err != nil {
+		err = r.transferError(ctx, err)
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = newStream(resp.Body, cancel)
+	for _, s := range q.accept {
+		if resp.StatusCode == s {
+			return resp, nil
+		}
+	}
+	return nil, responseError(resp)
+}
+
+// transferError is err, or the reason why ctx ended it.
+func (r *Repository) transferError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause == errNoAnswer || cause == errStalled {
+		return cause
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) && r.auth.contacted() {
+		return again{error: err} // it was there a moment ago
+	}
+	return err
+}
+
+// Resolve implements [oci.Destination]. target may be a digest too.
+func (r *Repository) Resolve(ctx context.Context, target string) (ocispec.Descriptor, error) {
+	var d ocispec.Descriptor
+	err := r.retrier.do(ctx, func(ctx context.Context) error {
+		resp, err := r.send(ctx, request{
+			method: http.MethodHead, url: r.url("manifests", target),
+			header: map[string]string{"Accept": acceptManifests},
+			accept: []int{http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed},
+		})
+		if err != nil {
+			return err
+		}
+		discard(resp)
+		if resp.StatusCode == http.StatusNotFound {
+			return oci.ErrNotFound
+		}
+		d = ocispec.Descriptor{
+			MediaType: mediaType(resp.Header),
+			Digest:    digest.Digest(resp.Header.Get("Docker-Content-Digest")),
+			Size:      resp.ContentLength,
+		}
+		return nil
+	})
+	if err != nil {
+		return ocispec.Descriptor{}, r.fail("look up "+r.Ref(target), err)
+	}
+	if d.Digest.Validate() != nil || d.Size <= 0 || d.MediaType == "" {
+		b, err := r.GetManifest(ctx, target) // some answer a HEAD with half of it
+		return b.Descriptor, err
+	}
+	return d, nil
+}
+
+func (r *Repository) Ref(target string) string {
+	if strings.Contains(target, ":") {
+		return r.repo.Name() + "@" + target
+	}
+	return r.repo.Name() + ":" + target
+}
+
+// HasBlob implements [oci.Destination]. A blob that only another repository of
+// Options.MountFrom has is mounted.
+func (r *Repository) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error) {
+	if r.isKnown(d.Digest) {
+		return true, nil
+	}
+	var has bool
+	err := r.retrier.do(ctx, func(ctx context.Context) (err error) {
+		has, err = r.stat(ctx, d.Digest, d.Size)
+		return err
+	})
+	if err == nil && !has {
+		has, err = r.mount(ctx, d.Digest)
+	}
+	if err != nil {
+		return false, r.fail(fmt.Sprintf("look up blob %s in %s", d.Digest, r.repo.Name()), err)
+	}
+	if has {
+		r.setKnown(d.Digest)
+	}
+	return has, nil
+}
+
+// stat asks once for a blob. One of another size is as good as none: it will
+// be replaced. A size of 0 or less is not compared.
+func (r *Repository) stat(ctx context.Context, d digest.Digest, size int64) (bool, error) {
+	resp, err := r.send(ctx, request{
+		method: http.MethodHead, url: r.url("blobs", d.String()),
+		accept: []int{http.StatusOK, http.StatusNotFound},
+	})
+	if err != nil {
+		return false, err
+	}
+	discard(resp)
+	if resp.StatusCode == http.StatusNotFound {
+		return false, nil
+	}
+	return size <= 0 || resp.ContentLength < 0 || resp.ContentLength == size, nil
+}
+
+// mount tries to have the blob from another repository. A registry that
+// refuses is not asked again for that repository.
+func (r *Repository) mount(ctx context.Context, d digest.Digest) (bool, error) {
+	r.mu.Lock()
+	mounts := r.mounts
+	r.mu.Unlock()
+	for _, from := range mounts {
+		u := r.url("blobs", "uploads", "")
+		u.RawQuery = url.Values{"mount": {d.String()}, "from": {from}}.Encode()
+		var mounted, refused bool
+		err := r.retrier.do(ctx, func(ctx context.Context) error {
+			resp, err := r.send(ctx, request{method: http.MethodPost, url: u,
+				accept: []int{http.StatusCreated, http.StatusAccepted, http.StatusUnauthorized,
+					http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed}})
+			if err != nil {
+				return err
+			}
+			discard(resp)
+			switch resp.StatusCode {
+			case http.StatusCreated:
+				mounted = true
+			case http.StatusAccepted: // not mounted; a session was opened instead
+				if session, err := resp.Location(); err == nil {
+					r.mu.Lock()
+					r.spare = append(r.spare, session)
+					r.mu.Unlock()
+				}
+			default:
+				refused = true
+			}
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+		if mounted {
+			return true, nil
+		}
+		if refused {
+			r.mu.Lock()
+			kept := make([]string, 0, len(r.mounts))
+			for _, m := range r.mounts {
+				if m != from {
+					kept = append(kept, m)
+				}
+			}
+			r.mounts = kept
+			r.mu.Unlock()
+		}
+	}
+	return false, nil
+}
+
+func (r *Repository) isKnown(d digest.Digest) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known[d]
+}
+
+func (r *Repository) setKnown(d digest.Digest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known[d] = true
+}
+
+// PutManifest implements [oci.Destination]. Put under a tag, a manifest is there
+// under its digest too: that is one request.
+func (r *Repository) PutManifest(ctx context.Context, b oci.Blob, tag string) error {
+	target := tag
+	if target == "" {
+		target = b.Descriptor.Digest.String()
+	}
+	restarts := 0
+	err := r.retrier.do(ctx, func(ctx context.Context) error {
+		resp, err := r.send(ctx, request{
+			method: http.MethodPut, url: r.url("manifests", target),
+			header: map[string]string{"Content-Type": b.Descriptor.MediaType},
+			body:   b.Data, wait: commitTimeout,
+			accept: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent},
+		})
+		if misreadLink(err) && restarts < maxRestarts {
+			restarts++
+			return again{error: err}
+		}
+		if err != nil {
+			return err
+		}
+		discard(resp)
+		return sameDigest(resp, b.Descriptor.Digest)
+	})
+	return r.fail("put manifest "+r.Ref(target), err)
+}
+
+// misreadLink reports whether a registry refuses a manifest with what it says
+// when it has read its own note of a blob while another push was writing that
+// (distribution 2.8 with its filesystem driver: the note is empty for a moment,
+// so its digest is invalid, or the blob unknown). The blobs were put before,
+// and the digest is that of what was sent.
+func misreadLink(err error) bool {
+	e, ok := errors.AsType[*ResponseError](err)
+	if !ok {
+		return false
+	}
+	switch e.Code {
+	case "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN":
+		return true
+	}
+	return false
+}
+
+// sameDigest checks what a registry says that it has stored.
+func sameDigest(resp *http.Response, want digest.Digest) error {
+	got := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+	if got == want || got.Validate() != nil || got.Algorithm() != want.Algorithm() {
+		return nil
+	}
+	return permanent{fmt.Errorf("the registry stored %s instead of %s", got, want)}
+}
+
+// Commit implements [oci.Destination].
+func (r *Repository) Commit(ctx context.Context) error { return context.Cause(ctx) }
+
+// Close gives back what was not used. The Repository can be used no more.
+func (r *Repository) Close() error {
+	r.mu.Lock()
+	spare := r.spare
+	r.spare = nil
+	r.mu.Unlock()
+	for _, session := range spare {
+		r.deleteSession(session)
+	}
+	r.wire.close()
+	return nil
+}
+
+// stream ends a body that has stopped coming.
+type stream struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+func newStream(rc io.ReadCloser, cancel context.CancelCauseFunc) *stream {
+	return &stream{rc, cancel, time.AfterFunc(stallTimeout, func() { cancel(errStalled) })}
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	s.timer.Reset(stallTimeout)
+	n, err := s.ReadCloser.Read(p)
+	s.timer.Stop()
+	return n, err
+}
+
+func (s *stream) Close() error {
+	s.timer.Stop()
+	err := s.ReadCloser.Close()
+	s.cancel(nil)
+	return err
+}
+
+// OpenSource opens the image that s, a reference, names.
+func OpenSource(s string, o Options) (*oci.OpenedSource, error) {
+	ref, err := ParseReference(s)
+	if err != nil {
+		return nil, err
+	}
+	o.ReadOnly = true
+	repo, err := Open(ref.Repository, o)
+	if err != nil {
+		return nil, err
+	}
+	return &oci.OpenedSource{Source: repo, Name: ref.String(), Target: ref.Target(), Closer: repo}, nil
+}

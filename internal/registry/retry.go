@@ -1,0 +1,162 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/retry"
+)
+
+// The one retry loop: nothing below it tries again but for credentials, and
+// nothing above it.
+const (
+	maxAttempts = 6 // a timeout counts as two
+
+	maxWait = 5 * time.Minute // all delays of one operation
+)
+
+// retrier tries operations on one registry again. A registry that says how
+// long it wants to be left alone is left alone by all of them.
+type retrier struct {
+	counters *counters
+
+	mu     sync.Mutex
+	paused time.Time // no request before
+}
+
+// permanent marks an error that no attempt will change.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// again marks an error that another attempt may change although its kind does
+// not say so.
+type again struct {
+	error
+	now bool // without delay
+}
+
+func (a again) Unwrap() error { return a.error }
+
+// timeoutError is a silence that lasted too long.
+type timeoutError string
+
+func (e timeoutError) Error() string { return string(e) }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }
+
+const (
+	errNoAnswer = timeoutError("no answer from the registry")
+	errStalled  = timeoutError("the registry sends nothing more")
+)
+
+// do calls f until it succeeds, fails for good, or has failed often enough.
+func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) error {
+	var waited time.Duration
+	for attempts, tries := 0, 1; ; tries++ {
+		if err := r.awaitPause(ctx); err != nil {
+			return err
+		}
+		err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !retriable(err) {
+			return err
+		}
+		attempts++
+		if isTimeout(err) {
+			attempts++ // it has cost the user's time already
+		}
+		delay := retry.Backoff(tries)
+		if a, ok := errors.AsType[again](err); ok && a.now {
+			delay = 0
+		}
+		if e, ok := errors.AsType[*ResponseError](err); ok && e.retryAfter > 0 {
+			delay = e.retryAfter
+			if waited+delay > maxWait {
+				return fmt.Errorf("%w (the registry asks to wait %s)", err, delay.Round(time.Second))
+			}
+			r.pause(delay)
+		}
+		if attempts >= maxAttempts || waited+delay > maxWait {
+			if tries > 1 {
+				err = fmt.Errorf("%w (%d attempts)", err, tries)
+			}
+			return err
+		}
+		waited += delay
+		r.counters.retries.Add(1)
+		if err := retry.Sleep(ctx, delay); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *retrier) pause(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := time.Now().Add(d); t.After(r.paused) {
+		r.paused = t
+	}
+}
+
+func (r *retrier) awaitPause(ctx context.Context) error {
+	r.mu.Lock()
+	d := time.Until(r.paused)
+	r.mu.Unlock()
+	return retry.Sleep(ctx, d)
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// retriable reports whether another attempt may succeed.
+func retriable(err error) bool {
+	if _, ok := errors.AsType[permanent](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[again](err); ok {
+		return true
+	}
+	if s := status(err); s != 0 {
+		if e, ok := errors.AsType[*ResponseError](err); ok && e.Code == "TOOMANYREQUESTS" {
+			return true
+		}
+		switch s {
+		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true
+		}
+		return false
+	}
+	if isTimeout(err) {
+		return true
+	}
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
+		syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	// net/http has no values for these.
+	for _, s := range []string{"server closed idle connection", "http2: ", "connection broken", "stream error"} {
+		if strings.Contains(err.Error(), s) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,396 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// PutLayer implements [oci.Destination]. The blob goes out in one upload session:
+// POST, one PATCH whose chunked body pack writes straight to the connection,
+// and PUT with the digest that is known by then. A transfer that breaks is
+// started again from pack in a session of its own; one whose commit fails is
+// committed again as long as the registry still has it.
+func (r *Repository) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
+	op := "upload a layer to " + r.repo.Name()
+	if want != nil {
+		op = fmt.Sprintf("upload layer %s to %s", want.Digest, r.repo.Name())
+	}
+	release, err := oci.Acquire(ctx, r.limits.sessions)
+	if err != nil {
+		return layers.Packed{}, err
+	}
+	defer release()
+	u := &upload{r: r, want: want, pack: pack}
+	defer u.abandon()
+	if err := r.retrier.do(ctx, u.attempt); err != nil {
+		return layers.Packed{}, r.fail(op, err)
+	}
+	r.setKnown(u.packed.Digest)
+	return *u.packed, nil
+}
+
+// maxRestarts is how often a blob is sent again because the registry did not
+// take what it had received. That is no weather, so it does not take long to
+// give up.
+const maxRestarts = 2
+
+// upload is a layer on its way.
+type upload struct {
+	r        *Repository
+	want     *layers.Packed
+	pack     oci.PackFunc
+	session  *url.URL       // where the next request goes; nil: no session is open
+	packed   *layers.Packed // what the session holds; nil: nothing complete
+	restarts int
+}
+
+func (u *upload) attempt(ctx context.Context) error {
+	if u.packed == nil {
+		if u.session == nil {
+			var err error
+			if u.session, err = u.r.openSession(ctx); err != nil {
+				return err
+			}
+		}
+		if err := u.transfer(ctx); err != nil {
+			if _, moved := errors.AsType[movedError](err); !moved {
+				u.abandon()
+			}
+			return err
+		}
+	}
+	err := u.r.commitSession(ctx, u.session, request{}, u.packed.Digest)
+	if err == nil {
+		u.session = nil
+		return nil
+	}
+	if _, ok := errors.AsType[permanent](err); ok || ctx.Err() != nil {
+		return err
+	}
+	// Some registries fail the commit of a blob that they have (jib #4301), and
+	// an answer can be lost.
+	if has, serr := u.r.stat(ctx, u.packed.Digest, u.packed.Size); serr == nil && has {
+		return nil
+	}
+	switch s := status(err); {
+	case s < 400 || s >= 500 || retriable(err):
+		return err // the session may still be there: only the commit is repeated
+	case s == http.StatusUnauthorized || s == http.StatusForbidden || u.restarts == maxRestarts:
+		return err
+	default:
+		u.restarts++
+		u.abandon()
+		return again{error: err}
+	}
+}
+
+// abandon gives the session back. What was received of it is of no use, since
+// a blob starts again from its first byte.
+func (u *upload) abandon() {
+	if u.session != nil {
+		u.r.deleteSession(u.session)
+	}
+	u.session, u.packed = nil, nil
+}
+
+// movedError says that the session is to be filled at another address.
+type movedError struct{ error }
+
+func (e movedError) Unwrap() error { return e.error }
+
+// transfer packs the layer into the session.
+func (u *upload) transfer(ctx context.Context) error {
+	release, err := oci.Acquire(ctx, u.r.limits.transfers)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(commitTimeout, func() { cancel(errNoAnswer) })
+	timer.Stop()
+	defer timer.Stop()
+	body := newPackBody(ctx, u.pack, func() {
+		release() // the next layer may be packed while this one waits for its answer
+		timer.Reset(commitTimeout)
+	})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.session.String(), body)
+	if err != nil {
+		return err
+	}
+	req.ContentLength = -1
+	req.Header.Set("Content-Type", "application/octet-stream")
+	resp, err := u.r.client.Do(req)
+	var rerr error
+	if err == nil {
+		switch resp.StatusCode {
+		case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
+			discard(resp)
+		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+			discard(resp)
+			rerr = movedError{fmt.Errorf("redirected without a Location")}
+			if next, err := resp.Location(); err == nil {
+				u.session = next
+				rerr = movedError{again{responseError(resp), true}}
+			}
+		default:
+			rerr = responseError(resp)
+		}
+	}
+	outer := context.Cause(ctx)
+	cancel(nil)
+	packed, packErr := body.finish()
+	switch {
+	case rerr != nil:
+		return rerr
+	case outer != nil && outer != errNoAnswer:
+		return outer
+	case packErr != nil && !body.broken():
+		return permanent{packErr} // the layer could not be made
+	case err != nil && outer == errNoAnswer:
+		return errNoAnswer
+	case err != nil:
+		return u.r.transferError(ctx, err)
+	case packErr != nil:
+		return again{error: fmt.Errorf("the registry answered before the end of the layer: %w", packErr)}
+	case packed.Size != body.written():
+		return permanent{fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written())}
+	case u.want != nil && packed != *u.want:
+		return permanent{fmt.Errorf("layer %s: packed again it has digest %s: %w", u.want.Digest, packed.Digest, oci.ErrOtherContent)}
+	}
+	if next, err := resp.Location(); err == nil {
+		u.session = next
+	}
+	u.packed = &packed
+	return nil
+}
+
+// PutBlob implements [oci.Destination]: POST, and a PUT that carries all of it.
+func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
+	d := b.Descriptor.Digest
+	if r.isKnown(d) {
+		return nil
+	}
+	var session *url.URL
+	defer func() {
+		if session != nil {
+			r.deleteSession(session)
+		}
+	}()
+	restarts := 0
+	err := r.retrier.do(ctx, func(ctx context.Context) (err error) {
+		if session == nil {
+			if session, err = r.openSession(ctx); err != nil {
+				return err
+			}
+		}
+		err = r.commitSession(ctx, session, request{body: b.Data, header: map[string]string{"Content-Type": "application/octet-stream"}}, d)
+		if err == nil {
+			session = nil
+			return nil
+		}
+		if _, ok := errors.AsType[permanent](err); ok || ctx.Err() != nil {
+			return err
+		}
+		if has, serr := r.stat(ctx, d, b.Descriptor.Size); serr == nil && has {
+			return nil
+		}
+		s := status(err)
+		if s != http.StatusTooManyRequests {
+			r.deleteSession(session)
+			session = nil
+		}
+		if s == http.StatusNotFound && restarts < maxRestarts {
+			restarts++
+			return again{error: err}
+		}
+		return err
+	})
+	if err != nil {
+		return r.fail(fmt.Sprintf("upload blob %s to %s", d, r.repo.Name()), err)
+	}
+	r.setKnown(d)
+	return nil
+}
+
+// openSession starts an upload, and returns where it goes.
+func (r *Repository) openSession(ctx context.Context) (*url.URL, error) {
+	r.mu.Lock()
+	if n := len(r.spare); n > 0 {
+		session := r.spare[n-1]
+		r.spare = r.spare[:n-1]
+		r.mu.Unlock()
+		return session, nil
+	}
+	r.mu.Unlock()
+	resp, err := r.send(ctx, request{method: http.MethodPost, url: r.url("blobs", "uploads", ""),
+		header: map[string]string{"Content-Length": "0"}, accept: []int{http.StatusAccepted}})
+	if err != nil {
+		return nil, err
+	}
+	discard(resp)
+	session, err := resp.Location()
+	if err != nil {
+		return nil, fmt.Errorf("open an upload session: %w", err)
+	}
+	return session, nil
+}
+
+// commitSession ends an upload: d is what the session holds with q's body.
+func (r *Repository) commitSession(ctx context.Context, session *url.URL, q request, d digest.Digest) error {
+	u := *session
+	if u.RawQuery != "" {
+		u.RawQuery += "&" // the rest stays as it came: it may be signed
+	}
+	u.RawQuery += "digest=" + url.QueryEscape(d.String())
+	q.method, q.url, q.wait = http.MethodPut, &u, commitTimeout
+	q.accept = []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent}
+	resp, err := r.send(ctx, q)
+	if err != nil {
+		return err
+	}
+	discard(resp)
+	return sameDigest(resp, d)
+}
+
+// deleteSession tells the registry that a session is over. It is done also
+// when the push was interrupted, but holds nobody up for long, and nobody
+// minds when it fails: registries throw old sessions away.
+func (r *Repository) deleteSession(session *url.URL) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, session.String(), nil)
+	if err != nil {
+		return
+	}
+	if resp, err := r.client.Do(req); err == nil {
+		discard(resp)
+	}
+}
+
+// packBody is a request body that packs itself. net/http hands it the
+// connection (io.WriterTo), so that nothing lies between the compressor and
+// the socket; whoever reads it instead gets the same through a pipe.
+type packBody struct {
+	ctx  context.Context
+	pack oci.PackFunc
+	sent func() // called once all is written
+
+	mu     sync.Mutex
+	state  packState
+	done   chan struct{} // closed when pack has returned
+	pipe   *io.PipeReader
+	packed layers.Packed
+	err    error
+	ended  bool // the context was done before pack was
+	w      oci.CountingWriter
+}
+
+type packState int
+
+const (
+	packIdle packState = iota
+	packRunning
+	packClosed
+)
+
+var errBodyClosed = errors.New("request body is closed")
+
+func newPackBody(ctx context.Context, pack oci.PackFunc, sent func()) *packBody {
+	return &packBody{ctx: ctx, pack: pack, sent: sent, done: make(chan struct{})}
+}
+
+// begin says whether pack may run now. It runs once.
+func (b *packBody) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state != packIdle {
+		return false
+	}
+	b.state = packRunning
+	return true
+}
+
+func (b *packBody) run(w io.Writer) error {
+	defer close(b.done)
+	b.w.W = w
+	b.packed, b.err = b.pack(b.ctx, &b.w)
+	if b.err == nil && b.w.Err != nil {
+		b.err = b.w.Err
+	}
+	if b.err == nil {
+		b.sent()
+	}
+	b.ended = b.ctx.Err() != nil
+	return b.err
+}
+
+// WriteTo implements io.WriterTo.
+func (b *packBody) WriteTo(w io.Writer) (int64, error) {
+	if !b.begin() {
+		return 0, errBodyClosed
+	}
+	err := b.run(w)
+	return b.w.N, err
+}
+
+// Read implements io.Reader.
+func (b *packBody) Read(p []byte) (int, error) {
+	if b.begin() {
+		pr, pw := io.Pipe()
+		b.mu.Lock()
+		b.pipe = pr
+		b.mu.Unlock()
+		go func() { pw.CloseWithError(b.run(pw)) }()
+	}
+	b.mu.Lock()
+	pipe := b.pipe
+	b.mu.Unlock()
+	if pipe == nil {
+		return 0, errBodyClosed
+	}
+	return pipe.Read(p)
+}
+
+// Close implements io.Closer. net/http calls it whenever it is through.
+func (b *packBody) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == packIdle {
+		b.state = packClosed
+		b.err = errBodyClosed
+		close(b.done)
+	}
+	if b.pipe != nil {
+		b.pipe.CloseWithError(errBodyClosed)
+	}
+	return nil
+}
+
+// finish waits until pack has returned, if it was ever called: net/http can
+// be done with a request before it is done with the body. The context must
+// have been cancelled.
+func (b *packBody) finish() (layers.Packed, error) {
+	b.Close()
+	<-b.done
+	return b.packed, b.err
+}
+
+// broken reports whether it was not pack that failed first, but what it wrote
+// to, or the request. Like written, it is to be asked after finish.
+func (b *packBody) broken() bool {
+	return b.ended || b.w.Err != nil || b.err == errBodyClosed
+}
+
+func (b *packBody) written() int64 { return b.w.N }
