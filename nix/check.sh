@@ -1,45 +1,96 @@
 #!/bin/sh
-# Evaluates all of nix/ with complete nixpkgs, and builds nothing: nix/check.sh [REV...]
-# REV is a branch or commit of NixOS/nixpkgs, or a flake reference such as path:/src/nixpkgs.
-# Prints the derivations; a failed assertion or an option that is not there fails, warnings are shown.
+# Evaluates nix/ with complete nixpkgs, for both systems, and builds nothing:
+#
+#   nix/check.sh [NIXPKGS...]
+#
+# NIXPKGS is a directory; without any, the one that <nixpkgs> names. Needs no
+# network, and leaves the machine's store as it is. What is evaluated: the
+# flake's packages and base systems, what push and /config make of a
+# configuration (nix/checks/lib/flake.nix), and the configurations in
+# nix/checks/. Each has to give a system without a failed assertion, without a
+# warning of the module's, as its check expects, and as every container has to
+# be (nix/checks/lib/invariants.nix).
+#
+#   NIX     the nix to use (2.18 or later for today's nixpkgs)
+#   JOBS    how many at a time (number of processors)
+#   CHECKS  names of checks, instead of all
+#   SYSTEMS systems, instead of x86_64-linux and aarch64-linux (not of flake-*)
+#
+# For each it prints the processor time and the memory (with GNU time; else Nix'
+# heap) that the evaluation for both systems took. What NixOS itself warns of is
+# shown, and is no fault.
 set -eu
-cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- nixos-24.05 nixos-24.11 nixos-25.05 nixos-25.11 nixos-26.05
+dir=$(cd "$(dirname "$0")" && pwd)
+nix=${NIX:-nix}
+systems=${SYSTEMS:-x86_64-linux aarch64-linux}
+jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM
+
+# Experimental features by the environment: nothing of it is the user's setting.
+export NIX_CONFIG="extra-experimental-features = nix-command flakes
+warn-dirty = false"
+time=$(command -v time) && "$time" -f %M true >/dev/null 2>&1 || time=
+evaluate() {
+  "$nix" eval --store dummy:// --read-only --offline --impure --expr "$@"
+}
+evaluate 'true' >/dev/null || { echo "nix/check.sh: $nix cannot evaluate; set NIX to another (2.18 or later)" >&2; exit 1; }
+
+[ $# -gt 0 ] || set -- "$(evaluate '<nixpkgs>' 2>/dev/null)" || { echo "usage: nix/check.sh NIXPKGS..." >&2; exit 2; }
+
+# one NIXPKGS NAME: evaluates a check. Prints a line, and what is wrong.
+one() {
+  nixpkgs=$1 name=$2 out=$tmp/$2
+  case $name in
+    flake-*) call="(import $dir/checks/lib/flake.nix { nixpkgs = $nixpkgs; }).${name#flake-}" ;;
+    *) call="import $dir/checks/lib/check.nix { nixpkgs = $nixpkgs; check = $dir/checks/$name.nix; systems = [ $(printf '"%s" ' $systems) ]; }" ;;
+  esac
+  # A check answers with what is wrong with it, by system.
+  lines='answers: builtins.concatStringsSep "" (builtins.concatMap (system:
+    let a = answers.${system}; line = kind: text: "${kind} ${system}: ${builtins.replaceStrings [ "\n" ] [ " " ] text}\n"; in
+    [ (line "system" a.drvPath) ] ++ map (line "wrong") (a.wrong or [ ]) ++ map (line "warns") (a.warnings or [ ])
+  ) (builtins.attrNames answers))'
+  if NIX_SHOW_STATS=1 NIX_SHOW_STATS_PATH=$out.stats ${time:+"$time" -o "$out.memory" -f %M} \
+    "$nix" eval --store dummy:// --read-only --offline --impure --expr "($lines) ($call)" --raw >"$out.out" 2>"$out.err"; then
+    result=ok
+    ! grep -q '^wrong ' "$out.out" || result=WRONG
+    [ -s "$out.out" ] || result='skipped, since this nixpkgs is too old'
+  else
+    result=FAILED
+  fi
+  seconds=$(sed -n 's/.*"cpuTime": *\([0-9]*\.[0-9]\).*/\1/p' "$out.stats" 2>/dev/null || :)
+  memory=$(sed -n 's/.*"heapSize": *\([0-9]*\)[0-9]\{3\}.*/\1/p' "$out.stats" 2>/dev/null || :)
+  [ -z "$time" ] || memory=$(tail -n 1 "$out.memory")
+  {
+    printf '%-28s %6s s %5s MB  %s\n' "$name" "${seconds:--}" "$((${memory:-0} / 1000))" "$result"
+    sed -n 's/^\(wrong\|warns\) /    \1 /p' "$out.out"
+    case $result in
+      ok) sed -n 's/^evaluation warning:/    says/p' "$out.err" ;;
+      FAILED) sed 's/^/    /' "$out.err" | tail -n 25 ;;
+    esac
+  } >"$out.report"
+  cat "$out.report"
+  case $result in ok | skipped*) ;; *) echo "$name" >>"$tmp/failed" ;; esac
+}
+
+if [ -n "${NIXOCI_CHECK_ONE:-}" ]; then
+  tmp=$NIXOCI_CHECK_ONE
+  trap - EXIT
+  one "$1" "$2"
+  exit
+fi
+
+names=${CHECKS:-flake-packages flake-bases flake-baked flake-extended flake-host flake-file $(cd "$dir/checks" && for f in *.nix; do echo "${f%.nix}"; done)}
 failed=
-for rev; do
-  case $rev in *:*) ref=$rev ;; *) ref=github:NixOS/nixpkgs/$rev ;; esac
-  echo "== $rev"
-  nix --extra-experimental-features 'nix-command flakes' eval --impure --json --expr '
-    let
-      nixpkgs = builtins.getFlake "'"$ref"'";
-      dir = '"$PWD"';
-      self = (import (dir + "/nix/flake.nix")).outputs { inherit self nixpkgs; };
-      systems = [ "x86_64-linux" "aarch64-linux" ];
-      each = f: builtins.listToAttrs (map (name: { inherit name; value = f name; }) systems);
-      toplevel = nixos: nixos.config.system.build.toplevel.drvPath;
-      host = nixpkgs.lib.nixosSystem {
-        modules = [
-          {
-            nixpkgs.hostPlatform = "x86_64-linux";
-            boot.loader.grub.enable = false;
-            fileSystems."/" = { device = "none"; fsType = "tmpfs"; };
-            system.stateVersion = nixpkgs.lib.trivial.release;
-            containers.web.config = dir + "/examples/web/nginx.nix";
-          }
-        ];
-      };
-    in
-    {
-      packages = each (system: builtins.mapAttrs (_: p: p.drvPath) self.packages.${system});
-      baked = import (dir + "/nix/bake.nix") { inherit systems; } self.nixosConfigurations.base;
-      nginx = each (system: toplevel (import (dir + "/nix/eval.nix") {
-        inherit system;
-        nixpkgs = nixpkgs.outPath;
-        configuration = dir + "/examples/web/nginx.nix";
-      }));
-      nginxOnHost = toplevel host;
-      extended = toplevel (self.lib.extend host);
-    }' || failed="$failed $rev"
-  echo
+for nixpkgs; do
+  nixpkgs=$(cd "$nixpkgs" && pwd)
+  echo "== $nixpkgs ($(cat "$nixpkgs/lib/.version" 2>/dev/null || cat "$nixpkgs/.version")), $("$nix" --version)"
+  : >"$tmp/failed"
+  printf '%s\n' $names | NIXOCI_CHECK_ONE=$tmp xargs -P "$jobs" -I NAME sh "$dir/check.sh" "$nixpkgs" NAME
+  count=$(printf '%s\n' $names | wc -l)
+  wrong=$(wc -l <"$tmp/failed")
+  echo "$((count - wrong)) of $count evaluate as they should"
+  [ "$wrong" = 0 ] || failed="$failed $nixpkgs: $(sort "$tmp/failed" | tr '\n' ' ')"
 done
 [ -z "$failed" ] || { echo "nix/check.sh: failed with$failed" >&2; exit 1; }

@@ -198,7 +198,8 @@ in
       boot.enableContainers = weakly (config.containers != { });
 
       # A unit that listens, and not one that systemd listens for: the engine
-      # publishes ports. There are no virtual machine's sockets either.
+      # publishes ports. There are no virtual machine's sockets either; NixOS has
+      # drop-ins for those, which cannot be masked.
       services.openssh.startWhenNeeded = weakly false;
       systemd.suppressedSystemUnits = [
         "sshd-vsock.socket"
@@ -212,12 +213,14 @@ in
       # nixoci-init, or a mount, has written /etc/machine-id.
       systemd.services.systemd-machine-id-commit.enable = weakly false;
 
-      # Mounts that a container has no use for. systemd tries them when it may, and
+      # Mounts that a container has no use for: systemd tries them when it may, and
       # a kernel that lacks one makes the whole system degraded.
       systemd.units =
         lib.genAttrs
           [
             "dev-hugepages.mount"
+            "sshd-vsock.socket"
+            "sshd-vsock@.service"
             "sys-fs-fuse-connections.mount"
             "sys-kernel-config.mount"
             "sys-kernel-debug.mount"

@@ -1,0 +1,5 @@
+{
+  configuration = { };
+  expected.nixoci.minimal = true;
+  expected.services.logrotate.enable = false;
+}

@@ -1,0 +1,7 @@
+{
+  configuration.services.gitea = {
+    enable = true;
+    database.type = "postgres";
+    settings.server.DOMAIN = "git.example.org";
+  };
+}

@@ -1,0 +1,135 @@
+# What the flake gives, and what nixoci push and /config make of it, with a
+# nixpkgs in place of the one in its lock. By system, as check.nix.
+{ nixpkgs }:
+
+let
+  # A directory as a flake's input. Of a nixpkgs that is in the store already it
+  # is a store path, as it would be for Nix.
+  input = rec {
+    outPath = toString nixpkgs;
+    lastModified = 1;
+    lastModifiedDate = "19700101000001";
+    __toString = _: "${builtins.storeDir}/00000000000000000000000000000000-source";
+  };
+  nixpkgsFlake = (import (nixpkgs + "/flake.nix")).outputs { self = nixpkgsFlake // input; } // input;
+  self = (import ../../../flake.nix).outputs {
+    inherit self;
+    nixpkgs = nixpkgsFlake;
+  };
+
+  inherit (nixpkgsFlake) lib;
+  linux = [
+    "x86_64-linux"
+    "aarch64-linux"
+  ];
+  eval = import ../../eval.nix;
+  bake = import ../../bake.nix;
+
+  toplevel = nixos: {
+    inherit (nixos.config.system.build.toplevel) drvPath;
+    inherit (nixos.config) warnings;
+  };
+  container =
+    nixos:
+    toplevel nixos
+    // {
+      wrong = import ./invariants.nix {
+        inherit (nixos) lib config;
+        inherit (nixos.pkgs.stdenv.hostPlatform) system;
+      };
+    };
+  # The answers of bake.nix, by system.
+  baked =
+    answers:
+    lib.listToAttrs (
+      map (
+        answer:
+        lib.nameValuePair answer.system {
+          inherit (answer) drvPath;
+          wrong = lib.optional (
+            answer.buildSystem != answer.system
+          ) "is built on ${answer.buildSystem}, not on ${answer.system}";
+        }
+      ) answers
+    );
+  same =
+    what: a: b:
+    lib.mapAttrs (
+      system: answer:
+      answer
+      // {
+        wrong =
+          answer.wrong or [ ]
+          ++ lib.optional (
+            answer.drvPath != b.${system}.drvPath
+          ) "is not ${what}: ${b.${system}.drvPath}";
+      }
+    ) a;
+
+  computer = nixpkgsFlake.lib.nixosSystem {
+    modules = [
+      {
+        nixpkgs.hostPlatform = "x86_64-linux";
+        boot.loader.grub.enable = false;
+        fileSystems."/" = {
+          device = "none";
+          fsType = "tmpfs";
+        };
+        system.stateVersion = lib.trivial.release;
+        containers.web.config = ../../../examples/web/nginx.nix;
+      }
+    ];
+  };
+in
+
+{
+  # Of each system, all packages but the base system, which bases evaluates.
+  packages = lib.mapAttrs (_: packages: {
+    drvPath = toString (
+      lib.mapAttrsToList (_: package: package.drvPath) (removeAttrs packages [ "base" ])
+    );
+  }) self.packages;
+
+  bases = lib.genAttrs linux (system: container self.nixosConfigurations."base-${system}");
+
+  # What nixoci push REF makes: the base system, for each platform.
+  baked = same "the base system" (baked (bake { systems = linux; } self.nixosConfigurations.base)) (
+    lib.genAttrs linux (system: toplevel self.nixosConfigurations."base-${system}")
+  );
+
+  # A system of somebody's as a container, by lib.extend and by nixoci push .#web.
+  extended =
+    same "what lib.extend makes" (baked (bake { systems = [ ]; } computer)) {
+      x86_64-linux = toplevel (self.lib.extend computer);
+    }
+    // removeAttrs (baked (bake { systems = linux; } computer)) [ "x86_64-linux" ];
+
+  # A system with a container of its own, which is no business of the module's.
+  host.x86_64-linux = toplevel computer;
+
+  # What /config makes of a file, and push of the same.
+  file =
+    let
+      configuration = ../../../examples/web/nginx.nix;
+    in
+    same "what push makes"
+      (lib.genAttrs linux (
+        system:
+        container (eval {
+          inherit system configuration;
+          nixpkgs = input.outPath;
+          modules = [
+            { nixoci.minimal = lib.mkDefault true; }
+            { nixoci.nixpkgs = toString nixpkgsFlake; }
+          ];
+        })
+      ))
+      (
+        baked (
+          bake {
+            systems = linux;
+            modules = [ configuration ];
+          } self.nixosConfigurations.base
+        )
+      );
+}

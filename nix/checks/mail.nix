@@ -1,0 +1,6 @@
+{
+  configuration.services = {
+    postfix.enable = true;
+    rspamd.enable = true;
+  };
+}

@@ -1,0 +1,8 @@
+{
+  configuration =
+    { pkgs, ... }:
+    {
+      services.mysql.enable = true;
+      services.mysql.package = pkgs.mariadb;
+    };
+}

@@ -1,0 +1,16 @@
+{
+  configuration = {
+    networking.nat = {
+      enable = true;
+      externalInterface = "eth0";
+      internalInterfaces = [ "wg0" ];
+    };
+    networking.wireguard.interfaces.wg0 = {
+      ips = [ "10.100.0.1/24" ];
+      listenPort = 51820;
+      privateKeyFile = "/run/secrets/wireguard";
+    };
+  };
+  # A network's own setting stays.
+  expected.boot.kernel.sysctl."net.ipv4.conf.all.forwarding" = v: v != null && v != false;
+}

@@ -1,0 +1,4 @@
+{
+  configuration.networking.networkmanager.enable = true;
+  expected.systemd.services.NetworkManager-wait-online.enable = false;
+}

@@ -1,0 +1,4 @@
+{
+  configuration.nixoci.apply.enable = false;
+  expected.environment.etc = etc: !(etc ? "nixoci/base.json");
+}

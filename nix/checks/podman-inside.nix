@@ -1,0 +1,7 @@
+{
+  configuration.virtualisation.podman = {
+    enable = true;
+    dockerCompat = true;
+    defaultNetwork.settings.dns_enabled = true;
+  };
+}

@@ -1,0 +1,9 @@
+{
+  # What the configuration says wins.
+  configuration = {
+    services.postgresql.enable = true;
+    system.stateVersion = "24.11";
+  };
+  expected.system.stateVersion = "24.11";
+  expected.services.postgresql.package = p: p.psqlSchema == "16";
+}

@@ -1,0 +1,8 @@
+{
+  base = false;
+  configuration =
+    { modulesPath, ... }:
+    {
+      imports = [ (modulesPath + "/profiles/headless.nix") ];
+    };
+}

@@ -1,0 +1,11 @@
+{
+  # A configuration that asks for what is the host's is told so.
+  configuration.boot.kernel.sysctl = {
+    "vm.max_map_count" = 262144;
+    "net.core.somaxconn" = 1024;
+    "kernel.shmmax" = 1073741824;
+  };
+  warnings = [ "vm.max_map_count would change the kernel of the host" ];
+  expected.boot.kernel.sysctl."net.core.somaxconn" = 1024;
+  expected.boot.kernel.sysctl."kernel.shmmax" = 1073741824;
+}

@@ -1,0 +1,6 @@
+{
+  configuration.services.traefik = {
+    enable = true;
+    staticConfigOptions.entryPoints.web.address = ":80";
+  };
+}
