@@ -198,9 +198,11 @@ in
       boot.enableContainers = weakly (config.containers != { });
 
       # A unit that listens, and not one that systemd listens for: the engine
-      # publishes ports. There are no virtual machine's sockets either; NixOS has
-      # drop-ins for those, which cannot be masked.
+      # publishes ports. There are no virtual machine's sockets either; what NixOS
+      # has for those are drop-ins, which are left out rather than masked.
       services.openssh.startWhenNeeded = weakly false;
+      systemd.sockets.sshd-vsock.enable = weakly false;
+      systemd.services."sshd-vsock@".enable = weakly false;
       systemd.suppressedSystemUnits = [
         "sshd-vsock.socket"
         "sshd-vsock@.service"
@@ -219,8 +221,6 @@ in
         lib.genAttrs
           [
             "dev-hugepages.mount"
-            "sshd-vsock.socket"
-            "sshd-vsock@.service"
             "sys-fs-fuse-connections.mount"
             "sys-kernel-config.mount"
             "sys-kernel-debug.mount"

@@ -42,9 +42,18 @@ in
   networking.hostName = weakly "";
   system.name = weakly (if cfg.hostName == "" then "container" else cfg.hostName);
 
-  environment.etc."resolv.conf".enable = lib.mkForce false;
-  environment.etc.hosts.enable = lib.mkForce false;
-  environment.etc.hostname.enable = lib.mkForce false;
+  # NixOS's AppArmor wants to know where their contents are.
+  environment.etc =
+    lib.genAttrs
+      [
+        "hosts"
+        "hostname"
+        "resolv.conf"
+      ]
+      (name: {
+        enable = lib.mkForce false;
+        source = lib.mkOverride 1400 "/etc/${name}";
+      });
 
   # Until 25.05 NixOS sets these itself, which would be the host's with --uts=host.
   system.activationScripts.hostname = lib.mkForce "";
