@@ -35,7 +35,7 @@ in
 
 {
   networking.useHostResolvConf = weakly false;
-  networking.resolvconf.enable = weakly false;
+  networking.resolvconf.enable = lib.mkForce false; # it owns /etc/resolv.conf or fails
   networking.useDHCP = weakly false;
   networking.dhcpcd.enable = weakly false;
   networking.firewall.enable = weakly false;
