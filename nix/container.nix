@@ -232,8 +232,9 @@ in
 
       # Which version of a database a configuration gets that does not say it.
       # Never raised: the data of the containers that there are would not be
-      # found again. A nixpkgs that is older than this has not got it yet.
-      system.stateVersion = lib.mkDefault (
+      # found again. A nixpkgs that is older than this has not got it yet. Weaker
+      # than mkDefault (1000), with which some of NixOS's profiles set it.
+      system.stateVersion = lib.mkOverride 1400 (
         if lib.versionOlder lib.trivial.release "26.05" then lib.trivial.release else "26.05"
       );
     }
