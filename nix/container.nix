@@ -173,7 +173,9 @@ in
       environment.etc."sysctl.d/50-coredump.conf".enable = lib.mkForce false;
       environment.etc."sysctl.d/55-nixos-aslr-entropy.conf".enable = lib.mkForce false;
 
-      # Nobody logs in on a console that is a log.
+      # Nobody logs in on a console that is a log. Without the target, those that
+      # a configuration has for terminals of its own are not waited for either.
+      systemd.targets.getty.enable = weakly false;
       systemd.services."getty@".enable = weakly false;
       systemd.services."serial-getty@".enable = weakly false;
       systemd.services."autovt@".enable = weakly false;

@@ -43,7 +43,7 @@ none "settings of the host's kernel" (
 ++ none "mounts for the shutdown" (
   lib.filter (m: m.enable && m.where == "/run/initramfs") config.systemd.mounts
 )
-++ none "gettys" (unitsLike "(.*getty(@.*)?|autovt@.*)\\.service")
+++ none "gettys" (unitsLike "((console-)?getty|(container-|serial-)?getty@|autovt@)\\.service|getty\\.target")
 ++ none "sockets of a virtual machine" (unitsLike ".*vsock.*")
 ++ none "units that listen for sshd" (unitsLike "sshd\\.socket")
 ++ none "waits for a network that the engine has set up" (unitsLike ".*-wait-online\\.service")
