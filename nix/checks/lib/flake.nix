@@ -22,7 +22,6 @@ let
     "x86_64-linux"
     "aarch64-linux"
   ];
-  eval = import ../../eval.nix;
   bake = import ../../bake.nix;
 
   toplevel = nixos: {
@@ -107,29 +106,11 @@ in
   # A system with a container of its own, which is no business of the module's.
   host.x86_64-linux = toplevel computer;
 
-  # What /config makes of a file, and push of the same.
-  file =
-    let
-      configuration = ../../../examples/web/nginx.nix;
-    in
-    same "what push makes"
-      (lib.genAttrs linux (
-        system:
-        container (eval {
-          inherit system configuration;
-          nixpkgs = input.outPath;
-          modules = [
-            { nixoci.minimal = lib.mkDefault true; }
-            { nixoci.nixpkgs = toString nixpkgsFlake; }
-          ];
-        })
-      ))
-      (
-        baked (
-          bake {
-            systems = linux;
-            modules = [ configuration ];
-          } self.nixosConfigurations.base
-        )
-      );
+  # What nixoci push REF FILE makes.
+  file = baked (
+    bake {
+      systems = linux;
+      modules = [ ../../../examples/web/nginx.nix ];
+    } self.nixosConfigurations.base
+  );
 }
