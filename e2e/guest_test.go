@@ -13,11 +13,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nixoci/nixoci/internal/guest"
 )
 
-// bootFlags are those of docker-nixos's compose file, and a tmpfs on /run/lock,
-// which Debian's systemd wants.
-var bootFlags = strings.Fields("--tmpfs /run --tmpfs /run/lock --volume /sys/fs/cgroup:/sys/fs/cgroup:rw --cgroupns host")
+// bootFlags are those of the documentation, and a tmpfs on /run/lock, which
+// Debian's systemd wants.
+var bootFlags = strings.Fields(guest.FlagRun + " --tmpfs /run/lock " + guest.FlagHostCgroup)
 
 var guests struct {
 	sync.Once

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/nixoci/nixoci/internal/guest"
 )
 
 // Today's engines: Docker 28, podman 5 and containerd 2, in a root of their own
@@ -63,7 +65,7 @@ func todayPodman(t *testing.T, arguments ...string) []string {
 }
 
 // todayFlags are what Docker 28 needs.
-var todayFlags = strings.Fields("--security-opt writable-cgroups=true --tmpfs /run:exec,suid")
+var todayFlags = strings.Fields(guest.FlagRun + " " + guest.FlagCgroup)
 
 func TestTodayDockerBoots(t *testing.T) {
 	image := guestImage(t, "")

@@ -3,6 +3,8 @@ package internal
 
 import (
 	"go/build"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -93,5 +95,24 @@ func TestGuestStandsApart(t *testing.T) {
 		if own, ok := strings.CutPrefix(imp, module); ok && own != "internal/guest" {
 			t.Errorf("cmd/nixoci-init imports %s", own)
 		}
+	}
+}
+
+// TestGuestIsGo122: nix/nixoci-init.nix compiles the program as a module of its
+// own with the Go of nixpkgs, of which the oldest supported has 1.22.
+func TestGuestIsGo122(t *testing.T) {
+	dir := t.TempDir()
+	for _, pkg := range []string{"cmd/nixoci-init", "internal/guest"} {
+		if err := os.CopyFS(filepath.Join(dir, pkg), os.DirFS(filepath.Join("..", pkg))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module github.com/nixoci/nixoci\n\ngo 1.22\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-o", os.DevNull, "./cmd/nixoci-init")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOPROXY=off", "GOFLAGS=-mod=mod")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

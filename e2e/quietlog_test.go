@@ -1,0 +1,100 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// quietLines are all the lines that a clean boot and stop may print, each with
+// its reason. A line that is not here is noise: mend what prints it, and add it
+// only if that cannot be.
+var quietLines = []struct {
+	line   string // a regular expression for the whole line, without the kernel's time
+	reason string
+	engine string // the only engine on which it is right, "" for all
+}{
+	{`nixoci: starting NixOS .*, /nix/store/\S+`, "says which system boots", ""},
+	{``, "stage 2 of NixOS sets itself off", ""},
+	{`<<< NixOS Stage 2 >>>`, "stage 2 of NixOS", ""},
+	{`running activation script\.\.\.`, "stage 2 of NixOS", ""},
+	{`setting up /etc\.\.\.`, "activation of NixOS", ""},
+	{`starting systemd\.\.\.`, "stage 2 of NixOS", ""},
+
+	{`systemd \S+ running in system mode \(.*\)`, "systemd's version", ""},
+	{`Detected (virtualization|architecture) \S+`, "what systemd takes the machine for", ""},
+	{`Hostname set to <\S+>\.`, "systemd took the engine's host name", ""},
+	{`Queued start job for default target \S+`, "the boot begins", ""},
+	{`systemd\[1\]: (Starting|Started|Finished|Stopping|Stopped|Stopped target|Reached target|Listening on|Closed|Created slice|Removed slice) .*`, "a unit starts or stops", ""},
+	{`systemd\[1\]: \S+: (Deactivated successfully\.|Consumed .* (CPU time|memory peak).*)`, "a unit has ended", ""},
+	{`systemd\[1\]: \S+ (- .* )?was skipped because (of an unmet condition check \(.*\)|no trigger condition checks were met)\.`, "a unit is for other machines", ""},
+	{`systemd\[1\]: System is tainted: \S+`, "Debian's layout: NixOS has no merged /usr", ""},
+	{`systemd\[1\]: Startup finished in .*`, "the boot has ended", ""},
+	{`systemd\[1\]: Received SIGRTMIN\+3\.`, "the engine stops the container", ""},
+	{`systemd\[1\]: Received SIGRTMIN\+3 from PID 0 \(n/a\)\.`, "the same, in newer words", ""},
+	{`systemd\[1\]: Activating special unit \S+`, "the stop begins", ""},
+	{`systemd\[1\]: Shutting down\.`, "systemd hands over to systemd-shutdown", ""},
+	{`systemd-journald\[\d+\]: (Received client request to flush runtime journal|Received SIGTERM from PID 1 \(.*\)|Journal started|Journal stopped|Runtime Journal \(.*\) is .*|System Journal \(.*\) is .*|Time spent on flushing to .*)\.?`, "the journal starts and ends", ""},
+	{`(Sending SIGTERM to remaining processes\.\.\.|Sending SIGKILL to remaining processes\.\.\.|Halting system\.|Exiting container\.|All filesystems, swaps, loop devices, MD devices and DM devices detached\.)`, "systemd-shutdown's steps", ""},
+	{`Syncing filesystems and block devices\.?`, "a step of newer systemd-shutdown", ""},
+
+	{`(systemd\[1\]: )?\S+: Failed to get cgroup ID of cgroup \S+, ignoring: Operation not permitted`,
+		"the seccomp profile of Docker before 24 forbids name_to_handle_at (moby #45766)", docker20.name},
+	{`(systemd\[1\]: )?.*Failed to read pids\.max.*`, "newer systemd looks for a limit of the root cgroup, which a namespace's root does not have", ""},
+	{`(systemd\[1\]: )?.*[Nn]either libbpf\.so\.1.*`, "newer systemd would use libbpf, which the guest leaves out", ""},
+	{`(systemd\[1\]: )?.*ProtectHostname=yes .*prohibited.*`, "newer systemd's own units want a UTS namespace, which needs CAP_SYS_ADMIN", ""},
+	{`(systemd\[1\]: )?.*usrquota.*`, "newer systemd would like quotas on its tmpfs", ""},
+}
+
+var kernelTime = regexp.MustCompile(`^\[ *\d+\.\d+\] `)
+
+// noise returns the lines of a log that a clean boot and stop do not have.
+func noise(t *testing.T, engine, log string) []string {
+	t.Helper()
+	var allowed []*regexp.Regexp
+	for _, q := range quietLines {
+		if q.engine == "" || q.engine == engine {
+			allowed = append(allowed, regexp.MustCompile(`^(?:`+q.line+`)$`))
+		}
+	}
+	var found []string
+lines:
+	for line := range strings.SplitSeq(strings.TrimSuffix(log, "\n"), "\n") {
+		text := kernelTime.ReplaceAllString(line, "")
+		for _, a := range allowed {
+			if a.MatchString(text) {
+				continue lines
+			}
+		}
+		found = append(found, line)
+	}
+	return found
+}
+
+// A clean boot and stop print what they have to, and nothing else.
+func TestGuestLogIsQuiet(t *testing.T) {
+	image := guestImage(t, "")
+	for _, tc := range []struct {
+		name   string
+		engine engine
+		flags  []string
+	}{
+		{"docker 20", docker20, bootFlags},
+		{"docker 20 with SYS_ADMIN", docker20, strings.Fields("--cap-add SYS_ADMIN")},
+		{"docker 28", docker28, todayFlags},
+		{"podman 4", podman43, strings.Fields("--tmpfs /run:exec,suid")},
+		{"podman 5", podman5, strings.Fields("--tmpfs /run:exec,suid")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			secrets, dir := scratchDir(t), scratchDir(t)
+			b := tc.engine.run(t, image, append([]string{"-v", dir + ":/srv/some-data", "-v", secrets + ":/run/secrets:ro"}, tc.flags...)...)
+			report(t, "running after %.2f s", b.runs(t).Seconds())
+			b.stops(t)
+			for _, line := range noise(t, tc.engine.name, b.log(t)) {
+				t.Errorf("noise: %q", line)
+			}
+		})
+	}
+}
