@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -329,6 +330,9 @@ func TestGuestExplains(t *testing.T) {
 			}
 			added, _, _ := strings.Cut(rest, "\n")
 			flags := append(append([]string{}, tc.flags...), strings.Fields(added)...)
+			if !slices.Contains(flags, "/run/lock") {
+				flags = append(flags, "--tmpfs", "/run/lock") // Debian's systemd wants it
+			}
 			dockerRun(t, image, flags...).runs(t)
 		})
 	}

@@ -20,7 +20,7 @@ func TestGuestSettings(t *testing.T) {
 Description=Settings
 [Service]
 Type=oneshot
-User=www-data
+User=systemd-network
 EnvironmentFile=/run/nixoci/environment
 LoadCredential=db-password
 ExecStart=/bin/sh /settings.sh

@@ -28,7 +28,7 @@ var quietLines = []struct {
 	{`Detected (virtualization|architecture) \S+`, "what systemd takes the machine for", ""},
 	{`Hostname set to <\S+>\.`, "systemd took the engine's host name", ""},
 	{`Queued start job for default target \S+`, "the boot begins", ""},
-	{`systemd\[1\]: (Starting|Started|Finished|Stopping|Stopped|Stopped target|Reached target|Listening on|Closed|Created slice|Removed slice) .*`, "a unit starts or stops", ""},
+	{`systemd\[1\]: (Starting|Started|Finished|Stopping|Stopped|Stopped target|Mounting|Mounted|Unmounting|Unmounted|Reached target|Listening on|Closed|Created slice|Removed slice) .*`, "a unit starts or stops; mounts are those that systemd made itself", ""},
 	{`systemd\[1\]: \S+: (Deactivated successfully\.|Consumed .* (CPU time|memory peak).*)`, "a unit has ended", ""},
 	{`systemd\[1\]: \S+ (- .* )?was skipped because (of an unmet condition check \(.*\)|no trigger condition checks were met)\.`, "a unit is for other machines", ""},
 	{`systemd\[1\]: System is tainted: \S+`, "Debian's layout: NixOS has no merged /usr", ""},

@@ -144,6 +144,12 @@ in
         uid = 65534;
         group = "nogroup";
       };
+      # Of NixOS's systemd.nix: systemd's tmpfiles.d names it.
+      systemd-network = {
+        uid = 152;
+        isSystemUser = true;
+        group = "systemd-network";
+      };
     };
     users.groups = lib.mapAttrs (_: gid: { inherit gid; }) {
       root = 0;
@@ -164,6 +170,7 @@ in
       render = 105;
       audio = 106;
       tape = 107;
+      systemd-network = 152;
       systemd-journal = 999;
       nogroup = 65534;
     };
