@@ -18,6 +18,12 @@ var quietLines = []struct {
 }{
 	{`nixoci: starting NixOS .*, /nix/store/\S+`, "says which system boots", ""},
 	{`nixoci: /run is mounted nosuid: .* Start the container with --tmpfs /run:exec,suid .*`, "podman mounts /run so, where no flag says otherwise", "podman"},
+	{`systemd-update-utmp\[\d+\]: Failed to connect to audit log, ignoring: Invalid argument`, "podman allows the system calls, the kernel no audit in a container", "podman"},
+	// podman mounts these two. Units of the system want them, so that systemd
+	// takes them for its own and tries to unmount them; a drop-in does not help.
+	{`\(umount\)\[\d+\]: (tmp|var-log-journal)\.mount: .*`, "podman's mount", "podman"},
+	{`umount\[\d+\]: umount: /(tmp|var/log/journal): .*`, "podman's mount", "podman"},
+	{`systemd\[1\]: (Failed unmounting (tmp|var-log-journal)\.mount.*|(tmp|var-log-journal)\.mount: Mount process exited, code=exited, status=.*)`, "podman's mount", "podman"},
 	{``, "stage 2 of NixOS sets itself off", ""},
 	{`<<< NixOS Stage 2 >>>`, "stage 2 of NixOS", ""},
 	{`running activation script\.\.\.`, "stage 2 of NixOS", ""},

@@ -91,9 +91,6 @@ func Boot(args []string) error {
 	if made {
 		masked = append(masked, "console-getty.service")
 	}
-	if _, mounted := ms.At("/tmp"); mounted {
-		masked = append(masked, "tmp.mount")
-	}
 	argv := append([]string{sys.Init}, kernelArgs(args[1:], sys.managerSettings(), masked)...)
 	err = syscall.Exec(sys.Init, argv, env.list())
 	return &ExitError{ExitSoftware, fmt.Errorf("execute %s: %w", sys.Init, err)}
@@ -153,8 +150,8 @@ const (
 	// Where systemd logs; on the console it shows the status and does not log it.
 	argTarget = "systemd.log_target"
 	// What is not to be started, once for each unit: console-getty, since a
-	// login prompt in a log is of no use and newer ones write escape sequences;
-	// tmp.mount, where the engine mounted /tmp, which systemd cannot unmount.
+	// login prompt in a log is of no use and newer ones write escape sequences.
+	// Never a mount: units with PrivateTmp= require tmp.mount, and would fail.
 	argMask = "systemd.mask"
 )
 

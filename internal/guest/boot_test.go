@@ -24,8 +24,8 @@ func TestKernelArgs(t *testing.T) {
 		{"", "LogLevel ShowStatus", forward + " " + off},
 		{"", "LogTarget", forward + " " + off},
 	} {
-		want := append(strings.Fields(tc.args+" "+tc.added), "systemd.mask=tmp.mount")
-		if got := kernelArgs(strings.Fields(tc.args), strings.Fields(tc.settings), []string{"tmp.mount"}); !slices.Equal(got, want) {
+		want := append(strings.Fields(tc.args+" "+tc.added), "systemd.mask=console-getty.service")
+		if got := kernelArgs(strings.Fields(tc.args), strings.Fields(tc.settings), []string{"console-getty.service"}); !slices.Equal(got, want) {
 			t.Errorf("%q with %q set: got %q, want %q", tc.args, tc.settings, got, want)
 		}
 	}
