@@ -12,14 +12,12 @@
 package initbin
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"fmt"
-	"io"
 
-	"github.com/mikelolasagasti/xz"
+	"github.com/klauspost/compress/zstd"
 )
 
 // Program is one nixoci-init.
@@ -31,11 +29,11 @@ type Program struct {
 	Go           string // toolchain that compiled it: go1.26.8
 }
 
-//go:embed *.xz
-var files embed.FS
+// maxSize bounds a program in bytes.
+const maxSize = 64 << 20
 
-// window is what decompression may take, in bytes: xz -9 asks for 64 MiB.
-const window = 64 << 20
+//go:embed *.zst
+var files embed.FS
 
 // For returns the program for a Linux architecture, and false where there is
 // none.
@@ -59,7 +57,7 @@ func Lookup(digest string) (Program, bool) {
 }
 
 // File is the name that p's compressed file has in this package.
-func (p Program) File() string { return "nixoci-init-" + p.Architecture + ".xz" }
+func (p Program) File() string { return "nixoci-init-" + p.Architecture + ".zst" }
 
 // Bytes decompresses the program and checks its digest.
 func (p Program) Bytes() ([]byte, error) {
@@ -67,11 +65,12 @@ func (p Program) Bytes() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nixoci-init for %s: %w", p.Architecture, err)
 	}
-	r, err := xz.NewReader(bytes.NewReader(compressed), window)
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxSize))
 	if err != nil {
 		return nil, fmt.Errorf("nixoci-init for %s: %w", p.Architecture, err)
 	}
-	data, err := io.ReadAll(io.LimitReader(r, p.Size+1))
+	defer d.Close()
+	data, err := d.DecodeAll(compressed, nil)
 	if err != nil {
 		return nil, fmt.Errorf("nixoci-init for %s: %w", p.Architecture, err)
 	}

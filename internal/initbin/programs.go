@@ -3,6 +3,6 @@
 package initbin
 
 var programs = []Program{
-	{Architecture: "amd64", Version: "1", Digest: "sha256:046e1e2c991fcd0d510235cb1f90c97f67d585ddb16acdb0f5b99a0f3efbdb79", Size: 2838654, Go: "go1.26.8"},
-	{Architecture: "arm64", Version: "1", Digest: "sha256:14586962f433078d76f16e26bbf96b396ce2c952c0caf8ec12f4cead20d9892c", Size: 2752638, Go: "go1.26.8"},
+	{Architecture: "amd64", Version: "1", Digest: "sha256:b7cffe370f526e47da67566e9c15056bca77fd5081cb2576d36423a02296e9f6", Size: 3125374, Go: "go1.26.8"},
+	{Architecture: "arm64", Version: "1", Digest: "sha256:88b81734b2f8d48bd3ea2a45924e4889bdac3841d225ba30391c1ae936b08161", Size: 3014782, Go: "go1.26.8"},
 }

@@ -19,7 +19,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ulikunitz/xz"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/nixoci/nixoci/internal/initbin"
 )
@@ -146,24 +146,18 @@ func write(dir, toolchain string, built map[string][]byte) error {
 	return os.WriteFile(filepath.Join(dir, "programs.go"), source, 0o644)
 }
 
-// compress uses xz where it is installed, which makes a file that is a sixth
-// smaller, and else a library. Nothing depends on the compressed bytes.
+// compress uses the zstd program where it is installed, which makes a file that
+// is a tenth smaller, and else a library. Nothing depends on the compressed
+// bytes.
 func compress(data []byte) ([]byte, error) {
-	if name, err := exec.LookPath("xz"); err == nil {
-		cmd := exec.Command(name, "--compress", "--stdout", "-9", "--extreme", "--check=sha256", "--threads=1")
+	if name, err := exec.LookPath("zstd"); err == nil {
+		cmd := exec.Command(name, "--compress", "--stdout", "--quiet", "--ultra", "-22", fmt.Sprintf("--stream-size=%d", len(data)))
 		cmd.Stdin, cmd.Stderr = bytes.NewReader(data), os.Stderr
 		return cmd.Output()
 	}
-	var b bytes.Buffer
-	w, err := xz.WriterConfig{DictCap: 8 << 20, CheckSum: xz.SHA256}.NewWriter(&b)
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.Write(data); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	return w.EncodeAll(data, nil), nil
 }
