@@ -22,14 +22,19 @@ func nobody(umask string) []string {
 func TestSameDigestEverywhere(t *testing.T) {
 	_, want := large(t)
 
-	// The program once more, from another directory.
+	// The program and its nixoci-init once more, from another directory.
 	again := filepath.Join(scratchDir(t), "src")
 	command(t, "cp", "-R", "..", again)
 	rebuilt := filepath.Join(lab.scratch, "nixoci-again")
-	build := exec.Command("go", "build", "-trimpath", "-o", rebuilt, "./cmd/nixoci")
-	build.Dir = again
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("second build: %v\n%s", err, out)
+	for _, line := range [][]string{
+		{"run", "./internal/initbin/renew", "-overlay", again + "-init"},
+		{"build", "-trimpath", "-overlay", again + "-init/overlay.json", "-o", rebuilt, "./cmd/nixoci"},
+	} {
+		build := exec.Command("go", line...)
+		build.Dir = again
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("second build: %v\n%s", err, out)
+		}
 	}
 
 	for _, c := range []struct {

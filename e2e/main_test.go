@@ -88,7 +88,9 @@ func runTests(m *testing.M) int {
 	for _, step := range [][]string{
 		{"mkdir", lab.memory},
 		{"mount", "-t", "tmpfs", "-o", "size=6g,mode=755", "none", lab.memory},
-		{"go", "build", "-trimpath", "-o", lab.nixoci, "../cmd/nixoci"},
+		// With the nixoci-init of this source, whatever stands in the repository.
+		{"go", "run", "../internal/initbin/renew", "-overlay", filepath.Join(lab.scratch, "init")},
+		{"go", "build", "-trimpath", "-overlay", filepath.Join(lab.scratch, "init/overlay.json"), "-o", lab.nixoci, "../cmd/nixoci"},
 	} {
 		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
 			return fail("%s: %v\n%s", strings.Join(step, " "), err, out)

@@ -39,8 +39,8 @@ var allowed = map[string][]string{
 
 	// Beside the way: they read images through oci.
 	"internal/attest": {"internal/hint", "internal/closure", "internal/oci", "internal/registry"},
-	"internal/report": {"internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
-	"internal/verify": {"internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/report": {"internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/verify": {"internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 
 	// Apart from all: what runs in the container.
 	"internal/guest": {},

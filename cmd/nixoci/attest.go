@@ -13,7 +13,6 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/push"
@@ -75,7 +74,7 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, index ocisp
 	if err != nil {
 		return err
 	}
-	build := attest.Build{Builder: w.builder, Version: version, Format: layers.FormatVersion,
+	build := attest.Build{Builder: w.builder, Version: version, Format: manifest.CurrentFormat,
 		Compression: job.Compression.String(), Settings: settingsMap(&job.Settings)}
 	var all []attest.BuiltSystem
 	documents := 0
@@ -127,6 +126,9 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, index ocisp
 func (w *attestations) documents(sys *manifest.System, created *time.Time) (docs []oci.Artifact, built attest.BuiltSystem, err error) {
 	system, _ := closure.System(sys.Platform)
 	built = attest.BuiltSystem{Platform: manifest.FormatPlatform(sys.Platform), System: system, Toplevel: *sys.Closure.Info(sys.Toplevel)}
+	if sys.Init != nil {
+		built.Init = sys.Init.Digest
+	}
 	if w.closure {
 		data, err := attest.Closure(sys.Closure, system)
 		if err != nil {
@@ -141,7 +143,7 @@ func (w *attestations) documents(sys *manifest.System, created *time.Time) (docs
 			return nil, built, err
 		}
 		var b bytes.Buffer
-		if err := report.WriteSBOM(&b, sys.Closure, format, report.SBOMOptions{Created: created, System: system}); err != nil {
+		if err := report.WriteSBOM(&b, sys.Closure, format, report.SBOMOptions{Created: created, System: system, Init: built.Init.String()}); err != nil {
 			return nil, built, err
 		}
 		docs = append(docs, oci.Artifact{Type: mt, MediaType: mt, Data: b.Bytes()})

@@ -50,12 +50,16 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
+	init, err := img.init.choice()
+	if err != nil {
+		return err
+	}
 	target, err := layout.ParseDestination(output)
 	if err != nil {
 		return usageError{err}
 	}
 	job.Tags = append(target.Tags, tags...)
-	images, err := a.images(ctx, closures, in, job)
+	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ type input struct {
 // images resolves the CLOSURE arguments, reads their graphs, and plans. No file
 // of a store is opened for a system that this machine or a believed registry
 // knows already.
-func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job) ([]push.Image, error) {
+func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job, init *manifest.InitChoice) ([]push.Image, error) {
 	inputs, err := a.inputs(ctx, args, f)
 	if err != nil {
 		return nil, err
@@ -68,6 +68,16 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	}
 	if systems, err = a.selectPlatforms(systems); err != nil {
 		return nil, err
+	}
+	for i, sys := range systems {
+		program, err := init.For(sys.Platform)
+		if err != nil {
+			return nil, err
+		}
+		if program == nil && !init.None {
+			a.log.Warnf("nixoci has no nixoci-init for %s: /sbin/init of the image links to the system's own init", manifest.FormatPlatform(sys.Platform))
+		}
+		systems[i] = sys.In(manifest.CurrentFormat, program)
 	}
 	planner, err := a.newPlanner(ctx, &f.planFlags)
 	if err != nil {

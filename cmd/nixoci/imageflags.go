@@ -26,6 +26,7 @@ type imageFlags struct {
 	user, workdir            string
 	stopSignal               string
 	ports, volumes           []string
+	init                     initFlag
 }
 
 func (i *imageFlags) add(f *pflag.FlagSet) {
@@ -41,6 +42,7 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.stopSignal, "stop-signal", "", "signal that stops the container (default SIGRTMIN+3)")
 	f.StringArrayVarP(&i.ports, "port", "p", nil, "port that the container listens on (80, 53/udp), repeated")
 	f.StringArrayVar(&i.volumes, "volume", nil, "directory that is a volume, repeated")
+	i.init.add(f, "program that images have as /sbin/init, in place of nixoci's own nixoci-init; repeated for further platforms; or none: a link to the system's own init")
 	f.StringVar(&i.created, "created", "", "creation time: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, else none)")
 }
 

@@ -29,7 +29,7 @@ type planFlags struct {
 }
 
 func (p *planFlags) addPlan(f *pflag.FlagSet) {
-	f.IntVar(&p.maxLayers, "max-layers", plan.DefaultMaxLayers, "layers for store paths, at most; one more holds the system's own files")
+	f.IntVar(&p.maxLayers, "max-layers", plan.DefaultMaxLayers, "layers for store paths, at most; one more holds nixoci-init, and one the system's own files")
 	f.StringArrayVar(&p.layers, "layer", nil, "GLOB=NAME: put the paths whose names match into one layer, repeated")
 	f.StringVar(&p.strategy, "plan-strategy", string(plan.StrategyCost), "how to plan: "+strategies())
 	f.StringArrayVar(&p.follow, "plan", nil, "follow this plan: a file of nixoci plan --out, or an image; repeated for further platforms")

@@ -129,6 +129,10 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	job.ReuseCheck = share
+	init, err := img.init.choice()
+	if err != nil {
+		return err
+	}
 	opts := f.registry.options()
 	opts.MountFrom = f.mountFrom
 	repo, err := registry.Open(ref.Repository, opts)
@@ -151,7 +155,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		}
 	}
 	in.planFlags.registry = f.registry
-	images, err := a.images(ctx, closures, in, job)
+	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ func (a *app) sbomCommand() *cobra.Command {
 		Short: "Print the software bill of materials of an image or a closure",
 		Long: `Print the software bill of materials of an image or a closure: one entry for
 each store path, with its narHash, what it refers to, and what it was built by.
+Of an image, nixoci-init is listed too, with the Go library that is in it.
 
 The same closure gives the same bytes. The time in it is --created or
 SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
@@ -32,12 +33,13 @@ SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
 			if err != nil {
 				return usageError{err}
 			}
-			c, system, err := a.closureOf(cmd.Context(), args, &f)
+			c, o, err := a.closureOf(cmd.Context(), args, &f)
 			if err != nil {
 				return err
 			}
+			o.Created = t
 			w := bufio.NewWriter(a.stdout)
-			if err := report.WriteSBOM(w, c, format, report.SBOMOptions{Created: t, System: system}); err != nil {
+			if err := report.WriteSBOM(w, c, format, o); err != nil {
 				return err
 			}
 			return w.Flush()
@@ -51,20 +53,20 @@ SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
 }
 
 // closureOf is the closure of an image's platform, or the one that a CLOSURE
-// names.
-func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closure.Closure, string, error) {
+// names, and what else its bill of materials depends on.
+func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closure.Closure, report.SBOMOptions, error) {
 	if len(args) == 0 || isClosure(args[0]) {
 		in, system, err := a.readClosure(ctx, args, f)
-		return in.closure, system, err
+		return in.closure, report.SBOMOptions{System: system}, err
 	}
 	img, err := a.readImage(ctx, args[0], f, report.ReadOptions{Documents: true})
 	if err != nil {
-		return nil, "", err
+		return nil, report.SBOMOptions{}, err
 	}
 	p, err := img.Only()
 	if err != nil {
-		return nil, "", err
+		return nil, report.SBOMOptions{}, err
 	}
 	c, err := p.NixClosure()
-	return c, p.System(), err
+	return c, report.SBOMOptions{System: p.System(), Init: p.Init.String()}, err
 }

@@ -20,6 +20,7 @@ type verifyFlags struct {
 	closure   closureFlags
 	keepGoing bool
 	defaults  bool
+	init      initFlag
 	require   string
 	against   string
 	key       string
@@ -32,8 +33,9 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Check that an image is what it claims to be",
 		Long: `Check that an image is what it claims to be, without believing the image, the
 registry or whoever pushed it: every digest, every layer's canonical form, every
-store path's narHash, the Nix database, and the system layer, config, manifest
-and index, which are made again and compared.
+store path's narHash, the Nix database, and the init layer, system layer, config,
+manifest and index, which are made again and compared. The program at /sbin/init
+is known to nixoci, or named by its digest.
 
 With CLOSURE the image is also assembled again from there, with the plan and the
 settings that it has, and must come out the same.
@@ -56,7 +58,8 @@ Exit code 3 and the first difference if the image is not what it claims to be.`,
 	}
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
-	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image pushed with another entrypoint, command, environment, user, directory, stop signal, ports or volumes than the default")
+	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image pushed with another init, entrypoint, command, environment, user, directory, stop signal, ports or volumes than the default")
+	f.init.add(cmd.Flags(), "program that the image must have as /sbin/init, repeated for further platforms; or none: no program may be there")
 	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "store paths that a trusted key must have signed: all, any (one at least), or none; a path named after its contents needs no signature")
 	cmd.Flags().StringVar(&f.against, "against", "", "binary cache whose signatures count beside those attached to the image, such as https://cache.nixos.org")
 	cmd.Flags().StringVar(&f.key, "key", "", "file of a public key that must have signed the image itself, as nixoci sign and cosign sign")
@@ -69,6 +72,11 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	var err error
 	if o.Platforms, err = a.parsePlatforms(); err != nil {
 		return err
+	}
+	if len(f.init.values) > 0 {
+		if o.Init, err = f.init.choice(); err != nil {
+			return err
+		}
 	}
 	if err := f.signatures(a, &o); err != nil {
 		return err

@@ -35,7 +35,7 @@ const (
 type Build struct {
 	Builder     string         // URI of who ran nixoci; "": [DefaultBuilder]
 	Version     string         // of nixoci
-	Format      int            // layers.FormatVersion
+	Format      int            // manifest.CurrentFormat
 	Compression string         // "gzip:5"
 	Systems     []BuiltSystem  // of what the subject covers
 	Settings    map[string]any // what the user set beside the defaults, by flag name
@@ -48,6 +48,7 @@ type BuiltSystem struct {
 	System   string // "x86_64-linux"
 	Toplevel closure.Info
 	Closure  digest.Digest // of the closure statement; "" without one
+	Init     digest.Digest // of the nixoci-init at /sbin/init; "" where that is a link
 }
 
 // statement is an in-toto statement. The project's own Go type is a protocol
@@ -87,6 +88,16 @@ func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 				Name:      "closure of " + s.Toplevel.Path.Name() + " for " + s.Platform,
 				Digest:    common.DigestSet{s.Closure.Algorithm().String(): s.Closure.Encoded()},
 				MediaType: ClosureType,
+			})
+		}
+	}
+	var inits []digest.Digest // each once: platforms may share one
+	for _, s := range systems {
+		if s.Init != "" && !slices.Contains(inits, s.Init) {
+			inits = append(inits, s.Init)
+			deps = append(deps, slsa.ResourceDescriptor{
+				Name:   "nixoci-init for " + s.Platform,
+				Digest: common.DigestSet{s.Init.Algorithm().String(): s.Init.Encoded()},
 			})
 		}
 	}

@@ -9,8 +9,10 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// FormatVersion names the layer format: the canonical tar stream and the
-// frozen compressor settings. Whatever changes a layer's bytes raises it.
+// FormatVersion names the layer format: the canonical tar stream, the frozen
+// compressor settings, and what a layer of store paths holds. Whatever changes
+// the bytes of such a layer raises it. Of the image's other layers and of its
+// documents, manifest.Format is the version.
 const FormatVersion = 1
 
 // Packed is what is known of a layer's bytes once all of them were written.
@@ -25,7 +27,7 @@ type Packed struct {
 // bytes.
 type Layer struct {
 	Recipe      Recipe
-	Paths       []closure.StorePath // sorted; none in the system layer
+	Paths       []closure.StorePath // sorted; none in the init and the system layer
 	Size        int64               // bytes of the contents, an estimate for scheduling and progress
 	Compression Compression
 	Comment     string // the layer's line in the image history

@@ -27,17 +27,18 @@ func NewRecipe(comp Compression, infos []closure.Info) Recipe {
 		lines[i] = string(info.Path) + " " + info.NarHash.Hex() + "\n"
 	}
 	slices.Sort(lines)
-	return recipeOf(comp, "nixoci-layer", strings.Join(lines, ""))
+	return recipeOf(comp, "nixoci-layer", FormatVersion, strings.Join(lines, ""))
 }
 
 // NewNamedRecipe is the recipe of a layer that is not made of store paths. Kind
-// names what it is, and content has one canonical text for one content.
-func NewNamedRecipe(comp Compression, kind, content string) Recipe {
-	return recipeOf(comp, kind, content)
+// names what it is, version is that of its rules, and content has one canonical
+// text for one content.
+func NewNamedRecipe(comp Compression, kind string, version int, content string) Recipe {
+	return recipeOf(comp, kind, version, content)
 }
 
-func recipeOf(comp Compression, kind, content string) Recipe {
-	return sha256.Sum256(fmt.Appendf(nil, "%s %d\n%s\n%s", kind, FormatVersion, comp, content))
+func recipeOf(comp Compression, kind string, version int, content string) Recipe {
+	return sha256.Sum256(fmt.Appendf(nil, "%s %d\n%s\n%s", kind, version, comp, content))
 }
 
 // String is "sha256:" and 64 hexadecimal digits.

@@ -82,15 +82,27 @@ func newConfig(sys *System, ls []*layers.Layer, diffIDs []digest.Digest, s *Sett
 	rc.Labels = sys.facts()
 	rc.Labels[AnnotationToplevel] = string(sys.Toplevel)
 	maps.Copy(rc.Labels, s.Labels)
-	if sys.Guest && slices.Equal(rc.Entrypoint, []string{defaultInit}) {
+	if program := sys.healthProgram(); program != "" && slices.Equal(rc.Entrypoint, []string{defaultInit}) {
 		h := guestHealthcheck
-		h.Test = []string{"CMD", string(sys.Toplevel) + "/" + guestInit, "health"}
+		h.Test = []string{"CMD", program, "health"}
 		rc.Healthcheck = &h
 	}
 	for _, l := range ls {
 		c.History = append(c.History, ocispec.History{Created: c.Created, CreatedBy: createdBy(l), Comment: historyComment})
 	}
 	return c, nil
+}
+
+// healthProgram is the nixoci-init that answers the health check, "" where the
+// image has none.
+func (sys *System) healthProgram() string {
+	switch {
+	case sys.Init != nil:
+		return defaultInit
+	case sys.Guest:
+		return string(sys.Toplevel) + "/" + guestInit
+	}
+	return ""
 }
 
 func add(set map[string]struct{}, key string) map[string]struct{} {

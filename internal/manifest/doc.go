@@ -5,14 +5,15 @@
 // # From a toplevel to an index
 //
 //	ReadSystem     toplevel → platform, init, version    (reads one store path)
-//	SystemLayer    root skeleton, init links, profile, Nix database
+//	InitLayer      nixoci-init as /sbin/init
+//	SystemLayer    root skeleton, profile, Nix database
 //	ImageRecipe    what determines one platform's manifest, before any layer is made
 //	IndexRecipe    the same for the whole image
 //	NewImage       config and manifest, once every layer is packed
 //	NewIndex       one index over all platforms; Join to add to one that is there
 //
-// A layer list goes from the lowest layer to the highest; the system layer is
-// the last. A [System] is for one platform, an index has one manifest for each,
+// A layer list goes from the lowest layer to the highest: the init layer, the
+// layers of store paths, the system layer. A [System] is for one platform, an index has one manifest for each,
 // and two systems for one platform are an error ([CheckPlatforms]).
 //
 // # Nothing but content

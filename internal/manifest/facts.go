@@ -46,7 +46,6 @@ type Facts struct {
 // Bounds of what is read of a toplevel, in bytes.
 const (
 	maxFactFile = 256
-	maxInit     = 64 << 20
 	maxLinks    = 40 // as the kernel's
 )
 
@@ -197,7 +196,7 @@ func follow(ctx context.Context, src closure.Source, c *closure.Closure, p closu
 			}
 			top := topEntry{Entry: e}
 			if e.Kind == closure.KindFile {
-				top.head, err = closure.ReadFile(ctx, src, info, at, maxInit)
+				top.head, err = closure.ReadFile(ctx, src, info, at, MaxInit)
 			}
 			return top, err
 		}

@@ -21,7 +21,8 @@ func TestFormatDocument(t *testing.T) {
 		sqlValidPaths, sqlRefs, sqlDeleteSelfRefs, sqlDerivationOutputs, sqlSequence, sqlIndexReference, sqlIndexDerivationOutputs,
 		strconv.Itoa(sqliteVersion), strconv.Itoa(sqlitePage), "`registrationTime` is " + strconv.Itoa(registrationTime),
 		defaultEnv[0], defaultEnv[1], defaultStopSignal, `["` + defaultInit + `"]`, "At most " + strconv.Itoa(maxImageLayers) + " layers",
-		"at most " + strconv.Itoa(historyLength) + " bytes", "the line `nixoci-image 1`", "the line `nixoci-index 1`", "\nnixoci-system 1\n",
+		"at most " + strconv.Itoa(historyLength) + " bytes", "the line `nixoci-image 2`", "the line `nixoci-index 1`", "\nnixoci-system 2\n", "\nnixoci-init 2\n", "`" + ImageFile + "`",
+		AnnotationInit,
 		AnnotationRecipe, AnnotationDiffID, AnnotationTarSize, AnnotationCompression, AnnotationToplevel, AnnotationNarHash, AnnotationFacts, AnnotationFormat, AnnotationImage,
 	}
 	for _, e := range skeleton {
@@ -39,7 +40,7 @@ func TestFormatDocument(t *testing.T) {
 		want = append(want, "`"+system+"`", FormatPlatform(p))
 	}
 	h := guestHealthcheck
-	h.Test = []string{"CMD", "<toplevel>/" + guestInit, "health"}
+	h.Test = []string{"CMD", defaultInit, "health"}
 	health, err := marshal(h)
 	if err != nil {
 		t.Fatal(err)

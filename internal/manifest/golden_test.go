@@ -17,10 +17,18 @@ import (
 // The bytes that images are made of. When one of these changes, every image
 // changes: that is a new format version, not a new expectation.
 const (
-	goldenSystemLayer  = "sha256:68730c61f8e4d2bedb40becffb4e44970980a86e37c4490f2f86e070ed70d8ff" // diffID of smallSystem's system layer
-	goldenSystemRecipe = "sha256:e4b4382347378e0622ae2e743cf9bd202019798d866124c323ccb88fea757af9"
+	goldenSystemLayer  = "sha256:e391320a1714a0529e7078d4ccdba99fb0fed0037ba29d23febcb003b6bf8ed4" // diffID of smallSystem's system layer
+	goldenSystemRecipe = "sha256:f0b3bfec44452d4474bd06358a06da767421e5fe6695b0735e186f15bc1b31ab"
+	goldenInitLayer    = "sha256:b429d7b48a7749de25576b66afb9213ed85d5b4aa88090baed35a15d40ea491c" // diffID of the init layer with fakeInit("init")
+	goldenInitRecipe   = "sha256:122ab48895cbc45d6e827176fff14cf9fb09e059472323156a84b9752c72fcc1"
 	goldenDatabase410  = "sha256:a46f7f044c44532ec12fd9d12a0db85dc2547200cfbbcf36cd3cc0e21a9c38b2" // Nix database of graph(410, 12)
 	goldenDatabase5000 = "sha256:e8b3ddc854252450e00b4e952a2709774909bed5b79812d05e176443bf90818d"
+)
+
+// Those of format version 1: its images are still verified.
+const (
+	goldenSystemLayer1  = "sha256:68730c61f8e4d2bedb40becffb4e44970980a86e37c4490f2f86e070ed70d8ff"
+	goldenSystemRecipe1 = "sha256:e4b4382347378e0622ae2e743cf9bd202019798d866124c323ccb88fea757af9"
 )
 
 // packSystem is the tar of sys's system layer.
@@ -30,6 +38,11 @@ func packSystem(t testing.TB, sys *System) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return packLayer(t, l)
+}
+
+func packLayer(t testing.TB, l *layers.Layer) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	if _, err := layers.NewPacker(1).Pack(context.Background(), l, &b); err != nil {
 		t.Fatal(err)
@@ -51,6 +64,14 @@ func TestGoldenDigests(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("system layer's recipe", l.Recipe.String(), goldenSystemRecipe)
+	check("init layer", digest.FromBytes(packLayer(t, InitLayer(sys.Init, layers.Compression{Algorithm: layers.None}))).String(), goldenInitLayer)
+	check("init layer's recipe", InitLayer(sys.Init, gzip5).Recipe.String(), goldenInitRecipe)
+	old := sys.In(Format1, nil)
+	check("system layer of format 1", digest.FromBytes(packSystem(t, old)).String(), goldenSystemLayer1)
+	if l, err = SystemLayer(old, gzip5); err != nil {
+		t.Fatal(err)
+	}
+	check("recipe of the system layer of format 1", l.Recipe.String(), goldenSystemRecipe1)
 	for _, g := range []struct {
 		paths, refs int
 		want        string
@@ -66,8 +87,17 @@ func TestGoldenDigests(t *testing.T) {
 // What a golden digest cannot say when it breaks: which entry it was.
 func TestSystemLayerEntries(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
-	sys.Init, sys.Guest = guestInit, true
-	r := tar.NewReader(bytes.NewReader(packSystem(t, sys)))
+	sys.Guest, sys.Own = true, guestInit
+	golden(t, "systemlayer.txt", entries(t, packSystem(t, sys)))
+	golden(t, "systemlayer-none.txt", entries(t, packSystem(t, sys.In(Format2, nil))))
+	golden(t, "format1/systemlayer.txt", entries(t, packSystem(t, sys.In(Format1, nil))))
+	golden(t, "initlayer.txt", entries(t, packLayer(t, InitLayer(sys.Init, layers.Compression{Algorithm: layers.None}))))
+}
+
+// entries lists a tar, one entry a line.
+func entries(t testing.TB, data []byte) []byte {
+	t.Helper()
+	r := tar.NewReader(bytes.NewReader(data))
 	var b bytes.Buffer
 	for {
 		h, err := r.Next()
@@ -79,5 +109,5 @@ func TestSystemLayerEntries(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "%c %04o %d:%d %d %s %s\n", h.Typeflag, h.Mode, h.Uid, h.Gid, h.ModTime.Unix(), h.Name, h.Linkname)
 	}
-	golden(t, "systemlayer.txt", b.Bytes())
+	return b.Bytes()
 }

@@ -32,10 +32,10 @@ func (s *Settings) mediaTypes() mediaTypes {
 }
 
 // ImageRecipe identifies one platform's manifest by what it is made of, before
-// any layer is: ls are all layers from the lowest to the system layer. Two
+// any layer is: ls are all layers from the init layer to the system layer. Two
 // images with one recipe have the same manifest digest.
 //
-// It is the sha256 over "nixoci-image 1\n", the config without diffIDs, "\n",
+// It is the sha256 over "nixoci-image <format>\n", the config without diffIDs, "\n",
 // and the manifest without all that only packing tells: the config's digest
 // and size, and each layer's digest, size, diffID and tar size. The layers'
 // recipes stand for these, and they hold every store path with its narHash.
@@ -48,12 +48,12 @@ func ImageRecipe(sys *System, ls []*layers.Layer, s Settings) (digest.Digest, er
 	if err != nil {
 		return "", err
 	}
-	return recipe("nixoci-image", c.Data, m.Data), nil
+	return recipe("nixoci-image", sys.format(), c.Data, m.Data), nil
 }
 
-func recipe(kind string, parts ...[]byte) digest.Digest {
+func recipe(kind string, version int, parts ...[]byte) digest.Digest {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %d\n", kind, layers.FormatVersion)
+	fmt.Fprintf(h, "%s %d\n", kind, version)
 	for _, p := range parts {
 		h.Write(p)
 		h.Write([]byte("\n"))
@@ -137,7 +137,10 @@ func newManifest(sys *System, packed []PackedLayer, s *Settings, bytes bool, edi
 		m.Config = cfg.Descriptor
 	}
 	m.Annotations = annotations(s, sys.facts())
-	m.Annotations[AnnotationFormat] = strconv.Itoa(layers.FormatVersion)
+	m.Annotations[AnnotationFormat] = strconv.Itoa(sys.format())
+	if sys.Init != nil {
+		m.Annotations[AnnotationInit] = sys.Init.Digest.String()
+	}
 	m.Annotations[AnnotationToplevel] = string(sys.Toplevel)
 	m.Annotations[AnnotationNarHash] = info.NarHash.SRI()
 	for _, f := range edit {

@@ -122,6 +122,10 @@ func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]st
 	return annotations(s, common)
 }
 
+// indexVersion is the version of the index's rules. An index may have manifests
+// of several format versions.
+const indexVersion = 1
+
 // indexRecipe is the sha256 over "nixoci-index 1\n", the media type, a line
 // "<platform> <annotations as JSON>" for each manifest in order, and the
 // index's annotations as JSON. It is "" where a manifest has no recipe among
@@ -142,7 +146,7 @@ func indexRecipe(manifests []ocispec.Descriptor, annotations map[string]string, 
 	if err != nil {
 		return "", fmt.Errorf("index recipe: %w", err)
 	}
-	return recipe("nixoci-index", append(parts, a)...), nil
+	return recipe("nixoci-index", indexVersion, append(parts, a)...), nil
 }
 
 func writeIndex(manifests []ocispec.Descriptor, s *Settings) (oci.Blob, error) {

@@ -22,18 +22,35 @@ const (
 	AnnotationToplevel    = "io.nixoci.toplevel"          // manifest and its descriptor in the index: store path
 	AnnotationNarHash     = "io.nixoci.toplevel.narhash"  // beside it: the toplevel's narHash, SRI
 	AnnotationFacts       = "io.nixoci.toplevel.facts"    // beside it, in the index: Facts as JSON
-	AnnotationFormat      = "io.nixoci.format"            // manifest: layers.FormatVersion
+	AnnotationFormat      = "io.nixoci.format"            // manifest: the image format's version
+	AnnotationInit        = "io.nixoci.init"              // manifest: digest of the program at /sbin/init; none where it is a link
 	AnnotationImage       = "io.nixoci.image.recipe"      // manifest, its descriptor, index: hash of all that determines it
+)
+
+// Versions of the image format, docs/format.md. Images of all of them can be
+// read and verified.
+const (
+	// Format1 has /sbin/init as a link to the toplevel's init.
+	Format1 = 1
+
+	// Format2 has an init layer, a garbage collector's root for the image's own
+	// toplevel, and a file outside of /nix that names it.
+	Format2 = 2
+
+	// CurrentFormat is the one that new images have.
+	CurrentFormat = Format2
 )
 
 // System is one NixOS system for one platform: what one manifest is made from.
 // [ReadSystem] or [NewSystem] makes it.
 type System struct {
+	Format   int // of the image; 0 is CurrentFormat
 	Platform ocispec.Platform
 	Toplevel closure.StorePath
 	Closure  *closure.Closure
 	Source   closure.Source
-	Init     string // what /sbin/init links to, below Toplevel
+	Init     *Init  // what /sbin/init is; nil: a link to Own
+	Own      string // the system's own program that can be /sbin/init, below Toplevel
 	Guest    bool   // the closure has nixoci-init as its toplevel's nixoci-init
 	Version  string // the NixOS label, for instance 26.05.20260522.1a2b3c4; "" where the toplevel has none
 	Facts    Facts  // what all of this was read from

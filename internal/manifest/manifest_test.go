@@ -94,7 +94,13 @@ func smallSystem(t testing.TB, system string) *System {
 		t.Fatal(err)
 	}
 	facts := Facts{System: system, Init: initScript, Version: "26.05.20260522.1a2b3c4", Systemd: true}
-	return &System{Platform: p, Toplevel: storePath(t, toplevelName), Closure: smallClosure(t), Init: systemInit, Version: facts.Version, Facts: facts}
+	return &System{Platform: p, Toplevel: storePath(t, toplevelName), Closure: smallClosure(t), Init: fakeInit("init"), Own: systemInit, Version: facts.Version, Facts: facts}
+}
+
+// fakeInit is no program: that of nixoci is not what is tested here, and its
+// bytes change.
+func fakeInit(s string) *Init {
+	return &Init{Digest: digest.FromString(s), bytes: func() ([]byte, error) { return []byte(s), nil }}
 }
 
 var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}
@@ -102,6 +108,9 @@ var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}
 // smallLayers are made-up layers: the bytes are not what is tested here.
 func smallLayers(sys *System, comp layers.Compression, seed string) []PackedLayer {
 	var packed []PackedLayer
+	if sys.Init != nil {
+		packed = append(packed, packedLayer(InitLayer(sys.Init, comp), seed+"init"))
+	}
 	for i, part := range slices.Collect(slices.Chunk(sys.Closure.Paths, 2)) {
 		l := &layers.Layer{Recipe: layers.NewRecipe(comp, part), Compression: comp, Comment: fmt.Sprintf("%s and %d more", part[0].Path.Name(), len(part)-1)}
 		for _, p := range part {
@@ -109,7 +118,7 @@ func smallLayers(sys *System, comp layers.Compression, seed string) []PackedLaye
 		}
 		packed = append(packed, packedLayer(l, fmt.Sprint(seed, i)))
 	}
-	l := &layers.Layer{Recipe: layers.NewNamedRecipe(comp, "nixoci-system", seed), Compression: comp, Comment: "system layer"}
+	l := &layers.Layer{Recipe: layers.NewNamedRecipe(comp, systemLayerKind, sys.format(), seed), Compression: comp, Comment: "system layer"}
 	return append(packed, packedLayer(l, seed+"system"))
 }
 
@@ -156,12 +165,18 @@ func everySetting() Settings {
 
 func TestGoldenImage(t *testing.T) {
 	guest := smallSystem(t, "aarch64-linux")
-	guest.Guest, guest.Init = true, guestInit
+	guest.Guest, guest.Own = true, guestInit
 	for _, tt := range []struct {
 		name     string
 		sys      *System
 		settings Settings
 	}{
+		// What format version 1 was, it stays.
+		{"format1/default", smallSystem(t, "x86_64-linux").In(Format1, nil), Settings{}},
+		{"format1/settings", smallSystem(t, "armv7l-linux").In(Format1, nil), everySetting()},
+		{"format1/guest", guest.In(Format1, nil), Settings{}},
+		{"format1/docker", smallSystem(t, "x86_64-linux").In(Format1, nil), Settings{Docker: true}},
+		{"none", guest.In(Format2, nil), Settings{}},
 		{"default", smallSystem(t, "x86_64-linux"), Settings{}},
 		{"settings", smallSystem(t, "armv7l-linux"), everySetting()},
 		{"guest", guest, Settings{}},
@@ -193,7 +208,6 @@ func TestGoldenImage(t *testing.T) {
 
 func TestConfigIsReadByDocker(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
-	sys.Guest = true
 	img, err := NewImage(sys, smallLayers(sys, gzip5, "x"), Settings{})
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +237,7 @@ func TestConfigIsReadByDocker(t *testing.T) {
 	if c.Architecture != "amd64" || c.OS != "linux" {
 		t.Errorf("platform is %s/%s", c.OS, c.Architecture)
 	}
-	if want := []string{"CMD", string(sys.Toplevel) + "/nixoci-init", "health"}; !slices.Equal(c.Config.Healthcheck.Test, want) {
+	if want := []string{"CMD", "/sbin/init", "health"}; !slices.Equal(c.Config.Healthcheck.Test, want) {
 		t.Errorf("health check is %q", c.Config.Healthcheck.Test)
 	}
 	if c.Config.Healthcheck.Interval != 10*time.Second {
@@ -232,11 +246,11 @@ func TestConfigIsReadByDocker(t *testing.T) {
 	if !slices.Contains(c.Config.Env, "container=docker") {
 		t.Errorf("env is %q", c.Config.Env)
 	}
-	if len(c.RootFS.DiffIDs) != 4 || len(c.History) != 4 {
-		t.Fatalf("%d diffIDs, %d lines of history, want 4 of each", len(c.RootFS.DiffIDs), len(c.History))
+	if len(c.RootFS.DiffIDs) != 5 || len(c.History) != 5 {
+		t.Fatalf("%d diffIDs, %d lines of history, want 5 of each", len(c.RootFS.DiffIDs), len(c.History))
 	}
-	if want := "source and 1"; !strings.HasPrefix(c.History[0].CreatedBy, want) {
-		t.Errorf("history line %q, want %q…", c.History[0].CreatedBy, want)
+	if want := "source and 1"; !strings.HasPrefix(c.History[1].CreatedBy, want) {
+		t.Errorf("history line %q, want %q…", c.History[1].CreatedBy, want)
 	}
 }
 
@@ -313,7 +327,10 @@ func TestImageRecipe(t *testing.T) {
 	}
 	other := map[string]change{
 		"platform":      func(sys *System, _ []PackedLayer, _ *Settings) { sys.Platform.Architecture = "arm64" },
-		"guest":         func(sys *System, _ []PackedLayer, _ *Settings) { sys.Guest = true },
+		"format":        func(sys *System, _ []PackedLayer, _ *Settings) { sys.Format = Format1 },
+		"init":          func(sys *System, _ []PackedLayer, _ *Settings) { sys.Init = fakeInit("another") },
+		"no init":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Init = nil },
+		"guest":         func(sys *System, _ []PackedLayer, _ *Settings) { sys.Init, sys.Guest = nil, true },
 		"version":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Version = "" },
 		"toplevel":      func(sys *System, _ []PackedLayer, _ *Settings) { sys.Toplevel = sys.Closure.Paths[0].Path },
 		"narHash":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Closure.Info(sys.Toplevel).NarHash[0]++ },
@@ -382,6 +399,7 @@ func TestTooLarge(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "registries take at most") {
 		t.Errorf("a manifest of more than 4 MiB: %v", err)
 	}
+	sys = sys.In(Format2, nil)
 	many := slices.Repeat(smallLayers(sys, gzip5, "x"), 32)
 	if _, err := NewImage(sys, many, Settings{}); err == nil || !strings.Contains(err.Error(), "128 layers") {
 		t.Errorf("128 layers: %v", err)

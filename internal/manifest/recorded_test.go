@@ -9,7 +9,7 @@ import (
 
 func TestRecordedSettings(t *testing.T) {
 	guest := smallSystem(t, "aarch64-linux")
-	guest.Guest, guest.Init = true, guestInit
+	guest.Guest, guest.Own = true, guestInit
 	docker := everySetting()
 	docker.Docker = true
 	for _, tt := range []struct {

@@ -21,7 +21,7 @@ const reservedPrefix = "io.nixoci."
 // Defaults of the runtime configuration. They affect bytes.
 const (
 	// defaultInit is the name by which podman knows a systemd container. It is
-	// a link in the system layer.
+	// nixoci-init in the init layer, or a link in the system layer.
 	defaultInit = "/sbin/init"
 
 	// defaultStopSignal makes systemd halt (systemd(1), "Signals"); SIGTERM

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,12 +52,23 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 	if err := f.checkBoot(); err != nil {
 		return fail(err)
 	}
-	sys := &System{Platform: p, Toplevel: toplevel, Closure: c, Source: src, Init: systemInit, Guest: f.Guest, Version: f.Version, Facts: f}
+	sys := &System{Format: CurrentFormat, Platform: p, Toplevel: toplevel, Closure: c, Source: src,
+		Init: DefaultInit(p), Own: systemInit, Guest: f.Guest, Version: f.Version, Facts: f}
 	if f.Guest {
-		sys.Init = guestInit
+		sys.Own = guestInit
 	}
 	return sys, nil
 }
+
+// In returns sys as an image of another format version and with another init
+// has it.
+func (sys *System) In(format int, init *Init) *System {
+	other := *sys
+	other.Format, other.Init = format, init
+	return &other
+}
+
+func (sys *System) format() int { return cmp.Or(sys.Format, CurrentFormat) }
 
 // checkBoot refuses a toplevel of which the init is systemd itself.
 //

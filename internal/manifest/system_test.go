@@ -137,7 +137,7 @@ func nixos(changes tree) tree {
 	return t
 }
 
-const elf = "x \x7fELF\x02\x01\x01"
+const elfFile = "x \x7fELF\x02\x01\x01"
 
 func TestReadSystem(t *testing.T) {
 	other := storePath(t, "other")
@@ -160,13 +160,13 @@ func TestReadSystem(t *testing.T) {
 		{name: "newline after the system", top: tree{"system": "f x86_64-linux\n"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
 		{name: "init is a link", top: tree{"init": "-> " + string(other) + "/bin/init"}, other: tree{"bin": "-> libexec", "libexec/init": "-> ../real", "real": "x #!/bin/sh"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
 		{name: "init is a store path", top: tree{"init": "-> ../" + other.Base()}, other: tree{"": "x #!/bin/sh"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
-		{name: "own init", top: tree{"init": elf, "systemd": ""}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
-		{name: "nixos-init for containers", top: tree{"init": elf, "nixos-init.json": "-> /nix/store/x"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "own init", top: tree{"init": elfFile, "systemd": ""}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
+		{name: "nixos-init for containers", top: tree{"init": elfFile, "nixos-init.json": "-> /nix/store/x"}, want: "linux/amd64 init false 26.05.20260522.1a2b3c4"},
 
-		{name: "systemd stage 1", top: tree{"init": elf, "prepare-root": "x #!"}, err: "its init is systemd itself", hint: "boot.isContainer = true"},
-		{name: "systemd stage 1 with guest", top: tree{"init": elf, "prepare-root": "x #!", "nixoci-init": elf}, err: "its init is systemd itself", hint: "boot.initrd.systemd.enable = false"},
-		{name: "systemd stage 1 with nixos-init", top: tree{"init": elf}, err: "its init is systemd itself", hint: "boot.isContainer = true"},
-		{name: "systemd stage 1 by a link", top: tree{"init": "-> " + string(other) + "/s"}, other: tree{"s": elf}, err: "its init is systemd itself", hint: "boot.isContainer"},
+		{name: "systemd stage 1", top: tree{"init": elfFile, "prepare-root": "x #!"}, err: "its init is systemd itself", hint: "boot.isContainer = true"},
+		{name: "systemd stage 1 with guest", top: tree{"init": elfFile, "prepare-root": "x #!", "nixoci-init": elfFile}, err: "its init is systemd itself", hint: "boot.initrd.systemd.enable = false"},
+		{name: "systemd stage 1 with nixos-init", top: tree{"init": elfFile}, err: "its init is systemd itself", hint: "boot.isContainer = true"},
+		{name: "systemd stage 1 by a link", top: tree{"init": "-> " + string(other) + "/s"}, other: tree{"s": elfFile}, err: "its init is systemd itself", hint: "boot.isContainer"},
 		{name: "contradiction", stated: "aarch64-linux", err: "was built for x86_64-linux, not for aarch64-linux as stated", hint: "leave out aarch64-linux="},
 		{name: "stated unknown", stated: "pdp11-linux", err: `"pdp11-linux": unknown`, hint: "x86_64-linux"},
 		{name: "unknown system", top: tree{"system": "f pdp11-linux"}, err: `"pdp11-linux": unknown`, hint: "x86_64-linux"},
@@ -200,7 +200,7 @@ func TestReadSystem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := fmt.Sprintf("%s %s %v %s", FormatPlatform(sys.Platform), sys.Init, sys.Guest, sys.Version); got != tt.want {
+			if got := fmt.Sprintf("%s %s %v %s", FormatPlatform(sys.Platform), sys.Own, sys.Guest, sys.Version); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -210,7 +210,7 @@ func TestReadSystem(t *testing.T) {
 // A system made from facts that were kept is the one that was read, and no
 // store file is opened for it, for its layer's recipe or for the image's.
 func TestFactsNeedNoStore(t *testing.T) {
-	src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(tree{"nixoci-init": elf}), "other": {"": "f x"}})
+	src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(tree{"nixoci-init": elfFile}), "other": {"": "f x"}})
 	top := storePath(t, toplevelName)
 	facts, err := ReadFacts(context.Background(), src, c, top)
 	if err != nil {
@@ -341,7 +341,10 @@ func TestSystemLayerRecipe(t *testing.T) {
 	seen := map[string]string{}
 	for name, change := range map[string]func(*System, *closure.Info){
 		"nothing":     func(*System, *closure.Info) {},
-		"init":        func(s *System, _ *closure.Info) { s.Init = guestInit },
+		"init":        func(s *System, _ *closure.Info) { s.Init = fakeInit("another") },
+		"no init":     func(s *System, _ *closure.Info) { s.Init = nil },
+		"own init":    func(s *System, _ *closure.Info) { s.Init, s.Own = nil, guestInit },
+		"format":      func(s *System, _ *closure.Info) { s.Format = Format1 },
 		"narHash":     func(_ *System, i *closure.Info) { i.NarHash[31]++ },
 		"narSize":     func(_ *System, i *closure.Info) { i.NarSize++ },
 		"ca":          func(_ *System, i *closure.Info) { i.CA = "text:sha256:x" },

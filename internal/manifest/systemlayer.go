@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
@@ -66,19 +69,20 @@ type entry struct {
 }
 
 // SystemLayer makes the last layer of sys's image: the root skeleton, the init
-// links, the system profile, the garbage collector's roots, and the Nix
-// database. It is a function of the closure's content and of sys.Toplevel and
-// sys.Init alone; no store file is read.
+// links where there is no init layer, the system profile, the garbage
+// collector's roots, the Nix database, and the file that names the toplevel. It
+// is a function of the closure's content and of sys.Toplevel and its init
+// alone; no store file is read.
 func SystemLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	if sys.Closure.Info(sys.Toplevel) == nil {
 		return nil, fmt.Errorf("system layer: toplevel %s is not in the closure", sys.Toplevel)
 	}
-	if sys.Init == "" {
+	if sys.Own == "" {
 		return nil, errors.New("system layer: no init")
 	}
 	content := systemLayerContent(sys)
 	return &layers.Layer{
-		Recipe:      layers.NewNamedRecipe(comp, systemLayerKind, content),
+		Recipe:      layers.NewNamedRecipe(comp, systemLayerKind, sys.format(), content),
 		Size:        databaseSize(sys.Closure),
 		Compression: comp,
 		Comment:     fmt.Sprintf("system layer: init of %s, Nix database of %d paths", sys.Toplevel.Name(), len(sys.Closure.Paths)),
@@ -91,15 +95,20 @@ func SystemLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 // systemLayerContent is the text that the recipe hashes: all that the layer is
 // made from beside the format version, one line each.
 //
-//	init /nix/store/…-nixos-system-web/init
+//	init sha256:…
 //	toplevel /nix/store/…-nixos-system-web
 //	path /nix/store/…-a sha256:… 4096 - /nix/store/…-b /nix/store/…-c
 //
-// A path has its narHash, its narSize, its content address or "-", and its
-// references. Paths and references are sorted.
+// Of init it has the digest, or, where /sbin/init is a link, the target. A path
+// has its narHash, its narSize, its content address or "-", and its references.
+// Paths and references are sorted.
 func systemLayerContent(sys *System) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "init %s\ntoplevel %s\n", sys.initTarget(), sys.Toplevel)
+	init := sys.initTarget()
+	if sys.Init != nil {
+		init = sys.Init.Digest.String()
+	}
+	fmt.Fprintf(&b, "init %s\ntoplevel %s\n", init, sys.Toplevel)
 	for i := range sys.Closure.Paths {
 		p := &sys.Closure.Paths[i]
 		fmt.Fprintf(&b, "path %s %s %d %s", p.Path, p.NarHash.Hex(), p.NarSize, cmp.Or(p.CA, "-"))
@@ -112,8 +121,51 @@ func systemLayerContent(sys *System) string {
 	return b.String()
 }
 
-// initTarget is what /sbin/init links to.
-func (sys *System) initTarget() string { return string(sys.Toplevel) + "/" + sys.Init }
+// initTarget is what /sbin/init links to where there is no init layer.
+func (sys *System) initTarget() string { return string(sys.Toplevel) + "/" + sys.Own }
+
+// ImageFile is the name of the file that says, outside of /nix, which system
+// the image was made for: what a volume on /nix cannot hide.
+const ImageFile = ".nixoci.json"
+
+// imageFileVersion is that of ImageFile's content. nixoci-init leaves a file of
+// another version alone.
+const imageFileVersion = 1
+
+// ImageInfo is the content of [ImageFile].
+type ImageInfo struct {
+	Version  int           `json:"version"`              // imageFileVersion
+	Toplevel string        `json:"toplevel"`             // store path
+	Init     string        `json:"init"`                 // what nixoci-init becomes, below toplevel
+	Program  digest.Digest `json:"nixociInit,omitempty"` // the nixoci-init that is /sbin/init
+}
+
+// imageInfo is the content of sys's ImageFile.
+func (sys *System) imageInfo() ([]byte, error) {
+	info := ImageInfo{Version: imageFileVersion, Toplevel: string(sys.Toplevel), Init: systemInit}
+	if sys.Init != nil {
+		info.Program = sys.Init.Digest
+	}
+	data, err := marshal(info)
+	return append(data, '\n'), err
+}
+
+// ParseImageInfo reads the content of an ImageFile.
+func ParseImageInfo(data []byte) (ImageInfo, error) {
+	var info ImageInfo
+	if err := json.Unmarshal(data, &info); err != nil {
+		return ImageInfo{}, fmt.Errorf("read /%s: %w", ImageFile, err)
+	}
+	if info.Version != imageFileVersion {
+		return ImageInfo{}, fmt.Errorf("read /%s: version %d, not %d", ImageFile, info.Version, imageFileVersion)
+	}
+	if info.Program != "" {
+		if err := checkDigest(info.Program); err != nil {
+			return ImageInfo{}, fmt.Errorf("read /%s: %w", ImageFile, err)
+		}
+	}
+	return info, nil
+}
 
 // databaseSize estimates the database's size in bytes: rows with their index
 // entries, measured.
@@ -131,12 +183,28 @@ func writeSystemLayer(ctx context.Context, w *layers.TarWriter, sys *System) err
 		return fmt.Errorf("system layer of %s: %w", sys.Toplevel, err)
 	}
 	entries := append(slices.Clone(skeleton),
-		entry{name: "init", link: sys.initTarget()},
 		entry{name: "nix/var/nix/db/db.sqlite", mode: 0o644, data: db},
 		entry{name: "nix/var/nix/db/schema", mode: 0o644, data: []byte(NixSchema)},
 		entry{name: "nix/var/nix/profiles/system-1-link", link: string(sys.Toplevel)},
-		entry{name: "sbin/init", link: sys.initTarget()},
 	)
+	if sys.Init == nil {
+		entries = append(entries,
+			entry{name: "init", link: sys.initTarget()},
+			entry{name: "sbin/init", link: sys.initTarget()},
+		)
+	}
+	if sys.format() >= Format2 {
+		info, err := sys.imageInfo()
+		if err != nil {
+			return fmt.Errorf("system layer of %s: %w", sys.Toplevel, err)
+		}
+		entries = append(entries,
+			entry{name: ImageFile, mode: 0o444, data: info},
+			// The profile moves on when a configuration is applied; the image's own
+			// system has to stay, or the container does not start again.
+			entry{name: "nix/var/nix/gcroots/nixoci-image", link: string(sys.Toplevel)},
+		)
+	}
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {

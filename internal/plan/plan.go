@@ -16,8 +16,8 @@ import (
 const DefaultMaxLayers = 100
 
 // LayerLimit is the most layers that store paths may have: what overlay drivers
-// take, less the system layer.
-const LayerLimit = 126
+// take, less the init layer and the system layer.
+const LayerLimit = 125
 
 // Group is the paths of one layer.
 type Group struct {
@@ -77,7 +77,7 @@ func ParseLayerGlob(s string) (LayerGlob, error) {
 
 // Options are what a plan depends on beside the closure.
 type Options struct {
-	MaxLayers int         // ≤0: DefaultMaxLayers; the system layer is not counted
+	MaxLayers int         // ≤0: DefaultMaxLayers; the init and the system layer are not counted
 	Strategy  Strategy    // "": StrategyCost
 	Layers    []LayerGlob // the first that matches a path wins
 

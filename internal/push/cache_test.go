@@ -18,7 +18,7 @@ func samplePacked(s string) layers.Packed {
 }
 
 func sampleRecipe(s string) layers.Recipe {
-	return layers.NewNamedRecipe(layers.DefaultCompression(), "test", s)
+	return layers.NewNamedRecipe(layers.DefaultCompression(), "test", 1, s)
 }
 
 func TestCacheRemembers(t *testing.T) {

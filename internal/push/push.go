@@ -173,8 +173,8 @@ func (p *pusher) push(ctx context.Context, images []Image) (Result, error) {
 	return p.putImages(ctx, images, stacks, recipe)
 }
 
-// stack makes the layers of one platform, the system layer last, and finds
-// those that another platform has too.
+// stack makes the layers of one platform, the init layer first and the system
+// layer last, and finds those that another platform has too.
 func (p *pusher) stack(image Image) ([]*distinct, error) {
 	var stack []*distinct
 	add := func(l *layers.Layer) {
@@ -186,6 +186,9 @@ func (p *pusher) stack(image Image) ([]*distinct, error) {
 			l.Progress = func(n int) { p.job.Progress.Packing(l, n) }
 		}
 		stack = append(stack, d)
+	}
+	if image.System.Init != nil {
+		add(manifest.InitLayer(image.System.Init, p.job.Compression))
 	}
 	for _, g := range image.Plan.Groups {
 		l, err := layers.Store(image.System.Closure, image.System.Source, g.Paths, p.job.Compression)

@@ -42,6 +42,18 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 		}
 		dependencies = append(dependencies, cdx.Dependency{Ref: string(p.Path), Dependencies: &refs})
 	}
+	if o.Init != "" {
+		parts := cdxInit(o)
+		roots = append(roots, parts[0].BOMRef)
+		for i, part := range parts {
+			uses := []string{}
+			if i == 0 && len(parts) > 1 {
+				uses = append(uses, parts[1].BOMRef)
+			}
+			dependencies = append(dependencies, cdx.Dependency{Ref: part.BOMRef, Dependencies: &uses})
+		}
+		components = append(components, parts...)
+	}
 	bom := cdx.NewBOM()
 	bom.SerialNumber = serialNumber(contentID(c, FormatCycloneDX, o))
 	bom.Metadata = &cdx.Metadata{
@@ -97,6 +109,24 @@ func cdxComponent(p *closure.Info, o SBOMOptions) cdx.Component {
 	add("narinfo:references", strings.Join(refs, " "))
 	c.Properties = &props
 	return c
+}
+
+// cdxInit are nixoci-init and, where it is known, Go's standard library.
+func cdxInit(o SBOMOptions) []cdx.Component {
+	url, program := initPackage(o)
+	parts := []cdx.Component{{
+		BOMRef:     initName,
+		Type:       cdx.ComponentTypeApplication,
+		Name:       initName,
+		Version:    program.Version,
+		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: strings.TrimPrefix(o.Init, "sha256:")}},
+		PackageURL: url,
+	}}
+	if program.Go != "" {
+		version, url := goLibrary(program)
+		parts = append(parts, cdx.Component{BOMRef: url, Type: cdx.ComponentTypeLibrary, Name: "stdlib", Version: version, PackageURL: url})
+	}
+	return parts
 }
 
 // serialNumber makes a version 8 UUID (RFC 9562, "custom") of a sha256.

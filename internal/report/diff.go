@@ -36,6 +36,7 @@ type SideLayer struct {
 	Comment string
 	Paths   []closure.StorePath
 	System  bool
+	Init    bool
 }
 
 // SideOfImage is what an image is compared by.
@@ -45,7 +46,7 @@ func SideOfImage(img *Image) Side {
 		sp := SidePlatform{Platform: manifest.FormatPlatform(p.Platform), Closure: p.Closure}
 		for _, l := range p.Layers {
 			sp.Layers = append(sp.Layers, SideLayer{Digest: l.Descriptor.Digest.String(), Recipe: l.Recipe,
-				Size: l.Descriptor.Size, Comment: l.Comment, Paths: l.Paths, System: l.System})
+				Size: l.Descriptor.Size, Comment: l.Comment, Paths: l.Paths, System: l.System, Init: l.Init})
 		}
 		s.Platforms = append(s.Platforms, sp)
 	}
@@ -53,7 +54,7 @@ func SideOfImage(img *Image) Side {
 }
 
 // SideOfClosure is what a closure is compared by: its layers are those of plan,
-// compressed with comp, the system layer apart.
+// compressed with comp, without init and system layer.
 func SideOfClosure(name, platform string, c *closure.Closure, plan *plan.Plan, comp layers.Compression) Side {
 	sp := SidePlatform{Platform: platform, Closure: c, Planned: true}
 	for _, g := range plan.Groups {
@@ -275,7 +276,7 @@ func pullCost(a, b *SidePlatform) *PullCost {
 		id := l.Digest
 		if a.Planned || b.Planned {
 			id = cmp.Or(l.Recipe, l.Digest)
-			if l.System {
+			if l.System || l.Init {
 				continue // a plan has none
 			}
 		}
@@ -290,7 +291,7 @@ func pullCost(a, b *SidePlatform) *PullCost {
 		}
 		cost.Size += l.Size
 		pl := PulledLayer{Digest: l.Digest, Recipe: l.Recipe, Size: l.Size, Comment: l.Comment}
-		if known && len(l.Paths) == 0 && !l.System {
+		if known && len(l.Paths) == 0 && !l.System && !l.Init {
 			known = false
 		}
 		for _, p := range l.Paths {

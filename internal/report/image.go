@@ -43,6 +43,7 @@ type ImagePlatform struct {
 	RawConfig   json.RawMessage  // the config's "config"
 	Layers      []ImageLayer     // from the lowest
 	Closure     *closure.Closure // as the image's Nix database has it; nil without one
+	Init        digest.Digest    // of the program at /sbin/init; "" where that is a link, or nobody says
 	Attached    []Attached
 }
 
@@ -55,6 +56,7 @@ type ImageLayer struct {
 	Compression string // as in the recipe
 	Comment     string // of the history
 	System      bool   // holds the Nix database
+	Init        bool   // holds nixoci-init
 	Paths       []closure.StorePath
 	PathsKnown  bool // Paths is complete
 
@@ -232,14 +234,30 @@ func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Source) error {
 	if l.Recipe == "" && p.Config.Config.Labels[manifest.AnnotationToplevel] == "" {
 		return nil // another tool's; a Docker archive keeps the label alone
 	}
-	c, err := readDatabase(ctx, src, l)
+	c, info, err := readDatabase(ctx, src, l)
 	if err != nil {
 		return fmt.Errorf("read the image's Nix database: %w", err)
 	}
 	if c != nil {
 		p.Closure, l.System, l.PathsKnown = c, true, true
 	}
+	p.findInit(info.Program)
 	return nil
+}
+
+// findInit finds the init layer of the program that the image says it has: by
+// the recipe, and where a Docker archive has none, by the comment.
+func (p *ImagePlatform) findInit(program digest.Digest) {
+	l := &p.Layers[0]
+	if program == "" || l.System {
+		return
+	}
+	comp, err := layers.ParseCompression(l.Compression)
+	if l.Recipe != "" && (err != nil || l.Recipe != manifest.InitRecipe(program, comp).String()) ||
+		l.Recipe == "" && l.Comment != manifest.InitComment(program) {
+		return
+	}
+	p.Init, l.Init, l.PathsKnown = program, true, true
 }
 
 // assign finds the store paths of the layers by their recipes: those that the
@@ -251,7 +269,7 @@ func (p *ImagePlatform) assign() {
 	}
 	unknown := map[string]*ImageLayer{}
 	for i := range p.Layers {
-		if l := &p.Layers[i]; !l.System && l.Recipe != "" {
+		if l := &p.Layers[i]; !l.System && !l.Init && l.Recipe != "" {
 			unknown[l.Recipe] = l
 		}
 	}
@@ -275,7 +293,7 @@ func (p *ImagePlatform) assign() {
 		}
 	}
 	for _, strategy := range plan.Strategies {
-		for _, n := range []int{plan.DefaultMaxLayers, len(p.Layers) - 1} {
+		for _, n := range []int{plan.DefaultMaxLayers, p.storeLayers()} {
 			if len(unknown) == 0 {
 				return
 			}
@@ -295,6 +313,16 @@ func (p *ImagePlatform) assign() {
 			try(comp, []closure.StorePath{p.Closure.Paths[i].Path})
 		}
 	}
+}
+
+// storeLayers is the number of layers that have store paths.
+func (p *ImagePlatform) storeLayers() (n int) {
+	for i := range p.Layers {
+		if l := &p.Layers[i]; !l.System && !l.Init {
+			n++
+		}
+	}
+	return n
 }
 
 // compressions are those that the layers name.

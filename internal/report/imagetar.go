@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -29,6 +30,9 @@ const (
 // maxDatabase bounds a foreign image's database, in bytes: 100,000 store paths
 // are some 100 MB.
 const maxDatabase = 512 << 20
+
+// maxImageInfo bounds the file that names the image's toplevel, in bytes.
+const maxImageInfo = 64 << 10
 
 // eachEntry calls f for every entry of a layer.
 func eachEntry(ctx context.Context, src oci.Source, l *ImageLayer, f func(name string, h *tar.Header, r io.Reader) error) (err error) {
@@ -87,15 +91,16 @@ func (c *countReader) Read(p []byte) (int, error) {
 
 // readDatabase returns the closure of the system that the layer's profile names
 // with what the layer's Nix database says of it, and nil where the layer has
-// none. SQLite wants a file: a temporary one.
-func readDatabase(ctx context.Context, src oci.Source, l *ImageLayer) (c *closure.Closure, err error) {
+// none; and what the layer says of the image. SQLite wants a file: a temporary
+// one.
+func readDatabase(ctx context.Context, src oci.Source, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, err error) {
 	dir, err := os.MkdirTemp("", "nixoci-")
 	if err != nil {
-		return nil, err
+		return nil, info, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(databaseFile)), 0o700); err != nil {
-		return nil, err
+		return nil, info, err
 	}
 	var toplevel string
 	var database bool
@@ -106,21 +111,30 @@ func readDatabase(ctx context.Context, src oci.Source, l *ImageLayer) (c *closur
 		case databaseFile, schemaFile:
 			database = database || name == databaseFile
 			return writeBounded(filepath.Join(dir, name), r)
+		case manifest.ImageFile:
+			data, err := io.ReadAll(io.LimitReader(r, maxImageInfo))
+			if err != nil {
+				return err
+			}
+			if said, err := manifest.ParseImageInfo(data); err == nil { // else it is nobody's word
+				info = said
+			}
 		}
 		return nil
 	})
 	if err != nil || !database || toplevel == "" {
-		return nil, err
+		return nil, info, err
 	}
 	root, err := closure.ParseStorePath(toplevel)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", profileLink, err)
+		return nil, info, fmt.Errorf("%s: %w", profileLink, err)
 	}
 	store, err := closure.OpenLocal(dir)
 	if err != nil {
-		return nil, err
+		return nil, info, err
 	}
-	return store.Closure(ctx, []closure.StorePath{root})
+	c, err = store.Closure(ctx, []closure.StorePath{root})
+	return c, info, err
 }
 
 func writeBounded(file string, r io.Reader) error {

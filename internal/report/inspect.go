@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/initbin"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 )
@@ -33,6 +34,7 @@ type PlatformInspection struct {
 	TarSize     int64              `json:"tarSize,omitempty"` // of all layers, unpacked; 0 where that is not known
 	NarSize     int64              `json:"narSize,omitempty"` // of the closure
 	StorePaths  int                `json:"storePaths,omitempty"`
+	Init        string             `json:"init,omitempty"` // digest of the program at /sbin/init
 	Created     string             `json:"created,omitempty"`
 	Annotations map[string]string  `json:"annotations,omitempty"`
 	Config      json.RawMessage    `json:"config,omitempty"`
@@ -52,6 +54,7 @@ type LayerInspection struct {
 	Recipe      string        `json:"recipe,omitempty"`
 	Comment     string        `json:"comment,omitempty"`
 	System      bool          `json:"system,omitempty"` // root skeleton and Nix database
+	Init        bool          `json:"init,omitempty"`   // nixoci-init
 	Paths       []PathOfLayer `json:"paths"`            // null where it is not known
 	NarSize     int64         `json:"narSize,omitempty"`
 }
@@ -85,6 +88,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 		Digest:      p.Descriptor.Digest.String(),
 		Annotations: p.Annotations,
 		Config:      p.RawConfig,
+		Init:        p.Init.String(),
 		Layers:      []LayerInspection{},
 		Attached:    attachedDocuments(p.Attached),
 		config:      p.Config.Config,
@@ -108,6 +112,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 			Recipe:      l.Recipe,
 			Comment:     l.Comment,
 			System:      l.System,
+			Init:        l.Init,
 		}
 		if l.PathsKnown {
 			li.Paths = []PathOfLayer{}
@@ -175,6 +180,9 @@ func (pi *PlatformInspection) writeText(p *printer, paths bool) {
 		size += ", " + bytesText(pi.TarSize) + " unpacked (" + percent(pi.Size, pi.TarSize) + ")"
 	}
 	p.printf("  size      %s\n", size)
+	if pi.Init != "" {
+		p.printf("  init      %s\n", initText(pi.Init))
+	}
 	if pi.Created != "" {
 		p.printf("  created   %s\n", pi.Created)
 	}
@@ -220,6 +228,14 @@ func (pi *PlatformInspection) writeText(p *printer, paths bool) {
 			p.printf("    %8s  %s\n", bytesText(path.NarSize), path.Path)
 		}
 	}
+}
+
+// initText names a nixoci-init for people.
+func initText(digest string) string {
+	if program, ok := initbin.Lookup(digest); ok {
+		return "nixoci-init " + program.Version + ", " + digest
+	}
+	return "not one of this nixoci's, " + digest
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -53,6 +53,9 @@ func (pi *PlatformInspection) tab(in *Inspection, c *closure.Closure) (Tab, erro
 				pl.Chance = max(pl.Chance, chances[j])
 			}
 		}
+		if l.Init {
+			pl.Name = "init layer"
+		}
 		if l.System {
 			pl.Name, pl.Chance = "system layer", 1 // it has the database: it changes with everything
 		}
@@ -213,6 +216,9 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (template.JS, error) {
 				pl.Chance = max(pl.Chance, fresh[j])
 				nar += b.Closure.Paths[j].NarSize
 			}
+		}
+		if l.Init {
+			pl.Name = "init layer"
 		}
 		if l.System {
 			pl.Name = "system layer"

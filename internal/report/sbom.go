@@ -9,8 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/package-url/packageurl-go"
+
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/initbin"
 )
 
 // sbomWriter is the name and version of what writes the documents. Both are in
@@ -35,6 +38,7 @@ const (
 // SBOMOptions are what a document depends on beside the closure.
 type SBOMOptions struct {
 	Created *time.Time // nil: [sbomTime]
+	Init    string     // digest of the image's nixoci-init; "" of a closure alone
 	System  string     // what the closure is for, "x86_64-linux" or "linux/amd64"; "" where nobody knows
 }
 
@@ -63,7 +67,8 @@ func errFormat(format string) error {
 
 // WriteSBOM writes what is in c as a software bill of materials: one package
 // or component for each store path, its narHash as checksum, its references as
-// dependencies. The bytes depend on c and o alone.
+// dependencies; and nixoci-init, which an image has beside its closure. The
+// bytes depend on c and o alone.
 func WriteSBOM(w io.Writer, c *closure.Closure, format string, o SBOMOptions) error {
 	if len(c.Paths) == 0 {
 		return fmt.Errorf("write SBOM: the closure is empty")
@@ -99,6 +104,9 @@ func isSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "ni
 func contentID(c *closure.Closure, format string, o SBOMOptions) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s %s %q\n", format, sbomVersion, o.created(), o.System)
+	if o.Init != "" {
+		fmt.Fprintf(h, "init %q\n", o.Init)
+	}
 	for _, r := range c.Roots {
 		fmt.Fprintln(h, r)
 	}
@@ -117,6 +125,24 @@ func sortedSignatures(p *closure.Info) []string {
 	s := slices.Clone(p.Signatures)
 	slices.Sort(s)
 	return slices.Compact(s)
+}
+
+// initName is the name of the program that an image has as /sbin/init.
+const initName = "nixoci-init"
+
+// initPackage is what is known of o's nixoci-init: its package URL, and its
+// version and toolchain where it is one of this nixoci's.
+func initPackage(o SBOMOptions) (url string, p initbin.Program) {
+	p, _ = initbin.Lookup(o.Init)
+	q := packageurl.Qualifiers{{Key: "checksum", Value: o.Init}}
+	return packageurl.NewPackageURL("generic", "", initName, p.Version, q, "").ToString(), p
+}
+
+// goLibrary is the version and the package URL of Go's standard library, of
+// which nixoci-init is made and nothing else. Scanners know it by these.
+func goLibrary(p initbin.Program) (version, url string) {
+	version = strings.TrimPrefix(p.Go, "go")
+	return version, packageurl.NewPackageURL("golang", "", "stdlib", version, nil, "").ToString()
 }
 
 // others are p's references without p itself.

@@ -50,6 +50,16 @@ func writeSPDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	relate := func(a common.DocElementID, kind string, b common.DocElementID) {
 		doc.Relationships = append(doc.Relationships, &v2_3.Relationship{RefA: a, RefB: b, Relationship: kind})
 	}
+	if o.Init != "" {
+		init, library := spdxInit(o)
+		doc.Packages = append(doc.Packages, init)
+		id := common.MakeDocElementID("", string(init.PackageSPDXIdentifier))
+		relate(common.MakeDocElementID("", "DOCUMENT"), common.TypeRelationshipDescribe, id)
+		if library != nil {
+			doc.Packages = append(doc.Packages, library)
+			relate(id, common.TypeRelationshipDependsOn, common.MakeDocElementID("", string(library.PackageSPDXIdentifier)))
+		}
+	}
 	for _, r := range c.Roots {
 		relate(common.MakeDocElementID("", "DOCUMENT"), common.TypeRelationshipDescribe, ids[r])
 	}
@@ -109,6 +119,37 @@ func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
 		})
 	}
 	return out
+}
+
+// spdxInit are nixoci-init and Go's standard library, nil where nobody knows
+// what it was compiled with.
+func spdxInit(o SBOMOptions) (init, library *v2_3.Package) {
+	described := func(id, name, version, purl string) *v2_3.Package {
+		return &v2_3.Package{
+			PackageName:               name,
+			PackageSPDXIdentifier:     common.ElementID(id),
+			PackageVersion:            version,
+			PackageSupplier:           &common.Supplier{Supplier: noAssertion},
+			PackageDownloadLocation:   noAssertion,
+			IsFilesAnalyzedTagPresent: true,
+			PackageLicenseConcluded:   noAssertion,
+			PackageLicenseDeclared:    noAssertion,
+			PackageCopyrightText:      noAssertion,
+			PackageExternalReferences: []*v2_3.PackageExternalReference{{
+				Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: purl,
+			}},
+		}
+	}
+	url, program := initPackage(o)
+	init = described("Package-"+initName, initName, program.Version, url)
+	init.PackageFileName = "/sbin/init"
+	init.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: strings.TrimPrefix(o.Init, "sha256:")}}
+	init.PackageComment = "The checksum is of the file /sbin/init."
+	if program.Go != "" {
+		version, url := goLibrary(program)
+		library = described("Package-go-stdlib", "stdlib", version, url)
+	}
+	return init, library
 }
 
 // spdxSource is the origin of a store path in a sentence.

@@ -37,6 +37,9 @@ func (i *image) check(ctx context.Context) error {
 		}
 		damaged = damaged || c.damaged
 	}
+	if err := i.checkInit(); err != nil {
+		return err
+	}
 	if i.infos == nil {
 		return nil
 	}
@@ -52,7 +55,7 @@ func (i *image) check(ctx context.Context) error {
 		return err
 	}
 	i.done(CheckAddresses)
-	if !damaged { // else nothing can be made again of it
+	if !damaged && i.hasInit == (i.init != nil) { // else nothing can be made again of it
 		if err := i.remake(ctx); err != nil {
 			return err
 		}
@@ -152,15 +155,25 @@ func (i *image) remake(ctx context.Context) error {
 		}
 		return i.after.add(Finding{Check: CheckSystem, Path: string(i.toplevel), What: err.Error()})
 	}
+	i.sys = i.sys.In(i.format, i.init)
 	if err := i.checkPlatform(); err != nil {
 		return err
 	}
 	i.done(CheckPlatform)
+	if err := i.checkProgram(); err != nil {
+		return err
+	}
 	stack, err := i.stack()
 	if err != nil || stack == nil {
 		return err
 	}
-	if err := i.checkSystemLayer(ctx, stack[len(stack)-1].Layer); err != nil {
+	if i.init != nil {
+		if err := i.checkMade(ctx, CheckInit, 0, stack[0].Layer); err != nil {
+			return err
+		}
+	}
+	i.done(CheckInit)
+	if err := i.checkMade(ctx, CheckSystem, len(stack)-1, stack[len(stack)-1].Layer); err != nil {
 		return err
 	}
 	i.done(CheckSystem)
@@ -200,13 +213,16 @@ func (i *image) stack() ([]manifest.PackedLayer, error) {
 			return nil, err
 		}
 		var l *layers.Layer
-		if n < len(i.layers) {
+		switch {
+		case n == 0 && i.init != nil:
+			l = manifest.InitLayer(i.init, comp)
+		case n < len(i.layers):
 			paths := make([]closure.StorePath, len(content.paths))
 			for k, p := range content.paths {
 				paths[k] = p.path
 			}
 			l, err = layers.Store(i.closure, i.sys.Source, paths, comp)
-		} else {
+		default:
 			l, err = manifest.SystemLayer(i.sys, comp)
 		}
 		if err != nil {
@@ -244,33 +260,36 @@ func (i *image) guess(mediaType string) layers.Compression {
 	return layers.Compression{Algorithm: layers.None}
 }
 
-// checkSystemLayer makes the last layer again and compares it: its tar first,
-// since that has places to name, then the blob.
-func (i *image) checkSystemLayer(ctx context.Context, l *layers.Layer) error {
-	n := len(i.m.Layers)
-	d := i.m.Layers[n-1]
-	i.after.at.Layer, i.after.at.Digest = n, d.Digest
+// checkMade makes layer n, from 0, again and compares it: its tar first, since
+// that has places to name, then the blob.
+func (i *image) checkMade(ctx context.Context, check Check, n int, l *layers.Layer) error {
+	d := i.m.Layers[n]
+	i.after.at.Layer, i.after.at.Digest = n+1, d.Digest
 	defer func() { i.after.at.Layer, i.after.at.Digest = 0, "" }()
 	packed, err := layers.NewPacker(1).Pack(ctx, l, io.Discard)
 	if err != nil {
-		return i.after.addf(CheckSystem, "%v", err)
+		return i.after.addf(check, "%v", err)
 	}
-	if packed.DiffID != i.system.diffID {
+	content := i.system.layerContent
+	if n < len(i.layers) {
+		content = i.layers[n]
+	}
+	if packed.DiffID != content.diffID {
 		before := len(i.after.all)
 		got := openTar(ctx, i.v.src, d, true)
 		defer got.Close()
 		want, stop := tarOfLayer(ctx, l)
 		defer stop()
 		err := differentTars(got, want, func(entry, what string) error {
-			return i.after.add(Finding{Check: CheckSystem, Path: entry, What: what})
+			return i.after.add(Finding{Check: check, Path: entry, What: what})
 		})
 		if err != nil || len(i.after.all) > before {
 			return err
 		}
-		return i.after.addf(CheckSystem, "made again, its diffID is %s", packed.DiffID)
+		return i.after.addf(check, "made again, its diffID is %s", packed.DiffID)
 	}
 	if packed.Digest != d.Digest && !i.v.noManifest {
-		return i.after.addf(CheckSystem, "its tar is right, but compressed with %s it has digest %s", l.Compression, packed.Digest)
+		return i.after.addf(check, "its tar is right, but compressed with %s it has digest %s", l.Compression, packed.Digest)
 	}
 	return nil
 }

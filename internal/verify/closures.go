@@ -24,7 +24,7 @@ func (v *verifier) compareClosures(ctx context.Context) error {
 			if i.m == nil || i.config == nil || !manifest.SamePlatform(i.cfg.Platform, sys.Platform) {
 				continue
 			}
-			found, i.given = true, sys
+			found, i.given = true, sys.In(i.format, i.init)
 			if err := i.compare(ctx); err != nil && !errors.Is(err, errStop) {
 				return fmt.Errorf("closure of %s: %w", sys.Toplevel, err)
 			}
@@ -101,6 +101,12 @@ func (i *image) plan(a *again, n int) error {
 	comp, err := layers.ParseCompression(i.m.Layers[n].Annotations[manifest.AnnotationCompression])
 	if i.v.noManifest || err != nil {
 		comp = i.guess(i.m.Layers[n].MediaType)
+	}
+	if n == 0 && i.hasInit {
+		if i.init != nil { // no closure has it: it is the image's own, and checkInit says which
+			a.layer = manifest.InitLayer(i.init, comp)
+		}
+		return nil
 	}
 	if n == len(i.layers) {
 		a.layer, err = manifest.SystemLayer(i.given, comp)

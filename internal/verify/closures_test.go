@@ -92,8 +92,8 @@ func TestClosureDiffers(t *testing.T) {
 			s.changed[d] = bytes.Clone(s.blob(d)[:100])
 		}, "it has 100 bytes instead of"},
 		{"system layer", func(s *sample) {
-			s.edit("sbin/init", func(items []item, at int) []item { items[at].field(157, 257, "/evil"); return items })
-		}, `sbin/init: target is "/evil"`},
+			s.edit(imageRoot, func(items []item, at int) []item { items[at].field(157, 257, "/evil"); return items })
+		}, imageRoot + `: target is "/evil"`},
 		{"history", func(s *sample) { s.configs[0].History[0].CreatedBy = "x" }, "config: history[0].created_by"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

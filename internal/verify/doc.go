@@ -15,8 +15,12 @@
 //   - each path's NAR, put together again from the tar entries, has the narHash
 //     and narSize of the database; content-addressed paths have the path that
 //     their content gives;
-//   - the system layer, the config, the manifest and the index are made again
-//     from these, and are the same bytes.
+//   - the init layer, the system layer, the config, the manifest and the index are
+//     made again from these, and are the same bytes;
+//   - the program at /sbin/init is a nixoci-init that this nixoci knows; another
+//     one is named by its digest.
+//
+// An image is checked by the rules of the format version that it says it has.
 //
 // What is left is what nobody can make again from the image alone: whether the
 // paths are those that somebody meant. That is what signatures are for, or the

@@ -23,7 +23,7 @@ func foreignSample(t *testing.T, db bool, edit func(h *tar.Header, content []byt
 	w := tar.NewWriter(io.MultiWriter(z, raw))
 	for n := range s.manifests[0].Layers {
 		for k, it := range s.tarOf(0, n) {
-			if k < 2 || n == 11 && (!db || !strings.HasPrefix(it.name, "nix/var/nix/db")) {
+			if k < 2 || n == 12 && (!db || !strings.HasPrefix(it.name, "nix/var/nix/db")) {
 				continue
 			}
 			h, err := tar.NewReader(bytes.NewReader(it.head)).Next()

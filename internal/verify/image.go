@@ -40,9 +40,12 @@ type image struct {
 	system   *systemContent
 	toplevel closure.StorePath
 	infos    []closure.Info
+	format   int             // version of the image format
+	hasInit  bool            // the first layer is an init layer, as far as the image says
+	init     *manifest.Init  // what it has; nil where there is none, or nothing that can run
 	claims   findings        // of the database
 	after    findings        // of all layers, and of what was made again
-	reads    []*layerRead    // of the store layers
+	reads    []*layerRead    // of all layers but the system layer
 	layers   []*layerContent // the same, with this image's findings
 
 	closure  *closure.Closure
@@ -61,7 +64,7 @@ type image struct {
 	foreign []CheckResult // of an image that another tool has made
 }
 
-// layerRead is a store layer that is read once, for all images that have it.
+// layerRead is a layer that is read once, for all images that have it.
 type layerRead struct {
 	job     layerJob
 	order   int // of its findings among those of all layers
@@ -116,9 +119,13 @@ func (i *image) read(ctx context.Context, blob oci.Blob) error {
 		return nil
 	}
 	format, ok := i.m.Annotations[manifest.AnnotationFormat]
-	if i.made = ok; ok && format != strconv.Itoa(layers.FormatVersion) {
-		return i.top.addf(CheckFormat, "manifest: layer format is %q, only %d is known", format, layers.FormatVersion)
+	if i.made = ok; !ok {
+		return nil
 	}
+	if i.format, err = strconv.Atoi(format); err != nil || i.format < manifest.Format1 || i.format > manifest.CurrentFormat || strconv.Itoa(i.format) != format {
+		return i.top.addf(CheckFormat, "manifest: image format is %q, known are %d to %d", format, manifest.Format1, manifest.CurrentFormat)
+	}
+	i.hasInit = i.format >= manifest.Format2 && i.m.Annotations[manifest.AnnotationInit] != ""
 	return nil
 }
 
@@ -153,6 +160,12 @@ func (i *image) readSystem(ctx context.Context) error {
 	i.checkDiffID(n-1, i.system.layerContent)
 	if i.system.damaged || i.system.findings.enough() {
 		return nil
+	}
+	if i.v.noManifest { // its own files say what the manifest would
+		i.format = manifest.Format1
+		if info, err := manifest.ParseImageInfo(i.system.info); err == nil {
+			i.format, i.hasInit = manifest.Format2, info.Program != ""
+		}
 	}
 	if err := i.checkDatabaseClaims(ctx); err != nil && !errors.Is(err, errStop) {
 		return err
@@ -189,8 +202,9 @@ func (i *image) listLayers() error {
 	}
 	for n, d := range i.m.Layers[:len(i.m.Layers)-1] {
 		r := i.v.shared[d.Digest]
-		if r == nil || r.job.desc.MediaType != d.MediaType || r.job.desc.Size != d.Size {
-			r = &layerRead{order: len(i.v.reads), job: layerJob{desc: d, number: n + 1, at: Finding{Platform: i.name}, keep: i.v.keepers()}}
+		init := n == 0 && i.hasInit
+		if r == nil || r.job.desc.MediaType != d.MediaType || r.job.desc.Size != d.Size || r.job.init != init {
+			r = &layerRead{order: len(i.v.reads), job: layerJob{desc: d, number: n + 1, init: init, at: Finding{Platform: i.name}, keep: i.v.keepers()}}
 			i.v.shared[d.Digest] = r
 			i.v.reads = append(i.v.reads, r)
 		}
@@ -199,7 +213,7 @@ func (i *image) listLayers() error {
 	return nil
 }
 
-// own returns the content of store layer n, from 0, with findings that are this
+// own returns the content of layer n, from 0, with findings that are this
 // image's; nil where it was not read.
 func (i *image) own(n int) *layerContent {
 	if i.reads[n].content == nil {

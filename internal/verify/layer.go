@@ -25,7 +25,8 @@ type layerContent struct {
 	tarSize  int64
 	paths    []pathContent // in the order of the layer
 	findings findings
-	damaged  bool // not all of it could be read: what is missing says nothing
+	damaged  bool   // not all of it could be read: what is missing says nothing
+	program  []byte // of an init layer: what is /sbin/init; nil where that is no file
 }
 
 // pathContent is one store path that was put together again.
@@ -40,7 +41,8 @@ type pathContent struct {
 // layerJob is one layer to be read.
 type layerJob struct {
 	desc   ocispec.Descriptor
-	number int // for people, from 1
+	number int  // for people, from 1
+	init   bool // it should be an init layer, not one of store paths
 	at     Finding
 	did    func(bytes int64)               // told of the blob's bytes; nil: nobody is
 	keep   map[closure.StorePath]io.Writer // where the NARs of some paths are written to

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/manifest"
 )
 
 // Report is what was found.
@@ -35,6 +37,8 @@ type PlatformReport struct {
 	NarSize  int64         `json:"narSize"`            // bytes of their NARs
 	Signed   int           `json:"signed"`             // store paths that a trusted key has signed
 	ByAddr   int           `json:"addressed"`          // store paths that are named after their contents
+	Format   int           `json:"format,omitempty"`   // version of the image format
+	Init     digest.Digest `json:"init,omitempty"`     // of the program at /sbin/init, where that is a file
 	Settings []Setting     `json:"settings,omitempty"` // other than the default
 	Checks   []CheckResult `json:"checks"`
 }
@@ -55,6 +59,7 @@ const (
 	Fails   Result = "failed"
 	Skipped Result = "not checked"    // because of a finding before it
 	Without Result = "does not apply" // the image, or the format, has nothing of the kind
+	Unknown Result = "unknown"        // neither right nor wrong: for the reader to judge
 )
 
 // finish puts the findings in order and says of each check how it went.
@@ -98,7 +103,7 @@ func (i *image) findings() []Finding {
 
 func (i *image) report() PlatformReport {
 	r := i.result
-	r.Made = i.made
+	r.Made, r.Format = i.made, i.format
 	if i.m != nil {
 		r.Layers = len(i.m.Layers)
 		r.Size = i.m.Config.Size
@@ -130,7 +135,7 @@ func (i *image) report() PlatformReport {
 		return r
 	}
 	add(CheckDigests, "%d blobs have the digests and sizes that are said of them", r.Layers+1)
-	add(CheckFormat, "%d layers are in the canonical form of layer format 1", r.Layers)
+	add(CheckFormat, "%d layers are in the canonical form of image format %d", r.Layers, i.format)
 	add(CheckPaths, "the layers hold the %d store paths of the Nix database, and nothing else", len(i.infos))
 	add(CheckNarHashes, "%d narHashes, of %d bytes", r.Paths, r.NarSize)
 	add(CheckReferences, "closed under references, all of it reachable from the toplevel")
@@ -145,6 +150,12 @@ func (i *image) report() PlatformReport {
 			others = "; the others refer to themselves or have no sha256, and need a signature"
 		}
 		add(CheckAddresses, "%d of %d content-addressed paths are where their content puts them%s", r.ByAddr, i.withAddress, others)
+	}
+	if i.format >= manifest.Format2 || failed[CheckInit] {
+		add(CheckInit, "")
+		if last := &r.Checks[len(r.Checks)-1]; last.Result == Holds {
+			last.Result, last.Detail = i.initResult()
+		}
 	}
 	add(CheckSystem, "the system layer with its Nix database, made again, is the same")
 	add(CheckPlatform, "the system is for %s", r.Platform)
@@ -232,6 +243,8 @@ func mark(r Result) string {
 		return "✓"
 	case Fails:
 		return "✗"
+	case Unknown:
+		return "?"
 	}
 	return "–"
 }

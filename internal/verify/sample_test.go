@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -139,12 +140,24 @@ type sample struct {
 	dir       string // layout of the untouched image
 	index     ocispec.Index
 	manifests []ocispec.Manifest
-	configs   []ocispec.Image
+	configs   []config
 	changed   map[digest.Digest][]byte // blobs that the layout does not have
 	gone      map[digest.Digest]bool
 
 	// What is done to the documents once they are written.
 	editConfig, editManifest, editIndex func([]byte) []byte
+}
+
+// config is an image's config with all that nixoci writes, the health check too.
+type config struct {
+	Created *time.Time `json:"created,omitempty"`
+	ocispec.Platform
+	Config struct {
+		ocispec.ImageConfig
+		Healthcheck json.RawMessage `json:",omitempty"`
+	} `json:"config"`
+	RootFS  ocispec.RootFS    `json:"rootfs"`
+	History []ocispec.History `json:"history"`
 }
 
 // shared are the layouts of images that tests change copies of: for one
@@ -188,7 +201,7 @@ func newSample(t testing.TB, two bool) *sample {
 	for _, d := range s.index.Manifests {
 		var m ocispec.Manifest
 		s.read(d.Digest, &m)
-		var c ocispec.Image
+		var c config
 		s.read(m.Config.Digest, &c)
 		s.manifests, s.configs = append(s.manifests, m), append(s.configs, c)
 	}
@@ -419,4 +432,12 @@ func hex(t testing.TB, sri string) string {
 	h, err := closure.ParseHash(sri)
 	must(t, err)
 	return h.Hex()
+}
+
+// drop takes layer n of platform p away, with all that is said of it.
+func (s *sample) drop(p, n int) {
+	m, c := &s.manifests[p], &s.configs[p]
+	m.Layers = slices.Delete(m.Layers, n, n+1)
+	c.RootFS.DiffIDs = slices.Delete(c.RootFS.DiffIDs, n, n+1)
+	c.History = slices.Delete(c.History, n, n+1)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -19,6 +20,9 @@ const (
 	databaseName = "nix/var/nix/db/db.sqlite"
 	profileName  = "nix/var/nix/profiles/system-1-link"
 )
+
+// maxImageInfo bounds the file that names the image's toplevel, in bytes.
+const maxImageInfo = 64 << 10
 
 // maxDatabase bounds a Nix database in bytes: some million store paths.
 const maxDatabase = 1 << 30
@@ -29,6 +33,7 @@ type systemContent struct {
 	*layerContent
 	toplevel string // target of the system profile, "" where there is none
 	database string // file that the database was copied to, "" where there is none
+	info     []byte // of manifest.ImageFile, nil where there is none
 }
 
 // readSystemLayer reads a system layer and copies its database to dir.
@@ -67,6 +72,10 @@ func (s *systemContent) read(tar *layers.TarReader, c *layerContent, dir string)
 		switch {
 		case e.Name == profileName && e.Kind == closure.KindSymlink:
 			s.toplevel = e.Target
+		case e.Name == manifest.ImageFile && e.Kind == closure.KindFile && e.Size <= maxImageInfo:
+			if s.info, err = io.ReadAll(tar); err != nil {
+				return err
+			}
 		case e.Name == databaseName && e.Kind == closure.KindFile:
 			if e.Size > maxDatabase {
 				return c.findings.add(Finding{Check: CheckSystem, Path: e.Name, What: fmt.Sprintf("%d bytes, at most %d are read", e.Size, maxDatabase)})

@@ -19,6 +19,9 @@ func remove(items []item, at int) []item { return slices.Delete(items, at, at+1)
 
 const webRoot = "nix/store/qw4xm639a8jif2c21hpxp2g1xbprflhl-web-root"
 
+// imageRoot is an entry of the system layer.
+const imageRoot = "gcroots/nixoci-image"
+
 // tampered are images that somebody has changed; place and what must be in the
 // first finding's line.
 var tampered = []struct {
@@ -322,18 +325,18 @@ var tampered = []struct {
 
 	// The system layer.
 	{"absolute symlink in the system layer", func(s *sample) {
-		s.edit("sbin/init", func(items []item, at int) []item {
+		s.edit(imageRoot, func(items []item, at int) []item {
 			link := entry('2', "usr/bin/env", 0o777, "")
 			link.field(157, 257, "/nix/store/evil")
 			return insert(items, slices.IndexFunc(items, func(i item) bool { return i.name == "usr/bin" })+1, link)
 		})
 	}, "usr/bin/env", "an extra symlink", false},
-	{"init that is another one", func(s *sample) {
-		s.edit("sbin/init", func(items []item, at int) []item {
+	{"image root that is another path", func(s *sample) {
+		s.edit(imageRoot, func(items []item, at int) []item {
 			items[at].field(157, 257, "/nix/store/3szzxfz4jah63s2l70yf85sy5x875d67-dash-0.5.12-2/bin/dash")
 			return items
 		})
-	}, "sbin/init", "target is", false},
+	}, imageRoot, "target is", false},
 	{"profile that is another path", func(s *sample) {
 		s.edit("profiles/system-1-link", func(items []item, at int) []item {
 			items[at].field(157, 257, "/nix/store/3szzxfz4jah63s2l70yf85sy5x875d67-dash-0.5.12-2")
@@ -341,18 +344,18 @@ var tampered = []struct {
 		})
 	}, "", "not reachable", false},
 	{"extra file in the system layer", func(s *sample) {
-		s.edit("sbin/init", func(items []item, at int) []item {
+		s.edit(imageRoot, func(items []item, at int) []item {
 			at = slices.IndexFunc(items, func(i item) bool { return i.name == "etc" })
 			return insert(items, at+1, entry('0', "etc/passwd", 0o644, "root::0:0::/:/bin/sh\n"))
 		})
 	}, "etc/passwd", "an extra file", false},
 	{"missing directory in the system layer", func(s *sample) {
-		s.edit("sbin/init", func(items []item, at int) []item {
+		s.edit(imageRoot, func(items []item, at int) []item {
 			return remove(items, slices.IndexFunc(items, func(i item) bool { return i.name == "tmp" }))
 		})
 	}, "tmp", "a directory is missing", false},
 	{"mode in the system layer", func(s *sample) {
-		s.edit("sbin/init", func(items []item, at int) []item {
+		s.edit(imageRoot, func(items []item, at int) []item {
 			items[slices.IndexFunc(items, func(i item) bool { return i.name == "root" })].field(100, 108, "0000777")
 			return items
 		})
@@ -361,8 +364,53 @@ var tampered = []struct {
 		s.edit("db/schema", func(items []item, at int) []item { items[at].content = []byte("11"); return items })
 	}, "nix/var/nix/db/schema", "contents differ at byte 1", false},
 	{"system layer compressed by another tool", func(s *sample) {
-		s.setTar(0, 11, s.tarOf(0, 11))
-	}, "layer 12", "compressed with gzip:3", false},
+		s.setTar(0, 12, s.tarOf(0, 12))
+	}, "layer 13", "compressed with gzip:3", false},
+
+	// The init layer.
+	{"init that is another program", func(s *sample) {
+		s.edit(initName, func(items []item, at int) []item { items[at].content[len(items[at].content)-1] ^= 1; return items })
+	}, initName, "the manifest says", false},
+	{"init that is another program, said", func(s *sample) {
+		n := s.edit(initName, func(items []item, at int) []item { items[at].content[len(items[at].content)-1] ^= 1; return items })
+		items := s.tarOf(0, n)
+		s.manifests[0].Annotations[manifest.AnnotationInit] = digest.FromBytes(items[len(items)-1].content).String()
+	}, manifest.ImageFile, "contents differ", false},
+	{"init that is a script", func(s *sample) {
+		s.edit(initName, func(items []item, at int) []item {
+			items[at].content = []byte("#!/bin/sh\n")
+			items[at].setSize()
+			return items
+		})
+		s.manifests[0].Annotations[manifest.AnnotationInit] = digest.FromString("#!/bin/sh\n").String()
+	}, initName, "not an ELF program", false},
+	{"init that is a link", func(s *sample) {
+		s.edit(initName, func(items []item, at int) []item {
+			items[at] = entry('2', initName, 0o777, "")
+			items[at].field(157, 257, "/nix/store/evil")
+			return items
+		})
+	}, initName, "not a file", false},
+	{"mode of the init", func(s *sample) {
+		s.edit(initName, func(items []item, at int) []item { items[at].field(100, 108, "0004555"); return items })
+	}, initName, "mode is 4555, not 0555", false},
+	{"extra file in the init layer", func(s *sample) {
+		s.edit(initName, func(items []item, at int) []item {
+			return append(items, entry('0', "sbin/more", 0o555, "x"))
+		})
+	}, "sbin/more", "an extra file", false},
+	{"no init layer", func(s *sample) {
+		s.drop(0, 0)
+	}, "layer 1", "not there, or not a file", false},
+	{"init that the manifest does not have", func(s *sample) {
+		delete(s.manifests[0].Annotations, manifest.AnnotationInit)
+	}, "layer 1", "not nix", false},
+	{"init layer compressed by another tool", func(s *sample) {
+		s.setTar(0, 0, s.tarOf(0, 0))
+	}, "layer 1", "compressed with gzip:3", false},
+	{"a format that has no init", func(s *sample) {
+		s.manifests[0].Annotations[manifest.AnnotationFormat] = "1"
+	}, "layer 1", "not nix", false},
 
 	// Config, manifest, index.
 	{"wrong platform in the config", func(s *sample) { s.configs[0].Architecture = "arm64" }, "system", "the config says linux/arm64", false},
@@ -396,7 +444,7 @@ var tampered = []struct {
 		s.manifests[0].Annotations[manifest.AnnotationToplevel] = "/nix/store/00000000000000000000000000000000-x"
 	}, "manifest", "annotations.io.nixoci.toplevel is", false},
 	{"no layer format", func(s *sample) { delete(s.manifests[0].Annotations, manifest.AnnotationFormat) }, "manifest", "not made by nixoci", false},
-	{"another layer format", func(s *sample) { s.manifests[0].Annotations[manifest.AnnotationFormat] = "2" }, "manifest", `layer format is "2"`, false},
+	{"another layer format", func(s *sample) { s.manifests[0].Annotations[manifest.AnnotationFormat] = "3" }, "manifest", `image format is "3"`, false},
 	{"subject", func(s *sample) {
 		s.editManifest = func(b []byte) []byte {
 			return bytes.Replace(b, []byte(`,"annotations":{"io.nixoci.format`), []byte(`,"subject":{"mediaType":"x","digest":"`+digest.FromString("x").String()+`","size":1},"annotations":{"io.nixoci.format`), 1)

@@ -34,6 +34,9 @@ type Options struct {
 	// directory, stop signal, ports, volumes.
 	DefaultSettings bool
 
+	// Init is what the image should have as /sbin/init; nil: what it has is said.
+	Init *manifest.InitChoice
+
 	// Closures are what the image should be made of, one for each platform that
 	// is to be compared. An error of their source is an error, not a finding.
 	Closures []*manifest.System
@@ -230,7 +233,7 @@ func (v *verifier) readSystems(ctx context.Context) error {
 	return group.Wait()
 }
 
-// readLayers reads every store layer once, the largest first. After a finding
+// readLayers reads every layer but the system layers once, the largest first. After a finding
 // that is enough, only layers before that one are of interest.
 func (v *verifier) readLayers(ctx context.Context) error {
 	for _, i := range v.nixoci() {
@@ -269,7 +272,11 @@ func (v *verifier) readLayers(ctx context.Context) error {
 			defer cancel()
 			cancels[r.order] = cancel
 			mu.Unlock()
-			c, err := readStoreLayer(ctx, v.src, r.job, v.one())
+			read := readStoreLayer
+			if r.job.init {
+				read = readInitLayer
+			}
+			c, err := read(ctx, v.src, r.job, v.one())
 			mu.Lock()
 			defer mu.Unlock()
 			if r.order > first {

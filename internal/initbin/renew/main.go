@@ -1,5 +1,7 @@
 // Command renew builds nixoci-init for every architecture and writes it to
-// internal/initbin. With -check it writes nothing and compares.
+// internal/initbin. With -check it writes nothing and compares. With -overlay DIR
+// it writes to DIR, beside a file DIR/overlay.json for go build -overlay: the
+// end-to-end tests get a nixoci that has the nixoci-init of the source at hand.
 //
 // The bytes depend on cmd/nixoci-init, internal/guest, go.mod and the toolchain
 // that go.mod names, and on nothing else.
@@ -9,6 +11,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -29,14 +32,15 @@ var architectures = []string{"amd64", "arm64"}
 
 func main() {
 	check := flag.Bool("check", false, "write nothing, and fail where a program is not what its source makes")
+	overlay := flag.String("overlay", "", "write to this directory, with a file overlay.json for go build")
 	flag.Parse()
-	if err := run(*check); err != nil {
+	if err := run(*check, *overlay); err != nil {
 		fmt.Fprintln(os.Stderr, "renew nixoci-init:", err)
 		os.Exit(1)
 	}
 }
 
-func run(check bool) error {
+func run(check bool, overlay string) error {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return fmt.Errorf("find the module: %w", err)
@@ -65,6 +69,10 @@ func run(check bool) error {
 			fmt.Println(": new")
 		}
 	}
+	pkg := filepath.Join(module, "internal/initbin")
+	if overlay != "" {
+		return writeOverlay(pkg, overlay, toolchain, built)
+	}
 	if !changed {
 		for _, arch := range architectures { // and the compressed files hold them
 			p, _ := initbin.For(arch)
@@ -77,7 +85,34 @@ func run(check bool) error {
 	if check {
 		return errors.New("the programs in internal/initbin are not what the source makes: run make init and commit what it writes")
 	}
-	return write(filepath.Join(module, "internal/initbin"), toolchain, built)
+	return write(pkg, toolchain, built)
+}
+
+// writeOverlay writes to dir what write would write to the package.
+func writeOverlay(pkg, dir, toolchain string, built map[string][]byte) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := write(dir, toolchain, built); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	replace := map[string]string{}
+	for _, f := range files {
+		replace[filepath.Join(pkg, f.Name())] = filepath.Join(dir, f.Name())
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "overlay.json"), data, 0o644)
 }
 
 // pinned is the toolchain that go.mod names.

@@ -1,0 +1,205 @@
+package manifest
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/initbin"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// initLayerKind is the first word of the init layer recipe's text.
+const initLayerKind = "nixoci-init"
+
+// initMode is the mode of /sbin/init.
+const initMode = 0o555
+
+// MaxInit bounds an init program in bytes.
+const MaxInit = 64 << 20
+
+// Init is a program that is /sbin/init of an image: a nixoci-init.
+type Init struct {
+	Digest digest.Digest // sha256 of the program
+	bytes  func() ([]byte, error)
+}
+
+// DefaultInit is the nixoci-init that this nixoci has for a platform; nil where
+// it has none.
+func DefaultInit(p ocispec.Platform) *Init {
+	if p.OS != "linux" {
+		return nil
+	}
+	program, ok := initbin.For(p.Architecture)
+	if !ok {
+		return nil
+	}
+	return &Init{Digest: digest.Digest(program.Digest), bytes: program.Bytes}
+}
+
+// NewInit makes data, a program that was compiled for platform p, the init of
+// an image. It must need nothing but the kernel: before the system is there, no
+// loader and no library is.
+func NewInit(data []byte, p ocispec.Platform) (*Init, error) {
+	if err := checkProgram(data, p); err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	return InitOf(data), nil
+}
+
+// InitOf is data as an init, whatever it is: [Init.Check] tells.
+func InitOf(data []byte) *Init {
+	return &Init{Digest: digest.FromBytes(data), bytes: func() ([]byte, error) { return data, nil }}
+}
+
+// Check says why the program cannot be the init of an image for platform p.
+func (i *Init) Check(p ocispec.Platform) error {
+	data, err := i.bytes()
+	if err != nil {
+		return err
+	}
+	return checkProgram(data, p)
+}
+
+// Size is the program's size in bytes, 0 where it cannot be read.
+func (i *Init) Size() int64 {
+	if p, ok := initbin.Lookup(i.Digest.String()); ok {
+		return p.Size
+	}
+	data, err := i.bytes()
+	if err != nil {
+		return 0
+	}
+	return int64(len(data))
+}
+
+// InitLayer makes the first layer of an image: the program as /sbin/init, and
+// nothing that depends on the image.
+func InitLayer(i *Init, comp layers.Compression) *layers.Layer {
+	return &layers.Layer{
+		Recipe:      InitRecipe(i.Digest, comp),
+		Size:        i.Size(),
+		Compression: comp,
+		Comment:     InitComment(i.Digest),
+		Content: func(_ context.Context, w *layers.TarWriter) error {
+			data, err := i.bytes()
+			if err != nil {
+				return fmt.Errorf("init layer: %w", err)
+			}
+			return errors.Join(
+				w.Symlink("init", defaultInit),
+				w.Directory("sbin", 0o755),
+				w.File(strings.TrimPrefix(defaultInit, "/"), initMode, int64(len(data)), bytes.NewReader(data)),
+			)
+		},
+	}
+}
+
+// InitRecipe is the recipe of the init layer that has the program with this
+// digest.
+func InitRecipe(d digest.Digest, comp layers.Compression) layers.Recipe {
+	return layers.NewNamedRecipe(comp, initLayerKind, Format2, fmt.Sprintf("program %s\n", d))
+}
+
+// InitComment is the comment of that layer.
+func InitComment(d digest.Digest) string { return "init layer: nixoci-init " + d.String() }
+
+// machines are the ELF machines of Go's architectures, with class and byte
+// order.
+var machines = map[string]struct {
+	machine elf.Machine
+	class   elf.Class
+	data    elf.Data
+}{
+	"386":      {elf.EM_386, elf.ELFCLASS32, elf.ELFDATA2LSB},
+	"amd64":    {elf.EM_X86_64, elf.ELFCLASS64, elf.ELFDATA2LSB},
+	"arm":      {elf.EM_ARM, elf.ELFCLASS32, elf.ELFDATA2LSB},
+	"arm64":    {elf.EM_AARCH64, elf.ELFCLASS64, elf.ELFDATA2LSB},
+	"loong64":  {elf.EM_LOONGARCH, elf.ELFCLASS64, elf.ELFDATA2LSB},
+	"mips64le": {elf.EM_MIPS, elf.ELFCLASS64, elf.ELFDATA2LSB},
+	"ppc64":    {elf.EM_PPC64, elf.ELFCLASS64, elf.ELFDATA2MSB},
+	"ppc64le":  {elf.EM_PPC64, elf.ELFCLASS64, elf.ELFDATA2LSB},
+	"riscv64":  {elf.EM_RISCV, elf.ELFCLASS64, elf.ELFDATA2LSB},
+	"s390x":    {elf.EM_S390, elf.ELFCLASS64, elf.ELFDATA2MSB},
+}
+
+const initHint = "build one without cgo: CGO_ENABLED=0 GOOS=linux GOARCH=… go build ./cmd/nixoci-init"
+
+// checkProgram refuses what cannot run as the first process of a container for
+// platform p.
+func checkProgram(data []byte, p ocispec.Platform) error {
+	if len(data) > MaxInit {
+		return fmt.Errorf("%d bytes, at most %d are taken", len(data), MaxInit)
+	}
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return hint.Add(fmt.Errorf("not an ELF program: %w", err), initHint)
+	}
+	switch {
+	case !forPlatform(data, p):
+		return fmt.Errorf("a program for %s, %s, not for %s", f.Machine, f.Class, FormatPlatform(p))
+	case f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN:
+		return hint.Add(fmt.Errorf("an ELF file of type %s, not a program", f.Type), initHint)
+	}
+	for _, s := range f.Progs {
+		if s.Type == elf.PT_INTERP {
+			return hint.Add(errors.New("the program is not static: it asks for a loader, and the image has none before the system is there"), initHint)
+		}
+	}
+	if needed, err := f.ImportedLibraries(); err == nil && len(needed) > 0 {
+		return hint.Add(fmt.Errorf("the program is not static: it needs %s", strings.Join(needed, ", ")), initHint)
+	}
+	return nil
+}
+
+// forPlatform reports whether data is an ELF file for platform p.
+func forPlatform(data []byte, p ocispec.Platform) bool {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	m, ok := machines[p.Architecture]
+	return err == nil && ok && p.OS == "linux" && m.machine == f.Machine && m.class == f.Class && m.data == f.Data
+}
+
+// InitChoice says which program images have as /sbin/init. The zero value is
+// nixoci's own for the image's platform.
+type InitChoice struct {
+	None  bool // none: /sbin/init is a link to the system's own init
+	Files []InitFile
+}
+
+// InitFile is a program that somebody has chosen.
+type InitFile struct {
+	Name string // for people
+	Data []byte
+}
+
+// For is the choice for a platform; nil where the image has no init layer.
+func (c *InitChoice) For(p ocispec.Platform) (*Init, error) {
+	if c.None {
+		return nil, nil
+	}
+	if len(c.Files) == 0 {
+		return DefaultInit(p), nil
+	}
+	for _, f := range c.Files {
+		if !forPlatform(f.Data, p) {
+			continue
+		}
+		init, err := NewInit(f.Data, p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Name, err)
+		}
+		return init, nil
+	}
+	if len(c.Files) == 1 { // and the error says what it is
+		_, err := NewInit(c.Files[0].Data, p)
+		return nil, fmt.Errorf("%s: %w", c.Files[0].Name, err)
+	}
+	return nil, fmt.Errorf("init: none of the files is for %s", FormatPlatform(p))
+}

@@ -1,0 +1,103 @@
+package verify
+
+import (
+	"encoding/binary"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/initbin"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/layout"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
+)
+
+// otherInit is a program that nixoci does not know: its own with another entry
+// point.
+func otherInit(t *testing.T) []byte {
+	t.Helper()
+	p, ok := initbin.For("amd64")
+	if !ok {
+		t.Fatal("no program for amd64")
+	}
+	data, err := p.Bytes()
+	must(t, err)
+	binary.LittleEndian.PutUint64(data[24:], binary.LittleEndian.Uint64(data[24:])+1)
+	return data
+}
+
+func TestInit(t *testing.T) {
+	amd64 := ocispec.Platform{OS: "linux", Architecture: "amd64"}
+	other, err := manifest.NewInit(otherInit(t), amd64)
+	must(t, err)
+	own := manifest.DefaultInit(amd64)
+	file := func(data []byte) *manifest.InitChoice {
+		return &manifest.InitChoice{Files: []manifest.InitFile{{Name: "x", Data: data}}}
+	}
+	ownData := func() []byte {
+		p, _ := initbin.Lookup(own.Digest.String())
+		data, err := p.Bytes()
+		must(t, err)
+		return data
+	}()
+	for _, tt := range []struct {
+		name   string
+		init   *manifest.Init
+		result Result
+		detail string
+
+		wants    map[string]*manifest.InitChoice // by what the finding says, "" if all is right
+		defaults bool                            // the image passes --default-settings
+	}{
+		{"own", own, Holds, "of this nixoci", map[string]*manifest.InitChoice{
+			"": {}, "where none should be": {None: true}, "not sha256:": file(otherInit(t))}, true},
+		{"other", other, Unknown, "not one of this nixoci's, " + other.Digest.String(), map[string]*manifest.InitChoice{
+			"": file(otherInit(t)), "not sha256:": file(ownData), "where none should be": {None: true}}, false},
+		{"none", nil, Without, "links to the system's own init", map[string]*manifest.InitChoice{
+			"": {None: true}, "no program": {}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			image := sampleSystem(t, sampleSource(t), "sample-x86_64-linux")
+			image.System = image.System.In(manifest.Format2, tt.init)
+			dir := filepath.Join(t.TempDir(), "image")
+			dst, err := layout.OpenLayout(dir)
+			must(t, err)
+			_, err = push.Push(t.Context(), dst, []push.Image{image}, push.Job{Compression: layers.DefaultCompression(), Tags: []string{"v1"}})
+			must(t, err)
+			must(t, dst.Close())
+			check := func(o Options) *Report {
+				t.Helper()
+				return verified(t, "oci:"+dir, o)
+			}
+			r := check(Options{})
+			if !r.OK || r.Platforms[0].Format != manifest.Format2 {
+				t.Fatalf("%+v", r)
+			}
+			if tt.init != nil && r.Platforms[0].Init != tt.init.Digest {
+				t.Errorf("init is %s", r.Platforms[0].Init)
+			}
+			for _, c := range r.Platforms[0].Checks {
+				if c.Check == CheckInit && (c.Result != tt.result || !strings.Contains(c.Detail, tt.detail)) {
+					t.Errorf("%+v", c)
+				}
+			}
+			for says, want := range tt.wants {
+				r := check(Options{Init: want})
+				if r.OK != (says == "") || !r.OK && (r.Findings[0].Check != CheckInit || !strings.Contains(r.Findings[0].What, says)) {
+					t.Errorf("wanted for %q: %v", says, r.Findings)
+				}
+			}
+			if r := check(Options{DefaultSettings: true}); r.OK != tt.defaults {
+				t.Errorf("with the default alone: %v", r.Findings)
+			}
+			// A closure has no nixoci-init: the image's own stands for it.
+			if r := check(Options{Closures: given(t, "sample-x86_64-linux")}); !r.OK {
+				t.Errorf("compared with its closure: %v", r.Findings)
+			}
+		})
+	}
+}
