@@ -19,6 +19,9 @@ func remove(items []item, at int) []item { return slices.Delete(items, at, at+1)
 
 const webRoot = "nix/store/qw4xm639a8jif2c21hpxp2g1xbprflhl-web-root"
 
+// entryPoint is the place of an address in an ELF header.
+const entryPoint = 24
+
 // imageRoot is an entry of the system layer.
 const imageRoot = "gcroots/nixoci-image"
 
@@ -369,13 +372,13 @@ var tampered = []struct {
 
 	// The init layer.
 	{"init that is another program", func(s *sample) {
-		s.edit(initName, func(items []item, at int) []item { items[at].content[len(items[at].content)-1] ^= 1; return items })
+		s.edit(initName, func(items []item, at int) []item { items[at].content[entryPoint] ^= 1; return items })
 	}, initName, "the manifest says", false},
 	{"init that is another program, said", func(s *sample) {
-		n := s.edit(initName, func(items []item, at int) []item { items[at].content[len(items[at].content)-1] ^= 1; return items })
+		n := s.edit(initName, func(items []item, at int) []item { items[at].content[entryPoint] ^= 1; return items })
 		items := s.tarOf(0, n)
 		s.manifests[0].Annotations[manifest.AnnotationInit] = digest.FromBytes(items[len(items)-1].content).String()
-	}, manifest.ImageFile, "contents differ", false},
+	}, "layer 1", "compressed with gzip:3", false},
 	{"init that is a script", func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item {
 			items[at].content = []byte("#!/bin/sh\n")
