@@ -3,4 +3,5 @@
 set -eu
 exec podman run -d --name web -p 8080:80 \
   -v "$PWD/nginx.nix:/config/configuration.nix" -v "$PWD/web:/web" \
+  -v web-cache:/var/cache/nixoci \
   "${1:-ghcr.io/nixoci/base:latest}"
