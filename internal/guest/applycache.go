@@ -119,9 +119,6 @@ func (a *Applier) fill(ctx context.Context, base Base, state State) error {
 	if err != nil {
 		a.say("starting a new list of what is in %s: %v", c.dir, err)
 	}
-	if len(systems) > 0 && systems[0].Fingerprint == state.Fingerprint && systems[0].Toplevel == state.Toplevel && c.complete(state.Toplevel) == nil {
-		return nil
-	}
 	start := time.Now()
 	store := a.store(base)
 	closure, err := store.closure(ctx, state.Toplevel)
@@ -140,13 +137,16 @@ func (a *Applier) fill(ctx context.Context, base Base, state State) error {
 	} else {
 		return fmt.Errorf("the store does not have the image's own system %s, so what was built cannot be told from what the image brings\nhint: leave out the volume on /nix, %s does what it is for", a.Image, c.dir)
 	}
-	var more []string
+	var missing []string
 	for _, p := range closure {
-		if !image[p] {
-			more = append(more, p)
+		if n, err := c.read(p); !image[p] && (n == nil || err != nil) {
+			missing = append(missing, p)
 		}
 	}
-	infos, err := store.infos(ctx, more)
+	if len(missing) == 0 && len(systems) > 0 && systems[0].Fingerprint == state.Fingerprint && systems[0].Toplevel == state.Toplevel {
+		return nil
+	}
+	infos, err := store.infos(ctx, missing)
 	if err != nil {
 		return err
 	}

@@ -229,31 +229,34 @@ func (c *cache) complete(path string) error {
 	return errs[0] // one is as good as all of them
 }
 
-// restorable returns those of the paths that can be restored, see [cache.complete].
+// restorable returns those of the paths that the cache has, with all that they
+// need in the cache or in the store. What is damaged is taken out of the cache.
 func (c *cache) restorable(paths []string) (good []string, damage error) {
-	known := map[string]bool{}
-	var can func(path string, root bool) bool
-	can = func(path string, root bool) bool {
-		if ok, seen := known[path]; seen {
+	infos := map[string]*narinfo{}
+	available := map[string]bool{}
+	var visit func(path string) bool
+	visit = func(path string) bool {
+		if ok, seen := available[path]; seen {
 			return ok
 		}
-		known[path] = true // a path may refer to itself
+		available[path] = true // a path may refer to itself
 		n, err := c.read(path)
 		if err != nil {
 			damage = errors.Join(damage, err, c.remove(path))
 		}
 		ok := n != nil
 		if n != nil {
+			infos[path] = n
 			for _, r := range n.references {
-				ok = can(r, false) && ok
+				ok = visit(r) && ok
 			}
 		}
-		ok = ok || !root && isThere(path)
-		known[path] = ok
+		ok = ok || isThere(path)
+		available[path] = ok
 		return ok
 	}
 	for _, p := range paths {
-		if can(p, true) {
+		if visit(p) && infos[p] != nil {
 			good = append(good, p)
 		}
 	}
