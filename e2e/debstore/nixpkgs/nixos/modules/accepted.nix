@@ -45,7 +45,6 @@ in
     environment.defaultPackages = list types.package;
     environment.corePackages = list types.package;
     environment.stub-ld.enable = flag true;
-    fonts.fontconfig.enable = flag true;
     fonts.packages = list types.package;
     i18n.defaultLocale = mkOption {
       type = types.str;

@@ -1,5 +1,6 @@
 [
   ./accepted.nix
+  ./config/fontconfig.nix
   ./config/networking.nix
   ./config/nix.nix
   ./config/resolvconf.nix
