@@ -9,7 +9,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOTOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all help build demo test race e2e bench bench-plan fuzz lint vulncheck docs cross init init-check release vendor-hash clean
+.PHONY: all help build demo test race e2e e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs cross init init-check release vendor-hash clean
 
 all: build
 
@@ -31,6 +31,10 @@ race: ## the same, with the race detector (needs a C compiler)
 e2e: build ## against real registries, engines and Nix; installs them
 	./e2e/run.sh
 
+e2e-nixpkgs: build ## a system of the real NixOS modules, built and booted: NIXPKGS=DIR
+	@[ -f "$(NIXPKGS)/nixos/modules/module-list.nix" ] || { echo "make e2e-nixpkgs: NIXPKGS=$(NIXPKGS) is no nixpkgs: name a checkout of it" >&2; exit 2; }
+	NIXOCI_E2E_TAGS=e2e,nixpkgs NIXPKGS="$(abspath $(NIXPKGS))" ./e2e/run.sh -run TestNixpkgs
+
 bench: build ## docs/benchmarks.md, from a real system and a real registry
 	./bench/run.sh
 
@@ -43,8 +47,8 @@ fuzz: ## every fuzz target, for FUZZTIME each
 lint: ## gofmt, vet, staticcheck, and the workflows
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not gofmt-ed: $$out"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags e2e ./...
-	$(GOTOOL) staticcheck -tags e2e ./...
+	$(GO) vet -tags e2e,nixpkgs ./...
+	$(GOTOOL) staticcheck -tags e2e,nixpkgs ./...
 	$(GOTOOL) actionlint .github/workflows/*.yml
 
 vulncheck: ## known vulnerabilities in what is called; asks vuln.go.dev

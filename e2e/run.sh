@@ -29,4 +29,4 @@ NIXOCI_E2E_INSIDE=1 exec unshare -m sh -ec '
   mount --make-rprivate /
   umount -R /sys/fs/cgroup 2>/dev/null || :
   mount -t cgroup2 none /sys/fs/cgroup
-  exec go test -tags e2e -count 1 -timeout 60m -parallel 3 -v ./e2e "$@"' sh "$@"
+  exec go test -tags "${NIXOCI_E2E_TAGS:-e2e}" -count 1 -timeout 60m -parallel 3 -v ./e2e "$@"' sh "$@"
