@@ -25,6 +25,10 @@ const containerdConf = `version = 3
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
 
+# Pods have the node's network, and /etc is read-only.
+[plugins."io.containerd.cri.v1.runtime".cni]
+  conf_dir = "/run/cni"
+
 [plugins."io.containerd.cri.v1.runtime".containerd]
   default_runtime_name = "runc"
 

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,6 +30,8 @@ func TestExamples(t *testing.T) {
 			t.Run("containerd 2", func(t *testing.T) { examplePod(t, file, true) })
 		},
 		"kubernetes/pod-runtimeclass.yml": exampleRuntimeClass,
+		"postgresql/compose.yml":          examplePostgreSQL,
+		"postgresql/postgresql.nix":       nil, // compose.yml mounts it
 		"web/compose.yml":                 exampleCompose(docker28),
 		"web/compose.docker-27.yml":       exampleCompose(docker20),
 		"web/docker-run.sh":               exampleRun(docker28, "docker"),
@@ -195,6 +198,29 @@ func exampleCompose(e engine) func(*testing.T, string) {
 		p.compose(t, "restart", "-t", "30")
 		p.publishes(t, "web", examplePage)
 		b.says(t, "is unchanged and running")
+	}
+}
+
+// What compose makes of the file is what the text around it says. It is not
+// started: Debian's PostgreSQL is not among the guest's packages.
+func examplePostgreSQL(t *testing.T, file string) {
+	var config struct {
+		Services map[string]struct {
+			Volumes []struct{ Source, Target string }
+		}
+	}
+	out := command(t, docker28.line(t, "compose", "-f", filepath.Join(exampleSite(t, file), filepath.Base(file)), "config", "--format", "json")...)
+	if err := json.Unmarshal([]byte(out), &config); err != nil {
+		t.Fatal(err)
+	}
+	volumes := map[string]string{}
+	for _, v := range config.Services["db"].Volumes {
+		volumes[v.Target] = v.Source
+	}
+	for target, source := range map[string]string{"/var/lib": "state", "/var/cache/nixoci": "cache"} {
+		if volumes[target] != source {
+			t.Errorf("%s is %q, not the volume %s", target, volumes[target], source)
+		}
 	}
 }
 

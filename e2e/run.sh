@@ -25,8 +25,26 @@ sh e2e/tool.sh \
 sh e2e/engines.sh
 "$NIXOCI_E2E_CACHE/bin/debstore" large -root "$NIXOCI_E2E_CACHE/large" -debs "$NIXOCI_E2E_CACHE/debs" -out "$NIXOCI_E2E_CACHE/large"
 # Engines want a cgroup2 hierarchy of their own, and mounts that end with the run.
-NIXOCI_E2E_INSIDE=1 exec unshare -m sh -ec '
-  mount --make-rprivate /
-  umount -R /sys/fs/cgroup 2>/dev/null || :
-  mount -t cgroup2 none /sys/fs/cgroup
-  exec go test -tags "${NIXOCI_E2E_TAGS:-e2e}" -count 1 -timeout 60m -parallel 3 -v ./e2e "$@"' sh "$@"
+run() {
+  NIXOCI_E2E_INSIDE=1 unshare -m sh -ec '
+    mount --make-rprivate /
+    umount -R /sys/fs/cgroup 2>/dev/null || :
+    mount -t cgroup2 none /sys/fs/cgroup
+    exec go test -tags "${NIXOCI_E2E_TAGS:-e2e}" -count 1 -timeout 60m -parallel 3 -v ./e2e "$@"' sh "$@"
+}
+[ $# -eq 0 ] || { run "$@"; exit; }
+# All of them: what did not run, or was skipped, has failed too.
+log=$NIXOCI_E2E_CACHE/last-run
+rm -f "$log".*
+{ run && echo 0 >"$log.code" || echo $? >"$log.code"; } 2>&1 | tee "$log.log"
+go test -tags e2e -list . ./e2e | grep '^Test' | sort >"$log.expected"
+for outcome in PASS FAIL; do
+  sed -n "s/^--- $outcome: \\(Test[^ ]*\\) .*/\\1/p" "$log.log" | sort >"$log.$outcome"
+done
+lost=$(sort "$log.PASS" "$log.FAIL" | comm -23 "$log.expected" -)
+echo "e2e: of $(wc -l <"$log.expected") tests $(wc -l <"$log.PASS") passed and $(wc -l <"$log.FAIL") failed"
+if [ ! -s "$log.expected" ] || [ -n "$lost" ]; then
+  printf 'e2e/run.sh: these did not run:\n%s\n' "$lost" >&2
+  exit 1
+fi
+exit "$(cat "$log.code")"

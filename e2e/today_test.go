@@ -5,9 +5,11 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nixoci/nixoci/internal/guest"
 )
@@ -121,4 +123,68 @@ func TestTodayVersions(t *testing.T) {
 		}
 		report(t, "%s", out)
 	}
+}
+
+// added are the flags that the advice in a log has for docker run: Docker 28's
+// first, then what older ones know.
+var added = regexp.MustCompile(`(?mi)add to docker run[^\n]*:\n\n +(.+)$`)
+
+// What the message says to add is all that is needed.
+func TestTodayExplains(t *testing.T) {
+	image := guestImage(t, "")
+	for _, tc := range []struct {
+		name  string
+		flags []string
+	}{
+		{"no flag", nil},
+		{"no control groups", []string{"--tmpfs", "/run:exec,suid"}},
+		{"no /run", []string{"--security-opt", "writable-cgroups=true"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := docker28.run(t, image, tc.flags...)
+			b.ends(t)
+			if code := b.exitCode(t); code != "78" {
+				t.Errorf("exit code %s, want 78", code)
+			}
+			m := added.FindStringSubmatch(b.log(t))
+			if m == nil {
+				t.Fatal("the message says nothing to add")
+			}
+			docker28.run(t, image, args(tc.flags, strings.Fields(m[1]))...).runs(t)
+		})
+	}
+}
+
+// The configuration is built and served, healthy, to whoever asks the host, on a
+// network of the user's.
+func TestTodayApplies(t *testing.T) {
+	image := guestImage(t, "")
+	config, web := site(t, "configuration.nix", nginxNix("/web"))
+	network := filepath.Base(scratchDir(t))
+	command(t, todayDocker(t, "network", "create", network)...)
+	t.Cleanup(func() { command(t, todayDocker(t, "network", "rm", network)...) }) // its bridge is the host's
+	e := docker28
+	e.machine = []string{"--network", network, "--tmpfs", "/run/lock", "-p", "127.0.0.1::80"}
+	b := e.run(t, image, args(todayFlags, "-v", config+":/config", "-v", web+":/web")...)
+	published := func(page string) time.Duration {
+		t.Helper()
+		addr := strings.TrimSpace(b.do(t, "port", b.id, "80"))
+		return eventually(t, "publish "+page, func() bool { return strings.Contains(get("http://"+addr+"/"), page) })
+	}
+	report(t, "built and serving after %.2f s", published("the first page").Seconds())
+	health := func(want string) {
+		t.Helper()
+		eventually(t, want, func() bool {
+			return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.Health.Status}}", b.id)) == want
+		})
+	}
+	health("healthy")
+	b.stops(t)
+	b.do(t, "start", b.id)
+	report(t, "unchanged: serving %.2f s after a restart", published("the first page").Seconds())
+	b.says(t, "is unchanged and running")
+	put(t, filepath.Join(config, "configuration.nix"), "{ no.such.option = 1; }\n")
+	b.do(t, "restart", "-t", "30", b.id)
+	published("the first page")
+	health("unhealthy")
 }

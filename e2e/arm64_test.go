@@ -1,0 +1,55 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// emulateArm64 lets this machine run arm64 programs until the test ends, as
+// binfmt_misc does without the flag P: the program's argv[0] is then its path.
+func emulateArm64(t *testing.T) {
+	t.Helper()
+	dir := scratchDir(t)
+	command(t, "mount", "-t", "binfmt_misc", "none", dir)
+	t.Cleanup(func() { command(t, "umount", dir) })
+	const entry = "nixoci-e2e-arm64"
+	if err := os.WriteFile(filepath.Join(dir, "register"), []byte(":"+entry+
+		`:M::\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00`+
+		`:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:F`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(filepath.Join(dir, entry), []byte("-1"), 0o644); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The arm64 guest boots and stops where every program of it is emulated. Two
+// things are qemu-user's and not an arm64 machine's:
+//
+//   - A fork into a new mount namespace is refused, and with it every unit with
+//     credentials (LoadCredential=): the two that systemd brings go without.
+//   - Real-time signals are moved, since glibc keeps the first two for itself:
+//     what systemd takes for SIGRTMIN+3, which is 37, has to be sent as 39.
+func TestGuestArm64Boots(t *testing.T) {
+	emulateArm64(t)
+	image := guestImage(t, "")
+	command(t, todayDocker(t, "pull", "-q", "--platform", "linux/arm64", image)...)
+	plain := filepath.Join(scratchDir(t), "plain.conf")
+	put(t, plain, "[Service]\nLoadCredential=\n")
+	flags := args(docker28.machine, todayFlags, "--platform", "linux/arm64")
+	for _, unit := range []string{"systemd-tmpfiles-setup", "systemd-tmpfiles-setup-dev"} {
+		flags = append(flags, "-v", plain+":/run/systemd/system/"+unit+".service.d/plain.conf")
+	}
+	b := startBox(t, todayDocker, image, flags)
+	report(t, "running after %.2f s", b.runs(t).Seconds())
+	b.says(t, "Startup finished")
+	if arch, err := b.exec(t, "/run/current-system/sw/bin/uname", "-m"); arch != "aarch64" {
+		t.Errorf("the machine is %q: %v", arch, err)
+	}
+	b.stopsBy(t, "--signal", "39")
+}
