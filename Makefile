@@ -9,7 +9,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOTOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all help build demo test race e2e e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs cross init init-check release vendor-hash clean
+.PHONY: all help build demo test fma race e2e e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs cross init init-check release vendor-hash clean
 
 all: build
 
@@ -24,6 +24,9 @@ demo: build ## push the sample system for two platforms to an embedded registry,
 
 test: ## all tests that need nothing but Go
 	$(GO) test ./...
+
+fma: ## that the planner rounds alike on arm64
+	./.ci/fma
 
 race: ## the same, with the race detector (needs a C compiler)
 	$(GO) test -race ./...

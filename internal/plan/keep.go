@@ -184,7 +184,7 @@ func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
 		}
 		cost = float64(b.size*(all-b.chance)) + float64(float64(k.sizes[i])*(all-own))
 	}
-	cost *= k.unit
+	cost = float64(cost * k.unit)
 	if b.intact() {
 		cost += b.bytes
 	}
@@ -236,7 +236,7 @@ func (k *keeper) cheapestHome(i int32, not *keptBin) (best *keptBin, least float
 }
 
 func (k *keeper) mergeWaste(a, b *keptBin) float64 {
-	cost := k.unit * k.joinCost(a.size, a.chance, a.below, b.size, b.chance, b.below)
+	cost := float64(k.unit * k.joinCost(a.size, a.chance, a.below, b.size, b.chance, b.below))
 	for _, x := range []*keptBin{a, b} {
 		if x.intact() {
 			cost += x.bytes
@@ -285,7 +285,7 @@ func (k *keeper) repair() {
 				continue
 			}
 			left := k.without(from, i)
-			saved := k.waste(from) - k.waste(left) - float64(k.sizes[i])*k.chances[k.counts[i]]*k.unit
+			saved := k.waste(from) - k.waste(left) - float64(float64(k.sizes[i])*k.chances[k.counts[i]]*k.unit)
 			if len(left.members) == 0 {
 				saved += layerPrice
 			}

@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/nixoci/nixoci/internal/hint"
 )
 
 // authenticator adds credentials to the requests for one registry, and to no
@@ -68,6 +70,13 @@ func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w h
 	return a
 }
 
+// leavesTLS refuses an address without TLS that a registry with TLS has named:
+// for an upload, a redirect or tokens.
+func leavesTLS(u *url.URL) error {
+	return permanent{hint.Add(fmt.Errorf("the registry speaks TLS, and names %s, which does not: refused", redact(u)),
+		"a registry behind a proxy that ends TLS must know its own https address: see its setting for the external URL, or X-Forwarded-Proto")}
+}
+
 // contacted reports whether the registry has answered.
 func (a *authenticator) contacted() bool { return a.grant.Load() != nil }
 
@@ -86,6 +95,12 @@ func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 		return a.first(req)
 	}
 	if !g.owns(a.registry, req.URL) {
+		if g.scheme == "https" && req.URL.Scheme != "https" {
+			if req.Body != nil {
+				req.Body.Close() // the contract of http.RoundTripper
+			}
+			return nil, leavesTLS(req.URL)
+		}
 		return a.wire.RoundTrip(req)
 	}
 	if !g.renew.IsZero() && time.Now().After(g.renew) {
@@ -327,6 +342,9 @@ func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport
 			g.header = "Basic " + cfg.Auth
 		}
 		return g, nil
+	}
+	if realm, err := url.Parse(ch.Parameters["realm"]); err == nil && scheme == "https" && realm.Scheme == "http" {
+		return nil, leavesTLS(realm)
 	}
 	asked := time.Now()
 	tok, err := transport.Exchange(ctx, a.registry, authn.FromConfig(*cfg), a.wire, scopes, ch)

@@ -785,3 +785,83 @@ func TestNoDowngrade(t *testing.T) {
 		t.Errorf("error %v after %d requests in plain text", err, plainRequests.Load())
 	}
 }
+
+// TestTLSIsNotLeft: whatever address without TLS a registry with TLS names, no
+// request goes there, nothing is tried again, and the error says what to mend.
+func TestTLSIsNotLeft(t *testing.T) {
+	var plainRequests atomic.Int64
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		plainRequests.Add(1)
+		io.WriteString(w, `{"token":"x"}`)
+	}))
+	defer plain.Close()
+	elsewhere := plain.URL + "/v2/app/system/blobs/uploads/s"
+	for _, tt := range []struct {
+		name   string
+		answer func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool
+	}{
+		{"the upload's Location", func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPost {
+				return false
+			}
+			w.Header().Set("Location", elsewhere)
+			w.WriteHeader(http.StatusAccepted)
+			return true
+		}},
+		{"a redirect of the upload", func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPatch {
+				return false
+			}
+			http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect)
+			return true
+		}},
+		{"the Location after the bytes", func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPatch {
+				return false
+			}
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("Location", elsewhere)
+			w.WriteHeader(http.StatusAccepted)
+			return true
+		}},
+		{"the token server", func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+plain.URL+`/token",service="s"`)
+			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "")
+			return true
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			plainRequests.Store(0)
+			var answered atomic.Int64
+			f := newFake(nil)
+			f.before = func(w http.ResponseWriter, r *http.Request) bool {
+				if !tt.answer(f, w, r) {
+					return false
+				}
+				answered.Add(1)
+				return true
+			}
+			s := httptest.NewUnstartedServer(f)
+			s.Config.ErrorLog = quiet
+			s.StartTLS()
+			defer s.Close()
+			r := openAt(t, "https://example.com", Options{Insecure: true, dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if strings.HasPrefix(addr, "example.com:") {
+					addr = s.Listener.Addr().String()
+				}
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			}})
+			packs := 0
+			_, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &packs))
+			if err == nil || !strings.Contains(err.Error(), "names "+plain.URL) || !strings.Contains(hint.Of(err), "proxy") {
+				t.Errorf("error %v, hint %q", err, hint.Of(err))
+			}
+			if plainRequests.Load() != 0 {
+				t.Errorf("%d requests in plain text", plainRequests.Load())
+			}
+			if answered.Load() != 1 {
+				t.Errorf("asked %d times", answered.Load())
+			}
+		})
+	}
+}

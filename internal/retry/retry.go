@@ -8,10 +8,7 @@ import (
 
 const (
 	firstDelay = 300 * time.Millisecond
-)
-
-const (
-	maxDelay = 10 * time.Second
+	maxDelay   = 10 * time.Second
 )
 
 // Backoff is the delay after the n-th failure: doubled each time, and of that
@@ -21,6 +18,7 @@ func Backoff(n int) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
+// Sleep waits for d, or until ctx ends: then it returns why.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return context.Cause(ctx)

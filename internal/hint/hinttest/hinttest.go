@@ -1,3 +1,4 @@
+// Package hinttest compares errors and their hints with what a test expects.
 package hinttest
 
 import (
@@ -8,6 +9,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
+// Error fails t unless err wraps is, if that is not nil, and says text in one line.
 func Error(t testing.TB, err error, is error, text string) {
 	t.Helper()
 	if err == nil || is != nil && !errors.Is(err, is) || !strings.Contains(err.Error(), text) {
@@ -19,6 +21,7 @@ func Error(t testing.TB, err error, is error, text string) {
 	}
 }
 
+// Hint fails t unless the hint of err has text in it.
 func Hint(t testing.TB, err error, text string) {
 	t.Helper()
 	if h := hint.Of(err); !strings.Contains(h, text) {

@@ -1,3 +1,4 @@
+// Package nartest writes NARs by hand, the wrong ones too, and records visits.
 package nartest
 
 import (

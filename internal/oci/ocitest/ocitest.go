@@ -1,3 +1,4 @@
+// Package ocitest makes blobs and layers for tests of sources and destinations.
 package ocitest
 
 import (
