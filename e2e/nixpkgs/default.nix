@@ -510,6 +510,7 @@ let
     nginx-config-formatter = script "nginxfmt" ''exec ${packages.coreutils}/bin/cat'';
     lndir = script "lndir" ''
       set -e
+      while [ "''${1#-}" != "$1" ]; do shift; done
       from=$(cd "$1" && pwd)
       cd "''${2:-.}"
       (cd "$from" && ${packages.findutils}/bin/find . -type d) | while read -r d; do ${packages.coreutils}/bin/mkdir -p "$d"; done
