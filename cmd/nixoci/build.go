@@ -66,7 +66,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if target.Kind == layout.KindDockerArchive && len(images) > 1 {
 		return usageError{hint.Add(fmt.Errorf("%s: holds one platform, not %d", output, len(images)), "choose one with --platform, or use oci-archive:")}
 	}
-	dst, err := target.Open(a.stdout)
+	dst, err := target.Open(a.stdout.Raw())
 	if err != nil {
 		return err
 	}

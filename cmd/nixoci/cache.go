@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,10 +37,10 @@ func (a *app) cacheCommand() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return json.NewEncoder(a.stdout).Encode(map[string]any{"removed": n, "bytes": bytes})
+				return a.stdout.JSON(map[string]any{"removed": n, "bytes": bytes})
 			}
-			_, err = fmt.Fprintf(a.stdout, "removed %d entries, %s\n", n, humanBytes(bytes))
-			return err
+			a.stdout.Printf("removed %d entries, %s\n", n, humanBytes(bytes))
+			return a.stdout.Err()
 		},
 	}
 	prune.Flags().DurationVar(&olderThan, "older-than", 0, "keep entries that were written within this time, for instance 720h")
@@ -59,12 +57,13 @@ func (a *app) cacheInfo() error {
 		return err
 	}
 	if a.json {
-		return json.NewEncoder(a.stdout).Encode(map[string]any{"dir": a.cache.Dir(), "kinds": kinds})
+		return a.stdout.JSON(map[string]any{"dir": a.cache.Dir(), "kinds": kinds})
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s\n", a.cache.Dir())
+	a.stdout.Printf("%s\n", a.cache.Dir())
+	var rows [][]string
 	for _, k := range kinds {
-		fmt.Fprintf(w, "  %s\t%d entries\t%s\n", k.Kind, k.Entries, humanBytes(k.Bytes))
+		rows = append(rows, []string{k.Kind, fmt.Sprintf("%d entries", k.Entries), humanBytes(k.Bytes)})
 	}
-	return w.Flush()
+	a.stdout.Table("  ", rows)
+	return a.stdout.Err()
 }

@@ -44,7 +44,7 @@ those that it would be given, and sizes are those before compression.`,
 				}
 			}
 			if a.json {
-				return printJSON(a.stdout, d)
+				return a.stdout.JSON(d)
 			}
 			return d.WriteText(a.stdout, all)
 		},

@@ -58,7 +58,7 @@ func (a *app) docsCommand() *cobra.Command {
 		Short: "Print the reference page: commands, flags, variables, exit codes",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return writeReference(a.stdout, cmd.Root())
+			return writeReference(a.stdout.Raw(), cmd.Root())
 		},
 	})
 	return docs

@@ -83,7 +83,7 @@ func (a *app) createIndex(ctx context.Context, refArg string, images, more, anno
 	a.done = true
 	stats := repo.Stats()
 	if !a.quiet {
-		fmt.Fprintf(a.stderr, "%s: joined from %d images; %s\n", platformList(result.Platforms), len(images), summaryOf(start, &stats))
+		a.stderr.Printf("%s: joined from %d images; %s\n", platformList(result.Platforms), len(images), summaryOf(start, &stats))
 	}
 	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
 }

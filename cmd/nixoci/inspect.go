@@ -35,7 +35,7 @@ recipes; layers that these do not explain are read.`,
 				}
 			}
 			if a.json {
-				return printJSON(a.stdout, in)
+				return a.stdout.JSON(in)
 			}
 			return in.WriteText(a.stdout, paths)
 		},

@@ -59,7 +59,7 @@ func (a *app) login(ctx context.Context, host, user, password string, r *registr
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "logged in to %s as %s; kept in %s\n", host, user, where)
+	a.stderr.Printf("logged in to %s as %s; kept in %s\n", host, user, where)
 	return nil
 }
 
@@ -70,7 +70,7 @@ func (a *app) ask(user, password *string) error {
 		return usageError{hint.Add(fmt.Errorf("login: user or password is missing"), "-u USER --password-stdin < file")}
 	}
 	if *user == "" {
-		fmt.Fprint(a.stderr, "Username: ")
+		a.stderr.Printf("Username: ")
 		line, err := bufio.NewReader(in).ReadString('\n')
 		if err != nil {
 			return fmt.Errorf("read username: %w", err)
@@ -78,9 +78,9 @@ func (a *app) ask(user, password *string) error {
 		*user = strings.TrimSpace(line)
 	}
 	if *password == "" {
-		fmt.Fprint(a.stderr, "Password: ")
+		a.stderr.Printf("Password: ")
 		b, err := term.ReadPassword(int(in.Fd()))
-		fmt.Fprintln(a.stderr)
+		a.stderr.Printf("\n")
 		if err != nil {
 			return fmt.Errorf("read password: %w", err)
 		}
@@ -98,7 +98,7 @@ func (a *app) logoutCommand() *cobra.Command {
 			if err := registry.Logout(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "logged out of %s\n", args[0])
+			a.stderr.Printf("logged out of %s\n", args[0])
 			return nil
 		},
 	}

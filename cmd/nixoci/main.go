@@ -9,10 +9,15 @@ import (
 	"syscall"
 
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/task"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 func main() {
 	limit.SetMemory(os.Getenv)
+	task.OnPanic = func(value any, stack []byte) {
+		os.Exit(crashed(terminal.New(os.Stderr), value, stack))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// Once interrupted, a second signal kills: default handling comes back.
 	context.AfterFunc(ctx, stop)

@@ -26,7 +26,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Targe
 		return nil, err
 	}
 	if target == (nixbuild.Target{}) && !a.quiet {
-		fmt.Fprintf(a.stderr, "no CLOSURE is given, and ./result is not a NixOS system: building %s\n", baseSystem)
+		a.stderr.Printf("no CLOSURE is given, and ./result is not a NixOS system: building %s\n", baseSystem)
 	}
 	root, err := filepath.Abs(closure.LocalRoot(a.from))
 	if err != nil {
@@ -35,7 +35,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Targe
 	if a.nix == nil {
 		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose}
 		if !a.quiet {
-			a.nix.Progress = a.stderr
+			a.nix.Progress = a.stderr.Raw() // Nix draws there itself
 		}
 	}
 	built, err := a.nix.Build(ctx, target, systems)

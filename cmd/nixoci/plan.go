@@ -95,15 +95,13 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	}
 	if a.json {
 		if len(reports) == 1 {
-			return printJSON(a.stdout, reports[0])
+			return a.stdout.JSON(reports[0])
 		}
-		return printJSON(a.stdout, reports)
+		return a.stdout.JSON(reports)
 	}
 	for i, r := range reports {
 		if i > 0 {
-			if _, err := io.WriteString(a.stdout, "\n"); err != nil {
-				return err
-			}
+			a.stdout.Printf("\n")
 		}
 		if err := r.WriteText(a.stdout, f.all); err != nil {
 			return err

@@ -2,20 +2,21 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/task"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // progress shows a push on stderr: one line that moves on a terminal, else one
 // line for each finished layer.
 type progress struct {
 	app   *app
-	w     io.Writer
+	w     *terminal.Printer
 	live  bool
 	quiet bool
 
@@ -53,6 +54,7 @@ func (p *progress) begin() {
 	}
 	p.stop = make(chan struct{})
 	p.stopped.Go(func() {
+		defer task.Guard()
 		tick := time.NewTicker(redrawEvery)
 		defer tick.Stop()
 		for {
@@ -89,7 +91,7 @@ func (p *progress) Done(r push.LayerResult) {
 	if p.quiet || p.live || r.How == push.Reused && !p.app.verbose {
 		return
 	}
-	fmt.Fprintf(p.w, "%*d/%d  %s  %9s → %-9s %s  %s\n", len(fmt.Sprint(p.layers)), p.finished, p.layers,
+	p.w.Printf("%*d/%d  %s  %9s → %-9s %s  %s\n", len(fmt.Sprint(p.layers)), p.finished, p.layers,
 		r.Packed.Digest.Encoded()[:12], humanBytes(r.Packed.UncompressedSize), humanBytes(r.Packed.Size), how, r.Layer.Comment)
 }
 
@@ -102,8 +104,8 @@ func (p *progress) draw() {
 	}
 	full := int(done * width)
 	elapsed := time.Since(p.start)
-	fmt.Fprintf(p.w, "\r\x1b[K%s%s %3.0f%%  %d/%d layers  %s of %s  %s", p.app.paint(green, strings.Repeat("━", full)),
-		p.app.paint(faint, strings.Repeat("─", width-full)), done*100, p.finished, p.layers, humanBytes(p.packed), humanBytes(p.total), humanTime(elapsed))
+	p.w.Printf("\r\x1b[K%s%s %3.0f%%  %d/%d layers  %s of %s  %s", p.app.paint(green, terminal.Own(strings.Repeat("━", full))),
+		p.app.paint(faint, terminal.Own(strings.Repeat("─", width-full))), done*100, p.finished, p.layers, humanBytes(p.packed), humanBytes(p.total), humanTime(elapsed))
 	p.drawn = true
 }
 
@@ -115,7 +117,7 @@ func (p *progress) end() {
 		p.stop = nil
 	}
 	if p.drawn {
-		fmt.Fprint(p.w, "\r\x1b[K")
+		p.w.Printf("\r\x1b[K")
 		p.drawn = false
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -258,7 +257,7 @@ func (a *app) summary(r push.Result, tail string) {
 		return
 	}
 	if r.Unchanged {
-		fmt.Fprintf(a.stderr, "unchanged: the image is there already (%s)\n", tail)
+		a.stderr.Printf("unchanged: the image is there already (%s)\n", tail)
 		return
 	}
 	var made, reused, checked int
@@ -292,7 +291,7 @@ func (a *app) summary(r push.Result, tail string) {
 	if checked > 0 {
 		how += fmt.Sprintf(", %d of them made again and the same", checked)
 	}
-	fmt.Fprintf(a.stderr, "%s: %d layers (%s), %s in %s; %s\n", platformList(r.Platforms), len(r.Layers), how, humanBytes(tar), humanBytes(size), tail)
+	a.stderr.Printf("%s: %d layers (%s), %s in %s; %s\n", platformList(r.Platforms), len(r.Layers), how, humanBytes(tar), humanBytes(size), tail)
 }
 
 // platformList are the platforms of an index, in its order.
@@ -338,8 +337,8 @@ type printedLayer struct {
 
 func (a *app) printResult(ref string, r push.Result, s *registry.Stats) error {
 	if !a.json {
-		_, err := fmt.Fprintf(a.stdout, "%s@%s\n", ref, r.Index.Digest)
-		return err
+		a.stdout.Printf("%s@%s\n", ref, r.Index.Digest)
+		return a.stdout.Err()
 	}
 	p := printed{Ref: ref, Digest: r.Index.Digest.String(), Unchanged: r.Unchanged}
 	for _, d := range r.Platforms {
@@ -356,7 +355,5 @@ func (a *app) printResult(ref string, r push.Result, s *registry.Stats) error {
 	if s != nil {
 		p.Requests, p.Sent, p.Received, p.Retries = &s.Requests, &s.BytesSent, &s.BytesReceived, &s.Retries
 	}
-	enc := json.NewEncoder(a.stdout)
-	enc.SetIndent("", "  ")
-	return enc.Encode(p)
+	return a.stdout.JSON(p)
 }

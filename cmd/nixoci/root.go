@@ -14,12 +14,13 @@ import (
 
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // app is what all commands share: streams and the common flags.
 type app struct {
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdout, stderr *terminal.Printer
 
 	from      []string
 	platforms []string
@@ -62,7 +63,8 @@ Configurations and the base system are built with the nix on the PATH, for each
 machine's. A flake's configuration is made a container on the way, as nixoci's
 flake does with lib.extend, unless it is one; a derivation is taken as it is.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 130 interrupted.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
+(a bug: report it), 130 interrupted.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.setup() },
@@ -139,8 +141,8 @@ func (a *app) setup() error {
 		return usagef("--jobs %d: less than one", a.jobs)
 	}
 	a.log = logrus.New()
-	a.log.SetOutput(a.stderr)
-	a.log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: !a.colored()})
+	a.log.SetOutput(io.Discard)
+	a.log.AddHook(logHook{a})
 	switch {
 	case a.quiet:
 		a.log.SetLevel(logrus.ErrorLevel)
@@ -163,11 +165,26 @@ const (
 	faint = "2"
 )
 
-func (a *app) paint(color, s string) string {
+// paint is text of the program's own, in a color.
+func (a *app) paint(color string, s terminal.Own) terminal.Own {
 	if !a.colored() {
 		return s
 	}
-	return "\x1b[" + color + "m" + s + "\x1b[0m"
+	return terminal.Own("\x1b["+color+"m") + s + "\x1b[0m"
+}
+
+// logHook prints what is logged.
+type logHook struct{ a *app }
+
+func (h logHook) Levels() []logrus.Level { return logrus.AllLevels }
+
+func (h logHook) Fire(e *logrus.Entry) error {
+	color := cyan
+	if e.Level <= logrus.WarnLevel {
+		color = red
+	}
+	h.a.stderr.Printf("%s: %s\n", h.a.paint(color, terminal.Own(e.Level.String())), strings.TrimRight(e.Message, "\n"))
+	return nil
 }
 
 func (a *app) colored() bool {
@@ -182,6 +199,6 @@ func (a *app) colored() bool {
 
 // terminal reports whether stderr is one.
 func (a *app) terminal() bool {
-	f, ok := a.stderr.(*os.File)
+	f, ok := a.stderr.Raw().(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

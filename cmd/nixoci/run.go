@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // Exit codes, as documented in the README.
@@ -16,6 +18,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitMismatch    = 3
+	exitCrash       = 70 // EX_SOFTWARE of sysexits.h
 	exitInterrupted = 130
 )
 
@@ -34,8 +37,13 @@ type mismatchError struct{ error }
 func (e mismatchError) Unwrap() error { return e.error }
 
 // run is the program: all but signals and exiting.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	a := &app{stdin: stdin, stdout: terminal.New(stdout), stderr: terminal.New(stderr)}
+	defer func() {
+		if v := recover(); v != nil {
+			code = crashed(a.stderr, v, debug.Stack())
+		}
+	}()
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -50,6 +58,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return a.finish(ctx, err)
 }
 
+// crashed says what a person can do about a panic.
+func crashed(stderr *terminal.Printer, value any, stack []byte) int {
+	for line := range strings.Lines(string(stack)) {
+		stderr.Printf("    %s\n", strings.TrimRight(strings.ReplaceAll(line, "\t", "  "), "\n"))
+	}
+	stderr.Printf("nixoci: crashed: %v\n", value)
+	stderr.Printf("hint: this is a bug in nixoci; report it with the lines above: https://github.com/nixoci/nixoci/issues\n")
+	return exitCrash
+}
+
 // finish prints err, one line and its hint, and says with which code to exit.
 func (a *app) finish(ctx context.Context, err error) int {
 	var usage usageError
@@ -58,15 +76,15 @@ func (a *app) finish(ctx context.Context, err error) int {
 	case err == nil && ctx.Err() == nil:
 		return exitOK
 	case ctx.Err() != nil && !errors.As(err, &mismatch) && !a.done:
-		fmt.Fprintln(a.stderr, a.paint(red, "nixoci:"), "interrupted")
+		a.stderr.Printf("%s interrupted\n", a.paint(red, "nixoci:"))
 		return exitInterrupted
 	case err == nil: // interrupted after the result was there
 		return exitOK
 	}
-	fmt.Fprintln(a.stderr, a.paint(red, "nixoci:"), strings.TrimRight(err.Error(), "\n"))
+	a.stderr.Printf("%s %s\n", a.paint(red, "nixoci:"), err)
 	if h := hint.Of(err); h != "" {
 		for line := range strings.Lines(h) {
-			fmt.Fprintln(a.stderr, a.paint(cyan, "hint:"), strings.TrimRight(line, "\n"))
+			a.stderr.Printf("%s %s\n", a.paint(cyan, "hint:"), strings.TrimRight(line, "\n"))
 		}
 	}
 	switch {

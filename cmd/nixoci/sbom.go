@@ -38,7 +38,7 @@ SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
 				return err
 			}
 			o.Created = t
-			w := bufio.NewWriter(a.stdout)
+			w := bufio.NewWriter(a.stdout.Raw())
 			if err := report.WriteSBOM(w, c, format, o); err != nil {
 				return err
 			}

@@ -43,7 +43,7 @@ func (a *app) serve(ctx context.Context, listen, dir string) error {
 		opts = append(opts, registry.WithBlobHandler(registry.NewDiskBlobHandler(dir)))
 	}
 	srv := &http.Server{Handler: registry.New(opts...), ReadHeaderTimeout: 10 * time.Second, ErrorLog: logger}
-	fmt.Fprintln(a.stdout, l.Addr())
+	a.stdout.Printf("%s\n", l.Addr())
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {

@@ -84,10 +84,10 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	}
 	a.done = true
 	if a.json {
-		return printJSON(a.stdout, map[string]any{"ref": ref.String(), "signed": all})
+		return a.stdout.JSON(map[string]any{"ref": ref.String(), "signed": all})
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s@%s\n", ref.Repository.Name(), top.Descriptor.Digest)
-	return err
+	a.stdout.Printf("%s@%s\n", ref.Repository.Name(), top.Descriptor.Digest)
+	return a.stdout.Err()
 }
 
 // keyPassword is the password of a key file: from the environment, else asked
@@ -100,9 +100,9 @@ func (a *app) keyPassword() ([]byte, error) {
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return nil, hint.Add(errors.New("the key is encrypted, and there is no terminal to ask for the password"), "set "+passwordVariable)
 	}
-	fmt.Fprint(a.stderr, "password of the key: ")
+	a.stderr.Printf("password of the key: ")
 	p, err := term.ReadPassword(int(in.Fd()))
-	fmt.Fprintln(a.stderr)
+	a.stderr.Printf("\n")
 	if err != nil {
 		return nil, fmt.Errorf("ask for the password: %w", err)
 	}

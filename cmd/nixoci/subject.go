@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -138,12 +136,4 @@ func writePage(file string, p *report.Page) error {
 		return fmt.Errorf("write page: %w", err)
 	}
 	return nil
-}
-
-// printJSON writes v as all commands write JSON.
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }

@@ -99,7 +99,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	}
 	a.done = true
 	if a.json {
-		err = printJSON(a.stdout, report)
+		err = a.stdout.JSON(report)
 	} else if !a.quiet {
 		err = report.WriteText(a.stdout)
 	}
@@ -108,7 +108,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	}
 	last := len(report.Findings) - 1
 	for _, found := range report.Findings[:last] {
-		fmt.Fprintln(a.stderr, a.paint(red, "nixoci:"), found)
+		a.stderr.Printf("%s %s\n", a.paint(red, "nixoci:"), found)
 	}
 	return mismatchError{errors.New(report.Findings[last].String())}
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 
@@ -38,10 +36,10 @@ func (a *app) versionCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := printedVersion{version, runtime.GOOS + "/" + runtime.GOARCH, runtime.Version(), layers.FormatVersion}
 			if a.json {
-				return json.NewEncoder(a.stdout).Encode(v)
+				return a.stdout.JSON(v)
 			}
-			_, err := fmt.Fprintf(a.stdout, "nixoci %s %s %s, image format %d\n", v.Version, v.Platform, v.Go, v.Format)
-			return err
+			a.stdout.Printf("nixoci %s %s %s, image format %d\n", v.Version, v.Platform, v.Go, v.Format)
+			return a.stdout.Err()
 		},
 	}
 }

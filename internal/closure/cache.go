@@ -14,6 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // CacheOptions are how a binary cache is used. The zero value trusts
@@ -302,7 +303,7 @@ func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos [
 	}
 	start = func() {
 		for ; workers < min(c.o.Jobs, workers+len(todo)); workers++ {
-			wg.Go(work)
+			wg.Go(task.Guarded(work))
 		}
 	}
 	mu.Lock()

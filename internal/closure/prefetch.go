@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // prefetcher is a Source for which a tree begins with a wait for the network.
@@ -81,6 +83,7 @@ func (c *Cache) prefetch(ctx context.Context, infos []Info) (stop func()) {
 	}
 	a.mu.Unlock()
 	wg.Go(func() {
+		defer task.Guard()
 		for _, n := range todo {
 			if n == nil {
 				continue
@@ -105,6 +108,7 @@ func (c *Cache) prefetch(ctx context.Context, infos []Info) (stop func()) {
 				continue
 			}
 			wg.Go(func() {
+				defer task.Guard()
 				p.data = c.fetchAhead(ctx, n)
 				close(p.done)
 				a.slots.Release(1)

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // FormatVersion names the layer format: the canonical tar stream, the frozen
@@ -47,6 +48,7 @@ func (l *Layer) Open(ctx context.Context, p *Packer) io.ReadCloser {
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
 	go func() {
+		defer task.Guard()
 		_, err := p.Pack(ctx, l, pw)
 		pw.CloseWithError(err)
 	}()

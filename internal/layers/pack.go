@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // Packer packs layers with a bounded number of workers and buffers. What it
@@ -83,6 +85,7 @@ func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error
 	sunk := make(chan error, 1)
 	var packed Packed
 	go func() {
+		defer task.Guard()
 		var err error
 		if packed, err = s.sink(w); err != nil {
 			cancel(err) // the producer need not go on
@@ -139,7 +142,7 @@ func (s *packStream) flush(full []byte) ([]byte, error) {
 	if s.comp.Algorithm == None {
 		b.compressed <- struct{}{}
 	} else {
-		go s.compress(b)
+		task.Go(func() { s.compress(b) })
 	}
 	s.queue <- b // waits while perLayer blocks are ahead; the sink always takes them
 	next, err := s.acquire()

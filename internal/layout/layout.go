@@ -111,6 +111,9 @@ func (l *Layout) readIndex() (*layoutIndex, error) {
 	if err := json.Unmarshal(data, &x.fields); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
+	if x.fields == nil {
+		return nil, fmt.Errorf("read %s: null, not an index", path)
+	}
 	if m, ok := x.fields["manifests"]; ok {
 		if err := json.Unmarshal(m, &x.manifests); err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
@@ -184,6 +187,9 @@ func (l *Layout) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error
 }
 
 func (l *Layout) stored(d ocispec.Descriptor) bool {
+	if d.Digest.Validate() != nil {
+		return false
+	}
 	fi, err := os.Stat(l.blobPath(d.Digest))
 	return err == nil && fi.Mode().IsRegular() && fi.Size() == d.Size
 }

@@ -166,7 +166,10 @@ func newLayoutSource(name string, f files, target string) (*layoutSource, string
 	}
 	s := &layoutSource{name: name, files: f, tags: map[string]ocispec.Descriptor{}}
 	images := map[digest.Digest]bool{}
-	for _, d := range index.Manifests {
+	for i, d := range index.Manifests {
+		if err := d.Digest.Validate(); err != nil {
+			return nil, "", fmt.Errorf("read %s: manifest %d: digest %q: %w", ocispec.ImageIndexFile, i+1, d.Digest, err)
+		}
 		if d.ArtifactType != "" {
 			s.artifacts = append(s.artifacts, d)
 			continue
@@ -222,6 +225,9 @@ func (s *layoutSource) GetManifest(ctx context.Context, target string) (oci.Blob
 
 // GetBlob implements [closure.Source].
 func (s *layoutSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+	if err := d.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("get blob %q from %s: %w", d.Digest, s.name, err)
+	}
 	return getFile(s.name, s.files, blobFile(d.Digest), d)
 }
 

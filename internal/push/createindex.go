@@ -7,12 +7,12 @@ import (
 	"fmt"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // CreateIndex joins images that repo has already, each named by a tag or
@@ -20,7 +20,7 @@ import (
 // digest and then under each tag. No layer is looked at.
 func CreateIndex(ctx context.Context, repo *registry.Repository, targets, tags []string, s manifest.Settings) (Result, error) {
 	parts := make([]*manifest.Index, len(targets))
-	group, groupCtx := errgroup.WithContext(ctx)
+	group, groupCtx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
 	for i, target := range targets {
 		group.Go(func() (err error) {
@@ -38,7 +38,7 @@ func CreateIndex(ctx context.Context, repo *registry.Repository, targets, tags [
 	if err := repo.PutManifest(ctx, index, ""); err != nil {
 		return Result{}, err
 	}
-	group, groupCtx = errgroup.WithContext(ctx)
+	group, groupCtx = task.WithContext(ctx)
 	for _, t := range tags {
 		group.Go(func() error { return repo.PutManifest(groupCtx, index, t) })
 	}

@@ -9,12 +9,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // Bounds of one push, over all of its platforms.
@@ -225,7 +225,7 @@ func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
 	} else {
 		slices.SortStableFunc(todo, func(a, b *distinct) int { return cmp.Compare(b.layer.Size, a.layer.Size) })
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	group.SetLimit(uploads)
 	for _, d := range todo {
 		if ctx.Err() != nil {
@@ -244,7 +244,7 @@ func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
 
 // query marks the known layers that the destination has.
 func (p *pusher) query(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
 	for _, d := range p.order {
 		if d.known == nil {
@@ -301,7 +301,7 @@ func (p *pusher) putImages(ctx context.Context, images []Image, stacks [][]*dist
 		result.Layers = append(result.Layers, d.LayerResult)
 	}
 	built := make([]*manifest.Image, len(images))
-	group, groupCtx := errgroup.WithContext(ctx)
+	group, groupCtx := task.WithContext(ctx)
 	group.SetLimit(p.job.Uploads)
 	for i, image := range images {
 		stack := make([]manifest.PackedLayer, len(stacks[i]))
@@ -360,7 +360,7 @@ func (p *pusher) putIndex(ctx context.Context, images []*manifest.Image) (oci.Bl
 	if err != nil {
 		return oci.Blob{}, err
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	for _, t := range tags {
 		group.Go(func() error { return p.dst.PutManifest(ctx, index, t) })
 	}

@@ -7,11 +7,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // Where the recipe of a reused layer came from, beside a registry's reference.
@@ -110,7 +110,7 @@ func (p *pusher) recall(ctx context.Context) error {
 	if unknown == 0 {
 		return nil
 	}
-	group, groupCtx := errgroup.WithContext(ctx)
+	group, groupCtx := task.WithContext(ctx)
 	for _, r := range p.job.Reuse {
 		group.Go(func() error {
 			// A registry that cannot be asked makes the push slower, not wrong.

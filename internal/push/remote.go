@@ -7,12 +7,12 @@ import (
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // maxReuseConfig bounds the configs that are read to check claims.
@@ -89,7 +89,7 @@ func (r *Remote) readClaims(ctx context.Context) ([]*manifest.Claims, error) {
 		return []*manifest.Claims{c}, nil
 	}
 	all := make([]*manifest.Claims, len(top.Index.Manifests))
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
 	for i, d := range top.Index.Manifests {
 		if d.Annotations[manifest.AnnotationImage] == "" {

@@ -241,6 +241,9 @@ func editConfig(ctx context.Context, edit func(*dockerConfig) error) (path strin
 			}
 		}
 	}
+	if c.fields == nil { // null
+		c.fields = map[string]json.RawMessage{}
+	}
 	if c.auths == nil { // null
 		c.auths = map[string]json.RawMessage{}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // PutLayer implements [oci.Destination]. The blob goes out in one upload session:
@@ -352,7 +353,7 @@ func (b *packBody) Read(p []byte) (int, error) {
 		b.mu.Lock()
 		b.pipe = pr
 		b.mu.Unlock()
-		go func() { pw.CloseWithError(b.run(pw)) }()
+		task.Go(func() { pw.CloseWithError(b.run(pw)) })
 	}
 	b.mu.Lock()
 	pipe := b.pipe

@@ -10,6 +10,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 func planned(t testing.TB, name, platform string, c *closure.Closure) Side {
@@ -130,7 +131,7 @@ func TestDiffGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
-	if err := d.WriteText(&text, true); err != nil {
+	if err := d.WriteText(terminal.New(&text), true); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "diff.txt", text.Bytes())

@@ -17,6 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // foreignLayout writes a layout with an image as other tools make it: one
@@ -110,7 +111,7 @@ func TestReadForeignImage(t *testing.T) {
 		t.Errorf("attached: %+v, %v", doc, err)
 	}
 	var text bytes.Buffer
-	if err := Inspect(img).WriteText(&text, false); err != nil {
+	if err := Inspect(img).WriteText(terminal.New(&text), false); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"OCI manifest, 1 platform", "attached  application/vnd.example", "runs      /bin/sh", "ports     80/tcp", "created   2024-05-31T00:00:00Z"} {

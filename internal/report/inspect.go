@@ -3,7 +3,6 @@ package report
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/initbin"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // Inspection is what inspect tells of an image, in the form of its JSON.
@@ -139,14 +139,13 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 }
 
 // WriteText writes in for people. paths lists the store paths of each layer.
-func (in *Inspection) WriteText(w io.Writer, paths bool) error {
-	p := &printer{w: w}
-	p.printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), count(len(in.Platforms), "platform"))
+func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
+	p.Printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), count(len(in.Platforms), "platform"))
 	writeAttached(p, "", in.Attached)
 	for i := range in.Platforms {
 		in.Platforms[i].writeText(p, paths)
 	}
-	return p.err
+	return p.Err()
 }
 
 func kindOf(mediaType string) string {
@@ -163,28 +162,28 @@ func kindOf(mediaType string) string {
 	return mediaType
 }
 
-func writeAttached(p *printer, indent string, all []AttachedDocument) {
+func writeAttached(p *terminal.Printer, indent string, all []AttachedDocument) {
 	for i := range all {
-		p.printf("%sattached  %s\n", indent, all[i].text())
+		p.Printf("%sattached  %s\n", indent, all[i].text())
 	}
 }
 
-func (pi *PlatformInspection) writeText(p *printer, paths bool) {
-	p.printf("\n%s  %s\n", pi.Platform, pi.Digest)
+func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
+	p.Printf("\n%s  %s\n", pi.Platform, pi.Digest)
 	if pi.Toplevel != "" {
-		p.printf("  toplevel  %s\n", pi.Toplevel)
-		p.printf("  closure   %s, %s\n", count(pi.StorePaths, "store path"), bytesText(pi.NarSize))
+		p.Printf("  toplevel  %s\n", pi.Toplevel)
+		p.Printf("  closure   %s, %s\n", count(pi.StorePaths, "store path"), bytesText(pi.NarSize))
 	}
 	size := bytesText(pi.Size) + " in " + count(len(pi.Layers), "layer")
 	if pi.TarSize > 0 {
 		size += ", " + bytesText(pi.TarSize) + " unpacked (" + percent(pi.Size, pi.TarSize) + ")"
 	}
-	p.printf("  size      %s\n", size)
+	p.Printf("  size      %s\n", size)
 	if pi.Init != "" {
-		p.printf("  init      %s\n", initText(pi.Init))
+		p.Printf("  init      %s\n", initText(pi.Init))
 	}
 	if pi.Created != "" {
-		p.printf("  created   %s\n", pi.Created)
+		p.Printf("  created   %s\n", pi.Created)
 	}
 	c := &pi.config
 	for _, line := range [][2]string{
@@ -197,11 +196,11 @@ func (pi *PlatformInspection) writeText(p *printer, paths bool) {
 		{"volumes", strings.Join(sortedKeys(c.Volumes), " ")},
 	} {
 		if line[1] != "" {
-			p.printf("  %-9s %s\n", line[0], line[1])
+			p.Printf("  %-9s %s\n", line[0], line[1])
 		}
 	}
 	for _, k := range sortedKeys(c.Labels) {
-		p.printf("  label     %s=%s\n", k, c.Labels[k])
+		p.Printf("  label     %s=%s\n", k, c.Labels[k])
 	}
 	writeAttached(p, "  ", pi.Attached)
 	rows := [][]string{{"layer", "size", "unpacked", "ratio", "paths", "what"}}
@@ -216,16 +215,16 @@ func (pi *PlatformInspection) writeText(p *printer, paths bool) {
 		}
 		rows = append(rows, row)
 	}
-	p.printf("\n")
+	p.Printf("\n")
 	if !paths {
-		p.table("  ", rows)
+		p.Table("  ", rows)
 		return
 	}
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		p.printf("  %s  %s  %s\n", shortDigest(l.Digest), bytesText(l.Size), l.Comment)
+		p.Printf("  %s  %s  %s\n", shortDigest(l.Digest), bytesText(l.Size), l.Comment)
 		for _, path := range l.Paths {
-			p.printf("    %8s  %s\n", bytesText(path.NarSize), path.Path)
+			p.Printf("    %8s  %s\n", bytesText(path.NarSize), path.Path)
 		}
 	}
 }

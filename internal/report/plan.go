@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // PlanReport is a plan for people and programs.
@@ -167,13 +167,12 @@ func layerKey(paths []closure.StorePath) string {
 }
 
 // WriteText writes the table of layers. With all, every layer's paths follow.
-func (r *PlanReport) WriteText(w io.Writer, all bool) error {
-	p := &printer{w: w}
+func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 	title := r.Closure
 	if r.Platform != "" {
 		title += " (" + r.Platform + ")"
 	}
-	p.printf("%s\n%s in %s, %s, strategy %s\n\n", title, count(r.Paths, "store path"), count(len(r.Layers), "layer"), bytesText(r.Size), r.Strategy)
+	p.Printf("%s\n%s in %s, %s, strategy %s\n\n", title, count(r.Paths, "store path"), count(len(r.Layers), "layer"), bytesText(r.Size), r.Strategy)
 	rows := [][]string{{"LAYER", "SIZE", "PATHS", "CHANGES", "WHY", "WHAT"}}
 	for i, l := range r.Layers {
 		why := l.Reason
@@ -182,24 +181,24 @@ func (r *PlanReport) WriteText(w io.Writer, all bool) error {
 		}
 		rows = append(rows, []string{strconv.Itoa(i + 1), bytesText(l.Size), strconv.Itoa(len(l.Paths)), chanceText(l.Chance), why, r.biggest(l)})
 	}
-	p.table("", rows)
+	p.Table("", rows)
 	if all {
 		for i, l := range r.Layers {
-			p.printf("\nLayer %d:\n", i+1)
+			p.Printf("\nLayer %d:\n", i+1)
 			for _, path := range l.Paths {
-				p.printf("  %s\n", path)
+				p.Printf("  %s\n", path)
 			}
 		}
 	}
 	if u := r.Against; u != nil {
-		p.printf("\nUpdate from %s: %s of %s changed, the least that can be pulled\n\n", u.From, bytesText(u.Changed), bytesText(u.Size))
+		p.Printf("\nUpdate from %s: %s of %s changed, the least that can be pulled\n\n", u.From, bytesText(u.Changed), bytesText(u.Size))
 		rows := [][]string{{"PLAN", "LAYERS", "PULLED", "SIZE", "UNCHANGED IN THEM", "OF THE IMAGE", ""}}
 		for _, s := range u.Strategies {
 			rows = append(rows, []string{s.Strategy, strconv.Itoa(s.Layers), strconv.Itoa(s.Pulled), bytesText(s.Size), bytesText(s.Excess), percent(s.Excess, u.Size), s.Described})
 		}
-		p.table("", rows)
+		p.Table("", rows)
 	}
-	return p.err
+	return p.Err()
 }
 
 // biggest names the biggest paths of a layer.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // planClosure is four paths: b and c depend on a, top on all. Rev gives c and
@@ -109,7 +110,7 @@ func TestPlanText(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := ReportPlan("x.json", "", c, p, 10).WriteText(&b, true); err != nil {
+	if err := ReportPlan("x.json", "", c, p, 10).WriteText(terminal.New(&b), true); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"x.json\n4 store paths in 4 layers, 100 MB, strategy cost", "LAYER", "nearly always", "alone", "\nLayer 1:\n  /nix/store/"} {

@@ -3,14 +3,13 @@ package report
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // bytesText is n in units of 1000, as registries and disks count.
@@ -68,35 +67,6 @@ func list(all []string, n int) string {
 	return strings.Join(all, ", ")
 }
 
-// table writes rows with aligned columns, each line behind indent.
-func table(w io.Writer, indent string, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		if _, err := fmt.Fprintln(tw, indent+strings.Join(row, "\t")); err != nil {
-			return err
-		}
-	}
-	return tw.Flush()
-}
-
-// printer keeps the first error of many writes.
-type printer struct {
-	w   io.Writer
-	err error
-}
-
-func (p *printer) printf(format string, args ...any) {
-	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format, args...)
-	}
-}
-
-func (p *printer) table(indent string, rows [][]string) {
-	if p.err == nil {
-		p.err = table(p.w, indent, rows)
-	}
-}
-
 // Bounds of what a line lists, unless all is wanted.
 const (
 	maxNames   = 4
@@ -105,45 +75,44 @@ const (
 )
 
 // WriteText writes d for people. all lists what is otherwise summed up.
-func (d *Diff) WriteText(w io.Writer, all bool) error {
-	p := &printer{w: w}
-	p.printf("%s → %s\n", d.A, d.B)
+func (d *Diff) WriteText(p *terminal.Printer, all bool) error {
+	p.Printf("%s → %s\n", d.A, d.B)
 	for i := range d.Platforms {
 		pd := &d.Platforms[i]
 		switch {
 		case pd.OnlyIn == "a":
-			p.printf("\n%s is gone\n", pd.Platform)
+			p.Printf("\n%s is gone\n", pd.Platform)
 			continue
 		case pd.OnlyIn == "b":
-			p.printf("\n%s is new\n", pd.Platform)
+			p.Printf("\n%s is new\n", pd.Platform)
 			continue
 		case pd.Platform != "":
-			p.printf("\n%s\n", pd.Platform)
+			p.Printf("\n%s\n", pd.Platform)
 		}
 		pd.writeText(p, all)
 	}
 	if d.Same() {
-		p.printf("\nnothing changed\n")
+		p.Printf("\nnothing changed\n")
 	}
-	return p.err
+	return p.Err()
 }
 
-func (pd *PlatformDiff) writeText(p *printer, all bool) {
+func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 	if t := pd.Closure; t != nil {
-		p.printf("  closure  %s → %s (%s), %d → %s\n", bytesText(t.SizeA), bytesText(t.SizeB), deltaText(t.SizeB-t.SizeA),
+		p.Printf("  closure  %s → %s (%s), %d → %s\n", bytesText(t.SizeA), bytesText(t.SizeB), deltaText(t.SizeB-t.SizeA),
 			t.PathsA, count(t.PathsB, "store path"))
 	} else {
-		p.printf("  closure  not known: an image of another tool\n")
+		p.Printf("  closure  not known: an image of another tool\n")
 	}
 	if pull := pd.Pull; pull != nil {
 		about := ""
 		if pull.Estimated {
 			about = ", before compression"
 		}
-		p.printf("  pull     %d of %s, %s of %s (%s)%s\n", len(pull.Layers), count(pull.OfLayers, "layer"),
+		p.Printf("  pull     %d of %s, %s of %s (%s)%s\n", len(pull.Layers), count(pull.OfLayers, "layer"),
 			bytesText(pull.Size), bytesText(pull.OfSize), percent(pull.Size, pull.OfSize), about)
 		if pull.Unchanged != nil && *pull.Unchanged > 0 {
-			p.printf("           %s of it, before compression, is store paths that did not change\n", bytesText(*pull.Unchanged))
+			p.Printf("           %s of it, before compression, is store paths that did not change\n", bytesText(*pull.Unchanged))
 		}
 	}
 	for _, kind := range kinds {
@@ -159,16 +128,16 @@ func (pd *PlatformDiff) writeText(p *printer, all bool) {
 		switch {
 		case len(rows) == 0:
 		case kind == Rebuilt && !all:
-			p.printf("\n  %s (%d)\n    %s\n", kind, len(rows), list(short, maxRebuilt))
+			p.Printf("\n  %s (%d)\n    %s\n", kind, len(rows), list(short, maxRebuilt))
 		default:
-			p.printf("\n  %s (%d)\n", kind, len(rows))
-			p.table("    ", rows)
+			p.Printf("\n  %s (%d)\n", kind, len(rows))
+			p.Table("    ", rows)
 		}
 	}
 	if pd.Pull == nil || len(pd.Pull.Layers) == 0 {
 		return
 	}
-	p.printf("\n  layers to pull\n")
+	p.Printf("\n  layers to pull\n")
 	var rows [][]string
 	n, limit := maxNames, maxPulled
 	if all {
@@ -185,9 +154,9 @@ func (pd *PlatformDiff) writeText(p *printer, all bool) {
 		}
 		rows = append(rows, []string{shortDigest(cmp.Or(l.Digest, l.Recipe)), bytesText(l.Size), l.why(n)})
 	}
-	p.table("    ", rows)
+	p.Table("    ", rows)
 	if len(layers) > limit {
-		p.printf("    and %d more, %s\n", len(layers)-limit, bytesText(rest))
+		p.Printf("    and %d more, %s\n", len(layers)-limit, bytesText(rest))
 	}
 }
 

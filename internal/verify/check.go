@@ -244,7 +244,7 @@ func (i *image) compression(d ocispec.Descriptor) (layers.Compression, error) {
 	}
 	comp, err := layers.ParseCompression(d.Annotations[manifest.AnnotationCompression])
 	if err != nil {
-		return comp, i.after.addf(CheckManifest, "%v", err)
+		return i.guess(d.MediaType), i.after.addf(CheckManifest, "%v", err)
 	}
 	return comp, nil
 }

@@ -7,11 +7,10 @@ import (
 	"io"
 	"runtime"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // compareClosures assembles the image again from the closures that were given,
@@ -51,7 +50,7 @@ func (i *image) compare(ctx context.Context) error {
 		return nil // it has no plan that could be known, or nobody could read it
 	}
 	all := make([]again, len(i.m.Layers))
-	group, gctx := errgroup.WithContext(ctx)
+	group, gctx := task.WithContext(ctx)
 	group.SetLimit(i.v.jobs())
 	packer := layers.NewPacker(i.v.o.Jobs)
 	for n := range all {
@@ -176,6 +175,7 @@ func tarOfLayer(ctx context.Context, l *layers.Layer) (io.Reader, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
 	go func() {
+		defer task.Guard()
 		w := layers.NewTarWriter(pw)
 		err := l.Content(ctx, w)
 		if err == nil {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // Check names one thing that is checked of an image.
@@ -55,23 +57,12 @@ func (f Finding) String() string {
 	}
 	switch {
 	case f.Path != "" && f.File != "":
-		b.WriteString(printable(f.Path+"/"+f.File) + ": ")
+		b.WriteString(terminal.Visible(f.Path+"/"+f.File) + ": ")
 	case f.Path != "":
-		b.WriteString(printable(f.Path) + ": ")
+		b.WriteString(terminal.Visible(f.Path) + ": ")
 	}
-	b.WriteString(printable(f.What))
+	b.WriteString(terminal.Visible(f.What))
 	return b.String()
-}
-
-// printable quotes what an image says where it could write to a terminal.
-func printable(s string) string {
-	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' || r >= 0x80 && r < 0xa0 {
-			q := fmt.Sprintf("%q", s)
-			return q[1 : len(q)-1]
-		}
-	}
-	return s
 }
 
 // errStop ends a check whose first finding is enough.

@@ -12,12 +12,11 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // foreignLayer is what a layer of another tool turned out to hold.
@@ -36,7 +35,7 @@ func (i *image) checkForeign(ctx context.Context) error {
 		return nil // and i.top says why
 	}
 	all := make([]*foreignLayer, len(i.m.Layers))
-	group, gctx := errgroup.WithContext(ctx)
+	group, gctx := task.WithContext(ctx)
 	group.SetLimit(i.v.jobs())
 	for n := range all {
 		group.Go(func() (err error) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // foreignSample is the sample as another tool might write it: one layer as tar
@@ -94,7 +96,7 @@ func TestForeign(t *testing.T) {
 				t.Errorf("%d checks: %+v", len(p.Checks), p.Checks)
 			}
 			var b strings.Builder
-			must(t, r.WriteText(&b))
+			must(t, r.WriteText(terminal.New(&b)))
 			if strings.Contains(b.String(), "verified") || !strings.Contains(b.String(), "made by another tool") {
 				t.Error(b.String())
 			}

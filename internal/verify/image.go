@@ -18,6 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nar"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // maxConfig bounds an image config in bytes.
@@ -259,6 +260,7 @@ func (s *source) Tree(ctx context.Context, info *closure.Info, v nar.Visitor) er
 		defer pr.Close()
 		j := layerJob{desc: s.i.m.Layers[n], number: n + 1, keep: map[closure.StorePath]io.Writer{info.Path: pw}}
 		go func() {
+			defer task.Guard()
 			c, err := readStoreLayer(ctx, s.i.v.src, j, true)
 			if err == nil && len(c.findings.all) > 0 {
 				err = errors.New(c.findings.all[0].String()) // it was good before

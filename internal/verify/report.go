@@ -2,13 +2,13 @@ package verify
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // Report is what was found.
@@ -187,42 +187,40 @@ func (i *image) report() PlatformReport {
 
 // WriteText writes the report for people: some lines for each platform that can
 // be pasted into a release, then the findings.
-func (r *Report) WriteText(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", r.Ref)
+func (r *Report) WriteText(p *terminal.Printer) error {
+	p.Printf("%s\n", r.Ref)
 	if r.Digest != "" && !strings.Contains(r.Ref, string(r.Digest)) {
-		fmt.Fprintf(&b, "%s\n", r.Digest)
+		p.Printf("%s\n", r.Digest)
 	}
-	for _, p := range r.Platforms {
-		fmt.Fprintf(&b, "\n%s  %s\n", p.Platform, p.Digest)
-		if p.Toplevel != "" {
-			fmt.Fprintf(&b, "  %s\n", p.Toplevel)
-			fmt.Fprintf(&b, "  %d store paths, %d layers, %s in %s\n", p.Paths, p.Layers, humanBytes(p.NarSize), humanBytes(p.Size))
-		} else if !p.Made {
-			b.WriteString("  made by another tool\n")
+	for _, pr := range r.Platforms {
+		p.Printf("\n%s  %s\n", pr.Platform, pr.Digest)
+		if pr.Toplevel != "" {
+			p.Printf("  %s\n", pr.Toplevel)
+			p.Printf("  %d store paths, %d layers, %s in %s\n", pr.Paths, pr.Layers, humanBytes(pr.NarSize), humanBytes(pr.Size))
+		} else if !pr.Made {
+			p.Printf("  made by another tool\n")
 		}
-		for _, s := range p.Settings {
-			fmt.Fprintf(&b, "  set by whoever pushed it: %s %s\n", s.Name, printable(s.Value))
+		for _, s := range pr.Settings {
+			p.Printf("  set by whoever pushed it: %s %s\n", s.Name, s.Value)
 		}
-		for _, c := range p.Checks {
-			fmt.Fprintf(&b, "  %s %-11s %s\n", mark(c.Result), c.Check, text(c))
+		for _, c := range pr.Checks {
+			p.Printf("  %s %-11s %s\n", mark(c.Result), c.Check, text(c))
 		}
 	}
-	b.WriteByte('\n')
+	p.Printf("\n")
 	if r.Index != Without {
-		fmt.Fprintf(&b, "%s index: %s\n", mark(r.Index), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
+		p.Printf("%s index: %s\n", mark(r.Index), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
 	}
 	if r.Signed {
-		b.WriteString("✓ signed by the key that was given\n")
+		p.Printf("✓ signed by the key that was given\n")
 	}
 	for _, s := range r.Skipped {
-		fmt.Fprintf(&b, "– %s: not asked for, not checked\n", s)
+		p.Printf("– %s: not asked for, not checked\n", s)
 	}
 	if r.OK {
-		b.WriteString("verified\n")
+		p.Printf("verified\n")
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return p.Err()
 }
 
 func text(c CheckResult) string {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // A layer is read by three stages beside each other: reading, hashing and
@@ -58,8 +59,8 @@ func openTar(ctx context.Context, src oci.Source, d ocispec.Descriptor, strict b
 		t.free <- nil // made when it is needed
 	}
 	unhashed := make(chan chunk, chunks+1)
-	t.done.Go(func() { defer close(unhashed); t.decompress(src, d, strict, unhashed) })
-	t.done.Go(func() { defer close(t.ready); t.hash(unhashed) })
+	t.done.Go(func() { defer task.Guard(); defer close(unhashed); t.decompress(src, d, strict, unhashed) })
+	t.done.Go(func() { defer task.Guard(); defer close(t.ready); t.hash(unhashed) })
 	return t
 }
 

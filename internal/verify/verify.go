@@ -14,12 +14,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // Options say what is verified. The zero value checks what the image says of
@@ -220,7 +220,7 @@ func (v *verifier) nixoci() []*image {
 }
 
 func (v *verifier) readSystems(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	for _, i := range v.nixoci() {
 		group.Go(func() error {
 			err := i.readSystem(ctx)
@@ -256,7 +256,7 @@ func (v *verifier) readLayers(ctx context.Context) error {
 	var mu sync.Mutex
 	first := len(v.reads) // the first layer with a finding
 	cancels := make([]context.CancelFunc, len(v.reads))
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.WithContext(ctx)
 	group.SetLimit(v.jobs())
 	for _, r := range todo {
 		if ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 func TestUntouched(t *testing.T) {
@@ -30,7 +31,7 @@ func TestUntouched(t *testing.T) {
 		t.Errorf("index is %s", r.Index)
 	}
 	var b strings.Builder
-	must(t, r.WriteText(&b))
+	must(t, r.WriteText(terminal.New(&b)))
 	if !strings.HasSuffix(b.String(), "\nverified\n") {
 		t.Errorf("the report does not say so: %s", b.String())
 	}

@@ -1,0 +1,214 @@
+// Package terminal is the only way to where a person reads: nothing that comes
+// from outside can move the cursor, change the title, or look like a line of the
+// program's own.
+//
+// A [Printer] has no Write. What is printed goes through [Printer.Printf], whose
+// format is the program's own text and whose arguments are anybody's: control
+// characters, newlines and the marks that change the direction of text are made
+// visible in them, and so is whatever else Unicode does not call printable. Only
+// [Own] text passes as it is. JSON, archives and documents have rules of their
+// own and go past it through [Printer.Raw] and [Printer.JSON], by name.
+package terminal
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Own is text of the program itself: colors, table borders, help. Never make one
+// of what came from outside.
+type Own string
+
+// Printer prints text for people. Methods may be called concurrently; each
+// writes in one piece.
+type Printer struct {
+	w io.Writer
+
+	mu  sync.Mutex
+	err error
+}
+
+// New returns a Printer that writes to w.
+func New(w io.Writer) *Printer { return &Printer{w: w} }
+
+// Raw is the writer below, for what is not text for people.
+func (p *Printer) Raw() io.Writer { return p.w }
+
+// Err is the first error of the writer.
+func (p *Printer) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+func (p *Printer) write(s string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		_, p.err = io.WriteString(p.w, s)
+	}
+}
+
+// Printf formats as fmt.Printf does, and makes what the arguments become
+// harmless. After an error of the writer it does nothing.
+func (p *Printer) Printf(format string, args ...any) { p.write(Sprintf(format, args...)) }
+
+// Table prints rows with aligned columns, each line behind indent. Cells are
+// like arguments of Printf.
+func (p *Printer) Table(indent Own, rows [][]string) {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		cells := make([]string, len(row))
+		for i, c := range row {
+			cells[i] = Visible(c)
+		}
+		fmt.Fprintln(tw, string(indent)+strings.Join(cells, "\t"))
+	}
+	tw.Flush()
+	p.write(b.String())
+}
+
+// JSON prints v as indented JSON. What is not printable is escaped as JSON has
+// it, so that the value stays what it is.
+func (p *Printer) JSON(v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	p.write(visibleJSON(b.String()))
+	return p.Err()
+}
+
+// Sprintf is the text that [Printer.Printf] prints.
+func Sprintf(format string, args ...any) string {
+	safe := make([]any, len(args))
+	for i, a := range args {
+		switch a := a.(type) {
+		case Own:
+			safe[i] = string(a)
+		case error:
+			safe[i] = formatted{errorText(a), true}
+		case bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64:
+			safe[i] = a // a width, too
+		default:
+			safe[i] = formatted{a, false}
+		}
+	}
+	return fmt.Sprintf(format, safe...)
+}
+
+// formatted is an argument that is made harmless once it is text.
+type formatted struct {
+	value any
+	done  bool // it is harmless
+}
+
+func (f formatted) Format(s fmt.State, verb rune) {
+	text := fmt.Sprintf(fmt.FormatString(s, verb), f.value)
+	if !f.done {
+		text = Visible(text)
+	}
+	io.WriteString(s, text)
+}
+
+// errorText is err's text, in which only the newlines between joined errors are
+// newlines.
+func errorText(err error) string {
+	text := err.Error()
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		var lines, plain []string
+		for _, e := range all.Unwrap() {
+			lines, plain = append(lines, errorText(e)), append(plain, e.Error())
+		}
+		if strings.Join(plain, "\n") == text {
+			return strings.Join(lines, "\n")
+		}
+		return Visible(text)
+	}
+	inner := errors.Unwrap(err)
+	if inner == nil || inner.Error() == "" {
+		return Visible(text)
+	}
+	before, after, ok := strings.Cut(text, inner.Error())
+	if !ok {
+		return Visible(text)
+	}
+	return Visible(before) + errorText(inner) + Visible(after)
+}
+
+// Visible is s on one line, with what is not printable in the form of a Go
+// string: \n, \x1b, \u202e.
+func Visible(s string) string {
+	if plain(s) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case printable(r):
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r < 0x80:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		case r < 1<<16:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	return b.String()
+}
+
+func plain(s string) bool {
+	for i, r := range s {
+		if !printable(r) || r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD") {
+			return false
+		}
+	}
+	return true
+}
+
+// printable: letters, marks, numbers, punctuation, symbols and the space. Marks
+// that join or direct text are none of these.
+func printable(r rune) bool { return unicode.IsPrint(r) }
+
+// visibleJSON escapes what is not printable in JSON text, which has it in strings
+// alone but for newlines.
+func visibleJSON(s string) string {
+	if plain(strings.ReplaceAll(s, "\n", "")) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case printable(r) || r == '\n':
+			b.WriteRune(r)
+		case r < 1<<16:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			hi, lo := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, hi, lo)
+		}
+	}
+	return b.String()
+}

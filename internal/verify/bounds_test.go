@@ -1,0 +1,30 @@
+package verify
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// What the last layer says of its compression is not believed, nor needed to go on.
+func TestCompressionOfSystemLayer(t *testing.T) {
+	for name, edit := range map[string]func(a map[string]string){
+		"missing": func(a map[string]string) { delete(a, manifest.AnnotationCompression) },
+		"unknown": func(a map[string]string) { a[manifest.AnnotationCompression] = "rot13:99" },
+		"level":   func(a map[string]string) { a[manifest.AnnotationCompression] = "zstd:-1" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSample(t, false)
+			last := len(s.manifests[0].Layers) - 1
+			edit(s.manifests[0].Layers[last].Annotations)
+			dir := s.layout()
+			for _, keepGoing := range []bool{false, true} {
+				r := verified(t, dir, Options{KeepGoing: keepGoing})
+				if r.OK || len(r.Findings) == 0 || !strings.Contains(r.Findings[0].What, "compression") {
+					t.Errorf("keep going %t: %v", keepGoing, r.Findings)
+				}
+			}
+		})
+	}
+}
