@@ -225,7 +225,7 @@ func resultLinks() ([]string, error) {
 
 // source is where store paths come from.
 func (a *app) source(f *closureFlags) (closure.Source, error) {
-	o := closure.CacheOptions{NoSignatures: f.noSignatures}
+	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed()}
 	var err error
 	if o.Keys, err = a.trustedKeys(f); err != nil {
 		return nil, err

@@ -36,6 +36,7 @@ var exitCodes = []struct {
 	{exitFailed, "failed"},
 	{exitUsage, "wrong usage: nothing was read or written"},
 	{exitMismatch, "does not match: something is not what it claims to be"},
+	{exitCrash, "crashed: a bug in nixoci"},
 	{exitInterrupted, "interrupted"},
 }
 

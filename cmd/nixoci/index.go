@@ -71,7 +71,7 @@ func (a *app) createIndex(ctx context.Context, refArg string, images, more, anno
 		}
 		targets = append(targets, target)
 	}
-	repo, err := registry.Open(ref.Repository, f.options())
+	repo, err := registry.Open(ref.Repository, f.options(a))
 	if err != nil {
 		return err
 	}

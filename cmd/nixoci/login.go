@@ -55,7 +55,7 @@ func (a *app) login(ctx context.Context, host, user, password string, r *registr
 			return err
 		}
 	}
-	where, err := registry.Login(ctx, host, user, password, r.options())
+	where, err := registry.Login(ctx, host, user, password, r.options(a))
 	if err != nil {
 		return err
 	}

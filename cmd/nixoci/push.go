@@ -31,8 +31,8 @@ func (r *registryFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.caFile, "ca-file", "", "PEM file of certificate authorities to trust beside the system's")
 }
 
-func (r *registryFlags) options() registry.Options {
-	return registry.Options{Insecure: r.insecure, CAFile: r.caFile, UserAgent: "nixoci/" + version}
+func (r *registryFlags) options(a *app) registry.Options {
+	return registry.Options{Insecure: r.insecure, MinSpeed: a.leastSpeed(), CAFile: r.caFile, UserAgent: "nixoci/" + version}
 }
 
 // pushFlags are those of push alone.
@@ -132,7 +132,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	opts := f.registry.options()
+	opts := f.registry.options(a)
 	opts.MountFrom = f.mountFrom
 	repo, err := registry.Open(ref.Repository, opts)
 	if err != nil {
@@ -209,7 +209,7 @@ func (a *app) openRemote(reference string, repo *registry.Repository, of registr
 	if ref.Repository.Name() == of.Repository.Name() {
 		return push.NewRemote(repo, ref.Target()), nil
 	}
-	o := f.options()
+	o := f.options(a)
 	o.ReadOnly = true
 	other, err := registry.Open(ref.Repository, o)
 	if err != nil {

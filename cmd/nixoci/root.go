@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/terminal"
@@ -25,6 +26,7 @@ type app struct {
 	from      []string
 	platforms []string
 	jobs      int
+	minSpeed  int64
 	json      bool
 	quiet     bool
 	verbose   bool
@@ -79,6 +81,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
 	f.StringArrayVar(&a.from, "from", nil, "where store paths come from: a root directory, or a binary cache (https://, http://, file://); several are tried in order (default /)")
 	f.StringSliceVar(&a.platforms, "platform", nil, "platforms to take or to build for, for instance linux/amd64,linux/arm64")
 	f.IntVarP(&a.jobs, "jobs", "j", 0, "compressors that run at once (default the number of processors)")
+	f.Int64Var(&a.minSpeed, "min-speed", limit.LeastSpeed, "bytes in a second below which a transfer is broken off and tried again; 0 takes any speed")
 	f.BoolVar(&a.json, "json", false, "print the result as JSON")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print nothing but the result and errors")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more of what happens")
@@ -155,6 +158,14 @@ func (a *app) setup() error {
 		a.log.Warnf("going on without a cache: %v", err)
 	}
 	return nil
+}
+
+// leastSpeed is --min-speed as registries and caches take it.
+func (a *app) leastSpeed() int64 {
+	if a.minSpeed <= 0 {
+		return -1
+	}
+	return a.minSpeed
 }
 
 // ANSI colors.

@@ -62,7 +62,7 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	if err != nil {
 		return fmt.Errorf("%s: %w", keyFile, err)
 	}
-	repo, err := registry.Open(ref.Repository, f.options())
+	repo, err := registry.Open(ref.Repository, f.options(a))
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func isClosure(arg string) bool {
 
 // openImage opens the image that arg names, for reading.
 func (a *app) openImage(arg string, f *reading) (*oci.OpenedSource, error) {
-	o := f.registry.options()
+	o := f.registry.options(a)
 	o.ReadOnly = true
 	if !fileImage.MatchString(arg) {
 		if _, err := registry.ParseReference(arg); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -62,7 +63,7 @@ func checkLayout(dir string) error {
 		return fmt.Errorf("open OCI layout: %w", err)
 	}
 	marker := filepath.Join(dir, ocispec.ImageLayoutFile)
-	data, err := os.ReadFile(marker)
+	data, err := limit.ReadFile(marker, limit.LayoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, e := range entries {
 			if !strings.HasPrefix(e.Name(), ".nixoci-") { // of another process
@@ -100,7 +101,7 @@ func (l *Layout) readIndex() (*layoutIndex, error) {
 		"schemaVersion": json.RawMessage("2"),
 		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
 	}}
-	data, err := os.ReadFile(path)
+	data, err := limit.ReadFile(path, limit.LayoutIndex)
 	if errors.Is(err, fs.ErrNotExist) {
 		return x, nil
 	}
@@ -187,10 +188,10 @@ func (l *Layout) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error
 }
 
 func (l *Layout) stored(d ocispec.Descriptor) bool {
-	if d.Digest.Validate() != nil {
+	if d.Digest.Validate() != nil || checkBlobs(filepath.Join(l.root, ocispec.ImageBlobsDir)) != nil {
 		return false
 	}
-	fi, err := os.Stat(l.blobPath(d.Digest))
+	fi, err := os.Lstat(l.blobPath(d.Digest))
 	return err == nil && fi.Mode().IsRegular() && fi.Size() == d.Size
 }
 
@@ -227,6 +228,9 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 		placed = append(placed, layoutFile)
 	}
 	blobs := filepath.Join(l.root, ocispec.ImageBlobsDir)
+	if err := checkBlobs(blobs); err != nil {
+		return err
+	}
 	for _, dir := range []string{blobs, filepath.Join(blobs, digest.SHA256.String())} {
 		switch err := os.Mkdir(dir, 0o777); {
 		case err == nil:
@@ -273,6 +277,17 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 }
 
 const layoutJSON = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
+
+// checkBlobs refuses directories that are somewhere else: what is in a layout is
+// in its directory.
+func checkBlobs(blobs string) error {
+	for _, dir := range []string{blobs, filepath.Join(blobs, digest.SHA256.String())} {
+		if st, err := os.Lstat(dir); err == nil && !st.IsDir() {
+			return hint.Add(fmt.Errorf("%s is not a directory", dir), "a layout's blobs cannot be behind a symlink; name the directory itself")
+		}
+	}
+	return nil
+}
 
 // Close implements [oci.Destination].
 func (l *Layout) Close() error {

@@ -16,7 +16,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -34,6 +36,10 @@ func openFiles(kind, name string) (files, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := checkBlobs(filepath.Join(name, ocispec.ImageBlobsDir)); err != nil {
+			root.Close()
+			return nil, err
+		}
 		return dirFiles{root}, nil
 	}
 	return openTar(name)
@@ -43,7 +49,7 @@ func openFiles(kind, name string) (files, error) {
 type dirFiles struct{ *os.Root }
 
 func (d dirFiles) open(name string) (io.ReadCloser, int64, error) {
-	f, err := d.Open(filepath.FromSlash(name))
+	f, err := d.OpenFile(filepath.FromSlash(name), os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a named pipe
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, errNoFile
 	}
@@ -69,11 +75,8 @@ type tarFiles struct {
 
 type span struct{ offset, size int64 }
 
-// maxArchiveEntries bounds what a tar may list; an image has a few hundred blobs.
-const maxArchiveEntries = 100_000
-
 func openTar(name string) (*tarFiles, error) {
-	f, err := os.Open(name)
+	f, err := limit.OpenFile(name)
 	if err != nil {
 		return nil, err
 	}
@@ -96,8 +99,8 @@ func (t *tarFiles) list() error {
 		if err != nil {
 			return err
 		}
-		if n == maxArchiveEntries {
-			return fmt.Errorf("more than %d entries", maxArchiveEntries)
+		if n == limit.ArchiveEntries {
+			return fmt.Errorf("more than %d entries", limit.ArchiveEntries)
 		}
 		name := path.Clean(h.Name)
 		switch h.Typeflag {
@@ -156,7 +159,7 @@ type layoutSource struct {
 
 // newLayoutSource reads index.json. Without a target, the only image is meant.
 func newLayoutSource(name string, f files, target string) (*layoutSource, string, error) {
-	data, err := readAll(f, ocispec.ImageIndexFile, oci.MaxManifest)
+	data, err := readAll(f, ocispec.ImageIndexFile, limit.LayoutIndex)
 	if err != nil {
 		return nil, "", err
 	}
@@ -261,7 +264,7 @@ type dockerSource struct {
 	at       map[digest.Digest]string
 }
 
-const maxDockerConfig = 8 << 20 // bytes
+const maxDockerConfig = limit.Config // bytes
 
 func newDockerSource(name string, f files) (*dockerSource, error) {
 	data, err := readAll(f, "manifest.json", oci.MaxManifest)
@@ -290,10 +293,17 @@ func newDockerSource(name string, f files) (*dockerSource, error) {
 	}
 	m.SchemaVersion = 2
 	s.at[m.Config.Digest] = list[0].Config
+	if n := len(list[0].Layers); n > limit.ImageLayers {
+		return nil, fmt.Errorf("manifest.json lists %d layers, more than %d", n, limit.ImageLayers)
+	}
+	seen := map[string]ocispec.Descriptor{}
 	for _, l := range list[0].Layers {
-		d, err := dockerLayer(f, l)
-		if err != nil {
-			return nil, err
+		d, ok := seen[l]
+		if !ok {
+			if d, err = dockerLayer(f, l); err != nil {
+				return nil, err
+			}
+			seen[l] = d
 		}
 		s.at[d.Digest] = l
 		m.Layers = append(m.Layers, d)

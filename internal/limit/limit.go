@@ -52,16 +52,11 @@ const (
 	Referrers      = 1000 // documents about one image
 	ReferrerPages  = 100
 	PlanFile       = 64 * mib
-	LayerWindow    = 8 * mib   // of a layer that zstd has compressed
-	Database       = 256 * mib // the Nix database in an image, on disk
 )
 
 // Files and programs of the machine.
 const (
-	KeyFile      = 1 * mib // certificates, keys
-	DockerConfig = 1 * mib // config.json of docker login
-	Helper       = 64 * kib
-	HelperTime   = 30 * time.Second
+	KeyFile = 1 * mib // certificates, keys
 )
 
 // Time.
@@ -106,12 +101,7 @@ func Table() []Row {
 		{"Referrers", count(Referrers), "documents that are attached to one image"},
 		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
 		{"PlanFile", size(PlanFile), "a plan file"},
-		{"LayerWindow", size(LayerWindow), "the window of a zstd layer"},
-		{"Database", size(Database), "the Nix database in an image, which is unpacked on disk"},
 		{"KeyFile", size(KeyFile), "a file of certificates or keys"},
-		{"DockerConfig", size(DockerConfig), "Docker's `config.json`"},
-		{"Helper", size(Helper), "the answer of a credential helper"},
-		{"HelperTime", HelperTime.String(), "until a credential helper has answered"},
 		{"Answer", Answer.String(), "until a request without an answer is tried again"},
 		{"Operation", Operation.String(), "until an operation without an answer fails"},
 		{"LeastSpeed", fmt.Sprintf("%d B/s", LeastSpeed), "least speed of a transfer (`--min-speed`)"},

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // Artifact is a document that is attached to an image: a statement about it, a
@@ -23,7 +25,7 @@ type Artifact struct {
 
 // MaxArtifact is the most that is read of an attached document: 5,000 store
 // paths are some 12 MB of SBOM.
-const MaxArtifact = 64 << 20
+const MaxArtifact = limit.Artifact
 
 // Referrers is implemented by sources that know what is attached to a manifest.
 type Referrers interface {
@@ -89,7 +91,7 @@ func getArtifact(ctx context.Context, src Source, subject digest.Digest, d ocisp
 		return Artifact{}, ContentErrorf("is not about %s", subject)
 	case len(m.Layers) != 1:
 		return Artifact{}, ContentErrorf("has %d documents", len(m.Layers))
-	case m.Layers[0].Size > MaxArtifact:
+	case m.Layers[0].Size < 0 || m.Layers[0].Size > MaxArtifact:
 		return Artifact{}, ContentErrorf("has %d bytes, at most %d are read", m.Layers[0].Size, MaxArtifact)
 	}
 	rc, err := src.GetBlob(ctx, m.Layers[0])
@@ -97,8 +99,12 @@ func getArtifact(ctx context.Context, src Source, subject digest.Digest, d ocisp
 		return Artifact{}, err
 	}
 	defer rc.Close()
-	data, err := io.ReadAll(rc)
-	if err != nil {
+	// Its size is known: a buffer that grows would need twice as much.
+	data := make([]byte, m.Layers[0].Size)
+	if _, err := io.ReadFull(rc, data); err != nil {
+		return Artifact{}, err
+	}
+	if _, err := io.Copy(io.Discard, rc); err != nil { // checks the digest
 		return Artifact{}, err
 	}
 	return Artifact{Type: cmp.Or(m.ArtifactType, m.Config.MediaType), MediaType: m.Layers[0].MediaType, Data: data, Annotations: m.Annotations}, nil

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // Blob is a small blob that is held in memory: a config, manifest or index.
@@ -79,7 +81,7 @@ func (b *blobReader) Close() error { return b.rc.Close() }
 
 // MaxManifest is the most that registries take for one manifest or index
 // (distribution's default, and the spec's advice: 4 MiB).
-const MaxManifest = 4 << 20
+const MaxManifest = limit.Manifest
 
 // CountingWriter remembers how far it came, and why no further.
 type CountingWriter struct {

@@ -12,13 +12,14 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // planFileVersion is that of the plan file format. A reader refuses others.
 const planFileVersion = 1
 
 // maxPlanFile bounds a plan file: 64 MiB are some 500,000 store paths.
-const maxPlanFile = 64 << 20 // bytes
+const maxPlanFile = limit.PlanFile // bytes
 
 // File is a plan as a file. Written by nixoci it lists store paths; whoever
 // writes one may put globs for names in their place, and "*" for what is left.

@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
@@ -16,7 +17,7 @@ import (
 )
 
 // maxReuseConfig bounds the configs that are read to check claims.
-const maxReuseConfig = 8 << 20
+const maxReuseConfig = limit.Config
 
 // Remote is an image in a registry that may know layers of the one to push.
 // Nothing is read before it is asked, and all of it at most once. What it says

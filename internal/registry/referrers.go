@@ -14,10 +14,15 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
-const maxReferrerPages = 100 // of one answer, with a Link to the next
+const (
+	maxReferrerBytes = 16 << 20 // of all pages of one answer
+	manifestsAtOnce  = 16       // that are read to complete it
+)
 
 var _ oci.Referrers = (*Repository)(nil)
 
@@ -42,7 +47,8 @@ func (r *Repository) Referrers(ctx context.Context, subject digest.Digest) ([]oc
 // list.
 func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (found []ocispec.Descriptor, supported bool, err error) {
 	next := r.url("referrers", subject.String())
-	for range maxReferrerPages {
+	size := 0
+	for range limit.ReferrerPages {
 		var page []ocispec.Descriptor
 		var link string
 		err := r.retrier.do(ctx, func(ctx context.Context) error {
@@ -63,6 +69,7 @@ func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (
 			if err != nil {
 				return err
 			}
+			size += len(data)
 			page, err = oci.ParseReferrers(data)
 			return err
 		})
@@ -70,33 +77,47 @@ func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (
 			return nil, false, err
 		}
 		found = append(found, page...)
+		if len(found) > limit.Referrers || size > maxReferrerBytes {
+			return nil, false, oci.ContentErrorf("more than %d documents are attached to it", limit.Referrers)
+		}
 		if next = nextPage(next, link); next == nil {
 			return oci.SortReferrers(found), true, nil
 		}
 	}
-	return nil, false, fmt.Errorf("more than %d pages", maxReferrerPages)
+	return nil, false, fmt.Errorf("more than %d pages", limit.ReferrerPages)
 }
 
 // completeReferrers reads the artifact type and the annotations where the list
 // has not got them: registries of a draft of the specification give the config's
 // media type for the artifact type.
 func (r *Repository) completeReferrers(ctx context.Context, found []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	if len(found) > limit.Referrers {
+		return nil, oci.ContentErrorf("more than %d documents are attached to it", limit.Referrers)
+	}
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(manifestsAtOnce)
 	for i := range found {
 		d := &found[i]
 		if d.ArtifactType != "" && d.ArtifactType != ocispec.MediaTypeEmptyJSON {
 			continue
 		}
-		b, err := r.GetManifest(ctx, d.Digest.String())
-		if errors.Is(err, oci.ErrNotFound) {
-			continue // the list outlived it
-		}
-		if err != nil {
-			return nil, err
-		}
-		var m ocispec.Manifest
-		if json.Unmarshal(b.Data, &m) == nil {
-			d.ArtifactType, d.Annotations = cmp.Or(m.ArtifactType, m.Config.MediaType), m.Annotations
-		}
+		group.Go(func() error {
+			b, err := r.GetManifest(ctx, d.Digest.String())
+			if errors.Is(err, oci.ErrNotFound) {
+				return nil // the list outlived it
+			}
+			if err != nil {
+				return err
+			}
+			var m ocispec.Manifest
+			if json.Unmarshal(b.Data, &m) == nil {
+				d.ArtifactType, d.Annotations = cmp.Or(m.ArtifactType, m.Config.MediaType), m.Annotations
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	return oci.SortReferrers(found), nil
 }

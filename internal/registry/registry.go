@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -67,6 +69,7 @@ func (r Reference) String() string {
 
 // Options are how a registry is spoken to. The zero value is fit for use.
 type Options struct {
+	MinSpeed  int64          // bytes in a second that a transfer makes at least; 0: limit.LeastSpeed, <0: any
 	Insecure  bool           // allow plain http, and certificates that nobody has signed
 	CAFile    string         // PEM file of certificate authorities, beside the system's
 	UserAgent string         // "": nixoci
@@ -88,6 +91,7 @@ type Repository struct {
 	retrier  *retrier
 	limits   *limits
 	counters *counters
+	speed    limit.Speed // of one transfer
 	readOnly bool
 
 	mu     sync.Mutex
@@ -103,7 +107,7 @@ var (
 
 // Open prepares to speak to the registry of repo. It sends nothing yet.
 func Open(repo name.Repository, o Options) (*Repository, error) {
-	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, known: map[digest.Digest]bool{}}
+	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, speed: o.speed(), known: map[digest.Digest]bool{}}
 	var err error
 	if r.wire, err = newWire(o, r.counters); err != nil {
 		return nil, err
@@ -187,7 +191,7 @@ func (r *Repository) send(ctx context.Context, q request) (*http.Response, error
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = newStream(resp.Body, cancel)
+	resp.Body = newStream(resp.Body, cancel, r.speed)
 	for _, s := range q.accept {
 		if resp.StatusCode == s {
 			return resp, nil
@@ -422,21 +426,29 @@ func (r *Repository) Close() error {
 	return nil
 }
 
-// stream ends a body that has stopped coming.
+// speed is the least speed of a transfer.
+func (o *Options) speed() limit.Speed {
+	return limit.Speed{Least: cmp.Or(o.MinSpeed, limit.LeastSpeed)}
+}
+
+// stream ends a body that comes too slowly.
 type stream struct {
 	io.ReadCloser
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	speed  limit.Speed
 }
 
-func newStream(rc io.ReadCloser, cancel context.CancelCauseFunc) *stream {
-	return &stream{rc, cancel, time.AfterFunc(stallTimeout, func() { cancel(errStalled) })}
+func newStream(rc io.ReadCloser, cancel context.CancelCauseFunc, speed limit.Speed) *stream {
+	return &stream{rc, cancel, time.AfterFunc(stallTimeout, func() { cancel(errStalled) }), speed}
 }
 
 func (s *stream) Read(p []byte) (int, error) {
-	s.timer.Reset(stallTimeout)
+	s.timer.Reset(s.speed.Patience())
+	start := time.Now()
 	n, err := s.ReadCloser.Read(p)
 	s.timer.Stop()
+	s.speed.Moved(n, time.Since(start))
 	return n, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
@@ -20,7 +21,7 @@ import (
 const (
 	maxAttempts = 6 // a timeout counts as two
 
-	maxWait = 5 * time.Minute // all delays of one operation
+	maxWait = limit.Operation // all delays of one operation
 )
 
 // retrier tries operations on one registry again. A registry that says how
@@ -55,7 +56,8 @@ func (timeoutError) Temporary() bool { return true }
 
 const (
 	errNoAnswer = timeoutError("no answer from the registry")
-	errStalled  = timeoutError("the registry sends nothing more")
+	errStalled  = timeoutError("the transfer from the registry is too slow")
+	errTooSlow  = timeoutError("the transfer to the registry is too slow")
 )
 
 // do calls f until it succeeds, fails for good, or has failed often enough.

@@ -13,15 +13,20 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // How long silence lasts before it counts as a hang. There is no limit on the
-// time that a transfer as a whole may take.
+// time that a transfer as a whole may take, as long as it is not too slow. Three
+// commits without an answer, each with a look whether the blob is there, stay
+// below limit.Operation.
 const (
 	dialTimeout   = 15 * time.Second
-	answerTimeout = 30 * time.Second // from a small request to its response
-	commitTimeout = 5 * time.Minute  // object stores copy and hash a blob before they answer
-	stallTimeout  = 60 * time.Second // between two bytes of a body, either way
+	answerTimeout = 30 * time.Second   // from a small request to its response
+	commitTimeout = 45 * time.Second   // object stores copy and hash a blob before they answer
+	lookTimeout   = 10 * time.Second   // whether a blob is there after a commit without an answer
+	stallTimeout  = limit.LeastSpeedIn // in which a body makes its least speed, either way
 )
 
 // maxIdleConns is above every limit in limit.go, so that no connection is
@@ -62,7 +67,7 @@ func newWire(o Options, c *counters) (*wire, error) {
 		if err != nil {
 			pool = x509.NewCertPool()
 		}
-		pem, err := os.ReadFile(o.CAFile)
+		pem, err := limit.ReadFile(o.CAFile, limit.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("read the certificates of --ca-file: %w", err)
 		}
@@ -85,7 +90,7 @@ func newWire(o Options, c *counters) (*wire, error) {
 				if err != nil {
 					return nil, err
 				}
-				return &conn{Conn: nc, counters: c}, nil
+				return &conn{Conn: nc, counters: c, speed: o.speed()}, nil
 			},
 			TLSClientConfig:     tlsConfig.Clone(),
 			TLSHandshakeTimeout: dialTimeout,
@@ -128,10 +133,11 @@ func (w *wire) close() {
 	w.bulk.CloseIdleConnections()
 }
 
-// conn counts bytes and ends a write that makes no progress.
+// conn counts bytes and ends a write that is too slow.
 type conn struct {
 	net.Conn
 	counters *counters
+	speed    limit.Speed // of writes
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -142,14 +148,20 @@ func (c *conn) Read(p []byte) (int, error) {
 
 func (c *conn) Write(p []byte) (written int, err error) {
 	for {
-		if err := c.SetWriteDeadline(time.Now().Add(stallTimeout)); err != nil {
+		patience := c.speed.Patience()
+		if patience <= 0 {
+			return written, errTooSlow
+		}
+		start := time.Now()
+		if err := c.SetWriteDeadline(start.Add(patience)); err != nil {
 			return written, err
 		}
 		n, err := c.Conn.Write(p[written:])
+		c.speed.Moved(n, time.Since(start))
 		c.counters.sent.Add(int64(n))
 		written += n
 		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) && written < len(p) {
-			continue // slow, but alive
+			continue // slow, but perhaps not too slow
 		}
 		return written, err
 	}

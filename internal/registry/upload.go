@@ -68,6 +68,10 @@ func (u *upload) attempt(ctx context.Context) error {
 			if _, moved := errors.AsType[movedError](err); !moved {
 				u.abandon()
 			}
+			if forgotten(err) && u.restarts < maxRestarts {
+				u.restarts++
+				return again{error: err}
+			}
 			return err
 		}
 	}
@@ -81,7 +85,10 @@ func (u *upload) attempt(ctx context.Context) error {
 	}
 	// Some registries fail the commit of a blob that they have (jib #4301), and
 	// an answer can be lost.
-	if has, serr := u.r.stat(ctx, u.packed.Digest, u.packed.Size); serr == nil && has {
+	look, stop := context.WithTimeout(ctx, lookTimeout)
+	has, serr := u.r.stat(look, u.packed.Digest, u.packed.Size)
+	stop()
+	if serr == nil && has {
 		return nil
 	}
 	switch s := status(err); {
@@ -94,6 +101,14 @@ func (u *upload) attempt(ctx context.Context) error {
 		u.abandon()
 		return again{error: err}
 	}
+}
+
+// forgotten reports whether a registry knows nothing of the session any more, or
+// of another end of it.
+func forgotten(err error) bool {
+	e, ok := errors.AsType[*ResponseError](err)
+	return ok && (e.Code == "BLOB_UPLOAD_UNKNOWN" || e.Status == http.StatusRequestedRangeNotSatisfiable ||
+		e.Status == http.StatusNotFound && e.Code == "")
 }
 
 // abandon gives the session back. What was received of it is of no use, since

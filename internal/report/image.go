@@ -16,13 +16,14 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
 // maxConfig is the most that is read of an image's config, in bytes.
-const maxConfig = 8 << 20
+const maxConfig = limit.Config
 
 // Image is an image as its manifests, configs and system layers describe it.
 // All of it is what the image says of itself.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nar"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -22,7 +23,7 @@ import (
 )
 
 // maxConfig bounds an image config in bytes.
-const maxConfig = 8 << 20
+const maxConfig = limit.Config
 
 // image is one platform of what is verified.
 type image struct {
