@@ -90,7 +90,11 @@ func TestSpecialFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := img.put(t.Context(), l, img.inOrder(), "v1"); err == nil || !strings.Contains(err.Error(), "not a directory") {
+	err = img.put(t.Context(), l, img.inOrder(), "v1")
+	if err == nil {
+		err = l.Commit(t.Context())
+	}
+	if err == nil || !strings.Contains(err.Error(), "not a directory") {
 		t.Errorf("write: %v", err)
 	}
 	if found, err := os.ReadDir(elsewhere); err != nil || len(found) > 0 {
