@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -42,6 +44,7 @@ type pushFlags struct {
 	mountFrom []string
 	reuse     string
 	reuseFrom []string
+	reuseKey  string
 	check     string
 	join      bool
 	attest    []string
@@ -76,6 +79,7 @@ all of the image is there.`,
 	fl.StringArrayVar(&f.mountFrom, "mount-from", nil, "repository of the same registry that may have layers, repeated")
 	fl.StringVar(&f.reuse, "reuse", "registry,local", "whom to believe what a layer's store paths make: registry, local, both, or none")
 	fl.StringArrayVar(&f.reuseFrom, "reuse-from", nil, "image whose layers may be reused, beside the one that REF names now, repeated")
+	fl.StringVar(&f.reuseKey, "reuse-key", "", "file of a public key: reuse layers only of images in the registry that this key has signed")
 	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, for instance 5%; one that differs ends the push")
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
 	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), provenance")
@@ -127,7 +131,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	job.ReuseCheck = share
+	job.ReuseCheck, job.SampleClaims = share, closure.IsLocal(a.from)
 	init, err := img.init.choice()
 	if err != nil {
 		return err
@@ -144,13 +148,8 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		job.Cache = job.Cache.WriteOnly()
 	}
 	if believe.registry {
-		job.Reuse = append(job.Reuse, push.NewRemote(repo, ref.Tag))
-		for _, from := range f.reuseFrom {
-			r, err := a.openRemote(from, repo, ref, &f.registry)
-			if err != nil {
-				return err
-			}
-			job.Reuse = append(job.Reuse, r)
+		if err := a.reuseFrom(&job, repo, ref, f, in.planFlags.from); err != nil {
+			return err
 		}
 	}
 	in.planFlags.registry = f.registry
@@ -188,6 +187,80 @@ func pushTarget(refArg string, more []string) (ref registry.Reference, tags []st
 		}
 	}
 	return ref, tags, nil
+}
+
+// newestTags is how many tags are looked at where none that is named is there.
+const newestTags = 4
+
+// reuseFrom adds to job the images whose layers may be reused: those that the
+// tags of the push name now, latest, those of --reuse-from and --plan-from, and
+// the newest of the repository where none of them is there.
+func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
+	add := func(target string) {
+		if !slices.ContainsFunc(job.Reuse, func(r *push.Remote) bool { return r.String() == repo.Ref(target) }) {
+			job.Reuse = append(job.Reuse, push.NewRemote(repo, target))
+		}
+	}
+	for _, tag := range job.Tags {
+		add(tag)
+	}
+	add("latest")
+	for _, from := range f.reuseFrom {
+		r, err := a.openRemote(from, repo, ref, &f.registry)
+		if err != nil {
+			return err
+		}
+		job.Reuse = append(job.Reuse, r)
+	}
+	for _, from := range planFrom {
+		if r, err := registry.ParseReference(from); err == nil && r.Repository.Name() == ref.Repository.Name() {
+			add(r.Target())
+		}
+	}
+	key, err := readPublicKey(f.reuseKey)
+	if err != nil {
+		return fmt.Errorf("--reuse-key: %w", err)
+	}
+	for _, r := range job.Reuse {
+		requireSignature(r, key)
+	}
+	job.ReuseElse = func(ctx context.Context) (more []*push.Remote, err error) {
+		tags, err := repo.NewestTags(ctx, newestTags)
+		for _, tag := range tags {
+			r := push.NewRemote(repo, tag)
+			requireSignature(r, key)
+			more = append(more, r)
+		}
+		return more, err
+	}
+	return nil
+}
+
+// readPublicKey reads the key in file, nil for no file.
+func readPublicKey(file string) (*attest.PublicKey, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read public key: %w", err)
+	}
+	key, err := attest.ParsePublicKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return key, nil
+}
+
+// requireSignature makes an image count only if key, if any, has signed it.
+func requireSignature(r *push.Remote, key *attest.PublicKey) {
+	if key == nil {
+		return
+	}
+	r.RequireSignature(func(ctx context.Context, src oci.Source, d ocispec.Descriptor) error {
+		_, err := attest.Verify(ctx, src, d.Digest, key)
+		return err
+	})
 }
 
 // parseShare reads a percentage, with or without its sign.

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/verify"
@@ -150,16 +148,8 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 			return usageError{fmt.Errorf("--against: %w", err)}
 		}
 	}
-	if f.key != "" {
-		data, err := os.ReadFile(f.key)
-		if err != nil {
-			return fmt.Errorf("read public key: %w", err)
-		}
-		if o.Key, err = attest.ParsePublicKey(data); err != nil {
-			return fmt.Errorf("%s: %w", f.key, err)
-		}
-	}
-	return nil
+	o.Key, err = readPublicKey(f.key)
+	return err
 }
 
 // verifyProgress shows a verification: a line that moves on a terminal, and with

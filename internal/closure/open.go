@@ -43,6 +43,17 @@ func isFileCache(dir string) bool {
 	return err == nil
 }
 
+// IsLocal reports whether Open(from) reads files of this machine's disks as they
+// are, so that reading a path again costs next to nothing.
+func IsLocal(from []string) bool {
+	for _, f := range from {
+		if strings.Contains(f, "://") || isFileCache(f) {
+			return false
+		}
+	}
+	return true
+}
+
 // LocalRoot is where symlinks lead, for [nixbuild.Resolve], with these --from: the first
 // that is a local store, else "/".
 func LocalRoot(from []string) string {

@@ -17,6 +17,10 @@ var ErrNotFound = errors.New("not found")
 // said of it.
 var ErrOtherContent = errors.New("its content is not what was said of it")
 
+// ErrMissingBlob says that a destination refused a manifest, most likely since
+// it lacks a blob that the manifest lists.
+var ErrMissingBlob = errors.New("a blob is missing")
+
 // PackFunc writes a blob's bytes to w and says what they were. It can be called
 // again and writes the same bytes again. An error means that nothing of what
 // was written may be kept.

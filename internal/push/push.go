@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -42,10 +44,15 @@ type Job struct {
 	Settings    manifest.Settings
 	Tags        []string // moved to the index, last of all
 	Packer      *layers.Packer
-	Uploads     int    // blobs that are uploaded at once
-	Cache       *Cache // what this machine knows; nil: nothing
-	Reuse       []*Remote
-	Join        bool // keep the other platforms of the index that Tags[0] names
+	Uploads     int                                      // blobs that are uploaded at once
+	Cache       *Cache                                   // what this machine knows; nil: nothing
+	Reuse       []*Remote                                // images that may know layers, the first one's word counts
+	ReuseElse   func(context.Context) ([]*Remote, error) // more of them, asked for if none of Reuse is there
+	Join        bool                                     // keep the other platforms of the index that Tags[0] names
+
+	// SampleClaims makes a few small layers again that only an unsigned image in
+	// a registry vouches for. For sources that are read from this machine.
+	SampleClaims bool
 
 	// ReuseCheck is the share of the reused layers, 0 to 1, that are made again
 	// and compared. One that differs ends the push. With a share an image that
@@ -103,7 +110,7 @@ type Result struct {
 // digest, then the index by digest, then the tags. It changes nothing that a
 // person would see before all of it is there, and nothing at all when it fails.
 func Push(ctx context.Context, dst oci.Destination, images []Image, job Job) (Result, error) {
-	p := &pusher{dst: dst, job: job, layers: map[layers.Recipe]*distinct{}}
+	p := &pusher{dst: dst, job: job, layers: map[layers.Recipe]*distinct{}, listed: map[digest.Digest]bool{}}
 	if p.job.Packer == nil {
 		p.job.Packer = layers.NewPacker(0)
 	}
@@ -128,6 +135,9 @@ type pusher struct {
 
 	layers map[layers.Recipe]*distinct
 	order  []*distinct // of first use
+
+	listed     map[digest.Digest]bool // blobs that manifests of the destination's repository list
+	incomplete bool                   // the destination has lost something: what is listed proves nothing
 }
 
 func layersOf(stack []*distinct) []*layers.Layer {
@@ -140,9 +150,11 @@ func layersOf(stack []*distinct) []*layers.Layer {
 
 // distinct is a layer that several platforms may share.
 type distinct struct {
-	layer *layers.Layer
-	known *layers.Packed // what the recipe is said to make
-	from  string         // who said so
+	layer   *layers.Layer
+	known   *layers.Packed // what the recipe is said to make
+	from    string         // who said so
+	claimed bool           // only an unsigned image said so
+	assumed bool           // it was not asked for, since a manifest lists it
 	LayerResult
 }
 
@@ -159,7 +171,7 @@ func (p *pusher) push(ctx context.Context, images []Image) (Result, error) {
 		return Result{}, err
 	}
 	if p.job.ReuseCheck <= 0 {
-		if result, ok, err := p.unchanged(ctx, images, recipe); err != nil || ok {
+		if result, ok, err := p.unchanged(ctx, images, stacks, recipe); err != nil || ok {
 			return result, err
 		}
 	}
@@ -167,7 +179,7 @@ func (p *pusher) push(ctx context.Context, images []Image) (Result, error) {
 	if err := p.recall(ctx); err != nil {
 		return Result{}, err
 	}
-	if err := p.putLayers(ctx, recipe.index); err != nil {
+	if err := p.putLayers(ctx); err != nil {
 		return Result{}, err
 	}
 	return p.putImages(ctx, images, stacks, recipe)
@@ -206,9 +218,8 @@ func (p *pusher) stack(image Image) ([]*distinct, error) {
 }
 
 // putLayers asks for the layers whose recipe is known, then makes what is
-// missing, the largest first so that no large one is left alone at the end, and
-// again what is to be checked.
-func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
+// missing, and again what is to be checked.
+func (p *pusher) putLayers(ctx context.Context) error {
 	if err := p.query(ctx); err != nil {
 		return err
 	}
@@ -218,7 +229,25 @@ func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
 			todo = append(todo, d)
 		}
 	}
-	sample := p.sample(image) // before anything is made: that changes what it reads
+	sample := p.sample() // before anything is made: that changes what it reads
+	if err := p.makeAll(ctx, todo); err != nil {
+		return err
+	}
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(p.job.Uploads)
+	for _, d := range sample {
+		group.Go(func() error {
+			err := p.recheck(ctx, d.layer, d.Packed, d.From)
+			d.Checked = err == nil
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// makeAll makes and sends layers, the largest first so that no large one is
+// left alone at the end.
+func (p *pusher) makeAll(ctx context.Context, todo []*distinct) error {
 	uploads := p.job.Uploads
 	if _, ordered := p.dst.(oci.Ordered); ordered {
 		uploads = 1 // a single layer keeps all compressors busy
@@ -233,21 +262,22 @@ func (p *pusher) putLayers(ctx context.Context, image digest.Digest) error {
 		}
 		group.Go(func() error { return p.make(ctx, d) })
 	}
-	for _, d := range sample {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error { return p.recheck(ctx, d) })
-	}
 	return group.Wait()
 }
 
-// query marks the known layers that the destination has.
+// query marks the known layers that the destination has. One that a manifest of
+// the same repository lists is there: if not, the registry says so when it is
+// given the new manifest, see [pusher.putImages].
 func (p *pusher) query(ctx context.Context) error {
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
 	for _, d := range p.order {
 		if d.known == nil {
+			continue
+		}
+		if p.listed[d.known.Digest] && p.job.ReuseCheck <= 0 {
+			d.assumed = true
+			p.reused(d)
 			continue
 		}
 		group.Go(func() error {
@@ -259,12 +289,49 @@ func (p *pusher) query(ctx context.Context) error {
 			if err != nil || !has {
 				return err
 			}
-			d.Packed, d.How, d.From = *d.known, Reused, d.from
-			p.job.Progress.Done(d.LayerResult)
+			p.reused(d)
 			return nil
 		})
 	}
 	return group.Wait()
+}
+
+func (p *pusher) reused(d *distinct) {
+	d.Packed, d.How, d.From = *d.known, Reused, d.from
+	p.job.Progress.Done(d.LayerResult)
+}
+
+// putBack asks for all that was assumed to be there, and makes what is not.
+func (p *pusher) putBack(ctx context.Context) error {
+	clear(p.listed)
+	var missing []*distinct
+	var mu sync.Mutex
+	group, groupCtx := task.WithContext(ctx)
+	group.SetLimit(defaultQueries)
+	for _, d := range p.order {
+		if !d.assumed {
+			continue
+		}
+		d.assumed = false
+		group.Go(func() error {
+			desc, err := p.descriptor(d, d.Packed)
+			if err != nil {
+				return err
+			}
+			has, err := p.dst.HasBlob(groupCtx, desc)
+			if err == nil && !has {
+				mu.Lock()
+				missing = append(missing, d)
+				mu.Unlock()
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil || len(missing) == 0 {
+		return err
+	}
+	p.warn(fmt.Errorf("%s: the registry has lost %d layers that its manifests list; nixoci puts them back", p.name(), len(missing)))
+	return p.makeAll(ctx, missing)
 }
 
 // make packs one layer and sends it in the same pass, and keeps its recipe.
@@ -296,10 +363,45 @@ func (p *pusher) descriptor(d *distinct, packed layers.Packed) (ocispec.Descript
 
 // putImages puts configs and manifests, then the index, then the tags.
 func (p *pusher) putImages(ctx context.Context, images []Image, stacks [][]*distinct, recipe recipes) (Result, error) {
+	built, err := p.putManifests(ctx, images, stacks)
+	if errors.Is(err, oci.ErrMissingBlob) && len(p.listed) > 0 {
+		if err := p.putBack(ctx); err != nil {
+			return Result{}, err
+		}
+		built, err = p.putManifests(ctx, images, stacks)
+	}
+	if err != nil {
+		return Result{}, err
+	}
 	result := Result{}
 	for _, d := range p.order {
 		result.Layers = append(result.Layers, d.LayerResult)
 	}
+	index, err := p.putIndex(ctx, built)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := p.dst.Commit(ctx); err != nil {
+		return Result{}, err
+	}
+	if !p.job.Join { // a joined index has more than the recipe makes
+		known := knownIndex{Descriptor: index.Descriptor}
+		for _, m := range built {
+			known.Manifests = append(known.Manifests, m.Manifest.Descriptor)
+		}
+		if err := p.job.Cache.Put(kindImage, recipe.index.String(), known); err != nil {
+			p.warn(err)
+		}
+	}
+	result.Index = index.Descriptor
+	if parsed, err := manifest.ParseIndex(index.Data, index.Descriptor.MediaType); err == nil {
+		result.Platforms = parsed.Manifests
+	}
+	return result, nil
+}
+
+// putManifests puts each platform's config and manifest.
+func (p *pusher) putManifests(ctx context.Context, images []Image, stacks [][]*distinct) ([]*manifest.Image, error) {
 	built := make([]*manifest.Image, len(images))
 	group, groupCtx := task.WithContext(ctx)
 	group.SetLimit(p.job.Uploads)
@@ -310,36 +412,19 @@ func (p *pusher) putImages(ctx context.Context, images []Image, stacks [][]*dist
 		}
 		m, err := manifest.NewImage(image.System, stack, p.job.Settings)
 		if err != nil {
-			return Result{}, err
+			return nil, err
 		}
 		built[i] = m
 		group.Go(func() error {
-			if err := p.dst.PutBlob(groupCtx, m.Config); err != nil {
-				return err
+			if !p.listed[m.Config.Descriptor.Digest] {
+				if err := p.dst.PutBlob(groupCtx, m.Config); err != nil {
+					return err
+				}
 			}
 			return p.dst.PutManifest(groupCtx, m.Manifest, "")
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return Result{}, err
-	}
-	index, err := p.putIndex(ctx, built)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := p.dst.Commit(ctx); err != nil {
-		return Result{}, err
-	}
-	if !p.job.Join { // a joined index has more than the recipe makes
-		if err := p.job.Cache.Put(kindImage, recipe.index.String(), index.Descriptor); err != nil {
-			p.warn(err)
-		}
-	}
-	result.Index = index.Descriptor
-	if parsed, err := manifest.ParseIndex(index.Data, index.Descriptor.MediaType); err == nil {
-		result.Platforms = parsed.Manifests
-	}
-	return result, nil
+	return built, group.Wait()
 }
 
 // putIndex puts the index, joined with what is there where that is wanted,

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -38,34 +38,6 @@ func newRecipes(images []Image, stacks [][]*distinct, s manifest.Settings) (reci
 	return r, err
 }
 
-// unchanged reports whether the destination has the image already, under every
-// tag that is wanted. What this machine knows costs one HEAD for each tag; what
-// only the registry knows costs one GET.
-func (p *pusher) unchanged(ctx context.Context, images []Image, r recipes) (Result, bool, error) {
-	if len(p.job.Tags) == 0 {
-		return Result{}, false, nil
-	}
-	var index ocispec.Descriptor
-	known := !p.job.Join && p.job.Cache.Get(kindImage, r.index.String(), &index) && index.Digest.Validate() == nil
-	for _, tag := range p.job.Tags {
-		if known {
-			there, err := p.dst.Resolve(ctx, tag)
-			if err != nil && !errors.Is(err, oci.ErrNotFound) {
-				return Result{}, false, err
-			}
-			if there.Digest == index.Digest {
-				continue
-			}
-		}
-		top := p.remoteTag(ctx, tag)
-		if top == nil || !p.hasImages(top, images, r) || index.Digest != "" && index.Digest != top.Blob.Descriptor.Digest {
-			return Result{}, false, nil
-		}
-		index = top.Blob.Descriptor
-	}
-	return Result{Index: index, Unchanged: true}, true, nil
-}
-
 // hasImages reports whether an index is the one that the push would make.
 func (p *pusher) hasImages(top *RemoteIndex, images []Image, r recipes) bool {
 	switch {
@@ -83,21 +55,31 @@ func (p *pusher) hasImages(top *RemoteIndex, images []Image, r recipes) bool {
 	return true
 }
 
-// remoteTag is what the destination's tag names, where the job believes that
-// registry; else nil.
-func (p *pusher) remoteTag(ctx context.Context, tag string) *RemoteIndex {
+// remoteOf is the image that the destination's tag names, where the job
+// believes that registry; else nil.
+func (p *pusher) remoteOf(tag string) *Remote {
 	for _, r := range p.job.Reuse {
-		if p.dst != oci.Destination(r.repo) || r.target != tag {
-			continue
-		}
-		if top, err := r.Index(ctx); err == nil {
-			return top
+		if p.ours(r) && r.target == tag {
+			return r
 		}
 	}
 	return nil
 }
 
-// recall asks whoever is believed what the recipes of the layers make.
+// ours reports whether r is in the repository that is pushed to.
+func (p *pusher) ours(r *Remote) bool { return p.dst == oci.Destination(r.repo) }
+
+// name is the destination's, for people.
+func (p *pusher) name() string {
+	if named, ok := p.dst.(interface{ Name() string }); ok {
+		return named.Name()
+	}
+	return "the destination"
+}
+
+// recall finds out what the recipes of the layers make: from this machine, else
+// from whoever is believed. It also notes which blobs the manifests of the
+// destination's repository list, so that nobody need ask for them.
 func (p *pusher) recall(ctx context.Context) error {
 	unknown := 0
 	for _, d := range p.order {
@@ -107,45 +89,154 @@ func (p *pusher) recall(ctx context.Context) error {
 		}
 		unknown++
 	}
-	if unknown == 0 {
+	if unknown == 0 && len(p.order) <= fewQueries {
 		return nil
 	}
-	group, groupCtx := task.WithContext(ctx)
+	if err := p.readRemotes(ctx, unknown > 0); err != nil {
+		return err
+	}
 	for _, r := range p.job.Reuse {
-		group.Go(func() error {
-			// A registry that cannot be asked makes the push slower, not wrong.
-			if _, err := r.Claims(groupCtx); err != nil && !errors.Is(err, oci.ErrNotFound) {
-				p.warn(fmt.Errorf("reuse layers of %s: %w", r, err))
+		claims, err := p.credible(ctx, r, unknown > 0)
+		if err != nil {
+			return err
+		}
+		if p.ours(r) && !p.incomplete && r.contradiction() == nil {
+			for d := range r.blobs(ctx) {
+				p.listed[d] = true
 			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil || ctx.Err() != nil {
-		return errors.Join(err, context.Cause(ctx))
-	}
-	for _, r := range p.job.Reuse {
-		claims, _ := r.Claims(ctx)
+		}
 		for _, d := range p.order {
 			if d.known != nil {
 				continue
 			}
 			if packed, ok := lookup(claims, d.layer); ok {
-				d.known, d.from = &packed, r.String()
+				d.known, d.from, d.claimed = &packed, r.String(), r.signed == nil
 			}
 		}
 	}
 	return nil
 }
 
+// fewQueries is how many layers are rather asked for one by one than by reading
+// the manifests that list them.
+const fewQueries = 4
+
+// readRemotes reads which images to reuse are there, then what each of them
+// lists and, with claims, says of it: all at once. It leaves the distinct images
+// in p.job.Reuse. A registry that cannot be asked makes the push slower, not
+// wrong.
+func (p *pusher) readRemotes(ctx context.Context, claims bool) error {
+	found, err := p.present(ctx, p.job.Reuse)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 && p.job.ReuseElse != nil {
+		more, err := p.job.ReuseElse(ctx)
+		if err != nil {
+			p.warn(err)
+		}
+		if found, err = p.present(ctx, more); err != nil {
+			return err
+		}
+	}
+	p.job.Reuse = found
+	group, groupCtx := task.WithContext(ctx)
+	for _, r := range found {
+		group.Go(func() error {
+			_, err := r.manifests(groupCtx)
+			if err == nil && claims {
+				_, err = r.Claims(groupCtx)
+			}
+			p.warnRemote(r, err)
+			return nil
+		})
+	}
+	err = group.Wait()
+	return errors.Join(err, context.Cause(ctx))
+}
+
+// present returns the images that are there, each once.
+func (p *pusher) present(ctx context.Context, remotes []*Remote) ([]*Remote, error) {
+	digests := make([]digest.Digest, len(remotes))
+	group, groupCtx := task.WithContext(ctx)
+	for i, r := range remotes {
+		group.Go(func() error {
+			top, err := r.Index(groupCtx)
+			if err == nil {
+				digests[i] = top.Blob.Descriptor.Digest
+			}
+			p.warnRemote(r, err)
+			return nil
+		})
+	}
+	if err := errors.Join(group.Wait(), context.Cause(ctx)); err != nil {
+		return nil, err
+	}
+	var found []*Remote
+	for i, r := range remotes {
+		same := func(o *Remote) bool {
+			top, _ := o.Index(ctx)
+			return top.Blob.Descriptor.Digest == digests[i] && o.repo == r.repo
+		}
+		if digests[i] != "" && !slices.ContainsFunc(found, same) {
+			found = append(found, r)
+		}
+	}
+	return found, nil
+}
+
+func (p *pusher) warnRemote(r *Remote, err error) {
+	if err != nil && !errors.Is(err, oci.ErrNotFound) && r.contradiction() == nil {
+		p.warn(fmt.Errorf("reuse layers of %s: %w", r, err))
+	}
+}
+
+// credible returns what r claims, nothing where it is wrong about a layer that
+// this machine can make without a store path. These layers are known from here
+// on: no registry is believed about them.
+func (p *pusher) credible(ctx context.Context, r *Remote, wanted bool) ([]*manifest.Claims, error) {
+	if !wanted {
+		return nil, nil
+	}
+	claims, err := r.Claims(ctx)
+	if err != nil {
+		claims = nil // it has been said
+	}
+	for _, d := range p.order {
+		packed, ok := lookup(claims, d.layer)
+		if !ok || len(d.layer.Paths) > 0 {
+			continue
+		}
+		own, _, err := p.ownLayer(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		if own != packed {
+			err := fmt.Errorf("layer %s: %w", packed.Digest, errContradiction)
+			r.distrust(err)
+			p.warn(fmt.Errorf("%s: %w; nothing that it says is believed", r, err))
+			return nil, nil
+		}
+		if d.known == nil {
+			d.known, d.from = &own, fromLocal
+		}
+	}
+	return claims, nil
+}
+
 // Facts returns what is known of a toplevel's files without reading them: from
-// this machine, else from what a believed registry says of the same toplevel
-// with the same narHash.
+// this machine, else from an image with a trusted signature that has the same
+// toplevel with the same narHash. Whoever could choose them could choose what
+// the container starts, so a registry alone is not believed.
 func (j *Job) Facts(ctx context.Context, info *closure.Info) (manifest.Facts, bool) {
 	var f manifest.Facts
 	if j.Cache.Get(kindSystem, factsKey(info), &f) {
 		return f, true
 	}
 	for _, r := range j.Reuse {
+		if r.signed == nil {
+			continue
+		}
 		top, err := r.Index(ctx)
 		if err != nil || top.Index == nil {
 			continue

@@ -166,7 +166,7 @@ func (r *Repository) editTag(ctx context.Context, tag string, edit func(old *oci
 				return err
 			}
 		}
-		if err := r.PutManifest(ctx, *b, tag); err != nil {
+		if err := r.putChecked(ctx, *b, tag, false); err != nil { // what it names is read back above
 			return err
 		}
 	}

@@ -356,51 +356,6 @@ func (r *Repository) setKnown(d digest.Digest) {
 	r.known[d] = true
 }
 
-// PutManifest implements [oci.Destination]. Put under a tag, a manifest is there
-// under its digest too: that is one request.
-func (r *Repository) PutManifest(ctx context.Context, b oci.Blob, tag string) error {
-	target := tag
-	if target == "" {
-		target = b.Descriptor.Digest.String()
-	}
-	restarts := 0
-	err := r.retrier.do(ctx, func(ctx context.Context) error {
-		resp, err := r.send(ctx, request{
-			method: http.MethodPut, url: r.url("manifests", target),
-			header: map[string]string{"Content-Type": b.Descriptor.MediaType},
-			body:   b.Data, wait: commitTimeout,
-			accept: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent},
-		})
-		if misreadLink(err) && restarts < maxRestarts {
-			restarts++
-			return again{error: err}
-		}
-		if err != nil {
-			return err
-		}
-		discard(resp)
-		return sameDigest(resp, b.Descriptor.Digest)
-	})
-	return r.fail("put manifest "+r.Ref(target), err)
-}
-
-// misreadLink reports whether a registry refuses a manifest with what it says
-// when it has read its own note of a blob while another push was writing that
-// (distribution 2.8 with its filesystem driver: the note is empty for a moment,
-// so its digest is invalid, or the blob unknown). The blobs were put before,
-// and the digest is that of what was sent.
-func misreadLink(err error) bool {
-	e, ok := errors.AsType[*ResponseError](err)
-	if !ok {
-		return false
-	}
-	switch e.Code {
-	case "DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN":
-		return true
-	}
-	return false
-}
-
 // sameDigest checks what a registry says that it has stored.
 func sameDigest(resp *http.Response, want digest.Digest) error {
 	got := digest.Digest(resp.Header.Get("Docker-Content-Digest"))

@@ -1,0 +1,285 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// knownIndex is what this machine remembers of an image that it pushed.
+type knownIndex struct {
+	ocispec.Descriptor
+	Manifests []ocispec.Descriptor `json:"manifests,omitempty"` // of the platforms
+}
+
+// presenceSample is how many layers of an image that this machine pushed are
+// looked for, at random, before the image counts as there. They are asked for
+// all at once, so they cost one round trip.
+const presenceSample = 2
+
+// unchanged reports whether the destination has the image already, under every
+// tag that is wanted. What this machine pushed itself is compared by digest.
+// What only the registry knows is proved, see [pusher.prove].
+func (p *pusher) unchanged(ctx context.Context, images []Image, stacks [][]*distinct, r recipes) (Result, bool, error) {
+	if len(p.job.Tags) == 0 {
+		return Result{}, false, nil
+	}
+	var known knownIndex
+	if !p.job.Join && p.job.Cache.Get(kindImage, r.index.String(), &known) && known.Digest.Validate() == nil {
+		return p.unchangedKnown(ctx, known)
+	}
+	remote := p.remoteOf(p.job.Tags[0])
+	if remote == nil {
+		return Result{}, false, nil
+	}
+	index, ok, err := p.prove(ctx, remote, images, stacks, r)
+	if err != nil || !ok {
+		return Result{}, false, err
+	}
+	same, err := p.allTags(ctx, p.job.Tags[1:], index.Digest)
+	return Result{Index: index, Unchanged: same}, same, err
+}
+
+// unchangedKnown is unchanged for an image that this machine pushed.
+func (p *pusher) unchangedKnown(ctx context.Context, known knownIndex) (Result, bool, error) {
+	if same, err := p.allTags(ctx, p.job.Tags, known.Digest); err != nil || !same {
+		return Result{}, false, err
+	}
+	gone, err := p.gone(ctx, known.Manifests)
+	if err != nil {
+		return Result{}, false, err
+	}
+	for _, what := range gone {
+		p.warn(fmt.Errorf("%s:%s: the registry has lost %s; nixoci puts back what is missing", p.name(), p.job.Tags[0], what))
+	}
+	p.incomplete = len(gone) > 0
+	return Result{Index: known.Descriptor, Unchanged: true}, len(gone) == 0, nil
+}
+
+// allTags reports whether all tags name one manifest.
+func (p *pusher) allTags(ctx context.Context, tags []string, want digest.Digest) (bool, error) {
+	same := make([]bool, len(tags))
+	group, ctx := task.WithContext(ctx)
+	for i, tag := range tags {
+		group.Go(func() error {
+			there, err := p.dst.Resolve(ctx, tag)
+			if errors.Is(err, oci.ErrNotFound) {
+				return nil
+			}
+			same[i] = there.Digest == want
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return false, err
+	}
+	for _, s := range same {
+		if !s {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// gone asks for the manifests, and for a few of the layers that this machine
+// knows, and returns what is not there.
+func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]string, error) {
+	var sample []ocispec.Descriptor
+	for _, i := range rand.Perm(len(p.order)) {
+		packed, ok := p.job.Cache.Layer(p.order[i].layer.Recipe)
+		if !ok {
+			continue
+		}
+		d, err := p.descriptor(p.order[i], packed)
+		if err != nil {
+			return nil, err
+		}
+		if sample = append(sample, d); len(sample) == presenceSample {
+			break
+		}
+	}
+	missing := make([]string, len(manifests)+len(sample))
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(defaultQueries)
+	for i, m := range manifests {
+		group.Go(func() error {
+			_, err := p.dst.Resolve(ctx, m.Digest.String())
+			if errors.Is(err, oci.ErrNotFound) {
+				missing[i], err = "manifest "+m.Digest.String(), nil
+			}
+			return err
+		})
+	}
+	for i, d := range sample {
+		group.Go(func() error {
+			has, err := p.dst.HasBlob(ctx, d)
+			if err == nil && !has {
+				missing[len(manifests)+i] = "layer " + d.Digest.String()
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var gone []string
+	for _, what := range missing {
+		if what != "" {
+			gone = append(gone, what)
+		}
+	}
+	return gone, nil
+}
+
+// errContradiction says that an image is not what its recipe says it is.
+var errContradiction = errors.New("is not what its recipe makes")
+
+// prove reports whether r is the image that this push would make. It reads the
+// index and each platform's manifest, makes config, manifests and index again
+// from the layers that the manifests list, and compares digests. The layers
+// without store paths are made again too. So only the contents of the other
+// layers are left to believe, and a few of these are sampled.
+//
+// An image with another recipe is just another image. One that has the recipe
+// and is something else is forged or damaged: nothing that it says counts.
+func (p *pusher) prove(ctx context.Context, r *Remote, images []Image, stacks [][]*distinct, want recipes) (ocispec.Descriptor, bool, error) {
+	top, err := r.Index(ctx)
+	if err != nil || !p.hasImages(top, images, want) {
+		return ocispec.Descriptor{}, false, ctx.Err()
+	}
+	manifests, err := r.manifests(ctx)
+	if err != nil {
+		return ocispec.Descriptor{}, false, ctx.Err()
+	}
+	claimed, err := p.remake(ctx, top, manifests, images, stacks)
+	switch {
+	case errors.Is(err, oci.ErrNotFound):
+		p.warn(fmt.Errorf("%s: %w; nixoci puts back what is missing", r, err))
+		p.incomplete = true
+		return ocispec.Descriptor{}, false, nil
+	case errors.Is(err, errContradiction):
+		r.distrust(err)
+		p.warn(fmt.Errorf("%s: %w; nothing that it says is believed, and it is replaced", r, err))
+		return ocispec.Descriptor{}, false, nil
+	case err != nil:
+		return ocispec.Descriptor{}, false, err
+	}
+	if r.signed == nil {
+		if err := p.checkClaims(ctx, r, claimed); err != nil {
+			return ocispec.Descriptor{}, false, err
+		}
+	}
+	return top.Blob.Descriptor, true, nil
+}
+
+// claim is what a manifest says of one layer.
+type claim struct {
+	layer  *layers.Layer
+	packed layers.Packed
+}
+
+// remake makes the images again from what the manifests say of their layers,
+// and compares. It returns what is left to believe.
+func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remoteManifest, images []Image, stacks [][]*distinct) ([]claim, error) {
+	var claimed []claim
+	seen := map[layers.Recipe]bool{}
+	built := make([]*manifest.Image, len(images))
+	for i, image := range images {
+		platform := manifest.FormatPlatform(image.System.Platform)
+		listed := top.Index.Find(image.System.Platform)
+		m := manifestOf(manifests, listed)
+		if m == nil {
+			return nil, fmt.Errorf("%s: %w", platform, errContradiction)
+		}
+		if m.err != nil {
+			return nil, fmt.Errorf("%s: read manifest %s: %w", platform, m.listed.Digest, m.err)
+		}
+		claims, err := m.parsed.Claims(nil)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w: %w", platform, errContradiction, err)
+		}
+		stack := make([]manifest.PackedLayer, len(stacks[i]))
+		for k, d := range stacks[i] {
+			packed, ok := claims.Lookup(d.layer)
+			if !ok {
+				return nil, fmt.Errorf("%s: manifest %s: layer %d: %w", platform, m.listed.Digest, k, errContradiction)
+			}
+			if own, ok, err := p.ownLayer(ctx, d); err != nil {
+				return nil, err
+			} else if ok && own != packed {
+				return nil, fmt.Errorf("%s: manifest %s: layer %s: %w", platform, m.listed.Digest, packed.Digest, errContradiction)
+			} else if !ok && !seen[d.layer.Recipe] {
+				seen[d.layer.Recipe] = true
+				claimed = append(claimed, claim{d.layer, packed})
+			}
+			stack[k] = manifest.PackedLayer{Layer: d.layer, Packed: packed}
+		}
+		if built[i], err = manifest.NewImage(image.System, stack, p.job.Settings); err != nil {
+			return nil, err
+		}
+		if got := built[i].Manifest.Descriptor; got.Digest != listed.Digest || got.Size != listed.Size || got.MediaType != listed.MediaType {
+			return nil, fmt.Errorf("%s: manifest %s: %w", platform, listed.Digest, errContradiction)
+		}
+	}
+	if p.job.Join {
+		return claimed, nil // the index has others' platforms too
+	}
+	index, err := manifest.NewIndex(built, p.job.Settings)
+	if err != nil {
+		return nil, err
+	}
+	if index.Descriptor.Digest != top.Blob.Descriptor.Digest {
+		return nil, fmt.Errorf("index %s: %w", top.Blob.Descriptor.Digest, errContradiction)
+	}
+	return claimed, nil
+}
+
+func manifestOf(all []remoteManifest, listed *ocispec.Descriptor) *remoteManifest {
+	for i := range all {
+		if listed != nil && all[i].listed.Digest == listed.Digest {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// ownLayer returns what this machine itself knows of a layer: from its cache,
+// or because the layer has no store paths and is made in milliseconds. No
+// registry is asked about these: one of them is the program that starts first.
+func (p *pusher) ownLayer(ctx context.Context, d *distinct) (layers.Packed, bool, error) {
+	if packed, ok := p.job.Cache.Layer(d.layer.Recipe); ok {
+		return packed, true, nil
+	}
+	if len(d.layer.Paths) > 0 {
+		return layers.Packed{}, false, nil
+	}
+	quiet := *d.layer
+	quiet.Progress = nil
+	packed, err := p.job.Packer.Pack(ctx, &quiet, io.Discard)
+	if err != nil {
+		return layers.Packed{}, false, err
+	}
+	if err := p.job.Cache.PutLayer(d.layer.Recipe, packed); err != nil {
+		p.warn(err)
+	}
+	return packed, true, nil
+}
+
+// checkClaims makes a few of the claimed layers again and compares.
+func (p *pusher) checkClaims(ctx context.Context, r *Remote, claimed []claim) error {
+	group, ctx := task.WithContext(ctx)
+	for _, c := range p.sampleClaims(claimed) {
+		group.Go(func() error { return p.recheck(ctx, c.layer, c.packed, r.String()) })
+	}
+	return group.Wait()
+}

@@ -1,0 +1,366 @@
+package push
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
+)
+
+// forgery is an image in a registry that somebody changes.
+type forgery struct {
+	t      *testing.T
+	repo   *registry.Repository
+	index  ocispec.Index
+	amd64  ocispec.Manifest
+	config []byte // as it is, but for what a test changes
+	ids    []digest.Digest
+}
+
+func forge(t *testing.T, repo *registry.Repository) *forgery {
+	f := &forgery{t: t, repo: repo}
+	f.read("latest", &f.index)
+	f.read(f.index.Manifests[0].Digest.String(), &f.amd64)
+	var err error
+	f.config, err = readConfig(t.Context(), repo, f.amd64.Config)
+	must(t, err)
+	var config ocispec.Image
+	must(t, json.Unmarshal(f.config, &config))
+	f.ids = config.RootFS.DiffIDs
+	return f
+}
+
+// setIDs writes the config with other diffIDs.
+func (f *forgery) setIDs(ids []digest.Digest) {
+	before, err := json.Marshal(f.ids)
+	must(f.t, err)
+	after, err := json.Marshal(ids)
+	must(f.t, err)
+	f.replace(string(before), string(after))
+	f.ids = ids
+}
+
+func (f *forgery) replace(before, after string) {
+	if !bytes.Contains(f.config, []byte(before)) {
+		f.t.Fatalf("the config does not have %s", before)
+	}
+	f.config = bytes.Replace(f.config, []byte(before), []byte(after), 1)
+}
+
+func (f *forgery) read(target string, into any) {
+	blob, err := f.repo.GetManifest(f.t.Context(), target)
+	must(f.t, err)
+	must(f.t, json.Unmarshal(blob.Data, into))
+}
+
+func (f *forgery) blob(mediaType string, v any) oci.Blob {
+	data, raw := v.([]byte)
+	if !raw {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false) // as nixoci writes it
+		must(f.t, e.Encode(v))
+		data = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	}
+	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}
+}
+
+// put writes the changed image under the tag, with config, manifest and index
+// that fit each other.
+func (f *forgery) put() {
+	config := f.blob(f.amd64.Config.MediaType, f.config)
+	must(f.t, f.repo.PutBlob(f.t.Context(), config))
+	f.amd64.Config = config.Descriptor
+	m := f.blob(f.amd64.MediaType, f.amd64)
+	must(f.t, f.repo.PutManifest(f.t.Context(), m, ""))
+	f.index.Manifests[0].Digest, f.index.Manifests[0].Size = m.Descriptor.Digest, m.Descriptor.Size
+	f.putIndex()
+}
+
+func (f *forgery) putIndex() {
+	must(f.t, f.repo.PutManifest(f.t.Context(), f.blob(f.index.MediaType, f.index), "latest"))
+}
+
+// swap makes one layer's recipe lead to another layer's blob.
+func (f *forgery) swap(to, from int) {
+	d, is := f.amd64.Layers[from], f.amd64.Layers[to]
+	d.Annotations = maps.Clone(d.Annotations)
+	for k, v := range is.Annotations {
+		if k != manifest.AnnotationDiffID && k != manifest.AnnotationTarSize {
+			d.Annotations[k] = v
+		}
+	}
+	f.amd64.Layers[to] = d
+	ids := slices.Clone(f.ids)
+	ids[to] = ids[from]
+	f.setIDs(ids)
+}
+
+// TestForgeryIsFaithful: a forgery that changes nothing has the image's digest,
+// so that the tests below change just what they say.
+func TestForgeryIsFaithful(t *testing.T) {
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	first, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+	must(t, err)
+	forge(t, reg.open(t)).put()
+	now, err := reg.open(t).Resolve(t.Context(), "latest")
+	must(t, err)
+	if now.Digest != first.Index.Digest {
+		t.Errorf("it is %s, not %s", now.Digest, first.Index.Digest)
+	}
+}
+
+// TestForgedTagIsNotBelieved: an image that carries the right recipe, but is
+// something else, does not count as there. The push puts the right one.
+func TestForgedTagIsNotBelieved(t *testing.T) {
+	last := func(f *forgery) int { return len(f.amd64.Layers) - 1 }
+	for name, change := range map[string]func(*forgery){
+		"other entrypoint": func(f *forgery) { f.replace(`"Entrypoint":["/sbin/init"]`, `"Entrypoint":["/bin/evil"]`); f.put() },
+		"other layer order": func(f *forgery) {
+			f.amd64.Layers[0], f.amd64.Layers[1] = f.amd64.Layers[1], f.amd64.Layers[0]
+			ids := slices.Clone(f.ids)
+			ids[0], ids[1] = ids[1], ids[0]
+			f.setIDs(ids)
+			f.put()
+		},
+		"a layer more":               func(f *forgery) { f.amd64.Layers = append(f.amd64.Layers, f.amd64.Layers[0]); f.put() },
+		"a layer less":               func(f *forgery) { f.amd64.Layers = f.amd64.Layers[1:]; f.put() },
+		"another system layer":       func(f *forgery) { f.swap(last(f), 0); f.put() },
+		"an annotation of the index": func(f *forgery) { f.index.Annotations["org.opencontainers.image.title"] = "x"; f.putIndex() },
+		"the other platform's image": func(f *forgery) {
+			f.index.Manifests[0].Digest = f.index.Manifests[1].Digest
+			f.index.Manifests[0].Size = f.index.Manifests[1].Size
+			f.putIndex()
+		},
+		"a platform less":             func(f *forgery) { f.index.Manifests = f.index.Manifests[:1]; f.putIndex() },
+		"an annotation of a manifest": func(f *forgery) { f.amd64.Annotations["x"] = "y"; f.put() },
+	} {
+		for _, join := range []bool{false, true} {
+			if join && (name == "an annotation of the index" || name == "a platform less") {
+				continue // a joined index is others' too
+			}
+			t.Run(name, func(t *testing.T) {
+				reg := newMemoryRegistry(t)
+				src := &treeSource{content: map[closure.StorePath][]byte{}}
+				images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+				honest, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+				must(t, err)
+				change(forge(t, reg.open(t)))
+
+				repo := reg.open(t)
+				job := sampleJob(OpenCache(t.TempDir()))
+				job.Reuse, job.Join = []*Remote{NewRemote(repo, "latest")}, join
+				got, err := Push(t.Context(), repo, images, job)
+				must(t, err)
+				if got.Unchanged || got.Index.Digest != honest.Index.Digest {
+					t.Errorf("the push gave %s (unchanged: %v), the image is %s", got.Index.Digest, got.Unchanged, honest.Index.Digest)
+				}
+				now, err := reg.open(t).Resolve(t.Context(), "latest")
+				must(t, err)
+				if now.Digest != honest.Index.Digest {
+					t.Errorf("the tag names %s, the image is %s", now.Digest, honest.Index.Digest)
+				}
+			})
+		}
+	}
+}
+
+// TestForgedLayerIsFound: a layer that only a registry vouches for is made
+// again, if it is small and the store at hand; a wrong one ends the push. It is
+// the same whether the image changed or not.
+func TestForgedLayerIsFound(t *testing.T) {
+	for name, versions := range map[string]map[string]string{
+		"unchanged image": nil,
+		"changed image":   {"bash-5.2": "patched"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg := newMemoryRegistry(t)
+			src := &treeSource{content: map[closure.StorePath][]byte{}}
+			_, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+			must(t, err)
+			f := forge(t, reg.open(t))
+			stores := storeLayers(f.amd64)
+			for _, i := range stores { // every one, since nobody knows which the push looks at
+				f.swap(i, stores[(i+1)%len(stores)])
+			}
+			f.put()
+			before, err := reg.open(t).Resolve(t.Context(), "latest")
+			must(t, err)
+
+			repo := reg.open(t)
+			job := sampleJob(OpenCache(t.TempDir()))
+			job.Reuse, job.SampleClaims = []*Remote{NewRemote(repo, "latest")}, true
+			_, err = Push(t.Context(), repo, []Image{sampleImage(t, src, "amd64", versions)}, job)
+			if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), "sha256:") {
+				t.Errorf("the push ended with %v", err)
+			}
+			now, err := reg.open(t).Resolve(t.Context(), "latest")
+			must(t, err)
+			if now.Digest != before.Digest {
+				t.Errorf("the tag moved to %s", now.Digest)
+			}
+		})
+	}
+}
+
+// storeLayers are the indexes of the layers that have a recipe of store paths:
+// all but the system layer.
+func storeLayers(m ocispec.Manifest) []int {
+	var all []int
+	for i := range m.Layers[:len(m.Layers)-1] {
+		all = append(all, i)
+	}
+	return all
+}
+
+// TestSignatureIsRequired: with a key, an image that it has not signed is
+// worth nothing, and one that it has signed is not sampled.
+func TestSignatureIsRequired(t *testing.T) {
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	images := []Image{sampleImage(t, src, "amd64", nil)}
+	first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+	must(t, err)
+	for name, signed := range map[string]bool{"signed": true, "not signed": false} {
+		t.Run(name, func(t *testing.T) {
+			repo := reg.open(t)
+			remote := NewRemote(repo, "latest")
+			remote.RequireSignature(func(_ context.Context, _ oci.Source, d ocispec.Descriptor) error {
+				if d.Digest != first.Index.Digest {
+					t.Errorf("asked for the signature of %s", d.Digest)
+				}
+				if !signed {
+					return errors.New("no signature")
+				}
+				return nil
+			})
+			job := sampleJob(OpenCache(t.TempDir()))
+			job.Reuse, job.SampleClaims = []*Remote{remote}, true
+			var warned []error
+			job.Warn = func(err error) { warned = append(warned, err) }
+			src.reads.Store(0)
+			got, err := Push(t.Context(), repo, images, job)
+			must(t, err)
+			if got.Unchanged != signed || got.Index.Digest != first.Index.Digest {
+				t.Errorf("unchanged: %v, %s", got.Unchanged, got.Index.Digest)
+			}
+			if signed && (src.reads.Load() != 0 || len(warned) > 0) {
+				t.Errorf("%d paths were read; warnings: %v", src.reads.Load(), warned)
+			}
+			if !signed && (count(got, Reused) > 0 || len(warned) == 0) {
+				t.Errorf("%d layers reused without a signature; warnings: %v", count(got, Reused), warned)
+			}
+		})
+	}
+}
+
+// TestLostPiecesArePutBack: what the registry has lost is noticed and put back.
+func TestLostPiecesArePutBack(t *testing.T) {
+	setup := func(t *testing.T) (*memoryRegistry, *treeSource, []Image, Result, *Cache) {
+		reg := newMemoryRegistry(t)
+		src := &treeSource{content: map[closure.StorePath][]byte{}}
+		images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+		cache := OpenCache(t.TempDir())
+		first, err := Push(t.Context(), reg.open(t), images, sampleJob(cache))
+		must(t, err)
+		return reg, src, images, first, cache
+	}
+	for name, fresh := range map[string]bool{"a machine that pushed it": false, "a fresh machine": true} {
+		t.Run("manifest, "+name, func(t *testing.T) {
+			reg, _, images, first, cache := setup(t)
+			lost := "/manifests/" + first.Platforms[1].Digest.String()
+			put := false
+			reg.refuse = func(r *http.Request) (int, string) {
+				switch {
+				case !strings.HasSuffix(r.URL.Path, lost) || put:
+				case r.Method == http.MethodPut:
+					put = true
+				default:
+					return http.StatusNotFound, "MANIFEST_UNKNOWN"
+				}
+				return 0, ""
+			}
+			repo := reg.open(t)
+			job := sampleJob(cache)
+			if fresh {
+				job.Cache = OpenCache(t.TempDir())
+			}
+			job.Reuse = []*Remote{NewRemote(repo, "latest")}
+			var warned []error
+			job.Warn = func(err error) { warned = append(warned, err) }
+			got, err := Push(t.Context(), repo, images, job)
+			must(t, err)
+			if got.Unchanged || !put || got.Index.Digest != first.Index.Digest {
+				t.Errorf("unchanged: %v, put back: %v", got.Unchanged, put)
+			}
+			if len(warned) == 0 || !strings.Contains(warned[0].Error(), first.Platforms[1].Digest.String()) {
+				t.Errorf("warnings: %v", warned)
+			}
+		})
+	}
+	t.Run("layer that a manifest lists", func(t *testing.T) {
+		reg, src, _, first, _ := setup(t)
+		lost := first.Layers[0].Packed.Digest.String()
+		there := false
+		reg.refuse = func(r *http.Request) (int, string) {
+			switch {
+			case there:
+			case r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, lost):
+				return http.StatusNotFound, "BLOB_UNKNOWN"
+			case r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/uploads"):
+				there = true // good enough: something is uploaded at last
+			case r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/"):
+				return http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN"
+			}
+			return 0, ""
+		}
+		repo := reg.open(t)
+		job := sampleJob(OpenCache(t.TempDir()))
+		job.Tags = []string{"again"}
+		job.Reuse = []*Remote{NewRemote(repo, "again"), NewRemote(repo, "latest")}
+		got, err := Push(t.Context(), repo, []Image{sampleImage(t, src, "amd64", nil)}, job)
+		must(t, err)
+		if count(got, Made) == 0 {
+			t.Error("nothing was made again")
+		}
+	})
+}
+
+// TestFewRequests: layers that a manifest of the repository lists are not asked
+// for one by one.
+func TestFewRequests(t *testing.T) {
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	first, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+	must(t, err)
+	reg.log = nil
+	repo := reg.open(t)
+	job := sampleJob(OpenCache(t.TempDir()))
+	job.Tags = []string{"new"}
+	job.ReuseElse = func(ctx context.Context) ([]*Remote, error) { return []*Remote{NewRemote(repo, "latest")}, nil }
+	job.Reuse = []*Remote{NewRemote(repo, "new")}
+	got, err := Push(t.Context(), repo, []Image{sampleImage(t, src, "amd64", nil)}, job)
+	must(t, err)
+	if got.Index.Digest != first.Index.Digest || count(got, Made) != 0 {
+		t.Errorf("%d layers made for a new tag of the same image", count(got, Made))
+	}
+	for _, l := range reg.log {
+		if strings.HasPrefix(l, "HEAD") && strings.Contains(l, "/blobs/") || strings.HasPrefix(l, "POST") {
+			t.Errorf("request %s", l)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// PutManifest implements [oci.Destination]. Put under a tag, a manifest is there
+// under its digest too: that is one request.
+//
+// What the registry stored is compared with what was sent. If a byte changed on
+// the way, the manifest is put again. An error about a tag says what the tag
+// names now, where that is not what it should be.
+func (r *Repository) PutManifest(ctx context.Context, b oci.Blob, tag string) error {
+	return r.putChecked(ctx, b, tag, tag != "")
+}
+
+// putChecked is PutManifest. askTag says that a registry which did not say what
+// it stored is asked what the tag names: not where others may move it, too.
+func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, askTag bool) error {
+	target := tag
+	if target == "" {
+		target = b.Descriptor.Digest.String()
+	}
+	restarts := 0
+	var other digest.Digest // what the registry stored instead, once
+	err := r.retrier.do(ctx, func(ctx context.Context) error {
+		stored, err := r.putManifest(ctx, b, target)
+		if corrupted(err) && restarts < maxRestarts {
+			restarts++
+			return again{error: err}
+		}
+		if err != nil {
+			return err
+		}
+		if stored == "" && askTag {
+			if stored, err = r.tagDigest(ctx, tag); err != nil {
+				return err
+			}
+		}
+		if stored != "" && stored != b.Descriptor.Digest {
+			other = stored
+			return again{error: fmt.Errorf("the registry stored %s instead of %s", stored, b.Descriptor.Digest)}
+		}
+		return nil
+	})
+	if err == nil {
+		return nil
+	}
+	if other != "" && tag != "" {
+		now, lookErr := r.tagDigest(context.WithoutCancel(ctx), tag)
+		switch {
+		case lookErr == nil && now == b.Descriptor.Digest:
+			return nil
+		case lookErr != nil || now == other:
+			err = hint.Add(fmt.Errorf("%w; the tag %s now names %s, which nobody wanted", err, tag, other), "push again, or put the tag back by hand")
+		}
+	}
+	if refusedManifest(err) {
+		err = fmt.Errorf("%w: %w", oci.ErrMissingBlob, err)
+	}
+	return r.fail("put manifest "+r.Ref(target), err)
+}
+
+// putManifest puts a manifest once. It returns the digest that the registry
+// says it stored, "" if it does not say.
+func (r *Repository) putManifest(ctx context.Context, b oci.Blob, target string) (digest.Digest, error) {
+	resp, err := r.send(ctx, request{
+		method: http.MethodPut, url: r.url("manifests", target),
+		header: map[string]string{"Content-Type": b.Descriptor.MediaType},
+		body:   b.Data, wait: commitTimeout,
+		accept: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent},
+	})
+	if err != nil {
+		return "", err
+	}
+	discard(resp)
+	got := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+	if got.Validate() != nil || got.Algorithm() != b.Descriptor.Digest.Algorithm() {
+		return "", nil
+	}
+	return got, nil
+}
+
+// tagDigest asks once what a tag names. "" where the registry has no such tag,
+// or does not say.
+func (r *Repository) tagDigest(ctx context.Context, tag string) (digest.Digest, error) {
+	resp, err := r.send(ctx, request{
+		method: http.MethodHead, url: r.url("manifests", tag),
+		header: map[string]string{"Accept": acceptManifests},
+		accept: []int{http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed},
+	})
+	if err != nil {
+		return "", err
+	}
+	discard(resp)
+	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); resp.StatusCode == http.StatusOK && got.Validate() == nil {
+		return got, nil
+	}
+	blob, err := r.GetManifest(ctx, tag)
+	if errors.Is(err, oci.ErrNotFound) {
+		return "", nil
+	}
+	return blob.Descriptor.Digest, err
+}
+
+// corrupted reports whether a registry refuses a manifest with what it says
+// when the manifest changed on the way, or when it has read its own note of a
+// blob while another push was writing that (distribution 2.8 with its filesystem
+// driver: the note is empty for a moment, so its digest is invalid, or the blob
+// unknown). What was sent is right, so another attempt may pass.
+func corrupted(err error) bool {
+	e, ok := errors.AsType[*ResponseError](err)
+	if !ok {
+		return false
+	}
+	switch e.Code {
+	case "DIGEST_INVALID", "MANIFEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN":
+		return true
+	}
+	return false
+}
+
+// refusedManifest reports whether a registry may have refused a manifest for a
+// blob that it lacks. Registries have many words for that.
+func refusedManifest(err error) bool {
+	switch status(err) {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}

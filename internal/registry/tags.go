@@ -1,0 +1,87 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxTagList bounds an answer to a request for tags: 1,000 tags of 128 bytes
+// each are a tenth of it.
+const maxTagList = 1 << 20 // bytes
+
+// NewestTags returns at most n tags of the repository, the newest first as far
+// as their names tell: 1.10 is newer than 1.9, 2026-02 than 2026-01. It reads
+// one page of the registry's list. Tags that belong to another manifest, such
+// as signatures, are left out.
+func (r *Repository) NewestTags(ctx context.Context, n int) ([]string, error) {
+	u := r.url("tags", "list")
+	u.RawQuery = url.Values{"n": {"1000"}}.Encode()
+	var list struct {
+		Tags []string `json:"tags"`
+	}
+	err := r.retrier.do(ctx, func(ctx context.Context) error {
+		resp, err := r.send(ctx, request{method: http.MethodGet, url: u, accept: []int{http.StatusOK, http.StatusNotFound}})
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusNotFound {
+			return nil
+		}
+		data, err := io.ReadAll(io.LimitReader(resp.Body, maxTagList+1))
+		if err != nil {
+			return err
+		}
+		if len(data) > maxTagList {
+			return permanent{fmt.Errorf("the answer has more than %d bytes", maxTagList)}
+		}
+		if err := json.Unmarshal(data, &list); err != nil {
+			return permanent{fmt.Errorf("parse the answer: %w", err)}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, r.fail("list tags of "+r.repo.Name(), err)
+	}
+	tags := slices.DeleteFunc(list.Tags, func(t string) bool { return strings.HasPrefix(t, "sha256-") })
+	slices.SortFunc(tags, func(a, b string) int { return compareVersions(b, a) })
+	return tags[:min(n, len(tags))], nil
+}
+
+// compareVersions compares text as bytes, and runs of digits as numbers.
+func compareVersions(a, b string) int {
+	x, y := a, b
+	for x != "" && y != "" {
+		var dx, dy string
+		dx, x = cutRun(x)
+		dy, y = cutRun(y)
+		m, errM := strconv.ParseUint(dx, 10, 64)
+		n, errN := strconv.ParseUint(dy, 10, 64)
+		c := cmp.Compare(dx, dy)
+		if errM == nil && errN == nil {
+			c = cmp.Compare(m, n)
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return cmp.Or(cmp.Compare(x, y), cmp.Compare(a, b))
+}
+
+// cutRun cuts the first run of digits, or of other bytes, off s.
+func cutRun(s string) (run, rest string) {
+	isDigit := func(c byte) bool { return '0' <= c && c <= '9' }
+	i := 1
+	for i < len(s) && isDigit(s[i]) == isDigit(s[0]) {
+		i++
+	}
+	return s[:i], s[i:]
+}
