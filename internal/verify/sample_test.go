@@ -30,6 +30,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 const testdata = "../../testdata"
@@ -124,7 +125,11 @@ func layoutOf(t testing.TB, comp string, s manifest.Settings, names ...string) s
 // verified is the report of the image at source.
 func verified(t testing.TB, source string, o Options) *Report {
 	t.Helper()
-	src, err := layout.OpenSource(source)
+	open := layout.OpenSource
+	if strings.HasPrefix(source, "127.0.0.1:") {
+		open = func(s string) (*oci.OpenedSource, error) { return registry.OpenSource(s, registry.Options{}) }
+	}
+	src, err := open(source)
 	must(t, err)
 	defer src.Close()
 	r, err := Image(t.Context(), src, o)

@@ -250,7 +250,7 @@ var tampered = []struct {
 	}, "layer 5", "diffID is", false},
 	{"fewer diffIDs than layers", func(s *sample) {
 		s.configs[0].RootFS.DiffIDs = s.configs[0].RootFS.DiffIDs[:11]
-	}, "config", "11 diffIDs for the manifest's 12 layers", false},
+	}, "config", "11 diffIDs for the manifest's 13 layers", false},
 	{"layers swapped in the manifest", func(s *sample) {
 		l := s.manifests[0].Layers
 		l[2], l[3] = l[3], l[2]
@@ -425,7 +425,10 @@ var tampered = []struct {
 			return compact(s.t, s.index)
 		}
 	}, "linux/amd64", "linux/arm64", true},
-	{"changed entrypoint", func(s *sample) { s.configs[0].Config.Entrypoint = []string{"/bin/evil"} }, "config", `Entrypoint is ["/bin/evil"]`, false},
+	{"changed entrypoint", func(s *sample) {
+		s.configs[0].Config.Entrypoint = []string{"/bin/evil"}
+		s.configs[0].Config.Healthcheck = nil // it goes with the default entrypoint
+	}, "config", `Entrypoint is ["/bin/evil"]`, false},
 	{"command", func(s *sample) { s.configs[0].Config.Cmd = []string{"systemd.unit=rescue.target"} }, "config", "Cmd is", false},
 	{"environment", func(s *sample) { s.configs[0].Config.Env = append(s.configs[0].Config.Env, "LD_PRELOAD=/evil.so") }, "config", "Env is", false},
 	{"user", func(s *sample) { s.configs[0].Config.User = "1000" }, "config", "User is", false},
