@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 The successors are protobuf messages, and protojson writes other bytes from one build to the next.
+
 package attest
 
 import (

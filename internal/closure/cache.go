@@ -111,8 +111,7 @@ func (c *Cache) checkInfo(ctx context.Context) error {
 func (c *Cache) readInfo(ctx context.Context) error {
 	data, ok := c.disk.get(cacheInfoFile)
 	if !ok {
-		var err error
-		err = c.fetch.small(ctx, cacheInfoFile, limit.CacheInfo, func(b []byte) error {
+		err := c.fetch.small(ctx, cacheInfoFile, limit.CacheInfo, func(b []byte) error {
 			data = b
 			return nil
 		})

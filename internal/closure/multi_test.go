@@ -37,14 +37,12 @@ func TestMulti(t *testing.T) {
 	top := sampleTop(t)
 	f := newFakeCache(t, "zstd")
 	// The cache lacks two paths, and the store all but one of those.
-	var lack []StorePath
 	cl, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range cl.Paths {
 		if n := p.Path.Name(); n == "a" || n == "text" {
-			lack = append(lack, p.Path)
 			delete(f.files, "/"+p.Path.Hash()+".narinfo")
 		}
 	}

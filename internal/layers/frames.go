@@ -81,7 +81,8 @@ func (f *frameReader) Read(p []byte) (int, error) {
 // Close gives the buffer back. Nothing can be read any more.
 func (f *frameReader) Close() error {
 	if f.buf != nil {
-		frameBuffers.Put(f.buf) //nolint:staticcheck // two words for two megabytes
+		//lint:ignore SA6002 two words for two megabytes
+		frameBuffers.Put(f.buf)
 		f.buf, f.err = nil, io.ErrClosedPipe
 	}
 	return nil

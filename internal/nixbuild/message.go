@@ -66,10 +66,7 @@ func nixMessage(said string, last bool) string {
 			// A message of several lines is indented under its first. Traces begin
 			// with an ellipsis, sources with a line number.
 			switch {
-			case trimmed == "" && message != "":
-				if !strings.HasPrefix(l, " ") {
-					continue // before the place
-				}
+			case trimmed == "" && message != "": // before the place
 			case strings.HasPrefix(trimmed, "For full logs"):
 			case strings.HasPrefix(trimmed, "…"):
 				message = strings.TrimSpace(text)

@@ -234,6 +234,7 @@ func (t *tarStream) Close() {
 	}
 	for len(t.free) > 0 {
 		if buf := <-t.free; buf != nil {
+			//lint:ignore SA6002 two words for a whole buffer
 			buffers.Put(buf)
 		}
 	}

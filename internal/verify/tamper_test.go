@@ -347,8 +347,8 @@ var tampered = []struct {
 		})
 	}, "", "not reachable", false},
 	{"extra file in the system layer", func(s *sample) {
-		s.edit(imageRoot, func(items []item, at int) []item {
-			at = slices.IndexFunc(items, func(i item) bool { return i.name == "etc" })
+		s.edit(imageRoot, func(items []item, _ int) []item {
+			at := slices.IndexFunc(items, func(i item) bool { return i.name == "etc" })
 			return insert(items, at+1, entry('0', "etc/passwd", 0o644, "root::0:0::/:/bin/sh\n"))
 		})
 	}, "etc/passwd", "an extra file", false},
