@@ -3,6 +3,6 @@
 package initbin
 
 var programs = []Program{
-	{Architecture: "amd64", Version: "1", Digest: "sha256:b7cffe370f526e47da67566e9c15056bca77fd5081cb2576d36423a02296e9f6", Size: 3125374, Go: "go1.26.8"},
-	{Architecture: "arm64", Version: "1", Digest: "sha256:88b81734b2f8d48bd3ea2a45924e4889bdac3841d225ba30391c1ae936b08161", Size: 3014782, Go: "go1.26.8"},
+	{Architecture: "amd64", Version: "2", Digest: "sha256:17de6b53c4381fab9315e686980ce0cf0019070e829203ea2f1a6a9f1778e9bf", Size: 3407998, Go: "go1.26.8"},
+	{Architecture: "arm64", Version: "2", Digest: "sha256:d127a74cb15b286bae84b0033cca3171c9a23e974561d17d6bfe265f0d87c174", Size: 3276926, Go: "go1.26.8"},
 }
