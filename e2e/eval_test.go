@@ -104,7 +104,7 @@ func TestEvalConfiguration(t *testing.T) {
 	if got := w.ok(t, "push", ref+":named", "--nixpkgs", w.nixpkgs, "x86_64-linux=nginx.nix", "aarch64-linux=nginx.nix").digest(t); got != digest {
 		t.Errorf("with --platform the image is %s, with the systems named %s", digest, got)
 	}
-	// Again: evaluated, nothing to build, and one request.
+	// Again: evaluated, and nothing to build.
 	o = w.ok(t, "push", ref, "--nixpkgs", "nixpkgs", "--platform", bothPlatforms, "./nginx.nix")
 	if o.digest(t) != digest || !strings.Contains(o.stderr, "unchanged") || strings.Contains(o.stderr, "building '") {
 		t.Errorf("the second push: %s\n%s", o.stdout, o.stderr)

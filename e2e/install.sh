@@ -2,7 +2,7 @@
 # Installs what the end-to-end tests use, on Debian 12. Run as root.
 set -eu
 packages="ca-certificates containerd debian-archive-keyring debootstrap docker.io docker-registry
-  catatonit iproute2 jq nix-bin patchelf podman qemu-user-static runc shellcheck skopeo sqlite3 strace umoci util-linux
+  catatonit iproute2 jq nix-bin patchelf podman qemu-user-static runc shellcheck skopeo sqlite3 umoci util-linux
   xz-utils zstd"
 missing=
 for p in $packages; do

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -113,8 +114,8 @@ func TestPushFromEverySource(t *testing.T) {
 	}
 }
 
-// A push of what is there already is one request.
-func TestSecondPushIsOneRequest(t *testing.T) {
+// A push of what is there already asks for little.
+func TestSecondPushIsFiveHeads(t *testing.T) {
 	_, want := large(t)
 	target, err := url.Parse("http://" + registry(t))
 	if err != nil {
@@ -136,7 +137,8 @@ func TestSecondPushIsOneRequest(t *testing.T) {
 		t.Errorf("second push: %s, first: %s", got, want)
 	}
 	report(t, "second push: %d requests, %.2f s", len(requests), second.wall.Seconds())
-	if len(requests) != 1 || !strings.HasPrefix(requests[0], "HEAD ") {
+	// The tag, each platform's manifest, and two layers at random.
+	if len(requests) != 5 || slices.ContainsFunc(requests, func(r string) bool { return !strings.HasPrefix(r, "HEAD ") }) {
 		t.Errorf("second push: %d requests: %s", len(requests), strings.Join(requests, ", "))
 	}
 }
