@@ -41,6 +41,7 @@ Prints DEST@digest on stdout (on stderr, with -).`,
 	fl.StringArrayVarP(&tags, "tag", "t", nil, "further tag for the same image, repeated")
 	img.add(fl)
 	in.add(fl)
+	in.planFlags.registry.add(cmd) // for --plan and --plan-from of an image
 	return cmd
 }
 

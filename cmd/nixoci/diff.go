@@ -26,6 +26,7 @@ those that it would be given, and sizes are those before compression.`,
   nixoci diff ghcr.io/org/web:latest ./result`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.closure.planFlags.registry = f.registry
 			sideA, sideB, err := a.sides(cmd.Context(), args[0], args[1], &f)
 			if err != nil {
 				return err
