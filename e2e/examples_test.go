@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -291,10 +292,15 @@ func exampleQuadlet(t *testing.T, file string) {
 		case "--sdnotify=conmon", "--cgroups=split": // these two want systemd on the host
 		case "--publish", "8080:80":
 		default:
+			// As systemd reads it: specifiers, and quotes with escapes (systemd.service(5)).
+			f = strings.ReplaceAll(f, "%N", "web")
+			if plain, err := strconv.Unquote(f); err == nil {
+				f = plain
+			}
 			flags = append(flags, f)
 		}
 	}
-	t.Cleanup(func() { try(podman5.line(t, "rm", "-f", "systemd-%N")...) })
+	t.Cleanup(func() { try(podman5.line(t, "rm", "-f", "systemd-web")...) })
 	b := logged(t, box{engine: podman5.line, id: strings.TrimSpace(command(t, podman5.line(t, args("run", podman5.machine, flags)...)...))})
 	b.serves(t, examplePage)
 	b.runs(t)
