@@ -9,7 +9,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOTOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all help build demo test fma race e2e e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs cross init init-check release vendor-hash clean
+.PHONY: all help build demo test fma race e2e e2e-new e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs cross init init-check release vendor-hash clean
 
 all: build
 
@@ -37,6 +37,9 @@ e2e: build ## against real registries, engines and Nix; installs them
 e2e-nixpkgs: build ## a system of the real NixOS modules, built and booted: NIXPKGS=DIR
 	@[ -f "$(NIXPKGS)/nixos/modules/module-list.nix" ] || { echo "make e2e-nixpkgs: NIXPKGS=$(NIXPKGS) is no nixpkgs: name a checkout of it" >&2; exit 2; }
 	NIXOCI_E2E_TAGS=e2e,nixpkgs NIXPKGS="$(abspath $(NIXPKGS))" ./e2e/run.sh -run TestNixpkgs
+
+e2e-new: build ## end-to-end tests that are not yet part of e2e: other versions of Nix, an emulated arm64 guest
+	NIXOCI_E2E_TAGS=e2e,e2e_new ./e2e/run.sh -run 'TestGuestOtherNix|TestGuestArm64Boots'
 
 bench: build ## docs/benchmarks.md, from a real system and a real registry
 	./bench/run.sh
