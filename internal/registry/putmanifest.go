@@ -111,11 +111,11 @@ func (r *Repository) tagDigest(ctx context.Context, tag string) (digest.Digest, 
 	return blob.Descriptor.Digest, err
 }
 
-// corrupted reports whether a registry refuses a manifest with what it says
-// when the manifest changed on the way, or when it has read its own note of a
-// blob while another push was writing that (distribution 2.8 with its filesystem
-// driver: the note is empty for a moment, so its digest is invalid, or the blob
-// unknown). What was sent is right, so another attempt may pass.
+// corrupted reports whether another attempt with the same manifest may pass. A
+// registry gives these answers if the manifest changed on the way. Distribution
+// 2.8 with its filesystem driver gives them, too, while another push writes the
+// note of a blob: that note is empty for a moment, so its digest is invalid, or
+// the blob unknown.
 func corrupted(err error) bool {
 	e, ok := errors.AsType[*ResponseError](err)
 	if !ok {
