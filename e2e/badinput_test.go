@@ -395,6 +395,9 @@ func TestHangingRegistry(t *testing.T) {
 	report(t, "hangs: Ctrl-C ends it %.1f s after the start", o.wall.Seconds())
 	o = run{timeout: 8 * time.Minute}.nixoci(t, args("push", ref, small)...)
 	o.fails(t, 1, silent.Addr().String())
+	if o.wall > 3*time.Minute {
+		t.Errorf("it gave up after %v", o.wall)
+	}
 	report(t, "hangs (gave up after %.0f s): %s", o.wall.Seconds(), message(o.stderr))
 }
 

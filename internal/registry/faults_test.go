@@ -27,6 +27,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/oci/ocitest"
 )
@@ -291,6 +292,39 @@ type slowReader struct{ io.ReadCloser }
 func (s slowReader) Read(p []byte) (int, error) {
 	time.Sleep(stallTimeout / 2)
 	return s.ReadCloser.Read(p)
+}
+
+// TestSilence has a registry that answers nothing: a push asks for its tag, sees
+// an error, and goes on to upload. Both together stay below limit.Operation. An
+// answer in between begins anew.
+func TestSilence(t *testing.T) {
+	var speaks atomic.Bool
+	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
+		if speaks.Load() {
+			return false
+		}
+		hang(w, r)
+		return true
+	})
+	inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
+		resolve := func() (took time.Duration) {
+			start := time.Now()
+			if _, err := r.Resolve(t.Context(), "latest"); err == nil {
+				t.Error("an answer")
+			}
+			return time.Since(start)
+		}
+		three, one := resolve(), resolve()
+		if three+one >= limit.Operation || one != answerTimeout {
+			t.Errorf("it gave up after %v and then %v", three, one)
+		}
+		speaks.Store(true)
+		resolve()
+		speaks.Store(false)
+		if again := resolve(); again < 3*answerTimeout {
+			t.Errorf("it gave up after %v, although there was an answer", again)
+		}
+	})
 }
 
 // TestRetryAfterHoldsForAll has one request told to wait, and another begin

@@ -22,6 +22,10 @@ const (
 	maxAttempts = 6 // a timeout counts as two
 
 	maxWait = limit.Operation // all delays of one operation
+
+	// A registry that has said nothing to anybody for so long is not asked again:
+	// the operations of a command follow each other, and each would wait for itself.
+	maxSilence = 2 * time.Minute
 )
 
 // retrier tries operations on one registry again. A registry that says how
@@ -31,6 +35,8 @@ type retrier struct {
 
 	mu     sync.Mutex
 	paused time.Time // no request before
+	silent time.Time // since then no answer came; zero after one
+	heard  int64     // counters.answers before it
 }
 
 // permanent marks an error that no attempt will change.
@@ -71,6 +77,7 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 		if err == nil {
 			return nil
 		}
+		silence := r.silence(err)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -92,7 +99,7 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 			}
 			r.pause(delay)
 		}
-		if attempts >= maxAttempts || waited+delay > maxWait {
+		if attempts >= maxAttempts || waited+delay > maxWait || silence >= maxSilence {
 			if tries > 1 {
 				err = fmt.Errorf("%w (%d attempts)", err, tries)
 			}
@@ -104,6 +111,23 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 			return err
 		}
 	}
+}
+
+// silence is for how long no request of anybody was answered, when an attempt has
+// ended with err.
+func (r *retrier) silence(err error) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.counters.answers.Load(); n != r.heard {
+		r.heard, r.silent = n, time.Time{}
+	}
+	if errors.Is(err, errNoAnswer) && r.silent.IsZero() {
+		r.silent = time.Now().Add(-answerTimeout)
+	}
+	if r.silent.IsZero() {
+		return 0
+	}
+	return time.Since(r.silent)
 }
 
 func (r *retrier) pause(d time.Duration) {

@@ -43,7 +43,7 @@ type Stats struct {
 }
 
 type counters struct {
-	requests, retries, sent, received atomic.Int64
+	requests, answers, retries, sent, received atomic.Int64
 }
 
 func (c *counters) snapshot() Stats {
@@ -122,10 +122,15 @@ const writeBufferSize = 16 << 10
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.counters.requests.Add(1)
 	req.Header.Set("User-Agent", w.userAgent)
+	transport := w.small
 	if req.Body != nil && req.URL.Scheme == "https" {
-		return w.bulk.RoundTrip(req)
+		transport = w.bulk
 	}
-	return w.small.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
+	if err == nil {
+		w.counters.answers.Add(1)
+	}
+	return resp, err
 }
 
 func (w *wire) close() {
