@@ -12,11 +12,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,62 +28,17 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/oci/ocitest"
+	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
-
-// pipeListener accepts connections that are pipes, so that a server and its
-// client can live in a bubble of synctest, where waiting takes no time.
-type pipeListener struct {
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
-func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000} }
-
-func (l *pipeListener) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case l.conns <- server:
-		return socket{client}, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// socket gives a pipe the errors of a socket.
-type socket struct{ net.Conn }
-
-func (s socket) Write(p []byte) (int, error) {
-	n, err := s.Conn.Write(p)
-	if err == io.ErrClosedPipe {
-		err = &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
-	}
-	return n, err
-}
 
 // inBubble runs f with a repository that h serves, in a bubble.
 func inBubble(t *testing.T, h http.Handler, o Options, f func(t *testing.T, r *Repository)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-		s := &http.Server{Handler: h}
-		go s.Serve(l)
-		o.dial = l.dial
-		r := openAt(t, "http://127.0.0.1:5000", o)
-		defer func() {
-			r.Close()
-			s.Close()
-			l.Close()
-			time.Sleep(time.Hour) // the server takes its time to close what was cut
-		}()
+		l, stop := registrytest.Serve(h)
+		defer stop()
+		o.Dial = l.Dial
+		r := openAt(t, "http://"+registrytest.PipeAddr, o)
+		defer r.Close()
 		f(t, r)
 	})
 }
@@ -113,7 +66,7 @@ func answer(status int, header ...string) http.HandlerFunc {
 		for i := 0; i < len(header); i += 2 {
 			w.Header().Set(header[i], header[i+1])
 		}
-		refuse(w, status, "SOME_CODE", "some message")
+		registrytest.Refuse(w, status, "SOME_CODE", "some message")
 	}
 }
 
@@ -131,95 +84,95 @@ func TestUploadFaults(t *testing.T) {
 	d := digest.FromBytes(data).String()
 	date := time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC).Format(http.TimeFormat) // bubbles begin on that day
 	tests := map[string]struct {
-		before   func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool
+		before   func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool
 		packs    int
 		min, max time.Duration
 		err      string // part of it; "" for success
 		commits  int
 	}{
-		"nothing": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool { return nil }, 1, 0, 0, "", 1},
-		"POST answers 429 and seconds": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"nothing": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool { return nil }, 1, 0, 0, "", 1},
+		"POST answers 429 and seconds": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(2, method("POST"), answer(429, "Retry-After", "20"))
 		}, 1, 40 * time.Second, 40 * time.Second, "", 1},
-		"POST answers 503 and a date": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"POST answers 503 and a date": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("POST"), answer(503, "Retry-After", date))
 		}, 1, 7 * time.Second, 7 * time.Second, "", 1},
-		"POST answers 429 and an hour": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"POST answers 429 and an hour": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("POST"), answer(429, "Retry-After", "3600"))
 		}, 0, 0, 0, "asks to wait 1h0m0s", 0},
-		"POST answers 500 always": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"POST answers 500 always": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("POST"), answer(500))
 		}, 0, 3 * time.Second, 15 * time.Second, "500 Internal Server Error: SOME_CODE: some message (6 attempts)", 0},
-		"POST is cut": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"POST is cut": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(3, method("POST"), cut)
 		}, 1, time.Second, 10 * time.Second, "", 1},
-		"POST hangs always": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"POST hangs always": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("POST"), hang)
 		}, 0, 90 * time.Second, 100 * time.Second, "no answer from the registry (3 attempts)", 0},
-		"POST is forbidden": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"POST is forbidden": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("POST"), answer(403))
 		}, 0, 0, 0, "403 Forbidden", 0},
-		"PATCH answers 500 at once": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PATCH answers 500 at once": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), answer(500))
 		}, 2, 100 * time.Millisecond, time.Second, "", 1},
-		"PATCH is cut half-way": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PATCH is cut half-way": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(2, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.CopyN(io.Discard, r.Body, 1_000_000)
 				cut(w, r)
 			})
 		}, 3, 300 * time.Millisecond, 2 * time.Second, "", 1},
-		"PATCH is taken but not answered": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PATCH is taken but not answered": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), hang)
 		}, 2, commitTimeout, commitTimeout + time.Second, "", 1},
-		"PATCH stalls": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PATCH stalls": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.CopyN(io.Discard, r.Body, 1_000_000)
 				time.Sleep(10 * stallTimeout) // the server would not notice that the client has gone
 				cut(w, r)
 			})
 		}, 2, stallTimeout, stallTimeout + time.Second, "", 1},
-		"PATCH answers before the end": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PATCH answers before the end": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.CopyN(io.Discard, r.Body, 1000)
 				w.WriteHeader(202)
 			})
 		}, 2, 100 * time.Millisecond, time.Second, "", 1},
-		"PATCH is redirected": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PATCH is redirected": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.Copy(io.Discard, r.Body)
 				w.Header().Set("Location", r.URL.String())
 				w.WriteHeader(307)
 			})
 		}, 2, 0, 0, "", 1},
-		"PUT answers 500": {func(*fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PUT answers 500": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(2, method("PUT"), answer(500))
 		}, 1, 300 * time.Millisecond, 2 * time.Second, "", 1},
-		"PUT is done, its answer lost": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PUT is done, its answer lost": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
-				f.upload(httptest.NewRecorder(), r, strings.TrimPrefix(r.URL.Path, "/v2/"))
+				f.Upload(httptest.NewRecorder(), r)
 				cut(w, r)
 			})
 		}, 1, 0, 0, "", 1},
-		"PUT is done, and answered with 404": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"PUT is done, and answered with 404": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
-				f.upload(httptest.NewRecorder(), r, strings.TrimPrefix(r.URL.Path, "/v2/"))
-				refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+				f.Upload(httptest.NewRecorder(), r)
+				registrytest.Refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 			})
 		}, 1, 0, 0, "", 1},
-		"session is lost before PUT": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"session is lost before PUT": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
-				f.mu.Lock()
-				clear(f.sessions)
-				f.mu.Unlock()
-				refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+				f.Mu.Lock()
+				clear(f.Sessions)
+				f.Mu.Unlock()
+				registrytest.Refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 			})
 		}, 2, 100 * time.Millisecond, time.Second, "", 1},
-		"received wrongly, always": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"received wrongly, always": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
-				refuse(w, 400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+				registrytest.Refuse(w, 400, "DIGEST_INVALID", "provided digest did not match uploaded content")
 			})
 		}, 1 + maxRestarts, 300 * time.Millisecond, 3 * time.Second, "DIGEST_INVALID: provided digest did not match uploaded content", 0},
-		"stored as something else": {func(f *fakeRegistry) func(http.ResponseWriter, *http.Request) bool {
+		"stored as something else": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Docker-Content-Digest", digest.FromString("else").String())
 				w.WriteHeader(201)
@@ -228,8 +181,8 @@ func TestUploadFaults(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			f := newFake(nil)
-			f.before = tt.before(f)
+			f := registrytest.New()
+			f.Before = tt.before(f)
 			inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
 				start, packs := time.Now(), 0
 				got, err := r.PutLayer(t.Context(), nil, ocitest.Packing(data, &packs))
@@ -247,11 +200,11 @@ func TestUploadFaults(t *testing.T) {
 				if took < tt.min || took > tt.max {
 					t.Errorf("took %v, want %v to %v", took, tt.min, tt.max)
 				}
-				if f.commits[d] != tt.commits || f.open() != 0 && tt.err == "" {
-					t.Errorf("%d commits, want %d; %d sessions are open: %q", f.commits[d], tt.commits, f.open(), f.log)
+				if f.Commits[d] != tt.commits || f.Open() != 0 && tt.err == "" {
+					t.Errorf("%d commits, want %d; %d sessions are open: %q", f.Commits[d], tt.commits, f.Open(), f.Log)
 				}
 				if tt.commits == 1 {
-					sameBytes(t, "blob", f.blobs["app/system@"+d], data)
+					sameBytes(t, "blob", f.Blobs["app/system@"+d], data)
 				}
 				if tt.err == "" && took > 0 && r.Stats().Retries == 0 {
 					t.Error("retries are not counted")
@@ -352,7 +305,7 @@ func TestRetryAfterHoldsForAll(t *testing.T) {
 // TestPackFails has the layer fail, which no retry would help.
 func TestPackFails(t *testing.T) {
 	for _, n := range []int{0, 10, 1_000_000} {
-		f := newFake(nil)
+		f := registrytest.New()
 		inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
 			boom := fmt.Errorf("narHash does not match: %w", io.ErrUnexpectedEOF) // itself a kind that is retried
 			packs := 0
@@ -364,17 +317,17 @@ func TestPackFails(t *testing.T) {
 			if !errors.Is(err, boom) || packs != 1 {
 				t.Errorf("%v after packing %d times", err, packs)
 			}
-			if f.open() != 0 || len(f.blobs) != 0 || f.deleted != 1 {
-				t.Errorf("%d sessions, %d blobs, %d deleted", f.open(), len(f.blobs), f.deleted)
+			if f.Open() != 0 || len(f.Blobs) != 0 || f.Deleted != 1 {
+				t.Errorf("%d sessions, %d blobs, %d deleted", f.Open(), len(f.Blobs), f.Deleted)
 			}
 		})
 	}
 	t.Run("another digest than before", func(t *testing.T) {
-		f := newFake(nil)
+		f := registrytest.New()
 		r := serve(t, f, Options{})
 		want, packs := ocitest.PackedOf(ocitest.Content(11)), 0
 		_, err := r.PutLayer(t.Context(), &want, ocitest.Packing(ocitest.Content(10), &packs))
-		if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), want.Digest.String()) || packs != 1 || len(f.blobs) != 0 || f.open() != 0 {
+		if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), want.Digest.String()) || packs != 1 || len(f.Blobs) != 0 || f.Open() != 0 {
 			t.Errorf("%v after packing %d times", err, packs)
 		}
 	})
@@ -409,7 +362,7 @@ func TestReadInstead(t *testing.T) {
 // TestLimits has more work than slots.
 func TestLimits(t *testing.T) {
 	var packing, mostPacking atomic.Int64
-	f := newFake(nil)
+	f := registrytest.New()
 	inBubble(t, f, Options{Transfers: 3}, func(t *testing.T, r *Repository) {
 		var wg sync.WaitGroup
 		for i := range 40 {
@@ -430,7 +383,7 @@ func TestLimits(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if n := f.open(); n != 3+sessionsAhead {
+		if n := f.Open(); n != 3+sessionsAhead {
 			t.Errorf("%d sessions are open, want %d", n, 3+sessionsAhead)
 		}
 		wg.Wait()
@@ -440,58 +393,14 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// tokens is a registry that wants tokens, and the server that gives them. A
-// token is good for the scopes in it.
-type tokens struct {
-	*fakeRegistry
-	t         *testing.T
-	lifetime  time.Duration
-	refuse    string // a scope that nobody gets
-	mu        sync.Mutex
-	exchanged int
-	valid     map[string]time.Time
-	scopes    map[string][]string
-}
-
-func (k *tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/token" {
-		if u, p, _ := r.BasicAuth(); u != "ann" || p != "s3cret" {
-			refuse(w, 401, "UNAUTHORIZED", "wrong password")
-			return
-		}
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.exchanged++
-		tok := fmt.Sprint("token-", k.exchanged)
-		k.valid[tok] = time.Now().Add(k.lifetime)
-		k.scopes[tok] = slices.DeleteFunc(slices.Clone(r.URL.Query()["scope"]), func(s string) bool { return s == k.refuse })
-		fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, tok, int(k.lifetime.Seconds()))
-		return
-	}
-	tok := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	need := "repository:app/system:push,pull"
-	if from := r.URL.Query().Get("from"); from != "" {
-		need = "repository:" + from + ":pull"
-	}
-	k.mu.Lock()
-	ok := time.Now().Before(k.valid[tok]) && slices.Contains(k.scopes[tok], need)
-	k.mu.Unlock()
-	if !ok {
-		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="fake",scope=%q`, r.Host, need))
-		refuse(w, 401, "UNAUTHORIZED", "authentication required")
-		return
-	}
-	k.fakeRegistry.ServeHTTP(w, r)
-}
-
-func newTokens(t *testing.T, lifetime time.Duration) *tokens {
-	return &tokens{fakeRegistry: newFake(nil), t: t, lifetime: lifetime, valid: map[string]time.Time{}, scopes: map[string][]string{}}
+func newTokens(lifetime time.Duration) *registrytest.Tokens {
+	return registrytest.NewTokens(registrytest.New(), lifetime)
 }
 
 func TestTokens(t *testing.T) {
 	keychain := password{"ann", "s3cret"}
 	t.Run("one token for all", func(t *testing.T) {
-		k := newTokens(t, time.Hour)
+		k := newTokens(time.Hour)
 		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
 			if _, err := r.Resolve(t.Context(), "v1"); !errors.Is(err, oci.ErrNotFound) {
 				t.Fatal(err)
@@ -509,13 +418,13 @@ func TestTokens(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if k.exchanged != 1 {
-				t.Errorf("%d tokens were asked for", k.exchanged)
+			if k.Exchanged() != 1 {
+				t.Errorf("%d tokens were asked for", k.Exchanged())
 			}
 		})
 	})
 	t.Run("replaced before it expires", func(t *testing.T) {
-		k := newTokens(t, time.Minute)
+		k := newTokens(time.Minute)
 		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
 			packs := 0
 			for i := range 10 {
@@ -524,47 +433,45 @@ func TestTokens(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if packs != 10 || r.Stats().Retries != 0 || k.exchanged < 4 || k.exchanged > 6 {
-				t.Errorf("packed %d times, %d retries, %d tokens", packs, r.Stats().Retries, k.exchanged)
+			if packs != 10 || r.Stats().Retries != 0 || k.Exchanged() < 4 || k.Exchanged() > 6 {
+				t.Errorf("packed %d times, %d retries, %d tokens", packs, r.Stats().Retries, k.Exchanged())
 			}
 		})
 	})
 	t.Run("revoked in the middle", func(t *testing.T) {
-		k := newTokens(t, time.Hour)
+		k := newTokens(time.Hour)
 		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
-			k.before = first(1, method("POST"), func(w http.ResponseWriter, r *http.Request) {
-				k.mu.Lock()
-				clear(k.valid) // between POST and PATCH
-				k.mu.Unlock()
-				k.upload(w, r, strings.TrimPrefix(r.URL.Path, "/v2/"))
+			k.Before = first(1, method("POST"), func(w http.ResponseWriter, r *http.Request) {
+				k.Revoke() // between POST and PATCH
+				k.Upload(w, r)
 			})
 			packs := 0
 			if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(1000), &packs)); err != nil {
 				t.Fatal(err)
 			}
-			if packs != 2 || k.exchanged != 2 || k.open() != 0 {
-				t.Errorf("packed %d times, %d tokens, %d sessions", packs, k.exchanged, k.open())
+			if packs != 2 || k.Exchanged() != 2 || k.Open() != 0 {
+				t.Errorf("packed %d times, %d tokens, %d sessions", packs, k.Exchanged(), k.Open())
 			}
-			clear(k.valid)
+			k.Revoke()
 			if err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1"); err != nil {
 				t.Error(err) // its body is sent again
 			}
 		})
 	})
 	t.Run("mount wants more", func(t *testing.T) {
-		k := newTokens(t, time.Hour)
+		k := newTokens(time.Hour)
 		data := ocitest.Content(10)
 		d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: 10}
-		k.blobs["other/one@"+d.Digest.String()] = data
+		k.Blobs["other/one@"+d.Digest.String()] = data
 		inBubble(t, k, Options{Keychain: keychain, MountFrom: []string{"other/one"}}, func(t *testing.T, r *Repository) {
-			if ok, err := r.HasBlob(t.Context(), d); !ok || err != nil || k.exchanged != 1 {
-				t.Errorf("HasBlob = %v, %v with %d tokens", ok, err, k.exchanged)
+			if ok, err := r.HasBlob(t.Context(), d); !ok || err != nil || k.Exchanged() != 1 {
+				t.Errorf("HasBlob = %v, %v with %d tokens", ok, err, k.Exchanged())
 			}
 		})
 	})
 	t.Run("mount is not allowed", func(t *testing.T) {
-		k := newTokens(t, time.Hour)
-		k.refuse = "repository:other/one:pull"
+		k := newTokens(time.Hour)
+		k.Refuse = "repository:other/one:pull"
 		d := ocispec.Descriptor{Digest: digest.FromString("x"), Size: 1}
 		inBubble(t, k, Options{Keychain: keychain, MountFrom: []string{"other/one"}}, func(t *testing.T, r *Repository) {
 			if ok, err := r.HasBlob(t.Context(), d); ok || err != nil {
@@ -577,8 +484,8 @@ func TestTokens(t *testing.T) {
 		})
 	})
 	t.Run("not for this repository", func(t *testing.T) {
-		k := newTokens(t, time.Hour)
-		k.refuse = "repository:app/system:push,pull"
+		k := newTokens(time.Hour)
+		k.Refuse = "repository:app/system:push,pull"
 		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
 			packs := 0
 			_, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &packs))
@@ -588,7 +495,7 @@ func TestTokens(t *testing.T) {
 		})
 	})
 	t.Run("wrong password", func(t *testing.T) {
-		k := newTokens(t, time.Hour)
+		k := newTokens(time.Hour)
 		inBubble(t, k, Options{Keychain: password{"ann", "wr0ng"}}, func(t *testing.T, r *Repository) {
 			_, err := r.Resolve(t.Context(), "v1")
 			if err == nil || !strings.Contains(err.Error(), "wrong password") || strings.Contains(err.Error(), "wr0ng") || !strings.Contains(hint.Of(err), "are not accepted") {
@@ -597,7 +504,7 @@ func TestTokens(t *testing.T) {
 		})
 	})
 	t.Run("none", func(t *testing.T) {
-		inBubble(t, newTokens(t, time.Hour), Options{}, func(t *testing.T, r *Repository) {
+		inBubble(t, newTokens(time.Hour), Options{}, func(t *testing.T, r *Repository) {
 			_, err := r.Resolve(t.Context(), "v1")
 			if err == nil || hint.Of(err) != "log in with `nixoci login 127.0.0.1:5000`" {
 				t.Errorf("%v (hint: %s)", err, hint.Of(err))
@@ -612,16 +519,16 @@ func TestHiddenFromStrangers(t *testing.T) {
 		_, _, known := r.BasicAuth()
 		if !known && r.URL.Path == "/v2/" {
 			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-			refuse(w, 401, "UNAUTHORIZED", "")
+			registrytest.Refuse(w, 401, "UNAUTHORIZED", "")
 			return true
 		}
 		if !known {
-			refuse(w, 404, "MANIFEST_UNKNOWN", "")
+			registrytest.Refuse(w, 404, "MANIFEST_UNKNOWN", "")
 		}
 		return !known
 	})
 	m := []byte(`{"mediaType":"x"}`)
-	f.manifests["app/system:v1"], f.types["app/system:v1"] = m, "x/y"
+	f.Manifests["app/system:v1"], f.Types["app/system:v1"] = m, "x/y"
 	r := serve(t, f, Options{Keychain: password{"ann", "s3cret"}})
 	if d, err := r.Resolve(t.Context(), "v1"); err != nil || d.Digest != digest.FromBytes(m) {
 		t.Errorf("Resolve = %v, %v", d, err)
@@ -632,8 +539,8 @@ func TestHiddenFromStrangers(t *testing.T) {
 func TestRedirects(t *testing.T) {
 	data := ocitest.Content(1000)
 	var leaked atomic.Value
-	storage := newFake(nil)
-	storage.blobs["b@"+digest.FromBytes(data).String()] = data
+	storage := registrytest.New()
+	storage.Blobs["b@"+digest.FromBytes(data).String()] = data
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h := r.Header.Get("Authorization"); h != "" {
 			leaked.Store(r.Method + " " + h)
@@ -648,7 +555,7 @@ func TestRedirects(t *testing.T) {
 	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
 		if u, p, _ := r.BasicAuth(); u != "ann" || p != "s3cret" {
 			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-			refuse(w, 401, "UNAUTHORIZED", "")
+			registrytest.Refuse(w, 401, "UNAUTHORIZED", "")
 			return true
 		}
 		switch {
@@ -656,7 +563,7 @@ func TestRedirects(t *testing.T) {
 			http.Redirect(w, r, elsewhere.URL+"/bucket?signature=s", http.StatusTemporaryRedirect)
 			return true
 		case r.Method == http.MethodPost:
-			storage.sessions["s"] = []byte{}
+			storage.Sessions["s"] = []byte{}
 			w.Header().Set("Location", elsewhere.URL+"/v2/b/blobs/uploads/s?_state=a%2Bb")
 			w.WriteHeader(202)
 			return true
@@ -678,7 +585,7 @@ func TestRedirects(t *testing.T) {
 	if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(other, &packs)); err != nil {
 		t.Fatal(err)
 	}
-	sameBytes(t, "uploaded", storage.blobs["b@"+digest.FromBytes(other).String()], other)
+	sameBytes(t, "uploaded", storage.Blobs["b@"+digest.FromBytes(other).String()], other)
 	if h := leaked.Load(); h != nil {
 		t.Errorf("the other host saw %v", h)
 	}
@@ -686,8 +593,8 @@ func TestRedirects(t *testing.T) {
 
 // TestSchemes speaks to registries with and without TLS.
 func TestSchemes(t *testing.T) {
-	f := newFake(nil)
-	f.manifests["app/system:v1"], f.types["app/system:v1"] = []byte(`{"mediaType":"x"}`), "x/y"
+	f := registrytest.New()
+	f.Manifests["app/system:v1"], f.Types["app/system:v1"] = []byte(`{"mediaType":"x"}`), "x/y"
 	s := httptest.NewUnstartedServer(f)
 	s.Config.ErrorLog = quiet
 	s.EnableHTTP2 = true
@@ -710,11 +617,11 @@ func TestSchemes(t *testing.T) {
 		o    Options
 		hint string
 	}{
-		"own authority":                   {"https://example.com", Options{CAFile: ca, dial: to(s)}, ""},
-		"unknown authority":               {"https://example.com", Options{dial: to(s)}, "--ca-file"},
-		"unknown authority, insecure":     {"https://example.com", Options{Insecure: true, dial: to(s)}, ""},
-		"plain http":                      {"https://example.com", Options{dial: to(plain)}, "--insecure"},
-		"plain http, insecure":            {"https://example.com", Options{Insecure: true, dial: to(plain)}, ""},
+		"own authority":                   {"https://example.com", Options{CAFile: ca, Dial: to(s)}, ""},
+		"unknown authority":               {"https://example.com", Options{Dial: to(s)}, "--ca-file"},
+		"unknown authority, insecure":     {"https://example.com", Options{Insecure: true, Dial: to(s)}, ""},
+		"plain http":                      {"https://example.com", Options{Dial: to(plain)}, "--insecure"},
+		"plain http, insecure":            {"https://example.com", Options{Insecure: true, Dial: to(plain)}, ""},
 		"plain http on this machine":      {plain.URL, Options{}, ""},
 		"TLS on this machine":             {s.URL, Options{CAFile: ca}, ""},
 		"nothing listens on this machine": {"http://127.0.0.1:1", Options{}, "nothing listens"},
@@ -786,13 +693,13 @@ func TestNoDowngrade(t *testing.T) {
 	var plainRequests atomic.Int64
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { plainRequests.Add(1) }))
 	defer plain.Close()
-	f := newFake(nil)
-	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+	f := registrytest.New()
+	f.Before = func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case r.Method == http.MethodPost:
-			f.mu.Lock()
-			f.sessions["s"] = []byte{}
-			f.mu.Unlock()
+			f.Mu.Lock()
+			f.Sessions["s"] = []byte{}
+			f.Mu.Unlock()
 			w.Header().Set("Location", "http://"+r.Host+"/v2/app/system/blobs/uploads/s?_state=a%2Bb")
 			w.WriteHeader(202)
 			return true
@@ -804,7 +711,7 @@ func TestNoDowngrade(t *testing.T) {
 	}
 	s := httptest.NewTLSServer(f)
 	defer s.Close()
-	r := openAt(t, "https://example.com", Options{Insecure: true, dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	r := openAt(t, "https://example.com", Options{Insecure: true, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if strings.HasPrefix(addr, "example.com:") {
 			addr = s.Listener.Addr().String()
 		}
@@ -832,9 +739,9 @@ func TestTLSIsNotLeft(t *testing.T) {
 	elsewhere := plain.URL + "/v2/app/system/blobs/uploads/s"
 	for _, tt := range []struct {
 		name   string
-		answer func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool
+		answer func(f *registrytest.Registry, w http.ResponseWriter, r *http.Request) bool
 	}{
-		{"the upload's Location", func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool {
+		{"the upload's Location", func(f *registrytest.Registry, w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodPost {
 				return false
 			}
@@ -842,14 +749,14 @@ func TestTLSIsNotLeft(t *testing.T) {
 			w.WriteHeader(http.StatusAccepted)
 			return true
 		}},
-		{"a redirect of the upload", func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool {
+		{"a redirect of the upload", func(f *registrytest.Registry, w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodPatch {
 				return false
 			}
 			http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect)
 			return true
 		}},
-		{"the Location after the bytes", func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool {
+		{"the Location after the bytes", func(f *registrytest.Registry, w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodPatch {
 				return false
 			}
@@ -858,17 +765,17 @@ func TestTLSIsNotLeft(t *testing.T) {
 			w.WriteHeader(http.StatusAccepted)
 			return true
 		}},
-		{"the token server", func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) bool {
+		{"the token server", func(f *registrytest.Registry, w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="`+plain.URL+`/token",service="s"`)
-			refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "")
+			registrytest.Refuse(w, http.StatusUnauthorized, "UNAUTHORIZED", "")
 			return true
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			plainRequests.Store(0)
 			var answered atomic.Int64
-			f := newFake(nil)
-			f.before = func(w http.ResponseWriter, r *http.Request) bool {
+			f := registrytest.New()
+			f.Before = func(w http.ResponseWriter, r *http.Request) bool {
 				if !tt.answer(f, w, r) {
 					return false
 				}
@@ -879,7 +786,7 @@ func TestTLSIsNotLeft(t *testing.T) {
 			s.Config.ErrorLog = quiet
 			s.StartTLS()
 			defer s.Close()
-			r := openAt(t, "https://example.com", Options{Insecure: true, dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			r := openAt(t, "https://example.com", Options{Insecure: true, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				if strings.HasPrefix(addr, "example.com:") {
 					addr = s.Listener.Addr().String()
 				}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
 // basicRegistry wants user and secret for everything.
@@ -23,7 +24,7 @@ func basicRegistry(t *testing.T, user, secret string) (host string) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, p, _ := r.BasicAuth(); u != user || p != secret {
 			w.Header().Set("WWW-Authenticate", `Basic realm="here"`)
-			refuse(w, 401, "UNAUTHORIZED", "authentication required")
+			registrytest.Refuse(w, 401, "UNAUTHORIZED", "authentication required")
 		}
 	}))
 	t.Cleanup(s.Close)

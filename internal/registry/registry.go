@@ -78,7 +78,7 @@ type Options struct {
 	ReadOnly  bool           // ask for no permission to push
 	Transfers int            // layers sent at once; 0: enough for two or more cores and a slow network
 
-	dial func(ctx context.Context, network, addr string) (net.Conn, error) // for tests
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: TCP
 }
 
 // Repository is a repository in a registry. As a [oci.Destination] it shows every

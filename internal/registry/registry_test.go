@@ -18,13 +18,14 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/oci/ocitest"
+	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
 // TestRegistries pushes and reads back, with two registries that were not
 // written by the same people.
 func TestRegistries(t *testing.T) {
 	for name, h := range map[string]http.Handler{
-		"fake":                 newFake(nil),
+		"fake":                 registrytest.New(),
 		"go-containerregistry": ggcr.New(ggcr.Logger(quiet)),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -92,7 +93,7 @@ func TestRegistries(t *testing.T) {
 
 // TestRequests counts what a push costs, because each is a round trip.
 func TestRequests(t *testing.T) {
-	f := newFake(nil)
+	f := registrytest.New()
 	r := serve(t, f, Options{})
 	ctx := t.Context()
 	calls := 0
@@ -100,13 +101,13 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := r.Stats().Requests; n != 3 {
-		t.Errorf("a layer took %d requests: %q", n, f.log)
+		t.Errorf("a layer took %d requests: %q", n, f.Log)
 	}
 	if err := r.PutBlob(ctx, ocitest.BlobOf([]byte("{}"), "x")); err != nil {
 		t.Fatal(err)
 	}
 	if n := r.Stats().Requests; n != 5 {
-		t.Errorf("layer and config took %d requests: %q", n, f.log)
+		t.Errorf("layer and config took %d requests: %q", n, f.Log)
 	}
 	if err := r.PutManifest(ctx, ocitest.BlobOf([]byte("{}"), ocispec.MediaTypeImageIndex), "v1"); err != nil {
 		t.Fatal(err)
@@ -128,38 +129,38 @@ func TestMount(t *testing.T) {
 	data := ocitest.Content(100)
 	d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: 100}
 	t.Run("from the second", func(t *testing.T) {
-		f := newFake(nil)
-		f.blobs["other/two@"+d.Digest.String()] = data
+		f := registrytest.New()
+		f.Blobs["other/two@"+d.Digest.String()] = data
 		r := serve(t, f, Options{MountFrom: []string{"other/one", "other/two", "app/system"}})
 		if ok, err := r.HasBlob(t.Context(), d); !ok || err != nil {
 			t.Fatalf("HasBlob = %v, %v", ok, err)
 		}
-		sameBytes(t, "mounted", f.blobs["app/system@"+d.Digest.String()], data)
+		sameBytes(t, "mounted", f.Blobs["app/system@"+d.Digest.String()], data)
 		// The session that came instead of the first mount is used or given back.
 		calls := 0
 		if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &calls)); err != nil {
 			t.Fatal(err)
 		}
-		if n := f.requests("POST"); n != 2 {
-			t.Errorf("%d POST requests: %q", n, f.log)
+		if n := f.Requests("POST"); n != 2 {
+			t.Errorf("%d POST requests: %q", n, f.Log)
 		}
 	})
 	t.Run("unused sessions are given back", func(t *testing.T) {
-		f := newFake(nil)
+		f := registrytest.New()
 		r := serve(t, f, Options{MountFrom: []string{"other/one"}})
 		if ok, err := r.HasBlob(t.Context(), d); ok || err != nil {
 			t.Fatalf("HasBlob = %v, %v", ok, err)
 		}
 		r.Close()
-		if f.open() != 0 || f.deleted != 1 {
-			t.Errorf("%d sessions are open, %d were deleted", f.open(), f.deleted)
+		if f.Open() != 0 || f.Deleted != 1 {
+			t.Errorf("%d sessions are open, %d were deleted", f.Open(), f.Deleted)
 		}
 	})
 	for _, status := range []int{401, 403, 404, 405} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Query().Has("mount") {
-					refuse(w, status, "DENIED", "not from there")
+					registrytest.Refuse(w, status, "DENIED", "not from there")
 					return true
 				}
 				return false
@@ -170,7 +171,7 @@ func TestMount(t *testing.T) {
 					t.Fatalf("HasBlob = %v, %v", ok, err)
 				}
 			}
-			if n := f.requests("POST"); n != 1 {
+			if n := f.Requests("POST"); n != 1 {
 				t.Errorf("a repository that refuses was asked %d times", n)
 			}
 		})
@@ -290,7 +291,7 @@ func TestParseReference(t *testing.T) {
 }
 
 func TestCancelled(t *testing.T) {
-	f := newFake(nil)
+	f := registrytest.New()
 	r := serve(t, f, Options{})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stopped by the test")
@@ -303,10 +304,10 @@ func TestCancelled(t *testing.T) {
 	if !errors.Is(err, stop) {
 		t.Errorf("error %v, want the cause", err)
 	}
-	if f.open() != 0 || len(f.blobs) != 0 {
-		t.Errorf("%d sessions and %d blobs are left", f.open(), len(f.blobs))
+	if f.Open() != 0 || len(f.Blobs) != 0 {
+		t.Errorf("%d sessions and %d blobs are left", f.Open(), len(f.Blobs))
 	}
-	if n := f.requests("POST"); n != 1 {
+	if n := f.Requests("POST"); n != 1 {
 		t.Errorf("it was tried %d times", n)
 	}
 }

@@ -76,7 +76,7 @@ func newWire(o Options, c *counters) (*wire, error) {
 		}
 		tlsConfig.RootCAs = pool
 	}
-	dial := o.dial
+	dial := o.Dial
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}

@@ -1,0 +1,76 @@
+package registrytest
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Pipes is a listener whose connections are pipes, so that a server and its
+// client can live in a bubble of testing/synctest, where waiting takes no time.
+type Pipes struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+// PipeAddr is where a registry behind [Pipes] is said to be.
+const PipeAddr = "127.0.0.1:5000"
+
+// Serve serves h over pipes. In a bubble, stop is to be called before its end.
+func Serve(h http.Handler) (l *Pipes, stop func()) {
+	l = &Pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	s := &http.Server{Handler: h, ErrorLog: discardLog}
+	go s.Serve(l)
+	return l, func() {
+		s.Close()
+		l.Close()
+		time.Sleep(time.Hour) // the server takes its time to close what was cut
+	}
+}
+
+// Accept implements net.Listener.
+func (l *Pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *Pipes) Close() error { l.once.Do(func() { close(l.done) }); return nil }
+
+// Addr implements net.Listener.
+func (l *Pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000} }
+
+// Dial is for registry.Options: whatever address it is given, it connects to
+// the listener.
+func (l *Pipes) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case l.conns <- server:
+		return socket{client}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.done:
+		return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	}
+}
+
+// socket gives a pipe the errors of a socket.
+type socket struct{ net.Conn }
+
+func (s socket) Write(p []byte) (int, error) {
+	n, err := s.Conn.Write(p)
+	if err == io.ErrClosedPipe {
+		err = &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	}
+	return n, err
+}

@@ -1,0 +1,335 @@
+package registrytest
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Registry implements what of the distribution specification nixoci uses, as
+// strictly as it can, and counts. It is safe for concurrent use; a test that
+// touches its fields holds Mu as long as requests are under way.
+type Registry struct {
+	// Before may answer a request in the registry's place: then it returns true.
+	Before func(w http.ResponseWriter, r *http.Request) bool
+
+	// Strict refuses a manifest that lists what the repository does not have, as
+	// real registries do.
+	Strict bool
+
+	Mu        sync.Mutex
+	Sessions  map[string][]byte
+	Blobs     map[string][]byte // repository@digest
+	Manifests map[string][]byte // repository:target
+	Types     map[string]string
+	Log       []string // "METHOD path" of every request
+	Commits   map[string]int
+	Deleted   int // sessions that were given back
+	next      int
+}
+
+// New returns an empty registry.
+func New() *Registry {
+	return &Registry{Sessions: map[string][]byte{}, Blobs: map[string][]byte{},
+		Manifests: map[string][]byte{}, Types: map[string]string{}, Commits: map[string]int{}}
+}
+
+// Requests counts the requests whose "METHOD path" has the prefix.
+func (f *Registry) Requests(prefix string) (n int) {
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	for _, l := range f.Log {
+		if strings.HasPrefix(l, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// Open counts the upload sessions that are open.
+func (f *Registry) Open() int {
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	return len(f.Sessions)
+}
+
+// Refuse answers with an error of the distribution specification.
+func Refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"errors":[{"code":%q,"message":%q}]}`, code, message)
+}
+
+// ServeHTTP implements http.Handler.
+func (f *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.Mu.Lock()
+	f.Log = append(f.Log, r.Method+" "+r.URL.Path)
+	f.Mu.Unlock()
+	if f.Before != nil && f.Before(w, r) {
+		return
+	}
+	path := strings.TrimPrefix(r.URL.Path, "/v2/")
+	switch {
+	case path == "" || r.URL.Path == "/v2":
+		w.WriteHeader(http.StatusOK)
+	case strings.Contains(path, "/blobs/uploads/"):
+		f.Upload(w, r)
+	case strings.Contains(path, "/blobs/"):
+		f.blob(w, r, path)
+	case strings.Contains(path, "/manifests/"):
+		f.manifest(w, r, path)
+	case strings.HasSuffix(path, "/tags/list"):
+		f.tags(w, strings.TrimSuffix(path, "/tags/list"))
+	default:
+		Refuse(w, 404, "UNSUPPORTED", "no such endpoint")
+	}
+}
+
+func (f *Registry) blob(w http.ResponseWriter, r *http.Request, path string) {
+	repo, d, _ := strings.Cut(path, "/blobs/")
+	f.Mu.Lock()
+	data, ok := f.Blobs[repo+"@"+d]
+	f.Mu.Unlock()
+	if !ok {
+		Refuse(w, 404, "BLOB_UNKNOWN", "blob unknown to registry")
+		return
+	}
+	w.Header().Set("Docker-Content-Digest", d)
+	var from int
+	if n, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); n == 1 && err == nil && from < len(data) && r.Method == http.MethodGet {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data)))
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)-from))
+		w.WriteHeader(http.StatusPartialContent)
+		w.Write(data[from:])
+		return
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+	if r.Method == http.MethodGet {
+		w.Write(data)
+	}
+}
+
+// Upload answers requests for upload sessions.
+func (f *Registry) Upload(w http.ResponseWriter, r *http.Request) {
+	repo, id, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/uploads/")
+	location := func(id string) { w.Header().Set("Location", "/v2/"+repo+"/blobs/uploads/"+id+"?_state=a%2Bb") }
+	if r.Method == http.MethodPost {
+		f.Mu.Lock()
+		defer f.Mu.Unlock()
+		q := r.URL.Query()
+		if data, ok := f.Blobs[q.Get("from")+"@"+q.Get("mount")]; ok {
+			f.Blobs[repo+"@"+q.Get("mount")] = data
+			w.WriteHeader(201)
+			return
+		}
+		f.next++
+		id := fmt.Sprintf("session-%d", f.next)
+		f.Sessions[id] = []byte{}
+		location(id)
+		w.WriteHeader(202)
+		return
+	}
+	if r.URL.RawQuery != "_state=a%2Bb" && !strings.HasPrefix(r.URL.RawQuery, "_state=a%2Bb&digest=") {
+		Refuse(w, 400, "BLOB_UPLOAD_INVALID", "query not preserved: "+r.URL.RawQuery)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	data, ok := f.Sessions[id]
+	if !ok {
+		Refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+		return
+	}
+	if err != nil { // cut
+		return
+	}
+	switch r.Method {
+	case http.MethodPatch:
+		if len(data) > 0 {
+			Refuse(w, 416, "RANGE_INVALID", "session is not empty")
+			return
+		}
+		f.Sessions[id] = body
+		location(id)
+		w.WriteHeader(202)
+	case http.MethodPut:
+		data = append(data, body...)
+		d := r.URL.Query().Get("digest")
+		if digest.FromBytes(data).String() != d {
+			Refuse(w, 400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+			return
+		}
+		f.Blobs[repo+"@"+d] = data
+		f.Commits[d]++
+		delete(f.Sessions, id)
+		w.Header().Set("Docker-Content-Digest", d)
+		w.WriteHeader(201)
+	case http.MethodDelete:
+		delete(f.Sessions, id)
+		f.Deleted++
+		w.WriteHeader(204)
+	}
+}
+
+func (f *Registry) manifest(w http.ResponseWriter, r *http.Request, path string) {
+	repo, target, _ := strings.Cut(path, "/manifests/")
+	if r.Method == http.MethodPut {
+		data, err := io.ReadAll(r.Body)
+		if err != nil { // cut
+			return
+		}
+		f.Mu.Lock()
+		defer f.Mu.Unlock()
+		f.putManifest(w, repo, target, data, r.Header.Get("Content-Type"))
+		return
+	}
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	data, ok := f.Manifests[repo+":"+target]
+	if !ok {
+		Refuse(w, 404, "MANIFEST_UNKNOWN", "manifest unknown")
+		return
+	}
+	w.Header().Set("Content-Type", f.Types[repo+":"+target])
+	w.Header().Set("Docker-Content-Digest", digest.FromBytes(data).String())
+	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+	if r.Method == http.MethodGet {
+		w.Write(data)
+	}
+}
+
+func (f *Registry) putManifest(w http.ResponseWriter, repo, target string, data []byte, mediaType string) {
+	d := digest.FromBytes(data).String()
+	if strings.Contains(target, ":") && target != d {
+		Refuse(w, 400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+		return
+	}
+	if f.Strict {
+		doc, err := parse(data)
+		if err != nil {
+			Refuse(w, 400, "MANIFEST_INVALID", err.Error())
+			return
+		}
+		if missing := f.missing(repo, doc); missing != nil {
+			Refuse(w, 400, "MANIFEST_BLOB_UNKNOWN", missing.Error())
+			return
+		}
+	}
+	for _, t := range []string{target, d} {
+		f.Manifests[repo+":"+t] = data
+		f.Types[repo+":"+t] = mediaType
+	}
+	w.Header().Set("Docker-Content-Digest", d)
+	w.WriteHeader(201)
+}
+
+func (f *Registry) tags(w http.ResponseWriter, repo string) {
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	list := struct {
+		Name string   `json:"name"`
+		Tags []string `json:"tags"`
+	}{repo, []string{}}
+	for name := range f.Manifests {
+		if tag, ok := strings.CutPrefix(name, repo+":"); ok && !strings.Contains(tag, ":") {
+			list.Tags = append(list.Tags, tag)
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(list)
+}
+
+// document is what a manifest or an index lists.
+type document struct {
+	Config    *descriptor
+	Layers    []descriptor
+	Manifests []descriptor
+}
+
+type descriptor struct {
+	Digest string
+	Size   int64
+}
+
+func parse(data []byte) (document, error) {
+	var doc document
+	err := json.Unmarshal(data, &doc)
+	return doc, err
+}
+
+// missing is what of a document the repository does not have.
+func (f *Registry) missing(repo string, doc document) error {
+	blobs := doc.Layers
+	if doc.Config != nil {
+		blobs = append(blobs, *doc.Config)
+	}
+	for _, b := range blobs {
+		if data, ok := f.Blobs[repo+"@"+b.Digest]; !ok {
+			return fmt.Errorf("blob %s is not there", b.Digest)
+		} else if int64(len(data)) != b.Size {
+			return fmt.Errorf("blob %s has %d bytes, not %d", b.Digest, len(data), b.Size)
+		}
+	}
+	for _, m := range doc.Manifests {
+		if data, ok := f.Manifests[repo+":"+m.Digest]; !ok {
+			return fmt.Errorf("manifest %s is not there", m.Digest)
+		} else if int64(len(data)) != m.Size {
+			return fmt.Errorf("manifest %s has %d bytes, not %d", m.Digest, len(data), m.Size)
+		}
+	}
+	return nil
+}
+
+// Tag returns the digest that a tag names, "" for none.
+func (f *Registry) Tag(repo, tag string) digest.Digest {
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	data, ok := f.Manifests[repo+":"+tag]
+	if !ok {
+		return ""
+	}
+	return digest.FromBytes(data)
+}
+
+// Check reports what is wrong with the image that target names: a manifest or a
+// blob that is missing, or is not what its digest says.
+func (f *Registry) Check(repo, target string) error {
+	f.Mu.Lock()
+	defer f.Mu.Unlock()
+	return f.check(repo, target)
+}
+
+func (f *Registry) check(repo, target string) error {
+	data, ok := f.Manifests[repo+":"+target]
+	if !ok {
+		return fmt.Errorf("%s: not there", target)
+	}
+	if strings.Contains(target, ":") && digest.FromBytes(data).String() != target {
+		return fmt.Errorf("%s: it is %s", target, digest.FromBytes(data))
+	}
+	doc, err := parse(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", target, err)
+	}
+	if err := f.missing(repo, doc); err != nil {
+		return fmt.Errorf("%s: %w", target, err)
+	}
+	for _, l := range doc.Layers {
+		if sum := fmt.Sprintf("sha256:%x", sha256.Sum256(f.Blobs[repo+"@"+l.Digest])); sum != l.Digest {
+			return fmt.Errorf("%s: blob %s is %s", target, l.Digest, sum)
+		}
+	}
+	for _, m := range doc.Manifests {
+		if err := f.check(repo, m.Digest); err != nil {
+			return fmt.Errorf("%s: %w", target, err)
+		}
+	}
+	return nil
+}
