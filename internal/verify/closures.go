@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
@@ -13,229 +12,215 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// compareClosures assembles the image again from the closures that were given,
-// with the plan and the settings that it has, and compares. Findings go to the
-// images' compared.
-func (v *verifier) compareClosures(ctx context.Context) error {
+// comparison is what came out for one image and one of Options.Closures.
+type comparison struct {
+	completed bool
+	findings  []Finding
+}
+
+// compareClosures is the stage that assembles images again from the closures that
+// were given, with the plan and the settings that they have, and compares.
+func (v *verification) compareClosures(ctx context.Context, contents []*content, all []*checks) (comparisons []*comparison, unmatched []Finding, err error) {
+	comparisons = make([]*comparison, len(contents))
 	for _, sys := range v.o.Closures {
 		found := false
-		for _, i := range v.images {
-			if i.m == nil || i.config == nil || !manifest.SamePlatform(i.cfg.Platform, sys.Platform) {
+		for n, c := range contents {
+			if !c.doc.complete() || !manifest.SamePlatform(c.doc.config.Platform, sys.Platform) {
 				continue
 			}
-			found, i.given = true, sys.In(i.format, i.init)
-			if err := i.compare(ctx); err != nil && !errors.Is(err, errStop) {
-				return fmt.Errorf("closure of %s: %w", sys.Toplevel, err)
+			found = true
+			g := &givenClosure{v: v, content: c, init: all[n].init, sys: sys.In(c.form.version, all[n].init)}
+			if comparisons[n], err = g.compare(ctx); err != nil {
+				return nil, nil, fmt.Errorf("closure of %s: %w", sys.Toplevel, err)
 			}
 		}
 		if !found {
-			v.top.add(Finding{Check: CheckClosure, Path: string(sys.Toplevel),
-				What: "the image has nothing for " + manifest.FormatPlatform(sys.Platform)})
+			unmatched = append(unmatched, Finding{Path: string(sys.Toplevel)}.of(CheckClosure,
+				"the image has nothing for %s", manifest.FormatPlatform(sys.Platform)))
 		}
 	}
-	return nil
+	return comparisons, unmatched, nil
 }
 
-// again is one layer made from the closure, and how it compares.
-type again struct {
-	layer  *layers.Layer // nil where the closure cannot make it
-	packed layers.Packed
-	findings
-	wrapped string // how the blob differs where its tar does not
+// givenClosure is a closure beside the image that should be made of it.
+type givenClosure struct {
+	v       *verification
+	content *content
+	init    *manifest.Init // of the image: no closure has it
+	sys     *manifest.System
 }
 
-func (i *image) compare(ctx context.Context) error {
-	i.compared.at.Platform = i.name
-	if !i.made || len(i.layers) != len(i.m.Layers)-1 || i.system == nil {
-		return nil // it has no plan that could be known, or nobody could read it
+// madeLayer is one layer made from the closure, and how it compares.
+type madeLayer struct {
+	layer    *layers.Layer // nil where the closure cannot make it
+	packed   layers.Packed
+	findings []Finding // where the tar differs
+	blob     []Finding // how the blob differs where its tar does not
+}
+
+func (g *givenClosure) compare(ctx context.Context) (*comparison, error) {
+	c := g.content
+	if !c.doc.made || !c.complete() {
+		return &comparison{}, nil // it has no plan that could be known, or nobody could read it
 	}
-	all := make([]again, len(i.m.Layers))
+	all := make([]madeLayer, len(c.doc.manifest.Layers))
 	group, gctx := task.WithContext(ctx)
-	group.SetLimit(i.v.jobs())
-	packer := layers.NewPacker(i.v.o.Jobs)
+	group.SetLimit(g.v.jobs())
+	packer := layers.NewPacker(g.v.o.Jobs)
 	for n := range all {
-		a := &all[n]
-		a.at = Finding{Platform: i.name, Layer: n + 1, Digest: i.m.Layers[n].Digest}
-		a.one = !i.v.o.KeepGoing
-		if err := i.plan(a, n); err != nil {
-			return err
+		l, found, err := g.layer(n)
+		if err != nil {
+			return nil, err
 		}
-		if a.layer == nil {
+		all[n] = madeLayer{layer: l, findings: found}
+		if l == nil {
 			continue
 		}
-		i.v.o.Progress.More(1, a.layer.Size)
-		a.layer.Progress = func(n int) { i.v.o.Progress.Did(int64(n)) }
-		group.Go(func() error { return i.compareLayer(gctx, packer, a, n) })
+		g.v.o.Progress.More(1, l.Size)
+		l.Progress = func(n int) { g.v.o.Progress.Did(int64(n)) }
+		group.Go(func() (err error) {
+			all[n], err = g.compareLayer(gctx, packer, l, found, n)
+			return err
+		})
 	}
 	if err := group.Wait(); err != nil {
-		return err
+		return nil, err
 	}
-	same, damaged := true, i.system.damaged
-	for n := range all {
-		i.compared.all = append(i.compared.all, all[n].all...)
-		same = same && all[n].layer != nil && len(all[n].all) == 0
-		damaged = damaged || n < len(i.layers) && i.layers[n].damaged
+	same := true
+	result := &comparison{}
+	for _, m := range all {
+		result.findings = append(result.findings, m.findings...)
+		same = same && m.layer != nil
 	}
-	if damaged {
-		return nil // and it was said what is
+	if c.damaged() {
+		return result, nil // and it was said what is
 	}
-	i.done(CheckClosure)
-	i.missing()
-	for n := range all { // contents first, then how they are wrapped
-		if a := &all[n]; a.wrapped != "" {
-			a.addf(CheckClosure, "%s", a.wrapped)
-			i.compared.all = append(i.compared.all, a.all...)
-			same = false
-		}
+	result.completed = true
+	result.findings = append(result.findings, g.missing()...)
+	for _, m := range all { // contents first, then how they are wrapped
+		result.findings = append(result.findings, m.blob...)
 	}
-	if !same || len(i.compared.all) > 0 {
-		return nil // what names the layers differs because they do
+	if same && len(result.findings) == 0 { // else what names the layers differs because they do
+		result.findings = g.compareDocuments(all)
 	}
-	return i.compareDocuments(all)
+	return result, nil
 }
 
-// plan makes the layer that the closure has for layer n: of the same paths, as
-// far as it has them.
-func (i *image) plan(a *again, n int) error {
-	comp, err := layers.ParseCompression(i.m.Layers[n].Annotations[manifest.AnnotationCompression])
-	if i.v.noManifest || err != nil {
-		comp = i.guess(i.m.Layers[n].MediaType)
-	}
-	if n == 0 && i.hasInit {
-		if i.init != nil { // no closure has it: it is the image's own, and checkInit says which
-			a.layer = manifest.InitLayer(i.init, comp)
+// layer makes the layer that the closure has for layer n: of the same paths, as
+// far as it has them. It is nil where the closure has nothing for it.
+func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error) {
+	c := g.content
+	comp, _ := c.doc.compression(n)
+	if n == 0 && c.form.hasInit {
+		if g.init == nil {
+			return nil, nil, nil // it was said what is wrong with it
 		}
-		return nil
+		return manifest.InitLayer(g.init, comp), nil, nil
 	}
-	if n == len(i.layers) {
-		a.layer, err = manifest.SystemLayer(i.given, comp)
-		return err
+	if n == len(c.layers) {
+		l, err = manifest.SystemLayer(g.sys, comp)
+		return l, nil, err
 	}
 	var paths []closure.StorePath
-	for _, p := range i.layers[n].paths {
-		if i.given.Closure.Info(p.path) == nil {
-			a.add(Finding{Check: CheckClosure, Path: string(p.path), What: "the closure does not have it"})
+	for _, p := range c.layers[n].paths {
+		if g.sys.Closure.Info(p.path) == nil {
+			place := c.doc.place(n)
+			place.Path = string(p.path)
+			found = append(found, place.of(CheckClosure, "the closure does not have it"))
 			continue
 		}
 		paths = append(paths, p.path)
 	}
 	if len(paths) == 0 {
-		return nil
+		return nil, found, nil
 	}
-	a.layer, err = layers.Store(i.given.Closure, i.given.Source, paths, comp)
-	if err != nil { // a path twice: that was said
-		a.layer = nil
+	if l, err = layers.Store(g.sys.Closure, g.sys.Source, paths, comp); err != nil {
+		return nil, found, nil // a path twice: that was said
 	}
-	return nil
+	return l, found, nil
 }
 
-// compareLayer packs one layer and looks for what differs.
-func (i *image) compareLayer(ctx context.Context, packer *layers.Packer, a *again, n int) (err error) {
-	if a.packed, err = packer.Pack(ctx, a.layer, io.Discard); err != nil {
-		return err
+// compareLayer packs layer n and looks for what differs. found is what is known
+// of it already.
+func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, l *layers.Layer, found []Finding, n int) (made madeLayer, err error) {
+	c, d := g.content, g.content.doc.manifest.Layers[n]
+	made = madeLayer{layer: l, findings: found}
+	if made.packed, err = packer.Pack(ctx, l, io.Discard); err != nil {
+		return made, err
 	}
-	a.layer.Progress = nil
-	d := i.m.Layers[n]
-	i.v.o.Progress.Layer(d, "made")
-	if a.packed.Digest == d.Digest || i.v.noManifest && a.packed.DiffID == i.cfg.RootFS.DiffIDs[n] {
-		return nil
+	l.Progress = nil
+	g.v.o.Progress.Layer(d, "made")
+	if made.packed.Digest == d.Digest || g.v.noManifest && made.packed.DiffID == c.doc.config.RootFS.DiffIDs[n] {
+		return made, nil
 	}
-	content := i.system.layerContent
-	if n < len(i.layers) {
-		content = i.layers[n]
+	place := c.doc.place(n)
+	if made.packed.DiffID == c.layer(n).diffID {
+		made.blob = []Finding{place.of(CheckClosure, "the tar is right, but compressed with %s it has digest %s", l.Compression, made.packed.Digest)}
+		return made, nil
 	}
-	if a.packed.DiffID == content.diffID {
-		a.wrapped = fmt.Sprintf("the tar is right, but compressed with %s it has digest %s", a.layer.Compression, a.packed.Digest)
-		return nil
-	}
-	got := openTar(ctx, i.v.src, d, true)
-	defer got.Close()
-	want, stop := tarOfLayer(ctx, a.layer)
-	defer stop()
-	err = differentTars(got, want, func(entry, what string) error {
+	differences := &collector{place: place, stopAtFirst: !g.v.o.KeepGoing, findings: found}
+	err = g.v.compareTar(ctx, d, l, func(entry, what string) error {
 		f := entryPlace(entry)
-		if p := closure.StorePath(f.Path); n < len(i.layers) && f.Path != entry && i.given.Closure.Info(p) == nil {
+		if n < len(c.layers) && f.Path != entry && g.sys.Closure.Info(closure.StorePath(f.Path)) == nil {
 			return nil // the closure does not have it: said
 		}
-		f.Check, f.What = CheckClosure, what
-		return a.add(f)
+		return differences.add(f.of(CheckClosure, "%s", what))
 	})
 	_, damaged := contentFinding(err)
 	switch {
 	case damaged || errors.Is(err, errStop) || errors.As(err, new(*layers.FormatError)):
 		err = nil // said of the layer itself
-	case err == nil && len(a.all) == 0:
-		a.addf(CheckClosure, "made from the closure, its diffID is %s", a.packed.DiffID)
+	case err == nil && len(differences.findings) == 0:
+		differences.addf(CheckClosure, "made from the closure, its diffID is %s", made.packed.DiffID)
 	}
-	return err
-}
-
-// tarOfLayer is a layer's tar while it is made.
-func tarOfLayer(ctx context.Context, l *layers.Layer) (io.Reader, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	pr, pw := io.Pipe()
-	go func() {
-		defer task.Guard()
-		w := layers.NewTarWriter(pw)
-		err := l.Content(ctx, w)
-		if err == nil {
-			err = w.Close()
-		}
-		pw.CloseWithError(err)
-	}()
-	return pr, func() { cancel(); pr.Close() }
+	made.findings = differences.findings
+	return made, err
 }
 
 // missing names the paths of the closure that no layer has.
-func (i *image) missing() {
+func (g *givenClosure) missing() (found []Finding) {
 	in := map[closure.StorePath]bool{}
-	for _, c := range i.layers {
-		for _, p := range c.paths {
+	for _, l := range g.content.layers {
+		for _, p := range l.paths {
 			in[p.path] = true
 		}
 	}
-	for k := range i.given.Closure.Paths {
-		if p := i.given.Closure.Paths[k].Path; !in[p] {
-			i.compared.add(Finding{Check: CheckClosure, Path: string(p), What: "the closure has it, and no layer"})
+	for k := range g.sys.Closure.Paths {
+		if p := g.sys.Closure.Paths[k].Path; !in[p] {
+			found = append(found, Finding{Platform: g.content.doc.platform, Path: string(p)}.of(CheckClosure, "the closure has it, and no layer"))
 		}
 	}
+	return found
 }
 
 // compareDocuments: all layers are the same; so are config and manifest, if the
 // toplevel is.
-func (i *image) compareDocuments(all []again) error {
+func (g *givenClosure) compareDocuments(all []madeLayer) []Finding {
+	doc := g.content.doc
 	stack := make([]manifest.PackedLayer, len(all))
 	for n := range all {
 		stack[n] = manifest.PackedLayer{Layer: all[n].layer, Packed: all[n].packed}
-		if i.v.noManifest { // its blobs may be compressed in another way
-			stack[n].Digest, stack[n].Packed.Size = i.m.Layers[n].Digest, i.m.Layers[n].Size
+		if doc.noManifest { // its blobs may be compressed in another way
+			stack[n].Digest, stack[n].Packed.Size = doc.manifest.Layers[n].Digest, doc.manifest.Layers[n].Size
 		}
 	}
-	settings, err := i.settings(i.given, stack)
+	fail := func(err error) []Finding {
+		return []Finding{Finding{Platform: doc.platform}.of(CheckClosure, "%v", err)}
+	}
+	recorded, err := manifest.RecordedSettings(g.sys, doc.manifest, doc.configData, stack[0].Compression)
 	if err != nil {
-		return i.compared.addf(CheckClosure, "%v", err)
+		return fail(err)
 	}
-	made, err := manifest.NewImage(i.given, stack, settings)
+	made, err := manifest.NewImage(g.sys, stack, withoutToplevel(recorded))
 	if err != nil {
-		return i.compared.addf(CheckClosure, "%v", err)
+		return fail(err)
 	}
-	if what := differentJSON(i.config, made.Config.Data); what != "" {
-		if err := i.compared.add(Finding{Check: CheckClosure, Digest: i.m.Config.Digest, What: "config: " + what}); err != nil {
-			return err
-		}
+	var found []Finding
+	if what := differentJSON(doc.configData, made.Config.Data); what != "" {
+		found = append(found, doc.configPlace().of(CheckClosure, "config: %s", what))
 	}
-	if i.v.noManifest {
-		return nil
+	if what := differentJSON(doc.blob.Data, made.Manifest.Data); what != "" && !doc.noManifest {
+		found = append(found, Finding{Platform: doc.platform, Digest: doc.blob.Descriptor.Digest}.of(CheckClosure, "manifest: %s", what))
 	}
-	if what := differentJSON(i.blob.Data, made.Manifest.Data); what != "" {
-		return i.compared.add(Finding{Check: CheckClosure, Digest: i.blob.Descriptor.Digest, What: "manifest: " + what})
-	}
-	return nil
-}
-
-func (v *verifier) jobs() int {
-	if v.o.Jobs > 0 {
-		return v.o.Jobs
-	}
-	return runtime.GOMAXPROCS(0)
+	return found
 }

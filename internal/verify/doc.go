@@ -26,6 +26,14 @@
 // paths are those that somebody meant. That is what signatures are for, or the
 // closure itself: [Options].Closures.
 //
+// # Stages
+//
+// [Image] runs seven stages, one after another: readDocuments (index, manifests,
+// configs), checkKey, readSystems (the system layers), readLayers (all others),
+// checkImages, compareClosures, checkIndex. A stage is a function of what the
+// stages before it returned, and changes none of it. The report is a function of
+// all.
+//
 // # One pass
 //
 // A layer is read once: decompressing, hashing the tar, and taking the tar

@@ -65,33 +65,60 @@ func (f Finding) String() string {
 	return b.String()
 }
 
-// errStop ends a check whose first finding is enough.
+// of is a finding at the place f.
+func (f Finding) of(c Check, format string, args ...any) Finding {
+	f.Check, f.What = c, fmt.Sprintf(format, args...)
+	return f
+}
+
+// errStop ends the reading of a stream whose first finding is enough.
 var errStop = errors.New("enough findings")
 
-// findings are those of one part of the image, in their order.
-type findings struct {
-	all []Finding
-	one bool    // the first is enough
-	at  Finding // what every one of them starts from
+// collector takes the findings in a stream, in their order.
+type collector struct {
+	place       Finding // platform, layer and digest of each finding
+	stopAtFirst bool
+	findings    []Finding
 }
 
 // add returns errStop where no more are wanted.
-func (f *findings) add(found Finding) error {
-	if found.Platform == "" {
-		found.Platform = f.at.Platform
-	}
-	if found.Layer == 0 && found.Digest == "" {
-		found.Layer, found.Digest = f.at.Layer, f.at.Digest
-	}
-	f.all = append(f.all, found)
-	if f.one {
+func (c *collector) add(f Finding) error {
+	f.Platform, f.Layer, f.Digest = c.place.Platform, c.place.Layer, c.place.Digest
+	c.findings = append(c.findings, f)
+	if c.stopAtFirst {
 		return errStop
 	}
 	return nil
 }
 
-func (f *findings) addf(c Check, format string, args ...any) error {
-	return f.add(Finding{Check: c, What: fmt.Sprintf(format, args...)})
+func (c *collector) addf(check Check, format string, args ...any) error {
+	return c.add(Finding{}.of(check, format, args...))
 }
 
-func (f *findings) enough() bool { return f.one && len(f.all) > 0 }
+// ledger holds what the checks of one image have found, in their order, and which
+// of them came to their end.
+type ledger struct {
+	platform    string
+	stopAtFirst bool
+	findings    []Finding
+	completed   map[Check]bool
+}
+
+// record takes the findings of the named checks, which came to their end, and
+// reports whether checking goes on. Without names it takes those of a part of a
+// check.
+func (l *ledger) record(found []Finding, completed ...Check) bool {
+	for _, f := range found {
+		if f.Platform == "" {
+			f.Platform = l.platform
+		}
+		l.findings = append(l.findings, f)
+	}
+	if l.stopAtFirst && len(l.findings) > 0 {
+		return false
+	}
+	for _, c := range completed {
+		l.completed[c] = true
+	}
+	return true
+}

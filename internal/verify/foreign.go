@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
@@ -30,156 +30,186 @@ type foreignLayer struct {
 // checks hold, which do not, and which do not apply. That nixoci has not made it
 // is a finding in any case: taking away what says so must not make an image
 // pass.
-func (i *image) checkForeign(ctx context.Context) error {
-	if i.m == nil || i.config == nil || len(i.cfg.RootFS.DiffIDs) != len(i.m.Layers) {
-		return nil // and i.top says why
+func (v *verification) checkForeign(ctx context.Context, c *content) (*checks, error) {
+	done := v.newChecks(c.doc)
+	if !c.doc.complete() {
+		return done, nil // and the document's findings say why
 	}
-	all := make([]*foreignLayer, len(i.m.Layers))
-	group, gctx := task.WithContext(ctx)
-	group.SetLimit(i.v.jobs())
-	for n := range all {
-		group.Go(func() (err error) {
-			all[n], err = i.readForeign(gctx, n)
-			return err
-		})
+	all, err := v.readForeign(ctx, c.doc)
+	if err != nil {
+		return nil, err
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	failed := map[Check]bool{}
+	f := &foreignResults{failed: map[Check]bool{}}
 	for n, l := range all {
-		i.checkDiffID(n, l.layerContent)
-		for _, f := range l.findings.all {
-			failed[f.Check] = true
-			i.after.all = append(i.after.all, f)
-		}
+		f.found(l.findings...)
+		f.found(c.doc.checkDiffID(n, l.layerContent)...)
 	}
-	result := func(c Check, applies bool, format string, args ...any) {
-		r := CheckResult{Check: c, Result: Holds, Detail: fmt.Sprintf(format, args...)}
-		switch {
-		case !applies:
-			r.Result = Without
-		case failed[c]:
-			r.Result = Fails
-		}
-		i.foreign = append(i.foreign, r)
-	}
-	result(CheckDigests, true, "%d blobs have the digests and sizes that are said of them", len(all)+1)
-	result(CheckFormat, failed[CheckFormat], "layers of another tool have no canonical form that is known here")
-	if err := i.foreignPaths(ctx, all, result, failed); err != nil {
-		return err
+	f.result(CheckDigests, true, "%d blobs have the digests and sizes that are said of them", len(all)+1)
+	f.result(CheckFormat, f.failed[CheckFormat], "layers of another tool have no canonical form that is known here")
+	if done.paths, err = f.checkPaths(ctx, all); err != nil {
+		return nil, err
 	}
 	for _, c := range []Check{CheckSystem, CheckConfig, CheckManifest} {
-		result(c, false, "cannot be made again: nixoci has not made it")
+		f.result(c, false, "cannot be made again: nixoci has not made it")
 	}
 	what := "the manifest has no annotation " + manifest.AnnotationFormat
-	if i.v.noManifest {
+	if v.noManifest {
 		what = "the config has no label " + manifest.AnnotationToplevel
 	}
-	err := i.after.add(Finding{Check: CheckManifest, Digest: i.result.Digest, What: "not made by nixoci: " + what})
-	if i.after.enough() {
-		return errStop
-	}
-	return err
+	f.found(Finding{Digest: c.doc.blob.Descriptor.Digest}.of(CheckManifest, "not made by nixoci: %s", what))
+	done.record(f.findings)
+	done.foreign = f.results
+	return done, nil
 }
 
-// foreignPaths holds the store paths against the Nix database, where the image
-// has one.
-func (i *image) foreignPaths(ctx context.Context, all []*foreignLayer, result func(Check, bool, string, ...any), failed map[Check]bool) error {
-	paths := map[closure.StorePath]pathContent{}
-	why := map[closure.StorePath]string{}
-	var db string
+// foreignResults collects what the checks of a foreign image say.
+type foreignResults struct {
+	results  []CheckResult
+	findings []Finding
+	failed   map[Check]bool
+}
+
+func (r *foreignResults) found(all ...Finding) {
+	for _, f := range all {
+		r.failed[f.Check] = true
+		r.findings = append(r.findings, f)
+	}
+}
+
+func (r *foreignResults) result(c Check, applies bool, format string, args ...any) {
+	res := CheckResult{Check: c, Result: Holds, Detail: fmt.Sprintf(format, args...)}
+	switch {
+	case !applies:
+		res.Result = Without
+	case r.failed[c]:
+		res.Result = Fails
+	}
+	r.results = append(r.results, res)
+}
+
+// foreignPaths are the store paths in all layers of an image.
+type foreignPaths struct {
+	contents map[closure.StorePath]pathContent // of those that could be put together
+	why      map[closure.StorePath]string      // of each path why not, or ""
+	database string                            // "" where no layer has one
+}
+
+func foreignPathsOf(all []*foreignLayer) foreignPaths {
+	paths := foreignPaths{contents: map[closure.StorePath]pathContent{}, why: map[closure.StorePath]string{}}
 	for _, l := range all {
 		for p, reason := range l.whole {
-			if _, twice := why[p]; twice {
+			if _, twice := paths.why[p]; twice {
 				reason = "several layers have a part of it"
 			}
-			why[p] = reason
+			paths.why[p] = reason
 		}
 		for _, p := range l.paths {
-			paths[p.path] = p
+			paths.contents[p.path] = p
 		}
 		if l.database != "" {
-			db = l.database
+			paths.database = l.database
 		}
 	}
+	return paths
+}
+
+// checkPaths holds the store paths against the Nix database, where the image has
+// one.
+func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (count pathCount, err error) {
+	paths := foreignPathsOf(all)
 	const none = "the image has no Nix database to hold them against"
-	if db == "" {
-		result(CheckPaths, false, "%d store paths; %s", len(why), none)
-		result(CheckNarHashes, false, none)
-		result(CheckReferences, false, none)
-		return nil
+	if paths.database == "" {
+		r.result(CheckPaths, false, "%d store paths; %s", len(paths.why), none)
+		r.result(CheckNarHashes, false, none)
+		r.result(CheckReferences, false, none)
+		return count, nil
 	}
-	found := func(f Finding) {
-		failed[f.Check] = true
-		i.after.add(f)
-	}
-	infos, err := closure.ReadDatabase(ctx, db)
+	infos, err := closure.ReadDatabase(ctx, paths.database)
 	if err != nil {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return count, context.Cause(ctx)
 		}
-		found(Finding{Check: CheckPaths, Path: databaseName, What: strings.ReplaceAll(err.Error(), db, "the database")})
-		result(CheckPaths, true, "")
-		return nil
+		r.found(Finding{Path: databaseName}.of(CheckPaths, "%s", strings.ReplaceAll(err.Error(), paths.database, "the database")))
+		r.result(CheckPaths, true, "")
+		return count, nil
 	}
-	in := map[closure.StorePath]bool{}
+	inDatabase := map[closure.StorePath]bool{}
 	apart := 0
 	for k := range infos {
 		info := &infos[k]
-		in[info.Path] = true
-		reason, there := why[info.Path]
-		p := paths[info.Path]
+		inDatabase[info.Path] = true
+		reason, there := paths.why[info.Path]
+		p := paths.contents[info.Path]
+		place := Finding{Path: string(info.Path)}
 		switch {
 		case !there:
-			found(Finding{Check: CheckPaths, Path: string(info.Path), What: "the Nix database has it, and no layer"})
+			r.found(place.of(CheckPaths, "the Nix database has it, and no layer"))
 		case reason != "":
 			apart++
 		case p.narHash != info.NarHash:
-			found(Finding{Check: CheckNarHashes, Path: string(info.Path), What: fmt.Sprintf("narHash is %s, the Nix database has %s", p.narHash, info.NarHash)})
+			r.found(place.of(CheckNarHashes, "narHash is %s, the Nix database has %s", p.narHash, info.NarHash))
 		default:
-			i.result.Paths++
-			i.result.NarSize += p.narSize
+			count.paths++
+			count.narSize += p.narSize
 		}
 	}
 	extra := 0
-	for p := range why {
-		if !in[p] {
+	for p := range paths.why {
+		if !inDatabase[p] {
 			extra++
 		}
 	}
-	result(CheckPaths, true, "the layers hold the %d store paths of the Nix database, and %d more", len(infos), extra)
-	detail := fmt.Sprintf("%d narHashes, of %d bytes", i.result.Paths, i.result.NarSize)
+	r.result(CheckPaths, true, "the layers hold the %d store paths of the Nix database, and %d more", len(infos), extra)
+	detail := fmt.Sprintf("%d narHashes, of %d bytes", count.paths, count.narSize)
 	if apart > 0 {
 		detail += fmt.Sprintf("; %d paths cannot be put together again from their tar entries", apart)
 	}
-	result(CheckNarHashes, i.result.Paths > 0 || failed[CheckNarHashes], "%s", detail)
+	r.result(CheckNarHashes, count.paths > 0 || r.failed[CheckNarHashes], "%s", detail)
 	if _, err := closure.New(nil, infos); err != nil {
-		found(Finding{Check: CheckReferences, What: strings.TrimPrefix(err.Error(), "closure: ")})
+		r.found(Finding{}.of(CheckReferences, "%s", strings.TrimPrefix(err.Error(), "closure: ")))
 	}
-	result(CheckReferences, true, "closed under references")
-	return nil
+	r.result(CheckReferences, true, "closed under references")
+	return count, nil
 }
 
-// readForeign reads layer n as any tool may have written it.
-func (i *image) readForeign(ctx context.Context, n int) (*foreignLayer, error) {
+// readForeign reads all layers as any tool may have written them.
+func (v *verification) readForeign(ctx context.Context, doc *document) ([]*foreignLayer, error) {
+	all := make([]*foreignLayer, len(doc.manifest.Layers))
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(v.jobs())
+	for n := range all {
+		group.Go(func() (err error) {
+			all[n], err = v.readForeignLayer(ctx, doc, n)
+			return err
+		})
+	}
+	return all, group.Wait()
+}
+
+func (v *verification) readForeignLayer(ctx context.Context, doc *document, n int) (*foreignLayer, error) {
 	l := &foreignLayer{layerContent: &layerContent{}, whole: map[closure.StorePath]string{}}
-	l.findings.at = Finding{Platform: i.name, Layer: n + 1, Digest: i.m.Layers[n].Digest}
-	t := openTar(ctx, i.v.src, i.m.Layers[n], false)
+	found := func(c Check, format string, args ...any) {
+		l.findings = append(l.findings, doc.place(n).of(c, format, args...))
+	}
+	dir, err := os.MkdirTemp(v.dir, "foreign-")
+	if err != nil {
+		return nil, err
+	}
+	t := openTar(ctx, v.src, doc.manifest.Layers[n], false)
 	defer t.Close()
-	err := l.read(t, filepath.Join(i.dir, "db-"+strconv.Itoa(n)+".sqlite"))
+	err = l.read(t, filepath.Join(dir, "db.sqlite"))
 	format := err // if the blob is right
 	if err = t.drain(); err == nil {
 		l.diffID, l.tarSize = t.diffID, t.size
 		if format != nil {
-			l.findings.addf(CheckFormat, "not a tar: %v", format)
+			found(CheckFormat, "not a tar: %v", format)
 		}
 		return l, nil
 	}
 	if what, ok := contentFinding(err); ok {
-		l.findings.addf(CheckDigests, "%s", what)
+		found(CheckDigests, "%s", what)
 	} else if f, ok := errors.AsType[*layers.FormatError](err); ok {
-		l.findings.addf(CheckFormat, "%s", f.What)
+		found(CheckFormat, "%s", f.What)
 	} else {
 		return nil, err
 	}
@@ -213,9 +243,10 @@ func (l *foreignLayer) read(r io.Reader, db string) error {
 		}
 		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 		if name == databaseName && h.Typeflag == tar.TypeReg && h.Size <= maxDatabase {
-			if l.database, err = copyTo(db, tr); err != nil {
+			if err = copyTo(db, tr); err != nil {
 				return err
 			}
+			l.database = db
 			continue
 		}
 		rest, ok := strings.CutPrefix(name, storePrefix)

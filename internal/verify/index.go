@@ -1,60 +1,60 @@
 package verify
 
 import (
-	"context"
 	"slices"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// checkIndex makes the index again from the manifests. The settings of an index
-// are those of the push that wrote it: all of its manifests have them, or, of
-// one that was joined, those of the last.
-func (v *verifier) checkIndex(context.Context) error {
-	if v.index == nil || len(v.report.Skipped) > 0 {
-		return nil // there is none, or not all of it was looked at
+// indexCheck is what came out for the index.
+type indexCheck struct {
+	completed bool
+	findings  []Finding
+}
+
+// checkIndex is the last stage: it makes the index again from the manifests. The
+// settings of an index are those of the push that wrote it: all of its manifests
+// have them, or, of one that was joined, those of the last.
+func checkIndex(docs *documents, all []*checks) indexCheck {
+	if docs.index == nil || len(docs.skipped) > 0 {
+		return indexCheck{} // there is none, or not all of it was looked at
 	}
 	var images []*manifest.Image
-	var settings []manifest.Settings
-	for _, i := range v.images {
-		if i.image == nil {
-			return nil // and there is a finding that says why
+	for _, c := range all {
+		if c.remade == nil {
+			return indexCheck{} // and there is a finding that says why
 		}
-		images = append(images, i.image)
-		s, err := manifest.RecordedSettings(i.sys, i.m, i.config, i.comp)
-		if err != nil {
-			return v.top.addf(CheckIndex, "index: %v", err)
-		}
-		settings = append(settings, s)
+		images = append(images, c.remade.image)
 	}
-	v.checkedIndex = true
+	found := func(format string, args ...any) indexCheck {
+		return indexCheck{completed: true, findings: []Finding{
+			Finding{Digest: docs.top.Descriptor.Digest}.of(CheckIndex, format, args...)}}
+	}
 	var what string
-	for _, s := range settings {
-		again, err := manifest.NewIndex(images, s)
+	for _, c := range all {
+		again, err := manifest.NewIndex(images, c.remade.recorded)
 		if err != nil {
-			return v.top.addf(CheckIndex, "index: %v", err)
+			return found("index: %v", err)
 		}
-		different := differentJSON(v.blob.Data, again.Data)
+		different := differentJSON(docs.top.Data, again.Data)
 		if different == "" {
-			return nil
+			return indexCheck{completed: true}
 		}
 		if what == "" {
 			what = different
 		}
 	}
-	if v.platformsTwice() {
+	if docs.platformsTwice() {
 		what = "one platform is there twice"
 	}
-	return v.top.add(Finding{Check: CheckIndex, Digest: digest.Digest(v.blob.Descriptor.Digest), What: "index: " + what})
+	return found("index: %s", what)
 }
 
-func (v *verifier) platformsTwice() bool {
+func (d *documents) platformsTwice() bool {
 	var names []string
-	for _, i := range v.images {
-		names = append(names, i.name)
+	for _, i := range d.images {
+		names = append(names, i.platform)
 	}
 	slices.Sort(names)
-	return len(slices.Compact(names)) != len(v.images)
+	return len(slices.Compact(names)) != len(d.images)
 }

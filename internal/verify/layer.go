@@ -24,7 +24,7 @@ type layerContent struct {
 	diffID   digest.Digest // "" where it was not read to its end
 	tarSize  int64
 	paths    []pathContent // in the order of the layer
-	findings findings
+	findings []Finding
 	damaged  bool   // not all of it could be read: what is missing says nothing
 	program  []byte // of an init layer: what is /sbin/init; nil where that is no file
 }
@@ -36,16 +36,24 @@ type pathContent struct {
 	narSize  int64
 	contents *closure.Hash // of a path that is one file, not executable; else nil
 	broken   bool          // it has no NAR, and that was said
+	narFile  string        // where the NAR was kept, "" where it was not
 }
 
 // layerJob is one layer to be read.
 type layerJob struct {
-	desc   ocispec.Descriptor
-	number int  // for people, from 1
-	init   bool // it should be an init layer, not one of store paths
-	at     Finding
-	did    func(bytes int64)               // told of the blob's bytes; nil: nobody is
-	keep   map[closure.StorePath]io.Writer // where the NARs of some paths are written to
+	desc        ocispec.Descriptor
+	platform    string // for people
+	number      int    // for people, from 1
+	stopAtFirst bool
+	progress    func(bytes int64) // told of the blob's bytes; nil: nobody is
+
+	// keep is where the NAR of a path is written to as well; nil, or a nil Writer:
+	// nowhere.
+	keep func(closure.StorePath) (io.Writer, error)
+}
+
+func (j *layerJob) place() Finding {
+	return Finding{Platform: j.platform, Layer: j.number, Digest: j.desc.Digest}
 }
 
 // contentFinding turns an error about what a source has into a finding. Other
@@ -63,12 +71,12 @@ func contentFinding(err error) (string, bool) {
 
 // readLayer runs read over the tar of a layer, and checks the blob around it.
 // Read returns nil at the end of the tar, and errStop when it has seen enough.
-func readLayer(ctx context.Context, src oci.Source, j layerJob, one bool, read func(*tarStream, *layerContent) error) (*layerContent, error) {
-	c := &layerContent{findings: findings{one: one, at: j.at}}
-	c.findings.at.Layer, c.findings.at.Digest = j.number, j.desc.Digest
-	t := openTar(ctx, countingSource{src, j.did}, j.desc, true)
+func readLayer(ctx context.Context, src oci.Source, j layerJob, read func(*tarStream, *layerContent, *collector) error) (*layerContent, error) {
+	c := &layerContent{}
+	found := &collector{place: j.place(), stopAtFirst: j.stopAtFirst}
+	t := openTar(ctx, countingSource{src, j.progress}, j.desc, true)
 	defer t.Close()
-	err := read(t, c)
+	err := read(t, c, found)
 	if err != nil {
 		c.damaged = true
 	}
@@ -77,29 +85,28 @@ func readLayer(ctx context.Context, src oci.Source, j layerJob, one bool, read f
 		err = t.drain()
 	}
 	if err == nil {
-		c.diffID, c.tarSize = t.diffID, t.size
+		c.diffID, c.tarSize, c.findings = t.diffID, t.size, found.findings
 		return c, nil
 	}
-	inside := c.findings.all
-	c.findings.all, c.damaged = nil, true
+	c.damaged = true
 	if what, ok := contentFinding(err); ok {
-		c.findings.addf(CheckDigests, "%s", what)
+		c.findings = append(c.findings, j.place().of(CheckDigests, "%s", what))
 	} else if format, ok := errors.AsType[*layers.FormatError](err); ok {
-		c.findings.addf(CheckFormat, "%s", format.What)
+		c.findings = append(c.findings, j.place().of(CheckFormat, "%s", format.What))
 	} else {
 		return nil, err
 	}
-	if !one {
-		c.findings.all = append(c.findings.all, inside...)
+	if !j.stopAtFirst {
+		c.findings = append(c.findings, found.findings...)
 	}
 	return c, nil
 }
 
 // readStoreLayer checks a layer of store paths: nix and nix/store, then the
 // paths in order, each with the entries of its NAR and the modes that Nix sets.
-func readStoreLayer(ctx context.Context, src oci.Source, j layerJob, one bool) (*layerContent, error) {
-	return readLayer(ctx, src, j, one, func(t *tarStream, c *layerContent) error {
-		r := &storeReader{job: &j, c: c}
+func readStoreLayer(ctx context.Context, src oci.Source, j layerJob) (*layerContent, error) {
+	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
+		r := &storeReader{keep: j.keep, c: c, found: found}
 		r.tar = layers.NewTarReader(t, r.format)
 		return r.read()
 	})
@@ -114,11 +121,12 @@ var storeRoot = []struct {
 const storePrefix = "nix/store/"
 
 type storeReader struct {
-	job  *layerJob
-	c    *layerContent
-	tar  *layers.TarReader
-	path *openPath // being read, nil between paths
-	last string    // base name of the path that came last
+	keep  func(closure.StorePath) (io.Writer, error)
+	c     *layerContent
+	found *collector
+	tar   *layers.TarReader
+	path  *openPath // being read, nil between paths
+	last  string    // base name of the path that came last
 }
 
 // openPath is a store path whose NAR is being put together.
@@ -140,7 +148,7 @@ func (p *openPath) Write(b []byte) (int, error) {
 func (r *storeReader) format(e *layers.FormatError) error {
 	where := entryPlace(e.Entry)
 	where.Check, where.What = CheckFormat, e.What
-	return r.c.findings.add(where)
+	return r.found.add(where)
 }
 
 // entryPlace divides the name of a tar entry into store path and file.
@@ -156,7 +164,7 @@ func entryPlace(name string) Finding {
 func (r *storeReader) finding(name string, check Check, format string, args ...any) error {
 	where := entryPlace(name)
 	where.Check, where.What = check, fmt.Sprintf(format, args...)
-	return r.c.findings.add(where)
+	return r.found.add(where)
 }
 
 func (r *storeReader) read() error {
@@ -281,8 +289,14 @@ func (r *storeReader) begin(base string, e *layers.TarEntry) error {
 	}
 	r.last = base
 	var w io.Writer = p
-	if keep := r.job.keep[p.path]; keep != nil {
-		w = io.MultiWriter(p, keep)
+	if r.keep != nil {
+		keep, err := r.keep(p.path)
+		if err != nil {
+			return err
+		}
+		if keep != nil {
+			w = io.MultiWriter(p, keep)
+		}
 	}
 	p.nar = nar.NewWriter(w)
 	return nil

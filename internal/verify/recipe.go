@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -10,43 +9,56 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
+// alternatives looks for the image that a recipe is of, among images that differ
+// in one thing from the one that was made again.
+type alternatives struct {
+	doc      *document
+	sys      *manifest.System
+	stack    []manifest.PackedLayer
+	settings manifest.Settings
+	recipe   digest.Digest // of the image with these
+}
+
+func (a *alternatives) layers() []*layers.Layer {
+	ls := make([]*layers.Layer, len(a.stack))
+	for n, p := range a.stack {
+		ls[n] = p.Layer
+	}
+	return ls
+}
+
 // checkRecipe compares the image's recipe, which covers all settings, with the
 // one that its config gives. A config that was changed later has another; which
 // of its settings it was is found by trying.
-func (i *image) checkRecipe(stack []manifest.PackedLayer, s manifest.Settings) error {
-	said := digest.Digest(i.m.Annotations[manifest.AnnotationImage])
-	if said == i.image.Recipe || said == "" { // where it is missing, the manifest differs
+func (a *alternatives) checkRecipe() []Finding {
+	said := digest.Digest(a.doc.manifest.Annotations[manifest.AnnotationImage])
+	if said == a.recipe || said == "" { // where it is missing, the manifest differs
 		return nil
 	}
-	ls := make([]*layers.Layer, len(stack))
-	for n, p := range stack {
-		ls[n] = p.Layer
-	}
 	fits := func(ls []*layers.Layer, s manifest.Settings) bool {
-		r, err := manifest.ImageRecipe(i.sys, ls, s)
+		r, err := manifest.ImageRecipe(a.sys, ls, s)
 		return err == nil && r == said
 	}
+	ls := a.layers()
 	for _, d := range defaults {
-		changed := s
+		changed := a.settings
 		got := d.reset(&changed)
 		if got != "" && fits(ls, changed) {
-			return i.after.add(Finding{Check: CheckConfig, Digest: i.m.Config.Digest,
-				What: fmt.Sprintf("config: %s is %s, and the image was made with the default", d.name, got)})
+			return []Finding{a.doc.configPlace().of(CheckConfig, "config: %s is %s, and the image was made with the default", d.name, got)}
 		}
 	}
 	// Two layers in each other's place.
-	for a := range ls {
-		for b := a + 1; b < len(ls)-1; b++ {
+	for n := range ls {
+		for m := n + 1; m < len(ls)-1; m++ {
 			swapped := slices.Clone(ls)
-			swapped[a], swapped[b] = swapped[b], swapped[a]
-			if fits(swapped, s) {
-				return i.after.add(Finding{Check: CheckManifest, Layer: a + 1, Digest: stack[a].Digest,
-					What: fmt.Sprintf("is in the place of layer %d, and that one in its", b+1)})
+			swapped[n], swapped[m] = swapped[m], swapped[n]
+			if fits(swapped, a.settings) {
+				return []Finding{a.doc.place(n).of(CheckManifest, "is in the place of layer %d, and that one in its", m+1)}
 			}
 		}
 	}
-	return i.after.add(Finding{Check: CheckConfig, Digest: i.m.Config.Digest,
-		What: fmt.Sprintf("config: the image was made with other settings or in another order: their recipe is %s, these give %s", said, i.image.Recipe)})
+	return []Finding{a.doc.configPlace().of(CheckConfig,
+		"config: the image was made with other settings or in another order: their recipe is %s, these give %s", said, a.recipe)}
 }
 
 // Setting is one that whoever pushed the image chose.
@@ -56,31 +68,24 @@ type Setting struct {
 }
 
 // chosen lists the settings that are not the default: nobody can make them again
-// but by believing the image.
-func (i *image) chosen(stack []manifest.PackedLayer, s manifest.Settings) error {
-	ls := make([]*layers.Layer, len(stack))
-	for n, p := range stack {
-		ls[n] = p.Layer
-	}
+// but by believing the image. They are findings where the default is asked for.
+func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Finding) {
+	ls := a.layers()
 	for _, d := range defaults {
-		changed := s
+		changed := a.settings
 		value := d.reset(&changed)
 		if value == "" {
 			continue
 		}
-		if r, err := manifest.ImageRecipe(i.sys, ls, changed); err == nil && r == i.image.Recipe {
+		if r, err := manifest.ImageRecipe(a.sys, ls, changed); err == nil && r == a.recipe {
 			continue // it is the default, written down
 		}
-		i.result.Settings = append(i.result.Settings, Setting{d.name, value})
-		if !i.v.o.DefaultSettings || d.describes {
-			continue
-		}
-		if err := i.after.add(Finding{Check: CheckConfig, Digest: i.m.Config.Digest,
-			What: fmt.Sprintf("config: %s is %s, not the default", d.name, value)}); err != nil {
-			return err
+		chosen = append(chosen, Setting{Name: d.name, Value: value})
+		if defaultOnly && !d.describes {
+			found = append(found, a.doc.configPlace().of(CheckConfig, "config: %s is %s, not the default", d.name, value))
 		}
 	}
-	return nil
+	return chosen, found
 }
 
 // defaults are the settings of the config, and how to take each back.

@@ -2,13 +2,13 @@ package verify
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // Report is what was found.
@@ -62,202 +62,140 @@ const (
 	Unknown Result = "unknown"        // neither right nor wrong: for the reader to judge
 )
 
-// finish puts the findings in order and says of each check how it went.
-func (v *verifier) finish() {
-	r := v.report
-	r.Findings = []Finding{}
-	for _, i := range v.images {
-		r.Findings = append(r.Findings, i.findings()...)
+// report says of each check how it went.
+func (v *verification) report(ref string, r *results) *Report {
+	report := &Report{
+		Ref: ref, Digest: r.docs.top.Descriptor.Digest, MediaType: r.docs.top.Descriptor.MediaType,
+		Skipped: r.docs.skipped, Signed: r.key.signed, Index: r.indexResult(), Findings: r.findings(),
 	}
-	r.Findings = append(r.Findings, v.top.all...)
-	if !v.o.KeepGoing && len(r.Findings) > 1 {
-		r.Findings = r.Findings[:1]
+	if report.Findings == nil {
+		report.Findings = []Finding{}
 	}
-	r.OK = len(r.Findings) == 0
-	r.Index = v.indexResult()
-	for _, i := range v.images {
-		r.Platforms = append(r.Platforms, i.report())
+	if !v.o.KeepGoing && len(report.Findings) > 1 {
+		report.Findings = report.Findings[:1]
 	}
+	report.OK = len(report.Findings) == 0
+	for n := range r.docs.images {
+		report.Platforms = append(report.Platforms, v.platformReport(r.image(n)))
+	}
+	return report
 }
 
-func (v *verifier) indexResult() Result {
+func (r *results) indexResult() Result {
 	switch {
-	case len(v.top.all) > 0:
+	case len(r.docs.findings) > 0 || len(r.index.findings) > 0:
 		return Fails
-	case v.index == nil, len(v.nixoci()) == 0:
+	case r.docs.index == nil, !slices.ContainsFunc(r.docs.images, (*document).ours):
 		return Without
-	case !v.checkedIndex:
+	case !r.index.completed:
 		return Skipped
 	}
 	return Holds
 }
 
-// findings are all of the image's, from the outside in.
-func (i *image) findings() []Finding {
-	all := slices.Concat(i.compared.all, i.top.all, i.after.all)
-	if i.system != nil {
-		all = append(all, i.system.findings.all...)
+func (v *verification) platformReport(r imageResults) PlatformReport {
+	checks := r.checks
+	if checks == nil {
+		checks = v.newChecks(r.doc)
 	}
-	return append(all, i.claims.all...)
+	p := PlatformReport{
+		Platform: r.doc.platform, Digest: r.doc.blob.Descriptor.Digest, Made: r.doc.made, Format: r.form().version,
+		Paths: checks.paths.paths, NarSize: checks.paths.narSize,
+		Signed: checks.signatures.signed, ByAddr: len(checks.addresses.confirmed),
+	}
+	if m := r.doc.manifest; m != nil {
+		p.Layers, p.Size = len(m.Layers), m.Config.Size
+		for _, d := range m.Layers {
+			p.Size += d.Size
+		}
+	}
+	if cl := checks.closure; cl != nil {
+		p.Toplevel, p.NarHash = string(r.system.toplevel), cl.Info(r.system.toplevel).NarHash.SRI()
+	}
+	if checks.init != nil {
+		p.Init = checks.init.Digest
+	}
+	if checks.remade != nil {
+		p.Settings = checks.remade.chosen
+	}
+	p.Checks = v.checkResults(r, checks, &p)
+	return p
 }
 
-func (i *image) report() PlatformReport {
-	r := i.result
-	r.Made, r.Format = i.made, i.format
-	if i.m != nil {
-		r.Layers = len(i.m.Layers)
-		r.Size = i.m.Config.Size
-		for _, d := range i.m.Layers {
-			r.Size += d.Size
-		}
+// form is the image's, as far as it was read.
+func (r imageResults) form() form {
+	if r.system != nil {
+		return r.system.form
+	}
+	return r.doc.form
+}
+
+// checkResults are the results of all checks that are of interest, in their
+// order.
+func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport) []CheckResult {
+	if !p.Made {
+		return append([]CheckResult{}, c.foreign...)
 	}
 	failed := map[Check]bool{}
-	for _, f := range i.findings() {
+	for _, f := range r.findings() {
 		failed[f.Check] = true
 	}
-	add := func(c Check, format string, args ...any) {
-		res := CheckResult{Check: c, Result: Holds}
+	completed := maps.Clone(c.completed)
+	completed[CheckClosure] = r.comparison != nil && r.comparison.completed
+	result := func(check Check, holds Result, format string, args ...any) CheckResult {
 		switch {
-		case failed[c]:
-			res.Result = Fails
-		case !i.checked[c]:
-			res.Result = Skipped
-		default:
-			res.Detail = fmt.Sprintf(format, args...)
+		case failed[check]:
+			return CheckResult{Check: check, Result: Fails}
+		case !completed[check]:
+			return CheckResult{Check: check, Result: Skipped}
 		}
-		r.Checks = append(r.Checks, res)
+		return CheckResult{Check: check, Result: holds, Detail: fmt.Sprintf(format, args...)}
 	}
-	if !i.made {
-		r.Checks = i.foreign
-		if r.Checks == nil {
-			r.Checks = []CheckResult{}
-		}
-		return r
+	paths := 0
+	if r.system != nil {
+		paths = len(r.system.infos)
 	}
-	add(CheckDigests, "%d blobs have the digests and sizes that are said of them", r.Layers+1)
-	add(CheckFormat, "%d layers are in the canonical form of image format %d", r.Layers, i.format)
-	add(CheckPaths, "the layers hold the %d store paths of the Nix database, and nothing else", len(i.infos))
-	add(CheckNarHashes, "%d narHashes, of %d bytes", r.Paths, r.NarSize)
-	add(CheckReferences, "closed under references, all of it reachable from the toplevel")
-	if i.withAddress > 0 || failed[CheckAddresses] {
-		for _, ok := range i.addressed {
-			if ok {
-				r.ByAddr++
-			}
-		}
+	all := []CheckResult{
+		result(CheckDigests, Holds, "%d blobs have the digests and sizes that are said of them", p.Layers+1),
+		result(CheckFormat, Holds, "%d layers are in the canonical form of image format %d", p.Layers, p.Format),
+		result(CheckPaths, Holds, "the layers hold the %d store paths of the Nix database, and nothing else", paths),
+		result(CheckNarHashes, Holds, "%d narHashes, of %d bytes", p.Paths, p.NarSize),
+		result(CheckReferences, Holds, "closed under references, all of it reachable from the toplevel"),
+	}
+	if total := c.addresses.total; total > 0 || failed[CheckAddresses] {
 		others := ""
-		if r.ByAddr < i.withAddress {
+		if p.ByAddr < total {
 			others = "; the others refer to themselves or have no sha256, and need a signature"
 		}
-		add(CheckAddresses, "%d of %d content-addressed paths are where their content puts them%s", r.ByAddr, i.withAddress, others)
+		all = append(all, result(CheckAddresses, Holds, "%d of %d content-addressed paths are where their content puts them%s", p.ByAddr, total, others))
 	}
-	if i.format >= manifest.Format2 || failed[CheckInit] {
-		add(CheckInit, "")
-		if last := &r.Checks[len(r.Checks)-1]; last.Result == Holds {
-			last.Result, last.Detail = i.initResult()
-		}
+	if p.Format >= manifest.Format2 || failed[CheckInit] {
+		holds, detail := describeInit(c.init, v.o.Init != nil)
+		all = append(all, result(CheckInit, holds, "%s", detail))
 	}
-	add(CheckSystem, "the system layer with its Nix database, made again, is the same")
-	add(CheckPlatform, "the system is for %s", r.Platform)
-	add(CheckConfig, "the config, made again, is the same")
-	if i.v.noManifest {
-		r.Checks = append(r.Checks, CheckResult{CheckManifest, Without, "a docker-archive has none"})
+	all = append(all,
+		result(CheckSystem, Holds, "the system layer with its Nix database, made again, is the same"),
+		result(CheckPlatform, Holds, "the system is for %s", p.Platform),
+		result(CheckConfig, Holds, "the config, made again, is the same"))
+	if v.noManifest {
+		all = append(all, CheckResult{Check: CheckManifest, Result: Without, Detail: "a docker-archive has none"})
 	} else {
-		add(CheckManifest, "the manifest, made again, is the same")
+		all = append(all, result(CheckManifest, Holds, "the manifest, made again, is the same"))
 	}
-	if i.v.o.Keys != nil {
-		r.Signed = i.signed.signed
-		switch {
-		case i.checked[CheckSignatures] && len(i.signed.from) == 0 && !failed[CheckSignatures]:
-			r.Checks = append(r.Checks, CheckResult{CheckSignatures, Without, "no closure statement is attached, and no --against is given"})
-		default:
-			add(CheckSignatures, "%d of %d paths signed by trusted keys, from %s", i.signed.signed, i.signed.total, strings.Join(i.signed.from, ", "))
+	if v.o.Keys != nil {
+		s := c.signatures
+		if c.completed[CheckSignatures] && len(s.from) == 0 && !failed[CheckSignatures] {
+			all = append(all, CheckResult{Check: CheckSignatures, Result: Without, Detail: "no closure statement is attached, and no --against is given"})
+		} else {
+			all = append(all, result(CheckSignatures, Holds, "%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", ")))
 		}
 	}
-	if len(i.v.o.Closures) > 0 {
-		switch {
-		case i.given == nil:
-			r.Checks = append(r.Checks, CheckResult{CheckClosure, Without, "no closure was given for it"})
-		default:
-			add(CheckClosure, "made from the given closure, it is the same")
-		}
-	}
-	return r
-}
-
-// WriteText writes the report for people: some lines for each platform that can
-// be pasted into a release, then the findings.
-func (r *Report) WriteText(p *terminal.Printer) error {
-	p.Printf("%s\n", r.Ref)
-	if r.Digest != "" && !strings.Contains(r.Ref, string(r.Digest)) {
-		p.Printf("%s\n", r.Digest)
-	}
-	for _, pr := range r.Platforms {
-		p.Printf("\n%s  %s\n", pr.Platform, pr.Digest)
-		if pr.Toplevel != "" {
-			p.Printf("  %s\n", pr.Toplevel)
-			p.Printf("  %d store paths, %d layers, %s in %s\n", pr.Paths, pr.Layers, humanBytes(pr.NarSize), humanBytes(pr.Size))
-		} else if !pr.Made {
-			p.Printf("  made by another tool\n")
-		}
-		for _, s := range pr.Settings {
-			p.Printf("  set by whoever pushed it: %s %s\n", s.Name, s.Value)
-		}
-		for _, c := range pr.Checks {
-			p.Printf("  %s %-11s %s\n", mark(c.Result), c.Check, text(c))
-		}
-	}
-	p.Printf("\n")
-	if r.Index != Without {
-		p.Printf("%s index: %s\n", mark(r.Index), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
-	}
-	if r.Signed {
-		p.Printf("✓ signed by the key that was given\n")
-	}
-	for _, s := range r.Skipped {
-		p.Printf("– %s: not asked for, not checked\n", s)
-	}
-	if r.OK {
-		p.Printf("verified\n")
-	}
-	return p.Err()
-}
-
-func text(c CheckResult) string {
 	switch {
-	case c.Detail != "" && c.Result == Without:
-		return "does not apply: " + c.Detail
-	case c.Detail != "":
-		return c.Detail
-	case c.Result == Holds:
-		return ""
+	case len(v.o.Closures) == 0:
+	case r.comparison == nil:
+		all = append(all, CheckResult{Check: CheckClosure, Result: Without, Detail: "no closure was given for it"})
+	default:
+		all = append(all, result(CheckClosure, Holds, "made from the given closure, it is the same"))
 	}
-	return string(c.Result)
-}
-
-func mark(r Result) string {
-	switch r {
-	case Holds:
-		return "✓"
-	case Fails:
-		return "✗"
-	case Unknown:
-		return "?"
-	}
-	return "–"
-}
-
-// humanBytes is n in units of 1000.
-func humanBytes(n int64) string {
-	f, unit := float64(n), "B"
-	for _, u := range []string{"kB", "MB", "GB", "TB"} {
-		if f < 1000 {
-			break
-		}
-		f, unit = f/1000, u
-	}
-	if unit == "B" || f >= 10 {
-		return fmt.Sprintf("%.0f %s", f, unit)
-	}
-	return fmt.Sprintf("%.1f %s", f, unit)
+	return all
 }

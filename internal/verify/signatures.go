@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -30,150 +29,100 @@ type Known interface {
 	String() string
 }
 
-// signed is what came out for one image.
-type signed struct {
-	signed, addressed, total int
-	from                     []string // where signatures came from
-}
-
-// checkAddresses checks that each content-addressed path is at the path that its
-// content gives.
-func (i *image) checkAddresses() error {
-	i.addressed = map[closure.StorePath]bool{}
-	for n, c := range i.layers {
-		for k := range c.paths {
-			p := &c.paths[k]
-			info := i.closure.Info(p.path)
-			if info == nil || p.broken || p.narHash != info.NarHash {
-				continue // said
-			}
-			ok, err := closure.CheckAddress(info, p.contents)
-			if err != nil {
-				f := Finding{Check: CheckAddresses, Layer: n + 1, Digest: i.m.Layers[n].Digest, Path: string(p.path), What: withoutPath(err, p.path)}
-				if err := i.after.add(f); err != nil {
-					return err
-				}
-			}
-			i.addressed[p.path] = ok
-			if info.CA != "" {
-				i.withAddress++
-			}
-		}
-	}
-	return nil
+// signatureCount is what came out for one image.
+type signatureCount struct {
+	signed, total int
+	from          []string // where signatures came from
 }
 
 // checkSignatures verifies the signatures of the attached closure statements,
-// and those that o.Against gives now.
-func (i *image) checkSignatures(ctx context.Context) error {
-	if i.v.o.Keys == nil {
-		return nil
-	}
-	c, err := i.signatures(ctx)
+// and those that Options.Against gives now.
+func (v *verification) checkSignatures(ctx context.Context, c *content, cl *closure.Closure, a addresses) (count signatureCount, found []Finding, err error) {
+	paths, from, err := v.signatures(ctx, c.doc, cl)
 	if err != nil {
-		return err
+		return count, nil, err
 	}
-	s := &i.signed
-	s.total = len(c.Paths)
-	for k := range c.Paths {
-		info := &c.Paths[k]
-		err := i.v.o.Keys.Verify(info)
-		switch {
+	count.total, count.from = len(paths), from
+	for k := range paths {
+		info := &paths[k]
+		err := v.o.Keys.Verify(info)
+		switch bad := errors.Is(err, closure.ErrBadSignature); {
 		case err == nil:
-			s.signed++
-			continue
-		case i.addressed[info.Path] && !errors.Is(err, closure.ErrBadSignature):
-			s.addressed++
-			continue
-		case i.v.o.Require != RequireAll && !errors.Is(err, closure.ErrBadSignature):
-			continue
-		}
-		if err := i.after.add(Finding{Check: CheckSignatures, Path: string(info.Path), What: withoutPath(err, info.Path)}); err != nil {
-			return err
+			count.signed++
+		case bad, v.o.Require == RequireAll && !a.confirmed[info.Path]:
+			found = append(found, Finding{Path: string(info.Path)}.of(CheckSignatures, "%s", withoutPath(err, info.Path)))
 		}
 	}
-	i.done(CheckSignatures)
-	if i.v.o.Require == RequireAny && s.signed == 0 {
-		return i.after.add(Finding{Check: CheckSignatures, Path: string(i.toplevel),
-			What: fmt.Sprintf("no trusted key has signed any of the %d store paths", s.total)})
+	if v.o.Require == RequireAny && count.signed == 0 {
+		found = append(found, Finding{Path: string(c.system.toplevel)}.of(CheckSignatures,
+			"no trusted key has signed any of the %d store paths", count.total))
 	}
-	return nil
+	return count, found, nil
 }
 
-// signatures is the image's closure with the signatures that somebody has. Only
-// those of the same narHash, size and references are taken.
-func (i *image) signatures(ctx context.Context) (*closure.Closure, error) {
-	all := i.closure
-	add := func(stated *closure.Closure, from string) error {
-		before := make([][]string, len(all.Paths))
-		for k := range all.Paths {
-			before[k] = all.Paths[k].Signatures
+// signatures are the closure's paths with the signatures that somebody has, and
+// who that is. Only those of the same narHash, size and references are taken.
+func (v *verification) signatures(ctx context.Context, doc *document, cl *closure.Closure) (paths []closure.Info, from []string, err error) {
+	paths = slices.Clone(cl.Paths)
+	add := func(stated *closure.Info) {
+		n, ok := cl.Index(stated.Path)
+		if !ok {
+			return
 		}
-		c, err := attest.Complete(all, stated)
-		if err != nil {
-			return err
-		}
-		for k := range c.Paths { // each path is in its place: the order is the path's
-			p := &c.Paths[k]
-			p.Signatures = slices.Concat(before[k], p.Signatures)
-			slices.Sort(p.Signatures)
-			p.Signatures = slices.Compact(p.Signatures)
-		}
-		all, i.signed.from = c, append(i.signed.from, from)
-		return nil
+		p := &paths[n]
+		if stated.NarHash == p.NarHash && stated.NarSize == p.NarSize && slices.Equal(stated.References, p.References) {
+			p.Signatures = union(p.Signatures, stated.Signatures)
+		} // else it is another build of the path, and says nothing of this one
 	}
-	statements, err := i.statements(ctx)
+	statements, err := v.statements(ctx, doc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, stated := range statements {
-		if err := add(stated, "an attached closure statement"); err != nil {
-			return nil, err
+		for k := range stated.Paths {
+			add(&stated.Paths[k])
 		}
+		from = append(from, "an attached closure statement")
 	}
-	if i.v.o.Against == nil {
-		return all, nil
+	if v.o.Against == nil {
+		return paths, from, nil
 	}
-	paths := make([]closure.StorePath, len(all.Paths))
-	for k := range all.Paths {
-		paths[k] = all.Paths[k].Path
+	names := make([]closure.StorePath, len(paths))
+	for k := range paths {
+		names[k] = paths[k].Path
 	}
-	infos, err := i.v.o.Against.Known(ctx, paths)
+	infos, err := v.o.Against.Known(ctx, names)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	// What the cache has need not be a closure: only our own paths count.
 	for k := range infos {
-		own := *i.closure.Info(infos[k].Path)
-		if infos[k].NarHash != own.NarHash || infos[k].NarSize != own.NarSize || !slices.Equal(infos[k].References, own.References) {
-			continue // another build of the path; its signature says nothing of this one
-		}
-		if at, ok := all.Index(own.Path); ok {
-			p := &all.Paths[at]
-			p.Signatures = slices.Concat(p.Signatures, infos[k].Signatures)
-			slices.Sort(p.Signatures)
-			p.Signatures = slices.Compact(p.Signatures)
-		}
+		add(&infos[k])
 	}
-	i.signed.from = append(i.signed.from, i.v.o.Against.String())
-	return all, nil
+	return paths, append(from, v.o.Against.String()), nil
+}
+
+// union is the sorted union of two lists of signatures.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // statements are the closure statements that are attached to the manifest. One
 // that cannot be read proves nothing, and is left out.
-func (i *image) statements(ctx context.Context) (all []*closure.Closure, err error) {
-	r, ok := i.v.src.(oci.Referrers)
-	if !ok || i.v.noManifest {
+func (v *verification) statements(ctx context.Context, doc *document) (all []*closure.Closure, err error) {
+	r, ok := v.src.(oci.Referrers)
+	if !ok || v.noManifest {
 		return nil, nil
 	}
-	subject := i.blob.Descriptor.Digest
+	subject := doc.blob.Descriptor.Digest
 	list, err := r.Referrers(ctx, subject)
 	if err != nil {
 		return nil, err
 	}
 	list = slices.DeleteFunc(list, func(d ocispec.Descriptor) bool { return d.ArtifactType != attest.ClosureType })
 	for _, d := range list {
-		doc, err := oci.GetArtifact(ctx, i.v.src, subject, d)
+		doc, err := oci.GetArtifact(ctx, v.src, subject, d)
 		if _, bad := contentFinding(err); bad {
 			continue
 		} else if err != nil {
@@ -186,31 +135,30 @@ func (i *image) statements(ctx context.Context) (all []*closure.Closure, err err
 	return all, nil
 }
 
-// checkKey verifies that o.Key has signed what the reference names.
-func (v *verifier) checkKey(ctx context.Context) error {
-	if v.o.Key == nil || v.blob.Descriptor.Digest == "" {
-		return nil
+// keyCheck is what came out for Options.Key.
+type keyCheck struct {
+	signed   bool
+	findings []Finding
+}
+
+// checkKey verifies that Options.Key has signed what the reference names.
+func (v *verification) checkKey(ctx context.Context, docs *documents) (keyCheck, error) {
+	d := docs.top.Descriptor.Digest
+	if v.o.Key == nil || d == "" {
+		return keyCheck{}, nil
 	}
-	d := v.blob.Descriptor.Digest
+	found := func(format string, args ...any) (keyCheck, error) {
+		return keyCheck{findings: []Finding{Finding{Digest: d}.of(CheckSignedBy, format, args...)}}, nil
+	}
 	sigs, err := attest.Verify(ctx, v.src, d, v.o.Key)
 	switch {
 	case errors.Is(err, attest.ErrUnsigned), errors.Is(err, attest.ErrNoMatch):
-		return v.top.add(Finding{Check: CheckSignedBy, Digest: d, What: err.Error()})
+		return found("%v", err)
 	case err != nil:
 		if what, ok := contentFinding(err); ok {
-			return v.top.add(Finding{Check: CheckSignedBy, Digest: d, What: "signature: " + what})
+			return found("signature: %s", what)
 		}
-		return err
+		return keyCheck{}, err
 	}
-	v.report.Signed = len(sigs) > 0
-	return nil
-}
-
-// withoutPath is what err says of p, which the finding names already.
-func withoutPath(err error, p closure.StorePath) string {
-	s := err.Error()
-	if len(s) > len(p)+2 && s[:len(p)+2] == string(p)+": " {
-		return s[len(p)+2:]
-	}
-	return s
+	return keyCheck{signed: len(sigs) > 0}, nil
 }

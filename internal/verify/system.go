@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
 )
 
 // Names in the system layer that are read before it can be made again.
@@ -31,25 +31,66 @@ const maxDatabase = 1 << 30
 // the layer was made again from it.
 type systemContent struct {
 	*layerContent
-	toplevel string // target of the system profile, "" where there is none
-	database string // file that the database was copied to, "" where there is none
-	info     []byte // of manifest.ImageFile, nil where there is none
+	form     form
+	toplevel closure.StorePath // "" where there is none that can be read
+	infos    []closure.Info    // of the Nix database; nil as above
+
+	claimFindings []Finding // of toplevel and database
 }
 
-// readSystemLayer reads a system layer and copies its database to dir.
-func readSystemLayer(ctx context.Context, src oci.Source, j layerJob, dir string, one bool) (*systemContent, error) {
-	s := &systemContent{}
-	var err error
-	s.layerContent, err = readLayer(ctx, src, j, one, func(t *tarStream, c *layerContent) error {
-		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {
-			return c.findings.add(Finding{Check: CheckFormat, Path: e.Entry, What: e.What})
+// readSystems is the second stage: of each image that is ours the system layer,
+// with the database in it.
+func (v *verification) readSystems(ctx context.Context, docs *documents) ([]*systemContent, error) {
+	all := make([]*systemContent, len(docs.images))
+	group, ctx := task.WithContext(ctx)
+	for n, doc := range docs.images {
+		if !doc.ours() {
+			continue
+		}
+		group.Go(func() (err error) {
+			all[n], err = v.readSystem(ctx, doc, filepath.Join(v.dir, fmt.Sprintf("db-%d.sqlite", n)))
+			return err
 		})
-		return s.read(tar, c, dir)
-	})
+	}
+	return all, group.Wait()
+}
+
+// readSystem reads one system layer. Its database is copied to file.
+func (v *verification) readSystem(ctx context.Context, doc *document, file string) (*systemContent, error) {
+	last := len(doc.manifest.Layers) - 1
+	files := &systemFiles{databaseCopy: file}
+	j := layerJob{desc: doc.manifest.Layers[last], platform: doc.platform, number: last + 1, stopAtFirst: v.stopAtFirst()}
+	c, err := readLayer(ctx, v.src, j, files.read)
+	if err != nil {
+		return nil, err
+	}
+	c.findings = append(c.findings, doc.checkDiffID(last, c)...)
+	s := &systemContent{layerContent: c, form: doc.form}
+	if c.damaged || v.stopAtFirst() && len(c.findings) > 0 {
+		return s, nil
+	}
+	if doc.noManifest { // the image's own files say what the manifest would
+		s.form = form{version: manifest.Format1}
+		if info, err := manifest.ParseImageInfo(files.info); err == nil {
+			s.form = form{version: manifest.Format2, hasInit: info.Program != ""}
+		}
+	}
+	s.toplevel, s.infos, s.claimFindings, err = files.claims(ctx, doc.place(last))
 	return s, err
 }
 
-func (s *systemContent) read(tar *layers.TarReader, c *layerContent, dir string) error {
+// systemFiles are the files of a system layer that say what the image is.
+type systemFiles struct {
+	databaseCopy string // where the database is copied to
+	toplevel     string // target of the system profile, "" where there is none
+	hasDatabase  bool
+	info         []byte // of manifest.ImageFile, nil where there is none
+}
+
+func (s *systemFiles) read(t *tarStream, _ *layerContent, found *collector) error {
+	tar := layers.NewTarReader(t, func(e *layers.FormatError) error {
+		return found.add(Finding{Path: e.Entry}.of(CheckFormat, "%s", e.What))
+	})
 	seen := map[string]bool{}
 	for {
 		e, err := tar.Next()
@@ -60,13 +101,13 @@ func (s *systemContent) read(tar *layers.TarReader, c *layerContent, dir string)
 			return err
 		}
 		if seen[e.Name] {
-			if err := c.findings.add(Finding{Check: CheckFormat, Path: e.Name, What: "it is there a second time"}); err != nil {
+			if err := found.add(Finding{Path: e.Name}.of(CheckFormat, "it is there a second time")); err != nil {
 				return err
 			}
 			continue
 		}
 		if len(seen) == maxSystemEntries {
-			return c.findings.addf(CheckSystem, "more than %d entries", maxSystemEntries)
+			return found.addf(CheckSystem, "more than %d entries", maxSystemEntries)
 		}
 		seen[e.Name] = true
 		switch {
@@ -78,11 +119,12 @@ func (s *systemContent) read(tar *layers.TarReader, c *layerContent, dir string)
 			}
 		case e.Name == databaseName && e.Kind == closure.KindFile:
 			if e.Size > maxDatabase {
-				return c.findings.add(Finding{Check: CheckSystem, Path: e.Name, What: fmt.Sprintf("%d bytes, at most %d are read", e.Size, maxDatabase)})
+				return found.add(Finding{Path: e.Name}.of(CheckSystem, "%d bytes, at most %d are read", e.Size, maxDatabase))
 			}
-			if s.database, err = copyTo(filepath.Join(dir, "db.sqlite"), tar); err != nil {
+			if err := copyTo(s.databaseCopy, tar); err != nil {
 				return err
 			}
+			s.hasDatabase = true
 		}
 	}
 }
@@ -90,34 +132,35 @@ func (s *systemContent) read(tar *layers.TarReader, c *layerContent, dir string)
 // maxSystemEntries bounds the system layer, which has some forty.
 const maxSystemEntries = 10_000
 
-func copyTo(file string, r io.Reader) (string, error) {
+func copyTo(file string, r io.Reader) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return "", err
+		return err
 	}
 	_, err = io.Copy(f, r)
-	return file, errors.Join(err, f.Close())
+	return errors.Join(err, f.Close())
 }
 
 // claims reads the toplevel and the database. What cannot be understood is a
 // finding.
-func (s *systemContent) claims(ctx context.Context, f *findings) (closure.StorePath, []closure.Info, error) {
+func (s *systemFiles) claims(ctx context.Context, place Finding) (closure.StorePath, []closure.Info, []Finding, error) {
+	at := func(name string) Finding { f := place; f.Path = name; return f }
 	toplevel, err := closure.ParseStorePath(s.toplevel)
 	switch {
 	case s.toplevel == "":
-		return "", nil, f.add(Finding{Check: CheckSystem, Path: profileName, What: "it is not there, or not a symlink"})
+		return "", nil, []Finding{at(profileName).of(CheckSystem, "it is not there, or not a symlink")}, nil
 	case err != nil:
-		return "", nil, f.add(Finding{Check: CheckSystem, Path: profileName, What: err.Error()})
-	case s.database == "":
-		return "", nil, f.add(Finding{Check: CheckSystem, Path: databaseName, What: "it is not there, or not a file"})
+		return "", nil, []Finding{at(profileName).of(CheckSystem, "%v", err)}, nil
+	case !s.hasDatabase:
+		return "", nil, []Finding{at(databaseName).of(CheckSystem, "it is not there, or not a file")}, nil
 	}
-	infos, err := closure.ReadDatabase(ctx, s.database)
+	infos, err := closure.ReadDatabase(ctx, s.databaseCopy)
 	if err != nil {
 		if ctx.Err() != nil {
-			return "", nil, context.Cause(ctx)
+			return "", nil, nil, context.Cause(ctx)
 		}
-		what := strings.ReplaceAll(err.Error(), s.database, "the database")
-		return "", nil, f.add(Finding{Check: CheckPaths, Path: databaseName, What: what})
+		what := strings.ReplaceAll(err.Error(), s.databaseCopy, "the database")
+		return "", nil, []Finding{at(databaseName).of(CheckPaths, "%s", what)}, nil
 	}
-	return toplevel, infos, nil
+	return toplevel, infos, nil, nil
 }

@@ -1,25 +1,18 @@
 package verify
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
+	"runtime"
 	"slices"
-	"strconv"
-	"sync"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
-	"github.com/nixoci/nixoci/internal/task"
 )
 
 // Options say what is verified. The zero value checks what the image says of
@@ -67,36 +60,6 @@ func (noProgress) More(int, int64)                  {}
 func (noProgress) Did(int64)                        {}
 func (noProgress) Layer(ocispec.Descriptor, string) {}
 
-type verifier struct {
-	src        oci.Source
-	noManifest bool
-	o          Options
-
-	report *Report
-	top    findings // of the index
-	images []*image
-	index  *manifest.Index
-	blob   oci.Blob // what the reference names
-
-	checkedIndex bool
-
-	keep   map[closure.StorePath]*os.File // NARs of the toplevels
-	shared map[digest.Digest]*layerRead
-	reads  []*layerRead
-}
-
-// one reports whether reading may stop at the first finding. With closures it
-// may not: what differs from them names the place better, and comes first.
-func (v *verifier) one() bool { return !v.o.KeepGoing && len(v.o.Closures) == 0 }
-
-func (v *verifier) keepers() map[closure.StorePath]io.Writer {
-	m := make(map[closure.StorePath]io.Writer, len(v.keep))
-	for p, f := range v.keep {
-		m[p] = f
-	}
-	return m
-}
-
 // Image verifies the image in src. The error says why nobody can know: the
 // network, for instance. What is wrong with the image is in the report.
 func Image(ctx context.Context, src *oci.OpenedSource, o Options) (*Report, error) {
@@ -105,211 +68,125 @@ func Image(ctx context.Context, src *oci.OpenedSource, o Options) (*Report, erro
 		return nil, fmt.Errorf("verify %s: %w", src.Name, err)
 	}
 	defer os.RemoveAll(dir)
-	v := &verifier{
-		src: src.Source, noManifest: src.NoManifest, o: o,
-		report: &Report{Ref: src.Name},
-		keep:   map[closure.StorePath]*os.File{},
-		shared: map[digest.Digest]*layerRead{},
+	if o.Progress == nil {
+		o.Progress = noProgress{}
 	}
-	if v.o.Progress == nil {
-		v.o.Progress = noProgress{}
-	}
-	v.top.one = v.one()
-	defer func() {
-		for _, f := range v.keep {
-			f.Close()
-		}
-	}()
-	if err := v.run(ctx, src.Target, dir); err != nil && !errors.Is(err, errStop) {
+	v := &verification{src: src.Source, noManifest: src.NoManifest, o: o, dir: dir}
+	results, err := v.run(ctx, src.Target)
+	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", src.Name, err)
 	}
-	v.finish()
-	return v.report, nil
+	return v.report(src.Name, results), nil
 }
 
-// run goes from the outside in, and back to the outside. A stage is skipped
-// where the one before found something and the first finding is enough.
-func (v *verifier) run(ctx context.Context, target, dir string) error {
-	if err := v.open(ctx, target, dir); err != nil {
-		return err
+// verification is what every stage may ask for. No stage changes it.
+type verification struct {
+	src        oci.Source
+	noManifest bool // src is an archive that holds a config and layers alone
+	o          Options
+	dir        string // for what is too large for memory
+}
+
+// stopAtFirst reports whether the first finding ends the verification. With
+// closures it does not: a difference from a closure names the place better, and
+// is reported first.
+func (v *verification) stopAtFirst() bool { return !v.o.KeepGoing && len(v.o.Closures) == 0 }
+
+func (v *verification) jobs() int {
+	if v.o.Jobs > 0 {
+		return v.o.Jobs
 	}
-	for _, stage := range []func(context.Context) error{v.checkKey, v.readSystems, v.readLayers, v.checkImages, v.compareClosures, v.checkIndex} {
-		if v.enough() {
-			return errStop
-		}
-		if err := stage(ctx); err != nil {
-			return err
-		}
+	return runtime.GOMAXPROCS(0)
+}
+
+// results are what the stages returned, in their order. A stage that was not
+// reached has left the zero value.
+type results struct {
+	docs        *documents
+	key         keyCheck
+	systems     []*systemContent // of each image in docs
+	contents    []*content       // of each image in docs
+	checks      []*checks        // of the images in docs, as far as they were checked
+	comparisons []*comparison    // of each image in docs with one of Options.Closures
+	unmatched   []Finding        // closures that no image is for
+	index       indexCheck
+}
+
+// run goes from the outside of the image in, and back. Each stage is a function
+// of what the stages before it returned.
+func (v *verification) run(ctx context.Context, target string) (r *results, err error) {
+	r = &results{}
+	if r.docs, err = v.readDocuments(ctx, target); err != nil || v.enough(r) {
+		return r, err
+	}
+	if r.key, err = v.checkKey(ctx, r.docs); err != nil || v.enough(r) {
+		return r, err
+	}
+	if r.systems, err = v.readSystems(ctx, r.docs); err != nil || v.enough(r) {
+		return r, err
+	}
+	// After this stage nothing stops: what was found in a layer may come after
+	// something that the checks find in an image before.
+	if r.contents, err = v.readLayers(ctx, r.docs, r.systems); err != nil {
+		return r, err
+	}
+	if r.checks, err = v.checkImages(ctx, r.contents); err != nil || v.enough(r) {
+		return r, err
+	}
+	if r.comparisons, r.unmatched, err = v.compareClosures(ctx, r.contents, r.checks); err != nil {
+		return r, err
+	}
+	r.index = checkIndex(r.docs, r.checks)
+	return r, nil
+}
+
+// enough reports whether what was found ends the verification.
+func (v *verification) enough(r *results) bool { return v.stopAtFirst() && len(r.findings()) > 0 }
+
+// findings are those of all stages, in the order of the report.
+func (r *results) findings() []Finding {
+	var all []Finding
+	for n := range r.docs.images {
+		all = append(all, r.image(n).findings()...)
+	}
+	return slices.Concat(all, r.docs.findings, r.key.findings, r.unmatched, r.index.findings)
+}
+
+// imageResults are what the stages returned for one image; nil where they were
+// not reached.
+type imageResults struct {
+	doc        *document
+	system     *systemContent
+	content    *content
+	checks     *checks
+	comparison *comparison
+}
+
+func (r *results) image(n int) imageResults {
+	return imageResults{r.docs.images[n], at(r.systems, n), at(r.contents, n), at(r.checks, n), at(r.comparisons, n)}
+}
+
+// at is the element n of s, nil where s is shorter.
+func at[T any](s []*T, n int) *T {
+	if n < len(s) {
+		return s[n]
 	}
 	return nil
 }
 
-func (v *verifier) enough() bool {
-	return v.top.enough() || slices.ContainsFunc(v.images, func(i *image) bool {
-		return i.top.enough() || i.claims.enough() || i.system != nil && i.system.findings.enough()
-	})
-}
-
-// open reads the index, the manifests and the configs.
-func (v *verifier) open(ctx context.Context, target, dir string) error {
-	blob, err := v.src.GetManifest(ctx, target)
-	if what, ok := contentFinding(err); ok && !errors.Is(err, oci.ErrNotFound) {
-		return v.top.addf(CheckDigests, "%s: %s", target, what)
-	} else if err != nil {
-		return err
+// findings are all of the image's: those of a given closure first, then from the
+// outside in.
+func (r imageResults) findings() []Finding {
+	var all []Finding
+	if r.comparison != nil {
+		all = append(all, r.comparison.findings...)
 	}
-	v.blob = blob
-	v.report.Digest, v.report.MediaType = blob.Descriptor.Digest, blob.Descriptor.MediaType
-	if v.index, err = manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType); err != nil {
-		if !errors.Is(err, manifest.ErrNotManifest) {
-			return v.top.addf(CheckDigests, "index: %v", err)
-		}
-		v.index = nil
-		i := v.newImage("", dir)
-		v.images = append(v.images, i)
-		return i.read(ctx, blob)
+	all = append(all, r.doc.findings...)
+	if r.checks != nil {
+		all = append(all, r.checks.findings...)
 	}
-	for n := range v.index.Manifests {
-		d := &v.index.Manifests[n]
-		name := ""
-		if d.Platform != nil {
-			name = manifest.FormatPlatform(*d.Platform)
-		}
-		if !v.wanted(d) {
-			v.report.Skipped = append(v.report.Skipped, cmp.Or(name, d.Digest.String()))
-			continue
-		}
-		i := v.newImage(name, filepath.Join(dir, strconv.Itoa(n)))
-		i.entry = d
-		v.images = append(v.images, i)
-		if err := os.Mkdir(i.dir, 0o700); err != nil {
-			return err
-		}
-		if err := i.open(ctx, *d); err != nil {
-			return err
-		}
-	}
-	if len(v.images) == 0 {
-		return v.top.addf(CheckPlatform, "the index has no image for the platforms asked for")
-	}
-	return nil
-}
-
-func (v *verifier) newImage(name, dir string) *image {
-	at := Finding{Platform: name}
-	return &image{v: v, name: name, dir: dir, checked: map[Check]bool{}, result: PlatformReport{Platform: name},
-		top: findings{one: v.one(), at: at}, claims: findings{one: v.one(), at: at}, after: findings{one: v.one(), at: at}}
-}
-
-func (v *verifier) wanted(d *ocispec.Descriptor) bool {
-	if len(v.o.Platforms) == 0 {
-		return true
-	}
-	return d.Platform != nil && slices.ContainsFunc(v.o.Platforms, func(p ocispec.Platform) bool { return manifest.SamePlatform(p, *d.Platform) })
-}
-
-// nixoci are the images that nixoci has made, as far as they say.
-func (v *verifier) nixoci() []*image {
-	var all []*image
-	for _, i := range v.images {
-		if i.made && i.m != nil && i.config != nil && len(i.cfg.RootFS.DiffIDs) == len(i.m.Layers) {
-			all = append(all, i)
-		}
+	if r.system != nil {
+		all = slices.Concat(all, r.system.findings, r.system.claimFindings)
 	}
 	return all
-}
-
-func (v *verifier) readSystems(ctx context.Context) error {
-	group, ctx := task.WithContext(ctx)
-	for _, i := range v.nixoci() {
-		group.Go(func() error {
-			err := i.readSystem(ctx)
-			if errors.Is(err, errStop) {
-				err = nil
-			}
-			return err
-		})
-	}
-	return group.Wait()
-}
-
-// readLayers reads every layer but the system layers once, the largest first. After a finding
-// that is enough, only layers before that one are of interest.
-func (v *verifier) readLayers(ctx context.Context) error {
-	for _, i := range v.nixoci() {
-		if err := i.listLayers(); err != nil {
-			return err
-		}
-	}
-	// Which files are kept is known only now.
-	for _, r := range v.reads {
-		r.job.keep = v.keepers()
-	}
-	todo := slices.Clone(v.reads)
-	var size int64
-	for _, r := range todo {
-		size += r.job.desc.Size
-		r.job.did = v.o.Progress.Did
-	}
-	v.o.Progress.More(len(todo), size)
-	slices.SortStableFunc(todo, func(a, b *layerRead) int { return cmp.Compare(b.job.desc.Size, a.job.desc.Size) })
-	var mu sync.Mutex
-	first := len(v.reads) // the first layer with a finding
-	cancels := make([]context.CancelFunc, len(v.reads))
-	group, ctx := task.WithContext(ctx)
-	group.SetLimit(v.jobs())
-	for _, r := range todo {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			mu.Lock()
-			if r.order > first {
-				mu.Unlock()
-				return nil
-			}
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			cancels[r.order] = cancel
-			mu.Unlock()
-			read := readStoreLayer
-			if r.job.init {
-				read = readInitLayer
-			}
-			c, err := read(ctx, v.src, r.job, v.one())
-			mu.Lock()
-			defer mu.Unlock()
-			if r.order > first {
-				return nil // it was cancelled
-			}
-			if err != nil {
-				return fmt.Errorf("layer %s: %w", r.job.desc.Digest, err)
-			}
-			r.content = c
-			v.o.Progress.Layer(r.job.desc, "read")
-			if c.findings.enough() {
-				first = r.order
-				for _, stop := range cancels[first+1:] {
-					if stop != nil {
-						stop()
-					}
-				}
-			}
-			return nil
-		})
-	}
-	return group.Wait()
-}
-
-func (v *verifier) checkImages(ctx context.Context) error {
-	for _, i := range v.images {
-		err := i.check(ctx)
-		if err != nil && !errors.Is(err, errStop) {
-			return err
-		}
-		if i.after.enough() {
-			return errStop
-		}
-	}
-	return nil
 }

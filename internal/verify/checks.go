@@ -1,0 +1,264 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// checks are what came out for one image: its content against what it says of
+// itself.
+type checks struct {
+	ledger
+	paths      pathCount
+	closure    *closure.Closure // nil: the database holds none
+	init       *manifest.Init   // the program at /sbin/init; nil: there is none
+	addresses  addresses
+	remade     *remade // nil: config and manifest could not be made again
+	signatures signatureCount
+	foreign    []CheckResult // of an image that another tool has made, in place of completed
+}
+
+// checkImages is the fourth stage. Where the first finding is enough, it ends
+// with the image that has it.
+func (v *verification) checkImages(ctx context.Context, contents []*content) ([]*checks, error) {
+	var all []*checks
+	for _, c := range contents {
+		check := v.checkImage
+		if !c.doc.made {
+			check = v.checkForeign
+		}
+		checked, err := check(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, checked)
+		if v.stopAtFirst() && len(checked.findings) > 0 {
+			break
+		}
+	}
+	return all, nil
+}
+
+func (v *verification) newChecks(doc *document) *checks {
+	return &checks{ledger: ledger{platform: doc.platform, stopAtFirst: v.stopAtFirst(), completed: map[Check]bool{}}}
+}
+
+// checkImage checks in the order of the image. What a check finds, those after it
+// do not repeat.
+func (v *verification) checkImage(ctx context.Context, c *content) (*checks, error) {
+	done := v.newChecks(c.doc)
+	for _, l := range c.layers {
+		if !done.record(l.findings) {
+			return done, nil
+		}
+	}
+	if !c.complete() {
+		return done, nil // and a finding says why
+	}
+	var found []Finding
+	done.init, found = findInit(c)
+	if !done.record(found) {
+		return done, nil
+	}
+	if done.init != nil || !c.form.hasInit {
+		if !done.record(v.checkInit(c, done.init)) {
+			return done, nil
+		}
+	}
+	if c.system.infos == nil {
+		return done, nil // there is nothing to hold the paths against
+	}
+	done.paths, found = checkPaths(c)
+	if !done.record(found, CheckDigests, CheckFormat, CheckPaths, CheckNarHashes) {
+		return done, nil
+	}
+	cl, err := closure.New([]closure.StorePath{c.system.toplevel}, c.system.infos)
+	if err != nil {
+		done.record([]Finding{Finding{}.of(CheckReferences, "%s", strings.TrimPrefix(err.Error(), "closure: "))})
+		return done, nil
+	}
+	done.closure = cl
+	done.record(nil, CheckReferences)
+	done.addresses, found = checkAddresses(c, cl)
+	if !done.record(found, CheckAddresses) {
+		return done, nil
+	}
+	if !c.damaged() && c.form.hasInit == (done.init != nil) { // else nothing can be made again of it
+		if done.remade, err = v.remake(ctx, &done.ledger, c, cl, done.init); err != nil {
+			return nil, err
+		}
+		if v.stopAtFirst() && len(done.findings) > 0 {
+			return done, nil
+		}
+	}
+	if v.o.Keys == nil {
+		return done, nil
+	}
+	done.signatures, found, err = v.checkSignatures(ctx, c, cl, done.addresses)
+	done.record(found, CheckSignatures)
+	return done, err
+}
+
+// pathCount is how many store paths have the narHash that they should have.
+type pathCount struct {
+	paths   int
+	narSize int64
+}
+
+// checkPaths holds the store paths of the layers against those of the database.
+func checkPaths(c *content) (count pathCount, found []Finding) {
+	infos := make(map[closure.StorePath]*closure.Info, len(c.system.infos))
+	for k := range c.system.infos {
+		infos[c.system.infos[k].Path] = &c.system.infos[k]
+	}
+	layerOf := map[closure.StorePath]int{} // from 1
+	for n, l := range c.layers {
+		for k := range l.paths {
+			p := &l.paths[k]
+			place := c.doc.place(n)
+			place.Path = string(p.path)
+			if other := layerOf[p.path]; other != 0 && other != n+1 {
+				found = append(found, place.of(CheckPaths, "layer %d has it too", other))
+				continue
+			}
+			layerOf[p.path] = n + 1
+			info := infos[p.path]
+			switch {
+			case info == nil:
+				found = append(found, place.of(CheckPaths, "the Nix database does not have it"))
+			case p.broken:
+			case p.narHash != info.NarHash:
+				found = append(found, place.of(CheckNarHashes, "narHash is %s, the Nix database has %s", p.narHash, info.NarHash))
+			case p.narSize != info.NarSize:
+				found = append(found, place.of(CheckNarHashes, "narSize is %d, the Nix database has %d", p.narSize, info.NarSize))
+			default:
+				count.paths++
+				count.narSize += p.narSize
+			}
+		}
+	}
+	if c.damaged() {
+		return count, found // a path that seems to be missing may be in what could not be read
+	}
+	var missing []string
+	for p := range infos {
+		if layerOf[p] == 0 {
+			missing = append(missing, string(p))
+		}
+	}
+	slices.Sort(missing)
+	for _, p := range missing {
+		found = append(found, Finding{Path: p}.of(CheckPaths, "the Nix database has it, and no layer"))
+	}
+	return count, found
+}
+
+// addresses are the content-addressed paths of an image.
+type addresses struct {
+	total     int
+	confirmed map[closure.StorePath]bool // at the path that their content gives
+}
+
+// checkAddresses checks that each content-addressed path is at the path that its
+// content gives.
+func checkAddresses(c *content, cl *closure.Closure) (a addresses, found []Finding) {
+	a.confirmed = map[closure.StorePath]bool{}
+	for n, l := range c.layers {
+		for k := range l.paths {
+			p := &l.paths[k]
+			info := cl.Info(p.path)
+			if info == nil || p.broken || p.narHash != info.NarHash {
+				continue // said
+			}
+			ok, err := closure.CheckAddress(info, p.contents)
+			if err != nil {
+				place := c.doc.place(n)
+				place.Path = string(p.path)
+				found = append(found, place.of(CheckAddresses, "%s", withoutPath(err, p.path)))
+			}
+			if ok {
+				a.confirmed[p.path] = true
+			}
+			if info.CA != "" {
+				a.total++
+			}
+		}
+	}
+	return a, found
+}
+
+// withoutPath is what err says of p, which the finding names already.
+func withoutPath(err error, p closure.StorePath) string {
+	return strings.TrimPrefix(err.Error(), string(p)+": ")
+}
+
+// layerSource reads the trees of store paths from the layers of an image.
+type layerSource struct {
+	v       *verification
+	content *content
+	failed  error // why a layer could not be read once more
+}
+
+// Closure implements [closure.Source].
+func (s *layerSource) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
+	return nil, errors.New("an image has one closure")
+}
+
+// Tree implements [closure.Source]. The toplevel is at hand; for any other path
+// its layer is read once more.
+func (s *layerSource) Tree(ctx context.Context, info *closure.Info, v nar.Visitor) error {
+	for n, l := range s.content.layers {
+		k := slices.IndexFunc(l.paths, func(p pathContent) bool { return p.path == info.Path })
+		if k < 0 {
+			continue
+		}
+		if file := l.paths[k].narFile; file != "" {
+			f, err := os.Open(file)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			return nar.Read(f, v)
+		}
+		return s.readAgain(ctx, n, info.Path, v)
+	}
+	return fmt.Errorf("%s: %w", info.Path, closure.ErrNotInStore)
+}
+
+// readAgain reads layer n, from 0, for the tree of one path in it.
+func (s *layerSource) readAgain(ctx context.Context, n int, p closure.StorePath, v nar.Visitor) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pr, pw := io.Pipe()
+	defer pr.Close()
+	job := layerJob{desc: s.content.doc.manifest.Layers[n], number: n + 1, stopAtFirst: true,
+		keep: func(q closure.StorePath) (io.Writer, error) {
+			if q != p {
+				return nil, nil
+			}
+			return pw, nil
+		}}
+	go func() {
+		defer task.Guard()
+		c, err := readStoreLayer(ctx, s.v.src, job)
+		if err == nil && len(c.findings) > 0 {
+			err = errors.New(c.findings[0].String()) // it was good before
+		}
+		pw.CloseWithError(err)
+	}()
+	err := nar.Read(pr, v)
+	if err != nil && !errors.Is(err, nar.ErrMalformed) {
+		s.failed = err
+	}
+	return err
+}

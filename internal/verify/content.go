@@ -1,0 +1,209 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// content is what the layers of one image hold.
+type content struct {
+	doc    *document
+	form   form
+	system *systemContent  // nil where the image is not ours
+	layers []*layerContent // all but the system layer, up to the first that was not read
+}
+
+// complete reports whether every layer was read, as far as it can be.
+func (c *content) complete() bool {
+	return c.system != nil && len(c.layers) == len(c.doc.manifest.Layers)-1
+}
+
+// damaged reports whether a part of some layer could not be read.
+func (c *content) damaged() bool {
+	return c.system.damaged || slices.ContainsFunc(c.layers, func(l *layerContent) bool { return l.damaged })
+}
+
+// layer is layer n, from 0; the last is the system layer.
+func (c *content) layer(n int) *layerContent {
+	if n == len(c.doc.manifest.Layers)-1 {
+		return c.system.layerContent
+	}
+	return c.layers[n]
+}
+
+// checkDiffID compares layer n, from 0, with the config.
+func (d *document) checkDiffID(n int, c *layerContent) []Finding {
+	if want := d.config.RootFS.DiffIDs[n]; c.diffID != "" && c.diffID != want {
+		return []Finding{d.place(n).of(CheckDigests, "diffID is %s, the config has %s", c.diffID, want)}
+	}
+	return nil
+}
+
+// readLayers is the third stage: every layer but the system layers, the largest
+// first. A layer that several images have is read once.
+func (v *verification) readLayers(ctx context.Context, docs *documents, systems []*systemContent) ([]*content, error) {
+	var reads []*layerRead
+	shared := map[digest.Digest]*layerRead{}
+	ofImage := make([][]*layerRead, len(docs.images))
+	toplevels := map[closure.StorePath]bool{}
+	for n, doc := range docs.images {
+		s := systems[n]
+		if s == nil {
+			continue
+		}
+		if s.toplevel != "" {
+			toplevels[s.toplevel] = true
+		}
+		for k, d := range doc.manifest.Layers[:len(doc.manifest.Layers)-1] {
+			r := shared[d.Digest]
+			init := k == 0 && s.form.hasInit
+			if r == nil || r.job.desc.MediaType != d.MediaType || r.job.desc.Size != d.Size || r.init != init {
+				r = &layerRead{order: len(reads), init: init, job: layerJob{
+					desc: d, platform: doc.platform, number: k + 1,
+					stopAtFirst: v.stopAtFirst(), progress: v.o.Progress.Did,
+				}}
+				shared[d.Digest] = r
+				reads = append(reads, r)
+			}
+			ofImage[n] = append(ofImage[n], r)
+		}
+	}
+	if err := v.readEach(ctx, reads, toplevels); err != nil {
+		return nil, err
+	}
+	all := make([]*content, len(docs.images))
+	for n, doc := range docs.images {
+		all[n] = &content{doc: doc, form: doc.form, system: systems[n]}
+		if systems[n] != nil {
+			all[n].form = systems[n].form
+		}
+		for k, r := range ofImage[n] {
+			if r.content == nil {
+				break
+			}
+			all[n].layers = append(all[n].layers, contentIn(doc, k, r.content))
+		}
+	}
+	return all, nil
+}
+
+// layerRead is a layer that is read once, for all images that have it.
+type layerRead struct {
+	job     layerJob
+	init    bool          // it should be an init layer, not one of store paths
+	order   int           // of its findings among those of all layers
+	content *layerContent // nil: a finding before it was enough
+}
+
+// readEach reads the layers, as many at once as there are jobs. After a finding
+// that is enough, only layers before that one are of interest.
+func (v *verification) readEach(ctx context.Context, reads []*layerRead, toplevels map[closure.StorePath]bool) error {
+	todo := slices.Clone(reads)
+	slices.SortStableFunc(todo, func(a, b *layerRead) int { return cmp.Compare(b.job.desc.Size, a.job.desc.Size) })
+	var size int64
+	for _, r := range todo {
+		size += r.job.desc.Size
+	}
+	v.o.Progress.More(len(todo), size)
+	var mu sync.Mutex
+	first := len(reads) // the first layer with a finding that is enough
+	cancels := make([]context.CancelFunc, len(reads))
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(v.jobs())
+	for _, r := range todo {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			mu.Lock()
+			if r.order > first {
+				mu.Unlock()
+				return nil
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			cancels[r.order] = cancel
+			mu.Unlock()
+			c, err := v.readOne(ctx, r, toplevels)
+			mu.Lock()
+			defer mu.Unlock()
+			if r.order > first {
+				return nil // it was cancelled
+			}
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", r.job.desc.Digest, err)
+			}
+			r.content = c
+			v.o.Progress.Layer(r.job.desc, "read")
+			if v.stopAtFirst() && len(c.findings) > 0 {
+				first = r.order
+				for _, stop := range cancels[first+1:] {
+					if stop != nil {
+						stop()
+					}
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// readOne reads one layer. The NARs of toplevels that are in it are kept in
+// files: they are read again to find out what system it is.
+func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[closure.StorePath]bool) (*layerContent, error) {
+	if r.init {
+		return readInitLayer(ctx, v.src, r.job)
+	}
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	kept := map[closure.StorePath]string{}
+	job := r.job
+	job.keep = func(p closure.StorePath) (io.Writer, error) {
+		if !toplevels[p] {
+			return nil, nil
+		}
+		f, err := os.Create(filepath.Join(v.dir, fmt.Sprintf("layer-%d-%d.nar", r.order, len(files))))
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+		kept[p] = f.Name()
+		return f, nil
+	}
+	c, err := readStoreLayer(ctx, v.src, job)
+	if err != nil {
+		return nil, err
+	}
+	for k := range c.paths {
+		c.paths[k].narFile = kept[c.paths[k].path]
+	}
+	return c, nil
+}
+
+// contentIn is a layer that was read as layer n, from 0, of doc. Its findings are
+// then those of that image.
+func contentIn(doc *document, n int, read *layerContent) *layerContent {
+	c := *read
+	c.findings = slices.Clone(c.findings)
+	for k := range c.findings {
+		c.findings[k].Platform, c.findings[k].Layer = doc.platform, n+1
+	}
+	c.findings = append(c.findings, doc.checkDiffID(n, &c)...)
+	return &c
+}

@@ -1,0 +1,224 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// remade is an image that was made again from what its layers hold.
+type remade struct {
+	image    *manifest.Image
+	recorded manifest.Settings // what whoever pushed it chose, as it says
+	chosen   []Setting         // of those the ones that are not the default
+}
+
+// remake makes init layer, system layer, config and manifest again, and compares
+// them. It returns nil where they could not be made.
+func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *closure.Closure, init *manifest.Init) (*remade, error) {
+	src := &layerSource{v: v, content: c}
+	facts, err := manifest.ReadFacts(ctx, src, cl, c.system.toplevel)
+	var sys *manifest.System
+	if err == nil {
+		sys, err = manifest.NewSystem(src, cl, c.system.toplevel, "", facts)
+	}
+	if err != nil {
+		if src.failed != nil || ctx.Err() != nil {
+			return nil, err
+		}
+		if len(l.findings) == 0 { // else it follows from what was found
+			l.record([]Finding{Finding{Path: string(c.system.toplevel)}.of(CheckSystem, "%v", err)})
+		}
+		return nil, nil
+	}
+	sys = sys.In(c.form.version, init)
+	if !l.record(checkPlatform(c.doc, sys), CheckPlatform) || !l.record(checkProgram(c.doc, init, sys)) {
+		return nil, nil
+	}
+	stack, found := stackOf(c, sys, cl, init)
+	if !l.record(found) || stack == nil {
+		return nil, nil
+	}
+	if init != nil {
+		found, err := v.checkLayer(ctx, CheckInit, c, 0, stack[0].Layer)
+		if err != nil || !l.record(found) {
+			return nil, err
+		}
+	}
+	l.record(nil, CheckInit)
+	last := len(stack) - 1
+	found, err = v.checkLayer(ctx, CheckSystem, c, last, stack[last].Layer)
+	if err != nil || !l.record(found, CheckSystem) {
+		return nil, err
+	}
+	return v.remakeDocuments(l, c.doc, sys, stack), nil
+}
+
+// checkPlatform: the toplevel says what it was built for.
+func checkPlatform(doc *document, sys *manifest.System) (found []Finding) {
+	differ := func(who string, p ocispec.Platform) {
+		if p.OS == sys.Platform.OS && p.Architecture == sys.Platform.Architecture && p.Variant == sys.Platform.Variant {
+			return
+		}
+		found = append(found, Finding{Path: string(sys.Toplevel), File: "system"}.of(CheckPlatform,
+			"the system is for %s, and %s says %s", manifest.FormatPlatform(sys.Platform), who, manifest.FormatPlatform(p)))
+	}
+	differ("the config", doc.config.Platform)
+	if doc.entry != nil && doc.entry.Platform != nil {
+		differ("the index", *doc.entry.Platform)
+	}
+	return found
+}
+
+// stackOf describes the layers from what they hold; the compression of a store
+// layer is what its descriptor says. It is nil where there can be no such layers.
+func stackOf(c *content, sys *manifest.System, cl *closure.Closure, init *manifest.Init) (stack []manifest.PackedLayer, found []Finding) {
+	for n, d := range c.doc.manifest.Layers {
+		comp, err := c.doc.compression(n)
+		if err != nil {
+			found = append(found, c.doc.place(n).of(CheckManifest, "%v", err))
+		}
+		var l *layers.Layer
+		switch {
+		case n == 0 && init != nil:
+			l, err = manifest.InitLayer(init, comp), nil
+		case n < len(c.layers):
+			paths := make([]closure.StorePath, len(c.layers[n].paths))
+			for k, p := range c.layers[n].paths {
+				paths[k] = p.path
+			}
+			l, err = layers.Store(cl, sys.Source, paths, comp)
+		default:
+			l, err = manifest.SystemLayer(sys, comp)
+		}
+		if err != nil {
+			return nil, append(found, c.doc.place(n).of(CheckManifest, "%v", err))
+		}
+		stack = append(stack, manifest.PackedLayer{Layer: l, Packed: layers.Packed{
+			DiffID: c.layer(n).diffID, Digest: d.Digest, Size: d.Size, UncompressedSize: c.layer(n).tarSize}})
+	}
+	return stack, found
+}
+
+// compressionOf is a compression of a media type, where nobody says which level
+// it was.
+func compressionOf(mediaType string) layers.Compression {
+	switch {
+	case strings.HasSuffix(mediaType, "gzip"):
+		return layers.DefaultCompression()
+	case strings.HasSuffix(mediaType, "zstd"):
+		return layers.Compression{Algorithm: layers.Zstd, Level: 3}
+	}
+	return layers.Compression{Algorithm: layers.None}
+}
+
+// checkLayer makes layer n, from 0, again and compares it: its tar first, since
+// that has places to name, then the blob.
+func (v *verification) checkLayer(ctx context.Context, check Check, c *content, n int, l *layers.Layer) ([]Finding, error) {
+	place := c.doc.place(n)
+	packed, err := layers.NewPacker(1).Pack(ctx, l, io.Discard)
+	if err != nil {
+		return []Finding{place.of(check, "%v", err)}, nil
+	}
+	if packed.DiffID == c.layer(n).diffID {
+		if d := c.doc.manifest.Layers[n]; packed.Digest != d.Digest && !v.noManifest {
+			return []Finding{place.of(check, "its tar is right, but compressed with %s it has digest %s", l.Compression, packed.Digest)}, nil
+		}
+		return nil, nil
+	}
+	found := &collector{place: place, stopAtFirst: v.stopAtFirst()}
+	err = v.compareTar(ctx, c.doc.manifest.Layers[n], l, func(entry, what string) error {
+		return found.add(Finding{Path: entry}.of(check, "%s", what))
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return found.findings, err
+	}
+	if len(found.findings) == 0 {
+		found.addf(check, "made again, its diffID is %s", packed.DiffID)
+	}
+	return found.findings, nil
+}
+
+// compareTar reports where the blob d differs from the layer l, which is made
+// while it is read. See [differentTars].
+func (v *verification) compareTar(ctx context.Context, d ocispec.Descriptor, l *layers.Layer, report func(entry, what string) error) error {
+	got := openTar(ctx, v.src, d, true)
+	defer got.Close()
+	want, stop := tarOfLayer(ctx, l)
+	defer stop()
+	return differentTars(got, want, report)
+}
+
+// tarOfLayer is a layer's tar while it is made.
+func tarOfLayer(ctx context.Context, l *layers.Layer) (io.Reader, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	pr, pw := io.Pipe()
+	go func() {
+		defer task.Guard()
+		w := layers.NewTarWriter(pw)
+		err := l.Content(ctx, w)
+		if err == nil {
+			err = w.Close()
+		}
+		pw.CloseWithError(err)
+	}()
+	return pr, func() { cancel(); pr.Close() }
+}
+
+// remakeDocuments makes config and manifest again; nil where that is impossible.
+func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.System, stack []manifest.PackedLayer) *remade {
+	r := &remade{}
+	var err error
+	if r.recorded, err = manifest.RecordedSettings(sys, doc.manifest, doc.configData, stack[0].Compression); err != nil {
+		l.record([]Finding{Finding{}.of(CheckConfig, "%v", err)})
+		return nil
+	}
+	settings := withoutToplevel(r.recorded)
+	if r.image, err = manifest.NewImage(sys, stack, settings); err != nil {
+		l.record([]Finding{Finding{}.of(CheckManifest, "%v", err)})
+		return nil
+	}
+	var found []Finding
+	if what := differentJSON(doc.configData, r.image.Config.Data); what != "" {
+		found = append(found, doc.configPlace().of(CheckConfig, "config: %s", what))
+	}
+	if !l.record(found) {
+		return r
+	}
+	a := alternatives{doc: doc, sys: sys, stack: stack, settings: settings, recipe: r.image.Recipe}
+	r.chosen, found = a.chosen(v.o.DefaultSettings)
+	if !l.record(found) {
+		return r
+	}
+	if doc.noManifest {
+		l.record(nil, CheckConfig)
+		return r
+	}
+	if !l.record(a.checkRecipe(), CheckConfig) {
+		return r
+	}
+	found = nil
+	if what := differentJSON(doc.blob.Data, r.image.Manifest.Data); what != "" {
+		found = append(found, Finding{Digest: doc.blob.Descriptor.Digest}.of(CheckManifest, "manifest: %s", what))
+	}
+	l.record(found, CheckManifest)
+	return r
+}
+
+// withoutToplevel takes the label of the toplevel from settings that were read
+// from an image. They take every label for the user's, but which system this is
+// is not his to say.
+func withoutToplevel(s manifest.Settings) manifest.Settings {
+	s.Labels = maps.Clone(s.Labels)
+	delete(s.Labels, manifest.AnnotationToplevel)
+	return s
+}
