@@ -1,0 +1,11 @@
+#!/bin/sh
+# Renew docs/plan-page.png, the picture in README.md: the page of nixoci plan
+# for the graph of a real system that bench/plan also uses. Needs Go and Chromium.
+set -eu
+cd "$(dirname "$0")/.."
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+gzip -dc bench/plan/graphs/large-x86_64-linux.json.gz >"$dir/server.json" # the file's name is the page's title
+CGO_ENABLED=0 ${GO:-go} run ./cmd/nixoci plan "$dir/server.json" --html "$dir/plan.html" --quiet
+"${CHROMIUM:-chromium}" --headless --no-sandbox --disable-gpu --hide-scrollbars --force-color-profile=srgb \
+	--window-size=1000,585 --screenshot="$PWD/docs/plan-page.png" "file://$dir/plan.html"
