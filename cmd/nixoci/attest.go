@@ -117,7 +117,7 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, index ocisp
 		}
 	}
 	if !a.quiet {
-		a.stderr.Printf("attached: %d documents are with the image\n", documents)
+		a.stderr.Printf("attached to the image: %s\n", count(documents, "document"))
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ Prints DEST@digest on stdout (on stderr, with -).`,
   nixoci build -o - ./result | ssh host podman load`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
-				return usagef("%s: -o DEST is missing (see %s --help)", cmd.CommandPath(), cmd.CommandPath())
+				return missing(cmd, "-o DEST")
 			}
 			return a.build(cmd.Context(), output, tags, args, &img, &in)
 		},
@@ -41,6 +41,7 @@ Prints DEST@digest on stdout (on stderr, with -).`,
 	fl.StringArrayVarP(&tags, "tag", "t", nil, "further tag for the same image, repeated")
 	img.add(fl)
 	in.add(fl)
+	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	in.planFlags.registry.add(cmd) // for --plan and --plan-from of an image
 	return cmd
 }

@@ -24,7 +24,6 @@ or closures (a store path, ./result, a graph file). For a closure, the layers ar
 those that it would be given, and sizes are those before compression.`,
 		Example: `  nixoci diff ghcr.io/org/web:1.1 ghcr.io/org/web:1.2
   nixoci diff ghcr.io/org/web:latest ./result`,
-		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.closure.planFlags.registry = f.registry
 			sideA, sideB, err := a.sides(cmd.Context(), args[0], args[1], &f)
@@ -52,6 +51,7 @@ those that it would be given, and sizes are those before compression.`,
 	}
 	f.registry.add(cmd)
 	f.closure.add(cmd.Flags())
+	a.uses(cmd, "from", "platform", "min-speed", "json")
 	cmd.Flags().StringVar(&page, "html", "", "write a page about the difference to this file")
 	cmd.Flags().BoolVar(&all, "all", false, "list every rebuilt package and every store path of a layer")
 	return cmd

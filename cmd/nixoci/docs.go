@@ -50,14 +50,12 @@ func (a *app) docsCommand() *cobra.Command {
 	docs.AddCommand(&cobra.Command{
 		Use:   "man DIR",
 		Short: "Write a man page for each command into DIR",
-		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return writeManPages(args[0], cmd.Root())
 		},
 	}, &cobra.Command{
 		Use:   "reference",
 		Short: "Print the reference page: commands, flags, variables, exit codes",
-		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return writeReference(a.stdout.Raw(), cmd.Root())
 		},
@@ -99,7 +97,7 @@ func writeReference(w io.Writer, root *cobra.Command) error {
 	b.WriteString("# Reference\n\n<!-- Generated: go test ./cmd/nixoci -run TestReference -update -->\n\n" +
 		"Every command and its flags, as `nixoci COMMAND --help` shows them.\n\n")
 	b.WriteString("## Flags of all commands\n\n")
-	flagTable(&b, root.PersistentFlags())
+	flagTables(&b, root.PersistentFlags(), root)
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" || c.Name() == "help" {
 			continue // cobra's own
@@ -128,7 +126,7 @@ func referenceOf(b *strings.Builder, c *cobra.Command) {
 	}
 	if c.LocalNonPersistentFlags().HasAvailableFlags() {
 		b.WriteString("\n")
-		flagTable(b, c.LocalNonPersistentFlags())
+		flagTables(b, c.LocalNonPersistentFlags(), c)
 	}
 	for _, sub := range c.Commands() {
 		referenceOf(b, sub)
@@ -150,23 +148,18 @@ func unindent(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-func flagTable(b *strings.Builder, flags *pflag.FlagSet) {
-	b.WriteString("| flag | meaning |\n|---|---|\n")
-	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Hidden || f.Name == "help" {
-			return
-		}
-		name, usage := pflag.UnquoteUsage(f)
-		flag := "--" + f.Name
-		if f.Shorthand != "" {
-			flag = "-" + f.Shorthand + ", " + flag
-		}
-		if name != "" {
-			flag += " " + name
-		}
-		if def := f.DefValue; def != "" && def != "false" && def != "[]" && def != "0" && !strings.Contains(usage, "(default") {
-			usage += " (default " + def + ")"
-		}
-		fmt.Fprintf(b, "| `%s` | %s |\n", flag, strings.ReplaceAll(usage, "|", `\|`))
-	})
+// flagRow writes one flag.
+func flagRow(b *strings.Builder, f *pflag.Flag) {
+	name, usage := pflag.UnquoteUsage(f)
+	flag := "--" + f.Name
+	if f.Shorthand != "" {
+		flag = "-" + f.Shorthand + ", " + flag
+	}
+	if name != "" {
+		flag += " " + name
+	}
+	if def := f.DefValue; def != "" && def != "false" && def != "0" && !strings.Contains(usage, "(default") {
+		usage += " (default " + def + ")"
+	}
+	fmt.Fprintf(b, "| `%s` | %s |\n", strings.ReplaceAll(flag, "|", `\|`), strings.ReplaceAll(usage, "|", `\|`))
 }

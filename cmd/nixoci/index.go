@@ -20,7 +20,6 @@ func (a *app) indexCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "index",
 		Short: "Work with the index that lists an image's platforms",
-		Args:  noCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.indexCreateCommand())
@@ -39,12 +38,12 @@ in the repository of REF. What the runners pushed stays as it is, and no layer
 is read: the result has the digest that one push of all platforms would have.`,
 		Example: `  nixoci push ghcr.io/org/web:1.2-amd64 ./result   # prints ghcr.io/org/web:1.2-amd64@sha256:…
   nixoci index create ghcr.io/org/web:1.2 sha256:… sha256:…`,
-		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.createIndex(cmd.Context(), args[0], args[1:], tags, annotations, &registry)
 		},
 	}
 	registry.add(cmd)
+	a.uses(cmd, "json")
 	cmd.Flags().StringArrayVarP(&tags, "tag", "t", nil, "further tag for the same index, repeated")
 	cmd.Flags().StringArrayVar(&annotations, "annotation", nil, "annotation NAME=value on the index, repeated; those that all images agree on are kept")
 	return cmd
@@ -83,7 +82,7 @@ func (a *app) createIndex(ctx context.Context, refArg string, images, more, anno
 	a.done = true
 	stats := repo.Stats()
 	if !a.quiet {
-		a.stderr.Printf("%s: joined from %d images; %s\n", platformList(result.Platforms), len(images), summaryOf(start, &stats))
+		a.stderr.Printf("%s: joined from %s; %s\n", platformList(result.Platforms), count(len(images), "image"), summaryOf(start, &stats))
 	}
 	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
 }

@@ -18,7 +18,6 @@ func (a *app) inspectCommand() *cobra.Command {
 All of it is what the image says of itself; nixoci verify checks it. Which store
 paths are in a layer follows from the image's Nix database and the layers'
 recipes; layers that these do not explain are read.`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			img, err := a.readImage(cmd.Context(), args[0], &f, report.ReadOptions{Paths: true, Documents: true})
 			if err != nil {
@@ -41,6 +40,7 @@ recipes; layers that these do not explain are read.`,
 		},
 	}
 	f.registry.add(cmd)
+	a.uses(cmd, "platform", "min-speed", "json")
 	cmd.Flags().StringVar(&page, "html", "", "write a page about the image to this file")
 	cmd.Flags().BoolVar(&paths, "paths", false, "list the store paths of each layer")
 	return cmd

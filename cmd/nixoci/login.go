@@ -26,7 +26,6 @@ func (a *app) loginCommand() *cobra.Command {
 the credential helper that it names. The password is asked for, or read from
 stdin with --password-stdin.`,
 		Example: `  echo "$GITHUB_TOKEN" | nixoci login ghcr.io -u "$GITHUB_ACTOR" --password-stdin`,
-		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if stdin {
 				if password != "" {
@@ -93,7 +92,6 @@ func (a *app) logoutCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "logout HOST",
 		Short: "Forget credentials for a registry",
-		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := registry.Logout(cmd.Context(), args[0]); err != nil {
 				return err

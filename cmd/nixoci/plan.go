@@ -46,6 +46,7 @@ image, beside the least that is possible and what other tools' ways would cost.`
 	fl := cmd.Flags()
 	f.registry.add(cmd)
 	f.closure.add(fl)
+	a.uses(cmd, "from", "platform", "min-speed", "json")
 	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file, or an image")
 	fl.StringVarP(&f.out, "out", "o", "", "write the plan to this file, for --plan")
 	fl.StringVar(&f.html, "html", "", "write one self-contained page with a map of the layers to this file")

@@ -68,7 +68,6 @@ all of the image is there.`,
   nixoci push ghcr.io/org/web:1.2 --tag latest x86_64-linux=./result aarch64-linux=./result-arm
   nixoci push ghcr.io/org/web .#web --platform linux/amd64,linux/arm64
   nixoci push ghcr.io/org/web --from https://cache.nixos.org /nix/store/…-nixos-system-web-26.05`,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.push(cmd.Context(), args[0], args[1:], &f, &img, &in)
 		},
@@ -86,15 +85,25 @@ all of the image is there.`,
 	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI in the provenance of who runs nixoci")
 	img.add(fl)
 	in.add(fl)
+	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	return cmd
 }
+
+// Values of --reuse beside the names of who is believed.
+const (
+	reuseBoth = "both"
+	reuseNone = "none"
+)
 
 // reuse is the parsed --reuse.
 type reuse struct{ local, registry bool }
 
 func parseReuse(s string) (r reuse, err error) {
-	if s == "none" {
+	switch s {
+	case reuseNone:
 		return r, nil
+	case reuseBoth:
+		return reuse{local: true, registry: true}, nil
 	}
 	for _, who := range strings.Split(s, ",") {
 		switch who {
@@ -103,7 +112,7 @@ func parseReuse(s string) (r reuse, err error) {
 		case "registry":
 			r.registry = true
 		default:
-			return r, usagef("--reuse %q: not registry, local, both with a comma, or none", s)
+			return r, usagef("--reuse %q: not registry, local, both or none", s)
 		}
 	}
 	return r, nil
@@ -318,7 +327,7 @@ func (a *app) run(ctx context.Context, dst oci.Destination, images []push.Image,
 func summaryOf(start time.Time, s *registry.Stats) string {
 	text := humanTime(time.Since(start))
 	if s != nil {
-		text = fmt.Sprintf("%s sent in %d requests, %s", humanBytes(s.BytesSent), s.Requests, text)
+		text = fmt.Sprintf("%s sent in %s, %s", humanBytes(s.BytesSent), count(s.Requests, "request"), text)
 	}
 	return text
 }
@@ -364,7 +373,7 @@ func (a *app) summary(r push.Result, tail string) {
 	if checked > 0 {
 		how += fmt.Sprintf(", %d of them made again and the same", checked)
 	}
-	a.stderr.Printf("%s: %d layers (%s), %s in %s; %s\n", platformList(r.Platforms), len(r.Layers), how, humanBytes(tar), humanBytes(size), tail)
+	a.stderr.Printf("%s: %s (%s), %s in %s; %s\n", platformList(r.Platforms), count(len(r.Layers), "layer"), how, humanBytes(tar), humanBytes(size), tail)
 }
 
 // platformList are the platforms of an index, in its order.

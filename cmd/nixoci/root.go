@@ -1,18 +1,17 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/terminal"
@@ -32,10 +31,12 @@ type app struct {
 	verbose   bool
 	color     string
 
-	log   *logrus.Logger
-	cache *push.Cache
-	nix   *nixbuild.Nix // once something was to be built
-	done  bool          // the command's work is complete: an interrupt comes too late
+	log       *logrus.Logger
+	repeats   map[string]int // how often a warning was said
+	repeatsMu sync.Mutex
+	cache     *push.Cache
+	nix       *nixbuild.Nix // once something was to be built
+	done      bool          // the command's work is complete: an interrupt comes too late
 }
 
 func (a *app) rootCommand() *cobra.Command {
@@ -70,19 +71,10 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.setup() },
-		Args:              noCommand,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SuggestionsMinimumDistance = 2
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%s: %w (see %s --help)", cmd.CommandPath(), err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
-	f.StringArrayVar(&a.from, "from", nil, "where store paths come from: a root directory, or a binary cache (https://, http://, file://); several are tried in order (default /)")
-	f.StringSliceVar(&a.platforms, "platform", nil, "platforms to take or to build for, for instance linux/amd64,linux/arm64")
-	f.IntVarP(&a.jobs, "jobs", "j", 0, "compressors that run at once (default the number of processors)")
-	f.Int64Var(&a.minSpeed, "min-speed", limit.LeastSpeed, "bytes in a second below which a transfer is broken off and tried again; 0 takes any speed")
-	f.BoolVar(&a.json, "json", false, "print the result as JSON")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print nothing but the result and errors")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more of what happens")
 	f.StringVar(&a.color, "color", "auto", "color on stderr: auto, always or never")
@@ -90,49 +82,32 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
 		a.pushCommand(),
 		a.buildCommand(),
 		a.indexCommand(),
-		a.loginCommand(),
-		a.logoutCommand(),
-		a.cacheCommand(),
-		a.serveCommand(),
 		a.planCommand(),
 		a.inspectCommand(),
 		a.diffCommand(),
 		a.sbomCommand(),
 		a.verifyCommand(),
 		a.signCommand(),
+		a.loginCommand(),
+		a.logoutCommand(),
+		a.cacheCommand(),
+		a.serveCommand(),
 		a.versionCommand(),
 		a.docsCommand(),
 	)
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { writeHelp(cmd) })
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		_, err := io.WriteString(cmd.OutOrStderr(), usageText(cmd, columns(cmd.OutOrStderr())))
+		return err
+	})
+	groupCommands(root)
 	wrapArgs(root)
+	a.describeFlags(root)
+	a.completeArguments(root)
 	return root
-}
-
-// noCommand names what was not a command.
-func noCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	msg := fmt.Sprintf("unknown command %q", args[0])
-	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
-		msg += fmt.Sprintf(" (did you mean %s?)", strings.Join(s, " or "))
-	}
-	return usagef("%s", msg)
-}
-
-// wrapArgs makes wrong arguments of any command a usage error.
-func wrapArgs(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(c *cobra.Command, args []string) error {
-			err := check(c, args)
-			if _, said := errors.AsType[usageError](err); err != nil && !said {
-				return usagef("%s: %w (see %s --help)", c.CommandPath(), err, c.CommandPath())
-			}
-			return err
-		}
-	}
-	for _, c := range cmd.Commands() {
-		wrapArgs(c)
-	}
 }
 
 // setup checks the common flags once they are parsed.
@@ -144,6 +119,7 @@ func (a *app) setup() error {
 		return usagef("--jobs %d: less than one", a.jobs)
 	}
 	a.log = logrus.New()
+	a.repeats = map[string]int{}
 	a.log.SetOutput(io.Discard)
 	a.log.AddHook(logHook{a})
 	switch {
@@ -189,13 +165,34 @@ type logHook struct{ a *app }
 
 func (h logHook) Levels() []logrus.Level { return logrus.AllLevels }
 
+// Fire prints e. A warning that was said before is counted, and said once more in
+// the end, see [app.sayRepeats].
 func (h logHook) Fire(e *logrus.Entry) error {
+	text := strings.TrimRight(e.Message, "\n")
 	color := cyan
 	if e.Level <= logrus.WarnLevel {
 		color = red
+		h.a.repeatsMu.Lock()
+		h.a.repeats[text]++
+		n := h.a.repeats[text]
+		h.a.repeatsMu.Unlock()
+		if n > 1 {
+			return nil
+		}
 	}
-	h.a.stderr.Printf("%s: %s\n", h.a.paint(color, terminal.Own(e.Level.String())), strings.TrimRight(e.Message, "\n"))
+	h.a.stderr.Printf("%s: %s\n", h.a.paint(color, terminal.Own(e.Level.String())), text)
 	return nil
+}
+
+// sayRepeats says which warnings there were more than once.
+func (a *app) sayRepeats() {
+	a.repeatsMu.Lock()
+	defer a.repeatsMu.Unlock()
+	for _, text := range slices.Sorted(maps.Keys(a.repeats)) {
+		if n := a.repeats[text]; n > 1 {
+			a.stderr.Printf("%s: %s (%d times in all)\n", a.paint(red, "warning"), text, n)
+		}
+	}
 }
 
 func (a *app) colored() bool {

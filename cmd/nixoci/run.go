@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			err = e
 		}
 	}
+	a.sayRepeats()
 	return a.finish(ctx, err)
 }
 

@@ -14,7 +14,7 @@ func (a *app) sbomCommand() *cobra.Command {
 	var f reading
 	var format, createdFlag string
 	cmd := &cobra.Command{
-		Use:   "sbom REF|CLOSURE",
+		Use:   "sbom [REF|CLOSURE]",
 		Short: "Print the software bill of materials of an image or a closure",
 		Long: `Print the software bill of materials of an image or a closure: one entry for
 each store path, with its narHash, what it refers to, and what it was built by.
@@ -24,7 +24,6 @@ The same closure gives the same bytes. The time in it is --created or
 SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
 		Example: `  nixoci sbom ./result --format cyclonedx
   nixoci sbom ghcr.io/org/web --platform linux/arm64`,
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := report.SBOMMediaType(format); err != nil {
 				return usageError{err}
@@ -47,6 +46,7 @@ SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
 	}
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
+	a.uses(cmd, "from", "platform", "min-speed")
 	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON)")
 	cmd.Flags().StringVar(&createdFlag, "created", "", "time in the document: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, else 1)")
 	return cmd

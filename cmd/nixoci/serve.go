@@ -22,7 +22,6 @@ func (a *app) serveCommand() *cobra.Command {
 		Long: `Run a small registry, in memory or below a directory, until interrupted, and
 print its address. It has no authentication and keeps tags in memory: it is for
 demonstrations and tests, not for storing images.`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.serve(cmd.Context(), listen, dir)
 		},

@@ -35,7 +35,6 @@ The key is a file of cosign generate-key-pair, whose password is taken from
 Signing again with the same key changes nothing.`,
 		Example: `  nixoci sign ghcr.io/org/web:1.2 --key cosign.key
   cosign verify ghcr.io/org/web:1.2 --key cosign.pub --insecure-ignore-tlog=true`,
-		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keyFile == "" {
 				return usageError{hint.Add(errors.New("sign: no --key"), "make a key pair: cosign generate-key-pair, then --key cosign.key")}
@@ -44,6 +43,7 @@ Signing again with the same key changes nothing.`,
 		},
 	}
 	f.add(cmd)
+	a.uses(cmd, "json")
 	cmd.Flags().StringVar(&keyFile, "key", "", "file of the private key")
 	cmd.Flags().BoolVarP(&recursive, "recursive", "r", false, "sign the manifest of each platform too")
 	return cmd

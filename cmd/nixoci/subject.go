@@ -67,7 +67,7 @@ func (a *app) readImage(ctx context.Context, arg string, f *reading, o report.Re
 		return nil, err
 	}
 	o.Reading = func(layers int, size int64) {
-		a.log.Infof("reading %d layers, %s, for the store paths in them", layers, humanBytes(size))
+		a.log.Infof("reading %s, %s, for the store paths in them", count(layers, "layer"), humanBytes(size))
 	}
 	o.Warn = func(err error) { a.log.Warn(err) }
 	src, err := a.openImage(arg, f)

@@ -2,8 +2,21 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
+
+// count is n of something, in the singular for one.
+func count[N ~int | ~int64](n N, what string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(what, "entry"):
+		what = strings.TrimSuffix(what, "y") + "ies"
+	default:
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
 
 // humanBytes is n in units of 1000, as registries and disks count.
 func humanBytes(n int64) string {

@@ -49,13 +49,13 @@ Exit code 3 and the first difference if the image is not what it claims to be.`,
   nixoci verify --keep-going oci:./web
   nixoci verify ghcr.io/org/web:1.2 ./result
   nixoci verify ghcr.io/org/web:1.2 --against https://cache.nixos.org --trusted-public-key org-1:… --require-signatures all`,
-		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.verify(cmd.Context(), args[0], args[1:], &f)
 		},
 	}
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
+	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image pushed with another init, entrypoint, command, environment, user, directory, stop signal, ports or volumes than the default")
 	f.init.add(cmd.Flags(), "program that the image must have as /sbin/init, repeated for further platforms; or none: no program may be there")
 	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "store paths that a trusted key must have signed: all, any (one at least), or none; a path named after its contents needs no signature")

@@ -29,10 +29,9 @@ type printedVersion struct {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := printedVersion{version, runtime.GOOS + "/" + runtime.GOARCH, runtime.Version(), layers.FormatVersion}
 			if a.json {
@@ -42,4 +41,6 @@ func (a *app) versionCommand() *cobra.Command {
 			return a.stdout.Err()
 		},
 	}
+	a.uses(cmd, "json")
+	return cmd
 }

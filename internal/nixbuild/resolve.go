@@ -2,11 +2,14 @@ package nixbuild
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -213,4 +216,19 @@ func sniffGraph(file string) error {
 			return hint.Add(fmt.Errorf("%s is not in a Nix store and not a graph file", file), advice)
 		}
 	}
+}
+
+// Configurations asks Nix for the names of a flake's NixOS configurations.
+func Configurations(ctx context.Context, flake string) ([]string, error) {
+	cmd := exec.CommandContext(ctx, "nix", "--extra-experimental-features", "nix-command flakes", "eval", "--json",
+		"--apply", "builtins.attrNames", "--", flake+"#nixosConfigurations")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("list the configurations of %s: %w", flake, err)
+	}
+	var names []string
+	if err := json.Unmarshal(out, &names); err != nil {
+		return nil, fmt.Errorf("list the configurations of %s: %w", flake, err)
+	}
+	return names, nil
 }

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/nixbuild"
+	"github.com/nixoci/nixoci/internal/registry"
+)
+
+// completion says with what a word that begins with prefix may go on. Nothing
+// of it may fail: a shell has nowhere to say so.
+type completion func(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective)
+
+// Bounds of a completion: somebody waits for it with a finger on the key.
+const (
+	completionTime = 4 * time.Second
+	completionTags = 200
+)
+
+func completeNothing(*app, *cobra.Command, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
+func completeFiles(*app, *cobra.Command, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+func completeDirectories(*app, *cobra.Command, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}
+
+func completeWords(words ...string) completion {
+	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+		return beginning(prefix, words), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	}
+}
+
+// completeWordsOrFiles completes files where no word fits.
+func completeWordsOrFiles(words ...string) completion {
+	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+		return beginning(prefix, words), cobra.ShellCompDirectiveDefault
+	}
+}
+
+// completeList completes the last of several words with commas between them.
+func completeList(words ...string) completion {
+	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+		before := prefix[:strings.LastIndex(prefix, ",")+1]
+		said := strings.Split(before, ",")
+		var left []string
+		for _, w := range words {
+			if !contains(said, w) {
+				left = append(left, before+w)
+			}
+		}
+		return beginning(prefix, left), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	}
+}
+
+func contains(all []string, s string) bool {
+	for _, a := range all {
+		if a == s {
+			return true
+		}
+	}
+	return false
+}
+
+func beginning(prefix string, words []string) (found []string) {
+	for _, w := range words {
+		if strings.HasPrefix(w, prefix) {
+			found = append(found, w)
+		}
+	}
+	return found
+}
+
+// completeRef completes the tag of a reference: HOST/REPOSITORY:TAG.
+func completeRef(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+	const noFiles = cobra.ShellCompDirectiveNoFileComp
+	colon := strings.LastIndex(prefix, ":")
+	if colon < 0 || strings.Contains(prefix[colon:], "/") {
+		return nil, noFiles | cobra.ShellCompDirectiveNoSpace
+	}
+	ref, err := registry.ParseReference(prefix[:colon])
+	if err != nil || ref.Digest != "" {
+		return nil, noFiles
+	}
+	o := registry.Options{ReadOnly: true, UserAgent: "nixoci/" + version}
+	if f := cmd.Flags().Lookup("insecure"); f != nil {
+		o.Insecure = f.Value.String() == "true"
+	}
+	if f := cmd.Flags().Lookup("ca-file"); f != nil {
+		o.CAFile = f.Value.String()
+	}
+	repo, err := registry.Open(ref.Repository, o)
+	if err != nil {
+		return nil, noFiles
+	}
+	defer repo.Close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+	defer cancel()
+	tags, err := repo.NewestTags(ctx, completionTags)
+	if err != nil {
+		return nil, noFiles
+	}
+	for i, t := range tags {
+		tags[i] = prefix[:colon+1] + t
+	}
+	return beginning(prefix, tags), noFiles | cobra.ShellCompDirectiveKeepOrder
+}
+
+// completeImage completes what is read as an image: a reference, a layout, an
+// archive.
+func completeImage(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+	kind, file, ok := strings.Cut(prefix, ":")
+	if ok && fileImage.MatchString(prefix) {
+		return filesAfter(kind+":", file), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+	if kinds := beginning(prefix, []string{"oci:", "oci-archive:", "docker-archive:"}); prefix != "" && len(kinds) > 0 {
+		return kinds, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+	return completeRef(a, cmd, prefix)
+}
+
+// completeDestination completes where build writes to.
+func completeDestination(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+	const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	if kind, file, ok := strings.Cut(prefix, ":"); ok {
+		return filesAfter(kind+":", file), directive
+	}
+	return beginning(prefix, []string{"oci:", "oci-archive:", "docker-archive:", "-"}), directive
+}
+
+// filesAfter are the files whose names begin with file, each behind prefix.
+func filesAfter(prefix, file string) (found []string) {
+	names, err := filepath.Glob(file + "*")
+	if err != nil {
+		return nil
+	}
+	for _, n := range names {
+		found = append(found, prefix+n)
+	}
+	return found
+}
+
+// completeClosure completes the output of a flake; everything else is a file.
+func completeClosure(_ *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+	flake, attribute, ok := strings.Cut(prefix, "#")
+	if !ok {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+	defer cancel()
+	names, err := nixbuild.Configurations(ctx, flake)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	before := ""
+	if strings.HasPrefix(attribute, "nixosConfigurations.") {
+		before = "nixosConfigurations."
+	}
+	for i, n := range names {
+		names[i] = flake + "#" + before + n
+	}
+	return beginning(prefix, names), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeRefOrFile completes references that have a colon, and files.
+func completeRefOrFile(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+	if strings.Contains(prefix, "#") {
+		return completeClosure(a, cmd, prefix)
+	}
+	if strings.Contains(prefix, ":") {
+		return completeImage(a, cmd, prefix)
+	}
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+// argumentCompletion says how an argument is completed, by its name in the
+// command's line of usage.
+var argumentCompletion = map[string]completion{
+	"REF":         completeImage,
+	"IMAGE":       completeRef,
+	"CLOSURE":     completeClosure,
+	"REF|CLOSURE": completeRefOrFile,
+	"A":           completeRefOrFile,
+	"B":           completeRefOrFile,
+	"HOST":        completeNothing,
+	"DIR":         completeDirectories,
+	"COMMAND":     completeCommands,
+}
+
+// completeArguments registers the completion of a command's arguments, and of
+// those below it.
+func (a *app) completeArguments(cmd *cobra.Command) {
+	if names := argumentsOf(cmd); len(names) > 0 && cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = func(c *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			i := len(args)
+			if last := len(names) - 1; i > last {
+				if !names[last].many {
+					return nil, cobra.ShellCompDirectiveNoFileComp
+				}
+				i = last
+			}
+			if complete, ok := argumentCompletion[names[i].name]; ok {
+				return complete(a, c, prefix)
+			}
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+	} else if len(names) == 0 && cmd.Runnable() && cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	for _, c := range cmd.Commands() {
+		a.completeArguments(c)
+	}
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/report"
+	"github.com/nixoci/nixoci/internal/verify"
+)
+
+// uses defines on cmd those of the flags that several commands share which it
+// uses: from, platform, jobs, min-speed, json.
+func (a *app) uses(cmd *cobra.Command, names ...string) {
+	f := cmd.Flags()
+	for _, name := range names {
+		switch name {
+		case "from":
+			f.StringArrayVar(&a.from, "from", nil, "where store paths come from: a root directory, or a binary cache (https://, http://, file://); several are tried in order (default /)")
+		case "platform":
+			f.StringSliceVar(&a.platforms, "platform", nil, "platforms to take or to build for, for instance linux/amd64,linux/arm64")
+		case "jobs":
+			f.IntVarP(&a.jobs, "jobs", "j", 0, "compressors that run at once (default the number of processors)")
+		case "min-speed":
+			f.Int64Var(&a.minSpeed, "min-speed", limit.LeastSpeed, "bytes in a second below which a transfer is broken off and tried again; 0 takes any speed")
+		case "json":
+			f.BoolVar(&a.json, "json", false, "print the result as JSON")
+		default:
+			panic("no common flag --" + name)
+		}
+	}
+}
+
+// flagGroup is a heading of the help.
+type flagGroup string
+
+// The groups, in the order of the help.
+const (
+	groupImage    flagGroup = "Image"
+	groupLayers   flagGroup = "Layers"
+	groupReuse    flagGroup = "Reuse"
+	groupTrust    flagGroup = "Trust"
+	groupRegistry flagGroup = "Registry"
+	groupOutput   flagGroup = "Output"
+)
+
+var flagGroups = []flagGroup{groupImage, groupLayers, groupReuse, groupTrust, groupRegistry, groupOutput}
+
+// flagInfo says what the definition of a flag does not say.
+type flagInfo struct {
+	group    flagGroup
+	value    string     // what the help calls the value; "" for switches
+	complete completion // of the value
+}
+
+// flagTable has every flag by its name, or by "COMMAND NAME" where the name has
+// another meaning in that command.
+var flagTable = map[string]flagInfo{
+	"annotation":  {groupImage, "NAME=VALUE", completeNothing},
+	"cmd":         {groupImage, "WORD", completeNothing},
+	"created":     {groupImage, "TIME", completeNothing},
+	"entrypoint":  {groupImage, "WORD", completeNothing},
+	"env":         {groupImage, "NAME=VALUE", completeNothing},
+	"format":      {groupImage, "FORMAT", completeWords("oci", "docker")},
+	"from":        {groupImage, "DIR|URL", completeWordsOrFiles("https://cache.nixos.org")},
+	"init":        {groupImage, "FILE|none", completeWordsOrFiles(initNone)},
+	"label":       {groupImage, "NAME=VALUE", completeNothing},
+	"nixpkgs":     {groupImage, "DIR|FLAKE", completeDirectories},
+	"platform":    {groupImage, "PLATFORM,…", completeList("linux/amd64", "linux/arm64", "linux/386", "linux/arm/v7", "linux/riscv64")},
+	"port":        {groupImage, "PORT[/udp]", completeNothing},
+	"stop-signal": {groupImage, "SIGNAL", completeWords("SIGRTMIN+3", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL")},
+	"user":        {groupImage, "USER", completeNothing},
+	"volume":      {groupImage, "DIR", completeNothing},
+	"workdir":     {groupImage, "DIR", completeNothing},
+
+	"compression":   {groupLayers, "METHOD[:LEVEL]", completeWords("gzip", "zstd", "none")},
+	"jobs":          {groupLayers, "N", completeNothing},
+	"layer":         {groupLayers, "GLOB=NAME", completeNothing},
+	"max-layers":    {groupLayers, "N", completeNothing},
+	"plan":          {groupLayers, "FILE|REF", completeRefOrFile},
+	"plan-from":     {groupLayers, "FILE|REF", completeRefOrFile},
+	"plan-strategy": {groupLayers, "STRATEGY", completeStrategies},
+
+	"mount-from":  {groupReuse, "REPOSITORY", completeNothing},
+	"reuse":       {groupReuse, "WHOM", completeWords("registry,local", "registry", "local", reuseBoth, reuseNone)},
+	"reuse-check": {groupReuse, "SHARE", completeNothing},
+	"reuse-from":  {groupReuse, "REF", completeRef},
+	"reuse-key":   {groupReuse, "FILE", completeFiles},
+
+	"attest":                {groupTrust, "DOCUMENT,…", completeList("closure", "sbom", "spdx", "cyclonedx", "provenance")},
+	"builder-id":            {groupTrust, "URI", completeWords(attest.DefaultBuilder)},
+	"default-settings":      {groupTrust, "", nil},
+	"key":                   {groupTrust, "FILE", completeFiles},
+	"no-require-signatures": {groupTrust, "", nil},
+	"recursive":             {groupTrust, "", nil},
+	"require-signatures":    {groupTrust, "WHICH", completeWords(string(verify.RequireAll), string(verify.RequireAny), string(verify.RequireNone))},
+	"trusted-public-key":    {groupTrust, "NAME:BASE64", completeNothing},
+	"verify against":        {groupTrust, "URL", completeWords("https://cache.nixos.org")},
+	"verify init":           {groupTrust, "FILE|none", completeWordsOrFiles(initNone)},
+
+	"ca-file":        {groupRegistry, "FILE", completeFiles},
+	"dir":            {groupRegistry, "DIR", completeDirectories},
+	"insecure":       {groupRegistry, "", nil},
+	"join":           {groupRegistry, "", nil},
+	"listen":         {groupRegistry, "ADDRESS", completeNothing},
+	"min-speed":      {groupRegistry, "BYTES", completeNothing},
+	"password":       {groupRegistry, "PASSWORD", completeNothing},
+	"password-stdin": {groupRegistry, "", nil},
+	"tag":            {groupRegistry, "TAG", completeNothing},
+	"username":       {groupRegistry, "USER", completeNothing},
+
+	"against":      {groupOutput, "OTHER", completeRefOrFile},
+	"all":          {groupOutput, "", nil},
+	"build tag":    {groupOutput, "TAG", completeNothing},
+	"color":        {groupOutput, "WHEN", completeWords("auto", "always", "never")},
+	"help":         {groupOutput, "", nil},
+	"html":         {groupOutput, "FILE", completeFiles},
+	"json":         {groupOutput, "", nil},
+	"keep-going":   {groupOutput, "", nil},
+	"older-than":   {groupOutput, "TIME", completeNothing},
+	"out":          {groupOutput, "FILE", completeFiles},
+	"output":       {groupOutput, "DEST", completeDestination},
+	"paths":        {groupOutput, "", nil},
+	"quiet":        {groupOutput, "", nil},
+	"sbom created": {groupOutput, "TIME", completeNothing},
+	"sbom format":  {groupOutput, "FORMAT", completeWords(report.FormatSPDX, report.FormatCycloneDX)},
+	"verbose":      {groupOutput, "", nil},
+	"version":      {groupOutput, "", nil},
+}
+
+func completeStrategies(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+	var words []string
+	for _, s := range plan.Strategies {
+		words = append(words, string(s))
+	}
+	return completeWords(words...)(a, cmd, prefix)
+}
+
+// infoOf is what flagTable has of a flag of cmd. One that it does not have is
+// shown with what comes out.
+func infoOf(cmd *cobra.Command, name string) flagInfo {
+	if i, ok := flagTable[cmd.Name()+" "+name]; ok {
+		return i
+	}
+	if i, ok := flagTable[name]; ok {
+		return i
+	}
+	return flagInfo{group: groupOutput, complete: completeFiles}
+}
+
+// describeFlags gives the flags of cmd, and of the commands below it, the names
+// of their values and the completion of them.
+func (a *app) describeFlags(cmd *cobra.Command) {
+	describe := func(f *pflag.Flag) {
+		info := infoOf(cmd, f.Name)
+		if info.value != "" {
+			f.Value = named(f.Value, info.value)
+		}
+		if f.DefValue == "[]" || f.DefValue == "0s" {
+			f.DefValue = "" // nothing is what nobody needs to be told
+		}
+		if info.complete != nil {
+			// The error says that it is there: a flag of several commands.
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+				return info.complete(a, cmd, prefix)
+			})
+		}
+	}
+	cmd.LocalFlags().VisitAll(describe)
+	for _, c := range cmd.Commands() {
+		a.describeFlags(c)
+	}
+}
+
+// namedValue is a value whose type has a name that says more than "string".
+type namedValue struct {
+	pflag.Value
+	name string
+}
+
+func (v namedValue) Type() string { return v.name }
+
+type namedSlice struct {
+	namedValue
+	pflag.SliceValue
+}
+
+func named(v pflag.Value, name string) pflag.Value {
+	if s, ok := v.(pflag.SliceValue); ok {
+		return namedSlice{namedValue{v, name}, s}
+	}
+	return namedValue{v, name}
+}
+
+// groupedFlags are the flags that a command shows, by group.
+func groupedFlags(cmd *cobra.Command) map[flagGroup]*pflag.FlagSet {
+	groups := map[flagGroup]*pflag.FlagSet{}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		g := infoOf(cmd, f.Name).group
+		if groups[g] == nil {
+			groups[g] = pflag.NewFlagSet("", pflag.ContinueOnError)
+		}
+		groups[g].AddFlag(f)
+	})
+	return groups
+}
+
+// nearFlag is the flag of cmd whose name is like name, "" if none is.
+func nearFlag(cmd *cobra.Command, name string) string {
+	best, distance := "", 3
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		d := editDistance(f.Name, name)
+		if len(name) >= 3 && strings.HasPrefix(f.Name, name) {
+			d = 1
+		}
+		if !f.Hidden && d < distance && d < len(f.Name) {
+			best, distance = f.Name, d
+		}
+	})
+	return best
+}
+
+// flagElsewhere are the commands that have a flag that cmd does not have.
+func flagElsewhere(cmd *cobra.Command, name string) (commands []string) {
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		if c != cmd && c.Runnable() && !c.Hidden && c.LocalNonPersistentFlags().Lookup(name) != nil && !c.HasSubCommands() {
+			commands = append(commands, strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" "))
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(cmd.Root())
+	slices.Sort(commands)
+	return commands
+}
+
+// editDistance counts the letters to insert, remove, replace, or swap with the
+// next one, that make b of a.
+func editDistance(a, b string) int {
+	before, row := []int(nil), make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		next := make([]int, len(b)+1)
+		next[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			next[j] = min(row[j]+1, next[j-1]+1, row[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				next[j] = min(next[j], before[j-2]+1)
+			}
+		}
+		before, row = row, next
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+)
+
+// commandGroups are the headings of the list of commands.
+var commandGroups = []*cobra.Group{
+	{ID: "make", Title: "Make images:"},
+	{ID: "look", Title: "Look at them:"},
+	{ID: "trust", Title: "Trust them:"},
+	{ID: "registry", Title: "Registries and this machine:"},
+}
+
+// groupOfCommand is the group of each command.
+var groupOfCommand = map[string]string{
+	"push": "make", "build": "make", "index": "make",
+	"plan": "look", "inspect": "look", "diff": "look", "sbom": "look",
+	"verify": "trust", "sign": "trust",
+	"login": "registry", "logout": "registry", "cache": "registry", "serve": "registry",
+}
+
+// Columns of the help: those of a terminal within reason, else what its texts
+// are written for.
+const (
+	helpColumns    = 80
+	maxHelpColumns = 120
+)
+
+// Commands are listed in the order of their use and not of the alphabet.
+func init() { cobra.EnableCommandSorting = false }
+
+// groupCommands sorts the commands of root under their headings, the others
+// under none.
+func groupCommands(root *cobra.Command) {
+	root.AddGroup(commandGroups...)
+	for _, c := range root.Commands() {
+		c.GroupID = groupOfCommand[c.Name()]
+	}
+}
+
+// writeHelp is the help of cmd: what it does, then how it is used.
+func writeHelp(cmd *cobra.Command) {
+	w := cmd.OutOrStdout()
+	if about := strings.TrimSpace(longOf(cmd)); about != "" {
+		fmt.Fprintf(w, "%s\n\n", about)
+	}
+	fmt.Fprint(w, usageText(cmd, columns(w)))
+}
+
+// columns is the width for text on w.
+func columns(w any) int {
+	if f, ok := w.(*os.File); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+			return min(n, maxHelpColumns)
+		}
+	}
+	return helpColumns
+}
+
+// usageText is the lines of usage, examples, commands and flags.
+func usageText(cmd *cobra.Command, columns int) string {
+	var b strings.Builder
+	b.WriteString("Usage:\n")
+	if !cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "  %s\n", cmd.UseLine())
+	} else {
+		fmt.Fprintf(&b, "  %s COMMAND [flags]\n", cmd.CommandPath())
+	}
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
+	}
+	if cmd.HasAvailableSubCommands() {
+		commandList(&b, cmd)
+	}
+	groups := groupedFlags(cmd)
+	for _, g := range flagGroups {
+		if groups[g] != nil {
+			fmt.Fprintf(&b, "\n%s:\n%s", g, trimLines(groups[g].FlagUsagesWrapped(columns)))
+		}
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\n%s COMMAND --help says more of a command.\n", cmd.CommandPath())
+	}
+	return b.String()
+}
+
+// trimLines removes the spaces that pflag leaves at the ends of lines.
+func trimLines(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		b.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return b.String()
+}
+
+// commandList lists the commands below cmd under their headings.
+func commandList(b *strings.Builder, cmd *cobra.Command) {
+	list := func(title, group string) {
+		first := true
+		for _, c := range cmd.Commands() {
+			if c.GroupID != group || !c.IsAvailableCommand() {
+				continue
+			}
+			if first {
+				fmt.Fprintf(b, "\n%s\n", title)
+				first = false
+			}
+			fmt.Fprintf(b, "  %-12s %s\n", c.Name(), c.Short)
+		}
+	}
+	for _, g := range cmd.Groups() {
+		list(g.Title, g.ID)
+	}
+	if len(cmd.Groups()) > 0 {
+		list("More:", "")
+	} else {
+		list("Commands:", "")
+	}
+}
+
+// helpCommand takes the place of cobra's, which calls commands topics and
+// exits with 0 where there is none of the name.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND...]",
+		Short: "Say more of a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about := cmd.Root()
+			for i, name := range args {
+				next := childOf(about, name)
+				if next == nil {
+					return noCommand(about, args[i:])
+				}
+				about = next
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+func childOf(cmd *cobra.Command, name string) *cobra.Command {
+	for _, c := range cmd.Commands() {
+		if c.Name() == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// completeCommands completes the name of a command.
+func completeCommands(_ *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, c := range cmd.Root().Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return beginning(prefix, names), cobra.ShellCompDirectiveNoFileComp
+}
+
+// flagTables writes the flags of cmd for the reference, by group.
+func flagTables(b *strings.Builder, flags *pflag.FlagSet, cmd *cobra.Command) {
+	groups := map[flagGroup]*pflag.FlagSet{}
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		g := infoOf(cmd, f.Name).group
+		if groups[g] == nil {
+			groups[g] = pflag.NewFlagSet("", pflag.ContinueOnError)
+		}
+		groups[g].AddFlag(f)
+	})
+	for _, g := range flagGroups {
+		if groups[g] == nil {
+			continue
+		}
+		fmt.Fprintf(b, "| %s | |\n|---|---|\n", g)
+		groups[g].VisitAll(func(f *pflag.Flag) { flagRow(b, f) })
+		b.WriteString("\n")
+	}
+}

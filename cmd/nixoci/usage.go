@@ -1,0 +1,154 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// argument is one of a command's arguments, as its line of usage names it.
+type argument struct {
+	name           string
+	optional, many bool
+}
+
+// argumentsOf reads the arguments off a command's line of usage, such as
+// "push REF [CLOSURE...]": what is documented is what is checked.
+func argumentsOf(cmd *cobra.Command) (all []argument) {
+	words := strings.Fields(cmd.Use)
+	for i := 1; i < len(words); i++ {
+		w := words[i]
+		if strings.HasPrefix(w, "-") {
+			i++ // a flag and its value
+			continue
+		}
+		a := argument{name: w}
+		if inner, ok := strings.CutPrefix(a.name, "["); ok {
+			a.name, a.optional = strings.TrimSuffix(inner, "]"), true
+		}
+		a.name, a.many = strings.CutSuffix(a.name, "...")
+		all = append(all, a)
+	}
+	return all
+}
+
+// checkArguments compares the number of arguments with the line of usage.
+func checkArguments(cmd *cobra.Command, args []string) error {
+	names := argumentsOf(cmd)
+	if len(names) == 0 && cmd.HasSubCommands() {
+		return noCommand(cmd, args)
+	}
+	for i, n := range names {
+		if i >= len(args) && !n.optional {
+			return missing(cmd, strings.ReplaceAll(n.name, "|", " or "))
+		}
+		if n.many {
+			return nil
+		}
+	}
+	if len(args) > len(names) {
+		return usageError{hint.Add(fmt.Errorf("%s: %q is one argument too many", cmd.CommandPath(), args[len(names)]), "usage: "+cmd.UseLine())}
+	}
+	return nil
+}
+
+// missing says that an argument is, and shows how the command is used.
+func missing(cmd *cobra.Command, what string) error {
+	err := fmt.Errorf("%s: %s is missing", cmd.CommandPath(), what)
+	advice := "usage: " + cmd.UseLine()
+	if example, _, _ := strings.Cut(strings.TrimSpace(cmd.Example), "\n"); example != "" {
+		advice = "for instance: " + example
+	}
+	return usageError{hint.Add(err, advice)}
+}
+
+// wrapArgs has the arguments of every command checked.
+func wrapArgs(cmd *cobra.Command) {
+	cmd.Args = checkArguments
+	for _, c := range cmd.Commands() {
+		wrapArgs(c)
+	}
+}
+
+// noCommand names what was not a command.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %q", args[0])
+	if cmd.HasParent() {
+		err = fmt.Errorf("%s: %w", cmd.CommandPath(), err)
+	}
+	advice := cmd.CommandPath() + " --help lists the commands"
+	if s := nearCommands(cmd, args[0]); len(s) > 0 {
+		advice = "did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return usageError{hint.Add(err, advice)}
+}
+
+// nearCommands are the commands below cmd whose names are like name.
+func nearCommands(cmd *cobra.Command, name string) (near []string) {
+	for _, c := range cmd.Commands() {
+		if c.Hidden {
+			continue
+		}
+		d := editDistance(c.Name(), name)
+		if d <= 2 && d < len(c.Name())-1 || len(name) > 1 && strings.HasPrefix(c.Name(), name) {
+			near = append(near, c.Name())
+		}
+	}
+	return near
+}
+
+// flagError says what is wrong with a flag.
+func flagError(cmd *cobra.Command, err error) error {
+	see := fmt.Sprintf("%s --help lists the flags", cmd.CommandPath())
+	say := func(advice, format string, args ...any) error {
+		return usageError{hint.Add(fmt.Errorf("%s: %w", cmd.CommandPath(), fmt.Errorf(format, args...)), advice)}
+	}
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := e.GetSpecifiedName()
+		if e.GetSpecifiedShortnames() != "" {
+			return say(see, "unknown flag -%s", name)
+		}
+		if near := nearFlag(cmd, name); near != "" {
+			see = "did you mean --" + near + "?"
+		} else if others := flagElsewhere(cmd, name); len(others) > 0 {
+			see = fmt.Sprintf("--%s is a flag of %s, and stands behind the command", name, strings.Join(others, ", "))
+		}
+		return say(see, "unknown flag --%s", name)
+	}
+	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
+		f := e.GetFlag()
+		return say(see, "--%s: %s is missing", f.Name, f.Value.Type())
+	}
+	if e, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return say(see, "--%s %q: %w", e.GetFlag().Name, e.GetValue(), plainCause(e.Unwrap()))
+	}
+	if e, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
+		return say(see, "%q is no flag", e.GetSpecifiedFlag())
+	}
+	return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
+}
+
+// plainCause says for people what strconv and time say for programmers.
+func plainCause(err error) error {
+	e, ok := errors.AsType[*strconv.NumError](err)
+	switch {
+	case ok && errors.Is(e, strconv.ErrRange):
+		return errors.New("the number is out of range")
+	case ok && e.Func == "ParseBool":
+		return errors.New("not true or false")
+	case ok:
+		return errors.New("not a whole number")
+	case err != nil && strings.HasPrefix(err.Error(), "time: "):
+		return errors.New("not a time such as 720h or 90m")
+	}
+	return err
+}
