@@ -1,69 +1,73 @@
-# Everything a person does with the sources. Only Go and make are needed, but
-# for e2e and bench, which install what they need with apt.
+# What you can do with the sources. Most targets need only Go and make. e2e and
+# bench install what they need with apt.
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-# Static and the same from any directory: what was built says nothing of where.
+# A static program. -trimpath removes the directory names, so that a build in any
+# directory gives the same bytes.
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOTOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all help build demo test fma race e2e e2e-new e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs cross init init-check release vendor-hash clean
+.PHONY: all help build demo test fma race e2e e2e-new e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
 
 all: build
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## bin/nixoci
+build: ## build bin/nixoci
 	$(GOBUILD) -o bin/ ./cmd/...
 
 demo: build ## push the sample system for two platforms to an embedded registry, and verify it
 	./testdata/demo.sh bin/nixoci
 
-test: ## all tests that need nothing but Go
+test: ## run all tests that need only Go
 	$(GO) test ./...
 
-fma: ## that the planner rounds alike on arm64
+fma: ## check that the planner rounds the same way on arm64
 	./.ci/fma
 
-race: ## the same, with the race detector (needs a C compiler)
+race: ## run the tests with the race detector (needs a C compiler)
 	$(GO) test -race ./...
 
-e2e: build ## against real registries, engines and Nix; installs them
+e2e: build ## test with real registries, engines and Nix; installs them with apt
 	./e2e/run.sh
 
-e2e-nixpkgs: build ## a system of the real NixOS modules, built and booted: NIXPKGS=DIR
-	@[ -f "$(NIXPKGS)/nixos/modules/module-list.nix" ] || { echo "make e2e-nixpkgs: NIXPKGS=$(NIXPKGS) is no nixpkgs: name a checkout of it" >&2; exit 2; }
+e2e-nixpkgs: build ## build and boot a system of the real NixOS modules: NIXPKGS=DIR
+	@[ -f "$(NIXPKGS)/nixos/modules/module-list.nix" ] || { echo "make e2e-nixpkgs: NIXPKGS=$(NIXPKGS) is not a checkout of nixpkgs" >&2; exit 2; }
 	NIXOCI_E2E_TAGS=e2e,nixpkgs NIXPKGS="$(abspath $(NIXPKGS))" ./e2e/run.sh -run TestNixpkgs
 
 e2e-new: build ## end-to-end tests that are not yet part of e2e: other versions of Nix, an emulated arm64 guest
 	NIXOCI_E2E_TAGS=e2e,e2e_new ./e2e/run.sh -run 'TestGuestOtherNix|TestGuestArm64Boots'
 
-bench: build ## docs/benchmarks.md, from a real system and a real registry
+bench: build ## measure docs/benchmarks.md with a real system and a real registry
 	./bench/run.sh
 
-bench-plan: ## docs/plan-benchmarks.md
+bench-plan: ## compute docs/plan-benchmarks.md
 	$(GO) run ./bench/plan
 
-fuzz: ## every fuzz target, for FUZZTIME each
+fuzz: ## run every fuzz target, for FUZZTIME each
 	./.ci/fuzz $(or $(FUZZTIME),10s)
 
-lint: ## gofmt, vet, staticcheck, and the workflows
+lint: ## run gofmt, vet, staticcheck, and actionlint for the workflows
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not gofmt-ed: $$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e,nixpkgs ./...
 	$(GOTOOL) staticcheck -tags e2e,nixpkgs ./...
 	$(GOTOOL) actionlint .github/workflows/*.yml
 
-vulncheck: ## known vulnerabilities in what is called; asks vuln.go.dev
+vulncheck: ## find known vulnerabilities in called code; asks vuln.go.dev
 	$(GOTOOL) govulncheck ./...
 
-docs: ## docs/reference.md, from the code
+docs: ## generate docs/reference.md from the code
 	$(GO) test ./cmd/nixoci -run TestReference -update
 
-cross: ## dist/nixoci-OS-ARCH for all platforms
+picture: ## renew docs/plan-page.png; needs Chromium
+	./docs/picture.sh
+
+cross: ## build dist/nixoci-OS-ARCH for all platforms
 	@set -e; for p in $(PLATFORMS); do \
 		out=dist/nixoci-$${p%/*}-$${p#*/}; echo $$out; \
 		GOOS=$${p%/*} GOARCH=$${p#*/} $(GOBUILD) -o $$out ./cmd/nixoci; \
@@ -72,16 +76,16 @@ cross: ## dist/nixoci-OS-ARCH for all platforms
 		GOOS=linux GOARCH=$$a $(GOBUILD) -o dist/nixoci-init-linux-$$a ./cmd/nixoci-init; \
 	done
 
-init: ## the nixoci-init of images anew, after a change of cmd/nixoci-init or internal/guest
+init: ## build the embedded nixoci-init again, after a change of cmd/nixoci-init or internal/guest
 	$(GO) run ./internal/initbin/renew
 
-init-check: ## that it is what the source makes
+init-check: ## check that the embedded nixoci-init is what the source gives
 	$(GO) run ./internal/initbin/renew -check
 
-release: ## dist/release: archives, bill of materials and checksums of VERSION
+release: ## write dist/release: archives, bill of materials and checksums of VERSION
 	VERSION=$(VERSION) ./.ci/release
 
-vendor-hash: ## nix/nixoci.nix after a change of go.mod; needs nix
+vendor-hash: ## update nix/nixoci.nix after a change of go.mod; needs nix
 	@set -e; tmp=$$(mktemp -d); trap 'rm -rf $$tmp' EXIT; $(GO) mod vendor -o $$tmp/vendor; \
 		hash=$$(nix --extra-experimental-features nix-command hash path $$tmp/vendor); \
 		sed -i "s|vendorHash = .*;|vendorHash = \"$$hash\";|" nix/nixoci.nix; echo $$hash

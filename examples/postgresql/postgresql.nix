@@ -2,7 +2,7 @@
   services.postgresql.enable = true;
   services.postgresql.ensureDatabases = [ "shop" ];
 
-  # Chooses PostgreSQL's major version, and keeps it when the image is updated.
-  # Set it once, to the release of NixOS that you start with.
+  # This option chooses the major version of PostgreSQL, and updates of the image keep that
+  # version. Set the option once, to the release of NixOS that you start with.
   system.stateVersion = "26.05";
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# compose.yml as one command. docker logs -f web shows the boot and the build.
+# The same as compose.yml, in one command. docker logs -f web shows the boot and the build.
 set -eu
 exec docker run -d --name web -p 8080:80 \
   --tmpfs /run:exec,suid --security-opt writable-cgroups=true \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# docker-run.sh for nerdctl 2.1 or later.
+# The same as docker-run.sh, for nerdctl 2.1 or later.
 set -eu
 exec nerdctl run -d --name web -p 8080:80 \
   --tmpfs /run:exec,suid --security-opt writable-cgroups=true \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# podman knows what systemd wants: it needs no flag, with or without root.
+# podman gives systemd what it needs without a flag, with or without root.
 set -eu
 exec podman run -d --name web -p 8080:80 \
   -v "$PWD/nginx.nix:/config/configuration.nix" -v "$PWD/web:/web" \
