@@ -2,13 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layout"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/push"
 )
 
 func (a *app) buildCommand() *cobra.Command {
@@ -61,6 +68,11 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return usageError{err}
 	}
 	job.Tags = append(target.Tags, tags...)
+	if target.Kind == layout.KindLayout {
+		in.planFlags.auto = func(ctx context.Context) ([]push.Predecessor, string, error) {
+			return a.layoutPredecessors(ctx, target.Path, job.Tags)
+		}
+	}
 	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
 		return err
@@ -82,4 +94,37 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		a.stdout = a.stderr
 	}
 	return a.printResult(output, result, nil)
+}
+
+// layoutPredecessors are the plans of the first of tags that the layout in dir
+// has; without tags, of the one image that it has.
+func (a *app) layoutPredecessors(ctx context.Context, dir string, tags []string) ([]push.Predecessor, string, error) {
+	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil, "", nil
+	}
+	if len(tags) == 0 {
+		tags = []string{""}
+	}
+	for _, tag := range tags {
+		name := string(layout.KindLayout) + ":" + dir
+		if tag != "" {
+			name += ":" + tag
+		}
+		found, what, err := a.predecessorsIn(ctx, name, &reading{})
+		if !errors.Is(err, oci.ErrNotFound) {
+			return found, what, err
+		}
+	}
+	return nil, "", nil
+}
+
+// predecessorsIn are the plans of the image that name names.
+func (a *app) predecessorsIn(ctx context.Context, name string, f *reading) ([]push.Predecessor, string, error) {
+	src, err := a.openImage(name, f)
+	if err != nil {
+		return nil, "", err
+	}
+	defer src.Close()
+	found, err := push.SourcePredecessors(ctx, src, src.Target)
+	return found, src.Name, err
 }

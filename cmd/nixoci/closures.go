@@ -84,11 +84,11 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 		return nil, err
 	}
 	for _, sys := range systems {
-		plan, err := planner.plan(sys.Closure, manifest.FormatPlatform(sys.Platform))
+		plan, from, err := planner.plan(sys.Closure, manifest.FormatPlatform(sys.Platform))
 		if err != nil {
 			return nil, err
 		}
-		images = append(images, push.Image{System: sys, Plan: plan})
+		images = append(images, push.Image{System: sys.Continuing(from), Plan: plan})
 	}
 	return images, nil
 }

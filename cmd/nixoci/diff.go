@@ -26,6 +26,7 @@ those that it would be given, and sizes are those before compression.`,
   nixoci diff ghcr.io/org/web:latest ./result`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.closure.planFlags.registry = f.registry
+			a.autoIs(&f.closure.planFlags, args[0], &f)
 			sideA, sideB, err := a.sides(cmd.Context(), args[0], args[1], &f)
 			if err != nil {
 				return err
@@ -90,7 +91,7 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 		if err != nil {
 			return fail(err)
 		}
-		plan, err := planner.plan(in.closure, platformOf(system))
+		plan, _, err := planner.plan(in.closure, platformOf(system))
 		if err != nil {
 			return fail(err)
 		}

@@ -40,6 +40,7 @@ image, beside the least that is possible and what other tools' ways would cost.`
   nix path-info --json -r ./result > web.json && nixoci plan web.json --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.closure.planFlags.registry = f.registry
+			a.autoIs(&f.closure.planFlags, f.against, &f.reading)
 			return a.planClosures(cmd.Context(), args, &f)
 		},
 	}
@@ -72,7 +73,7 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 		if in.toplevel != "" {
 			platform = platformOf(a.systemOf(ctx, in))
 		}
-		p, err := planner.plan(in.closure, platform)
+		p, _, err := planner.plan(in.closure, platform)
 		if err != nil {
 			return err
 		}

@@ -162,6 +162,9 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		}
 	}
 	in.planFlags.registry = f.registry
+	in.planFlags.auto = func(ctx context.Context) ([]push.Predecessor, string, error) {
+		return predecessors(ctx, &job, repo, believe.registry && f.reuseKey == "")
+	}
 	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
 		return err
@@ -243,6 +246,38 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 		return more, err
 	}
 	return nil
+}
+
+// predecessors are the plans of the image that is there: the one that the first
+// of the push's tags names, else the other tags, else latest, else the newest.
+// shared says that what the job's own images have read can be used. A signature
+// does not matter here: whose plan is followed decides how the layers are
+// divided, and nothing of what is in them.
+func predecessors(ctx context.Context, job *push.Job, repo *registry.Repository, shared bool) ([]push.Predecessor, string, error) {
+	remote := func(tag string) *push.Remote {
+		i := slices.IndexFunc(job.Reuse, func(r *push.Remote) bool { return r.String() == repo.Ref(tag) })
+		if shared && i >= 0 {
+			return job.Reuse[i]
+		}
+		return push.NewRemote(repo, tag)
+	}
+	var images []*push.Remote
+	for _, tag := range append(slices.Clone(job.Tags), "latest") {
+		images = append(images, remote(tag))
+	}
+	found, what, err := push.FirstPredecessors(ctx, images)
+	if err != nil || what != "" {
+		return found, what, err
+	}
+	newest, err := repo.NewestTags(ctx, newestTags)
+	if err != nil {
+		job.Warn(err) // some registries list nothing
+	}
+	images = nil
+	for _, tag := range newest {
+		images = append(images, remote(tag))
+	}
+	return push.FirstPredecessors(ctx, images)
 }
 
 // readPublicKey reads the key in file, nil for no file.

@@ -141,6 +141,12 @@ func newManifest(sys *System, packed []PackedLayer, s *Settings, bytes bool, edi
 	if sys.Init != nil {
 		m.Annotations[AnnotationInit] = sys.Init.Digest.String()
 	}
+	if sys.PlanFrom != "" {
+		if err := checkDigest(sys.PlanFrom); err != nil {
+			return fail(fmt.Errorf("plan from %w", err))
+		}
+		m.Annotations[AnnotationPlanFrom] = sys.PlanFrom.String()
+	}
 	m.Annotations[AnnotationToplevel] = string(sys.Toplevel)
 	m.Annotations[AnnotationNarHash] = info.NarHash.SRI()
 	for _, f := range edit {

@@ -24,6 +24,7 @@ const (
 	AnnotationFacts       = "io.nixoci.toplevel.facts"    // beside it, in the index: Facts as JSON
 	AnnotationFormat      = "io.nixoci.format"            // manifest: the image format's version
 	AnnotationInit        = "io.nixoci.init"              // manifest: digest of the program at /sbin/init; none where it is a link
+	AnnotationPlanFrom    = "io.nixoci.plan.from"         // manifest: digest of the manifest whose plan this one continues; none without --plan-from
 	AnnotationImage       = "io.nixoci.image.recipe"      // manifest, its descriptor, index: hash of all that determines it
 )
 
@@ -54,6 +55,10 @@ type System struct {
 	Guest    bool   // the closure has nixoci-init as its toplevel's nixoci-init
 	Version  string // the NixOS label, for instance 26.05.20260522.1a2b3c4; "" where the toplevel has none
 	Facts    Facts  // what all of this was read from
+
+	// PlanFrom is the manifest whose plan this image continues: with it, the image
+	// is a function of the closure and of that plan. "": of the closure alone.
+	PlanFrom digest.Digest
 }
 
 // Settings are what the user may override in the image's config and manifests.

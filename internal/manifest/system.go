@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 )
@@ -65,6 +67,13 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 func (sys *System) In(format int, init *Init) *System {
 	other := *sys
 	other.Format, other.Init = format, init
+	return &other
+}
+
+// Continuing returns sys with a plan that continues that of another manifest.
+func (sys *System) Continuing(manifest digest.Digest) *System {
+	other := *sys
+	other.PlanFrom = manifest
 	return &other
 }
 

@@ -29,7 +29,7 @@ func (v *verification) compareClosures(ctx context.Context, contents []*content,
 				continue
 			}
 			found = true
-			g := &givenClosure{v: v, content: c, init: all[n].init, sys: sys.In(c.form.version, all[n].init)}
+			g := &givenClosure{v: v, content: c, init: all[n].init, sys: c.as(sys, all[n].init)}
 			if comparisons[n], err = g.compare(ctx); err != nil {
 				return nil, nil, fmt.Errorf("closure of %s: %w", sys.Toplevel, err)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/task"
 )
 
@@ -27,6 +28,13 @@ type content struct {
 // complete reports whether every layer was read, as far as it can be.
 func (c *content) complete() bool {
 	return c.system != nil && len(c.layers) == len(c.doc.manifest.Layers)-1
+}
+
+// as is sys as this image has it: in its format, with its init, and with a plan
+// that continues the one that it names.
+func (c *content) as(sys *manifest.System, init *manifest.Init) *manifest.System {
+	from := digest.Digest(c.doc.manifest.Annotations[manifest.AnnotationPlanFrom])
+	return sys.In(c.form.version, init).Continuing(from)
 }
 
 // damaged reports whether a part of some layer could not be read.

@@ -40,7 +40,7 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 		}
 		return nil, nil
 	}
-	sys = sys.In(c.form.version, init)
+	sys = c.as(sys, init)
 	if !l.record(checkPlatform(c.doc, sys), CheckPlatform) || !l.record(checkProgram(c.doc, init, sys)) {
 		return nil, nil
 	}
