@@ -1,0 +1,260 @@
+package push
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/registry/registrytest"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 0, "run only this seed of TestSeededFaults or TestLastingFaults")
+	seedsFlag = flag.Uint64("seeds", 0, "run so many seeds instead of the usual number")
+	firstFlag = flag.Uint64("first-seed", 1, "the first of them")
+)
+
+// seeds are those to run, usually n of them.
+func seeds(n uint64) []uint64 {
+	if *seedFlag != 0 {
+		return []uint64{*seedFlag}
+	}
+	if *seedsFlag != 0 {
+		n = *seedsFlag
+	} else if testing.Short() {
+		n /= 10
+	}
+	var all []uint64
+	for i := range n {
+		all = append(all, *firstFlag+i)
+	}
+	return all
+}
+
+// account is a keychain with the account of registrytest.
+type account struct{}
+
+func (account) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return authn.FromConfig(authn.AuthConfig{Username: registrytest.User, Password: registrytest.Password}), nil
+}
+
+// world is a registry with faults, in a bubble where waiting takes no time, and
+// an image to push there.
+type world struct {
+	t      *testing.T
+	reg    *registrytest.Registry
+	tokens *registrytest.Tokens
+	dial   *registrytest.Pipes
+	faults *registrytest.Faults // nil: none
+	src    *treeSource
+	packer *layers.Packer
+}
+
+const (
+	worldRepo = "org/web"
+	worldTag  = "v1"
+)
+
+// inWorld runs f in a bubble. The registry is served over pipes.
+func inWorld(t *testing.T, tokens bool, f func(*world)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, reg: registrytest.New(), src: &treeSource{content: map[closure.StorePath][]byte{}}, packer: layers.NewPacker(1)}
+		w.reg.Strict = true
+		if tokens {
+			w.tokens = registrytest.NewTokens(w.reg, 5*time.Minute)
+		}
+		pipes, stop := registrytest.Serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			switch {
+			case w.faults != nil:
+				w.faults.ServeHTTP(rw, r)
+			case w.tokens != nil:
+				w.tokens.ServeHTTP(rw, r)
+			default:
+				w.reg.ServeHTTP(rw, r)
+			}
+		}))
+		w.dial = pipes
+		defer stop()
+		f(w)
+	})
+}
+
+func (w *world) script(faults []registrytest.Fault) {
+	w.faults = registrytest.NewFaults(w.reg, w.tokens, faults)
+}
+
+// push pushes images under worldTag, as a run of the program does.
+func (w *world) push(images []Image, cache *Cache) (Result, error) {
+	w.t.Helper()
+	repo, err := name.NewRepository(registrytest.PipeAddr + "/" + worldRepo)
+	must(w.t, err)
+	r, err := registry.Open(repo, registry.Options{Dial: w.dial.Dial, Keychain: account{}})
+	must(w.t, err)
+	defer r.Close()
+	job := sampleJob(cache)
+	job.Tags, job.Packer = []string{worldTag}, w.packer
+	job.Reuse = []*Remote{NewRemote(r, worldTag)}
+	job.SampleClaims = true
+	return Push(context.WithoutCancel(w.t.Context()), r, images, job)
+}
+
+func (w *world) tag() digest.Digest { return w.reg.Tag(worldRepo, worldTag) }
+
+// faulty is what one seed does: what was pushed before, and what is known.
+type faulty struct {
+	w      *world
+	before []Image // pushed without faults; nil: nothing
+	images []Image
+	cache  *Cache
+
+	old, want digest.Digest // of the tag: before, and as it should be
+}
+
+// prepare makes the scene of a seed. Seeds differ in whether there is an image
+// before, the same or another, and what this machine knows.
+func (w *world) prepare(seed uint64) *faulty {
+	s := &faulty{w: w, cache: OpenCache(w.t.TempDir())}
+	s.images = []Image{sampleImage(w.t, w.src, "amd64", nil), sampleImage(w.t, w.src, "arm64", nil)}
+	honest := w.reg
+	switch seed % 4 {
+	case 1: // another image is there
+		s.before = []Image{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
+	case 2: // this machine pushed the same image
+		s.before = s.images
+	case 3: // another machine did
+		s.before = s.images
+	}
+	scratch := registrytest.New()
+	w.reg = scratch
+	first, err := w.push(s.images, nil)
+	must(w.t, err)
+	w.reg, s.want = honest, first.Index.Digest
+	if s.before != nil {
+		cache := s.cache
+		if seed%4 == 3 {
+			cache = nil
+		}
+		_, err := w.push(s.before, cache)
+		must(w.t, err)
+		s.old = w.tag()
+	}
+	return s
+}
+
+// verdict is what came of a push with faults.
+type verdict struct {
+	err   error
+	took  time.Duration
+	wrong string // what must never be
+}
+
+// run pushes with faults, and looks at what is there afterwards.
+func (s *faulty) run() verdict {
+	start := time.Now()
+	result, err := s.w.push(s.images, s.cache)
+	v := verdict{err: err, took: time.Since(start)}
+	now := s.w.tag()
+	switch {
+	case v.took > limit.Operation:
+		v.wrong = fmt.Sprintf("it took %s", v.took)
+	case err == nil && now != s.want:
+		v.wrong = fmt.Sprintf("success, and the tag names %q, not %s", now, s.want)
+	case err == nil && result.Index.Digest != s.want:
+		v.wrong = fmt.Sprintf("success with %s, not %s", result.Index.Digest, s.want)
+	case now != s.want && now != s.old:
+		v.wrong = fmt.Sprintf("an error, and the tag names %q, before %q", now, s.old)
+	case now != "":
+		if err := s.w.reg.Check(worldRepo, worldTag); err != nil {
+			v.wrong = fmt.Sprintf("the tag's image is not whole: %v", err)
+		}
+	}
+	return v
+}
+
+// again pushes once more, without faults: whatever happened, that must mend it.
+func (s *faulty) again() error {
+	s.w.faults = nil
+	if _, err := s.w.push(s.images, s.cache); err != nil {
+		return err
+	}
+	if now := s.w.tag(); now != s.want {
+		return fmt.Errorf("the tag names %s", now)
+	}
+	return s.w.reg.Check(worldRepo, worldTag)
+}
+
+// report says what a seed did, so that it can be run again alone.
+func (s *faulty) report(t *testing.T, test string, seed uint64, v verdict) {
+	t.Helper()
+	t.Errorf("seed %d: %s\nerror: %v\nscript: %v\nhappened:\n\t%s\nalone: go test ./internal/push -run '^%s$' -seed %d",
+		seed, v.wrong, v.err, s.w.faults.Script, strings.Join(s.w.faults.Fired, "\n\t"), test, seed)
+}
+
+// TestSeededFaults: pushes to a registry that does one to four things wrong,
+// each once. The tag is never wrong, the image behind it always whole, no push
+// takes longer than limit.Operation, and nearly all of them succeed.
+func TestSeededFaults(t *testing.T) {
+	all := seeds(300)
+	var failed []string
+	fired := 0
+	for _, seed := range all {
+		inWorld(t, seed%3 == 0, func(w *world) {
+			s := w.prepare(seed)
+			w.script(registrytest.Seeded(seed, registrytest.PushClasses))
+			v := s.run()
+			fired += len(w.faults.Fired)
+			if v.err != nil {
+				failed = append(failed, fmt.Sprintf("seed %d: %v (%v)", seed, v.err, w.faults.Script))
+			}
+			if v.wrong != "" {
+				s.report(t, "TestSeededFaults", seed, v)
+			}
+			if err := s.again(); err != nil {
+				t.Errorf("seed %d: pushed again, without faults: %v", seed, err)
+			}
+		})
+	}
+	t.Logf("%d pushes, %d faults, %d errors:\n%s", len(all), fired, len(failed), strings.Join(failed, "\n"))
+	if len(failed)*20 > len(all) {
+		t.Errorf("%d of %d pushes failed although another attempt would have helped", len(failed), len(all))
+	}
+	if fired < len(all)/2 {
+		t.Errorf("only %d faults happened in %d pushes", fired, len(all))
+	}
+}
+
+// TestLastingFaults: what goes wrong stays wrong. The push may fail, in time,
+// and says so; the tag is what it was or what it should be.
+func TestLastingFaults(t *testing.T) {
+	for _, seed := range seeds(100) {
+		inWorld(t, seed%3 == 0, func(w *world) {
+			s := w.prepare(seed)
+			w.script(registrytest.Lasting(seed, registrytest.PushClasses))
+			v := s.run()
+			lies := []registrytest.Kind{registrytest.Corrupt, registrytest.Truncate, registrytest.Forget}
+			if v.wrong != "" && w.faults.Script[0].On == registrytest.PutTag && slices.Contains(lies, w.faults.Script[0].Kind) && v.err != nil && strings.Contains(v.err.Error(), "the tag") {
+				v.wrong = "" // it cannot be mended, and the error says so
+			}
+			if v.wrong != "" {
+				s.report(t, "TestLastingFaults", seed, v)
+			}
+			if err := s.again(); err != nil {
+				t.Errorf("seed %d: pushed again, without faults: %v", seed, err)
+			}
+		})
+	}
+}
