@@ -61,3 +61,7 @@ type Destination interface {
 // PutLayer is to be called for one layer after the other, in the order of the
 // manifests, or the result is no longer the same every time.
 type Ordered interface{ Ordered() }
+
+// Forgetful is implemented by a destination that remembers which blobs are
+// there. After Forget it asks again.
+type Forgetful interface{ Forget() }

@@ -130,13 +130,17 @@ func (w *world) prepare(seed uint64) *faulty {
 	s := &faulty{w: w, cache: OpenCache(w.t.TempDir())}
 	s.images = []Image{sampleImage(w.t, w.src, "amd64", nil), sampleImage(w.t, w.src, "arm64", nil)}
 	honest := w.reg
-	switch seed % 4 {
-	case 1: // another image is there
+	cache := s.cache // of the machine that pushed before
+	switch seed % 8 {
+	case 1, 5: // another image is there, of this machine
 		s.before = []Image{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
-	case 2: // this machine pushed the same image
+	case 2, 7: // or of another
+		s.before = []Image{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
+		cache = nil
+	case 3: // this machine pushed the same image
 		s.before = s.images
-	case 3: // another machine did
-		s.before = s.images
+	case 4: // another machine did
+		s.before, cache = s.images, nil
 	}
 	scratch := registrytest.New()
 	w.reg = scratch
@@ -144,10 +148,6 @@ func (w *world) prepare(seed uint64) *faulty {
 	must(w.t, err)
 	w.reg, s.want = honest, first.Index.Digest
 	if s.before != nil {
-		cache := s.cache
-		if seed%4 == 3 {
-			cache = nil
-		}
 		_, err := w.push(s.before, cache)
 		must(w.t, err)
 		s.old = w.tag()

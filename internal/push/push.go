@@ -154,7 +154,6 @@ type distinct struct {
 	known   *layers.Packed // what the recipe is said to make
 	from    string         // who said so
 	claimed bool           // only an unsigned image said so
-	assumed bool           // it was not asked for, since a manifest lists it
 	LayerResult
 }
 
@@ -276,7 +275,6 @@ func (p *pusher) query(ctx context.Context) error {
 			continue
 		}
 		if p.listed[d.known.Digest] && p.job.ReuseCheck <= 0 {
-			d.assumed = true
 			p.reused(d)
 			continue
 		}
@@ -301,18 +299,18 @@ func (p *pusher) reused(d *distinct) {
 	p.job.Progress.Done(d.LayerResult)
 }
 
-// putBack asks for all that was assumed to be there, and makes what is not.
+// putBack asks again for all layers, also for those that were sent: the registry
+// has refused a manifest. It makes what is not there.
 func (p *pusher) putBack(ctx context.Context) error {
 	clear(p.listed)
+	if dst, ok := p.dst.(oci.Forgetful); ok {
+		dst.Forget()
+	}
 	var missing []*distinct
 	var mu sync.Mutex
 	group, groupCtx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
 	for _, d := range p.order {
-		if !d.assumed {
-			continue
-		}
-		d.assumed = false
 		group.Go(func() error {
 			desc, err := p.descriptor(d, d.Packed)
 			if err != nil {
@@ -330,7 +328,7 @@ func (p *pusher) putBack(ctx context.Context) error {
 	if err := group.Wait(); err != nil || len(missing) == 0 {
 		return err
 	}
-	p.warn(fmt.Errorf("%s: the registry has lost %d layers that its manifests list; nixoci puts them back", p.name(), len(missing)))
+	p.warn(fmt.Errorf("%s: the registry has lost %d layers that it said it had; nixoci puts them back", p.name(), len(missing)))
 	return p.makeAll(ctx, missing)
 }
 
@@ -363,12 +361,12 @@ func (p *pusher) descriptor(d *distinct, packed layers.Packed) (ocispec.Descript
 
 // putImages puts configs and manifests, then the index, then the tags.
 func (p *pusher) putImages(ctx context.Context, images []Image, stacks [][]*distinct, recipe recipes) (Result, error) {
-	built, err := p.putManifests(ctx, images, stacks)
-	if errors.Is(err, oci.ErrMissingBlob) && len(p.listed) > 0 {
+	built, index, err := p.putManifests(ctx, images, stacks)
+	if errors.Is(err, oci.ErrMissingBlob) {
 		if err := p.putBack(ctx); err != nil {
 			return Result{}, err
 		}
-		built, err = p.putManifests(ctx, images, stacks)
+		built, index, err = p.putManifests(ctx, images, stacks)
 	}
 	if err != nil {
 		return Result{}, err
@@ -376,10 +374,6 @@ func (p *pusher) putImages(ctx context.Context, images []Image, stacks [][]*dist
 	result := Result{}
 	for _, d := range p.order {
 		result.Layers = append(result.Layers, d.LayerResult)
-	}
-	index, err := p.putIndex(ctx, built)
-	if err != nil {
-		return Result{}, err
 	}
 	if err := p.dst.Commit(ctx); err != nil {
 		return Result{}, err
@@ -400,8 +394,9 @@ func (p *pusher) putImages(ctx context.Context, images []Image, stacks [][]*dist
 	return result, nil
 }
 
-// putManifests puts each platform's config and manifest.
-func (p *pusher) putManifests(ctx context.Context, images []Image, stacks [][]*distinct) ([]*manifest.Image, error) {
+// putManifests puts each platform's config and manifest, then the index and the
+// tags.
+func (p *pusher) putManifests(ctx context.Context, images []Image, stacks [][]*distinct) ([]*manifest.Image, oci.Blob, error) {
 	built := make([]*manifest.Image, len(images))
 	group, groupCtx := task.WithContext(ctx)
 	group.SetLimit(p.job.Uploads)
@@ -412,7 +407,7 @@ func (p *pusher) putManifests(ctx context.Context, images []Image, stacks [][]*d
 		}
 		m, err := manifest.NewImage(image.System, stack, p.job.Settings)
 		if err != nil {
-			return nil, err
+			return nil, oci.Blob{}, err
 		}
 		built[i] = m
 		group.Go(func() error {
@@ -424,7 +419,11 @@ func (p *pusher) putManifests(ctx context.Context, images []Image, stacks [][]*d
 			return p.dst.PutManifest(groupCtx, m.Manifest, "")
 		})
 	}
-	return built, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, oci.Blob{}, err
+	}
+	index, err := p.putIndex(ctx, built)
+	return built, index, err
 }
 
 // putIndex puts the index, joined with what is there where that is wanted,

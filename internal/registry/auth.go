@@ -184,6 +184,10 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 		}
 	}
 	if err != nil {
+		if g.scheme == "https" && a.schemes[0] == "http" && otherScheme("https", nil, err) {
+			// It does speak http: what came by http, and was none, was a fault.
+			return nil, again{error: fmt.Errorf("the answer by http was none, and by https: %w", err)}
+		}
 		return nil, err
 	}
 	var ch *transport.Challenge

@@ -177,7 +177,13 @@ func TestUploadFaults(t *testing.T) {
 				w.Header().Set("Docker-Content-Digest", digest.FromString("else").String())
 				w.WriteHeader(201)
 			})
-		}, 1, 0, 0, "the registry stored " + digest.FromString("else").String() + " instead of " + d, 0},
+		}, 2, 100 * time.Millisecond, time.Second, "", 1},
+		"stored as something else, always": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+			return first(1000, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Docker-Content-Digest", digest.FromString("else").String())
+				w.WriteHeader(201)
+			})
+		}, 1 + maxRestarts, 300 * time.Millisecond, 3 * time.Second, "the registry stored something else: " + digest.FromString("else").String() + " instead of " + d, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,12 +23,17 @@ func (r *Repository) PutManifest(ctx context.Context, b oci.Blob, tag string) er
 	return r.putChecked(ctx, b, tag, tag != "")
 }
 
-// putChecked is PutManifest. askTag says that a registry which did not say what
-// it stored is asked what the tag names: not where others may move it, too.
+// putChecked is PutManifest. askTag says that the registry is asked afterwards
+// what the tag names: not where others may move it, too.
 func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, askTag bool) error {
 	target := tag
 	if target == "" {
 		target = b.Descriptor.Digest.String()
+	}
+	before, asked := r.lastTag(tag)
+	if askTag && !asked {
+		now, err := r.tagDigest(ctx, tag)
+		before, asked = now, err == nil
 	}
 	restarts := 0
 	var other digest.Digest // what the registry stored instead, once
@@ -40,21 +46,34 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		if err != nil {
 			return err
 		}
-		if stored == "" && askTag {
-			if stored, err = r.tagDigest(ctx, tag); err != nil {
-				return err
-			}
-		}
 		if stored != "" && stored != b.Descriptor.Digest {
 			other = stored
 			return again{error: fmt.Errorf("the registry stored %s instead of %s", stored, b.Descriptor.Digest)}
 		}
-		return nil
+		if !askTag {
+			return nil
+		}
+		now, err := r.tagDigest(ctx, tag)
+		switch {
+		case err != nil:
+			return err
+		case now == b.Descriptor.Digest:
+			return nil
+		case stored != "" && now != "" && asked && now != before:
+			return nil // it was right, and another push has moved it since
+		}
+		other = now
+		err = fmt.Errorf("the registry says that it has stored %s, and the tag names %s", b.Descriptor.Digest, cmp.Or(now, "nothing"))
+		if restarts < maxRestarts {
+			restarts++
+			return again{error: err}
+		}
+		return permanent{err}
 	})
 	if err == nil {
 		return nil
 	}
-	if other != "" && tag != "" {
+	if other != "" && other != before && tag != "" {
 		now, lookErr := r.tagDigest(context.WithoutCancel(ctx), tag)
 		switch {
 		case lookErr == nil && now == b.Descriptor.Digest:
@@ -101,6 +120,9 @@ func (r *Repository) tagDigest(ctx context.Context, tag string) (digest.Digest, 
 		return "", err
 	}
 	discard(resp)
+	if resp.StatusCode == http.StatusNotFound {
+		return "", nil
+	}
 	if got := digest.Digest(resp.Header.Get("Docker-Content-Digest")); resp.StatusCode == http.StatusOK && got.Validate() == nil {
 		return got, nil
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -33,6 +34,7 @@ func mediaType(h http.Header) string {
 // where there is none.
 func (r *Repository) GetManifest(ctx context.Context, target string) (oci.Blob, error) {
 	var b oci.Blob
+	restarts := 0
 	err := r.retrier.do(ctx, func(ctx context.Context) error {
 		resp, err := r.send(ctx, request{
 			method: http.MethodGet, url: r.url("manifests", target),
@@ -44,6 +46,7 @@ func (r *Repository) GetManifest(ctx context.Context, target string) (oci.Blob, 
 		}
 		defer discard(resp)
 		if resp.StatusCode == http.StatusNotFound {
+			r.sawTag(target, "")
 			return oci.ErrNotFound
 		}
 		data, err := io.ReadAll(io.LimitReader(resp.Body, oci.MaxManifest+1))
@@ -58,11 +61,16 @@ func (r *Repository) GetManifest(ctx context.Context, target string) (oci.Blob, 
 			want = digest.Digest(target)
 		}
 		b, err = oci.CheckManifest(data, mediaType(resp.Header), want)
+		if _, damaged := errors.AsType[*oci.ContentError](err); damaged && restarts < maxRestarts {
+			restarts++ // perhaps on the way
+			return again{error: err}
+		}
 		return err
 	})
 	if err != nil {
 		return oci.Blob{}, r.fail("get manifest "+r.Ref(target), err)
 	}
+	r.sawTag(target, b.Descriptor.Digest)
 	return b, nil
 }
 
@@ -84,6 +92,7 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 
 // openBlob asks for the blob from byte from on.
 func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from int64) (body io.ReadCloser, err error) {
+	restarts := 0
 	err = r.retrier.do(ctx, func(ctx context.Context) error {
 		q := request{
 			method: http.MethodGet, url: r.url("blobs", d.Digest.String()),
@@ -109,7 +118,12 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 		}
 		if resp.ContentLength >= 0 && resp.ContentLength != want {
 			resp.Body.Close()
-			return oci.ContentErrorf("it has %d bytes instead of %d", resp.ContentLength, want)
+			err := oci.ContentErrorf("it has %d bytes instead of %d", resp.ContentLength, want)
+			if restarts < maxRestarts {
+				restarts++ // perhaps another's page
+				return again{error: err}
+			}
+			return err
 		}
 		if _, err := io.CopyN(io.Discard, resp.Body, skip); err != nil {
 			resp.Body.Close()

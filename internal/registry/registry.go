@@ -95,19 +95,21 @@ type Repository struct {
 	readOnly bool
 
 	mu     sync.Mutex
-	known  map[digest.Digest]bool // blobs that are there
-	mounts []string               // repositories to mount from
-	spare  []*url.URL             // upload sessions that nobody has used
+	known  map[digest.Digest]bool   // blobs that are there
+	tags   map[string]digest.Digest // what tags named when they were last asked for; "": nothing
+	mounts []string                 // repositories to mount from
+	spare  []*url.URL               // upload sessions that nobody has used
 }
 
 var (
 	_ oci.Destination = (*Repository)(nil)
 	_ oci.Source      = (*Repository)(nil)
+	_ oci.Forgetful   = (*Repository)(nil)
 )
 
 // Open prepares to speak to the registry of repo. It sends nothing yet.
 func Open(repo name.Repository, o Options) (*Repository, error) {
-	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, speed: o.speed(), known: map[digest.Digest]bool{}}
+	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, speed: o.speed(), known: map[digest.Digest]bool{}, tags: map[string]digest.Digest{}}
 	var err error
 	if r.wire, err = newWire(o, r.counters); err != nil {
 		return nil, err
@@ -225,6 +227,7 @@ func (r *Repository) Resolve(ctx context.Context, target string) (ocispec.Descri
 		}
 		discard(resp)
 		if resp.StatusCode == http.StatusNotFound {
+			r.sawTag(target, "")
 			return oci.ErrNotFound
 		}
 		d = ocispec.Descriptor{
@@ -241,6 +244,7 @@ func (r *Repository) Resolve(ctx context.Context, target string) (ocispec.Descri
 		b, err := r.GetManifest(ctx, target) // some answer a HEAD with half of it
 		return b.Descriptor, err
 	}
+	r.sawTag(target, d.Digest)
 	return d, nil
 }
 
@@ -356,14 +360,43 @@ func (r *Repository) setKnown(d digest.Digest) {
 	r.known[d] = true
 }
 
+// Forget implements [oci.Forgetful].
+func (r *Repository) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.known)
+}
+
+// sawTag remembers what a tag names. A digest as target is none.
+func (r *Repository) sawTag(target string, d digest.Digest) {
+	if strings.Contains(target, ":") {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tags[target] = d
+}
+
+// lastTag is what a tag named when it was last asked for.
+func (r *Repository) lastTag(tag string) (d digest.Digest, asked bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d, asked = r.tags[tag]
+	return d, asked
+}
+
 // sameDigest checks what a registry says that it has stored.
 func sameDigest(resp *http.Response, want digest.Digest) error {
 	got := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
 	if got == want || got.Validate() != nil || got.Algorithm() != want.Algorithm() {
 		return nil
 	}
-	return permanent{fmt.Errorf("the registry stored %s instead of %s", got, want)}
+	return fmt.Errorf("%w: %s instead of %s", errOtherStored, got, want)
 }
+
+// errOtherStored says that the registry names another digest than that of what it
+// was sent.
+var errOtherStored = errors.New("the registry stored something else")
 
 // Commit implements [oci.Destination].
 func (r *Repository) Commit(ctx context.Context) error { return context.Cause(ctx) }

@@ -83,6 +83,14 @@ func (u *upload) attempt(ctx context.Context) error {
 	if _, ok := errors.AsType[permanent](err); ok || ctx.Err() != nil {
 		return err
 	}
+	if errors.Is(err, errOtherStored) { // it is what was sent that counts: once more
+		u.abandon()
+		if u.restarts == maxRestarts {
+			return permanent{err}
+		}
+		u.restarts++
+		return again{error: err}
+	}
 	// Some registries fail the commit of a blob that they have (jib #4301), and
 	// an answer can be lost.
 	look, stop := context.WithTimeout(ctx, lookTimeout)
@@ -107,8 +115,7 @@ func (u *upload) attempt(ctx context.Context) error {
 // of another end of it.
 func forgotten(err error) bool {
 	e, ok := errors.AsType[*ResponseError](err)
-	return ok && (e.Code == "BLOB_UPLOAD_UNKNOWN" || e.Status == http.StatusRequestedRangeNotSatisfiable ||
-		e.Status == http.StatusNotFound && e.Code == "")
+	return ok && (e.Code == "BLOB_UPLOAD_UNKNOWN" || e.Status == http.StatusRequestedRangeNotSatisfiable || e.Status == http.StatusNotFound)
 }
 
 // abandon gives the session back. What was received of it is of no use, since
@@ -219,8 +226,18 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 		if _, ok := errors.AsType[permanent](err); ok || ctx.Err() != nil {
 			return err
 		}
-		if has, serr := r.stat(ctx, d, b.Descriptor.Size); serr == nil && has {
+		other := errors.Is(err, errOtherStored)
+		if has, serr := r.stat(ctx, d, b.Descriptor.Size); serr == nil && has && !other {
 			return nil
+		}
+		if other {
+			r.deleteSession(session)
+			session = nil
+			if restarts < maxRestarts {
+				restarts++
+				return again{error: err}
+			}
+			return permanent{err}
 		}
 		s := status(err)
 		if s != http.StatusTooManyRequests {
@@ -258,7 +275,7 @@ func (r *Repository) openSession(ctx context.Context) (*url.URL, error) {
 	discard(resp)
 	session, err := resp.Location()
 	if err != nil {
-		return nil, fmt.Errorf("open an upload session: %w", err)
+		return nil, again{error: fmt.Errorf("open an upload session: %w", err)}
 	}
 	return session, nil
 }

@@ -225,10 +225,12 @@ var kindsOf = map[Class][]Kind{
 
 func with(a []Kind, b ...Kind) []Kind { return append(append([]Kind{}, a...), b...) }
 
-// Classes a push and a pull consist of.
+// The classes that a push and a pull consist of. What there is more of, and what
+// matters most, stands there more than once.
 var (
-	PushClasses = []Class{HeadTag, GetTag, PutTag, HeadChild, GetChild, PutChild, HeadBlob, GetBlob, OpenUpload, Patch, CommitBlob, CloseUpload, Token}
-	PullClasses = []Class{GetTag, GetChild, GetBlob, Token}
+	PushClasses = []Class{HeadTag, GetTag, PutTag, PutTag, GetChild, PutChild, PutChild, HeadBlob, GetBlob,
+		OpenUpload, OpenUpload, Patch, Patch, Patch, CommitBlob, CommitBlob, CommitBlob, HeadChild, CloseUpload, Token}
+	PullClasses = []Class{GetTag, GetChild, GetBlob, GetBlob, Token}
 )
 
 // Seeded returns 1 to 4 faults that a client can outlive, each of which happens
@@ -240,8 +242,11 @@ func Seeded(seed uint64, classes []Class) []Fault {
 		on := classes[r.IntN(len(classes))]
 		kinds := kindsOf[on]
 		f := Fault{On: on, Kind: kinds[r.IntN(len(kinds))], Times: 1}
-		if on == Patch || on == CommitBlob || on == HeadBlob || on == GetBlob || on == OpenUpload || on == PutChild || on == GetChild {
+		switch on {
+		case OpenUpload, Patch, CommitBlob, GetBlob:
 			f.Skip = r.IntN(5)
+		case HeadBlob, PutChild, GetChild:
+			f.Skip = r.IntN(2)
 		}
 		faults[i] = f
 	}
@@ -262,6 +267,7 @@ type Faults struct {
 	Registry *Registry // that Handler ends in
 	Tokens   *Tokens   // nil where there are none
 	Script   []Fault
+	Happened func(what string) // if any, is told of each fault
 
 	mu    sync.Mutex
 	seen  map[int]int // requests that each fault could have had
@@ -292,7 +298,10 @@ func (f *Faults) pick(r *http.Request) Kind {
 		f.seen[i]++
 		if kind == "" && n >= fault.Skip && n-fault.Skip < fault.Times {
 			kind = fault.Kind
-			f.Fired = append(f.Fired, fmt.Sprintf("%s %s: %s", r.Method, r.URL.Path, kind))
+			what := fmt.Sprintf("%s %s: %s", r.Method, r.URL.Path, kind)
+			if f.Fired = append(f.Fired, what); f.Happened != nil {
+				f.Happened(what)
+			}
 		}
 	}
 	return kind

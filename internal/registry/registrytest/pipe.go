@@ -67,10 +67,30 @@ func (l *Pipes) Dial(ctx context.Context, network, addr string) (net.Conn, error
 // socket gives a pipe the errors of a socket.
 type socket struct{ net.Conn }
 
+func (s socket) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	return n, closed("read", err)
+}
+
 func (s socket) Write(p []byte) (int, error) {
 	n, err := s.Conn.Write(p)
 	if err == io.ErrClosedPipe {
 		err = &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}
 	}
 	return n, err
+}
+
+func (s socket) SetDeadline(t time.Time) error { return closed("set", s.Conn.SetDeadline(t)) }
+func (s socket) SetReadDeadline(t time.Time) error {
+	return closed("set", s.Conn.SetReadDeadline(t))
+}
+func (s socket) SetWriteDeadline(t time.Time) error {
+	return closed("set", s.Conn.SetWriteDeadline(t))
+}
+
+func closed(op string, err error) error {
+	if err == io.ErrClosedPipe {
+		return &net.OpError{Op: op, Net: "tcp", Err: net.ErrClosed}
+	}
+	return err
 }
