@@ -480,9 +480,12 @@ let
         "uidmap"
       ];
       extra.shellPath = "/bin/nologin";
-      # nologin is util-linux's in Debian.
-      more = ''[ -e "$out/bin/nologin" ] || ln -s ${deb "util-linux"}/usr/sbin/nologin "$out/bin/nologin"
-        [ -e "$out/bin/su" ] || ln -s ${deb "util-linux"}/usr/bin/su "$out/bin/su"'';
+      # These are util-linux's in Debian.
+      more = ''
+        for f in ${deb "util-linux"}/usr/sbin/nologin ${deb "util-linux"}/usr/bin/su ${deb "util-linux-extra"}/usr/bin/{newgrp,sg}; do
+          [ -e "$out/bin/''${f##*/}" ] || ln -s "$f" "$out/bin/"
+        done
+      '';
     };
     sudo = fromDebian "sudo" { };
     time = fromDebian "time" { };
@@ -497,6 +500,8 @@ let
         "fdisk"
       ];
       main = "mount";
+      # NixOS takes the rules for uuidd and lastlog2, which Debian has in packages of their own.
+      more = ''mkdir -p "$out/lib/tmpfiles.d"; : >"$out/lib/tmpfiles.d/util-linux.conf"'';
     };
     which = fromDebian "debianutils" { main = "which"; };
     xauth = fromDebian "xauth" { };
