@@ -185,6 +185,15 @@ func TestEvalBase(t *testing.T) {
 		t.Errorf("stderr:\n%s", o.stderr)
 	}
 	w.toplevel(t, ref, "arm64")
+	// What /config builds on it is the same version of NixOS, as its name says.
+	base := w.toplevel(t, ref, "amd64") + "/etc/nixoci/base.json"
+	put(t, filepath.Join(w.dir, "web.nix"), nginxNix("/web"))
+	name := w.nix(t, "eval", "--impure", "--raw", "--expr", fmt.Sprintf(
+		`let base = %q; in (import ((builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.readFile base))).module + "/apply.nix") { inherit base; configuration = %q; }).name`,
+		base, filepath.Join(w.dir, "web.nix")))
+	if !strings.HasSuffix(w.toplevel(t, ref, "amd64"), "-"+name) {
+		t.Errorf("the base system is %s, and a configuration on it %s", w.toplevel(t, ref, "amd64"), name)
+	}
 	b := dockerRun(t, ref, bootFlags...)
 	b.runs(t)
 	b.stops(t)

@@ -14,7 +14,8 @@
           import ./nixos/lib/eval-config.nix (
             {
               system = args.system or null;
-              modules = args.modules;
+              # Only a flake knows which version it is.
+              modules = args.modules ++ [ { system.nixos.versionSuffix = ".debian12"; } ];
             }
           );
       };

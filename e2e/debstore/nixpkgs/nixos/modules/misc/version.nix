@@ -11,9 +11,17 @@ in
         readOnly = true;
         default = lib.trivial.release;
       };
+      versionSuffix = mkOption {
+        type = types.str;
+        default = "pre-git";
+      };
+      revision = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+      };
       label = mkOption {
         type = types.str;
-        default = "${cfg.release}.debian12";
+        default = cfg.release + cfg.versionSuffix;
       };
       distroId = mkOption {
         type = types.str;
