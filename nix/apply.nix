@@ -46,7 +46,14 @@ in
       configuration = /. + configuration;
       modules = [
         settings
-        { nixoci.nixpkgs = known.nixpkgs; }
+        (
+          { lib, ... }:
+          {
+            nixoci.nixpkgs = known.nixpkgs;
+            # Else it would be another version of NixOS than the image is.
+            system.nixos = lib.mapAttrs (_: lib.mkDefault) (image.nixos or { });
+          }
+        )
       ];
     }
   else

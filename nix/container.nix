@@ -123,6 +123,8 @@ in
         version = 1;
         system = pkgs.stdenv.hostPlatform.system;
         minimal = cfg.minimal;
+        # Only a flake's nixpkgs knows which version it is.
+        nixos = { inherit (config.system.nixos) versionSuffix revision; };
         nixpkgs = cfg.nixpkgs;
         module = source;
         init = "${cfg.package}";
