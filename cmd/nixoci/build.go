@@ -29,13 +29,17 @@ func (a *app) buildCommand() *cobra.Command {
 		Long: `Assemble an image as push does, into DEST:
 
   oci:DIR[:TAG...]                an OCI layout; what it holds already is kept
-  oci-archive:FILE[:TAG...]       the same in a tar file
-  docker-archive:FILE[:NAME:TAG]  what docker load reads; one platform
+  oci-archive:FILE[:TAG...]       the same in a tar file, also for docker load
+  docker-archive:FILE[:NAME:TAG]  for docker load alone; one platform
   -                               an OCI archive on stdout
 
-Prints DEST@digest on stdout (on stderr, with -).`,
+A FILE of - is stdout, too. With --tag NAME:TAG docker load and podman load give
+the image that name. Of several platforms, docker load names the first.
+
+Prints DEST@digest on stdout (on stderr, where the image is on stdout).`,
 		Example: `  nixoci build -o oci:web:1.2 ./result
-  nixoci build -o - ./result | ssh host podman load`,
+  nixoci build -o - --tag web:1.2 ./result | docker load
+  nixoci build -o - --tag web:1.2 ./result | ssh host podman load`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
 				return missing(cmd, "-o DEST")
@@ -67,6 +71,9 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return usageError{err}
 	}
+	if target.Pipe() && isTerminal(a.stdout.Raw()) {
+		return usageError{hint.Add(fmt.Errorf("build -o %s: an image is not for a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
+	}
 	job.Tags = append(target.Tags, tags...)
 	if target.Kind == layout.KindLayout {
 		in.planFlags.auto = func(ctx context.Context) ([]push.Predecessor, string, error) {
@@ -90,7 +97,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return err
 	}
 	a.summary(result, summaryOf(start, nil))
-	if target.Kind == layout.KindPipe {
+	if target.Pipe() {
 		a.stdout = a.stderr
 	}
 	return a.printResult(output, result, nil)

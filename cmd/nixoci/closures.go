@@ -154,6 +154,9 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 	var src closure.Source // opened when the first needs it: Nix makes its store at the first build
 	root := closure.LocalRoot(a.from)
 	for _, arg := range args {
+		if err := checkClosureFile(arg); err != nil {
+			return nil, err
+		}
 		target, err := nixbuild.Resolve(arg, root)
 		if err != nil {
 			return nil, err
@@ -221,6 +224,20 @@ func resultLinks() ([]string, error) {
 		}
 	}
 	return found, nil
+}
+
+// askForClosure is an error where a command that only looks would have to build
+// the base system first, because no CLOSURE is given.
+func (a *app) askForClosure(args []string, command string) error {
+	if len(args) > 0 {
+		return nil
+	}
+	found, err := resultLinks()
+	if err != nil || len(found) > 0 {
+		return err
+	}
+	return usageError{hint.Add(fmt.Errorf("%s: CLOSURE is missing, and ./result is not a NixOS system", strings.TrimPrefix(command, "nixoci ")),
+		fmt.Sprintf("name one: %s .#web, or %s nginx.nix, or a graph file (nix path-info --json -r)", command, command))}
 }
 
 // source is where store paths come from.

@@ -56,6 +56,9 @@ image, beside the least that is possible and what other tools' ways would cost.`
 }
 
 func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFlags) error {
+	if err := a.askForClosure(args, "nixoci plan"); err != nil {
+		return err
+	}
 	inputs, err := a.graphs(ctx, args, &f.closure)
 	if err != nil {
 		return err
@@ -120,6 +123,9 @@ func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]inp
 	}
 	var all []input
 	for _, arg := range args {
+		if err := checkClosureFile(arg); err != nil {
+			return nil, err
+		}
 		root := closure.LocalRoot(a.from)
 		target, err := nixbuild.Resolve(arg, root)
 		if err != nil {

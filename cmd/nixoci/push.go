@@ -183,6 +183,9 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 
 // pushTarget is where refArg names, with its tag and more of them, each once.
 func pushTarget(refArg string, more []string) (ref registry.Reference, tags []string, err error) {
+	if err := checkPushReference("nixoci push", refArg); err != nil {
+		return ref, nil, err
+	}
 	if ref, err = registry.ParseReference(refArg); err != nil {
 		return ref, nil, usageError{err}
 	}
@@ -319,6 +322,9 @@ func parseShare(s string) (float64, error) {
 // openRemote is the image that reference names, through repo where it is in
 // that repository.
 func (a *app) openRemote(reference string, repo *registry.Repository, of registry.Reference, f *registryFlags) (*push.Remote, error) {
+	if err := checkReference(reference); err != nil {
+		return nil, fmt.Errorf("--reuse-from: %w", err)
+	}
 	ref, err := registry.ParseReference(reference)
 	if err != nil {
 		return nil, usagef("--reuse-from: %w", err)

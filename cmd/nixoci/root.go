@@ -207,6 +207,10 @@ func (a *app) colored() bool {
 
 // terminal reports whether stderr is one.
 func (a *app) terminal() bool {
-	f, ok := a.stderr.Raw().(*os.File)
+	return isTerminal(a.stderr.Raw())
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -56,6 +56,9 @@ SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
 // names, and what else its bill of materials depends on.
 func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closure.Closure, report.SBOMOptions, error) {
 	if len(args) == 0 || isClosure(args[0]) {
+		if err := a.askForClosure(args, "nixoci sbom"); err != nil {
+			return nil, report.SBOMOptions{}, err
+		}
 		in, system, err := a.readClosure(ctx, args, f)
 		return in.closure, report.SBOMOptions{System: system}, err
 	}

@@ -50,6 +50,9 @@ Signing again with the same key changes nothing.`,
 }
 
 func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *registryFlags) error {
+	if err := checkReference(arg); err != nil {
+		return err
+	}
 	ref, err := registry.ParseReference(arg)
 	if err != nil {
 		return usageError{err}

@@ -50,6 +50,9 @@ func (a *app) openImage(arg string, f *reading) (*oci.OpenedSource, error) {
 	o := f.registry.options(a)
 	o.ReadOnly = true
 	if !fileImage.MatchString(arg) {
+		if err := checkReference(arg); err != nil {
+			return nil, err
+		}
 		if _, err := registry.ParseReference(arg); err != nil {
 			return nil, usageError{err}
 		}

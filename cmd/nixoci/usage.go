@@ -53,14 +53,20 @@ func checkArguments(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if len(args) > len(names) {
-		return usageError{hint.Add(fmt.Errorf("%s: %q is one argument too many", cmd.CommandPath(), args[len(names)]), "usage: "+cmd.UseLine())}
+		return usageError{hint.Add(fmt.Errorf("%s: %q is one argument too many", nameOf(cmd), args[len(names)]), "usage: "+cmd.UseLine())}
 	}
 	return nil
 }
 
+// nameOf is a command's name in messages: without that of the program, which
+// every message begins with.
+func nameOf(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
 // missing says that an argument is, and shows how the command is used.
 func missing(cmd *cobra.Command, what string) error {
-	err := fmt.Errorf("%s: %s is missing", cmd.CommandPath(), what)
+	err := fmt.Errorf("%s: %s is missing", nameOf(cmd), what)
 	advice := "usage: " + cmd.UseLine()
 	if example, _, _ := strings.Cut(strings.TrimSpace(cmd.Example), "\n"); example != "" {
 		advice = "for instance: " + example
@@ -83,7 +89,7 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	}
 	err := fmt.Errorf("unknown command %q", args[0])
 	if cmd.HasParent() {
-		err = fmt.Errorf("%s: %w", cmd.CommandPath(), err)
+		err = fmt.Errorf("%s: %w", nameOf(cmd), err)
 	}
 	advice := cmd.CommandPath() + " --help lists the commands"
 	if s := nearCommands(cmd, args[0]); len(s) > 0 {
@@ -110,7 +116,7 @@ func nearCommands(cmd *cobra.Command, name string) (near []string) {
 func flagError(cmd *cobra.Command, err error) error {
 	see := fmt.Sprintf("%s --help lists the flags", cmd.CommandPath())
 	say := func(advice, format string, args ...any) error {
-		return usageError{hint.Add(fmt.Errorf("%s: %w", cmd.CommandPath(), fmt.Errorf(format, args...)), advice)}
+		return usageError{hint.Add(fmt.Errorf("%s: %w", nameOf(cmd), fmt.Errorf(format, args...)), advice)}
 	}
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name := e.GetSpecifiedName()
@@ -134,7 +140,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	if e, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
 		return say(see, "%q is no flag", e.GetSpecifiedFlag())
 	}
-	return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
+	return usageError{fmt.Errorf("%s: %w", nameOf(cmd), err)}
 }
 
 // plainCause says for people what strconv and time say for programmers.

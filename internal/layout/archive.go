@@ -80,7 +80,7 @@ func (a *Archive) Commit(ctx context.Context) (err error) {
 	defer tmp.Close()
 	tw := &tarFile{Writer: tar.NewWriter(tmp)}
 	if a.docker {
-		err = a.writeDocker(ctx, tw, c)
+		err = a.writeDocker(ctx, tw, c, map[digest.Digest]bool{})
 	} else {
 		err = a.writeOCI(ctx, tw, c, map[digest.Digest]bool{})
 	}
@@ -96,16 +96,14 @@ func (a *Archive) Commit(ctx context.Context) (err error) {
 // Close implements [oci.Destination].
 func (a *Archive) Close() error { return a.spool.remove() }
 
-// writeOCI writes the layout but for the blobs that are in it already.
+// writeOCI writes the layout but for the blobs that are in it already, and the
+// manifest.json of a docker-archive beside it: docker load wants that, unless it
+// keeps its images in containerd.
 func (s *spool) writeOCI(ctx context.Context, tw *tarFile, c *contents, written map[digest.Digest]bool) error {
 	for _, d := range c.order {
-		if written[d.Digest] {
-			continue
-		}
-		if err := tw.blob(ctx, s, ociPath(d.Digest), d.Digest); err != nil {
+		if err := tw.once(ctx, s, ociPath(d.Digest), d.Digest, written); err != nil {
 			return err
 		}
-		written[d.Digest] = true
 	}
 	index, err := json.Marshal(struct {
 		SchemaVersion int                  `json:"schemaVersion"`
@@ -121,6 +119,22 @@ func (s *spool) writeOCI(ctx context.Context, tw *tarFile, c *contents, written 
 	if err := tw.data(ocispec.ImageLayoutFile, []byte(layoutJSON)); err != nil {
 		return err
 	}
+	entries := make([]dockerEntry, len(c.images))
+	for i, img := range c.images {
+		entries[i] = dockerEntry{Config: ociPath(img.doc.Config.Digest), RepoTags: []string{}}
+		for _, l := range img.doc.Layers {
+			entries[i].Layers = append(entries[i].Layers, ociPath(l.Digest))
+		}
+	}
+	// A name is given to the first platform alone: it can have one image there.
+	for _, t := range sortedKeys(s.tags) {
+		if tag, err := dockerTag(t); err == nil && strings.ContainsAny(t, ":/") && len(entries) > 0 {
+			entries[0].RepoTags = append(entries[0].RepoTags, tag)
+		}
+	}
+	if err := tw.json(dockerManifest, entries); err != nil {
+		return err
+	}
 	return tw.Close()
 }
 
@@ -128,48 +142,51 @@ func ociPath(d digest.Digest) string {
 	return ocispec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-// writeDocker writes what docker save writes, without its legacy files.
-func (a *Archive) writeDocker(ctx context.Context, tw *tarFile, c *contents) error {
+// dockerManifest lists the images of an archive for docker load.
+const dockerManifest = "manifest.json"
+
+// dockerEntry is one of these images. Names are relative to the archive.
+type dockerEntry struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+// writeDocker writes what docker save writes, without its legacy files, but for
+// the layers that are in it already.
+func (s *spool) writeDocker(ctx context.Context, tw *tarFile, c *contents, written map[digest.Digest]bool) error {
 	if len(c.images) != 1 {
 		return hint.Add(fmt.Errorf("docker-archive takes one platform, not %d", len(c.images)),
 			"choose one with --platform, or write an oci-archive")
 	}
 	img := c.images[0]
-	entry := struct {
-		Config   string
-		RepoTags []string
-		Layers   []string
-	}{Config: img.doc.Config.Digest.Encoded() + ".json"}
-	for _, t := range sortedKeys(a.tags) {
+	entry := dockerEntry{Config: img.doc.Config.Digest.Encoded() + ".json"}
+	for _, t := range sortedKeys(s.tags) {
 		tag, err := dockerTag(t)
 		if err != nil {
 			return err
 		}
 		entry.RepoTags = append(entry.RepoTags, tag)
 	}
-	written := map[digest.Digest]bool{}
 	for _, l := range img.doc.Layers {
-		path := l.Digest.Encoded() + layerSuffix(l.MediaType)
+		path := dockerLayerPath(l)
 		entry.Layers = append(entry.Layers, path)
-		if written[l.Digest] {
-			continue
-		}
-		if err := tw.blob(ctx, a.spool, path, l.Digest); err != nil {
+		if err := tw.once(ctx, s, path, l.Digest, written); err != nil {
 			return err
 		}
-		written[l.Digest] = true
 	}
-	if err := tw.blob(ctx, a.spool, entry.Config, img.doc.Config.Digest); err != nil {
+	if err := tw.blob(ctx, s, entry.Config, img.doc.Config.Digest); err != nil {
 		return err
 	}
-	data, err := json.Marshal([]any{entry})
-	if err != nil {
-		return err
-	}
-	if err := tw.data("manifest.json", data); err != nil {
+	if err := tw.json(dockerManifest, []dockerEntry{entry}); err != nil {
 		return err
 	}
 	return tw.Close()
+}
+
+// dockerLayerPath is the name of a layer in a docker-archive.
+func dockerLayerPath(l ocispec.Descriptor) string {
+	return l.Digest.Encoded() + layerSuffix(l.MediaType)
 }
 
 func layerSuffix(mediaType string) string {
@@ -195,6 +212,23 @@ func (t *tarFile) data(name string, data []byte) error {
 	}
 	_, err := t.Write(data)
 	return err
+}
+
+func (t *tarFile) json(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return t.data(name, data)
+}
+
+// once moves a blob that is not among those that were written.
+func (t *tarFile) once(ctx context.Context, s *spool, name string, d digest.Digest, written map[digest.Digest]bool) error {
+	if written[d] {
+		return nil
+	}
+	written[d] = true
+	return t.blob(ctx, s, name, d)
 }
 
 // blob moves a blob from the spool into the tar.
@@ -228,11 +262,12 @@ func (t *tarFile) blob(ctx context.Context, s *spool, name string, d digest.Dige
 	}
 }
 
-// Pipe writes an OCI archive to where there is no way back. It needs room for
-// one layer at a time, in the directory for temporary files: a tar has the size
-// of a file before the file.
+// Pipe writes an archive to where there is no way back. It needs room for one
+// layer at a time, in the directory for temporary files: a tar has the size of a
+// file before the file.
 type Pipe struct {
 	*spool
+	docker  bool
 	mu      sync.Mutex // of the tar
 	tw      *tarFile
 	written map[digest.Digest]bool
@@ -245,12 +280,17 @@ var (
 
 // PipeArchive returns a destination that writes to w. The bytes are those of
 // [CreateArchive].
-func PipeArchive(w io.Writer) (*Pipe, error) {
+func PipeArchive(w io.Writer) (*Pipe, error) { return pipeArchive(w, false) }
+
+// PipeDockerArchive is the same with the bytes of [CreateDockerArchive].
+func PipeDockerArchive(w io.Writer) (*Pipe, error) { return pipeArchive(w, true) }
+
+func pipeArchive(w io.Writer, docker bool) (*Pipe, error) {
 	s, err := newSpool(os.TempDir())
 	if err != nil {
 		return nil, fmt.Errorf("write archive to a pipe: %w", err)
 	}
-	return &Pipe{spool: s, tw: &tarFile{tar.NewWriter(w)}, written: map[digest.Digest]bool{}}, nil
+	return &Pipe{spool: s, docker: docker, tw: &tarFile{tar.NewWriter(w)}, written: map[digest.Digest]bool{}}, nil
 }
 
 // Ordered implements [oci.Ordered].
@@ -277,11 +317,32 @@ func (p *Pipe) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackF
 	if p.written[packed.Digest] {
 		return packed, os.Remove(p.spool.path(packed.Digest))
 	}
-	if err := p.tw.blob(ctx, p.spool, ociPath(packed.Digest), packed.Digest); err != nil {
+	name := ociPath(packed.Digest)
+	if p.docker {
+		if name, err = p.dockerName(packed.Digest); err != nil {
+			return layers.Packed{}, err
+		}
+	}
+	if err := p.tw.once(ctx, p.spool, name, packed.Digest, p.written); err != nil {
 		return layers.Packed{}, fmt.Errorf("write layer %s to the pipe: %w", packed.Digest, err)
 	}
-	p.written[packed.Digest] = true
 	return packed, nil
+}
+
+// dockerName is the name that a layer in the spool has in a docker-archive. Its
+// first bytes tell how it is compressed.
+func (p *Pipe) dockerName(d digest.Digest) (string, error) {
+	f, err := os.Open(p.spool.path(d))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	var magic [4]byte
+	n, err := io.ReadFull(f, magic[:])
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return "", err
+	}
+	return dockerLayerPath(ocispec.Descriptor{Digest: d, MediaType: layerType(magic[:n])}), nil
 }
 
 // Commit implements [oci.Destination].
@@ -290,7 +351,11 @@ func (p *Pipe) Commit(ctx context.Context) error {
 	defer p.mu.Unlock()
 	c, err := p.contents(func(d ocispec.Descriptor) bool { return p.spool.has(d.Digest) })
 	if err == nil {
-		err = p.writeOCI(ctx, p.tw, c, p.written)
+		write := p.writeOCI
+		if p.docker {
+			write = p.writeDocker
+		}
+		err = write(ctx, p.tw, c, p.written)
 	}
 	if err != nil {
 		return fmt.Errorf("write archive to the pipe: %w", err)

@@ -447,7 +447,7 @@ func TestDiskFull(t *testing.T) {
 // TestArchives compares archives made in different orders with each other and
 // with the bytes they had when they were made first.
 func TestArchives(t *testing.T) {
-	const golden = digest.Digest("sha256:d067e1992327a50e08f778988d42c096d1795b8db3ba10d9de126a2084ba23e6")
+	const golden = digest.Digest("sha256:29363ad2bcb434ad47dd0c88e28a2e0498430b0c3ece1308a4c80e1496901626")
 	const goldenDocker = digest.Digest("sha256:e7e81bcadd206df71324ed3310cf456417d2f0174def2828a081a487a70f18e2")
 	img := newImage(t, "x", "amd64", "arm64")
 	dir := t.TempDir()
@@ -478,6 +478,45 @@ func TestArchives(t *testing.T) {
 	if _, err := os.Stat(p.dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("left behind: %v", err)
 	}
+	// docker load without containerd, and older readers, go by manifest.json.
+	for _, c := range []struct {
+		tags []string
+		want string
+	}{
+		{[]string{"latest", "v1"}, ""},
+		{[]string{"app:v2", "v1", "example.com/app"}, "app:v2 example.com/app:latest"},
+	} {
+		both := filepath.Join(dir, "both.tar")
+		archive(t, img, img.inOrder(), both, false, c.tags...)
+		f, err := openTar(both)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := readAll(f, dockerManifest, 1<<20)
+		f.Close()
+		var entries []dockerEntry
+		if err != nil || json.Unmarshal(data, &entries) != nil || len(entries) != 2 || strings.Join(entries[0].RepoTags, " ") != c.want || len(entries[1].RepoTags) > 0 {
+			t.Errorf("%s: %s, %v", c.tags, data, err)
+		}
+		if kind := Detect(both); kind != KindArchive {
+			t.Errorf("it is a %q", kind)
+		}
+	}
+	one := newImage(t, "x", "amd64")
+	both := filepath.Join(dir, "one.tar")
+	archive(t, one, one.inOrder(), both, false, "example.com/app:v2")
+	asDocker, err := OpenSource("docker-archive:" + both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asDocker.Close()
+	twoTags, _ := name.NewTag("example.com/app:v2")
+	if ofDocker, err := tarball.ImageFromPath(both, &twoTags); err != nil {
+		t.Error(err)
+	} else if err := validate.Image(ofDocker); err != nil {
+		t.Error(err)
+	}
+
 	unpacked := t.TempDir()
 	untar(t, &pipe, unpacked)
 	idx, err := layout.ImageIndexFromPath(unpacked)
@@ -495,6 +534,21 @@ func TestArchives(t *testing.T) {
 		if d := digest.FromBytes(got); d != goldenDocker {
 			t.Errorf("docker-archive in order %v has digest %s, want %s", order, d, goldenDocker)
 		}
+	}
+	if kind := Detect(path); kind != KindDockerArchive {
+		t.Errorf("it is a %q", kind)
+	}
+	var dockerPipe bytes.Buffer
+	piped, err := PipeDockerArchive(&dockerPipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer piped.Close()
+	if err := errors.Join(single.put(t.Context(), piped, single.inOrder(), "app", "example.com/app:v2"), piped.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if d := digest.FromBytes(dockerPipe.Bytes()); d != goldenDocker {
+		t.Errorf("the docker-archive in the pipe has digest %s, want %s", d, goldenDocker)
 	}
 	tag, _ := name.NewTag("example.com/app:v2")
 	loaded, err := tarball.ImageFromPath(path, &tag)
@@ -586,7 +640,10 @@ func TestParseDestination(t *testing.T) {
 		{"docker-archive:a.tar", "docker-archive a.tar []", ""},
 		{"docker-archive:a.tar:app", "docker-archive a.tar [app:latest]", ""},
 		{"docker-archive:a.tar:example.com:5000/app:v1", "docker-archive a.tar [example.com:5000/app:v1]", ""},
-		{"-", "-  []", ""},
+		{"-", "oci-archive - []", ""},
+		{"oci-archive:-", "oci-archive - []", ""},
+		{"docker-archive:-:web:1.2", "docker-archive - [web:1.2]", ""},
+		{"oci:-", "", "a layout is a directory"},
 		{"", "", "no kind of destination"},
 		{"dir", "", "no kind of destination"},
 		{"oci:", "", "no path"},

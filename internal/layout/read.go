@@ -2,6 +2,7 @@ package layout
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -267,7 +268,7 @@ type dockerSource struct {
 const maxDockerConfig = limit.Config // bytes
 
 func newDockerSource(name string, f files) (*dockerSource, error) {
-	data, err := readAll(f, "manifest.json", oci.MaxManifest)
+	data, err := readAll(f, dockerManifest, oci.MaxManifest)
 	if err != nil {
 		return nil, err
 	}
@@ -324,6 +325,17 @@ func digestInName(name string) (digest.Digest, bool) {
 	return d, d.Validate() == nil
 }
 
+// layerType is the media type of a layer by its first bytes.
+func layerType(magic []byte) string {
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		return "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
+		return ocispec.MediaTypeImageLayerZstd
+	}
+	return "application/vnd.docker.image.rootfs.diff.tar"
+}
+
 func dockerLayer(f files, name string) (ocispec.Descriptor, error) {
 	r, size, err := f.open(name)
 	if err != nil {
@@ -337,14 +349,7 @@ func dockerLayer(f files, name string) (ocispec.Descriptor, error) {
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		return d, fmt.Errorf("read %s: %w", name, err)
 	}
-	switch {
-	case n >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
-		d.MediaType = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-	case n == 4 && magic == [4]byte{0x28, 0xb5, 0x2f, 0xfd}:
-		d.MediaType = ocispec.MediaTypeImageLayerZstd
-	default:
-		d.MediaType = "application/vnd.docker.image.rootfs.diff.tar"
-	}
+	d.MediaType = layerType(magic[:n])
 	var named bool
 	if d.Digest, named = digestInName(name); !named {
 		if _, err := io.Copy(h, r); err != nil {
@@ -370,6 +375,31 @@ func (s *dockerSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Re
 		return nil, fmt.Errorf("get blob %s from %s: %w", d.Digest, s.name, oci.ErrNotFound)
 	}
 	return getFile(s.name, s.files, name, d)
+}
+
+// Detect tells what the file or directory name is: [KindLayout], [KindArchive],
+// [KindDockerArchive], or "" where it is none of them.
+func Detect(name string) Kind {
+	if st, err := os.Stat(name); err == nil && st.IsDir() {
+		if _, err := os.Stat(filepath.Join(name, ocispec.ImageLayoutFile)); err == nil {
+			return KindLayout
+		}
+		return ""
+	}
+	t, err := openTar(name)
+	if err != nil {
+		return ""
+	}
+	defer t.Close()
+	for _, c := range []struct {
+		file string
+		kind Kind
+	}{{ocispec.ImageLayoutFile, KindArchive}, {dockerManifest, KindDockerArchive}} {
+		if _, ok := t.at[c.file]; ok {
+			return c.kind
+		}
+	}
+	return ""
 }
 
 // IsSource reports whether s names a layout or archive for [OpenSource], by

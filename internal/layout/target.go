@@ -20,13 +20,16 @@ const (
 	KindLayout        Kind = "oci"            // OCI image layout, a directory
 	KindArchive       Kind = "oci-archive"    // the same in a tar
 	KindDockerArchive Kind = "docker-archive" // what docker load takes on every version
-	KindPipe          Kind = "-"              // an OCI archive, written to standard output
 )
+
+// PathPipe is the path of an archive that is written to standard output. Alone
+// it is an OCI archive.
+const PathPipe = "-"
 
 // Target is a destination as the user has written it.
 type Target struct {
 	Kind Kind
-	Path string   // "" for KindPipe
+	Path string   // [PathPipe] for standard output
 	Tags []string // to be given to the image beside those of the command line; NAME:TAG for KindDockerArchive
 }
 
@@ -34,7 +37,7 @@ type Target struct {
 // the separators that ParseDestination splits at.
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9]+([-._+@/]+[A-Za-z0-9]+)*$`)
 
-const targetHint = "a destination is oci:DIR[:TAG…], oci-archive:FILE[:TAG…], docker-archive:FILE[:NAME:TAG], or - for a pipe"
+const targetHint = "a destination is oci:DIR[:TAG…], oci-archive:FILE[:TAG…], docker-archive:FILE[:NAME:TAG]; a FILE of - is a pipe, and so is - alone"
 
 // ParseDestination reads oci:DIR[:TAG…], oci-archive:FILE[:TAG…],
 // docker-archive:FILE[:NAME[:TAG]] or -.
@@ -42,8 +45,8 @@ func ParseDestination(s string) (Target, error) {
 	bad := func(format string, args ...any) (Target, error) {
 		return Target{}, hint.Add(fmt.Errorf("parse destination %q: %s", s, fmt.Sprintf(format, args...)), targetHint)
 	}
-	if s == string(KindPipe) {
-		return Target{Kind: KindPipe}, nil
+	if s == PathPipe {
+		return Target{Kind: KindArchive, Path: PathPipe}, nil
 	}
 	kind, rest, found := strings.Cut(s, ":")
 	t := Target{Kind: Kind(kind)}
@@ -58,6 +61,9 @@ func ParseDestination(s string) (Target, error) {
 	t.Path, rest, found = strings.Cut(rest, ":")
 	if t.Path == "" {
 		return bad("no path after %q", kind+":")
+	}
+	if t.Kind == KindLayout && t.Path == PathPipe {
+		return bad("a layout is a directory; in a pipe it is an oci-archive")
 	}
 	if !found {
 		return t, nil
@@ -92,17 +98,22 @@ func dockerTag(s string) (string, error) {
 	return n + ":" + ref.TagStr(), nil
 }
 
-// Open opens the destination. w is for KindPipe.
+// Pipe reports whether the destination is standard output.
+func (t Target) Pipe() bool { return t.Path == PathPipe }
+
+// Open opens the destination. w is for a pipe.
 func (t Target) Open(w io.Writer) (oci.Destination, error) {
-	switch t.Kind {
-	case KindLayout:
+	switch {
+	case t.Kind == KindLayout:
 		return OpenLayout(t.Path)
-	case KindArchive:
-		return CreateArchive(t.Path)
-	case KindDockerArchive:
-		return CreateDockerArchive(t.Path)
-	case KindPipe:
+	case t.Kind == KindArchive && t.Pipe():
 		return PipeArchive(w)
+	case t.Kind == KindArchive:
+		return CreateArchive(t.Path)
+	case t.Kind == KindDockerArchive && t.Pipe():
+		return PipeDockerArchive(w)
+	case t.Kind == KindDockerArchive:
+		return CreateDockerArchive(t.Path)
 	}
 	return nil, fmt.Errorf("open destination: unknown kind %q", t.Kind)
 }

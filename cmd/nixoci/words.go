@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layout"
+)
+
+// checkReference refuses a word that names a file where a reference is wanted,
+// and says what was meant. A reference with a host, such as docker.io/org/web,
+// is one whatever files there are.
+func checkReference(arg string) error {
+	if strings.Contains(arg, "#") {
+		return usageError{hint.Add(fmt.Errorf("%q is a flake's output, not an image", arg), "push it first: nixoci push REF "+arg)}
+	}
+	isPath := filepath.IsAbs(arg) || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || arg == "." || arg == ".."
+	if !isPath && hasHost(arg) {
+		return nil
+	}
+	what, advice := fileAt(arg)
+	switch {
+	case what != "":
+	case isPath:
+		return usageError{hint.Add(fmt.Errorf("%s: no such file, and a reference does not begin like a path", arg), "an image in a registry is HOST/REPOSITORY:TAG")}
+	case hasFileName(arg):
+		return usageError{hint.Add(fmt.Errorf("%s: no such file", arg), "a repository of Docker Hub is docker.io/NAME")}
+	default:
+		return nil
+	}
+	if !isPath {
+		name := arg
+		if !strings.Contains(name, "/") {
+			name = "library/" + name
+		}
+		advice += "; the repository of Docker Hub is docker.io/" + name
+	}
+	return usageError{hint.Add(fmt.Errorf("%s is %s, not an image in a registry", arg, what), advice)}
+}
+
+// hasHost reports whether the first part of a reference is a host: Docker's rule.
+func hasHost(arg string) bool {
+	host, _, ok := strings.Cut(arg, "/")
+	return ok && (strings.ContainsAny(host, ".:") || host == "localhost")
+}
+
+// hasFileName reports whether a word ends as files do, and no repository does.
+func hasFileName(arg string) bool {
+	for _, end := range []string{".tar", ".tar.gz", ".tgz", ".json", ".nix"} {
+		if strings.HasSuffix(arg, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// fileAt says what the file of a name is, "" where there is none, and how an
+// image command takes it.
+func fileAt(name string) (what, advice string) {
+	st, err := os.Stat(name)
+	if err != nil {
+		return "", ""
+	}
+	switch kind := layout.Detect(name); kind {
+	case layout.KindLayout:
+		return "an OCI layout", "name it as one: oci:" + name
+	case layout.KindArchive:
+		return "an OCI archive", "name it as one: oci-archive:" + name
+	case layout.KindDockerArchive:
+		return "an archive of docker save", "name it as one: docker-archive:" + name
+	}
+	if _, err := os.Stat(filepath.Join(name, "nixos-version")); err == nil && st.IsDir() {
+		return "a NixOS system", "push it first: nixoci push REF " + closureWord(name)
+	}
+	if st.IsDir() {
+		return "a directory, but no OCI layout", "an image in a registry is HOST/REPOSITORY:TAG"
+	}
+	switch filepath.Ext(name) {
+	case ".nix":
+		return "a NixOS configuration", "push it first: nixoci push REF " + name
+	case ".json":
+		return "a JSON file", "a graph file is a CLOSURE: nixoci push REF " + name
+	}
+	return "a file", "an image in a file is oci-archive:FILE or docker-archive:FILE"
+}
+
+// closureWord is how a CLOSURE of a name is written so that nobody mistakes it.
+func closureWord(name string) string {
+	if filepath.IsAbs(name) || strings.HasPrefix(name, ".") {
+		return name
+	}
+	return "./" + name
+}
+
+// checkClosureFile refuses an archive or layout where a CLOSURE is read.
+func checkClosureFile(arg string) error {
+	switch what, advice := fileAt(arg); what {
+	case "an OCI layout", "an OCI archive", "an archive of docker save":
+		return usageError{hint.Add(fmt.Errorf("%s is %s, not a closure", arg, what), advice)}
+	}
+	return nil
+}
+
+// checkPushReference is checkReference for the REF of a push: a word that is a
+// CLOSURE shows that the REF is missing.
+func checkPushReference(command, arg string) error {
+	if err := checkReference(arg); err != nil {
+		what := "is not an image in a registry"
+		if kind, _ := fileAt(arg); kind != "" {
+			what = "is " + kind
+		} else if strings.Contains(arg, "#") {
+			what = "is a flake's output"
+		}
+		closure := arg
+		if !strings.Contains(arg, "#") {
+			closure = closureWord(arg)
+		}
+		return usageError{hint.Add(fmt.Errorf("%s: REF is missing: %s %s", strings.TrimPrefix(command, "nixoci "), arg, what), fmt.Sprintf("for instance: %s ghcr.io/org/web %s", command, closure))}
+	}
+	return nil
+}
