@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -9,10 +11,13 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
+// diffFormats are the values of diff --format, the default first.
+var diffFormats = []string{"text", "markdown", "json"}
+
 func (a *app) diffCommand() *cobra.Command {
 	var f reading
 	var all bool
-	var page string
+	var page, format string
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Show what changed between two images or closures, and what a client pulls",
@@ -23,8 +28,12 @@ A and B are images (a reference, oci:DIR, oci-archive:FILE, docker-archive:FILE)
 or closures (a store path, ./result, a graph file). For a closure, the layers are
 those that it would be given, and sizes are those before compression.`,
 		Example: `  nixoci diff ghcr.io/org/web:1.1 ghcr.io/org/web:1.2
-  nixoci diff ghcr.io/org/web:latest ./result`,
+  nixoci diff ghcr.io/org/web:latest ./result
+  nixoci diff --format markdown ghcr.io/org/web:latest ./result >>"$GITHUB_STEP_SUMMARY"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(diffFormats, format) {
+				return usagef("--format %q: not %s", format, strings.Join(diffFormats, ", "))
+			}
 			f.closure.planFlags.registry = f.registry
 			a.autoIs(&f.closure.planFlags, args[0], &f)
 			sideA, sideB, err := a.sides(cmd.Context(), args[0], args[1], &f)
@@ -44,8 +53,11 @@ those that it would be given, and sizes are those before compression.`,
 					return err
 				}
 			}
-			if a.json {
+			switch {
+			case a.json || format == "json":
 				return a.stdout.JSON(d)
+			case format == "markdown":
+				return d.WriteMarkdown(a.stdout.Raw())
 			}
 			return d.WriteText(a.stdout, all)
 		},
@@ -54,6 +66,7 @@ those that it would be given, and sizes are those before compression.`,
 	f.closure.add(cmd.Flags())
 	a.uses(cmd, "from", "platform", "min-speed", "json")
 	cmd.Flags().StringVar(&page, "html", "", "write a page about the difference to this file")
+	cmd.Flags().StringVar(&format, "format", diffFormats[0], "text, json, or markdown: what a pull request needs, short enough for a screen")
 	cmd.Flags().BoolVar(&all, "all", false, "list every rebuilt package and every store path of a layer")
 	return cmd
 }

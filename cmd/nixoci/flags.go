@@ -118,6 +118,8 @@ var flagTable = map[string]flagInfo{
 	"all":          {groupOutput, "", nil},
 	"build tag":    {groupOutput, "TAG", completeNothing},
 	"color":        {groupOutput, "WHEN", completeWords("auto", "always", "never")},
+	"diff format":  {groupOutput, "FORMAT", completeWords(diffFormats...)},
+	"push summary": {groupOutput, "FILE|none", completeWordsOrFiles(summaryNone)},
 	"help":         {groupOutput, "", nil},
 	"html":         {groupOutput, "FILE", completeFiles},
 	"json":         {groupOutput, "", nil},

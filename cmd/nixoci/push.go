@@ -49,6 +49,7 @@ type pushFlags struct {
 	join      bool
 	attest    []string
 	builder   string
+	summary   string
 }
 
 func (a *app) pushCommand() *cobra.Command {
@@ -83,6 +84,7 @@ all of the image is there.`,
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
 	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), provenance")
 	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI in the provenance of who runs nixoci")
+	fl.StringVar(&f.summary, "summary", "", "append what changed to this file, as markdown for a reviewer; none for nowhere (default $GITHUB_STEP_SUMMARY, else none)")
 	img.add(fl)
 	in.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
@@ -163,12 +165,18 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	in.planFlags.registry = f.registry
 	in.planFlags.auto = func(ctx context.Context) ([]push.Predecessor, string, error) {
-		return predecessors(ctx, &job, repo, believe.registry && f.reuseKey == "")
+		r, err := predecessor(ctx, &job, repo, believe.registry && f.reuseKey == "")
+		if err != nil || r == nil {
+			return nil, "", err
+		}
+		found, err := r.Predecessors(ctx)
+		return found, r.String(), err
 	}
 	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
 		return err
 	}
+	review := a.newReview(ctx, f, &job, repo, believe.registry && f.reuseKey == "")
 	result, err := a.run(ctx, repo, images, job)
 	if err != nil {
 		return err
@@ -178,7 +186,10 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	stats := repo.Stats()
 	a.summary(result, summaryOf(start, &stats))
-	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
+	if err := a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats); err != nil {
+		return err
+	}
+	return review.write(ctx, repo, ref, &result, &stats)
 }
 
 // pushTarget is where refArg names, with its tag and more of them, each once.
@@ -251,12 +262,11 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 	return nil
 }
 
-// predecessors are the plans of the image that is there: the one that the first
-// of the push's tags names, else the other tags, else latest, else the newest.
+// predecessor is the image that is there: the one that the first of the push's
+// tags names, else the other tags, else latest, else the newest; nil without any.
 // shared says that what the job's own images have read can be used. A signature
-// does not matter here: whose plan is followed decides how the layers are
-// divided, and nothing of what is in them.
-func predecessors(ctx context.Context, job *push.Job, repo *registry.Repository, shared bool) ([]push.Predecessor, string, error) {
+// does not matter here: nothing of the new image's content is taken from it.
+func predecessor(ctx context.Context, job *push.Job, repo *registry.Repository, shared bool) (*push.Remote, error) {
 	remote := func(tag string) *push.Remote {
 		i := slices.IndexFunc(job.Reuse, func(r *push.Remote) bool { return r.String() == repo.Ref(tag) })
 		if shared && i >= 0 {
@@ -268,9 +278,9 @@ func predecessors(ctx context.Context, job *push.Job, repo *registry.Repository,
 	for _, tag := range append(slices.Clone(job.Tags), "latest") {
 		images = append(images, remote(tag))
 	}
-	found, what, err := push.FirstPredecessors(ctx, images)
-	if err != nil || what != "" {
-		return found, what, err
+	first, err := push.FirstThere(ctx, images)
+	if err != nil || first != nil {
+		return first, err
 	}
 	newest, err := repo.NewestTags(ctx, newestTags)
 	if err != nil {
@@ -280,7 +290,7 @@ func predecessors(ctx context.Context, job *push.Job, repo *registry.Repository,
 	for _, tag := range newest {
 		images = append(images, remote(tag))
 	}
-	return push.FirstPredecessors(ctx, images)
+	return push.FirstThere(ctx, images)
 }
 
 // readPublicKey reads the key in file, nil for no file.

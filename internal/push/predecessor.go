@@ -38,9 +38,8 @@ func (r *Remote) Predecessors(ctx context.Context) ([]Predecessor, error) {
 	return predecessors(manifests), nil
 }
 
-// FirstPredecessors returns the plans of the first of images that is there, and
-// which one it is. Without any it returns none.
-func FirstPredecessors(ctx context.Context, images []*Remote) ([]Predecessor, string, error) {
+// FirstThere returns the first of images that is there, nil without any.
+func FirstThere(ctx context.Context, images []*Remote) (*Remote, error) {
 	group, groupCtx := task.WithContext(ctx)
 	for _, r := range images {
 		group.Go(func() error {
@@ -52,15 +51,14 @@ func FirstPredecessors(ctx context.Context, images []*Remote) ([]Predecessor, st
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	for _, r := range images {
 		if _, err := r.Index(ctx); err == nil {
-			found, err := r.Predecessors(ctx)
-			return found, r.String(), err
+			return r, nil
 		}
 	}
-	return nil, "", nil
+	return nil, nil
 }
 
 // SourcePredecessors is [Remote.Predecessors] for an image in a layout.

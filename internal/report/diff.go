@@ -82,9 +82,17 @@ type Diff struct {
 type PlatformDiff struct {
 	Platform string    `json:"platform,omitempty"`
 	OnlyIn   string    `json:"onlyIn,omitempty"` // "a" or "b" where the other has no such platform
+	Image    *Sizes    `json:"image,omitempty"`  // bytes of the layers; nil where one was not made
 	Closure  *Totals   `json:"closure,omitempty"`
-	Packages []Change  `json:"packages"` // by kind, then name
+	Packages []Change  `json:"packages"`         // by kind, then name
+	Causes   []Cause   `json:"causes,omitempty"` // where the change starts
 	Pull     *PullCost `json:"pull,omitempty"`
+}
+
+// Sizes are sums of the distinct layers.
+type Sizes struct {
+	A int64 `json:"sizeA"` // bytes
+	B int64 `json:"sizeB"`
 }
 
 // Totals are sizes of closures.
@@ -195,8 +203,23 @@ func comparePlatform(a, b *SidePlatform) PlatformDiff {
 	if a.Closure != nil && b.Closure != nil {
 		d.Closure = &Totals{len(a.Closure.Paths), len(b.Closure.Paths), a.Closure.NarSize(), b.Closure.NarSize()}
 		d.Packages = compareClosures(a.Closure, b.Closure)
+		d.Causes = causes(a.Closure, b.Closure, d.Packages)
+	}
+	if !a.Planned && !b.Planned {
+		d.Image = &Sizes{sizeOfLayers(a.Layers), sizeOfLayers(b.Layers)}
 	}
 	return d
+}
+
+func sizeOfLayers(all []SideLayer) (size int64) {
+	seen := map[string]bool{}
+	for _, l := range all {
+		if !seen[l.Digest] {
+			size += l.Size
+		}
+		seen[l.Digest] = true
+	}
+	return size
 }
 
 func compareClosures(a, b *closure.Closure) []Change {

@@ -135,6 +135,11 @@ func TestDiffGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "diff.txt", text.Bytes())
+	var md bytes.Buffer
+	if err := d.WriteMarkdown(&md); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "diff.md", md.Bytes())
 	data, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		t.Fatal(err)

@@ -115,6 +115,15 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 			p.Printf("           %s of it, before compression, is store paths that did not change\n", bytesText(*pull.Unchanged))
 		}
 	}
+	for i, c := range pd.Causes {
+		if c.Rebuilt == 0 || i == maxNames {
+			break
+		}
+		if i == 0 {
+			p.Printf("\n  cause\n")
+		}
+		p.Printf("    %s: %s rebuilt because of it\n", c.Name, count(c.Rebuilt, "package"))
+	}
 	for _, kind := range kinds {
 		var rows [][]string
 		var short []string

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/report"
+)
+
+// summaryNone is the --summary that writes nothing.
+const summaryNone = "none"
+
+// review is the summary of a push for whoever reviews it.
+type review struct {
+	a    *app
+	file string // "" for none
+
+	// asked says that the user named the file: then it must be written. What CI's
+	// environment names is extra, and its failure must not fail the push.
+	asked bool
+
+	before digest.Digest // the index that was there; "" for none
+	name   string        // of it, for people
+}
+
+// newReview looks which image is there before a push: afterwards its tag names
+// the new one.
+func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *registry.Repository, shared bool) *review {
+	r := &review{a: a, file: f.summary, asked: f.summary != ""}
+	if !r.asked {
+		r.file = os.Getenv("GITHUB_STEP_SUMMARY")
+	}
+	if r.file == summaryNone {
+		r.file = ""
+	}
+	if r.file == "" {
+		return r
+	}
+	there, err := predecessor(ctx, job, repo, shared)
+	if err != nil {
+		a.log.Warnf("summary: compare with no image: %v", err)
+	}
+	if there != nil {
+		if top, err := there.Index(ctx); err == nil {
+			r.before, r.name = top.Blob.Descriptor.Digest, there.String()
+		}
+	}
+	return r
+}
+
+// write appends the summary.
+func (r *review) write(ctx context.Context, repo *registry.Repository, ref registry.Reference, result *push.Result, stats *registry.Stats) error {
+	if r.file == "" {
+		return nil
+	}
+	var b strings.Builder
+	err := r.markdown(ctx, &b, repo, ref, result, stats)
+	if err == nil {
+		err = appendFile(r.file, b.String())
+	}
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("summary of the push, which is done: %w", err)
+	if r.asked {
+		return err
+	}
+	r.a.log.Warn(err)
+	return nil
+}
+
+func (r *review) markdown(ctx context.Context, b *strings.Builder, repo *registry.Repository, ref registry.Reference, result *push.Result, stats *registry.Stats) error {
+	pushed := report.Pushed{Ref: ref.Repository.Name() + ":" + ref.Tag, Digest: result.Index.Digest.String(), Sent: stats.BytesSent, Requests: stats.Requests}
+	for _, l := range result.Layers {
+		pushed.Layers++
+		if l.How == push.Made {
+			pushed.Made++
+		}
+	}
+	if err := pushed.WriteMarkdown(b); err != nil {
+		return err
+	}
+	after, err := r.read(ctx, repo, pushed.Ref, result.Index.Digest)
+	if err != nil {
+		return err
+	}
+	if r.before == "" {
+		return after.WriteMarkdown(b)
+	}
+	before, err := r.read(ctx, repo, r.name, r.before)
+	if err != nil {
+		return err
+	}
+	d, err := report.Compare(report.SideOfImage(before), report.SideOfImage(after))
+	if err != nil {
+		return err
+	}
+	return d.WriteMarkdown(b)
+}
+
+// read reads an image by its digest, and of it the platforms that --platform
+// names.
+func (r *review) read(ctx context.Context, repo *registry.Repository, name string, d digest.Digest) (*report.Image, error) {
+	o := report.ReadOptions{Warn: func(err error) { r.a.log.Warn(err) }}
+	return report.ReadImage(ctx, &oci.OpenedSource{Source: withoutReferrers{repo}, Name: name, Target: d.String()}, o)
+}
+
+// withoutReferrers is a source of which nobody asks what is attached: it has the
+// methods of [oci.Source] alone.
+type withoutReferrers struct{ oci.Source }
+
+func appendFile(name, text string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}

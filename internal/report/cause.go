@@ -1,0 +1,115 @@
+package report
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// Cause is a package at the root of a change: it changed, and nothing that it
+// refers to did. What refers to it was built again because of it.
+type Cause struct {
+	Name    string   `json:"name"`
+	Kind    string   `json:"kind"` // as in [Change]
+	Before  []string `json:"before,omitempty"`
+	After   []string `json:"after,omitempty"`
+	Rebuilt int      `json:"rebuilt"` // packages of the kind [Rebuilt] that refer to it, directly or not
+}
+
+// causes finds the roots of what changed from a to b, those that most packages
+// were rebuilt for first.
+func causes(a, b *closure.Closure, changes []Change) []Cause {
+	byName := map[string]*Change{}
+	for i := range changes {
+		byName[changes[i].Name] = &changes[i]
+	}
+	var names []string // of root packages
+	index := map[string]int{}
+	w := rootWalk{a: a, b: b, of: make([][]uint64, len(b.Paths)), root: func(p closure.StorePath) int {
+		name := PackageOf(p).Name
+		if _, ok := index[name]; !ok {
+			index[name] = len(names)
+			names = append(names, name)
+		}
+		return index[name]
+	}}
+	rebuilt := map[string][]uint64{} // by the name of the package
+	for i := range b.Paths {
+		roots := w.roots(i)
+		name := PackageOf(b.Paths[i].Path).Name
+		if c := byName[name]; c != nil && c.Kind == Rebuilt {
+			rebuilt[name] = union(rebuilt[name], roots)
+		}
+	}
+	all := make([]Cause, 0, len(names))
+	for i, name := range names {
+		c := Cause{Name: name}
+		if change := byName[name]; change != nil {
+			c.Kind, c.Before, c.After = change.Kind, change.Before, change.After
+		}
+		for other, roots := range rebuilt {
+			if other != name && has(roots, i) {
+				c.Rebuilt++
+			}
+		}
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(x, y Cause) int {
+		return cmp.Or(cmp.Compare(y.Rebuilt, x.Rebuilt), strings.Compare(x.Name, y.Name))
+	})
+	return all
+}
+
+// rootWalk finds, for paths of b that a has not, the roots that they lead to.
+type rootWalk struct {
+	a, b *closure.Closure
+	of   [][]uint64 // bits of roots, nil where not visited
+	root func(closure.StorePath) int
+}
+
+func (w *rootWalk) roots(i int) []uint64 {
+	if w.of[i] != nil {
+		return w.of[i]
+	}
+	w.of[i] = []uint64{}
+	p := &w.b.Paths[i]
+	if sameContent(w.a.Info(p.Path), p) {
+		return w.of[i]
+	}
+	var found []uint64
+	for _, r := range p.References {
+		if k, ok := w.b.Index(r); ok && k != i {
+			found = union(found, w.roots(k))
+		}
+	}
+	if bitCount(found) == 0 {
+		n := w.root(p.Path)
+		found = make([]uint64, n/64+1)
+		found[n/64] |= 1 << (n % 64)
+	}
+	w.of[i] = found
+	return found
+}
+
+func union(x, y []uint64) []uint64 {
+	if len(x) < len(y) {
+		x, y = y, x
+	}
+	x = slices.Clone(x)
+	for i := range y {
+		x[i] |= y[i]
+	}
+	return x
+}
+
+func has(set []uint64, i int) bool { return i/64 < len(set) && set[i/64]&(1<<(i%64)) != 0 }
+
+func bitCount(set []uint64) (n int) {
+	for _, w := range set {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}

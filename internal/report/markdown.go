@@ -1,0 +1,263 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/terminal"
+)
+
+// Bounds of the markdown, so that it fits on a screen.
+const (
+	markdownRows   = 15 // packages of a table
+	markdownCauses = 5
+	markdownNames  = 60 // rebuilt packages, which are folded
+)
+
+// exposed are packages that attackers meet: network services and clients,
+// cryptography, login, privileges, parsers of what comes from outside. nixoci
+// knows no advisories, so it marks the role of a package and not a weakness.
+var exposed = []string{
+	"acl", "apache-httpd", "bind", "brotli", "bzip2", "ca-certificates", "curl", "dbus", "dnsmasq", "dovecot", "exim", "expat", "fail2ban",
+	"freetype", "git", "glib", "glibc", "gnupg", "gnutls", "haproxy", "icu4c", "kmod", "krb5", "libarchive", "libcap", "libgcrypt",
+	"libjpeg-turbo", "libpng", "libseccomp", "libssh", "libssh2", "libtiff", "libwebp", "libxcrypt", "libxml2", "libxslt", "linux", "linux-pam",
+	"mariadb-server", "mbedtls", "musl", "nftables", "nghttp2", "nginx", "nix", "nodejs", "nss", "nss-cacert", "openjdk", "openldap", "openssh", "openssl",
+	"openvpn", "pcre2", "perl", "php", "polkit", "postfix", "postgresql", "python3", "redis", "rsync", "ruby", "samba", "shadow", "sqlite", "strongswan",
+	"sudo", "systemd", "unbound", "util-linux", "wireguard-tools", "wpa_supplicant", "xz", "zlib", "zstd",
+}
+
+// code is s as a code span, in which nothing is markup, a link, or a mention.
+// What could end the span or a table's cell, and what is not printable, is shown
+// as in a Go string.
+func code(s string) string {
+	s = strings.NewReplacer("\\", `\x5c`, "`", `\x60`, "|", `\x7c`).Replace(terminal.Visible(s))
+	if strings.TrimSpace(s) != s || s == "" {
+		s = strings.ReplaceAll(s, " ", `\x20`)
+	}
+	if s == "" {
+		return "–"
+	}
+	return "`" + s + "`"
+}
+
+// codes are several code spans.
+func codes(all []string) string {
+	var out []string
+	for _, s := range all {
+		out = append(out, code(s))
+	}
+	if len(out) == 0 {
+		return "–"
+	}
+	return strings.Join(out, ", ")
+}
+
+// WriteMarkdown writes d for a pull request. All that comes from outside is in
+// code spans.
+func (d *Diff) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "### %s → %s\n\n", code(d.A), code(d.B))
+	if d.Same() {
+		b.WriteString("Nothing changed.\n")
+	} else {
+		d.markdownSizes(&b)
+		for _, group := range d.sameChanges() {
+			if len(d.Platforms) > 1 {
+				var names []string
+				for _, pd := range group {
+					names = append(names, pd.Platform)
+				}
+				fmt.Fprintf(&b, "\n#### %s\n", codes(names))
+			}
+			group[0].markdownPackages(&b)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// markdownSizes is the table of what each platform costs.
+func (d *Diff) markdownSizes(b *strings.Builder) {
+	b.WriteString("| platform | image | closure | a client pulls |\n|---|---|---|---|\n")
+	change := func(before, after int64) string {
+		if before == after {
+			return bytesText(after) + ", as before"
+		}
+		return fmt.Sprintf("%s → %s (%s)", bytesText(before), bytesText(after), deltaText(after-before))
+	}
+	for i := range d.Platforms {
+		pd := &d.Platforms[i]
+		image, closure, pull := "–", "–", "–"
+		switch {
+		case pd.OnlyIn == "a":
+			image = "**gone**"
+		case pd.OnlyIn == "b":
+			image = "**new**"
+		}
+		if s := pd.Image; s != nil {
+			image = change(s.A, s.B)
+		}
+		if t := pd.Closure; t != nil {
+			closure = change(t.SizeA, t.SizeB)
+		}
+		if p := pd.Pull; p != nil {
+			pull = fmt.Sprintf("**%s** (%s), %d of %s", bytesText(p.Size), percent(p.Size, p.OfSize), len(p.Layers), count(p.OfLayers, "layer"))
+			if p.Estimated {
+				pull += ", before compression"
+			}
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", code(pd.Platform), image, closure, pull)
+	}
+}
+
+// sameChanges puts platforms together in which the same packages changed, as is
+// the rule. Those with nothing to list are left out.
+func (d *Diff) sameChanges() (groups [][]*PlatformDiff) {
+	for i := range d.Platforms {
+		pd := &d.Platforms[i]
+		if len(pd.Packages) == 0 {
+			continue
+		}
+		k := slices.IndexFunc(groups, func(g []*PlatformDiff) bool { return g[0].sameChanges(pd) })
+		if k < 0 {
+			groups = append(groups, nil)
+			k = len(groups) - 1
+		}
+		groups[k] = append(groups[k], pd)
+	}
+	return groups
+}
+
+func (pd *PlatformDiff) sameChanges(o *PlatformDiff) bool {
+	return slices.EqualFunc(pd.Packages, o.Packages, func(x, y Change) bool {
+		return x.Kind == y.Kind && x.Name == y.Name && slices.Equal(x.Before, y.Before) && slices.Equal(x.After, y.After)
+	}) && slices.EqualFunc(pd.Causes, o.Causes, func(x, y Cause) bool { return x.Name == y.Name && x.Rebuilt == y.Rebuilt })
+}
+
+// markdownPackages tells what changed, and why so much was rebuilt.
+func (pd *PlatformDiff) markdownPackages(b *strings.Builder) {
+	var security, others []Change
+	var rebuilt []string
+	for _, c := range pd.Packages {
+		switch {
+		case c.Kind == Rebuilt:
+			rebuilt = append(rebuilt, c.Name)
+		case slices.Contains(exposed, strings.ToLower(c.Name)):
+			security = append(security, c)
+		default:
+			others = append(others, c)
+		}
+	}
+	if n := len(rebuilt); n > 0 {
+		fmt.Fprintf(b, "\n**%s rebuilt** with the same version. The change starts at:\n\n", count(n, "package"))
+		for i, c := range pd.Causes {
+			if i == markdownCauses {
+				fmt.Fprintf(b, "- and %d more\n", len(pd.Causes)-i)
+				break
+			}
+			fmt.Fprintf(b, "- %s%s\n", code(c.Name), c.markdown())
+		}
+	}
+	if len(security)+len(others) > 0 {
+		b.WriteString("\n| package | before | after | size |\n|---|---|---|---|\n")
+		rows := append(slices.Clone(security), others...)
+		for i, c := range rows {
+			if i == markdownRows {
+				fmt.Fprintf(b, "| and %d more | | | |\n", len(rows)-i)
+				break
+			}
+			mark := ""
+			if i < len(security) {
+				mark = " ⚠"
+			}
+			before, after := versionCodes(c.Before, c.RemovedPaths == nil), versionCodes(c.After, c.AddedPaths == nil)
+			if c.Kind == Altered {
+				before, after = "other content", codes([]string{string(c.AddedPaths[0])})
+			}
+			fmt.Fprintf(b, "| %s%s | %s | %s | %s |\n", code(c.Name), mark, before, after, deltaText(c.Size))
+		}
+		if len(security) > 0 {
+			b.WriteString("\n⚠ has a part in security by its role: network, cryptography, login, privileges. nixoci does not look up advisories.\n")
+		}
+	}
+	if n := len(rebuilt); n > 0 {
+		more := ""
+		if n > markdownNames {
+			rebuilt, more = rebuilt[:markdownNames], fmt.Sprintf(" and %d more", n-markdownNames)
+		}
+		fmt.Fprintf(b, "\n<details><summary>%s rebuilt</summary>\n\n%s%s\n\n</details>\n", count(n, "package"), codes(rebuilt), more)
+	}
+}
+
+// versionCodes are versions in a table; "" is a name without a version.
+func versionCodes(versions []string, none bool) string {
+	if none {
+		return "–"
+	}
+	var out []string
+	for _, v := range versions {
+		if v != "" {
+			out = append(out, v)
+		}
+	}
+	if len(out) == 0 {
+		return "no version"
+	}
+	return codes(out)
+}
+
+// markdown says what happened to a cause, and what came of it.
+func (c *Cause) markdown() string {
+	what := ""
+	switch c.Kind {
+	case Changed:
+		what = " " + versionCodes(c.Before, false) + " → " + versionCodes(c.After, false)
+	case Added:
+		what = " (added)"
+	case Rebuilt:
+		what = " (same version, other content)"
+	case Altered:
+		what = " (same store path, other content)"
+	}
+	if c.Rebuilt > 0 {
+		what += fmt.Sprintf(": %s rebuilt because of it", count(c.Rebuilt, "package"))
+	}
+	return what
+}
+
+// Pushed is what a push did.
+type Pushed struct {
+	Ref      string
+	Digest   string
+	Layers   int // distinct; 0 where the image was there already
+	Made     int // of these, not reused
+	Sent     int64
+	Requests int64
+}
+
+// WriteMarkdown writes one paragraph.
+func (p *Pushed) WriteMarkdown(w io.Writer) error {
+	what := fmt.Sprintf("%s: %d made, %d reused", count(p.Layers, "layer"), p.Made, p.Layers-p.Made)
+	if p.Layers == 0 {
+		what = "unchanged"
+	}
+	_, err := fmt.Fprintf(w, "Pushed %s\n%s\n(%s; %s sent in %s)\n\n", code(p.Ref), code(p.Digest), what, bytesText(p.Sent), count(int(p.Requests), "request"))
+	return err
+}
+
+// WriteMarkdown writes what a reviewer needs of an image that has no earlier one.
+func (img *Image) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "### %s\n\nThe first image of this name.\n\n| platform | image | closure | store paths |\n|---|---|---|---|\n", code(img.Name))
+	for _, p := range SideOfImage(img).Platforms {
+		closure, paths := "–", "–"
+		if p.Closure != nil {
+			closure, paths = bytesText(p.Closure.NarSize()), fmt.Sprint(len(p.Closure.Paths))
+		}
+		fmt.Fprintf(&b, "| %s | %s in %s | %s | %s |\n", code(p.Platform), bytesText(sizeOfLayers(p.Layers)), count(len(p.Layers), "layer"), closure, paths)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
