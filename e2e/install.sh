@@ -23,14 +23,8 @@ if [ -n "$missing" ]; then
   apt-get -q -y install --no-install-recommends $missing
 fi
 [ -n "$compose" ] || exit 0
-# Debian 13's wants nothing but libc. The host's own package lists stay as they are.
+# Debian 13's wants nothing but libc.
+here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
-mkdir -p "$dir/lists/partial"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${NIXOCI_DEBIAN_MIRROR:-http://deb.debian.org/debian} trixie main" >"$dir/sources.list"
-trixie() {
-  apt-get -q -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=- -o Dir::State::lists="$dir/lists" \
-    -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Acquire::Languages=none -o Acquire::Retries=5 -o APT::Sandbox::User=root "$@"
-}
-trixie update
-(cd "$dir" && trixie download $compose && dpkg -i $compose*.deb)
+(cd "$dir" && sh "$here/download.sh" trixie $compose && dpkg -i $compose*.deb)
 rm -rf "$dir"

@@ -22,8 +22,8 @@ var tools = []string{
 	"setpriv", "shellcheck", "skopeo", "sqlite3", "umoci",
 }
 
-// built are the tools that run.sh builds.
-var built = []string{"actionlint", "cosign", "crane", "crictl", "debstore", "oras", "syft"}
+// built are the tools that run.sh builds or downloads.
+var built = []string{"actionlint", "cosign2", "cosign3", "crane", "crictl", "debstore", "oras", "syft"}
 
 // lab is what the tests share: made once, gone at the end.
 var lab struct {

@@ -13,16 +13,19 @@ setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$NIXOCI_E2E_CACHE" |
   echo "e2e/run.sh: NIXOCI_E2E_CACHE=$NIXOCI_E2E_CACHE: an unprivileged user cannot reach it, and tests push from it as one; choose another directory" >&2
   exit 1
 }
-# Tools are built before the namespace, with the caches of the one who calls.
+# Tools are built before the namespace, with the caches of the one who calls, and
+# beside downloads.
 go build -o "$NIXOCI_E2E_CACHE/bin/debstore" ./e2e/debstore
 sh e2e/tool.sh \
-  github.com/google/go-containerregistry/cmd/crane@v0.22.1 \
-  oras.land/oras/cmd/oras@v1.3.6 \
   github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 \
-  github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5 \
-  github.com/anchore/syft/cmd/syft@v1.57.0 \
-  sigs.k8s.io/cri-tools/cmd/crictl@v1.37.0 # syft's as in attest_test.go
+  sigs.k8s.io/cri-tools/cmd/crictl@v1.37.0 \
+  github.com/anchore/syft/cmd/syft@v1.57.0 & # as in attest_test.go
+building=$!
+# cosign 2 and 3 write signatures in different forms by default.
+sh e2e/debtool.sh trixie cosign2=cosign
+sh e2e/debtool.sh forky cosign3=cosign crane=crane oras=oras
 sh e2e/engines.sh
+wait $building
 "$NIXOCI_E2E_CACHE/bin/debstore" large -root "$NIXOCI_E2E_CACHE/large" -debs "$NIXOCI_E2E_CACHE/debs" -out "$NIXOCI_E2E_CACHE/large"
 # Engines want a cgroup2 hierarchy of their own, and mounts that end with the run.
 run() {

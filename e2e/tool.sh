@@ -1,6 +1,6 @@
 #!/bin/sh
 # e2e/tool.sh PACKAGE@VERSION...: builds Go programs into $NIXOCI_E2E_CACHE/bin, and
-# keeps them: cosign and syft take minutes each. A version in a file's name is the
+# keeps them: syft takes minutes. A version in a file's name is the
 # one that is wanted.
 set -eu
 bin=$NIXOCI_E2E_CACHE/bin
