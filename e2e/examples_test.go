@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 const examples = "../examples"
@@ -23,7 +26,10 @@ const examples = "../examples"
 func TestExamples(t *testing.T) {
 	tests := map[string]func(t *testing.T, file string){
 		"README.md":                  exampleReadme,
+		"ci/forgejo-workflow.yml":    exampleWorkflow,
 		"ci/github-workflow.yml":     exampleWorkflow,
+		"ci/gitlab-ci.yml":           exampleGitLab,
+		"ci/kubernetes-job.yml":      exampleJob,
 		"docker-nixos/compose.yml":   exampleDockerNixos,
 		"kubernetes/containerd.toml": nil, // pod-runtimeclass.yml needs it
 		"kubernetes/pod.yml": func(t *testing.T, file string) {
@@ -367,18 +373,12 @@ func exampleKubernetes(t *testing.T, file string) {
 	})
 }
 
-var step = regexp.MustCompile(`(?m)^ +- run: (.+)$`)
-
-// actionlint reads the workflow, and its steps run, but for the one that
-// installs nixoci: first on the one runner, then on the other.
-func exampleWorkflow(t *testing.T, file string) {
-	command(t, tool("actionlint"), filepath.Join(examples, file))
-	text, err := os.ReadFile(filepath.Join(examples, file))
-	if err != nil {
-		t.Fatal(err)
-	}
+// ciProject is a flake with a system, as the examples of CI push it, and the
+// environment of a runner that can build it.
+func ciProject(t *testing.T) (dir string, env []string) {
+	t.Helper()
 	guestStore(t)
-	dir := scratchDir(t)
+	dir = scratchDir(t)
 	put(t, filepath.Join(dir, "nginx.nix"), nginxNix("/web"))
 	put(t, filepath.Join(dir, "flake.nix"), fmt.Sprintf(`{
   inputs.nixpkgs.url = "path:%s";
@@ -387,38 +387,105 @@ func exampleWorkflow(t *testing.T, file string) {
   };
 }
 `, filepath.Join(guests.root, "guest", "nixpkgs")))
+	return dir, []string{nixConfig + "extra-platforms = x86_64-linux aarch64-linux\n"}
+}
+
+// workflow are the steps of a workflow's job.
+func workflow(t *testing.T, file string) []ciStep {
+	t.Helper()
+	var w struct {
+		Jobs map[string]struct{ Steps []ciStep }
+	}
+	data, err := os.ReadFile(filepath.Join(examples, file))
+	if err == nil {
+		err = yaml.Unmarshal(data, &w)
+	}
+	if err != nil || len(w.Jobs["push"].Steps) == 0 {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return w.Jobs["push"].Steps
+}
+
+// exampleWorkflow reads the workflow with actionlint and runs its steps and the
+// action, on a machine for each platform.
+func exampleWorkflow(t *testing.T, file string) {
+	// Forgejo's labels and addresses are its own.
+	command(t, tool("actionlint"), "-ignore", `label "docker" is unknown`, "-ignore", `specifying action "https://`, filepath.Join(examples, file))
+	arches := []string{"amd64"}
+	image := "org/forgejo"
+	if strings.Contains(file, "github") {
+		arches, image = append(arches, "arm64"), "org/workflow"
+	}
+	dir, env := ciProject(t)
+	for _, arch := range arches {
+		m := newCIMachine(t, dir)
+		m.env = append(m.env, env...)
+		m.vars["github.repository"] = image
+		m.vars["runner.arch == 'ARM64' && 'arm64' || 'amd64'"] = arch
+		pushed := 0
+		for _, s := range workflow(t, file) {
+			switch {
+			case strings.HasSuffix(s.Uses, "nixoci/nixoci@v1"):
+				s.With["releases"] = m.vars["releases"]
+				m.action(t, s)
+				pushed++
+			case s.Run != "":
+				m.run(t, s)
+			}
+		}
+		if pushed != 1 {
+			t.Fatalf("%d steps push", pushed)
+		}
+	}
+	hasPlatforms(t, image, arches...)
+}
+
+// exampleGitLab runs the scripts of the job, but for the one that installs
+// nixoci.
+func exampleGitLab(t *testing.T, file string) {
+	var jobs map[string]struct {
+		Image        string
+		BeforeScript []string `yaml:"before_script"`
+		Script       []string
+		Variables    map[string]string
+		Artifacts    struct{ Paths []string }
+	}
+	data, err := os.ReadFile(filepath.Join(examples, file))
+	if err == nil {
+		dec := yaml.NewDecoder(bytes.NewReader(data))
+		err = dec.Decode(&jobs)
+	}
+	job := jobs["push image"]
+	if err != nil || len(jobs) != 1 || job.Image == "" || len(job.Script) == 0 {
+		t.Fatalf("%+v, %v", jobs, err)
+	}
+	dir, env := ciProject(t)
+	m := newCIMachine(t, dir)
 	bin := filepath.Join(dir, "bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(lab.nixoci, filepath.Join(bin, "nixoci")); err != nil {
-		t.Fatal(err)
-	}
-	for _, arch := range []string{"amd64", "arm64"} {
-		home := scratchDir(t) // another machine
-		env := []string{"HOME=" + home, "XDG_CACHE_HOME=" + home, "PATH=" + bin + ":" + os.Getenv("PATH"), "USER=root",
-			nixConfig + "extra-platforms = x86_64-linux aarch64-linux\n"}
-		var ran []string
-		for _, m := range step.FindAllStringSubmatch(string(text), -1) {
-			line := strings.NewReplacer(
-				"${{ github.token }}", "secret", "${{ github.actor }}", "somebody", "${{ github.repository }}", "org/workflow",
-				"${{ runner.arch == 'ARM64' && 'arm64' || 'amd64' }}", arch, "ghcr.io", registry(t)).Replace(m[1])
-			if strings.HasPrefix(line, "nix profile install ") {
-				continue
-			}
-			if strings.Contains(line, "${{") {
-				t.Fatalf("what does this mean here? %s", line)
-			}
-			in(t, dir, env, "unshare", "-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec bash -e -c "$1"`,
-				filepath.Join(guests.root, "nix"), line)
-			ran = append(ran, line)
-		}
-		if len(ran) != 2 {
-			t.Fatalf("ran %q, not a login and a push", ran)
+	command(t, "cp", lab.nixoci, filepath.Join(bin, "nixoci"))
+	put(t, filepath.Join(dir, "path"), bin+"\n")
+	m.env = append(append(m.env, env...), "GITHUB_STEP_SUMMARY=", "CI_REGISTRY="+registry(t), "CI_REGISTRY_IMAGE="+registry(t)+"/org/gitlab",
+		"CI_REGISTRY_USER=somebody", "CI_REGISTRY_PASSWORD=secret", "CI_COMMIT_SHORT_SHA=abc1234")
+	for _, line := range append(job.BeforeScript, job.Script...) {
+		if !strings.HasPrefix(line, "nix profile install ") {
+			m.run(t, ciStep{Run: line})
 		}
 	}
-	manifest := command(t, "skopeo", "inspect", "--raw", "--tls-verify=false", "docker://"+registry(t)+"/org/workflow:latest")
-	for _, arch := range []string{"amd64", "arm64"} {
+	for _, p := range job.Artifacts.Paths {
+		if st, err := os.Stat(filepath.Join(dir, p)); err != nil || st.Size() == 0 {
+			t.Errorf("artifact %s: %v", p, err)
+		}
+	}
+	hasPlatforms(t, "org/gitlab", "amd64")
+}
+
+func hasPlatforms(t *testing.T, image string, arches ...string) {
+	t.Helper()
+	manifest := command(t, "skopeo", "inspect", "--raw", "--tls-verify=false", "docker://"+registry(t)+"/"+image+":latest")
+	for _, arch := range arches {
 		if !strings.Contains(manifest, fmt.Sprintf(`"architecture":%q`, arch)) {
 			t.Errorf("the index lacks %s: %s", arch, manifest)
 		}
