@@ -96,7 +96,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
-	a.summary(result, summaryOf(start, nil))
+	a.summary(result, start, nil)
 	if target.Pipe() {
 		a.stdout = a.stderr
 	}

@@ -82,7 +82,7 @@ func (a *app) createIndex(ctx context.Context, refArg string, images, more, anno
 	a.done = true
 	stats := repo.Stats()
 	if !a.quiet {
-		a.stderr.Printf("%s: joined from %s; %s\n", platformList(result.Platforms), count(len(images), "image"), summaryOf(start, &stats))
+		a.stderr.Printf("%s: joined from %s; %s\n", platformList(result.Platforms), count(len(images), "image"), a.spent(start, &stats))
 	}
 	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,57 +13,95 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// progress shows a push on stderr: one line that moves on a terminal, else one
-// line for each finished layer.
+// progress shows on stderr how far a push or a verification is: on a terminal some
+// lines that are drawn again and again, else a line every few seconds.
+//
+// What is shown is a function of the state and the time, [progress.lines] and
+// [progress.line]; mpb and its like draw on their own, past the printer that
+// makes names of layers harmless, and have no line for a log.
 type progress struct {
-	app   *app
-	w     *terminal.Printer
-	live  bool
-	quiet bool
+	w       *terminal.Printer
+	live    bool // it is a terminal
+	quiet   bool
+	verbose bool
+	paint   func(color string, s terminal.Own) terminal.Own
+	now     func() time.Time
+	width   func() int
+	sent    func() int64 // bytes sent so far; nil where nothing is sent
 
 	mu       sync.Mutex
 	start    time.Time
+	bars     []*bar
+	barsOf   map[*layers.Layer][]*bar
+	working  []*layers.Layer // that are made now, in the order in which they began
+	begun    time.Time       // when the first byte was read
 	layers   int
-	total    int64 // bytes of all layers' contents
-	packed   int64 // bytes of tar packed, and of layers that were not to be made
 	finished int
-	reused   int
-	drawn    bool
+	read     int64 // bytes of contents that went by
+	made     int64 // bytes of the layers that were made
+	reused   int64 // bytes of contents that nobody had to read
+	keeps    bool  // what is finished stays where it is if the command is interrupted
+	drawn    int   // lines
 	stop     chan struct{}
 	stopped  sync.WaitGroup
 }
 
-const redrawEvery = 100 * time.Millisecond
+// bar is one platform, or all of a verification.
+type bar struct {
+	name        string
+	done, total int64
+}
+
+const (
+	redrawEvery = 100 * time.Millisecond
+	lineEvery   = 5 * time.Second // where there is no terminal
+	leastBar    = 5               // columns; a bar that is shorter is left out
+)
 
 func (a *app) newProgress() *progress {
-	return &progress{app: a, w: a.stderr, live: a.terminal() && !a.verbose, quiet: a.quiet, start: time.Now()}
+	p := &progress{w: a.stderr, live: a.terminal() && !a.verbose, quiet: a.quiet, verbose: a.verbose, paint: a.paint,
+		now: time.Now, width: func() int { return columns(a.stderr.Raw()) }, barsOf: map[*layers.Layer][]*bar{}}
+	p.start = p.now()
+	a.progress = p
+	return p
 }
 
 // Start implements push.Progress.
-func (p *progress) Start(all []*layers.Layer) {
-	p.layers = len(all)
-	for _, l := range all {
-		p.total += l.Size
+func (p *progress) Start(platforms []push.PlatformLayers) {
+	p.mu.Lock()
+	seen := map[*layers.Layer]bool{}
+	for _, platform := range platforms {
+		b := &bar{name: platform.Platform}
+		p.bars = append(p.bars, b)
+		for _, l := range platform.Layers {
+			b.total += l.Size
+			p.barsOf[l] = append(p.barsOf[l], b)
+			seen[l] = true
+		}
 	}
+	p.layers = len(seen)
+	p.mu.Unlock()
 	p.begin()
 }
 
-// begin starts to redraw the moving line.
+// begin starts to show something.
 func (p *progress) begin() {
-	if p.quiet || !p.live || p.stop != nil {
+	if p.quiet || p.stop != nil {
 		return
+	}
+	every := lineEvery
+	if p.live {
+		every = redrawEvery
 	}
 	p.stop = make(chan struct{})
 	p.stopped.Go(func() {
 		defer task.Guard()
-		tick := time.NewTicker(redrawEvery)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				p.mu.Lock()
-				p.draw()
-				p.mu.Unlock()
+				p.show()
 			case <-p.stop:
 				return
 			}
@@ -70,11 +109,36 @@ func (p *progress) begin() {
 	})
 }
 
-// Packing implements push.Progress.
-func (p *progress) Packing(_ *layers.Layer, bytes int) {
+// show draws the lines anew, or prints one.
+func (p *progress) show() {
 	p.mu.Lock()
-	p.packed += int64(bytes)
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	if p.live {
+		p.draw()
+		return
+	}
+	p.w.Printf("%s\n", p.line(p.now()))
+}
+
+// Packing implements push.Progress.
+func (p *progress) Packing(l *layers.Layer, bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.working, l) {
+		p.working = append(p.working, l)
+	}
+	p.went(int64(bytes), p.barsOf[l])
+}
+
+// went counts bytes that were read.
+func (p *progress) went(bytes int64, bars []*bar) {
+	if p.begun.IsZero() {
+		p.begun = p.now()
+	}
+	p.read += bytes
+	for _, b := range bars {
+		b.done = min(b.total, b.done+bytes)
+	}
 }
 
 // Done implements push.Progress.
@@ -82,42 +146,194 @@ func (p *progress) Done(r push.LayerResult) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.finished++
+	p.working = slices.DeleteFunc(p.working, func(l *layers.Layer) bool { return l == r.Layer })
 	how := string(r.How)
 	if r.How == push.Reused {
-		p.reused++
-		p.packed += r.Layer.Size
-		how += " (" + r.From + ")"
+		p.reused += r.Layer.Size
+		for _, b := range p.barsOf[r.Layer] {
+			b.done = min(b.total, b.done+r.Layer.Size)
+		}
+		how += " from " + r.From
+	} else {
+		p.made += r.Packed.Size
 	}
-	if p.quiet || p.live || r.How == push.Reused && !p.app.verbose {
+	if p.quiet || !p.verbose {
 		return
 	}
 	p.w.Printf("%*d/%d  %s  %9s → %-9s %s  %s\n", len(fmt.Sprint(p.layers)), p.finished, p.layers,
 		r.Packed.Digest.Encoded()[:12], humanBytes(r.Packed.UncompressedSize), humanBytes(r.Packed.Size), how, r.Layer.Comment)
 }
 
-// draw redraws the moving line.
-func (p *progress) draw() {
-	const width = 30
-	done := 1.0
-	if p.total > 0 {
-		done = min(1, float64(p.packed)/float64(p.total))
+// sums are the bytes of all bars. A layer of two platforms counts in both.
+func (p *progress) sums() (done, total int64) {
+	for _, b := range p.bars {
+		done, total = done+b.done, total+b.total
 	}
-	full := int(done * width)
-	elapsed := time.Since(p.start)
-	p.w.Printf("\r\x1b[K%s%s %3.0f%%  %d/%d layers  %s of %s  %s", p.app.paint(green, terminal.Own(strings.Repeat("━", full))),
-		p.app.paint(faint, terminal.Own(strings.Repeat("─", width-full))), done*100, p.finished, p.layers, humanBytes(p.packed), humanBytes(p.total), humanTime(elapsed))
-	p.drawn = true
+	return done, total
 }
 
-// end clears the moving line. It may be called again.
+// pace is how fast bytes go by, and how long the others will take: "" where it
+// is too early to say.
+func (p *progress) pace(now time.Time) string {
+	took := now.Sub(p.begun)
+	if p.begun.IsZero() || took < time.Second || p.read == 0 {
+		return ""
+	}
+	rate := float64(p.read) / took.Seconds()
+	text := humanBytes(int64(rate)) + "/s"
+	if done, total := p.sums(); done < total {
+		text += ", " + humanTime(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
+	}
+	return text
+}
+
+// amounts say what became of the bytes.
+func (p *progress) amounts() string {
+	text := "read " + humanBytes(p.read)
+	if p.made > 0 {
+		text += ", made " + humanBytes(p.made)
+	}
+	if p.reused > 0 {
+		text += ", reused " + humanBytes(p.reused)
+	}
+	if p.sent != nil {
+		text += ", sent " + humanBytes(p.sent())
+	}
+	return text
+}
+
+// line is the state on one line, for logs.
+func (p *progress) line(now time.Time) string {
+	done, total := p.sums()
+	text := fmt.Sprintf("%3.0f%% of %s in %s: %d of %s; %s", percent(done, total), humanBytes(total), humanTime(now.Sub(p.start)),
+		p.finished, count(p.layers, "layer"), p.amounts())
+	if pace := p.pace(now); pace != "" {
+		text += "; " + pace
+	}
+	return text
+}
+
+// lines are the state for a terminal of width columns: the bars, what became of
+// the bytes, and the layers that are being made.
+func (p *progress) lines(now time.Time, width int) []terminal.Own {
+	names := 0
+	if len(p.bars) > 1 {
+		for _, b := range p.bars {
+			names = max(names, len(b.name)+2)
+		}
+	}
+	var all []terminal.Own
+	for _, b := range p.bars {
+		before := ""
+		if names > 0 {
+			before = fmt.Sprintf("%-*s", names, b.name)
+		}
+		share := percent(b.done, b.total)
+		after := fmt.Sprintf(" %3.0f%%  %s of %s", share, humanBytes(b.done), humanBytes(b.total))
+		room := width - 1 - len(before) - len(after)
+		if room < leastBar {
+			all = append(all, clip(before+after, width))
+			continue
+		}
+		full := int(share / 100 * float64(room))
+		all = append(all, terminal.Own(terminal.Visible(before))+p.paint(green, terminal.Own(strings.Repeat("━", full)))+
+			p.paint(faint, terminal.Own(strings.Repeat("─", room-full)))+terminal.Own(after))
+	}
+	about := p.amounts()
+	if pace := p.pace(now); pace != "" {
+		about = pace + "; " + about
+	}
+	all = append(all, clip(humanTime(now.Sub(p.start))+"; "+about, width))
+	if p.layers > 0 {
+		work := fmt.Sprintf("%d of %s", p.finished, count(p.layers, "layer"))
+		for i, l := range p.working {
+			sep := "; "
+			if i == 0 {
+				sep = "; now "
+			}
+			work += sep + l.Comment
+		}
+		all = append(all, clip(work, width))
+	}
+	return all
+}
+
+func percent(done, total int64) float64 {
+	if total <= 0 {
+		return 0
+	}
+	return 100 * float64(done) / float64(total)
+}
+
+// clip makes text harmless, and short enough for a line of width columns.
+func clip(text string, width int) terminal.Own {
+	runes := []rune(terminal.Visible(text))
+	if room := max(1, width-1); len(runes) > room {
+		runes = append(runes[:room-1], '…')
+	}
+	return terminal.Own(runes)
+}
+
+// draw draws the lines over those that are there.
+func (p *progress) draw() {
+	lines := p.lines(p.now(), p.width())
+	text := p.up()
+	for _, l := range lines {
+		text += l + "\x1b[K\n"
+	}
+	p.w.Printf("%s\x1b[J", text)
+	p.drawn = len(lines)
+}
+
+// up moves the cursor to the first line that was drawn.
+func (p *progress) up() terminal.Own {
+	if p.drawn == 0 {
+		return "\r"
+	}
+	return terminal.Own(fmt.Sprintf("\r\x1b[%dA", p.drawn))
+}
+
+// erase removes what was drawn.
+func (p *progress) erase() {
+	if p.drawn > 0 {
+		p.w.Printf("%s\x1b[J", p.up())
+		p.drawn = 0
+	}
+}
+
+// above prints something above what is drawn.
+func (p *progress) above(print func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	again := p.drawn > 0
+	p.erase()
+	print()
+	if again {
+		p.draw()
+	}
+}
+
+// end removes what was drawn. It may be called again.
 func (p *progress) end() {
 	if p.stop != nil {
 		close(p.stop)
 		p.stopped.Wait()
 		p.stop = nil
 	}
-	if p.drawn {
-		p.w.Printf("\r\x1b[K")
-		p.drawn = false
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+}
+
+// kept says what an interrupted command has not done in vain, "" for nothing.
+func (p *progress) kept() string {
+	if p == nil {
+		return ""
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.keeps || p.finished == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s of %d finished and kept; the same command goes on from there", count(p.finished, "layer"), p.layers)
 }

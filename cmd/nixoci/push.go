@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -185,7 +186,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	stats := repo.Stats()
-	a.summary(result, summaryOf(start, &stats))
+	a.summary(result, start, &stats)
 	if err := a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats); err != nil {
 		return err
 	}
@@ -371,29 +372,37 @@ func (a *app) run(ctx context.Context, dst oci.Destination, images []push.Image,
 	p := a.newProgress()
 	defer p.end()
 	job.Progress = p
+	if repo, ok := dst.(*registry.Repository); ok {
+		p.keeps = true // the layers in the registry, what they are in the cache
+		p.sent = func() int64 { return repo.Stats().BytesSent }
+	}
 	return push.Push(ctx, dst, images, job)
 }
 
-// summaryOf is the tail of the summary line.
-func summaryOf(start time.Time, s *registry.Stats) string {
-	text := humanTime(time.Since(start))
-	if s != nil {
-		text = fmt.Sprintf("%s sent in %s, %s", humanBytes(s.BytesSent), count(s.Requests, "request"), text)
+// spent says how long it took and what was sent; s is nil where no registry was
+// spoken to.
+func (a *app) spent(start time.Time, s *registry.Stats) string {
+	took := humanTime(time.Since(start))
+	switch {
+	case s == nil:
+		return "in " + took
+	case a.verbose:
+		return fmt.Sprintf("sent %s with %s in %s", humanBytes(s.BytesSent), count(s.Requests, "request"), took)
 	}
-	return text
+	return fmt.Sprintf("sent %s in %s", humanBytes(s.BytesSent), took)
 }
 
 // summary says on stderr what was done.
-func (a *app) summary(r push.Result, tail string) {
+func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
 	a.done = true
 	if a.quiet {
 		return
 	}
 	if r.Unchanged {
-		a.stderr.Printf("unchanged: the image is there already (%s)\n", tail)
+		a.stderr.Printf("unchanged: the image is there already; %s\n", a.spent(start, stats))
 		return
 	}
-	var made, reused, checked int
+	var made, checked int
 	var size, tar int64
 	from := map[string]int{}
 	for _, l := range r.Layers {
@@ -402,7 +411,6 @@ func (a *app) summary(r push.Result, tail string) {
 		if l.How == push.Made {
 			made++
 		} else {
-			reused++
 			from[l.From]++
 		}
 		if l.Checked {
@@ -410,21 +418,20 @@ func (a *app) summary(r push.Result, tail string) {
 		}
 	}
 	how := fmt.Sprintf("%d made", made)
-	if reused > 0 {
-		var names []string
-		for n := range from {
-			names = append(names, n)
+	if len(from) == 0 {
+		how += ", 0 reused"
+	}
+	for i, n := range slices.Sorted(maps.Keys(from)) {
+		if i == 0 {
+			how += fmt.Sprintf(", %d reused from %s", from[n], n)
+		} else {
+			how += fmt.Sprintf(" and %d from %s", from[n], n)
 		}
-		slices.Sort(names)
-		for i, n := range names {
-			names[i] = fmt.Sprintf("%d known from %s", from[n], n)
-		}
-		how += ", " + strings.Join(names, ", ")
 	}
 	if checked > 0 {
-		how += fmt.Sprintf(", %d of them made again and the same", checked)
+		how += fmt.Sprintf(" (%d of them made again and the same)", checked)
 	}
-	a.stderr.Printf("%s: %s (%s), %s in %s; %s\n", platformList(r.Platforms), count(len(r.Layers), "layer"), how, humanBytes(tar), humanBytes(size), tail)
+	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), humanBytes(tar), count(len(r.Layers), "layer"), humanBytes(size), how, a.spent(start, stats))
 }
 
 // platformList are the platforms of an index, in its order.

@@ -36,6 +36,7 @@ type app struct {
 	repeatsMu sync.Mutex
 	cache     *push.Cache
 	nix       *nixbuild.Nix // once something was to be built
+	progress  *progress     // what is shown of a command that takes long
 	done      bool          // the command's work is complete: an interrupt comes too late
 }
 
@@ -180,7 +181,12 @@ func (h logHook) Fire(e *logrus.Entry) error {
 			return nil
 		}
 	}
-	h.a.stderr.Printf("%s: %s\n", h.a.paint(color, terminal.Own(e.Level.String())), text)
+	say := func() { h.a.stderr.Printf("%s: %s\n", h.a.paint(color, terminal.Own(e.Level.String())), text) }
+	if h.a.progress != nil {
+		h.a.progress.above(say)
+	} else {
+		say()
+	}
 	return nil
 }
 

@@ -78,6 +78,9 @@ func (a *app) finish(ctx context.Context, err error) int {
 		return exitOK
 	case ctx.Err() != nil && !errors.As(err, &mismatch) && !a.done:
 		a.stderr.Printf("%s interrupted\n", a.paint(red, "nixoci:"))
+		if kept := a.progress.kept(); kept != "" {
+			a.stderr.Printf("%s %s\n", a.paint(cyan, "hint:"), kept)
+		}
 		return exitInterrupted
 	case err == nil: // interrupted after the result was there
 		return exitOK

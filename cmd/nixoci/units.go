@@ -39,11 +39,16 @@ func humanBytes(n int64) string {
 
 // humanTime is d with as many digits as a person cares for.
 func humanTime(d time.Duration) string {
+	seconds := d.Seconds()
 	switch {
-	case d < time.Second:
-		return d.Round(time.Millisecond).String()
+	case seconds < 0.1:
+		return fmt.Sprintf("%.2f s", seconds)
+	case seconds < 10:
+		return fmt.Sprintf("%.1f s", seconds)
 	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
+		return fmt.Sprintf("%.0f s", seconds)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(seconds)%60)
 	}
-	return d.Round(time.Second).String()
+	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
 }

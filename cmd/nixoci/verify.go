@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/closure"
@@ -87,7 +88,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 		return err
 	}
 	defer src.Close()
-	p := verifyProgress{a.newProgress()}
+	p := newVerifyProgress(a)
 	p.begin()
 	o.Progress = p
 	report, err := verify.Image(ctx, src, o)
@@ -152,22 +153,30 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 	return err
 }
 
-// verifyProgress shows a verification: a line that moves on a terminal, and with
-// --verbose one line for each layer.
-type verifyProgress struct{ *progress }
+// verifyProgress shows a verification, and with --verbose each layer.
+type verifyProgress struct {
+	*progress
+	log *logrus.Logger
+}
+
+func newVerifyProgress(a *app) verifyProgress {
+	p := verifyProgress{a.newProgress(), a.log}
+	p.bars = []*bar{{}}
+	return p
+}
 
 // More implements verify.Progress.
 func (p verifyProgress) More(layers int, bytes int64) {
 	p.mu.Lock()
 	p.layers += layers
-	p.total += bytes
+	p.bars[0].total += bytes
 	p.mu.Unlock()
 }
 
 // Did implements verify.Progress.
 func (p verifyProgress) Did(bytes int64) {
 	p.mu.Lock()
-	p.packed += bytes
+	p.went(bytes, p.bars)
 	p.mu.Unlock()
 }
 
@@ -176,5 +185,5 @@ func (p verifyProgress) Layer(d ocispec.Descriptor, done string) {
 	p.mu.Lock()
 	p.finished++
 	p.mu.Unlock()
-	p.app.log.Debugf("%s layer %s, %s", done, d.Digest, humanBytes(d.Size))
+	p.log.Debugf("%s layer %s, %s", done, d.Digest, humanBytes(d.Size))
 }

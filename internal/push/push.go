@@ -69,14 +69,20 @@ type Job struct {
 
 // Progress is told what happens to the layers of a push.
 type Progress interface {
-	Start(all []*layers.Layer)          // distinct, once what they are is known
+	Start(platforms []PlatformLayers)   // once it is known what the layers are
 	Packing(l *layers.Layer, bytes int) // that many more bytes of its tar are packed
 	Done(r LayerResult)
 }
 
+// PlatformLayers are the layers of one platform. Two platforms may share some.
+type PlatformLayers struct {
+	Platform string
+	Layers   []*layers.Layer
+}
+
 type noProgress struct{}
 
-func (noProgress) Start([]*layers.Layer)      {}
+func (noProgress) Start([]PlatformLayers)     {}
 func (noProgress) Packing(*layers.Layer, int) {}
 func (noProgress) Done(LayerResult)           {}
 
@@ -174,7 +180,11 @@ func (p *pusher) push(ctx context.Context, images []Image) (Result, error) {
 			return result, err
 		}
 	}
-	p.job.Progress.Start(layersOf(p.order))
+	platforms := make([]PlatformLayers, len(images))
+	for i, image := range images {
+		platforms[i] = PlatformLayers{manifest.FormatPlatform(image.System.Platform), layersOf(stacks[i])}
+	}
+	p.job.Progress.Start(platforms)
 	if err := p.recall(ctx); err != nil {
 		return Result{}, err
 	}
