@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"internal/task":       {},
 	"internal/terminal":   {},
 	"internal/initbin":    {},
+	"internal/page":       {},
 
 	// The way of the data.
 	"internal/closure":  {"internal/hint", "internal/nar"},
@@ -41,7 +42,7 @@ var allowed = map[string][]string{
 
 	// Beside the way: they read images through oci.
 	"internal/attest": {"internal/hint", "internal/closure", "internal/oci", "internal/registry"},
-	"internal/report": {"internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/report": {"internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 	"internal/verify": {"internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 
 	// Apart from all: what runs in the container.

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -17,7 +18,8 @@ var diffFormats = []string{"text", "markdown", "json"}
 func (a *app) diffCommand() *cobra.Command {
 	var f reading
 	var all bool
-	var page, format string
+	var html pageFlags
+	var format string
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Show what changed between two images or closures, and what a client pulls",
@@ -44,14 +46,8 @@ those that it would be given, and sizes are those before compression.`,
 			if err != nil {
 				return err
 			}
-			if page != "" {
-				p, err := d.Page(sideA, sideB)
-				if err == nil {
-					err = writePage(page, p)
-				}
-				if err != nil {
-					return err
-				}
+			if err := html.write(cmd.Context(), a, func() (*page.Page, error) { return d.Page(sideA, sideB) }); err != nil {
+				return err
 			}
 			switch {
 			case a.json || format == "json":
@@ -65,7 +61,7 @@ those that it would be given, and sizes are those before compression.`,
 	f.registry.add(cmd)
 	f.closure.add(cmd.Flags())
 	a.uses(cmd, "from", "platform", "min-speed", "json")
-	cmd.Flags().StringVar(&page, "html", "", "write a page about the difference to this file")
+	html.add(cmd.Flags(), "the difference")
 	cmd.Flags().StringVar(&format, "format", diffFormats[0], "text, json, or markdown: what a pull request needs, short enough for a screen")
 	cmd.Flags().BoolVar(&all, "all", false, "list every rebuilt package and every store path of a layer")
 	return cmd

@@ -122,6 +122,7 @@ var flagTable = map[string]flagInfo{
 	"push summary": {groupOutput, "FILE|none", completeWordsOrFiles(summaryNone)},
 	"help":         {groupOutput, "", nil},
 	"html":         {groupOutput, "FILE", completeFiles},
+	"open":         {groupOutput, "", nil},
 	"json":         {groupOutput, "", nil},
 	"keep-going":   {groupOutput, "", nil},
 	"older-than":   {groupOutput, "TIME", completeNothing},

@@ -3,13 +3,14 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
 	var f reading
 	var paths bool
-	var page string
+	var html pageFlags
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show an image: platforms, layers, store paths, configuration, what is attached",
@@ -24,14 +25,8 @@ recipes; layers that these do not explain are read.`,
 				return err
 			}
 			in := report.Inspect(img)
-			if page != "" {
-				p, err := in.Page(img)
-				if err == nil {
-					err = writePage(page, p)
-				}
-				if err != nil {
-					return err
-				}
+			if err := html.write(cmd.Context(), a, func() (*page.Page, error) { return in.Page(img) }); err != nil {
+				return err
 			}
 			if a.json {
 				return a.stdout.JSON(in)
@@ -41,7 +36,7 @@ recipes; layers that these do not explain are read.`,
 	}
 	f.registry.add(cmd)
 	a.uses(cmd, "platform", "min-speed", "json")
-	cmd.Flags().StringVar(&page, "html", "", "write a page about the image to this file")
+	html.add(cmd.Flags(), "the image")
 	cmd.Flags().BoolVar(&paths, "paths", false, "list the store paths of each layer")
 	return cmd
 }

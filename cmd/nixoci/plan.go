@@ -12,6 +12,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/nixbuild"
+	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/report"
 )
@@ -21,7 +22,7 @@ type planCommandFlags struct {
 	reading
 	against string
 	out     string
-	html    string
+	page    pageFlags
 	all     bool
 }
 
@@ -50,7 +51,7 @@ image, beside the least that is possible and what other tools' ways would cost.`
 	a.uses(cmd, "from", "platform", "min-speed", "json")
 	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file, or an image")
 	fl.StringVarP(&f.out, "out", "o", "", "write the plan to this file, for --plan")
-	fl.StringVar(&f.html, "html", "", "write one self-contained page with a map of the layers to this file")
+	f.page.add(fl, "the plan, with a map of the layers")
 	fl.BoolVar(&f.all, "all", false, "list the store paths of each layer")
 	return cmd
 }
@@ -63,8 +64,8 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	if err != nil {
 		return err
 	}
-	if len(inputs) > 1 && (f.out != "" || f.html != "" || f.against != "") {
-		return usagef("%d closures are here: --out, --html and --against take one", len(inputs))
+	if len(inputs) > 1 && (f.out != "" || f.against != "" && isClosure(f.against)) {
+		return usagef("%d closures are here: --out takes one, and --against then an image", len(inputs))
 	}
 	planner, err := a.newPlanner(ctx, &f.closure.planFlags)
 	if err != nil {
@@ -94,9 +95,9 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 		if err := writeFile(f.out, func(w io.Writer) error { return plan.Encode(w, p) }); err != nil {
 			return err
 		}
-		if err := writeFile(f.html, r.WriteHTML); err != nil {
-			return err
-		}
+	}
+	if err := f.page.write(ctx, a, func() (*page.Page, error) { return report.PlanPage(reports) }); err != nil {
+		return err
 	}
 	if a.json {
 		if len(reports) == 1 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -127,16 +126,4 @@ func platformOf(system string) string {
 		return manifest.FormatPlatform(p)
 	}
 	return ""
-}
-
-// writePage writes a page to file.
-func writePage(file string, p *report.Page) error {
-	var b bytes.Buffer
-	if err := p.Write(&b); err != nil {
-		return err
-	}
-	if err := os.WriteFile(file, b.Bytes(), 0o666); err != nil {
-		return fmt.Errorf("write page: %w", err)
-	}
-	return nil
 }

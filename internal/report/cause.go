@@ -20,7 +20,7 @@ type Cause struct {
 }
 
 // causes finds the roots of what changed from a to b, those that most packages
-// were rebuilt for first.
+// were rebuilt for first. Each rebuilt package of changes is told its own.
 func causes(a, b *closure.Closure, changes []Change) []Cause {
 	byName := map[string]*Change{}
 	for i := range changes {
@@ -60,6 +60,13 @@ func causes(a, b *closure.Closure, changes []Change) []Cause {
 	slices.SortFunc(all, func(x, y Cause) int {
 		return cmp.Or(cmp.Compare(y.Rebuilt, x.Rebuilt), strings.Compare(x.Name, y.Name))
 	})
+	for i := range all {
+		for other, roots := range rebuilt {
+			if other != all[i].Name && has(roots, index[all[i].Name]) {
+				byName[other].Because = append(byName[other].Because, all[i].Name)
+			}
+		}
+	}
 	return all
 }
 

@@ -123,6 +123,10 @@ type Change struct {
 	Size         int64               `json:"narSizeDelta"`     // bytes
 	RemovedPaths []closure.StorePath `json:"removedPaths,omitempty"`
 	AddedPaths   []closure.StorePath `json:"addedPaths,omitempty"`
+
+	// Because names the changes that a rebuilt package follows from; that of most
+	// packages first. Nil where nothing else in the closure is the cause.
+	Because []string `json:"because,omitempty"`
 }
 
 // PullCost is what a client that has A pulls for B.

@@ -22,18 +22,28 @@ func planned(t testing.TB, name, platform string, c *closure.Closure) Side {
 	return SideOfClosure(name, platform, c, p, layers.Compression{Algorithm: "gzip", Level: 1})
 }
 
-// closureOf makes a closure of "name size [hash letter] [-> reference…]" lines;
-// the hash letter stands for the store path's hash.
+// closureOf makes a closure of lines "NAME CONTENT [-> REFERENCE...]". The first
+// letter of the name is its store path's hash, and what references name it by.
 func closureOf(t testing.TB, lines ...string) *closure.Closure {
 	t.Helper()
 	var infos []closure.Info
+	byLetter := map[string]closure.StorePath{}
 	for _, l := range lines {
-		f := strings.Fields(l)
-		p, err := closure.ParseStorePath("/nix/store/" + strings.Repeat(f[0][:1], 32) + f[0][1:])
+		name := strings.Fields(l)[0]
+		p, err := closure.ParseStorePath("/nix/store/" + strings.Repeat(name[:1], 32) + name[1:])
 		if err != nil {
 			t.Fatal(err)
 		}
-		infos = append(infos, closure.Info{Path: p, NarHash: closure.Hash{f[1][0]}, NarSize: int64(1000 * len(f[1]))})
+		byLetter[name[:1]] = p
+	}
+	for _, l := range lines {
+		what, refs, _ := strings.Cut(l, " -> ")
+		f := strings.Fields(what)
+		info := closure.Info{Path: byLetter[f[0][:1]], NarHash: closure.Hash{f[1][0]}, NarSize: int64(1000 * len(f[1]))}
+		for _, r := range strings.Fields(refs) {
+			info.References = append(info.References, byLetter[r])
+		}
+		infos = append(infos, info)
 	}
 	c, err := closure.New(nil, infos)
 	if err != nil {

@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,9 +25,6 @@ type PlanReport struct {
 	closure *closure.Closure
 }
 
-// Title is the closure's name without directories.
-func (r *PlanReport) Title() string { return filepath.Base(r.Closure) }
-
 // PlanLayer is a layer of a plan, the system layer apart.
 type PlanLayer struct {
 	Name   string              `json:"name,omitempty"` // given by the user
@@ -45,6 +41,12 @@ type UpdateCost struct {
 	Changed    int64          `json:"changed"` // of paths that changed: the least possible
 	Size       int64          `json:"size"`    // of the new closure
 	Strategies []StrategyCost `json:"strategies"`
+
+	// Ships are the layers of this plan that clients pull, by place in it.
+	Ships []int `json:"ships"`
+
+	this    StrategyCost
+	changed map[closure.StorePath]bool
 }
 
 // StrategyCost is what an update costs under one way to plan.
@@ -78,10 +80,11 @@ type Have struct {
 // what it would ship under each strategy without memory, which plans both sides
 // from their closures.
 func CostOfUpdate(old Have, c *closure.Closure, now *plan.Plan, maxLayers int) (*UpdateCost, error) {
-	u := &UpdateCost{From: old.Name, Size: c.NarSize()}
+	u := &UpdateCost{From: old.Name, Size: c.NarSize(), Ships: []int{}, changed: map[closure.StorePath]bool{}}
 	for i := range c.Paths {
 		if !sameContent(old.Closure.Info(c.Paths[i].Path), &c.Paths[i]) {
 			u.Changed += c.Paths[i].NarSize
+			u.changed[c.Paths[i].Path] = true
 		}
 	}
 	before := old.Layers
@@ -97,6 +100,7 @@ func CostOfUpdate(old Have, c *closure.Closure, now *plan.Plan, maxLayers int) (
 	if old.Layers != nil {
 		this.Described += ", from the layers of " + old.Name
 	}
+	u.this, u.Ships = this, append(u.Ships, pulledLayers(before, old.Closure, c, now)...)
 	anew := false // this plan is one of those that follow
 	for _, s := range plan.Strategies {
 		o := plan.Options{MaxLayers: maxLayers, Strategy: s}
@@ -134,27 +138,34 @@ func paths(p *plan.Plan) (groups [][]closure.StorePath) {
 	return groups
 }
 
-// cost is what clients with the layers before pull for p. A layer is the one
-// they have when it has the same paths with the same content.
+// cost is what clients with the layers before pull for p.
 func (u *UpdateCost) cost(name string, before [][]closure.StorePath, old, now *closure.Closure, p *plan.Plan) StrategyCost {
-	have := make(map[string]bool, len(before))
-	for _, group := range before {
-		have[layerKey(group)] = true
-	}
 	s := StrategyCost{Strategy: name, Layers: len(p.Groups)}
-	for _, g := range p.Groups {
-		same := have[layerKey(g.Paths)] && !slices.ContainsFunc(g.Paths, func(p closure.StorePath) bool { return !sameContent(old.Info(p), now.Info(p)) })
-		if same {
-			continue
-		}
+	for _, i := range pulledLayers(before, old, now, p) {
 		s.Pulled++
-		s.Size += g.Size
+		s.Size += p.Groups[i].Size
 	}
 	s.Excess = s.Size - u.Changed
 	if u.Size > 0 {
 		s.ExcessOf = float64(s.Excess) / float64(u.Size)
 	}
 	return s
+}
+
+// pulledLayers are the groups of p that clients with the layers before have not.
+// A layer is the one they have when it has the same paths with the same content.
+func pulledLayers(before [][]closure.StorePath, old, now *closure.Closure, p *plan.Plan) (pulled []int) {
+	have := make(map[string]bool, len(before))
+	for _, group := range before {
+		have[layerKey(group)] = true
+	}
+	for i, g := range p.Groups {
+		same := have[layerKey(g.Paths)] && !slices.ContainsFunc(g.Paths, func(p closure.StorePath) bool { return !sameContent(old.Info(p), now.Info(p)) })
+		if !same {
+			pulled = append(pulled, i)
+		}
+	}
+	return pulled
 }
 
 func layerKey(paths []closure.StorePath) string {
@@ -203,15 +214,24 @@ func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 
 // biggest names the biggest paths of a layer.
 func (r *PlanReport) biggest(l PlanLayer) string {
-	bySize := slices.Clone(l.Paths)
-	slices.SortFunc(bySize, func(a, b closure.StorePath) int {
-		return cmp.Or(cmp.Compare(r.closure.Info(b).NarSize, r.closure.Info(a).NarSize), cmp.Compare(a, b))
-	})
+	return biggestNames(r.closure, l.Paths)
+}
+
+func biggestNames(c *closure.Closure, paths []closure.StorePath) string {
 	var all []string
-	for _, p := range bySize {
+	for _, p := range bySize(c, paths) {
 		all = append(all, p.Name())
 	}
 	return list(all, 2)
+}
+
+// bySize are paths from the largest to the smallest.
+func bySize(c *closure.Closure, paths []closure.StorePath) []closure.StorePath {
+	sorted := slices.Clone(paths)
+	slices.SortFunc(sorted, func(a, b closure.StorePath) int {
+		return cmp.Or(cmp.Compare(sizeOf(c, b), sizeOf(c, a)), cmp.Compare(a, b))
+	})
+	return sorted
 }
 
 // Chances from which on words change.

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -67,39 +66,6 @@ func TestCostOfUpdate(t *testing.T) {
 	}
 	if s := u.Strategies[0]; s.Strategy != "this plan" || s.Excess != 80_000_000 {
 		t.Errorf("%+v, want all that did not change", s)
-	}
-}
-
-func TestPlanPage(t *testing.T) {
-	c := planClosure(t, '1')
-	p, err := plan.New(c, plan.Options{Layers: []plan.LayerGlob{{Glob: "c-*", Name: `<b>"x"</b></script>`}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := ReportPlan("dir/<i>.json", "linux/amd64", c, p, 10)
-	if r.Against, err = CostOfUpdate(Have{Name: "</title>", Closure: planClosure(t, '3')}, c, p, 10); err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	if err := r.WriteHTML(&b); err != nil {
-		t.Fatal(err)
-	}
-	page := b.String()
-	for _, want := range []string{"liba-1.0", "nixos-system-x-26.05", "linux/amd64", `class="map"`, `type="search"`, "default-src 'none'"} {
-		if !strings.Contains(page, want) {
-			t.Errorf("the page has no %s", want)
-		}
-	}
-	// Nothing is fetched, and nothing of the input is markup.
-	if m := regexp.MustCompile(`(?i)(src|href)\s*=|url\(|@import|https?://|fetch\(|XMLHttp|<b>"x"|<i>\.json`).FindString(page); m != "" {
-		t.Errorf("the page has %q", m)
-	}
-	if n := strings.Count(page, "</script>"); n != 2 {
-		t.Errorf("</script> is there %d times", n)
-	}
-	var again bytes.Buffer
-	if err := r.WriteHTML(&again); err != nil || again.String() != page {
-		t.Errorf("a second page is another: %v", err)
 	}
 }
 

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"github.com/spf13/pflag"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/page"
+)
+
+// pageFlags are those of the commands that write a page.
+type pageFlags struct {
+	file string
+	open bool
+}
+
+func (f *pageFlags) add(fl *pflag.FlagSet, about string) {
+	fl.StringVar(&f.file, "html", "", "write a page about "+about+" to this file")
+	fl.BoolVar(&f.open, "open", false, "open that page in a browser; without --html it is a temporary file")
+}
+
+// write writes the page that make makes, if one is wanted, and says so.
+func (f *pageFlags) write(ctx context.Context, a *app, make func() (*page.Page, error)) error {
+	if f.file == "" && !f.open {
+		return nil
+	}
+	p, err := make()
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := p.Write(&b); err != nil {
+		return err
+	}
+	file := f.file
+	if file == "" {
+		if file, err = temporaryPage(b.Bytes()); err != nil {
+			return err
+		}
+	} else if err := os.WriteFile(file, b.Bytes(), 0o666); err != nil { // not by a rename: a pipe is a file, too
+		return fmt.Errorf("write page: %w", err)
+	}
+	if !a.quiet {
+		a.stderr.Printf("wrote %s (%s)\n", file, page.Bytes(int64(b.Len())))
+	}
+	if f.open {
+		return openInBrowser(ctx, file)
+	}
+	return nil
+}
+
+func temporaryPage(data []byte) (string, error) {
+	tmp, err := os.CreateTemp("", "nixoci-*.html")
+	if err != nil {
+		return "", fmt.Errorf("write page: %w", err)
+	}
+	_, err = tmp.Write(data)
+	if closed := tmp.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return "", fmt.Errorf("write page: %w", err)
+	}
+	return tmp.Name(), nil
+}
+
+// openInBrowser opens a file in the browser of whoever is logged in: with the
+// program that each system has for it, which is all that libraries for this do.
+func openInBrowser(ctx context.Context, file string) error {
+	program := "xdg-open"
+	if runtime.GOOS == "darwin" {
+		program = "open"
+	}
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return fmt.Errorf("open page: %w", err)
+	}
+	if out, err := exec.CommandContext(ctx, program, file).CombinedOutput(); err != nil {
+		err = fmt.Errorf("open %s with %s: %w: %s", file, program, err, bytes.TrimSpace(out))
+		return hint.Add(err, "the page is written: open that file in a browser yourself")
+	}
+	return nil
+}

@@ -1,0 +1,297 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/page"
+)
+
+// Page is the difference as a page: b's layers and store paths, with what a
+// client that has a pulls. a and b are what was compared.
+func (d *Diff) Page(a, b Side) (*page.Page, error) {
+	p := &page.Page{Kind: "What changed, and what a client pulls", Heading: d.heading(a, b), Lines: []string{"From " + d.A, "to " + d.B}}
+	p.Title = p.Heading + ": what changed"
+	if len(d.Platforms) == 1 && d.Platforms[0].Platform != "" {
+		p.Lines = append(p.Lines, d.Platforms[0].Platform)
+		p.Title = p.Heading + " (" + d.Platforms[0].Platform + "): what changed"
+	}
+	for i := range d.Platforms {
+		pd := &d.Platforms[i]
+		var t page.Platform
+		var err error
+		switch pd.OnlyIn {
+		case "a":
+			t = page.Platform{Name: pd.Platform, Verdict: fmt.Sprintf("%s is gone: %s has it, %s has not.", pd.Platform, shortName(d.A), shortName(d.B))}
+		case "b":
+			t = page.Platform{Name: pd.Platform, Verdict: fmt.Sprintf("%s is new: %s has it, %s has not. A client pulls all of it.", pd.Platform, shortName(d.B), shortName(d.A))}
+		default:
+			t, err = pd.page(d, a.platform(pd.Platform), b.platform(pd.Platform))
+		}
+		if err != nil {
+			return nil, err
+		}
+		p.Platforms = append(p.Platforms, t)
+	}
+	return p, nil
+}
+
+// heading is what both sides are, once where they are the same.
+func (d *Diff) heading(a, b Side) string {
+	title := func(s Side) string {
+		for i := range s.Platforms {
+			if s.Platforms[i].Closure != nil {
+				return titleOf(s.Platforms[i].Closure, s.Name)
+			}
+		}
+		return s.Name
+	}
+	before, after := title(a), title(b)
+	if before == after {
+		return after
+	}
+	return before + " → " + after
+}
+
+// platform is the side's platform of that name, or its only one.
+func (s Side) platform(name string) *SidePlatform {
+	for i := range s.Platforms {
+		if s.Platforms[i].Platform == name {
+			return &s.Platforms[i]
+		}
+	}
+	return &s.Platforms[0]
+}
+
+func (pd *PlatformDiff) page(d *Diff, a, b *SidePlatform) (page.Platform, error) {
+	t := page.Platform{Name: cmp.Or(pd.Platform, "closure"), Verdict: pd.verdict(d)}
+	if c := pd.Closure; c != nil {
+		t.Facts = append(t.Facts,
+			page.Fact{Label: "closure", Value: bytesText(c.SizeA) + " → " + bytesText(c.SizeB) + " (" + deltaText(c.SizeB-c.SizeA) + ")"},
+			page.Fact{Label: "store paths", Value: fmt.Sprintf("%d → %d", c.PathsA, c.PathsB)})
+	}
+	if p := pd.Pull; p != nil {
+		label := "to pull"
+		if p.Estimated {
+			label = "to pull, before compression"
+		}
+		t.Facts = append(t.Facts, page.Fact{Label: label, Value: fmt.Sprintf("%s of %s (%s)", bytesText(p.Size), bytesText(p.OfSize), percent(p.Size, p.OfSize))},
+			page.Fact{Label: "layers to pull", Value: fmt.Sprintf("%d of %d", len(p.Layers), p.OfLayers)})
+		if p.Unchanged != nil && *p.Unchanged > 0 {
+			t.Facts = append(t.Facts, page.Fact{Label: "of it unchanged, before compression", Value: bytesText(*p.Unchanged)})
+		}
+	}
+	if b.Closure != nil && a.Closure != nil {
+		var err error
+		if t.Map, err = pd.treemap(a, b); err != nil {
+			return page.Platform{}, err
+		}
+	}
+	for _, s := range []page.Section{pd.packageSection(), pd.rebuiltSection(), pd.pullSection(b)} {
+		if len(s.Tables) > 0 {
+			t.Sections = append(t.Sections, s)
+		}
+	}
+	return t, nil
+}
+
+// verdict is the whole difference in two sentences.
+func (pd *PlatformDiff) verdict(d *Diff) string {
+	pulls := pd.Pull != nil && len(pd.Pull.Layers) > 0
+	if len(pd.Packages) == 0 && !pulls {
+		return "Nothing changed: a client that has the one has all of the other."
+	}
+	var parts []string
+	for _, kind := range kinds {
+		n := 0
+		for i := range pd.Packages {
+			if pd.Packages[i].Kind == kind {
+				n++
+			}
+		}
+		if n > 0 {
+			parts = append(parts, strconv.Itoa(n)+" "+kind)
+		}
+	}
+	s := "Packages: " + strings.Join(parts, ", ") + "."
+	switch {
+	case pd.Closure == nil:
+		s = "Which packages changed is not known: an image has no Nix database."
+	case parts == nil:
+		s = "No package changed."
+	}
+	if !pulls {
+		return s + " A client pulls nothing."
+	}
+	p := pd.Pull
+	return s + fmt.Sprintf(" A client that has %s pulls %s of %s.", shortName(d.A), bytesText(p.Size), bytesText(p.OfSize))
+}
+
+func (pd *PlatformDiff) packageSection() page.Section {
+	t := page.Table{Head: []page.Column{{Name: "What"}, {Name: "Package"}, {Name: "Version"}, {Name: "Size", Number: true}}}
+	for i := range pd.Packages {
+		if c := &pd.Packages[i]; c.Kind != Rebuilt {
+			t.Rows = append(t.Rows, c.row(page.Cell{Text: c.Kind}))
+		}
+	}
+	if t.Rows == nil {
+		return page.Section{}
+	}
+	return page.Section{Title: "Packages", Tables: []page.Table{t}}
+}
+
+func (c *Change) row(first page.Cell) page.Row {
+	var more []string
+	for _, p := range c.RemovedPaths {
+		more = append(more, "- "+string(p))
+	}
+	for _, p := range c.AddedPaths {
+		more = append(more, "+ "+string(p))
+	}
+	return page.Row{Cells: []page.Cell{first, {Text: c.Name, More: more}, {Text: c.versionsText()}, {Text: deltaText(c.Size), Value: c.Size}}}
+}
+
+// rebuiltSection folds the rebuilt packages under the change that most of them
+// follow from.
+func (pd *PlatformDiff) rebuiltSection() page.Section {
+	byCause := map[string][]*Change{}
+	n := 0
+	for i := range pd.Packages {
+		if c := &pd.Packages[i]; c.Kind == Rebuilt {
+			n++
+			cause := ""
+			if len(c.Because) > 0 {
+				cause = c.Because[0]
+			}
+			byCause[cause] = append(byCause[cause], c)
+		}
+	}
+	if n == 0 {
+		return page.Section{}
+	}
+	s := page.Section{Title: "Rebuilt",
+		Intro: fmt.Sprintf("%s the same version and a new store path. Each stands under the change that it follows from; of several, under the one with the widest effect.", countHave(n, "package"))}
+	causes := sortedKeys(byCause)
+	slices.SortStableFunc(causes, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(byCause[b]), len(byCause[a])), cmp.Compare(a, b))
+	})
+	for _, cause := range causes {
+		var size int64
+		t := page.Table{Head: []page.Column{{Name: "Package"}, {Name: "Version"}, {Name: "Size", Number: true}, {Name: "Also because of", Minor: true}}}
+		for _, c := range byCause[cause] {
+			size += c.Size
+			row := c.row(page.Cell{})
+			also := ""
+			if len(c.Because) > 1 {
+				also = list(c.Because[1:], maxNames)
+			}
+			t.Rows = append(t.Rows, page.Row{Cells: append(slices.Clone(row.Cells[1:]), page.Cell{Text: also})})
+		}
+		t.Fold = pd.causeText(cause)
+		t.Note = count(len(t.Rows), "package") + ", " + deltaText(size)
+		s.Tables = append(s.Tables, t)
+	}
+	return s
+}
+
+func countHave(n int, what string) string {
+	if n == 1 {
+		return "1 " + what + " has"
+	}
+	return count(n, what) + " have"
+}
+
+// causeText names a cause with what happened to it.
+func (pd *PlatformDiff) causeText(name string) string {
+	if name == "" {
+		return "Changed by themselves: a file, a setting, or something that only the build used"
+	}
+	for i := range pd.Packages {
+		if c := &pd.Packages[i]; c.Name == name && c.Kind != Altered {
+			switch c.Kind {
+			case Changed:
+				return name + " " + c.versionsText()
+			case Added:
+				return name + " was added"
+			case Rebuilt:
+				return name + ", which changed by itself"
+			}
+		}
+	}
+	return name
+}
+
+func (pd *PlatformDiff) pullSection(b *SidePlatform) page.Section {
+	if pd.Pull == nil || len(pd.Pull.Layers) == 0 {
+		return page.Section{}
+	}
+	at := map[string]int{}
+	for i := range b.Layers {
+		at[b.Layers[i].id()] = i + 1
+	}
+	t := page.Table{Head: []page.Column{{Name: "Layer", Number: true}, {Name: "Size", Number: true}, {Name: "Changed in it"}, {Name: "Digest", Minor: true, Whole: true}}}
+	if pd.Pull.Estimated {
+		t.Head[3].Name = "Recipe"
+	}
+	ls := slices.Clone(pd.Pull.Layers)
+	slices.SortStableFunc(ls, func(x, y PulledLayer) int { return cmp.Compare(y.Size, x.Size) })
+	for i := range ls {
+		l := &ls[i]
+		id := cmp.Or(l.Digest, l.Recipe)
+		cell := page.Cell{Text: l.why(maxNames)}
+		if len(l.Because) > 0 && b.Closure != nil {
+			cell.More = pathLines(b.Closure, l.Because)
+		}
+		t.Rows = append(t.Rows, page.Row{Layer: at[id], Cells: []page.Cell{
+			{Text: strconv.Itoa(at[id]), Value: int64(at[id])}, {Text: bytesText(l.Size), Value: l.Size}, cell, {Text: shortDigest(id)}}})
+	}
+	return page.Section{Title: "Layers to pull", Intro: "The largest comes first. Open a row to see the store paths that are new.", Tables: []page.Table{t}}
+}
+
+// id is the digest, or else the recipe.
+func (l *SideLayer) id() string { return cmp.Or(l.Digest, l.Recipe) }
+
+// treemap draws b: store paths that a has not in one colour, the others in
+// another; layers that are pulled have a frame.
+func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
+	pulled := map[string]bool{}
+	for _, l := range pd.Pull.Layers {
+		pulled[cmp.Or(l.Digest, l.Recipe)] = true
+	}
+	var layers []mapLayer
+	for i := range b.Layers {
+		l := &b.Layers[i]
+		framed := pulled[l.id()]
+		ml := mapLayer{Layer: page.Layer{Framed: framed}, states: []int{changeState(framed)}}
+		for _, p := range l.Paths {
+			if _, ok := b.Closure.Index(p); ok {
+				ml.paths = append(ml.paths, p)
+				ml.Size += sizeOf(b.Closure, p)
+			}
+		}
+		ml.Size = cmp.Or(ml.Size, l.Size) // the area, as that of the paths in it
+		ml.Name = specialLayer(l.System, l.Init)
+		if l.Digest != "" {
+			ml.Note = bytesText(l.Size) + " compressed"
+		}
+		layers = append(layers, ml)
+	}
+	return newMap(b.Closure, []page.Colouring{{Name: "Colour:", States: changeStates}}, "to pull", layers, func(i int) []int {
+		info := &b.Closure.Paths[i]
+		return []int{changeState(!sameContent(a.Closure.Info(info.Path), info))}
+	})
+}
+
+// specialLayer names the layers that hold more or else than store paths.
+func specialLayer(system, init bool) string {
+	switch {
+	case init:
+		return "init layer"
+	case system:
+		return "system layer"
+	}
+	return ""
+}

@@ -1,0 +1,141 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/page"
+)
+
+// What the colours of a map mean: how likely a change is, or what changed.
+var (
+	chanceStates = []page.State{
+		{Class: "c0", Name: "rarely", Words: "changes rarely"},
+		{Class: "c1", Name: "sometimes", Words: "changes sometimes"},
+		{Class: "c2", Name: "often", Words: "changes often"},
+		{Class: "c3", Name: "nearly always", Words: "changes nearly always"},
+	}
+	changeStates = []page.State{
+		{Class: "old", Name: "unchanged", Words: "unchanged"},
+		{Class: "new", Name: "new or changed", Words: "new or changed"},
+	}
+)
+
+// Places in chanceStates.
+func chanceState(c float64) int {
+	for i, s := range chanceStates {
+		if s.Name == chanceText(c) {
+			return i
+		}
+	}
+	return 0
+}
+
+func changeState(changed bool) int {
+	if changed {
+		return 1
+	}
+	return 0
+}
+
+// mapLayer is a layer on its way to a page.
+type mapLayer struct {
+	page.Layer
+	paths  []closure.StorePath
+	states []int // of the layer itself, where it has no paths
+}
+
+// newMap is the map of layers and the paths in them. states are by place in
+// c.Paths. A layer without paths is a tile of its own.
+func newMap(c *closure.Closure, colourings []page.Colouring, framed string, layers []mapLayer, states func(i int) []int) (*page.Map, error) {
+	m := &page.Map{Colourings: colourings, Frame: framed}
+	at := make([]int, len(c.Paths)) // the tile, by place in c.Paths
+	for i := range at {
+		at[i] = -1
+	}
+	n := 0
+	for _, l := range layers {
+		for k, p := range l.paths {
+			i, ok := c.Index(p)
+			if !ok {
+				return nil, fmt.Errorf("page: %s is not in the closure", p)
+			}
+			at[i] = n + k
+		}
+		n += max(len(l.paths), 1)
+	}
+	for _, l := range layers {
+		for _, p := range l.paths {
+			i, _ := c.Index(p)
+			info := &c.Paths[i]
+			t := page.Tile{Name: p.Name(), Path: string(p), Size: info.NarSize, States: states(i)}
+			for _, ref := range info.References {
+				if j, ok := c.Index(ref); ok && j != i && at[j] >= 0 {
+					t.Refs = append(t.Refs, at[j])
+				}
+			}
+			l.Tiles = append(l.Tiles, t)
+		}
+		if len(l.paths) == 0 {
+			l.Tiles = []page.Tile{{Name: cmp.Or(l.Name, "no store paths"), Size: l.Size, States: l.states}}
+		}
+		m.Layers = append(m.Layers, l.Layer)
+	}
+	return m, nil
+}
+
+// titleOf names a closure for people: "web 26.05" for nixos-system-web-26.05,
+// else what was given.
+func titleOf(c *closure.Closure, given string) string {
+	if c == nil || len(c.Roots) != 1 {
+		return filepath.Base(given)
+	}
+	pkg := PackageOf(c.Roots[0])
+	return strings.TrimSpace(strings.TrimPrefix(pkg.Name, "nixos-system-") + " " + pkg.Version)
+}
+
+// shortName is a file's name without directories, in the middle of a sentence. A
+// reference stays as it is.
+func shortName(given string) string {
+	if strings.HasPrefix(given, "/") || strings.HasPrefix(given, ".") {
+		return filepath.Base(given)
+	}
+	return given
+}
+
+// layerTables are the rows of a table of layers in two tables: those of several
+// paths, and folded those of one.
+func layerTables(head []page.Column, several, single []page.Row, singleSize int64) []page.Table {
+	var tables []page.Table
+	if len(several) > 0 {
+		tables = append(tables, page.Table{Head: head, Rows: several})
+	}
+	if len(single) > 0 {
+		t := page.Table{Head: head, Rows: single}
+		if len(several) > 0 {
+			t.Fold, t.Note = count(len(single), "layer")+" of one store path", bytesText(singleSize)
+		}
+		tables = append(tables, t)
+	}
+	return tables
+}
+
+// pathLines are paths with their sizes, the largest first.
+func pathLines(c *closure.Closure, paths []closure.StorePath) (lines []string) {
+	for _, p := range bySize(c, paths) {
+		lines = append(lines, fmt.Sprintf("%s, %s", p, bytesText(sizeOf(c, p))))
+	}
+	return lines
+}
+
+func sizeOf(c *closure.Closure, p closure.StorePath) int64 {
+	if c != nil {
+		if info := c.Info(p); info != nil {
+			return info.NarSize
+		}
+	}
+	return 0
+}
