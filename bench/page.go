@@ -28,11 +28,11 @@ func (r *results) page() string {
 	p := &pageWriter{}
 	p.line("# Benchmarks")
 	p.line("")
-	p.line("Made by `make bench` from [benchmarks.json](benchmarks.json); do not edit. A NixOS system of %d store paths, %.2f GB, made by real Nix from Debian packages (`e2e/debstore`), is pushed to Debian's docker-registry with its storage on tmpfs, over loopback.", r.System.Paths, float64(r.System.NarSize)/1e9)
-	p.line("Times are medians of interleaved runs; bytes and requests were counted by a proxy in a run of their own.")
+	p.line("Written by `make bench` from [benchmarks.json](benchmarks.json). Do not edit this page. Real Nix made a NixOS system of %d store paths and %.2f GB from Debian packages (`e2e/debstore`). Each case pushes this system to Debian's docker-registry over loopback. The registry stores its files on a tmpfs.", r.System.Paths, float64(r.System.NarSize)/1e9)
+	p.line("The runs of all cases are interleaved, and the times are medians. A proxy counted bytes and requests in a separate run.")
 	p.line("")
 	p.line("Machine: %d × %s, Linux %s, %s. Load average before: %s, after: %s.", r.Machine.CPUs, r.Machine.CPU, r.Machine.Kernel, r.Machine.Go, r.Machine.LoadBefore, r.Machine.LoadAfter)
-	p.line("\"Others\" is the share of all processors that other processes took while a case ran: above %.0f %% (marked !) wall times say little and processor times are the ones to compare.", busyOthers*100)
+	p.line("\"Others\" is the share of all processors that other processes took while a case ran. Above %.0f %% (marked !), wall times say little. Compare processor times then.", busyOthers*100)
 	p.cases(r, "From a store, and from a binary cache over http", func(n string) bool {
 		return strings.HasPrefix(n, "store ") || strings.HasPrefix(n, "http ")
 	})
@@ -45,10 +45,10 @@ func (r *results) page() string {
 }
 
 // bounds is what profiles (pprof, perf) show; it is written by hand.
-const bounds = `What bounds a cold push is the compressor and sha256. Of its processor time with gzip 74 % are deflate and 20 % sha256; with zstd 57 % are the compressor, 20 % sha256 and 5 % copies inside the compressor.
-The rest is reading, the socket, and under 1 % the Go runtime. Each byte is read straight into the block that is hashed (narHash and diffID) and compressed where it lies, and goes to the socket from the buffer that it was compressed into.
-Blocks are compressed beside each other inside and across layers, largest layers first, so both processors are busy to the end.
-Profile-guided optimization of the compressors changes less than 1 %, asynchronous preemption nothing; neither is used or turned off.`
+const bounds = `The compressor and sha256 limit the speed of a cold push. With gzip, deflate takes 74 % of the processor time and sha256 20 %. With zstd, the compressor takes 57 %, sha256 20 % and copies inside the compressor 5 %.
+Reading and the socket take the rest. The Go runtime takes less than 1 %. nixoci reads each byte straight into a block. It hashes (narHash and diffID) and compresses the block in place, and sends the compressed buffer to the socket.
+nixoci compresses several blocks at the same time, of one layer or of several, and starts with the largest layers. So both processors are busy to the end.
+Profile-guided optimization of the compressors changes less than 1 %, so nixoci does not use it. Asynchronous preemption makes no difference, so nixoci leaves it on.`
 
 // names are the cases that f wants, in the order of the matrix.
 func (r *results) names(f func(string) bool) []string {
@@ -114,8 +114,8 @@ func (p *pageWriter) limit(r *results) {
 	p.line("")
 	p.line("## What the machine can do")
 	p.line("")
-	p.line("The processor seconds of each step over the same %.2f GB, each alone in one thread: reading every file %.2f, sha256 %.2f (needed twice: narHash and diffID), and", float64(r.Limit.TarSize)/1e9, r.Limit.Read, r.Limit.SHA256)
-	p.line("compression as one stream at nixoci's default level with sha256 of what comes out. The limit of a cold push is their sum and the registry's own time, over %d processors.", r.Machine.CPUs)
+	p.line("Each step over the same %.2f GB, alone in one thread, takes so many processor seconds: reading every file %.2f, sha256 %.2f (needed twice: narHash and diffID). The table has the", float64(r.Limit.TarSize)/1e9, r.Limit.Read, r.Limit.SHA256)
+	p.line("compression of one stream at nixoci's default level, and the sha256 of its output. The limit of a cold push is the sum of these and of the registry's own time, divided by %d processors.", r.Machine.CPUs)
 	p.line("")
 	p.line("| | compression s | sha256 of it s | stream MB | nixoci MB | limit, cpu s | nixoci and registry, cpu s | work at the limit | limit, wall s | nixoci, wall s | speed at the limit | others |")
 	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
@@ -140,7 +140,7 @@ func (p *pageWriter) network(r *results) {
 	p.line("")
 	p.line("## Over a network")
 	p.line("")
-	p.line("gzip, from a store, through a relay that delays every byte by half of 30 ms each way, a new connection by 30 ms more, and passes 100 Mbit/s where that is said. The difference to the case without is also given in round trips.")
+	p.line("These cases push from a store with gzip, through a relay. The relay delays every byte by half of 30 ms each way, and a new connection by 30 ms more. In the cases with 100 Mbit/s it also limits the rate. The table gives the difference to the same case without the relay, in seconds and in round trips.")
 	p.line("")
 	p.line("| case | wall s | without s | lost s | round trips | others |")
 	p.line("|---|--:|--:|--:|--:|--:|")
@@ -167,11 +167,11 @@ func (p *pageWriter) peers(r *results) {
 	p.line("")
 	p.line("## Beside other tools")
 	p.line("")
-	p.line("In the same runs, with the defaults of each; nixoci pushes the same system from its store. What the others start from (the archive, the tar) was made before and is not in their times; nix2container's times are the hashing of 100 layers, but where nothing has changed, and the push.")
+	p.line("These cases ran together with those above. Each tool has its default settings. nixoci pushes the same system from its store. The archive and the tar that the others start from were made before, so their times do not include this. nix2container's times include the push, and the hashing of 100 layers unless nothing has changed.")
 	if r.Nix2container != "" {
 		p.line("nix2container: %s", r.Nix2container)
 	}
-	p.line("umoci and Nix's dockerTools do not push: their images go through skopeo.")
+	p.line("umoci and Nix's dockerTools do not push. skopeo pushes their images.")
 	p.line("")
 	p.line("| | wall s | cpu s | registry cpu s | peak MB | image MB | layers | nixoci gzip: wall | cpu | image | nixoci zstd: wall | cpu | image | others |")
 	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")

@@ -290,20 +290,24 @@ func twenty(g *graph, c *closure.Closure, budget, trials int) (float64, error) {
 
 const intro = `# What updates cost, by plan
 
-Written by ` + "`make bench-plan`" + `. The numbers are *excess*, in per cent of the image:
-bytes of the layers that are shipped again beyond the bytes of the store paths
-that changed. A layer is shipped again unless a layer with the same paths and
-hashes was there before. Both sides of an update are planned from their closures
-alone, but for *cost, kept*, which has the first side's plan (` + "`--plan-from`" + `).
+Written by ` + "`make bench-plan`" + `. An update changes some store paths. Clients download a layer again unless the layer with the same paths and hashes
+existed before. The numbers are the *excess*, in per cent of the image: the bytes of the downloaded layers, minus the bytes of the changed store paths.
+Both sides of an update are planned from their closures alone. Only *cost, kept* starts from the plan of the first side (` + "`--plan-from`" + `).
 
-*popularity* is nix2container's way and that of dockerTools before 24.11, *size*
-gives each big path a layer and all others one, *dockertools* is nixpkgs' way
-since 24.11, *cost* is nixoci's. The least possible is what changed.
+The plans are:
 
-An update changes some packages and everything that refers to them: a leaf is a
-package that no other refers to, a low library one that 15 to 85 % of all paths
-change with, a rebuild such a library, ten other packages, and three new ones.
-Twenty seeded updates of each kind,
-four for 5,000 paths. The real systems were built by Nix from
-Debian's packages; their rebuild is a second closure that Nix built.
+- *popularity*: used by nix2container, and by dockerTools before 24.11
+- *size*: one layer for each big path, and one layer for all others
+- *dockertools*: used by nixpkgs since 24.11
+- *cost*: used by nixoci
+- *least possible*: not a plan. This row shows the bytes of the changed store paths
+
+The kinds of updates are:
+
+- *leaf*: a package that no other package refers to
+- *low library*: a package that 15 to 85 % of all paths change with
+- *rebuild*: a low library, ten other packages, and three new packages
+
+Each update also changes everything that refers to a changed package. There are twenty seeded updates of each kind, or four for 5,000 paths. Nix built the
+real systems from Debian's packages. The real rebuild is a second closure that Nix built.
 `

@@ -86,7 +86,7 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, index ocisp
 	for _, image := range images {
 		d := parsed.Find(image.System.Platform)
 		if d == nil {
-			return fmt.Errorf("attach to %s: it has nothing for %s", index.Digest, manifest.FormatPlatform(image.System.Platform))
+			return fmt.Errorf("attach to %s: the index has no manifest for %s", index.Digest, manifest.FormatPlatform(image.System.Platform))
 		}
 		docs, built, err := w.documents(image.System, job.Settings.Created)
 		if err != nil {

@@ -26,17 +26,18 @@ func (a *app) buildCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build -o DEST [CLOSURE...]",
 		Short: "Assemble an image into a directory, a file or a pipe",
-		Long: `Assemble an image as push does, into DEST:
+		Long: `Assemble an image as push does, and write it to DEST:
 
-  oci:DIR[:TAG...]                an OCI layout; what it holds already is kept
-  oci-archive:FILE[:TAG...]       the same in a tar file, also for docker load
-  docker-archive:FILE[:NAME:TAG]  for docker load alone; one platform
+  oci:DIR[:TAG...]                an OCI layout; keeps the images that it has
+  oci-archive:FILE[:TAG...]       an OCI layout in a tar file; docker load reads it
+  docker-archive:FILE[:NAME:TAG]  a file only for docker load; holds one platform
   -                               an OCI archive on stdout
 
-A FILE of - is stdout, too. With --tag NAME:TAG docker load and podman load give
-the image that name. Of several platforms, docker load names the first.
+If FILE is -, build writes to stdout too. With --tag NAME:TAG, docker load and
+podman load give the image that name. If there are several platforms, docker
+load names the first.
 
-Prints DEST@digest on stdout (on stderr, where the image is on stdout).`,
+build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 		Example: `  nixoci build -o oci:web:1.2 ./result
   nixoci build -o - --tag web:1.2 ./result | docker load
   nixoci build -o - --tag web:1.2 ./result | ssh host podman load`,
@@ -48,8 +49,8 @@ Prints DEST@digest on stdout (on stderr, where the image is on stdout).`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&output, "output", "o", "", "where the image goes")
-	fl.StringArrayVarP(&tags, "tag", "t", nil, "further tag for the same image, repeated")
+	fl.StringVarP(&output, "output", "o", "", "where to write the image")
+	fl.StringArrayVarP(&tags, "tag", "t", nil, "another tag for the same image; can be repeated")
 	img.add(fl)
 	in.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")

@@ -10,24 +10,24 @@ import (
 func (a *app) cacheCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
-		Short: "Look at or prune what this machine remembers of layers it made",
+		Short: "Show or prune the cache of layers that this machine built",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	info := &cobra.Command{
 		Use:   "info",
-		Short: "Where the cache is and how much is in it",
+		Short: "Show where the cache is and how large it is",
 		RunE:  func(*cobra.Command, []string) error { return a.cacheInfo() },
 	}
 	var olderThan time.Duration
 	prune := &cobra.Command{
 		Use:   "prune",
-		Short: "Remove entries; a push makes what it misses again",
+		Short: "Remove entries from the cache; later pushes make them again",
 		RunE: func(*cobra.Command, []string) error {
 			if olderThan < 0 {
 				return usagef("--older-than %s: negative", olderThan)
 			}
 			if a.cache == nil {
-				return fmt.Errorf("prune cache: there is none")
+				return fmt.Errorf("prune cache: this machine has no cache directory")
 			}
 			n, bytes, err := a.cache.Prune(time.Now().Add(-olderThan))
 			if err != nil {
@@ -40,7 +40,7 @@ func (a *app) cacheCommand() *cobra.Command {
 			return a.stdout.Err()
 		},
 	}
-	prune.Flags().DurationVar(&olderThan, "older-than", 0, "keep entries that were written within this time, for instance 720h")
+	prune.Flags().DurationVar(&olderThan, "older-than", 0, "keep entries that were written within this time, such as 720h")
 	a.uses(info, "json")
 	a.uses(prune, "json")
 	cmd.AddCommand(info, prune)
@@ -49,7 +49,7 @@ func (a *app) cacheCommand() *cobra.Command {
 
 func (a *app) cacheInfo() error {
 	if a.cache == nil {
-		return fmt.Errorf("read cache: there is none")
+		return fmt.Errorf("read cache: this machine has no cache directory")
 	}
 	kinds, err := a.cache.Info()
 	if err != nil {

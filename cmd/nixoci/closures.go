@@ -32,9 +32,9 @@ func (c *closureFlags) add(f *pflag.FlagSet) {
 
 // addTrust adds the flags of reading closures, for commands that make no image.
 func (c *closureFlags) addTrust(f *pflag.FlagSet) {
-	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "key NAME:BASE64 that binary caches may sign with, beside those of nix.conf (cache.nixos.org-1 unless it says otherwise), repeated")
-	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "take unsigned paths from binary caches")
-	f.StringVar(&c.nixpkgs, "nixpkgs", "", "directory or flake reference to use as nixpkgs in what is built, in place of the locked one")
+	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "another public key of binary caches to trust, in addition to those of nix.conf (cache.nixos.org-1 by default); can be repeated")
+	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "accept unsigned paths from binary caches")
+	f.StringVar(&c.nixpkgs, "nixpkgs", "", "build with this nixpkgs (directory or flake reference) instead of the locked one")
 }
 
 // input is one CLOSURE argument with its graph.
@@ -123,7 +123,7 @@ func (a *app) selectPlatforms(systems []*manifest.System) ([]*manifest.System, e
 		}
 		i := slices.IndexFunc(systems, func(s *manifest.System) bool { return manifest.SamePlatform(s.Platform, p) })
 		if i < 0 {
-			return nil, usageError{hint.Add(fmt.Errorf("--platform %s: none of the closures is for it", name), "closures are for "+platformNames(systems))}
+			return nil, usageError{hint.Add(fmt.Errorf("--platform %s: no closure is for this platform", name), "closures are for "+platformNames(systems))}
 		}
 		kept = append(kept, systems[i])
 	}
@@ -195,7 +195,7 @@ func (a *app) input(ctx context.Context, arg string, target nixbuild.Target, src
 		}
 		in.source, roots = g, g.Roots()
 		if len(roots) != 1 {
-			return input{}, hint.Add(fmt.Errorf("closure %q: %d paths that nothing else refers to; which is the system?", arg, len(roots)),
+			return input{}, hint.Add(fmt.Errorf("closure %q: %d paths that no other path refers to; which one is the system?", arg, len(roots)),
 				"make the graph of one toplevel: nix path-info --json -r ./result")
 		}
 		in.toplevel = roots[0]
@@ -261,7 +261,7 @@ func (a *app) source(f *closureFlags) (closure.Source, error) {
 func (a *app) trustedKeys(f *closureFlags) (closure.TrustedKeys, error) {
 	keys, err := closure.NixConfigKeys()
 	if err != nil {
-		a.log.Warnf("trusting cache.nixos.org-1 alone: %v", err)
+		a.log.Warnf("trusting only the key cache.nixos.org-1: %v", err)
 		keys = []string{closure.DefaultPublicKey}
 	}
 	trusted, err := closure.NewTrustedKeys(append(keys, f.keys...)...)

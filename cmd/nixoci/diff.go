@@ -22,13 +22,13 @@ func (a *app) diffCommand() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "Show what changed between two images or closures, and what a client pulls",
-		Long: `Show what changed from A to B: packages with their versions, the size of the
-closure, and the layers that a client with A pulls for B, for each platform.
+		Short: "Show what changed between two images or closures, and what a client downloads",
+		Long: `Show what changed from A to B, for each platform: packages with their versions,
+the size of the closure, and the layers that a client with A downloads for B.
 
 A and B are images (a reference, oci:DIR, oci-archive:FILE, docker-archive:FILE)
-or closures (a store path, ./result, a graph file). For a closure, the layers are
-those that it would be given, and sizes are those before compression.`,
+or closures (a store path, ./result, a graph file). For a closure, diff shows the
+layers that a push would make, with their sizes before compression.`,
 		Example: `  nixoci diff ghcr.io/org/web:1.1 ghcr.io/org/web:1.2
   nixoci diff ghcr.io/org/web:latest ./result
   nixoci diff --format markdown ghcr.io/org/web:latest ./result >>"$GITHUB_STEP_SUMMARY"`,

@@ -17,13 +17,13 @@ import (
 // environment lists the variables that nixoci looks at, for the reference.
 var environment = []struct{ name, meaning string }{
 	{"COSIGN_PASSWORD", "the password of the key that `sign` uses"},
-	{"DOCKER_CONFIG", "directory of Docker's config.json, where credentials for registries are kept (default `~/.docker`)"},
+	{"DOCKER_CONFIG", "directory of Docker's config.json, which stores credentials for registries (default `~/.docker`)"},
 	{"NETRC", "file with credentials for binary caches (default: `netrc-file` of nix.conf)"},
-	{"NIX_CONFIG, NIX_CONF_DIR, NIX_USER_CONF_FILES", "settings of Nix: `trusted-public-keys` and `netrc-file` are used"},
+	{"NIX_CONFIG, NIX_CONF_DIR, NIX_USER_CONF_FILES", "settings of Nix. nixoci uses `trusted-public-keys` and `netrc-file`"},
 	{"NO_COLOR", "if set, no color unless `--color always`"},
-	{"REGISTRY_AUTH_FILE", "file with credentials for registries, as podman writes it"},
+	{"REGISTRY_AUTH_FILE", "file with credentials for registries, in the format of podman"},
 	{"SOURCE_DATE_EPOCH", "creation time of the image in seconds since 1970, if `--created` is not given"},
-	{"XDG_CACHE_HOME", "nixoci keeps what it knows of layers below it, in `nixoci` (default `~/.cache`)"},
+	{"XDG_CACHE_HOME", "directory for caches (default `~/.cache`). nixoci stores what it knows of layers in `nixoci` below it"},
 	{"http_proxy, https_proxy, no_proxy", "proxy for registries and binary caches"},
 }
 
@@ -34,9 +34,9 @@ var exitCodes = []struct {
 }{
 	{exitOK, "done"},
 	{exitFailed, "failed"},
-	{exitUsage, "wrong usage: nothing was read or written"},
-	{exitMismatch, "does not match: something is not what it claims to be"},
-	{exitCrash, "crashed: a bug in nixoci"},
+	{exitUsage, "wrong usage. nixoci read and wrote nothing"},
+	{exitMismatch, "does not match: an image or layer is not what it claims to be"},
+	{exitCrash, "crashed, because of a bug in nixoci"},
 	{exitInterrupted, "interrupted"},
 }
 

@@ -21,13 +21,13 @@ func (a *app) uses(cmd *cobra.Command, names ...string) {
 	for _, name := range names {
 		switch name {
 		case "from":
-			f.StringArrayVar(&a.from, "from", nil, "where store paths come from: a root directory, or a binary cache (https://, http://, file://); several are tried in order (default /)")
+			f.StringArrayVar(&a.from, "from", nil, "where to read store paths: a root directory or a binary cache (https://, http://, file://); repeat to try several in order (default /)")
 		case "platform":
-			f.StringSliceVar(&a.platforms, "platform", nil, "platforms to take or to build for, for instance linux/amd64,linux/arm64")
+			f.StringSliceVar(&a.platforms, "platform", nil, "platforms to use or to build for, such as linux/amd64,linux/arm64")
 		case "jobs":
-			f.IntVarP(&a.jobs, "jobs", "j", 0, "compressors that run at once (default the number of processors)")
+			f.IntVarP(&a.jobs, "jobs", "j", 0, "how many compressors run at once (default: the number of processors)")
 		case "min-speed":
-			f.Int64Var(&a.minSpeed, "min-speed", limit.LeastSpeed, "bytes in a second below which a transfer is broken off and tried again; 0 takes any speed")
+			f.Int64Var(&a.minSpeed, "min-speed", limit.LeastSpeed, "if a transfer is slower than this many bytes per second, stop it and try again; 0 accepts any speed")
 		case "json":
 			f.BoolVar(&a.json, "json", false, "print the result as JSON")
 		default:
@@ -51,7 +51,7 @@ const (
 
 var flagGroups = []flagGroup{groupImage, groupLayers, groupReuse, groupTrust, groupRegistry, groupOutput}
 
-// flagInfo says what the definition of a flag does not say.
+// flagInfo has what the definition of a flag does not say.
 type flagInfo struct {
 	group    flagGroup
 	value    string     // what the help calls the value; "" for switches
@@ -87,7 +87,7 @@ var flagTable = map[string]flagInfo{
 	"plan-strategy": {groupLayers, "STRATEGY", completeStrategies},
 
 	"mount-from":  {groupReuse, "REPOSITORY", completeNothing},
-	"reuse":       {groupReuse, "WHOM", completeWords("registry,local", "registry", "local", reuseBoth, reuseNone)},
+	"reuse":       {groupReuse, "WHERE", completeWords("registry,local", "registry", "local", reuseBoth, reuseNone)},
 	"reuse-check": {groupReuse, "SHARE", completeNothing},
 	"reuse-from":  {groupReuse, "REF", completeRef},
 	"reuse-key":   {groupReuse, "FILE", completeFiles},

@@ -13,9 +13,9 @@ import (
 // commandGroups are the headings of the list of commands.
 var commandGroups = []*cobra.Group{
 	{ID: "make", Title: "Make images:"},
-	{ID: "look", Title: "Look at them:"},
-	{ID: "trust", Title: "Trust them:"},
-	{ID: "registry", Title: "Registries and this machine:"},
+	{ID: "look", Title: "Inspect images:"},
+	{ID: "trust", Title: "Sign and verify images:"},
+	{ID: "registry", Title: "Manage registries and this machine:"},
 }
 
 // groupOfCommand is the group of each command.
@@ -86,7 +86,7 @@ func usageText(cmd *cobra.Command, columns int) string {
 		}
 	}
 	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(&b, "\n%s COMMAND --help says more of a command.\n", cmd.CommandPath())
+		fmt.Fprintf(&b, "\n%s COMMAND --help explains a command.\n", cmd.CommandPath())
 	}
 	return b.String()
 }
@@ -130,7 +130,7 @@ func commandList(b *strings.Builder, cmd *cobra.Command) {
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND...]",
-		Short: "Say more of a command",
+		Short: "Explain a command",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about := cmd.Root()
 			for i, name := range args {

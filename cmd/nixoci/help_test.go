@@ -79,7 +79,7 @@ func TestHelp(t *testing.T) {
 		order  []string
 		absent []string
 	}{
-		{[]string{"--help"}, []string{"\nMake images:\n  push ", "\nLook at them:\n", "\nTrust them:\n", "\nRegistries and", "\nMore:\n", "\nOutput:\n"}, []string{"--platform PLATFORM", "docs "}},
+		{[]string{"--help"}, []string{"\nMake images:\n  push ", "\nInspect images:\n", "\nSign and verify images:\n", "\nManage registries and", "\nMore:\n", "\nOutput:\n"}, []string{"--platform PLATFORM", "docs "}},
 		{[]string{"push", "--help"}, []string{"  nixoci push REF [CLOSURE...] [flags]\n", "\nImage:\n", "--env NAME=VALUE", "\nLayers:\n", "\nReuse:\n", "\nTrust:\n", "\nRegistry:\n", "\nOutput:\n"}, []string{"stringArray", "[]"}},
 		{[]string{"version", "--help"}, []string{"\nOutput:\n", "--json"}, []string{"--from", "--platform", "--jobs", "Image:"}},
 		{[]string{"help", "cache"}, []string{"nixoci cache COMMAND", "\nCommands:\n", "prune"}, []string{"--json"}},

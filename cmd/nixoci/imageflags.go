@@ -30,20 +30,20 @@ type imageFlags struct {
 }
 
 func (i *imageFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&i.compression, "compression", layers.DefaultCompression().String(), "compression of the layers: gzip, zstd or none, with a level where wanted (zstd:7)")
-	f.StringVar(&i.format, "format", "oci", "media types: oci or docker")
-	f.StringArrayVarP(&i.env, "env", "e", nil, "environment variable NAME=value, repeated")
-	f.StringArrayVarP(&i.labels, "label", "l", nil, "label NAME=value in the config, repeated")
-	f.StringArrayVar(&i.annotations, "annotation", nil, "annotation NAME=value on manifests and index, repeated")
-	f.StringArrayVar(&i.entrypoint, "entrypoint", nil, "entrypoint, one flag for each word (default /sbin/init)")
-	f.StringArrayVar(&i.cmd, "cmd", nil, "command, one flag for each word")
+	f.StringVar(&i.compression, "compression", layers.DefaultCompression().String(), "compression of the layers: gzip, zstd or none, optionally with a level (zstd:7)")
+	f.StringVar(&i.format, "format", "oci", "media types of the image: oci or docker")
+	f.StringArrayVarP(&i.env, "env", "e", nil, "environment variable; can be repeated")
+	f.StringArrayVarP(&i.labels, "label", "l", nil, "label in the image config; can be repeated")
+	f.StringArrayVar(&i.annotations, "annotation", nil, "annotation of the manifests and the index; can be repeated")
+	f.StringArrayVar(&i.entrypoint, "entrypoint", nil, "entrypoint, with one flag for each word (default /sbin/init)")
+	f.StringArrayVar(&i.cmd, "cmd", nil, "command, with one flag for each word")
 	f.StringVar(&i.user, "user", "", "user that the container starts as")
-	f.StringVar(&i.workdir, "workdir", "", "working directory")
+	f.StringVar(&i.workdir, "workdir", "", "working directory in the container")
 	f.StringVar(&i.stopSignal, "stop-signal", "", "signal that stops the container (default SIGRTMIN+3)")
-	f.StringArrayVarP(&i.ports, "port", "p", nil, "port that the container listens on (80, 53/udp), repeated")
-	f.StringArrayVar(&i.volumes, "volume", nil, "directory that is a volume, repeated")
-	i.init.add(f, "program that images have as /sbin/init, in place of nixoci's own nixoci-init; repeated for further platforms; or none: a link to the system's own init")
-	f.StringVar(&i.created, "created", "", "creation time: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, else none)")
+	f.StringArrayVarP(&i.ports, "port", "p", nil, "port that the container listens on (80, 53/udp); can be repeated")
+	f.StringArrayVar(&i.volumes, "volume", nil, "directory in the container that is a volume; can be repeated")
+	i.init.add(f, "program to put at /sbin/init instead of nixoci-init, or none for a link to the system's own init; repeat for other platforms")
+	f.StringVar(&i.created, "created", "", "creation time: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise none)")
 }
 
 // settings checks the flags and returns what they say.
@@ -89,7 +89,7 @@ func pairs(flag string, in []string) (map[string]string, error) {
 			return nil, fmt.Errorf("%s %q: not NAME=value", flag, kv)
 		}
 		if _, twice := out[k]; twice {
-			return nil, fmt.Errorf("%s %q: %s is there twice", flag, kv, k)
+			return nil, fmt.Errorf("%s %q: %s is given twice", flag, kv, k)
 		}
 		out[k] = v
 	}

@@ -19,7 +19,7 @@ import (
 func (a *app) indexCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "index",
-		Short: "Work with the index that lists an image's platforms",
+		Short: "Combine the platforms of an image",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.indexCreateCommand())
@@ -31,11 +31,13 @@ func (a *app) indexCreateCommand() *cobra.Command {
 	var tags, annotations []string
 	cmd := &cobra.Command{
 		Use:   "create REF IMAGE...",
-		Short: "Join images that were pushed before into one of several platforms",
-		Long: `Join images that were pushed before, each by a runner of its own, into one
-image of several platforms, and name it REF. IMAGE is a digest, or a reference
-in the repository of REF. What the runners pushed stays as it is, and no layer
-is read: the result has the digest that one push of all platforms would have.`,
+		Short: "Join pushed images into one image for several platforms",
+		Long: `Join images into one image for several platforms, and name it REF. Typically,
+several CI runners have pushed one platform each. IMAGE is a digest, or a
+reference in the repository of REF.
+
+nixoci reads no layer and does not change the pushed images. The result has the
+same digest as one push of all platforms.`,
 		Example: `  nixoci push ghcr.io/org/web:1.2-amd64 ./result   # prints ghcr.io/org/web:1.2-amd64@sha256:…
   nixoci index create ghcr.io/org/web:1.2 sha256:… sha256:…`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,8 +46,8 @@ is read: the result has the digest that one push of all platforms would have.`,
 	}
 	registry.add(cmd)
 	a.uses(cmd, "json")
-	cmd.Flags().StringArrayVarP(&tags, "tag", "t", nil, "further tag for the same index, repeated")
-	cmd.Flags().StringArrayVar(&annotations, "annotation", nil, "annotation NAME=value on the index, repeated; those that all images agree on are kept")
+	cmd.Flags().StringArrayVarP(&tags, "tag", "t", nil, "another tag for the same index; can be repeated")
+	cmd.Flags().StringArrayVar(&annotations, "annotation", nil, "annotation of the index; can be repeated. Annotations that all images share are kept")
 	return cmd
 }
 

@@ -26,7 +26,7 @@ func (i *initFlag) choice() (*manifest.InitChoice, error) {
 	for _, v := range i.values {
 		if v == initNone {
 			if len(i.values) > 1 {
-				return nil, usagef("--init none: other values of --init change nothing")
+				return nil, usagef("--init none: cannot be used with other values of --init")
 			}
 			c.None = true
 			return c, nil

@@ -13,12 +13,13 @@ func (a *app) inspectCommand() *cobra.Command {
 	var html pageFlags
 	cmd := &cobra.Command{
 		Use:   "inspect REF",
-		Short: "Show an image: platforms, layers, store paths, configuration, what is attached",
+		Short: "Show an image: platforms, layers, store paths, configuration, attached documents",
 		Long: `Show an image in a registry, or in oci:DIR, oci-archive:FILE, docker-archive:FILE.
 
-All of it is what the image says of itself; nixoci verify checks it. Which store
-paths are in a layer follows from the image's Nix database and the layers'
-recipes; layers that these do not explain are read.`,
+inspect prints what the image says about itself. nixoci verify checks whether it
+is true. inspect finds the store paths of a layer with the image's Nix database
+and the layer's recipe, the hash of its inputs. If that fails, inspect reads the
+layer.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			img, err := a.readImage(cmd.Context(), args[0], &f, report.ReadOptions{Paths: true, Documents: true})
 			if err != nil {

@@ -21,15 +21,15 @@ func (a *app) loginCommand() *cobra.Command {
 	var r registryFlags
 	cmd := &cobra.Command{
 		Use:   "login HOST",
-		Short: "Check and keep credentials for a registry, where Docker keeps them",
-		Long: `Check credentials for a registry and keep them in Docker's config file, or in
-the credential helper that it names. The password is asked for, or read from
-stdin with --password-stdin.`,
+		Short: "Log in to a registry: check credentials and store them",
+		Long: `Check credentials for a registry and store them in Docker's config file. If that
+file names a credential helper, nixoci stores them there. nixoci asks for the
+password, or reads it from stdin with --password-stdin.`,
 		Example: `  echo "$GITHUB_TOKEN" | nixoci login ghcr.io -u "$GITHUB_ACTOR" --password-stdin`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if stdin {
 				if password != "" {
-					return usagef("--password and --password-stdin exclude each other")
+					return usagef("--password and --password-stdin cannot be used together")
 				}
 				b, err := io.ReadAll(io.LimitReader(a.stdin, 1<<20))
 				if err != nil {
@@ -41,8 +41,8 @@ stdin with --password-stdin.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&user, "username", "u", "", "user")
-	fl.StringVarP(&password, "password", "p", "", "password; other processes can see it: better --password-stdin")
+	fl.StringVarP(&user, "username", "u", "", "name of the user")
+	fl.StringVarP(&password, "password", "p", "", "password; other processes can see it, so prefer --password-stdin")
 	fl.BoolVar(&stdin, "password-stdin", false, "read the password from stdin")
 	r.add(cmd)
 	return cmd
@@ -58,7 +58,7 @@ func (a *app) login(ctx context.Context, host, user, password string, r *registr
 	if err != nil {
 		return err
 	}
-	a.stderr.Printf("logged in to %s as %s; kept in %s\n", host, user, where)
+	a.stderr.Printf("logged in to %s as %s; stored in %s\n", host, user, where)
 	return nil
 }
 
@@ -91,7 +91,7 @@ func (a *app) ask(user, password *string) error {
 func (a *app) logoutCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "logout HOST",
-		Short: "Forget credentials for a registry",
+		Short: "Log out of a registry: remove its credentials",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := registry.Logout(cmd.Context(), args[0]); err != nil {
 				return err

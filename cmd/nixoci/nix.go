@@ -26,7 +26,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Targe
 		return nil, err
 	}
 	if target == (nixbuild.Target{}) && !a.quiet {
-		a.stderr.Printf("no CLOSURE is given, and ./result is not a NixOS system: building %s\n", baseSystem)
+		a.stderr.Printf("no CLOSURE given, and ./result is not a NixOS system: building %s\n", baseSystem)
 	}
 	root, err := filepath.Abs(closure.LocalRoot(a.from))
 	if err != nil {
@@ -82,7 +82,7 @@ func (a *app) buildSystems(target nixbuild.Target) ([]string, error) {
 	for _, p := range platforms {
 		system, ok := closure.System(p)
 		if !ok {
-			return nil, usageError{hint.Add(fmt.Errorf("--platform: Nix has no system for %s/%s", p.OS, p.Architecture), "for instance linux/amd64,linux/arm64")}
+			return nil, usageError{hint.Add(fmt.Errorf("--platform: Nix has no system for %s/%s", p.OS, p.Architecture), "use for instance linux/amd64,linux/arm64")}
 		}
 		systems = append(systems, system)
 	}

@@ -30,12 +30,13 @@ func (a *app) planCommand() *cobra.Command {
 	var f planCommandFlags
 	cmd := &cobra.Command{
 		Use:   "plan [CLOSURE...]",
-		Short: "Show which store path lands in which layer, and what an update costs",
-		Long: `Show which store path lands in which layer, why, and how likely an update is to
-change it. No image is made, and of a graph file the store need not be there.
+		Short: "Show which store path goes into which layer, and what an update costs",
+		Long: `Show which store path goes into which layer, why, and how likely an update is to
+change it. plan makes no image. With a graph file, plan does not need the store.
 
---against tells what clients pull that have OTHER, a closure, a graph file or an
-image, beside the least that is possible and what other tools' ways would cost.`,
+--against OTHER shows what clients download that have OTHER now. It also shows
+the least possible download, and what the plans of other tools would cost. OTHER
+is a closure, a graph file or an image.`,
 		Example: `  nixoci plan ./result --html plan.html
   nixoci plan ./result --against ghcr.io/org/web:latest --plan-from ghcr.io/org/web:latest
   nix path-info --json -r ./result > web.json && nixoci plan web.json --json`,
@@ -49,8 +50,8 @@ image, beside the least that is possible and what other tools' ways would cost.`
 	f.registry.add(cmd)
 	f.closure.add(fl)
 	a.uses(cmd, "from", "platform", "min-speed", "json")
-	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file, or an image")
-	fl.StringVarP(&f.out, "out", "o", "", "write the plan to this file, for --plan")
+	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file or an image")
+	fl.StringVarP(&f.out, "out", "o", "", "write the plan to this file, for the flag --plan of other commands")
 	f.page.add(fl, "the plan, with a map of the layers")
 	fl.BoolVar(&f.all, "all", false, "list the store paths of each layer")
 	return cmd
@@ -65,7 +66,7 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 		return err
 	}
 	if len(inputs) > 1 && (f.out != "" || f.against != "" && isClosure(f.against)) {
-		return usagef("%d closures are here: --out takes one, and --against then an image", len(inputs))
+		return usagef("found %d closures here: --out accepts only one, and --against then needs an image", len(inputs))
 	}
 	planner, err := a.newPlanner(ctx, &f.closure.planFlags)
 	if err != nil {

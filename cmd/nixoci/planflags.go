@@ -38,11 +38,11 @@ type planFlags struct {
 const planAuto = "auto"
 
 func (p *planFlags) addPlan(f *pflag.FlagSet) {
-	f.IntVar(&p.maxLayers, "max-layers", plan.DefaultMaxLayers, "layers for store paths, at most; one more holds nixoci-init, and one the system's own files")
-	f.StringArrayVar(&p.layers, "layer", nil, "GLOB=NAME: put the paths whose names match into one layer, repeated")
+	f.IntVar(&p.maxLayers, "max-layers", plan.DefaultMaxLayers, "the most layers to use for store paths; the init layer and the system layer come in addition")
+	f.StringArrayVar(&p.layers, "layer", nil, "put all paths whose names match GLOB into one layer called NAME; can be repeated")
 	f.StringVar(&p.strategy, "plan-strategy", string(plan.StrategyCost), "how to plan: "+strategies())
-	f.StringArrayVar(&p.follow, "plan", nil, "follow this plan: a file of nixoci plan --out, or an image; repeated for further platforms")
-	f.StringArrayVar(&p.from, "plan-from", nil, "keep the layers of this image or plan file where their paths are unchanged, and plan the rest; auto is the image that is there now; repeated")
+	f.StringArrayVar(&p.follow, "plan", nil, "use exactly this plan: a file written by nixoci plan --out, or an image; repeat for other platforms")
+	f.StringArrayVar(&p.from, "plan-from", nil, "keep the layers of this image or plan file if their paths are unchanged, and plan the rest; auto means the image that the registry has now; can be repeated")
 }
 
 func strategies() string {
@@ -87,7 +87,7 @@ func (a *app) newPlanner(ctx context.Context, f *planFlags) (*planner, error) {
 		p.options.Layers = append(p.options.Layers, l)
 	}
 	if len(f.follow) > 0 && (len(f.from) > 0 || len(f.layers) > 0) {
-		return nil, usageError{hint.Add(errors.New("--plan says where every path goes: --plan-from and --layer change nothing"), "use --plan-from alone to keep what there is of a plan")}
+		return nil, usageError{hint.Add(errors.New("--plan already decides where every path goes, so --plan-from and --layer have no effect"), "to keep only a part of a plan, use --plan-from without --plan")}
 	}
 	var err error
 	if p.follow, err = a.knownPlans(ctx, "--plan", f.follow, f); err != nil {
@@ -171,7 +171,7 @@ func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]knownP
 			}
 		}
 		if len(known.Groups) == 0 {
-			return nil, fmt.Errorf("%s: no layer of it has store paths", manifest.FormatPlatform(p.Platform))
+			return nil, fmt.Errorf("%s: no layer of this image has store paths", manifest.FormatPlatform(p.Platform))
 		}
 		all = append(all, knownPlan{what: arg, platform: manifest.FormatPlatform(p.Platform), file: known.File(),
 			manifest: p.Descriptor.Digest, planFrom: digest.Digest(p.Annotations[manifest.AnnotationPlanFrom])})

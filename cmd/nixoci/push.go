@@ -30,8 +30,8 @@ type registryFlags struct {
 }
 
 func (r *registryFlags) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&r.insecure, "insecure", false, "allow plain http, and certificates that nobody has signed (loopback may always be plain)")
-	cmd.Flags().StringVar(&r.caFile, "ca-file", "", "PEM file of certificate authorities to trust beside the system's")
+	cmd.Flags().BoolVar(&r.insecure, "insecure", false, "allow plain http and untrusted certificates; plain http to loopback addresses is always allowed")
+	cmd.Flags().StringVar(&r.caFile, "ca-file", "", "PEM file with certificate authorities to trust in addition to the system's")
 }
 
 func (r *registryFlags) options(a *app) registry.Options {
@@ -63,9 +63,9 @@ func (a *app) pushCommand() *cobra.Command {
 		Long: `Assemble an image of one or several platforms and push it to a registry.
 Prints REF@digest on stdout, and nothing else.
 
-A layer is made only if neither this machine nor the registry knows what its
-store paths make, or if the registry does not have it. Nothing is tagged before
-all of the image is there.`,
+Each layer has an ID computed from its inputs. If this machine or the registry
+knows a layer with that ID, and the registry has the layer, nixoci does not make
+it again. nixoci moves the tags last, when the whole image is in the registry.`,
 		Example: `  nixoci push ghcr.io/org/web ./result
   nixoci push ghcr.io/org/web:1.2 --tag latest x86_64-linux=./result aarch64-linux=./result-arm
   nixoci push ghcr.io/org/web .#web --platform linux/amd64,linux/arm64
@@ -76,16 +76,16 @@ all of the image is there.`,
 	}
 	fl := cmd.Flags()
 	f.registry.add(cmd)
-	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "further tag for the same image, repeated")
-	fl.StringArrayVar(&f.mountFrom, "mount-from", nil, "repository of the same registry that may have layers, repeated")
-	fl.StringVar(&f.reuse, "reuse", "registry,local", "whom to believe what a layer's store paths make: registry, local, both, or none")
-	fl.StringArrayVar(&f.reuseFrom, "reuse-from", nil, "image whose layers may be reused, beside the one that REF names now, repeated")
-	fl.StringVar(&f.reuseKey, "reuse-key", "", "file of a public key: reuse layers only of images in the registry that this key has signed")
-	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, for instance 5%; one that differs ends the push")
+	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "another tag for the same image; can be repeated")
+	fl.StringArrayVar(&f.mountFrom, "mount-from", nil, "another repository of the same registry to mount layers from; can be repeated")
+	fl.StringVar(&f.reuse, "reuse", "registry,local", "where to look up layers that were built before: registry, local, both or none")
+	fl.StringArrayVar(&f.reuseFrom, "reuse-from", nil, "another image whose layers may be reused, in addition to the image that REF names now; can be repeated")
+	fl.StringVar(&f.reuseKey, "reuse-key", "", "file with a public key: reuse layers only from registry images that this key has signed")
+	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, such as 5%; if one differs, the push fails")
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
 	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), provenance")
-	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI in the provenance of who runs nixoci")
-	fl.StringVar(&f.summary, "summary", "", "append what changed to this file, as markdown for a reviewer; none for nowhere (default $GITHUB_STEP_SUMMARY, else none)")
+	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI that names the builder in the provenance")
+	fl.StringVar(&f.summary, "summary", "", "append a markdown report of the changes to this file, for a reviewer; none turns it off (default $GITHUB_STEP_SUMMARY, otherwise none)")
 	img.add(fl)
 	in.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
@@ -202,7 +202,7 @@ func pushTarget(refArg string, more []string) (ref registry.Reference, tags []st
 		return ref, nil, usageError{err}
 	}
 	if ref.Digest != "" {
-		return ref, nil, usageError{hint.Add(fmt.Errorf("push to %s: a digest cannot be chosen", ref), "give a tag, or none for latest")}
+		return ref, nil, usageError{hint.Add(fmt.Errorf("push to %s: you cannot choose the digest of an image", ref), "give a tag, or none for latest")}
 	}
 	tags = []string{ref.Tag}
 	for _, t := range more {
@@ -399,7 +399,7 @@ func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
 		return
 	}
 	if r.Unchanged {
-		a.stderr.Printf("unchanged: the image is there already; %s\n", a.spent(start, stats))
+		a.stderr.Printf("unchanged: the registry has this image already; %s\n", a.spent(start, stats))
 		return
 	}
 	var made, checked int

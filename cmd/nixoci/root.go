@@ -45,30 +45,34 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:     "nixoci",
 		Version: version,
 		Short:   "Turn NixOS systems into reproducible multi-platform OCI images",
-		Long: `nixoci turns the closure of a NixOS system into a reproducible, multi-platform
-OCI image and puts it in a registry: no Docker daemon, no root, and no Nix
-where a binary cache will do.
+		Long: `nixoci turns NixOS systems into reproducible, multi-platform OCI images and
+pushes them to registries. It needs no Docker daemon and no root. It needs no
+Nix if a binary cache has the system.
 
-CLOSURE is [SYSTEM=]WHAT, where WHAT is
+Many commands take a CLOSURE: a store path with everything that it needs to run.
+A CLOSURE has the form [SYSTEM=]WHAT, and WHAT is one of these:
 
-  a store path or a symlink to one (./result),
-  a flake's NixOS configuration (.#web, .#nixosConfigurations.web), or another
-    output of it that is a system (.#nixosConfigurations.web.config.system.build.toplevel),
-  a NixOS configuration (nginx.nix), or
-  a graph file (nix path-info --json -r).
+  /nix/store/…, ./result   a store path, or a symlink to one
+  .#web                    a NixOS configuration of a flake, also written
+                           .#nixosConfigurations.web
+  .#ATTRIBUTE              another output of a flake that is a system, such as
+                           .#nixosConfigurations.web.config.system.build.toplevel
+  nginx.nix                a file with a NixOS configuration
+  web.json                 a graph file, made by nix path-info --json -r
 
-SYSTEM, for instance aarch64-linux, is checked against what the closure was built
-for. Without a CLOSURE, ./result and ./result-* are taken where they are NixOS
-systems; else it is the base system that nixoci ships, which builds
-/config/configuration.nix when it starts.
+If you name a SYSTEM, such as aarch64-linux, the closure must be for that system.
+If you name no CLOSURE, nixoci takes ./result and ./result-* if they are NixOS
+systems. Otherwise nixoci takes its base system. A container with the base
+system builds /config/configuration.nix when it starts.
 
-Configurations and the base system are built with the nix on the PATH, for each
---platform: a flake's is for its own system without that, the others are for this
-machine's. A flake's configuration is made a container on the way, as nixoci's
-flake does with lib.extend, unless it is one; a derivation is taken as it is.
+nixoci builds configurations and the base system with the nix on the PATH, for
+each --platform. Without --platform, a flake is built for the system that it
+declares, and the others for this machine's system. nixoci makes a flake's
+configuration a container: it adds its NixOS module with lib.extend, unless the
+configuration has the module. nixoci does not change other outputs.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
-(a bug: report it), 130 interrupted.`,
+(a bug: please report it), 130 interrupted.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.setup() },
@@ -77,8 +81,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print nothing but the result and errors")
-	f.BoolVarP(&a.verbose, "verbose", "v", false, "say more of what happens")
-	f.StringVar(&a.color, "color", "auto", "color on stderr: auto, always or never")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more about what happens")
+	f.StringVar(&a.color, "color", "auto", "when to use color on stderr: auto, always or never")
 	root.AddCommand(
 		a.pushCommand(),
 		a.buildCommand(),
@@ -132,7 +136,7 @@ func (a *app) setup() error {
 	if dir, err := push.DefaultCacheDir(); err == nil {
 		a.cache = push.OpenCache(dir)
 	} else {
-		a.log.Warnf("going on without a cache: %v", err)
+		a.log.Warnf("continuing without a cache: %v", err)
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func crashed(stderr *terminal.Printer, value any, stack []byte) int {
 		stderr.Printf("    %s\n", strings.TrimRight(strings.ReplaceAll(line, "\t", "  "), "\n"))
 	}
 	stderr.Printf("nixoci: crashed: %v\n", value)
-	stderr.Printf("hint: this is a bug in nixoci; report it with the lines above: https://github.com/nixoci/nixoci/issues\n")
+	stderr.Printf("hint: this is a bug in nixoci; please report it with the lines above: https://github.com/nixoci/nixoci/issues\n")
 	return exitCrash
 }
 

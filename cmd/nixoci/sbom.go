@@ -16,12 +16,13 @@ func (a *app) sbomCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sbom [REF|CLOSURE]",
 		Short: "Print the software bill of materials of an image or a closure",
-		Long: `Print the software bill of materials of an image or a closure: one entry for
-each store path, with its narHash, what it refers to, and what it was built by.
-Of an image, nixoci-init is listed too, with the Go library that is in it.
+		Long: `Print the software bill of materials of an image or a closure. It has one entry
+for each store path, with its narHash, its references and its derivation. For an
+image, it also lists nixoci-init with the Go library that it contains.
 
-The same closure gives the same bytes. The time in it is --created or
-SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
+The same closure gives the same bytes. The time in the document is --created or
+SOURCE_DATE_EPOCH. Without these, it is the time of Nix's store files. It is
+never the time of the clock.`,
 		Example: `  nixoci sbom ./result --format cyclonedx
   nixoci sbom ghcr.io/org/web --platform linux/arm64`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,8 +48,8 @@ SOURCE_DATE_EPOCH, else that of Nix's store files, never the clock's.`,
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
 	a.uses(cmd, "from", "platform", "min-speed")
-	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON)")
-	cmd.Flags().StringVar(&createdFlag, "created", "", "time in the document: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, else 1)")
+	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "format of the document: spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON)")
+	cmd.Flags().StringVar(&createdFlag, "created", "", "time in the document: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise 1)")
 	return cmd
 }
 

@@ -18,15 +18,15 @@ func (a *app) serveCommand() *cobra.Command {
 	var listen, dir string
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run a small registry for trying things out",
-		Long: `Run a small registry, in memory or below a directory, until interrupted, and
-print its address. It has no authentication and keeps tags in memory: it is for
-demonstrations and tests, not for storing images.`,
+		Short: "Run a small registry for tests",
+		Long: `Run a small registry until it is interrupted, and print its address. The registry
+keeps blobs in memory or below a directory, and tags always in memory. It has no
+authentication. Use it for demonstrations and tests, not to store images.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.serve(cmd.Context(), listen, dir)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:5000", "address and port; port 0 takes a free one")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:5000", "address and port to listen on; port 0 means a free port")
 	cmd.Flags().StringVar(&dir, "dir", "", "keep blobs below this directory instead of in memory")
 	return cmd
 }

@@ -26,26 +26,26 @@ func (a *app) signCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sign REF --key FILE",
 		Short: "Sign an image in a registry, in cosign's format",
-		Long: `Sign an image in a registry. The signature is stored beside the image, where
-cosign and nixoci verify --key find it; the image does not change. Prints
-REF@digest of what is signed.
+		Long: `Sign an image in a registry, and print REF@digest of the signed image. The
+registry stores the signature beside the image, where cosign and nixoci verify
+--key find it. The image does not change.
 
-The key is a file of cosign generate-key-pair, whose password is taken from
-` + passwordVariable + ` or asked for, or an unencrypted one of openssl (ECDSA, P-256).
-Signing again with the same key changes nothing.`,
+The key is a file that cosign generate-key-pair wrote. nixoci takes its password
+from ` + passwordVariable + ` or asks for it. The key can also be an unencrypted file
+of openssl (ECDSA, P-256). A second signature with the same key changes nothing.`,
 		Example: `  nixoci sign ghcr.io/org/web:1.2 --key cosign.key
   cosign verify ghcr.io/org/web:1.2 --key cosign.pub --insecure-ignore-tlog=true`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keyFile == "" {
-				return usageError{hint.Add(errors.New("sign: no --key"), "make a key pair: cosign generate-key-pair, then --key cosign.key")}
+				return usageError{hint.Add(errors.New("sign: --key is missing"), "make a key pair with cosign generate-key-pair, then use --key cosign.key")}
 			}
 			return a.sign(cmd.Context(), args[0], keyFile, recursive, &f)
 		},
 	}
 	f.add(cmd)
 	a.uses(cmd, "json")
-	cmd.Flags().StringVar(&keyFile, "key", "", "file of the private key")
-	cmd.Flags().BoolVarP(&recursive, "recursive", "r", false, "sign the manifest of each platform too")
+	cmd.Flags().StringVar(&keyFile, "key", "", "file with the private key")
+	cmd.Flags().BoolVarP(&recursive, "recursive", "r", false, "also sign the manifest of each platform")
 	return cmd
 }
 

@@ -69,7 +69,7 @@ func (a *app) readImage(ctx context.Context, arg string, f *reading, o report.Re
 		return nil, err
 	}
 	o.Reading = func(layers int, size int64) {
-		a.log.Infof("reading %s, %s, for the store paths in them", count(layers, "layer"), humanBytes(size))
+		a.log.Infof("reading %s (%s) to find their store paths", count(layers, "layer"), humanBytes(size))
 	}
 	o.Warn = func(err error) { a.log.Warn(err) }
 	src, err := a.openImage(arg, f)
@@ -100,7 +100,7 @@ func (a *app) readClosure(ctx context.Context, args []string, f *reading) (in in
 		return input{}, "", err
 	}
 	if len(inputs) != 1 {
-		return input{}, "", usagef("%d closures are here: name one", len(inputs))
+		return input{}, "", usagef("found %d closures here: name one", len(inputs))
 	}
 	in = inputs[0]
 	return in, a.systemOf(ctx, in), nil
@@ -113,7 +113,7 @@ func (a *app) systemOf(ctx context.Context, in input) string {
 	if !ok {
 		var err error
 		if facts, err = manifest.ReadFacts(ctx, in.source, in.closure, in.toplevel); err != nil {
-			a.log.Debugf("going on without the closure's system: %v", err)
+			a.log.Debugf("continuing without the closure's system: %v", err)
 			return in.system
 		}
 	}

@@ -126,7 +126,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		if near := nearFlag(cmd, name); near != "" {
 			see = "did you mean --" + near + "?"
 		} else if others := flagElsewhere(cmd, name); len(others) > 0 {
-			see = fmt.Sprintf("--%s is a flag of %s, and stands behind the command", name, strings.Join(others, ", "))
+			see = fmt.Sprintf("--%s is a flag of %s; write it after the command", name, strings.Join(others, ", "))
 		}
 		return say(see, "unknown flag --%s", name)
 	}
@@ -138,7 +138,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		return say(see, "--%s %q: %w", e.GetFlag().Name, e.GetValue(), plainCause(e.Unwrap()))
 	}
 	if e, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
-		return say(see, "%q is no flag", e.GetSpecifiedFlag())
+		return say(see, "%q is not a flag", e.GetSpecifiedFlag())
 	}
 	return usageError{fmt.Errorf("%s: %w", nameOf(cmd), err)}
 }

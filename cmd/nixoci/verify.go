@@ -30,22 +30,29 @@ func (a *app) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify REF [CLOSURE...]",
 		Short: "Check that an image is what it claims to be",
-		Long: `Check that an image is what it claims to be, without believing the image, the
-registry or whoever pushed it: every digest, every layer's canonical form, every
-store path's narHash, the Nix database, and the init layer, system layer, config,
-manifest and index, which are made again and compared. The program at /sbin/init
-is known to nixoci, or named by its digest.
+		Long: `Check that an image is what it claims to be. verify trusts neither the image nor
+the registry nor whoever pushed it.
 
-With CLOSURE the image is also assembled again from there, with the plan and the
-settings that it has, and must come out the same.
+verify checks every digest, the canonical form of every layer, the narHash of
+every store path, and the Nix database. It makes the init layer, system layer,
+config, manifest and index again and compares them. If this nixoci knows the
+program at /sbin/init, the report says so. Otherwise it shows the digest.
 
-An image whose every path was forged is one in itself. Against that there are the
-CLOSURE, the signatures of store paths (--require-signatures, from the closure
-statement that push --attest attaches, or --against a binary cache), and a
-signature of the image (--key).
+With CLOSURE, verify also assembles the image again from the closure, with the
+plan and the settings of the image. The result must be the same.
+
+verify proves consistency, not origin: a completely forged image passes too. To
+prove the origin, there are three ways:
+
+  CLOSURE               compare with your own closure
+  --require-signatures  require signatures of the store paths, which come from
+                        the closure statement that push --attest attaches, or
+                        from the binary cache that --against names
+  --key                 require a signature of the image
 
 REF is a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE.
-Exit code 3 and the first difference if the image is not what it claims to be.`,
+If the image is not what it claims to be, verify prints the first difference and
+exits with code 3.`,
 		Example: `  nixoci verify ghcr.io/org/web:1.2
   nixoci verify --keep-going oci:./web
   nixoci verify ghcr.io/org/web:1.2 ./result
@@ -57,12 +64,12 @@ Exit code 3 and the first difference if the image is not what it claims to be.`,
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
-	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image pushed with another init, entrypoint, command, environment, user, directory, stop signal, ports or volumes than the default")
-	f.init.add(cmd.Flags(), "program that the image must have as /sbin/init, repeated for further platforms; or none: no program may be there")
-	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "store paths that a trusted key must have signed: all, any (one at least), or none; a path named after its contents needs no signature")
-	cmd.Flags().StringVar(&f.against, "against", "", "binary cache whose signatures count beside those attached to the image, such as https://cache.nixos.org")
-	cmd.Flags().StringVar(&f.key, "key", "", "file of a public key that must have signed the image itself, as nixoci sign and cosign sign")
-	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "look for all differences, not the first alone")
+	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image unless init, entrypoint, command, environment, user, directory, stop signal, ports and volumes are the defaults")
+	f.init.add(cmd.Flags(), "program that the image must have at /sbin/init, or none if it must have no program; repeat for other platforms")
+	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "which store paths must have a signature of a trusted key: all, any (at least one) or none; content-addressed paths need no signature")
+	cmd.Flags().StringVar(&f.against, "against", "", "binary cache, such as https://cache.nixos.org, whose signatures count in addition to those attached to the image")
+	cmd.Flags().StringVar(&f.key, "key", "", "file with a public key that must have signed the image, with nixoci sign or cosign sign")
+	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "report all differences, not only the first")
 	return cmd
 }
 
