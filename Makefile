@@ -10,7 +10,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOTOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all help build demo test fma race e2e e2e-new e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
+.PHONY: all help build demo test fma race e2e e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
 
 all: build
 
@@ -38,9 +38,6 @@ e2e: build ## test with real registries, engines and Nix; installs them with apt
 e2e-nixpkgs: build ## build and boot a system of the real NixOS modules: NIXPKGS=DIR
 	@[ -f "$(NIXPKGS)/nixos/modules/module-list.nix" ] || { echo "make e2e-nixpkgs: NIXPKGS=$(NIXPKGS) is not a checkout of nixpkgs" >&2; exit 2; }
 	NIXOCI_E2E_TAGS=e2e,nixpkgs NIXPKGS="$(abspath $(NIXPKGS))" ./e2e/run.sh -run TestNixpkgs
-
-e2e-new: build ## end-to-end tests that are not yet part of e2e: other versions of Nix, an emulated arm64 guest
-	NIXOCI_E2E_TAGS=e2e,e2e_new ./e2e/run.sh -run 'TestGuestOtherNix|TestGuestArm64Boots'
 
 bench: build ## measure docs/benchmarks.md with a real system and a real registry
 	./bench/run.sh

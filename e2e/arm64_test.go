@@ -1,4 +1,4 @@
-//go:build e2e && e2e_new
+//go:build e2e
 
 package e2e
 
@@ -28,7 +28,7 @@ func emulateArm64(t *testing.T) {
 	})
 }
 
-// The arm64 guest boots and stops where every program of it is emulated. Two
+// The arm64 guest boots, applies and stops where every program of it is emulated. Two
 // things are qemu-user's and not an arm64 machine's:
 //
 //   - A fork into a new mount namespace is refused, and with it every unit with
@@ -37,11 +37,12 @@ func emulateArm64(t *testing.T) {
 //     what systemd takes for SIGRTMIN+3, which is 37, has to be sent as 39.
 func TestGuestArm64Boots(t *testing.T) {
 	emulateArm64(t)
-	image := guestImage(t, "")
+	image := guestImageFor(t, "", "x86_64", "aarch64")
 	command(t, todayDocker(t, "pull", "-q", "--platform", "linux/arm64", image)...)
 	plain := filepath.Join(scratchDir(t), "plain.conf")
 	put(t, plain, "[Service]\nLoadCredential=\n")
-	flags := args(docker28.machine, todayFlags, "--platform", "linux/arm64")
+	config, _ := site(t, "configuration.nix", `{ environment.etc.applied.text = "on arm64\n"; }`)
+	flags := args(docker28.machine, todayFlags, "--platform", "linux/arm64", "-v", config+":/config")
 	for _, unit := range []string{"systemd-tmpfiles-setup", "systemd-tmpfiles-setup-dev"} {
 		flags = append(flags, "-v", plain+":/run/systemd/system/"+unit+".service.d/plain.conf")
 	}
@@ -50,6 +51,13 @@ func TestGuestArm64Boots(t *testing.T) {
 	b.says(t, "Startup finished")
 	if arch, err := b.exec(t, "/run/current-system/sw/bin/uname", "-m"); arch != "aarch64" {
 		t.Errorf("the machine is %q: %v", arch, err)
+	}
+	// Emulated it takes long: what it has come to is waited for step by step.
+	for _, text := range []string{"building /config/configuration.nix", ": built /nix/store/", "switching to /nix/store/", "/config/configuration.nix is applied"} {
+		b.says(t, text)
+	}
+	if text, err := b.exec(t, "/run/current-system/sw/bin/cat", "/etc/applied"); text != "on arm64" {
+		t.Errorf("/etc/applied: %q, %v", text, err)
 	}
 	b.stopsBy(t, "--signal", "39")
 }

@@ -55,7 +55,7 @@ func (m *ciMachine) run(t *testing.T, s ciStep, extra ...string) {
 	}
 	// The engines' store is the runner's.
 	in(t, m.dir, env, "unshare", "-m", "sh", "-ec", `[ -z "$0" ] || { mkdir -p /nix; mount --bind "$0/nix" /nix; }
-		while read -r dir; do PATH=$dir:$PATH; done <"$GITHUB_PATH"; export PATH; exec sh -e -c "$1"`, guests.root, m.say(t, s.Run))
+		while read -r dir; do PATH=$dir:$PATH; done <"$GITHUB_PATH"; export PATH; exec sh -e -c "$1"`, guestRoot(), m.say(t, s.Run))
 	data, err := os.ReadFile(filepath.Join(m.dir, "output"))
 	if err != nil {
 		t.Fatal(err)

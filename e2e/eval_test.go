@@ -24,7 +24,9 @@ type workshop struct {
 
 func newWorkshop(t *testing.T) *workshop {
 	t.Helper()
-	root := guestStore(t)
+	root := guestRoot()
+	guestSystem(t, "x86_64", "")
+	guestSystem(t, "aarch64", "")
 	w := &workshop{dir: scratchDir(t)}
 	w.nixpkgs = filepath.Join(w.dir, "nixpkgs")
 	command(t, "cp", "-r", filepath.Join(root, "guest", "nixpkgs"), w.nixpkgs)

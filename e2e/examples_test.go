@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -109,9 +108,12 @@ func exampleSite(t *testing.T, file string) string {
 }
 
 // hasExampleImage lets an engine find the base system by its public name.
-func (e engine) hasExampleImage(t *testing.T) {
+func (e engine) hasExampleImage(t *testing.T) { e.hasVariant(t, "") }
+
+// hasVariant is hasExampleImage for a variant of the base system.
+func (e engine) hasVariant(t *testing.T, variant string) {
 	t.Helper()
-	image := guestImage(t, "")
+	image := guestImage(t, variant)
 	e.has(t, image)
 	command(t, e.line(t, "tag", image, exampleImage)...)
 }
@@ -208,27 +210,72 @@ func exampleCompose(e engine) func(*testing.T, string) {
 	}
 }
 
-// What compose makes of the file is what the text around it says. It is not
-// started: Debian's PostgreSQL is not among the guest's packages.
+// The rows are there after an update of the image, which brings the next minor
+// version of PostgreSQL, and after a change of the configuration.
 func examplePostgreSQL(t *testing.T, file string) {
-	var config struct {
-		Services map[string]struct {
-			Volumes []struct{ Source, Target string }
-		}
+	docker28.hasVariant(t, "-postgresql")
+	dir := exampleSite(t, file)
+	p := newProject(t, docker28, filepath.Join(dir, filepath.Base(file)), "db")
+	query := func(database, sql string) string {
+		t.Helper()
+		// As the comment in the file says, without a terminal.
+		return p.compose(t, "exec", "-T", "-u", "postgres", "db", "psql", database, "-v", "ON_ERROR_STOP=1", "-tAc", sql)
 	}
-	out := command(t, docker28.line(t, "compose", "-f", filepath.Join(exampleSite(t, file), filepath.Base(file)), "config", "--format", "json")...)
-	if err := json.Unmarshal([]byte(out), &config); err != nil {
+	up := func(applied int) box {
+		t.Helper()
+		b := p.up(t, "db")
+		eventually(t, "applied", func() bool { return strings.Count(b.log(t), "/config/configuration.nix is applied") >= applied })
+		b.runs(t)
+		return b
+	}
+	program := func(b box) string {
+		t.Helper()
+		path, err := b.exec(t, "readlink", "/run/current-system/sw/bin/postgres")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	b := up(1)
+	query("shop", "CREATE TABLE orders (id int PRIMARY KEY, what text)")
+	query("shop", "INSERT INTO orders SELECT n, 'order ' || n FROM generate_series(1, 1000) n")
+	const count = "SELECT count(*), max(what) FROM orders"
+	want := query("shop", count)
+	if want != "1000|order 999" {
+		t.Fatalf("the table has %s", want)
+	}
+	first, old := b.id, program(b)
+
+	docker28.hasVariant(t, "-postgresql-update")
+	b = up(1)
+	if b.id == first {
+		t.Error("compose kept the container")
+	}
+	if now := program(b); now == old {
+		t.Errorf("the new image has the old %s", now)
+	}
+	if got := query("shop", count); got != want {
+		t.Errorf("after the update of the image: %s", got)
+	}
+	report(t, "a new image, a new minor version: 1000 rows")
+
+	configuration := filepath.Join(dir, "postgresql.nix")
+	text, err := os.ReadFile(configuration)
+	if err != nil {
 		t.Fatal(err)
 	}
-	volumes := map[string]string{}
-	for _, v := range config.Services["db"].Volumes {
-		volumes[v.Target] = v.Source
+	changed := strings.Replace(string(text), `[ "shop" ]`, `[ "shop" "archive" ]`, 1)
+	if changed == string(text) {
+		t.Fatal("the configuration has no database shop")
 	}
-	for target, source := range map[string]string{"/var/lib": "state", "/var/cache/nixoci": "cache"} {
-		if volumes[target] != source {
-			t.Errorf("%s is %q, not the volume %s", target, volumes[target], source)
-		}
+	put(t, configuration, changed)
+	p.compose(t, "restart", "-t", "30")
+	b = up(2)
+	query("archive", "SELECT 1")
+	if got := query("shop", count); got != want {
+		t.Errorf("after the change of the configuration: %s", got)
 	}
+	b.stops(t)
 }
 
 func exampleDockerNixos(t *testing.T, file string) {
@@ -377,7 +424,8 @@ func exampleKubernetes(t *testing.T, file string) {
 // environment of a runner that can build it.
 func ciProject(t *testing.T) (dir string, env []string) {
 	t.Helper()
-	guestStore(t)
+	guestSystem(t, "x86_64", "")
+	guestSystem(t, "aarch64", "")
 	dir = scratchDir(t)
 	put(t, filepath.Join(dir, "nginx.nix"), nginxNix("/web"))
 	put(t, filepath.Join(dir, "flake.nix"), fmt.Sprintf(`{
@@ -386,7 +434,7 @@ func ciProject(t *testing.T) (dir string, env []string) {
     nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./nginx.nix ]; };
   };
 }
-`, filepath.Join(guests.root, "guest", "nixpkgs")))
+`, filepath.Join(guestRoot(), "guest", "nixpkgs")))
 	return dir, []string{nixConfig + "extra-platforms = x86_64-linux aarch64-linux\n"}
 }
 

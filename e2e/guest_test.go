@@ -23,43 +23,72 @@ import (
 var bootFlags = strings.Fields(guest.FlagRun + " --tmpfs /run/lock " + guest.FlagHostCgroup)
 
 var guests struct {
-	sync.Once
-	root    string
-	systems map[string]string // guest-SYSTEM[-nginx] -> toplevel
+	sync.Mutex
+	toplevels map[string]string // guest-SYSTEM + variant -> toplevel
+	images    map[string]string // variant -> reference
 }
 
-// guestStore makes the guest systems once, and returns the root of their store.
-func guestStore(t *testing.T) string {
+// guestRoot is the root of the store that the guest systems are in.
+func guestRoot() string { return filepath.Join(lab.cache, "guest") }
+
+// guestSystem is the toplevel of a system that debstore makes when it is first
+// asked for: the base system or a variant of it.
+func guestSystem(t *testing.T, arch, variant string) string {
 	t.Helper()
-	guests.Do(func() {
-		root := filepath.Join(lab.cache, "guest")
-		command(t, tool("debstore"), "guest", "-root", root, "-debs", filepath.Join(lab.cache, "debs"), "-out", root)
-		list, err := os.ReadFile(filepath.Join(root, "systems.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(list, &guests.systems); err != nil {
-			t.Fatal(err)
-		}
-		guests.root = root
-	})
-	if guests.root == "" {
-		t.Fatal("the guest systems were not made")
+	guests.Lock()
+	defer guests.Unlock()
+	return madeGuest(t, arch, variant)
+}
+
+func madeGuest(t *testing.T, arch, variant string) string {
+	t.Helper()
+	name := "guest-" + arch + "-linux" + variant
+	if path := guests.toplevels[name]; path != "" {
+		return path
 	}
-	return guests.root
+	root := guestRoot()
+	command(t, tool("debstore"), "guest", "-root", root, "-debs", filepath.Join(lab.cache, "debs"), "-out", root, name)
+	list, err := os.ReadFile(filepath.Join(root, "systems.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var made map[string]string
+	if err := json.Unmarshal(list, &made); err != nil {
+		t.Fatal(err)
+	}
+	if guests.toplevels == nil {
+		guests.toplevels = map[string]string{}
+	}
+	guests.toplevels[name] = made[name]
+	return made[name]
 }
 
-// guestImage pushes the base system, or a variant of it, for the platforms that
-// debstore made it for, and returns its reference.
-func guestImage(t *testing.T, variant string) string {
+// guestImage pushes the base system, or a variant of it, for amd64 when it is
+// first asked for, and returns its reference.
+func guestImage(t *testing.T, variant string) string { return guestImageFor(t, variant, "x86_64") }
+
+// guestImageFor is guestImage for several platforms.
+func guestImageFor(t *testing.T, variant string, archs ...string) string {
 	t.Helper()
-	root := guestStore(t)
-	ref := registry(t) + "/guest" + variant + ":latest"
-	line := []string{"push", "--from", root, ref, guests.systems["guest-x86_64-linux"+variant]}
-	if arm64, ok := guests.systems["guest-aarch64-linux"+variant]; ok {
-		line = append(line, arm64)
+	guests.Lock()
+	defer guests.Unlock()
+	name := "guest" + variant
+	if len(archs) > 1 {
+		name += "-" + strings.Join(archs, "-")
+	}
+	ref := registry(t) + "/" + strings.ReplaceAll(name, "_", "-") + ":latest"
+	if guests.images[name] != "" {
+		return ref
+	}
+	line := []string{"push", "--from", guestRoot(), ref}
+	for _, arch := range archs {
+		line = append(line, madeGuest(t, arch, variant))
 	}
 	run{}.ok(t, line...)
+	if guests.images == nil {
+		guests.images = map[string]string{}
+	}
+	guests.images[name] = ref
 	return ref
 }
 
@@ -397,17 +426,17 @@ func TestGuestPodman(t *testing.T) {
 // The arm64 image: its PID 1 is for aarch64 alone and runs, and the index
 // gives arm64 clients the arm64 manifest.
 func TestGuestArm64(t *testing.T) {
-	image := guestImage(t, "")
+	image := guestImageFor(t, "", "x86_64", "aarch64")
 	var conf struct{ Architecture string }
 	out := command(t, "skopeo", "inspect", "--config", "--tls-verify=false", "--override-arch", "arm64", "docker://"+image)
 	if err := json.Unmarshal([]byte(out), &conf); err != nil || conf.Architecture != "arm64" {
 		t.Errorf("an arm64 client gets %q (%v)", conf.Architecture, err)
 	}
-	link, err := os.Readlink(filepath.Join(guests.root, guests.systems["guest-aarch64-linux"], "nixoci-init"))
+	link, err := os.Readlink(filepath.Join(guestRoot(), guestSystem(t, "aarch64", ""), "nixoci-init"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pkg := filepath.Join(guests.root, filepath.Dir(filepath.Dir(link)))
+	pkg := filepath.Join(guestRoot(), filepath.Dir(filepath.Dir(link)))
 	found := 0
 	err = filepath.WalkDir(pkg, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -431,7 +460,7 @@ func TestGuestArm64(t *testing.T) {
 		t.Fatalf("%d programs in %s: %v", found, pkg, err)
 	}
 	// Not PID 1: it says so, on a machine that it was not made for.
-	cmd := exec.Command("qemu-aarch64-static", filepath.Join(guests.root, link))
+	cmd := exec.Command("qemu-aarch64-static", filepath.Join(guestRoot(), link))
 	said, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 78 || !strings.Contains(string(said), "first process") {
 		t.Errorf("%v: %s", err, said)

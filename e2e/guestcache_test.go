@@ -35,16 +35,6 @@ func twice(a, b []string) []string {
 	return both
 }
 
-// updatedImage is the next version of guestImage: another nixpkgs, module and
-// nixoci-init, and the same packages.
-func updatedImage(t *testing.T) string {
-	t.Helper()
-	root := guestStore(t)
-	ref := registry(t) + "/guest:2"
-	run{}.ok(t, "push", "--from", root, ref, guests.systems["guest-x86_64-linux-update"])
-	return ref
-}
-
 // size is what the files below dir take.
 func size(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
@@ -63,7 +53,7 @@ func size(t *testing.T, dir string) (bytes int64) {
 // Nothing is built twice, whatever becomes of the container: a new one of the
 // same image, of a newer image, of the older one again.
 func TestGuestOutlivesUpdates(t *testing.T) {
-	first, second := guestImage(t, ""), updatedImage(t)
+	first, second := guestImage(t, ""), guestImage(t, "-update")
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
 	cache := filepath.Join(filepath.Dir(config), "cache")
 	flags := append([]string{"-v", cache + ":/var/cache/nixoci"}, mounts(config, web)...)
@@ -174,7 +164,7 @@ func TestGuestOutlivesGarbageCollection(t *testing.T) {
 			if out, err := b.exec(t, "nix-collect-garbage", "-d"); err != nil {
 				t.Fatal(out, err)
 			}
-			if _, err := b.exec(t, "test", "-e", guests.systems["guest-x86_64-linux"]+"/init"); err != nil {
+			if _, err := b.exec(t, "test", "-e", guestSystem(t, "x86_64", "")+"/init"); err != nil {
 				t.Error("the image's own system was deleted")
 			}
 			built := len(b.built(t))

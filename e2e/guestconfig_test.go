@@ -55,7 +55,7 @@ func TestGuestKeepsBaseOnSyntaxError(t *testing.T) {
 	config, web := site(t, "configuration.nix", "{ ... }:\n{\n  a = ;\n}\n")
 	b := dockerRun(t, image, mounts(config, web)...)
 	b.says(t, "at /config/configuration.nix:3:7")
-	b.says(t, "the container keeps running "+guests.systems["guest-x86_64-linux"])
+	b.says(t, "the container keeps running "+guestSystem(t, "x86_64", ""))
 	if s := b.state(t); s != "degraded" { // the unit that failed is the configuration's
 		t.Errorf("systemd is %s", s)
 	}
@@ -66,9 +66,9 @@ func TestGuestGoesBack(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", `{ systemd.services.broken = { wantedBy = [ "multi-user.target" ]; serviceConfig = { Type = "oneshot"; ExecStart = "/bin/sh -c 'exit 3'"; }; }; }`)
 	b := dockerRun(t, image, mounts(config, web)...)
-	b.says(t, "going back to "+guests.systems["guest-x86_64-linux"])
+	b.says(t, "going back to "+guestSystem(t, "x86_64", ""))
 	b.says(t, "FAILED: switch to")
-	if now, _ := b.exec(t, "readlink", "/run/current-system"); now != guests.systems["guest-x86_64-linux"] {
+	if now, _ := b.exec(t, "readlink", "/run/current-system"); now != guestSystem(t, "x86_64", "") {
 		t.Errorf("running %s", now)
 	}
 }
@@ -143,9 +143,10 @@ flake-registry = /dev/null
 // A configuration and a flake output are built by nixoci itself, for both
 // platforms.
 func TestGuestFromConfiguration(t *testing.T) {
-	guestImage(t, "")
+	guestSystem(t, "x86_64", "")
+	guestSystem(t, "aarch64", "")
 	dir := scratchDir(t)
-	nixpkgs := "path:" + filepath.Join(guests.root, "guest", "nixpkgs")
+	nixpkgs := "path:" + filepath.Join(guestRoot(), "guest", "nixpkgs")
 	put(t, filepath.Join(dir, "nginx.nix"), nginxNix("/web"))
 	put(t, filepath.Join(dir, "broken.nix"), "{ ... }:\n{ services.nginx.enable = true\n}\n")
 	put(t, filepath.Join(dir, "new.nix"), nginxNix("/nobody/built/this"))
@@ -158,7 +159,7 @@ func TestGuestFromConfiguration(t *testing.T) {
 `, nixpkgs))
 	nix := func(more string) run {
 		return run{dir: dir, cache: scratchDir(t), env: []string{nixConfig + more, "USER=root"},
-			prefix: []string{"unshare", "-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, filepath.Join(guests.root, "nix")}}
+			prefix: []string{"unshare", "-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, filepath.Join(guestRoot(), "nix")}}
 	}
 	both := nix("extra-platforms = x86_64-linux aarch64-linux\n")
 	ref := registry(t) + "/evaluated"

@@ -1,63 +1,71 @@
-//go:build e2e && e2e_new
+//go:build e2e
 
 package e2e
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// What applies configurations, with the Nix of other releases: /etc leads into
-// the store, which newer ones follow, and they say otherwise what has failed.
-func TestGuestOtherNix(t *testing.T) {
-	for _, release := range []string{"trixie", "sid"} {
-		t.Run(release, func(t *testing.T) {
-			image := guestImage(t, "-nix-"+release)
+// The guest with the systemd and the Nix of newer releases boots, applies and
+// stops. Newer versions of Nix follow /etc into the store, and say otherwise what
+// has failed.
+func TestGuestOfToday(t *testing.T) {
+	for _, kind := range []string{"-trixie", "-forky"} {
+		t.Run(kind[1:], func(t *testing.T) {
+			image := guestImage(t, kind)
 			config, web := site(t, "configuration.nix", nginxNix("/web"))
-			b := dockerRun(t, image, mounts(config, web)...)
+			b := docker28.run(t, image, args(todayFlags, "-v", config+":/config", "-v", web+":/web")...)
+			restart := func(says string) {
+				t.Helper()
+				b.do(t, "restart", "-t", "30", b.id)
+				b.says(t, says)
+			}
 			report(t, "built and serving after %.2f s", b.serves(t, "the first page").Seconds())
 			b.says(t, "/config/configuration.nix is applied")
-			version, err := b.exec(t, "/run/current-system/sw/bin/nix", "--version")
+			versions, err := b.exec(t, "sh", "-c", "nix --version; systemctl --version | head -n 1")
 			if err != nil {
 				t.Error(err)
 			}
-			report(t, "%s", version)
+			report(t, "%s", strings.ReplaceAll(versions, "\n", ", "))
 			b.runs(t)
 			// What the base leaves out does not come back with a configuration.
-			if _, err := b.exec(t, "/run/current-system/sw/bin/test", "!", "-e", "/etc/static/fonts/fonts.conf"); err != nil {
+			if _, err := b.exec(t, "test", "!", "-e", "/etc/static/fonts/fonts.conf"); err != nil {
 				t.Errorf("the configuration brings fontconfig, which the base has not: %v", err)
 			}
 
-			builds := strings.Count(b.log(t), "building '/nix/store/")
-			b.do(t, "restart", "-t", "30", b.id)
+			builds := len(b.built(t))
+			restart("is unchanged and running")
 			b.serves(t, "the first page")
-			b.says(t, "is unchanged and running")
-			if again := strings.Count(b.log(t), "building '/nix/store/"); again != builds {
+			if again := len(b.built(t)); again != builds {
 				t.Errorf("%d derivations were built for an unchanged configuration", again-builds)
 			}
 
 			// Where a mistake is, and which derivation failed.
-			put(t, filepath.Join(config, "configuration.nix"), "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
-			b.do(t, "restart", "-t", "30", b.id)
-			b.says(t, "FAILED: build /config/configuration.nix: syntax error, unexpected '}', expecting ';' at /config/configuration.nix:4:1")
-			put(t, filepath.Join(config, "configuration.nix"), `{ pkgs, ... }: { environment.etc.never.source = pkgs.runCommand "never" { } "echo no luck today; exit 3"; }`)
-			b.do(t, "restart", "-t", "30", b.id)
-			b.says(t, "FAILED: building never.drv: failed with exit code 3: no luck today")
+			file := filepath.Join(config, "configuration.nix")
+			put(t, file, "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
+			restart("FAILED: build /config/configuration.nix: syntax error, unexpected '}', expecting ';' at /config/configuration.nix:4:1")
+			put(t, file, `{ pkgs, ... }: { environment.etc.never.source = pkgs.runCommand "never" { } "echo no luck today; exit 3"; }`)
+			restart("FAILED: building never.drv: failed with exit code 3: no luck today")
 			b.serves(t, "the first page")
-			b.stops(t)
 
 			// A flake, whose nixpkgs is the image's.
-			config, web = site(t, "flake.nix", `{
+			if err := os.Rename(file, filepath.Join(config, "nginx.nix")); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(config, "nginx.nix"), nginxNix("/web/two"))
+			put(t, filepath.Join(config, "flake.nix"), `{
   outputs = { self, nixpkgs }: {
     nixosConfigurations.default = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./nginx.nix ]; };
   };
 }
 `)
-			put(t, filepath.Join(config, "nginx.nix"), nginxNix("/web"))
-			b = dockerRun(t, image, mounts(config, web)...)
-			b.serves(t, "the first page")
-			b.says(t, "/config/flake.nix is applied")
+			restart("/config/flake.nix is applied")
+			b.serves(t, "the second page")
+			b.runs(t)
+			b.stops(t)
 		})
 	}
 }

@@ -150,6 +150,46 @@ func TestGuestSaysWhatItsMountsForbid(t *testing.T) {
 	}
 }
 
+// With the documented flags, programs start where builds put them, and those of
+// /run/wrappers have the rights that they are for.
+func TestGuestSudoAndConfigure(t *testing.T) {
+	image := guestImage(t, "")
+	config, _ := site(t, "configuration.nix", `{ pkgs, ... }:
+{
+  users.users.alice = { isNormalUser = true; uid = 1000; extraGroups = [ "wheel" ]; };
+  environment.etc.configured.source = pkgs.runCommand "configured" { } ''
+    cat >configure <<'EOF'
+    #!/bin/sh
+    # As autoconf's: it starts a program that it has made.
+    cp ${pkgs.coreutils}/bin/true conftest && chmod +x conftest && ./conftest || exit 1
+    echo "checked, prefix $1" >config.status
+    EOF
+    sed -i 's/^ *//' configure
+    chmod +x configure
+    ./configure "--prefix=$out"
+    cp config.status "$out"
+  '';
+}
+`)
+	for _, tc := range []struct {
+		engine engine
+		flags  []string
+	}{{docker20, bootFlags}, {docker28, todayFlags}} {
+		t.Run(tc.engine.name, func(t *testing.T) {
+			b := tc.engine.run(t, image, args("-v", config+":/config", tc.flags)...)
+			b.says(t, "/config/configuration.nix is applied")
+			if text, err := b.exec(t, "cat", "/etc/configured"); !strings.HasPrefix(text, "checked, prefix --prefix=/nix/store/") {
+				t.Errorf("/etc/configured: %q, %v", text, err)
+			}
+			id, err := try(b.engine(t, "exec", "-u", "alice", b.id, "/run/wrappers/bin/sudo", "/run/current-system/sw/bin/id", "-u")...)
+			if strings.TrimSpace(id) != "0" {
+				t.Errorf("sudo makes alice user %q: %v", id, err)
+			}
+			b.runs(t)
+		})
+	}
+}
+
 // A volume that cannot work is explained, with what to do.
 func TestGuestExplainsVolumes(t *testing.T) {
 	image := guestImage(t, "")

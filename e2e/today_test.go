@@ -5,7 +5,6 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -124,10 +123,6 @@ func TestTodayVersions(t *testing.T) {
 		report(t, "%s", out)
 	}
 }
-
-// added are the flags that the advice in a log has for docker run: Docker 28's
-// first, then what older ones know.
-var added = regexp.MustCompile(`(?mi)add to docker run[^\n]*:\n\n +(.+)$`)
 
 // What the message says to add is all that is needed.
 func TestTodayExplains(t *testing.T) {

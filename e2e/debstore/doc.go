@@ -12,7 +12,7 @@
 //
 //	debstore sample -root DIR -debs DIR -out DIR   what testdata/ holds
 //	debstore large  -root DIR -debs DIR -out DIR   what e2e/ and bench/ use
-//	debstore guest  -root DIR -debs DIR -out DIR   nix/'s base system, bootable, for e2e/
+//	debstore guest  -root DIR … [SYSTEM...]        bootable systems for e2e/, most of them nix/'s base
 //	debstore release -release sid … PACKAGE...     packages alone, for e2e/nixpkgs
 //
 // It needs root (a private mount namespace puts -root at /nix), apt, nix-bin and

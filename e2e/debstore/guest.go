@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,28 +22,42 @@ import (
 //go:embed nixpkgs
 var nixpkgs embed.FS
 
-// guestPackages run systemd and a web server, nixPackages Nix.
+// guestPackages run systemd and a web server, nixPackages Nix. postgresPackages
+// are for the images of examples/postgresql alone.
 var (
 	guestPackages = strings.Fields(`
-		systemd bash coreutils findutils grep sed gzip tar util-linux mount procps nginx curl nftables`)
-	nixPackages = []string{"nix-bin"}
+		systemd bash coreutils findutils grep sed gzip tar util-linux mount procps nginx curl nftables sudo`)
+	nixPackages      = []string{"nix-bin"}
+	postgresPackages = strings.Fields("postgresql-15 postgresql-client-15")
 )
 
-// A guestKind is a nixpkgs for guest systems: the releases of Debian that its
+// A guestKind is a nixpkgs for guest systems: the release of Debian that its
 // packages are of.
 type guestKind struct {
-	suffix        string // of its systems' names
-	packages, nix string // releases: of guestPackages, and of Nix with libraries of its own
-	archs         []string
-	variants      bool // also with an nginx.nix baked in, and an update of the base
+	suffix   string // of its systems' names
+	release  string
+	archs    []string
+	packages []string // beside guestPackages
+	variants []string // beside "", the base system
 }
 
 // guestKinds is where a release is chosen: bookworm has systemd 252 and Nix
-// 2.8, trixie 257 and 2.26, sid 262 and 2.34 (as of November 2026).
+// 2.8, trixie 257 and 2.26, forky 262 and 2.34 (as of November 2026).
 var guestKinds = []guestKind{
-	{"", "bookworm", "bookworm", []string{"amd64", "arm64"}, true},
-	{"-nix-trixie", "bookworm", "trixie", []string{"amd64"}, false},
-	{"-nix-sid", "bookworm", "sid", []string{"amd64"}, false},
+	{"", "bookworm", []string{"amd64", "arm64"}, postgresPackages, []string{"-nginx", "-update", "-postgresql", "-postgresql-update"}},
+	{"-trixie", "trixie", []string{"amd64"}, nil, nil},
+	{"-forky", "forky", []string{"amd64"}, nil, []string{"-foreign"}},
+}
+
+// guestVariants are the arguments of nixpkgs/guest.nix, as Nix expressions, for
+// what is not a base system. One whose name ends in -update is the next version:
+// another nixpkgs and another nixoci-init, in which most packages are what they were.
+var guestVariants = map[string]map[string]string{
+	"-nginx":             {}, // with nginx.nix, see build
+	"-update":            {},
+	"-postgresql":        {"cached": `[ "postgresql" ]`},
+	"-postgresql-update": {"cached": `[ "postgresql" ]`},
+	"-foreign":           {"foreign": "true"},
 }
 
 // guestConfiguration is docker-nixos's nginx.nix, to be baked in.
@@ -61,21 +77,60 @@ const guestConfiguration = `{ lib, ... }:
 }
 `
 
-// guest makes the base system of nix/ with its own Nix and nixpkgs in it, of
-// every kind, and of some the variants.
+// A guestSystem is one toplevel to make, of a kind.
+type guestSystem struct {
+	kind          guestKind
+	name          string // guest-SYSTEM + kind.suffix + variant
+	arch, variant string
+}
+
+// guestSystems are all that there are.
+func guestSystems() (all []guestSystem) {
+	for _, k := range guestKinds {
+		for _, arch := range k.archs {
+			for _, variant := range append([]string{""}, k.variants...) {
+				all = append(all, guestSystem{k, "guest-" + nixSystem(arch) + k.suffix + variant, arch, variant})
+			}
+		}
+	}
+	return all
+}
+
+// guest makes the systems that are named, or all, and says in systems.json
+// where they are. Most are the base system of nix/ with its own Nix and nixpkgs in it.
 func guest(ctx context.Context, opts options) error {
 	toplevels := map[string]string{}
-	for _, kind := range guestKinds {
-		if err := kind.build(ctx, opts, toplevels); err != nil {
-			return fmt.Errorf("guest systems %q: %w", kind.suffix, err)
+	prepared := map[string]bool{}
+	for _, s := range guestSystems() {
+		if len(opts.names) > 0 && !slices.Contains(opts.names, s.name) {
+			continue
+		}
+		if !prepared[s.kind.suffix] {
+			if err := s.kind.prepare(ctx, opts); err != nil {
+				return fmt.Errorf("nixpkgs of %s: %w", s.name, err)
+			}
+			prepared[s.kind.suffix] = true
+		}
+		path, err := s.build(ctx, opts)
+		if err != nil {
+			return fmt.Errorf("build %s: %w", s.name, err)
+		}
+		toplevels[s.name] = path
+	}
+	for _, name := range opts.names {
+		if toplevels[name] == "" {
+			return fmt.Errorf("no guest system is called %s", name)
 		}
 	}
 	return writeJSON(filepath.Join(opts.out, "systems.json"), toplevels)
 }
 
-// build makes the kind's nixpkgs and flake in root/guestSUFFIX, then its systems.
-func (k guestKind) build(ctx context.Context, opts options, toplevels map[string]string) error {
-	dir := filepath.Join(opts.root, "guest"+k.suffix)
+// dir is where the kind's nixpkgs and flake lie.
+func (k guestKind) dir(opts options) string { return filepath.Join(opts.root, "guest"+k.suffix) }
+
+// prepare makes the kind's nixpkgs, complete for all of its systems, and its flake.
+func (k guestKind) prepare(ctx context.Context, opts options) error {
+	dir := k.dir(opts)
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
@@ -84,69 +139,65 @@ func (k guestKind) build(ctx context.Context, opts options, toplevels map[string
 			return err
 		}
 	}
-	configuration := filepath.Join(dir, "nginx.nix")
-	if err := os.WriteFile(configuration, []byte(guestConfiguration), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "nginx.nix"), []byte(guestConfiguration), 0o644); err != nil {
 		return err
 	}
-	// nixpkgs/default.nix reads which packages are which release's.
-	if err := writeJSON(filepath.Join(dir, "nixpkgs", "releases.json"), map[string]string{"packages": k.packages, "nix": k.nix}); err != nil {
+	// nixpkgs/default.nix reads which release its packages are of.
+	if err := writeJSON(filepath.Join(dir, "nixpkgs", "release.json"), k.release); err != nil {
 		return err
 	}
-	type build struct {
-		system
-		configuration string
-		nixpkgs       string
-	}
-	var builds []build
 	for _, arch := range k.archs {
-		wanted := map[string][]string{k.packages: guestPackages}
-		wanted[k.nix] = append(slices.Clone(wanted[k.nix]), nixPackages...)
-		for release, names := range wanted {
-			if err := packageList(ctx, opts, release, arch, names, filepath.Join(dir, "nixpkgs", "packages-"+release+"-"+nixSystem(arch)+".json")); err != nil {
-				return err
-			}
+		names := slices.Concat(guestPackages, nixPackages, k.packages)
+		if err := packageList(ctx, opts, k.release, arch, names, filepath.Join(dir, "nixpkgs", "packages-"+nixSystem(arch)+".json")); err != nil {
+			return err
 		}
 		if err := goBuild(ctx, arch, filepath.Join(dir, "nixpkgs", "nixoci-init", nixSystem(arch), "bin", "nixoci-init")); err != nil {
 			return err
 		}
-		builds = append(builds, build{system{name: "guest-" + nixSystem(arch) + k.suffix, arch: arch}, "null", "nixpkgs"})
-		if k.variants {
-			builds = append(builds, build{system{name: "guest-" + nixSystem(arch) + k.suffix + "-nginx", arch: arch}, configuration, "nixpkgs"})
-		}
 	}
-	if k.variants {
-		// The next version of the base: another nixpkgs and another nixoci-init, in
-		// which all packages are what they were.
-		if err := os.CopyFS(filepath.Join(dir, "nixpkgs-update"), os.DirFS(filepath.Join(dir, "nixpkgs"))); err != nil {
-			return err
-		}
-		for _, file := range []string{"UPDATE", "nixoci-init/x86_64-linux/UPDATE"} {
-			if err := os.WriteFile(filepath.Join(dir, "nixpkgs-update", file), []byte("2\n"), 0o644); err != nil {
-				return err
-			}
-		}
-		builds = append(builds, build{system{name: "guest-x86_64-linux" + k.suffix + "-update", arch: "amd64"}, "null", "nixpkgs-update"})
+	if err := os.CopyFS(filepath.Join(dir, "nixpkgs-update"), os.DirFS(filepath.Join(dir, "nixpkgs"))); err != nil {
+		return err
 	}
-	// All packages are known by now: nixpkgs is complete, and the same for all.
-	n := &nix{root: opts.root}
-	for _, b := range builds {
-		out, err := n.run(ctx, "nix-build", filepath.Join(dir, "nixpkgs/guest.nix"), "-o", filepath.Join(opts.root, b.name),
-			"--argstr", "system", nixSystem(b.arch), "--arg", "nixpkgs", filepath.Join(dir, b.nixpkgs),
-			"--arg", "flake", filepath.Join(dir, "flake"), "--arg", "configuration", b.configuration)
-		if err != nil {
-			return fmt.Errorf("build %s: %w", b.name, err)
-		}
-		b.path = strings.TrimSpace(string(out))
-		toplevels[b.name] = b.path
-		if err := n.graph(ctx, b.system, filepath.Join(opts.out, b.name+".json")); err != nil {
+	for _, file := range []string{"UPDATE", "nixoci-init/x86_64-linux/UPDATE"} {
+		if err := os.WriteFile(filepath.Join(dir, "nixpkgs-update", file), []byte("2\n"), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// packageList writes, for packages.nix, what installing names from a release takes.
+// build makes the toplevel, with a link to it that keeps it alive, and its graph.
+func (s guestSystem) build(ctx context.Context, opts options) (string, error) {
+	dir := s.kind.dir(opts)
+	source := filepath.Join(dir, "nixpkgs")
+	if strings.HasSuffix(s.variant, "-update") {
+		source += "-update"
+	}
+	args := []string{filepath.Join(dir, "nixpkgs/guest.nix"), "-o", filepath.Join(opts.root, s.name),
+		"--argstr", "system", nixSystem(s.arch), "--arg", "nixpkgs", source, "--arg", "flake", filepath.Join(dir, "flake")}
+	for name, value := range guestVariants[s.variant] {
+		args = append(args, "--arg", name, value)
+	}
+	if s.variant == "-nginx" {
+		args = append(args, "--arg", "configuration", filepath.Join(dir, "nginx.nix"))
+	}
+	n := &nix{root: opts.root}
+	out, err := n.run(ctx, "nix-build", args...)
+	if err != nil {
+		return "", err
+	}
+	path := strings.TrimSpace(string(out))
+	return path, n.graph(ctx, system{path: path}, filepath.Join(opts.out, s.name+".json"))
+}
+
+// packageList writes, for packages.nix, what installing names from a release
+// takes. As long as the packages are there, it is what it was the last time.
 func packageList(ctx context.Context, opts options, release, arch string, names []string, file string) error {
+	sum := sha256.Sum256([]byte(strings.Join(names, " ")))
+	known := filepath.Join(opts.root, fmt.Sprintf("packages-%s-%s-%x.json", release, arch, sum[:4]))
+	if pkgs, ok := knownPackages(opts.debs, known); ok {
+		return writeJSON(file, pkgs)
+	}
 	a, err := newApt(ctx, opts.root, opts.debs, release, arch)
 	if err != nil {
 		return err
@@ -159,7 +210,26 @@ func packageList(ctx context.Context, opts options, release, arch string, names 
 	if err != nil {
 		return err
 	}
+	if err := writeJSON(known, pkgs); err != nil {
+		return err
+	}
 	return writeJSON(file, pkgs)
+}
+
+// knownPackages reads a list of packages, all of which have to be in debs.
+func knownPackages(debs, file string) (pkgs []pkg, ok bool) {
+	text, err := os.ReadFile(file)
+	if err != nil || json.Unmarshal(text, &pkgs) != nil {
+		return nil, false
+	}
+	for _, p := range pkgs {
+		for _, d := range p.Debs {
+			if _, err := os.Stat(filepath.Join(debs, d.File)); err != nil {
+				return nil, false
+			}
+		}
+	}
+	return pkgs, len(pkgs) > 0
 }
 
 func subtree(f fs.FS, dir string) fs.FS {

@@ -18,7 +18,7 @@ type options struct {
 	out  string // what is said about the store
 
 	release string   // of Debian, for kind release
-	names   []string // its packages
+	names   []string // its packages, or the guest systems to make
 }
 
 // inside says that this process already sees root's store at /nix.
@@ -35,7 +35,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: debstore sample|large|guest|release -root DIR -debs DIR -out DIR")
+		return fmt.Errorf("usage: debstore sample|large|guest|release -root DIR -debs DIR -out DIR [NAME...]")
 	}
 	kinds := map[string]func(context.Context, options) error{"sample": sample, "large": large, "guest": guest, "release": release}
 	kind, ok := kinds[args[0]]

@@ -119,7 +119,7 @@ func settle(sys System, env *bootEnv, ms Mounts, engine Engine, args []string) (
 	}
 	try("the log will be in UTC", setTimeZone("/etc/localtime", filepath.Join(sys.Toplevel, "etc/zoneinfo"), env.get("TZ"), ms))
 	setCredentials(env, secretsDir)
-	try("the shutdown will complain of mounts", writeDropIns(dropInDir, ms))
+	try("the shutdown will complain of mounts", writeUnits(unitDir, ms))
 	switch env.get("container") {
 	case "", "docker", "oci": // the image's own, or the engine's
 		env.set("container", engine.systemdName())

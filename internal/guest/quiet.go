@@ -3,20 +3,43 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"unicode"
 )
 
-// dropInDir is where units of this boot alone are configured: systemd.unit(5).
-const dropInDir = "/run/systemd/system"
+// unitDir is where units of this boot alone are configured: systemd.unit(5).
+const unitDir = "/run/systemd/system"
 
 const dropInName = "50-nixoci.conf"
 
 // What the engine mounted stays mounted until the container ends. systemd would
 // try to unmount it, in vain.
 const mountDropIn = `# The container's engine mounted this, and unmounts it.
+[Unit]
+DefaultDependencies=no
+`
+
+// A drop-in alone does not do. Where a unit needs the directory
+// (RequiresMountsFor=), systemd loads the mount before it reads what is mounted,
+// does not find it, and never reads the drop-in. systemd takes What= from
+// /proc/self/mountinfo.
+const mountFile = mountDropIn + `
+[Mount]
+What=none
+Where=%s
+`
+
+// The files of LoadCredential= are mounts that come and go with their unit.
+// Before version 253 systemd unmounts them once more when it stops. A drop-in of
+// this name is for all of them.
+const credentialMounts = "run-credentials-.mount"
+
+const credentialDropIn = `# The unit that has these credentials unmounts them.
 [Unit]
 DefaultDependencies=no
 `
@@ -28,27 +51,43 @@ const machineIDDropIn = `# /etc/machine-id was mounted by whoever started the co
 ConditionVirtualization=!container
 `
 
-// writeDropIns keeps systemd from unmounting what it has not mounted.
-func writeDropIns(dir string, ms Mounts) error {
-	units := map[string]string{}
+// writeUnits keeps systemd from unmounting what it has not mounted.
+func writeUnits(dir string, ms Mounts) error {
+	files := map[string]string{filepath.Join(credentialMounts+".d", dropInName): credentialDropIn}
 	for _, m := range ms {
 		if unit, ok := mountUnit(m.Point); ok {
-			units[unit] = mountDropIn
+			files[filepath.Join(unit+".d", dropInName)] = mountDropIn
+			// systemd refuses a unit file for what it mounts itself, and complains of it.
+			if !slices.ContainsFunc(needs, func(n need) bool { return n.path == m.Point }) {
+				files[unit] = fmt.Sprintf(mountFile, strings.ReplaceAll(m.Point, "%", "%%"))
+			}
 		}
 		if m.Point == "/etc/machine-id" {
-			units["systemd-machine-id-commit.service"] = machineIDDropIn
+			files[filepath.Join("systemd-machine-id-commit.service.d", dropInName)] = machineIDDropIn
 		}
 	}
-	for unit, text := range units {
-		d := filepath.Join(dir, unit+".d")
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return fmt.Errorf("configure %s: %w", unit, err)
-		}
-		if err := os.WriteFile(filepath.Join(d, dropInName), []byte(text), 0o644); err != nil {
-			return fmt.Errorf("configure %s: %w", unit, err)
+	for name, text := range files {
+		if err := writeNew(filepath.Join(dir, name), text); err != nil {
+			return fmt.Errorf("configure %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// writeNew writes a file and leaves one alone that is there: the user's.
+func writeNew(file, text string) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 // mountUnit names systemd's unit for a mount point, if it is one that systemd
@@ -61,7 +100,7 @@ func mountUnit(point string) (unit string, ok bool) {
 	}
 	name := escapeUnitPath(point) + ".mount"
 	const longest = 255 - len(".d") // of a file name; longer ones have no readable unit
-	if point == "/" || len(name) > longest {
+	if point == "/" || len(name) > longest || strings.ContainsFunc(point, unicode.IsControl) {
 		return "", false
 	}
 	return name, true

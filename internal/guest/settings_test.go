@@ -3,9 +3,12 @@
 package guest
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -296,17 +299,39 @@ func TestMountUnit(t *testing.T) {
 	}
 }
 
-func TestWriteDropIns(t *testing.T) {
+func TestWriteUnits(t *testing.T) {
 	dir := t.TempDir()
-	if err := writeDropIns(dir, Mounts{{Point: "/"}, {Point: "/etc/hosts"}, {Point: "/etc/machine-id"}, {Point: "/proc"}}); err != nil {
+	const own = "[Mount]\nWhat=own\nWhere=/srv/own\n"
+	if err := os.WriteFile(filepath.Join(dir, "srv-own.mount"), []byte(own), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob(dir + "/*/*")
+	ms := Mounts{{Point: "/"}, {Point: "/etc/machine-id"}, {Point: "/proc"}, {Point: "/run"}, {Point: "/srv/100%"}, {Point: "/srv/own"}, {Point: "/srv/a\nb"}}
+	if err := writeUnits(dir, ms); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			got = append(got, strings.TrimPrefix(file, dir+"/"))
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := strings.ReplaceAll(strings.Join(files, " "), dir+"/", "")
-	if want := "etc-hosts.mount.d/50-nixoci.conf etc-machine\\x2did.mount.d/50-nixoci.conf systemd-machine-id-commit.service.d/50-nixoci.conf"; got != want {
-		t.Errorf("got %s\nwant %s", got, want)
+	want := []string{
+		"etc-machine\\x2did.mount", "etc-machine\\x2did.mount.d/50-nixoci.conf",
+		"run-credentials-.mount.d/50-nixoci.conf", "run.mount.d/50-nixoci.conf",
+		"srv-100\\x25.mount", "srv-100\\x25.mount.d/50-nixoci.conf",
+		"srv-own.mount", "srv-own.mount.d/50-nixoci.conf",
+		"systemd-machine-id-commit.service.d/50-nixoci.conf",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	for file, want := range map[string]string{"srv-own.mount": own, `srv-100\x25.mount`: fmt.Sprintf(mountFile, "/srv/100%%")} {
+		if text, err := os.ReadFile(filepath.Join(dir, file)); err != nil || string(text) != want {
+			t.Errorf("%s: %q, %v", file, text, err)
+		}
 	}
 }

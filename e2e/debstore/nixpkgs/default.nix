@@ -1,18 +1,13 @@
 # The packages of one system: Debian's, under the names that NixOS modules use.
 { system }:
 let
-  releases = builtins.fromJSON (builtins.readFile ./releases.json);
-  packagesOf =
-    release:
-    import ./debian/packages.nix {
-      inherit system;
-      json = ./. + "/packages-${release}-${system}.json";
-    };
-  debian = packagesOf releases.packages;
-  # Nix may be of another release, with that release's libraries.
-  debianNix = (packagesOf releases.nix).nix-bin;
+  release = builtins.fromJSON (builtins.readFile ./release.json);
+  debian = import ./debian/packages.nix {
+    inherit system;
+    json = ./. + "/packages-${system}.json";
+  };
   versionOf =
-    p: builtins.head (builtins.match "[a-z-]*-([0-9]+\\.[0-9]+(\\.[0-9]+)?).*" p.name);
+    p: builtins.head (builtins.match "[a-z-]*-([0-9]+(\\.[0-9]+)*).*" p.name);
   # Builders run in the container too, where only the store has programs.
   store = import ./debian/lib.nix {
     inherit system;
@@ -20,18 +15,20 @@ let
       [ "/usr/bin:/bin" ] ++ map (p: "${p}/bin:${p}/usr/bin") [ debian.coreutils debian.sed ]
     );
   };
-  # A Debian package with its programs in bin, as nixpkgs has them.
+  # Debian packages with their programs in bin, as nixpkgs has them.
   programs =
-    name: p:
-    store.run name { inherit p; } ''
+    name: packages:
+    store.run name { inherit packages; } ''
       mkdir -p "$out/bin"
-      for d in bin sbin usr/bin usr/sbin; do
-        [ -d "$p/$d" ] || continue
-        for f in "$p/$d"/*; do ln -sf "$f" "$out/bin/"; done
+      for p in $packages; do
+        for d in bin sbin usr/bin usr/sbin; do
+          [ -d "$p/$d" ] || continue
+          for f in "$p/$d"/*; do ln -sf "$f" "$out/bin/"; done
+        done
       done'';
 in
 rec {
-  inherit debian store;
+  inherit debian release store;
   path = ./.;
   stdenv.hostPlatform.system = system;
   bash = programs "bash-5.2" debian.bash;
@@ -43,16 +40,66 @@ rec {
   gnutar = programs "gnutar-1.34" debian.tar;
   gzip = programs "gzip-1.12" debian.gzip;
   nginx = programs "nginx-1.22.1" debian.nginx;
-  nix = programs "nix-${versionOf debianNix}" debianNix // {
-    version = versionOf debianNix;
-    debian = debianNix;
+  nix = programs "nix-${versionOf debian.nix-bin}" debian.nix-bin // {
+    version = versionOf debian.nix-bin;
+    debian = debian.nix-bin;
   };
   nftables = programs "nftables-1.0" debian.nftables;
+  # The server without what Debian compiles queries with: LLVM. It finds its
+  # files by where it is. The next nixpkgs has the next minor version.
+  postgresql =
+    store.run "postgresql-15.${if builtins.pathExists ./UPDATE then "2" else "1"}"
+      {
+        server = debian.postgresql-15;
+        client = debian.postgresql-client-15;
+      }
+      ''
+        mkdir -p "$out/usr/lib" "$out/usr/share"
+        for p in $server $client; do
+          for d in lib share; do cp -r --no-preserve=mode "$p/usr/$d/postgresql" "$out/usr/$d/"; done
+        done
+        rm -rf "$out"/usr/lib/postgresql/15/lib/bitcode "$out"/usr/lib/postgresql/15/lib/llvmjit*
+        chmod +x "$out"/usr/lib/postgresql/15/bin/*
+        ln -s usr/lib/postgresql/15/bin "$out/bin"''
+    // {
+      psqlSchema = "15";
+    };
+  # Where PAM's modules are.
+  pamModules = "${debian.libpam-modules}${if release == "bookworm" then "" else "/usr"}/lib/${
+    if system == "aarch64-linux" then "aarch64" else "x86_64"
+  }-linux-gnu/security";
   procps = programs "procps-4.0" debian.procps;
-  util-linux = programs "util-linux-2.38" debian.util-linux;
-  systemd = debian.systemd // {
-    interfaceVersion = 2;
-  };
+  # Debian has mount and umount apart.
+  util-linux = programs "util-linux-2.38" [
+    debian.util-linux
+    debian.mount
+  ];
+  # From trixie on Debian has everything below /usr, and units and
+  # files of its own that NixOS has not.
+  systemd =
+    (
+      if release == "bookworm" then
+        debian.systemd
+      else
+        store.run "systemd-${versionOf debian.systemd}" { p = debian.systemd; } ''
+          mkdir -p "$out/usr/lib/systemd"
+          ln -s "$p"/usr/* "$out/usr/" 2>/dev/null || :
+          ln -s "$p"/usr/lib/* "$out/usr/lib/" 2>/dev/null || :
+          ln -s "$p"/usr/lib/systemd/* "$out/usr/lib/systemd/"
+          rm "$out/usr/lib/systemd/system"
+          cp -rs "$p/usr/lib/systemd/system" "$out/usr/lib/systemd/"
+          rm "$out/usr/lib/tmpfiles.d"
+          mkdir "$out/usr/lib/tmpfiles.d"
+          ln -s "$p"/usr/lib/tmpfiles.d/* "$out/usr/lib/tmpfiles.d/"
+          rm -f "$out/usr/lib/tmpfiles.d/debian.conf"
+          for unit in tmp.mount run-lock.mount ldconfig.service; do
+            rm -f "$out/usr/lib/systemd/system/$unit" "$out"/usr/lib/systemd/system/*.wants/"$unit"
+          done
+          for d in bin lib sbin; do [ ! -d "$out/usr/$d" ] || ln -s "usr/$d" "$out/$d"; done''
+    )
+    // {
+      interfaceVersion = 2;
+    };
   # Flakes at a path need none.
   gitMinimal = store.run "git-none" { } ''mkdir -p "$out/bin"'';
   # The only package that the container module has itself; there is no Go here

@@ -4,31 +4,48 @@
   system,
   nixpkgs,
   flake,
-  configuration ? null,
+  configuration ? { },
+  cached ? [ ],
+  foreign ? false,
 }:
 let
   source = builtins.path {
     name = "source";
     path = nixpkgs;
   };
-in
-(import (flake + "/nix/eval.nix") {
-  inherit system;
-  nixpkgs = source;
-  configuration = if configuration == null then { } else configuration;
-  modules = [
-    (flake + "/nix/base.nix")
-    (
-      { pkgs, ... }:
+  base = import (flake + "/nix/eval.nix") {
+    inherit system configuration;
+    nixpkgs = source;
+    modules = [
+      (flake + "/nix/base.nix")
+      (
+        { pkgs, ... }:
+        {
+          nixoci.nixpkgs = source;
+          # There is no cache to fetch it from in the tests.
+          system.extraDependencies = [
+            pkgs.nginx
+            pkgs.curl
+            pkgs.debian.nginx-common
+          ]
+          ++ map (name: pkgs.${name}) cached;
+        }
+      )
+    ];
+  };
+  # Somebody's system that has never heard of nixoci.
+  alone = import (source + "/nixos/lib/eval-config.nix") {
+    inherit system;
+    modules = [
       {
-        nixoci.nixpkgs = source;
-        # There is no cache to fetch it from in the tests.
-        system.extraDependencies = [
-          pkgs.nginx
-          pkgs.curl
-          pkgs.debian.nginx-common
-        ];
+        boot.isContainer = true;
+        networking.hostName = "foreign";
+        networking.resolvconf.enable = false; # the engine's file cannot be replaced
+        system.stateVersion = "24.05";
+        services.nginx.enable = true;
+        services.nginx.virtualHosts.localhost.root = "/web";
       }
-    )
-  ];
-}).config.system.build.toplevel
+    ];
+  };
+in
+(if foreign then alone else base).config.system.build.toplevel

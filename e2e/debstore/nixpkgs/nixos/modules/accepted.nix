@@ -57,7 +57,6 @@ in
     programs.nano.enable = flag true;
     security.audit.enable = flag false;
     security.enableWrappers = flag true;
-    security.sudo.enable = flag true;
     services.dbus.implementation = mkOption {
       type = types.enum [
         "dbus"

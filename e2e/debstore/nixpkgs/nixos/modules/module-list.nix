@@ -11,6 +11,8 @@
   ./misc/nixpkgs.nix
   ./misc/version.nix
   ./rename.nix
+  ./security/sudo.nix
+  ./services/databases/postgresql.nix
   ./services/networking/dhcpcd.nix
   ./services/networking/firewall.nix
   ./services/networking/nftables.nix

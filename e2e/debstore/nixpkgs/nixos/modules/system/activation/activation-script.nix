@@ -41,8 +41,8 @@ in
       ln -sfn ${systemd}/lib/systemd /lib/systemd
       ln -sfn ${systemd}/usr/lib/systemd /usr/lib/systemd
       for d in sysusers.d tmpfiles.d sysctl.d; do [ ! -d ${systemd}/usr/lib/$d ] || ln -sfn ${systemd}/usr/lib/$d /usr/lib/$d; done
-      for f in ${systemd}/bin/* ${systemd}/usr/bin/* ${path}/bin/mount ${path}/bin/umount; do
-        ln -sfn "$f" /bin/
+      for d in /bin /usr/bin; do
+        ln -sfn ${systemd}/usr/bin/* ${lib.optionalString (pkgs.release == "bookworm") "${systemd}/bin/*"} ${path}/bin/mount ${path}/bin/umount $d/
       done
     '';
     system.activationScripts.binsh = lib.stringAfter [ "debian" ] "ln -sfn ${pkgs.bash}/bin/bash /bin/sh";

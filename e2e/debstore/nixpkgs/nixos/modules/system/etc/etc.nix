@@ -74,13 +74,18 @@ in
       echo "setting up /etc..."
       mkdir -p /etc/systemd
       cd ${config.system.build.etc}/etc
-      find . -type l | while read -r name; do
-        mkdir -p "/etc/$(dirname "$name")"
-        # As setup-etc.pl: a link made beside it and renamed over it.
-        ln -sfn "$(readlink "$name")" "/etc/$name.tmp" && mv -T "/etc/$name.tmp" "/etc/$name" || { echo "cannot set /etc/$name"; exit 1; }
-      done
+      find . -type l -printf '%P %l\n' | {
+        failed=
+        while read -r name target; do
+          case $name in */*) [ -d "/etc/''${name%/*}" ] || mkdir -p "/etc/''${name%/*}" ;; esac
+          # As setup-etc.pl, ln makes a link beside it and renames it over it.
+          ln -sfn "$target" "/etc/$name" || { echo "cannot set /etc/$name"; failed=1; }
+        done
+        [ -z "$failed" ]
+      } || failed=1
       cd /
       ln -sfn ${config.system.build.etc}/etc /etc/static
+      [ -z "''${failed-}" ] || exit 1
     '';
   };
 }
