@@ -55,7 +55,8 @@ func crictl(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	dir := filepath.Join(lab.scratch, "cri")
 	program := filepath.Join(dir, "crictl")
-	line := inToday(t, program, "--runtime-endpoint", "unix:///run/containerd/containerd.sock", "--timeout", "120s")
+	conf := filepath.Join(dir, "crictl.yaml") // without one crictl complains into every log
+	line := inToday(t, program, "--config", conf, "--runtime-endpoint", "unix:///run/containerd/containerd.sock", "--timeout", "120s")
 	today.containerd.Do(func() {
 		example, err := os.ReadFile(filepath.Join(examples, "kubernetes", "containerd.toml"))
 		if err != nil {
@@ -63,6 +64,7 @@ func crictl(t *testing.T, arguments ...string) []string {
 		}
 		runtime := strings.Replace(string(example), "version = 3\n", "", 1)
 		put(t, filepath.Join(dir, "config.toml"), fmt.Sprintf(containerdConf, pauseImage(t))+runtime)
+		put(t, conf, "runtime-endpoint: unix:///run/containerd/containerd.sock\n")
 		put(t, filepath.Join(dir, "bin", "runc"), runcWrapper)
 		command(t, "chmod", "+x", filepath.Join(dir, "bin", "runc"))
 		command(t, "cp", tool("crictl"), program)
