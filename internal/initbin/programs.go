@@ -3,6 +3,6 @@
 package initbin
 
 var programs = []Program{
-	{Architecture: "amd64", Version: "2", Digest: "sha256:17de6b53c4381fab9315e686980ce0cf0019070e829203ea2f1a6a9f1778e9bf", Size: 3407998, Go: "go1.26.8"},
-	{Architecture: "arm64", Version: "2", Digest: "sha256:d127a74cb15b286bae84b0033cca3171c9a23e974561d17d6bfe265f0d87c174", Size: 3276926, Go: "go1.26.8"},
+	{Architecture: "amd64", Version: "3", Digest: "sha256:ee69059f7d60100f787b4e60d0f48184896828302cd7c76a4b53687290d3dec8", Size: 3407998, Go: "go1.26.8"},
+	{Architecture: "arm64", Version: "3", Digest: "sha256:30991baedd097c89186e3f8a844ac13ba84edae9bc1214babb6ee3d74dd8679d", Size: 3276926, Go: "go1.26.8"},
 }
