@@ -153,11 +153,12 @@ func newCIMachine(t *testing.T, dir string) *ciMachine {
 // a binary cache has, outputs, summary, and no login that stays.
 func TestAction(t *testing.T) {
 	m := newCIMachine(t, scratchDir(t))
+	from, systems := small(t)
 	with := map[string]string{
 		"image":    "ghcr.io/action/web:1",
 		"tags":     "latest stable",
-		"closure":  toplevels("")[0],
-		"args":     "--from\n" + lab.large,
+		"closure":  systems["sample-x86_64-linux"],
+		"args":     strings.Join(from, "\n"),
 		"releases": m.vars["releases"],
 	}
 	m.action(t, ciStep{ID: "image", With: with})
@@ -212,13 +213,15 @@ func exampleJob(t *testing.T, file string) {
 		t.Fatalf("%+v, %v", job, err)
 	}
 	c := job.Spec.Template.Spec.Containers[0]
-	ours := strings.NewReplacer("https://cache.nixos.org", lab.large, "ghcr.io", registry(t),
-		"/nix/store/00000000000000000000000000000000-nixos-system-web-26.05", toplevels("")[0])
+	from, systems := small(t)
+	ours := strings.NewReplacer("https://cache.nixos.org", from[1], "ghcr.io", registry(t),
+		"/nix/store/00000000000000000000000000000000-nixos-system-web-26.05", systems["sample-x86_64-linux"])
 	var line []string
 	for _, word := range append(c.Command, c.Args...) {
 		line = append(line, ours.Replace(word))
 	}
 	line[0] = lab.nixoci
+	line = append(line, from[2:]...) // the cache's key is not cache.nixos.org's
 	home := scratchDir(t)
 	if out := in(t, home, []string{"HOME=" + home, "XDG_CACHE_HOME=" + home, "DOCKER_CONFIG=" + home}, line...); !strings.Contains(out, "/org/web:latest@sha256:") {
 		t.Errorf("it printed %s", out)

@@ -187,6 +187,7 @@ func completeRefOrFile(a *app, cmd *cobra.Command, prefix string) ([]string, cob
 var argumentCompletion = map[string]completion{
 	"REF":         completeImage,
 	"IMAGE":       completeRef,
+	"REPOSITORY":  completeNothing,
 	"CLOSURE":     completeClosure,
 	"REF|CLOSURE": completeRefOrFile,
 	"A":           completeRefOrFile,

@@ -103,6 +103,10 @@ var flagTable = map[string]flagInfo{
 	"verify against":        {groupTrust, "URL", completeWords("https://cache.nixos.org")},
 	"verify init":           {groupTrust, "FILE|none", completeWordsOrFiles(initNone)},
 
+	"dry-run":        {groupRegistry, "", nil},
+	"keep":           {groupRegistry, "N", completeNothing},
+	"keep-tag":       {groupRegistry, "GLOB", completeNothing},
+	"write":          {groupRegistry, "", nil},
 	"ca-file":        {groupRegistry, "FILE", completeFiles},
 	"dir":            {groupRegistry, "DIR", completeDirectories},
 	"insecure":       {groupRegistry, "", nil},

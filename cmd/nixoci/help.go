@@ -23,7 +23,7 @@ var groupOfCommand = map[string]string{
 	"push": "make", "build": "make", "index": "make",
 	"plan": "look", "inspect": "look", "diff": "look", "sbom": "look",
 	"verify": "trust", "sign": "trust",
-	"login": "registry", "logout": "registry", "cache": "registry", "serve": "registry",
+	"login": "registry", "logout": "registry", "doctor": "registry", "prune": "registry", "cache": "registry", "serve": "registry",
 }
 
 // Columns of the help: those of a terminal within reason, else what its texts

@@ -95,6 +95,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
 		a.signCommand(),
 		a.loginCommand(),
 		a.logoutCommand(),
+		a.doctorCommand(),
+		a.pruneCommand(),
 		a.cacheCommand(),
 		a.serveCommand(),
 		a.versionCommand(),

@@ -52,6 +52,8 @@ const (
 	Referrers      = 1000 // documents about one image
 	ReferrerPages  = 100
 	PlanFile       = 64 * mib
+	Tags           = 20_000 // of a repository that is pruned
+	TagPages       = 200
 )
 
 // Files and programs of the machine.
@@ -101,6 +103,8 @@ func Table() []Row {
 		{"Referrers", count(Referrers), "documents that are attached to one image"},
 		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
 		{"PlanFile", size(PlanFile), "a plan file"},
+		{"Tags", count(Tags), "tags of a repository that is pruned"},
+		{"TagPages", count(TagPages), "pages in which a registry lists them"},
 		{"KeyFile", size(KeyFile), "a file of certificates or keys"},
 		{"Answer", Answer.String(), "until a request without an answer is tried again"},
 		{"Operation", Operation.String(), "until an operation without an answer fails"},

@@ -93,14 +93,15 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 // openBlob asks for the blob from byte from on.
 func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from int64) (body io.ReadCloser, err error) {
 	restarts := 0
+	whole := from == 0
 	err = r.retrier.do(ctx, func(ctx context.Context) error {
 		q := request{
 			method: http.MethodGet, url: r.url("blobs", d.Digest.String()),
 			accept: []int{http.StatusOK, http.StatusNotFound},
 		}
-		if from > 0 {
+		if !whole {
 			q.header = map[string]string{"Range": fmt.Sprintf("bytes=%d-", from)}
-			q.accept = append(q.accept, http.StatusPartialContent)
+			q.accept = append(q.accept, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 		}
 		resp, err := r.send(ctx, q)
 		if err != nil {
@@ -113,6 +114,10 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 			return oci.ErrNotFound
 		case http.StatusPartialContent:
 			want -= from
+		case http.StatusRequestedRangeNotSatisfiable:
+			discard(resp)
+			whole = true // it is refused as a range: then all of it
+			return again{error: errors.New("the registry refuses to send a part of the blob"), now: true}
 		default:
 			skip = from // it knows no ranges, and sends all of it again
 		}

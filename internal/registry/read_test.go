@@ -102,3 +102,34 @@ func TestGetBlobGivesUp(t *testing.T) {
 		}
 	}
 }
+
+// TestGetBlobRangeRefused: a registry that refuses ranges sends all of the blob
+// again, and what is there already is skipped.
+func TestGetBlobRangeRefused(t *testing.T) {
+	data := ocitest.Content(1000_000)
+	d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+	var broke atomic.Bool
+	r := serve(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Range") != "" {
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			return
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		if broke.CompareAndSwap(false, true) {
+			_, _ = w.Write(data[:400_000])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write(data)
+	}), Options{})
+	rc, err := r.GetBlob(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	got, err := io.ReadAll(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, "blob", got, data)
+}

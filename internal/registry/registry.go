@@ -76,6 +76,7 @@ type Options struct {
 	Keychain  authn.Keychain // nil: Docker's config file and credential helpers, or podman's
 	MountFrom []string       // repositories of the same registry that may have the blobs
 	ReadOnly  bool           // ask for no permission to push
+	Delete    bool           // ask for permission to delete, too
 	Transfers int            // layers sent at once; 0: enough for two or more cores and a slow network
 
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: TCP
@@ -118,6 +119,9 @@ func Open(repo name.Repository, o Options) (*Repository, error) {
 	actions := "push,pull"
 	if o.ReadOnly {
 		actions = "pull"
+	}
+	if o.Delete {
+		actions += ",delete"
 	}
 	scopes := []string{"repository:" + repo.RepositoryStr() + ":" + actions}
 	for _, m := range o.MountFrom {

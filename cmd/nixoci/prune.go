@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/prune"
+	"github.com/nixoci/nixoci/internal/registry"
+)
+
+// pruneFlags are those of prune alone.
+type pruneFlags struct {
+	registry  registryFlags
+	keep      int
+	keepTags  []string
+	olderThan string
+	dryRun    bool
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	var f pruneFlags
+	cmd := &cobra.Command{
+		Use:   "prune REPOSITORY",
+		Short: "Delete old images of a repository, and nothing that a kept one needs",
+		Long: `Delete old tags of a repository, with the platforms and the attached documents that
+only they need. Nothing is deleted that an index or a kept tag needs, and nothing
+at all if some manifest cannot be read.
+
+A tag goes when --keep and --older-than, as far as they are given, both let it go.
+Tags that match a --keep-tag stay, and latest stays. The newest tags are those of
+the newest images, if all images say when they were made (push --created); else
+those with the highest versions. What says neither stays.
+
+The registry's garbage collector frees the space. GitHub's and Docker Hub's
+registries delete nothing this way: use their own web interface.`,
+		Example: `  nixoci prune ghcr.io/org/web --keep 10 --keep-tag 'v*' --dry-run
+  nixoci prune registry.example.org/web --older-than 30d --keep 3`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("keep") {
+				f.keep = -1
+			} else if f.keep < 1 {
+				return usagef("--keep %d: less than one", f.keep)
+			}
+			return a.prune(cmd.Context(), args[0], &f)
+		},
+	}
+	f.registry.add(cmd)
+	a.uses(cmd, "json")
+	fl := cmd.Flags()
+	fl.IntVar(&f.keep, "keep", 0, "keep the newest N tags")
+	fl.StringArrayVar(&f.keepTags, "keep-tag", nil, "keep tags that match this glob, repeated")
+	fl.StringVar(&f.olderThan, "older-than", "", "delete only images made so long ago, for instance 30d or 12h")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be deleted, and delete nothing")
+	return cmd
+}
+
+var days = regexp.MustCompile(`^([0-9]{1,5})d$`)
+
+// parseAge reads a duration, in days too.
+func parseAge(s string) (time.Duration, error) {
+	if m := days.FindStringSubmatch(s); m != nil {
+		n, err := strconv.Atoi(m[1])
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, usagef("--older-than %q: not an age such as 30d or 12h", s)
+	}
+	return d, nil
+}
+
+func (a *app) prune(ctx context.Context, arg string, f *pruneFlags) error {
+	ref, err := registry.ParseReference(arg)
+	if err != nil {
+		return usageError{err}
+	}
+	if ref.Digest != "" || strings.LastIndex(arg, ":") > strings.LastIndex(arg, "/") {
+		return usageError{hint.Add(fmt.Errorf("prune %s: one image, not a repository", arg), "give the name without tag and digest")}
+	}
+	rules := prune.Rules{Keep: f.keep, KeepTags: f.keepTags, Now: time.Now()}
+	if f.olderThan != "" {
+		if rules.OlderThan, err = parseAge(f.olderThan); err != nil {
+			return err
+		}
+	}
+	if rules.Keep < 0 && rules.OlderThan == 0 {
+		return usageError{hint.Add(errors.New("prune: no rule says what may go"), "give --keep, --older-than, or both")}
+	}
+	for _, glob := range f.keepTags {
+		if _, err := path.Match(glob, ""); err != nil {
+			return usagef("--keep-tag %q: %w", glob, err)
+		}
+	}
+	o := f.registry.options(a)
+	o.ReadOnly, o.Delete = f.dryRun, !f.dryRun
+	repo, err := registry.Open(ref.Repository, o)
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	inventory, err := prune.Read(ctx, repo)
+	if err != nil {
+		return fmt.Errorf("nothing is deleted: %w", err)
+	}
+	plan := inventory.Choose(rules)
+	var done []string
+	if !f.dryRun {
+		err = plan.Run(ctx, repo, func(what string) { done = append(done, what) })
+		if errors.Is(err, registry.ErrUnsupported) {
+			err = hint.Add(err, "ask whoever runs the registry to allow deletes, or use its own interface")
+		}
+	}
+	if a.json {
+		return errors.Join(err, a.stdout.JSON(struct {
+			*prune.Plan
+			DryRun  bool     `json:"dryRun"`
+			Deleted []string `json:"deleted"`
+		}{plan, f.dryRun, done}))
+	}
+	a.printPrune(plan, f.dryRun, len(done))
+	return errors.Join(err, a.stdout.Err())
+}
+
+func (a *app) printPrune(p *prune.Plan, dryRun bool, done int) {
+	var rows [][]string
+	kept := 0
+	for _, t := range p.Tags {
+		what := "delete"
+		if !t.Delete {
+			what = "keep"
+			kept++
+		}
+		rows = append(rows, []string{what, t.Tag, t.Reason})
+	}
+	a.stdout.Table("", rows)
+	if len(p.Deletes) > 0 {
+		a.stdout.Printf("\nmanifests that only these need:\n")
+	}
+	for _, d := range p.Deletes {
+		a.stdout.Printf("  %s\n", d.String())
+	}
+	if dryRun {
+		a.stdout.Printf("\n%d of %d tags would be kept, and %d manifests deleted\n", kept, len(p.Tags), len(p.Deletes))
+		return
+	}
+	a.stdout.Printf("\n%d of %d tags are kept, %d of %d things are deleted\n", kept, len(p.Tags), done, len(p.Deletes)+len(p.Untags))
+}

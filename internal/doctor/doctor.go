@@ -1,0 +1,344 @@
+// Package doctor finds out what a registry, an account and a network can do, and
+// says for each thing what nixoci will do about it.
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
+)
+
+// State is how a check came out.
+type State string
+
+// The states.
+const (
+	Yes     State = "yes"
+	No      State = "no"      // nixoci does without
+	Bad     State = "bad"     // a push or pull will fail
+	Unknown State = "unknown" // not tried, or the answer does not tell
+)
+
+// Check is one thing that was looked at.
+type Check struct {
+	Name  string `json:"name"`
+	State State  `json:"state"`
+	Found string `json:"found"`
+	Means string `json:"means"` // what nixoci does about it
+}
+
+// maxSkew is by how much clocks may differ: tokens are valid for minutes.
+const maxSkew = time.Minute
+
+// examination asks one repository.
+type examination struct {
+	repo   *registry.Repository
+	target string
+	write  bool
+	now    func() time.Time
+	checks []Check
+
+	image   *manifest.Manifest
+	subject digest.Digest // of what target names
+}
+
+// Examine looks at the registry of repo. target is the tag or digest that is read.
+// With write it uploads a blob of some bytes and a manifest, and deletes both. The
+// error says that nothing can be known, such as no network.
+func Examine(ctx context.Context, repo *registry.Repository, target string, write bool) ([]Check, error) {
+	e := &examination{repo: repo, target: target, write: write, now: time.Now}
+	for _, check := range []func(context.Context) error{e.read, e.ranges, e.referrers, e.tags, e.writes} {
+		if err := check(ctx); err != nil {
+			return e.checks, err
+		}
+	}
+	return e.checks, nil
+}
+
+func (e *examination) add(name string, s State, found, means string) {
+	e.checks = append(e.checks, Check{name, s, found, means})
+}
+
+func said(a registry.Answer) string {
+	var doc struct{ Errors []struct{ Code string } }
+	text := fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status))
+	if json.Unmarshal(a.Body, &doc) == nil && len(doc.Errors) > 0 && doc.Errors[0].Code != "" {
+		text += ", " + doc.Errors[0].Code
+	}
+	return text
+}
+
+var accept = strings.Join([]string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, oci.DockerList, oci.DockerManifest}, ", ")
+
+// read asks for the image: address, clock, login, permission to pull.
+func (e *examination) read(ctx context.Context) error {
+	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodGet, Path: []string{"manifests", e.target}, Header: map[string]string{"Accept": accept}})
+	if err != nil {
+		return err
+	}
+	access := e.repo.Access()
+	means := "every address that it names must be https, too"
+	if access.Scheme == "http" {
+		means = "nothing is encrypted: only for loopback addresses, or with --insecure"
+	}
+	e.add("address", Yes, fmt.Sprintf("%s, answers in %s", access.Scheme, a.Took.Round(time.Millisecond)), means)
+	e.clock(a.Header)
+	switch {
+	case access.Named:
+		e.add("login", Yes, access.Login+", with credentials", "the credentials go to this registry and its token server only")
+	default:
+		e.add("login", No, strings.Replace(access.Login, "none", "no login", 1)+", anonymous", "reading may be limited, and pushing is mostly refused: nixoci login HOST")
+	}
+	if len(access.Scopes) > 0 {
+		e.add("scopes", Yes, strings.Join(access.Scopes, " "), "the token was asked for these; the registry may grant less")
+	}
+	switch a.Status {
+	case http.StatusOK:
+		e.add("pull", Yes, e.repo.Ref(e.target)+" is there", "its layers can be reused")
+		return e.open(ctx, a)
+	case http.StatusNotFound:
+		e.add("pull", Unknown, said(a)+": "+e.repo.Ref(e.target)+" is not there", "the first push sends all layers")
+	default:
+		e.add("pull", Bad, said(a), "nothing can be reused, and nobody can verify: check the login and the repository's name")
+	}
+	return nil
+}
+
+func (e *examination) clock(h http.Header) {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		e.add("clock", Unknown, "the registry does not say the time", "nothing")
+		return
+	}
+	skew := e.now().Sub(date).Round(time.Second)
+	if skew.Abs() > maxSkew {
+		e.add("clock", Bad, "this machine's differs by "+skew.String(), "tokens seem expired and signatures seem to be of another time: set the clock")
+		return
+	}
+	e.add("clock", Yes, "within "+maxSkew.String()+" of the registry's", "nothing")
+}
+
+// open finds a manifest that has layers.
+func (e *examination) open(ctx context.Context, a registry.Answer) error {
+	e.subject = digest.FromBytes(a.Body)
+	kind, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
+	data := a.Body
+	if index, err := manifest.ParseIndex(data, kind); err == nil {
+		if len(index.Manifests) == 0 {
+			return nil
+		}
+		blob, err := e.repo.GetManifest(ctx, index.Manifests[0].Digest.String())
+		if errors.Is(err, oci.ErrNotFound) {
+			e.add("platforms", Bad, "the registry has lost "+index.Manifests[0].Digest.String(), "the next push puts it back; a cleaner that deletes untagged manifests does this")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		data, kind = blob.Data, blob.Descriptor.MediaType
+	}
+	if m, err := manifest.ParseManifest(data, kind); err == nil {
+		e.image = m
+	}
+	return nil
+}
+
+// ranges reads the end of a small blob.
+func (e *examination) ranges(ctx context.Context) error {
+	const means = "a broken download goes on where it broke"
+	if e.image == nil || e.image.Config.Size < 2 {
+		e.add("ranges", Unknown, "no image to read", means+", if the registry can")
+		return nil
+	}
+	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodGet, Path: []string{"blobs", e.image.Config.Digest.String()},
+		Header: map[string]string{"Range": fmt.Sprintf("bytes=%d-", e.image.Config.Size-1)}})
+	switch {
+	case err != nil:
+		return err
+	case a.Status == http.StatusPartialContent && len(a.Body) == 1:
+		e.add("ranges", Yes, said(a), means)
+	case a.Status == http.StatusOK || a.Status == http.StatusRequestedRangeNotSatisfiable:
+		e.add("ranges", No, "the registry sends no part of a blob: "+said(a), "a broken download starts again, and what is there already is skipped")
+	default:
+		e.add("ranges", Bad, said(a), "the image's config cannot be read: the next push puts it back if it is lost")
+	}
+	return nil
+}
+
+func (e *examination) referrers(ctx context.Context) error {
+	subject := e.subject
+	if subject == "" {
+		subject = digest.FromString("nixoci doctor")
+	}
+	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodGet, Path: []string{"referrers", subject.String()},
+		Header: map[string]string{"Accept": ocispec.MediaTypeImageIndex}})
+	if err != nil {
+		return err
+	}
+	kind, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
+	if a.Status == http.StatusOK && kind == ocispec.MediaTypeImageIndex {
+		e.add("referrers", Yes, "the registry lists what is attached", "signatures and documents are found by it")
+	} else {
+		e.add("referrers", No, said(a), "signatures and documents are listed under the tag sha256-…: cleaners must not delete it")
+	}
+	return nil
+}
+
+func (e *examination) tags(ctx context.Context) error {
+	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodGet, Path: []string{"tags", "list"}, Query: url.Values{"n": {"10"}}})
+	switch {
+	case err != nil:
+		return err
+	case a.Status == http.StatusOK || a.Status == http.StatusNotFound:
+		e.add("tag list", Yes, said(a), "a new tag can reuse the newest image; nixoci prune works")
+	default:
+		e.add("tag list", No, said(a), "a new tag reuses only latest and the tags of the push; nixoci prune does not work")
+	}
+	return nil
+}
+
+// writes uploads a blob and a manifest and deletes them.
+func (e *examination) writes(ctx context.Context) error {
+	if !e.write {
+		e.add("push", Unknown, "not tried", "--write tries it, with mounts, media types, zstd and deletes")
+		return nil
+	}
+	content := []byte("nixoci doctor " + rand.Text() + "\n")
+	blob := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerZstd, Digest: digest.FromBytes(content), Size: int64(len(content))}
+	a, err := e.upload(ctx, blob.Digest, content)
+	if err != nil {
+		return err
+	}
+	if a.Status != http.StatusCreated {
+		e.add("push", Bad, said(a), "a push fails: the account needs permission to push, or the repository must be created first")
+		return nil
+	}
+	e.add("push", Yes, "a blob of "+strconv.Itoa(len(content))+" bytes was uploaded", "layers are streamed, each in one request")
+	if err := e.mount(ctx, blob.Digest); err != nil {
+		return err
+	}
+	left, err := e.manifest(ctx, blob)
+	if err != nil {
+		return err
+	}
+	return e.deletes(ctx, left, blob.Digest)
+}
+
+// upload is POST and PUT. It returns the answer that decided.
+func (e *examination) upload(ctx context.Context, d digest.Digest, content []byte) (registry.Answer, error) {
+	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodPost, Path: []string{"blobs", "uploads", ""}})
+	if err != nil || a.Status != http.StatusAccepted || a.Location == nil {
+		return a, err
+	}
+	return e.repo.Ask(ctx, registry.Question{Method: http.MethodPut, At: a.Location, Query: url.Values{"digest": {d.String()}}, Body: content,
+		Header: map[string]string{"Content-Type": "application/octet-stream"}})
+}
+
+// mount asks to mount the blob from the repository itself, which needs no other
+// permission.
+func (e *examination) mount(ctx context.Context, d digest.Digest) error {
+	_, own, _ := strings.Cut(e.repo.Name(), "/")
+	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodPost, Path: []string{"blobs", "uploads", ""}, Query: url.Values{"mount": {d.String()}, "from": {own}}})
+	if err != nil {
+		return err
+	}
+	if a.Status == http.StatusCreated {
+		e.add("mount", Yes, said(a), "--mount-from takes layers from another repository of the registry")
+		return nil
+	}
+	if a.Status == http.StatusAccepted && a.Location != nil { // a session was opened instead
+		if _, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodDelete, At: a.Location}); err != nil {
+			return err
+		}
+	}
+	e.add("mount", No, said(a), "layers of other repositories are uploaded")
+	return nil
+}
+
+// manifest puts an OCI image with a zstd layer, without a tag. It returns what is
+// to be deleted.
+func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (left []digest.Digest, err error) {
+	config := []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["` + digest.FromBytes(nil).String() + `"]}}`)
+	c := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}
+	if a, err := e.upload(ctx, c.Digest, config); err != nil || a.Status != http.StatusCreated {
+		return nil, err
+	}
+	put := func(v any, kind string) (registry.Answer, digest.Digest, error) {
+		var b bytes.Buffer
+		if err := json.NewEncoder(&b).Encode(v); err != nil {
+			return registry.Answer{}, "", err
+		}
+		d := digest.FromBytes(b.Bytes())
+		a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodPut, Path: []string{"manifests", d.String()}, Body: b.Bytes(), Header: map[string]string{"Content-Type": kind}})
+		if err == nil && a.Status == http.StatusCreated {
+			left = append([]digest.Digest{d}, left...) // an index goes before its manifest
+		}
+		return a, d, err
+	}
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: c, Layers: []ocispec.Descriptor{layer}}
+	a, zstd, err := put(m, ocispec.MediaTypeImageManifest)
+	if err != nil {
+		return left, err
+	}
+	if a.Status != http.StatusCreated {
+		e.add("zstd", No, said(a), "use --compression gzip, and --format docker if that is refused, too")
+		return left, nil
+	}
+	e.add("zstd", Yes, "an OCI manifest with a zstd layer is taken", "--compression zstd works; Docker before 23 cannot pull it")
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{
+		{MediaType: ocispec.MediaTypeImageManifest, Digest: zstd, Size: sizeOf(m), Platform: &ocispec.Platform{OS: "linux", Architecture: "amd64"}}}}
+	a, _, err = put(index, ocispec.MediaTypeImageIndex)
+	if err != nil {
+		return left, err
+	}
+	if a.Status == http.StatusCreated {
+		e.add("media types", Yes, "OCI manifests and indexes are taken", "--format oci works, which is the default")
+	} else {
+		e.add("media types", Bad, said(a)+" for an OCI index", "use --format docker")
+	}
+	return left, nil
+}
+
+func sizeOf(v any) int64 {
+	var b bytes.Buffer
+	_ = json.NewEncoder(&b).Encode(v) // it was encoded before
+	return int64(b.Len())
+}
+
+// deletes deletes what the examination has put there.
+func (e *examination) deletes(ctx context.Context, manifests []digest.Digest, blob digest.Digest) error {
+	var kept []string
+	var first error
+	for _, d := range manifests {
+		if err := e.repo.DeleteManifest(ctx, d.String()); err != nil {
+			kept, first = append(kept, d.String()), err
+		}
+	}
+	if len(kept) > 0 {
+		e.add("delete", No, first.Error(), "nixoci prune does not work; these small manifests without a tag are left: "+strings.Join(kept, ", "))
+	} else if len(manifests) > 0 {
+		e.add("delete", Yes, "manifests can be deleted", "nixoci prune works")
+	}
+	if err := e.repo.DeleteBlob(ctx, blob); err != nil {
+		e.add("delete blobs", No, err.Error(), "the registry's garbage collector deletes blobs that no manifest lists")
+	} else {
+		e.add("delete blobs", Yes, "the blob is deleted", "nothing: the registry's garbage collector does it")
+	}
+	return ctx.Err()
+}

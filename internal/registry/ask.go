@@ -1,0 +1,199 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+// Question is one request about a repository, sent once: for finding out what a
+// registry does, where a refusal is an answer.
+type Question struct {
+	Method string
+	Path   []string // below /v2/REPOSITORY/
+	Query  url.Values
+	Header map[string]string
+	Body   []byte
+	At     *url.URL // in place of Path: what an answer named
+}
+
+// Answer is what came, whatever it was.
+type Answer struct {
+	Status   int
+	Header   http.Header
+	Body     []byte // bounded
+	Location *url.URL
+	Took     time.Duration
+}
+
+// maxAnswer bounds the body of an answer.
+const maxAnswer = limit.Config
+
+// Ask sends q. An error says that no answer came.
+func (r *Repository) Ask(ctx context.Context, q Question) (Answer, error) {
+	u := q.At
+	if u == nil {
+		u = r.url(q.Path...)
+	}
+	if len(q.Query) > 0 {
+		with := *u
+		if with.RawQuery != "" {
+			with.RawQuery += "&"
+		}
+		with.RawQuery += q.Query.Encode()
+		u = &with
+	}
+	var accept []int
+	for s := 200; s < 600; s++ {
+		accept = append(accept, s)
+	}
+	start := time.Now()
+	resp, err := r.send(ctx, request{method: q.Method, url: u, header: q.Header, body: q.Body, accept: accept})
+	if err != nil {
+		return Answer{}, r.fail(q.Method+" "+redact(u), err)
+	}
+	defer resp.Body.Close()
+	a := Answer{Status: resp.StatusCode, Header: resp.Header, Took: time.Since(start)}
+	if a.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
+		return Answer{}, r.fail(q.Method+" "+redact(u), err)
+	}
+	if resp.Header.Get("Location") != "" {
+		a.Location, _ = resp.Location() // one that cannot be parsed is none
+	}
+	return a, nil
+}
+
+// Access is how the registry was reached.
+type Access struct {
+	Scheme string   // http or https
+	Login  string   // none, Basic or Bearer
+	Named  bool     // credentials were sent
+	Scopes []string // of the token, as far as it was asked for
+}
+
+// Access returns how the registry was reached, once it has answered.
+func (r *Repository) Access() Access {
+	a := Access{Login: "none", Named: !r.auth.anonymous()}
+	if g := r.auth.grant.Load(); g != nil {
+		a.Scheme = g.scheme
+		if kind, _, ok := strings.Cut(g.header, " "); ok {
+			a.Login = kind
+		}
+		if a.Login == "Bearer" {
+			a.Scopes = slices.Clone(g.scopes)
+		}
+	}
+	return a
+}
+
+// ErrUnsupported says that a registry does not do what it was asked for.
+var ErrUnsupported = errors.New("the registry does not support this")
+
+// Tags lists the repository's tags, in the registry's order. The list of one
+// that is not there is empty. More than limit.Tags is an error.
+func (r *Repository) Tags(ctx context.Context) ([]string, error) {
+	next := r.url("tags", "list")
+	next.RawQuery = url.Values{"n": {"1000"}}.Encode()
+	var all []string
+	fail := func(err error) ([]string, error) { return nil, r.fail("list tags of "+r.repo.Name(), err) }
+	for range limit.TagPages {
+		var page struct{ Tags []string }
+		var link string
+		err := r.retrier.do(ctx, func(ctx context.Context) error {
+			resp, err := r.send(ctx, request{method: http.MethodGet, url: next, accept: []int{http.StatusOK, http.StatusNotFound}})
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode == http.StatusNotFound {
+				return nil
+			}
+			link = resp.Header.Get("Link")
+			data, err := io.ReadAll(io.LimitReader(resp.Body, maxTagList+1))
+			if err != nil {
+				return err
+			}
+			if len(data) > maxTagList {
+				return permanent{fmt.Errorf("the answer has more than %d bytes", maxTagList)}
+			}
+			if err := json.Unmarshal(data, &page); err != nil {
+				return permanent{fmt.Errorf("parse the answer: %w", err)}
+			}
+			return nil
+		})
+		if err != nil {
+			return fail(err)
+		}
+		all = append(all, page.Tags...)
+		if len(all) > limit.Tags {
+			return fail(fmt.Errorf("more than %d tags", limit.Tags))
+		}
+		if next = nextPage(next, link); next == nil {
+			return all, nil
+		}
+	}
+	return fail(fmt.Errorf("more than %d pages", limit.TagPages))
+}
+
+// DeleteManifest deletes what target names: a tag alone, or a manifest with all of
+// its tags by its digest. The error wraps [ErrUnsupported] where the registry
+// refuses to delete. One that is gone already is no error.
+func (r *Repository) DeleteManifest(ctx context.Context, target string) error {
+	return r.delete(ctx, "delete "+r.Ref(target), r.url("manifests", target))
+}
+
+// DeleteBlob deletes a blob from the repository.
+func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
+	return r.delete(ctx, "delete blob "+d.String()+" of "+r.repo.Name(), r.url("blobs", d.String()))
+}
+
+func (r *Repository) delete(ctx context.Context, what string, u *url.URL) error {
+	err := r.retrier.do(ctx, func(ctx context.Context) error {
+		resp, err := r.send(ctx, request{method: http.MethodDelete, url: u,
+			accept: []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented}})
+		if err != nil {
+			if e, ok := errors.AsType[*ResponseError](err); ok && e.Status == http.StatusBadRequest && e.Code == "UNSUPPORTED" {
+				return permanent{ErrUnsupported}
+			}
+			return err
+		}
+		discard(resp)
+		if resp.StatusCode == http.StatusMethodNotAllowed || resp.StatusCode == http.StatusNotImplemented {
+			return permanent{ErrUnsupported}
+		}
+		return nil
+	})
+	return r.fail(what, err) // nil for nil
+}
+
+// FallbackSubject is the manifest that a referrers tag is about, "" for another
+// tag: of the specification's fallback (sha256-…), or of cosign's (sha256-….sig).
+func FallbackSubject(tag string) digest.Digest {
+	rest, ok := strings.CutPrefix(tag, "sha256-")
+	if !ok {
+		return ""
+	}
+	hex, _, _ := strings.Cut(rest, ".")
+	d := digest.NewDigestFromEncoded(digest.SHA256, hex)
+	if d.Validate() != nil {
+		return ""
+	}
+	return d
+}
+
+// FallbackTag is the specification's referrers tag of a manifest.
+func FallbackTag(subject digest.Digest) string { return fallbackTag(subject) }
+
+// CompareTags orders tags as versions: 1.9 before 1.10.
+func CompareTags(a, b string) int { return compareVersions(a, b) }
