@@ -123,6 +123,26 @@ func (r *realNixpkgs) push(t *testing.T, name, configuration string) string {
 	return ref
 }
 
+// applies waits for a line of the log for as long as the log goes on: a real
+// system is a hundred derivations, which take a busy machine minutes.
+func (b box) applies(t *testing.T, line string) {
+	t.Helper()
+	for before := ""; ; {
+		var now string
+		eventually(t, "the log goes on, or says "+line, func() bool {
+			now = b.log(t)
+			return now != before
+		})
+		switch {
+		case strings.Contains(now, line):
+			return
+		case strings.Contains(now, "FAILED: "):
+			t.Fatalf("it does not say %q", line)
+		}
+		before = now
+	}
+}
+
 // boot starts an image, and lets the base apply a configuration.
 func (r *realNixpkgs) boot(t *testing.T, image string, baked bool, engine func(*testing.T, ...string) []string, flags []string) {
 	if strings.Contains(strings.Join(engine(t), " "), "podman") {
@@ -135,9 +155,16 @@ func (r *realNixpkgs) boot(t *testing.T, image string, baked bool, engine func(*
 	}
 	b := startBox(t, engine, image, flags)
 	report(t, "booted: running after %.1f s", b.runs(t).Seconds())
-	report(t, "served %.1f s later", b.serves(t, "the first page").Seconds())
 	if !baked {
-		b.says(t, "/config/configuration.nix is applied")
+		version, _ := b.exec(t, "nixos-version")
+		b.applies(t, "/config/configuration.nix is applied")
+		if now, err := b.exec(t, "nixos-version"); err != nil || now != version {
+			t.Errorf("NixOS was %s, and is %s (%v)", version, now, err)
+		}
+	}
+	report(t, "served %.1f s later", b.serves(t, "the first page").Seconds())
+	b.runs(t) // units that the boot did not wait for are there, too
+	if !baked {
 		builds := strings.Count(b.log(t), "building '/nix/store/")
 		report(t, "applied: %d derivations were built in the container", builds)
 		b.do(t, "restart", "-t", "30", b.id)

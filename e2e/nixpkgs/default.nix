@@ -265,8 +265,11 @@ let
       done
       # What NixOS takes over and Debian's build has not.
       while read -r kind name; do
-        [ -e "$out/example/systemd/$kind/$name" ] || [ -L "$out/example/systemd/$kind/$name" ] ||
-          printf '[Unit]\nDescription=%s: Debian has no such unit\nConditionPathExists=!/\n' "$name" >"$out/example/systemd/$kind/$name"
+        [ ! -e "$out/example/systemd/$kind/$name" ] && [ ! -L "$out/example/systemd/$kind/$name" ] || continue
+        printf '[Unit]\nDescription=%s: Debian has no such unit\nConditionPathExists=!/\n' "$name" >"$out/example/systemd/$kind/$name"
+        case $name in *.service)
+          printf '[Service]\nType=oneshot\nExecStart=%s\n' "${packages.coreutils}/bin/true" >>"$out/example/systemd/$kind/$name" ;;
+        esac
       done <"$namesPath"
       # NixOS copies the links that lead somewhere out of these, and wants one at least.
       while read -r kind name; do
@@ -468,6 +471,11 @@ let
         "nix-setup-systemd"
       ];
       main = "nix";
+      # Debian's gives the socket to a group of its own.
+      more = ''
+        rm "$out/lib/tmpfiles.d/nix-daemon.conf"
+        echo 'd /nix/var/nix/daemon-socket 0755 root root - -' >"$out/lib/tmpfiles.d/nix-daemon.conf"
+      '';
     };
     openssh = fromDebian "openssh-client" { main = "ssh"; };
     patch = fromDebian "patch" { };

@@ -10,6 +10,9 @@
   # What a configuration in /config is built with. There is no cache to fetch it from.
   system.extraDependencies = pkgs.e2eNixpkgs;
 
+  # The tests' containers have no network to ask a cache over.
+  nix.settings.substituters = lib.mkForce [ ];
+
   # Where Debian's programs look for their parts.
   system.activationScripts.debian = {
     deps = [ "usrbinenv" ];
@@ -25,6 +28,8 @@
       ln -sfn ${pkgs.linux-pam}/lib/security /usr/lib/x86_64-linux-gnu/security
       ln -sfn ${pkgs.linux-pam}/bin/unix_chkpwd /usr/sbin/unix_chkpwd
       ln -sfn ${pkgs.sudo}/libexec/sudo /usr/libexec/sudo
+      mkdir -p /usr/share/dbus-1
+      ln -sfn /etc/dbus-1/system.conf /etc/dbus-1/session.conf /usr/share/dbus-1/
     '';
   };
 }
