@@ -1,0 +1,14 @@
+{
+  # Bans with the firewall, which the container's network has to allow.
+  configuration = {
+    networking.firewall.enable = true;
+    networking.firewall.allowedTCPPorts = [ 22 ];
+    services.openssh.enable = true;
+    services.fail2ban = {
+      enable = true;
+      bantime = "1h";
+      jails.nginx-botsearch.settings.enabled = true;
+    };
+    services.nginx.enable = true;
+  };
+}
