@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // emulateArm64 lets this machine run arm64 programs until the test ends, as
@@ -28,13 +29,15 @@ func emulateArm64(t *testing.T) {
 	})
 }
 
-// The arm64 guest boots, applies and stops where every program of it is emulated. Two
+// The arm64 guest boots, applies and stops where every program of it is emulated. Three
 // things are qemu-user's and not an arm64 machine's:
 //
 //   - A fork into a new mount namespace is refused, and with it every unit with
 //     credentials (LoadCredential=): the two that systemd brings go without.
 //   - Real-time signals are moved, since glibc keeps the first two for itself:
 //     what systemd takes for SIGRTMIN+3, which is 37, has to be sent as 39.
+//   - A process has the name that qemu was started by, so that systemd does not
+//     spare the console for the last lines: the log ends before them.
 func TestGuestArm64Boots(t *testing.T) {
 	emulateArm64(t)
 	image := guestImageFor(t, "", "x86_64", "aarch64")
@@ -59,5 +62,11 @@ func TestGuestArm64Boots(t *testing.T) {
 	if text, err := b.exec(t, "/run/current-system/sw/bin/cat", "/etc/applied"); text != "on arm64" {
 		t.Errorf("/etc/applied: %q, %v", text, err)
 	}
-	b.stopsBy(t, "--signal", "39")
+	start := time.Now()
+	b.do(t, "stop", "-t", "30", "--signal", "39", b.id) // then it is killed, and the exit code another
+	report(t, "stopped in %.2f s", time.Since(start).Seconds())
+	if code := b.exitCode(t); code != "0" {
+		t.Errorf("exit code %s", code)
+	}
+	b.says(t, "Shutting down.")
 }

@@ -38,7 +38,7 @@ func TestExamples(t *testing.T) {
 		"kubernetes/pod-runtimeclass.yml": exampleRuntimeClass,
 		"postgresql/compose.yml":          examplePostgreSQL,
 		"postgresql/postgresql.nix":       nil, // compose.yml mounts it
-		"web/compose.yml":                 exampleCompose(docker28),
+		"web/compose.yml":                 exampleWalk,
 		"web/compose.docker-27.yml":       exampleCompose(docker20),
 		"web/docker-run.sh":               exampleRun(docker28, "docker"),
 		"web/docker-27-run.sh":            exampleRun(docker20, "docker"),
@@ -208,6 +208,67 @@ func exampleCompose(e engine) func(*testing.T, string) {
 		p.publishes(t, "web", examplePage)
 		b.says(t, "is unchanged and running")
 	}
+}
+
+// What a user does from day to day, after the README: a changed configuration,
+// garbage collected, a newer image. It serves each time, and nothing is built twice.
+func exampleWalk(t *testing.T, file string) {
+	docker28.hasExampleImage(t)
+	dir := exampleSite(t, file)
+	p := newProject(t, docker28, filepath.Join(dir, filepath.Base(file)), "web")
+	b := p.up(t, "web")
+	p.publishes(t, "web", examplePage)
+	b.says(t, "/config/configuration.nix is applied")
+
+	configuration := filepath.Join(dir, "nginx.nix")
+	text, err := os.ReadFile(configuration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), `root = "/web"`, `root = "/web/two"`, 1)
+	if changed == string(text) {
+		t.Fatal("the configuration does not serve /web")
+	}
+	put(t, filepath.Join(dir, "web/two/index.html"), "the second page\n")
+	// As editors save: another file in its place.
+	put(t, configuration+".new", changed)
+	if err := os.Rename(configuration+".new", configuration); err != nil {
+		t.Fatal(err)
+	}
+	p.compose(t, "restart", "-t", "30")
+	p.publishes(t, "web", "the second page")
+	eventually(t, "the change is applied", func() bool { return strings.Count(b.log(t), "/config/configuration.nix is applied") == 2 })
+	built := b.built(t)
+
+	p.compose(t, "exec", "-T", "web", "nix-collect-garbage", "-d")
+	p.compose(t, "restart", "-t", "30")
+	p.publishes(t, "web", "the second page")
+	b.says(t, "is unchanged and running")
+	b.runs(t)
+	if now := b.built(t); len(now) != len(built) {
+		t.Errorf("built again after garbage collection: %v", now[len(built):])
+	}
+
+	docker28.hasVariant(t, "-update")
+	first := b.id
+	b = p.up(t, "web")
+	if b.id == first {
+		t.Fatal("compose kept the container")
+	}
+	p.publishes(t, "web", "the second page")
+	b.says(t, "/config/configuration.nix is applied")
+	anew := b.built(t)
+	if both := twice(built, anew); len(both) > 0 {
+		t.Errorf("built twice: %v", both)
+	}
+	p.compose(t, "restart", "-t", "30")
+	p.publishes(t, "web", "the second page")
+	b.says(t, "is unchanged and running")
+	b.runs(t)
+	if now := b.built(t); len(now) != len(anew) {
+		t.Errorf("built again after a restart: %v", now[len(anew):])
+	}
+	report(t, "%d built for two configurations, %d for the new image, none twice", len(built), len(anew))
 }
 
 // The rows are there after an update of the image, which brings the next minor

@@ -212,14 +212,8 @@ func (b box) says(t *testing.T, text string) {
 // stops asks the container to stop and looks at how it did.
 func (b box) stops(t *testing.T) {
 	t.Helper()
-	b.stopsBy(t)
-}
-
-// stopsBy is stops with flags for the engine.
-func (b box) stopsBy(t *testing.T, flags ...string) {
-	t.Helper()
 	start := time.Now()
-	b.do(t, args("stop", "-t", "30", flags, b.id)...) // then it is killed, and the exit code another
+	b.do(t, "stop", "-t", "30", b.id) // then it is killed, and the exit code another
 	took := time.Since(start)
 	if code := b.exitCode(t); code != "0" {
 		t.Errorf("exit code %s", code)
