@@ -16,7 +16,7 @@ let
     jit = off
   '';
   # As NixOS chooses it: by the release that the data was made with.
-  version = cfg.package.version;
+  version = cfg.package.psqlSchema;
 in
 {
   options.services.postgresql = {
