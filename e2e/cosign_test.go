@@ -67,7 +67,7 @@ func testCosign(t *testing.T, c cosign) {
 	}
 	taken := func(ref, key string) {
 		t.Helper()
-		if o := (run{dir: c.dir}).ok(t, "verify", ref, "--key", key+".pub"); !strings.HasSuffix(o.stdout, "\nverified\n") {
+		if o := (run{dir: c.dir}).ok(t, "verify", ref, "--key", key+".pub"); !strings.HasSuffix(o.stdout, "\nverified: the given key has signed it\n") {
 			t.Errorf("%s", o.stdout)
 		}
 	}

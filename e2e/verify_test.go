@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nixoci/nixoci/internal/verify"
 )
 
 // verifySample is a sample system for amd64, pushed under name.
@@ -43,7 +45,7 @@ func verifySample(t *testing.T, name string) (ref, toplevel string, source []str
 func TestVerifyLarge(t *testing.T) {
 	ref, _ := large(t)
 	o := run{}.ok(t, "verify", ref)
-	if !strings.HasSuffix(o.stdout, "\nverified\n") {
+	if !strings.HasSuffix(o.stdout, "\n"+verify.NoOrigin+"\n") {
 		t.Errorf("%s", o.stdout)
 	}
 	if o.peak > 200<<20 {
@@ -89,7 +91,11 @@ func TestVerifyCopies(t *testing.T) {
 	docker(t, "save", "-o", dir+"/docker.tar", ref)
 	for _, image := range []string{"oci-archive:" + dir + "/oci.tar", "docker-archive:" + dir + "/skopeo.tar", "docker-archive:" + dir + "/docker.tar"} {
 		for _, closures := range [][]string{nil, append([]string{toplevel}, source...)} {
-			if o := (run{}).ok(t, append([]string{"verify", image}, closures...)...); !strings.HasSuffix(o.stdout, "\nverified\n") {
+			last := verify.NoOrigin
+			if closures != nil {
+				last = "verified: the given closure makes it"
+			}
+			if o := (run{}).ok(t, append([]string{"verify", image}, closures...)...); !strings.HasSuffix(o.stdout, "\n"+last+"\n") {
 				t.Errorf("%s: %s", image, o.stdout)
 			}
 		}

@@ -82,7 +82,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
 	f := root.PersistentFlags()
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print nothing but the result and errors")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "print more about what happens")
-	f.StringVar(&a.color, "color", "auto", "when to use color on stderr: auto, always or never")
+	f.StringVar(&a.color, "color", "auto", "when to use color: auto, always or never")
 	root.AddCommand(
 		a.pushCommand(),
 		a.buildCommand(),
@@ -207,14 +207,17 @@ func (a *app) sayRepeats() {
 	}
 }
 
-func (a *app) colored() bool {
+func (a *app) colored() bool { return a.coloredOn(a.stderr.Raw()) }
+
+// coloredOn reports whether text on w has colors.
+func (a *app) coloredOn(w io.Writer) bool {
 	switch a.color {
 	case "always":
 		return true
 	case "never":
 		return false
 	}
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && a.terminal()
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }
 
 // terminal reports whether stderr is one.

@@ -107,16 +107,19 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	if a.json {
 		err = a.stdout.JSON(report)
 	} else if !a.quiet {
-		err = report.WriteText(a.stdout)
+		err = report.WriteText(a.stdout, a.coloredOn(a.stdout.Raw()))
 	}
 	if err != nil || report.OK {
 		return err
 	}
-	last := len(report.Findings) - 1
-	for _, found := range report.Findings[:last] {
-		a.stderr.Printf("%s %s\n", a.paint(red, "nixoci:"), found)
+	lines := report.Lines()
+	if len(lines) == 1 {
+		return mismatchError{errors.New(lines[0])}
 	}
-	return mismatchError{errors.New(report.Findings[last].String())}
+	for _, line := range lines {
+		a.stderr.Printf("%s %s\n", a.paint(red, "nixoci:"), line)
+	}
+	return mismatchError{fmt.Errorf("%s is not what it claims to be: %d findings", ref, len(report.Findings))}
 }
 
 // systems reads the CLOSURE arguments, of which there may be none. Nobody is

@@ -2,12 +2,15 @@ package attest
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -23,6 +26,7 @@ import (
 const (
 	payloadType     = "application/vnd.dev.cosign.simplesigning.v1+json"
 	signatureKey    = "dev.cosignproject.cosign/signature"
+	certificateKey  = "dev.sigstore.cosign/certificate"
 	signatureSuffix = ".sig"
 	payloadCritical = "cosign container image signature"
 	maxPayload      = 1 << 20 // bytes
@@ -230,4 +234,58 @@ func readBlob(ctx context.Context, src oci.Source, d ocispec.Descriptor) ([]byte
 	}
 	defer rc.Close()
 	return io.ReadAll(rc)
+}
+
+// Claim is a signature that nobody has checked: who says to have signed.
+type Claim struct {
+	Repository string `json:"repository,omitempty"` // that the signer named
+	Signer     string `json:"signer,omitempty"`     // of the certificate, "" where it is a key
+}
+
+// Claims are the signatures that are stored with the manifest or index d, whoever
+// has made them.
+func Claims(ctx context.Context, src oci.Source, d digest.Digest) (all []Claim, err error) {
+	b, err := src.GetManifest(ctx, signatureTag(d))
+	if errors.Is(err, oci.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := signatureManifest(b)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range m.Layers {
+		if l.MediaType != payloadType || l.Size > maxPayload {
+			continue
+		}
+		data, err := readBlob(ctx, src, l)
+		if err != nil {
+			return nil, err
+		}
+		var p payload
+		if json.Unmarshal(data, &p) != nil || p.Critical.Image.Digest != d {
+			continue // of another image
+		}
+		all = append(all, Claim{p.Critical.Identity.Reference, signerOf(l.Annotations[certificateKey])})
+	}
+	return all, nil
+}
+
+// signerOf is who a PEM certificate is for.
+func signerOf(text string) string {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return ""
+	}
+	c, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return ""
+	}
+	names := slices.Clone(c.EmailAddresses)
+	for _, u := range c.URIs {
+		names = append(names, u.String())
+	}
+	return strings.Join(names, ", ")
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
@@ -33,6 +34,7 @@ type Image struct {
 	Annotations map[string]string  // of the index
 	Platforms   []*ImagePlatform   // in the order of the index
 	Attached    []Attached
+	Signatures  []attest.Claim // of the image; nobody has checked them
 }
 
 // ImagePlatform is one platform's part of an image.
@@ -100,6 +102,15 @@ func ReadImage(ctx context.Context, src *oci.OpenedSource, o ReadOptions) (*Imag
 	img := &Image{Name: src.Name, Descriptor: top.Descriptor}
 	if img.Attached, err = readAttached(ctx, src, top.Descriptor.Digest, &o); err != nil {
 		return nil, err
+	}
+	if o.Documents {
+		if img.Signatures, err = attest.Claims(ctx, src, top.Descriptor.Digest); err != nil {
+			var content *oci.ContentError
+			if !errors.As(err, &content) {
+				return nil, err
+			}
+			o.warn(err)
+		}
 	}
 	index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
 	if errors.Is(err, manifest.ErrNotManifest) {

@@ -8,6 +8,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/initbin"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -22,6 +23,7 @@ type Inspection struct {
 	MediaType   string               `json:"mediaType"`
 	Annotations map[string]string    `json:"annotations,omitempty"`
 	Attached    []AttachedDocument   `json:"attached"`
+	Signatures  []attest.Claim       `json:"signatures,omitempty"` // of the image; nobody has checked them
 	Platforms   []PlatformInspection `json:"platforms"`
 }
 
@@ -34,7 +36,8 @@ type PlatformInspection struct {
 	TarSize     int64              `json:"tarSize,omitempty"` // of all layers, unpacked; 0 where that is not known
 	NarSize     int64              `json:"narSize,omitempty"` // of the closure
 	StorePaths  int                `json:"storePaths,omitempty"`
-	Init        string             `json:"init,omitempty"` // digest of the program at /sbin/init
+	SignedBy    map[string]int     `json:"signedBy,omitempty"` // store paths with a signature of a key, by its name; nobody has checked them
+	Init        string             `json:"init,omitempty"`     // digest of the program at /sbin/init
 	Created     string             `json:"created,omitempty"`
 	Annotations map[string]string  `json:"annotations,omitempty"`
 	Config      json.RawMessage    `json:"config,omitempty"`
@@ -74,6 +77,7 @@ func Inspect(img *Image) *Inspection {
 		MediaType:   img.Descriptor.MediaType,
 		Annotations: img.Annotations,
 		Attached:    attachedDocuments(img.Attached),
+		Signatures:  img.Signatures,
 		Platforms:   []PlatformInspection{},
 	}
 	for _, p := range img.Platforms {
@@ -98,6 +102,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	}
 	if c := p.Closure; c != nil {
 		pi.Toplevel, pi.NarSize, pi.StorePaths = c.Roots[0], c.NarSize(), len(c.Paths)
+		pi.SignedBy = signers(c)
 	}
 	tarKnown := true
 	for i := range p.Layers {
@@ -141,11 +146,34 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 // WriteText writes in for people. paths lists the store paths of each layer.
 func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
 	p.Printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), count(len(in.Platforms), "platform"))
+	for _, s := range in.Signatures {
+		who := "a key"
+		if s.Signer != "" {
+			who = s.Signer
+		}
+		if s.Repository != "" {
+			who += ", as " + s.Repository
+		}
+		p.Printf("signed    by %s (to check it: nixoci verify --key)\n", who)
+	}
 	writeAttached(p, "", in.Attached)
 	for i := range in.Platforms {
 		in.Platforms[i].writeText(p, paths)
 	}
 	return p.Err()
+}
+
+// signers counts the store paths that have a signature of each key.
+func signers(c *closure.Closure) map[string]int {
+	keys := map[string]int{}
+	for i := range c.Paths {
+		for _, s := range c.Paths[i].Signatures {
+			if name, _, ok := strings.Cut(s, ":"); ok {
+				keys[name]++
+			}
+		}
+	}
+	return keys
 }
 
 func kindOf(mediaType string) string {
@@ -173,6 +201,9 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 	if pi.Toplevel != "" {
 		p.Printf("  toplevel  %s\n", pi.Toplevel)
 		p.Printf("  closure   %s, %s\n", count(pi.StorePaths, "store path"), bytesText(pi.NarSize))
+	}
+	for _, key := range sortedKeys(pi.SignedBy) {
+		p.Printf("  signed    %d of %s by %s (to check it: nixoci verify --require-signatures all)\n", pi.SignedBy[key], count(pi.StorePaths, "store path"), key)
 	}
 	size := bytesText(pi.Size) + " in " + count(len(pi.Layers), "layer")
 	if pi.TarSize > 0 {

@@ -96,7 +96,7 @@ func TestForeign(t *testing.T) {
 				t.Errorf("%d checks: %+v", len(p.Checks), p.Checks)
 			}
 			var b strings.Builder
-			must(t, r.WriteText(terminal.New(&b)))
+			must(t, r.WriteText(terminal.New(&b), false))
 			if strings.Contains(b.String(), "verified") || !strings.Contains(b.String(), "made by another tool") {
 				t.Error(b.String())
 			}

@@ -21,6 +21,7 @@ type Report struct {
 	Skipped   []string         `json:"skipped,omitempty"` // platforms that were not asked for
 	Index     Result           `json:"index"`
 	Signed    bool             `json:"signed,omitempty"` // by the key that was given
+	Origin    []string         `json:"origin,omitempty"` // what proves where it comes from; without any, the image only fits itself
 	Findings  []Finding        `json:"findings"`
 }
 
@@ -78,7 +79,45 @@ func (v *verification) report(ref string, r *results) *Report {
 	for n := range r.docs.images {
 		report.Platforms = append(report.Platforms, v.platformReport(r.image(n)))
 	}
+	report.Origin = report.origin()
 	return report
+}
+
+// origin says what proves that the image comes from where the reader thinks. It
+// must hold for every platform.
+func (r *Report) origin() (proofs []string) {
+	if !r.OK || len(r.Platforms) == 0 {
+		return nil
+	}
+	if r.Signed {
+		proofs = append(proofs, "the given key has signed it")
+	}
+	all := func(check Check) bool {
+		return !slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool {
+			return !slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == check && c.Result == Holds })
+		})
+	}
+	if all(CheckClosure) {
+		proofs = append(proofs, "the given closure makes it")
+	}
+	if all(CheckSignatures) {
+		proofs = append(proofs, "trusted keys have signed its store paths")
+	}
+	return proofs
+}
+
+// reason is what a failed check says on its line: the first finding, and how
+// many others there are.
+func reason(found []Finding) string {
+	first := found[0]
+	first.Platform = ""
+	text := first.String()
+	if more := len(found) - 1; more == 1 {
+		text += " (and another finding)"
+	} else if more > 1 {
+		text += fmt.Sprintf(" (and %d other findings)", more)
+	}
+	return text
 }
 
 func (r *results) indexResult() Result {
@@ -136,16 +175,16 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	if !p.Made {
 		return append([]CheckResult{}, c.foreign...)
 	}
-	failed := map[Check]bool{}
+	failed := map[Check][]Finding{}
 	for _, f := range r.findings() {
-		failed[f.Check] = true
+		failed[f.Check] = append(failed[f.Check], f)
 	}
 	completed := maps.Clone(c.completed)
 	completed[CheckClosure] = r.comparison != nil && r.comparison.completed
 	result := func(check Check, holds Result, format string, args ...any) CheckResult {
 		switch {
-		case failed[check]:
-			return CheckResult{Check: check, Result: Fails}
+		case failed[check] != nil:
+			return CheckResult{Check: check, Result: Fails, Detail: reason(failed[check])}
 		case !completed[check]:
 			return CheckResult{Check: check, Result: Skipped}
 		}
@@ -162,14 +201,14 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		result(CheckNarHashes, Holds, "%d narHashes, of %d bytes", p.Paths, p.NarSize),
 		result(CheckReferences, Holds, "closed under references, all of it reachable from the toplevel"),
 	}
-	if total := c.addresses.total; total > 0 || failed[CheckAddresses] {
+	if total := c.addresses.total; total > 0 || failed[CheckAddresses] != nil {
 		others := ""
 		if p.ByAddr < total {
 			others = "; the others refer to themselves or have no sha256, and need a signature"
 		}
 		all = append(all, result(CheckAddresses, Holds, "%d of %d content-addressed paths are where their content puts them%s", p.ByAddr, total, others))
 	}
-	if p.Format >= manifest.Format2 || failed[CheckInit] {
+	if p.Format >= manifest.Format2 || failed[CheckInit] != nil {
 		holds, detail := describeInit(c.init, v.o.Init != nil)
 		all = append(all, result(CheckInit, holds, "%s", detail))
 	}
@@ -184,10 +223,14 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	}
 	if v.o.Keys != nil {
 		s := c.signatures
-		if c.completed[CheckSignatures] && len(s.from) == 0 && !failed[CheckSignatures] {
+		holds := Holds
+		if s.signed < s.total && v.o.Require != RequireAll { // with all, the others need no signature
+			holds = Unknown
+		}
+		if c.completed[CheckSignatures] && len(s.from) == 0 && failed[CheckSignatures] == nil {
 			all = append(all, CheckResult{Check: CheckSignatures, Result: Without, Detail: "no closure statement is attached, and no --against is given"})
 		} else {
-			all = append(all, result(CheckSignatures, Holds, "%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", ")))
+			all = append(all, result(CheckSignatures, holds, "%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", ")))
 		}
 	}
 	switch {

@@ -2,14 +2,19 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
+// NoOrigin is the last line of a report about an image of which nothing says
+// where it comes from.
+const NoOrigin = "consistent; origin not checked: give --key, --require-signatures all or a CLOSURE"
+
 // WriteText writes the report for people: some lines for each platform that can
-// be pasted into a release, then the findings.
-func (r *Report) WriteText(p *terminal.Printer) error {
+// be pasted into a release. The last line is what all of it comes to.
+func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 	p.Printf("%s\n", r.Ref)
 	if r.Digest != "" && !strings.Contains(r.Ref, string(r.Digest)) {
 		p.Printf("%s\n", r.Digest)
@@ -18,7 +23,7 @@ func (r *Report) WriteText(p *terminal.Printer) error {
 		p.Printf("\n%s  %s\n", pr.Platform, pr.Digest)
 		if pr.Toplevel != "" {
 			p.Printf("  %s\n", pr.Toplevel)
-			p.Printf("  %d store paths, %d layers, %s in %s\n", pr.Paths, pr.Layers, humanBytes(pr.NarSize), humanBytes(pr.Size))
+			p.Printf("  %s, %s, %s in %s\n", count(pr.Paths, "store path"), count(pr.Layers, "layer"), humanBytes(pr.NarSize), humanBytes(pr.Size))
 		} else if !pr.Made {
 			p.Printf("  made by another tool\n")
 		}
@@ -26,23 +31,52 @@ func (r *Report) WriteText(p *terminal.Printer) error {
 			p.Printf("  set by whoever pushed it: %s %s\n", s.Name, s.Value)
 		}
 		for _, c := range pr.Checks {
-			p.Printf("  %s %-11s %s\n", mark(c.Result), c.Check, text(c))
+			p.Printf("  %s %-11s %s\n", mark(c.Result, colors), c.Check, text(c))
 		}
 	}
 	p.Printf("\n")
 	if r.Index != Without {
-		p.Printf("%s index: %s\n", mark(r.Index), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
+		p.Printf("%s index: %s\n", mark(r.Index, colors), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
 	}
 	if r.Signed {
-		p.Printf("✓ signed by the key that was given\n")
+		p.Printf("%s signed by the key that was given\n", mark(Holds, colors))
 	}
 	for _, s := range r.Skipped {
-		p.Printf("– %s: not asked for, not checked\n", s)
+		p.Printf("%s %s: not asked for, not checked\n", mark(Skipped, colors), s)
 	}
-	if r.OK {
-		p.Printf("verified\n")
+	switch {
+	case !r.OK:
+	case len(r.Origin) > 0:
+		p.Printf("verified: %s\n", strings.Join(r.Origin, ", and "))
+	default:
+		p.Printf("%s\n", NoOrigin)
 	}
 	return p.Err()
+}
+
+// Lines are the findings, one on a line. Store paths that lack a signature for
+// the same reason are one line: there may be hundreds.
+func (r *Report) Lines() (lines []string) {
+	same := func(a, b Finding) bool {
+		return a.Check == CheckSignatures && b.Check == CheckSignatures && a.Platform == b.Platform && a.What == b.What
+	}
+	for n, f := range r.Findings {
+		if slices.ContainsFunc(r.Findings[:n], func(before Finding) bool { return same(before, f) }) {
+			continue
+		}
+		more := 0
+		for _, after := range r.Findings[n+1:] {
+			if same(f, after) {
+				more++
+			}
+		}
+		line := f.String()
+		if more > 0 {
+			line += fmt.Sprintf("; the same of %s", count(more, "other store path"))
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 func text(c CheckResult) string {
@@ -57,16 +91,29 @@ func text(c CheckResult) string {
 	return string(c.Result)
 }
 
-func mark(r Result) string {
+// mark is the sign of a result, in its color.
+func mark(r Result, colors bool) terminal.Own {
+	sign, color := terminal.Own("–"), terminal.Own("2")
 	switch r {
 	case Holds:
-		return "✓"
+		sign, color = "✓", "32"
 	case Fails:
-		return "✗"
+		sign, color = "✗", "31"
 	case Unknown:
-		return "?"
+		sign, color = "?", "33"
 	}
-	return "–"
+	if !colors {
+		return sign
+	}
+	return "\x1b[" + color + "m" + sign + "\x1b[0m"
+}
+
+// count is n of something, in the singular for one.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // humanBytes is n in units of 1000.

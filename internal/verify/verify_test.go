@@ -31,8 +31,8 @@ func TestUntouched(t *testing.T) {
 		t.Errorf("index is %s", r.Index)
 	}
 	var b strings.Builder
-	must(t, r.WriteText(terminal.New(&b)))
-	if !strings.HasSuffix(b.String(), "\nverified\n") {
+	must(t, r.WriteText(terminal.New(&b), false))
+	if !strings.HasSuffix(b.String(), "\n"+NoOrigin+"\n") {
 		t.Errorf("the report does not say so: %s", b.String())
 	}
 }
