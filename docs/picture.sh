@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-gzip -dc bench/plan/graphs/large-x86_64-linux.json.gz >"$dir/server.json" # the file's name is the page's title
+gzip -dc bench/plan/graphs/large-x86_64-linux.json.gz >"$dir/server.json"
 CGO_ENABLED=0 ${GO:-go} run ./cmd/nixoci plan "$dir/server.json" --html "$dir/plan.html" --quiet
 "${CHROMIUM:-chromium}" --headless --no-sandbox --disable-gpu --hide-scrollbars --force-color-profile=srgb \
-	--window-size=1000,585 --screenshot="$PWD/docs/plan-page.png" "file://$dir/plan.html"
+	--window-size=1200,800 --screenshot="$PWD/docs/plan-page.png" "file://$dir/plan.html"

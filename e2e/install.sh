@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the end-to-end tests use, on Debian 12. Run as root.
 set -eu
-packages="ca-certificates containerd debian-archive-keyring debootstrap docker.io docker-registry
+packages="ca-certificates chromium containerd debian-archive-keyring debootstrap docker.io docker-registry
   catatonit iproute2 jq nix-bin patchelf podman qemu-user-static runc shellcheck skopeo sqlite3 umoci util-linux
   xz-utils zstd"
 missing=

@@ -18,7 +18,7 @@ import (
 
 // tools must all be there: a test that cannot run has failed.
 var tools = []string{
-	"catatonit", "containerd", "docker", "docker-compose", "docker-registry", "dockerd", "nix", "nix-store", "podman", "qemu-aarch64-static", "runc",
+	"catatonit", "chromium", "containerd", "docker", "docker-compose", "docker-registry", "dockerd", "nix", "nix-store", "podman", "qemu-aarch64-static", "runc",
 	"setpriv", "shellcheck", "skopeo", "sqlite3", "umoci",
 }
 

@@ -98,6 +98,7 @@ func (b *Bar) Share(v int64) string { return share(float64(max(v, 0)), float64(b
 type Map struct {
 	Colourings []Colouring // what colours can mean; the first is shown
 	Frame      string      // what a framed layer is; "" where none can be
+	Note       string      // what else to know for reading it
 	Layers     []Layer
 
 	wide, tall layout

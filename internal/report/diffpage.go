@@ -70,7 +70,7 @@ func (pd *PlatformDiff) page(d *Diff, a, b *SidePlatform) (page.Platform, error)
 	t := page.Platform{Name: cmp.Or(pd.Platform, "closure"), Verdict: pd.verdict(d)}
 	if c := pd.Closure; c != nil {
 		t.Facts = append(t.Facts,
-			page.Fact{Label: "closure", Value: bytesText(c.SizeA) + " → " + bytesText(c.SizeB) + " (" + deltaText(c.SizeB-c.SizeA) + ")"},
+			page.Fact{Label: "size of the closure", Value: bytesText(c.SizeA) + " → " + bytesText(c.SizeB) + " (" + deltaText(c.SizeB-c.SizeA) + ")"},
 			page.Fact{Label: "store paths", Value: fmt.Sprintf("%d → %d", c.PathsA, c.PathsB)})
 	}
 	if p := pd.Pull; p != nil {
@@ -275,7 +275,7 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 		ml.Size = cmp.Or(ml.Size, l.Size) // the area, as that of the paths in it
 		ml.Name = specialLayer(l.System, l.Init)
 		if l.Digest != "" {
-			ml.Note = bytesText(l.Size) + " compressed"
+			ml.Note = specialNote(l.System, l.Init) + bytesText(l.Size) + " compressed"
 		}
 		layers = append(layers, ml)
 	}
@@ -292,6 +292,17 @@ func specialLayer(system, init bool) string {
 		return "init layer"
 	case system:
 		return "system layer"
+	}
+	return ""
+}
+
+// specialNote says what such a layer holds.
+func specialNote(system, init bool) string {
+	switch {
+	case init:
+		return "nixoci-init, the program at /sbin/init; "
+	case system:
+		return "directories, links and the Nix database; "
 	}
 	return ""
 }

@@ -64,7 +64,7 @@ func (pi *PlatformInspection) treemap(c *closure.Closure) (*page.Map, error) {
 	var layers []mapLayer
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init), Note: bytesText(l.Size) + " compressed", Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
+		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init), Note: specialNote(l.System, l.Init) + bytesText(l.Size) + " compressed", Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
 		if l.System {
 			ml.states[0] = chanceState(1) // it has the database: it changes with everything
 		}
@@ -75,8 +75,12 @@ func (pi *PlatformInspection) treemap(c *closure.Closure) (*page.Map, error) {
 		}
 		layers = append(layers, ml)
 	}
-	return newMap(c, []page.Colouring{{Name: "Colour: updates change it", States: chanceStates}}, "", layers,
+	m, err := newMap(c, []page.Colouring{{Name: "Colour: updates change it", States: chanceStates}}, "", layers,
 		func(i int) []int { return []int{chanceState(chances[i])} })
+	if err == nil {
+		m.Note = chanceNote
+	}
+	return m, err
 }
 
 func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
@@ -103,8 +107,8 @@ func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
 				row.Cells[5].Text = biggestNames(c, paths)
 			}
 		}
-		if l.Init {
-			row.Cells[5].Text = "nixoci-init, the program at /sbin/init"
+		if note := specialNote(l.System, l.Init); note != "" {
+			row.Cells[5].Text = specialLayer(l.System, l.Init) + ": " + strings.TrimSuffix(note, "; ")
 		}
 		if len(l.Paths) == 1 && !l.System && !l.Init {
 			single, singleSize = append(single, row), singleSize+l.Size

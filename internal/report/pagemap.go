@@ -24,7 +24,10 @@ var (
 	}
 )
 
-// Places in chanceStates.
+// chanceNote says where the chances come from.
+const chanceNote = "How often a path changes is an estimate from the closure alone: the more paths something refers to, directly or not, the more often it changes."
+
+// chanceState is a place in chanceStates.
 func chanceState(c float64) int {
 	for i, s := range chanceStates {
 		if s.Name == chanceText(c) {
@@ -34,6 +37,7 @@ func chanceState(c float64) int {
 	return 0
 }
 
+// changeState is a place in changeStates.
 func changeState(changed bool) int {
 	if changed {
 		return 1

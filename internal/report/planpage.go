@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"strconv"
 
 	"github.com/nixoci/nixoci/internal/page"
@@ -36,9 +37,9 @@ func PlanPage(reports []*PlanReport) (*page.Page, error) {
 }
 
 func (r *PlanReport) page() (page.Platform, error) {
-	t := page.Platform{Name: cmp.Or(r.Platform, titleOf(r.closure, r.Closure))}
+	t := page.Platform{Name: cmp.Or(r.Platform, filepath.Base(r.Closure))}
 	t.Facts = []page.Fact{{Label: "size, before compression", Value: bytesText(r.Size)}, {Label: "store paths", Value: strconv.Itoa(r.Paths)},
-		{Label: "layers", Value: fmt.Sprintf("%d of at most %d", len(r.Layers), r.MaxLayers)}, {Label: "strategy", Value: string(r.Strategy)}}
+		{Label: "layers", Value: fmt.Sprintf("%d of at most %d", len(r.Layers), r.MaxLayers)}, {Label: "planned by", Value: "strategy " + string(r.Strategy)}}
 	ships := map[int]bool{}
 	if u := r.Against; u != nil {
 		t.Verdict = fmt.Sprintf("A client that has %s pulls %s of %s: %s of %s. Of that, %s changed: no plan can ship less.",
@@ -72,13 +73,17 @@ func (r *PlanReport) treemap(ships map[int]bool) (*page.Map, error) {
 		layers = append(layers, mapLayer{Layer: page.Layer{Name: l.Name, Note: note, Size: l.Size, Framed: ships[i]}, paths: l.Paths})
 	}
 	chances := plan.Chances(r.closure)
-	return newMap(r.closure, colourings, frame, layers, func(i int) []int {
+	m, err := newMap(r.closure, colourings, frame, layers, func(i int) []int {
 		states := []int{chanceState(chances[i])}
 		if r.Against != nil {
 			states = append(states, changeState(r.Against.changed[r.closure.Paths[i].Path]))
 		}
 		return states
 	})
+	if err == nil {
+		m.Note = chanceNote
+	}
+	return m, err
 }
 
 // strategyTitles name the strategies for who does not know them.
