@@ -11,7 +11,7 @@ buildGo126Module {
   version = "0.1.0";
   src = lib.cleanSource ../.;
   # make vendor-hash brings it up to date.
-  vendorHash = "sha256-a0/CLgI3gsJJ/48EJ2sFcODwjtmY2HyIti549GAaIPc=";
+  vendorHash = "sha256-K/0uz3f5KN7doHicJXOav0V78QbdXgBDq+bJFuWmnAE=";
   subPackages = [ "cmd/nixoci" ];
   nativeBuildInputs = [ installShellFiles ];
   # Not in env: until 24.11, buildGoModule passes CGO_ENABLED outside of it, and

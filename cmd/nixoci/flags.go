@@ -21,7 +21,7 @@ func (a *app) uses(cmd *cobra.Command, names ...string) {
 	for _, name := range names {
 		switch name {
 		case "from":
-			f.StringArrayVar(&a.from, "from", nil, "where to read store paths: a root directory or a binary cache (https://, http://, file://); repeat to try several in order (default /)")
+			f.StringArrayVar(&a.from, "from", nil, "where to read store paths: a root directory or a binary cache (https://, http://, s3://, file://); repeat to try several in order (default /)")
 		case "platform":
 			f.StringSliceVar(&a.platforms, "platform", nil, "platforms to use or to build for, such as linux/amd64,linux/arm64")
 		case "jobs":

@@ -118,16 +118,19 @@ func (a *app) prune(ctx context.Context, arg string, f *pruneFlags) error {
 		if errors.Is(err, registry.ErrUnsupported) {
 			err = hint.Add(err, "ask whoever runs the registry to allow deletes, or use its own interface")
 		}
+		if err != nil {
+			return fmt.Errorf("%w (%d of %d deleted)", err, len(done), len(plan.Deletes)+len(plan.Untags))
+		}
 	}
 	if a.json {
-		return errors.Join(err, a.stdout.JSON(struct {
+		return a.stdout.JSON(struct {
 			*prune.Plan
 			DryRun  bool     `json:"dryRun"`
 			Deleted []string `json:"deleted"`
-		}{plan, f.dryRun, done}))
+		}{plan, f.dryRun, done})
 	}
 	a.printPrune(plan, f.dryRun, len(done))
-	return errors.Join(err, a.stdout.Err())
+	return a.stdout.Err()
 }
 
 func (a *app) printPrune(p *prune.Plan, dryRun bool, done int) {

@@ -87,6 +87,14 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 			return d/2 + rand.N(d)
 		},
 	}
+	var s3 *s3Transport
+	if u.Scheme == "s3" {
+		base, settings, err := parseS3(u)
+		if err != nil {
+			return nil, err
+		}
+		u, s3 = base, &s3Transport{settings: settings}
+	}
 	u.User, u.RawQuery, u.Fragment = nil, "", "" // a query holds settings for Nix
 	u.Path = strings.TrimRight(u.Path, "/")
 	u.RawPath = ""
@@ -100,7 +108,10 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		if transport == nil {
 			transport = newTransport()
 		}
-		if f.user == nil {
+		if s3 != nil {
+			s3.next = transport
+			transport = s3
+		} else if f.user == nil {
 			if f.user, err = netrcUser(u.Hostname()); err != nil {
 				return nil, fmt.Errorf("binary cache %s: %w", u, err)
 			}
@@ -112,7 +123,7 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		u.Host = ""
 		transport = fileTransport{}
 	default:
-		return nil, hint.Add(fmt.Errorf("binary cache %q: scheme %q is unknown", u, u.Scheme), "http://, https://, file:// or a directory")
+		return nil, hint.Add(fmt.Errorf("binary cache %q: scheme %q is unknown", u, u.Scheme), "http://, https://, s3://, file:// or a directory")
 	}
 	f.client = &http.Client{Transport: transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) >= 10 {

@@ -13,13 +13,19 @@ import (
 )
 
 // netrcUser returns the login for host from the first netrc file that has one:
-// $NETRC, ~/.netrc, and Nix's own default netrc-file. It is nil where none has.
+// $NETRC, ~/.netrc, the one that cachix and attic write for the user's nix.conf, and
+// Nix's own default netrc-file. It is nil where none has.
 func netrcUser(host string) (*url.Userinfo, error) {
 	var files []string
 	if f := os.Getenv("NETRC"); f != "" {
 		files = append(files, f)
 	} else if home, err := os.UserHomeDir(); err == nil {
 		files = append(files, filepath.Join(home, ".netrc"))
+	}
+	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
+		files = append(files, filepath.Join(dir, "nix", "netrc"))
+	} else if home, err := os.UserHomeDir(); err == nil {
+		files = append(files, filepath.Join(home, ".config", "nix", "netrc")) // on a Mac, too
 	}
 	for _, file := range append(files, "/etc/nix/netrc") {
 		data, err := limit.ReadFile(file, limit.Netrc)
