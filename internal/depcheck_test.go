@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 	"internal/page":       {},
 
 	// The way of the data.
-	"internal/closure":  {"internal/hint", "internal/nar"},
+	"internal/closure":  {"internal/atomicfile", "internal/hint", "internal/nar"},
 	"internal/nixbuild": {"internal/hint", "internal/nar", "internal/closure"},
 	"internal/plan":     {"internal/hint", "internal/closure"},
 	"internal/layers":   {"internal/hint", "internal/nar", "internal/closure"},
@@ -42,10 +42,10 @@ var allowed = map[string][]string{
 
 	// Beside the way: they read images through oci.
 	"internal/attest": {"internal/hint", "internal/closure", "internal/oci", "internal/registry"},
-	"internal/report": {"internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/report": {"internal/atomicfile", "internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 	"internal/doctor": {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/prune":  {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
-	"internal/verify": {"internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/verify": {"internal/atomicfile", "internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 
 	// Apart from all: what runs in the container.
 	"internal/guest": {},

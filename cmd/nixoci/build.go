@@ -93,6 +93,9 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return err
 	}
 	defer dst.Close()
+	if l, ok := dst.(*layout.Layout); ok {
+		l.Memory, l.Warn = job.Cache, job.Warn
+	}
 	result, err := a.run(ctx, dst, images, job)
 	if err != nil {
 		return err

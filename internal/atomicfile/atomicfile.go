@@ -2,7 +2,6 @@ package atomicfile
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -38,22 +37,33 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 	}
 }
 
-// Commit gives a temporary file its name, once its bytes are
-// on the disk.
+// Commit gives a temporary file its name, once its bytes are on the disk. Its
+// lock lasts until then.
 func Commit(tmp *os.File, path string) error {
 	if err := tmp.Sync(); err != nil {
 		return err
 	}
-	if err := tmp.Close(); err != nil {
+	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), path)
+	return tmp.Close()
 }
 
 // Create makes a file for Commit. Unlike os.CreateTemp it leaves the
 // mode to the umask, because the file will be read by others.
 func Create(dir string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(dir, ".nixoci-"+rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	for range 100 { // a sweep can come between the file and its lock
+		name := newTempName(dir)
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+		if err != nil {
+			return nil, err
+		}
+		if own(f, name) {
+			return f, nil
+		}
+		f.Close()
+	}
+	return nil, fmt.Errorf("make a temporary file in %s: others remove it again and again", dir)
 }
 
 // Write writes a small file whole or not at all.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
@@ -56,14 +57,17 @@ func (d *narinfoDir) put(file string, data []byte) {
 	if d == nil || len(data) > maxKept || os.MkdirAll(d.dir, 0o700) != nil {
 		return
 	}
-	d.prune.Do(d.pruneOld)
-	tmp, err := os.CreateTemp(d.dir, ".tmp-")
+	d.prune.Do(func() {
+		atomicfile.Sweep(d.dir)
+		d.pruneOld()
+	})
+	tmp, err := atomicfile.Create(d.dir)
 	if err != nil {
 		return
 	}
-	_, err = tmp.Write(data)
-	if err = cmp.Or(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(d.dir, file))
+	defer tmp.Close()
+	if _, err = tmp.Write(data); err == nil {
+		err = os.Rename(tmp.Name(), filepath.Join(d.dir, file)) // before Close: that gives up the lock
 	}
 	if err != nil {
 		os.Remove(tmp.Name())

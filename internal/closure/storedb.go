@@ -16,6 +16,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver: SQLite in Go, so that no cgo is needed
 
+	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
@@ -135,11 +136,11 @@ func openDatabase(ctx context.Context, file, options string, f func(*database) e
 
 // withCopy calls f with a copy of the database and the file beside it.
 func withCopy(ctx context.Context, file, suffix string, f func(*database) error) error {
-	dir, err := os.MkdirTemp("", "nixoci-db-")
+	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", file, err)
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	to := filepath.Join(dir, "db.sqlite")
 	for _, s := range []string{"", suffix} {
 		if err := copyFile(to+s, file+s); err != nil {

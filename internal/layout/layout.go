@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -27,10 +28,20 @@ type Layout struct {
 	root    string
 	created bool // by us: it goes away again if nothing is committed
 
+	// Memory, if any, spares hashing blobs that did not change since.
+	Memory Memory
+
+	// Warn, if any, is told of damaged blobs.
+	Warn func(error)
+
 	committed atomic.Bool
+	checked   sync.Map // digest.Digest → func() bool: whether the file is the blob
 }
 
 var _ oci.Destination = (*Layout)(nil)
+
+// Name is the layout's, for people.
+func (l *Layout) Name() string { return "oci:" + l.root }
 
 // OpenLayout opens the layout in dir, or prepares to make one there.
 func OpenLayout(dir string) (*Layout, error) {
@@ -58,7 +69,7 @@ func OpenLayout(dir string) (*Layout, error) {
 
 // checkLayout refuses a directory that has something else in it.
 func checkLayout(dir string) error {
-	entries, err := os.ReadDir(dir) // first: another process writes the marker before anything else
+	entries, err := os.ReadDir(dir) // first: another process writes the marker before any blob
 	if err != nil {
 		return fmt.Errorf("open OCI layout: %w", err)
 	}
@@ -66,7 +77,7 @@ func checkLayout(dir string) error {
 	data, err := limit.ReadFile(marker, limit.LayoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, e := range entries {
-			if !strings.HasPrefix(e.Name(), ".nixoci-") { // of another process
+			if !strings.HasPrefix(e.Name(), ".nixoci-") && !isEmptyIndex(dir, e.Name()) { // of another process
 				return hint.Add(fmt.Errorf("open OCI layout: %s is neither empty nor an OCI layout", dir), "name a new directory")
 			}
 		}
@@ -87,6 +98,16 @@ func checkLayout(dir string) error {
 
 func (l *Layout) blobPath(d digest.Digest) string {
 	return filepath.Join(l.root, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+// isEmptyIndex reports whether name is the index.json that Commit writes into a
+// new layout before anything else.
+func isEmptyIndex(dir, name string) bool {
+	if name != ocispec.ImageIndexFile {
+		return false
+	}
+	data, err := limit.ReadFile(filepath.Join(dir, name), limit.LayoutFile)
+	return err == nil && string(data) == emptyIndex
 }
 
 // layoutIndex is index.json. What others have written into it stays as it is.
@@ -173,6 +194,11 @@ func (l *Layout) Resolve(ctx context.Context, tag string) (ocispec.Descriptor, e
 			return d, nil
 		}
 	}
+	if d := digest.Digest(tag); d.Validate() == nil {
+		if st, err := os.Lstat(l.blobPath(d)); err == nil && l.stored(ocispec.Descriptor{Digest: d, Size: st.Size()}) {
+			return ocispec.Descriptor{Digest: d, Size: st.Size()}, nil
+		}
+	}
 	return ocispec.Descriptor{}, fmt.Errorf("look up %s in %s: %w", tag, l.root, oci.ErrNotFound)
 }
 
@@ -187,12 +213,13 @@ func (l *Layout) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error
 	return l.stored(d), nil
 }
 
+// stored reports whether the layout has the blob, whole.
 func (l *Layout) stored(d ocispec.Descriptor) bool {
 	if d.Digest.Validate() != nil || checkBlobs(filepath.Join(l.root, ocispec.ImageBlobsDir)) != nil {
 		return false
 	}
 	fi, err := os.Lstat(l.blobPath(d.Digest))
-	return err == nil && fi.Mode().IsRegular() && fi.Size() == d.Size
+	return err == nil && fi.Mode().IsRegular() && fi.Size() == d.Size && l.whole(d.Digest)
 }
 
 // Commit implements [oci.Destination]: blobs, then index.json, under a lock that
@@ -220,12 +247,16 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 			}
 		}
 	}()
-	layoutFile := filepath.Join(l.root, ocispec.ImageLayoutFile)
-	if _, err := os.Lstat(layoutFile); err != nil {
-		if err := atomicfile.Write(layoutFile, []byte(layoutJSON)); err != nil {
-			return err
+	// The index first: with the marker it is a layout, and it stays one if this
+	// process is killed.
+	for _, f := range []struct{ name, content string }{{ocispec.ImageIndexFile, emptyIndex}, {ocispec.ImageLayoutFile, layoutJSON}} {
+		name := filepath.Join(l.root, f.name)
+		if _, err := os.Lstat(name); err != nil {
+			if err := atomicfile.Write(name, []byte(f.content)); err != nil {
+				return err
+			}
+			placed = append(placed, name)
 		}
-		placed = append(placed, layoutFile)
 	}
 	blobs := filepath.Join(l.root, ocispec.ImageBlobsDir)
 	if err := checkBlobs(blobs); err != nil {
@@ -249,6 +280,7 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 		if err := os.Rename(l.spool.path(d.Digest), l.blobPath(d.Digest)); err != nil {
 			return err
 		}
+		l.remember(d.Digest)
 	}
 	if err := atomicfile.SyncDir(filepath.Join(blobs, digest.SHA256.String())); err != nil {
 		return err
@@ -275,6 +307,8 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 	l.committed.Store(true)
 	return atomicfile.SyncDir(l.root)
 }
+
+const emptyIndex = `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`
 
 const layoutJSON = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
 

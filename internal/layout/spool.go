@@ -27,6 +27,7 @@ import (
 // moved or copied to where they belong.
 type spool struct {
 	dir       string
+	remove    func() error // dir and all in it; a later run does it if this one is killed
 	transfers *semaphore.Weighted
 
 	mu        sync.Mutex
@@ -38,15 +39,13 @@ type spool struct {
 // newSpool makes a directory in parent, which must be on the file system that
 // the blobs are for.
 func newSpool(parent string) (*spool, error) {
-	dir, err := os.MkdirTemp(parent, ".nixoci-")
+	dir, remove, err := atomicfile.TempDir(parent)
 	if err != nil {
 		return nil, err
 	}
-	return &spool{dir: dir, transfers: semaphore.NewWeighted(int64(oci.Transfers(0))), blobs: map[digest.Digest]int64{},
+	return &spool{dir: dir, remove: remove, transfers: semaphore.NewWeighted(int64(oci.Transfers(0))), blobs: map[digest.Digest]int64{},
 		manifests: map[digest.Digest]oci.Blob{}, tags: map[string]digest.Digest{}}, nil
 }
-
-func (s *spool) remove() error { return os.RemoveAll(s.dir) }
 
 func (s *spool) path(d digest.Digest) string { return filepath.Join(s.dir, d.Encoded()) }
 

@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
@@ -24,7 +26,11 @@ import (
 type Cache struct {
 	dir       string
 	writeOnly bool
+	sweep     sync.Once
 }
+
+// tempDir is the folder of entries that are being written.
+const tempDir = "tmp"
 
 // Names of what is kept, each a folder of the cache.
 const (
@@ -136,20 +142,31 @@ func (c *Cache) Put(kind, key string, value any) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
-	f, err := os.CreateTemp(dir, ".tmp-*")
+	f, err := c.temp()
 	if err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
+	defer f.Close()
 	defer os.Remove(f.Name()) // fails once it was renamed
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
+	if _, err = f.Write(data); err == nil {
+		err = os.Rename(f.Name(), name) // before Close: that gives up the lock
 	}
 	if err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
 	c.bound(dir)
 	return nil
+}
+
+// temp makes a file that will be an entry. The first one sweeps what processes
+// that were killed have left.
+func (c *Cache) temp() (*os.File, error) {
+	dir := filepath.Join(c.dir, tempDir)
+	c.sweep.Do(func() { atomicfile.Sweep(dir) })
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return atomicfile.Create(dir)
 }
 
 // Drop forgets what is kept under key.
@@ -159,8 +176,7 @@ func (c *Cache) Drop(kind, key string) {
 	}
 }
 
-// bound removes the oldest entries of a shard that has too many, and what a
-// process that was killed left behind.
+// bound removes the oldest entries of a shard that has too many.
 func (c *Cache) bound(dir string) {
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) <= maxEntriesPerShard {
@@ -218,6 +234,9 @@ func (c *Cache) Info() ([]CacheKind, error) {
 			}
 			return err
 		}
+		if d.IsDir() && name == filepath.Join(c.dir, tempDir) {
+			return filepath.SkipDir
+		}
 		if !d.Type().IsRegular() {
 			return nil
 		}
@@ -261,6 +280,10 @@ func (c *Cache) Prune(since time.Time) (removed int, bytes int64, err error) {
 				return nil
 			}
 			return err
+		}
+		if d.IsDir() && name == filepath.Join(c.dir, tempDir) {
+			atomicfile.Sweep(name)
+			return filepath.SkipDir
 		}
 		if d.Type().IsRegular() {
 			dirs[filepath.Dir(name)] = true

@@ -13,6 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/task"
 )
 
@@ -60,7 +61,7 @@ func (p *pusher) unchangedKnown(ctx context.Context, known knownIndex) (Result, 
 		return Result{}, false, err
 	}
 	for _, what := range gone {
-		p.warn(fmt.Errorf("%s:%s: the registry has lost %s; nixoci puts back what is missing", p.name(), p.job.Tags[0], what))
+		p.warn(fmt.Errorf("%s: %s is not there any more; nixoci puts it back", p.name(), what))
 	}
 	p.incomplete = len(gone) > 0
 	return Result{Index: known.Descriptor, Unchanged: true}, len(gone) == 0, nil
@@ -95,6 +96,7 @@ func (p *pusher) allTags(ctx context.Context, tags []string, want digest.Digest)
 // knows, and returns what is not there.
 func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]string, error) {
 	var sample []ocispec.Descriptor
+	_, remote := p.dst.(*registry.Repository) // what is on the disk is asked for at once
 	for _, i := range rand.Perm(len(p.order)) {
 		packed, ok := p.job.Cache.Layer(p.order[i].layer.Recipe)
 		if !ok {
@@ -104,7 +106,7 @@ func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]st
 		if err != nil {
 			return nil, err
 		}
-		if sample = append(sample, d); len(sample) == presenceSample {
+		if sample = append(sample, d); len(sample) == presenceSample && remote {
 			break
 		}
 	}

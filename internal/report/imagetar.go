@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -94,11 +95,11 @@ func (c *countReader) Read(p []byte) (int, error) {
 // none; and what the layer says of the image. SQLite wants a file: a temporary
 // one.
 func readDatabase(ctx context.Context, src oci.Source, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, err error) {
-	dir, err := os.MkdirTemp("", "nixoci-")
+	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
 		return nil, info, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(databaseFile)), 0o700); err != nil {
 		return nil, info, err
 	}

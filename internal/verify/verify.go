@@ -9,6 +9,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -63,11 +64,11 @@ func (noProgress) Layer(ocispec.Descriptor, string) {}
 // Image verifies the image in src. The error says why nobody can know: the
 // network, for instance. What is wrong with the image is in the report.
 func Image(ctx context.Context, src *oci.OpenedSource, o Options) (*Report, error) {
-	dir, err := os.MkdirTemp("", "nixoci-verify-")
+	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", src.Name, err)
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	if o.Progress == nil {
 		o.Progress = noProgress{}
 	}

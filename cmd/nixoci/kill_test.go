@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/atomicfile"
+	"github.com/nixoci/nixoci/internal/registry/registrytest"
+)
+
+// killer runs nixoci in a world of its own, and kills it.
+type killer struct {
+	t     *testing.T
+	dir   string // everything that nixoci may write to is below it
+	flags []string
+	top   map[string]string
+}
+
+func newKiller(t *testing.T) *killer {
+	sample, key, systems := sampleSystems(t)
+	k := &killer{t: t, dir: t.TempDir(), top: systems,
+		flags: []string{"--quiet", "--compression", "gzip:1", "--from", "file://" + filepath.Join(sample, "cache"), "--trusted-public-key", key}}
+	for _, d := range []string{"cache", "tmp", "out"} {
+		if err := os.Mkdir(filepath.Join(k.dir, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return k
+}
+
+func (k *killer) command(args ...string) *exec.Cmd {
+	k.t.Helper()
+	program, err := exec.LookPath("nixoci") // of testscript.Main
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	cmd := exec.Command(program, append(args, k.flags...)...)
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(k.dir, "cache"), "TMPDIR="+filepath.Join(k.dir, "tmp"), "DOCKER_CONFIG="+filepath.Join(k.dir, "docker"))
+	return cmd
+}
+
+var printedDigest = regexp.MustCompile(`@(sha256:[0-9a-f]{64})\s*$`)
+
+// ok runs nixoci to its end, which must be a success, and returns the digest.
+func (k *killer) ok(args ...string) digest.Digest {
+	k.t.Helper()
+	cmd := k.command(args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		k.t.Fatalf("nixoci %s: %v\n%s", args, err, &stderr)
+	}
+	m := printedDigest.FindStringSubmatch(stdout.String())
+	if m == nil {
+		k.t.Fatalf("nixoci %s printed %q", args, &stdout)
+	}
+	return digest.Digest(m[1])
+}
+
+// swept checks that the next run has left no temporary file of the killed one.
+func (k *killer) swept(moment any) {
+	k.t.Helper()
+	err := filepath.WalkDir(k.dir, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && (atomicfile.IsTemp(d.Name()) || strings.HasPrefix(d.Name(), ".tmp-")) {
+			k.t.Errorf("killed %v: %s is still there", moment, strings.TrimPrefix(name, k.dir))
+		}
+		return err
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// kills is how many times each of the tests below kills a program.
+func kills() int {
+	if testing.Short() {
+		return 3
+	}
+	return 20
+}
+
+// A push is killed at each of its requests in turn: the tag is the old one or the
+// new one, its image is whole, and the next push succeeds and sweeps.
+func TestKilledPush(t *testing.T) {
+	t.Parallel()
+	k := newKiller(t)
+	reg := registrytest.New()
+	reg.Strict = true
+	var at, seen atomic.Int64 // the request to kill at; 0: none
+	var process atomic.Pointer[os.Process]
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := seen.Add(1); n == at.Load() {
+			process.Load().Signal(syscall.SIGKILL)
+			if n%2 == 0 { // the registry does what a program asked for that is gone
+				reg.ServeHTTP(httptest.NewRecorder(), r)
+			}
+			panic(http.ErrAbortHandler)
+		}
+		reg.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	host := strings.TrimPrefix(s.URL, "http://")
+	old := k.ok("push", host+"/model:v1", k.top["sample-x86_64-linux"])
+	seen.Store(0)
+	want := k.ok("push", host+"/model:v1", k.top["sample-x86_64-linux-update"])
+	requests := int(seen.Load())
+	if requests < 10 {
+		t.Fatalf("a push took %d requests", requests)
+	}
+	for i := range kills() {
+		moment := 1 + i*requests/kills()
+		repo := fmt.Sprintf("killed-%d", i)
+		if err := os.RemoveAll(filepath.Join(k.dir, "cache")); err != nil {
+			t.Fatal(err)
+		}
+		at.Store(0)
+		if got := k.ok("push", host+"/"+repo+":v1", k.top["sample-x86_64-linux"]); got != old {
+			t.Fatalf("the first image is %s, not %s", got, old)
+		}
+		cmd := k.command("push", host+"/"+repo+":v1", k.top["sample-x86_64-linux-update"])
+		process.Store(nil)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		process.Store(cmd.Process)
+		seen.Store(0)
+		at.Store(int64(moment))
+		cmd.Wait()
+		at.Store(0)
+		if now := reg.Tag(repo, "v1"); now != old && now != want {
+			t.Errorf("killed at request %d: the tag names %q", moment, now)
+		}
+		if err := reg.Check(repo, "v1"); err != nil {
+			t.Errorf("killed at request %d: %v", moment, err)
+		}
+		if got := k.ok("push", host+"/"+repo+":v1", k.top["sample-x86_64-linux-update"]); got != want || reg.Tag(repo, "v1") != want {
+			t.Errorf("killed at request %d: the next push gives %s, not %s", moment, got, want)
+		}
+		k.swept(fmt.Sprintf("at request %d", moment))
+	}
+}
+
+// A build is killed at moments that spread over all of its time: the layout is
+// valid or absent, the archive whole or absent, and the next build succeeds with
+// the cache as it is, and sweeps.
+func TestKilledBuild(t *testing.T) {
+	for kind, check := range map[string]func(path string) error{"oci": checkLayoutDir, "oci-archive": nil} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			k := newKiller(t)
+			path := filepath.Join(k.dir, "out", "image")
+			args := []string{"build", "-o", kind + ":" + path, k.top["sample-x86_64-linux"]}
+			clean := func() {
+				for _, d := range []string{"out", "cache"} {
+					if err := errorsOf(os.RemoveAll(filepath.Join(k.dir, d)), os.Mkdir(filepath.Join(k.dir, d), 0o700)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			start := time.Now()
+			want := k.ok(args...)
+			whole := time.Since(start)
+			var bytesOf []byte
+			if kind == "oci-archive" {
+				bytesOf = mustRead(t, path)
+			}
+			for i := range kills() {
+				if i%2 == 0 {
+					clean() // else what the one before has left stays
+				}
+				cmd := k.command(args...)
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				moment := whole * time.Duration(i+1) / time.Duration(kills()+1)
+				timer := time.AfterFunc(moment, func() { cmd.Process.Kill() })
+				cmd.Wait()
+				timer.Stop()
+				_, err := os.Lstat(path)
+				switch {
+				case os.IsNotExist(err):
+				case err != nil:
+					t.Fatal(err)
+				case check != nil:
+					if err := check(path); err != nil {
+						t.Errorf("killed after %v: %v", moment, err)
+					}
+				case !bytes.Equal(mustRead(t, path), bytesOf):
+					t.Errorf("killed after %v: an archive of %d bytes, not %d", moment, len(mustRead(t, path)), len(bytesOf))
+				}
+				if got := k.ok(args...); got != want {
+					t.Errorf("killed after %v: the next build gives %s, not %s", moment, got, want)
+				}
+				k.swept(moment)
+			}
+		})
+	}
+}
+
+func errorsOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func mustRead(t *testing.T, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// checkLayoutDir reports what of an OCI layout is missing or damaged. A directory
+// without the marker is no layout.
+func checkLayoutDir(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "oci-layout")); os.IsNotExist(err) {
+		return nil
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	if err != nil {
+		return err
+	}
+	return checkListed(dir, data)
+}
+
+func checkListed(dir string, document []byte) error {
+	type listed struct {
+		Digest    digest.Digest
+		Size      int64
+		MediaType string
+	}
+	var doc struct {
+		Manifests, Layers []listed
+		Config            *listed
+	}
+	if err := json.Unmarshal(document, &doc); err != nil {
+		return err
+	}
+	all := append(doc.Manifests, doc.Layers...)
+	if doc.Config != nil {
+		all = append(all, *doc.Config)
+	}
+	for _, l := range all {
+		data, err := os.ReadFile(filepath.Join(dir, "blobs/sha256", l.Digest.Encoded()))
+		if err != nil {
+			return err
+		}
+		if int64(len(data)) != l.Size || digest.FromBytes(data) != l.Digest {
+			return fmt.Errorf("blob %s is %s", l.Digest, digest.FromBytes(data))
+		}
+		if strings.Contains(l.MediaType, "manifest") || strings.Contains(l.MediaType, "index") {
+			if err := checkListed(dir, data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

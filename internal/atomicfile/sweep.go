@@ -1,0 +1,108 @@
+package atomicfile
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+)
+
+// Temporary files and directories have names of this form, and whoever made one
+// holds a lock on it, which the kernel gives back when the process dies. So what
+// is not locked belongs to nobody.
+const tempPrefix = ".nixoci-"
+
+var tempName = regexp.MustCompile(`^\.nixoci-[A-Z2-7]{26}$`)
+
+func newTempName(dir string) string { return filepath.Join(dir, tempPrefix+rand.Text()) }
+
+// IsTemp reports whether a file's name is that of a temporary file or directory
+// of this package.
+func IsTemp(name string) bool { return tempName.MatchString(name) }
+
+// TempDir makes a directory in parent for the caller alone, after a [Sweep] of
+// parent. remove removes it with all that is in it.
+func TempDir(parent string) (dir string, remove func() error, err error) {
+	Sweep(parent)
+	for range 100 { // a sweep can come between Mkdir and the lock
+		dir = newTempName(parent)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return "", nil, err
+		}
+		f, err := os.Open(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		if own(f, dir) {
+			return dir, func() error {
+				err := os.RemoveAll(dir)
+				return errors.Join(err, f.Close())
+			}, nil
+		}
+		f.Close()
+	}
+	return "", nil, fmt.Errorf("make a temporary directory in %s: others remove it again and again", parent)
+}
+
+// own locks what was made just now, and reports whether it is still there. On a
+// file system without locks nobody sweeps.
+func own(f *os.File, name string) bool {
+	if err := flock(f); errors.Is(err, syscall.EWOULDBLOCK) {
+		return false // somebody sweeps it
+	}
+	now, err := os.Lstat(name)
+	if err != nil {
+		return false
+	}
+	was, err := f.Stat()
+	return err == nil && os.SameFile(now, was)
+}
+
+func flock(f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+// Sweep removes the temporary files and directories in dir whose process is gone:
+// it was killed. What cannot be removed stays, as it is only a waste of room.
+func Sweep(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if IsTemp(e.Name()) && (e.IsDir() || e.Type().IsRegular()) {
+			sweep(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+func sweep(name string) {
+	// O_NOFOLLOW: in a directory that all may write to, it may have become a link.
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); !ok || int(sys.Uid) != os.Getuid() {
+		return
+	}
+	if flock(f) == nil {
+		os.RemoveAll(name)
+	}
+}

@@ -1,0 +1,104 @@
+package layout
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+// Memory keeps what one run finds out for the next one. A nil *push.Cache keeps
+// nothing.
+type Memory interface {
+	Get(kind, key string, value any) bool
+	Put(kind, key string, value any) error
+}
+
+// kindBlob is the kind of what a Layout keeps: the [stamp] of a file that was a
+// blob.
+const kindBlob = "blobs"
+
+// stamp is what of a file changes when it is written to.
+type stamp struct {
+	Device, Inode uint64
+	Size          int64
+	Modified      int64 // nanoseconds
+	Changed       int64 // the inode: nobody can set this back
+}
+
+func stampOf(name string) (s stamp, err error) {
+	var st syscall.Stat_t
+	if err := syscall.Lstat(name, &st); err != nil {
+		return s, err
+	}
+	modified, changed := statTimes(&st)
+	return stamp{uint64(st.Dev), st.Ino, st.Size, modified, changed}, nil
+}
+
+// whole reports whether the file of a blob has the blob's bytes. It hashes the
+// file, once, unless the file is known from when it was written or hashed.
+func (l *Layout) whole(d digest.Digest) bool {
+	check, _ := l.checked.LoadOrStore(d, sync.OnceValue(func() bool {
+		name := l.blobPath(d)
+		now, err := stampOf(name)
+		if err != nil {
+			return false
+		}
+		var known stamp
+		if l.Memory != nil && l.Memory.Get(kindBlob, l.memoryKey(d), &known) && known == now {
+			return true
+		}
+		if err := hashFile(name, d); err != nil {
+			if l.Warn != nil {
+				l.Warn(fmt.Errorf("%s: %w; nixoci replaces it", name, err))
+			}
+			return false
+		}
+		l.remember(d)
+		return true
+	}))
+	return check.(func() bool)()
+}
+
+func hashFile(name string, want digest.Digest) error {
+	if want.Algorithm() != digest.SHA256 {
+		return fmt.Errorf("blob %s is not named by sha256", want)
+	}
+	f, err := limit.OpenFile(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if got := digest.NewDigest(digest.SHA256, h); got != want {
+		return fmt.Errorf("the blob is damaged: its bytes have digest %s", got)
+	}
+	return nil
+}
+
+// remember keeps that the file of a blob is as it should be.
+func (l *Layout) remember(d digest.Digest) {
+	if l.Memory == nil {
+		return
+	}
+	if now, err := stampOf(l.blobPath(d)); err == nil {
+		l.Memory.Put(kindBlob, l.memoryKey(d), now) // else the next run hashes it
+	}
+}
+
+func (l *Layout) memoryKey(d digest.Digest) string {
+	root, err := filepath.Abs(l.root)
+	if err != nil {
+		root = l.root
+	}
+	return root + " " + d.String()
+}
