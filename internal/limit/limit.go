@@ -1,11 +1,11 @@
-// Package limit is the table of what nixoci takes from outside at most, and the
-// only way in which it opens files that a person or another program has made.
+// Package limit has the limits of all input from outside. It also opens all
+// files that a person or another program has made.
 //
-// Registries, binary caches, layouts, archives, stores and helpers are not
-// believed about sizes: whatever they send, nixoci stays below [Memory] and
-// ends. A limit is several times what the largest honest input needs, and an
-// input above it ends with an error that names the limit. [Table] is what
-// docs/security.md shows.
+// nixoci does not trust the sizes that registries, binary caches, layouts,
+// archives, stores and helpers name. Whatever they send, nixoci needs less than
+// [Memory] and comes to an end. Each limit is several times what the largest
+// honest input needs. An input above a limit causes an error that names the
+// limit. docs/security.md shows [Table].
 package limit
 
 import (

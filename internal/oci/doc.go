@@ -1,9 +1,8 @@
 // Package oci holds what registries, layouts and archives share.
 //
-// A [Source] is read from; an image that was opened for reading is an
-// [OpenedSource]. A [Destination] is written to. [GetArtifact] reads a document
-// that is attached to an image. What a Source returns was checked against its
-// digest: [CheckManifest] and [CheckBlob] do that for all of them. An error wraps
-// [ErrNotFound] where there is nothing, and [*ContentError] where there is
-// something else.
+// A [Source] reads images, and an [OpenedSource] is an image opened for reading.
+// A [Destination] writes images. [GetArtifact] reads a document that is attached
+// to an image. Every Source checks its content against the digest, with
+// [CheckManifest] and [CheckBlob]. If the content does not exist, the error wraps
+// [ErrNotFound]. If the content differs, the error wraps [*ContentError].
 package oci

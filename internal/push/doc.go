@@ -1,11 +1,11 @@
 // Package push assembles images and puts them into an [oci.Destination].
 //
-// [Push] recalls which layers were made before, makes and sends the others, puts
-// manifests and index, and moves the tags. A [Cache] and a [Remote] are what it
-// recalls from. [CreateIndex] joins images that a registry has already.
+// [Push] looks up which layers were made before, in a [Cache] and in [Remote]
+// images. It makes and sends the other layers, writes manifests and index, and
+// moves the tags. [CreateIndex] joins images that a registry has already.
 //
 // # Order
 //
-// Blobs first, then manifests by digest, then the index by digest, then the
-// tag. Whoever looks at the tag sees the old image or the new one, never a part.
+// Push sends blobs first, then manifests by digest, then the index by digest,
+// then the tag. So a tag always names a complete image, the old or the new one.
 package push

@@ -1,3 +1,3 @@
-// Package retry has the waiting between attempts: [Backoff] says how long, and
-// [Sleep] waits no longer than the context lives.
+// Package retry waits between attempts. [Backoff] says how long to wait. [Sleep]
+// waits, and stops when the context ends.
 package retry

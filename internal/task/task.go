@@ -1,5 +1,5 @@
-// Package task starts goroutines whose panics do not end the program the way Go
-// ends it, with the exit code of wrong usage.
+// Package task starts goroutines and catches their panics. Without it, Go would
+// end the program with exit code 2, which nixoci uses for wrong usage.
 package task
 
 import (

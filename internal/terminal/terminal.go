@@ -1,13 +1,12 @@
-// Package terminal is the only way to where a person reads: nothing that comes
-// from outside can move the cursor, change the title, or look like a line of the
-// program's own.
+// Package terminal prints everything that a person reads. Text from outside
+// cannot move the cursor, change the title, or look like a line of the program.
 //
-// A [Printer] has no Write. What is printed goes through [Printer.Printf], whose
-// format is the program's own text and whose arguments are anybody's: control
-// characters, newlines and the marks that change the direction of text are made
-// visible in them, and so is whatever else Unicode does not call printable. Only
-// [Own] text passes as it is. JSON, archives and documents have rules of their
-// own and go past it through [Printer.Raw] and [Printer.JSON], by name.
+// A [Printer] has no Write. Commands print with [Printer.Printf]. Its format is
+// the program's own text, but its arguments may come from anybody. Printf makes
+// control characters, newlines, marks that change the direction of text and all
+// other characters that Unicode does not call printable visible. Only [Own] text
+// is printed unchanged. JSON, archives and documents have rules of their own.
+// For these there are [Printer.Raw] and [Printer.JSON].
 package terminal
 
 import (
