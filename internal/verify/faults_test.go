@@ -117,7 +117,7 @@ func TestSeededReads(t *testing.T) {
 	var failed []string
 	for seed := first; seed < first+n; seed++ {
 		how := readings[seed%uint64(len(readings))]
-		read := func(faulty bool) (found string, err error, happened []string, took time.Duration) {
+		read := func(faulty bool) (found string, happened []string, took time.Duration, err error) {
 			synctest.Test(t, func(t *testing.T) {
 				reg := filled(t, sample.dir)
 				var tokens *registrytest.Tokens
@@ -140,11 +140,11 @@ func TestSeededReads(t *testing.T) {
 			return
 		}
 		if want[how.name] == "" {
-			found, err, _, _ := read(false)
+			found, _, _, err := read(false)
 			must(t, err)
 			want[how.name] = found
 		}
-		found, err, happened, took := read(true)
+		found, happened, took, err := read(true)
 		fired += len(happened) - 1
 		again := fmt.Sprintf("happened:\n\t%s\nalone: go test ./internal/verify -run '^TestSeededReads$' -seed %d", strings.Join(happened, "\n\t"), seed)
 		if took > limit.Operation {
