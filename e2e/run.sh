@@ -33,7 +33,7 @@ run() {
     mount --make-rprivate /
     umount -R /sys/fs/cgroup 2>/dev/null || :
     mount -t cgroup2 none /sys/fs/cgroup
-    exec go test -tags "${NIXOCI_E2E_TAGS:-e2e}" -count 1 -timeout 60m -parallel 3 -v ./e2e "$@"' sh "$@"
+    exec go test -tags "${NIXOCI_E2E_TAGS:-e2e}" -count 1 -timeout 75m -parallel 3 -v ./e2e "$@"' sh "$@"
 }
 [ $# -eq 0 ] || { run "$@"; exit; }
 # All of them: what did not run, or was skipped, has failed too.
