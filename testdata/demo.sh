@@ -77,15 +77,20 @@ requests=$(printf '%s\n' "$pushed" | sed -n 's/.*"requests": *\([0-9]*\).*/\1/p'
 [ "$requests" = 5 ] || fail "pushing what is there took $requests requests, not 5: $pushed"
 row again "$(summary "$tmp/log")"
 
-# verify REF: every digest and every narHash, and what the report says of it
+# verify REF SUFFIX: every digest and every narHash, the image made again from both
+# closures, and what the report says of it
 verify() {
-	"$nixoci" verify "$1" >"$tmp/report" || {
+	ref=$1 suffix=$2
+	"$nixoci" verify "$ref" \
+		--from "file://$here/cache" --trusted-public-key "$(cat "$here/public-key")" \
+		"x86_64-linux=$(toplevel "sample-x86_64-linux$suffix")" \
+		"aarch64-linux=$(toplevel "sample-aarch64-linux$suffix")" >"$tmp/report" || {
 		cat "$tmp/report" >&2
-		fail "verify $1 failed"
+		fail "verify $ref failed"
 	}
-	grep -q '^verified$' "$tmp/report" || fail "verify $1 does not say that it verified"
+	grep -q '^verified: ' "$tmp/report" || fail "verify $ref does not say that it verified"
 }
-verify "$registry/demo/sample:1@$first"
+verify "$registry/demo/sample:1@$first" ""
 row verify "every digest, every narHash, and all of it made again:"
 sed -e '/^$/d' -e 's/^/           /' "$tmp/report"
 
@@ -97,5 +102,5 @@ row "" "the same digest, from one compressor and without what was known"
 push "$registry/demo/sample:1" -update
 [ "${pushed#*@}" != "$first" ] || fail "the update has the digest of what it updates"
 row update "$(summary "$tmp/log")"
-verify "$registry/demo/sample:1"
+verify "$registry/demo/sample:1" "-update"
 row verify "$(grep -c '^  . narhashes' "$tmp/report") platforms, made again: $(sed -n '$p' "$tmp/report")"
