@@ -6,6 +6,8 @@ cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 gzip -dc bench/plan/graphs/large-x86_64-linux.json.gz >"$dir/server.json"
-CGO_ENABLED=0 ${GO:-go} run ./cmd/nixoci plan "$dir/server.json" --html "$dir/plan.html" --quiet
+CGO_ENABLED=0 ${GO:-go} build -o "$dir/nixoci" ./cmd/nixoci
+# The page names the file: as a user in its directory would.
+(cd "$dir" && ./nixoci plan server.json --html plan.html --quiet)
 "${CHROMIUM:-chromium}" --headless --no-sandbox --disable-gpu --hide-scrollbars --force-color-profile=srgb \
 	--window-size=1200,800 --screenshot="$PWD/docs/plan-page.png" "file://$dir/plan.html"
