@@ -74,10 +74,10 @@ func measured(t *testing.T, what string, o outcome) {
 	if o.peak > peakLimit {
 		t.Errorf("%s: peak memory %d MiB, more than %d", what, o.peak>>20, peakLimit>>20)
 	}
-	// On a machine that others use too nixoci cannot have both processors; then
-	// nothing of them may be left over.
+	// Said and not judged: what others do on the machine meanwhile, and its disks,
+	// count as much as nixoci. make bench measures it with nothing beside it.
 	if runtime.NumCPU() > 1 && share < busyShare && o.idle > 1-busyShare/2 {
-		t.Errorf("%s: processor time %.2f of wall time, less than %.1f, while %.0f %% of the machine was idle", what, share, busyShare, o.idle*100)
+		report(t, "%s: processor time %.2f of wall time, less than %.1f, while %.0f %% of the machine was idle", what, share, busyShare, o.idle*100)
 	}
 }
 
