@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"internal/terminal":   {},
 	"internal/initbin":    {},
 	"internal/page":       {},
+	"internal/human":      {},
 
 	// The way of the data.
 	"internal/closure":  {"internal/atomicfile", "internal/hint", "internal/nar"},
@@ -52,7 +53,7 @@ var allowed = map[string][]string{
 }
 
 // everywhere may all import, but for what is PID 1.
-var everywhere = []string{"internal/limit", "internal/task", "internal/terminal"}
+var everywhere = []string{"internal/human", "internal/limit", "internal/task", "internal/terminal"}
 
 func TestImportDirection(t *testing.T) {
 	dirs, err := filepath.Glob("*")

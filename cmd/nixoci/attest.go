@@ -13,6 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/push"
@@ -117,7 +118,7 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, index ocisp
 		}
 	}
 	if !a.quiet {
-		a.stderr.Printf("attached to the image: %s\n", count(documents, "document"))
+		a.stderr.Printf("attached to the image: %s\n", human.Count(documents, "document"))
 	}
 	return nil
 }

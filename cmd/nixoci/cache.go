@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/human"
 )
 
 func (a *app) cacheCommand() *cobra.Command {
@@ -36,7 +38,7 @@ func (a *app) cacheCommand() *cobra.Command {
 			if a.json {
 				return a.stdout.JSON(map[string]any{"removed": n, "bytes": bytes})
 			}
-			a.stdout.Printf("removed %s, %s\n", count(n, "entry"), humanBytes(bytes))
+			a.stdout.Printf("removed %s, %s\n", human.Count(n, "entry"), human.Bytes(bytes))
 			return a.stdout.Err()
 		},
 	}
@@ -61,7 +63,7 @@ func (a *app) cacheInfo() error {
 	a.stdout.Printf("%s\n", a.cache.Dir())
 	var rows [][]string
 	for _, k := range kinds {
-		rows = append(rows, []string{k.Kind, count(k.Entries, "entry"), humanBytes(k.Bytes)})
+		rows = append(rows, []string{k.Kind, human.Count(k.Entries, "entry"), human.Bytes(k.Bytes)})
 	}
 	a.stdout.Table("  ", rows)
 	return a.stdout.Err()

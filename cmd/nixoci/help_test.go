@@ -173,16 +173,6 @@ func TestRepeatedWarnings(t *testing.T) {
 	}
 }
 
-func TestCount(t *testing.T) {
-	for want, got := range map[string]string{
-		"1 request": count(1, "request"), "0 requests": count(0, "request"), "2 entries": count(2, "entry"), "1 entry": count(int64(1), "entry"),
-	} {
-		if got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
 func TestEditDistance(t *testing.T) {
 	for _, c := range []struct {
 		a, b string

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
@@ -84,7 +85,7 @@ func (a *app) createIndex(ctx context.Context, refArg string, images, more, anno
 	a.done = true
 	stats := repo.Stats()
 	if !a.quiet {
-		a.stderr.Printf("%s: joined from %s; %s\n", platformList(result.Platforms), count(len(images), "image"), a.spent(start, &stats))
+		a.stderr.Printf("%s: joined from %s; %s\n", platformList(result.Platforms), human.Count(len(images), "image"), a.spent(start, &stats))
 	}
 	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
 }

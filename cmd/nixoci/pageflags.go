@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/page"
 )
 
@@ -48,7 +49,7 @@ func (f *pageFlags) write(ctx context.Context, a *app, make func() (*page.Page, 
 		return fmt.Errorf("write page: %w", err)
 	}
 	if !a.quiet {
-		a.stderr.Printf("wrote %s (%s)\n", file, page.Bytes(int64(b.Len())))
+		a.stderr.Printf("wrote %s (%s)\n", file, human.Bytes(int64(b.Len())))
 	}
 	if f.open {
 		return openInBrowser(ctx, file)

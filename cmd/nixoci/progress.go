@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/task"
@@ -161,7 +162,7 @@ func (p *progress) Done(r push.LayerResult) {
 		return
 	}
 	p.w.Printf("%*d/%d  %s  %9s → %-9s %s  %s\n", len(fmt.Sprint(p.layers)), p.finished, p.layers,
-		r.Packed.Digest.Encoded()[:12], humanBytes(r.Packed.UncompressedSize), humanBytes(r.Packed.Size), how, r.Layer.Comment)
+		r.Packed.Digest.Encoded()[:12], human.Bytes(r.Packed.UncompressedSize), human.Bytes(r.Packed.Size), how, r.Layer.Comment)
 }
 
 // sums are the bytes of all bars. A layer of two platforms counts in both.
@@ -180,24 +181,24 @@ func (p *progress) pace(now time.Time) string {
 		return ""
 	}
 	rate := float64(p.read) / took.Seconds()
-	text := humanBytes(int64(rate)) + "/s"
+	text := human.Bytes(int64(rate)) + "/s"
 	if done, total := p.sums(); done < total {
-		text += ", " + humanTime(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
+		text += ", " + human.Duration(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
 	}
 	return text
 }
 
 // amounts say what became of the bytes.
 func (p *progress) amounts() string {
-	text := "read " + humanBytes(p.read)
+	text := "read " + human.Bytes(p.read)
 	if p.made > 0 {
-		text += ", made " + humanBytes(p.made)
+		text += ", made " + human.Bytes(p.made)
 	}
 	if p.reused > 0 {
-		text += ", reused " + humanBytes(p.reused)
+		text += ", reused " + human.Bytes(p.reused)
 	}
 	if p.sent != nil {
-		text += ", sent " + humanBytes(p.sent())
+		text += ", sent " + human.Bytes(p.sent())
 	}
 	return text
 }
@@ -205,8 +206,8 @@ func (p *progress) amounts() string {
 // line is the state on one line, for logs.
 func (p *progress) line(now time.Time) string {
 	done, total := p.sums()
-	text := fmt.Sprintf("%3.0f%% of %s in %s: %d of %s; %s", percent(done, total), humanBytes(total), humanTime(now.Sub(p.start)),
-		p.finished, count(p.layers, "layer"), p.amounts())
+	text := fmt.Sprintf("%3.0f%% of %s in %s: %d of %s; %s", percent(done, total), human.Bytes(total), human.Duration(now.Sub(p.start)),
+		p.finished, human.Count(p.layers, "layer"), p.amounts())
 	if pace := p.pace(now); pace != "" {
 		text += "; " + pace
 	}
@@ -229,7 +230,7 @@ func (p *progress) lines(now time.Time, width int) []terminal.Own {
 			before = fmt.Sprintf("%-*s", names, b.name)
 		}
 		share := percent(b.done, b.total)
-		after := fmt.Sprintf(" %3.0f%%  %s of %s", share, humanBytes(b.done), humanBytes(b.total))
+		after := fmt.Sprintf(" %3.0f%%  %s of %s", share, human.Bytes(b.done), human.Bytes(b.total))
 		room := width - 1 - len(before) - len(after)
 		if room < leastBar {
 			all = append(all, clip(before+after, width))
@@ -243,9 +244,9 @@ func (p *progress) lines(now time.Time, width int) []terminal.Own {
 	if pace := p.pace(now); pace != "" {
 		about = pace + "; " + about
 	}
-	all = append(all, clip(humanTime(now.Sub(p.start))+"; "+about, width))
+	all = append(all, clip(human.Duration(now.Sub(p.start))+"; "+about, width))
 	if p.layers > 0 {
-		work := fmt.Sprintf("%d of %s", p.finished, count(p.layers, "layer"))
+		work := fmt.Sprintf("%d of %s", p.finished, human.Count(p.layers, "layer"))
 		for i, l := range p.working {
 			sep := "; "
 			if i == 0 {
@@ -335,5 +336,5 @@ func (p *progress) kept() string {
 	if !p.keeps || p.finished == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s of %d finished and kept; the same command goes on from there", count(p.finished, "layer"), p.layers)
+	return fmt.Sprintf("%s of %d finished and kept; the same command goes on from there", human.Count(p.finished, "layer"), p.layers)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -382,14 +383,14 @@ func (a *app) run(ctx context.Context, dst oci.Destination, images []push.Image,
 // spent says how long it took and what was sent; s is nil where no registry was
 // spoken to.
 func (a *app) spent(start time.Time, s *registry.Stats) string {
-	took := humanTime(time.Since(start))
+	took := human.Duration(time.Since(start))
 	switch {
 	case s == nil:
 		return "in " + took
 	case a.verbose:
-		return fmt.Sprintf("sent %s with %s in %s", humanBytes(s.BytesSent), count(s.Requests, "request"), took)
+		return fmt.Sprintf("sent %s with %s in %s", human.Bytes(s.BytesSent), human.Count(s.Requests, "request"), took)
 	}
-	return fmt.Sprintf("sent %s in %s", humanBytes(s.BytesSent), took)
+	return fmt.Sprintf("sent %s in %s", human.Bytes(s.BytesSent), took)
 }
 
 // summary says on stderr what was done.
@@ -431,7 +432,7 @@ func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
 	if checked > 0 {
 		how += fmt.Sprintf(" (%d of them made again and the same)", checked)
 	}
-	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), humanBytes(tar), count(len(r.Layers), "layer"), humanBytes(size), how, a.spent(start, stats))
+	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, a.spent(start, stats))
 }
 
 // platformList are the platforms of an index, in its order.

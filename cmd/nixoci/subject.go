@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -69,7 +70,7 @@ func (a *app) readImage(ctx context.Context, arg string, f *reading, o report.Re
 		return nil, err
 	}
 	o.Reading = func(layers int, size int64) {
-		a.log.Infof("reading %s (%s) to find their store paths", count(layers, "layer"), humanBytes(size))
+		a.log.Infof("reading %s (%s) to find their store paths", human.Count(layers, "layer"), human.Bytes(size))
 	}
 	o.Warn = func(err error) { a.log.Warn(err) }
 	src, err := a.openImage(arg, f)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/verify"
 )
@@ -195,5 +196,5 @@ func (p verifyProgress) Layer(d ocispec.Descriptor, done string) {
 	p.mu.Lock()
 	p.finished++
 	p.mu.Unlock()
-	p.log.Debugf("%s layer %s, %s", done, d.Digest, humanBytes(d.Size))
+	p.log.Debugf("%s layer %s, %s", done, d.Digest, human.Bytes(d.Size))
 }

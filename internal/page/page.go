@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/nixoci/nixoci/internal/human"
 )
 
 var (
@@ -176,11 +178,11 @@ func (m *Map) Drawn() []drawnLayer {
 			t, b, tall := &l.Tiles[j], m.wide.tiles[first+j], m.tall.tiles[first+j]
 			state := m.Colourings[0].States[t.States[0]]
 			dt := drawnTile{Index: first + j, X: share(b.x, f.w), Y: share(b.y, f.h), W: share(b.w, f.w), H: share(b.h, f.h), Class: state.Class,
-				Label: t.Name + ", " + Bytes(t.Size) + ", " + state.Words + ", " + d.Label}
+				Label: t.Name + ", " + human.Bytes(t.Size) + ", " + state.Words + ", " + d.Label}
 			if b.w > 34 && b.h > 14 || tall.w > 34 && tall.h > 14 {
 				dt.Name = t.Name
 				if b.h > 32 || tall.h > 32 {
-					dt.Size = Bytes(t.Size)
+					dt.Size = human.Bytes(t.Size)
 				}
 			}
 			if area := b.w * b.h; area > 26000 {
@@ -214,7 +216,7 @@ func (m *Map) head(i int) string {
 	if l.Name != "" {
 		s += l.Name + " · "
 	}
-	return s + fmt.Sprintf("%d paths, %s", len(l.Tiles), Bytes(l.Size))
+	return s + fmt.Sprintf("%d paths, %s", len(l.Tiles), human.Bytes(l.Size))
 }
 
 // mapData is what the script needs beside what is drawn.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/page"
 )
 
@@ -70,7 +71,7 @@ func (pd *PlatformDiff) page(d *Diff, a, b *SidePlatform) (page.Platform, error)
 	t := page.Platform{Name: cmp.Or(pd.Platform, "closure"), Verdict: pd.verdict(d)}
 	if c := pd.Closure; c != nil {
 		t.Facts = append(t.Facts,
-			page.Fact{Label: "size of the closure", Value: bytesText(c.SizeA) + " → " + bytesText(c.SizeB) + " (" + deltaText(c.SizeB-c.SizeA) + ")"},
+			page.Fact{Label: "size of the closure", Value: human.Bytes(c.SizeA) + " → " + human.Bytes(c.SizeB) + " (" + deltaText(c.SizeB-c.SizeA) + ")"},
 			page.Fact{Label: "store paths", Value: fmt.Sprintf("%d → %d", c.PathsA, c.PathsB)})
 	}
 	if p := pd.Pull; p != nil {
@@ -78,10 +79,10 @@ func (pd *PlatformDiff) page(d *Diff, a, b *SidePlatform) (page.Platform, error)
 		if p.Estimated {
 			label = "to pull, before compression"
 		}
-		t.Facts = append(t.Facts, page.Fact{Label: label, Value: fmt.Sprintf("%s of %s (%s)", bytesText(p.Size), bytesText(p.OfSize), percent(p.Size, p.OfSize))},
+		t.Facts = append(t.Facts, page.Fact{Label: label, Value: fmt.Sprintf("%s of %s (%s)", human.Bytes(p.Size), human.Bytes(p.OfSize), percent(p.Size, p.OfSize))},
 			page.Fact{Label: "layers to pull", Value: fmt.Sprintf("%d of %d", len(p.Layers), p.OfLayers)})
 		if p.Unchanged != nil && *p.Unchanged > 0 {
-			t.Facts = append(t.Facts, page.Fact{Label: "of it unchanged, before compression", Value: bytesText(*p.Unchanged)})
+			t.Facts = append(t.Facts, page.Fact{Label: "of it unchanged, before compression", Value: human.Bytes(*p.Unchanged)})
 		}
 	}
 	if b.Closure != nil && a.Closure != nil {
@@ -127,7 +128,7 @@ func (pd *PlatformDiff) verdict(d *Diff) string {
 		return s + " A client pulls nothing."
 	}
 	p := pd.Pull
-	return s + fmt.Sprintf(" A client that has %s pulls %s of %s.", shortName(d.A), bytesText(p.Size), bytesText(p.OfSize))
+	return s + fmt.Sprintf(" A client that has %s pulls %s of %s.", shortName(d.A), human.Bytes(p.Size), human.Bytes(p.OfSize))
 }
 
 func (pd *PlatformDiff) packageSection() page.Section {
@@ -191,7 +192,7 @@ func (pd *PlatformDiff) rebuiltSection() page.Section {
 			t.Rows = append(t.Rows, page.Row{Cells: append(slices.Clone(row.Cells[1:]), page.Cell{Text: also})})
 		}
 		t.Fold = pd.causeText(cause)
-		t.Note = count(len(t.Rows), "package") + ", " + deltaText(size)
+		t.Note = human.Count(len(t.Rows), "package") + ", " + deltaText(size)
 		s.Tables = append(s.Tables, t)
 	}
 	return s
@@ -201,7 +202,7 @@ func countHave(n int, what string) string {
 	if n == 1 {
 		return "1 " + what + " has"
 	}
-	return count(n, what) + " have"
+	return human.Count(n, what) + " have"
 }
 
 // causeText names a cause with what happened to it.
@@ -246,7 +247,7 @@ func (pd *PlatformDiff) pullSection(b *SidePlatform) page.Section {
 			cell.More = pathLines(b.Closure, l.Because)
 		}
 		t.Rows = append(t.Rows, page.Row{Layer: at[id], Cells: []page.Cell{
-			{Text: strconv.Itoa(at[id]), Value: int64(at[id])}, {Text: bytesText(l.Size), Value: l.Size}, cell, {Text: shortDigest(id)}}})
+			{Text: strconv.Itoa(at[id]), Value: int64(at[id])}, {Text: human.Bytes(l.Size), Value: l.Size}, cell, {Text: shortDigest(id)}}})
 	}
 	return page.Section{Title: "Layers to pull", Intro: "The largest comes first. Open a row to see the store paths that are new.", Tables: []page.Table{t}}
 }
@@ -275,7 +276,7 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 		ml.Size = cmp.Or(ml.Size, l.Size) // the area, as that of the paths in it
 		ml.Name = specialLayer(l.System, l.Init)
 		if l.Digest != "" {
-			ml.Note = specialNote(l.System, l.Init) + bytesText(l.Size) + " compressed"
+			ml.Note = specialNote(l.System, l.Init) + human.Bytes(l.Size) + " compressed"
 		}
 		layers = append(layers, ml)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/initbin"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -145,7 +146,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 
 // WriteText writes in for people. paths lists the store paths of each layer.
 func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
-	p.Printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), count(len(in.Platforms), "platform"))
+	p.Printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), human.Count(len(in.Platforms), "platform"))
 	for _, s := range in.Signatures {
 		who := "a key"
 		if s.Signer != "" {
@@ -200,14 +201,14 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 	p.Printf("\n%s  %s\n", pi.Platform, pi.Digest)
 	if pi.Toplevel != "" {
 		p.Printf("  toplevel  %s\n", pi.Toplevel)
-		p.Printf("  closure   %s, %s\n", count(pi.StorePaths, "store path"), bytesText(pi.NarSize))
+		p.Printf("  closure   %s, %s\n", human.Count(pi.StorePaths, "store path"), human.Bytes(pi.NarSize))
 	}
 	for _, key := range sortedKeys(pi.SignedBy) {
-		p.Printf("  signed    %d of %s by %s (to check it: nixoci verify --require-signatures all)\n", pi.SignedBy[key], count(pi.StorePaths, "store path"), key)
+		p.Printf("  signed    %d of %s by %s (to check it: nixoci verify --require-signatures all)\n", pi.SignedBy[key], human.Count(pi.StorePaths, "store path"), key)
 	}
-	size := bytesText(pi.Size) + " in " + count(len(pi.Layers), "layer")
+	size := human.Bytes(pi.Size) + " in " + human.Count(len(pi.Layers), "layer")
 	if pi.TarSize > 0 {
-		size += ", " + bytesText(pi.TarSize) + " unpacked (" + percent(pi.Size, pi.TarSize) + ")"
+		size += ", " + human.Bytes(pi.TarSize) + " unpacked (" + percent(pi.Size, pi.TarSize) + ")"
 	}
 	p.Printf("  size      %s\n", size)
 	if pi.Init != "" {
@@ -237,9 +238,9 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 	rows := [][]string{{"layer", "size", "unpacked", "ratio", "paths", "what"}}
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		row := []string{shortDigest(l.Digest), bytesText(l.Size), "-", "-", "?", l.Comment}
+		row := []string{shortDigest(l.Digest), human.Bytes(l.Size), "-", "-", "?", l.Comment}
 		if l.TarSize > 0 {
-			row[2], row[3] = bytesText(l.TarSize), percent(l.Size, l.TarSize)
+			row[2], row[3] = human.Bytes(l.TarSize), percent(l.Size, l.TarSize)
 		}
 		if l.Paths != nil {
 			row[4] = fmt.Sprint(len(l.Paths))
@@ -253,9 +254,9 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 	}
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		p.Printf("  %s  %s  %s\n", shortDigest(l.Digest), bytesText(l.Size), l.Comment)
+		p.Printf("  %s  %s  %s\n", shortDigest(l.Digest), human.Bytes(l.Size), l.Comment)
 		for _, path := range l.Paths {
-			p.Printf("    %8s  %s\n", bytesText(path.NarSize), path.Path)
+			p.Printf("    %8s  %s\n", human.Bytes(path.NarSize), path.Path)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
 )
@@ -38,9 +39,9 @@ func (in *Inspection) Page(img *Image) (*page.Page, error) {
 }
 
 func (pi *PlatformInspection) page(in *Inspection, c *closure.Closure) (page.Platform, error) {
-	t := page.Platform{Name: pi.Platform, Facts: []page.Fact{{Label: "to pull", Value: bytesText(pi.Size)}}}
+	t := page.Platform{Name: pi.Platform, Facts: []page.Fact{{Label: "to pull", Value: human.Bytes(pi.Size)}}}
 	if pi.TarSize > 0 {
-		t.Facts = append(t.Facts, page.Fact{Label: "unpacked", Value: bytesText(pi.TarSize)}, page.Fact{Label: "compressed to", Value: percent(pi.Size, pi.TarSize)})
+		t.Facts = append(t.Facts, page.Fact{Label: "unpacked", Value: human.Bytes(pi.TarSize)}, page.Fact{Label: "compressed to", Value: percent(pi.Size, pi.TarSize)})
 	}
 	t.Facts = append(t.Facts, page.Fact{Label: "layers", Value: strconv.Itoa(len(pi.Layers))})
 	if c != nil {
@@ -64,7 +65,7 @@ func (pi *PlatformInspection) treemap(c *closure.Closure) (*page.Map, error) {
 	var layers []mapLayer
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init), Note: specialNote(l.System, l.Init) + bytesText(l.Size) + " compressed", Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
+		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init), Note: specialNote(l.System, l.Init) + human.Bytes(l.Size) + " compressed", Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
 		if l.System {
 			ml.states[0] = chanceState(1) // it has the database: it changes with everything
 		}
@@ -90,10 +91,10 @@ func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
 	var singleSize int64
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		row := page.Row{Layer: i + 1, Cells: []page.Cell{{Text: strconv.Itoa(i + 1), Value: int64(i + 1)}, {Text: bytesText(l.Size), Value: l.Size},
+		row := page.Row{Layer: i + 1, Cells: []page.Cell{{Text: strconv.Itoa(i + 1), Value: int64(i + 1)}, {Text: human.Bytes(l.Size), Value: l.Size},
 			{Text: "-"}, {Text: "-"}, {Text: "?"}, {Text: cmp.Or(l.Comment, "not said")}, {Text: shortDigest(l.Digest)}}}
 		if l.TarSize > 0 {
-			row.Cells[2] = page.Cell{Text: bytesText(l.TarSize), Value: l.TarSize}
+			row.Cells[2] = page.Cell{Text: human.Bytes(l.TarSize), Value: l.TarSize}
 			row.Cells[3] = page.Cell{Text: percent(l.Size, l.TarSize), Value: 1000 * l.Size / l.TarSize}
 		}
 		if l.Paths != nil {

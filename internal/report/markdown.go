@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
@@ -83,9 +84,9 @@ func (d *Diff) markdownSizes(b *strings.Builder) {
 	b.WriteString("| platform | image | closure | a client pulls |\n|---|---|---|---|\n")
 	change := func(before, after int64) string {
 		if before == after {
-			return bytesText(after) + ", as before"
+			return human.Bytes(after) + ", as before"
 		}
-		return fmt.Sprintf("%s → %s (%s)", bytesText(before), bytesText(after), deltaText(after-before))
+		return fmt.Sprintf("%s → %s (%s)", human.Bytes(before), human.Bytes(after), deltaText(after-before))
 	}
 	for i := range d.Platforms {
 		pd := &d.Platforms[i]
@@ -103,7 +104,7 @@ func (d *Diff) markdownSizes(b *strings.Builder) {
 			closure = change(t.SizeA, t.SizeB)
 		}
 		if p := pd.Pull; p != nil {
-			pull = fmt.Sprintf("**%s** (%s), %d of %s", bytesText(p.Size), percent(p.Size, p.OfSize), len(p.Layers), count(p.OfLayers, "layer"))
+			pull = fmt.Sprintf("**%s** (%s), %d of %s", human.Bytes(p.Size), percent(p.Size, p.OfSize), len(p.Layers), human.Count(p.OfLayers, "layer"))
 			if p.Estimated {
 				pull += ", before compression"
 			}
@@ -151,7 +152,7 @@ func (pd *PlatformDiff) markdownPackages(b *strings.Builder) {
 		}
 	}
 	if n := len(rebuilt); n > 0 {
-		fmt.Fprintf(b, "\n**%s rebuilt** with the same version. The change starts at:\n\n", count(n, "package"))
+		fmt.Fprintf(b, "\n**%s rebuilt** with the same version. The change starts at:\n\n", human.Count(n, "package"))
 		for i, c := range pd.Causes {
 			if i == markdownCauses {
 				fmt.Fprintf(b, "- and %d more\n", len(pd.Causes)-i)
@@ -187,7 +188,7 @@ func (pd *PlatformDiff) markdownPackages(b *strings.Builder) {
 		if n > markdownNames {
 			rebuilt, more = rebuilt[:markdownNames], fmt.Sprintf(" and %d more", n-markdownNames)
 		}
-		fmt.Fprintf(b, "\n<details><summary>%s rebuilt</summary>\n\n%s%s\n\n</details>\n", count(n, "package"), codes(rebuilt), more)
+		fmt.Fprintf(b, "\n<details><summary>%s rebuilt</summary>\n\n%s%s\n\n</details>\n", human.Count(n, "package"), codes(rebuilt), more)
 	}
 }
 
@@ -222,7 +223,7 @@ func (c *Cause) markdown() string {
 		what = " (same store path, other content)"
 	}
 	if c.Rebuilt > 0 {
-		what += fmt.Sprintf(": %s rebuilt because of it", count(c.Rebuilt, "package"))
+		what += fmt.Sprintf(": %s rebuilt because of it", human.Count(c.Rebuilt, "package"))
 	}
 	return what
 }
@@ -239,11 +240,11 @@ type Pushed struct {
 
 // WriteMarkdown writes one paragraph.
 func (p *Pushed) WriteMarkdown(w io.Writer) error {
-	what := fmt.Sprintf("%s: %d made, %d reused", count(p.Layers, "layer"), p.Made, p.Layers-p.Made)
+	what := fmt.Sprintf("%s: %d made, %d reused", human.Count(p.Layers, "layer"), p.Made, p.Layers-p.Made)
 	if p.Layers == 0 {
 		what = "unchanged"
 	}
-	_, err := fmt.Fprintf(w, "Pushed %s\n%s\n(%s; %s sent in %s)\n\n", code(p.Ref), code(p.Digest), what, bytesText(p.Sent), count(int(p.Requests), "request"))
+	_, err := fmt.Fprintf(w, "Pushed %s\n%s\n(%s; %s sent in %s)\n\n", code(p.Ref), code(p.Digest), what, human.Bytes(p.Sent), human.Count(int(p.Requests), "request"))
 	return err
 }
 
@@ -254,9 +255,9 @@ func (img *Image) WriteMarkdown(w io.Writer) error {
 	for _, p := range SideOfImage(img).Platforms {
 		closure, paths := "–", "–"
 		if p.Closure != nil {
-			closure, paths = bytesText(p.Closure.NarSize()), fmt.Sprint(len(p.Closure.Paths))
+			closure, paths = human.Bytes(p.Closure.NarSize()), fmt.Sprint(len(p.Closure.Paths))
 		}
-		fmt.Fprintf(&b, "| %s | %s in %s | %s | %s |\n", code(p.Platform), bytesText(sizeOfLayers(p.Layers)), count(len(p.Layers), "layer"), closure, paths)
+		fmt.Fprintf(&b, "| %s | %s in %s | %s | %s |\n", code(p.Platform), human.Bytes(sizeOfLayers(p.Layers)), human.Count(len(p.Layers), "layer"), closure, paths)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

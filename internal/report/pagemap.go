@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/page"
 )
 
@@ -120,7 +121,7 @@ func layerTables(head []page.Column, several, single []page.Row, singleSize int6
 	if len(single) > 0 {
 		t := page.Table{Head: head, Rows: single}
 		if len(several) > 0 {
-			t.Fold, t.Note = count(len(single), "layer")+" of one store path", bytesText(singleSize)
+			t.Fold, t.Note = human.Count(len(single), "layer")+" of one store path", human.Bytes(singleSize)
 		}
 		tables = append(tables, t)
 	}
@@ -130,7 +131,7 @@ func layerTables(head []page.Column, several, single []page.Row, singleSize int6
 // pathLines are paths with their sizes, the largest first.
 func pathLines(c *closure.Closure, paths []closure.StorePath) (lines []string) {
 	for _, p := range bySize(c, paths) {
-		lines = append(lines, fmt.Sprintf("%s, %s", p, bytesText(sizeOf(c, p))))
+		lines = append(lines, fmt.Sprintf("%s, %s", p, human.Bytes(sizeOf(c, p))))
 	}
 	return lines
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
@@ -183,14 +184,14 @@ func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 	if r.Platform != "" {
 		title += " (" + r.Platform + ")"
 	}
-	p.Printf("%s\n%s in %s, %s, strategy %s\n\n", title, count(r.Paths, "store path"), count(len(r.Layers), "layer"), bytesText(r.Size), r.Strategy)
+	p.Printf("%s\n%s in %s, %s, strategy %s\n\n", title, human.Count(r.Paths, "store path"), human.Count(len(r.Layers), "layer"), human.Bytes(r.Size), r.Strategy)
 	rows := [][]string{{"LAYER", "SIZE", "PATHS", "CHANGES", "WHY", "WHAT"}}
 	for i, l := range r.Layers {
 		why := l.Reason
 		if l.Name != "" {
 			why = l.Name + ": " + why
 		}
-		rows = append(rows, []string{strconv.Itoa(i + 1), bytesText(l.Size), strconv.Itoa(len(l.Paths)), chanceText(l.Chance), why, r.biggest(l)})
+		rows = append(rows, []string{strconv.Itoa(i + 1), human.Bytes(l.Size), strconv.Itoa(len(l.Paths)), chanceText(l.Chance), why, r.biggest(l)})
 	}
 	p.Table("", rows)
 	if all {
@@ -202,10 +203,10 @@ func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 		}
 	}
 	if u := r.Against; u != nil {
-		p.Printf("\nUpdate from %s: %s of %s changed, the least that can be pulled\n\n", u.From, bytesText(u.Changed), bytesText(u.Size))
+		p.Printf("\nUpdate from %s: %s of %s changed, the least that can be pulled\n\n", u.From, human.Bytes(u.Changed), human.Bytes(u.Size))
 		rows := [][]string{{"PLAN", "LAYERS", "PULLED", "SIZE", "UNCHANGED IN THEM", "OF THE IMAGE", ""}}
 		for _, s := range u.Strategies {
-			rows = append(rows, []string{s.Strategy, strconv.Itoa(s.Layers), strconv.Itoa(s.Pulled), bytesText(s.Size), bytesText(s.Excess), percent(s.Excess, u.Size), s.Described})
+			rows = append(rows, []string{s.Strategy, strconv.Itoa(s.Layers), strconv.Itoa(s.Pulled), human.Bytes(s.Size), human.Bytes(s.Excess), percent(s.Excess, u.Size), s.Described})
 		}
 		p.Table("", rows)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
 )
@@ -38,12 +39,12 @@ func PlanPage(reports []*PlanReport) (*page.Page, error) {
 
 func (r *PlanReport) page() (page.Platform, error) {
 	t := page.Platform{Name: cmp.Or(r.Platform, filepath.Base(r.Closure))}
-	t.Facts = []page.Fact{{Label: "size, before compression", Value: bytesText(r.Size)}, {Label: "store paths", Value: strconv.Itoa(r.Paths)},
+	t.Facts = []page.Fact{{Label: "size, before compression", Value: human.Bytes(r.Size)}, {Label: "store paths", Value: strconv.Itoa(r.Paths)},
 		{Label: "layers", Value: fmt.Sprintf("%d of at most %d", len(r.Layers), r.MaxLayers)}, {Label: "planned by", Value: "strategy " + string(r.Strategy)}}
 	ships := map[int]bool{}
 	if u := r.Against; u != nil {
 		t.Verdict = fmt.Sprintf("A client that has %s pulls %s of %s: %s of %s. Of that, %s changed: no plan can ship less.",
-			shortName(u.From), strconv.Itoa(u.this.Pulled), count(u.this.Layers, "layer"), bytesText(u.this.Size), bytesText(u.Size), bytesText(u.Changed))
+			shortName(u.From), strconv.Itoa(u.this.Pulled), human.Count(u.this.Layers, "layer"), human.Bytes(u.this.Size), human.Bytes(u.Size), human.Bytes(u.Changed))
 		if u.this.Pulled == 0 {
 			t.Verdict = fmt.Sprintf("A client that has %s pulls no layer: nothing in them changed.", shortName(u.From))
 		}
@@ -110,8 +111,8 @@ func (r *PlanReport) costSection() page.Section {
 		t.Rows = append(t.Rows, page.Row{Cells: []page.Cell{
 			{Text: title, Note: note},
 			{Text: fmt.Sprintf("%d of %d", c.Pulled, c.Layers), Value: int64(c.Pulled)},
-			{Text: bytesText(c.Size), Value: c.Size},
-			{Text: bytesText(c.Excess), Note: percent(c.Excess, u.Size) + " of the image", Value: c.Excess},
+			{Text: human.Bytes(c.Size), Value: c.Size},
+			{Text: human.Bytes(c.Excess), Note: percent(c.Excess, u.Size) + " of the image", Value: c.Excess},
 			{Bar: &page.Bar{First: u.Changed, Second: c.Excess, Whole: u.Size}},
 		}})
 	}
@@ -134,7 +135,7 @@ func (r *PlanReport) layerSection(ships map[int]bool) page.Section {
 			why = l.Name + ": " + why
 		}
 		row := page.Row{Layer: i + 1, Cells: []page.Cell{
-			{Text: strconv.Itoa(i + 1), Value: int64(i + 1)}, {Text: bytesText(l.Size), Value: l.Size},
+			{Text: strconv.Itoa(i + 1), Value: int64(i + 1)}, {Text: human.Bytes(l.Size), Value: l.Size},
 			{Text: strconv.Itoa(len(l.Paths)), Value: int64(len(l.Paths))},
 			{Text: chanceText(l.Chance), State: chanceStates[chanceState(l.Chance)].Class},
 			{Text: r.biggest(*l), More: pathLines(r.closure, l.Paths)}, {Text: why}}}

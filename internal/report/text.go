@@ -6,22 +6,18 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
-
-// bytesText is n in units of 1000, as registries and disks count.
-func bytesText(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
 
 // deltaText is n with its sign.
 func deltaText(n int64) string {
 	switch {
 	case n < 0:
-		return "-" + bytesText(-n)
+		return "-" + human.Bytes(-n)
 	case n > 0:
-		return "+" + bytesText(n)
+		return "+" + human.Bytes(n)
 	}
 	return "±0 B"
 }
@@ -31,14 +27,6 @@ func percent(part, whole int64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
-}
-
-// count is "1 layer", "3 layers".
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }
 
 // shortDigest is what tells digests apart for people.
@@ -99,8 +87,8 @@ func (d *Diff) WriteText(p *terminal.Printer, all bool) error {
 
 func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 	if t := pd.Closure; t != nil {
-		p.Printf("  closure  %s → %s (%s), %d → %s\n", bytesText(t.SizeA), bytesText(t.SizeB), deltaText(t.SizeB-t.SizeA),
-			t.PathsA, count(t.PathsB, "store path"))
+		p.Printf("  closure  %s → %s (%s), %d → %s\n", human.Bytes(t.SizeA), human.Bytes(t.SizeB), deltaText(t.SizeB-t.SizeA),
+			t.PathsA, human.Count(t.PathsB, "store path"))
 	} else {
 		p.Printf("  closure  not known: an image of another tool\n")
 	}
@@ -109,10 +97,10 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 		if pull.Estimated {
 			about = ", before compression"
 		}
-		p.Printf("  pull     %d of %s, %s of %s (%s)%s\n", len(pull.Layers), count(pull.OfLayers, "layer"),
-			bytesText(pull.Size), bytesText(pull.OfSize), percent(pull.Size, pull.OfSize), about)
+		p.Printf("  pull     %d of %s, %s of %s (%s)%s\n", len(pull.Layers), human.Count(pull.OfLayers, "layer"),
+			human.Bytes(pull.Size), human.Bytes(pull.OfSize), percent(pull.Size, pull.OfSize), about)
 		if pull.Unchanged != nil && *pull.Unchanged > 0 {
-			p.Printf("           %s of it, before compression, is store paths that did not change\n", bytesText(*pull.Unchanged))
+			p.Printf("           %s of it, before compression, is store paths that did not change\n", human.Bytes(*pull.Unchanged))
 		}
 	}
 	for i, c := range pd.Causes {
@@ -122,7 +110,7 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 		if i == 0 {
 			p.Printf("\n  cause\n")
 		}
-		p.Printf("    %s: %s rebuilt because of it\n", c.Name, count(c.Rebuilt, "package"))
+		p.Printf("    %s: %s rebuilt because of it\n", c.Name, human.Count(c.Rebuilt, "package"))
 	}
 	for _, kind := range kinds {
 		var rows [][]string
@@ -161,11 +149,11 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 			rest += l.Size
 			continue
 		}
-		rows = append(rows, []string{shortDigest(cmp.Or(l.Digest, l.Recipe)), bytesText(l.Size), l.why(n)})
+		rows = append(rows, []string{shortDigest(cmp.Or(l.Digest, l.Recipe)), human.Bytes(l.Size), l.why(n)})
 	}
 	p.Table("    ", rows)
 	if len(layers) > limit {
-		p.Printf("    and %d more, %s\n", len(layers)-limit, bytesText(rest))
+		p.Printf("    and %d more, %s\n", len(layers)-limit, human.Bytes(rest))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
@@ -23,7 +24,7 @@ func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 		p.Printf("\n%s  %s\n", pr.Platform, pr.Digest)
 		if pr.Toplevel != "" {
 			p.Printf("  %s\n", pr.Toplevel)
-			p.Printf("  %s, %s, %s in %s\n", count(pr.Paths, "store path"), count(pr.Layers, "layer"), humanBytes(pr.NarSize), humanBytes(pr.Size))
+			p.Printf("  %s, %s, %s in %s\n", human.Count(pr.Paths, "store path"), human.Count(pr.Layers, "layer"), human.Bytes(pr.NarSize), human.Bytes(pr.Size))
 		} else if !pr.Made {
 			p.Printf("  made by another tool\n")
 		}
@@ -72,7 +73,7 @@ func (r *Report) Lines() (lines []string) {
 		}
 		line := f.String()
 		if more > 0 {
-			line += fmt.Sprintf("; the same of %s", count(more, "other store path"))
+			line += fmt.Sprintf("; the same of %s", human.Count(more, "other store path"))
 		}
 		lines = append(lines, line)
 	}
@@ -106,27 +107,4 @@ func mark(r Result, colors bool) terminal.Own {
 		return sign
 	}
 	return "\x1b[" + color + "m" + sign + "\x1b[0m"
-}
-
-// count is n of something, in the singular for one.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
-
-// humanBytes is n in units of 1000.
-func humanBytes(n int64) string {
-	f, unit := float64(n), "B"
-	for _, u := range []string{"kB", "MB", "GB", "TB"} {
-		if f < 1000 {
-			break
-		}
-		f, unit = f/1000, u
-	}
-	if unit == "B" || f >= 10 {
-		return fmt.Sprintf("%.0f %s", f, unit)
-	}
-	return fmt.Sprintf("%.1f %s", f, unit)
 }

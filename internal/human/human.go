@@ -1,0 +1,42 @@
+// Package human writes numbers as people read them.
+package human
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// Bytes is n bytes in units of 1000, as registries and disks count: "4.2 MB".
+// Less than nothing is "0 B".
+func Bytes(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
+
+// Count is n of something, in the singular for one: "1 layer", "3 layers".
+func Count[N ~int | ~int64](n N, what string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(what, "entry"):
+		what = strings.TrimSuffix(what, "y") + "ies"
+	default:
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// Duration is d with as many digits as a person cares for: "0.2 s", "3 min 5 s".
+func Duration(d time.Duration) string {
+	seconds := d.Seconds()
+	switch {
+	case seconds < 0.1:
+		return fmt.Sprintf("%.2f s", seconds)
+	case seconds < 10:
+		return fmt.Sprintf("%.1f s", seconds)
+	case d < time.Minute:
+		return fmt.Sprintf("%.0f s", seconds)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(seconds)%60)
+	}
+	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+}
