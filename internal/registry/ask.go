@@ -2,9 +2,7 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -100,52 +98,6 @@ func (r *Repository) Access() Access {
 // ErrUnsupported says that a registry does not do what it was asked for.
 var ErrUnsupported = errors.New("the registry does not support this")
 
-// Tags lists the repository's tags, in the registry's order. The list of one
-// that is not there is empty. More than limit.Tags is an error.
-func (r *Repository) Tags(ctx context.Context) ([]string, error) {
-	next := r.url("tags", "list")
-	next.RawQuery = url.Values{"n": {"1000"}}.Encode()
-	var all []string
-	fail := func(err error) ([]string, error) { return nil, r.fail("list tags of "+r.repo.Name(), err) }
-	for range limit.TagPages {
-		var page struct{ Tags []string }
-		var link string
-		err := r.retrier.do(ctx, func(ctx context.Context) error {
-			resp, err := r.send(ctx, request{method: http.MethodGet, url: next, accept: []int{http.StatusOK, http.StatusNotFound}})
-			if err != nil {
-				return err
-			}
-			defer resp.Body.Close()
-			if resp.StatusCode == http.StatusNotFound {
-				return nil
-			}
-			link = resp.Header.Get("Link")
-			data, err := io.ReadAll(io.LimitReader(resp.Body, maxTagList+1))
-			if err != nil {
-				return err
-			}
-			if len(data) > maxTagList {
-				return permanent{fmt.Errorf("the answer has more than %d bytes", maxTagList)}
-			}
-			if err := json.Unmarshal(data, &page); err != nil {
-				return permanent{fmt.Errorf("parse the answer: %w", err)}
-			}
-			return nil
-		})
-		if err != nil {
-			return fail(err)
-		}
-		all = append(all, page.Tags...)
-		if len(all) > limit.Tags {
-			return fail(fmt.Errorf("more than %d tags", limit.Tags))
-		}
-		if next = nextPage(next, link); next == nil {
-			return all, nil
-		}
-	}
-	return fail(fmt.Errorf("more than %d pages", limit.TagPages))
-}
-
 // DeleteManifest deletes what target names: a tag alone, or a manifest with all of
 // its tags by its digest. The error wraps [ErrUnsupported] where the registry
 // refuses to delete. One that is gone already is no error.
@@ -191,9 +143,3 @@ func FallbackSubject(tag string) digest.Digest {
 	}
 	return d
 }
-
-// FallbackTag is the specification's referrers tag of a manifest.
-func FallbackTag(subject digest.Digest) string { return fallbackTag(subject) }
-
-// CompareTags orders tags as versions: 1.9 before 1.10.
-func CompareTags(a, b string) int { return compareVersions(a, b) }

@@ -114,7 +114,7 @@ func (r *Repository) putReferrer(ctx context.Context, m oci.Blob) (listed bool, 
 
 // mergeFallback adds to the list under the fallback tag.
 func (r *Repository) mergeFallback(ctx context.Context, subject digest.Digest, added []ocispec.Descriptor) error {
-	return r.editTag(ctx, fallbackTag(subject), func(old *oci.Blob) (*oci.Blob, error) {
+	return r.editTag(ctx, FallbackTag(subject), func(old *oci.Blob) (*oci.Blob, error) {
 		var there []ocispec.Descriptor
 		if old != nil {
 			var err error

@@ -137,15 +137,15 @@ func nextPage(base *url.URL, link string) *url.URL {
 	return nil
 }
 
-// fallbackTag is the referrers tag of distribution-spec 1.1: at most 128
+// FallbackTag is the referrers tag of distribution-spec 1.1: at most 128
 // characters, of which a sha256 takes 71.
-func fallbackTag(subject digest.Digest) string {
+func FallbackTag(subject digest.Digest) string {
 	return subject.Algorithm().String() + "-" + subject.Encoded()
 }
 
 // fallback reads the list that clients keep themselves.
 func (r *Repository) fallback(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
-	b, err := r.GetManifest(ctx, fallbackTag(subject))
+	b, err := r.GetManifest(ctx, FallbackTag(subject))
 	if errors.Is(err, oci.ErrNotFound) {
 		return nil, nil
 	}

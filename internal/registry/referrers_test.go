@@ -109,7 +109,7 @@ func TestAttach(t *testing.T) {
 					t.Errorf("artifact %d is listed with annotations %v", i, d.Annotations)
 				}
 			}
-			_, err = r.GetManifest(t.Context(), fallbackTag(subject.Digest))
+			_, err = r.GetManifest(t.Context(), FallbackTag(subject.Digest))
 			if (err == nil) == api {
 				t.Errorf("fallback tag: %v", err)
 			}
@@ -150,7 +150,7 @@ func TestAttachKeepsOthers(t *testing.T) {
 	// The other client has read the empty list and writes its own after ours.
 	overwrites := 0
 	h.before = func(w http.ResponseWriter, req *http.Request) bool {
-		if req.Method != http.MethodPut || !strings.HasSuffix(req.URL.Path, "/"+fallbackTag(subject.Digest)) || overwrites == 2 {
+		if req.Method != http.MethodPut || !strings.HasSuffix(req.URL.Path, "/"+FallbackTag(subject.Digest)) || overwrites == 2 {
 			return false
 		}
 		overwrites++

@@ -11,23 +11,62 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // maxTagList bounds an answer to a request for tags: 1,000 tags of 128 bytes
 // each are a tenth of it.
 const maxTagList = 1 << 20 // bytes
 
+// Tags lists the repository's tags, in the registry's order. The list of a
+// repository that is not there is empty. More than limit.Tags is an error.
+func (r *Repository) Tags(ctx context.Context) ([]string, error) {
+	var all []string
+	next := r.tagList()
+	for range limit.TagPages {
+		tags, following, err := r.tagPage(ctx, next)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, tags...); len(all) > limit.Tags {
+			return nil, r.fail("list tags of "+r.repo.Name(), fmt.Errorf("more than %d tags", limit.Tags))
+		}
+		if next = following; next == nil {
+			return all, nil
+		}
+	}
+	return nil, r.fail("list tags of "+r.repo.Name(), fmt.Errorf("more than %d pages", limit.TagPages))
+}
+
 // NewestTags returns at most n tags of the repository, the newest first as far
 // as their names tell: 1.10 is newer than 1.9, 2026-02 than 2026-01. It reads
 // one page of the registry's list. Tags that belong to another manifest, such
 // as signatures, are left out.
 func (r *Repository) NewestTags(ctx context.Context, n int) ([]string, error) {
+	tags, _, err := r.tagPage(ctx, r.tagList())
+	if err != nil {
+		return nil, err
+	}
+	tags = slices.DeleteFunc(tags, func(t string) bool { return strings.HasPrefix(t, "sha256-") })
+	slices.SortFunc(tags, func(a, b string) int { return CompareTags(b, a) })
+	return tags[:min(n, len(tags))], nil
+}
+
+// tagList is the first page of the registry's list of tags.
+func (r *Repository) tagList() *url.URL {
 	u := r.url("tags", "list")
 	u.RawQuery = url.Values{"n": {"1000"}}.Encode()
-	var list struct {
+	return u
+}
+
+// tagPage reads the page u of the registry's list, which names the next one: nil
+// after the last.
+func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, next *url.URL, err error) {
+	var page struct {
 		Tags []string `json:"tags"`
 	}
-	err := r.retrier.do(ctx, func(ctx context.Context) error {
+	err = r.retrier.do(ctx, func(ctx context.Context) error {
 		resp, err := r.send(ctx, request{method: http.MethodGet, url: u, accept: []int{http.StatusOK, http.StatusNotFound}})
 		if err != nil {
 			return err
@@ -36,6 +75,7 @@ func (r *Repository) NewestTags(ctx context.Context, n int) ([]string, error) {
 		if resp.StatusCode == http.StatusNotFound {
 			return nil
 		}
+		next = nextPage(u, resp.Header.Get("Link"))
 		data, err := io.ReadAll(io.LimitReader(resp.Body, maxTagList+1))
 		if err != nil {
 			return err
@@ -43,21 +83,20 @@ func (r *Repository) NewestTags(ctx context.Context, n int) ([]string, error) {
 		if len(data) > maxTagList {
 			return permanent{fmt.Errorf("the answer has more than %d bytes", maxTagList)}
 		}
-		if err := json.Unmarshal(data, &list); err != nil {
+		if err := json.Unmarshal(data, &page); err != nil {
 			return permanent{fmt.Errorf("parse the answer: %w", err)}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, r.fail("list tags of "+r.repo.Name(), err)
+		return nil, nil, r.fail("list tags of "+r.repo.Name(), err)
 	}
-	tags := slices.DeleteFunc(list.Tags, func(t string) bool { return strings.HasPrefix(t, "sha256-") })
-	slices.SortFunc(tags, func(a, b string) int { return compareVersions(b, a) })
-	return tags[:min(n, len(tags))], nil
+	return page.Tags, next, nil
 }
 
-// compareVersions compares text as bytes, and runs of digits as numbers.
-func compareVersions(a, b string) int {
+// CompareTags orders tags as versions, 1.9 before 1.10: text as bytes, and runs of
+// digits as numbers.
+func CompareTags(a, b string) int {
 	x, y := a, b
 	for x != "" && y != "" {
 		var dx, dy string
