@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -43,6 +44,7 @@ type Inventory struct {
 	Attached  map[digest.Digest][]Attached // to a manifest
 	Created   map[digest.Digest]time.Time  // as the image says, if it does
 	read      map[digest.Digest]bool       // what was asked for
+	lost      map[digest.Digest]bool       // of that, what the registry does not have
 	mu        sync.Mutex
 }
 
@@ -65,7 +67,7 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 		return nil, err
 	}
 	inv := &Inventory{Tags: map[string]digest.Digest{}, Documents: map[string]digest.Digest{}, Children: map[digest.Digest][]Child{},
-		Attached: map[digest.Digest][]Attached{}, Created: map[digest.Digest]time.Time{}, read: map[digest.Digest]bool{}}
+		Attached: map[digest.Digest][]Attached{}, Created: map[digest.Digest]time.Time{}, read: map[digest.Digest]bool{}, lost: map[digest.Digest]bool{}}
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(requestsAtOnce)
 	for _, tag := range tags {
@@ -87,7 +89,18 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 			return inv.follow(ctx, repo, d.Digest)
 		})
 	}
-	return inv, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	// What a tag names and nobody can read may need anything.
+	for _, named := range []map[string]digest.Digest{inv.Tags, inv.Documents} {
+		for _, tag := range slices.Sorted(maps.Keys(named)) {
+			if inv.lost[named[tag]] {
+				return nil, fmt.Errorf("read %s: the registry has the tag and not the manifest %s: %w", repo.Ref(tag), named[tag], oci.ErrNotFound)
+			}
+		}
+	}
+	return inv, nil
 }
 
 // follow reads a manifest, what it lists, and what is attached, each once.
@@ -101,7 +114,10 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 	inv.mu.Unlock()
 	blob, err := repo.GetManifest(ctx, d.String())
 	if errors.Is(err, oci.ErrNotFound) {
-		return nil // a platform that the registry has lost: it needs nothing
+		inv.mu.Lock()
+		defer inv.mu.Unlock()
+		inv.lost[d] = true // a platform needs nothing; for a tag, Read says it
+		return nil
 	}
 	if err != nil {
 		return err

@@ -133,6 +133,7 @@ func put(t *testing.T, repo *registry.Repository, v any, kind, tag string) ocisp
 // delete. What is kept can be read to the last manifest.
 func TestRun(t *testing.T) {
 	var refuse, fail bool
+	var lost string // the digest of a manifest that the registry does not find
 	backend := ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0)))
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -140,6 +141,8 @@ func TestRun(t *testing.T) {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 		case fail && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/sha256:"):
 			w.WriteHeader(http.StatusForbidden)
+		case lost != "" && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/manifests/"+lost):
+			w.WriteHeader(http.StatusNotFound)
 		default:
 			backend.ServeHTTP(w, r)
 		}
@@ -181,6 +184,16 @@ func TestRun(t *testing.T) {
 		t.Error("a manifest that cannot be read is no reason to stop")
 	}
 	fail = false
+	// The lost index of a kept tag may need what the other one has.
+	lost = second.Digest.String()
+	if _, err := Read(t.Context(), open()); err == nil || !strings.Contains(err.Error(), ":2: the registry has the tag and not the manifest") {
+		t.Errorf("a tag whose manifest is lost: %v", err)
+	}
+	lost = one.Digest.String()
+	if _, err := Read(t.Context(), open()); err != nil {
+		t.Errorf("a platform that is lost: %v", err)
+	}
+	lost = ""
 	inv, err := Read(t.Context(), open())
 	if err != nil {
 		t.Fatal(err)
