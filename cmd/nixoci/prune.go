@@ -35,10 +35,11 @@ func (a *app) pruneCommand() *cobra.Command {
 only they need. Nothing is deleted that an index or a kept tag needs, and nothing
 at all if some manifest cannot be read.
 
-A tag goes when --keep and --older-than, as far as they are given, both let it go.
-Tags that match a --keep-tag stay, and latest stays. The newest tags are those of
-the newest images, if all images say when they were made (push --created); else
-those with the highest versions. What says neither stays.
+If you give --keep and --older-than, nixoci deletes a tag only if both rules allow
+it. Tags that match a --keep-tag stay. The tag latest always stays. If all images
+say when they were made (push --created), the newest tags are those of the newest
+images. If not, they are those with the highest versions. With --keep, a tag whose
+image has no time and whose name is no version stays.
 
 The registry's garbage collector frees the space. GitHub's and Docker Hub's
 registries delete nothing this way: use their own web interface.`,
@@ -57,8 +58,8 @@ registries delete nothing this way: use their own web interface.`,
 	a.uses(cmd, "json")
 	fl := cmd.Flags()
 	fl.IntVar(&f.keep, "keep", 0, "keep the newest N tags")
-	fl.StringArrayVar(&f.keepTags, "keep-tag", nil, "keep tags that match this glob, repeated")
-	fl.StringVar(&f.olderThan, "older-than", "", "delete only images made so long ago, for instance 30d or 12h")
+	fl.StringArrayVar(&f.keepTags, "keep-tag", nil, "keep the tags that match this glob; can be repeated")
+	fl.StringVar(&f.olderThan, "older-than", "", "delete only images that are older, such as 30d or 12h")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be deleted, and delete nothing")
 	return cmd
 }

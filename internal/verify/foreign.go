@@ -44,7 +44,7 @@ func (v *verification) checkForeign(ctx context.Context, c *content) (*checks, e
 		f.found(l.findings...)
 		f.found(c.doc.checkDiffID(n, l.layerContent)...)
 	}
-	f.result(CheckDigests, true, "%d blobs have the digests and sizes that are said of them", len(all)+1)
+	f.result(CheckDigests, true, "%d blobs match their digests and sizes", len(all)+1)
 	f.result(CheckFormat, f.failed[CheckFormat], "layers of another tool have no canonical form that is known here")
 	if done.paths, err = f.checkPaths(ctx, all); err != nil {
 		return nil, err

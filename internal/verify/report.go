@@ -195,7 +195,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		paths = len(r.system.infos)
 	}
 	all := []CheckResult{
-		result(CheckDigests, Holds, "%d blobs have the digests and sizes that are said of them", p.Layers+1),
+		result(CheckDigests, Holds, "%d blobs match their digests and sizes", p.Layers+1),
 		result(CheckFormat, Holds, "%d layers are in the canonical form of image format %d", p.Layers, p.Format),
 		result(CheckPaths, Holds, "the layers hold the %d store paths of the Nix database, and nothing else", paths),
 		result(CheckNarHashes, Holds, "%d narHashes, of %d bytes", p.Paths, p.NarSize),
