@@ -63,7 +63,7 @@ func (w *attestations) none() bool { return !w.closure && !w.provenance && len(w
 // bills of materials and provenance are said of each platform's manifest, which
 // stays what it is when another platform joins the index. The index gets a
 // provenance of its own where all of it is from this push.
-func (a *app) attach(ctx context.Context, repo *registry.Repository, index ocispec.Descriptor, images []push.Image, job *push.Job, w attestations) error {
+func (a *app) attach(ctx context.Context, repo *registry.Repository, index ocispec.Descriptor, images []push.PlannedSystem, job *push.Job, w attestations) error {
 	if w.none() {
 		return nil
 	}

@@ -49,12 +49,12 @@ type input struct {
 // images resolves the CLOSURE arguments, reads their graphs, and plans. No file
 // of a store is opened for a system that this machine or a believed registry
 // knows already.
-func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job, init *manifest.InitChoice) ([]push.Image, error) {
+func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job, init *manifest.InitChoice) ([]push.PlannedSystem, error) {
 	inputs, err := a.inputs(ctx, args, f)
 	if err != nil {
 		return nil, err
 	}
-	var images []push.Image
+	var images []push.PlannedSystem
 	var systems []*manifest.System
 	for _, in := range inputs {
 		sys, err := a.system(ctx, in, job)
@@ -88,7 +88,7 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 		if err != nil {
 			return nil, err
 		}
-		images = append(images, push.Image{System: sys.Continuing(from), Plan: plan})
+		images = append(images, push.PlannedSystem{System: sys.Continuing(from), Plan: plan})
 	}
 	return images, nil
 }

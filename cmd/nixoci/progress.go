@@ -148,13 +148,13 @@ func (p *progress) Done(r push.LayerResult) {
 	defer p.mu.Unlock()
 	p.finished++
 	p.working = slices.DeleteFunc(p.working, func(l *layers.Layer) bool { return l == r.Layer })
-	how := string(r.How)
-	if r.How == push.Reused {
+	how := string(r.Outcome)
+	if r.Outcome == push.Reused {
 		p.reused += r.Layer.Size
 		for _, b := range p.barsOf[r.Layer] {
 			b.done = min(b.total, b.done+r.Layer.Size)
 		}
-		how += " from " + r.From
+		how += " from " + r.ReusedFrom
 	} else {
 		p.made += r.Packed.Size
 	}

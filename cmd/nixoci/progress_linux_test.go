@@ -46,7 +46,7 @@ func testProgress(width int) (p *progress, c *clock, out *bytes.Buffer, ls []*la
 	p.bars = []*bar{{name: "linux/amd64", total: 1e9}, {name: "linux/arm64", total: 1e9}}
 	p.barsOf = map[*layers.Layer][]*bar{ls[0]: p.bars, ls[1]: {p.bars[0]}, ls[2]: {p.bars[1]}}
 	c.wait(time.Second)
-	p.Done(push.LayerResult{Layer: ls[0], How: push.Reused, From: "local"})
+	p.Done(push.LayerResult{Layer: ls[0], Outcome: push.Reused, ReusedFrom: "local"})
 	p.Packing(ls[1], 0)
 	c.wait(4 * time.Second)
 	p.Packing(ls[1], 400e6)
@@ -86,7 +86,7 @@ func TestProgressLines(t *testing.T) {
 	}
 	c.wait(4 * time.Second)
 	p.Packing(ls[1], 400e6)
-	p.Done(push.LayerResult{Layer: ls[1], How: push.Made, Packed: layers.Packed{Digest: "sha256:0123456789abcdef", Size: 300e6}})
+	p.Done(push.LayerResult{Layer: ls[1], Outcome: push.Made, Packed: layers.Packed{Digest: "sha256:0123456789abcdef", Size: 300e6}})
 	if got := texts(p.lines(c.now(), 80)); !strings.Contains(got, "100%  1.0 GB of 1.0 GB") || !strings.Contains(got, "made 300 MB") || !strings.Contains(got, "2 of 3 layers; now store-2") {
 		t.Errorf("%s", got)
 	}
@@ -159,7 +159,7 @@ func TestProgressLog(t *testing.T) {
 		p.live, p.verbose = false, verbose
 		p.show()
 		c.wait(lineEvery)
-		p.Done(push.LayerResult{Layer: ls[1], How: push.Made, Packed: layers.Packed{Digest: "sha256:0123456789abcdef", Size: 1}})
+		p.Done(push.LayerResult{Layer: ls[1], Outcome: push.Made, Packed: layers.Packed{Digest: "sha256:0123456789abcdef", Size: 1}})
 		p.show()
 		p.end()
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")

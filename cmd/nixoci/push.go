@@ -369,7 +369,7 @@ func (a *app) job(img *imageFlags) (push.Job, error) {
 }
 
 // run pushes with progress.
-func (a *app) run(ctx context.Context, dst oci.Destination, images []push.Image, job push.Job) (push.Result, error) {
+func (a *app) run(ctx context.Context, dst oci.Destination, images []push.PlannedSystem, job push.Job) (push.Result, error) {
 	p := a.newProgress()
 	defer p.end()
 	job.Progress = p
@@ -409,10 +409,10 @@ func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
 	for _, l := range r.Layers {
 		size += l.Packed.Size
 		tar += l.Packed.UncompressedSize
-		if l.How == push.Made {
+		if l.Outcome == push.Made {
 			made++
 		} else {
-			from[l.From]++
+			from[l.ReusedFrom]++
 		}
 		if l.Checked {
 			checked++
@@ -490,7 +490,7 @@ func (a *app) printResult(ref string, r push.Result, s *registry.Stats) error {
 	for _, l := range r.Layers {
 		p.Layers = append(p.Layers, printedLayer{
 			Recipe: l.Layer.Recipe.String(), DiffID: l.Packed.DiffID.String(), Digest: l.Packed.Digest.String(),
-			Size: l.Packed.Size, TarSize: l.Packed.UncompressedSize, Paths: len(l.Layer.Paths), How: string(l.How), From: l.From, Checked: l.Checked,
+			Size: l.Packed.Size, TarSize: l.Packed.UncompressedSize, Paths: len(l.Layer.Paths), How: string(l.Outcome), From: l.ReusedFrom, Checked: l.Checked,
 		})
 	}
 	if s != nil {

@@ -81,7 +81,7 @@ func (r *review) markdown(ctx context.Context, b *strings.Builder, repo *registr
 	pushed := report.Pushed{Ref: ref.Repository.Name() + ":" + ref.Tag, Digest: result.Index.Digest.String(), Sent: stats.BytesSent, Requests: stats.Requests}
 	for _, l := range result.Layers {
 		pushed.Layers++
-		if l.How == push.Made {
+		if l.Outcome == push.Made {
 			pushed.Made++
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
@@ -47,13 +46,12 @@ var guestHealthcheck = healthcheck{
 	Retries:  2,
 }
 
-// newConfig describes sys to a runtime. diffIDs are nil while no layer was
-// made; all else is known before.
-func newConfig(sys *System, ls []*layers.Layer, diffIDs []digest.Digest, s *Settings) (*config, error) {
+// newConfig describes sys to a runtime, without the diffIDs of its layers.
+func newConfig(sys *System, ls []*layers.Layer, s *Settings) (*config, error) {
 	c := &config{
 		Created:  created(s),
 		Platform: sys.Platform,
-		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: diffIDs},
+		RootFS:   ocispec.RootFS{Type: "layers"},
 	}
 	rc := &c.Config
 	rc.Env = mergeEnv(defaultEnv, s.Env)
@@ -79,7 +77,7 @@ func newConfig(sys *System, ls []*layers.Layer, diffIDs []digest.Digest, s *Sett
 	for _, v := range s.Volumes {
 		rc.Volumes = add(rc.Volumes, v)
 	}
-	rc.Labels = sys.facts()
+	rc.Labels = sys.titleAndVersion()
 	rc.Labels[AnnotationToplevel] = string(sys.Toplevel)
 	maps.Copy(rc.Labels, s.Labels)
 	if program := sys.healthProgram(); program != "" && slices.Equal(rc.Entrypoint, []string{defaultInit}) {
@@ -138,9 +136,9 @@ func mergeEnv(base, more []string) []string {
 	return env
 }
 
-// facts are the org.opencontainers.image.* keys that follow from the closure
-// alone.
-func (sys *System) facts() map[string]string {
+// titleAndVersion are the org.opencontainers.image.* keys that follow from the
+// closure alone.
+func (sys *System) titleAndVersion() map[string]string {
 	m := map[string]string{}
 	name, version := sys.Toplevel.Name(), sys.Version
 	if version != "" {

@@ -5,11 +5,10 @@
 // # From a toplevel to an index
 //
 //	ReadSystem     toplevel → platform, init, version    (reads one store path)
-//	InitLayer      nixoci-init as /sbin/init
-//	SystemLayer    root skeleton, profile, Nix database
-//	ImageRecipe    what determines one platform's manifest, before any layer is made
-//	IndexRecipe    the same for the whole image
-//	NewImage       config and manifest, once every layer is packed
+//	ImageLayers    the layers: nixoci-init, the store paths, root skeleton with Nix database
+//	NewDraft       config and manifest without the layers' bytes, and the image's recipe
+//	IndexRecipe    the recipe of an index over several drafts
+//	Draft.Image    config and manifest, once every layer is packed
 //	NewIndex       one index over all platforms; Join to add to one that is there
 //
 // A layer list goes from the lowest layer to the highest: the init layer, the
@@ -32,7 +31,7 @@
 //   - [ReadFacts] is the only function here that reads the store. What it
 //     returns follows from the toplevel's narHash: keep it by that, and
 //     [NewSystem] needs the store no more.
-//   - [ImageRecipe] and [IndexRecipe] hash the config and the manifest with all
+//   - [Draft.Recipe] and [IndexRecipe] hash the config and the manifest with all
 //     left out that only packing tells, the layers' recipes standing for their
 //     bytes. An index that carries the recipe that IndexRecipe gives is the
 //     index that would be pushed.

@@ -53,22 +53,19 @@ func NewIndex(images []*Image, s Settings) (oci.Blob, error) {
 }
 
 // IndexRecipe is the annotation [AnnotationImage] of the index that NewIndex
-// makes of these systems, known before any layer is made: recipes[i] is the
-// [ImageRecipe] of systems[i].
-func IndexRecipe(systems []*System, recipes []digest.Digest, s Settings) (digest.Digest, error) {
-	if len(systems) != len(recipes) || len(systems) == 0 {
-		return "", fmt.Errorf("index recipe: %d systems, %d recipes", len(systems), len(recipes))
+// makes of the images of these drafts, known before any layer is made.
+func IndexRecipe(drafts []*Draft, s Settings) (digest.Digest, error) {
+	if len(drafts) == 0 {
+		return "", errors.New("index recipe: no images")
+	}
+	var systems []*System
+	var manifests []ocispec.Descriptor
+	for _, d := range drafts {
+		systems = append(systems, d.System)
+		manifests = append(manifests, d.indexEntry)
 	}
 	if err := CheckPlatforms(systems); err != nil {
 		return "", err
-	}
-	var manifests []ocispec.Descriptor
-	for i, sys := range systems {
-		d, err := sys.indexEntry(recipes[i])
-		if err != nil {
-			return "", err
-		}
-		manifests = append(manifests, d)
 	}
 	slices.SortFunc(manifests, compareManifests)
 	return indexRecipe(manifests, indexAnnotations(manifests, &s), s.mediaTypes().index)
@@ -82,7 +79,7 @@ func (sys *System) indexEntry(recipe digest.Digest) (ocispec.Descriptor, error) 
 		return ocispec.Descriptor{}, fmt.Errorf("index: toplevel %s is not in the closure", sys.Toplevel)
 	}
 	p := sys.Platform
-	d := ocispec.Descriptor{Platform: &p, Annotations: sys.facts()}
+	d := ocispec.Descriptor{Platform: &p, Annotations: sys.titleAndVersion()}
 	d.Annotations[AnnotationToplevel] = string(sys.Toplevel)
 	d.Annotations[AnnotationNarHash] = info.NarHash.SRI()
 	d.Annotations[AnnotationImage] = recipe.String()

@@ -7,7 +7,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -79,17 +78,11 @@ type Settings struct {
 	Docker      bool // Docker media types instead of OCI's
 }
 
-// Image is one platform's config and manifest. [NewImage] makes it.
+// Image is one platform's config and manifest. [Draft.Image] makes it.
 type Image struct {
 	System   *System
-	Recipe   digest.Digest // what [ImageRecipe] gave before the layers were made
+	Recipe   digest.Digest // the draft's
 	Layers   []ocispec.Descriptor
 	Config   oci.Blob
 	Manifest oci.Blob // Descriptor has the platform and annotations as the index lists it
-}
-
-// PackedLayer is a layer with what is known of its bytes.
-type PackedLayer struct {
-	*layers.Layer
-	layers.Packed
 }

@@ -106,23 +106,29 @@ func fakeInit(s string) *Init {
 var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}
 
 // smallLayers are made-up layers: the bytes are not what is tested here.
-func smallLayers(sys *System, comp layers.Compression, seed string) []PackedLayer {
-	var packed []PackedLayer
+func smallLayers(sys *System, comp layers.Compression, seed string) []madeUpLayer {
+	var packed []madeUpLayer
 	if sys.Init != nil {
-		packed = append(packed, packedLayer(InitLayer(sys.Init, comp), seed+"init"))
+		packed = append(packed, madeUp(InitLayer(sys.Init, comp), seed+"init"))
 	}
 	for i, part := range slices.Collect(slices.Chunk(sys.Closure.Paths, 2)) {
 		l := &layers.Layer{Recipe: layers.NewRecipe(comp, part), Compression: comp, Comment: fmt.Sprintf("%s and %d more", part[0].Path.Name(), len(part)-1)}
 		for _, p := range part {
 			l.Paths = append(l.Paths, p.Path)
 		}
-		packed = append(packed, packedLayer(l, fmt.Sprint(seed, i)))
+		packed = append(packed, madeUp(l, fmt.Sprint(seed, i)))
 	}
 	l := &layers.Layer{Recipe: layers.NewNamedRecipe(comp, systemLayerKind, sys.format(), seed), Compression: comp, Comment: "system layer"}
-	return append(packed, packedLayer(l, seed+"system"))
+	return append(packed, madeUp(l, seed+"system"))
 }
 
-func packedLayer(l *layers.Layer, seed string) PackedLayer {
+// madeUpLayer is a layer with what it would be packed to.
+type madeUpLayer struct {
+	*layers.Layer
+	layers.Packed
+}
+
+func madeUp(l *layers.Layer, seed string) madeUpLayer {
 	p := layers.Packed{
 		DiffID:           digest.FromString("tar " + seed),
 		Digest:           digest.FromString("blob " + seed),
@@ -132,13 +138,35 @@ func packedLayer(l *layers.Layer, seed string) PackedLayer {
 	if l.Compression.Algorithm == "none" {
 		p.Digest, p.Size = p.DiffID, p.UncompressedSize
 	}
-	return PackedLayer{Layer: l, Packed: p}
+	return madeUpLayer{Layer: l, Packed: p}
+}
+
+// draftOf drafts the image of sys with these layers.
+func draftOf(sys *System, all []madeUpLayer, s Settings) (*Draft, error) {
+	var ls []*layers.Layer
+	for _, l := range all {
+		ls = append(ls, l.Layer)
+	}
+	return NewDraft(sys, ls, s)
+}
+
+// imageOf is the image of sys with these layers.
+func imageOf(sys *System, all []madeUpLayer, s Settings) (*Image, error) {
+	d, err := draftOf(sys, all, s)
+	if err != nil {
+		return nil, err
+	}
+	var packed []layers.Packed
+	for _, l := range all {
+		packed = append(packed, l.Packed)
+	}
+	return d.Image(packed)
 }
 
 func mustImage(t testing.TB, system string, s Settings) *Image {
 	t.Helper()
 	sys := smallSystem(t, system)
-	img, err := NewImage(sys, smallLayers(sys, gzip5, system), s)
+	img, err := imageOf(sys, smallLayers(sys, gzip5, system), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +211,7 @@ func TestGoldenImage(t *testing.T) {
 		{"docker", smallSystem(t, "x86_64-linux"), Settings{Docker: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			img, err := NewImage(tt.sys, smallLayers(tt.sys, gzip5, "x"), tt.settings)
+			img, err := imageOf(tt.sys, smallLayers(tt.sys, gzip5, "x"), tt.settings)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +236,7 @@ func TestGoldenImage(t *testing.T) {
 
 func TestConfigIsReadByDocker(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
-	img, err := NewImage(sys, smallLayers(sys, gzip5, "x"), Settings{})
+	img, err := imageOf(sys, smallLayers(sys, gzip5, "x"), Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,11 +291,14 @@ func TestIndexDoesNotDependOnOrder(t *testing.T) {
 	for range 20 {
 		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 		var images []*Image
-		var systems []*System
-		var recipes []digest.Digest
+		var drafts []*Draft
 		for _, n := range names {
 			img := mustImage(t, n, s)
-			images, systems, recipes = append(images, img), append(systems, img.System), append(recipes, img.Recipe)
+			draft, err := draftOf(img.System, smallLayers(img.System, gzip5, n), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			images, drafts = append(images, img), append(drafts, draft)
 		}
 		got, err := NewIndex(images, s)
 		if err != nil {
@@ -279,7 +310,7 @@ func TestIndexDoesNotDependOnOrder(t *testing.T) {
 		if !bytes.Equal(got.Data, want.Data) {
 			t.Fatalf("index depends on the order of the images:\n%s\n%s", got.Data, want.Data)
 		}
-		recipe, err := IndexRecipe(systems, recipes, s)
+		recipe, err := IndexRecipe(drafts, s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,44 +343,44 @@ func TestIndexDoesNotDependOnOrder(t *testing.T) {
 
 // The recipe must change with everything that changes the manifest, and with
 // nothing else.
-func TestImageRecipe(t *testing.T) {
-	base := func() (*System, []PackedLayer, Settings) {
+func TestDraftRecipe(t *testing.T) {
+	base := func() (*System, []madeUpLayer, Settings) {
 		sys := smallSystem(t, "x86_64-linux")
 		return sys, smallLayers(sys, gzip5, "x"), Settings{}
 	}
-	type change = func(*System, []PackedLayer, *Settings)
+	type change = func(*System, []madeUpLayer, *Settings)
 	same := map[string]change{
-		"nothing":         func(*System, []PackedLayer, *Settings) {},
-		"the source":      func(sys *System, _ []PackedLayer, _ *Settings) { sys.Source = nil },
-		"a deriver":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Closure.Paths[0].Deriver = "x.drv" },
-		"a layer's bytes": func(_ *System, p []PackedLayer, _ *Settings) { p[0].Packed.Size++; p[0].DiffID = p[1].DiffID },
-		"defaults, said":  func(_ *System, _ []PackedLayer, s *Settings) { s.StopSignal = "RTMIN+3" },
+		"nothing":         func(*System, []madeUpLayer, *Settings) {},
+		"the source":      func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Source = nil },
+		"a deriver":       func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Closure.Paths[0].Deriver = "x.drv" },
+		"a layer's bytes": func(_ *System, p []madeUpLayer, _ *Settings) { p[0].Packed.Size++; p[0].DiffID = p[1].DiffID },
+		"defaults, said":  func(_ *System, _ []madeUpLayer, s *Settings) { s.StopSignal = "RTMIN+3" },
 	}
 	other := map[string]change{
-		"platform":      func(sys *System, _ []PackedLayer, _ *Settings) { sys.Platform.Architecture = "arm64" },
-		"format":        func(sys *System, _ []PackedLayer, _ *Settings) { sys.Format = Format1 },
-		"init":          func(sys *System, _ []PackedLayer, _ *Settings) { sys.Init = fakeInit("another") },
-		"no init":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Init = nil },
-		"guest":         func(sys *System, _ []PackedLayer, _ *Settings) { sys.Init, sys.Guest = nil, true },
-		"version":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Version = "" },
-		"toplevel":      func(sys *System, _ []PackedLayer, _ *Settings) { sys.Toplevel = sys.Closure.Paths[0].Path },
-		"narHash":       func(sys *System, _ []PackedLayer, _ *Settings) { sys.Closure.Info(sys.Toplevel).NarHash[0]++ },
-		"layer recipe":  func(_ *System, p []PackedLayer, _ *Settings) { p[0].Recipe[0]++ },
-		"layer order":   func(_ *System, p []PackedLayer, _ *Settings) { p[0], p[1] = p[1], p[0] },
-		"layer comment": func(_ *System, p []PackedLayer, _ *Settings) { p[0].Comment = "x" },
-		"layer note":    func(_ *System, p []PackedLayer, _ *Settings) { p[0].Annotations = map[string]string{"a": "b"} },
-		"env":           func(_ *System, _ []PackedLayer, s *Settings) { s.Env = []string{"A=b"} },
-		"env order":     func(_ *System, _ []PackedLayer, s *Settings) { s.Env = []string{"B=b", "A=b"} },
-		"label":         func(_ *System, _ []PackedLayer, s *Settings) { s.Labels = map[string]string{"a": "b"} },
-		"annotation":    func(_ *System, _ []PackedLayer, s *Settings) { s.Annotations = map[string]string{"a": "b"} },
-		"created":       func(_ *System, _ []PackedLayer, s *Settings) { s.Created = &time.Time{}; *s.Created = time.Unix(1, 0) },
-		"docker":        func(_ *System, _ []PackedLayer, s *Settings) { s.Docker = true },
-		"cmd":           func(_ *System, _ []PackedLayer, s *Settings) { s.Cmd = []string{"x"} },
-		"level":         func(_ *System, p []PackedLayer, _ *Settings) { p[0].Compression.Level = 6 },
+		"platform":      func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Platform.Architecture = "arm64" },
+		"format":        func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Format = Format1 },
+		"init":          func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Init = fakeInit("another") },
+		"no init":       func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Init = nil },
+		"guest":         func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Init, sys.Guest = nil, true },
+		"version":       func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Version = "" },
+		"toplevel":      func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Toplevel = sys.Closure.Paths[0].Path },
+		"narHash":       func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Closure.Info(sys.Toplevel).NarHash[0]++ },
+		"layer recipe":  func(_ *System, p []madeUpLayer, _ *Settings) { p[0].Recipe[0]++ },
+		"layer order":   func(_ *System, p []madeUpLayer, _ *Settings) { p[0], p[1] = p[1], p[0] },
+		"layer comment": func(_ *System, p []madeUpLayer, _ *Settings) { p[0].Comment = "x" },
+		"layer note":    func(_ *System, p []madeUpLayer, _ *Settings) { p[0].Annotations = map[string]string{"a": "b"} },
+		"env":           func(_ *System, _ []madeUpLayer, s *Settings) { s.Env = []string{"A=b"} },
+		"env order":     func(_ *System, _ []madeUpLayer, s *Settings) { s.Env = []string{"B=b", "A=b"} },
+		"label":         func(_ *System, _ []madeUpLayer, s *Settings) { s.Labels = map[string]string{"a": "b"} },
+		"annotation":    func(_ *System, _ []madeUpLayer, s *Settings) { s.Annotations = map[string]string{"a": "b"} },
+		"created":       func(_ *System, _ []madeUpLayer, s *Settings) { s.Created = &time.Time{}; *s.Created = time.Unix(1, 0) },
+		"docker":        func(_ *System, _ []madeUpLayer, s *Settings) { s.Docker = true },
+		"cmd":           func(_ *System, _ []madeUpLayer, s *Settings) { s.Cmd = []string{"x"} },
+		"level":         func(_ *System, p []madeUpLayer, _ *Settings) { p[0].Compression.Level = 6 },
 	}
 	recipes := map[digest.Digest]string{}
 	sys, packed, s := base()
-	img, err := NewImage(sys, packed, s)
+	img, err := imageOf(sys, packed, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +388,7 @@ func TestImageRecipe(t *testing.T) {
 	for name, f := range same {
 		sys, packed, s := base()
 		f(sys, packed, &s)
-		img2, err := NewImage(sys, packed, s)
+		img2, err := imageOf(sys, packed, s)
 		if err != nil {
 			t.Fatal(name, err)
 		}
@@ -368,7 +399,7 @@ func TestImageRecipe(t *testing.T) {
 	for name, f := range other {
 		sys, packed, s := base()
 		f(sys, packed, &s)
-		img, err := NewImage(sys, packed, s)
+		img, err := imageOf(sys, packed, s)
 		if err != nil {
 			t.Fatal(name, err)
 		}
@@ -395,13 +426,13 @@ func TestPlatformTwice(t *testing.T) {
 
 func TestTooLarge(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
-	_, err := NewImage(sys, smallLayers(sys, gzip5, "x"), Settings{Annotations: map[string]string{"a": strings.Repeat("x", oci.MaxManifest)}})
+	_, err := imageOf(sys, smallLayers(sys, gzip5, "x"), Settings{Annotations: map[string]string{"a": strings.Repeat("x", oci.MaxManifest)}})
 	if err == nil || !strings.Contains(err.Error(), "registries take at most") {
 		t.Errorf("a manifest of more than 4 MiB: %v", err)
 	}
 	sys = sys.In(Format2, nil)
 	many := slices.Repeat(smallLayers(sys, gzip5, "x"), 32)
-	if _, err := NewImage(sys, many, Settings{}); err == nil || !strings.Contains(err.Error(), "128 layers") {
+	if _, err := imageOf(sys, many, Settings{}); err == nil || !strings.Contains(err.Error(), "128 layers") {
 		t.Errorf("128 layers: %v", err)
 	}
 }

@@ -23,7 +23,7 @@ func TestClaimsReadBack(t *testing.T) {
 			}
 			sys := smallSystem(t, "x86_64-linux")
 			packed := smallLayers(sys, comp, "x")
-			img, err := NewImage(sys, packed, Settings{Docker: docker})
+			img, err := imageOf(sys, packed, Settings{Docker: docker})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +57,7 @@ func TestClaimsReadBack(t *testing.T) {
 // Each wrong claim is rejected, and the other layers' claims hold.
 func TestClaimsRejected(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
-	img, err := NewImage(sys, smallLayers(sys, gzip5, "x"), Settings{})
+	img, err := imageOf(sys, smallLayers(sys, gzip5, "x"), Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}

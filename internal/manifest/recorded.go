@@ -15,7 +15,7 @@ import (
 )
 
 // RecordedSettings returns settings that make m and its config again, from the
-// two and from sys, the system they are for. It is the inverse of [NewImage]
+// two and from sys, the system they are for. It is the inverse of [NewDraft]
 // where nixoci made them; whether it was so shows when they are made again and
 // compared. m must be of the one compression comp.
 func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.Compression) (Settings, error) {
@@ -42,12 +42,12 @@ func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.C
 	}
 	// What follows from the system or from another setting was not said by the
 	// user, and on the index it depends on all platforms.
-	derived := sys.facts()
+	derived := sys.titleAndVersion()
 	if s.Created != nil {
 		derived[ocispec.AnnotationCreated] = s.Created.UTC().Format(time.RFC3339)
 	}
 	for k, v := range m.Annotations {
-		if fact, ok := derived[k]; strings.HasPrefix(k, reservedPrefix) || ok && fact == v {
+		if follows, ok := derived[k]; strings.HasPrefix(k, reservedPrefix) || ok && follows == v {
 			continue
 		}
 		s.Annotations[k] = v

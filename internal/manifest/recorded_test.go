@@ -27,7 +27,7 @@ func TestRecordedSettings(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			packed := smallLayers(tt.sys, tt.comp, "x")
-			img, err := NewImage(tt.sys, packed, tt.s)
+			img, err := imageOf(tt.sys, packed, tt.s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -39,7 +39,7 @@ func TestRecordedSettings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			again, err := NewImage(tt.sys, packed, s)
+			again, err := imageOf(tt.sys, packed, s)
 			if err != nil {
 				t.Fatal(err)
 			}

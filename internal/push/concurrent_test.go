@@ -12,7 +12,7 @@ import (
 // one cache: each tag has its version in the end, as a push alone would make it.
 func TestConcurrentPushes(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	versions := [][]Image{
+	versions := [][]PlannedSystem{
 		{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)},
 		{sampleImage(t, src, "amd64", map[string]string{"bash-5.2": "patched"}), sampleImage(t, src, "arm64", map[string]string{"bash-5.2": "patched"})},
 	}

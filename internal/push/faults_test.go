@@ -98,7 +98,7 @@ func (w *world) script(faults []registrytest.Fault) {
 }
 
 // push pushes images under worldTag, as a run of the program does.
-func (w *world) push(images []Image, cache *Cache) (Result, error) {
+func (w *world) push(images []PlannedSystem, cache *Cache) (Result, error) {
 	w.t.Helper()
 	repo, err := name.NewRepository(registrytest.PipeAddr + "/" + worldRepo)
 	must(w.t, err)
@@ -117,8 +117,8 @@ func (w *world) tag() digest.Digest { return w.reg.Tag(worldRepo, worldTag) }
 // faulty is what one seed does: what was pushed before, and what is known.
 type faulty struct {
 	w      *world
-	before []Image // pushed without faults; nil: nothing
-	images []Image
+	before []PlannedSystem // pushed without faults; nil: nothing
+	images []PlannedSystem
 	cache  *Cache
 
 	old, want digest.Digest // of the tag: before, and as it should be
@@ -128,14 +128,14 @@ type faulty struct {
 // before, the same or another, and what this machine knows.
 func (w *world) prepare(seed uint64) *faulty {
 	s := &faulty{w: w, cache: OpenCache(w.t.TempDir())}
-	s.images = []Image{sampleImage(w.t, w.src, "amd64", nil), sampleImage(w.t, w.src, "arm64", nil)}
+	s.images = []PlannedSystem{sampleImage(w.t, w.src, "amd64", nil), sampleImage(w.t, w.src, "arm64", nil)}
 	honest := w.reg
 	cache := s.cache // of the machine that pushed before
 	switch seed % 8 {
 	case 1, 5: // another image is there, of this machine
-		s.before = []Image{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
+		s.before = []PlannedSystem{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
 	case 2, 7: // or of another
-		s.before = []Image{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
+		s.before = []PlannedSystem{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
 		cache = nil
 	case 3: // this machine pushed the same image
 		s.before = s.images

@@ -31,19 +31,19 @@ const presenceSample = 2
 // unchanged reports whether the destination has the image already, under every
 // tag that is wanted. What this machine pushed itself is compared by digest.
 // What only the registry knows is proved, see [pusher.prove].
-func (p *pusher) unchanged(ctx context.Context, images []Image, stacks [][]*distinct, r recipes) (Result, bool, error) {
+func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 	if len(p.job.Tags) == 0 {
 		return Result{}, false, nil
 	}
 	var known knownIndex
-	if !p.job.Join && p.job.Cache.Get(kindImage, r.index.String(), &known) && known.Digest.Validate() == nil {
+	if !p.job.Join && p.job.Cache.Get(kindImage, p.recipe.String(), &known) && known.Digest.Validate() == nil {
 		return p.unchangedKnown(ctx, known)
 	}
 	remote := p.remoteOf(p.job.Tags[0])
 	if remote == nil {
 		return Result{}, false, nil
 	}
-	index, ok, err := p.prove(ctx, remote, images, stacks, r)
+	index, ok, err := p.prove(ctx, remote)
 	if err != nil || !ok {
 		return Result{}, false, err
 	}
@@ -97,12 +97,12 @@ func (p *pusher) allTags(ctx context.Context, tags []string, want digest.Digest)
 func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]string, error) {
 	var sample []ocispec.Descriptor
 	_, remote := p.dst.(*registry.Repository) // what is on the disk is asked for at once
-	for _, i := range rand.Perm(len(p.order)) {
-		packed, ok := p.job.Cache.Layer(p.order[i].layer.Recipe)
+	for _, i := range rand.Perm(len(p.layers)) {
+		packed, ok := p.job.Cache.Layer(p.layers[i].Layer.Recipe)
 		if !ok {
 			continue
 		}
-		d, err := p.descriptor(p.order[i], packed)
+		d, err := p.descriptor(p.layers[i].Layer, packed)
 		if err != nil {
 			return nil, err
 		}
@@ -154,16 +154,16 @@ var errContradiction = errors.New("is not what its recipe makes")
 //
 // An image with another recipe is just another image. One that has the recipe
 // and is something else is forged or damaged: nothing that it says counts.
-func (p *pusher) prove(ctx context.Context, r *Remote, images []Image, stacks [][]*distinct, want recipes) (ocispec.Descriptor, bool, error) {
+func (p *pusher) prove(ctx context.Context, r *Remote) (ocispec.Descriptor, bool, error) {
 	top, err := r.Index(ctx)
-	if err != nil || !p.hasImages(top, images, want) {
+	if err != nil || !p.hasImages(top) {
 		return ocispec.Descriptor{}, false, ctx.Err()
 	}
 	manifests, err := r.manifests(ctx)
 	if err != nil {
 		return ocispec.Descriptor{}, false, ctx.Err()
 	}
-	claimed, err := p.remake(ctx, top, manifests, images, stacks)
+	unproved, err := p.remake(ctx, top, manifests)
 	switch {
 	case errors.Is(err, oci.ErrNotFound):
 		p.warn(fmt.Errorf("%s: %w; nixoci puts back what is missing", r, err))
@@ -177,7 +177,7 @@ func (p *pusher) prove(ctx context.Context, r *Remote, images []Image, stacks []
 		return ocispec.Descriptor{}, false, err
 	}
 	if r.signed == nil {
-		if err := p.checkClaims(ctx, r, claimed); err != nil {
+		if err := p.checkClaims(ctx, r, unproved); err != nil {
 			return ocispec.Descriptor{}, false, err
 		}
 	}
@@ -192,58 +192,72 @@ type claim struct {
 
 // remake makes the images again from what the manifests say of their layers,
 // and compares. It returns what is left to believe.
-func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remoteManifest, images []Image, stacks [][]*distinct) ([]claim, error) {
-	var claimed []claim
+func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remoteManifest) (unproved []claim, err error) {
 	seen := map[layers.Recipe]bool{}
-	built := make([]*manifest.Image, len(images))
-	for i, image := range images {
-		platform := manifest.FormatPlatform(image.System.Platform)
-		listed := top.Index.Find(image.System.Platform)
-		m := manifestOf(manifests, listed)
-		if m == nil {
-			return nil, fmt.Errorf("%s: %w", platform, errContradiction)
+	remade := make([]*manifest.Image, len(p.images))
+	for i, image := range p.images {
+		platform := image.draft.System.Platform
+		listed := top.Index.Find(platform)
+		var claims []claim
+		if remade[i], claims, err = p.remakeImage(ctx, image, listed, manifestOf(manifests, listed)); err != nil {
+			return nil, fmt.Errorf("%s: %w", manifest.FormatPlatform(platform), err)
 		}
-		if m.err != nil {
-			return nil, fmt.Errorf("%s: read manifest %s: %w", platform, m.listed.Digest, m.err)
-		}
-		claims, err := m.parsed.Claims(nil)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", platform, errContradiction, err)
-		}
-		stack := make([]manifest.PackedLayer, len(stacks[i]))
-		for k, d := range stacks[i] {
-			packed, ok := claims.Lookup(d.layer)
-			if !ok {
-				return nil, fmt.Errorf("%s: manifest %s: layer %d: %w", platform, m.listed.Digest, k, errContradiction)
+		for _, c := range claims {
+			if !seen[c.layer.Recipe] {
+				seen[c.layer.Recipe] = true
+				unproved = append(unproved, c)
 			}
-			if own, ok, err := p.ownLayer(ctx, d); err != nil {
-				return nil, err
-			} else if ok && own != packed {
-				return nil, fmt.Errorf("%s: manifest %s: layer %s: %w", platform, m.listed.Digest, packed.Digest, errContradiction)
-			} else if !ok && !seen[d.layer.Recipe] {
-				seen[d.layer.Recipe] = true
-				claimed = append(claimed, claim{d.layer, packed})
-			}
-			stack[k] = manifest.PackedLayer{Layer: d.layer, Packed: packed}
-		}
-		if built[i], err = manifest.NewImage(image.System, stack, p.job.Settings); err != nil {
-			return nil, err
-		}
-		if got := built[i].Manifest.Descriptor; got.Digest != listed.Digest || got.Size != listed.Size || got.MediaType != listed.MediaType {
-			return nil, fmt.Errorf("%s: manifest %s: %w", platform, listed.Digest, errContradiction)
 		}
 	}
 	if p.job.Join {
-		return claimed, nil // the index has others' platforms too
+		return unproved, nil // the index has others' platforms too
 	}
-	index, err := manifest.NewIndex(built, p.job.Settings)
+	index, err := manifest.NewIndex(remade, p.job.Settings)
 	if err != nil {
 		return nil, err
 	}
 	if index.Descriptor.Digest != top.Blob.Descriptor.Digest {
 		return nil, fmt.Errorf("index %s: %w", top.Blob.Descriptor.Digest, errContradiction)
 	}
-	return claimed, nil
+	return unproved, nil
+}
+
+// remakeImage is remake for one platform: m is the manifest that the index
+// lists for it.
+func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *ocispec.Descriptor, m *remoteManifest) (made *manifest.Image, unproved []claim, err error) {
+	if m == nil {
+		return nil, nil, errContradiction
+	}
+	if m.err != nil {
+		return nil, nil, fmt.Errorf("read manifest %s: %w", listed.Digest, m.err)
+	}
+	claims, err := m.parsed.Claims(nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errContradiction, err)
+	}
+	packed := make([]layers.Packed, len(image.layers))
+	for k, l := range image.layers {
+		var ok bool
+		if packed[k], ok = claims.Lookup(l.Layer); !ok {
+			return nil, nil, fmt.Errorf("manifest %s: layer %d: %w", listed.Digest, k, errContradiction)
+		}
+		own, known, err := p.ownLayer(ctx, l.Layer)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case !known:
+			unproved = append(unproved, claim{l.Layer, packed[k]})
+		case own != packed[k]:
+			return nil, nil, fmt.Errorf("manifest %s: layer %s: %w", listed.Digest, packed[k].Digest, errContradiction)
+		}
+	}
+	if made, err = image.draft.Image(packed); err != nil {
+		return nil, nil, err
+	}
+	if got := made.Manifest.Descriptor; got.Digest != listed.Digest || got.Size != listed.Size || got.MediaType != listed.MediaType {
+		return nil, nil, fmt.Errorf("manifest %s: %w", listed.Digest, errContradiction)
+	}
+	return made, unproved, nil
 }
 
 func manifestOf(all []remoteManifest, listed *ocispec.Descriptor) *remoteManifest {
@@ -258,29 +272,27 @@ func manifestOf(all []remoteManifest, listed *ocispec.Descriptor) *remoteManifes
 // ownLayer returns what this machine itself knows of a layer: from its cache,
 // or because the layer has no store paths and is made in milliseconds. No
 // registry is asked about these: one of them is the program that starts first.
-func (p *pusher) ownLayer(ctx context.Context, d *distinct) (layers.Packed, bool, error) {
-	if packed, ok := p.job.Cache.Layer(d.layer.Recipe); ok {
+func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, bool, error) {
+	if packed, ok := p.job.Cache.Layer(l.Recipe); ok {
 		return packed, true, nil
 	}
-	if len(d.layer.Paths) > 0 {
+	if len(l.Paths) > 0 {
 		return layers.Packed{}, false, nil
 	}
-	quiet := *d.layer
-	quiet.Progress = nil
-	packed, err := p.job.Packer.Pack(ctx, &quiet, io.Discard)
+	packed, err := p.job.Packer.Pack(ctx, silent(l), io.Discard)
 	if err != nil {
 		return layers.Packed{}, false, err
 	}
-	if err := p.job.Cache.PutLayer(d.layer.Recipe, packed); err != nil {
+	if err := p.job.Cache.PutLayer(l.Recipe, packed); err != nil {
 		p.warn(err)
 	}
 	return packed, true, nil
 }
 
-// checkClaims makes a few of the claimed layers again and compares.
-func (p *pusher) checkClaims(ctx context.Context, r *Remote, claimed []claim) error {
+// checkClaims makes a few of the layers again that only r vouches for, and compares.
+func (p *pusher) checkClaims(ctx context.Context, r *Remote, unproved []claim) error {
 	group, ctx := task.WithContext(ctx)
-	for _, c := range p.sampleClaims(claimed) {
+	for _, c := range p.sampleClaims(unproved) {
 		group.Go(func() error { return p.recheck(ctx, c.layer, c.packed, r.String()) })
 	}
 	return group.Wait()

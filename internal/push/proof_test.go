@@ -114,7 +114,7 @@ func (f *forgery) swap(to, from int) {
 func TestForgeryIsFaithful(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	first, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
 	must(t, err)
 	forge(t, reg.open(t)).put()
 	now, err := reg.open(t).Resolve(t.Context(), "latest")
@@ -156,7 +156,7 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				reg := newMemoryRegistry(t)
 				src := &treeSource{content: map[closure.StorePath][]byte{}}
-				images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+				images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 				honest, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
 				must(t, err)
 				change(forge(t, reg.open(t)))
@@ -190,7 +190,7 @@ func TestForgedLayerIsFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			reg := newMemoryRegistry(t)
 			src := &treeSource{content: map[closure.StorePath][]byte{}}
-			_, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+			_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
 			must(t, err)
 			f := forge(t, reg.open(t))
 			stores := storeLayers(f.amd64)
@@ -204,7 +204,7 @@ func TestForgedLayerIsFound(t *testing.T) {
 			repo := reg.open(t)
 			job := sampleJob(OpenCache(t.TempDir()))
 			job.Reuse, job.SampleClaims = []*Remote{NewRemote(repo, "latest")}, true
-			_, err = Push(t.Context(), repo, []Image{sampleImage(t, src, "amd64", versions)}, job)
+			_, err = Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", versions)}, job)
 			if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), "sha256:") {
 				t.Errorf("the push ended with %v", err)
 			}
@@ -232,7 +232,7 @@ func storeLayers(m ocispec.Manifest) []int {
 func TestSignatureIsRequired(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	images := []Image{sampleImage(t, src, "amd64", nil)}
+	images := []PlannedSystem{sampleImage(t, src, "amd64", nil)}
 	first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
 	must(t, err)
 	for name, signed := range map[string]bool{"signed": true, "not signed": false} {
@@ -270,10 +270,10 @@ func TestSignatureIsRequired(t *testing.T) {
 
 // TestLostPiecesArePutBack: what the registry has lost is noticed and put back.
 func TestLostPiecesArePutBack(t *testing.T) {
-	setup := func(t *testing.T) (*memoryRegistry, *treeSource, []Image, Result, *Cache) {
+	setup := func(t *testing.T) (*memoryRegistry, *treeSource, []PlannedSystem, Result, *Cache) {
 		reg := newMemoryRegistry(t)
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+		images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 		cache := OpenCache(t.TempDir())
 		first, err := Push(t.Context(), reg.open(t), images, sampleJob(cache))
 		must(t, err)
@@ -332,7 +332,7 @@ func TestLostPiecesArePutBack(t *testing.T) {
 		job := sampleJob(OpenCache(t.TempDir()))
 		job.Tags = []string{"again"}
 		job.Reuse = []*Remote{NewRemote(repo, "again"), NewRemote(repo, "latest")}
-		got, err := Push(t.Context(), repo, []Image{sampleImage(t, src, "amd64", nil)}, job)
+		got, err := Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", nil)}, job)
 		must(t, err)
 		if count(got, Made) == 0 {
 			t.Error("nothing was made again")
@@ -345,7 +345,7 @@ func TestLostPiecesArePutBack(t *testing.T) {
 func TestFewRequests(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	first, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
 	must(t, err)
 	reg.log = nil
 	repo := reg.open(t)
@@ -353,7 +353,7 @@ func TestFewRequests(t *testing.T) {
 	job.Tags = []string{"new"}
 	job.ReuseElse = func(ctx context.Context) ([]*Remote, error) { return []*Remote{NewRemote(repo, "latest")}, nil }
 	job.Reuse = []*Remote{NewRemote(repo, "new")}
-	got, err := Push(t.Context(), repo, []Image{sampleImage(t, src, "amd64", nil)}, job)
+	got, err := Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", nil)}, job)
 	must(t, err)
 	if got.Index.Digest != first.Index.Digest || count(got, Made) != 0 {
 		t.Errorf("%d layers made for a new tag of the same image", count(got, Made))

@@ -62,7 +62,7 @@ func storePath(t *testing.T, name, content string) closure.StorePath {
 
 // sampleImage is a toplevel with some packages; versions gives a package's
 // content.
-func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string]string) Image {
+func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string]string) PlannedSystem {
 	t.Helper()
 	var infos []closure.Info
 	add := func(name, content string, refs ...closure.StorePath) closure.StorePath {
@@ -84,7 +84,7 @@ func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string
 	must(t, err)
 	plan, err := plan.New(c, plan.Options{MaxLayers: 10})
 	must(t, err)
-	return Image{Plan: plan, System: &manifest.System{
+	return PlannedSystem{Plan: plan, System: &manifest.System{
 		Platform: ocispec.Platform{OS: "linux", Architecture: arch}, Toplevel: top, Closure: c, Source: src, Own: "init",
 	}}
 }
@@ -137,9 +137,9 @@ func sampleJob(cache *Cache) Job {
 	return Job{Compression: layers.DefaultCompression(), Tags: []string{"latest"}, Cache: cache}
 }
 
-func count(r Result, how How) (n int) {
+func count(r Result, outcome Outcome) (n int) {
 	for _, l := range r.Layers {
-		if l.How == how {
+		if l.Outcome == outcome {
 			n++
 		}
 	}
@@ -149,7 +149,7 @@ func count(r Result, how How) (n int) {
 func TestPushTwoPlatformsThenNothing(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+	images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 	cache := OpenCache(t.TempDir())
 	first, err := Push(t.Context(), reg.open(t), images, sampleJob(cache))
 	must(t, err)
@@ -191,7 +191,7 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	before := sampleImage(t, src, "amd64", nil)
-	_, err := Push(t.Context(), reg.open(t), []Image{before}, sampleJob(nil))
+	_, err := Push(t.Context(), reg.open(t), []PlannedSystem{before}, sampleJob(nil))
 	must(t, err)
 
 	after := sampleImage(t, src, "amd64", map[string]string{"nginx-1.26": "patched"})
@@ -199,13 +199,13 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 	job := sampleJob(OpenCache(t.TempDir()))
 	job.Reuse = []*Remote{NewRemote(repo, "latest")}
 	src.reads.Store(0)
-	got, err := Push(t.Context(), repo, []Image{after}, job)
+	got, err := Push(t.Context(), repo, []PlannedSystem{after}, job)
 	must(t, err)
 	// nginx, the toplevel, and the system layer.
 	if count(got, Made) != 3 || count(got, Reused) != 3 || src.reads.Load() != 2 {
 		t.Errorf("%d made, %d reused, %d paths read", count(got, Made), count(got, Reused), src.reads.Load())
 	}
-	fresh, err := Push(t.Context(), newMemoryRegistry(t).open(t), []Image{after}, sampleJob(nil))
+	fresh, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{after}, sampleJob(nil))
 	must(t, err)
 	if fresh.Index.Digest != got.Index.Digest {
 		t.Errorf("reused %s, made %s", got.Index.Digest, fresh.Index.Digest)
@@ -218,16 +218,16 @@ func TestPushKnownButGone(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	image := sampleImage(t, src, "amd64", nil)
 	cache := OpenCache(t.TempDir())
-	first, err := Push(t.Context(), newMemoryRegistry(t).open(t), []Image{image}, sampleJob(cache))
+	first, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleJob(cache))
 	must(t, err)
-	again, err := Push(t.Context(), newMemoryRegistry(t).open(t), []Image{image}, sampleJob(cache))
+	again, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleJob(cache))
 	must(t, err)
 	if count(again, Made) != 6 || again.Index.Digest != first.Index.Digest {
 		t.Errorf("another registry: %+v", again)
 	}
 	wrong := samplePacked("wrong")
 	must(t, cache.PutLayer(first.Layers[0].Layer.Recipe, wrong))
-	healed, err := Push(t.Context(), newMemoryRegistry(t).open(t), []Image{image}, sampleJob(cache))
+	healed, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleJob(cache))
 	must(t, err)
 	if healed.Index.Digest != first.Index.Digest {
 		t.Errorf("a wrong cache entry reached the image")
@@ -247,7 +247,7 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 		bad := image.System.Closure.Paths[2].Path
 		src.content[bad] = bytes.Clone(src.content[bad])
 		src.content[bad][7] ^= 1
-		_, err := Push(t.Context(), reg.open(t), []Image{image}, sampleJob(OpenCache(t.TempDir())))
+		_, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleJob(OpenCache(t.TempDir())))
 		var mismatch *closure.HashMismatchError
 		if !errors.As(err, &mismatch) || mismatch.Path != bad || !strings.Contains(err.Error(), string(bad)) {
 			t.Errorf("%v", err)
@@ -260,7 +260,7 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 			return r.Method == "PUT" && strings.Contains(r.URL.Path, "/manifests/sha256:")
 		}
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		_, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+		_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
 		if err == nil || !strings.Contains(err.Error(), "DENIED") {
 			t.Errorf("%v", err)
 		}
@@ -279,7 +279,7 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 			return false
 		}
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		if _, err := Push(ctx, reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); !errors.Is(err, context.Canceled) {
+		if _, err := Push(ctx, reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
 		checkNoManifest(t, reg)
@@ -306,13 +306,13 @@ func TestJoinKeepsBoth(t *testing.T) {
 			wg.Go(func() {
 				job := sampleJob(nil)
 				job.Join = true
-				if _, err := Push(t.Context(), reg.open(t), []Image{image}, job); err != nil {
+				if _, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, job); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		wg.Wait()
-		images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+		images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 		joined, err := reg.open(t).Resolve(t.Context(), "latest")
 		must(t, err)
 		want, err := Push(t.Context(), newMemoryRegistry(t).open(t), images, sampleJob(nil))
@@ -337,7 +337,7 @@ func TestPushWhileOthersPushTheSame(t *testing.T) {
 			return 0, ""
 		}
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		if _, err := Push(t.Context(), reg.open(t), []Image{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); err != nil {
+		if _, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); err != nil {
 			t.Errorf("%s: %v", code, err)
 		}
 		if refused != 2 {

@@ -17,38 +17,17 @@ import (
 // Where the recipe of a reused layer came from, beside a registry's reference.
 const fromLocal = "local"
 
-// recipes identify images before a layer is made.
-type recipes struct {
-	index  digest.Digest   // of an index that holds all images and nothing else
-	images []digest.Digest // of each image
-}
-
-func newRecipes(images []Image, stacks [][]*distinct, s manifest.Settings) (recipes, error) {
-	systems := make([]*manifest.System, len(images))
-	r := recipes{images: make([]digest.Digest, len(images))}
-	for i, image := range images {
-		var err error
-		systems[i] = image.System
-		if r.images[i], err = manifest.ImageRecipe(image.System, layersOf(stacks[i]), s); err != nil {
-			return recipes{}, err
-		}
-	}
-	var err error
-	r.index, err = manifest.IndexRecipe(systems, r.images, s)
-	return r, err
-}
-
 // hasImages reports whether an index is the one that the push would make.
-func (p *pusher) hasImages(top *RemoteIndex, images []Image, r recipes) bool {
+func (p *pusher) hasImages(top *RemoteIndex) bool {
 	switch {
 	case top.Index == nil:
 		return false
 	case !p.job.Join:
-		return top.Index.Annotations[manifest.AnnotationImage] == r.index.String()
+		return top.Index.Annotations[manifest.AnnotationImage] == p.recipe.String()
 	}
-	for i, image := range images {
-		d := top.Index.Find(image.System.Platform)
-		if d == nil || d.Annotations[manifest.AnnotationImage] != r.images[i].String() {
+	for _, image := range p.images {
+		d := top.Index.Find(image.draft.System.Platform)
+		if d == nil || d.Annotations[manifest.AnnotationImage] != image.draft.Recipe.String() {
 			return false
 		}
 	}
@@ -69,27 +48,19 @@ func (p *pusher) remoteOf(tag string) *Remote {
 // ours reports whether r is in the repository that is pushed to.
 func (p *pusher) ours(r *Remote) bool { return p.dst == oci.Destination(r.repo) }
 
-// name is the destination's, for people.
-func (p *pusher) name() string {
-	if named, ok := p.dst.(interface{ Name() string }); ok {
-		return named.Name()
-	}
-	return "the destination"
-}
-
 // recall finds out what the recipes of the layers make: from this machine, else
 // from whoever is believed. It also notes which blobs the manifests of the
 // destination's repository list, so that nobody need ask for them.
 func (p *pusher) recall(ctx context.Context) error {
 	unknown := 0
-	for _, d := range p.order {
-		if packed, ok := p.job.Cache.Layer(d.layer.Recipe); ok {
-			d.known, d.from = &packed, fromLocal
+	for _, l := range p.layers {
+		if packed, ok := p.job.Cache.Layer(l.Layer.Recipe); ok {
+			l.known, l.knownFrom = &packed, fromLocal
 			continue
 		}
 		unknown++
 	}
-	if unknown == 0 && len(p.order) <= fewQueries {
+	if unknown == 0 && len(p.layers) <= fewQueries {
 		return nil
 	}
 	if err := p.readRemotes(ctx, unknown > 0); err != nil {
@@ -105,12 +76,12 @@ func (p *pusher) recall(ctx context.Context) error {
 				p.listed[d] = true
 			}
 		}
-		for _, d := range p.order {
-			if d.known != nil {
+		for _, l := range p.layers {
+			if l.known != nil {
 				continue
 			}
-			if packed, ok := lookup(claims, d.layer); ok {
-				d.known, d.from, d.claimed = &packed, r.String(), r.signed == nil
+			if packed, ok := lookup(claims, l.Layer); ok {
+				l.known, l.knownFrom, l.unsigned = &packed, r.String(), r.signed == nil
 			}
 		}
 	}
@@ -202,12 +173,12 @@ func (p *pusher) credible(ctx context.Context, r *Remote, wanted bool) ([]*manif
 	if err != nil {
 		claims = nil // it has been said
 	}
-	for _, d := range p.order {
-		packed, ok := lookup(claims, d.layer)
-		if !ok || len(d.layer.Paths) > 0 {
+	for _, l := range p.layers {
+		packed, ok := lookup(claims, l.Layer)
+		if !ok || len(l.Layer.Paths) > 0 {
 			continue
 		}
-		own, _, err := p.ownLayer(ctx, d)
+		own, _, err := p.ownLayer(ctx, l.Layer)
 		if err != nil {
 			return nil, err
 		}
@@ -217,8 +188,8 @@ func (p *pusher) credible(ctx context.Context, r *Remote, wanted bool) ([]*manif
 			p.warn(fmt.Errorf("%s: %w; nothing that it says is believed", r, err))
 			return nil, nil
 		}
-		if d.known == nil {
-			d.known, d.from = &own, fromLocal
+		if l.known == nil {
+			l.known, l.knownFrom = &own, fromLocal
 		}
 	}
 	return claims, nil

@@ -23,29 +23,29 @@ const (
 
 // sample chooses the reused layers that are made again: the share that the job
 // asks for, rounded up, so that a check of anything looks at one layer at least;
-// and a few of those that are only claimed. The choice is random: whoever forged
+// and a few of those that only an unsigned image vouches for. The choice is random: whoever forged
 // a layer cannot know whether the next push looks at it.
-func (p *pusher) sample() []*distinct {
-	var reused, claimed []*distinct
-	for _, d := range p.order {
-		if d.How != Reused {
+func (p *pusher) sample() []*pushedLayer {
+	var reused, unsigned []*pushedLayer
+	for _, l := range p.layers {
+		if l.Outcome != Reused {
 			continue
 		}
-		reused = append(reused, d)
-		if d.claimed && p.cheap(d.layer) {
-			claimed = append(claimed, d)
+		reused = append(reused, l)
+		if l.unsigned && p.cheap(l.Layer) {
+			unsigned = append(unsigned, l)
 		}
 	}
 	if share := min(p.job.ReuseCheck, 1); share > 0 {
 		return choose(reused, int(math.Ceil(float64(len(reused))*share)))
 	}
-	return choose(claimed, claimSample)
+	return choose(unsigned, claimSample)
 }
 
 // sampleClaims is the same for an image that is there already.
-func (p *pusher) sampleClaims(claimed []claim) []claim {
+func (p *pusher) sampleClaims(unproved []claim) []claim {
 	var cheap []claim
-	for _, c := range claimed {
+	for _, c := range unproved {
 		if p.cheap(c.layer) {
 			cheap = append(cheap, c)
 		}
@@ -62,11 +62,9 @@ func choose[T any](all []T, n int) []T {
 	return all[:min(n, len(all))]
 }
 
-// recheck makes a layer again that from vouched for, and compares. Nothing is sent.
-func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packed, from string) error {
-	again := *l
-	again.Progress = nil // it counts as done already
-	packed, err := p.job.Packer.Pack(ctx, &again, io.Discard)
+// recheck makes a layer again that knownFrom vouched for, and compares. Nothing is sent.
+func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packed, knownFrom string) error {
+	packed, err := p.job.Packer.Pack(ctx, silent(l), io.Discard)
 	if err != nil {
 		return fmt.Errorf("check layer %s: %w", want.Digest, err)
 	}
@@ -74,9 +72,17 @@ func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packe
 		return nil
 	}
 	err = fmt.Errorf("check layer %s: made again, recipe %s gives %s: %w", want.Digest, l.Recipe, packed.Digest, oci.ErrOtherContent)
-	if from == fromLocal {
+	if knownFrom == fromLocal {
 		p.job.Cache.Drop(kindLayer, l.Recipe.String())
 		return hint.Add(err, "this machine's cache was wrong about it and has forgotten it; push again, and nixoci cache prune if it is not alone")
 	}
-	return hint.Add(err, "what "+from+" says of its layers is not to be believed: push with --reuse none, and find out who wrote it")
+	return hint.Add(err, "what "+knownFrom+" says of its layers is not to be believed: push with --reuse none, and find out who wrote it")
+}
+
+// silent is a layer that reports no progress: one that is made again counts as
+// done already.
+func silent(l *layers.Layer) *layers.Layer {
+	copied := *l
+	copied.Progress = nil
+	return &copied
 }

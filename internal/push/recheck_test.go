@@ -14,11 +14,11 @@ import (
 func TestReuseCheckSample(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	images := []Image{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+	images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 	first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
 	must(t, err)
 
-	check := func(share float64, images []Image) (Result, string) {
+	check := func(share float64, images []PlannedSystem) (Result, string) {
 		t.Helper()
 		repo := reg.open(t)
 		job := sampleJob(OpenCache(t.TempDir()))
@@ -30,8 +30,8 @@ func TestReuseCheckSample(t *testing.T) {
 		var which string
 		for i, l := range r.Layers {
 			if l.Checked {
-				if l.How != Reused {
-					t.Errorf("layer %d is %s and checked", i, l.How)
+				if l.Outcome != Reused {
+					t.Errorf("layer %d is %s and checked", i, l.Outcome)
 				}
 				which += fmt.Sprint(i, " ")
 			}
@@ -75,7 +75,7 @@ func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	image := sampleImage(t, src, "amd64", nil)
 	reg := newMemoryRegistry(t)
 	cache := OpenCache(t.TempDir())
-	first, err := Push(t.Context(), reg.open(t), []Image{image}, sampleJob(cache))
+	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleJob(cache))
 	must(t, err)
 	a, b := first.Layers[0], first.Layers[1]
 	must(t, cache.PutLayer(a.Layer.Recipe, b.Packed))
@@ -84,7 +84,7 @@ func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	job.Tags = []string{"checked"}
 	job.ReuseCheck = 1
 	repo := reg.open(t)
-	_, err = Push(t.Context(), repo, []Image{image}, job)
+	_, err = Push(t.Context(), repo, []PlannedSystem{image}, job)
 	if !errors.Is(err, oci.ErrOtherContent) {
 		t.Fatalf("a wrong layer was reused: %v", err)
 	}
@@ -94,7 +94,7 @@ func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	if _, ok := cache.Layer(a.Layer.Recipe); ok {
 		t.Error("the cache still has the wrong entry")
 	}
-	again, err := Push(t.Context(), reg.open(t), []Image{image}, job)
+	again, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, job)
 	must(t, err)
 	if again.Index.Digest != first.Index.Digest {
 		t.Errorf("then %s, not %s", again.Index.Digest, first.Index.Digest)

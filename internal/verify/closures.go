@@ -197,21 +197,25 @@ func (g *givenClosure) missing() (found []Finding) {
 // toplevel is.
 func (g *givenClosure) compareDocuments(all []madeLayer) []Finding {
 	doc := g.content.doc
-	stack := make([]manifest.PackedLayer, len(all))
+	ls, packed := make([]*layers.Layer, len(all)), make([]layers.Packed, len(all))
 	for n := range all {
-		stack[n] = manifest.PackedLayer{Layer: all[n].layer, Packed: all[n].packed}
+		ls[n], packed[n] = all[n].layer, all[n].packed
 		if doc.noManifest { // its blobs may be compressed in another way
-			stack[n].Digest, stack[n].Packed.Size = doc.manifest.Layers[n].Digest, doc.manifest.Layers[n].Size
+			packed[n].Digest, packed[n].Size = doc.manifest.Layers[n].Digest, doc.manifest.Layers[n].Size
 		}
 	}
 	fail := func(err error) []Finding {
 		return []Finding{Finding{Platform: doc.platform}.of(CheckClosure, "%v", err)}
 	}
-	recorded, err := manifest.RecordedSettings(g.sys, doc.manifest, doc.configData, stack[0].Compression)
+	recorded, err := manifest.RecordedSettings(g.sys, doc.manifest, doc.configData, ls[0].Compression)
 	if err != nil {
 		return fail(err)
 	}
-	made, err := manifest.NewImage(g.sys, stack, withoutToplevel(recorded))
+	draft, err := manifest.NewDraft(g.sys, ls, withoutToplevel(recorded))
+	if err != nil {
+		return fail(err)
+	}
+	made, err := draft.Image(packed)
 	if err != nil {
 		return fail(err)
 	}

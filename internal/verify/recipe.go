@@ -13,18 +13,14 @@ import (
 // in one thing from the one that was made again.
 type alternatives struct {
 	doc      *document
-	sys      *manifest.System
-	stack    []manifest.PackedLayer
+	draft    *manifest.Draft // of the image that was made again
 	settings manifest.Settings
-	recipe   digest.Digest // of the image with these
 }
 
-func (a *alternatives) layers() []*layers.Layer {
-	ls := make([]*layers.Layer, len(a.stack))
-	for n, p := range a.stack {
-		ls[n] = p.Layer
-	}
-	return ls
+// fits reports whether the image of these layers with these settings has recipe r.
+func (a *alternatives) fits(ls []*layers.Layer, s manifest.Settings, r digest.Digest) bool {
+	d, err := manifest.NewDraft(a.draft.System, ls, s)
+	return err == nil && d.Recipe == r
 }
 
 // checkRecipe compares the image's recipe, which covers all settings, with the
@@ -32,18 +28,14 @@ func (a *alternatives) layers() []*layers.Layer {
 // of its settings it was is found by trying.
 func (a *alternatives) checkRecipe() []Finding {
 	said := digest.Digest(a.doc.manifest.Annotations[manifest.AnnotationImage])
-	if said == a.recipe || said == "" { // where it is missing, the manifest differs
+	if said == a.draft.Recipe || said == "" { // where it is missing, the manifest differs
 		return nil
 	}
-	fits := func(ls []*layers.Layer, s manifest.Settings) bool {
-		r, err := manifest.ImageRecipe(a.sys, ls, s)
-		return err == nil && r == said
-	}
-	ls := a.layers()
+	ls := a.draft.Layers
 	for _, d := range defaults {
 		changed := a.settings
 		got := d.reset(&changed)
-		if got != "" && fits(ls, changed) {
+		if got != "" && a.fits(ls, changed, said) {
 			return []Finding{a.doc.configPlace().of(CheckConfig, "config: %s is %s, and the image was made with the default", d.name, got)}
 		}
 	}
@@ -52,13 +44,13 @@ func (a *alternatives) checkRecipe() []Finding {
 		for m := n + 1; m < len(ls)-1; m++ {
 			swapped := slices.Clone(ls)
 			swapped[n], swapped[m] = swapped[m], swapped[n]
-			if fits(swapped, a.settings) {
+			if a.fits(swapped, a.settings, said) {
 				return []Finding{a.doc.place(n).of(CheckManifest, "is in the place of layer %d, and that one in its", m+1)}
 			}
 		}
 	}
 	return []Finding{a.doc.configPlace().of(CheckConfig,
-		"config: the image was made with other settings or in another order: their recipe is %s, these give %s", said, a.recipe)}
+		"config: the image was made with other settings or in another order: their recipe is %s, these give %s", said, a.draft.Recipe)}
 }
 
 // Setting is one that whoever pushed the image chose.
@@ -70,14 +62,13 @@ type Setting struct {
 // chosen lists the settings that are not the default: nobody can make them again
 // but by believing the image. They are findings where the default is asked for.
 func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Finding) {
-	ls := a.layers()
 	for _, d := range defaults {
 		changed := a.settings
 		value := d.reset(&changed)
 		if value == "" {
 			continue
 		}
-		if r, err := manifest.ImageRecipe(a.sys, ls, changed); err == nil && r == a.recipe {
+		if a.fits(a.draft.Layers, changed, a.draft.Recipe) {
 			continue // it is the default, written down
 		}
 		chosen = append(chosen, Setting{Name: d.name, Value: value})

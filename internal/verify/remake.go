@@ -44,23 +44,23 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 	if !l.record(checkPlatform(c.doc, sys), CheckPlatform) || !l.record(checkProgram(c.doc, init, sys)) {
 		return nil, nil
 	}
-	stack, found := stackOf(c, sys, cl, init)
-	if !l.record(found) || stack == nil {
+	ls, found := describeLayers(c, sys, cl, init)
+	if !l.record(found) || ls == nil {
 		return nil, nil
 	}
 	if init != nil {
-		found, err := v.checkLayer(ctx, CheckInit, c, 0, stack[0].Layer)
+		found, err := v.checkLayer(ctx, CheckInit, c, 0, ls[0])
 		if err != nil || !l.record(found) {
 			return nil, err
 		}
 	}
 	l.record(nil, CheckInit)
-	last := len(stack) - 1
-	found, err = v.checkLayer(ctx, CheckSystem, c, last, stack[last].Layer)
+	last := len(ls) - 1
+	found, err = v.checkLayer(ctx, CheckSystem, c, last, ls[last])
 	if err != nil || !l.record(found, CheckSystem) {
 		return nil, err
 	}
-	return v.remakeDocuments(l, c.doc, sys, stack), nil
+	return v.remakeDocuments(l, c.doc, sys, ls, packedLayers(c)), nil
 }
 
 // checkPlatform: the toplevel says what it was built for.
@@ -79,10 +79,10 @@ func checkPlatform(doc *document, sys *manifest.System) (found []Finding) {
 	return found
 }
 
-// stackOf describes the layers from what they hold; the compression of a store
+// describeLayers describes the layers from what they hold; the compression of a store
 // layer is what its descriptor says. It is nil where there can be no such layers.
-func stackOf(c *content, sys *manifest.System, cl *closure.Closure, init *manifest.Init) (stack []manifest.PackedLayer, found []Finding) {
-	for n, d := range c.doc.manifest.Layers {
+func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init *manifest.Init) (all []*layers.Layer, found []Finding) {
+	for n := range c.doc.manifest.Layers {
 		comp, err := c.doc.compression(n)
 		if err != nil {
 			found = append(found, c.doc.place(n).of(CheckManifest, "%v", err))
@@ -103,10 +103,18 @@ func stackOf(c *content, sys *manifest.System, cl *closure.Closure, init *manife
 		if err != nil {
 			return nil, append(found, c.doc.place(n).of(CheckManifest, "%v", err))
 		}
-		stack = append(stack, manifest.PackedLayer{Layer: l, Packed: layers.Packed{
-			DiffID: c.layer(n).diffID, Digest: d.Digest, Size: d.Size, UncompressedSize: c.layer(n).tarSize}})
+		all = append(all, l)
 	}
-	return stack, found
+	return all, found
+}
+
+// packedLayers are what the image's layers are packed to, as they were read.
+func packedLayers(c *content) []layers.Packed {
+	packed := make([]layers.Packed, len(c.doc.manifest.Layers))
+	for n, d := range c.doc.manifest.Layers {
+		packed[n] = layers.Packed{DiffID: c.layer(n).diffID, Digest: d.Digest, Size: d.Size, UncompressedSize: c.layer(n).tarSize}
+	}
+	return packed
 }
 
 // compressionOf is a compression of a media type, where nobody says which level
@@ -175,15 +183,19 @@ func tarOfLayer(ctx context.Context, l *layers.Layer) (io.Reader, func()) {
 }
 
 // remakeDocuments makes config and manifest again; nil where that is impossible.
-func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.System, stack []manifest.PackedLayer) *remade {
+func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.System, ls []*layers.Layer, packed []layers.Packed) *remade {
 	r := &remade{}
 	var err error
-	if r.recorded, err = manifest.RecordedSettings(sys, doc.manifest, doc.configData, stack[0].Compression); err != nil {
+	if r.recorded, err = manifest.RecordedSettings(sys, doc.manifest, doc.configData, ls[0].Compression); err != nil {
 		l.record([]Finding{Finding{}.of(CheckConfig, "%v", err)})
 		return nil
 	}
 	settings := withoutToplevel(r.recorded)
-	if r.image, err = manifest.NewImage(sys, stack, settings); err != nil {
+	draft, err := manifest.NewDraft(sys, ls, settings)
+	if err == nil {
+		r.image, err = draft.Image(packed)
+	}
+	if err != nil {
 		l.record([]Finding{Finding{}.of(CheckManifest, "%v", err)})
 		return nil
 	}
@@ -194,7 +206,7 @@ func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.S
 	if !l.record(found) {
 		return r
 	}
-	a := alternatives{doc: doc, sys: sys, stack: stack, settings: settings, recipe: r.image.Recipe}
+	a := alternatives{doc: doc, draft: draft, settings: settings}
 	r.chosen, found = a.chosen(v.o.DefaultSettings)
 	if !l.record(found) {
 		return r

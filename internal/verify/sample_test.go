@@ -79,7 +79,7 @@ func must(t testing.TB, err error) {
 }
 
 // sampleSystem is one of testdata/systems.json, planned.
-func sampleSystem(t testing.TB, src closure.Source, name string) push.Image {
+func sampleSystem(t testing.TB, src closure.Source, name string) push.PlannedSystem {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(testdata, "systems.json"))
 	must(t, err)
@@ -95,14 +95,14 @@ func sampleSystem(t testing.TB, src closure.Source, name string) push.Image {
 	must(t, err)
 	plan, err := plan.New(c, plan.Options{})
 	must(t, err)
-	return push.Image{System: sys, Plan: plan}
+	return push.PlannedSystem{System: sys, Plan: plan}
 }
 
 // pushTo makes an image of the named samples in dst.
 func pushTo(t testing.TB, dst oci.Destination, comp string, s manifest.Settings, names ...string) {
 	t.Helper()
 	src := sampleSource(t)
-	var images []push.Image
+	var images []push.PlannedSystem
 	for _, n := range names {
 		images = append(images, sampleSystem(t, src, n))
 	}

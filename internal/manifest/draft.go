@@ -1,0 +1,275 @@
+package manifest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// maxImageLayers is what overlay drivers mount at most, Docker's included.
+const maxImageLayers = 127
+
+// Draft is one platform's image with everything but the bytes of its layers. It
+// is the only place where an image's recipe is computed: push, its proof of an
+// unchanged image, and verify all make drafts and compare them.
+type Draft struct {
+	System *System
+	Layers []*layers.Layer // from the lowest to the system layer
+
+	// Recipe identifies the image by what it is made of, before any layer is
+	// made. Two images with one recipe have the same manifest digest.
+	//
+	// It is the sha256 over "nixoci-image <format>\n", the config without diffIDs, "\n",
+	// and the manifest without all that only packing tells: the config's digest
+	// and size, and each layer's digest, size, diffID and tar size. The layers'
+	// recipes stand for these, and they hold every store path with its narHash.
+	Recipe digest.Digest
+
+	config     config
+	manifest   ocispec.Manifest
+	indexEntry ocispec.Descriptor // as the index lists the manifest, without digest, size and media type
+}
+
+// ImageLayers describes all layers of an image, from the lowest to the highest:
+// the init layer, a layer for each group of store paths, the system layer.
+func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compression) ([]*layers.Layer, error) {
+	var all []*layers.Layer
+	if sys.Init != nil {
+		all = append(all, InitLayer(sys.Init, comp))
+	}
+	for _, paths := range groups {
+		l, err := layers.Store(sys.Closure, sys.Source, paths, comp)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	system, err := SystemLayer(sys, comp)
+	if err != nil {
+		return nil, err
+	}
+	return append(all, system), nil
+}
+
+// NewDraft drafts the image that sys with these layers is under settings s.
+// ls are all layers, as [ImageLayers] orders them.
+func NewDraft(sys *System, ls []*layers.Layer, s Settings) (*Draft, error) {
+	d, err := newDraft(sys, ls, &s)
+	if err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", sys.Toplevel, err)
+	}
+	return d, nil
+}
+
+func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
+	if len(ls) == 0 {
+		return nil, errors.New("no layers")
+	}
+	if len(ls) > maxImageLayers {
+		return nil, hint.Add(fmt.Errorf("%d layers, overlay drivers take %d", len(ls), maxImageLayers), "lower --max-layers")
+	}
+	if err := s.Validate(ls[0].Compression); err != nil {
+		return nil, err
+	}
+	d := &Draft{System: sys, Layers: ls}
+	c, err := newConfig(sys, ls, s)
+	if err != nil {
+		return nil, err
+	}
+	d.config = *c
+	types := s.mediaTypes()
+	d.manifest = ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: types.manifest,
+		Config:    ocispec.Descriptor{MediaType: types.config},
+	}
+	for _, l := range ls {
+		desc, err := draftLayer(l, s.Docker)
+		if err != nil {
+			return nil, err
+		}
+		d.manifest.Layers = append(d.manifest.Layers, desc)
+	}
+	if d.manifest.Annotations, err = manifestAnnotations(sys, s); err != nil {
+		return nil, err
+	}
+	if d.Recipe, err = d.recipe(); err != nil {
+		return nil, err
+	}
+	d.manifest.Annotations[AnnotationImage] = d.Recipe.String()
+	d.indexEntry, err = sys.indexEntry(d.Recipe)
+	return d, err
+}
+
+func (d *Draft) recipe() (digest.Digest, error) {
+	c, err := newBlob(d.manifest.Config.MediaType, d.config)
+	if err != nil {
+		return "", err
+	}
+	m, err := newManifestBlob(d.manifest.MediaType, d.manifest)
+	if err != nil {
+		return "", err
+	}
+	return recipe("nixoci-image", d.System.format(), c.Data, m.Data), nil
+}
+
+func recipe(kind string, version int, parts ...[]byte) digest.Digest {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %d\n", kind, version)
+	for _, p := range parts {
+		h.Write(p)
+		h.Write([]byte("\n"))
+	}
+	return digest.NewDigest(digest.SHA256, h)
+}
+
+// Image finishes the draft: packed is what each of its layers was packed to, in
+// the draft's order.
+func (d *Draft) Image(packed []layers.Packed) (*Image, error) {
+	img, err := d.image(packed)
+	if err != nil {
+		return nil, fmt.Errorf("manifest of %s: %w", d.System.Toplevel, err)
+	}
+	return img, nil
+}
+
+func (d *Draft) image(packed []layers.Packed) (*Image, error) {
+	if len(packed) != len(d.Layers) {
+		return nil, fmt.Errorf("%d layers, of which %d are packed", len(d.Layers), len(packed))
+	}
+	img := &Image{System: d.System, Recipe: d.Recipe}
+	c, m := d.config, d.manifest
+	m.Layers = nil
+	for i, p := range packed {
+		if err := checkPacked(p); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", d.Layers[i].Recipe, err)
+		}
+		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, p.DiffID)
+		m.Layers = append(m.Layers, packedLayer(d.manifest.Layers[i], p))
+	}
+	img.Layers = m.Layers
+	var err error
+	if img.Config, err = newBlob(m.Config.MediaType, c); err != nil {
+		return nil, err
+	}
+	m.Config = img.Config.Descriptor
+	if img.Manifest, err = newManifestBlob(m.MediaType, m); err != nil {
+		return nil, err
+	}
+	img.Manifest.Descriptor.Platform = d.indexEntry.Platform
+	img.Manifest.Descriptor.Annotations = d.indexEntry.Annotations
+	return img, nil
+}
+
+// draftLayer is a layer's descriptor without what only packing tells.
+func draftLayer(l *layers.Layer, docker bool) (ocispec.Descriptor, error) {
+	mt, err := l.Compression.MediaType(docker)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	d := ocispec.Descriptor{MediaType: mt, Annotations: map[string]string{
+		AnnotationRecipe:      l.Recipe.String(),
+		AnnotationCompression: l.Compression.String(),
+	}}
+	for _, k := range slices.Sorted(maps.Keys(l.Annotations)) {
+		if _, taken := d.Annotations[k]; taken || k == AnnotationDiffID || k == AnnotationTarSize {
+			return ocispec.Descriptor{}, fmt.Errorf("layer %s: annotation %q is nixoci's own", l.Recipe, k)
+		}
+		d.Annotations[k] = l.Annotations[k]
+	}
+	return d, nil
+}
+
+// packedLayer completes a draft's descriptor.
+func packedLayer(d ocispec.Descriptor, p layers.Packed) ocispec.Descriptor {
+	d.Digest, d.Size = p.Digest, p.Size
+	d.Annotations = maps.Clone(d.Annotations)
+	d.Annotations[AnnotationDiffID] = p.DiffID.String()
+	d.Annotations[AnnotationTarSize] = strconv.FormatInt(p.UncompressedSize, 10)
+	return d
+}
+
+// manifestAnnotations are the manifest's, all but its recipe.
+func manifestAnnotations(sys *System, s *Settings) (map[string]string, error) {
+	info := sys.Closure.Info(sys.Toplevel)
+	if info == nil {
+		return nil, errors.New("toplevel is not in the closure")
+	}
+	a := annotations(s, sys.titleAndVersion())
+	a[AnnotationFormat] = strconv.Itoa(sys.format())
+	if sys.Init != nil {
+		a[AnnotationInit] = sys.Init.Digest.String()
+	}
+	if sys.PlanFrom != "" {
+		if err := checkDigest(sys.PlanFrom); err != nil {
+			return nil, fmt.Errorf("plan from %w", err)
+		}
+		a[AnnotationPlanFrom] = sys.PlanFrom.String()
+	}
+	a[AnnotationToplevel] = string(sys.Toplevel)
+	a[AnnotationNarHash] = info.NarHash.SRI()
+	return a, nil
+}
+
+// annotations are derived, the time of creation, and what the user said, who has
+// the last word.
+func annotations(s *Settings, derived map[string]string) map[string]string {
+	m := maps.Clone(derived)
+	if t := created(s); t != nil {
+		m[ocispec.AnnotationCreated] = t.Format(time.RFC3339)
+	}
+	maps.Copy(m, s.Annotations)
+	return m
+}
+
+type mediaTypes struct{ index, manifest, config string }
+
+func (s *Settings) mediaTypes() mediaTypes {
+	if s.Docker {
+		return mediaTypes{oci.DockerList, oci.DockerManifest, oci.DockerConfig}
+	}
+	return mediaTypes{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig}
+}
+
+// checkPacked holds for whatever a packer made, or a registry claims it made.
+func checkPacked(p layers.Packed) error {
+	if err := checkDigest(p.DiffID); err != nil {
+		return fmt.Errorf("diffID %w", err)
+	}
+	if err := checkDigest(p.Digest); err != nil {
+		return fmt.Errorf("digest %w", err)
+	}
+	const block = 512
+	switch {
+	case p.Size <= 0:
+		return fmt.Errorf("size %d: not positive", p.Size)
+	case p.UncompressedSize < 2*block || p.UncompressedSize%block != 0:
+		return fmt.Errorf("tar size %d: not the size of a tar", p.UncompressedSize)
+	}
+	return nil
+}
+
+// checkDigest accepts sha256 only: nixoci knows no other.
+func checkDigest(d digest.Digest) error {
+	if alg, _, _ := strings.Cut(string(d), ":"); alg != string(digest.SHA256) {
+		return fmt.Errorf("%q: not a sha256", d)
+	}
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("%q: %w", d, err)
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package push
+
+import (
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// pushedImage is one platform's image on its way to the destination.
+type pushedImage struct {
+	draft  *manifest.Draft
+	layers []*pushedLayer // in the draft's order
+}
+
+// finish makes the image of what its layers were packed to.
+func (i *pushedImage) finish() (*manifest.Image, error) {
+	packed := make([]layers.Packed, len(i.layers))
+	for k, l := range i.layers {
+		packed[k] = l.Packed
+	}
+	return i.draft.Image(packed)
+}
+
+// pushedLayer is a layer on its way to the destination. Several platforms may
+// share it.
+type pushedLayer struct {
+	LayerResult
+	known     *layers.Packed // what the recipe is said to make; nil: nobody knows
+	knownFrom string         // who said so: fromLocal, or the reference of an image
+	unsigned  bool           // only an image without a trusted signature said so
+}
+
+// draft drafts the image of each system. Platforms share the layers that have
+// one recipe.
+func (p *pusher) draft(systems []PlannedSystem) error {
+	byRecipe := map[layers.Recipe]*pushedLayer{}
+	var drafts []*manifest.Draft
+	for _, s := range systems {
+		var groups [][]closure.StorePath
+		for _, g := range s.Plan.Groups {
+			groups = append(groups, g.Paths)
+		}
+		all, err := manifest.ImageLayers(s.System, groups, p.job.Compression)
+		if err != nil {
+			return err
+		}
+		image := &pushedImage{}
+		for _, l := range all {
+			pushed := byRecipe[l.Recipe]
+			if pushed == nil {
+				pushed = &pushedLayer{LayerResult: LayerResult{Layer: l}}
+				byRecipe[l.Recipe] = pushed
+				p.layers = append(p.layers, pushed)
+				l.Progress = func(n int) { p.job.Progress.Packing(l, n) }
+			}
+			image.layers = append(image.layers, pushed)
+		}
+		if image.draft, err = manifest.NewDraft(s.System, all, p.job.Settings); err != nil {
+			return err
+		}
+		p.images = append(p.images, image)
+		drafts = append(drafts, image.draft)
+	}
+	var err error
+	p.recipe, err = manifest.IndexRecipe(drafts, p.job.Settings)
+	return err
+}
+
+// platforms are the layers of each platform, for people.
+func (p *pusher) platforms() []PlatformLayers {
+	all := make([]PlatformLayers, len(p.images))
+	for i, image := range p.images {
+		all[i].Platform = manifest.FormatPlatform(image.draft.System.Platform)
+		for _, l := range image.layers {
+			all[i].Layers = append(all[i].Layers, l.Layer)
+		}
+	}
+	return all
+}

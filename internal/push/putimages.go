@@ -1,0 +1,98 @@
+package push
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// putImages puts configs and manifests, then the index, then the tags.
+func (p *pusher) putImages(ctx context.Context) (Result, error) {
+	built, index, err := p.putManifests(ctx)
+	if errors.Is(err, oci.ErrMissingBlob) {
+		if err := p.putBack(ctx); err != nil {
+			return Result{}, err
+		}
+		built, index, err = p.putManifests(ctx)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	result := Result{}
+	for _, d := range p.layers {
+		result.Layers = append(result.Layers, d.LayerResult)
+	}
+	if err := p.dst.Commit(ctx); err != nil {
+		return Result{}, err
+	}
+	if !p.job.Join { // a joined index has more than the recipe makes
+		known := knownIndex{Descriptor: index.Descriptor}
+		for _, m := range built {
+			known.Manifests = append(known.Manifests, m.Manifest.Descriptor)
+		}
+		if err := p.job.Cache.Put(kindImage, p.recipe.String(), known); err != nil {
+			p.warn(err)
+		}
+	}
+	result.Index = index.Descriptor
+	if parsed, err := manifest.ParseIndex(index.Data, index.Descriptor.MediaType); err == nil {
+		result.Platforms = parsed.Manifests
+	}
+	return result, nil
+}
+
+// putManifests puts each platform's config and manifest, then the index and the
+// tags.
+func (p *pusher) putManifests(ctx context.Context) ([]*manifest.Image, oci.Blob, error) {
+	built := make([]*manifest.Image, len(p.images))
+	group, groupCtx := task.WithContext(ctx)
+	group.SetLimit(p.job.Uploads)
+	for i, image := range p.images {
+		m, err := image.finish()
+		if err != nil {
+			return nil, oci.Blob{}, err
+		}
+		built[i] = m
+		group.Go(func() error {
+			if !p.listed[m.Config.Descriptor.Digest] {
+				if err := p.dst.PutBlob(groupCtx, m.Config); err != nil {
+					return err
+				}
+			}
+			return p.dst.PutManifest(groupCtx, m.Manifest, "")
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, oci.Blob{}, err
+	}
+	index, err := p.putIndex(ctx, built)
+	return built, index, err
+}
+
+// putIndex puts the index, joined with what is there where that is wanted,
+// under its digest and then under each tag.
+func (p *pusher) putIndex(ctx context.Context, images []*manifest.Image) (oci.Blob, error) {
+	tags := p.job.Tags
+	var index oci.Blob
+	var err error
+	if p.job.Join {
+		if len(tags) == 0 {
+			return oci.Blob{}, errors.New("join: no tag is given")
+		}
+		index, err = p.join(ctx, tags[0], images)
+		tags = tags[1:]
+	} else if index, err = manifest.NewIndex(images, p.job.Settings); err == nil {
+		err = p.dst.PutManifest(ctx, index, "")
+	}
+	if err != nil {
+		return oci.Blob{}, err
+	}
+	group, ctx := task.WithContext(ctx)
+	for _, t := range tags {
+		group.Go(func() error { return p.dst.PutManifest(ctx, index, t) })
+	}
+	return index, group.Wait()
+}

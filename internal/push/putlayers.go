@@ -1,0 +1,160 @@
+package push
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// putLayers asks for the layers whose recipe is known, then makes what is
+// missing, and again what is to be checked.
+func (p *pusher) putLayers(ctx context.Context) error {
+	if err := p.query(ctx); err != nil {
+		return err
+	}
+	var todo []*pushedLayer
+	for _, l := range p.layers {
+		if l.Outcome == "" {
+			todo = append(todo, l)
+		}
+	}
+	sample := p.sample() // before anything is made: that changes what it reads
+	if err := p.makeAll(ctx, todo); err != nil {
+		return err
+	}
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(p.job.Uploads)
+	for _, l := range sample {
+		group.Go(func() error {
+			err := p.recheck(ctx, l.Layer, l.Packed, l.ReusedFrom)
+			l.Checked = err == nil
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// makeAll makes and sends layers, the largest first so that no large one is
+// left alone at the end.
+func (p *pusher) makeAll(ctx context.Context, todo []*pushedLayer) error {
+	uploads := p.job.Uploads
+	if _, ordered := p.dst.(oci.Ordered); ordered {
+		uploads = 1 // a single layer keeps all compressors busy
+	} else {
+		slices.SortStableFunc(todo, func(a, b *pushedLayer) int { return cmp.Compare(b.Layer.Size, a.Layer.Size) })
+	}
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(uploads)
+	for _, l := range todo {
+		if ctx.Err() != nil {
+			break // Go would wait for a place
+		}
+		group.Go(func() error { return p.make(ctx, l) })
+	}
+	return group.Wait()
+}
+
+// query marks the known layers that the destination has. One that a manifest of
+// the same repository lists is there: if not, the registry says so when it is
+// given the new manifest, see [pusher.putImages].
+func (p *pusher) query(ctx context.Context) error {
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(defaultQueries)
+	for _, l := range p.layers {
+		if l.known == nil {
+			continue
+		}
+		if p.listed[l.known.Digest] && p.job.ReuseCheck <= 0 {
+			p.reused(l)
+			continue
+		}
+		group.Go(func() error {
+			desc, err := p.descriptor(l.Layer, *l.known)
+			if err != nil {
+				return err
+			}
+			has, err := p.dst.HasBlob(ctx, desc)
+			if err != nil || !has {
+				return err
+			}
+			p.reused(l)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (p *pusher) reused(l *pushedLayer) {
+	l.Packed, l.Outcome, l.ReusedFrom = *l.known, Reused, l.knownFrom
+	p.job.Progress.Done(l.LayerResult)
+}
+
+// putBack asks again for all layers, also for those that were sent: the registry
+// has refused a manifest. It makes what is not there.
+func (p *pusher) putBack(ctx context.Context) error {
+	clear(p.listed)
+	if dst, ok := p.dst.(oci.Forgetful); ok {
+		dst.Forget()
+	}
+	var missing []*pushedLayer
+	var mu sync.Mutex
+	group, groupCtx := task.WithContext(ctx)
+	group.SetLimit(defaultQueries)
+	for _, l := range p.layers {
+		group.Go(func() error {
+			desc, err := p.descriptor(l.Layer, l.Packed)
+			if err != nil {
+				return err
+			}
+			has, err := p.dst.HasBlob(groupCtx, desc)
+			if err == nil && !has {
+				mu.Lock()
+				missing = append(missing, l)
+				mu.Unlock()
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil || len(missing) == 0 {
+		return err
+	}
+	p.warn(fmt.Errorf("%s: the registry has lost %d layers that it said it had; nixoci puts them back", p.name(), len(missing)))
+	return p.makeAll(ctx, missing)
+}
+
+// make packs one layer and sends it in the same pass, and keeps its recipe.
+func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
+	pack := func(ctx context.Context, w io.Writer) (layers.Packed, error) {
+		return p.job.Packer.Pack(ctx, l.Layer, w)
+	}
+	packed, err := p.dst.PutLayer(ctx, l.known, pack)
+	if l.known != nil && errors.Is(err, oci.ErrOtherContent) {
+		// Whoever said what this recipe makes was wrong. What was made counts.
+		p.job.Cache.Drop(kindLayer, l.Layer.Recipe.String())
+		packed, err = p.dst.PutLayer(ctx, nil, pack)
+	}
+	if err != nil {
+		return err
+	}
+	l.Packed, l.Outcome = packed, Made
+	if err := p.job.Cache.PutLayer(l.Layer.Recipe, packed); err != nil {
+		p.warn(err)
+	}
+	p.job.Progress.Done(l.LayerResult)
+	return nil
+}
+
+func (p *pusher) descriptor(l *layers.Layer, packed layers.Packed) (ocispec.Descriptor, error) {
+	mediaType, err := l.Compression.MediaType(p.job.Settings.Docker)
+	return ocispec.Descriptor{MediaType: mediaType, Digest: packed.Digest, Size: packed.Size}, err
+}
