@@ -15,6 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 )
 
@@ -77,8 +78,8 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	}
 	job.Tags = append(target.Tags, tags...)
 	if target.Kind == layout.KindLayout {
-		in.planFlags.auto = func(ctx context.Context) ([]push.Predecessor, string, error) {
-			return a.layoutPredecessors(ctx, target.Path, job.Tags)
+		in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) {
+			return a.layoutPlans(ctx, target.Path, job.Tags)
 		}
 	}
 	images, err := a.images(ctx, closures, in, job, init)
@@ -107,9 +108,9 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	return a.printResult(output, result, nil)
 }
 
-// layoutPredecessors are the plans of the first of tags that the layout in dir
+// layoutPlans are the plans of the first of tags that the layout in dir
 // has; without tags, of the one image that it has.
-func (a *app) layoutPredecessors(ctx context.Context, dir string, tags []string) ([]push.Predecessor, string, error) {
+func (a *app) layoutPlans(ctx context.Context, dir string, tags []string) ([]plan.Known, string, error) {
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
 	}
@@ -121,7 +122,7 @@ func (a *app) layoutPredecessors(ctx context.Context, dir string, tags []string)
 		if tag != "" {
 			name += ":" + tag
 		}
-		found, what, err := a.predecessorsIn(ctx, name, &reading{})
+		found, what, err := a.plansOf(ctx, name, &reading{})
 		if !errors.Is(err, oci.ErrNotFound) {
 			return found, what, err
 		}
@@ -129,13 +130,13 @@ func (a *app) layoutPredecessors(ctx context.Context, dir string, tags []string)
 	return nil, "", nil
 }
 
-// predecessorsIn are the plans of the image that name names.
-func (a *app) predecessorsIn(ctx context.Context, name string, f *reading) ([]push.Predecessor, string, error) {
+// plansOf are the plans of the image that name names.
+func (a *app) plansOf(ctx context.Context, name string, f *reading) ([]plan.Known, string, error) {
 	src, err := a.openImage(name, f)
 	if err != nil {
 		return nil, "", err
 	}
 	defer src.Close()
-	found, err := push.SourcePredecessors(ctx, src, src.Target)
+	found, err := push.SourcePlans(ctx, src, src.Target)
 	return found, src.Name, err
 }

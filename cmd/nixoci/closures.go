@@ -57,7 +57,7 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	var images []push.PlannedSystem
 	var systems []*manifest.System
 	for _, in := range inputs {
-		sys, err := a.system(ctx, in, job)
+		sys, err := a.system(ctx, in, &job)
 		if err != nil {
 			return nil, fmt.Errorf("closure %s: %w", in.arg, err)
 		}
@@ -84,28 +84,20 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 		return nil, err
 	}
 	for _, sys := range systems {
-		plan, from, err := planner.plan(sys.Closure, manifest.FormatPlatform(sys.Platform))
+		plan, continues, err := planner.Plan(sys.Closure, manifest.FormatPlatform(sys.Platform))
 		if err != nil {
 			return nil, err
 		}
-		images = append(images, push.PlannedSystem{System: sys.Continuing(from), Plan: plan})
+		images = append(images, push.PlannedSystem{System: sys.Continuing(continues), Plan: plan})
 	}
 	return images, nil
 }
 
-// system finds out what a toplevel is: from this machine's memory, from what a
-// believed registry says of the very same toplevel, or from its files.
-func (a *app) system(ctx context.Context, in input, job push.Job) (*manifest.System, error) {
-	info := in.closure.Info(in.toplevel)
-	facts, ok := job.Facts(ctx, info)
-	if !ok {
-		var err error
-		if facts, err = manifest.ReadFacts(ctx, in.source, in.closure, in.toplevel); err != nil {
-			return nil, err
-		}
-		if err := job.Cache.PutFacts(info, facts); err != nil {
-			a.log.Debug(err)
-		}
+// system is the system of one CLOSURE.
+func (a *app) system(ctx context.Context, in input, job *push.Job) (*manifest.System, error) {
+	facts, err := job.Facts(ctx, in.source, in.closure, in.toplevel)
+	if err != nil {
+		return nil, err
 	}
 	return manifest.NewSystem(in.source, in.closure, in.toplevel, in.system, facts)
 }

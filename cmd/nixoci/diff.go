@@ -100,7 +100,7 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 		if err != nil {
 			return fail(err)
 		}
-		plan, _, err := planner.plan(in.closure, platformOf(system))
+		plan, _, err := planner.Plan(in.closure, platformOf(system))
 		if err != nil {
 			return fail(err)
 		}

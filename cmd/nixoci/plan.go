@@ -78,7 +78,7 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 		if in.toplevel != "" {
 			platform = platformOf(a.systemOf(ctx, in))
 		}
-		p, _, err := planner.plan(in.closure, platform)
+		p, _, err := planner.Plan(in.closure, platform)
 		if err != nil {
 			return err
 		}

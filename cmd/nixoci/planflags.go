@@ -8,14 +8,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
 
-	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/plan"
-	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -29,9 +25,9 @@ type planFlags struct {
 
 	registry registryFlags // for --plan and --plan-from of an image
 
-	// auto finds the image that --plan-from auto means, and its plans; nil where
-	// the command has none.
-	auto func(context.Context) ([]push.Predecessor, string, error)
+	// auto finds the image that --plan-from auto means, and returns its plans and
+	// its name; nil where the command has none.
+	auto func(context.Context) ([]plan.Known, string, error)
 }
 
 // planAuto is the --plan-from that means the image that is there.
@@ -53,30 +49,13 @@ func strategies() string {
 	return strings.Join(all, ", ")
 }
 
-// planner plans closures as the flags say.
-type planner struct {
-	options      plan.Options
-	follow, from []knownPlan
-}
-
-// knownPlan is a plan of a file, or of one platform of an image.
-type knownPlan struct {
-	what     string // as given
-	platform string // "" of a file
-	file     *plan.File
-
-	manifest digest.Digest // that has the plan; "" of a file
-	planFrom digest.Digest // whose plan that one continues
-	only     bool          // only for its own platform
-}
-
 // newPlanner checks the flags and reads the plans that they name.
-func (a *app) newPlanner(ctx context.Context, f *planFlags) (*planner, error) {
-	p := &planner{options: plan.Options{MaxLayers: f.maxLayers, Strategy: plan.Strategy(f.strategy)}}
+func (a *app) newPlanner(ctx context.Context, f *planFlags) (*plan.Planner, error) {
+	p := &plan.Planner{Options: plan.Options{MaxLayers: f.maxLayers, Strategy: plan.Strategy(f.strategy)}}
 	if f.maxLayers < 1 || f.maxLayers > plan.LayerLimit {
 		return nil, usagef("--max-layers %d: not from 1 to %d", f.maxLayers, plan.LayerLimit)
 	}
-	if !slices.Contains(plan.Strategies, p.options.Strategy) {
+	if !slices.Contains(plan.Strategies, p.Options.Strategy) {
 		return nil, usagef("--plan-strategy %q: none of %s", f.strategy, strategies())
 	}
 	for _, s := range f.layers {
@@ -84,20 +63,20 @@ func (a *app) newPlanner(ctx context.Context, f *planFlags) (*planner, error) {
 		if err != nil {
 			return nil, usagef("--layer: %w", err)
 		}
-		p.options.Layers = append(p.options.Layers, l)
+		p.Options.Layers = append(p.Options.Layers, l)
 	}
 	if len(f.follow) > 0 && (len(f.from) > 0 || len(f.layers) > 0) {
 		return nil, usageError{hint.Add(errors.New("--plan already decides where every path goes, so --plan-from and --layer have no effect"), "to keep only a part of a plan, use --plan-from without --plan")}
 	}
 	var err error
-	if p.follow, err = a.knownPlans(ctx, "--plan", f.follow, f); err != nil {
+	if p.Follow, err = a.knownPlans(ctx, "--plan", f.follow, f); err != nil {
 		return nil, err
 	}
-	p.from, err = a.knownPlans(ctx, "--plan-from", f.from, f)
+	p.From, err = a.knownPlans(ctx, "--plan-from", f.from, f)
 	return p, err
 }
 
-func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *planFlags) (all []knownPlan, err error) {
+func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *planFlags) (all []plan.Known, err error) {
 	for _, arg := range args {
 		read := a.knownPlan
 		if arg == planAuto {
@@ -118,26 +97,23 @@ func (a *app) autoIs(f *planFlags, other string, r *reading) {
 	if other == "" || isClosure(other) {
 		return
 	}
-	f.auto = func(ctx context.Context) ([]push.Predecessor, string, error) {
-		return a.predecessorsIn(ctx, other, r)
+	f.auto = func(ctx context.Context) ([]plan.Known, string, error) {
+		return a.plansOf(ctx, other, r)
 	}
 }
 
 // autoPlan is the plan of the image that is there. Where there is none, or one of
 // another tool, the image is planned as without it.
-func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]knownPlan, error) {
+func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Known, error) {
 	if f.auto == nil {
 		return nil, usageError{hint.Add(errors.New("this command makes no image that could be there already"), "name an image, or a file of nixoci plan --out")}
 	}
-	found, what, err := f.auto(ctx)
+	all, what, err := f.auto(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var all []knownPlan
-	for _, p := range found {
-		all = append(all, knownPlan{what: what, platform: manifest.FormatPlatform(p.Platform), file: p.Plan.File(),
-			manifest: p.Manifest, planFrom: p.PlanFrom, only: true})
-		a.log.Debugf("the plan of %s continues that of %s, %s", manifest.FormatPlatform(p.Platform), what, p.Manifest)
+	for _, k := range all {
+		a.log.Debugf("the plan of %s continues that of %s, %s", k.Platform, what, k.Manifest)
 	}
 	switch {
 	case what == "":
@@ -148,7 +124,7 @@ func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]knownPl
 	return all, nil
 }
 
-func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]knownPlan, error) {
+func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Known, error) {
 	if st, err := os.Stat(arg); err == nil && st.Mode().IsRegular() || isClosure(arg) {
 		file, err := os.Open(arg)
 		if err != nil {
@@ -156,80 +132,11 @@ func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]knownP
 		}
 		defer file.Close()
 		f, err := plan.Decode(file)
-		return []knownPlan{{what: arg, file: f}}, err
+		return []plan.Known{{File: f}}, err
 	}
 	img, err := a.readImage(ctx, arg, &reading{registry: f.registry}, report.ReadOptions{Paths: true})
 	if err != nil {
 		return nil, err
 	}
-	var all []knownPlan
-	for _, p := range img.Platforms {
-		known := &plan.Plan{Strategy: plan.StrategyCost}
-		for _, l := range p.Layers {
-			if !l.System && len(l.Paths) > 0 {
-				known.Groups = append(known.Groups, plan.Group{Paths: l.Paths})
-			}
-		}
-		if len(known.Groups) == 0 {
-			return nil, fmt.Errorf("%s: no layer of this image has store paths", manifest.FormatPlatform(p.Platform))
-		}
-		all = append(all, knownPlan{what: arg, platform: manifest.FormatPlatform(p.Platform), file: known.File(),
-			manifest: p.Descriptor.Digest, planFrom: digest.Digest(p.Annotations[manifest.AnnotationPlanFrom])})
-	}
-	return all, nil
-}
-
-// plan plans one closure. Platform is "" where it is not known. from is the
-// manifest whose plan it continues, "" for none.
-func (p *planner) plan(c *closure.Closure, platform string) (made *plan.Plan, from digest.Digest, err error) {
-	if len(p.follow) > 0 {
-		made, err = plan.Follow(c, best(p.follow, c, platform).file, p.options.MaxLayers)
-		return made, "", err
-	}
-	o := p.options
-	known := best(p.from, c, platform)
-	if known != nil {
-		o.From = known.file.Plan()
-	}
-	if made, err = plan.New(c, o); err != nil || known == nil {
-		return made, "", err
-	}
-	if sameGroups(made, o.From) {
-		// The same layers: it is that image once more, and not one that follows it.
-		return made, known.planFrom, nil
-	}
-	return made, known.manifest, nil
-}
-
-// sameGroups reports whether two plans make the same layers in the same order.
-func sameGroups(a, b *plan.Plan) bool {
-	return slices.EqualFunc(a.Groups, b.Groups, func(x, y plan.Group) bool { return slices.Equal(x.Paths, y.Paths) })
-}
-
-// best is the plan for a closure: of its platform if one is, and of these the
-// one that knows most of its store paths; the first of equals; nil without any.
-func best(all []knownPlan, c *closure.Closure, platform string) *knownPlan {
-	var best *knownPlan
-	bestScore := -1
-	for i := range all {
-		k := &all[i]
-		if k.only && k.platform != platform {
-			continue
-		}
-		score := 0
-		for _, l := range k.file.Layers {
-			for _, s := range l.Paths {
-				if c.Info(closure.StorePath(s)) != nil {
-					score++
-				}
-			}
-		}
-		if platform != "" && k.platform == platform {
-			score += len(c.Paths) + 1
-		}
-		if score > bestScore {
-			best, bestScore = k, score
-		}
-	}
-	return best
+	return img.Plans()
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -132,15 +133,15 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	documents, err := parseAttest(f.attest, f.builder)
-	if err != nil {
-		return err
-	}
 	share, err := parseShare(f.check)
 	if err != nil {
 		return err
 	}
 	job, err := a.job(img)
+	if err != nil {
+		return err
+	}
+	documents, err := documentsToAttach(f.attest, f.builder, &job)
 	if err != nil {
 		return err
 	}
@@ -166,24 +167,24 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		}
 	}
 	in.planFlags.registry = f.registry
-	in.planFlags.auto = func(ctx context.Context) ([]push.Predecessor, string, error) {
-		r, err := predecessor(ctx, &job, repo, believe.registry && f.reuseKey == "")
+	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) {
+		r, err := job.Predecessor(ctx, repo)
 		if err != nil || r == nil {
 			return nil, "", err
 		}
-		found, err := r.Predecessors(ctx)
+		found, err := r.Plans(ctx)
 		return found, r.String(), err
 	}
 	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
 		return err
 	}
-	review := a.newReview(ctx, f, &job, repo, believe.registry && f.reuseKey == "")
+	review := a.newReview(ctx, f, &job, repo)
 	result, err := a.run(ctx, repo, images, job)
 	if err != nil {
 		return err
 	}
-	if err := a.attach(ctx, repo, result.Index, images, &job, documents); err != nil {
+	if err := a.attach(ctx, repo, &result, images, documents); err != nil {
 		return err
 	}
 	stats := repo.Stats()
@@ -217,32 +218,23 @@ func pushTarget(refArg string, more []string) (ref registry.Reference, tags []st
 	return ref, tags, nil
 }
 
-// newestTags is how many tags are looked at where none that is named is there.
-const newestTags = 4
-
 // reuseFrom adds to job the images whose layers may be reused: those that the
 // tags of the push name now, latest, those of --reuse-from and --plan-from, and
 // the newest of the repository where none of them is there.
 func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
-	add := func(target string) {
-		if !slices.ContainsFunc(job.Reuse, func(r *push.Remote) bool { return r.String() == repo.Ref(target) }) {
-			job.Reuse = append(job.Reuse, push.NewRemote(repo, target))
-		}
+	for _, tag := range append(slices.Clone(job.Tags), "latest") {
+		job.AddReuse(push.NewRemote(repo, tag))
 	}
-	for _, tag := range job.Tags {
-		add(tag)
-	}
-	add("latest")
 	for _, from := range f.reuseFrom {
 		r, err := a.openRemote(from, repo, ref, &f.registry)
 		if err != nil {
 			return err
 		}
-		job.Reuse = append(job.Reuse, r)
+		job.AddReuse(r)
 	}
 	for _, from := range planFrom {
 		if r, err := registry.ParseReference(from); err == nil && r.Repository.Name() == ref.Repository.Name() {
-			add(r.Target())
+			job.AddReuse(push.NewRemote(repo, r.Target()))
 		}
 	}
 	key, err := readPublicKey(f.reuseKey)
@@ -252,47 +244,14 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 	for _, r := range job.Reuse {
 		requireSignature(r, key)
 	}
-	job.ReuseElse = func(ctx context.Context) (more []*push.Remote, err error) {
-		tags, err := repo.NewestTags(ctx, newestTags)
-		for _, tag := range tags {
-			r := push.NewRemote(repo, tag)
+	job.ReuseElse = func(ctx context.Context) ([]*push.Remote, error) {
+		newest, err := push.Newest(ctx, repo)
+		for _, r := range newest {
 			requireSignature(r, key)
-			more = append(more, r)
 		}
-		return more, err
+		return newest, err
 	}
 	return nil
-}
-
-// predecessor is the image that is there: the one that the first of the push's
-// tags names, else the other tags, else latest, else the newest; nil without any.
-// shared says that what the job's own images have read can be used. A signature
-// does not matter here: nothing of the new image's content is taken from it.
-func predecessor(ctx context.Context, job *push.Job, repo *registry.Repository, shared bool) (*push.Remote, error) {
-	remote := func(tag string) *push.Remote {
-		i := slices.IndexFunc(job.Reuse, func(r *push.Remote) bool { return r.String() == repo.Ref(tag) })
-		if shared && i >= 0 {
-			return job.Reuse[i]
-		}
-		return push.NewRemote(repo, tag)
-	}
-	var images []*push.Remote
-	for _, tag := range append(slices.Clone(job.Tags), "latest") {
-		images = append(images, remote(tag))
-	}
-	first, err := push.FirstThere(ctx, images)
-	if err != nil || first != nil {
-		return first, err
-	}
-	newest, err := repo.NewestTags(ctx, newestTags)
-	if err != nil {
-		job.Warn(err) // some registries list nothing
-	}
-	images = nil
-	for _, tag := range newest {
-		images = append(images, remote(tag))
-	}
-	return push.FirstThere(ctx, images)
 }
 
 // readPublicKey reads the key in file, nil for no file.
@@ -351,6 +310,25 @@ func (a *app) openRemote(reference string, repo *registry.Repository, of registr
 		return nil, err
 	}
 	return push.NewRemote(other, ref.Target()), nil
+}
+
+// attach attaches documents to the image that a push has made.
+func (a *app) attach(ctx context.Context, repo *registry.Repository, result *push.Result, images []push.PlannedSystem, documents *attest.Documents) error {
+	if documents.None() {
+		return nil
+	}
+	var systems []*manifest.System
+	for _, image := range images {
+		systems = append(systems, image.System)
+	}
+	n, err := attest.Attach(ctx, repo, result.Index.Digest, systems, documents)
+	if err != nil {
+		return err
+	}
+	if !a.quiet {
+		a.stderr.Printf("attached to the image: %s\n", human.Count(n, "document"))
+	}
+	return nil
 }
 
 // job is what the flags of an image say.

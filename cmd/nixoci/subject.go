@@ -109,14 +109,11 @@ func (a *app) readClosure(ctx context.Context, args []string, f *reading) (in in
 
 // systemOf is the Nix system of a closure.
 func (a *app) systemOf(ctx context.Context, in input) string {
-	info := in.closure.Info(in.toplevel)
-	facts, ok := (&push.Job{Cache: a.cache}).Facts(ctx, info)
-	if !ok {
-		var err error
-		if facts, err = manifest.ReadFacts(ctx, in.source, in.closure, in.toplevel); err != nil {
-			a.log.Debugf("continuing without the closure's system: %v", err)
-			return in.system
-		}
+	job := push.Job{Cache: a.cache}
+	facts, err := job.Facts(ctx, in.source, in.closure, in.toplevel)
+	if err != nil {
+		a.log.Debugf("continuing without the closure's system: %v", err)
+		return in.system
 	}
 	return facts.System
 }

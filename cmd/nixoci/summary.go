@@ -33,7 +33,7 @@ type review struct {
 
 // newReview looks which image is there before a push: afterwards its tag names
 // the new one.
-func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *registry.Repository, shared bool) *review {
+func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *registry.Repository) *review {
 	r := &review{a: a, file: f.summary, asked: f.summary != ""}
 	if !r.asked {
 		r.file = os.Getenv("GITHUB_STEP_SUMMARY")
@@ -44,7 +44,7 @@ func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *
 	if r.file == "" {
 		return r
 	}
-	there, err := predecessor(ctx, job, repo, shared)
+	there, err := job.Predecessor(ctx, repo)
 	if err != nil {
 		a.log.Warnf("summary: compare with no image: %v", err)
 	}

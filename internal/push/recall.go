@@ -8,7 +8,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/task"
@@ -194,34 +193,3 @@ func (p *pusher) credible(ctx context.Context, r *Remote, wanted bool) ([]*manif
 	}
 	return claims, nil
 }
-
-// Facts returns what is known of a toplevel's files without reading them: from
-// this machine, else from an image with a trusted signature that has the same
-// toplevel with the same narHash. Whoever could choose them could choose what
-// the container starts, so a registry alone is not believed.
-func (j *Job) Facts(ctx context.Context, info *closure.Info) (manifest.Facts, bool) {
-	var f manifest.Facts
-	if j.Cache.Get(kindSystem, factsKey(info), &f) {
-		return f, true
-	}
-	for _, r := range j.Reuse {
-		if r.signed == nil {
-			continue
-		}
-		top, err := r.Index(ctx)
-		if err != nil || top.Index == nil {
-			continue
-		}
-		if f, ok := top.Index.Facts(info); ok {
-			return f, true
-		}
-	}
-	return manifest.Facts{}, false
-}
-
-// PutFacts keeps what was read of a toplevel's files.
-func (c *Cache) PutFacts(info *closure.Info, f manifest.Facts) error {
-	return c.Put(kindSystem, factsKey(info), f)
-}
-
-func factsKey(info *closure.Info) string { return string(info.Path) + " " + info.NarHash.Hex() }

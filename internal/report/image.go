@@ -393,3 +393,27 @@ func (img *Image) Only() (*ImagePlatform, error) {
 	}
 	return nil, hint.Add(fmt.Errorf("%s: has %d platforms", img.Name, len(names)), "choose one with --platform: "+strings.Join(names, ", "))
 }
+
+// Plans are the plans of the image's platforms. They need [ReadOptions.Paths].
+func (img *Image) Plans() ([]plan.Known, error) {
+	var all []plan.Known
+	for _, p := range img.Platforms {
+		known := &plan.Plan{Strategy: plan.StrategyCost}
+		for _, l := range p.Layers {
+			if !l.System && len(l.Paths) > 0 {
+				known.Groups = append(known.Groups, plan.Group{Paths: l.Paths})
+			}
+		}
+		platform := manifest.FormatPlatform(p.Platform)
+		if len(known.Groups) == 0 {
+			return nil, fmt.Errorf("%s: no layer of this image has store paths", platform)
+		}
+		all = append(all, plan.Known{
+			Platform:  platform,
+			File:      known.File(),
+			Manifest:  p.Descriptor.Digest,
+			Continues: digest.Digest(p.Annotations[manifest.AnnotationPlanFrom]),
+		})
+	}
+	return all, nil
+}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/initbin"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // sbomWriter is the name and version of what writes the documents. Both are in
@@ -63,6 +66,29 @@ func SBOMMediaType(format string) (string, error) {
 
 func errFormat(format string) error {
 	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+FormatSPDX+", "+FormatCycloneDX)
+}
+
+// SBOMs are the bills of materials of a system, one in each format, as they are
+// attached to its image.
+func SBOMs(sys *manifest.System, formats []string, created *time.Time) ([]oci.Artifact, error) {
+	o := SBOMOptions{Created: created}
+	o.System, _ = closure.System(sys.Platform)
+	if sys.Init != nil {
+		o.Init = sys.Init.Digest.String()
+	}
+	var all []oci.Artifact
+	for _, format := range formats {
+		mt, err := SBOMMediaType(format)
+		if err != nil {
+			return nil, err
+		}
+		var b bytes.Buffer
+		if err := WriteSBOM(&b, sys.Closure, format, o); err != nil {
+			return nil, err
+		}
+		all = append(all, oci.Artifact{Type: mt, MediaType: mt, Data: b.Bytes()})
+	}
+	return all, nil
 }
 
 // WriteSBOM writes what is in c as a software bill of materials: one package

@@ -1,0 +1,157 @@
+package attest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/registry"
+)
+
+// Documents says which documents [Attach] makes of an image.
+type Documents struct {
+	Closure    bool // a closure statement
+	Provenance bool
+
+	// SBOM, if any, makes the bills of materials of one system.
+	SBOM func(sys *manifest.System) ([]oci.Artifact, error)
+
+	// Build says how the image was made, for the provenance. Systems and Recipe
+	// follow from the image.
+	Build Build
+}
+
+// None reports whether there is nothing to attach.
+func (d *Documents) None() bool { return !d.Closure && !d.Provenance && d.SBOM == nil }
+
+// Attach makes the documents of the image that index names in repo, which was
+// made of systems, and attaches them. It returns how many they are.
+//
+// Closure statement, bills of materials and provenance are about each platform's
+// manifest, which stays the same when another platform joins the index. The
+// index gets a provenance of its own if it lists these systems only.
+func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest, systems []*manifest.System, d *Documents) (attached int, err error) {
+	top, err := repo.GetManifest(ctx, index.String())
+	if err != nil {
+		return 0, err
+	}
+	parsed, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
+	if err != nil {
+		return 0, err
+	}
+	attach := func(to ocispec.Descriptor, docs ...oci.Artifact) error {
+		_, err := repo.Attach(ctx, to, docs)
+		attached += len(docs)
+		return err
+	}
+	var all []BuiltSystem
+	for _, sys := range systems {
+		listed := parsed.Find(sys.Platform)
+		if listed == nil {
+			return attached, fmt.Errorf("attach to %s: the index has no manifest for %s", index, manifest.FormatPlatform(sys.Platform))
+		}
+		docs, built, err := d.of(sys)
+		if err != nil {
+			return attached, err
+		}
+		all = append(all, built)
+		if d.Provenance {
+			doc, err := d.provenance(repo.Name(), *listed, built)
+			if err != nil {
+				return attached, err
+			}
+			docs = append(docs, doc)
+		}
+		if err := attach(*listed, docs...); err != nil {
+			return attached, err
+		}
+	}
+	if !d.Provenance || len(parsed.Manifests) != len(systems) {
+		return attached, nil
+	}
+	about := top.Descriptor
+	about.Annotations = parsed.Annotations
+	doc, err := d.provenance(repo.Name(), about, all...)
+	if err != nil {
+		return attached, err
+	}
+	return attached, attach(top.Descriptor, doc)
+}
+
+// of makes the closure statement and the bills of materials of one system.
+func (d *Documents) of(sys *manifest.System) (docs []oci.Artifact, built BuiltSystem, err error) {
+	system, _ := closure.System(sys.Platform)
+	built = BuiltSystem{Platform: manifest.FormatPlatform(sys.Platform), System: system, Toplevel: *sys.Closure.Info(sys.Toplevel)}
+	if sys.Init != nil {
+		built.Init = sys.Init.Digest
+	}
+	if d.Closure {
+		data, err := Closure(sys.Closure, system)
+		if err != nil {
+			return nil, built, err
+		}
+		built.Closure = digest.FromBytes(data)
+		docs = append(docs, oci.Artifact{Type: ClosureType, MediaType: ClosureType, Data: data})
+	}
+	if d.SBOM != nil {
+		sboms, err := d.SBOM(sys)
+		if err != nil {
+			return nil, built, err
+		}
+		docs = append(docs, sboms...)
+	}
+	return docs, built, nil
+}
+
+// provenance is that of one manifest or index in the repository name; the
+// annotations of about have its recipe.
+func (d *Documents) provenance(name string, about ocispec.Descriptor, systems ...BuiltSystem) (oci.Artifact, error) {
+	b := d.Build
+	b.Systems, b.Recipe = systems, about.Annotations[manifest.AnnotationImage]
+	data, err := Provenance(name, about.Digest, b)
+	return oci.Artifact{Type: StatementType, MediaType: StatementType, Data: data,
+		Annotations: map[string]string{PredicateTypeKey: ProvenanceType}}, err
+}
+
+// BuildSettings are what the user set of an image, by the names of the flags, as
+// [Build] has them.
+func BuildSettings(s *manifest.Settings) map[string]any {
+	m := map[string]any{}
+	list := func(name string, v []string) {
+		if len(v) > 0 {
+			m[name] = v
+		}
+	}
+	text := func(name, v string) {
+		if v != "" {
+			m[name] = v
+		}
+	}
+	list("env", s.Env)
+	list("entrypoint", s.Entrypoint)
+	list("cmd", s.Cmd)
+	list("port", s.Ports)
+	list("volume", s.Volumes)
+	text("user", s.User)
+	text("workdir", s.WorkingDir)
+	text("stop-signal", s.StopSignal)
+	if len(s.Labels) > 0 {
+		m["label"] = s.Labels
+	}
+	if len(s.Annotations) > 0 {
+		m["annotation"] = s.Annotations
+	}
+	if s.Created != nil {
+		m["created"] = s.Created.UTC().Format(time.RFC3339)
+	}
+	if s.Docker {
+		m["format"] = "docker"
+	}
+	return m
+}

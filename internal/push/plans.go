@@ -1,0 +1,77 @@
+package push
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/plan"
+)
+
+// Plans reads the plans of the image's platforms. Each layer's descriptor lists
+// the layer's store paths, so this takes the manifests alone, which a push reads
+// anyway. An image of another tool has none. The error wraps [oci.ErrNotFound]
+// where there is no image.
+//
+// What a manifest lists is a claim. A wrong one makes worse layers and never
+// wrong ones: only where a path goes is taken from it.
+func (r *Remote) Plans(ctx context.Context) ([]plan.Known, error) {
+	manifests, err := r.manifests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return plansOf(manifests), nil
+}
+
+// SourcePlans is [Remote.Plans] for an image in a layout.
+func SourcePlans(ctx context.Context, src oci.Source, target string) ([]plan.Known, error) {
+	blob, err := src.GetManifest(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
+	if err != nil {
+		return nil, nil //nolint:nilerr // something else than an index: nothing of nixoci's
+	}
+	var all []remoteManifest
+	for _, d := range index.Manifests {
+		if d.Annotations[manifest.AnnotationImage] == "" {
+			continue
+		}
+		m := remoteManifest{listed: d}
+		if blob, m.err = src.GetManifest(ctx, d.Digest.String()); m.err == nil {
+			m.parsed, m.err = manifest.ParseManifest(blob.Data, blob.Descriptor.MediaType)
+		}
+		all = append(all, m)
+	}
+	return plansOf(all), ctx.Err()
+}
+
+func plansOf(manifests []remoteManifest) []plan.Known {
+	var all []plan.Known
+	for _, m := range manifests {
+		if m.err != nil || m.listed.Platform == nil {
+			continue // that platform is planned anew
+		}
+		recorded := &plan.Plan{Strategy: plan.StrategyCost}
+		for _, l := range m.parsed.Layers {
+			paths, err := layers.RecordedPaths(l.Annotations[layers.AnnotationPaths])
+			if err == nil && len(paths) > 0 {
+				recorded.Groups = append(recorded.Groups, plan.Group{Paths: paths})
+			}
+		}
+		if len(recorded.Groups) > 0 {
+			all = append(all, plan.Known{
+				Platform:     manifest.FormatPlatform(*m.listed.Platform),
+				OnlyPlatform: true,
+				File:         recorded.File(),
+				Manifest:     m.listed.Digest,
+				Continues:    digest.Digest(m.parsed.Annotations[manifest.AnnotationPlanFrom]),
+			})
+		}
+	}
+	return all
+}
