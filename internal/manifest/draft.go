@@ -76,6 +76,10 @@ func NewDraft(sys *System, ls []*layers.Layer, s Settings) (*Draft, error) {
 }
 
 func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
+	toplevel := sys.Closure.Info(sys.Toplevel)
+	if toplevel == nil {
+		return nil, errors.New("toplevel is not in the closure")
+	}
 	if len(ls) == 0 {
 		return nil, errors.New("no layers")
 	}
@@ -104,14 +108,14 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 		}
 		d.manifest.Layers = append(d.manifest.Layers, desc)
 	}
-	if d.manifest.Annotations, err = manifestAnnotations(sys, s); err != nil {
+	if d.manifest.Annotations, err = manifestAnnotations(sys, toplevel.NarHash, s); err != nil {
 		return nil, err
 	}
 	if d.Recipe, err = d.recipe(); err != nil {
 		return nil, err
 	}
 	d.manifest.Annotations[AnnotationImage] = d.Recipe.String()
-	d.indexEntry, err = sys.indexEntry(d.Recipe)
+	d.indexEntry, err = indexEntry(sys, toplevel.NarHash, d.Recipe)
 	return d, err
 }
 
@@ -204,11 +208,7 @@ func packedLayer(d ocispec.Descriptor, p layers.Packed) ocispec.Descriptor {
 }
 
 // manifestAnnotations are the manifest's, all but its recipe.
-func manifestAnnotations(sys *System, s *Settings) (map[string]string, error) {
-	info := sys.Closure.Info(sys.Toplevel)
-	if info == nil {
-		return nil, errors.New("toplevel is not in the closure")
-	}
+func manifestAnnotations(sys *System, toplevel closure.Hash, s *Settings) (map[string]string, error) {
 	a := annotations(s, sys.titleAndVersion())
 	a[AnnotationFormat] = strconv.Itoa(sys.format())
 	if sys.Init != nil {
@@ -221,8 +221,26 @@ func manifestAnnotations(sys *System, s *Settings) (map[string]string, error) {
 		a[AnnotationPlanFrom] = sys.PlanFrom.String()
 	}
 	a[AnnotationToplevel] = string(sys.Toplevel)
-	a[AnnotationNarHash] = info.NarHash.SRI()
+	a[AnnotationNarHash] = toplevel.SRI()
 	return a, nil
+}
+
+// indexEntry is the manifest's descriptor as the index lists it, without
+// digest, size and media type.
+func indexEntry(sys *System, toplevel closure.Hash, recipe digest.Digest) (ocispec.Descriptor, error) {
+	platform := sys.Platform
+	d := ocispec.Descriptor{Platform: &platform, Annotations: sys.titleAndVersion()}
+	d.Annotations[AnnotationToplevel] = string(sys.Toplevel)
+	d.Annotations[AnnotationNarHash] = toplevel.SRI()
+	d.Annotations[AnnotationImage] = recipe.String()
+	if sys.Facts != (Facts{}) {
+		facts, err := marshal(sys.Facts)
+		if err != nil {
+			return ocispec.Descriptor{}, fmt.Errorf("facts: %w", err)
+		}
+		d.Annotations[AnnotationFacts] = string(facts)
+	}
+	return d, nil
 }
 
 // annotations are derived, the time of creation, and what the user said, who has

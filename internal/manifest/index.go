@@ -71,28 +71,6 @@ func IndexRecipe(drafts []*Draft, s Settings) (digest.Digest, error) {
 	return indexRecipe(manifests, indexAnnotations(manifests, &s), s.mediaTypes().index)
 }
 
-// indexEntry is the manifest's descriptor as the index lists it, without
-// digest, size and media type.
-func (sys *System) indexEntry(recipe digest.Digest) (ocispec.Descriptor, error) {
-	info := sys.Closure.Info(sys.Toplevel)
-	if info == nil {
-		return ocispec.Descriptor{}, fmt.Errorf("index: toplevel %s is not in the closure", sys.Toplevel)
-	}
-	p := sys.Platform
-	d := ocispec.Descriptor{Platform: &p, Annotations: sys.titleAndVersion()}
-	d.Annotations[AnnotationToplevel] = string(sys.Toplevel)
-	d.Annotations[AnnotationNarHash] = info.NarHash.SRI()
-	d.Annotations[AnnotationImage] = recipe.String()
-	if sys.Facts != (Facts{}) {
-		facts, err := marshal(sys.Facts)
-		if err != nil {
-			return ocispec.Descriptor{}, fmt.Errorf("index: facts of %s: %w", sys.Toplevel, err)
-		}
-		d.Annotations[AnnotationFacts] = string(facts)
-	}
-	return d, nil
-}
-
 // indexAnnotations are the facts that nixoci's manifests agree on, and the
 // user's. They follow from the descriptors alone, so that an index that was
 // joined is the one that was made in one go.
