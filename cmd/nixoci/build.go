@@ -69,27 +69,27 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
-	target, err := layout.ParseDestination(output)
+	dest, err := layout.ParseDestination(output)
 	if err != nil {
 		return usageError{err}
 	}
-	if target.Pipe() && isTerminal(a.stdout.Raw()) {
+	if dest.Pipe() && isTerminal(a.stdout.Raw()) {
 		return usageError{hint.Add(fmt.Errorf("build -o %s: an image is not for a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
 	}
-	job.Tags = append(target.Tags, tags...)
-	if target.Kind == layout.KindLayout {
+	job.Tags = append(dest.Tags, tags...)
+	if dest.Scheme == layout.SchemeLayout {
 		in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) {
-			return a.layoutPlans(ctx, target.Path, job.Tags)
+			return a.layoutPlans(ctx, dest.Path, job.Tags)
 		}
 	}
 	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
 		return err
 	}
-	if target.Kind == layout.KindDockerArchive && len(images) > 1 {
+	if dest.Scheme == layout.SchemeDockerArchive && len(images) > 1 {
 		return usageError{hint.Add(fmt.Errorf("%s: holds one platform, not %d", output, len(images)), "choose one with --platform, or use oci-archive:")}
 	}
-	dst, err := target.Open(a.stdout.Raw())
+	dst, err := dest.Open(a.stdout.Raw())
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return err
 	}
 	a.summary(result, start, nil)
-	if target.Pipe() {
+	if dest.Pipe() {
 		a.stdout = a.stderr
 	}
 	return a.printResult(output, result, nil)
@@ -118,7 +118,7 @@ func (a *app) layoutPlans(ctx context.Context, dir string, tags []string) ([]pla
 		tags = []string{""}
 	}
 	for _, tag := range tags {
-		name := string(layout.KindLayout) + ":" + dir
+		name := string(layout.SchemeLayout) + ":" + dir
 		if tag != "" {
 			name += ":" + tag
 		}
@@ -137,6 +137,6 @@ func (a *app) plansOf(ctx context.Context, name string, f *reading) ([]plan.Know
 		return nil, "", err
 	}
 	defer src.Close()
-	found, err := push.SourcePlans(ctx, src, src.Target)
+	found, err := push.PlansIn(ctx, src, src.TagOrDigest)
 	return found, src.Name, err
 }

@@ -139,7 +139,7 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 			return nil, err
 		}
 		if len(args) == 0 {
-			return a.buildTarget(ctx, baseSystem, nixbuild.Target{}, f)
+			return a.buildTarget(ctx, baseSystem, nixbuild.Argument{}, f)
 		}
 	}
 	var inputs []input
@@ -177,7 +177,7 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 }
 
 // input reads the graph of a target that is there already.
-func (a *app) input(ctx context.Context, arg string, target nixbuild.Target, src closure.Source, root string) (in input, err error) {
+func (a *app) input(ctx context.Context, arg string, target nixbuild.Argument, src closure.Source, root string) (in input, err error) {
 	in = input{arg: arg, system: target.System, toplevel: target.Path, source: src}
 	roots := []closure.StorePath{target.Path}
 	if target.Graph != "" {

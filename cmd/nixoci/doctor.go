@@ -49,7 +49,7 @@ func (a *app) doctor(ctx context.Context, arg string, write bool, f *registryFla
 		return err
 	}
 	defer repo.Close()
-	checks, err := doctor.Examine(ctx, repo, ref.Target(), write)
+	checks, err := doctor.Examine(ctx, repo, ref.TagOrDigest(), write)
 	if err != nil {
 		return err
 	}

@@ -106,5 +106,5 @@ func targetIn(ref registry.Reference, image string) (string, error) {
 		return "", usageError{hint.Add(fmt.Errorf("image %s: not in %s", r, ref.Repository.Name()),
 			"an index can only list what its own repository has: push it there first")}
 	}
-	return r.Target(), nil
+	return r.TagOrDigest(), nil
 }

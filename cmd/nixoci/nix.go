@@ -20,12 +20,12 @@ const baseSystem = "the base system"
 
 // buildTarget has Nix build one target, for every platform that is asked for, and
 // reads the graphs of what came out.
-func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Target, f *closureFlags) ([]input, error) {
+func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argument, f *closureFlags) ([]input, error) {
 	systems, err := a.buildSystems(target)
 	if err != nil {
 		return nil, err
 	}
-	if target == (nixbuild.Target{}) && !a.quiet {
+	if target == (nixbuild.Argument{}) && !a.quiet {
 		a.stderr.Printf("no CLOSURE given, and ./result is not a NixOS system: building %s\n", baseSystem)
 	}
 	root, err := filepath.Abs(closure.LocalRoot(a.from))
@@ -53,7 +53,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Targe
 		if len(built) > 1 {
 			name = b.System + "=" + arg
 		}
-		in, err := a.input(ctx, name, nixbuild.Target{System: b.System, Path: b.Path}, src, root)
+		in, err := a.input(ctx, name, nixbuild.Argument{System: b.System, Path: b.Path}, src, root)
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +64,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Targe
 
 // buildSystems are the systems to build target for: the one that it states, those of
 // --platform, or this machine's; none for a flake's own.
-func (a *app) buildSystems(target nixbuild.Target) ([]string, error) {
+func (a *app) buildSystems(target nixbuild.Argument) ([]string, error) {
 	if target.System != "" {
 		return []string{target.System}, nil
 	}

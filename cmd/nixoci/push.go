@@ -234,7 +234,7 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 	}
 	for _, from := range planFrom {
 		if r, err := registry.ParseReference(from); err == nil && r.Repository.Name() == ref.Repository.Name() {
-			job.AddReuse(push.NewRemote(repo, r.Target()))
+			job.AddReuse(push.NewRemote(repo, r.TagOrDigest()))
 		}
 	}
 	key, err := readPublicKey(f.reuseKey)
@@ -275,7 +275,7 @@ func requireSignature(r *push.Remote, key *attest.PublicKey) {
 	if key == nil {
 		return
 	}
-	r.RequireSignature(func(ctx context.Context, src oci.Source, d ocispec.Descriptor) error {
+	r.RequireSignature(func(ctx context.Context, src oci.Reader, d ocispec.Descriptor) error {
 		_, err := attest.Verify(ctx, src, d.Digest, key)
 		return err
 	})
@@ -301,7 +301,7 @@ func (a *app) openRemote(reference string, repo *registry.Repository, of registr
 		return nil, usagef("--reuse-from: %w", err)
 	}
 	if ref.Repository.Name() == of.Repository.Name() {
-		return push.NewRemote(repo, ref.Target()), nil
+		return push.NewRemote(repo, ref.TagOrDigest()), nil
 	}
 	o := f.options(a)
 	o.ReadOnly = true
@@ -309,7 +309,7 @@ func (a *app) openRemote(reference string, repo *registry.Repository, of registr
 	if err != nil {
 		return nil, err
 	}
-	return push.NewRemote(other, ref.Target()), nil
+	return push.NewRemote(other, ref.TagOrDigest()), nil
 }
 
 // attach attaches documents to the image that a push has made.

@@ -70,7 +70,7 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 		return err
 	}
 	defer repo.Close()
-	top, err := repo.GetManifest(ctx, ref.Target())
+	top, err := repo.GetManifest(ctx, ref.TagOrDigest())
 	if err != nil {
 		return err
 	}

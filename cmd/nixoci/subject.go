@@ -46,7 +46,7 @@ func isClosure(arg string) bool {
 }
 
 // openImage opens the image that arg names, for reading.
-func (a *app) openImage(arg string, f *reading) (*oci.OpenedSource, error) {
+func (a *app) openImage(arg string, f *reading) (*oci.OpenedImage, error) {
 	o := f.registry.options(a)
 	o.ReadOnly = true
 	if !fileImage.MatchString(arg) {
@@ -57,10 +57,10 @@ func (a *app) openImage(arg string, f *reading) (*oci.OpenedSource, error) {
 			return nil, usageError{err}
 		}
 	}
-	if layout.IsSource(arg) {
-		return layout.OpenSource(arg)
+	if layout.IsImage(arg) {
+		return layout.OpenImage(arg)
 	}
-	return registry.OpenSource(arg, o)
+	return registry.OpenImage(arg, o)
 }
 
 // readImage opens and reads the image that arg names.

@@ -110,12 +110,12 @@ func (r *review) markdown(ctx context.Context, b *strings.Builder, repo *registr
 // names.
 func (r *review) read(ctx context.Context, repo *registry.Repository, name string, d digest.Digest) (*report.Image, error) {
 	o := report.ReadOptions{Warn: func(err error) { r.a.log.Warn(err) }}
-	return report.ReadImage(ctx, &oci.OpenedSource{Source: withoutReferrers{repo}, Name: name, Target: d.String()}, o)
+	return report.ReadImage(ctx, &oci.OpenedImage{Reader: withoutReferrers{repo}, Name: name, TagOrDigest: d.String()}, o)
 }
 
 // withoutReferrers is a source of which nobody asks what is attached: it has the
-// methods of [oci.Source] alone.
-type withoutReferrers struct{ oci.Source }
+// methods of [oci.Reader] alone.
+type withoutReferrers struct{ oci.Reader }
 
 func appendFile(name, text string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o666)

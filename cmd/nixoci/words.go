@@ -65,11 +65,11 @@ func fileAt(name string) (what, advice string) {
 		return "", ""
 	}
 	switch kind := layout.Detect(name); kind {
-	case layout.KindLayout:
+	case layout.SchemeLayout:
 		return "an OCI layout", "name it as one: oci:" + name
-	case layout.KindArchive:
+	case layout.SchemeArchive:
 		return "an OCI archive", "name it as one: oci-archive:" + name
-	case layout.KindDockerArchive:
+	case layout.SchemeDockerArchive:
 		return "an archive of docker save", "name it as one: docker-archive:" + name
 	}
 	if _, err := os.Stat(filepath.Join(name, "nixos-version")); err == nil && st.IsDir() {

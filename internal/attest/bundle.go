@@ -24,7 +24,7 @@ const (
 // verifyBundles looks at the bundles that are attached to d. Of a bundle only
 // the signature by a key counts: certificates and transparency logs are
 // Sigstore's way to do without one.
-func verifyBundles(ctx context.Context, src oci.Source, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
+func verifyBundles(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
 	r, ok := src.(oci.Referrers)
 	if !ok {
 		return nil, 0, nil

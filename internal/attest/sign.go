@@ -168,7 +168,7 @@ func signatureManifest(b oci.Blob) (ocispec.Manifest, error) {
 // holds, at least one. The error wraps [ErrUnsigned] or [ErrNoMatch] where there
 // is none. Whether the repository that a signature names is the right one is
 // for the caller to judge: a copy of an image keeps its signatures.
-func Verify(ctx context.Context, src oci.Source, d digest.Digest, key *PublicKey) ([]Signature, error) {
+func Verify(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) ([]Signature, error) {
 	sigs, found, err := verifyTag(ctx, src, d, key)
 	if err == nil {
 		var more []Signature
@@ -191,7 +191,7 @@ func Verify(ctx context.Context, src oci.Source, d digest.Digest, key *PublicKey
 
 // verifyTag looks at the signatures under the .sig tag. found counts all of
 // them.
-func verifyTag(ctx context.Context, src oci.Source, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
+func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
 	b, err := src.GetManifest(ctx, signatureTag(d))
 	if errors.Is(err, oci.ErrNotFound) {
 		return nil, 0, nil
@@ -227,7 +227,7 @@ func verifyTag(ctx context.Context, src oci.Source, d digest.Digest, key *Public
 
 func decodeBase64(s string) ([]byte, error) { return base64.StdEncoding.DecodeString(s) }
 
-func readBlob(ctx context.Context, src oci.Source, d ocispec.Descriptor) ([]byte, error) {
+func readBlob(ctx context.Context, src oci.Reader, d ocispec.Descriptor) ([]byte, error) {
 	rc, err := src.GetBlob(ctx, d)
 	if err != nil {
 		return nil, err
@@ -244,7 +244,7 @@ type Claim struct {
 
 // Claims are the signatures that are stored with the manifest or index d, whoever
 // has made them.
-func Claims(ctx context.Context, src oci.Source, d digest.Digest) (all []Claim, err error) {
+func Claims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Claim, err error) {
 	b, err := src.GetManifest(ctx, signatureTag(d))
 	if errors.Is(err, oci.ErrNotFound) {
 		return nil, nil

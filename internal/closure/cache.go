@@ -205,7 +205,7 @@ func (c *Cache) check(p StorePath, data []byte) (*cached, error) {
 		return nil, err
 	}
 	for i, r := range n.References {
-		n.References[i] = c.names.one(r)
+		n.References[i] = c.names.intern(r)
 	}
 	c.infos[p] = n
 	return n, nil

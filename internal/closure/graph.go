@@ -436,7 +436,7 @@ func (d *graphReader) info(p *graphPath) (info Info, err error) {
 		if err != nil {
 			return fail("references", err)
 		}
-		info.References = append(info.References, d.names.one(ref))
+		info.References = append(info.References, d.names.intern(ref))
 	}
 	slices.Sort(info.References)
 	info.References = slices.Compact(info.References)
@@ -457,6 +457,6 @@ func (d *graphReader) info(p *graphPath) (info Info, err error) {
 	if info.CA, err = parseGraphCA(p.CA); err != nil {
 		return fail("ca", err)
 	}
-	info.Path = d.names.one(info.Path)
+	info.Path = d.names.intern(info.Path)
 	return info, d.meter.add(&info)
 }

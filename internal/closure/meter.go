@@ -35,10 +35,10 @@ func (m *meter) add(i *Info) error {
 	return nil
 }
 
-// names holds every store path once, however often others refer to it.
+// names interns store paths: it holds every store path once, however often others refer to it.
 type names map[StorePath]StorePath
 
-func (n names) one(p StorePath) StorePath {
+func (n names) intern(p StorePath) StorePath {
 	if known, ok := n[p]; ok {
 		return known
 	}

@@ -48,21 +48,21 @@ const maxSkew = time.Minute
 
 // examination asks one repository.
 type examination struct {
-	repo   *registry.Repository
-	target string
-	write  bool
-	now    func() time.Time
-	checks []Check
+	repo        *registry.Repository
+	tagOrDigest string
+	write       bool
+	now         func() time.Time
+	checks      []Check
 
 	image   *manifest.Manifest
-	subject digest.Digest // of what target names
+	subject digest.Digest // of what tagOrDigest names
 }
 
-// Examine looks at the registry of repo. target is the tag or digest that is read.
+// Examine looks at the registry of repo. tagOrDigest is what is read.
 // With write it uploads a blob of some bytes and a manifest, and deletes both. The
 // error says that nothing can be known, such as no network.
-func Examine(ctx context.Context, repo *registry.Repository, target string, write bool) ([]Check, error) {
-	e := &examination{repo: repo, target: target, write: write, now: time.Now}
+func Examine(ctx context.Context, repo *registry.Repository, tagOrDigest string, write bool) ([]Check, error) {
+	e := &examination{repo: repo, tagOrDigest: tagOrDigest, write: write, now: time.Now}
 	for _, check := range []func(context.Context) error{e.read, e.ranges, e.referrers, e.tags, e.writes} {
 		if err := check(ctx); err != nil {
 			return e.checks, err
@@ -88,7 +88,7 @@ var accept = strings.Join([]string{ocispec.MediaTypeImageIndex, ocispec.MediaTyp
 
 // read asks for the image: address, clock, login, permission to pull.
 func (e *examination) read(ctx context.Context) error {
-	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodGet, Path: []string{"manifests", e.target}, Header: map[string]string{"Accept": accept}})
+	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodGet, Path: []string{"manifests", e.tagOrDigest}, Header: map[string]string{"Accept": accept}})
 	if err != nil {
 		return err
 	}
@@ -110,10 +110,10 @@ func (e *examination) read(ctx context.Context) error {
 	}
 	switch a.Status {
 	case http.StatusOK:
-		e.add("pull", Yes, e.repo.Ref(e.target)+" is there", "its layers can be reused")
+		e.add("pull", Yes, e.repo.Ref(e.tagOrDigest)+" is there", "its layers can be reused")
 		return e.open(ctx, a)
 	case http.StatusNotFound:
-		e.add("pull", Unknown, said(a)+": "+e.repo.Ref(e.target)+" is not there", "the first push sends all layers")
+		e.add("pull", Unknown, said(a)+": "+e.repo.Ref(e.tagOrDigest)+" is not there", "the first push sends all layers")
 	default:
 		e.add("pull", Bad, said(a), "nothing can be reused, and nobody can verify: check the login and the repository's name")
 	}

@@ -42,15 +42,15 @@ const maxPax = 64 << 10
 // that one tree in one order has one stream. Modes and the order of entries are
 // for the caller to check.
 type TarReader struct {
-	r      io.Reader
-	lender Lender // r, if it is one
-	report func(*FormatError) error
-	again  TarWriter // makes headers again, into its buffer
-	head   [tarBlock]byte
-	entry  TarEntry
-	left   int64 // unread bytes of the entry's content
-	pad    int64 // bytes after it
-	err    error
+	r         io.Reader
+	lender    Lender // r, if it is one
+	report    func(*FormatError) error
+	canonical TarWriter // makes headers again, into its buffer
+	head      [tarBlock]byte
+	entry     TarEntry
+	left      int64 // unread bytes of the entry's content
+	pad       int64 // bytes after it
+	err       error
 }
 
 // Lender is a reader that also lends what it has, so that nobody need copy it:
@@ -70,10 +70,10 @@ func NewTarReader(r io.Reader, report func(*FormatError) error) *TarReader {
 	}
 	t := &TarReader{r: r, report: report}
 	t.lender, _ = r.(Lender)
-	t.again.flush = func(full []byte) ([]byte, error) { // grow: headers are compared whole
+	t.canonical.flush = func(full []byte) ([]byte, error) { // grow: headers are compared whole
 		return append(make([]byte, 0, 2*cap(full)), full...), nil
 	}
-	t.again.buf = make([]byte, 0, 2*tarBlock)
+	t.canonical.buf = make([]byte, 0, 2*tarBlock)
 	return t
 }
 
@@ -300,20 +300,20 @@ func (t *TarReader) header() (ok bool, err error) {
 // compare makes the entry's header again. The first difference is reported.
 func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
 	e := &t.entry
-	t.again.buf = t.again.buf[:0]
+	t.canonical.buf = t.canonical.buf[:0]
 	var err error
 	switch e.Kind {
 	case closure.KindDirectory:
-		err = t.again.Directory(e.Name, e.Mode)
+		err = t.canonical.Directory(e.Name, e.Mode)
 	case closure.KindSymlink:
-		err = t.again.header(typ, e.Name, e.Target, e.Mode, 0)
+		err = t.canonical.header(typ, e.Name, e.Target, e.Mode, 0)
 	default:
-		err = t.again.header(typ, e.Name, "", e.Mode, e.Size)
+		err = t.canonical.header(typ, e.Name, "", e.Mode, e.Size)
 	}
 	if err != nil {
 		return t.deviates(e.Name, "%v", err)
 	}
-	want := t.again.buf
+	want := t.canonical.buf
 	got := t.head[:]
 	if pax != nil {
 		if len(want) == tarBlock {

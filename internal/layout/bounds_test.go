@@ -28,7 +28,7 @@ func TestIndexSize(t *testing.T) {
 		if (err != nil) != wantErr {
 			t.Errorf("%d bytes: %v", size, err)
 		}
-		_, err = OpenSource("oci:" + dir)
+		_, err = OpenImage("oci:" + dir)
 		if large := err != nil && strings.Contains(err.Error(), "larger than"); large != wantErr {
 			t.Errorf("%d bytes: %v", size, err)
 		}
@@ -62,7 +62,7 @@ func TestSpecialFiles(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if name == "index.json" {
-			if _, err := OpenSource("oci:" + dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			if _, err := OpenImage("oci:" + dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 				t.Errorf("read %s: %v", name, err)
 			}
 		}
@@ -72,7 +72,7 @@ func TestSpecialFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, kind := range []string{"oci-archive:", "docker-archive:"} {
-		if _, err := OpenSource(kind + fifo); !errors.Is(err, limit.ErrSpecial) {
+		if _, err := OpenImage(kind + fifo); !errors.Is(err, limit.ErrSpecial) {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
@@ -81,7 +81,7 @@ func TestSpecialFiles(t *testing.T) {
 	if err := os.Symlink(elsewhere, filepath.Join(dir, "blobs")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenSource("oci:" + dir); err == nil || !strings.Contains(err.Error(), "not a directory") {
+	if _, err := OpenImage("oci:" + dir); err == nil || !strings.Contains(err.Error(), "not a directory") {
 		t.Errorf("read: %v", err)
 	}
 	img := newImage(t, "x", "amd64")
@@ -111,21 +111,21 @@ func TestDockerLayers(t *testing.T) {
 			"c.json":        "{}",
 			"l.tar":         strings.Repeat("x", 1<<16),
 		})
-		_, err := OpenSource("docker-archive:" + name)
+		_, err := OpenImage("docker-archive:" + name)
 		if want := fmt.Sprintf("lists %d layers", n); (err != nil) != wantErr || wantErr && !strings.Contains(err.Error(), want) {
 			t.Errorf("%d layers: %v", n, err)
 		}
 	}
 }
 
-func FuzzOpenSource(f *testing.F) {
+func FuzzOpenImage(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"x"}]}`), []byte(`[{"Config":"c","Layers":["l"]}]`))
 	f.Add([]byte("null"), []byte("[null]"))
 	f.Fuzz(func(t *testing.T, index, docker []byte) {
 		dir := t.TempDir()
 		writeFiles(t, dir, map[string]string{"oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "index.json": string(index), "manifest.json": string(docker), "c": "{}", "l": "l"})
-		if src, err := OpenSource("oci:" + dir); err == nil {
-			src.GetManifest(t.Context(), src.Target)
+		if src, err := OpenImage("oci:" + dir); err == nil {
+			src.GetManifest(t.Context(), src.TagOrDigest)
 			src.Close()
 		}
 		root, err := os.OpenRoot(dir)
@@ -133,7 +133,7 @@ func FuzzOpenSource(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		if s, err := newDockerSource("x", dirFiles{root}); err == nil {
+		if s, err := newDockerReader("x", dirFiles{root}); err == nil {
 			if _, err := s.GetManifest(t.Context(), ""); err != nil {
 				t.Error(err)
 			}

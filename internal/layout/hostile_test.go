@@ -32,12 +32,12 @@ func TestHostileLayouts(t *testing.T) {
 			}
 		}
 		read := func() error {
-			src, err := OpenSource("oci:" + dir)
+			src, err := OpenImage("oci:" + dir)
 			if err != nil {
 				return err
 			}
 			defer src.Close()
-			_, err = src.GetManifest(t.Context(), src.Target)
+			_, err = src.GetManifest(t.Context(), src.TagOrDigest)
 			return err
 		}
 		if err := read(); err == nil || index != "null" && !strings.Contains(err.Error(), want) {
@@ -60,7 +60,7 @@ func TestHostileLayouts(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	src := &layoutSource{name: "x", files: dirFiles{}}
+	src := &layoutReader{name: "x", files: dirFiles{}}
 	if _, err := src.GetBlob(t.Context(), ocispec.Descriptor{Digest: "x"}); err == nil {
 		t.Error("a blob with digest x")
 	}

@@ -498,14 +498,14 @@ func TestArchives(t *testing.T) {
 		if err != nil || json.Unmarshal(data, &entries) != nil || len(entries) != 2 || strings.Join(entries[0].RepoTags, " ") != c.want || len(entries[1].RepoTags) > 0 {
 			t.Errorf("%s: %s, %v", c.tags, data, err)
 		}
-		if kind := Detect(both); kind != KindArchive {
-			t.Errorf("it is a %q", kind)
+		if scheme := Detect(both); scheme != SchemeArchive {
+			t.Errorf("it is a %q", scheme)
 		}
 	}
 	one := newImage(t, "x", "amd64")
 	both := filepath.Join(dir, "one.tar")
 	archive(t, one, one.inOrder(), both, false, "example.com/app:v2")
-	asDocker, err := OpenSource("docker-archive:" + both)
+	asDocker, err := OpenImage("docker-archive:" + both)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -535,8 +535,8 @@ func TestArchives(t *testing.T) {
 			t.Errorf("docker-archive in order %v has digest %s, want %s", order, d, goldenDocker)
 		}
 	}
-	if kind := Detect(path); kind != KindDockerArchive {
-		t.Errorf("it is a %q", kind)
+	if scheme := Detect(path); scheme != SchemeDockerArchive {
+		t.Errorf("it is a %q", scheme)
 	}
 	var dockerPipe bytes.Buffer
 	piped, err := PipeDockerArchive(&dockerPipe)
@@ -661,7 +661,7 @@ func TestParseDestination(t *testing.T) {
 			}
 			continue
 		}
-		if s := fmt.Sprint(got.Kind, " ", got.Path, " ", got.Tags); err != nil || s != tt.want {
+		if s := fmt.Sprint(got.Scheme, " ", got.Path, " ", got.Tags); err != nil || s != tt.want {
 			t.Errorf("ParseDestination(%q) = %s, %v, want %s", tt.in, s, err, tt.want)
 		}
 	}

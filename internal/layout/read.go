@@ -31,8 +31,8 @@ type files interface {
 	Close() error
 }
 
-func openFiles(kind, name string) (files, error) {
-	if kind == "oci" {
+func openFiles(scheme, name string) (files, error) {
+	if scheme == "oci" {
 		root, err := os.OpenRoot(name)
 		if err != nil {
 			return nil, err
@@ -149,8 +149,8 @@ func readAll(f files, name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// layoutSource is an OCI image layout (image-spec, "image-layout.md").
-type layoutSource struct {
+// layoutReader is an OCI image layout (image-spec, "image-layout.md").
+type layoutReader struct {
 	name  string
 	files files
 	tags  map[string]ocispec.Descriptor
@@ -158,8 +158,8 @@ type layoutSource struct {
 	artifacts []ocispec.Descriptor // said of an image
 }
 
-// newLayoutSource reads index.json. Without a target, the only image is meant.
-func newLayoutSource(name string, f files, target string) (*layoutSource, string, error) {
+// newLayoutReader reads index.json. Without a tag or digest, the only image is meant.
+func newLayoutReader(name string, f files, tagOrDigest string) (*layoutReader, string, error) {
 	data, err := readAll(f, ocispec.ImageIndexFile, limit.LayoutIndex)
 	if err != nil {
 		return nil, "", err
@@ -168,7 +168,7 @@ func newLayoutSource(name string, f files, target string) (*layoutSource, string
 	if err := json.Unmarshal(data, &index); err != nil {
 		return nil, "", fmt.Errorf("read %s: %w", ocispec.ImageIndexFile, err)
 	}
-	s := &layoutSource{name: name, files: f, tags: map[string]ocispec.Descriptor{}}
+	s := &layoutReader{name: name, files: f, tags: map[string]ocispec.Descriptor{}}
 	images := map[digest.Digest]bool{}
 	for i, d := range index.Manifests {
 		if err := d.Digest.Validate(); err != nil {
@@ -184,29 +184,29 @@ func newLayoutSource(name string, f files, target string) (*layoutSource, string
 		}
 	}
 	switch {
-	case target != "":
+	case tagOrDigest != "":
 	case len(images) == 0:
 		return nil, "", fmt.Errorf("%s lists no image", ocispec.ImageIndexFile)
 	case len(images) > 1:
 		return nil, "", fmt.Errorf("%s lists %d images: name one, with :TAG or @DIGEST", ocispec.ImageIndexFile, len(images))
 	default:
 		for d := range images {
-			target = d.String()
+			tagOrDigest = d.String()
 		}
 	}
-	return s, target, nil
+	return s, tagOrDigest, nil
 }
 
 func blobFile(d digest.Digest) string {
 	return ocispec.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-// GetManifest implements [closure.Source].
-func (s *layoutSource) GetManifest(ctx context.Context, target string) (oci.Blob, error) {
-	op := "get manifest " + target + " from " + s.name
-	d, tagged := s.tags[target]
+// GetManifest implements [oci.Reader].
+func (s *layoutReader) GetManifest(ctx context.Context, tagOrDigest string) (oci.Blob, error) {
+	op := "get manifest " + tagOrDigest + " from " + s.name
+	d, tagged := s.tags[tagOrDigest]
 	if !tagged {
-		if d.Digest = digest.Digest(target); d.Digest.Validate() != nil {
+		if d.Digest = digest.Digest(tagOrDigest); d.Digest.Validate() != nil {
 			return oci.Blob{}, fmt.Errorf("%s: %w", op, oci.ErrNotFound)
 		}
 	}
@@ -227,8 +227,8 @@ func (s *layoutSource) GetManifest(ctx context.Context, target string) (oci.Blob
 	return b, nil
 }
 
-// GetBlob implements [closure.Source].
-func (s *layoutSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+// GetBlob implements [oci.Reader].
+func (s *layoutReader) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	if err := d.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("get blob %q from %s: %w", d.Digest, s.name, err)
 	}
@@ -255,10 +255,10 @@ func getFile(source string, f files, name string, d ocispec.Descriptor) (io.Read
 	return oci.CheckBlob(r, op, d), nil
 }
 
-// dockerSource is what docker save writes: manifest.json, a config, and layers
+// dockerReader is what docker save writes: manifest.json, a config, and layers
 // as files. It has no manifest, so one is put together; a layer's digest is
 // that in its name, or what the file has.
-type dockerSource struct {
+type dockerReader struct {
 	name     string
 	files    files
 	manifest oci.Blob
@@ -267,7 +267,7 @@ type dockerSource struct {
 
 const maxDockerConfig = limit.Config // bytes
 
-func newDockerSource(name string, f files) (*dockerSource, error) {
+func newDockerReader(name string, f files) (*dockerReader, error) {
 	data, err := readAll(f, dockerManifest, oci.MaxManifest)
 	if err != nil {
 		return nil, err
@@ -286,7 +286,7 @@ func newDockerSource(name string, f files) (*dockerSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &dockerSource{name: name, files: f, at: map[digest.Digest]string{}}
+	s := &dockerReader{name: name, files: f, at: map[digest.Digest]string{}}
 	m := ocispec.Manifest{MediaType: oci.DockerManifest, Config: ocispec.Descriptor{
 		MediaType: "application/vnd.docker.container.image.v1+json", Digest: digest.FromBytes(config), Size: int64(len(config))}}
 	if d, ok := digestInName(list[0].Config); ok {
@@ -360,16 +360,16 @@ func dockerLayer(f files, name string) (ocispec.Descriptor, error) {
 	return d, nil
 }
 
-// GetManifest implements [closure.Source].
-func (s *dockerSource) GetManifest(ctx context.Context, target string) (oci.Blob, error) {
-	if target == "" || target == s.manifest.Descriptor.Digest.String() {
+// GetManifest implements [oci.Reader].
+func (s *dockerReader) GetManifest(ctx context.Context, tagOrDigest string) (oci.Blob, error) {
+	if tagOrDigest == "" || tagOrDigest == s.manifest.Descriptor.Digest.String() {
 		return s.manifest, nil
 	}
-	return oci.Blob{}, fmt.Errorf("get manifest %s from %s: %w", target, s.name, oci.ErrNotFound)
+	return oci.Blob{}, fmt.Errorf("get manifest %s from %s: %w", tagOrDigest, s.name, oci.ErrNotFound)
 }
 
-// GetBlob implements [closure.Source].
-func (s *dockerSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+// GetBlob implements [oci.Reader].
+func (s *dockerReader) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	name, ok := s.at[d.Digest]
 	if !ok {
 		return nil, fmt.Errorf("get blob %s from %s: %w", d.Digest, s.name, oci.ErrNotFound)
@@ -377,12 +377,12 @@ func (s *dockerSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Re
 	return getFile(s.name, s.files, name, d)
 }
 
-// Detect tells what the file or directory name is: [KindLayout], [KindArchive],
-// [KindDockerArchive], or "" where it is none of them.
-func Detect(name string) Kind {
+// Detect tells what the file or directory name is: [SchemeLayout], [SchemeArchive],
+// [SchemeDockerArchive], or "" where it is none of them.
+func Detect(name string) Scheme {
 	if st, err := os.Stat(name); err == nil && st.IsDir() {
 		if _, err := os.Stat(filepath.Join(name, ocispec.ImageLayoutFile)); err == nil {
-			return KindLayout
+			return SchemeLayout
 		}
 		return ""
 	}
@@ -392,46 +392,46 @@ func Detect(name string) Kind {
 	}
 	defer t.Close()
 	for _, c := range []struct {
-		file string
-		kind Kind
-	}{{ocispec.ImageLayoutFile, KindArchive}, {dockerManifest, KindDockerArchive}} {
+		file   string
+		scheme Scheme
+	}{{ocispec.ImageLayoutFile, SchemeArchive}, {dockerManifest, SchemeDockerArchive}} {
 		if _, ok := t.at[c.file]; ok {
-			return c.kind
+			return c.scheme
 		}
 	}
 	return ""
 }
 
-// IsSource reports whether s names a layout or archive for [OpenSource], by
+// IsImage reports whether s names a layout or archive for [OpenImage], by
 // the word before its first colon.
-func IsSource(s string) bool {
-	kind, _, _ := strings.Cut(s, ":")
-	switch kind {
+func IsImage(s string) bool {
+	scheme, _, _ := strings.Cut(s, ":")
+	switch scheme {
 	case "oci", "oci-archive", "docker-archive":
 		return true
 	}
 	return false
 }
 
-// OpenSource opens what s names: oci:DIR[:TAG|@DIGEST],
+// OpenImage opens what s names: oci:DIR[:TAG|@DIGEST],
 // oci-archive:FILE[:TAG|@DIGEST] or docker-archive:FILE. Of a layout or archive
 // with one image, no tag need be named.
-func OpenSource(s string) (*oci.OpenedSource, error) {
-	kind, rest, _ := strings.Cut(s, ":")
-	path, target := splitTarget(rest)
+func OpenImage(s string) (*oci.OpenedImage, error) {
+	scheme, rest, _ := strings.Cut(s, ":")
+	path, tagOrDigest := splitPath(rest)
 	if path == "" {
-		return nil, fmt.Errorf("open image %q: no path after %q", s, kind+":")
+		return nil, fmt.Errorf("open image %q: no path after %q", s, scheme+":")
 	}
-	files, err := openFiles(kind, path)
+	files, err := openFiles(scheme, path)
 	if err != nil {
 		return nil, fmt.Errorf("open image %s: %w", s, err)
 	}
-	opened := &oci.OpenedSource{Name: s, Target: target, Closer: files}
-	if kind == "docker-archive" {
+	opened := &oci.OpenedImage{Name: s, TagOrDigest: tagOrDigest, Closer: files}
+	if scheme == "docker-archive" {
 		opened.NoManifest = true
-		opened.Source, err = newDockerSource(s, files)
+		opened.Reader, err = newDockerReader(s, files)
 	} else {
-		opened.Source, opened.Target, err = newLayoutSource(s, files, target)
+		opened.Reader, opened.TagOrDigest, err = newLayoutReader(s, files, tagOrDigest)
 	}
 	if err != nil {
 		files.Close()
@@ -440,17 +440,17 @@ func OpenSource(s string) (*oci.OpenedSource, error) {
 	return opened, nil
 }
 
-// splitTarget divides PATH[:TAG|@DIGEST]. A path may have colons: the whole is
+// splitPath divides PATH[:TAG|@DIGEST]. A path may have colons: the whole is
 // the path where there is such a file.
-func splitTarget(s string) (path, target string) {
+func splitPath(s string) (path, tagOrDigest string) {
 	if _, err := os.Lstat(s); err == nil {
 		return s, ""
 	}
 	if path, d, ok := strings.Cut(s, "@"); ok && digest.Digest(d).Validate() == nil {
 		return path, d
 	}
-	path, target, _ = strings.Cut(s, ":")
-	return path, target
+	path, tagOrDigest, _ = strings.Cut(s, ":")
+	return path, tagOrDigest
 }
 
 // errNoFile is a file that a layout or archive should have.
@@ -458,7 +458,7 @@ var errNoFile = errors.New("no such file in it")
 
 // Referrers implements [Referrers]: a layout lists what is attached in its
 // index, with an artifact type.
-func (s *layoutSource) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+func (s *layoutReader) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	var found []ocispec.Descriptor
 	for _, d := range s.artifacts {
 		b, err := s.GetManifest(ctx, d.Digest.String())

@@ -91,7 +91,7 @@ func writeTar(t *testing.T, files map[string]string) string {
 	return file
 }
 
-func TestOpenSource(t *testing.T) {
+func TestOpenImage(t *testing.T) {
 	ociFiles, docker := sourceFiles(t, "layer")
 	broken, brokenDocker := sourceFiles(t, "LAYER")
 	short, _ := sourceFiles(t, "lay")
@@ -114,12 +114,12 @@ func TestOpenSource(t *testing.T) {
 		{name: "no blob", source: "oci:" + writeDir(t, missing), missing: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s, err := OpenSource(tt.source)
+			s, err := OpenImage(tt.source)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			b, err := s.GetManifest(t.Context(), s.Target)
+			b, err := s.GetManifest(t.Context(), s.TagOrDigest)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +147,7 @@ func TestOpenSource(t *testing.T) {
 	}
 }
 
-func TestOpenSourceRefuses(t *testing.T) {
+func TestOpenImageRefuses(t *testing.T) {
 	ociFiles, _ := sourceFiles(t, "layer")
 	two := strings.Replace(ociFiles["index.json"], `"manifests":[`, `"manifests":[{"digest":"`+digest.FromString("other").String()+`","size":1},`, 1)
 	several, _ := sourceFiles(t, "layer")
@@ -160,7 +160,7 @@ func TestOpenSourceRefuses(t *testing.T) {
 		{"oci-archive:" + writeTar(t, map[string]string{"index.json": "{"}), "index.json"},
 		{"docker-archive:" + writeTar(t, ociFiles), "manifest.json"},
 	} {
-		s, err := OpenSource(tt.source)
+		s, err := OpenImage(tt.source)
 		if err == nil {
 			s.Close()
 			t.Errorf("%s: no error", tt.source)

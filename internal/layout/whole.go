@@ -16,13 +16,13 @@ import (
 // Memory keeps what one run finds out for the next one. A nil *push.Cache keeps
 // nothing.
 type Memory interface {
-	Get(kind, key string, value any) bool
-	Put(kind, key string, value any) error
+	Get(folder, key string, value any) bool
+	Put(folder, key string, value any) error
 }
 
-// kindBlob is the kind of what a Layout keeps: the [stamp] of a file that was a
+// folderBlobs is the folder of what a Layout keeps: the [stamp] of a file that was a
 // blob.
-const kindBlob = "blobs"
+const folderBlobs = "blobs"
 
 // stamp is what of a file changes when it is written to.
 type stamp struct {
@@ -51,7 +51,7 @@ func (l *Layout) whole(d digest.Digest) bool {
 			return false
 		}
 		var known stamp
-		if l.Memory != nil && l.Memory.Get(kindBlob, l.memoryKey(d), &known) && known == now {
+		if l.Memory != nil && l.Memory.Get(folderBlobs, l.memoryKey(d), &known) && known == now {
 			return true
 		}
 		if err := hashFile(name, d); err != nil {
@@ -91,7 +91,7 @@ func (l *Layout) remember(d digest.Digest) {
 		return
 	}
 	if now, err := stampOf(l.blobPath(d)); err == nil {
-		l.Memory.Put(kindBlob, l.memoryKey(d), now) // else the next run hashes it
+		l.Memory.Put(folderBlobs, l.memoryKey(d), now) // else the next run hashes it
 	}
 }
 

@@ -13,13 +13,13 @@ import (
 
 type memory map[string][]byte
 
-func (m memory) Get(kind, key string, v any) bool {
-	data, ok := m[kind+key]
+func (m memory) Get(folder, key string, v any) bool {
+	data, ok := m[folder+key]
 	return ok && json.Unmarshal(data, v) == nil
 }
 
-func (m memory) Put(kind, key string, v any) (err error) {
-	m[kind+key], err = json.Marshal(v)
+func (m memory) Put(folder, key string, v any) (err error) {
+	m[folder+key], err = json.Marshal(v)
 	return err
 }
 

@@ -143,7 +143,7 @@ func recipe(kind string, version int, parts ...[]byte) digest.Digest {
 
 // Image finishes the draft: packed is what each of its layers was packed to, in
 // the draft's order.
-func (d *Draft) Image(packed []layers.Packed) (*Image, error) {
+func (d *Draft) Image(packed []layers.Packed) (*PlatformImage, error) {
 	img, err := d.image(packed)
 	if err != nil {
 		return nil, fmt.Errorf("manifest of %s: %w", d.System.Toplevel, err)
@@ -151,11 +151,11 @@ func (d *Draft) Image(packed []layers.Packed) (*Image, error) {
 	return img, nil
 }
 
-func (d *Draft) image(packed []layers.Packed) (*Image, error) {
+func (d *Draft) image(packed []layers.Packed) (*PlatformImage, error) {
 	if len(packed) != len(d.Layers) {
 		return nil, fmt.Errorf("%d layers, of which %d are packed", len(d.Layers), len(packed))
 	}
-	img := &Image{System: d.System, Recipe: d.Recipe}
+	img := &PlatformImage{System: d.System, Recipe: d.Recipe}
 	c, m := d.config, d.manifest
 	m.Layers = nil
 	for i, p := range packed {

@@ -36,7 +36,7 @@ func CheckPlatforms(systems []*System) error {
 // NewIndex makes the index over images, one for each platform, in the order
 // that platforms have. One image gets an index too. The result does not depend
 // on the order of images.
-func NewIndex(images []*Image, s Settings) (oci.Blob, error) {
+func NewIndex(images []*PlatformImage, s Settings) (oci.Blob, error) {
 	if len(images) == 0 {
 		return oci.Blob{}, errors.New("index: no images")
 	}
@@ -167,7 +167,7 @@ func compareManifests(a, b ocispec.Descriptor) int {
 // of all of them. old may be nil.
 //
 // old's own annotations are not kept: s says what the user wants now.
-func Join(old *Index, images []*Image, s Settings) (oci.Blob, error) {
+func Join(old *Index, images []*PlatformImage, s Settings) (oci.Blob, error) {
 	if old == nil || len(old.Manifests) == 0 {
 		return NewIndex(images, s)
 	}

@@ -78,8 +78,8 @@ type Settings struct {
 	Docker      bool // Docker media types instead of OCI's
 }
 
-// Image is one platform's config and manifest. [Draft.Image] makes it.
-type Image struct {
+// PlatformImage is one platform's config and manifest. [Draft.Image] makes it.
+type PlatformImage struct {
 	System   *System
 	Recipe   digest.Digest // the draft's
 	Layers   []ocispec.Descriptor

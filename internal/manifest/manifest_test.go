@@ -151,7 +151,7 @@ func draftOf(sys *System, all []madeUpLayer, s Settings) (*Draft, error) {
 }
 
 // imageOf is the image of sys with these layers.
-func imageOf(sys *System, all []madeUpLayer, s Settings) (*Image, error) {
+func imageOf(sys *System, all []madeUpLayer, s Settings) (*PlatformImage, error) {
 	d, err := draftOf(sys, all, s)
 	if err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func imageOf(sys *System, all []madeUpLayer, s Settings) (*Image, error) {
 	return d.Image(packed)
 }
 
-func mustImage(t testing.TB, system string, s Settings) *Image {
+func mustImage(t testing.TB, system string, s Settings) *PlatformImage {
 	t.Helper()
 	sys := smallSystem(t, system)
 	img, err := imageOf(sys, smallLayers(sys, gzip5, system), s)
@@ -215,7 +215,7 @@ func TestGoldenImage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			index, err := NewIndex([]*Image{img}, tt.settings)
+			index, err := NewIndex([]*PlatformImage{img}, tt.settings)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -290,7 +290,7 @@ func TestIndexDoesNotDependOnOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-		var images []*Image
+		var images []*PlatformImage
 		var drafts []*Draft
 		for _, n := range names {
 			img := mustImage(t, n, s)
@@ -323,7 +323,7 @@ func TestIndexDoesNotDependOnOrder(t *testing.T) {
 		}
 		joined := &Index{}
 		for _, img := range images {
-			b, err := Join(joined, []*Image{img}, s)
+			b, err := Join(joined, []*PlatformImage{img}, s)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -26,12 +26,12 @@ func indexOf(t *testing.T, b oci.Blob, err error) *Index {
 func TestMergeIsOneIndex(t *testing.T) {
 	for _, s := range []Settings{{}, everySetting(), {Docker: true}} {
 		amd, arm := mustImage(t, "x86_64-linux", s), mustImage(t, "aarch64-linux", s)
-		want, err := NewIndex([]*Image{amd, arm}, s)
+		want, err := NewIndex([]*PlatformImage{amd, arm}, s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		one := func(img *Image) *Index {
-			b, err := NewIndex([]*Image{img}, s)
+		one := func(img *PlatformImage) *Index {
+			b, err := NewIndex([]*PlatformImage{img}, s)
 			return indexOf(t, b, err)
 		}
 		both, twice := one(amd), one(arm)
@@ -47,8 +47,8 @@ func TestMergeIsOneIndex(t *testing.T) {
 func TestMergeAnnotations(t *testing.T) {
 	amd := mustImage(t, "x86_64-linux", Settings{})
 	arm := mustImage(t, "aarch64-linux", Settings{})
-	a, aerr := NewIndex([]*Image{amd}, Settings{Annotations: map[string]string{"org.same": "1", "org.differs": "a", "org.one": "x", "org.over": "old"}})
-	b, berr := NewIndex([]*Image{arm}, Settings{Annotations: map[string]string{"org.same": "1", "org.differs": "b", "org.over": "old"}})
+	a, aerr := NewIndex([]*PlatformImage{amd}, Settings{Annotations: map[string]string{"org.same": "1", "org.differs": "a", "org.one": "x", "org.over": "old"}})
+	b, berr := NewIndex([]*PlatformImage{arm}, Settings{Annotations: map[string]string{"org.same": "1", "org.differs": "b", "org.over": "old"}})
 	merged, err := Merge([]*Index{indexOf(t, a, aerr), indexOf(t, b, berr)}, Settings{Annotations: map[string]string{"org.over": "new"}})
 	got := indexOf(t, merged, err).Annotations
 	for k, want := range map[string]string{"org.same": "1", "org.differs": "", "org.one": "", "org.over": "new"} {
@@ -61,7 +61,7 @@ func TestMergeAnnotations(t *testing.T) {
 func TestMergeRefuses(t *testing.T) {
 	s := Settings{}
 	one := func(system string, s Settings) *Index {
-		b, err := NewIndex([]*Image{mustImage(t, system, s)}, s)
+		b, err := NewIndex([]*PlatformImage{mustImage(t, system, s)}, s)
 		return indexOf(t, b, err)
 	}
 	other := one("x86_64-linux", Settings{Cmd: []string{"other"}})

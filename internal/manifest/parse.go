@@ -155,7 +155,7 @@ func (x *Index) Find(p ocispec.Platform) *ocispec.Descriptor {
 
 // Holds reports whether the index lists all of images as they are: what a join
 // must find when it reads back what it wrote.
-func (x *Index) Holds(images []*Image) bool {
+func (x *Index) Holds(images []*PlatformImage) bool {
 	for _, img := range images {
 		d := x.Find(img.System.Platform)
 		if d == nil || d.Digest != img.Manifest.Descriptor.Digest {

@@ -134,7 +134,7 @@ func TestClaimsRejected(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	img := mustImage(t, "x86_64-linux", Settings{})
-	index, err := NewIndex([]*Image{img}, Settings{})
+	index, err := NewIndex([]*PlatformImage{img}, Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestJoin(t *testing.T) {
 		{MediaType: ocispec.MediaTypeImageManifest, Digest: arm.Layers[1].Digest, Size: 4, Platform: &ocispec.Platform{OS: "unknown", Architecture: "unknown"},
 			Annotations: map[string]string{refDigest: arm.Config.Descriptor.Digest.String()}},
 	}}
-	b, err := Join(foreign, []*Image{arm}, Settings{})
+	b, err := Join(foreign, []*PlatformImage{arm}, Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,19 +207,19 @@ func TestJoin(t *testing.T) {
 	if x.Annotations[AnnotationImage] != "" {
 		t.Error("an index with another tool's manifests claims a recipe")
 	}
-	again, err := Join(x, []*Image{arm}, Settings{})
+	again, err := Join(x, []*PlatformImage{arm}, Settings{})
 	if err != nil || !bytes.Equal(again.Data, b.Data) {
 		t.Errorf("joining what is there changes the index: %v", err)
 	}
-	if _, err := Join(foreign, []*Image{mustImage(t, "x86_64-linux", Settings{Docker: true})}, Settings{Docker: true}); err == nil {
+	if _, err := Join(foreign, []*PlatformImage{mustImage(t, "x86_64-linux", Settings{Docker: true})}, Settings{Docker: true}); err == nil {
 		t.Error("docker's media types join an OCI index")
 	}
-	both, err := NewIndex([]*Image{arm, amd}, Settings{})
+	both, err := NewIndex([]*PlatformImage{arm, amd}, Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	x = read(both)
-	if !x.Holds([]*Image{amd, arm}) || x.Holds([]*Image{mustImage(t, "s390x-linux", Settings{})}) {
+	if !x.Holds([]*PlatformImage{amd, arm}) || x.Holds([]*PlatformImage{mustImage(t, "s390x-linux", Settings{})}) {
 		t.Error("Holds is wrong")
 	}
 }

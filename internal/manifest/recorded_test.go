@@ -46,11 +46,11 @@ func TestRecordedSettings(t *testing.T) {
 			if !bytes.Equal(again.Config.Data, img.Config.Data) || !bytes.Equal(again.Manifest.Data, img.Manifest.Data) {
 				t.Errorf("made again with %+v:\n%s\n%s\nwas\n%s\n%s", s, again.Config.Data, again.Manifest.Data, img.Config.Data, img.Manifest.Data)
 			}
-			index, err := NewIndex([]*Image{img}, tt.s)
+			index, err := NewIndex([]*PlatformImage{img}, tt.s)
 			if err != nil {
 				t.Fatal(err)
 			}
-			index2, err := NewIndex([]*Image{again}, s)
+			index2, err := NewIndex([]*PlatformImage{again}, s)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -243,7 +243,7 @@ func TestFactsNeedNoStore(t *testing.T) {
 // them; what is not as nixoci writes it is not believed.
 func TestFactsFromIndex(t *testing.T) {
 	img := mustImage(t, "aarch64-linux", Settings{})
-	b, err := NewIndex([]*Image{img}, Settings{})
+	b, err := NewIndex([]*PlatformImage{img}, Settings{})
 	if err != nil {
 		t.Fatal(err)
 	}

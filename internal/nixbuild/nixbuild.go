@@ -21,7 +21,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Nix builds what a [Target] names, with the nix on the PATH: any version from
+// Nix builds what a [Argument] names, with the nix on the PATH: any version from
 // 2.8 on, or Lix. What it built is kept from the garbage collector until Close.
 type Nix struct {
 	Store    string    // root of the store to build in, "/" for the machine's own
@@ -37,7 +37,7 @@ type Nix struct {
 	builds  int
 }
 
-// Built is a store path that was built from a [Target].
+// Built is a store path that was built from a [Argument].
 type Built struct {
 	System string // Nix's name
 	Path   closure.StorePath
@@ -57,11 +57,11 @@ const interruptGrace = 15 * time.Second
 // A configuration becomes a container, and one for another system where
 // systems say so: nix/bake.nix. A derivation is what it is, and an error if
 // that is not what systems want.
-func (n *Nix) Build(ctx context.Context, t Target, systems []string) ([]Built, error) {
+func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built, error) {
 	if err := n.prepare(); err != nil {
 		return nil, err
 	}
-	drvs, err := n.evaluate(ctx, t, systems)
+	drvs, err := n.evaluate(ctx, a, systems)
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
@@ -125,17 +125,17 @@ type derivation struct {
 // is extended like any other configuration.
 const baseAttribute = "nixosConfigurations.base"
 
-func (n *Nix) evaluate(ctx context.Context, t Target, systems []string) ([]derivation, error) {
+func (n *Nix) evaluate(ctx context.Context, a Argument, systems []string) ([]derivation, error) {
 	args := []string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}
 	modules := ""
 	installable := n.flake + "#" + baseAttribute
 	switch {
-	case t.Flake != "":
-		installable = installableOf(t.Flake)
-	case t.File != "":
+	case a.Flake != "":
+		installable = installableOf(a.Flake)
+	case a.File != "":
 		// Such a file may import what it likes, <nixpkgs> or its neighbours.
 		args = append(args, "--impure")
-		modules = "(/. + " + nixString(t.File) + ")"
+		modules = "(/. + " + nixString(a.File) + ")"
 		fallthrough
 	default:
 		args = append(args, "--no-write-lock-file")

@@ -87,7 +87,7 @@ func TestNixBuild(t *testing.T) {
 	n := &Nix{Flake: shippedFlake, Store: "/mnt", Nixpkgs: "/src/nixpkgs", Progress: &said}
 	systems := []string{"x86_64-linux", "aarch64-linux"}
 	want := []Built{{"x86_64-linux", outA}, {"aarch64-linux", outB}}
-	got, err := n.Build(t.Context(), Target{File: `/etc/a "b"/${c}.nix`}, systems)
+	got, err := n.Build(t.Context(), Argument{File: `/etc/a "b"/${c}.nix`}, systems)
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %v, %v", got, err)
 	}
@@ -97,10 +97,10 @@ func TestNixBuild(t *testing.T) {
 	// The paths are kept until Close, also when there is another build.
 	writeFile(t, filepath.Join(fake, "eval"), "["+drvJSON("x86_64-linux", "x86_64-linux", drvA)+"]")
 	writeFile(t, filepath.Join(fake, "build"), outA+"\n")
-	if _, err := n.Build(t.Context(), Target{Flake: ".#web"}, nil); err != nil {
+	if _, err := n.Build(t.Context(), Argument{Flake: ".#web"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Build(t.Context(), Target{}, systems[:1]); err != nil {
+	if _, err := n.Build(t.Context(), Argument{}, systems[:1]); err != nil {
 		t.Fatal(err)
 	}
 	dir := n.dir
@@ -185,7 +185,7 @@ func TestNixBuildFaults(t *testing.T) {
 			}
 			n := &Nix{Flake: shippedFlake}
 			defer n.Close()
-			_, err := n.Build(t.Context(), Target{Flake: ".#web"}, c.systems)
+			_, err := n.Build(t.Context(), Argument{Flake: ".#web"}, c.systems)
 			hinttest.Error(t, err, nil, c.want)
 			hinttest.Hint(t, err, c.hint)
 			if h := hint.Of(err); c.hint == "" && h != "" {
@@ -196,7 +196,7 @@ func TestNixBuildFaults(t *testing.T) {
 	t.Run("no Nix", func(t *testing.T) {
 		fakePrograms(t)
 		t.Setenv("PATH", t.TempDir())
-		_, err := new(Nix).Build(t.Context(), Target{Flake: ".#web"}, nil)
+		_, err := new(Nix).Build(t.Context(), Argument{Flake: ".#web"}, nil)
 		hinttest.Error(t, err, ErrNoNix, "no nix on the PATH")
 		hinttest.Hint(t, err, "--from https://cache.nixos.org")
 	})
@@ -206,7 +206,7 @@ func TestNixBuildFaults(t *testing.T) {
 		if err := os.Remove(filepath.Join(dir, "nix-store")); err != nil {
 			t.Fatal(err)
 		}
-		_, err := new(Nix).Build(t.Context(), Target{Flake: ".#web"}, nil)
+		_, err := new(Nix).Build(t.Context(), Argument{Flake: ".#web"}, nil)
 		hinttest.Error(t, err, ErrNoNix, "nix-store")
 	})
 }
@@ -228,7 +228,7 @@ func TestNixInterrupted(t *testing.T) {
 	}()
 	n := &Nix{Flake: shippedFlake}
 	defer n.Close()
-	_, err := n.Build(ctx, Target{Flake: ".#web"}, nil)
+	_, err := n.Build(ctx, Argument{Flake: ".#web"}, nil)
 	hinttest.Error(t, err, context.Canceled, "evaluate")
 	if !strings.Contains(readFile(t, filepath.Join(fake, "log")), "interrupted") {
 		t.Error("nix was not interrupted")

@@ -19,10 +19,10 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Target is what a CLOSURE argument names: a store path, a graph file, or
+// Argument is what a CLOSURE argument names: a store path, a graph file, or
 // something to be built first. Without any of them it is the base system that
 // nixoci ships, which no argument names.
-type Target struct {
+type Argument struct {
 	System string            // as stated, "" where it is not
 	Path   closure.StorePath // a store path
 	Graph  string            // file name for [OpenGraph]
@@ -31,7 +31,7 @@ type Target struct {
 }
 
 // ToBuild reports whether [Nix.Build] finds the path.
-func (t Target) ToBuild() bool { return t.Path == "" && t.Graph == "" }
+func (a Argument) ToBuild() bool { return a.Path == "" && a.Graph == "" }
 
 var systemPrefix = regexp.MustCompile(`^([A-Za-z0-9_]+-[A-Za-z0-9_]+)=`)
 
@@ -43,55 +43,55 @@ var systemPrefix = regexp.MustCompile(`^([A-Za-z0-9_]+-[A-Za-z0-9_]+)=`)
 //
 // Root is where the local store is, "/" or what --from named. An absolute
 // symlink below root leads to another place below root.
-func Resolve(arg, root string) (Target, error) {
-	t, err := resolve(arg, root)
+func Resolve(arg, root string) (Argument, error) {
+	a, err := resolve(arg, root)
 	if err != nil {
-		return Target{}, fmt.Errorf("closure %q: %w", arg, err)
+		return Argument{}, fmt.Errorf("closure %q: %w", arg, err)
 	}
-	return t, nil
+	return a, nil
 }
 
-func resolve(arg, root string) (t Target, err error) {
+func resolve(arg, root string) (a Argument, err error) {
 	what := arg
 	if m := systemPrefix.FindStringSubmatch(arg); m != nil {
-		t.System, what = m[1], arg[len(m[0]):]
-		if _, err := closure.ParseSystem(t.System); err != nil {
-			return t, err
+		a.System, what = m[1], arg[len(m[0]):]
+		if _, err := closure.ParseSystem(a.System); err != nil {
+			return a, err
 		}
 	}
 	if root == "" {
 		root = "/"
 	}
 	if root, err = filepath.Abs(root); err != nil {
-		return t, err
+		return a, err
 	}
 	if what == "" {
-		return t, errors.New("it is empty")
+		return a, errors.New("it is empty")
 	}
 	if isFlake(what) {
-		t.Flake = what
-		return t, nil
+		a.Flake = what
+		return a, nil
 	}
 	if strings.HasSuffix(what, ".nix") {
 		// Also when it is a link into a store, as configurations on NixOS often are.
 		if st, err := os.Stat(what); err == nil && st.Mode().IsRegular() {
-			t.File, err = filepath.Abs(what)
-			return t, err
+			a.File, err = filepath.Abs(what)
+			return a, err
 		}
 	}
 	real, store, err := follow(what, root)
 	if err != nil {
-		return t, err
+		return a, err
 	}
 	if store != "" {
-		t.Path = store
-		return t, nil
+		a.Path = store
+		return a, nil
 	}
 	if err := sniffGraph(real); err != nil {
-		return t, err
+		return a, err
 	}
-	t.Graph = real
-	return t, nil
+	a.Graph = real
+	return a, nil
 }
 
 var flakeScheme = regexp.MustCompile(`^(flake|github|gitlab|sourcehut|path|tarball|file|https?|git|hg)(\+[a-z]+)?:`)

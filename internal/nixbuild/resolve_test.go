@@ -52,7 +52,7 @@ func TestResolve(t *testing.T) {
 	writeFile(t, "flakedir/flake.nix", "{ }")
 	writeFile(t, "directory.nix/default.nix", "{ }")
 
-	good := map[string]Target{
+	good := map[string]Argument{
 		outA:                                  {Path: outA},
 		outA + "/bin/x":                       {Path: outA},
 		outA + "/":                            {Path: outA},

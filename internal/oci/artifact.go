@@ -35,8 +35,8 @@ type Referrers interface {
 }
 
 // Referrers implements [Referrers], for a source that cannot know with nothing.
-func (s *OpenedSource) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
-	if r, ok := s.Source.(Referrers); ok {
+func (s *OpenedImage) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+	if r, ok := s.Reader.(Referrers); ok {
 		return r.Referrers(ctx, subject)
 	}
 	return nil, nil
@@ -69,7 +69,7 @@ func SortReferrers(all []ocispec.Descriptor) []ocispec.Descriptor {
 
 // GetArtifact reads an attached document: d is one of what Referrers listed for
 // subject. That the document is about subject is checked, not what it says.
-func GetArtifact(ctx context.Context, src Source, subject digest.Digest, d ocispec.Descriptor) (Artifact, error) {
+func GetArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor) (Artifact, error) {
 	a, err := getArtifact(ctx, src, subject, d)
 	if err != nil {
 		return Artifact{}, fmt.Errorf("read attached %s %s: %w", d.ArtifactType, d.Digest, err)
@@ -77,7 +77,7 @@ func GetArtifact(ctx context.Context, src Source, subject digest.Digest, d ocisp
 	return a, nil
 }
 
-func getArtifact(ctx context.Context, src Source, subject digest.Digest, d ocispec.Descriptor) (Artifact, error) {
+func getArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor) (Artifact, error) {
 	b, err := src.GetManifest(ctx, d.Digest.String())
 	if err != nil {
 		return Artifact{}, err

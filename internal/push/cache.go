@@ -34,9 +34,9 @@ const tempDir = "tmp"
 
 // Names of what is kept, each a folder of the cache.
 const (
-	kindLayer  = "layers"  // layers.Recipe → layers.Packed
-	kindImage  = "images"  // image recipe → descriptor of the index
-	kindSystem = "systems" // narHash of a toplevel → what was read from its files
+	folderLayers  = "layers"  // layers.Recipe → layers.Packed
+	folderImages  = "images"  // image recipe → descriptor of the index
+	folderSystems = "systems" // narHash of a toplevel → what was read from its files
 )
 
 // maxEntriesPerShard bounds the cache: an entry takes a block of the file
@@ -73,39 +73,39 @@ func (c *Cache) WriteOnly() *Cache {
 // Dir is where the cache is.
 func (c *Cache) Dir() string { return c.dir }
 
-// entry is the file's form. Check is the sha256 of kind, key and value, so that
+// entry is the file's form. Check is the sha256 of folder, key and value, so that
 // a file under another's name is refused too.
 type entry struct {
 	Check string          `json:"check"`
 	Value json.RawMessage `json:"value"`
 }
 
-func checkOf(kind, key string, value []byte) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", kind, key, value))
+func checkOf(folder, key string, value []byte) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", folder, key, value))
 	return hex.EncodeToString(sum[:])
 }
 
 // path spreads the entries over 256 folders. Keys are hashed because they come
 // from outside.
-func (c *Cache) path(kind, key string) string {
+func (c *Cache) path(folder, key string) string {
 	sum := sha256.Sum256([]byte(key))
 	name := hex.EncodeToString(sum[:])
-	return filepath.Join(c.dir, kind, name[:2], name[2:]+".json")
+	return filepath.Join(c.dir, folder, name[:2], name[2:]+".json")
 }
 
 // Get fills value with what is kept under key, and reports whether there was
 // something to believe.
-func (c *Cache) Get(kind, key string, value any) bool {
+func (c *Cache) Get(folder, key string, value any) bool {
 	if c == nil || c.writeOnly {
 		return false
 	}
-	name := c.path(kind, key)
+	name := c.path(folder, key)
 	data, err := readBounded(name, maxEntrySize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
 	var e entry
-	if err != nil || json.Unmarshal(data, &e) != nil || e.Check != checkOf(kind, key, e.Value) || json.Unmarshal(e.Value, value) != nil {
+	if err != nil || json.Unmarshal(data, &e) != nil || e.Check != checkOf(folder, key, e.Value) || json.Unmarshal(e.Value, value) != nil {
 		os.Remove(name) // corrupt: nobody should stumble over it again
 		return false
 	}
@@ -125,7 +125,7 @@ func readBounded(name string, limit int64) ([]byte, error) {
 
 // Put keeps value under key. A cache that cannot be written to is no reason to
 // fail a push: callers may ignore the error, or say it once.
-func (c *Cache) Put(kind, key string, value any) error {
+func (c *Cache) Put(folder, key string, value any) error {
 	if c == nil {
 		return nil
 	}
@@ -133,11 +133,11 @@ func (c *Cache) Put(kind, key string, value any) error {
 	if err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
-	data, err := json.Marshal(entry{Check: checkOf(kind, key, v), Value: v})
+	data, err := json.Marshal(entry{Check: checkOf(folder, key, v), Value: v})
 	if err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
-	name := c.path(kind, key)
+	name := c.path(folder, key)
 	dir := filepath.Dir(name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
@@ -170,9 +170,9 @@ func (c *Cache) temp() (*os.File, error) {
 }
 
 // Drop forgets what is kept under key.
-func (c *Cache) Drop(kind, key string) {
+func (c *Cache) Drop(folder, key string) {
 	if c != nil {
-		os.Remove(c.path(kind, key))
+		os.Remove(c.path(folder, key))
 	}
 }
 
@@ -217,16 +217,16 @@ func (c *Cache) prune(dir string, files []fs.DirEntry, keep int, since time.Time
 	return removed, bytes
 }
 
-// CacheKind says how much of one kind a cache holds.
-type CacheKind struct {
-	Kind    string `json:"kind"`
+// CacheFolder says how much one folder of a cache holds.
+type CacheFolder struct {
+	Folder  string `json:"kind"`
 	Entries int    `json:"entries"`
 	Bytes   int64  `json:"bytes"`
 }
 
 // Info counts what is in the cache, everything below its directory by folder.
-func (c *Cache) Info() ([]CacheKind, error) {
-	kinds := map[string]*CacheKind{}
+func (c *Cache) Info() ([]CacheFolder, error) {
+	folders := map[string]*CacheFolder{}
 	err := filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -244,7 +244,7 @@ func (c *Cache) Info() ([]CacheKind, error) {
 		if err != nil {
 			return err
 		}
-		kind, _, nested := strings.Cut(filepath.ToSlash(rel), "/")
+		folder, _, nested := strings.Cut(filepath.ToSlash(rel), "/")
 		if !nested {
 			return nil
 		}
@@ -252,21 +252,21 @@ func (c *Cache) Info() ([]CacheKind, error) {
 		if err != nil {
 			return nil
 		}
-		if kinds[kind] == nil {
-			kinds[kind] = &CacheKind{Kind: kind}
+		if folders[folder] == nil {
+			folders[folder] = &CacheFolder{Folder: folder}
 		}
-		kinds[kind].Entries++
-		kinds[kind].Bytes += info.Size()
+		folders[folder].Entries++
+		folders[folder].Bytes += info.Size()
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read cache: %w", err)
 	}
-	var all []CacheKind
-	for _, k := range kinds {
+	var all []CacheFolder
+	for _, k := range folders {
 		all = append(all, *k)
 	}
-	slices.SortFunc(all, func(a, b CacheKind) int { return strings.Compare(a.Kind, b.Kind) })
+	slices.SortFunc(all, func(a, b CacheFolder) int { return strings.Compare(a.Folder, b.Folder) })
 	return all, nil
 }
 
@@ -307,7 +307,7 @@ func (c *Cache) Prune(since time.Time) (removed int, bytes int64, err error) {
 // Layer returns what a recipe was known to make.
 func (c *Cache) Layer(r layers.Recipe) (layers.Packed, bool) {
 	var p layers.Packed
-	if !c.Get(kindLayer, r.String(), &p) || p.Size <= 0 || p.DiffID.Validate() != nil || p.Digest.Validate() != nil {
+	if !c.Get(folderLayers, r.String(), &p) || p.Size <= 0 || p.DiffID.Validate() != nil || p.Digest.Validate() != nil {
 		return layers.Packed{}, false
 	}
 	return p, true
@@ -315,5 +315,5 @@ func (c *Cache) Layer(r layers.Recipe) (layers.Packed, bool) {
 
 // PutLayer keeps what a recipe has made.
 func (c *Cache) PutLayer(r layers.Recipe, p layers.Packed) error {
-	return c.Put(kindLayer, r.String(), p)
+	return c.Put(folderLayers, r.String(), p)
 }

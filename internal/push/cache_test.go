@@ -64,8 +64,8 @@ func TestCacheDropsWhatIsCorrupt(t *testing.T) {
 			c := OpenCache(t.TempDir())
 			must(t, c.PutLayer(sampleRecipe("a"), samplePacked("a")))
 			must(t, c.PutLayer(sampleRecipe("b"), samplePacked("b")))
-			file := c.path(kindLayer, sampleRecipe("a").String())
-			spoil(t, file, c.path(kindLayer, sampleRecipe("b").String()))
+			file := c.path(folderLayers, sampleRecipe("a").String())
+			spoil(t, file, c.path(folderLayers, sampleRecipe("b").String()))
 			if p, ok := c.Layer(sampleRecipe("a")); ok {
 				t.Errorf("believed: %+v", p)
 			}
@@ -111,7 +111,7 @@ func TestCacheManyWriters(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	c := OpenCache(t.TempDir())
 	must(t, c.PutLayer(sampleRecipe("a"), samplePacked("a")))
-	shard := filepath.Dir(c.path(kindLayer, sampleRecipe("a").String()))
+	shard := filepath.Dir(c.path(folderLayers, sampleRecipe("a").String()))
 	old := time.Now().Add(-time.Hour)
 	for i := range 3 * maxEntriesPerShard {
 		name := filepath.Join(shard, fmt.Sprintf("%d.json", i))
@@ -131,17 +131,17 @@ func TestCacheIsBounded(t *testing.T) {
 
 func TestCacheInfoAndPrune(t *testing.T) {
 	c := OpenCache(filepath.Join(t.TempDir(), "not", "there"))
-	if kinds, err := c.Info(); err != nil || len(kinds) != 0 {
-		t.Errorf("a cache that was never used: %v, %v", kinds, err)
+	if folders, err := c.Info(); err != nil || len(folders) != 0 {
+		t.Errorf("a cache that was never used: %v, %v", folders, err)
 	}
 	for i := range 10 {
 		must(t, c.PutLayer(sampleRecipe(fmt.Sprint(i)), samplePacked("x")))
 	}
 	old := time.Now().Add(-48 * time.Hour)
-	must(t, os.Chtimes(c.path(kindLayer, sampleRecipe("3").String()), old, old))
-	kinds, err := c.Info()
-	if err != nil || len(kinds) != 1 || kinds[0].Kind != kindLayer || kinds[0].Entries != 10 || kinds[0].Bytes == 0 {
-		t.Errorf("%+v, %v", kinds, err)
+	must(t, os.Chtimes(c.path(folderLayers, sampleRecipe("3").String()), old, old))
+	folders, err := c.Info()
+	if err != nil || len(folders) != 1 || folders[0].Folder != folderLayers || folders[0].Entries != 10 || folders[0].Bytes == 0 {
+		t.Errorf("%+v, %v", folders, err)
 	}
 	if n, _, err := c.Prune(time.Now().Add(-24 * time.Hour)); n != 1 || err != nil {
 		t.Errorf("pruned %d, %v", n, err)

@@ -18,13 +18,13 @@ import (
 // CreateIndex joins images that repo has already, each named by a tag or
 // digest and an index or a manifest, into one index, and puts it under its
 // digest and then under each tag. No layer is looked at.
-func CreateIndex(ctx context.Context, repo *registry.Repository, targets, tags []string, s manifest.Settings) (Result, error) {
-	parts := make([]*manifest.Index, len(targets))
+func CreateIndex(ctx context.Context, repo *registry.Repository, tagsOrDigests, tags []string, s manifest.Settings) (Result, error) {
+	parts := make([]*manifest.Index, len(tagsOrDigests))
 	group, groupCtx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
-	for i, target := range targets {
+	for i, tagOrDigest := range tagsOrDigests {
 		group.Go(func() (err error) {
-			parts[i], err = readPart(groupCtx, repo, target)
+			parts[i], err = readPart(groupCtx, repo, tagOrDigest)
 			return err
 		})
 	}
@@ -52,10 +52,10 @@ func CreateIndex(ctx context.Context, repo *registry.Repository, targets, tags [
 	return Result{Index: index.Descriptor, Platforms: parsed.Manifests}, nil
 }
 
-// readPart reads what target names as an index; a manifest is one of its own
+// readPart reads what tagOrDigest names as an index; a manifest is one of its own
 // platform.
-func readPart(ctx context.Context, r *registry.Repository, target string) (*manifest.Index, error) {
-	blob, err := r.GetManifest(ctx, target)
+func readPart(ctx context.Context, r *registry.Repository, tagOrDigest string) (*manifest.Index, error) {
+	blob, err := r.GetManifest(ctx, tagOrDigest)
 	if errors.Is(err, oci.ErrNotFound) {
 		return nil, hint.Add(err, "an index can only list what its own repository has: push it there first")
 	}
@@ -68,7 +68,7 @@ func readPart(ctx context.Context, r *registry.Repository, target string) (*mani
 	}
 	m, merr := manifest.ParseManifest(blob.Data, blob.Descriptor.MediaType)
 	if merr != nil {
-		return nil, fmt.Errorf("%s: neither an index (%w) nor an image: %w", r.Ref(target), err, merr)
+		return nil, fmt.Errorf("%s: neither an index (%w) nor an image: %w", r.Ref(tagOrDigest), err, merr)
 	}
 	config, err := readConfig(ctx, r, m.Config)
 	if err != nil {
@@ -76,10 +76,10 @@ func readPart(ctx context.Context, r *registry.Repository, target string) (*mani
 	}
 	var c ocispec.Image
 	if err := json.Unmarshal(config, &c); err != nil {
-		return nil, fmt.Errorf("%s: read config: %w", r.Ref(target), err)
+		return nil, fmt.Errorf("%s: read config: %w", r.Ref(tagOrDigest), err)
 	}
 	if c.OS == "" || c.Architecture == "" {
-		return nil, fmt.Errorf("%s: its config names no platform", r.Ref(target))
+		return nil, fmt.Errorf("%s: its config names no platform", r.Ref(tagOrDigest))
 	}
 	d := blob.Descriptor
 	d.Platform = &ocispec.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant, OSVersion: c.OSVersion, OSFeatures: c.OSFeatures}

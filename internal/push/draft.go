@@ -13,7 +13,7 @@ type pushedImage struct {
 }
 
 // finish makes the image of what its layers were packed to.
-func (i *pushedImage) finish() (*manifest.Image, error) {
+func (i *pushedImage) finish() (*manifest.PlatformImage, error) {
 	packed := make([]layers.Packed, len(i.layers))
 	for k, l := range i.layers {
 		packed[k] = l.Packed

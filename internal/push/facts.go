@@ -20,7 +20,7 @@ func (j *Job) Facts(ctx context.Context, src closure.Source, c *closure.Closure,
 	if err != nil {
 		return manifest.Facts{}, err
 	}
-	_ = j.Cache.Put(kindSystem, factsKey(info), f) // a cache that cannot be written to only costs time
+	_ = j.Cache.Put(folderSystems, factsKey(info), f) // a cache that cannot be written to only costs time
 	return f, nil
 }
 
@@ -29,7 +29,7 @@ func (j *Job) Facts(ctx context.Context, src closure.Source, c *closure.Closure,
 // could choose what the container starts, so a registry alone is not believed.
 func (j *Job) knownFacts(ctx context.Context, info *closure.Info) (manifest.Facts, bool) {
 	var f manifest.Facts
-	if j.Cache.Get(kindSystem, factsKey(info), &f) {
+	if j.Cache.Get(folderSystems, factsKey(info), &f) {
 		return f, true
 	}
 	for _, r := range j.Reuse {

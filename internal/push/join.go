@@ -26,7 +26,7 @@ const (
 
 // join adds the images to the index that tag names, or starts one, and returns
 // the index that is there in the end.
-func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Image) (oci.Blob, error) {
+func (p *pusher) join(ctx context.Context, tag string, images []*manifest.PlatformImage) (oci.Blob, error) {
 	for attempt := range joinAttempts {
 		old, err := p.current(ctx, tag)
 		if err != nil {

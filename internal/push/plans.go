@@ -26,9 +26,9 @@ func (r *Remote) Plans(ctx context.Context) ([]plan.Known, error) {
 	return plansOf(manifests), nil
 }
 
-// SourcePlans is [Remote.Plans] for an image in a layout.
-func SourcePlans(ctx context.Context, src oci.Source, target string) ([]plan.Known, error) {
-	blob, err := src.GetManifest(ctx, target)
+// PlansIn is [Remote.Plans] for an image in a layout.
+func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Known, error) {
+	blob, err := src.GetManifest(ctx, tagOrDigest)
 	if err != nil {
 		return nil, err
 	}

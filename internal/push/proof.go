@@ -36,7 +36,7 @@ func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 		return Result{}, false, nil
 	}
 	var known knownIndex
-	if !p.job.Join && p.job.Cache.Get(kindImage, p.recipe.String(), &known) && known.Digest.Validate() == nil {
+	if !p.job.Join && p.job.Cache.Get(folderImages, p.recipe.String(), &known) && known.Digest.Validate() == nil {
 		return p.unchangedKnown(ctx, known)
 	}
 	remote := p.remoteOf(p.job.Tags[0])
@@ -194,7 +194,7 @@ type claim struct {
 // and compares. It returns what is left to believe.
 func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remoteManifest) (unproved []claim, err error) {
 	seen := map[layers.Recipe]bool{}
-	remade := make([]*manifest.Image, len(p.images))
+	remade := make([]*manifest.PlatformImage, len(p.images))
 	for i, image := range p.images {
 		platform := image.draft.System.Platform
 		listed := top.Index.Find(platform)
@@ -224,7 +224,7 @@ func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remot
 
 // remakeImage is remake for one platform: m is the manifest that the index
 // lists for it.
-func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *ocispec.Descriptor, m *remoteManifest) (made *manifest.Image, unproved []claim, err error) {
+func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *ocispec.Descriptor, m *remoteManifest) (made *manifest.PlatformImage, unproved []claim, err error) {
 	if m == nil {
 		return nil, nil, errContradiction
 	}

@@ -239,7 +239,7 @@ func TestSignatureIsRequired(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			repo := reg.open(t)
 			remote := NewRemote(repo, "latest")
-			remote.RequireSignature(func(_ context.Context, _ oci.Source, d ocispec.Descriptor) error {
+			remote.RequireSignature(func(_ context.Context, _ oci.Reader, d ocispec.Descriptor) error {
 				if d.Digest != first.Index.Digest {
 					t.Errorf("asked for the signature of %s", d.Digest)
 				}

@@ -33,7 +33,7 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 		for _, m := range built {
 			known.Manifests = append(known.Manifests, m.Manifest.Descriptor)
 		}
-		if err := p.job.Cache.Put(kindImage, p.recipe.String(), known); err != nil {
+		if err := p.job.Cache.Put(folderImages, p.recipe.String(), known); err != nil {
 			p.warn(err)
 		}
 	}
@@ -46,8 +46,8 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 
 // putManifests puts each platform's config and manifest, then the index and the
 // tags.
-func (p *pusher) putManifests(ctx context.Context) ([]*manifest.Image, oci.Blob, error) {
-	built := make([]*manifest.Image, len(p.images))
+func (p *pusher) putManifests(ctx context.Context) ([]*manifest.PlatformImage, oci.Blob, error) {
+	built := make([]*manifest.PlatformImage, len(p.images))
 	group, groupCtx := task.WithContext(ctx)
 	group.SetLimit(p.job.Uploads)
 	for i, image := range p.images {
@@ -74,7 +74,7 @@ func (p *pusher) putManifests(ctx context.Context) ([]*manifest.Image, oci.Blob,
 
 // putIndex puts the index, joined with what is there where that is wanted,
 // under its digest and then under each tag.
-func (p *pusher) putIndex(ctx context.Context, images []*manifest.Image) (oci.Blob, error) {
+func (p *pusher) putIndex(ctx context.Context, images []*manifest.PlatformImage) (oci.Blob, error) {
 	tags := p.job.Tags
 	var index oci.Blob
 	var err error

@@ -140,7 +140,7 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	packed, err := p.dst.PutLayer(ctx, l.known, pack)
 	if l.known != nil && errors.Is(err, oci.ErrOtherContent) {
 		// Whoever said what this recipe makes was wrong. What was made counts.
-		p.job.Cache.Drop(kindLayer, l.Layer.Recipe.String())
+		p.job.Cache.Drop(folderLayers, l.Layer.Recipe.String())
 		packed, err = p.dst.PutLayer(ctx, nil, pack)
 	}
 	if err != nil {

@@ -37,7 +37,7 @@ func (p *pusher) hasImages(top *RemoteIndex) bool {
 // believes that registry; else nil.
 func (p *pusher) remoteOf(tag string) *Remote {
 	for _, r := range p.job.Reuse {
-		if p.ours(r) && r.target == tag {
+		if p.ours(r) && r.tagOrDigest == tag {
 			return r
 		}
 	}

@@ -25,11 +25,11 @@ const maxReuseConfig = limit.Config
 // Nothing is read before it is asked, and all of it at most once. What it says
 // is a claim of whoever can write to that repository, unless it is signed.
 type Remote struct {
-	repo   *registry.Repository
-	target string // tag or digest
+	repo        *registry.Repository
+	tagOrDigest string
 
 	// signed checks that a trusted key has signed the index. nil: nobody asks.
-	signed func(context.Context, oci.Source, ocispec.Descriptor) error
+	signed func(context.Context, oci.Reader, ocispec.Descriptor) error
 
 	index     func(context.Context) (*RemoteIndex, error)
 	manifests func(context.Context) ([]remoteManifest, error)
@@ -52,9 +52,9 @@ type remoteManifest struct {
 	err    error // why it could not be read: [oci.ErrNotFound] where it is gone
 }
 
-// NewRemote is the image that target, a tag or digest, names in repo.
-func NewRemote(repo *registry.Repository, target string) *Remote {
-	r := &Remote{repo: repo, target: target}
+// NewRemote is the image that tagOrDigest names in repo.
+func NewRemote(repo *registry.Repository, tagOrDigest string) *Remote {
+	r := &Remote{repo: repo, tagOrDigest: tagOrDigest}
 	r.index, r.manifests, r.claims = once(r.readIndex), once(r.readManifests), once(r.readClaims)
 	return r
 }
@@ -62,7 +62,7 @@ func NewRemote(repo *registry.Repository, target string) *Remote {
 // RequireSignature makes the image count only if signed, given its repository
 // and the index's descriptor, returns nil. Then its claims are those of the
 // key's owner.
-func (r *Remote) RequireSignature(signed func(context.Context, oci.Source, ocispec.Descriptor) error) {
+func (r *Remote) RequireSignature(signed func(context.Context, oci.Reader, ocispec.Descriptor) error) {
 	r.signed = signed
 }
 
@@ -78,7 +78,7 @@ func once[T any](f func(context.Context) (T, error)) func(context.Context) (T, e
 }
 
 // String is the image's reference.
-func (r *Remote) String() string { return r.repo.Ref(r.target) }
+func (r *Remote) String() string { return r.repo.Ref(r.tagOrDigest) }
 
 // Index reads the index, [oci.ErrNotFound] where there is none.
 func (r *Remote) Index(ctx context.Context) (*RemoteIndex, error) { return r.index(ctx) }
@@ -108,7 +108,7 @@ func (r *Remote) contradiction() error {
 }
 
 func (r *Remote) readIndex(ctx context.Context) (*RemoteIndex, error) {
-	blob, err := r.repo.GetManifest(ctx, r.target)
+	blob, err := r.repo.GetManifest(ctx, r.tagOrDigest)
 	if err != nil {
 		return nil, err
 	}

@@ -98,11 +98,11 @@ func (r *Repository) Access() Access {
 // ErrUnsupported says that a registry does not do what it was asked for.
 var ErrUnsupported = errors.New("the registry does not support this")
 
-// DeleteManifest deletes what target names: a tag alone, or a manifest with all of
+// DeleteManifest deletes what tagOrDigest names: a tag alone, or a manifest with all of
 // its tags by its digest. The error wraps [ErrUnsupported] where the registry
 // refuses to delete. One that is gone already is no error.
-func (r *Repository) DeleteManifest(ctx context.Context, target string) error {
-	return r.delete(ctx, "delete "+r.Ref(target), r.url("manifests", target))
+func (r *Repository) DeleteManifest(ctx context.Context, tagOrDigest string) error {
+	return r.delete(ctx, "delete "+r.Ref(tagOrDigest), r.url("manifests", tagOrDigest))
 }
 
 // DeleteBlob deletes a blob from the repository.

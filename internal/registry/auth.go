@@ -129,7 +129,7 @@ func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	body := req.Body
 	if body != nil && body != http.NoBody {
 		if req.GetBody == nil {
-			return nil, again{errors.New("the registry wanted a new token"), true}
+			return nil, temporary{errors.New("the registry wanted a new token"), true}
 		}
 		if body, err = req.GetBody(); err != nil {
 			return nil, err
@@ -186,7 +186,7 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		if g.scheme == "https" && a.schemes[0] == "http" && otherScheme("https", nil, err) {
 			// It does speak http: what came by http, and was none, was a fault.
-			return nil, again{error: fmt.Errorf("the answer by http was none, and by https: %w", err)}
+			return nil, temporary{error: fmt.Errorf("the answer by http was none, and by https: %w", err)}
 		}
 		return nil, err
 	}

@@ -26,9 +26,9 @@ func (r *Repository) PutManifest(ctx context.Context, b oci.Blob, tag string) er
 // putChecked is PutManifest. askTag says that the registry is asked afterwards
 // what the tag names: not where others may move it, too.
 func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, askTag bool) error {
-	target := tag
-	if target == "" {
-		target = b.Descriptor.Digest.String()
+	tagOrDigest := tag
+	if tagOrDigest == "" {
+		tagOrDigest = b.Descriptor.Digest.String()
 	}
 	before, asked := r.lastTag(tag)
 	if askTag && !asked {
@@ -38,17 +38,17 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 	restarts := 0
 	var other digest.Digest // what the registry stored instead, once
 	err := r.retrier.do(ctx, func(ctx context.Context) error {
-		stored, err := r.putManifest(ctx, b, target)
+		stored, err := r.putManifest(ctx, b, tagOrDigest)
 		if corrupted(err) && restarts < maxRestarts {
 			restarts++
-			return again{error: err}
+			return temporary{error: err}
 		}
 		if err != nil {
 			return err
 		}
 		if stored != "" && stored != b.Descriptor.Digest {
 			other = stored
-			return again{error: fmt.Errorf("the registry stored %s instead of %s", stored, b.Descriptor.Digest)}
+			return temporary{error: fmt.Errorf("the registry stored %s instead of %s", stored, b.Descriptor.Digest)}
 		}
 		if !askTag {
 			return nil
@@ -66,7 +66,7 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		err = fmt.Errorf("the registry says that it has stored %s, and the tag names %s", b.Descriptor.Digest, cmp.Or(now, "nothing"))
 		if restarts < maxRestarts {
 			restarts++
-			return again{error: err}
+			return temporary{error: err}
 		}
 		return permanent{err}
 	})
@@ -85,14 +85,14 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 	if refusedManifest(err) {
 		err = fmt.Errorf("%w: %w", oci.ErrMissingBlob, err)
 	}
-	return r.fail("put manifest "+r.Ref(target), err)
+	return r.fail("put manifest "+r.Ref(tagOrDigest), err)
 }
 
 // putManifest puts a manifest once. It returns the digest that the registry
 // says it stored, "" if it does not say.
-func (r *Repository) putManifest(ctx context.Context, b oci.Blob, target string) (digest.Digest, error) {
+func (r *Repository) putManifest(ctx context.Context, b oci.Blob, tagOrDigest string) (digest.Digest, error) {
 	resp, err := r.send(ctx, request{
-		method: http.MethodPut, url: r.url("manifests", target),
+		method: http.MethodPut, url: r.url("manifests", tagOrDigest),
 		header: map[string]string{"Content-Type": b.Descriptor.MediaType},
 		body:   b.Data, wait: commitTimeout,
 		accept: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent},

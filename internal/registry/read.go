@@ -29,15 +29,15 @@ func mediaType(h http.Header) string {
 	return t
 }
 
-// GetManifest returns the manifest or index that target, a tag or a digest,
+// GetManifest returns the manifest or index that tagOrDigest
 // names: at most 4 MiB, checked against the digest. The error is [oci.ErrNotFound]
 // where there is none.
-func (r *Repository) GetManifest(ctx context.Context, target string) (oci.Blob, error) {
+func (r *Repository) GetManifest(ctx context.Context, tagOrDigest string) (oci.Blob, error) {
 	var b oci.Blob
 	restarts := 0
 	err := r.retrier.do(ctx, func(ctx context.Context) error {
 		resp, err := r.send(ctx, request{
-			method: http.MethodGet, url: r.url("manifests", target),
+			method: http.MethodGet, url: r.url("manifests", tagOrDigest),
 			header: map[string]string{"Accept": acceptManifests},
 			accept: []int{http.StatusOK, http.StatusNotFound},
 		})
@@ -46,7 +46,7 @@ func (r *Repository) GetManifest(ctx context.Context, target string) (oci.Blob, 
 		}
 		defer discard(resp)
 		if resp.StatusCode == http.StatusNotFound {
-			r.sawTag(target, "")
+			r.sawTag(tagOrDigest, "")
 			return oci.ErrNotFound
 		}
 		data, err := io.ReadAll(io.LimitReader(resp.Body, oci.MaxManifest+1))
@@ -57,20 +57,20 @@ func (r *Repository) GetManifest(ctx context.Context, target string) (oci.Blob, 
 			return fmt.Errorf("larger than %d bytes", oci.MaxManifest)
 		}
 		want := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
-		if strings.Contains(target, ":") {
-			want = digest.Digest(target)
+		if strings.Contains(tagOrDigest, ":") {
+			want = digest.Digest(tagOrDigest)
 		}
 		b, err = oci.CheckManifest(data, mediaType(resp.Header), want)
 		if _, damaged := errors.AsType[*oci.ContentError](err); damaged && restarts < maxRestarts {
 			restarts++ // perhaps on the way
-			return again{error: err}
+			return temporary{error: err}
 		}
 		return err
 	})
 	if err != nil {
-		return oci.Blob{}, r.fail("get manifest "+r.Ref(target), err)
+		return oci.Blob{}, r.fail("get manifest "+r.Ref(tagOrDigest), err)
 	}
-	r.sawTag(target, b.Descriptor.Digest)
+	r.sawTag(tagOrDigest, b.Descriptor.Digest)
 	return b, nil
 }
 
@@ -117,7 +117,7 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 		case http.StatusRequestedRangeNotSatisfiable:
 			discard(resp)
 			whole = true // it is refused as a range: then all of it
-			return again{error: errors.New("the registry refuses to send a part of the blob"), now: true}
+			return temporary{error: errors.New("the registry refuses to send a part of the blob"), now: true}
 		default:
 			skip = from // it knows no ranges, and sends all of it again
 		}
@@ -126,7 +126,7 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 			err := oci.ContentErrorf("it has %d bytes instead of %d", resp.ContentLength, want)
 			if restarts < maxRestarts {
 				restarts++ // perhaps another's page
-				return again{error: err}
+				return temporary{error: err}
 			}
 			return err
 		}

@@ -52,8 +52,8 @@ func ParseReference(s string) (Reference, error) {
 	return r, nil
 }
 
-// Target is the digest, or else the tag: what [Repository.Resolve] takes.
-func (r Reference) Target() string {
+// TagOrDigest is the digest, or else the tag: what [Repository.Resolve] takes.
+func (r Reference) TagOrDigest() string {
 	if r.Digest != "" {
 		return r.Digest.String()
 	}
@@ -104,7 +104,7 @@ type Repository struct {
 
 var (
 	_ oci.Destination = (*Repository)(nil)
-	_ oci.Source      = (*Repository)(nil)
+	_ oci.Reader      = (*Repository)(nil)
 	_ oci.Forgetful   = (*Repository)(nil)
 )
 
@@ -212,17 +212,17 @@ func (r *Repository) transferError(ctx context.Context, err error) error {
 		return cause
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) && r.auth.contacted() {
-		return again{error: err} // it was there a moment ago
+		return temporary{error: err} // it was there a moment ago
 	}
 	return err
 }
 
-// Resolve implements [oci.Destination]. target may be a digest too.
-func (r *Repository) Resolve(ctx context.Context, target string) (ocispec.Descriptor, error) {
+// Resolve implements [oci.Destination].
+func (r *Repository) Resolve(ctx context.Context, tagOrDigest string) (ocispec.Descriptor, error) {
 	var d ocispec.Descriptor
 	err := r.retrier.do(ctx, func(ctx context.Context) error {
 		resp, err := r.send(ctx, request{
-			method: http.MethodHead, url: r.url("manifests", target),
+			method: http.MethodHead, url: r.url("manifests", tagOrDigest),
 			header: map[string]string{"Accept": acceptManifests},
 			accept: []int{http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed},
 		})
@@ -231,7 +231,7 @@ func (r *Repository) Resolve(ctx context.Context, target string) (ocispec.Descri
 		}
 		discard(resp)
 		if resp.StatusCode == http.StatusNotFound {
-			r.sawTag(target, "")
+			r.sawTag(tagOrDigest, "")
 			return oci.ErrNotFound
 		}
 		d = ocispec.Descriptor{
@@ -242,21 +242,21 @@ func (r *Repository) Resolve(ctx context.Context, target string) (ocispec.Descri
 		return nil
 	})
 	if err != nil {
-		return ocispec.Descriptor{}, r.fail("look up "+r.Ref(target), err)
+		return ocispec.Descriptor{}, r.fail("look up "+r.Ref(tagOrDigest), err)
 	}
 	if d.Digest.Validate() != nil || d.Size <= 0 || d.MediaType == "" {
-		b, err := r.GetManifest(ctx, target) // some answer a HEAD with half of it
+		b, err := r.GetManifest(ctx, tagOrDigest) // some answer a HEAD with half of it
 		return b.Descriptor, err
 	}
-	r.sawTag(target, d.Digest)
+	r.sawTag(tagOrDigest, d.Digest)
 	return d, nil
 }
 
-func (r *Repository) Ref(target string) string {
-	if strings.Contains(target, ":") {
-		return r.repo.Name() + "@" + target
+func (r *Repository) Ref(tagOrDigest string) string {
+	if strings.Contains(tagOrDigest, ":") {
+		return r.repo.Name() + "@" + tagOrDigest
 	}
-	return r.repo.Name() + ":" + target
+	return r.repo.Name() + ":" + tagOrDigest
 }
 
 // HasBlob implements [oci.Destination]. A blob that only another repository of
@@ -371,14 +371,14 @@ func (r *Repository) Forget() {
 	clear(r.known)
 }
 
-// sawTag remembers what a tag names. A digest as target is none.
-func (r *Repository) sawTag(target string, d digest.Digest) {
-	if strings.Contains(target, ":") {
+// sawTag remembers what a tag names. A digest is none.
+func (r *Repository) sawTag(tagOrDigest string, d digest.Digest) {
+	if strings.Contains(tagOrDigest, ":") {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.tags[target] = d
+	r.tags[tagOrDigest] = d
 }
 
 // lastTag is what a tag named when it was last asked for.
@@ -451,8 +451,8 @@ func (s *stream) Close() error {
 	return err
 }
 
-// OpenSource opens the image that s, a reference, names.
-func OpenSource(s string, o Options) (*oci.OpenedSource, error) {
+// OpenImage opens the image that s, a reference, names.
+func OpenImage(s string, o Options) (*oci.OpenedImage, error) {
 	ref, err := ParseReference(s)
 	if err != nil {
 		return nil, err
@@ -462,5 +462,5 @@ func OpenSource(s string, o Options) (*oci.OpenedSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &oci.OpenedSource{Source: repo, Name: ref.String(), Target: ref.Target(), Closer: repo}, nil
+	return &oci.OpenedImage{Reader: repo, Name: ref.String(), TagOrDigest: ref.TagOrDigest(), Closer: repo}, nil
 }

@@ -44,14 +44,14 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// again marks an error that another attempt may change although its kind does
+// temporary marks an error that another attempt may change although its kind does
 // not say so.
-type again struct {
+type temporary struct {
 	error
 	now bool // without delay
 }
 
-func (a again) Unwrap() error { return a.error }
+func (t temporary) Unwrap() error { return t.error }
 
 // timeoutError is a silence that lasted too long.
 type timeoutError string
@@ -89,7 +89,7 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 			attempts++ // it has cost the user's time already
 		}
 		delay := retry.Backoff(tries)
-		if a, ok := errors.AsType[again](err); ok && a.now {
+		if t, ok := errors.AsType[temporary](err); ok && t.now {
 			delay = 0
 		}
 		if e, ok := errors.AsType[*ResponseError](err); ok && e.retryAfter > 0 {
@@ -155,7 +155,7 @@ func retriable(err error) bool {
 	if _, ok := errors.AsType[permanent](err); ok {
 		return false
 	}
-	if _, ok := errors.AsType[again](err); ok {
+	if _, ok := errors.AsType[temporary](err); ok {
 		return true
 	}
 	if s := status(err); s != 0 {

@@ -70,7 +70,7 @@ func (u *upload) attempt(ctx context.Context) error {
 			}
 			if forgotten(err) && u.restarts < maxRestarts {
 				u.restarts++
-				return again{error: err}
+				return temporary{error: err}
 			}
 			return err
 		}
@@ -89,7 +89,7 @@ func (u *upload) attempt(ctx context.Context) error {
 			return permanent{err}
 		}
 		u.restarts++
-		return again{error: err}
+		return temporary{error: err}
 	}
 	// Some registries fail the commit of a blob that they have (jib #4301), and
 	// an answer can be lost.
@@ -107,7 +107,7 @@ func (u *upload) attempt(ctx context.Context) error {
 	default:
 		u.restarts++
 		u.abandon()
-		return again{error: err}
+		return temporary{error: err}
 	}
 }
 
@@ -165,7 +165,7 @@ func (u *upload) transfer(ctx context.Context) error {
 			rerr = movedError{fmt.Errorf("redirected without a Location")}
 			if next, err := resp.Location(); err == nil {
 				u.session = next
-				rerr = movedError{again{responseError(resp), true}}
+				rerr = movedError{temporary{responseError(resp), true}}
 			}
 		default:
 			rerr = responseError(resp)
@@ -186,7 +186,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	case err != nil:
 		return u.r.transferError(ctx, err)
 	case packErr != nil:
-		return again{error: fmt.Errorf("the registry answered before the end of the layer: %w", packErr)}
+		return temporary{error: fmt.Errorf("the registry answered before the end of the layer: %w", packErr)}
 	case packed.Size != body.written():
 		return permanent{fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written())}
 	case u.want != nil && packed != *u.want:
@@ -235,7 +235,7 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 			session = nil
 			if restarts < maxRestarts {
 				restarts++
-				return again{error: err}
+				return temporary{error: err}
 			}
 			return permanent{err}
 		}
@@ -246,7 +246,7 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 		}
 		if s == http.StatusNotFound && restarts < maxRestarts {
 			restarts++
-			return again{error: err}
+			return temporary{error: err}
 		}
 		return err
 	})
@@ -275,7 +275,7 @@ func (r *Repository) openSession(ctx context.Context) (*url.URL, error) {
 	discard(resp)
 	session, err := resp.Location()
 	if err != nil {
-		return nil, again{error: fmt.Errorf("open an upload session: %w", err)}
+		return nil, temporary{error: fmt.Errorf("open an upload session: %w", err)}
 	}
 	return session, nil
 }

@@ -22,7 +22,7 @@ type Attached struct {
 
 // readAttached lists what is attached to subject, and reads the statements where
 // o wants documents.
-func readAttached(ctx context.Context, src *oci.OpenedSource, subject digest.Digest, o *ReadOptions) ([]Attached, error) {
+func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Digest, o *ReadOptions) ([]Attached, error) {
 	list, err := src.Referrers(ctx, subject)
 	if err != nil {
 		return nil, err

@@ -94,8 +94,8 @@ func (o *ReadOptions) warn(err error) {
 }
 
 // ReadImage reads the image that src names.
-func ReadImage(ctx context.Context, src *oci.OpenedSource, o ReadOptions) (*Image, error) {
-	top, err := src.GetManifest(ctx, src.Target)
+func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image, error) {
+	top, err := src.GetManifest(ctx, src.TagOrDigest)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func (img *Image) keep(only []ocispec.Platform) error {
 }
 
 // GetBlobBytes reads a blob of at most limit bytes.
-func GetBlobBytes(ctx context.Context, src oci.Source, d ocispec.Descriptor, limit int64) ([]byte, error) {
+func GetBlobBytes(ctx context.Context, src oci.Reader, d ocispec.Descriptor, limit int64) ([]byte, error) {
 	if d.Size > limit {
 		return nil, fmt.Errorf("read %s: %d bytes, at most %d are read", d.Digest, d.Size, limit)
 	}
@@ -179,7 +179,7 @@ func GetBlobBytes(ctx context.Context, src oci.Source, d ocispec.Descriptor, lim
 	return io.ReadAll(rc)
 }
 
-func readPlatform(ctx context.Context, src *oci.OpenedSource, d ocispec.Descriptor, data []byte, o ReadOptions) (*ImagePlatform, error) {
+func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descriptor, data []byte, o ReadOptions) (*ImagePlatform, error) {
 	m, err := manifest.ParseManifest(data, d.MediaType)
 	if err != nil {
 		return nil, err
@@ -238,7 +238,7 @@ func readPlatform(ctx context.Context, src *oci.OpenedSource, d ocispec.Descript
 
 // readClosure reads the Nix database of the highest layer, where nixoci puts
 // it.
-func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Source) error {
+func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Reader) error {
 	if len(p.Layers) == 0 {
 		return nil
 	}

@@ -82,7 +82,7 @@ func foreignLayout(t *testing.T, paths ...string) string {
 
 func TestReadForeignImage(t *testing.T) {
 	a, b := "nix/store/"+strings.Repeat("a", 32)+"-x-1", "nix/store/"+strings.Repeat("b", 32)+"-y-2"
-	src, err := layout.OpenSource("oci:" + foreignLayout(t, "./"+b+"/bin/y", "./"+a, "/"+b+"/lib"))
+	src, err := layout.OpenImage("oci:" + foreignLayout(t, "./"+b+"/bin/y", "./"+a, "/"+b+"/lib"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestReadForeignImage(t *testing.T) {
 // store paths.
 func TestReadDamagedLayer(t *testing.T) {
 	dir := foreignLayout(t, "./nix/store/"+strings.Repeat("a", 32)+"-x-1")
-	src, err := layout.OpenSource("oci:" + dir)
+	src, err := layout.OpenImage("oci:" + dir)
 	if err != nil {
 		t.Fatal(err)
 	}

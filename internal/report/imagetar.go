@@ -36,7 +36,7 @@ const maxDatabase = 512 << 20
 const maxImageInfo = 64 << 10
 
 // eachEntry calls f for every entry of a layer.
-func eachEntry(ctx context.Context, src oci.Source, l *ImageLayer, f func(name string, h *tar.Header, r io.Reader) error) (err error) {
+func eachEntry(ctx context.Context, src oci.Reader, l *ImageLayer, f func(name string, h *tar.Header, r io.Reader) error) (err error) {
 	rc, err := src.GetBlob(ctx, l.Descriptor)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (c *countReader) Read(p []byte) (int, error) {
 // with what the layer's Nix database says of it, and nil where the layer has
 // none; and what the layer says of the image. SQLite wants a file: a temporary
 // one.
-func readDatabase(ctx context.Context, src oci.Source, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, err error) {
+func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, err error) {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
 		return nil, info, err
@@ -151,7 +151,7 @@ func writeBounded(file string, r io.Reader) error {
 }
 
 // readPaths reads the layers of which nobody knows the store paths.
-func (p *ImagePlatform) readPaths(ctx context.Context, src oci.Source, reading func(int, int64)) error {
+func (p *ImagePlatform) readPaths(ctx context.Context, src oci.Reader, reading func(int, int64)) error {
 	var unknown []*ImageLayer
 	var size int64
 	for i := range p.Layers {

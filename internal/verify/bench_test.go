@@ -46,10 +46,10 @@ func BenchmarkImage(b *testing.B) {
 func BenchmarkDecompressAndHash(b *testing.B) {
 	source := benchImage(b)
 	for b.Loop() {
-		src, err := layout.OpenSource(source)
+		src, err := layout.OpenImage(source)
 		must(b, err)
 		var index ocispec.Index
-		blob, err := src.GetManifest(b.Context(), src.Target)
+		blob, err := src.GetManifest(b.Context(), src.TagOrDigest)
 		must(b, err)
 		must(b, json.Unmarshal(blob.Data, &index))
 		var todo []ocispec.Descriptor

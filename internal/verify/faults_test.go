@@ -59,9 +59,9 @@ func filled(t *testing.T, dir string) *registrytest.Registry {
 // readings are the ways in which an image is read: each says what it found.
 var readings = []struct {
 	name string
-	read func(t *testing.T, src *oci.OpenedSource) (string, error)
+	read func(t *testing.T, src *oci.OpenedImage) (string, error)
 }{
-	{"verify", func(t *testing.T, src *oci.OpenedSource) (string, error) {
+	{"verify", func(t *testing.T, src *oci.OpenedImage) (string, error) {
 		r, err := Image(t.Context(), src, Options{KeepGoing: true, Jobs: 2})
 		if err != nil {
 			return "", err
@@ -70,14 +70,14 @@ var readings = []struct {
 		data, err := json.Marshal(r)
 		return string(data), err
 	}},
-	{"inspect", func(t *testing.T, src *oci.OpenedSource) (string, error) {
+	{"inspect", func(t *testing.T, src *oci.OpenedImage) (string, error) {
 		img, err := report.ReadImage(t.Context(), src, report.ReadOptions{Paths: true, Documents: true})
 		if err != nil {
 			return "", err
 		}
 		return fmt.Sprint(img.Descriptor, len(img.Platforms), img.Platforms[0].Layers), nil
 	}},
-	{"diff", func(t *testing.T, src *oci.OpenedSource) (string, error) {
+	{"diff", func(t *testing.T, src *oci.OpenedImage) (string, error) {
 		img, err := report.ReadImage(t.Context(), src, report.ReadOptions{})
 		if err != nil {
 			return "", err
@@ -130,7 +130,7 @@ func TestSeededReads(t *testing.T) {
 				}
 				pipes, stop := registrytest.Serve(http.Handler(f))
 				defer stop()
-				src, err1 := registry.OpenSource(registrytest.PipeAddr+"/org/web:v1", registry.Options{Dial: pipes.Dial, Keychain: account{}})
+				src, err1 := registry.OpenImage(registrytest.PipeAddr+"/org/web:v1", registry.Options{Dial: pipes.Dial, Keychain: account{}})
 				must(t, err1)
 				defer src.Close()
 				start := time.Now()

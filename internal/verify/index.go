@@ -19,7 +19,7 @@ func checkIndex(docs *documents, all []*checks) indexCheck {
 	if docs.index == nil || len(docs.skipped) > 0 {
 		return indexCheck{} // there is none, or not all of it was looked at
 	}
-	var images []*manifest.Image
+	var images []*manifest.PlatformImage
 	for _, c := range all {
 		if c.remade == nil {
 			return indexCheck{} // and there is a finding that says why

@@ -20,7 +20,7 @@ const maxInitEntries = 1000
 
 // readInitLayer reads an init layer and keeps the program. What else is wrong in
 // it shows when it is made again.
-func readInitLayer(ctx context.Context, src oci.Source, j layerJob) (*layerContent, error) {
+func readInitLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
 	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
 		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {
 			return found.add(Finding{Path: e.Entry}.of(CheckFormat, "%s", e.What))

@@ -71,10 +71,10 @@ func contentFinding(err error) (string, bool) {
 
 // readLayer runs read over the tar of a layer, and checks the blob around it.
 // Read returns nil at the end of the tar, and errStop when it has seen enough.
-func readLayer(ctx context.Context, src oci.Source, j layerJob, read func(*tarStream, *layerContent, *collector) error) (*layerContent, error) {
+func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarStream, *layerContent, *collector) error) (*layerContent, error) {
 	c := &layerContent{}
 	found := &collector{place: j.place(), stopAtFirst: j.stopAtFirst}
-	t := openTar(ctx, countingSource{src, j.progress}, j.desc, true)
+	t := openTar(ctx, countingReader{src, j.progress}, j.desc, true)
 	defer t.Close()
 	err := read(t, c, found)
 	if err != nil {
@@ -104,7 +104,7 @@ func readLayer(ctx context.Context, src oci.Source, j layerJob, read func(*tarSt
 
 // readStoreLayer checks a layer of store paths: nix and nix/store, then the
 // paths in order, each with the entries of its NAR and the modes that Nix sets.
-func readStoreLayer(ctx context.Context, src oci.Source, j layerJob) (*layerContent, error) {
+func readStoreLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
 	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
 		r := &storeReader{keep: j.keep, c: c, found: found}
 		r.tar = layers.NewTarReader(t, r.format)

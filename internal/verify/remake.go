@@ -17,7 +17,7 @@ import (
 
 // remade is an image that was made again from what its layers hold.
 type remade struct {
-	image    *manifest.Image
+	image    *manifest.PlatformImage
 	recorded manifest.Settings // what whoever pushed it chose, as it says
 	chosen   []Setting         // of those the ones that are not the default
 }

@@ -125,9 +125,9 @@ func layoutOf(t testing.TB, comp string, s manifest.Settings, names ...string) s
 // verified is the report of the image at source.
 func verified(t testing.TB, source string, o Options) *Report {
 	t.Helper()
-	open := layout.OpenSource
+	open := layout.OpenImage
 	if strings.HasPrefix(source, "127.0.0.1:") {
-		open = func(s string) (*oci.OpenedSource, error) { return registry.OpenSource(s, registry.Options{}) }
+		open = func(s string) (*oci.OpenedImage, error) { return registry.OpenImage(s, registry.Options{}) }
 	}
 	src, err := open(source)
 	must(t, err)

@@ -52,7 +52,7 @@ type chunk struct {
 
 // openTar starts to read a layer. strict is for what nixoci should have
 // written: see [layers.DecompressStrict].
-func openTar(ctx context.Context, src oci.Source, d ocispec.Descriptor, strict bool) *tarStream {
+func openTar(ctx context.Context, src oci.Reader, d ocispec.Descriptor, strict bool) *tarStream {
 	ctx, cancel := context.WithCancel(ctx)
 	t := &tarStream{ctx: ctx, cancel: cancel, ready: make(chan chunk, chunks+1), free: make(chan []byte, chunks)}
 	for range chunks {
@@ -64,7 +64,7 @@ func openTar(ctx context.Context, src oci.Source, d ocispec.Descriptor, strict b
 	return t
 }
 
-func (t *tarStream) decompress(src oci.Source, d ocispec.Descriptor, strict bool, to chan<- chunk) {
+func (t *tarStream) decompress(src oci.Reader, d ocispec.Descriptor, strict bool, to chan<- chunk) {
 	blob, err := src.GetBlob(t.ctx, d)
 	if err != nil {
 		to <- chunk{err: err}
@@ -138,26 +138,26 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 	}
 }
 
-// countingSource tells of the bytes of blobs.
-type countingSource struct {
-	oci.Source
+// countingReader tells of the bytes of blobs.
+type countingReader struct {
+	oci.Reader
 	did func(int64)
 }
 
-func (s countingSource) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
-	r, err := s.Source.GetBlob(ctx, d)
+func (s countingReader) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+	r, err := s.Reader.GetBlob(ctx, d)
 	if err != nil || s.did == nil {
 		return r, err
 	}
-	return &countingReader{r, s.did}, nil
+	return &countedBlob{r, s.did}, nil
 }
 
-type countingReader struct {
+type countedBlob struct {
 	io.ReadCloser
 	did func(int64)
 }
 
-func (r *countingReader) Read(p []byte) (int, error) {
+func (r *countedBlob) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	r.did(int64(n))
 	return n, err

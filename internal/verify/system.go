@@ -35,7 +35,7 @@ type systemContent struct {
 	toplevel closure.StorePath // "" where there is none that can be read
 	infos    []closure.Info    // of the Nix database; nil as above
 
-	claimFindings []Finding // of toplevel and database
+	identityFindings []Finding // of toplevel and database
 }
 
 // readSystems is the second stage: of each image that is ours the system layer,
@@ -75,7 +75,7 @@ func (v *verification) readSystem(ctx context.Context, doc *document, file strin
 			s.form = form{version: manifest.Format2, hasInit: info.Program != ""}
 		}
 	}
-	s.toplevel, s.infos, s.claimFindings, err = files.claims(ctx, doc.place(last))
+	s.toplevel, s.infos, s.identityFindings, err = files.identify(ctx, doc.place(last))
 	return s, err
 }
 
@@ -141,9 +141,9 @@ func copyTo(file string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// claims reads the toplevel and the database. What cannot be understood is a
+// identify reads the toplevel and the database. What cannot be understood is a
 // finding.
-func (s *systemFiles) claims(ctx context.Context, place Finding) (closure.StorePath, []closure.Info, []Finding, error) {
+func (s *systemFiles) identify(ctx context.Context, place Finding) (closure.StorePath, []closure.Info, []Finding, error) {
 	at := func(name string) Finding { f := place; f.Path = name; return f }
 	toplevel, err := closure.ParseStorePath(s.toplevel)
 	switch {

@@ -63,7 +63,7 @@ func (noProgress) Layer(ocispec.Descriptor, string) {}
 
 // Image verifies the image in src. The error says why nobody can know: the
 // network, for instance. What is wrong with the image is in the report.
-func Image(ctx context.Context, src *oci.OpenedSource, o Options) (*Report, error) {
+func Image(ctx context.Context, src *oci.OpenedImage, o Options) (*Report, error) {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", src.Name, err)
@@ -72,8 +72,8 @@ func Image(ctx context.Context, src *oci.OpenedSource, o Options) (*Report, erro
 	if o.Progress == nil {
 		o.Progress = noProgress{}
 	}
-	v := &verification{src: src.Source, noManifest: src.NoManifest, o: o, dir: dir}
-	results, err := v.run(ctx, src.Target)
+	v := &verification{src: src.Reader, noManifest: src.NoManifest, o: o, dir: dir}
+	results, err := v.run(ctx, src.TagOrDigest)
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", src.Name, err)
 	}
@@ -82,7 +82,7 @@ func Image(ctx context.Context, src *oci.OpenedSource, o Options) (*Report, erro
 
 // verification is what every stage may ask for. No stage changes it.
 type verification struct {
-	src        oci.Source
+	src        oci.Reader
 	noManifest bool // src is an archive that holds a config and layers alone
 	o          Options
 	dir        string // for what is too large for memory
@@ -187,7 +187,7 @@ func (r imageResults) findings() []Finding {
 		all = append(all, r.checks.findings...)
 	}
 	if r.system != nil {
-		all = slices.Concat(all, r.system.findings, r.system.claimFindings)
+		all = slices.Concat(all, r.system.findings, r.system.identityFindings)
 	}
 	return all
 }

@@ -26,7 +26,7 @@ type Registry struct {
 	Mu        sync.Mutex
 	Sessions  map[string][]byte
 	Blobs     map[string][]byte // repository@digest
-	Manifests map[string][]byte // repository:target
+	Manifests map[string][]byte // repository:tagOrDigest
 	Types     map[string]string
 	Log       []string // "METHOD path" of every request
 	Commits   map[string]int
@@ -179,7 +179,7 @@ func (f *Registry) Upload(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Registry) manifest(w http.ResponseWriter, r *http.Request, path string) {
-	repo, target, _ := strings.Cut(path, "/manifests/")
+	repo, tagOrDigest, _ := strings.Cut(path, "/manifests/")
 	if r.Method == http.MethodPut {
 		data, err := io.ReadAll(r.Body)
 		if err != nil { // cut
@@ -187,17 +187,17 @@ func (f *Registry) manifest(w http.ResponseWriter, r *http.Request, path string)
 		}
 		f.Mu.Lock()
 		defer f.Mu.Unlock()
-		f.putManifest(w, repo, target, data, r.Header.Get("Content-Type"))
+		f.putManifest(w, repo, tagOrDigest, data, r.Header.Get("Content-Type"))
 		return
 	}
 	f.Mu.Lock()
 	defer f.Mu.Unlock()
-	data, ok := f.Manifests[repo+":"+target]
+	data, ok := f.Manifests[repo+":"+tagOrDigest]
 	if !ok {
 		Refuse(w, 404, "MANIFEST_UNKNOWN", "manifest unknown")
 		return
 	}
-	w.Header().Set("Content-Type", f.Types[repo+":"+target])
+	w.Header().Set("Content-Type", f.Types[repo+":"+tagOrDigest])
 	w.Header().Set("Docker-Content-Digest", digest.FromBytes(data).String())
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 	if r.Method == http.MethodGet {
@@ -205,9 +205,9 @@ func (f *Registry) manifest(w http.ResponseWriter, r *http.Request, path string)
 	}
 }
 
-func (f *Registry) putManifest(w http.ResponseWriter, repo, target string, data []byte, mediaType string) {
+func (f *Registry) putManifest(w http.ResponseWriter, repo, tagOrDigest string, data []byte, mediaType string) {
 	d := digest.FromBytes(data).String()
-	if strings.Contains(target, ":") && target != d {
+	if strings.Contains(tagOrDigest, ":") && tagOrDigest != d {
 		Refuse(w, 400, "DIGEST_INVALID", "provided digest did not match uploaded content")
 		return
 	}
@@ -222,7 +222,7 @@ func (f *Registry) putManifest(w http.ResponseWriter, repo, target string, data 
 			return
 		}
 	}
-	for _, t := range []string{target, d} {
+	for _, t := range []string{tagOrDigest, d} {
 		f.Manifests[repo+":"+t] = data
 		f.Types[repo+":"+t] = mediaType
 	}
@@ -298,37 +298,37 @@ func (f *Registry) Tag(repo, tag string) digest.Digest {
 	return digest.FromBytes(data)
 }
 
-// Check reports what is wrong with the image that target names: a manifest or a
+// Check reports what is wrong with the image that tagOrDigest names: a manifest or a
 // blob that is missing, or is not what its digest says.
-func (f *Registry) Check(repo, target string) error {
+func (f *Registry) Check(repo, tagOrDigest string) error {
 	f.Mu.Lock()
 	defer f.Mu.Unlock()
-	return f.check(repo, target)
+	return f.check(repo, tagOrDigest)
 }
 
-func (f *Registry) check(repo, target string) error {
-	data, ok := f.Manifests[repo+":"+target]
+func (f *Registry) check(repo, tagOrDigest string) error {
+	data, ok := f.Manifests[repo+":"+tagOrDigest]
 	if !ok {
-		return fmt.Errorf("%s: not there", target)
+		return fmt.Errorf("%s: not there", tagOrDigest)
 	}
-	if strings.Contains(target, ":") && digest.FromBytes(data).String() != target {
-		return fmt.Errorf("%s: it is %s", target, digest.FromBytes(data))
+	if strings.Contains(tagOrDigest, ":") && digest.FromBytes(data).String() != tagOrDigest {
+		return fmt.Errorf("%s: it is %s", tagOrDigest, digest.FromBytes(data))
 	}
 	doc, err := parse(data)
 	if err != nil {
-		return fmt.Errorf("%s: %w", target, err)
+		return fmt.Errorf("%s: %w", tagOrDigest, err)
 	}
 	if err := f.missing(repo, doc); err != nil {
-		return fmt.Errorf("%s: %w", target, err)
+		return fmt.Errorf("%s: %w", tagOrDigest, err)
 	}
 	for _, l := range doc.Layers {
 		if sum := fmt.Sprintf("sha256:%x", sha256.Sum256(f.Blobs[repo+"@"+l.Digest])); sum != l.Digest {
-			return fmt.Errorf("%s: blob %s is %s", target, l.Digest, sum)
+			return fmt.Errorf("%s: blob %s is %s", tagOrDigest, l.Digest, sum)
 		}
 	}
 	for _, m := range doc.Manifests {
 		if err := f.check(repo, m.Digest); err != nil {
-			return fmt.Errorf("%s: %w", target, err)
+			return fmt.Errorf("%s: %w", tagOrDigest, err)
 		}
 	}
 	return nil

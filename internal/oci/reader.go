@@ -8,13 +8,13 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Source is where an image is read from: a registry, an OCI layout or an
+// Reader is where an image is read from: a registry, an OCI layout or an
 // archive. Its methods are called concurrently.
-type Source interface {
-	// GetManifest returns the manifest or index that target, a tag or a digest,
+type Reader interface {
+	// GetManifest returns the manifest or index that tagOrDigest
 	// names, checked against its digest. An error wraps [ErrNotFound] where there
 	// is none, and [*ContentError] where it is another one.
-	GetManifest(ctx context.Context, target string) (Blob, error)
+	GetManifest(ctx context.Context, tagOrDigest string) (Blob, error)
 
 	// GetBlob returns a blob as a stream that is checked on the way: io.EOF comes
 	// only after the last byte of what d describes. An error wraps [ErrNotFound]
@@ -31,11 +31,11 @@ func ContentErrorf(format string, args ...any) error {
 	return &ContentError{fmt.Sprintf(format, args...)}
 }
 
-// OpenedSource is an image that is there to be read.
-type OpenedSource struct {
-	Source
-	Name   string // for people: the reference, completed
-	Target string // what GetManifest takes
+// OpenedImage is an image that is there to be read.
+type OpenedImage struct {
+	Reader
+	Name        string // for people: the reference, completed
+	TagOrDigest string // what GetManifest takes
 
 	// NoManifest says that the format has neither index nor manifest: what
 	// GetManifest returns was put together from the archive's list of layers.
@@ -45,7 +45,7 @@ type OpenedSource struct {
 }
 
 // Close ends reading.
-func (s *OpenedSource) Close() error {
+func (s *OpenedImage) Close() error {
 	if s.Closer == nil {
 		return nil
 	}

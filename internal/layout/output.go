@@ -1,0 +1,119 @@
+package layout
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// Scheme is the kind of a destination that is not a registry.
+type Scheme string
+
+// The schemes, as they are written before the colon.
+const (
+	SchemeLayout        Scheme = "oci"            // OCI image layout, a directory
+	SchemeArchive       Scheme = "oci-archive"    // the same in a tar
+	SchemeDockerArchive Scheme = "docker-archive" // what docker load takes on every version
+)
+
+// PathPipe is the path of an archive that is written to standard output. Alone
+// it is an OCI archive.
+const PathPipe = "-"
+
+// Output is a destination as the user has written it.
+type Output struct {
+	Scheme Scheme
+	Path   string   // [PathPipe] for standard output
+	Tags   []string // to be given to the image beside those of the command line; NAME:TAG for SchemeDockerArchive
+}
+
+// Tags in a layout: the grammar of org.opencontainers.image.ref.name, without
+// the separators that ParseDestination splits at.
+var tagPattern = regexp.MustCompile(`^[A-Za-z0-9]+([-._+@/]+[A-Za-z0-9]+)*$`)
+
+const targetHint = "a destination is oci:DIR[:TAG…], oci-archive:FILE[:TAG…], docker-archive:FILE[:NAME:TAG]; a FILE of - is a pipe, and so is - alone"
+
+// ParseDestination reads oci:DIR[:TAG…], oci-archive:FILE[:TAG…],
+// docker-archive:FILE[:NAME[:TAG]] or -.
+func ParseDestination(s string) (Output, error) {
+	bad := func(format string, args ...any) (Output, error) {
+		return Output{}, hint.Add(fmt.Errorf("parse destination %q: %s", s, fmt.Sprintf(format, args...)), targetHint)
+	}
+	if s == PathPipe {
+		return Output{Scheme: SchemeArchive, Path: PathPipe}, nil
+	}
+	scheme, rest, found := strings.Cut(s, ":")
+	o := Output{Scheme: Scheme(scheme)}
+	switch o.Scheme {
+	case SchemeLayout, SchemeArchive, SchemeDockerArchive:
+	default:
+		if !found {
+			return bad("no kind of destination before a colon")
+		}
+		return bad("unknown kind %q", scheme)
+	}
+	o.Path, rest, found = strings.Cut(rest, ":")
+	if o.Path == "" {
+		return bad("no path after %q", scheme+":")
+	}
+	if o.Scheme == SchemeLayout && o.Path == PathPipe {
+		return bad("a layout is a directory; in a pipe it is an oci-archive")
+	}
+	if !found {
+		return o, nil
+	}
+	if o.Scheme == SchemeDockerArchive {
+		tag, err := dockerTag(rest)
+		if err != nil {
+			return bad("%v", err)
+		}
+		o.Tags = []string{tag}
+		return o, nil
+	}
+	for tag := range strings.SplitSeq(rest, ":") {
+		if !tagPattern.MatchString(tag) {
+			return bad("%q is not a tag", tag)
+		}
+		o.Tags = append(o.Tags, tag)
+	}
+	return o, nil
+}
+
+// dockerTag completes NAME[:TAG] to what Docker shows in its list of images.
+func dockerTag(s string) (string, error) {
+	ref, err := name.NewTag(s)
+	if err != nil {
+		return "", err
+	}
+	n, ok := strings.CutSuffix(s, ":"+ref.TagStr())
+	if !ok {
+		n = s
+	}
+	return n + ":" + ref.TagStr(), nil
+}
+
+// Pipe reports whether the destination is standard output.
+func (o Output) Pipe() bool { return o.Path == PathPipe }
+
+// Open opens the destination. w is for a pipe.
+func (o Output) Open(w io.Writer) (oci.Destination, error) {
+	switch {
+	case o.Scheme == SchemeLayout:
+		return OpenLayout(o.Path)
+	case o.Scheme == SchemeArchive && o.Pipe():
+		return PipeArchive(w)
+	case o.Scheme == SchemeArchive:
+		return CreateArchive(o.Path)
+	case o.Scheme == SchemeDockerArchive && o.Pipe():
+		return PipeDockerArchive(w)
+	case o.Scheme == SchemeDockerArchive:
+		return CreateDockerArchive(o.Path)
+	}
+	return nil, fmt.Errorf("open destination: unknown kind %q", o.Scheme)
+}
