@@ -3,9 +3,11 @@ package atomicfile
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -13,13 +15,16 @@ import (
 // TestMain is also a process that makes temporary files and waits to be killed.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("ATOMICFILE_TEST_DIR"); dir != "" {
-		temp, _, err := TempDir(dir)
+		temp, remove, err := TempDir(dir)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(temp, "spooled"), []byte("x"), 0o600)
 		}
 		f, err2 := Create(dir)
 		fmt.Println(temp, err, f.Name(), err2)
-		select {}
+		// The locks end with their files, and a file that nothing names may be closed.
+		io.Copy(io.Discard, os.Stdin)
+		runtime.KeepAlive(f)
+		remove()
 	}
 	os.Exit(m.Run())
 }
@@ -30,6 +35,9 @@ func TestSweep(t *testing.T) {
 	start := func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "ATOMICFILE_TEST_DIR="+dir)
+		if _, err := cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
