@@ -242,9 +242,27 @@ type Claim struct {
 	Signer     string `json:"signer,omitempty"`     // of the certificate, "" where it is a key
 }
 
-// Claims are the signatures that are stored with the manifest or index d, whoever
-// has made them.
-func Claims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Claim, err error) {
+// Claims returns the signatures that are stored with the manifest or index d,
+// whoever has made them: those under cosign's tag, and those in bundles.
+func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, error) {
+	all, err := tagClaims(ctx, src, d)
+	if err != nil {
+		return nil, err
+	}
+	bundles, err := signatureBundles(ctx, src, d)
+	if err != nil {
+		return nil, err
+	}
+	for i := range bundles {
+		if slices.Contains(bundles[i].statement.digests(), d) {
+			all = append(all, Claim{Signer: signerOf(bundles[i].certificate)})
+		}
+	}
+	return all, nil
+}
+
+// tagClaims are the claims under the .sig tag.
+func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Claim, err error) {
 	b, err := src.GetManifest(ctx, signatureTag(d))
 	if errors.Is(err, oci.ErrNotFound) {
 		return nil, nil
@@ -268,18 +286,23 @@ func Claims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Claim, 
 		if json.Unmarshal(data, &p) != nil || p.Critical.Image.Digest != d {
 			continue // of another image
 		}
-		all = append(all, Claim{p.Critical.Identity.Reference, signerOf(l.Annotations[certificateKey])})
+		all = append(all, Claim{p.Critical.Identity.Reference, signerOf(certificateOf(l.Annotations[certificateKey]))})
 	}
 	return all, nil
 }
 
-// signerOf is who a PEM certificate is for.
-func signerOf(text string) string {
+// certificateOf returns the DER of the first PEM block in text, nil if there is none.
+func certificateOf(text string) []byte {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {
-		return ""
+		return nil
 	}
-	c, err := x509.ParseCertificate(block.Bytes)
+	return block.Bytes
+}
+
+// signerOf says whom a certificate names: addresses and URIs, "" without any.
+func signerOf(der []byte) string {
+	c, err := x509.ParseCertificate(der)
 	if err != nil {
 		return ""
 	}

@@ -195,6 +195,9 @@ func TestVerifyCosignBundle(t *testing.T) {
 		if sigs, err := Verify(t.Context(), repo, signedByCosign, key); err != nil || len(sigs) != 1 {
 			t.Errorf("%+v, %v", sigs, err)
 		}
+		if claims, err := Claims(t.Context(), repo, signedByCosign); err != nil || len(claims) != 1 || claims[0] != (Claim{}) {
+			t.Errorf("%+v, %v", claims, err)
+		}
 		if _, err := Verify(t.Context(), repo, signedByCosign, stranger); !errors.Is(err, ErrNoMatch) {
 			t.Errorf("another key: %v", err)
 		}
@@ -202,6 +205,9 @@ func TestVerifyCosignBundle(t *testing.T) {
 		attach(other, bundle)
 		if _, err := Verify(t.Context(), repo, other, key); !errors.Is(err, ErrNoMatch) {
 			t.Errorf("bundle of another image: %v", err)
+		}
+		if claims, err := Claims(t.Context(), repo, other); err != nil || len(claims) != 0 {
+			t.Errorf("bundle of another image: %+v, %v", claims, err)
 		}
 		broken := digest.FromString("broken")
 		attach(broken, []byte("{}"))

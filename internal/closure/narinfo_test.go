@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -110,6 +111,13 @@ func TestNixConfigKeys(t *testing.T) {
 		}
 	}
 	check(DefaultPublicKey)
+	// /dev/null says that there are no settings: Nix' own tests and many scripts set it.
+	t.Setenv("NIX_USER_CONF_FILES", os.DevNull)
+	check(DefaultPublicKey)
+	os.Unsetenv("NIX_USER_CONF_FILES")
+	t.Setenv("NIX_CONF_DIR", os.DevNull)
+	check(DefaultPublicKey)
+	t.Setenv("NIX_CONF_DIR", dir)
 	writeFile(t, filepath.Join(dir, "nix.conf"), "# extra-trusted-public-keys = no\nsandbox = true\nextra-trusted-public-keys = a:1 b:2 # c:3\n!include none\ninclude more.conf\n")
 	writeFile(t, filepath.Join(dir, "more.conf"), "extra-trusted-public-keys = d:4\n")
 	check(DefaultPublicKey, "a:1", "b:2", "d:4")

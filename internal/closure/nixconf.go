@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/nixoci/nixoci/internal/limit"
 )
@@ -69,8 +70,12 @@ func nixConfFiles() []string {
 type nixConfig struct{ keys, extra []string }
 
 func (c *nixConfig) file(file string, depth int) error {
+	if file == os.DevNull {
+		return nil // NIX_USER_CONF_FILES=/dev/null: no settings of the user's
+	}
 	data, err := limit.ReadFile(file, limit.NixConf)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	// ENOTDIR: NIX_CONF_DIR=/dev/null
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
 	}
 	if err != nil {

@@ -144,18 +144,23 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	return pi
 }
 
+// signerText says who a signature is by, as far as it says so itself.
+func signerText(s attest.Claim) string {
+	who := "a key"
+	if s.Signer != "" {
+		who = s.Signer
+	}
+	if s.Repository != "" {
+		who += ", as " + s.Repository
+	}
+	return who
+}
+
 // WriteText writes in for people. paths lists the store paths of each layer.
 func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
 	p.Printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), human.Count(len(in.Platforms), "platform"))
 	for _, s := range in.Signatures {
-		who := "a key"
-		if s.Signer != "" {
-			who = s.Signer
-		}
-		if s.Repository != "" {
-			who += ", as " + s.Repository
-		}
-		p.Printf("signed    by %s (to check it: nixoci verify --key)\n", who)
+		p.Printf("signed    by %s (to check it: nixoci verify --key)\n", signerText(s))
 	}
 	writeAttached(p, "", in.Attached)
 	for i := range in.Platforms {

@@ -131,18 +131,15 @@ func attachedSection(in *Inspection, pi *PlatformInspection) page.Section {
 			t.Rows = append(t.Rows, page.Row{Cells: []page.Cell{{Text: what}, {Text: of}, {Text: says}, {Text: shortDigest(all[i].Digest)}}})
 		}
 	}
+	for _, c := range in.Signatures {
+		t.Rows = append(t.Rows, page.Row{Cells: []page.Cell{{Text: "signature"}, {Text: "all platforms"}, {Text: "by " + signerText(c)}, {Text: shortDigest(in.Digest)}}})
+	}
 	add("all platforms", in.Attached)
 	add(pi.Platform, pi.Attached)
 	if t.Rows == nil {
 		s.Intro = "None: nothing is attached to the image."
 		return s
 	}
-	slices.SortStableFunc(t.Rows, func(a, b page.Row) int {
-		signature := func(r page.Row) int {
-			return map[bool]int{true: 0, false: 1}[strings.HasPrefix(r.Cells[0].Text, "signature")]
-		}
-		return cmp.Compare(signature(a), signature(b))
-	})
 	s.Tables = []page.Table{t}
 	return s
 }
@@ -157,7 +154,7 @@ func (a *AttachedDocument) describe() (what, says string) {
 	case strings.HasPrefix(a.ArtifactType, "application/vnd.cyclonedx"):
 		return "bill of materials", "CycloneDX"
 	case strings.HasPrefix(a.ArtifactType, "application/vnd.dev.sigstore.bundle"), strings.HasPrefix(a.ArtifactType, "application/vnd.dev.cosign"):
-		return "signature", a.ArtifactType
+		return "signed statement", a.ArtifactType
 	case a.ArtifactType == attest.StatementType:
 		_, rest, _ := strings.Cut(a.text(), shortDigest(a.Digest))
 		what = "statement"

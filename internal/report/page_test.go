@@ -10,6 +10,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
@@ -183,14 +184,15 @@ func TestInspectPage(t *testing.T) {
 	document := func(kind, statement string) Attached {
 		return Attached{Descriptor: ocispec.Descriptor{ArtifactType: kind, Digest: "sha256:0123456789abcdef"}, Data: []byte(statement)}
 	}
-	img := &Image{Name: "example.org/web:1", Annotations: map[string]string{"of.index": "<b>"}, Platforms: []*ImagePlatform{{
-		Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, Closure: c, Annotations: map[string]string{"of.manifest": "x"},
-		RawConfig: json.RawMessage(`{"Env":["A=b","C=d"],"Entrypoint":["/sbin/init","a b"],"ExposedPorts":{"80/tcp":{}},"Labels":{"l":"m"},"StopSignal":"SIGRTMIN+3"}`),
-		Attached: []Attached{
-			document("application/spdx+json", ""), document("application/vnd.nixoci.closure.v1+json", ""), document("text/plain", ""),
-			document("application/vnd.in-toto+json", `{"predicateType":"https://slsa.dev/provenance/v1","predicate":{"runDetails":{"builder":{"id":"https://ci","version":{"nixoci":"1"}}}}}`),
-			document("application/vnd.dev.sigstore.bundle.v0.3+json", ""),
-		}}}}
+	img := &Image{Name: "example.org/web:1", Annotations: map[string]string{"of.index": "<b>"},
+		Signatures: []attest.Claim{{Repository: "example.org/web"}, {Signer: "who@example.org"}}, Platforms: []*ImagePlatform{{
+			Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, Closure: c, Annotations: map[string]string{"of.manifest": "x"},
+			RawConfig: json.RawMessage(`{"Env":["A=b","C=d"],"Entrypoint":["/sbin/init","a b"],"ExposedPorts":{"80/tcp":{}},"Labels":{"l":"m"},"StopSignal":"SIGRTMIN+3"}`),
+			Attached: []Attached{
+				document("application/spdx+json", ""), document("application/vnd.nixoci.closure.v1+json", ""), document("text/plain", ""),
+				document("application/vnd.in-toto+json", `{"predicateType":"https://slsa.dev/provenance/v1","predicate":{"runDetails":{"builder":{"id":"https://ci","version":{"nixoci":"1"}}}}}`),
+				document("application/vnd.dev.sigstore.bundle.v0.3+json", ""),
+			}}}}
 	planned, err := plan.New(c, plan.Options{MaxLayers: 5})
 	if err != nil {
 		t.Fatal(err)
