@@ -54,7 +54,7 @@ same digest as one push of all platforms.`,
 
 func (a *app) createIndex(ctx context.Context, refArg string, images, more, annotations []string, f *registryFlags) error {
 	start := time.Now()
-	ref, tags, err := pushTarget(refArg, more)
+	ref, tags, err := pushReference(refArg, more)
 	if err != nil {
 		return err
 	}

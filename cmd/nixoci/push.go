@@ -125,7 +125,7 @@ func parseReuse(s string) (r reuse, err error) {
 
 func (a *app) push(ctx context.Context, refArg string, closures []string, f *pushFlags, img *imageFlags, in *closureFlags) error {
 	start := time.Now()
-	ref, tags, err := pushTarget(refArg, f.tags)
+	ref, tags, err := pushReference(refArg, f.tags)
 	if err != nil {
 		return err
 	}
@@ -167,14 +167,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		}
 	}
 	in.planFlags.registry = f.registry
-	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) {
-		r, err := job.Predecessor(ctx, repo)
-		if err != nil || r == nil {
-			return nil, "", err
-		}
-		found, err := r.Plans(ctx)
-		return found, r.String(), err
-	}
+	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) { return predecessorPlans(ctx, &job, repo) }
 	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
 		return err
@@ -195,8 +188,19 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	return review.write(ctx, repo, ref, &result, &stats)
 }
 
-// pushTarget is where refArg names, with its tag and more of them, each once.
-func pushTarget(refArg string, more []string) (ref registry.Reference, tags []string, err error) {
+// predecessorPlans are the plans of the image that a push will replace, and its
+// name.
+func predecessorPlans(ctx context.Context, job *push.Job, repo *registry.Repository) ([]plan.Known, string, error) {
+	r, err := job.Predecessor(ctx, repo)
+	if err != nil || r == nil {
+		return nil, "", err
+	}
+	known, err := r.Plans(ctx)
+	return known, r.String(), err
+}
+
+// pushReference is where refArg names, with its tag and more of them, each once.
+func pushReference(refArg string, more []string) (ref registry.Reference, tags []string, err error) {
 	if err := checkPushReference("nixoci push", refArg); err != nil {
 		return ref, nil, err
 	}

@@ -40,12 +40,7 @@ type app struct {
 	done      bool          // the command's work is complete: an interrupt comes too late
 }
 
-func (a *app) rootCommand() *cobra.Command {
-	root := &cobra.Command{
-		Use:     "nixoci",
-		Version: version,
-		Short:   "Turn NixOS systems into reproducible multi-platform OCI images",
-		Long: `nixoci turns NixOS systems into reproducible, multi-platform OCI images and
+const rootLong = `nixoci turns NixOS systems into reproducible, multi-platform OCI images and
 pushes them to registries. It needs no Docker daemon and no root. It needs no
 Nix if a binary cache has the system.
 
@@ -72,7 +67,14 @@ configuration a container: it adds its NixOS module with lib.extend, unless the
 configuration has the module. nixoci does not change other outputs.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
-(a bug: please report it), 130 interrupted.`,
+(a bug: please report it), 130 interrupted.`
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:               "nixoci",
+		Version:           version,
+		Short:             "Turn NixOS systems into reproducible multi-platform OCI images",
+		Long:              rootLong,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.setup() },

@@ -46,35 +46,7 @@ func storeName(name, version string) string {
 // the shortest of its names, of those in wanted if there are any: ruby, not libruby3.1.
 func derivations(debsDir string, debs []deb, wanted []string) ([]pkg, error) {
 	slices.SortFunc(debs, func(a, b deb) int { return strings.Compare(a.name, b.name) })
-	index := map[string]int{}
-	for i, d := range debs {
-		index[d.name] = i
-	}
-	provider := map[string]int{}
-	for i, d := range debs {
-		for _, p := range d.provides {
-			if _, ok := provider[p]; !ok {
-				provider[p] = i
-			}
-		}
-	}
-	edges := make([][]int, len(debs))
-	for i, d := range debs {
-		for _, alternatives := range d.depends {
-			for _, alt := range alternatives {
-				j, ok := index[alt]
-				if !ok {
-					j, ok = provider[alt]
-				}
-				if ok {
-					if j != i {
-						edges[i] = append(edges[i], j)
-					}
-					break
-				}
-			}
-		}
-	}
+	edges := dependencies(debs)
 	component, members := components(edges)
 	pkgs := make([]pkg, len(members))
 	for c, m := range members {
@@ -110,19 +82,49 @@ func derivations(debsDir string, debs []deb, wanted []string) ([]pkg, error) {
 		pkgs[c].Deps = slices.Compact(deps)
 	}
 	slices.SortFunc(pkgs, func(a, b pkg) int { return strings.Compare(a.Key, b.Key) })
-	var libc func(key string)
-	libc = func(key string) {
-		for i := range pkgs {
-			if pkgs[i].Key == key && !pkgs[i].Libc {
-				pkgs[i].Libc = true
-				for _, d := range pkgs[i].Deps {
-					libc(d)
-				}
+	markLibc(pkgs, "libc6")
+	return pkgs, nil
+}
+
+// dependencies are, for each package, the places in debs of those that it
+// depends on.
+func dependencies(debs []deb) [][]int {
+	place := map[string]int{}
+	for i, d := range debs {
+		for _, p := range d.provides {
+			if _, ok := place[p]; !ok {
+				place[p] = i
 			}
 		}
 	}
-	libc("libc6")
-	return pkgs, nil
+	for i, d := range debs {
+		place[d.name] = i // before whoever only provides it
+	}
+	edges := make([][]int, len(debs))
+	for i, d := range debs {
+		for _, alternatives := range d.depends {
+			k := slices.IndexFunc(alternatives, func(name string) bool { _, ok := place[name]; return ok })
+			if k < 0 {
+				continue
+			}
+			if j := place[alternatives[k]]; j != i {
+				edges[i] = append(edges[i], j)
+			}
+		}
+	}
+	return edges
+}
+
+// markLibc marks the package key and all that it depends on as parts of libc.
+func markLibc(pkgs []pkg, key string) {
+	for i := range pkgs {
+		if pkgs[i].Key == key && !pkgs[i].Libc {
+			pkgs[i].Libc = true
+			for _, d := range pkgs[i].Deps {
+				markLibc(pkgs, d)
+			}
+		}
+	}
 }
 
 // count is how often s is in list.

@@ -20,49 +20,9 @@ var samplePackages = []string{"busybox-static", "hostname", "dash", "bzip2", "ne
 var sampleNoDocs = []string{"./bin/*", "./sbin/*", "./lib/*", "./etc/*", "./usr/bin/*", "./usr/lib/*", "./usr/share/doc/*/copyright"}
 
 func sample(ctx context.Context, opts options) error {
-	var systems []system
-	for _, arch := range []string{"amd64", "arm64"} {
-		bookworm, err := newApt(ctx, opts.root, opts.debs, "bookworm", arch)
-		if err != nil {
-			return err
-		}
-		var debs []deb
-		for _, name := range append([]string{"libc6", "libgcc-s1", "libbz2-1.0"}, samplePackages...) {
-			d, err := bookworm.download(ctx, name)
-			if err != nil {
-				return err
-			}
-			debs = append(debs, d)
-		}
-		trixie, err := newApt(ctx, opts.root, opts.debs, "trixie", arch)
-		if err != nil {
-			return err
-		}
-		newer, err := trixie.download(ctx, "hostname")
-		if err != nil {
-			return err
-		}
-		for _, update := range []bool{false, true} {
-			if update {
-				i := slices.IndexFunc(debs, func(d deb) bool { return d.name == "hostname" })
-				debs[i] = newer
-			}
-			pkgs, err := derivations(opts.debs, debs, samplePackages)
-			if err != nil {
-				return err
-			}
-			for i := range pkgs {
-				pkgs[i].Keep = sampleNoDocs
-				if slices.Contains(pkgs[i].aliases, "libc6") {
-					pkgs[i].Keep = libcParts
-				}
-			}
-			name := fmt.Sprintf("sample-%s", nixSystem(arch))
-			if update {
-				name += "-update"
-			}
-			systems = append(systems, system{name: name, expr: "sample.nix", arch: arch, pkgs: pkgs, args: map[string]string{"update": fmt.Sprint(update)}})
-		}
+	systems, err := sampleSystems(ctx, opts)
+	if err != nil {
+		return err
 	}
 	n := &nix{root: opts.root}
 	for i := range systems {
@@ -90,6 +50,55 @@ func sample(ctx context.Context, opts options) error {
 		return err
 	}
 	return n.binaryCache(ctx, filepath.Join(opts.out, "cache"), secret, sampleCompression, roots...)
+}
+
+// sampleSystems are the sample's systems, each before and after an update.
+func sampleSystems(ctx context.Context, opts options) ([]system, error) {
+	var systems []system
+	for _, arch := range []string{"amd64", "arm64"} {
+		bookworm, err := newApt(ctx, opts.root, opts.debs, "bookworm", arch)
+		if err != nil {
+			return nil, err
+		}
+		var debs []deb
+		for _, name := range append([]string{"libc6", "libgcc-s1", "libbz2-1.0"}, samplePackages...) {
+			d, err := bookworm.download(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			debs = append(debs, d)
+		}
+		trixie, err := newApt(ctx, opts.root, opts.debs, "trixie", arch)
+		if err != nil {
+			return nil, err
+		}
+		newer, err := trixie.download(ctx, "hostname")
+		if err != nil {
+			return nil, err
+		}
+		for _, update := range []bool{false, true} {
+			if update {
+				i := slices.IndexFunc(debs, func(d deb) bool { return d.name == "hostname" })
+				debs[i] = newer
+			}
+			pkgs, err := derivations(opts.debs, debs, samplePackages)
+			if err != nil {
+				return nil, err
+			}
+			for i := range pkgs {
+				pkgs[i].Keep = sampleNoDocs
+				if slices.Contains(pkgs[i].aliases, "libc6") {
+					pkgs[i].Keep = libcParts
+				}
+			}
+			name := fmt.Sprintf("sample-%s", nixSystem(arch))
+			if update {
+				name += "-update"
+			}
+			systems = append(systems, system{name: name, expr: "sample.nix", arch: arch, pkgs: pkgs, args: map[string]string{"update": fmt.Sprint(update)}})
+		}
+	}
+	return systems, nil
 }
 
 // sampleCompression gives every compression that binary caches use to some path

@@ -88,6 +88,19 @@ func New(roots []StorePath, infos []Info) (*Closure, error) {
 	return c, c.checkOrder()
 }
 
+// frame is a path on the way from a root, and which of its references is next.
+type frame struct{ path, next int }
+
+// cycleError names the paths from ref, which is on stack, to its top and back.
+func (c *Closure) cycleError(stack []frame, ref int) error {
+	start := slices.IndexFunc(stack, func(f frame) bool { return f.path == ref })
+	var cycle []string
+	for _, f := range stack[start:] {
+		cycle = append(cycle, string(c.Paths[f.path].Path))
+	}
+	return fmt.Errorf("closure: %w: %s", ErrCycle, strings.Join(append(cycle, string(c.Paths[ref].Path)), " -> "))
+}
+
 // checkOrder walks from the roots and reports the first cycle, as the paths on
 // it, or the first path that no root reaches.
 func (c *Closure) checkOrder() error {
@@ -97,7 +110,6 @@ func (c *Closure) checkOrder() error {
 		done
 	)
 	state := make([]uint8, len(c.Paths))
-	type frame struct{ path, next int }
 	var stack []frame // explicit: a closure's depth is the input's choice
 	visit := func(start int) error {
 		stack = append(stack[:0], frame{path: start})
@@ -115,11 +127,7 @@ func (c *Closure) checkOrder() error {
 			switch {
 			case ref == f.path || state[ref] == done:
 			case state[ref] == open:
-				var loop []string
-				for i := slices.IndexFunc(stack, func(f frame) bool { return f.path == ref }); i < len(stack); i++ {
-					loop = append(loop, string(c.Paths[stack[i].path].Path))
-				}
-				return fmt.Errorf("closure: %w: %s", ErrCycle, strings.Join(append(loop, string(c.Paths[ref].Path)), " -> "))
+				return c.cycleError(stack, ref)
 			default:
 				state[ref] = open
 				stack = append(stack, frame{path: ref})

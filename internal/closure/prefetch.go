@@ -58,75 +58,100 @@ type aheadNAR struct {
 // prefetch implements prefetcher.
 func (c *Cache) prefetch(ctx context.Context, infos []Info) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
+	mine := c.ahead.promise(c.fetchable(infos))
 	var wg sync.WaitGroup
-	mine := map[StorePath]*aheadNAR{}
-	var todo []*cached
-	c.mu.Lock()
-	for i := range infos {
-		// What a walk has asked for already is of no use, and a NAR that is kept
-		// needs no fetching.
-		if n := c.infos[infos[i].Path]; n != nil && n.FileSize > 0 && n.FileSize <= maxAheadNAR {
-			todo = append(todo, n)
-		}
-	}
-	c.mu.Unlock()
-	a := c.ahead
-	// An entry without a NAR is a promise; a walk that comes first takes it away.
-	a.mu.Lock()
-	for i, n := range todo {
-		if a.nars[n.Path] != nil {
-			todo[i] = nil // another layer has it
-			continue
-		}
-		p := &aheadNAR{size: n.FileSize}
-		a.nars[n.Path], mine[n.Path] = p, p
-	}
-	a.mu.Unlock()
 	wg.Go(func() {
 		defer task.Guard()
-		for _, n := range todo {
-			if n == nil {
-				continue
-			}
-			p := mine[n.Path]
-			if a.memory.Acquire(ctx, p.size) != nil {
+		for _, m := range mine {
+			wanted, err := c.ahead.begin(ctx, m)
+			if err != nil {
 				return
 			}
-			if a.slots.Acquire(ctx, 1) != nil {
-				a.memory.Release(p.size)
-				return
-			}
-			a.mu.Lock()
-			wanted := a.nars[n.Path] == p
-			if wanted {
-				p.done = make(chan struct{})
-			}
-			a.mu.Unlock()
 			if !wanted {
-				a.slots.Release(1)
-				a.memory.Release(p.size)
 				continue
 			}
 			wg.Go(func() {
 				defer task.Guard()
-				p.data = c.fetchAhead(ctx, n)
-				close(p.done)
-				a.slots.Release(1)
+				m.nar.data = c.fetchAhead(ctx, m.of)
+				close(m.nar.done)
+				c.ahead.slots.Release(1)
 			})
 		}
 	})
 	return func() {
 		cancel()
 		wg.Wait()
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for path, p := range mine {
-			if a.nars[path] == p {
-				delete(a.nars, path)
-				if p.done != nil {
-					a.memory.Release(p.size)
-				}
-			}
+		c.ahead.forget(mine)
+	}
+}
+
+// fetchable are those of infos of which a NAR can be fetched ahead. What a walk
+// has asked for already is of no use, and a NAR that is kept needs no fetching.
+func (c *Cache) fetchable(infos []Info) (all []*cached) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range infos {
+		if n := c.infos[infos[i].Path]; n != nil && n.FileSize > 0 && n.FileSize <= maxAheadNAR {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// promised is a NAR that one prefetch has promised.
+type promised struct {
+	of  *cached
+	nar *aheadNAR
+}
+
+// promise makes entries without a NAR for those of all that no other layer has
+// promised. A walk that comes first takes its entry away.
+func (a *ahead) promise(all []*cached) (mine []promised) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, n := range all {
+		if a.nars[n.Path] != nil {
+			continue
+		}
+		p := &aheadNAR{size: n.FileSize}
+		a.nars[n.Path] = p
+		mine = append(mine, promised{n, p})
+	}
+	return mine
+}
+
+// begin waits for memory and a slot, and reports whether the NAR is still wanted.
+// It keeps the two only then.
+func (a *ahead) begin(ctx context.Context, m promised) (wanted bool, err error) {
+	if err := a.memory.Acquire(ctx, m.nar.size); err != nil {
+		return false, err
+	}
+	if err := a.slots.Acquire(ctx, 1); err != nil {
+		a.memory.Release(m.nar.size)
+		return false, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.nars[m.of.Path] != m.nar {
+		a.slots.Release(1)
+		a.memory.Release(m.nar.size)
+		return false, nil
+	}
+	m.nar.done = make(chan struct{})
+	return true, nil
+}
+
+// forget takes back what no walk has taken.
+func (a *ahead) forget(mine []promised) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range mine {
+		if a.nars[m.of.Path] != m.nar {
+			continue
+		}
+		delete(a.nars, m.of.Path)
+		if m.nar.done != nil {
+			a.memory.Release(m.nar.size)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -239,50 +240,13 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var placed []string // what did not exist before
+	undo, err := l.placeBlobs(c)
 	defer func() {
 		if err != nil {
-			for i := len(placed) - 1; i >= 0; i-- {
-				os.Remove(placed[i])
-			}
+			undo()
 		}
 	}()
-	// The index first: with the marker it is a layout, and it stays one if this
-	// process is killed.
-	for _, f := range []struct{ name, content string }{{ocispec.ImageIndexFile, emptyIndex}, {ocispec.ImageLayoutFile, layoutJSON}} {
-		name := filepath.Join(l.root, f.name)
-		if _, err := os.Lstat(name); err != nil {
-			if err := atomicfile.Write(name, []byte(f.content)); err != nil {
-				return err
-			}
-			placed = append(placed, name)
-		}
-	}
-	blobs := filepath.Join(l.root, ocispec.ImageBlobsDir)
-	if err := checkBlobs(blobs); err != nil {
-		return err
-	}
-	for _, dir := range []string{blobs, filepath.Join(blobs, digest.SHA256.String())} {
-		switch err := os.Mkdir(dir, 0o777); {
-		case err == nil:
-			placed = append(placed, dir)
-		case !errors.Is(err, fs.ErrExist):
-			return err
-		}
-	}
-	for _, d := range c.order {
-		if !l.spool.has(d.Digest) || l.stored(d) {
-			continue
-		}
-		if _, err := os.Lstat(l.blobPath(d.Digest)); err != nil {
-			placed = append(placed, l.blobPath(d.Digest))
-		}
-		if err := os.Rename(l.spool.path(d.Digest), l.blobPath(d.Digest)); err != nil {
-			return err
-		}
-		l.remember(d.Digest)
-	}
-	if err := atomicfile.SyncDir(filepath.Join(blobs, digest.SHA256.String())); err != nil {
+	if err != nil {
 		return err
 	}
 	x, err := l.readIndex()
@@ -306,6 +270,53 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 	}
 	l.committed.Store(true)
 	return atomicfile.SyncDir(l.root)
+}
+
+// placeBlobs makes the directory a layout and moves the spooled blobs of c into
+// it. undo removes what did not exist before, also after an error.
+func (l *Layout) placeBlobs(c *contents) (undo func(), err error) {
+	var placed []string
+	undo = func() {
+		for _, name := range slices.Backward(placed) {
+			os.Remove(name)
+		}
+	}
+	// The index first: with the marker it is a layout, and it stays one if this
+	// process is killed.
+	for _, f := range []struct{ name, content string }{{ocispec.ImageIndexFile, emptyIndex}, {ocispec.ImageLayoutFile, layoutJSON}} {
+		name := filepath.Join(l.root, f.name)
+		if _, err := os.Lstat(name); err != nil {
+			if err := atomicfile.Write(name, []byte(f.content)); err != nil {
+				return undo, err
+			}
+			placed = append(placed, name)
+		}
+	}
+	blobs := filepath.Join(l.root, ocispec.ImageBlobsDir)
+	if err := checkBlobs(blobs); err != nil {
+		return undo, err
+	}
+	for _, dir := range []string{blobs, filepath.Join(blobs, digest.SHA256.String())} {
+		switch err := os.Mkdir(dir, 0o777); {
+		case err == nil:
+			placed = append(placed, dir)
+		case !errors.Is(err, fs.ErrExist):
+			return undo, err
+		}
+	}
+	for _, d := range c.order {
+		if !l.spool.has(d.Digest) || l.stored(d) {
+			continue
+		}
+		if _, err := os.Lstat(l.blobPath(d.Digest)); err != nil {
+			placed = append(placed, l.blobPath(d.Digest))
+		}
+		if err := os.Rename(l.spool.path(d.Digest), l.blobPath(d.Digest)); err != nil {
+			return undo, err
+		}
+		l.remember(d.Digest)
+	}
+	return undo, atomicfile.SyncDir(filepath.Join(blobs, digest.SHA256.String()))
 }
 
 const emptyIndex = `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`

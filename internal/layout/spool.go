@@ -166,99 +166,115 @@ type contents struct {
 // that have does not report.
 func (s *spool) contents(have func(ocispec.Descriptor) bool) (*contents, error) {
 	s.mu.Lock()
-	manifests, tagNames := maps.Clone(s.manifests), maps.Clone(s.tags)
+	manifests, tags := maps.Clone(s.manifests), maps.Clone(s.tags)
 	s.mu.Unlock()
-	var (
-		c       contents
-		layerD  []ocispec.Descriptor
-		configs []ocispec.Descriptor
-		images  []ocispec.Descriptor
-		indexes []ocispec.Descriptor
-		listed  = map[digest.Digest]bool{}
-		visited = map[digest.Digest]bool{}
-	)
-	var visit func(d digest.Digest) error
-	visit = func(d digest.Digest) error {
-		b, ok := manifests[d]
-		if !ok {
-			return fmt.Errorf("manifest %s is missing", d)
-		}
-		if visited[d] {
-			return nil
-		}
-		visited[d] = true
-		own := ocispec.Descriptor{MediaType: b.Descriptor.MediaType, Digest: d, Size: int64(len(b.Data))}
-		if own.MediaType == ocispec.MediaTypeImageIndex || own.MediaType == oci.DockerList {
-			var doc ocispec.Index
-			if err := json.Unmarshal(b.Data, &doc); err != nil {
-				return fmt.Errorf("read index %s: %w", d, err)
-			}
-			for _, m := range doc.Manifests {
-				listed[m.Digest] = true
-				if err := visit(m.Digest); err != nil {
-					return fmt.Errorf("index %s: %w", d, err)
-				}
-			}
-			indexes = append(indexes, own)
-			return nil
-		}
-		var doc ocispec.Manifest
-		if err := json.Unmarshal(b.Data, &doc); err != nil {
-			return fmt.Errorf("read manifest %s: %w", d, err)
-		}
-		for _, l := range append([]ocispec.Descriptor{doc.Config}, doc.Layers...) {
-			if !have(l) {
-				return fmt.Errorf("manifest %s: blob %s is missing", d, l.Digest)
-			}
-		}
-		layerD = append(layerD, doc.Layers...)
-		configs = append(configs, doc.Config)
-		images = append(images, own)
-		c.images = append(c.images, image{b, doc})
-		return nil
-	}
-	tags := sortedKeys(tagNames)
-	for _, t := range tags {
-		if err := visit(tagNames[t]); err != nil {
+	r := contentsReader{manifests: manifests, have: have, listed: map[digest.Digest]bool{}, visited: map[digest.Digest]bool{}}
+	for _, t := range sortedKeys(tags) {
+		if err := r.read(tags[t]); err != nil {
 			return nil, err
 		}
 	}
 	// Indexes before the rest, so that order follows them.
 	for _, wantIndex := range []bool{true, false} {
 		for _, d := range sortedKeys(manifests) {
-			mt := manifests[d].Descriptor.MediaType
-			if isIndex := mt == ocispec.MediaTypeImageIndex || mt == oci.DockerList; isIndex == wantIndex {
-				if err := visit(d); err != nil {
-					return nil, err
-				}
+			if isIndex(manifests[d].Descriptor.MediaType) != wantIndex {
+				continue
+			}
+			if err := r.read(d); err != nil {
+				return nil, err
 			}
 		}
 	}
+	return &contents{order: r.order(), images: r.images, top: r.top(tags)}, nil
+}
+
+// contentsReader collects what the manifests of a spool need.
+type contentsReader struct {
+	manifests map[digest.Digest]oci.Blob
+	have      func(ocispec.Descriptor) bool
+
+	images          []image
+	layers, configs []ocispec.Descriptor
+	imageManifests  []ocispec.Descriptor
+	indexes         []ocispec.Descriptor
+	listed          map[digest.Digest]bool // by an index
+	visited         map[digest.Digest]bool
+}
+
+func isIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == oci.DockerList
+}
+
+// read reads a manifest, or an index with all that it lists.
+func (r *contentsReader) read(d digest.Digest) error {
+	b, ok := r.manifests[d]
+	if !ok {
+		return fmt.Errorf("manifest %s is missing", d)
+	}
+	if r.visited[d] {
+		return nil
+	}
+	r.visited[d] = true
+	own := ocispec.Descriptor{MediaType: b.Descriptor.MediaType, Digest: d, Size: int64(len(b.Data))}
+	if isIndex(own.MediaType) {
+		var doc ocispec.Index
+		if err := json.Unmarshal(b.Data, &doc); err != nil {
+			return fmt.Errorf("read index %s: %w", d, err)
+		}
+		for _, m := range doc.Manifests {
+			r.listed[m.Digest] = true
+			if err := r.read(m.Digest); err != nil {
+				return fmt.Errorf("index %s: %w", d, err)
+			}
+		}
+		r.indexes = append(r.indexes, own)
+		return nil
+	}
+	var doc ocispec.Manifest
+	if err := json.Unmarshal(b.Data, &doc); err != nil {
+		return fmt.Errorf("read manifest %s: %w", d, err)
+	}
+	for _, l := range append([]ocispec.Descriptor{doc.Config}, doc.Layers...) {
+		if !r.have(l) {
+			return fmt.Errorf("manifest %s: blob %s is missing", d, l.Digest)
+		}
+	}
+	r.layers = append(r.layers, doc.Layers...)
+	r.configs = append(r.configs, doc.Config)
+	r.imageManifests = append(r.imageManifests, own)
+	r.images = append(r.images, image{b, doc})
+	return nil
+}
+
+// top is contents.top.
+func (r *contentsReader) top(tags map[string]digest.Digest) (top []ocispec.Descriptor) {
 	tagged := map[digest.Digest]bool{}
-	for _, t := range tags {
-		b := manifests[tagNames[t]]
-		tagged[tagNames[t]] = true
-		d := b.Descriptor
+	for _, t := range sortedKeys(tags) {
+		tagged[tags[t]] = true
+		d := r.manifests[tags[t]].Descriptor
 		d.Annotations = map[string]string{ocispec.AnnotationRefName: t}
-		c.top = append(c.top, d)
+		top = append(top, d)
 	}
-	for _, d := range sortedKeys(manifests) {
-		if !listed[d] && !tagged[d] {
-			top := manifests[d].Descriptor
-			top.Annotations = nil
-			c.top = append(c.top, top)
+	for _, d := range sortedKeys(r.manifests) {
+		if !r.listed[d] && !tagged[d] {
+			untagged := r.manifests[d].Descriptor
+			untagged.Annotations = nil
+			top = append(top, untagged)
 		}
 	}
+	return top
+}
+
+// order is contents.order.
+func (r *contentsReader) order() (all []ocispec.Descriptor) {
 	seen := map[digest.Digest]bool{}
-	for _, group := range [][]ocispec.Descriptor{layerD, configs, images, indexes} {
-		for _, d := range group {
-			if !seen[d.Digest] {
-				seen[d.Digest] = true
-				c.order = append(c.order, d)
-			}
+	for _, d := range slices.Concat(r.layers, r.configs, r.imageManifests, r.indexes) {
+		if !seen[d.Digest] {
+			seen[d.Digest] = true
+			all = append(all, d)
 		}
 	}
-	return &c, nil
+	return all
 }
 
 func sortedKeys[K ~string, V any](m map[K]V) []K {

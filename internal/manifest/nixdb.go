@@ -54,6 +54,24 @@ const (
 	sqlIndexDerivationOutputs = `CREATE INDEX IndexDerivationOutputs on DerivationOutputs(path)`
 )
 
+// databaseRef is a row of the table Refs.
+type databaseRef struct{ from, to int64 }
+
+func databaseRefs(c *closure.Closure) ([]databaseRef, error) {
+	var refs []databaseRef
+	for i := range c.Paths {
+		for _, r := range c.Paths[i].References {
+			to, ok := c.Index(r)
+			if !ok {
+				return nil, fmt.Errorf("%s refers to %s: %w", c.Paths[i].Path, r, closure.ErrMissingReference)
+			}
+			refs = append(refs, databaseRef{int64(i + 1), int64(to + 1)})
+		}
+	}
+	slices.SortFunc(refs, func(a, b databaseRef) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
+	return refs, nil
+}
+
 // WriteNixDatabase makes a Nix database, schema 10, that holds exactly the
 // paths of c. It is a function of their paths, narHashes, narSizes, references
 // and content addresses: who built or signed a path is not in it. Ids are in
@@ -64,18 +82,10 @@ const (
 // DerivationOutputs is empty even where c has derivations, because filling it
 // would mean to read them; Nix reads them itself when it builds them.
 func WriteNixDatabase(c *closure.Closure) ([]byte, error) {
-	type ref struct{ from, to int64 }
-	var refs []ref
-	for i := range c.Paths {
-		for _, r := range c.Paths[i].References {
-			to, ok := c.Index(r)
-			if !ok {
-				return nil, fmt.Errorf("nix database: %s refers to %s: %w", c.Paths[i].Path, r, closure.ErrMissingReference)
-			}
-			refs = append(refs, ref{int64(i + 1), int64(to + 1)})
-		}
+	refs, err := databaseRefs(c)
+	if err != nil {
+		return nil, fmt.Errorf("nix database: %w", err)
 	}
-	slices.SortFunc(refs, func(a, b ref) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to)) })
 	byTarget := make([]int, len(refs)) // indices into refs
 	for i := range byTarget {
 		byTarget[i] = i

@@ -256,32 +256,7 @@ func (inv *Inventory) fate(f *Fate, counted *int, timed bool, r *Rules) (bool, s
 
 // choose finds the manifests that only deleted tags lead to.
 func (p *Plan) choose(inv *Inventory) {
-	needed := map[digest.Digest]bool{}
-	var need func(d digest.Digest)
-	need = func(d digest.Digest) {
-		if needed[d] {
-			return
-		}
-		needed[d] = true
-		for _, c := range inv.Children[d] {
-			need(c.Digest)
-		}
-		for _, a := range inv.Attached[d] {
-			need(a.Digest)
-		}
-	}
-	for _, f := range p.Tags {
-		if !f.Delete {
-			need(f.Digest)
-		}
-	}
-	// What a document's tag lists belongs to its subject alone, if that is known;
-	// of a subject that nobody has read nobody knows who needs it.
-	for tag, d := range inv.Documents {
-		if subject := registry.FallbackSubject(tag); needed[subject] || !inv.read[subject] {
-			need(d)
-		}
-	}
+	needed := inv.needed(p.Tags)
 	gone := map[digest.Digest]bool{}
 	remove := func(d digest.Digest, what string, tags []string) {
 		if !needed[d] && !gone[d] && inv.read[d] {
@@ -331,6 +306,37 @@ func (p *Plan) choose(inv *Inventory) {
 			}
 		}
 	}
+}
+
+// needed are the manifests that tags which stay lead to.
+func (inv *Inventory) needed(tags []Fate) map[digest.Digest]bool {
+	needed := map[digest.Digest]bool{}
+	var need func(d digest.Digest)
+	need = func(d digest.Digest) {
+		if needed[d] {
+			return
+		}
+		needed[d] = true
+		for _, c := range inv.Children[d] {
+			need(c.Digest)
+		}
+		for _, a := range inv.Attached[d] {
+			need(a.Digest)
+		}
+	}
+	for _, f := range tags {
+		if !f.Delete {
+			need(f.Digest)
+		}
+	}
+	// What a document's tag lists belongs to its subject alone, if that is known;
+	// of a subject that nobody has read nobody knows who needs it.
+	for tag, d := range inv.Documents {
+		if subject := registry.FallbackSubject(tag); needed[subject] || !inv.read[subject] {
+			need(d)
+		}
+	}
+	return needed
 }
 
 // Run deletes, and tells done of each thing. A tag that names something else by now

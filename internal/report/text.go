@@ -131,17 +131,21 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 			p.Table("    ", rows)
 		}
 	}
-	if pd.Pull == nil || len(pd.Pull.Layers) == 0 {
-		return
+	if pd.Pull != nil && len(pd.Pull.Layers) > 0 {
+		pd.Pull.writeLayers(p, all)
 	}
+}
+
+// writeLayers writes the layers to pull.
+func (pull *PullCost) writeLayers(p *terminal.Printer, all bool) {
 	p.Printf("\n  layers to pull\n")
 	var rows [][]string
 	n, limit := maxNames, maxPulled
 	if all {
-		n, limit = 0, len(pd.Pull.Layers)
+		n, limit = 0, len(pull.Layers)
 	}
 	// The largest first: that is what somebody who looks at the cost looks for.
-	layers := slices.Clone(pd.Pull.Layers)
+	layers := slices.Clone(pull.Layers)
 	slices.SortStableFunc(layers, func(a, b PulledLayer) int { return cmp.Compare(b.Size, a.Size) })
 	var rest int64
 	for i, l := range layers {

@@ -124,9 +124,7 @@ func (v *verification) readEach(ctx context.Context, reads []*layerRead, topleve
 		size += r.job.desc.Size
 	}
 	v.o.Progress.More(len(todo), size)
-	var mu sync.Mutex
-	first := len(reads) // the first layer with a finding that is enough
-	cancels := make([]context.CancelFunc, len(reads))
+	e := earliest{order: len(reads), cancels: make([]context.CancelFunc, len(reads))}
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(v.jobs())
 	for _, r := range todo {
@@ -134,38 +132,59 @@ func (v *verification) readEach(ctx context.Context, reads []*layerRead, topleve
 			break
 		}
 		group.Go(func() error {
-			mu.Lock()
-			if r.order > first {
-				mu.Unlock()
-				return nil
-			}
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
-			cancels[r.order] = cancel
-			mu.Unlock()
+			if !e.begin(r.order, cancel) {
+				return nil
+			}
 			c, err := v.readOne(ctx, r, toplevels)
-			mu.Lock()
-			defer mu.Unlock()
-			if r.order > first {
-				return nil // it was cancelled
-			}
-			if err != nil {
-				return fmt.Errorf("layer %s: %w", r.job.desc.Digest, err)
-			}
-			r.content = c
-			v.o.Progress.Layer(r.job.desc, "read")
-			if v.stopAtFirst() && len(c.findings) > 0 {
-				first = r.order
-				for _, stop := range cancels[first+1:] {
-					if stop != nil {
-						stop()
-					}
+			return e.end(r.order, v.stopAtFirst() && err == nil && len(c.findings) > 0, func() error {
+				if err != nil {
+					return fmt.Errorf("layer %s: %w", r.job.desc.Digest, err)
 				}
-			}
-			return nil
+				r.content = c
+				v.o.Progress.Layer(r.job.desc, "read")
+				return nil
+			})
 		})
 	}
 	return group.Wait()
+}
+
+// earliest is the first layer, in the order of findings, with a finding that is
+// enough. What is read of later layers is of no interest.
+type earliest struct {
+	mu      sync.Mutex
+	order   int
+	cancels []context.CancelFunc // of the layers that are being read, by order
+}
+
+// begin reports whether a layer is of interest. If it stops being that while it
+// is read, cancel is called.
+func (e *earliest) begin(order int, cancel context.CancelFunc) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cancels[order] = cancel
+	return order <= e.order
+}
+
+// end calls keep for a layer that is still of interest. Enough ends the reading
+// of all later ones.
+func (e *earliest) end(order int, enough bool, keep func() error) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if order > e.order {
+		return nil // it was cancelled
+	}
+	if enough {
+		e.order = order
+		for _, cancel := range e.cancels[order+1:] {
+			if cancel != nil {
+				cancel()
+			}
+		}
+	}
+	return keep()
 }
 
 // readOne reads one layer. The NARs of toplevels that are in it are kept in

@@ -169,6 +169,14 @@ func (r imageResults) form() form {
 	return r.doc.form
 }
 
+// othersNeed says what the content-addressed paths need that were not checked.
+func othersNeed(checked, total int) string {
+	if checked == total {
+		return ""
+	}
+	return "; the others refer to themselves or have no sha256, and need a signature"
+}
+
 // checkResults are the results of all checks that are of interest, in their
 // order.
 func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport) []CheckResult {
@@ -202,11 +210,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		result(CheckReferences, Holds, "closed under references, all of it reachable from the toplevel"),
 	}
 	if total := c.addresses.total; total > 0 || failed[CheckAddresses] != nil {
-		others := ""
-		if p.ByAddr < total {
-			others = "; the others refer to themselves or have no sha256, and need a signature"
-		}
-		all = append(all, result(CheckAddresses, Holds, "%d of %d content-addressed paths are where their content puts them%s", p.ByAddr, total, others))
+		all = append(all, result(CheckAddresses, Holds, "%d of %d content-addressed paths are where their content puts them%s", p.ByAddr, total, othersNeed(p.ByAddr, total)))
 	}
 	if p.Format >= manifest.Format2 || failed[CheckInit] != nil {
 		holds, detail := describeInit(c.init, v.o.Init != nil)
@@ -221,17 +225,16 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	} else {
 		all = append(all, result(CheckManifest, Holds, "the manifest, made again, is the same"))
 	}
-	if v.o.Keys != nil {
-		s := c.signatures
+	switch s := c.signatures; {
+	case v.o.Keys == nil:
+	case c.completed[CheckSignatures] && len(s.from) == 0 && failed[CheckSignatures] == nil:
+		all = append(all, CheckResult{Check: CheckSignatures, Result: Without, Detail: "no closure statement is attached, and no --against is given"})
+	default:
 		holds := Holds
 		if s.signed < s.total && v.o.Require != RequireAll { // with all, the others need no signature
 			holds = Unknown
 		}
-		if c.completed[CheckSignatures] && len(s.from) == 0 && failed[CheckSignatures] == nil {
-			all = append(all, CheckResult{Check: CheckSignatures, Result: Without, Detail: "no closure statement is attached, and no --against is given"})
-		} else {
-			all = append(all, result(CheckSignatures, holds, "%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", ")))
-		}
+		all = append(all, result(CheckSignatures, holds, "%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", ")))
 	}
 	switch {
 	case len(v.o.Closures) == 0:
