@@ -253,8 +253,14 @@ func TestDocker(t *testing.T) {
 	report(t, "docker pull of both, run, nix-store --verify --check-contents and path-info -rS of %d paths", len(lines))
 }
 
+// podmanLarge is held while podman has the large system. Its layers are the same
+// with gzip and with zstd, and podman 4 fails to pull what another removes.
+var podmanLarge sync.Mutex
+
 func TestPodman(t *testing.T) {
 	t.Parallel()
+	podmanLarge.Lock()
+	defer podmanLarge.Unlock()
 	ref, _ := large(t)
 	for _, p := range platforms {
 		podman(t, "pull", "-q", "--tls-verify=false", "--arch", p.arch, ref)
@@ -276,6 +282,8 @@ func TestPodman(t *testing.T) {
 // podman and containerd read zstd; Docker does from 23 on.
 func TestPodmanReadsZstd(t *testing.T) {
 	t.Parallel()
+	podmanLarge.Lock()
+	defer podmanLarge.Unlock()
 	ref, p := largeZstd(t), platforms[0]
 	podman(t, "pull", "-q", "--tls-verify=false", "--arch", p.arch, ref)
 	out := inImage(t, podmanLine(t, args("run", "--rm", podmanLimits)...), ref, "cat /nix/var/nix/profiles/system/system")
