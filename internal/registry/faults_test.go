@@ -254,8 +254,8 @@ func (s slowReader) Read(p []byte) (int, error) {
 }
 
 // TestSilence has a registry that answers nothing: a push asks for its tag, sees
-// an error, and goes on to upload. Both together stay below limit.Operation. An
-// answer in between begins anew.
+// an error, and goes on to upload. All together stay below limit.Operation. An
+// answer or a pause in between begins anew.
 func TestSilence(t *testing.T) {
 	var speaks atomic.Bool
 	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
@@ -276,6 +276,13 @@ func TestSilence(t *testing.T) {
 		three, one := resolve(), resolve()
 		if three+one >= limit.Operation || one != answerTimeout {
 			t.Errorf("it gave up after %v and then %v", three, one)
+		}
+		if none := resolve(); none != 0 {
+			t.Errorf("it was asked again, for %v", none)
+		}
+		time.Sleep(2 * maxPause) // nobody asks
+		if again := resolve(); again < 3*answerTimeout {
+			t.Errorf("after a pause it gave up after %v", again)
 		}
 		speaks.Store(true)
 		resolve()

@@ -25,7 +25,9 @@ const (
 
 	// A registry that has said nothing to anybody for so long is not asked again:
 	// the operations of a command follow each other, and each would wait for itself.
+	// After a pause in which nobody asked, silence is counted anew.
 	maxSilence = 2 * time.Minute
+	maxPause   = commitTimeout // longer than this between two unanswered requests
 )
 
 // retrier tries operations on one registry again. A registry that says how
@@ -36,6 +38,7 @@ type retrier struct {
 	mu     sync.Mutex
 	paused time.Time // no request before
 	silent time.Time // since then no answer came; zero after one
+	until  time.Time // the end of the last request without an answer
 	heard  int64     // counters.answers before it
 }
 
@@ -72,6 +75,9 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 	for attempts, tries := 0, 1; ; tries++ {
 		if err := r.awaitPause(ctx); err != nil {
 			return err
+		}
+		if tries == 1 && r.silence(nil) >= maxSilence {
+			return errNoAnswer
 		}
 		err := f(ctx)
 		if err == nil {
@@ -114,15 +120,18 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 }
 
 // silence is for how long no request of anybody was answered, when an attempt has
-// ended with err.
+// ended with err, or begins (nil).
 func (r *retrier) silence(err error) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := r.counters.answers.Load(); n != r.heard {
+	if n := r.counters.answers.Load(); n != r.heard || time.Since(r.until) > maxPause {
 		r.heard, r.silent = n, time.Time{}
 	}
-	if errors.Is(err, errNoAnswer) && r.silent.IsZero() {
-		r.silent = time.Now().Add(-answerTimeout)
+	if errors.Is(err, errNoAnswer) {
+		r.until = time.Now()
+		if r.silent.IsZero() {
+			r.silent = r.until.Add(-answerTimeout)
+		}
 	}
 	if r.silent.IsZero() {
 		return 0
