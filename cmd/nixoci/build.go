@@ -24,6 +24,7 @@ func (a *app) buildCommand() *cobra.Command {
 	var tags []string
 	var img imageFlags
 	var in closureFlags
+	var reg registryFlags
 	cmd := &cobra.Command{
 		Use:   "build -o DEST [CLOSURE...]",
 		Short: "Assemble an image into a directory, a file or a pipe",
@@ -53,9 +54,9 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 	fl.StringVarP(&output, "output", "o", "", "where to write the image")
 	fl.StringArrayVarP(&tags, "tag", "t", nil, "another tag for the same image; can be repeated")
 	img.add(fl)
-	in.add(fl)
+	in.add(fl, &reg)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
-	in.planFlags.registry.add(cmd) // for --plan and --plan-from of an image
+	reg.add(cmd) // for --plan and --plan-from of an image
 	return cmd
 }
 

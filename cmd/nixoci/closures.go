@@ -25,9 +25,12 @@ type closureFlags struct {
 	planFlags
 }
 
-func (c *closureFlags) add(f *pflag.FlagSet) {
+// add adds all of them. The images of --plan and --plan-from are read as r says,
+// which are flags of the same command.
+func (c *closureFlags) add(f *pflag.FlagSet, r *registryFlags) {
 	c.addTrust(f)
 	c.addPlan(f)
+	c.planFlags.registry = r
 }
 
 // addTrust adds the flags of reading closures, for commands that make no image.

@@ -36,7 +36,6 @@ layers that a push would make, with their sizes before compression.`,
 			if !slices.Contains(diffFormats, format) {
 				return usagef("--format %q: not %s", format, strings.Join(diffFormats, ", "))
 			}
-			f.closure.planFlags.registry = f.registry
 			a.autoIs(&f.closure.planFlags, args[0], &f)
 			sideA, sideB, err := a.sides(cmd.Context(), args[0], args[1], &f)
 			if err != nil {
@@ -59,7 +58,7 @@ layers that a push would make, with their sizes before compression.`,
 		},
 	}
 	f.registry.add(cmd)
-	f.closure.add(cmd.Flags())
+	f.closure.add(cmd.Flags(), &f.registry)
 	a.uses(cmd, "from", "platform", "min-speed", "json")
 	html.add(cmd.Flags(), "the difference")
 	cmd.Flags().StringVar(&format, "format", diffFormats[0], "text, json, or markdown: what a pull request needs, short enough for a screen")

@@ -41,14 +41,13 @@ is a closure, a graph file or an image.`,
   nixoci plan ./result --against ghcr.io/org/web:latest --plan-from ghcr.io/org/web:latest
   nix path-info --json -r ./result > web.json && nixoci plan web.json --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.closure.planFlags.registry = f.registry
 			a.autoIs(&f.closure.planFlags, f.against, &f.reading)
 			return a.planClosures(cmd.Context(), args, &f)
 		},
 	}
 	fl := cmd.Flags()
 	f.registry.add(cmd)
-	f.closure.add(fl)
+	f.closure.add(fl, &f.registry)
 	a.uses(cmd, "from", "platform", "min-speed", "json")
 	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file or an image")
 	fl.StringVarP(&f.out, "out", "o", "", "write the plan to this file, for the flag --plan of other commands")

@@ -23,7 +23,7 @@ type planFlags struct {
 	follow    []string
 	from      []string
 
-	registry registryFlags // for --plan and --plan-from of an image
+	registry *registryFlags // for --plan and --plan-from of an image
 
 	// auto finds the image that --plan-from auto means, and returns its plans and
 	// its name; nil where the command has none.
@@ -134,7 +134,7 @@ func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]plan.K
 		f, err := plan.Decode(file)
 		return []plan.Known{{File: f}}, err
 	}
-	img, err := a.readImage(ctx, arg, &reading{registry: f.registry}, report.ReadOptions{Paths: true})
+	img, err := a.readImage(ctx, arg, &reading{registry: *f.registry}, report.ReadOptions{Paths: true})
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI that names the builder in the provenance")
 	fl.StringVar(&f.summary, "summary", "", "append a markdown report of the changes to this file, for a reviewer; none turns it off (default $GITHUB_STEP_SUMMARY, otherwise none)")
 	img.add(fl)
-	in.add(fl)
+	in.add(fl, &f.registry)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	return cmd
 }
@@ -166,7 +166,6 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 			return err
 		}
 	}
-	in.planFlags.registry = f.registry
 	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) { return predecessorPlans(ctx, &job, repo) }
 	images, err := a.images(ctx, closures, in, job, init)
 	if err != nil {
