@@ -110,7 +110,9 @@ func (c *Cache) checkInfo(ctx context.Context) error {
 
 func (c *Cache) readInfo(ctx context.Context) error {
 	data, ok := c.disk.get(cacheInfoFile)
-	if !ok {
+	// A bucket says 403 of a file that is not there, and of all without permission.
+	// Of this one it says which.
+	if !ok || c.fetch.bucket {
 		err := c.fetch.small(ctx, cacheInfoFile, limit.CacheInfo, func(b []byte) error {
 			data = b
 			return nil

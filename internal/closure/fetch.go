@@ -28,6 +28,7 @@ type fetcher struct {
 	user   *url.Userinfo
 	client *http.Client
 	stats  *cacheCounters
+	bucket bool // of S3
 
 	large *semaphore.Weighted // held while a small file is used that is large
 
@@ -110,7 +111,7 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		}
 		if s3 != nil {
 			s3.next = transport
-			transport = s3
+			transport, f.bucket = s3, true
 		} else if f.user == nil {
 			if f.user, err = netrcUser(u.Hostname()); err != nil {
 				return nil, fmt.Errorf("binary cache %s: %w", u, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/nixoci/nixoci/internal/hint"
 )
@@ -77,7 +78,8 @@ func parseS3(u *url.URL) (base *url.URL, s s3Settings, err error) {
 func (t *s3Transport) load(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s3Timeout)
 	defer cancel()
-	options := []func(*config.LoadOptions) error{config.WithRegion(t.settings.region)}
+	// Without the SDK's log: where credentials are missing, the error says so.
+	options := []func(*config.LoadOptions) error{config.WithRegion(t.settings.region), config.WithLogger(logging.Nop{})}
 	if t.settings.profile != "" {
 		options = append(options, config.WithSharedConfigProfile(t.settings.profile))
 	}

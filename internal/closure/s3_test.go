@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // bucketServer is a bucket that checks signatures as S3 does (Signature Version 4,
@@ -142,7 +145,8 @@ func TestS3(t *testing.T) {
 			b := &bucketServer{t: t, access: "AK", secret: "sec/ret+", region: "eu-north-1", files: http.FileServer(http.Dir("../../testdata/cache"))}
 			s := httptest.NewServer(b)
 			defer s.Close()
-			c, err := OpenCache("s3://bucket/prefix?scheme=http&region=eu-north-1&endpoint="+strings.TrimPrefix(s.URL, "http://")+tt.query, CacheOptions{Keys: keys})
+			url, dir := "s3://bucket/prefix?scheme=http&region=eu-north-1&endpoint="+strings.TrimPrefix(s.URL, "http://")+tt.query, t.TempDir()
+			c, err := OpenCache(url, CacheOptions{Keys: keys, NarinfoDir: dir})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -155,6 +159,16 @@ func TestS3(t *testing.T) {
 			}
 			if err != nil || got.Info(root) == nil || b.good < 2 {
 				t.Errorf("%d answers: %v", b.good, err)
+			}
+			// Another run, which remembers nix-cache-info and has no permission any more.
+			b.secret = "another"
+			later, err := OpenCache(url, CacheOptions{Keys: keys, NarinfoDir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = later.Tree(t.Context(), got.Info(root), nar.NewWriter(io.Discard))
+			if err == nil || !strings.Contains(err.Error(), "do not allow to read") {
+				t.Errorf("after the permission was taken away: %v", err)
 			}
 		})
 	}
