@@ -1,19 +1,18 @@
 //go:build linux
 
-// Package guest is what runs inside the container: for a moment PID 1, later
-// the unit that applies a configuration, and the health check.
+// Package guest is what runs inside the container: PID 1 for a moment, then the
+// unit that applies a configuration, and the health check.
 //
-// [Boot] is PID 1. It gives the container a console when it has none, mounts
-// what systemd needs where the capabilities allow it, explains what to add to
-// the command line where they do not, and becomes the system's own init. What
-// stays behind is one child that copies the console to the container's
-// standard output, see [CopyConsole].
+// [Boot] is PID 1. It gives the container a console if it has none, and mounts what
+// systemd needs if the container may mount. If it may not, Boot says which flags to
+// add for the engine at hand. Then Boot becomes the system's own init. One child
+// stays: it copies the console to the container's standard output, see
+// [CopyConsole].
 //
 // [Applier] builds /config/configuration.nix or /config/flake.nix against the
-// nixpkgs pinned in the image and switches to it. [Health] answers the image's
-// health check.
+// nixpkgs that is pinned in the image, and switches to the result. [Health] answers
+// the image's health check.
 //
-// The package uses the standard library alone and no language feature younger
-// than Go 1.22, so that the Go of every supported nixpkgs builds it without
-// fetching a module.
+// The package uses the standard library alone, and no language feature newer than
+// Go 1.22. So the Go of every supported nixpkgs builds it without a download.
 package guest

@@ -1,10 +1,12 @@
-// Package layers makes the bytes of a layer: the canonical tar stream, and its
-// compression, always the same.
+// Package layers makes the bytes of a layer: a canonical tar stream and its
+// compression.
 //
-// [Store] describes the layer of some store paths as a [Layer]; nothing is read
-// yet. [Packer.Pack] writes its bytes and returns what they are, as [Packed].
-// [Recipe] identifies a layer by what it is made of, before it is made: two
-// layers with one recipe have the same bytes, whatever the number of workers.
-// [TarReader] and [DecompressStrict] read layers back and refuse what Pack does not
-// write. docs/format.md is normative; [FormatVersion] is its version.
+// [Store] describes the layer of some store paths as a [Layer]. It reads nothing
+// yet. [Packer.Pack] writes the bytes of a layer and returns digests and sizes, as
+// [Packed]. [Recipe] is the hash of everything that a layer is made of. Two layers
+// with the same recipe have the same bytes, for any number of workers. So a recipe
+// identifies a layer before anybody makes it.
+//
+// [TarReader] and [DecompressStrict] read layers. They refuse everything that Pack
+// does not write. docs/format.md is normative, and [FormatVersion] is its version.
 package layers

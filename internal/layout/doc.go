@@ -1,8 +1,10 @@
-// Package layout reads and writes OCI layouts and the archives of OCI and Docker.
+// Package layout reads and writes OCI layouts, OCI archives and Docker archives.
 //
-// [OpenImage] opens one for reading. [ParseDestination] reads where an image goes if not into a registry. A
-// [Layout], an [Archive] and a [Pipe] hold blobs back in a directory of their
-// own until Commit, which moves all of them or none. Archives depend on nothing
-// but the image: entries are in the order of the manifests, whoever finished
-// first. A destination that is [oci.Ordered] wants its layers in that order.
+// [OpenImage] opens an image for reading. [ParseDestination] reads the --output
+// flag into an [Output]. A [Layout], an [Archive] and a [Pipe] keep blobs in a temporary directory
+// until Commit. Commit moves all of them or none.
+//
+// An archive depends on the image alone: its entries have the order of the
+// manifests, no matter which layer was finished first. A destination that is
+// [oci.Ordered] wants its layers in that order.
 package layout

@@ -1,68 +1,72 @@
-// Package plan decides which store path lands in which layer. It reads no file
-// and no clock: a plan is a function of the closure and of [Options].
+// Package plan decides which store path goes into which layer. It reads no file
+// and no clock: a plan depends on the closure and on [Options] alone.
 //
-// [New] makes a plan. [Follow] applies one from a file ([Encode], [Decode]) to a
-// closure exactly. [Options.From] keeps the layers of an earlier image.
+// [New] makes a plan. [Follow] applies a plan from a file ([Encode], [Decode]) to
+// a closure exactly. [Options.From] keeps the layers of an earlier image.
 //
-// # The plan
+// # What a plan costs
 //
-// [New] divides a closure's store paths among at most so many layers that an
-// update ships little. A layer is shipped again when any of its paths changes,
-// and a path changes when anything in its own closure does. So the cost of a
-// plan is
+// Clients download a layer again when any path in it changes. A path changes when
+// anything in its own closure changes. New looks for the plan whose updates are
+// small, with at most Options.MaxLayers layers. The cost of a plan is
 //
 //	Σ over layers of bytes(layer) × P(something in the union of its paths' closures changes)
 //
-// and two layers A and B that become one raise it by
+// Merging two layers A and B raises the cost by
 //
 //	bytes(A) × (P(A∪B) − P(A)) + bytes(B) × (P(A∪B) − P(B))
 //
-// P of a set of k paths is √k, up to a factor. With p the part of all packages
-// that an update changes, k paths stay as they are with probability about e^-pk;
-// and the mean of 1−e^-pk over updates of all sizes, small ones many and large
-// ones few (weight p^-3/2), is proportional to √k. So there is no rate to guess,
-// and nothing depends on how large the closure is. What a toplevel makes of the
-// configuration (etc, unit-*, system-path, nixos-system-*) changes with every
-// update and has a layer of its own.
+// P of a set of k paths is √k, up to a factor. Why the square root: if an update
+// changes the share p of all packages, then k paths stay the same with probability
+// about e^-pk. Small updates are many and large ones few (weight p^-3/2). The mean
+// of 1−e^-pk over updates of all sizes is then proportional to √k. So the planner
+// needs no rate of change, and the size of the closure does not matter.
 //
-// A greedy merge of the cheapest pairs, from every path alone, has a low cost and
-// ships much all the same: a new package flips an early merge, most of them among
-// paths that hardly weigh anything, and layers that had no reason to change are
-// shuffled. So only paths of some weight are merged, and what nobody needs to
-// know is decided last:
+// The paths that a toplevel makes of the configuration (etc, unit-*, system-path,
+// nixos-system-*) change with every update. They have a layer of their own.
 //
-//  1. Paths are ranked by bytes × P^¾. What is at least half as heavy as the last
-//     that could have a layer of its own is a layer to begin with. A path smaller
-//     than a layer's price, 32 KiB for its requests, is not.
-//  2. The two layers that it costs least to merge become one until the budget is
-//     met. Layers of more than 1/40 of all bytes take nobody.
-//  3. The libraries that are up to twice lighter then choose the layer that it
-//     costs least to be with, and none of them sees what the others choose.
-//  4. The tail, all lighter paths and those that no package refers to, does the
-//     same and chooses last. A small package that comes or goes changes the layer
-//     it is in, and no other.
+// # How New finds a plan
 //
-// An example with three layers. Sizes are in MB, and → is refers to.
+// The simple way is to start with one layer for each path and to merge the
+// cheapest pair again and again. Such plans cost little, but they are not stable:
+// one new package changes an early merge of small paths, and later merges move
+// layers that had no reason to change. Therefore New merges only heavy paths:
+//
+//  1. It ranks paths by bytes × P^¾. A path starts as a layer of its own if it is
+//     at least half as heavy as the last path within the budget. Paths smaller
+//     than 32 KiB, which is what the requests for a layer cost, never do.
+//  2. It merges the two layers that are cheapest to merge, until the budget is
+//     met. A layer with more than 1/40 of all bytes takes no other.
+//  3. Libraries up to twice as light then join the layer where they cost least.
+//     Each one decides without seeing the decisions of the others.
+//  4. All lighter paths, and paths that no package refers to, join last, in the
+//     same way. A small package that comes or goes changes its own layer only.
+//
+// An example with three layers. Sizes are in MB, and → means "refers to".
 //
 //	glibc 30    zlib 1 → glibc    python 90 → zlib    git 40 → zlib    etc → python, git
 //
-// etc is made of the configuration: that is one layer. P is 1 for glibc, √2 for
-// zlib, √3 for python and for git; so the weights are 30, 1.3, 136 and 60. python,
-// git and glibc are layers to begin with, one too many. python's is too big to
-// take others, so glibc joins git: 30 × (√3 − √1) = 22, for whatever changes
-// glibc changes git too, and only glibc is shipped needlessly at times. zlib, the
-// tail, does so for 1 × (√3 − √2) = 0.3. With a fourth layer glibc has its own, and
-// zlib joins it or git, whichever costs less: 30 × (√2 − √1) = 12, so git again.
+// etc is made of the configuration and has a layer of its own. P is 1 for glibc,
+// √2 for zlib, √3 for python and for git, so the weights are 30, 1.3, 136 and 60.
+// python, git and glibc start as layers: one too many. python is too large to take
+// others. So glibc joins git, which costs 30 × (√3 − √1) = 22: a change of glibc
+// changes git too, but glibc is sometimes shipped without need. zlib is light, and
+// joins them for 1 × (√3 − √2) = 0.3. With a fourth layer glibc has its own. zlib
+// then joins git again, as 1 × (√3 − √2) is less than the 30 × (√2 − √1) = 12 that
+// it costs to be with glibc.
 //
-// The plan is a function of the graph, the names and the sizes. Every order ends
-// in (name, size, path): a store hash only decides between paths that nothing
-// else tells apart. Floating-point sums are written so that no compiler fuses
-// them.
+// # Determinism
 //
-// With [Options.From] the layers of an image that is there stay, by path,
-// else by name, else by name without version; what is new goes where it costs
-// least, counting what has to be shipped now and eight updates to come; and
-// single paths move where that pays off, which between layers that are shipped
-// anyway it often does. Each layer's descriptor records its store paths
-// ([layers.AnnotationPaths]), so an image is its own plan file.
+// A plan depends on the graph, the names and the sizes. Every order ends in (name,
+// size, path): a store hash decides only between paths that are otherwise equal.
+// Floating-point sums are written so that no compiler fuses them.
+//
+// # Following an earlier image
+//
+// With [Options.From] a path stays in its layer of the earlier image. New matches
+// by path, then by name, then by name without version. A new path goes where it
+// costs least, counted over this update and the next eight. A path moves when the
+// move saves bytes, for example between two layers that are shipped anyway. The
+// descriptor of each layer lists its store paths ([layers.AnnotationPaths]), so an
+// image is its own plan file.
 package plan

@@ -1,48 +1,46 @@
-// Package verify says whether an image is what it claims to be, without
-// believing the image, the registry or whoever pushed it.
+// Package verify checks that an image is what it claims to be. It believes neither
+// the image nor the registry nor whoever pushed it.
 //
 // # What is checked
 //
-// Everything that the image says of itself is read and made again from what its
-// layers hold:
+// verify reads everything that the image says of itself, and makes it again from
+// the contents of the layers:
 //
-//   - every blob has the digest and size of its descriptor, every tar the diffID
-//     of the config;
-//   - every layer is in the one canonical form of its format version;
-//   - the layers hold exactly the store paths of the Nix database in the system
-//     layer, once each; those are closed under references and reachable from the
-//     toplevel;
-//   - each path's NAR, put together again from the tar entries, has the narHash
-//     and narSize of the database; content-addressed paths have the path that
-//     their content gives;
-//   - the init layer, the system layer, the config, the manifest and the index are
-//     made again from these, and are the same bytes;
-//   - the program at /sbin/init is a nixoci-init that this nixoci knows; another
-//     one is named by its digest.
+//   - Each blob has the digest and size of its descriptor. Each tar has the diffID
+//     of the config.
+//   - Each layer has the one canonical form of its format version.
+//   - The layers hold exactly the store paths of the Nix database in the system
+//     layer, each of them once. These paths are closed under references, and all
+//     are reachable from the toplevel.
+//   - The NAR of each path, made again from the tar entries, has the narHash and
+//     narSize of the database. A content-addressed path has the name that its
+//     contents give.
+//   - The init layer, the system layer, the config, the manifest and the index are
+//     made again from all that, and are the same bytes.
+//   - The program at /sbin/init is a nixoci-init that this nixoci knows. Of another
+//     program the report gives the digest.
 //
-// An image is checked by the rules of the format version that it says it has.
+// verify applies the rules of the format version that the image names.
 //
-// What is left is what nobody can make again from the image alone: whether the
-// paths are those that somebody meant. That is what signatures are for, or the
-// closure itself: [Options].Closures.
+// Nobody can tell from an image alone whether somebody meant these paths. For that
+// there are signatures, and the closure itself: [Options].Closures.
 //
 // # Stages
 //
 // [Image] runs seven stages, one after another: readDocuments (index, manifests,
 // configs), checkKey, readSystems (the system layers), readLayers (all others),
-// checkImages, compareClosures, checkIndex. A stage is a function of what the
-// stages before it returned, and changes none of it. The report is a function of
-// all.
+// checkImages, compareClosures, checkIndex. Each stage is a function of what earlier
+// stages returned, and changes none of that. The report is a function of all.
 //
 // # One pass
 //
-// A layer is read once: decompressing, hashing the tar, and taking the tar
-// apart run beside each other, and as many layers beside each other as there
-// are processors. Nothing is unpacked; memory does not depend on the image.
+// verify reads each layer once. It decompresses, hashes and parses the tar at the
+// same time, and reads as many layers at once as there are processors. It unpacks
+// nothing, and its memory does not depend on the image.
 //
 // # Findings
 //
-// A [Finding] names the place from the outside in and what is wrong there. Their
-// order is that of the image, whatever was read first, so that the first one is
-// the same every time.
+// A [Finding] names the place, from the outside in, and what is wrong there.
+// Findings have the order of the image, not the order of reading. So the first
+// finding is the same in every run.
 package verify
