@@ -8,6 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
 // peers are other ways to the same registry. What they start from (a layout of
@@ -171,7 +175,7 @@ func (l *lab) pushed(o *outcome, repo string) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Accept", strings.Join([]string{"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}, ","))
+	req.Header.Set("Accept", strings.Join([]string{ocispec.MediaTypeImageManifest, mediatype.DockerManifest}, ","))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err

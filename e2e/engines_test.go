@@ -11,6 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
 // freePort is a port of the loopback that nobody listens on at this moment.
@@ -78,7 +82,7 @@ func tagDigest(t *testing.T, repository, tag string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json")
+	req.Header.Set("Accept", ocispec.MediaTypeImageIndex+", "+mediatype.DockerList)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -2,14 +2,13 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write golden files anew")
+	"github.com/nixoci/nixoci/internal/golden"
+)
 
 // TestReference: docs/reference.md is what the commands say of themselves.
 func TestReference(t *testing.T) {
@@ -18,18 +17,7 @@ func TestReference(t *testing.T) {
 	if code := run(t.Context(), []string{"docs", "reference"}, nil, &got, os.Stderr); code != exitOK {
 		t.Fatalf("docs reference: exit code %d", code)
 	}
-	if *update {
-		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.String() != string(want) {
-		t.Errorf("%s is not what the commands say; renew it: go test ./cmd/nixoci -run TestReference -update", file)
-	}
+	golden.CheckFile(t, file, got.Bytes())
 }
 
 // TestManPages: each command has a page, and no page has a date, so that

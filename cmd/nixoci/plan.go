@@ -1,15 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/page"
@@ -187,18 +186,14 @@ func (a *app) have(ctx context.Context, other, platform string, f *planCommandFl
 
 // writeFile writes a file that appears whole or not at all. No name is nothing
 // to do.
-func writeFile(name string, write func(io.Writer) error) (err error) {
+func writeFile(name string, write func(io.Writer) error) error {
 	if name == "" {
 		return nil
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // gone where the rename was done
-	err = errors.Join(write(tmp), tmp.Chmod(0o644), tmp.Close())
+	var b bytes.Buffer
+	err := write(&b)
 	if err == nil {
-		err = os.Rename(tmp.Name(), name)
+		err = atomicfile.Write(name, b.Bytes())
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)

@@ -51,10 +51,12 @@ func Commit(tmp *os.File, path string) error {
 
 // Create makes a file for Commit. Unlike os.CreateTemp it leaves the
 // mode to the umask, because the file will be read by others.
-func Create(dir string) (*os.File, error) {
+func Create(dir string) (*os.File, error) { return create(dir, 0o666) }
+
+func create(dir string, mode os.FileMode) (*os.File, error) {
 	for range 100 { // a sweep can come between the file and its lock
 		name := newTempName(dir)
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -67,8 +69,13 @@ func Create(dir string) (*os.File, error) {
 }
 
 // Write writes a small file whole or not at all.
-func Write(path string, data []byte) error {
-	tmp, err := Create(filepath.Dir(path))
+func Write(path string, data []byte) error { return write(path, data, 0o666) }
+
+// WritePrivate is Write for a file that only its owner may read.
+func WritePrivate(path string, data []byte) error { return write(path, data, 0o600) }
+
+func write(path string, data []byte, mode os.FileMode) error {
+	tmp, err := create(filepath.Dir(path), mode)
 	if err != nil {
 		return err
 	}
@@ -78,6 +85,24 @@ func Write(path string, data []byte) error {
 	}
 	if err != nil {
 		tmp.Close()
+		os.Remove(tmp.Name())
+	}
+	return err
+}
+
+// WriteCached is Write for an entry of a cache. It is written in tempDir, on the
+// same file system, and does not wait for the disk: after a crash of the machine
+// its bytes may be missing, so whoever reads it checks them.
+func WriteCached(tempDir, path string, data []byte) error {
+	tmp, err := Create(tempDir)
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	if _, err = tmp.Write(data); err == nil {
+		err = os.Rename(tmp.Name(), path) // before Close: that gives up the lock
+	}
+	if err != nil {
 		os.Remove(tmp.Name())
 	}
 	return err

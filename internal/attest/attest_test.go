@@ -3,9 +3,7 @@ package attest
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,26 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write golden files")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs (go test -run %s -update writes it):\n%s", file, t.Name(), got)
-	}
-}
 
 // web is a system with all that a statement can say of a path.
 func web(t *testing.T) *closure.Closure {
@@ -63,7 +43,7 @@ func TestClosureStatement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "closure.json", data)
+	golden.Check(t, "closure.json", data)
 	back, system, err := ParseClosure(data)
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +137,7 @@ func TestProvenance(t *testing.T) {
 	if err := json.Indent(&pretty, data, "", "  "); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "provenance.json", append(pretty.Bytes(), '\n'))
+	golden.Check(t, "provenance.json", append(pretty.Bytes(), '\n'))
 	slices.Reverse(b.Systems)
 	other, err := Provenance("example.org/web", digest.FromString("index"), b)
 	if err != nil || !bytes.Equal(data, other) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,9 +19,10 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// fetcher gets files of one binary cache. It is the one place that retries.
+// fetcher gets files of one binary cache. It is the one place that tries again.
 type fetcher struct {
 	base   *url.URL // without credentials, query and trailing slash
 	user   *url.Userinfo
@@ -62,15 +62,6 @@ func (e *StatusError) gone() bool {
 	return e.Status == http.StatusNotFound || e.Status == http.StatusGone || e.Status == http.StatusForbidden
 }
 
-func (e *StatusError) transient() bool {
-	switch e.Status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
 func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 	u, err := url.Parse(cache)
 	if err != nil {
@@ -83,10 +74,7 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		large:    semaphore.NewWeighted(1),
 		attempts: 5,
 		least:    cmp.Or(o.MinSpeed, limit.LeastSpeed),
-		backoff: func(n int) time.Duration {
-			d := 200 * time.Millisecond << min(n-1, 5)
-			return d/2 + rand.N(d)
-		},
+		backoff:  retry.Backoff,
 	}
 	var s3 *s3Transport
 	if u.Scheme == "s3" {
@@ -214,14 +202,7 @@ func (f *fetcher) wait(ctx context.Context, n int, cause error, end time.Time) e
 	if time.Now().Add(d).After(end) {
 		return cause
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
+	return retry.Sleep(ctx, d)
 }
 
 var (
@@ -232,24 +213,19 @@ var (
 // transient tells errors that may pass from those that will not.
 func transient(err error) bool {
 	if s, ok := errors.AsType[*StatusError](err); ok {
-		return s.transient()
+		return retry.Status(s.Status)
 	}
 	if errors.Is(err, errTooSlow) || errors.Is(err, errNoAnswer) {
 		return true
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !retry.Timeout(err) {
 		return false
 	}
 	if d, ok := errors.AsType[*net.DNSError](err); ok {
 		return d.IsTemporary && !d.IsNotFound
 	}
 	_, network := errors.AsType[net.Error](err)
-	return network || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || strings.Contains(err.Error(), "http2:")
-}
-
-func isTimeout(err error) bool {
-	n, ok := errors.AsType[net.Error](err)
-	return ok && n.Timeout()
+	return network || retry.Broken(err)
 }
 
 func (f *fetcher) once(parent context.Context, rel string, offset int64, etag string, patience time.Duration) (_ answer, err error) {

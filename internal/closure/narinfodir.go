@@ -61,17 +61,7 @@ func (d *narinfoDir) put(file string, data []byte) {
 		atomicfile.Sweep(d.dir)
 		d.pruneOld()
 	})
-	tmp, err := atomicfile.Create(d.dir)
-	if err != nil {
-		return
-	}
-	defer tmp.Close()
-	if _, err = tmp.Write(data); err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(d.dir, file)) // before Close: that gives up the lock
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-	}
+	_ = atomicfile.WriteCached(d.dir, filepath.Join(d.dir, file), data) // it is fetched once more then
 }
 
 func (d *narinfoDir) remove(file string) {

@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -84,7 +85,7 @@ func said(a registry.Answer) string {
 	return text
 }
 
-var accept = strings.Join([]string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, oci.DockerList, oci.DockerManifest}, ", ")
+var accept = strings.Join([]string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, mediatype.DockerList, mediatype.DockerManifest}, ", ")
 
 // read asks for the image: address, clock, login, permission to pull.
 func (e *examination) read(ctx context.Context) error {

@@ -3,15 +3,14 @@
 package guest
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"github.com/nixoci/nixoci/internal/golden"
+)
 
 var (
 	problemRun    = Problem{What: "/run is not a tmpfs, and mounting one is not allowed (operation not permitted)", Tmpfs: "/run"}
@@ -41,20 +40,7 @@ func TestWriteAdvice(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			golden := filepath.Join("testdata", "advice", string(engine)+".txt")
-			if *update {
-				write(t, golden, b.String())
-				if err := os.Chmod(golden, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if b.String() != string(want) {
-				t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
-			}
+			golden.Check(t, "advice/"+string(engine)+".txt", []byte(b.String()))
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
 // Algorithms that a layer can be compressed with.
@@ -135,17 +136,13 @@ func (c Compression) String() string {
 // MediaType is the layer's media type (image-spec, "layer.md"; Docker's schema
 // 2 knows gzip and none only).
 func (c Compression) MediaType(docker bool) (string, error) {
-	const (
-		dockerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-		dockerNone = "application/vnd.docker.image.rootfs.diff.tar"
-	)
 	switch {
 	case c.Algorithm == Gzip && docker:
-		return dockerGzip, nil
+		return mediatype.DockerLayerGzip, nil
 	case c.Algorithm == Gzip:
 		return ocispec.MediaTypeImageLayerGzip, nil
 	case c.Algorithm == None && docker:
-		return dockerNone, nil
+		return mediatype.DockerLayer, nil
 	case c.Algorithm == None:
 		return ocispec.MediaTypeImageLayer, nil
 	case c.Algorithm == Zstd && docker:

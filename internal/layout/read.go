@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -287,8 +288,8 @@ func newDockerReader(name string, f files) (*dockerReader, error) {
 		return nil, err
 	}
 	s := &dockerReader{name: name, files: f, at: map[digest.Digest]string{}}
-	m := ocispec.Manifest{MediaType: oci.DockerManifest, Config: ocispec.Descriptor{
-		MediaType: "application/vnd.docker.container.image.v1+json", Digest: digest.FromBytes(config), Size: int64(len(config))}}
+	m := ocispec.Manifest{MediaType: mediatype.DockerManifest, Config: ocispec.Descriptor{
+		MediaType: mediatype.DockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}}
 	if d, ok := digestInName(list[0].Config); ok {
 		m.Config.Digest = d
 	}
@@ -313,7 +314,7 @@ func newDockerReader(name string, f files) (*dockerReader, error) {
 		return nil, err
 	}
 	s.manifest = oci.Blob{Data: data, Descriptor: ocispec.Descriptor{
-		MediaType: oci.DockerManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}}
+		MediaType: mediatype.DockerManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}}
 	return s, nil
 }
 
@@ -329,11 +330,11 @@ func digestInName(name string) (digest.Digest, bool) {
 func layerType(magic []byte) string {
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		return "application/vnd.docker.image.rootfs.diff.tar.gzip"
+		return mediatype.DockerLayerGzip
 	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		return ocispec.MediaTypeImageLayerZstd
 	}
-	return "application/vnd.docker.image.rootfs.diff.tar"
+	return mediatype.DockerLayer
 }
 
 func dockerLayer(f files, name string) (ocispec.Descriptor, error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -202,7 +203,7 @@ type contentsReader struct {
 }
 
 func isIndex(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageIndex || mediaType == oci.DockerList
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == mediatype.DockerList
 }
 
 // read reads a manifest, or an index with all that it lists.

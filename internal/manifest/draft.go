@@ -17,7 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
 // maxImageLayers is what overlay drivers mount at most, Docker's included.
@@ -258,7 +258,7 @@ type mediaTypes struct{ index, manifest, config string }
 
 func (s *Settings) mediaTypes() mediaTypes {
 	if s.Docker {
-		return mediaTypes{oci.DockerList, oci.DockerManifest, oci.DockerConfig}
+		return mediaTypes{mediatype.DockerList, mediatype.DockerManifest, mediatype.DockerConfig}
 	}
 	return mediaTypes{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig}
 }

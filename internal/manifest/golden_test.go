@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/nixoci/nixoci/internal/golden"
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
@@ -88,10 +89,10 @@ func TestGoldenDigests(t *testing.T) {
 func TestSystemLayerEntries(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
 	sys.Guest, sys.Own = true, guestInit
-	golden(t, "systemlayer.txt", entries(t, packSystem(t, sys)))
-	golden(t, "systemlayer-none.txt", entries(t, packSystem(t, sys.In(Format2, nil))))
-	golden(t, "format1/systemlayer.txt", entries(t, packSystem(t, sys.In(Format1, nil))))
-	golden(t, "initlayer.txt", entries(t, packLayer(t, InitLayer(sys.Init, layers.Compression{Algorithm: layers.None}))))
+	golden.Check(t, "systemlayer.txt", entries(t, packSystem(t, sys)))
+	golden.Check(t, "systemlayer-none.txt", entries(t, packSystem(t, sys.In(Format2, nil))))
+	golden.Check(t, "format1/systemlayer.txt", entries(t, packSystem(t, sys.In(Format1, nil))))
+	golden.Check(t, "initlayer.txt", entries(t, packLayer(t, InitLayer(sys.Init, layers.Compression{Algorithm: layers.None}))))
 }
 
 // entries lists a tar, one entry a line.

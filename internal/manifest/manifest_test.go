@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,29 +14,10 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/golden"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares got with testdata/name.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs: the bytes of every image change. got:\n%s\nwant:\n%s", name, got, want)
-	}
-}
 
 // storePath makes a store path of which the hash follows from the name.
 func storePath(t testing.TB, name string) closure.StorePath {
@@ -219,9 +197,9 @@ func TestGoldenImage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, tt.name+".config.json", img.Config.Data)
-			golden(t, tt.name+".manifest.json", img.Manifest.Data)
-			golden(t, tt.name+".index.json", index.Data)
+			golden.Check(t, tt.name+".config.json", img.Config.Data)
+			golden.Check(t, tt.name+".manifest.json", img.Manifest.Data)
+			golden.Check(t, tt.name+".index.json", index.Data)
 			for _, b := range []oci.Blob{img.Config, img.Manifest, index} {
 				if digest.FromBytes(b.Data) != b.Descriptor.Digest || int64(len(b.Data)) != b.Descriptor.Size {
 					t.Errorf("%s is not what its descriptor says", b.Descriptor.MediaType)

@@ -10,6 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -24,7 +25,7 @@ func Merge(parts []*Index, s Settings) (oci.Blob, error) {
 	if len(parts) == 0 {
 		return oci.Blob{}, errors.New("merge: no indexes")
 	}
-	s.Docker = parts[0].MediaType == oci.DockerList
+	s.Docker = parts[0].MediaType == mediatype.DockerList
 	kept := maps.Clone(parts[0].Annotations)
 	var manifests []ocispec.Descriptor
 	for _, part := range parts {

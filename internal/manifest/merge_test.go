@@ -6,6 +6,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -71,7 +72,7 @@ func TestMergeRefuses(t *testing.T) {
 		says  string
 	}{
 		{"a platform twice", []*Index{one("x86_64-linux", s), other}, string(other.Manifests[0].Digest) + " are both for linux/amd64"},
-		{"two formats", []*Index{one("x86_64-linux", s), one("aarch64-linux", Settings{Docker: true})}, oci.DockerList},
+		{"two formats", []*Index{one("x86_64-linux", s), one("aarch64-linux", Settings{Docker: true})}, mediatype.DockerList},
 		{"nothing", nil, "no indexes"},
 		{"empty indexes", []*Index{{MediaType: ocispec.MediaTypeImageIndex}}, "list nothing"},
 	} {

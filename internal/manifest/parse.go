@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -56,7 +57,7 @@ func ParseIndex(data []byte, mediaType string) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if doc.MediaType != ocispec.MediaTypeImageIndex && doc.MediaType != oci.DockerList {
+	if doc.MediaType != ocispec.MediaTypeImageIndex && doc.MediaType != mediatype.DockerList {
 		return nil, fmt.Errorf("read index: media type %q: %w", doc.MediaType, ErrNotManifest)
 	}
 	if doc.Config != nil || doc.Layers != nil || doc.FSLayers != nil {
@@ -80,7 +81,7 @@ func ParseManifest(data []byte, mediaType string) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if doc.MediaType != ocispec.MediaTypeImageManifest && doc.MediaType != oci.DockerManifest {
+	if doc.MediaType != ocispec.MediaTypeImageManifest && doc.MediaType != mediatype.DockerManifest {
 		return nil, fmt.Errorf("read manifest: media type %q: %w", doc.MediaType, ErrNotManifest)
 	}
 	if doc.Manifests != nil || doc.FSLayers != nil {

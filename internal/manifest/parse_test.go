@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -150,7 +151,7 @@ func TestParseRefuses(t *testing.T) {
 		{"schema 1", `{"schemaVersion":1,"fsLayers":[]}`, "", "schemaVersion is 1", false},
 		{"trailing", man + "{}", "", "more after the end", false},
 		{"truncated", man[:len(man)-1], "", "unexpected EOF", false},
-		{"media types differ", man, oci.DockerManifest, "the registry calls it", false},
+		{"media types differ", man, mediatype.DockerManifest, "the registry calls it", false},
 		{"digest", strings.Replace(man, `"digest":"sha256:`, `"digest":"sha256:zz`, 1), "", "digest", false},
 		{"negative size", strings.Replace(man, `"size":`, `"size":-`, 1), "", "size is -", false},
 		{"huge", strings.Repeat(" ", oci.MaxManifest+1), "", "at most", false},
@@ -240,7 +241,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if x, err := ParseIndex(data, ""); err == nil {
 			// What was read can be written, and reads as the same.
-			b, err := writeIndex(x.Manifests, &Settings{Docker: x.MediaType == oci.DockerList})
+			b, err := writeIndex(x.Manifests, &Settings{Docker: x.MediaType == mediatype.DockerList})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -248,7 +249,7 @@ func FuzzParse(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			twice, err := writeIndex(again.Manifests, &Settings{Docker: x.MediaType == oci.DockerList})
+			twice, err := writeIndex(again.Manifests, &Settings{Docker: x.MediaType == mediatype.DockerList})
 			if err != nil || !bytes.Equal(twice.Data, b.Data) {
 				t.Fatalf("not stable: %v\n%s\n%s", err, b.Data, twice.Data)
 			}

@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
 // RecordedSettings returns settings that make m and its config again, from the
@@ -38,7 +38,7 @@ func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.C
 		Ports:       slices.Sorted(maps.Keys(c.Config.ExposedPorts)),
 		Volumes:     slices.Sorted(maps.Keys(c.Config.Volumes)),
 		Created:     c.Created,
-		Docker:      m.MediaType == oci.DockerManifest,
+		Docker:      m.MediaType == mediatype.DockerManifest,
 	}
 	// What follows from the system or from another setting was not said by the
 	// user, and on the index it depends on all platforms.

@@ -142,31 +142,16 @@ func (c *Cache) Put(folder, key string, value any) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
-	f, err := c.temp()
-	if err != nil {
+	temp := filepath.Join(c.dir, tempDir)
+	c.sweep.Do(func() { atomicfile.Sweep(temp) }) // of processes that were killed
+	if err := os.MkdirAll(temp, 0o755); err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
-	defer f.Close()
-	defer os.Remove(f.Name()) // fails once it was renamed
-	if _, err = f.Write(data); err == nil {
-		err = os.Rename(f.Name(), name) // before Close: that gives up the lock
-	}
-	if err != nil {
+	if err := atomicfile.WriteCached(temp, name, data); err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
 	c.bound(dir)
 	return nil
-}
-
-// temp makes a file that will be an entry. The first one sweeps what processes
-// that were killed have left.
-func (c *Cache) temp() (*os.File, error) {
-	dir := filepath.Join(c.dir, tempDir)
-	c.sweep.Do(func() { atomicfile.Sweep(dir) })
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	return atomicfile.Create(dir)
 }
 
 // Drop forgets what is kept under key.

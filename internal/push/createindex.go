@@ -10,6 +10,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/task"
@@ -84,8 +85,8 @@ func readPart(ctx context.Context, r *registry.Repository, tagOrDigest string) (
 	d := blob.Descriptor
 	d.Platform = &ocispec.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant, OSVersion: c.OSVersion, OSFeatures: c.OSFeatures}
 	mediaType := ocispec.MediaTypeImageIndex
-	if m.MediaType == oci.DockerManifest {
-		mediaType = oci.DockerList
+	if m.MediaType == mediatype.DockerManifest {
+		mediaType = mediatype.DockerList
 	}
 	return &manifest.Index{MediaType: mediaType, Manifests: []ocispec.Descriptor{d}}, nil
 }

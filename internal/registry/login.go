@@ -256,18 +256,7 @@ func editConfig(ctx context.Context, edit func(*dockerConfig) error) (path strin
 	if data, err = json.MarshalIndent(c.fields, "", "\t"); err != nil {
 		return "", err
 	}
-	// os.CreateTemp's mode is 0600.
-	tmp, err := os.CreateTemp(dir, ".config-")
-	if err != nil {
-		return "", err
-	}
-	_, err = tmp.Write(append(data, '\n'))
-	if err == nil {
-		err = atomicfile.Commit(tmp, path)
-	}
-	if err != nil {
-		tmp.Close()
-		os.Remove(tmp.Name())
+	if err := atomicfile.WritePrivate(path, append(data, '\n')); err != nil {
 		return "", err
 	}
 	return path, nil

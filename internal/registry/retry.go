@@ -4,12 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nixoci/nixoci/internal/limit"
@@ -91,7 +86,7 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 			return err
 		}
 		attempts++
-		if isTimeout(err) {
+		if retry.Timeout(err) {
 			attempts++ // it has cost the user's time already
 		}
 		delay := retry.Backoff(tries)
@@ -154,11 +149,6 @@ func (r *retrier) awaitPause(ctx context.Context) error {
 	return retry.Sleep(ctx, d)
 }
 
-func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
-}
-
 // retriable reports whether another attempt may succeed.
 func retriable(err error) bool {
 	if _, ok := errors.AsType[permanent](err); ok {
@@ -171,27 +161,7 @@ func retriable(err error) bool {
 		if e, ok := errors.AsType[*ResponseError](err); ok && e.Code == "TOOMANYREQUESTS" {
 			return true
 		}
-		switch s {
-		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true
-		}
-		return false
+		return retry.Status(s)
 	}
-	if isTimeout(err) {
-		return true
-	}
-	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
-		syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	// net/http has no values for these.
-	for _, s := range []string{"server closed idle connection", "http2: ", "connection broken", "stream error"} {
-		if strings.Contains(err.Error(), s) {
-			return true
-		}
-	}
-	return false
+	return retry.Broken(err)
 }

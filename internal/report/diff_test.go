@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/golden"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/terminal"
@@ -144,17 +145,17 @@ func TestDiffGolden(t *testing.T) {
 	if err := d.WriteText(terminal.New(&text), true); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "diff.txt", text.Bytes())
+	golden.Check(t, "diff.txt", text.Bytes())
 	var md bytes.Buffer
 	if err := d.WriteMarkdown(&md); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "diff.md", md.Bytes())
+	golden.Check(t, "diff.md", md.Bytes())
 	data, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "diff.json", append(data, '\n'))
+	golden.Check(t, "diff.json", append(data, '\n'))
 }
 
 func TestCompareVersions(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/initbin"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
@@ -188,9 +188,9 @@ func kindOf(mediaType string) string {
 		return "OCI index"
 	case ocispec.MediaTypeImageManifest:
 		return "OCI manifest"
-	case oci.DockerList:
+	case mediatype.DockerList:
 		return "Docker manifest list"
-	case oci.DockerManifest:
+	case mediatype.DockerManifest:
 		return "Docker manifest"
 	}
 	return mediaType

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/golden"
 )
 
 // An update as it is every month: glibc is new and everything is built again,
@@ -58,7 +59,7 @@ func TestMarkdownGolden(t *testing.T) {
 	if err := d.WriteMarkdown(&md); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "update.md", md.Bytes())
+	golden.Check(t, "update.md", md.Bytes())
 	if n := strings.Count(md.String(), "\n"); n > 40 {
 		t.Errorf("%d lines do not fit on a screen", n)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/golden"
 	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
 )
@@ -86,7 +87,7 @@ func testPage(t *testing.T, name string, p *page.Page, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, name, said(p))
+	golden.Check(t, name, said(p))
 	var b bytes.Buffer
 	if err := p.Write(&b); err != nil {
 		t.Error(err)

@@ -3,7 +3,6 @@ package report
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,9 +19,8 @@ import (
 	"github.com/spdx/tools-golang/spdxlib"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write golden files")
 
 // sample is a closure that real Nix made, from testdata.
 func sample(t testing.TB, name string) *closure.Closure {
@@ -70,27 +68,9 @@ func sbom(t testing.TB, c *closure.Closure, format string, o SBOMOptions) []byte
 	return b.Bytes()
 }
 
-// golden compares got with a file below testdata, or writes it with -update.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs (go test -run %s -update writes it):\n%s", file, t.Name(), got)
-	}
-}
-
 func TestSBOMGolden(t *testing.T) {
 	for _, format := range []string{FormatSPDX, FormatCycloneDX} {
-		golden(t, "tiny."+format+".json", sbom(t, tiny(t), format, SBOMOptions{System: "x86_64-linux"}))
+		golden.Check(t, "tiny."+format+".json", sbom(t, tiny(t), format, SBOMOptions{System: "x86_64-linux"}))
 	}
 }
 

@@ -2,7 +2,13 @@ package retry
 
 import (
 	"context"
+	"errors"
+	"io"
 	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -31,4 +37,42 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Status reports whether the same request may succeed after an answer with this
+// status.
+func Status(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// Timeout reports whether err says that somebody was silent for too long.
+func Timeout(err error) bool {
+	n, ok := errors.AsType[net.Error](err)
+	return ok && n.Timeout()
+}
+
+// Broken reports whether err says that a connection broke, or was silent for too
+// long, and nothing of what was asked.
+func Broken(err error) bool {
+	if Timeout(err) {
+		return true
+	}
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed,
+		syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	// net/http has no values for these.
+	for _, s := range []string{"server closed idle connection", "http2: ", "connection broken", "stream error"} {
+		if strings.Contains(err.Error(), s) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,36 @@
+// Package golden compares what a test got with a file beside it.
+package golden
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Check compares got with the file testdata/name. With the test flag -update it
+// writes that file first.
+func Check(t testing.TB, name string, got []byte) {
+	t.Helper()
+	CheckFile(t, filepath.Join("testdata", filepath.FromSlash(name)), got)
+}
+
+// CheckFile is [Check] for a file somewhere else.
+func CheckFile(t testing.TB, file string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test -run '^%s$' -update writes it). got:\n%s\nwant:\n%s", file, t.Name(), got, want)
+	}
+}

@@ -1,0 +1,12 @@
+// Package mediatype has Docker's media types. Those of OCI are in the image
+// specification's own module.
+package mediatype
+
+// Docker's media types (distribution, "Image Manifest V 2, Schema 2").
+const (
+	DockerManifest  = "application/vnd.docker.distribution.manifest.v2+json"
+	DockerList      = "application/vnd.docker.distribution.manifest.list.v2+json"
+	DockerConfig    = "application/vnd.docker.container.image.v1+json"
+	DockerLayer     = "application/vnd.docker.image.rootfs.diff.tar"
+	DockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+)

@@ -1,8 +1,0 @@
-package oci
-
-// Docker's media types (distribution, "Image Manifest V 2, Schema 2").
-const (
-	DockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	DockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	DockerConfig   = "application/vnd.docker.container.image.v1+json"
-)

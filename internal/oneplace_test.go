@@ -1,0 +1,79 @@
+package internal
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// onePlace lists what has one place. Whoever needs it uses that place: two that
+// do the same drift apart.
+var onePlace = []struct {
+	what    string
+	pattern string
+	in      []string // folders or files
+	tests   bool     // tests use it too
+}{
+	{"Docker's media types", `"application/vnd\.docker`, []string{"internal/mediatype/"}, false},
+	{"files that appear whole", `os\.Rename\(`, []string{
+		"internal/atomicfile/",
+		"internal/layout/layout.go", // blobs that are whole already
+		"internal/guest/",           // stands apart
+	}, false},
+	{"which failures pass", `StatusServiceUnavailable|ECONNRESET|ErrUnexpectedEOF,`, []string{
+		"internal/retry/",
+		"internal/registry/registrytest/", // makes such failures
+	}, false},
+	{"the flag of golden files", `flag\.Bool\("update"`, []string{"internal/golden/"}, true},
+	{"the flag --insecure", `BoolVar\(.*"insecure"`, []string{"cmd/nixoci/push.go"}, false},
+	{"an image's recipe", `recipe\("nixoci-image"`, []string{"internal/manifest/draft.go"}, false},
+	{"numbers for people", `dustin/go-humanize"`, []string{"internal/human/"}, false},
+}
+
+func TestOnePlace(t *testing.T) {
+	found := make([]bool, len(onePlace))
+	for _, top := range []string{"cmd", "internal", "bench", "e2e"} {
+		err := filepath.WalkDir(filepath.Join("..", top), func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || name == filepath.Join("..", "internal", "oneplace_test.go") {
+				return err
+			}
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			name = strings.TrimPrefix(filepath.ToSlash(name), "../")
+			for i, p := range onePlace {
+				place := regexp.MustCompile(p.pattern).FindIndex(data)
+				switch {
+				case place == nil:
+				case inPlace(name, p.in):
+					found[i] = true
+				case p.tests || !strings.HasSuffix(name, "_test.go"):
+					line := strings.Count(string(data[:place[0]]), "\n") + 1
+					t.Errorf("%s:%d: a second place for %s; the one place is %s", name, line, p.what, p.in[0])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, p := range onePlace {
+		if !found[i] {
+			t.Errorf("%s: %s is not in %s", p.what, p.pattern, p.in[0])
+		}
+	}
+}
+
+func inPlace(name string, in []string) bool {
+	for _, place := range in {
+		if strings.HasPrefix(name, place) {
+			return true
+		}
+	}
+	return false
+}
