@@ -169,7 +169,7 @@ func TestEvalFlake(t *testing.T) {
 	}
 	w.nixoci(t, "push", ref+":no", "aarch64-linux="+attr).fails(t, 1, "for x86_64-linux, not for aarch64-linux")
 
-	w.nixoci(t, "push", ref+":no", ".#wbe").fails(t, 1, "does not provide attribute", "wbe", "Did you mean web?")
+	w.nixoci(t, "push", ref+":no", ".#wbe").fails(t, 1, "does not provide attribute", "wbe", "the NixOS configurations of the flake: ", "web")
 	w.nixoci(t, "push", ref+":no", "--platform", bothPlatforms, ".#stubborn").fails(t, 1, "the configuration is for x86_64-linux whatever", "cannot be built for aarch64-linux")
 	w.nixoci(t, "push", ref+":no", ".#broken").fails(t, 1, "> not today", "build: nix-store: exit status", "failed with exit code 7")
 	if _, err := try("skopeo", "inspect", "--tls-verify=false", "docker://"+ref+":no"); err == nil {

@@ -32,15 +32,16 @@ var allowed = map[string][]string{
 	"internal/golden":     {}, // for tests
 
 	// The way of the data.
-	"internal/closure":  {"internal/atomicfile", "internal/hint", "internal/nar", "internal/retry"},
-	"internal/nixbuild": {"internal/hint", "internal/nar", "internal/closure"},
-	"internal/plan":     {"internal/hint", "internal/closure"},
-	"internal/layers":   {"internal/hint", "internal/nar", "internal/closure"},
-	"internal/oci":      {"internal/hint", "internal/layers"},
-	"internal/manifest": {"internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/initbin"},
-	"internal/registry": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/layers", "internal/oci"},
-	"internal/layout":   {"internal/hint", "internal/atomicfile", "internal/layers", "internal/oci"},
-	"internal/push": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/closure", "internal/plan", "internal/layers",
+	"internal/closure":     {"internal/atomicfile", "internal/hint", "internal/nar", "internal/retry"},
+	"internal/nixbuild":    {"internal/hint", "internal/nar", "internal/closure"},
+	"internal/application": {"internal/hint", "internal/closure"},
+	"internal/plan":        {"internal/hint", "internal/closure"},
+	"internal/layers":      {"internal/hint", "internal/nar", "internal/closure"},
+	"internal/oci":         {"internal/hint", "internal/layers"},
+	"internal/manifest":    {"internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/initbin"},
+	"internal/registry":    {"internal/hint", "internal/retry", "internal/atomicfile", "internal/layers", "internal/oci"},
+	"internal/layout":      {"internal/hint", "internal/atomicfile", "internal/layers", "internal/oci"},
+	"internal/push": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/closure", "internal/application", "internal/plan", "internal/layers",
 		"internal/oci", "internal/manifest", "internal/registry"},
 
 	// Beside the way: they read images through oci.
@@ -48,7 +49,7 @@ var allowed = map[string][]string{
 	"internal/report": {"internal/atomicfile", "internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 	"internal/doctor": {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/prune":  {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
-	"internal/verify": {"internal/atomicfile", "internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/verify": {"internal/atomicfile", "internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 
 	// Apart from all: what runs in the container.
 	"internal/guest": {},

@@ -5,8 +5,9 @@
 #   modules  more modules, for a configuration
 #
 # A NixOS configuration is made a container, for each of the systems. A
-# derivation, such as a configuration's config.system.build.toplevel, is taken
-# as it is: whether it is for the right system shows in the answer.
+# derivation, such as a package or a configuration's
+# config.system.build.toplevel, is taken as it is: whether it is for the right
+# system shows in the answer.
 {
   systems ? [ ],
   modules ? [ ],
@@ -19,6 +20,9 @@ let
     inherit system;
     inherit (drv) drvPath;
     buildSystem = drv.system;
+    # Of several outputs the one that "${drv}" means.
+    output = if builtins.length (drv.outputs or [ ]) > 1 then drv.outputName or "out" else null;
+    program = drv.meta.mainProgram or null;
   };
   own = given.pkgs.stdenv.hostPlatform.system;
   container =
@@ -41,4 +45,4 @@ if given ? extendModules then
 else if (given.type or null) == "derivation" then
   [ (derivation (given.stdenv.hostPlatform.system or given.system) given) ]
 else
-  throw "it is neither a NixOS configuration nor a derivation"
+  throw "it is neither a NixOS configuration nor a package"

@@ -66,10 +66,6 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
-	init, err := img.init.choice()
-	if err != nil {
-		return err
-	}
 	dest, err := layout.ParseDestination(output)
 	if err != nil {
 		return usageError{err}
@@ -83,7 +79,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 			return a.layoutPlans(ctx, dest.Path, job.Tags)
 		}
 	}
-	images, err := a.images(ctx, closures, in, job, init)
+	images, err := a.images(ctx, closures, in, job, img)
 	if err != nil {
 		return err
 	}

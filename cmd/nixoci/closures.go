@@ -47,22 +47,43 @@ type input struct {
 	toplevel closure.StorePath
 	closure  *closure.Closure
 	source   closure.Source
+	program  string // meta.mainProgram of what Nix built, "" where it says nothing
 }
 
 // images resolves the CLOSURE arguments, reads their graphs, and plans. No file
 // of a store is opened for a system that this machine or a believed registry
 // knows already.
-func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job, init *manifest.InitChoice) ([]push.PlannedSystem, error) {
+func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job, img *imageFlags) ([]push.PlannedSystem, error) {
+	init, err := img.init.choice()
+	if err != nil {
+		return nil, err
+	}
+	choices, err := img.application.choices()
+	if err != nil {
+		return nil, err
+	}
 	inputs, err := a.inputs(ctx, args, f)
 	if err != nil {
 		return nil, err
 	}
+	subjects, err := a.subjects(ctx, inputs, &job)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkApplicationFlags(subjects, img); err != nil {
+		return nil, err
+	}
 	var images []push.PlannedSystem
 	var systems []*manifest.System
-	for _, in := range inputs {
-		sys, err := a.system(ctx, in, &job)
+	for _, s := range subjects {
+		var sys *manifest.System
+		if s.isApplication() {
+			sys, err = s.makeApplication(choices, &job)
+		} else {
+			sys, err = a.system(ctx, s.input, &job)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("closure %s: %w", in.arg, err)
+			return nil, fmt.Errorf("closure %s: %w", s.arg, err)
 		}
 		systems = append(systems, sys)
 	}
@@ -73,6 +94,9 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 		return nil, err
 	}
 	for i, sys := range systems {
+		if sys.App != nil {
+			continue
+		}
 		program, err := init.For(sys.Platform)
 		if err != nil {
 			return nil, err
@@ -87,13 +111,22 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 		return nil, err
 	}
 	for _, sys := range systems {
-		plan, continues, err := planner.Plan(sys.Closure, manifest.FormatPlatform(sys.Platform))
+		plan, continues, err := planner.Plan(sys.Closure, manifest.FormatPlatform(sys.Platform), configuration(sys)...)
 		if err != nil {
 			return nil, err
 		}
 		images = append(images, push.PlannedSystem{System: sys.Continuing(continues), Plan: plan})
 	}
 	return images, nil
+}
+
+// configuration are the paths that change with every update of sys: an
+// application itself. A NixOS system's are known by their names.
+func configuration(sys *manifest.System) []closure.StorePath {
+	if sys.App == nil {
+		return nil
+	}
+	return sys.App.Roots[:1]
 }
 
 // system is the system of one CLOSURE.

@@ -91,7 +91,7 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 		if !isClosure(arg) {
 			continue
 		}
-		in, system, err := a.readClosure(ctx, []string{arg}, f)
+		s, err := a.readClosure(ctx, []string{arg}, f)
 		if err != nil {
 			return fail(err)
 		}
@@ -99,11 +99,11 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 		if err != nil {
 			return fail(err)
 		}
-		plan, _, err := planner.Plan(in.closure, platformOf(system))
+		plan, _, err := planner.Plan(s.closure, platformOf(s.system), s.configuration()...)
 		if err != nil {
 			return fail(err)
 		}
-		sides[i] = report.SideOfClosure(arg, platformOf(system), in.closure, plan, comp)
+		sides[i] = report.SideOfClosure(arg, platformOf(s.system), s.closure, plan, comp)
 		a.onlyPlatform(&sides[1-i], sides[i])
 	}
 	return sides[0], sides[1], nil

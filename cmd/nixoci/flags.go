@@ -41,15 +41,16 @@ type flagGroup string
 
 // The groups, in the order of the help.
 const (
-	groupImage    flagGroup = "Image"
-	groupLayers   flagGroup = "Layers"
-	groupReuse    flagGroup = "Reuse"
-	groupTrust    flagGroup = "Trust"
-	groupRegistry flagGroup = "Registry"
-	groupOutput   flagGroup = "Output"
+	groupImage       flagGroup = "Image"
+	groupApplication flagGroup = "Applications"
+	groupLayers      flagGroup = "Layers"
+	groupReuse       flagGroup = "Reuse"
+	groupTrust       flagGroup = "Trust"
+	groupRegistry    flagGroup = "Registry"
+	groupOutput      flagGroup = "Output"
 )
 
-var flagGroups = []flagGroup{groupImage, groupLayers, groupReuse, groupTrust, groupRegistry, groupOutput}
+var flagGroups = []flagGroup{groupImage, groupApplication, groupLayers, groupReuse, groupTrust, groupRegistry, groupOutput}
 
 // flagInfo has what the definition of a flag does not say.
 type flagInfo struct {
@@ -61,6 +62,12 @@ type flagInfo struct {
 // flagTable has every flag by its name, or by "COMMAND NAME" where the name has
 // another meaning in that command.
 var flagTable = map[string]flagInfo{
+	"add-user":        {groupApplication, "NAME=UID", completeNothing},
+	"ca-certificates": {groupApplication, "", nil},
+	"link":            {groupApplication, "/DIR", completeWords("/bin", "/etc", "/lib", "/share")},
+	"nix-database":    {groupApplication, "", nil},
+	"sh":              {groupApplication, "", nil},
+
 	"annotation":  {groupImage, "NAME=VALUE", completeNothing},
 	"cmd":         {groupImage, "WORD", completeNothing},
 	"created":     {groupImage, "TIME", completeNothing},

@@ -27,6 +27,7 @@ type imageFlags struct {
 	stopSignal               string
 	ports, volumes           []string
 	init                     initFlag
+	application              applicationFlags
 }
 
 func (i *imageFlags) add(f *pflag.FlagSet) {
@@ -35,14 +36,15 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&i.env, "env", "e", nil, "environment variable; can be repeated")
 	f.StringArrayVarP(&i.labels, "label", "l", nil, "label in the image config; can be repeated")
 	f.StringArrayVar(&i.annotations, "annotation", nil, "annotation of the manifests and the index; can be repeated")
-	f.StringArrayVar(&i.entrypoint, "entrypoint", nil, "entrypoint, with one flag for each word (default /sbin/init)")
+	f.StringArrayVar(&i.entrypoint, "entrypoint", nil, "entrypoint, with one flag for each word (default /sbin/init; of an application its program)")
 	f.StringArrayVar(&i.cmd, "cmd", nil, "command, with one flag for each word")
 	f.StringVar(&i.user, "user", "", "user that the container starts as")
 	f.StringVar(&i.workdir, "workdir", "", "working directory in the container")
-	f.StringVar(&i.stopSignal, "stop-signal", "", "signal that stops the container (default SIGRTMIN+3)")
+	f.StringVar(&i.stopSignal, "stop-signal", "", "signal that stops the container (default SIGRTMIN+3; of an application none)")
 	f.StringArrayVarP(&i.ports, "port", "p", nil, "port that the container listens on (80, 53/udp); can be repeated")
 	f.StringArrayVar(&i.volumes, "volume", nil, "directory in the container that is a volume; can be repeated")
 	i.init.add(f, "program to put at /sbin/init instead of nixoci-init, or none for a link to the system's own init; repeat for other platforms")
+	i.application.add(f)
 	f.StringVar(&i.created, "created", "", "creation time: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise none)")
 }
 

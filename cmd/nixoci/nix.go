@@ -57,6 +57,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 		if err != nil {
 			return nil, err
 		}
+		in.program = b.Program
 		inputs = append(inputs, in)
 	}
 	return inputs, nil

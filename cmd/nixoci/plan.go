@@ -63,20 +63,18 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	if err != nil {
 		return err
 	}
-	if len(inputs) > 1 && (f.out != "" || f.against != "" && isClosure(f.against)) {
-		return usagef("found %d closures here: --out accepts only one, and --against then needs an image", len(inputs))
+	subjects := a.lookAt(ctx, inputs)
+	if len(subjects) > 1 && (f.out != "" || f.against != "" && isClosure(f.against)) {
+		return usagef("found %d closures here: --out accepts only one, and --against then needs an image", len(subjects))
 	}
 	planner, err := a.newPlanner(ctx, &f.closure.planFlags)
 	if err != nil {
 		return err
 	}
 	var reports []*report.PlanReport
-	for _, in := range inputs {
+	for _, in := range subjects {
 		platform := platformOf(in.system)
-		if in.toplevel != "" {
-			platform = platformOf(a.systemOf(ctx, in))
-		}
-		p, _, err := planner.Plan(in.closure, platform)
+		p, _, err := planner.Plan(in.closure, platform, in.configuration()...)
 		if err != nil {
 			return err
 		}
@@ -162,7 +160,7 @@ func (a *app) have(ctx context.Context, other, platform string, f *planCommandFl
 		if err != nil {
 			return report.Have{}, err
 		}
-		return report.Have{Name: other, Closure: inputs[0].closure}, nil
+		return report.Have{Name: other, Closure: a.lookAt(ctx, inputs)[0].closure}, nil
 	}
 	img, err := a.readImage(ctx, other, &f.reading, report.ReadOptions{Paths: true})
 	if err != nil {

@@ -71,6 +71,7 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 		Example: `  nixoci push ghcr.io/org/web ./result
   nixoci push ghcr.io/org/web:1.2 --tag latest x86_64-linux=./result aarch64-linux=./result-arm
   nixoci push ghcr.io/org/web .#web --platform linux/amd64,linux/arm64
+  nixoci push ghcr.io/org/hello nixpkgs#hello
   nixoci push ghcr.io/org/web --from https://cache.nixos.org /nix/store/…-nixos-system-web-26.05`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.push(cmd.Context(), args[0], args[1:], &f, &img, &in)
@@ -146,10 +147,6 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	job.ReuseCheck, job.SampleClaims = share, closure.IsLocal(a.from)
-	init, err := img.init.choice()
-	if err != nil {
-		return err
-	}
 	opts := f.registry.options(a)
 	opts.MountFrom = f.mountFrom
 	repo, err := registry.Open(ref.Repository, opts)
@@ -167,7 +164,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		}
 	}
 	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) { return predecessorPlans(ctx, &job, repo) }
-	images, err := a.images(ctx, closures, in, job, init)
+	images, err := a.images(ctx, closures, in, job, img)
 	if err != nil {
 		return err
 	}

@@ -40,9 +40,9 @@ type app struct {
 	done      bool          // the command's work is complete: an interrupt comes too late
 }
 
-const rootLong = `nixoci turns NixOS systems into reproducible, multi-platform OCI images and
-pushes them to registries. It needs no Docker daemon and no root. It needs no
-Nix if a binary cache has the system.
+const rootLong = `nixoci turns NixOS systems and applications into reproducible, multi-platform
+OCI images and pushes them to registries. It needs no Docker daemon and no root.
+It needs no Nix if a binary cache has the store paths.
 
 Many commands take a CLOSURE: a store path with everything that it needs to run.
 A CLOSURE has the form [SYSTEM=]WHAT, and WHAT is one of these:
@@ -50,19 +50,24 @@ A CLOSURE has the form [SYSTEM=]WHAT, and WHAT is one of these:
   /nix/store/…, ./result   a store path, or a symlink to one
   .#web                    a NixOS configuration of a flake, also written
                            .#nixosConfigurations.web
-  .#ATTRIBUTE              another output of a flake that is a system, such as
+  nixpkgs#hello            a package of a flake. If the flake has a NixOS
+                           configuration of that name, nixoci takes that
+  .#ATTRIBUTE              another output of a flake, such as
                            .#nixosConfigurations.web.config.system.build.toplevel
   nginx.nix                a file with a NixOS configuration
   web.json                 a graph file, made by nix path-info --json -r
+
+A store path without an init is an application: the image starts its program.
+Several applications for one platform come into one image.
 
 If you name a SYSTEM, such as aarch64-linux, the closure must be for that system.
 If you name no CLOSURE, nixoci takes ./result and ./result-* if they are NixOS
 systems. Otherwise nixoci takes its base system. A container with the base
 system builds /config/configuration.nix when it starts.
 
-nixoci builds configurations and the base system with the nix on the PATH, for
-each --platform. Without --platform, a flake is built for the system that it
-declares, and the others for this machine's system. nixoci makes a flake's
+nixoci builds configurations, packages and the base system with the nix on the
+PATH, for each --platform. Without --platform, a flake's configuration is built
+for the system that it declares, and the others for this machine's system. nixoci makes a flake's
 configuration a container: it adds its NixOS module with lib.extend, unless the
 configuration has the module. nixoci does not change other outputs.
 
@@ -73,7 +78,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:               "nixoci",
 		Version:           version,
-		Short:             "Turn NixOS systems into reproducible multi-platform OCI images",
+		Short:             "Turn NixOS systems and applications into reproducible multi-platform OCI images",
 		Long:              rootLong,
 		SilenceErrors:     true,
 		SilenceUsage:      true,

@@ -60,8 +60,8 @@ func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closur
 		if err := a.askForClosure(args, "nixoci sbom"); err != nil {
 			return nil, report.SBOMOptions{}, err
 		}
-		in, system, err := a.readClosure(ctx, args, f)
-		return in.closure, report.SBOMOptions{System: system}, err
+		s, err := a.readClosure(ctx, args, f)
+		return s.closure, report.SBOMOptions{System: s.system}, err
 	}
 	img, err := a.readImage(ctx, args[0], f, report.ReadOptions{Documents: true})
 	if err != nil {

@@ -94,17 +94,50 @@ func (a *app) parsePlatforms() ([]ocispec.Platform, error) {
 }
 
 // readClosure resolves the one CLOSURE that arg names, and finds out for which
-// system it is, "" where neither the user nor the toplevel's files say.
-func (a *app) readClosure(ctx context.Context, args []string, f *reading) (in input, system string, err error) {
+// system it is, "" where neither the user nor its files say.
+func (a *app) readClosure(ctx context.Context, args []string, f *reading) (subject, error) {
 	inputs, err := a.inputs(ctx, args, &f.closure)
 	if err != nil {
-		return input{}, "", err
+		return subject{}, err
 	}
-	if len(inputs) != 1 {
-		return input{}, "", usagef("found %d closures here: name one", len(inputs))
+	subjects := a.lookAt(ctx, inputs)
+	if len(subjects) != 1 {
+		return subject{}, usagef("found %d closures here: name one", len(subjects))
 	}
-	in = inputs[0]
-	return in, a.systemOf(ctx, in), nil
+	return subjects[0], nil
+}
+
+// lookAt is [app.subjects] for commands that make no image: where the files of a
+// closure cannot be read, its graph is enough.
+func (a *app) lookAt(ctx context.Context, inputs []input) []subject {
+	all, err := a.subjects(ctx, inputs, &push.Job{Cache: a.cache})
+	if err != nil {
+		a.log.Debugf("continuing without what the closures' files say: %v", err)
+		all = nil
+		for _, in := range inputs {
+			s := subject{input: in}
+			if in.toplevel != "" && !push.NamedAsSystem(in.toplevel) {
+				s.roots = []closure.StorePath{in.toplevel}
+			}
+			all = append(all, s)
+		}
+	}
+	for i := range all {
+		s := &all[i]
+		switch {
+		case s.platform != nil:
+			s.system, _ = closure.System(*s.platform)
+		case s.toplevel != "" && !s.isApplication():
+			s.system = a.systemOf(ctx, s.input)
+		}
+	}
+	return all
+}
+
+// configuration are the paths of s that change with every update: an application
+// itself.
+func (s *subject) configuration() []closure.StorePath {
+	return s.roots[:min(1, len(s.roots))]
 }
 
 // systemOf is the Nix system of a closure.

@@ -9,9 +9,11 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
@@ -133,11 +135,20 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*m
 	if err != nil {
 		return nil, err
 	}
+	subjects, err := a.subjects(ctx, inputs, &push.Job{})
+	if err != nil {
+		return nil, err
+	}
 	var systems []*manifest.System
-	for _, in := range inputs {
-		sys, err := manifest.ReadSystem(ctx, in.source, in.closure, in.toplevel, in.system)
+	for _, s := range subjects {
+		if s.isApplication() { // the rest is for the image to say, and for verify to make again
+			choices := application.Choices{Roots: s.roots, Program: s.program}
+			systems = append(systems, manifest.NewApplication(s.source, s.closure, &application.Application{Choices: choices, Platform: *s.platform}))
+			continue
+		}
+		sys, err := manifest.ReadSystem(ctx, s.source, s.closure, s.toplevel, s.system)
 		if err != nil {
-			return nil, fmt.Errorf("closure %s: %w", in.arg, err)
+			return nil, fmt.Errorf("closure %s: %w", s.arg, err)
 		}
 		systems = append(systems, sys)
 	}

@@ -72,3 +72,14 @@ func (p StorePath) Hash() string { return string(p[len(StoreDir)+1 : len(StoreDi
 
 // Name is the part after the hash, for instance "nginx-1.26.1".
 func (p StorePath) Name() string { return string(p[len(StoreDir)+1+storeHashLen+1:]) }
+
+// SplitName is builtins.parseDrvName: the version is what follows the first
+// dash that no letter follows.
+func SplitName(s string) (name, version string) {
+	for i := 0; i+1 < len(s); i++ {
+		if c := s[i+1] | 0x20; s[i] == '-' && (c < 'a' || c > 'z') {
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
@@ -47,26 +49,31 @@ var guestHealthcheck = healthcheck{
 }
 
 // newConfig describes sys to a runtime, without the diffIDs of its layers.
-func newConfig(sys *System, ls []*layers.Layer, s *Settings) (*config, error) {
-	c := &config{
+func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err error) {
+	c = &config{
 		Created:  created(s),
 		Platform: sys.Platform,
 		RootFS:   ocispec.RootFS{Type: "layers"},
 	}
 	rc := &c.Config
-	rc.Env = mergeEnv(defaultEnv, s.Env)
+	rc.Env = mergeEnv(sys.defaultEnv(), s.Env)
 	rc.Entrypoint = slices.Clone(s.Entrypoint)
 	if rc.Entrypoint == nil {
-		rc.Entrypoint = []string{defaultInit}
+		if rc.Entrypoint, err = sys.defaultEntrypoint(); err != nil {
+			return nil, err
+		}
+	}
+	if sys.App != nil && sys.App.First != "" {
+		rc.Entrypoint[0] = sys.App.First
 	}
 	rc.Cmd = slices.Clone(s.Cmd)
 	rc.User = s.User
 	rc.WorkingDir = s.WorkingDir
-	signal, err := parseSignal(cmp.Or(s.StopSignal, defaultStopSignal))
-	if err != nil {
-		return nil, err
+	if signal := cmp.Or(s.StopSignal, sys.defaultStopSignal()); signal != "" {
+		if rc.StopSignal, err = parseSignal(signal); err != nil {
+			return nil, err
+		}
 	}
-	rc.StopSignal = signal
 	for _, p := range s.Ports {
 		port, err := parsePort(p)
 		if err != nil {
@@ -89,6 +96,33 @@ func newConfig(sys *System, ls []*layers.Layer, s *Settings) (*config, error) {
 		c.History = append(c.History, ocispec.History{Created: c.Created, CreatedBy: createdBy(l), Comment: historyComment})
 	}
 	return c, nil
+}
+
+// defaultEnv is the environment without the settings. An application's programs
+// come first.
+func (sys *System) defaultEnv() []string {
+	if sys.App == nil {
+		return defaultEnv
+	}
+	return []string{"PATH=" + strings.Join(append(slices.Clone(sys.App.Path), "/usr/bin", "/bin"), ":")}
+}
+
+func (sys *System) defaultEntrypoint() ([]string, error) {
+	switch {
+	case sys.App == nil:
+		return []string{defaultInit}, nil
+	case sys.App.Start == "":
+		return nil, errors.New("no program to start")
+	}
+	return []string{sys.App.Start}, nil
+}
+
+// defaultStopSignal is "" for an application: every runtime's own default.
+func (sys *System) defaultStopSignal() string {
+	if sys.App != nil {
+		return ""
+	}
+	return defaultStopSignal
 }
 
 // healthProgram is the nixoci-init that answers the health check, "" where the
@@ -141,6 +175,14 @@ func mergeEnv(base, more []string) []string {
 func (sys *System) titleAndVersion() map[string]string {
 	m := map[string]string{}
 	name, version := sys.Toplevel.Name(), sys.Version
+	if sys.App != nil {
+		name, version = closure.SplitName(name)
+		if version != "" {
+			m[ocispec.AnnotationVersion] = version
+		}
+		m[ocispec.AnnotationTitle] = name
+		return m
+	}
 	if version != "" {
 		m[ocispec.AnnotationVersion] = version
 		name = strings.TrimSuffix(name, "-"+version)

@@ -28,7 +28,7 @@ const maxImageLayers = 127
 // unchanged image, and verify all make drafts and compare them.
 type Draft struct {
 	System *System
-	Layers []*layers.Layer // from the lowest to the system layer
+	Layers []*layers.Layer // from the lowest to [LastLayer]'s
 
 	// Recipe identifies the image by what it is made of, before any layer is
 	// made. Two images with one recipe have the same manifest digest.
@@ -45,7 +45,8 @@ type Draft struct {
 }
 
 // ImageLayers describes all layers of an image, from the lowest to the highest:
-// the init layer, a layer for each group of store paths, the system layer.
+// the init layer, a layer for each group of store paths, the system layer or an
+// application's root layer.
 func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compression) ([]*layers.Layer, error) {
 	var all []*layers.Layer
 	if sys.Init != nil {
@@ -58,11 +59,11 @@ func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compress
 		}
 		all = append(all, l)
 	}
-	system, err := SystemLayer(sys, comp)
+	last, err := LastLayer(sys, comp)
 	if err != nil {
 		return nil, err
 	}
-	return append(all, system), nil
+	return append(all, last), nil
 }
 
 // NewDraft drafts the image that sys with these layers is under settings s.
@@ -211,6 +212,9 @@ func packedLayer(d ocispec.Descriptor, p layers.Packed) ocispec.Descriptor {
 func manifestAnnotations(sys *System, toplevel closure.Hash, s *Settings) (map[string]string, error) {
 	a := annotations(s, sys.titleAndVersion())
 	a[AnnotationFormat] = strconv.Itoa(sys.format())
+	if sys.App != nil {
+		a[AnnotationApplication] = strconv.Itoa(applicationVersion)
+	}
 	if sys.Init != nil {
 		a[AnnotationInit] = sys.Init.Digest.String()
 	}

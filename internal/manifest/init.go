@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/initbin"
 	"github.com/nixoci/nixoci/internal/layers"
@@ -111,25 +112,6 @@ func InitRecipe(d digest.Digest, comp layers.Compression) layers.Recipe {
 // InitComment is the comment of that layer.
 func InitComment(d digest.Digest) string { return "init layer: nixoci-init " + d.String() }
 
-// machines are the ELF machines of Go's architectures, with class and byte
-// order.
-var machines = map[string]struct {
-	machine elf.Machine
-	class   elf.Class
-	data    elf.Data
-}{
-	"386":      {elf.EM_386, elf.ELFCLASS32, elf.ELFDATA2LSB},
-	"amd64":    {elf.EM_X86_64, elf.ELFCLASS64, elf.ELFDATA2LSB},
-	"arm":      {elf.EM_ARM, elf.ELFCLASS32, elf.ELFDATA2LSB},
-	"arm64":    {elf.EM_AARCH64, elf.ELFCLASS64, elf.ELFDATA2LSB},
-	"loong64":  {elf.EM_LOONGARCH, elf.ELFCLASS64, elf.ELFDATA2LSB},
-	"mips64le": {elf.EM_MIPS, elf.ELFCLASS64, elf.ELFDATA2LSB},
-	"ppc64":    {elf.EM_PPC64, elf.ELFCLASS64, elf.ELFDATA2MSB},
-	"ppc64le":  {elf.EM_PPC64, elf.ELFCLASS64, elf.ELFDATA2LSB},
-	"riscv64":  {elf.EM_RISCV, elf.ELFCLASS64, elf.ELFDATA2LSB},
-	"s390x":    {elf.EM_S390, elf.ELFCLASS64, elf.ELFDATA2MSB},
-}
-
 const initHint = "build one without cgo: CGO_ENABLED=0 GOOS=linux GOARCH=… go build ./cmd/nixoci-init"
 
 // checkProgram refuses what cannot run as the first process of a container for
@@ -143,10 +125,10 @@ func checkProgram(data []byte, p ocispec.Platform) error {
 		return hint.Add(fmt.Errorf("not an ELF program: %w", err), initHint)
 	}
 	switch {
-	case !forPlatform(data, p):
-		return fmt.Errorf("a program for %s, %s, not for %s", f.Machine, f.Class, FormatPlatform(p))
 	case f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN:
 		return hint.Add(fmt.Errorf("an ELF file of type %s, not a program", f.Type), initHint)
+	case !forPlatform(data, p):
+		return fmt.Errorf("a program for %s, %s, not for %s", f.Machine, f.Class, FormatPlatform(p))
 	}
 	for _, s := range f.Progs {
 		if s.Type == elf.PT_INTERP {
@@ -161,9 +143,8 @@ func checkProgram(data []byte, p ocispec.Platform) error {
 
 // forPlatform reports whether data is an ELF file for platform p.
 func forPlatform(data []byte, p ocispec.Platform) bool {
-	f, err := elf.NewFile(bytes.NewReader(data))
-	m, ok := machines[p.Architecture]
-	return err == nil && ok && p.OS == "linux" && m.machine == f.Machine && m.class == f.Class && m.data == f.Data
+	q, ok := closure.ELFPlatform(data)
+	return ok && q.OS == p.OS && q.Architecture == p.Architecture
 }
 
 // InitChoice says which program images have as /sbin/init. The zero value is

@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/oci"
 )
@@ -22,6 +23,7 @@ const (
 	AnnotationNarHash     = "io.nixoci.toplevel.narhash"  // beside it: the toplevel's narHash, SRI
 	AnnotationFacts       = "io.nixoci.toplevel.facts"    // beside it, in the index: Facts as JSON
 	AnnotationFormat      = "io.nixoci.format"            // manifest: the image format's version
+	AnnotationApplication = "io.nixoci.application"       // manifest: version of the rules for applications; none of a NixOS system
 	AnnotationInit        = "io.nixoci.init"              // manifest: digest of the program at /sbin/init; none where it is a link
 	AnnotationPlanFrom    = "io.nixoci.plan.from"         // manifest: digest of the manifest whose plan this one continues; none without --plan-from
 	AnnotationImage       = "io.nixoci.image.recipe"      // manifest, its descriptor, index: hash of all that determines it
@@ -41,12 +43,12 @@ const (
 	CurrentFormat = Format2
 )
 
-// System is one NixOS system for one platform: what one manifest is made from.
-// [ReadSystem] or [NewSystem] makes it.
+// System is one NixOS system, or one application, for one platform: what one
+// manifest is made from. [ReadSystem], [NewSystem] or [NewApplication] makes it.
 type System struct {
 	Format   int // of the image; 0 is CurrentFormat
 	Platform ocispec.Platform
-	Toplevel closure.StorePath
+	Toplevel closure.StorePath // of an application the first root
 	Closure  *closure.Closure
 	Source   closure.Source
 	Init     *Init  // what /sbin/init is; nil: a link to Own
@@ -54,6 +56,9 @@ type System struct {
 	Guest    bool   // the closure has nixoci-init as its toplevel's nixoci-init
 	Version  string // the NixOS label, for instance 26.05.20260522.1a2b3c4; "" where the toplevel has none
 	Facts    Facts  // what all of this was read from
+
+	// App is what makes it an application. It then has none of the five above.
+	App *application.Application
 
 	// PlanFrom is the manifest whose plan this image continues: with it, the image
 	// is a function of the closure and of that plan. "": of the closure alone.
@@ -67,11 +72,11 @@ type Settings struct {
 	Env         []string // NAME=value, added to or replacing the defaults
 	Labels      map[string]string
 	Annotations map[string]string // on manifests and index
-	Entrypoint  []string          // nil: /sbin/init
+	Entrypoint  []string          // nil: /sbin/init, or an application's program
 	Cmd         []string
 	User        string
 	WorkingDir  string
-	StopSignal  string   // "": SIGRTMIN+3
+	StopSignal  string   // "": SIGRTMIN+3, of an application none
 	Ports       []string // "80", "80/tcp", "53/udp", "5060/sctp"
 	Volumes     []string // absolute directories
 	Created     *time.Time

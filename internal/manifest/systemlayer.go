@@ -205,9 +205,17 @@ func writeSystemLayer(ctx context.Context, w *layers.TarWriter, sys *System) err
 			entry{name: "nix/var/nix/gcroots/nixoci-image", link: string(sys.Toplevel)},
 		)
 	}
+	if err := writeEntries(ctx, w, entries); err != nil {
+		return fmt.Errorf("system layer of %s: %w", sys.Toplevel, err)
+	}
+	return nil
+}
+
+// writeEntries writes entries in their order: by name.
+func writeEntries(ctx context.Context, w *layers.TarWriter, entries []entry) (err error) {
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
 	for _, e := range entries {
-		if err := ctx.Err(); err != nil {
+		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		switch {
@@ -219,7 +227,7 @@ func writeSystemLayer(ctx context.Context, w *layers.TarWriter, sys *System) err
 			err = w.Directory(e.name, e.mode)
 		}
 		if err != nil {
-			return fmt.Errorf("system layer of %s: %w", sys.Toplevel, err)
+			return err
 		}
 	}
 	return nil

@@ -39,8 +39,9 @@ type Nix struct {
 
 // Built is a store path that was built from a [Argument].
 type Built struct {
-	System string // Nix's name
-	Path   closure.StorePath
+	System  string // Nix's name
+	Path    closure.StorePath
+	Program string // what its meta.mainProgram says, "" where it says nothing
 }
 
 // ErrNoNix is wrapped by errors that say that there is no nix on the PATH.
@@ -55,8 +56,9 @@ const interruptGrace = 15 * time.Second
 // for whatever system is asked for, and need one.
 //
 // A configuration becomes a container, and one for another system where
-// systems say so: nix/bake.nix. A derivation is what it is, and an error if
-// that is not what systems want.
+// systems say so: nix/bake.nix. A package is looked up for each of the systems.
+// Any other derivation is what it is, and an error if that is not what systems
+// want.
 func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built, error) {
 	if err := n.prepare(); err != nil {
 		return nil, err
@@ -119,6 +121,8 @@ type derivation struct {
 	System      string `json:"system"`      // that it runs on
 	BuildSystem string `json:"buildSystem"` // that it is built on
 	DrvPath     string `json:"drvPath"`
+	Output      string `json:"output"`  // which one of several; "" of one
+	Program     string `json:"program"` // meta.mainProgram
 }
 
 // baseAttribute is the base system in the shipped flake. For other systems it
@@ -126,12 +130,75 @@ type derivation struct {
 const baseAttribute = "nixosConfigurations.base"
 
 func (n *Nix) evaluate(ctx context.Context, a Argument, systems []string) ([]derivation, error) {
-	args := []string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}
+	if a.Flake == "" {
+		return n.bake(ctx, n.flake+"#"+baseAttribute, a, systems)
+	}
+	installable, named := installableOf(a.Flake)
+	var configurations []string
+	if named {
+		var is bool
+		if configurations, is = n.isConfiguration(ctx, installable); is {
+			return n.bake(ctx, installable, a, systems)
+		}
+		installable = packageOf(a.Flake)
+	} else if strings.Contains(installable, "#nixosConfigurations.") {
+		return n.bake(ctx, installable, a, systems)
+	}
+	drvs, err := n.bakePackage(ctx, installable, a, systems)
+	if err != nil && len(configurations) > 0 && ctx.Err() == nil {
+		err = hint.Add(err, "the NixOS configurations of the flake: "+strings.Join(configurations, ", "))
+	}
+	return drvs, err
+}
+
+// isConfiguration reports whether a flake has the NixOS configuration that
+// installable names, and which ones it has. Where Nix cannot tell, the evaluation
+// that follows says why.
+func (n *Nix) isConfiguration(ctx context.Context, installable string) (all []string, is bool) {
+	flake, attr, _ := strings.Cut(installable, "#nixosConfigurations.")
+	args := append([]string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}, n.overrides()...)
+	args = append(args, "--apply", "builtins.attrNames")
+	args = append(args, n.storeArgs()...)
+	quiet := *n
+	quiet.Progress = nil
+	out, err := quiet.run(ctx, "nix", append(args, "--", flake+"#nixosConfigurations"))
+	if err != nil || json.Unmarshal(out, &all) != nil {
+		return nil, false
+	}
+	return all, slices.Contains(all, strings.ReplaceAll(attr, `"`, ""))
+}
+
+// bakePackage evaluates a package, or another output of a flake, for each of the
+// systems: what Nix finds under a name depends on the system that it is asked
+// for.
+func (n *Nix) bakePackage(ctx context.Context, installable string, a Argument, systems []string) ([]derivation, error) {
+	if len(systems) == 0 {
+		return n.bake(ctx, installable, a, nil)
+	}
+	var all []derivation
+	for _, system := range systems {
+		drvs, err := n.bake(ctx, installable, a, []string{system}, "--option", "system", system)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, drvs...)
+	}
+	return all, nil
+}
+
+func (n *Nix) overrides() []string {
+	if n.Nixpkgs == "" {
+		return nil
+	}
+	return []string{"--override-input", "nixpkgs", n.Nixpkgs}
+}
+
+// bake asks nix/bake.nix for the derivations of an installable.
+func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems []string, options ...string) ([]derivation, error) {
+	args := append([]string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}, options...)
 	modules := ""
-	installable := n.flake + "#" + baseAttribute
 	switch {
 	case a.Flake != "":
-		installable = installableOf(a.Flake)
 	case a.File != "":
 		// Such a file may import what it likes, <nixpkgs> or its neighbours.
 		args = append(args, "--impure")
@@ -143,9 +210,7 @@ func (n *Nix) evaluate(ctx context.Context, a Argument, systems []string) ([]der
 			return nil, errors.New("no system to build for is named")
 		}
 	}
-	if n.Nixpkgs != "" {
-		args = append(args, "--override-input", "nixpkgs", n.Nixpkgs)
-	}
+	args = append(args, n.overrides()...)
 	quoted := make([]string, len(systems))
 	for i, s := range systems {
 		quoted[i] = nixString(s)
@@ -183,6 +248,9 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 	}
 	args := append([]string{"--realise", "--log-format", format, "--add-root", link}, n.storeArgs()...)
 	for _, d := range drvs {
+		if d.Output != "" {
+			d.DrvPath += "!" + d.Output
+		}
 		args = append(args, d.DrvPath)
 	}
 	out, err := n.run(ctx, "nix-store", args)
@@ -191,7 +259,7 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 	}
 	links := strings.Fields(string(out))
 	if len(links) != len(drvs) {
-		return nil, fmt.Errorf("%d outputs of %d derivations: a NixOS system has one", len(links), len(drvs))
+		return nil, fmt.Errorf("%d outputs of %d derivations, and one of each was asked for", len(links), len(drvs))
 	}
 	built := make([]Built, len(drvs))
 	for i := range drvs {
@@ -200,6 +268,9 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 		name := link
 		if i > 0 {
 			name = fmt.Sprintf("%s-%d", link, i+1)
+		}
+		if out := drvs[i].Output; out != "" && out != "out" {
+			name += "-" + out // Nix calls it so
 		}
 		target, err := os.Readlink(name)
 		if err != nil {
@@ -212,7 +283,7 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find what was built: %w", err)
 		}
-		built[i] = Built{System: drvs[i].System, Path: p}
+		built[i] = Built{System: drvs[i].System, Path: p, Program: drvs[i].Program}
 	}
 	return built, nil
 }
@@ -268,14 +339,21 @@ func isTerminal(stream any) bool {
 }
 
 // installableOf completes a flake reference as nixos-rebuild does: a name alone
-// is one of nixosConfigurations, no name is "default".
-func installableOf(flake string) string {
+// is one of nixosConfigurations, no name is "default". named says that it was
+// completed: then it may be a package as well, see [packageOf].
+func installableOf(flake string) (installable string, named bool) {
+	ref, attr, _ := strings.Cut(packageOf(flake), "#")
+	if named = !strings.Contains(unquoted(attr), "."); named {
+		attr = "nixosConfigurations." + attr
+	}
+	return ref + "#" + attr, named
+}
+
+// packageOf is a flake reference as nix build takes it: no name is "default".
+func packageOf(flake string) string {
 	ref, attr, _ := strings.Cut(flake, "#")
 	if attr == "" {
 		attr = "default"
-	}
-	if !strings.Contains(unquoted(attr), ".") {
-		attr = "nixosConfigurations." + attr
 	}
 	return ref + "#" + attr
 }

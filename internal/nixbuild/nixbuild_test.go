@@ -24,7 +24,7 @@ import (
 const fakeNix = `#!/bin/sh
 for a; do printf '%s\n' "$a"; done >>"$FAKE/log"; echo -- >>"$FAKE/log"
 what=
-for a; do case $a in eval) what=eval; break ;; show | show-config) what=config; break ;; esac; done
+for a; do case $a in eval) what=eval ;; builtins.attrNames) what=names; break ;; show | show-config) what=config; break ;; esac; done
 [ ! -e "$FAKE/$what.err" ] || cat "$FAKE/$what.err" >&2
 [ ! -e "$FAKE/$what.sleep" ] || { trap 'echo interrupted >>"$FAKE/log"; exit 1' INT; : >"$FAKE/started"; while :; do sleep 0.05; done; }
 [ ! -e "$FAKE/$what" ] || cat "$FAKE/$what"
@@ -86,7 +86,7 @@ func TestNixBuild(t *testing.T) {
 	var said bytes.Buffer
 	n := &Nix{Flake: shippedFlake, Store: "/mnt", Nixpkgs: "/src/nixpkgs", Progress: &said}
 	systems := []string{"x86_64-linux", "aarch64-linux"}
-	want := []Built{{"x86_64-linux", outA}, {"aarch64-linux", outB}}
+	want := []Built{{System: "x86_64-linux", Path: outA}, {System: "aarch64-linux", Path: outB}}
 	got, err := n.Build(t.Context(), Argument{File: `/etc/a "b"/${c}.nix`}, systems)
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %v, %v", got, err)
@@ -97,6 +97,7 @@ func TestNixBuild(t *testing.T) {
 	// The paths are kept until Close, also when there is another build.
 	writeFile(t, filepath.Join(fake, "eval"), "["+drvJSON("x86_64-linux", "x86_64-linux", drvA)+"]")
 	writeFile(t, filepath.Join(fake, "build"), outA+"\n")
+	writeFile(t, filepath.Join(fake, "names"), `["db","web"]`)
 	if _, err := n.Build(t.Context(), Argument{Flake: ".#web"}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +127,7 @@ func TestNixBuild(t *testing.T) {
 		slices.Concat(features, []string{"--impure", "--no-write-lock-file", "--override-input", "nixpkgs", "/src/nixpkgs",
 			"--apply", apply(`"x86_64-linux" "aarch64-linux"`, `(/. + "/etc/a \"b\"/\${c}.nix")`), "--store", "/mnt", "", shipped}),
 		{"--realise", "--log-format", "bar", "--add-root", dir + "/built-1", "--store", "/mnt", drvA, drvB},
+		slices.Concat(features, []string{"--override-input", "nixpkgs", "/src/nixpkgs", "--apply", "builtins.attrNames", "--store", "/mnt", "", ".#nixosConfigurations"}),
 		slices.Concat(features, []string{"--override-input", "nixpkgs", "/src/nixpkgs", "--apply", apply("", ""), "--store", "/mnt", "", ".#nixosConfigurations.web"}),
 		{"--realise", "--log-format", "bar", "--add-root", dir + "/built-2", "--store", "/mnt", drvA},
 		slices.Concat(features, []string{"--no-write-lock-file", "--override-input", "nixpkgs", "/src/nixpkgs", "--apply", apply(`"x86_64-linux"`, ""), "--store", "/mnt", "", shipped}),
@@ -142,6 +144,38 @@ func TestNixBuild(t *testing.T) {
 			t.Errorf("run %d:\n%s\nwant:\n%s", i, got, want)
 		}
 	}
+}
+
+// TestNixBuildPackage: a name that is no NixOS configuration is a package, for
+// each system of its own, and its output and program are what it says.
+func TestNixBuildPackage(t *testing.T) {
+	fake := fakePrograms(t)
+	writeFile(t, filepath.Join(fake, "names"), `["web"]`)
+	writeFile(t, filepath.Join(fake, "eval"), `[{"system":"x86_64-linux","buildSystem":"x86_64-linux","drvPath":"`+drvA+`","output":"bin","program":"curl"}]`)
+	writeFile(t, filepath.Join(fake, "build"), outA+"\n")
+	// Nix calls the link to an output by the output's name.
+	store := strings.Replace(fakeNixStore, "link=$2", "link=$2-bin", 1)
+	writeFile(t, filepath.Join(fake, "nix-store"), store)
+	n := &Nix{Flake: shippedFlake}
+	defer n.Close()
+	got, err := n.Build(t.Context(), Argument{Flake: "nixpkgs#curl"}, []string{"x86_64-linux"})
+	want := []Built{{System: "x86_64-linux", Path: outA, Program: "curl"}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	log := readFile(t, filepath.Join(fake, "log"))
+	for _, want := range []string{"\nnixpkgs#nixosConfigurations\n", "\nnixpkgs#curl\n", "--option\nsystem\nx86_64-linux\n", "\n" + drvA + "!bin\n"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("no %q in\n%s", want, log)
+		}
+	}
+
+	// One that is neither: the configurations that there are, are named.
+	writeFile(t, filepath.Join(fake, "eval.exit"), "1")
+	writeFile(t, filepath.Join(fake, "eval.err"), "error: flake 'x' does not provide attribute 'packages.x86_64-linux.wbe', 'legacyPackages.x86_64-linux.wbe' or 'wbe'\n")
+	_, err = n.Build(t.Context(), Argument{Flake: ".#wbe"}, nil)
+	hinttest.Error(t, err, nil, "does not provide attribute")
+	hinttest.Hint(t, err, "NixOS configurations of the flake: web")
 }
 
 func TestNixBuildFaults(t *testing.T) {
@@ -280,7 +314,7 @@ func TestInstallable(t *testing.T) {
 		".#a.config.system.build.vm":      ".#a.config.system.build.vm",
 		"git+ssh://git@example.org/r#web": "git+ssh://git@example.org/r#nixosConfigurations.web",
 	} {
-		if got := installableOf(flake); got != want {
+		if got, _ := installableOf(flake); got != want {
 			t.Errorf("%s: got %s, want %s", flake, got, want)
 		}
 	}

@@ -81,6 +81,10 @@ type Options struct {
 	Strategy  Strategy    // "": StrategyCost
 	Layers    []LayerGlob // the first that matches a path wins
 
+	// Configuration are paths that every update changes, as it does those that
+	// NixOS makes of a configuration: an application itself.
+	Configuration []closure.StorePath
+
 	// From is the plan of an image that is there. What has not changed stays
 	// where it is in From; the rest is planned around it. The strategy is only
 	// asked where there is no From.
@@ -135,6 +139,9 @@ func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error
 		return nil, 0, nil, fmt.Errorf("plan: no strategy %q", o.Strategy)
 	}
 	g := newGraph(c)
+	for i := range g.infos {
+		g.generated[i] = g.generated[i] || slices.Contains(o.Configuration, g.infos[i].Path)
+	}
 	var named []namedBin
 	left := len(g.infos)
 	for i := range int32(len(g.infos)) {

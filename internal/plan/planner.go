@@ -27,12 +27,13 @@ type Known struct {
 
 // Plan plans one closure. Platform is "" where it is not known. continues is
 // the manifest whose plan the new one continues, "" for none.
-func (p *Planner) Plan(c *closure.Closure, platform string) (made *Plan, continues digest.Digest, err error) {
+func (p *Planner) Plan(c *closure.Closure, platform string, configuration ...closure.StorePath) (made *Plan, continues digest.Digest, err error) {
 	if len(p.Follow) > 0 {
 		made, err = Follow(c, best(p.Follow, c, platform).File, p.Options.MaxLayers)
 		return made, "", err
 	}
 	o := p.Options
+	o.Configuration = configuration
 	known := best(p.From, c, platform)
 	if known != nil {
 		o.From = known.File.Plan()

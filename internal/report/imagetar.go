@@ -32,9 +32,6 @@ const (
 // are some 100 MB.
 const maxDatabase = 512 << 20
 
-// maxImageInfo bounds the file that names the image's toplevel, in bytes.
-const maxImageInfo = 64 << 10
-
 // eachEntry calls f for every entry of a layer.
 func eachEntry(ctx context.Context, src oci.Reader, l *ImageLayer, f func(name string, h *tar.Header, r io.Reader) error) (err error) {
 	rc, err := src.GetBlob(ctx, l.Descriptor)
@@ -91,8 +88,9 @@ func (c *countReader) Read(p []byte) (int, error) {
 }
 
 // readDatabase returns the closure of the system that the layer's profile names
-// with what the layer's Nix database says of it, and nil where the layer has
-// none; and what the layer says of the image. SQLite wants a file: a temporary
+// with what the layer's Nix database says of it, or the closure that an
+// application's file lists, and nil where the layer has neither; and what the
+// layer says of the image. SQLite wants a file: a temporary
 // one.
 func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, err error) {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
@@ -113,8 +111,14 @@ func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closur
 			database = database || name == databaseFile
 			return writeBounded(filepath.Join(dir, name), r)
 		case manifest.ImageFile:
-			data, err := io.ReadAll(io.LimitReader(r, maxImageInfo))
+			data, err := io.ReadAll(io.LimitReader(r, manifest.MaxImageFile))
 			if err != nil {
+				return err
+			}
+			if app, infos, err := manifest.ParseApplicationInfo(data); err != nil {
+				return err
+			} else if app != nil {
+				c, err = closure.New(app.Roots, infos)
 				return err
 			}
 			if said, err := manifest.ParseImageInfo(data); err == nil { // else it is nobody's word
@@ -123,8 +127,8 @@ func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closur
 		}
 		return nil
 	})
-	if err != nil || !database || toplevel == "" {
-		return nil, info, err
+	if err != nil || c != nil || !database || toplevel == "" {
+		return c, info, err
 	}
 	root, err := closure.ParseStorePath(toplevel)
 	if err != nil {

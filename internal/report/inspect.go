@@ -103,6 +103,9 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	}
 	if c := p.Closure; c != nil {
 		pi.Toplevel, pi.NarSize, pi.StorePaths = c.Roots[0], c.NarSize(), len(c.Paths)
+		if said := closure.StorePath(p.Config.Config.Labels[manifest.AnnotationToplevel]); slices.Contains(c.Roots, said) {
+			pi.Toplevel = said // the first of an application's roots
+		}
 		pi.SignedBy = signers(c)
 	}
 	tarKnown := true

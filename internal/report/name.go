@@ -25,26 +25,15 @@ var outputs = []string{
 	"lib", "lib32", "lib64", "libgcc", "libs", "man", "modules", "out", "plugins", "python", "py", "scripts", "share", "static", "terminfo", "test", "tests", "tools", "xz",
 }
 
-// PackageOf splits the name of p as Nix does (see [SplitName]), and takes the
+// PackageOf splits the name of p as Nix does (see [closure.SplitName]), and takes the
 // output off the version as `nix store diff-closures` does.
 func PackageOf(p closure.StorePath) Package {
-	name, version := SplitName(p.Name())
+	name, version := closure.SplitName(p.Name())
 	pkg := Package{Name: name, Version: version}
 	if i := strings.LastIndexByte(version, '-'); i > 0 && slices.Contains(outputs, version[i+1:]) {
 		pkg.Version, pkg.Output = version[:i], version[i+1:]
 	}
 	return pkg
-}
-
-// SplitName is builtins.parseDrvName: the version is what follows the first
-// dash that no letter follows.
-func SplitName(s string) (name, version string) {
-	for i := 0; i+1 < len(s); i++ {
-		if c := s[i+1] | 0x20; s[i] == '-' && (c < 'a' || c > 'z') {
-			return s[:i], s[i+1:]
-		}
-	}
-	return s, ""
 }
 
 // purl is the package URL of a store path. The type nix is proposed but not in

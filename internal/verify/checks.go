@@ -82,7 +82,7 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 	if !done.record(found, CheckDigests, CheckFormat, CheckPaths, CheckNarHashes) {
 		return done, nil
 	}
-	cl, err := closure.New([]closure.StorePath{c.system.toplevel}, c.system.infos)
+	cl, err := closure.New(c.roots(), c.system.infos)
 	if err != nil {
 		done.record([]Finding{Finding{}.of(CheckReferences, "%s", strings.TrimPrefix(err.Error(), "closure: "))})
 		return done, nil
@@ -121,6 +121,7 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 	for k := range c.system.infos {
 		infos[c.system.infos[k].Path] = &c.system.infos[k]
 	}
+	list := c.form.words().list
 	layerOf := map[closure.StorePath]int{} // from 1
 	for n, l := range c.layers {
 		for k := range l.paths {
@@ -135,12 +136,12 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 			info := infos[p.path]
 			switch {
 			case info == nil:
-				found = append(found, place.of(CheckPaths, "the Nix database does not have it"))
+				found = append(found, place.of(CheckPaths, "%s does not have it", list))
 			case p.broken:
 			case p.narHash != info.NarHash:
-				found = append(found, place.of(CheckNarHashes, "narHash is %s, the Nix database has %s", p.narHash, info.NarHash))
+				found = append(found, place.of(CheckNarHashes, "narHash is %s, %s has %s", p.narHash, list, info.NarHash))
 			case p.narSize != info.NarSize:
-				found = append(found, place.of(CheckNarHashes, "narSize is %d, the Nix database has %d", p.narSize, info.NarSize))
+				found = append(found, place.of(CheckNarHashes, "narSize is %d, %s has %d", p.narSize, list, info.NarSize))
 			default:
 				count.paths++
 				count.narSize += p.narSize
@@ -158,7 +159,7 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 	}
 	slices.Sort(missing)
 	for _, p := range missing {
-		found = append(found, Finding{Path: p}.of(CheckPaths, "the Nix database has it, and no layer"))
+		found = append(found, Finding{Path: p}.of(CheckPaths, "%s has it, and no layer", list))
 	}
 	return count, found
 }

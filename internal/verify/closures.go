@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -29,7 +30,15 @@ func (v *verification) compareClosures(ctx context.Context, contents []*content,
 				continue
 			}
 			found = true
-			g := &givenClosure{v: v, content: c, init: all[n].init, sys: c.as(sys, all[n].init)}
+			as, err := c.given(ctx, sys)
+			if err != nil {
+				if ctx.Err() != nil || errors.As(err, new(*application.ReadError)) {
+					return nil, nil, fmt.Errorf("closure of %s: %w", sys.Toplevel, errors.Join(err, context.Cause(ctx)))
+				}
+				comparisons[n] = &comparison{findings: []Finding{Finding{Platform: c.doc.platform, Path: string(sys.Toplevel)}.of(CheckClosure, "%v", err)}}
+				continue
+			}
+			g := &givenClosure{v: v, content: c, init: all[n].init, sys: c.as(as, all[n].init)}
 			if comparisons[n], err = g.compare(ctx); err != nil {
 				return nil, nil, fmt.Errorf("closure of %s: %w", sys.Toplevel, err)
 			}
@@ -118,7 +127,7 @@ func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error
 		return manifest.InitLayer(g.init, comp), nil, nil
 	}
 	if n == len(c.layers) {
-		l, err = manifest.SystemLayer(g.sys, comp)
+		l, err = manifest.LastLayer(g.sys, comp)
 		return l, nil, err
 	}
 	var paths []closure.StorePath

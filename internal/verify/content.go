@@ -25,6 +25,14 @@ type content struct {
 	layers []*layerContent // all but the system layer, up to the first that was not read
 }
 
+// roots are those of the closure that the image says it has.
+func (c *content) roots() []closure.StorePath {
+	if app := c.system.application; app != nil {
+		return app.Roots
+	}
+	return []closure.StorePath{c.system.toplevel}
+}
+
 // complete reports whether every layer was read, as far as it can be.
 func (c *content) complete() bool {
 	return c.system != nil && len(c.layers) == len(c.doc.manifest.Layers)-1
@@ -70,7 +78,11 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 		if s == nil {
 			continue
 		}
-		if s.toplevel != "" {
+		if s.application != nil {
+			for _, root := range s.application.Roots {
+				toplevels[root] = true
+			}
+		} else if s.toplevel != "" {
 			toplevels[s.toplevel] = true
 		}
 		for k, d := range doc.manifest.Layers[:len(doc.manifest.Layers)-1] {

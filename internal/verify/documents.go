@@ -50,8 +50,19 @@ type document struct {
 
 // form is how an image is put together.
 type form struct {
-	version int  // of the image format
-	hasInit bool // the first layer is an init layer
+	version     int  // of the image format
+	hasInit     bool // the first layer is an init layer
+	application bool // not a NixOS system: the last layer is a root layer
+}
+
+// words are what the parts of an image are called in the report and in findings.
+type words struct{ list, roots, last, platform string }
+
+func (f form) words() words {
+	if f.application {
+		return words{list: "/" + manifest.ImageFile, roots: "the roots", last: "the root layer", platform: "the program that starts is for %s, or says nothing"}
+	}
+	return words{list: "the Nix database", roots: "the toplevel", last: "the system layer with its Nix database", platform: "the system is for %s"}
 }
 
 // place is where layer n, from 0, is.
@@ -208,6 +219,7 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 			found(CheckFormat, "manifest: image format is %q, known are %d to %d", format, manifest.Format1, manifest.CurrentFormat)
 		} else {
 			d.form.hasInit = d.form.version >= manifest.Format2 && m.Annotations[manifest.AnnotationInit] != ""
+			d.form.application = m.Annotations[manifest.AnnotationApplication] != ""
 		}
 	}
 	if n := len(m.Layers); d.made && n < minLayers {

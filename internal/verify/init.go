@@ -97,7 +97,7 @@ func (v *verification) checkInit(c *content, init *manifest.Init) []Finding {
 		return nil
 	}
 	own := manifest.DefaultInit(c.doc.config.Platform)
-	if v.o.DefaultSettings && c.form.version >= manifest.Format2 && own != nil {
+	if v.o.DefaultSettings && !c.form.application && c.form.version >= manifest.Format2 && own != nil {
 		switch {
 		case init == nil:
 			return found("a link to the system's own init, not the default")

@@ -26,11 +26,7 @@ type remade struct {
 // them. It returns nil where they could not be made.
 func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *closure.Closure, init *manifest.Init) (*remade, error) {
 	src := &layerSource{v: v, content: c}
-	facts, err := manifest.ReadFacts(ctx, src, cl, c.system.toplevel)
-	var sys *manifest.System
-	if err == nil {
-		sys, err = manifest.NewSystem(src, cl, c.system.toplevel, "", facts)
-	}
+	sys, err := c.describe(ctx, src, cl)
 	if err != nil {
 		if src.failed != nil || ctx.Err() != nil {
 			return nil, err
@@ -61,6 +57,14 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 		return nil, err
 	}
 	return v.remakeDocuments(l, c.doc, sys, ls, packedLayers(c)), nil
+}
+
+// describe finds out what the image is from the files in its layers.
+func (c *content) describe(ctx context.Context, src closure.Source, cl *closure.Closure) (*manifest.System, error) {
+	if c.form.application {
+		return c.remakeApplication(ctx, src, cl, c.system.application.Choices)
+	}
+	return manifest.ReadSystem(ctx, src, cl, c.system.toplevel, "")
 }
 
 // checkPlatform: the toplevel says what it was built for.
@@ -98,7 +102,7 @@ func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init 
 			}
 			l, err = layers.Store(cl, sys.Source, paths, comp)
 		default:
-			l, err = manifest.SystemLayer(sys, comp)
+			l, err = manifest.LastLayer(sys, comp)
 		}
 		if err != nil {
 			return nil, append(found, c.doc.place(n).of(CheckManifest, "%v", err))

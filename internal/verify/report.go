@@ -198,27 +198,27 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		}
 		return CheckResult{Check: check, Result: holds, Detail: fmt.Sprintf(format, args...)}
 	}
-	paths := 0
+	words, paths := r.form().words(), 0
 	if r.system != nil {
 		paths = len(r.system.infos)
 	}
 	all := []CheckResult{
 		result(CheckDigests, Holds, "%d blobs match their digests and sizes", p.Layers+1),
 		result(CheckFormat, Holds, "%d layers are in the canonical form of image format %d", p.Layers, p.Format),
-		result(CheckPaths, Holds, "the layers hold the %d store paths of the Nix database, and nothing else", paths),
+		result(CheckPaths, Holds, "the layers hold the %d store paths of %s, and nothing else", paths, words.list),
 		result(CheckNarHashes, Holds, "%d narHashes, of %d bytes", p.Paths, p.NarSize),
-		result(CheckReferences, Holds, "closed under references, all of it reachable from the toplevel"),
+		result(CheckReferences, Holds, "closed under references, all of it reachable from %s", words.roots),
 	}
 	if total := c.addresses.total; total > 0 || failed[CheckAddresses] != nil {
 		all = append(all, result(CheckAddresses, Holds, "%d of %d content-addressed paths are where their content puts them%s", p.ByAddr, total, othersNeed(p.ByAddr, total)))
 	}
-	if p.Format >= manifest.Format2 || failed[CheckInit] != nil {
+	if p.Format >= manifest.Format2 && !r.form().application || failed[CheckInit] != nil {
 		holds, detail := describeInit(c.init, v.o.Init != nil)
 		all = append(all, result(CheckInit, holds, "%s", detail))
 	}
 	all = append(all,
-		result(CheckSystem, Holds, "the system layer with its Nix database, made again, is the same"),
-		result(CheckPlatform, Holds, "the system is for %s", p.Platform),
+		result(CheckSystem, Holds, "%s, made again, is the same", words.last),
+		result(CheckPlatform, Holds, words.platform, p.Platform),
 		result(CheckConfig, Holds, "the config, made again, is the same"))
 	if v.noManifest {
 		all = append(all, CheckResult{Check: CheckManifest, Result: Without, Detail: "a docker-archive has none"})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -21,19 +22,18 @@ const (
 	profileName  = "nix/var/nix/profiles/system-1-link"
 )
 
-// maxImageInfo bounds the file that names the image's toplevel, in bytes.
-const maxImageInfo = 64 << 10
-
 // maxDatabase bounds a Nix database in bytes: some million store paths.
 const maxDatabase = 1 << 30
 
-// systemContent is what the system layer says: nothing of it is believed before
-// the layer was made again from it.
+// systemContent is what the last layer says, a system layer or a root layer:
+// nothing of it is believed before the layer was made again from it.
 type systemContent struct {
 	*layerContent
 	form     form
 	toplevel closure.StorePath // "" where there is none that can be read
-	infos    []closure.Info    // of the Nix database; nil as above
+	infos    []closure.Info    // of the Nix database, or of an application's file; nil as above
+
+	application *manifest.ApplicationInfo // nil: it is a NixOS system, or nobody can tell
 
 	identityFindings []Finding // of toplevel and database
 }
@@ -70,13 +70,40 @@ func (v *verification) readSystem(ctx context.Context, doc *document, file strin
 		return s, nil
 	}
 	if doc.noManifest { // the image's own files say what the manifest would
-		s.form = form{version: manifest.Format1}
-		if info, err := manifest.ParseImageInfo(files.info); err == nil {
-			s.form = form{version: manifest.Format2, hasInit: info.Program != ""}
-		}
+		s.form = files.form()
+	}
+	if s.form.application {
+		s.identityFindings = s.identifyApplication(files, doc.place(last))
+		return s, nil
 	}
 	s.toplevel, s.infos, s.identityFindings, err = files.identify(ctx, doc.place(last))
 	return s, err
+}
+
+// form is what the files say of it, where no manifest does.
+func (s *systemFiles) form() form {
+	if app, _, err := manifest.ParseApplicationInfo(s.info); app != nil || err != nil {
+		return form{version: manifest.CurrentFormat, application: true}
+	}
+	if info, err := manifest.ParseImageInfo(s.info); err == nil {
+		return form{version: manifest.Format2, hasInit: info.Program != ""}
+	}
+	return form{version: manifest.Format1}
+}
+
+// identifyApplication reads what an application's image says that it was made of.
+// What cannot be understood is a finding.
+func (s *systemContent) identifyApplication(files *systemFiles, place Finding) []Finding {
+	place.Path = manifest.ImageFile
+	app, infos, err := manifest.ParseApplicationInfo(files.info)
+	switch {
+	case err != nil:
+		return []Finding{place.of(CheckSystem, "%v", err)}
+	case app == nil:
+		return []Finding{place.of(CheckSystem, "it is not there, or not one of an application")}
+	}
+	s.application, s.infos, s.toplevel = app, infos, app.Roots[0]
+	return nil
 }
 
 // systemFiles are the files of a system layer that say what the image is.
@@ -113,7 +140,7 @@ func (s *systemFiles) read(t *tarStream, _ *layerContent, found *collector) erro
 		switch {
 		case e.Name == profileName && e.Kind == closure.KindSymlink:
 			s.toplevel = e.Target
-		case e.Name == manifest.ImageFile && e.Kind == closure.KindFile && e.Size <= maxImageInfo:
+		case e.Name == manifest.ImageFile && e.Kind == closure.KindFile && e.Size <= manifest.MaxImageFile:
 			if s.info, err = io.ReadAll(tar); err != nil {
 				return err
 			}
@@ -129,8 +156,9 @@ func (s *systemFiles) read(t *tarStream, _ *layerContent, found *collector) erro
 	}
 }
 
-// maxSystemEntries bounds the system layer, which has some forty.
-const maxSystemEntries = 10_000
+// maxSystemEntries bounds a system layer, which has some forty, and a root layer,
+// which has as many as an application may have.
+const maxSystemEntries = 2 * application.MaxEntries
 
 func copyTo(file string, r io.Reader) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

@@ -1,0 +1,403 @@
+package application
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
+	"github.com/nixoci/nixoci/internal/nar"
+)
+
+// files are a store path in memory: name → "-> target", "x content" for a
+// program, "f content" for a file. Directories follow from the names. In targets
+// and contents, {NAME} is the store path of that name.
+type files map[string]string
+
+func (f files) visit(v nar.Visitor) error {
+	all := maps.Clone(f)
+	for name := range f {
+		for dir := path.Dir(name); name != "" && dir != "."; dir = path.Dir(dir) {
+			all[dir] = "d"
+		}
+	}
+	if _, single := f[""]; !single {
+		all[""] = "d"
+	}
+	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
+	})
+	for _, name := range names {
+		kind, content, _ := strings.Cut(all[name], " ")
+		for i := strings.Index(content, "{"); i >= 0; i = strings.Index(content, "{") {
+			ref, rest, _ := strings.Cut(content[i+1:], "}")
+			content = content[:i] + string(storePath(ref)) + rest
+		}
+		var err error
+		switch kind {
+		case "d":
+			err = v.Directory(name)
+		case "->":
+			err = v.Symlink(name, content)
+		default:
+			err = v.File(name, kind == "x", int64(len(content)), strings.NewReader(content))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func storePath(name string) closure.StorePath {
+	const digits = "0123456789abcdfghijklmnpqrsvwxyz"
+	sum := sha256.Sum256([]byte(name))
+	hash := ""
+	for _, b := range sum {
+		hash += digits[b%32 : b%32+1]
+	}
+	return closure.StorePath(closure.StoreDir + "/" + hash + "-" + name)
+}
+
+type source struct {
+	trees map[closure.StorePath]files
+	asked int
+}
+
+func (s *source) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
+	return nil, errors.New("not used")
+}
+
+func (s *source) Tree(_ context.Context, info *closure.Info, v nar.Visitor) error {
+	s.asked++
+	return s.trees[info.Path].visit(v)
+}
+
+type size int64
+
+func (s *size) Write(p []byte) (int, error) { *s += size(len(p)); return len(p), nil }
+
+// world makes a closure of store paths that all refer to base, if there is one.
+func world(t *testing.T, paths map[string]files) (*source, *closure.Closure) {
+	t.Helper()
+	src := &source{trees: map[closure.StorePath]files{}}
+	var infos []closure.Info
+	for name, f := range paths {
+		info := closure.Info{Path: storePath(name)}
+		src.trees[info.Path] = f
+		h, n := sha256.New(), size(0)
+		for _, w := range []interface{ Write([]byte) (int, error) }{h, &n} {
+			nw := nar.NewWriter(w)
+			if err := errors.Join(f.visit(nw), nw.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		info.NarHash, info.NarSize = closure.Hash(h.Sum(nil)), int64(n)
+		if _, ok := paths["base"]; ok && name != "base" {
+			info.References = []closure.StorePath{storePath("base")}
+		}
+		infos = append(infos, info)
+	}
+	c, err := closure.New(nil, infos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src, c
+}
+
+// elf is the beginning of a program for a machine (ELF's number).
+func elf(machine uint16) string {
+	b := make([]byte, 64)
+	copy(b, "\x7fELF\x02\x01\x01")
+	binary.LittleEndian.PutUint16(b[16:], 2)
+	binary.LittleEndian.PutUint16(b[18:], machine)
+	return "x " + string(b)
+}
+
+var (
+	amd64 = elf(62)
+	arm64 = elf(183)
+)
+
+func roots(names ...string) (all []closure.StorePath) {
+	for _, n := range names {
+		all = append(all, storePath(n))
+	}
+	return all
+}
+
+func platform(arch string) *ocispec.Platform {
+	return &ocispec.Platform{OS: "linux", Architecture: arch}
+}
+
+func TestNew(t *testing.T) {
+	src, c := world(t, map[string]files{
+		"hello-2.12": {"bin/hello": amd64, "bin/.hello-wrapped": amd64, "share/man/hello.1": "f x", "lib/libhello.so": amd64},
+		"script-1":   {"bin/run": "x #! {bash-5}/bin/bash -e\necho", "share/man/run.1": "f y"},
+		"env-1":      {"bin": "-> {hello-2.12}/bin", "etc": "-> {data}/etc"},
+		"data":       {"etc/motd": "f hi"},
+		"bash-5":     {"bin/bash": arm64, "bin/sh": "-> bash"},
+		"cacert-3":   {"etc/ssl/certs/ca-bundle.crt": "f cert"},
+	})
+	file := func(name, below string) string { return string(storePath(name)) + "/" + below }
+	for name, test := range map[string]struct {
+		choices  Choices
+		settings Settings
+		stated   *ocispec.Platform
+		arch     string
+		start    string
+		entries  []Entry
+	}{
+		"the only program": {choices: Choices{Roots: roots("hello-2.12")}, arch: "amd64", start: file("hello-2.12", "bin/hello")},
+		"a script":         {choices: Choices{Roots: roots("script-1")}, arch: "arm64", start: file("script-1", "bin/run")},
+		"through a link":   {choices: Choices{Roots: roots("env-1")}, arch: "amd64", start: file("env-1", "bin/hello")},
+		"the first that has one": {choices: Choices{Roots: roots("data", "script-1", "hello-2.12")}, arch: "arm64",
+			start: file("script-1", "bin/run")},
+		"main program": {choices: Choices{Roots: roots("bash-5"), Program: "bash"}, arch: "arm64", start: file("bash-5", "bin/bash")},
+		"entrypoint of a root": {choices: Choices{Roots: roots("bash-5", "hello-2.12")}, settings: Settings{Entrypoint: []string{"hello", "-g"}},
+			arch: "amd64"},
+		"entrypoint in the image": {choices: Choices{Roots: roots("bash-5"), Shell: true}, settings: Settings{Entrypoint: []string{"/bin/sh", "-c", "x"}},
+			arch: "arm64", entries: []Entry{{"bin", ""}, {"bin/sh", file("bash-5", "bin/sh")}}},
+		"data is for what is stated": {choices: Choices{Roots: roots("data", "bash-5")}, settings: Settings{Entrypoint: []string{file("bash-5", "bin/bash")}},
+			stated: platform("arm64"), arch: "arm64"},
+		"links": {choices: Choices{Roots: roots("hello-2.12", "script-1"), Program: "hello", Links: []string{"/bin", "/share", "/lib/libhello.so"}},
+			arch: "amd64", start: file("hello-2.12", "bin/hello"), entries: []Entry{
+				{"bin", ""}, {"bin/.hello-wrapped", file("hello-2.12", "bin/.hello-wrapped")}, {"bin/hello", file("hello-2.12", "bin/hello")},
+				{"bin/run", file("script-1", "bin/run")}, {"lib", ""}, {"lib/libhello.so", file("hello-2.12", "lib/libhello.so")}, {"share", ""},
+				{"share/man", ""}, {"share/man/hello.1", file("hello-2.12", "share/man/hello.1")}, {"share/man/run.1", file("script-1", "share/man/run.1")}}},
+		"the same twice is no conflict": {choices: Choices{Roots: roots("hello-2.12", "env-1"), Links: []string{"/bin"}}, arch: "amd64",
+			start: file("hello-2.12", "bin/hello"), entries: []Entry{{"bin", ""}, {"bin/.hello-wrapped", file("hello-2.12", "bin/.hello-wrapped")},
+				{"bin/hello", file("hello-2.12", "bin/hello")}}},
+		"shell and certificates of the closure": {choices: Choices{Roots: roots("hello-2.12"), Shell: true, Certificates: true}, arch: "amd64",
+			start: file("hello-2.12", "bin/hello"), entries: []Entry{{"bin", ""}, {"bin/sh", file("bash-5", "bin/sh")}, {"etc", ""},
+				{"etc/pki", ""}, {"etc/pki/tls", ""}, {"etc/pki/tls/certs", ""}, {"etc/pki/tls/certs/ca-bundle.crt", file("cacert-3", "etc/ssl/certs/ca-bundle.crt")},
+				{"etc/ssl", ""}, {"etc/ssl/certs", ""}, {"etc/ssl/certs/ca-bundle.crt", file("cacert-3", "etc/ssl/certs/ca-bundle.crt")},
+				{"etc/ssl/certs/ca-certificates.crt", file("cacert-3", "etc/ssl/certs/ca-bundle.crt")}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app, err := New(t.Context(), src, c, test.choices, test.settings, test.stated)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if app.Platform.Architecture != test.arch || app.Start != test.start || !slices.Equal(app.Entries, test.entries) {
+				t.Errorf("platform %v, start %q, entries %q", app.Platform, app.Start, app.Entries)
+			}
+		})
+	}
+}
+
+// TestRelativeEntrypoint: a name below a root is another file on each platform.
+func TestRelativeEntrypoint(t *testing.T) {
+	src, c := world(t, map[string]files{"data": {"x": "f"}, "many-1": {"bin/a": amd64, "bin/b": amd64, "libexec/c": arm64}})
+	app, err := New(t.Context(), src, c, Choices{Roots: roots("data", "many-1")}, Settings{Entrypoint: []string{"libexec/c", "-x"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := string(storePath("many-1")) + "/libexec/c"; app.First != want || app.Platform.Architecture != "arm64" {
+		t.Errorf("first word %q for %v, want %q", app.First, app.Platform, want)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	src, c := world(t, map[string]files{
+		"hello-2.12": {"bin/hello": amd64, "etc/hello": "f 1"},
+		"many-1":     {"bin/a": amd64, "bin/many": amd64, "bin/b": arm64, "bin/data": "f x", "bin/gone": "-> nowhere"},
+		"other-1":    {"bin/hello": amd64, "etc": "-> {data}"},
+		"data":       {"x": "f 1"},
+		"loop":       {"bin/loop": "-> loop"},
+		"env":        {"bin/env": "x #!/usr/bin/env python\n"},
+	})
+	for name, test := range map[string]struct {
+		choices    Choices
+		settings   Settings
+		stated     *ocispec.Platform
+		want, hint string
+	}{
+		"no program":                {choices: Choices{Roots: roots("data")}, want: "no program to start: " + string(storePath("data")), hint: "--entrypoint"},
+		"several programs":          {choices: Choices{Roots: roots("many-1")}, want: "has 3 programs in bin, and none is named: a, b, many", hint: "--entrypoint many"},
+		"no main program":           {choices: Choices{Roots: roots("many-1"), Program: "x"}, want: "no program bin/x"},
+		"a link to itself":          {choices: Choices{Roots: roots("loop")}, want: "no program to start"},
+		"entrypoint without a file": {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{"c"}}, want: `entrypoint "c": no root has a program`},
+		"entrypoint not in the image": {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{"/bin/a"}},
+			want: "the image has no such file", hint: "--link /bin"},
+		"entrypoint in no closure": {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{string(storePath("x")) + "/bin/x"}},
+			want: "the closure has no such file"},
+		"entrypoint is data":     {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{string(storePath("many-1")) + "/bin/data"}}, want: "it is not a program"},
+		"entrypoint is relative": {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{"sbin/a"}}, want: "no root has a program of this name"},
+		"no root":                {want: "no root"},
+		"root twice":             {choices: Choices{Roots: roots("data", "data")}, want: "is there twice"},
+		"not in the closure":     {choices: Choices{Roots: roots("nowhere")}, want: "not in the closure"},
+		"two different files": {choices: Choices{Roots: roots("hello-2.12", "other-1"), Links: []string{"/bin"}},
+			want: "link /bin/hello: two closures have different ones: " + string(storePath("hello-2.12")) + "/bin/hello and " + string(storePath("other-1")) + "/bin/hello", hint: "leave out"},
+		"nobody has it":       {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/share"}}, want: "has no share"},
+		"link of the store":   {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/nix/store"}}, want: "/nix"},
+		"link of all":         {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/"}}, want: "not the absolute path"},
+		"link twice":          {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/bin", "/bin"}}, want: "twice"},
+		"no shell":            {choices: Choices{Roots: roots("hello-2.12"), Shell: true}, want: "no shell", hint: "nixpkgs#bash"},
+		"no certificates":     {choices: Choices{Roots: roots("hello-2.12"), Certificates: true}, want: "no bundle of CA certificates", hint: "nixpkgs#cacert"},
+		"unknown user":        {choices: Choices{Roots: roots("hello-2.12")}, settings: Settings{User: "app"}, want: "app is not in /etc/passwd, which has root, nobody", hint: "--add-user app=1000"},
+		"unknown group":       {choices: Choices{Roots: roots("hello-2.12")}, settings: Settings{User: "root:wheel"}, want: "wheel is not in /etc/group"},
+		"another platform":    {choices: Choices{Roots: roots("hello-2.12")}, stated: platform("arm64"), want: "is a program for linux/amd64, not for linux/arm64 as stated"},
+		"no platform":         {choices: Choices{Roots: roots("env")}, want: "no file says for which platform", hint: "--platform linux/amd64"},
+		"root's own id":       {choices: Choices{Roots: roots("env"), Users: []User{{Name: "a", Home: "/"}}}, want: "root has the id 0 already"},
+		"a user twice":        {choices: Choices{Roots: roots("env"), Users: []User{{"a", 1, 1, "/"}, {"a", 2, 2, "/"}}}, want: "there is one of this name"},
+		"an id twice":         {choices: Choices{Roots: roots("env"), Users: []User{{"a", 1, 1, "/"}, {"b", 1, 2, "/"}}}, want: "a has the id 1 already"},
+		"a home with a colon": {choices: Choices{Roots: roots("env"), Users: []User{{"a", 1, 1, "/a:b"}}}, want: "not an absolute path"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(t.Context(), src, c, test.choices, test.settings, test.stated)
+			hinttest.Error(t, err, nil, test.want)
+			if test.hint != "" {
+				hinttest.Hint(t, err, test.hint)
+			}
+			if errors.As(err, new(*ReadError)) {
+				t.Errorf("it is said to be a fault of the source: %v", err)
+			}
+		})
+	}
+}
+
+// TestPlatformOfRoot: programs first, then all ELF files of the closure.
+func TestPlatformOfRoot(t *testing.T) {
+	src, c := world(t, map[string]files{
+		"base":    {"lib/x.so": arm64},
+		"library": {"lib/y.so": arm64},
+		"foreign": {"lib/y.so": amd64},
+		"program": {"bin/p": amd64},
+		"mixed":   {"bin/p": amd64, "bin/q": arm64},
+		"object":  {"bin/o": strings.Replace(amd64, "\x02\x00\x3e", "\x01\x00\x3e", 1)},
+	})
+	for name, want := range map[string]string{"library": "arm64", "program": "amd64", "object": "arm64"} {
+		p, ok, err := NewReader(t.Context(), src, c).Platform(storePath(name))
+		if err != nil || !ok || p.Architecture != want {
+			t.Errorf("%s: %v, %v, %v, want %s", name, p, ok, err, want)
+		}
+	}
+	for name, want := range map[string]string{"mixed": "/bin/q", "foreign": "/lib/x.so"} {
+		_, _, err := NewReader(t.Context(), src, c).Platform(storePath(name))
+		for _, part := range []string{"for several platforms", "linux/amd64 (", "linux/arm64 (", want} {
+			hinttest.Error(t, err, nil, part)
+		}
+	}
+}
+
+// TestReadOnce: no store path is read twice, whatever is asked.
+func TestReadOnce(t *testing.T) {
+	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64, "bin/sh": "-> hello"}})
+	r := NewReader(t.Context(), src, c)
+	if system, err := r.IsSystem(storePath("hello-1")); err != nil || system {
+		t.Fatal(system, err)
+	}
+	choices := Choices{Roots: roots("hello-1"), Program: "hello", Links: []string{"/bin"}, Shell: true}
+	if _, err := r.Of(src, c).New(choices, Settings{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if src.asked != 1 {
+		t.Errorf("it was read %d times", src.asked)
+	}
+}
+
+// TestChangedStore: what cannot be read is the source's fault and nobody else's.
+func TestChangedStore(t *testing.T) {
+	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64}})
+	src.trees[storePath("hello-1")]["bin/hello"] += "!"
+	_, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1")}, Settings{}, nil)
+	if !errors.As(err, new(*ReadError)) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestIsSystem(t *testing.T) {
+	src, c := world(t, map[string]files{"init": {"init": "x x"}, "system": {"system": "f x86_64-linux"}, "none": {"bin/init": amd64, "system/x": "f"}})
+	for name, want := range map[string]bool{"init": true, "system": true, "none": false} {
+		if got, err := NewReader(t.Context(), src, c).IsSystem(storePath(name)); err != nil || got != want {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+}
+
+func TestParseUser(t *testing.T) {
+	for s, want := range map[string]User{
+		"app=1000":               {"app", 1000, 1000, "/var/empty"},
+		"app=1000:100":           {"app", 1000, 100, "/var/empty"},
+		"_x-1=0:4294967294:/a/b": {"_x-1", 0, 4294967294, "/a/b"},
+	} {
+		if got, err := ParseUser(s); err != nil || got != want {
+			t.Errorf("%s: %v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "app", "=1", "App=1", "app=", "app=x", "app=-1", "app=1:x", "app=1:4294967295", "app=1:1:home", "app=1:1:/a/", "a b=1", "app=1:1:/a\nroot:x:0"} {
+		if got, err := ParseUser(s); err == nil {
+			t.Errorf("%q: %v, want an error", s, got)
+		}
+	}
+}
+
+func TestUserFiles(t *testing.T) {
+	app := &Application{Choices: Choices{Users: []User{{"b", 1001, 100, "/home/b"}, {"a", 5, 5, "/var/empty"}}}}
+	if got, want := string(app.Passwd()), "root:x:0:0::/root:/bin/false\na:x:5:5::/var/empty:/bin/false\nb:x:1001:100::/home/b:/bin/false\nnobody:x:65534:65534::/var/empty:/bin/false\n"; got != want {
+		t.Errorf("passwd:\n%s", got)
+	}
+	if got, want := string(app.Group()), "root:x:0:\na:x:5:\nb:x:100:\nnobody:x:65534:\n"; got != want {
+		t.Errorf("group:\n%s", got)
+	}
+	app.Entries = []Entry{{"bin", ""}, {"bin/sh", "/nix/store/x"}}
+	if got := string(app.Passwd()); strings.Count(got, "/bin/sh\n") != 4 {
+		t.Errorf("passwd:\n%s", got)
+	}
+}
+
+// TestLinkedPasswd: a user may be in the passwd of the closure.
+func TestLinkedPasswd(t *testing.T) {
+	src, c := world(t, map[string]files{
+		"hello-1": {"bin/hello": amd64},
+		"nss":     {"etc/passwd": "f web:x:33:33::/:/bin/sh\n"},
+	})
+	choices := Choices{Roots: roots("hello-1", "nss"), Links: []string{"/etc"}}
+	if _, err := New(t.Context(), src, c, choices, Settings{User: "web"}, nil); err != nil {
+		t.Error(err)
+	}
+	_, err := New(t.Context(), src, c, choices, Settings{User: "nobody"}, nil)
+	hinttest.Error(t, err, nil, "nobody is not in /etc/passwd, which has web")
+}
+
+// TestKey: all that New depends on gives another key.
+func TestKey(t *testing.T) {
+	_, c := world(t, map[string]files{"a": {"x": "f 1"}})
+	_, d := world(t, map[string]files{"a": {"x": "f 2"}})
+	seen := map[string]string{}
+	for i, in := range []struct {
+		c *closure.Closure
+		Choices
+		Settings
+		p *ocispec.Platform
+	}{
+		{c: c}, {c: d}, {c: c, Choices: Choices{Roots: roots("a")}}, {c: c, Choices: Choices{Links: []string{"/bin"}}}, {c: c, Choices: Choices{Shell: true}},
+		{c: c, Choices: Choices{Certificates: true}}, {c: c, Choices: Choices{Database: true}}, {c: c, Choices: Choices{Program: "x"}},
+		{c: c, Choices: Choices{Users: []User{{Name: "x"}}}}, {c: c, Settings: Settings{User: "x"}}, {c: c, Settings: Settings{Entrypoint: []string{"x"}}}, {c: c, p: platform("arm64")},
+	} {
+		key, err := Key(in.c, in.Choices, in.Settings, in.p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[key]; ok {
+			t.Errorf("input %d has the key of input %s", i, other)
+		}
+		seen[key] = fmt.Sprint(i)
+	}
+	// A field that is added to the choices is one that the images have to record.
+	if n := reflect.TypeFor[Choices]().NumField(); n != 7 {
+		t.Errorf("Choices have %d fields: record the new one, and add it here", n)
+	}
+}

@@ -1,0 +1,217 @@
+package application
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// Entry is what the image has at the root of its file system: a link into the
+// store, or a directory of such links, where Target is "".
+type Entry struct {
+	Name   string // without a leading slash
+	Target string
+}
+
+// reserved are where the closure's files cannot be shown: the store, what a
+// runtime mounts, and the file that says what the image is.
+var reserved = []string{"nix", "proc", "sys", "dev", ".nixoci.json"}
+
+// checkLink refuses a --link that has no sense, before anything is read.
+func checkLink(dir string) error {
+	if !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/" {
+		return hint.Add(fmt.Errorf("link %q: not the absolute path of a directory or file", dir), "write for instance --link /bin")
+	}
+	first := strings.SplitN(dir[1:], "/", 2)[0]
+	if slices.Contains(reserved, first) {
+		return fmt.Errorf("link %q: an image has files of its own in /%s", dir, first)
+	}
+	return nil
+}
+
+// link adds what the roots have at dir: a file is linked, and of a directory
+// every entry. A directory that several roots have is merged.
+func (r *Reader) link(app *Application, dir string) error {
+	name := strings.TrimPrefix(dir, "/")
+	var have []closure.StorePath
+	for _, root := range app.Roots {
+		switch _, err := r.find(root, name); {
+		case err == nil:
+			have = append(have, root)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	if len(have) == 0 {
+		return hint.Add(fmt.Errorf("link %s: %s has no %s", dir, some(texts(app.Roots)), name), "leave it out, or name the closure that has it")
+	}
+	return r.merge(app, have, name, true)
+}
+
+// merge adds name, which all of roots have. whole is for what was asked for:
+// directories that are linked entry by entry also where one root has them.
+func (r *Reader) merge(app *Application, roots []closure.StorePath, name string, whole bool) error {
+	places := make([]place, len(roots))
+	directories := 0
+	for i, root := range roots {
+		var err error
+		if places[i], err = r.find(root, name); err != nil {
+			return err
+		}
+		if places[i].Kind == closure.KindDirectory {
+			directories++
+		}
+	}
+	same := func(p place) bool { return p.store == places[0].store && p.name == places[0].name }
+	switch {
+	case whole && directories == len(roots) || directories == len(roots) && !allSame(places, same):
+		app.add(Entry{Name: name})
+		return r.mergeEntries(app, roots, name)
+	case allSame(places, same):
+		app.add(Entry{Name: name, Target: path.Join(string(roots[0]), name)})
+		return nil
+	}
+	i := slices.IndexFunc(places, func(p place) bool { return !same(p) })
+	return hint.Add(fmt.Errorf("link /%s: two closures have different ones: %s and %s", name, places[0], places[i]),
+		"leave out one of them, or link less: --link links only what you name")
+}
+
+func allSame(places []place, same func(place) bool) bool {
+	return !slices.ContainsFunc(places, func(p place) bool { return !same(p) })
+}
+
+// mergeEntries merges what the roots have in a directory. A link that leads out
+// of the closure is linked as it is.
+func (r *Reader) mergeEntries(app *Application, roots []closure.StorePath, dir string) error {
+	owners := map[string][]closure.StorePath{}
+	var names []string
+	for _, root := range roots {
+		entries, err := r.list(root, dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if owners[e] == nil {
+				names = append(names, e)
+			}
+			owners[e] = append(owners[e], root)
+		}
+	}
+	slices.Sort(names)
+	for _, e := range names {
+		name := path.Join(dir, e)
+		if len(owners[e]) == 1 {
+			app.add(Entry{Name: name, Target: path.Join(string(owners[e][0]), name)})
+			continue
+		}
+		err := r.merge(app, owners[e], name, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("link /%s: several closures have it, and one is a link that leads nowhere: %w", name, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add adds an entry, and the directories that it is in. The first of equal names
+// stays.
+func (a *Application) add(e Entry) {
+	for dir := parent(e.Name); dir != ""; dir = parent(dir) {
+		if !a.has(dir) {
+			a.Entries = append(a.Entries, Entry{Name: dir})
+		}
+	}
+	if !a.has(e.Name) {
+		a.Entries = append(a.Entries, e)
+	}
+}
+
+func (a *Application) has(name string) bool {
+	return slices.ContainsFunc(a.Entries, func(e Entry) bool { return e.Name == name })
+}
+
+// MaxEntries bounds the entries of an application: whoever verifies its image
+// keeps them in memory.
+const MaxEntries = 100_000
+
+// checkEntries sorts the entries and refuses one that is inside of a link.
+func (a *Application) checkEntries() error {
+	if len(a.Entries) > MaxEntries {
+		return hint.Add(fmt.Errorf("%d links at the root of the image, at most %d are made", len(a.Entries), MaxEntries), "link less: --link links only what you name")
+	}
+	slices.SortFunc(a.Entries, func(x, y Entry) int { return strings.Compare(x.Name, y.Name) })
+	links := map[string]string{}
+	for _, e := range a.Entries {
+		if e.Target != "" {
+			links[e.Name] = e.Target
+		}
+	}
+	for _, e := range a.Entries {
+		for dir := parent(e.Name); dir != ""; dir = parent(dir) {
+			if target, ok := links[dir]; ok {
+				return hint.Add(fmt.Errorf("/%s: /%s is a link to %s", e.Name, dir, target), "link less: --link links only what you name")
+			}
+		}
+	}
+	return nil
+}
+
+// The shell and the certificates that an image can be asked to show where
+// programs look for them.
+const (
+	shellFile        = "bin/sh"
+	certificatesFile = "etc/ssl/certs/ca-bundle.crt"
+)
+
+// certificateNames are where programs look: nixpkgs' and Debian's OpenSSL and
+// Go, then Fedora's and what follows it.
+var certificateNames = []string{certificatesFile, "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt"}
+
+// Names of the packages that have a shell or certificates; without a version.
+var (
+	shellPackages       = []string{"bash", "bash-interactive", "dash", "busybox", "busybox-static", "busybox-applets", "toybox", "mksh", "oksh", "yash"}
+	certificatePackages = []string{"cacert", "nss-cacert", "ca-certificates"}
+)
+
+// provider is the path that has file: the first root that does, else the only
+// package of the closure.
+func (r *Reader) provider(roots []closure.StorePath, file string, packages []string, what string) (string, error) {
+	has := func(p closure.StorePath) (bool, error) {
+		at, err := r.find(p, file)
+		return err == nil && at.Kind == closure.KindFile, ignoreMissing(err)
+	}
+	for _, root := range roots {
+		if ok, err := has(root); err != nil || ok {
+			return path.Join(string(root), file), err
+		}
+	}
+	var all []string
+	for i := range r.closure.Paths {
+		p := r.closure.Paths[i].Path
+		if name, _ := closure.SplitName(p.Name()); !slices.Contains(packages, name) {
+			continue
+		}
+		ok, err := has(p)
+		if err != nil {
+			return "", err
+		}
+		if ok {
+			all = append(all, path.Join(string(p), file))
+		}
+	}
+	switch len(all) {
+	case 1:
+		return all[0], nil
+	case 0:
+		return "", hint.Add(fmt.Errorf("the closure has no %s (no package with %s)", what, file), "name a closure that has it too, such as nixpkgs#"+packages[0])
+	}
+	return "", hint.Add(fmt.Errorf("the closure has more than one %s: %s", what, some(all)), "name the one to take as a closure too")
+}

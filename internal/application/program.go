@@ -1,0 +1,167 @@
+package application
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/human"
+)
+
+// binDir is where a store path has its programs.
+const binDir = "bin"
+
+// programs are the names of what can be started from a root's bin. Names that
+// begin with a dot are what wrappers start.
+func (r *Reader) programs(root closure.StorePath) (names []string, err error) {
+	all, err := r.list(root, binDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range all {
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		at, err := r.find(root, path.Join(binDir, name))
+		if err = ignoreMissing(err); err != nil {
+			return nil, err
+		}
+		if at.isProgram() {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func (p place) isProgram() bool { return p.Kind == closure.KindFile && p.Executable }
+
+// program is what the image starts by default: the name that was chosen, else
+// the only program of the first root that has any.
+func (r *Reader) program(roots []closure.StorePath, chosen string) (string, error) {
+	for _, root := range roots {
+		if chosen != "" {
+			at, err := r.find(root, path.Join(binDir, chosen))
+			if err = ignoreMissing(err); err != nil {
+				return "", err
+			}
+			if at.isProgram() {
+				return path.Join(string(root), binDir, chosen), nil
+			}
+			continue
+		}
+		names, err := r.programs(root)
+		if err != nil {
+			return "", err
+		}
+		switch len(names) {
+		case 0:
+		case 1:
+			return path.Join(string(root), binDir, names[0]), nil
+		default:
+			return "", hint.Add(fmt.Errorf("%s has %s in bin, and none is named: %s", root, human.Count(len(names), "program"), some(names)),
+				"name the one that the image starts: --entrypoint "+likely(root, names))
+		}
+	}
+	if chosen != "" {
+		return "", hint.Add(fmt.Errorf("no program bin/%s in %s", chosen, some(texts(roots))), entrypointHint)
+	}
+	return "", hint.Add(fmt.Errorf("no program to start: %s has none in bin", some(texts(roots))), entrypointHint)
+}
+
+const entrypointHint = "name the program that the image starts: --entrypoint NAME, or --entrypoint /nix/store/…/NAME"
+
+func texts(roots []closure.StorePath) (all []string) {
+	for _, r := range roots {
+		all = append(all, string(r))
+	}
+	return all
+}
+
+// likely is the program that has the name of the package, else the first.
+func likely(root closure.StorePath, names []string) string {
+	for _, n := range names {
+		if n == root.Name() || strings.HasPrefix(root.Name(), n+"-") {
+			return n
+		}
+	}
+	return names[0]
+}
+
+// some are the first of names, for people.
+func some(names []string) string {
+	const most = 12
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+}
+
+// starts is the file behind the first word of an entrypoint: what a runtime will
+// find under this name.
+func (r *Reader) starts(word string, app *Application) (place, error) {
+	missing := func(why string) error {
+		return hint.Add(fmt.Errorf("entrypoint %q: %s", word, why), "name a program of the closure; --link /bin puts the programs of its roots into /bin")
+	}
+	if !strings.Contains(word, "/") {
+		for _, dir := range app.Path {
+			if p, name, ok := splitStorePath(path.Join(dir, word)); ok {
+				at, err := r.find(p, name)
+				if err = ignoreMissing(err); err != nil {
+					return place{}, err
+				}
+				if at.isProgram() {
+					return at, nil
+				}
+			}
+		}
+		return place{}, missing("no root has a program of this name in bin")
+	}
+	if !path.IsAbs(word) {
+		for _, root := range app.Roots {
+			at, err := r.find(root, path.Clean(word))
+			if err = ignoreMissing(err); err != nil {
+				return place{}, err
+			}
+			if at.isProgram() {
+				app.First = path.Join(string(root), word)
+				return at, nil
+			}
+		}
+		return place{}, missing("no root has a program of this name")
+	}
+	file, ok := app.target(word)
+	if !ok {
+		return place{}, missing("the image has no such file")
+	}
+	p, name, _ := splitStorePath(file)
+	at, err := r.find(p, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return place{}, missing("the closure has no such file")
+	case err != nil:
+		return place{}, err
+	case !at.isProgram():
+		return place{}, missing("it is not a program")
+	}
+	return at, nil
+}
+
+// target is where a file of the image is in the store: itself, or what the link
+// on its way leads to.
+func (a *Application) target(file string) (string, bool) {
+	file = path.Clean(file)
+	if _, _, ok := splitStorePath(file); ok {
+		return file, true
+	}
+	name := strings.TrimPrefix(file, "/")
+	for _, l := range a.Entries {
+		if rest, ok := strings.CutPrefix(name+"/", l.Name+"/"); ok && l.Target != "" {
+			return path.Join(l.Target, rest), true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,213 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+)
+
+// Reader looks at the files of a closure. A store path is read once, as a whole,
+// and its narHash is checked.
+type Reader struct {
+	ctx     context.Context
+	source  closure.Source
+	closure *closure.Closure
+	trees   map[treeKey]*tree
+}
+
+// treeKey is all that a tree depends on.
+type treeKey struct {
+	path    closure.StorePath
+	narHash closure.Hash
+}
+
+// NewReader looks at the files of c, which it reads from src.
+func NewReader(ctx context.Context, src closure.Source, c *closure.Closure) *Reader {
+	return &Reader{ctx: ctx, source: src, closure: c, trees: map[treeKey]*tree{}}
+}
+
+// Of looks at the files of another closure, and knows what r has read.
+func (r *Reader) Of(src closure.Source, c *closure.Closure) *Reader {
+	return &Reader{ctx: r.ctx, source: src, closure: c, trees: r.trees}
+}
+
+// tree is what is in one store path, by names below it.
+type tree struct {
+	entries  map[string]entry
+	children map[string][]string // of a directory, sorted
+}
+
+// entry is an entry of a tree, with the beginning of a file.
+type entry struct {
+	closure.Entry
+	head []byte
+}
+
+// maxHead is how much of a file is kept, in bytes: an ELF header or the line that
+// names a script's interpreter.
+const maxHead = 256
+
+// maxLinks is how many symlinks are followed, as by the kernel.
+const maxLinks = 40
+
+func (t *tree) add(name string, e entry) {
+	t.entries[name] = e
+	if name != "" {
+		dir := parent(name)
+		t.children[dir] = append(t.children[dir], path.Base(name))
+	}
+}
+
+// parent is the directory that name is in, "" for the store path itself.
+func parent(name string) string {
+	if dir := path.Dir(name); dir != "." {
+		return dir
+	}
+	return ""
+}
+
+func (t *tree) Directory(name string) error {
+	t.add(name, entry{Entry: closure.Entry{Kind: closure.KindDirectory}})
+	return nil
+}
+
+func (t *tree) Symlink(name, target string) error {
+	t.add(name, entry{Entry: closure.Entry{Kind: closure.KindSymlink, Target: target}})
+	return nil
+}
+
+func (t *tree) File(name string, executable bool, size int64, content io.Reader) error {
+	e := entry{Entry: closure.Entry{Kind: closure.KindFile, Executable: executable, Size: size}}
+	head := make([]byte, min(size, maxHead))
+	if _, err := io.ReadFull(content, head); err != nil {
+		return err
+	}
+	if _, elf := closure.ELFPlatform(head); elf {
+		e.head = slices.Clone(head[:closure.ELFHead])
+	} else if strings.HasPrefix(string(head), "#!") {
+		e.head = head
+	}
+	t.add(name, e)
+	_, err := io.Copy(io.Discard, content)
+	return err
+}
+
+// tree reads one store path.
+func (r *Reader) tree(p closure.StorePath) (*tree, error) {
+	info := r.closure.Info(p)
+	if info == nil {
+		return nil, fmt.Errorf("%s: not in the closure: %w", p, fs.ErrNotExist)
+	}
+	key := treeKey{p, info.NarHash}
+	if t := r.trees[key]; t != nil {
+		return t, nil
+	}
+	t := &tree{entries: map[string]entry{}, children: map[string][]string{}}
+	if err := closure.Walk(r.ctx, r.source, info, t); err != nil {
+		return nil, &ReadError{err}
+	}
+	r.trees[key] = t
+	return t, nil
+}
+
+// ReadError says that a store path could not be read. All other errors of this
+// package are about what the closure has.
+type ReadError struct{ Err error }
+
+func (e *ReadError) Error() string { return e.Err.Error() }
+func (e *ReadError) Unwrap() error { return e.Err }
+
+// place is an entry that is no symlink, and where it is.
+type place struct {
+	store closure.StorePath
+	name  string // below store, "" for store itself
+	entry
+}
+
+func (p place) String() string { return path.Join(string(p.store), p.name) }
+
+// find resolves name below a store path through symlinks as far as the closure
+// goes. The error wraps fs.ErrNotExist where there is nothing, or where a link
+// leads out of the closure.
+func (r *Reader) find(p closure.StorePath, name string) (place, error) {
+	asked := path.Join(string(p), name)
+	var done []string // elements below p that are no symlinks
+	todo := elements(name)
+	for links := 0; ; {
+		t, err := r.tree(p)
+		if err != nil {
+			return place{}, err
+		}
+		at := path.Join(append(slices.Clone(done), todo[:min(1, len(todo))]...)...)
+		e, ok := t.entries[at]
+		switch {
+		case !ok:
+			return place{}, fmt.Errorf("%s: %w", asked, fs.ErrNotExist)
+		case e.Kind != closure.KindSymlink && len(todo) > 1:
+			done, todo = append(done, todo[0]), todo[1:]
+			continue
+		case e.Kind != closure.KindSymlink:
+			return place{p, at, e}, nil
+		}
+		if links++; links > maxLinks {
+			return place{}, fmt.Errorf("%s: too many symlinks: %w", asked, fs.ErrNotExist)
+		}
+		target := e.Target
+		if !path.IsAbs(target) {
+			target = path.Join(path.Dir(path.Join(string(p), at)), target)
+		}
+		target = path.Join(append([]string{target}, todo[min(1, len(todo)):]...)...)
+		next, rest, ok := splitStorePath(target)
+		if !ok {
+			return place{}, fmt.Errorf("%s: it leads to %s, which is not in the closure: %w", asked, target, fs.ErrNotExist)
+		}
+		p, done, todo = next, nil, elements(rest)
+	}
+}
+
+func elements(name string) []string {
+	if name == "" {
+		return nil
+	}
+	return strings.Split(name, "/")
+}
+
+// splitStorePath divides the name of a file in the store.
+func splitStorePath(file string) (p closure.StorePath, name string, ok bool) {
+	rest, ok := strings.CutPrefix(path.Clean(file), closure.StoreDir+"/")
+	if !ok {
+		return "", "", false
+	}
+	base, name, _ := strings.Cut(rest, "/")
+	p, err := closure.ParseStoreBase(base)
+	return p, name, err == nil
+}
+
+// list are the names in a directory, sorted; none where there is no directory.
+func (r *Reader) list(p closure.StorePath, name string) ([]string, error) {
+	dir, err := r.find(p, name)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	t, err := r.tree(dir.store)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.Clone(t.children[dir.name])
+	slices.Sort(names)
+	return names, nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,69 @@
+package closure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nixoci/nixoci/internal/nar"
+)
+
+// Part is a closure, and where its trees are.
+type Part struct {
+	Closure *Closure
+	Source  Source
+}
+
+// Union is the closure of the roots of all parts, with a source that has all of
+// it. A path that several parts have must be the same in all of them.
+func Union(parts ...Part) (*Closure, Source, error) {
+	if len(parts) == 1 {
+		return parts[0].Closure, parts[0].Source, nil
+	}
+	u := &union{owner: map[StorePath]Source{}}
+	var infos []Info
+	var roots []StorePath
+	have := map[StorePath]*Info{}
+	one := true
+	for _, p := range parts {
+		one = one && p.Source == parts[0].Source
+		roots = append(roots, p.Closure.Roots...)
+		for i := range p.Closure.Paths {
+			info := &p.Closure.Paths[i]
+			if other := have[info.Path]; other != nil {
+				if other.NarHash != info.NarHash || other.NarSize != info.NarSize {
+					return nil, nil, fmt.Errorf("closure: %s has narHash %s in one of the closures, and %s in another", info.Path, other.NarHash, info.NarHash)
+				}
+				continue
+			}
+			have[info.Path] = info
+			u.owner[info.Path] = p.Source
+			infos = append(infos, *info)
+		}
+	}
+	c, err := New(roots, infos)
+	if err != nil {
+		return nil, nil, err
+	}
+	if one {
+		return c, parts[0].Source, nil
+	}
+	return c, u, nil
+}
+
+// union takes each path from the part that it comes from.
+type union struct{ owner map[StorePath]Source }
+
+// Closure implements [Source].
+func (u *union) Closure(context.Context, []StorePath) (*Closure, error) {
+	return nil, errors.New("closure: the union of several is known already")
+}
+
+// Tree implements [Source].
+func (u *union) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
+	src := u.owner[info.Path]
+	if src == nil {
+		return fmt.Errorf("%s: %w", info.Path, ErrNotInStore)
+	}
+	return src.Tree(ctx, info, v)
+}

@@ -1,0 +1,239 @@
+package manifest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/application"
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// rootLayerKind is the first word of the recipe's text, and applicationVersion
+// that of an application's rules: docs/format.md, section 8.
+const (
+	rootLayerKind      = "nixoci-root"
+	applicationVersion = 1
+)
+
+// applicationInfoVersion is that of ImageFile's content in an application's
+// image.
+const applicationInfoVersion = 2
+
+// NewApplication describes an application to whatever makes an image of it.
+func NewApplication(src closure.Source, c *closure.Closure, app *application.Application) *System {
+	return &System{Format: CurrentFormat, Platform: app.Platform, Toplevel: app.Roots[0], Closure: c, Source: src, App: app}
+}
+
+// ApplicationInfo is the content of [ImageFile] in an application's image: what
+// was chosen, and the closure, since the image need not have a Nix database.
+type ApplicationInfo struct {
+	Version int `json:"version"` // applicationInfoVersion
+	application.Choices
+	Start   string            `json:"start,omitempty"` // of the application
+	Closure []ApplicationPath `json:"closure"`         // sorted by path
+}
+
+// ApplicationPath is one store path of it.
+type ApplicationPath struct {
+	Path       closure.StorePath   `json:"path"`
+	NarHash    string              `json:"narHash"` // SRI
+	NarSize    int64               `json:"narSize"`
+	References []closure.StorePath `json:"references,omitempty"` // sorted
+	CA         string              `json:"ca,omitempty"`
+}
+
+// applicationInfo is the content of sys's ImageFile.
+func (sys *System) applicationInfo() ([]byte, error) {
+	info := ApplicationInfo{Version: applicationInfoVersion, Choices: sys.App.Choices, Start: sys.App.Start}
+	for i := range sys.Closure.Paths {
+		p := &sys.Closure.Paths[i]
+		info.Closure = append(info.Closure, ApplicationPath{p.Path, p.NarHash.SRI(), p.NarSize, p.References, p.CA})
+	}
+	data, err := marshal(info)
+	return append(data, '\n'), err
+}
+
+// MaxImageFile bounds an ImageFile in bytes: 100,000 store paths.
+const MaxImageFile = 64 << 20
+
+// ParseApplicationInfo reads the ImageFile of an application's image. It returns
+// nil where the file says that it is of something else.
+func ParseApplicationInfo(data []byte) (*ApplicationInfo, []closure.Info, error) {
+	var version struct {
+		Version int `json:"version"`
+	}
+	if json.Unmarshal(data, &version) != nil || version.Version != applicationInfoVersion {
+		return nil, nil, nil
+	}
+	fail := func(err error) (*ApplicationInfo, []closure.Info, error) {
+		return nil, nil, fmt.Errorf("read /%s: %w", ImageFile, err)
+	}
+	info := &ApplicationInfo{}
+	if err := json.Unmarshal(data, info); err != nil {
+		return fail(err)
+	}
+	check := func(paths []closure.StorePath) error {
+		for _, p := range paths {
+			if _, err := closure.ParseStorePath(string(p)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := check(info.Roots); err != nil {
+		return fail(err)
+	}
+	if err := info.Check(); err != nil {
+		return fail(err)
+	}
+	infos := make([]closure.Info, len(info.Closure))
+	for i, p := range info.Closure {
+		if err := check(append([]closure.StorePath{p.Path}, p.References...)); err != nil {
+			return fail(err)
+		}
+		h, err := closure.ParseHash(p.NarHash)
+		if err != nil {
+			return fail(fmt.Errorf("%s: %w", p.Path, err))
+		}
+		infos[i] = closure.Info{Path: p.Path, NarHash: h, NarSize: p.NarSize, References: p.References, CA: p.CA}
+	}
+	return info, infos, nil
+}
+
+// applicationSkeleton is the root file system of an application beside what it
+// chooses. It affects bytes.
+var applicationSkeleton = []entry{
+	{name: "dev", mode: 0o755},
+	{name: "etc", mode: 0o755}, // runtimes mount hosts, hostname and resolv.conf in it
+	{name: "proc", mode: 0o555},
+	{name: "root", mode: 0o700},
+	{name: "run", mode: 0o755},
+	{name: "sys", mode: 0o555},
+	{name: "tmp", mode: 0o1777},
+	{name: "var", mode: 0o755},
+	{name: "var/empty", mode: 0o555},
+	{name: "var/tmp", mode: 0o1777},
+}
+
+// databaseSkeleton is what Nix wants around its database.
+var databaseSkeleton = []entry{
+	{name: "nix", mode: 0o755},
+	{name: "nix/var", mode: 0o755},
+	{name: "nix/var/nix", mode: 0o755},
+	{name: "nix/var/nix/db", mode: 0o755},
+	{name: "nix/var/nix/gcroots", mode: 0o755},
+	{name: "nix/var/nix/gcroots/profiles", link: "/nix/var/nix/profiles"},
+	{name: "nix/var/nix/profiles", mode: 0o755},
+	{name: "nix/var/nix/temproots", mode: 0o755},
+}
+
+// LastLayer makes the layer above those of store paths: the system layer, or an
+// application's root layer. No store file is read for it.
+func LastLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
+	if sys.App == nil {
+		return SystemLayer(sys, comp)
+	}
+	return rootLayer(sys, comp)
+}
+
+// rootLayer makes an application's last layer: the root skeleton, users, links
+// and the file that says what the image is, and a Nix database where it is
+// chosen. It is a function of the closure and of the application.
+func rootLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
+	entries, err := rootEntries(sys)
+	if err != nil {
+		return nil, fmt.Errorf("root layer of %s: %w", sys.Toplevel, err)
+	}
+	size := int64(0)
+	for _, e := range entries {
+		size += int64(len(e.data))
+	}
+	if sys.App.Database {
+		size += databaseSize(sys.Closure)
+	}
+	content, err := rootLayerContent(sys)
+	if err != nil {
+		return nil, fmt.Errorf("root layer of %s: %w", sys.Toplevel, err)
+	}
+	return &layers.Layer{
+		Recipe:      layers.NewNamedRecipe(comp, rootLayerKind, applicationVersion, content),
+		Size:        size,
+		Compression: comp,
+		Comment:     "root layer: " + sys.Toplevel.Name(),
+		Content: func(ctx context.Context, w *layers.TarWriter) error {
+			all := slices.Clone(entries)
+			if sys.App.Database {
+				db, err := WriteNixDatabase(sys.Closure)
+				if err != nil {
+					return fmt.Errorf("root layer of %s: %w", sys.Toplevel, err)
+				}
+				all = append(all, entry{name: "nix/var/nix/db/db.sqlite", mode: 0o644, data: db})
+			}
+			if err := writeEntries(ctx, w, all); err != nil {
+				return fmt.Errorf("root layer of %s: %w", sys.Toplevel, err)
+			}
+			return nil
+		},
+	}, nil
+}
+
+// rootLayerContent is the text that the recipe hashes: the ImageFile, and a line
+// for each entry that the closure's files give.
+//
+//	{"version":2,"roots":["/nix/store/…-hello"],…}
+//	link bin
+//	link bin/hello /nix/store/…-hello/bin/hello
+func rootLayerContent(sys *System) (string, error) {
+	info, err := sys.applicationInfo()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.Write(info)
+	for _, e := range sys.App.Entries {
+		b.WriteString(strings.TrimRight("link "+e.Name+" "+e.Target, " ") + "\n")
+	}
+	return b.String(), nil
+}
+
+// rootEntries are those of the root layer without the database.
+func rootEntries(sys *System) ([]entry, error) {
+	info, err := sys.applicationInfo()
+	if err != nil {
+		return nil, err
+	}
+	entries := append(slices.Clone(applicationSkeleton), entry{name: ImageFile, mode: 0o444, data: info})
+	if sys.App.Database {
+		entries = append(entries, databaseSkeleton...)
+		entries = append(entries, entry{name: "nix/var/nix/db/schema", mode: 0o644, data: []byte(NixSchema)})
+		for i, root := range sys.App.Roots {
+			entries = append(entries, entry{name: fmt.Sprintf("nix/var/nix/gcroots/nixoci-image-%d", i+1), link: string(root)})
+		}
+	}
+	add := func(e entry) {
+		if !slices.ContainsFunc(entries, func(have entry) bool { return have.name == e.name }) {
+			entries = append(entries, e)
+		}
+	}
+	for _, e := range sys.App.Entries {
+		if e.Target != "" { // what the closure has takes the place of what is nixoci's own
+			entries = slices.DeleteFunc(entries, func(have entry) bool { return have.name == e.Name })
+			add(entry{name: e.Name, link: e.Target})
+		} else {
+			add(entry{name: e.Name, mode: 0o755})
+		}
+	}
+	for _, file := range []entry{
+		{name: "etc/passwd", data: sys.App.Passwd()},
+		{name: "etc/group", data: sys.App.Group()},
+		{name: "etc/nsswitch.conf", data: []byte(application.Nsswitch)},
+	} {
+		file.mode = 0o644
+		add(file)
+	}
+	return entries, nil
+}

@@ -1,0 +1,59 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/nixoci/nixoci/internal/application"
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// remakeApplication makes the image's application again of choices and a
+// closure, with the platform and the settings that its config has.
+func (c *content) remakeApplication(ctx context.Context, src closure.Source, cl *closure.Closure, choices application.Choices) (*manifest.System, error) {
+	config := &c.doc.config
+	settings := application.Settings{Entrypoint: config.Config.Entrypoint, User: config.Config.User}
+	if len(settings.Entrypoint) == 0 {
+		settings.Entrypoint = nil
+	}
+	platform := config.Platform
+	app, err := application.New(ctx, src, cl, choices, settings, &platform)
+	if err != nil {
+		return nil, err
+	}
+	return manifest.NewApplication(src, cl, app), nil
+}
+
+// given is sys, one of Options.Closures, as this image would have it. The choices
+// are the image's, as its plan and its settings are; the roots are the closure's.
+func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.System, error) {
+	if c.system == nil {
+		return sys, nil // and a finding says why
+	}
+	switch app := c.system.application; {
+	case (sys.App != nil) != c.form.application:
+		is, has := "an application", "a NixOS system"
+		if !c.form.application {
+			is, has = has, is
+		}
+		return nil, errors.New("the image is of " + is + ", and the closure is of " + has)
+	case sys.App == nil || app == nil: // without what it says of itself there is nothing to compare
+		return sys, nil
+	default:
+		choices := app.Choices
+		if !sameRoots(choices.Roots, sys.App.Roots) {
+			choices.Roots = sys.App.Roots
+		}
+		if sys.App.Program != "" {
+			choices.Program = sys.App.Program
+		}
+		return c.remakeApplication(ctx, sys.Source, sys.Closure, choices)
+	}
+}
+
+// sameRoots: the order in which they are given again does not matter.
+func sameRoots(a, b []closure.StorePath) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
