@@ -304,9 +304,9 @@ func TestGuestSaysEachThingOnce(t *testing.T) {
 		units int // times that a unit's output is there
 		not   string
 	}{
-		{"by default", nil, 1, 1, "[  OK  ]"},
-		{"with the status", []string{"systemd.show_status=1"}, 2, 1, ""},
-		{"without the journal", []string{"systemd.journald.forward_to_console=0"}, 1, 0, "systemd[1]:"},
+		{name: "by default", times: 1, units: 1, not: "[  OK  ]"},
+		{name: "with the status", args: []string{"systemd.show_status=1"}, times: 2, units: 1},
+		{name: "without the journal", args: []string{"systemd.journald.forward_to_console=0"}, times: 1, not: "systemd[1]:"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			flags := append([]string{"--network", "none", "-v", unit + ":/run/systemd/system/broken.service"}, bootFlags...)

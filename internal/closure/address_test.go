@@ -26,19 +26,19 @@ func TestCheckAddress(t *testing.T) {
 		checked  bool
 		want     string
 	}{
-		{"input-addressed", Info{Path: dep}, nil, false, ""},
-		{"text", Info{Path: text, CA: "text:" + contents.Nix32(), References: []StorePath{dep}}, &contents, true, ""},
-		{"text with other contents", Info{Path: text, CA: "text:" + contents.Nix32(), References: []StorePath{dep}}, &other, false, "the hash of its contents"},
-		{"text with other references", Info{Path: text, CA: "text:" + contents.Nix32()}, &contents, false, "gives another path"},
-		{"text that is a directory", Info{Path: text, CA: "text:" + contents.Nix32(), References: []StorePath{dep}}, nil, false, "not one file"},
-		{"flat", Info{Path: flat, CA: "fixed:" + contents.Nix32()}, &contents, true, ""},
-		{"flat with other contents", Info{Path: flat, CA: "fixed:" + contents.Nix32()}, &other, false, "the hash of its contents"},
-		{"recursive", Info{Path: recursive, CA: "fixed:r:" + nar.Nix32(), NarHash: nar}, nil, true, ""},
-		{"recursive with other contents", Info{Path: recursive, CA: "fixed:r:" + nar.Nix32(), NarHash: other}, nil, false, "gives another path"},
-		{"recursive of another path", Info{Path: dep, CA: "fixed:r:" + nar.Nix32(), NarHash: nar}, nil, false, "gives another path"},
-		{"refers to itself", Info{Path: recursive, CA: "fixed:r:" + nar.Nix32(), References: []StorePath{recursive}}, nil, false, ""},
-		{"sha1", Info{Path: dep, CA: "fixed:r:sha1:" + strings.Repeat("0", 32)}, nil, false, ""},
-		{"nonsense", Info{Path: dep, CA: "nonsense"}, nil, false, "unknown method"},
+		{name: "input-addressed", info: Info{Path: dep}},
+		{name: "text", info: Info{Path: text, CA: "text:" + contents.Nix32(), References: []StorePath{dep}}, contents: &contents, checked: true},
+		{name: "text with other contents", info: Info{Path: text, CA: "text:" + contents.Nix32(), References: []StorePath{dep}}, contents: &other, want: "the hash of its contents"},
+		{name: "text with other references", info: Info{Path: text, CA: "text:" + contents.Nix32()}, contents: &contents, want: "gives another path"},
+		{name: "text that is a directory", info: Info{Path: text, CA: "text:" + contents.Nix32(), References: []StorePath{dep}}, want: "not one file"},
+		{name: "flat", info: Info{Path: flat, CA: "fixed:" + contents.Nix32()}, contents: &contents, checked: true},
+		{name: "flat with other contents", info: Info{Path: flat, CA: "fixed:" + contents.Nix32()}, contents: &other, want: "the hash of its contents"},
+		{name: "recursive", info: Info{Path: recursive, CA: "fixed:r:" + nar.Nix32(), NarHash: nar}, checked: true},
+		{name: "recursive with other contents", info: Info{Path: recursive, CA: "fixed:r:" + nar.Nix32(), NarHash: other}, want: "gives another path"},
+		{name: "recursive of another path", info: Info{Path: dep, CA: "fixed:r:" + nar.Nix32(), NarHash: nar}, want: "gives another path"},
+		{name: "refers to itself", info: Info{Path: recursive, CA: "fixed:r:" + nar.Nix32(), References: []StorePath{recursive}}},
+		{name: "sha1", info: Info{Path: dep, CA: "fixed:r:sha1:" + strings.Repeat("0", 32)}},
+		{name: "nonsense", info: Info{Path: dep, CA: "nonsense"}, want: "unknown method"},
 	} {
 		checked, err := CheckAddress(&tt.info, tt.contents)
 		switch {

@@ -146,54 +146,54 @@ func TestCacheTime(t *testing.T) {
 		at     time.Duration                                          // least and …
 		before time.Duration                                          // … most time
 	}{
-		"no answer at all": {0, func(int64, *http.Request) (*http.Response, error) { return nil, errors.New("silence") },
-			"no answer for 1m0s", 2 * time.Minute, limit.Operation},
-		"no first answer": {0, func(n int64, _ *http.Request) (*http.Response, error) {
+		"no answer at all": {serve: func(int64, *http.Request) (*http.Response, error) { return nil, errors.New("silence") },
+			want: "no answer for 1m0s", at: 2 * time.Minute, before: limit.Operation},
+		"no first answer": {serve: func(n int64, _ *http.Request) (*http.Response, error) {
 			if n == 1 {
 				return nil, errors.New("silence")
 			}
 			return nil, nil
-		}, "", limit.Answer, limit.Answer + time.Second},
-		"a stalled NAR goes on": {0, func(n int64, r *http.Request) (*http.Response, error) {
+		}, at: limit.Answer, before: limit.Answer + time.Second},
+		"a stalled NAR goes on": {serve: func(n int64, r *http.Request) (*http.Response, error) {
 			if !isNAR(r) || r.Header.Get("Range") != "" {
 				return nil, nil
 			}
 			resp := f.of(r)
 			resp.Body = &drip{r: r, text: text(resp), at: 100}
 			return resp, nil
-		}, "", limit.LeastSpeedIn, 2 * limit.LeastSpeedIn},
-		"a byte a second": {0, func(n int64, r *http.Request) (*http.Response, error) {
+		}, at: limit.LeastSpeedIn, before: 2 * limit.LeastSpeedIn},
+		"a byte a second": {serve: func(n int64, r *http.Request) (*http.Response, error) {
 			if !isNAR(r) {
 				return nil, nil
 			}
 			resp := f.of(r)
 			resp.Body = &drip{r: r, text: text(resp), pause: time.Second}
 			return resp, nil
-		}, "too slow", 2 * limit.LeastSpeedIn, 3 * limit.LeastSpeedIn},
-		"a narinfo, a byte a second": {0, func(n int64, r *http.Request) (*http.Response, error) {
+		}, want: "too slow", at: 2 * limit.LeastSpeedIn, before: 3 * limit.LeastSpeedIn},
+		"a narinfo, a byte a second": {serve: func(n int64, r *http.Request) (*http.Response, error) {
 			if !strings.HasSuffix(r.URL.Path, ".narinfo") {
 				return nil, nil
 			}
 			resp := f.of(r)
 			resp.Body = &drip{r: r, text: text(resp), pause: time.Second}
 			return resp, nil
-		}, "too slow", 2 * limit.LeastSpeedIn, 3 * limit.LeastSpeedIn},
-		"a byte a second where that is enough": {1, func(n int64, r *http.Request) (*http.Response, error) {
+		}, want: "too slow", at: 2 * limit.LeastSpeedIn, before: 3 * limit.LeastSpeedIn},
+		"a byte a second where that is enough": {speed: 1, serve: func(n int64, r *http.Request) (*http.Response, error) {
 			if !isNAR(r) {
 				return nil, nil
 			}
 			resp := f.of(r)
 			resp.Body = &drip{r: r, text: text(resp), pause: 900 * time.Millisecond}
 			return resp, nil
-		}, "", time.Minute, 24 * time.Hour},
-		"a byte in twenty seconds where any speed is enough": {-1, func(n int64, r *http.Request) (*http.Response, error) {
+		}, at: time.Minute, before: 24 * time.Hour},
+		"a byte in twenty seconds where any speed is enough": {speed: -1, serve: func(n int64, r *http.Request) (*http.Response, error) {
 			if !isNAR(r) {
 				return nil, nil
 			}
 			resp := f.of(r)
 			resp.Body = &drip{r: r, text: text(resp), pause: 20 * time.Second}
 			return resp, nil
-		}, "", time.Minute, 240 * time.Hour},
+		}, at: time.Minute, before: 240 * time.Hour},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

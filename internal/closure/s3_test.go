@@ -131,11 +131,11 @@ func TestS3(t *testing.T) {
 		env                      map[string]string
 		err                      string
 	}{
-		{"environment", "", "", map[string]string{"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "sec/ret+"}, ""},
-		{"profile", "&profile=ci", "[ci]\naws_access_key_id = AK\naws_secret_access_key = sec/ret+\n", nil, ""},
-		{"no credentials", "", "", nil, "no AWS credentials were found"},
-		{"wrong secret", "", "", map[string]string{"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "other"}, "do not allow to read"},
-		{"unknown profile", "&profile=nobody", "", nil, "AWS configuration"},
+		{name: "environment", env: map[string]string{"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "sec/ret+"}},
+		{name: "profile", query: "&profile=ci", credentials: "[ci]\naws_access_key_id = AK\naws_secret_access_key = sec/ret+\n"},
+		{name: "no credentials", err: "no AWS credentials were found"},
+		{name: "wrong secret", env: map[string]string{"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "other"}, err: "do not allow to read"},
+		{name: "unknown profile", query: "&profile=nobody", err: "AWS configuration"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			awsHome(t, tt.credentials)

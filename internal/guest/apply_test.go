@@ -387,15 +387,15 @@ func TestWeigh(t *testing.T) {
 		verdict string // "" healthy
 		settled bool
 	}{
-		{"booting", "starting", nil, Status{}, false, "", false},
-		{"no apply in the image", "running", nil, Status{}, false, "", true},
-		{"first build", "running", nil, Status{Phase: PhaseBuilding}, true, "", false},
-		{"applied", "running", nil, applied, true, "", true},
-		{"building again", "running", nil, Status{Phase: PhaseBuilding, Outcome: OutcomeApplied}, true, "", true},
-		{"failed", "degraded", []string{"nixoci-apply.service"}, Status{Outcome: OutcomeFailed, Reason: "syntax error"}, true,
-			"the configuration was not applied: syntax error", true},
-		{"degraded", "degraded", []string{"a.service", "b.service"}, applied, true, "systemd is degraded, failed: a.service b.service", true},
-		{"stopping", "stopping", nil, applied, true, "systemd is stopping", true},
+		{name: "booting", state: "starting", status: Status{}},
+		{name: "no apply in the image", state: "running", status: Status{}, settled: true},
+		{name: "first build", state: "running", status: Status{Phase: PhaseBuilding}, there: true},
+		{name: "applied", state: "running", status: applied, there: true, settled: true},
+		{name: "building again", state: "running", status: Status{Phase: PhaseBuilding, Outcome: OutcomeApplied}, there: true, settled: true},
+		{name: "failed", state: "degraded", failed: []string{"nixoci-apply.service"}, status: Status{Outcome: OutcomeFailed, Reason: "syntax error"}, there: true,
+			verdict: "the configuration was not applied: syntax error", settled: true},
+		{name: "degraded", state: "degraded", failed: []string{"a.service", "b.service"}, status: applied, there: true, verdict: "systemd is degraded, failed: a.service b.service", settled: true},
+		{name: "stopping", state: "stopping", status: applied, there: true, verdict: "systemd is stopping", settled: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			verdict, settled := weigh(tc.state, tc.failed, tc.status, tc.there)

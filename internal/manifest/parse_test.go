@@ -144,19 +144,19 @@ func TestParseRefuses(t *testing.T) {
 		name, data, mediaType, want string
 		index                       bool
 	}{
-		{"index for manifest", ind, "", "not of this kind", false},
-		{"manifest for index", man, "", "not of this kind", true},
-		{"both", strings.Replace(man, `"config"`, `"manifests":[],"config"`, 1), "", "two ways", false},
-		{"both the other way", strings.Replace(ind, `"manifests"`, `"layers":[],"manifests"`, 1), "", "two ways", true},
-		{"schema 1", `{"schemaVersion":1,"fsLayers":[]}`, "", "schemaVersion is 1", false},
-		{"trailing", man + "{}", "", "more after the end", false},
-		{"truncated", man[:len(man)-1], "", "unexpected EOF", false},
-		{"media types differ", man, mediatype.DockerManifest, "the registry calls it", false},
-		{"digest", strings.Replace(man, `"digest":"sha256:`, `"digest":"sha256:zz`, 1), "", "digest", false},
-		{"negative size", strings.Replace(man, `"size":`, `"size":-`, 1), "", "size is -", false},
-		{"huge", strings.Repeat(" ", oci.MaxManifest+1), "", "at most", false},
-		{"not JSON", "<html>", "", "invalid character", true},
-		{"huge manifest listed", strings.Replace(ind, `"size":`, `"size":999999999`, 1), "", "at most", true},
+		{name: "index for manifest", data: ind, want: "not of this kind"},
+		{name: "manifest for index", data: man, want: "not of this kind", index: true},
+		{name: "both", data: strings.Replace(man, `"config"`, `"manifests":[],"config"`, 1), want: "two ways"},
+		{name: "both the other way", data: strings.Replace(ind, `"manifests"`, `"layers":[],"manifests"`, 1), want: "two ways", index: true},
+		{name: "schema 1", data: `{"schemaVersion":1,"fsLayers":[]}`, want: "schemaVersion is 1"},
+		{name: "trailing", data: man + "{}", want: "more after the end"},
+		{name: "truncated", data: man[:len(man)-1], want: "unexpected EOF"},
+		{name: "media types differ", data: man, mediaType: mediatype.DockerManifest, want: "the registry calls it"},
+		{name: "digest", data: strings.Replace(man, `"digest":"sha256:`, `"digest":"sha256:zz`, 1), want: "digest"},
+		{name: "negative size", data: strings.Replace(man, `"size":`, `"size":-`, 1), want: "size is -"},
+		{name: "huge", data: strings.Repeat(" ", oci.MaxManifest+1), want: "at most"},
+		{name: "not JSON", data: "<html>", want: "invalid character", index: true},
+		{name: "huge manifest listed", data: strings.Replace(ind, `"size":`, `"size":999999999`, 1), want: "at most", index: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var err error

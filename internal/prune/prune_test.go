@@ -60,16 +60,16 @@ func TestChoose(t *testing.T) {
 		deletes []string
 		untags  string
 	}{
-		{"newest by version", made("1.9=a", "1.10=b", "1.2=c"), Rules{Keep: 2}, "1.2", []string{"c", "c-amd64", "c-sig", "c-sbom"}, ""},
-		{"latest stays", made("latest=a", "2=b", "1=c"), Rules{Keep: 1}, "1", []string{"c", "c-amd64", "c-sig", "c-sbom"}, ""},
-		{"by time against version", made("9=old@90", "1=new@1"), Rules{Keep: 1}, "9", []string{"old", "old-amd64", "old-sig", "old-sbom"}, ""},
-		{"kept by glob", made("v1=a", "2=b", "3=c"), Rules{Keep: 1, KeepTags: []string{"v*"}}, "2", []string{"b", "b-amd64", "b-sig", "b-sbom"}, ""},
-		{"both rules", made("1=a@90", "2=b@40", "3=c@1"), Rules{Keep: 1, OlderThan: 60 * 24 * time.Hour}, "1", []string{"a", "a-amd64", "a-sig", "a-sbom"}, ""},
-		{"no time", made("1=a", "2=b@90"), Rules{Keep: -1, OlderThan: time.Hour}, "2", []string{"b", "b-amd64", "b-sig", "b-sbom"}, ""},
-		{"hashes have no order", made("sha-1=a", "sha-2=b"), Rules{Keep: 1}, "", nil, ""},
-		{"two tags of one image", made("1=a", "2=b", "stable=a"), Rules{Keep: 1, KeepTags: []string{"stable"}}, "1", nil, "1"},
-		{"two tags that both go", made("1=a", "1.0=a", "3=c"), Rules{Keep: 1}, "1 1.0", []string{"a", "a-amd64", "a-sig", "a-sbom"}, ""},
-		{"all go", made("1=a@90"), Rules{Keep: -1, OlderThan: time.Hour}, "1", []string{"a", "a-amd64", "shared", "a-sig", "a-sbom"}, ""},
+		{name: "newest by version", inv: made("1.9=a", "1.10=b", "1.2=c"), rules: Rules{Keep: 2}, tags: "1.2", deletes: []string{"c", "c-amd64", "c-sig", "c-sbom"}},
+		{name: "latest stays", inv: made("latest=a", "2=b", "1=c"), rules: Rules{Keep: 1}, tags: "1", deletes: []string{"c", "c-amd64", "c-sig", "c-sbom"}},
+		{name: "by time against version", inv: made("9=old@90", "1=new@1"), rules: Rules{Keep: 1}, tags: "9", deletes: []string{"old", "old-amd64", "old-sig", "old-sbom"}},
+		{name: "kept by glob", inv: made("v1=a", "2=b", "3=c"), rules: Rules{Keep: 1, KeepTags: []string{"v*"}}, tags: "2", deletes: []string{"b", "b-amd64", "b-sig", "b-sbom"}},
+		{name: "both rules", inv: made("1=a@90", "2=b@40", "3=c@1"), rules: Rules{Keep: 1, OlderThan: 60 * 24 * time.Hour}, tags: "1", deletes: []string{"a", "a-amd64", "a-sig", "a-sbom"}},
+		{name: "no time", inv: made("1=a", "2=b@90"), rules: Rules{Keep: -1, OlderThan: time.Hour}, tags: "2", deletes: []string{"b", "b-amd64", "b-sig", "b-sbom"}},
+		{name: "hashes have no order", inv: made("sha-1=a", "sha-2=b"), rules: Rules{Keep: 1}},
+		{name: "two tags of one image", inv: made("1=a", "2=b", "stable=a"), rules: Rules{Keep: 1, KeepTags: []string{"stable"}}, tags: "1", untags: "1"},
+		{name: "two tags that both go", inv: made("1=a", "1.0=a", "3=c"), rules: Rules{Keep: 1}, tags: "1 1.0", deletes: []string{"a", "a-amd64", "a-sig", "a-sbom"}},
+		{name: "all go", inv: made("1=a@90"), rules: Rules{Keep: -1, OlderThan: time.Hour}, tags: "1", deletes: []string{"a", "a-amd64", "shared", "a-sig", "a-sbom"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.rules.Now = now

@@ -66,9 +66,12 @@ func (p *pusher) recall(ctx context.Context) error {
 		return err
 	}
 	for _, r := range p.job.Reuse {
-		claims, err := p.credible(ctx, r, unknown > 0)
-		if err != nil {
-			return err
+		var claims []*manifest.Claims
+		if unknown > 0 {
+			var err error
+			if claims, err = p.credible(ctx, r); err != nil {
+				return err
+			}
 		}
 		if p.ours(r) && !p.incomplete && r.contradiction() == nil {
 			for d := range r.blobs(ctx) {
@@ -92,10 +95,10 @@ func (p *pusher) recall(ctx context.Context) error {
 const fewQueries = 4
 
 // readRemotes reads which images to reuse are there, then what each of them
-// lists and, with claims, says of it: all at once. It leaves the distinct images
+// lists and, with withClaims, says of it: all at once. It leaves the distinct images
 // in p.job.Reuse. A registry that cannot be asked makes the push slower, not
 // wrong.
-func (p *pusher) readRemotes(ctx context.Context, claims bool) error {
+func (p *pusher) readRemotes(ctx context.Context, withClaims bool) error {
 	found, err := p.present(ctx, p.job.Reuse)
 	if err != nil {
 		return err
@@ -114,7 +117,7 @@ func (p *pusher) readRemotes(ctx context.Context, claims bool) error {
 	for _, r := range found {
 		group.Go(func() error {
 			_, err := r.manifests(groupCtx)
-			if err == nil && claims {
+			if err == nil && withClaims {
 				_, err = r.Claims(groupCtx)
 			}
 			p.warnRemote(r, err)
@@ -164,10 +167,7 @@ func (p *pusher) warnRemote(r *Remote, err error) {
 // credible returns what r claims, nothing where it is wrong about a layer that
 // this machine can make without a store path. These layers are known from here
 // on: no registry is believed about them.
-func (p *pusher) credible(ctx context.Context, r *Remote, wanted bool) ([]*manifest.Claims, error) {
-	if !wanted {
-		return nil, nil
-	}
+func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, error) {
 	claims, err := r.Claims(ctx)
 	if err != nil {
 		claims = nil // it has been said

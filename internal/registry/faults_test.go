@@ -90,100 +90,100 @@ func TestUploadFaults(t *testing.T) {
 		err      string // part of it; "" for success
 		commits  int
 	}{
-		"nothing": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool { return nil }, 1, 0, 0, "", 1},
-		"POST answers 429 and seconds": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		"nothing": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool { return nil }, packs: 1, commits: 1},
+		"POST answers 429 and seconds": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(2, method("POST"), answer(429, "Retry-After", "20"))
-		}, 1, 40 * time.Second, 40 * time.Second, "", 1},
-		"POST answers 503 and a date": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 1, min: 40 * time.Second, max: 40 * time.Second, commits: 1},
+		"POST answers 503 and a date": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("POST"), answer(503, "Retry-After", date))
-		}, 1, 7 * time.Second, 7 * time.Second, "", 1},
-		"POST answers 429 and an hour": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 1, min: 7 * time.Second, max: 7 * time.Second, commits: 1},
+		"POST answers 429 and an hour": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("POST"), answer(429, "Retry-After", "3600"))
-		}, 0, 0, 0, "asks to wait 1h0m0s", 0},
-		"POST answers 500 always": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, err: "asks to wait 1h0m0s"},
+		"POST answers 500 always": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("POST"), answer(500))
-		}, 0, 3 * time.Second, 15 * time.Second, "500 Internal Server Error: SOME_CODE: some message (6 attempts)", 0},
-		"POST is cut": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, min: 3 * time.Second, max: 15 * time.Second, err: "500 Internal Server Error: SOME_CODE: some message (6 attempts)"},
+		"POST is cut": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(3, method("POST"), cut)
-		}, 1, time.Second, 10 * time.Second, "", 1},
-		"POST hangs always": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 1, min: time.Second, max: 10 * time.Second, commits: 1},
+		"POST hangs always": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("POST"), hang)
-		}, 0, 90 * time.Second, 100 * time.Second, "no answer from the registry (3 attempts)", 0},
-		"POST is forbidden": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, min: 90 * time.Second, max: 100 * time.Second, err: "no answer from the registry (3 attempts)"},
+		"POST is forbidden": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("POST"), answer(403))
-		}, 0, 0, 0, "403 Forbidden", 0},
-		"PATCH answers 500 at once": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, err: "403 Forbidden"},
+		"PATCH answers 500 at once": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), answer(500))
-		}, 2, 100 * time.Millisecond, time.Second, "", 1},
-		"PATCH is cut half-way": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 2, min: 100 * time.Millisecond, max: time.Second, commits: 1},
+		"PATCH is cut half-way": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(2, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.CopyN(io.Discard, r.Body, 1_000_000)
 				cut(w, r)
 			})
-		}, 3, 300 * time.Millisecond, 2 * time.Second, "", 1},
-		"PATCH is taken but not answered": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 3, min: 300 * time.Millisecond, max: 2 * time.Second, commits: 1},
+		"PATCH is taken but not answered": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), hang)
-		}, 2, commitTimeout, commitTimeout + time.Second, "", 1},
-		"PATCH stalls": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 2, min: commitTimeout, max: commitTimeout + time.Second, commits: 1},
+		"PATCH stalls": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.CopyN(io.Discard, r.Body, 1_000_000)
 				time.Sleep(10 * stallTimeout) // the server would not notice that the client has gone
 				cut(w, r)
 			})
-		}, 2, stallTimeout, stallTimeout + time.Second, "", 1},
-		"PATCH answers before the end": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 2, min: stallTimeout, max: stallTimeout + time.Second, commits: 1},
+		"PATCH answers before the end": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.CopyN(io.Discard, r.Body, 1000)
 				w.WriteHeader(202)
 			})
-		}, 2, 100 * time.Millisecond, time.Second, "", 1},
-		"PATCH is redirected": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 2, min: 100 * time.Millisecond, max: time.Second, commits: 1},
+		"PATCH is redirected": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.Copy(io.Discard, r.Body)
 				w.Header().Set("Location", r.URL.String())
 				w.WriteHeader(307)
 			})
-		}, 2, 0, 0, "", 1},
-		"PUT answers 500": {func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 2, commits: 1},
+		"PUT answers 500": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(2, method("PUT"), answer(500))
-		}, 1, 300 * time.Millisecond, 2 * time.Second, "", 1},
-		"PUT is done, its answer lost": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 1, min: 300 * time.Millisecond, max: 2 * time.Second, commits: 1},
+		"PUT is done, its answer lost": {before: func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
 				f.Upload(httptest.NewRecorder(), r)
 				cut(w, r)
 			})
-		}, 1, 0, 0, "", 1},
-		"PUT is done, and answered with 404": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 1, commits: 1},
+		"PUT is done, and answered with 404": {before: func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
 				f.Upload(httptest.NewRecorder(), r)
 				registrytest.Refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 			})
-		}, 1, 0, 0, "", 1},
-		"session is lost before PUT": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 1, commits: 1},
+		"session is lost before PUT": {before: func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
 				f.Mu.Lock()
 				clear(f.Sessions)
 				f.Mu.Unlock()
 				registrytest.Refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 			})
-		}, 2, 100 * time.Millisecond, time.Second, "", 1},
-		"received wrongly, always": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 2, min: 100 * time.Millisecond, max: time.Second, commits: 1},
+		"received wrongly, always": {before: func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
 				registrytest.Refuse(w, 400, "DIGEST_INVALID", "provided digest did not match uploaded content")
 			})
-		}, 1 + maxRestarts, 300 * time.Millisecond, 3 * time.Second, "DIGEST_INVALID: provided digest did not match uploaded content", 0},
-		"stored as something else": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 1 + maxRestarts, min: 300 * time.Millisecond, max: 3 * time.Second, err: "DIGEST_INVALID: provided digest did not match uploaded content"},
+		"stored as something else": {before: func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Docker-Content-Digest", digest.FromString("else").String())
 				w.WriteHeader(201)
 			})
-		}, 2, 100 * time.Millisecond, time.Second, "", 1},
-		"stored as something else, always": {func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
+		}, packs: 2, min: 100 * time.Millisecond, max: time.Second, commits: 1},
+		"stored as something else, always": {before: func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1000, method("PUT"), func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Docker-Content-Digest", digest.FromString("else").String())
 				w.WriteHeader(201)
 			})
-		}, 1 + maxRestarts, 300 * time.Millisecond, 3 * time.Second, "the registry stored something else: " + digest.FromString("else").String() + " instead of " + d, 0},
+		}, packs: 1 + maxRestarts, min: 300 * time.Millisecond, max: 3 * time.Second, err: "the registry stored something else: " + digest.FromString("else").String() + " instead of " + d},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -97,14 +97,14 @@ func TestPullCost(t *testing.T) {
 		of, size int64
 		because  []closure.StorePath
 	}{
-		{"update", image(c, shared, old), image(d, shared, fresh), []int64{30}, 40, 30, []closure.StorePath{z}},
-		{"same", image(c, shared, old), image(c, shared, old), nil, 30, 0, nil},
-		{"other tool", image(nil, SideLayer{Digest: "sha256:1"}), image(nil, SideLayer{Digest: "sha256:1", Size: 1}, SideLayer{Digest: "sha256:9", Size: 2}), []int64{2}, 3, 2, nil},
-		{"a blob twice", image(nil), image(nil, SideLayer{Digest: "sha256:9", Size: 2}, SideLayer{Digest: "sha256:9", Size: 2}), []int64{2}, 2, 2, nil},
-		{"compressed differently", image(c, shared), image(c, SideLayer{Digest: "sha256:8", Recipe: "r8", Size: 9, Paths: []closure.StorePath{x}}), []int64{9}, 9, 9, nil},
-		{"planned", image(c, shared, old, system), &SidePlatform{Closure: d, Planned: true, Layers: []SideLayer{{Recipe: "r1", Size: 1000}, {Recipe: "r3", Size: 1000, Paths: []closure.StorePath{z}}}},
-			[]int64{1000}, 2000, 1000, []closure.StorePath{z}},
-		{"from planned", &SidePlatform{Closure: d, Planned: true, Layers: []SideLayer{{Recipe: "r1"}}}, image(c, shared, old, system), []int64{20}, 30, 20, []closure.StorePath{y}},
+		{name: "update", a: image(c, shared, old), b: image(d, shared, fresh), pulled: []int64{30}, of: 40, size: 30, because: []closure.StorePath{z}},
+		{name: "same", a: image(c, shared, old), b: image(c, shared, old), of: 30},
+		{name: "other tool", a: image(nil, SideLayer{Digest: "sha256:1"}), b: image(nil, SideLayer{Digest: "sha256:1", Size: 1}, SideLayer{Digest: "sha256:9", Size: 2}), pulled: []int64{2}, of: 3, size: 2},
+		{name: "a blob twice", a: image(nil), b: image(nil, SideLayer{Digest: "sha256:9", Size: 2}, SideLayer{Digest: "sha256:9", Size: 2}), pulled: []int64{2}, of: 2, size: 2},
+		{name: "compressed differently", a: image(c, shared), b: image(c, SideLayer{Digest: "sha256:8", Recipe: "r8", Size: 9, Paths: []closure.StorePath{x}}), pulled: []int64{9}, of: 9, size: 9},
+		{name: "planned", a: image(c, shared, old, system), b: &SidePlatform{Closure: d, Planned: true, Layers: []SideLayer{{Recipe: "r1", Size: 1000}, {Recipe: "r3", Size: 1000, Paths: []closure.StorePath{z}}}},
+			pulled: []int64{1000}, of: 2000, size: 1000, because: []closure.StorePath{z}},
+		{name: "from planned", a: &SidePlatform{Closure: d, Planned: true, Layers: []SideLayer{{Recipe: "r1"}}}, b: image(c, shared, old, system), pulled: []int64{20}, of: 30, size: 20, because: []closure.StorePath{y}},
 	} {
 		p := pullCost(tt.a, tt.b)
 		var sizes []int64

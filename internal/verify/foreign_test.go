@@ -60,23 +60,23 @@ func TestForeign(t *testing.T) {
 		paths  int
 		first  string
 	}{
-		{"without a database", false, same, map[Check]Result{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Without, CheckNarHashes: Without, CheckReferences: Without, CheckSystem: Without},
-			0, "not made by nixoci"},
-		{"with a database", true, same, map[Check]Result{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Holds, CheckNarHashes: Holds, CheckReferences: Holds, CheckConfig: Without},
-			22, "not made by nixoci"},
-		{"with a flipped bit", true, func(h *tar.Header, content []byte) []byte {
+		{name: "without a database", edit: same, checks: map[Check]Result{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Without, CheckNarHashes: Without, CheckReferences: Without, CheckSystem: Without},
+			first: "not made by nixoci"},
+		{name: "with a database", db: true, edit: same, checks: map[Check]Result{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Holds, CheckNarHashes: Holds, CheckReferences: Holds, CheckConfig: Without},
+			paths: 22, first: "not made by nixoci"},
+		{name: "with a flipped bit", db: true, edit: func(h *tar.Header, content []byte) []byte {
 			if strings.HasSuffix(h.Name, "web-root/index.html") {
 				content[0] ^= 1
 			}
 			return content
-		}, map[Check]Result{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Fails}, 21, "narHash is"},
-		{"with a hard link", true, func(h *tar.Header, content []byte) []byte {
+		}, checks: map[Check]Result{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Fails}, paths: 21, first: "narHash is"},
+		{name: "with a hard link", db: true, edit: func(h *tar.Header, content []byte) []byte {
 			if strings.HasSuffix(h.Name, "web-root/index.html") {
 				h.Typeflag, h.Linkname, h.Size = tar.TypeLink, h.Name, 0
 				return nil
 			}
 			return content
-		}, map[Check]Result{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Holds}, 21, "not made by nixoci"},
+		}, checks: map[Check]Result{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Holds}, paths: 21, first: "not made by nixoci"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := verified(t, foreignSample(t, tt.db, tt.edit), Options{})

@@ -52,12 +52,12 @@ func TestInit(t *testing.T) {
 		wants    map[string]*manifest.InitChoice // by what the finding says, "" if all is right
 		defaults bool                            // the image passes --default-settings
 	}{
-		{"own", own, Holds, "of this nixoci", map[string]*manifest.InitChoice{
-			"": {}, "where none should be": {None: true}, "not sha256:": file(otherInit(t))}, true},
-		{"other", other, Unknown, "not one of this nixoci's, " + other.Digest.String(), map[string]*manifest.InitChoice{
-			"": file(otherInit(t)), "not sha256:": file(ownData), "where none should be": {None: true}}, false},
-		{"none", nil, Without, "links to the system's own init", map[string]*manifest.InitChoice{
-			"": {None: true}, "no program": {}}, false},
+		{name: "own", init: own, result: Holds, detail: "of this nixoci", wants: map[string]*manifest.InitChoice{
+			"": {}, "where none should be": {None: true}, "not sha256:": file(otherInit(t))}, defaults: true},
+		{name: "other", init: other, result: Unknown, detail: "not one of this nixoci's, " + other.Digest.String(), wants: map[string]*manifest.InitChoice{
+			"": file(otherInit(t)), "not sha256:": file(ownData), "where none should be": {None: true}}},
+		{name: "none", result: Without, detail: "links to the system's own init", wants: map[string]*manifest.InitChoice{
+			"": {None: true}, "no program": {}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -82,18 +82,18 @@ func TestSignatures(t *testing.T) {
 		signed       int
 		want         string // of the finding; "" where there is none
 	}{
-		{"attached", whole, Options{Keys: sampleKeys(t), Require: RequireAll}, 22, ""},
-		{"attached, by nobody that is trusted", whole, Options{Keys: defaultKeys(t), Require: RequireAll}, 0, "no trusted key has signed it, only nixoci-testdata-1"},
-		{"attached, by nobody, but one would do", whole, Options{Keys: defaultKeys(t), Require: RequireAny}, 0, "no trusted key has signed any"},
-		{"attached, by nobody, and nobody need", whole, Options{Keys: defaultKeys(t)}, 0, ""},
-		{"one path is not signed", unsigned, Options{Keys: sampleKeys(t), Require: RequireAll}, 0, "it has no signature"},
-		{"one path is not signed, one would do", unsigned, Options{Keys: sampleKeys(t), Require: RequireAny}, 21, ""},
-		{"no path is signed", none, Options{Keys: sampleKeys(t), Require: RequireAny}, 0, "no trusted key has signed any"},
-		{"no path is signed, but a cache has signatures", none, Options{Keys: sampleKeys(t), Require: RequireAll, Against: cache}, 22, ""},
-		{"signature of another path", swapped, Options{Keys: sampleKeys(t)}, 0, "signature does not match"},
-		{"statement of another narHash", forged, Options{Keys: sampleKeys(t), Require: RequireAll}, 0, "it has no signature"},
-		{"nothing is attached", layout, Options{Keys: sampleKeys(t), Require: RequireAll}, 0, "it has no signature"},
-		{"nothing is attached, but a cache has signatures", layout, Options{Keys: sampleKeys(t), Require: RequireAll, Against: cache}, 22, ""},
+		{name: "attached", source: whole, o: Options{Keys: sampleKeys(t), Require: RequireAll}, signed: 22},
+		{name: "attached, by nobody that is trusted", source: whole, o: Options{Keys: defaultKeys(t), Require: RequireAll}, want: "no trusted key has signed it, only nixoci-testdata-1"},
+		{name: "attached, by nobody, but one would do", source: whole, o: Options{Keys: defaultKeys(t), Require: RequireAny}, want: "no trusted key has signed any"},
+		{name: "attached, by nobody, and nobody need", source: whole, o: Options{Keys: defaultKeys(t)}},
+		{name: "one path is not signed", source: unsigned, o: Options{Keys: sampleKeys(t), Require: RequireAll}, want: "it has no signature"},
+		{name: "one path is not signed, one would do", source: unsigned, o: Options{Keys: sampleKeys(t), Require: RequireAny}, signed: 21},
+		{name: "no path is signed", source: none, o: Options{Keys: sampleKeys(t), Require: RequireAny}, want: "no trusted key has signed any"},
+		{name: "no path is signed, but a cache has signatures", source: none, o: Options{Keys: sampleKeys(t), Require: RequireAll, Against: cache}, signed: 22},
+		{name: "signature of another path", source: swapped, o: Options{Keys: sampleKeys(t)}, want: "signature does not match"},
+		{name: "statement of another narHash", source: forged, o: Options{Keys: sampleKeys(t), Require: RequireAll}, want: "it has no signature"},
+		{name: "nothing is attached", source: layout, o: Options{Keys: sampleKeys(t), Require: RequireAll}, want: "it has no signature"},
+		{name: "nothing is attached, but a cache has signatures", source: layout, o: Options{Keys: sampleKeys(t), Require: RequireAll, Against: cache}, signed: 22},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := verified(t, tt.source, tt.o)

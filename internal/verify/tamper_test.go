@@ -34,67 +34,67 @@ var tampered = []struct {
 	two         bool // the image is for two platforms
 }{
 	// Contents of store paths.
-	{"flipped bit in a file", func(s *sample) {
+	{name: "flipped bit in a file", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
-	}, "web-root", "narHash is", false},
-	{"flipped bit in the largest file", func(s *sample) {
+	}, place: "web-root", what: "narHash is"},
+	{name: "flipped bit in the largest file", change: func(s *sample) {
 		s.edit("bin/busybox", func(items []item, at int) []item { items[at].content[1_000_000] ^= 0x80; return items })
-	}, "busybox-static", "narHash is", false},
-	{"swapped symlink target", func(s *sample) {
+	}, place: "busybox-static", what: "narHash is"},
+	{name: "swapped symlink target", change: func(s *sample) {
 		s.edit("bin/domainname", func(items []item, at int) []item { items[at].field(157, 257, "hostname2"); return items })
-	}, "hostname-3.23", "narHash is", false},
-	{"longer file", func(s *sample) {
+	}, place: "hostname-3.23", what: "narHash is"},
+	{name: "longer file", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			items[at].content = append(items[at].content, 'x')
 			items[at].setSize()
 			return items
 		})
-	}, "web-root", "narHash is", false},
-	{"renamed file", func(s *sample) {
+	}, place: "web-root", what: "narHash is"},
+	{name: "renamed file", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			items[at].field(0, 100, webRoot+"/index.htm")
 			return items
 		})
-	}, "web-root", "narHash is", false},
-	{"added file in a store path", func(s *sample) {
+	}, place: "web-root", what: "narHash is"},
+	{name: "added file in a store path", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return insert(items, at+1, entry('0', webRoot+"/more.html", 0o444, "more"))
 		})
-	}, "web-root", "narHash is", false},
-	{"missing file", func(s *sample) {
+	}, place: "web-root", what: "narHash is"},
+	{name: "missing file", change: func(s *sample) {
 		s.edit("web-root/index.html", remove)
-	}, "web-root", "narHash is", false},
-	{"executable bit gone", func(s *sample) {
+	}, place: "web-root", what: "narHash is"},
+	{name: "executable bit gone", change: func(s *sample) {
 		s.edit("bin/dash", func(items []item, at int) []item { items[at].field(100, 108, "0000444"); return items })
-	}, "dash", "narHash is", false},
+	}, place: "dash", what: "narHash is"},
 
 	// Form of the layers.
-	{"changed mode", func(s *sample) {
+	{name: "changed mode", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].field(100, 108, "0000644"); return items })
-	}, "web-root/index.html", "mode is 0644, not 0444", false},
-	{"writable directory", func(s *sample) {
+	}, place: "web-root/index.html", what: "mode is 0644, not 0444"},
+	{name: "writable directory", change: func(s *sample) {
 		s.edit("web-root", func(items []item, at int) []item { items[at].field(100, 108, "0000755"); return items })
-	}, "web-root", "mode is 0755, not 0555", false},
-	{"setuid bit", func(s *sample) {
+	}, place: "web-root", what: "mode is 0755, not 0555"},
+	{name: "setuid bit", change: func(s *sample) {
 		s.edit("bin/dash", func(items []item, at int) []item { items[at].field(100, 108, "0004555"); return items })
-	}, "bin/dash", "mode is 4555, not 0555", false},
-	{"mtime 0", func(s *sample) {
+	}, place: "bin/dash", what: "mode is 4555, not 0555"},
+	{name: "mtime 0", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].field(136, 148, "00000000000"); return items })
-	}, "web-root/index.html", "mtime is 0, not 1", false},
-	{"owner", func(s *sample) {
+	}, place: "web-root/index.html", what: "mtime is 0, not 1"},
+	{name: "owner", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].field(108, 116, "0001750"); return items })
-	}, "web-root/index.html", "owner is 1000, not 0", false},
-	{"group name", func(s *sample) {
+	}, place: "web-root/index.html", what: "owner is 1000, not 0"},
+	{name: "group name", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].field(297, 329, "wheel"); return items })
-	}, "web-root/index.html", `group name is "wheel"`, false},
-	{"PAX record with an attribute", func(s *sample) {
+	}, place: "web-root/index.html", what: `group name is "wheel"`},
+	{name: "PAX record with an attribute", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			pax := entry('x', "PaxHeaders.0/index.html", 0o644, "30 SCHILY.xattr.user.x=evil!!\n")
 			items[at].head = slices.Concat(pax.head, pax.content, make([]byte, 512-len(pax.content)), items[at].head)
 			return items
 		})
-	}, "web-root/index.html", "PAX record SCHILY.xattr.user.x", false},
-	{"PAX header where none is needed", func(s *sample) {
+	}, place: "web-root/index.html", what: "PAX record SCHILY.xattr.user.x"},
+	{name: "PAX header where none is needed", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			pax := entry('x', "PaxHeaders.0/index.html", 0o644, "")
 			body := "path=" + webRoot + "/index.html\n"
@@ -103,81 +103,81 @@ var tampered = []struct {
 			items[at].head = slices.Concat(pax.head, pax.content, make([]byte, 512-len(pax.content)), items[at].head)
 			return items
 		})
-	}, "web-root/index.html", "PAX", false},
-	{"file outside of the store", func(s *sample) {
+	}, place: "web-root/index.html", what: "PAX"},
+	{name: "file outside of the store", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return append(items, entry('0', "etc/evil", 0o444, "x"))
 		})
-	}, "etc/evil", "outside of the store", false},
-	{"file below nix but outside of the store", func(s *sample) {
+	}, place: "etc/evil", what: "outside of the store"},
+	{name: "file below nix but outside of the store", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return append(items, entry('0', "nix/var/nix/db/db.sqlite-wal", 0o644, "x"))
 		})
-	}, "nix/var/nix/db/db.sqlite-wal", "outside of the store", false},
-	{"no store path", func(s *sample) {
+	}, place: "nix/var/nix/db/db.sqlite-wal", what: "outside of the store"},
+	{name: "no store path", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return insert(items, 2, entry('0', "nix/store/.links", 0o444, "x"))
 		})
-	}, "nix/store/.links", "not a store path", false},
-	{"hard link", func(s *sample) {
+	}, place: "nix/store/.links", what: "not a store path"},
+	{name: "hard link", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			link := entry('1', webRoot+"/link.html", 0o444, "")
 			link.field(157, 257, webRoot+"/index.html")
 			return insert(items, at+1, link)
 		})
-	}, "web-root/link.html", "hard link", false},
-	{"device node", func(s *sample) {
+	}, place: "web-root/link.html", what: "hard link"},
+	{name: "device node", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return insert(items, at+1, entry('4', webRoot+"/sda", 0o444, ""))
 		})
-	}, "web-root/sda", "block device", false},
-	{"named pipe", func(s *sample) {
+	}, place: "web-root/sda", what: "block device"},
+	{name: "named pipe", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return insert(items, at+1, entry('6', webRoot+"/pipe", 0o444, ""))
 		})
-	}, "web-root/pipe", "named pipe", false},
-	{"whiteout of a store path", func(s *sample) {
+	}, place: "web-root/pipe", what: "named pipe"},
+	{name: "whiteout of a store path", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return append(items, entry('0', "nix/store/.wh.qw4xm639a8jif2c21hpxp2g1xbprflhl-web-root", 0o444, ""))
 		})
-	}, ".wh.", "whiteout", false},
-	{"whiteout in a store path", func(s *sample) {
+	}, place: ".wh.", what: "whiteout"},
+	{name: "whiteout in a store path", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return insert(items, at, entry('0', webRoot+"/.wh.index.html", 0o444, ""))
 		})
-	}, "web-root/.wh.index.html", "whiteout", false},
-	{"name with ..", func(s *sample) {
+	}, place: "web-root/.wh.index.html", what: "whiteout"},
+	{name: "name with ..", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return insert(items, at+1, entry('0', webRoot+"/../../../etc/passwd", 0o444, "x"))
 		})
-	}, "web-root/../../../etc/passwd", "not in its shortest form", false},
-	{"absolute name", func(s *sample) {
+	}, place: "web-root/../../../etc/passwd", what: "not in its shortest form"},
+	{name: "absolute name", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item {
 			return append(items, entry('0', "/etc/passwd", 0o444, "x"))
 		})
-	}, "/etc/passwd", "absolute", false},
-	{"duplicate entry", func(s *sample) {
+	}, place: "/etc/passwd", what: "absolute"},
+	{name: "duplicate entry", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { return insert(items, at+1, items[at]) })
-	}, "web-root/index.html", "twice", false},
-	{"entries out of order", func(s *sample) {
+	}, place: "web-root/index.html", what: "twice"},
+	{name: "entries out of order", change: func(s *sample) {
 		s.edit("bin/dnsdomainname", func(items []item, at int) []item {
 			items[at], items[at+1] = items[at+1], items[at]
 			return items
 		})
-	}, "hostname-3.23", "not sorted", false},
-	{"store paths out of order", func(s *sample) {
+	}, place: "hostname-3.23", what: "not sorted"},
+	{name: "store paths out of order", change: func(s *sample) {
 		s.edit("-passwd", func(items []item, at int) []item {
 			items[at], items[at-1] = items[at-1], items[at]
 			return items
 		})
-	}, "-inittab", "comes after", false},
-	{"store path twice", func(s *sample) {
+	}, place: "-inittab", what: "comes after"},
+	{name: "store path twice", change: func(s *sample) {
 		s.edit("-group", func(items []item, at int) []item { return append(items, items[at]) })
-	}, "-group", "a second time", false},
-	{"no nix/store entry", func(s *sample) {
+	}, place: "-group", what: "a second time"},
+	{name: "no nix/store entry", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { return remove(items, 1) })
-	}, "layer", "not nix/store", false},
-	{"padding with something in it", func(s *sample) {
+	}, place: "layer", what: "not nix/store"},
+	{name: "padding with something in it", change: func(s *sample) {
 		n := s.edit("web-root/index.html", func(items []item, at int) []item { return items })
 		items := s.tarOf(0, n)
 		var b bytes.Buffer
@@ -192,8 +192,8 @@ var tampered = []struct {
 		}
 		b.Write(make([]byte, 1024))
 		s.setRawTar(0, n, b.Bytes())
-	}, "web-root/index.html", "padding", false},
-	{"something after the end of the tar", func(s *sample) {
+	}, place: "web-root/index.html", what: "padding"},
+	{name: "something after the end of the tar", change: func(s *sample) {
 		n := s.edit("web-root/index.html", func(items []item, at int) []item { return items })
 		var b bytes.Buffer
 		for _, it := range s.tarOf(0, n) {
@@ -204,30 +204,30 @@ var tampered = []struct {
 		b.Write(make([]byte, 1024))
 		b.WriteString("hidden")
 		s.setRawTar(0, n, b.Bytes())
-	}, "layer", "6 bytes after the end", false},
-	{"something after the end of the gzip stream", func(s *sample) {
+	}, place: "layer", what: "6 bytes after the end"},
+	{name: "something after the end of the gzip stream", change: func(s *sample) {
 		s.setBlob(0, 3, append(bytes.Clone(s.blob(s.manifests[0].Layers[3].Digest)), "hidden"...))
-	}, "layer 4", "bytes after the end of the gzip stream", false},
-	{"name in the gzip header", func(s *sample) {
+	}, place: "layer 4", what: "bytes after the end of the gzip stream"},
+	{name: "name in the gzip header", change: func(s *sample) {
 		b := bytes.Clone(s.blob(s.manifests[0].Layers[3].Digest))
 		b[3] = 8 // FNAME
 		s.setBlob(0, 3, slices.Concat(b[:10], []byte("evil\x00"), b[10:]))
-	}, "layer 4", "gzip header", false},
+	}, place: "layer 4", what: "gzip header"},
 
 	// Blobs and what describes them.
-	{"truncated blob", func(s *sample) {
+	{name: "truncated blob", change: func(s *sample) {
 		d := s.manifests[0].Layers[2].Digest
 		b := s.blob(d)
 		s.changed[d] = b[:len(b)/2]
-	}, "layer 3", "bytes instead of", false},
-	{"flipped bit in a blob", func(s *sample) {
+	}, place: "layer 3", what: "bytes instead of"},
+	{name: "flipped bit in a blob", change: func(s *sample) {
 		d := s.manifests[0].Layers[2].Digest
 		b := bytes.Clone(s.blob(d))
 		b[len(b)/2] ^= 1
 		s.changed[d] = b
-	}, "layer 3", "the content has digest", false},
-	{"missing blob", func(s *sample) { s.gone[s.manifests[0].Layers[2].Digest] = true }, "layer 3", "not there", false},
-	{"flipped bit in a config", func(s *sample) {
+	}, place: "layer 3", what: "the content has digest"},
+	{name: "missing blob", change: func(s *sample) { s.gone[s.manifests[0].Layers[2].Digest] = true }, place: "layer 3", what: "not there"},
+	{name: "flipped bit in a config", change: func(s *sample) {
 		s.t.Helper()
 		s.editManifest = func(m []byte) []byte {
 			d := s.manifests[0].Config.Digest
@@ -236,67 +236,67 @@ var tampered = []struct {
 			s.changed[d] = b
 			return m
 		}
-	}, "config", "the content has digest", false},
-	{"missing manifest", func(s *sample) {
+	}, place: "config", what: "the content has digest"},
+	{name: "missing manifest", change: func(s *sample) {
 		s.editIndex = func(b []byte) []byte {
 			delete(s.changed, s.index.Manifests[1].Digest)
 			s.gone[s.index.Manifests[1].Digest] = true
 			return b
 		}
-	}, "linux/arm64", "not there", true},
-	{"wrong diffID with a right digest", func(s *sample) {
+	}, place: "linux/arm64", what: "not there", two: true},
+	{name: "wrong diffID with a right digest", change: func(s *sample) {
 		s.configs[0].RootFS.DiffIDs[4] = digest.FromString("something else")
 		s.manifests[0].Layers[4].Annotations[manifest.AnnotationDiffID] = digest.FromString("something else").String()
-	}, "layer 5", "diffID is", false},
-	{"fewer diffIDs than layers", func(s *sample) {
+	}, place: "layer 5", what: "diffID is"},
+	{name: "fewer diffIDs than layers", change: func(s *sample) {
 		s.configs[0].RootFS.DiffIDs = s.configs[0].RootFS.DiffIDs[:11]
-	}, "config", "11 diffIDs for the manifest's 13 layers", false},
-	{"layers swapped in the manifest", func(s *sample) {
+	}, place: "config", what: "11 diffIDs for the manifest's 13 layers"},
+	{name: "layers swapped in the manifest", change: func(s *sample) {
 		l := s.manifests[0].Layers
 		l[2], l[3] = l[3], l[2]
-	}, "layer 3", "diffID is", false},
-	{"layers swapped in manifest and config", func(s *sample) {
+	}, place: "layer 3", what: "diffID is"},
+	{name: "layers swapped in manifest and config", change: func(s *sample) {
 		l, d, h := s.manifests[0].Layers, s.configs[0].RootFS.DiffIDs, s.configs[0].History
 		l[2], l[3] = l[3], l[2]
 		d[2], d[3] = d[3], d[2]
 		h[2], h[3] = h[3], h[2]
-	}, "layer 3", "in the place of layer 4", false},
-	{"wrong media type of a layer", func(s *sample) {
+	}, place: "layer 3", what: "in the place of layer 4"},
+	{name: "wrong media type of a layer", change: func(s *sample) {
 		s.manifests[0].Layers[0].MediaType = ocispec.MediaTypeImageLayerZstd
-	}, "layer 1", "cannot be decompressed", false},
-	{"wrong size of the tar", func(s *sample) {
+	}, place: "layer 1", what: "cannot be decompressed"},
+	{name: "wrong size of the tar", change: func(s *sample) {
 		s.manifests[0].Layers[0].Annotations[manifest.AnnotationTarSize] = "1024"
-	}, "manifest", "io.nixoci.layer.tarsize", false},
-	{"wrong recipe of a layer", func(s *sample) {
+	}, place: "manifest", what: "io.nixoci.layer.tarsize"},
+	{name: "wrong recipe of a layer", change: func(s *sample) {
 		s.manifests[0].Layers[0].Annotations[manifest.AnnotationRecipe] = s.manifests[0].Layers[1].Annotations[manifest.AnnotationRecipe]
-	}, "manifest", "io.nixoci.layer.recipe", false},
-	{"extra layer", func(s *sample) {
+	}, place: "manifest", what: "io.nixoci.layer.recipe"},
+	{name: "extra layer", change: func(s *sample) {
 		l, d, h := &s.manifests[0].Layers, &s.configs[0].RootFS.DiffIDs, &s.configs[0].History
 		*l = slices.Insert(*l, 11, (*l)[10])
 		*d = slices.Insert(*d, 11, (*d)[10])
 		*h = slices.Insert(*h, 11, (*h)[10])
-	}, "layer 12", "layer 11 has it too", false},
+	}, place: "layer 12", what: "layer 11 has it too"},
 
 	// The Nix database and the closure.
-	{"path missing from the database", func(s *sample) {
+	{name: "path missing from the database", change: func(s *sample) {
 		s.database(`DELETE FROM Refs WHERE reference = (SELECT id FROM ValidPaths WHERE path LIKE '%-web-root')`, `DELETE FROM ValidPaths WHERE path LIKE '%-web-root'`)
-	}, "web-root", "the Nix database does not have it", false},
-	{"extra row in the database", func(s *sample) {
+	}, place: "web-root", what: "the Nix database does not have it"},
+	{name: "extra row in the database", change: func(s *sample) {
 		s.database(`INSERT INTO ValidPaths (path, hash, registrationTime, narSize) VALUES ('/nix/store/00000000000000000000000000000000-evil', 'sha256:` + strings.Repeat("0", 64) + `', 1, 120)`)
-	}, "00000000000000000000000000000000-evil", "and no layer", false},
-	{"path missing from the layers", func(s *sample) {
+	}, place: "00000000000000000000000000000000-evil", what: "and no layer"},
+	{name: "path missing from the layers", change: func(s *sample) {
 		s.edit("-passwd", remove)
-	}, "-passwd", "and no layer", false},
-	{"unreferenced path", func(s *sample) {
+	}, place: "-passwd", what: "and no layer"},
+	{name: "unreferenced path", change: func(s *sample) {
 		s.database(`DELETE FROM Refs WHERE reference = (SELECT id FROM ValidPaths WHERE path LIKE '%-web-root')`)
-	}, "web-root", "not reachable", false},
-	{"reference that is not there", func(s *sample) {
+	}, place: "web-root", what: "not reachable"},
+	{name: "reference that is not there", change: func(s *sample) {
 		s.database(`PRAGMA foreign_keys = OFF`, `INSERT INTO Refs (referrer, reference) SELECT id, 999 FROM ValidPaths WHERE path LIKE '%-web-root'`)
-	}, databaseName, "999", false},
-	{"one reference more", func(s *sample) {
+	}, place: databaseName, what: "999"},
+	{name: "one reference more", change: func(s *sample) {
 		s.database(`INSERT INTO Refs (referrer, reference) SELECT a.id, b.id FROM ValidPaths a, ValidPaths b WHERE a.path LIKE '%-web-root' AND b.path LIKE '%-media-types-%'`)
-	}, databaseName, "contents differ", false},
-	{"narHash changed with the content", func(s *sample) {
+	}, place: databaseName, what: "contents differ"},
+	{name: "narHash changed with the content", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
 		// What the forged file hashes to, so that database and layer agree.
 		var hash string
@@ -305,176 +305,176 @@ var tampered = []struct {
 			hash, _, _ = strings.Cut(rest, ",")
 		}
 		s.database(`UPDATE ValidPaths SET hash = '` + hex(s.t, hash) + `' WHERE path LIKE '%-web-root'`)
-	}, databaseName, "contents differ", false},
-	{"narSize changed", func(s *sample) {
+	}, place: databaseName, what: "contents differ"},
+	{name: "narSize changed", change: func(s *sample) {
 		s.database(`UPDATE ValidPaths SET narSize = narSize + 8 WHERE path LIKE '%-web-root'`)
-	}, "web-root", "narSize is", false},
-	{"deriver in the database", func(s *sample) {
+	}, place: "web-root", what: "narSize is"},
+	{name: "deriver in the database", change: func(s *sample) {
 		s.database(`UPDATE ValidPaths SET deriver = '/nix/store/00000000000000000000000000000000-x.drv' WHERE path LIKE '%-web-root'`)
-	}, databaseName, "contents differ", false},
-	{"registration time", func(s *sample) {
+	}, place: databaseName, what: "contents differ"},
+	{name: "registration time", change: func(s *sample) {
 		s.database(`UPDATE ValidPaths SET registrationTime = 1700000000 WHERE path LIKE '%-web-root'`)
-	}, databaseName, "contents differ", false},
-	{"trigger in the database", func(s *sample) {
+	}, place: databaseName, what: "contents differ"},
+	{name: "trigger in the database", change: func(s *sample) {
 		s.database(`CREATE TRIGGER evil AFTER INSERT ON ValidPaths BEGIN DELETE FROM Refs; END`)
-	}, databaseName, "contents differ", false},
-	{"view instead of a table", func(s *sample) {
+	}, place: databaseName, what: "contents differ"},
+	{name: "view instead of a table", change: func(s *sample) {
 		s.database(`ALTER TABLE Refs RENAME TO R`, `CREATE VIEW Refs AS WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n FROM x) SELECT n AS referrer, n AS reference FROM x`)
-	}, databaseName, "no tables", false},
-	{"database that is none", func(s *sample) {
+	}, place: databaseName, what: "no tables"},
+	{name: "database that is none", change: func(s *sample) {
 		s.edit(databaseName, func(items []item, at int) []item { items[at].content = []byte("x"); items[at].setSize(); return items })
-	}, databaseName, "no tables", false},
-	{"no database", func(s *sample) { s.edit(databaseName, remove) }, databaseName, "not there", false},
+	}, place: databaseName, what: "no tables"},
+	{name: "no database", change: func(s *sample) { s.edit(databaseName, remove) }, place: databaseName, what: "not there"},
 
 	// The system layer.
-	{"absolute symlink in the system layer", func(s *sample) {
+	{name: "absolute symlink in the system layer", change: func(s *sample) {
 		s.edit(imageRoot, func(items []item, at int) []item {
 			link := entry('2', "usr/bin/env", 0o777, "")
 			link.field(157, 257, "/nix/store/evil")
 			return insert(items, slices.IndexFunc(items, func(i item) bool { return i.name == "usr/bin" })+1, link)
 		})
-	}, "usr/bin/env", "an extra symlink", false},
-	{"image root that is another path", func(s *sample) {
+	}, place: "usr/bin/env", what: "an extra symlink"},
+	{name: "image root that is another path", change: func(s *sample) {
 		s.edit(imageRoot, func(items []item, at int) []item {
 			items[at].field(157, 257, "/nix/store/3szzxfz4jah63s2l70yf85sy5x875d67-dash-0.5.12-2/bin/dash")
 			return items
 		})
-	}, imageRoot, "target is", false},
-	{"profile that is another path", func(s *sample) {
+	}, place: imageRoot, what: "target is"},
+	{name: "profile that is another path", change: func(s *sample) {
 		s.edit("profiles/system-1-link", func(items []item, at int) []item {
 			items[at].field(157, 257, "/nix/store/3szzxfz4jah63s2l70yf85sy5x875d67-dash-0.5.12-2")
 			return items
 		})
-	}, "", "not reachable", false},
-	{"extra file in the system layer", func(s *sample) {
+	}, what: "not reachable"},
+	{name: "extra file in the system layer", change: func(s *sample) {
 		s.edit(imageRoot, func(items []item, _ int) []item {
 			at := slices.IndexFunc(items, func(i item) bool { return i.name == "etc" })
 			return insert(items, at+1, entry('0', "etc/passwd", 0o644, "root::0:0::/:/bin/sh\n"))
 		})
-	}, "etc/passwd", "an extra file", false},
-	{"missing directory in the system layer", func(s *sample) {
+	}, place: "etc/passwd", what: "an extra file"},
+	{name: "missing directory in the system layer", change: func(s *sample) {
 		s.edit(imageRoot, func(items []item, at int) []item {
 			return remove(items, slices.IndexFunc(items, func(i item) bool { return i.name == "tmp" }))
 		})
-	}, "tmp", "a directory is missing", false},
-	{"mode in the system layer", func(s *sample) {
+	}, place: "tmp", what: "a directory is missing"},
+	{name: "mode in the system layer", change: func(s *sample) {
 		s.edit(imageRoot, func(items []item, at int) []item {
 			items[slices.IndexFunc(items, func(i item) bool { return i.name == "root" })].field(100, 108, "0000777")
 			return items
 		})
-	}, "root", "mode is 0777, not 0700", false},
-	{"schema", func(s *sample) {
+	}, place: "root", what: "mode is 0777, not 0700"},
+	{name: "schema", change: func(s *sample) {
 		s.edit("db/schema", func(items []item, at int) []item { items[at].content = []byte("11"); return items })
-	}, "nix/var/nix/db/schema", "contents differ at byte 1", false},
-	{"system layer compressed by another tool", func(s *sample) {
+	}, place: "nix/var/nix/db/schema", what: "contents differ at byte 1"},
+	{name: "system layer compressed by another tool", change: func(s *sample) {
 		s.setTar(0, 12, s.tarOf(0, 12))
-	}, "layer 13", "compressed with gzip:3", false},
+	}, place: "layer 13", what: "compressed with gzip:3"},
 
 	// The init layer.
-	{"init that is another program", func(s *sample) {
+	{name: "init that is another program", change: func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item { items[at].content[entryPoint] ^= 1; return items })
-	}, initName, "the manifest says", false},
-	{"init that is another program, said", func(s *sample) {
+	}, place: initName, what: "the manifest says"},
+	{name: "init that is another program, said", change: func(s *sample) {
 		n := s.edit(initName, func(items []item, at int) []item { items[at].content[entryPoint] ^= 1; return items })
 		items := s.tarOf(0, n)
 		s.manifests[0].Annotations[manifest.AnnotationInit] = digest.FromBytes(items[len(items)-1].content).String()
-	}, "layer 1", "compressed with gzip:3", false},
-	{"init that is a script", func(s *sample) {
+	}, place: "layer 1", what: "compressed with gzip:3"},
+	{name: "init that is a script", change: func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item {
 			items[at].content = []byte("#!/bin/sh\n")
 			items[at].setSize()
 			return items
 		})
 		s.manifests[0].Annotations[manifest.AnnotationInit] = digest.FromString("#!/bin/sh\n").String()
-	}, initName, "not an ELF program", false},
-	{"init that is a link", func(s *sample) {
+	}, place: initName, what: "not an ELF program"},
+	{name: "init that is a link", change: func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item {
 			items[at] = entry('2', initName, 0o777, "")
 			items[at].field(157, 257, "/nix/store/evil")
 			return items
 		})
-	}, initName, "not a file", false},
-	{"mode of the init", func(s *sample) {
+	}, place: initName, what: "not a file"},
+	{name: "mode of the init", change: func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item { items[at].field(100, 108, "0004555"); return items })
-	}, initName, "mode is 4555, not 0555", false},
-	{"extra file in the init layer", func(s *sample) {
+	}, place: initName, what: "mode is 4555, not 0555"},
+	{name: "extra file in the init layer", change: func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item {
 			return append(items, entry('0', "sbin/more", 0o555, "x"))
 		})
-	}, "sbin/more", "an extra file", false},
-	{"no init layer", func(s *sample) {
+	}, place: "sbin/more", what: "an extra file"},
+	{name: "no init layer", change: func(s *sample) {
 		s.drop(0, 0)
-	}, "layer 1", "not there, or not a file", false},
-	{"init that the manifest does not have", func(s *sample) {
+	}, place: "layer 1", what: "not there, or not a file"},
+	{name: "init that the manifest does not have", change: func(s *sample) {
 		delete(s.manifests[0].Annotations, manifest.AnnotationInit)
-	}, "layer 1", "not nix", false},
-	{"init layer compressed by another tool", func(s *sample) {
+	}, place: "layer 1", what: "not nix"},
+	{name: "init layer compressed by another tool", change: func(s *sample) {
 		s.setTar(0, 0, s.tarOf(0, 0))
-	}, "layer 1", "compressed with gzip:3", false},
-	{"a format that has no init", func(s *sample) {
+	}, place: "layer 1", what: "compressed with gzip:3"},
+	{name: "a format that has no init", change: func(s *sample) {
 		s.manifests[0].Annotations[manifest.AnnotationFormat] = "1"
-	}, "layer 1", "not nix", false},
+	}, place: "layer 1", what: "not nix"},
 
 	// Config, manifest, index.
-	{"wrong platform in the config", func(s *sample) { s.configs[0].Architecture = "arm64" }, "system", "the config says linux/arm64", false},
-	{"wrong platform in the index", func(s *sample) { s.index.Manifests[0].Platform.Architecture = "riscv64" }, "system", "the index says linux/riscv64", false},
-	{"manifests for each other's platform", func(s *sample) {
+	{name: "wrong platform in the config", change: func(s *sample) { s.configs[0].Architecture = "arm64" }, place: "system", what: "the config says linux/arm64"},
+	{name: "wrong platform in the index", change: func(s *sample) { s.index.Manifests[0].Platform.Architecture = "riscv64" }, place: "system", what: "the index says linux/riscv64"},
+	{name: "manifests for each other's platform", change: func(s *sample) {
 		s.editIndex = func(b []byte) []byte {
 			s.index.Manifests[0].Digest, s.index.Manifests[1].Digest = s.index.Manifests[1].Digest, s.index.Manifests[0].Digest
 			s.index.Manifests[0].Size, s.index.Manifests[1].Size = s.index.Manifests[1].Size, s.index.Manifests[0].Size
 			return compact(s.t, s.index)
 		}
-	}, "linux/amd64", "linux/arm64", true},
-	{"changed entrypoint", func(s *sample) {
+	}, place: "linux/amd64", what: "linux/arm64", two: true},
+	{name: "changed entrypoint", change: func(s *sample) {
 		s.configs[0].Config.Entrypoint = []string{"/bin/evil"}
 		s.configs[0].Config.Healthcheck = nil // it goes with the default entrypoint
-	}, "config", `Entrypoint is ["/bin/evil"]`, false},
-	{"command", func(s *sample) { s.configs[0].Config.Cmd = []string{"systemd.unit=rescue.target"} }, "config", "Cmd is", false},
-	{"environment", func(s *sample) { s.configs[0].Config.Env = append(s.configs[0].Config.Env, "LD_PRELOAD=/evil.so") }, "config", "Env is", false},
-	{"user", func(s *sample) { s.configs[0].Config.User = "1000" }, "config", "User is", false},
-	{"stop signal", func(s *sample) { s.configs[0].Config.StopSignal = "SIGTERM" }, "config", "StopSignal is", false},
-	{"volume over the store", func(s *sample) { s.configs[0].Config.Volumes = map[string]struct{}{"/nix/store": {}} }, "config", "Volumes is", false},
-	{"label", func(s *sample) { s.configs[0].Config.Labels["org.example"] = "x" }, "config", "Labels is", false},
-	{"toplevel in the labels", func(s *sample) {
+	}, place: "config", what: `Entrypoint is ["/bin/evil"]`},
+	{name: "command", change: func(s *sample) { s.configs[0].Config.Cmd = []string{"systemd.unit=rescue.target"} }, place: "config", what: "Cmd is"},
+	{name: "environment", change: func(s *sample) { s.configs[0].Config.Env = append(s.configs[0].Config.Env, "LD_PRELOAD=/evil.so") }, place: "config", what: "Env is"},
+	{name: "user", change: func(s *sample) { s.configs[0].Config.User = "1000" }, place: "config", what: "User is"},
+	{name: "stop signal", change: func(s *sample) { s.configs[0].Config.StopSignal = "SIGTERM" }, place: "config", what: "StopSignal is"},
+	{name: "volume over the store", change: func(s *sample) { s.configs[0].Config.Volumes = map[string]struct{}{"/nix/store": {}} }, place: "config", what: "Volumes is"},
+	{name: "label", change: func(s *sample) { s.configs[0].Config.Labels["org.example"] = "x" }, place: "config", what: "Labels is"},
+	{name: "toplevel in the labels", change: func(s *sample) {
 		s.configs[0].Config.Labels[manifest.AnnotationToplevel] = "/nix/store/00000000000000000000000000000000-x"
-	}, "config", "io.nixoci.toplevel is", false},
-	{"history", func(s *sample) { s.configs[0].History[0].CreatedBy = "somebody" }, "config", "history[0].created_by is \"somebody\"", false},
-	{"field in the config that nobody knows", func(s *sample) {
+	}, place: "config", what: "io.nixoci.toplevel is"},
+	{name: "history", change: func(s *sample) { s.configs[0].History[0].CreatedBy = "somebody" }, place: "config", what: "history[0].created_by is \"somebody\""},
+	{name: "field in the config that nobody knows", change: func(s *sample) {
 		s.editConfig = func(b []byte) []byte { return bytes.Replace(b, []byte(`{`), []byte(`{"evil":1,`), 1) }
-	}, "config", "evil is 1 and should not be there", false},
-	{"white space in the config", func(s *sample) {
+	}, place: "config", what: "evil is 1 and should not be there"},
+	{name: "white space in the config", change: func(s *sample) {
 		s.editConfig = func(b []byte) []byte { return append(b, '\n') }
-	}, "config", "other bytes", false},
-	{"annotation of a manifest", func(s *sample) { s.manifests[0].Annotations["org.example"] = "x" }, "config", "annotations is", false},
-	{"toplevel in the annotations", func(s *sample) {
+	}, place: "config", what: "other bytes"},
+	{name: "annotation of a manifest", change: func(s *sample) { s.manifests[0].Annotations["org.example"] = "x" }, place: "config", what: "annotations is"},
+	{name: "toplevel in the annotations", change: func(s *sample) {
 		s.manifests[0].Annotations[manifest.AnnotationToplevel] = "/nix/store/00000000000000000000000000000000-x"
-	}, "manifest", "annotations.io.nixoci.toplevel is", false},
-	{"no layer format", func(s *sample) { delete(s.manifests[0].Annotations, manifest.AnnotationFormat) }, "manifest", "not made by nixoci", false},
-	{"another layer format", func(s *sample) { s.manifests[0].Annotations[manifest.AnnotationFormat] = "3" }, "manifest", `image format is "3"`, false},
-	{"subject", func(s *sample) {
+	}, place: "manifest", what: "annotations.io.nixoci.toplevel is"},
+	{name: "no layer format", change: func(s *sample) { delete(s.manifests[0].Annotations, manifest.AnnotationFormat) }, place: "manifest", what: "not made by nixoci"},
+	{name: "another layer format", change: func(s *sample) { s.manifests[0].Annotations[manifest.AnnotationFormat] = "3" }, place: "manifest", what: `image format is "3"`},
+	{name: "subject", change: func(s *sample) {
 		s.editManifest = func(b []byte) []byte {
 			return bytes.Replace(b, []byte(`,"annotations":{"io.nixoci.format`), []byte(`,"subject":{"mediaType":"x","digest":"`+digest.FromString("x").String()+`","size":1},"annotations":{"io.nixoci.format`), 1)
 		}
-	}, "manifest", "subject is", false},
-	{"platform twice", func(s *sample) {
+	}, place: "manifest", what: "subject is"},
+	{name: "platform twice", change: func(s *sample) {
 		s.editIndex = func([]byte) []byte {
 			s.index.Manifests = append(s.index.Manifests, s.index.Manifests[1])
 			return compact(s.t, s.index)
 		}
-	}, "index", "are both for linux/arm64", true},
-	{"platforms swapped in the index", func(s *sample) {
+	}, place: "index", what: "are both for linux/arm64", two: true},
+	{name: "platforms swapped in the index", change: func(s *sample) {
 		s.editIndex = func([]byte) []byte {
 			slices.Reverse(s.index.Manifests)
 			return compact(s.t, s.index)
 		}
-	}, "index", "manifests[0]", true},
-	{"annotation of the index", func(s *sample) { s.index.Annotations["org.example"] = "x" }, "index", "org.example is", false},
-	{"toplevel in the index", func(s *sample) {
+	}, place: "index", what: "manifests[0]", two: true},
+	{name: "annotation of the index", change: func(s *sample) { s.index.Annotations["org.example"] = "x" }, place: "index", what: "org.example is"},
+	{name: "toplevel in the index", change: func(s *sample) {
 		s.index.Manifests[1].Annotations[manifest.AnnotationNarHash] = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-	}, "index", "io.nixoci.toplevel.narhash", true},
-	{"size in the index", func(s *sample) {
+	}, place: "index", what: "io.nixoci.toplevel.narhash", two: true},
+	{name: "size in the index", change: func(s *sample) {
 		s.editIndex = func(b []byte) []byte { s.index.Manifests[0].Size++; return compact(s.t, s.index) }
-	}, "linux/amd64", "bytes instead of", false},
+	}, place: "linux/amd64", what: "bytes instead of"},
 }
 
 func TestTampered(t *testing.T) {

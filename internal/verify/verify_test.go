@@ -55,11 +55,11 @@ func TestForms(t *testing.T) {
 		systems    []string
 		chosen     []string
 	}{
-		{"zstd", "zstd", manifest.Settings{}, []string{"sample-x86_64-linux"}, nil},
-		{"none", "none", manifest.Settings{}, []string{"sample-aarch64-linux"}, nil},
-		{"all settings", "gzip:1", all, []string{"sample-x86_64-linux", "sample-aarch64-linux"}, most},
-		{"docker", "gzip", docker, []string{"sample-aarch64-linux", "sample-x86_64-linux"}, most},
-		{"entrypoint", "zstd:1", entry, []string{"sample-x86_64-linux-update"}, []string{"Entrypoint"}},
+		{name: "zstd", comp: "zstd", settings: manifest.Settings{}, systems: []string{"sample-x86_64-linux"}},
+		{name: "none", comp: "none", settings: manifest.Settings{}, systems: []string{"sample-aarch64-linux"}},
+		{name: "all settings", comp: "gzip:1", settings: all, systems: []string{"sample-x86_64-linux", "sample-aarch64-linux"}, chosen: most},
+		{name: "docker", comp: "gzip", settings: docker, systems: []string{"sample-aarch64-linux", "sample-x86_64-linux"}, chosen: most},
+		{name: "entrypoint", comp: "zstd:1", settings: entry, systems: []string{"sample-x86_64-linux-update"}, chosen: []string{"Entrypoint"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
