@@ -51,13 +51,15 @@ func TestApplications(t *testing.T) {
 			if got := (run{}).ok(t, args("push", ref, cache, "--reuse", "none", "--jobs", "8", flags, closures)...).digest(t); got != want {
 				t.Errorf("from a cache with eight workers %s, from the store with one %s", got, want)
 			}
-			unstated := make([]string, len(closures))
-			for i, c := range closures {
-				_, unstated[i], _ = strings.Cut(c, "=")
-			}
-			again := run{}.ok(t, args("push", ref, fromStore(), flags, unstated)...)
-			if !strings.Contains(again.stderr, "unchanged") || again.digest(t) != want {
-				t.Errorf("with the platforms read from the programs: %s", again.end())
+			if len(app.packages) == 1 { // data says nothing of a platform, and would go to both
+				unstated := make([]string, len(closures))
+				for i, c := range closures {
+					_, unstated[i], _ = strings.Cut(c, "=")
+				}
+				again := run{}.ok(t, args("push", ref, fromStore(), flags, unstated)...)
+				if !strings.Contains(again.stderr, "unchanged") || again.digest(t) != want {
+					t.Errorf("with the platforms read from the programs: %s", again.end())
+				}
 			}
 			run{}.ok(t, args("verify", ref)...)
 			if o := (run{}).ok(t, args("verify", ref, fromStore(), closures)...); !strings.Contains(o.stdout, "verified: the given closure makes it") {
