@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"internal/closure":     {"internal/atomicfile", "internal/hint", "internal/nar", "internal/retry"},
 	"internal/nixbuild":    {"internal/hint", "internal/nar", "internal/closure"},
 	"internal/application": {"internal/hint", "internal/closure"},
+	"internal/spec":        {"internal/hint", "internal/closure"},
 	"internal/plan":        {"internal/hint", "internal/closure"},
 	"internal/layers":      {"internal/hint", "internal/nar", "internal/closure"},
 	"internal/oci":         {"internal/hint", "internal/layers"},

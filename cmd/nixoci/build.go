@@ -47,7 +47,11 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 			if output == "" {
 				return missing(cmd, "-o DEST")
 			}
-			return a.build(cmd.Context(), output, tags, args, &img, &in)
+			closures, err := in.spec.apply(cmd.Flags(), args, &img, &in)
+			if err != nil {
+				return err
+			}
+			return a.build(cmd.Context(), output, tags, closures, &img, &in)
 		},
 	}
 	fl := cmd.Flags()
@@ -55,6 +59,7 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 	fl.StringArrayVarP(&tags, "tag", "t", nil, "another tag for the same image; can be repeated")
 	img.add(fl)
 	in.add(fl, &reg)
+	in.spec.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	reg.add(cmd) // for --plan and --plan-from of an image
 	return cmd

@@ -22,6 +22,8 @@ type closureFlags struct {
 	keys         []string
 	noSignatures bool
 	nixpkgs      string
+	spec         specFlag
+	programs     map[closure.StorePath]string // what a specification says that closures start
 	planFlags
 }
 
@@ -207,6 +209,7 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 		if err != nil {
 			return nil, err
 		}
+		in.program = f.programs[in.toplevel]
 		inputs = append(inputs, in)
 	}
 	return inputs, nil

@@ -80,6 +80,7 @@ var flagTable = map[string]flagInfo{
 	"nixpkgs":     {groupImage, "DIR|FLAKE", completeDirectories},
 	"platform":    {groupImage, "PLATFORM,…", completeList("linux/amd64", "linux/arm64", "linux/386", "linux/arm/v7", "linux/riscv64")},
 	"port":        {groupImage, "PORT[/udp]", completeNothing},
+	"spec":        {groupImage, "FILE", completeFiles},
 	"stop-signal": {groupImage, "SIGNAL", completeWords("SIGRTMIN+3", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL")},
 	"user":        {groupImage, "USER", completeNothing},
 	"volume":      {groupImage, "DIR", completeNothing},

@@ -41,12 +41,17 @@ is a closure, a graph file or an image.`,
   nix path-info --json -r ./result > web.json && nixoci plan web.json --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.autoIs(&f.closure.planFlags, f.against, &f.reading)
-			return a.planClosures(cmd.Context(), args, &f)
+			closures, err := f.closure.spec.apply(cmd.Flags(), args, nil, &f.closure)
+			if err != nil {
+				return err
+			}
+			return a.planClosures(cmd.Context(), closures, &f)
 		},
 	}
 	fl := cmd.Flags()
 	f.registry.add(cmd)
 	f.closure.add(fl, &f.registry)
+	f.closure.spec.add(fl)
 	a.uses(cmd, "from", "platform", "min-speed", "json")
 	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file or an image")
 	fl.StringVarP(&f.out, "out", "o", "", "write the plan to this file, for the flag --plan of other commands")

@@ -74,7 +74,11 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
   nixoci push ghcr.io/org/hello nixpkgs#hello
   nixoci push ghcr.io/org/web --from https://cache.nixos.org /nix/store/…-nixos-system-web-26.05`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.push(cmd.Context(), args[0], args[1:], &f, &img, &in)
+			closures, err := in.spec.apply(cmd.Flags(), args[1:], &img, &in)
+			if err != nil {
+				return err
+			}
+			return a.push(cmd.Context(), args[0], closures, &f, &img, &in)
 		},
 	}
 	fl := cmd.Flags()
@@ -91,6 +95,7 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	fl.StringVar(&f.summary, "summary", "", "append a markdown report of the changes to this file, for a reviewer; none turns it off (default $GITHUB_STEP_SUMMARY, otherwise none)")
 	img.add(fl)
 	in.add(fl, &f.registry)
+	in.spec.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	return cmd
 }

@@ -61,11 +61,16 @@ exits with code 3.`,
   nixoci verify ghcr.io/org/web:1.2 ./result
   nixoci verify ghcr.io/org/web:1.2 --against https://cache.nixos.org --trusted-public-key org-1:… --require-signatures all`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.verify(cmd.Context(), args[0], args[1:], &f)
+			closures, err := f.closure.spec.apply(cmd.Flags(), args[1:], nil, &f.closure)
+			if err != nil {
+				return err
+			}
+			return a.verify(cmd.Context(), args[0], closures, &f)
 		},
 	}
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
+	f.closure.spec.add(cmd.Flags())
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image unless init, entrypoint, command, environment, user, directory, stop signal, ports and volumes are the defaults")
 	f.init.add(cmd.Flags(), "program that the image must have at /sbin/init, or none if it must have no program; repeat for other platforms")

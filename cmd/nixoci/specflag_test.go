@@ -1,0 +1,41 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/nixoci/nixoci/internal/spec"
+)
+
+// notInSpecification are flags of an image that a specification cannot have: where
+// store paths come from, how they are built and compared with other images, and
+// nixoci-init.
+var notInSpecification = []string{"from", "init", "jobs", "nixpkgs", "plan", "plan-from", "platform", "spec"}
+
+// TestSpecificationHasAllFlags: what a flag says of an image, a specification can
+// say too, and the other way round.
+func TestSpecificationHasAllFlags(t *testing.T) {
+	build, _, err := (&app{}).rootCommand().Find([]string{"build"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields []string
+	for _, f := range spec.Fields() {
+		if f.Flag != "" && f.Flag != "CLOSURE" {
+			fields = append(fields, f.Flag)
+			if build.Flags().Lookup(f.Flag) == nil {
+				t.Errorf("field %s: nixoci build has no flag --%s", f.Name, f.Flag)
+			}
+		}
+	}
+	build.Flags().VisitAll(func(f *pflag.Flag) {
+		switch infoOf(build, f.Name).group {
+		case groupImage, groupApplication, groupLayers:
+			if !slices.Contains(fields, f.Name) && !slices.Contains(notInSpecification, f.Name) {
+				t.Errorf("no field of the specification says what --%s says", f.Name)
+			}
+		}
+	})
+}

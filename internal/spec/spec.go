@@ -1,0 +1,243 @@
+// Package spec reads image specifications: files that say what an image is, as
+// the flags of nixoci build do. nix/image.nix writes them.
+//
+// [Specification] is the only place where a field is declared and described.
+// [Schema] and [Reference] are made from it.
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+// Version is the version of specifications that this nixoci reads.
+const Version = 1
+
+// Specification is what an image is. A field that is not there has the default
+// of the flag.
+type Specification struct {
+	Version     int               `json:"nixociImage" doc:"version of the specification: 1" flag:""`
+	Contents    []string          `json:"contents" doc:"store paths of an application or a NixOS system, each with SYSTEM= before it where the platform has to be stated; the first gives the image its title" flag:"CLOSURE"`
+	Programs    map[string]string `json:"programs,omitempty" doc:"the program in bin that each store path of contents starts by default, as meta.mainProgram says" flag:""`
+	Links       []string          `json:"links,omitempty" doc:"directories or files of the contents to show at the same place in the image" flag:"link"`
+	Shell       bool              `json:"sh,omitempty" doc:"link /bin/sh to a shell of the closure" flag:"sh"`
+	CACerts     bool              `json:"caCertificates,omitempty" doc:"link the closure's CA certificates to /etc/ssl/certs" flag:"ca-certificates"`
+	NixDatabase bool              `json:"nixDatabase,omitempty" doc:"add a Nix database" flag:"nix-database"`
+	Users       []User            `json:"users,omitempty" doc:"users in /etc/passwd beside root and nobody" flag:"add-user"`
+	Config      Config            `json:"config,omitzero" doc:"what a runtime is told" flag:""`
+	Annotations map[string]string `json:"annotations,omitempty" doc:"annotations of the manifests and the index" flag:"annotation"`
+	Created     string            `json:"created,omitempty" doc:"creation time: RFC 3339, or seconds since 1970" flag:"created"`
+	Compression string            `json:"compression,omitempty" doc:"compression of the layers: gzip, zstd or none, optionally with a level" flag:"compression"`
+	Format      string            `json:"format,omitempty" doc:"media types of the image: oci or docker" flag:"format"`
+	Layers      Layers            `json:"layers,omitzero" doc:"how store paths are divided into layers" flag:""`
+}
+
+// User is a line of /etc/passwd.
+type User struct {
+	Name string `json:"name" doc:"name of the user and of the group" flag:""`
+	UID  int64  `json:"uid" doc:"user id" flag:""`
+	GID  *int64 `json:"gid,omitempty" doc:"group id; the user id without it" flag:""`
+	Home string `json:"home,omitempty" doc:"home directory; /var/empty without it" flag:""`
+}
+
+// Config has the names that the image config has, in lower case.
+type Config struct {
+	Entrypoint []string          `json:"entrypoint,omitempty" doc:"entrypoint, word by word" flag:"entrypoint"`
+	Cmd        []string          `json:"cmd,omitempty" doc:"command, word by word" flag:"cmd"`
+	Env        map[string]string `json:"env,omitempty" doc:"environment variables" flag:"env"`
+	Labels     map[string]string `json:"labels,omitempty" doc:"labels" flag:"label"`
+	User       string            `json:"user,omitempty" doc:"user that the container starts as" flag:"user"`
+	WorkingDir string            `json:"workingDir,omitempty" doc:"working directory" flag:"workdir"`
+	StopSignal string            `json:"stopSignal,omitempty" doc:"signal that stops the container" flag:"stop-signal"`
+	Ports      []string          `json:"ports,omitempty" doc:"ports that the container listens on, such as 80 or 53/udp" flag:"port"`
+	Volumes    []string          `json:"volumes,omitempty" doc:"directories that are volumes" flag:"volume"`
+}
+
+// Layers are the flags of the plan.
+type Layers struct {
+	Max      int          `json:"max,omitempty" doc:"the most layers to use for store paths" flag:"max-layers"`
+	Strategy string       `json:"strategy,omitempty" doc:"how to plan" flag:"plan-strategy"`
+	Named    []NamedLayer `json:"named,omitempty" doc:"layers that are asked for by name" flag:"layer"`
+}
+
+// NamedLayer puts all paths whose names match a glob into one layer.
+type NamedLayer struct {
+	Glob string `json:"glob" doc:"names of store paths, with * and ?" flag:""`
+	Name string `json:"name" doc:"name of the layer" flag:""`
+}
+
+// Decode reads a specification. A field that it does not know is an error, and
+// so is a version that is newer than its own.
+func Decode(r io.Reader) (*Specification, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit.PlanFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read specification: %w", err)
+	}
+	if len(data) > limit.PlanFile {
+		return nil, fmt.Errorf("read specification: more than %d bytes", limit.PlanFile)
+	}
+	var version struct {
+		Version *int `json:"nixociImage"`
+	}
+	if err := json.Unmarshal(data, &version); err != nil {
+		return nil, fmt.Errorf("read specification: %w", err)
+	}
+	switch {
+	case version.Version == nil:
+		return nil, hint.Add(errors.New("read specification: no field nixociImage"), fmt.Sprintf("begin it with {\"nixociImage\": %d", Version))
+	case *version.Version > Version:
+		return nil, hint.Add(fmt.Errorf("read specification: version %d, and this nixoci reads up to %d", *version.Version, Version), "use a newer nixoci")
+	case *version.Version < 1:
+		return nil, fmt.Errorf("read specification: version %d, not %d", *version.Version, Version)
+	}
+	s := &Specification{}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(s); err != nil {
+		return nil, explain(err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("read specification: something follows it")
+	}
+	return s, s.check()
+}
+
+// explain says which fields there are, where one is unknown.
+func explain(err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
+	if !unknown {
+		return fmt.Errorf("read specification: %w", err)
+	}
+	return hint.Add(fmt.Errorf("read specification: unknown field %s", name), "docs/specification.md lists the fields; a newer nixoci may know more")
+}
+
+func (s *Specification) check() error {
+	if len(s.Contents) == 0 {
+		return errors.New("read specification: contents is empty")
+	}
+	known := map[string]bool{}
+	for _, c := range s.Contents {
+		file := c
+		if _, after, ok := strings.Cut(c, "="); ok && !strings.HasPrefix(c, "/") {
+			file = after
+		}
+		if _, err := closure.ParseStorePath(file); err != nil {
+			return hint.Add(fmt.Errorf("read specification: contents: %q: %w", c, err), "name store paths, with SYSTEM= before them or without")
+		}
+		known[file] = true
+	}
+	for p := range s.Programs {
+		if !known[p] {
+			return fmt.Errorf("read specification: programs: %s is not in contents", p)
+		}
+	}
+	return nil
+}
+
+// A Field is one field with what is said of it.
+type Field struct {
+	Name string // from the top, with dots; [] after a list
+	Type string // of JSON
+	Doc  string
+	Flag string // that says the same; "" for none
+}
+
+// Fields are all fields, in their order.
+func Fields() []Field { return fieldsOf("", reflect.TypeFor[Specification]()) }
+
+func fieldsOf(prefix string, t reflect.Type) (all []Field) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		all = append(all, Field{prefix + name, typeName(f.Type), f.Tag.Get("doc"), f.Tag.Get("flag")})
+		switch inner := f.Type; {
+		case inner.Kind() == reflect.Struct:
+			all = append(all, fieldsOf(prefix+name+".", inner)...)
+		case inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct:
+			all = append(all, fieldsOf(prefix+name+"[].", inner.Elem())...)
+		}
+	}
+	return all
+}
+
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return typeName(t.Elem())
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Int, reflect.Int64:
+		return "integer"
+	case reflect.String:
+		return "string"
+	case reflect.Slice:
+		return "list of " + typeName(t.Elem()) + "s"
+	}
+	return "object"
+}
+
+// Reference is the list of fields as a table of a page.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString("| field | type | flag | meaning |\n|---|---|---|---|\n")
+	for _, f := range Fields() {
+		flag := f.Flag
+		if flag != "" && flag != "CLOSURE" {
+			flag = "`--" + flag + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, flag, f.Doc)
+	}
+	return b.String()
+}
+
+// Schema is the JSON Schema of specifications.
+func Schema() ([]byte, error) {
+	s := schemaOf(reflect.TypeFor[Specification]())
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = "nixoci image specification"
+	s["properties"].(map[string]any)["nixociImage"] = map[string]any{"const": Version, "description": "version of the specification: 1"}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	err := e.Encode(s)
+	return b.Bytes(), err
+}
+
+func schemaOf(t reflect.Type) map[string]any {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return schemaOf(t.Elem())
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Int64:
+		return map[string]any{"type": "integer", "minimum": 0}
+	case reflect.String:
+		return map[string]any{"type": "string"}
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem())}
+	}
+	properties, required := map[string]any{}, []string{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		p := schemaOf(f.Type)
+		p["description"] = f.Tag.Get("doc")
+		properties[name] = p
+		if options == "" {
+			required = append(required, name)
+		}
+	}
+	return map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+}

@@ -1,0 +1,92 @@
+package spec
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/golden"
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
+)
+
+const (
+	path  = "/nix/store/00000000000000000000000000000001-hello-2.12"
+	other = "/nix/store/00000000000000000000000000000002-page"
+)
+
+func TestDecode(t *testing.T) {
+	s, err := Decode(strings.NewReader(`{"nixociImage": 1, "contents": ["x86_64-linux=` + path + `", "` + other + `"], "programs": {"` + path + `": "hello"},
+		"users": [{"name": "app", "uid": 1000}], "config": {"env": {"A": "b"}, "workingDir": "/tmp"}, "layers": {"max": 20, "named": [{"glob": "g*", "name": "n"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Contents[1] != other || s.Programs[path] != "hello" || s.Users[0].UID != 1000 || s.Users[0].GID != nil || s.Config.Env["A"] != "b" || s.Layers.Named[0].Glob != "g*" {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	minimal := `{"nixociImage": 1, "contents": ["` + path + `"]`
+	for text, want := range map[string][2]string{
+		"":   {"unexpected end", ""},
+		"[]": {"cannot unmarshal", ""},
+		"{}": {"no field nixociImage", `begin it with {"nixociImage": 1`},
+		`{"nixociImage": 2, "contents": ["` + path + `"], "new": 1}`: {"version 2, and this nixoci reads up to 1", "newer nixoci"},
+		`{"nixociImage": 0}`:                                   {"version 0, not 1", ""},
+		`{"nixociImage": "1"}`:                                 {"cannot unmarshal", ""},
+		`{"nixociImage": 1}`:                                   {"contents is empty", ""},
+		minimal + `, "entrypoint": ["x"]}`:                     {`unknown field "entrypoint"`, "docs/specification.md"},
+		minimal + `, "config": {"Env": ["A=b"]}}`:              {"config.env", ""},
+		minimal + `} {}`:                                       {"invalid character '{' after top-level value", ""},
+		minimal + `, "sh": "yes"}`:                             {"cannot unmarshal string", ""},
+		minimal + `, "programs": {"` + other + `": "x"}}`:      {other + " is not in contents", ""},
+		`{"nixociImage": 1, "contents": ["./result"]}`:         {"not below /nix/store", "SYSTEM="},
+		`{"nixociImage": 1, "contents": ["` + path + `/bin"]}`: {"forbidden character", ""},
+	} {
+		_, err := Decode(strings.NewReader(text))
+		hinttest.Error(t, err, nil, want[0])
+		hinttest.Hint(t, err, want[1])
+	}
+}
+
+// TestFields: each field says what it is for, and none is there twice.
+func TestFields(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range Fields() {
+		if f.Doc == "" || seen[f.Name] {
+			t.Errorf("%q: %q", f.Name, f.Doc)
+		}
+		seen[f.Name] = true
+	}
+	if !seen["users[].uid"] || !seen["config.env"] {
+		t.Errorf("fields are missing: %v", seen)
+	}
+}
+
+// TestSchema: docs/specification.schema.json is what the code says.
+func TestSchema(t *testing.T) {
+	schema, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.CheckFile(t, "../../docs/specification.schema.json", schema)
+	if !json.Valid(schema) {
+		t.Error("it is no JSON")
+	}
+}
+
+// TestReference: the table of docs/specification.md is what the code says.
+func TestReference(t *testing.T) {
+	const file, begin, end = "../../docs/specification.md", "<!-- fields -->\n", "<!-- end of fields -->\n"
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(page), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no marks around the table", file)
+	}
+	golden.CheckFile(t, file, []byte(before+begin+Reference()+end+after))
+}
