@@ -58,7 +58,10 @@ const (
 
 // Files and programs of the machine.
 const (
-	KeyFile = 1 * mib // certificates, keys
+	KeyFile      = 1 * mib          // certificates, keys
+	DockerConfig = 4 * mib          // Docker's config.json, or podman's auth.json
+	HelperOutput = 1 * mib          // of a credential helper
+	HelperTime   = 30 * time.Second // until a credential helper must have answered
 )
 
 // Time.
@@ -106,6 +109,9 @@ func Table() []Row {
 		{"Tags", count(Tags), "tags of a repository that is pruned"},
 		{"TagPages", count(TagPages), "pages in which a registry lists them"},
 		{"KeyFile", size(KeyFile), "a file of certificates or keys"},
+		{"DockerConfig", size(DockerConfig), "a file of registry credentials, such as Docker's `config.json`"},
+		{"HelperOutput", size(HelperOutput), "what a credential helper prints"},
+		{"HelperTime", HelperTime.String(), "until a credential helper must have answered"},
 		{"Answer", Answer.String(), "until a request without an answer is tried again"},
 		{"Operation", Operation.String(), "until an operation without an answer fails"},
 		{"LeastSpeed", fmt.Sprintf("%d B/s", LeastSpeed), "least speed of a transfer (`--min-speed`)"},

@@ -211,12 +211,13 @@ func TestSeededFaults(t *testing.T) {
 	all := seeds(300)
 	var failed []string
 	fired := 0
+	var longest time.Duration
 	for _, seed := range all {
 		inWorld(t, seed%3 == 0, func(w *world) {
 			s := w.prepare(seed)
 			w.script(registrytest.Seeded(seed, registrytest.PushClasses))
 			v := s.run()
-			fired += len(w.faults.Fired)
+			fired, longest = fired+len(w.faults.Fired), max(longest, v.took)
 			if v.err != nil {
 				failed = append(failed, fmt.Sprintf("seed %d: %v (%v)", seed, v.err, w.faults.Script))
 			}
@@ -228,7 +229,7 @@ func TestSeededFaults(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d pushes, %d faults, %d errors:\n%s", len(all), fired, len(failed), strings.Join(failed, "\n"))
+	t.Logf("%d pushes, %d faults, the longest took %s, %d errors:\n%s", len(all), fired, longest, len(failed), strings.Join(failed, "\n"))
 	if len(failed)*20 > len(all) {
 		t.Errorf("%d of %d pushes failed although another attempt would have helped", len(failed), len(all))
 	}

@@ -57,7 +57,7 @@ type grant struct {
 func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w http.RoundTripper, scopes []string) *authenticator {
 	a := &authenticator{registry: reg, resource: resource, keychain: o.Keychain, scopes: scopes, wire: w, finding: semaphore.NewWeighted(1)}
 	if a.keychain == nil {
-		a.keychain = authn.DefaultKeychain
+		a.keychain = fileKeychain{}
 	}
 	switch {
 	case isLoopback(reg.RegistryStr()):

@@ -21,6 +21,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -43,11 +44,12 @@ func Login(ctx context.Context, host, user, secret string, o Options) (where str
 	}
 	where, err = editConfig(ctx, func(c *dockerConfig) error {
 		key := authKey(reg)
-		if helper := c.helper(key); helper != "" {
-			err := client.Store(client.NewShellProgramFunc("docker-credential-"+helper),
-				&credentials.Credentials{ServerURL: key, Username: user, Secret: secret})
+		if h := c.helper(key); h != "" {
+			err := helper(h).run(ctx, credentials.ActionStore, func(p client.ProgramFunc) error {
+				return client.Store(p, &credentials.Credentials{ServerURL: key, Username: user, Secret: secret})
+			})
 			if err != nil {
-				return fmt.Errorf("store in docker-credential-%s: %w", helper, err)
+				return err
 			}
 			c.auths[key] = json.RawMessage("{}") // as docker login does
 			return nil
@@ -73,13 +75,13 @@ func Logout(ctx context.Context, host string) error {
 		key := authKey(reg)
 		_, found := c.auths[key]
 		delete(c.auths, key)
-		if helper := c.helper(key); helper != "" {
-			err := client.Erase(client.NewShellProgramFunc("docker-credential-"+helper), key)
+		if h := c.helper(key); h != "" {
+			err := helper(h).run(ctx, credentials.ActionErase, func(p client.ProgramFunc) error { return client.Erase(p, key) })
 			switch {
 			case err == nil:
 				found = true
-			case !credentials.IsErrCredentialsNotFoundMessage(err.Error()):
-				return fmt.Errorf("erase from docker-credential-%s: %w", helper, err)
+			case !strings.Contains(err.Error(), credentials.NewErrCredentialsNotFound().Error()):
+				return err
 			}
 		}
 		if !found {
@@ -169,8 +171,8 @@ type dockerConfig struct {
 
 // helper is the name of the credential helper for key, "" for none.
 func (c *dockerConfig) helper(key string) string {
-	if h := c.credHelpers[key]; h != "" {
-		return h
+	if h, ok := c.credHelpers[key]; ok {
+		return h // "": none for this one
 	}
 	return c.credsStore
 }
@@ -225,7 +227,7 @@ func editConfig(ctx context.Context, edit func(*dockerConfig) error) (path strin
 	}
 	defer unlock()
 	c := &dockerConfig{fields: map[string]json.RawMessage{}, auths: map[string]json.RawMessage{}}
-	data, err := os.ReadFile(path)
+	data, err := limit.ReadFile(path, limit.DockerConfig)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}

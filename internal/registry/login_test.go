@@ -60,15 +60,22 @@ func found(t *testing.T, host string) authn.AuthConfig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := authn.DefaultKeychain.Resolve(reg)
-	if err != nil {
-		t.Fatal(err)
+	var all []authn.AuthConfig
+	for _, k := range []authn.Keychain{fileKeychain{}, authn.DefaultKeychain} {
+		a, err := k.Resolve(reg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := a.Authorization()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, *cfg)
 	}
-	cfg, err := a.Authorization()
-	if err != nil {
-		t.Fatal(err)
+	if all[0] != all[1] {
+		t.Errorf("nixoci finds %q, others %q", all[0].Username, all[1].Username)
 	}
-	return *cfg
+	return all[0]
 }
 
 func TestLogin(t *testing.T) {

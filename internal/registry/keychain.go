@@ -1,0 +1,165 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+// fileKeychain finds credentials where go-containerregistry's DefaultKeychain
+// does. But that waits for a credential helper without end, and keeps whatever
+// it prints.
+type fileKeychain struct{}
+
+// Resolve implements [authn.Keychain].
+func (k fileKeychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	return k.ResolveContext(context.Background(), target)
+}
+
+// ResolveContext implements [authn.ContextKeychain]. Credentials for the
+// repository go before those for its registry.
+func (fileKeychain) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+	path, err := configPath()
+	var data []byte
+	if err == nil { // without a home there are no files
+		data, err = limit.ReadFile(path, limit.DockerConfig)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	file, err := config.LoadFromReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	// The library would run helpers without a bound.
+	helpers := dockerConfig{credsStore: file.CredentialsStore, credHelpers: file.CredentialHelpers}
+	file.CredentialsStore, file.CredentialHelpers = "", nil
+	for _, key := range []string{target.String(), target.RegistryStr()} {
+		if key == name.DefaultRegistry {
+			key = authn.DefaultAuthKey
+		}
+		cfg, err := file.GetAuthConfig(key)
+		if err != nil {
+			return nil, err
+		}
+		found := authn.AuthConfig{Username: cfg.Username, Password: cfg.Password, Auth: cfg.Auth,
+			IdentityToken: cfg.IdentityToken, RegistryToken: cfg.RegistryToken}
+		inEnvironment := os.Getenv(configfile.DockerEnvConfigKey) != "" && found != authn.AuthConfig{}
+		if h := helpers.helper(key); h != "" && !inEnvironment {
+			if found, err = helper(h).get(ctx, key); err != nil {
+				return nil, err
+			}
+		}
+		if found != (authn.AuthConfig{}) {
+			return authn.FromConfig(found), nil
+		}
+	}
+	return authn.Anonymous, nil
+}
+
+// helper is the name of a credential helper without its prefix.
+type helper string
+
+// program is what runs when nixoci asks the helper.
+func (h helper) program() string { return "docker-credential-" + string(h) }
+
+// run calls ask with a way to run the helper, and says which helper failed.
+func (h helper) run(ctx context.Context, action string, ask func(client.ProgramFunc) error) error {
+	var call *helperCall
+	err := ask(func(args ...string) client.Program {
+		call = &helperCall{ctx: ctx, program: h.program(), args: args}
+		return call
+	})
+	switch {
+	case err == nil:
+		return nil
+	case call.broken != nil: // what it has printed helps nobody
+		return hint.Add(fmt.Errorf("%s %s: %w", h.program(), action, call.broken),
+			"run it by hand: echo HOST | "+h.program()+" get")
+	}
+	return fmt.Errorf("%s %s: %w", h.program(), action, err)
+}
+
+// get asks for the credentials for key. Having none is no error.
+func (h helper) get(ctx context.Context, key string) (authn.AuthConfig, error) {
+	var found authn.AuthConfig
+	err := h.run(ctx, credentials.ActionGet, func(p client.ProgramFunc) error {
+		c, err := client.Get(p, key)
+		switch {
+		case credentials.IsErrCredentialsNotFound(err):
+		case err != nil:
+			return err
+		case c.Username == "<token>":
+			found.IdentityToken = c.Secret
+		default:
+			found.Username, found.Password = c.Username, c.Secret
+		}
+		return nil
+	})
+	return found, err
+}
+
+// helperCall is one run of a helper, which ends after limit.HelperTime and may
+// print limit.HelperOutput. Its standard error is the terminal's, since it may
+// ask a person for something.
+type helperCall struct {
+	ctx     context.Context
+	program string
+	args    []string
+	in      io.Reader
+	broken  error // it did not end, or printed too much
+}
+
+func (c *helperCall) Input(in io.Reader) { c.in = in }
+
+// helperTime is a variable for tests.
+var helperTime = limit.HelperTime
+
+func (c *helperCall) Output() ([]byte, error) {
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(helperTime, func() { cancel(fmt.Errorf("no answer for %s", helperTime)) })
+	defer timer.Stop()
+	cmd := exec.CommandContext(ctx, c.program, c.args...)
+	cmd.WaitDelay = time.Second // a child of it may keep the pipe open
+	out := &boundedBuffer{max: limit.HelperOutput, full: cancel}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, out, os.Stderr
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		c.broken = context.Cause(ctx)
+		return nil, c.broken
+	}
+	return out.buf.Bytes(), err
+}
+
+// boundedBuffer keeps at most max bytes, and calls full when there are more.
+type boundedBuffer struct {
+	buf  bytes.Buffer // not embedded: its ReadFrom knows no bound
+	max  int
+	full context.CancelCauseFunc
+}
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if b.buf.Len()+len(p) > b.max {
+		err := &limit.Error{What: "its output", Max: int64(b.max)}
+		b.full(err)
+		return 0, err
+	}
+	return b.buf.Write(p)
+}
