@@ -29,11 +29,11 @@ import (
 
 // repository is one in a new registry; writes counts the requests that change
 // it.
-func repository(t *testing.T, api bool) (repo *registry.Repository, writes *atomic.Int64) {
+func repository(t *testing.T, options ...ggcr.Option) (repo *registry.Repository, writes *atomic.Int64) {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	writes = new(atomic.Int64)
-	h := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(api))
+	h := ggcr.New(append(options, ggcr.Logger(log.New(io.Discard, "", 0)))...)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			writes.Add(1)
@@ -75,7 +75,7 @@ func keyPair(t *testing.T) (*PrivateKey, *PublicKey) {
 }
 
 func TestSignAndVerify(t *testing.T) {
-	repo, writes := repository(t, true)
+	repo, writes := repository(t, ggcr.WithReferrersSupport(true))
 	d := digest.FromString("an image")
 	alice, alicePublic := keyPair(t)
 	bob, bobPublic := keyPair(t)
@@ -146,7 +146,7 @@ func TestVerifyCosign(t *testing.T) {
 		t.Fatal(err)
 	}
 	payload, signature := readFile(t, "cosign-2.payload.json"), string(readFile(t, "cosign-2.signature"))
-	repo, _ := repository(t, true)
+	repo, _ := repository(t, ggcr.WithReferrersSupport(true))
 	putSignatures(t, repo, signedByCosign, payload, signature)
 	sigs, err := Verify(t.Context(), repo, signedByCosign, key)
 	if err != nil || len(sigs) != 1 || sigs[0].Repository != "127.0.0.1:5801/web" {
@@ -182,7 +182,7 @@ func TestVerifyCosignBundle(t *testing.T) {
 	_, stranger := keyPair(t)
 	bundle := readFile(t, "cosign-3.bundle.json")
 	for _, api := range []bool{true, false} {
-		repo, _ := repository(t, api)
+		repo, _ := repository(t, ggcr.WithReferrersSupport(api))
 		attach := func(d digest.Digest, data []byte) {
 			t.Helper()
 			_, err := repo.Attach(t.Context(), ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: d, Size: 1},

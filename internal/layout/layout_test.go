@@ -453,7 +453,7 @@ func TestArchives(t *testing.T) {
 	dir := t.TempDir()
 	for i, order := range [][]int{img.inOrder(), {4, 2, 0, 1, 3}} {
 		path := filepath.Join(dir, fmt.Sprint("oci", i))
-		got := archive(t, img, order, path, false, "v1", "latest")
+		got := archive(t, img, order, path, CreateArchive, "v1", "latest")
 		if d := digest.FromBytes(got); d != golden {
 			t.Errorf("oci-archive in order %v has digest %s, want %s", order, d, golden)
 		}
@@ -487,7 +487,7 @@ func TestArchives(t *testing.T) {
 		{[]string{"app:v2", "v1", "example.com/app"}, "app:v2 example.com/app:latest"},
 	} {
 		both := filepath.Join(dir, "both.tar")
-		archive(t, img, img.inOrder(), both, false, c.tags...)
+		archive(t, img, img.inOrder(), both, CreateArchive, c.tags...)
 		f, err := openTar(both)
 		if err != nil {
 			t.Fatal(err)
@@ -504,7 +504,7 @@ func TestArchives(t *testing.T) {
 	}
 	one := newImage(t, "x", "amd64")
 	both := filepath.Join(dir, "one.tar")
-	archive(t, one, one.inOrder(), both, false, "example.com/app:v2")
+	archive(t, one, one.inOrder(), both, CreateArchive, "example.com/app:v2")
 	asDocker, err := OpenImage("docker-archive:" + both)
 	if err != nil {
 		t.Fatal(err)
@@ -530,7 +530,7 @@ func TestArchives(t *testing.T) {
 	single := newImage(t, "x", "amd64")
 	path := filepath.Join(dir, "docker.tar")
 	for _, order := range [][]int{{0, 1, 2}, {2, 0, 1}} {
-		got := archive(t, single, order, path, true, "app", "example.com/app:v2")
+		got := archive(t, single, order, path, CreateDockerArchive, "app", "example.com/app:v2")
 		if d := digest.FromBytes(got); d != goldenDocker {
 			t.Errorf("docker-archive in order %v has digest %s, want %s", order, d, goldenDocker)
 		}
@@ -575,9 +575,9 @@ func TestArchives(t *testing.T) {
 	}
 }
 
-func archive(t *testing.T, img *testImage, order []int, path string, docker bool, tags ...string) []byte {
+func archive(t *testing.T, img *testImage, order []int, path string, create func(path string) (*Archive, error), tags ...string) []byte {
 	t.Helper()
-	a, err := createArchive(path, docker)
+	a, err := create(path)
 	if err != nil {
 		t.Fatal(err)
 	}

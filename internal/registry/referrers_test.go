@@ -66,8 +66,8 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func quietRegistry(api bool) http.Handler {
-	return ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(api))
+func quietRegistry(options ...ggcr.Option) http.Handler {
+	return ggcr.New(append(options, ggcr.Logger(log.New(io.Discard, "", 0)))...)
 }
 
 func digestsOf(list []ocispec.Descriptor) (ds []digest.Digest) {
@@ -80,7 +80,7 @@ func digestsOf(list []ocispec.Descriptor) (ds []digest.Digest) {
 func TestAttach(t *testing.T) {
 	for name, api := range map[string]bool{"referrers API": true, "fallback tag": false} {
 		t.Run(name, func(t *testing.T) {
-			h := &counted{h: quietRegistry(api)}
+			h := &counted{h: quietRegistry(ggcr.WithReferrersSupport(api))}
 			r := serve(t, h, Options{})
 			subject := pushSubject(t, r)
 			if found, err := r.Referrers(t.Context(), subject.Digest); err != nil || len(found) != 0 {
@@ -127,7 +127,7 @@ func TestAttach(t *testing.T) {
 // TestAttachKeepsOthers: the fallback list is merged, also where another client
 // overwrites it at the same moment.
 func TestAttachKeepsOthers(t *testing.T) {
-	h := &counted{h: quietRegistry(false)}
+	h := &counted{h: quietRegistry()}
 	r := serve(t, h, Options{})
 	subject := pushSubject(t, r)
 	foreign, m, err := artifactManifest(subject, oci.Artifact{Type: "application/vnd.example.other", MediaType: "text/plain", Data: []byte("{}")})
@@ -210,7 +210,7 @@ func TestReferrersPages(t *testing.T) {
 // TestReferrersDraft: a list without artifact types is completed from the
 // manifests.
 func TestReferrersDraft(t *testing.T) {
-	h := quietRegistry(true)
+	h := quietRegistry(ggcr.WithReferrersSupport(true))
 	r := serve(t, h, Options{})
 	subject := pushSubject(t, r)
 	data, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "artifactType": "application/vnd.example",

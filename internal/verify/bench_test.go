@@ -23,7 +23,7 @@ func benchImage(b *testing.B) string {
 	if source := os.Getenv("NIXOCI_BENCH_IMAGE"); source != "" {
 		return source
 	}
-	return newSample(b, true).layout()
+	return newSample(b, "x86_64-linux", "aarch64-linux").layout()
 }
 
 // BenchmarkImage is to be held against BenchmarkDecompressAndHash: what nobody

@@ -15,7 +15,7 @@ func TestCompressionOfSystemLayer(t *testing.T) {
 		"level":   func(a map[string]string) { a[manifest.AnnotationCompression] = "zstd:-1" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSample(t, false)
+			s := newSample(t, "x86_64-linux")
 			last := len(s.manifests[0].Layers) - 1
 			edit(s.manifests[0].Layers[last].Annotations)
 			dir := s.layout()

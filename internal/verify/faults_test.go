@@ -104,7 +104,7 @@ func believable(happened []string) bool {
 // wrong, each once. What is found is what is there, or there is an error, and
 // never after more than limit.Operation.
 func TestSeededReads(t *testing.T) {
-	sample := newSample(t, false)
+	sample := newSample(t, "x86_64-linux")
 	n, first := uint64(100), uint64(1)
 	if testing.Short() {
 		n = 10

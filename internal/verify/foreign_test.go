@@ -18,7 +18,7 @@ import (
 // does, without annotations, and with a Nix database if db.
 func foreignSample(t *testing.T, db bool, edit func(h *tar.Header, content []byte) []byte) string {
 	t.Helper()
-	s := newSample(t, false)
+	s := newSample(t, "x86_64-linux")
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	raw := &bytes.Buffer{}

@@ -180,14 +180,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func newSample(t testing.TB, two bool) *sample {
+// newSample is an image of the sample for one system or two. All tests share
+// what is pushed for it.
+func newSample(t testing.TB, systems ...string) *sample {
 	t.Helper()
-	names := []string{"sample-x86_64-linux"}
-	made := &shared[0]
-	if two {
-		names = append(names, "sample-aarch64-linux")
-		made = &shared[1]
+	var names []string
+	for _, system := range systems {
+		names = append(names, "sample-"+system)
 	}
+	made := &shared[len(systems)-1]
 	made.once.Do(func() {
 		var err error
 		made.dir, err = os.MkdirTemp("", "nixoci-sample-")

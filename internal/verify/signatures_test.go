@@ -71,7 +71,7 @@ func TestSignatures(t *testing.T) {
 	})
 	swapped := attached(t, func(infos []closure.Info) { infos[7].Signatures = infos[8].Signatures })
 	forged := attached(t, func(infos []closure.Info) { infos[7].NarHash[0] ^= 1 })
-	layout := newSample(t, false).layout()
+	layout := newSample(t, "x86_64-linux").layout()
 	dir, err := filepath.Abs(filepath.Join(testdata, "cache"))
 	must(t, err)
 	cache, err := closure.OpenCache("file://"+dir, closure.CacheOptions{NoSignatures: true})

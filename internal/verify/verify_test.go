@@ -13,7 +13,7 @@ import (
 )
 
 func TestUntouched(t *testing.T) {
-	r := verified(t, newSample(t, true).layout(), Options{})
+	r := verified(t, newSample(t, "x86_64-linux", "aarch64-linux").layout(), Options{})
 	if !r.OK || len(r.Findings) != 0 || len(r.Platforms) != 2 {
 		t.Fatalf("%+v", r)
 	}
@@ -111,7 +111,7 @@ func TestArchives(t *testing.T) {
 
 // TestPlatforms: what was not asked for is not looked at, and that is said.
 func TestPlatforms(t *testing.T) {
-	s := newSample(t, true)
+	s := newSample(t, "x86_64-linux", "aarch64-linux")
 	s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
 	source := s.layout()
 	for name, ok := range map[string]bool{"linux/arm64": true, "linux/amd64": false} {
@@ -132,7 +132,7 @@ func TestPlatforms(t *testing.T) {
 // TestFindingsHaveOneOrder: several places are wrong, and who was first to look
 // does not show.
 func TestFindingsHaveOneOrder(t *testing.T) {
-	s := newSample(t, false)
+	s := newSample(t, "x86_64-linux")
 	for _, name := range []string{"bin/busybox", "web-root/index.html", "bin/dash", "bin/bzip2", "bin/hostname", "etc/services"} {
 		s.edit(name, func(items []item, at int) []item {
 			items[at].content[9] ^= 1
