@@ -10,7 +10,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOTOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all help build demo test fma race e2e e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
+.PHONY: all help build demo test faults fma race e2e e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
 
 all: build
 
@@ -24,13 +24,17 @@ demo: build ## push the sample system for two platforms to an embedded registry,
 	./testdata/demo.sh bin/nixoci
 
 test: ## run all tests that need only Go
-	$(GO) test ./...
+	$(GO) test -short ./...
+
+# -short runs a tenth of these seeds and a few of these kills.
+faults: ## push to and read from a registry that fails, with all seeds, and kill the program
+	$(GO) test -run 'TestSeeded|TestLasting|TestKilled|TestPlan' ./internal/push ./internal/verify ./internal/plan ./cmd/nixoci
 
 fma: ## check that the planner rounds the same way on arm64
 	./.ci/fma
 
 race: ## run the tests with the race detector (needs a C compiler)
-	$(GO) test -race ./...
+	$(GO) test -short -race ./...
 
 e2e: build ## test with real registries, engines and Nix; installs them with apt
 	./e2e/run.sh
