@@ -66,7 +66,25 @@
             }
           );
 
-      # extend (a nixosConfiguration) is the same system as a container.
-      lib.extend = nixos: nixos.extendModules { modules = [ container ]; };
+      # nixoci itself, and the function that makes images of packages.
+      overlays.default = final: _: {
+        nixoci = final.callPackage ./nix/nixoci.nix { };
+        nixociImage = import ./nix/image.nix {
+          pkgs = final;
+          inherit (final) nixoci;
+        };
+      };
+
+      lib = {
+        # extend (a nixosConfiguration) is the same system as a container.
+        extend = nixos: nixos.extendModules { modules = [ container ]; };
+      }
+      # lib.${system}.image is the function that makes images of packages.
+      // lib.genAttrs systems (system: {
+        image = import ./nix/image.nix {
+          pkgs = nixpkgs.legacyPackages.${system};
+          inherit (self.packages.${system}) nixoci;
+        };
+      });
     };
 }

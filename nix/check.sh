@@ -81,7 +81,7 @@ if [ -n "${NIXOCI_CHECK_ONE:-}" ]; then
   exit
 fi
 
-names=${CHECKS:-flake-packages flake-bases flake-baked flake-extended flake-host flake-file $(cd "$dir/checks" && for f in *.nix; do echo "${f%.nix}"; done)}
+names=${CHECKS:-flake-packages flake-image flake-bases flake-baked flake-extended flake-host flake-file $(cd "$dir/checks" && for f in *.nix; do echo "${f%.nix}"; done)}
 failed=
 for nixpkgs; do
   nixpkgs=$(cd "$nixpkgs" && pwd)

@@ -176,6 +176,9 @@ func TestNew(t *testing.T) {
 				{"bin", ""}, {"bin/.hello-wrapped", file("hello-2.12", "bin/.hello-wrapped")}, {"bin/hello", file("hello-2.12", "bin/hello")},
 				{"bin/run", file("script-1", "bin/run")}, {"lib", ""}, {"lib/libhello.so", file("hello-2.12", "lib/libhello.so")}, {"share", ""},
 				{"share/man", ""}, {"share/man/hello.1", file("hello-2.12", "share/man/hello.1")}, {"share/man/run.1", file("script-1", "share/man/run.1")}}},
+		"all": {choices: Choices{Roots: roots("script-1", "data"), Links: []string{"/"}}, arch: "arm64", start: file("script-1", "bin/run"), entries: []Entry{
+			{"bin", ""}, {"bin/run", file("script-1", "bin/run")}, {"etc", ""}, {"etc/motd", file("data", "etc/motd")},
+			{"share", ""}, {"share/man", file("script-1", "share/man")}}},
 		"the same twice is no conflict": {choices: Choices{Roots: roots("hello-2.12", "env-1"), Links: []string{"/bin"}}, arch: "amd64",
 			start: file("hello-2.12", "bin/hello"), entries: []Entry{{"bin", ""}, {"bin/.hello-wrapped", file("hello-2.12", "bin/.hello-wrapped")},
 				{"bin/hello", file("hello-2.12", "bin/hello")}}},
@@ -242,7 +245,6 @@ func TestNewRefuses(t *testing.T) {
 			want: "link /bin/hello: two closures have different ones: " + string(storePath("hello-2.12")) + "/bin/hello and " + string(storePath("other-1")) + "/bin/hello", hint: "leave out"},
 		"nobody has it":       {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/share"}}, want: "has no share"},
 		"link of the store":   {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/nix/store"}}, want: "/nix"},
-		"link of all":         {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/"}}, want: "not the absolute path"},
 		"link twice":          {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/bin", "/bin"}}, want: "twice"},
 		"no shell":            {choices: Choices{Roots: roots("hello-2.12"), Shell: true}, want: "no shell", hint: "nixpkgs#bash"},
 		"no certificates":     {choices: Choices{Roots: roots("hello-2.12"), Certificates: true}, want: "no bundle of CA certificates", hint: "nixpkgs#cacert"},

@@ -25,7 +25,7 @@ var reserved = []string{"nix", "proc", "sys", "dev", ".nixoci.json"}
 
 // checkLink refuses a --link that has no sense, before anything is read.
 func checkLink(dir string) error {
-	if !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/" {
+	if !path.IsAbs(dir) || path.Clean(dir) != dir {
 		return hint.Add(fmt.Errorf("link %q: not the absolute path of a directory or file", dir), "write for instance --link /bin")
 	}
 	first := strings.SplitN(dir[1:], "/", 2)[0]
@@ -38,6 +38,9 @@ func checkLink(dir string) error {
 // link adds what the roots have at dir: a file is linked, and of a directory
 // every entry. A directory that several roots have is merged.
 func (r *Reader) link(app *Application, dir string) error {
+	if dir == "/" {
+		return r.linkAll(app)
+	}
 	name := strings.TrimPrefix(dir, "/")
 	var have []closure.StorePath
 	for _, root := range app.Roots {
@@ -52,6 +55,23 @@ func (r *Reader) link(app *Application, dir string) error {
 		return hint.Add(fmt.Errorf("link %s: %s has no %s", dir, some(texts(app.Roots)), name), "leave it out, or name the closure that has it")
 	}
 	return r.merge(app, have, name, true)
+}
+
+// linkAll links all that the roots have at their top, but for what only Nix reads.
+func (r *Reader) linkAll(app *Application) error {
+	owners, names, err := r.owners(app.Roots, "")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if name == "nix-support" || slices.Contains(reserved, name) {
+			continue
+		}
+		if err := r.merge(app, owners[name], name, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // merge adds name, which all of roots have. whole is for what was asked for:
@@ -89,21 +109,10 @@ func allSame(places []place, same func(place) bool) bool {
 // mergeEntries merges what the roots have in a directory. A link that leads out
 // of the closure is linked as it is.
 func (r *Reader) mergeEntries(app *Application, roots []closure.StorePath, dir string) error {
-	owners := map[string][]closure.StorePath{}
-	var names []string
-	for _, root := range roots {
-		entries, err := r.list(root, dir)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if owners[e] == nil {
-				names = append(names, e)
-			}
-			owners[e] = append(owners[e], root)
-		}
+	owners, names, err := r.owners(roots, dir)
+	if err != nil {
+		return err
 	}
-	slices.Sort(names)
 	for _, e := range names {
 		name := path.Join(dir, e)
 		if len(owners[e]) == 1 {
@@ -119,6 +128,25 @@ func (r *Reader) mergeEntries(app *Application, roots []closure.StorePath, dir s
 		}
 	}
 	return nil
+}
+
+// owners are the names in a directory that roots have, sorted, and who has each.
+func (r *Reader) owners(roots []closure.StorePath, dir string) (owners map[string][]closure.StorePath, names []string, err error) {
+	owners = map[string][]closure.StorePath{}
+	for _, root := range roots {
+		entries, err := r.list(root, dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, e := range entries {
+			if owners[e] == nil {
+				names = append(names, e)
+			}
+			owners[e] = append(owners[e], root)
+		}
+	}
+	slices.Sort(names)
+	return owners, names, nil
 }
 
 // add adds an entry, and the directories that it is in. The first of equal names

@@ -89,6 +89,62 @@ in
     );
   }) self.packages;
 
+  # The image function, with names of dockerTools and of nix2container.
+  image = lib.genAttrs linux (
+    system:
+    let
+      pkgs = nixpkgsFlake.legacyPackages.${system};
+      image = self.lib.${system}.image {
+        name = "ghcr.io/org/hello";
+        tag = "1";
+        contents = [ pkgs.hello ];
+        copyToRoot = [ pkgs.cacert ];
+        platforms.riscv64-linux = [ pkgs.file ];
+        config = {
+          Cmd = [ "-g" "${pkgs.jq}/bin/jq" ];
+          Env = [ "A=b=c" ];
+          ExposedPorts."80/tcp" = { };
+          workingDir = "/tmp";
+          User = 1000;
+        };
+        maxLayers = 20;
+        created = null;
+      };
+      want = {
+        nixociImage = 1;
+        contents = [
+          "${system}=${pkgs.hello}"
+          "${system}=${pkgs.cacert}"
+          "${system}=${pkgs.jq}"
+          "riscv64-linux=${pkgs.file}"
+        ];
+        programs = {
+          ${builtins.unsafeDiscardStringContext "${pkgs.hello}"} = "hello";
+          ${builtins.unsafeDiscardStringContext "${pkgs.file}"} = "file";
+        };
+        links = [ "/" ];
+        config = {
+          cmd = [ "-g" "${pkgs.jq}/bin/jq" ];
+          env.A = "b=c";
+          ports = [ "80/tcp" ];
+          workingDir = "/tmp";
+          user = "1000";
+        };
+        layers.max = 20;
+      };
+      got = builtins.toJSON image.specification;
+      refused = arguments: !(builtins.tryEval (self.lib.${system}.image arguments).drvPath).success;
+      bare = { name = "x"; contents = [ pkgs.hello ]; };
+    in
+    {
+      drvPath = toString (map (a: image.${a}.drvPath) [ "push" "load" "run" "layout" "plan" "verify" ]);
+      wrong =
+        lib.optional (got != builtins.toJSON want) "the specification is ${got}"
+        ++ lib.optional (!refused (bare // { created = "now"; })) "created = \"now\" is taken"
+        ++ lib.optional (!refused (bare // { config.Entrypont = [ ]; })) "a config with an unknown name is taken";
+    }
+  );
+
   bases = lib.genAttrs linux (system: container self.nixosConfigurations."base-${system}");
 
   # What nixoci push REF makes: the base system, for each platform.
