@@ -7,7 +7,6 @@
   options,
   lib,
   pkgs,
-  modulesPath,
   ...
 }:
 
@@ -27,31 +26,17 @@ let
     filter = path: _: lib.hasSuffix ".nix" path || lib.hasSuffix ".lock" path;
   };
 
-  # Which settings of the kernel are a container's own, and not the host's: the
-  # same that Docker and Kubernetes take with --sysctl.
-  namespaced =
+  # The mount unit NAME needs the capability.
+  ifItMayMount =
     name:
-    lib.hasPrefix "net." name
-    || lib.hasPrefix "fs.mqueue." name
-    || lib.elem name [
-      "kernel.msgmax"
-      "kernel.msgmnb"
-      "kernel.msgmni"
-      "kernel.sem"
-      "kernel.shmall"
-      "kernel.shmmax"
-      "kernel.shmmni"
-      "kernel.shm_rmid_forced"
-    ];
-  # Those of the host that the configuration itself asks for, and not NixOS.
-  refused = lib.unique (
-    lib.concatMap (
-      definition:
-      lib.optionals (!lib.hasPrefix (toString modulesPath) (toString definition.file)) (
-        lib.filter (name: !namespaced name) (lib.attrNames definition.value)
-      )
-    ) options.boot.kernel.sysctl.definitionsWithLocations
-  );
+    pkgs.writeTextFile {
+      name = "nixoci-${name}";
+      destination = "/etc/systemd/system/${name}.mount.d/nixoci.conf";
+      text = ''
+        [Unit]
+        ConditionCapability=CAP_SYS_ADMIN
+      '';
+    };
 
   # A unit that runs nixoci-init COMMAND.
   service = command: unit: {
@@ -78,6 +63,7 @@ in
 
 {
   imports = [
+    ./kernel.nix
     ./minimal.nix
     ./network.nix
   ];
@@ -138,18 +124,9 @@ in
     };
   };
 
-  # The kernel is the host's: systemd-sysctl would set it up anew wherever it
-  # may write to /proc/sys. This adds to the option that NixOS declares.
-  options.boot.kernel.sysctl = lib.mkOption {
-    apply = lib.filterAttrs (name: _: namespaced name);
-  };
-
   config = lib.mkMerge [
     {
       boot.isContainer = true;
-      warnings = lib.optional (refused != [ ]) ''
-        nixoci: boot.kernel.sysctl: ${lib.concatStringsSep ", " refused} would change the kernel of the host, which all containers share, and is left out of this one. Set it on the host.
-      '';
 
       # PID 1's init is the stage 2 script, and there is no stage 1.
       boot.initrd.enable = lib.mkForce false;
@@ -161,7 +138,6 @@ in
 
       # NixOS says these plainly for containers, which a configuration that is a
       # computer's as well contradicts.
-      boot.kernel.enable = lib.mkForce false;
       security.audit.enable = lib.mkForce false;
       services.udev.enable = lib.mkForce false;
 
@@ -170,10 +146,6 @@ in
       system.activationScripts.specialfs = lib.mkForce "";
       # A mount that fails: go on, since nobody can log in to repair it.
       systemd.enableEmergencyMode = weakly false;
-
-      environment.etc."sysctl.d/50-default.conf".enable = lib.mkForce false;
-      environment.etc."sysctl.d/50-coredump.conf".enable = lib.mkForce false;
-      environment.etc."sysctl.d/55-nixos-aslr-entropy.conf".enable = lib.mkForce false;
 
       # Nobody logs in on a console that is a log. Without the target, those that
       # a configuration has for terminals of its own are not waited for either.
@@ -273,32 +245,29 @@ in
     (set [ "boot" "bcache" "enable" ] (weakly false))
     (set [ "boot" "kexec" "enable" ] (weakly false))
 
-    # What needs the network to be the container's own is not tried without.
-    (lib.mkIf config.networking.nftables.enable {
-      systemd.services.nftables.unitConfig.ConditionCapability = "CAP_NET_ADMIN";
-    })
-    (lib.mkIf config.networking.firewall.enable {
-      systemd.services.firewall.unitConfig.ConditionCapability = "CAP_NET_ADMIN";
-    })
     (lib.mkIf config.networking.networkmanager.enable {
       systemd.services.NetworkManager-wait-online.enable = weakly false;
     })
 
-    # /run/wrappers is a tmpfs of its own only where it may be mounted. Where it
-    # may not, the wrappers lie in /run, which engines mount nosuid. The option is
-    # newer than the wrappers, and here it decides a value alone.
+    # What NixOS mounts for itself is skipped where the container may not mount.
+    # /tmp is a directory of the image's then; the wrappers lie in /run, which
+    # engines mount nosuid. The option is newer than the wrappers, and here it
+    # decides a value alone.
     (lib.mkIf (config.security.enableWrappers or true) {
-      systemd.packages = [
-        (pkgs.writeTextFile {
-          name = "nixoci-run-wrappers";
-          destination = "/etc/systemd/system/run-wrappers.mount.d/nixoci.conf";
-          text = ''
-            [Unit]
-            ConditionCapability=CAP_SYS_ADMIN
-          '';
-        })
-      ];
+      systemd.packages = [ (ifItMayMount "run-wrappers") ];
       systemd.services.suid-sgid-wrappers.preStart = "mkdir -p /run/wrappers";
+    })
+    (lib.mkIf config.boot.tmp.useTmpfs {
+      systemd.packages = [ (ifItMayMount "tmp") ];
+    })
+    # Where nothing may be mounted, these units would fail: with immutable users they
+    # mount the files with the passwords over themselves, for reading alone. Both are
+    # newer than 24.05.
+    (lib.mkIf (!config.users.mutableUsers && (config.services.userborn.enable or false)) {
+      systemd.services.userborn.serviceConfig.ExecStartPost = lib.mkForce [ ];
+    })
+    (lib.mkIf (!config.users.mutableUsers && (config.systemd.sysusers.enable or false)) {
+      systemd.services.systemd-sysusers.serviceConfig.ExecStartPost = lib.mkForce [ ];
     })
 
     # Nix in the container.

@@ -16,6 +16,13 @@ let
   base = builtins.fromJSON (
     builtins.unsafeDiscardStringContext config.environment.etc."nixoci/base.json".text
   );
+  # Units that are skipped in every container may be there.
+  notSkipped = lib.filter (
+    name:
+    toString (
+      config.systemd.services.${lib.removeSuffix ".service" name}.unitConfig.ConditionVirtualization or ""
+    ) != "!container"
+  );
   onlyWith =
     capability: unit:
     lib.optional (
@@ -32,6 +39,13 @@ none "settings of the host's kernel" (
 ++ none "files with settings of the kernel that are not the module's" (
   lib.filter (name: lib.hasPrefix "sysctl.d/" name && name != "sysctl.d/60-nixos.conf") etc
 )
+++ none "units that change the host's kernel" (
+  notSkipped (
+    unitsLike "(systemd-binfmt|disable-kernel-module-loading|enable-ksm|apparmor|nixos-sysfs@)\\.service"
+  )
+  ++ unitsLike "proc-sys-fs-binfmt_misc\\..*"
+)
+++ must "activation changes the host's kernel" (!config.boot.modprobeConfig.enable)
 ++ none "files that the engine mounts" (
   lib.intersectLists etc [
     "hosts"
@@ -53,6 +67,17 @@ none "settings of the host's kernel" (
 ++ none "needs a computer" (unitsLike "(fstrim|systemd-udevd|systemd-oomd|emergency)\\.service")
 ++ onlyWith "CAP_NET_ADMIN" "nftables"
 ++ onlyWith "CAP_NET_ADMIN" "firewall"
+++ lib.concatMap (onlyWith "CAP_SYS_TIME") [
+  "chronyd"
+  "ntpd"
+  "ntpd-rs"
+  "openntpd"
+]
+++ none "mounts of NixOS's that are tried without CAP_SYS_ADMIN" (
+  lib.filter (name: !lib.elem "nixoci-${name}" (map (p: p.name or "") config.systemd.packages)) (
+    lib.optional config.boot.tmp.useTmpfs "tmp"
+  )
+)
 ++ none "mounts that are the engine's" (lib.attrNames config.boot.specialFileSystems)
 ++ must "boot.isContainer is false" config.boot.isContainer
 ++ must "there is a stage 1" (!config.boot.initrd.enable)

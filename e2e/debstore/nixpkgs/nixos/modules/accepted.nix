@@ -23,6 +23,10 @@ in
   options = {
     boot.enableContainers = flag true;
     boot.bcache.enable = flag true;
+    boot.binfmt.registrations = mkOption {
+      type = types.attrsOf types.anything;
+      default = { };
+    };
     boot.initrd.enable = flag true;
     boot.initrd.systemd.enable = flag false;
     boot.kernel.enable = flag true;
@@ -34,6 +38,7 @@ in
       type = types.attrsOf types.anything;
       default."/proc" = { };
     };
+    boot.tmp.useTmpfs = flag false;
     console.enable = flag true;
     containers = mkOption {
       type = types.attrsOf types.anything;
@@ -46,6 +51,7 @@ in
     environment.corePackages = list types.package;
     environment.stub-ld.enable = flag true;
     fonts.packages = list types.package;
+    hardware.ksm.enable = flag false;
     i18n.defaultLocale = mkOption {
       type = types.str;
       default = "en_US.UTF-8";
@@ -55,8 +61,11 @@ in
     programs.command-not-found.enable = flag true;
     programs.less.lessopen = optional types.str;
     programs.nano.enable = flag true;
+    security.apparmor.enable = flag false;
     security.audit.enable = flag false;
     security.enableWrappers = flag true;
+    security.lockKernelModules = flag false;
+    services.chrony.enable = flag false;
     services.dbus.implementation = mkOption {
       type = types.enum [
         "dbus"
@@ -74,6 +83,9 @@ in
     };
     services.lvm.enable = flag true;
     services.nscd.enable = flag true;
+    services.ntp.enable = flag false;
+    services.ntpd-rs.enable = flag false;
+    services.openntpd.enable = flag false;
     services.openssh.enable = flag false;
     services.openssh.startWhenNeeded = flag false;
     services.resolved.enable = flag false;
@@ -94,6 +106,10 @@ in
     systemd.enableEmergencyMode = flag true;
     systemd.generators = mkOption {
       type = types.attrsOf types.str;
+      default = { };
+    };
+    systemd.paths = mkOption {
+      type = types.attrsOf types.anything;
       default = { };
     };
     systemd.suppressedSystemUnits = list types.str;

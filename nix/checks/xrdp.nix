@@ -1,0 +1,15 @@
+{
+  # A session that people reach over the network.
+  base = false;
+  configuration = {
+    services.xrdp = {
+      enable = true;
+      defaultWindowManager = "xterm";
+      openFirewall = true;
+    };
+    users.users.alice = {
+      isNormalUser = true;
+      initialPassword = "alice";
+    };
+  };
+}
