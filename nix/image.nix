@@ -79,6 +79,7 @@ in
   caCertificates ? false,
   nixDatabase ? false,
   users ? [ ],
+  files ? [ ],
   annotations ? { },
   created ? null,
   compression ? null,
@@ -134,6 +135,7 @@ let
       caCertificates
       nixDatabase
       users
+      files
       annotations
       compression
       format

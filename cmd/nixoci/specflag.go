@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/spec"
 )
@@ -101,6 +102,9 @@ func (g specified) image(img *imageFlags, s *spec.Specification) {
 		users = append(users, strings.TrimSuffix(fmt.Sprintf("%s=%d:%d:%s", u.Name, u.UID, gid, u.Home), ":"))
 	}
 	set(g, "add-user", &img.application.users, users)
+	for _, f := range s.Files {
+		img.application.files = append(img.application.files, application.File(f))
+	}
 	set(g, "entrypoint", &img.entrypoint, s.Config.Entrypoint)
 	set(g, "cmd", &img.cmd, s.Config.Cmd)
 	set(g, "env", &img.env, pairs(s.Config.Env))

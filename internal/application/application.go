@@ -26,6 +26,7 @@ type Choices struct {
 	Certificates bool                `json:"certificates,omitempty"` // the closure's certificates are where programs look
 	Database     bool                `json:"database,omitempty"`     // the image has a Nix database
 	Users        []User              `json:"users,omitempty"`        // beside root and nobody
+	Files        []File              `json:"files,omitempty"`        // with owners, in a layer of their own
 }
 
 // Application is what [New] made of choices and a closure.
@@ -36,6 +37,7 @@ type Application struct {
 	First    string   // what the first word of the entrypoint means, where that is a name below a root
 	Path     []string // directories of programs, in the store
 	Entries  []Entry  // at the root of the file system, sorted by name
+	Placed   []Placed // of the files layer, sorted by name
 }
 
 // Settings are the parts of an image's settings that must fit the closure.
@@ -61,6 +63,9 @@ func (c *Choices) Check() error {
 		if slices.Contains(c.Links[:i], l) {
 			return fmt.Errorf("link %q: it is there twice", l)
 		}
+	}
+	if err := checkFiles(c.Files); err != nil {
+		return err
 	}
 	return checkUsers(c.Users)
 }
@@ -147,7 +152,10 @@ func (r *Reader) fill(app *Application) error {
 			app.add(Entry{name, target})
 		}
 	}
-	return app.checkEntries()
+	if err := app.checkEntries(); err != nil {
+		return err
+	}
+	return r.place(app)
 }
 
 // platform is the one that is stated, which must not contradict the program,

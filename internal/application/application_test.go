@@ -387,7 +387,7 @@ func TestKey(t *testing.T) {
 	}{
 		{c: c}, {c: d}, {c: c, Choices: Choices{Roots: roots("a")}}, {c: c, Choices: Choices{Links: []string{"/bin"}}}, {c: c, Choices: Choices{Shell: true}},
 		{c: c, Choices: Choices{Certificates: true}}, {c: c, Choices: Choices{Database: true}}, {c: c, Choices: Choices{Program: "x"}},
-		{c: c, Choices: Choices{Users: []User{{Name: "x"}}}}, {c: c, Settings: Settings{User: "x"}}, {c: c, Settings: Settings{Entrypoint: []string{"x"}}}, {c: c, p: platform("arm64")},
+		{c: c, Choices: Choices{Users: []User{{Name: "x"}}}}, {c: c, Choices: Choices{Files: []File{{Path: "/x"}}}}, {c: c, Settings: Settings{User: "x"}}, {c: c, Settings: Settings{Entrypoint: []string{"x"}}}, {c: c, p: platform("arm64")},
 	} {
 		key, err := Key(in.c, in.Choices, in.Settings, in.p)
 		if err != nil {
@@ -399,7 +399,73 @@ func TestKey(t *testing.T) {
 		seen[key] = fmt.Sprint(i)
 	}
 	// A field that is added to the choices is one that the images have to record.
-	if n := reflect.TypeFor[Choices]().NumField(); n != 7 {
+	if n := reflect.TypeFor[Choices]().NumField(); n != 8 {
 		t.Errorf("Choices have %d fields: record the new one, and add it here", n)
 	}
+}
+
+func text(s string) *string { return &s }
+
+// TestFiles: files with owners, and the directories that they need.
+func TestFiles(t *testing.T) {
+	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64, "share/x": "f data"}})
+	choices := Choices{Roots: roots("hello-1"), Links: []string{"/bin"}, Files: []File{
+		{Path: "/var/lib/app", UID: 1000, GID: 100, Mode: "0700"},
+		{Path: "/etc/app/app.conf", Text: text("x=1\n"), Mode: "600"},
+		{Path: "/etc/app/link", Target: "app.conf"},
+		{Path: "/srv/x", Source: string(storePath("hello-1")) + "/share/x", UID: 7},
+		{Path: "/opt/su", Text: text(""), Mode: "4755", Setuid: true},
+	}}
+	app, err := New(t.Context(), src, c, choices, Settings{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range app.Placed {
+		got = append(got, fmt.Sprintf("%s %s %04o %d:%d %s%s", p.Name, p.Kind, p.Mode, p.UID, p.GID, p.Target, p.Content))
+	}
+	want := []string{
+		"etc/app directory 0755 0:0 ", "etc/app/app.conf file 0600 0:0 x=1\n", "etc/app/link symlink 0777 0:0 app.conf",
+		"opt directory 0755 0:0 ", "opt/su file 4755 0:0 ", "srv directory 0755 0:0 ", "srv/x file 0644 7:0 data",
+		"var/lib directory 0755 0:0 ", "var/lib/app directory 0700 1000:100 ",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for name, test := range map[string]struct {
+		file       File
+		want, hint string
+	}{
+		"outside of the root":  {File{Path: "../etc/x"}, "not an absolute path below the root", ""},
+		"climbs out":           {File{Path: "/a/../../x"}, "not an absolute path below the root", ""},
+		"the root":             {File{Path: "/"}, "not an absolute path below the root", ""},
+		"in the store":         {File{Path: "/nix/store/x"}, "an image has files of its own in /nix", ""},
+		"of nixoci":            {File{Path: "/.nixoci.json"}, "an image has files of its own", ""},
+		"passwd":               {File{Path: "/etc/passwd", Text: text("x")}, "the image has it already", ""},
+		"a directory of ours":  {File{Path: "/tmp"}, "the image has it already", ""},
+		"a link":               {File{Path: "/bin/hello", Text: text("x")}, "the image has it already", "link less"},
+		"below a link":         {File{Path: "/bin/hello/x"}, "/bin/hello leads to", ""},
+		"below a file":         {File{Path: "/etc/passwd/x"}, "/etc/passwd is no directory", ""},
+		"two contents":         {File{Path: "/x", Text: text(""), Target: "y"}, "more than one of text, source and target", ""},
+		"a source elsewhere":   {File{Path: "/x", Source: "/etc/passwd"}, "is not in the closure", ""},
+		"a source of nobody":   {File{Path: "/x", Source: string(storePath("other")) + "/x"}, "is not in the closure", ""},
+		"a source that is not": {File{Path: "/x", Source: string(storePath("hello-1")) + "/nope"}, "file does not exist", ""},
+		"setuid":               {File{Path: "/x", Text: text(""), Mode: "4755"}, "become somebody else", `"setuid": true`},
+		"setgid directory":     {File{Path: "/x", Mode: "2755"}, "become somebody else", `"setuid": true`},
+		"no mode":              {File{Path: "/x", Mode: "rw"}, "is not octal", ""},
+		"mode of a symlink":    {File{Path: "/x", Target: "y", Mode: "0777"}, "a symlink has no mode", ""},
+		"a large id":           {File{Path: "/x", UID: 1 << 21}, "ids are from 0 to 2097151", ""},
+		"a large text":         {File{Path: "/x", Text: text(strings.Repeat("x", maxContent+1))}, "more than 1048576 bytes", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1"), Links: []string{"/bin"}, Files: []File{test.file}}, Settings{}, nil)
+			hinttest.Error(t, err, nil, test.want)
+			if test.hint != "" {
+				hinttest.Hint(t, err, test.hint)
+			}
+		})
+	}
+	twice := Choices{Roots: roots("hello-1"), Files: []File{{Path: "/x"}, {Path: "/x"}}}
+	_, err = New(t.Context(), src, c, twice, Settings{}, nil)
+	hinttest.Error(t, err, nil, "it is there twice")
 }

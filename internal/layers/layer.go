@@ -33,6 +33,7 @@ type Layer struct {
 	Compression Compression
 	Comment     string // the layer's line in the image history
 	Annotations map[string]string
+	Owners      bool // its entries may have owners
 
 	// Progress, if any, is called with the bytes of each block of the tar that
 	// was compressed and written.

@@ -38,14 +38,20 @@ const (
 
 // TarWriter writes the canonical tar stream of format version 1. Names have no
 // leading and no trailing slash ("nix/store"); entries come in the order in
-// which they are written, parents first. Owner 0:0 and mtime 1 are not a
-// choice.
+// which they are written, parents first. Mtime 1 is not a choice, and owner 0:0
+// is one for files that somebody asked for: see [TarWriter.Own].
 type TarWriter struct {
 	buf   []byte // the block being filled
 	flush func(full []byte) (empty []byte, err error)
 	size  int64
 	head  [tarBlock]byte
+
+	uid, gid int64 // of the next entries
 }
+
+// Own makes an owner and a group those of the entries that follow. Both are 0
+// without it, and from 0 to 2097151.
+func (w *TarWriter) Own(uid, gid int64) { w.uid, w.gid = uid, gid }
 
 // NewTarWriter returns a writer that writes the uncompressed stream to w.
 // [TarWriter.Close] ends it.
@@ -155,8 +161,13 @@ func (w *TarWriter) block(typ byte, prefix, name, link string, mode, size int64)
 	clear(h[:])
 	copy(h[0:100], name)
 	octal(h[100:108], mode)
-	octal(h[108:116], 0)
-	octal(h[116:124], 0)
+	if typ != typePax {
+		octal(h[108:116], w.uid)
+		octal(h[116:124], w.gid)
+	} else {
+		octal(h[108:116], 0)
+		octal(h[116:124], 0)
+	}
 	octal(h[124:136], size)
 	octal(h[136:148], tarMtime)
 	copy(h[148:156], "        ")

@@ -19,6 +19,8 @@ type TarEntry struct {
 	Target string // of a symlink
 	Mode   int64  // permission bits
 	Size   int64  // of a file, in bytes
+
+	UID, GID int64 // 0 unless [TarReader.AllowOwners] was called
 }
 
 // FormatError says where a tar stream is not what [TarWriter] writes.
@@ -48,6 +50,7 @@ type TarReader struct {
 	canonical TarWriter // makes headers again, into its buffer
 	head      [tarBlock]byte
 	entry     TarEntry
+	owners    bool
 	left      int64 // unread bytes of the entry's content
 	pad       int64 // bytes after it
 	err       error
@@ -76,6 +79,10 @@ func NewTarReader(r io.Reader, report func(*FormatError) error) *TarReader {
 	t.canonical.buf = make([]byte, 0, 2*tarBlock)
 	return t
 }
+
+// AllowOwners makes the reader take entries of any owner, as files that somebody
+// asked for have.
+func (t *TarReader) AllowOwners() { t.owners = true }
 
 // Next goes to the next entry. After the last one it checks the end of the
 // stream and returns io.EOF. The entry is valid until the next call.
@@ -267,6 +274,9 @@ func (t *TarReader) header() (ok bool, err error) {
 	if bad != nil {
 		foreign = append(foreign, fmt.Sprintf("mode is %q", h[100:108]))
 	}
+	if t.owners {
+		foreign = append(foreign, t.owner(e)...)
+	}
 	typ := h[156]
 	switch typ {
 	case typeRegular:
@@ -297,10 +307,26 @@ func (t *TarReader) header() (ok bool, err error) {
 	return true, t.compare(typ, paxHead[:], pax)
 }
 
+// owner takes the entry's owner from its header, and returns what is wrong there.
+func (t *TarReader) owner(e *TarEntry) (foreign []string) {
+	for _, f := range []struct {
+		what  string
+		field []byte
+		value *int64
+	}{{"uid", t.head[108:116], &e.UID}, {"gid", t.head[116:124], &e.GID}} {
+		var err error
+		if *f.value, err = t.number(f.field); err != nil {
+			foreign = append(foreign, fmt.Sprintf("%s is %q", f.what, f.field))
+		}
+	}
+	return foreign
+}
+
 // compare makes the entry's header again. The first difference is reported.
 func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
 	e := &t.entry
 	t.canonical.buf = t.canonical.buf[:0]
+	t.canonical.Own(e.UID, e.GID)
 	var err error
 	switch e.Kind {
 	case closure.KindDirectory:

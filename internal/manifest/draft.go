@@ -59,6 +59,9 @@ func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compress
 		}
 		all = append(all, l)
 	}
+	if sys.hasFiles() {
+		all = append(all, FilesLayer(sys, comp))
+	}
 	last, err := LastLayer(sys, comp)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,9 @@ func NewApplication(src closure.Source, c *closure.Closure, app *application.App
 	return &System{Format: CurrentFormat, Platform: app.Platform, Toplevel: app.Roots[0], Closure: c, Source: src, App: app}
 }
 
+// hasFiles reports whether the image has a files layer.
+func (sys *System) hasFiles() bool { return sys.App != nil && sys.App.HasFiles() }
+
 // ApplicationInfo is the content of [ImageFile] in an application's image: what
 // was chosen, and the closure, since the image need not have a Nix database.
 type ApplicationInfo struct {

@@ -33,6 +33,7 @@ type Specification struct {
 	CACerts     bool              `json:"caCertificates,omitempty" doc:"link the closure's CA certificates to /etc/ssl/certs" flag:"ca-certificates"`
 	NixDatabase bool              `json:"nixDatabase,omitempty" doc:"add a Nix database" flag:"nix-database"`
 	Users       []User            `json:"users,omitempty" doc:"users in /etc/passwd beside root and nobody" flag:"add-user"`
+	Files       []File            `json:"files,omitempty" doc:"files, directories and symlinks with an owner and a mode, in a layer of their own" flag:""`
 	Config      Config            `json:"config,omitzero" doc:"what a runtime is told" flag:""`
 	Annotations map[string]string `json:"annotations,omitempty" doc:"annotations of the manifests and the index" flag:"annotation"`
 	Created     string            `json:"created,omitempty" doc:"creation time: RFC 3339, or seconds since 1970" flag:"created"`
@@ -47,6 +48,18 @@ type User struct {
 	UID  int64  `json:"uid" doc:"user id" flag:""`
 	GID  *int64 `json:"gid,omitempty" doc:"group id; the user id without it" flag:""`
 	Home string `json:"home,omitempty" doc:"home directory; /var/empty without it" flag:""`
+}
+
+// File is a file, a directory or a symlink.
+type File struct {
+	Path   string  `json:"path" doc:"absolute path in the image" flag:""`
+	Text   *string `json:"text,omitempty" doc:"content of a file" flag:""`
+	Source string  `json:"source,omitempty" doc:"file in the store, of at most 1 MiB, whose content the file has" flag:""`
+	Target string  `json:"target,omitempty" doc:"target of a symlink. Without text, source and target it is a directory" flag:""`
+	Mode   string  `json:"mode,omitempty" doc:"octal mode; 0644 without it, of a directory 0755" flag:""`
+	UID    int64   `json:"uid,omitempty" doc:"owner" flag:""`
+	GID    int64   `json:"gid,omitempty" doc:"group" flag:""`
+	Setuid bool    `json:"setuid,omitempty" doc:"allow a mode that lets whoever starts the file become its owner or group" flag:""`
 }
 
 // Config has the names that the image config has, in lower case.

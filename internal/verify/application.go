@@ -3,11 +3,14 @@ package verify
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 
 	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // remakeApplication makes the image's application again of choices and a
@@ -56,4 +59,23 @@ func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.Sy
 // sameRoots: the order in which they are given again does not matter.
 func sameRoots(a, b []closure.StorePath) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
+// readFilesLayer reads a files layer. Whether it has the right files shows when it
+// is made again.
+func readFilesLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
+	return readLayer(ctx, src, j, func(t *tarStream, _ *layerContent, found *collector) error {
+		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {
+			return found.add(Finding{Path: e.Entry}.of(CheckFormat, "%s", e.What))
+		})
+		tar.AllowOwners()
+		for {
+			switch _, err := tar.Next(); {
+			case err == io.EOF:
+				return nil
+			case err != nil:
+				return err
+			}
+		}
+	})
 }

@@ -130,6 +130,12 @@ func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error
 		l, err = manifest.LastLayer(g.sys, comp)
 		return l, nil, err
 	}
+	if c.isFiles(n) {
+		if !g.sys.App.HasFiles() {
+			return nil, nil, nil
+		}
+		return manifest.FilesLayer(g.sys, comp), nil, nil
+	}
 	var paths []closure.StorePath
 	for _, p := range c.layers[n].paths {
 		if g.sys.Closure.Info(p.path) == nil {

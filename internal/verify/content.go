@@ -33,6 +33,14 @@ func (c *content) roots() []closure.StorePath {
 	return []closure.StorePath{c.system.toplevel}
 }
 
+// isFiles reports whether layer n, from 0, is the files layer of an application.
+func (c *content) isFiles(n int) bool { return c.system.isFiles(n, len(c.doc.manifest.Layers)) }
+
+// isFiles reports whether layer n of so many is the files layer.
+func (s *systemContent) isFiles(n, layers int) bool {
+	return s.application != nil && s.application.HasFiles() && n == layers-2
+}
+
 // complete reports whether every layer was read, as far as it can be.
 func (c *content) complete() bool {
 	return c.system != nil && len(c.layers) == len(c.doc.manifest.Layers)-1
@@ -88,8 +96,9 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 		for k, d := range doc.manifest.Layers[:len(doc.manifest.Layers)-1] {
 			r := shared[d.Digest]
 			init := k == 0 && s.form.hasInit
-			if r == nil || r.job.desc.MediaType != d.MediaType || r.job.desc.Size != d.Size || r.init != init {
-				r = &layerRead{order: len(reads), init: init, job: layerJob{
+			files := s.isFiles(k, len(doc.manifest.Layers))
+			if r == nil || r.job.desc.MediaType != d.MediaType || r.job.desc.Size != d.Size || r.init != init || r.files != files {
+				r = &layerRead{order: len(reads), init: init, files: files, job: layerJob{
 					desc: d, platform: doc.platform, number: k + 1,
 					stopAtFirst: v.stopAtFirst(), progress: v.o.Progress.Did,
 				}}
@@ -122,6 +131,7 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 type layerRead struct {
 	job     layerJob
 	init    bool          // it should be an init layer, not one of store paths
+	files   bool          // it should be a files layer
 	order   int           // of its findings among those of all layers
 	content *layerContent // nil: a finding before it was enough
 }
@@ -202,8 +212,11 @@ func (e *earliest) end(order int, enough bool, keep func() error) error {
 // readOne reads one layer. The NARs of toplevels that are in it are kept in
 // files: they are read again to find out what system it is.
 func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[closure.StorePath]bool) (*layerContent, error) {
-	if r.init {
+	switch {
+	case r.init:
 		return readInitLayer(ctx, v.src, r.job)
+	case r.files:
+		return readFilesLayer(ctx, v.src, r.job)
 	}
 	var files []*os.File
 	defer func() {

@@ -52,6 +52,12 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 	}
 	l.record(nil, CheckInit)
 	last := len(ls) - 1
+	if c.isFiles(last - 1) {
+		found, err := v.checkLayer(ctx, CheckSystem, c, last-1, ls[last-1])
+		if err != nil || !l.record(found) {
+			return nil, err
+		}
+	}
 	found, err = v.checkLayer(ctx, CheckSystem, c, last, ls[last])
 	if err != nil || !l.record(found, CheckSystem) {
 		return nil, err
@@ -95,6 +101,8 @@ func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init 
 		switch {
 		case n == 0 && init != nil:
 			l, err = manifest.InitLayer(init, comp), nil
+		case c.isFiles(n):
+			l = manifest.FilesLayer(sys, comp)
 		case n < len(c.layers):
 			paths := make([]closure.StorePath, len(c.layers[n].paths))
 			for k, p := range c.layers[n].paths {
@@ -167,7 +175,7 @@ func (v *verification) compareTar(ctx context.Context, d ocispec.Descriptor, l *
 	defer got.Close()
 	want, stop := tarOfLayer(ctx, l)
 	defer stop()
-	return differentTars(got, want, report)
+	return differentTars(got, want, l.Owners, report)
 }
 
 // tarOfLayer is a layer's tar while it is made.

@@ -14,11 +14,15 @@ import (
 // differentTars reports where got, which an image has, differs from want, which
 // was made again: entries that are missing, extra or other ones, and where in
 // their contents. Both are in one order, so a merge finds them in one pass.
-// report returns an error to stop.
-func differentTars(got, want io.Reader, report func(entry, what string) error) error {
+// owners says that entries may have some. report returns an error to stop.
+func differentTars(got, want io.Reader, owners bool, report func(entry, what string) error) error {
 	d := &tarDiff{report: report}
 	d.got.tar = layers.NewTarReader(got, func(e *layers.FormatError) error { return report(e.Entry, e.What) })
 	d.want.tar = layers.NewTarReader(want, nil)
+	if owners {
+		d.got.tar.AllowOwners()
+		d.want.tar.AllowOwners()
+	}
 	if err := errors.Join(d.got.next(), d.want.next()); err != nil {
 		return err
 	}
@@ -89,6 +93,8 @@ func (d *tarDiff) different(g, w *layers.TarEntry) (string, error) {
 		return fmt.Sprintf("a %s, not a %s", g.Kind, w.Kind), nil
 	case g.Mode != w.Mode:
 		return fmt.Sprintf("mode is %04o, not %04o", g.Mode, w.Mode), nil
+	case g.UID != w.UID || g.GID != w.GID:
+		return fmt.Sprintf("owner is %d:%d, not %d:%d", g.UID, g.GID, w.UID, w.GID), nil
 	case g.Target != w.Target:
 		return fmt.Sprintf("target is %q, not %q", g.Target, w.Target), nil
 	case g.Kind != closure.KindFile:

@@ -107,6 +107,7 @@ in
           workingDir = "/tmp";
           User = 1000;
         };
+        files = [ { path = "/var/lib/app"; uid = 1000; } ];
         maxLayers = 20;
         created = null;
       };
@@ -123,6 +124,7 @@ in
           ${builtins.unsafeDiscardStringContext "${pkgs.file}"} = "file";
         };
         links = [ "/" ];
+        files = [ { path = "/var/lib/app"; uid = 1000; } ];
         config = {
           cmd = [ "-g" "${pkgs.jq}/bin/jq" ];
           env.A = "b=c";

@@ -1,0 +1,35 @@
+package verify
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/layers"
+)
+
+// TestOtherOwner: a file that belongs to somebody else is a difference, where
+// owners are allowed and where they are not.
+func TestOtherOwner(t *testing.T) {
+	tarOf := func(uid int64) *bytes.Reader {
+		var b bytes.Buffer
+		w := layers.NewTarWriter(&b)
+		w.Own(uid, 0)
+		must(t, errors.Join(w.Directory("home", 0o755), w.Close()))
+		return bytes.NewReader(b.Bytes())
+	}
+	for _, test := range []struct {
+		got, want int64
+		owners    bool
+		says      string
+	}{{1000, 1000, true, ""}, {1000, 1001, true, "owner is 1000:0, not 1001:0"}, {0, 0, false, ""}, {1000, 0, false, "owner is 1000, not 0"}} {
+		var said string
+		err := differentTars(tarOf(test.got), tarOf(test.want), test.owners, func(entry, what string) error {
+			said = what
+			return nil
+		})
+		if err != nil || said != test.says {
+			t.Errorf("%+v: %q, %v", test, said, err)
+		}
+	}
+}
