@@ -31,7 +31,7 @@ type bin struct {
 }
 
 func (g *graph) newBin(members ...int32) *bin {
-	b := &bin{below: make(bitset, len(g.below[0]))}
+	b := &bin{below: make(bitset, g.words())}
 	for _, m := range members {
 		g.put(b, m)
 	}
@@ -43,7 +43,7 @@ func (g *graph) newBin(members ...int32) *bin {
 func (g *graph) put(b *bin, node int32) {
 	b.members = append(b.members, node)
 	b.size += float64(g.sizes[node])
-	b.below.or(g.below[node])
+	g.addBelow(b.below, node)
 }
 
 func (g *graph) settle(b *bin) { b.chance = g.chances[b.below.count()] }
@@ -56,6 +56,11 @@ func (g *graph) joinCost(sizeA, chanceA float64, belowA bitset, sizeB, chanceB f
 	for i, w := range belowA {
 		n += bits.OnesCount64(w | belowB[i])
 	}
+	return g.costOf(sizeA, chanceA, sizeB, chanceB, n)
+}
+
+// costOf is joinCost where the two change with n nodes together.
+func (g *graph) costOf(sizeA, chanceA, sizeB, chanceB float64, n int) float64 {
 	both := g.chances[n]
 	// The conversions keep the compiler from fusing the multiplications with the
 	// addition, which arm64 would do and amd64 would not.
@@ -63,5 +68,5 @@ func (g *graph) joinCost(sizeA, chanceA float64, belowA bitset, sizeB, chanceB f
 }
 
 func (g *graph) nodeJoinCost(node int32, b *bin) float64 {
-	return g.joinCost(float64(g.sizes[node]), g.chances[g.counts[node]], g.below[node], b.size, b.chance, b.below)
+	return g.joinCost(float64(g.sizes[node]), g.chances[g.counts[node]], g.below(node), b.size, b.chance, b.below)
 }

@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -31,6 +32,9 @@ const (
 	// of thousands of paths of much the same weight: the table of pairs stays
 	// small.
 	headsPerLayer = 8
+
+	// binsAtOnce bounds the memory in which the lighter paths choose a bin.
+	binsAtOnce = 64
 )
 
 // planCost is nixoci's own way, described in the package documentation.
@@ -105,12 +109,36 @@ func (g *graph) leaf(i int32) bool {
 	return !slices.ContainsFunc(g.users[i], func(u int32) bool { return !g.generated[u] })
 }
 
-// join puts each node into the bin that it costs least to be in. None sees
-// where the others go.
+// join puts each node into the bin that it costs least to be in, the first of
+// equals. None sees where the others go.
 func (g *graph) join(nodes []int32, bins []*bin) {
 	choice := make([]*bin, len(nodes))
-	for k, i := range nodes {
-		choice[k] = g.cheapest(i, bins)
+	least := slices.Repeat([]float64{math.Inf(1)}, len(nodes))
+	for some := range slices.Chunk(bins, binsAtOnce) {
+		// How many nodes each node's closure has that a bin does not change with.
+		more := make([]int32, len(nodes)*len(some))
+		g.blocks(func(first, width int, rows bitset) {
+			last := min(first+width, g.words())
+			for k, i := range nodes {
+				for w, members := range rows[int(i)*width:][:last-first] {
+					if members == 0 {
+						continue // nearly always, in a large closure
+					}
+					for x, b := range some {
+						more[k*len(some)+x] += int32(bits.OnesCount64(members &^ b.below[first+w]))
+					}
+				}
+			}
+		})
+		for x, b := range some {
+			count := b.below.count()
+			for k, i := range nodes {
+				n := count + int(more[k*len(some)+x])
+				if cost := g.costOf(float64(g.sizes[i]), g.chances[g.counts[i]], b.size, b.chance, n); cost < least[k] {
+					choice[k], least[k] = b, cost
+				}
+			}
+		}
 	}
 	for k, i := range nodes {
 		g.put(choice[k], i)
@@ -137,16 +165,4 @@ func openBins(bins []*bin, limit float64) []*bin {
 func (g *graph) weight(i int32) float64 {
 	root := math.Sqrt(g.chances[g.counts[i]])
 	return float64(g.sizes[i]) * root * math.Sqrt(root)
-}
-
-// cheapest is the bin that node costs least to be in; the first of equals.
-func (g *graph) cheapest(node int32, bins []*bin) *bin {
-	var best *bin
-	least := math.Inf(1)
-	for _, b := range bins {
-		if cost := g.nodeJoinCost(node, b); cost < least {
-			best, least = b, cost
-		}
-	}
-	return best
 }

@@ -18,9 +18,12 @@ type graph struct {
 	refs   [][]int32 // without self references
 	users  [][]int32 // the reverse of refs
 	order  []int32   // every node after all that it refers to
-	below  []bitset  // the node and everything in its own closure
-	counts []int     // how many nodes that is
+	counts []int     // how many nodes are in each node's closure, itself included
 	total  int64     // bytes
+
+	rows   bitset // the closures of all nodes, one after another; nil: too large
+	buffer bitset // the closure of node in, where rows is nil
+	in     int32
 
 	generated []bool    // made of the configuration, no package
 	fixed     []bool    // in a layer that the caller decided
@@ -44,7 +47,7 @@ func newGraph(c *closure.Closure) *graph {
 		refs:      make([][]int32, n),
 		users:     make([][]int32, n),
 		order:     make([]int32, 0, n),
-		below:     make([]bitset, n),
+		in:        -1,
 	}
 	slices.SortFunc(g.infos, func(a, b closure.Info) int {
 		return cmp.Or(strings.Compare(a.Path.Name(), b.Path.Name()), cmp.Compare(a.NarSize, b.NarSize), cmp.Compare(a.Path, b.Path))
@@ -84,18 +87,89 @@ func newGraph(c *closure.Closure) *graph {
 			}
 		}
 	}
-	words := (n + 63) / 64
-	all := make(bitset, n*words)
-	for _, i := range g.order {
-		b := all[int(i)*words : (int(i)+1)*words : (int(i)+1)*words]
-		b.set(i)
-		for _, r := range g.refs[i] {
-			b.or(g.below[r])
+	g.blocks(func(_, width int, rows bitset) {
+		for i := range n {
+			g.counts[i] += rows[i*width : (i+1)*width].count()
 		}
-		g.below[i] = b
-		g.counts[i] = b.count()
-	}
+		if width == g.words() {
+			g.rows = rows
+		}
+	})
 	return g
+}
+
+// words is how many words a set of all nodes has.
+func (g *graph) words() int { return (len(g.infos) + 63) / 64 }
+
+// blockBytes is about how much [graph.blocks] needs. All closures of up to
+// 11,000 nodes are one block. Those of 100,000 nodes would need 1.25 GB. A
+// variable for tests.
+var blockBytes = 16 << 20
+
+// blocks computes the closures of all nodes, a block of columns after another:
+// do gets the words from first on, width of them for each node. What is after
+// the last word is zero.
+func (g *graph) blocks(do func(first, width int, rows bitset)) {
+	n, words := len(g.infos), g.words()
+	if g.rows != nil {
+		do(0, words, g.rows)
+		return
+	}
+	width := min(max(blockBytes/8/n, 1), words)
+	rows := make(bitset, n*width)
+	for first := 0; first < words; first += width {
+		clear(rows)
+		for _, i := range g.order {
+			row := rows[int(i)*width : (int(i)+1)*width]
+			if w := int(i>>6) - first; w >= 0 && w < width {
+				row[w] |= 1 << (i & 63)
+			}
+			for _, r := range g.refs[i] {
+				row.or(rows[int(r)*width : (int(r)+1)*width])
+			}
+		}
+		do(first, width, rows)
+	}
+}
+
+// below is the closure of a node, itself included. It is valid until the next
+// call.
+func (g *graph) below(node int32) bitset {
+	if g.rows != nil {
+		words := g.words()
+		return g.rows[int(node)*words : (int(node)+1)*words]
+	}
+	if g.in != node {
+		if g.buffer == nil {
+			g.buffer = make(bitset, g.words())
+		}
+		clear(g.buffer)
+		g.addBelow(g.buffer, node)
+		g.in = node
+	}
+	return g.buffer
+}
+
+// addBelow adds the closure of a node to b, a union of closures.
+func (g *graph) addBelow(b bitset, node int32) {
+	if g.rows != nil {
+		b.or(g.below(node))
+		return
+	}
+	if b.has(node) {
+		return
+	}
+	b.set(node)
+	for todo := []int32{node}; len(todo) > 0; {
+		i := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, r := range g.refs[i] {
+			if !b.has(r) { // else its closure is there, too
+				b.set(r)
+				todo = append(todo, r)
+			}
+		}
+	}
 }
 
 // bitset is a set of nodes.

@@ -73,16 +73,19 @@ func planDockerTools(g *graph, budget int) []*bin {
 	}
 	nodes := g.sorted(func(a, b int32) int { return cmp.Compare(g.sizes[b], g.sizes[a]) })
 	count := map[string]int{"": len(nodes)}
+	primary := map[int32]bitset{} // their closures
 	for _, p := range nodes {
+		below := slices.Clone(g.below(p))
+		primary[p] = below
 		next := maps.Clone(count)
 		change := map[int32][]int32{p: {p}}
 		for d := range int32(n) {
-			if d == p || g.fixed[d] || !g.below[p].has(d) {
+			if d == p || g.fixed[d] || !below.has(d) {
 				continue
 			}
 			// Users of p are no longer the nearest primary users of d.
-			set := slices.DeleteFunc(slices.Clone(sets[d]), func(u int32) bool { return u != p && g.below[u].has(p) })
-			if !slices.ContainsFunc(set, func(u int32) bool { return u != p && g.below[p].has(u) }) {
+			set := slices.DeleteFunc(slices.Clone(sets[d]), func(u int32) bool { return u != p && primary[u].has(p) })
+			if !slices.ContainsFunc(set, func(u int32) bool { return u != p && below.has(u) }) {
 				set = append(set, p)
 				slices.Sort(set)
 				set = slices.Compact(set)
