@@ -24,9 +24,10 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"nixoci": main})
-}
+// programs are what the test program can be, by name.
+var programs = map[string]func(){"nixoci": main}
+
+func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
 // sampleSystems is the directory of the sample systems, the key that signs
 // them, and their toplevels by name.

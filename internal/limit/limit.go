@@ -102,7 +102,7 @@ func Table() []Row {
 		{"LayoutFile", size(LayoutFile), "`oci-layout`"},
 		{"ArchiveEntries", count(ArchiveEntries), "files in an archive"},
 		{"ImageLayers", count(ImageLayers), "layers of one platform"},
-		{"Artifact", size(Artifact), "a document that is attached to an image"},
+		{"Artifact", size(Artifact), "a document that is attached to an image, and all that `inspect` and `sbom` read of one image"},
 		{"Referrers", count(Referrers), "documents that are attached to one image"},
 		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
 		{"PlanFile", size(PlanFile), "a plan file"},

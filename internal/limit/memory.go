@@ -9,8 +9,10 @@ import "runtime/debug"
 const gcPercent = 25
 
 // heap is what the garbage collector keeps the heap below as long as what is in
-// use allows that. It leaves room for the program itself and for SQLite.
-const heap = Memory - 50*1000*1000
+// use allows that. It leaves room for the program itself and for SQLite, and for
+// what the heap grows to before a collection on a busy machine has ended: with 50
+// MB for all three, a build of NARs with large windows was seen to need 251 MB.
+const heap = Memory - 75*1000*1000
 
 // SetMemory sets the garbage collector to [Memory]. GOGC and GOMEMLIMIT, where
 // they are set, win: getenv is os.Getenv.

@@ -70,14 +70,19 @@ func SortReferrers(all []ocispec.Descriptor) []ocispec.Descriptor {
 // GetArtifact reads an attached document: d is one of what Referrers listed for
 // subject. That the document is about subject is checked, not what it says.
 func GetArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor) (Artifact, error) {
-	a, err := getArtifact(ctx, src, subject, d)
+	return GetArtifactUpTo(ctx, src, subject, d, MaxArtifact)
+}
+
+// GetArtifactUpTo is GetArtifact of a document of at most limit bytes.
+func GetArtifactUpTo(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor, limit int64) (Artifact, error) {
+	a, err := getArtifact(ctx, src, subject, d, limit)
 	if err != nil {
 		return Artifact{}, fmt.Errorf("read attached %s %s: %w", d.ArtifactType, d.Digest, err)
 	}
 	return a, nil
 }
 
-func getArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor) (Artifact, error) {
+func getArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor, limit int64) (Artifact, error) {
 	b, err := src.GetManifest(ctx, d.Digest.String())
 	if err != nil {
 		return Artifact{}, err
@@ -91,8 +96,8 @@ func getArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocisp
 		return Artifact{}, ContentErrorf("is not about %s", subject)
 	case len(m.Layers) != 1:
 		return Artifact{}, ContentErrorf("has %d documents", len(m.Layers))
-	case m.Layers[0].Size < 0 || m.Layers[0].Size > MaxArtifact:
-		return Artifact{}, ContentErrorf("has %d bytes, at most %d are read", m.Layers[0].Size, MaxArtifact)
+	case m.Layers[0].Size < 0 || m.Layers[0].Size > limit:
+		return Artifact{}, ContentErrorf("has %d bytes, at most %d are read", m.Layers[0].Size, limit)
 	}
 	rc, err := src.GetBlob(ctx, m.Layers[0])
 	if err != nil {

@@ -10,19 +10,22 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/attest"
-	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // Attached is a document that is attached to an image.
 type Attached struct {
 	Descriptor ocispec.Descriptor // of its manifest, with artifact type and annotations
-	Data       []byte             // of statements, where documents were asked for
+	Data       []byte             // of in-toto statements, where documents were asked for
 }
 
 // readAttached lists what is attached to subject, and reads the statements where
-// o wants documents.
-func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Digest, o *ReadOptions) ([]Attached, error) {
+// o wants documents. A closure statement goes to complete, and is not kept: a
+// hostile registry can have many large ones. For the same reason all documents of
+// an image together have at most limit.Artifact bytes; what is beyond is left out,
+// with a warning.
+func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Digest, o *ReadOptions, complete func([]byte) error) ([]Attached, error) {
 	list, err := src.Referrers(ctx, subject)
 	if err != nil {
 		return nil, err
@@ -30,40 +33,44 @@ func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Dige
 	var all []Attached
 	for _, d := range list {
 		a := Attached{Descriptor: d}
-		if o.Documents && (d.ArtifactType == attest.ClosureType || d.ArtifactType == attest.StatementType) {
-			doc, err := oci.GetArtifact(ctx, src, subject, d)
+		closure := d.ArtifactType == attest.ClosureType && complete != nil
+		if o.Documents && (closure || d.ArtifactType == attest.StatementType) {
+			doc, err := oci.GetArtifactUpTo(ctx, src, subject, d, limit.Artifact-o.read)
+			o.read += int64(len(doc.Data))
 			var content *oci.ContentError
 			switch {
 			case errors.As(err, &content) || errors.Is(err, oci.ErrNotFound):
 				o.warn(err)
 			case err != nil:
 				return nil, err
+			case closure:
+				if err := complete(doc.Data); err != nil {
+					o.warn(fmt.Errorf("attached %s: %w", d.Digest, err))
+				}
+			default:
+				a.Data = doc.Data
 			}
-			a.Data = doc.Data
 		}
 		all = append(all, a)
 	}
 	return all, nil
 }
 
-// complete takes derivers and signatures from the attached closure statements,
-// which say what an image itself must not have.
-func (p *ImagePlatform) complete(all []Attached, o *ReadOptions) {
-	for _, a := range all {
-		if p.Closure == nil || a.Data == nil || a.Descriptor.ArtifactType != attest.ClosureType {
-			continue
-		}
-		stated, _, err := attest.ParseClosure(a.Data)
-		if err == nil {
-			var c *closure.Closure
-			if c, err = attest.Complete(p.Closure, stated); err == nil {
-				p.Closure = c
-			}
-		}
-		if err != nil {
-			o.warn(fmt.Errorf("attached %s: %w", a.Descriptor.Digest, err))
-		}
+// complete takes derivers and signatures from an attached closure statement,
+// which says what an image itself must not have.
+func (p *ImagePlatform) complete(statement []byte) error {
+	if p.Closure == nil {
+		return nil
 	}
+	stated, _, err := attest.ParseClosure(statement)
+	if err != nil {
+		return err
+	}
+	c, err := attest.Complete(p.Closure, stated)
+	if err == nil {
+		p.Closure = c
+	}
+	return err
 }
 
 // AttachedDocument is an attached document in the form of inspect's JSON.

@@ -85,6 +85,8 @@ type ReadOptions struct {
 	// Reading, if any, is told how many layers of a platform are read for their
 	// store paths, and how many bytes that is.
 	Reading func(layers int, size int64)
+
+	read int64 // bytes of attached documents so far
 }
 
 func (o *ReadOptions) warn(err error) {
@@ -100,7 +102,16 @@ func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image
 		return nil, err
 	}
 	img := &Image{Name: src.Name, Descriptor: top.Descriptor}
-	if img.Attached, err = readAttached(ctx, src, top.Descriptor.Digest, &o); err != nil {
+	index, notIndex := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
+	var complete func([]byte) error // with an index the statements are the platforms'
+	if errors.Is(notIndex, manifest.ErrNotManifest) {
+		p, err := readPlatform(ctx, src, top.Descriptor, top.Data, o)
+		if err != nil {
+			return nil, err
+		}
+		img.Platforms, complete = []*ImagePlatform{p}, p.complete
+	}
+	if img.Attached, err = readAttached(ctx, src, top.Descriptor.Digest, &o, complete); err != nil {
 		return nil, err
 	}
 	if o.Documents {
@@ -112,18 +123,11 @@ func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image
 			o.warn(err)
 		}
 	}
-	index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
-	if errors.Is(err, manifest.ErrNotManifest) {
-		p, err := readPlatform(ctx, src, top.Descriptor, top.Data, o)
-		if err != nil {
-			return nil, err
-		}
-		img.Platforms = []*ImagePlatform{p}
-		p.complete(img.Attached, &o)
+	if complete != nil {
 		return img, img.keep(o.Platforms)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", src.Name, err)
+	if notIndex != nil {
+		return nil, fmt.Errorf("%s: %w", src.Name, notIndex)
 	}
 	img.Annotations = index.Annotations
 	for _, d := range index.Manifests {
@@ -138,10 +142,9 @@ func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", manifest.FormatPlatform(*d.Platform), err)
 		}
-		if p.Attached, err = readAttached(ctx, src, d.Digest, &o); err != nil {
+		if p.Attached, err = readAttached(ctx, src, d.Digest, &o, p.complete); err != nil {
 			return nil, err
 		}
-		p.complete(p.Attached, &o)
 		img.Platforms = append(img.Platforms, p)
 	}
 	return img, img.keep(o.Platforms)

@@ -1,0 +1,374 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/ulikunitz/xz"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/registry/registrytest"
+)
+
+func init() { programs["measure"] = measure }
+
+// measure runs nixoci and writes the most memory that it needed, in bytes, into
+// the file that its first argument names. The test cannot measure that itself: a
+// program starts in the memory of the one that starts it, and Linux counts that.
+func measure() {
+	program, err := exec.LookPath("nixoci")
+	if err != nil {
+		panic(err)
+	}
+	cmd := exec.Command(program, os.Args[2:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err = cmd.Run()
+	if cmd.ProcessState == nil {
+		panic(err)
+	}
+	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if err := os.WriteFile(os.Args[1], fmt.Append(nil, usage.Maxrss<<10), 0o600); err != nil {
+		panic(err)
+	}
+	os.Exit(cmd.ProcessState.ExitCode())
+}
+
+// memoryCase is a run of the program with hostile or large input.
+type memoryCase struct {
+	args []string
+	code int
+	want string   // in what it prints
+	env  []string // more of it
+}
+
+// stream writes what a hostile server sends, and ends quietly when nobody reads.
+func stream(w io.Writer, part string, times int) {
+	for range times {
+		if _, err := io.WriteString(w, part); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+func serve(t *testing.T, f http.HandlerFunc) *httptest.Server {
+	s := httptest.NewServer(f)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func numberedPath(i int) string { return fmt.Sprintf("/nix/store/%032d-x", i) }
+
+// floodOf is a binary cache whose every narinfo names so many new paths.
+func floodOf(t *testing.T, references int) string {
+	next := 1
+	return serve(t, func(w http.ResponseWriter, r *http.Request) {
+		hash, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/"), ".narinfo")
+		if !ok {
+			io.WriteString(w, "StoreDir: /nix/store\n")
+			return
+		}
+		fmt.Fprintf(w, "StorePath: /nix/store/%s-x\nURL: nar/x\nCompression: none\nNarHash: sha256:%052d\nNarSize: 1\nReferences:", hash, 0)
+		first := next
+		next += references
+		for i := range references {
+			if _, err := fmt.Fprintf(w, " %s", filepath.Base(numberedPath(first+i))); err != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}
+		io.WriteString(w, "\n")
+	}).URL
+}
+
+// largeWindows is the sample's cache, and its toplevel needs n paths more. Their
+// NARs decompress to more than 64 MiB each, with a window of as much.
+func largeWindows(t *testing.T, n int) (url, top string) {
+	sample, _, systems := sampleSystems(t)
+	top = systems["sample-x86_64-linux"]
+	const size = 80 << 20
+	narSize, hash := 0, sha256.New()
+	var packed bytes.Buffer
+	w, err := xz.WriterConfig{DictCap: 1 << 20}.NewWriter(&packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := func(all ...string) {
+		for _, word := range all {
+			var b []byte
+			b = binary.LittleEndian.AppendUint64(b, uint64(len(word)))
+			b = append(b, word...)
+			b = append(b, make([]byte, (8-len(word)%8)%8)...)
+			narSize += len(b)
+			hash.Write(b)
+			w.Write(b)
+		}
+	}
+	words("nix-archive-1", "(", "type", "regular", "contents", strings.Repeat("\x00", size), ")")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The window that it asks for is one byte of the block header, before its CRC.
+	data := packed.Bytes()
+	header := data[12 : 12+(int(data[12])+1)*4]
+	header[4] = 28 // 64 MiB
+	binary.LittleEndian.PutUint32(header[len(header)-4:], crc32.ChecksumIEEE(header[:len(header)-4]))
+	narHash := fmt.Sprintf("sha256:%x", hash.Sum(nil))
+	names := ""
+	for i := range n {
+		names += " " + filepath.Base(numberedPath(i))
+	}
+	files := http.FileServer(http.Dir(filepath.Join(sample, "cache")))
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/")
+		switch {
+		case name == "nar/large.nar.xz":
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+		case strings.HasPrefix(name, strings.Repeat("0", 20)):
+			fmt.Fprintf(w, "StorePath: /nix/store/%s-x\nURL: nar/large.nar.xz\nCompression: xz\nNarHash: %s\nNarSize: %d\nReferences: \n", strings.TrimSuffix(name, ".narinfo"), narHash, narSize)
+		case strings.HasPrefix(filepath.Base(top), strings.TrimSuffix(name, ".narinfo")):
+			text := mustRead(t, filepath.Join(sample, "cache", name))
+			w.Write(bytes.Replace(text, []byte("References:"), []byte("References:"+names), 1))
+		default:
+			files.ServeHTTP(w, r)
+		}
+	})
+	return s.URL, top
+}
+
+// graphFile is what Nix writes of n store paths, about a kilobyte for each.
+func graphFile(t *testing.T, n int) string {
+	name := filepath.Join(t.TempDir(), "web.json")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := &errWriter{w: f}
+	writeGraph(w, n)
+	if w.err != nil {
+		t.Fatal(w.err)
+	}
+	return name
+}
+
+type errWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (e *errWriter) Write(p []byte) (int, error) {
+	n, err := e.w.Write(p)
+	e.err = errors.Join(e.err, err)
+	return n, err
+}
+
+// writeGraph writes n paths, with a deriver, a signature and up to ten references
+// each. The closure of a path has a few hundred others, and the last one needs all.
+func writeGraph(w io.Writer, n int) {
+	io.WriteString(w, "[")
+	for i := range n {
+		fmt.Fprintf(w, `%s{"path":"%s","narHash":"sha256:%064x","narSize":%d,"references":[`, strings.Repeat(",", min(i, 1)), numberedPath(i), i, 1000+i)
+		first, last := max(0, i/2-10), i/2
+		if i == n-1 {
+			first, last = n/2-10, i
+		}
+		for k := first; k < last; k++ {
+			fmt.Fprintf(w, `%s"%s"`, strings.Repeat(",", min(k-first, 1)), numberedPath(k))
+		}
+		fmt.Fprintf(w, `],"deriver":"/nix/store/%032d-x.drv","signatures":["cache.example-1:%086d=="],"registrationTime":1,"ultimate":false}`, i, i)
+	}
+	io.WriteString(w, "]")
+}
+
+// pushed is a registry with the sample's image as web:v1. Its list of what is
+// attached to a manifest is attached's.
+func pushed(t *testing.T, attached func(w http.ResponseWriter, r *http.Request, reg *registrytest.Registry)) (host string) {
+	k := newKiller(t)
+	reg := registrytest.New()
+	var mu sync.Mutex // attached may add to the registry
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.Contains(r.URL.Path, "/referrers/") && attached != nil {
+			w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+			attached(w, r, reg)
+			return
+		}
+		reg.ServeHTTP(w, r)
+	})
+	host = strings.TrimPrefix(s.URL, "http://")
+	k.ok("push", host+"/web:v1", k.top["sample-x86_64-linux"])
+	return host
+}
+
+// TestMemory runs the program with hostile and with large input. It needs less
+// than limit.Memory, and ends with a clear error where there is something wrong.
+func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	none := "/nix/store/" + strings.Repeat("0", 32) + "-x"
+	tests := map[string]func(t *testing.T) memoryCase{
+		"a narinfo of a million references": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"plan", "--from", floodOf(t, 1_000_000), "--no-require-signatures", none}, code: exitFailed, want: "more than 4194304 bytes"}
+		},
+		"narinfos that name new paths without end": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"plan", "--from", floodOf(t, 50_000), "--no-require-signatures", none}, code: exitFailed, want: "125000"}
+		},
+		"NARs with windows of 64 MiB": func(t *testing.T) memoryCase {
+			url, top := largeWindows(t, 8)
+			return memoryCase{args: []string{"build", "--jobs", "16", "--compression", "gzip:1", "-o", "oci:" + filepath.Join(t.TempDir(), "out"),
+				"--from", url, "--no-require-signatures", top}, want: "sha256:"}
+		},
+		"lists of attached documents without end": func(t *testing.T) memoryCase {
+			page := 0
+			host := pushed(t, func(w http.ResponseWriter, r *http.Request, _ *registrytest.Registry) {
+				page++
+				w.Header().Set("Link", fmt.Sprintf(`<%s?page=%d>; rel="next"`, r.URL.Path, page))
+				fmt.Fprintf(w, `{"schemaVersion":2,"manifests":[{"digest":"%s","size":1,"artifactType":"x/y","annotations":{"x":"`, digest.FromString(fmt.Sprint(page)))
+				stream(w, strings.Repeat("x", 1<<10), 3<<10)
+				io.WriteString(w, `"}}]}`)
+			})
+			return memoryCase{args: []string{"inspect", host + "/web:v1"}, code: exitFailed, want: "what is attached to"}
+		},
+		"empty lists of attached documents without end": func(t *testing.T) memoryCase {
+			page := 0
+			host := pushed(t, func(w http.ResponseWriter, r *http.Request, _ *registrytest.Registry) {
+				page++
+				w.Header().Set("Link", fmt.Sprintf(`<%s?page=%d>; rel="next"`, r.URL.Path, page))
+				io.WriteString(w, `{"schemaVersion":2,"manifests":[]}`)
+			})
+			return memoryCase{args: []string{"inspect", host + "/web:v1"}, code: exitFailed, want: "more than 100 pages"}
+		},
+		"large closure statements": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"inspect", pushed(t, attachedStatements(t, 5, 60_000)) + "/web:v1"}, want: "are read"}
+		},
+		"a closure statement above the limit": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"inspect", pushed(t, attachedStatements(t, 1, 90_000)) + "/web:v1"}, want: "at most 67108864 are read"}
+		},
+		"a graph of 50,000 paths": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"plan", graphFile(t, 50_000)}, want: "layers"}
+		},
+		"a graph of 100,000 paths": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"plan", graphFile(t, 100_000)}, want: "layers"}
+		},
+		"a graph of more paths than the limit": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"plan", graphFile(t, limit.Paths+1)}, code: exitFailed, want: "more than"}
+		},
+		"an index.json of 8 GB": func(t *testing.T) memoryCase {
+			dir := t.TempDir()
+			writeTestFile(t, filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`))
+			writeTestFile(t, filepath.Join(dir, "index.json"), []byte(`{"schemaVersion":2,"manifests":[]}`))
+			if err := os.Truncate(filepath.Join(dir, "index.json"), 8<<30); err != nil {
+				t.Fatal(err)
+			}
+			return memoryCase{args: []string{"inspect", "oci:" + dir}, code: exitFailed, want: "larger than"}
+		},
+		"a credential helper that prints without end": func(t *testing.T) memoryCase {
+			dir := t.TempDir()
+			script := "#!/bin/sh\nwhile :; do echo yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes yes; done\n"
+			if err := os.WriteFile(filepath.Join(dir, "docker-credential-endless"), []byte(script), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			writeTestFile(t, filepath.Join(dir, "config.json"), []byte(`{"credsStore":"endless"}`))
+			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+				registrytest.Refuse(w, 401, "UNAUTHORIZED", "authentication required")
+			})
+			return memoryCase{args: []string{"inspect", strings.TrimPrefix(s.URL, "http://") + "/web:v1"}, code: exitFailed,
+				want: "docker-credential-endless get: its output: more than 1048576 bytes",
+				env:  []string{"DOCKER_CONFIG=" + dir, "PATH=" + dir + ":" + os.Getenv("PATH")}}
+		},
+		"a docker-archive that lists a layer 100,000 times": func(t *testing.T) memoryCase {
+			dir := t.TempDir()
+			writeTestFile(t, filepath.Join(dir, "manifest.json"), []byte(`[{"Config":"c.json","Layers":["l.tar"`+strings.Repeat(`,"l.tar"`, 99_999)+`]}]`))
+			writeTestFile(t, filepath.Join(dir, "c.json"), []byte("{}"))
+			writeTestFile(t, filepath.Join(dir, "l.tar"), make([]byte, 1<<20))
+			out, err := exec.Command("tar", "-C", dir, "-cf", filepath.Join(dir, "image.tar"), "manifest.json", "c.json", "l.tar").CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			return memoryCase{args: []string{"inspect", "docker-archive:" + filepath.Join(dir, "image.tar")}, code: exitFailed, want: "lists 100000 layers"}
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := test(t)
+			program, err := exec.LookPath("measure")
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			peak := filepath.Join(dir, "peak")
+			cmd := exec.Command(program, append([]string{peak}, c.args...)...)
+			cmd.Env = append(append(os.Environ(), "XDG_CACHE_HOME="+dir, "TMPDIR="+dir, "DOCKER_CONFIG="+dir, "NIX_CONF_DIR="+dir), c.env...)
+			var stdout, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			start := time.Now()
+			cmd.Run()
+			took := time.Since(start)
+			if code := cmd.ProcessState.ExitCode(); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			if text := stdout.String() + stderr.String(); !strings.Contains(text, c.want) {
+				t.Errorf("it does not print %q: %.3000s", c.want, text)
+			}
+			var most int64
+			if _, err := fmt.Sscan(string(mustRead(t, peak)), &most); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d MB, %s", most/1e6, took.Round(time.Millisecond))
+			if most > limit.Memory {
+				t.Errorf("it needed %d MB, more than %d", most/1e6, int64(limit.Memory/1e6))
+			}
+			if took > limit.Operation {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+}
+
+// attachedStatements attaches n closure statements of so many paths.
+func attachedStatements(t *testing.T, n, paths int) func(http.ResponseWriter, *http.Request, *registrytest.Registry) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"mediaType":%q,"storeDir":%q,"roots":[],"closure":`, attest.ClosureType, closure.StoreDir)
+	writeGraph(&b, paths)
+	b.WriteString("}")
+	document := digest.FromBytes(b.Bytes())
+	return func(w http.ResponseWriter, r *http.Request, reg *registrytest.Registry) {
+		subject := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+		reg.Blobs["web@"+document.String()] = b.Bytes()
+		var list []object
+		for i := range n {
+			m, err := json.Marshal(object{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": attest.ClosureType,
+				"config":  object{"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest.FromString("{}"), "size": 2},
+				"layers":  []object{{"mediaType": attest.ClosureType, "digest": document, "size": b.Len()}},
+				"subject": object{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": subject, "size": 1}, "annotations": object{"n": fmt.Sprint(i)}})
+			if err != nil {
+				t.Error(err)
+			}
+			d := digest.FromBytes(m)
+			reg.Manifests["web:"+d.String()], reg.Types["web:"+d.String()] = m, "application/vnd.oci.image.manifest.v1+json"
+			list = append(list, object{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": d, "size": len(m), "artifactType": attest.ClosureType})
+		}
+		json.NewEncoder(w).Encode(object{"schemaVersion": 2, "manifests": list})
+	}
+}
