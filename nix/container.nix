@@ -18,14 +18,6 @@ let
   # whatever a configuration says plainly (100).
   weakly = lib.mkOverride 900;
 
-  # This directory as a store path of its own: always the same one, however
-  # often a system that came out of it is evaluated again from it.
-  source = builtins.path {
-    name = "nixoci-nix";
-    path = ./.;
-    filter = path: _: lib.hasSuffix ".nix" path || lib.hasSuffix ".lock" path;
-  };
-
   # The mount unit NAME needs the capability.
   ifItMayMount =
     name:
@@ -112,7 +104,7 @@ in
         # Only a flake's nixpkgs knows which version it is.
         nixos = { inherit (config.system.nixos) versionSuffix revision; };
         nixpkgs = cfg.nixpkgs;
-        module = source;
+        module = "${(import ./source.nix { inherit lib; }).module}/nix";
         init = "${cfg.package}";
         nix = "${config.nix.package}";
       };

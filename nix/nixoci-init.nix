@@ -11,14 +11,7 @@ stdenvNoCC.mkDerivation {
   pname = "nixoci-init";
   version = "1";
 
-  src = lib.sourceByRegex ../. [
-    "cmd"
-    "cmd/nixoci-init"
-    "cmd/nixoci-init/.*\\.go"
-    "internal"
-    "internal/guest"
-    "internal/guest/.*\\.go"
-  ];
+  src = (import ./source.nix { inherit lib; }).init;
 
   nativeBuildInputs = [ go ];
 

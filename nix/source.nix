@@ -1,0 +1,39 @@
+# The files of this repository that a container brings along: what evaluates a
+# configuration in it, and what nixoci-init is compiled from. Each is always the
+# same store path, also when it is made from the one in a container.
+{ lib }:
+
+let
+  root = toString ../.;
+  files =
+    name: patterns:
+    builtins.path {
+      inherit name;
+      path = ../.;
+      filter =
+        file: _:
+        let
+          relative = lib.removePrefix (root + "/") file;
+        in
+        lib.any (pattern: builtins.match pattern relative != null) patterns
+        && !lib.hasSuffix "_test.go" relative;
+    };
+  init = [
+    "cmd"
+    "cmd/nixoci-init"
+    "cmd/nixoci-init/[^/]*\\.go"
+    "internal"
+    "internal/guest"
+    "internal/guest/[^/]*\\.go"
+  ];
+in
+{
+  init = files "nixoci-init-source" init;
+  module = files "nixoci-nix" (
+    init
+    ++ [
+      "nix"
+      "nix/[^/]*\\.nix"
+    ]
+  );
+}
