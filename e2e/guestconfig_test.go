@@ -16,6 +16,9 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	report(t, "built and serving after %.2f s", b.serves(t, "the first page").Seconds())
 	b.says(t, "-nginx.conf.drv'...") // a line per derivation
 	b.says(t, "/config/configuration.nix is applied")
+	if strings.Contains(b.log(t), "-disabled.drv'") {
+		t.Error("units that the image masks are built again")
+	}
 	eventually(t, "healthy", func() bool {
 		return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.Health.Status}}", b.id)) == "healthy"
 	})

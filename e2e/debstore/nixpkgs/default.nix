@@ -102,14 +102,38 @@ rec {
     };
   # Flakes at a path need none.
   gitMinimal = store.run "git-none" { } ''mkdir -p "$out/bin"'';
-  # The only package that the container module has itself; there is no Go here
-  # to compile it with.
-  callPackage =
-    _: _:
-    builtins.path {
-      name = "nixoci-init";
-      path = ./. + "/nixoci-init/${system}";
+  lib = import ./lib;
+  # The container module has one package of its own.
+  callPackage = file: args: import file ({ inherit lib stdenvNoCC go; } // args);
+  stdenvNoCC = {
+    hostPlatform = {
+      inherit system;
+      isAarch64 = system == "aarch64-linux";
     };
+    # As much of a build as the container module's own package takes.
+    mkDerivation =
+      attrs:
+      store.run "${attrs.pname}-${attrs.version}" (removeAttrs attrs [ "meta" ]) ''
+        export TMPDIR=''${TMPDIR:-/tmp}
+        for p in $nativeBuildInputs; do PATH=$p/bin:$PATH; done
+        cp -r "$src" source; chmod -R u+w source; cd source
+        eval "$configurePhase"; eval "$buildPhase"; eval "$installPhase"'';
+  };
+  # There is no Go: what it would compile is here.
+  go =
+    let
+      init = builtins.path {
+        name = "nixoci-init";
+        path = ./. + "/nixoci-init/${system}";
+      };
+    in
+    store.executable "go" "bin/go" ''
+      #!/bin/sh
+      while [ $# -gt 0 ]; do
+        [ "$1" != -o ] || exec cp ${init}/bin/nixoci-init "$2"
+        shift
+      done
+    '';
   writeText = store.text;
   writeTextFile =
     {

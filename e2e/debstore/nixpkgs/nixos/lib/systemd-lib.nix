@@ -130,13 +130,29 @@ rec {
   targetToUnit = def: unit def "";
   mountToUnit = def: unit def (section "Mount" def.mountConfig);
 
+  # A derivation of each, also of those that are masked.
+  concreteConfig =
+    { name, config, ... }:
+    let
+      safe = builtins.replaceStrings [ "@" "\\" ] [ "-" "-" ] name;
+    in
+    {
+      config.unit = lib.mkDefault (
+        if config.enable then
+          pkgs.store.file "unit-${safe}" name config.text
+        else
+          pkgs.store.run "unit-${safe}-disabled" { } ''
+            mkdir -p "$out"
+            ln -s /dev/null "$out/${name}"''
+      );
+    };
+
   # systemd's own units stay where Debian has them: here is what overrides them.
   generateUnits =
     units:
     let
       own = lib.filterAttrs (_: u: u.enable && u.text != null) units;
       masked = lib.filterAttrs (_: u: !u.enable) units;
-      file = name: u: pkgs.store.file "unit-${name}" name u.text;
       wants =
         lib.concatMap (n: map (t: "${t}.wants ${n}") own.${n}.wantedBy) (lib.attrNames own)
         ++ lib.concatMap (n: map (t: "${t}.requires ${n}") own.${n}.requiredBy) (lib.attrNames own);
@@ -145,9 +161,9 @@ rec {
       {
         inherit (config.systemd) packages;
         upstream = "${config.systemd.package}/lib/systemd/system";
-        masked = lib.attrNames masked;
+        masked = map (u: u.unit) (lib.attrValues masked);
         names = lib.attrNames own;
-        files = mapAttrsToList file own;
+        files = map (u: u.unit) (lib.attrValues own);
         strategies = map (u: u.overrideStrategy) (lib.attrValues own);
         inherit wants;
         aliases = lib.concatMap (n: map (a: "${n} ${a}") own.${n}.aliases) (lib.attrNames own);
@@ -167,7 +183,7 @@ rec {
             done
           done
         done
-        for m in $masked; do ln -sf /dev/null "$out/$m"; done
+        for m in $masked; do ln -sf /dev/null "$out/$(basename "$m"/*)"; done
         set -- $files
         for name in $names; do
           strategy=''${strategies%% *}; strategies=''${strategies#* }

@@ -13,7 +13,7 @@ let
     );
 in
 {
-  units = named "" options.concrete { };
+  units = named "" options.concrete systemdLib.concreteConfig;
   services = named "service" options.service systemdLib.serviceConfig;
   sockets = named "socket" options.socket systemdLib.unitConfig;
   targets = named "target" options.target systemdLib.unitConfig;

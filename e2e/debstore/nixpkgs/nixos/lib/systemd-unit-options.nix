@@ -44,6 +44,7 @@ rec {
       type = types.nullOr types.str;
       default = null;
     };
+    unit = mkOption { type = types.unspecified; };
   };
 
   common = shared // {
