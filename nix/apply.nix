@@ -24,17 +24,44 @@ let
   known = builtins.mapAttrs (
     _: value: if isPath value then builtins.storePath value else value
   ) image;
+  # What is what the image has, made from this configuration: then the system is
+  # the same derivation as in the image, and whatever is there need not be built.
+  # A path alone would be another input, and every output that depends on it too.
+  made =
+    package: path:
+    let
+      same = builtins.tryEval (builtins.unsafeDiscardStringContext "${package}" == path);
+    in
+    same.success && same.value;
   settings =
-    { lib, ... }:
     {
-      nixoci.base = known;
-      nixoci.minimal = lib.mkDefault (image.minimal or false);
-      nixoci.package = {
-        type = "derivation";
-        name = "nixoci-init";
-        outPath = known.init;
-        outputName = "out";
+      config,
+      lib,
+      pkgs,
+      ...
+    }:
+    let
+      same = package: path: if made package path then "${package}" else builtins.storePath path;
+      init = pkgs.callPackage ./nixoci-init.nix { };
+    in
+    {
+      nixoci.base = known // {
+        init = same config.nixoci.package image.init;
+        nix = same config.nix.package image.nix;
       };
+      nixoci.minimal = lib.mkDefault (image.minimal or false);
+      # A configuration may have a package of its own.
+      nixoci.package = lib.mkDefault (
+        if made init image.init then
+          init
+        else
+          {
+            type = "derivation";
+            name = "nixoci-init";
+            outPath = known.init;
+            outputName = "out";
+          }
+      );
     };
 in
 

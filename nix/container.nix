@@ -286,6 +286,12 @@ in
       };
       system.switch.enable = weakly true;
 
+      # Links of NixOS' own to /dev/null, one for each unit that is masked. The
+      # system does not refer to them, but the next one is made of them.
+      system.extraDependencies = map (unit: unit.unit) (
+        lib.filter (unit: !unit.enable) (lib.attrValues config.systemd.units)
+      );
+
       environment.etc."nixoci/base.json".text = builtins.toJSON cfg.base + "\n";
 
       systemd.services.nixoci-apply = service "apply" {
