@@ -33,7 +33,7 @@ func TestNixpkgs(t *testing.T) {
 				{"docker", dockerLine, append([]string{"--network", "none"}, bootFlags...)},
 				{"podman", podmanLine, podmanLimits},
 			} {
-				t.Run(e.name, func(t *testing.T) { r.boot(t, image, s.configuration != "", e.engine, e.flags) })
+				t.Run(e.name, func(t *testing.T) { r.boot(t, image, s.configuration, e.engine, e.flags) })
 			}
 		})
 	}
@@ -123,19 +123,21 @@ func (r *realNixpkgs) push(t *testing.T, name, configuration string) string {
 	return ref
 }
 
-// applies waits for a line of the log for as long as the log goes on: a real
-// system is a hundred derivations, which take a busy machine minutes.
-func (b box) applies(t *testing.T, line string) {
+// applies waits until a configuration has been applied so many times, for as long
+// as the log goes on: a real system is a hundred derivations, which take a busy
+// machine minutes. It returns how many derivations have been built.
+func (b box) applies(t *testing.T, times int) (builds int) {
 	t.Helper()
+	const line = "/config/configuration.nix is applied"
 	for before := ""; ; {
 		var now string
-		eventually(t, "the log goes on, or says "+line, func() bool {
+		eventually(t, "the log goes on", func() bool {
 			now = b.log(t)
 			return now != before
 		})
 		switch {
-		case strings.Contains(now, line):
-			return
+		case strings.Count(now, line) == times:
+			return strings.Count(now, "building '/nix/store/")
 		case strings.Contains(now, "FAILED: "):
 			t.Fatalf("it does not say %q", line)
 		}
@@ -143,36 +145,43 @@ func (b box) applies(t *testing.T, line string) {
 	}
 }
 
-// boot starts an image, and lets the base apply a configuration.
-func (r *realNixpkgs) boot(t *testing.T, image string, baked bool, engine func(*testing.T, ...string) []string, flags []string) {
+// boot starts an image, and lets it apply a configuration. What the image is made
+// of is there already.
+func (r *realNixpkgs) boot(t *testing.T, image, baked string, engine func(*testing.T, ...string) []string, flags []string) {
 	if strings.Contains(strings.Join(engine(t), " "), "podman") {
 		command(t, podmanLine(t, "pull", "-q", "--tls-verify=false", "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"), image)...)
 	}
-	config, web := site(t, "configuration.nix", nginxNix("/web"))
-	flags = append([]string{"-v", web + ":/web"}, flags...)
-	if !baked {
-		flags = append([]string{"-v", config + ":/config"}, flags...)
+	same, nginx := baked, nginxNix("/web")
+	if baked == "" {
+		same = "{ }\n"
 	}
-	b := startBox(t, engine, image, flags)
+	config, web := site(t, "configuration.nix", same)
+	b := startBox(t, engine, image, append([]string{"-v", web + ":/web", "-v", config + ":/config"}, flags...))
 	report(t, "booted: running after %.1f s", b.runs(t).Seconds())
-	if !baked {
-		version, _ := b.exec(t, "nixos-version")
-		b.applies(t, "/config/configuration.nix is applied")
+	version, _ := b.exec(t, "nixos-version")
+	builds := b.applies(t, 1)
+	report(t, "applied what is in the image: %d derivations were built in the container", builds)
+	if builds != 0 || strings.Contains(b.log(t), "switching to ") {
+		t.Errorf("%d derivations were built of a configuration that the image is made of", builds)
+	}
+	if baked == "" {
+		put(t, filepath.Join(config, "configuration.nix"), nginx)
+		b.do(t, "restart", "-t", "30", b.id)
+		start := time.Now()
+		builds = b.applies(t, 2)
+		report(t, "applied nginx.nix %.1f s after a restart: %d derivations were built in the container", time.Since(start).Seconds(), builds)
 		if now, err := b.exec(t, "nixos-version"); err != nil || now != version {
 			t.Errorf("NixOS was %s, and is %s (%v)", version, now, err)
 		}
 	}
 	report(t, "served %.1f s later", b.serves(t, "the first page").Seconds())
 	b.runs(t) // units that the boot did not wait for are there, too
-	if !baked {
-		builds := strings.Count(b.log(t), "building '/nix/store/")
-		report(t, "applied: %d derivations were built in the container", builds)
-		b.do(t, "restart", "-t", "30", b.id)
-		report(t, "restarted: served after %.1f s", b.serves(t, "the first page").Seconds())
-		b.says(t, "is unchanged and running")
-		if again := strings.Count(b.log(t), "building '/nix/store/"); again != builds {
-			t.Errorf("%d derivations were built for an unchanged configuration", again-builds)
-		}
+	b.do(t, "restart", "-t", "30", b.id)
+	report(t, "restarted: served after %.1f s", b.serves(t, "the first page").Seconds())
+	b.says(t, "is unchanged and running")
+	if again := strings.Count(b.log(t), "building '/nix/store/"); again != builds {
+		t.Errorf("%d derivations were built for an unchanged configuration", again-builds)
 	}
+	b.runs(t)
 	b.stops(t)
 }

@@ -327,6 +327,8 @@ let
     main = "getent";
     more = ''
       mkdir -p "$out/etc"; : >"$out/etc/rpc"
+      # The activation script tells nscd what it changes. It is off.
+      ln -s ${packages.coreutils}/bin/true "$out/bin/nscd"
     '';
   };
   # There is no compiler. The one program that NixOS' modules compile themselves
@@ -419,7 +421,8 @@ let
     dbus-broker = fromDebian "dbus-broker" { };
     diffutils = fromDebian "diffutils" { main = "diff"; };
     findutils = fromDebian "findutils" { main = "find"; };
-    gawk = fromDebian "gawk" { };
+    # Debian has these names by update-alternatives.
+    gawk = fromDebian "gawk" { more = ''ln -s gawk "$out/bin/awk"''; };
     git = fromDebian "git" { };
     gnugrep = fromDebian "grep" { };
     gnumake = fromDebian "make" { };
@@ -434,7 +437,10 @@ let
     kmod = fromDebian "kmod" { };
     less = fromDebian "less" { };
     libcap = fromDebian "libcap2-bin" { main = "setcap"; };
-    libressl = fromDebian "netcat-openbsd" { main = "nc"; };
+    libressl = fromDebian "netcat-openbsd" {
+      main = "nc";
+      more = ''ln -s nc.openbsd "$out/bin/nc"'';
+    };
     libxslt = fromDebian "xsltproc" { };
     linux-pam = fromDebian "libpam-modules" {
       debs = [
@@ -506,12 +512,15 @@ let
         "login"
         "bsdutils"
         "fdisk"
+        "lastlog2"
+        "libpam-lastlog2"
       ];
       main = "mount";
-      # NixOS takes the rules for uuidd and lastlog2, which Debian has in packages of their own.
-      more = ''mkdir -p "$out/lib/tmpfiles.d"; : >"$out/lib/tmpfiles.d/util-linux.conf"'';
     };
-    which = fromDebian "debianutils" { main = "which"; };
+    which = fromDebian "debianutils" {
+      main = "which";
+      more = ''ln -s which.debianutils "$out/bin/which"'';
+    };
     xauth = fromDebian "xauth" { };
     xz = fromDebian "xz-utils" { main = "xz"; };
     zstd = fromDebian "zstd" { };
@@ -533,6 +542,12 @@ let
     go = script "go" ''
       while [ $# -gt 0 ]; do [ "$1" != -o ] || { ${packages.coreutils}/bin/cp ${./nixoci-init} "$2"; exit; }; shift; done
     '';
+    # Its program for what a system without nixos-init has of it.
+    nixos-init = script "env-generator" ''
+      exec ${packages.jq}/bin/jq -r 'to_entries[]
+        | .key + "=\"" + .value + (if .key == "PATH" and env.PATH then ":" + env.PATH else "" end) + "\""' \
+        /etc/systemd/generator-environment.json
+    '';
     switch-to-configuration-ng = script "switch-to-configuration" (builtins.readFile ./switch-to-configuration.sh);
   };
 
@@ -547,7 +562,6 @@ let
     "nixos-build-vms"
     "nixos-enter"
     "nixos-generate-config"
-    "nixos-init"
     "nixos-install"
     "nixos-option"
     "nixos-rebuild-ng"
@@ -606,6 +620,9 @@ in
         ++ [
           cc
           final.stdenv
+          final.stdenvNoCC
+          final.dieHook
+          final.makeShellWrapper
           final.findXMLCatalogs
           final.glibcLocales
           final.linuxHeaders
