@@ -158,7 +158,10 @@ func (r *realNixpkgs) boot(t *testing.T, image, baked string, engine func(*testi
 	config, web := site(t, "configuration.nix", same)
 	b := startBox(t, engine, image, append([]string{"-v", web + ":/web", "-v", config + ":/config"}, flags...))
 	report(t, "booted: running after %.1f s", b.runs(t).Seconds())
-	version, _ := b.exec(t, "nixos-version")
+	version, err := b.exec(t, "/run/current-system/sw/bin/cat", "/run/current-system/nixos-version")
+	if err != nil || version == "" {
+		t.Errorf("the running system says no version: %q, %v", version, err)
+	}
 	builds := b.applies(t, 1)
 	report(t, "applied what is in the image: %d derivations were built in the container", builds)
 	if builds != 0 || strings.Contains(b.log(t), "switching to ") {
@@ -170,7 +173,7 @@ func (r *realNixpkgs) boot(t *testing.T, image, baked string, engine func(*testi
 		start := time.Now()
 		builds = b.applies(t, 2)
 		report(t, "applied nginx.nix %.1f s after a restart: %d derivations were built in the container", time.Since(start).Seconds(), builds)
-		if now, err := b.exec(t, "nixos-version"); err != nil || now != version {
+		if now, err := b.exec(t, "/run/current-system/sw/bin/cat", "/run/current-system/nixos-version"); err != nil || now != version {
 			t.Errorf("NixOS was %s, and is %s (%v)", version, now, err)
 		}
 	}

@@ -1,11 +1,30 @@
 # Comes after nixpkgs' own modules: what they have that Debian's packages cannot be.
-{ lib, pkgs, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 {
   # Name services are glibc's own: NixOS' others are modules for nsncd alone.
   services.nscd.enable = lib.mkForce false;
   system.nssModules = lib.mkForce [ ];
   # Made from the configuration of a kernel that there is none of.
   environment.etc."sysctl.d/55-nixos-aslr-entropy.conf".enable = lib.mkForce false;
+
+  # The one locale that is in glibc itself.
+  i18n.defaultLocale = lib.mkForce "C.UTF-8";
+
+  # Where Debian's nginx has its temporary files.
+  systemd.services.nginx = lib.mkIf config.services.nginx.enable {
+    serviceConfig.StateDirectory = [
+      "nginx/body"
+      "nginx/proxy"
+      "nginx/fastcgi"
+      "nginx/scgi"
+      "nginx/uwsgi"
+    ];
+  };
 
   # What a configuration in /config is built with. There is no cache to fetch it from.
   system.extraDependencies = pkgs.e2eNixpkgs;

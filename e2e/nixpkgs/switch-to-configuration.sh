@@ -35,7 +35,9 @@ systemctl daemon-reload || exit 3
 [ -z "$reload" ] || { echo "reloading the following units:$reload"; systemctl reload $reload; }
 [ -z "$restart" ] || { echo "restarting the following units:$restart"; systemctl restart $restart; }
 systemctl start multi-user.target timers.target sockets.target
-failed=$(systemctl list-units --state=failed --plain --no-legend | while read -r u _; do
+# Failed, or about to be tried again after it failed.
+failed=$(systemctl list-units --all --plain --no-legend | while read -r u _ active sub _; do
+  [ "$active" = failed ] || { [ "$sub" = auto-restart ] && [ "$(systemctl show -P ExecMainStatus "$u")" != 0 ]; } || continue
   [ "$u" = nixoci-apply.service ] || [ ! -e "$new/etc/systemd/system/$u" ] || echo -n " $u"
 done)
 [ -z "$failed" ] || { echo "warning: the following units failed:$failed"; exit 4; }
