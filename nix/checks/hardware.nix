@@ -15,6 +15,8 @@
       services.upower.enable = true;
       services.acpid.enable = true;
       services.irqbalance.enable = true;
+      services.tlp.enable = true;
+      powerManagement.powertop.enable = true;
       services.logind.settings.Login.HandleLidSwitch = "ignore";
       services.libinput.enable = true;
       services.ntp.enable = true;
