@@ -120,14 +120,7 @@ func (g *graph) join(nodes []int32, bins []*bin) {
 		g.blocks(func(first, width int, rows bitset) {
 			last := min(first+width, g.words())
 			for k, i := range nodes {
-				for w, members := range rows[int(i)*width:][:last-first] {
-					if members == 0 {
-						continue // nearly always, in a large closure
-					}
-					for x, b := range some {
-						more[k*len(some)+x] += int32(bits.OnesCount64(members &^ b.below[first+w]))
-					}
-				}
+				countMore(more[k*len(some):], rows[int(i)*width:][:last-first], first, some)
 			}
 		})
 		for x, b := range some {
@@ -145,6 +138,19 @@ func (g *graph) join(nodes []int32, bins []*bin) {
 	}
 	for _, b := range bins {
 		g.settle(b)
+	}
+}
+
+// countMore adds to more[x] how many members of row, which begins at the word
+// first, bins[x] does not change with.
+func countMore(more []int32, row bitset, first int, bins []*bin) {
+	for w, members := range row {
+		if members == 0 {
+			continue // nearly always, in a large closure
+		}
+		for x, b := range bins {
+			more[x] += int32(bits.OnesCount64(members &^ b.below[first+w]))
+		}
 	}
 }
 
