@@ -172,7 +172,7 @@ let
   program =
     what: text:
     pkgs.writeShellScriptBin "${what}-${base}" ''
-      set -eu
+      set -euo pipefail
       # docker, else podman, unless CONTAINER_ENGINE names one.
       engine() {
         e=''${CONTAINER_ENGINE:-}

@@ -30,8 +30,8 @@ var elfMachines = map[string]struct {
 const ELFHead = 20
 
 // ELFPlatform is the platform that an ELF program or shared library, which
-// begins with head, was compiled for. An ELF file does not say which version of
-// arm it needs: of arm the platform has no variant.
+// begins with head, was compiled for. An ELF header does not say which version of
+// arm the file needs: it is taken for v7, as containerd does.
 func ELFPlatform(head []byte) (ocispec.Platform, bool) {
 	if len(head) < ELFHead || string(head[:4]) != elf.ELFMAG {
 		return ocispec.Platform{}, false
@@ -45,7 +45,11 @@ func ELFPlatform(head []byte) (ocispec.Platform, bool) {
 	}
 	for arch, m := range elfMachines {
 		if m.machine == elf.Machine(order.Uint16(head[18:])) && m.class == elf.Class(head[elf.EI_CLASS]) && m.data == elf.Data(head[elf.EI_DATA]) {
-			return ocispec.Platform{OS: "linux", Architecture: arch}, true
+			p := ocispec.Platform{OS: "linux", Architecture: arch}
+			if arch == "arm" {
+				p.Variant = "v7"
+			}
+			return p, true
 		}
 	}
 	return ocispec.Platform{}, false
