@@ -66,3 +66,52 @@ func TestForeignSystem(t *testing.T) {
 		works(t, pod.run(t))
 	})
 }
+
+// foreignLines are the lines that a system without the module prints as well,
+// each with its reason: the module is what keeps them out.
+var foreignLines = []quietLine{}
+
+// A system without the module prints what its own units say, and no line that is
+// nixoci's doing.
+func TestForeignLogIsQuiet(t *testing.T) {
+	image := guestImage(t, "-forky-foreign")
+	for _, tc := range []struct {
+		name   string
+		engine engine
+		flags  []string
+	}{
+		{"docker 20", docker20, bootFlags},
+		{"docker 20 with SYS_ADMIN", docker20, strings.Fields("--cap-add SYS_ADMIN")},
+		{"docker 28", docker28, todayFlags},
+		{"podman 4", podman43, strings.Fields("--tmpfs /run:exec,suid")},
+		{"podman 5", podman5, strings.Fields("--tmpfs /run:exec,suid")},
+		{"podman 5 without a flag", podman5, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := tc.engine.run(t, image, tc.flags...)
+			b.runs(t)
+			foreignLogIsQuiet(t, tc.engine.name, b)
+		})
+	}
+	t.Run("containerd 2", func(t *testing.T) {
+		b := criPod{name: "quiet", image: image, handler: "systemd", mounts: map[string]string{"/run": memory(t), "/run/lock": memory(t)}}.run(t)
+		b.runs(t)
+		foreignLogIsQuiet(t, "containerd", b)
+	})
+	t.Run("containerd 2 with a capability", func(t *testing.T) {
+		b := criPod{name: "quiet", image: image, sysAdmin: true}.run(t)
+		b.runs(t)
+		foreignLogIsQuiet(t, "containerd", b)
+	})
+}
+
+// foreignLogIsQuiet stops a container that has booted, and looks at all it has said.
+func foreignLogIsQuiet(t *testing.T, engine string, b box) {
+	t.Helper()
+	b.stops(t)
+	log := b.log(t)
+	report(t, "%d lines of log", strings.Count(log, "\n"))
+	for _, line := range noise(t, engine, log, foreignLines...) {
+		t.Errorf("noise: %q", line)
+	}
+}

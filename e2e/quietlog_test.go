@@ -4,18 +4,22 @@ package e2e
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// quietLines are all the lines that a clean boot and stop may print, each with
-// its reason. A line that is not here is noise: mend what prints it, and add it
-// only if that cannot be.
-var quietLines = []struct {
+// A quietLine is a line that a log may have.
+type quietLine struct {
 	line   string // a regular expression for the whole line, without the kernel's time
 	reason string
 	engine string // how the name of the only engines begins on which it is right, "" for all
-}{
+}
+
+// quietLines are all the lines that a clean boot and stop may print, each with
+// its reason. A line that is not here is noise: mend what prints it, and add it
+// only if that cannot be.
+var quietLines = []quietLine{
 	{`nixoci: starting NixOS .*, /nix/store/\S+`, "says which system boots", ""},
 	{`nixoci: /run is mounted nosuid: .* Start the container with --tmpfs /run:exec,suid .*`, "podman mounts /run so, where no flag says otherwise", "podman"},
 	{`systemd-update-utmp\[\d+\]: Failed to connect to audit log, ignoring: Invalid argument`, "podman allows the system calls, the kernel no audit in a container", "podman"},
@@ -56,10 +60,11 @@ var quietLines = []struct {
 var kernelTime = regexp.MustCompile(`^\[ *\d+\.\d+\] `)
 
 // noise returns the lines of a log that a clean boot and stop do not have.
-func noise(t *testing.T, engine, log string) []string {
+// Lines that more has are none either.
+func noise(t *testing.T, engine, log string, more ...quietLine) []string {
 	t.Helper()
 	var allowed []*regexp.Regexp
-	for _, q := range quietLines {
+	for _, q := range slices.Concat(quietLines, more) {
 		if strings.HasPrefix(engine, q.engine) {
 			allowed = append(allowed, regexp.MustCompile(`^(?:`+q.line+`)$`))
 		}
