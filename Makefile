@@ -26,9 +26,9 @@ demo: build ## push the sample system for two platforms to an embedded registry,
 test: ## run all tests that need only Go
 	$(GO) test -short ./...
 
-# -short runs a tenth of these seeds and a few of these kills.
-faults: ## push to and read from a registry that fails, with all seeds, and kill the program
-	$(GO) test -run 'TestSeeded|TestLasting|TestKilled|TestPlan' ./internal/push ./internal/verify ./internal/plan ./cmd/nixoci
+# -short runs a tenth of these seeds, a few of these kills, and no hostile inputs.
+faults: ## all seeds of a registry that fails, all kills, and hostile inputs with their memory
+	$(GO) test -run 'TestSeeded|TestLasting|TestKilled|TestMemory|TestPlan' ./internal/push ./internal/verify ./internal/plan ./cmd/nixoci
 
 fma: ## check that the planner rounds the same way on arm64
 	./.ci/fma

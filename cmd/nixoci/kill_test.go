@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -86,8 +87,13 @@ func (k *killer) swept(moment any) {
 	}
 }
 
+var killsFlag = flag.Int("kills", 0, "kill the program so many times in each of TestKilledPush, TestKilledBuild/oci and TestKilledBuild/oci-archive")
+
 // kills is how many times each of the tests below kills a program.
 func kills() int {
+	if *killsFlag > 0 {
+		return *killsFlag
+	}
 	if testing.Short() {
 		return 3
 	}

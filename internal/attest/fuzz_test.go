@@ -1,0 +1,67 @@
+package attest
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+)
+
+// FuzzBundle has bundles of whoever can write to a repository. What is accepted as
+// the signature of an image has a statement, and a signature by the key verifies
+// only the payload that cosign 3 has signed.
+func FuzzBundle(f *testing.F) {
+	data, err := os.ReadFile("testdata/cosign-3.bundle.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	pem, err := os.ReadFile("testdata/cosign-3.pub")
+	if err != nil {
+		f.Fatal(err)
+	}
+	key, err := ParsePublicKey(pem)
+	if err != nil {
+		f.Fatal(err)
+	}
+	genuine := parseSignatureBundle(data)
+	if genuine == nil || !genuine.signedBy(key) || len(genuine.statement.digests()) != 1 {
+		f.Fatalf("%+v", genuine)
+	}
+	want := genuine.statement.digests()[0]
+	f.Add(data)
+	f.Add([]byte(`{"dsseEnvelope":{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"sig":"!"}]}}`))
+	f.Add([]byte(`{"verificationMaterial":{"x509CertificateChain":{"certificates":[]}},"dsseEnvelope":{}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		b := parseSignatureBundle(data)
+		if b == nil {
+			return
+		}
+		signerOf(b.certificate)
+		if !b.signedBy(key) {
+			return
+		}
+		if d := b.statement.digests(); len(d) != 1 || d[0] != want {
+			t.Errorf("the key signed %s, not %v", want, d)
+		}
+	})
+}
+
+// FuzzSignaturePayload has what cosign 2 signs.
+func FuzzSignaturePayload(f *testing.F) {
+	f.Add([]byte(`{"critical":{"identity":{"docker-reference":"a/b"},"image":{"docker-manifest-digest":"sha256:72edf4afacffeeef905a21dddc73ec60182d78765637b0972106a09b028d1d3b"},"type":"cosign container image signature"},"optional":{"a":1}}`), "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
+	f.Add([]byte(`{"critical":null}`), "")
+	f.Fuzz(func(t *testing.T, data []byte, certificate string) {
+		signerOf(certificateOf(certificate))
+		var p payload
+		if json.Unmarshal(data, &p) != nil {
+			return
+		}
+		again, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var q payload
+		if err := json.Unmarshal(again, &q); err != nil || q.Critical != p.Critical {
+			t.Errorf("%+v is read again as %+v: %v", p, q, err)
+		}
+	})
+}
