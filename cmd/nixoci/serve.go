@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -32,6 +33,11 @@ authentication. Use it for demonstrations and tests, not to store images.`,
 }
 
 func (a *app) serve(ctx context.Context, listen, dir string) error {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return fmt.Errorf("serve registry: %w", err)
+		}
+	}
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return fmt.Errorf("serve registry: %w", err)
