@@ -67,9 +67,20 @@ func TestForeignSystem(t *testing.T) {
 	})
 }
 
-// foreignLines are the lines that a system without the module prints as well,
-// each with its reason: the module is what keeps them out.
-var foreignLines = []quietLine{}
+// foreignLines are the lines that a system without the module prints as well, each
+// with its reason. They are NixOS's own: the module is what keeps them out.
+var foreignLines = []quietLine{
+	{`mount: /nix/store: (permission denied|mount point not mounted or bad option)\.`, "stage 2 makes the store read-only, and may not mount", ""},
+	{`(mount\[\d+\]: )?\s*dmesg\(1\) may have more information after failed mount system call\.`, "the second line of such an error", ""},
+	{`ln: failed to create symbolic link '/etc/(hosts|hostname)': Device or resource busy`, "activation links its own file over the one that the engine has mounted", ""},
+	{`cannot set /etc/(hosts|hostname)`, "the same", ""},
+	{`Activation script snippet '(specialfs|etc)' failed`, "specialfs may not mount; etc as above", ""},
+	{`mount\[\d+\]: mount: /run/initramfs: permission denied\.`, "NixOS wants a ramfs for its shutdown", ""},
+	{`systemd\[1\]: run-initramfs\.mount: (Mount process exited, code=exited, status=32/n/a|Failed with result 'exit-code'\.)`, "the same", ""},
+	{`systemd\[1\]: Failed to mount run-initramfs\.mount - /run/initramfs\.`, "the same", ""},
+	{`systemd\[1\]: (Dependency failed for )?generate-shutdown-ramfs\.service( - Generate shutdown ramfs\.|: Job .* failed with result 'dependency'\.)`, "the same", ""},
+	{`nginx\[\d+\]: nginx: (the )?configuration file \S+ (syntax is ok|test is successful)`, "the system's own service says so before it starts", ""},
+}
 
 // A system without the module prints what its own units say, and no line that is
 // nixoci's doing.

@@ -7,7 +7,6 @@ import (
 	"go/token"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -21,11 +20,6 @@ const (
 // inOnePiece begins the comment line that says why a function is longer or
 // deeper.
 const inOnePiece = "In one piece: "
-
-// untilGuestChanges are functions of nixoci-init. Its bytes are in every image:
-// they are divided with the next change that nixoci-init needs anyway. A comment
-// beside them would move lines, and so change these bytes too.
-var untilGuestChanges = []string{"Applier.apply"}
 
 // A function is at most as long and as deeply nested as one can follow, unless
 // its comment says why it has to be more.
@@ -55,9 +49,6 @@ func TestFunctionsAreShort(t *testing.T) {
 			lines := fset.Position(f.End()).Line - fset.Position(f.Pos()).Line + 1
 			depth := depthOf(f.Body)
 			long := lines > maxFuncLines || depth > maxFuncDepth
-			if file.Name.Name == "guest" && slices.Contains(untilGuestChanges, nameOf(f)) {
-				continue
-			}
 			switch reason := saysWhy(f); {
 			case long && !reason:
 				t.Errorf("%s: %s has %d lines and is nested %d deep, more than %d lines or %d deep: divide it, or say why not in a line of its comment that starts with %q",

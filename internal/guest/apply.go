@@ -225,31 +225,12 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 	}
 	defer os.RemoveAll(filepath.Join(a.Roots, applyRoots))
 	if toplevel == "" {
-		if err := a.status(PhaseBuilding, "", ""); err != nil {
-			return "", err
-		}
-		if toplevel, err = a.restoreSystem(ctx, base, print); err != nil {
-			return "", err
-		}
-	}
-	if toplevel == "" {
-		if toplevel, err = a.build(ctx, base, found); err != nil {
+		if toplevel, err = a.obtain(ctx, base, found, print); err != nil {
 			return "", err
 		}
 	}
 	if toplevel != running {
-		// A switch waits for targets that are being started. Before they are
-		// there, the two would wait for each other.
-		if err := a.status(PhaseWaiting, "", ""); err != nil {
-			return "", err
-		}
-		if err := a.Started(ctx); err != nil {
-			return "", err
-		}
-		if err := a.status(PhaseSwitching, "", ""); err != nil {
-			return "", err
-		}
-		if err := a.switchTo(ctx, base, running, toplevel); err != nil {
+		if err := a.switchOnceStarted(ctx, base, running, toplevel); err != nil {
 			return "", err
 		}
 	}
@@ -263,6 +244,32 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 	}
 	a.keep(ctx, base, state)
 	return OutcomeApplied, nil
+}
+
+// obtain returns the toplevel of a configuration: from the cache, else built.
+func (a *Applier) obtain(ctx context.Context, base Base, found *Found, fingerprint string) (toplevel string, err error) {
+	if err := a.status(PhaseBuilding, "", ""); err != nil {
+		return "", err
+	}
+	if toplevel, err = a.restoreSystem(ctx, base, fingerprint); err != nil || toplevel != "" {
+		return toplevel, err
+	}
+	return a.build(ctx, base, found)
+}
+
+// switchOnceStarted makes toplevel the running system. A switch waits for targets that
+// are being started. Before they are there, the two would wait for each other.
+func (a *Applier) switchOnceStarted(ctx context.Context, base Base, running, toplevel string) error {
+	if err := a.status(PhaseWaiting, "", ""); err != nil {
+		return err
+	}
+	if err := a.Started(ctx); err != nil {
+		return err
+	}
+	if err := a.status(PhaseSwitching, "", ""); err != nil {
+		return err
+	}
+	return a.switchTo(ctx, base, running, toplevel)
 }
 
 // inputs reads what a build depends on.

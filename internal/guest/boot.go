@@ -72,7 +72,7 @@ func Boot(args []string) error {
 		notes = append(notes, fmt.Sprintf("no console, the log will stay empty: %v", err))
 	}
 	if made {
-		env.setDefault("SYSTEMD_COLORS", "0") // a log is not a terminal
+		env.plainConsole()
 	}
 	notes = append(notes, settle(sys, env, ms, engine, args[1:])...)
 	for _, note := range notes {

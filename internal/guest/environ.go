@@ -50,6 +50,13 @@ func (e *bootEnv) set(name, value string) {
 	e.vars = append(e.vars, name+"="+value)
 }
 
+// plainConsole says that the console is a log and not a terminal. podman sets
+// TERM=xterm also without a terminal, and systemd 262 then asks it for its size.
+func (e *bootEnv) plainConsole() {
+	e.setDefault("SYSTEMD_COLORS", "0")
+	e.set("TERM", "dumb")
+}
+
 // kept are the variables that the build of a configuration may want to see.
 // systemd does not pass PID 1's environment on to units.
 func kept(name string) bool {

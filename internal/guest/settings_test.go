@@ -13,6 +13,22 @@ import (
 	"testing"
 )
 
+// podman sets TERM without a terminal: a log gets no control sequences all the same.
+// Who wants colours in it gets them.
+func TestPlainConsole(t *testing.T) {
+	for _, tt := range []struct{ vars, want []string }{
+		{nil, []string{"SYSTEMD_COLORS=0", "TERM=dumb"}},
+		{[]string{"TERM=xterm", "A=b"}, []string{"A=b", "SYSTEMD_COLORS=0", "TERM=dumb"}},
+		{[]string{"SYSTEMD_COLORS=1"}, []string{"SYSTEMD_COLORS=1", "TERM=dumb"}},
+	} {
+		env := newBootEnv(tt.vars)
+		env.plainConsole()
+		if !slices.Equal(env.list(), tt.want) {
+			t.Errorf("of %q: %q, want %q", tt.vars, env.list(), tt.want)
+		}
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	dir := t.TempDir()
 	env := newBootEnv([]string{

@@ -3,6 +3,6 @@
 package initbin
 
 var programs = []Program{
-	{Architecture: "amd64", Version: "3", Digest: "sha256:ee69059f7d60100f787b4e60d0f48184896828302cd7c76a4b53687290d3dec8", Size: 3407998, Go: "go1.26.8"},
-	{Architecture: "arm64", Version: "3", Digest: "sha256:30991baedd097c89186e3f8a844ac13ba84edae9bc1214babb6ee3d74dd8679d", Size: 3276926, Go: "go1.26.8"},
+	{Architecture: "amd64", Version: "4", Digest: "sha256:5c7a7181e94b5b98be3cf93404c1ac1267faf7b68f8ad231645d1713226df5c5", Size: 3412094, Go: "go1.26.8"},
+	{Architecture: "arm64", Version: "4", Digest: "sha256:22001602adb1cbcd50a0e9597be4c98b2bcc0e831be88b7083c784d4880e68a8", Size: 3276926, Go: "go1.26.8"},
 }
