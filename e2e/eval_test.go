@@ -183,7 +183,7 @@ func TestEvalBase(t *testing.T) {
 	w.run.dir = scratchDir(t) // with no ./result
 	ref := registry(t) + "/eval-base"
 	o := w.ok(t, "push", ref, "--nixpkgs", w.nixpkgs, "--platform", bothPlatforms)
-	if !strings.Contains(o.stderr, "no CLOSURE given, and ./result is not a NixOS system: building the base system\n") {
+	if !strings.Contains(o.stderr, "no CLOSURE given, and no NixOS system at ./result: building the base system\n") {
 		t.Errorf("stderr:\n%s", o.stderr)
 	}
 	w.toplevel(t, ref, "arm64")

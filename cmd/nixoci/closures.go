@@ -267,7 +267,7 @@ func (a *app) askForClosure(args []string, command string) error {
 	if err != nil || len(found) > 0 {
 		return err
 	}
-	return usageError{hint.Add(fmt.Errorf("%s: CLOSURE is missing, and ./result is not a NixOS system", strings.TrimPrefix(command, "nixoci ")),
+	return usageError{hint.Add(fmt.Errorf("%s: CLOSURE is missing, and there is no NixOS system at ./result", strings.TrimPrefix(command, "nixoci ")),
 		fmt.Sprintf("name one: %s .#web, or %s nginx.nix, or a graph file (nix path-info --json -r)", command, command))}
 }
 

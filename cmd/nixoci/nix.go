@@ -26,7 +26,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 		return nil, err
 	}
 	if target == (nixbuild.Argument{}) && !a.quiet {
-		a.stderr.Printf("no CLOSURE given, and ./result is not a NixOS system: building %s\n", baseSystem)
+		a.stderr.Printf("no CLOSURE given, and no NixOS system at ./result: building %s\n", baseSystem)
 	}
 	root, err := filepath.Abs(closure.LocalRoot(a.from))
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
 )
 
 // version of this program: what the Makefile links in. Without it, the version
@@ -33,7 +33,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		RunE: func(*cobra.Command, []string) error {
-			v := printedVersion{version, runtime.GOOS + "/" + runtime.GOARCH, runtime.Version(), layers.FormatVersion}
+			v := printedVersion{version, runtime.GOOS + "/" + runtime.GOARCH, runtime.Version(), manifest.CurrentFormat}
 			if a.json {
 				return a.stdout.JSON(v)
 			}

@@ -175,7 +175,7 @@ func (e *examination) ranges(ctx context.Context) error {
 	case a.Status == http.StatusPartialContent && len(a.Body) == 1:
 		e.add("ranges", Yes, said(a), means)
 	case a.Status == http.StatusOK || a.Status == http.StatusRequestedRangeNotSatisfiable:
-		e.add("ranges", No, "the registry sends no part of a blob: "+said(a), "a broken download starts again, and what is there already is skipped")
+		e.add("ranges", No, "the registry refuses the range that a continued download asks for (from a byte to the end): "+said(a), "a broken download starts again, and what is there already is skipped")
 	default:
 		e.add("ranges", Bad, said(a), "the image's config cannot be read: the next push puts it back if it is lost")
 	}

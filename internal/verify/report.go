@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
@@ -205,7 +206,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	all := []CheckResult{
 		result(CheckDigests, Holds, "%d blobs match their digests and sizes", p.Layers+1),
 		result(CheckFormat, Holds, "%d layers are in the canonical form of image format %d", p.Layers, p.Format),
-		result(CheckPaths, Holds, "the layers hold the %d store paths of %s, and nothing else", paths, words.list),
+		result(CheckPaths, Holds, "the layers hold the %s of %s, and nothing else", human.Count(paths, "store path"), words.list),
 		result(CheckNarHashes, Holds, "%d narHashes, of %d bytes", p.Paths, p.NarSize),
 		result(CheckReferences, Holds, "closed under references, all of it reachable from %s", words.roots),
 	}
