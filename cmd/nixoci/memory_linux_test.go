@@ -223,7 +223,7 @@ func pushed(t *testing.T, attached func(w http.ResponseWriter, r *http.Request, 
 // than limit.Memory, and ends with a clear error where there is something wrong.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute")
+		t.Skip("takes a minute: make faults runs it")
 	}
 	none := "/nix/store/" + strings.Repeat("0", 32) + "-x"
 	tests := map[string]func(t *testing.T) memoryCase{
