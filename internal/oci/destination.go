@@ -44,7 +44,7 @@ type Destination interface {
 	// known beforehand, and another result is [ErrOtherContent].
 	PutLayer(ctx context.Context, want *layers.Packed, pack PackFunc) (layers.Packed, error)
 
-	// PutBlob stores a config.
+	// PutBlob stores a config, or a small layer.
 	PutBlob(ctx context.Context, b Blob) error
 
 	// PutManifest stores a manifest or index under its digest and, where tag is
@@ -61,6 +61,11 @@ type Destination interface {
 // PutLayer is to be called for one layer after the other, in the order of the
 // manifests, or the result is no longer the same every time.
 type Ordered interface{ Ordered() }
+
+// Metered is implemented by a destination where each request costs time, and
+// perhaps counts against a limit. Its PutBlob makes one request less than its
+// PutLayer.
+type Metered interface{ Metered() }
 
 // Forgetful is implemented by a destination that remembers which blobs are
 // there. After Forget it asks again.

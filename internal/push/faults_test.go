@@ -62,6 +62,7 @@ type world struct {
 	faults *registrytest.Faults // nil: none
 	src    *treeSource
 	packer *layers.Packer
+	stream bool // layers go out while they are made, also small ones
 }
 
 const (
@@ -109,6 +110,9 @@ func (w *world) push(images []PlannedSystem, cache *Cache) (Result, error) {
 	job.Tags, job.Packer = []string{worldTag}, w.packer
 	job.Reuse = []*Remote{NewRemote(r, worldTag)}
 	job.SampleClaims = true
+	if w.stream {
+		job.WholeLayers = -1
+	}
 	return Push(context.WithoutCancel(w.t.Context()), r, images, job)
 }
 
@@ -129,6 +133,7 @@ type faulty struct {
 func (w *world) prepare(seed uint64) *faulty {
 	s := &faulty{w: w, cache: OpenCache(w.t.TempDir())}
 	s.images = []PlannedSystem{sampleImage(w.t, w.src, "amd64", nil), sampleImage(w.t, w.src, "arm64", nil)}
+	w.stream = seed/8%2 == 0
 	honest := w.reg
 	cache := s.cache // of the machine that pushed before
 	switch seed % 8 {

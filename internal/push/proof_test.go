@@ -364,3 +364,38 @@ func TestFewRequests(t *testing.T) {
 		}
 	}
 }
+
+// TestFewRequestsForAnUpdate: an update under a new tag costs two requests for
+// each layer that changed, and ten more. The layers that are there cost none.
+func TestFewRequestsForAnUpdate(t *testing.T) {
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+	must(t, err)
+	after := []PlannedSystem{sampleImage(t, src, "amd64", map[string]string{"bash-5.2": "patched"})}
+	want, err := Push(t.Context(), newMemoryRegistry(t).open(t), after, sampleJob(nil))
+	must(t, err)
+	for name, c := range map[string]struct {
+		whole int64
+		each  int // requests for a layer
+	}{"whole": {0, 2}, "streamed": {-1, 3}} {
+		t.Run(name, func(t *testing.T) {
+			reg.log = nil
+			repo := reg.open(t)
+			job := sampleJob(nil)
+			job.Tags, job.WholeLayers = []string{name}, c.whole
+			job.Reuse = []*Remote{NewRemote(repo, name), NewRemote(repo, "latest")}
+			got, err := Push(t.Context(), repo, after, job)
+			must(t, err)
+			made := count(got, Made)
+			if made == 0 || made == len(got.Layers) || got.Index.Digest != want.Index.Digest {
+				t.Errorf("%d of %d layers made, %s; pushed alone %s", made, len(got.Layers), got.Index.Digest, want.Index.Digest)
+			}
+			// Two tags, manifest and config are read; the config takes two requests, manifest
+			// and index one each, the tag two.
+			if n := len(reg.log); n != 10+c.each*made {
+				t.Errorf("%d requests for %d layers: %s", n, made, strings.Join(reg.log, ", "))
+			}
+		})
+	}
+}

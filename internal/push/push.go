@@ -23,6 +23,12 @@ const (
 	// defaultQueries are HEAD requests, which cost a round trip and nothing
 	// else: 100 of them take four.
 	defaultQueries = 32
+
+	// defaultWholeLayers bounds the memory for layers that are sent whole: with
+	// defaultUploads at most 32 MiB, and a third of that where gzip does its usual
+	// work. The layers that an update changes are mostly smaller, and those that
+	// are larger cost one request more.
+	defaultWholeLayers = 2 << 20
 )
 
 // PlannedSystem is one platform's system, and which of its store paths go into
@@ -39,6 +45,7 @@ type Job struct {
 	Tags        []string // moved to the index, last of all
 	Packer      *layers.Packer
 	Uploads     int                                      // blobs that are uploaded at once
+	WholeLayers int64                                    // bytes, before compression, of layers that a registry gets in one request instead of two; <0: none
 	Cache       *Cache                                   // what this machine knows; nil: nothing
 	Reuse       []*Remote                                // images that may know layers, the first one's word counts
 	ReuseElse   func(context.Context) ([]*Remote, error) // more of them, asked for if none of Reuse is there
@@ -152,6 +159,9 @@ func newPusher(dst oci.Destination, systems []PlannedSystem, job Job) (*pusher, 
 	}
 	if p.job.Uploads <= 0 {
 		p.job.Uploads = defaultUploads
+	}
+	if p.job.WholeLayers == 0 {
+		p.job.WholeLayers = defaultWholeLayers
 	}
 	if p.job.Progress == nil {
 		p.job.Progress = noProgress{}

@@ -279,7 +279,9 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 			return false
 		}
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		if _, err := Push(ctx, reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); !errors.Is(err, context.Canceled) {
+		job := sampleJob(nil)
+		job.WholeLayers = -1
+		if _, err := Push(ctx, reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, job); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
 		checkNoManifest(t, reg)

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -137,11 +138,15 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	pack := func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 		return p.job.Packer.Pack(ctx, l.Layer, w)
 	}
-	packed, err := p.dst.PutLayer(ctx, l.known, pack)
+	put := p.dst.PutLayer
+	if _, remote := p.dst.(oci.Metered); remote && l.Layer.Size <= p.job.WholeLayers {
+		put = p.putWhole
+	}
+	packed, err := put(ctx, l.known, pack)
 	if l.known != nil && errors.Is(err, oci.ErrOtherContent) {
 		// Whoever said what this recipe makes was wrong. What was made counts.
 		p.job.Cache.Drop(folderLayers, l.Layer.Recipe.String())
-		packed, err = p.dst.PutLayer(ctx, nil, pack)
+		packed, err = put(ctx, nil, pack)
 	}
 	if err != nil {
 		return err
@@ -152,6 +157,21 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	}
 	p.job.Progress.Done(l.LayerResult)
 	return nil
+}
+
+// putWhole is PutLayer for a small layer: packed into memory first, it takes one
+// request less.
+func (p *pusher) putWhole(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
+	var data bytes.Buffer
+	packed, err := pack(ctx, &data)
+	if err != nil {
+		return layers.Packed{}, err
+	}
+	if want != nil && packed != *want {
+		return layers.Packed{}, fmt.Errorf("layer %s: packed again it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
+	}
+	blob := oci.Blob{Descriptor: ocispec.Descriptor{Digest: packed.Digest, Size: packed.Size}, Data: data.Bytes()}
+	return packed, p.dst.PutBlob(ctx, blob)
 }
 
 func (p *pusher) descriptor(l *layers.Layer, packed layers.Packed) (ocispec.Descriptor, error) {

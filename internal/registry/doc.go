@@ -6,7 +6,8 @@
 // socket, and PUT commits them under their digest, which is known by then. Nothing
 // is kept in memory or on disk. If a transfer breaks, the layer is made again: the
 // same recipe always gives the same bytes. So the caller must be able to call an
-// [oci.PackFunc] more than once.
+// [oci.PackFunc] more than once. PutBlob sends what is in memory already, with POST
+// and PUT alone.
 //
 // Three limits hold for a push as a whole, for any number of platforms: layers that
 // are packed and sent at once, open upload sessions (more than layers, so that the

@@ -106,6 +106,7 @@ var (
 	_ oci.Destination = (*Repository)(nil)
 	_ oci.Reader      = (*Repository)(nil)
 	_ oci.Forgetful   = (*Repository)(nil)
+	_ oci.Metered     = (*Repository)(nil)
 )
 
 // Open prepares to speak to the registry of repo. It sends nothing yet.
@@ -401,6 +402,9 @@ func sameDigest(resp *http.Response, want digest.Digest) error {
 // errOtherStored says that the registry names another digest than that of what it
 // was sent.
 var errOtherStored = errors.New("the registry stored something else")
+
+// Metered implements [oci.Metered].
+func (r *Repository) Metered() {}
 
 // Commit implements [oci.Destination].
 func (r *Repository) Commit(ctx context.Context) error { return context.Cause(ctx) }

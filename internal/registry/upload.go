@@ -244,7 +244,9 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 			r.deleteSession(session)
 			session = nil
 		}
-		if s == http.StatusNotFound && restarts < maxRestarts {
+		// Another answer than "later" may come from bytes that changed on the way.
+		again := s >= 400 && s < 500 && !retriable(err) && s != http.StatusUnauthorized && s != http.StatusForbidden
+		if again && restarts < maxRestarts {
 			restarts++
 			return temporary{error: err}
 		}
