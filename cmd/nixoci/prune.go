@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/prune"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -36,10 +37,11 @@ only they need. Nothing is deleted that an index or a kept tag needs, and nothin
 at all if some manifest cannot be read.
 
 If you give --keep and --older-than, nixoci deletes a tag only if both rules allow
-it. Tags that match a --keep-tag stay. The tag latest always stays. If all images
-say when they were made (push --created), the newest tags are those of the newest
-images. If not, they are those with the highest versions. With --keep, a tag whose
-image has no time and whose name is no version stays.
+it. Tags that match a --keep-tag stay. The tag latest always stays.
+
+nixoci does not guess which tag is newer. If both images say when they were made
+(push --created), it compares the times. If not, and both names are versions, it
+compares the versions. A tag such as sha-4f2a9c whose image has no time stays.
 
 The registry's garbage collector frees the space. GitHub's and Docker Hub's
 registries delete nothing this way: use their own web interface.`,
@@ -152,9 +154,30 @@ func (a *app) printPrune(p *prune.Plan, dryRun bool, done int) {
 	for _, d := range p.Deletes {
 		a.stdout.Printf("  %s\n", d.String())
 	}
+	a.printUndated(p.Tags)
 	if dryRun {
-		a.stdout.Printf("\n%d of %d tags would be kept, and %d manifests deleted\n", kept, len(p.Tags), len(p.Deletes))
+		a.stdout.Printf("\n%d of %s would be kept, and %s deleted\n", kept, human.Count(len(p.Tags), "tag"), human.Count(len(p.Deletes), "manifest"))
 		return
 	}
-	a.stdout.Printf("\n%d of %d tags are kept, %d of %d things are deleted\n", kept, len(p.Tags), done, len(p.Deletes)+len(p.Untags))
+	a.stdout.Printf("\n%d of %s kept; %d of %s deleted\n", kept, human.Count(len(p.Tags), "tag"), done, human.Count(len(p.Deletes)+len(p.Untags), "manifest"))
+}
+
+// printUndated says what to do about the tags that stay because nothing tells how
+// new they are.
+func (a *app) printUndated(tags []prune.Fate) {
+	n := 0
+	for _, t := range tags {
+		if t.Undated {
+			n++
+		}
+	}
+	switch n {
+	case 0:
+		return
+	case 1:
+		a.stdout.Printf("\n1 tag stays only because nothing says how new it is. Delete it by hand if nobody needs it.\n")
+	default:
+		a.stdout.Printf("\n%d tags stay only because nothing says how new they are. Delete those by hand that nobody needs.\n", n)
+	}
+	a.stdout.Printf("From now on push with --created, for instance with the time of the commit: then prune can compare.\n")
 }

@@ -42,7 +42,7 @@ type Inventory struct {
 	Documents map[string]digest.Digest     // tags that say what is attached: sha256-…
 	Children  map[digest.Digest][]Child    // of an index
 	Attached  map[digest.Digest][]Attached // to a manifest
-	Created   map[digest.Digest]time.Time  // as the image says, if it does
+	Created   map[digest.Digest]time.Time  // as the image says, if it does and the time is no placeholder
 	read      map[digest.Digest]bool       // what was asked for
 	lost      map[digest.Digest]bool       // of that, what the registry does not have
 	mu        sync.Mutex
@@ -59,6 +59,11 @@ type Attached struct {
 	Digest digest.Digest
 	Type   string
 }
+
+// placeholder is the last time that is none. Nix sets SOURCE_DATE_EPOCH to the
+// first of January 1980 in builds and development shells; other tools set 0 or 1.
+// Nobody made an image then, and "older than 30 days" would let all of them go.
+var placeholder = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
 
 // Read reads what repo has.
 func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
@@ -143,7 +148,7 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 		}
 	}
 	inv.mu.Lock()
-	if t, err := time.Parse(time.RFC3339, doc.Annotations[ocispec.AnnotationCreated]); err == nil {
+	if t, err := time.Parse(time.RFC3339, doc.Annotations[ocispec.AnnotationCreated]); err == nil && t.After(placeholder) {
 		inv.Created[d] = t
 	}
 	for _, a := range attached {
@@ -167,7 +172,7 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 // Rules say what is kept. A tag is deleted when every rule that is given lets it
 // go; latest is always kept.
 type Rules struct {
-	Keep      int           // the newest so many tags; <0: no such rule
+	Keep      int           // tags for which fewer others are known to be newer; <0: no such rule
 	KeepTags  []string      // globs of path.Match
 	OlderThan time.Duration // 0: no such rule
 	Now       time.Time
@@ -179,6 +184,10 @@ type Fate struct {
 	Digest digest.Digest `json:"digest"`
 	Delete bool          `json:"delete"`
 	Reason string        `json:"reason"`
+
+	// Undated says that a rule keeps the tag because nothing tells how new its
+	// image is.
+	Undated bool `json:"undated,omitempty"`
 }
 
 // Plan is what [Plan.Run] does, in this order.
@@ -197,61 +206,83 @@ type Delete struct {
 
 var version = regexp.MustCompile(`^v?[0-9]`)
 
-// Choose decides. The newest tags are those of the newest images, as far as all of
-// the images say when they were made; else those with the highest versions.
+// Choose decides. It guesses nothing: of two tags one is newer if both images say
+// when they were made, or else if both tags are versions.
 func (inv *Inventory) Choose(r Rules) *Plan {
 	p := &Plan{Tags: []Fate{}, Deletes: []Delete{}, Untags: []string{}}
-	timed := true
 	for tag, d := range inv.Tags {
-		_, known := inv.Created[d]
-		timed = timed && (known || tag == "latest")
 		p.Tags = append(p.Tags, Fate{Tag: tag, Digest: d})
 	}
 	slices.SortFunc(p.Tags, func(a, b Fate) int {
-		if timed {
-			if c := inv.Created[b.Digest].Compare(inv.Created[a.Digest]); c != 0 {
-				return c
-			}
-		}
-		return cmp.Or(registry.CompareTags(b.Tag, a.Tag), strings.Compare(b.Tag, a.Tag))
+		// The newest first, without a time last.
+		return cmp.Or(inv.Created[b.Digest].Compare(inv.Created[a.Digest]), registry.CompareTags(b.Tag, a.Tag), strings.Compare(b.Tag, a.Tag))
 	})
-	counted := 0
 	for i := range p.Tags {
 		f := &p.Tags[i]
-		f.Delete, f.Reason = inv.fate(f, &counted, timed, &r)
+		f.Delete, f.Reason = inv.fate(f, p.Tags, &r)
+		f.Undated = !f.Delete && strings.HasPrefix(f.Reason, undated)
 	}
 	p.choose(inv)
 	return p
 }
 
-// fate is what becomes of one tag by the rules. counted is how many newer ones
-// count for Keep.
-func (inv *Inventory) fate(f *Fate, counted *int, timed bool, r *Rules) (bool, string) {
+// undated begins the reason for a tag that stays because its image is.
+const undated = "nothing says how new it is: "
+
+// newer reports whether a is known to be newer than b.
+func (inv *Inventory) newer(a, b *Fate) bool {
+	madeA, knownA := inv.Created[a.Digest]
+	madeB, knownB := inv.Created[b.Digest]
+	if knownA && knownB && !madeA.Equal(madeB) {
+		return madeA.After(madeB)
+	}
+	return version.MatchString(a.Tag) && version.MatchString(b.Tag) && registry.CompareTags(a.Tag, b.Tag) > 0
+}
+
+// reserved is why a tag stays whatever its age is, "" for no reason.
+func (r *Rules) reserved(tag string) string {
 	for _, glob := range r.KeepTags {
-		if ok, _ := path.Match(glob, f.Tag); ok {
-			return false, "--keep-tag " + glob
+		if ok, _ := path.Match(glob, tag); ok {
+			return "--keep-tag " + glob
 		}
 	}
-	created, known := inv.Created[f.Digest]
-	switch {
-	case f.Tag == "latest":
-		return false, "latest is always kept"
-	case r.Keep >= 0 && !timed && !version.MatchString(f.Tag):
-		return false, "nobody knows how new it is: the image has no time, and the tag is no version"
+	if tag == "latest" {
+		return "latest is always kept"
 	}
-	if *counted++; r.Keep >= 0 && *counted <= r.Keep {
-		return false, fmt.Sprintf("one of the newest %d", r.Keep)
+	return ""
+}
+
+// fate is what becomes of f, one of all.
+func (inv *Inventory) fate(f *Fate, all []Fate, r *Rules) (bool, string) {
+	if reason := r.reserved(f.Tag); reason != "" {
+		return false, reason
+	}
+	created, known := inv.Created[f.Digest]
+	if r.Keep >= 0 {
+		newer := 0
+		for i := range all {
+			if r.reserved(all[i].Tag) == "" && inv.newer(&all[i], f) {
+				newer++
+			}
+		}
+		switch {
+		case newer >= r.Keep:
+		case !known && !version.MatchString(f.Tag):
+			return false, undated + "its image has no time, and its name is no version"
+		default:
+			return false, fmt.Sprintf("one of the newest %d", r.Keep)
+		}
 	}
 	if r.OlderThan > 0 {
 		switch {
 		case !known:
-			return false, "the image does not say when it was made"
+			return false, undated + "its image has no time"
 		case r.Now.Sub(created) < r.OlderThan:
 			return false, "made " + created.UTC().Format(time.DateOnly)
 		}
 		return true, "made " + created.UTC().Format(time.DateOnly)
 	}
-	return true, "older than the newest"
+	return true, fmt.Sprintf("older than the newest %d", r.Keep)
 }
 
 // choose finds the manifests that only deleted tags lead to.

@@ -67,6 +67,12 @@ func TestChoose(t *testing.T) {
 		{name: "both rules", inv: made("1=a@90", "2=b@40", "3=c@1"), rules: Rules{Keep: 1, OlderThan: 60 * 24 * time.Hour}, tags: "1", deletes: []string{"a", "a-amd64", "a-sig", "a-sbom"}},
 		{name: "no time", inv: made("1=a", "2=b@90"), rules: Rules{Keep: -1, OlderThan: time.Hour}, tags: "2", deletes: []string{"b", "b-amd64", "b-sig", "b-sbom"}},
 		{name: "hashes have no order", inv: made("sha-1=a", "sha-2=b"), rules: Rules{Keep: 1}},
+		{name: "hashes with times have an order", inv: made("sha-1=a@3", "sha-2=b@2", "sha-3=c@1"), rules: Rules{Keep: 2}, tags: "sha-1", deletes: []string{"a", "a-amd64", "a-sig", "a-sbom"}},
+		{name: "one hash without a time does not keep the others", inv: made("sha-0=z", "sha-1=a@3", "sha-2=b@2", "sha-3=c@1"), rules: Rules{Keep: 2}, tags: "sha-1", deletes: []string{"a", "a-amd64", "a-sig", "a-sbom"}},
+		{name: "a version without a time and a hash with one have no order", inv: made("1=a", "sha-1=b@1"), rules: Rules{Keep: 1}},
+		{name: "versions with and without a time", inv: made("1=a@1", "2=b"), rules: Rules{Keep: 1}, tags: "1", deletes: []string{"a", "a-amd64", "a-sig", "a-sbom"}},
+		{name: "the same time", inv: made("sha-1=a@1", "sha-2=b@1"), rules: Rules{Keep: 1}},
+		{name: "the same time, by version", inv: made("1=a@1", "2=b@1"), rules: Rules{Keep: 1}, tags: "1", deletes: []string{"a", "a-amd64", "a-sig", "a-sbom"}},
 		{name: "two tags of one image", inv: made("1=a", "2=b", "stable=a"), rules: Rules{Keep: 1, KeepTags: []string{"stable"}}, tags: "1", untags: "1"},
 		{name: "two tags that both go", inv: made("1=a", "1.0=a", "3=c"), rules: Rules{Keep: 1}, tags: "1 1.0", deletes: []string{"a", "a-amd64", "a-sig", "a-sbom"}},
 		{name: "all go", inv: made("1=a@90"), rules: Rules{Keep: -1, OlderThan: time.Hour}, tags: "1", deletes: []string{"a", "a-amd64", "shared", "a-sig", "a-sbom"}},
@@ -98,6 +104,31 @@ func TestChoose(t *testing.T) {
 				t.Errorf("deletes %v, want %v", p.Deletes, tt.deletes)
 			}
 		})
+	}
+}
+
+// Only a tag that stays because nothing tells its age is undated.
+func TestUndated(t *testing.T) {
+	inv := made("sha-1=a", "sha-2=b@90", "sha-3=c@1", "latest=d", "keep=e", "1=f")
+	for _, tt := range []struct {
+		rules Rules
+		want  string
+	}{
+		{Rules{Keep: 1}, "sha-1"},
+		{Rules{Keep: -1, OlderThan: time.Hour}, "1 sha-1"},
+		{Rules{Keep: 5, OlderThan: time.Hour}, "sha-1"},
+	} {
+		tt.rules.Now, tt.rules.KeepTags = now, []string{"keep"}
+		var got []string
+		for _, f := range inv.Choose(tt.rules).Tags {
+			if f.Undated {
+				got = append(got, f.Tag)
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%+v: undated %q, want %q", tt.rules, got, tt.want)
+		}
 	}
 }
 
@@ -198,6 +229,9 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(inv.Created) != 0 {
+		t.Errorf("times: %v", inv.Created)
+	}
 	plan := inv.Choose(Rules{Keep: 1, Now: now})
 	refuse = true
 	if err := plan.Run(t.Context(), repo, func(string) {}); err == nil || !strings.Contains(err.Error(), "does not support") {
@@ -214,6 +248,37 @@ func TestRun(t *testing.T) {
 	for d, there := range map[digest.Digest]bool{first.Digest: false, one.Digest: false, sig.Digest: false, second.Digest: true, two.Digest: true, shared.Digest: true} {
 		if _, err := open().GetManifest(t.Context(), d.String()); (err == nil) != there {
 			t.Errorf("%s: %v", d, err)
+		}
+	}
+}
+
+// SOURCE_DATE_EPOCH of Nix's development shells is no time.
+func TestPlaceholderTime(t *testing.T) {
+	s := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
+	defer s.Close()
+	rn, err := name.NewRepository(strings.TrimPrefix(s.URL, "http://") + "/web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := registry.Open(rn, registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer repo.Close()
+	times := map[string]bool{"1970-01-01T00:00:01Z": false, "1980-01-01T00:00:00Z": false, "2001-01-01T00:00:00Z": true}
+	tags := map[digest.Digest]bool{}
+	for created, known := range times {
+		index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+			Manifests: []ocispec.Descriptor{}, Annotations: map[string]string{ocispec.AnnotationCreated: created}}
+		tags[put(t, repo, index, ocispec.MediaTypeImageIndex, created[:4]).Digest] = known
+	}
+	inv, err := Read(t.Context(), repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d, known := range tags {
+		if _, ok := inv.Created[d]; ok != known {
+			t.Errorf("%s: %v", d, inv.Created)
 		}
 	}
 }
