@@ -48,7 +48,7 @@ func TestDoctorAndPrune(t *testing.T) {
 	// Both images have the same arm64 platform, and documents of their own.
 	n.ok(t, args("push", repo+":1.9", from, "--attest", "sbom", amd, arm)...)
 	n.ok(t, args("push", repo+":1.10", from, "--attest", "sbom", systems["sample-x86_64-linux-update"], arm)...)
-	if out := n.ok(t, "prune", repo, "--keep", "1").stdout; !strings.Contains(out, "1 of 2 tags are kept") {
+	if out := n.ok(t, "prune", repo, "--keep", "1").stdout; !strings.Contains(out, "1 of 2 tags kept") {
 		t.Errorf("prune:\n%s", out)
 	}
 	if tags := command(t, "skopeo", "list-tags", "--tls-verify=false", "docker://"+repo); strings.Contains(tags, `"1.9"`) || !strings.Contains(tags, `"1.10"`) {
