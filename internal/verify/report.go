@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -107,18 +106,22 @@ func (r *Report) origin() (proofs []string) {
 	return proofs
 }
 
-// reason is what a failed check says on its line: the first finding, and how
-// many others there are.
+// reason is the first finding, and how many others there are.
 func reason(found []Finding) string {
-	first := found[0]
-	first.Platform = ""
-	text := first.String()
+	text := found[0].String()
 	if more := len(found) - 1; more == 1 {
 		text += " (and another finding)"
 	} else if more > 1 {
 		text += fmt.Sprintf(" (and %d other findings)", more)
 	}
 	return text
+}
+
+// onItsLine is found without its platform, for a line below the platform's name.
+func onItsLine(found []Finding) []Finding {
+	found = slices.Clone(found)
+	found[0].Platform = ""
+	return found
 }
 
 func (r *results) indexResult() Result {
@@ -162,6 +165,14 @@ func (v *verification) platformReport(r imageResults) PlatformReport {
 	return p
 }
 
+// noSignatures is why signatures of store paths were not looked at.
+func (v *verification) noSignatures() string {
+	if len(v.o.Closures) > 0 {
+		return "no closure statement is attached; the comparison with your closure needs no signatures"
+	}
+	return "no closure statement is attached (push --attest closure), and no binary cache is given (--against)"
+}
+
 // form is the image's, as far as it was read.
 func (r imageResults) form() form {
 	if r.system != nil {
@@ -193,7 +204,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	result := func(check Check, holds Result, format string, args ...any) CheckResult {
 		switch {
 		case failed[check] != nil:
-			return CheckResult{Check: check, Result: Fails, Detail: reason(failed[check])}
+			return CheckResult{Check: check, Result: Fails, Detail: reason(onItsLine(failed[check]))}
 		case !completed[check]:
 			return CheckResult{Check: check, Result: Skipped}
 		}
@@ -229,13 +240,13 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	switch s := c.signatures; {
 	case v.o.Keys == nil:
 	case c.completed[CheckSignatures] && len(s.from) == 0 && failed[CheckSignatures] == nil:
-		all = append(all, CheckResult{Check: CheckSignatures, Result: Without, Detail: "no closure statement is attached, and no --against is given"})
+		all = append(all, CheckResult{Check: CheckSignatures, Result: Without, Detail: v.noSignatures()})
 	default:
 		holds := Holds
 		if s.signed < s.total && v.o.Require != RequireAll { // with all, the others need no signature
 			holds = Unknown
 		}
-		all = append(all, result(CheckSignatures, holds, "%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", ")))
+		all = append(all, result(CheckSignatures, holds, "%s", s.String()))
 	}
 	switch {
 	case len(v.o.Closures) == 0:

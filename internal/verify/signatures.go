@@ -3,7 +3,9 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -32,7 +34,28 @@ type Known interface {
 // signatureCount is what came out for one image.
 type signatureCount struct {
 	signed, total int
+	unsigned      int      // of the others, those without any signature
+	strangers     []string // the keys that have signed the rest, which nobody trusts
 	from          []string // where signatures came from
+}
+
+// maxStrangers is how many keys are named in one line.
+const maxStrangers = 3
+
+// String is the count for people, and why it is not higher.
+func (s *signatureCount) String() string {
+	text := fmt.Sprintf("%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", "))
+	if n := s.total - s.signed - s.unsigned; n > 0 {
+		named, more := s.strangers, ""
+		if extra := len(named) - maxStrangers; extra > 0 {
+			named, more = named[:maxStrangers], fmt.Sprintf(" and %d more", extra)
+		}
+		text += fmt.Sprintf("; %d only by keys that are not trusted: %s%s", n, strings.Join(named, ", "), more)
+	}
+	if s.unsigned > 0 {
+		text += fmt.Sprintf("; %d not signed", s.unsigned)
+	}
+	return text
 }
 
 // checkSignatures verifies the signatures of the attached closure statements,
@@ -51,8 +74,17 @@ func (v *verification) checkSignatures(ctx context.Context, c *content, cl *clos
 			count.signed++
 		case bad, v.o.Require == RequireAll && !a.confirmed[info.Path]:
 			found = append(found, Finding{Path: string(info.Path)}.of(CheckSignatures, "%s", withoutPath(err, info.Path)))
+		case len(info.Signatures) == 0:
+			count.unsigned++
+		default:
+			for _, s := range info.Signatures {
+				name, _, _ := strings.Cut(s, ":")
+				count.strangers = append(count.strangers, name)
+			}
 		}
 	}
+	slices.Sort(count.strangers)
+	count.strangers = slices.Compact(count.strangers)
 	if v.o.Require == RequireAny && count.signed == 0 {
 		found = append(found, Finding{Path: string(c.system.toplevel)}.of(CheckSignatures,
 			"no trusted key has signed any of the %d store paths", count.total))

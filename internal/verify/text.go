@@ -11,7 +11,9 @@ import (
 
 // NoOrigin is the last line of a report about an image of which nothing says
 // where it comes from.
-const NoOrigin = "consistent; origin not checked: give --key, --require-signatures all or a CLOSURE"
+const NoOrigin = "consistent; origin not checked: " + howToProve
+
+const howToProve = "give --key, --require-signatures all or a CLOSURE"
 
 // WriteText writes the report for people: some lines for each platform that can
 // be pasted into a release. The last line is what all of it comes to.
@@ -45,14 +47,36 @@ func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 	for _, s := range r.Skipped {
 		p.Printf("%s %s: not asked for, not checked\n", mark(Skipped, colors), s)
 	}
+	if !r.OK {
+		p.Printf("%s ", mark(Fails, colors))
+	}
+	p.Printf("%s\n", r.verdict())
+	return p.Err()
+}
+
+// verdict is what all of the report comes to: why the exit code is what it is.
+func (r *Report) verdict() string {
 	switch {
 	case !r.OK:
+		return "failed: " + reason(r.Findings)
 	case len(r.Origin) > 0:
-		p.Printf("verified: %s\n", strings.Join(r.Origin, ", and "))
-	default:
-		p.Printf("%s\n", NoOrigin)
+		return "verified: " + strings.Join(r.Origin, ", and ")
 	}
-	return p.Err()
+	if signed, of := r.signatures(); of > 0 {
+		return fmt.Sprintf("consistent; origin not proved: trusted keys have signed %d of %s; %s", signed, human.Count(of, "store path"), howToProve)
+	}
+	return NoOrigin
+}
+
+// signatures are the store paths that trusted keys have signed, and of how many,
+// on the platforms where signatures were looked at.
+func (r *Report) signatures() (signed, of int) {
+	for _, p := range r.Platforms {
+		if slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == CheckSignatures && c.Result == Unknown }) {
+			signed, of = signed+p.Signed, of+p.Paths
+		}
+	}
+	return signed, of
 }
 
 // Lines are the findings, one on a line. Store paths that lack a signature for
