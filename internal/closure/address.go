@@ -7,12 +7,14 @@ import (
 	"slices"
 )
 
-// CheckAddress checks that a content-addressed path, whose NAR has
-// info.NarHash, is at the path that its content gives. contents is the sha256
-// of the contents of a path that is one file without the executable bit, nil of
-// any other. Checked is false where info has no content address, or one that
-// says something else than sha256 of the NAR or of the contents: a path that
-// refers to itself has a hash modulo itself, old ones have sha1.
+// CheckAddress checks that the content of a content-addressed path gives the
+// path's name. info.NarHash must be the hash of its NAR. If the path is one
+// file without the executable bit, contents is the sha256 of that file;
+// otherwise it is nil.
+//
+// checked is false if there is nothing to compare: info has no content address,
+// or its address is not a sha256 of the NAR or of the contents. A path that
+// refers to itself has a hash modulo itself, and old paths have sha1.
 func CheckAddress(info *Info, contents *Hash) (checked bool, err error) {
 	if info.CA == "" {
 		return false, nil
@@ -38,7 +40,7 @@ func CheckAddress(info *Info, contents *Hash) (checked bool, err error) {
 	return true, nil
 }
 
-// Known returns what the cache says of those of paths that it has, in any order.
+// Known returns the infos of those paths that the cache has, in any order.
 func (c *Cache) Known(ctx context.Context, paths []StorePath) ([]Info, error) {
 	return c.known(ctx, paths)
 }

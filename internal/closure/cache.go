@@ -17,23 +17,23 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// CacheOptions are how a binary cache is used. The zero value trusts
-// [DefaultPublicKey] alone and keeps nothing on disk.
+// CacheOptions configures a [Cache]. The zero value trusts only
+// [DefaultPublicKey] and keeps nothing on disk.
 type CacheOptions struct {
-	Keys         TrustedKeys       // nil: DefaultPublicKey
-	NoSignatures bool              // take paths that no trusted key has signed
-	NarinfoDir   string            // where narinfo files are kept between runs, "" for nowhere
-	Jobs         int               // narinfo requests at a time, ≤0: 32
-	MinSpeed     int64             // bytes in a second that a download makes at least; 0: limit.LeastSpeed, <0: any
-	Transport    http.RoundTripper // for http and https, nil: one with HTTP/2 that keeps connections
+	Keys         TrustedKeys       // nil: only DefaultPublicKey
+	NoSignatures bool              // accept paths without a signature of a trusted key
+	NarinfoDir   string            // directory that keeps narinfo files between runs; "": none
+	Jobs         int               // parallel narinfo requests; ≤0: 32
+	MinSpeed     int64             // lowest speed of a download in bytes per second; 0: limit.LeastSpeed, <0: any
+	Transport    http.RoundTripper // for http and https; nil: HTTP/2 with kept connections
 }
 
-// Cache is a binary cache: http://, https:// or file://. The only difference
-// between them is the transport.
+// Cache is a binary cache: http://, https://, s3:// or file://. The only
+// difference between them is the transport.
 type Cache struct {
 	fetch *fetcher
 	o     CacheOptions
-	disk  *narinfoDir // nil for none
+	disk  *narinfoDir // nil: keep nothing on disk
 	ahead *ahead
 
 	infoMu sync.Mutex
@@ -41,26 +41,26 @@ type Cache struct {
 
 	mu    sync.Mutex
 	infos map[StorePath]*cached
-	meter meter // of all infos
-	names names // in them
+	meter meter // counts all infos
+	names names // the store paths in infos
 	small []smallNAR
 }
 
 // cached is a narinfo that was checked.
 type cached struct {
 	*Narinfo
-	check caCheck // what has to be checked besides the narHash
+	check caCheck // what Tree checks besides the narHash
 	ca    contentAddress
 }
 
-// CacheStats is what a cache was asked for.
+// CacheStats counts the requests to a cache.
 type CacheStats struct {
-	Requests int64 // HTTP requests, with those that were tried again
-	Bytes    int64 // bytes of bodies
-	Hits     int64 // narinfo files that were on disk
+	Requests int64 // HTTP requests, including retries
+	Bytes    int64 // bytes of response bodies
+	Hits     int64 // narinfo files found on disk
 }
 
-// OpenCache prepares a binary cache. Nothing is asked of it yet.
+// OpenCache prepares a binary cache. It sends no request yet.
 func OpenCache(url string, o CacheOptions) (*Cache, error) {
 	f, err := newFetcher(url, o)
 	if err != nil {
@@ -81,10 +81,10 @@ func OpenCache(url string, o CacheOptions) (*Cache, error) {
 	return c, nil
 }
 
-// String is the cache's URL without credentials.
+// String returns the cache's URL without credentials.
 func (c *Cache) String() string { return c.fetch.base.String() }
 
-// Stats tells what was asked for up to now.
+// Stats returns the counts so far.
 func (c *Cache) Stats() CacheStats {
 	s := c.fetch.stats
 	return CacheStats{s.requests.Load(), s.bytes.Load(), s.hits.Load()}
@@ -92,8 +92,8 @@ func (c *Cache) Stats() CacheStats {
 
 const cacheInfoFile = "nix-cache-info"
 
-// checkInfo makes sure, once, that there is a binary cache, and that it is of
-// our store directory.
+// checkInfo checks once that the URL is a binary cache, and that the cache is
+// for our store directory.
 func (c *Cache) checkInfo(ctx context.Context) error {
 	c.infoMu.Lock()
 	defer c.infoMu.Unlock()
@@ -101,7 +101,7 @@ func (c *Cache) checkInfo(ctx context.Context) error {
 		return nil
 	}
 	if err := context.Cause(ctx); err != nil {
-		return err // what another caller ran into ended this one too
+		return err // the error of another caller has cancelled this one too
 	}
 	err := c.readInfo(ctx)
 	c.infoOK = err == nil
@@ -110,8 +110,9 @@ func (c *Cache) checkInfo(ctx context.Context) error {
 
 func (c *Cache) readInfo(ctx context.Context) error {
 	data, ok := c.disk.get(cacheInfoFile)
-	// A bucket says 403 of a file that is not there, and of all without permission.
-	// Of this one it says which.
+	// S3 answers 403 both for a missing file and for missing permission.
+	// nix-cache-info is in every cache, so a 403 for it means missing
+	// permission.
 	if !ok || c.fetch.bucket {
 		err := c.fetch.small(ctx, cacheInfoFile, limit.CacheInfo, func(b []byte) error {
 			data = b
@@ -145,8 +146,8 @@ func checkCacheInfo(data []byte) error {
 	return nil
 }
 
-// narinfo returns what the cache says of p, once it was checked. The error
-// wraps ErrNotInStore where the cache does not have it.
+// narinfo returns the checked narinfo of p. If the cache does not have p, the
+// error wraps ErrNotInStore.
 func (c *Cache) narinfo(ctx context.Context, p StorePath) (*cached, error) {
 	c.mu.Lock()
 	n := c.infos[p]
@@ -190,8 +191,8 @@ func (c *Cache) check(p StorePath, data []byte) (*cached, error) {
 	n := &cached{Narinfo: parsed}
 	if !c.o.NoSignatures {
 		if err := c.o.Keys.Verify(&n.Info); err != nil {
-			// A path that is named after its contents proves itself. The others
-			// have to be signed.
+			// A path that is named after its contents needs no signature. All
+			// other paths need one.
 			n.check, n.ca = checkCA(&n.Info)
 			if n.check == caNone {
 				return nil, err
@@ -221,7 +222,8 @@ func (c *Cache) forget(p StorePath) {
 	c.disk.remove(p.Hash() + ".narinfo")
 }
 
-// Closure asks for the narinfo files, as many at a time as Jobs says.
+// Closure reads the narinfo files of the closure. It sends at most
+// CacheOptions.Jobs requests at a time.
 func (c *Cache) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
 	infos, missing, err := c.walk(ctx, roots, true)
 	if err != nil {
@@ -238,16 +240,17 @@ func (c *Cache) Closure(ctx context.Context, roots []StorePath) (*Closure, error
 	return closure, nil
 }
 
-// known implements finderSource: it answers for paths alone, since others may
-// come from another source.
+// known implements finderSource. It asks only for paths, not for their
+// references: those may be in another source.
 func (c *Cache) known(ctx context.Context, paths []StorePath) ([]Info, error) {
 	infos, _, err := c.walk(ctx, paths, false)
 	return infos, err
 }
 
-// walk asks for paths, and with deep for what they reach. There is no order
-// between them but that a reference is known before it is asked for, so the
-// requests in flight are never fewer than they could be, nor more than Jobs.
+// walk reads the narinfo files of paths. With deep it also reads those of
+// everything that they refer to. It requests a reference as soon as the first
+// path that names it was read. So as many requests as possible run in parallel,
+// up to Jobs.
 func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos []Info, missing []StorePath, err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(parent)
@@ -259,7 +262,7 @@ func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos [
 		todo    []StorePath
 		workers int
 	)
-	visit := func(paths []StorePath) { // with mu held
+	visit := func(paths []StorePath) { // the caller holds mu
 		for _, p := range paths {
 			if seen[p] {
 				continue
@@ -271,7 +274,7 @@ func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos [
 			todo = append(todo, p)
 		}
 	}
-	answer := func(p StorePath, n *cached, err error) { // with mu held
+	answer := func(p StorePath, n *cached, err error) { // the caller holds mu
 		switch {
 		case errors.Is(err, ErrNotInStore):
 			missing = append(missing, p)
@@ -287,7 +290,7 @@ func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos [
 			}
 		}
 	}
-	var start func() // with mu held
+	var start func() // the caller holds mu
 	work := func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -319,7 +322,7 @@ func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos [
 	return infos, missing, nil
 }
 
-// Tree streams the NAR of one path: nothing is written to disk.
+// Tree streams the NAR of one path. It writes nothing to disk.
 func (c *Cache) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
 	if data, ok := c.smallNAR(info.Path); ok {
 		return nar.Read(bytes.NewReader(data), v)
@@ -352,14 +355,15 @@ func (c *Cache) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
 	return fail(err)
 }
 
-// openNAR opens the compressed NAR of n, or of what is in n's place now.
+// openNAR opens the compressed NAR of n. If n is outdated, it replaces n with
+// the current narinfo.
 func (c *Cache) openNAR(ctx context.Context, n **cached) (r io.Reader, close func(), err error) {
 	if r, release, ok := c.ahead.take(ctx, (*n).Path); ok {
 		return r, release, nil
 	}
 	b, err := c.fetch.open(ctx, (*n).URL)
 	if s, ok := errors.AsType[*StatusError](err); ok && s.gone() && c.disk != nil {
-		// A narinfo from disk may name a file that is not there any more.
+		// A narinfo from disk may name a file that the cache has deleted.
 		path := (*n).Path
 		c.forget(path)
 		if *n, err = c.narinfo(ctx, path); err != nil {
@@ -373,7 +377,8 @@ func (c *Cache) openNAR(ctx context.Context, n **cached) (r io.Reader, close fun
 	return b, func() { b.Close() }, nil
 }
 
-// trackingVisitor tells errors of the visitor from those of reading.
+// trackingVisitor remembers an error of the visitor, so that Tree can tell it
+// from an error of reading.
 type trackingVisitor struct {
 	nar.Visitor
 	err error
@@ -394,8 +399,8 @@ func (t *trackingVisitor) File(name string, executable bool, size int64, content
 	return t.err
 }
 
-// narStream names the NAR in errors, and ends with one when more comes out of
-// the decoder than the narinfo promised.
+// narStream adds the path and the URL of the NAR to errors. It returns an error
+// if the NAR is longer than the narinfo says.
 type narStream struct {
 	r    io.Reader
 	left int64
@@ -404,7 +409,7 @@ type narStream struct {
 }
 
 func (s *narStream) Read(p []byte) (int, error) {
-	if int64(len(p)) > s.left { // one more, to see whether there is more
+	if int64(len(p)) > s.left { // one byte more, to notice a NAR that is too long
 		p = p[:s.left+1]
 	}
 	n, err := s.r.Read(p)
@@ -421,8 +426,8 @@ func (c *Cache) mismatchHint(p StorePath) string {
 	return "the cache " + c.String() + " is damaged, or the path was signed wrongly; another --from may have " + p.Name()
 }
 
-// smallNAR is a NAR that is kept: a system's own files are looked at one by
-// one, and each look would be a download.
+// smallNAR is a NAR that the cache keeps in memory. nixoci looks up single
+// files in a system's own small paths, and each lookup would be a download.
 type smallNAR struct {
 	path StorePath
 	nar  []byte
@@ -444,7 +449,7 @@ func (c *Cache) smallNAR(p StorePath) ([]byte, bool) {
 	return nil, false
 }
 
-// look fills f from info's tree, whose narHash is right.
+// look walks info's tree with f and checks the narHash.
 func (c *Cache) look(ctx context.Context, info *Info, f *finder) error {
 	if _, ok := c.smallNAR(info.Path); ok || info.NarSize > maxSmallNAR {
 		return Walk(ctx, c, info, f)
@@ -482,8 +487,8 @@ func (c *Cache) ReadFile(ctx context.Context, info *Info, name string, limit int
 	return f.result(info)
 }
 
-// Fetched are the compressed sizes of paths in bytes, as far as the cache tells
-// them: what a download of them costs.
+// Fetched returns the compressed size of paths in bytes: what their download
+// costs. It leaves out paths without a known size.
 func (c *Cache) Fetched(paths []StorePath) (total int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,21 +11,21 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// Info is what a source knows of one store path without reading its bytes.
+// Info describes one store path, without its bytes.
 type Info struct {
 	Path       StorePath
 	NarHash    Hash        // sha256 of the NAR
 	NarSize    int64       // bytes of the NAR
-	References []StorePath // sorted, unique; with Path itself where Nix found it
-	CA         string      // content address as Nix writes it, "" for input-addressed paths
+	References []StorePath // sorted, unique; includes Path if the path refers to itself
+	CA         string      // content address in Nix's form; "" for input-addressed paths
 
 	// Deriver and Signatures depend on who built the path. Nothing made from
 	// them may reach an image.
-	Deriver    string   // store path base name, "" where unknown
+	Deriver    string   // base name of a store path; "" if unknown
 	Signatures []string // "key-name:base64"
 }
 
-// Closure is a set of store paths that is closed under references.
+// Closure is a set of store paths that contains all references of its paths.
 type Closure struct {
 	Roots []StorePath // sorted, unique
 	Paths []Info      // sorted by Path, unique
@@ -33,7 +33,7 @@ type Closure struct {
 	index map[StorePath]int
 }
 
-// Errors that New wraps.
+// These errors are wrapped by the errors of [New].
 var (
 	ErrMissingReference = errors.New("reference is not in the closure")
 	ErrCycle            = errors.New("references form a cycle")
@@ -41,10 +41,10 @@ var (
 	ErrUnreachable      = errors.New("store path is not reachable from the roots")
 )
 
-// New checks and orders a closure: every reference is there, none of them
-// forms a cycle but a path's own, and every path is reachable from roots.
-// With no roots, the paths that no other path refers to become the roots.
-// Infos may come in any order and is not kept.
+// New checks and sorts a closure. Every reference must be in infos. References
+// must not form a cycle, but a path may refer to itself. Every path must be
+// reachable from roots. With no roots, the paths that no other path refers to
+// become the roots. infos may be in any order, and New does not keep it.
 func New(roots []StorePath, infos []Info) (*Closure, error) {
 	c := &Closure{Paths: slices.Clone(infos), index: make(map[StorePath]int, len(infos))}
 	slices.SortFunc(c.Paths, func(a, b Info) int { return strings.Compare(string(a.Path), string(b.Path)) })
@@ -88,10 +88,11 @@ func New(roots []StorePath, infos []Info) (*Closure, error) {
 	return c, c.checkOrder()
 }
 
-// frame is a path on the way from a root, and which of its references is next.
+// frame is a path on the way from a root, with the index of its next reference.
 type frame struct{ path, next int }
 
-// cycleError names the paths from ref, which is on stack, to its top and back.
+// cycleError lists the paths of a cycle: from ref, which is on the stack, up to
+// the top of the stack and back to ref.
 func (c *Closure) cycleError(stack []frame, ref int) error {
 	start := slices.IndexFunc(stack, func(f frame) bool { return f.path == ref })
 	var cycle []string
@@ -101,8 +102,8 @@ func (c *Closure) cycleError(stack []frame, ref int) error {
 	return fmt.Errorf("closure: %w: %s", ErrCycle, strings.Join(append(cycle, string(c.Paths[ref].Path)), " -> "))
 }
 
-// checkOrder walks from the roots and reports the first cycle, as the paths on
-// it, or the first path that no root reaches.
+// checkOrder walks from the roots. It reports the first cycle with all of its
+// paths, or the first path that no root reaches.
 func (c *Closure) checkOrder() error {
 	const (
 		unseen = iota
@@ -110,7 +111,7 @@ func (c *Closure) checkOrder() error {
 		done
 	)
 	state := make([]uint8, len(c.Paths))
-	var stack []frame // explicit: a closure's depth is the input's choice
+	var stack []frame // no recursion: the input decides how deep the references go
 	visit := func(start int) error {
 		stack = append(stack[:0], frame{path: start})
 		state[start] = open
@@ -146,7 +147,8 @@ func (c *Closure) checkOrder() error {
 		if state[i] != unseen {
 			continue
 		}
-		// A path that nothing reaches is most often part of a cycle: say so.
+		// An unreachable path is most often part of a cycle. Then report the
+		// cycle.
 		if err := visit(i); err != nil {
 			return err
 		}
@@ -155,7 +157,7 @@ func (c *Closure) checkOrder() error {
 	return nil
 }
 
-// Info returns what is known of p, nil if p is not in the closure.
+// Info returns the info of p, or nil if p is not in the closure.
 func (c *Closure) Info(p StorePath) *Info {
 	if i, ok := c.index[p]; ok {
 		return &c.Paths[i]
@@ -163,13 +165,13 @@ func (c *Closure) Info(p StorePath) *Info {
 	return nil
 }
 
-// Index returns p's place in c.Paths, and whether it is there.
+// Index returns the index of p in c.Paths, and whether p is in the closure.
 func (c *Closure) Index(p StorePath) (int, bool) {
 	i, ok := c.index[p]
 	return i, ok
 }
 
-// NarSize is the sum of all NarSizes in bytes.
+// NarSize returns the sum of all NarSizes in bytes.
 func (c *Closure) NarSize() int64 {
 	var n int64
 	for i := range c.Paths {
@@ -178,7 +180,7 @@ func (c *Closure) NarSize() int64 {
 	return n
 }
 
-// Subset returns the part of c that roots reach.
+// Subset returns the closure of roots, taken from c.
 func (c *Closure) Subset(roots ...StorePath) (*Closure, error) {
 	seen := map[StorePath]Info{}
 	todo := slices.Clone(roots)
@@ -198,14 +200,14 @@ func (c *Closure) Subset(roots ...StorePath) (*Closure, error) {
 	return New(roots, slices.Collect(maps.Values(seen)))
 }
 
-// A Source knows store paths: what is in their closure, and their file trees.
-// Implementations are safe for concurrent use.
+// A Source gives the closure and the file trees of store paths. Implementations
+// are safe for concurrent use.
 type Source interface {
 	// Closure returns the closure of roots.
 	Closure(ctx context.Context, roots []StorePath) (*Closure, error)
 
 	// Tree calls v for every entry of info.Path's file tree in NAR order. It
-	// does not check info.NarHash: callers use [Walk], which does. Tree may be
-	// called again and again and gives the same entries.
+	// does not check info.NarHash. Callers use [Walk], which does. Tree may be
+	// called several times, and it visits the same entries each time.
 	Tree(ctx context.Context, info *Info, v nar.Visitor) error
 }

@@ -38,7 +38,7 @@ func parseCA(s string) (contentAddress, error) {
 	}
 	ca.algorithm, _, _ = strings.Cut(rest, ":")
 	if i := strings.IndexByte(ca.algorithm, '-'); i >= 0 {
-		ca.algorithm = ca.algorithm[:i] // SRI
+		ca.algorithm = ca.algorithm[:i] // cut the "-" and the base64 of an SRI hash
 	}
 	var err error
 	if ca.digest, err = decodeDigest(ca.algorithm, rest); err != nil {
@@ -47,19 +47,20 @@ func parseCA(s string) (contentAddress, error) {
 	return ca, nil
 }
 
-// caCheck says how a path proves itself by its content address, so that it
+// caCheck is the way in which a content address proves a path. Such a path
 // needs no signature.
 type caCheck int
 
 const (
-	caNone caCheck = iota // it does not
+	caNone caCheck = iota // the content address proves nothing
 	caNAR                 // the address is the narHash
 	caFlat                // the tree must be one file whose contents have the address's hash
 )
 
-// checkCA finds out whether info.Path is what its CA field makes it (Nix
-// manual, "Complete Store Path Calculation"). A path that refers to itself has
-// a hash modulo itself, which is not computed here: it needs a signature.
+// checkCA checks that info.CA and the references give the name of info.Path
+// (Nix manual, "Complete Store Path Calculation"). A path that refers to itself
+// has a hash modulo itself. checkCA does not compute that hash, so such a path
+// needs a signature.
 func checkCA(info *Info) (caCheck, contentAddress) {
 	ca, err := parseCA(info.CA)
 	if err != nil || slices.Contains(info.References, info.Path) {
@@ -91,7 +92,7 @@ func checkCA(info *Info) (caCheck, contentAddress) {
 	return check, ca
 }
 
-// storeHash is the hash part of a store path: a sha256 folded to 160 bits.
+// storeHash returns the hash part of a store path: a sha256 folded to 160 bits.
 func storeHash(kind, inner, name string) string {
 	sum := sha256.Sum256([]byte(kind + ":sha256:" + inner + ":" + StoreDir + ":" + name))
 	var folded [20]byte
@@ -101,8 +102,8 @@ func storeHash(kind, inner, name string) string {
 	return encodeNix32(folded[:])
 }
 
-// flatVerifier checks on the way that a tree is one file with the hash that its
-// content address promises.
+// flatVerifier checks, during a walk, that the tree is one file with the hash
+// of its content address.
 type flatVerifier struct {
 	nar.Visitor
 	path StorePath

@@ -18,14 +18,14 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// A decoder undoes one compression. Close gives its buffers back; it does not
-// close the reader. Where the file asks for a large window, the decoder waits
-// until others have given theirs back.
+// A decoder opens a reader that decompresses another. Close returns its buffers
+// to the pool, and does not close the other reader. If a file needs a large
+// window, the decoder waits until others have returned enough memory.
 type decoder func(context.Context, io.Reader) (io.ReadCloser, error)
 
-// decoders are the compressions of binary caches, by the name that a narinfo
-// has. Each runs in the goroutine that reads: several paths are fetched at
-// once, which keeps all cores busy.
+// decoders maps the compression names of narinfo files to their decoders. Each
+// decoder runs in the goroutine that reads from it. Several paths are fetched
+// at once, which keeps all cores busy.
 var decoders = map[string]decoder{
 	"none": func(_ context.Context, r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil },
 	"gzip": func(_ context.Context, r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
@@ -38,17 +38,18 @@ var decoders = map[string]decoder{
 }
 
 const (
-	// usualWindow is what most files need at most: xz -6 and zstd -19. Decoders of
-	// that size are kept for their windows.
+	// usualWindow is the window that most files need at most: that of xz -6 and
+	// zstd -19. Pools keep decoders of this size, to use their windows again.
 	usualWindow = 8 << 20
 
-	bzip2Memory = 4 << 20  // blocks of 900 kB
-	headSize    = 128      // bytes in which a file says what window it needs
-	zstdSurplus = 1 << 20  // beside the window
-	noWindow    = 64 << 10 // the least that is counted
+	bzip2Memory = 4 << 20  // for blocks of 900 kB
+	headSize    = 128      // bytes at the start of a file that tell its window
+	zstdSurplus = 1 << 20  // memory beside the window
+	noWindow    = 64 << 10 // smallest amount that is counted
 )
 
-// windowed waits for memory, and gives it back with the decoder.
+// windowed waits for memory and opens a decoder. Closing the decoder returns
+// the memory.
 func windowed(ctx context.Context, memory int64, open func() (io.ReadCloser, error)) (io.ReadCloser, error) {
 	release, err := limit.AcquireWindow(ctx, max(memory, noWindow))
 	if err != nil {
@@ -72,7 +73,8 @@ func (w *windowedReader) Close() error {
 	return w.ReadCloser.Close()
 }
 
-// peekHead returns the first bytes of r, and a reader of all of them.
+// peekHead returns the first bytes of r, and a reader that reads r from its
+// start.
 func peekHead(r io.Reader) ([]byte, io.Reader, error) {
 	head := make([]byte, headSize)
 	n, err := io.ReadFull(r, head)
@@ -80,17 +82,17 @@ func peekHead(r io.Reader) ([]byte, io.Reader, error) {
 		return nil, nil, err
 	}
 	if err != nil {
-		// What an early end means is for the decoder to say.
+		// The decoder decides whether an early end is an error.
 		return head[:n], io.MultiReader(bytes.NewReader(head[:n]), failing{err}), nil
 	}
 	return head, io.MultiReader(bytes.NewReader(head), r), nil
 }
 
-// failing is a reader after its end.
+// failing is a reader at its end. It returns only err.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) {
-	if f.err == io.ErrUnexpectedEOF { // of io.ReadFull
+	if f.err == io.ErrUnexpectedEOF { // what io.ReadFull returns for a short file
 		return 0, io.EOF
 	}
 	return 0, f.err
@@ -103,7 +105,7 @@ func checkWindow(window uint64) error {
 	return nil
 }
 
-// newBrotli reads the window from the first bits (RFC 7932, 9.1).
+// newBrotli reads the size of the window from the first bits (RFC 7932, 9.1).
 func newBrotli(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	head, r, err := peekHead(r)
 	if err != nil {
@@ -119,12 +121,12 @@ func newBrotli(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 			bits = 17
 		}
 	}
-	// While the window grows there are two of them.
+	// While the decoder enlarges its window, it holds the old and the new one.
 	return windowed(ctx, 3<<bits/2, func() (io.ReadCloser, error) { return io.NopCloser(brotli.NewReader(r)), nil })
 }
 
-// Decoders are kept for their windows: usual ones, and the few large ones that
-// there are at a time.
+// These pools keep decoders with their windows. Those for large windows hold
+// only few, because few can be in use at a time.
 var xzReaders, largeXZReaders, zstdReaders, largeZstdReaders sync.Pool
 
 type pooledXZ struct {
@@ -155,20 +157,20 @@ func newXZ(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 }
 
 func (p pooledXZ) Close() error {
-	// Reset to an empty file, so that the pool holds on to no connection. It says
-	// that this is no xz file.
+	// An empty file releases the connection that the decoder reads from. Reset
+	// returns an error, because an empty file is not an xz file.
 	_ = p.Reset(strings.NewReader(""))
 	p.pool.Put(p.Reader)
 	return nil
 }
 
-// xzWindow is the window of a file's first block (The .xz File Format, 3.1 and
-// 5.3.1); a later block may not ask for more. What is malformed is for the
-// decoder to find: then it is a usual one.
+// xzWindow returns the window of a file's first block (The .xz File Format, 3.1
+// and 5.3.1). The decoder refuses a later block that needs more. If the header
+// is malformed, the result is usualWindow, and the decoder reports the fault.
 func xzWindow(head []byte) uint64 {
 	const streamHeader = 12
 	b := bytes.NewReader(head[min(streamHeader, len(head)):])
-	b.ReadByte() // size of the header
+	b.ReadByte() // size of the block header
 	flags, _ := b.ReadByte()
 	number := func() (n uint64) {
 		for shift := 0; shift < 63; shift += 7 {
@@ -183,11 +185,11 @@ func xzWindow(head []byte) uint64 {
 		number() // compressed size
 	}
 	if flags&0x80 != 0 {
-		number() // size
+		number() // uncompressed size
 	}
 	for range flags&3 + 1 {
 		id, size := number(), number()
-		if id != 0x21 { // not LZMA2
+		if id != 0x21 { // a filter other than LZMA2
 			b.Seek(int64(min(size, headSize)), io.SeekCurrent)
 			continue
 		}
@@ -228,7 +230,8 @@ func newZstd(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	return windowed(ctx, int64(window)+zstdSurplus, func() (io.ReadCloser, error) {
 		d, ok := pool.Get().(*zstd.Decoder)
 		if !ok {
-			// One goroutine: the pool may then drop a decoder without closing it.
+			// With one goroutine, the pool may drop a decoder without closing
+			// it.
 			var err error
 			d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window), zstd.WithDecoderLowmem(true))
 			if err != nil {

@@ -7,8 +7,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// elfMachines are the ELF machines of OCI's architectures, with class and byte
-// order.
+// elfMachines maps OCI's architectures to the machine, class and byte order in
+// an ELF header.
 var elfMachines = map[string]struct {
 	machine elf.Machine
 	class   elf.Class
@@ -26,12 +26,13 @@ var elfMachines = map[string]struct {
 	"s390x":    {elf.EM_S390, elf.ELFCLASS64, elf.ELFDATA2MSB},
 }
 
-// ELFHead is how much of a file's beginning [ELFPlatform] looks at, in bytes.
+// ELFHead is the number of bytes that [ELFPlatform] reads from the start of a
+// file.
 const ELFHead = 20
 
-// ELFPlatform is the platform that an ELF program or shared library, which
-// begins with head, was compiled for. An ELF header does not say which version of
-// arm the file needs: it is taken for v7, as containerd does.
+// ELFPlatform returns the platform of an ELF program or shared library that
+// begins with head. An ELF header does not contain the version of arm.
+// ELFPlatform assumes v7, as containerd does.
 func ELFPlatform(head []byte) (ocispec.Platform, bool) {
 	if len(head) < ELFHead || string(head[:4]) != elf.ELFMAG {
 		return ocispec.Platform{}, false

@@ -22,26 +22,27 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// fetcher gets files of one binary cache. It is the one place that tries again.
+// fetcher downloads files of one binary cache. Only the fetcher retries
+// requests.
 type fetcher struct {
 	base   *url.URL // without credentials, query and trailing slash
 	user   *url.Userinfo
 	client *http.Client
 	stats  *cacheCounters
-	bucket bool // of S3
+	bucket bool // the cache is an S3 bucket
 
-	large *semaphore.Weighted // held while a small file is used that is large
+	large *semaphore.Weighted // held while one unusually large narinfo is in memory
 
-	attempts int                     // for one answer, and for one piece of a broken body
-	backoff  func(int) time.Duration // before attempt n, counted from 1
-	least    int64                   // bytes in a second; ≤0: any
+	attempts int                     // limit per request, and per break of a body
+	backoff  func(int) time.Duration // delay before attempt n, counted from 1
+	least    int64                   // lowest speed in bytes per second; ≤0: any
 }
 
 type cacheCounters struct {
 	requests, bytes, hits atomic.Int64
 }
 
-// StatusError is an answer of a binary cache that is not what was asked for.
+// StatusError reports a response with an unexpected HTTP status.
 type StatusError struct {
 	URL        string // without credentials
 	Status     int
@@ -56,8 +57,9 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("GET %s: %d %s", e.URL, e.Status, strings.ToLower(text))
 }
 
-// gone is what a cache answers about a path that it does not have. S3 answers
-// 403 unless the bucket may be listed, and Nix takes that for "not there" too.
+// gone reports whether the cache does not have the file. S3 answers 403 for a
+// missing file unless the client may list the bucket. Nix treats 403 as
+// missing, too.
 func (e *StatusError) gone() bool {
 	return e.Status == http.StatusNotFound || e.Status == http.StatusGone || e.Status == http.StatusForbidden
 }
@@ -65,7 +67,7 @@ func (e *StatusError) gone() bool {
 func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 	u, err := url.Parse(cache)
 	if err != nil {
-		// The error of url.Parse repeats the URL with its credentials.
+		// The error of url.Parse would repeat the URL with its credentials.
 		return nil, errors.New("the URL of the binary cache does not parse")
 	}
 	f := &fetcher{
@@ -84,7 +86,7 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		}
 		u, s3 = base, &s3Transport{settings: settings}
 	}
-	u.User, u.RawQuery, u.Fragment = nil, "", "" // a query holds settings for Nix
+	u.User, u.RawQuery, u.Fragment = nil, "", "" // the query contains settings for Nix
 	u.Path = strings.TrimRight(u.Path, "/")
 	u.RawPath = ""
 	f.base = u
@@ -126,9 +128,9 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 	return f, nil
 }
 
-// newTransport keeps the connections of all workers, speaks HTTP/2 where the
-// server does, and never undoes a compression behind our back: it would hide
-// the length, and with it a truncated body.
+// newTransport keeps the connections of all workers and speaks HTTP/2 if the
+// server does. It never decompresses bodies by itself: that would hide their
+// length, and so a truncated body.
 func newTransport() http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
@@ -138,7 +140,7 @@ func newTransport() http.RoundTripper {
 	return t
 }
 
-// fileTransport answers file:// URLs from regular files.
+// fileTransport answers requests for file:// URLs with regular files.
 type fileTransport struct{}
 
 func (fileTransport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -160,20 +162,20 @@ func (fileTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// at is the URL of a file in the cache, as people may see it.
+// at returns the URL of a file in the cache, without query, for messages.
 func (f *fetcher) at(rel string) string {
 	rel, _, _ = strings.Cut(rel, "?")
 	return f.base.String() + "/" + rel
 }
 
-// answer is a response, and what ends it.
+// answer is a response with the function that cancels its request.
 type answer struct {
 	*http.Response
 	cancel context.CancelCauseFunc
 }
 
-// get opens a file from offset on, and tries again where that may help, for
-// limit.Operation at most. ETag is of the response that brought the bytes before
+// get opens a file at offset. It retries failures that may pass, for at most
+// limit.Operation. etag comes from the response that delivered the bytes before
 // offset.
 func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string) (answer, error) {
 	start := time.Now()
@@ -192,8 +194,8 @@ func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string
 	}
 }
 
-// wait sleeps before attempt n+1, unless that would be after end. What cut it
-// short is the error.
+// wait sleeps before attempt n+1. If the sleep would last beyond end, wait
+// returns cause at once. If ctx ends during the sleep, wait returns the reason.
 func (f *fetcher) wait(ctx context.Context, n int, cause error, end time.Time) error {
 	d := f.backoff(n)
 	if s, ok := errors.AsType[*StatusError](cause); ok {
@@ -210,7 +212,7 @@ var (
 	errTooSlow  = errors.New("the transfer is too slow")
 )
 
-// transient tells errors that may pass from those that will not.
+// transient reports whether an error may disappear with a retry.
 func transient(err error) bool {
 	if s, ok := errors.AsType[*StatusError](err); ok {
 		return retry.Status(s.Status)
@@ -251,15 +253,15 @@ func (f *fetcher) once(parent context.Context, rel string, offset int64, etag st
 	}
 	if offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
-		if strings.HasPrefix(etag, `"`) { // If-Range takes no weak ones
+		if strings.HasPrefix(etag, `"`) { // If-Range does not accept weak ETags
 			req.Header.Set("If-Range", etag)
 		}
 	}
 	f.stats.requests.Add(1)
 	resp, err := f.client.Do(req)
 	if err != nil {
-		// The URL in a url.Error may be one that a redirect led to, with a
-		// token in its query.
+		// The URL in a url.Error may be the target of a redirect, with a token
+		// in its query.
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
@@ -282,16 +284,16 @@ func (f *fetcher) once(parent context.Context, rel string, offset int64, etag st
 	return answer{}, e
 }
 
-// small gets a whole file of at most max bytes for use. Of files that are not
-// really small there is one at a time: it is a narinfo that nobody has written
-// by accident.
+// small downloads a whole file of at most max bytes and passes it to use. It
+// handles only one file above reallySmall at a time. No real narinfo is that
+// large, so a cache that sends many must not fill the memory.
 func (f *fetcher) small(ctx context.Context, rel string, max int64, use func([]byte) error) error {
 	r, err := f.open(ctx, rel)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	// S3 gives an object back in the encoding in which it was put there.
+	// S3 returns an object in the encoding in which it was uploaded.
 	dec, ok := decoders[r.encoding()]
 	if !ok {
 		return fmt.Errorf("GET %s: unknown Content-Encoding %q", f.at(rel), r.encoding())

@@ -12,24 +12,25 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// body is a file of a binary cache. Where its connection breaks or stalls it
-// goes on from there, with a range of the rest where the server can do that.
+// body reads a file of a binary cache. If the connection breaks or stalls, it
+// connects again and continues at the same byte. It requests only the rest if
+// the server supports ranges.
 type body struct {
 	f      *fetcher
 	ctx    context.Context
 	rel    string
-	resp   answer      // none: no Response
-	timer  *time.Timer // cancels resp
+	resp   answer      // Response is nil while there is no connection
+	timer  *time.Timer // cancels resp if it stalls
 	speed  limit.Speed
-	slow   int   // connections that were too slow
-	offset int64 // bytes that were read
-	size   int64 // bytes of the file, -1 where it is not told
+	slow   int   // number of connections that were too slow
+	offset int64 // bytes read so far
+	size   int64 // bytes of the file, -1 if unknown
 	etag   string
-	failed int // attempts without a byte
+	failed int // failures since the last byte arrived
 	err    error
 }
 
-// maxSlow is how many connections of one transfer may be too slow.
+// maxSlow is the number of slow connections after which a transfer fails.
 const maxSlow = 2
 
 func (f *fetcher) open(ctx context.Context, rel string) (*body, error) {
@@ -41,7 +42,7 @@ func (f *fetcher) open(ctx context.Context, rel string) (*body, error) {
 	return b, nil
 }
 
-// encoding is the name of the decoder that undoes Content-Encoding.
+// encoding returns the name of the decoder for the Content-Encoding.
 func (b *body) encoding() string {
 	switch e := strings.ToLower(strings.TrimSpace(b.resp.Header.Get("Content-Encoding"))); e {
 	case "", "identity":
@@ -53,7 +54,7 @@ func (b *body) encoding() string {
 	}
 }
 
-// connect asks for what is left.
+// connect requests the rest of the file.
 func (b *body) connect() error {
 	resp, err := b.f.get(b.ctx, b.rel, b.offset, b.etag)
 	if err != nil {
@@ -73,8 +74,8 @@ func (b *body) connect() error {
 		}
 		return nil
 	}
-	// The server knows no ranges, or has another file now. If it is another the
-	// narHash will tell.
+	// Either the server does not support ranges, or the file has changed. A
+	// changed file of the same size fails the check of the narHash.
 	if b.size >= 0 && resp.ContentLength >= 0 && resp.ContentLength != b.size {
 		b.close()
 		return fmt.Errorf("GET %s: the file changed from %d to %d bytes", b.f.at(b.rel), b.size, resp.ContentLength)
@@ -86,7 +87,7 @@ func (b *body) connect() error {
 		n, err := b.read(buf[:min(skip, int64(len(buf)))])
 		skip -= int64(n)
 		if err != nil {
-			b.offset += skip // where the caller is
+			b.offset += skip // back to the position of the caller
 			b.close()
 			return err
 		}
@@ -132,7 +133,7 @@ func (b *body) Read(p []byte) (int, error) {
 		var n int
 		var err error
 		if b.resp.Response == nil {
-			if err := b.connect(); err != nil { // which has tried again by itself
+			if err := b.connect(); err != nil { // connect has retried already
 				b.err = err
 				return 0, err
 			}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Kind is what an entry of a file tree is.
+// Kind is the type of an entry in a file tree.
 type Kind uint8
 
 const (
@@ -30,28 +30,28 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// Entry is one entry of a file tree without its contents.
+// Entry is one entry of a file tree, without its contents.
 type Entry struct {
 	Kind       Kind
-	Executable bool   // of a file
-	Size       int64  // of a file, in bytes
-	Target     string // of a symlink
+	Executable bool   // for files only
+	Size       int64  // for files only, in bytes
+	Target     string // for symlinks only
 }
 
-// FileSource is a Source that can look at one entry of a tree without walking
-// all of it. Errors are those of [Lookup] and [ReadFile].
+// FileSource is a Source that can read one entry of a tree without walking the
+// whole tree. Its errors are those of [Lookup] and [ReadFile].
 type FileSource interface {
 	Source
 	Lookup(ctx context.Context, info *Info, name string) (Entry, error)
 	ReadFile(ctx context.Context, info *Info, name string, limit int64) ([]byte, error)
 }
 
-// ErrNotRegular is wrapped by ReadFile's error about a directory or symlink.
+// ErrNotRegular is wrapped by the error of ReadFile for a directory or symlink.
 var ErrNotRegular = errors.New("not a regular file")
 
-// Lookup returns what name is in info.Path's tree; "" is the store path itself.
-// It does not follow symlinks, neither the last one nor those on the way. The
-// error wraps fs.ErrNotExist where there is nothing of that name.
+// Lookup returns the entry called name in info.Path's tree. The name "" means
+// the store path itself. Lookup follows no symlinks, in no part of name. If
+// there is no such entry, the error wraps fs.ErrNotExist.
 func Lookup(ctx context.Context, src Source, info *Info, name string) (Entry, error) {
 	if err := checkFileName(info, name); err != nil {
 		return Entry{}, err
@@ -67,11 +67,11 @@ func Lookup(ctx context.Context, src Source, info *Info, name string) (Entry, er
 }
 
 // ReadFile returns the contents of the file name in info.Path's tree. It does
-// not follow symlinks. The error wraps fs.ErrNotExist or [ErrNotRegular] where
-// there is no such file; a file of more than limit bytes is an error as well.
+// not follow symlinks. If there is no such file, the error wraps fs.ErrNotExist
+// or [ErrNotRegular]. A file of more than limit bytes is an error, too.
 //
-// A source that is no [FileSource] is walked to the end, so that what ReadFile
-// returns from there has the right narHash.
+// If src is not a [FileSource], ReadFile walks the whole tree. Then the narHash
+// of the result was checked.
 func ReadFile(ctx context.Context, src Source, info *Info, name string, limit int64) ([]byte, error) {
 	if err := checkFileName(info, name); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func checkFileName(info *Info, name string) error {
 	return nil
 }
 
-// checkReadable says why e cannot be returned by ReadFile.
+// checkReadable returns an error if ReadFile cannot return the contents of e.
 func checkReadable(info *Info, name string, e Entry, limit int64) error {
 	switch {
 	case e.Kind != KindFile:
@@ -111,8 +111,8 @@ func joinName(info *Info, name string) string {
 	return string(info.Path) + "/" + name
 }
 
-// finder is a Visitor that keeps one entry, and its contents if they have at
-// most limit bytes.
+// finder is a Visitor that keeps one entry. It keeps the contents, too, if they
+// have at most limit bytes.
 type finder struct {
 	name  string
 	limit int64
@@ -127,7 +127,7 @@ func (f *finder) err(info *Info) error {
 	return nil
 }
 
-// result is ReadFile's.
+// result returns what [ReadFile] returns.
 func (f *finder) result(info *Info) ([]byte, error) {
 	if err := f.err(info); err != nil {
 		return nil, err

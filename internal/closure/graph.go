@@ -18,23 +18,23 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// GraphFile is a closure that a JSON file describes. The bytes come from a file
-// system's store directory, without a database. It can be planned with where
-// there is no store at all.
+// GraphFile is a closure from a JSON file. The bytes come from a store
+// directory, without a database. A graph file can be planned on a machine that
+// has no store.
 type GraphFile struct {
 	file    string
 	closure *Closure
 	*storeTree
 }
 
-// OpenGraph reads a graph file (see [ParseGraph]). Trees are read below root,
-// as with [OpenLocal].
+// OpenGraph reads a graph file (see [ParseGraph]). It reads trees below root,
+// as [OpenLocal] does.
 func OpenGraph(file, root string) (*GraphFile, error) {
 	return openGraph(file, root, graphDecoder{})
 }
 
-// OpenGraphShape is OpenGraph for what needs no bytes: narHashes may be missing,
-// and sizes be 0.
+// OpenGraphShape is OpenGraph for callers that read no trees. narHashes may be
+// missing, and sizes may be 0.
 func OpenGraphShape(file, root string) (*GraphFile, error) {
 	return openGraph(file, root, graphDecoder{shape: true})
 }
@@ -65,11 +65,11 @@ func openGraph(file, root string, d graphDecoder) (*GraphFile, error) {
 	return &GraphFile{file: file, closure: c, storeTree: newStoreTree(filepath.Join(root, StoreDir))}, nil
 }
 
-// Roots are the paths that no other path in the file refers to. There is one
-// where the file describes the closure of one path.
+// Roots returns the paths that no other path in the file refers to. There is
+// one root if the file describes the closure of one path.
 func (g *GraphFile) Roots() []StorePath { return slices.Clone(g.closure.Roots) }
 
-// Closure returns the part of the file that roots reach.
+// Closure returns the closure of roots, taken from the file.
 func (g *GraphFile) Closure(_ context.Context, roots []StorePath) (*Closure, error) {
 	for _, r := range roots {
 		if g.closure.Info(r) == nil {
@@ -89,8 +89,8 @@ func (g *GraphFile) Lookup(_ context.Context, info *Info, name string) (Entry, e
 	return g.lookup(info.Path, name)
 }
 
-// ReadFile implements [FileSource]. It reads that file alone, so nothing of it
-// is checked.
+// ReadFile implements [FileSource]. It reads only that file, so it cannot check
+// the narHash.
 func (g *GraphFile) ReadFile(_ context.Context, info *Info, name string, limit int64) ([]byte, error) {
 	return g.readFile(info, name, limit)
 }
@@ -99,10 +99,10 @@ func (g *GraphFile) mismatchHint(StorePath) string {
 	return "the store is damaged, or " + g.file + " is not about this store"
 }
 
-// graphPath is one store path in any of the forms that Nix has written.
+// graphPath is one store path, in any of the forms that Nix has written.
 type graphPath struct {
 	Path       string            `json:"path"`
-	Valid      *bool             `json:"valid"` // array form: false where the path is not in the store
+	Valid      *bool             `json:"valid"` // only in arrays: false if the path is not in the store
 	NarHash    json.RawMessage   `json:"narHash"`
 	NarSize    json.Number       `json:"narSize"`
 	References []string          `json:"references"`
@@ -111,29 +111,31 @@ type graphPath struct {
 	CA         json.RawMessage   `json:"ca"`
 }
 
-// ParseGraph reads a closure in any order from JSON:
+// ParseGraph reads a closure from JSON. The paths may be in any order. These forms
+// are accepted:
 //
 //   - `nix path-info --json -r` of Nix until 2.18 and of Lix: an array of
-//     objects with "path";
-//   - of Nix since 2.19: an object whose keys are the paths;
-//   - of Nix since 2.33 with --json-format 2: {"version", "storeDir", "info"},
-//     where info's keys are base names and hashes are objects;
-//   - what exportReferencesGraph leaves in .attrs.json: an array like the first,
-//     as the attribute "closure" or the only one that is such an array.
+//     objects with "path".
+//   - `nix path-info --json -r` of Nix since 2.19: an object whose keys are the
+//     paths.
+//   - The same command of Nix since 2.33 with --json-format 2: an object {"version",
+//     "storeDir", "info"}. The keys of info are base names, and hashes are objects.
+//   - .attrs.json with the result of exportReferencesGraph: an array like the first
+//     form. It must be the attribute "closure", or the only such array in the file.
 func ParseGraph(data []byte) ([]Info, error) { return graphDecoder{}.read(bytes.NewReader(data)) }
 
-// graphDecoder reads graphs. With shape it takes those that only say what refers
-// to what and how large it is.
+// graphDecoder reads graphs. With shape, only the references and sizes must be
+// present.
 type graphDecoder struct{ shape bool }
 
-// read reads a graph in one pass, store path by store path: what it needs is
-// what it returns.
+// read reads a graph in one pass, one store path at a time. It needs little
+// memory beside its result.
 func (d graphDecoder) read(r io.Reader) ([]Info, error) {
 	g := &graphReader{graphDecoder: d, from: r, names: names{}}
 	g.dec = json.NewDecoder(g)
 	infos, err := g.read()
 	switch {
-	case g.err != nil: // which the decoder may call a syntax error
+	case g.err != nil: // the decoder may report this as a syntax error
 		return nil, g.err
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errors.New("unexpected end of the JSON")
@@ -141,23 +143,23 @@ func (d graphDecoder) read(r io.Reader) ([]Info, error) {
 	return infos, err
 }
 
-// graphReader is one graph that is read.
+// graphReader reads one graph.
 type graphReader struct {
 	graphDecoder
 	dec     *json.Decoder
 	from    io.Reader
-	err     error // of from, or a limit
-	got     int64 // bytes
-	allowed int64 // bytes: the decoder gathers what it has not understood
+	err     error // from reading, or from a limit
+	got     int64 // bytes read so far
+	allowed int64 // largest value of got for now; it limits the decoder's buffer
 	meter   meter
 	names   names
 	path    graphPath
 }
 
-// Read gives the decoder what it may gather.
+// Read passes bytes to the decoder, as many as the limits allow.
 func (g *graphReader) Read(p []byte) (int, error) {
 	if g.got >= limit.GraphFile {
-		p = p[:1] // to see whether there is more
+		p = p[:1] // one byte, to notice a file that is too long
 	} else if left := g.allowed - g.got; left <= 0 {
 		g.err = fmt.Errorf("a value of more than %d bytes", limit.GraphPath)
 		return 0, g.err
@@ -187,13 +189,13 @@ func (g *graphReader) decode(v any) error {
 	return g.dec.Decode(v)
 }
 
-// more is dec.More, which reads on.
+// more calls dec.More, which reads ahead.
 func (g *graphReader) more() bool {
 	g.allow()
 	return g.dec.More()
 }
 
-// skip skips the value that starts with t.
+// skip skips the value whose first token is t.
 func (g *graphReader) skip(t json.Token) error {
 	for depth := 0; ; {
 		switch t {
@@ -251,7 +253,8 @@ type graphPart struct {
 	malformed error
 }
 
-// object reads the forms that are an object, after its brace.
+// object reads the forms that are JSON objects. The opening brace was read
+// already.
 func (g *graphReader) object() ([]Info, error) {
 	storeDir, version := StoreDir, false
 	var info *graphPart
@@ -317,8 +320,8 @@ func (g *graphReader) only(infos []Info, malformed, err error) ([]Info, error) {
 	return infos, cmp.Or(err, malformed)
 }
 
-// notAPath is what is wrong with an array whose first value is no store path:
-// it is about something else.
+// notAPath is the error about an array whose first value is not a store path.
+// Such an array is not a closure.
 type notAPath struct{ error }
 
 func isClosure(malformed error) bool {
@@ -326,9 +329,10 @@ func isClosure(malformed error) bool {
 	return malformed != nil && !other
 }
 
-// paths reads the store paths of an array, or with keyed of an object, of which
-// it may have the first key, up to the end of it. Malformed is what is wrong with
-// the first that is; err is about the JSON as a whole.
+// paths reads the store paths of an array, up to and including its end. With
+// keyed it reads an object; key is its first key if that was read already.
+// malformed is the fault of the first store path that has one. err is a fault
+// of the JSON itself.
 func (g *graphReader) paths(keyed bool, key string) (infos []Info, malformed, err error) {
 	for n := 0; key != "" || g.more(); n++ {
 		if keyed && key == "" {
@@ -387,7 +391,7 @@ func (g *graphReader) paths(keyed bool, key string) (infos []Info, malformed, er
 	return infos, malformed, err
 }
 
-// missing is what the first value of an array lacks.
+// missing returns the error about what the first value of an array lacks.
 func (g *graphReader) missing(p *graphPath) error {
 	if p.Path == "" {
 		return errors.New("path: it is missing")
@@ -395,7 +399,7 @@ func (g *graphReader) missing(p *graphPath) error {
 	return fmt.Errorf("%s: narHash: it is missing", p.Path)
 }
 
-// parseGraphPath takes a full path, or the base name of newer forms.
+// parseGraphPath accepts a full path, or a base name, as newer forms have it.
 func parseGraphPath(s string) (StorePath, error) {
 	if strings.HasPrefix(s, "/") {
 		return ParseStorePath(s)

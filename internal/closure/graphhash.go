@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// graphHash is a hash as an object: {"algorithm", "format", "hash"} in Nix,
-// {"algo", "base16"} in Determinate Nix.
+// graphHash is a hash in object form: {"algorithm", "format", "hash"} from Nix,
+// {"algo", "base16"} from Determinate Nix.
 type graphHash struct {
 	Algorithm string `json:"algorithm"`
 	Format    string `json:"format"`
@@ -20,8 +20,8 @@ type graphHash struct {
 	Base16 string `json:"base16"`
 }
 
-// parseGraphHash returns a hash of any form as text that ParseHash reads if the
-// algorithm is sha256.
+// parseGraphHash converts a hash from any of its JSON forms to text. If the
+// algorithm is sha256, ParseHash can read that text.
 func parseGraphHash(raw json.RawMessage) (algorithm, text string, err error) {
 	if len(raw) == 0 {
 		return "", "", errors.New("it is missing")
@@ -48,7 +48,7 @@ func parseGraphHash(raw json.RawMessage) (algorithm, text string, err error) {
 	return "", "", fmt.Errorf("hash in an unknown format %q", h.Format)
 }
 
-// parseGraphSignature reads "key:base64", or {"keyName", "sig"} of newer forms.
+// parseGraphSignature reads "key:base64", or the newer form {"keyName", "sig"}.
 func parseGraphSignature(raw json.RawMessage) (string, error) {
 	var s string
 	if json.Unmarshal(raw, &s) == nil {
@@ -64,8 +64,8 @@ func parseGraphSignature(raw json.RawMessage) (string, error) {
 	return o.KeyName + ":" + o.Sig, nil
 }
 
-// parseGraphCA returns a content address as the database has it. Newer forms
-// take it apart: {"method": "flat"|"nar"|"text"|"git", "hash"}.
+// parseGraphCA returns a content address in the form of the Nix database. In
+// newer forms it is an object: {"method": "flat"|"nar"|"text"|"git", "hash"}.
 func parseGraphCA(raw json.RawMessage) (string, error) {
 	var s *string
 	if len(raw) == 0 {
@@ -99,11 +99,11 @@ func parseGraphCA(raw json.RawMessage) (string, error) {
 	return prefix + algorithm + ":" + encodeNix32(digest), nil
 }
 
-// digestSizes are those of Nix's hash algorithms, in bytes.
+// digestSizes maps Nix's hash algorithms to the size of their digests in bytes.
 var digestSizes = map[string]int{"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
 
-// decodeDigest reads a hash of any algorithm: "algorithm:" and hexadecimal,
-// nixbase32 or base64 digits, or "algorithm-" and base64.
+// decodeDigest reads a hash of any algorithm. Either "algorithm:" comes before
+// hexadecimal, nixbase32 or base64 digits, or "algorithm-" before base64.
 func decodeDigest(algorithm, text string) ([]byte, error) {
 	size, ok := digestSizes[algorithm]
 	if !ok || len(text) <= len(algorithm) {

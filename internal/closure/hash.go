@@ -13,8 +13,8 @@ type Hash [sha256.Size]byte
 
 const nix32Len = (sha256.Size*8-1)/5 + 1 // 52
 
-// ParseHash reads any form that Nix has used for a sha256: "sha256:" and 64
-// hexadecimal or 52 nixbase32 digits, or SRI, "sha256-" and base64.
+// ParseHash reads every form that Nix has used for a sha256: "sha256:" with 64
+// hexadecimal or 52 nixbase32 digits, and SRI ("sha256-" with base64).
 func ParseHash(s string) (Hash, error) {
 	var h Hash
 	if b64, ok := strings.CutPrefix(s, "sha256-"); ok {
@@ -43,8 +43,8 @@ func ParseHash(s string) (Hash, error) {
 	return h, fmt.Errorf("hash %q: %d digits, neither hexadecimal nor nixbase32", s, len(digits))
 }
 
-// decodeNix32 fills dst from s, Nix's little-endian base-32. It reports whether
-// s had only digits of the alphabet and no bits beyond dst.
+// decodeNix32 decodes s, in Nix's little-endian base 32, into dst. It reports
+// whether s has only digits of the alphabet, and no bits beyond dst.
 func decodeNix32(dst []byte, s string) bool {
 	clear(dst)
 	for n := range len(s) {
@@ -83,14 +83,15 @@ func encodeNix32(src []byte) string {
 	return b.String()
 }
 
-// Hex is "sha256:" and 64 hexadecimal digits, as in the Nix database and OCI.
+// Hex returns "sha256:" and 64 hexadecimal digits, as in the Nix database and
+// OCI.
 func (h Hash) Hex() string { return "sha256:" + hex.EncodeToString(h[:]) }
 
-// Nix32 is "sha256:" and 52 nixbase32 digits, as in a narinfo.
+// Nix32 returns "sha256:" and 52 nixbase32 digits, as in a narinfo.
 func (h Hash) Nix32() string { return "sha256:" + encodeNix32(h[:]) }
 
-// SRI is "sha256-" and base64, as newer Nix prints it.
+// SRI returns "sha256-" and base64, as newer versions of Nix print it.
 func (h Hash) SRI() string { return "sha256-" + base64.StdEncoding.EncodeToString(h[:]) }
 
-// String is SRI.
+// String returns the same as SRI.
 func (h Hash) String() string { return h.SRI() }

@@ -13,23 +13,23 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// LocalStore is a Nix store in a file system: the database below
-// nix/var/nix/db tells the graph, the files below nix/store are the trees. It
-// needs no Nix, writes nothing, and may be used while Nix writes.
+// LocalStore is a Nix store in a file system. It reads the graph from the
+// database below nix/var/nix/db, and the trees from nix/store. It needs no Nix
+// and writes nothing. Nix may write to the store at the same time.
 type LocalStore struct {
-	root string // where /nix is
+	root string // the directory that contains /nix
 	*storeTree
 }
 
-// schemaVersion is the database schema of Nix since 2.0 and of Lix.
+// schemaVersion is the database schema of Nix since 2.0, and of Lix.
 const schemaVersion = "10"
 
 // ErrNotInStore is wrapped by errors about store paths that a source does not
 // have.
 var ErrNotInStore = errors.New("store path is not there")
 
-// OpenLocal opens the store below root: "/" for the machine's own, "/mnt" for
-// /mnt/nix/store.
+// OpenLocal opens the store below root. For example, "/" is the machine's own
+// store, and "/mnt" is the store in /mnt/nix/store.
 func OpenLocal(root string) (*LocalStore, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -55,12 +55,12 @@ func OpenLocal(root string) (*LocalStore, error) {
 	return s, nil
 }
 
-// Root is the directory that has nix/store.
+// Root returns the directory that contains nix/store.
 func (s *LocalStore) Root() string { return s.root }
 
 func (s *LocalStore) database() string { return filepath.Join(s.root, "nix/var/nix/db/db.sqlite") }
 
-// Closure asks the database alone: no file of the store is opened.
+// Closure reads only the database. It opens no file of the store.
 func (s *LocalStore) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
 	infos, err := s.known(ctx, roots)
 	if err != nil {
@@ -93,8 +93,8 @@ func (s *LocalStore) Lookup(_ context.Context, info *Info, name string) (Entry, 
 	return s.lookup(info.Path, name)
 }
 
-// ReadFile implements [FileSource]. It reads that file alone, so nothing of it
-// is checked.
+// ReadFile implements [FileSource]. It reads only that file, so it cannot check
+// the narHash.
 func (s *LocalStore) ReadFile(_ context.Context, info *Info, name string, limit int64) ([]byte, error) {
 	return s.readFile(info, name, limit)
 }

@@ -8,8 +8,8 @@ import (
 
 var errTooManyPaths = fmt.Errorf("a closure of more than %d store paths", limit.Paths)
 
-// meter counts what is known of store paths, and says when it is more than
-// memory should hold.
+// meter counts the paths, references and texts of a closure. It returns an
+// error if they exceed the limits for memory.
 type meter struct {
 	paths, references int
 	text              int64
@@ -35,7 +35,7 @@ func (m *meter) add(i *Info) error {
 	return nil
 }
 
-// names interns store paths: it holds every store path once, however often others refer to it.
+// names stores each store path once, even if many paths refer to it.
 type names map[StorePath]StorePath
 
 func (n names) intern(p StorePath) StorePath {

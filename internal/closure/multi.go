@@ -14,13 +14,13 @@ import (
 // finderSource is a Source that can tell which paths it has.
 type finderSource interface {
 	Source
-	// known returns the infos of those of paths that the source has; others that
-	// they reach may be among them.
+	// known returns the infos of those paths that the source has. The result
+	// may also contain paths that they refer to.
 	known(ctx context.Context, paths []StorePath) ([]Info, error)
 	String() string
 }
 
-// MultiSource asks several sources in order, path by path.
+// MultiSource asks several sources, in order, for each path.
 type MultiSource struct {
 	sources []finderSource
 
@@ -28,8 +28,8 @@ type MultiSource struct {
 	owner map[StorePath]finderSource
 }
 
-// Multi returns a Source that takes each path from the first of sources that
-// has it. Sources are what this package makes, but for other MultiSources.
+// Multi returns a Source that takes each path from the first source that has
+// it. The sources must come from this package, and must not be MultiSources.
 func Multi(sources ...Source) (*MultiSource, error) {
 	m := &MultiSource{owner: map[StorePath]finderSource{}}
 	for _, s := range sources {
@@ -82,7 +82,8 @@ func (m *MultiSource) Closure(ctx context.Context, roots []StorePath) (*Closure,
 		}
 		todo = next
 	}
-	// A deep answer may have brought more than the roots reach.
+	// A local store returns whole closures. So have may contain paths that the
+	// roots do not reach.
 	reached := map[StorePath]bool{}
 	var infos []Info
 	for todo = slices.Clone(roots); len(todo) > 0; {

@@ -16,10 +16,10 @@ type Narinfo struct {
 	Info
 	URL         string // of the NAR, relative to the cache
 	Compression string // "xz", "none", …
-	FileSize    int64  // bytes of the compressed NAR, 0 where it is not told
+	FileSize    int64  // bytes of the compressed NAR, 0 if unknown
 }
 
-// FieldError is about one field of a narinfo or nix-cache-info.
+// FieldError is an error in one field of a narinfo or of nix-cache-info.
 type FieldError struct {
 	Field string
 	Err   error
@@ -32,10 +32,10 @@ func fieldErrorf(field, format string, args ...any) error {
 	return &FieldError{field, fmt.Errorf(format, args...)}
 }
 
-// ParseNarinfo reads a narinfo. Errors are [*FieldError]s. Unknown fields are
-// left alone, as Nix does.
+// ParseNarinfo reads a narinfo. Its errors are [*FieldError]s. It ignores
+// unknown fields, as Nix does.
 func ParseNarinfo(data []byte) (*Narinfo, error) {
-	n := &Narinfo{Compression: "bzip2"} // what a missing field means
+	n := &Narinfo{Compression: "bzip2"} // the default if the field is missing
 	seen := map[string]bool{}
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimRight(line, "\r\n")
@@ -68,7 +68,7 @@ func (n *Narinfo) set(key, value string) (err error) {
 	case "StorePath":
 		n.Path, err = ParseStorePath(value)
 	case "URL":
-		n.URL = strings.Clone(value) // which would keep all of the file in memory
+		n.URL = strings.Clone(value) // without Clone the whole file would stay in memory
 		err = checkNARURL(value)
 	case "Compression":
 		n.Compression = strings.Clone(value)
@@ -124,8 +124,8 @@ func (n *Narinfo) set(key, value string) (err error) {
 	return err
 }
 
-// checkNARURL refuses what would leave the cache. Nix appends the field to the
-// cache's own URL, and so do we.
+// checkNARURL rejects URLs that point outside the cache. Both Nix and nixoci
+// append this field to the URL of the cache.
 func checkNARURL(s string) error {
 	p, _, _ := strings.Cut(s, "?")
 	switch {

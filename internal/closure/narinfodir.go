@@ -14,19 +14,20 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// narinfoDir keeps narinfo files of one cache between runs. It is a help, never
-// a need: whatever goes wrong with it is as if it were empty. What comes out is
-// checked as if it came from the network. A nil narinfoDir keeps nothing.
+// narinfoDir keeps the narinfo files of one cache between runs. nixoci also
+// works without it: after any error it behaves as if the directory were empty.
+// Files from it are checked like files from the network. A nil narinfoDir keeps
+// nothing.
 type narinfoDir struct {
 	dir   string
 	prune sync.Once
 }
 
 const (
-	narinfoTTL   = 30 * 24 * time.Hour // as long as Nix keeps them
-	infoTTL      = 7 * 24 * time.Hour  // of nix-cache-info, as in Nix
-	maxNarinfos  = 50_000              // files for one cache; some 50 MB
-	maxKept      = 256 << 10           // bytes of a file: 32 of them are read at a time
+	narinfoTTL   = 30 * 24 * time.Hour // same as in Nix
+	infoTTL      = 7 * 24 * time.Hour  // for nix-cache-info, same as in Nix
+	maxNarinfos  = 50_000              // files for one cache, about 50 MB
+	maxKept      = 256 << 10           // bytes of one file; 32 files are read at a time
 	pruneEvery   = 24 * time.Hour
 	narinfoStamp = ".pruned"
 )
@@ -52,7 +53,8 @@ func (d *narinfoDir) get(file string) ([]byte, bool) {
 	return data, err == nil
 }
 
-// put makes the file appear whole, for any number of processes at once.
+// put writes the file so that it appears whole, even if several processes write
+// it.
 func (d *narinfoDir) put(file string, data []byte) {
 	if d == nil || len(data) > maxKept || os.MkdirAll(d.dir, 0o700) != nil {
 		return
@@ -61,7 +63,7 @@ func (d *narinfoDir) put(file string, data []byte) {
 		atomicfile.Sweep(d.dir)
 		d.pruneOld()
 	})
-	_ = atomicfile.WriteCached(d.dir, filepath.Join(d.dir, file), data) // it is fetched once more then
+	_ = atomicfile.WriteCached(d.dir, filepath.Join(d.dir, file), data) // after an error the next run downloads it again
 }
 
 func (d *narinfoDir) remove(file string) {
@@ -70,7 +72,8 @@ func (d *narinfoDir) remove(file string) {
 	}
 }
 
-// pruneOld removes files that are too old, or too many, once a day.
+// pruneOld runs once a day. It removes files that are too old, and the oldest
+// ones if there are too many.
 func (d *narinfoDir) pruneOld() {
 	stamp := filepath.Join(d.dir, narinfoStamp)
 	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < pruneEvery {

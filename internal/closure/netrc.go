@@ -12,9 +12,9 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// netrcUser returns the login for host from the first netrc file that has one:
-// $NETRC, ~/.netrc, the one that cachix and attic write for the user's nix.conf, and
-// Nix's own default netrc-file. It is nil where none has.
+// netrcUser returns the login for host from the first netrc file that has one,
+// or nil. It reads $NETRC or else ~/.netrc, then the file that cachix and attic
+// write for the user's nix.conf, then Nix's default netrc-file.
 func netrcUser(host string) (*url.Userinfo, error) {
 	var files []string
 	if f := os.Getenv("NETRC"); f != "" {
@@ -25,7 +25,7 @@ func netrcUser(host string) (*url.Userinfo, error) {
 	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
 		files = append(files, filepath.Join(dir, "nix", "netrc"))
 	} else if home, err := os.UserHomeDir(); err == nil {
-		files = append(files, filepath.Join(home, ".config", "nix", "netrc")) // on a Mac, too
+		files = append(files, filepath.Join(home, ".config", "nix", "netrc")) // on macOS too
 	}
 	for _, file := range append(files, "/etc/nix/netrc") {
 		data, err := limit.ReadFile(file, limit.Netrc)
@@ -42,8 +42,8 @@ func netrcUser(host string) (*url.Userinfo, error) {
 	return nil, nil
 }
 
-// parseNetrc finds host, or "default", as curl does (its manual, "netrc").
-// Macros are skipped.
+// parseNetrc finds the login for host, or the one called "default", as curl
+// does (curl's manual, "netrc"). It skips macros.
 func parseNetrc(text, host string) *url.Userinfo {
 	var words []string
 	macro := false
@@ -51,7 +51,7 @@ func parseNetrc(text, host string) *url.Userinfo {
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) == 0:
-			macro = false // an empty line ends one
+			macro = false // an empty line ends a macro
 		case macro || strings.HasPrefix(fields[0], "#"):
 		case fields[0] == "macdef":
 			macro = true

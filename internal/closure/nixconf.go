@@ -13,11 +13,11 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// NixConfigKeys returns the public keys that Nix on this machine trusts:
-// trusted-public-keys and extra-trusted-public-keys of the system's nix.conf,
-// the user's, and NIX_CONFIG, in the order in which Nix reads them. Where none
-// of them sets trusted-public-keys it is [DefaultPublicKey]. Files that are not
-// there or that the user may not read count as empty.
+// NixConfigKeys returns the public keys that Nix on this machine trusts. It
+// reads trusted-public-keys and extra-trusted-public-keys from the system's
+// nix.conf, the user's nix.conf and NIX_CONFIG, in the same order as Nix. If
+// none of them sets trusted-public-keys, [DefaultPublicKey] takes its place. A
+// file that is missing or not readable counts as empty.
 func NixConfigKeys() ([]string, error) {
 	c := nixConfig{keys: []string{DefaultPublicKey}}
 	for _, file := range nixConfFiles() {
@@ -33,8 +33,8 @@ func NixConfigKeys() ([]string, error) {
 	return slices.Compact(all), nil
 }
 
-// nixConfFiles is where Nix looks ("nix.conf" in its manual), lowest priority
-// first.
+// nixConfFiles returns the files that Nix reads ("nix.conf" in its manual),
+// lowest priority first.
 func nixConfFiles() []string {
 	dir := os.Getenv("NIX_CONF_DIR")
 	if dir == "" {
@@ -71,10 +71,10 @@ type nixConfig struct{ keys, extra []string }
 
 func (c *nixConfig) file(file string, depth int) error {
 	if file == os.DevNull {
-		return nil // NIX_USER_CONF_FILES=/dev/null: no settings of the user's
+		return nil // NIX_USER_CONF_FILES=/dev/null means: no user settings
 	}
 	data, err := limit.ReadFile(file, limit.NixConf)
-	// ENOTDIR: NIX_CONF_DIR=/dev/null
+	// With NIX_CONF_DIR=/dev/null, opening nix.conf returns ENOTDIR.
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOTDIR) {
 		return nil
 	}
@@ -87,7 +87,8 @@ func (c *nixConfig) file(file string, depth int) error {
 	return nil
 }
 
-// parse reads settings; a later one wins, and extra- ones add up.
+// parse reads settings. A later setting replaces an earlier one. Settings that
+// begin with extra- add keys.
 func (c *nixConfig) parse(text, dir string, depth int) error {
 	if depth > limit.NixConfDeep {
 		return errors.New("include is too deep")
@@ -106,7 +107,7 @@ func (c *nixConfig) parse(text, dir string, depth int) error {
 			continue
 		}
 		if len(words) < 2 || words[1] != "=" {
-			continue // other settings are not our concern
+			continue // other settings do not concern keys
 		}
 		switch words[0] {
 		case "trusted-public-keys", "binary-cache-public-keys":

@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Open returns the source that --from names: the URL of a binary cache, a
-// directory with a nix-cache-info, or a directory with a store below it. With
-// none it is the machine's own store. Several are asked in order, path by path.
+// Open returns the source for the values of --from. Each value is the URL of a
+// binary cache, a directory with a nix-cache-info, or a directory with a store
+// below it. With no value, the source is the machine's own store. With several,
+// each path comes from the first source that has it.
 func Open(from []string, o CacheOptions) (Source, error) {
 	if len(from) == 0 {
 		return OpenLocal("/")
@@ -43,8 +44,8 @@ func isFileCache(dir string) bool {
 	return err == nil
 }
 
-// IsLocal reports whether Open(from) reads files of this machine's disks as they
-// are, so that reading a path again costs next to nothing.
+// IsLocal reports whether Open(from) reads files directly from this machine's
+// disks. Then reading a path again costs almost nothing.
 func IsLocal(from []string) bool {
 	for _, f := range from {
 		if strings.Contains(f, "://") || isFileCache(f) {
@@ -54,8 +55,8 @@ func IsLocal(from []string) bool {
 	return true
 }
 
-// LocalRoot is where symlinks lead, for [nixbuild.Resolve], with these --from: the first
-// that is a local store, else "/".
+// LocalRoot returns the root below which [nixbuild.Resolve] follows symlinks:
+// the first local store in from, or "/".
 func LocalRoot(from []string) string {
 	for _, f := range from {
 		if !strings.Contains(f, "://") && !isFileCache(f) {

@@ -11,15 +11,16 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// prefetcher is a Source for which a tree begins with a wait for the network.
+// prefetcher is a Source that waits for the network before each tree.
 type prefetcher interface {
 	prefetch(ctx context.Context, infos []Info) (stop func())
 }
 
-// Prefetch says that the trees of infos will be walked soon, in this order. A
-// binary cache then fetches the small ones ahead, so that a layer of 300 small
-// paths does not wait for 300 round trips; for other sources it does nothing.
-// Stop ends it and gives its memory back; it must be called.
+// Prefetch announces that the trees of infos will be walked soon, in this
+// order. A binary cache then downloads the small ones in advance, so that a
+// layer of 300 small paths does not wait for 300 round trips. For other sources
+// Prefetch does nothing. The caller must call stop, which ends the downloads
+// and frees their memory.
 func Prefetch(ctx context.Context, src Source, infos []Info) (stop func()) {
 	if p, ok := src.(prefetcher); ok {
 		return p.prefetch(ctx, infos)
@@ -28,12 +29,12 @@ func Prefetch(ctx context.Context, src Source, infos []Info) (stop func()) {
 }
 
 const (
-	maxAheadNAR = 1 << 20  // bytes of a compressed NAR: more is worth a stream of its own
-	maxAheadAll = 16 << 20 // bytes of all that a cache holds ahead
-	maxAhead    = 16       // requests ahead at a time
+	maxAheadNAR = 1 << 20  // bytes of a compressed NAR; larger ones are streamed
+	maxAheadAll = 16 << 20 // bytes that one cache holds in advance
+	maxAhead    = 16       // parallel requests in advance
 )
 
-// ahead are compressed NARs that were fetched before they are asked for.
+// ahead holds compressed NARs that were downloaded before a walk needs them.
 type ahead struct {
 	mu     sync.Mutex
 	nars   map[StorePath]*aheadNAR
@@ -50,9 +51,9 @@ func newAhead() *ahead {
 }
 
 type aheadNAR struct {
-	size int64 // of memory, from before the request until release
+	size int64 // bytes reserved, from before the request until release
 	done chan struct{}
-	data []byte // valid when done is closed; nil where it did not work
+	data []byte // valid when done is closed; nil if the download failed
 }
 
 // prefetch implements prefetcher.
@@ -85,8 +86,8 @@ func (c *Cache) prefetch(ctx context.Context, infos []Info) (stop func()) {
 	}
 }
 
-// fetchable are those of infos of which a NAR can be fetched ahead. What a walk
-// has asked for already is of no use, and a NAR that is kept needs no fetching.
+// fetchable returns the narinfos of infos that are known already, and that have
+// a NAR small enough to download in advance.
 func (c *Cache) fetchable(infos []Info) (all []*cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,14 +99,14 @@ func (c *Cache) fetchable(infos []Info) (all []*cached) {
 	return all
 }
 
-// promised is a NAR that one prefetch has promised.
+// promised is a NAR that one call of prefetch will download.
 type promised struct {
 	of  *cached
 	nar *aheadNAR
 }
 
-// promise makes entries without a NAR for those of all that no other layer has
-// promised. A walk that comes first takes its entry away.
+// promise adds empty entries for the NARs that no other layer has promised. A
+// walk that needs a NAR earlier removes its entry.
 func (a *ahead) promise(all []*cached) (mine []promised) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -120,8 +121,8 @@ func (a *ahead) promise(all []*cached) (mine []promised) {
 	return mine
 }
 
-// begin waits for memory and a slot, and reports whether the NAR is still wanted.
-// It keeps the two only then.
+// begin waits for memory and a slot. It reports whether a walk still needs the
+// NAR. If not, begin returns both.
 func (a *ahead) begin(ctx context.Context, m promised) (wanted bool, err error) {
 	if err := a.memory.Acquire(ctx, m.nar.size); err != nil {
 		return false, err
@@ -141,7 +142,7 @@ func (a *ahead) begin(ctx context.Context, m promised) (wanted bool, err error) 
 	return true, nil
 }
 
-// forget takes back what no walk has taken.
+// forget removes the NARs that no walk has taken.
 func (a *ahead) forget(mine []promised) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -156,8 +157,8 @@ func (a *ahead) forget(mine []promised) {
 	}
 }
 
-// fetchAhead returns a whole compressed NAR, or nil: then the walk that needs it
-// will fetch it, and say what is wrong.
+// fetchAhead downloads a whole compressed NAR. After an error it returns nil.
+// Then the walk downloads the NAR itself, and reports the error.
 func (c *Cache) fetchAhead(ctx context.Context, n *cached) []byte {
 	b, err := c.fetch.open(ctx, n.URL)
 	if err != nil {
@@ -174,8 +175,8 @@ func (c *Cache) fetchAhead(ctx context.Context, n *cached) []byte {
 	return data
 }
 
-// take returns the NAR of path if it was fetched ahead or is about to be. The
-// caller gives its memory back.
+// take returns the NAR of path if its download has finished or is running. The
+// caller must call release to free its memory.
 func (a *ahead) take(ctx context.Context, path StorePath) (r io.Reader, release func(), ok bool) {
 	a.mu.Lock()
 	p := a.nars[path]
@@ -197,7 +198,7 @@ func (a *ahead) take(ctx context.Context, path StorePath) (r io.Reader, release 
 	return bytes.NewReader(p.data), release, true
 }
 
-// prefetch implements prefetcher: each source gets its part, in order.
+// prefetch implements prefetcher. Each source gets its own paths, in order.
 func (m *MultiSource) prefetch(ctx context.Context, infos []Info) (stop func()) {
 	parts := map[finderSource][]Info{}
 	for i := range infos {

@@ -11,13 +11,13 @@ SELECT id, path, hash, narSize, deriver, sigs, ca,
 	(SELECT group_concat(reference) FROM Refs WHERE referrer = ValidPaths.id)
 FROM ValidPaths`
 
-// ReadDatabase returns every path that a Nix database, schema 10, holds, in any
-// order. Nobody else may write to the file. It may come from anybody: what is
-// not of the form that Nix writes is an error.
+// ReadDatabase returns all paths of a Nix database with schema 10, in any
+// order. Nobody else may write to the file meanwhile. The file need not be
+// trusted: everything that Nix would not write is an error.
 func ReadDatabase(ctx context.Context, file string) ([]Info, error) {
 	var infos []Info
 	err := openDatabase(ctx, file, "mode=ro&immutable=1", func(db *database) error {
-		// A view in place of a table could compute forever.
+		// Reject views with these names: a query on a view could run for ever.
 		var tables int
 		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('ValidPaths', 'Refs')`).Scan(&tables); err != nil {
 			return err

@@ -20,16 +20,16 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// s3Transport signs requests for a bucket. A binary cache takes plain GETs of known
-// names, so only the credential chain and the signature are the SDK's; its S3
-// client would be much code for one method.
+// s3Transport signs requests for a bucket. A binary cache needs only GET
+// requests for known names. So nixoci uses only the credential chain and the
+// signature of the SDK. The SDK's S3 client would be much code for one method.
 type s3Transport struct {
 	next     http.RoundTripper
 	settings s3Settings
 
 	once   sync.Once
 	config aws.Config
-	err    error // why there is no configuration
+	err    error // the error of loading config
 	signer *v4.Signer
 }
 
@@ -38,12 +38,12 @@ type s3Settings struct {
 	bucket, region, profile, endpoint, scheme string
 }
 
-// s3Timeout bounds the search for credentials, which on machines of a cloud asks a
-// local service.
+// s3Timeout limits the search for credentials. On cloud machines the search
+// sends requests to a local service.
 const s3Timeout = 20 * time.Second
 
-// parseS3 reads s3://BUCKET[/PREFIX][?region=&endpoint=&profile=&scheme=] and returns
-// where its files are.
+// parseS3 reads s3://BUCKET[/PREFIX][?region=&endpoint=&profile=&scheme=] and
+// returns the http or https URL of the cache.
 func parseS3(u *url.URL) (base *url.URL, s s3Settings, err error) {
 	q := u.Query()
 	s = s3Settings{bucket: u.Host, region: q.Get("region"), profile: q.Get("profile"), endpoint: q.Get("endpoint"), scheme: q.Get("scheme")}
@@ -61,13 +61,13 @@ func parseS3(u *url.URL) (base *url.URL, s s3Settings, err error) {
 		return nil, s, fmt.Errorf("binary cache s3://%s: scheme %q: neither http nor https", s.bucket, s.scheme)
 	}
 	if s.region == "" {
-		s.region = "us-east-1" // as Nix has it
+		s.region = "us-east-1" // same as in Nix
 	}
 	base = &url.URL{Scheme: s.scheme, Path: strings.TrimRight(u.Path, "/")}
 	switch {
 	case s.endpoint != "":
 		base.Host, base.Path = s.endpoint, "/"+s.bucket+base.Path
-	case strings.Contains(s.bucket, "."): // no certificate is for such a host
+	case strings.Contains(s.bucket, "."): // the wildcard certificate does not match a name with dots
 		base.Host, base.Path = "s3."+s.region+".amazonaws.com", "/"+s.bucket+base.Path
 	default:
 		base.Host = s.bucket + ".s3." + s.region + ".amazonaws.com"
@@ -78,17 +78,17 @@ func parseS3(u *url.URL) (base *url.URL, s s3Settings, err error) {
 func (t *s3Transport) load(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s3Timeout)
 	defer cancel()
-	// Without the SDK's log: where credentials are missing, the error says so.
+	// Disable the SDK's log. If credentials are missing, the error reports it.
 	options := []func(*config.LoadOptions) error{config.WithRegion(t.settings.region), config.WithLogger(logging.Nop{})}
 	if t.settings.profile != "" {
 		options = append(options, config.WithSharedConfigProfile(t.settings.profile))
 	}
 	t.config, t.err = config.LoadDefaultConfig(ctx, options...)
-	t.signer = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }) // S3's rule
+	t.signer = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }) // S3 requires this
 }
 
-// RoundTrip implements http.RoundTripper. Without credentials requests go out
-// unsigned: a bucket may be public. What a redirect leads to is not signed.
+// RoundTrip implements http.RoundTripper. Without credentials it sends requests
+// unsigned, because a bucket may be public.
 func (t *s3Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.once.Do(func() { t.load(req.Context()) })
 	if t.err != nil {
@@ -114,7 +114,8 @@ func (t *s3Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusForbidden || !strings.HasSuffix(req.URL.Path, "/"+cacheInfoFile) {
 		return resp, err
 	}
-	// A file that is not there can be forbidden. This one is in every cache.
+	// For a missing file S3 may answer 403. But nix-cache-info is in every
+	// cache, so here 403 means missing permission.
 	resp.Body.Close()
 	if named {
 		return nil, hint.Add(errors.New("403 forbidden: the AWS credentials do not allow to read the bucket"), "check region, s3:GetObject, and the clock")

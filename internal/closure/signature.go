@@ -11,7 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// PublicKey is a key that signs store paths.
+// PublicKey is a key that verifies signatures of store paths.
 type PublicKey struct {
 	Name string
 	Key  ed25519.PublicKey
@@ -20,7 +20,7 @@ type PublicKey struct {
 // DefaultPublicKey is the key of cache.nixos.org.
 const DefaultPublicKey = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
 
-// Errors that [TrustedKeys.Verify] wraps.
+// These errors are wrapped by the errors of [TrustedKeys.Verify].
 var (
 	ErrUnsigned     = errors.New("it has no signature")
 	ErrUntrustedKey = errors.New("no trusted key has signed it")
@@ -38,7 +38,7 @@ func ParsePublicKey(s string) (PublicKey, error) {
 		return PublicKey{}, fmt.Errorf("public key %q: %w", s, err)
 	}
 	if len(key) == ed25519.PrivateKeySize {
-		// Do not repeat it: it may be a secret.
+		// Do not print the text: it may be a secret.
 		return PublicKey{}, fmt.Errorf("public key %q: this is a secret key", name)
 	}
 	if len(key) != ed25519.PublicKeySize {
@@ -63,7 +63,7 @@ func parseSignature(s string) (name string, sig []byte, err error) {
 	return name, sig, nil
 }
 
-// TrustedKeys are the keys whose signatures count, by name.
+// TrustedKeys maps the names of trusted keys to the keys.
 type TrustedKeys map[string]ed25519.PublicKey
 
 // NewTrustedKeys parses keys in the form "name:base64".
@@ -79,7 +79,7 @@ func NewTrustedKeys(keys ...string) (TrustedKeys, error) {
 	return t, nil
 }
 
-// Fingerprint is what a signature of a store path signs.
+// Fingerprint returns the text that a signature of the store path signs.
 func (i *Info) Fingerprint() string {
 	var b strings.Builder
 	b.WriteString("1;")
@@ -100,8 +100,8 @@ func (i *Info) Fingerprint() string {
 	return b.String()
 }
 
-// Verify says whether a trusted key has signed info, which must have its
-// references sorted. One good signature is enough.
+// Verify returns nil if a trusted key has signed info. One valid signature is
+// enough. The references of info must be sorted.
 func (t TrustedKeys) Verify(info *Info) error {
 	var unknown []string
 	var bad string

@@ -14,25 +14,26 @@ import (
 	"strconv"
 	"strings"
 
-	_ "modernc.org/sqlite" // the driver: SQLite in Go, so that no cgo is needed
+	_ "modernc.org/sqlite" // the SQLite driver in pure Go, so that nixoci needs no cgo
 
 	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// database is one connection to a Nix database that is only read.
+// database is a read-only connection to a Nix database.
 type database struct{ *sql.DB }
 
-// withDatabase calls f with the database in file, in a state that some
-// transaction left, while others may write to it. It writes nothing beside the
-// database, although SQLite would: a reader of a database in WAL mode makes a
-// -shm file, which an unprivileged user may not and root should not.
+// withDatabase calls f with the database in file. f sees a consistent state, even
+// if others write to the database. withDatabase writes no file beside the database.
+// By default SQLite would: a reader of a database in WAL mode creates a -shm file.
+// An unprivileged user may not do that, and root should not.
 //
-//   - With a -shm file, a writer is or was there. SQLite reads along with it.
-//   - With a -wal file alone, left by a crash or a copy, f gets a private copy.
-//   - With neither, the database file is all there is, and is read as
-//     immutable; if it changed meanwhile f is called again.
-//   - A database that is not in WAL mode has locks that a reader can take.
+//   - If there is a -shm file, a writer has created it. SQLite shares it with the
+//     writer.
+//   - If there is only a -wal file, left by a crash or a copy, f gets a private copy.
+//   - If there is neither, SQLite reads the database file as immutable. If the
+//     file has changed meanwhile, f is called again.
+//   - If the database is not in WAL mode, SQLite takes a read lock.
 func withDatabase(ctx context.Context, file string, f func(*database) error) error {
 	const attempts = 5
 	var err error
@@ -44,7 +45,7 @@ func withDatabase(ctx context.Context, file string, f func(*database) error) err
 			if err == nil || !before.journal {
 				return err
 			}
-			// The journal of a writer that died has to be rolled back first.
+			// If a writer died, SQLite must roll back its journal first.
 			err = withCopy(ctx, file, "-journal", f)
 		case before.shm:
 			err = openDatabase(ctx, file, "mode=ro&readonly_shm=1", f)
@@ -69,15 +70,15 @@ func withDatabase(ctx context.Context, file string, f func(*database) error) err
 	return fmt.Errorf("read %s: %w", file, err)
 }
 
-// checkDatabaseFiles makes sure that SQLite opens regular files: at a named pipe
-// it would wait for ever.
+// checkDatabaseFiles checks that all files that SQLite may open are regular.
+// SQLite would wait for ever on a named pipe.
 func checkDatabaseFiles(file string) error {
 	for _, suffix := range []string{"", "-wal", "-journal", "-shm"} {
 		f, err := limit.OpenFile(file + suffix)
 		switch {
 		case err == nil:
 			f.Close()
-		case suffix != "" && !errors.Is(err, limit.ErrSpecial): // SQLite may do without
+		case suffix != "" && !errors.Is(err, limit.ErrSpecial): // SQLite does not need this file
 		default:
 			return err
 		}
@@ -85,8 +86,8 @@ func checkDatabaseFiles(file string) error {
 	return nil
 }
 
-// databaseState is what decides how to open a database, and what changes when
-// somebody writes to it.
+// databaseState decides how to open a database. It changes when somebody writes
+// to the database.
 type databaseState struct {
 	walMode bool
 	shm     bool
@@ -99,7 +100,8 @@ type databaseState struct {
 func stateOf(file string) databaseState {
 	var s databaseState
 	if f, err := limit.OpenFile(file); err == nil {
-		// File format: the read version at offset 19 is 2 in WAL mode.
+		// In SQLite's file format, the read version at offset 19 is 2 in WAL
+		// mode.
 		var b [1]byte
 		if _, err := f.ReadAt(b[:], 19); err == nil {
 			s.walMode = b[0] == 2
@@ -134,7 +136,8 @@ func openDatabase(ctx context.Context, file, options string, f func(*database) e
 	return nil
 }
 
-// withCopy calls f with a copy of the database and the file beside it.
+// withCopy copies the database and the file with the suffix beside it, and
+// calls f with the copy.
 func withCopy(ctx context.Context, file, suffix string, f func(*database) error) error {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
@@ -167,8 +170,9 @@ func copyFile(to, from string) error {
 	return w.Close()
 }
 
-// closureQuery returns one row for each path that the roots, a JSON array,
-// reach. References come as one list of ids: a row costs more than a number.
+// closureQuery returns one row for each path that the roots reach. The
+// parameter is a JSON array of the roots. The references of a path are one list
+// of ids, because a row costs more time than a number.
 const closureQuery = `
 WITH RECURSIVE reached(id) AS (
 	SELECT id FROM ValidPaths WHERE path IN (SELECT value FROM json_each(?))
@@ -179,11 +183,11 @@ SELECT reached.id, path, hash, narSize, deriver, sigs, ca,
 	(SELECT group_concat(reference) FROM Refs WHERE referrer = reached.id)
 FROM reached LEFT JOIN ValidPaths USING (id)`
 
-// maxRowText is what all columns of text but the references may have. Paths and
-// hashes are some 200 bytes.
+// maxRowText limits the size of all text columns, without the references. A
+// path and its hash have about 200 bytes.
 const maxRowText = limit.PathText + 300*limit.Paths
 
-// pathRow is a row of the database as it is: any column may be anything.
+// pathRow is an unchecked row of the database. Any column may have any value.
 type pathRow struct {
 	id                      int64
 	path, hash              sql.NullString
@@ -191,8 +195,8 @@ type pathRow struct {
 	deriver, sigs, ca, refs sql.NullString
 }
 
-// closure returns what roots reach, in any order. A root that is not there is
-// not in the result.
+// closure returns the closure of roots, in any order. It leaves out roots that
+// the database does not have.
 func (db *database) closure(ctx context.Context, roots []StorePath) ([]Info, error) {
 	arg, err := json.Marshal(roots)
 	if err != nil {
@@ -201,7 +205,7 @@ func (db *database) closure(ctx context.Context, roots []StorePath) ([]Info, err
 	return db.query(ctx, closureQuery, string(arg))
 }
 
-// query returns the infos of rows with the columns of closureQuery.
+// query runs a query with the columns of closureQuery and returns the infos.
 func (db *database) query(ctx context.Context, query string, args ...any) ([]Info, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -227,7 +231,7 @@ func (db *database) query(ctx context.Context, query string, args ...any) ([]Inf
 	return infosOf(all)
 }
 
-// infosOf validates rows and resolves the ids in them.
+// infosOf checks the rows and replaces the ids of references with paths.
 func infosOf(rows []pathRow) ([]Info, error) {
 	infos := make([]Info, len(rows))
 	var m meter

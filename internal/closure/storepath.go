@@ -5,24 +5,24 @@ import (
 	"strings"
 )
 
-// StoreDir is the only store directory nixoci handles. Paths of another store
-// directory have other hashes and cannot be mixed with these.
+// StoreDir is the only store directory that nixoci supports. Paths of another
+// store directory have other hashes, so the two cannot be mixed.
 const StoreDir = "/nix/store"
 
-// Sizes of a store path's parts (Nix manual, "Store Path").
+// These are the sizes of a store path's parts (Nix manual, "Store Path").
 const (
 	storeHashLen    = 32  // nixbase32 characters, 160 bits
 	maxStoreNameLen = 211 // bytes
 )
 
-// nixBase32 is Nix's base-32 alphabet: no e, o, u or t.
+// nixBase32 is Nix's base-32 alphabet. It has no e, o, u or t.
 const nixBase32 = "0123456789abcdfghijklmnpqrsvwxyz"
 
-// StorePath is a validated absolute store path, /nix/store/<hash>-<name>,
-// with nothing below it. Make one with [ParseStorePath].
+// StorePath is a valid absolute store path: /nix/store/<hash>-<name>, without a
+// file name below it. Use [ParseStorePath] to make one.
 type StorePath string
 
-// ParseStorePath validates s. The errors name s and what is wrong with it.
+// ParseStorePath checks s. Its errors contain s and the fault.
 func ParseStorePath(s string) (StorePath, error) {
 	base, ok := strings.CutPrefix(s, StoreDir+"/")
 	if !ok {
@@ -31,8 +31,8 @@ func ParseStorePath(s string) (StorePath, error) {
 	return ParseStoreBase(base)
 }
 
-// ParseStoreBase validates a store path without its directory, the form that
-// narinfo files use in References and Deriver.
+// ParseStoreBase checks a store path without its directory. Narinfo files use
+// this form in References and Deriver.
 func ParseStoreBase(base string) (StorePath, error) {
 	hash, name, ok := strings.Cut(base, "-")
 	if !ok {
@@ -64,17 +64,17 @@ func storeNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("+-._?=", c) >= 0
 }
 
-// Base is the last element of the path, <hash>-<name>.
+// Base returns the last element of the path, <hash>-<name>.
 func (p StorePath) Base() string { return string(p[len(StoreDir)+1:]) }
 
-// Hash is the 32 nixbase32 characters before the name.
+// Hash returns the 32 nixbase32 characters before the name.
 func (p StorePath) Hash() string { return string(p[len(StoreDir)+1 : len(StoreDir)+1+storeHashLen]) }
 
-// Name is the part after the hash, for instance "nginx-1.26.1".
+// Name returns the part after the hash, for instance "nginx-1.26.1".
 func (p StorePath) Name() string { return string(p[len(StoreDir)+1+storeHashLen+1:]) }
 
-// SplitName is builtins.parseDrvName: the version is what follows the first
-// dash that no letter follows.
+// SplitName does the same as builtins.parseDrvName. The version starts after
+// the first dash that is not followed by a letter.
 func SplitName(s string) (name, version string) {
 	for i := 0; i+1 < len(s); i++ {
 		if c := s[i+1] | 0x20; s[i] == '-' && (c < 'a' || c > 'z') {

@@ -19,21 +19,21 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// storeTree reads file trees from a store directory as a NAR sees them: names
-// sorted bytewise, the executable bit of the owner, and nothing else of what a
-// file system knows. Every file is opened relative to its directory and without
-// following symlinks.
+// storeTree reads file trees from a store directory, in the form of a NAR.
+// Names are sorted bytewise. Of the file mode, only the owner's executable bit
+// counts. All other metadata is ignored. Each file is opened relative to its
+// directory, and symlinks are not followed.
 type storeTree struct {
 	dir      string // the store directory in this file system
-	caseHack bool   // undo the renaming that Nix does on file systems without case
+	caseHack bool   // undo Nix's renaming on case-insensitive file systems
 
-	open func() (int, error) // a descriptor of dir, opened at the first call
+	open func() (int, error) // opens dir at the first call and returns its descriptor
 }
 
 func newStoreTree(dir string) *storeTree {
 	return &storeTree{
 		dir: dir,
-		// Nix's use-case-hack is on by default on macOS, and only there.
+		// Nix's use-case-hack is on by default only on macOS.
 		caseHack: runtime.GOOS == "darwin",
 		open: sync.OnceValues(func() (int, error) {
 			return ignoreEINTR2(func() (int, error) {
@@ -43,8 +43,8 @@ func newStoreTree(dir string) *storeTree {
 	}
 }
 
-// caseHackSuffix and a number follow a name that a file system without case
-// could not hold beside another (Nix, archive.cc).
+// caseHackSuffix and a number follow a name that differs from another name only
+// in case. Nix adds them on case-insensitive file systems (archive.cc).
 const caseHackSuffix = "~nix~case~hack~"
 
 // treeWalk is one walk through one store path.
@@ -53,10 +53,10 @@ type treeWalk struct {
 	ctx     context.Context
 	path    StorePath
 	v       nar.Visitor
-	content fileContent // one for all files: it is valid only during Visitor.File
+	content fileContent // shared by all files; valid only during Visitor.File
 }
 
-// errorf names the file as it is in the file system.
+// errorf returns an error with the name of the file in the file system.
 func (t *storeTree) errorf(p StorePath, name string, format string, args ...any) error {
 	return fmt.Errorf("read %s: %w", filepath.Join(t.dir, p.Base(), name), fmt.Errorf(format, args...))
 }
@@ -74,8 +74,8 @@ func (t *storeTree) walk(ctx context.Context, p StorePath, v nar.Visitor) error 
 	return w.entry(store, p.Base(), "", fileMode(&st))
 }
 
-// entry visits what is called file in the directory dir, and is name in the
-// tree. Of mode only the type counts.
+// entry visits one entry. file is its name in the directory dir, and name is
+// its path in the tree. Only the type bits of mode matter.
 func (w *treeWalk) entry(dir int, file, name string, mode fs.FileMode) error {
 	switch mode.Type() {
 	case fs.ModeDir:
@@ -113,7 +113,7 @@ func (w *treeWalk) directory(dir int, file, name string) error {
 	if err != nil {
 		return w.errorf(w.path, name, "%w", err)
 	}
-	// The name serves ReadDir where the file system does not tell types.
+	// Some file systems do not report file types. Then ReadDir needs this name.
 	f := os.NewFile(uintptr(fd), filepath.Join(w.dir, w.path.Base(), name))
 	defer f.Close()
 	entries, err := f.ReadDir(-1)
@@ -140,12 +140,12 @@ func (w *treeWalk) directory(dir int, file, name string) error {
 }
 
 type treeName struct {
-	name string // in the NAR
-	file string // in the file system
+	name string // name in the NAR
+	file string // name in the file system
 	mode fs.FileMode
 }
 
-// names sorts a directory as a NAR does.
+// names sorts the entries of a directory in NAR order.
 func (t *storeTree) names(entries []fs.DirEntry) ([]treeName, error) {
 	names := make([]treeName, len(entries))
 	for i, e := range entries {
@@ -166,8 +166,8 @@ func (t *storeTree) names(entries []fs.DirEntry) ([]treeName, error) {
 	return names, nil
 }
 
-// openFile opens a regular file. O_NONBLOCK is for what has become a named pipe
-// since its directory was read.
+// openFile opens a regular file. A named pipe may have replaced the file since
+// the directory was read. With O_NONBLOCK, opening a pipe does not wait.
 func openFile(dir int, file string) (fd int, st unix.Stat_t, err error) {
 	if fd, err = openat(dir, file, unix.O_NONBLOCK); err != nil {
 		return -1, st, err
@@ -206,7 +206,7 @@ func (w *treeWalk) file(dir int, file, name string) error {
 	return nil
 }
 
-// fileContent reads size bytes straight into the caller's buffer.
+// fileContent reads the contents of a file directly into the caller's buffer.
 type fileContent struct {
 	w    *treeWalk
 	name string
@@ -235,8 +235,8 @@ func (c *fileContent) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// find opens the directory that name is in, below p, without following any
-// symlink, and calls f with it and the last element of name.
+// find opens the directory that contains name, below p. It follows no symlinks.
+// It calls f with the directory and the last element of name.
 func (t *storeTree) find(p StorePath, name string, f func(dir int, file string) error) error {
 	dir, err := t.open()
 	if err != nil {
@@ -317,8 +317,8 @@ func (t *storeTree) readFile(info *Info, name string, limit int64) ([]byte, erro
 	return data, err
 }
 
-// The system calls, without EINTR, which a file system may answer when Go's
-// scheduler sends its signals.
+// A file system may return EINTR when Go's scheduler sends signals. The
+// following functions repeat the system call in this case.
 
 func ignoreEINTR(f func() error) error {
 	for {

@@ -11,10 +11,10 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// platforms are the systems that NixOS is built for and the OCI platforms of
-// the same machines (image-spec, "Platform Variants"; Go's names otherwise).
-// arm64 has no variant: v8 is what all of it is, and tools drop it. The table
-// belongs to the image format.
+// platforms maps the systems that NixOS supports to their OCI platforms. The
+// variants come from the image-spec ("Platform Variants"), all other names from
+// Go. arm64 has no variant: every arm64 is v8, and tools leave it out. The
+// table is part of the image format.
 var platforms = map[string]ocispec.Platform{
 	"aarch64-linux":     {OS: "linux", Architecture: "arm64"},
 	"armv5tel-linux":    {OS: "linux", Architecture: "arm", Variant: "v5"},
@@ -30,18 +30,17 @@ var platforms = map[string]ocispec.Platform{
 	"x86_64-linux":      {OS: "linux", Architecture: "amd64"},
 }
 
-// systemAliases are other names for the same machine.
+// systemAliases maps other names to the same machine.
 var systemAliases = map[string]string{"armv7a-linux": "armv7l-linux"}
 
-// Systems are the names that [ParseSystem] knows, sorted.
+// Systems returns the names that [ParseSystem] accepts, sorted.
 func Systems() []string {
 	names := slices.AppendSeq(slices.Collect(maps.Keys(platforms)), maps.Keys(systemAliases))
 	slices.Sort(names)
 	return names
 }
 
-// ParseSystem returns the OCI platform of one of Nix's systems,
-// "x86_64-linux".
+// ParseSystem returns the OCI platform of a Nix system such as "x86_64-linux".
 func ParseSystem(system string) (ocispec.Platform, error) {
 	name := system
 	if other, ok := systemAliases[system]; ok {
@@ -57,8 +56,9 @@ func ParseSystem(system string) (ocispec.Platform, error) {
 	return ocispec.Platform{}, hint.Add(err, "systems that are known: "+strings.Join(Systems(), ", "))
 }
 
-// System is Nix's name of a platform, and whether it has one. Only OS,
-// Architecture and Variant count; arm64's v8 is no variant.
+// System returns Nix's name of a platform, and whether there is one. It
+// compares only OS, Architecture and Variant. It treats arm64 with variant v8
+// like arm64 without a variant.
 func System(p ocispec.Platform) (string, bool) {
 	if p.Architecture == "arm64" && p.Variant == "v8" {
 		p.Variant = ""

@@ -8,14 +8,15 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// Part is a closure, and where its trees are.
+// Part is a closure and the source of its trees.
 type Part struct {
 	Closure *Closure
 	Source  Source
 }
 
-// Union is the closure of the roots of all parts, with a source that has all of
-// it. A path that several parts have must be the same in all of them.
+// Union joins the closures of all parts. It returns the closure of all roots,
+// and a source for all of its trees. A path in several parts must be the same
+// in all of them.
 func Union(parts ...Part) (*Closure, Source, error) {
 	if len(parts) == 1 {
 		return parts[0].Closure, parts[0].Source, nil
@@ -51,7 +52,7 @@ func Union(parts ...Part) (*Closure, Source, error) {
 	return c, u, nil
 }
 
-// union takes each path from the part that it comes from.
+// union reads each path from the source of its part.
 type union struct{ owner map[StorePath]Source }
 
 // Closure implements [Source].

@@ -11,7 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// HashMismatchError says that a file tree is not the one that was registered
+// HashMismatchError reports a file tree with another hash than was registered
 // or signed.
 type HashMismatchError struct {
 	Path              StorePath
@@ -23,12 +23,12 @@ func (e *HashMismatchError) Error() string {
 	return fmt.Sprintf("%s: narHash is %s, not %s", e.Path, e.Got, e.Want)
 }
 
-// SizeMismatchError says that a file tree has another NarSize than was
-// registered. It stops a walk as soon as that is certain, so that a source
-// cannot send more than it announced.
+// SizeMismatchError reports a file tree with another NarSize than was
+// registered. The error ends a walk as soon as the tree is too large. So a
+// source cannot send more than it announced.
 type SizeMismatchError struct {
 	Path      StorePath
-	Want, Got int64 // bytes of the NAR; Got is a lower bound where it is greater
+	Want, Got int64 // bytes of the NAR; if Got > Want, Got is a lower bound
 }
 
 func (e *SizeMismatchError) Error() string {
@@ -39,19 +39,19 @@ func (e *SizeMismatchError) Error() string {
 	return fmt.Sprintf("%s: narSize is %s%d, not %d bytes", e.Path, atLeast, e.Got, e.Want)
 }
 
-// mismatchHinter is implemented by sources that know what to do about a path
-// whose contents are not what they should be.
+// mismatchHinter is a source that can advise what to do about damaged contents.
 type mismatchHinter interface{ mismatchHint(StorePath) string }
 
-// Walk calls v for every entry of info.Path in NAR order, and checks on the
-// way that together they are the NAR that info.NarHash and info.NarSize
-// describe. What v was given is good only when Walk returns nil; else the error
-// wraps [*HashMismatchError] or [*SizeMismatchError], [nar.ErrMalformed] for a tree that
-// no NAR can hold, or says why reading failed. Errors of v are returned as they
-// are.
+// Walk calls v for every entry of info.Path in NAR order. Meanwhile it checks
+// that the entries form the NAR with info.NarHash and info.NarSize. Only if
+// Walk returns nil are the entries valid.
 //
-// Contents are hashed in the buffer that v reads them into: nothing is copied
-// or held. v must not write to that buffer before Read returns.
+// The error wraps [*HashMismatchError] or [*SizeMismatchError],
+// [nar.ErrMalformed] for a tree that no NAR can hold, or the reason why reading
+// failed. Walk returns errors of v unchanged.
+//
+// Walk hashes the contents in the buffer into which v reads them. It copies
+// nothing. v must not write to that buffer before Read returns.
 func Walk(ctx context.Context, src Source, info *Info, v nar.Visitor) error {
 	w := &hasher{ctx: ctx, info: info, next: v, sha: sha256.New()}
 	w.content.w = w
@@ -65,8 +65,8 @@ func Walk(ctx context.Context, src Source, info *Info, v nar.Visitor) error {
 	return err
 }
 
-// hasher makes the NAR that the visited tree is, hashes it, and passes
-// everything on.
+// hasher produces the NAR of the visited tree, hashes it, and passes every
+// entry to the next visitor.
 type hasher struct {
 	ctx      context.Context
 	info     *Info
@@ -84,7 +84,7 @@ func (w *hasher) flush() {
 	w.f.Buf = w.f.Buf[:0]
 }
 
-// step is what every entry starts with; err is the framer's.
+// step starts every entry. err is the framer's error.
 func (w *hasher) step(err error, content int64) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", w.info.Path, err)
@@ -135,7 +135,8 @@ func (w *hasher) File(name string, executable bool, size int64, content io.Reade
 	return nil
 }
 
-// end compares. A NAR ends where its tree does, so nothing can follow.
+// end compares the hash and the size. A NAR ends together with its tree, so no
+// bytes can follow.
 func (w *hasher) end() error {
 	if err := w.f.End(); err != nil {
 		return fmt.Errorf("%s: %w", w.info.Path, err)
@@ -154,7 +155,7 @@ func (w *hasher) end() error {
 	return nil
 }
 
-// hashedContent hashes what is read through it.
+// hashedContent hashes the bytes that are read through it.
 type hashedContent struct {
 	w    *hasher
 	r    io.Reader
