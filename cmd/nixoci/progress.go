@@ -206,8 +206,12 @@ func (p *progress) amounts() string {
 // line is the state on one line, for logs.
 func (p *progress) line(now time.Time) string {
 	done, total := p.sums()
-	text := fmt.Sprintf("%3.0f%% of %s in %s: %d of %s; %s", percent(done, total), human.Bytes(total), human.Duration(now.Sub(p.start)),
-		p.finished, human.Count(p.layers, "layer"), p.amounts())
+	text := fmt.Sprintf("%3.0f%% of %s in %s: %d of %s", percent(done, total), human.Bytes(total), human.Duration(now.Sub(p.start)),
+		p.finished, human.Count(p.layers, "layer"))
+	if n := len(p.working); n > 0 {
+		text += fmt.Sprintf(", %d in work", n)
+	}
+	text += "; " + p.amounts()
 	if pace := p.pace(now); pace != "" {
 		text += "; " + pace
 	}

@@ -74,7 +74,7 @@ func TestProgressLines(t *testing.T) {
 	if got := texts(p.lines(c.now(), 80)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if got, want := p.line(c.now()), " 40% of 2.0 GB in 5.0 s: 1 of 3 layers; read 400 MB, reused 200 MB, sent 100 MB; 100 MB/s, 12 s left"; got != want {
+	if got, want := p.line(c.now()), " 40% of 2.0 GB in 5.0 s: 1 of 3 layers, 2 in work; read 400 MB, reused 200 MB, sent 100 MB; 100 MB/s, 12 s left"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	for _, width := range []int{1, 10, 30, 45, 80, 200} {

@@ -283,6 +283,7 @@ func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, 
 	if err != nil {
 		return layers.Packed{}, false, err
 	}
+	p.own[l.Recipe] = true
 	if err := p.job.Cache.PutLayer(l.Recipe, packed); err != nil {
 		p.warn(err)
 	}

@@ -147,13 +147,14 @@ type pusher struct {
 	layers []*pushedLayer // of all images, each once, in the order of first use
 	recipe digest.Digest  // of an index that holds all images and nothing else
 
+	own        map[layers.Recipe]bool // layers without store paths that this run has made to compare them
 	listed     map[digest.Digest]bool // blobs that manifests of the destination's repository list
 	incomplete bool                   // the destination has lost something: what is listed proves nothing
 }
 
 // newPusher drafts the images. It reads nothing.
 func newPusher(dst oci.Destination, systems []PlannedSystem, job Job) (*pusher, error) {
-	p := &pusher{dst: dst, job: job, listed: map[digest.Digest]bool{}}
+	p := &pusher{dst: dst, job: job, own: map[layers.Recipe]bool{}, listed: map[digest.Digest]bool{}}
 	if p.job.Packer == nil {
 		p.job.Packer = layers.NewPacker(0)
 	}

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -345,5 +346,21 @@ func TestPushWhileOthersPushTheSame(t *testing.T) {
 		if refused != 2 {
 			t.Errorf("%s: refused %d times", code, refused)
 		}
+	}
+}
+
+// TestMixed: the largest layers come first, each fourth is the smallest that is
+// left, and none is lost.
+func TestMixed(t *testing.T) {
+	var todo []*pushedLayer
+	for _, size := range []int64{1, 9, 2, 8, 3, 7, 4, 6, 5} {
+		todo = append(todo, &pushedLayer{LayerResult: LayerResult{Layer: &layers.Layer{Size: size}}})
+	}
+	var got []int64
+	for _, l := range mixed(todo) {
+		got = append(got, l.Layer.Size)
+	}
+	if want := []int64{9, 8, 7, 1, 6, 5, 4, 2, 3}; !slices.Equal(got, want) {
+		t.Errorf("%v, not %v", got, want)
 	}
 }

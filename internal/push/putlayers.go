@@ -45,14 +45,13 @@ func (p *pusher) putLayers(ctx context.Context) error {
 	return group.Wait()
 }
 
-// makeAll makes and sends layers, the largest first so that no large one is
-// left alone at the end.
+// makeAll makes and sends layers in the order of [mixed].
 func (p *pusher) makeAll(ctx context.Context, todo []*pushedLayer) error {
 	uploads := p.job.Uploads
 	if _, ordered := p.dst.(oci.Ordered); ordered {
 		uploads = 1 // a single layer keeps all compressors busy
 	} else {
-		slices.SortStableFunc(todo, func(a, b *pushedLayer) int { return cmp.Compare(b.Layer.Size, a.Layer.Size) })
+		todo = mixed(todo)
 	}
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(uploads)
@@ -63,6 +62,28 @@ func (p *pusher) makeAll(ctx context.Context, todo []*pushedLayer) error {
 		group.Go(func() error { return p.make(ctx, l) })
 	}
 	return group.Wait()
+}
+
+// oneSmall is how many layers are begun for each one that is small.
+const oneSmall = 4
+
+// mixed orders layers so that no large one is left alone at the end, and yet some
+// are finished soon: the largest first, and in between each fourth time the
+// smallest that is left. A person sees the count move, and a push that is
+// interrupted has kept something.
+func mixed(todo []*pushedLayer) []*pushedLayer {
+	left := slices.Clone(todo)
+	slices.SortStableFunc(left, func(a, b *pushedLayer) int { return cmp.Compare(b.Layer.Size, a.Layer.Size) })
+	order := make([]*pushedLayer, 0, len(left))
+	for len(left) > 0 {
+		next := 0
+		if len(order)%oneSmall == oneSmall-1 {
+			next = len(left) - 1
+		}
+		order = append(order, left[next])
+		left = slices.Delete(left, next, next+1)
+	}
+	return order
 }
 
 // query marks the known layers that the destination has. One that a manifest of

@@ -187,8 +187,8 @@ func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, e
 			p.warn(fmt.Errorf("%s: %w; nothing that it says is believed", r, err))
 			return nil, nil
 		}
-		if l.known == nil {
-			l.known, l.knownFrom = &own, fromLocal
+		if l.known == nil || p.own[l.Layer.Recipe] && l.knownFrom == fromLocal {
+			l.known, l.knownFrom = &own, r.String() // made in this run, and the same there
 		}
 	}
 	return claims, nil
