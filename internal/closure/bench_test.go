@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// devNull reads contents as a packer does: into one large buffer.
+// devNull reads contents into one large buffer, as a packer does.
 type devNull struct{ buf []byte }
 
 func (*devNull) Directory(string) error       { return nil }
@@ -28,7 +28,8 @@ func (d *devNull) File(_ string, _ bool, _ int64, content io.Reader) error {
 	}
 }
 
-// benchStore has one path of 2,000 files of 16 KiB and one of 64 MiB.
+// benchStore makes a store with two paths: one with 2,000 files of 16 KiB, one
+// with 64 MiB.
 func benchStore(b *testing.B) (*storeTree, []Info) {
 	dir := b.TempDir()
 	t := newStoreTree(dir)
@@ -76,7 +77,8 @@ func BenchmarkWalk(b *testing.B) {
 	}
 }
 
-// The closure query of a large system: 5,000 paths with 10 references each.
+// BenchmarkLocalClosure measures the closure query for a small and a large
+// system. The large one has 5,000 paths with 10 references each.
 func BenchmarkLocalClosure(b *testing.B) {
 	for _, n := range []int{400, 5000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

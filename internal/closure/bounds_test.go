@@ -25,8 +25,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
-// peakMemory is how much f adds to the heap at most, with the garbage collector
-// as the program has it.
+// peakMemory returns the most memory that f adds to the heap, with the
+// program's settings of the garbage collector.
 func peakMemory(f func()) int64 {
 	percent, heap := debug.SetGCPercent(100), debug.SetMemoryLimit(-1)
 	limit.SetMemory(func(string) string { return "" })
@@ -56,7 +56,7 @@ func peakMemory(f func()) int64 {
 	return <-done
 }
 
-// wantMemory fails where f needs more than the limit of all memory.
+// wantMemory fails the test if f needs more memory than the program's limit.
 func wantMemory(t *testing.T, f func()) {
 	t.Helper()
 	if peak := peakMemory(f); peak > limit.Memory {
@@ -66,13 +66,13 @@ func wantMemory(t *testing.T, f func()) {
 	}
 }
 
-// direct answers requests from a handler without a network, so that a test can
-// live in a bubble of synctest, where waiting takes no time.
+// direct answers requests from a function, without a network. So tests can run
+// in synctest, where waiting takes no time.
 type direct func(r *http.Request) (*http.Response, error)
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) { return d(r) }
 
-// of is the answer of a handler that does not wait.
+// of returns the response of the handler at once.
 func (f *fakeCache) of(r *http.Request) *http.Response {
 	rec := httptest.NewRecorder()
 	f.ServeHTTP(rec, r)
@@ -82,11 +82,12 @@ func (f *fakeCache) of(r *http.Request) *http.Response {
 }
 
 func text(resp *http.Response) string {
-	b, _ := io.ReadAll(resp.Body) // from memory
+	b, _ := io.ReadAll(resp.Body) // the body is in memory, so there is no error
 	return string(b)
 }
 
-// drip sends text[:at], and then one byte after each pause, 0 for none at all.
+// drip sends text[:at] at once, then one byte after each pause. If pause is 0,
+// it sends nothing more.
 type drip struct {
 	r     *http.Request
 	text  string
@@ -133,18 +134,18 @@ func directCache(t *testing.T, o CacheOptions, f direct) *Cache {
 	return c
 }
 
-// Whatever a cache does not say, nobody waits for more than three minutes, and a
-// single silence is no failure.
+// TestCacheTime checks that a cache that answers slowly or not at all delays
+// nixoci for three minutes at most. One silence is not a failure.
 func TestCacheTime(t *testing.T) {
 	f := newFakeCache(t, "none")
 	top := sampleTop(t)
 	isNAR := func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/nar/") }
 	tests := map[string]struct {
 		speed  int64
-		serve  func(n int64, r *http.Request) (*http.Response, error) // nil: as it should be; n counts from 1
-		want   string                                                 // error, "" for none
-		at     time.Duration                                          // least and …
-		before time.Duration                                          // … most time
+		serve  func(n int64, r *http.Request) (*http.Response, error) // nil: the usual response; n counts from 1
+		want   string                                                 // expected error, "" for none
+		at     time.Duration                                          // least time
+		before time.Duration                                          // most time
 	}{
 		"no answer at all": {serve: func(int64, *http.Request) (*http.Response, error) { return nil, errors.New("silence") },
 			want: "no answer for 1m0s", at: 2 * time.Minute, before: limit.Operation},
@@ -213,7 +214,7 @@ func TestCacheTime(t *testing.T) {
 				cl, err := c.Closure(t.Context(), []StorePath{top})
 				if err == nil {
 					small := cl.Info(top)
-					for i := range cl.Paths { // drips take long to simulate
+					for i := range cl.Paths { // take the smallest path: drips take long to simulate
 						if p := &cl.Paths[i]; p.NarSize < small.NarSize {
 							small = p
 						}
@@ -231,8 +232,8 @@ func TestCacheTime(t *testing.T) {
 	}
 }
 
-// narinfoWith is an unsigned narinfo with n references to paths that nobody has,
-// different ones for each seed. It is made while it is read.
+// narinfoWith returns an unsigned narinfo with n references. The references do
+// not exist, and differ for each seed. The text is generated while it is read.
 func narinfoWith(p StorePath, seed, n int) io.Reader {
 	return io.MultiReader(
 		strings.NewReader("StorePath: "+string(p)+"\nURL: nar/x\nCompression: none\nNarHash: "+(Hash{}).Nix32()+"\nNarSize: 1\nReferences:"),
@@ -270,8 +271,8 @@ func all(t *testing.T, r io.Reader) string {
 	return string(b)
 }
 
-// floodCache answers every narinfo with n references to paths that were never
-// named before.
+// floodCache returns a cache whose narinfo files each have n references to new
+// paths.
 func floodCache(t *testing.T, n int) *Cache {
 	t.Helper()
 	var seed atomic.Int64
@@ -284,8 +285,8 @@ func floodCache(t *testing.T, n int) *Cache {
 	})
 }
 
-// A cache that names new paths with every answer is left when there are too many
-// of them, with few goroutines and little memory.
+// TestCacheFlood checks that nixoci gives up a cache that names new paths in
+// every response. It needs few goroutines and little memory.
 func TestCacheFlood(t *testing.T) {
 	for _, n := range []int{100, 10_000, 119_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -335,13 +336,13 @@ func TestNarinfoSignatures(t *testing.T) {
 	}
 }
 
-// TestMeter: at a limit, below and above.
+// TestMeter checks that each limit itself is allowed and one more is not.
 func TestMeter(t *testing.T) {
 	refs := make([]StorePath, 1000)
 	sig := strings.Repeat("s", 1<<20)
 	for name, tt := range map[string]struct {
 		info Info
-		n    int // how many are taken
+		n    int // how many are allowed
 	}{
 		"paths":      {Info{}, limit.Paths},
 		"references": {Info{References: refs}, limit.References / len(refs)},
@@ -361,7 +362,8 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// Many NARs that want large windows are decompressed a few at a time.
+// TestWindows checks that only a few NARs with large windows are decompressed
+// at the same time.
 func TestWindows(t *testing.T) {
 	if n := xzWindow(nil); n != usualWindow {
 		t.Errorf("of nothing: %d", n)
@@ -392,12 +394,12 @@ func TestWindows(t *testing.T) {
 	if _, err := newXZ(t.Context(), bytes.NewReader(xzWithWindow(xzOf(t, data), 29))); err == nil || !strings.Contains(err.Error(), "window") {
 		t.Errorf("a window of 96 MiB: %v", err)
 	}
-	// All of it is given back.
+	// All window memory must be free again.
 	release, err := limit.AcquireWindow(t.Context(), limit.Windows)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Who waits is told when it is over.
+	// A goroutine that waits for memory must return when its context ends.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	boom := errors.New("boom")
 	cancel(boom)
@@ -407,8 +409,9 @@ func TestWindows(t *testing.T) {
 	release()
 }
 
-// graphOf is a graph file of n store paths as Nix writes it, made while it is
-// read: each with ten references, a signature and a deriver.
+// graphOf returns a graph file of n store paths, as Nix writes it. Most paths
+// have ten references; all have a signature and a deriver. The text is
+// generated while it is read.
 func graphOf(n int) io.Reader {
 	i := 0
 	return &made{next: func() []byte {
@@ -429,7 +432,7 @@ func graphOf(n int) io.Reader {
 	}}
 }
 
-// made is a reader of what next returns until that is nothing.
+// made reads the pieces that next returns, until next returns nothing.
 type made struct {
 	next func() []byte
 	buf  []byte
@@ -446,9 +449,10 @@ func (m *made) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// An honest graph needs a kilobyte for each store path. What is kept is counted
-// exactly. The peak has garbage in it too: how much depends on when the collector
-// gets a processor, so that the peak has half as much again.
+// TestGraphMemory checks that a usual graph needs at most 1,000 bytes for each
+// store path. The kept memory is measured exactly. The peak includes garbage,
+// which depends on when the collector runs. So the peak may be half as much
+// again.
 func TestGraphMemory(t *testing.T) {
 	const n = 20_000
 	var before, after runtime.MemStats
@@ -477,7 +481,8 @@ func TestGraphMemory(t *testing.T) {
 	}
 }
 
-// One value of a graph may be so large, and no larger.
+// TestGraphValue checks the limit on the size of one JSON value, and on the
+// size of the file.
 func TestGraphValue(t *testing.T) {
 	one := all(t, graphOf(1))
 	for size, want := range map[int]string{limit.GraphPath / 2: "", 2 * limit.GraphPath: "a value of more than 4194304 bytes"} {
@@ -486,7 +491,7 @@ func TestGraphValue(t *testing.T) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
-	// The file as a whole.
+	// Check the limit on the file.
 	numbers := bytes.Repeat([]byte(`,"`+strings.Repeat("x", 1000)+`"`), 1000)
 	started := false
 	long := made{next: func() []byte {
@@ -501,7 +506,8 @@ func TestGraphValue(t *testing.T) {
 	}
 }
 
-// A named pipe instead of a file is an error, not a wait.
+// TestSpecialFiles checks that a named pipe in the place of a file is an error,
+// and that nixoci does not wait for it.
 func TestSpecialFiles(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -517,7 +523,7 @@ func TestSpecialFiles(t *testing.T) {
 	if err := (&nixConfig{}).file(fifo, 0); !errors.Is(err, limit.ErrSpecial) {
 		t.Errorf("nix.conf: %v", err)
 	}
-	// A store whose database is one.
+	// Make a store with a named pipe in the place of its database.
 	root := t.TempDir()
 	db := filepath.Join(root, "nix/var/nix/db")
 	writeFile(t, filepath.Join(db, "schema"), "10\n")
@@ -527,7 +533,7 @@ func TestSpecialFiles(t *testing.T) {
 	if _, err := OpenLocal(root); !errors.Is(err, limit.ErrSpecial) {
 		t.Errorf("database: %v", err)
 	}
-	// A file:// cache with one in the place of each of its files.
+	// Make a file:// cache with a named pipe in the place of nix-cache-info.
 	cache := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(cache, cacheInfoFile), 0o600); err != nil {
 		t.Fatal(err)

@@ -32,14 +32,14 @@ import (
 	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
-// fakeCache is a binary cache over HTTP: the sample's files, or those of files,
-// behind a handler that may do something else.
+// fakeCache is a binary cache over HTTP. It serves the files in the map, at
+// first those of the sample. handle can answer a request in another way.
 type fakeCache struct {
 	*httptest.Server
 	mu       sync.Mutex
 	files    map[string]string
 	requests []string
-	handle   func(w http.ResponseWriter, r *http.Request) bool // true: it has answered
+	handle   func(w http.ResponseWriter, r *http.Request) bool // returns true if it has answered
 }
 
 func newFakeCache(t testing.TB, compression string) *fakeCache {
@@ -159,7 +159,7 @@ func TestCacheOverHTTPS(t *testing.T) {
 	if http2.Load() != 15 || connections.Load() > 2 {
 		t.Errorf("%d of 15 requests with HTTP/2, %d connections", http2.Load(), connections.Load())
 	}
-	// A certificate that nobody has signed.
+	// The certificate is not signed by a trusted authority.
 	if c, err = OpenCache(server.URL, CacheOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -190,20 +190,21 @@ func TestNarinfoDir(t *testing.T) {
 	if err != nil || len(files) != 7 {
 		t.Fatal(files, err)
 	}
-	// A damaged file is dropped, not believed; the others serve on.
+	// Damaged files must be dropped, and the others used.
 	writeFile(t, files[0], "StorePath: /nix/store/x")
 	top := filepath.Join(filepath.Dir(files[0]), roots[0].Hash()+".narinfo")
 	writeFile(t, top, strings.Replace(readFile(t, top), "NarSize: ", "NarSize: 1", 1))
 	closure(CacheStats{Requests: 2, Hits: 5})
 	closure(CacheStats{Hits: 7})
-	// An old one is asked for again.
+	// A file that is too old must be requested again.
 	old := time.Now().Add(-31 * 24 * time.Hour)
 	if err := os.Chtimes(files[2], old, old); err != nil {
 		t.Fatal(err)
 	}
 	closure(CacheStats{Requests: 1, Hits: 6})
 
-	// A NAR that is gone makes an old narinfo be asked for again.
+	// The narinfo on disk names a NAR that was moved. nixoci must request the
+	// narinfo again.
 	c := f.open(t, CacheOptions{NarinfoDir: dir})
 	cl, err := c.Closure(t.Context(), roots)
 	if err != nil {
@@ -217,7 +218,7 @@ func TestNarinfoDir(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Many at once.
+	// Several caches may use one directory at the same time.
 	var wg sync.WaitGroup
 	shared := t.TempDir()
 	for range 20 {
@@ -331,7 +332,8 @@ func TestCacheNotThere(t *testing.T) {
 	hinttest.Error(t, err, nil, "connection refused")
 }
 
-// A cycle can only be in a cache that nobody signed.
+// TestCacheCycle serves two narinfo files that refer to each other. Only an
+// unsigned cache can contain such a cycle.
 func TestCacheCycle(t *testing.T) {
 	f := newFakeCache(t, "none")
 	info := func(name, ref string) string {
@@ -343,7 +345,7 @@ func TestCacheCycle(t *testing.T) {
 	hinttest.Error(t, err, ErrCycle, b)
 }
 
-// sign makes a cache that serves one path with this NAR, signed by a new key.
+// sign adds one path with this NAR to the cache, signed by a new key.
 func (f *fakeCache) sign(t testing.TB, nar []byte, compression string, size int64, hash Hash, extra string) (StorePath, TrustedKeys) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(nil)
@@ -371,8 +373,8 @@ func xzOf(t testing.TB, data []byte) []byte {
 	return b.Bytes()
 }
 
-// xzWithWindow changes the window that an xz file asks for. It is one byte of the
-// block header, before the CRC of that.
+// xzWithWindow changes the window size in an xz file. The size is one byte of
+// the block header, and a CRC follows the header.
 func xzWithWindow(data []byte, code byte) []byte {
 	header := data[12 : 12+(int(data[12])+1)*4]
 	header[4] = code
@@ -380,7 +382,7 @@ func xzWithWindow(data []byte, code byte) []byte {
 	return data
 }
 
-// Bad NARs behind good signatures.
+// TestCacheBadNAR serves bad NARs with valid signatures.
 func TestCacheBadNAR(t *testing.T) {
 	file := func(size int, content string) []byte {
 		return []byte(nartest.NAR(append(append([]any{"nix-archive-1"}, nartest.Words("( type regular contents")...), size, []byte(content), ")")...))
@@ -398,7 +400,7 @@ func TestCacheBadNAR(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	absurdXZ := xzWithWindow(xzOf(t, good), 36) // 1 GiB
+	absurdXZ := xzWithWindow(xzOf(t, good), 36) // a window of 1 GiB
 	tests := map[string]struct {
 		nar         []byte
 		compression string
@@ -442,8 +444,8 @@ func TestCacheBadNAR(t *testing.T) {
 	}
 }
 
-// A path that is named after its contents needs no signature, but must have
-// these contents.
+// TestCacheContentAddressed checks that a path named after its contents needs
+// no signature, but must have these contents.
 func TestCacheContentAddressed(t *testing.T) {
 	f := newFakeCache(t, "none")
 	var addressed []StorePath
@@ -472,7 +474,8 @@ func TestCacheContentAddressed(t *testing.T) {
 			if err := Walk(t.Context(), c, cl.Info(p), &nartest.Recorder{}); err != nil {
 				t.Fatal(err)
 			}
-			// Other contents with a narHash of their own, and the name of the good.
+			// The bad cache serves other contents under the same name, with
+			// their correct narHash.
 			evil := &fakeCache{files: maps.Clone(f.files)}
 			bad := nartest.NAR(nartest.Words("nix-archive-1 ( type regular contents evil )")...)
 			hash := sha256Sum(bad)
@@ -493,7 +496,7 @@ func TestCacheContentAddressed(t *testing.T) {
 			}
 		})
 	}
-	// The others still need one.
+	// Other paths still need a signature.
 	_, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{sampleTop(t)})
 	hinttest.Error(t, err, ErrUnsigned, "")
 }
@@ -568,8 +571,8 @@ func TestCacheRetries(t *testing.T) {
 	})
 }
 
-// A NAR whose connection breaks every 10,000 bytes arrives whole, and no byte
-// twice where the server knows ranges.
+// TestCacheResume breaks the connection every 10,000 bytes. NARs must arrive
+// complete. If the server supports ranges, no byte is sent twice.
 func TestCacheResume(t *testing.T) {
 	const piece = 10_000
 	for name, ranges := range map[string]bool{"ranges": true, "no ranges": false} {

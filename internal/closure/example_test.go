@@ -11,7 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// The graph and one tree of a closure, from a binary cache: no Nix, no store.
+// This example reads the graph and one tree of a closure from a binary cache.
+// It needs no Nix and no store.
 func ExampleOpen() {
 	key, err := os.ReadFile("../../testdata/public-key")
 	if err != nil {
@@ -40,7 +41,7 @@ func ExampleOpen() {
 		return
 	}
 	fmt.Println(len(c.Paths), "store paths,", c.NarSize(), "bytes")
-	// The visitor writes the NAR again. Walk checks its hash.
+	// The visitor writes the NAR again, and Walk checks its hash.
 	if err := closure.Walk(ctx, src, c.Info(root), nar.NewWriter(io.Discard)); err != nil {
 		fmt.Println(err)
 		return

@@ -33,7 +33,7 @@ func FuzzContentAddress(f *testing.F) {
 	})
 }
 
-// xzWindow reads whatever a file begins with.
+// FuzzXZWindow checks that xzWindow accepts any bytes as the head of a file.
 func FuzzXZWindow(f *testing.F) {
 	f.Add([]byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01\x16\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, head []byte) {

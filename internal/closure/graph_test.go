@@ -15,8 +15,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
-// forms are the sample's graph as other versions of Nix write it, made from
-// what Nix 2.8 wrote: the same objects, taken apart and named differently.
+// forms returns the sample's graph in the forms of other versions of Nix. They
+// are made from the output of Nix 2.8.
 func forms(t testing.TB) map[string]string {
 	t.Helper()
 	type object = map[string]any
@@ -32,9 +32,11 @@ func forms(t testing.TB) map[string]string {
 		}
 		return string(b)
 	}
-	// 2.19 to 2.32: an object keyed by path, null where there is nothing.
+	// Nix 2.19 to 2.32 write an object keyed by path, with null for missing
+	// values.
 	keyed := object{}
-	// 2.33, --json-format 2: base names, hashes and content addresses as objects.
+	// Nix 2.33 with --json-format 2 writes base names, and hashes and content
+	// addresses as objects.
 	v2 := object{}
 	determinate := object{}
 	exported := []object{}
@@ -114,7 +116,8 @@ func TestParseGraph(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "graph.json")
 			writeFile(t, file, text)
-			// There is no store below this root: the graph alone is enough.
+			// There is no store below this root. The graph must be readable
+			// without one.
 			g, err := OpenGraph(file, t.TempDir())
 			if err != nil {
 				t.Fatal(err)

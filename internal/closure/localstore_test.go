@@ -22,7 +22,7 @@ import (
 
 const rowA = "/nix/store/00000000000000000000000000000000-a"
 
-// insertA adds a path to a database, as Nix would.
+// insertA adds a path to a database, as Nix does.
 const insertA = `insert into ValidPaths (path, hash, registrationTime, narSize)
 	values ('` + rowA + `', 'sha256:0000000000000000000000000000000000000000000000000000000000000000', 1, 112)`
 
@@ -55,8 +55,9 @@ func list(t testing.TB, dir string) []string {
 	return names
 }
 
-// In every state that a writer leaves the database in, the last transaction is
-// seen, and nothing is made beside it.
+// TestLocalStoreDatabaseStates checks every state in which a writer can leave
+// the database. The reader must see the last transaction, and create no file
+// beside the database.
 func TestLocalStoreDatabaseStates(t *testing.T) {
 	tests := map[string]func(t *testing.T, db string){
 		"writer is there": func(t *testing.T, db string) {
@@ -93,7 +94,8 @@ func TestLocalStoreDatabaseStates(t *testing.T) {
 				"delete from ValidPaths where path = '"+rowA+"'", "update ValidPaths set narSize = 1",
 				`with recursive n(i) as (select 1 union select i + 1 from n where i < 2000)
 				insert into ValidPaths (path, hash, registrationTime) select '/nix/store/' || i, 'sha256:', 1 from n`)
-			// The cache is too small for the transaction: some of it is in the file.
+			// The cache is smaller than the transaction, so the file contains a
+			// part of it.
 			journal, whole := readFile(t, db+"-journal"), readFile(t, db)
 			w.Close()
 			if whole == readFile(t, db) {
@@ -209,7 +211,7 @@ func TestLocalStoreNotThere(t *testing.T) {
 	hinttest.Error(t, err, ErrNotInStore, rowA)
 	hinttest.Hint(t, err, "--realise")
 
-	// In the database, but not in the file system.
+	// A path is in the database, but not in the file system.
 	c, err := s.Closure(t.Context(), []StorePath{sampleTop(t)})
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +232,8 @@ func sampleTree(t testing.TB, s *LocalStore) *Info {
 	return &c.Paths[i]
 }
 
-// Anything that a NAR knows of changes the narHash, and the error says so.
+// TestWalkDamage checks that a change of anything that a NAR records is
+// reported as an error.
 func TestWalkDamage(t *testing.T) {
 	change := func(f func(tree string) error) func(*testing.T, string) {
 		return func(t *testing.T, tree string) {
@@ -261,7 +264,8 @@ func TestWalkDamage(t *testing.T) {
 		}), nil, "narHash is"},
 		"a named pipe": {change(func(tree string) error { return syscall.Mkfifo(tree+"/pipe", 0o444) }), nar.ErrMalformed, "/pipe: malformed NAR: a named pipe"},
 		"a socket": {change(func(tree string) error {
-			// A socket's name is short; bind it from within.
+			// The name of a socket must be short. So create it with a relative
+			// name.
 			old, err := os.Getwd()
 			if err != nil {
 				return err
@@ -283,7 +287,7 @@ func TestWalkDamage(t *testing.T) {
 			s := sampleStore(t)
 			tree := sampleTree(t, s)
 			dir := filepath.Join(s.Root(), string(tree.Path))
-			// Files of a store cannot be written to, but for root.
+			// Make the files writable. Only root can write to files of a store.
 			for _, f := range []string{"large", "a.txt", "run"} {
 				os.Chmod(filepath.Join(dir, f), map[bool]fs.FileMode{true: 0o755, false: 0o644}[f == "run"])
 			}
@@ -299,7 +303,8 @@ func TestWalkDamage(t *testing.T) {
 	}
 }
 
-// The modes, owners and times of files are nothing that a NAR knows of.
+// TestWalkLeavesHostBehind checks that modes, owners and times of files do not
+// change the NAR.
 func TestWalkLeavesHostBehind(t *testing.T) {
 	s := sampleStore(t)
 	tree := sampleTree(t, s)
@@ -330,7 +335,8 @@ func (f *fileFunc) File(name string, _ bool, _ int64, content io.Reader) error {
 	return f.file(name, content)
 }
 
-// A file that changes while it is read is an error that names it.
+// TestWalkRace checks that a file that changes during the walk causes an error
+// with its name.
 func TestWalkRace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		size int64

@@ -36,7 +36,8 @@ func TestMulti(t *testing.T) {
 	want := dump(t, sampleStore(t))
 	top := sampleTop(t)
 	f := newFakeCache(t, "zstd")
-	// The cache lacks two paths, and the store all but one of those.
+	// The cache lacks two paths. The store has these two and one more, but no
+	// others.
 	cl, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint/hinttest"
 )
 
-// From cache.nixos.org: Nix's own signature, with its own key.
+// realNarinfo is from cache.nixos.org, with its real signature.
 const realNarinfo = `StorePath: /nix/store/zzxrhj9056vjlanfjkinvhd7458yc2z8-liblouis-3.22.0
 URL: nar/0ccqg4il1m9qqh8b6x0x8nn7pjcphr82h2qdfc5gqq8dy7h2kp9x.nar.xz
 Compression: xz
@@ -111,7 +111,7 @@ func TestNixConfigKeys(t *testing.T) {
 		}
 	}
 	check(DefaultPublicKey)
-	// /dev/null says that there are no settings: Nix' own tests and many scripts set it.
+	// Nix's own tests and many scripts set /dev/null, which means: no settings.
 	t.Setenv("NIX_USER_CONF_FILES", os.DevNull)
 	check(DefaultPublicKey)
 	os.Unsetenv("NIX_USER_CONF_FILES")

@@ -16,7 +16,7 @@ func prefetchAll(t testing.TB, src Source, c *Closure) (stop func()) {
 	return Prefetch(t.Context(), src, c.Paths)
 }
 
-// free says whether a cache holds no memory and no slot.
+// free reports whether all memory and all slots are free.
 func (a *ahead) free() bool {
 	if !a.memory.TryAcquire(maxAheadAll) {
 		return false
@@ -56,7 +56,7 @@ func TestPrefetch(t *testing.T) {
 	if n := f.count("/nar/"); n != 7 {
 		t.Errorf("%d NARs were fetched", n)
 	}
-	// Once more, without a prefetch.
+	// Without a prefetch, the cache must download the NARs again.
 	if got := dump(t, c); got != want {
 		t.Error("another tree")
 	}
@@ -65,8 +65,9 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
-// What fails ahead is tried again, and reported, by the walk; what is not asked
-// for is given back.
+// TestPrefetchFails checks that the walk downloads a NAR again if its prefetch
+// has failed, and reports the error. Memory of NARs that no walk has taken must
+// be freed.
 func TestPrefetchFails(t *testing.T) {
 	want := dump(t, sampleStore(t))
 	f := newFakeCache(t, "xz")
@@ -98,7 +99,7 @@ func TestPrefetchFails(t *testing.T) {
 	if !c.ahead.free() {
 		t.Error("not all was given back")
 	}
-	// Two layers at once that share paths, and one that is given up.
+	// Two layers share paths and run at once. One walk is cancelled.
 	stop1, stop2 := prefetchAll(t, c, cl), prefetchAll(t, c, cl)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -19,8 +19,9 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// bucketServer is a bucket that checks signatures as S3 does (Signature Version 4,
-// from its documentation and not with the SDK), and counts what it let through.
+// bucketServer is a bucket that checks signatures as S3 does. The check follows
+// the documentation of Signature Version 4 and does not use the SDK. good
+// counts the accepted requests.
 type bucketServer struct {
 	t              *testing.T
 	access, secret string
@@ -87,7 +88,8 @@ func (b *bucketServer) check(r *http.Request) error {
 	return nil
 }
 
-// awsHome is a machine with these files in ~/.aws, and no other credentials.
+// awsHome sets up a home directory with this credentials file, and removes all
+// other credentials.
 func awsHome(t *testing.T, credentials string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -160,7 +162,8 @@ func TestS3(t *testing.T) {
 			if err != nil || got.Info(root) == nil || b.good < 2 {
 				t.Errorf("%d answers: %v", b.good, err)
 			}
-			// Another run, which remembers nix-cache-info and has no permission any more.
+			// A later run has nix-cache-info on disk, but no permission any
+			// more.
 			b.secret = "another"
 			later, err := OpenCache(url, CacheOptions{Keys: keys, NarinfoDir: dir})
 			if err != nil {
@@ -198,7 +201,7 @@ func TestParseS3(t *testing.T) {
 	}
 }
 
-// cachix use and attic use write this file.
+// TestNetrcOfNix reads the netrc file that `cachix use` and `attic use` write.
 func TestNetrcOfNix(t *testing.T) {
 	for _, variable := range []string{"HOME", "XDG_CONFIG_HOME"} {
 		dir := t.TempDir()

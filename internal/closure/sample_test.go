@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
-// The samples in testdata are of one small system that real Nix built.
+// The samples in testdata are one small system that real Nix has built.
 
 const sampleKeyFile = "testdata/key.pub"
 
@@ -72,7 +72,7 @@ func sampleCache(t testing.TB, compression string) *Cache {
 func sampleRoot(t testing.TB) string {
 	t.Helper()
 	root := t.TempDir()
-	t.Cleanup(func() { // TempDir cannot remove what is in directories that may not be written
+	t.Cleanup(func() { // TempDir cannot remove files in read-only directories
 		filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				os.Chmod(p, 0o755)
@@ -134,7 +134,7 @@ func (u unpacker) File(name string, executable bool, size int64, content io.Read
 	return err
 }
 
-// dump is the closure of the sample as text: the graph, and every entry of
+// dump returns the sample's closure as text: the graph, and every entry of
 // every tree.
 func dump(t testing.TB, src Source) string {
 	t.Helper()
@@ -166,7 +166,8 @@ func dumpOf(ctx context.Context, src Source, top StorePath) (string, error) {
 	return b.String(), nil
 }
 
-// Every source tells the same graph and the same trees of one system.
+// TestSourcesAgree checks that all sources return the same graph and trees for
+// one system.
 func TestSourcesAgree(t *testing.T) {
 	want := dump(t, sampleStore(t))
 	if n := strings.Count(want, "\nl \"self\""); n != 4 {
@@ -190,7 +191,8 @@ func TestSourcesAgree(t *testing.T) {
 	})
 }
 
-// A source is walked by several at once, and again and again.
+// TestSourcesConcurrent walks one source from several goroutines, several
+// times.
 func TestSourcesConcurrent(t *testing.T) {
 	for name, src := range map[string]Source{"local": sampleStore(t), "cache": sampleCache(t, "zstd")} {
 		t.Run(name, func(t *testing.T) {

@@ -8,29 +8,29 @@ import (
 	"strings"
 )
 
-// The NAR format (Nix manual, "Nix Archive (NAR) format"): a tree of nodes made
-// of strings, each a little-endian 64-bit length and the bytes, padded with
-// zeros to a multiple of eight.
+// magic begins every NAR (Nix manual, "Nix Archive (NAR) format"). A NAR is a
+// tree of nodes, written as strings. Each string is a little-endian 64-bit
+// length and the bytes, padded with zeros to a multiple of eight.
 const magic = "nix-archive-1"
 
-// Bounds of what a NAR may hold. Linux takes nothing longer, so a NAR beyond
-// them is no store path of any system that can run.
+// These are the limits of a NAR's contents. Linux allows no longer names, so no
+// usable store path exceeds them.
 const (
 	maxName   = 255  // bytes, NAME_MAX
 	MaxTarget = 4095 // bytes, PATH_MAX without its NUL
-	maxPath   = 4095 // bytes of all names down to an entry with their slashes; bounds the depth as well
+	maxPath   = 4095 // bytes of an entry's path with its slashes; also limits the depth
 )
 
-// ErrMalformed is wrapped by every error about a file tree that no NAR may hold: in
-// [Read] for what it reads, in [Writer] and [closure.Walk] for what they are given.
+// ErrMalformed is wrapped by every error about a file tree that a NAR cannot
+// hold. [Read], [Writer] and [closure.Walk] return such errors.
 var ErrMalformed = errors.New("malformed NAR")
 
 func Errorf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// checkName says what is wrong with the name of a directory entry that
-// follows prev, "" for the first.
+// checkName checks the name of a directory entry. prev is the name of the entry
+// before it, "" for the first.
 func checkName(dir, name, prev string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
@@ -59,17 +59,17 @@ func checkTarget(name, target string) error {
 	return nil
 }
 
-// Framer turns the calls of a Visitor into what a NAR has around the
-// contents of files. It appends to buf, which its owner empties.
+// Framer converts the calls of a Visitor to the bytes of a NAR around the
+// contents of files. It appends them to Buf. The caller empties Buf.
 type Framer struct {
 	Buf  []byte
-	open []openDir // the directories that are not closed yet, outermost first
-	done bool      // the root was there, and is not an open directory
+	open []openDir // the open directories, outermost first
+	done bool      // the root node is complete
 }
 
 type openDir struct {
 	name string // relative to the root, "" for the root itself
-	prev string // the last entry that came
+	prev string // name of the last entry, "" before the first
 }
 
 func (f *Framer) str(s string) {
@@ -86,10 +86,11 @@ func (f *Framer) strs(all ...string) {
 
 var zeros [8]byte
 
-// pad is how many zeros follow n bytes.
+// pad returns the number of zeros that follow n bytes.
 func pad(n int64) int { return int(-n & 7) }
 
-// entry closes the directories that name is not in and starts its node.
+// entry closes the open directories that do not contain name. Then it starts
+// the node of name.
 func (f *Framer) entry(name string) error {
 	if name == "" {
 		if f.done || len(f.open) > 0 {
@@ -124,11 +125,11 @@ func (f *Framer) entry(name string) error {
 
 func (f *Framer) closeDir() {
 	f.open = f.open[:len(f.open)-1]
-	f.str(")") // of the directory
+	f.str(")") // end of the directory's node
 	f.endEntry()
 }
 
-// endEntry closes the entry around a node; the root has none.
+// endEntry closes the entry around a node. The root has no such entry.
 func (f *Framer) endEntry() {
 	if len(f.open) > 0 {
 		f.str(")")
@@ -158,7 +159,8 @@ func (f *Framer) Symlink(name, target string) error {
 	return nil
 }
 
-// File is followed by size bytes of content and then FileEnd.
+// File writes the bytes before the contents of a file. The caller must write
+// size bytes of contents and then call FileEnd.
 func (f *Framer) File(name string, executable bool, size int64) error {
 	if size < 0 {
 		return Errorf("file %q of %d bytes", name, size)
@@ -181,7 +183,7 @@ func (f *Framer) FileEnd(size int64) {
 	f.endEntry()
 }
 
-// End closes what is open. Nothing may follow.
+// End closes all open directories. No entry may follow.
 func (f *Framer) End() error {
 	for len(f.open) > 0 {
 		f.closeDir()
@@ -192,21 +194,21 @@ func (f *Framer) End() error {
 	return nil
 }
 
-// Writer is a Visitor that writes a NAR. It refuses what [Read] would.
+// Writer is a Visitor that writes a NAR. It rejects the same trees as [Read].
 type Writer struct {
 	w   io.Writer
 	f   Framer
-	buf []byte // for contents
+	buf []byte // for contents without WriteTo
 }
 
-// What is small is gathered: most files of a store are, and a hash takes each
-// write that is no whole block apart.
+// Small contents are collected before they are written, because most files of a
+// store are small. A hash is faster with large writes.
 const (
 	narGather = 32 << 10
 	narSmall  = 4 << 10
 )
 
-// NewWriter writes to w. The NAR is whole only after Close.
+// NewWriter returns a Writer to w. The NAR is complete only after Close.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 func (w *Writer) flush() error {
@@ -215,7 +217,7 @@ func (w *Writer) flush() error {
 	return err
 }
 
-// gathered is flush where enough has come together.
+// gathered flushes the buffer if it is large enough.
 func (w *Writer) gathered() error {
 	if len(w.f.Buf) < narGather {
 		return nil
@@ -237,8 +239,8 @@ func (w *Writer) Symlink(name, target string) error {
 	return w.gathered()
 }
 
-// File writes a file. Content that has a WriteTo must have size bytes; of any
-// other no more are read.
+// File writes a file. If content has a WriteTo, it must write exactly size
+// bytes. From other readers, File reads at most size bytes.
 func (w *Writer) File(name string, executable bool, size int64, content io.Reader) error {
 	if err := w.f.File(name, executable, size); err != nil {
 		return err
@@ -266,7 +268,7 @@ func (w *Writer) contents(size int64, content io.Reader) (int64, error) {
 	return io.CopyBuffer(contents{w}, io.LimitReader(content, size), w.buf)
 }
 
-// contents takes a file's contents.
+// contents receives the contents of a file.
 type contents struct{ *Writer }
 
 func (w contents) Write(p []byte) (int, error) {
@@ -288,8 +290,8 @@ func (w *Writer) Close() error {
 	return w.flush()
 }
 
-// ErrUnread is about a Visitor that broke its contract. Going on would hash, or
-// read, something else than the contents.
+// ErrUnread returns the error about a Visitor that has not read all contents.
+// To continue would hash or read wrong bytes.
 func ErrUnread(name string, left int64) error {
 	return fmt.Errorf("visitor left %d bytes of %q unread", left, name)
 }

@@ -120,7 +120,8 @@ func TestReadNARRefuses(t *testing.T) {
 	}
 }
 
-// A reader may end wherever it likes but nothing may be taken for whole.
+// TestReadNARSourceError checks that Read returns the error of its reader,
+// wherever it occurs.
 func TestReadNARSourceError(t *testing.T) {
 	boom := errors.New("boom")
 	whole := nartest.NAR(nartest.Words("nix-archive-1 ( type regular contents hello )")...)
@@ -191,7 +192,8 @@ func TestNARWriterRefuses(t *testing.T) {
 	}
 }
 
-// However contents come, and however much is gathered, the NAR is the same.
+// TestNARWriterContents checks that the NAR does not depend on how the contents
+// are read, or on how many bytes are collected.
 func TestNARWriterContents(t *testing.T) {
 	var want []byte
 	for _, wrap := range []func(io.Reader) io.Reader{
@@ -223,8 +225,8 @@ func TestNARWriterContents(t *testing.T) {
 	}
 }
 
-// What Read takes is the only NAR of its tree: written again it is the same
-// bytes.
+// FuzzReadNAR checks that a NAR that Read accepts is the only NAR of its tree:
+// writing the tree gives the same bytes.
 func FuzzReadNAR(f *testing.F) {
 	f.Add([]byte(nartest.NAR(nartest.Words("nix-archive-1 ( type regular executable '' contents hello )")...)))
 	f.Add([]byte(nartest.NAR(nartest.Directory(nartest.Entry("a", nartest.EmptyFile...), nartest.Entry("b", nartest.Words("( type symlink target a )")...))...)))

@@ -9,14 +9,14 @@ import (
 	"sync"
 )
 
-// readers holds the readers' buffers: 64 KiB each, larger than any string
-// that is not the contents of a file.
+// readers is a pool of buffered readers. Each buffer has 64 KiB, more than any
+// string in a NAR except the contents of a file.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
 
-// Read reads one NAR from r to its end and calls v for every entry. It takes
-// only what Nix writes, byte for byte: one NAR for one tree. Errors wrap
-// [ErrMalformed], or io.ErrUnexpectedEOF where r ends early; those of r and v are
-// returned as they are. It may read less than all of r after an error.
+// Read reads one NAR from r to its end and calls v for every entry. It accepts
+// only the bytes that Nix would write, so each tree has exactly one NAR. Errors
+// wrap [ErrMalformed], or io.ErrUnexpectedEOF if r ends early. Read returns
+// errors of r and v unchanged. After an error, a part of r may be unread.
 func Read(r io.Reader, v Visitor) error {
 	br := readers.Get().(*bufio.Reader)
 	br.Reset(r)
@@ -44,10 +44,10 @@ func Read(r io.Reader, v Visitor) error {
 type reader struct {
 	br      *bufio.Reader
 	v       Visitor
-	content content // one for all files: it is valid only during Visitor.File
+	content content // shared by all files; valid only during Visitor.File
 }
 
-// peek is n bytes that the next discard(n) consumes.
+// peek returns the next size bytes. The next discard consumes them.
 func (n *reader) peek(size int) ([]byte, error) {
 	b, err := n.br.Peek(size)
 	if errors.Is(err, io.EOF) {
@@ -56,8 +56,8 @@ func (n *reader) peek(size int) ([]byte, error) {
 	return b, err
 }
 
-// token is the next string, of at most limit bytes. It is valid until the next
-// call.
+// token returns the next string, of at most limit bytes. The result is valid
+// until the next call.
 func (n *reader) token(what string, limit int) ([]byte, error) {
 	b, err := n.peek(8)
 	if err != nil {
@@ -98,8 +98,8 @@ func (n *reader) expect(words ...string) error {
 	return nil
 }
 
-// node reads one node and what is below it. The recursion is bounded by
-// maxPath.
+// node reads one node with everything below it. maxPath limits the depth of the
+// recursion.
 func (n *reader) node(name string) error {
 	if err := n.expect("(", "type"); err != nil {
 		return err
@@ -224,8 +224,8 @@ func (n *reader) file(name string) error {
 	return n.expect(")")
 }
 
-// content is the contents of one file. Reads of at least the buffer's size
-// go straight from the source to the caller's buffer.
+// content is the contents of one file. A read of at least the buffer's size
+// goes directly from the source into the caller's buffer.
 type content struct {
 	br   *bufio.Reader
 	left int64

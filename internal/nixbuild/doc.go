@@ -1,7 +1,7 @@
-// Package nixbuild turns an argument of the command line into a store path.
+// Package nixbuild turns a command-line argument into a store path.
 //
-// [Resolve] reads the argument, and asks neither a store nor Nix: it is a store
-// path, a graph file, or something that [Nix.Build] builds with the nix on the
-// PATH: a flake output, a NixOS configuration, or the base system. An error of
-// Nix is shortened to the sentence that says what is wrong.
+// [Resolve] reads the argument. It asks neither a store nor Nix. The argument
+// is a store path, a graph file, or something to build: a flake output, a NixOS
+// configuration, or the base system. [Nix.Build] builds these with the nix on
+// the PATH. It shortens errors of Nix to the sentence that names the fault.
 package nixbuild

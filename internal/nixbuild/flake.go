@@ -13,10 +13,10 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// writeFlake writes the tree src, which is a flake, to dir. It returns a Nix
-// expression for it, and a reference to it as a flake. Both carry the tree's
-// narHash: so they are locked, which pure evaluation wants, and the store path
-// that Nix makes of them is the same wherever dir is.
+// writeFlake writes src, the tree of a flake, to dir. It returns a Nix
+// expression for the tree, and a flake reference to it. Both contain the tree's
+// narHash. So the flake is locked, as pure evaluation requires, and its store
+// path does not depend on dir.
 func writeFlake(src fs.FS, dir string) (expression, reference string, err error) {
 	if err := os.CopyFS(dir, src); err != nil {
 		return "", "", err
@@ -25,7 +25,7 @@ func writeFlake(src fs.FS, dir string) (expression, reference string, err error)
 	if err != nil {
 		return "", "", err
 	}
-	// The latest of these is the flake's lastModified.
+	// Nix takes the latest time as the flake's lastModified.
 	second := []unix.Timespec{{Sec: 1}, {Sec: 1}}
 	err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -41,11 +41,12 @@ func writeFlake(src fs.FS, dir string) (expression, reference string, err error)
 	return expression, reference, nil
 }
 
-// hashTree is the narHash of a directory, which holds what writeFlake wrote.
+// hashTree returns the narHash of a directory that writeFlake wrote.
 func hashTree(dir string) (closure.Hash, error) {
 	sum := sha256.New()
 	w := nar.NewWriter(sum)
-	// WalkDir goes in NAR order: by name, each directory's entries after it.
+	// WalkDir visits in NAR order: sorted by name, each directory before its
+	// entries.
 	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

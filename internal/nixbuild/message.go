@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// tail keeps the end of what is written to it: Nix may say a lot before it
-// says what is wrong.
+// tail keeps only the end of the text that is written to it. Nix may print much
+// text before its error.
 type tail struct{ b []byte }
 
 const tailSize = 64 << 10
@@ -34,16 +34,17 @@ var (
 	nixPosition = regexp.MustCompile(`^\s*at (\S.*?:\d+(:\d+)?):?\s*$`)
 )
 
-const maxNixMessage = 400 // bytes, for an error that is one line
+const maxNixMessage = 400 // bytes of an error, which is one line
 
-// nixMessage is the error in what Nix said, with its place in a file. Of an
-// evaluation's errors the last is the cause, of a build's the first.
+// nixMessage returns the error in the output of Nix, with its place in a file.
+// If there are several errors, the cause of a failed evaluation is the last
+// one. The cause of a failed build is the first one.
 //
 //	error: undefined variable 'foo'
 //	       at /etc/nixos/nginx.nix:3:5:
 //
-// Since Nix 2.20 a trace comes between "error:" and an indented
-// "error: undefined variable 'foo'".
+// Since Nix 2.20 a trace comes between "error:" and an indented "error:
+// undefined variable 'foo'".
 func nixMessage(said string, last bool) string {
 	lines := strings.Split(ansiEscape.ReplaceAllString(said, ""), "\n")
 	found := ""
@@ -63,10 +64,10 @@ func nixMessage(said string, last bool) string {
 				place = m[1]
 				break
 			}
-			// A message of several lines is indented under its first. Traces begin
-			// with an ellipsis, sources with a line number.
+			// The further lines of a message are indented. Traces begin with an
+			// ellipsis, lines of source with a line number.
 			switch {
-			case trimmed == "" && message != "": // before the place
+			case trimmed == "" && message != "": // the place may follow
 			case strings.HasPrefix(trimmed, "For full logs"):
 			case strings.HasPrefix(trimmed, "…"):
 				message = strings.TrimSpace(text)
@@ -91,8 +92,9 @@ func nixMessage(said string, last bool) string {
 	return found
 }
 
-// explain says what a failed build may be missing: Nix's own words differ from
-// version to version, and on a terminal nobody but the user has read them.
+// explain adds to the error of a build that there is no builder for a system.
+// Nix words this differently in each version. On a terminal, nixoci does not
+// see what Nix prints.
 func (n *Nix) explain(ctx context.Context, drvs []derivation, err error) error {
 	if ctx.Err() != nil {
 		return err
@@ -112,12 +114,12 @@ func (n *Nix) explain(ctx context.Context, drvs []derivation, err error) error {
 	return err
 }
 
-// buildableSystems are those that Nix builds for here or on the remote builders
-// that it knows, and whether Nix could be asked.
+// buildableSystems returns the systems that Nix can build for, on this machine
+// or on its remote builders. ok is false if Nix does not answer.
 func (n *Nix) buildableSystems(ctx context.Context) ([]string, bool) {
 	var out []byte
 	var err error
-	// The first since Nix 2.18.
+	// Nix has the first command since 2.18.
 	for _, command := range [][]string{{"config", "show"}, {"show-config"}} {
 		args := append([]string{"--extra-experimental-features", "nix-command"}, command...)
 		if out, err = exec.CommandContext(ctx, "nix", append(args, "--json")...).Output(); err == nil {
@@ -141,9 +143,10 @@ func (n *Nix) buildableSystems(ctx context.Context) ([]string, bool) {
 	return slices.Compact(systems), true
 }
 
-// builderSystems reads the option builders: machines, divided by newlines or
-// semicolons, or @FILE with such a list. The second field of a machine is its
-// systems; without one it is like this one.
+// builderSystems reads the Nix option builders. It is a list of machines,
+// separated by newlines or semicolons, or @FILE with such a list. The second
+// field of a machine lists its systems. Without it, the machine has the same
+// system as this one.
 func builderSystems(builders, own string) []string {
 	var systems []string
 	for _, line := range strings.FieldsFunc(builders, func(r rune) bool { return r == '\n' || r == ';' }) {

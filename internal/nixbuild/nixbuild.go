@@ -21,44 +21,44 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Nix builds what a [Argument] names, with the nix on the PATH: any version from
-// 2.8 on, or Lix. What it built is kept from the garbage collector until Close.
+// Nix builds what an [Argument] names, with the nix on the PATH. It works with
+// Nix 2.8 and later, and with Lix. The garbage collector cannot delete the
+// results before Close.
 type Nix struct {
 	Store    string    // root of the store to build in, "/" for the machine's own
 	Flake    fs.FS     // the flake that nixoci ships
-	Nixpkgs  string    // what takes the place of a flake's input nixpkgs: a directory or flake reference, "" for what its lock says
-	Progress io.Writer // what Nix says while it works
-	Answers  io.Reader // to what Nix asks, when it and Progress are a terminal
-	Verbose  bool      // with the logs of builds
+	Nixpkgs  string    // replaces a flake's input nixpkgs: a directory or flake reference; "": the locked one
+	Progress io.Writer // receives what Nix prints during its work
+	Answers  io.Reader // input for Nix, if Answers and Progress are a terminal
+	Verbose  bool      // print the logs of builds, too
 
-	dir     string // of the shipped flake and of the links that keep results
-	shipped string // Nix expression: the shipped flake's source
-	flake   string // reference to the shipped flake
+	dir     string // contains the shipped flake and the links that keep results
+	shipped string // Nix expression for the source of the shipped flake
+	flake   string // flake reference to the shipped flake
 	builds  int
 }
 
-// Built is a store path that was built from a [Argument].
+// Built is a store path that was built from an [Argument].
 type Built struct {
-	System  string // Nix's name
+	System  string // Nix's name of the system
 	Path    closure.StorePath
-	Program string // what its meta.mainProgram says, "" where it says nothing
+	Program string // meta.mainProgram, "" if it is not set
 }
 
-// ErrNoNix is wrapped by errors that say that there is no nix on the PATH.
+// ErrNoNix is wrapped by the error about a missing nix on the PATH.
 var ErrNoNix = errors.New("no nix on the PATH")
 
-// interruptGrace is how long Nix may take to end its builders.
+// interruptGrace is the time that Nix has to stop its builders.
 const interruptGrace = 15 * time.Second
 
-// Build evaluates t for each of the systems, then builds all of them together.
-// Without systems, a configuration or a derivation of a flake is built for the
-// system that it is for; the base system and NixOS configurations in files are
-// for whatever system is asked for, and need one.
+// Build evaluates a for each of the systems, then builds all results together.
+// If systems is empty, a configuration or derivation of a flake is built for
+// the system that it declares. The base system and NixOS configurations in
+// files declare no system, so they need one in systems.
 //
-// A configuration becomes a container, and one for another system where
-// systems say so: nix/bake.nix. A package is looked up for each of the systems.
-// Any other derivation is what it is, and an error if that is not what systems
-// want.
+// nix/bake.nix turns a configuration into a container. It can also build the
+// configuration for another system than it declares. A package is looked up for
+// each of the systems. Any other derivation must be for one of the systems.
 func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built, error) {
 	if err := n.prepare(); err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built,
 	return built, nil
 }
 
-// Close lets the garbage collector have what was built.
+// Close allows the garbage collector to delete the results.
 func (n *Nix) Close() error {
 	if n.dir == "" {
 		return nil
@@ -90,7 +90,8 @@ func (n *Nix) Close() error {
 	return os.RemoveAll(dir)
 }
 
-// prepare looks for Nix and writes the shipped flake, once.
+// prepare looks for the programs of Nix. At the first call it writes the
+// shipped flake.
 func (n *Nix) prepare() error {
 	for _, program := range []string{"nix", "nix-store"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -106,7 +107,7 @@ func (n *Nix) prepare() error {
 		return fmt.Errorf("make a directory for Nix: %w", err)
 	}
 	n.dir = dir
-	// Nix refuses symlinks on the way to a flake.
+	// Nix does not accept symlinks in the path of a flake.
 	if dir, err = filepath.EvalSymlinks(dir); err == nil {
 		n.shipped, n.flake, err = writeFlake(n.Flake, filepath.Join(dir, "source"))
 	}
@@ -116,17 +117,17 @@ func (n *Nix) prepare() error {
 	return nil
 }
 
-// derivation is what nix/bake.nix answers.
+// derivation is one element of the result of nix/bake.nix.
 type derivation struct {
-	System      string `json:"system"`      // that it runs on
-	BuildSystem string `json:"buildSystem"` // that it is built on
+	System      string `json:"system"`      // the system that it runs on
+	BuildSystem string `json:"buildSystem"` // the system that it is built on
 	DrvPath     string `json:"drvPath"`
-	Output      string `json:"output"`  // which one of several; "" of one
+	Output      string `json:"output"`  // name of the output; "" if there is only one
 	Program     string `json:"program"` // meta.mainProgram
 }
 
 // baseAttribute is the base system in the shipped flake. For other systems it
-// is extended like any other configuration.
+// is extended, like any other configuration.
 const baseAttribute = "nixosConfigurations.base"
 
 func (n *Nix) evaluate(ctx context.Context, a Argument, systems []string) ([]derivation, error) {
@@ -152,8 +153,8 @@ func (n *Nix) evaluate(ctx context.Context, a Argument, systems []string) ([]der
 }
 
 // isConfiguration reports whether a flake has the NixOS configuration that
-// installable names, and which ones it has. Where Nix cannot tell, the evaluation
-// that follows says why.
+// installable names. It also returns the names of all of its configurations. If
+// Nix fails here, the evaluation that follows reports the error.
 func (n *Nix) isConfiguration(ctx context.Context, installable string) (all []string, is bool) {
 	flake, attr, _ := strings.Cut(installable, "#nixosConfigurations.")
 	args := append([]string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}, n.overrides()...)
@@ -168,9 +169,8 @@ func (n *Nix) isConfiguration(ctx context.Context, installable string) (all []st
 	return all, slices.Contains(all, strings.ReplaceAll(attr, `"`, ""))
 }
 
-// bakePackage evaluates a package, or another output of a flake, for each of the
-// systems: what Nix finds under a name depends on the system that it is asked
-// for.
+// bakePackage evaluates a package, or another output of a flake, for each of
+// the systems. The system decides what Nix finds under a name.
 func (n *Nix) bakePackage(ctx context.Context, installable string, a Argument, systems []string) ([]derivation, error) {
 	if len(systems) == 0 {
 		return n.bake(ctx, installable, a, nil)
@@ -193,14 +193,15 @@ func (n *Nix) overrides() []string {
 	return []string{"--override-input", "nixpkgs", n.Nixpkgs}
 }
 
-// bake asks nix/bake.nix for the derivations of an installable.
+// bake evaluates nix/bake.nix and returns the derivations of an installable.
 func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems []string, options ...string) ([]derivation, error) {
 	args := append([]string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}, options...)
 	modules := ""
 	switch {
 	case a.Flake != "":
 	case a.File != "":
-		// Such a file may import what it likes, <nixpkgs> or its neighbours.
+		// A file may import <nixpkgs> or the files beside it, which needs
+		// --impure.
 		args = append(args, "--impure")
 		modules = "(/. + " + nixString(a.File) + ")"
 		fallthrough
@@ -237,8 +238,9 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 	return drvs, nil
 }
 
-// realise builds drvs, in one go so that Nix can build what they need side by
-// side. nix-store is what all versions of Nix take derivations from alike.
+// realise builds all of drvs with one command, so that Nix can build in
+// parallel. nix-store accepts derivations in the same way in all versions of
+// Nix.
 func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 	n.builds++
 	link := filepath.Join(n.dir, fmt.Sprintf("built-%d", n.builds))
@@ -263,14 +265,15 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 	}
 	built := make([]Built, len(drvs))
 	for i := range drvs {
-		// Not where the links are said to be, but where they were asked for: the
-		// directory has no spaces to lose, and these are the ones that protect.
+		// Read the links by the names that were requested, not by the output of
+		// Nix. The output would be ambiguous if the directory had spaces, and
+		// these links are the ones that protect the results.
 		name := link
 		if i > 0 {
 			name = fmt.Sprintf("%s-%d", link, i+1)
 		}
 		if out := drvs[i].Output; out != "" && out != "out" {
-			name += "-" + out // Nix calls it so
+			name += "-" + out // Nix appends the name of the output
 		}
 		target, err := os.Readlink(name)
 		if err != nil {
@@ -295,11 +298,12 @@ func (n *Nix) storeArgs() []string {
 	return []string{"--store", n.Store}
 }
 
-// run returns what a program of Nix's writes to stdout. A terminal is handed on
-// to it, so that it can draw there; otherwise the error has its message.
+// run runs a program of Nix and returns its stdout. If Progress is a terminal,
+// the program draws on it. Otherwise the error contains the program's message.
 func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
-	// As a Ctrl-C at the terminal does. Killed, it would leave its builders.
+	// Send the same signal as Ctrl-C. If Nix were killed, its builders would
+	// keep running.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = interruptGrace
 	var stdout bytes.Buffer
@@ -338,9 +342,10 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// installableOf completes a flake reference as nixos-rebuild does: a name alone
-// is one of nixosConfigurations, no name is "default". named says that it was
-// completed: then it may be a package as well, see [packageOf].
+// installableOf completes a flake reference in the same way as nixos-rebuild. A
+// plain name is one of nixosConfigurations, and no name means "default". named
+// reports whether the name was completed. Then it may also be the name of a
+// package, see [packageOf].
 func installableOf(flake string) (installable string, named bool) {
 	ref, attr, _ := strings.Cut(packageOf(flake), "#")
 	if named = !strings.Contains(unquoted(attr), "."); named {
@@ -349,7 +354,8 @@ func installableOf(flake string) (installable string, named bool) {
 	return ref + "#" + attr, named
 }
 
-// packageOf is a flake reference as nix build takes it: no name is "default".
+// packageOf completes a flake reference in the same way as nix build: no name
+// means "default".
 func packageOf(flake string) string {
 	ref, attr, _ := strings.Cut(flake, "#")
 	if attr == "" {
@@ -358,7 +364,8 @@ func packageOf(flake string) string {
 	return ref + "#" + attr
 }
 
-// unquoted is an attribute path without its quoted parts, which may have dots.
+// unquoted returns an attribute path without its quoted parts, which may
+// contain dots.
 func unquoted(attr string) string {
 	var b strings.Builder
 	for i, part := range strings.Split(attr, `"`) {
@@ -369,7 +376,7 @@ func unquoted(attr string) string {
 	return b.String()
 }
 
-// nixString is s as a string in the Nix language.
+// nixString returns s as a string literal of the Nix language.
 func nixString(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `${`, `\${`, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(s) + `"`
 }

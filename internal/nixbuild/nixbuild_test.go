@@ -18,9 +18,10 @@ import (
 	"github.com/nixoci/nixoci/internal/hint/hinttest"
 )
 
-// The programs of Nix as far as faults need them; e2e/eval_test.go has real
-// ones. They write their arguments to FAKE/log, and say what the test has put
-// into FAKE/eval, FAKE/eval.err and so on.
+// fakeNix and fakeNixStore replace the programs of Nix in tests of faults.
+// e2e/eval_test.go runs the real programs. The fakes write their arguments to
+// FAKE/log, and print what the test has put into FAKE/eval, FAKE/eval.err and
+// so on.
 const fakeNix = `#!/bin/sh
 for a; do printf '%s\n' "$a"; done >>"$FAKE/log"; echo -- >>"$FAKE/log"
 what=
@@ -51,7 +52,8 @@ var shippedFlake = fstest.MapFS{
 	"internal/guest/doc.go": {Data: []byte("package guest\n")},
 }
 
-// fakePrograms puts the programs of Nix on the PATH, in front, and returns FAKE.
+// fakePrograms puts the fake programs first on the PATH, and returns the
+// directory FAKE.
 func fakePrograms(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -94,7 +96,7 @@ func TestNixBuild(t *testing.T) {
 	if said.String() != "evaluating\nbuilding\n" {
 		t.Errorf("progress is %q", said.String())
 	}
-	// The paths are kept until Close, also when there is another build.
+	// The paths must be kept until Close, even if there is another build.
 	writeFile(t, filepath.Join(fake, "eval"), "["+drvJSON("x86_64-linux", "x86_64-linux", drvA)+"]")
 	writeFile(t, filepath.Join(fake, "build"), outA+"\n")
 	writeFile(t, filepath.Join(fake, "names"), `["db","web"]`)
@@ -133,7 +135,8 @@ func TestNixBuild(t *testing.T) {
 		slices.Concat(features, []string{"--no-write-lock-file", "--override-input", "nixpkgs", "/src/nixpkgs", "--apply", apply(`"x86_64-linux"`, ""), "--store", "/mnt", "", shipped}),
 		{"--realise", "--log-format", "bar", "--add-root", dir + "/built-3", "--store", "/mnt", drvA},
 	} {
-		// In the log an argument that is -- divides one run in two.
+		// The log has a -- after each run. The argument -- of nix eval divides
+		// its run in two.
 		got := runs[0]
 		runs = runs[1:]
 		if args[0] != "--realise" {
@@ -146,14 +149,15 @@ func TestNixBuild(t *testing.T) {
 	}
 }
 
-// TestNixBuildPackage: a name that is no NixOS configuration is a package, for
-// each system of its own, and its output and program are what it says.
+// TestNixBuildPackage checks that a name that is not a NixOS configuration is
+// built as a package, for each system. The output and the program come from the
+// evaluation.
 func TestNixBuildPackage(t *testing.T) {
 	fake := fakePrograms(t)
 	writeFile(t, filepath.Join(fake, "names"), `["web"]`)
 	writeFile(t, filepath.Join(fake, "eval"), `[{"system":"x86_64-linux","buildSystem":"x86_64-linux","drvPath":"`+drvA+`","output":"bin","program":"curl"}]`)
 	writeFile(t, filepath.Join(fake, "build"), outA+"\n")
-	// Nix calls the link to an output by the output's name.
+	// Nix appends the name of the output to the link.
 	store := strings.Replace(fakeNixStore, "link=$2", "link=$2-bin", 1)
 	writeFile(t, filepath.Join(fake, "nix-store"), store)
 	n := &Nix{Flake: shippedFlake}
@@ -170,7 +174,8 @@ func TestNixBuildPackage(t *testing.T) {
 		}
 	}
 
-	// One that is neither: the configurations that there are, are named.
+	// A name that is neither a configuration nor a package fails, and the hint
+	// lists the configurations.
 	writeFile(t, filepath.Join(fake, "eval.exit"), "1")
 	writeFile(t, filepath.Join(fake, "eval.err"), "error: flake 'x' does not provide attribute 'packages.x86_64-linux.wbe', 'legacyPackages.x86_64-linux.wbe' or 'wbe'\n")
 	_, err = n.Build(t.Context(), Argument{Flake: ".#wbe"}, nil)
@@ -245,7 +250,8 @@ func TestNixBuildFaults(t *testing.T) {
 	})
 }
 
-// TestNixInterrupted: Nix gets the signal that lets it end its builders.
+// TestNixInterrupted checks that Nix gets the signal on which it stops its
+// builders.
 func TestNixInterrupted(t *testing.T) {
 	fake := fakePrograms(t)
 	writeFile(t, filepath.Join(fake, "eval.sleep"), "")
@@ -269,8 +275,8 @@ func TestNixInterrupted(t *testing.T) {
 	}
 }
 
-// TestWriteFlake: the hash is what nix hash path says of the same files. The
-// one in the references must be right, or Nix refuses them.
+// TestWriteFlake compares the hash with that of `nix hash path` for the same
+// files. Nix rejects references with a wrong hash.
 func TestWriteFlake(t *testing.T) {
 	const want = "sha256-+61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0="
 	for _, name := range []string{"a", "b c"} {
@@ -320,7 +326,7 @@ func TestInstallable(t *testing.T) {
 	}
 }
 
-// TestNixMessage: the texts are those of Nix 2.8.0, 2.26.3 and 2.34.8.
+// TestNixMessage uses the messages of Nix 2.8.0, 2.26.3 and 2.34.8.
 func TestNixMessage(t *testing.T) {
 	for _, c := range []struct {
 		said  string

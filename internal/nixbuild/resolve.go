@@ -19,30 +19,34 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Argument is what a CLOSURE argument names: a store path, a graph file, or
-// something to be built first. Without any of them it is the base system that
-// nixoci ships, which no argument names.
+// Argument is a parsed CLOSURE argument: a store path, a graph file, or
+// something to build. The zero value is the base system that nixoci ships.
 type Argument struct {
 	System string            // as stated, "" where it is not
-	Path   closure.StorePath // a store path
-	Graph  string            // file name for [OpenGraph]
-	Flake  string            // flake output for [Nix.Build], as it was given
+	Path   closure.StorePath // as given, "" if not given
+	Graph  string            // a store path
+	Flake  string            // file name for [closure.OpenGraph]
 	File   string            // absolute name of a NixOS configuration for [Nix.Build]
 }
 
-// ToBuild reports whether [Nix.Build] finds the path.
+// ToBuild reports whether [Nix.Build] must find the path.
 func (a Argument) ToBuild() bool { return a.Path == "" && a.Graph == "" }
 
 var systemPrefix = regexp.MustCompile(`^([A-Za-z0-9_]+-[A-Za-z0-9_]+)=`)
 
-// Resolve reads [SYSTEM=]WHAT. WHAT is a store path or a path below one, a
-// symlink that leads to one ("./result", a profile, through any number of
-// others), a graph file, a flake output ("REF#ATTR", or a reference with a
-// scheme), or a file of the Nix language. Nothing is asked of a store: the path
-// may be in a binary cache. Nothing is asked of Nix either.
+// Resolve reads [SYSTEM=]WHAT. WHAT is one of these:
 //
-// Root is where the local store is, "/" or what --from named. An absolute
-// symlink below root leads to another place below root.
+//   - a store path, or a path below one;
+//   - a symlink to a store path, such as ./result or a profile, also through other symlinks;
+//   - a graph file;
+//   - a flake output: REF#ATTR, or a reference with a scheme;
+//   - a file in the Nix language.
+//
+// Resolve asks no store, because the path may be in a binary cache. It does not
+// run Nix.
+//
+// root is the directory of the local store: "/" or a value of --from. An
+// absolute symlink below root points to another place below root.
 func Resolve(arg, root string) (Argument, error) {
 	a, err := resolve(arg, root)
 	if err != nil {
@@ -73,7 +77,8 @@ func resolve(arg, root string) (a Argument, err error) {
 		return a, nil
 	}
 	if strings.HasSuffix(what, ".nix") {
-		// Also when it is a link into a store, as configurations on NixOS often are.
+		// The file may be a symlink into a store. On NixOS, configurations
+		// often are.
 		if st, err := os.Stat(what); err == nil && st.Mode().IsRegular() {
 			a.File, err = filepath.Abs(what)
 			return a, err
@@ -96,8 +101,8 @@ func resolve(arg, root string) (a Argument, err error) {
 
 var flakeScheme = regexp.MustCompile(`^(flake|github|gitlab|sourcehut|path|tarball|file|https?|git|hg)(\+[a-z]+)?:`)
 
-// isFlake tells a flake reference with an output. A file may have a # in its
-// name.
+// isFlake reports whether what is a flake reference. A file name may contain #,
+// too.
 func isFlake(what string) bool {
 	if flakeScheme.MatchString(what) {
 		return true
@@ -109,16 +114,17 @@ func isFlake(what string) bool {
 	return err != nil
 }
 
-const maxSymlinks = 40 // what Linux follows
+const maxSymlinks = 40 // the same limit as in Linux
 
-// follow resolves the symlinks in what, one after the other, until it is in a
-// store, which it returns, or is no symlink any more.
+// follow resolves the symlinks in what, one after the other. It stops at a
+// store path and returns it, or at a file that is not a symlink.
 func follow(what, root string) (real string, store closure.StorePath, err error) {
 	abs, err := filepath.Abs(what)
 	if err != nil {
 		return "", "", err
 	}
-	// base is what "/" means to the symlinks on the way; p is below it.
+	// Symlinks on the way take base as their root directory. p is a path below
+	// base.
 	base, p := "/", abs
 	if in, ok := cutDir(abs, root); ok {
 		base, p = root, in
@@ -144,7 +150,7 @@ func follow(what, root string) (real string, store closure.StorePath, err error)
 		} else {
 			p = path.Join("/", path.Dir(link), target, rest)
 		}
-		// A link outside of root may lead into it.
+		// A symlink outside of root may point into root.
 		if base == "/" {
 			if in, ok := cutDir(p, root); ok {
 				base, p = root, in
@@ -154,7 +160,8 @@ func follow(what, root string) (real string, store closure.StorePath, err error)
 	return "", "", errors.New("too many symlinks")
 }
 
-// cutDir returns p as it is seen below dir, "/" for dir itself.
+// cutDir returns p relative to dir, with a leading slash. For dir itself it
+// returns "/".
 func cutDir(p, dir string) (string, bool) {
 	if dir == "/" {
 		return p, true
@@ -166,8 +173,8 @@ func cutDir(p, dir string) (string, bool) {
 	return path.Join("/", in), true
 }
 
-// firstSymlink is the first element of p, below base, that is a symlink, where
-// it leads, and what follows it in p.
+// firstSymlink returns the first symlink in the path p below base, its target,
+// and the rest of p after it.
 func firstSymlink(base, p string) (link, target, rest string, err error) {
 	elems := strings.Split(strings.Trim(p, "/"), "/")
 	for i := range elems {
@@ -185,7 +192,7 @@ func firstSymlink(base, p string) (link, target, rest string, err error) {
 	return "", "", "", nil
 }
 
-// sniffGraph says why a file cannot be a graph file.
+// sniffGraph returns an error if the file cannot be a graph file.
 func sniffGraph(file string) error {
 	st, err := os.Stat(file)
 	if err != nil {

@@ -34,7 +34,8 @@ func TestResolve(t *testing.T) {
 	link(dir+"/sub/nested", "absolute")
 	link("loop", "loop")
 	link("nowhere", "dangling")
-	// A profile in a chroot: its links are absolute, and mean the chroot.
+	// A profile in a chroot has absolute links, which are relative to the
+	// chroot.
 	link("/nix/var/nix/profiles/system-1-link", "chroot/nix/var/nix/profiles/system")
 	link(string(b), "chroot/nix/var/nix/profiles/system-1-link")
 	link("../../../../../../../nix/store/"+b.Base(), "chroot/nix/var/nix/gcroots/up")
