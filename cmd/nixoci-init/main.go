@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command nixoci-init is PID 1 of a NixOS container for a moment, and later
-// its helper:
+// Command nixoci-init runs first in a NixOS container, as PID 1. Its other commands run
+// in the booted system:
 //
 //	nixoci-init [KERNEL-ARGUMENT…]  as PID 1: prepare the container, become the system's init
 //	nixoci-init apply               build and switch to the configuration in /config
@@ -21,8 +21,8 @@ import (
 	"github.com/nixoci/nixoci/internal/guest"
 )
 
-// What the main thread asks of the kernel is still true after it executes the
-// system's init; what another thread asks is not.
+// Settings that the main thread makes in the kernel survive the exec of the system's
+// init. Settings that another thread makes do not.
 func init() { runtime.LockOSThread() }
 
 func main() {
@@ -32,7 +32,7 @@ func main() {
 	case err == nil:
 	case errors.As(err, &exit):
 		if exit.Err != nil {
-			// On standard output, with all else that the container logs.
+			// Standard output: everything else that the container logs goes there too.
 			fmt.Println("nixoci:", exit.Err)
 		}
 		os.Exit(exit.Code)
@@ -43,11 +43,11 @@ func main() {
 }
 
 func run(args []string) error {
-	// Never by args[0]: a binfmt interpreter may give another one.
+	// Do not decide by args[0]: a binfmt interpreter may pass another one.
 	if guest.IsConsole() {
 		return guest.ServeConsole()
 	}
-	// What PID 1 is given are kernel arguments, whatever they are called.
+	// PID 1 receives kernel arguments. Do not read them as a command, whatever they are called.
 	if os.Getpid() == 1 || len(args) < 2 {
 		return guest.Boot(args)
 	}

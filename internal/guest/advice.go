@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// What a container needs, in the words of docker run and compose. The
-// documentation and the examples say the same: TestDocumentedFlags.
+// The flags that a container needs, as docker run and compose write them. The
+// documentation and the examples use the same flags: TestDocumentedFlags checks this.
 const (
-	// FlagRun is a tmpfs that programs may be started from, with their
-	// set-user-ID bits: /run/wrappers has sudo. Docker's default is neither.
+	// FlagRun mounts a tmpfs on /run that allows programs and set-user-ID bits, because
+	// /run/wrappers contains sudo. A --tmpfs of Docker allows neither by default.
 	FlagRun = "--tmpfs " + runTmpfs
-	// FlagCgroup makes the container's own control groups writable. Docker
-	// knows it since version 28.
+	// FlagCgroup makes the container's own control groups writable. Docker has this
+	// option since version 28.
 	FlagCgroup = "--security-opt " + writableCgroups
-	// FlagHostCgroup is for engines that do not know FlagCgroup.
+	// FlagHostCgroup is for engines without FlagCgroup.
 	FlagHostCgroup = flagHostNamespace + " -v " + hostCgroup
 
 	flagHostNamespace = "--cgroupns host"
@@ -28,17 +28,17 @@ const (
 	hostCgroup      = "/sys/fs/cgroup:/sys/fs/cgroup:rw"
 )
 
-// missing is what has to be added, worked out from all problems.
+// missing lists what the user has to add to solve all problems.
 type missing struct {
-	tmpfs  []string // as in --tmpfs
+	tmpfs  []string // directories, as --tmpfs takes them
 	cgroup bool     // the control groups are not writable
-	host   bool     // they are the host's, in another cgroup namespace
+	host   bool     // the control groups belong to the host, but the cgroup namespace does not
 }
 
 func (m missing) some() bool { return len(m.tmpfs) > 0 || m.cgroup || m.host }
 
-// WriteAdvice explains to a person what is missing and what exactly to add, in
-// the terms of the engine.
+// WriteAdvice explains to the user what is missing and exactly what to add, in the terms
+// of the engine.
 func WriteAdvice(w io.Writer, problems []Problem, engine Engine) error {
 	var need missing
 	var b strings.Builder
@@ -64,7 +64,7 @@ func WriteAdvice(w io.Writer, problems []Problem, engine Engine) error {
 		for _, a := range advices[engine] {
 			text := a.text(need)
 			if text == "" {
-				continue // this way adds nothing
+				continue // this way of starting a container needs nothing more
 			}
 			title := a.title
 			if a.since != "" && need.cgroup {
@@ -73,7 +73,7 @@ func WriteAdvice(w io.Writer, problems []Problem, engine Engine) error {
 			fmt.Fprintf(&b, "\n%s:\n\n%s", title, indentAdvice(text))
 			said = true
 		}
-		if !said { // only the host's control groups, where no engine mounts them
+		if !said { // the only fault is the host's control groups, and this engine never mounts them
 			b.WriteString("\nLeave out the mount of the host's /sys/fs/cgroup.\n")
 		}
 	}
@@ -84,8 +84,8 @@ func WriteAdvice(w io.Writer, problems []Problem, engine Engine) error {
 // advice is one way to add what is missing.
 type advice struct {
 	title string
-	since string               // the version that makes control groups writable so
-	text  func(missing) string // lines, "" if this way adds nothing
+	since string               // first version whose flags make control groups writable
+	text  func(missing) string // the lines to add, "" if there are none
 }
 
 var advices = map[Engine][]advice{
@@ -135,8 +135,8 @@ var advices = map[Engine][]advice{
 	},
 }
 
-// flags are one line for docker run. cgroup is the flag that makes control
-// groups writable.
+// flags returns a function that writes all flags in one line for docker run. cgroup is
+// the flag that makes control groups writable.
 func flags(cgroup string) func(missing) string {
 	return func(m missing) string {
 		var f []string
@@ -174,8 +174,8 @@ func compose(own bool) func(missing) string {
 	}
 }
 
-// podman mounts all of it, /run without suid, for a container that it takes for
-// one of systemd's.
+// podmanFlags returns the flags for podman run. With --systemd=always podman mounts
+// everything that systemd needs, but /run without set-user-ID bits.
 func podmanFlags(m missing) string {
 	f := []string{"--systemd=always"}
 	for _, dir := range m.tmpfs {
@@ -219,8 +219,8 @@ func kubernetesRuntime(m missing) string {
 	return b.String()
 }
 
-// kubernetesVolumes mounts an emptyDir of memory, which is a tmpfs that programs
-// may be started from.
+// kubernetesVolumes mounts an emptyDir of medium Memory for each directory. This is a
+// tmpfs from which programs can be started.
 func kubernetesVolumes(tmpfs []string) string {
 	if len(tmpfs) == 0 {
 		return ""
@@ -259,7 +259,7 @@ func lxc(m missing) string {
 func nspawnTmpfs(m missing) string {
 	var f []string
 	for _, t := range m.tmpfs {
-		if t != runTmpfs { // --boot mounts it
+		if t != runTmpfs { // systemd-nspawn --boot mounts /run
 			f = append(f, "--tmpfs="+t)
 		}
 	}
@@ -297,7 +297,7 @@ func indentAdvice(text string) string {
 	return b.String()
 }
 
-// runFlag is the flag for /run in the engine's words, "" where it has none.
+// runFlag returns the engine's flag for /run, "" if the engine has none.
 func runFlag(engine Engine) string {
 	switch engine {
 	case Docker, DockerOld, Podman, Nerdctl:

@@ -19,7 +19,7 @@ var (
 	problemHost   = Problem{What: errCgroupForeign.Error(), Host: true}
 )
 
-// What each engine's user reads, one file for each engine.
+// TestWriteAdvice compares the advice with a golden file for each engine.
 func TestWriteAdvice(t *testing.T) {
 	cases := []struct {
 		title    string
@@ -45,7 +45,7 @@ func TestWriteAdvice(t *testing.T) {
 	}
 }
 
-// A problem that no flag mends has its own advice, for every engine the same.
+// A problem that no flag solves has its own advice, the same for every engine.
 func TestWriteAdviceWithoutFlags(t *testing.T) {
 	var b strings.Builder
 	if err := WriteAdvice(&b, []Problem{{What: errCgroupV1.Error(), Advice: "Boot the host otherwise."}}, Docker); err != nil {
@@ -99,13 +99,14 @@ func TestDetectEngine(t *testing.T) {
 	}
 }
 
-// The documentation and the examples give the flags that the advice gives.
+// TestDocumentedFlags checks that the documentation and the examples show the same flags
+// as the advice.
 func TestDocumentedFlags(t *testing.T) {
-	// What a person would copy: each flag in the ways of writing it.
+	// written lists the notations in which a reader may copy a flag.
 	written := []struct {
 		what string
 		find *regexp.Regexp
-		want string // one of the groups, as the constants have it
+		want string // the first group of find must be equal to this
 	}{
 		{"--tmpfs /run", regexp.MustCompile(`--tmpfs[ =](/run(?::[a-z,]+)?)(?:[^/a-z:]|$)`), runTmpfs},
 		{"tmpfs: [/run]", regexp.MustCompile(`tmpfs: *\["?(/run[^"\],]*(?:,[a-z]+)*)"?[\],]`), runTmpfs},
@@ -118,8 +119,8 @@ func TestDocumentedFlags(t *testing.T) {
 	files := []string{"../../README.md"}
 	for _, dir := range []string{"../../docs", "../../examples"} {
 		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-			// docker-nixos's own file is unchanged, that is its point; and
-			// troubleshooting names what is wrong.
+			// Leave out docker-nixos's own file, which is unchanged on purpose, and
+			// troubleshooting.md, which also shows wrong flags.
 			if err == nil && d.Type().IsRegular() && filepath.Ext(path) != ".json" &&
 				!strings.Contains(path, "docker-nixos") && filepath.Base(path) != "troubleshooting.md" {
 				files = append(files, path)

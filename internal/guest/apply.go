@@ -16,24 +16,24 @@ import (
 	"time"
 )
 
-// Applier builds the configuration that is mounted into the container and
-// switches to it. The fields are the places it works with.
+// Applier builds the configuration that is mounted into the container and switches to it.
+// Its fields name the files and directories that it uses.
 type Applier struct {
 	Config  string    // directory of configuration.nix or flake.nix
 	Base    string    // base.json
 	State   string    // directory of state.json, beside the store
-	Run     string    // directory of status.json, forgotten at a restart
+	Run     string    // directory of status.json; a restart empties it
 	Profile string    // the system profile
 	Current string    // link to the running system
-	Image   string    // the system that the image was made for, "" if unknown
+	Image   string    // the system that the image was made from, "" if unknown
 	Roots   string    // Nix's directory of gc roots
-	Cache   *cache    // keeps what was built for the next container; nil if nothing does
+	Cache   *cache    // keeps builds for the next container; nil without a volume
 	Env     []string  // for Nix and the switch
-	Log     io.Writer // what a person shall see
-	// Started waits until a switch may begin.
+	Log     io.Writer // messages for the user
+	// Started waits until systemd has finished starting.
 	Started func(context.Context) error
 
-	tried string // fingerprint
+	tried string // fingerprint of the configuration that apply tried last
 }
 
 // NewApplier returns the applier of a running container.
@@ -42,7 +42,7 @@ func NewApplier() (*Applier, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the unit sets wins over what the container was started with.
+	// Variables of the unit win over variables of the container.
 	env := newBootEnv(os.Environ())
 	for _, v := range saved {
 		name, value, _ := strings.Cut(v, "=")
@@ -72,14 +72,14 @@ func NewApplier() (*Applier, error) {
 
 func (a *Applier) get(name string) string { return newBootEnv(a.Env).get(name) }
 
-// Apply is the unit nixoci-apply.
+// Apply is the program of the unit nixoci-apply.
 func Apply(ctx context.Context) error {
 	a, err := NewApplier()
 	if err != nil {
 		return err
 	}
-	// Only now the unit counts as started: from here on the health check knows
-	// that something is going on.
+	// The unit counts as started only after notifyReady. The status is written before, so
+	// the health check never misses a running build.
 	if err := a.status(PhaseBuilding, "", ""); err != nil {
 		return err
 	}
@@ -87,13 +87,13 @@ func Apply(ctx context.Context) error {
 		return err
 	}
 	if err := a.Once(ctx); err != nil {
-		return &ExitError{Code: 1} // it has been said
+		return &ExitError{Code: 1} // a.Once has printed the error
 	}
 	return nil
 }
 
-// Once applies the configuration once, and ends the container where the user
-// asked for that when it fails.
+// Once applies the configuration once. If that fails and the user set
+// NIXOCI_ON_FAILURE=exit, it ends the container.
 func (a *Applier) Once(ctx context.Context) error {
 	unlock, err := a.lock()
 	if err != nil {
@@ -111,7 +111,7 @@ func (a *Applier) Once(ctx context.Context) error {
 	err = errors.Join(err, a.status(PhaseIdle, OutcomeFailed, clip(err.Error(), maxReason)))
 	if a.get("NIXOCI_ON_FAILURE") == "exit" {
 		a.say("ending the container, as NIXOCI_ON_FAILURE=exit says")
-		// In a container this is the exit code of PID 1: systemctl(1), exit.
+		// In a container systemctl exit sets the exit code of PID 1: systemctl(1).
 		return errors.Join(err, a.command(ctx, systemctl(), "exit", "1").Run())
 	}
 	running, _ := os.Readlink(a.Current)
@@ -119,15 +119,15 @@ func (a *Applier) Once(ctx context.Context) error {
 	return err
 }
 
-// Found is the configuration that was mounted.
+// Found describes the mounted configuration.
 type Found struct {
 	Flake bool
 	File  string // configuration.nix or flake.nix
-	Name  string // of the configuration in the flake
+	Name  string // name of the configuration in the flake
 }
 
-// Find returns the mounted configuration, nil if there is none. A flake wins:
-// a configuration.nix beside it is a part of it.
+// Find returns the mounted configuration, nil if there is none. A flake comes first: a
+// configuration.nix beside it is one of its modules.
 func (a *Applier) Find() (*Found, error) {
 	for _, f := range []Found{
 		{Flake: true, File: filepath.Join(a.Config, "flake.nix"), Name: a.configurationName()},
@@ -139,7 +139,7 @@ func (a *Applier) Find() (*Found, error) {
 		case err != nil:
 			return nil, fmt.Errorf("look for the configuration: %w", err)
 		case info.IsDir():
-			// Docker makes a directory where the file to be bound is missing.
+			// If the host does not have the file to bind, Docker makes a directory instead.
 			return nil, fmt.Errorf("%s is a directory: does the file that was mounted there exist on the host?", f.File)
 		default:
 			return &f, nil
@@ -148,15 +148,15 @@ func (a *Applier) Find() (*Found, error) {
 	return nil, nil
 }
 
-// nothingFound says what was looked for in a directory that was mounted, and
-// what is there instead.
+// nothingFound describes a mounted directory without a configuration: which files nixoci
+// looked for, and which files are there.
 func nothingFound(dir string, entries []os.DirEntry) string {
 	const most = 10
 	var names, modules []string
 	for _, e := range entries {
 		name := e.Name()
 		if strings.HasPrefix(name, "..") {
-			continue // Kubernetes' own
+			continue // made by Kubernetes
 		}
 		if strings.HasSuffix(name, ".nix") {
 			modules = append(modules, name)
@@ -246,7 +246,7 @@ func (a *Applier) apply(ctx context.Context) (outcome string, err error) {
 	return OutcomeApplied, nil
 }
 
-// obtain returns the toplevel of a configuration: from the cache, else built.
+// obtain returns the toplevel of a configuration, from the cache or from a build.
 func (a *Applier) obtain(ctx context.Context, base Base, found *Found, fingerprint string) (toplevel string, err error) {
 	if err := a.status(PhaseBuilding, "", ""); err != nil {
 		return "", err
@@ -257,8 +257,8 @@ func (a *Applier) obtain(ctx context.Context, base Base, found *Found, fingerpri
 	return a.build(ctx, base, found)
 }
 
-// switchOnceStarted makes toplevel the running system. A switch waits for targets that
-// are being started. Before they are there, the two would wait for each other.
+// switchOnceStarted makes toplevel the running system, after systemd has started. A switch
+// waits for starting targets, and a target may wait for this unit: that would be a deadlock.
 func (a *Applier) switchOnceStarted(ctx context.Context, base Base, running, toplevel string) error {
 	if err := a.status(PhaseWaiting, "", ""); err != nil {
 		return err
@@ -272,7 +272,7 @@ func (a *Applier) switchOnceStarted(ctx context.Context, base Base, running, top
 	return a.switchTo(ctx, base, running, toplevel)
 }
 
-// inputs reads what a build depends on.
+// inputs reads base.json and computes the fingerprint of all inputs of the build.
 func (a *Applier) inputs(found *Found) (base Base, fingerprint string, err error) {
 	raw, err := os.ReadFile(a.Base)
 	if err != nil {
@@ -293,8 +293,8 @@ func (a *Applier) inputs(found *Found) (base Base, fingerprint string, err error
 	return base, fingerprint, err
 }
 
-// build returns the toplevel. Nix's own output goes to the log as it comes: a
-// line per derivation, and errors with file and line.
+// build builds the configuration and returns its toplevel. Nix's output goes to the log
+// as it comes: one line per derivation, and errors with file and line.
 func (a *Applier) build(ctx context.Context, base Base, found *Found) (string, error) {
 	a.say("building %s", found.File)
 	start := time.Now()
@@ -327,12 +327,12 @@ func (a *Applier) build(ctx context.Context, base Base, found *Found) (string, e
 
 const registryFile = "/etc/nix/registry.json"
 
-// flakeArgs evaluates a flake to a derivation. builtins.getFlake would want a
-// complete lock file; nix eval completes it in memory.
+// flakeArgs returns arguments for nix that evaluate a flake to a derivation. nix eval
+// completes an incomplete lock file in memory; builtins.getFlake refuses one.
 func flakeArgs(base Base, baseFile, dir, name string) []string {
 	args := []string{"eval", "--extra-experimental-features", "nix-command flakes", "--impure", "--raw", "--no-write-lock-file"}
-	// The image's registry names the pinned nixpkgs. With the global one, which
-	// Nix would fetch first, names would mean something else each day.
+	// The image's registry names the pinned nixpkgs. The global registry changes from day
+	// to day, and Nix would have to download it first.
 	if _, err := os.Stat(registryFile); err == nil {
 		args = append(args, "--option", "flake-registry", registryFile)
 	}
@@ -341,7 +341,7 @@ func flakeArgs(base Base, baseFile, dir, name string) []string {
 	return append(args, "--apply", apply, "path:"+dir+"#nixosConfigurations")
 }
 
-// nixString is s as a string of the Nix language.
+// nixString writes s as a string of the Nix language.
 func nixString(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `${`, `\${`).Replace(s) + `"`
 }
@@ -358,7 +358,7 @@ func (a *Applier) nix(ctx context.Context, base Base, found *Found, program stri
 		readLog := func(drv string) string {
 			log, err := a.store(base).run(ctx, []string{drv}, "--read-log")
 			if err != nil {
-				return "" // Nix may not have written one
+				return "" // Nix may have written no log
 			}
 			return strings.Join(log, "\n")
 		}
@@ -373,7 +373,7 @@ func (a *Applier) nix(ctx context.Context, base Base, found *Found, program stri
 	return strings.TrimSpace(out.String()), nil
 }
 
-// nixLink is nix for a program that makes its result a gc root.
+// nixLink is like nix, for programs that add a gc root for their result.
 func (a *Applier) nixLink(ctx context.Context, base Base, found *Found, root, program string, args ...string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return "", fmt.Errorf("hold %s against garbage collection: %w", found.File, err)
@@ -388,19 +388,19 @@ func (a *Applier) nixLink(ctx context.Context, base Base, found *Found, root, pr
 	return path, nil
 }
 
-// exitReboot is how switch-to-configuration says that systemd itself changed
-// too much to be replaced while it runs.
+// exitReboot is the exit code of switch-to-configuration when systemd itself changed so
+// much that it cannot be replaced while it runs.
 const exitReboot = 100
 
-// inhibited is what the switch-to-configuration of newer NixOS says when it
-// refuses to replace in a running system what system.switch.inhibitors names,
-// such as the message bus. It has done nothing then.
+// inhibited is the message of newer versions of switch-to-configuration when they refuse
+// to switch. They refuse if a component that system.switch.inhibitors lists changes, for
+// instance the message bus. The system is then unchanged.
 const inhibited = "There are changes to critical components of the system"
 
 var errInhibited = errors.New("what the running system depends on changes")
 
-// switchTo makes toplevel the running system. When that fails it goes back to
-// what was running before.
+// switchTo makes toplevel the running system. If that fails, it switches back to the
+// system that was running before.
 func (a *Applier) switchTo(ctx context.Context, base Base, running, toplevel string) error {
 	a.say("switching to %s", toplevel)
 	err := a.activate(ctx, base, toplevel)
@@ -428,8 +428,8 @@ func (a *Applier) switchTo(ctx context.Context, base Base, running, toplevel str
 	return err
 }
 
-// activate sets the profile first: it is what keeps the system from being
-// collected as garbage, and what the next start boots.
+// activate sets the system profile, then switches. The profile protects the system from
+// garbage collection, and the next start boots it.
 func (a *Applier) activate(ctx context.Context, base Base, toplevel string) error {
 	set := a.command(ctx, filepath.Join(base.Nix, "bin/nix-env"), "--profile", a.Profile, "--set", toplevel)
 	if err := set.Run(); err != nil {
@@ -448,7 +448,7 @@ func (a *Applier) activate(ctx context.Context, base Base, toplevel string) erro
 	return nil
 }
 
-// command is told to stop before it is killed, so that Nix can release locks.
+// command ends the program with SIGTERM first, so that Nix can release its locks.
 func (a *Applier) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append([]string(nil), a.Env...)
@@ -462,7 +462,7 @@ func (a *Applier) say(format string, args ...any) {
 	fmt.Fprintf(a.Log, format+"\n", args...)
 }
 
-// status keeps the last outcome unless it is given a new one.
+// status writes the status file. An empty outcome keeps the outcome of the last run.
 func (a *Applier) status(phase, outcome, reason string) error {
 	file := filepath.Join(a.Run, statusFile)
 	s := Status{Phase: phase, Outcome: outcome, Reason: reason, Since: time.Now().UTC(), Fingerprint: a.tried}
@@ -478,7 +478,7 @@ func (a *Applier) status(phase, outcome, reason string) error {
 	return nil
 }
 
-// lock waits until no other apply is at work.
+// lock waits until no other process applies a configuration.
 func (a *Applier) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(a.Run, 0o755); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
@@ -494,7 +494,7 @@ func (a *Applier) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// tailWriter remembers what Nix said last.
+// tailWriter keeps the last 64 KiB of Nix's output.
 type tailWriter struct{ buf []byte }
 
 const tailSize = 64 << 10
@@ -507,7 +507,7 @@ func (t *tailWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// last is the last line that is not empty.
+// last returns the last line of the output that is not empty.
 func (t *tailWriter) last() string {
 	lines := strings.Split(strings.TrimSpace(string(t.buf)), "\n")
 	return lines[len(lines)-1]

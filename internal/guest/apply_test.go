@@ -16,9 +16,9 @@ import (
 
 var t0 = time.Unix(1, 0)
 
-// container is a directory with what apply finds in a running container. Its
-// Nix is a script that does as it is told: the tests are about what apply makes
-// of the answers.
+// container is a directory with the files that apply finds in a running container. Its
+// Nix is a script with answers that each test sets: the tests check what apply does with
+// the answers.
 type container struct {
 	*Applier
 	root string
@@ -70,7 +70,7 @@ ln -sfn "$4" "$2"
 	return c
 }
 
-// system makes a toplevel that can be switched to.
+// system makes a toplevel to which apply can switch.
 func (c *container) system(t *testing.T, name string) {
 	t.Helper()
 	top := toplevel(t, c.root+"/"+name, "#!/bin/sh\n")
@@ -130,7 +130,7 @@ func TestApplyBuildsOnce(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 
-	// Booted into the base again: what was built is switched to, not built.
+	// After a boot into the base, apply switches to the earlier result without a build.
 	os.Remove(c.Current)
 	link(t, c.root+"/base", c.Current)
 	if err := c.Once(t.Context()); err != nil {
@@ -140,7 +140,7 @@ func TestApplyBuildsOnce(t *testing.T) {
 		t.Errorf("%d builds, running %s", c.builds(), c.current(t))
 	}
 
-	// Another base or configuration is built.
+	// A changed configuration is built again.
 	write(t, c.root+"/config/configuration.nix", "{ a = 1; }")
 	c.system(t, "web2")
 	write(t, c.root+"/build", "echo $ROOT/web2\n")
@@ -180,7 +180,7 @@ func TestApplyKeepsRunningWhenTheBuildFails(t *testing.T) {
 	if !strings.Contains(c.log.String(), "FAILED") || !strings.Contains(c.log.String(), "keeps running") {
 		t.Errorf("log:\n%s", c.log.String())
 	}
-	// A failed build is tried again.
+	// After a failure, the next apply builds again.
 	write(t, c.root+"/build", "echo $ROOT/web\n")
 	if err := c.Once(t.Context()); err != nil || c.current(t) != "web" {
 		t.Errorf("got %v", err)
@@ -204,7 +204,8 @@ func TestApplyGoesBackWhenTheSwitchFails(t *testing.T) {
 	}
 }
 
-// The profile names the new system then: the next start boots it.
+// If a system cannot be switched to while it runs, apply asks for a restart and does not
+// go back. The profile then names the new system, so the next start boots it.
 func TestApplyLeavesToARestartWhatCannotBeSwitched(t *testing.T) {
 	for name, script := range map[string]string{
 		"systemd":    "exit 100\n",
@@ -298,8 +299,8 @@ func TestApplySaysWhatItFoundInstead(t *testing.T) {
 	}
 }
 
-// The reason of a failed build is the derivation and its log, also where Nix
-// has not repeated it.
+// The reason of a failed build names the derivation and the end of its log, even if Nix
+// did not repeat the log in its error.
 func TestApplyNamesWhatFailed(t *testing.T) {
 	c := newContainer(t)
 	write(t, c.root+"/log", "read the log\nnginx: unknown directive\n")
@@ -315,7 +316,7 @@ echo "error: 1 dependencies of derivation '/nix/store/bbb-nixos-system.drv' fail
 	}
 }
 
-// Building need not wait for systemd, switching must.
+// apply builds before systemd has started, but switches only afterwards.
 func TestApplySwitchesWhenSystemdHasStarted(t *testing.T) {
 	c := newContainer(t)
 	started, building := make(chan struct{}), make(chan struct{})
@@ -330,7 +331,7 @@ func TestApplySwitchesWhenSystemdHasStarted(t *testing.T) {
 	if c.builds() != 1 || c.current(t) != "base" || c.lastStatus(t).Phase != PhaseWaiting {
 		t.Errorf("%d builds, running %s, %+v", c.builds(), c.current(t), c.lastStatus(t))
 	}
-	// nix.gc.automatic may start now.
+	// nix.gc.automatic may start now: the built system must have a gc root.
 	if held, _ := os.Readlink(c.Roots + "/nixoci-apply/built"); held != c.root+"/web" {
 		t.Errorf("a gc root holds %q", held)
 	}
@@ -343,7 +344,7 @@ func TestApplySwitchesWhenSystemdHasStarted(t *testing.T) {
 	}
 }
 
-// A volume on /nix that comes from another image.
+// A volume on /nix from another image hides this image's nixpkgs. apply must explain it.
 func TestApplyMissesTheImagesStore(t *testing.T) {
 	c := newContainer(t)
 	os.RemoveAll(c.root + "/nixpkgs")
@@ -353,7 +354,7 @@ func TestApplyMissesTheImagesStore(t *testing.T) {
 	}
 }
 
-// A flake is evaluated first, then built.
+// apply evaluates a flake first, then builds the derivation.
 func TestApplyFlake(t *testing.T) {
 	c := newContainer(t)
 	write(t, c.Config+"/flake.nix", "{ }")
@@ -384,7 +385,7 @@ func TestWeigh(t *testing.T) {
 		failed  []string
 		status  Status
 		there   bool
-		verdict string // "" healthy
+		verdict string // "" means healthy
 		settled bool
 	}{
 		{name: "booting", state: "starting", status: Status{}},
@@ -435,11 +436,12 @@ func TestWatchMissesNothing(t *testing.T) {
 	}
 }
 
-// The file itself is a mount: what an editor puts in its place stays outside.
+// If a file itself is a mount and an editor replaces it on the host, the container still
+// sees the old file. watch must report that, once.
 func TestWatchTellsOrphans(t *testing.T) {
 	dir := t.TempDir()
 	file := write(t, dir+"/configuration.nix", "{ }")
-	open, err := os.Open(file) // holds the inode, as the mount does
+	open, err := os.Open(file) // keeps the inode, as a mount does
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// restore gets the paths and what they need out of the cache into the store.
-// What cannot be used is taken out of the cache.
+// restore copies the paths and their closures from the cache into the store. It deletes
+// damaged paths from the cache.
 func (a *Applier) restore(ctx context.Context, base Base, paths []string) error {
 	start := time.Now()
 	store := a.store(base)
@@ -27,7 +27,7 @@ func (a *Applier) restore(ctx context.Context, base Base, paths []string) error 
 	args := append([]string{"--realise", "--keep-going", "--option", "substitute", "true", "--option", "substituters", a.Cache.url()}, missing...)
 	cmd := a.command(ctx, store.program, args...)
 	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = io.Discard, &said // a line per path
+	cmd.Stdout, cmd.Stderr = io.Discard, &said // Nix prints one line per path
 	err = cmd.Run()
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -46,8 +46,8 @@ func (a *Applier) restore(ctx context.Context, base Base, paths []string) error 
 	return errors.Join(err, ierr)
 }
 
-// restoreSystem gets a system that was applied before. It reports whether it
-// could: everything else is said, and building goes on without it.
+// restoreSystem restores a system that was applied before. It returns "" if the cache
+// cannot provide it: then it logs the reason, and the caller builds the system.
 func (a *Applier) restoreSystem(ctx context.Context, base Base, fingerprint string) (string, error) {
 	if a.Cache == nil {
 		return "", nil
@@ -75,9 +75,9 @@ func (a *Applier) restoreSystem(ctx context.Context, base Base, fingerprint stri
 	return toplevel, nil
 }
 
-// restoreOutputs gets what the cache has of the outputs that building drv
-// needs. Nix would not take all of them from a substituter: much of what NixOS
-// generates says allowSubstitutes = false.
+// restoreOutputs restores those outputs of drv's closure that are in the cache. Nix
+// itself would not take all of them from a substituter, because NixOS sets
+// allowSubstitutes = false for much of what it generates.
 func (a *Applier) restoreOutputs(ctx context.Context, base Base, drv string) {
 	if a.Cache == nil || !isThere(a.Cache.binary(cacheInfo)) {
 		return
@@ -95,7 +95,7 @@ func (a *Applier) restoreOutputs(ctx context.Context, base Base, drv string) {
 	}
 }
 
-// keep puts into the cache what the system has and the image has not.
+// keep copies the paths of the applied system into the cache, without the image's paths.
 func (a *Applier) keep(ctx context.Context, base Base, state State) {
 	if a.Cache == nil {
 		return

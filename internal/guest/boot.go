@@ -13,13 +13,13 @@ import (
 	"syscall"
 )
 
-// Exit codes of a container that does not boot, from sysexits.h.
+// Exit codes of a container that does not boot, as in sysexits.h.
 const (
-	ExitConfig   = 78 // EX_CONFIG: started without what it needs
-	ExitSoftware = 70 // EX_SOFTWARE: the image is at fault
+	ExitConfig   = 78 // EX_CONFIG: a mount or flag of the container is missing or wrong
+	ExitSoftware = 70 // EX_SOFTWARE: a fault of the image
 )
 
-// ExitError ends the program with Code. Err, if any, has been said already.
+// ExitError ends the program with Code. If Err is nil, the reason was printed before.
 type ExitError struct {
 	Code int
 	Err  error
@@ -34,8 +34,8 @@ func (e *ExitError) Error() string {
 
 func (e *ExitError) Unwrap() error { return e.Err }
 
-// Boot is PID 1. It returns only when the system cannot be started; args are
-// the arguments of the program with its name.
+// Boot does the work of PID 1. It returns only if it cannot start the system. args are
+// the program's arguments, with its name first.
 func Boot(args []string) error {
 	if os.Getpid() != pid1 {
 		return &ExitError{ExitConfig, errors.New("nixoci-init has to be the container's first process: leave out docker run --init, init: true and a shared PID namespace")}
@@ -68,7 +68,7 @@ func Boot(args []string) error {
 	}
 	made, err := ensureConsole(self)
 	if err != nil {
-		// The system runs without a console too, only nobody sees its log.
+		// The system runs without a console too, but then its log is empty.
 		notes = append(notes, fmt.Sprintf("no console, the log will stay empty: %v", err))
 	}
 	if made {
@@ -96,9 +96,9 @@ func Boot(args []string) error {
 	return &ExitError{ExitSoftware, fmt.Errorf("execute %s: %w", sys.Init, err)}
 }
 
-// settle makes what systemd and its units find in the container, and changes
-// the environment of systemd. Nothing here keeps a system from starting: what
-// fails is a note for the log.
+// settle prepares files for systemd and its units, and changes systemd's
+// environment. A failure here must not stop the boot: settle returns it as a note
+// for the log.
 func settle(sys System, env *bootEnv, ms Mounts, engine Engine, args []string) (notes []string) {
 	try := func(consequence string, err error) {
 		if err != nil {
@@ -110,7 +110,7 @@ func settle(sys System, env *bootEnv, ms Mounts, engine Engine, args []string) (
 	if len(left) > 0 {
 		notes = append(notes, fmt.Sprintf("units cannot be given %s: systemd takes names of letters, digits and _, and values without control characters", strings.Join(left, ", ")))
 	}
-	// Images since format version 2 bring this root along.
+	// Images of format version 2 and later already contain this root.
 	if image := imageToplevel(); image != "" {
 		try("garbage collection may delete the image's own system", holdImage(gcRoots, image))
 	}
@@ -121,13 +121,13 @@ func settle(sys System, env *bootEnv, ms Mounts, engine Engine, args []string) (
 	setCredentials(env, secretsDir)
 	try("the shutdown will complain of mounts", writeUnits(unitDir, ms))
 	switch env.get("container") {
-	case "", "docker", "oci": // the image's own, or the engine's
+	case "", "docker", "oci": // set by the image or the engine
 		env.set("container", engine.systemdName())
 	}
 	return notes
 }
 
-// asExit is err with the exit code that it asks for.
+// asExit returns err as an *ExitError. Without a code of its own, it gets ExitSoftware.
 func asExit(err error) error {
 	var exit *ExitError
 	if errors.As(err, &exit) {
@@ -136,33 +136,33 @@ func asExit(err error) error {
 	return &ExitError{ExitSoftware, err}
 }
 
-// What systemd is told unless the user decides himself. It reads PID 1's
-// arguments as the kernel command line when it runs in a container
-// (proc_cmdline(), src/basic/proc-cmdline.c).
+// Settings that systemd gets unless the user sets them. In a container systemd reads
+// PID 1's arguments as the kernel command line (proc_cmdline(),
+// src/basic/proc-cmdline.c).
 const (
-	// The journal, and with it every unit's output, goes to the console.
+	// The journal, which has the output of every unit, also goes to the console.
 	argForward = "systemd.journald.forward_to_console"
-	// Nobody answers questions there.
+	// On first boot systemd must not ask questions: nobody can answer them.
 	argFirstBoot = "systemd.firstboot"
-	// What systemd shows of its units' starts and stops, "[  OK  ] Started …",
-	// it logs too. Where the journal goes to the console, once is enough.
+	// systemd also logs the status lines that it shows ("[  OK  ] Started …"). If the
+	// journal goes to the console, they would appear there twice.
 	argStatus = "systemd.show_status"
-	// Where systemd logs; on the console it shows the status and does not log it.
+	// If systemd logs to the console, it shows status lines there and does not log them.
 	argTarget = "systemd.log_target"
-	// What is not to be started, once for each unit: console-getty, since a
-	// login prompt in a log is of no use and newer ones write escape sequences.
-	// Never a mount: units with PrivateTmp= require tmp.mount, and would fail.
+	// Units that must not start, one argument each. console-getty is one: a login prompt
+	// is useless in a log, and newer versions write escape sequences. Never mask a mount:
+	// units with PrivateTmp= require tmp.mount and would fail.
 	argMask = "systemd.mask"
 )
 
-// kernelArgs adds to the user's arguments what they leave open. settings are
-// the keys that the system's own system.conf sets; the command line would win
-// over them. masked are units.
+// kernelArgs adds defaults for the arguments that the user did not give. settings are the
+// keys that the system's own system.conf sets: kernelArgs leaves them alone, because the
+// command line would override them. masked are units that must not start.
 func kernelArgs(args, settings, masked []string) []string {
 	given := map[string]string{}
 	for _, a := range args {
 		name, value, _ := strings.Cut(a, "=")
-		given[strings.ReplaceAll(name, "-", "_")] = value // the two are the same to systemd
+		given[strings.ReplaceAll(name, "-", "_")] = value // systemd treats - and _ the same
 	}
 	all := args[:len(args):len(args)]
 	setDefault := func(name, value string) {
@@ -184,7 +184,7 @@ func kernelArgs(args, settings, masked []string) []string {
 	return all
 }
 
-// hasArgument says whether args have name, with a value or without.
+// hasArgument reports whether args contain name, with or without a value.
 func hasArgument(args []string, name string) bool {
 	return slices.ContainsFunc(args, func(a string) bool {
 		given, _, _ := strings.Cut(a, "=")
@@ -192,7 +192,7 @@ func hasArgument(args []string, name string) bool {
 	})
 }
 
-// isTrue is parse_boolean() of systemd, and an argument without a value.
+// isTrue works like systemd's parse_boolean(). An empty value is true too.
 func isTrue(s string) bool {
 	switch strings.ToLower(s) {
 	case "", "1", "yes", "y", "true", "t", "on":

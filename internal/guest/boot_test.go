@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A user's own settings win, and where they keep the journal off the console,
-// systemd's status is the log.
+// The user's own arguments win. If they keep the journal off the console, systemd must
+// show its status lines.
 func TestKernelArgs(t *testing.T) {
 	const forward, off, once = "systemd.journald.forward_to_console=1", "systemd.firstboot=off", "systemd.show_status=no"
 	for _, tc := range []struct{ args, settings, added string }{

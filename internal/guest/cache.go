@@ -19,17 +19,17 @@ import (
 	"syscall"
 )
 
-// cacheDir is the place for a volume that keeps what was built for the next
-// container, be it of the same image or of a newer one.
+// cacheDir is the mount point for a volume that keeps builds for the next container, of
+// the same image or of a newer one.
 const cacheDir = "/var/cache/nixoci"
 
-// A cache is a binary cache with what the applied systems have and the image
-// has not, and the list of these systems. Nix itself could not write it: it
-// wants whole closures in a binary cache, hence the image's paths as well
-// ("cannot add … because the reference … is not valid").
-//
-// All of it can be made again. Whatever is wrong with a cache is said, and
-// costs no more than a build.
+// A cache is a binary cache with the paths of
+// applied systems, without the paths of the image,
+// and a list of these systems. Nix itself cannot
+// write such a cache: its binary caches must hold
+// complete closures, so also the image's paths
+// ("cannot add … because the reference … is not
+// valid").
 type cache struct {
 	dir   string
 	store string // /nix/store
@@ -41,24 +41,24 @@ const (
 	narDir       = "nar"
 	cacheInfo    = "nix-cache-info"
 	cacheVersion = 1
-	// keptSystems is how many applied systems the cache keeps: the running one
-	// and those that a configuration or an image is likely to go back to.
+	// keptSystems is how many applied systems the cache keeps: the running one and those
+	// to which the user is likely to return.
 	keptSystems = 3
 )
 
-// cachedSystems is the contents of systemsFile.
+// cachedSystems is the content of systemsFile.
 type cachedSystems struct {
 	Version int            `json:"version"`
-	Systems []cachedSystem `json:"systems"` // the one applied last comes first
+	Systems []cachedSystem `json:"systems"` // the last applied system comes first
 }
 
 type cachedSystem struct {
 	State
-	Image string `json:"image,omitempty"` // toplevel of the image it was built in
+	Image string `json:"image,omitempty"` // toplevel of the image in which the system was built
 }
 
-// openCache returns the cache in dir, nil if it would not outlive the
-// container.
+// openCache returns the cache in dir. It returns nil if dir is not on a volume, because
+// then a new container would not see it.
 func openCache(dir, store string, ms Mounts) *cache {
 	if m, ok := ms.Holding(dir); !ok || m.Point == "/" {
 		return nil
@@ -70,10 +70,10 @@ func (c *cache) binary(names ...string) string {
 	return filepath.Join(append([]string{c.dir, binaryDir}, names...)...)
 }
 
-// url is for Nix. Signatures are not asked for in this cache, and only there.
+// url returns the cache's URL for Nix. trusted=true skips signatures for this cache only.
 func (c *cache) url() string { return "file://" + c.binary() + "?trusted=true" }
 
-// lock keeps other containers with the same volume out.
+// lock waits until no other container with the same volume uses the cache.
 func (c *cache) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return nil, err
@@ -82,8 +82,8 @@ func (c *cache) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Some network file systems have no locks. What two containers could do to
-	// each other there is to build once more.
+	// Some network file systems have no locks. Two containers can then disturb each
+	// other, but the worst result is another build.
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 	if err != nil && !errors.Is(err, syscall.ENOLCK) && !errors.Is(err, syscall.ENOTSUP) {
 		f.Close()
@@ -92,11 +92,11 @@ func (c *cache) lock() (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// check says whether the directory can be a cache for this store.
+// check returns an error if the directory holds a cache for another store.
 func (c *cache) check() error {
 	data, err := os.ReadFile(c.binary(cacheInfo))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a new one
+		return nil // a new cache
 	}
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (c *cache) check() error {
 	return fmt.Errorf("%s names no StoreDir", c.binary(cacheInfo))
 }
 
-// systems returns the list, empty if there is none or none that can be read.
+// systems returns the list of systems. It is empty if the file is missing.
 func (c *cache) systems() ([]cachedSystem, error) {
 	var s cachedSystems
 	there, err := readJSON(filepath.Join(c.dir, systemsFile), &s)
@@ -130,8 +130,8 @@ func (c *cache) systems() ([]cachedSystem, error) {
 	return s.Systems, nil
 }
 
-// hash is the part of a store path that names it in a binary cache: "" if it is
-// not a store path.
+// hash returns the hash part of a store path, which names it in a binary cache. It
+// returns "" if path is not a store path.
 func (c *cache) hash(path string) string {
 	name, ok := strings.CutPrefix(path, c.store+"/")
 	if !ok || strings.Contains(name, "/") {
@@ -144,7 +144,7 @@ func (c *cache) hash(path string) string {
 	return hash
 }
 
-// A narinfo is what the cache says of a path, as far as it matters here.
+// A narinfo holds the fields of a .narinfo file that nixoci-init needs.
 type narinfo struct {
 	path       string
 	url        string
@@ -152,7 +152,7 @@ type narinfo struct {
 	references []string // store paths
 }
 
-// read returns nil if the cache does not have the path.
+// read returns the narinfo of a path, nil if the cache does not have the path.
 func (c *cache) read(path string) (*narinfo, error) {
 	file := c.binary(c.hash(path) + ".narinfo")
 	data, err := os.ReadFile(file)
@@ -188,8 +188,8 @@ func (c *cache) read(path string) (*narinfo, error) {
 	return &n, nil
 }
 
-// walk visits what the cache has of the closures of the paths, each path once.
-// missing is called for what it has not, with the reason if there is one.
+// walk calls have for each path in the closures of paths that the cache has, once each. It
+// calls missing for each path that the cache lacks. err is nil if the path is just not there.
 func (c *cache) walk(paths []string, have func(*narinfo), missing func(path string, err error)) {
 	seen := map[string]bool{}
 	todo := append([]string(nil), paths...)
@@ -210,8 +210,8 @@ func (c *cache) walk(paths []string, have func(*narinfo), missing func(path stri
 	}
 }
 
-// complete returns why the path cannot be restored: something in its closure is
-// neither in the cache nor in the store.
+// complete returns an error if the path cannot be restored, because the cache and the
+// store both lack a path of its closure.
 func (c *cache) complete(path string) error {
 	var errs []error
 	c.walk([]string{path}, func(*narinfo) {}, func(path string, err error) {
@@ -226,11 +226,11 @@ func (c *cache) complete(path string) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return errs[0] // one is as good as all of them
+	return errs[0] // one error is enough to decide
 }
 
-// restorable returns those of the paths that the cache has, with all that they
-// need in the cache or in the store. What is damaged is taken out of the cache.
+// restorable returns those of the paths that are in the cache and whose closure is
+// complete in the cache and the store together. It deletes damaged paths from the cache.
 func (c *cache) restorable(paths []string) (good []string, damage error) {
 	infos := map[string]*narinfo{}
 	available := map[string]bool{}
@@ -263,7 +263,7 @@ func (c *cache) restorable(paths []string) (good []string, damage error) {
 	return good, damage
 }
 
-// add copies a path of the store into the cache.
+// add copies a store path into the cache. size is 0 if the path was there before.
 func (c *cache) add(ctx context.Context, info pathInfo) (size int64, err error) {
 	hash := c.hash(info.Path)
 	if hash == "" {
@@ -322,8 +322,8 @@ func (c *cache) add(ctx context.Context, info pathInfo) (size int64, err error) 
 
 const tempPrefix = ".temp-"
 
-// writeFile makes a file appear whole or not at all. A power failure may lose
-// it, or its contents: that is found out when it is read.
+// writeFile writes a file whole or not at all. A power failure may still lose or damage
+// it: the next reader finds that out.
 func writeFile(file string, data []byte) error {
 	temp, err := os.CreateTemp(filepath.Dir(file), tempPrefix)
 	if err != nil {
@@ -337,7 +337,7 @@ func writeFile(file string, data []byte) error {
 	return os.Rename(temp.Name(), file)
 }
 
-// A digester counts and hashes what it passes on, until the context ends.
+// A digester passes bytes on and counts and hashes them. It fails when the context ends.
 type digester struct {
 	ctx  context.Context
 	w    io.Writer
@@ -358,7 +358,7 @@ func (d *digester) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// remove takes a path out of the cache.
+// remove deletes a path from the cache.
 func (c *cache) remove(path string) error {
 	hash := c.hash(path)
 	if hash == "" {
@@ -373,7 +373,7 @@ func (c *cache) remove(path string) error {
 	return errors.Join(errs...)
 }
 
-// begin makes an empty cache where there is none.
+// begin makes an empty cache if there is none.
 func (c *cache) begin() error {
 	if err := os.MkdirAll(c.binary(narDir), 0o755); err != nil {
 		return err
@@ -384,11 +384,11 @@ func (c *cache) begin() error {
 	return writeFile(c.binary(cacheInfo), []byte("StoreDir: "+c.store+"\nWantMassQuery: 1\nPriority: 10\n"))
 }
 
-// record puts a system at the top of the list, and forgets the oldest ones.
+// record puts a system first in the list, and drops the oldest ones.
 func (c *cache) record(s cachedSystem) error {
 	old, err := c.systems()
 	if err != nil {
-		old = nil // it has been said when the list was read
+		old = nil // fill has logged this error
 	}
 	list := []cachedSystem{s}
 	for _, o := range old {
@@ -399,8 +399,8 @@ func (c *cache) record(s cachedSystem) error {
 	return writeJSON(filepath.Join(c.dir, systemsFile), cachedSystems{Version: cacheVersion, Systems: list})
 }
 
-// find returns the system that was applied with this fingerprint, "" if the
-// cache does not have it.
+// find returns the toplevel that was applied with this fingerprint, "" if the list does
+// not have it.
 func (c *cache) find(fingerprint string) (toplevel string, err error) {
 	if err := c.check(); err != nil {
 		return "", err
@@ -417,8 +417,8 @@ func (c *cache) find(fingerprint string) (toplevel string, err error) {
 	return "", nil
 }
 
-// prune deletes what no system in the list needs, and returns what the rest
-// takes.
+// prune deletes the files that no system in the list needs. It returns the size of the
+// rest.
 func (c *cache) prune() (size int64, err error) {
 	systems, err := c.systems()
 	if err != nil {

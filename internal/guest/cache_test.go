@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// cached is a container with a cache, a store and a Nix that knows its closures.
+// cached is a container with a cache, a store, and a Nix that knows the closures.
 type cached struct {
 	*container
 	c     *cache
@@ -63,7 +63,7 @@ func (k *cached) name(name string) string {
 	return k.store + "/" + strings.Repeat("0", 32-len(hash)) + hash + "-" + name
 }
 
-// path makes a store path with references, and tells Nix of it.
+// path makes a store path with references, and registers it with the Nix of the test.
 func (k *cached) path(t *testing.T, name string, references ...string) string {
 	t.Helper()
 	p := k.name(name)
@@ -94,7 +94,7 @@ func (k *cached) register(t *testing.T, p string, references ...string) {
 	write(t, k.root+"/closure/"+filepath.Base(p), closure+p+"\n")
 }
 
-// bootable makes a system of a store path, and registers it anew.
+// bootable turns a store path into a system, and registers it again.
 func (k *cached) bootable(t *testing.T, p string, references ...string) {
 	t.Helper()
 	toplevel(t, p, "#!/bin/sh\n")
@@ -102,7 +102,7 @@ func (k *cached) bootable(t *testing.T, p string, references ...string) {
 	k.register(t, p, references...)
 }
 
-// applied applies a system that shares the image's path and has one of its own.
+// applied applies a system with two paths of its own that refer to the image's path.
 func (k *cached) applied(t *testing.T, name string) (top, own string) {
 	t.Helper()
 	own = k.path(t, name+".conf", k.Image)
@@ -127,7 +127,7 @@ func TestCacheKeepsWhatTheImageLacks(t *testing.T) {
 	if !k.holds(top) || !k.holds(own) || k.holds(k.Image) {
 		t.Errorf("toplevel %v, own path %v, image %v\n%s", k.holds(top), k.holds(own), k.holds(k.Image), k.log.String())
 	}
-	// What Nix will read.
+	// Check the narinfo file that Nix will read.
 	info, err := os.ReadFile(k.c.binary(k.c.hash(top) + ".narinfo"))
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +163,8 @@ func TestCacheKeepsWhatTheImageLacks(t *testing.T) {
 	}
 }
 
-// In a new container the store is the image's again.
+// renew simulates a new container: the paths gone leave the store, and the image's system
+// runs.
 func (k *cached) renew(t *testing.T, gone ...string) {
 	t.Helper()
 	for _, p := range gone {
@@ -199,8 +200,8 @@ func TestCacheRestoresAnAppliedSystem(t *testing.T) {
 	}
 }
 
-// Another image: evaluated again, and what the graph needs is restored before
-// it is built.
+// With another base, apply evaluates again. Before the build, it restores the outputs
+// that the cache has.
 func TestCacheRestoresOutputs(t *testing.T) {
 	k := newCached(t)
 	top, own := k.applied(t, "web")
@@ -239,10 +240,11 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 	}
 	nars, _ := os.ReadDir(k.c.binary(narDir))
-	if len(nars) != 2*keptSystems+1 { // the last one was written after the last prune
+	if len(nars) != 2*keptSystems+1 { // the last temporary file was written after the last prune
 		t.Errorf("%d files are left: %v", len(nars), nars)
 	}
-	// A system that is applied again is the newest one, and not there twice.
+	// A system that is applied again becomes the newest one, and is in the list only
+	// once.
 	k.applied(t, "web3")
 	systems, err := k.c.systems()
 	if err != nil || len(systems) != keptSystems || systems[0].Toplevel != tops[3] {
@@ -250,13 +252,13 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with the cache, the configuration is applied, and the
-// log says what was wrong.
+// If the cache is damaged, apply still applies the configuration, and the log names the
+// damage.
 func TestCacheThatCannotBeUsed(t *testing.T) {
 	for name, tc := range map[string]struct {
 		harm func(t *testing.T, k *cached, top, own string)
 		says string
-		full bool // it is a cache again afterwards
+		full bool // the cache is complete again afterwards
 	}{
 		"a NAR is lost": {func(t *testing.T, k *cached, top, own string) {
 			os.Remove(k.c.binary(narDir, k.c.hash(own)+".nar.gz"))
@@ -312,7 +314,7 @@ func TestCacheThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// A store path that was changed after it was built is not spread.
+// A store path that was changed after its build must not enter the cache.
 func TestCacheRefusesWhatIsNotRegistered(t *testing.T) {
 	k := newCached(t)
 	own := k.path(t, "own.conf", k.Image)
@@ -328,7 +330,7 @@ func TestCacheRefusesWhatIsNotRegistered(t *testing.T) {
 	}
 }
 
-// Without a volume nothing would be gained.
+// openCache must return no cache if the directory is not on a volume.
 func TestOpenCache(t *testing.T) {
 	for _, tc := range []struct {
 		points string

@@ -13,24 +13,24 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// What can be wrong with the control groups a container was given.
+// What can be wrong with the control groups of the container.
 var (
 	errCgroupReadOnly = errors.New("/sys/fs/cgroup is read-only: systemd cannot make its control groups")
 	errCgroupMissing  = errors.New("there are no control groups at /sys/fs/cgroup")
-	// With the host's tree bound in and a cgroup namespace of its own, systemd
-	// takes the root of the host's tree for its own and starts to rearrange it.
+	// If the host's tree is mounted but the cgroup namespace is the container's, systemd
+	// believes that the root of the host's tree is its own, and rearranges it.
 	errCgroupForeign = errors.New("/sys/fs/cgroup is the host's, but the container has a cgroup namespace of its own: systemd would take over the host's control groups")
 	errCgroupV1      = errors.New("the host has control groups of version 1 only, and systemd's hierarchy is not writable")
 )
 
-// Cgroup is where PID 1 may make control groups.
+// Cgroup is the group in which PID 1 may make control groups.
 type Cgroup struct {
-	Dir string // this process's own group below /sys/fs/cgroup
+	Dir string // the group of this process, below /sys/fs/cgroup
 	V1  bool
 }
 
-// findCgroup works out where this container's own control group is, from what
-// is mounted and from the contents of /proc/self/cgroup.
+// findCgroup finds the control group of this container from the mounts and the content of
+// /proc/self/cgroup.
 func findCgroup(ms Mounts, self string) (Cgroup, error) {
 	m, ok := ms.At(cgroupRoot)
 	if ok && m.Type == "cgroup2" {
@@ -38,8 +38,8 @@ func findCgroup(ms Mounts, self string) (Cgroup, error) {
 		if !found {
 			return Cgroup{}, errCgroupMissing
 		}
-		// A mount made in another cgroup namespace shows its root as /.., and
-		// a process outside the namespace's root its path: cgroup_namespaces(7).
+		// If a mount was made in another cgroup namespace, its root starts with /..; so does
+		// the path of a process that is outside the namespace's root: cgroup_namespaces(7).
 		if strings.HasPrefix(m.Root, "/..") || strings.HasPrefix(own, "/..") {
 			return Cgroup{}, errCgroupForeign
 		}
@@ -48,7 +48,7 @@ func findCgroup(ms Mounts, self string) (Cgroup, error) {
 		}
 		return Cgroup{}, errCgroupForeign
 	}
-	for _, m := range ms { // the older layout: one hierarchy per controller
+	for _, m := range ms { // cgroup v1: one hierarchy per controller
 		if m.Type == "cgroup" && hasOption(m.Super, "name=systemd") {
 			own, _ := cgroupPath(self, "name=systemd:")
 			if rel, inside := cutDir(own, m.Root); inside {
@@ -60,7 +60,7 @@ func findCgroup(ms Mounts, self string) (Cgroup, error) {
 	return Cgroup{}, errCgroupMissing
 }
 
-// cgroupPath returns the path of the line of /proc/self/cgroup that has mark.
+// cgroupPath returns the path in the line of /proc/self/cgroup that contains mark.
 func cgroupPath(self, mark string) (string, bool) {
 	for _, line := range strings.Split(self, "\n") {
 		if i := strings.Index(line, mark); i >= 0 && (mark != "0::" || i == 0) {
@@ -70,7 +70,7 @@ func cgroupPath(self, mark string) (string, bool) {
 	return "", false
 }
 
-// cutDir returns p relative to dir, if it is dir or below.
+// cutDir returns p relative to dir. ok is false if p is not in dir.
 func cutDir(p, dir string) (string, bool) {
 	if dir == "/" || p == dir {
 		return strings.TrimPrefix(p, strings.TrimSuffix(dir, "/")), true
@@ -90,9 +90,9 @@ func hasOption(options, option string) bool {
 	return false
 }
 
-// writable makes a control group and removes it. That is the only test that
-// sees mount flags, ownership in user namespaces and security modules alike.
-// The name is one that systemd uses itself.
+// writable tests whether PID 1 can make control groups: it makes one and removes it. Only
+// such a test covers mount flags, ownership in user namespaces and security modules.
+// systemd uses the name init.scope itself.
 func (c Cgroup) writable() error {
 	probe := filepath.Join(c.Dir, "init.scope")
 	switch err := os.Mkdir(probe, 0o755); {
@@ -105,8 +105,8 @@ func (c Cgroup) writable() error {
 	}
 }
 
-// prepareCgroup sees to it that systemd can make control groups. Where they
-// are read-only it tries to make the mount writable.
+// prepareCgroup makes sure that systemd can make control groups. If the mount is
+// read-only, it tries to remount it writable.
 func prepareCgroup(ms Mounts) error {
 	self, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {

@@ -12,35 +12,35 @@ import (
 
 const console = "/dev/console"
 
-// consoleArgv0 is the name under which the console child runs. systemd's last
-// killing round spares a process whose argv[0] starts with @
-// (https://systemd.io/ROOT_STORAGE_DAEMONS), so that the very last lines of a
-// shutdown are copied too. The child does not know itself by it: what a binfmt
-// interpreter runs may have another argv[0]. There systemd ends the child with
-// all other processes, and it drains the console first.
+// consoleArgv0 is argv[0] of the console child. If argv[0] starts with @, systemd's
+// last killing round spares the process (https://systemd.io/ROOT_STORAGE_DAEMONS),
+// so the child can copy the very last lines of a shutdown. The child must not
+// recognise itself by this name: a binfmt interpreter may change argv[0]. In that
+// case systemd ends the child with all other processes, and the child drains the
+// console first.
 const consoleArgv0 = "@nixoci-console"
 
-// consoleEnv in the environment makes this program the console child.
+// consoleEnv is the environment variable that makes this program the console child.
 const consoleEnv = "_NIXOCI_CONSOLE"
 
-// IsConsole says whether this process is the console child. PID 1 never is,
-// whatever the container's environment says.
+// IsConsole reports whether this process is the console child. PID 1 never is, even if
+// the container's environment contains the variable.
 func IsConsole() bool { return os.Getpid() != 1 && os.Getenv(consoleEnv) == "1" }
 
-// Descriptors that the console child inherits.
+// File descriptors that the console child inherits.
 const (
 	masterFD = 3
 	slaveFD  = 4
 )
 
-// ensureConsole gives the container a /dev/console when it has none. self is
-// this program's file. The child that serves the console outlives the exec of
-// init as PID 1's child; the caller does not wait for it.
+// ensureConsole makes /dev/console if the container has none. self is the path of this
+// program. It starts a child that copies the console and keeps running after PID 1 has
+// executed init. The caller does not wait for the child.
 func ensureConsole(self string) (made bool, err error) {
 	switch c, err := os.OpenFile(console, os.O_RDWR|syscall.O_NOCTTY, 0); {
 	case err == nil:
-		// Docker's and podman's -t bind their terminal there; whatever else
-		// somebody put there is his own choice.
+		// docker run -t and podman run -t bind their terminal there. If somebody put
+		// anything else there, use it.
 		c.Close()
 		return false, nil
 	case errors.Is(err, os.ErrNotExist):
@@ -54,11 +54,11 @@ func ensureConsole(self string) (made bool, err error) {
 	defer master.Close()
 	defer slave.Close()
 
-	// The slave stays with the child: were nobody holding it, the master would
-	// read EIO the first time systemd closes the console.
+	// The child keeps the slave open. If no process had it open, the master would read
+	// EIO the first time systemd closes the console.
 	child, err := os.StartProcess(self, []string{consoleArgv0}, &os.ProcAttr{
 		Dir:   "/",
-		Env:   []string{consoleEnv + "=1", "GOMAXPROCS=2"}, // a reader and a writer
+		Env:   []string{consoleEnv + "=1", "GOMAXPROCS=2"}, // one thread reads, one writes
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, master, slave},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
@@ -66,7 +66,7 @@ func ensureConsole(self string) (made bool, err error) {
 		return false, fmt.Errorf("start console: %w", err)
 	}
 	allowTracing(child.Pid)
-	if err := os.Remove(console); err != nil && !errors.Is(err, os.ErrNotExist) { // a link to nothing
+	if err := os.Remove(console); err != nil && !errors.Is(err, os.ErrNotExist) { // console may be a dangling link
 		child.Kill()
 		return false, fmt.Errorf("replace %s: %w", console, err)
 	}
@@ -77,10 +77,10 @@ func ensureConsole(self string) (made bool, err error) {
 	return true, child.Release()
 }
 
-// ServeConsole is the console child: it copies the console to standard output
-// until it is told to stop, then drains it.
+// ServeConsole is the main function of the console child: it copies the console to
+// standard output until SIGTERM, then copies what is left.
 func ServeConsole() error {
-	// A reader that went away must not end the console, nor may a terminal.
+	// Neither a reader that went away nor a signal of a terminal may end the console.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTTOU)
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
@@ -96,9 +96,9 @@ func ServeConsole() error {
 	return CopyConsole(masterFD, slaveFD, int(os.Stdout.Fd()), int(stop.Fd()))
 }
 
-// leaveRoot makes /proc this process's root directory, where that is allowed.
-// systemd's last killing round looks at the root directory of a process that it
-// spares, and complains if it is the one that it wants to unmount.
+// leaveRoot makes /proc the root directory of this process, if that is allowed. systemd's
+// last killing round spares this process. It complains if the process still has as its
+// root the file system that systemd wants to unmount.
 func leaveRoot() {
 	if syscall.Chroot("/proc") == nil {
 		pid1Comm = "/1/comm"

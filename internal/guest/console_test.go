@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// terminal starts CopyConsole on a new pseudoterminal and returns what stands
-// for /dev/console, the reader of what is copied, and what ends the copying.
+// terminal starts CopyConsole on a new pseudoterminal. dev stands for /dev/console, out
+// receives the copy, and stop ends the copying.
 func terminal(t *testing.T) (dev, out *os.File, stop func() error) {
 	t.Helper()
 	master, slave, name, err := openPTY()
@@ -70,7 +70,7 @@ func TestConsoleCopiesBytesAsTheyAre(t *testing.T) {
 	}
 }
 
-// systemd opens and closes the console for every line it writes.
+// systemd opens and closes the console for every line that it writes.
 func TestConsoleSurvivesClose(t *testing.T) {
 	dev, out, stop := terminal(t)
 	for i := range 3 {
@@ -79,7 +79,7 @@ func TestConsoleSurvivesClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			dev.Close() // from here on nobody but the child holds the slave in between
+			dev.Close() // from now on, only the child holds the slave between two lines
 		}
 		fmt.Fprintf(again, "line %d\n", i)
 		again.Close()
@@ -120,8 +120,8 @@ func TestConsoleLosesNothingOfAFlood(t *testing.T) {
 	}
 }
 
-// Nobody reads: those who write to the console must not notice, and a reader
-// that comes late is told what it missed.
+// If nobody reads the log, writers to the console must not block. A late reader must
+// learn how many bytes it missed.
 func TestConsoleDoesNotWaitForItsReader(t *testing.T) {
 	dev, out, stop := terminal(t)
 	line := strings.Repeat("x", 4095) + "\n"

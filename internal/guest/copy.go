@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// consoleSpool bounds what is kept for a reader that does not keep up.
+	// consoleSpool is the limit for output that waits for a slow reader.
 	consoleSpool = 8 << 20
-	// drainIdle is how long the console must be silent to count as drained.
+	// drainIdle is the silence after which the console counts as drained.
 	drainIdle = 50 * time.Millisecond
-	// drainLimit is how long the last bytes may take to be written.
+	// drainLimit is the longest time for writing the last bytes.
 	drainLimit = time.Second
-	// quickSlice is the shortest slice that the kernel gives.
+	// quickSlice is the shortest time slice that the kernel offers.
 	quickSlice = 100 * time.Microsecond
-	// pipeBuf is what a pipe that polls as writable takes without blocking:
-	// PIPE_BUF, pipe(7).
+	// pipeBuf is how much a pipe accepts without blocking when poll reports it as
+	// writable: PIPE_BUF, pipe(7).
 	pipeBuf = 4096
 )
 
-// CopyConsole copies from the pseudoterminal's master to out until stop reads
-// as closed, then what is left of it. It never makes those who write to the
-// console wait: what out does not take at once is kept, and beyond 8 MiB the
-// oldest lines are given up, which the output then says. slave is replaced when
-// a hangup of the terminal ends it. All four are descriptors.
-//
-// When PID 1 ends, the kernel kills this process at once, with the last lines
-// still to be copied: see lastWords.
+// CopyConsole copies from the pseudoterminal's master to
+// out until stop is closed, then copies what is left.
+// Writers to the console never wait: CopyConsole keeps
+// what out does not accept at once. Beyond 8 MiB it
+// drops the oldest lines and reports that in the output.
+// If a hangup of the terminal closes slave, CopyConsole
+// opens it again. All four arguments are file
+// descriptors.
 func CopyConsole(master, slave, out, stop int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -63,8 +63,8 @@ func CopyConsole(master, slave, out, stop int) error {
 	return err
 }
 
-// beQuick asks for short slices of the processor (Linux 6.12 and later), which
-// a thread that was woken gets sooner. Elsewhere it does nothing.
+// beQuick asks the kernel for short time slices (Linux 6.12 and later). A thread with
+// short slices runs sooner after it was woken. On older kernels nothing changes.
 func beQuick() {
 	attr := schedAttr{size: uint32(unsafe.Sizeof(schedAttr{})), runtime: uint64(quickSlice)}
 	syscall.Syscall(sysSchedSetattr, 0, uintptr(unsafe.Pointer(&attr)), 0)
@@ -82,8 +82,8 @@ type schedAttr struct {
 	period   uint64
 }
 
-// readConsole hands over what the master reads until the console is silent
-// after stop was closed. flushed waits until all of it was written.
+// readConsole passes everything that the master reads to take. It ends when stop is
+// closed and the console is silent. flushed waits until everything is written.
 func readConsole(master, slave, stop int, take func([]byte), flushed func()) error {
 	buf := make([]byte, 64<<10)
 	wait := time.Duration(-1)
@@ -96,14 +96,14 @@ func readConsole(master, slave, stop int, take func([]byte), flushed func()) err
 			last.watch(buf[:n])
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
-			// Nothing is on its way either: the kernel waits for what it has
-			// queued before it says EAGAIN.
+			// Nothing more is on its way: before it returns EAGAIN, the kernel waits for
+			// what it has queued.
 			if last.release(flushed) {
 				continue
 			}
 			fds := []pollFD{{fd: int32(master), events: pollIn}, {fd: int32(stop), events: pollIn}}
 			if wait >= 0 {
-				fds = fds[:1] // stop is known
+				fds = fds[:1] // stop is closed: do not poll it again
 			}
 			timeout := wait
 			if last.holding && wait < 0 {
@@ -119,7 +119,7 @@ func readConsole(master, slave, stop int, take func([]byte), flushed func()) err
 				wait = drainIdle
 			}
 		case err == syscall.EIO:
-			// vhangup(2) on the console ended our own hold on the slave.
+			// vhangup(2) on the console closed our slave too: open it again.
 			again, err := openPeer(uintptr(master), "console")
 			if err != nil {
 				return fmt.Errorf("reopen console: %w", err)
@@ -136,8 +136,8 @@ func readConsole(master, slave, stop int, take func([]byte), flushed func()) err
 	}
 }
 
-// writeNow writes as much of p as out takes without waiting, and returns how
-// much that was. It writes nothing while older bytes wait in the spool.
+// writeNow writes as much of p as out accepts without waiting, and returns the number of
+// bytes. It writes nothing while older bytes wait in the spool.
 func writeNow(sp *spool, out int, p []byte) int {
 	done := 0
 	for done < len(p) && sp.idle() {
@@ -153,14 +153,14 @@ func writeNow(sp *spool, out int, p []byte) int {
 			break
 		}
 		if err != nil {
-			return len(p) // nobody reads: see spool.writeTo
+			return len(p) // nobody reads: drop it, as spool.writeTo does
 		}
 		done += n
 	}
 	return done
 }
 
-// fdWriter writes to a descriptor, blocking or not.
+// fdWriter writes to a file descriptor, blocking or not.
 type fdWriter int
 
 func (w fdWriter) Write(p []byte) (int, error) {
@@ -170,7 +170,7 @@ func (w fdWriter) Write(p []byte) (int, error) {
 		case nil:
 			return n, nil
 		case syscall.EINTR:
-		case syscall.EAGAIN: // somebody who shares the descriptor made it so
+		case syscall.EAGAIN: // another process that shares the descriptor made it non-blocking
 			if _, err := poll([]pollFD{{fd: int32(w), events: pollOut}}, -1); err != nil {
 				return 0, err
 			}
@@ -192,8 +192,8 @@ const (
 	pollOut = 0x4
 )
 
-// poll waits for one of fds, for ever when timeout is negative, and returns how
-// many are ready.
+// poll waits until one of fds is ready, and returns how many are. A negative timeout
+// waits for ever.
 func poll(fds []pollFD, timeout time.Duration) (int, error) {
 	var ts *syscall.Timespec
 	if timeout >= 0 {
@@ -213,10 +213,10 @@ func poll(fds []pollFD, timeout time.Duration) (int, error) {
 	}
 }
 
-// unCR turns the \r\n that systemd makes of line ends, once itself and once by
-// the terminal's settings that it restores, back into \n.
+// unCR turns \r\n and \r\r\n into \n. systemd writes \r\n, and restores terminal settings
+// that add another \r.
 type unCR struct {
-	held int // \r at the end of what came before
+	held int // number of \r at the end of the input so far
 	buf  []byte
 }
 

@@ -11,12 +11,12 @@ import (
 	"unsafe"
 )
 
-// Engine is what runs the container, as far as it can be told from inside.
+// Engine is the program that runs the container, as far as it can be recognised from inside.
 type Engine string
 
 const (
-	Docker     Engine = "docker"     // version unknown, may be 28 or later
-	DockerOld  Engine = "docker-old" // surely before 28
+	Docker     Engine = "docker"     // unknown version, maybe 28 or later
+	DockerOld  Engine = "docker-old" // certainly older than 28
 	Podman     Engine = "podman"
 	Kubernetes Engine = "kubernetes"
 	Nerdctl    Engine = "nerdctl"
@@ -26,9 +26,9 @@ const (
 	OCI        Engine = "oci" // any other runtime
 )
 
-// detectEngine goes by what is in the container, seen below root, and never by
-// $container: the image sets that. oldSeccomp says whether system calls are
-// refused that newer engines allow.
+// detectEngine recognises the engine by files below root, mounts and variables. It
+// ignores a value of $container that the image may have set. oldSeccomp means that the
+// engine refuses system calls that newer engines allow.
 func detectEngine(root string, env *bootEnv, ms Mounts, oldSeccomp bool) Engine {
 	there := func(files ...string) bool {
 		return slices.ContainsFunc(files, func(f string) bool {
@@ -36,23 +36,23 @@ func detectEngine(root string, env *bootEnv, ms Mounts, oldSeccomp bool) Engine 
 			return err == nil
 		})
 	}
-	// What is mounted from where: the directories in which engines keep hosts,
-	// resolv.conf and layers.
+	// from reports whether a mount comes from a directory with this text in its path:
+	// engines keep hosts, resolv.conf and layers in directories of their own.
 	from := func(text string) bool {
 		return slices.ContainsFunc(ms, func(m Mount) bool {
 			return strings.Contains(m.Root, text) || m.Point == "/" && strings.Contains(m.Super, text)
 		})
 	}
-	// Kubernetes first: below it is an engine too, with no flags to add.
+	// Kubernetes first: it uses one of the engines below, but flags cannot be added there.
 	if env.get("KUBERNETES_SERVICE_HOST") != "" || from("/kubelet/pods/") ||
 		there("/run/secrets/kubernetes.io", "/var/run/secrets/kubernetes.io") {
 		return Kubernetes
 	}
-	manager, _ := os.ReadFile(filepath.Join(root, "/run/host/container-manager")) // nspawn's: systemd.io/CONTAINER_INTERFACE
+	manager, _ := os.ReadFile(filepath.Join(root, "/run/host/container-manager")) // nspawn only: systemd.io/CONTAINER_INTERFACE
 	switch {
 	case strings.TrimSpace(string(manager)) == string(Nspawn):
 		return Nspawn
-	case there("/run/.containerenv"), from("/overlay-containers/"): // a tmpfs may hide the former
+	case there("/run/.containerenv"), from("/overlay-containers/"): // a tmpfs on /run may hide the file
 		return Podman
 	case there("/.dockerenv"), from("/docker/containers/"):
 		if oldSeccomp {
@@ -70,8 +70,8 @@ func detectEngine(root string, env *bootEnv, ms Mounts, oldSeccomp bool) Engine 
 	return OCI
 }
 
-// systemdName is what systemd calls the engine in $container (systemd(1),
-// src/basic/virt.c). Of oci it knows that the name says nothing.
+// systemdName is systemd's name for the engine in $container (systemd(1),
+// src/basic/virt.c). oci means a container of an unnamed engine.
 func (e Engine) systemdName() string {
 	switch e {
 	case Docker, DockerOld:
@@ -82,12 +82,12 @@ func (e Engine) systemdName() string {
 	return "oci"
 }
 
-// refusesHandles says whether name_to_handle_at(2) is forbidden. Docker's own
-// seccomp profile allows it since version 25 (moby #45766): where it does not,
-// the engine cannot know options of version 28.
+// refusesHandles reports whether the engine forbids name_to_handle_at(2). Docker's
+// seccomp profile allows it since version 25 (moby #45766). So if it is forbidden, Docker
+// is older and does not have the options of version 28.
 func refusesHandles() bool {
 	path := [2]byte{'/'}
-	var handle struct{ bytes, kind uint32 } // bytes is 0: the kernel answers EOVERFLOW
+	var handle struct{ bytes, kind uint32 } // with bytes = 0 the kernel answers EOVERFLOW
 	var mountID int32
 	const cwd = -100 // AT_FDCWD
 	at := cwd

@@ -12,10 +12,10 @@ import (
 	"unicode/utf8"
 )
 
-// runtimeDir holds what this boot has to remember. It is on a tmpfs.
+// runtimeDir holds files that are valid for this boot only. It is on a tmpfs.
 const runtimeDir = "/run/nixoci"
 
-// bootEnv is an environment in its order.
+// bootEnv is an environment that keeps the order of its variables.
 type bootEnv struct{ vars []string }
 
 func newBootEnv(vars []string) *bootEnv { return &bootEnv{append([]string(nil), vars...)} }
@@ -31,7 +31,7 @@ func (e *bootEnv) get(name string) string {
 	return ""
 }
 
-// setDefault sets a variable that is not set or empty.
+// setDefault sets a variable if it is missing or empty.
 func (e *bootEnv) setDefault(name, value string) {
 	for i, v := range e.vars {
 		if got, ok := strings.CutPrefix(v, name+"="); ok {
@@ -44,21 +44,21 @@ func (e *bootEnv) setDefault(name, value string) {
 	e.vars = append(e.vars, name+"="+value)
 }
 
-// set sets a variable whatever it was.
+// set sets a variable and replaces any old value.
 func (e *bootEnv) set(name, value string) {
 	e.vars = slices.DeleteFunc(e.vars, func(v string) bool { return strings.HasPrefix(v, name+"=") })
 	e.vars = append(e.vars, name+"="+value)
 }
 
-// plainConsole says that the console is a log and not a terminal. podman sets
-// TERM=xterm also without a terminal, and systemd 262 then asks it for its size.
+// plainConsole tells systemd that the console is a log, not a terminal. podman sets TERM=xterm
+// even without a terminal, and systemd 262 would then ask the terminal for its size.
 func (e *bootEnv) plainConsole() {
 	e.setDefault("SYSTEMD_COLORS", "0")
 	e.set("TERM", "dumb")
 }
 
-// kept are the variables that the build of a configuration may want to see.
-// systemd does not pass PID 1's environment on to units.
+// kept reports whether the build of a configuration may need the variable. systemd does
+// not pass PID 1's environment on to units.
 func kept(name string) bool {
 	switch strings.ToLower(name) {
 	case "http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy":
@@ -68,21 +68,21 @@ func kept(name string) bool {
 }
 
 const (
-	environmentFile = "environment.json" // for apply, what [kept] names
+	environmentFile = "environment.json" // for apply: the variables for which [kept] is true
 	unitEnvironment = "environment"      // for units: EnvironmentFile=/run/nixoci/environment
 )
 
-// ownVariables are PID 1's and the engine's. A unit has its own PATH, and would
-// lose it.
+// ownVariables belong to PID 1 and the engine. Units do not get them: a unit has its own
+// PATH, for instance, and would lose it.
 var ownVariables = []string{
 	"PATH", "HOME", "TERM", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_", "container", "container_uuid",
 	"SYSTEMD_COLORS", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
 }
 
-// saveEnvironment writes what the container was started with, for units and for
-// apply: systemd does not pass PID 1's environment on. Only root reads it: a
-// password or an access token may be among it. left names the variables that no
-// unit can have.
+// saveEnvironment writes the container's environment into files for units and for apply,
+// because systemd does not pass PID 1's environment on. Only root can read the files:
+// they may contain a password or an access token. left lists the variables that units
+// cannot get.
 func saveEnvironment(dir string, env *bootEnv) (left []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("save environment: %w", err)
@@ -115,7 +115,7 @@ func saveEnvironment(dir string, env *bootEnv) (left []string, err error) {
 	return left, nil
 }
 
-// writePrivate writes a file that never was readable by others.
+// writePrivate writes a file that other users cannot read at any time.
 func writePrivate(file string, content []byte) error {
 	if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
 		return err
@@ -123,9 +123,9 @@ func writePrivate(file string, content []byte) error {
 	return os.WriteFile(file, content, 0o600)
 }
 
-// validVariable says whether systemd takes a variable: env_name_is_valid() and
-// env_value_is_valid() of src/basic/env-util.c. One that it does not take would
-// cost a line in the log of each unit, or the whole file.
+// validVariable reports whether systemd accepts a variable: env_name_is_valid() and
+// env_value_is_valid() of src/basic/env-util.c. If one is not valid, each unit logs a
+// line about it, or systemd ignores the whole file.
 func validVariable(name, value string) bool {
 	if name == "" || name[0] >= '0' && name[0] <= '9' {
 		return false
@@ -141,14 +141,14 @@ func validVariable(name, value string) bool {
 	})
 }
 
-// quoteVariable writes a value so that systemd's parser reads it back:
-// parse_env_file_internal() of src/basic/env-file.c. Line ends stand for
-// themselves between double quotes.
+// quoteVariable quotes a value so that systemd's parser reads the same value:
+// parse_env_file_internal() of src/basic/env-file.c. Between double quotes a line end
+// needs no escape.
 func quoteVariable(value string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`).Replace(value) + `"`
 }
 
-// loadEnvironment returns the saved variables, none when PID 1 was not Boot.
+// loadEnvironment returns the saved variables, none if nixoci-init was not PID 1.
 func loadEnvironment(dir string) ([]string, error) {
 	data, err := os.ReadFile(filepath.Join(dir, environmentFile))
 	if os.IsNotExist(err) {

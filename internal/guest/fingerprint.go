@@ -15,14 +15,14 @@ import (
 	"strings"
 )
 
-// fingerprintVersion changes when the same inputs have to be built again.
+// fingerprintVersion changes if the same inputs must be built again.
 const fingerprintVersion = "nixoci-apply-1"
 
-// Fingerprint identifies what a build of a configuration depends on: the base
-// (the contents of base.json), the name of the configuration, and every file
-// in dir, by its contents. Links are followed, because Kubernetes mounts its
-// files through them. Times, owners and modes do not count, except for the
-// executable bit.
+// Fingerprint identifies all inputs of a build: the base (the content of
+// base.json), the name of the configuration, and the content of every file
+// in dir. It follows links, because Kubernetes mounts its files through
+// them. Times, owners and modes do not change it. Only the executable bit
+// does.
 func Fingerprint(base []byte, name, dir string) (string, error) {
 	h := sha256.New()
 	field(h, []byte(fingerprintVersion))
@@ -34,7 +34,7 @@ func Fingerprint(base []byte, name, dir string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// field writes p so that no two sequences of fields look the same.
+// field hashes the length of p, then p, so that different sequences of fields have different hashes.
 func field(h hash.Hash, p []byte) {
 	var n [8]byte
 	binary.LittleEndian.PutUint64(n[:], uint64(len(p)))
@@ -42,13 +42,13 @@ func field(h hash.Hash, p []byte) {
 	h.Write(p)
 }
 
-// ignored are not part of a configuration: Git's own files, and what builds
-// leave behind.
+// ignored reports whether a file is not part of a configuration: Git's own files, and the
+// result links of builds.
 func ignored(name string) bool {
 	return name == ".git" || name == "result" || strings.HasPrefix(name, "result-")
 }
 
-// maxDepth ends a walk through links that lead back up.
+// maxDepth ends the walk if links lead back up.
 const maxDepth = 32
 
 func hashTree(h hash.Hash, root, rel string, depth int) error {
@@ -77,7 +77,7 @@ func hashTree(h hash.Hash, root, rel string, depth int) error {
 		}
 		field(h, []byte("directory "+rel))
 		for _, e := range entries {
-			// Kubernetes keeps the files in ..data beside the links to them.
+			// Kubernetes keeps the files in ..data, beside links to them.
 			if ignored(e.Name()) || strings.HasPrefix(e.Name(), "..") {
 				continue
 			}
@@ -102,14 +102,14 @@ func hashTree(h hash.Hash, root, rel string, depth int) error {
 		}
 		field(h, sum.Sum(nil))
 	default:
-		// Nix cannot read sockets and devices either: only that it is there counts.
+		// Nix cannot read sockets and devices either: hash only the fact that one is there.
 		field(h, []byte("special "+rel))
 	}
 	return nil
 }
 
-// stamp is a cheap stand-in for the fingerprint: what changes when somebody
-// writes to dir. It is only good for noticing that, not for identifying.
+// stamp hashes names, sizes, times and modes in dir. It is cheaper than a fingerprint: it
+// shows that somebody wrote to dir, but it does not identify the content.
 func stamp(dir string) string {
 	var b bytes.Buffer
 	filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {

@@ -12,24 +12,24 @@ import (
 
 const (
 	gcRoots = "/nix/var/nix/gcroots"
-	// imageRoot holds the image's own system. Images since format version 2
-	// bring it along.
+	// imageRoot is the root of the image's own system. Images of format version 2 and
+	// later already contain it.
 	imageRoot = "nixoci-image"
-	// applyRoots are for what apply has evaluated and built and not yet
-	// switched to: nix.gc.automatic may start at any moment.
+	// applyRoots is the directory of roots for systems that apply has evaluated or built
+	// but not switched to yet: nix.gc.automatic may start at any moment.
 	applyRoots = "nixoci-apply"
 )
 
-// holdImage keeps nix-collect-garbage -d from deleting the system that the
-// image was made for: NIXOCI_BOOT=base boots it, and what is applied later
-// shares its store paths.
+// holdImage protects the image's own system from nix-collect-garbage
+// -d: NIXOCI_BOOT=base boots it, and applied systems share its store
+// paths.
 func holdImage(roots, toplevel string) error {
 	if !isThere(toplevel) {
-		return nil // a volume hides the image's store: there is nothing to hold
+		return nil // a volume hides the image's store, so there is no system to protect
 	}
 	err := setRoot(filepath.Join(roots, imageRoot), toplevel)
 	if errors.Is(err, syscall.EROFS) {
-		return nil // nothing can be deleted then
+		return nil // on a read-only file system nothing can be deleted
 	}
 	if err != nil {
 		return fmt.Errorf("hold the image's system against garbage collection: %w", err)
@@ -37,8 +37,8 @@ func holdImage(roots, toplevel string) error {
 	return nil
 }
 
-// setRoot makes a direct root: a link in Nix's directory of roots, which counts
-// as soon as what it names is a valid path.
+// setRoot makes a direct gc root: a link in Nix's directory of roots. It protects path as
+// soon as path is valid in the store.
 func setRoot(root, path string) error {
 	if now, err := os.Readlink(root); err == nil && now == path {
 		return nil
@@ -47,14 +47,14 @@ func setRoot(root, path string) error {
 		return err
 	}
 	temp := root + ".new"
-	os.Remove(temp) // of somebody who was killed
+	os.Remove(temp) // left over from a process that was killed
 	if err := os.Symlink(path, temp); err != nil {
 		return err
 	}
 	return os.Rename(temp, root)
 }
 
-// imageToplevel is the system that the image was made for, "" if nothing says.
+// imageToplevel returns the system that the image was made from, "" if it is unknown.
 func imageToplevel() string {
 	l := imageLayout()
 	image, err := l.readImage()

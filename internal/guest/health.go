@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// Health answers the image's health check: it returns nil when systemd runs
-// and the configuration is applied, and an error with the reason when not.
+// Health answers the image's health check: it returns nil if systemd runs and the
+// configuration is applied, else an error with the reason.
 //
-// While the container starts it does not answer at all. A health check has no
-// word for "not yet" but its start period, which is a guess; as long as the
-// probe is under way, though, the engine shows the container as starting.
+// While the container starts, Health does not return. A health check cannot answer "not
+// yet". It has a start period, but that is only a guess. As long as a check runs, though,
+// the engine shows the container as starting.
 func Health(ctx context.Context, out io.Writer) error {
 	start := time.Now()
 	for {
@@ -37,10 +37,10 @@ func Health(ctx context.Context, out io.Writer) error {
 	}
 }
 
-// silence is how long systemd may take to answer at all.
+// silence is how long the check waits for systemd's first answer.
 const silence = time.Minute
 
-// judge returns why the container is not healthy, or that it is too early.
+// judge returns why the container is not healthy. settled is false if it is too early to say.
 func judge(ctx context.Context, run string, waited time.Duration) (verdict error, settled bool) {
 	state, err := systemState(ctx, false)
 	if err != nil || state == "offline" || state == "unknown" {
@@ -61,12 +61,12 @@ func judge(ctx context.Context, run string, waited time.Duration) (verdict error
 	return weigh(state, failed, status, there)
 }
 
-// weigh is judge without its questions. there says whether apply ever ran.
+// weigh decides from the answers that judge got. there says whether apply ever ran.
 func weigh(state string, failed []string, status Status, there bool) (verdict error, settled bool) {
 	switch {
 	case state == "initializing" || state == "starting":
 		return nil, false
-	case there && status.Outcome == "": // never got to an end yet
+	case there && status.Outcome == "": // the first apply has not ended yet
 		return nil, false
 	case there && status.Outcome == OutcomeFailed:
 		return fmt.Errorf("the configuration was not applied: %s", status.Reason), true

@@ -10,32 +10,32 @@ import (
 	"strings"
 )
 
-// imageFile says which system the image was made for. It lies outside /nix,
-// where no volume hides it, and outside /etc, /var and /usr, which may be tmpfs.
+// imageFile names the system that the image was made from. It is outside /nix, where a
+// volume could hide it, and outside /etc, /var and /usr, which may be a tmpfs.
 const imageFile = "/.nixoci.json"
 
-// Image is the contents of [imageFile]. Unknown keys are ignored.
+// Image is the content of [imageFile]. Unknown keys are ignored.
 type Image struct {
 	Version  int    `json:"version"`
 	Toplevel string `json:"toplevel"`       // store path
-	Init     string `json:"init,omitempty"` // what to execute, below Toplevel; "" is init
+	Init     string `json:"init,omitempty"` // program to execute, below Toplevel; "" means init
 }
 
 const imageVersion = 1
 
-// layout is where PID 1 looks for a system.
+// layout names the files in which PID 1 looks for a system.
 type layout struct {
 	Image   string   // imageFile
-	Profile string   // names the system that was switched to last
-	Inits   []string // links into the toplevel, in images without imageFile
+	Profile string   // names the last system that was switched to
+	Inits   []string // links into the toplevel, for images without imageFile
 }
 
 func imageLayout() layout {
 	return layout{Image: imageFile, Profile: profile, Inits: []string{"/sbin/init", "/init"}}
 }
 
-// readImage returns nil if there is no file, or none that this program knows.
-// The reason for the latter is an error, and no reason not to boot.
+// readImage returns nil if the file is missing, damaged or of another version. In the
+// last two cases it also returns an error, but the boot goes on.
 func (l layout) readImage() (*Image, error) {
 	var i Image
 	there, err := readJSON(l.Image, &i)
@@ -51,7 +51,7 @@ func (l layout) readImage() (*Image, error) {
 	return &i, nil
 }
 
-// imageSystem returns the system that the image was made for.
+// imageSystem returns the system that the image was made from.
 func (l layout) imageSystem(i *Image) (System, error) {
 	if i != nil {
 		return systemWithInit(i.Toplevel, i.Init)
@@ -66,12 +66,12 @@ func (l layout) imageSystem(i *Image) (System, error) {
 	return System{}, fmt.Errorf("%s does not lead to one", strings.Join(l.Inits, " or "))
 }
 
-// ErrNoSystem says that nothing in the image can be booted.
+// ErrNoSystem means that the image contains no system that can boot.
 var ErrNoSystem = errors.New("no NixOS system found")
 
-// FindSystem returns the system to boot: the one that the system profile names,
-// unless base is true, else the one that the image was made for. notes are for
-// the log: what else a person should know about the choice.
+// FindSystem returns the system to boot. With base that is the image's own system.
+// Otherwise it is the system that the profile names, or the image's own if that fails.
+// notes are lines for the log that explain the choice.
 func FindSystem(l layout, ms Mounts, base bool) (s System, notes []string, err error) {
 	image, err := l.readImage()
 	if err != nil {
@@ -96,7 +96,7 @@ func FindSystem(l layout, ms Mounts, base bool) (s System, notes []string, err e
 	case err == nil:
 		return s, notes, nil
 	case ownErr == nil:
-		if image != nil { // without it, the profile is no more than a detour
+		if image != nil { // without imageFile, a missing profile is normal
 			notes = append(notes, fmt.Sprintf("%s names no system (%v): starting the image's own", l.Profile, err))
 		}
 		return own, notes, nil
@@ -127,8 +127,8 @@ func noSystem(image *Image, ms Mounts, base bool, causes ...error) error {
 	return &ExitError{ExitSoftware, err}
 }
 
-// volume returns the mount point, /nix or below, that path is on: "" if the
-// image's own file system holds it.
+// volume returns the mount point of the volume that holds path, "" if path is on the
+// image's own file system.
 func volume(ms Mounts, path string) string {
 	m, ok := ms.Holding(path)
 	if !ok || m.Point == "/" {
@@ -137,10 +137,10 @@ func volume(ms Mounts, path string) string {
 	return m.Point
 }
 
-// linkChain returns path and what it links to, step by step. The last step is
-// nixoci-init's own file; the one before it is $toplevel/nixoci-init.
+// linkChain returns path and each path that it links to, step by step. The last one is
+// nixoci-init's own file. The one before it is $toplevel/nixoci-init.
 func linkChain(path string) []string {
-	const deepest = 40 // as the kernel's own limit
+	const deepest = 40 // the kernel's limit too
 	var chain []string
 	for range deepest {
 		chain = append(chain, path)

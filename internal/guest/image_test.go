@@ -14,16 +14,16 @@ func TestFindSystem(t *testing.T) {
 	onRoot := Mounts{{Point: "/"}}
 	for _, tc := range []struct {
 		name    string
-		image   string   // contents of the image's file
-		systems []string // in the store
+		image   string   // content of the image's file
+		systems []string // systems in the store
 		profile string
-		init    string // what /sbin/init links to
-		volume  bool   // the store is on a mount
+		init    string // target of the link /sbin/init
+		volume  bool   // the store is on a volume
 		base    bool
 		want    string
-		note    string // part of the log
-		code    int    // of the error
-		says    string // part of the error
+		note    string // text that the log must contain
+		code    int    // exit code of the error
+		says    string // text that the error must contain
 	}{
 		{name: "the image's own", image: base, systems: []string{base}, profile: base, want: base},
 		{name: "what was applied", image: base, systems: []string{base, web}, profile: web, want: web},
@@ -60,7 +60,7 @@ func TestFindSystem(t *testing.T) {
 			} else {
 				write(t, root+"/sbin/init", "\x7fELF")
 			}
-			// / has an init and an etc of its own.
+			// The root directory also has an init and an etc.
 			link(t, "sbin/init", root+"/init")
 			write(t, root+"/etc/hostname", "web\n")
 			ms := onRoot
@@ -85,7 +85,8 @@ func TestFindSystem(t *testing.T) {
 	}
 }
 
-// An image of a newer format boots by its profile.
+// An image whose file has an unknown version or is damaged boots the system in its
+// profile.
 func TestFindSystemIgnoresWhatItDoesNotKnow(t *testing.T) {
 	for name, image := range map[string]string{"version": `{"version":2,"toplevel":["x"]}`, "relative": `{"version":1,"toplevel":"nix"}`, "broken": `{`} {
 		root := t.TempDir()
@@ -100,7 +101,7 @@ func TestFindSystemIgnoresWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-// systemd in stage 1 leaves activation to prepare-root.
+// If systemd runs in stage 1, prepare-root does the activation.
 func TestSystemWithoutActivation(t *testing.T) {
 	top := toplevel(t, t.TempDir()+"/aaa-nixos-system", "\x7fELF")
 	write(t, top+"/prepare-root", "#!/bin/sh\n")

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// lastWords keeps PID 1 from ending before its last lines are copied.
+// lastWords keeps PID 1 alive until its last lines are copied.
 //
-// The end of PID 1 is the end of all processes of its PID namespace. Between
-// systemd-shutdown's last line and that end lie about 100 µs: on a busy machine
-// every second shutdown lost a line or more. So once systemd has reached its
-// shutdown target, PID 1 is traced with PTRACE_O_TRACEEXIT, which stops it when it is about to end;
-// then the console is drained, and PID 1 goes on. Tracing touches nothing else:
-// signals are passed on, and where tracing is not allowed, the race stays. If
-// this process ends, so does the tracing.
+// When PID 1 ends, the kernel kills all processes of its PID namespace. PID 1 ends about
+// 100 µs after systemd-shutdown's last line. On a busy machine every second shutdown lost
+// a line or more. So once systemd has reached its shutdown target, this process traces
+// PID 1 with PTRACE_O_TRACEEXIT, which stops PID 1 just before it ends. Then this process
+// drains the console and lets PID 1 go on. Tracing changes nothing else: it passes
+// signals on. If tracing is not allowed, lines may be lost as before. If this process
+// ends, the tracing ends too.
 type lastWords struct {
 	tried   bool
 	holding bool
-	ended   bool // PID 1 stopped to end
+	ended   bool // PID 1 is stopped just before its end
 }
 
-// holdInterval is how often PID 1 is looked at while it is traced: how long a
-// signal to it may be delayed.
+// holdInterval is how often the traced PID 1 is checked. A signal to PID 1 may be delayed
+// by this time.
 const holdInterval = time.Millisecond
 
 const (
@@ -42,8 +42,8 @@ const (
 	prSetPtracer = 0x59616d61 // PR_SET_PTRACER of prctl(2)
 )
 
-// allowTracing lets the process pid trace this one, where Yama would only let
-// parents do so. It outlasts an exec.
+// allowTracing lets the process pid trace this one. Otherwise Yama would only allow it to
+// a parent. The permission survives an exec.
 func allowTracing(pid int) {
 	syscall.Syscall(syscall.SYS_PRCTL, prSetPtracer, uintptr(pid), 0)
 }
@@ -56,12 +56,12 @@ func ptrace(request, addr, data uintptr) error {
 	return nil
 }
 
-// shutdownTarget is what systemd says shortly before it becomes
-// systemd-shutdown, whose few lines may all come at once.
+// shutdownTarget is a message that systemd writes shortly before it executes
+// systemd-shutdown, which may write its few lines all at once.
 var shutdownTarget = []byte("Reached target shutdown.target")
 
-// watch begins to hold PID 1 when p, the latest of the console, or its name say
-// that it is about to end.
+// watch starts to trace PID 1 if p, the latest console output, or the name of PID 1 shows
+// that PID 1 will end soon.
 func (l *lastWords) watch(p []byte) {
 	if l.tried || !bytes.Contains(p, shutdownTarget) && !ending() {
 		return
@@ -70,18 +70,18 @@ func (l *lastWords) watch(p []byte) {
 	l.holding = ptrace(ptraceSeize, 0, ptraceTraceExit) == nil
 }
 
-// pid1Comm has the name of PID 1. See leaveRoot for where it is.
+// pid1Comm is the file with PID 1's name. leaveRoot changes the path.
 var pid1Comm = "/proc/1/comm"
 
-// ending looks at the name of PID 1, which the kernel cuts to 15 characters.
+// ending checks the name of PID 1, which the kernel cuts to 15 characters.
 func ending() bool {
 	comm, err := os.ReadFile(pid1Comm)
 	return err == nil && string(comm) == "systemd-shutdow\n"
 }
 
-// release lets PID 1 go on if it stopped. It is called when there is nothing to
-// read. It returns true when PID 1 stopped to end: the caller has to read once
-// more what came in between, and to call again.
+// release lets PID 1 go on if it is stopped. The caller calls it when there is nothing to
+// read. If release returns true, PID 1 is about to end: the caller must read again what
+// came in the meantime, then call release again.
 func (l *lastWords) release(flushed func()) (again bool) {
 	if l.ended {
 		flushed()

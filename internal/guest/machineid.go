@@ -13,15 +13,15 @@ import (
 	"syscall"
 )
 
-// machineIDs is where the machine id is, see machine-id(5).
+// machineIDs names the files that hold the machine id, see machine-id(5).
 type machineIDs struct {
 	File    string // /etc/machine-id
-	Mounted bool   // File is a mount of its own: whoever mounted it decides
-	Kept    string // beside the state of the system, "" where that does not outlive the container
+	Mounted bool   // File is a mount of its own: respect the choice of the user or engine
+	Kept    string // copy beside the system's state, "" if the state does not outlive the container
 }
 
-// keptMachineID is where the machine id outlives a container whose state does:
-// used where /var/lib, or what is above or below it, is a volume.
+// keptMachineID is the copy of the machine id for the next container. It is used if
+// /var/lib, or a directory above or below it, is a volume.
 const keptMachineID = "/var/lib/nixoci/machine-id"
 
 func machineIDPlaces(ms Mounts) machineIDs {
@@ -33,12 +33,12 @@ func machineIDPlaces(ms Mounts) machineIDs {
 	return p
 }
 
-// ensureMachineID makes the machine id valid before systemd looks at it. With
-// none, or with "uninitialized", each start is a first boot, and without
-// CAP_SYS_ADMIN it stays one: dbus-broker does not start then.
+// ensureMachineID writes a valid machine id before systemd reads it. If it is missing or
+// "uninitialized", each start is a first boot, and without CAP_SYS_ADMIN systemd cannot
+// end the first boot: then dbus-broker does not start.
 //
-// What somebody mounted there wins, then what is kept with the state, then what
-// is there, then the engine's own, then a new one.
+// The first valid one of these wins: a mounted file, the copy beside the state, the file
+// in the container, the id from the engine, a new id.
 func ensureMachineID(p machineIDs, env *bootEnv) error {
 	current := readMachineID(p.File)
 	id := current
@@ -46,7 +46,7 @@ func ensureMachineID(p machineIDs, env *bootEnv) error {
 		id = kept
 	}
 	if id == "" {
-		// What engines hand down (systemd.io/CONTAINER_INTERFACE); podman does.
+		// Engines may pass container_uuid (systemd.io/CONTAINER_INTERFACE); podman does.
 		id = parseMachineID(strings.ReplaceAll(env.get("container_uuid"), "-", ""))
 	}
 	if id == "" {
@@ -66,7 +66,7 @@ func ensureMachineID(p machineIDs, env *bootEnv) error {
 	if id == current {
 		return nil
 	}
-	// The configuration's own, /etc/static/machine-id: activation makes it.
+	// The configuration sets the id in /etc/static/machine-id: activation writes it.
 	if info, err := os.Lstat(p.File); err == nil && info.Mode()&os.ModeSymlink != 0 {
 		return nil
 	}
@@ -76,7 +76,7 @@ func ensureMachineID(p machineIDs, env *bootEnv) error {
 	return nil
 }
 
-// writeInPlace keeps the file that is there, which may be a bind mount.
+// writeInPlace overwrites the file instead of replacing it: it may be a bind mount.
 func writeInPlace(file, id string) error {
 	if err := os.WriteFile(file, []byte(id+"\n"), 0o444); err != nil {
 		return err
@@ -84,7 +84,7 @@ func writeInPlace(file, id string) error {
 	return os.Chmod(file, 0o444)
 }
 
-// readMachineID returns "" for what is missing or not valid.
+// readMachineID returns "" if the id is missing or not valid.
 func readMachineID(file string) string {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -101,7 +101,7 @@ func parseMachineID(s string) string {
 	return strings.ToLower(s)
 }
 
-// newMachineID is a random UUID, version 4, as systemd makes it.
+// newMachineID returns a random UUID, version 4, as systemd does.
 func newMachineID() (string, error) {
 	var b [16]byte
 	if _, err := rand.Read(b[:]); err != nil {

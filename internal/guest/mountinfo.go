@@ -15,22 +15,22 @@ import (
 
 // Mount is one line of /proc/self/mountinfo (proc(5)).
 type Mount struct {
-	Root    string // what of the file system is mounted; for cgroup2 relative to the cgroup namespace
+	Root    string // mounted directory of the file system; for cgroup2 relative to the cgroup namespace
 	Point   string
-	Options string // of this mount: ro, nosuid, …
+	Options string // options of this mount: ro, nosuid, …
 	Type    string
 	Super   string // options of the file system
 }
 
-// ReadOnly says whether nothing can be written through this mount.
+// ReadOnly reports whether the mount or its file system is read-only.
 func (m Mount) ReadOnly() bool {
 	return slices.Contains(strings.Split(m.Options, ","), "ro") || slices.Contains(strings.Split(m.Super, ","), "ro")
 }
 
-// Mounts are in the order they were made: later ones hide earlier ones.
+// Mounts are in the order in which they were made: a later mount hides an earlier one.
 type Mounts []Mount
 
-// ReadMounts returns what is mounted in this mount namespace.
+// ReadMounts returns the mounts of this mount namespace.
 func ReadMounts() (Mounts, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -40,11 +40,11 @@ func ReadMounts() (Mounts, error) {
 	return ParseMounts(f)
 }
 
-// ParseMounts reads the form of /proc/self/mountinfo.
+// ParseMounts reads text in the format of /proc/self/mountinfo.
 func ParseMounts(r io.Reader) (Mounts, error) {
 	var ms Mounts
 	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20) // an overlay's options name every layer
+	lines.Buffer(nil, 1<<20) // the options of an overlay name every layer
 	for lines.Scan() {
 		line := lines.Text()
 		// 36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/sda1 rw
@@ -64,7 +64,7 @@ func ParseMounts(r io.Reader) (Mounts, error) {
 	return ms, lines.Err()
 }
 
-// unescapeMount undoes the kernel's \040 for space, tab, newline and backslash.
+// unescapeMount decodes the kernel's \040 and the like for space, tab, newline and backslash.
 func unescapeMount(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
@@ -93,7 +93,7 @@ func (ms Mounts) At(p string) (Mount, bool) {
 	return Mount{}, false
 }
 
-// Holding returns the mount that p is on.
+// Holding returns the mount that contains p.
 func (ms Mounts) Holding(p string) (Mount, bool) {
 	for ; ; p = path.Dir(p) {
 		if m, ok := ms.At(p); ok {
@@ -105,7 +105,7 @@ func (ms Mounts) Holding(p string) (Mount, bool) {
 	}
 }
 
-// Below returns the mount points under dir, not dir itself, parents first.
+// Below returns the mount points under dir, parents first, without dir itself.
 func (ms Mounts) Below(dir string) []string {
 	var points []string
 	for _, m := range ms {

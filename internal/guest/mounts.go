@@ -12,37 +12,37 @@ import (
 	"syscall"
 )
 
-// need is a directory that systemd wants as a tmpfs.
+// need is a directory that systemd needs as a tmpfs.
 type need struct {
 	path     string
 	options  string
-	required bool // else only mounted where that is possible
+	required bool // if false, a failure to mount is no problem
 }
 
-// needs are in the order they are mounted in. /run/lock is wanted by Debian's
-// systemd, which does not start without it; NixOS's does not look at it. The
-// modes and sizes are systemd's own (src/shared/mount-setup.c).
+// needs are in the order in which they are mounted. Debian's systemd does not start
+// without /run/lock. NixOS's systemd does not use it. Modes and sizes are those of
+// systemd (src/shared/mount-setup.c).
 var needs = []need{
 	{"/run", "mode=0755,size=20%,nr_inodes=800k", true},
 	{"/run/lock", "mode=1777,size=5m", false},
 }
 
-// writables are what NixOS's activation writes to. With docker run --read-only
-// they have to be mounted by whoever starts the container: a tmpfs over /var
-// would hide what the image has there.
+// writables are the directories to which NixOS's activation writes. With docker run
+// --read-only the user has to mount them. nixoci does not: a tmpfs over /var would hide
+// the image's files there.
 var writables = []string{"/etc", "/var", "/bin", "/usr", "/root"}
 
 // Problem is one reason why the container cannot boot as it was started.
 type Problem struct {
-	What   string // for a person
-	Tmpfs  string // the directory that has to be a tmpfs
-	Cgroup bool   // the control groups have to be bound in
+	What   string // explanation for the user
+	Tmpfs  string // the directory that needs a tmpfs
+	Cgroup bool   // the control groups must be made writable
 	Host   bool   // only the cgroup namespace is wrong
-	Advice string // where no flag helps
+	Advice string // what to do, if no flag helps
 }
 
-// Prepare mounts what is not mounted, where that is allowed, and returns what
-// is still missing, and how everything is mounted now.
+// Prepare mounts what systemd needs, if the container may mount. It returns the problems
+// that are left, and all mounts as they are now.
 func Prepare(ms Mounts) ([]Problem, Mounts, error) {
 	var problems []Problem
 	var err error
@@ -80,22 +80,22 @@ func Prepare(ms Mounts) ([]Problem, Mounts, error) {
 	return problems, ms, nil
 }
 
-// shareMounts makes mounts of the system's show in the mount namespaces of its
-// units, as they do where systemd is not in a container: it leaves this to
-// whoever starts it (mount_setup() of src/shared/mount-setup.c). The files of
-// LoadCredential= are such mounts, and units with User= cannot read them
-// otherwise. Without CAP_SYS_ADMIN systemd does without mounts.
+// shareMounts makes new mounts visible in the mount namespaces of units. Outside
+// containers systemd does this itself. In a container it leaves it to the engine
+// (mount_setup() of src/shared/mount-setup.c). Without it, units with User= cannot read
+// the files of LoadCredential=, which are such mounts. An error is ignored: without
+// CAP_SYS_ADMIN systemd works without mounts.
 func shareMounts() {
 	_ = syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SHARED, "")
 }
 
-// restrictions are mount options that keep programs from running as they
+// restrictions are mount options with which programs do not run as they
 // should.
 var restrictions = []struct {
 	path  string
 	flags map[string]uintptr
 	harm  string // what does not work
-	tmpfs string // what the flag should be, "" for none at all
+	tmpfs string // argument of --tmpfs that helps, "" if it should be left out
 }{
 	{"/run", map[string]uintptr{"noexec": syscall.MS_NOEXEC, "nosuid": syscall.MS_NOSUID},
 		"sudo, su and all other programs of /run/wrappers do not work", runTmpfs},
@@ -103,8 +103,8 @@ var restrictions = []struct {
 		"builds that start programs there fail", ""},
 }
 
-// liftRestrictions takes noexec and nosuid away where the engine set them and
-// where that is allowed. It returns a line for the log for each that stays.
+// liftRestrictions removes noexec and nosuid that the engine set, if the container may
+// remount. It returns a line for the log for each mount that keeps them.
 func liftRestrictions(ms Mounts, engine Engine) []string {
 	var notes []string
 	for _, r := range restrictions {
@@ -137,23 +137,23 @@ func liftRestrictions(ms Mounts, engine Engine) []string {
 	return notes
 }
 
-// mountFlags are the options of /proc/self/mountinfo that a remount would lose.
+// mountFlags maps options of /proc/self/mountinfo to the flags that a remount must repeat.
 var mountFlags = map[string]uintptr{
 	"ro": syscall.MS_RDONLY, "nodev": syscall.MS_NODEV, "noexec": syscall.MS_NOEXEC, "nosuid": syscall.MS_NOSUID,
 	"noatime": syscall.MS_NOATIME, "nodiratime": syscall.MS_NODIRATIME, "relatime": syscall.MS_RELATIME,
 }
 
-// readOnly asks access(2), which for root ignores modes but not a read-only
-// file system.
+// readOnly uses access(2), which ignores modes for root but reports a read-only file
+// system.
 func readOnly(dir string) bool {
 	const wOK = 2
 	return errors.Is(syscall.Access(dir, wOK), syscall.EROFS)
 }
 
-// mountTmpfs mounts a tmpfs and carries over what is mounted below, for
-// instance Docker's /run/secrets.
+// mountTmpfs mounts a tmpfs, and moves the mounts below it into it, for instance Docker's
+// /run/secrets.
 func mountTmpfs(n need, below []string) error {
-	// Not MS_NOSUID, which systemd would add: /run/wrappers may lie in it.
+	// Without MS_NOSUID, which systemd would set: /run/wrappers may be in it.
 	const flags = syscall.MS_NODEV
 	if len(below) == 0 {
 		if err := os.MkdirAll(n.path, 0o755); err != nil {
@@ -161,7 +161,7 @@ func mountTmpfs(n need, below []string) error {
 		}
 		return syscall.Mount("tmpfs", n.path, "tmpfs", flags, n.options)
 	}
-	// /dev is the one directory that is surely writable.
+	// /dev is the one directory that is certainly writable.
 	stage, err := os.MkdirTemp("/dev", "nixoci-")
 	if err != nil {
 		return unwrapPath(err)
@@ -181,7 +181,7 @@ func mountTmpfs(n need, below []string) error {
 	return nil
 }
 
-// carry binds what is mounted at from to to.
+// carry bind-mounts from on to.
 func carry(from, to string) error {
 	info, err := os.Stat(from)
 	if err != nil {
@@ -201,7 +201,7 @@ func carry(from, to string) error {
 	return syscall.Mount(from, to, "", syscall.MS_BIND, "")
 }
 
-// unwrapPath leaves the reason of an os error: the path is said elsewhere.
+// unwrapPath returns the cause of an os error. The caller's message has the path.
 func unwrapPath(err error) error {
 	var pe *os.PathError
 	if errors.As(err, &pe) {

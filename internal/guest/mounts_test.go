@@ -75,7 +75,7 @@ func FuzzParseMounts(f *testing.F) {
 	})
 }
 
-// What dockerd 20.10, podman 4.3 and a Kubernetes node put there.
+// The mounts are those of dockerd 20.10, podman 4.3 and a Kubernetes node.
 func TestFindCgroup(t *testing.T) {
 	const id = "7d3463c834bfd0925789ce9575cb3a71"
 	for _, tc := range []struct {

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 )
 
-// writeNAR serialises a file, directory or link as Nix does (Nix manual,
-// "Nix Archive (NAR) format").
+// writeNAR writes a file, directory or link as a NAR (Nix manual, "Nix Archive (NAR)
+// format").
 func writeNAR(w io.Writer, path string) error {
 	n := narWriter{w: w}
 	n.str("nix-archive-1")
@@ -112,7 +112,7 @@ func (n *narWriter) contents(path string, size int64) {
 	}
 }
 
-// base32 is Nix's own, which starts with the last bits.
+// base32 encodes hash in Nix's base 32, which starts with the last bits.
 func base32(hash []byte) string {
 	const digits = "0123456789abcdfghijklmnpqrsvwxyz" // without e, o, t and u
 	size := (len(hash)*8-1)/5 + 1

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The hash is what nix-store --dump and nix-hash make of the same tree.
+// nix-store --dump and nix-hash compute the same hash for this tree.
 func TestWriteNAR(t *testing.T) {
 	dir := t.TempDir() + "/d"
 	for file, content := range map[string]string{"a": "hello\n", "sub/eight": "12345678", "Z": "x", "b.sh": "#!/bin/sh\n"} {

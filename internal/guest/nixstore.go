@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// nixStore asks Nix about its store. As root it opens the database itself: the
-// daemon's socket may not be there yet.
+// nixStore asks Nix about its store. nix-store runs as root and opens the database
+// itself, because the daemon's socket may not exist yet.
 type nixStore struct {
 	program string // bin/nix-store
 	env     []string
@@ -24,8 +24,8 @@ func (a *Applier) store(base Base) nixStore {
 	return nixStore{program: filepath.Join(base.Nix, "bin/nix-store"), env: a.Env}
 }
 
-// run gives nix-store the paths in portions that fit a command line, and
-// returns the lines it prints.
+// run calls nix-store with the paths, in portions that fit into a command line. It
+// returns the lines that nix-store prints.
 func (s nixStore) run(ctx context.Context, paths []string, args ...string) ([]string, error) {
 	const portion = 2000
 	var lines []string
@@ -46,7 +46,7 @@ func (s nixStore) run(ctx context.Context, paths []string, args ...string) ([]st
 	}
 }
 
-// firstError is Nix's error in one line, or all that was written.
+// firstError returns Nix's error in one line, or the whole output if there is none.
 func firstError(output string) string {
 	if e := cause(nixErrors(output)); e != nil && len(e.Message) > 0 {
 		return strings.Join(e.Message, " ")
@@ -58,7 +58,7 @@ func (s nixStore) closure(ctx context.Context, path string) ([]string, error) {
 	return s.run(ctx, []string{path}, "--query", "--requisites")
 }
 
-// outputs are the paths that the derivations in the closure of drv make.
+// outputs returns the outputs of all derivations in the closure of drv.
 func (s nixStore) outputs(ctx context.Context, drv string) ([]string, error) {
 	closure, err := s.closure(ctx, drv)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s nixStore) outputs(ctx context.Context, drv string) ([]string, error) {
 	return s.run(ctx, drvs, "--query", "--outputs")
 }
 
-// invalid returns those of the paths that the store does not have.
+// invalid returns those of the paths that are not valid in the store.
 func (s nixStore) invalid(ctx context.Context, paths []string) ([]string, error) {
 	if len(paths) == 0 {
 		return nil, nil
@@ -91,7 +91,7 @@ func (s nixStore) invalid(ctx context.Context, paths []string) ([]string, error)
 	return missing, nil
 }
 
-// A pathInfo is what the store's database knows of a path.
+// A pathInfo is the record of a path in the store's database.
 type pathInfo struct {
 	Path       string
 	NarHash    [32]byte // SHA-256
@@ -100,8 +100,8 @@ type pathInfo struct {
 	References []string
 }
 
-// infos asks in the form that nix-store --load-db reads, which is the same in
-// all versions of Nix.
+// infos reads nix-store --dump-db. Its format, which --load-db reads, is the same in all
+// versions of Nix.
 func (s nixStore) infos(ctx context.Context, paths []string) ([]pathInfo, error) {
 	if len(paths) == 0 {
 		return nil, nil

@@ -14,9 +14,9 @@ import (
 const (
 	tcgets      = 0x5401
 	tcsets      = 0x5402
-	tiocgptn    = 0x80045430 // number of a master's slave
-	tiocsptlck  = 0x40045431 // lock or unlock it
-	tiocgptpeer = 0x5441     // open it, without a path
+	tiocgptn    = 0x80045430 // get the number of a master's slave
+	tiocsptlck  = 0x40045431 // lock or unlock the slave
+	tiocgptpeer = 0x5441     // open the slave without a path
 )
 
 func ioctl(fd uintptr, request, arg uintptr) (uintptr, error) {
@@ -32,10 +32,10 @@ func ioctl(fd uintptr, request, arg uintptr) (uintptr, error) {
 	}
 }
 
-// openPTY returns both ends of a new pseudoterminal and the name of its slave.
-// The slave changes no byte: no \r before \n, no echo.
+// openPTY returns both ends of a new pseudoterminal and the name of its slave. The slave
+// changes no byte: it adds no \r before \n, and does not echo.
 func openPTY() (master, slave *os.File, name string, err error) {
-	// Blocking, so that it can be handed to a child as it is.
+	// Blocking mode: a child inherits the descriptor as it is.
 	fd, err := syscall.Open("/dev/ptmx", syscall.O_RDWR|syscall.O_NOCTTY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, "", fmt.Errorf("open /dev/ptmx: %w", err)

@@ -12,31 +12,31 @@ import (
 	"unicode"
 )
 
-// unitDir is where units of this boot alone are configured: systemd.unit(5).
+// unitDir holds unit files that are valid for this boot only: systemd.unit(5).
 const unitDir = "/run/systemd/system"
 
 const dropInName = "50-nixoci.conf"
 
-// What the engine mounted stays mounted until the container ends. systemd would
-// try to unmount it, in vain.
+// The engine's mounts stay until the container ends. systemd would try to unmount them,
+// and fail.
 const mountDropIn = `# The container's engine mounted this, and unmounts it.
 [Unit]
 DefaultDependencies=no
 `
 
-// A drop-in alone does not do. Where a unit needs the directory
-// (RequiresMountsFor=), systemd loads the mount before it reads what is mounted,
-// does not find it, and never reads the drop-in. systemd takes What= from
-// /proc/self/mountinfo.
+// A drop-in alone is not enough. If a unit needs the directory (RequiresMountsFor=),
+// systemd loads the mount unit before it reads the mounts. Then it finds no unit file,
+// and never reads the drop-in. So there is a unit file too. systemd takes the real What=
+// from /proc/self/mountinfo.
 const mountFile = mountDropIn + `
 [Mount]
 What=none
 Where=%s
 `
 
-// The files of LoadCredential= are mounts that come and go with their unit.
-// Before version 253 systemd unmounts them once more when it stops. A drop-in of
-// this name is for all of them.
+// The files of LoadCredential= are mounts that come and go with their unit. systemd
+// before version 253 tries to unmount them again at its shutdown. A drop-in with this
+// name applies to all of them.
 const credentialMounts = "run-credentials-.mount"
 
 const credentialDropIn = `# The unit that has these credentials unmounts them.
@@ -44,20 +44,20 @@ const credentialDropIn = `# The unit that has these credentials unmounts them.
 DefaultDependencies=no
 `
 
-// The engine's, or the user's, /etc/machine-id is not systemd's to replace: a
-// unit that tries fails, and with it a switch.
+// systemd must not replace an /etc/machine-id that the engine or the user mounted: the
+// unit that tries it fails, and a switch then fails too.
 const machineIDDropIn = `# /etc/machine-id was mounted by whoever started the container.
 [Unit]
 ConditionVirtualization=!container
 `
 
-// writeUnits keeps systemd from unmounting what it has not mounted.
+// writeUnits writes unit files that keep systemd from unmounting the engine's mounts.
 func writeUnits(dir string, ms Mounts) error {
 	files := map[string]string{filepath.Join(credentialMounts+".d", dropInName): credentialDropIn}
 	for _, m := range ms {
 		if unit, ok := mountUnit(m.Point); ok {
 			files[filepath.Join(unit+".d", dropInName)] = mountDropIn
-			// systemd refuses a unit file for what it mounts itself, and complains of it.
+			// systemd mounts these itself: it refuses a unit file for them, and logs that.
 			if !slices.ContainsFunc(needs, func(n need) bool { return n.path == m.Point }) {
 				files[unit] = fmt.Sprintf(mountFile, strings.ReplaceAll(m.Point, "%", "%%"))
 			}
@@ -74,7 +74,7 @@ func writeUnits(dir string, ms Mounts) error {
 	return nil
 }
 
-// writeNew writes a file and leaves one alone that is there: the user's.
+// writeNew writes a file only if it does not exist: an existing one is the user's.
 func writeNew(file, text string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
@@ -90,8 +90,8 @@ func writeNew(file, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// mountUnit names systemd's unit for a mount point, if it is one that systemd
-// unmounts: not /, nor what it takes for the kernel's.
+// mountUnit returns the name of systemd's unit for a mount point. ok is false if systemd
+// does not unmount it: /, and everything below /proc, /sys and /dev.
 func mountUnit(point string) (unit string, ok bool) {
 	for _, dir := range []string{"/proc", "/sys", "/dev"} {
 		if point == dir || strings.HasPrefix(point, dir+"/") {
@@ -99,14 +99,14 @@ func mountUnit(point string) (unit string, ok bool) {
 		}
 	}
 	name := escapeUnitPath(point) + ".mount"
-	const longest = 255 - len(".d") // of a file name; longer ones have no readable unit
+	const longest = 255 - len(".d") // the limit for file names; a longer name cannot have a unit file
 	if point == "/" || len(name) > longest || strings.ContainsFunc(point, unicode.IsControl) {
 		return "", false
 	}
 	return name, true
 }
 
-// escapeUnitPath is systemd-escape --path.
+// escapeUnitPath works like systemd-escape --path.
 func escapeUnitPath(path string) string {
 	path = strings.Trim(filepath.Clean(path), "/")
 	if path == "" {

@@ -9,32 +9,32 @@ import (
 	"strings"
 )
 
-// A nixError is one of the errors that Nix writes to standard error. The forms
-// are those of Nix 2.8 to 2.34, whose outputs lie in testdata/nix-errors.
+// A nixError is one error that Nix wrote to standard error. The parser knows the formats
+// of Nix 2.8 to 2.34: testdata/nix-errors has examples.
 type nixError struct {
 	Message []string // lines, without Nix's indentation
-	Place   string   // "/config/configuration.nix:3:5", "" if Nix names none
-	Trace   []string // what Nix was evaluating, outermost first
-	Drv     string   // the derivation that failed, "" if it was the evaluation
-	Log     []string // the end of its log, where Nix repeats it
+	Place   string   // "/config/configuration.nix:3:5", "" if Nix names no place
+	Trace   []string // what Nix was evaluating, outermost step first
+	Drv     string   // the derivation that failed, "" if the evaluation failed
+	Log     []string // the end of the build log, if the error repeats it
 }
 
 var (
 	nixPlace = regexp.MustCompile(`^(?:… )?at (\S+:\d+:\d+|«[^»]*»\S*:\d+:\d+):?(?: \(.*\):?)?$`)
-	// The source that Nix shows below a place: "  3| }" and "   | ^".
+	// A line of source that Nix shows below a place: "  3| }" or "   | ^".
 	nixSource = regexp.MustCompile(`^\d*\|`)
 
-	// Nix to 2.31, and since.
+	// Messages of a failed build: builderFailed up to Nix 2.31, cannotBuild since.
 	builderFailed = regexp.MustCompile(`^builder for '(/[^']+\.drv)' (failed .*?|failed)(;|$)`)
 	cannotBuild   = regexp.MustCompile(`^Cannot build '(/[^']+\.drv)'\.?$`)
 	otherFailed   = regexp.MustCompile(`derivation '(/[^']+\.drv)'`)
 
-	// What fails only because something else did.
+	// Errors that only follow from another error.
 	consequence = regexp.MustCompile(`^(\d+ dependenc(y|ies) of derivation '|Build failed due to failed dependenc|build of '|some (substitutes|builds) |Reason: \d+ dependenc(y|ies) failed)`)
 )
 
-// nixErrors returns the errors in what Nix wrote, in their order. Output of
-// builders, which may stand between them, is not indented as Nix's own lines.
+// nixErrors returns the errors in Nix's output, in order. The lines of an error are
+// indented. Output of builders may come between them: it has no such indentation.
 func nixErrors(output string) []nixError {
 	var errs []nixError
 	lines := strings.Split(strings.ReplaceAll(output, "\r", ""), "\n")
@@ -53,8 +53,8 @@ func nixErrors(output string) []nixError {
 	return errs
 }
 
-// parseNixError takes what follows "error:" and the lines below. Newer versions
-// of Nix put the trace first, and the error itself under a second "error:".
+// parseNixError parses the text after "error:" and the lines below. Newer versions of Nix
+// print the trace first, and the error itself after a second "error:".
 func parseNixError(block []string) nixError {
 	var e nixError
 	for i := len(block) - 1; i > 0; i-- {
@@ -76,7 +76,7 @@ func parseNixError(block []string) nixError {
 			break
 		}
 		if strings.HasPrefix(t, "… ") {
-			break // context below the message, in old versions with --show-trace
+			break // old versions print context below the message, with --show-trace
 		}
 		if isHint(t) {
 			continue
@@ -106,7 +106,7 @@ func parseNixError(block []string) nixError {
 				e.Message[0] = "Reason: " + reason[0]
 			}
 		} else if m := otherFailed.FindStringSubmatch(e.Message[0]); m != nil && !consequence.MatchString(e.Message[0]) {
-			// A hash mismatch, above all: the message has it all.
+			// For instance a hash mismatch: the message is complete.
 			e.Drv = m[1]
 		}
 	}
@@ -117,10 +117,10 @@ func isHint(line string) bool {
 	return strings.HasPrefix(line, "(use '--show-trace'") || strings.HasPrefix(line, "(stack trace truncated")
 }
 
-// indent is how far Nix moves the lines below "error:" to the right.
+// indent is Nix's indentation of the lines below "error:".
 const indent = "       "
 
-// dedent undoes that, and removes empty lines at both ends.
+// dedent removes the indentation, and empty lines at both ends.
 func dedent(lines []string) []string {
 	var out []string
 	for n, l := range lines {
@@ -140,7 +140,7 @@ func dedent(lines []string) []string {
 	return out
 }
 
-// quoted are the lines of a log that Nix repeats in an error: "> like this".
+// quoted returns the log lines that Nix repeats in an error: "> like this".
 func quoted(lines []string) []string {
 	var log []string
 	for _, l := range lines {
@@ -151,7 +151,7 @@ func quoted(lines []string) []string {
 	return log
 }
 
-// cause returns the error that the others follow from, nil if there is none.
+// cause returns the error from which the others follow, nil if there is no error.
 func cause(errs []nixError) *nixError {
 	for i, e := range errs {
 		if len(e.Message) > 0 && !consequence.MatchString(e.Message[0]) {
@@ -165,19 +165,19 @@ func cause(errs []nixError) *nixError {
 }
 
 const (
-	logLines  = 5    // of a failed build, in the reason
-	maxReason = 3000 // Docker keeps 4096 bytes of what a health check says
+	logLines  = 5    // number of log lines of a failed build that a reason shows
+	maxReason = 3000 // in bytes: Docker keeps 4096 bytes of a health check's output
 )
 
-// reason is what a person is told about a failed run of Nix: the cause, with
-// the place it names. readLog returns the log of a derivation. "" says that Nix
-// named no error.
+// reason explains to the user why a run of Nix failed: the cause, and the place in the
+// configuration. readLog returns the log of a derivation. The result is "" if Nix printed
+// no error.
 func reason(output, config string, readLog func(drv string) string) string {
 	e := cause(nixErrors(output))
 	if e == nil || len(e.Message) == 0 {
 		return ""
 	}
-	// A flake is evaluated from a copy in the store.
+	// Nix evaluates a flake from a copy in the store: name the original file.
 	here := func(s string) string { return inConfig(s, config) }
 	var b strings.Builder
 	switch {
@@ -217,7 +217,7 @@ func reason(output, config string, readLog func(drv string) string) string {
 
 var storeSource = regexp.MustCompile(`/nix/store/[0-9a-z]{32}-source/([^\s:'"` + "`" + `]+)`)
 
-// inConfig replaces the store's copy of a file in config by the file itself.
+// inConfig replaces the path of a copy in the store by the path of the file in config.
 func inConfig(s, config string) string {
 	return storeSource.ReplaceAllStringFunc(s, func(path string) string {
 		rel := storeSource.FindStringSubmatch(path)[1]
@@ -228,7 +228,7 @@ func inConfig(s, config string) string {
 	})
 }
 
-// nearest is the innermost step of the trace that names a file in config.
+// nearest returns the innermost step of the trace that names a file in config.
 func nearest(e *nixError, config string) string {
 	for i := len(e.Trace) - 1; i >= 0; i-- {
 		if step := inConfig(e.Trace[i], config); strings.Contains(step, config+"/") {
@@ -238,7 +238,7 @@ func nearest(e *nixError, config string) string {
 	return ""
 }
 
-// drvName is "nginx.conf.drv" for /nix/store/HASH-nginx.conf.drv.
+// drvName returns "nginx.conf.drv" for /nix/store/HASH-nginx.conf.drv.
 func drvName(drv string) string {
 	_, name, ok := strings.Cut(filepath.Base(drv), "-")
 	if !ok {
@@ -247,7 +247,7 @@ func drvName(drv string) string {
 	return name
 }
 
-// shortDrv takes out of a message what "building NAME:" before it says already.
+// shortDrv removes from a message what the prefix "building NAME:" already contains.
 func shortDrv(message []string, drv string) []string {
 	out := append([]string(nil), message...)
 	out[0] = strings.NewReplacer(" in fixed-output derivation '"+drv+"'", "", "derivation '"+drv+"'", "it", "builder failed", "failed").Replace(out[0])
@@ -255,7 +255,7 @@ func shortDrv(message []string, drv string) []string {
 	return out
 }
 
-// lastLines are the last n lines that are not empty.
+// lastLines returns the last n lines that are not empty.
 func lastLines(lines []string, n int) []string {
 	var out []string
 	for i := len(lines) - 1; i >= 0 && len(out) < n; i-- {
@@ -266,7 +266,7 @@ func lastLines(lines []string, n int) []string {
 	return out
 }
 
-// clip shortens s to n bytes, at a line where that is possible.
+// clip shortens s to about n bytes, at the end of a line if possible.
 func clip(s string, n int) string {
 	if len(s) <= n {
 		return s

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The outputs in testdata are real ones of Nix 2.8, 2.26 and 2.34.
+// The files in testdata are real output of Nix 2.8, 2.26 and 2.34.
 func TestReason(t *testing.T) {
 	config := t.TempDir()
 	for _, name := range []string{"undef.nix", "syntax.nix", "arg.nix"} {
@@ -69,7 +69,7 @@ func TestReasonForms(t *testing.T) {
 		{"error:\n", ""},
 		{"warning: error: unable to download 'x'; retrying\n", ""},
 		{"error: undefined variable 'foo'\n       at «string»:1:1:\n", "undefined variable 'foo' at string:1:1"},
-		// What only follows from something that was not seen.
+		// An error that follows from another one which Nix did not print.
 		{"error: 1 dependencies of derivation '/nix/store/x-a.drv' failed to build\n", "1 dependencies of derivation '/nix/store/x-a.drv' failed to build"},
 		{"error: builder for '/nix/store/x-a.drv' failed due to signal 9 (Killed)\n", "building a.drv: failed due to signal 9 (Killed)"},
 		{"error: builder for '/nix/store/x-a.drv' failed to produce output path '/nix/store/y-a'\n", "building a.drv: failed to produce output path '/nix/store/y-a'"},

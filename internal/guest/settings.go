@@ -10,34 +10,34 @@ import (
 	"strings"
 )
 
-// secretsDir is where engines put secrets, each a file.
+// secretsDir is where engines put secrets, one file each.
 const secretsDir = "/run/secrets"
 
-// setCredentials makes the engine's secrets the system's credentials: a unit
-// that says LoadCredential=name gets the file name, with the modes and the
-// owner of a credential (systemd.exec(5)). systemd reads the directory anew for
-// each unit that starts, so that a secret may change or come later.
+// setCredentials makes the engine's secrets available as systemd credentials: a unit with
+// LoadCredential=NAME gets the file NAME, with the mode and owner of a credential
+// (systemd.exec(5)). systemd reads the directory again for each unit that starts, so a
+// secret may change or be added later.
 func setCredentials(env *bootEnv, dir string) {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		env.setDefault("CREDENTIALS_DIRECTORY", dir)
 	}
 }
 
-// setTimeZone makes $TZ the time zone of all units, unless the configuration
-// sets time.timeZone: activation links /etc/localtime then. localtime is what
-// the C library reads, zones the system's time zones.
+// setTimeZone makes $TZ the time zone of all units. If the configuration sets
+// time.timeZone, activation overwrites it. localtime is the link that the C library
+// reads. zones is the directory of the system's time zones.
 func setTimeZone(localtime, zones, tz string, ms Mounts) error {
 	tz = strings.TrimPrefix(tz, ":")
 	if tz == "" {
 		return nil
 	}
 	if _, mounted := ms.At(localtime); mounted {
-		return nil // by the engine, as podman run --tz does, or by the user
+		return nil // mounted by the engine, as podman run --tz does, or by the user
 	}
 	info, err := os.Lstat(localtime)
 	switch {
 	case err == nil && info.Mode()&os.ModeSymlink == 0:
-		return nil // somebody's own
+		return nil // a file that somebody put there
 	case err != nil && !errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("set time zone %q: %w", tz, err)
 	}
@@ -48,7 +48,7 @@ func setTimeZone(localtime, zones, tz string, ms Mounts) error {
 	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("set time zone %q: %w", tz, err)
 	}
-	// The name below zoneinfo is the time zone's, for timedatectl.
+	// timedatectl reads the name of the time zone from the path below zoneinfo.
 	if err := os.Symlink("/etc/zoneinfo/"+tz, next); err != nil {
 		return fmt.Errorf("set time zone %q: %w", tz, err)
 	}

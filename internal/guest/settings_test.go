@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// podman sets TERM without a terminal: a log gets no control sequences all the same.
-// Who wants colours in it gets them.
+// Even with TERM from podman, a log must get no control sequences. But a user can switch
+// colours on with SYSTEMD_COLORS.
 func TestPlainConsole(t *testing.T) {
 	for _, tt := range []struct{ vars, want []string }{
 		{nil, []string{"SYSTEMD_COLORS=0", "TERM=dumb"}},
@@ -78,7 +78,7 @@ UTF="grün"
 	}
 }
 
-// A file that others could read is not written into.
+// saveEnvironment must replace an old file that others can read.
 func TestEnvironmentIsPrivateEvenOverAnOldFile(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, unitEnvironment), "old")
@@ -138,11 +138,11 @@ func TestEnsureMachineID(t *testing.T) {
 	random := regexp.MustCompile(`^[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}$`)
 	for _, tc := range []struct {
 		name          string
-		file, kept    string // contents, "-" for no file
+		file, kept    string // content, "-" for no file
 		mounted, keep bool
 		uuid          string
-		want          string // "" for a new one
-		wantKept      string // "" for the same, "-" for no file
+		want          string // "" for a new id
+		wantKept      string // "" for the same as in the file, "-" for no file
 	}{
 		{name: "missing", file: "-", kept: "-", wantKept: "-"},
 		{name: "empty", file: "", kept: "-", wantKept: "-"},
@@ -198,7 +198,8 @@ func TestEnsureMachineID(t *testing.T) {
 	}
 }
 
-// The configuration's own is a link that activation makes.
+// If the configuration sets the machine id, the file is a link that activation makes.
+// ensureMachineID must leave it alone.
 func TestEnsureMachineIDLeavesLinks(t *testing.T) {
 	root := t.TempDir()
 	link(t, "/etc/static/no-such-file", root+"/machine-id")
@@ -231,9 +232,9 @@ func TestMachineIDPlaces(t *testing.T) {
 func TestSetTimeZone(t *testing.T) {
 	for _, tc := range []struct {
 		name, tz string
-		before   string // what localtime links to; "file" is a file, "-" nothing
+		before   string // target of the link localtime; "file" for a file, "-" for nothing
 		mounted  bool
-		want     string // likewise
+		want     string // as in before
 		err      string
 	}{
 		{name: "set", tz: "Europe/Berlin", before: "-", want: "/etc/zoneinfo/Europe/Berlin"},
@@ -294,7 +295,7 @@ func TestSetCredentials(t *testing.T) {
 }
 
 func TestMountUnit(t *testing.T) {
-	for _, tc := range []struct{ point, want string }{ // as systemd-escape --path --suffix=mount has it
+	for _, tc := range []struct{ point, want string }{ // output of systemd-escape --path --suffix=mount
 		{"/etc/hosts", "etc-hosts.mount"},
 		{"/run", "run.mount"},
 		{"/etc/resolv.conf", "etc-resolv.conf.mount"},

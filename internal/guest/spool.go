@@ -9,16 +9,16 @@ import (
 	"sync"
 )
 
-// spool is a bounded queue of bytes between the console and a reader that may
-// be slow, stopped or gone.
+// spool is a bounded queue of bytes between the console and a reader that may be slow,
+// stopped or gone.
 type spool struct {
 	max int
 
 	mu     sync.Mutex
 	filled sync.Cond
 	buf    []byte
-	taken  bool // the writer has bytes that it has not written yet
-	lost   int  // bytes given up since the last take
+	taken  bool // the writer took bytes and has not written them yet
+	lost   int  // number of bytes dropped since the last take
 	closed bool
 }
 
@@ -28,7 +28,7 @@ func newSpool(max int) *spool {
 	return s
 }
 
-// put never waits. Where there is no room the oldest lines go.
+// put adds p and never waits. If there is no room, it drops the oldest lines.
 func (s *spool) put(p []byte) {
 	if len(p) == 0 {
 		return
@@ -36,7 +36,7 @@ func (s *spool) put(p []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if over := len(s.buf) + len(p) - s.max; over > 0 {
-		// Give up an eighth at a time: the rest moves down with each cut.
+		// Drop an eighth at a time: each cut moves the rest of the buffer.
 		cut := min(max(over, s.max/8), len(s.buf))
 		if i := bytes.IndexByte(s.buf[cut:], '\n'); i >= 0 {
 			cut += i + 1
@@ -48,8 +48,8 @@ func (s *spool) put(p []byte) {
 	s.filled.Signal()
 }
 
-// take waits for bytes and returns all of them, and how many were given up
-// before them. It returns false when the spool is closed and empty.
+// take waits for bytes and returns as many as fit into into. lost is how many were
+// dropped before them. ok is false if the spool is closed and empty.
 func (s *spool) take(into []byte) (p []byte, lost int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,13 +62,13 @@ func (s *spool) take(into []byte) (p []byte, lost int, ok bool) {
 	p = append(into[:0], s.buf[:n]...)
 	s.buf = append(s.buf[:0], s.buf[n:]...)
 	if cap(s.buf) > 1<<20 && len(s.buf) == 0 {
-		s.buf = nil // a flood is over
+		s.buf = nil // free the memory after a burst of output
 	}
 	lost, s.lost = s.lost, 0
 	return p, lost, n > 0
 }
 
-// idle says whether nothing waits to be written.
+// idle reports whether all bytes are written.
 func (s *spool) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,8 +82,8 @@ func (s *spool) close() {
 	s.filled.Broadcast()
 }
 
-// writeTo writes to out until the spool is closed and empty. What out refuses
-// because nobody reads it any more is dropped: a reader may come back.
+// writeTo writes to out until the spool is closed and empty. If out returns an error
+// because it has no reader, writeTo drops the bytes and goes on: a reader may come back.
 func (s *spool) writeTo(out io.Writer) {
 	chunk := make([]byte, 0, 64<<10)
 	for {

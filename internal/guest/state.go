@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Base is what the image knows of itself: the contents of /etc/nixoci/base.json,
-// written by nix/container.nix. Store paths all of them.
+// Base describes the image: it is the content of /etc/nixoci/base.json, which
+// nix/container.nix writes. Nixpkgs, Module and Nix are store paths.
 type Base struct {
 	Version int    `json:"version"` // 1
 	System  string `json:"system"`  // for instance x86_64-linux
@@ -25,8 +25,8 @@ const (
 	baseVersion = 1
 )
 
-// State is what was applied. The last one lies beside the store it speaks of,
-// so that a volume on /nix keeps both or neither; a cache has its own list.
+// State is what was applied last. Its file is beside the store to which it refers, so a
+// volume on /nix keeps both or neither. A cache has its own list.
 type State struct {
 	Fingerprint string    `json:"fingerprint"`
 	Toplevel    string    `json:"toplevel"`
@@ -40,26 +40,26 @@ const (
 	PhaseBuilding  = "building"
 	PhaseWaiting   = "waiting" // for systemd to finish starting
 	PhaseSwitching = "switching"
-	PhaseKeeping   = "keeping" // filling the cache
+	PhaseKeeping   = "keeping" // copies paths into the cache
 	PhaseIdle      = "idle"
 )
 
 // Outcomes of [Status].
 const (
-	OutcomeNone      = "none"      // no configuration mounted
+	OutcomeNone      = "none"      // no configuration is mounted
 	OutcomeApplied   = "applied"   // built and switched to
 	OutcomeUnchanged = "unchanged" // was running already
 	OutcomeFailed    = "failed"
 )
 
-// Status is what apply does at the moment and how it ended the last time since
-// the container was started; Outcome is empty while it never has.
+// Status is what apply is doing now, and how the last apply since the container's start
+// ended. Outcome is empty until the first apply has ended.
 type Status struct {
 	Phase   string    `json:"phase"`
 	Outcome string    `json:"outcome"`
 	Reason  string    `json:"reason,omitempty"` // may have several lines
 	Since   time.Time `json:"since"`
-	// Fingerprint is of the configuration that was applied, or tried.
+	// Fingerprint identifies the configuration that was applied or tried.
 	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
@@ -68,7 +68,7 @@ const (
 	statusFile = "status.json"
 )
 
-// readJSON reports whether the file is there.
+// readJSON reads the file into v, and reports whether the file exists.
 func readJSON(file string, v any) (bool, error) {
 	data, err := os.ReadFile(file)
 	if os.IsNotExist(err) {
@@ -83,7 +83,7 @@ func readJSON(file string, v any) (bool, error) {
 	return true, nil
 }
 
-// writeJSON makes a file appear whole or not at all.
+// writeJSON writes a file whole or not at all.
 func writeJSON(file string, v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

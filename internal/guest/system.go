@@ -10,19 +10,19 @@ import (
 	"strings"
 )
 
-// profile is where a NixOS system that was switched to is recorded. The image
-// points it at the system it was made from, so that it always names what is
-// to be booted: the image's system, or what was applied to it since.
+// profile is the system profile of NixOS: it names the last system that was switched to.
+// In the image it names the image's own system. So it always names the system to boot:
+// the image's own one, or the one that was applied last.
 const profile = "/nix/var/nix/profiles/system"
 
-// System is a NixOS system as PID 1 finds it.
+// System is a NixOS system that PID 1 can start.
 type System struct {
 	Toplevel string // store path
-	Init     string // what to execute
-	// Prepare is the activation script to run before Init, "" when Init runs
-	// it itself. NixOS built with systemd in stage 1 leaves activation to the
-	// initrd, which a container does not have: its init is systemd itself, and
-	// prepare-root beside it is the activation (nixpkgs
+	Init     string // the program to execute
+	// Prepare is the activation script to run before Init, "" if Init runs it
+	// itself. NixOS with systemd in stage 1 leaves activation to the initrd, and a
+	// container has no initrd. The init of such a system is systemd, and
+	// prepare-root beside it does the activation (nixpkgs
 	// nixos/modules/system/activation/top-level.nix).
 	Prepare string
 }
@@ -30,9 +30,9 @@ type System struct {
 // systemAt returns the NixOS system in dir.
 func systemAt(dir string) (System, error) { return systemWithInit(dir, "") }
 
-// systemWithInit is systemAt for a system whose init has another name. A NixOS
-// toplevel is told by what is in it. /sbin has an init too, and / has init and
-// etc, so these two alone would not do.
+// systemWithInit is systemAt for a system whose init has another name. It recognises a
+// NixOS toplevel by its files. init and etc alone do not prove one: /sbin has an init
+// too, and / has both.
 func systemWithInit(dir, init string) (System, error) {
 	if init == "" {
 		init = "init"
@@ -60,7 +60,7 @@ func systemWithInit(dir, init string) (System, error) {
 	return s, nil
 }
 
-// name is what the system calls itself.
+// name returns the system's name from os-release.
 func (s System) name() string {
 	for _, a := range assignments(filepath.Join(s.Toplevel, "etc/os-release")) {
 		if a.key == "PRETTY_NAME" {
@@ -70,11 +70,11 @@ func (s System) name() string {
 	return "NixOS"
 }
 
-// managerSettings are the keys that the system's own systemd-system.conf(5)
+// managerSettings returns the keys that the system's own systemd-system.conf(5)
 // sets.
 func (s System) managerSettings() []string {
 	dir := filepath.Join(s.Toplevel, "etc/systemd")
-	more, _ := filepath.Glob(filepath.Join(dir, "system.conf.d/*.conf")) // the pattern is right
+	more, _ := filepath.Glob(filepath.Join(dir, "system.conf.d/*.conf")) // the pattern is valid
 	var keys []string
 	for _, file := range append(more, filepath.Join(dir, "system.conf")) {
 		for _, a := range assignments(file) {
@@ -86,7 +86,7 @@ func (s System) managerSettings() []string {
 
 type assignment struct{ key, value string }
 
-// assignments are the lines KEY=VALUE of a file, none if it cannot be read.
+// assignments returns the lines KEY=VALUE of a file, none if it cannot be read.
 func assignments(file string) []assignment {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -102,7 +102,7 @@ func assignments(file string) []assignment {
 	return all
 }
 
-// isELF tells a binary from a script.
+// isELF reports whether file is an ELF binary, not a script.
 func isELF(file string) bool {
 	f, err := os.Open(file)
 	if err != nil {

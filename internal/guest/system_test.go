@@ -29,7 +29,7 @@ func link(t *testing.T, target, name string) {
 	}
 }
 
-// toplevel makes what systemAt takes for a NixOS system.
+// toplevel makes a directory that systemAt accepts as a NixOS system.
 func toplevel(t *testing.T, dir, init string) string {
 	t.Helper()
 	write(t, dir+"/init", init)
@@ -88,7 +88,8 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-// Kubernetes links files into a directory that it replaces as a whole.
+// Kubernetes links files into a directory that it replaces as a whole. The fingerprint
+// must change with it.
 func TestFingerprintThroughLinks(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/..2026_1/configuration.nix", "{ }")

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// systemctl is the running system's own; every NixOS toplevel links its
-// systemd.
+// systemctl returns the path of the running system's systemctl: every NixOS toplevel
+// links its systemd.
 func systemctl() string {
 	const own = "/run/current-system/systemd/bin/systemctl"
 	if _, err := os.Stat(own); err == nil {
@@ -22,9 +22,9 @@ func systemctl() string {
 	return "systemctl"
 }
 
-// systemState is what systemctl is-system-running says: initializing,
-// starting, running, degraded, maintenance, stopping, offline or unknown. With
-// wait it waits until systemd has started.
+// systemState returns the answer of systemctl is-system-running: initializing, starting,
+// running, degraded, maintenance, stopping, offline or unknown. With wait it waits until
+// systemd has started.
 func systemState(ctx context.Context, wait bool) (string, error) {
 	args := []string{"is-system-running"}
 	if wait {
@@ -36,16 +36,16 @@ func systemState(ctx context.Context, wait bool) (string, error) {
 	if err != nil && (!errors.As(err, &exit) || state == "") {
 		return "", fmt.Errorf("ask systemd for its state: %w", err)
 	}
-	return state, nil // the exit code only repeats what the word says
+	return state, nil // the exit code only repeats the state
 }
 
-// waitForSystemd waits until systemd has started, well or not.
+// waitForSystemd waits until systemd has started, even if units failed.
 func waitForSystemd(ctx context.Context) error {
 	_, err := systemState(ctx, true)
 	return err
 }
 
-// failedUnits names the units that make systemd call itself degraded.
+// failedUnits returns the failed units, which make systemd's state "degraded".
 func failedUnits(ctx context.Context) []string {
 	out, err := exec.CommandContext(ctx, systemctl(), "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager").Output()
 	if err != nil {
@@ -71,7 +71,7 @@ func notifyReady() error {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
 	defer syscall.Close(fd)
-	// A leading @ stands for the abstract namespace; the syscall package knows.
+	// A leading @ means the abstract namespace; package syscall handles it.
 	if err := syscall.Sendto(fd, []byte("READY=1"), syscall.MSG_NOSIGNAL, &syscall.SockaddrUnix{Name: name}); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}

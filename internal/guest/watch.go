@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// watchInterval is how often the configuration is looked at. Notifications
-	// of the kernel would not do: they do not cross the file systems that
-	// Docker Desktop and Kubernetes mount.
+	// watchInterval is how often the configuration is checked. Notifications of the
+	// kernel are no alternative: they do not cross the file systems that Docker Desktop
+	// and Kubernetes mount.
 	watchInterval = time.Second
-	// watchSettle is how long it must not change before it is built.
+	// watchSettle is how long the files must stay unchanged before a build starts.
 	watchSettle = 500 * time.Millisecond
 )
 
-// Watch is the unit nixoci-watch: with NIXOCI_WATCH=1 it applies the
-// configuration again when something in its directory changes.
+// Watch is the program of the unit nixoci-watch: with NIXOCI_WATCH=1 it applies the
+// configuration again when a file in its directory changes.
 func Watch(ctx context.Context) error {
 	a, err := NewApplier()
 	if err != nil {
@@ -40,11 +40,11 @@ func Watch(ctx context.Context) error {
 		a.say("%s is mounted as a single file: if an editor replaces it, this container keeps the old one and sees no change. Mount its directory on %s instead", f, a.Config)
 	}
 	w := watcher{dir: a.Config, interval: watchInterval, settle: watchSettle, files: files, say: a.say, changed: func() {
-		// A failure has been said, and the next change may mend it.
+		// Once has logged a failure. The next change may repair it.
 		_ = a.Once(ctx)
 	}}
 	w.seen = stamp(w.dir)
-	// What changed after nixoci-apply had read it, and before this.
+	// Changes after nixoci-apply read the configuration and before this line.
 	if missed, err := a.missed(); err != nil {
 		return err
 	} else if missed {
@@ -53,8 +53,8 @@ func Watch(ctx context.Context) error {
 	return w.run(ctx)
 }
 
-// missed waits until nobody applies, and says whether the configuration is
-// another one by now than what was applied, or tried.
+// missed waits until no process applies. Then it reports whether the configuration
+// differs from the one that was applied or tried last.
 func (a *Applier) missed() (bool, error) {
 	unlock, err := a.lock()
 	if err != nil {
@@ -73,7 +73,7 @@ func (a *Applier) missed() (bool, error) {
 	return err == nil && now != last.Fingerprint, nil
 }
 
-// boundFiles are the files in dir that are mounts of their own.
+// boundFiles returns the files in dir that are mounts of their own.
 func boundFiles(ms Mounts, dir string) []string {
 	var files []string
 	for _, point := range ms.Below(dir) {
@@ -88,8 +88,8 @@ func boundFiles(ms Mounts, dir string) []string {
 type watcher struct {
 	dir              string
 	interval, settle time.Duration
-	files            []string // mounts of their own
-	seen             string   // stamp of what was applied
+	files            []string // files that are mounts of their own
+	seen             string   // stamp of the applied files
 	changed          func()
 	say              func(format string, args ...any)
 }
@@ -119,8 +119,8 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 }
 
-// lookForOrphans says once of each mounted file that it was replaced: its
-// directory, which the container cannot see, then has no link to it any more.
+// lookForOrphans logs once for each mounted file that it was replaced on the host. The host's
+// directory, which the container cannot see, then has no link to the mounted file any more.
 func (w *watcher) lookForOrphans() {
 	var bound []string
 	for _, f := range w.files {
