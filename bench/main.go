@@ -29,8 +29,7 @@ type config struct {
 	scratch string // on tmpfs: the registry's storage, and caches
 	nixoci  string
 	crane   string
-	n2c     string // directory with nix2container and its skopeo, "" for none
-	n2cNote string
+	n2c     string // directory with nix2container and bench/nix2container, "" for none
 	reps    int
 	only    string // measure what has this in its name
 	times   string // results that have what was counted: count nothing again
@@ -54,13 +53,13 @@ func run() error {
 	flag.StringVar(&c.scratch, "scratch", "/dev/shm", "directory on tmpfs for the registry and caches")
 	flag.StringVar(&c.nixoci, "nixoci", "bin/nixoci", "the program to measure")
 	flag.StringVar(&c.crane, "crane", "", "crane, to measure too")
-	flag.StringVar(&c.n2c, "nix2container", "", "directory with nix2container and its skopeo, to measure too; /nix must be the large system's")
-	flag.StringVar(&c.n2cNote, "nix2container-note", "", "which nix2container that is, for the page")
+	flag.StringVar(&c.n2c, "nix2container", "", "directory with nix2container and bench/nix2container, to measure too; /nix must be the large system's")
 	flag.IntVar(&c.reps, "reps", 3, "repetitions")
 	flag.StringVar(&c.only, "only", "", "measure only what has this in its name, and write no page")
 	flag.StringVar(&c.times, "times-only", "", "measure times only, and take what was counted from this file of results")
 	out := flag.String("o", "docs/benchmarks.json", "file for the results")
 	page := flag.String("page", "docs/benchmarks.md", "page to make of them")
+	readme := flag.String("readme", "README.md", "file with a table to renew from them")
 	render := flag.Bool("render", false, "measure nothing, make the page anew")
 	flag.Parse()
 	if *render {
@@ -72,7 +71,7 @@ func run() error {
 		if err := json.Unmarshal(data, &r); err != nil {
 			return err
 		}
-		return os.WriteFile(*page, []byte(r.page()), 0o644)
+		return r.write(*page, *readme)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -88,7 +87,23 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(*out, append(data, '\n'), 0o644), os.WriteFile(*page, []byte(r.page()), 0o644))
+	return errors.Join(os.WriteFile(*out, append(data, '\n'), 0o644), r.write(*page, *readme))
+}
+
+// write renews the page and the table of the README.
+func (r *results) write(page, readme string) error {
+	if err := os.WriteFile(page, []byte(r.page()), 0o644); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		return err
+	}
+	renewed, err := r.renewTable(string(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", readme, err)
+	}
+	return os.WriteFile(readme, []byte(renewed), 0o644)
 }
 
 // results is what docs/benchmarks.json holds.
@@ -97,8 +112,6 @@ type results struct {
 	System  system              `json:"system"`
 	Limit   limit               `json:"limit"`
 	Cases   map[string]*outcome `json:"cases"`
-
-	Nix2container string `json:"nix2container,omitempty"` // which one
 }
 
 // system says what is pushed.
@@ -141,7 +154,7 @@ func (c *config) measure(ctx context.Context) (*results, error) {
 		return nil, err
 	}
 	defer lab.close()
-	r := &results{Machine: readMachine(), Cases: map[string]*outcome{}, Nix2container: c.n2cNote}
+	r := &results{Machine: readMachine(), Cases: map[string]*outcome{}}
 	if r.System, err = lab.describe(); err != nil {
 		return nil, err
 	}

@@ -140,13 +140,16 @@ func (p *pageWriter) network(r *results) {
 	p.line("")
 	p.line("## Over a network")
 	p.line("")
-	p.line("These cases push from a store with gzip, through a relay. The relay delays every byte by half of 30 ms each way, and a new connection by 30 ms more. In the cases with 100 Mbit/s it also limits the rate. The table gives the difference to the same case without the relay, in seconds and in round trips.")
+	p.line("These cases push from a store with gzip, through a relay. The cases without a name are nixoci's. The relay delays every byte by half of 30 ms each way, and a new connection by 30 ms more. In the cases with 100 Mbit/s it also limits the rate. The table gives the difference to the same case without the relay, in seconds and in round trips.")
 	p.line("")
 	p.line("| case | wall s | without s | lost s | round trips | others |")
 	p.line("|---|--:|--:|--:|--:|--:|")
 	for _, n := range names {
 		_, what, _ := strings.Cut(n, ": ")
 		o, direct := r.Cases[n], r.Cases["store gzip "+what]
+		if strings.HasPrefix(what, "nix2container ") {
+			direct = r.Cases["peer: "+what]
+		}
 		without, lost, trips := "", "", ""
 		if direct != nil && len(direct.Runs) > 0 {
 			d := o.median(wall) - direct.median(wall)
@@ -168,13 +171,11 @@ func (p *pageWriter) peers(r *results) {
 	p.line("## Beside other tools")
 	p.line("")
 	p.line("These cases ran together with those above. Each tool has its default settings. nixoci pushes the same system from its store. The archive and the tar that the others start from were made before, so their times do not include this. nix2container's times include the push, and the hashing of 100 layers unless nothing has changed.")
-	if r.Nix2container != "" {
-		p.line("nix2container: %s", r.Nix2container)
-	}
+	p.line("nix2container: commit 20d3395 (March 2026). `bench/nix2container` pushes its images as its skopeo does, with containers/image 5.38.0 and that library's defaults (pgzip, level 5).")
 	p.line("umoci and Nix's dockerTools do not push. skopeo pushes their images.")
 	p.line("")
-	p.line("| | wall s | cpu s | registry cpu s | peak MB | image MB | layers | nixoci gzip: wall | cpu | image | nixoci zstd: wall | cpu | image | others |")
-	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	p.line("| | wall s | cpu s | registry cpu s | peak MB | requests | sent MB | image MB | layers | nixoci gzip: wall | cpu | image | nixoci zstd: wall | cpu | image | others |")
+	p.line("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, n := range names {
 		o := r.Cases[n]
 		what := "cold"
@@ -184,7 +185,13 @@ func (p *pageWriter) peers(r *results) {
 			}
 		}
 		cells := []string{strings.TrimPrefix(n, "peer: "), fmt.Sprintf("%.2f", o.median(wall)), fmt.Sprintf("%.2f", o.median(cpu)),
-			fmt.Sprintf("%.2f", o.median(registry)), fmt.Sprintf("%.0f", o.median(peak)/1e6), mb(o.Image), fmt.Sprint(o.Layers)}
+			fmt.Sprintf("%.2f", o.median(registry)), fmt.Sprintf("%.0f", o.median(peak)/1e6)}
+		if o.Counted != nil {
+			cells = append(cells, fmt.Sprint(o.Counted.Requests), mb(o.Counted.Sent))
+		} else {
+			cells = append(cells, "", "")
+		}
+		cells = append(cells, mb(o.Image), fmt.Sprint(o.Layers))
 		for _, comp := range []string{"gzip", "zstd"} {
 			cells = append(cells, ratios(o, r.Cases["store "+comp+" "+what], what == "cold")...)
 		}

@@ -31,9 +31,21 @@ func (l *lab) peers() []benchCase {
 			{"configuration, fresh machine", "fresh", "-config"},
 			{"update, fresh machine", "fresh", "-v2"},
 		} {
-			all = append(all, benchCase{name: "peer: nix2container " + k.name, run: func(o *outcome) (sample, error) {
-				return l.nix2container(o, k.before, k.variant)
-			}})
+			all = append(all, benchCase{
+				name: "peer: nix2container " + k.name,
+				run:  func(o *outcome) (sample, error) { return l.nix2container(o, k.before, k.variant, nil) },
+				count: func(o *outcome) (*traffic, error) {
+					return l.counted(func(via func(string) (string, error)) error {
+						_, err := l.nix2container(o, k.before, k.variant, via)
+						return err
+					})
+				},
+			})
+			if k.before != "warm" {
+				all = append(all, benchCase{name: slowLinkName + "nix2container " + k.name, once: true, run: func(o *outcome) (sample, error) {
+					return l.nix2containerSlowly(o, k.before, k.variant)
+				}})
+			}
 		}
 	}
 	return all
@@ -88,8 +100,8 @@ func (l *lab) craneAppend(o *outcome) (sample, error) {
 // nix2container hashes the layers, then pushes them. before says what there
 // was: "warm" a push from this machine, "fresh" one from another, of the system
 // without a variant. Hashing what has not changed is not in the time: Nix has
-// it, or fetches it.
-func (l *lab) nix2container(o *outcome, before, variant string) (sample, error) {
+// it, or fetches it. The push goes to the address that via returns, if any.
+func (l *lab) nix2container(o *outcome, before, variant string, via func(addr string) (string, error)) (sample, error) {
 	home, err := l.fresh()
 	if err != nil {
 		return sample{}, err
@@ -103,7 +115,7 @@ func (l *lab) nix2container(o *outcome, before, variant string) (sample, error) 
 			if err := os.Mkdir(warm, 0o755); err != nil {
 				return sample{}, err
 			}
-			if _, err := l.nix2containerPush(warm, "peer-base", "", true); err != nil {
+			if _, err := l.nix2containerPush(warm, l.addr, "peer-base", "", true); err != nil {
 				return sample{}, err
 			}
 		}
@@ -116,14 +128,37 @@ func (l *lab) nix2container(o *outcome, before, variant string) (sample, error) 
 			return sample{}, err
 		}
 	}
-	s, err := l.nix2containerPush(home, repo, variant, before == "-" || variant != "")
+	addr := l.addr
+	if via != nil {
+		if addr, err = via(addr); err != nil {
+			return sample{}, err
+		}
+	}
+	s, err := l.nix2containerPush(home, addr, repo, variant, before == "-" || variant != "")
 	if err == nil {
 		err = l.pushed(o, repo)
 	}
 	return s, err
 }
 
-func (l *lab) nix2containerPush(home, repo, variant string, hashing bool) (sample, error) {
+// nix2containerSlowly is nix2container over the slow link.
+func (l *lab) nix2containerSlowly(o *outcome, before, variant string) (sample, error) {
+	var link *slowLink
+	defer func() {
+		if link != nil {
+			link.Close()
+		}
+	}()
+	return l.nix2container(o, before, variant, func(addr string) (string, error) {
+		var err error
+		if link, err = newSlowLink(addr, latency, bandwidth); err != nil {
+			return "", err
+		}
+		return link.Addr(), nil
+	})
+}
+
+func (l *lab) nix2containerPush(home, addr, repo, variant string, hashing bool) (sample, error) {
 	graph := filepath.Join(home, "graph.json")
 	data, err := os.ReadFile(filepath.Join(l.large, system1+variant+".json"))
 	if err != nil {
@@ -148,12 +183,12 @@ func (l *lab) nix2containerPush(home, repo, variant string, hashing bool) (sampl
 		}
 	}
 	env := []string{"HOME=" + home, "XDG_DATA_HOME=" + home}
-	program, skopeo := filepath.Join(l.n2c, "nix2container"), filepath.Join(l.n2c, "skopeo")
+	program, transport := filepath.Join(l.n2c, "nix2container"), filepath.Join(l.n2c, "nix2container-push")
 	var sum sample
 	for i, args := range [][]string{
 		{program, "layers-from-reproducible-storepaths", layers, graph, "--max-layers", "100", "--history", history},
 		{program, "image", image, config, layers, "--arch", "amd64"},
-		{skopeo, "--insecure-policy", "copy", "--dest-tls-verify=false", "nix:" + image, "docker://" + l.addr + "/" + repo + ":v1"},
+		{transport, image, addr + "/" + repo + ":v1"},
 	} {
 		p, err := l.timed(env, args...)
 		if err != nil {

@@ -2,7 +2,7 @@
 # run.sh [FLAG...]: docs/benchmarks.json and docs/benchmarks.md. Flags go to the
 # bench command. NIXOCI_E2E_CACHE keeps the large system between runs, for this
 # and for e2e/run.sh. Needs Linux, root for apt and Nix, and 4 GB of memory for
-# the registry's storage on tmpfs.
+# the registry's storage on tmpfs. bench/nix2container needs a C compiler.
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "bench/run.sh: making the large system needs root; run it with sudo -E" >&2; exit 1; }
@@ -15,4 +15,15 @@ go build -o "$cache/bin/debstore" ./e2e/debstore
 sh e2e/tool.sh github.com/google/go-containerregistry/cmd/crane@v0.22.1
 "$cache/bin/debstore" large -root "$cache/large" -debs "$cache/debs" -out "$cache/large" >&2
 go build -o "$cache/bin/bench" ./bench
-exec "$cache/bin/bench" -large "$cache/large" -crane "$cache/bin/crane" -nixoci bin/nixoci "$@"
+# nix2container reads /nix/store, so the large system's store stands there.
+tools=$cache/bin/nix2container
+mkdir -p "$tools"
+tags=containers_image_openpgp,exclude_graphdriver_btrfs
+if go build -C bench/nix2container -trimpath -o "$tools/nix2container" github.com/nlewo/nix2container &&
+  go build -C bench/nix2container -trimpath -tags "$tags" -o "$tools/nix2container-push" .; then
+  set -- -nix2container "$tools" "$@"
+else
+  echo "bench/run.sh: nix2container does not build here: it is not measured, and the page says so" >&2
+fi
+exec unshare -m sh -ec 'mkdir -p /nix; mount --make-rprivate /; mount --bind "$1/nix" /nix; shift; exec "$@"' sh \
+  "$cache/large" "$cache/bin/bench" -large "$cache/large" -crane "$cache/bin/crane" -nixoci bin/nixoci "$@"
