@@ -154,7 +154,9 @@ func largeWindows(t *testing.T, n int) (url, top string) {
 }
 
 // graphFile is what Nix writes of n store paths, about a kilobyte for each.
-func graphFile(t *testing.T, n int) string {
+func graphFile(t *testing.T, n int) string { return graphFileOf(t, n, writeGraph) }
+
+func graphFileOf(t *testing.T, n int, write func(io.Writer, int)) string {
 	name := filepath.Join(t.TempDir(), "web.json")
 	f, err := os.Create(name)
 	if err != nil {
@@ -162,7 +164,7 @@ func graphFile(t *testing.T, n int) string {
 	}
 	defer f.Close()
 	w := &errWriter{w: f}
-	writeGraph(w, n)
+	write(w, n)
 	if w.err != nil {
 		t.Fatal(w.err)
 	}
@@ -194,6 +196,14 @@ func writeGraph(w io.Writer, n int) {
 			fmt.Fprintf(w, `%s"%s"`, strings.Repeat(",", min(k-first, 1)), numberedPath(k))
 		}
 		fmt.Fprintf(w, `],"deriver":"/nix/store/%032d-x.drv","signatures":["cache.example-1:%086d=="],"registrationTime":1,"ultimate":false}`, i, i)
+	}
+	io.WriteString(w, "]")
+}
+
+// writeChain writes n paths, each of which refers to the one before it.
+func writeChain(w io.Writer, n int) {
+	for i := range n {
+		fmt.Fprintf(w, `%s{"path":"%s","narHash":"sha256:%064x","narSize":%d,"references":["%s"]}`, "[,"[min(i, 1):][:1], numberedPath(i), i, 1000+i, numberedPath(max(i-1, 0)))
 	}
 	io.WriteString(w, "]")
 }
@@ -269,6 +279,9 @@ func TestMemory(t *testing.T) {
 		},
 		"a graph of 100,000 paths": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"plan", graphFile(t, 100_000)}, want: "layers"}
+		},
+		"a chain of 100,000 paths": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"plan", graphFileOf(t, 100_000, writeChain)}, want: "layers"}
 		},
 		"a graph of more paths than the limit": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"plan", graphFile(t, limit.Paths+1)}, code: exitFailed, want: "more than"}

@@ -52,6 +52,7 @@ func (g *graph) settle(b *bin) { b.chance = g.chances[b.below.count()] }
 // become one layer: each of them is then shipped also when only the other
 // changes.
 func (g *graph) joinCost(sizeA, chanceA float64, belowA bitset, sizeB, chanceB float64, belowB bitset) float64 {
+	g.steps += int64(len(belowA))
 	n := 0
 	for i, w := range belowA {
 		n += bits.OnesCount64(w | belowB[i])

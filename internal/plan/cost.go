@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"math"
-	"math/bits"
 	"slices"
 )
 
@@ -33,7 +32,8 @@ const (
 	// small.
 	headsPerLayer = 8
 
-	// binsAtOnce bounds the memory in which the lighter paths choose a bin.
+	// binsAtOnce bounds the memory in which the lighter paths choose a bin. A word
+	// has a bit for each.
 	binsAtOnce = 64
 )
 
@@ -114,19 +114,19 @@ func (g *graph) leaf(i int32) bool {
 func (g *graph) join(nodes []int32, bins []*bin) {
 	choice := make([]*bin, len(nodes))
 	least := slices.Repeat([]float64{math.Inf(1)}, len(nodes))
+	more := make([]int32, len(g.infos))
 	for some := range slices.Chunk(bins, binsAtOnce) {
-		// How many nodes each node's closure has that a bin does not change with.
-		more := make([]int32, len(nodes)*len(some))
-		g.blocks(func(first, width int, rows bitset) {
-			last := min(first+width, g.words())
-			for k, i := range nodes {
-				countMore(more[k*len(some):], rows[int(i)*width:][:last-first], first, some)
-			}
-		})
+		below := make([]bitset, len(some))
 		for x, b := range some {
+			below[x] = b.below
+		}
+		outside := g.reach.outside(below)
+		for x, b := range some {
+			// How many nodes each node's closure has that b does not change with.
+			g.reach.each(more, func(k int) int32 { return outside[k*len(some)+x] }, func(i int32) bool { return !b.below.has(i) })
 			count := b.below.count()
 			for k, i := range nodes {
-				n := count + int(more[k*len(some)+x])
+				n := count + int(more[i])
 				if cost := g.costOf(float64(g.sizes[i]), g.chances[g.counts[i]], b.size, b.chance, n); cost < least[k] {
 					choice[k], least[k] = b, cost
 				}
@@ -138,19 +138,6 @@ func (g *graph) join(nodes []int32, bins []*bin) {
 	}
 	for _, b := range bins {
 		g.settle(b)
-	}
-}
-
-// countMore adds to more[x] how many members of row, which begins at the word
-// first, bins[x] does not change with.
-func countMore(more []int32, row bitset, first int, bins []*bin) {
-	for w, members := range row {
-		if members == 0 {
-			continue // nearly always, in a large closure
-		}
-		for x, b := range bins {
-			more[x] += int32(bits.OnesCount64(members &^ b.below[first+w]))
-		}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // graph is a closure as the planner sees it: nodes in canonical order, and
-// for each of them the set of nodes that it changes with.
+// how many nodes each of them changes with.
 type graph struct {
 	infos  []closure.Info // in canonical order: name, size, then the path
 	names  []string
@@ -18,9 +18,10 @@ type graph struct {
 	refs   [][]int32 // without self references
 	users  [][]int32 // the reverse of refs
 	order  []int32   // every node after all that it refers to
-	counts []int     // how many nodes are in each node's closure, itself included
+	counts []int32   // how many nodes are in each node's closure, itself included
 	total  int64     // bytes
 
+	reach  *reach
 	rows   bitset // the closures of all nodes, one after another; nil: too large
 	buffer bitset // the closure of node in, where rows is nil
 	in     int32
@@ -28,6 +29,8 @@ type graph struct {
 	generated []bool    // made of the configuration, no package
 	fixed     []bool    // in a layer that the caller decided
 	chances   []float64 // by number of nodes, see [chances]
+
+	steps int64 // how much was looked at; for tests
 }
 
 // maxPlanTotal keeps sums of sizes, even of forged graphs, exact in a float64:
@@ -37,7 +40,7 @@ const maxPlanTotal = 1 << 53
 func newGraph(c *closure.Closure) *graph {
 	n := len(c.Paths)
 	g := &graph{
-		counts:    make([]int, n),
+		counts:    make([]int32, n),
 		generated: make([]bool, n),
 		fixed:     make([]bool, n),
 		chances:   chances(n),
@@ -87,48 +90,27 @@ func newGraph(c *closure.Closure) *graph {
 			}
 		}
 	}
-	g.blocks(func(_, width int, rows bitset) {
-		for i := range n {
-			g.counts[i] += rows[i*width : (i+1)*width].count()
-		}
-		if width == g.words() {
-			g.rows = rows
-		}
-	})
+	g.reach = newReach(g)
+	g.reach.fillCounts()
+	if n*g.words()*8 <= blockBytes {
+		g.fillRows()
+	}
 	return g
 }
 
 // words is how many words a set of all nodes has.
 func (g *graph) words() int { return (len(g.infos) + 63) / 64 }
 
-// blockBytes is about how much [graph.blocks] needs. All closures of up to
-// 11,000 nodes are one block. Those of 100,000 nodes would need 1.25 GB. A
-// variable for tests.
-var blockBytes = 16 << 20
-
-// blocks computes the closures of all nodes, a block of columns after another:
-// do gets the words from first on, width of them for each node. What is after
-// the last word is zero.
-func (g *graph) blocks(do func(first, width int, rows bitset)) {
-	n, words := len(g.infos), g.words()
-	if g.rows != nil {
-		do(0, words, g.rows)
-		return
-	}
-	width := min(max(blockBytes/8/n, 1), words)
-	rows := make(bitset, n*width)
-	for first := 0; first < words; first += width {
-		clear(rows)
-		for _, i := range g.order {
-			row := rows[int(i)*width : (int(i)+1)*width]
-			if w := int(i>>6) - first; w >= 0 && w < width {
-				row[w] |= 1 << (i & 63)
-			}
-			for _, r := range g.refs[i] {
-				row.or(rows[int(r)*width : (int(r)+1)*width])
-			}
+// fillRows makes the table of all closures.
+func (g *graph) fillRows() {
+	words := g.words()
+	g.rows = make(bitset, len(g.infos)*words)
+	for _, i := range g.order {
+		row := g.rows[int(i)*words : (int(i)+1)*words]
+		row.set(i)
+		for _, r := range g.refs[i] {
+			row.or(g.rows[int(r)*words : (int(r)+1)*words])
 		}
-		do(first, width, rows)
 	}
 }
 
@@ -163,6 +145,7 @@ func (g *graph) addBelow(b bitset, node int32) {
 	for todo := []int32{node}; len(todo) > 0; {
 		i := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
+		g.steps += int64(len(g.refs[i]))
 		for _, r := range g.refs[i] {
 			if !b.has(r) { // else its closure is there, too
 				b.set(r)
