@@ -14,9 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// config is the image config: the image spec's, and Docker's health check,
-// which the spec reserves (config.md, "Healthcheck") and runtimes read from
-// either media type.
+// config is the image config of the image spec, with Docker's health check. The spec
+// reserves the field Healthcheck (config.md), and runtimes read it from OCI and Docker
+// images.
 type config struct {
 	Created *time.Time `json:"created,omitempty"`
 	ocispec.Platform
@@ -38,17 +38,17 @@ type healthcheck struct {
 	Retries  int           `json:",omitempty"`
 }
 
-// guestHealthcheck asks nixoci-init, which does not answer before the container
-// has started and built the user's configuration: as long as that takes, the
-// engine shows it as starting. Hence the long timeout, and hence no start
-// period, in which a build that failed would not count.
+// guestHealthcheck runs nixoci-init health. It does not answer until the container has
+// started and built the user's configuration, so until then the engine shows the
+// container as starting. This needs a long timeout. There is no start period: a build
+// that fails during a start period would not count.
 var guestHealthcheck = healthcheck{
 	Interval: 10 * time.Second,
 	Timeout:  2 * time.Hour,
 	Retries:  2,
 }
 
-// newConfig describes sys to a runtime, without the diffIDs of its layers.
+// newConfig writes the config of sys, still without the diffIDs of its layers.
 func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err error) {
 	c = &config{
 		Created:  created(s),
@@ -98,8 +98,8 @@ func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err err
 	return c, nil
 }
 
-// defaultEnv is the environment without the settings. An application's programs
-// come first.
+// defaultEnv returns the environment to which the settings are added. The PATH of an
+// application begins with its own programs.
 func (sys *System) defaultEnv() []string {
 	if sys.App == nil {
 		return defaultEnv
@@ -117,7 +117,7 @@ func (sys *System) defaultEntrypoint() ([]string, error) {
 	return []string{sys.App.Start}, nil
 }
 
-// defaultStopSignal is "" for an application: every runtime's own default.
+// defaultStopSignal is "" for an application: then each runtime uses its own default.
 func (sys *System) defaultStopSignal() string {
 	if sys.App != nil {
 		return ""
@@ -125,8 +125,8 @@ func (sys *System) defaultStopSignal() string {
 	return defaultStopSignal
 }
 
-// healthProgram is the nixoci-init that answers the health check, "" where the
-// image has none.
+// healthProgram returns the path of the nixoci-init that answers the health check, "" if
+// the image has none.
 func (sys *System) healthProgram() string {
 	switch {
 	case sys.Init != nil:
@@ -145,7 +145,8 @@ func add(set map[string]struct{}, key string) map[string]struct{} {
 	return set
 }
 
-// created is the time in the config, whole seconds in UTC, nil to leave it out.
+// created returns the time for the config, in UTC and whole seconds. nil means that the
+// config has no time.
 func created(s *Settings) *time.Time {
 	if s.Created == nil {
 		return nil
@@ -154,8 +155,8 @@ func created(s *Settings) *time.Time {
 	return &t
 }
 
-// mergeEnv replaces the values of names that are there and appends the others
-// in the order given. The last of several values of one name counts.
+// mergeEnv replaces the values of names that base has, and appends the other variables in
+// order. If more sets a name several times, the last value counts.
 func mergeEnv(base, more []string) []string {
 	env := slices.Clone(base)
 	for _, e := range more {
@@ -170,7 +171,7 @@ func mergeEnv(base, more []string) []string {
 	return env
 }
 
-// titleAndVersion are the org.opencontainers.image.* keys that follow from the
+// titleAndVersion returns those org.opencontainers.image.* keys that follow from the
 // closure alone.
 func (sys *System) titleAndVersion() map[string]string {
 	m := map[string]string{}
@@ -187,25 +188,25 @@ func (sys *System) titleAndVersion() map[string]string {
 		m[ocispec.AnnotationVersion] = version
 		name = strings.TrimSuffix(name, "-"+version)
 	}
-	// NixOS calls a toplevel nixos-system-<host name>-<label>.
+	// The name of a toplevel is nixos-system-<host name>-<label>.
 	if title := strings.TrimPrefix(name, "nixos-system-"); title != "" {
 		m[ocispec.AnnotationTitle] = title
 	}
 	return m
 }
 
-const historyComment = "nixoci" // who made the layer, in the history's comment
+const historyComment = "nixoci" // comment of each history line: the tool that made the layer
 
-// historyLength bounds a history line in bytes: a comment may come from a plan
-// that a person wrote.
+// historyLength is the limit for a history line in bytes. The text may come from a plan
+// that a user wrote.
 const historyLength = 400
 
-// createdBy is a layer's line in the history.
+// createdBy returns a layer's line in the history.
 func createdBy(l *layers.Layer) string {
 	return clip(cmp.Or(l.Comment, "layer "+l.Recipe.String()), historyLength)
 }
 
-// clip shortens s to at most n bytes, at a character's end.
+// clip shortens s to at most n bytes, at the end of a character.
 func clip(s string, n int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= n {

@@ -20,33 +20,34 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// maxImageLayers is what overlay drivers mount at most, Docker's included.
+// maxImageLayers is the most layers that overlay drivers can mount, also Docker's.
 const maxImageLayers = 127
 
-// Draft is one platform's image with everything but the bytes of its layers. It
-// is the only place where an image's recipe is computed: push, its proof of an
-// unchanged image, and verify all make drafts and compare them.
+// Draft is the image of one platform without the bytes of its layers. Only drafts compute
+// an image's recipe: push, its proof that an image is unchanged, and verify all make
+// drafts and compare them.
 type Draft struct {
 	System *System
-	Layers []*layers.Layer // from the lowest to [LastLayer]'s
+	Layers []*layers.Layer // from the lowest to the one of [LastLayer]
 
-	// Recipe identifies the image by what it is made of, before any layer is
-	// made. Two images with one recipe have the same manifest digest.
+	// Recipe identifies the image by its inputs, before any layer is made. Two images
+	// with the same recipe have the same manifest digest.
 	//
-	// It is the sha256 over "nixoci-image <format>\n", the config without diffIDs, "\n",
-	// and the manifest without all that only packing tells: the config's digest
-	// and size, and each layer's digest, size, diffID and tar size. The layers'
-	// recipes stand for these, and they hold every store path with its narHash.
+	// It is the sha256 of these parts: "nixoci-image <format>\n", the config without
+	// diffIDs, "\n", and the manifest without values that are known only after packing.
+	// Such values are the config's digest and size, and each layer's digest, size, diffID
+	// and tar size. The layers' recipes replace them: they cover every store path with
+	// its narHash.
 	Recipe digest.Digest
 
 	config     config
 	manifest   ocispec.Manifest
-	indexEntry ocispec.Descriptor // as the index lists the manifest, without digest, size and media type
+	indexEntry ocispec.Descriptor // the manifest's descriptor in the index, without digest, size and media type
 }
 
-// ImageLayers describes all layers of an image, from the lowest to the highest:
-// the init layer, a layer for each group of store paths, the system layer or an
-// application's root layer.
+// ImageLayers describes all layers of an image, from the lowest to the highest: the init
+// layer, a layer for each group of store paths, and the system layer. An application has
+// a root layer instead of the system layer.
 func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compression) ([]*layers.Layer, error) {
 	var all []*layers.Layer
 	if sys.Init != nil {
@@ -69,8 +70,8 @@ func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compress
 	return append(all, last), nil
 }
 
-// NewDraft drafts the image that sys with these layers is under settings s.
-// ls are all layers, as [ImageLayers] orders them.
+// NewDraft drafts the image of sys with the layers ls and the settings s. ls are all
+// layers, in the order of [ImageLayers].
 func NewDraft(sys *System, ls []*layers.Layer, s Settings) (*Draft, error) {
 	d, err := newDraft(sys, ls, &s)
 	if err != nil {
@@ -145,8 +146,8 @@ func recipe(kind string, version int, parts ...[]byte) digest.Digest {
 	return digest.NewDigest(digest.SHA256, h)
 }
 
-// Image finishes the draft: packed is what each of its layers was packed to, in
-// the draft's order.
+// Image completes the draft. packed has the result of packing each layer, in the draft's
+// order.
 func (d *Draft) Image(packed []layers.Packed) (*PlatformImage, error) {
 	img, err := d.image(packed)
 	if err != nil {
@@ -183,7 +184,8 @@ func (d *Draft) image(packed []layers.Packed) (*PlatformImage, error) {
 	return img, nil
 }
 
-// draftLayer is a layer's descriptor without what only packing tells.
+// draftLayer returns a layer's descriptor without the values that are known only after
+// packing.
 func draftLayer(l *layers.Layer, docker bool) (ocispec.Descriptor, error) {
 	mt, err := l.Compression.MediaType(docker)
 	if err != nil {
@@ -202,7 +204,7 @@ func draftLayer(l *layers.Layer, docker bool) (ocispec.Descriptor, error) {
 	return d, nil
 }
 
-// packedLayer completes a draft's descriptor.
+// packedLayer adds the values that packing gave to a draft's descriptor.
 func packedLayer(d ocispec.Descriptor, p layers.Packed) ocispec.Descriptor {
 	d.Digest, d.Size = p.Digest, p.Size
 	d.Annotations = maps.Clone(d.Annotations)
@@ -211,7 +213,7 @@ func packedLayer(d ocispec.Descriptor, p layers.Packed) ocispec.Descriptor {
 	return d
 }
 
-// manifestAnnotations are the manifest's, all but its recipe.
+// manifestAnnotations returns the manifest's annotations without its recipe.
 func manifestAnnotations(sys *System, toplevel closure.Hash, s *Settings) (map[string]string, error) {
 	a := annotations(s, sys.titleAndVersion())
 	a[AnnotationFormat] = strconv.Itoa(sys.format())
@@ -232,8 +234,8 @@ func manifestAnnotations(sys *System, toplevel closure.Hash, s *Settings) (map[s
 	return a, nil
 }
 
-// indexEntry is the manifest's descriptor as the index lists it, without
-// digest, size and media type.
+// indexEntry returns the manifest's descriptor for the index, without digest, size and
+// media type.
 func indexEntry(sys *System, toplevel closure.Hash, recipe digest.Digest) (ocispec.Descriptor, error) {
 	platform := sys.Platform
 	d := ocispec.Descriptor{Platform: &platform, Annotations: sys.titleAndVersion()}
@@ -250,8 +252,8 @@ func indexEntry(sys *System, toplevel closure.Hash, recipe digest.Digest) (ocisp
 	return d, nil
 }
 
-// annotations are derived, the time of creation, and what the user said, who has
-// the last word.
+// annotations returns the derived annotations, the time of creation and the user's
+// annotations. If a key is in several of them, the user's value wins.
 func annotations(s *Settings, derived map[string]string) map[string]string {
 	m := maps.Clone(derived)
 	if t := created(s); t != nil {
@@ -270,7 +272,7 @@ func (s *Settings) mediaTypes() mediaTypes {
 	return mediaTypes{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig}
 }
 
-// checkPacked holds for whatever a packer made, or a registry claims it made.
+// checkPacked checks the result of packing, made by a packer or claimed by a registry.
 func checkPacked(p layers.Packed) error {
 	if err := checkDigest(p.DiffID); err != nil {
 		return fmt.Errorf("diffID %w", err)
@@ -288,7 +290,7 @@ func checkPacked(p layers.Packed) error {
 	return nil
 }
 
-// checkDigest accepts sha256 only: nixoci knows no other.
+// checkDigest accepts sha256 only, because nixoci uses no other algorithm.
 func checkDigest(d digest.Digest) error {
 	if alg, _, _ := strings.Cut(string(d), ":"); alg != string(digest.SHA256) {
 		return fmt.Errorf("%q: not a sha256", d)

@@ -18,41 +18,41 @@ import (
 
 // Names below a toplevel (nixpkgs, nixos/modules/system/activation/top-level.nix).
 const (
-	systemInit  = "init"            // stage 2, or systemd itself after a systemd stage 1
-	guestInit   = "nixoci-init"     // PID 1 of nixoci's container module
-	prepareRoot = "prepare-root"    // stage 2, for a systemd stage 1 to run
-	initConfig  = "nixos-init.json" // written for containers only, by the NixOS whose init reads it
+	systemInit  = "init"            // stage 2; or systemd itself, if NixOS uses systemd in stage 1
+	guestInit   = "nixoci-init"     // PID 1 of an image with nixoci's container module
+	prepareRoot = "prepare-root"    // stage 2, if NixOS uses systemd in stage 1
+	initConfig  = "nixos-init.json" // only in NixOS for containers, if its init reads this file
 )
 
-// Kinds of init, as Facts.Init has them.
+// Kinds of init: the values of Facts.Init.
 const (
 	initScript = "script" // starts with #!
 	initBinary = "binary"
 )
 
-// Facts are what a toplevel's files say of the system: all that nixoci ever
-// reads of them to describe an image. They follow from the toplevel's narHash,
-// so whoever keeps them by that hash need not open the store again.
+// Facts are the properties of a system that its toplevel's files show. nixoci reads
+// nothing else of them to describe an image. Facts follow from the toplevel's narHash, so
+// a caller that keeps them under that hash need not open the store again.
 type Facts struct {
-	System        string `json:"system"`                  // the file system: "x86_64-linux"
-	Version       string `json:"version,omitempty"`       // the file nixos-version
+	System        string `json:"system"`                  // content of the file system: "x86_64-linux"
+	Version       string `json:"version,omitempty"`       // content of the file nixos-version
 	Init          string `json:"init"`                    // "script" or "binary"
-	Guest         bool   `json:"guest,omitempty"`         // has nixoci-init
-	Systemd       bool   `json:"systemd,omitempty"`       // has the link systemd
-	PrepareRoot   bool   `json:"prepareRoot,omitempty"`   // has prepare-root
-	ContainerInit bool   `json:"containerInit,omitempty"` // has nixos-init.json
+	Guest         bool   `json:"guest,omitempty"`         // the toplevel has nixoci-init
+	Systemd       bool   `json:"systemd,omitempty"`       // it has the link systemd
+	PrepareRoot   bool   `json:"prepareRoot,omitempty"`   // it has prepare-root
+	ContainerInit bool   `json:"containerInit,omitempty"` // it has nixos-init.json
 }
 
-// Bounds of what is read of a toplevel, in bytes.
+// Limits for reading a toplevel; maxFactFile is in bytes.
 const (
 	maxFactFile = 256
-	maxLinks    = 40 // as the kernel's
+	maxLinks    = 40 // as in the kernel
 )
 
 const toplevelHint = "give config.system.build.toplevel of a NixOS configuration, for instance the result of: nix build .#nixosConfigurations.NAME.config.system.build.toplevel"
 
-// ReadFacts walks the toplevel once, and checks its narHash on the way. It
-// fails where there is no NixOS system: no init or no system file.
+// ReadFacts walks the tree of the toplevel once, and checks its narHash. It fails if the
+// toplevel is not a NixOS system: without init or without the file system.
 func ReadFacts(ctx context.Context, src closure.Source, c *closure.Closure, toplevel closure.StorePath) (Facts, error) {
 	info := c.Info(toplevel)
 	if info == nil {
@@ -99,14 +99,14 @@ func ReadFacts(ctx context.Context, src closure.Source, c *closure.Closure, topl
 	return f, nil
 }
 
-// versionPattern is what a NixOS label may have (system.nixos.label).
+// versionPattern matches the labels that NixOS allows (system.nixos.label).
 var versionPattern = regexp.MustCompile(`^[a-zA-Z0-9:_.+-]+$`)
 
 var systemPattern = regexp.MustCompile(`^[a-z0-9_]+-[a-z0-9_]+$`)
 
 func isSystem(s string) bool { return systemPattern.MatchString(strings.TrimSpace(s)) }
 
-// check refuses what ReadFacts never returns: facts may come from a cache or a
+// check refuses facts that ReadFacts never returns: facts may come from a cache or a
 // registry.
 func (f *Facts) check() error {
 	switch {
@@ -118,9 +118,9 @@ func (f *Facts) check() error {
 	return nil
 }
 
-// Facts returns what the index says of a toplevel's files, for the toplevel at
-// info's path with info's narHash: a machine that has never seen it need not
-// read them. It is a claim of whoever wrote the index.
+// Facts returns the facts that the index records about the toplevel with info's path and
+// narHash. So a machine that does not have the toplevel need not read it. They are only a
+// claim of the index's author.
 func (x *Index) Facts(info *closure.Info) (Facts, bool) {
 	for _, d := range x.Manifests {
 		if d.Annotations[AnnotationToplevel] != string(info.Path) || d.Annotations[AnnotationNarHash] != info.NarHash.SRI() {
@@ -137,13 +137,14 @@ func (x *Index) Facts(info *closure.Info) (Facts, bool) {
 	return Facts{}, false
 }
 
-// topEntry is an entry of the toplevel's first level, with the start of a file.
+// topEntry is an entry in the toplevel's directory, with the start of its content if it
+// is a file.
 type topEntry struct {
 	closure.Entry
 	head []byte
 }
 
-// topVisitor keeps the first level of a tree.
+// topVisitor collects the entries of a tree's first level.
 type topVisitor struct{ entries map[string]topEntry }
 
 func (v *topVisitor) add(name string, e topEntry) {
@@ -174,10 +175,10 @@ func (v *topVisitor) File(name string, executable bool, size int64, content io.R
 	return err
 }
 
-// follow resolves name below p through symlinks, its own and those on the way,
-// as far as the closure goes.
+// follow resolves name below p. It follows symlinks at the end and on the way, but not
+// out of the closure.
 func follow(ctx context.Context, src closure.Source, c *closure.Closure, p closure.StorePath, name string) (topEntry, error) {
-	var done []string // elements below p that are no symlinks
+	var done []string // path elements below p, without symlinks
 	todo := strings.Split(name, "/")
 	for links := 0; ; {
 		info := c.Info(p)

@@ -16,8 +16,8 @@ import (
 // filesLayerKind is the first word of the recipe's text.
 const filesLayerKind = "nixoci-files"
 
-// FilesLayer makes the layer with the files that an application asks for, the one
-// below the root layer. No store file is read for it.
+// FilesLayer makes the layer with the files that an application asks for. It is below the
+// root layer. It reads no store file.
 func FilesLayer(sys *System, comp layers.Compression) *layers.Layer {
 	placed := sys.App.Placed
 	size := int64(0)
@@ -55,7 +55,7 @@ func writePlaced(w *layers.TarWriter, p application.Placed) error {
 	return w.File(p.Name, p.Mode, int64(len(p.Content)), bytes.NewReader(p.Content))
 }
 
-// filesLayerContent is the text that the recipe hashes, a line for each entry:
+// filesLayerContent returns the text that the recipe hashes, a line for each entry:
 //
 //	directory 0755 1000 1000 - "/var/lib/app"
 //	file 0644 0 0 sha256:… "/etc/app.conf"

@@ -9,8 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// docs/format.md is what others implement: what it quotes must be what is
-// written.
+// TestFormatDocument checks that docs/format.md quotes the values that the code uses:
+// other programs are written from that document.
 func TestFormatDocument(t *testing.T) {
 	data, err := os.ReadFile("../../docs/format.md")
 	if err != nil {

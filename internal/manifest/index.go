@@ -15,12 +15,12 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// refDigest is how BuildKit ties an attestation manifest in an index to the
-// manifest that it is about.
+// refDigest is the annotation with which BuildKit links an attestation manifest in an
+// index to its subject.
 const refDigest = "vnd.docker.reference.digest"
 
-// CheckPlatforms returns an error that names both toplevels when two systems
-// are for one platform.
+// CheckPlatforms returns an error that names both toplevels if two systems are for the
+// same platform.
 func CheckPlatforms(systems []*System) error {
 	for i, a := range systems {
 		for _, b := range systems[i+1:] {
@@ -33,9 +33,9 @@ func CheckPlatforms(systems []*System) error {
 	return nil
 }
 
-// NewIndex makes the index over images, one for each platform, in the order
-// that platforms have. One image gets an index too. The result does not depend
-// on the order of images.
+// NewIndex makes an index of images, one for each platform, in the order of
+// comparePlatforms. A single image gets an index too. The result does not depend on the
+// order of images.
 func NewIndex(images []*PlatformImage, s Settings) (oci.Blob, error) {
 	if len(images) == 0 {
 		return oci.Blob{}, errors.New("index: no images")
@@ -52,8 +52,8 @@ func NewIndex(images []*PlatformImage, s Settings) (oci.Blob, error) {
 	return writeIndex(manifests, &s)
 }
 
-// IndexRecipe is the annotation [AnnotationImage] of the index that NewIndex
-// makes of the images of these drafts, known before any layer is made.
+// IndexRecipe returns the value of [AnnotationImage] in the index that NewIndex makes
+// from the images of these drafts. It needs no packed layer.
 func IndexRecipe(drafts []*Draft, s Settings) (digest.Digest, error) {
 	if len(drafts) == 0 {
 		return "", errors.New("index recipe: no images")
@@ -71,9 +71,9 @@ func IndexRecipe(drafts []*Draft, s Settings) (digest.Digest, error) {
 	return indexRecipe(manifests, indexAnnotations(manifests, &s), s.mediaTypes().index)
 }
 
-// indexAnnotations are the facts that nixoci's manifests agree on, and the
-// user's. They follow from the descriptors alone, so that an index that was
-// joined is the one that was made in one go.
+// indexAnnotations returns the title and version on which all of nixoci's manifests
+// agree, with the user's annotations. It uses only the descriptors. So an index that
+// platforms joined one by one has the same annotations as an index made at once.
 func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]string {
 	var common map[string]string
 	for _, d := range manifests {
@@ -97,14 +97,13 @@ func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]st
 	return annotations(s, common)
 }
 
-// indexVersion is the version of the index's rules. An index may have manifests
-// of several format versions.
+// indexVersion is the version of the rules for an index. The manifests in an index may
+// have several format versions.
 const indexVersion = 1
 
-// indexRecipe is the sha256 over "nixoci-index 1\n", the media type, a line
-// "<platform> <annotations as JSON>" for each manifest in order, and the
-// index's annotations as JSON. It is "" where a manifest has no recipe among
-// its annotations.
+// indexRecipe returns the sha256 over "nixoci-index 1\n", the media type, a line
+// "<platform> <annotations as JSON>" for each manifest in order, and the index's
+// annotations as JSON. It returns "" if a manifest has no recipe in its annotations.
 func indexRecipe(manifests []ocispec.Descriptor, annotations map[string]string, mediaType string) (digest.Digest, error) {
 	parts := [][]byte{[]byte(mediaType)}
 	for _, d := range manifests {
@@ -145,8 +144,8 @@ func writeIndex(manifests []ocispec.Descriptor, s *Settings) (oci.Blob, error) {
 	return newManifestBlob(mt, index)
 }
 
-// compareManifests is the order of an index: platforms first, in their order,
-// then what has none; the digest decides at last.
+// compareManifests is the order of an index: first the manifests with a platform, in the
+// order of platforms, then those without. For equal platforms the digest decides.
 func compareManifests(a, b ocispec.Descriptor) int {
 	switch {
 	case a.Platform != nil && b.Platform == nil:
@@ -161,12 +160,12 @@ func compareManifests(a, b ocispec.Descriptor) int {
 	return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.MediaType, b.MediaType), cmp.Compare(a.Size, b.Size))
 }
 
-// Join returns old with images added, each in place of what old has for its
-// platform, and all other manifests kept. Joining the platforms one by one, in
-// any order and with the same settings, gives the index that [NewIndex] makes
-// of all of them. old may be nil.
+// Join returns old with images added. Each image replaces old's manifest for its
+// platform. All other manifests stay. If the platforms are joined one by one with the
+// same settings, in any order, the result is the index that [NewIndex] makes from all of
+// them. old may be nil.
 //
-// old's own annotations are not kept: s says what the user wants now.
+// Join drops old's own annotations: s has those that the user wants now.
 func Join(old *Index, images []*PlatformImage, s Settings) (oci.Blob, error) {
 	if old == nil || len(old.Manifests) == 0 {
 		return NewIndex(images, s)
@@ -191,7 +190,7 @@ func Join(old *Index, images []*PlatformImage, s Settings) (oci.Blob, error) {
 			}
 			return replaced
 		})
-		// What was said of a manifest that is gone goes with it.
+		// An attestation of a removed manifest is removed too.
 		manifests = slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool {
 			return slices.Contains(gone, digest.Digest(d.Annotations[refDigest]))
 		})

@@ -17,23 +17,23 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// initLayerKind is the first word of the init layer recipe's text.
+// initLayerKind is the first word of the text of an init layer's recipe.
 const initLayerKind = "nixoci-init"
 
 // initMode is the mode of /sbin/init.
 const initMode = 0o555
 
-// MaxInit bounds an init program in bytes.
+// MaxInit is the limit for an init program, in bytes.
 const MaxInit = 64 << 20
 
-// Init is a program that is /sbin/init of an image: a nixoci-init.
+// Init is the program /sbin/init of an image: a nixoci-init.
 type Init struct {
 	Digest digest.Digest // sha256 of the program
 	bytes  func() ([]byte, error)
 }
 
-// DefaultInit is the nixoci-init that this nixoci has for a platform; nil where
-// it has none.
+// DefaultInit returns the nixoci-init for a platform that is part of this program, nil if
+// there is none.
 func DefaultInit(p ocispec.Platform) *Init {
 	if p.OS != "linux" {
 		return nil
@@ -45,9 +45,8 @@ func DefaultInit(p ocispec.Platform) *Init {
 	return &Init{Digest: digest.Digest(program.Digest), bytes: program.Bytes}
 }
 
-// NewInit makes data, a program that was compiled for platform p, the init of
-// an image. It must need nothing but the kernel: before the system is there, no
-// loader and no library is.
+// NewInit returns data as the init of an image for platform p. data must be a static
+// program: when it starts, the image may have no loader and no library.
 func NewInit(data []byte, p ocispec.Platform) (*Init, error) {
 	if err := checkProgram(data, p); err != nil {
 		return nil, fmt.Errorf("init: %w", err)
@@ -55,12 +54,12 @@ func NewInit(data []byte, p ocispec.Platform) (*Init, error) {
 	return InitOf(data), nil
 }
 
-// InitOf is data as an init, whatever it is: [Init.Check] tells.
+// InitOf returns data as an init without checking it. [Init.Check] checks it.
 func InitOf(data []byte) *Init {
 	return &Init{Digest: digest.FromBytes(data), bytes: func() ([]byte, error) { return data, nil }}
 }
 
-// Check says why the program cannot be the init of an image for platform p.
+// Check returns an error if the program cannot be the init of an image for platform p.
 func (i *Init) Check(p ocispec.Platform) error {
 	data, err := i.bytes()
 	if err != nil {
@@ -69,7 +68,7 @@ func (i *Init) Check(p ocispec.Platform) error {
 	return checkProgram(data, p)
 }
 
-// Size is the program's size in bytes, 0 where it cannot be read.
+// Size is the program's size in bytes, 0 if the program cannot be read.
 func (i *Init) Size() int64 {
 	if p, ok := initbin.Lookup(i.Digest.String()); ok {
 		return p.Size
@@ -81,7 +80,7 @@ func (i *Init) Size() int64 {
 	return int64(len(data))
 }
 
-// InitLayer makes the first layer of an image: the program as /sbin/init, and
+// InitLayer makes the first layer of an image. It has the program as /sbin/init, and
 // nothing that depends on the image.
 func InitLayer(i *Init, comp layers.Compression) *layers.Layer {
 	return &layers.Layer{
@@ -103,18 +102,17 @@ func InitLayer(i *Init, comp layers.Compression) *layers.Layer {
 	}
 }
 
-// InitRecipe is the recipe of the init layer that has the program with this
-// digest.
+// InitRecipe returns the recipe of the init layer for the program with this digest.
 func InitRecipe(d digest.Digest, comp layers.Compression) layers.Recipe {
 	return layers.NewNamedRecipe(comp, initLayerKind, Format2, fmt.Sprintf("program %s\n", d))
 }
 
-// InitComment is the comment of that layer.
+// InitComment returns the comment of the init layer for the program with this digest.
 func InitComment(d digest.Digest) string { return "init layer: nixoci-init " + d.String() }
 
 const initHint = "build one without cgo: CGO_ENABLED=0 GOOS=linux GOARCH=… go build ./cmd/nixoci-init"
 
-// checkProgram refuses what cannot run as the first process of a container for
+// checkProgram refuses a program that cannot run as the first process of a container for
 // platform p.
 func checkProgram(data []byte, p ocispec.Platform) error {
 	if len(data) > MaxInit {
@@ -147,20 +145,20 @@ func forPlatform(data []byte, p ocispec.Platform) bool {
 	return ok && q.OS == p.OS && q.Architecture == p.Architecture
 }
 
-// InitChoice says which program images have as /sbin/init. The zero value is
-// nixoci's own for the image's platform.
+// InitChoice is the choice of the program /sbin/init. The zero value chooses nixoci's own
+// for the image's platform.
 type InitChoice struct {
-	None  bool // none: /sbin/init is a link to the system's own init
+	None  bool // no init layer: /sbin/init is a link to the system's own init
 	Files []InitFile
 }
 
-// InitFile is a program that somebody has chosen.
+// InitFile is a program that the user has chosen.
 type InitFile struct {
-	Name string // for people
+	Name string // for messages
 	Data []byte
 }
 
-// For is the choice for a platform; nil where the image has no init layer.
+// For returns the init for a platform, nil if the image gets no init layer.
 func (c *InitChoice) For(p ocispec.Platform) (*Init, error) {
 	if c.None {
 		return nil, nil
@@ -178,7 +176,7 @@ func (c *InitChoice) For(p ocispec.Platform) (*Init, error) {
 		}
 		return init, nil
 	}
-	if len(c.Files) == 1 { // and the error says what it is
+	if len(c.Files) == 1 { // the error names the file's platform
 		_, err := NewInit(c.Files[0].Data, p)
 		return nil, fmt.Errorf("%s: %w", c.Files[0].Name, err)
 	}

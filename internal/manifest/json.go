@@ -11,8 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// marshal writes the one JSON form that nixoci gives out: fields in the order
-// of the types, map keys sorted, no white space, no HTML escapes.
+// marshal writes JSON in the only form that nixoci uses: fields in the order of the
+// types, map keys sorted, no white space, no HTML escapes.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -23,7 +23,7 @@ func marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// newBlob marshals v and describes the result.
+// newBlob marshals v and computes its descriptor.
 func newBlob(mediaType string, v any) (oci.Blob, error) {
 	data, err := marshal(v)
 	if err != nil {
@@ -35,7 +35,8 @@ func newBlob(mediaType string, v any) (oci.Blob, error) {
 	}, nil
 }
 
-// newManifestBlob is newBlob for what a registry bounds.
+// newManifestBlob is newBlob for manifests and indexes, for which registries have a size
+// limit.
 func newManifestBlob(mediaType string, v any) (oci.Blob, error) {
 	b, err := newBlob(mediaType, v)
 	if err == nil && len(b.Data) > oci.MaxManifest {

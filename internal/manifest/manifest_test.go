@@ -19,7 +19,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// storePath makes a store path of which the hash follows from the name.
+// storePath makes a store path whose hash is computed from the name.
 func storePath(t testing.TB, name string) closure.StorePath {
 	t.Helper()
 	sum := sha256.Sum256([]byte(name))
@@ -45,7 +45,7 @@ func info(t testing.TB, name string, size int64, refs ...string) closure.Info {
 
 const toplevelName = "nixos-system-web-26.05.20260522.1a2b3c4"
 
-// smallClosure has a self-reference, a content address and a diamond.
+// smallClosure has a path that refers to itself, a content address and a diamond.
 func smallClosure(t testing.TB) *closure.Closure {
 	source := info(t, "source", 4096)
 	source.CA = "fixed:r:sha256:1l2xhxs4qs5d3xv6yyjwpxdpb0nlgvqg7c3q5ixyp4b9vj4x8y1j"
@@ -56,7 +56,7 @@ func smallClosure(t testing.TB) *closure.Closure {
 		info(t, "glibc-2.40", 29_000_000, "glibc-2.40"),
 		source,
 	}
-	// What nobody may see in an image.
+	// Values that must not appear in an image.
 	infos[0].Deriver = storePath(t, "top.drv").Base()
 	infos[0].Signatures = []string{"cache.nixos.org-1:AAAA"}
 	c, err := closure.New(nil, infos)
@@ -75,15 +75,16 @@ func smallSystem(t testing.TB, system string) *System {
 	return &System{Platform: p, Toplevel: storePath(t, toplevelName), Closure: smallClosure(t), Init: fakeInit("init"), Own: systemInit, Version: facts.Version, Facts: facts}
 }
 
-// fakeInit is no program: that of nixoci is not what is tested here, and its
-// bytes change.
+// fakeInit is an init that is no program. The bytes of the real nixoci-init change, and
+// these tests do not need them.
 func fakeInit(s string) *Init {
 	return &Init{Digest: digest.FromString(s), bytes: func() ([]byte, error) { return []byte(s), nil }}
 }
 
 var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}
 
-// smallLayers are made-up layers: the bytes are not what is tested here.
+// smallLayers makes layers that were never packed: these tests do not check bytes of
+// layers.
 func smallLayers(sys *System, comp layers.Compression, seed string) []madeUpLayer {
 	var packed []madeUpLayer
 	if sys.Init != nil {
@@ -100,7 +101,7 @@ func smallLayers(sys *System, comp layers.Compression, seed string) []madeUpLaye
 	return append(packed, madeUp(l, seed+"system"))
 }
 
-// madeUpLayer is a layer with what it would be packed to.
+// madeUpLayer is a layer with an invented result of packing.
 type madeUpLayer struct {
 	*layers.Layer
 	layers.Packed
@@ -128,7 +129,7 @@ func draftOf(sys *System, all []madeUpLayer, s Settings) (*Draft, error) {
 	return NewDraft(sys, ls, s)
 }
 
-// imageOf is the image of sys with these layers.
+// imageOf makes the image of sys with these layers.
 func imageOf(sys *System, all []madeUpLayer, s Settings) (*PlatformImage, error) {
 	d, err := draftOf(sys, all, s)
 	if err != nil {
@@ -151,7 +152,7 @@ func mustImage(t testing.TB, system string, s Settings) *PlatformImage {
 	return img
 }
 
-// everySetting is one of each, in no order.
+// everySetting uses every setting, in no particular order.
 func everySetting() Settings {
 	epoch := time.Unix(1_700_000_000, 999).In(time.FixedZone("Tokyo", 9*3600))
 	return Settings{
@@ -177,7 +178,7 @@ func TestGoldenImage(t *testing.T) {
 		sys      *System
 		settings Settings
 	}{
-		// What format version 1 was, it stays.
+		// Format version 1 must never change.
 		{"format1/default", smallSystem(t, "x86_64-linux").In(Format1, nil), Settings{}},
 		{"format1/settings", smallSystem(t, "armv7l-linux").In(Format1, nil), everySetting()},
 		{"format1/guest", guest.In(Format1, nil), Settings{}},
@@ -263,7 +264,7 @@ func TestConfigIsReadByDocker(t *testing.T) {
 func TestIndexDoesNotDependOnOrder(t *testing.T) {
 	s := everySetting()
 	names := closure.Systems()
-	names = slices.DeleteFunc(names, func(n string) bool { return n == "armv7a-linux" }) // armv7l's platform
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "armv7a-linux" }) // armv7a is the same platform as armv7l
 	var want oci.Blob
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
@@ -319,8 +320,7 @@ func TestIndexDoesNotDependOnOrder(t *testing.T) {
 	}
 }
 
-// The recipe must change with everything that changes the manifest, and with
-// nothing else.
+// The recipe must change if and only if the manifest changes.
 func TestDraftRecipe(t *testing.T) {
 	base := func() (*System, []madeUpLayer, Settings) {
 		sys := smallSystem(t, "x86_64-linux")

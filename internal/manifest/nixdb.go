@@ -12,13 +12,13 @@ import (
 // nixSchemaVersion). Nix writes no newline after it.
 const NixSchema = "10"
 
-// registrationTime is what every path gets instead of the time at which
-// somebody registered it: 1, like the mtime of store files. Nix takes 0 for
-// "not known" and puts the clock in its place.
+// registrationTime is the registration time of every path. It is 1, like the mtime of
+// store files, so it does not depend on the clock. Nix reads 0 as "not known" and uses
+// the current time instead.
 const registrationTime = 1
 
-// The schema as SQLite keeps it: the text of nix, src/libstore/schema.sql,
-// from the names on. It affects bytes.
+// The schema as SQLite stores it: the text of nix, src/libstore/schema.sql, beginning
+// with the names. It affects bytes.
 const (
 	sqlValidPaths = `CREATE TABLE ValidPaths (
     id               integer primary key autoincrement not null,
@@ -72,15 +72,14 @@ func databaseRefs(c *closure.Closure) ([]databaseRef, error) {
 	return refs, nil
 }
 
-// WriteNixDatabase makes a Nix database, schema 10, that holds exactly the
-// paths of c. It is a function of their paths, narHashes, narSizes, references
-// and content addresses: who built or signed a path is not in it. Ids are in
-// the order of the store paths.
+// WriteNixDatabase makes a Nix database, schema 10, that holds exactly the paths of c. It
+// depends only on their paths, narHashes, narSizes, references and content addresses. It
+// does not record who built or signed a path. Ids are in the order of the store paths.
 //
-// A path has no signature and is not "ultimate": inside the container it is
-// valid, and no other store has to believe more of it than a signature says.
-// DerivationOutputs is empty even where c has derivations, because filling it
-// would mean to read them; Nix reads them itself when it builds them.
+// A path has no signature and is not "ultimate". It is valid inside the container, but
+// other stores need not trust it without a signature. DerivationOutputs is empty even if
+// c has derivations, because WriteNixDatabase does not read them. Nix reads derivations
+// itself when it builds them.
 func WriteNixDatabase(c *closure.Closure) ([]byte, error) {
 	refs, err := databaseRefs(c)
 	if err != nil {
@@ -93,7 +92,7 @@ func WriteNixDatabase(c *closure.Closure) ([]byte, error) {
 	slices.SortFunc(byTarget, func(a, b int) int { return cmp.Or(cmp.Compare(refs[a].to, refs[b].to), cmp.Compare(a, b)) })
 
 	f := newSQLiteFile()
-	// The order in which Nix's schema creates them.
+	// In the order of Nix's schema.
 	for _, add := range []func() error{
 		func() error {
 			return f.table("ValidPaths", sqlValidPaths, len(c.Paths), func(id int64) []any {
@@ -102,7 +101,7 @@ func WriteNixDatabase(c *closure.Closure) ([]byte, error) {
 				if p.CA != "" {
 					ca = p.CA
 				}
-				// id is the rowid, which SQLite keeps outside the record.
+				// id is the rowid. SQLite stores it outside the record.
 				return []any{nil, string(p.Path), p.NarHash.Hex(), int64(registrationTime), nil, p.NarSize, nil, nil, ca}
 			})
 		},

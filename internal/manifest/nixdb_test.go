@@ -15,8 +15,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// graph makes a closure of n paths; path i refers to up to refs earlier ones,
-// some to themselves. Names have all lengths that Nix allows.
+// graph makes a closure of n paths. Path i refers to up to refs earlier paths; some paths
+// refer to themselves. Names have all lengths that Nix allows.
 func graph(t testing.TB, n, refs int) *closure.Closure {
 	t.Helper()
 	r := rand.New(rand.NewPCG(uint64(n), uint64(refs)))
@@ -79,7 +79,7 @@ func rows(t testing.TB, db *sql.DB, query string, args ...any) []string {
 	return out
 }
 
-// SQLite itself must find every row where it looks for it.
+// SQLite itself must find every row through the indices.
 func TestNixDatabase(t *testing.T) {
 	for _, size := range []struct{ paths, refs int }{{1, 0}, {2, 1}, {10, 3}, {410, 12}, {600, 590}, {5000, 8}} {
 		t.Run(fmt.Sprintf("%d paths", size.paths), func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestNixDatabase(t *testing.T) {
 				}
 				want = append(want, fmt.Sprintf("%s %s 1 %d '%s' - - - [%s]", p.Path, p.NarHash.Hex(), p.NarSize, p.CA, strings.Join(refs, " ")))
 			}
-			// By the statements that Nix itself uses, through the indices.
+			// Use the statements of Nix itself, which search the indices.
 			for _, path := range rows(t, db, "select path from ValidPaths order by id") {
 				row := db.QueryRow(`select id, path || ' ' || hash || ' ' || registrationTime || ' ' || narSize || ' ''' || ifnull(ca, '') || ''' ' ||
 					ifnull(deriver, '-') || ' ' || ifnull(ultimate, '-') || ' ' || ifnull(sigs, '-') from ValidPaths where path = ?`, path)
@@ -139,7 +139,7 @@ func TestNixDatabase(t *testing.T) {
 	}
 }
 
-// What Nix does with the database must work: register, and delete.
+// Nix must be able to write to the database: to register and to delete paths.
 func TestNixDatabaseIsWritable(t *testing.T) {
 	c := graph(t, 410, 12)
 	data, err := WriteNixDatabase(c)
@@ -161,8 +161,8 @@ func TestNixDatabaseIsWritable(t *testing.T) {
 	if got := rows(t, db, "select id from ValidPaths where path = '/nix/store/zzzz'"); got[0] != "411" {
 		t.Errorf("the next id is %s, want 411", got[0])
 	}
-	// Roots first, as the garbage collector does. The trigger must let a path
-	// that refers to itself go.
+	// Delete roots first, as the garbage collector does. The trigger must allow to delete
+	// a path that refers to itself.
 	for left := 411; left > 0; {
 		res, err := db.Exec(`delete from ValidPaths where id not in (select reference from Refs where referrer <> reference)`)
 		if err != nil {
@@ -182,8 +182,8 @@ func TestNixDatabaseIsWritable(t *testing.T) {
 	}
 }
 
-// SQLite keeps the schema as this text and no other: what Nix's own statements
-// give in an empty database.
+// The stored schema must be the text that SQLite itself stores for Nix's statements in an
+// empty database.
 func TestNixSchema(t *testing.T) {
 	db := openDatabase(t, nil)
 	for _, q := range []string{sqlValidPaths, sqlRefs, sqlIndexReference, sqlDeleteSelfRefs, sqlDerivationOutputs, sqlIndexDerivationOutputs} {

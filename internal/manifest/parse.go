@@ -2,7 +2,7 @@ package manifest
 
 import (
 	"bytes"
-	_ "crypto/sha512" // other tools' descriptors may have it
+	_ "crypto/sha512" // descriptors of other tools may use it
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,14 +19,14 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Index is an index or a Docker manifest list that was read back.
+// Index is a parsed index or Docker manifest list.
 type Index struct {
 	MediaType   string
 	Manifests   []ocispec.Descriptor
 	Annotations map[string]string
 }
 
-// Manifest is one platform's manifest that was read back.
+// Manifest is a parsed manifest of one platform.
 type Manifest struct {
 	MediaType   string
 	Config      ocispec.Descriptor
@@ -34,12 +34,11 @@ type Manifest struct {
 	Annotations map[string]string
 }
 
-// ErrNotManifest is wrapped by the parsers' errors about data that is JSON but
-// not of the kind asked for: an index where a manifest was wanted, or the other
-// way round, or an artifact of some other kind.
+// ErrNotManifest is in the parsers' errors about JSON of another kind: for instance an
+// index instead of a manifest, a manifest instead of an index, or another artifact.
 var ErrNotManifest = errors.New("not of this kind")
 
-// document has the fields of all kinds, to tell them apart.
+// document has the fields of all kinds, to tell the kinds apart.
 type document struct {
 	SchemaVersion int                  `json:"schemaVersion"`
 	MediaType     string               `json:"mediaType"`
@@ -50,8 +49,8 @@ type document struct {
 	Annotations   map[string]string    `json:"annotations"`
 }
 
-// ParseIndex reads an index or a manifest list of at most [oci.MaxManifest]
-// bytes. mediaType is what the registry called it, "" where nobody said.
+// ParseIndex parses an index or a manifest list of at most [oci.MaxManifest] bytes.
+// mediaType is the registry's media type for it, "" if unknown.
 func ParseIndex(data []byte, mediaType string) (*Index, error) {
 	doc, err := parse(data, mediaType, "index")
 	if err != nil {
@@ -74,8 +73,8 @@ func ParseIndex(data []byte, mediaType string) (*Index, error) {
 	return &Index{MediaType: doc.MediaType, Manifests: doc.Manifests, Annotations: doc.Annotations}, nil
 }
 
-// ParseManifest reads one platform's manifest, OCI or Docker schema 2, of at
-// most [oci.MaxManifest] bytes.
+// ParseManifest parses one platform's manifest, OCI or Docker schema 2, of at most
+// [oci.MaxManifest] bytes.
 func ParseManifest(data []byte, mediaType string) (*Manifest, error) {
 	doc, err := parse(data, mediaType, "manifest")
 	if err != nil {
@@ -118,7 +117,7 @@ func parse(data []byte, mediaType, kind string) (*document, error) {
 	}
 	switch {
 	case doc.MediaType == "":
-		doc.MediaType = mediaType // optional in OCI
+		doc.MediaType = mediaType // mediaType is optional in OCI
 	case mediaType != "" && doc.MediaType != mediaType:
 		return nil, fmt.Errorf("read %s: media type is %q, the registry calls it %q", kind, doc.MediaType, mediaType)
 	}
@@ -154,8 +153,8 @@ func (x *Index) Find(p ocispec.Platform) *ocispec.Descriptor {
 	return nil
 }
 
-// Holds reports whether the index lists all of images as they are: what a join
-// must find when it reads back what it wrote.
+// Holds reports whether the index lists exactly these images for their platforms. After a
+// join, push reads the index back and checks this.
 func (x *Index) Holds(images []*PlatformImage) bool {
 	for _, img := range images {
 		d := x.Find(img.System.Platform)
@@ -166,11 +165,11 @@ func (x *Index) Holds(images []*PlatformImage) bool {
 	return true
 }
 
-// Claims are what a manifest says of its layers. Whoever can write to the
-// repository can claim what he likes: what can be checked without reading a
-// layer was checked, no more.
+// Claims are a manifest's statements about its layers. Everybody who can write to the
+// repository can claim anything. Claims were checked as far as that is possible without
+// reading a layer.
 type Claims struct {
-	Rejected []error // one for each layer whose claim does not hold; for people
+	Rejected []error // for messages: one for each layer with an inconsistent claim
 
 	known map[layers.Recipe]claim
 }
@@ -180,10 +179,10 @@ type claim struct {
 	compression string
 }
 
-// Claims reads the annotations of m's layers. A layer without a recipe, one
-// that another tool made, is no claim. configData is the config where it is at
-// hand, and nil where it is not; it must then match m.Config, and its diffIDs
-// must be those claimed.
+// Claims reads the annotations of m's layers. A layer without a recipe was made by
+// another tool and has no claim. configData is the config, nil if the caller does not
+// have it. If given, it must match m.Config, and its diffIDs must be equal to the claimed
+// ones.
 func (m *Manifest) Claims(configData []byte) (*Claims, error) {
 	var diffIDs []digest.Digest
 	if configData != nil {
@@ -260,7 +259,7 @@ func readClaim(d ocispec.Descriptor) (layers.Recipe, claim, error) {
 	return r, cl, nil
 }
 
-// Lookup returns what is claimed of l's bytes.
+// Lookup returns the claim about l's bytes.
 func (c *Claims) Lookup(l *layers.Layer) (layers.Packed, bool) {
 	if c == nil {
 		return layers.Packed{}, false
@@ -272,7 +271,7 @@ func (c *Claims) Lookup(l *layers.Layer) (layers.Packed, bool) {
 	return cl.Packed, true
 }
 
-// Recipes are all recipes that are claimed, in order.
+// Recipes returns the recipes of all claims, in order.
 func (c *Claims) Recipes() []layers.Recipe {
 	return slices.SortedFunc(maps.Keys(c.known), func(a, b layers.Recipe) int { return bytes.Compare(a[:], b[:]) })
 }

@@ -55,7 +55,7 @@ func TestClaimsReadBack(t *testing.T) {
 	}
 }
 
-// Each wrong claim is rejected, and the other layers' claims hold.
+// Each wrong claim must be rejected, and the claims about the other layers must stay.
 func TestClaimsRejected(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
 	img, err := imageOf(sys, smallLayers(sys, gzip5, "x"), Settings{})
@@ -240,7 +240,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{"digest":"sha256:","annotations":null},"layers":[{"annotations":{"io.nixoci.layer.recipe":""}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if x, err := ParseIndex(data, ""); err == nil {
-			// What was read can be written, and reads as the same.
+			// A parsed index can be written again, and the result is stable.
 			b, err := writeIndex(x.Manifests, &Settings{Docker: x.MediaType == mediatype.DockerList})
 			if err != nil {
 				t.Fatal(err)

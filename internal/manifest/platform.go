@@ -12,8 +12,8 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// ParsePlatform reads either way to name a platform: a Nix system
-// ("aarch64-linux") or os/architecture[/variant] ("linux/arm64").
+// ParsePlatform parses a platform in one of two forms: a Nix system ("aarch64-linux") or
+// os/architecture[/variant] ("linux/arm64").
 func ParsePlatform(s string) (ocispec.Platform, error) {
 	if !strings.Contains(s, "/") {
 		return closure.ParseSystem(s)
@@ -33,7 +33,7 @@ func ParsePlatform(s string) (ocispec.Platform, error) {
 	return ocispec.Platform{}, hint.Add(fmt.Errorf("platform %q: unknown", s), "systems that are known: "+strings.Join(closure.Systems(), ", "))
 }
 
-// FormatPlatform is "linux/amd64", "linux/arm/v7".
+// FormatPlatform returns for instance "linux/amd64" or "linux/arm/v7".
 func FormatPlatform(p ocispec.Platform) string {
 	s := p.OS + "/" + p.Architecture
 	if p.Variant != "" {
@@ -45,8 +45,7 @@ func FormatPlatform(p ocispec.Platform) string {
 // SamePlatform reports whether a and b run the same images.
 func SamePlatform(a, b ocispec.Platform) bool { return comparePlatforms(a, b) == 0 }
 
-// normal takes away the variants that say nothing, as containerd does
-// (platforms.Normalize).
+// normal removes variants that are the default, as containerd does (platforms.Normalize).
 func normal(p ocispec.Platform) ocispec.Platform {
 	switch {
 	case p.Architecture == "arm64" && (p.Variant == "v8" || p.Variant == "8"),
@@ -58,8 +57,8 @@ func normal(p ocispec.Platform) ocispec.Platform {
 	return p
 }
 
-// comparePlatforms is the total order that an index has. Architectures come as
-// text, so amd64 is before arm64.
+// comparePlatforms is the total order of platforms in an index. It compares architectures
+// as text, so amd64 comes before arm64.
 func comparePlatforms(a, b ocispec.Platform) int {
 	a, b = normal(a), normal(b)
 	return cmp.Or(

@@ -14,10 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// RecordedSettings returns settings that make m and its config again, from the
-// two and from sys, the system they are for. It is the inverse of [NewDraft]
-// where nixoci made them; whether it was so shows when they are made again and
-// compared. m must be of the one compression comp.
+// RecordedSettings returns settings that make m and its config again for the system sys.
+// If nixoci made them, it is the inverse of [NewDraft]. To check that, the caller makes
+// them again and compares. All layers of m must have the compression comp.
 func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.Compression) (Settings, error) {
 	fail := func(err error) (Settings, error) {
 		return Settings{}, fmt.Errorf("read settings from config %s: %w", m.Config.Digest, err)
@@ -40,8 +39,8 @@ func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.C
 		Created:     c.Created,
 		Docker:      m.MediaType == mediatype.DockerManifest,
 	}
-	// What follows from the system or from another setting was not said by the
-	// user, and on the index it depends on all platforms.
+	// Skip annotations that follow from the system or from another setting: the user did
+	// not give them. On the index they depend on all platforms.
 	derived := sys.titleAndVersion()
 	if s.Created != nil {
 		derived[ocispec.AnnotationCreated] = s.Created.UTC().Format(time.RFC3339)

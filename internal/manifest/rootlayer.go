@@ -12,18 +12,17 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// rootLayerKind is the first word of the recipe's text, and applicationVersion
-// that of an application's rules: docs/format.md, section 8.
+// rootLayerKind is the first word of the recipe's text. applicationVersion is the version
+// of the rules for applications: docs/format.md, section 8.
 const (
 	rootLayerKind      = "nixoci-root"
 	applicationVersion = 1
 )
 
-// applicationInfoVersion is that of ImageFile's content in an application's
-// image.
+// applicationInfoVersion is the version of ImageFile's content in an application's image.
 const applicationInfoVersion = 2
 
-// NewApplication describes an application to whatever makes an image of it.
+// NewApplication returns app as a System, from which an image can be made.
 func NewApplication(src closure.Source, c *closure.Closure, app *application.Application) *System {
 	return &System{Format: CurrentFormat, Platform: app.Platform, Toplevel: app.Roots[0], Closure: c, Source: src, App: app}
 }
@@ -31,16 +30,16 @@ func NewApplication(src closure.Source, c *closure.Closure, app *application.App
 // hasFiles reports whether the image has a files layer.
 func (sys *System) hasFiles() bool { return sys.App != nil && sys.App.HasFiles() }
 
-// ApplicationInfo is the content of [ImageFile] in an application's image: what
-// was chosen, and the closure, since the image need not have a Nix database.
+// ApplicationInfo is the content of [ImageFile] in an application's image: the user's
+// choices, and the closure, because the image may have no Nix database.
 type ApplicationInfo struct {
 	Version int `json:"version"` // applicationInfoVersion
 	application.Choices
-	Start   string            `json:"start,omitempty"` // of the application
+	Start   string            `json:"start,omitempty"` // the program that the application starts
 	Closure []ApplicationPath `json:"closure"`         // sorted by path
 }
 
-// ApplicationPath is one store path of it.
+// ApplicationPath is one store path of an application's closure.
 type ApplicationPath struct {
 	Path       closure.StorePath   `json:"path"`
 	NarHash    string              `json:"narHash"` // SRI
@@ -49,7 +48,7 @@ type ApplicationPath struct {
 	CA         string              `json:"ca,omitempty"`
 }
 
-// applicationInfo is the content of sys's ImageFile.
+// applicationInfo returns the content of sys's ImageFile.
 func (sys *System) applicationInfo() ([]byte, error) {
 	info := ApplicationInfo{Version: applicationInfoVersion, Choices: sys.App.Choices, Start: sys.App.Start}
 	for i := range sys.Closure.Paths {
@@ -60,11 +59,11 @@ func (sys *System) applicationInfo() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// MaxImageFile bounds an ImageFile in bytes: 100,000 store paths.
+// MaxImageFile is the limit for an ImageFile in bytes, enough for 100,000 store paths.
 const MaxImageFile = 64 << 20
 
-// ParseApplicationInfo reads the ImageFile of an application's image. It returns
-// nil where the file says that it is of something else.
+// ParseApplicationInfo parses the ImageFile of an application's image. It returns nil if
+// the file has another version, as in the image of a NixOS system.
 func ParseApplicationInfo(data []byte) (*ApplicationInfo, []closure.Info, error) {
 	var version struct {
 		Version int `json:"version"`
@@ -107,8 +106,8 @@ func ParseApplicationInfo(data []byte) (*ApplicationInfo, []closure.Info, error)
 	return info, infos, nil
 }
 
-// applicationSkeleton is the root file system of an application beside what it
-// chooses. It affects bytes.
+// applicationSkeleton lists the directories of an application's root file system. It
+// affects bytes.
 var applicationSkeleton = []entry{
 	{name: "dev", mode: 0o755},
 	{name: "etc", mode: 0o755}, // runtimes mount hosts, hostname and resolv.conf in it
@@ -122,7 +121,7 @@ var applicationSkeleton = []entry{
 	{name: "var/tmp", mode: 0o1777},
 }
 
-// databaseSkeleton is what Nix wants around its database.
+// databaseSkeleton lists the directories and links that Nix needs around its database.
 var databaseSkeleton = []entry{
 	{name: "nix", mode: 0o755},
 	{name: "nix/var", mode: 0o755},
@@ -134,8 +133,8 @@ var databaseSkeleton = []entry{
 	{name: "nix/var/nix/temproots", mode: 0o755},
 }
 
-// LastLayer makes the layer above those of store paths: the system layer, or an
-// application's root layer. No store file is read for it.
+// LastLayer makes the layer above the layers of store paths: the system layer, or an
+// application's root layer. It reads no store file.
 func LastLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	if sys.App == nil {
 		return SystemLayer(sys, comp)
@@ -143,9 +142,9 @@ func LastLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	return rootLayer(sys, comp)
 }
 
-// rootLayer makes an application's last layer: the root skeleton, users, links
-// and the file that says what the image is, and a Nix database where it is
-// chosen. It is a function of the closure and of the application.
+// rootLayer makes an application's last layer: the root skeleton, users, links, the
+// ImageFile, and a Nix database if the user chose one. It depends only on the closure and
+// the application.
 func rootLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	entries, err := rootEntries(sys)
 	if err != nil {
@@ -184,8 +183,8 @@ func rootLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	}, nil
 }
 
-// rootLayerContent is the text that the recipe hashes: the ImageFile, and a line
-// for each entry that the closure's files give.
+// rootLayerContent returns the text that the recipe hashes: the ImageFile, and a line for
+// each link or directory that the closure adds to the root.
 //
 //	{"version":2,"roots":["/nix/store/…-hello"],…}
 //	link bin
@@ -203,7 +202,7 @@ func rootLayerContent(sys *System) (string, error) {
 	return b.String(), nil
 }
 
-// rootEntries are those of the root layer without the database.
+// rootEntries returns the entries of the root layer without the database file.
 func rootEntries(sys *System) ([]entry, error) {
 	info, err := sys.applicationInfo()
 	if err != nil {
@@ -223,7 +222,7 @@ func rootEntries(sys *System) ([]entry, error) {
 		}
 	}
 	for _, e := range sys.App.Entries {
-		if e.Target != "" { // what the closure has takes the place of what is nixoci's own
+		if e.Target != "" { // a link into the closure replaces nixoci's own entry
 			entries = slices.DeleteFunc(entries, func(have entry) bool { return have.name == e.Name })
 			add(entry{name: e.Name, link: e.Target})
 		} else {

@@ -15,23 +15,23 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// reservedPrefix starts all annotation keys that nixoci gives a meaning to.
+// reservedPrefix starts all annotation keys that nixoci defines.
 const reservedPrefix = "io.nixoci."
 
 // Defaults of the runtime configuration. They affect bytes.
 const (
-	// defaultInit is the name by which podman knows a systemd container. It is
+	// defaultInit is the path by which podman recognises a systemd container. It is
 	// nixoci-init in the init layer, or a link in the system layer.
 	defaultInit = "/sbin/init"
 
-	// defaultStopSignal makes systemd halt (systemd(1), "Signals"); SIGTERM
-	// would make it execute itself again.
+	// defaultStopSignal makes systemd halt (systemd(1), "Signals"). With SIGTERM it would
+	// execute itself again.
 	defaultStopSignal = "SIGRTMIN+3"
 
-	// defaultPath is NixOS's own order, setuid wrappers first, for processes
-	// that a runtime puts into the container. Before activation there is no
-	// /run/current-system: then the profile in the system layer answers. The
-	// rest is for what activation or the user adds (/bin/sh, /usr/bin/env).
+	// defaultPath is the PATH for processes that a runtime starts in the container. It
+	// has NixOS's own order, with setuid wrappers first. Before activation there is no
+	// /run/current-system: then the system profile provides the programs. The last two
+	// directories are for links by activation or the user (/bin/sh, /usr/bin/env).
 	defaultPath = "/run/wrappers/bin" +
 		":/run/current-system/sw/bin" +
 		":/nix/var/nix/profiles/default/bin" +
@@ -39,14 +39,14 @@ const (
 		":/usr/bin:/bin"
 )
 
-// defaultEnv is in the order that the config has.
+// defaultEnv is in the order of the config.
 var defaultEnv = []string{
 	"PATH=" + defaultPath,
-	"container=docker", // systemd's container interface: how PID 1 knows where it is
+	"container=docker", // systemd's container interface: it tells PID 1 that it is in a container
 }
 
-// Validate says what is wrong with the settings, all of it at once. It reads
-// nothing: call it before anything is written.
+// Validate returns all errors of the settings at once. It reads no file, so callers call
+// it before they write anything.
 func (s *Settings) Validate(comp layers.Compression) error {
 	var errs []error
 	check := func(err error) {
@@ -101,7 +101,7 @@ func (s *Settings) Validate(comp layers.Compression) error {
 	return settingsError(errs)
 }
 
-// settingsError is all that is wrong, in one line.
+// settingsError lists all errors in one line.
 type settingsError []error
 
 func (e settingsError) Error() string {
@@ -114,8 +114,8 @@ func (e settingsError) Error() string {
 
 func (e settingsError) Unwrap() []error { return e }
 
-// validateText refuses what JSON or the kernel cannot carry unchanged.
-// encoding/json replaces invalid UTF-8, and two settings would give one image.
+// validateText refuses text that JSON or the kernel would change. encoding/json replaces
+// invalid UTF-8, so two different settings would give the same image.
 func validateText(what, s string) error {
 	switch {
 	case !utf8.ValidString(s):
@@ -183,7 +183,7 @@ func validateDirectory(what, dir string) error {
 	return nil
 }
 
-// parsePort returns the form that a config has: "80/tcp".
+// parsePort returns the port in the config's form: "80/tcp".
 func parsePort(s string) (string, error) {
 	number, protocol, ok := strings.Cut(s, "/")
 	if !ok {
@@ -199,14 +199,14 @@ func parsePort(s string) (string, error) {
 	return number + "/" + protocol, nil
 }
 
-// signals are Linux's by name, those that Docker and podman both know.
+// signals are the names of Linux signals that both Docker and podman accept.
 var signals = []string{
 	"ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT",
 	"SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
 }
 
-// parseSignal returns the form that a config has: a number, or a name in
-// capitals that starts with SIG.
+// parseSignal returns the signal in the config's form: a number, or a name in capitals
+// that starts with SIG.
 func parseSignal(s string) (string, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > 64 || s != strconv.Itoa(n) {
@@ -222,8 +222,8 @@ func parseSignal(s string) (string, error) {
 	return "SIG" + name, nil
 }
 
-// realTime reports whether name is base or base, sign and a number from 1 to
-// limit: the real-time signals that have a name in Docker and podman.
+// realTime reports whether name is base, or base followed by sign and a number from 1 to
+// limit. Docker and podman have names for these real-time signals.
 func realTime(name, base, sign string, limit int) bool {
 	rest, ok := strings.CutPrefix(name, base)
 	if !ok || rest == "" {

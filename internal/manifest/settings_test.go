@@ -15,7 +15,7 @@ func TestValidate(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		s    Settings
-		want string // "": valid
+		want string // "" means valid
 	}{
 		{"zero", Settings{}, ""},
 		{"all", everySetting(), ""},

@@ -5,31 +5,31 @@ import (
 	"fmt"
 )
 
-// A writer for SQLite database files (https://www.sqlite.org/fileformat2.html),
-// as much of it as the Nix database needs: tables and indices filled once, in
-// order. The bytes are part of the image format, and so they are made here and
-// not by a library: no release of SQLite can change a digest.
+// A writer for SQLite database files (https://www.sqlite.org/fileformat2.html). It can do
+// only what the Nix database needs: tables and indices that are filled once, in order.
+// The bytes are part of the image format. So nixoci writes them itself, without a
+// library: no release of SQLite can change a digest.
 //
-// Every b-tree is packed from its first key to its last, leaves first, then
-// each level above. No page is free and no payload overflows.
+// Every b-tree is packed from its first key to its last: leaves first, then each level
+// above. No page is free, and no payload overflows.
 
-// Constants of the file. They affect bytes.
+// Constants of the file format. They affect bytes.
 const (
-	sqlitePage    = 4096 // bytes; SQLite's default, so Nix's
+	sqlitePage    = 4096 // bytes; the default of SQLite, and so of Nix
 	sqliteHeader  = 100  // bytes at the start of page 1
 	sqliteVersion = 3_040_001
 
-	// sqliteRollback is the journal mode in the header. Nix switches to
-	// write-ahead when it first opens the database for writing; until then a
-	// read-only file system is enough to read it.
+	// sqliteRollback is the journal mode in the header. Nix switches to write-ahead when
+	// it first opens the database for writing. Until then the database can be read on a
+	// read-only file system.
 	sqliteRollback = 1
-	sqliteCounter  = 1 // file change counter, and the counter for which size and version are valid
-	sqliteCookie   = 1 // schema cookie: any number that changes with the schema
-	sqliteFormat   = 4 // schema format: the one that has all serial types
+	sqliteCounter  = 1 // file change counter, and the version-valid-for number
+	sqliteCookie   = 1 // schema cookie: a number that changes with the schema
+	sqliteFormat   = 4 // schema format: the newest, which has all serial types
 	sqliteUTF8     = 1
 
-	// maxIndexRecord is what an index cell can hold without overflow
-	// (fileformat2, 1.6: X for a page of 4096 bytes).
+	// maxIndexRecord is the longest index record that does not overflow (fileformat2,
+	// 1.6: X for a page of 4096 bytes).
 	maxIndexRecord = (sqlitePage-12)*64/255 - 23
 	maxTableRecord = sqlitePage - 35
 )
@@ -42,7 +42,7 @@ const (
 	leafTable     = 0x0d
 )
 
-// sqliteFile is a database file in the making. Page 1 is written last.
+// sqliteFile is a database file while it is written. Page 1 is written last.
 type sqliteFile struct {
 	pages  []byte
 	schema []schemaRow
@@ -50,11 +50,11 @@ type sqliteFile struct {
 
 type schemaRow struct {
 	kind, name, table string
-	root              uint32 // 0 for triggers
+	root              uint32 // page number; 0 for triggers
 	sql               string // "" for automatic indices
 }
 
-// cell is a b-tree cell: in an interior page it has the page to its left.
+// cell is a b-tree cell. In an interior page, left is the number of the page to its left.
 type cell struct {
 	left uint32
 	data []byte
@@ -62,7 +62,7 @@ type cell struct {
 
 func newSQLiteFile() *sqliteFile { return &sqliteFile{pages: make([]byte, sqlitePage)} }
 
-// table adds a table of rows, of which the rowids are 1, 2, 3 and so on.
+// table adds a table of rows with the rowids 1, 2, 3 and so on.
 func (f *sqliteFile) table(name, sql string, rows int, row func(rowid int64) []any) error {
 	cells := make([]cell, rows)
 	for i := range cells {
@@ -80,7 +80,7 @@ func (f *sqliteFile) table(name, sql string, rows int, row func(rowid int64) []a
 	return nil
 }
 
-// index adds an index of entries, which come sorted and end in the rowid.
+// index adds an index. The entries are sorted, and each ends in its rowid.
 func (f *sqliteFile) index(name, table, sql string, entries int, entry func(i int) []any) error {
 	cells := make([]cell, entries)
 	for i := range cells {
@@ -99,9 +99,9 @@ func (f *sqliteFile) trigger(name, table, sql string) {
 	f.schema = append(f.schema, schemaRow{"trigger", name, table, 0, sql})
 }
 
-// leaves writes a tree's leaf pages and all levels above, and returns the root.
-// Where key is not nil the cells stay in their leaves and key(i) divides cell i
-// from the next (tables); else the dividing cells move up (indices).
+// leaves writes a tree's leaf pages and all levels above, and returns the root page. In a
+// table, key is not nil: all cells stay in the leaves, and key(i) divides cell i from the
+// next. In an index, key is nil, and the dividing cells move up.
 func (f *sqliteFile) leaves(kind byte, cells []cell, key func(last int) []byte) uint32 {
 	interior := byte(interiorIndex)
 	if key != nil {
@@ -114,8 +114,8 @@ func (f *sqliteFile) leaves(kind byte, cells []cell, key func(last int) []byte) 
 	return right
 }
 
-// level writes one level of a tree from left to right. It returns the cells of
-// the level above and the last page written: the root when there are no cells.
+// level writes one level of a tree from left to right. It returns the cells of the level
+// above, and the last page that it wrote. If there are no cells, that page is the root.
 func (f *sqliteFile) level(kind byte, cells []cell, right uint32, key func(last int) []byte) (up []cell, last uint32) {
 	isLeaf := kind == leafIndex || kind == leafTable
 	head, pointer := 12, 4
@@ -143,8 +143,8 @@ func (f *sqliteFile) level(kind byte, cells []cell, right uint32, key func(last 
 			start = end
 			continue
 		}
-		// The cell after the page moves up. The page after must not be empty: if
-		// that cell is the last one, the one before it goes instead.
+		// The cell after this page moves up. The next page must not be empty: if that
+		// cell is the last one, move up the cell before it instead.
 		if end == len(cells)-1 {
 			end--
 		}
@@ -154,8 +154,8 @@ func (f *sqliteFile) level(kind byte, cells []cell, right uint32, key func(last 
 	}
 }
 
-// page appends a page and returns its number. Offset is where its header
-// starts, 0 but for page 1.
+// page appends a page and returns its number. offset is the position of the page's
+// header: 0 except on page 1.
 func (f *sqliteFile) page(kind byte, cells []cell, right uint32, offset int) uint32 {
 	f.pages = append(f.pages, make([]byte, sqlitePage)...)
 	fillPage(f.pages[len(f.pages)-sqlitePage:], kind, cells, right, offset)
@@ -247,7 +247,7 @@ func record(values []any) []byte {
 			panic(fmt.Sprintf("record: %T", v))
 		}
 	}
-	// The header's size counts itself; one more byte of it may need one more.
+	// The header's size includes itself; from 128 bytes on it takes two bytes.
 	size := len(types) + 1
 	if size > 127 {
 		size++
@@ -258,7 +258,7 @@ func record(values []any) []byte {
 	return append(out, body...)
 }
 
-// serialInt is the serial type of v and the bytes that it takes.
+// serialInt returns the serial type of v and its width in bytes.
 func serialInt(v int64) (serial byte, width int) {
 	switch {
 	case v == 0:
@@ -274,8 +274,8 @@ func serialInt(v int64) (serial byte, width int) {
 	panic("unreachable")
 }
 
-// varint appends SQLite's variable-length integer: big-endian, seven bits to a
-// byte. No number here needs the nine-byte form.
+// varint appends SQLite's variable-length integer: big-endian, seven bits per byte. No
+// number here needs the nine-byte form.
 func varint(dst []byte, v uint64) []byte {
 	var b [10]byte
 	i := len(b) - 1

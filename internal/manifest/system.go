@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// ReadSystem is [ReadFacts] and [NewSystem] in one.
+// ReadSystem calls [ReadFacts] and [NewSystem].
 func ReadSystem(ctx context.Context, src closure.Source, c *closure.Closure, toplevel closure.StorePath, stated string) (*System, error) {
 	facts, err := ReadFacts(ctx, src, c, toplevel)
 	if err != nil {
@@ -22,10 +22,10 @@ func ReadSystem(ctx context.Context, src closure.Source, c *closure.Closure, top
 	return NewSystem(src, c, toplevel, stated, facts)
 }
 
-// NewSystem describes the system that facts were read of, without opening a
-// store file. stated is the Nix system that the user named, "" where he did
-// not; it must be the one that the toplevel was built for. A system that cannot
-// boot as PID 1 of a container is refused.
+// NewSystem describes the system with these facts without opening a store file. stated is
+// the Nix system that the user named, "" if the user named none. It must be the one for
+// which the toplevel was built. NewSystem refuses a system that cannot boot as PID 1 of a
+// container.
 func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePath, stated string, f Facts) (*System, error) {
 	fail := func(err error) (*System, error) { return nil, fmt.Errorf("system %s: %w", toplevel, err) }
 	if c.Info(toplevel) == nil {
@@ -62,15 +62,14 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 	return sys, nil
 }
 
-// In returns sys as an image of another format version and with another init
-// has it.
+// In returns sys with another format version and another init.
 func (sys *System) In(format int, init *Init) *System {
 	other := *sys
 	other.Format, other.Init = format, init
 	return &other
 }
 
-// Continuing returns sys with a plan that continues that of another manifest.
+// Continuing returns sys with a plan that continues the plan of another manifest.
 func (sys *System) Continuing(manifest digest.Digest) *System {
 	other := *sys
 	other.PlanFrom = manifest
@@ -79,16 +78,17 @@ func (sys *System) Continuing(manifest digest.Digest) *System {
 
 func (sys *System) format() int { return cmp.Or(sys.Format, CurrentFormat) }
 
-// checkBoot refuses a toplevel of which the init is systemd itself.
+// checkBoot refuses a toplevel whose init is systemd itself.
 //
-// With systemd in stage 1, top-level.nix installs systemd as init and stage 2
-// as prepare-root, which only the initrd runs; with system.nixos-init.enable
-// not even that. A container has no initrd: systemd would find an empty /etc.
-// boot.isContainer turns the initrd off, and since NixOS 25.11 that brings
-// stage 2 back as init (nixpkgs pull request 441777); before, the systemd stage
-// 1 must be turned off as well (nixpkgs issue 287097). A later NixOS makes
-// nixos-init do without an initrd, and marks such a toplevel with
-// nixos-init.json. A binary init without a systemd beside it is somebody's own.
+// With systemd in stage 1, top-level.nix installs systemd as init, and stage 2 as
+// prepare-root. Only the initrd runs prepare-root. With system.nixos-init.enable there is
+// no prepare-root either. A container has no initrd, so systemd would find an empty /etc.
+//
+// boot.isContainer turns the initrd off. Since NixOS 25.11 this makes stage 2 the init
+// again (nixpkgs pull request 441777). Before, the user must also turn off the systemd
+// stage 1 (nixpkgs issue 287097). In a later NixOS, nixos-init can work without an
+// initrd: such a toplevel has nixos-init.json. A binary init without a systemd beside it
+// is the user's own init.
 func (f *Facts) checkBoot() error {
 	if !f.PrepareRoot && (f.Init == initScript || f.ContainerInit || !f.Systemd) {
 		return nil

@@ -19,14 +19,14 @@ import (
 // systemLayerKind is the first word of the recipe's text.
 const systemLayerKind = "nixoci-system"
 
-// skeleton is the root file system below what the closure brings: what must be
-// there for a runtime to mount things on and for NixOS to activate. All of it
-// affects bytes. Stage 2 and activation make the rest (/etc, /bin/sh,
-// /usr/bin/env, /var/empty, …) with their own modes.
+// skeleton is the root file system below the closure's paths. It has the directories on
+// which a runtime mounts, and those that NixOS's activation needs. All of it affects
+// bytes. Stage 2 and activation make the rest (/bin/sh, /usr/bin/env, /var/empty, files
+// in /etc, …) with their own modes.
 var skeleton = []entry{
 	{name: "bin", mode: 0o755},
 	{name: "dev", mode: 0o755},
-	{name: "etc", mode: 0o755}, // runtimes mount hosts, hostname and resolv.conf in it
+	{name: "etc", mode: 0o755}, // runtimes mount hosts, hostname and resolv.conf here
 	{name: "home", mode: 0o755},
 	{name: "nix", mode: 0o755},
 	{name: "nix/var", mode: 0o755},
@@ -34,18 +34,18 @@ var skeleton = []entry{
 	{name: "nix/var/nix/db", mode: 0o755},
 	{name: "nix/var/nix/gcroots", mode: 0o755},
 	{name: "nix/var/nix/gcroots/auto", mode: 0o755},
-	// What NixOS's activation and stage 2 link, there from the start so that a
-	// garbage collection before them or beside them spares the system.
+	// NixOS's activation and stage 2 make these two links. They exist from the start, so
+	// that a garbage collection before or during activation keeps the system.
 	{name: "nix/var/nix/gcroots/booted-system", link: "/run/booted-system"},
 	{name: "nix/var/nix/gcroots/current-system", link: "/run/current-system"},
-	// Nix makes this link only when it makes gcroots.
+	// Nix makes this link only when it makes gcroots itself.
 	{name: "nix/var/nix/gcroots/profiles", link: "/nix/var/nix/profiles"},
 	{name: "nix/var/nix/profiles", mode: 0o755},
 	{name: "nix/var/nix/profiles/per-user", mode: 0o755},
 	{name: "nix/var/nix/profiles/per-user/root", mode: 0o755},
 	{name: "nix/var/nix/profiles/system", link: "system-1-link"},
 	{name: "nix/var/nix/temproots", mode: 0o755},
-	{name: "proc", mode: 0o555}, // as the kernel shows it once mounted
+	{name: "proc", mode: 0o555}, // the mode of a mounted proc
 	{name: "root", mode: 0o700},
 	{name: "run", mode: 0o755},
 	{name: "sbin", mode: 0o755},
@@ -68,11 +68,10 @@ type entry struct {
 	data []byte
 }
 
-// SystemLayer makes the last layer of sys's image: the root skeleton, the init
-// links where there is no init layer, the system profile, the garbage
-// collector's roots, the Nix database, and the file that names the toplevel. It
-// is a function of the closure's content and of sys.Toplevel and its init
-// alone; no store file is read.
+// SystemLayer makes the last layer of sys's image. It contains the root skeleton, the
+// system profile, gc roots, the Nix database, and the file that names the toplevel. If
+// there is no init layer, it also has the init links. The layer depends only on the
+// content of the closure, sys.Toplevel and its init. SystemLayer reads no store file.
 func SystemLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	if sys.Closure.Info(sys.Toplevel) == nil {
 		return nil, fmt.Errorf("system layer: toplevel %s is not in the closure", sys.Toplevel)
@@ -92,16 +91,16 @@ func SystemLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	}, nil
 }
 
-// systemLayerContent is the text that the recipe hashes: all that the layer is
-// made from beside the format version, one line each.
+// systemLayerContent returns the text that the recipe hashes: all inputs of the layer
+// except the format version, one per line.
 //
 //	init sha256:…
 //	toplevel /nix/store/…-nixos-system-web
 //	path /nix/store/…-a sha256:… 4096 - /nix/store/…-b /nix/store/…-c
 //
-// Of init it has the digest, or, where /sbin/init is a link, the target. A path
-// has its narHash, its narSize, its content address or "-", and its references.
-// Paths and references are sorted.
+// The line init has the program's digest, or the link's target if /sbin/init is a link.
+// The line path has narHash, narSize, content address or "-", and references. Paths and
+// references are sorted.
 func systemLayerContent(sys *System) string {
 	var b strings.Builder
 	init := sys.initTarget()
@@ -121,26 +120,26 @@ func systemLayerContent(sys *System) string {
 	return b.String()
 }
 
-// initTarget is what /sbin/init links to where there is no init layer.
+// initTarget returns the target of /sbin/init in an image without an init layer.
 func (sys *System) initTarget() string { return string(sys.Toplevel) + "/" + sys.Own }
 
-// ImageFile is the name of the file that says, outside of /nix, which system
-// the image was made for: what a volume on /nix cannot hide.
+// ImageFile is the name of the file that names the image's own system. It is outside
+// /nix, so that a volume on /nix cannot hide it.
 const ImageFile = ".nixoci.json"
 
-// imageFileVersion is that of ImageFile's content. nixoci-init leaves a file of
-// another version alone.
+// imageFileVersion is the version of ImageFile's content. nixoci-init ignores a file with
+// another version.
 const imageFileVersion = 1
 
 // ImageInfo is the content of [ImageFile].
 type ImageInfo struct {
 	Version  int           `json:"version"`              // imageFileVersion
 	Toplevel string        `json:"toplevel"`             // store path
-	Init     string        `json:"init"`                 // what nixoci-init becomes, below toplevel
-	Program  digest.Digest `json:"nixociInit,omitempty"` // the nixoci-init that is /sbin/init
+	Init     string        `json:"init"`                 // program that nixoci-init executes at last, below toplevel
+	Program  digest.Digest `json:"nixociInit,omitempty"` // the nixoci-init that is installed as /sbin/init
 }
 
-// imageInfo is the content of sys's ImageFile.
+// imageInfo returns the content of sys's ImageFile.
 func (sys *System) imageInfo() ([]byte, error) {
 	info := ImageInfo{Version: imageFileVersion, Toplevel: string(sys.Toplevel), Init: systemInit}
 	if sys.Init != nil {
@@ -150,7 +149,7 @@ func (sys *System) imageInfo() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// ParseImageInfo reads the content of an ImageFile.
+// ParseImageInfo parses the content of an ImageFile.
 func ParseImageInfo(data []byte) (ImageInfo, error) {
 	var info ImageInfo
 	if err := json.Unmarshal(data, &info); err != nil {
@@ -167,8 +166,8 @@ func ParseImageInfo(data []byte) (ImageInfo, error) {
 	return info, nil
 }
 
-// databaseSize estimates the database's size in bytes: rows with their index
-// entries, measured.
+// databaseSize estimates the size of the database in bytes. The factors are measured:
+// rows with their index entries.
 func databaseSize(c *closure.Closure) int64 {
 	var refs int64
 	for i := range c.Paths {
@@ -200,8 +199,8 @@ func writeSystemLayer(ctx context.Context, w *layers.TarWriter, sys *System) err
 		}
 		entries = append(entries,
 			entry{name: ImageFile, mode: 0o444, data: info},
-			// The profile moves on when a configuration is applied; the image's own
-			// system has to stay, or the container does not start again.
+			// The profile moves on when a configuration is applied. The image's own
+			// system must stay, or the container cannot start again.
 			entry{name: "nix/var/nix/gcroots/nixoci-image", link: string(sys.Toplevel)},
 		)
 	}
@@ -211,7 +210,7 @@ func writeSystemLayer(ctx context.Context, w *layers.TarWriter, sys *System) err
 	return nil
 }
 
-// writeEntries writes entries in their order: by name.
+// writeEntries writes the entries sorted by name.
 func writeEntries(ctx context.Context, w *layers.TarWriter, entries []entry) (err error) {
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
 	for _, e := range entries {
