@@ -2,11 +2,13 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"math/bits"
 	"slices"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 )
 
 // Cause is a package at the root of a change: it changed, and nothing that it
@@ -17,10 +19,15 @@ type Cause struct {
 	Before  []string `json:"before,omitempty"`
 	After   []string `json:"after,omitempty"`
 	Rebuilt int      `json:"rebuilt"` // packages of the kind [Rebuilt] that refer to it, directly or not
+
+	// First are those of them that no cause before this one has: each rebuilt
+	// package counts once, so the sum over all causes is their number.
+	First int `json:"first"`
 }
 
 // causes finds the roots of what changed from a to b, those that most packages
-// were rebuilt for first. Each rebuilt package of changes is told its own.
+// were rebuilt for first. Each package of changes that was rebuilt is told its
+// own. One that has none but itself is [Edited].
 func causes(a, b *closure.Closure, changes []Change) []Cause {
 	byName := map[string]*Change{}
 	for i := range changes {
@@ -63,11 +70,76 @@ func causes(a, b *closure.Closure, changes []Change) []Cause {
 	for i := range all {
 		for other, roots := range rebuilt {
 			if other != all[i].Name && has(roots, index[all[i].Name]) {
+				if byName[other].Because == nil {
+					all[i].First++
+				}
 				byName[other].Because = append(byName[other].Because, all[i].Name)
 			}
 		}
 	}
+	for i := range changes {
+		if c := &changes[i]; c.Kind == Rebuilt && c.Because == nil {
+			c.Kind = Edited
+		}
+	}
+	for i := range all {
+		if all[i].Kind == Rebuilt {
+			all[i].Kind = byName[all[i].Name].Kind
+		}
+	}
 	return all
+}
+
+// what says what happened to a cause: its versions, shown by show, or why it has
+// none to tell.
+func (c *Cause) what(show func([]string) string) string {
+	switch c.Kind {
+	case Changed:
+		return " " + show(c.Before) + " → " + show(c.After)
+	case Added:
+		return " (added)"
+	case Edited, Rebuilt:
+		return " (same version, other content)"
+	case Altered:
+		return " (same store path, other content)"
+	}
+	return ""
+}
+
+// effect says how many packages were rebuilt because of the nth cause, from 0, ""
+// for none. Those that a cause before it has count there.
+func (c *Cause) effect(n int) string {
+	switch {
+	case c.Rebuilt == 0:
+		return ""
+	case n == 0:
+		return ": " + human.Count(c.First, "package") + " rebuilt because of it"
+	case c.First == 0 && c.Rebuilt == 1:
+		return ": its rebuilt package is counted above"
+	case c.First == 0:
+		return fmt.Sprintf(": its %d rebuilt packages are counted above", c.Rebuilt)
+	}
+	more := "packages"
+	if c.First == 1 {
+		more = "package"
+	}
+	return fmt.Sprintf(": %d more %s rebuilt because of it", c.First, more)
+}
+
+// otherCauses are the causes that are not listed one by one.
+func otherCauses(all []Cause) string {
+	first := 0
+	for _, c := range all {
+		first += c.First
+	}
+	text := fmt.Sprintf("and %d more", len(all))
+	switch {
+	case first == 1:
+		text += ": 1 more package rebuilt"
+	case first > 1:
+		text += fmt.Sprintf(": %d more packages rebuilt", first)
+	}
+	return text
 }
 
 // rootWalk finds, for paths of b that a has not, the roots that they lead to.

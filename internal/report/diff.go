@@ -108,11 +108,12 @@ const (
 	Changed = "changed" // another version
 	Added   = "added"
 	Removed = "removed"
-	Rebuilt = "rebuilt" // same version, another store path
+	Edited  = "edited"  // same version, another store path, and nothing that it refers to changed
+	Rebuilt = "rebuilt" // same version, another store path, and something that it refers to changed
 	Altered = "altered" // same store path, another narHash
 )
 
-var kinds = []string{Changed, Added, Removed, Rebuilt, Altered}
+var kinds = []string{Changed, Added, Removed, Edited, Rebuilt, Altered}
 
 // Change is what changed in the store paths of one package name.
 type Change struct {
@@ -125,7 +126,7 @@ type Change struct {
 	AddedPaths   []closure.StorePath `json:"addedPaths,omitempty"`
 
 	// Because names the changes that a rebuilt package follows from; that of most
-	// packages first. Nil where nothing else in the closure is the cause.
+	// packages first. Nil for other kinds.
 	Because []string `json:"because,omitempty"`
 }
 
@@ -206,8 +207,7 @@ func comparePlatform(a, b *SidePlatform) PlatformDiff {
 	d := PlatformDiff{Packages: []Change{}, Pull: pullCost(a, b)}
 	if a.Closure != nil && b.Closure != nil {
 		d.Closure = &Totals{len(a.Closure.Paths), len(b.Closure.Paths), a.Closure.NarSize(), b.Closure.NarSize()}
-		d.Packages = compareClosures(a.Closure, b.Closure)
-		d.Causes = causes(a.Closure, b.Closure, d.Packages)
+		d.Packages, d.Causes = compareClosures(a.Closure, b.Closure)
 	}
 	if !a.Planned && !b.Planned {
 		d.Image = &Sizes{sizeOfLayers(a.Layers), sizeOfLayers(b.Layers)}
@@ -226,7 +226,7 @@ func sizeOfLayers(all []SideLayer) (size int64) {
 	return size
 }
 
-func compareClosures(a, b *closure.Closure) []Change {
+func compareClosures(a, b *closure.Closure) ([]Change, []Cause) {
 	byName := map[string]*Change{}
 	at := func(p closure.StorePath) *Change {
 		name := PackageOf(p).Name
@@ -269,6 +269,7 @@ func compareClosures(a, b *closure.Closure) []Change {
 		}
 		out = append(out, *c)
 	}
+	all := causes(a, b, out)
 	slices.SortFunc(out, func(a, b Change) int {
 		return cmp.Or(
 			cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)),
@@ -276,7 +277,7 @@ func compareClosures(a, b *closure.Closure) []Change {
 			slices.Compare(a.RemovedPaths, b.RemovedPaths),
 		)
 	})
-	return out
+	return out, all
 }
 
 // versions are the distinct versions of paths, in Nix's order.

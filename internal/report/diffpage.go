@@ -141,7 +141,15 @@ func (pd *PlatformDiff) packageSection() page.Section {
 	if t.Rows == nil {
 		return page.Section{}
 	}
-	return page.Section{Title: "Packages", Tables: []page.Table{t}}
+	return page.Section{Title: "Packages", Intro: introOf(pd.Packages), Tables: []page.Table{t}}
+}
+
+// introOf explains the kinds that need it.
+func introOf(changes []Change) string {
+	if slices.ContainsFunc(changes, func(c Change) bool { return c.Kind == Edited }) {
+		return "Edited means: the same version with other content, such as a file, a setting, or something that only the build used."
+	}
+	return ""
 }
 
 func (c *Change) row(first page.Cell) page.Row {
@@ -163,11 +171,7 @@ func (pd *PlatformDiff) rebuiltSection() page.Section {
 	for i := range pd.Packages {
 		if c := &pd.Packages[i]; c.Kind == Rebuilt {
 			n++
-			cause := ""
-			if len(c.Because) > 0 {
-				cause = c.Because[0]
-			}
-			byCause[cause] = append(byCause[cause], c)
+			byCause[c.Because[0]] = append(byCause[c.Because[0]], c)
 		}
 	}
 	if n == 0 {
@@ -207,9 +211,6 @@ func countHave(n int, what string) string {
 
 // causeText names a cause with what happened to it.
 func (pd *PlatformDiff) causeText(name string) string {
-	if name == "" {
-		return "Changed by themselves: a file, a setting, or something that only the build used"
-	}
 	for i := range pd.Packages {
 		if c := &pd.Packages[i]; c.Name == name && c.Kind != Altered {
 			switch c.Kind {
@@ -217,8 +218,8 @@ func (pd *PlatformDiff) causeText(name string) string {
 				return name + " " + c.versionsText()
 			case Added:
 				return name + " was added"
-			case Rebuilt:
-				return name + ", which changed by itself"
+			case Edited, Rebuilt:
+				return name + ", which has other content in the same version"
 			}
 		}
 	}

@@ -134,7 +134,7 @@ func (d *Diff) sameChanges() (groups [][]*PlatformDiff) {
 func (pd *PlatformDiff) sameChanges(o *PlatformDiff) bool {
 	return slices.EqualFunc(pd.Packages, o.Packages, func(x, y Change) bool {
 		return x.Kind == y.Kind && x.Name == y.Name && slices.Equal(x.Before, y.Before) && slices.Equal(x.After, y.After)
-	}) && slices.EqualFunc(pd.Causes, o.Causes, func(x, y Cause) bool { return x.Name == y.Name && x.Rebuilt == y.Rebuilt })
+	}) && slices.EqualFunc(pd.Causes, o.Causes, func(x, y Cause) bool { return x.Name == y.Name && x.Rebuilt == y.Rebuilt && x.First == y.First })
 }
 
 // markdownPackages tells what changed, and why so much was rebuilt.
@@ -155,10 +155,11 @@ func (pd *PlatformDiff) markdownPackages(b *strings.Builder) {
 		fmt.Fprintf(b, "\n**%s rebuilt** with the same version. The change starts at:\n\n", human.Count(n, "package"))
 		for i, c := range pd.Causes {
 			if i == markdownCauses {
-				fmt.Fprintf(b, "- and %d more\n", len(pd.Causes)-i)
+				fmt.Fprintf(b, "- %s\n", otherCauses(pd.Causes[i:]))
 				break
 			}
-			fmt.Fprintf(b, "- %s%s\n", code(c.Name), c.markdown())
+			what := c.what(func(versions []string) string { return versionCodes(versions, false) })
+			fmt.Fprintf(b, "- %s%s%s\n", code(c.Name), what, c.effect(i))
 		}
 	}
 	if len(security)+len(others) > 0 {
@@ -174,7 +175,10 @@ func (pd *PlatformDiff) markdownPackages(b *strings.Builder) {
 				mark = " ⚠"
 			}
 			before, after := versionCodes(c.Before, c.RemovedPaths == nil), versionCodes(c.After, c.AddedPaths == nil)
-			if c.Kind == Altered {
+			switch c.Kind {
+			case Edited:
+				after = "other content"
+			case Altered:
 				before, after = "other content", codes([]string{string(c.AddedPaths[0])})
 			}
 			fmt.Fprintf(b, "| %s%s | %s | %s | %s |\n", code(c.Name), mark, before, after, deltaText(c.Size))
@@ -207,25 +211,6 @@ func versionCodes(versions []string, none bool) string {
 		return "no version"
 	}
 	return codes(out)
-}
-
-// markdown says what happened to a cause, and what came of it.
-func (c *Cause) markdown() string {
-	what := ""
-	switch c.Kind {
-	case Changed:
-		what = " " + versionCodes(c.Before, false) + " → " + versionCodes(c.After, false)
-	case Added:
-		what = " (added)"
-	case Rebuilt:
-		what = " (same version, other content)"
-	case Altered:
-		what = " (same store path, other content)"
-	}
-	if c.Rebuilt > 0 {
-		what += fmt.Sprintf(": %s rebuilt because of it", human.Count(c.Rebuilt, "package"))
-	}
-	return what
 }
 
 // Pushed is what a push did.

@@ -135,8 +135,23 @@ func TestCauses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := causes(a, b, compareClosures(a, b))
+	changes, got := compareClosures(a, b)
 	if len(got) != 2 || got[0].Name != "libc" || got[0].Rebuilt != 3 || got[0].After[0] != "2" || got[1].Rebuilt != 1 {
 		t.Errorf("causes: %+v", got)
+	}
+	if got[0].First != 3 || got[1].First != 0 || got[1].Kind != Edited {
+		t.Errorf("causes: %+v", got)
+	}
+	var rebuilt, edited []string
+	for _, c := range changes {
+		switch c.Kind {
+		case Rebuilt:
+			rebuilt = append(rebuilt, c.Name)
+		case Edited:
+			edited = append(edited, c.Name)
+		}
+	}
+	if strings.Join(rebuilt, " ") != "app tool top" || strings.Join(edited, " ") != "conf" {
+		t.Errorf("rebuilt %v, edited %v", rebuilt, edited)
 	}
 }

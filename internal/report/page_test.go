@@ -224,11 +224,22 @@ func TestBecause(t *testing.T) {
 	a := closureOf(t, "a-zlib-1 x", "b-ssl-1 x -> a", "c-curl-8 x -> b", "d-git-2 x -> c", "f-tool-1 x -> a", "g-alone-1 x", "h-user-1 x -> g")
 	b := closureOf(t, "i-zlib-2 x", "j-ssl-1 x -> i", "k-curl-9 x -> j", "l-git-2 x -> k", "m-tool-1 x -> i", "n-alone-1 x", "p-user-1 x -> n")
 	got := map[string]string{}
-	for _, c := range comparePlatform(&SidePlatform{Closure: a}, &SidePlatform{Closure: b}).Packages {
+	d := comparePlatform(&SidePlatform{Closure: a}, &SidePlatform{Closure: b})
+	rebuilt, first := 0, 0
+	for _, c := range d.Packages {
 		got[c.Name] = c.Kind + ": " + strings.Join(c.Because, " ")
+		if c.Kind == Rebuilt {
+			rebuilt++
+		}
+	}
+	for _, c := range d.Causes {
+		first += c.First
+	}
+	if rebuilt != 4 || first != rebuilt {
+		t.Errorf("%d packages rebuilt, the causes have %d: %+v", rebuilt, first, d.Causes)
 	}
 	for name, want := range map[string]string{
-		"zlib": "changed: ", "curl": "changed: ", "ssl": "rebuilt: zlib", "git": "rebuilt: zlib", "tool": "rebuilt: zlib", "alone": "rebuilt: ", "user": "rebuilt: alone",
+		"zlib": "changed: ", "curl": "changed: ", "ssl": "rebuilt: zlib", "git": "rebuilt: zlib", "tool": "rebuilt: zlib", "alone": "edited: ", "user": "rebuilt: alone",
 	} {
 		if got[name] != want {
 			t.Errorf("%s: %q, want %q", name, got[name], want)

@@ -103,15 +103,7 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 			p.Printf("           %s of it, before compression, is store paths that did not change\n", human.Bytes(*pull.Unchanged))
 		}
 	}
-	for i, c := range pd.Causes {
-		if c.Rebuilt == 0 || i == maxNames {
-			break
-		}
-		if i == 0 {
-			p.Printf("\n  cause\n")
-		}
-		p.Printf("    %s: %s rebuilt because of it\n", c.Name, human.Count(c.Rebuilt, "package"))
-	}
+	pd.writeCauses(p, all)
 	for _, kind := range kinds {
 		var rows [][]string
 		var short []string
@@ -134,6 +126,36 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 	if pd.Pull != nil && len(pd.Pull.Layers) > 0 {
 		pd.Pull.writeLayers(p, all)
 	}
+}
+
+// writeCauses writes where a rebuild starts.
+func (pd *PlatformDiff) writeCauses(p *terminal.Printer, all bool) {
+	causes := pd.Causes
+	if k := slices.IndexFunc(causes, func(c Cause) bool { return c.Rebuilt == 0 }); k >= 0 {
+		causes = causes[:k] // they are told with the changed packages
+	}
+	for i, c := range causes {
+		if i == 0 {
+			p.Printf("\n  cause\n")
+		}
+		if i == maxNames && !all {
+			p.Printf("    %s\n", otherCauses(causes[i:]))
+			break
+		}
+		p.Printf("    %s%s%s\n", c.Name, c.what(versionList), c.effect(i))
+	}
+}
+
+// versionList are versions for people.
+func versionList(versions []string) string {
+	var out []string
+	for _, v := range versions {
+		if v == "" {
+			v = "ε" // as nix store diff-closures shows a name without a version
+		}
+		out = append(out, v)
+	}
+	return strings.Join(out, ", ")
 }
 
 // writeLayers writes the layers to pull.
@@ -173,25 +195,13 @@ func (l *PulledLayer) why(n int) string {
 }
 
 func (c *Change) versionsText() string {
-	show := func(vs []string) string {
-		var out []string
-		for _, v := range vs {
-			if v == "" {
-				v = "ε" // as nix store diff-closures shows a name without a version
-			}
-			out = append(out, v)
-		}
-		return strings.Join(out, ", ")
-	}
 	switch c.Kind {
-	case Added:
-		return strings.Trim(show(c.After), "ε")
+	case Added, Edited, Rebuilt:
+		return strings.Trim(versionList(c.After), "ε")
 	case Removed:
-		return strings.Trim(show(c.Before), "ε")
+		return strings.Trim(versionList(c.Before), "ε")
 	case Altered:
 		return string(c.AddedPaths[0])
-	case Rebuilt:
-		return strings.Trim(show(c.After), "ε")
 	}
-	return show(c.Before) + " → " + show(c.After)
+	return versionList(c.Before) + " → " + versionList(c.After)
 }
