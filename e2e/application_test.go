@@ -8,13 +8,14 @@ import (
 	"testing"
 )
 
-// applications are packages of the large system, and what they do. Debian's have
-// their programs in usr/bin, and look for their files in /usr.
+// applications are packages of the large system with the expected output of
+// their program. Debian's packages have programs in usr/bin and look for their
+// files in /usr.
 var applications = []struct {
 	name     string
-	packages []string // as their store paths are called
+	packages []string // prefixes of their store path names
 	flags    []string
-	command  []string // what a container is started with
+	command  []string // command of the container
 	says     string
 }{
 	{name: "static", packages: []string{"busybox-static-"}, command: []string{"id", "-u"}, says: "1000"},
@@ -31,8 +32,9 @@ var applications = []struct {
 		command: []string{"-c", "import json, os, pwd; print(json.dumps(6 * 7), os.getuid(), pwd.getpwuid(1000).pw_name)"}, says: "42 1000 app"},
 }
 
-// Judged by issue 13: applications for two platforms run as an ordinary user,
-// have one digest wherever they are made, and verify.
+// TestApplications checks the promises of issue 13. Applications for two
+// platforms run as an ordinary user, and pass verify. Their digest does not
+// depend on where they are made.
 func TestApplications(t *testing.T) {
 	t.Parallel()
 	for _, app := range applications {
@@ -51,7 +53,7 @@ func TestApplications(t *testing.T) {
 			if got := (run{}).ok(t, args("push", ref, cache, "--reuse", "none", "--jobs", "8", flags, closures)...).digest(t); got != want {
 				t.Errorf("from a cache with eight workers %s, from the store with one %s", got, want)
 			}
-			if len(app.packages) == 1 { // data says nothing of a platform, and would go to both
+			if len(app.packages) == 1 { // data has no platform, so it would be in both images
 				unstated := make([]string, len(closures))
 				for i, c := range closures {
 					_, unstated[i], _ = strings.Cut(c, "=")
@@ -92,7 +94,8 @@ func TestApplications(t *testing.T) {
 	}
 }
 
-// packagePath is a store path of the large system, by the beginning of its name.
+// packagePath returns the store path of the large system with this prefix of
+// its name.
 func packagePath(t *testing.T, system, name string) string {
 	t.Helper()
 	for _, p := range loadGraph(t, "large-"+system) {

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// emulateArm64 lets this machine run arm64 programs until the test ends, as
-// binfmt_misc does without the flag P: the program's argv[0] is then its path.
+// emulateArm64 lets this machine run arm64 programs until the test ends. It
+// registers qemu with binfmt_misc without the flag P. So argv[0] is the
+// program's path.
 func emulateArm64(t *testing.T) {
 	t.Helper()
 	dir := scratchDir(t)
@@ -29,15 +30,16 @@ func emulateArm64(t *testing.T) {
 	})
 }
 
-// The arm64 guest boots, applies and stops where every program of it is emulated. Three
-// things are qemu-user's and not an arm64 machine's:
+// TestGuestArm64Boots checks that the arm64 guest boots, applies and stops when
+// all of its programs are emulated. Three things differ from a real arm64
+// machine, because of qemu-user:
 //
-//   - A fork into a new mount namespace is refused, and with it every unit with
-//     credentials (LoadCredential=): the two that systemd brings go without.
-//   - Real-time signals are moved, since glibc keeps the first two for itself:
-//     what systemd takes for SIGRTMIN+3, which is 37, has to be sent as 39.
-//   - A process has the name that qemu was started by, so that systemd does not
-//     spare the console for the last lines: the log ends before them.
+//   - A fork into a new mount namespace fails, and with it every unit with credentials
+//     (LoadCredential=). systemd itself has two such units; here they get none.
+//   - glibc keeps the first two real-time signals for itself, so the others are moved.
+//     What systemd takes for SIGRTMIN+3 (37) must be sent as 39.
+//   - A process has the name with which qemu was started. So systemd does not spare
+//     the console at the end, and the last lines of the log are missing.
 func TestGuestArm64Boots(t *testing.T) {
 	emulateArm64(t)
 	image := guestImageFor(t, "", "x86_64", "aarch64")
@@ -55,7 +57,7 @@ func TestGuestArm64Boots(t *testing.T) {
 	if arch, err := b.exec(t, "/run/current-system/sw/bin/uname", "-m"); arch != "aarch64" {
 		t.Errorf("the machine is %q: %v", arch, err)
 	}
-	// Emulated it takes long: what it has come to is waited for step by step.
+	// Emulation is slow. So wait for each step in turn.
 	for _, text := range []string{"building /config/configuration.nix", ": built /nix/store/", "switching to /nix/store/", "/config/configuration.nix is applied"} {
 		b.says(t, text)
 	}
@@ -63,7 +65,7 @@ func TestGuestArm64Boots(t *testing.T) {
 		t.Errorf("/etc/applied: %q, %v", text, err)
 	}
 	start := time.Now()
-	b.do(t, "stop", "-t", "30", "--signal", "39", b.id) // then it is killed, and the exit code another
+	b.do(t, "stop", "-t", "30", "--signal", "39", b.id) // after 30 s docker kills it, and the exit code differs
 	report(t, "stopped in %.2f s", time.Since(start).Seconds())
 	if code := b.exitCode(t); code != "0" {
 		t.Errorf("exit code %s", code)

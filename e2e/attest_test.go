@@ -15,11 +15,11 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// syftModule ships the official JSON schema of SPDX 2.3. run.sh builds the
-// program from it.
+// syftModule contains the official JSON schema of SPDX 2.3. run.sh builds the
+// program syft from it.
 const syftModule = "github.com/anchore/syft@v1.57.0"
 
-// module is the directory of a Go module, downloaded where it is not there.
+// module returns the directory of a Go module, and downloads it if necessary.
 func module(t *testing.T, version string) string {
 	t.Helper()
 	var m struct{ Dir string }
@@ -29,7 +29,8 @@ func module(t *testing.T, version string) string {
 	return m.Dir
 }
 
-// schema compiles the first of the files in dir; the others are what it refers to.
+// schema compiles the first of the files in dir. That file refers to the
+// others.
 func schema(t *testing.T, dir, base string, files ...string) *jsonschema.Schema {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
@@ -53,8 +54,8 @@ func schema(t *testing.T, dir, base string, files ...string) *jsonschema.Schema 
 	return s
 }
 
-// TestSBOMSchemas: the large systems' bills of materials are valid under the
-// official schemas, and have a package for each store path.
+// TestSBOMSchemas checks that the bills of materials of the large systems are
+// valid under the official schemas, and have a package for each store path.
 func TestSBOMSchemas(t *testing.T) {
 	t.Parallel()
 	cyclonedx := strings.TrimSpace(command(t, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go"))
@@ -88,8 +89,9 @@ func TestSBOMSchemas(t *testing.T) {
 	}
 }
 
-// TestReferrers: other tools find what is attached, in a registry with the
-// referrers API and in Debian's docker-registry, which has none.
+// TestReferrers checks that other tools find the attached documents. It uses a
+// registry with the referrers API, and Debian's docker-registry, which does not
+// have this API.
 func TestReferrers(t *testing.T) {
 	t.Parallel()
 	oras := tool("oras")
@@ -140,7 +142,7 @@ func TestReferrers(t *testing.T) {
 	report(t, "oras lists 4 documents of each platform, with the referrers API and without")
 }
 
-// allTags are the tags of a repository.
+// allTags returns the tags of a repository, sorted.
 func allTags(t *testing.T, registry, repository string) []string {
 	t.Helper()
 	tags := strings.Fields(command(t, lab.crane, "ls", "--insecure", registry+"/"+repository))
@@ -148,7 +150,7 @@ func allTags(t *testing.T, registry, repository string) []string {
 	return tags
 }
 
-// smallKey signs the sample of testdata/.
+// smallKey returns the public key of the sample in testdata/.
 func smallKey(t *testing.T) string {
 	t.Helper()
 	key, err := os.ReadFile("../testdata/public-key")

@@ -38,7 +38,8 @@ func absent(t *testing.T, repository string) {
 	}
 }
 
-// overlaid is the large store with an upper layer of its own, to be damaged.
+// overlaid returns a store that shows the large store below an upper layer of
+// its own. The test may damage it.
 func overlaid(t *testing.T) string {
 	t.Helper()
 	dir := scratchDir(t)
@@ -54,7 +55,7 @@ func overlaid(t *testing.T) string {
 	return root
 }
 
-// A bit flips in one file of 22,000.
+// TestCorruptedStore changes one bit in one of 22,000 files.
 func TestCorruptedStore(t *testing.T) {
 	root := overlaid(t)
 	graph := loadGraph(t, "large-x86_64-linux")
@@ -89,13 +90,13 @@ func TestCorruptedStore(t *testing.T) {
 	report(t, "one flipped bit: %s", message(o.stderr))
 }
 
-// mentions finds a sha256 in s in hexadecimal or SRI form.
+// mentions reports whether s contains a sha256 in hexadecimal or SRI form.
 func mentions(s, hexadecimal string) bool {
 	b, err := hex.DecodeString(hexadecimal)
 	return err == nil && (strings.Contains(s, hexadecimal) || strings.Contains(s, "sha256-"+base64.StdEncoding.EncodeToString(b)))
 }
 
-// message is what nixoci says at the end, the hint left out.
+// message returns the last line that nixoci printed, except hints.
 func message(stderr string) string {
 	for _, line := range slices.Backward(strings.Split(strings.TrimSpace(stderr), "\n")) {
 		if !strings.HasPrefix(line, "hint:") {
@@ -105,7 +106,7 @@ func message(stderr string) string {
 	return ""
 }
 
-// A store path of the database is gone from the disk.
+// TestVanishedPath deletes a store path from the disk that the database lists.
 func TestVanishedPath(t *testing.T) {
 	root := overlaid(t)
 	graph := loadGraph(t, "large-x86_64-linux")
@@ -120,7 +121,8 @@ func TestVanishedPath(t *testing.T) {
 	report(t, "%s", message(o.stderr))
 }
 
-// The cache's signatures are real; the keys that are trusted are not its own.
+// TestUntrustedCache uses a cache with valid signatures, but does not trust its
+// key.
 func TestUntrustedCache(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"no-key":    nil,
@@ -133,7 +135,7 @@ func TestUntrustedCache(t *testing.T) {
 	}
 }
 
-// A NAR of the cache ends in the middle.
+// TestTruncatedNar cuts off a NAR of the cache in the middle.
 func TestTruncatedNar(t *testing.T) {
 	dir := filepath.Join(scratchDir(t), "cache")
 	command(t, "cp", "-rs", binaryCache(), dir)
@@ -172,7 +174,7 @@ func TestTruncatedNar(t *testing.T) {
 	t.Fatal("no URL in the narinfo")
 }
 
-// The disk is full after 64 MB of 500.
+// TestFullDisk writes an image of 500 MB to a disk that is full after 64 MB.
 func TestFullDisk(t *testing.T) {
 	dir := scratchDir(t)
 	command(t, "mount", "-t", "tmpfs", "-o", "size=64m", "none", dir)
@@ -190,7 +192,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		report(t, "build -o %s: %s", strings.Replace(dest, dir, "", 1), message(o.stderr))
 	}
-	// The archive on a pipe whose reader has gone.
+	// Write the archive to a standard output that is always full.
 	o := run{prefix: []string{"sh", "-c", `"$@" >/dev/full`, "sh"}}.nixoci(t, args("build", "-o", "-", fromStore(), toplevels(""))...)
 	o.fails(t, 1, "no space left on device")
 }
@@ -206,8 +208,8 @@ func filesBelow(dir string) ([]string, error) {
 	return files, err
 }
 
-// interruptWhen sends what Ctrl-C sends once the moment has come: not after some
-// time, in which a program on a busy machine may not even have begun.
+// interruptWhen sends the signal of Ctrl-C when the moment has come. A fixed
+// delay would not do: on a busy machine the program may not have started yet.
 func interruptWhen(moment <-chan struct{}) func(*os.Process) {
 	return func(p *os.Process) {
 		go func() {
@@ -217,12 +219,12 @@ func interruptWhen(moment <-chan struct{}) func(*os.Process) {
 	}
 }
 
-// A gate stands before the registry and keeps the request that is picked until
-// the client has gone away.
+// A gate is a proxy before the registry. It holds the request that pick chooses
+// until the client disconnects.
 type gate struct {
 	host string
-	kept chan struct{} // closed once there is that request
-	at   time.Time     // and when
+	kept chan struct{} // closed when the gate holds the request
+	at   time.Time     // time of that request
 }
 
 func newGate(t *testing.T, pick func(*http.Request) bool) *gate {
@@ -233,7 +235,7 @@ func newGate(t *testing.T, pick func(*http.Request) bool) *gate {
 			r.SetURL(&url.URL{Scheme: "http", Host: registry(t)})
 			r.Out.Host = r.In.Host
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // clients that went away
+		ErrorLog: log.New(io.Discard, "", 0), // about clients that disconnected
 	}
 	var mu sync.Mutex
 	done := false
@@ -246,7 +248,7 @@ func newGate(t *testing.T, pick func(*http.Request) bool) *gate {
 			proxy.ServeHTTP(w, r)
 			return
 		}
-		io.Copy(io.Discard, r.Body) // before the end of the body nobody looks at the connection
+		io.Copy(io.Discard, r.Body) // only after the end of the body does the server notice a disconnect
 		g.at = time.Now()
 		close(g.kept)
 		<-r.Context().Done()
@@ -256,7 +258,8 @@ func newGate(t *testing.T, pick func(*http.Request) bool) *gate {
 	return g
 }
 
-// Ctrl-C in the middle of a push over a tag that is there: it stays where it was.
+// TestInterruptedPush checks that Ctrl-C during a push leaves an existing tag
+// unchanged.
 func TestInterruptedPush(t *testing.T) {
 	ref := registry(t) + "/interrupted:v1"
 	before := run{}.ok(t, args("push", ref, "--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))...).digest(t)
@@ -294,7 +297,7 @@ func TestInterruptedPush(t *testing.T) {
 		}
 		report(t, "Ctrl-C %s: exit 130 within %.1f s, tag unmoved", m.name, took.Seconds())
 	}
-	// What it writes, it writes below dir.
+	// The program writes its files below dir.
 	dir := scratchDir(t)
 	begun := make(chan struct{})
 	go func() {
@@ -313,7 +316,7 @@ func TestInterruptedPush(t *testing.T) {
 	}
 }
 
-// smallCache is the sample of testdata/.
+// smallCache returns the binary cache of the sample in testdata/.
 func smallCache(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.Abs("../testdata/cache")
@@ -336,7 +339,8 @@ func smallToplevels(t *testing.T) []string {
 	return []string{systems["sample-x86_64-linux"], systems["sample-aarch64-linux"]}
 }
 
-// Registries that are not there, that never answer, that always fail.
+// TestBadRegistries pushes to a registry that does not exist, and to one that
+// always fails.
 func TestBadRegistries(t *testing.T) {
 	small := args("--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))
 
@@ -368,9 +372,10 @@ func TestBadRegistries(t *testing.T) {
 	report(t, "no permission: %s", message(o.stderr))
 }
 
-// A registry that takes the connection and never answers.
+// TestHangingRegistry pushes to a registry that accepts the connection and
+// never answers.
 func TestHangingRegistry(t *testing.T) {
-	t.Parallel() // minutes of waiting
+	t.Parallel() // it waits for minutes
 	small := args("--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -389,7 +394,7 @@ func TestHangingRegistry(t *testing.T) {
 		}
 	}()
 	ref := silent.Addr().String() + "/silent:v1"
-	// It gives up by itself too, but not with this code.
+	// Without Ctrl-C the push gives up, too, but with another exit code.
 	o := run{signal: interruptWhen(called)}.nixoci(t, args("push", ref, small)...)
 	o.fails(t, 130)
 	report(t, "hangs: Ctrl-C ends it %.1f s after the start", o.wall.Seconds())
@@ -401,8 +406,8 @@ func TestHangingRegistry(t *testing.T) {
 	report(t, "hangs (gave up after %.0f s): %s", o.wall.Seconds(), message(o.stderr))
 }
 
-// A registry that is stopped in the middle of a push and comes back: the push
-// goes on. docker-registry keeps finished blobs.
+// TestRegistryDiesAndComesBack stops the registry during a push and starts it
+// again. The push must continue. docker-registry keeps finished blobs.
 func TestRegistryDiesAndComesBack(t *testing.T) {
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	conf := filepath.Join(scratchDir(t), "registry.yml")

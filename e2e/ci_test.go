@@ -23,16 +23,18 @@ type ciStep struct {
 	With, Env     map[string]string
 }
 
-// ciMachine is a runner: a directory with a project, and what it knows.
+// ciMachine is a runner: a directory with a project, its environment and its
+// variables.
 type ciMachine struct {
 	dir  string
 	env  []string
-	vars map[string]string // what is between ${{ and }}
+	vars map[string]string // values of the expressions in ${{ }}
 }
 
 var expression = regexp.MustCompile(`\$\{\{ *(.+?) *\}\}`)
 
-// say is text with its expressions replaced. One that nobody knows is an error.
+// say returns text with its expressions replaced. An unknown expression fails
+// the test.
 func (m *ciMachine) say(t *testing.T, text string) string {
 	t.Helper()
 	return expression.ReplaceAllStringFunc(text, func(e string) string {
@@ -45,15 +47,15 @@ func (m *ciMachine) say(t *testing.T, text string) string {
 	})
 }
 
-// run runs a step's script as a runner does. The variables of steps are the
-// step's own, and GITHUB_PATH counts for the steps that follow.
+// run runs the script of a step as a runner does. The variables of a step apply
+// only to that step. GITHUB_PATH applies to all later steps.
 func (m *ciMachine) run(t *testing.T, s ciStep, extra ...string) {
 	t.Helper()
 	env := append(append([]string{}, m.env...), extra...)
 	for k, v := range s.Env {
 		env = append(env, k+"="+m.say(t, v))
 	}
-	// The engines' store is the runner's.
+	// The runner uses the store of the guest systems.
 	in(t, m.dir, env, "unshare", "-m", "sh", "-ec", `[ -z "$0" ] || { mkdir -p /nix; mount --bind "$0/nix" /nix; }
 		while read -r dir; do PATH=$dir:$PATH; done <"$GITHUB_PATH"; export PATH; exec sh -e -c "$1"`, guestRoot(), m.say(t, s.Run))
 	data, err := os.ReadFile(filepath.Join(m.dir, "output"))
@@ -67,7 +69,7 @@ func (m *ciMachine) run(t *testing.T, s ciStep, extra ...string) {
 	}
 }
 
-// action runs this repository's action.
+// action runs the action of this repository.
 func (m *ciMachine) action(t *testing.T, s ciStep) {
 	t.Helper()
 	var action struct {
@@ -107,8 +109,8 @@ func (m *ciMachine) action(t *testing.T, s ciStep) {
 	}
 }
 
-// releases serves a release of the nixoci that is tested, as .ci/release lays it
-// out, and a repository with its tag.
+// releases serves a release of the tested nixoci in the layout of .ci/release,
+// and a repository with its tag.
 func releases(t *testing.T) (url, repository string) {
 	t.Helper()
 	dir := scratchDir(t)
@@ -136,7 +138,7 @@ func releases(t *testing.T) (url, repository string) {
 
 func newCIMachine(t *testing.T, dir string) *ciMachine {
 	t.Helper()
-	home := scratchDir(t) // another machine
+	home := scratchDir(t) // a fresh home, as on another machine
 	url, repository := releases(t)
 	for _, f := range []string{"path", "output", "summary.md"} {
 		put(t, filepath.Join(dir, f), "")
@@ -149,8 +151,9 @@ func newCIMachine(t *testing.T, dir string) *ciMachine {
 		"secrets.REGISTRY_TOKEN": "secret", "releases": url, "home": home}}
 }
 
-// The action by itself: the newest release of its major version, a push of what
-// a binary cache has, outputs, summary, and no login that stays.
+// TestAction runs the action alone. It must install the newest release of its
+// major version, push from a binary cache, and write outputs and a summary. No
+// login may remain.
 func TestAction(t *testing.T) {
 	m := newCIMachine(t, scratchDir(t))
 	from, systems := small(t)
@@ -176,7 +179,7 @@ func TestAction(t *testing.T) {
 		t.Errorf("the login is left: %v", left)
 	}
 
-	// A release that was changed is not run.
+	// A release with another checksum must not run.
 	install := []string{"sh", "../.ci/action/install.sh"}
 	for _, tt := range []struct{ name, sha256, want string }{
 		{"pinned", strings.Repeat("0", 64), "as the workflow says"},
@@ -193,7 +196,8 @@ func TestAction(t *testing.T) {
 	}
 }
 
-// exampleJob runs the container's command of a Job, with its own image's program.
+// exampleJob runs the command of a Job's container, with the program that is
+// tested.
 func exampleJob(t *testing.T, file string) {
 	var job struct {
 		Kind string
@@ -221,7 +225,7 @@ func exampleJob(t *testing.T, file string) {
 		line = append(line, ours.Replace(word))
 	}
 	line[0] = lab.nixoci
-	line = append(line, from[2:]...) // the cache's key is not cache.nixos.org's
+	line = append(line, from[2:]...) // the key of the test cache is not the default key
 	home := scratchDir(t)
 	if out := in(t, home, []string{"HOME=" + home, "XDG_CACHE_HOME=" + home, "DOCKER_CONFIG=" + home}, line...); !strings.Contains(out, "/org/web:latest@sha256:") {
 		t.Errorf("it printed %s", out)

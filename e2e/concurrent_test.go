@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// Twenty processes at once push two versions, of both platforms each, to two
-// tags of one repository, and share one cache that starts empty.
+// TestConcurrentPushes runs twenty processes at once. They push two versions,
+// each for both platforms, to two tags of one repository. They share one cache,
+// which is empty at first.
 func TestConcurrentPushes(t *testing.T) {
 	sample, err := filepath.Abs("../testdata")
 	if err != nil {

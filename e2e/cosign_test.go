@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// A cosign is one version of the real one, run in a directory that has its keys.
+// A cosign is one version of cosign. It runs in a directory that has its keys.
 // The password of every key is "secret".
 type cosign struct {
-	name   string   // of the program
+	name   string   // name of the program
 	sign   []string // flags for a signature in the form of cosign 1 and 2, without services
-	bundle []string // flags for a Sigstore bundle instead; nil where it makes none
+	bundle []string // flags for a Sigstore bundle; nil if this version cannot make one
 	dir    string
 }
 
@@ -30,9 +30,10 @@ func (c cosign) run(args ...string) (output string, err error) {
 	return string(out) + errs.String(), err
 }
 
-// TestCosign: cosign takes what nixoci signs, nixoci what cosign signs, in
-// Debian's docker-registry, which has no referrers API. Neither takes another
-// key, and no signature pushes another one out.
+// TestCosign checks that cosign accepts the signatures of nixoci, and nixoci
+// those of cosign. The registry is Debian's docker-registry, without the
+// referrers API. Both must reject other keys, and a new signature must not
+// replace an old one.
 func TestCosign(t *testing.T) {
 	t.Parallel()
 	for _, c := range []cosign{
@@ -81,7 +82,7 @@ func testCosign(t *testing.T, c cosign) {
 		return tag, strings.TrimSuffix(tag, ":v1") + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", tag))
 	}
 
-	// nixoci signs.
+	// nixoci signs the image.
 	tag, digest := pushed("signed/" + c.name + "/by-nixoci")
 	refused(tag, "ours", "no signature")
 	if out, err := cosignVerify(tag, "ours"); err == nil {
@@ -98,7 +99,7 @@ func testCosign(t *testing.T, c cosign) {
 	taken(tag, "ours")
 	refused(tag, "other", "no signature by this key")
 
-	// cosign signs, then nixoci with another key.
+	// cosign signs the image, then nixoci signs it with another key.
 	tag, digest = pushed("signed/" + c.name + "/by-cosign")
 	cosignSign(digest, "ours", c.sign)
 	taken(tag, "ours")
@@ -120,8 +121,9 @@ func testCosign(t *testing.T, c cosign) {
 	report(t, "it and nixoci verify each other's signatures, and refuse another key; nixoci its bundles too")
 }
 
-// TestScanner: a scanner finds each store path of the large systems in both kinds
-// of bill of materials, as a package of Nix, with what it depends on.
+// TestScanner checks that a scanner finds each store path of the large systems
+// in both kinds of bill of materials. Each must be a package of type Nix, with
+// its dependencies.
 func TestScanner(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)

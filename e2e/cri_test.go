@@ -14,9 +14,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// containerdConf is what this machine needs of containerd's configuration; the
-// example's runtime is added to it. A root without CAP_SYS_RESOURCE cannot lower
-// an oom_score_adj.
+// containerdConf is the part of containerd's configuration that this machine
+// needs. The test appends the runtime of the example. A root without
+// CAP_SYS_RESOURCE cannot lower an oom_score_adj.
 const containerdConf = `version = 3
 
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -36,8 +36,8 @@ const containerdConf = `version = 3
   runtime_type = "io.containerd.runc.v2"
 `
 
-// runcWrapper takes limits away for which the control groups of this machine
-// have no controllers.
+// runcWrapper removes the limits for which this machine's control groups have
+// no controllers.
 const runcWrapper = `#!/bin/sh
 set -eu
 bundle= previous=
@@ -49,13 +49,13 @@ fi
 exec /usr/sbin/runc "$@"
 `
 
-// crictl is a command line of the CRI's client, for a containerd 2 with the
-// runtime of examples/kubernetes.
+// crictl returns a command line of the CRI client. It starts a containerd 2
+// with the runtime of examples/kubernetes.
 func crictl(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	dir := filepath.Join(lab.scratch, "cri")
 	program := filepath.Join(dir, "crictl")
-	conf := filepath.Join(dir, "crictl.yaml") // without one crictl complains into every log
+	conf := filepath.Join(dir, "crictl.yaml") // without this file, crictl writes warnings to every log
 	line := inToday(t, program, "--config", conf, "--runtime-endpoint", "unix:///run/containerd/containerd.sock", "--timeout", "120s")
 	today.containerd.Do(func() {
 		example, err := os.ReadFile(filepath.Join(examples, "kubernetes", "containerd.toml"))
@@ -78,7 +78,8 @@ func crictl(t *testing.T, arguments ...string) []string {
 	return append(line, arguments...)
 }
 
-// pauseImage holds a pod's namespaces: Debian's catatonit, which podman uses for it.
+// pauseImage returns an image whose process holds a pod's namespaces. The
+// process is Debian's catatonit, which podman uses for the same purpose.
 func pauseImage(t *testing.T) string {
 	t.Helper()
 	dir := scratchDir(t)
@@ -94,16 +95,16 @@ func pauseImage(t *testing.T) string {
 	return ref
 }
 
-// A criPod is one container in a pod of its own, in the words of the CRI.
+// A criPod is a pod with one container, described for the CRI.
 type criPod struct {
 	name, image string
-	handler     string // a RuntimeClass's, runc if empty
+	handler     string // handler of a RuntimeClass; "": runc
 	sysAdmin    bool
 	env         map[string]string
-	mounts      map[string]string // path in the container -> on the host
+	mounts      map[string]string // path in the container -> path on the host
 }
 
-// run starts the pod, which ends with the test.
+// run starts the pod, and removes it at the end of the test.
 func (p criPod) run(t *testing.T) box {
 	t.Helper()
 	dir := scratchDir(t)
@@ -117,7 +118,7 @@ func (p criPod) run(t *testing.T) box {
 		return filepath.Join(dir, name)
 	}
 	metadata := object{"name": p.name, "namespace": "default", "uid": filepath.Base(dir), "attempt": 1}
-	// The node's network, for which no CNI plugin is needed.
+	// The pod uses the node's network, which needs no CNI plugin.
 	pod := write("pod.json", object{"metadata": metadata, "log_directory": dir,
 		"linux": object{"security_context": object{"namespace_options": object{"network": 2, "pid": 1}}}})
 	envs, mounts := []object{}, []object{}
@@ -151,8 +152,8 @@ func (p criPod) run(t *testing.T) box {
 	return b
 }
 
-// memory is a directory on a tmpfs, as an emptyDir of memory is. The root of
-// today's engines has one at /run.
+// memory returns a directory on a tmpfs, like an emptyDir of medium Memory. In
+// the root of today's engines, /run is a tmpfs.
 func memory(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join("/run", filepath.Base(scratchDir(t)))
@@ -188,13 +189,14 @@ func TestTodayContainerd(t *testing.T) {
 	})
 }
 
-// A kubeObject is what the tests look at in the files of examples/kubernetes.
+// A kubeObject has the fields that the tests use from the files of
+// examples/kubernetes.
 type kubeObject struct {
 	Kind     string
 	Metadata struct{ Name string }
-	Handler  string            // of a RuntimeClass
-	Data     map[string]string // of a ConfigMap
-	Spec     struct {          // of a Pod
+	Handler  string            // only of a RuntimeClass
+	Data     map[string]string // only of a ConfigMap
+	Spec     struct {          // only of a Pod
 		RuntimeClassName string `yaml:"runtimeClassName"`
 		Containers       []struct {
 			Name, Image     string
@@ -221,11 +223,12 @@ type kubeObject struct {
 	}
 }
 
-// exampleRuntimeClass does with the file what a kubelet does, as far as one
-// pod with one container needs it.
+// exampleRuntimeClass does what a kubelet does with the file, as far as a pod
+// with one container needs it.
 func exampleRuntimeClass(t *testing.T, file string) { examplePod(t, file, false) }
 
-// examplePod is exampleRuntimeClass for pods with a capability too.
+// examplePod does the same as exampleRuntimeClass, with the capability
+// SYS_ADMIN if asked.
 func examplePod(t *testing.T, file string, sysAdmin bool) {
 	f, err := os.Open(filepath.Join(examples, file))
 	if err != nil {
@@ -237,7 +240,7 @@ func examplePod(t *testing.T, file string, sysAdmin bool) {
 	for d := yaml.NewDecoder(f); ; {
 		var m kubeObject
 		if err := d.Decode(&m); err != nil {
-			break // the end; what is missing is seen below
+			break // end of the file
 		}
 		switch m.Kind {
 		case "RuntimeClass":
@@ -288,7 +291,7 @@ func examplePod(t *testing.T, file string, sysAdmin bool) {
 		}
 		p.mounts[m.MountPath] = volumes[m.Name]
 	}
-	if p.handler != "" { // only Debian 12's systemd wants it
+	if p.handler != "" { // only Debian 12's systemd needs it
 		p.mounts["/run/lock"] = memory(t)
 	}
 	b := p.run(t)

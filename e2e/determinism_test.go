@@ -11,18 +11,20 @@ import (
 	"time"
 )
 
-// nobody runs a program as a user who owns nothing, under a umask.
+// nobody returns the prefix that runs a program as a user who owns nothing,
+// with a umask.
 func nobody(umask string) []string {
 	return []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "umask " + umask + `; exec "$@"`, "sh"}
 }
 
-// Judged by 3: whoever makes the image, however, it has the same digest. Several
-// circumstances share a run where they cannot cancel out: each run differs
-// from the first push in all that its name says.
+// TestSameDigestEverywhere checks that the digest does not depend on who makes
+// the image, and how. One run combines several changes, but only changes that
+// cannot cancel each other out. The name of each run lists its differences from
+// the first push.
 func TestSameDigestEverywhere(t *testing.T) {
 	_, want := large(t)
 
-	// The program and its nixoci-init once more, from another directory.
+	// Build the program and its nixoci-init again, in another directory.
 	again := filepath.Join(scratchDir(t), "src")
 	command(t, "cp", "-R", "..", again)
 	rebuilt := filepath.Join(lab.scratch, "nixoci-again")
@@ -54,8 +56,8 @@ func TestSameDigestEverywhere(t *testing.T) {
 	}
 }
 
-// nix-store --optimise turns equal files into hard links of each other: no
-// archive may show it.
+// TestSameDigestOfOptimisedStore checks hard links. nix-store --optimise
+// replaces equal files with hard links, and the archive must not show this.
 func TestSameDigestOfOptimisedStore(t *testing.T) {
 	_, want := large(t)
 	root := scratchDir(t)
@@ -74,8 +76,9 @@ func TestSameDigestOfOptimisedStore(t *testing.T) {
 	report(t, "nix-store --optimise (%d files linked): same digest", len(links))
 }
 
-// A store that Nix writes to meanwhile, its database in WAL mode: the closure is
-// read as it is, by root and by a user who may not write to the database.
+// TestBusyStore reads a store while Nix writes to it. Its database is in WAL
+// mode. Root and a user who cannot write to the database must both read the
+// closure.
 func TestBusyStore(t *testing.T) {
 	_, want := large(t)
 	root := overlaid(t)

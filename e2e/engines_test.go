@@ -17,7 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// freePort is a port of the loopback that nobody listens on at this moment.
+// freePort returns a port of the loopback interface that is free at the moment.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -28,8 +28,8 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// registryConf is docker-registry with its blobs on a tmpfs, so that a push is
-// measured and not the disk.
+// registryConf configures docker-registry with its blobs on a tmpfs. So
+// measurements of a push do not include the disk.
 const registryConf = `version: 0.1
 log: {level: error, accesslog: {disabled: true}}
 storage:
@@ -44,7 +44,8 @@ var (
 	registryAddr string
 )
 
-// registry is the address of Debian's docker-registry, started when first asked for.
+// registry returns the address of Debian's docker-registry. The first call
+// starts it.
 func registry(t *testing.T) string {
 	t.Helper()
 	registryOnce.Do(func() {
@@ -74,8 +75,8 @@ func answers(url string) error {
 	return nil
 }
 
-// tagDigest is the digest that the registry has for repository:tag, "" if the
-// tag is not there.
+// tagDigest returns the digest of repository:tag in the registry, or "" if
+// there is no such tag.
 func tagDigest(t *testing.T, repository, tag string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+registry(t)+"/v2/"+repository+"/manifests/"+tag, nil)
@@ -103,7 +104,7 @@ var (
 	dockerSock string
 )
 
-// docker runs the docker command against a dockerd of our own.
+// docker runs the docker command with the dockerd of these tests.
 func docker(t *testing.T, arguments ...string) string {
 	t.Helper()
 	return command(t, dockerLine(t, arguments...)...)
@@ -129,8 +130,8 @@ func dockerLine(t *testing.T, arguments ...string) []string {
 	return append([]string{"docker", "-H", dockerSock}, arguments...)
 }
 
-// podman runs podman with a storage of its own; words after a subcommand are
-// the caller's.
+// podman runs podman with separate storage. The caller adds the flags of the
+// subcommand.
 func podman(t *testing.T, arguments ...string) string {
 	t.Helper()
 	return command(t, podmanLine(t, arguments...)...)
@@ -152,14 +153,15 @@ func podmanLine(t *testing.T, arguments ...string) []string {
 	}, arguments...)
 }
 
-// podmanLimits are the flags of podman run that a root without CAP_SYS_RESOURCE needs.
+// podmanLimits are the flags of podman run that a root without CAP_SYS_RESOURCE
+// needs.
 var podmanLimits = strings.Fields("--pids-limit=-1 --ulimit nofile=1024:2048 --ulimit nproc=4096:4096 --network none")
 
 const runc = "/usr/sbin/runc"
 
-// An engine runs containers. Its line is a command of its; machine are flags of
-// run that this machine needs and no person does: a network that is not there, and
-// limits that its root may not raise.
+// An engine runs containers. line returns one of its command lines. machine are
+// flags of run that only this machine needs: it has no network for containers,
+// and root may not raise some limits.
 type engine struct {
 	name    string
 	line    func(*testing.T, ...string) []string
@@ -173,7 +175,7 @@ var (
 	podman5  = engine{"podman 5", todayPodman, strings.Fields("--network none --pids-limit=0")}
 )
 
-// has sees to it that the engine has the image as the registry has it now.
+// has makes sure that the engine has the current image from the registry.
 func (e engine) has(t *testing.T, image string) {
 	t.Helper()
 	var flags []string
@@ -187,7 +189,8 @@ func (e engine) has(t *testing.T, image string) {
 	command(t, e.line(t, args("pull", "-q", flags, image)...)...)
 }
 
-// run starts a container of the image as the registry has it; it ends with the test.
+// run starts a container of the current image, and removes it at the end of the
+// test.
 func (e engine) run(t *testing.T, image string, flags ...string) box {
 	t.Helper()
 	e.has(t, image)

@@ -13,13 +13,13 @@ import (
 	"testing"
 )
 
-// A workshop is where nixoci has Nix build: the guest systems' store at /nix,
-// and their nixpkgs. Nixoci sees them in a mount namespace of its own.
+// A workshop runs nixoci where Nix can build: in a mount namespace with the
+// guest systems' store at /nix, and with their nixpkgs.
 type workshop struct {
 	run     run
-	nixpkgs string // directory, a flake
+	nixpkgs string // directory of a flake
 	dir     string // current directory
-	config  string // NIX_CONFIG
+	config  string // value of NIX_CONFIG
 }
 
 func newWorkshop(t *testing.T) *workshop {
@@ -57,14 +57,14 @@ func (w *workshop) ok(t *testing.T, args ...string) outcome {
 	return w.run.ok(t, args...)
 }
 
-// nix asks Nix itself.
+// nix runs the nix command, without nixoci.
 func (w *workshop) nix(t *testing.T, args ...string) string {
 	t.Helper()
 	line := append(append([]string{"env"}, w.environment()...), w.run.prefix...)
 	return strings.TrimSpace(command(t, append(append(line, "nix", "--extra-experimental-features", "nix-command flakes"), args...)...))
 }
 
-// toplevel is the system in an image for one platform.
+// toplevel returns the toplevel of an image's platform.
 func (w *workshop) toplevel(t *testing.T, ref, arch string) string {
 	t.Helper()
 	var seen struct {
@@ -83,14 +83,15 @@ func (w *workshop) toplevel(t *testing.T, ref, arch string) string {
 	return ""
 }
 
-// nginx is a configuration that nothing was built for in an earlier run.
+// nginx returns a configuration that no earlier run has built.
 func (w *workshop) nginx(root string) string {
 	return strings.Replace(nginxNix(root), "{\n", "{\n  environment.etc.workshop.text = \""+w.dir+"\";\n", 1)
 }
 
 const bothPlatforms = "linux/amd64,linux/arm64"
 
-// An nginx.nix becomes an image that serves, with nothing to build in it.
+// TestEvalConfiguration turns an nginx.nix into an image that serves without a
+// build in the container.
 func TestEvalConfiguration(t *testing.T) {
 	w := newWorkshop(t)
 	ref := registry(t) + "/eval-nginx"
@@ -102,11 +103,11 @@ func TestEvalConfiguration(t *testing.T) {
 	if strings.Count(o.stderr, "-nixos-system-container-24.05.debian12.drv'...\n") != len(platforms) {
 		t.Errorf("what Nix builds is not shown:\n%s", o.stderr)
 	}
-	// The systems named one by one are the same image.
+	// Naming the systems one by one must give the same image.
 	if got := w.ok(t, "push", ref+":named", "--nixpkgs", w.nixpkgs, "x86_64-linux=nginx.nix", "aarch64-linux=nginx.nix").digest(t); got != digest {
 		t.Errorf("with --platform the image is %s, with the systems named %s", digest, got)
 	}
-	// Again: evaluated, and nothing to build.
+	// Push again: this evaluates, but builds nothing.
 	o = w.ok(t, "push", ref, "--nixpkgs", "nixpkgs", "--platform", bothPlatforms, "./nginx.nix")
 	if o.digest(t) != digest || !strings.Contains(o.stderr, "unchanged") || strings.Contains(o.stderr, "building '") {
 		t.Errorf("the second push: %s\n%s", o.stdout, o.stderr)
@@ -121,7 +122,8 @@ func TestEvalConfiguration(t *testing.T) {
 	b.stops(t)
 }
 
-// A flake that names one system gives an image for both.
+// TestEvalFlake makes an image for both platforms from a flake that names one
+// system.
 func TestEvalFlake(t *testing.T) {
 	w := newWorkshop(t)
 	flake := filepath.Join(w.dir, "web")
@@ -154,13 +156,13 @@ func TestEvalFlake(t *testing.T) {
 	}
 	w.toplevel(t, ref+":both", "arm64")
 
-	// Two configurations, each for its own system.
+	// Push two configurations, each for the system that it declares.
 	w.ok(t, "push", ref+":two", ".#web", `.#"arm.example.org"`)
 	if top := w.toplevel(t, ref+":two", "arm64"); !strings.Contains(top, "nixos-system-arm-") {
 		t.Errorf("arm64 is %s", top)
 	}
 
-	// A derivation is what Nix says it is.
+	// The toplevel of a derivation must be the one that Nix builds.
 	attr := ".#nixosConfigurations.web.config.system.build.toplevel"
 	w.ok(t, "push", ref+":plain", attr)
 	want := w.nix(t, "eval", "--raw", "path:"+flake+strings.TrimPrefix(attr, ".")+".outPath")
@@ -177,10 +179,11 @@ func TestEvalFlake(t *testing.T) {
 	}
 }
 
-// Without a CLOSURE it is the base system, which boots.
+// TestEvalBase checks that nixoci builds the base system without a CLOSURE
+// argument, and that it boots.
 func TestEvalBase(t *testing.T) {
 	w := newWorkshop(t)
-	w.run.dir = scratchDir(t) // with no ./result
+	w.run.dir = scratchDir(t) // a directory without ./result
 	ref := registry(t) + "/eval-base"
 	o := w.ok(t, "push", ref, "--nixpkgs", w.nixpkgs, "--platform", bothPlatforms)
 	if !strings.Contains(o.stderr, "no CLOSURE given, and no NixOS system at ./result: building the base system\n") {
@@ -192,8 +195,9 @@ func TestEvalBase(t *testing.T) {
 	b.runs(t)
 	b.stops(t)
 
-	// What /config builds on it is what push bakes: the same version of NixOS, and
-	// the same derivations, of which those that the image brings are not built.
+	// A container that builds a configuration from /config must get the same
+	// system as push: the same version of NixOS, and the same derivations. It
+	// must not build derivations that the image contains.
 	web := ref + ":web"
 	put(t, filepath.Join(w.dir, "web.nix"), w.nginx("/web"))
 	w.ok(t, "push", web, "--nixpkgs", w.nixpkgs, filepath.Join(w.dir, "web.nix"))
@@ -220,7 +224,8 @@ func TestEvalBase(t *testing.T) {
 	b.stops(t)
 }
 
-// Errors name the place in the file, and what is missing.
+// TestEvalFaults checks that errors contain the place in the file, and what is
+// missing.
 func TestEvalFaults(t *testing.T) {
 	w := newWorkshop(t)
 	ref := registry(t) + "/eval-faults"
@@ -234,7 +239,7 @@ func TestEvalFaults(t *testing.T) {
 	push("syntax.nix").fails(t, 1, `closure "syntax.nix": evaluate: nix eval: exit status 1: syntax error`, "syntax.nix:4:1")
 	push("undefined.nix").fails(t, 1, "undefined variable 'yes' at "+w.dir+"/undefined.nix:2:27\n")
 	push("option.nix").fails(t, 1, "services.nginx.enabel' does not exist")
-	// Quiet is one error, and it says as much.
+	// With --quiet there is only one error, with the same information.
 	o := push("--quiet", "undefined.nix")
 	o.fails(t, 1, "undefined variable 'yes' at ")
 	if strings.Count(o.stderr, "\n") != 1 {
@@ -244,7 +249,7 @@ func TestEvalFaults(t *testing.T) {
 	w.config = strings.Replace(w.config, "extra-platforms = x86_64-linux aarch64-linux", "extra-platforms =", 1)
 	push("--platform", bothPlatforms, "web.nix").fails(t, 1, "build: there is no builder for aarch64-linux, only for x86_64-linux",
 		"hint: build each platform on a machine of its own, into the same tag: nixoci push --join")
-	// Which then works: this is the amd64 machine.
+	// Now follow the hint: this is the amd64 machine.
 	push("--join", "web.nix").digest(t)
 	w.toplevel(t, ref, "amd64")
 
@@ -254,11 +259,12 @@ func TestEvalFaults(t *testing.T) {
 	}
 }
 
-// What was built stays while it is pushed, whatever the garbage collector does.
+// TestEvalKeepsWhatItBuilt checks that the garbage collector does not delete a
+// result while it is pushed.
 func TestEvalKeepsWhatItBuilt(t *testing.T) {
 	w := newWorkshop(t)
 	put(t, filepath.Join(w.dir, "web.nix"), nginxNix("/web"))
-	// The reader of a pipe keeps nixoci where it is.
+	// nixoci waits for the reader of its pipe.
 	line := append(append([]string{}, w.run.prefix...), lab.nixoci, "build", "--quiet", "-o", "-", "--nixpkgs", w.nixpkgs, "web.nix")
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = w.dir

@@ -20,8 +20,9 @@ import (
 
 const examples = "../examples"
 
-// Every file of examples/ is run. What only this machine needs comes from
-// beside it: a second compose file, a docker in front of docker.
+// TestExamples runs every file of examples/. Changes for this machine come from
+// outside these files: from a second compose file, or from a docker program in
+// front of docker.
 func TestExamples(t *testing.T) {
 	tests := map[string]func(t *testing.T, file string){
 		"README.md":                  exampleReadme,
@@ -30,7 +31,7 @@ func TestExamples(t *testing.T) {
 		"ci/gitlab-ci.yml":           exampleGitLab,
 		"ci/kubernetes-job.yml":      exampleJob,
 		"docker-nixos/compose.yml":   exampleDockerNixos,
-		"kubernetes/containerd.toml": nil, // pod-runtimeclass.yml needs it
+		"kubernetes/containerd.toml": nil, // pod-runtimeclass.yml uses it
 		"kubernetes/pod.yml": func(t *testing.T, file string) {
 			t.Run("podman 4", func(t *testing.T) { exampleKubernetes(t, file) })
 			t.Run("containerd 2", func(t *testing.T) { examplePod(t, file, true) })
@@ -42,11 +43,11 @@ func TestExamples(t *testing.T) {
 		"web/compose.docker-27.yml":       exampleCompose(docker20),
 		"web/docker-run.sh":               exampleRun(docker28, "docker"),
 		"web/docker-27-run.sh":            exampleRun(docker20, "docker"),
-		"web/nerdctl-run.sh":              exampleRun(docker28, "nerdctl"), // which Debian does not have: its flags are Docker's
+		"web/nerdctl-run.sh":              exampleRun(docker28, "nerdctl"), // Debian has no nerdctl; its flags are those of Docker
 		"web/podman-run.sh":               examplePodmanRun,
 		"web/web.container":               exampleQuadlet,
-		"web/nginx.nix":                   nil, // the others build it
-		"web/web/index.html":              nil, // and serve it
+		"web/nginx.nix":                   nil, // the other examples build it
+		"web/web/index.html":              nil, // the other examples serve it
 	}
 	err := filepath.WalkDir(examples, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -74,7 +75,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// The README names files that are there.
+// exampleReadme checks that the links of the README lead to existing files.
 func exampleReadme(t *testing.T, file string) {
 	text, err := os.ReadFile(filepath.Join(examples, file))
 	if err != nil {
@@ -91,13 +92,13 @@ func exampleReadme(t *testing.T, file string) {
 	}
 }
 
-// exampleImage is the name that the examples give the base system.
+// exampleImage is the name of the base system in the examples.
 const exampleImage = "ghcr.io/nixoci/base:latest"
 
-// examplePage is in web/web/index.html.
+// examplePage is a text in web/web/index.html.
 const examplePage = "It works"
 
-// exampleSite is a copy of the example's directory.
+// exampleSite returns a copy of the example's directory.
 func exampleSite(t *testing.T, file string) string {
 	t.Helper()
 	dir := scratchDir(t)
@@ -107,10 +108,10 @@ func exampleSite(t *testing.T, file string) string {
 	return dir
 }
 
-// hasExampleImage lets an engine find the base system by its public name.
+// hasExampleImage gives the base system its public name in an engine.
 func (e engine) hasExampleImage(t *testing.T) { e.hasVariant(t, "") }
 
-// hasVariant is hasExampleImage for a variant of the base system.
+// hasVariant does the same for a variant of the base system.
 func (e engine) hasVariant(t *testing.T, variant string) {
 	t.Helper()
 	image := guestImage(t, variant)
@@ -132,7 +133,7 @@ func in(t *testing.T, dir string, env []string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// A project is a compose file, with another for this machine beside it.
+// A project is a compose file, with a second file for this machine beside it.
 type project struct {
 	engine
 	file string
@@ -140,7 +141,8 @@ type project struct {
 
 func newProject(t *testing.T, e engine, file, service string) project {
 	t.Helper()
-	// Only Debian 12's systemd wants /run/lock, and the host's ports may be in use.
+	// Only Debian 12's systemd needs /run/lock. The port is free to choose,
+	// because port 80 may be in use on the host.
 	put(t, filepath.Join(filepath.Dir(file), "machine.yml"),
 		fmt.Sprintf("services: {%s: {tmpfs: [/run/lock], ports: !override [\"127.0.0.1::80\"]}}\n", service))
 	p := project{e, file}
@@ -159,14 +161,14 @@ func (p project) up(t *testing.T, service string) box {
 	return logged(t, box{engine: p.line, id: p.compose(t, "ps", "-q", service)})
 }
 
-// publishes waits until the page can be had from outside the container.
+// publishes waits until the page can be read from outside the container.
 func (p project) publishes(t *testing.T, service, page string) {
 	t.Helper()
 	addr := p.compose(t, "port", service, "80")
 	eventually(t, "publish "+page, func() bool { return strings.Contains(get("http://"+addr+"/"), page) })
 }
 
-// get is what a web server answers, "" if it does not.
+// get returns the response of a web server, or "" if there is none.
 func get(url string) string {
 	resp, err := http.Get(url)
 	if err != nil {
@@ -180,7 +182,8 @@ func get(url string) string {
 	return string(body)
 }
 
-// logged shows the log of a container that something else started and ends.
+// logged prints the log of a container if the test fails. Other code starts and
+// stops the container.
 func logged(t *testing.T, b box) box {
 	t.Helper()
 	if b.id == "" {
@@ -195,7 +198,8 @@ func logged(t *testing.T, b box) box {
 	return b
 }
 
-// The page is served to whoever asks the host, and the container comes back.
+// exampleCompose checks that the page is served on the host, and that the
+// container restarts.
 func exampleCompose(e engine) func(*testing.T, string) {
 	return func(t *testing.T, file string) {
 		e.hasExampleImage(t)
@@ -210,8 +214,9 @@ func exampleCompose(e engine) func(*testing.T, string) {
 	}
 }
 
-// What a user does from day to day, after the README: a changed configuration,
-// garbage collected, a newer image. It serves each time, and nothing is built twice.
+// exampleWalk follows the README through a user's days: a changed
+// configuration, garbage collection, a newer image. The page must be served
+// each time, and nothing may be built twice.
 func exampleWalk(t *testing.T, file string) {
 	docker28.hasExampleImage(t)
 	dir := exampleSite(t, file)
@@ -230,7 +235,7 @@ func exampleWalk(t *testing.T, file string) {
 		t.Fatal("the configuration does not serve /web")
 	}
 	put(t, filepath.Join(dir, "web/two/index.html"), "the second page\n")
-	// As editors save: another file in its place.
+	// Save the file as editors do: replace it with another file.
 	put(t, configuration+".new", changed)
 	if err := os.Rename(configuration+".new", configuration); err != nil {
 		t.Fatal(err)
@@ -271,15 +276,16 @@ func exampleWalk(t *testing.T, file string) {
 	report(t, "%d built for two configurations, %d for the new image, none twice", len(built), len(anew))
 }
 
-// The rows are there after an update of the image, which brings the next minor
-// version of PostgreSQL, and after a change of the configuration.
+// examplePostgreSQL checks that the rows survive an update of the image and a
+// change of the configuration. The update contains the next minor version of
+// PostgreSQL.
 func examplePostgreSQL(t *testing.T, file string) {
 	docker28.hasVariant(t, "-postgresql")
 	dir := exampleSite(t, file)
 	p := newProject(t, docker28, filepath.Join(dir, filepath.Base(file)), "db")
 	query := func(database, sql string) string {
 		t.Helper()
-		// As the comment in the file says, without a terminal.
+		// This is the command from the comment in the file, without a terminal.
 		return p.compose(t, "exec", "-T", "-u", "postgres", "db", "psql", database, "-v", "ON_ERROR_STOP=1", "-tAc", sql)
 	}
 	up := func(applied int) box {
@@ -354,8 +360,8 @@ func exampleDockerNixos(t *testing.T, file string) {
 	}
 }
 
-// wrapped runs a script with an engine on its PATH that adds flags to run, and
-// returns what it printed: the container.
+// wrapped runs a script. The engine on its PATH adds flags to run. wrapped
+// returns the container that the script started.
 func wrapped(t *testing.T, e engine, file, program string) box {
 	t.Helper()
 	dir := exampleSite(t, file)
@@ -364,7 +370,7 @@ func wrapped(t *testing.T, e engine, file, program string) box {
 	t.Cleanup(func() { try(e.line(t, "rm", "-f", "web")...) })
 	line := e.line(t)
 	if found, err := exec.LookPath(line[0]); err == nil {
-		line[0] = found // not itself
+		line[0] = found // so that the wrapper does not call itself
 	}
 	put(t, filepath.Join(bin, program), fmt.Sprintf("#!/bin/sh\n[ \"$1\" = run ] || exit 2\nshift\nexec %s run %s \"$@\"\n",
 		strings.Join(line, " "), strings.Join(e.machine, " ")))
@@ -390,8 +396,8 @@ func examplePodmanRun(t *testing.T, file string) {
 	}
 }
 
-// podman's generator makes a unit of the quadlet; what the unit would start is
-// started, since the host has no systemd.
+// exampleQuadlet makes a unit from the quadlet with podman's generator. The
+// host has no systemd, so the test runs the command of the unit.
 func exampleQuadlet(t *testing.T, file string) {
 	podman5.hasExampleImage(t)
 	dir := exampleSite(t, file)
@@ -403,10 +409,11 @@ func exampleQuadlet(t *testing.T, file string) {
 	var flags []string
 	for _, f := range strings.Fields(m[1]) {
 		switch f {
-		case "--sdnotify=conmon", "--cgroups=split": // these two want systemd on the host
+		case "--sdnotify=conmon", "--cgroups=split": // these two need systemd on the host
 		case "--publish", "8080:80":
 		default:
-			// As systemd reads it: specifiers, and quotes with escapes (systemd.service(5)).
+			// Read the value as systemd does, with specifiers and with quoted
+			// escapes (systemd.service(5)).
 			f = strings.ReplaceAll(f, "%N", "web")
 			if plain, err := strconv.Unquote(f); err == nil {
 				f = plain
@@ -421,7 +428,7 @@ func exampleQuadlet(t *testing.T, file string) {
 	if _, err := try(b.engine(t, "healthcheck", "run", b.id)...); err != nil {
 		t.Errorf("the health check of the quadlet: %v", err)
 	}
-	b.do(t, "stop", "-t", "30", b.id) // --rm
+	b.do(t, "stop", "-t", "30", b.id) // the container has --rm
 }
 
 // podmanHasExampleImage lets podman pull the base system by its public name.
@@ -437,7 +444,7 @@ func podmanHasExampleImage(t *testing.T) (flags []string) {
 	return []string{"--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json")}
 }
 
-// The pod of pod.yml, run by podman.
+// exampleKubernetes runs the pod of pod.yml with podman.
 func exampleKubernetes(t *testing.T, file string) {
 	flags := podmanHasExampleImage(t)
 	dir := exampleSite(t, file)
@@ -447,21 +454,22 @@ func exampleKubernetes(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	pod := string(text)
-	// podman publishes every port of a pod, for which it wants a network.
+	// podman publishes every port of a pod, which needs a network.
 	const ports = "      ports:\n        - containerPort: 80\n"
 	if strings.Count(pod, ports) != 1 {
 		t.Fatalf("the pod lacks %q", ports)
 	}
 	pod = strings.Replace(pod, ports, "", 1)
 	put(t, filepath.Join(dir, file), pod)
-	// podmanLimits of play kube, which has no flags for them.
+	// play kube has no flags for podmanLimits.
 	conf := filepath.Join(dir, "containers.conf")
 	put(t, conf, "[containers]\npids_limit = -1\ndefault_ulimits = [\"nofile=2048:2048\", \"nproc=4096:4096\"]\n")
 	t.Setenv("CONTAINERS_CONF", conf)
 	t.Cleanup(func() { try(podmanLine(t, "play", "kube", "--down", filepath.Join(dir, file))...) })
 	in(t, dir, nil, podmanLine(t, args("play", "kube", "--start=false", "--network", "none", flags, file)...)...)
-	// Without systemd on the host podman 4.3 makes a control group for the pod
-	// that allows no device, not /dev/null either. runc makes a better one.
+	// Without systemd on the host, podman 4.3 makes a control group for the pod
+	// that allows no device, not even /dev/null. Without this group, runc makes
+	// a correct one.
 	id := strings.TrimSpace(podman(t, "pod", "inspect", "-f", "{{.ID}}", "web"))
 	if err := os.Remove(filepath.Join("/sys/fs/cgroup/libpod_parent", id)); err != nil {
 		t.Fatal(err)
@@ -481,7 +489,7 @@ func exampleKubernetes(t *testing.T, file string) {
 	})
 }
 
-// ciProject is a flake with a system, as the examples of CI push it, and the
+// ciProject returns a flake with a system, as the CI examples push it, and the
 // environment of a runner that can build it.
 func ciProject(t *testing.T) (dir string, env []string) {
 	t.Helper()
@@ -499,7 +507,7 @@ func ciProject(t *testing.T) (dir string, env []string) {
 	return dir, []string{nixConfig + "extra-platforms = x86_64-linux aarch64-linux\n"}
 }
 
-// workflow are the steps of a workflow's job.
+// workflow returns the steps of a workflow's only job.
 func workflow(t *testing.T, file string) []ciStep {
 	t.Helper()
 	var w struct {
@@ -515,10 +523,10 @@ func workflow(t *testing.T, file string) []ciStep {
 	return w.Jobs["push"].Steps
 }
 
-// exampleWorkflow reads the workflow with actionlint and runs its steps and the
-// action, on a machine for each platform.
+// exampleWorkflow checks the workflow with actionlint. Then it runs its steps
+// and the action, on one machine for each platform.
 func exampleWorkflow(t *testing.T, file string) {
-	// Forgejo's labels and addresses are its own.
+	// Forgejo has other labels and addresses than GitHub.
 	command(t, tool("actionlint"), "-ignore", `label "docker" is unknown`, "-ignore", `specifying action "https://`, filepath.Join(examples, file))
 	arches := []string{"amd64"}
 	image := "org/forgejo"
@@ -549,7 +557,7 @@ func exampleWorkflow(t *testing.T, file string) {
 	hasPlatforms(t, image, arches...)
 }
 
-// exampleGitLab runs the scripts of the job, but for the one that installs
+// exampleGitLab runs the scripts of the job, except the one that installs
 // nixoci.
 func exampleGitLab(t *testing.T, file string) {
 	var jobs map[string]struct {

@@ -10,13 +10,14 @@ import (
 	"testing"
 )
 
-// added are the flags that the advice in a log has for docker run: Docker 28's
-// first, then what older ones know.
+// added finds the flags that the advice in a log gives for docker run. The
+// flags for Docker 28 come first, then those for older versions.
 var added = regexp.MustCompile(`(?mi)add to docker run[^\n]*:\n\n +(.+)$`)
 
-// A system that has never heard of nixoci, with a systemd as new as NixOS's:
-// boot.isContainer and nothing more. It boots with every engine, its log is
-// whole, and where a flag is missing the log says which.
+// TestForeignSystem boots a system that does not use nixoci's module, with a
+// systemd as new as that of NixOS. It sets only boot.isContainer. The system
+// must boot with every engine, and its log must be complete. If a flag is
+// missing, the log must name it.
 func TestForeignSystem(t *testing.T) {
 	toplevel := guestSystem(t, "x86_64", "-forky-foreign")
 	if _, err := os.Lstat(filepath.Join(guestRoot(), toplevel, "nixoci-init")); !os.IsNotExist(err) {
@@ -67,8 +68,8 @@ func TestForeignSystem(t *testing.T) {
 	})
 }
 
-// foreignLines are the lines that a system without the module prints as well, each
-// with its reason. They are NixOS's own: the module is what keeps them out.
+// foreignLines are lines that also appear without the module, each with its
+// reason. They come from NixOS, and the module prevents them.
 var foreignLines = []quietLine{
 	{`mount: /nix/store: (permission denied|mount point not mounted or bad option)\.`, "stage 2 makes the store read-only, and may not mount", ""},
 	{`(mount\[\d+\]: )?\s*dmesg\(1\) may have more information after failed mount system call\.`, "the second line of such an error", ""},
@@ -82,8 +83,8 @@ var foreignLines = []quietLine{
 	{`nginx\[\d+\]: nginx: (the )?configuration file \S+ (syntax is ok|test is successful)`, "the system's own service says so before it starts", ""},
 }
 
-// A system without the module prints what its own units say, and no line that is
-// nixoci's doing.
+// TestForeignLogIsQuiet checks that a system without the module prints only the
+// messages of its own units. nixoci must cause no other line.
 func TestForeignLogIsQuiet(t *testing.T) {
 	image := guestImage(t, "-forky-foreign")
 	for _, tc := range []struct {
@@ -116,7 +117,7 @@ func TestForeignLogIsQuiet(t *testing.T) {
 	})
 }
 
-// foreignLogIsQuiet stops a container that has booted, and looks at all it has said.
+// foreignLogIsQuiet stops a container and checks its whole log.
 func foreignLogIsQuiet(t *testing.T, engine string, b box) {
 	t.Helper()
 	b.stops(t)

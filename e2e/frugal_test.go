@@ -22,7 +22,7 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// toll stands before the registry and counts what passes.
+// toll is a proxy before the registry that counts requests and bytes.
 type toll struct {
 	host string
 	sent atomic.Int64 // bytes of request bodies
@@ -36,7 +36,7 @@ func newToll(t *testing.T) *toll {
 	g := &toll{}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: registry(t)})
-		r.Out.Host = r.In.Host // upload sessions go through here too
+		r.Out.Host = r.In.Host // so that upload sessions also use the proxy
 	}}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.mu.Lock()
@@ -63,8 +63,8 @@ func (r tolled) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// published is the large system in a repository of the test's own, where no
-// other test moves its tag.
+// published copies the large system to another repository, where no other test
+// changes the tag.
 func published(t *testing.T, repository string) {
 	t.Helper()
 	ref, digest := large(t)
@@ -74,7 +74,7 @@ func published(t *testing.T, repository string) {
 	}
 }
 
-// pushResult is what of --json the tests look at.
+// pushResult has the fields of --json that the tests use.
 type pushResult struct {
 	Unchanged bool
 	Layers    []struct {
@@ -97,8 +97,8 @@ func (o outcome) result(t *testing.T) (r pushResult, image, made int64) {
 	return r, image, made
 }
 
-// A machine that knows nothing pushes what the registry has: it reads the index
-// and each platform's manifest.
+// TestUnchangedOnAFreshMachine pushes an unchanged image from a machine with an
+// empty cache. It may read only the index and each platform's manifest.
 func TestUnchangedOnAFreshMachine(t *testing.T) {
 	published(t, "unchanged")
 	g := newToll(t)
@@ -106,7 +106,8 @@ func TestUnchangedOnAFreshMachine(t *testing.T) {
 	if r, _, _ := o.result(t); !r.Unchanged {
 		t.Error("the image is not found to be there")
 	}
-	// The index and each platform's manifest: the images are made again from them.
+	// nixoci makes the images again from the index and each platform's
+	// manifest.
 	if len(g.requests) > 3 {
 		t.Errorf("%d requests: %s", len(g.requests), strings.Join(g.requests, ", "))
 	}
@@ -114,7 +115,8 @@ func TestUnchangedOnAFreshMachine(t *testing.T) {
 	report(t, "%d requests, %.2f s for both platforms, machine idle %.0f %%", len(g.requests)/2, o.wall.Seconds(), o.idle*100)
 }
 
-// Of a changed configuration only the changed layers are sent.
+// TestConfigurationOnAFreshMachine checks that a push after a changed
+// configuration sends only the changed layers.
 func TestConfigurationOnAFreshMachine(t *testing.T) {
 	published(t, "configuration")
 	g := newToll(t)
@@ -128,12 +130,12 @@ func TestConfigurationOnAFreshMachine(t *testing.T) {
 		float64(sent)/1e6, float64(image)/1e6, float64(sent)/float64(made), len(g.requests), o.wall.Seconds(), o.idle*100)
 }
 
-// From a binary cache, of a real update, only the NARs of the layers that are
-// made are fetched.
+// TestUpdateFromHTTPOnAFreshMachine pushes an update from a binary cache.
+// nixoci must download only the NARs of the layers that it makes.
 func TestUpdateFromHTTPOnAFreshMachine(t *testing.T) {
 	published(t, "update")
 	var mu sync.Mutex
-	fetched := map[string]int64{} // bytes of each NAR
+	fetched := map[string]int64{} // bytes sent for each NAR
 	files := http.FileServer(http.Dir(binaryCache()))
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &measuredBody{ResponseWriter: w}
@@ -167,7 +169,7 @@ func TestUpdateFromHTTPOnAFreshMachine(t *testing.T) {
 	if least == 0 || float64(total) > 1.05*float64(least) {
 		t.Errorf("fetched %d bytes of NARs for layers whose NARs have %d", total, least)
 	}
-	if made*2 > image+image/5 { // some 40 % of the paths change
+	if made*2 > image+image/5 { // about 40 % of the paths change
 		t.Errorf("made %d bytes of %d", made, image)
 	}
 	report(t, "fetched %d NARs, %.1f MB, %.3f × of those of the %d layers that were made; %.1f of %.1f MB made",
@@ -185,8 +187,8 @@ func (c *measuredBody) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// narsOf are the NARs, and their sizes in the binary cache, of the layers of
-// the updated systems that have one of recipes.
+// narsOf returns the NARs of those layers of the updated systems that have one
+// of the recipes. The values are their sizes in the binary cache.
 func narsOf(t *testing.T, recipes []string) map[string]int64 {
 	t.Helper()
 	src, err := closure.Open([]string{lab.large}, closure.CacheOptions{})
@@ -226,7 +228,7 @@ func narsOf(t *testing.T, recipes []string) map[string]int64 {
 			}
 		}
 	}
-	if other := len(recipes) - len(found); other > len(platforms) { // the system layers have no NARs
+	if other := len(recipes) - len(found); other > len(platforms) { // the system layers contain no NARs
 		t.Fatalf("%d layers were made that the plan does not have", other)
 	}
 	return nars

@@ -18,8 +18,8 @@ import (
 	"github.com/nixoci/nixoci/internal/guest"
 )
 
-// bootFlags are those of the documentation, and a tmpfs on /run/lock, which
-// Debian's systemd wants.
+// bootFlags are the flags from the documentation, and a tmpfs on /run/lock,
+// which Debian's systemd needs.
 var bootFlags = strings.Fields(guest.FlagRun + " --tmpfs /run/lock " + guest.FlagHostCgroup)
 
 var guests struct {
@@ -28,11 +28,11 @@ var guests struct {
 	images    map[string]string // variant -> reference
 }
 
-// guestRoot is the root of the store that the guest systems are in.
+// guestRoot returns the root of the guest systems' store.
 func guestRoot() string { return filepath.Join(lab.cache, "guest") }
 
-// guestSystem is the toplevel of a system that debstore makes when it is first
-// asked for: the base system or a variant of it.
+// guestSystem returns the toplevel of the base system or of a variant. debstore
+// makes it at the first call.
 func guestSystem(t *testing.T, arch, variant string) string {
 	t.Helper()
 	guests.Lock()
@@ -63,8 +63,8 @@ func madeGuest(t *testing.T, arch, variant string) string {
 	return made[name]
 }
 
-// guestImage pushes the base system, or a variant of it, for amd64 when it is
-// first asked for, and returns its reference.
+// guestImage returns the reference of an image of the base system, or of a
+// variant, for amd64. The first call pushes it.
 func guestImage(t *testing.T, variant string) string { return guestImageFor(t, variant, "x86_64") }
 
 // guestImageFor is guestImage for several platforms.
@@ -99,7 +99,7 @@ type box struct {
 	cri    bool // the engine is crictl
 }
 
-// dockerRun starts a container that ends with the test.
+// dockerRun starts a container, and removes it at the end of the test.
 func dockerRun(t *testing.T, image string, flags ...string) box {
 	t.Helper()
 	return startBox(t, dockerLine, image, append([]string{"--network", "none"}, flags...))
@@ -129,7 +129,7 @@ func (b box) exec(t *testing.T, args ...string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// log is standard output and error alike.
+// log returns standard output and standard error together.
 func (b box) log(t *testing.T) string {
 	t.Helper()
 	line := b.engine(t, "logs", b.id)
@@ -148,7 +148,7 @@ func (b box) exitCode(t *testing.T) string {
 	return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.ExitCode}}", b.id))
 }
 
-// ends waits for the container to end by itself.
+// ends waits until the container ends by itself.
 func (b box) ends(t *testing.T) {
 	t.Helper()
 	if !b.cri {
@@ -161,11 +161,11 @@ func (b box) ends(t *testing.T) {
 	})
 }
 
-// patience tells what hangs from what works on a machine that is busy. How long
-// things take is reported, not judged.
+// patience is the time after which a wait fails. It must suffice on a busy
+// machine. The tests report how long things take, but do not judge it.
 const patience = 2 * time.Minute
 
-// eventually waits for something to become true.
+// eventually waits until a condition is true.
 func eventually(t *testing.T, what string, is func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -209,11 +209,11 @@ func (b box) says(t *testing.T, text string) {
 	eventually(t, fmt.Sprintf("the log says %q", text), func() bool { return strings.Contains(b.log(t), text) })
 }
 
-// stops asks the container to stop and looks at how it did.
+// stops stops the container, and checks its exit code and its last line.
 func (b box) stops(t *testing.T) {
 	t.Helper()
 	start := time.Now()
-	b.do(t, "stop", "-t", "30", b.id) // then it is killed, and the exit code another
+	b.do(t, "stop", "-t", "30", b.id) // after 30 s docker kills it, and the exit code differs
 	took := time.Since(start)
 	if code := b.exitCode(t); code != "0" {
 		t.Errorf("exit code %s", code)
@@ -222,7 +222,7 @@ func (b box) stops(t *testing.T) {
 	report(t, "stopped in %.2f s", took.Seconds())
 }
 
-// site is a web root and a /config for the container.
+// site makes a web root and a /config for the container.
 func site(t *testing.T, file, content string) (config, web string) {
 	t.Helper()
 	dir := scratchDir(t)
@@ -243,7 +243,8 @@ func put(t *testing.T, file, content string) {
 	}
 }
 
-// nginxNix serves root, as docker-nixos's example does.
+// nginxNix returns a configuration that serves root, like the example of
+// docker-nixos.
 func nginxNix(root string) string {
 	return fmt.Sprintf(`{ lib, ... }:
 
@@ -282,7 +283,7 @@ func TestGuestBoots(t *testing.T) {
 			for _, text := range []string{"running activation script", "systemd 252", "NixOS 24.05", "multi-user.target"} {
 				b.says(t, text)
 			}
-			b.says(t, "Startup finished") // in the journal alone: it is forwarded
+			b.says(t, "Startup finished") // only the journal has this line, so it was forwarded
 			b.stops(t)
 			if strings.Contains(tc.name, "without") && strings.ContainsAny(b.log(t), "\r\x1b") {
 				t.Error("the log of a container without a terminal has carriage returns or colours")
@@ -291,7 +292,8 @@ func TestGuestBoots(t *testing.T) {
 	}
 }
 
-// What systemd does is in the log once, unless the user wants it otherwise.
+// TestGuestSaysEachThingOnce checks that the log shows each message of systemd
+// once, unless the user sets otherwise.
 func TestGuestSaysEachThingOnce(t *testing.T) {
 	image := guestImage(t, "")
 	unit := filepath.Join(scratchDir(t), "broken.service")
@@ -301,7 +303,7 @@ func TestGuestSaysEachThingOnce(t *testing.T) {
 		name  string
 		args  []string
 		times int
-		units int // times that a unit's output is there
+		units int // expected lines of the unit's output
 		not   string
 	}{
 		{name: "by default", times: 1, units: 1, not: "[  OK  ]"},
@@ -329,7 +331,8 @@ func TestGuestSaysEachThingOnce(t *testing.T) {
 	}
 }
 
-// The very last line gets through every time.
+// TestGuestStopsWithItsLastLine checks that the last line reaches the log every
+// time.
 func TestGuestStopsWithItsLastLine(t *testing.T) {
 	image := guestImage(t, "")
 	for range 5 {
@@ -339,7 +342,7 @@ func TestGuestStopsWithItsLastLine(t *testing.T) {
 	}
 }
 
-// What the message says to add is all that is needed.
+// TestGuestExplains checks that the advice in the message is sufficient.
 func TestGuestExplains(t *testing.T) {
 	image := guestImage(t, "")
 	for _, tc := range []struct {
@@ -364,7 +367,7 @@ func TestGuestExplains(t *testing.T) {
 			added, _, _ := strings.Cut(rest, "\n")
 			flags := append(append([]string{}, tc.flags...), strings.Fields(added)...)
 			if !slices.Contains(flags, "/run/lock") {
-				flags = append(flags, "--tmpfs", "/run/lock") // Debian's systemd wants it
+				flags = append(flags, "--tmpfs", "/run/lock") // Debian's systemd needs it
 			}
 			dockerRun(t, image, flags...).runs(t)
 		})
@@ -385,7 +388,8 @@ func TestGuestBakedIn(t *testing.T) {
 	}
 }
 
-// Every line of a flood, and none of it holds up the system when nobody reads.
+// TestGuestConsoleFlood checks that every line of a flood reaches the log. If
+// nobody reads the log, the flood must not block the system.
 func TestGuestConsoleFlood(t *testing.T) {
 	b := dockerRun(t, guestImage(t, ""), bootFlags...)
 	b.runs(t)
@@ -403,7 +407,7 @@ func TestGuestPodman(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
 	command(t, podmanLine(t, "pull", "-q", "--tls-verify=false", "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"), image)...)
-	// No flag for systemd: /sbin/init is recognised.
+	// podman recognises /sbin/init, so no flag for systemd is needed.
 	b := startBox(t, podmanLine, image, append([]string{"-v", config + ":/config", "-v", web + ":/web"}, podmanLimits...))
 	b.serves(t, "the first page")
 	b.runs(t)
@@ -417,8 +421,8 @@ func TestGuestPodman(t *testing.T) {
 	}
 }
 
-// The arm64 image: its PID 1 is for aarch64 alone and runs, and the index
-// gives arm64 clients the arm64 manifest.
+// TestGuestArm64 checks the arm64 image. Its PID 1 contains only programs for
+// aarch64 and runs. arm64 clients get the arm64 manifest from the index.
 func TestGuestArm64(t *testing.T) {
 	image := guestImageFor(t, "", "x86_64", "aarch64")
 	var conf struct{ Architecture string }
@@ -453,7 +457,7 @@ func TestGuestArm64(t *testing.T) {
 	if err != nil || found == 0 {
 		t.Fatalf("%d programs in %s: %v", found, pkg, err)
 	}
-	// Not PID 1: it says so, on a machine that it was not made for.
+	// nixoci-init is not PID 1 here. It must report that, also in an emulator.
 	cmd := exec.Command("qemu-aarch64-static", filepath.Join(guestRoot(), link))
 	said, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 78 || !strings.Contains(string(said), "first process") {

@@ -14,7 +14,7 @@ import (
 
 var buildLine = regexp.MustCompile(`building '(/nix/store/[^']+\.drv)'`)
 
-// built are the derivations that a container has built.
+// built returns the derivations that a container has built.
 func (b box) built(t *testing.T) []string {
 	t.Helper()
 	var drvs []string
@@ -24,7 +24,7 @@ func (b box) built(t *testing.T) []string {
 	return drvs
 }
 
-// twice are the derivations in both.
+// twice returns the derivations that are in both lists.
 func twice(a, b []string) []string {
 	var both []string
 	for _, drv := range a {
@@ -35,7 +35,7 @@ func twice(a, b []string) []string {
 	return both
 }
 
-// size is what the files below dir take.
+// size returns the total size of the files below dir.
 func size(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
 	err := filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
@@ -50,8 +50,9 @@ func size(t *testing.T, dir string) (bytes int64) {
 	return bytes
 }
 
-// Nothing is built twice, whatever becomes of the container: a new one of the
-// same image, of a newer image, of the older one again.
+// TestGuestOutlivesUpdates checks that nothing is built twice after the
+// container is replaced: by a new one of the same image, of a newer image, and
+// of the older image again.
 func TestGuestOutlivesUpdates(t *testing.T) {
 	first, second := guestImage(t, ""), guestImage(t, "-update")
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
@@ -120,7 +121,7 @@ func TestGuestOutlivesUpdates(t *testing.T) {
 	}
 	end(b)
 
-	// Contents that are not what they were: Nix finds out.
+	// Change the contents of the cache. Nix must notice.
 	nars, err := filepath.Glob(filepath.Join(cache, "nix/nar/*"))
 	if err != nil || len(nars) == 0 {
 		t.Fatal(nars, err)
@@ -149,8 +150,9 @@ func TestGuestOutlivesUpdates(t *testing.T) {
 	}
 }
 
-// The image's own system, what is applied and what it was built from outlive
-// the garbage collector.
+// TestGuestOutlivesGarbageCollection checks that the garbage collector keeps
+// three things: the image's own system, the applied system, and the inputs from
+// which it was built.
 func TestGuestOutlivesGarbageCollection(t *testing.T) {
 	image := guestImage(t, "")
 	for _, boot := range []string{"profile", "base"} {
@@ -160,7 +162,7 @@ func TestGuestOutlivesGarbageCollection(t *testing.T) {
 			b.serves(t, "the first page")
 			b.says(t, "is applied")
 			b.runs(t)
-			// A generation that is old, and with it the image's own.
+			// This deletes old generations, and the image's own system is one.
 			if out, err := b.exec(t, "nix-collect-garbage", "-d"); err != nil {
 				t.Fatal(out, err)
 			}
@@ -177,7 +179,7 @@ func TestGuestOutlivesGarbageCollection(t *testing.T) {
 			if starts := strings.Count(b.log(t), "starting NixOS"); starts != 2 {
 				t.Errorf("%d starts", starts)
 			}
-			// And another configuration can be built.
+			// It must still be possible to build another configuration.
 			put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
 			b.do(t, "restart", "-t", "30", b.id)
 			b.serves(t, "the second page")
@@ -185,7 +187,8 @@ func TestGuestOutlivesGarbageCollection(t *testing.T) {
 	}
 }
 
-// The reason is the derivation that failed, and the end of its log.
+// TestGuestSaysWhatFailed checks that the reason names the failed derivation
+// and the end of its log.
 func TestGuestSaysWhatFailed(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", `{ pkgs, ... }:
@@ -206,7 +209,8 @@ func TestGuestSaysWhatFailed(t *testing.T) {
 	})
 }
 
-// One file is mounted: what an editor puts in its place does not get in.
+// TestGuestWatchesASingleFile mounts one file. If an editor replaces the file,
+// the container does not see the new one.
 func TestGuestWatchesASingleFile(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "nginx.nix", nginxNix("/web"))
@@ -214,7 +218,7 @@ func TestGuestWatchesASingleFile(t *testing.T) {
 	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_WATCH=1", "-v", file + ":/config/configuration.nix", "-v", web + ":/web"}, bootFlags...)...)
 	b.serves(t, "the first page")
 	b.says(t, "/config/configuration.nix is mounted as a single file")
-	// Written in place it is seen.
+	// The container sees a change in place.
 	put(t, file, nginxNix("/web/two"))
 	b.serves(t, "the second page")
 	put(t, file+".new", nginxNix("/web"))
@@ -226,7 +230,8 @@ func TestGuestWatchesASingleFile(t *testing.T) {
 	b.serves(t, "the first page")
 }
 
-// A directory without a name that counts.
+// TestGuestSaysWhatItLookedFor mounts a directory without a file of a known
+// name.
 func TestGuestSaysWhatItLookedFor(t *testing.T) {
 	config, web := site(t, "nginx.nix", nginxNix("/web"))
 	b := dockerRun(t, guestImage(t, ""), mounts(config, web)...)

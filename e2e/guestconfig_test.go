@@ -14,7 +14,7 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
 	b := dockerRun(t, image, mounts(config, web)...)
 	report(t, "built and serving after %.2f s", b.serves(t, "the first page").Seconds())
-	b.says(t, "-nginx.conf.drv'...") // a line per derivation
+	b.says(t, "-nginx.conf.drv'...") // one line for each derivation
 	b.says(t, "/config/configuration.nix is applied")
 	if strings.Contains(b.log(t), "-disabled.drv'") {
 		t.Error("units that the image masks are built again")
@@ -24,7 +24,7 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	})
 	b.stops(t)
 
-	// The same again builds nothing.
+	// The same configuration again must build nothing.
 	builds := strings.Count(b.log(t), "building '/nix/store/")
 	b.do(t, "start", b.id)
 	report(t, "unchanged: serving %.2f s after a restart", b.serves(t, "the first page").Seconds())
@@ -34,12 +34,12 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	}
 	b.runs(t)
 
-	// Another one is built and switched to.
+	// A changed configuration is built and applied.
 	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
 	b.do(t, "restart", "-t", "30", b.id)
 	report(t, "changed: serving %.2f s after a restart", b.serves(t, "the second page").Seconds())
 
-	// A broken one changes nothing.
+	// A broken configuration changes nothing.
 	put(t, filepath.Join(config, "configuration.nix"), "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
 	b.do(t, "restart", "-t", "30", b.id)
 	b.says(t, "FAILED: build /config/configuration.nix: syntax error, unexpected '}', expecting ';' at /config/configuration.nix:4:1")
@@ -52,19 +52,20 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	}
 }
 
-// From the start: the base system runs on.
+// TestGuestKeepsBaseOnSyntaxError starts with a broken configuration. The base
+// system must keep running.
 func TestGuestKeepsBaseOnSyntaxError(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", "{ ... }:\n{\n  a = ;\n}\n")
 	b := dockerRun(t, image, mounts(config, web)...)
 	b.says(t, "at /config/configuration.nix:3:7")
 	b.says(t, "the container keeps running "+guestSystem(t, "x86_64", ""))
-	if s := b.state(t); s != "degraded" { // the unit that failed is the configuration's
+	if s := b.state(t); s != "degraded" { // the failed unit is the one that applies the configuration
 		t.Errorf("systemd is %s", s)
 	}
 }
 
-// A unit that does not start is a switch that failed.
+// TestGuestGoesBack checks that the switch fails if a unit does not start.
 func TestGuestGoesBack(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", `{ systemd.services.broken = { wantedBy = [ "multi-user.target" ]; serviceConfig = { Type = "oneshot"; ExecStart = "/bin/sh -c 'exit 3'"; }; }; }`)
@@ -95,7 +96,8 @@ func TestGuestWatches(t *testing.T) {
 	report(t, "a change is served after %.2f s", b.serves(t, "the second page").Seconds())
 }
 
-// A new container with the same /nix builds nothing.
+// TestGuestVolume checks that a new container with the same /nix builds
+// nothing.
 func TestGuestVolume(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
@@ -114,7 +116,8 @@ func TestGuestVolume(t *testing.T) {
 	}
 }
 
-// A flake names one system; its nixpkgs comes from the image.
+// TestGuestFlake mounts a flake that names one system. Its nixpkgs comes from
+// the image.
 func TestGuestFlake(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "flake.nix", `{
@@ -135,7 +138,7 @@ func TestGuestFlake(t *testing.T) {
 	other.says(t, "has no nixosConfigurations.default, but: web")
 }
 
-// nixConfig lets Debian's Nix build what the guest is made of: see debstore.
+// nixConfig lets Debian's Nix build the packages of the guest, see debstore.
 const nixConfig = `NIX_CONFIG=build-users-group =
 sandbox = false
 filter-syscalls = false
@@ -143,8 +146,8 @@ substituters =
 flake-registry = /dev/null
 `
 
-// A configuration and a flake output are built by nixoci itself, for both
-// platforms.
+// TestGuestFromConfiguration lets nixoci build a configuration and a flake
+// output, for both platforms.
 func TestGuestFromConfiguration(t *testing.T) {
 	guestSystem(t, "x86_64", "")
 	guestSystem(t, "aarch64", "")

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// What the container is started with reaches the system: variables, secrets
-// and the host name.
+// TestGuestSettings checks that the container's settings reach the system:
+// variables, secrets and the host name.
 func TestGuestSettings(t *testing.T) {
 	image := guestImage(t, "")
 	dir := scratchDir(t)
@@ -30,7 +30,8 @@ printf '<%s>' "$secret" "$LINES_OF_TEXT" "$QUOTED" "$NIXOCI_X" "$PATH"
 echo
 `)
 	put(t, secret, "the secret of the database\n")
-	// As a secret of compose: somebody's file that others cannot read.
+	// As with a secret of compose, another user owns the file, and only that
+	// user can read it.
 	if err := os.Chmod(secret, 0o400); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ echo
 			b := startBox(t, dockerLine, image, flags, "systemd.wants=settings.service")
 			b.runs(t)
 			b.says(t, "<the secret of the database><one")
-			b.says(t, "two><a \"b\" $c \\d 'e' `f`><y></usr/local/sbin:") // and systemd's PATH
+			b.says(t, "two><a \"b\" $c \\d 'e' `f`><y></usr/local/sbin:") // followed by systemd's PATH
 			b.says(t, `units cannot be given "not.for.units"`)
 			if mode, err := b.exec(t, "stat", "-c", "%a %u", "/run/nixoci/environment"); mode != "600 0" {
 				t.Errorf("/run/nixoci/environment: %q, %v", mode, err)
@@ -63,8 +64,9 @@ echo
 	}
 }
 
-// The machine id is valid from the first moment, stays the container's, and
-// with a volume for the state is the next container's too.
+// TestGuestMachineID checks that the machine id is valid from the first moment
+// and stays the same. With a volume for the state, the next container has the
+// same id.
 func TestGuestMachineID(t *testing.T) {
 	image := guestImage(t, "")
 	volume := strings.TrimSpace(docker(t, "volume", "create"))
@@ -100,7 +102,7 @@ func TestGuestMachineID(t *testing.T) {
 		t.Errorf("containers with one volume have %v, another has %s", kept, first)
 	}
 
-	// A file that somebody mounted is written in place, and no unit fails of it.
+	// A mounted file is written in place, and no unit fails because of it.
 	file := filepath.Join(scratchDir(t), "machine-id")
 	put(t, file, "uninitialized\n")
 	b := dockerRun(t, image, append([]string{"-v", file + ":/etc/machine-id"}, bootFlags...)...)
@@ -111,7 +113,8 @@ func TestGuestMachineID(t *testing.T) {
 	b.stops(t)
 }
 
-// /run without exec and suid boots, and the log says what does not work.
+// TestGuestSaysWhatItsMountsForbid checks that the system boots with a /run
+// without exec and suid. The log must report what does not work.
 func TestGuestSaysWhatItsMountsForbid(t *testing.T) {
 	image := guestImage(t, "")
 	const run, tmp = "/run is mounted noexec and nosuid", "/tmp is mounted noexec"
@@ -150,8 +153,9 @@ func TestGuestSaysWhatItsMountsForbid(t *testing.T) {
 	}
 }
 
-// With the documented flags, programs start where builds put them, and those of
-// /run/wrappers have the rights that they are for.
+// TestGuestSudoAndConfigure checks that, with the documented flags, programs in
+// build directories can start. Programs in /run/wrappers must have their
+// special rights.
 func TestGuestSudoAndConfigure(t *testing.T) {
 	image := guestImage(t, "")
 	config, _ := site(t, "configuration.nix", `{ pkgs, ... }:
@@ -190,7 +194,8 @@ func TestGuestSudoAndConfigure(t *testing.T) {
 	}
 }
 
-// A volume that cannot work is explained, with what to do.
+// TestGuestExplainsVolumes checks that a message explains why a volume cannot
+// work, and what to do.
 func TestGuestExplainsVolumes(t *testing.T) {
 	image := guestImage(t, "")
 	empty := scratchDir(t)

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// TestImageFunction: nix/image.nix with Debian's Nix. The derivation is small, and
-// each of its attributes does what it says, under Docker.
+// TestImageFunction tests nix/image.nix with Debian's Nix. The derivation must
+// be small. Each of its attributes must do under Docker what its documentation
+// promises.
 func TestImageFunction(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)
@@ -24,7 +25,7 @@ func TestImageFunction(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := registry(t) + "/image-function"
-	docker(t, "version") // starts it
+	docker(t, "version") // starts dockerd
 	inside := func(line ...string) string {
 		t.Helper()
 		cmd := exec.Command("unshare", append([]string{"-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, store}, line...)...)

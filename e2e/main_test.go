@@ -16,20 +16,21 @@ import (
 	"time"
 )
 
-// tools must all be there: a test that cannot run has failed.
+// tools lists the programs that must be installed. If one is missing, the tests
+// fail.
 var tools = []string{
 	"catatonit", "chromium", "containerd", "docker", "docker-compose", "docker-registry", "dockerd", "nix", "nix-store", "podman", "qemu-aarch64-static", "runc",
 	"setpriv", "shellcheck", "skopeo", "sqlite3", "umoci",
 }
 
-// built are the tools that run.sh builds or downloads.
+// built lists the tools that run.sh builds or downloads.
 var built = []string{"actionlint", "cosign2", "cosign3", "crane", "crictl", "debstore", "oras", "syft"}
 
-// lab is what the tests share: made once, gone at the end.
+// lab holds what the tests share. It is made once and removed at the end.
 var lab struct {
-	cache   string            // debstore's work, kept between runs
+	cache   string            // work of debstore, kept between runs
 	scratch string            // of this run, on disk
-	memory  string            // of this run, a tmpfs
+	memory  string            // of this run, on a tmpfs
 	nixoci  string            // the program under test
 	crane   string            //
 	large   string            // root of the local store
@@ -37,7 +38,8 @@ var lab struct {
 	key     string            // public key of the binary cache
 }
 
-// platforms of every image: Nix's name and the registry's.
+// platforms lists the platforms of every image: Nix's name and the registry's
+// name.
 var platforms = []struct{ nix, arch string }{{"x86_64-linux", "amd64"}, {"aarch64-linux", "arm64"}}
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -45,7 +47,7 @@ func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 func runTests(m *testing.M) int {
 	flag.Parse()
 	if flag.Lookup("test.list").Value.String() != "" {
-		return m.Run() // run.sh asks what there is
+		return m.Run() // run.sh asks for the list of tests
 	}
 	fail := func(format string, args ...any) int {
 		fmt.Fprintf(os.Stderr, "e2e: "+format+"\n", args...)
@@ -78,13 +80,14 @@ func runTests(m *testing.M) int {
 		return fail("%v", err)
 	}
 	lab.key = strings.TrimSpace(string(key))
-	// /var/tmp: the engines unpack gigabytes, more than a tmpfs should hold.
+	// Use /var/tmp, because the engines unpack gigabytes. This is too much for
+	// a tmpfs.
 	lab.scratch, err = os.MkdirTemp("/var/tmp", "nixoci-e2e-")
 	if err != nil {
 		return fail("%v", err)
 	}
 	defer os.RemoveAll(lab.scratch)
-	// Scratch directories must be reachable for the unprivileged user too.
+	// The unprivileged user must be able to reach scratch directories, too.
 	if err := os.Chmod(lab.scratch, 0o755); err != nil {
 		return fail("%v", err)
 	}
@@ -93,7 +96,8 @@ func runTests(m *testing.M) int {
 	for _, step := range [][]string{
 		{"mkdir", lab.memory},
 		{"mount", "-t", "tmpfs", "-o", "size=6g,mode=755", "none", lab.memory},
-		// With the nixoci-init of this source, whatever stands in the repository.
+		// Build with the nixoci-init of this source, not with the one stored in
+		// the repository.
 		{"go", "run", "../internal/initbin/renew", "-overlay", filepath.Join(lab.scratch, "init")},
 		{"go", "build", "-trimpath", "-overlay", filepath.Join(lab.scratch, "init/overlay.json"), "-o", lab.nixoci, "../cmd/nixoci"},
 	} {
@@ -108,16 +112,17 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// tool is where run.sh puts what it builds.
+// tool returns the file name of a program that run.sh has made.
 func tool(name string) string { return filepath.Join(lab.cache, "bin", name) }
 
-// summary is printed after the tests: what ran, and figures.
+// summary is printed after the tests. It lists the tests that ran, and their
+// figures.
 var summary struct {
 	sync.Mutex
 	lines []string
 }
 
-// report adds a line to the summary, and to the test's log.
+// report adds a line to the summary and to the test's log.
 func report(t *testing.T, format string, args ...any) {
 	t.Helper()
 	line := fmt.Sprintf(format, args...)
@@ -134,7 +139,7 @@ func printSummary() {
 	}
 }
 
-// A daemon is a process that lasts until the tests end.
+// A daemon is a process that runs until the tests end.
 type daemon struct {
 	cmd  *exec.Cmd
 	stop func()
@@ -145,8 +150,8 @@ var daemons struct {
 	list []daemon
 }
 
-// start runs a daemon with its output in scratch/NAME.log and waits until
-// ready succeeds. An interrupt, then a kill, ends it.
+// start starts a daemon and waits until ready succeeds. Its output goes to
+// scratch/NAME.log. At the end the daemon gets an interrupt, then a kill.
 func start(t *testing.T, name string, env []string, ready func() error, args ...string) {
 	t.Helper()
 	logFile := filepath.Join(lab.scratch, name+".log")
@@ -207,7 +212,7 @@ func tail(file string) string {
 	return string(b[max(0, len(b)-3000):])
 }
 
-// command runs a program that must succeed and returns its stdout.
+// command runs a program that must succeed, and returns its stdout.
 func command(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := try(args...)
@@ -217,7 +222,7 @@ func command(t *testing.T, args ...string) string {
 	return out
 }
 
-// try runs a program; an error has its command line and stderr.
+// try runs a program. Its error contains the command line and stderr.
 func try(args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	var errs strings.Builder

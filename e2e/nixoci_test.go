@@ -18,25 +18,25 @@ import (
 
 // A run is one call of nixoci.
 type run struct {
-	dir     string   // current directory, scratch by default
-	program string   // lab.nixoci by default
-	prefix  []string // what nixoci is started by: setpriv …
-	env     []string // beside PATH and HOME
-	cache   string   // XDG_CACHE_HOME, a fresh one by default
+	dir     string   // current directory; "": a scratch directory
+	program string   // "": lab.nixoci
+	prefix  []string // command that starts nixoci, such as setpriv
+	env     []string // variables in addition to PATH and HOME
+	cache   string   // XDG_CACHE_HOME; "": an empty one
 	timeout time.Duration
-	signal  func(*os.Process) // told of the process once it has started
+	signal  func(*os.Process) // is called with the process after its start
 }
 
-// An outcome is what came of a run.
+// An outcome is the result of a run.
 type outcome struct {
 	stdout, stderr string
 	code           int
 	wall, cpu      time.Duration
 	peak           int64   // bytes of resident memory
-	idle           float64 // the part of the machine's processors that did nothing meanwhile
+	idle           float64 // idle share of all processors during the run
 }
 
-// nixoci runs the program with a cache of its own.
+// nixoci runs the program, by default with an empty cache.
 func (r run) nixoci(t *testing.T, args ...string) outcome {
 	t.Helper()
 	if r.program == "" {
@@ -56,7 +56,8 @@ func (r run) nixoci(t *testing.T, args ...string) outcome {
 	line := append(append([]string{}, r.prefix...), append([]string{r.program}, args...)...)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Dir = r.dir
-	// Only what is said here reaches nixoci: no locale, no proxy, no Docker configuration.
+	// nixoci gets only these variables: no locale, no proxy, no Docker
+	// configuration.
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.cache, "XDG_CACHE_HOME=" + r.cache}, r.env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -84,7 +85,7 @@ func (r run) nixoci(t *testing.T, args ...string) outcome {
 	return o
 }
 
-// ok is nixoci for runs that must succeed.
+// ok calls nixoci for runs that must succeed.
 func (r run) ok(t *testing.T, args ...string) outcome {
 	t.Helper()
 	o := r.nixoci(t, args...)
@@ -96,7 +97,8 @@ func (r run) ok(t *testing.T, args ...string) outcome {
 
 var pushed = regexp.MustCompile(`^\S+@(sha256:[0-9a-f]{64})\n$`)
 
-// digest is what push and build print, and nothing beside it.
+// digest returns the digest from the output of push or build. It checks that
+// stdout contains nothing else.
 func (o outcome) digest(t *testing.T) string {
 	t.Helper()
 	m := pushed.FindStringSubmatch(o.stdout)
@@ -106,14 +108,14 @@ func (o outcome) digest(t *testing.T) string {
 	return m[1]
 }
 
-// end is the last of stderr: what was said after the lines of progress.
+// end returns the last lines of stderr, after the lines of progress.
 func (o outcome) end() string {
 	lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
 	return strings.Join(lines[max(0, len(lines)-6):], "\n")
 }
 
-// fails checks that a run ended with code, printed nothing on stdout, and said
-// every one of says on stderr.
+// fails checks that a run ended with code, printed nothing on stdout, and
+// printed all of says on stderr.
 func (o outcome) fails(t *testing.T, code int, says ...string) {
 	t.Helper()
 	if o.code != code {
@@ -134,7 +136,7 @@ func (o outcome) fails(t *testing.T, code int, says ...string) {
 	}
 }
 
-// scratchDir is a fresh directory on disk that anybody may write to.
+// scratchDir returns a new directory on disk that every user may write to.
 func scratchDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(lab.scratch, "t-")
@@ -148,8 +150,8 @@ func scratchDir(t *testing.T) string {
 	return dir
 }
 
-// processorTimes are the seconds' hundredths that all processors together
-// were idle and were there.
+// processorTimes returns the idle time and the total time of all processors, in
+// hundredths of a second.
 func processorTimes(t *testing.T) (idle, total float64) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/stat")
@@ -170,7 +172,7 @@ func processorTimes(t *testing.T) (idle, total float64) {
 	return idle, total
 }
 
-// toplevels are the arguments that push a system for both platforms.
+// toplevels returns the arguments that push a system for both platforms.
 func toplevels(variant string) []string {
 	var args []string
 	for _, p := range platforms {
@@ -179,10 +181,10 @@ func toplevels(variant string) []string {
 	return args
 }
 
-// fromStore are the flags for the local store.
+// fromStore returns the flags for the local store.
 func fromStore() []string { return []string{"--from", lab.large} }
 
-// args joins words and lists of words.
+// args joins words and lists of words to one list.
 func args(parts ...any) []string {
 	var all []string
 	for _, p := range parts {
@@ -196,5 +198,5 @@ func args(parts ...any) []string {
 	return all
 }
 
-// binaryCache is the directory of the large systems' signed binary cache.
+// binaryCache returns the directory of the large systems' signed binary cache.
 func binaryCache() string { return filepath.Join(lab.large, "cache") }

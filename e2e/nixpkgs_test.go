@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// The systems of a real nixpkgs, whose modules are as they are and whose packages
-// are Debian's: see nixpkgs/README.md. make e2e-nixpkgs NIXPKGS=DIR runs it.
+// TestNixpkgs makes systems of a real nixpkgs. The modules are unchanged, but
+// the packages are Debian's: see nixpkgs/README.md. Run it with make
+// e2e-nixpkgs NIXPKGS=DIR.
 func TestNixpkgs(t *testing.T) {
 	dir := os.Getenv("NIXPKGS")
 	if dir == "" {
@@ -39,7 +40,8 @@ func TestNixpkgs(t *testing.T) {
 	}
 }
 
-// realNixpkgs is a nixpkgs with Debian's packages under it, and where it builds.
+// realNixpkgs is a nixpkgs with Debian's packages, and the place where it is
+// built.
 type realNixpkgs struct {
 	root, tree          string
 	run                 run
@@ -68,7 +70,7 @@ func newRealNixpkgs(t *testing.T, dir string) *realNixpkgs {
 	r.run = run{dir: work, cache: scratchDir(t), timeout: time.Hour,
 		prefix: []string{"unshare", "-m", "sh", "-ec", `mount --bind "$0/nix" /nix; mount --bind "$1" /nix/debs; shift; exec "$@"`, r.root, debs},
 		env:    []string{nixConfig, "NIX_CONF_DIR=/var/empty", "NIX_REMOTE=local", "USER=root", "TMPDIR=" + work}}
-	// The tree's own Nix, out of its packages.
+	// Use the Nix from the packages of the tree.
 	nix := r.outside(t, "nix-build", filepath.Join(r.tree, "debian", "packages.nix"), "--argstr", "system", "x86_64-linux",
 		"--arg", "json", filepath.Join(r.tree, "debian", "packages.json"), "-A", "nix-bin", "-o", filepath.Join(r.root, "nix-bin"))
 	r.run.env = append(r.run.env, "PATH="+nix+"/usr/bin:"+os.Getenv("PATH"))
@@ -78,14 +80,14 @@ func newRealNixpkgs(t *testing.T, dir string) *realNixpkgs {
 	return r
 }
 
-// outside runs a program beside nixoci, in the same namespace.
+// outside runs a program other than nixoci, in the same namespace.
 func (r *realNixpkgs) outside(t *testing.T, args ...string) string {
 	t.Helper()
 	line := append(append([]string{"env"}, r.run.env...), r.run.prefix...)
 	return strings.TrimSpace(command(t, append(line, args...)...))
 }
 
-// replaced says what of the tree's packages is something else.
+// replaced reports which packages of the tree were replaced.
 func (r *realNixpkgs) replaced(t *testing.T) {
 	t.Helper()
 	out := r.outside(t, "nix", "eval", "--extra-experimental-features", "nix-command", "--impure", "--json", "--expr",
@@ -99,7 +101,7 @@ func (r *realNixpkgs) replaced(t *testing.T) {
 	report(t, "empty, in place of: %s", strings.Join(list["leftOut"], " "))
 }
 
-// push evaluates and builds as a user does, and says how far it came.
+// push evaluates and builds as a user does, and reports the result.
 func (r *realNixpkgs) push(t *testing.T, name, configuration string) string {
 	t.Helper()
 	ref := registry(t) + "/nixpkgs-" + name + ":latest"
@@ -123,9 +125,10 @@ func (r *realNixpkgs) push(t *testing.T, name, configuration string) string {
 	return ref
 }
 
-// applies waits until a configuration has been applied so many times, for as long
-// as the log goes on: a real system is a hundred derivations, which take a busy
-// machine minutes. It returns how many derivations have been built.
+// applies waits until a configuration was applied so many times. It waits as
+// long as the log grows, because a real system needs a hundred derivations.
+// That takes minutes on a busy machine. applies returns the number of
+// derivations that were built.
 func (b box) applies(t *testing.T, times int) (builds int) {
 	t.Helper()
 	const line = "/config/configuration.nix is applied"
@@ -145,8 +148,8 @@ func (b box) applies(t *testing.T, times int) (builds int) {
 	}
 }
 
-// boot starts an image, and lets it apply a configuration. What the image is made
-// of is there already.
+// boot starts an image and lets it apply a configuration. The container must
+// not build what is already in the image.
 func (r *realNixpkgs) boot(t *testing.T, image, baked string, engine func(*testing.T, ...string) []string, flags []string) {
 	if strings.Contains(strings.Join(engine(t), " "), "podman") {
 		command(t, podmanLine(t, "pull", "-q", "--tls-verify=false", "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"), image)...)
@@ -178,7 +181,7 @@ func (r *realNixpkgs) boot(t *testing.T, image, baked string, engine func(*testi
 		}
 	}
 	report(t, "served %.1f s later", b.serves(t, "the first page").Seconds())
-	b.runs(t) // units that the boot did not wait for are there, too
+	b.runs(t) // units for which the boot did not wait must run, too
 	b.do(t, "restart", "-t", "30", b.id)
 	report(t, "restarted: served after %.1f s", b.serves(t, "the first page").Seconds())
 	b.says(t, "is unchanged and running")

@@ -22,7 +22,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// browser is a Chromium for the tests of pages.
+// browser starts a Chromium for the tests of pages.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU,
@@ -37,7 +37,7 @@ func browser(t *testing.T) context.Context {
 	return ctx
 }
 
-// view is how somebody looks at a page.
+// view describes the screen on which a page is shown.
 type view struct {
 	width, height int64
 	dark, touch   bool
@@ -51,8 +51,9 @@ var views = map[string]view{
 	"narrow, dark":  {width: 390, height: 844, touch: true, dark: true},
 }
 
-// open shows the page in a tab of its own. Whatever the page writes to the
-// console, the breach of its policy included, is a failure.
+// open shows the page in a new tab. Everything that the page writes to the
+// console fails the test. That includes violations of its content security
+// policy.
 func open(t *testing.T, browser context.Context, file string, v view) context.Context {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
@@ -94,7 +95,7 @@ func open(t *testing.T, browser context.Context, file string, v view) context.Co
 	return ctx
 }
 
-// call is a command of Chromium's as an action.
+// call turns a command of Chromium's protocol into an action.
 func call[P any](command cdp.Command[P, cdp.Empty], p P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, command, p)
@@ -111,7 +112,7 @@ func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.V
 	}
 }
 
-// js is the value of an expression in the page.
+// js returns the value of an expression in the page.
 func js[T any](t *testing.T, ctx context.Context, expression string) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -123,12 +124,12 @@ func js[T any](t *testing.T, ctx context.Context, expression string) T {
 	return value
 }
 
-// point moves the pointer.
+// point moves the mouse pointer.
 func point(x, y float64) chromedp.Action[chromedp.Void] {
 	return call(input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved, X: x, Y: y})
 }
 
-// pagesOf makes the pages that are looked at, once for a test.
+// pagesOf makes the pages that a test shows.
 func pagesOf(t *testing.T) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -144,7 +145,8 @@ func pagesOf(t *testing.T) map[string]string {
 	make("platforms", "plan", "x86_64-linux="+before, "aarch64-linux="+graphFile("large-aarch64-linux"))
 	make("diff", "diff", before, after)
 	make("same", "diff", before, before)
-	// Images: both platforms, then one of them, updated.
+	// Make pages for images: first for both platforms, then for an update of
+	// one of them.
 	cache, err := filepath.Abs("../testdata/cache")
 	if err != nil {
 		t.Fatal(err)
@@ -175,8 +177,9 @@ func pagesOf(t *testing.T) map[string]string {
 	return pages
 }
 
-// TestPages: in both widths and themes every text has contrast enough, nothing
-// is wider than the screen, and the console stays empty.
+// TestPages checks the pages in both widths and themes. Every text must have
+// enough contrast. Nothing may be wider than the screen, and the console must
+// stay empty.
 func TestPages(t *testing.T) {
 	ctx := browser(t)
 	pages := pagesOf(t)
@@ -211,7 +214,7 @@ func TestPages(t *testing.T) {
 	useWithoutScript(t, ctx, pages["plan"])
 }
 
-// usePlan goes over the map with keys, search and pointer.
+// usePlan uses the map with keys, search and pointer.
 func usePlan(t *testing.T, browser context.Context, file string) {
 	ctx := open(t, browser, file, view{width: 1280, height: 800})
 	const details, focused = `document.querySelector(".details h3").textContent`, `document.activeElement.getAttribute("aria-label") || ""`
@@ -238,7 +241,7 @@ func usePlan(t *testing.T, browser context.Context, file string) {
 		return d.left >= m.right && d.top >= 0 && d.top < innerHeight && document.querySelector(".impact").getBoundingClientRect().bottom <= innerHeight; })()`); !place {
 		t.Error("the details are not beside the map, or below the fold")
 	}
-	// What is kept stays when the pointer moves.
+	// Pinned details stay when the pointer moves.
 	x, y := middle(t, ctx, `[...document.querySelectorAll(".tile")].sort((a, b) => b.getBoundingClientRect().width - a.getBoundingClientRect().width)[0]`)
 	do(t, ctx, point(x, y))
 	if now := js[string](t, ctx, details); now != picked {
@@ -254,7 +257,8 @@ func usePlan(t *testing.T, browser context.Context, file string) {
 		t.Errorf("the pointer is on %s, the details are of %s", under, now)
 	}
 	do(t, ctx, chromedp.KeyEvent("/"))
-	// Chromium's protocol types the letter though the page took its key.
+	// Chromium's protocol types the letter even though the page has handled the
+	// key. So remove it.
 	if !js[bool](t, ctx, `(() => { const e = document.activeElement; e.value = ""; return e.type === "search"; })()`) {
 		t.Error("/ does not go to the search")
 	}
@@ -275,7 +279,8 @@ func usePlan(t *testing.T, browser context.Context, file string) {
 	if n := js[int](t, ctx, `document.querySelectorAll("tr[hidden], .tile.lit").length`); n != 0 {
 		t.Errorf("after Escape %d things are still those that were found", n)
 	}
-	// What ships is framed, and a colour of its own where that is asked for.
+	// Layers that an update sends are framed. They have a separate colour if
+	// the user chooses so.
 	framed, ships := js[int](t, ctx, `document.querySelectorAll(".edge.framed").length`), js[int](t, ctx, `[...document.querySelectorAll("tr[data-layer]")].filter((r) => r.cells[r.cells.length - 1].textContent === "to pull").length`)
 	if framed == 0 || framed != ships {
 		t.Errorf("%d layers are framed, %d rows are to pull", framed, ships)
@@ -292,8 +297,8 @@ func middle(t *testing.T, ctx context.Context, element string) (x, y float64) {
 	return at[0], at[1]
 }
 
-// usePlanByTouch: on a telephone the details of a tile that is tapped are on the
-// screen, and can be closed.
+// usePlanByTouch checks a telephone: after a tap on a tile its details are on
+// the screen, and the user can close them.
 func usePlanByTouch(t *testing.T, browser context.Context, file string) {
 	ctx := open(t, browser, file, view{width: 390, height: 844, touch: true})
 	do(t, ctx, chromedp.ScrollIntoView(".map"))
@@ -309,7 +314,7 @@ func usePlanByTouch(t *testing.T, browser context.Context, file string) {
 	}
 }
 
-// useTables sorts, unfolds, and goes through rows by keys.
+// useTables sorts a table, opens a row, and moves through rows with keys.
 func useTables(t *testing.T, browser context.Context, file string) {
 	ctx := open(t, browser, file, view{width: 1280, height: 800})
 	const table = `[...document.querySelectorAll("section")].at(-1)`
@@ -329,13 +334,13 @@ func useTables(t *testing.T, browser context.Context, file string) {
 	if !js[bool](t, ctx, `(() => { const r = `+sizes+`.tBodies[0].rows[1]; return document.activeElement === r && r.querySelector("details").open && r.querySelector("li").textContent.startsWith("/nix/store/"); })()`) {
 		t.Error("a row does not open by keys")
 	}
-	// Its layer is what the map shows.
+	// The map must show the layer of the row.
 	if !js[bool](t, ctx, `document.querySelectorAll(".tile.lit").length === `+sizes+`.tBodies[0].rows[1].querySelectorAll("li").length`) {
 		t.Error("the layer of the row in focus is not lit on the map")
 	}
 }
 
-// usePlatforms chooses a platform, by a link that can be sent.
+// usePlatforms chooses a platform with a link, which a user can share.
 func usePlatforms(t *testing.T, browser context.Context, file string) {
 	ctx := open(t, browser, file, view{width: 1280, height: 800})
 	const shown = `[...document.querySelectorAll("main")].filter((m) => m.checkVisibility()).map((m) => m.getAttribute("aria-label")).join()`
@@ -348,7 +353,8 @@ func usePlatforms(t *testing.T, browser context.Context, file string) {
 	}
 }
 
-// useWithoutScript: the map, its words and the tables are there, and rows open.
+// useWithoutScript checks that the map, its texts and the tables are visible
+// without JavaScript, and that rows open.
 func useWithoutScript(t *testing.T, browser context.Context, file string) {
 	for _, width := range []int64{1280, 390} {
 		ctx := open(t, browser, file, view{width: width, height: 800, noScript: true})
@@ -374,11 +380,11 @@ func useWithoutScript(t *testing.T, browser context.Context, file string) {
 	}
 }
 
-// tooWide lists what reaches over the edge of the screen.
+// tooWide lists the elements that extend beyond the edge of the screen.
 const tooWide = `[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth && !e.closest(".scroll, svg")).slice(0, 5).map((e) => e.tagName + "." + e.className)`
 
-// contrast looks at every text that is to be seen: its colour against what is
-// behind it, by WCAG 2's formula. Low are those below 4.5.
+// contrast compares the colour of every visible text with its background, by
+// the formula of WCAG 2. low lists the texts below 4.5.
 const contrast = `(() => {
   const rgb = (s) => (s.match(/[\d.]+/g) || []).map(Number);
   const luminance = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };

@@ -20,7 +20,7 @@ import (
 
 const (
 	peakLimit = 200 << 20 // bytes of memory of a cold push
-	busyShare = 1.7       // processor time over wall time on two processors
+	busyShare = 1.7       // least processor time divided by wall time, on two processors
 )
 
 var (
@@ -28,14 +28,15 @@ var (
 	largeImage string // digest of the large system's index
 )
 
-// large is the large system of both platforms in the registry, pushed from the
-// local store with gzip by whoever asks first: REF and digest of the index.
+// large returns the reference and the digest of the large system's image for
+// both platforms. The first call pushes it from the local store with gzip.
 func large(t *testing.T) (ref, digest string) {
 	t.Helper()
 	ref = registry(t) + "/large:v1"
 	largeOnce.Do(func() {
-		// From memory, as the pushes after it: the first reading of a disk is waiting,
-		// which measured would take for a processor that nixoci leaves idle.
+		// Read the files into memory first, for the same conditions as in later
+		// pushes. Otherwise the first push waits for the disk, and the
+		// measurement would blame nixoci for idle processors.
 		for _, p := range platforms {
 			for _, path := range loadGraph(t, "large-"+p.nix) {
 				command(t, "find", filepath.Join(lab.large, path.Path), "-type", "f", "-exec", "cksum", "{}", "+")
@@ -51,7 +52,7 @@ func large(t *testing.T) (ref, digest string) {
 	return ref, largeImage
 }
 
-// largeCache is what the machine that pushed the large system remembers.
+// largeCache returns the cache directory of the push in large.
 func largeCache() string { return filepath.Join(lab.scratch, "large-cache") }
 
 var (
@@ -59,7 +60,7 @@ var (
 	zstdDone bool
 )
 
-// largeZstd is the same with zstd.
+// largeZstd does the same as large with zstd.
 func largeZstd(t *testing.T) (ref string) {
 	t.Helper()
 	ref = registry(t) + "/zstd:v1"
@@ -73,7 +74,8 @@ func largeZstd(t *testing.T) (ref string) {
 	return ref
 }
 
-// measured reports and judges the memory and processor time of a cold push.
+// measured reports the memory and the processor time of a cold push, and checks
+// their limits.
 func measured(t *testing.T, what string, o outcome) {
 	t.Helper()
 	share := o.cpu.Seconds() / o.wall.Seconds()
@@ -81,14 +83,15 @@ func measured(t *testing.T, what string, o outcome) {
 	if o.peak > peakLimit {
 		t.Errorf("%s: peak memory %d MiB, more than %d", what, o.peak>>20, peakLimit>>20)
 	}
-	// On a machine that others use too nixoci cannot have both processors; then
-	// nothing of them may be left over.
+	// If other programs use the machine, nixoci cannot use both processors.
+	// Then the test fails only if a processor was idle.
 	if runtime.NumCPU() > 1 && share < busyShare && o.idle > 1-busyShare/2 {
 		t.Errorf("%s: processor time %.2f of wall time, less than %.1f, while %.0f %% of the machine was idle", what, share, busyShare, o.idle*100)
 	}
 }
 
-// Judged by 2 and 5: the same digest from every source, memory and processors.
+// TestPushFromEverySource checks that every source gives the same digest, and
+// measures memory and processors.
 func TestPushFromEverySource(t *testing.T) {
 	_, digest := large(t)
 
@@ -114,14 +117,16 @@ func TestPushFromEverySource(t *testing.T) {
 	for _, p := range platforms {
 		graphs = append(graphs, p.nix+"="+graphFile("large-"+p.nix))
 	}
-	// What a graph file says is all that differs: layers need not be made again.
+	// Only the source of the graph differs, so nixoci need not make layers
+	// again.
 	graph := run{cache: largeCache()}.ok(t, args("push", registry(t)+"/large:from-graph", fromStore(), "--compression", "gzip", graphs)...)
 	if got := graph.digest(t); got != digest {
 		t.Errorf("from a graph file %s, from the store's database %s", got, digest)
 	}
 }
 
-// A push of what is there already asks for little.
+// TestSecondPushIsFiveHeads checks that a push of an existing image sends only
+// five requests.
 func TestSecondPushIsFiveHeads(t *testing.T) {
 	_, want := large(t)
 	target, err := url.Parse("http://" + registry(t))
@@ -144,7 +149,7 @@ func TestSecondPushIsFiveHeads(t *testing.T) {
 		t.Errorf("second push: %s, first: %s", got, want)
 	}
 	report(t, "second push: %d requests, %.2f s", len(requests), second.wall.Seconds())
-	// The tag, each platform's manifest, and two layers at random.
+	// One for the tag, one for each platform's manifest, two for random layers.
 	if len(requests) != 5 || slices.ContainsFunc(requests, func(r string) bool { return !strings.HasPrefix(r, "HEAD ") }) {
 		t.Errorf("second push: %d requests: %s", len(requests), strings.Join(requests, ", "))
 	}
@@ -187,7 +192,7 @@ func TestSkopeo(t *testing.T) {
 func TestCraneValidate(t *testing.T) {
 	t.Parallel()
 	ref, digest := large(t)
-	out := command(t, lab.crane, "validate", "--insecure", "--remote", ref) // of an index: of all that it lists
+	out := command(t, lab.crane, "validate", "--insecure", "--remote", ref) // for an index, crane checks everything that it lists
 	if !strings.Contains(out, "PASS") {
 		t.Errorf("crane validate: %s", out)
 	}
@@ -197,8 +202,8 @@ func TestCraneValidate(t *testing.T) {
 	report(t, "crane validate --remote passes for the index and what it lists")
 }
 
-// inImage runs the amd64 image's own programs; engine is the whole command line
-// up to the image.
+// inImage runs a script with the amd64 image's own programs. engine is the
+// command line up to the image.
 func inImage(t *testing.T, engine []string, image, script string) string {
 	t.Helper()
 	line := append(append([]string{}, engine...), "--entrypoint", lab.systems["large-x86_64-linux"]+"/sw/bin/bash", image, "-ec", script)
@@ -223,7 +228,7 @@ func TestDocker(t *testing.T) {
 		t.Errorf("docker run prints %q, want %q", out, want)
 	}
 
-	// Nix in the container, on the database that nixoci wrote.
+	// Run Nix in the container, with the database that nixoci wrote.
 	const nix = "export HOME=/root USER=root NIX_REMOTE=local; mkdir -p /root; " +
 		"nix=$(dirname $(readlink -f /run/current-system/sw/bin/nix 2>/dev/null || readlink -f /nix/var/nix/profiles/system/sw/bin/nix)); "
 	verify, err := exec.Command(engine[0], append(engine[1:], "--entrypoint", top+"/sw/bin/bash", ref, "-ec",
@@ -253,8 +258,9 @@ func TestDocker(t *testing.T) {
 	report(t, "docker pull of both, run, nix-store --verify --check-contents and path-info -rS of %d paths", len(lines))
 }
 
-// podmanLarge is held while podman has the large system. Its layers are the same
-// with gzip and with zstd, and podman 4 fails to pull what another removes.
+// podmanLarge is locked while podman has the large system. Its layers are the
+// same with gzip and zstd, and podman 4 fails to pull a layer while another
+// process removes it.
 var podmanLarge sync.Mutex
 
 func TestPodman(t *testing.T) {
@@ -279,7 +285,8 @@ func TestPodman(t *testing.T) {
 	report(t, "podman pull of both platforms, run of amd64")
 }
 
-// podman and containerd read zstd; Docker does from 23 on.
+// TestPodmanReadsZstd uses podman because Docker reads zstd only from version
+// 23 on. podman and containerd read it, too.
 func TestPodmanReadsZstd(t *testing.T) {
 	t.Parallel()
 	podmanLarge.Lock()

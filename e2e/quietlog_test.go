@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// A quietLine is a line that a log may have.
+// A quietLine is a line that a log may contain.
 type quietLine struct {
-	line   string // a regular expression for the whole line, without the kernel's time
+	line   string // regular expression for the whole line, without the kernel's time
 	reason string
-	engine string // how the name of the only engines begins on which it is right, "" for all
+	engine string // prefix of the names of the engines that may print it; "": all
 }
 
-// quietLines are all the lines that a clean boot and stop may print, each with
-// its reason. A line that is not here is noise: mend what prints it, and add it
-// only if that cannot be.
+// quietLines are the lines that a clean boot and stop may print, each with its
+// reason. All other lines are noise. Fix the program that prints such a line.
+// Add the line here only if this is impossible.
 var quietLines = []quietLine{
 	{`nixoci: starting NixOS .*, /nix/store/\S+`, "says which system boots", ""},
 	{`nixoci: /run is mounted nosuid: .* Start the container with --tmpfs /run:exec,suid .*`, "podman mounts /run so, where no flag says otherwise", "podman"},
@@ -59,8 +59,7 @@ var quietLines = []quietLine{
 
 var kernelTime = regexp.MustCompile(`^\[ *\d+\.\d+\] `)
 
-// noise returns the lines of a log that a clean boot and stop do not have.
-// Lines that more has are none either.
+// noise returns the lines of a log that are neither in quietLines nor in more.
 func noise(t *testing.T, engine, log string, more ...quietLine) []string {
 	t.Helper()
 	var allowed []*regexp.Regexp
@@ -83,12 +82,13 @@ lines:
 	return found
 }
 
-// A clean boot and stop print what they have to, and nothing else.
+// TestGuestLogIsQuiet checks that a clean boot and stop print nothing except
+// the allowed lines.
 func TestGuestLogIsQuiet(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		engine engine
-		kind   string // of the guest
+		kind   string // variant of the guest
 		flags  []string
 	}{
 		{"docker 20", docker20, "", bootFlags},

@@ -13,8 +13,9 @@ import (
 	"github.com/nixoci/nixoci/internal/guest"
 )
 
-// Today's engines: Docker 28, podman 5 and containerd 2, in a root of their own
-// (engines.sh, enter.sh). Debian 12's, which the other tests use, are the old end.
+// today holds today's engines: Docker 28, podman 5 and containerd 2. They run
+// in a separate root file system (engines.sh, enter.sh). The other tests use
+// Debian 12's engines, the oldest supported ones.
 var today struct {
 	namespace, docker, containerd sync.Once
 	pid                           string // "" if not started
@@ -23,8 +24,8 @@ var today struct {
 
 func todayRoot() string { return filepath.Join(lab.cache, "engines") }
 
-// inToday is a command line that runs a program in the root of today's engines.
-// lab.scratch is in the same place there.
+// inToday returns a command line that runs a program in the root of today's
+// engines. lab.scratch has the same path there.
 func inToday(t *testing.T, line ...string) []string {
 	t.Helper()
 	today.namespace.Do(func() {
@@ -44,7 +45,7 @@ func inToday(t *testing.T, line ...string) []string {
 		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", line)
 }
 
-// todayDocker is Docker 28.
+// todayDocker returns a command line of Docker 28.
 func todayDocker(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	line := inToday(t, "docker")
@@ -59,13 +60,13 @@ func todayDocker(t *testing.T, arguments ...string) []string {
 	return append(line, arguments...)
 }
 
-// todayPodman is podman 5, and crun with it.
+// todayPodman returns a command line of podman 5, which uses crun.
 func todayPodman(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	return inToday(t, append([]string{"podman", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, arguments...)...)
 }
 
-// todayFlags are what Docker 28 needs.
+// todayFlags are the flags that Docker 28 needs.
 var todayFlags = strings.Fields(guest.FlagRun + " " + guest.FlagCgroup)
 
 func TestTodayDockerBoots(t *testing.T) {
@@ -106,7 +107,8 @@ func TestTodayPodmanBoots(t *testing.T) {
 	}
 }
 
-// version is what an engine says of itself: that it is the one meant is tested too.
+// TestTodayVersions checks that the engines have the versions that these tests
+// are meant for.
 func TestTodayVersions(t *testing.T) {
 	for _, tc := range []struct {
 		line []string
@@ -124,7 +126,7 @@ func TestTodayVersions(t *testing.T) {
 	}
 }
 
-// What the message says to add is all that is needed.
+// TestTodayExplains checks that the advice in the message is sufficient.
 func TestTodayExplains(t *testing.T) {
 	image := guestImage(t, "")
 	for _, tc := range []struct {
@@ -150,14 +152,14 @@ func TestTodayExplains(t *testing.T) {
 	}
 }
 
-// The configuration is built and served, healthy, to whoever asks the host, on a
-// network of the user's.
+// TestTodayApplies checks that a configuration is built and its page is served
+// to the host, on a network that the user made. The container must be healthy.
 func TestTodayApplies(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
 	network := filepath.Base(scratchDir(t))
 	command(t, todayDocker(t, "network", "create", network)...)
-	t.Cleanup(func() { command(t, todayDocker(t, "network", "rm", network)...) }) // its bridge is the host's
+	t.Cleanup(func() { command(t, todayDocker(t, "network", "rm", network)...) }) // its bridge is in the host
 	e := docker28
 	e.machine = []string{"--network", network, "--tmpfs", "/run/lock", "-p", "127.0.0.1::80"}
 	b := e.run(t, image, args(todayFlags, "-v", config+":/config", "-v", web+":/web")...)

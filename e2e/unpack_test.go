@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// Judged by 2: umoci, which knows nothing of Nix, unpacks the image; Nix, which
-// knows nothing of images, finds every store path as it was.
+// TestUmociUnpack unpacks the image with umoci, which does not know Nix. Then
+// Nix, which does not know images, checks that every store path is unchanged.
 func TestUmociUnpack(t *testing.T) {
 	t.Parallel()
 	ref, _ := large(t)
@@ -47,8 +47,8 @@ func TestUmociUnpack(t *testing.T) {
 	}
 }
 
-// runArm64 starts a program of the unpacked image, with the image's own dynamic
-// linker and libraries, in an emulator.
+// runArm64 starts a program of the unpacked image in an emulator, with the
+// image's own dynamic linker and libraries.
 func runArm64(t *testing.T, root, toplevel string) {
 	t.Helper()
 	out := command(t, "unshare", "-m", "sh", "-ec", `mount --make-rprivate /; mount --bind "$1/nix" /nix
@@ -58,7 +58,7 @@ func runArm64(t *testing.T, root, toplevel string) {
 	}
 }
 
-// storeNames are the names in root's store, sorted.
+// storeNames returns the names in the store below root, sorted.
 func storeNames(t *testing.T, root string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(root, "nix/store"))
@@ -89,8 +89,8 @@ func difference(got, want []string) string {
 	return strings.Join(lines[:min(len(lines), 10)], " ")
 }
 
-// checkNarHashes dumps each store path below root with nix-store, as many at a
-// time as there are processors.
+// checkNarHashes checks the narHash of each store path below root with
+// nix-store. It runs two checks at a time.
 func checkNarHashes(t *testing.T, root string, graph []storePath) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -114,7 +114,7 @@ func checkNarHashes(t *testing.T, root string, graph []storePath) {
 	wg.Wait()
 }
 
-// narHash is what nix-store --dump | sha256sum prints.
+// narHash returns the digest and the size of the output of nix-store --dump.
 func narHash(path string) (digest string, size int64, err error) {
 	cmd := exec.Command("nix-store", "--dump", path)
 	out, err := cmd.StdoutPipe()
@@ -135,8 +135,9 @@ func narHash(path string) (digest string, size int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), size, nil
 }
 
-// checkDatabase asks Nix what the database that came with the image says of
-// the closure, and SQLite that it is sound and says nothing more.
+// checkDatabase compares Nix's information from the image's database with the
+// closure. It also checks with SQLite that the database is sound and contains
+// nothing else.
 func checkDatabase(t *testing.T, root, toplevel string, want []storePath) {
 	t.Helper()
 	cmd := exec.Command("nix", "--extra-experimental-features", "nix-command", "--option", "build-users-group", "",

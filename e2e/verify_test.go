@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
-// verifySample is a sample system for amd64, pushed under name.
+// verifySample pushes a sample system for amd64 under name.
 func verifySample(t *testing.T, name string) (ref, toplevel string, source []string) {
 	t.Helper()
 	sample, err := filepath.Abs("../testdata")
@@ -40,8 +40,9 @@ func verifySample(t *testing.T, name string) (ref, toplevel string, source []str
 	return ref, toplevel, source
 }
 
-// The large image is what it claims to be and what its closure makes. That costs
-// little more than to decompress and hash it, and no memory to speak of.
+// TestVerifyLarge checks that verify accepts the large image, alone and with
+// its closure. The cost must be little more than that of decompressing and
+// hashing, and memory must stay low.
 func TestVerifyLarge(t *testing.T) {
 	ref, _ := large(t)
 	o := run{}.ok(t, "verify", ref)
@@ -51,8 +52,8 @@ func TestVerifyLarge(t *testing.T) {
 	if o.peak > 200<<20 {
 		t.Errorf("verify took %d MB", o.peak>>20)
 	}
-	// The same bytes through gzip and sha256sum, each blob by itself. Processor
-	// time, since other tests run beside this one.
+	// Run the same bytes through gzip and sha256sum, one blob at a time.
+	// Compare processor time, because other tests run in parallel.
 	layout := filepath.Join(scratchDir(t), "layout")
 	command(t, "skopeo", "copy", "--all", "--src-tls-verify=false", "docker://"+ref, "oci:"+layout)
 	cmd := exec.Command("sh", "-ec", `for b in "$1"/blobs/sha256/*; do sha256sum <"$b"; gzip -dcf <"$b" | sha256sum; done >/dev/null`, "sh", layout)
@@ -65,7 +66,8 @@ func TestVerifyLarge(t *testing.T) {
 	}
 	report(t, "verify of both large platforms: %v of processor time, %d MB; gzip and sha256sum take %v",
 		o.cpu.Round(10*time.Millisecond), o.peak>>20, alone.Round(10*time.Millisecond))
-	// One platform: that is as much work as a cold push.
+	// Check one platform against its closure. This is as much work as a cold
+	// push.
 	o = run{}.ok(t, "verify", "oci:"+layout, "--platform", "linux/amd64", "--from", lab.large, lab.systems["large-x86_64-linux"])
 	if strings.Count(o.stdout, "made from the given closure, it is the same") != 1 {
 		t.Errorf("%s", o.stdout)
@@ -76,7 +78,8 @@ func TestVerifyLarge(t *testing.T) {
 	report(t, "verify with the closure of one platform: %v of processor time, %d MB", o.cpu.Round(10*time.Millisecond), o.peak>>20)
 }
 
-// What other tools carry from one place to another is still what it was.
+// TestVerifyCopies checks that verify accepts images that other tools have
+// copied.
 func TestVerifyCopies(t *testing.T) {
 	t.Parallel()
 	ref, toplevel, source := verifySample(t, "verify/copied:v1")
@@ -103,8 +106,9 @@ func TestVerifyCopies(t *testing.T) {
 	report(t, "skopeo's oci-archive and docker-archive and docker save's are verified, alone and with the closure")
 }
 
-// Another tool's layer on top, another tool's image, and an image whose blob
-// rotted in the registry are not what they claim to be.
+// TestVerifyRefuses checks three bad images: one with another tool's layer on
+// top, one of another tool, and one with a damaged blob in the registry. verify
+// must reject all of them.
 func TestVerifyRefuses(t *testing.T) {
 	t.Parallel()
 	ref, _, _ := verifySample(t, "verify/changed:v1")
