@@ -23,6 +23,7 @@ type applicationFlags struct {
 	shell, certificates, database bool
 	users                         []string
 	files                         []application.File // of a specification
+	noEntrypoint                  bool               // --entrypoint ""
 }
 
 func (f *applicationFlags) add(fl *pflag.FlagSet) {
@@ -38,7 +39,7 @@ func (f *applicationFlags) given() (names []string) {
 	for _, flag := range []struct {
 		name  string
 		given bool
-	}{{"--link", len(f.links) > 0}, {"--sh", f.shell}, {"--ca-certificates", f.certificates}, {"--nix-database", f.database}, {"--add-user", len(f.users) > 0}, {"files of the specification", len(f.files) > 0}} {
+	}{{"--link", len(f.links) > 0}, {"--sh", f.shell}, {"--ca-certificates", f.certificates}, {"--nix-database", f.database}, {"--add-user", len(f.users) > 0}, {`--entrypoint ""`, f.noEntrypoint}, {"files of the specification", len(f.files) > 0}} {
 		if flag.given {
 			names = append(names, flag.name)
 		}
@@ -48,7 +49,7 @@ func (f *applicationFlags) given() (names []string) {
 
 // choices are what the flags say. Roots are still missing.
 func (f *applicationFlags) choices() (application.Choices, error) {
-	c := application.Choices{Links: f.links, Shell: f.shell, Certificates: f.certificates, Database: f.database, Files: f.files}
+	c := application.Choices{Links: f.links, Shell: f.shell, Certificates: f.certificates, Database: f.database, NoEntrypoint: f.noEntrypoint, Files: f.files}
 	for _, s := range f.users {
 		u, err := application.ParseUser(s)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -36,7 +37,7 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&i.env, "env", "e", nil, "environment variable; can be repeated")
 	f.StringArrayVarP(&i.labels, "label", "l", nil, "label in the image config; can be repeated")
 	f.StringArrayVar(&i.annotations, "annotation", nil, "annotation of the manifests and the index; can be repeated")
-	f.StringArrayVar(&i.entrypoint, "entrypoint", nil, "entrypoint, with one flag for each word (default /sbin/init; of an application its program)")
+	f.StringArrayVar(&i.entrypoint, "entrypoint", nil, "entrypoint, with one flag for each word (default /sbin/init; of an application its program); \"\" for none: then --cmd is what starts")
 	f.StringArrayVar(&i.cmd, "cmd", nil, "command, with one flag for each word")
 	f.StringVar(&i.user, "user", "", "user that the container starts as")
 	f.StringVar(&i.workdir, "workdir", "", "working directory in the container")
@@ -50,6 +51,7 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 
 // settings checks the flags and returns what they say.
 func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
+	i.takeNoEntrypoint()
 	s := manifest.Settings{
 		Env: i.env, Entrypoint: i.entrypoint, Cmd: i.cmd, User: i.user, WorkingDir: i.workdir,
 		StopSignal: i.stopSignal, Ports: i.ports, Volumes: i.volumes,
@@ -60,6 +62,9 @@ func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 	comp, err := layers.ParseCompression(i.compression)
 	if err != nil {
 		return fail(fmt.Errorf("--compression: %w", err))
+	}
+	if i.application.noEntrypoint && len(i.cmd) == 0 {
+		return fail(hint.Add(errors.New(`--entrypoint "": nothing starts without a command`), "name the program with --cmd"))
 	}
 	switch i.format {
 	case "oci":
@@ -81,6 +86,13 @@ func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 		return fail(err)
 	}
 	return comp, s, nil
+}
+
+// takeNoEntrypoint makes a choice of --entrypoint "", which is no word.
+func (i *imageFlags) takeNoEntrypoint() {
+	if len(i.entrypoint) == 1 && i.entrypoint[0] == "" {
+		i.application.noEntrypoint, i.entrypoint = true, nil
+	}
 }
 
 func pairs(flag string, in []string) (map[string]string, error) {

@@ -106,6 +106,9 @@ func (g specified) image(img *imageFlags, s *spec.Specification) {
 		img.application.files = append(img.application.files, application.File(f))
 	}
 	set(g, "entrypoint", &img.entrypoint, s.Config.Entrypoint)
+	if s.Config.Entrypoint != nil && len(s.Config.Entrypoint) == 0 {
+		set(g, "entrypoint", &img.entrypoint, []string{""})
+	}
 	set(g, "cmd", &img.cmd, s.Config.Cmd)
 	set(g, "env", &img.env, pairs(s.Config.Env))
 	set(g, "label", &img.labels, pairs(s.Config.Labels))
@@ -115,6 +118,7 @@ func (g specified) image(img *imageFlags, s *spec.Specification) {
 	set(g, "port", &img.ports, s.Config.Ports)
 	set(g, "volume", &img.volumes, s.Config.Volumes)
 	set(g, "annotation", &img.annotations, pairs(s.Annotations))
+	set(g, "init", &img.init.values, s.Init)
 	g.text("created", &img.created, s.Created)
 	g.text("compression", &img.compression, s.Compression)
 	g.text("format", &img.format, s.Format)

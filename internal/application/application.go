@@ -21,6 +21,7 @@ import (
 type Choices struct {
 	Roots        []closure.StorePath `json:"roots"`                  // the first names the image
 	Program      string              `json:"program,omitempty"`      // name in bin of what starts; "": the only one
+	NoEntrypoint bool                `json:"noEntrypoint,omitempty"` // the command starts, and whoever gives another starts that
 	Links        []string            `json:"links,omitempty"`        // directories or files of the roots that the image shows at the same place
 	Shell        bool                `json:"shell,omitempty"`        // /bin/sh is the closure's shell
 	Certificates bool                `json:"certificates,omitempty"` // the closure's certificates are where programs look
@@ -42,7 +43,7 @@ type Application struct {
 
 // Settings are the parts of an image's settings that must fit the closure.
 type Settings struct {
-	Entrypoint []string // nil: the program
+	Entrypoint []string // nil: the program; without an entrypoint the command
 	User       string
 }
 
@@ -227,4 +228,4 @@ func Key(c *closure.Closure, choices Choices, s Settings, platform *ocispec.Plat
 }
 
 // keyVersion changes with what New makes of the same input.
-const keyVersion = 1
+const keyVersion = 2

@@ -387,7 +387,7 @@ func TestKey(t *testing.T) {
 	}{
 		{c: c}, {c: d}, {c: c, Choices: Choices{Roots: roots("a")}}, {c: c, Choices: Choices{Links: []string{"/bin"}}}, {c: c, Choices: Choices{Shell: true}},
 		{c: c, Choices: Choices{Certificates: true}}, {c: c, Choices: Choices{Database: true}}, {c: c, Choices: Choices{Program: "x"}},
-		{c: c, Choices: Choices{Users: []User{{Name: "x"}}}}, {c: c, Choices: Choices{Files: []File{{Path: "/x"}}}}, {c: c, Settings: Settings{User: "x"}}, {c: c, Settings: Settings{Entrypoint: []string{"x"}}}, {c: c, p: platform("arm64")},
+		{c: c, Choices: Choices{Users: []User{{Name: "x"}}}}, {c: c, Choices: Choices{Files: []File{{Path: "/x"}}}}, {c: c, Choices: Choices{NoEntrypoint: true}}, {c: c, Settings: Settings{User: "x"}}, {c: c, Settings: Settings{Entrypoint: []string{"x"}}}, {c: c, p: platform("arm64")},
 	} {
 		key, err := Key(in.c, in.Choices, in.Settings, in.p)
 		if err != nil {
@@ -399,7 +399,7 @@ func TestKey(t *testing.T) {
 		seen[key] = fmt.Sprint(i)
 	}
 	// A field that is added to the choices is one that the images have to record.
-	if n := reflect.TypeFor[Choices]().NumField(); n != 8 {
+	if n := reflect.TypeFor[Choices]().NumField(); n != 9 {
 		t.Errorf("Choices have %d fields: record the new one, and add it here", n)
 	}
 }
@@ -468,4 +468,41 @@ func TestFiles(t *testing.T) {
 	twice := Choices{Roots: roots("hello-1"), Files: []File{{Path: "/x"}, {Path: "/x"}}}
 	_, err = New(t.Context(), src, c, twice, Settings{}, nil)
 	hinttest.Error(t, err, nil, "it is there twice")
+}
+
+// TestCopiedDirectories: a directory of the closure with another owner.
+func TestCopiedDirectories(t *testing.T) {
+	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64},
+		"site": {"www/a/index.html": "f page", "www/run": "x #!/bin/sh", "www/link": "-> a", "www-not": "f no", "large/x": "f " + strings.Repeat("x", maxContent+1)}})
+	make := func(files ...File) ([]string, error) {
+		app, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1", "site"), Links: []string{"/bin"}, Files: files}, Settings{}, nil)
+		if err != nil {
+			return nil, err
+		}
+		var got []string
+		for _, p := range app.Placed {
+			got = append(got, fmt.Sprintf("%s %s %04o %d:%d %s%s", p.Name, p.Kind, p.Mode, p.UID, p.GID, p.Target, p.Content))
+		}
+		return got, nil
+	}
+	site := string(storePath("site"))
+	got, err := make(File{Path: "/srv", Source: site + "/www", UID: 33, GID: 34, Mode: "0700"}, File{Path: "/srv/a/more", Text: text("m")}, File{Path: "/run1", Source: site + "/www/run"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"run1 file 0755 0:0 #!/bin/sh", "srv directory 0700 33:34 ", "srv/a directory 0755 33:34 ", "srv/a/index.html file 0644 33:34 page", "srv/a/more file 0644 0:0 m",
+		"srv/link symlink 0777 33:34 a", "srv/run file 0755 33:34 #!/bin/sh",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for want, files := range map[string][]File{
+		"file /srv/a: it is there twice":        {{Path: "/srv", Source: site + "/www"}, {Path: "/srv/a", Text: text("m")}},
+		"file /srv/a/x: /srv/a is no directory": {{Path: "/srv", Source: string(storePath("hello-1"))}, {Path: "/srv/a", Text: text("")}, {Path: "/srv/a/x", Text: text("")}},
+		"at most 1048576 are taken":             {{Path: "/srv", Source: site + "/large"}},
+	} {
+		_, err := make(files...)
+		hinttest.Error(t, err, nil, want)
+	}
 }

@@ -2,6 +2,7 @@ package application
 
 import (
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"slices"
@@ -18,9 +19,9 @@ import (
 type File struct {
 	Path   string  `json:"path"`             // absolute
 	Text   *string `json:"text,omitempty"`   // content of a file
-	Source string  `json:"source,omitempty"` // file in the closure whose content it has
+	Source string  `json:"source,omitempty"` // file in the closure whose content it has, or directory that is copied with all that is in it
 	Target string  `json:"target,omitempty"` // of a symlink
-	Mode   string  `json:"mode,omitempty"`   // octal; "" is 0644, of a directory 0755
+	Mode   string  `json:"mode,omitempty"`   // octal; "" is 0644, of a directory and of a source that can be started 0755. Below a source that is a directory only the owner is the same
 	UID    int64   `json:"uid,omitempty"`
 	GID    int64   `json:"gid,omitempty"`
 	Setuid bool    `json:"setuid,omitempty"` // the mode may have the bits that change the user or group
@@ -30,6 +31,7 @@ type File struct {
 const (
 	maxFiles   = 10_000
 	maxContent = 1 << 20 // bytes of one file
+	maxSum     = 1 << 26 // bytes of all files: they are in memory
 	maxOwner   = 1<<21 - 1
 )
 
@@ -124,7 +126,7 @@ var rootFiles = []string{"etc/passwd", "etc/group", "etc/nsswitch.conf"}
 func (r *Reader) place(app *Application) error {
 	for _, f := range app.Files {
 		name := f.Path[1:]
-		if app.has(name) || slices.Contains(RootDirectories, name) || slices.Contains(rootFiles, name) {
+		if app.isRoot(name) {
 			return hint.Add(fmt.Errorf("file %s: the image has it already", f.Path), "choose another place, or link less")
 		}
 		mode, err := f.mode()
@@ -138,27 +140,141 @@ func (r *Reader) place(app *Application) error {
 		case f.Text != nil:
 			p.Kind, p.Content = closure.KindFile, []byte(*f.Text)
 		case f.Source != "":
-			p.Kind = closure.KindFile
-			if p.Content, err = r.copied(f); err != nil {
+			copied, err := r.copied(f, p)
+			if err != nil {
 				return err
 			}
+			app.Placed = append(app.Placed, copied...)
+			continue
 		}
 		app.Placed = append(app.Placed, p)
+	}
+	if err := app.checkPlaced(); err != nil {
+		return err
 	}
 	return app.placeParents()
 }
 
-// copied is the content of a file that is copied from the closure.
-func (r *Reader) copied(f File) ([]byte, error) {
+// checkPlaced refuses what copied directories make too large, or bring into the
+// place of another file.
+func (a *Application) checkPlaced() error {
+	if len(a.Placed) > maxFiles {
+		return hint.Add(fmt.Errorf("%d files with owners, at most %d are taken", len(a.Placed), maxFiles), "copy less, and link the rest")
+	}
+	seen, sum := map[string]bool{}, 0
+	for _, p := range a.Placed {
+		if seen[p.Name] {
+			return fmt.Errorf("file /%s: it is there twice", p.Name)
+		}
+		if a.isRoot(p.Name) {
+			return hint.Add(fmt.Errorf("file /%s: the image has it already", p.Name), "choose another place, or link less")
+		}
+		seen[p.Name] = true
+		sum += len(p.Content)
+	}
+	if sum > maxSum {
+		return hint.Add(fmt.Errorf("files with owners have %d bytes, at most %d are taken", sum, maxSum), "copy less, and link the rest")
+	}
+	return nil
+}
+
+// isRoot reports whether the root layer has name.
+func (a *Application) isRoot(name string) bool {
+	return a.has(name) || slices.Contains(RootDirectories, name) || slices.Contains(rootFiles, name)
+}
+
+// copied are the entries of a file or directory that is copied from the closure
+// to p.
+func (r *Reader) copied(f File, p Placed) ([]Placed, error) {
 	store, name, ok := splitStorePath(f.Source)
 	if !ok || r.closure.Info(store) == nil {
 		return nil, fmt.Errorf("file %s: its source %s is not in the closure", f.Path, f.Source)
 	}
-	data, err := r.readFile(store, name)
+	at, err := r.find(store, name)
 	if err != nil {
 		return nil, fmt.Errorf("file %s: %w", f.Path, err)
 	}
-	return data, nil
+	p.Kind = at.Kind
+	if f.Mode == "" {
+		p.Mode = copiedMode(at.Entry)
+	}
+	if at.Kind == closure.KindFile {
+		p.Content, err = r.readFile(store, name)
+	}
+	all := []Placed{p}
+	switch at.Kind {
+	case closure.KindFile:
+		all[0].Content, err = r.readFile(store, name)
+	case closure.KindDirectory:
+		below := &copier{from: at.name, to: p, all: all}
+		if err = closure.Walk(r.ctx, r.source, r.closure.Info(at.store), below); err != nil && below.err == nil {
+			err = &ReadError{err}
+		}
+		all = below.all
+	}
+	if err != nil {
+		return nil, fmt.Errorf("file %s: %w", f.Path, err)
+	}
+	return all, nil
+}
+
+// copier is a Visitor that copies what is below a directory of a store path. A
+// symlink stays what it is.
+type copier struct {
+	from string // the directory
+	to   Placed // its place
+	all  []Placed
+	sum  int64
+	err  error // what it refused
+}
+
+func (c *copier) add(name string, e closure.Entry, content io.Reader) error {
+	rest, ok := strings.CutPrefix(name, c.from)
+	if c.from != "" {
+		rest, ok = strings.CutPrefix(name, c.from+"/")
+	}
+	if !ok || rest == "" {
+		_, err := io.Copy(io.Discard, content)
+		return err
+	}
+	switch c.sum += e.Size; {
+	case e.Size > maxContent:
+		c.err = fmt.Errorf("%s has %d bytes, at most %d are taken", name, e.Size, maxContent)
+	case c.sum > maxSum:
+		c.err = fmt.Errorf("more than %d bytes", maxSum)
+	case len(c.all) == maxFiles:
+		c.err = fmt.Errorf("more than %d files", maxFiles)
+	}
+	if c.err != nil {
+		return hint.Add(c.err, "link what is large: --link, or copyToRoot in the Nix function")
+	}
+	data, err := io.ReadAll(content)
+	c.all = append(c.all, Placed{Name: path.Join(c.to.Name, rest), Kind: e.Kind, Mode: copiedMode(e), UID: c.to.UID, GID: c.to.GID, Target: e.Target, Content: data})
+	return err
+}
+
+func (c *copier) Directory(name string) error {
+	return c.add(name, closure.Entry{Kind: closure.KindDirectory}, strings.NewReader(""))
+}
+
+func (c *copier) Symlink(name, target string) error {
+	return c.add(name, closure.Entry{Kind: closure.KindSymlink, Target: target}, strings.NewReader(""))
+}
+
+func (c *copier) File(name string, executable bool, size int64, content io.Reader) error {
+	return c.add(name, closure.Entry{Kind: closure.KindFile, Executable: executable, Size: size}, content)
+}
+
+// copiedMode is the mode of what is copied: as in the store, but the owner may
+// write.
+func copiedMode(e closure.Entry) int64 {
+	switch {
+	case e.Kind == closure.KindSymlink:
+		return 0o777
+	case e.Kind == closure.KindDirectory || e.Executable:
+		return 0o755
+	}
+	return 0o644
 }
 
 // placeParents adds the directories that files are in, and sorts.

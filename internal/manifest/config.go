@@ -57,16 +57,9 @@ func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err err
 	}
 	rc := &c.Config
 	rc.Env = mergeEnv(sys.defaultEnv(), s.Env)
-	rc.Entrypoint = slices.Clone(s.Entrypoint)
-	if rc.Entrypoint == nil {
-		if rc.Entrypoint, err = sys.defaultEntrypoint(); err != nil {
-			return nil, err
-		}
+	if err := rc.setStart(sys, s); err != nil {
+		return nil, err
 	}
-	if sys.App != nil && sys.App.First != "" {
-		rc.Entrypoint[0] = sys.App.First
-	}
-	rc.Cmd = slices.Clone(s.Cmd)
 	rc.User = s.User
 	rc.WorkingDir = s.WorkingDir
 	if signal := cmp.Or(s.StopSignal, sys.defaultStopSignal()); signal != "" {
@@ -96,6 +89,28 @@ func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err err
 		c.History = append(c.History, ocispec.History{Created: c.Created, CreatedBy: createdBy(l), Comment: historyComment})
 	}
 	return c, nil
+}
+
+// setStart sets entrypoint and command. Where there is no entrypoint, the command
+// starts.
+func (rc *runtimeConfig) setStart(sys *System, s *Settings) (err error) {
+	rc.Entrypoint, rc.Cmd = slices.Clone(s.Entrypoint), slices.Clone(s.Cmd)
+	starts := &rc.Entrypoint
+	switch {
+	case sys.App != nil && sys.App.NoEntrypoint:
+		starts = &rc.Cmd
+		if len(rc.Cmd) == 0 {
+			return errors.New("no entrypoint and no command: nothing starts")
+		}
+	case rc.Entrypoint == nil:
+		if rc.Entrypoint, err = sys.defaultEntrypoint(); err != nil {
+			return err
+		}
+	}
+	if sys.App != nil && sys.App.First != "" {
+		(*starts)[0] = sys.App.First
+	}
+	return nil
 }
 
 // defaultEnv returns the environment to which the settings are added. The PATH of an

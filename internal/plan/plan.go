@@ -59,8 +59,12 @@ var planners = map[Strategy]func(*graph, int) []*bin{
 }
 
 // LayerGlob puts all paths whose name, with or without the store hash, matches
-// Glob (the syntax of path.Match) into the layer Name.
+// Glob (the syntax of path.Match) into the layer Name. Where Glob is a store path,
+// this is that path and all that it refers to.
 type LayerGlob struct{ Glob, Name string }
+
+// isPath reports whether Glob is a store path.
+func (l LayerGlob) isPath() bool { return strings.HasPrefix(l.Glob, closure.StoreDir+"/") }
 
 // ParseLayerGlob reads GLOB=NAME.
 func ParseLayerGlob(s string) (LayerGlob, error) {
@@ -69,7 +73,11 @@ func ParseLayerGlob(s string) (LayerGlob, error) {
 		return LayerGlob{}, fmt.Errorf("layer %q: not GLOB=NAME", s)
 	}
 	l := LayerGlob{Glob: s[:i], Name: s[i+1:]}
-	if _, err := path.Match(l.Glob, ""); err != nil {
+	_, err := path.Match(l.Glob, "")
+	if l.isPath() {
+		_, err = closure.ParseStorePath(l.Glob)
+	}
+	if err != nil {
 		return LayerGlob{}, fmt.Errorf("layer %q: %w", s, err)
 	}
 	return l, nil
@@ -142,34 +150,82 @@ func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error
 	for i := range g.infos {
 		g.generated[i] = g.generated[i] || slices.Contains(o.Configuration, g.infos[i].Path)
 	}
-	var named []namedBin
+	named, err := g.nameLayers(o.Layers)
+	if err != nil {
+		return nil, 0, nil, err
+	}
 	left := len(g.infos)
-	for i := range int32(len(g.infos)) {
-		for _, l := range o.Layers {
-			byName, err := path.Match(l.Glob, g.names[i])
-			byBase, _ := path.Match(l.Glob, g.infos[i].Path.Base())
-			if err != nil {
-				return nil, 0, nil, fmt.Errorf("plan: layer %q: glob %q: %w", l.Name, l.Glob, err)
-			}
-			if !byName && !byBase {
-				continue
-			}
-			k := slices.IndexFunc(named, func(n namedBin) bool { return n.name == l.Name })
-			if k < 0 {
-				k = len(named)
-				named = append(named, namedBin{l.Name, g.newBin()})
-			}
-			g.put(named[k].bin, i)
-			g.fixed[i] = true
-			left--
-			break
-		}
+	for _, n := range named {
+		left -= len(n.members)
 	}
 	budget := o.MaxLayers - len(named)
 	if budget < 0 || budget == 0 && left > 0 {
 		return nil, 0, nil, fmt.Errorf("plan: %d layers by name of %d: %w", len(named), o.MaxLayers, ErrTooManyLayers)
 	}
 	return g, min(budget, left), named, nil
+}
+
+// nameLayers makes the layers that are asked for by name, and marks their nodes
+// as fixed.
+func (g *graph) nameLayers(asked []LayerGlob) (named []namedBin, err error) {
+	reached := make([]map[closure.StorePath]bool, len(asked)) // from those that are store paths
+	for k, l := range asked {
+		if l.isPath() {
+			reached[k] = g.reach(closure.StorePath(l.Glob))
+		}
+	}
+	for i := range int32(len(g.infos)) {
+		for k, l := range asked {
+			is := reached[k][g.infos[i].Path]
+			if !l.isPath() {
+				if is, err = matches(l.Glob, g.names[i], g.infos[i].Path.Base()); err != nil {
+					return nil, fmt.Errorf("plan: layer %q: glob %q: %w", l.Name, l.Glob, err)
+				}
+			}
+			if !is {
+				continue
+			}
+			at := slices.IndexFunc(named, func(n namedBin) bool { return n.name == l.Name })
+			if at < 0 {
+				at = len(named)
+				named = append(named, namedBin{l.Name, g.newBin()})
+			}
+			g.put(named[at].bin, i)
+			g.fixed[i] = true
+			break
+		}
+	}
+	return named, nil
+}
+
+func matches(glob string, names ...string) (bool, error) {
+	for _, name := range names {
+		if ok, err := path.Match(glob, name); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// reach is root and all that it refers to; nothing where the closure has no such
+// path, as of images for several platforms only one has it.
+func (g *graph) reach(root closure.StorePath) map[closure.StorePath]bool {
+	references := make(map[closure.StorePath][]closure.StorePath, len(g.infos))
+	for _, info := range g.infos {
+		references[info.Path] = append(slices.Clip(info.References), info.Path)
+	}
+	found, todo := map[closure.StorePath]bool{}, []closure.StorePath{root}
+	for len(todo) > 0 {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, r := range references[p] {
+			if !found[r] {
+				found[r] = true
+				todo = append(todo, r)
+			}
+		}
+	}
+	return found
 }
 
 // plan turns bins into groups: least likely to change first.

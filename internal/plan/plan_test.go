@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -314,8 +315,36 @@ func TestPlanNamedLayers(t *testing.T) {
 	}
 }
 
+// TestPlanLayerOfAPath: a store path is named with all that it refers to.
+func TestPlanLayerOfAPath(t *testing.T) {
+	names := []string{"libc", "ssl", "python", "data", "app"}
+	infos := make([]closure.Info, len(names))
+	for i, name := range names {
+		infos[i] = closure.Info{Path: storePath(uint64(i), name), NarSize: 1000}
+	}
+	for from, to := range map[int][]int{1: {0}, 2: {1}, 4: {2, 3}} {
+		for _, i := range to {
+			infos[from].References = append(infos[from].References, infos[i].Path)
+		}
+	}
+	elsewhere := storePath(9, "arm-python")
+	p := mustPlan(t, mustClosure(t, infos), Options{MaxLayers: 10, Layers: []LayerGlob{{string(infos[1].Path), "ssl"}, {string(elsewhere), "elsewhere"}, {string(infos[2].Path), "python"}}})
+	checkPlan(t, mustClosure(t, infos), p, 10)
+	got := map[string]string{}
+	for _, g := range p.Groups {
+		for _, path := range g.Paths {
+			got[path.Name()] = g.Name
+		}
+	}
+	if want := map[string]string{"libc": "ssl", "ssl": "ssl", "python": "python", "data": "", "app": ""}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestParseLayerGlob(t *testing.T) {
+	const path = "/nix/store/00000000000000000000000000000001-hello-2.12"
 	for s, want := range map[string]LayerGlob{
+		path + "=hello":        {path, "hello"},
 		"a*=b":                 {"a*", "b"},
 		"?i=p=x":               {"?i=p", "x"},
 		"linux-*=kernel and c": {"linux-*", "kernel and c"},
@@ -324,7 +353,7 @@ func TestParseLayerGlob(t *testing.T) {
 			t.Errorf("%s: %v, %v", s, got, err)
 		}
 	}
-	for _, s := range []string{"", "=", "a", "a=", "=b", "[=b"} {
+	for _, s := range []string{"", "=", "a", "a=", "=b", "[=b", path + "/bin=b", "/nix/store/=b"} {
 		if got, err := ParseLayerGlob(s); err == nil {
 			t.Errorf("%q: %v, want an error", s, got)
 		}

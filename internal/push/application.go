@@ -72,6 +72,9 @@ func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closu
 // machine's cache, else from the closure's files.
 func (j *Job) Application(r *application.Reader, c *closure.Closure, choices application.Choices, platform *ocispec.Platform) (*application.Application, error) {
 	settings := application.Settings{Entrypoint: j.Settings.Entrypoint, User: j.Settings.User}
+	if choices.NoEntrypoint {
+		settings.Entrypoint = j.Settings.Cmd
+	}
 	key, err := application.Key(c, choices, settings, platform)
 	if err != nil {
 		return nil, err

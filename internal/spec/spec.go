@@ -35,6 +35,7 @@ type Specification struct {
 	Users       []User            `json:"users,omitempty" doc:"users in /etc/passwd beside root and nobody" flag:"add-user"`
 	Files       []File            `json:"files,omitempty" doc:"files, directories and symlinks with an owner and a mode, in a layer of their own" flag:""`
 	Config      Config            `json:"config,omitzero" doc:"what a runtime is told" flag:""`
+	Init        []string          `json:"init,omitempty" doc:"of a NixOS system: files to put at /sbin/init instead of nixoci-init, one for each platform; or none" flag:"init"`
 	Annotations map[string]string `json:"annotations,omitempty" doc:"annotations of the manifests and the index" flag:"annotation"`
 	Created     string            `json:"created,omitempty" doc:"creation time: RFC 3339, or seconds since 1970" flag:"created"`
 	Compression string            `json:"compression,omitempty" doc:"compression of the layers: gzip, zstd or none, optionally with a level" flag:"compression"`
@@ -54,9 +55,9 @@ type User struct {
 type File struct {
 	Path   string  `json:"path" doc:"absolute path in the image" flag:""`
 	Text   *string `json:"text,omitempty" doc:"content of a file" flag:""`
-	Source string  `json:"source,omitempty" doc:"file in the store, of at most 1 MiB, whose content the file has" flag:""`
+	Source string  `json:"source,omitempty" doc:"file in the store, of at most 1 MiB, whose content the file has; or a directory in the store, which is copied with all that is in it: everything gets the owner, the mode is that of the directory itself" flag:""`
 	Target string  `json:"target,omitempty" doc:"target of a symlink. Without text, source and target it is a directory" flag:""`
-	Mode   string  `json:"mode,omitempty" doc:"octal mode; 0644 without it, of a directory 0755" flag:""`
+	Mode   string  `json:"mode,omitempty" doc:"octal mode; 0644 without it, of a directory and of a program in the store 0755" flag:""`
 	UID    int64   `json:"uid,omitempty" doc:"owner" flag:""`
 	GID    int64   `json:"gid,omitempty" doc:"group" flag:""`
 	Setuid bool    `json:"setuid,omitempty" doc:"allow a mode that lets whoever starts the file become its owner or group" flag:""`
@@ -64,7 +65,7 @@ type File struct {
 
 // Config has the names that the image config has, in lower case.
 type Config struct {
-	Entrypoint []string          `json:"entrypoint,omitempty" doc:"entrypoint, word by word" flag:"entrypoint"`
+	Entrypoint []string          `json:"entrypoint,omitempty" doc:"entrypoint, word by word. An empty list is none: then cmd is what starts" flag:"entrypoint"`
 	Cmd        []string          `json:"cmd,omitempty" doc:"command, word by word" flag:"cmd"`
 	Env        map[string]string `json:"env,omitempty" doc:"environment variables" flag:"env"`
 	Labels     map[string]string `json:"labels,omitempty" doc:"labels" flag:"label"`
@@ -84,7 +85,7 @@ type Layers struct {
 
 // NamedLayer puts all paths whose names match a glob into one layer.
 type NamedLayer struct {
-	Glob string `json:"glob" doc:"names of store paths, with * and ?" flag:""`
+	Glob string `json:"glob" doc:"names of store paths, with * and ?; or one store path, for it and all that it refers to" flag:""`
 	Name string `json:"name" doc:"name of the layer" flag:""`
 }
 
@@ -130,7 +131,11 @@ func explain(err error) error {
 	if !unknown {
 		return fmt.Errorf("read specification: %w", err)
 	}
-	return hint.Add(fmt.Errorf("read specification: unknown field %s", name), "docs/specification.md lists the fields; a newer nixoci may know more")
+	advice := "docs/specification.md lists the fields; a newer nixoci may know more"
+	if name == `"capabilities"` {
+		advice = "files of an image have no capabilities; give them to the container, such as docker run --cap-add NET_BIND_SERVICE"
+	}
+	return hint.Add(fmt.Errorf("read specification: unknown field %s", name), advice)
 }
 
 func (s *Specification) check() error {

@@ -18,6 +18,9 @@ import (
 func (c *content) remakeApplication(ctx context.Context, src closure.Source, cl *closure.Closure, choices application.Choices) (*manifest.System, error) {
 	config := &c.doc.config
 	settings := application.Settings{Entrypoint: config.Config.Entrypoint, User: config.Config.User}
+	if choices.NoEntrypoint {
+		settings.Entrypoint = config.Config.Cmd
+	}
 	if len(settings.Entrypoint) == 0 {
 		settings.Entrypoint = nil
 	}
