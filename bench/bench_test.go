@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// A link delays every request by its latency, and a new connection by one more,
-// and lets no more through than its bandwidth.
+// TestSlowLink checks that a link delays each request by its latency, and a new
+// connection twice. It must not exceed its bandwidth.
 func TestSlowLink(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -40,14 +40,15 @@ func TestSlowLink(t *testing.T) {
 	if first, second := through(40*time.Millisecond, 0, 10); first < 80*time.Millisecond || second < 40*time.Millisecond {
 		t.Errorf("at 40 ms a request took %v on a new connection, then %v", first, second)
 	}
-	// 400 kB at 8 Mbit/s, less the tenth of a second that may be made up for.
+	// 400 kB at 8 Mbit/s need 0.4 s, less the tenth of a second that the link
+	// may catch up.
 	if first, _ := through(0, 8_000_000, 400_000); first < 300*time.Millisecond {
 		t.Errorf("400 kB at 8 Mbit/s took %v", first)
 	}
 }
 
-// The proxy counts bodies both ways, and answers as the one behind it, whose
-// redirections stay at the proxy.
+// TestCountingProxy checks that the proxy counts bodies in both directions. It
+// must return the server's responses. Their redirects must lead to the proxy.
 func TestCountingProxy(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -71,7 +72,7 @@ func TestCountingProxy(t *testing.T) {
 			t.Errorf("%s, Location %s", resp.Status, resp.Header.Get("Location"))
 		}
 	}
-	proxy.Close() // when its requests have ended: what they count may come after the answer
+	proxy.Close() // wait for the end of the requests, because the proxy may count after the response
 	if n, s, r := proxy.requests.Load(), proxy.sent.Load(), proxy.received.Load(); n != 2 || s != 14 || r != 10 {
 		t.Errorf("%d requests, %d bytes sent, %d received; want 2, 14, 10", n, s, r)
 	}
@@ -91,7 +92,8 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// The page has what the results say, and only cases that were run.
+// TestPage checks that the page shows the results, and only cases that were
+// run.
 func TestPage(t *testing.T) {
 	r := &results{
 		Machine: machine{CPU: "Abacus", CPUs: 2},
@@ -108,8 +110,8 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"2 × Abacus",
 		"| store gzip cold | 8.00 | 12.00 | 2.00 |",
-		"1.010 ×", // NARs fetched beside those needed
-		"50 % !",  // others
+		"1.010 ×", // NARs downloaded, divided by those needed
+		"50 % !",  // share of other processes
 		"| gzip | 4.00 | 1.00 | 400.0 | 420.0 | 12.00 | 14.00 | 86 % | 6.00 | 8.00 | 75 % |",
 		"| nix2container cold | 16.00 | 24.00 | 4.00 | 0 | 400.0 | 100 | 2.0 × | 2.0 × | +5.0 % |  |  |  |",
 	} {

@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// A benchCase is one row of the matrix.
+// A benchCase is one row of the results.
 type benchCase struct {
 	name  string
 	once  bool // too slow to repeat
@@ -23,24 +23,24 @@ type benchCase struct {
 	count func(*outcome) (*traffic, error)
 }
 
-// What the slow link is like.
+// latency and bandwidth describe the slow link.
 const (
 	latency   = 30 * time.Millisecond
 	bandwidth = 100_000_000 // bits per second
 
-	slowLinkName = "100 Mbit/s, 30 ms: " // of the cases with both
+	slowLinkName = "100 Mbit/s, 30 ms: " // prefix of the cases with both
 )
 
-// system1 is the system whose updates are measured; the variants are those of
+// system1 is the system whose updates are measured. Its variants are those of
 // debstore.
 const system1 = "large-x86_64-linux"
 
-// situation says what is known before a push, and what is pushed.
+// situation describes what exists before a push, and what is pushed.
 type situation struct {
-	variant string // of the system
+	variant string // variant of the pushed system
 	known   bool   // the registry has the system without a variant
-	warm    bool   // so has this machine
-	http    bool   // from a binary cache over http, without a store
+	warm    bool   // this machine has pushed it
+	http    bool   // push from a binary cache over http, without a store
 	comp    string
 	latency time.Duration
 	bits    int64
@@ -89,7 +89,7 @@ func (l *lab) cases() []benchCase {
 	return append(all, l.peers()...)
 }
 
-// open starts what all cases share.
+// open starts everything that the cases share.
 func (l *lab) open() error {
 	list, err := os.ReadFile(filepath.Join(l.large, "systems.json"))
 	if err == nil {
@@ -117,12 +117,12 @@ func (l *lab) open() error {
 	return l.startRegistry()
 }
 
-// fresh is a new directory for one run's cache and home.
+// fresh makes a new directory for the cache and home of one run.
 func (l *lab) fresh() (string, error) {
 	return os.MkdirTemp(l.dir, "home-")
 }
 
-// printed is what of nixoci's --json is looked at.
+// printed has the fields of nixoci's --json that are used here.
 type printed struct {
 	Layers []struct {
 		Recipe string
@@ -131,7 +131,7 @@ type printed struct {
 	}
 }
 
-// nixociPush pushes once, to a registry at addr.
+// nixociPush pushes once, to the registry at addr.
 func (l *lab) nixociPush(home, addr, repo string, s situation) (process, error) {
 	args := []string{l.nixoci, "push", addr + "/" + repo + ":latest", "--json", "--quiet", "--compression", s.comp}
 	if s.http {
@@ -142,7 +142,8 @@ func (l *lab) nixociPush(home, addr, repo string, s situation) (process, error) 
 	return l.timed([]string{"HOME=" + home, "XDG_CACHE_HOME=" + home}, append(args, l.systems[system1+s.variant])...)
 }
 
-// push prepares s and pushes, through via where it is given.
+// push prepares s and pushes. If via is given, the push uses the address that
+// via returns.
 func (l *lab) push(o *outcome, s situation, via func(addr string) (string, error)) (sample, error) {
 	home, err := l.fresh()
 	if err != nil {
@@ -186,7 +187,7 @@ func (l *lab) push(o *outcome, s situation, via func(addr string) (string, error
 	return p.sample, nil
 }
 
-// prepare makes a repository that has what s says, and a cache in home.
+// prepare makes a repository and a cache in home, as s describes them.
 func (l *lab) prepare(home string, s situation) (string, error) {
 	l.counter++
 	repo := fmt.Sprintf("case-%d", l.counter)
@@ -204,8 +205,8 @@ func (l *lab) prepare(home string, s situation) (string, error) {
 			return "", err
 		}
 	}
-	// A repository is links to blobs: a copy of them is a repository that has
-	// been pushed to, and nothing more.
+	// A repository consists of links to blobs. A copy of these links is the
+	// same as a repository that somebody has pushed to.
 	if err := os.CopyFS(l.repository(repo), os.DirFS(l.repository(base))); err != nil {
 		return "", err
 	}
@@ -215,7 +216,7 @@ func (l *lab) prepare(home string, s situation) (string, error) {
 	if err := os.CopyFS(home, os.DirFS(filepath.Join(l.dir, "warm-"+base))); err != nil {
 		return "", err
 	}
-	if s.http { // the same machine has asked that cache before
+	if s.http { // the same machine has used that cache before
 		if _, err := l.nixociPush(home, l.addr, repo, s); err != nil {
 			return "", err
 		}
@@ -239,8 +240,8 @@ func (l *lab) count(o *outcome, s situation) (*traffic, error) {
 	return t, err
 }
 
-// counted runs push with a function that puts the counting proxy before an
-// address, and returns what went through the proxy and the binary cache.
+// counted calls push with a function that puts the counting proxy before an
+// address. It returns the traffic of the proxy and the binary cache.
 func (l *lab) counted(push func(via func(addr string) (string, error)) error) (*traffic, error) {
 	var proxy *countingProxy
 	defer func() {
@@ -267,7 +268,7 @@ func (l *lab) counted(push func(via func(addr string) (string, error)) error) (*
 	}, nil
 }
 
-// needed is the size in the binary cache of the NARs of the layers that o made.
+// needed returns the compressed size of the NARs of the layers that o made.
 func (l *lab) needed(o *outcome, s situation) (int64, error) {
 	src, err := closure.Open([]string{l.large}, closure.CacheOptions{})
 	if err != nil {

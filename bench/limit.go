@@ -18,13 +18,13 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// limit is what cannot be done in less: the processor seconds of each step over
-// the same bytes, each alone in one thread. Compression is one stream of the
-// library that nixoci uses, at nixoci's default level.
+// limit is the least processor time that a push needs. It contains the seconds
+// of each step over the same bytes, each alone in one thread. Compression is
+// one stream of the library that nixoci uses, at nixoci's default level.
 type limit struct {
 	TarSize int64                `json:"tarSize"`
 	Read    float64              `json:"read"`   // every file of the closure, into one buffer
-	SHA256  float64              `json:"sha256"` // of the tar; it is needed twice: narHash and diffID
+	SHA256  float64              `json:"sha256"` // of the tar; needed twice: for narHash and diffID
 	Comp    map[string]compLimit `json:"compressors"`
 }
 
@@ -34,8 +34,8 @@ type compLimit struct {
 	SHA256   float64 `json:"sha256"` // of the compressed bytes
 }
 
-// seconds is the limit of a push in processor seconds, without the registry.
-// Of a tar that is not compressed the digest is the diffID.
+// seconds returns the limit of a push in processor seconds, without the
+// registry. For a tar that is not compressed, the digest is the diffID.
 func (l limit) seconds(comp string) float64 {
 	c := l.Comp[comp]
 	return l.Read + 2*l.SHA256 + c.Compress + c.SHA256
@@ -57,7 +57,7 @@ func threadCPU(f func() error) (float64, error) {
 	return (now() - begin).Seconds(), err
 }
 
-// source opens the large system as nixoci does.
+// source opens the large system in the same way as nixoci.
 func (l *lab) source() (*closure.Closure, closure.Source, error) {
 	src, err := closure.Open([]string{l.large}, closure.CacheOptions{})
 	if err != nil {
@@ -101,7 +101,7 @@ func (l *lab) writeTar(name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// reader reads every file and does nothing with it.
+// reader reads every file and discards the contents.
 type reader struct{ buf []byte }
 
 func (reader) Directory(string) error       { return nil }
@@ -116,8 +116,8 @@ func (r reader) File(_ string, _ bool, size int64, content io.Reader) error {
 	return nil
 }
 
-// pieceSize is what one step works on before the next one does, so that no step
-// has the memory of the machine for itself.
+// pieceSize is the number of bytes that one step processes before the next step
+// starts. So no step has the machine's caches for itself.
 const pieceSize = 8 << 20
 
 func (l *lab) limit() (limit, error) {
@@ -134,7 +134,7 @@ func (l *lab) limit() (limit, error) {
 		}
 		return nil
 	}
-	if err := readAll(); err != nil { // into the page cache
+	if err := readAll(); err != nil { // fill the page cache
 		return limit{}, err
 	}
 	if lim.Read, err = threadCPU(readAll); err != nil {
@@ -208,7 +208,7 @@ func (lim *limit) compressor(name, comp string) (int64, error) {
 	return total, err
 }
 
-// hash hashes and drops what the compressor has written.
+// hash hashes and discards the output of the compressor.
 func (cl *compLimit) hash(out *pieces) {
 	s, _ := threadCPU(func() error { sha256.Sum256(out.b); return nil })
 	cl.SHA256 += s

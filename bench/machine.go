@@ -7,10 +7,11 @@ import (
 	"sync"
 )
 
-// countCPUs is the number of processors that this process may use.
+// countCPUs returns the number of processors that this process may use.
 func countCPUs() int { return runtime.NumCPU() }
 
-// loadAverage is that of the last minute, five, and fifteen.
+// loadAverage returns the load averages of the last one, five and fifteen
+// minutes.
 func loadAverage() string {
 	data, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

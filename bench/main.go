@@ -1,12 +1,12 @@
-// Command bench measures nixoci on a real system and a real registry, beside
-// what the machine can do at all and beside other tools, and writes
-// docs/benchmarks.json and the page made of it. bench/run.sh prepares what it
-// needs.
+// Command bench measures nixoci with a real system and a real registry. It
+// compares nixoci with the limits of the machine and with other tools. It
+// writes docs/benchmarks.json and the page made from it. bench/run.sh prepares
+// what it needs.
 //
-// Repetitions are interleaved and the median counts. What is exact on any
-// machine (bytes, requests) is counted by a proxy in runs of their own; times
-// come from runs without it. What other processes of the machine took meanwhile
-// is recorded with every time.
+// Repetitions are interleaved, and the median counts. Bytes and requests are
+// the same on any machine. A proxy counts them in separate runs. Times come
+// from runs without the proxy. Each time is recorded with the processor time
+// that other processes used meanwhile.
 package main
 
 import (
@@ -23,22 +23,22 @@ import (
 	"strings"
 )
 
-// config is the command line.
+// config contains the command-line flags.
 type config struct {
 	large   string // root of the large system's store
-	scratch string // on tmpfs: the registry's storage, and caches
+	scratch string // directory on tmpfs for the registry's storage and for caches
 	nixoci  string
 	crane   string
 	n2c     string // directory with nix2container and bench/nix2container, "" for none
 	reps    int
-	only    string // measure what has this in its name
-	times   string // results that have what was counted: count nothing again
+	only    string // measure only cases whose name contains this
+	times   string // results file that already has the counts: count nothing again
 }
 
 func main() {
 	do := run
 	if len(os.Args) > 2 && os.Args[1] == supervise {
-		runtime.LockOSThread() // the program dies with the thread that started it
+		runtime.LockOSThread() // the kernel kills the program when the thread that started it ends
 		do = func() error { return runSupervised(os.Args[2:]) }
 	}
 	if err := do(); err != nil {
@@ -106,7 +106,7 @@ func (r *results) write(page, readme string) error {
 	return os.WriteFile(readme, []byte(renewed), 0o644)
 }
 
-// results is what docs/benchmarks.json holds.
+// results is the content of docs/benchmarks.json.
 type results struct {
 	Machine machine             `json:"machine"`
 	System  system              `json:"system"`
@@ -114,13 +114,13 @@ type results struct {
 	Cases   map[string]*outcome `json:"cases"`
 }
 
-// system says what is pushed.
+// system describes the pushed system.
 type system struct {
 	Paths   int   `json:"paths"`
 	NarSize int64 `json:"narSize"`
 }
 
-// outcome is a case: its runs, and what was counted once.
+// outcome is the result of a case: its runs, and the counts from one run.
 type outcome struct {
 	Runs    []sample `json:"runs"`
 	Image   int64    `json:"image,omitempty"` // bytes of the layers
@@ -128,21 +128,22 @@ type outcome struct {
 	Made    int64    `json:"made,omitempty"` // bytes of the layers that were made
 	Counted *traffic `json:"counted,omitempty"`
 
-	made []string // recipes
+	made []string // recipes of the layers that were made
 }
 
-// traffic is what went through the proxy and, for a binary cache, the server.
+// traffic counts the traffic of the proxy and, for a binary cache, of its
+// server.
 type traffic struct {
 	Requests   int64 `json:"requests"`
 	Sent       int64 `json:"sent"`
 	Received   int64 `json:"received"`
 	Cache      int64 `json:"cacheRequests,omitempty"`
-	Narinfos   int64 `json:"narinfos,omitempty"`   // bytes of what describes NARs
+	Narinfos   int64 `json:"narinfos,omitempty"`   // bytes of narinfo files
 	Nars       int64 `json:"nars,omitempty"`       // bytes of NARs
-	NarsNeeded int64 `json:"narsNeeded,omitempty"` // what the NARs of the layers that were made have
+	NarsNeeded int64 `json:"narsNeeded,omitempty"` // bytes of the NARs of the layers that were made
 }
 
-// measure does all of it.
+// measure measures everything.
 func (c *config) measure(ctx context.Context) (*results, error) {
 	dir, err := os.MkdirTemp(c.scratch, "nixoci-bench-")
 	if err != nil {
@@ -202,8 +203,8 @@ func (c *config) measure(ctx context.Context) (*results, error) {
 	return r, nil
 }
 
-// keepCounted takes what was counted, which is the same on any machine, from
-// other results.
+// keepCounted copies the counts from other results. They are the same on any
+// machine.
 func (r *results) keepCounted(file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -222,7 +223,7 @@ func (r *results) keepCounted(file string) error {
 	return nil
 }
 
-// median of f over the runs, 0 without any.
+// median returns the median of f over the runs, or 0 without runs.
 func (o *outcome) median(f func(sample) float64) float64 {
 	if o == nil || len(o.Runs) == 0 {
 		return 0

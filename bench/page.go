@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// busyOthers is the share of the machine above which a time says more of the
-// other processes than of the one that was measured.
+// busyOthers is a limit for the share of other processes. Above it, a time says
+// more about them than about the measured process.
 const busyOthers = 0.10
 
 // pageWriter writes Markdown.
@@ -23,7 +23,7 @@ func registry(s sample) float64 { return s.Registry }
 func peak(s sample) float64     { return float64(s.Peak) }
 func others(s sample) float64   { return s.Others }
 
-// page is docs/benchmarks.md.
+// page returns the text of docs/benchmarks.md.
 func (r *results) page() string {
 	p := &pageWriter{}
 	p.line("# Benchmarks")
@@ -44,13 +44,13 @@ func (r *results) page() string {
 	return p.String()
 }
 
-// bounds is what profiles (pprof, perf) show; it is written by hand.
+// bounds describes what profiles (pprof, perf) show. It is written by hand.
 const bounds = `The compressor and sha256 limit the speed of a cold push. With gzip, deflate takes 74 % of the processor time and sha256 20 %. With zstd, the compressor takes 57 %, sha256 20 % and copies inside the compressor 5 %.
 Reading and the socket take the rest. The Go runtime takes less than 1 %. nixoci reads each byte straight into a block. It hashes (narHash and diffID) and compresses the block in place, and sends the compressed buffer to the socket.
 nixoci compresses several blocks at the same time, of one layer or of several, and starts with the largest layers. So both processors are busy to the end.
 Profile-guided optimization of the compressors changes less than 1 %, so nixoci does not use it. Asynchronous preemption makes no difference, so nixoci leaves it on.`
 
-// names are the cases that f wants, in the order of the matrix.
+// names returns the cases that f selects, in the order of the matrix.
 func (r *results) names(f func(string) bool) []string {
 	var all []string
 	for _, k := range new(lab).withPeers().cases() {
@@ -61,7 +61,7 @@ func (r *results) names(f func(string) bool) []string {
 	return all
 }
 
-// withPeers has every case that there may be.
+// withPeers enables every case that can exist.
 func (l *lab) withPeers() *lab {
 	l.config = &config{crane: "crane", n2c: "nix2container"}
 	return l
@@ -199,8 +199,8 @@ func (p *pageWriter) peers(r *results) {
 	}
 }
 
-// ratios is how many times faster nixoci is, in wall and in processor time, and
-// how large its image is.
+// ratios returns how many times faster nixoci is, in wall time and in processor
+// time. It also returns how much larger its image is.
 func ratios(peer, own *outcome, image bool) []string {
 	if own == nil || len(own.Runs) == 0 {
 		return slices.Repeat([]string{""}, 3)

@@ -14,8 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// peers are other ways to the same registry. What they start from (a layout of
-// uncompressed layers, one tar) is made by nixoci and not in their times.
+// peers returns the cases of other tools that push to the same registry. nixoci
+// makes their input (a layout of uncompressed layers, one tar). Their times do
+// not include this.
 func (l *lab) peers() []benchCase {
 	all := []benchCase{
 		{name: "peer: skopeo copy of an OCI archive, uncompressed layers", run: l.skopeo},
@@ -84,7 +85,7 @@ func (l *lab) craneAppend(o *outcome) (sample, error) {
 		if err := l.writeTar(l.layerTar); err != nil {
 			return sample{}, err
 		}
-		defer os.Remove(l.layerTar) // 1.4 GB of memory
+		defer os.Remove(l.layerTar) // it takes 1.4 GB of memory
 	}
 	l.counter++
 	repo := fmt.Sprintf("peer-%d", l.counter)
@@ -97,10 +98,10 @@ func (l *lab) craneAppend(o *outcome) (sample, error) {
 	return p.sample, err
 }
 
-// nix2container hashes the layers, then pushes them. before says what there
-// was: "warm" a push from this machine, "fresh" one from another, of the system
-// without a variant. Hashing what has not changed is not in the time: Nix has
-// it, or fetches it. The push goes to the address that via returns, if any.
+// nix2container hashes the layers, then pushes them. before names an earlier
+// push of the system without a variant: "warm" from this machine, "fresh" from
+// another. The time does not include hashing unchanged layers, because Nix has
+// the result or downloads it.
 func (l *lab) nix2container(o *outcome, before, variant string, via func(addr string) (string, error)) (sample, error) {
 	home, err := l.fresh()
 	if err != nil {
@@ -141,7 +142,7 @@ func (l *lab) nix2container(o *outcome, before, variant string, via func(addr st
 	return s, err
 }
 
-// nix2containerSlowly is nix2container over the slow link.
+// nix2containerSlowly runs nix2container over the slow link.
 func (l *lab) nix2containerSlowly(o *outcome, before, variant string) (sample, error) {
 	var link *slowLink
 	defer func() {
@@ -164,7 +165,7 @@ func (l *lab) nix2containerPush(home, addr, repo, variant string, hashing bool) 
 	if err != nil {
 		return sample{}, err
 	}
-	// Its graph is Nix's structured attribute, which has fewer fields.
+	// Its graph is an attribute of Nix with fewer fields.
 	var paths []map[string]any
 	if err := json.Unmarshal(data, &paths); err != nil {
 		return sample{}, err
@@ -204,7 +205,7 @@ func (l *lab) nix2containerPush(home, addr, repo, variant string, hashing bool) 
 	return sum, nil
 }
 
-// pushed looks at what a peer has pushed.
+// pushed reads the sizes of the image that a peer has pushed.
 func (l *lab) pushed(o *outcome, repo string) error {
 	req, err := http.NewRequestWithContext(l.ctx, http.MethodGet, "http://"+l.addr+"/v2/"+repo+"/manifests/v1", nil)
 	if err != nil {

@@ -19,26 +19,26 @@ import (
 // clockTick is USER_HZ, which Linux fixes at 100 for /proc.
 const clockTick = 10 * time.Millisecond
 
-// sample is one timed run. Times are seconds.
+// sample is one timed run. Times are in seconds.
 type sample struct {
 	Wall     float64 `json:"wall"`
 	CPU      float64 `json:"cpu"`      // of the program and its children
-	Registry float64 `json:"registry"` // processor time of the registry meanwhile
+	Registry float64 `json:"registry"` // processor time of the registry during the run
 	Peak     int64   `json:"peak"`     // bytes of resident memory
-	Others   float64 `json:"others"`   // share of the machine's processors that all else took
+	Others   float64 `json:"others"`   // share of the machine's processors that all other processes used
 }
 
 func (s sample) String() string {
 	return fmt.Sprintf("%6.2f s wall %6.2f s cpu %5.2f s registry %4d MB peak, others %2.0f %%", s.Wall, s.CPU, s.Registry, s.Peak>>20, s.Others*100)
 }
 
-// process is what a program printed and took.
+// process is the output of a program, and what it used.
 type process struct {
 	sample
 	stdout []byte
 }
 
-// timed runs a program to its end. Env is all of its environment but PATH.
+// timed runs a program to its end. env is its whole environment except PATH.
 func (l *lab) timed(env []string, args ...string) (process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -75,9 +75,9 @@ func (l *lab) timed(env []string, args ...string) (process, error) {
 	return p, nil
 }
 
-// supervise is the argument with which this program runs another and says on
-// descriptor 3 what that used. A process starts with the peak memory of the one
-// that started it, so that must be a small one.
+// supervise is an argument of this program. With it, this program runs another
+// one and writes to descriptor 3 what that used. A process starts with the peak
+// memory of the process that started it. So that process must be small.
 const supervise = "supervise"
 
 func runSupervised(args []string) error {
@@ -95,7 +95,8 @@ func runSupervised(args []string) error {
 	})
 }
 
-// selfCPU is what this process itself has used: its proxy and file server.
+// selfCPU returns the processor time of this process, which runs the proxy and
+// the file server.
 func selfCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -104,7 +105,7 @@ func selfCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// busyTime is the processor time that all processors have been busy.
+// busyTime returns the time for which all processors together have been busy.
 func busyTime() time.Duration {
 	data, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -122,7 +123,8 @@ func busyTime() time.Duration {
 	return time.Duration(ticks) * clockTick
 }
 
-// registryCPU is the registry's user and system time, from proc_pid_stat(5).
+// registryCPU returns the registry's user and system time, from
+// proc_pid_stat(5).
 func (l *lab) registryCPU() time.Duration {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", l.registry.Process.Pid))
 	if err != nil {
@@ -138,7 +140,7 @@ func (l *lab) registryCPU() time.Duration {
 	return time.Duration(user+sys) * clockTick
 }
 
-// startRegistry runs Debian's docker-registry with its storage in the scratch
+// startRegistry runs Debian's docker-registry. Its storage is in the scratch
 // directory, which is on tmpfs.
 func (l *lab) startRegistry() error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -157,7 +159,8 @@ http: {addr: %q}
 		return err
 	}
 	l.registry = exec.Command("docker-registry", "serve", config)
-	// It takes a tag that is not there for an error, and says so each time.
+	// The registry logs an error for each tag that does not exist. So write its
+	// log to a file.
 	log, err := os.Create(filepath.Join(l.dir, "registry.log"))
 	if err != nil {
 		return err
@@ -186,22 +189,22 @@ func (l *lab) close() {
 	}
 }
 
-// lab is where the measuring takes place.
+// lab is the environment of the measurements.
 type lab struct {
 	*config
 	ctx      context.Context
 	dir      string
 	registry *exec.Cmd
-	addr     string // of the registry
+	addr     string // address of the registry
 	cache    *cacheServer
 	key      string
 	systems  map[string]string
 	counter  int
 
-	archive, layerTar string // input of other tools, made on demand
+	archive, layerTar string // input of other tools, made when needed
 }
 
-// machine is what the figures were measured on.
+// machine describes the machine of the measurements.
 type machine struct {
 	CPU        string `json:"cpu"`
 	CPUs       int    `json:"cpus"`

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// countingProxy stands before the registry and counts requests and body bytes.
+// countingProxy is a proxy before the registry. It counts requests and the
+// bytes of bodies.
 type countingProxy struct {
 	*httptest.Server
 	requests, sent, received atomic.Int64
@@ -24,7 +25,7 @@ func newCountingProxy(target string) *countingProxy {
 	reverse := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: target})
-			r.Out.Host = r.In.Host // the registry answers with locations at this host
+			r.Out.Host = r.In.Host // so that the registry's redirects lead to the proxy
 		},
 		FlushInterval: -1,
 	}
@@ -62,9 +63,9 @@ func (c *countedWriter) Write(p []byte) (int, error) {
 
 func (c *countedWriter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// slowLink relays TCP connections with a latency and a bandwidth, as a link
-// between this machine and the registry would have them: both are per
-// direction, and the bandwidth is shared by all connections.
+// slowLink relays TCP connections with a latency and a bandwidth, like a
+// network between this machine and the registry. Each direction has its own
+// bandwidth, which all connections share.
 type slowLink struct {
 	listener net.Listener
 	target   string
@@ -72,8 +73,8 @@ type slowLink struct {
 	up, down *throttle
 }
 
-// newSlowLink starts one. The round trip takes latency; bits per second of 0
-// are unlimited.
+// newSlowLink starts a link. latency is the time of a round trip. If bits per
+// second is 0, the bandwidth is unlimited.
 func newSlowLink(target string, latency time.Duration, bits int64) (*slowLink, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,7 +99,8 @@ func (l *slowLink) Close() error { return l.listener.Close() }
 
 func (l *slowLink) relay(client net.Conn) {
 	defer client.Close()
-	// TCP's handshake: the first byte travels a round trip after the SYN.
+	// TCP's handshake comes first: the first byte leaves one round trip after
+	// the SYN.
 	time.Sleep(2 * l.oneWay)
 	server, err := net.Dial("tcp", l.target)
 	if err != nil {
@@ -111,10 +113,10 @@ func (l *slowLink) relay(client net.Conn) {
 	both.Wait()
 }
 
-// window is what may be on its way in one direction of one connection.
+// window limits the bytes in flight in one direction of one connection.
 const window = 4 << 20
 
-// direction copies from src to dst, each piece oneWay later.
+// direction copies from src to dst, and delays each piece by oneWay.
 func (l *slowLink) direction(dst, src net.Conn, limit *throttle) {
 	type piece struct {
 		data []byte
@@ -149,8 +151,8 @@ func (l *slowLink) direction(dst, src net.Conn, limit *throttle) {
 	}
 }
 
-// throttle hands out bytes at a rate. Up to a tenth of a second may be made up
-// for, which is what a timer can be late on a busy machine.
+// throttle limits the rate of bytes. After a delay it may catch up for a tenth
+// of a second. On a busy machine a timer can be late by so much.
 type throttle struct {
 	bytesPerSecond float64
 	mu             sync.Mutex
@@ -172,10 +174,11 @@ func (t *throttle) wait(n int) {
 	time.Sleep(until.Sub(now))
 }
 
-// cacheServer serves a binary cache and counts NARs and what describes them.
+// cacheServer serves a binary cache, and counts the bytes of NARs and narinfo
+// files.
 type cacheServer struct {
 	*httptest.Server
-	requests, nars, narinfos atomic.Int64 // requests, and bytes
+	requests, nars, narinfos atomic.Int64 // requests, and bytes of NARs and narinfo files
 }
 
 func newCacheServer(dir string) *cacheServer {
@@ -192,7 +195,8 @@ func newCacheServer(dir string) *cacheServer {
 	return c
 }
 
-// countedFile lets the file reach the socket without a copy.
+// countedFile counts the bytes of a file, and lets them reach the socket
+// without a copy.
 type countedFile struct {
 	http.ResponseWriter
 	n *atomic.Int64

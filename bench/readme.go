@@ -12,7 +12,8 @@ const (
 	tableEnd   = "<!-- end of the table -->\n"
 )
 
-// renewTable puts the README's table, made of r, between its two lines in text.
+// renewTable replaces the text between the two lines of the README with the
+// table made from r.
 func (r *results) renewTable(text string) (string, error) {
 	before, rest, found := strings.Cut(text, tableBegin)
 	_, after, ended := strings.Cut(rest, tableEnd)
@@ -22,7 +23,8 @@ func (r *results) renewTable(text string) (string, error) {
 	return before + tableBegin + r.readmeTable() + tableEnd + after, nil
 }
 
-// readmeTable has a row for each tool, with the cases that a user meets daily.
+// readmeTable returns a table with a row for each tool. Its cases are those of
+// daily use.
 func (r *results) readmeTable() string {
 	p := &pageWriter{}
 	p.line("| | image | cold | nothing changed, fresh | configuration changed, fresh | 38 %% changed, fresh | the same over 100 Mbit/s | peak memory |")
@@ -51,7 +53,7 @@ func (r *results) readmeTable() string {
 	return p.String()
 }
 
-// seconds is the median time of o, "" if o did not run.
+// seconds returns the median time of o, or "" if o did not run.
 func seconds(o *outcome) string {
 	if o == nil || len(o.Runs) == 0 {
 		return ""
@@ -64,7 +66,7 @@ func seconds(o *outcome) string {
 	}
 }
 
-// sentIn is the time of o, with the bytes that o sent if they are asked for.
+// sentIn returns the time of o. If asked, it adds the bytes that o sent.
 func sentIn(o *outcome, sent bool) string {
 	s := seconds(o)
 	if s == "" || !sent || o.Counted == nil {

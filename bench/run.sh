@@ -1,7 +1,8 @@
 #!/bin/sh
-# run.sh [FLAG...]: docs/benchmarks.json and docs/benchmarks.md. Flags go to the
-# bench command. NIXOCI_E2E_CACHE keeps the large system between runs, for this
-# and for e2e/run.sh. Needs Linux, root for apt and Nix, and 4 GB of memory for
+# run.sh [FLAG...]: measures nixoci and writes docs/benchmarks.json and
+# docs/benchmarks.md. The flags are those of the bench command. NIXOCI_E2E_CACHE
+# is a directory that keeps the large system between runs of this script and of
+# e2e/run.sh. The script needs Linux, root for apt and Nix, and 4 GB of memory for
 # the registry's storage on tmpfs. bench/nix2container needs a C compiler.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,7 +16,7 @@ go build -o "$cache/bin/debstore" ./e2e/debstore
 sh e2e/tool.sh github.com/google/go-containerregistry/cmd/crane@v0.22.1
 "$cache/bin/debstore" large -root "$cache/large" -debs "$cache/debs" -out "$cache/large" >&2
 go build -o "$cache/bin/bench" ./bench
-# nix2container reads /nix/store, so the large system's store stands there.
+# nix2container reads /nix/store, so the large system's store is mounted there.
 tools=$cache/bin/nix2container
 mkdir -p "$tools"
 tags=containers_image_openpgp,exclude_graphdriver_btrfs

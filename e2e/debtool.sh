@@ -1,8 +1,9 @@
 #!/bin/sh
-# e2e/debtool.sh SUITE NAME=PACKAGE...: takes the program of a package of another
-# Debian release, and puts it as NAME into $NIXOCI_E2E_CACHE/bin. The program is
-# PACKAGE's /usr/bin/PACKAGE; it must run with this machine's libc. cosign alone
-# takes six minutes to build. A file's name has the release that was wanted.
+# e2e/debtool.sh SUITE NAME=PACKAGE...: downloads a package of another Debian
+# release, and puts its program /usr/bin/PACKAGE as NAME into
+# $NIXOCI_E2E_CACHE/bin. The program must run with this machine's libc. This
+# saves time: to build cosign takes six minutes. The file's name contains the
+# release.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$NIXOCI_E2E_CACHE/bin

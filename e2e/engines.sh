@@ -1,12 +1,14 @@
 #!/bin/sh
-# e2e/engines.sh: today's engines in a root of their own, $NIXOCI_E2E_CACHE/engines.
-# Debian 12 has Docker 20.10, podman 4.3 and containerd 1.6, the old end of what
-# nixoci supports; this is the new end. e2e/enter.sh starts programs in it.
+# e2e/engines.sh: installs today's engines into a separate root,
+# $NIXOCI_E2E_CACHE/engines. Debian 12 has Docker 20.10, podman 4.3 and
+# containerd 1.6, the oldest versions that nixoci supports. These engines are
+# the newest. e2e/enter.sh starts programs in this root.
 #
-# Pinned: Debian 14 by its codename. It had docker.io 28.5.2, podman 5.8.6, containerd
-# 2.1.9, runc 1.3.6, crun 1.28 and docker-compose 2.40.3 in November 2026, and will
-# not go below. Not sid: a release in the making installs at any time, sid does not.
-# Whatever the mirror has instead, an engine older than the tests ask for is an error.
+# The release is Debian 14, named by its codename. In November 2026 it had
+# docker.io 28.5.2, podman 5.8.6, containerd 2.1.9, runc 1.3.6, crun 1.28 and
+# docker-compose 2.40.3. It will not get older versions. The release is not sid,
+# because sid cannot always be installed. If the mirror has an engine that is
+# older than the tests need, this script fails.
 set -eu
 suite=forky
 packages=docker.io,docker-cli,docker-compose,podman,containerd,runc,crun,netavark,aardvark-dns,iptables,nftables
@@ -17,7 +19,8 @@ stamp="$suite $packages"
 echo "e2e/engines.sh: installing Debian $suite's engines into $root" >&2
 rm -rf "$root" "$root.new"
 mkdir -p "$NIXOCI_E2E_CACHE/engines-debs"
-# Debian 12's debootstrap does not know the release yet: every one since is made like sid.
+# Debian 12's debootstrap does not know this release. The script for sid works
+# for all newer releases.
 debootstrap --variant=minbase --include="$packages" --cache-dir="$NIXOCI_E2E_CACHE/engines-debs" \
   --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
   "$suite" "$root.new" "${NIXOCI_DEBIAN_MIRROR:-http://deb.debian.org/debian}" sid >"$root.log" 2>&1 || {

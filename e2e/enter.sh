@@ -1,12 +1,12 @@
 #!/bin/sh
-# e2e/enter.sh ROOT STATE SHARED: turns this process into one whose root is ROOT, in
-# the mount namespace that it was started in. SHARED is where it was, STATE is
-# ROOT's /var/lib, everything else of ROOT is read-only. What is to run there is
-# started with nsenter -m -r; this process only holds the namespace, and writes
-# its number to STATE.pid when it is ready.
+# e2e/enter.sh ROOT STATE SHARED: changes the root of this process to ROOT. It
+# must be started in a new mount namespace. SHARED keeps its place, and STATE
+# becomes /var/lib in ROOT. Everything else of ROOT is read-only. Other programs
+# enter the root with nsenter -m -r. This process only keeps the namespace open.
+# When it is ready, it writes its process number to STATE.pid.
 #
-# pivot_root and not chroot: a container's own root would be the host's for
-# whatever docker exec and health checks start.
+# It uses pivot_root because chroot is not enough: with chroot, docker exec and
+# health checks would run in the host's root.
 set -eu
 root=$1 state=$2 shared=$3
 mount --make-rprivate /

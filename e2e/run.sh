@@ -1,11 +1,13 @@
 #!/bin/sh
-# The end-to-end tests: real engines, real registry, real Nix. Arguments go to go test
-# (e2e/run.sh -run TestUmoci). NIXOCI_E2E_CACHE keeps the large systems between runs.
+# Runs the end-to-end tests with real engines, a real registry and real Nix. The
+# arguments are flags of go test (e2e/run.sh -run TestUmoci). NIXOCI_E2E_CACHE
+# is a directory that keeps the large systems between runs.
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "e2e/run.sh: the engines need root; run it with sudo -E" >&2; exit 1; }
 sh e2e/install.sh >&2
-# Not in root's home: an unprivileged user pushes from it too.
+# The cache is not in root's home, because an unprivileged user pushes from it,
+# too.
 NIXOCI_E2E_CACHE=${NIXOCI_E2E_CACHE:-/var/cache/nixoci-e2e}
 export NIXOCI_E2E_CACHE
 mkdir -p "$NIXOCI_E2E_CACHE/bin"
@@ -13,13 +15,13 @@ setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$NIXOCI_E2E_CACHE" |
   echo "e2e/run.sh: NIXOCI_E2E_CACHE=$NIXOCI_E2E_CACHE: an unprivileged user cannot reach it, and tests push from it as one; choose another directory" >&2
   exit 1
 }
-# Tools are built before the namespace, with the caches of the one who calls, and
-# beside downloads.
+# Build the tools before entering the namespace, with the caller's Go caches,
+# and in parallel with the downloads.
 go build -o "$NIXOCI_E2E_CACHE/bin/debstore" ./e2e/debstore
 sh e2e/tool.sh \
   github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 \
   sigs.k8s.io/cri-tools/cmd/crictl@v1.37.0 \
-  github.com/anchore/syft/cmd/syft@v1.57.0 & # as in attest_test.go
+  github.com/anchore/syft/cmd/syft@v1.57.0 & # the same version as in attest_test.go
 building=$!
 # cosign 2 and 3 write signatures in different forms by default.
 sh e2e/debtool.sh trixie cosign2=cosign
@@ -27,7 +29,8 @@ sh e2e/debtool.sh forky cosign3=cosign crane=crane oras=oras
 sh e2e/engines.sh
 wait $building
 "$NIXOCI_E2E_CACHE/bin/debstore" large -root "$NIXOCI_E2E_CACHE/large" -debs "$NIXOCI_E2E_CACHE/debs" -out "$NIXOCI_E2E_CACHE/large"
-# Engines want a cgroup2 hierarchy of their own, and mounts that end with the run.
+# The engines need a separate cgroup2 hierarchy, and mounts that end with the
+# run.
 run() {
   NIXOCI_E2E_INSIDE=1 unshare -m sh -ec '
     mount --make-rprivate /
@@ -36,7 +39,7 @@ run() {
     exec go test -tags "${NIXOCI_E2E_TAGS:-e2e}" -count 1 -timeout 75m -parallel 3 -v ./e2e "$@"' sh "$@"
 }
 [ $# -eq 0 ] || { run "$@"; exit; }
-# All of them: what did not run, or was skipped, has failed too.
+# If all tests are run, a test that did not run or was skipped counts as failed.
 log=$NIXOCI_E2E_CACHE/last-run
 rm -f "$log".*
 { run && echo 0 >"$log.code" || echo $? >"$log.code"; } 2>&1 | tee "$log.log"

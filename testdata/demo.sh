@@ -1,6 +1,6 @@
 #!/bin/sh
-# demo.sh NIXOCI: push a small real NixOS system for two platforms to a registry
-# on this machine, and verify what arrived. Needs nothing but the program.
+# demo.sh NIXOCI: pushes a small real NixOS system for two platforms to a
+# registry on this machine, and verifies the result. It needs only the program.
 set -eu
 
 nixoci=${1:?usage: demo.sh path/to/nixoci}
@@ -19,7 +19,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-# Nothing that this machine remembers, or is configured for, takes part.
+# Ignore the caches and the configuration of this machine.
 export XDG_CACHE_HOME="$tmp/cache" DOCKER_CONFIG="$tmp/docker"
 unset SOURCE_DATE_EPOCH
 
@@ -29,18 +29,18 @@ fail() {
 }
 row() { printf '%-9s  %s\n' "$@"; }
 
-# toplevel NAME: the store path of a system in systems.json
+# toplevel NAME: prints the store path of a system in systems.json
 toplevel() {
 	path=$(sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" "$here/systems.json")
 	[ -n "$path" ] || fail "no $1 in systems.json"
 	printf '%s\n' "$path"
 }
 
-# summary FILE: the line that says what a push did
+# summary FILE: prints the last line, which summarises a push
 summary() { sed -n '$p' "$1"; }
 
-# push REF SUFFIX [FLAG...]: both platforms of the sample system. The reference
-# with its digest is in $pushed, what was done in $tmp/log.
+# push REF SUFFIX [FLAG...]: pushes both platforms of the sample system. Sets
+# $pushed to the reference with its digest. The log is in $tmp/log.
 push() {
 	ref=$1 suffix=$2
 	shift 2
@@ -73,12 +73,12 @@ row "" "$first"
 
 push "$registry/demo/sample:1" "" --json
 requests=$(printf '%s\n' "$pushed" | sed -n 's/.*"requests": *\([0-9]*\).*/\1/p')
-# The tag, two manifests, and two layers at random.
+# One request for the tag, two for manifests, and two for random layers.
 [ "$requests" = 5 ] || fail "pushing what is there took $requests requests, not 5: $pushed"
 row again "$(summary "$tmp/log")"
 
-# verify REF SUFFIX: every digest and every narHash, the image made again from both
-# closures, and what the report says of it
+# verify REF SUFFIX: checks every digest and every narHash, and makes the image
+# again from both closures. The report is in $tmp/report.
 verify() {
 	ref=$1 suffix=$2
 	"$nixoci" verify "$ref" \

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what README.md here describes, anew: on Debian 12 (or with its apt and nix-bin), as root.
-# The secret key is made for the run and removed by it.
+# Makes the files that README.md describes. It needs Debian 12 (or its apt and
+# nix-bin) and root. It makes a new secret key and removes it at the end.
 set -eu
 cd "$(dirname "$0")"
 command -v nix-store >/dev/null && command -v patchelf >/dev/null ||

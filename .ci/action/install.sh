@@ -1,7 +1,8 @@
 #!/bin/sh
-# Puts nixoci of a release on the PATH of the following steps, once its checksum
-# is right. The version is NIXOCI_VERSION, else the action's own tag, else the
-# newest of the action's major version.
+# Downloads a release of nixoci, checks its checksum, and puts it on the PATH of
+# the following steps. NIXOCI_VERSION is the version. If it is empty, the
+# version is the action's own tag, or the newest release of the action's major
+# version.
 set -eu
 fail() { echo "::error::nixoci: $*" >&2; exit 1; }
 version=${NIXOCI_VERSION:-}
@@ -10,7 +11,7 @@ if [ "$version" = installed ]; then
   exit 0
 fi
 repository=${NIXOCI_REPOSITORY:-https://github.com/nixoci/nixoci}
-newest() { # of the tags that match a pattern
+newest() { # newest of the tags that match a pattern
   git ls-remote --refs --tags "$repository" "$1" | sed 's|.*refs/tags/||' | grep -Ex 'v[0-9]+\.[0-9]+\.[0-9]+' | sort -V | tail -n 1
 }
 if [ -z "$version" ]; then

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Logs in, pushes, and gives the digest to the following steps. The login is in a
-# directory of its own, which ends with the step.
+# Logs in, pushes, and passes the digest to the following steps. The login is in
+# a temporary directory, which is removed at the end of the step.
 set -euf
 host=${NIXOCI_IMAGE%%/*}
 if [ -n "${NIXOCI_PASSWORD:-}" ]; then

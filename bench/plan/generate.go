@@ -6,10 +6,10 @@ import (
 	"math/rand/v2"
 )
 
-// generate makes a graph of n store paths with the shape of a NixOS system: a C
-// library that nearly all depends on, a few dozen libraries that much depends
-// on, packages with sizes over five decades, and what the toplevel makes of the
-// configuration.
+// generate makes a graph of n store paths with the shape of a NixOS system.
+// Almost everything depends on a C library. Many packages depend on a few dozen
+// other libraries. The sizes of packages cover five decades. The toplevel adds
+// what it makes from the configuration.
 func generate(n int, seed uint64) *graph {
 	r := rand.New(rand.NewPCG(seed, uint64(n)))
 	units := n / 12
@@ -21,7 +21,7 @@ func generate(n int, seed uint64) *graph {
 		return id
 	}
 	used := make([]bool, packages)
-	// Popularity: a path is referred to in proportion to how often it already is.
+	// A path that many paths refer to gets more new references, in proportion.
 	var urn []int
 	for i := range packages {
 		size := int64(math.Exp(r.NormFloat64()*2.1+12.2)) + 500
@@ -29,7 +29,7 @@ func generate(n int, seed uint64) *graph {
 		switch {
 		case i == 0:
 			size = 31_000_000 // glibc
-		case i < 4: // its helpers
+		case i < 4: // the helpers of glibc
 			refs = []int{0}
 		default:
 			if r.IntN(12) > 0 {
@@ -38,7 +38,7 @@ func generate(n int, seed uint64) *graph {
 			seen := map[int]bool{0: true}
 			for range int(r.ExpFloat64() * (1.5 + 5*float64(i)/float64(packages))) {
 				j := urn[r.IntN(len(urn))]
-				if r.IntN(3) == 0 { // something of its own neighbourhood
+				if r.IntN(3) == 0 { // a package with a near index
 					j = max(1, i-1-r.IntN(20))
 				}
 				if !seen[j] {

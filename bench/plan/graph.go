@@ -11,24 +11,24 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// node is one store path of a graph that updates happen to.
+// node is one store path of a graph that can be updated.
 type node struct {
-	id   int    // what it is: stays when the node changes
-	rev  int    // which version of it: gives the store hash
-	name string // the store path's name
+	id   int    // identity, which stays the same when the node changes
+	rev  int    // version, which decides the store hash
+	name string // name of the store path
 	size int64  // bytes
-	refs []int  // ids
+	refs []int  // ids of other nodes
 }
 
-// graph is a closure that can be updated. Nodes are in dependency order: what a
-// node refers to comes before it.
+// graph is a closure that can be updated. Nodes are in dependency order: a node
+// comes after its references.
 type graph struct {
 	nodes []node
-	at    map[int]int      // id to place in nodes
-	real  *closure.Closure // with its own store hashes; nil of a generated graph
+	at    map[int]int      // id to index in nodes
+	real  *closure.Closure // closure with the real store hashes; nil for a generated graph
 }
 
-// newGraph puts nodes into dependency order.
+// newGraph sorts nodes into dependency order.
 func newGraph(nodes []node) *graph {
 	g := &graph{at: make(map[int]int, len(nodes))}
 	byID := map[int]node{}
@@ -65,7 +65,7 @@ func (n node) path() closure.StorePath {
 	return closure.StorePath(closure.StoreDir + "/" + string(h) + "-" + n.name)
 }
 
-// closure is the graph with store paths.
+// closure returns the graph as a closure of store paths.
 func (g *graph) closure() *closure.Closure {
 	paths := make(map[int]closure.StorePath, len(g.nodes))
 	for _, n := range g.nodes {
@@ -96,8 +96,8 @@ func (g *graph) bytes() (total int64) {
 //go:embed graphs
 var graphs embed.FS
 
-// load reads a graph of a real system: an array of path, narSize and references,
-// as nix path-info --json has them.
+// load reads the graph of a real system. It is an array of objects with path,
+// narSize and references, as nix path-info --json prints them.
 func load(name string) (*graph, error) {
 	f, err := graphs.Open("graphs/" + name + ".json.gz")
 	if err != nil {

@@ -1,6 +1,6 @@
-// Command plan measures what updates cost under each way to plan layers, and
-// writes docs/plan-benchmarks.md. All of it is seeded: two runs give the same
-// numbers, but for the times.
+// Command plan measures the cost of updates for each planning strategy, and
+// writes docs/plan-benchmarks.md. All random numbers are seeded. So two runs
+// give the same numbers, except for the times.
 package main
 
 import (
@@ -22,7 +22,7 @@ var (
 	strategies = []plan.Strategy{plan.StrategyPopularity, plan.StrategySize, plan.StrategyDockerTools, plan.StrategyCost}
 )
 
-// keep is the row of cost with --plan-from.
+// keep is the strategy cost with --plan-from.
 const keep = plan.Strategy("cost, kept")
 
 func main() {
@@ -67,7 +67,7 @@ func run(out string, trials int) error {
 	return nil
 }
 
-// plan is a plan's layers.
+// planGroups plans a closure and returns the plan with the paths of its layers.
 func planGroups(c *closure.Closure, o plan.Options) (*plan.Plan, [][]closure.StorePath, error) {
 	p, err := plan.New(c, o)
 	if err != nil {
@@ -86,7 +86,7 @@ type updated struct {
 	c    *closure.Closure
 }
 
-// section measures one graph, and writes a table for each budget.
+// section measures one graph and writes a table for each budget.
 func section(w io.Writer, title string, g, rebuilt *graph, trials int) error {
 	now := g.closure()
 	refs := 0
@@ -168,7 +168,8 @@ func writeRow(w io.Writer, name string, row []float64, last float64, hasLast boo
 	fmt.Fprintln(w)
 }
 
-// measure is the mean excess, and the least possible, of each kind of update.
+// measure returns the mean excess for each kind of update, and the least
+// possible excess.
 func measure(now *closure.Closure, all []updated, s plan.Strategy, budget, trials int) (row, least []float64, err error) {
 	row, least = make([]float64, len(kinds)), make([]float64, len(kinds))
 	excesses, leasts, errs := make([]float64, len(all)), make([]float64, len(all)), make([]error, len(all))
@@ -193,7 +194,7 @@ func measure(now *closure.Closure, all []updated, s plan.Strategy, budget, trial
 		})
 	}
 	wg.Wait()
-	for i, u := range all { // summed in order: floats are not associative
+	for i, u := range all { // add in order: the sum of floats depends on it
 		if errs[i] != nil {
 			return nil, nil, errs[i]
 		}
@@ -203,7 +204,7 @@ func measure(now *closure.Closure, all []updated, s plan.Strategy, budget, trial
 	return row, least, nil
 }
 
-// start are the options for the plans before and after an update.
+// start returns the options for the plans before and after an update.
 func start(s plan.Strategy, budget int) (before, after plan.Options) {
 	o := plan.Options{MaxLayers: budget, Strategy: s}
 	if s == keep {
@@ -229,8 +230,7 @@ func pair(a, b *closure.Closure, s plan.Strategy, budget int) (float64, float64,
 	return e, l, nil
 }
 
-// movedBy says how many layers small changes move that have nothing to do with
-// them.
+// movedBy reports how many layers small changes move without need.
 func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error) {
 	o := plan.Options{MaxLayers: budget}
 	_, old, err := planGroups(now, o)
@@ -257,8 +257,9 @@ func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error)
 		float64(leaf)/float64(trials), float64(sizes)/float64(trials)), nil
 }
 
-// twenty is the mean excess of the first six kinds with --plan-from, after 20
-// updates that were planned so, one from the other.
+// twenty returns the mean excess of the first six kinds of updates with
+// --plan-from, after 20 earlier updates. Each of these was planned from the one
+// before.
 func twenty(g *graph, c *closure.Closure, budget, trials int) (float64, error) {
 	p, groups, err := planGroups(c, plan.Options{MaxLayers: budget})
 	if err != nil {

@@ -17,15 +17,15 @@ func layerKeys(groups [][]closure.StorePath) map[[32]byte]bool {
 	return keys
 }
 
-// layerKey is a layer by what is in it.
+// layerKey returns a hash of a layer's paths.
 func layerKey(paths []closure.StorePath) [32]byte {
 	s := slices.Clone(paths)
 	slices.Sort(s)
 	return sha256.Sum256(fmt.Append(nil, s))
 }
 
-// excess is what a client pulls beyond the paths that changed, as a part of the
-// image, and the least possible.
+// excess returns how much a client pulls beyond the changed paths, as a part of
+// the image. It also returns the least possible excess.
 func excess(old [][]closure.StorePath, oldC *closure.Closure, now [][]closure.StorePath, nowC *closure.Closure) (excess, least float64) {
 	have := layerKeys(old)
 	var pulled, changed, total int64
@@ -45,8 +45,8 @@ func excess(old [][]closure.StorePath, oldC *closure.Closure, now [][]closure.St
 	return float64(pulled-changed) / float64(total), float64(changed) / float64(total)
 }
 
-// moved counts layers that hold nothing new and are not in the old plan: layers
-// that a change moved though it had nothing to do with them.
+// moved counts the layers that contain no new path and are not in the old plan.
+// A change has moved these layers without need.
 func moved(old [][]closure.StorePath, oldC *closure.Closure, now [][]closure.StorePath) (n int) {
 	have := layerKeys(old)
 	for _, paths := range now {

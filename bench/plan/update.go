@@ -7,11 +7,12 @@ import (
 	"slices"
 )
 
-// generated matches what a NixOS toplevel makes of its configuration: no
-// package, and new at every change of it.
+// generated matches the paths that a NixOS toplevel makes from its
+// configuration. They are not packages, and every change of the configuration
+// makes new ones.
 var generated = regexp.MustCompile(`^(etc(-.*)?|unit-.*|system-units|user-units|system-path|nixos-system-.*|.*\.(service|conf|timer|socket|target)|users-groups\.json|set-environment|.*-disabled|X-Restart-Triggers.*|toplevel)$`)
 
-// dependents counts, for each node, those that change with it.
+// dependents counts, for each node, the nodes that change together with it.
 func (g *graph) dependents() []int {
 	words := (len(g.nodes) + 63) / 64
 	users := make([][]int, len(g.nodes))
@@ -39,8 +40,9 @@ func (g *graph) dependents() []int {
 	return count
 }
 
-// classes returns the places of nodes that are packages; leaves, of those that
-// no other package refers to; low, of those that 15 to 85 % of all change with.
+// classes returns the indexes of three sets of nodes. packages are all
+// packages. No other package refers to leaves. 15 to 85 % of all nodes change
+// together with low.
 func (g *graph) classes() (packages, leaves, low []int) {
 	deps := g.dependents()
 	usedByPackage := make([]bool, len(g.nodes))
@@ -69,8 +71,8 @@ func (g *graph) classes() (packages, leaves, low []int) {
 	return packages, leaves, low
 }
 
-// rebuild gives the nodes at these places, and everything that refers to them,
-// new store hashes. The nodes themselves change their sizes by up to 3 %.
+// rebuild gives new store hashes to these nodes and to everything that refers
+// to them. The sizes of the nodes themselves change by up to 3 %.
 func (g *graph) rebuild(r *rand.Rand, places []int, rev int) *graph {
 	nodes := slices.Clone(g.nodes)
 	changed := make([]bool, len(nodes))
@@ -91,14 +93,16 @@ func (g *graph) rebuild(r *rand.Rand, places []int, rev int) *graph {
 	return &graph{nodes: nodes, at: g.at}
 }
 
-// add puts n new leaf packages in, and what the toplevel's path refers to.
+// add adds n new leaf packages, and references from the path that has most
+// leaves.
 func (g *graph) add(r *rand.Rand, n, rev int) *graph { return g.addSized(r, n, rev, 0) }
 
-// addSized is add with packages of that many bytes, 0: as large as others are.
+// addSized is add with a size for the packages in bytes. With 0 they are as
+// large as other packages.
 func (g *graph) addSized(r *rand.Rand, n, rev int, size int64) *graph {
 	packages, leaves, _ := g.classes()
 	nodes := slices.Clone(g.nodes)
-	var root int // what refers to most leaves: system-path
+	var root int // the node that refers to most leaves: system-path
 	best := -1
 	leaf := map[int]bool{}
 	for _, l := range leaves {
@@ -139,7 +143,7 @@ func (g *graph) addSized(r *rand.Rand, n, rev int, size int64) *graph {
 	return ng.rebuildIDs(r, []int{rootID}, rev)
 }
 
-// rebuildIDs is rebuild by ids.
+// rebuildIDs is rebuild for ids instead of indexes.
 func (g *graph) rebuildIDs(r *rand.Rand, ids []int, rev int) *graph {
 	var places []int
 	for _, id := range ids {
@@ -158,7 +162,7 @@ func newWord(r *rand.Rand) string {
 	return string(b)
 }
 
-// pick draws n of from, without repeating.
+// pick draws n different elements of from.
 func pick(r *rand.Rand, from []int, n int) []int {
 	out := make([]int, 0, n)
 	for _, k := range r.Perm(len(from))[:min(n, len(from))] {
@@ -167,10 +171,10 @@ func pick(r *rand.Rand, from []int, n int) []int {
 	return out
 }
 
-// kinds are the updates that plans are measured with.
+// kinds are the kinds of updates that are measured.
 var kinds = []string{"one leaf", "five leaves", "one anywhere", "three anywhere", "a low library", "a rebuild", "configuration", "package added", "package removed", "size grown"}
 
-// update is what happens to a graph in one update of a kind.
+// update returns the graph after one update of a kind.
 func (g *graph) update(r *rand.Rand, kind string, rev int) *graph {
 	packages, leaves, low := g.classes()
 	switch kind {
@@ -218,8 +222,8 @@ func (g *graph) update(r *rand.Rand, kind string, rev int) *graph {
 	panic(kind)
 }
 
-// dropUnreachable removes what only a removed package referred to: roots that
-// were no roots before.
+// dropUnreachable removes the nodes that only a removed package referred to.
+// They are roots that were not roots before.
 func dropUnreachable(g, old *graph) *graph {
 	isRoot := func(g *graph) map[int]bool {
 		roots := map[int]bool{}
@@ -250,7 +254,7 @@ func dropUnreachable(g, old *graph) *graph {
 	}
 }
 
-// jitter changes all sizes by up to 1 %, and no hash.
+// jitter changes all sizes by up to 1 %, but no hash.
 func (g *graph) jitter(r *rand.Rand) *graph {
 	nodes := slices.Clone(g.nodes)
 	for i := range nodes {

@@ -1,13 +1,13 @@
-// Command badregistry is a registry in memory that does things wrong, to try
+// Command badregistry is a registry in memory that makes errors. Use it to try
 // clients by hand:
 //
 //	go run ./e2e/badregistry -seed 7
 //	go run ./e2e/badregistry -script 'patch cut-half after 2; put-tag lost'
 //	go run ./e2e/badregistry -script 'any 503 times 3' -tokens
 //
-// It prints its address on stdout, then what it does wrong on stderr.
-// internal/registry/registrytest has the classes of requests and the kinds of
-// faults; the tests of internal/push and internal/verify use the same.
+// It prints its address on stdout, and then each error on stderr. The package
+// internal/registry/registrytest defines the classes of requests and the kinds of
+// errors. The tests of internal/push and internal/verify use the same package.
 package main
 
 import (

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// aptConf keeps an apt apart from the host's: own lists, own cache, own empty
-// dpkg status, one architecture.
+// aptConf separates this apt from the host's. It has its own lists, cache and
+// empty dpkg status, and one architecture.
 const aptConf = `Dir %[1]q;
 Dir::Cache::archives %[2]q;
 // Nothing here may touch the host.
@@ -36,7 +36,7 @@ type apt struct {
 }
 
 // newApt makes apt's directories under dir and reads the package lists, unless
-// they are there. Packages are kept in debs.
+// they exist. Downloaded packages are kept in debs.
 func newApt(ctx context.Context, dir, debs, suite, arch string) (*apt, error) {
 	a := &apt{dir: filepath.Join(dir, "apt-"+suite+"-"+arch), debs: debs, arch: arch, suite: suite}
 	for _, d := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/cache/apt", "var/log/apt"} {
@@ -83,14 +83,14 @@ func (a *apt) run(ctx context.Context, dir, name string, args ...string) ([]byte
 	return out, nil
 }
 
-// A deb is one binary package, downloaded.
+// A deb is a downloaded binary package.
 type deb struct {
 	name, version, file string
-	depends             [][]string // each a list of alternatives, names alone
+	depends             [][]string // each a list of alternative names
 	provides            []string
 }
 
-// install downloads names and all that they depend on.
+// install downloads the named packages with all of their dependencies.
 func (a *apt) install(ctx context.Context, names []string) ([]deb, error) {
 	if _, err := a.run(ctx, "", "apt-get", append([]string{"-q", "-y", "install", "--download-only"}, names...)...); err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (a *apt) install(ctx context.Context, names []string) ([]deb, error) {
 
 var instLine = regexp.MustCompile(`^Inst (\S+) \((\S+) `)
 
-// planned reads the packages that apt-get -s says it would install.
+// planned reads which packages apt-get -s would install.
 func (a *apt) planned(ctx context.Context, plan []byte) ([]deb, error) {
 	var debs []deb
 	for line := range strings.Lines(string(plan)) {
@@ -124,7 +124,7 @@ func (a *apt) planned(ctx context.Context, plan []byte) ([]deb, error) {
 	return debs, nil
 }
 
-// download fetches one package without what it depends on.
+// download fetches one package without its dependencies.
 func (a *apt) download(ctx context.Context, name string) (deb, error) {
 	out, err := a.run(ctx, "", "apt-cache", "show", "--no-all-versions", name)
 	if err != nil {
@@ -141,7 +141,7 @@ func (a *apt) download(ctx context.Context, name string) (deb, error) {
 	return deb{}, fmt.Errorf("apt-cache show %s: no Version", name)
 }
 
-// read takes the control fields of a downloaded package.
+// read reads the control fields of a downloaded package.
 func (a *apt) read(ctx context.Context, name, version string) (deb, error) {
 	d := deb{name: name, version: version}
 	escaped := strings.ReplaceAll(version, ":", "%3a")
@@ -172,7 +172,8 @@ func (a *apt) read(ctx context.Context, name, version string) (deb, error) {
 			switch {
 			case len(alternatives) == 0:
 			case field == "Suggests":
-				// systemd loads its libraries while it runs, and suggests them.
+				// systemd loads its libraries at run time, and only suggests
+				// their packages.
 				if name == "libsystemd-shared" {
 					d.depends = append(d.depends, alternatives)
 				}

@@ -1,21 +1,21 @@
-// Debstore makes real Nix stores, with NixOS-shaped systems in them, out of
-// Debian packages: for tests that need what only Nix itself can make, on
-// machines that have a Debian mirror but no Nix cache.
+// Debstore makes real Nix stores from Debian packages. The stores contain systems
+// with the shape of NixOS. Some tests need files that only Nix can make. With
+// debstore these tests run on machines that have a Debian mirror but no Nix cache.
 //
-// Every package becomes one derivation that unpacks its .deb, points ELF
-// interpreters and RUNPATHs at the store, and writes its dependencies into
+// Each package becomes one derivation. It unpacks the .deb, changes ELF
+// interpreters and RUNPATHs to paths in the store, and writes its dependencies to
 // nix-support/propagated-build-inputs. Packages that depend on each other in a
-// circle become one derivation together, because references in a Nix store
-// form no cycle. Nix (Debian's nix-bin) builds them, scans them for
-// references, and keeps the database, so everything in such a store is as real
-// as in any other: only the compiler was Debian's.
+// circle become one derivation, because references in a Nix store cannot form a
+// cycle. Debian's Nix (nix-bin) builds the derivations, scans the results for
+// references, and writes the database. So these stores differ from other Nix
+// stores only in the compiler, which was Debian's.
 //
-//	debstore sample -root DIR -debs DIR -out DIR   what testdata/ holds
-//	debstore large  -root DIR -debs DIR -out DIR   what e2e/ and bench/ use
-//	debstore guest  -root DIR … [SYSTEM...]        bootable systems for e2e/, most of them nix/'s base
-//	debstore release -release sid … PACKAGE...     packages alone, for e2e/nixpkgs
+//	debstore sample -root DIR -debs DIR -out DIR   the files of testdata/
+//	debstore large  -root DIR -debs DIR -out DIR   the systems for e2e/ and bench/
+//	debstore guest  -root DIR … [SYSTEM...]        bootable systems for e2e/; most are the base system of nix/
+//	debstore release -release sid … PACKAGE...     only packages, for e2e/nixpkgs
 //
-// It needs root (a private mount namespace puts -root at /nix), apt, nix-bin and
-// patchelf, and leaves the host's dpkg state alone: foreign architectures
-// and suites are read by an apt that has its own directories.
+// Debstore needs root, apt, nix-bin and patchelf. It mounts -root at /nix in a
+// private mount namespace. It does not change the host's dpkg state: an apt with
+// its own directories reads other architectures and releases.
 package main

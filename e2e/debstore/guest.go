@@ -16,14 +16,14 @@ import (
 	"github.com/nixoci/nixoci"
 )
 
-// nixpkgs is shaped as the real one, as far as the container module and an
-// nginx.nix look at it.
+// nixpkgs has the same shape as the real one, as far as the container module
+// and an nginx.nix use it.
 //
 //go:embed nixpkgs
 var nixpkgs embed.FS
 
-// guestPackages run systemd and a web server, nixPackages Nix. postgresPackages
-// are for the images of examples/postgresql alone.
+// guestPackages are for systemd and a web server, nixPackages for Nix. Only the
+// images of examples/postgresql use postgresPackages.
 var (
 	guestPackages = strings.Fields(`
 		systemd bash coreutils findutils grep sed gzip tar util-linux mount procps nginx curl nftables sudo`)
@@ -31,27 +31,28 @@ var (
 	postgresPackages = strings.Fields("postgresql-15 postgresql-client-15")
 )
 
-// A guestKind is a nixpkgs for guest systems: the release of Debian that its
-// packages are of.
+// A guestKind is a nixpkgs for guest systems. Its packages come from one
+// release of Debian.
 type guestKind struct {
-	suffix   string // of its systems' names
+	suffix   string // suffix in the names of its systems
 	release  string
 	archs    []string
-	packages []string // beside guestPackages
-	variants []string // beside "", the base system
+	packages []string // in addition to guestPackages
+	variants []string // in addition to "", the base system
 }
 
-// guestKinds is where a release is chosen: bookworm has systemd 252 and Nix
-// 2.8, trixie 257 and 2.26, forky 262 and 2.34 (as of November 2026).
+// guestKinds chooses the releases. In November 2026 bookworm has systemd 252
+// and Nix 2.8, trixie 257 and 2.26, forky 262 and 2.34.
 var guestKinds = []guestKind{
 	{"", "bookworm", []string{"amd64", "arm64"}, postgresPackages, []string{"-nginx", "-update", "-postgresql", "-postgresql-update"}},
 	{"-trixie", "trixie", []string{"amd64"}, nil, nil},
 	{"-forky", "forky", []string{"amd64"}, nil, []string{"-foreign"}},
 }
 
-// guestVariants are the arguments of nixpkgs/guest.nix, as Nix expressions, for
-// what is not a base system. One whose name ends in -update is the next version:
-// another nixpkgs and another nixoci-init, in which most packages are what they were.
+// guestVariants are the arguments of nixpkgs/guest.nix for all systems except
+// the base system, as Nix expressions. A variant whose name ends in -update is
+// the next version. It has another nixpkgs and another nixoci-init, but most
+// packages are unchanged.
 var guestVariants = map[string]map[string]string{
 	"-nginx":             {}, // with nginx.nix, see build
 	"-update":            {},
@@ -60,7 +61,8 @@ var guestVariants = map[string]map[string]string{
 	"-foreign":           {"foreign": "true"},
 }
 
-// guestConfiguration is docker-nixos's nginx.nix, to be baked in.
+// guestConfiguration is the nginx.nix of docker-nixos, which is built into the
+// image.
 const guestConfiguration = `{ lib, ... }:
 
 {
@@ -77,14 +79,14 @@ const guestConfiguration = `{ lib, ... }:
 }
 `
 
-// A guestSystem is one toplevel to make, of a kind.
+// A guestSystem is a toplevel to make.
 type guestSystem struct {
 	kind          guestKind
 	name          string // guest-SYSTEM + kind.suffix + variant
 	arch, variant string
 }
 
-// guestSystems are all that there are.
+// guestSystems returns all guest systems.
 func guestSystems() (all []guestSystem) {
 	for _, k := range guestKinds {
 		for _, arch := range k.archs {
@@ -96,8 +98,9 @@ func guestSystems() (all []guestSystem) {
 	return all
 }
 
-// guest makes the systems that are named, or all, and says in systems.json
-// where they are. Most are the base system of nix/ with its own Nix and nixpkgs in it.
+// guest makes the named systems, or all, and writes their paths to
+// systems.json. Most are the base system of nix/, which contains its own Nix
+// and nixpkgs.
 func guest(ctx context.Context, opts options) error {
 	toplevels := map[string]string{}
 	prepared := map[string]bool{}
@@ -125,10 +128,11 @@ func guest(ctx context.Context, opts options) error {
 	return writeJSON(filepath.Join(opts.out, "systems.json"), toplevels)
 }
 
-// dir is where the kind's nixpkgs and flake lie.
+// dir returns the directory of the kind's nixpkgs and flake.
 func (k guestKind) dir(opts options) string { return filepath.Join(opts.root, "guest"+k.suffix) }
 
-// prepare makes the kind's nixpkgs, complete for all of its systems, and its flake.
+// prepare makes the kind's nixpkgs with the packages of all of its systems, and
+// its flake.
 func (k guestKind) prepare(ctx context.Context, opts options) error {
 	dir := k.dir(opts)
 	if err := os.RemoveAll(dir); err != nil {
@@ -142,7 +146,7 @@ func (k guestKind) prepare(ctx context.Context, opts options) error {
 	if err := os.WriteFile(filepath.Join(dir, "nginx.nix"), []byte(guestConfiguration), 0o644); err != nil {
 		return err
 	}
-	// nixpkgs/default.nix reads which release its packages are of.
+	// nixpkgs/default.nix reads the release of its packages from this file.
 	if err := writeJSON(filepath.Join(dir, "nixpkgs", "release.json"), k.release); err != nil {
 		return err
 	}
@@ -166,7 +170,8 @@ func (k guestKind) prepare(ctx context.Context, opts options) error {
 	return nil
 }
 
-// build makes the toplevel, with a link to it that keeps it alive, and its graph.
+// build makes the toplevel and its graph. A link to the toplevel keeps it from
+// the garbage collector.
 func (s guestSystem) build(ctx context.Context, opts options) (string, error) {
 	dir := s.kind.dir(opts)
 	source := filepath.Join(dir, "nixpkgs")
@@ -190,8 +195,9 @@ func (s guestSystem) build(ctx context.Context, opts options) (string, error) {
 	return path, n.graph(ctx, system{path: path}, filepath.Join(opts.out, s.name+".json"))
 }
 
-// packageList writes, for packages.nix, what installing names from a release
-// takes. As long as the packages are there, it is what it was the last time.
+// packageList writes the packages that names from a release need, for
+// packages.nix. It uses the list of the last run while all of its packages
+// exist.
 func packageList(ctx context.Context, opts options, release, arch string, names []string, file string) error {
 	sum := sha256.Sum256([]byte(strings.Join(names, " ")))
 	known := filepath.Join(opts.root, fmt.Sprintf("packages-%s-%s-%x.json", release, arch, sum[:4]))
@@ -216,7 +222,7 @@ func packageList(ctx context.Context, opts options, release, arch string, names 
 	return writeJSON(file, pkgs)
 }
 
-// knownPackages reads a list of packages, all of which have to be in debs.
+// knownPackages reads a list of packages. All of them must be in debs.
 func knownPackages(debs, file string) (pkgs []pkg, ok bool) {
 	text, err := os.ReadFile(file)
 	if err != nil || json.Unmarshal(text, &pkgs) != nil {
@@ -235,12 +241,12 @@ func knownPackages(debs, file string) (pkgs []pkg, ok bool) {
 func subtree(f fs.FS, dir string) fs.FS {
 	sub, err := fs.Sub(f, dir)
 	if err != nil {
-		panic(err) // a name in the source
+		panic(err) // the name is a constant in the source
 	}
 	return sub
 }
 
-// goBuild compiles nixoci-init as nix/nixoci-init.nix does.
+// goBuild compiles nixoci-init in the same way as nix/nixoci-init.nix.
 func goBuild(ctx context.Context, arch, out string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", out,
 		"github.com/nixoci/nixoci/cmd/nixoci-init")

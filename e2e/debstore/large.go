@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// largePackages are installed on the large system; apt says what comes along.
+// largePackages are installed on the large system. apt adds their dependencies.
 var largePackages = strings.Fields(`
 	systemd systemd-sysv dbus udev bash perl-base python3-minimal postgresql-client-15 php8.2-cli coreutils util-linux findutils grep sed gawk gzip bzip2 xz-utils zstd tar
 	less vim openssh-server openssh-client openssl ca-certificates curl wget git rsync nginx postgresql redis-server
@@ -21,14 +21,16 @@ var largePackages = strings.Fields(`
 	memcached sqlite3 gcc tzdata locales nix-bin busybox-static procps psmisc sudo logrotate cron chrony
 	prometheus-node-exporter`)
 
-// largeKeep is what is unpacked where not all of it is. Mesa's drivers are hard
-// links to one file; a NAR knows none, and would hold it fifteen times.
+// largeKeep lists the files to unpack of packages that are not unpacked
+// completely. Mesa's drivers are hard links to one file. A NAR has no hard
+// links, so it would contain the file fifteen times.
 var largeKeep = map[string][]string{
 	"libgl1-mesa-dri": {"./usr/lib/*/dri/swrast_dri.so", "./usr/share/*"},
 }
 
-// The update of the large system: a library low in the graph and ten other
-// packages are rebuilt, as Debian numbers binary rebuilds, and three are new.
+// These are the packages in the update of the large system. A library low in
+// the graph and ten other packages are rebuilt, with the suffix of Debian's
+// binary rebuilds. Three packages are new.
 var (
 	lowLibrary    = "libzstd1"
 	tenOthers     = []string{"nginx", "tzdata", "vim", "git", "redis-tools", "sudo", "strace", "haproxy", "jq", "prometheus-node-exporter"}
@@ -37,9 +39,10 @@ var (
 	rebuildSuffix = "+b1"
 )
 
-// large makes, for both architectures, the system and three updates of it:
-// v2 as above, config (a message of the day and nginx's answer) and leaf (one
-// package that nothing but the system itself refers to).
+// large makes the system and three updates of it, for both architectures. The
+// update v2 is described above. config changes the message of the day and
+// nginx's answer. leaf changes one package that only the system itself refers
+// to.
 func large(ctx context.Context, opts options) error {
 	stamp, stampFile := largeStamp(), filepath.Join(opts.out, "stamp")
 	if made, err := os.ReadFile(stampFile); err == nil && string(made) == stamp {
@@ -111,7 +114,8 @@ func large(ctx context.Context, opts options) error {
 	return os.WriteFile(stampFile, []byte(stamp), 0o644)
 }
 
-// largeCompression is zstd, as caches use now, but for some paths whose xz is from before.
+// largeCompression returns zstd, as caches use today. For some paths it returns
+// xz, as for older paths in a cache.
 func largeCompression(storePath string) string {
 	_, name, _ := strings.Cut(filepath.Base(storePath), "-")
 	for _, prefix := range []string{"bash-", "curl-", "etc-", "glib", "iproute2-", "libsqlite3", "openssl-", "postgresql-client-15", "vim-runtime"} {
@@ -122,13 +126,14 @@ func largeCompression(storePath string) string {
 	return "zstd"
 }
 
-// largeStamp names everything that decides what large makes, but Debian's versions.
+// largeStamp returns a hash of everything that decides what large makes, except
+// Debian's versions.
 func largeStamp() string {
 	h := sha256.New()
 	for _, name := range []string{"large.nix", "lib.nix", "packages.nix", "toplevel.nix", "unpack.sh"} {
 		content, err := expressions.ReadFile("nix/" + name)
 		if err != nil {
-			panic(err) // embedded
+			panic(err) // the file is embedded
 		}
 		fmt.Fprintf(h, "%q %q\n", name, content)
 	}
@@ -136,7 +141,7 @@ func largeStamp() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// largeList resolves names into derivations.
+// largeList resolves names to derivations.
 func largeList(ctx context.Context, a *apt, debsDir string, names []string) ([]pkg, error) {
 	debs, err := a.install(ctx, names)
 	if err != nil {
@@ -151,7 +156,7 @@ func largeList(ctx context.Context, a *apt, debsDir string, names []string) ([]p
 	return pkgs, err
 }
 
-// rebuilt is pkgs with those called names rebuilt.
+// rebuilt returns pkgs in which the named packages are rebuilt.
 func rebuilt(pkgs []pkg, names []string) ([]pkg, error) {
 	pkgs = slices.Clone(pkgs)
 	for _, name := range names {
@@ -164,7 +169,7 @@ func rebuilt(pkgs []pkg, names []string) ([]pkg, error) {
 	return pkgs, nil
 }
 
-// keysOf are the derivations that the packages called names are in.
+// keysOf returns the keys of the derivations that contain the named packages.
 func keysOf(pkgs []pkg, names []string) []string {
 	var keys []string
 	for _, p := range pkgs {

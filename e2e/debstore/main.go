@@ -13,15 +13,15 @@ import (
 
 // options are the same for every kind of system.
 type options struct {
-	root string // its nix/ is the store
-	debs string // downloaded packages
-	out  string // what is said about the store
+	root string // directory of the store's nix/
+	debs string // directory of downloaded packages
+	out  string // directory for files about the store
 
-	release string   // of Debian, for kind release
-	names   []string // its packages, or the guest systems to make
+	release string   // release of Debian, for the command release
+	names   []string // packages of the release, or the guest systems to make
 }
 
-// inside says that this process already sees root's store at /nix.
+// inside is set in a process that already has root's store at /nix.
 const inside = "DEBSTORE_INSIDE"
 
 func main() {
@@ -71,8 +71,8 @@ func run(ctx context.Context, args []string) error {
 	return kind(ctx, opts)
 }
 
-// enter runs this program again in a mount namespace of its own, where /nix is
-// the store under root and /nix/debs holds the packages.
+// enter runs this program again in a new mount namespace. There /nix is the
+// store under root, and /nix/debs contains the packages.
 func enter(ctx context.Context, opts options) error {
 	self, err := os.Executable()
 	if err != nil {

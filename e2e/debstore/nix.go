@@ -16,10 +16,10 @@ import (
 //go:embed nix
 var expressions embed.FS
 
-// nixConf: builders see the host (dpkg-deb, patchelf, /bin/sh), run as the
-// user who calls, and build for both platforms, since they only unpack.
-// Without the system call filter tar may set the set-user-ID bits that unpack.sh
-// then takes away.
+// nixConf is the configuration for Nix. Builders can use programs of the host
+// (dpkg-deb, patchelf, /bin/sh). They run as the calling user, and for both
+// platforms, because they only unpack. Without the system call filter, tar may
+// set set-user-ID bits. unpack.sh removes them later.
 const nixConf = `build-users-group =
 sandbox = false
 filter-syscalls = false
@@ -30,17 +30,17 @@ max-jobs = 2
 keep-derivations = true
 `
 
-// A system is one toplevel to build.
+// A system is a toplevel to build.
 type system struct {
-	name string // of the result's symlink and of files about it
+	name string // name of the result's symlink, and of files about the system
 	expr string // file under nix/
-	arch string // Debian's name
+	arch string // Debian's name of the architecture
 	pkgs []pkg
 	args map[string]string // Nix expressions
-	path string            // the toplevel, once built
+	path string            // the toplevel, after the build
 }
 
-// nixSystem is Nix's name for a Debian architecture.
+// nixSystem returns Nix's name for a Debian architecture.
 func nixSystem(arch string) string {
 	return map[string]string{"amd64": "x86_64-linux", "arm64": "aarch64-linux"}[arch]
 }
@@ -63,7 +63,8 @@ func (n *nix) run(ctx context.Context, name string, args ...string) ([]byte, err
 	return out, nil
 }
 
-// build makes s's toplevel and a link to it, root/NAME, that keeps it alive.
+// build makes the toplevel of s. A link to it, root/NAME, keeps it from the
+// garbage collector.
 func (n *nix) build(ctx context.Context, s *system) error {
 	dir := filepath.Join(n.root, "expr")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -103,7 +104,7 @@ func (n *nix) build(ctx context.Context, s *system) error {
 	return nil
 }
 
-// graph writes what nix path-info --json -r says of s.
+// graph writes the output of nix path-info --json -r for s.
 func (n *nix) graph(ctx context.Context, s system, file string) error {
 	out, err := n.run(ctx, "nix", "path-info", "--json", "-r", s.path)
 	if err != nil {

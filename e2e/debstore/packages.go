@@ -12,38 +12,40 @@ import (
 	"strings"
 )
 
-// A pkg is one derivation: a Debian package, or several that depend on each
-// other in a circle. This is what packages.nix reads as JSON.
+// A pkg is one derivation: a Debian package, or several packages that depend on
+// each other in a circle. packages.nix reads it as JSON.
 type pkg struct {
-	Key     string   `json:"key"`  // the name that others depend on: the first of its Debian packages
-	Name    string   `json:"name"` // name and version, as the store path has them
+	Key     string   `json:"key"`  // other packages use this name in Deps: the first of its Debian packages
+	Name    string   `json:"name"` // name and version, as in the store path
 	Debs    []debRef `json:"debs"`
-	Deps    []string `json:"deps"`    // keys
-	Keep    []string `json:"keep"`    // tar patterns of what to unpack, all if empty
-	Rebuild string   `json:"rebuild"` // a binary rebuild's suffix, "+b1"
-	Libc    bool     `json:"libc"`    // libc, or what it depends on: no dynamic linker to point at
+	Deps    []string `json:"deps"`    // keys of other packages
+	Keep    []string `json:"keep"`    // tar patterns of the files to unpack; empty: all
+	Rebuild string   `json:"rebuild"` // suffix of a binary rebuild: "+b1"
+	Libc    bool     `json:"libc"`    // libc or one of its dependencies: its programs get no dynamic linker
 	aliases []string
 }
 
 type debRef struct {
-	File   string `json:"file"` // under /nix/debs
+	File   string `json:"file"` // name of the file under /nix/debs
 	Sha256 string `json:"sha256"`
 }
 
 var notInName = regexp.MustCompile(`[^0-9A-Za-z+._?=-]`)
 
-// storeName is name-version without what a store path may not have.
+// storeName returns name-version without characters that a store path cannot
+// have.
 func storeName(name, version string) string {
 	if _, v, ok := strings.Cut(version, ":"); ok {
-		version = v // the epoch
+		version = v // cut off the epoch
 	}
 	return notInName.ReplaceAllString(name+"-"+version, ".")
 }
 
-// derivations turns packages into derivations without cycles. Dependencies on
-// packages that are not there (none of the alternatives) are left out: apt has
-// resolved them, or the caller left the package away on purpose. A circle goes by
-// the shortest of its names, of those in wanted if there are any: ruby, not libruby3.1.
+// derivations turns packages into derivations without cycles. It ignores
+// dependencies without an installed alternative. apt has resolved these, or the
+// caller has left out the package deliberately. The packages of a circle become
+// one derivation, with the shortest of their names. Names in wanted have
+// priority: ruby, not libruby3.1.
 func derivations(debsDir string, debs []deb, wanted []string) ([]pkg, error) {
 	slices.SortFunc(debs, func(a, b deb) int { return strings.Compare(a.name, b.name) })
 	edges := dependencies(debs)
@@ -86,8 +88,8 @@ func derivations(debsDir string, debs []deb, wanted []string) ([]pkg, error) {
 	return pkgs, nil
 }
 
-// dependencies are, for each package, the places in debs of those that it
-// depends on.
+// dependencies returns, for each package, the indexes in debs of its
+// dependencies.
 func dependencies(debs []deb) [][]int {
 	place := map[string]int{}
 	for i, d := range debs {
@@ -98,7 +100,7 @@ func dependencies(debs []deb) [][]int {
 		}
 	}
 	for i, d := range debs {
-		place[d.name] = i // before whoever only provides it
+		place[d.name] = i // a real package has priority over one that only provides the name
 	}
 	edges := make([][]int, len(debs))
 	for i, d := range debs {
@@ -115,7 +117,7 @@ func dependencies(debs []deb) [][]int {
 	return edges
 }
 
-// markLibc marks the package key and all that it depends on as parts of libc.
+// markLibc marks the package key and all of its dependencies as parts of libc.
 func markLibc(pkgs []pkg, key string) {
 	for i := range pkgs {
 		if pkgs[i].Key == key && !pkgs[i].Libc {
@@ -127,7 +129,7 @@ func markLibc(pkgs []pkg, key string) {
 	}
 }
 
-// count is how often s is in list.
+// count returns how often s is in list.
 func count(list []string, s string) int {
 	n := 0
 	for _, e := range list {
@@ -138,8 +140,8 @@ func count(list []string, s string) int {
 	return n
 }
 
-// components is Tarjan's algorithm: the strongly connected component of each
-// node, and the nodes of each component.
+// components returns the strongly connected component of each node, and the
+// nodes of each component. It is Tarjan's algorithm.
 func components(edges [][]int) (of []int, members [][]int) {
 	of = make([]int, len(edges))
 	order := make([]int, len(edges)) // 0: not seen

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 )
 
-// release makes a directory to import packages from: what installing
-// opts.names from opts.release takes, as packages.nix and packages.json, and
-// aliases.json, which says in which of them a Debian package is.
+// release makes a directory from which packages can be imported. packages.nix
+// and packages.json describe what opts.names from opts.release need.
+// aliases.json maps each Debian package to its derivation.
 func release(ctx context.Context, opts options) error {
 	a, err := newApt(ctx, opts.root, opts.debs, opts.release, "amd64")
 	if err != nil {

@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// keyName is what the signatures of a cache made here are made with. The
-// secret half lasts as long as the run that makes it.
+// keyName is the name of the key that signs the caches. The secret key exists
+// only during the run that makes it.
 const keyName = "nixoci-testdata-1"
 
-// binaryCache copies paths and what they refer to into a signed binary cache
-// at dir, each store path compressed as compression says; paths that are in the
-// cache already stay as they are.
+// binaryCache copies paths with their references into a signed binary cache at
+// dir. compression chooses the compression of each path. Paths that are already
+// in the cache are not changed.
 func (n *nix) binaryCache(ctx context.Context, dir, secretKey string, compression func(storePath string) string, roots ...string) error {
-	out, err := n.run(ctx, "nix-store", append([]string{"-qR"}, roots...)...) // references before what refers to them
+	out, err := n.run(ctx, "nix-store", append([]string{"-qR"}, roots...)...) // references come before the paths that refer to them
 	if err != nil {
 		return err
 	}
-	// Each run of neighbours with the same compression is one copy, in closure order:
-	// Nix copies a path's references along with it.
+	// Copy neighbours with the same compression together, in closure order. Nix
+	// copies the references of a path together with it.
 	var batch []string
 	flush := func(method string) error {
 		if len(batch) == 0 {
@@ -46,8 +46,8 @@ func (n *nix) binaryCache(ctx context.Context, dir, secretKey string, compressio
 	return flush(last)
 }
 
-// key is the key pair of the store, made when there is none: the secret half's
-// file, and the public half.
+// key returns the file of the store's secret key, and its public key. It makes
+// the keys if there are none.
 func (n *nix) key(ctx context.Context) (secretFile, public string, err error) {
 	secretFile, publicFile := filepath.Join(n.root, "secret-key"), filepath.Join(n.root, "public-key")
 	if b, err := os.ReadFile(publicFile); err == nil {

@@ -1,5 +1,6 @@
-# An image of one program and a page with nix/image.nix, and as much of a pkgs as
-# that needs: builders see the host.
+# Makes an image of one program and a page with nix/image.nix. pkgs is a small
+# replacement that has only what image.nix needs. Its builders use programs of the
+# host.
 { program, nixoci, name, image, lib }:
 let
   system = "x86_64-linux";
@@ -28,7 +29,8 @@ in
   image = import (/. + image) {
     nixoci = copy "nixoci" nixoci;
     pkgs = {
-      # The one of e2e/debstore has what NixOS modules need.
+      # The lib of e2e/debstore has only what NixOS modules need. image.nix also
+      # needs toLower.
       lib = import (/. + lib) // {
         toLower =
           builtins.replaceStrings

@@ -1,4 +1,5 @@
-# Builder of one package: what $debs (store paths) have, where nixpkgs has it.
+# Builds one package: links the files of Debian packages ($debs, store paths) to
+# the places that nixpkgs uses.
 set -eu
 export PATH=$coreutils/usr/bin:$sed/usr/bin LC_ALL=C
 mkdir -p "$out"
@@ -24,7 +25,7 @@ for p in $debs; do
   into "$p/etc" "$out/etc"
 done
 [ ! -d "$out/bin" ] || ln -s bin "$out/sbin"
-# Units name programs by their place in Debian.
+# Units name programs by their place in Debian. Replace it.
 for f in "$out"/lib/systemd/system/* "$out"/lib/systemd/user/*; do
   [ -f "$f" ] || continue
   case $(readlink "$f") in */*) ;; *) continue ;; esac
@@ -32,5 +33,6 @@ for f in "$out"/lib/systemd/system/* "$out"/lib/systemd/user/*; do
   mv "$f.new" "$f"
 done
 [ -z "${more-}" ] || eval "$more"
-# Nix kills the builder when its log pipe closes: a shell must be what ends.
+# Nix kills the builder when its log pipe closes. So the last command must be
+# one of the shell.
 :

@@ -1,7 +1,7 @@
 #!/bin/sh
-# prepare.sh NIXPKGS TREE: TREE becomes a copy of NIXPKGS with Debian's packages
-# It is a script for e2e/nixpkgs_test.go.
-# under it. TREE/debian has packages.json and aliases.json already (debstore release).
+# prepare.sh NIXPKGS TREE: makes TREE a copy of NIXPKGS that uses Debian's
+# packages. e2e/nixpkgs_test.go runs this script. debstore release must have
+# written packages.json and aliases.json to TREE/debian before.
 set -eu
 from=$1 tree=$2
 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,7 +19,7 @@ cp "$here/default.nix" "$here/link.sh" "$here/switch-to-configuration.sh" "$tree
 cp "$here/stdenv.nix" "$tree/pkgs/stdenv/default.nix"
 cp "$here/module.nix" "$tree/nixos/modules/debian.nix"
 echo 'import ./module-list-nixpkgs.nix ++ [ ./debian.nix ]' >"$tree/nixos/modules/module-list.nix"
-# The units that NixOS takes over from systemd, which must be there.
+# These are the units that NixOS takes from systemd. They must exist.
 list() {
   grep -rhoE "\"[A-Za-z0-9@._-]+\\.($1)\"" "$tree/nixos/modules/system/boot" "$tree/nixos/modules/services/system" |
     tr -d '"' | sort -u | sed 's/.*/system &\nuser &/'

@@ -1,6 +1,6 @@
-# In place of switch-to-configuration-ng, which is Rust: activate, then stop,
-# start and restart what differs, by the marks that NixOS puts into units.
-# OUT and TOPLEVEL are set by NixOS' wrapper.
+# Replaces switch-to-configuration-ng, which is written in Rust. It activates
+# the system. Then it stops, starts and restarts units that differ, as the marks
+# of NixOS in the units demand. NixOS's wrapper sets OUT and TOPLEVEL.
 new=${TOPLEVEL:-$OUT}
 export PATH=$new/sw/bin:$SYSTEMD/bin
 case "$1" in
@@ -10,7 +10,7 @@ case "$1" in
 esac
 [ -z "${PRE_SWITCH_CHECK-}" ] || [ "${NIXOS_NO_CHECK-}" = 1 ] || "$PRE_SWITCH_CHECK" "$new" "$1" || exit 1
 old=/run/current-system
-marked() { # a unit's files have a line
+marked() { # whether the files of a unit contain a line
   cat "$1/etc/systemd/system/$2" "$1/etc/systemd/system/$2.d"/*.conf 2>/dev/null | grep -q "^$3"
 }
 sum() { cat "$1/etc/systemd/system/$2" "$1/etc/systemd/system/$2.d"/*.conf 2>/dev/null | sha256sum; }
@@ -35,7 +35,7 @@ systemctl daemon-reload || exit 3
 [ -z "$reload" ] || { echo "reloading the following units:$reload"; systemctl reload $reload; }
 [ -z "$restart" ] || { echo "restarting the following units:$restart"; systemctl restart $restart; }
 systemctl start multi-user.target timers.target sockets.target
-# Failed, or about to be tried again after it failed.
+# These units have failed, or will be restarted after a failure.
 failed=$(systemctl list-units --all --plain --no-legend | while read -r u _ active sub _; do
   [ "$active" = failed ] || { [ "$sub" = auto-restart ] && [ "$(systemctl show -P ExecMainStatus "$u")" != 0 ]; } || continue
   [ "$u" = nixoci-apply.service ] || [ ! -e "$new/etc/systemd/system/$u" ] || echo -n " $u"
