@@ -171,7 +171,7 @@ func (g *graph) nameLayers(asked []LayerGlob) (named []namedBin, err error) {
 	reached := make([]map[closure.StorePath]bool, len(asked)) // from those that are store paths
 	for k, l := range asked {
 		if l.isPath() {
-			reached[k] = g.reach(closure.StorePath(l.Glob))
+			reached[k] = g.closureOf(closure.StorePath(l.Glob))
 		}
 	}
 	for i := range int32(len(g.infos)) {
@@ -207,9 +207,9 @@ func matches(glob string, names ...string) (bool, error) {
 	return false, nil
 }
 
-// reach is root and all that it refers to; nothing where the closure has no such
+// closureOf is root and all that it refers to; nothing where the closure has no such
 // path, as of images for several platforms only one has it.
-func (g *graph) reach(root closure.StorePath) map[closure.StorePath]bool {
+func (g *graph) closureOf(root closure.StorePath) map[closure.StorePath]bool {
 	references := make(map[closure.StorePath][]closure.StorePath, len(g.infos))
 	for _, info := range g.infos {
 		references[info.Path] = append(slices.Clip(info.References), info.Path)
