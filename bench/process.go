@@ -83,7 +83,7 @@ const supervise = "supervise"
 func runSupervised(args []string) error {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = notOrphaned()
 	begin := time.Now()
 	if err := cmd.Run(); err != nil {
 		return err
