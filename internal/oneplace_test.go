@@ -27,6 +27,12 @@ var onePlace = []struct {
 		"internal/retry/",
 		"internal/registry/registrytest/", // makes such failures
 	}, false},
+	{"the loop that tries again", `retry\.(Backoff|Sleep)\(`, []string{
+		"internal/registry/attach.go", // a tag that others write: no failure
+		"internal/registry/retry.go",  // waits while the registry wants to be left alone
+		"internal/push/join.go",       // the same for an index
+		"internal/atomicfile/",        // waits for another program
+	}, false},
 	{"the flag of golden files", `flag\.Bool\("update"`, []string{"internal/golden/"}, true},
 	{"the flag --insecure", `BoolVar\(.*"insecure"`, []string{"cmd/nixoci/push.go"}, false},
 	{"an image's recipe", `recipe\("nixoci-image"`, []string{"internal/manifest/draft.go"}, false},

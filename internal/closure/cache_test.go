@@ -106,7 +106,7 @@ func (f *fakeCache) open(t testing.TB, o CacheOptions) *Cache {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.fetch.backoff = func(int) time.Duration { return time.Millisecond }
+	c.fetch.retry.Delay = func(int) time.Duration { return time.Millisecond }
 	return c
 }
 
@@ -533,7 +533,7 @@ func TestCacheRetries(t *testing.T) {
 		c := f.open(t, CacheOptions{})
 		_, err := c.Closure(t.Context(), []StorePath{sampleTop(t)})
 		hinttest.Error(t, err, nil, "502 bad gateway")
-		if len(f.requests) != 5 {
+		if len(f.requests) != 6 {
 			t.Errorf("%d requests", len(f.requests))
 		}
 	})

@@ -10,9 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -22,8 +22,7 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// fetcher downloads files of one binary cache. Only the fetcher retries
-// requests.
+// fetcher gets files of one binary cache.
 type fetcher struct {
 	base   *url.URL // without credentials, query and trailing slash
 	user   *url.Userinfo
@@ -33,9 +32,9 @@ type fetcher struct {
 
 	large *semaphore.Weighted // held while one unusually large narinfo is in memory
 
-	attempts int                     // limit per request, and per break of a body
-	backoff  func(int) time.Duration // delay before attempt n, counted from 1
-	least    int64                   // lowest speed in bytes per second; ≤0: any
+	retry    retry.Policy
+	answered atomic.Bool // once, at least
+	least    int64       // bytes in a second; ≤0: any
 }
 
 type cacheCounters struct {
@@ -57,6 +56,12 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("GET %s: %d %s", e.URL, e.Status, strings.ToLower(text))
 }
 
+// MayPass makes a StatusError a [retry.Answer].
+func (e *StatusError) MayPass() bool { return retry.Status(e.Status) }
+
+// RetryAfter makes a StatusError a [retry.Answer].
+func (e *StatusError) RetryAfter() time.Duration { return e.retryAfter }
+
 // gone reports whether the cache does not have the file. S3 answers 403 for a
 // missing file unless the client may list the bucket. Nix treats 403 as
 // missing, too.
@@ -71,12 +76,10 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		return nil, errors.New("the URL of the binary cache does not parse")
 	}
 	f := &fetcher{
-		user:     u.User,
-		stats:    &cacheCounters{},
-		large:    semaphore.NewWeighted(1),
-		attempts: 5,
-		least:    cmp.Or(o.MinSpeed, limit.LeastSpeed),
-		backoff:  retry.Backoff,
+		user:  u.User,
+		stats: &cacheCounters{},
+		large: semaphore.NewWeighted(1),
+		least: cmp.Or(o.MinSpeed, limit.LeastSpeed),
 	}
 	var s3 *s3Transport
 	if u.Scheme == "s3" {
@@ -174,61 +177,22 @@ type answer struct {
 	cancel context.CancelCauseFunc
 }
 
-// get opens a file at offset. It retries failures that may pass, for at most
-// limit.Operation. etag comes from the response that delivered the bytes before
-// offset.
-func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string) (answer, error) {
-	start := time.Now()
-	for n := 1; ; n++ {
-		patience := min(limit.Answer, limit.Operation-time.Since(start))
-		resp, err := f.once(ctx, rel, offset, etag, patience)
-		if err == nil {
-			return resp, nil
-		}
-		if n >= f.attempts || !transient(err) || time.Since(start) >= limit.Operation {
-			return answer{}, err
-		}
-		if e := f.wait(ctx, n, err, start.Add(limit.Operation)); e != nil {
-			return answer{}, e
-		}
-	}
-}
-
-// wait sleeps before attempt n+1. If the sleep would last beyond end, wait
-// returns cause at once. If ctx ends during the sleep, wait returns the reason.
-func (f *fetcher) wait(ctx context.Context, n int, cause error, end time.Time) error {
-	d := f.backoff(n)
-	if s, ok := errors.AsType[*StatusError](cause); ok {
-		d = max(d, min(s.retryAfter, 30*time.Second))
-	}
-	if time.Now().Add(d).After(end) {
-		return cause
-	}
-	return retry.Sleep(ctx, d)
+// get opens a file from offset on, and tries again where that may help. All
+// attempts together wait for limit.Operation at most. ETag is of the response that
+// brought the bytes before offset.
+func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string) (resp answer, err error) {
+	end := time.Now().Add(limit.Operation)
+	err = f.retry.Do(ctx, func(ctx context.Context) (err error) {
+		resp, err = f.once(ctx, rel, offset, etag, min(limit.Answer, time.Until(end)))
+		return err
+	})
+	return resp, err
 }
 
 var (
-	errNoAnswer = fmt.Errorf("no answer for %s", limit.Answer)
-	errTooSlow  = errors.New("the transfer is too slow")
+	errNoAnswer = retry.Silence("no answer for " + limit.Answer.String())
+	errTooSlow  = retry.Silence("the transfer is too slow")
 )
-
-// transient reports whether an error may disappear with a retry.
-func transient(err error) bool {
-	if s, ok := errors.AsType[*StatusError](err); ok {
-		return retry.Status(s.Status)
-	}
-	if errors.Is(err, errTooSlow) || errors.Is(err, errNoAnswer) {
-		return true
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && !retry.Timeout(err) {
-		return false
-	}
-	if d, ok := errors.AsType[*net.DNSError](err); ok {
-		return d.IsTemporary && !d.IsNotFound
-	}
-	_, network := errors.AsType[net.Error](err)
-	return network || retry.Broken(err)
-}
 
 func (f *fetcher) once(parent context.Context, rel string, offset int64, etag string, patience time.Duration) (_ answer, err error) {
 	ctx, cancel := context.WithCancelCause(parent)
@@ -268,16 +232,17 @@ func (f *fetcher) once(parent context.Context, rel string, offset int64, etag st
 		if c := context.Cause(ctx); c != nil {
 			err = c
 		}
+		if errors.Is(err, syscall.ECONNREFUSED) && f.answered.Load() {
+			err = retry.Again(err) // it was there a moment ago
+		}
 		return answer{}, fmt.Errorf("GET %s: %w", f.at(rel), err)
 	}
+	f.answered.Store(true)
 	if resp.StatusCode == http.StatusOK || offset > 0 && resp.StatusCode == http.StatusPartialContent {
 		return answer{resp, cancel}, nil
 	}
 	resp.Body.Close()
-	e := &StatusError{URL: f.at(rel), Status: resp.StatusCode}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		e.retryAfter = time.Duration(s) * time.Second
-	}
+	e := &StatusError{URL: f.at(rel), Status: resp.StatusCode, retryAfter: retry.AfterHeader(resp.Header, time.Now())}
 	if e.Status == http.StatusUnauthorized {
 		return answer{}, hint.Add(e, "give a login for "+f.base.Hostname()+" in ~/.netrc")
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // body reads a file of a binary cache. If the connection breaks or stalls, it
@@ -26,7 +27,7 @@ type body struct {
 	offset int64 // bytes read so far
 	size   int64 // bytes of the file, -1 if unknown
 	etag   string
-	failed int // failures since the last byte arrived
+	breaks retry.Breaks
 	err    error
 }
 
@@ -34,7 +35,7 @@ type body struct {
 const maxSlow = 2
 
 func (f *fetcher) open(ctx context.Context, rel string) (*body, error) {
-	b := &body{f: f, ctx: ctx, rel: rel, speed: limit.Speed{Least: f.least}}
+	b := &body{f: f, ctx: ctx, rel: rel, speed: limit.Speed{Least: f.least}, breaks: retry.Breaks{Policy: f.retry}}
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		n, err = b.read(p)
 		if n > 0 {
-			b.failed = 0
+			b.breaks.Moved()
 		}
 		if err == nil {
 			if n > 0 || len(p) == 0 {
@@ -153,17 +154,12 @@ func (b *body) Read(p []byte) (int, error) {
 			return n, b.err
 		}
 		b.close()
-		b.failed++
 		if errors.Is(err, errTooSlow) {
-			b.slow++
+			if b.slow++; b.slow >= maxSlow {
+				err = retry.Never(err)
+			}
 		}
-		if b.ctx.Err() != nil {
-			b.err = context.Cause(b.ctx)
-		} else if b.failed >= b.f.attempts || b.slow >= maxSlow || !transient(err) {
-			b.err = err
-		} else if err := b.f.wait(b.ctx, b.failed, err, time.Now().Add(limit.Operation)); err != nil {
-			b.err = err
-		}
+		b.err = b.breaks.Wait(b.ctx, err)
 		if n > 0 {
 			return n, nil
 		}

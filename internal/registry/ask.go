@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // Question is one request about a repository, sent once: for finding out what a
@@ -116,13 +117,13 @@ func (r *Repository) delete(ctx context.Context, what string, u *url.URL) error 
 			accept: []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented}})
 		if err != nil {
 			if e, ok := errors.AsType[*ResponseError](err); ok && e.Status == http.StatusBadRequest && e.Code == "UNSUPPORTED" {
-				return permanent{ErrUnsupported}
+				return retry.Never(ErrUnsupported)
 			}
 			return err
 		}
 		discard(resp)
 		if resp.StatusCode == http.StatusMethodNotAllowed || resp.StatusCode == http.StatusNotImplemented {
-			return permanent{ErrUnsupported}
+			return retry.Never(ErrUnsupported)
 		}
 		return nil
 	})

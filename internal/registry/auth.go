@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // authenticator adds credentials to the requests for one registry, and to no
@@ -73,8 +74,8 @@ func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w h
 // leavesTLS refuses an address without TLS that a registry with TLS has named:
 // for an upload, a redirect or tokens.
 func leavesTLS(u *url.URL) error {
-	return permanent{hint.Add(fmt.Errorf("the registry speaks TLS, and names %s, which does not: refused", redact(u)),
-		"a registry behind a proxy that ends TLS must know its own https address: see its setting for the external URL, or X-Forwarded-Proto")}
+	return retry.Never(hint.Add(fmt.Errorf("the registry speaks TLS, and names %s, which does not: refused", redact(u)),
+		"a registry behind a proxy that ends TLS must know its own https address: see its setting for the external URL, or X-Forwarded-Proto"))
 }
 
 // contacted reports whether the registry has answered.
@@ -129,7 +130,7 @@ func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	body := req.Body
 	if body != nil && body != http.NoBody {
 		if req.GetBody == nil {
-			return nil, temporary{errors.New("the registry wanted a new token"), true}
+			return nil, retry.AtOnce(errors.New("the registry wanted a new token"))
 		}
 		if body, err = req.GetBody(); err != nil {
 			return nil, err
@@ -186,7 +187,7 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		if g.scheme == "https" && a.schemes[0] == "http" && otherScheme("https", nil, err) {
 			// It does speak http: what came by http, and was none, was a fault.
-			return nil, temporary{error: fmt.Errorf("the answer by http was none, and by https: %w", err)}
+			return nil, retry.Again(fmt.Errorf("the answer by http was none, and by https: %w", err))
 		}
 		return nil, err
 	}
@@ -319,7 +320,7 @@ func covers(scopes []string, want string) bool {
 func (a *authenticator) credentials(ctx context.Context) (*authn.AuthConfig, error) {
 	auth, err := authn.Resolve(ctx, a.keychain, a.resource)
 	if err != nil {
-		return nil, permanent{err}
+		return nil, retry.Never(err)
 	}
 	return authn.Authorization(ctx, auth)
 }

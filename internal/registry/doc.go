@@ -15,7 +15,7 @@
 // flight. A caller may start any number of calls of PutLayer, HasBlob and so on. It
 // should start the largest layers first.
 //
-// One loop retries (retry.go). It retries 408, 429, 500, 502, 503, 504, and broken
+// One loop retries, in package retry. It retries 408, 429, 500, 502, 503, 504, and broken
 // or silent connections. Every other error is final. Retry-After holds for all
 // requests. A transfer may take any time, as long as bytes flow.
 //

@@ -9,13 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 	"unicode"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 const (
@@ -44,10 +44,16 @@ func (e *ResponseError) Error() string {
 	return s
 }
 
+// MayPass makes a ResponseError a [retry.Answer].
+func (e *ResponseError) MayPass() bool { return e.Code == "TOOMANYREQUESTS" || retry.Status(e.Status) }
+
+// RetryAfter makes a ResponseError a [retry.Answer].
+func (e *ResponseError) RetryAfter() time.Duration { return e.retryAfter }
+
 // responseError reads what is needed of resp, and closes it.
 func responseError(resp *http.Response) *ResponseError {
 	defer resp.Body.Close()
-	e := &ResponseError{Status: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
+	e := &ResponseError{Status: resp.StatusCode, retryAfter: retry.AfterHeader(resp.Header, time.Now())}
 	if resp.Request != nil {
 		e.Method, e.URL = resp.Request.Method, redact(resp.Request.URL)
 	}
@@ -90,19 +96,6 @@ func oneLine(s string) string {
 		s = strings.ToValidUTF8(s[:maxErrorMessage], "") + "…"
 	}
 	return s
-}
-
-// retryAfter reads the header of that name: seconds or a date. 0 if there is
-// none.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	if s, err := strconv.ParseInt(v, 10, 32); err == nil {
-		return time.Duration(max(s, 0)) * time.Second
-	}
-	if t, err := http.ParseTime(v); err == nil {
-		return max(t.Sub(now), 0)
-	}
-	return 0
 }
 
 // status is the HTTP status that err is about, 0 if it is about none.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // PutManifest implements [oci.Destination]. Put under a tag, a manifest is there
@@ -41,14 +42,14 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		stored, err := r.putManifest(ctx, b, tagOrDigest)
 		if corrupted(err) && restarts < maxRestarts {
 			restarts++
-			return temporary{error: err}
+			return retry.Again(err)
 		}
 		if err != nil {
 			return err
 		}
 		if stored != "" && stored != b.Descriptor.Digest {
 			other = stored
-			return temporary{error: fmt.Errorf("the registry stored %s instead of %s", stored, b.Descriptor.Digest)}
+			return retry.Again(fmt.Errorf("the registry stored %s instead of %s", stored, b.Descriptor.Digest))
 		}
 		if !askTag {
 			return nil
@@ -66,9 +67,9 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		err = fmt.Errorf("the registry says that it has stored %s, and the tag names %s", b.Descriptor.Digest, cmp.Or(now, "nothing"))
 		if restarts < maxRestarts {
 			restarts++
-			return temporary{error: err}
+			return retry.Again(err)
 		}
-		return permanent{err}
+		return retry.Never(err)
 	})
 	if err == nil {
 		return nil

@@ -64,7 +64,7 @@ func (r *Repository) GetManifest(ctx context.Context, tagOrDigest string) (oci.B
 		b, err = oci.CheckManifest(data, mediaType(resp.Header), want)
 		if _, damaged := errors.AsType[*oci.ContentError](err); damaged && restarts < maxRestarts {
 			restarts++ // perhaps on the way
-			return temporary{error: err}
+			return retry.Again(err)
 		}
 		return err
 	})
@@ -118,7 +118,7 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 		case http.StatusRequestedRangeNotSatisfiable:
 			discard(resp)
 			whole = true // it is refused as a range: then all of it
-			return temporary{error: errors.New("the registry refuses to send a part of the blob"), now: true}
+			return retry.AtOnce(errors.New("the registry refuses to send a part of the blob"))
 		default:
 			skip = from // it knows no ranges, and sends all of it again
 		}
@@ -127,13 +127,13 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 			err := oci.ContentErrorf("it has %d bytes instead of %d", resp.ContentLength, want)
 			if restarts < maxRestarts {
 				restarts++ // perhaps another's page
-				return temporary{error: err}
+				return retry.Again(err)
 			}
 			return err
 		}
 		if _, err := io.CopyN(io.Discard, resp.Body, skip); err != nil {
 			resp.Body.Close()
-			return permanent{err}
+			return retry.Never(err)
 		}
 		body = resp.Body
 		return nil
@@ -148,14 +148,11 @@ type resumed struct {
 	d   ocispec.Descriptor
 
 	at     int64
-	breaks int // since the last byte that came
+	breaks retry.Breaks
 
 	mu sync.Mutex
 	rc io.ReadCloser // nil once closed
 }
-
-// maxBreaks is how often in a row a transfer may break before a byte came.
-const maxBreaks = 3
 
 func (b *resumed) Read(p []byte) (int, error) {
 	for {
@@ -169,15 +166,15 @@ func (b *resumed) Read(p []byte) (int, error) {
 		b.at += int64(n)
 		switch {
 		case err == nil || err == io.EOF:
-			b.breaks = 0
+			b.breaks.Moved()
 			return n, err
 		case n > 0: // the error comes again
-			b.breaks = 0
+			b.breaks.Moved()
 			return n, nil
-		case b.ctx.Err() != nil || !retriable(err) || b.breaks == maxBreaks:
+		}
+		if err := b.breaks.Wait(b.ctx, err); err != nil {
 			return 0, err
 		}
-		b.breaks++
 		if err := b.resume(rc); err != nil {
 			return 0, err
 		}
@@ -186,9 +183,6 @@ func (b *resumed) Read(p []byte) (int, error) {
 
 func (b *resumed) resume(broken io.Closer) error {
 	broken.Close()
-	if err := retry.Sleep(b.ctx, retry.Backoff(b.breaks)); err != nil {
-		return err
-	}
 	body, err := b.r.openBlob(b.ctx, b.d, b.at)
 	if err != nil {
 		return err

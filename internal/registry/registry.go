@@ -23,6 +23,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // Reference names an image in a registry: a repository and a tag or a digest.
@@ -213,7 +214,7 @@ func (r *Repository) transferError(ctx context.Context, err error) error {
 		return cause
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) && r.auth.contacted() {
-		return temporary{error: err} // it was there a moment ago
+		return retry.Again(err) // it was there a moment ago
 	}
 	return err
 }

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -11,22 +10,17 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// The one retry loop: nothing below it tries again but for credentials, and
-// nothing above it.
+// A registry that has said nothing to anybody for so long is not asked again:
+// the operations of a command follow each other, and each would wait for itself.
+// After a pause in which nobody asked, silence is counted anew.
 const (
-	maxAttempts = 6 // a timeout counts as two
-
-	maxWait = limit.Operation // all delays of one operation
-
-	// A registry that has said nothing to anybody for so long is not asked again:
-	// the operations of a command follow each other, and each would wait for itself.
-	// After a pause in which nobody asked, silence is counted anew.
 	maxSilence = 2 * time.Minute
 	maxPause   = commitTimeout // longer than this between two unanswered requests
 )
 
-// retrier tries operations on one registry again. A registry that says how
-// long it wants to be left alone is left alone by all of them.
+// retrier tries operations on one registry again, as [retry.Policy] says. What one
+// operation learns holds for all of them: a registry that asks to be left alone, or
+// that answers nobody.
 type retrier struct {
 	counters *counters
 
@@ -37,81 +31,34 @@ type retrier struct {
 	heard  int64     // counters.answers before it
 }
 
-// permanent marks an error that no attempt will change.
-type permanent struct{ error }
-
-func (p permanent) Unwrap() error { return p.error }
-
-// temporary marks an error that another attempt may change although its kind does
-// not say so.
-type temporary struct {
-	error
-	now bool // without delay
-}
-
-func (t temporary) Unwrap() error { return t.error }
-
-// timeoutError is a silence that lasted too long.
-type timeoutError string
-
-func (e timeoutError) Error() string { return string(e) }
-func (timeoutError) Timeout() bool   { return true }
-func (timeoutError) Temporary() bool { return true }
-
 const (
-	errNoAnswer = timeoutError("no answer from the registry")
-	errStalled  = timeoutError("the transfer from the registry is too slow")
-	errTooSlow  = timeoutError("the transfer to the registry is too slow")
+	errNoAnswer = retry.Silence("no answer from the registry")
+	errStalled  = retry.Silence("the transfer from the registry is too slow")
+	errTooSlow  = retry.Silence("the transfer to the registry is too slow")
 )
 
 // do calls f until it succeeds, fails for good, or has failed often enough.
 func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) error {
-	var waited time.Duration
-	for attempts, tries := 0, 1; ; tries++ {
+	tries := 0
+	return retry.Policy{}.Do(ctx, func(ctx context.Context) error {
+		tries++
+		if tries > 1 {
+			r.counters.retries.Add(1)
+		} else if r.silence(nil) >= maxSilence {
+			return retry.Never(errNoAnswer)
+		}
 		if err := r.awaitPause(ctx); err != nil {
 			return err
 		}
-		if tries == 1 && r.silence(nil) >= maxSilence {
-			return errNoAnswer
-		}
 		err := f(ctx)
-		if err == nil {
-			return nil
+		if d := retry.After(err); d <= limit.Operation {
+			r.pause(d)
 		}
-		silence := r.silence(err)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if r.silence(err) >= maxSilence {
+			return retry.Never(err)
 		}
-		if !retriable(err) {
-			return err
-		}
-		attempts++
-		if retry.Timeout(err) {
-			attempts++ // it has cost the user's time already
-		}
-		delay := retry.Backoff(tries)
-		if t, ok := errors.AsType[temporary](err); ok && t.now {
-			delay = 0
-		}
-		if e, ok := errors.AsType[*ResponseError](err); ok && e.retryAfter > 0 {
-			delay = e.retryAfter
-			if waited+delay > maxWait {
-				return fmt.Errorf("%w (the registry asks to wait %s)", err, delay.Round(time.Second))
-			}
-			r.pause(delay)
-		}
-		if attempts >= maxAttempts || waited+delay > maxWait || silence >= maxSilence {
-			if tries > 1 {
-				err = fmt.Errorf("%w (%d attempts)", err, tries)
-			}
-			return err
-		}
-		waited += delay
-		r.counters.retries.Add(1)
-		if err := retry.Sleep(ctx, delay); err != nil {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 // silence is for how long no request of anybody was answered, when an attempt has
@@ -147,21 +94,4 @@ func (r *retrier) awaitPause(ctx context.Context) error {
 	d := time.Until(r.paused)
 	r.mu.Unlock()
 	return retry.Sleep(ctx, d)
-}
-
-// retriable reports whether another attempt may succeed.
-func retriable(err error) bool {
-	if _, ok := errors.AsType[permanent](err); ok {
-		return false
-	}
-	if _, ok := errors.AsType[temporary](err); ok {
-		return true
-	}
-	if s := status(err); s != 0 {
-		if e, ok := errors.AsType[*ResponseError](err); ok && e.Code == "TOOMANYREQUESTS" {
-			return true
-		}
-		return retry.Status(s)
-	}
-	return retry.Broken(err)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // maxTagList bounds an answer to a request for tags: 1,000 tags of 128 bytes
@@ -81,10 +82,10 @@ func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, ne
 			return err
 		}
 		if len(data) > maxTagList {
-			return permanent{fmt.Errorf("the answer has more than %d bytes", maxTagList)}
+			return retry.Never(fmt.Errorf("the answer has more than %d bytes", maxTagList))
 		}
 		if err := json.Unmarshal(data, &page); err != nil {
-			return permanent{fmt.Errorf("parse the answer: %w", err)}
+			return retry.Never(fmt.Errorf("parse the answer: %w", err))
 		}
 		return nil
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/retry"
 	"github.com/nixoci/nixoci/internal/task"
 )
 
@@ -70,7 +71,7 @@ func (u *upload) attempt(ctx context.Context) error {
 			}
 			if forgotten(err) && u.restarts < maxRestarts {
 				u.restarts++
-				return temporary{error: err}
+				return retry.Again(err)
 			}
 			return err
 		}
@@ -80,16 +81,16 @@ func (u *upload) attempt(ctx context.Context) error {
 		u.session = nil
 		return nil
 	}
-	if _, ok := errors.AsType[permanent](err); ok || ctx.Err() != nil {
+	if retry.IsFinal(err) || ctx.Err() != nil {
 		return err
 	}
 	if errors.Is(err, errOtherStored) { // it is what was sent that counts: once more
 		u.abandon()
 		if u.restarts == maxRestarts {
-			return permanent{err}
+			return retry.Never(err)
 		}
 		u.restarts++
-		return temporary{error: err}
+		return retry.Again(err)
 	}
 	// Some registries fail the commit of a blob that they have (jib #4301), and
 	// an answer can be lost.
@@ -100,14 +101,14 @@ func (u *upload) attempt(ctx context.Context) error {
 		return nil
 	}
 	switch s := status(err); {
-	case s < 400 || s >= 500 || retriable(err):
+	case s < 400 || s >= 500 || retry.MayPass(err):
 		return err // the session may still be there: only the commit is repeated
 	case s == http.StatusUnauthorized || s == http.StatusForbidden || u.restarts == maxRestarts:
 		return err
 	default:
 		u.restarts++
 		u.abandon()
-		return temporary{error: err}
+		return retry.Again(err)
 	}
 }
 
@@ -165,7 +166,7 @@ func (u *upload) transfer(ctx context.Context) error {
 			rerr = movedError{fmt.Errorf("redirected without a Location")}
 			if next, err := resp.Location(); err == nil {
 				u.session = next
-				rerr = movedError{temporary{responseError(resp), true}}
+				rerr = movedError{retry.AtOnce(responseError(resp))}
 			}
 		default:
 			rerr = responseError(resp)
@@ -180,17 +181,17 @@ func (u *upload) transfer(ctx context.Context) error {
 	case outer != nil && outer != errNoAnswer:
 		return outer
 	case packErr != nil && !body.broken():
-		return permanent{packErr} // the layer could not be made
+		return retry.Never(packErr) // the layer could not be made
 	case err != nil && outer == errNoAnswer:
 		return errNoAnswer
 	case err != nil:
 		return u.r.transferError(ctx, err)
 	case packErr != nil:
-		return temporary{error: fmt.Errorf("the registry answered before the end of the layer: %w", packErr)}
+		return retry.Again(fmt.Errorf("the registry answered before the end of the layer: %w", packErr))
 	case packed.Size != body.written():
-		return permanent{fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written())}
+		return retry.Never(fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written()))
 	case u.want != nil && packed != *u.want:
-		return permanent{fmt.Errorf("layer %s: packed again it has digest %s: %w", u.want.Digest, packed.Digest, oci.ErrOtherContent)}
+		return retry.Never(fmt.Errorf("layer %s: packed again it has digest %s: %w", u.want.Digest, packed.Digest, oci.ErrOtherContent))
 	}
 	if next, err := resp.Location(); err == nil {
 		u.session = next
@@ -223,7 +224,7 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 			session = nil
 			return nil
 		}
-		if _, ok := errors.AsType[permanent](err); ok || ctx.Err() != nil {
+		if retry.IsFinal(err) || ctx.Err() != nil {
 			return err
 		}
 		other := errors.Is(err, errOtherStored)
@@ -235,9 +236,9 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 			session = nil
 			if restarts < maxRestarts {
 				restarts++
-				return temporary{error: err}
+				return retry.Again(err)
 			}
-			return permanent{err}
+			return retry.Never(err)
 		}
 		s := status(err)
 		if s != http.StatusTooManyRequests {
@@ -245,10 +246,10 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 			session = nil
 		}
 		// Another answer than "later" may come from bytes that changed on the way.
-		again := s >= 400 && s < 500 && !retriable(err) && s != http.StatusUnauthorized && s != http.StatusForbidden
+		again := s >= 400 && s < 500 && !retry.MayPass(err) && s != http.StatusUnauthorized && s != http.StatusForbidden
 		if again && restarts < maxRestarts {
 			restarts++
-			return temporary{error: err}
+			return retry.Again(err)
 		}
 		return err
 	})
@@ -277,7 +278,7 @@ func (r *Repository) openSession(ctx context.Context) (*url.URL, error) {
 	discard(resp)
 	session, err := resp.Location()
 	if err != nil {
-		return nil, temporary{error: fmt.Errorf("open an upload session: %w", err)}
+		return nil, retry.Again(fmt.Errorf("open an upload session: %w", err))
 	}
 	return session, nil
 }

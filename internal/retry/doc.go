@@ -1,7 +1,7 @@
-// Package retry has what every client of the network does after a failure: it
-// asks whether another attempt may help ([Status], [Broken]) and waits before it
-// ([Backoff], [Sleep]).
+// Package retry is the one place that tries requests to a server again. A client of
+// a registry or a binary cache hands an operation to [Policy.Do]. For a transfer
+// that can continue where it broke, it keeps a [Breaks].
 //
-// How often to try again is for the client to say, since only the client knows
-// what an attempt costs: internal/registry and internal/closure have one loop each.
+// [MayPass] decides from the error whether another attempt may help. A client that
+// knows better marks its error with [Never], [Again] or [AtOnce].
 package retry
