@@ -10,7 +10,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOTOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all help build demo test faults fma race e2e e2e-nixpkgs bench bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
+.PHONY: all help build demo test faults fma race e2e e2e-nixpkgs bench bench-check bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
 
 all: build
 
@@ -45,6 +45,9 @@ e2e-nixpkgs: build ## build and boot a system of the real NixOS modules: NIXPKGS
 
 bench: build ## measure docs/benchmarks.md with a real system and a real registry
 	./bench/run.sh
+
+bench-check: ## compare the speed with the commit BASE: make bench-check BASE=main~1
+	./.ci/bench-check $(BASE)
 
 bench-plan: ## compute docs/plan-benchmarks.md
 	$(GO) run ./bench/plan

@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/human":      {},
 	"internal/mediatype":  {},
 	"internal/golden":     {}, // for tests
+	"internal/cputime":    {}, // for benchmarks
 
 	// The way of the data.
 	"internal/closure":     {"internal/atomicfile", "internal/hint", "internal/nar", "internal/retry"},

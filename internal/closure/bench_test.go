@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/nixoci/nixoci/internal/cputime"
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
@@ -59,6 +60,7 @@ func BenchmarkWalk(b *testing.B) {
 		v := &devNull{make([]byte, 256<<10)}
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
+			defer cputime.Report(b)()
 			for b.Loop() {
 				if err := Walk(b.Context(), g, &infos[i], v); err != nil {
 					b.Fatal(err)
@@ -67,6 +69,7 @@ func BenchmarkWalk(b *testing.B) {
 			b.SetBytes(infos[i].NarSize)
 		})
 		b.Run(name+" unhashed", func(b *testing.B) {
+			defer cputime.Report(b)()
 			for b.Loop() {
 				if err := g.Tree(b.Context(), &infos[i], v); err != nil {
 					b.Fatal(err)
@@ -93,6 +96,7 @@ func BenchmarkLocalClosure(b *testing.B) {
 				insert into Refs select a.id, b.id from ValidPaths a, ValidPaths b
 				where b.id < a.id and (b.id > a.id - 6 or b.id = a.id / 2 or b.id = a.id / 3 or b.id = a.id / 5 or b.id = a.id / 7)`).Close()
 			top := StorePath(fmt.Sprintf("/nix/store/%032d-p", n))
+			defer cputime.Report(b)()
 			for b.Loop() {
 				s, err := OpenLocal(root)
 				if err != nil {
@@ -119,6 +123,7 @@ func BenchmarkReadNAR(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(buf.Len()))
+			defer cputime.Report(b)()
 			for b.Loop() {
 				if err := nar.Read(bytes.NewReader(buf.Bytes()), v); err != nil {
 					b.Fatal(err)

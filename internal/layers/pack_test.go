@@ -15,6 +15,8 @@ import (
 	"testing/iotest"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/cputime"
 )
 
 // sampleContent is half text, half noise, over several blocks.
@@ -307,6 +309,7 @@ func BenchmarkPack(b *testing.B) {
 			l := sampleLayer(mustCompression(b, name), content)
 			b.SetBytes(int64(len(content)))
 			b.ReportAllocs()
+			defer cputime.Report(b)()
 			for b.Loop() {
 				if _, err := p.Pack(b.Context(), l, io.Discard); err != nil {
 					b.Fatal(err)

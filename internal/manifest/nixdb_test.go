@@ -13,6 +13,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/cputime"
 )
 
 // graph makes a closure of n paths. Path i refers to up to refs earlier paths; some paths
@@ -240,6 +241,7 @@ func TestNixDatabaseRefusesOverflow(t *testing.T) {
 func BenchmarkNixDatabase(b *testing.B) {
 	c := graph(b, 410, 12)
 	b.ReportAllocs()
+	defer cputime.Report(b)()
 	for b.Loop() {
 		if _, err := WriteNixDatabase(c); err != nil {
 			b.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/cputime"
 )
 
 // storePath makes a store path whose hash is seed, spread over 32 digits.
@@ -394,6 +395,7 @@ func BenchmarkPlan(b *testing.B) {
 		c := mustClosure(b, randomInfos(rand.New(rand.NewPCG(6, 1)), paths))
 		b.Run(strconv.Itoa(paths), func(b *testing.B) {
 			b.ReportAllocs()
+			defer cputime.Report(b)()
 			for b.Loop() {
 				mustPlan(b, c, Options{})
 			}

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nixoci/nixoci/internal/cputime"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/layout"
 )
@@ -30,6 +31,7 @@ func benchImage(b *testing.B) string {
 // can do without who wants to know that blobs and diffIDs are right.
 func BenchmarkImage(b *testing.B) {
 	source := benchImage(b)
+	defer cputime.Report(b)()
 	for b.Loop() {
 		r := verified(b, source, Options{})
 		if !r.OK {
@@ -45,6 +47,7 @@ func BenchmarkImage(b *testing.B) {
 
 func BenchmarkDecompressAndHash(b *testing.B) {
 	source := benchImage(b)
+	defer cputime.Report(b)()
 	for b.Loop() {
 		src, err := layout.OpenImage(source)
 		must(b, err)
