@@ -5,15 +5,16 @@ import (
 	"math/bits"
 )
 
-// chances[k] is how likely it is that one of k paths changes, up to a factor:
-// the square root of k. With p the part of all packages that an update
-// changes, k paths stay as they are with probability (1-p)^k, about e^(-pk);
-// and the mean of 1-e^(-pk) over updates of every size, weighted p^(-3/2) dp so
-// that small ones are many and large ones few, is proportional to √k. There is
-// no rate to assume, and none of the comparisons depends on how many paths
-// there are.
+// chances returns for each k from 0 to n how likely it is that one of k paths changes, up
+// to a constant factor: √k.
 //
-// math.Sqrt is exact on every platform, which math.Pow is not.
+// The reason for the square root: let p be the part of all packages that an update
+// changes. Then k paths stay unchanged with probability (1-p)^k, about e^(-pk). There are
+// many small updates and few large ones, so updates have the weight p^(-3/2) dp. The mean
+// of 1-e^(-pk) over updates of all sizes is then proportional to √k. So the planner needs
+// no rate of change, and no comparison depends on the number of paths.
+//
+// math.Sqrt is exact on every platform. math.Pow is not.
 func chances(n int) []float64 {
 	c := make([]float64, n+1)
 	for k := range c {
@@ -26,7 +27,7 @@ func chances(n int) []float64 {
 type bin struct {
 	members []int32
 	size    float64 // bytes
-	below   bitset  // everything that the layer changes with
+	below   bitset  // all nodes whose change changes the layer: the union of its members' closures
 	chance  float64
 }
 
@@ -39,7 +40,7 @@ func (g *graph) newBin(members ...int32) *bin {
 	return b
 }
 
-// put adds a node. Settle must follow before b is compared again.
+// put adds a node. Call settle before b is compared again.
 func (g *graph) put(b *bin, node int32) {
 	b.members = append(b.members, node)
 	b.size += float64(g.sizes[node])
@@ -48,9 +49,8 @@ func (g *graph) put(b *bin, node int32) {
 
 func (g *graph) settle(b *bin) { b.chance = g.chances[b.below.count()] }
 
-// joinCost is by how much the expected bytes of an update rise when a and b
-// become one layer: each of them is then shipped also when only the other
-// changes.
+// joinCost returns how much the expected bytes of an update increase if a and b become
+// one layer. Clients then download each of them also when only the other changes.
 func (g *graph) joinCost(sizeA, chanceA float64, belowA bitset, sizeB, chanceB float64, belowB bitset) float64 {
 	g.steps += int64(len(belowA))
 	n := 0
@@ -60,11 +60,11 @@ func (g *graph) joinCost(sizeA, chanceA float64, belowA bitset, sizeB, chanceB f
 	return g.costOf(sizeA, chanceA, sizeB, chanceB, n)
 }
 
-// costOf is joinCost where the two change with n nodes together.
+// costOf is joinCost for two bins whose closures have n nodes together.
 func (g *graph) costOf(sizeA, chanceA, sizeB, chanceB float64, n int) float64 {
 	both := g.chances[n]
-	// The conversions keep the compiler from fusing the multiplications with the
-	// addition, which arm64 would do and amd64 would not.
+	// The conversions keep the compiler from fusing each multiplication with the
+	// addition. It would do so on arm64 but not on amd64.
 	return float64(sizeA*(both-chanceA)) + float64(sizeB*(both-chanceB))
 }
 

@@ -25,7 +25,7 @@ func randomClosure(t *testing.T, n int, seed uint64) *closure.Closure {
 			}
 		}
 	}
-	for i := range n - 1 { // the last one needs all
+	for i := range n - 1 { // the last path refers to all others
 		infos[n-1].References = append(infos[n-1].References, path(i))
 	}
 	c, err := closure.New([]closure.StorePath{path(n - 1)}, infos)
@@ -35,8 +35,8 @@ func randomClosure(t *testing.T, n int, seed uint64) *closure.Closure {
 	return c
 }
 
-// A closure that is too large for its table of closures has the same plan as it
-// would have with one.
+// A closure that is too large for the table of closures must get the same plan as with
+// the table.
 func TestBlocks(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	const n = 700

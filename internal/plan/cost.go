@@ -7,37 +7,39 @@ import (
 )
 
 const (
-	// layerPrice is what a layer costs beside its bytes, in bytes: a HEAD, a GET
-	// and their round trips. A path smaller than this is never alone, nor one
-	// that is smaller than the same part of a small closure.
+	// layerPrice is the cost of a layer without its bytes, in bytes: a HEAD, a GET and
+	// their round trips. A smaller path never starts as a layer. In a small closure the
+	// limit is layerPricePart of all bytes instead.
 	layerPrice     = 32 << 10
 	layerPricePart = 1.0 / 10_000
 
-	// headStep is how much lighter than the last path that the budget gives a
-	// layer of its own a path may be to take part in the merging. 4 and 8 fit
-	// closures closer, and a package that comes or goes moves more of the others.
+	// headStep says which paths take part in the merging: those that are at most headStep
+	// times lighter than the last path that gets a layer of its own within the budget. 4
+	// and 8 fit closures better, but then a package that comes or goes moves more other
+	// packages.
 	headStep = 2
 
-	// middleStep is how much lighter again a path may be to choose before the
-	// tail does, where a package refers to it. A third such step is no better.
+	// middleStep says which lighter paths choose before the tail: those that are at most
+	// middleStep times lighter again, and that some package uses. A third step brings
+	// nothing.
 	middleStep = 2
 
-	// openShare closes layers of more than one in openShare of all bytes: they
-	// take nobody, for a path that changes its mind there has all of them shipped
-	// again.
+	// openShare closes layers with more than 1/openShare of all bytes: no path may join
+	// them. If such a path later changed its layer, clients would have to download all
+	// these bytes again.
 	openShare = 40
 
-	// headsPerLayer bounds how many paths take part in the merging, for closures
-	// of thousands of paths of much the same weight: the table of pairs stays
+	// headsPerLayer limits how many paths take part in the merging. Closures with
+	// thousands of paths of similar weight need this limit to keep the table of pairs
 	// small.
 	headsPerLayer = 8
 
-	// binsAtOnce bounds the memory in which the lighter paths choose a bin. A word
-	// has a bit for each.
+	// binsAtOnce limits the memory in which the lighter paths choose a bin. It is the
+	// number of bits in a word.
 	binsAtOnce = 64
 )
 
-// planCost is nixoci's own way, described in the package documentation.
+// planCost plans with nixoci's own strategy. The package documentation describes it.
 func planCost(g *graph, budget int) []*bin {
 	nodes := make([]int32, 0, len(g.infos))
 	var generated []int32
@@ -72,9 +74,9 @@ func planCost(g *graph, budget int) []*bin {
 	return append(bins, heads...)
 }
 
-// divide gives each path of some weight a bin of its own, the heaviest first.
-// Of the lighter ones, middle are those that choose first. There is at least one
-// bin.
+// divide gives each heavy path a bin of its own, the heaviest path first. middle are
+// those of the lighter paths that choose a bin first, and tail are the others. There is
+// at least one bin.
 func (g *graph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []int32) {
 	weight := make([]float64, len(g.infos))
 	for _, i := range nodes {
@@ -95,8 +97,8 @@ func (g *graph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []
 			tail = append(tail, i)
 		}
 		if len(heads) == budget && least == 0 {
-			// All bytes times a power of two: a path more or less rarely moves it,
-			// and sizes that all grow alike never do.
+			// least is all bytes times a power of two. So one path more or less rarely
+			// changes it, and scaling all sizes hardly changes the plan.
 			total := float64(g.total)
 			least = math.Ldexp(total, math.Ilogb(weight[i]/(headStep*total)))
 		}
@@ -109,8 +111,8 @@ func (g *graph) leaf(i int32) bool {
 	return !slices.ContainsFunc(g.users[i], func(u int32) bool { return !g.generated[u] })
 }
 
-// join puts each node into the bin that it costs least to be in, the first of
-// equals. None sees where the others go.
+// join puts each node into the bin with the lowest cost, the first one if several are
+// equal. A choice does not depend on the choices of the other nodes.
 func (g *graph) join(nodes []int32, bins []*bin) {
 	choice := make([]*bin, len(nodes))
 	least := slices.Repeat([]float64{math.Inf(1)}, len(nodes))
@@ -122,7 +124,7 @@ func (g *graph) join(nodes []int32, bins []*bin) {
 		}
 		outside := g.reach.outside(below)
 		for x, b := range some {
-			// How many nodes each node's closure has that b does not change with.
+			// For each node: how many nodes of its closure are not in b.below.
 			g.reach.each(more, func(k int) int32 { return outside[k*len(some)+x] }, func(i int32) bool { return !b.below.has(i) })
 			count := b.below.count()
 			for k, i := range nodes {
@@ -141,7 +143,8 @@ func (g *graph) join(nodes []int32, bins []*bin) {
 	}
 }
 
-// openBins are the bins of up to limit bytes, and at least the smaller half.
+// openBins returns the bins of at most limit bytes, but at least the smaller half of all
+// bins.
 func openBins(bins []*bin, limit float64) []*bin {
 	sizes := make([]float64, len(bins))
 	for k, b := range bins {
@@ -152,9 +155,9 @@ func openBins(bins []*bin, limit float64) []*bin {
 	return slices.DeleteFunc(slices.Clone(bins), func(b *bin) bool { return b.size > limit })
 }
 
-// weight says how much a path deserves a layer of its own: its bytes, times its
-// chance of change to the power of 3/4. A path that is shipped often gains more
-// from being alone than one that hardly ever is; the power was measured.
+// weight says how much a path gains from a layer of its own: its bytes, times its chance
+// of change to the power of 3/4. Paths that change often gain more than paths that hardly
+// ever change. Measurements gave the power.
 func (g *graph) weight(i int32) float64 {
 	root := math.Sqrt(g.chances[g.counts[i]])
 	return float64(g.sizes[i]) * root * math.Sqrt(root)

@@ -1,14 +1,14 @@
-// Package plan decides which store path goes into which layer. It reads no file
-// and no clock: a plan depends on the closure and on [Options] alone.
+// Package plan decides which store path goes into which layer. It reads no files and no
+// clock: a plan depends only on the closure and on [Options].
 //
-// [New] makes a plan. [Follow] applies a plan from a file ([Encode], [Decode]) to
-// a closure exactly. [Options.From] keeps the layers of an earlier image.
+// [New] makes a plan. [Follow] applies a plan from a file ([Encode], [Decode]) to a
+// closure exactly. [Options.From] keeps the layers of an earlier image.
 //
 // # What a plan costs
 //
 // Clients download a layer again when any path in it changes. A path changes when
-// anything in its own closure changes. New looks for the plan whose updates are
-// small, with at most Options.MaxLayers layers. The cost of a plan is
+// anything in its own closure changes. New looks for the plan with the smallest updates
+// that has at most Options.MaxLayers layers. The cost of a plan is
 //
 //	Σ over layers of bytes(layer) × P(something in the union of its paths' closures changes)
 //
@@ -16,25 +16,25 @@
 //
 //	bytes(A) × (P(A∪B) − P(A)) + bytes(B) × (P(A∪B) − P(B))
 //
-// P of a set of k paths is √k, up to a factor. Why the square root: if an update
-// changes the share p of all packages, then k paths stay the same with probability
-// about e^-pk. Small updates are many and large ones few (weight p^-3/2). The mean
-// of 1−e^-pk over updates of all sizes is then proportional to √k. So the planner
-// needs no rate of change, and the size of the closure does not matter.
+// P of a set of k paths is √k, up to a factor. Why the square root: if an update changes
+// the share p of all packages, then k paths stay the same with probability about e^-pk.
+// Small updates are many and large ones few (weight p^-3/2). The mean of 1−e^-pk over
+// updates of all sizes is then proportional to √k. So the planner needs no rate of
+// change, and the size of the closure does not matter.
 //
-// The paths that a toplevel makes of the configuration (etc, unit-*, system-path,
-// nixos-system-*) change with every update. They have a layer of their own.
+// NixOS generates some paths from the configuration (etc, unit-*, system-path,
+// nixos-system-*). They change with every update, so they have a layer of their own.
 //
 // # How New finds a plan
 //
-// The simple way is to start with one layer for each path and to merge the
-// cheapest pair again and again. Such plans cost little, but they are not stable:
-// one new package changes an early merge of small paths, and later merges move
-// layers that had no reason to change. Therefore New merges only heavy paths:
+// The simple way is to start with one layer for each path and to merge the cheapest pair
+// again and again. Such plans cost little, but they are not stable: one new package
+// changes an early merge of small paths, and later merges move layers that had no reason
+// to change. Therefore New merges only heavy paths:
 //
 //  1. It ranks paths by bytes × P^¾. A path starts as a layer of its own if it is
-//     at least half as heavy as the last path within the budget. Paths smaller
-//     than 32 KiB, which is what the requests for a layer cost, never do.
+//     at least half as heavy as the last path within the budget. Paths smaller than
+//     32 KiB never do, because the requests for a layer cost as much as 32 KiB.
 //  2. It merges the two layers that are cheapest to merge, until the budget is
 //     met. A layer with more than 1/40 of all bytes takes no other.
 //  3. Libraries up to twice as light then join the layer where they cost least.
@@ -46,27 +46,28 @@
 //
 //	glibc 30    zlib 1 → glibc    python 90 → zlib    git 40 → zlib    etc → python, git
 //
-// etc is made of the configuration and has a layer of its own. P is 1 for glibc,
+// etc is generated from the configuration and has a layer of its own. P is 1 for glibc,
 // √2 for zlib, √3 for python and for git, so the weights are 30, 1.3, 136 and 60.
+//
 // python, git and glibc start as layers: one too many. python is too large to take
-// others. So glibc joins git, which costs 30 × (√3 − √1) = 22: a change of glibc
-// changes git too, but glibc is sometimes shipped without need. zlib is light, and
-// joins them for 1 × (√3 − √2) = 0.3. With a fourth layer glibc has its own. zlib
-// then joins git again, as 1 × (√3 − √2) is less than the 30 × (√2 − √1) = 12 that
-// it costs to be with glibc.
+// others. So glibc joins git, which costs 30 × (√3 − √1) = 22: a change of glibc changes
+// git too, but an update of git alone now also ships glibc. zlib is light, and joins git
+// and glibc for 1 × (√3 − √2) = 0.3.
+//
+// With a fourth layer glibc has its own. zlib then joins git for 1 × (√3 − √2) = 0.3,
+// because joining glibc would cost 30 × (√2 − √1) = 12.
 //
 // # Determinism
 //
-// A plan depends on the graph, the names and the sizes. Every order ends in (name,
+// A plan depends on the graph, the names and the sizes. Every sort order ends in (name,
 // size, path): a store hash decides only between paths that are otherwise equal.
 // Floating-point sums are written so that no compiler fuses them.
 //
 // # Following an earlier image
 //
-// With [Options.From] a path stays in its layer of the earlier image. New matches
-// by path, then by name, then by name without version. A new path goes where it
-// costs least, counted over this update and the next eight. A path moves when the
-// move saves bytes, for example between two layers that are shipped anyway. The
-// descriptor of each layer lists its store paths ([layers.AnnotationPaths]), so an
-// image is its own plan file.
+// With [Options.From] a path stays in its layer of the earlier image. New matches by
+// path, then by name, then by name without version. A new path goes where it costs least,
+// counted over this update and the next eight. A path moves when the move saves bytes,
+// for example between two layers that are shipped anyway. The descriptor of each layer
+// lists its store paths ([layers.AnnotationPaths]), so an image is its own plan file.
 package plan

@@ -15,14 +15,14 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// planFileVersion is that of the plan file format. A reader refuses others.
+// planFileVersion is the version of the plan file format. Decode refuses other versions.
 const planFileVersion = 1
 
-// maxPlanFile bounds a plan file: 64 MiB are some 500,000 store paths.
+// maxPlanFile is the size limit of a plan file: 64 MiB, some 500,000 store paths.
 const maxPlanFile = limit.PlanFile // bytes
 
-// File is a plan as a file. Written by nixoci it lists store paths; whoever
-// writes one may put globs for names in their place, and "*" for what is left.
+// File is the content of a plan file. nixoci writes files that list store paths. A user
+// may write globs for names instead, and "*" for all other paths.
 type File struct {
 	Version  int         `json:"nixociPlan"` // planFileVersion
 	Strategy Strategy    `json:"strategy,omitempty"`
@@ -33,12 +33,12 @@ type File struct {
 type FileLayer struct {
 	Name   string   `json:"name,omitempty"`
 	Reason string   `json:"reason,omitempty"`
-	Size   int64    `json:"size,omitempty"`   // bytes of the NARs, for people
-	Chance float64  `json:"chance,omitempty"` // relative chance of change, for people
+	Size   int64    `json:"size,omitempty"`   // bytes of the NARs, for information
+	Chance float64  `json:"chance,omitempty"` // relative chance of change, for information
 	Paths  []string `json:"paths"`            // store paths, or globs for names
 }
 
-// File is the plan as a file.
+// File returns the plan as the content of a plan file.
 func (p *Plan) File() *File {
 	f := &File{Version: planFileVersion, Strategy: p.Strategy}
 	for _, g := range p.Groups {
@@ -97,8 +97,7 @@ func Decode(r io.Reader) (*File, error) {
 	return f, nil
 }
 
-// Plan is the part of f that says where store paths are, for
-// [Options.From].
+// Plan returns the store paths that f lists as a plan for [Options.From]. It drops globs.
 func (f *File) Plan() *Plan {
 	p := &Plan{Strategy: f.Strategy}
 	for _, l := range f.Layers {
@@ -114,15 +113,14 @@ func (f *File) Plan() *Plan {
 	return p
 }
 
-// ErrMismatch is wrapped where a plan is to be followed that is not one of
-// the closure.
+// ErrMismatch is in the errors of Follow about a plan that does not fit the closure.
 var ErrMismatch = errors.New("the plan is not of this closure")
 
 const followHint = "use --plan-from to keep what there is of the plan and to plan the rest"
 
-// Follow groups the paths of c exactly as f says: a path goes where it is
-// listed, else to the first glob that matches its name. Every path of c must
-// have a place, and every store path of f must be in c.
+// Follow groups the paths of c exactly as f says. A path goes to the layer that lists it,
+// otherwise to the first layer with a glob that matches its name. Every path of c must
+// have a layer, and every store path in f must be in c.
 func Follow(c *closure.Closure, f *File, maxLayers int) (*Plan, error) {
 	if maxLayers <= 0 {
 		maxLayers = DefaultMaxLayers

@@ -14,9 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// TestPlanGolden pins the plans of real closures: which path lands in which
-// layer decides every digest of an image, and follows from the constants of
-// plan_cost.go and the names of plan_names.go.
+// TestPlanGolden fixes the plans of real closures. The layer of each path decides every
+// digest of an image. Plans depend on the constants in cost.go and the names in names.go.
 func TestPlanGolden(t *testing.T) {
 	for _, tc := range []struct {
 		graph    string
@@ -58,7 +57,7 @@ func graphClosure(t *testing.T, file string) *closure.Closure {
 			t.Fatal(err)
 		}
 	}
-	// The graphs for planning have no narHashes, which the closure package asks for.
+	// The graphs for planning have no narHashes, which the closure package requires.
 	var nodes []struct {
 		Path       string   `json:"path"`
 		NarSize    int64    `json:"narSize"`

@@ -9,32 +9,32 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// graph is a closure as the planner sees it: nodes in canonical order, and
-// how many nodes each of them changes with.
+// graph is a closure prepared for planning: its nodes in canonical order, and the size of
+// each node's closure.
 type graph struct {
-	infos  []closure.Info // in canonical order: name, size, then the path
+	infos  []closure.Info // sorted by name, then size, then path
 	names  []string
 	sizes  []int64
 	refs   [][]int32 // without self references
 	users  [][]int32 // the reverse of refs
-	order  []int32   // every node after all that it refers to
-	counts []int32   // how many nodes are in each node's closure, itself included
+	order  []int32   // every node comes after all nodes to which it refers
+	counts []int32   // number of nodes in each node's closure, with the node itself
 	total  int64     // bytes
 
 	reach  *reach
-	rows   bitset // the closures of all nodes, one after another; nil: too large
-	buffer bitset // the closure of node in, where rows is nil
+	rows   bitset // the closures of all nodes, one after another; nil if they would be too large
+	buffer bitset // the closure of the node "in", if rows is nil
 	in     int32
 
-	generated []bool    // made of the configuration, no package
-	fixed     []bool    // in a layer that the caller decided
+	generated []bool    // generated from the configuration, not a package
+	fixed     []bool    // in a layer that the user named
 	chances   []float64 // by number of nodes, see [chances]
 
-	steps int64 // how much was looked at; for tests
+	steps int64 // amount of work done, for tests
 }
 
-// maxPlanTotal keeps sums of sizes, even of forged graphs, exact in a float64:
-// no path counts for more than its part of it.
+// maxPlanTotal limits the sum of sizes, so that a float64 holds it exactly even for
+// forged graphs. Each path counts for at most its equal share of the limit.
 const maxPlanTotal = 1 << 53
 
 func newGraph(c *closure.Closure) *graph {
@@ -75,7 +75,7 @@ func newGraph(c *closure.Closure) *graph {
 		slices.Sort(g.refs[i])
 		slices.Sort(g.users[i])
 	}
-	// Kahn's algorithm: closure.New has refused cycles.
+	// Kahn's algorithm. There are no cycles: closure.New refuses them.
 	waits := make([]int, n)
 	for i := range n {
 		waits[i] = len(g.refs[i])
@@ -98,10 +98,10 @@ func newGraph(c *closure.Closure) *graph {
 	return g
 }
 
-// words is how many words a set of all nodes has.
+// words returns the number of words in a set of all nodes.
 func (g *graph) words() int { return (len(g.infos) + 63) / 64 }
 
-// fillRows makes the table of all closures.
+// fillRows computes the closures of all nodes.
 func (g *graph) fillRows() {
 	words := g.words()
 	g.rows = make(bitset, len(g.infos)*words)
@@ -114,7 +114,7 @@ func (g *graph) fillRows() {
 	}
 }
 
-// below is the closure of a node, itself included. It is valid until the next
+// below returns the closure of a node, with the node itself. It is valid until the next
 // call.
 func (g *graph) below(node int32) bitset {
 	if g.rows != nil {
@@ -132,7 +132,7 @@ func (g *graph) below(node int32) bitset {
 	return g.buffer
 }
 
-// addBelow adds the closure of a node to b, a union of closures.
+// addBelow adds the closure of a node to b. b must be a union of closures.
 func (g *graph) addBelow(b bitset, node int32) {
 	if g.rows != nil {
 		b.or(g.below(node))
@@ -147,7 +147,7 @@ func (g *graph) addBelow(b bitset, node int32) {
 		todo = todo[:len(todo)-1]
 		g.steps += int64(len(g.refs[i]))
 		for _, r := range g.refs[i] {
-			if !b.has(r) { // else its closure is there, too
+			if !b.has(r) { // else b has the closure of r too
 				b.set(r)
 				todo = append(todo, r)
 			}

@@ -10,39 +10,39 @@ import (
 )
 
 const (
-	// keepHorizon is how many updates to come weigh against the one that is
-	// being made, in which a layer of unchanged paths costs nothing as long as it
-	// stays as it is. More makes plans better in the end and dearer now.
+	// keepHorizon is how many future updates are weighed against the current one. In the
+	// current update, a layer of unchanged paths costs nothing as long as it stays as it
+	// is. A larger value gives better plans in the long run and larger updates now.
 	keepHorizon = 8
 
-	// keepPasses bounds the repair; it mostly ends before.
+	// keepPasses limits the passes of repair. Usually it ends earlier.
 	keepPasses = 6
 )
 
-// keeper plans from an image that is there.
+// keeper plans with the layers of an earlier image.
 type keeper struct {
 	*graph
 	bins      []*keptBin
-	home      []*keptBin // of each node, nil if it has none
-	origin    []*keptBin // where the very same path was in the old image
-	unchanged []bool     // the very same path is in the old image
+	home      []*keptBin // the bin of each node, nil if it has none
+	origin    []*keptBin // the bin in which the old image has exactly this path, or nil
+	unchanged []bool     // the old image has exactly this path
 	budget    int
-	unit      float64 // of keepHorizon updates: turns chance times bytes into bytes
+	unit      float64 // turns chance times bytes into the bytes of keepHorizon updates
 }
 
-// keptBin is a bin that may be a layer of the old image.
+// keptBin is a bin that may continue a layer of the old image.
 type keptBin struct {
 	bin
-	old   int     // how many paths the old layer has, 0 for a new one
-	same  int     // how many of them are members; all of old and nothing else: intact
-	bytes float64 // of members that did not change
+	old   int     // number of paths in the old layer, 0 for a new bin
+	same  int     // number of members that come from that layer
+	bytes float64 // bytes of members that did not change
 }
 
-// intact reports whether the layer is in the old image as it is.
+// intact reports whether the old image has exactly this layer.
 func (b *keptBin) intact() bool { return b.old > 0 && b.same == b.old && len(b.members) == b.old }
 
-// planKeep keeps the layers of old as far as their paths, or paths that replace
-// them, are in g, and plans the rest.
+// planKeep keeps the layers of old for the paths in g, and for paths that replace old
+// ones. It plans the rest.
 func planKeep(g *graph, budget int, old *Plan) []*bin {
 	k := &keeper{graph: g, budget: budget, home: make([]*keptBin, len(g.infos)), origin: make([]*keptBin, len(g.infos)), unchanged: make([]bool, len(g.infos))}
 	k.unit = keepHorizon / g.chances[len(g.infos)]
@@ -63,9 +63,9 @@ func planKeep(g *graph, budget int, old *Plan) []*bin {
 	return out
 }
 
-// match fills the bins with what old says and returns the nodes of which it
-// says nothing. A path takes its own old place; else that of a path with its
-// name that is gone; else that of one with its name but for the version.
+// match fills the bins from old, and returns the nodes that have no place there. A path
+// gets its own old place. Otherwise it gets the place of a missing path with the same
+// name, or of one with the same name without the version.
 func (k *keeper) match(old *Plan) []int32 {
 	at := make(map[closure.StorePath]int32, len(k.infos))
 	for i, info := range k.infos {
@@ -137,7 +137,8 @@ func (k *keeper) add(b *keptBin, i int32) {
 	}
 }
 
-// settleKept is settle, with chance 1 for what is made of the configuration.
+// settleKept is settle, but a bin with paths generated from the configuration has chance
+// 1.
 func (k *keeper) settleKept(b *keptBin) {
 	k.settle(&b.bin)
 	if slices.ContainsFunc(b.members, func(i int32) bool { return k.generated[i] }) {
@@ -145,8 +146,7 @@ func (k *keeper) settleKept(b *keptBin) {
 	}
 }
 
-// waste is what b costs in this update and those to come beyond what its paths
-// would alone.
+// waste returns the cost of b in this update and the following ones.
 func (k *keeper) waste(b *keptBin) float64 {
 	cost := float64(b.size * b.chance * k.unit)
 	if !b.intact() {
@@ -155,7 +155,7 @@ func (k *keeper) waste(b *keptBin) float64 {
 	return cost
 }
 
-// without returns b with a node less.
+// without returns a copy of b without node i.
 func (k *keeper) without(b *keptBin, i int32) *keptBin {
 	n := &keptBin{bin: *k.newBin(), old: b.old}
 	for _, m := range b.members {
@@ -173,7 +173,7 @@ func (k *keeper) without(b *keptBin, i int32) *keptBin {
 	return n
 }
 
-// joinWaste is by how much the sum of all waste rises when a node joins b.
+// joinWaste returns how much the sum of all waste increases if node i joins b.
 func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
 	cost := k.nodeJoinCost(i, &b.bin)
 	if k.generated[i] != (b.chance == k.chances[len(k.infos)]) {
@@ -194,8 +194,8 @@ func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
 	return cost
 }
 
-// place puts a node that the old image has no place for where it costs least:
-// into a layer, or into one of its own, for which two others may have to merge.
+// place puts a node without a place in the old image where it costs least: into a bin, or
+// into a new bin. For a new bin two others may have to merge.
 func (k *keeper) place(i int32) {
 	best, least := k.cheapestHome(i, nil)
 	alone := float64(layerPrice)
@@ -245,12 +245,12 @@ func (k *keeper) mergeWaste(a, b *keptBin) float64 {
 	return cost
 }
 
-// cheapestMerge finds the two bins whose union costs least, and what.
+// cheapestMerge finds the two bins that are cheapest to merge, and the cost.
 func (k *keeper) cheapestMerge() (a, b *keptBin, least float64) {
 	least = math.Inf(1)
 	for i, x := range k.bins {
 		for _, y := range k.bins[:i] {
-			// A lower bound that needs no union: half of all pairs end here.
+			// A lower bound that is cheap to compute. It skips half of all pairs.
 			if x.intact() && x.bytes >= least || y.intact() && y.bytes >= least {
 				continue
 			}
@@ -262,7 +262,7 @@ func (k *keeper) cheapestMerge() (a, b *keptBin, least float64) {
 	return a, b, least
 }
 
-// merge puts b's members into a.
+// merge moves b's members into a.
 func (k *keeper) merge(a, b *keptBin) {
 	for _, i := range b.members {
 		k.add(a, i)
@@ -271,8 +271,8 @@ func (k *keeper) merge(a, b *keptBin) {
 	k.bins = slices.DeleteFunc(k.bins, func(x *keptBin) bool { return x == b })
 }
 
-// repair moves single paths as long as that saves more in updates to come than
-// it costs in this one. Between layers that are shipped anyway it costs nothing.
+// repair moves single paths as long as a move saves more in future updates than it costs
+// in this one. A move between layers that are shipped anyway costs nothing.
 func (k *keeper) repair() {
 	for range keepPasses {
 		moved := false
@@ -297,7 +297,7 @@ func (k *keeper) repair() {
 				to, cost = &keptBin{bin: *k.newBin()}, k.aloneWaste(i)
 				k.bins = append(k.bins, to)
 			}
-			// A margin, so that rounding cannot make a move go back and forth.
+			// The margin prevents rounding errors from moving a path back and forth.
 			if to == nil || cost >= saved*0.999 {
 				continue
 			}

@@ -12,8 +12,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// rebuilt gives the paths at these places, and all that refers to them, other
-// hashes, and adds the named leaves. The toplevel stays last.
+// rebuilt gives new hashes to the paths at these places and to all paths that refer to
+// them, and adds the named leaves. The toplevel stays last.
 func rebuilt(infos []closure.Info, rev uint64, places []int, leaves ...string) []closure.Info {
 	renamed := map[closure.StorePath]closure.StorePath{}
 	var out []closure.Info
@@ -51,8 +51,8 @@ func rebuilt(infos []closure.Info, rev uint64, places []int, leaves ...string) [
 	return out
 }
 
-// moved are the layers of now that hold nothing that is not in old's closure,
-// and are not in old.
+// movedLayers counts the layers of now that contain only paths of old's closure, but are
+// not layers of old.
 func movedLayers(old *Plan, oldC *closure.Closure, now *Plan) (n int) {
 	have := map[string]bool{}
 	for _, g := range old.Groups {
@@ -101,11 +101,11 @@ func TestPlanKeepsLayers(t *testing.T) {
 		c, old = now, plan
 	}
 
-	// A smaller budget merges; a larger one is used for what is new only.
+	// A smaller budget merges layers. A larger budget is used only for new paths.
 	for _, budget := range []int{1, 2, 10, 59, 100} {
 		checkPlan(t, c, mustPlan(t, c, Options{MaxLayers: budget, From: old}), budget)
 	}
-	// Plans that know nothing, or too much, are no obstacle.
+	// Plans with no matching path, or with a path twice, must not be a problem.
 	for _, from := range []*Plan{{}, {Groups: []Group{{Paths: []closure.StorePath{storePath(1, "x")}}, {}}}, {Groups: append(slices.Clone(old.Groups), old.Groups...)}} {
 		checkPlan(t, c, mustPlan(t, c, Options{MaxLayers: 60, From: from}), 60)
 	}
@@ -117,7 +117,8 @@ func TestPlanKeepMatchesNames(t *testing.T) {
 		{Paths: []closure.StorePath{path(1, "gcc-14.1"), path(2, "gcc-14.1-lib")}},
 		{Paths: []closure.StorePath{path(3, "nginx-1.0")}},
 	}}
-	// Alone each would have a layer, were there three: only the old plan holds gcc and its library together.
+	// With three layers each path would have its own. Only the old plan keeps gcc and its
+	// library together.
 	c := mustClosure(t, []closure.Info{
 		{Path: path(11, "gcc-14.2"), NarSize: 5 << 20},
 		{Path: path(12, "gcc-14.2-lib"), NarSize: 5 << 20},

@@ -2,21 +2,19 @@ package plan
 
 import "math"
 
-// merging is what mergeCheapest knows of its bins: the cost of each pair, and
-// for each bin the one before it that it costs least to merge with. So a merge
-// costs one row of the table and not all of it.
+// merging is the state of mergeCheapest: the cost of each pair of bins, and for each bin
+// the cheapest partner before it. So a merge updates one row of the table, not all of it.
 type merging struct {
 	*graph
 	bins    []*bin
-	open    []bool      // may merge
-	cost    [][]float64 // of bins x and y < x that are open
-	nearest []int       // of x, among those before it that are open; -1 for none
+	open    []bool      // may still merge
+	cost    [][]float64 // cost[x][y] for y < x, if both are open
+	nearest []int       // of each x: the cheapest open partner before it; -1 for none
 }
 
-// mergeCheapest makes two bins one, again and again the two that it costs
-// least, until there are no more than budget. Bins of more than limit bytes
-// are left alone; limit is at least one in budget of all bytes, so there are
-// always two others.
+// mergeCheapest merges the two bins that are cheapest to merge, again and again, until
+// there are at most budget bins. It does not merge bins of more than limit bytes. limit
+// is at least 1/budget of all bytes, so there are always two bins that it can merge.
 func (g *graph) mergeCheapest(bins []*bin, budget int, limit float64) []*bin {
 	if len(bins) <= budget {
 		return bins
@@ -59,7 +57,7 @@ func (g *graph) mergeCheapest(bins []*bin, budget int, limit float64) []*bin {
 	return kept
 }
 
-// merged brings the table up to date after b went into a.
+// merged updates the table after b was merged into a.
 func (m *merging) merged(a, b int) {
 	for y := range a {
 		m.price(a, y)
@@ -85,7 +83,7 @@ func (m *merging) price(x, y int) {
 	}
 }
 
-// search finds x's nearest, the first of equals.
+// search finds the cheapest partner of x, the first one if several are equal.
 func (m *merging) search(x int) {
 	m.nearest[x] = -1
 	if !m.open[x] {

@@ -5,10 +5,9 @@ import (
 	"strings"
 )
 
-// stem is a store path's name without its version: "nginx" of "nginx-1.26.1",
-// "perl-dev" of "perl-5.40.0-dev". Nix's own rule: the version begins at the
-// first dash that a digit follows. What comes after the version and is a word
-// is an output and stays.
+// stem returns a store path's name without its version: "nginx" for "nginx-1.26.1",
+// "perl-dev" for "perl-5.40.0-dev". As in Nix, the version begins at the first dash
+// before a digit. A known word after the version is the name of an output, and stays.
 func stem(name string) string {
 	for i := 0; i+1 < len(name); i++ {
 		if name[i] != '-' || name[i+1] < '0' || name[i+1] > '9' || i == 0 {
@@ -23,9 +22,9 @@ func stem(name string) string {
 	return name
 }
 
-// generatedNames are the names that NixOS gives to what it makes of a
-// configuration (nixos/modules/system, lib/systemd-lib.nix): no packages, and
-// new at every change of the configuration.
+// generatedNames are the names of paths that NixOS generates from a configuration
+// (nixos/modules/system, lib/systemd-lib.nix). They are not packages, and they change
+// with the configuration.
 var generatedNames = []string{
 	"etc", "etc-*", "system-path", "nixos-system-*", "toplevel",
 	"unit-*", "system-units", "user-units", "system-generators", "system-shutdown", "user-generators",
@@ -35,10 +34,10 @@ var generatedNames = []string{
 	"*.service", "*.socket", "*.timer", "*.target", "*.mount", "*.path",
 }
 
-// isGenerated reports whether name is one of generatedNames.
+// isGenerated reports whether name matches one of generatedNames.
 func isGenerated(name string) bool {
 	for _, glob := range generatedNames {
-		// Every pattern is well formed: a test matches each.
+		// All patterns are valid: a test checks them.
 		if ok, _ := path.Match(glob, name); ok {
 			return true
 		}

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// The ways of other tools, so that they can be compared on the same image. They
-// are written from what those tools do, not from their code.
+// The strategies of other tools, to compare them on the same image. They are written from
+// the behaviour of those tools, not from their code.
 
 func (g *graph) sorted(less func(a, b int32) int) []int32 {
 	nodes := make([]int32, 0, len(g.infos))
@@ -20,8 +20,8 @@ func (g *graph) sorted(less func(a, b int32) int) []int32 {
 	return nodes
 }
 
-// headAlone gives each of the first budget-1 nodes a group and puts what is
-// left into the last one.
+// headAlone gives each of the first budget-1 nodes a layer of its own, and puts all
+// others into the last layer.
 func (g *graph) headAlone(nodes []int32, budget int) []*bin {
 	var bins []*bin
 	for i, n := range nodes {
@@ -33,18 +33,18 @@ func (g *graph) headAlone(nodes []int32, budget int) []*bin {
 	return bins
 }
 
-// planOne is one group, which is what an image from a tarball is.
+// planOne puts all paths into one layer, like an image from a tarball.
 func planOne(g *graph, _ int) []*bin {
 	return g.headAlone(g.sorted(func(a, b int32) int { return 0 }), 1)
 }
 
-// planSize is one group per path for the biggest paths, and one for the rest.
+// planSize gives each of the biggest paths a layer, and puts the rest into one.
 func planSize(g *graph, budget int) []*bin {
 	return g.headAlone(g.sorted(func(a, b int32) int { return cmp.Compare(g.sizes[b], g.sizes[a]) }), budget)
 }
 
-// planPopularity is nix2container's way, and dockerTools' before 24.11: one
-// group for each of the paths that most chains of references lead to.
+// planPopularity is the strategy of nix2container, and of dockerTools before 24.11. The
+// paths to which most chains of references lead get a layer each.
 func planPopularity(g *graph, budget int) []*bin {
 	score := make([]float64, len(g.infos))
 	for _, i := range slices.Backward(g.order) {
@@ -56,13 +56,12 @@ func planPopularity(g *graph, budget int) []*bin {
 	return g.headAlone(g.sorted(func(a, b int32) int { return cmp.Compare(score[b], score[a]) }), budget)
 }
 
-// planDockerTools is the way of nixpkgs' dockerTools since 24.11: the biggest
-// paths become primary, one after the other; paths are together when the
-// nearest primary paths that depend on them are the same; it ends before the
-// budget is exceeded.
+// planDockerTools is the strategy of nixpkgs' dockerTools since 24.11. The biggest paths
+// become primary, one after another. Paths share a layer if the nearest primary paths
+// that depend on them are the same. It stops before it exceeds the budget.
 func planDockerTools(g *graph, budget int) []*bin {
 	n := len(g.infos)
-	key := make([]string, n) // the set of primary users, sorted, 4 bytes each
+	key := make([]string, n) // of each path: the set of its primary users, sorted, 4 bytes each
 	sets := make([][]int32, n)
 	encode := func(set []int32) string {
 		b := make([]byte, 0, 4*len(set))
@@ -73,7 +72,7 @@ func planDockerTools(g *graph, budget int) []*bin {
 	}
 	nodes := g.sorted(func(a, b int32) int { return cmp.Compare(g.sizes[b], g.sizes[a]) })
 	count := map[string]int{"": len(nodes)}
-	primary := map[int32]bitset{} // their closures
+	primary := map[int32]bitset{} // the primary paths with their closures
 	for _, p := range nodes {
 		below := slices.Clone(g.below(p))
 		primary[p] = below

@@ -12,33 +12,33 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// DefaultMaxLayers leaves room for the user: overlay drivers take about 127.
+// DefaultMaxLayers leaves some layers for the user: overlay drivers allow about 127.
 const DefaultMaxLayers = 100
 
-// LayerLimit is the most layers that store paths may have: what overlay drivers
-// take, less the init layer and the system layer.
+// LayerLimit is the most layers for store paths: the limit of overlay drivers, minus the
+// init layer and the system layer.
 const LayerLimit = 125
 
-// Group is the paths of one layer.
+// Group is the list of paths in one layer.
 type Group struct {
 	Name   string              // given by the user, or ""
-	Reason string              // why the paths are together, for people
+	Reason string              // why the paths are together, as text for the user
 	Paths  []closure.StorePath // sorted
 	Size   int64               // sum of the NarSizes in bytes
 	Chance float64             // relative chance that an update changes it, 0 to 1
 }
 
-// Plan says which path lands in which layer. Groups[0] is the lowest layer: the
+// Plan says which path goes into which layer. Groups[0] is the lowest layer, which is the
 // least likely to change.
 type Plan struct {
 	Strategy Strategy
 	Groups   []Group
 }
 
-// Strategy is a way to group paths.
+// Strategy is the name of a way to group paths.
 type Strategy string
 
-// The strategies. All but cost are other tools' ways, for comparison.
+// The strategies. All except cost are those of other tools, for comparison.
 const (
 	StrategyCost        Strategy = "cost"
 	StrategySize        Strategy = "size"        // each big path alone, the rest together
@@ -58,15 +58,15 @@ var planners = map[Strategy]func(*graph, int) []*bin{
 	StrategyOne:         planOne,
 }
 
-// LayerGlob puts all paths whose name, with or without the store hash, matches
-// Glob (the syntax of path.Match) into the layer Name. Where Glob is a store path,
-// this is that path and all that it refers to.
+// LayerGlob puts paths into the layer Name if their name matches Glob (the syntax of
+// path.Match), with or without the store hash. Glob may also be a store path: then the
+// layer gets the whole closure of that path.
 type LayerGlob struct{ Glob, Name string }
 
 // isPath reports whether Glob is a store path.
 func (l LayerGlob) isPath() bool { return strings.HasPrefix(l.Glob, closure.StoreDir+"/") }
 
-// ParseLayerGlob reads GLOB=NAME.
+// ParseLayerGlob parses GLOB=NAME.
 func ParseLayerGlob(s string) (LayerGlob, error) {
 	i := strings.LastIndexByte(s, '=')
 	if i <= 0 || i == len(s)-1 {
@@ -83,29 +83,28 @@ func ParseLayerGlob(s string) (LayerGlob, error) {
 	return l, nil
 }
 
-// Options are what a plan depends on beside the closure.
+// Options are all inputs of a plan except the closure.
 type Options struct {
-	MaxLayers int         // ≤0: DefaultMaxLayers; the init and the system layer are not counted
-	Strategy  Strategy    // "": StrategyCost
-	Layers    []LayerGlob // the first that matches a path wins
+	MaxLayers int         // ≤0 means DefaultMaxLayers; the init layer and the system layer are not counted
+	Strategy  Strategy    // "" means StrategyCost
+	Layers    []LayerGlob // the first glob that matches a path decides
 
-	// Configuration are paths that every update changes, as it does those that
-	// NixOS makes of a configuration: an application itself.
+	// Configuration lists paths that change with every update, like the paths that NixOS
+	// generates from a configuration. An application's own path is one.
 	Configuration []closure.StorePath
 
-	// From is the plan of an image that is there. What has not changed stays
-	// where it is in From; the rest is planned around it. The strategy is only
-	// asked where there is no From.
+	// From is the plan of an earlier image. Unchanged paths stay in their layers of From,
+	// and the other paths are planned around them. If From is set, Strategy is not used.
 	From *Plan
 }
 
-// ErrTooManyLayers is wrapped when the layers asked for by name do not leave
-// one for the rest.
+// ErrTooManyLayers is in the errors about named layers that leave no layer for the rest,
+// and about plans with more layers than the limit.
 var ErrTooManyLayers = errors.New("more layers than the limit")
 
-// New groups the paths of c. Without o.From it is a function of the graph,
-// the names and the sizes alone; the order of c.Paths does not matter, and a store hash only
-// decides between paths whose names and sizes are equal.
+// New groups the paths of c. Without o.From the plan depends only on the graph, the names
+// and the sizes. The order of c.Paths does not matter. A store hash decides only between
+// paths with the same name and size.
 func New(c *closure.Closure, o Options) (*Plan, error) {
 	g, budget, named, err := preparePlan(c, &o)
 	if err != nil {
@@ -122,14 +121,14 @@ func New(c *closure.Closure, o Options) (*Plan, error) {
 	return g.plan(o.Strategy, bins, named), nil
 }
 
-// namedBin is a layer that the user asked for.
+// namedBin is a layer that the user named.
 type namedBin struct {
 	name string
 	*bin
 }
 
-// preparePlan fills in defaults, marks the nodes of named layers as fixed and
-// returns how many layers are left for the others.
+// preparePlan sets defaults and marks the nodes in named layers as fixed. It returns the
+// graph, how many layers are left for other nodes, and the named layers.
 func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error) {
 	if o.MaxLayers <= 0 {
 		o.MaxLayers = DefaultMaxLayers
@@ -165,10 +164,9 @@ func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error
 	return g, min(budget, left), named, nil
 }
 
-// nameLayers makes the layers that are asked for by name, and marks their nodes
-// as fixed.
+// nameLayers makes the layers that the user named, and marks their nodes as fixed.
 func (g *graph) nameLayers(asked []LayerGlob) (named []namedBin, err error) {
-	reached := make([]map[closure.StorePath]bool, len(asked)) // from those that are store paths
+	reached := make([]map[closure.StorePath]bool, len(asked)) // closures of the globs that are store paths
 	for k, l := range asked {
 		if l.isPath() {
 			reached[k] = g.closureOf(closure.StorePath(l.Glob))
@@ -228,12 +226,12 @@ func (g *graph) closureOf(root closure.StorePath) map[closure.StorePath]bool {
 	return found
 }
 
-// plan turns bins into groups: least likely to change first.
+// plan turns bins into groups, sorted by chance of change: the lowest first.
 func (g *graph) plan(s Strategy, bins []*bin, named []namedBin) *Plan {
 	p := &Plan{Strategy: s}
 	type row struct {
 		Group
-		first int32 // its first node in canonical order: unique
+		first int32 // first member in canonical order: a unique sort key
 	}
 	var rows []row
 	add := func(b *bin, name string) {
@@ -257,7 +255,7 @@ func (g *graph) plan(s Strategy, bins []*bin, named []namedBin) *Plan {
 	return p
 }
 
-// Chances are the relative chances, 0 to 1, that an update changes each of
+// Chances returns the relative chance, from 0 to 1, that an update changes each of
 // c.Paths.
 func Chances(c *closure.Closure) []float64 {
 	g := newGraph(c)
@@ -272,7 +270,7 @@ func Chances(c *closure.Closure) []float64 {
 	return chances
 }
 
-// group is b with its paths and sums.
+// group returns b as a Group with its paths, size and chance.
 func (g *graph) group(b *bin, name string) Group {
 	group := Group{Name: name, Chance: g.chance(b)}
 	for _, m := range b.members {
@@ -283,7 +281,7 @@ func (g *graph) group(b *bin, name string) Group {
 	return group
 }
 
-// chance is b's chance of change as a part of that of the whole closure.
+// chance returns b's chance of change relative to the whole closure's.
 func (g *graph) chance(b *bin) float64 {
 	for _, m := range b.members {
 		if g.generated[m] {

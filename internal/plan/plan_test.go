@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/cputime"
 )
 
-// storePath makes a store path whose hash is seed, spread over 32 digits.
+// storePath makes a store path with a hash computed from seed.
 func storePath(seed uint64, name string) closure.StorePath {
 	const digits = "0123456789abcdfghijklmnpqrsvwxyz"
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -25,8 +25,8 @@ func storePath(seed uint64, name string) closure.StorePath {
 	return closure.StorePath(closure.StoreDir + "/" + string(h) + "-" + name)
 }
 
-// randomInfos is a closure of n paths with NixOS's shape: few libraries that
-// much depends on, many packages, sizes over five decades, and a toplevel.
+// randomInfos is a closure of n paths with the shape of NixOS: few libraries that many
+// paths use, many packages, sizes over five orders of magnitude, and a toplevel.
 func randomInfos(r *rand.Rand, n int) []closure.Info {
 	infos := make([]closure.Info, 0, n+1)
 	for i := range n {
@@ -68,8 +68,8 @@ func mustPlan(t testing.TB, c *closure.Closure, o Options) *Plan {
 	return p
 }
 
-// checkPlan fails unless every path of c is in exactly one group, groups are
-// sorted and add up, and there are at most budget of them.
+// checkPlan fails unless every path of c is in exactly one group, the groups are sorted,
+// their sizes are right, and there are at most budget groups.
 func checkPlan(t testing.TB, c *closure.Closure, p *Plan, budget int) {
 	t.Helper()
 	if len(p.Groups) > budget {
@@ -107,7 +107,7 @@ func checkPlan(t testing.TB, c *closure.Closure, p *Plan, budget int) {
 	}
 }
 
-// shape is a plan without what people read.
+// shape returns a plan as text, without the parts that are only for information.
 func shape(p *Plan) string {
 	var b strings.Builder
 	for _, g := range p.Groups {
@@ -183,7 +183,7 @@ func TestPlanDoesNotDependOnInputOrder(t *testing.T) {
 	}
 }
 
-// names is a plan by names, which are unique in randomInfos.
+// names returns a plan by the names of its paths, which are unique in randomInfos.
 func names(p *Plan) string {
 	var layers []string
 	for _, g := range p.Groups {
@@ -229,8 +229,8 @@ func TestPlanScalesWithSizes(t *testing.T) {
 	}
 }
 
-// TestPlanScalesAtAnyRate: sizes that all grow by a per cent change no layer of
-// real systems.
+// TestPlanScalesAtAnyRate checks that scaling all sizes by the same factor changes no
+// layer of real systems.
 func TestPlanScalesAtAnyRate(t *testing.T) {
 	for _, system := range []string{"x86_64-linux", "aarch64-linux"} {
 		c := graphClosure(t, "../../bench/plan/graphs/large-"+system+".json.gz")
@@ -249,7 +249,7 @@ func TestPlanScalesAtAnyRate(t *testing.T) {
 	}
 }
 
-// TestPlanOfForgedSizes: sums of sizes that no store has are exact all the same.
+// TestPlanOfForgedSizes checks that sums of impossibly large sizes stay exact.
 func TestPlanOfForgedSizes(t *testing.T) {
 	infos := make([]closure.Info, 9000)
 	for i := range infos {
@@ -259,7 +259,7 @@ func TestPlanOfForgedSizes(t *testing.T) {
 	checkPlan(t, c, mustPlan(t, c, Options{}), DefaultMaxLayers)
 }
 
-// TestPlanExample is the example of the package documentation.
+// TestPlanExample checks the example in the package documentation.
 func TestPlanExample(t *testing.T) {
 	path := map[string]closure.StorePath{}
 	var infos []closure.Info
@@ -389,7 +389,7 @@ func TestStem(t *testing.T) {
 	}
 }
 
-// BenchmarkPlan: 400 paths are to be planned in 50 ms, 5,000 in 2 s.
+// BenchmarkPlan measures planning. The goal is 50 ms for 400 paths and 2 s for 5,000.
 func BenchmarkPlan(b *testing.B) {
 	for _, paths := range []int{400, 5000} {
 		c := mustClosure(b, randomInfos(rand.New(rand.NewPCG(6, 1)), paths))

@@ -8,25 +8,25 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Planner plans closures with the help of plans that are known already.
+// Planner plans closures with the help of known plans.
 type Planner struct {
-	Options Options // without From
-	Follow  []Known // one of these is followed exactly; empty: the closure is planned
+	Options Options // one of these is followed exactly; if empty, Plan plans the closure
+	Follow  []Known // one of these is continued, if Follow is empty
 	From    []Known // one of these is continued
 }
 
-// Known is a plan of a file, or of one platform of an image.
+// Known is a plan from a file, or from one platform of an image.
 type Known struct {
-	Platform     string // "linux/amd64"; "" of a file
-	OnlyPlatform bool   // it is for no other platform
+	Platform     string // "linux/amd64"; "" for a file
+	OnlyPlatform bool   // do not use the plan for other platforms
 	File         *File
 
-	Manifest  digest.Digest // that has the plan; "" of a file
-	Continues digest.Digest // the manifest whose plan that one continues; "" for none
+	Manifest  digest.Digest // the manifest with this plan; "" for a file
+	Continues digest.Digest // the manifest whose plan this plan continues; "" for none
 }
 
-// Plan plans one closure. Platform is "" where it is not known. continues is
-// the manifest whose plan the new one continues, "" for none.
+// Plan plans one closure. platform is "" if it is unknown. continues is the manifest
+// whose plan the new one continues, "" for none.
 func (p *Planner) Plan(c *closure.Closure, platform string, configuration ...closure.StorePath) (made *Plan, continues digest.Digest, err error) {
 	if len(p.Follow) > 0 {
 		made, err = Follow(c, best(p.Follow, c, platform).File, p.Options.MaxLayers)
@@ -42,7 +42,8 @@ func (p *Planner) Plan(c *closure.Closure, platform string, configuration ...clo
 		return made, "", err
 	}
 	if sameGroups(made, o.From) {
-		// The same layers: it is that image once more, and not one that follows it.
+		// The layers are the same, so this is the old image again and does not continue
+		// it.
 		return made, known.Continues, nil
 	}
 	return made, known.Manifest, nil
@@ -53,8 +54,9 @@ func sameGroups(a, b *Plan) bool {
 	return slices.EqualFunc(a.Groups, b.Groups, func(x, y Group) bool { return slices.Equal(x.Paths, y.Paths) })
 }
 
-// best is the plan for a closure: of its platform if one is, and of these the
-// one that knows most of its store paths; the first of equals; nil without any.
+// best returns the best plan for a closure. Plans for the platform come first, then those
+// with most of the closure's store paths. The first of equal plans wins. It returns nil
+// if there is none.
 func best(all []Known, c *closure.Closure, platform string) *Known {
 	var best *Known
 	bestScore := -1

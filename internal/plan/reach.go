@@ -6,27 +6,27 @@ import (
 	"slices"
 )
 
-// reach counts closures without a table of them, which for 100,000 nodes would
-// have 1.25 GB.
+// reach counts the nodes in closures without a table of all closures. For 100,000 nodes
+// such a table would take 1.25 GB.
 //
-// Most nodes need one other: the closure of one of their references has all
-// others. Their closure is then that one's, and themselves. So only nodes that
-// join closures have a row of bits, and what these refer to. A chain has no row,
-// however long it is.
+// For most nodes one reference is enough: the closure of that reference contains all
+// other references. The node's closure is then the closure of that reference, and the
+// node. Only nodes that join several closures need a row of bits, and so do the nodes
+// that they join. A chain of references needs no row, however long it is.
 type reach struct {
 	*graph
-	parent []int32   // of each node, the last of its references in order; -1: none
-	joins  []int32   // nodes that need more than one other, in order
-	needs  [][]int32 // of joins: references that are in no closure of another, as far as that is cheap to see
+	parent []int32   // of each node: the reference that comes last in order; -1 for none
+	joins  []int32   // nodes that need more than one reference, in order
+	needs  [][]int32 // of each join: its references, without those that are cheaply found in the closure of another
 
-	top  []int32   // of each node: the row that adds it; -1: no row has it
-	rows [][]int32 // of each row: the rows that it has as a whole; these come before it
-	row  []int32   // of joins: their rows
+	top  []int32   // of each node: the row that contributes it; -1 for none
+	rows [][]int32 // of each row: the rows that it contains completely; they come before it
+	row  []int32   // of each join: its row
 }
 
 func newReach(g *graph) *reach {
 	r := &reach{graph: g, parent: make([]int32, len(g.infos))}
-	at := make([]int32, len(g.infos)) // in order
+	at := make([]int32, len(g.infos)) // position of each node in order
 	for k, i := range g.order {
 		at[i] = int32(k)
 	}
@@ -41,16 +41,17 @@ func newReach(g *graph) *reach {
 	return r
 }
 
-// findJoins fills joins and needs. Parents make a forest. What is on the way
-// from a node's parent to the end of its tree is in the closure of the parent.
+// findJoins fills joins and needs. The parents form a forest. A node's parent, the
+// parent's parent and so on are all in the closure of the node. So a reference on that
+// way need not be in needs.
 func (r *reach) findJoins() {
-	size := slices.Repeat([]int32{1}, len(r.infos)) // of the tree of those whose way goes through a node
+	size := slices.Repeat([]int32{1}, len(r.infos)) // of each node: the number of nodes in its subtree
 	for _, i := range slices.Backward(r.order) {
 		if p := r.parent[i]; p >= 0 {
 			size[p] += size[i]
 		}
 	}
-	first, free := make([]int32, len(r.infos)), make([]int32, len(r.infos)) // a tree has the numbers from first on
+	first, free := make([]int32, len(r.infos)), make([]int32, len(r.infos)) // the nodes of a subtree have numbers from first on, without gaps
 	roots := int32(0)
 	for _, i := range r.order {
 		from := &roots
@@ -73,8 +74,9 @@ func (r *reach) findJoins() {
 	}
 }
 
-// cutRows gives a row to each join, to what it needs, and where the ways from
-// two of these meet. What is between a row and the next on its way, the row adds.
+// cutRows makes a row for each join, for each node that a join needs, and for each node
+// where the ways from two of these meet. A row contributes the nodes from its own node up
+// to the node of the next row on its way.
 func (r *reach) cutRows() {
 	const none, cut = -1, -2
 	r.top = slices.Repeat([]int32{none}, len(r.infos))
@@ -84,7 +86,7 @@ func (r *reach) cutRows() {
 			r.top[j] = cut
 		}
 	}
-	var starts int32 // how many rows there are
+	var starts int32 // number of rows
 	k := len(r.joins)
 	for _, i := range slices.Backward(r.order) {
 		if r.top[i] == cut {
@@ -105,7 +107,7 @@ func (r *reach) cutRows() {
 			r.top[p] = cut
 		}
 	}
-	// Rows are numbered in order, so that each comes after those that it has.
+	// Number the rows in order, so that each comes after the rows that it contains.
 	for i, t := range r.top {
 		if t >= 0 {
 			r.top[i] = starts - 1 - t
@@ -127,12 +129,12 @@ func (r *reach) cutRows() {
 	}
 }
 
-// blockBytes is about how much [reach.blocks] needs, and how large the table of
-// closures of a graph may be: that of 11,000 nodes is. A variable for tests.
+// blockBytes is about how much memory [reach.blocks] uses. It is also the limit for the
+// table of all closures, which fits for 11,000 nodes. It is a variable for tests.
 var blockBytes = 16 << 20
 
-// blocks computes all rows, a block of columns after another: do gets width
-// words of each row, from the word first on. Columns are the nodes that count.
+// blocks computes all rows, one block of columns after another. It calls do with width
+// words of each row, starting at the word first. Each column is a node to count.
 func (r *reach) blocks(columns []int32, do func(first, width int, rows bitset)) {
 	if len(r.rows) == 0 {
 		return
@@ -156,7 +158,7 @@ func (r *reach) blocks(columns []int32, do func(first, width int, rows bitset)) 
 	}
 }
 
-// fillCounts fills counts: how many nodes are in each closure.
+// fillCounts fills counts, the number of nodes in each closure.
 func (r *reach) fillCounts() {
 	var columns []int32
 	for i, t := range r.top {
@@ -173,8 +175,9 @@ func (r *reach) fillCounts() {
 	r.each(r.counts, func(k int) int32 { return joined[k] }, func(int32) bool { return true })
 }
 
-// each fills counts with how many nodes of each closure count: joined knows it
-// of a join. A node that does not count has none in its closure that does.
+// each sets counts[i] to the number of counted nodes in the closure of each node i.
+// joined returns this number for join k. If a node is not counted, no node in its closure
+// is.
 func (r *reach) each(counts []int32, joined func(k int) int32, counted func(i int32) bool) {
 	r.steps += int64(len(r.order))
 	k := 0
@@ -194,16 +197,16 @@ func (r *reach) each(counts []int32, joined func(k int) int32, counted func(i in
 	}
 }
 
-// outside counts for each of up to 64 closed sets and each join the nodes in
-// the closure of the join that are not in the set: those of the join k outside
-// of sets[x] are counts[k*len(sets)+x].
+// outside counts nodes for each join and for each of up to 64 closed sets: those nodes in
+// the closure of the join that are not in the set. counts[k*len(sets)+x] is the number
+// for join k and sets[x].
 //
-// Nodes that are outside of the same sets are columns beside each other, and
-// are counted once for all sets.
+// Columns are sorted by the sets that they are outside of. So equal columns are counted
+// once for all these sets.
 func (r *reach) outside(sets []bitset) (counts []int32) {
 	counts = make([]int32, len(r.joins)*len(sets))
 	var columns []int32
-	from := make([]uint64, len(r.infos)) // the sets that a node is outside of
+	from := make([]uint64, len(r.infos)) // of each node: the sets that do not contain it, as bits
 	for i := range int32(len(r.infos)) {
 		for x, set := range sets {
 			if !set.has(i) {
@@ -230,15 +233,15 @@ func (r *reach) outside(sets []bitset) (counts []int32) {
 	return counts
 }
 
-// column is 64 columns of a table of bits.
+// column is a group of 64 columns in a table of bits.
 type column struct {
-	from uint64   // the sets that all its nodes are outside of, if these are the same
-	each []uint64 // otherwise, of each set: the nodes outside of it
+	from uint64   // the sets that contain none of its nodes, if these sets are the same for all nodes
+	each []uint64 // otherwise, for each set: its nodes outside the set
 }
 
 func newColumn(nodes []int32, from []uint64, sets int) column {
 	c := column{from: from[nodes[0]]}
-	if c.from == from[nodes[len(nodes)-1]] { // they are sorted
+	if c.from == from[nodes[len(nodes)-1]] { // from is sorted
 		return c
 	}
 	c.each = make([]uint64, sets)
@@ -250,7 +253,7 @@ func newColumn(nodes []int32, from []uint64, sets int) column {
 	return c
 }
 
-// addOutside adds the members of row, and returns how much work that was.
+// addOutside adds the members of row to counts, and returns the amount of work.
 func addOutside(counts []int32, row bitset, columns []column) (steps int64) {
 	for w := 0; w < len(row); {
 		if each := columns[w].each; each != nil {

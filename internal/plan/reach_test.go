@@ -8,7 +8,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// shapes are graphs of n paths. A path refers to earlier ones.
+// shapes are graphs in which one reference of each path is enough: its closure contains the
+// other references. A path refers only to earlier paths.
 var shapes = map[string]func(r *rand.Rand, i int) []int{
 	"chain":         func(_ *rand.Rand, i int) []int { return []int{i - 1} },
 	"ladder":        func(_ *rand.Rand, i int) []int { return []int{i - 1, i - 2} },
@@ -19,7 +20,7 @@ var shapes = map[string]func(r *rand.Rand, i int) []int{
 	"star":          func(_ *rand.Rand, i int) []int { return []int{0} },
 }
 
-// joining are graphs in which many paths need several others.
+// joining are graphs in which many paths join the closures of several references.
 var joining = map[string]func(r *rand.Rand, i int) []int{
 	"random":    func(r *rand.Rand, i int) []int { return []int{r.IntN(i), r.IntN(i), r.IntN(i)} },
 	"braid":     func(r *rand.Rand, i int) []int { return []int{i - 2, i - 3, i - 1 - r.IntN(9)} },
@@ -49,7 +50,7 @@ func shaped(t *testing.T, n int, refs func(*rand.Rand, int) []int) *closure.Clos
 	return mustClosure(t, infos)
 }
 
-// What reach counts is what one finds by walking.
+// reach must count the same nodes as a walk through the graph.
 func TestReach(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	for _, all := range []map[string]func(*rand.Rand, int) []int{shapes, joining} {
@@ -58,7 +59,7 @@ func TestReach(t *testing.T) {
 				for _, bytes := range []int{16 << 20, 8 * n, 1} {
 					blockBytes = bytes
 					g := newGraph(shaped(t, n, refs))
-					g.rows, g.in = nil, -1 // walk
+					g.rows, g.in = nil, -1 // checkReach must walk, without the table
 					checkReach(t, fmt.Sprint(name, " ", n, " ", bytes), g)
 				}
 			}
@@ -102,7 +103,8 @@ func checkReach(t *testing.T, name string, g *graph) {
 	}
 }
 
-// Where each path needs one other, twice the paths are twice the work.
+// If one reference of each path is enough, twice as many paths must take only about twice as
+// much work.
 func TestGrowth(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	blockBytes = 8 << 10
