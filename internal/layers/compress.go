@@ -17,48 +17,46 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// Algorithms that a layer can be compressed with.
+// Algorithms for compressing a layer.
 const (
 	Gzip = "gzip"
 	Zstd = "zstd"
 	None = "none"
 )
 
-// Compressor settings of format version 1. The tar stream is cut into blocks of
-// a fixed size that are compressed on their own, so that the output is the same
-// for any number of workers. Changing one of these, or the version of
-// klauspost/compress in go.mod, changes digests: raise FormatVersion and the
-// golden digests with it.
+// Compressor settings of format version 1. The tar stream is cut into blocks of a fixed
+// size, and each block is compressed separately. So the output is the same for any number
+// of workers. A change of one of these settings, or of the version of klauspost/compress
+// in go.mod, changes digests. Then FormatVersion and the golden digests must change too.
 const (
-	// A block of gzip is a run of deflate blocks that ends in a sync flush. At
-	// 1 MiB the cold 32 KiB window costs 0.1 % of the size.
+	// A gzip block is a run of deflate blocks that ends in a sync flush. At 1 MiB the
+	// empty 32 KiB window at the start of each block costs 0.1 % of the size.
 	gzipBlockSize = 1 << 20
 
-	// A block of zstd is a frame. At 2 MiB the size is 1.0 % above that of an
-	// unlimited frame, at 1 MiB 1.9 %, and memory is twice the block for each
-	// one in flight.
+	// A zstd block is one frame. With 2 MiB the output is 1.0 % larger than one unlimited
+	// frame, with 1 MiB 1.9 %. Each block in flight needs twice its size in memory.
 	zstdBlockSize  = 2 << 20
 	zstdWindowSize = 2 << 20
 
 	noneBlockSize = 1 << 20
 
-	// Levels where the curve bends: on a NixOS system of 1.43 GB a push with gzip:3
-	// takes 15 % less processor time than with gzip:4 and 30 % less than with
-	// gzip:5, for 2.5 % and 4.7 % more bytes. zstd:3 takes as long as gzip:3, for
-	// 13 % fewer bytes (docs/benchmarks.md).
+	// The default levels are a compromise. On a NixOS system of 1.43 GB, a push with
+	// gzip:3 takes 15 % less processor time than with gzip:4, and 30 % less than with
+	// gzip:5. It sends 2.5 % and 4.7 % more bytes. zstd:3 takes as long as gzip:3 and
+	// sends 13 % fewer bytes (docs/benchmarks.md).
 	defaultGzipLevel = 3
 	defaultZstdLevel = 3
 )
 
-// gzipHeader is RFC 1952's: deflate, no flags, no time, no extra flags, and
-// "unknown" as the operating system.
+// gzipHeader is the header of RFC 1952: deflate, no flags, no time, no extra flags, and
+// operating system "unknown".
 var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255}
 
 // deflateEnd is an empty stored block with the final bit (RFC 1951, 3.2.4).
 var deflateEnd = []byte{1, 0, 0, 0xff, 0xff}
 
-// zstdLevels are the levels that are distinct in klauspost/compress, under the
-// zstd level that each stands for.
+// zstdLevels are the levels that klauspost/compress distinguishes, by the zstd level that
+// each corresponds to.
 var zstdLevels = map[int]zstd.EncoderLevel{
 	1:  zstd.SpeedFastest,
 	3:  zstd.SpeedDefault,
@@ -75,8 +73,8 @@ type Compression struct {
 // DefaultCompression is gzip, because Docker before 23 cannot read zstd.
 func DefaultCompression() Compression { return Compression{Gzip, defaultGzipLevel} }
 
-// ParseCompression reads ALGORITHM or ALGORITHM:LEVEL. gzip has levels 1 to 9;
-// zstd takes 1 to 22 and uses the nearest of 1, 3, 7 and 11; none has no level.
+// ParseCompression parses ALGORITHM or ALGORITHM:LEVEL. gzip has levels 1 to 9. zstd
+// accepts 1 to 22 and uses the nearest of 1, 3, 7 and 11. none has no level.
 func ParseCompression(s string) (Compression, error) {
 	name, digits, leveled := strings.Cut(s, ":")
 	level := 0
@@ -125,7 +123,7 @@ func badCompression(s, why string) error {
 	return hint.Add(fmt.Errorf("compression %q: %s", s, why), "use gzip, zstd or none, with a level where one is wanted: gzip:6")
 }
 
-// String is the form that a recipe has and that ParseCompression reads, "gzip:5".
+// String returns the form in recipes, which ParseCompression parses: "gzip:5".
 func (c Compression) String() string {
 	if c.Algorithm == None {
 		return None
@@ -133,8 +131,8 @@ func (c Compression) String() string {
 	return fmt.Sprintf("%s:%d", c.Algorithm, c.Level)
 }
 
-// MediaType is the layer's media type (image-spec, "layer.md"; Docker's schema
-// 2 knows gzip and none only).
+// MediaType returns the layer's media type (image-spec, "layer.md"). Docker's schema 2
+// has only gzip and none.
 func (c Compression) MediaType(docker bool) (string, error) {
 	switch {
 	case c.Algorithm == Gzip && docker:
@@ -153,7 +151,7 @@ func (c Compression) MediaType(docker bool) (string, error) {
 	return "", badCompression(c.String(), "unknown algorithm")
 }
 
-// blockSize is the number of bytes of tar that are compressed on their own.
+// blockSize returns how many bytes of tar are compressed as one block.
 func (c Compression) blockSize() int {
 	switch c.Algorithm {
 	case Gzip:
@@ -164,8 +162,8 @@ func (c Compression) blockSize() int {
 	return noneBlockSize
 }
 
-// An encoder compresses one block at a time. It keeps its tables between blocks
-// but nothing that affects what comes out.
+// An encoder compresses one block at a time. It keeps its tables between blocks, but they
+// do not affect the output.
 type encoder interface {
 	// encode appends the compressed form of block to dst.
 	encode(dst, block []byte) ([]byte, error)
@@ -195,7 +193,7 @@ func (c Compression) newEncoder() (encoder, error) {
 		}
 		return zstdEncoder{w}, nil
 	}
-	return nil, nil // none: a block is its own output
+	return nil, nil // with none, a block is its own output
 }
 
 type gzipEncoder struct {
@@ -229,11 +227,11 @@ func (e zstdEncoder) encode(dst, block []byte) ([]byte, error) {
 	return e.w.EncodeAll(block, dst), nil
 }
 
-// framing is what stands before and after the blocks of a whole stream.
+// framing makes the header and the trailer around the blocks of a stream.
 type framing struct {
 	algorithm string
 	crc       uint32
-	size      uint32 // modulo 2^32, as gzip has it
+	size      uint32 // modulo 2^32, as in gzip
 }
 
 func (f *framing) header() []byte {
@@ -243,7 +241,7 @@ func (f *framing) header() []byte {
 	return nil
 }
 
-// add counts one uncompressed block; blocks are added in order.
+// add counts one uncompressed block. Blocks must be added in order.
 func (f *framing) add(block []byte) {
 	if f.algorithm == Gzip {
 		f.crc = crc32.Update(f.crc, crc32.IEEETable, block)
@@ -260,8 +258,8 @@ func (f *framing) trailer() []byte {
 	return binary.LittleEndian.AppendUint32(b, f.size)
 }
 
-// Decompress returns the tar stream of a layer that r holds in the compression
-// that its media type says, of this or another tool.
+// Decompress returns the tar stream of a layer from r. mediaType gives the compression.
+// It also accepts layers of other tools.
 func Decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	return decompress(r, mediaType)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Bounds for streams that somebody else may have written.
+// Limits for streams that another tool may have written.
 const (
 	maxZstdWindow  = 128 << 20
 	decompressBuff = 256 << 10
@@ -38,10 +38,10 @@ func decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	return nil, fmt.Errorf("decompress layer: media type %q is not one of a layer", mediaType)
 }
 
-// DecompressStrict is [Decompress] for what a [Packer] should have written:
-// around the compressed data there is nothing else, so that nothing can hide
-// there. What is compressed how is not checked. Errors about the stream, and
-// not of r, are a [*FormatError]. The reader may be a [BlockReader].
+// DecompressStrict is [Decompress] for streams that a [Packer] should have written. It
+// refuses other data around the compressed data, so that nothing can hide there. It does
+// not check how the data is compressed. Errors of the stream are a [*FormatError]; errors
+// of r are not. The reader may be a [BlockReader].
 func DecompressStrict(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	src := &errorReader{r: r}
 	br := bufio.NewReaderSize(src, decompressBuff)
@@ -71,7 +71,7 @@ func DecompressStrict(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	return s, nil
 }
 
-// errorReader remembers why its source failed.
+// errorReader remembers the error of its source.
 type errorReader struct {
 	r   io.Reader
 	err error
@@ -88,7 +88,7 @@ func (e *errorReader) Read(p []byte) (int, error) {
 type strictReader struct {
 	src  *errorReader
 	tar  io.ReadCloser
-	rest *bufio.Reader // what follows the only gzip member; else nil
+	rest *bufio.Reader // the data after the only gzip member; nil for other algorithms
 }
 
 func (s *strictReader) Read(p []byte) (int, error) {

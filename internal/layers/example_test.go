@@ -10,7 +10,7 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// A layer has the same bytes for any number of workers.
+// ExamplePacker_Pack shows that a layer has the same bytes for any number of workers.
 func ExamplePacker_Pack() {
 	comp, err := layers.ParseCompression("zstd")
 	if err != nil {
@@ -36,7 +36,7 @@ func ExamplePacker_Pack() {
 		}
 		fmt.Println("same bytes:", bytes.Equal(first, b.Bytes()))
 	}
-	// A reader for whoever wants one: the bytes are made while they are read.
+	// Open returns a reader: the bytes are made while they are read.
 	r := l.Open(context.Background(), layers.NewPacker(2))
 	defer r.Close()
 	again, err := io.ReadAll(r)

@@ -9,40 +9,40 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// BlockReader is a reader of tar that has it in blocks. Blocks are decompressed
-// where they are wanted, which saves Read's copy and the decoder's window.
+// BlockReader is a reader of tar that returns it in blocks. It decompresses each block
+// into the caller's buffer. This saves the copy of Read and the decoder's window.
 type BlockReader interface {
 	io.ReadCloser
 
-	// ReadBlock returns the next block. It is in buf where that has the capacity:
-	// BlockSize is enough for all. The error is io.EOF after the last.
+	// ReadBlock returns the next block. It uses buf if its capacity is large enough:
+	// BlockSize is enough for every block. After the last block the error is io.EOF.
 	ReadBlock(buf []byte) ([]byte, error)
 	BlockSize() int
 }
 
-// frameReader reads the zstd frames of format version 1, each as a whole, and
-// refuses others: skippable ones, in which anything may be (RFC 8878, 3.1.2),
-// and any header but the one that the format has for a block.
+// frameReader reads the zstd frames of format version 1, one complete frame at a time. It
+// refuses other frames: skippable frames, which may contain anything (RFC 8878, 3.1.2),
+// and frames with another header than the one of a block.
 type frameReader struct {
 	r          io.Reader
-	buf        []byte // compressed
-	start, end int    // what of buf was read and is not used up
-	short      bool   // the last frame was not a full block: nothing may follow
-	block      []byte // for Read
-	rest       []byte // of it
-	err        error  // of ReadBlock
-	failed     error  // of r
+	buf        []byte // compressed data
+	start, end int    // the part of buf that was read but not used yet
+	short      bool   // the last frame was not a full block, so it must be the last one
+	block      []byte // buffer for Read
+	rest       []byte // unread part of block
+	err        error  // error of ReadBlock
+	failed     error  // error of r
 }
 
 const (
 	zstdMagic      = 0xfd2fb528
 	zstdBlockHead  = 3
 	zstdMinFrame   = 4 + 1 + 1 + zstdBlockHead
-	zstdFrameSize  = zstdBlockSize + 64<<10 // more than any: what does not shrink is stored, in parts of 128 KiB
-	decoderSurplus = 16                     // bytes beyond the content let the decoder take its fast path
+	zstdFrameSize  = zstdBlockSize + 64<<10 // limit: incompressible data is stored in parts of 128 KiB
+	decoderSurplus = 16                     // with some bytes after the content, the decoder can use its fast path
 )
 
-// frameBuffers holds buffers of a whole frame and of what is read beyond it.
+// frameBuffers holds buffers for a complete frame and for data that is read beyond it.
 var frameBuffers = sync.Pool{New: func() any { return make([]byte, zstdFrameSize+decompressBuff) }}
 
 // frameDecoder has no state between frames.
@@ -78,7 +78,7 @@ func (f *frameReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close gives the buffer back. Nothing can be read any more.
+// Close returns the buffer to the pool. Reads then fail.
 func (f *frameReader) Close() error {
 	if f.buf != nil {
 		//lint:ignore SA6002 two words for two megabytes
@@ -89,12 +89,12 @@ func (f *frameReader) Close() error {
 }
 
 func (f *frameReader) next(buf []byte) ([]byte, error) {
-	if len(f.buf)-f.start < zstdFrameSize { // what was read beyond the last frame is little
+	if len(f.buf)-f.start < zstdFrameSize { // only little data was read beyond the last frame
 		f.end = copy(f.buf, f.buf[f.start:f.end])
 		f.start = 0
 	}
 	if err := f.need(1); err != nil {
-		return nil, err // io.EOF: here it may end
+		return nil, err // io.EOF: the stream may end here
 	}
 	size, length, err := f.frame()
 	if err != nil {
@@ -123,7 +123,8 @@ func undecodable(err error) *FormatError {
 	return &FormatError{What: fmt.Sprintf("cannot be decompressed: %v", err)}
 }
 
-// frame reads until a whole frame is there: length bytes that make size bytes.
+// frame reads until the buffer has a complete frame. length is its length, and size is
+// the length of its content.
 func (f *frameReader) frame() (size, length int, err error) {
 	if err := f.need(zstdMinFrame); err != nil {
 		return 0, 0, err
@@ -132,7 +133,8 @@ func (f *frameReader) frame() (size, length int, err error) {
 	if magic := binary.LittleEndian.Uint32(head); magic != zstdMagic {
 		return 0, 0, &FormatError{What: fmt.Sprintf("cannot be decompressed: a frame begins with %08x, not with zstd's magic number", magic)}
 	}
-	// One segment, its size in as few bytes as will do, no checksum, no dictionary.
+	// The header: one segment, its size in as few bytes as possible, no checksum, no
+	// dictionary.
 	switch head[4] {
 	case 0x20:
 		size, length = int(head[5]), 6
@@ -154,7 +156,7 @@ func (f *frameReader) frame() (size, length int, err error) {
 		h := uint32(head[0]) | uint32(head[1])<<8 | uint32(head[2])<<16
 		last = h&1 != 0
 		length += zstdBlockHead
-		if h>>1&3 == 1 { // one byte, repeated
+		if h>>1&3 == 1 { // a block of one repeated byte
 			length++
 		} else {
 			length += int(h >> 3)
@@ -166,8 +168,8 @@ func (f *frameReader) frame() (size, length int, err error) {
 	return size, length, f.need(length)
 }
 
-// need reads until n bytes are there, of at most zstdFrameSize. The error is
-// io.EOF where there is none.
+// need reads until the buffer has n unused bytes; n is at most zstdFrameSize. It returns
+// io.EOF if the stream ends and no byte is left.
 func (f *frameReader) need(n int) error {
 	for f.end-f.start < n {
 		switch {

@@ -10,13 +10,13 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// FormatVersion names the layer format: the canonical tar stream, the frozen
-// compressor settings, and what a layer of store paths holds. Whatever changes
-// the bytes of such a layer raises it. Of the image's other layers and of its
-// documents, manifest.Format is the version.
+// FormatVersion is the version of the layer format: the canonical tar stream, the frozen
+// compressor settings, and the content of a layer of store paths. It must be raised if
+// the bytes of such a layer change. manifest.CurrentFormat is the version for the image's
+// other layers and documents.
 const FormatVersion = 1
 
-// Packed is what is known of a layer's bytes once all of them were written.
+// Packed describes a layer's bytes after all of them were written.
 type Packed struct {
 	DiffID           digest.Digest // of the uncompressed tar
 	Digest           digest.Digest // of the blob
@@ -24,27 +24,26 @@ type Packed struct {
 	UncompressedSize int64         // bytes of the tar
 }
 
-// Layer is one layer that can be made again and again, always with the same
-// bytes.
+// Layer is one layer. It can be made any number of times, always with the same bytes.
 type Layer struct {
 	Recipe      Recipe
-	Paths       []closure.StorePath // sorted; none in the init and the system layer
+	Paths       []closure.StorePath // sorted; empty for the init layer and the system layer
 	Size        int64               // bytes of the contents, an estimate for scheduling and progress
 	Compression Compression
 	Comment     string // the layer's line in the image history
 	Annotations map[string]string
-	Owners      bool // its entries may have owners
+	Owners      bool // its entries may have owners other than 0:0
 
-	// Progress, if any, is called with the bytes of each block of the tar that
-	// was compressed and written.
+	// Progress, if not nil, is called for each block after it was compressed and written.
+	// n is the number of bytes of tar in the block.
 	Progress func(n int)
 
 	// Content writes the tar entries in canonical order.
 	Content func(ctx context.Context, w *TarWriter) error
 }
 
-// Open packs the layer and returns its blob as a stream. A read error other
-// than io.EOF is the reason packing failed.
+// Open packs the layer and returns its blob as a stream. If packing fails, a read returns
+// the reason.
 func (l *Layer) Open(ctx context.Context, p *Packer) io.ReadCloser {
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestOwners: entries have the owner that was set before them, and a reader takes
-// it only where it may.
+// TestOwners checks that entries get the owner that was set before them, and that a
+// reader accepts owners only after AllowOwners.
 func TestOwners(t *testing.T) {
 	var b bytes.Buffer
 	w := NewTarWriter(&b)

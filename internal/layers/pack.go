@@ -13,39 +13,37 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// Packer packs layers with a bounded number of workers and buffers. What it
-// holds in memory depends on its workers and on how many layers are packed at
-// once, not on their sizes. It is safe for concurrent use, and all layers of a
-// push should share one.
+// Packer packs layers with a limited number of workers and buffers. Its memory depends on
+// the number of workers and on how many layers are packed at the same time, not on their
+// sizes. It is safe for concurrent use. All layers of a push should share one Packer.
 type Packer struct {
-	slots    chan struct{} // one for each compressor that may run
-	shared   chan struct{} // one for each block that any layer may have beside its own
-	free     chan *block   // blocks to use again
-	perLayer int           // blocks that one layer may have in flight
+	slots    chan struct{} // one for each running compressor
+	shared   chan struct{} // one for each block that a layer has in addition to its own
+	free     chan *block   // blocks for reuse
+	perLayer int           // limit for the blocks of one layer in flight
 
 	mu       sync.Mutex
 	encoders map[Compression][]encoder
 }
 
-// Blocks that may be filled, compressed or wait to be written.
+// Numbers of blocks that are being filled or compressed, or that wait to be written.
 const (
-	// ownBlocks are each layer's own, one to fill and one to write. A layer
-	// must not wait for another's: a registry may take one upload at a time,
-	// and leave the others' blocks where they are until it has all of it.
+	// ownBlocks are reserved for each layer: one to fill and one to write. A layer must
+	// not wait for another layer's blocks. A registry may read one upload to its end
+	// before it reads any other, and the blocks of the others stay in use until then.
 	ownBlocks = 2
 
-	// sharedBlocks, and two for each worker, go to whoever needs them: enough
-	// that each compressor finds work while finished blocks wait for the
-	// network.
+	// sharedBlocks, plus two for each worker, are for any layer that needs them. This is
+	// enough work for each compressor while finished blocks wait for the network.
 	sharedBlocks = 4
 
-	// layerLookahead, and the number of workers, is how far ahead of its writer
-	// one layer may get.
+	// layerLookahead, plus the number of workers, is how many blocks a layer may be ahead
+	// of its writer.
 	layerLookahead = 3
 )
 
-// NewPacker returns a packer that runs at most workers compressors at once;
-// ≤0 means GOMAXPROCS.
+// NewPacker returns a packer that runs at most workers compressors at once. ≤0 means
+// GOMAXPROCS.
 func NewPacker(workers int) *Packer {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -62,17 +60,17 @@ func NewPacker(workers int) *Packer {
 
 // block is a piece of tar on its way through the packer.
 type block struct {
-	raw []byte // of the tar, cap is the block size of the compression
-	out []byte // compressed; unused with none
+	raw []byte // part of the tar; its capacity is the block size of the compression
+	out []byte // the compressed block; unused with none
 	err error
 
-	holds      chan struct{} // what it gives back: a shared place or one of the layer's own
-	compressed chan struct{} // gets one token when out is there
+	holds      chan struct{} // the channel that release empties by one: shared, or the layer's own
+	compressed chan struct{} // gets one token when out is ready
 }
 
-// Pack writes l's blob to w: one pass over the contents, with reading and NAR
-// hashing, compression, and hashing and writing of what came out running beside
-// each other. The result is only there when all of it was written.
+// Pack writes l's blob to w in one pass over the contents. These run at the same time:
+// reading and NAR hashing, compression, and hashing and writing of the output. Pack
+// returns a result only after it has written everything.
 func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -96,15 +94,15 @@ func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error
 
 	s.failed = s.produce(l)
 	close(s.queue)
-	// The sink's error is the producer's where that failed first.
+	// If the producer failed first, the sink returns the producer's error.
 	if err := <-sunk; err != nil {
 		return Packed{}, err
 	}
 	return packed, nil
 }
 
-// packStream is one layer being packed: the producer fills blocks and queues
-// them in order, the sink takes them out in that order.
+// packStream is one layer that is being packed. The producer fills blocks and queues them
+// in order. The sink takes them out of the queue in the same order.
 type packStream struct {
 	packer *Packer
 	ctx    context.Context
@@ -113,9 +111,9 @@ type packStream struct {
 	progress func(n int)
 	queue    chan *block
 	own      chan struct{} // one for each of the layer's own blocks in use
-	failed   error         // of the producer; set before queue is closed
+	failed   error         // error of the producer; set before queue is closed
 
-	current *block // being filled by the producer
+	current *block // the block that the producer is filling
 }
 
 // produce writes the tar stream into blocks.
@@ -134,7 +132,7 @@ func (s *packStream) produce(l *Layer) error {
 	return err
 }
 
-// flush hands the full block on and returns an empty one.
+// flush queues the full block and returns an empty one.
 func (s *packStream) flush(full []byte) ([]byte, error) {
 	b := s.current
 	s.current = nil
@@ -144,7 +142,7 @@ func (s *packStream) flush(full []byte) ([]byte, error) {
 	} else {
 		task.Go(func() { s.compress(b) })
 	}
-	s.queue <- b // waits while perLayer blocks are ahead; the sink always takes them
+	s.queue <- b // waits while perLayer blocks are queued; the sink always takes them
 	next, err := s.acquire()
 	if err != nil {
 		return nil, err
@@ -153,7 +151,7 @@ func (s *packStream) flush(full []byte) ([]byte, error) {
 	return next.raw[:0], nil
 }
 
-// compress runs beside the others, at most one for each worker.
+// compress compresses one block. At most one block per worker is compressed at a time.
 func (s *packStream) compress(b *block) {
 	s.packer.slots <- struct{}{}
 	enc, err := s.packer.encoder(s.comp)
@@ -184,7 +182,7 @@ func (s *packStream) sink(w io.Writer) (Packed, error) {
 		return Packed{}, err
 	}
 	for b := range s.queue {
-		if s.comp.Algorithm != None { // with none the blob is the tar
+		if s.comp.Algorithm != None { // with none, the blob is the tar
 			diff.Write(b.raw)
 		}
 		frame.add(b.raw)
@@ -220,7 +218,7 @@ func (s *packStream) sink(w io.Writer) (Packed, error) {
 	return packed, nil
 }
 
-// discard gives back what is queued after the sink has given up.
+// discard releases the queued blocks after the sink has failed.
 func (s *packStream) discard() {
 	for b := range s.queue {
 		<-b.compressed
@@ -228,11 +226,11 @@ func (s *packStream) discard() {
 	}
 }
 
-// acquire returns an empty block, when the layer may have one.
+// acquire returns an empty block. It waits until the layer may have one.
 func (s *packStream) acquire() (*block, error) {
 	var holds chan struct{}
 	select {
-	case s.own <- struct{}{}: // first, so that the shared ones are left for others
+	case s.own <- struct{}{}: // try the own blocks first, so that other layers can use the shared ones
 		holds = s.own
 	default:
 		select {
@@ -266,7 +264,7 @@ func (p *Packer) release(b *block) {
 	b.raw, b.err, b.holds = b.raw[:0], nil, nil
 	select {
 	case p.free <- b:
-	default: // more layers at once than usual: let it go
+	default: // more layers at once than usual: free the block
 	}
 	<-holds
 }

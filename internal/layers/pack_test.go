@@ -19,7 +19,7 @@ import (
 	"github.com/nixoci/nixoci/internal/cputime"
 )
 
-// sampleContent is half text, half noise, over several blocks.
+// sampleContent is half text, half random bytes, over several blocks.
 func sampleContent(size int) []byte {
 	rng := rand.New(rand.NewChaCha8([32]byte{1}))
 	b := make([]byte, size)
@@ -53,8 +53,8 @@ func mustCompression(t testing.TB, s string) Compression {
 	return c
 }
 
-// TestPackGolden pins diffIDs widely and digests in this one place. If it fails
-// because a dependency or a constant changed, FormatVersion must be raised.
+// TestPackGolden fixes the diffID and the digests. If it fails because a dependency or a
+// constant changed, FormatVersion must be raised.
 func TestPackGolden(t *testing.T) {
 	content := sampleContent(5<<20 + 12345)
 	const diffID = goldenDiffID
@@ -86,8 +86,8 @@ func TestPackGolden(t *testing.T) {
 	}
 }
 
-// TestPackSameForAnyWorkers also lets the source return its content in small
-// and odd pieces.
+// TestPackSameForAnyWorkers also lets the source return its content in small pieces of
+// odd sizes.
 func TestPackSameForAnyWorkers(t *testing.T) {
 	content := sampleContent(7 << 20)
 	for _, name := range []string{"gzip:1", "zstd:1", "none"} {
@@ -112,7 +112,8 @@ func TestPackSameForAnyWorkers(t *testing.T) {
 	}
 }
 
-// TestGzipIsOneMember: some readers stop after the first member of a stream.
+// TestGzipIsOneMember checks that a blob is one gzip member, because some readers stop
+// after the first member.
 func TestGzipIsOneMember(t *testing.T) {
 	content := sampleContent(3 << 20)
 	var blob bytes.Buffer
@@ -130,7 +131,7 @@ func TestGzipIsOneMember(t *testing.T) {
 	}
 }
 
-// TestPackManyAtOnce runs more layers than the packer has blocks for.
+// TestPackManyAtOnce packs more layers than the packer has blocks for.
 func TestPackManyAtOnce(t *testing.T) {
 	p := NewPacker(2)
 	content := sampleContent(2 << 20)
@@ -153,8 +154,8 @@ func TestPackManyAtOnce(t *testing.T) {
 	checkIdle(t, p)
 }
 
-// oneAtATime is a registry that reads one upload to its end before it looks at
-// another (go-containerregistry's pkg/registry does).
+// oneAtATime behaves like a registry that reads one upload to its end before it reads
+// another, as go-containerregistry's pkg/registry does.
 type oneAtATime struct {
 	lock *sync.Mutex
 	held bool
@@ -168,8 +169,8 @@ func (w *oneAtATime) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestPackDoesNotWaitForOthers: a layer whose writer blocks keeps no other from
-// being packed.
+// TestPackDoesNotWaitForOthers checks that a layer whose writer blocks does not stop
+// other layers.
 func TestPackDoesNotWaitForOthers(t *testing.T) {
 	p := NewPacker(2)
 	content := sampleContent(9 << 20)
@@ -188,7 +189,7 @@ func TestPackDoesNotWaitForOthers(t *testing.T) {
 	checkIdle(t, p)
 }
 
-// checkIdle fails when a block was lost: the packer would stall one day.
+// checkIdle fails if a block was not released: the packer would block sooner or later.
 func checkIdle(t *testing.T, p *Packer) {
 	t.Helper()
 	if n := len(p.shared); n != 0 {
@@ -272,7 +273,7 @@ func TestOpenReopens(t *testing.T) {
 			t.Error("another time, other bytes")
 		}
 	}
-	r := l.Open(t.Context(), p) // closed early: nothing may hang
+	r := l.Open(t.Context(), p) // close early: nothing may block
 	io.ReadFull(r, make([]byte, 10))
 	r.Close()
 }
@@ -300,7 +301,7 @@ func TestParseCompression(t *testing.T) {
 	}
 }
 
-// BenchmarkPack is what the packer makes of two cores.
+// BenchmarkPack measures the packer on all cores.
 func BenchmarkPack(b *testing.B) {
 	content := sampleContent(32 << 20)
 	for _, name := range []string{"gzip:1", "gzip", "zstd:1", "zstd", "none"} {

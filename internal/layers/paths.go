@@ -8,12 +8,12 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// AnnotationPaths is the annotation of a layer's descriptor that records the
-// plan in the image: the base names of the layer's store paths, sorted, with a
-// space between them. 5,000 paths take some 300 kB of a manifest's 4 MiB.
+// AnnotationPaths is the annotation of a layer's descriptor that records the plan in the
+// image. Its value is the sorted base names of the layer's store paths, separated by
+// spaces. 5,000 paths take some 300 kB of a manifest's 4 MiB.
 const AnnotationPaths = "io.nixoci.layer.paths"
 
-// recordPaths is the value of AnnotationPaths.
+// recordPaths returns the value of AnnotationPaths.
 func recordPaths(paths []closure.StorePath) string {
 	bases := make([]string, len(paths))
 	for i, p := range paths {
@@ -23,7 +23,7 @@ func recordPaths(paths []closure.StorePath) string {
 	return strings.Join(bases, " ")
 }
 
-// RecordedPaths reads the value of AnnotationPaths. The result is sorted.
+// RecordedPaths parses the value of AnnotationPaths. The result is sorted.
 func RecordedPaths(annotation string) ([]closure.StorePath, error) {
 	var paths []closure.StorePath
 	for base := range strings.FieldsSeq(annotation) {

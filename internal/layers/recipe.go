@@ -10,13 +10,13 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Recipe identifies a layer's bytes by what they are made of. Two layers with
-// one recipe have the same bytes.
+// Recipe identifies a layer's bytes by the inputs from which they are made. Two layers
+// with the same recipe have the same bytes.
 type Recipe [sha256.Size]byte
 
-// NewRecipe hashes the format version, the compressor with its level, and the
-// sorted list of (store path, narHash). One line each, so that anyone can make
-// it again with a shell:
+// NewRecipe hashes the format version, the compression with its level, and the sorted
+// list of store paths with their narHashes, one per line. So anyone can compute it with a
+// shell:
 //
 //	nixoci-layer 1
 //	gzip:5
@@ -30,9 +30,9 @@ func NewRecipe(comp Compression, infos []closure.Info) Recipe {
 	return recipeOf(comp, "nixoci-layer", FormatVersion, strings.Join(lines, ""))
 }
 
-// NewNamedRecipe is the recipe of a layer that is not made of store paths. Kind
-// names what it is, version is that of its rules, and content has one canonical
-// text for one content.
+// NewNamedRecipe returns the recipe of a layer that is not made of store paths. kind is
+// the kind of layer, and version is the version of its rules. content must be one
+// canonical text for each content of the layer.
 func NewNamedRecipe(comp Compression, kind string, version int, content string) Recipe {
 	return recipeOf(comp, kind, version, content)
 }
@@ -41,10 +41,10 @@ func recipeOf(comp Compression, kind string, version int, content string) Recipe
 	return sha256.Sum256(fmt.Appendf(nil, "%s %d\n%s\n%s", kind, version, comp, content))
 }
 
-// String is "sha256:" and 64 hexadecimal digits.
+// String returns "sha256:" and 64 hexadecimal digits.
 func (r Recipe) String() string { return "sha256:" + hex.EncodeToString(r[:]) }
 
-// ParseRecipe reads what String writes.
+// ParseRecipe parses the output of String.
 func ParseRecipe(s string) (Recipe, error) {
 	var r Recipe
 	digits, ok := strings.CutPrefix(s, "sha256:")

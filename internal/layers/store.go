@@ -10,10 +10,9 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Store makes the layer that holds paths, all of them in c and read from src.
-// Every path's narHash is checked while the layer is packed: a path that does
-// not match ends [Packer.Pack] with an error that wraps
-// [closure.HashMismatchError].
+// Store describes the layer with these paths. All of them must be in c, and src must be
+// able to read them. [Packer.Pack] checks every path's narHash. If one does not match,
+// Pack fails with an error that wraps [closure.HashMismatchError].
 func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, comp Compression) (*Layer, error) {
 	paths = slices.Clone(paths)
 	slices.Sort(paths)
@@ -56,7 +55,7 @@ func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, co
 	}, nil
 }
 
-// storeRoot writes the directories that every store layer begins with.
+// storeRoot writes the directories with which every layer of store paths begins.
 func (w *TarWriter) storeRoot() error {
 	if err := w.Directory("nix", modeStoreDir); err != nil {
 		return err
@@ -64,7 +63,7 @@ func (w *TarWriter) storeRoot() error {
 	return w.Directory("nix/store", modeStoreDir)
 }
 
-// storeComment names what a layer holds, for docker history.
+// storeComment names a layer's paths for docker history.
 func storeComment(paths []closure.StorePath) string {
 	const most = 3
 	var names []string

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// The canonical tar stream of format version 1: USTAR headers, and a PAX record
-// only for what USTAR cannot say. Every constant here is part of the format.
-// archive/tar is not used for writing: what it makes of a header is its own
-// affair and may change with Go.
+// The canonical tar stream of format version 1 has USTAR headers. It has a PAX record
+// only for values that USTAR cannot store. Every constant here is part of the format. The
+// package does not write with archive/tar, because the headers that archive/tar writes
+// may change with Go.
 const (
 	tarBlock    = 512
-	tarMtime    = 1            // seconds; what Nix sets on every store file
+	tarMtime    = 1            // seconds; Nix sets this time on every store file
 	tarMaxSize  = 1<<33 - 1    // 11 octal digits
 	tarNameLen  = 100          // name and linkname fields
 	tarPrefLen  = 155          // prefix field
@@ -27,7 +27,8 @@ const (
 	typePax     = 'x'
 )
 
-// Permission bits of a store path's entries, which is what Nix makes of a NAR.
+// Permission bits of the entries of a store path. Nix sets the same when it unpacks a
+// NAR.
 const (
 	modeStoreDir  = 0o755 // nix and nix/store themselves
 	modeDirectory = 0o555
@@ -36,21 +37,21 @@ const (
 	modeSymlink   = 0o777
 )
 
-// TarWriter writes the canonical tar stream of format version 1. Names have no
-// leading and no trailing slash ("nix/store"); entries come in the order in
-// which they are written, parents first. Mtime 1 is not a choice, and owner 0:0
-// is one for files that somebody asked for: see [TarWriter.Own].
+// TarWriter writes the canonical tar stream of format version 1. Names have no slash at
+// the start or the end ("nix/store"). Entries have the order in which they are written,
+// parents first. The mtime is always 1. The owner is 0:0, unless [TarWriter.Own] sets
+// another one for an application's own files.
 type TarWriter struct {
 	buf   []byte // the block being filled
 	flush func(full []byte) (empty []byte, err error)
 	size  int64
 	head  [tarBlock]byte
 
-	uid, gid int64 // of the next entries
+	uid, gid int64 // owner of the next entries
 }
 
-// Own makes an owner and a group those of the entries that follow. Both are 0
-// without it, and from 0 to 2097151.
+// Own sets the owner and the group of the following entries. Both are 0 by default, and
+// must be from 0 to 2097151.
 func (w *TarWriter) Own(uid, gid int64) { w.uid, w.gid = uid, gid }
 
 // NewTarWriter returns a writer that writes the uncompressed stream to w.
@@ -62,7 +63,7 @@ func NewTarWriter(w io.Writer) *TarWriter {
 	}}
 }
 
-// Directory writes a directory. Mode is the permission bits.
+// Directory writes a directory. mode is its permission bits.
 func (w *TarWriter) Directory(name string, mode int64) error {
 	return w.header(typeDir, name+"/", "", mode, 0)
 }
@@ -72,8 +73,8 @@ func (w *TarWriter) Symlink(name, target string) error {
 	return w.header(typeSymlink, name, target, modeSymlink, 0)
 }
 
-// File writes a regular file with exactly size bytes of content, and fails when
-// content has fewer or more.
+// File writes a regular file with exactly size bytes of content. It fails if content is
+// shorter or longer.
 func (w *TarWriter) File(name string, mode, size int64, content io.Reader) error {
 	if err := w.header(typeRegular, name, "", mode, size); err != nil {
 		return err
@@ -85,7 +86,7 @@ func (w *TarWriter) File(name string, mode, size int64, content io.Reader) error
 			}
 		}
 		space := w.buf[len(w.buf):min(int64(cap(w.buf)), int64(len(w.buf))+left)]
-		// One Read is enough: a short one is continued by the loop.
+		// One Read is enough: the loop continues after a short read.
 		n, err := content.Read(space)
 		w.buf = w.buf[:len(w.buf)+n]
 		w.size += int64(n)
@@ -107,7 +108,7 @@ func (w *TarWriter) File(name string, mode, size int64, content io.Reader) error
 	return w.pad(size)
 }
 
-// Close ends the stream. It does not close what is written to.
+// Close ends the stream. It does not close the underlying writer.
 func (w *TarWriter) Close() error {
 	if err := w.zeros(tarEnd); err != nil {
 		return err
@@ -118,7 +119,7 @@ func (w *TarWriter) Close() error {
 	return w.next()
 }
 
-// header writes one entry's header, with a PAX header before it where needed.
+// header writes one entry's header, with a PAX header before it if needed.
 func (w *TarWriter) header(typ byte, name, target string, mode, size int64) error {
 	if err := checkName(name, target); err != nil {
 		return err
@@ -179,11 +180,11 @@ func (w *TarWriter) block(typ byte, prefix, name, link string, mode, size int64)
 	for _, b := range h {
 		sum += int64(b)
 	}
-	octal(h[148:155], sum) // six digits, NUL, and the space that is there
+	octal(h[148:155], sum) // six digits and NUL; the space after them is already there
 	return w.write(h[:])
 }
 
-// octal fills field with v in octal, zero-padded, ended by a NUL.
+// octal fills field with v in octal, with leading zeros and a final NUL.
 func octal(field []byte, v int64) {
 	for i := len(field) - 2; i >= 0; i-- {
 		field[i] = byte('0' + v&7)
@@ -192,8 +193,8 @@ func octal(field []byte, v int64) {
 	field[len(field)-1] = 0
 }
 
-// splitName divides name into USTAR's prefix and name fields at the last slash
-// that lets both fit.
+// splitName divides name into USTAR's prefix and name fields, at the last slash with
+// which both fit.
 func splitName(name string) (prefix, base string, ok bool) {
 	if !isASCII(name) {
 		return "", "", false
@@ -201,7 +202,7 @@ func splitName(name string) (prefix, base string, ok bool) {
 	if len(name) <= tarNameLen {
 		return "", name, true
 	}
-	end := min(len(name)-1, tarPrefLen+1) // a directory's own slash does not count
+	end := min(len(name)-1, tarPrefLen+1) // without the slash at a directory's end
 	i := strings.LastIndexByte(name[:end], '/')
 	if i <= 0 || len(name)-i-1 > tarNameLen {
 		return "", "", false
@@ -209,13 +210,13 @@ func splitName(name string) (prefix, base string, ok bool) {
 	return name[:i], name[i+1:], true
 }
 
-// appendPax appends one record, "LENGTH KEY=VALUE\n", whose length counts itself.
+// appendPax appends one record, "LENGTH KEY=VALUE\n". LENGTH includes its own digits.
 func appendPax(b []byte, key, value string) []byte {
 	const fixed = 3 // space, =, newline
 	size := len(key) + len(value) + fixed
 	size += len(strconv.Itoa(size))
 	record := fmt.Sprintf("%d %s=%s\n", size, key, value)
-	if len(record) != size { // the length itself got one digit longer
+	if len(record) != size { // the length got one more digit
 		record = fmt.Sprintf("%d %s=%s\n", len(record), key, value)
 	}
 	return append(b, record...)

@@ -22,8 +22,8 @@ func tarOf(t *testing.T, write func(w *TarWriter) error) []byte {
 	return b.Bytes()
 }
 
-// TestTarReadsBack holds the writer against archive/tar's reader over names of
-// every length around USTAR's limits.
+// TestTarReadsBack reads the writer's output with archive/tar, for names of every length
+// near USTAR's limits.
 func TestTarReadsBack(t *testing.T) {
 	type entry struct {
 		typ          byte
@@ -94,8 +94,8 @@ func TestTarReadsBack(t *testing.T) {
 	}
 }
 
-// TestTarUSTARWhereItFits: a PAX header costs 1 KiB and some readers cannot
-// read it.
+// TestTarUSTARWhereItFits checks that there is no unnecessary PAX header: it costs 1 KiB,
+// and some readers cannot read it.
 func TestTarUSTARWhereItFits(t *testing.T) {
 	dir := strings.Repeat("d", 150)
 	for _, tc := range []struct {
@@ -117,7 +117,7 @@ func TestTarUSTARWhereItFits(t *testing.T) {
 	}
 }
 
-// TestTarHugeFile checks the header alone: 8 GiB do not fit 11 octal digits.
+// TestTarHugeFile checks only the header: 8 GiB do not fit into 11 octal digits.
 func TestTarHugeFile(t *testing.T) {
 	for _, tc := range []struct {
 		size int64

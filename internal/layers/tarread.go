@@ -16,16 +16,16 @@ import (
 type TarEntry struct {
 	Kind   closure.Kind
 	Name   string // no leading and no trailing slash
-	Target string // of a symlink
+	Target string // target of a symlink
 	Mode   int64  // permission bits
-	Size   int64  // of a file, in bytes
+	Size   int64  // size of a file in bytes
 
 	UID, GID int64 // 0 unless [TarReader.AllowOwners] was called
 }
 
-// FormatError says where a tar stream is not what [TarWriter] writes.
+// FormatError describes a difference between a tar stream and the output of [TarWriter].
 type FormatError struct {
-	Entry string // as its header names it, "" for the stream itself
+	Entry string // name in the entry's header, "" for the stream itself
 	What  string
 }
 
@@ -36,56 +36,56 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("tar entry %q: %s", e.Entry, e.What)
 }
 
-// maxPax bounds a PAX header: two paths of PATH_MAX and a size fit.
+// maxPax is the size limit of a PAX header: two paths of PATH_MAX and a size fit.
 const maxPax = 64 << 10
 
-// TarReader reads the tar stream of format version 1 and takes nothing else:
-// every header is made again from what it says and compared byte for byte, so
-// that one tree in one order has one stream. Modes and the order of entries are
-// for the caller to check.
+// TarReader reads the tar stream of format version 1 and accepts nothing else. It makes
+// every header again from its parsed fields and compares the bytes. So each tree in a
+// given order has exactly one stream. The caller must check modes and the order of
+// entries.
 type TarReader struct {
 	r         io.Reader
-	lender    Lender // r, if it is one
+	lender    Lender // r as a Lender, nil if it is not one
 	report    func(*FormatError) error
-	canonical TarWriter // makes headers again, into its buffer
+	canonical TarWriter // makes headers again, in its buffer
 	head      [tarBlock]byte
 	entry     TarEntry
 	owners    bool
 	left      int64 // unread bytes of the entry's content
-	pad       int64 // bytes after it
+	pad       int64 // bytes of padding after the content
 	err       error
 }
 
-// Lender is a reader that also lends what it has, so that nobody need copy it:
-// at most max bytes of the stream, and at least one where the error is nil. They
-// are valid until the next call.
+// Lender is a reader that can also lend its data without copying. Lend returns at most
+// max bytes of the stream, and at least one if the error is nil. They are valid until the
+// next call.
 type Lender interface {
 	io.Reader
 	Lend(max int64) ([]byte, error)
 }
 
-// NewTarReader reads from r, which should be buffered. What is not canonical is
-// reported; reading goes on where report returns nil and the stream can still
-// be understood. A nil report stands for one that returns its argument.
+// NewTarReader reads from r, which should be buffered. It reports everything that is not
+// canonical. If report returns nil and the stream can still be understood, reading goes
+// on. If report is nil, the first problem is an error.
 func NewTarReader(r io.Reader, report func(*FormatError) error) *TarReader {
 	if report == nil {
 		report = func(e *FormatError) error { return e }
 	}
 	t := &TarReader{r: r, report: report}
 	t.lender, _ = r.(Lender)
-	t.canonical.flush = func(full []byte) ([]byte, error) { // grow: headers are compared whole
+	t.canonical.flush = func(full []byte) ([]byte, error) { // grow the buffer: a header must be in it as a whole
 		return append(make([]byte, 0, 2*cap(full)), full...), nil
 	}
 	t.canonical.buf = make([]byte, 0, 2*tarBlock)
 	return t
 }
 
-// AllowOwners makes the reader take entries of any owner, as files that somebody
-// asked for have.
+// AllowOwners lets the reader accept entries of any owner, as in the files layer of an
+// application.
 func (t *TarReader) AllowOwners() { t.owners = true }
 
-// Next goes to the next entry. After the last one it checks the end of the
-// stream and returns io.EOF. The entry is valid until the next call.
+// Next goes to the next entry. After the last one it checks the end of the stream and
+// returns io.EOF. The entry is valid until the next call.
 func (t *TarReader) Next() (*TarEntry, error) {
 	if t.err == nil {
 		t.err = t.next()
@@ -119,7 +119,7 @@ func (t *TarReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// WriteTo writes what is left of the entry's content.
+// WriteTo writes the unread rest of the entry's content.
 func (t *TarReader) WriteTo(w io.Writer) (int64, error) {
 	if t.lender == nil {
 		return io.Copy(w, struct{ io.Reader }{t})
@@ -144,7 +144,8 @@ func (t *TarReader) WriteTo(w io.Writer) (int64, error) {
 	return n, t.err
 }
 
-// cut is about a stream that ends where it must not. It cannot go on.
+// cut reports that the stream ends too early or cannot be understood. Reading cannot go
+// on.
 func (t *TarReader) cut(what string) error {
 	e := &FormatError{t.entry.Name, what}
 	if err := t.report(e); err != nil {
@@ -178,7 +179,7 @@ func (t *TarReader) next() error {
 	}
 }
 
-// skip reads what is left of the entry's content, and its padding.
+// skip reads the rest of the entry's content, and its padding.
 func (t *TarReader) skip() error {
 	if t.left > 0 {
 		n, err := io.CopyN(io.Discard, t.r, t.left)
@@ -236,9 +237,8 @@ func (t *TarReader) end() error {
 	return io.EOF
 }
 
-// header reads the rest of the header whose first block is in t.head. It
-// returns false when the entry is one that a layer cannot have, and must be
-// skipped.
+// header reads the rest of the header whose first block is in t.head. ok is false if the
+// entry has a type that a layer cannot contain: the caller must skip it.
 func (t *TarReader) header() (ok bool, err error) {
 	t.entry = TarEntry{}
 	var pax []byte // with its padding
@@ -287,7 +287,7 @@ func (t *TarReader) header() (ok bool, err error) {
 		e.Name = strings.TrimSuffix(e.Name, "/")
 	case typeSymlink:
 		e.Kind = closure.KindSymlink
-	case '1', '3', '4', '6': // no content, whatever the size says
+	case '1', '3', '4', '6': // these types have no content, even if the size is not 0
 		return false, t.deviates(e.Name, "it is a %s", typeName(typ))
 	default:
 		t.left, t.pad = e.Size, -e.Size&(tarBlock-1)
@@ -307,7 +307,7 @@ func (t *TarReader) header() (ok bool, err error) {
 	return true, t.compare(typ, paxHead[:], pax)
 }
 
-// owner takes the entry's owner from its header, and returns what is wrong there.
+// owner reads the entry's owner from its header. It returns invalid fields as text.
 func (t *TarReader) owner(e *TarEntry) (foreign []string) {
 	for _, f := range []struct {
 		what  string
@@ -322,7 +322,7 @@ func (t *TarReader) owner(e *TarEntry) (foreign []string) {
 	return foreign
 }
 
-// compare makes the entry's header again. The first difference is reported.
+// compare makes the entry's header again and reports the first difference.
 func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
 	e := &t.entry
 	t.canonical.buf = t.canonical.buf[:0]
@@ -362,7 +362,8 @@ func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
 	return nil
 }
 
-// paxRecords takes what records say of e, and returns what is wrong with them.
+// paxRecords sets fields of e from PAX records. It returns invalid and unknown records as
+// text.
 func (t *TarReader) paxRecords(pax []byte, e *TarEntry) (foreign []string) {
 	for len(pax) > 0 {
 		digits, _, ok := bytes.Cut(pax, []byte(" "))
@@ -393,7 +394,7 @@ func (t *TarReader) paxRecords(pax []byte, e *TarEntry) (foreign []string) {
 	return foreign
 }
 
-// number reads an octal field, with what other tools write around it.
+// number parses an octal field. It also accepts the spaces and NULs of other tools.
 func (t *TarReader) number(field []byte) (int64, error) {
 	s := strings.Trim(string(field), " \x00")
 	if s == "" {
@@ -418,12 +419,12 @@ func (t *TarReader) checksum() bool {
 	return err == nil && sum == want
 }
 
-// fields of a USTAR header, in the order in which differences are named: the
-// checksum last, since it differs with every other.
+// tarFields are the fields of a USTAR header, in the order in which differences are
+// reported. The checksum is last, because it differs whenever another field does.
 var tarFields = []struct {
 	name     string
 	from, to int
-	base     int // of the number in it, 0 for text
+	base     int // base in which messages show the number, 0 for text
 }{
 	{"name", 0, 100, 0},
 	{"prefix", 345, 500, 0},
@@ -442,7 +443,7 @@ var tarFields = []struct {
 	{"checksum", 148, 156, 0},
 }
 
-// differentField names the first field that differs, and how.
+// differentField returns a text about the first field that differs.
 func differentField(got, want []byte) string {
 	if bytes.Equal(got, want) {
 		return ""
@@ -501,7 +502,7 @@ func typeName(typ byte) string {
 	return fmt.Sprintf("entry of type %q", typ)
 }
 
-// fieldText is a field up to its first NUL.
+// fieldText returns the text of a field up to its first NUL.
 func fieldText(field []byte) string {
 	if i := bytes.IndexByte(field, 0); i >= 0 {
 		field = field[:i]
@@ -509,7 +510,7 @@ func fieldText(field []byte) string {
 	return string(field)
 }
 
-// trimNUL is a field without the NULs behind it.
+// trimNUL removes the NULs at the end of a field.
 func trimNUL(field []byte) []byte { return bytes.TrimRight(field, "\x00") }
 
 func isZero(b []byte) bool {

@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// rewriteTar reads data and writes what it says again.
+// rewriteTar reads a tar stream and writes its entries again.
 func rewriteTar(r io.Reader) ([]byte, error) {
 	var b bytes.Buffer
 	w := NewTarWriter(&b)
@@ -83,7 +83,7 @@ func TestTarReaderTakesWhatWriterWrites(t *testing.T) {
 	}
 }
 
-// lender lends at most three bytes at once.
+// lender lends at most three bytes at a time.
 type lender struct{ bytes.Reader }
 
 func (l *lender) Lend(max int64) ([]byte, error) {
@@ -126,8 +126,8 @@ func TestTarReaderWriteTo(t *testing.T) {
 	}
 }
 
-// TestTarReaderRefusesEveryFlippedBit: what is not a name, a target or content
-// is not free to choose.
+// TestTarReaderRefusesEveryFlippedBit checks that every bit is fixed, except in names,
+// targets and content.
 func TestTarReaderRefusesEveryFlippedBit(t *testing.T) {
 	data := sampleTar(t)
 	contents := map[int]bool{}
@@ -177,8 +177,8 @@ func TestTarReaderNamesWhatDiffers(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	// What archive/tar makes of the canonical fields is canonical but for the
-	// magic's device numbers; start from the writer's own instead.
+	// archive/tar writes canonical headers except for the device numbers. So start from
+	// the output of TarWriter instead.
 	own := func(edit func(h []byte)) []byte {
 		data := tarOf(t, func(w *TarWriter) error { return w.File("f", 0o444, 2, strings.NewReader("hi")) })
 		edit(data)
@@ -230,7 +230,7 @@ func TestTarReaderNamesWhatDiffers(t *testing.T) {
 		} else if !errors.As(err, new(*FormatError)) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, no %q in it", tt.name, err, tt.want)
 		}
-		// Whoever wants to hear of everything can go on.
+		// With a report function, reading can go on after a problem.
 		reported := 0
 		tr = NewTarReader(bytes.NewReader(tt.data), func(*FormatError) error { reported++; return nil })
 		for err = nil; err == nil; {
@@ -242,7 +242,7 @@ func TestTarReaderNamesWhatDiffers(t *testing.T) {
 	}
 }
 
-// FuzzTarReader: what is accepted is what the writer makes of it.
+// FuzzTarReader checks that TarWriter writes each accepted stream again without a change.
 func FuzzTarReader(f *testing.F) {
 	f.Add(sampleTar(f))
 	f.Add(make([]byte, 1024))

@@ -17,7 +17,7 @@ type reach struct {
 	*graph
 	parent []int32   // of each node: the reference that comes last in order; -1 for none
 	joins  []int32   // nodes that need more than one reference, in order
-	needs  [][]int32 // of each join: its references, without those that are cheaply found in the closure of another
+	needs  [][]int32 // of each join: references that no other reference contains, as far as that is cheap to see
 
 	top  []int32   // of each node: the row that contributes it; -1 for none
 	rows [][]int32 // of each row: the rows that it contains completely; they come before it
