@@ -23,7 +23,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Archive is a tar that appears under its name when it is whole.
+// Archive is a tar file that appears under its name only when it is complete.
 type Archive struct {
 	*spool
 	file   string
@@ -35,8 +35,8 @@ var _ oci.Destination = (*Archive)(nil)
 // CreateArchive makes an OCI layout in a tar file.
 func CreateArchive(file string) (*Archive, error) { return createArchive(file, false) }
 
-// CreateDockerArchive makes a tar file for docker load: one platform, and
-// layers compressed with gzip or not at all where it is older than version 23.
+// CreateDockerArchive makes a tar file for docker load. It can hold one platform. Docker
+// before version 23 can load it only if the layers use gzip or no compression.
 func CreateDockerArchive(file string) (*Archive, error) { return createArchive(file, true) }
 
 func createArchive(file string, docker bool) (*Archive, error) {
@@ -52,7 +52,8 @@ func createArchive(file string, docker bool) (*Archive, error) {
 	return &Archive{spool: s, file: file, docker: docker}, nil
 }
 
-// Resolve implements [oci.Destination]: an archive is always made anew.
+// Resolve implements [oci.Destination]. It finds nothing, because an archive is always
+// new.
 func (a *Archive) Resolve(ctx context.Context, tag string) (ocispec.Descriptor, error) {
 	return ocispec.Descriptor{}, fmt.Errorf("look up %s in %s: %w", tag, a.file, oci.ErrNotFound)
 }
@@ -96,9 +97,9 @@ func (a *Archive) Commit(ctx context.Context) (err error) {
 // Close implements [oci.Destination].
 func (a *Archive) Close() error { return a.spool.remove() }
 
-// writeOCI writes the layout but for the blobs that are in it already, and the
-// manifest.json of a docker-archive beside it: docker load wants that, unless it
-// keeps its images in containerd.
+// writeOCI writes the layout, without the blobs that are already in the tar. It also
+// writes the manifest.json of a docker-archive: docker load needs it, unless Docker keeps
+// its images in containerd.
 func (s *spool) writeOCI(ctx context.Context, tw *tarFile, c *contents, written map[digest.Digest]bool) error {
 	for _, d := range c.order {
 		if err := tw.once(ctx, s, ociPath(d.Digest), d.Digest, written); err != nil {
@@ -126,7 +127,7 @@ func (s *spool) writeOCI(ctx context.Context, tw *tarFile, c *contents, written 
 			entries[i].Layers = append(entries[i].Layers, ociPath(l.Digest))
 		}
 	}
-	// A name is given to the first platform alone: it can have one image there.
+	// Only the first platform gets the tags: in Docker a tag can name only one image.
 	for _, t := range sortedKeys(s.tags) {
 		if tag, err := dockerTag(t); err == nil && strings.ContainsAny(t, ":/") && len(entries) > 0 {
 			entries[0].RepoTags = append(entries[0].RepoTags, tag)
@@ -145,15 +146,15 @@ func ociPath(d digest.Digest) string {
 // dockerManifest lists the images of an archive for docker load.
 const dockerManifest = "manifest.json"
 
-// dockerEntry is one of these images. Names are relative to the archive.
+// dockerEntry is one image in manifest.json. Names are relative to the archive.
 type dockerEntry struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
 }
 
-// writeDocker writes what docker save writes, without its legacy files, but for
-// the layers that are in it already.
+// writeDocker writes the files that docker save writes, without the legacy files, and
+// without the layers that are already in the tar.
 func (s *spool) writeDocker(ctx context.Context, tw *tarFile, c *contents, written map[digest.Digest]bool) error {
 	if len(c.images) != 1 {
 		return hint.Add(fmt.Errorf("docker-archive takes one platform, not %d", len(c.images)),
@@ -184,7 +185,7 @@ func (s *spool) writeDocker(ctx context.Context, tw *tarFile, c *contents, writt
 	return tw.Close()
 }
 
-// dockerLayerPath is the name of a layer in a docker-archive.
+// dockerLayerPath returns the name of a layer in a docker-archive.
 func dockerLayerPath(l ocispec.Descriptor) string {
 	return l.Digest.Encoded() + layerSuffix(l.MediaType)
 }
@@ -199,7 +200,8 @@ func layerSuffix(mediaType string) string {
 	return ".tar"
 }
 
-// tarFile writes regular files with nothing about them but name and content.
+// tarFile writes regular files. The headers have only names and sizes, no owners or
+// times.
 type tarFile struct{ *tar.Writer }
 
 func (t *tarFile) header(name string, size int64) error {
@@ -222,7 +224,7 @@ func (t *tarFile) json(name string, v any) error {
 	return t.data(name, data)
 }
 
-// once moves a blob that is not among those that were written.
+// once moves a blob from the spool into the tar, unless it was written before.
 func (t *tarFile) once(ctx context.Context, s *spool, name string, d digest.Digest, written map[digest.Digest]bool) error {
 	if written[d] {
 		return nil
@@ -254,7 +256,7 @@ func (t *tarFile) blob(ctx context.Context, s *spool, name string, d digest.Dige
 			return werr
 		}
 		if err == io.EOF {
-			return os.Remove(f.Name()) // now it is in the tar: no need for twice the room
+			return os.Remove(f.Name()) // the tar has the blob now; do not use the space twice
 		}
 		if err != nil {
 			return err
@@ -262,13 +264,13 @@ func (t *tarFile) blob(ctx context.Context, s *spool, name string, d digest.Dige
 	}
 }
 
-// Pipe writes an archive to where there is no way back. It needs room for one
-// layer at a time, in the directory for temporary files: a tar has the size of a
-// file before the file.
+// Pipe writes an archive to a stream. In a tar the size of a file comes before its
+// content. So Pipe first writes each layer to the directory for temporary files, which
+// needs room for one layer at a time.
 type Pipe struct {
 	*spool
 	docker  bool
-	mu      sync.Mutex // of the tar
+	mu      sync.Mutex // protects the tar
 	tw      *tarFile
 	written map[digest.Digest]bool
 }
@@ -278,11 +280,11 @@ var (
 	_ oci.Ordered     = (*Pipe)(nil)
 )
 
-// PipeArchive returns a destination that writes to w. The bytes are those of
-// [CreateArchive].
+// PipeArchive returns a destination that writes to w the same bytes as [CreateArchive].
 func PipeArchive(w io.Writer) (*Pipe, error) { return pipeArchive(w, false) }
 
-// PipeDockerArchive is the same with the bytes of [CreateDockerArchive].
+// PipeDockerArchive returns a destination that writes to w the same bytes as
+// [CreateDockerArchive].
 func PipeDockerArchive(w io.Writer) (*Pipe, error) { return pipeArchive(w, true) }
 
 func pipeArchive(w io.Writer, docker bool) (*Pipe, error) {
@@ -329,8 +331,8 @@ func (p *Pipe) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackF
 	return packed, nil
 }
 
-// dockerName is the name that a layer in the spool has in a docker-archive. Its
-// first bytes tell how it is compressed.
+// dockerName returns the name of a spooled layer in a docker-archive. The suffix depends
+// on the compression, which the layer's first bytes show.
 func (p *Pipe) dockerName(d digest.Digest) (string, error) {
 	f, err := os.Open(p.spool.path(d))
 	if err != nil {

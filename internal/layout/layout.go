@@ -22,32 +22,33 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Layout is an OCI image layout in a directory. What is put into it comes to
-// those that are there already; other processes may do the same meanwhile.
+// Layout is an OCI image layout in a directory. New images are added to those that are
+// already there. Other processes may add images at the same time.
 type Layout struct {
 	*spool
 	root    string
-	created bool // by us: it goes away again if nothing is committed
+	created bool // this Layout made the directory: remove it if nothing is committed
 
-	// Memory, if any, spares hashing blobs that did not change since.
+	// Memory, if not nil, remembers which blobs were hashed. Unchanged ones are not
+	// hashed again.
 	Memory Memory
 
-	// Warn, if any, is told of damaged blobs.
+	// Warn, if not nil, is called for each damaged blob.
 	Warn func(error)
 
 	committed atomic.Bool
-	checked   sync.Map // digest.Digest → func() bool: whether the file is the blob
+	checked   sync.Map // digest.Digest → func() bool, which reports whether the file has the blob's bytes
 }
 
 var _ oci.Destination = (*Layout)(nil)
 
-// Name is the layout's, for people.
+// Name returns the name of the layout for messages.
 func (l *Layout) Name() string { return "oci:" + l.root }
 
 // OpenLayout opens the layout in dir, or prepares to make one there.
 func OpenLayout(dir string) (*Layout, error) {
 	l := &Layout{root: dir}
-	// Another process may remove a directory that it has made for nothing.
+	// Another process may remove a directory that it made but did not use.
 	for range 10 {
 		_, err := os.Lstat(dir)
 		l.created = errors.Is(err, fs.ErrNotExist)
@@ -68,9 +69,9 @@ func OpenLayout(dir string) (*Layout, error) {
 	return nil, fmt.Errorf("open OCI layout: %s is removed again and again", dir)
 }
 
-// checkLayout refuses a directory that has something else in it.
+// checkLayout refuses a directory with other files.
 func checkLayout(dir string) error {
-	entries, err := os.ReadDir(dir) // first: another process writes the marker before any blob
+	entries, err := os.ReadDir(dir) // before the marker, which another process writes before any blob
 	if err != nil {
 		return fmt.Errorf("open OCI layout: %w", err)
 	}
@@ -78,7 +79,7 @@ func checkLayout(dir string) error {
 	data, err := limit.ReadFile(marker, limit.LayoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, e := range entries {
-			if !strings.HasPrefix(e.Name(), ".nixoci-") && !isEmptyIndex(dir, e.Name()) { // of another process
+			if !strings.HasPrefix(e.Name(), ".nixoci-") && !isEmptyIndex(dir, e.Name()) { // files of other processes
 				return hint.Add(fmt.Errorf("open OCI layout: %s is neither empty nor an OCI layout", dir), "name a new directory")
 			}
 		}
@@ -101,8 +102,8 @@ func (l *Layout) blobPath(d digest.Digest) string {
 	return filepath.Join(l.root, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-// isEmptyIndex reports whether name is the index.json that Commit writes into a
-// new layout before anything else.
+// isEmptyIndex reports whether name is the index.json that Commit writes first into a new
+// layout.
 func isEmptyIndex(dir, name string) bool {
 	if name != ocispec.ImageIndexFile {
 		return false
@@ -111,7 +112,7 @@ func isEmptyIndex(dir, name string) bool {
 	return err == nil && string(data) == emptyIndex
 }
 
-// layoutIndex is index.json. What others have written into it stays as it is.
+// layoutIndex is index.json. It keeps fields and manifests of other tools unchanged.
 type layoutIndex struct {
 	fields    map[string]json.RawMessage
 	manifests []json.RawMessage
@@ -145,7 +146,8 @@ func (l *Layout) readIndex() (*layoutIndex, error) {
 	return x, nil
 }
 
-// put lists d. A tag names one thing, so what had it before is no longer listed.
+// put adds d to the list. If d has a tag, the manifest that had this tag before is
+// removed.
 func (x *layoutIndex) put(d ocispec.Descriptor) error {
 	tag := d.Annotations[ocispec.AnnotationRefName]
 	var kept []json.RawMessage
@@ -177,7 +179,7 @@ func (x *layoutIndex) marshal() ([]byte, error) {
 		return nil, err
 	}
 	x.fields["manifests"] = m
-	return json.Marshal(x.fields) // a map: in the order of its keys
+	return json.Marshal(x.fields) // json.Marshal sorts the keys of a map
 }
 
 // Resolve implements [oci.Destination].
@@ -214,7 +216,7 @@ func (l *Layout) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error
 	return l.stored(d), nil
 }
 
-// stored reports whether the layout has the blob, whole.
+// stored reports whether the layout has the blob, complete and undamaged.
 func (l *Layout) stored(d ocispec.Descriptor) bool {
 	if d.Digest.Validate() != nil || checkBlobs(filepath.Join(l.root, ocispec.ImageBlobsDir)) != nil {
 		return false
@@ -223,8 +225,8 @@ func (l *Layout) stored(d ocispec.Descriptor) bool {
 	return err == nil && fi.Mode().IsRegular() && fi.Size() == d.Size && l.whole(d.Digest)
 }
 
-// Commit implements [oci.Destination]: blobs, then index.json, under a lock that
-// every writer of this program takes, so that no tag is lost.
+// Commit implements [oci.Destination]. It writes the blobs, then index.json. Every nixoci
+// process holds a lock meanwhile, so no tag is lost.
 func (l *Layout) Commit(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
@@ -272,8 +274,8 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 	return atomicfile.SyncDir(l.root)
 }
 
-// placeBlobs makes the directory a layout and moves the spooled blobs of c into
-// it. undo removes what did not exist before, also after an error.
+// placeBlobs makes the directory a layout and moves the spooled blobs of c into it. undo
+// removes everything that is new. It also works after an error.
 func (l *Layout) placeBlobs(c *contents) (undo func(), err error) {
 	var placed []string
 	undo = func() {
@@ -281,8 +283,8 @@ func (l *Layout) placeBlobs(c *contents) (undo func(), err error) {
 			os.Remove(name)
 		}
 	}
-	// The index first: with the marker it is a layout, and it stays one if this
-	// process is killed.
+	// Write the index first: with the marker after it, the directory is a valid layout,
+	// even if this process is killed.
 	for _, f := range []struct{ name, content string }{{ocispec.ImageIndexFile, emptyIndex}, {ocispec.ImageLayoutFile, layoutJSON}} {
 		name := filepath.Join(l.root, f.name)
 		if _, err := os.Lstat(name); err != nil {
@@ -323,8 +325,8 @@ const emptyIndex = `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIn
 
 const layoutJSON = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
 
-// checkBlobs refuses directories that are somewhere else: what is in a layout is
-// in its directory.
+// checkBlobs refuses directories of blobs behind a symlink. All files of a layout must be
+// in its own directory.
 func checkBlobs(blobs string) error {
 	for _, dir := range []string{blobs, filepath.Join(blobs, digest.SHA256.String())} {
 		if st, err := os.Lstat(dir); err == nil && !st.IsDir() {
@@ -338,7 +340,7 @@ func checkBlobs(blobs string) error {
 func (l *Layout) Close() error {
 	err := l.spool.remove()
 	if l.created && !l.committed.Load() {
-		os.Remove(l.root) // fails, as it should, when another process has put something there
+		os.Remove(l.root) // this fails if another process has put files there, and should
 	}
 	return err
 }

@@ -34,7 +34,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci/ocitest"
 )
 
-// testImage is an image of real, if dull, layers.
+// testImage is an image with real but simple layers.
 type testImage struct {
 	layers  [][]byte
 	packed  []layers.Packed
@@ -43,8 +43,8 @@ type testImage struct {
 	index   oci.Blob
 }
 
-// newImage makes an index with a manifest for each of archs, three layers each,
-// of which one is common to all.
+// newImage makes an index with a manifest for each of archs. Each manifest has three
+// layers, and one layer is common to all.
 func newImage(t *testing.T, seed string, archs ...string) *testImage {
 	t.Helper()
 	img := &testImage{}
@@ -65,7 +65,7 @@ func newImage(t *testing.T, seed string, archs ...string) *testImage {
 			tw.Close()
 			diffID := digest.FromBytes(buf.Bytes())
 			var blob bytes.Buffer
-			zw, _ := gzip.NewWriterLevel(&blob, gzip.NoCompression) // the same bytes with every version of Go
+			zw, _ := gzip.NewWriterLevel(&blob, gzip.NoCompression) // same bytes in every version of Go
 			zw.Write(buf.Bytes())
 			zw.Close()
 			d := digest.FromBytes(blob.Bytes())
@@ -107,7 +107,7 @@ func (img *testImage) pack(i int) oci.PackFunc {
 	}
 }
 
-// put puts everything, the layers in the order given.
+// put stores the whole image, with the layers in the given order.
 func (img *testImage) put(ctx context.Context, d oci.Destination, order []int, tags ...string) error {
 	for _, i := range order {
 		if _, err := d.PutLayer(ctx, nil, img.pack(i)); err != nil {
@@ -210,7 +210,7 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestLayoutKeeps puts an image beside what other programs have written.
+// TestLayoutKeeps adds an image to a layout that other programs have written.
 func TestLayoutKeeps(t *testing.T) {
 	dir := t.TempDir()
 	foreign := `{"digest":"sha256:` + strings.Repeat("0", 64) + `","size":1,"mediaType":"x","unknown":{"a":1.50},"annotations":{"org.opencontainers.image.ref.name":"theirs"}}`
@@ -252,7 +252,7 @@ func TestLayoutConcurrent(t *testing.T) {
 				return
 			}
 			defer l.Close()
-			if i%4 == 3 { // gives up
+			if i%4 == 3 { // this writer gives up
 				if _, err := l.PutLayer(t.Context(), nil, img.pack(0)); err != nil {
 					t.Error(err)
 				}
@@ -318,14 +318,15 @@ func TestLayoutRefuses(t *testing.T) {
 	}
 }
 
-// destinations opens each destination that is a file, at path.
+// destinations opens each kind of destination at a path.
 var destinations = map[string]func(path string) (oci.Destination, error){
 	"oci":            func(p string) (oci.Destination, error) { return OpenLayout(p) },
 	"oci-archive":    func(p string) (oci.Destination, error) { return CreateArchive(p) },
 	"docker-archive": func(p string) (oci.Destination, error) { return CreateDockerArchive(p) },
 }
 
-// TestFailures ends every destination in every way, and looks for remains.
+// TestFailures lets every destination fail in every way, and checks that no files are
+// left.
 func TestFailures(t *testing.T) {
 	boom := errors.New("narHash of /nix/store/x does not match")
 	img := newImage(t, "x", "amd64")
@@ -402,8 +403,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestDiskFull takes the room away by the limit on the size of files: the
-// kernel's answer comes from the same place as that of a full disk.
+// TestDiskFull uses the limit on the size of files in place of a full disk: the same
+// write fails.
 func TestDiskFull(t *testing.T) {
 	signal.Ignore(syscall.SIGXFSZ)
 	defer signal.Reset(syscall.SIGXFSZ)
@@ -412,7 +413,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	small := limit
-	small.Cur = 4 << 20 // above what the testing package writes
+	small.Cur = 4 << 20 // more than the testing package itself writes
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
 		t.Fatal(err)
 	}
@@ -444,8 +445,8 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// TestArchives compares archives made in different orders with each other and
-// with the bytes they had when they were made first.
+// TestArchives compares archives whose layers were finished in different orders. It also
+// compares them with golden digests.
 func TestArchives(t *testing.T) {
 	const golden = digest.Digest("sha256:29363ad2bcb434ad47dd0c88e28a2e0498430b0c3ece1308a4c80e1496901626")
 	const goldenDocker = digest.Digest("sha256:e7e81bcadd206df71324ed3310cf456417d2f0174def2828a081a487a70f18e2")
@@ -478,7 +479,7 @@ func TestArchives(t *testing.T) {
 	if _, err := os.Stat(p.dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("left behind: %v", err)
 	}
-	// docker load without containerd, and older readers, go by manifest.json.
+	// docker load without containerd, and older readers, read manifest.json.
 	for _, c := range []struct {
 		tags []string
 		want string
@@ -629,7 +630,7 @@ func TestArchiveRefuses(t *testing.T) {
 
 func TestParseDestination(t *testing.T) {
 	tests := []struct {
-		in, want string // kind path tags
+		in, want string // "kind path tags"
 		err      string
 	}{
 		{"oci:dir", "oci dir []", ""},

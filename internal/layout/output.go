@@ -15,31 +15,31 @@ import (
 // Scheme is the kind of a destination that is not a registry.
 type Scheme string
 
-// The schemes, as they are written before the colon.
+// The schemes, as the user writes them before the colon.
 const (
 	SchemeLayout        Scheme = "oci"            // OCI image layout, a directory
-	SchemeArchive       Scheme = "oci-archive"    // the same in a tar
-	SchemeDockerArchive Scheme = "docker-archive" // what docker load takes on every version
+	SchemeArchive       Scheme = "oci-archive"    // an OCI layout in a tar
+	SchemeDockerArchive Scheme = "docker-archive" // a tar that every version of docker load can read
 )
 
-// PathPipe is the path of an archive that is written to standard output. Alone
-// it is an OCI archive.
+// PathPipe is the path for an archive that is written to standard output. Without a
+// scheme it means an OCI archive.
 const PathPipe = "-"
 
-// Output is a destination as the user has written it.
+// Output is a destination that the user wrote.
 type Output struct {
 	Scheme Scheme
-	Path   string   // [PathPipe] for standard output
-	Tags   []string // to be given to the image beside those of the command line; NAME:TAG for SchemeDockerArchive
+	Path   string   // [PathPipe] means standard output
+	Tags   []string // tags in addition to those of the command line; NAME:TAG for SchemeDockerArchive
 }
 
-// Tags in a layout: the grammar of org.opencontainers.image.ref.name, without
-// the separators that ParseDestination splits at.
+// tagPattern matches a tag in a layout. It is the grammar of
+// org.opencontainers.image.ref.name without the separators of ParseDestination.
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9]+([-._+@/]+[A-Za-z0-9]+)*$`)
 
 const targetHint = "a destination is oci:DIR[:TAG…], oci-archive:FILE[:TAG…], docker-archive:FILE[:NAME:TAG]; a FILE of - is a pipe, and so is - alone"
 
-// ParseDestination reads oci:DIR[:TAG…], oci-archive:FILE[:TAG…],
+// ParseDestination parses oci:DIR[:TAG…], oci-archive:FILE[:TAG…],
 // docker-archive:FILE[:NAME[:TAG]] or -.
 func ParseDestination(s string) (Output, error) {
 	bad := func(format string, args ...any) (Output, error) {
@@ -85,7 +85,7 @@ func ParseDestination(s string) (Output, error) {
 	return o, nil
 }
 
-// dockerTag completes NAME[:TAG] to what Docker shows in its list of images.
+// dockerTag completes NAME[:TAG] to the name that Docker shows in its list of images.
 func dockerTag(s string) (string, error) {
 	ref, err := name.NewTag(s)
 	if err != nil {
@@ -101,7 +101,7 @@ func dockerTag(s string) (string, error) {
 // Pipe reports whether the destination is standard output.
 func (o Output) Pipe() bool { return o.Path == PathPipe }
 
-// Open opens the destination. w is for a pipe.
+// Open opens the destination. w is the writer for a pipe.
 func (o Output) Open(w io.Writer) (oci.Destination, error) {
 	switch {
 	case o.Scheme == SchemeLayout:

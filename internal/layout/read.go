@@ -24,10 +24,11 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// files are the files of a layout or archive. A tar is read where it lies:
-// nothing is unpacked.
+// files gives access to the files of a layout or archive. It reads a tar in place,
+// without unpacking it.
 type files interface {
-	// open returns a file and its size in bytes, errNoFile where there is none.
+	// open returns a file and its size in bytes. If there is no such file, the error is
+	// errNoFile.
 	open(name string) (io.ReadCloser, int64, error)
 	Close() error
 }
@@ -47,7 +48,7 @@ func openFiles(scheme, name string) (files, error) {
 	return openTar(name)
 }
 
-// dirFiles are files below a directory, and never outside of it.
+// dirFiles are the files in a directory. Files outside the directory cannot be opened.
 type dirFiles struct{ *os.Root }
 
 func (d dirFiles) open(name string) (io.ReadCloser, int64, error) {
@@ -69,7 +70,7 @@ func (d dirFiles) open(name string) (io.ReadCloser, int64, error) {
 	return f, st.Size(), nil
 }
 
-// tarFiles are the regular files of a tar, found once.
+// tarFiles are the regular files of a tar. Their positions are found once.
 type tarFiles struct {
 	*os.File
 	at map[string]span
@@ -91,7 +92,7 @@ func openTar(name string) (*tarFiles, error) {
 }
 
 func (t *tarFiles) list() error {
-	tr := tar.NewReader(t.File) // seeks over contents
+	tr := tar.NewReader(t.File) // the reader seeks over contents
 	links := map[string]string{}
 	for n := 0; ; n++ {
 		h, err := tr.Next()
@@ -112,7 +113,7 @@ func (t *tarFiles) list() error {
 				return err
 			}
 			t.at[name] = span{at, h.Size}
-		case tar.TypeSymlink: // docker save links layers that images share
+		case tar.TypeSymlink: // docker save links layers that several images share
 			links[name] = path.Join(path.Dir(name), h.Linkname)
 		case tar.TypeLink:
 			links[name] = path.Clean(h.Linkname)
@@ -150,16 +151,17 @@ func readAll(f files, name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// layoutReader is an OCI image layout (image-spec, "image-layout.md").
+// layoutReader reads an OCI image layout (image-spec, "image-layout.md").
 type layoutReader struct {
 	name  string
 	files files
 	tags  map[string]ocispec.Descriptor
 
-	artifacts []ocispec.Descriptor // said of an image
+	artifacts []ocispec.Descriptor // attached documents
 }
 
-// newLayoutReader reads index.json. Without a tag or digest, the only image is meant.
+// newLayoutReader reads index.json. If tagOrDigest is "", the layout must have exactly
+// one image.
 func newLayoutReader(name string, f files, tagOrDigest string) (*layoutReader, string, error) {
 	data, err := readAll(f, ocispec.ImageIndexFile, limit.LayoutIndex)
 	if err != nil {
@@ -236,7 +238,7 @@ func (s *layoutReader) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Re
 	return getFile(s.name, s.files, blobFile(d.Digest), d)
 }
 
-// getFile opens a blob that is a file.
+// getFile opens a blob that is stored as a file.
 func getFile(source string, f files, name string, d ocispec.Descriptor) (io.ReadCloser, error) {
 	op := fmt.Sprintf("get blob %s from %s", d.Digest, source)
 	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
@@ -256,9 +258,9 @@ func getFile(source string, f files, name string, d ocispec.Descriptor) (io.Read
 	return oci.CheckBlob(r, op, d), nil
 }
 
-// dockerReader is what docker save writes: manifest.json, a config, and layers
-// as files. It has no manifest, so one is put together; a layer's digest is
-// that in its name, or what the file has.
+// dockerReader reads the archives of docker save: manifest.json, a config, and layers as
+// files. They have no image manifest, so the reader makes one. A layer's digest comes
+// from its file name, or from hashing the file if its name has no digest.
 type dockerReader struct {
 	name     string
 	files    files
@@ -318,15 +320,15 @@ func newDockerReader(name string, f files) (*dockerReader, error) {
 	return s, nil
 }
 
-// digestInName is the digest that a file is named after: <hex>.json,
-// <hex>.tar.gz, blobs/sha256/<hex>.
+// digestInName returns the digest in a file name, for instance <hex>.json, <hex>.tar.gz
+// or blobs/sha256/<hex>.
 func digestInName(name string) (digest.Digest, bool) {
 	hex, _, _ := strings.Cut(path.Base(name), ".")
 	d := digest.NewDigestFromEncoded(digest.SHA256, hex)
 	return d, d.Validate() == nil
 }
 
-// layerType is the media type of a layer by its first bytes.
+// layerType returns the media type of a layer with these first bytes.
 func layerType(magic []byte) string {
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
@@ -378,8 +380,8 @@ func (s *dockerReader) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Re
 	return getFile(s.name, s.files, name, d)
 }
 
-// Detect tells what the file or directory name is: [SchemeLayout], [SchemeArchive],
-// [SchemeDockerArchive], or "" where it is none of them.
+// Detect returns the kind of the file or directory: [SchemeLayout], [SchemeArchive],
+// [SchemeDockerArchive], or "" if it is none of them.
 func Detect(name string) Scheme {
 	if st, err := os.Stat(name); err == nil && st.IsDir() {
 		if _, err := os.Stat(filepath.Join(name, ocispec.ImageLayoutFile)); err == nil {
@@ -403,8 +405,8 @@ func Detect(name string) Scheme {
 	return ""
 }
 
-// IsImage reports whether s names a layout or archive for [OpenImage], by
-// the word before its first colon.
+// IsImage reports whether s names a layout or archive for [OpenImage]. It looks at the
+// word before the first colon.
 func IsImage(s string) bool {
 	scheme, _, _ := strings.Cut(s, ":")
 	switch scheme {
@@ -414,9 +416,8 @@ func IsImage(s string) bool {
 	return false
 }
 
-// OpenImage opens what s names: oci:DIR[:TAG|@DIGEST],
-// oci-archive:FILE[:TAG|@DIGEST] or docker-archive:FILE. Of a layout or archive
-// with one image, no tag need be named.
+// OpenImage opens the image s: oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG|@DIGEST] or
+// docker-archive:FILE. A tag is not needed if the layout or archive has only one image.
 func OpenImage(s string) (*oci.OpenedImage, error) {
 	scheme, rest, _ := strings.Cut(s, ":")
 	path, tagOrDigest := splitPath(rest)
@@ -441,8 +442,8 @@ func OpenImage(s string) (*oci.OpenedImage, error) {
 	return opened, nil
 }
 
-// splitPath divides PATH[:TAG|@DIGEST]. A path may have colons: the whole is
-// the path where there is such a file.
+// splitPath divides PATH[:TAG|@DIGEST]. A path may contain colons: if a file with the
+// whole name exists, s is only a path.
 func splitPath(s string) (path, tagOrDigest string) {
 	if _, err := os.Lstat(s); err == nil {
 		return s, ""
@@ -454,11 +455,11 @@ func splitPath(s string) (path, tagOrDigest string) {
 	return path, tagOrDigest
 }
 
-// errNoFile is a file that a layout or archive should have.
+// errNoFile means that a layout or archive lacks a file.
 var errNoFile = errors.New("no such file in it")
 
-// Referrers implements [Referrers]: a layout lists what is attached in its
-// index, with an artifact type.
+// Referrers implements [oci.Referrers]. The index of a layout lists attached documents:
+// their descriptors have an artifact type.
 func (s *layoutReader) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	var found []ocispec.Descriptor
 	for _, d := range s.artifacts {

@@ -24,21 +24,21 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// spool holds blobs in a directory that nobody else looks into until they are
-// moved or copied to where they belong.
+// spool keeps blobs in a private directory until they are moved or copied to their
+// destination.
 type spool struct {
 	dir       string
-	remove    func() error // dir and all in it; a later run does it if this one is killed
+	remove    func() error // removes dir; if this process is killed, a later one removes it
 	transfers *semaphore.Weighted
 
 	mu        sync.Mutex
-	blobs     map[digest.Digest]int64 // sizes of those in dir
+	blobs     map[digest.Digest]int64 // size of each blob in dir
 	manifests map[digest.Digest]oci.Blob
 	tags      map[string]digest.Digest
 }
 
-// newSpool makes a directory in parent, which must be on the file system that
-// the blobs are for.
+// newSpool makes a directory in parent. parent must be on the destination's file system,
+// because blobs are renamed.
 func newSpool(parent string) (*spool, error) {
 	dir, remove, err := atomicfile.TempDir(parent)
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *spool) PutManifest(ctx context.Context, b oci.Blob, tag string) error {
 	return nil
 }
 
-// write stores what f writes under the digest that f returns.
+// write stores the bytes that f writes under the digest that f returns.
 func (s *spool) write(f func(w io.Writer) (digest.Digest, int64, error)) (d digest.Digest, err error) {
 	tmp, err := atomicfile.Create(s.dir)
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *spool) write(f func(w io.Writer) (digest.Digest, int64, error)) (d dige
 	return d, nil
 }
 
-// full adds what to do when there is no room.
+// full adds a hint if err means that the disk is full.
 func full(dir string, err error) error {
 	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		if errors.Is(err, e) {
@@ -149,22 +149,22 @@ func full(dir string, err error) error {
 	return err
 }
 
-// image is one image manifest with what it needs.
+// image is one image manifest, raw and parsed.
 type image struct {
 	manifest oci.Blob
 	doc      ocispec.Manifest
 }
 
-// contents is what was put, in the order that archives have: it depends on
-// nothing but the image.
+// contents lists the blobs and manifests that were put. Their order, which archives use,
+// depends only on the image.
 type contents struct {
-	order  []ocispec.Descriptor // layers as the manifests list them, then configs, manifests, indexes; each once
+	order  []ocispec.Descriptor // layers in the order of the manifests, then configs, manifests, indexes; each once
 	images []image
-	top    []ocispec.Descriptor // for index.json: tagged ones by tag, then what no index lists
+	top    []ocispec.Descriptor // for index.json: tagged manifests by tag, then those that no index lists
 }
 
-// contents reads the manifests that were put, and fails where one needs a blob
-// that have does not report.
+// contents reads the manifests that were put. It fails if one needs a blob that is
+// missing, according to have.
 func (s *spool) contents(have func(ocispec.Descriptor) bool) (*contents, error) {
 	s.mu.Lock()
 	manifests, tags := maps.Clone(s.manifests), maps.Clone(s.tags)
@@ -175,7 +175,7 @@ func (s *spool) contents(have func(ocispec.Descriptor) bool) (*contents, error) 
 			return nil, err
 		}
 	}
-	// Indexes before the rest, so that order follows them.
+	// Read indexes first: the order follows them.
 	for _, wantIndex := range []bool{true, false} {
 		for _, d := range sortedKeys(manifests) {
 			if isIndex(manifests[d].Descriptor.MediaType) != wantIndex {
@@ -189,7 +189,7 @@ func (s *spool) contents(have func(ocispec.Descriptor) bool) (*contents, error) 
 	return &contents{order: r.order(), images: r.images, top: r.top(tags)}, nil
 }
 
-// contentsReader collects what the manifests of a spool need.
+// contentsReader collects the blobs and manifests that a spool's manifests need.
 type contentsReader struct {
 	manifests map[digest.Digest]oci.Blob
 	have      func(ocispec.Descriptor) bool
@@ -198,7 +198,7 @@ type contentsReader struct {
 	layers, configs []ocispec.Descriptor
 	imageManifests  []ocispec.Descriptor
 	indexes         []ocispec.Descriptor
-	listed          map[digest.Digest]bool // by an index
+	listed          map[digest.Digest]bool // listed by an index
 	visited         map[digest.Digest]bool
 }
 
@@ -206,7 +206,7 @@ func isIndex(mediaType string) bool {
 	return mediaType == ocispec.MediaTypeImageIndex || mediaType == mediatype.DockerList
 }
 
-// read reads a manifest, or an index with all that it lists.
+// read reads a manifest, or an index with all manifests in it.
 func (r *contentsReader) read(d digest.Digest) error {
 	b, ok := r.manifests[d]
 	if !ok {
@@ -247,7 +247,7 @@ func (r *contentsReader) read(d digest.Digest) error {
 	return nil
 }
 
-// top is contents.top.
+// top returns the value of contents.top.
 func (r *contentsReader) top(tags map[string]digest.Digest) (top []ocispec.Descriptor) {
 	tagged := map[digest.Digest]bool{}
 	for _, t := range sortedKeys(tags) {
@@ -266,7 +266,7 @@ func (r *contentsReader) top(tags map[string]digest.Digest) (top []ocispec.Descr
 	return top
 }
 
-// order is contents.order.
+// order returns the value of contents.order.
 func (r *contentsReader) order() (all []ocispec.Descriptor) {
 	seen := map[digest.Digest]bool{}
 	for _, d := range slices.Concat(r.layers, r.configs, r.imageManifests, r.indexes) {

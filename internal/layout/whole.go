@@ -13,23 +13,22 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Memory keeps what one run finds out for the next one. A nil *push.Cache keeps
-// nothing.
+// Memory stores results of one run for the next one. A nil *push.Cache stores nothing.
 type Memory interface {
 	Get(folder, key string, value any) bool
 	Put(folder, key string, value any) error
 }
 
-// folderBlobs is the folder of what a Layout keeps: the [stamp] of a file that was a
-// blob.
+// folderBlobs is the folder in which a Layout stores the [stamp] of each file that it has
+// checked.
 const folderBlobs = "blobs"
 
-// stamp is what of a file changes when it is written to.
+// stamp identifies the state of a file: writing to the file changes it.
 type stamp struct {
 	Device, Inode uint64
 	Size          int64
 	Modified      int64 // nanoseconds
-	Changed       int64 // the inode: nobody can set this back
+	Changed       int64 // change time of the inode, which no program can set back
 }
 
 func stampOf(name string) (s stamp, err error) {
@@ -41,8 +40,8 @@ func stampOf(name string) (s stamp, err error) {
 	return stamp{uint64(st.Dev), st.Ino, st.Size, modified, changed}, nil
 }
 
-// whole reports whether the file of a blob has the blob's bytes. It hashes the
-// file, once, unless the file is known from when it was written or hashed.
+// whole reports whether the file of a blob has the right bytes. It hashes the file once,
+// unless Memory has the same stamp from an earlier write or hash.
 func (l *Layout) whole(d digest.Digest) bool {
 	check, _ := l.checked.LoadOrStore(d, sync.OnceValue(func() bool {
 		name := l.blobPath(d)
@@ -85,13 +84,13 @@ func hashFile(name string, want digest.Digest) error {
 	return nil
 }
 
-// remember keeps that the file of a blob is as it should be.
+// remember stores that the file of a blob is undamaged.
 func (l *Layout) remember(d digest.Digest) {
 	if l.Memory == nil {
 		return
 	}
 	if now, err := stampOf(l.blobPath(d)); err == nil {
-		l.Memory.Put(folderBlobs, l.memoryKey(d), now) // else the next run hashes it
+		l.Memory.Put(folderBlobs, l.memoryKey(d), now) // if Put fails, the next run hashes the file
 	}
 }
 

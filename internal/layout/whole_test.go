@@ -23,8 +23,8 @@ func (m memory) Put(folder, key string, v any) (err error) {
 	return err
 }
 
-// A blob that a layout keeps is hashed, unless it is known by its inode, size and
-// times. One that is damaged is none, and it is said.
+// TestDamagedBlob checks that a layout hashes a blob unless it knows the file's inode,
+// size and times. A damaged blob must count as missing, with one warning.
 func TestDamagedBlob(t *testing.T) {
 	dir := t.TempDir()
 	data := []byte("a layer")
@@ -49,7 +49,7 @@ func TestDamagedBlob(t *testing.T) {
 		defer l.Close()
 		warned = nil
 		l.Memory, l.Warn = known, func(err error) { warned = append(warned, err) }
-		for range 3 { // asked more than once, said once
+		for range 3 { // several questions, one warning
 			if ok, err := l.HasBlob(t.Context(), d); err != nil || ok != (len(warned) == 0) {
 				t.Fatalf("HasBlob = %v, %v; warnings %v", ok, err, warned)
 			}
@@ -59,7 +59,7 @@ func TestDamagedBlob(t *testing.T) {
 	if !has() || len(known) != 1 {
 		t.Fatalf("a whole blob is not there, or %d are known", len(known))
 	}
-	// The memory is what decides as long as nothing has touched the file.
+	// As long as the file is not touched, its stamp must stay the same.
 	for k := range known {
 		kept := known[k]
 		delete(known, k)
@@ -67,7 +67,7 @@ func TestDamagedBlob(t *testing.T) {
 			t.Error("the file has another stamp although nobody touched it")
 		}
 	}
-	// A byte changes, the size and the time of modification stay.
+	// Change one byte, and keep the size and the modification time.
 	st, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestDamagedBlob(t *testing.T) {
 	}
 }
 
-// A build that is killed before its first image is whole leaves no layout, or a
+// A build that is killed before its first image is complete must leave no layout, or a
 // valid one.
 func TestBegunLayout(t *testing.T) {
 	for name, files := range map[string]map[string]string{
