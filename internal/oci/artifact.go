@@ -14,27 +14,29 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Artifact is a document that is attached to an image: a statement about it, a
-// bill of materials.
+// Artifact is a document that is attached to an image, for instance a statement or a bill
+// of materials.
 type Artifact struct {
-	Type        string            // what it is, the artifact type: a media type
-	MediaType   string            // of Data
+	Type        string            // artifact type, a media type
+	MediaType   string            // media type of Data
 	Data        []byte            // at most [MaxArtifact] bytes
-	Annotations map[string]string // of the artifact's manifest
+	Annotations map[string]string // annotations of the artifact's manifest
 }
 
-// MaxArtifact is the most that is read of an attached document: 5,000 store
-// paths are some 12 MB of SBOM.
+// MaxArtifact is the size limit for reading an attached document. The SBOM of 5,000 store
+// paths takes some 12 MB.
 const MaxArtifact = limit.Artifact
 
-// Referrers is implemented by sources that know what is attached to a manifest.
+// Referrers is implemented by sources that know which documents are attached to a
+// manifest.
 type Referrers interface {
-	// Referrers lists the manifests whose subject is subject, by artifact type
-	// and then digest. Having none is no error.
+	// Referrers lists the manifests whose subject is subject, sorted by artifact type and
+	// then digest. An empty list is not an error.
 	Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error)
 }
 
-// Referrers implements [Referrers], for a source that cannot know with nothing.
+// Referrers implements [Referrers]. If the source cannot list attached documents, it
+// returns none.
 func (s *OpenedImage) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	if r, ok := s.Reader.(Referrers); ok {
 		return r.Referrers(ctx, subject)
@@ -58,8 +60,8 @@ func ParseReferrers(data []byte) ([]ocispec.Descriptor, error) {
 	return index.Manifests, nil
 }
 
-// SortReferrers gives the order that does not depend on who came first, and
-// lists each manifest once.
+// SortReferrers sorts the list, so that it does not depend on the order of attaching, and
+// removes duplicates.
 func SortReferrers(all []ocispec.Descriptor) []ocispec.Descriptor {
 	slices.SortStableFunc(all, func(a, b ocispec.Descriptor) int {
 		return cmp.Or(cmp.Compare(a.ArtifactType, b.ArtifactType), cmp.Compare(a.Digest, b.Digest))
@@ -67,13 +69,13 @@ func SortReferrers(all []ocispec.Descriptor) []ocispec.Descriptor {
 	return slices.CompactFunc(all, func(a, b ocispec.Descriptor) bool { return a.Digest == b.Digest })
 }
 
-// GetArtifact reads an attached document: d is one of what Referrers listed for
-// subject. That the document is about subject is checked, not what it says.
+// GetArtifact reads an attached document. d is a descriptor from the Referrers of
+// subject. GetArtifact checks that the document refers to subject, not its content.
 func GetArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor) (Artifact, error) {
 	return GetArtifactUpTo(ctx, src, subject, d, MaxArtifact)
 }
 
-// GetArtifactUpTo is GetArtifact of a document of at most limit bytes.
+// GetArtifactUpTo is GetArtifact with another size limit.
 func GetArtifactUpTo(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor, limit int64) (Artifact, error) {
 	a, err := getArtifact(ctx, src, subject, d, limit)
 	if err != nil {
@@ -104,12 +106,12 @@ func getArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocisp
 		return Artifact{}, err
 	}
 	defer rc.Close()
-	// Its size is known: a buffer that grows would need twice as much.
+	// The size is known. A growing buffer would need twice the memory.
 	data := make([]byte, m.Layers[0].Size)
 	if _, err := io.ReadFull(rc, data); err != nil {
 		return Artifact{}, err
 	}
-	if _, err := io.Copy(io.Discard, rc); err != nil { // checks the digest
+	if _, err := io.Copy(io.Discard, rc); err != nil { // reading to the end checks the digest
 		return Artifact{}, err
 	}
 	return Artifact{Type: cmp.Or(m.ArtifactType, m.Config.MediaType), MediaType: m.Layers[0].MediaType, Data: data, Annotations: m.Annotations}, nil

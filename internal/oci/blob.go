@@ -20,8 +20,8 @@ type Blob struct {
 	Data       []byte
 }
 
-// CheckManifest describes a manifest or index that was read. A digest that
-// is not known, or of another algorithm, is not compared.
+// CheckManifest checks a manifest or index that was read, and computes its descriptor. It
+// compares the digest with want, unless want is unknown or of another algorithm.
 func CheckManifest(data []byte, mediaType string, want digest.Digest) (Blob, error) {
 	d := digest.FromBytes(data)
 	if want.Validate() == nil && want.Algorithm() == digest.SHA256 && want != d {
@@ -32,7 +32,7 @@ func CheckManifest(data []byte, mediaType string, want digest.Digest) (Blob, err
 		return Blob{}, ContentErrorf("not a manifest: %v", err)
 	}
 	if doc.MediaType != "" {
-		mediaType = doc.MediaType // what the digest covers
+		mediaType = doc.MediaType // the digest covers this one
 	}
 	return Blob{Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}, Data: data}, nil
 }
@@ -47,8 +47,8 @@ type blobReader struct {
 	err  error
 }
 
-// CheckBlob returns the blob d as it is read from rc. An error begins with
-// op. io.EOF comes only after the last byte of what d describes.
+// CheckBlob returns a reader of the blob d that checks the bytes from rc. Errors begin
+// with op. io.EOF comes only after all bytes were read and their digest was right.
 func CheckBlob(rc io.ReadCloser, op string, d ocispec.Descriptor) io.ReadCloser {
 	return &blobReader{rc: rc, op: op, want: d, hash: sha256.New()}
 }
@@ -64,7 +64,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	case b.n > b.want.Size:
 		n, b.err = 0, fmt.Errorf("%s: %w", b.op, ContentErrorf("it has more than %d bytes", b.want.Size))
 	case err == io.EOF && b.n < b.want.Size:
-		// io.EOF is not wrapped: a reader must not take it for the end.
+		// Do not wrap io.EOF: a reader would think that the blob is complete.
 		b.err = fmt.Errorf("%s: %w", b.op, ContentErrorf("ended after %d of %d bytes", b.n, b.want.Size))
 	case err == io.EOF:
 		b.err = io.EOF
@@ -79,11 +79,11 @@ func (b *blobReader) Read(p []byte) (int, error) {
 
 func (b *blobReader) Close() error { return b.rc.Close() }
 
-// MaxManifest is the most that registries take for one manifest or index
-// (distribution's default, and the spec's advice: 4 MiB).
+// MaxManifest is the largest manifest or index that registries accept (distribution's
+// default, and the spec's recommendation: 4 MiB).
 const MaxManifest = limit.Manifest
 
-// CountingWriter remembers how far it came, and why no further.
+// CountingWriter counts the written bytes, and remembers the first error.
 type CountingWriter struct {
 	W   io.Writer
 	N   int64

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	// defaultTransfers is how many layers are packed and sent at once. Packing
-	// keeps the cores busy from two on; the rest is for a network that is slower
-	// than they are.
+	// defaultTransfers is how many layers are packed and sent at the same time. Two are
+	// enough to keep the cores busy with packing. The others help if the network is
+	// slower.
 	defaultTransfers = 4
 )
 
-// Transfers is how many layers may be packed and sent at once: n, or what
-// suits this machine where n is 0.
+// Transfers returns how many layers may be packed and sent at the same time: n, or a
+// value for this machine if n is 0.
 func Transfers(n int) int {
 	if n > 0 {
 		return n
@@ -23,8 +23,8 @@ func Transfers(n int) int {
 	return max(defaultTransfers, runtime.GOMAXPROCS(0))
 }
 
-// Acquire takes one slot of s and returns what gives it back; calling that
-// again does nothing.
+// Acquire takes one slot of s. release gives it back. Further calls of release do
+// nothing.
 func Acquire(ctx context.Context, s *semaphore.Weighted) (release func(), err error) {
 	if err := s.Acquire(ctx, 1); err != nil {
 		return nil, context.Cause(ctx)

@@ -8,21 +8,21 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Reader is where an image is read from: a registry, an OCI layout or an
-// archive. Its methods are called concurrently.
+// Reader reads an image from a registry, an OCI layout or an archive. Its methods may be
+// called concurrently.
 type Reader interface {
-	// GetManifest returns the manifest or index that tagOrDigest
-	// names, checked against its digest. An error wraps [ErrNotFound] where there
-	// is none, and [*ContentError] where it is another one.
+	// GetManifest returns the manifest or index with this tag or digest, after checking
+	// it against its digest. Its error wraps [ErrNotFound] if it does not exist, and
+	// [*ContentError] if its content is wrong.
 	GetManifest(ctx context.Context, tagOrDigest string) (Blob, error)
 
-	// GetBlob returns a blob as a stream that is checked on the way: io.EOF comes
-	// only after the last byte of what d describes. An error wraps [ErrNotFound]
-	// where there is none, and [*ContentError] where it is another one.
+	// GetBlob returns a blob as a stream that checks the bytes: io.EOF comes only after
+	// all bytes of d were read. Its error wraps [ErrNotFound] if the blob does not exist,
+	// and [*ContentError] if its content is wrong.
 	GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
 }
 
-// ContentError says that what was read is not what its descriptor describes.
+// ContentError means that the content does not match its descriptor.
 type ContentError struct{ What string }
 
 func (e *ContentError) Error() string { return e.What }
@@ -31,20 +31,20 @@ func ContentErrorf(format string, args ...any) error {
 	return &ContentError{fmt.Sprintf(format, args...)}
 }
 
-// OpenedImage is an image that is there to be read.
+// OpenedImage is an image that is opened for reading.
 type OpenedImage struct {
 	Reader
-	Name        string // for people: the reference, completed
-	TagOrDigest string // what GetManifest takes
+	Name        string // full reference, for messages
+	TagOrDigest string // argument for GetManifest
 
-	// NoManifest says that the format has neither index nor manifest: what
-	// GetManifest returns was put together from the archive's list of layers.
+	// NoManifest means that the format has no index and no manifest. GetManifest then
+	// returns a manifest that was made from the archive's list of layers.
 	NoManifest bool
 
 	Closer io.Closer
 }
 
-// Close ends reading.
+// Close closes the source.
 func (s *OpenedImage) Close() error {
 	if s.Closer == nil {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Content is n bytes that do not repeat soon.
+// Content returns n pseudo-random bytes.
 func Content(n int) []byte {
 	out := make([]byte, 0, n+sha256.Size)
 	for i := 0; len(out) < n; i++ {
@@ -30,7 +30,7 @@ func PackedOf(data []byte) layers.Packed {
 		Digest: digest.FromBytes(data), Size: int64(len(data)), UncompressedSize: 2 * int64(len(data))}
 }
 
-// Packing writes data in pieces and counts how often it was asked to.
+// Packing returns a function that writes data in pieces and counts its calls.
 func Packing(data []byte, calls *int) oci.PackFunc {
 	return func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 		*calls++
