@@ -1,14 +1,14 @@
-// Package initbin holds nixoci-init, the program that images have as /sbin/init.
+// Package initbin holds nixoci-init, the program /sbin/init of images.
 //
-// Its bytes are an input of the image format: the same program gives the same
-// image on every machine. So nixoci does not compile nixoci-init when it makes
-// an image. The compressed programs stand in the repository, and go install and
-// go build put them into nixoci.
+// The bytes of nixoci-init are an input of the image format: the same program gives the
+// same image on every machine. So nixoci does not compile nixoci-init when it makes an
+// image. The repository contains the compressed programs, and go install and go build
+// embed them in nixoci.
 //
-// `make init` builds the programs from cmd/nixoci-init and writes them here.
-// `make init-check` builds them again and compares: everybody can see that the
-// bytes come from this source. Nothing of the machine, the directory or the
-// version of nixoci is in them.
+// `make init` builds the programs from cmd/nixoci-init and writes them here. `make
+// init-check` builds them again and compares, so everybody can check that the bytes come
+// from this source. The bytes do not depend on the machine, the directory or the version
+// of nixoci.
 package initbin
 
 import (
@@ -22,21 +22,20 @@ import (
 
 // Program is one nixoci-init.
 type Program struct {
-	Architecture string // as Go names it: amd64
+	Architecture string // name of the architecture in Go: amd64
 	Version      string // a number that `make init` raises when the bytes change
 	Digest       string // sha256 of the bytes: "sha256:" and 64 hexadecimal digits
 	Size         int64  // bytes
 	Go           string // toolchain that compiled it: go1.26.8
 }
 
-// maxSize bounds a program in bytes.
+// maxSize is the size limit for a program, in bytes.
 const maxSize = 64 << 20
 
 //go:embed *.zst
 var files embed.FS
 
-// For returns the program for a Linux architecture, and false where there is
-// none.
+// For returns the program for a Linux architecture. It returns false if there is none.
 func For(architecture string) (Program, bool) {
 	for _, p := range programs {
 		if p.Architecture == architecture {
@@ -46,7 +45,7 @@ func For(architecture string) (Program, bool) {
 	return Program{}, false
 }
 
-// Lookup returns the program that has this digest.
+// Lookup returns the program with this digest.
 func Lookup(digest string) (Program, bool) {
 	for _, p := range programs {
 		if p.Digest == digest {
@@ -56,7 +55,7 @@ func Lookup(digest string) (Program, bool) {
 	return Program{}, false
 }
 
-// File is the name that p's compressed file has in this package.
+// File returns the name of the compressed program in this package.
 func (p Program) File() string { return "nixoci-init-" + p.Architecture + ".zst" }
 
 // Bytes decompresses the program and checks its digest.
