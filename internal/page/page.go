@@ -1,8 +1,7 @@
-// Package page writes pages for people: one HTML file with facts, tables, and a
-// map of layers and store paths by size. A page asks for nothing from anywhere,
-// what it shows is escaped, and the same page has the same bytes. It says all
-// that it has without JavaScript, too; the script adds search, sorting, details
-// and the keyboard.
+// Package page writes a page as one HTML file. It shows facts, tables, and a map of
+// layers and store paths by size. The file loads nothing from the network. All text is
+// escaped, and the same Page gives the same bytes. Without JavaScript the page still
+// shows everything; the script adds search, sorting, details and the keyboard.
 package page
 
 import (
@@ -29,26 +28,26 @@ var (
 	script string
 )
 
-// Page is what a page says.
+// Page is the content of a page.
 type Page struct {
-	Title     string // of the browser's window
-	Kind      string // what the page is about, above the heading
+	Title     string // title of the browser's window
+	Kind      string // kind of page, shown above the heading
 	Heading   string
-	Lines     []string // below the heading
+	Lines     []string // text below the heading
 	Platforms []Platform
 }
 
-// Platform is one platform's part of a page. A page of several shows one at a
-// time.
+// Platform is one platform's part of a page. If there are several, the page shows one at
+// a time.
 type Platform struct {
 	Name     string
-	Verdict  string // one sentence that says it all
+	Verdict  string // one sentence that sums it up
 	Facts    []Fact
 	Map      *Map
 	Sections []Section
 }
 
-// Fact is a figure.
+// Fact is a figure with a label.
 type Fact struct{ Label, Value string }
 
 // Section is a part below the map.
@@ -60,8 +59,8 @@ type Section struct {
 
 // Table is a table whose columns can be sorted.
 type Table struct {
-	Fold string // what stands for the table until it is unfolded; "" where it is open
-	Note string // beside Fold
+	Fold string // text that is shown while the table is folded; "" if the table is always open
+	Note string // text beside Fold
 	Head []Column
 	Rows []Row
 }
@@ -70,37 +69,37 @@ type Table struct {
 type Column struct {
 	Name   string
 	Number bool
-	Minor  bool // left out on a narrow screen
+	Minor  bool // not shown on a narrow screen
 	Whole  bool // never broken into lines
 }
 
 // Row is a row of a table.
 type Row struct {
 	Cells []Cell
-	Layer int // number of the layer on the map that the row is about, from 1; 0 for none
+	Layer int // number of the row's layer on the map, from 1; 0 for none
 }
 
 // Cell is a cell of a table.
 type Cell struct {
 	Text  string
-	Note  string   // small, below the text
-	Value int64    // what a column of numbers is sorted by
-	State string   // shown as a colour of the map, before the text
-	More  []string // shown when the cell is opened
+	Note  string   // small text below Text
+	Value int64    // sort key in a column of numbers
+	State string   // class of a map colour, shown before the text
+	More  []string // lines that are shown when the cell is opened
 	Bar   *Bar
 }
 
-// Bar is a bar of two parts of a whole.
+// Bar is a bar that shows two parts of a whole.
 type Bar struct{ First, Second, Whole int64 }
 
-// Share is the part of v in the whole.
+// Share returns v as a percentage of the whole.
 func (b *Bar) Share(v int64) string { return share(float64(max(v, 0)), float64(b.Whole)) }
 
 // Map is a map of layers and the store paths in them, by size.
 type Map struct {
-	Colourings []Colouring // what colours can mean; the first is shown
-	Frame      string      // what a framed layer is; "" where none can be
-	Note       string      // what else to know for reading it
+	Colourings []Colouring // meanings of the colours; the first is shown
+	Frame      string      // meaning of a frame around a layer; "" if no layer is framed
+	Note       string      // further explanation of the map
 	Layers     []Layer
 
 	wide, tall layout
@@ -114,30 +113,30 @@ type Colouring struct {
 
 // State is a colour and its meaning.
 type State struct {
-	Class string `json:"class"` // in page.css: c0 to c3, old, new
+	Class string `json:"class"` // class in page.css: c0 to c3, old, new
 	Name  string `json:"name"`  // in the legend, after the colouring's name
 	Words string `json:"words"` // in a sentence
 }
 
 // Layer is a layer of a map.
 type Layer struct {
-	Name   string // "" where only its paths name it
-	Note   string // why it is as it is
-	Size   int64  // its area
+	Name   string // "" if only its paths describe it
+	Note   string // reason for the layer
+	Size   int64  // gives its area
 	Framed bool
 	Tiles  []Tile
 }
 
-// Tile is a store path, or a layer without any.
+// Tile is a store path, or a layer without store paths.
 type Tile struct {
 	Name   string
-	Path   string // whole store path; "" for a layer without any
+	Path   string // full store path; "" for a layer without store paths
 	Size   int64
-	States []int // for each colouring
-	Refs   []int // tiles of the whole map that it refers to
+	States []int // index of the state in each colouring
+	Refs   []int // tiles to which it refers, as indices over the whole map
 }
 
-// share is part of whole as a percentage in SVG.
+// share returns part as a percentage of whole, for SVG.
 func share(part, whole float64) string {
 	if whole <= 0 {
 		return "0%"
@@ -146,10 +145,10 @@ func share(part, whole float64) string {
 	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".") + "%"
 }
 
-// drawnLayer and drawnTile are what the template draws.
+// drawnLayer and drawnTile are the values that the template draws.
 type drawnLayer struct {
 	X, Y, W, H string
-	Head       string // "" without a head line
+	Head       string // head line, "" for none
 	HeadH      string
 	Label      string
 	Framed     bool
@@ -160,11 +159,11 @@ type drawnTile struct {
 	Index      int
 	X, Y, W, H string
 	Class      string
-	Label      string // all of it, for who cannot see
-	Name, Size string // written on the tile; "" where there is no room
+	Label      string // complete description, for screen readers
+	Name, Size string // text on the tile; "" if there is no room
 }
 
-// Drawn are the layers of the map with their places.
+// Drawn returns the layers of the map with their positions.
 func (m *Map) Drawn() []drawnLayer {
 	f, first := wideFrame, 0
 	var all []drawnLayer
@@ -200,7 +199,7 @@ func (m *Map) Drawn() []drawnLayer {
 	return all
 }
 
-// layerLabel names a layer: "layer 7, to pull".
+// layerLabel returns a layer's label: "layer 7, to pull".
 func (m *Map) layerLabel(i int) string {
 	s := fmt.Sprintf("layer %d", i+1)
 	if m.Layers[i].Framed {
@@ -209,7 +208,7 @@ func (m *Map) layerLabel(i int) string {
 	return s
 }
 
-// head is the head line of a layer.
+// head returns the text of a layer's head line.
 func (m *Map) head(i int) string {
 	l := &m.Layers[i]
 	s := fmt.Sprintf("%d · ", i+1)
@@ -219,7 +218,7 @@ func (m *Map) head(i int) string {
 	return s + fmt.Sprintf("%d paths, %s", len(l.Tiles), human.Bytes(l.Size))
 }
 
-// mapData is what the script needs beside what is drawn.
+// mapData is the data that the script needs in addition to the drawn map.
 type mapData struct {
 	Colourings []Colouring  `json:"colourings"`
 	Frame      string       `json:"frame"`
@@ -229,8 +228,8 @@ type mapData struct {
 	Sizes      []int64      `json:"sizes"`
 	States     [][]int      `json:"states"`
 	Refs       [][]int      `json:"refs"`
-	Tall       [][4]float64 `json:"tall"`       // the tiles' places on a telephone, in percent
-	TallLayers [][4]float64 `json:"tallLayers"` // and the layers'
+	Tall       [][4]float64 `json:"tall"`       // positions of the tiles on a telephone, in percent
+	TallLayers [][4]float64 `json:"tallLayers"` // positions of the layers on a telephone
 	TallHeads  []string     `json:"tallHeads"`
 	HeadHeight float64      `json:"headHeight"`
 }
@@ -244,8 +243,8 @@ type layerData struct {
 	Count  int    `json:"count"`
 }
 
-// Data is the map for the script. Inside a script element it is safe: Marshal
-// escapes <, > and &.
+// Data returns the map as JSON for the script. It is safe inside a script element:
+// json.Marshal escapes <, > and &.
 func (m *Map) Data() (template.JS, error) {
 	d := mapData{Colourings: m.Colourings, Frame: m.Frame, HeadHeight: round(100 * tallFrame.head / tallFrame.h)}
 	percent := func(b box) [4]float64 {
@@ -279,7 +278,7 @@ func round(v float64) float64 {
 	return r
 }
 
-// Several is whether there are several platforms to choose from.
+// Several reports whether the reader can choose from several platforms.
 func (p *Page) Several() bool { return len(p.Platforms) > 1 }
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
@@ -295,7 +294,7 @@ func (p *Page) Write(w io.Writer) error {
 	}
 	err := pageTemplate.Execute(w, map[string]any{
 		"Page": p, "Style": template.CSS(style), "Script": template.JS(script),
-		// Nothing runs, and no style counts, but what nixoci has put there.
+		// The browser runs only this script and uses only this style.
 		"Policy": fmt.Sprintf("default-src 'none'; style-src '%s'; script-src '%s'; base-uri 'none'; form-action 'none'", sourceHash(style), sourceHash(script)),
 	})
 	if err != nil {
@@ -304,7 +303,7 @@ func (p *Page) Write(w io.Writer) error {
 	return nil
 }
 
-// sourceHash is what a Content-Security-Policy calls a text by.
+// sourceHash returns the name of a text in a Content-Security-Policy.
 func sourceHash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// sampleMap has n layers of growing size; layer i has i%5 paths, at least one.
+// sampleMap has n layers of growing size. Layer i has i%5 paths, but at least one.
 func sampleMap(n int) *Map {
 	m := &Map{Colourings: []Colouring{{Name: "Colour:", States: []State{{"old", "unchanged", "unchanged"}, {"new", "new", "new"}}}}, Frame: "to pull"}
 	tile := 0
@@ -31,8 +31,8 @@ func sampleMap(n int) *Map {
 	return m
 }
 
-// TestLay: nothing overlaps, nothing is outside, and what is large enough to be
-// drawn as it is has an area by its size.
+// TestLay checks that boxes do not overlap and are inside the frame. The areas of tiles
+// in a layer must be proportional to their sizes.
 func TestLay(t *testing.T) {
 	for _, f := range []frame{wideFrame, tallFrame} {
 		m := sampleMap(60)
@@ -75,7 +75,7 @@ func TestLay(t *testing.T) {
 	}
 }
 
-// TestLayExtremes: no size makes a place that is none.
+// TestLayExtremes checks that extreme sizes give valid boxes.
 func TestLayExtremes(t *testing.T) {
 	for name, sizes := range map[string][]int64{"none": {}, "zero": {0}, "zeros": {0, 0, 0}, "one": {1}, "huge and zero": {math.MaxInt64 / 2, 0, 0, 1}, "many": make([]int64, 3000)} {
 		var layers []Layer
@@ -102,7 +102,7 @@ func write(t *testing.T, p *Page) string {
 	return b.String()
 }
 
-// TestWriteHostile: nothing from outside is markup, wherever it stands.
+// TestWriteHostile checks that text from outside never becomes markup.
 func TestWriteHostile(t *testing.T) {
 	evil := `</script></svg><img src=x onerror="alert(1)"> & 'q' "q" <!--`
 	m := &Map{Colourings: []Colouring{{Name: evil, States: []State{{"old", evil, evil}}}}, Frame: evil,
@@ -127,8 +127,8 @@ func TestWriteHostile(t *testing.T) {
 	}
 }
 
-// TestWritePolicy: the policy names the script and the style that are there, and
-// nothing in the page is of another place or needs another policy.
+// TestWritePolicy checks that the policy allows exactly the script and the style of the
+// page. The page must load nothing from elsewhere and need no other policy.
 func TestWritePolicy(t *testing.T) {
 	s := write(t, &Page{Platforms: []Platform{{Map: sampleMap(30), Sections: []Section{{Tables: []Table{{Head: []Column{{}}, Rows: []Row{{Cells: []Cell{{Bar: &Bar{1, 2, 3}}}}}}}}}}}})
 	policy := regexp.MustCompile(`Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(s)
@@ -154,7 +154,7 @@ func TestWritePolicy(t *testing.T) {
 	}
 }
 
-// TestWithoutScript: the map says what each tile is, and how large, in the markup.
+// TestWithoutScript checks that the markup itself names each tile and its size.
 func TestWithoutScript(t *testing.T) {
 	s := write(t, &Page{Platforms: []Platform{{Map: sampleMap(12)}}})
 	for _, want := range []string{"<title>pkg-9-3, 2.9 kB, new, layer 10, to pull</title>", `<text class="n" x="4">pkg-11-0</text>`, "10 · 4 paths, 7.3 kB"} {
@@ -164,7 +164,7 @@ func TestWithoutScript(t *testing.T) {
 	}
 }
 
-// colours are the custom properties of page.css, by theme.
+// colours returns the custom properties of page.css, by theme.
 func colours(t *testing.T) map[string][3]float64 {
 	t.Helper()
 	all := map[string][3]float64{}
@@ -193,8 +193,8 @@ func colours(t *testing.T) map[string][3]float64 {
 	return all
 }
 
-// TestColourBlind: the colours of a map are told apart by those who see without
-// one of the three cones, and those who see lightness alone.
+// TestColourBlind checks that people without one of the three cones, and people who see
+// only lightness, can distinguish the colours of a map.
 func TestColourBlind(t *testing.T) {
 	// Machado, Oliveira, Fernandes 2009, severity 1.0, for linear RGB.
 	visions := map[string][3][3]float64{

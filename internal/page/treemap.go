@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// box is a rectangle. Both sizes of a map are laid out in pixels that the
-// screen has about: what is written is shares of the whole.
+// box is a rectangle in a map, in about the pixels of a screen. The page itself has
+// percentages.
 type box struct{ x, y, w, h float64 }
 
-// A frame is the size in which a map is laid out.
+// A frame is the size of a map.
 type frame struct {
 	w, h, head float64 // head is the height of a layer's head line
 }
@@ -20,15 +20,15 @@ var (
 	tallFrame = frame{362, 520, 17}
 )
 
-// layout is where the layers and tiles of a map are in one frame.
+// layout has the positions of a map's layers and tiles in one frame.
 type layout struct {
 	layers []box
 	heads  []bool // the layer has a head line
 	tiles  []box  // of all layers, one after another
 }
 
-// lay places the layers by size, and in each of them its tiles. What is too
-// small to be seen is drawn larger than it is.
+// lay places the layers by size, and the tiles in each layer. It enlarges boxes that
+// would be too small to see.
 func lay(layers []Layer, f frame) layout {
 	l := layout{layers: make([]box, len(layers)), heads: make([]bool, len(layers))}
 	var total float64
@@ -61,17 +61,17 @@ func lay(layers []Layer, f frame) layout {
 	return l
 }
 
-// squarify divides b by weight into rectangles that are as square as can be:
-// Bruls, Huizing, van Wijk: Squarified Treemaps (2000). The heaviest comes first;
-// of equals, the first. The products are rounded for themselves: no platform may
-// fuse them with a sum, so that a page is the same everywhere.
+// squarify divides b by weight into rectangles that are as square as possible: Bruls,
+// Huizing, van Wijk: Squarified Treemaps (2000). The heaviest comes first; of equal
+// weights, the first. Each product is rounded separately: no platform may fuse it with a
+// sum, so a page is the same everywhere.
 func squarify(weights []float64, b box, place func(i int, b box)) {
 	order := make([]int, len(weights))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortFunc(order, func(i, j int) int { return cmp.Or(cmp.Compare(weights[j], weights[i]), cmp.Compare(i, j)) })
-	left := make([]float64, len(order)+1) // the sum of what is not placed yet
+	left := make([]float64, len(order)+1) // the sum of the weights that are not placed yet
 	for i := len(order) - 1; i >= 0; i-- {
 		left[i] = left[i+1] + weights[order[i]]
 	}
@@ -102,8 +102,8 @@ func squarify(weights []float64, b box, place func(i int, b box)) {
 	}
 }
 
-// nextRow is how many of order the next row has, and their sum: as many as make
-// its longest rectangle less long.
+// nextRow returns how many of order the next row has, and the sum of their weights. It
+// adds rectangles as long as this makes the longest one less long.
 func nextRow(weights []float64, order []int, side, scale float64) (n int, row float64) {
 	worst := 0.0
 	for i, k := range order {
@@ -112,7 +112,7 @@ func nextRow(weights []float64, order []int, side, scale float64) (n int, row fl
 		first, last := float64(weights[order[0]]*scale), float64(weights[k]*scale)
 		square := float64(side * side)
 		ratio := max(float64(square*first)/float64(area*area), float64(area*area)/max(float64(square*last), 1e-9))
-		if i > 0 && !(ratio <= worst) { // also where it is no number
+		if i > 0 && !(ratio <= worst) { // true also if ratio is NaN
 			return i, row
 		}
 		worst, row = ratio, sum
