@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// Lock waits until no other process holds dir. The kernel gives a lock back
+// Lock waits until no other process holds the lock on dir. The kernel releases a lock
 // when its holder dies.
 func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
@@ -37,8 +37,8 @@ func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 	}
 }
 
-// Commit gives a temporary file its name, once its bytes are on the disk. Its
-// lock lasts until then.
+// Commit syncs a temporary file to the disk and then renames it to path. The file stays
+// locked until then.
 func Commit(tmp *os.File, path string) error {
 	if err := tmp.Sync(); err != nil {
 		return err
@@ -49,12 +49,12 @@ func Commit(tmp *os.File, path string) error {
 	return tmp.Close()
 }
 
-// Create makes a file for Commit. Unlike os.CreateTemp it leaves the
-// mode to the umask, because the file will be read by others.
+// Create makes a temporary file for Commit. Unlike os.CreateTemp it leaves the mode to
+// the umask, because others will read the file.
 func Create(dir string) (*os.File, error) { return create(dir, 0o666) }
 
 func create(dir string, mode os.FileMode) (*os.File, error) {
-	for range 100 { // a sweep can come between the file and its lock
+	for range 100 { // a sweep can remove the file before it is locked
 		name := newTempName(dir)
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
@@ -90,9 +90,9 @@ func write(path string, data []byte, mode os.FileMode) error {
 	return err
 }
 
-// WriteCached is Write for an entry of a cache. It is written in tempDir, on the
-// same file system, and does not wait for the disk: after a crash of the machine
-// its bytes may be missing, so whoever reads it checks them.
+// WriteCached is Write for an entry of a cache. It writes to tempDir, which must be on
+// the same file system, and does not sync. After a crash of the machine the content may
+// be missing, so readers must check it.
 func WriteCached(tempDir, path string, data []byte) error {
 	tmp, err := Create(tempDir)
 	if err != nil {
@@ -100,7 +100,7 @@ func WriteCached(tempDir, path string, data []byte) error {
 	}
 	defer tmp.Close()
 	if _, err = tmp.Write(data); err == nil {
-		err = os.Rename(tmp.Name(), path) // before Close: that gives up the lock
+		err = os.Rename(tmp.Name(), path) // before Close, which releases the lock
 	}
 	if err != nil {
 		os.Remove(tmp.Name())
@@ -108,7 +108,8 @@ func WriteCached(tempDir, path string, data []byte) error {
 	return err
 }
 
-// SyncDir makes the names in a directory last. Some file systems cannot.
+// SyncDir makes new names in a directory survive a crash. Some file systems cannot do
+// this.
 func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

@@ -11,24 +11,24 @@ import (
 	"syscall"
 )
 
-// Temporary files and directories have names of this form, and whoever made one
-// holds a lock on it, which the kernel gives back when the process dies. So what
-// is not locked belongs to nobody.
+// Temporary files and directories have names of this form. The process that made one
+// holds a lock on it, and the kernel releases the lock when the process dies. So a file
+// without a lock can be removed.
 const tempPrefix = ".nixoci-"
 
 var tempName = regexp.MustCompile(`^\.nixoci-[A-Z2-7]{26}$`)
 
 func newTempName(dir string) string { return filepath.Join(dir, tempPrefix+rand.Text()) }
 
-// IsTemp reports whether a file's name is that of a temporary file or directory
-// of this package.
+// IsTemp reports whether name is the name of a temporary file or directory of this
+// package.
 func IsTemp(name string) bool { return tempName.MatchString(name) }
 
-// TempDir makes a directory in parent for the caller alone, after a [Sweep] of
-// parent. remove removes it with all that is in it.
+// TempDir makes a private directory in parent, after a [Sweep] of parent. remove removes
+// the directory with its content.
 func TempDir(parent string) (dir string, remove func() error, err error) {
 	Sweep(parent)
-	for range 100 { // a sweep can come between Mkdir and the lock
+	for range 100 { // a sweep can remove the directory before it is locked
 		dir = newTempName(parent)
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return "", nil, err
@@ -51,11 +51,11 @@ func TempDir(parent string) (dir string, remove func() error, err error) {
 	return "", nil, fmt.Errorf("make a temporary directory in %s: others remove it again and again", parent)
 }
 
-// own locks what was made just now, and reports whether it is still there. On a
-// file system without locks nobody sweeps.
+// own locks a new file or directory, and reports whether it still exists. If the file
+// system has no locks, no process sweeps.
 func own(f *os.File, name string) bool {
 	if err := flock(f); errors.Is(err, syscall.EWOULDBLOCK) {
-		return false // somebody sweeps it
+		return false // another process is sweeping it
 	}
 	now, err := os.Lstat(name)
 	if err != nil {
@@ -74,8 +74,8 @@ func flock(f *os.File) error {
 	}
 }
 
-// Sweep removes the temporary files and directories in dir whose process is gone:
-// it was killed. What cannot be removed stays, as it is only a waste of room.
+// Sweep removes the temporary files and directories in dir whose process was killed. It
+// ignores errors: a file that stays only wastes space.
 func Sweep(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -89,7 +89,7 @@ func Sweep(dir string) {
 }
 
 func sweep(name string) {
-	// O_NOFOLLOW: in a directory that all may write to, it may have become a link.
+	// O_NOFOLLOW: in a directory that all users can write to, it may have become a link.
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return

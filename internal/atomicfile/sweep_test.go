@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// TestMain is also a process that makes temporary files and waits to be killed.
+// TestMain is also the main function of a process that makes temporary files and waits to
+// be killed.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("ATOMICFILE_TEST_DIR"); dir != "" {
 		temp, remove, err := TempDir(dir)
@@ -21,7 +22,8 @@ func TestMain(m *testing.M) {
 		}
 		f, err2 := Create(dir)
 		fmt.Println(temp, err, f.Name(), err2)
-		// The locks end with their files, and a file that nothing names may be closed.
+		// Closing a file releases its lock, and the garbage collector may close an unused
+		// file.
 		io.Copy(io.Discard, os.Stdin)
 		runtime.KeepAlive(f)
 		remove()
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// What a killed process leaves is swept, and what a live one has is not.
+// Sweep must remove the files of a killed process and keep those of a live one.
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	start := func() *exec.Cmd {
@@ -82,7 +84,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// Many who make directories and sweep at once never lose their own.
+// Several goroutines make directories and sweep at the same time. None may lose its own.
 func TestSweepAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup
