@@ -1,12 +1,12 @@
-// Package terminal prints everything that a person reads. Text from outside
-// cannot move the cursor, change the title, or look like a line of the program.
+// Package terminal prints all text for the user. Text from outside cannot move the
+// cursor, change the title, or look like a line of the program.
 //
-// A [Printer] has no Write. Commands print with [Printer.Printf]. Its format is
-// the program's own text, but its arguments may come from anybody. Printf makes
-// control characters, newlines, marks that change the direction of text and all
-// other characters that Unicode does not call printable visible. Only [Own] text
-// is printed unchanged. JSON, archives and documents have rules of their own.
-// For these there are [Printer.Raw] and [Printer.JSON].
+// A [Printer] has no Write. Commands print with [Printer.Printf]. Its format is the
+// program's own text, but its arguments may come from anybody. Printf makes these
+// characters visible: control characters, newlines, marks that change the direction of
+// text, and everything else that Unicode does not call printable. Only [Own] text is
+// printed unchanged. JSON, archives and documents have rules of their own: use
+// [Printer.Raw] and [Printer.JSON] for these.
 package terminal
 
 import (
@@ -23,12 +23,12 @@ import (
 	"unicode/utf8"
 )
 
-// Own is text of the program itself: colors, table borders, help. Never make one
-// of what came from outside.
+// Own is text of the program itself: colors, table borders, help. Never convert text from
+// outside to Own.
 type Own string
 
-// Printer prints text for people. Methods may be called concurrently; each
-// writes in one piece.
+// Printer prints text for people. Methods may be called concurrently. Each call writes
+// its text in one piece.
 type Printer struct {
 	w io.Writer
 
@@ -39,10 +39,10 @@ type Printer struct {
 // New returns a Printer that writes to w.
 func New(w io.Writer) *Printer { return &Printer{w: w} }
 
-// Raw is the writer below, for what is not text for people.
+// Raw returns the underlying writer, for output that is not text for people.
 func (p *Printer) Raw() io.Writer { return p.w }
 
-// Err is the first error of the writer.
+// Err returns the first error of the writer.
 func (p *Printer) Err() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,11 +57,11 @@ func (p *Printer) write(s string) {
 	}
 }
 
-// Printf formats as fmt.Printf does, and makes what the arguments become
-// harmless. After an error of the writer it does nothing.
+// Printf formats like fmt.Printf, and makes the formatted arguments harmless. After an
+// error of the writer it does nothing.
 func (p *Printer) Printf(format string, args ...any) { p.write(Sprintf(format, args...)) }
 
-// Table prints rows with aligned columns, each line behind indent. Cells are
+// Table prints rows with aligned columns. Each line begins with indent. Cells are treated
 // like arguments of Printf.
 func (p *Printer) Table(indent Own, rows [][]string) {
 	var b strings.Builder
@@ -77,8 +77,8 @@ func (p *Printer) Table(indent Own, rows [][]string) {
 	p.write(b.String())
 }
 
-// JSON prints v as indented JSON. What is not printable is escaped as JSON has
-// it, so that the value stays what it is.
+// JSON prints v as indented JSON. It escapes characters that are not printable as JSON
+// does, so the value does not change.
 func (p *Printer) JSON(v any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -91,7 +91,7 @@ func (p *Printer) JSON(v any) error {
 	return p.Err()
 }
 
-// Sprintf is the text that [Printer.Printf] prints.
+// Sprintf returns the text that [Printer.Printf] prints.
 func Sprintf(format string, args ...any) string {
 	safe := make([]any, len(args))
 	for i, a := range args {
@@ -101,7 +101,7 @@ func Sprintf(format string, args ...any) string {
 		case error:
 			safe[i] = formatted{errorText(a), true}
 		case bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64:
-			safe[i] = a // a width, too
+			safe[i] = a // these may be a width, so leave the type as it is
 		default:
 			safe[i] = formatted{a, false}
 		}
@@ -109,10 +109,10 @@ func Sprintf(format string, args ...any) string {
 	return fmt.Sprintf(format, safe...)
 }
 
-// formatted is an argument that is made harmless once it is text.
+// formatted is an argument that Format makes harmless after formatting it.
 type formatted struct {
 	value any
-	done  bool // it is harmless
+	done  bool // it is already harmless
 }
 
 func (f formatted) Format(s fmt.State, verb rune) {
@@ -123,8 +123,7 @@ func (f formatted) Format(s fmt.State, verb rune) {
 	io.WriteString(s, text)
 }
 
-// errorText is err's text, in which only the newlines between joined errors are
-// newlines.
+// errorText returns err's text. Only the newlines between joined errors stay newlines.
 func errorText(err error) string {
 	text := err.Error()
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
@@ -148,7 +147,7 @@ func errorText(err error) string {
 	return Visible(before) + errorText(inner) + Visible(after)
 }
 
-// Visible is s on one line, with what is not printable in the form of a Go
+// Visible returns s on one line. It writes characters that are not printable as in a Go
 // string: \n, \x1b, \u202e.
 func Visible(s string) string {
 	if plain(s) {
@@ -187,12 +186,12 @@ func plain(s string) bool {
 	return true
 }
 
-// printable: letters, marks, numbers, punctuation, symbols and the space. Marks
-// that join or direct text are none of these.
+// printable reports whether r is a letter, mark, number, punctuation, symbol or the
+// space. Characters that join or direct text are not printable.
 func printable(r rune) bool { return unicode.IsPrint(r) }
 
-// visibleJSON escapes what is not printable in JSON text, which has it in strings
-// alone but for newlines.
+// visibleJSON escapes unprintable characters in JSON text. Except for newlines, they can
+// only be in strings.
 func visibleJSON(s string) string {
 	if plain(strings.ReplaceAll(s, "\n", "")) {
 		return s

@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// hostile is what somebody may put where text is printed.
+// hostile is text that an attacker may put into names or messages.
 const hostile = "\x1b[2J\x1b]0;title\x07a\rb\nnixoci: done\thint: \u202egpj.exe\u2066\u200f\u009b31m\x7f\xff\U000e0041\u2028"
 
 const harmless = `\x1b[2J\x1b]0;title\x07a\rb\nnixoci: done\thint: \u202egpj.exe\u2066\u200f\u009b31m\x7f\xff\U000e0041\u2028`
@@ -49,7 +49,7 @@ func TestPrintf(t *testing.T) {
 	}
 }
 
-// Only joined errors are lines of their own.
+// Only joined errors may be on separate lines.
 func TestErrors(t *testing.T) {
 	a, b := errors.New("a\nb"), fmt.Errorf("c: %w", errors.New("d\x1b"))
 	for want, err := range map[string]error{
