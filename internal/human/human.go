@@ -1,4 +1,4 @@
-// Package human writes numbers as people read them.
+// Package human formats numbers, sizes and durations for people.
 package human
 
 import (
@@ -9,11 +9,11 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Bytes is n bytes in units of 1000, as registries and disks count: "4.2 MB".
-// Less than nothing is "0 B".
+// Bytes formats n bytes in units of 1000, as registries and disks do: "4.2 MB". Negative
+// sizes give "0 B".
 func Bytes(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
 
-// Count is n of something, in the singular for one: "1 layer", "3 layers".
+// Count formats a number with a noun: "1 layer", "3 layers".
 func Count[N ~int | ~int64](n N, what string) string {
 	switch {
 	case n == 1:
@@ -25,7 +25,7 @@ func Count[N ~int | ~int64](n N, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// Duration is d with as many digits as a person cares for: "0.2 s", "3 min 5 s".
+// Duration formats d with few digits: "0.2 s", "3 min 5 s".
 func Duration(d time.Duration) string {
 	seconds := d.Seconds()
 	switch {
