@@ -1,6 +1,6 @@
-// Package hint attaches advice to an error: what a person can do about it.
-// Packages add it where they know it, and the command line prints it on a line
-// of its own, so that the error itself stays short.
+// Package hint attaches advice to an error: what the user can do about it. A package adds
+// advice when it makes the error. The command line prints the advice on a separate line,
+// so the error itself stays short.
 package hint
 
 import "errors"
@@ -12,8 +12,8 @@ type hinted struct {
 
 func (h *hinted) Unwrap() error { return h.error }
 
-// Add returns err with advice attached. The text of err stays as it is.
-// Add(nil, …) is nil.
+// Add returns err with advice attached. The text of err does not change. Add(nil, …) is
+// nil.
 func Add(err error, advice string) error {
 	if err == nil {
 		return nil
@@ -21,7 +21,7 @@ func Add(err error, advice string) error {
 	return &hinted{err, advice}
 }
 
-// Of returns the outermost advice attached to err or to what it wraps, "" if
+// Of returns the outermost advice attached to err or to an error that it wraps, "" if
 // there is none.
 func Of(err error) string {
 	if h, ok := errors.AsType[*hinted](err); ok {

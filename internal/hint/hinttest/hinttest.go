@@ -9,7 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Error fails t unless err wraps is, if that is not nil, and says text in one line.
+// Error fails t unless err contains text and has one line. If is is not nil, err must also
+// wrap is.
 func Error(t testing.TB, err error, is error, text string) {
 	t.Helper()
 	if err == nil || is != nil && !errors.Is(err, is) || !strings.Contains(err.Error(), text) {
@@ -21,7 +22,7 @@ func Error(t testing.TB, err error, is error, text string) {
 	}
 }
 
-// Hint fails t unless the hint of err has text in it.
+// Hint fails t unless the hint of err contains text.
 func Hint(t testing.TB, err error, text string) {
 	t.Helper()
 	if h := hint.Of(err); !strings.Contains(h, text) {
