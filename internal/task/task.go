@@ -1,5 +1,5 @@
-// Package task starts goroutines and catches their panics. Without it, Go would
-// end the program with exit code 2, which nixoci uses for wrong usage.
+// Package task starts goroutines and catches their panics. Otherwise Go would end the
+// program with exit code 2, which nixoci uses for wrong usage.
 package task
 
 import (
@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// OnPanic is told of a panic in any goroutine that this package guards, and does
-// not return. Without it a panic goes its way, as it should in tests. main sets
-// it before anything else runs.
+// OnPanic is called after a panic in any goroutine that this package guards, and must not
+// return. If it is nil, as in tests, panics are not caught. main sets it before anything
+// else runs.
 var OnPanic func(value any, stack []byte)
 
-// Guard is to be deferred first in a goroutine.
+// Guard catches a panic. A goroutine must defer it first.
 func Guard() {
 	if OnPanic == nil {
 		return
@@ -24,7 +24,7 @@ func Guard() {
 	}
 }
 
-// Go runs f in a goroutine.
+// Go runs f in a goroutine under a Guard.
 func Go(f func()) {
 	go func() {
 		defer Guard()
@@ -32,7 +32,7 @@ func Go(f func()) {
 	}()
 }
 
-// Guarded is f under a Guard, for what starts goroutines itself.
+// Guarded returns f under a Guard, for functions that start goroutines themselves.
 func Guarded(f func()) func() {
 	return func() {
 		defer Guard()
@@ -40,16 +40,16 @@ func Guarded(f func()) func() {
 	}
 }
 
-// Group is an errgroup.Group under a Guard.
+// Group is an errgroup.Group whose functions run under a Guard.
 type Group struct{ *errgroup.Group }
 
-// WithContext is errgroup.WithContext.
+// WithContext is like errgroup.WithContext.
 func WithContext(ctx context.Context) (*Group, context.Context) {
 	g, ctx := errgroup.WithContext(ctx)
 	return &Group{g}, ctx
 }
 
-// Go runs f as errgroup.Group does.
+// Go runs f like errgroup.Group does.
 func (g *Group) Go(f func() error) {
 	g.Group.Go(func() error {
 		defer Guard()
