@@ -1,4 +1,4 @@
-// Package golden compares what a test got with a file beside it.
+// Package golden compares the output of a test with a golden file.
 package golden
 
 import (
@@ -11,14 +11,14 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// Check compares got with the file testdata/name. With the test flag -update it
-// writes that file first.
+// Check compares got with the file testdata/name. With the test flag -update it writes
+// that file first.
 func Check(t testing.TB, name string, got []byte) {
 	t.Helper()
 	CheckFile(t, filepath.Join("testdata", filepath.FromSlash(name)), got)
 }
 
-// CheckFile is [Check] for a file somewhere else.
+// CheckFile is [Check] for a file in another place.
 func CheckFile(t testing.TB, file string, got []byte) {
 	t.Helper()
 	if *update {
