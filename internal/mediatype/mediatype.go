@@ -1,5 +1,5 @@
-// Package mediatype has Docker's media types. Those of OCI are in the image
-// specification's own module.
+// Package mediatype has Docker's media types. OCI's media types are in the module of the
+// image specification.
 package mediatype
 
 // Docker's media types (distribution, "Image Manifest V 2, Schema 2").
