@@ -1,4 +1,5 @@
-// Package internal holds the test of how packages may import each other.
+// Package internal holds tests of the whole module: imports, length of functions, and
+// code that must be in one place.
 package internal
 
 import (
@@ -13,11 +14,11 @@ import (
 
 const module = "github.com/nixoci/nixoci/"
 
-// allowed lists what each package may import of this module. ARCHITECTURE.md
-// shows the same picture: the data goes from closure through plan, layers and
-// manifest to push, imports go the other way, and no import goes both.
+// allowed lists what each package may import from this module. ARCHITECTURE.md shows the
+// same picture. The data goes from closure through plan, layers and manifest to push.
+// Imports go in the opposite direction only.
 var allowed = map[string][]string{
-	// Leaves: each does one thing and knows nothing of images.
+	// Leaves: each does one thing and does not know images.
 	"internal/hint":       {},
 	"internal/retry":      {},
 	"internal/atomicfile": {"internal/retry"},
@@ -46,18 +47,18 @@ var allowed = map[string][]string{
 	"internal/push": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/closure", "internal/application", "internal/plan", "internal/layers",
 		"internal/oci", "internal/manifest", "internal/registry"},
 
-	// Beside the way: they read images through oci.
+	// Beside the way: these packages read images through oci.
 	"internal/attest": {"internal/hint", "internal/closure", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/report": {"internal/atomicfile", "internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 	"internal/doctor": {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/prune":  {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/verify": {"internal/atomicfile", "internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 
-	// Apart from all: what runs in the container.
+	// Separate: this program runs in the container.
 	"internal/guest": {},
 }
 
-// everywhere may all import, but for what is PID 1.
+// everywhere lists packages that all except guest may import.
 var everywhere = []string{"internal/human", "internal/limit", "internal/mediatype", "internal/task", "internal/terminal"}
 
 func TestImportDirection(t *testing.T) {
@@ -95,8 +96,7 @@ func TestImportDirection(t *testing.T) {
 	}
 }
 
-// TestGuestStandsApart: the program that is PID 1 shares nothing with the one
-// that makes images.
+// TestGuestStandsApart checks that nixoci-init shares no package with nixoci.
 func TestGuestStandsApart(t *testing.T) {
 	p, err := build.ImportDir("../cmd/nixoci-init", 0)
 	if err != nil {
@@ -109,8 +109,9 @@ func TestGuestStandsApart(t *testing.T) {
 	}
 }
 
-// TestGuestIsGo122: nix/nixoci-init.nix compiles the program as a module of its
-// own with the Go of nixpkgs, of which the oldest supported has 1.22.
+// TestGuestIsGo122 checks that Go 1.22 can compile nixoci-init. nix/nixoci-init.nix
+// compiles it as a separate module with the Go of nixpkgs, and the oldest supported
+// nixpkgs has 1.22.
 func TestGuestIsGo122(t *testing.T) {
 	dir := t.TempDir()
 	for _, pkg := range []string{"cmd/nixoci-init", "internal/guest"} {

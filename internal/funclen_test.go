@@ -11,18 +11,17 @@ import (
 	"testing"
 )
 
-// Bounds of a function that can be read in one go.
+// Limits for a function that can be read without scrolling.
 const (
 	maxFuncLines = 70
-	maxFuncDepth = 4 // blocks inside each other, without the function's own
+	maxFuncDepth = 4 // nested blocks, without the function's own
 )
 
-// inOnePiece begins the comment line that says why a function is longer or
-// deeper.
+// inOnePiece starts the comment line that explains why a function is longer or deeper.
 const inOnePiece = "In one piece: "
 
-// A function is at most as long and as deeply nested as one can follow, unless
-// its comment says why it has to be more.
+// A function must not be too long or too deeply nested, unless its comment gives the
+// reason.
 func TestFunctionsAreShort(t *testing.T) {
 	checked := 0
 	err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {
@@ -67,7 +66,7 @@ func TestFunctionsAreShort(t *testing.T) {
 	}
 }
 
-// nameOf is "function" or "Type.method".
+// nameOf returns "function" or "Type.method".
 func nameOf(f *ast.FuncDecl) string {
 	if f.Recv == nil {
 		return f.Name.Name
@@ -94,8 +93,8 @@ func saysWhy(f *ast.FuncDecl) bool {
 	return false
 }
 
-// depthOf is how many statements with a block of their own, and function
-// literals, are inside each other in n. "else if" is no deeper than its if.
+// depthOf returns how deep statements with blocks, and function literals, are nested in
+// n. "else if" is not deeper than its if.
 func depthOf(n ast.Node) (deepest int) {
 	var walk func(n ast.Node, depth int)
 	walk = func(n ast.Node, depth int) {

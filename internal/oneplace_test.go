@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// onePlace lists what has one place. Whoever needs it uses that place: two that
-// do the same drift apart.
+// onePlace lists code that must exist in one place only, so that copies cannot drift
+// apart.
 var onePlace = []struct {
 	what    string
 	pattern string
 	in      []string // folders or files
-	tests   bool     // tests use it too
+	tests   bool     // tests must use the place too
 }{
 	{"Docker's media types", `"application/vnd\.docker`, []string{"internal/mediatype/"}, false},
 	{"files that appear whole", `os\.Rename\(`, []string{
 		"internal/atomicfile/",
-		"internal/layout/layout.go", // blobs that are whole already
-		"internal/guest/",           // stands apart
+		"internal/layout/layout.go", // renames blobs that are complete
+		"internal/guest/",           // imports no other package of the module
 	}, false},
 	{"which failures pass", `StatusServiceUnavailable|ECONNRESET|ErrUnexpectedEOF,`, []string{
 		"internal/retry/",
