@@ -1,10 +1,10 @@
-# What nixoci-init apply builds inside the container: the configuration that
-# was mounted, on top of what the image was made from.
+# This is what nixoci-init apply builds inside the container: the mounted
+# configuration, on top of the image's inputs.
 #
 #   base           base.json of the running system
 #   configuration  path of configuration.nix
 #   configurations, name
-#                  or a flake's nixosConfigurations, and which of them
+#                  or a flake's nixosConfigurations, and the name of one of them
 {
   base,
   configuration ? null,
@@ -13,10 +13,11 @@
 }:
 
 let
-  # /etc links into the store, and fromJSON takes no string that refers to it.
+  # /etc is a link into the store. fromJSON does not accept a string that refers
+  # to the store.
   image = builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.readFile base));
-  # The paths come out of a file: without this the result would not refer to
-  # them, and they would be garbage.
+  # The paths come from a file. Without storePath the result would not refer to
+  # them, and the garbage collector would delete them.
   isPath =
     value:
     builtins.isString value
@@ -24,9 +25,10 @@ let
   known = builtins.mapAttrs (
     _: value: if isPath value then builtins.storePath value else value
   ) image;
-  # What is what the image has, made from this configuration: then the system is
-  # the same derivation as in the image, and whatever is there need not be built.
-  # A path alone would be another input, and every output that depends on it too.
+  # made is true if this configuration gives the same package as the image has.
+  # Then the package itself is used, so the system is the same derivation as in
+  # the image, and nothing that exists is built again. A plain store path would
+  # be a different input, and would change every output that depends on it.
   made =
     package: path:
     let
@@ -50,7 +52,7 @@ let
         nix = same config.nix.package image.nix;
       };
       nixoci.minimal = lib.mkDefault (image.minimal or false);
-      # A configuration may have a package of its own.
+      # A configuration may set another package.
       nixoci.package = lib.mkDefault (
         if made init image.init then
           init
@@ -77,7 +79,8 @@ in
           { lib, ... }:
           {
             nixoci.nixpkgs = known.nixpkgs;
-            # Else it would be another version of NixOS than the image is.
+            # Otherwise the system would have another version of NixOS than the
+            # image.
             system.nixos = lib.mapAttrs (_: lib.mkDefault) (image.nixos or { });
           }
         )

@@ -1,13 +1,13 @@
-# The derivations that nixoci builds for a CLOSURE: `nix eval --apply` gives
-# this function what the CLOSURE names.
+# Returns the derivations that nixoci builds for a CLOSURE. `nix eval --apply`
+# calls this function with the value that the CLOSURE names.
 #
-#   systems  to build for; none: the one that it is for
+#   systems  to build for; empty: the system that it declares
 #   modules  more modules, for a configuration
 #
-# A NixOS configuration is made a container, for each of the systems. A
+# A NixOS configuration becomes a container, for each of the systems. A
 # derivation, such as a package or a configuration's
-# config.system.build.toplevel, is taken as it is: whether it is for the right
-# system shows in the answer.
+# config.system.build.toplevel, is not changed. The result tells for which
+# system it is.
 {
   systems ? [ ],
   modules ? [ ],
@@ -15,12 +15,12 @@
 given:
 
 let
-  # Where it runs, and where it is built.
+  # system is where it runs, buildSystem where it is built.
   derivation = system: drv: {
     inherit system;
     inherit (drv) drvPath;
     buildSystem = drv.system;
-    # Of several outputs the one that "${drv}" means.
+    # If there are several outputs, take the one that "${drv}" means.
     output = if builtins.length (drv.outputs or [ ]) > 1 then drv.outputName or "out" else null;
     program = drv.meta.mainProgram or null;
   };

@@ -1,4 +1,4 @@
-# The system that nixoci ships: as little as runs systemd and Nix.
+# The base system of nixoci: the smallest system that runs systemd and Nix.
 { lib, ... }:
 
 {

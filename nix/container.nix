@@ -1,7 +1,7 @@
 # NixOS as a Docker, podman or Kubernetes container.
 #
-# Works with nixpkgs 24.05 to 26.11; see docs/nixos-module.md for what it sets,
-# and nix/check.sh for how to check it against a nixpkgs.
+# Works with nixpkgs 24.05 to 26.11. docs/nixos-module.md describes what it
+# sets. nix/check.sh checks it with a nixpkgs.
 {
   config,
   options,
@@ -14,11 +14,11 @@ let
   cfg = config.nixoci;
   inherit (import ./options.nix { inherit lib options; }) set setFirst;
 
-  # Beats what NixOS's own modules set with mkDefault (1000), and yields to
-  # whatever a configuration says plainly (100).
+  # This priority is stronger than mkDefault (1000) in NixOS's own modules, and
+  # weaker than a plain definition in a configuration (100).
   weakly = lib.mkOverride 900;
 
-  # The mount unit NAME needs the capability.
+  # The mount unit NAME starts only with the capability.
   ifItMayMount =
     name:
     pkgs.writeTextFile {
@@ -39,7 +39,8 @@ let
       pkgs.gitMinimal
     ];
     environment.HOME = "/root";
-    # It switches the system it belongs to.
+    # The unit switches the system that it belongs to, so the switch must not
+    # stop it.
     restartIfChanged = false;
     stopIfChanged = false;
     unitConfig.X-StopOnRemoval = false;
@@ -48,7 +49,7 @@ let
       ExecStart = "${cfg.package}/bin/nixoci-init ${command}";
       RemainAfterExit = true;
       SyslogIdentifier = "nixoci";
-      LogRateLimitIntervalSec = 0; # a build may say a lot at once
+      LogRateLimitIntervalSec = 0; # a build may print much at once
     };
   };
 in
@@ -70,8 +71,8 @@ in
 
     nixpkgs = lib.mkOption {
       type = lib.types.str;
-      # A nixpkgs that is in the store already as a flake's input keeps its
-      # path: both are named source and addressed by their contents.
+      # If a flake's input nixpkgs is already in the store, it keeps its path.
+      # Both are named "source", and their contents give the path.
       default = builtins.path {
         name = "source";
         path = pkgs.path;
@@ -101,7 +102,7 @@ in
         version = 1;
         system = pkgs.stdenv.hostPlatform.system;
         minimal = cfg.minimal;
-        # Only a flake's nixpkgs knows which version it is.
+        # Only the nixpkgs of a flake contains its version.
         nixos = { inherit (config.system.nixos) versionSuffix revision; };
         nixpkgs = cfg.nixpkgs;
         module = "${(import ./source.nix { inherit lib; }).module}/nix";
@@ -120,41 +121,42 @@ in
     {
       boot.isContainer = true;
 
-      # PID 1's init is the stage 2 script, and there is no stage 1.
+      # PID 1 starts the stage 2 script. There is no stage 1.
       boot.initrd.enable = lib.mkForce false;
       system.etc.overlay.enable = lib.mkForce false;
-      # Where a configuration is a computer's as well: nothing here starts one.
+      # A configuration may also be used for a computer. In a container there is
+      # no boot loader.
       boot.loader.grub.enable = lib.mkForce false;
       boot.loader.systemd-boot.enable = lib.mkForce false;
       system.build.installBootLoader = lib.mkForce "${pkgs.coreutils}/bin/true";
 
-      # NixOS says these plainly for containers, which a configuration that is a
-      # computer's as well contradicts.
+      # NixOS itself sets these without mkDefault for containers. A
+      # configuration for a computer may set the opposite, so mkForce is needed.
       security.audit.enable = lib.mkForce false;
       services.udev.enable = lib.mkForce false;
 
-      # The engine mounts these; without CAP_SYS_ADMIN nobody else can.
+      # The engine mounts these. Without CAP_SYS_ADMIN the container cannot.
       boot.specialFileSystems = lib.mkForce { };
       system.activationScripts.specialfs = lib.mkForce "";
-      # A mount that fails: go on, since nobody can log in to repair it.
+      # If a mount fails, continue. Nobody can log in to repair it.
       systemd.enableEmergencyMode = weakly false;
 
-      # Nobody logs in on a console that is a log. Without the target, those that
-      # a configuration has for terminals of its own are not waited for either.
+      # The console is a log, so nobody can log in there. The boot does not wait
+      # for terminals that a configuration adds, because the target is off.
       systemd.targets.getty.enable = weakly false;
       systemd.services."getty@".enable = weakly false;
       systemd.services."serial-getty@".enable = weakly false;
       systemd.services."autovt@".enable = weakly false;
       systemd.services."container-getty@".enable = weakly false;
       systemd.services.console-getty.enable = weakly false;
-      # Whoever may run commands in the container is root there.
+      # Users who may run commands in the container are root there.
       users.allowNoPasswordLogin = weakly true;
 
-      # The log is the console. nixoci-init asks for the same on the kernel
-      # command line; this is for systems that are started by something else.
+      # The console is the log. nixoci-init sets the same on the kernel command
+      # line. This option is for systems that another program starts.
       services.journald.console = weakly "/dev/console";
 
-      # Hardware, time, and what needs privileges only to fail without them.
+      # These concern hardware and time, or would fail without privileges.
       console.enable = weakly false;
       services.fstrim.enable = weakly false;
       services.lvm.enable = weakly false;
@@ -162,12 +164,14 @@ in
       systemd.oomd.enable = weakly false;
       systemd.coredump.enable = weakly false;
       systemd.shutdownRamfs.enable = weakly false;
-      # Newer ones enable them where there are some; older ones, everywhere.
+      # Newer versions of NixOS enable this only if there are containers, older
+      # ones always.
       boot.enableContainers = weakly (config.containers != { });
 
-      # A unit that listens, and not one that systemd listens for: the engine
-      # publishes ports. There are no virtual machine's sockets either; what NixOS
-      # has for those are drop-ins, which are left out rather than masked.
+      # sshd itself listens, not a socket of systemd, because the engine
+      # publishes ports. The sockets for virtual machines are off, too. NixOS
+      # sets these with drop-ins. So leave the units out instead of masking
+      # them.
       services.openssh.startWhenNeeded = weakly false;
       systemd.sockets.sshd-vsock.enable = weakly false;
       systemd.services."sshd-vsock@".enable = weakly false;
@@ -180,11 +184,11 @@ in
       # The engine has set up the network before the container starts.
       systemd.network.wait-online.enable = weakly false;
 
-      # nixoci-init, or a mount, has written /etc/machine-id.
+      # nixoci-init or a mount has written /etc/machine-id.
       systemd.services.systemd-machine-id-commit.enable = weakly false;
 
-      # Mounts that a container has no use for: systemd tries them when it may, and
-      # a kernel that lacks one makes the whole system degraded.
+      # A container does not need these mounts. systemd would try them if it
+      # may. If the kernel lacks one, the system would be degraded.
       systemd.units =
         lib.genAttrs
           [
@@ -198,23 +202,23 @@ in
             enable = weakly false;
           });
 
-      # Which version of a database a configuration gets that does not say it.
-      # Never raised: the data of the containers that there are would not be
-      # found again. A nixpkgs that is older than this has not got it yet. Weaker
-      # than mkDefault (1000), with which some of NixOS's profiles set it.
+      # This chooses the version of a database, unless the configuration sets
+      # it. Never raise it: existing containers would not find their data. A
+      # nixpkgs older than 26.05 does not have this version yet. The priority is
+      # weaker than mkDefault (1000), which some profiles of NixOS use.
       system.stateVersion = lib.mkOverride 1400 (
         if lib.versionOlder lib.trivial.release "26.05" then lib.trivial.release else "26.05"
       );
     }
 
-    # Below, the only five options that are asked for: they came or were renamed
-    # between 24.05 and 26.11, or nobody has seen them in 24.05. All others that
-    # this module sets are in each of these.
+    # The five options below need a check for existence. They are new or were
+    # renamed between 24.05 and 26.11, or may be missing in 24.05. All other
+    # options that this module sets exist in all these versions.
 
-    # PID 1: /sbin/init of the image leads here.
+    # PID 1: /sbin/init of the image points to this link.
     (setFirst
       [
-        [ "system" "systemBuilderCommands" ] # from 25.11 on
+        [ "system" "systemBuilderCommands" ] # since 25.11
         [ "system" "extraSystemBuilderCmds" ]
       ]
       ''
@@ -222,18 +226,19 @@ in
       ''
     )
 
-    # The store is a layer of the image; a bind mount over it cannot be made.
+    # The store is a layer of the image, and the container cannot make a bind
+    # mount over it.
     (setFirst
       [
-        [ "boot" "nixStoreMountOpts" ] # from 25.05 on
+        [ "boot" "nixStoreMountOpts" ] # since 25.05
         [ "boot" "readOnlyNixStore" ]
       ]
       (lib.mkOverride 900 (if options.boot ? nixStoreMountOpts then [ ] else false))
     )
 
-    (set [ "system" "nixos-init" "enable" ] (lib.mkForce false)) # from 25.11 on
-    # Seen in every nixpkgs that was looked at, but in none of 24.05: its tools
-    # are not worth a system that does not evaluate.
+    (set [ "system" "nixos-init" "enable" ] (lib.mkForce false)) # since 25.11
+    # These options exist in every nixpkgs that was checked. 24.05 was not checked.
+    # With `set` the system evaluates in any case.
     (set [ "boot" "bcache" "enable" ] (weakly false))
     (set [ "boot" "kexec" "enable" ] (weakly false))
 
@@ -241,10 +246,10 @@ in
       systemd.services.NetworkManager-wait-online.enable = weakly false;
     })
 
-    # What NixOS mounts for itself is skipped where the container may not mount.
-    # /tmp is a directory of the image's then; the wrappers lie in /run, which
-    # engines mount nosuid. The option is newer than the wrappers, and here it
-    # decides a value alone.
+    # Skip NixOS's own mounts if the container may not mount. Then /tmp is a
+    # directory of the image. The wrappers are in /run, which engines mount
+    # nosuid. The option enableWrappers is newer than the wrappers. Here it is
+    # only read.
     (lib.mkIf (config.security.enableWrappers or true) {
       systemd.packages = [ (ifItMayMount "run-wrappers") ];
       systemd.services.suid-sgid-wrappers.preStart = "mkdir -p /run/wrappers";
@@ -252,9 +257,9 @@ in
     (lib.mkIf config.boot.tmp.useTmpfs {
       systemd.packages = [ (ifItMayMount "tmp") ];
     })
-    # Where nothing may be mounted, these units would fail: with immutable users they
-    # mount the files with the passwords over themselves, for reading alone. Both are
-    # newer than 24.05.
+    # If the container may not mount, these units would fail. With immutable
+    # users they mount the password files read-only over themselves. Both units
+    # are newer than 24.05.
     (lib.mkIf (!config.users.mutableUsers && (config.services.userborn.enable or false)) {
       systemd.services.userborn.serviceConfig.ExecStartPost = lib.mkForce [ ];
     })
@@ -264,30 +269,30 @@ in
 
     # Nix in the container.
     (lib.mkIf cfg.apply.enable {
-      # Its sandbox needs privileges that a container does not have.
+      # The sandbox needs privileges that a container does not have.
       nix.settings.sandbox = weakly false;
-      # Not experimental-features: a configuration may say that as a string,
-      # which does not merge with a list.
+      # This is not experimental-features, because a configuration may set that
+      # as a string. A string does not merge with a list.
       nix.settings.extra-experimental-features = [
         "nix-command"
         "flakes"
       ];
-      # NixOS takes it that the container's Nix is the host's.
+      # NixOS assumes that the container uses the Nix of the host.
       environment.variables.NIX_REMOTE = lib.mkForce "";
       nix.nixPath = weakly [
         "nixpkgs=${cfg.nixpkgs}"
         "nixos-config=/config/configuration.nix"
       ];
-      # Weaker than mkDefault (1000), as which NixOS sets what a configuration
-      # says with nix.registry.nixpkgs.flake, and nixpkgs.flake.source.
+      # This priority is weaker than mkDefault (1000). With mkDefault NixOS sets
+      # the value of nix.registry.nixpkgs.flake and nixpkgs.flake.source.
       nix.registry.nixpkgs.to = lib.mkOverride 1100 {
         type = "path";
         path = cfg.nixpkgs;
       };
       system.switch.enable = weakly true;
 
-      # Links of NixOS' own to /dev/null, one for each unit that is masked. The
-      # system does not refer to them, but the next one is made of them.
+      # NixOS makes a link to /dev/null for each masked unit. The system does
+      # not refer to these links, but the next system is built from them.
       system.extraDependencies = map (unit: unit.unit) (
         lib.filter (unit: !unit.enable) (lib.attrValues config.systemd.units)
       );
@@ -296,20 +301,20 @@ in
 
       systemd.services.nixoci-apply = service "apply" {
         description = "Build and switch to the configuration in /config";
-        # Where the container's own network or resolver is in use. It builds
-        # while systemd starts; root needs no nix-daemon.
+        # Build when the container's network and resolver work. The build runs
+        # while systemd still starts. Root needs no nix-daemon.
         after = [
           "network.target"
           "nss-lookup.target"
         ];
-        # Started as soon as it runs: the switch waits for the boot to end, which
-        # must not wait for the build.
+        # The unit counts as started at once. The switch waits for the end of
+        # the boot, so the boot must not wait for the build.
         type = "notify";
       };
       systemd.services.nixoci-watch = service "watch" {
         description = "Apply the configuration again when it changes";
         after = [ "nixoci-apply.service" ];
-        type = "exec"; # it ends at once unless NIXOCI_WATCH=1
+        type = "exec"; # ends at once unless NIXOCI_WATCH=1
       };
     })
   ];

@@ -1,11 +1,11 @@
-# A configuration as a container, for one system.
+# Evaluates a configuration as a container, for one system.
 #
-#   nixpkgs        where the nixpkgs to use lies
+#   nixpkgs        directory of the nixpkgs to use
 #   system         for instance x86_64-linux
 #   configuration  a NixOS module: a file or an attribute set
 #   configurations, name
-#                  or one of a flake's nixosConfigurations, which brings its
-#                  own nixpkgs
+#                  or a flake's nixosConfigurations, and the name of one of
+#                  them; it uses the flake's nixpkgs
 #   modules        more modules
 {
   system,
@@ -30,9 +30,9 @@ let
     configurations.${name} or (throw "the flake has no nixosConfigurations.${name}, but: ${toString (builtins.attrNames configurations)}");
   fromFlake = given.extendModules {
     modules =
-      # A flake that already made a container of it stays as it is.
+      # If the flake already uses the container module, do not add it again.
       (if given.options ? nixoci then [ ] else [ ./container.nix ])
-      # Flakes tend to name one system; the container may run on another.
+      # Most flakes name one system, but the container may run on another.
       ++ (
         if given.pkgs.stdenv.hostPlatform.system == system then
           [ ]

@@ -1,9 +1,10 @@
-# An image of packages, as a small derivation: the file with the image's
-# specification (docs/specification.md), which refers to the packages. No tar
-# comes into the store. Its attributes are programs:
+# Makes an image of packages, as a small derivation. The derivation is the file
+# with the image's specification (docs/specification.md), which refers to the
+# packages. The store contains no tar. The attributes of the derivation are
+# programs:
 #
-#   push    to a registry: the argument REF, or name:tag
-#   load    into docker or podman
+#   push    push to a registry: the argument REF, or name:tag
+#   load    load into docker or podman
 #   run     load it and start it
 #   layout  write an OCI layout: the argument DIR
 #   plan    show the layers
@@ -32,7 +33,7 @@ let
     ;
   inherit (pkgs) lib;
 
-  # The names of a config, as dockerTools and nix2container have them.
+  # These are the names of a config in dockerTools and nix2container.
   configNames = [
     "Cmd"
     "Entrypoint"
@@ -45,14 +46,14 @@ let
     "WorkingDir"
   ];
 
-  # Store paths in text, each once.
+  # Returns the store paths in a text, each once.
   storePaths =
     text:
     lib.unique (
       map head (filter isList (split "(${builtins.storeDir}/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+)" text))
     );
 
-  # "A=b=c" is the variable A.
+  # Returns the name of a variable: A for "A=b=c".
   variable =
     text:
     let
@@ -63,7 +64,7 @@ let
     else
       lib.nameValuePair (unsafeDiscardStringContext (head parts)) (lib.concatStringsSep "=" (builtins.tail parts));
 
-  # A list, or the names of a set, as ExposedPorts and Volumes are.
+  # Accepts a list, or a set whose names count, like ExposedPorts and Volumes.
   names = x: if isAttrs x then attrNames x else x;
   list = x: if isList x then x else [ x ];
 in
@@ -104,12 +105,12 @@ let
       lib.mapAttrs' (n: v: lib.nameValuePair (lib.toLower n) v) config;
 
   packages = list contents ++ list copyToRoot;
-  # What only the config names is in the image, too.
+  # Packages that only the config names are in the image, too.
   named = filter (p: !(lib.elem p (map (q: unsafeDiscardStringContext "${q}") packages))) (
     storePaths (unsafeDiscardStringContext (builtins.toJSON given))
   );
 
-  # Empty values are left to the defaults.
+  # Leave out empty values, so that the defaults apply.
   present = lib.filterAttrs (_: v: v != null && v != [ ] && v != { } && v != false && v != "");
   env = given.env or { };
 
@@ -166,14 +167,14 @@ let
   base = baseNameOf name;
   file = pkgs.writeText "image-${base}.json" (builtins.toJSON specification);
   reference = name + lib.optionalString (tag != null) ":${tag}";
-  # docker load and podman load take names without a registry too.
+  # docker load and podman load also accept names without a registry.
   local = if tag == null then "${name}:latest" else reference;
 
   program =
     what: text:
     pkgs.writeShellScriptBin "${what}-${base}" ''
       set -euo pipefail
-      # docker, else podman, unless CONTAINER_ENGINE names one.
+      # CONTAINER_ENGINE if set, else docker, else podman.
       engine() {
         e=''${CONTAINER_ENGINE:-}
         [ -n "$e" ] || { command -v docker >/dev/null 2>&1 && e=docker || e=podman; }
@@ -186,7 +187,7 @@ let
     // {
       meta.mainProgram = "${what}-${base}";
     };
-  # Takes the first argument off, where it is no flag.
+  # Takes the first argument as the target, unless it is a flag.
   first = default: ''
     target=${lib.escapeShellArg default}
     case "''${1:--}" in

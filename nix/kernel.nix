@@ -1,7 +1,8 @@
-# The kernel is the host's, and all containers share it. What NixOS, or a
-# configuration that is a computer's as well, would change of it is left out, since
-# it would otherwise be done wherever the engine lets the container write to /proc
-# and /sys. A configuration that asks for it is told so.
+# All containers share the kernel of the host. This module leaves out every
+# change of the kernel that NixOS, or a configuration that is also used for a
+# computer, would make. Without this, such a change would happen if the engine
+# lets the container write to /proc and /sys. If a configuration asks for such a
+# change, a warning says so.
 {
   config,
   options,
@@ -11,8 +12,8 @@
 }:
 
 let
-  # Which settings of the kernel are a container's own, and not the host's: the
-  # same that Docker and Kubernetes take with --sysctl.
+  # These kernel settings belong to the container, not to the host. Docker and
+  # Kubernetes accept the same settings with --sysctl.
   namespaced =
     name:
     lib.hasPrefix "net." name
@@ -27,7 +28,8 @@ let
       "kernel.shmmni"
       "kernel.shm_rmid_forced"
     ];
-  # Those of the host that the configuration itself asks for, and not NixOS.
+  # Settings of the host that the configuration itself sets, without those that
+  # NixOS sets.
   refused = lib.unique (
     lib.concatMap (
       definition:
@@ -39,10 +41,11 @@ let
 
   setsSysfs = (config.boot.kernel.sysfs or { }) != { };
 
-  # Units are skipped rather than masked, since others may need them.
+  # Skip the units instead of masking them, because other units may need them.
   notHere.unitConfig.ConditionVirtualization = "!container";
 
-  # hosts OPTION SET UNITS: units that do to the host's kernel what OPTION says.
+  # hosts OPTION SET UNITS: skips units that would change the host's kernel
+  # because of OPTION.
   hosts =
     option: isSet: units:
     lib.mkIf isSet {
@@ -52,7 +55,7 @@ let
       systemd.services = lib.genAttrs units (_: notHere);
     };
 
-  # needs CAPABILITY EXISTS UNIT: without the capability the unit is skipped, where
+  # needs CAPABILITY EXISTS UNIT: skips the unit without the capability, because
   # it would fail.
   needs =
     capability: exists: unit:
@@ -62,8 +65,8 @@ let
 in
 
 {
-  # systemd-sysctl would set the kernel up anew. This adds to the option that NixOS
-  # declares.
+  # systemd-sysctl would change settings of the kernel. This adds a filter to
+  # the option that NixOS declares.
   options.boot.kernel.sysctl = lib.mkOption {
     apply = lib.filterAttrs (name: _: namespaced name);
   };
@@ -74,9 +77,10 @@ in
         nixoci: boot.kernel.sysctl: ${lib.concatStringsSep ", " refused} would change the kernel of the host, which all containers share, and is left out of this one. Set it on the host.
       '';
 
-      # NixOS says these plainly for containers, which a configuration that is a
-      # computer's as well contradicts. With the second, activation would tell the
-      # kernel to load modules by a program that only the container has.
+      # NixOS itself sets these without mkDefault for containers. A
+      # configuration for a computer may set the opposite, so mkForce is needed.
+      # modprobeConfig would tell the kernel to load modules with a program that
+      # exists only in the container.
       boot.kernel.enable = lib.mkForce false;
       boot.modprobeConfig.enable = lib.mkForce false;
 
@@ -85,8 +89,8 @@ in
       environment.etc."sysctl.d/55-nixos-aslr-entropy.conf".enable = lib.mkForce false;
     }
 
-    # Interpreters that only the container has; and when it stops, systemd-binfmt
-    # takes away those that the host has.
+    # These interpreters exist only in the container. When the container stops,
+    # systemd-binfmt would remove the interpreters of the host.
     (hosts "boot.binfmt" (config.boot.binfmt.registrations != { }) [ "systemd-binfmt" ])
     (lib.mkIf (config.boot.binfmt.registrations != { }) {
       systemd.suppressedSystemUnits = [
@@ -94,25 +98,27 @@ in
         "proc-sys-fs-binfmt_misc.mount"
       ];
     })
-    # Newer than 25.05. A path unit whose service is skipped would start it again
-    # and again.
+    # This option is newer than 25.05. A path unit would start a skipped service
+    # again and again.
     (hosts "boot.kernel.sysfs" setsSysfs [ "nixos-sysfs@" ])
     (lib.mkIf setsSysfs { systemd.paths."nixos-sysfs@" = notHere; })
     (hosts "hardware.ksm.enable" config.hardware.ksm.enable [ "enable-ksm" ])
-    # It begins with taking away all policies that the kernel has.
+    # The unit starts by removing all policies from the kernel.
     (hosts "security.apparmor.enable" config.security.apparmor.enable [ "apparmor" ])
-    # Without a word, since a container loads no modules: NixOS's profile for
-    # hardened systems sets it.
+    # Skip it without a warning, because a container loads no modules. NixOS's
+    # profile for hardened systems sets this option.
     (lib.mkIf config.security.lockKernelModules {
       systemd.services.disable-kernel-module-loading = notHere;
     })
 
-    # The clock is the host's, unless the engine lets the container set it.
+    # The clock belongs to the host, unless the engine lets the container set
+    # it.
     (needs "CAP_SYS_TIME" config.services.chrony.enable "chronyd")
     (needs "CAP_SYS_TIME" config.services.ntp.enable "ntpd")
     (needs "CAP_SYS_TIME" config.services.ntpd-rs.enable "ntpd-rs")
     (needs "CAP_SYS_TIME" config.services.openntpd.enable "openntpd")
-    # So is the network, where the engine gives the container no network of its own.
+    # The network also belongs to the host, if the engine gives the container no
+    # network of its own.
     (needs "CAP_NET_ADMIN" config.networking.nftables.enable "nftables")
     (needs "CAP_NET_ADMIN" config.networking.firewall.enable "firewall")
   ];

@@ -1,4 +1,5 @@
-# What nixoci.minimal leaves out. A configuration that says otherwise wins.
+# Settings that nixoci.minimal turns off. A plain definition in a configuration
+# has priority.
 {
   config,
   lib,
@@ -37,8 +38,8 @@ in
     xdg.mime.enable = weakly false;
     xdg.sounds.enable = weakly false;
 
-    # They would keep logrotate in every system. One that has a service with
-    # logs still gets it.
+    # These would keep logrotate in every system. A system with a service that
+    # has logs still gets it.
     services.logrotate.settings."/var/log/btmp".enable = weakly false;
     services.logrotate.settings."/var/log/wtmp".enable = weakly false;
   };

@@ -1,8 +1,8 @@
-# The network is the engine's, and so are /etc/hosts, /etc/resolv.conf and
-# /etc/hostname: it mounts them, with what it knows of the network, writes them
-# anew at every start, and they cannot be renamed over (nixpkgs #162686,
-# #343783). What the configuration has for the first two is added to them in
-# place; the name of the container is the engine's alone.
+# The engine sets up the network. It also mounts /etc/hosts, /etc/resolv.conf
+# and /etc/hostname, and writes them at every start. They cannot be replaced by
+# renaming another file (nixpkgs #162686, #343783). So this module adds the
+# values of the configuration to the first two files in place. Only the engine
+# can set the name of the container.
 {
   config,
   lib,
@@ -15,7 +15,8 @@ let
   weakly = lib.mkOverride 900;
 
   hosts = lib.filterAttrs (_: names: names != [ ]) cfg.hosts;
-  # Those that NixOS makes of localhost, networking.hosts and extraHosts.
+  # Names of the files that NixOS makes from localhost, networking.hosts and
+  # extraHosts.
   own = [
     "localhost-hosts"
     "string-hosts"
@@ -26,7 +27,8 @@ let
     lib.concatStrings (lib.mapAttrsToList (ip: names: "${ip} ${toString names}\n") hosts)
     + cfg.extraHosts;
 
-  # resolved has them in a file of its own, and is asked first.
+  # resolved has these in its own configuration, and programs ask resolved
+  # first.
   nameservers = lib.optionals (!config.services.resolved.enable) cfg.nameservers;
   search = lib.optionals (!config.services.resolved.enable) (
     if cfg.search == [ ] then lib.optional (cfg.domain != null) cfg.domain else cfg.search
@@ -35,14 +37,14 @@ in
 
 {
   networking.useHostResolvConf = weakly false;
-  networking.resolvconf.enable = lib.mkForce false; # it owns /etc/resolv.conf or fails
+  networking.resolvconf.enable = lib.mkForce false; # it fails unless it owns /etc/resolv.conf
   networking.useDHCP = weakly false;
   networking.dhcpcd.enable = weakly false;
   networking.firewall.enable = weakly false;
   networking.hostName = weakly "";
   system.name = weakly (if cfg.hostName == "" then "container" else cfg.hostName);
 
-  # NixOS's AppArmor wants to know where their contents are.
+  # NixOS's AppArmor reads the source of these entries.
   environment.etc =
     lib.genAttrs
       [
@@ -55,15 +57,16 @@ in
         source = lib.mkOverride 1400 "/etc/${name}";
       });
 
-  # Until 25.05 NixOS sets these itself, which would be the host's with --uts=host.
+  # Until 25.05 NixOS sets these itself. With --uts=host that would change the
+  # host.
   system.activationScripts.hostname = lib.mkForce "";
   system.activationScripts.domain = lib.mkForce "";
 
-  # In bash alone, as activation scripts have little more.
+  # Use only bash, because activation scripts have few other programs.
   system.activationScripts.nixociNetwork = {
     deps = [ "etc" ];
     text = ''
-      # nixociLines FILE: FILE without what was added to it.
+      # nixociLines FILE: prints FILE without the lines that nixoci added.
       nixociLines() {
         local line added=
         while IFS= read -r line || [ -n "$line" ]; do
@@ -75,7 +78,8 @@ in
         done <"$1"
       }
 
-      # nixociAdd FILE BEFORE AFTER OPTIONS ADVICE: puts text around what is in FILE.
+      # nixociAdd FILE BEFORE AFTER OPTIONS ADVICE: adds text before and after the
+      # contents of FILE.
       nixociAdd() {
         local old= new= begin='# Added by nixoci:' end='# End of what nixoci added.'
         [ -e "$1" ] && old=$(cat "$1") && new=$(nixociLines "$1")
@@ -89,7 +93,7 @@ in
       for nixociFile in ${lib.escapeShellArgs hostFiles}; do
         nixociHosts+=$'\n'$(cat "$nixociFile")
       done
-      # Some engines leave it to the image, as LXC does.
+      # Some engines, such as LXC, leave this file to the image.
       [ -e /etc/hosts ] || printf '127.0.0.1 localhost\n::1 localhost\n' 2>/dev/null >/etc/hosts || :
       nixociAdd /etc/hosts "" "$nixociHosts" \
         "networking.hosts and networking.extraHosts" \
@@ -109,7 +113,7 @@ in
               nixociNameservers= ;;
           esac
         fi
-        # The last search counts.
+        # Only the last search line counts.
         while read -r nixociWord nixociRest; do
           [ "$nixociWord" != search ] || [ -z "$nixociSearch" ] ||
             nixociSearch="${toString search} $nixociRest"

@@ -1,6 +1,6 @@
-# PID 1 of the container. It uses Go's standard library alone, so that there is
-# no hash of vendored modules to keep, and the Go of every supported nixpkgs
-# compiles it.
+# PID 1 of the container. It uses only Go's standard library. So there is no
+# hash of vendored modules to update, and the Go of every supported nixpkgs can
+# compile it.
 {
   lib,
   stdenvNoCC,
@@ -15,7 +15,7 @@ stdenvNoCC.mkDerivation {
 
   nativeBuildInputs = [ go ];
 
-  # On its own the source is a module without requirements.
+  # The source alone is a module without dependencies.
   configurePhase = ''
     printf 'module github.com/nixoci/nixoci\n\ngo 1.22\n' >go.mod
   '';
@@ -32,7 +32,8 @@ stdenvNoCC.mkDerivation {
   '';
 
   dontStrip = true;
-  # Static: it runs before anything else of the system does.
+  # The program is static, because it starts before everything else in the
+  # system.
   allowedReferences = [ ];
 
   meta = {

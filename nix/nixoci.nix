@@ -10,12 +10,12 @@ buildGo126Module {
   pname = "nixoci";
   version = "0.1.0";
   src = lib.cleanSource ../.;
-  # make vendor-hash brings it up to date.
+  # make vendor-hash updates this.
   vendorHash = "sha256-K/0uz3f5KN7doHicJXOav0V78QbdXgBDq+bJFuWmnAE=";
   subPackages = [ "cmd/nixoci" ];
   nativeBuildInputs = [ installShellFiles ];
-  # Not in env: until 24.11, buildGoModule passes CGO_ENABLED outside of it, and
-  # both at once do not evaluate.
+  # This is not in env: until 24.11, buildGoModule sets CGO_ENABLED outside of
+  # env, and setting both does not evaluate.
   preBuild = ''
     export CGO_ENABLED=0
   '';
@@ -23,7 +23,7 @@ buildGo126Module {
     "-s"
     "-w"
   ];
-  # The program writes them itself.
+  # nixoci itself writes the completions and the man pages.
   postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     for shell in bash fish zsh; do
       $out/bin/nixoci completion $shell >nixoci.$shell

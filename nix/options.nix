@@ -1,11 +1,11 @@
-# Definitions of options that not every supported nixpkgs has.
+# Defines options that some supported nixpkgs versions do not have.
 #
-# Whether an option exists is asked by its name alone. To look at the option
-# itself would evaluate its declaration, which in some of NixOS's modules needs
-# `config` (tasks/network-interfaces.nix: `with utils`), and `config` is what is
-# being defined here: infinite recursion.
+# Only the name of an option is checked. Reading the option itself would
+# evaluate its declaration. In some of NixOS's modules the declaration needs
+# `config` (tasks/network-interfaces.nix: `with utils`). But `config` is being
+# defined here, so this would be an infinite recursion.
 #
-# A renamed option still exists, under both names: name the newest one first.
+# A renamed option exists under both names. So put the newest name first.
 { lib, options }:
 
 rec {

@@ -1,6 +1,6 @@
-# The files of this repository that a container brings along: what evaluates a
-# configuration in it, and what nixoci-init is compiled from. Each is always the
-# same store path, also when it is made from the one in a container.
+# The files of this repository that a container needs: those that evaluate a
+# configuration, and the source of nixoci-init. Both always have the same store
+# path, even if they are copied from a container.
 { lib }:
 
 let

@@ -1,12 +1,12 @@
-# Debian's packages under nixpkgs' names: lies in the tree as debian/, next to
-# packages.json and aliases.json, which debstore writes.
+# Debian's packages under the names of nixpkgs. This file is in the tree as
+# debian/, beside packages.json and aliases.json, which debstore writes.
 { lib, system }:
 let
   raw = import ./packages.nix {
     inherit system;
     json = ./packages.json;
   };
-  # A Debian package, or the circle of packages that it belongs to.
+  # Returns a Debian package, or the circle of packages that it belongs to.
   aliases = builtins.fromJSON (builtins.readFile ./aliases.json);
   deb = name: raw.${aliases.${name} or (throw "e2e/nixpkgs: ${name} is not among the Debian packages")};
 
@@ -19,7 +19,7 @@ let
       ++ [ "0" ]
     );
 
-  # What nixpkgs' modules ask of a package.
+  # Adds the attributes that nixpkgs' modules read from a package.
   finish =
     {
       pname,
@@ -82,7 +82,7 @@ let
     in
     self;
 
-  # Links into Debian's packages; more is done to them by a script.
+  # Makes links to Debian's packages. A script may change more.
   fromDebian =
     pname:
     {
@@ -117,7 +117,7 @@ let
       );
     };
 
-  # Nothing, under a name that some module installs.
+  # An empty package with a name that some module installs.
   leftOut =
     pname:
     finish {
@@ -152,7 +152,7 @@ let
         ];
       };
     };
-  # A setup hook that does nothing: what it is for is not needed here.
+  # A setup hook that does nothing, because the tests do not need it.
   hook =
     pname: text:
     finish {
@@ -171,12 +171,12 @@ let
     };
 
   bash = fromDebian "bash" {
-    # Debian's sh is dash.
+    # In Debian sh is dash, but NixOS expects bash.
     more = ''ln -sfn bash "$out/bin/sh"'';
     extra.shellPath = "/bin/bash";
   };
 
-  # Debian's perl looks for its libraries below /usr.
+  # Debian's perl searches for its libraries below /usr.
   perlLibraries = [
     "perl-base"
     "perl-modules"
@@ -210,7 +210,8 @@ let
       interpreter = "${perl}/bin/perl";
     };
   };
-  # Whatever is asked for is there already, or nothing of it is.
+  # perl already contains the modules that the tests need. So each of these
+  # names is perl itself.
   perlPackages =
     lib.genAttrs [
       "ConfigIniFiles"
@@ -263,7 +264,7 @@ let
           for f in "$p/usr/lib/$d"/*; do [ ! -e "$f" ] || cp "$f" "$out/example/$d/"; done
         done
       done
-      # What NixOS takes over and Debian's build has not.
+      # Make the units that NixOS expects but Debian does not build.
       while read -r kind name; do
         [ ! -e "$out/example/systemd/$kind/$name" ] && [ ! -L "$out/example/systemd/$kind/$name" ] || continue
         printf '[Unit]\nDescription=%s: Debian has no such unit\nConditionPathExists=!/\n' "$name" >"$out/example/systemd/$kind/$name"
@@ -271,7 +272,7 @@ let
           printf '[Service]\nType=oneshot\nExecStart=%s\n' "${packages.coreutils}/bin/true" >>"$out/example/systemd/$kind/$name" ;;
         esac
       done <"$namesPath"
-      # NixOS copies the links that lead somewhere out of these, and wants one at least.
+      # NixOS copies the links from these directories, and needs at least one.
       while read -r kind name; do
         mkdir -p "$out/example/systemd/$kind/$name"
         ln -s ../nothing "$out/example/systemd/$kind/$name/nothing"
@@ -327,13 +328,14 @@ let
     main = "getent";
     more = ''
       mkdir -p "$out/etc"; : >"$out/etc/rpc"
-      # The activation script tells nscd what it changes. It is off.
+      # The activation script tells nscd about changes. nscd is off here.
       ln -s ${packages.coreutils}/bin/true "$out/bin/nscd"
     '';
   };
-  # There is no compiler. The one program that NixOS' modules compile themselves
-  # is security.wrappers' (wrapper.c): in its place is a script, whose
-  # set-user-ID bit the kernel ignores, so that what is wrapped runs as who calls it.
+  # There is no compiler. NixOS's modules compile only one program, for
+  # security.wrappers (wrapper.c). Here it is a script. The kernel ignores the
+  # set-user-ID bit of a script, so the wrapped program runs as the calling
+  # user.
   cc = finish {
     pname = "cc";
     version = "1";
@@ -421,7 +423,7 @@ let
     dbus-broker = fromDebian "dbus-broker" { };
     diffutils = fromDebian "diffutils" { main = "diff"; };
     findutils = fromDebian "findutils" { main = "find"; };
-    # Debian has these names by update-alternatives.
+    # Debian makes these names with update-alternatives.
     gawk = fromDebian "gawk" { more = ''ln -s gawk "$out/bin/awk"''; };
     git = fromDebian "git" { };
     gnugrep = fromDebian "grep" { };
@@ -477,7 +479,7 @@ let
         "nix-setup-systemd"
       ];
       main = "nix";
-      # Debian's gives the socket to a group of its own.
+      # Debian's file gives the socket to its own group.
       more = ''
         rm "$out/lib/tmpfiles.d/nix-daemon.conf"
         echo 'd /nix/var/nix/daemon-socket 0755 root root - -' >"$out/lib/tmpfiles.d/nix-daemon.conf"
@@ -494,7 +496,7 @@ let
         "uidmap"
       ];
       extra.shellPath = "/bin/nologin";
-      # These are util-linux's in Debian.
+      # In Debian these are in util-linux.
       more = ''
         for f in ${deb "util-linux"}/usr/sbin/nologin ${deb "util-linux"}/usr/bin/su ${deb "util-linux-extra"}/usr/bin/{newgrp,sg}; do
           [ -e "$out/bin/''${f##*/}" ] || ln -s "$f" "$out/bin/"
@@ -538,11 +540,11 @@ let
       (cd "$from" && ${packages.findutils}/bin/find . -type d) | while read -r d; do ${packages.coreutils}/bin/mkdir -p "$d"; done
       (cd "$from" && ${packages.findutils}/bin/find . ! -type d) | while read -r f; do ${packages.coreutils}/bin/ln -s "$from/''${f#./}" "$f"; done
     '';
-    # nixoci-init.nix compiles one program, which lies there already.
+    # nixoci-init.nix compiles one program, which is already here.
     go = script "go" ''
       while [ $# -gt 0 ]; do [ "$1" != -o ] || { ${packages.coreutils}/bin/cp ${./nixoci-init} "$2"; exit; }; shift; done
     '';
-    # Its program for what a system without nixos-init has of it.
+    # This program replaces the part of nixos-init that systems without it use.
     nixos-init = script "env-generator" ''
       exec ${packages.jq}/bin/jq -r 'to_entries[]
         | .key + "=\"" + .value + (if .key == "PATH" and env.PATH then ":" + env.PATH else "" end) + "\""' \
@@ -614,7 +616,7 @@ in
     // scripts
     // nothing
     // {
-      # Only a system that is not in a container can make these.
+      # A container cannot build these packages. Only this system can.
       e2eNixpkgs =
         lib.attrValues (packages // scripts // nothing)
         ++ [

@@ -1,4 +1,5 @@
-# Comes after nixpkgs' own modules: what they have that Debian's packages cannot be.
+# This module comes after nixpkgs' own modules. It changes what Debian's
+# packages cannot do.
 {
   config,
   lib,
@@ -6,16 +7,18 @@
   ...
 }:
 {
-  # Name services are glibc's own: NixOS' others are modules for nsncd alone.
+  # Only glibc's own name services are used, because NixOS's others are modules
+  # for nsncd.
   services.nscd.enable = lib.mkForce false;
   system.nssModules = lib.mkForce [ ];
-  # Made from the configuration of a kernel that there is none of.
+  # NixOS makes this file from the configuration of a kernel, but there is no
+  # kernel.
   environment.etc."sysctl.d/55-nixos-aslr-entropy.conf".enable = lib.mkForce false;
 
-  # The one locale that is in glibc itself.
+  # This is the only locale inside glibc itself.
   i18n.defaultLocale = lib.mkForce "C.UTF-8";
 
-  # Where Debian's nginx has its temporary files.
+  # Debian's nginx has its temporary files in these directories.
   systemd.services.nginx = lib.mkIf config.services.nginx.enable {
     serviceConfig.StateDirectory = [
       "nginx/body"
@@ -26,13 +29,14 @@
     ];
   };
 
-  # What a configuration in /config is built with. There is no cache to fetch it from.
+  # A container needs these packages to build a configuration from /config.
+  # There is no cache to download them from.
   system.extraDependencies = pkgs.e2eNixpkgs;
 
-  # The tests' containers have no network to ask a cache over.
+  # The containers of the tests have no network for a cache.
   nix.settings.substituters = lib.mkForce [ ];
 
-  # Where Debian's programs look for their parts.
+  # Debian's programs look for their parts in these places.
   system.activationScripts.debian = {
     deps = [ "usrbinenv" ];
     text = ''

@@ -1,5 +1,6 @@
-# Takes the place of pkgs/stdenv/default.nix: two stages, the first of Debian's
-# tools, in place of the bootstrap. Nothing is downloaded and nothing is compiled.
+# Replaces pkgs/stdenv/default.nix with two stages instead of the bootstrap. The
+# first stage consists of Debian's tools. Nothing is downloaded and nothing is
+# compiled.
 {
   lib,
   localSystem,
@@ -16,7 +17,7 @@ let
   generic = import ./generic;
   make =
     args:
-    # Until 25.11 all of it was one set of arguments.
+    # Until 25.11 this was a single set of arguments.
     if builtins.functionArgs generic ? defaultConfig then
       generic { defaultConfig = config; } args
     else
@@ -45,7 +46,8 @@ let
       initialPath = debian.tools;
       shell = "${debian.packages.bash}/bin/bash";
       cc = debian.cc;
-      # For evaluation alone: what it fetches shows what is missing among Debian's packages.
+      # Only used during evaluation: a download shows which package is missing
+      # among Debian's.
       fetchurlBoot = fetchurl;
     };
 in
