@@ -1,8 +1,8 @@
-# The small system of testdata/: busybox is the shell and PID 1, its httpd
-# serves one page. It boots in any container runtime without a flag.
+# The small system of testdata/. busybox is the shell and PID 1, and its httpd
+# serves one page. The system boots in any container runtime without a flag.
 #
-# update = true is the same system after an update: a newer hostname (a leaf that
-# Debian itself rebuilt), another page, and a unit that logs.
+# update = true is the same system after an update. It has a newer hostname (a leaf
+# of the graph, rebuilt by Debian), another page, and a unit that logs.
 { system, json, update ? false }:
 let
   packages = import ./packages.nix { inherit system json; };
@@ -12,7 +12,7 @@ let
   busybox = "${busybox-static}/bin/busybox";
   shell = "${applets}/bin/sh";
 
-  # busybox as it is installed elsewhere: a link for each of its commands.
+  # busybox with a link for each of its commands.
   applets = lib.run "busybox-applets-1.35.0" { busybox = busybox-static; } ''
     mkdir -p "$out/bin"
     for a in ash awk basename cat chmod cp cut date dirname du echo env false find grep head hostid httpd id init \
@@ -43,7 +43,7 @@ let
     ::ctrlaltdel:/run/current-system/sw/bin/true
   '';
 
-  # What NixOS calls systemd: the program that stage 2 becomes.
+  # Stage 2 of NixOS replaces itself with this program, under the name systemd.
   systemd = executable "busybox-init-1.35.0" "lib/systemd/systemd" ''
     #!${shell}
     exec -a init ${busybox} init

@@ -1,4 +1,5 @@
-# The packages of one system: Debian's, under the names that NixOS modules use.
+# The packages of one system: Debian's packages under the names that NixOS
+# modules use.
 { system }:
 let
   release = builtins.fromJSON (builtins.readFile ./release.json);
@@ -8,14 +9,14 @@ let
   };
   versionOf =
     p: builtins.head (builtins.match "[a-z-]*-([0-9]+(\\.[0-9]+)*).*" p.name);
-  # Builders run in the container too, where only the store has programs.
+  # Builders also run in the container, where only the store contains programs.
   store = import ./debian/lib.nix {
     inherit system;
     path = builtins.concatStringsSep ":" (
       [ "/usr/bin:/bin" ] ++ map (p: "${p}/bin:${p}/usr/bin") [ debian.coreutils debian.sed ]
     );
   };
-  # Debian packages with their programs in bin, as nixpkgs has them.
+  # Debian packages with their programs in bin, as in nixpkgs.
   programs =
     name: packages:
     store.run name { inherit packages; } ''
@@ -45,8 +46,9 @@ rec {
     debian = debian.nix-bin;
   };
   nftables = programs "nftables-1.0" debian.nftables;
-  # The server without what Debian compiles queries with: LLVM. It finds its
-  # files by where it is. The next nixpkgs has the next minor version.
+  # The server without LLVM, with which Debian compiles queries. It finds its
+  # files relative to its own place. The updated nixpkgs has the next minor
+  # version.
   postgresql =
     store.run "postgresql-15.${if builtins.pathExists ./UPDATE then "2" else "1"}"
       {
@@ -64,18 +66,18 @@ rec {
     // {
       psqlSchema = "15";
     };
-  # Where PAM's modules are.
+  # The directory of PAM's modules.
   pamModules = "${debian.libpam-modules}${if release == "bookworm" then "" else "/usr"}/lib/${
     if system == "aarch64-linux" then "aarch64" else "x86_64"
   }-linux-gnu/security";
   procps = programs "procps-4.0" debian.procps;
-  # Debian has mount and umount apart.
+  # Debian has mount and umount in a separate package.
   util-linux = programs "util-linux-2.38" [
     debian.util-linux
     debian.mount
   ];
-  # From trixie on Debian has everything below /usr, and units and
-  # files of its own that NixOS has not.
+  # From trixie on, everything in Debian is below /usr. Debian also has units
+  # and files that NixOS does not have.
   systemd =
     (
       if release == "bookworm" then
@@ -100,17 +102,17 @@ rec {
     // {
       interfaceVersion = 2;
     };
-  # Flakes at a path need none.
+  # Flakes in a directory do not need git.
   gitMinimal = store.run "git-none" { } ''mkdir -p "$out/bin"'';
   lib = import ./lib;
-  # The container module has one package of its own.
+  # The container module builds one package with this.
   callPackage = file: args: import file ({ inherit lib stdenvNoCC go; } // args);
   stdenvNoCC = {
     hostPlatform = {
       inherit system;
       isAarch64 = system == "aarch64-linux";
     };
-    # As much of a build as the container module's own package takes.
+    # The parts of a build that the container module's package needs.
     mkDerivation =
       attrs:
       store.run "${attrs.pname}-${attrs.version}" (removeAttrs attrs [ "meta" ]) ''
@@ -119,7 +121,7 @@ rec {
         cp -r "$src" source; chmod -R u+w source; cd source
         eval "$configurePhase"; eval "$buildPhase"; eval "$installPhase"'';
   };
-  # There is no Go: what it would compile is here.
+  # There is no Go. This program copies what Go would compile.
   go =
     let
       init = builtins.path {

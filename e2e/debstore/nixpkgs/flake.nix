@@ -14,7 +14,7 @@
           import ./nixos/lib/eval-config.nix (
             {
               system = args.system or null;
-              # Only a flake knows which version it is.
+              # Only a flake contains its version.
               modules = args.modules ++ [ { system.nixos.versionSuffix = ".debian12"; } ];
             }
           );

@@ -1,5 +1,5 @@
-# The base system as nixoci ships it, with Debian's packages in place of
-# nixpkgs': nix/ is evaluated as it is, on a nixpkgs that is made for it.
+# The base system of nixoci, with Debian's packages instead of those of nixpkgs.
+# The files of nix/ are unchanged. This nixpkgs contains what they need.
 {
   system,
   nixpkgs,
@@ -22,7 +22,7 @@ let
         { pkgs, ... }:
         {
           nixoci.nixpkgs = source;
-          # There is no cache to fetch it from in the tests.
+          # The tests have no cache to download these from.
           system.extraDependencies = [
             pkgs.nginx
             pkgs.curl
@@ -33,7 +33,7 @@ let
       )
     ];
   };
-  # Somebody's system that has never heard of nixoci.
+  # A system that does not use nixoci's module.
   alone = import (source + "/nixos/lib/eval-config.nix") {
     inherit system;
     modules = [

@@ -1,5 +1,5 @@
-# As much of nixpkgs' lib as the container module, the base system and the
-# configurations of the tests use. The module system is in modules.nix.
+# The parts of nixpkgs' lib that the container module, the base system and the
+# configurations of the tests use. modules.nix contains the module system.
 let
   inherit (builtins)
     attrNames
@@ -89,7 +89,7 @@ rec {
   trivial.release = "24.05";
   fakeHash = "";
 
-  # Values and functions.
+  # Functions for values and functions.
   id = x: x;
   const = x: _: x;
   flip =
@@ -102,7 +102,7 @@ rec {
   versionAtLeast = a: b: !versionOlder a b;
   boolToString = b: if b then "true" else "false";
 
-  # Lists.
+  # Functions for lists.
   optional = cond: x: if cond then [ x ] else [ ];
   optionals = cond: xs: if cond then xs else [ ];
   last = xs: elemAt xs (length xs - 1);
@@ -112,7 +112,7 @@ rec {
   unique = builtins.foldl' (seen: x: if builtins.elem x seen then seen else seen ++ [ x ]) [ ];
   range = first: end: genList (n: first + n) (if first > end then 0 else end - first + 1);
 
-  # Strings.
+  # Functions for strings.
   optionalString = cond: s: if cond then s else "";
   concatStrings = concatStringsSep "";
   concatMapStrings = f: xs: concatStrings (map f xs);
@@ -144,7 +144,7 @@ rec {
     if match "[[:alnum:],._+:@%/-]+" s == null then "'${replaceStrings [ "'" ] [ "'\\''" ] s}'" else s;
   escapeShellArgs = concatMapStringsSep " " escapeShellArg;
 
-  # Attribute sets.
+  # Functions for attribute sets.
   nameValuePair = name: value: { inherit name value; };
   optionalAttrs = cond: s: if cond then s else { };
   genAttrs = names: f: listToAttrs (map (n: nameValuePair n (f n)) names);
@@ -182,7 +182,7 @@ rec {
   getExe = p: "${p}/bin/${p.meta.mainProgram or p.name}";
   getExe' = p: name: "${p}/bin/${name}";
 
-  # Texts that come after others: { name -> { text, deps } } in order.
+  # Sorts texts by their dependencies: { name -> { text, deps } }.
   noDepEntry = stringAfter [ ];
   stringAfter = deps: text: { inherit text deps; };
   textClosureList =

@@ -1,8 +1,9 @@
-# The module system. What forces what is nixpkgs': `options` is made of the
-# declarations of all modules, a declaration's type is looked at as soon as the
-# option is, and a module's arguments other than lib, config and options come
-# out of config._module.args, which takes the attribute names of everything
-# that any module defines. So whatever recurses there recurses here.
+# The module system. It evaluates in the same order as nixpkgs. `options`
+# consists of the declarations of all modules. The type of an option is
+# evaluated together with the option. Arguments of a module other than lib,
+# config and options come from config._module.args. To evaluate that, Nix needs
+# the names of everything that any module defines. So an infinite recursion in
+# nixpkgs is also one here.
 { lib }:
 let
   inherit (builtins)
@@ -42,7 +43,7 @@ let
   unknownFile = "<unknown-file>";
 in
 rec {
-  # Options and properties.
+  # Functions for options and properties.
   mkOption = attrs: { _type = "option"; } // attrs;
   isOption = v: v._type or null == "option";
   mkEnableOption =
@@ -92,8 +93,9 @@ rec {
   mkBefore = mkOrder 500;
   mkAfter = mkOrder 1500;
 
-  # A definition of an attribute set becomes several whose attributes carry the
-  # properties: their names are known without the conditions.
+  # Splits a definition of an attribute set with a property into several, whose
+  # attributes have the property. So the names are known without evaluating the
+  # conditions.
   pushDownProperties =
     v:
     if v._type or "" == "merge" then
@@ -114,8 +116,8 @@ rec {
     else
       [ v ];
 
-  # Definitions, a list of { file, value }, become the ones that count, in
-  # their order.
+  # Selects the definitions that count, in their order. Definitions are a list
+  # of { file, value }.
   mergeDefinitions =
     loc: type: defs:
     let
@@ -154,7 +156,7 @@ rec {
 
   showDefs = defs: concatStringsSep "" (map (d: "\n- In `${d.file}'") defs);
 
-  # A module, in whatever form it was written, with its imports.
+  # Loads a module in any of its forms, with its imports.
   loadModule =
     args: fallback: m:
     let
@@ -201,8 +203,8 @@ rec {
       [ loaded ] ++ collectModules args loaded._file loaded.imports
     ) ms;
 
-  # The options that decls declare below prefix with what defs define of them,
-  # and the definitions of no option.
+  # Merges the options in decls below prefix with the definitions in defs. Also
+  # returns the definitions without an option.
   mergeModules =
     prefix: decls: defs:
     let
@@ -261,7 +263,7 @@ rec {
       merged = foldl' merge { declarations = [ ]; inherit loc; } ds;
       type = merged.type or types.unspecified;
     in
-    # nixpkgs looks for sub-options at once.
+    # nixpkgs evaluates the type at once, too, to look for sub-options.
     seq (type.name or null) (merged // { inherit type; });
 
   evalOption =
@@ -359,7 +361,8 @@ rec {
         );
     };
 
-  # Options of other times. They stay declared, and invisible.
+  # Functions for removed and renamed options. These options stay declared, but
+  # they are hidden.
   mkRemovedOptionModule =
     path: instructions:
     { options, ... }:

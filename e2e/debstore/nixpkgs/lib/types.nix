@@ -1,5 +1,5 @@
-# Types: what a value may be, and how definitions, a list of { file, value },
-# merge.
+# Types define which values are allowed, and how definitions merge. Definitions
+# are a list of { file, value }.
 { lib }:
 let
   inherit (builtins)
@@ -58,7 +58,7 @@ let
       (head defs).value
     else
       throw "The option `${showOption loc}' is defined multiple times while it's expected to be unique.${showDefs defs}";
-  # What is left of an element whose definitions were all disabled.
+  # Returns nothing for an element if all of its definitions are disabled.
   optionalValue = loc: type: defs: (
     let
       m = mergeDefinitions loc type defs;
@@ -194,7 +194,8 @@ rec {
         );
       emptyValue.value = { };
     };
-  # Which attributes there are does not depend on the definitions' conditions.
+  # The names of the attributes do not depend on the conditions of the
+  # definitions.
   lazyAttrsOf =
     t:
     mkType {

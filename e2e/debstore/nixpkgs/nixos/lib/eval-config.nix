@@ -1,4 +1,4 @@
-# A NixOS configuration, as config, options and pkgs.
+# Evaluates a NixOS configuration to config, options and pkgs.
 {
   system ? null,
   modules,

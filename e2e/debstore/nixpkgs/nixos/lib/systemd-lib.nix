@@ -1,4 +1,4 @@
-# How options become units, and units the directory that systemd reads.
+# Makes units from options, and from the units the directory that systemd reads.
 {
   lib,
   config,
@@ -41,7 +41,7 @@ let
   unit = def: more: shared def // { text = section "Unit" def.unitConfig + "\n" + more; };
 in
 rec {
-  # Modules for the submodules: what the short options say, as settings.
+  # Modules for the submodules. They convert short options to settings.
   unitConfig =
     { config, ... }:
     {
@@ -130,7 +130,7 @@ rec {
   targetToUnit = def: unit def "";
   mountToUnit = def: unit def (section "Mount" def.mountConfig);
 
-  # A derivation of each, also of those that are masked.
+  # Each unit gets a derivation, even a masked unit.
   concreteConfig =
     { name, config, ... }:
     let
@@ -147,7 +147,8 @@ rec {
       );
     };
 
-  # systemd's own units stay where Debian has them: here is what overrides them.
+  # systemd's own units stay at Debian's places. This generates only the files
+  # that override them.
   generateUnits =
     units:
     let

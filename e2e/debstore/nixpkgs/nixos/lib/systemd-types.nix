@@ -1,4 +1,4 @@
-# The types of the options that hold units.
+# The types of options whose values are units.
 { lib, systemdLib }:
 let
   inherit (lib) types;

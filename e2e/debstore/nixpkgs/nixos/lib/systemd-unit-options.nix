@@ -1,4 +1,4 @@
-# The options of units, by what they describe.
+# The options of units, by the type of unit.
 { lib }:
 let
   inherit (lib) mkOption types;
@@ -24,7 +24,7 @@ let
     };
 in
 rec {
-  # What every unit has, however it came to be.
+  # The options that all units have.
   shared = {
     enable = flag true;
     overrideStrategy = mkOption {

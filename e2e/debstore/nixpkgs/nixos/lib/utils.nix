@@ -1,4 +1,5 @@
-# What modules get as utils: not lib's, since it needs config and pkgs.
+# The argument utils of modules. It is not in lib, because it needs config and
+# pkgs.
 {
   lib,
   config,

@@ -1,4 +1,4 @@
-# Options that exist in NixOS and make no difference to this system.
+# Options that exist in NixOS but have no effect on this system.
 { lib, pkgs, ... }:
 let
   inherit (lib) mkOption types;

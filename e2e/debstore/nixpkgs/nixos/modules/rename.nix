@@ -1,4 +1,5 @@
-# Options that went away without a module of today to say so in.
+# Options that NixOS has removed, without a current module that could report
+# this.
 { lib, ... }:
 {
   imports = [

@@ -1,4 +1,4 @@
-# Something that a system has unless it is told otherwise, as the base is.
+# Fontconfig is on by default, and the base system turns it off.
 { config, lib, ... }:
 {
   options.fonts.fontconfig.enable = lib.mkOption {

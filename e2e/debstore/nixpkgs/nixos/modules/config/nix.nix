@@ -71,7 +71,7 @@ in
 
   config = lib.mkIf cfg.enable {
     environment.systemPackages = [ cfg.package ];
-    # Debian's Nix has its helpers elsewhere, and no cache is within reach.
+    # Debian's Nix has its helpers in other places, and the tests have no cache.
     nix.settings = {
       build-users-group = lib.mkDefault "";
       filter-syscalls = lib.mkDefault false;

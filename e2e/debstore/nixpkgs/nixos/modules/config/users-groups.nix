@@ -1,4 +1,4 @@
-# Users and groups are files of the system here: nothing is made at activation.
+# Users and groups are files of the system here. Activation creates nothing.
 {
   config,
   lib,
@@ -104,7 +104,7 @@ in
   config = {
     assertions = [
       {
-        # Nobody shall be locked out.
+        # At least one user must be able to log in.
         assertion =
           cfg.mutableUsers
           || cfg.allowNoPasswordLogin
@@ -144,7 +144,8 @@ in
         uid = 65534;
         group = "nogroup";
       };
-      # Of NixOS's systemd.nix: systemd's tmpfiles.d names it.
+      # In NixOS this is in systemd.nix. systemd's tmpfiles.d contains this
+      # user.
       systemd-network = {
         uid = 152;
         isSystemUser = true;

@@ -1,4 +1,4 @@
-# Who reads them is top-level.nix.
+# top-level.nix reads these options.
 { lib, ... }:
 {
   options = {

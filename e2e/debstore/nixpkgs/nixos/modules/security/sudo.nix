@@ -1,4 +1,5 @@
-# sudo as a set-user-ID program in /run/wrappers, which NixOS fills when it starts.
+# sudo is a set-user-ID program in /run/wrappers. NixOS fills this directory at
+# the start.
 {
   config,
   lib,
@@ -19,7 +20,7 @@ in
       root ALL=(ALL:ALL) ALL
       %wheel ALL=(ALL:ALL) NOPASSWD: ALL
     '';
-    # PAM of Debian has its modules where only Debian looks.
+    # Debian's PAM searches for its modules only in Debian's directories.
     environment.etc."pam.d/sudo".text = lib.concatMapStrings (type: ''
       ${type} required ${pkgs.pamModules}/pam_permit.so
     '') [ "auth" "account" "session" ];

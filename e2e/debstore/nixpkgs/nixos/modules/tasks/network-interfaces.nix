@@ -1,6 +1,6 @@
-# mkOption comes from utils here, as far as Nix knows before it has looked:
-# whoever asks for one of these options needs _module.args, and so the names of
-# everything that any module defines.
+# Here mkOption comes from utils, as in NixOS's module. To evaluate one of these
+# options, Nix needs _module.args, and therefore the names of everything that
+# any module defines.
 {
   config,
   options,

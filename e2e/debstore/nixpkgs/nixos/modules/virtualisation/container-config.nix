@@ -25,7 +25,7 @@ with lib;
     services.udev.enable = false;
     services.lvm.enable = mkDefault false;
     security.audit.enable = false;
-    # NixOS takes it that Nix is the host's.
+    # Like NixOS, assume that the container uses the Nix of the host.
     environment.variables.NIX_REMOTE = "daemon";
   };
 }

@@ -1,4 +1,4 @@
-# As NixOS's, for what examples/postgresql sets.
+# The options of NixOS's module that examples/postgresql sets.
 {
   config,
   lib,
@@ -15,7 +15,7 @@ let
     log_destination = 'stderr'
     jit = off
   '';
-  # As NixOS chooses it: by the release that the data was made with.
+  # NixOS uses the same version in the name of the data directory.
   version = cfg.package.psqlSchema;
 in
 {

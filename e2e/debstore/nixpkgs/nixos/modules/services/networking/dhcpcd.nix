@@ -13,7 +13,8 @@ in
     wants = [ "network.target" ];
     before = [ "network-online.target" ];
     unitConfig.ConditionCapability = "CAP_NET_ADMIN";
-    # There is no dhcpcd here: it could not take the engine's network over anyway.
+    # There is no dhcpcd here. In a container it could not set up the network,
+    # because the engine has done so.
     script = "echo 'dhcpcd: no interfaces have a carrier'; exit 1";
   };
 }

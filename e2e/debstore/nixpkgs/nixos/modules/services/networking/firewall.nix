@@ -1,4 +1,4 @@
-# The firewall, with nftables alone: iptables' has a unit of another name.
+# The firewall, only with nftables. With iptables the unit has another name.
 {
   config,
   lib,

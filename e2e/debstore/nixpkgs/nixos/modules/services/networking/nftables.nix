@@ -38,7 +38,7 @@ in
 
   config = lib.mkIf cfg.enable {
     environment.systemPackages = [ pkgs.nftables ];
-    # No condition on CAP_NET_ADMIN, as in NixOS.
+    # As in NixOS, there is no condition on CAP_NET_ADMIN.
     systemd.services.nftables = {
       description = "nftables firewall";
       after = [ "sysinit.target" ];

@@ -33,9 +33,10 @@ in
   };
 
   config = {
-    # Mounts, for which a container has no privileges.
+    # NixOS mounts file systems here. It fails, because a container has no
+    # privileges for this.
     system.activationScripts.specialfs = "false";
-    # Debian's systemd looks for its parts there.
+    # Debian's systemd searches for its parts in these places.
     system.activationScripts.debian = ''
       mkdir -p /bin /usr/bin /lib /usr/lib /sbin /usr/sbin /var/empty /var/www
       ln -sfn ${systemd}/lib/systemd /lib/systemd

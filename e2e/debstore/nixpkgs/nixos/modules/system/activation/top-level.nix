@@ -97,7 +97,8 @@ in
       '';
       switch = ''
         #!${shell}
-        # switch-to-configuration: activate, then stop, start and restart what differs.
+        # switch-to-configuration: activate, then stop, start and restart units
+        # that differ.
         export PATH=${systemPath}/bin
         case "$1" in switch | test) ;; boot) exit 0 ;; *) echo "Usage: $0 [switch|boot|test]" >&2; exit 1 ;; esac
         old=$(readlink -f /run/current-system/etc/systemd/system)

@@ -1,5 +1,5 @@
 { config, ... }:
 {
-  # Run by the kernel, for the whole machine.
+  # The kernel runs this program, for the whole machine.
   boot.kernel.sysctl."kernel.poweroff_cmd" = "${config.systemd.package}/sbin/poweroff";
 }

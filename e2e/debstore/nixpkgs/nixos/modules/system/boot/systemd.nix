@@ -1,5 +1,5 @@
-# Units. Their types are utils': whoever asks for systemd.units needs
-# _module.args, see network-interfaces.nix.
+# Options of units. Their types come from utils. To evaluate systemd.units, Nix
+# needs _module.args, see network-interfaces.nix.
 {
   config,
   lib,
@@ -94,7 +94,7 @@ in
 
     boot.kernel.sysctl."kernel.pid_max" = mkDefault 4194304;
 
-    # NixOS has neither: users and groups are in /etc.
+    # NixOS does not use these, because users and groups are in /etc.
     systemd.services.systemd-sysusers.enable = false;
     systemd.services.systemd-firstboot.enable = false;
   };

@@ -78,7 +78,8 @@ in
         failed=
         while read -r name target; do
           case $name in */*) [ -d "/etc/''${name%/*}" ] || mkdir -p "/etc/''${name%/*}" ;; esac
-          # As setup-etc.pl, ln makes a link beside it and renames it over it.
+          # Like setup-etc.pl, ln makes a new link and renames it over the old
+          # one.
           ln -sfn "$target" "/etc/$name" || { echo "cannot set /etc/$name"; failed=1; }
         done
         [ -z "$failed" ]

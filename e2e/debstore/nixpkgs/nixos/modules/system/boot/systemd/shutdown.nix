@@ -1,4 +1,4 @@
-# A system to go back to when this one is halted: nothing for a container.
+# At shutdown NixOS changes to an initramfs. A container does not need one.
 {
   config,
   lib,
