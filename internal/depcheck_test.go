@@ -18,7 +18,7 @@ const module = "github.com/nixoci/nixoci/"
 // same picture. The data goes from closure through plan, layers and manifest to push.
 // Imports go in the opposite direction only.
 var allowed = map[string][]string{
-	// Leaves: each does one thing and does not know images.
+	// Leaves: each does one thing and does not handle images.
 	"internal/hint":       {},
 	"internal/retry":      {},
 	"internal/atomicfile": {"internal/retry"},

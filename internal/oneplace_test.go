@@ -28,10 +28,10 @@ var onePlace = []struct {
 		"internal/registry/registrytest/", // makes such failures
 	}, false},
 	{"the loop that tries again", `retry\.(Backoff|Sleep)\(`, []string{
-		"internal/registry/attach.go", // a tag that others write: no failure
-		"internal/registry/retry.go",  // waits while the registry wants to be left alone
-		"internal/push/join.go",       // the same for an index
-		"internal/atomicfile/",        // waits for another program
+		"internal/registry/attach.go", // tries again after another writer changed the tag
+		"internal/registry/retry.go",  // waits as long as the registry asks
+		"internal/push/join.go",       // tries again after another writer changed the index
+		"internal/atomicfile/",        // waits for the lock of another process
 	}, false},
 	{"the flag of golden files", `flag\.Bool\("update"`, []string{"internal/golden/"}, true},
 	{"the flag --insecure", `BoolVar\(.*"insecure"`, []string{"cmd/nixoci/push.go"}, false},

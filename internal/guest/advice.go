@@ -175,7 +175,7 @@ func compose(own bool) func(missing) string {
 }
 
 // podmanFlags returns the flags for podman run. With --systemd=always podman mounts
-// everything that systemd needs, but /run without set-user-ID bits.
+// everything that systemd needs, but it mounts /run with nosuid.
 func podmanFlags(m missing) string {
 	f := []string{"--systemd=always"}
 	for _, dir := range m.tmpfs {

@@ -204,8 +204,8 @@ func TestApplyGoesBackWhenTheSwitchFails(t *testing.T) {
 	}
 }
 
-// If a system cannot be switched to while it runs, apply asks for a restart and does not
-// go back. The profile then names the new system, so the next start boots it.
+// If a switch is not possible while the container runs, apply asks for a restart and does
+// not go back. The profile then names the new system, so the next start boots it.
 func TestApplyLeavesToARestartWhatCannotBeSwitched(t *testing.T) {
 	for name, script := range map[string]string{
 		"systemd":    "exit 100\n",

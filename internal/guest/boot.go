@@ -127,7 +127,7 @@ func settle(sys System, env *bootEnv, ms Mounts, engine Engine, args []string) (
 	return notes
 }
 
-// asExit returns err as an *ExitError. Without a code of its own, it gets ExitSoftware.
+// asExit returns err as an *ExitError. If err has no exit code, the code is ExitSoftware.
 func asExit(err error) error {
 	var exit *ExitError
 	if errors.As(err, &exit) {

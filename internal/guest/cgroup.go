@@ -23,7 +23,7 @@ var (
 	errCgroupV1      = errors.New("the host has control groups of version 1 only, and systemd's hierarchy is not writable")
 )
 
-// Cgroup is the group in which PID 1 may make control groups.
+// Cgroup is the control group below which PID 1 makes its groups.
 type Cgroup struct {
 	Dir string // the group of this process, below /sys/fs/cgroup
 	V1  bool

@@ -26,8 +26,8 @@ const (
 	OCI        Engine = "oci" // any other runtime
 )
 
-// detectEngine recognises the engine by files below root, mounts and variables. It
-// ignores a value of $container that the image may have set. oldSeccomp means that the
+// detectEngine recognises the engine by files below root, mounts and variables. It does
+// not trust container=docker, which the image itself sets. oldSeccomp means that the
 // engine refuses system calls that newer engines allow.
 func detectEngine(root string, env *bootEnv, ms Mounts, oldSeccomp bool) Engine {
 	there := func(files ...string) bool {

@@ -181,7 +181,7 @@ func mountTmpfs(n need, below []string) error {
 	return nil
 }
 
-// carry bind-mounts from on to.
+// carry bind-mounts the path from at the path to.
 func carry(from, to string) error {
 	info, err := os.Stat(from)
 	if err != nil {

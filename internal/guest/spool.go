@@ -48,8 +48,8 @@ func (s *spool) put(p []byte) {
 	s.filled.Signal()
 }
 
-// take waits for bytes and returns as many as fit into into. lost is how many were
-// dropped before them. ok is false if the spool is closed and empty.
+// take waits for bytes and copies as many as possible into the buffer into. lost is how
+// many were dropped before them. ok is false if the spool is closed and empty.
 func (s *spool) take(into []byte) (p []byte, lost int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -33,8 +33,8 @@ const (
 	// before it reads any other, and the blocks of the others stay in use until then.
 	ownBlocks = 2
 
-	// sharedBlocks, plus two for each worker, are for any layer that needs them. This is
-	// enough work for each compressor while finished blocks wait for the network.
+	// sharedBlocks, plus two for each worker, are for any layer that needs them. With
+	// these blocks each compressor finds work while finished blocks wait for the network.
 	sharedBlocks = 4
 
 	// layerLookahead, plus the number of workers, is how many blocks a layer may be ahead

@@ -91,8 +91,8 @@ func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err err
 	return c, nil
 }
 
-// setStart sets entrypoint and command. Where there is no entrypoint, the command
-// starts.
+// setStart sets entrypoint and command. An application without an entrypoint needs a
+// command, which the runtime then starts.
 func (rc *runtimeConfig) setStart(sys *System, s *Settings) (err error) {
 	rc.Entrypoint, rc.Cmd = slices.Clone(s.Entrypoint), slices.Clone(s.Cmd)
 	starts := &rc.Entrypoint

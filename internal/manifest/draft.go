@@ -20,7 +20,8 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// maxImageLayers is the most layers that overlay drivers can mount, also Docker's.
+// maxImageLayers is how many layers overlay drivers can mount at most. Docker's driver
+// has this limit too.
 const maxImageLayers = 127
 
 // Draft is the image of one platform without the bytes of its layers. Only drafts compute

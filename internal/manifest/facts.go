@@ -30,9 +30,9 @@ const (
 	initBinary = "binary"
 )
 
-// Facts are the properties of a system that its toplevel's files show. nixoci reads
-// nothing else of them to describe an image. Facts follow from the toplevel's narHash, so
-// a caller that keeps them under that hash need not open the store again.
+// Facts are properties of a system, read from its toplevel's files. nixoci needs nothing
+// else from these files to describe an image. Facts follow from the toplevel's narHash,
+// so a caller that keeps them under that hash need not open the store again.
 type Facts struct {
 	System        string `json:"system"`                  // content of the file system: "x86_64-linux"
 	Version       string `json:"version,omitempty"`       // content of the file nixos-version
@@ -52,7 +52,7 @@ const (
 const toplevelHint = "give config.system.build.toplevel of a NixOS configuration, for instance the result of: nix build .#nixosConfigurations.NAME.config.system.build.toplevel"
 
 // ReadFacts walks the tree of the toplevel once, and checks its narHash. It fails if the
-// toplevel is not a NixOS system: without init or without the file system.
+// toplevel is not a NixOS system: if it has no init, or no file named system.
 func ReadFacts(ctx context.Context, src closure.Source, c *closure.Closure, toplevel closure.StorePath) (Facts, error) {
 	info := c.Info(toplevel)
 	if info == nil {

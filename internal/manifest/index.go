@@ -72,8 +72,8 @@ func IndexRecipe(drafts []*Draft, s Settings) (digest.Digest, error) {
 }
 
 // indexAnnotations returns the title and version on which all of nixoci's manifests
-// agree, with the user's annotations. It uses only the descriptors. So an index that
-// platforms joined one by one has the same annotations as an index made at once.
+// agree, with the user's annotations. It uses only the descriptors. So an index to which
+// platforms were joined one by one has the same annotations as an index made at once.
 func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]string {
 	var common map[string]string
 	for _, d := range manifests {

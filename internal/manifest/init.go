@@ -32,8 +32,8 @@ type Init struct {
 	bytes  func() ([]byte, error)
 }
 
-// DefaultInit returns the nixoci-init for a platform that is part of this program, nil if
-// there is none.
+// DefaultInit returns the nixoci-init that is embedded for a platform, nil if there is
+// none.
 func DefaultInit(p ocispec.Platform) *Init {
 	if p.OS != "linux" {
 		return nil

@@ -16,7 +16,7 @@ import (
 // index do the same for the whole image.
 const (
 	AnnotationRecipe      = "io.nixoci.layer.recipe"      // layer descriptor: layers.Recipe
-	AnnotationDiffID      = "io.nixoci.layer.diffid"      // layer descriptor: diffID, so that nobody need fetch the config
+	AnnotationDiffID      = "io.nixoci.layer.diffid"      // layer descriptor: diffID, so the config need not be fetched
 	AnnotationTarSize     = "io.nixoci.layer.tarsize"     // layer descriptor: bytes of the tar
 	AnnotationCompression = "io.nixoci.layer.compression" // layer descriptor: algorithm and level, as in the recipe
 	AnnotationToplevel    = "io.nixoci.toplevel"          // manifest and its descriptor in the index: store path

@@ -98,7 +98,7 @@ func (g *graph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []
 		}
 		if len(heads) == budget && least == 0 {
 			// least is all bytes times a power of two. So one path more or less rarely
-			// changes it, and scaling all sizes hardly changes the plan.
+			// changes which paths are heavy enough, and scaling all sizes never does.
 			total := float64(g.total)
 			least = math.Ldexp(total, math.Ilogb(weight[i]/(headStep*total)))
 		}

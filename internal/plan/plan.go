@@ -205,8 +205,9 @@ func matches(glob string, names ...string) (bool, error) {
 	return false, nil
 }
 
-// closureOf is root and all that it refers to; nothing where the closure has no such
-// path, as of images for several platforms only one has it.
+// closureOf returns root and everything to which it refers, directly or indirectly. The
+// result is empty if the closure does not contain root. With images for several
+// platforms, a path is often in only one of the closures.
 func (g *graph) closureOf(root closure.StorePath) map[closure.StorePath]bool {
 	references := make(map[closure.StorePath][]closure.StorePath, len(g.infos))
 	for _, info := range g.infos {

@@ -316,7 +316,7 @@ func TestPlanNamedLayers(t *testing.T) {
 	}
 }
 
-// TestPlanLayerOfAPath: a store path is named with all that it refers to.
+// TestPlanLayerOfAPath checks that a layer of a store path gets the closure of that path.
 func TestPlanLayerOfAPath(t *testing.T) {
 	names := []string{"libc", "ssl", "python", "data", "app"}
 	infos := make([]closure.Info, len(names))

@@ -10,8 +10,8 @@ import (
 
 // Planner plans closures with the help of known plans.
 type Planner struct {
-	Options Options // one of these is followed exactly; if empty, Plan plans the closure
-	Follow  []Known // one of these is continued, if Follow is empty
+	Options Options // its From is not used
+	Follow  []Known // one of these is followed exactly; if empty, Plan plans the closure
 	From    []Known // one of these is continued
 }
 

@@ -75,8 +75,8 @@ func (r *reach) findJoins() {
 }
 
 // cutRows makes a row for each join, for each node that a join needs, and for each node
-// where the ways from two of these meet. A row contributes the nodes from its own node up
-// to the node of the next row on its way.
+// where the ways from two of these meet. A row contributes its own node and the nodes
+// after it on the way, up to the next node with a row.
 func (r *reach) cutRows() {
 	const none, cut = -1, -2
 	r.top = slices.Repeat([]int32{none}, len(r.infos))
@@ -201,8 +201,8 @@ func (r *reach) each(counts []int32, joined func(k int) int32, counted func(i in
 // the closure of the join that are not in the set. counts[k*len(sets)+x] is the number
 // for join k and sets[x].
 //
-// Columns are sorted by the sets that they are outside of. So equal columns are counted
-// once for all these sets.
+// Columns are sorted by the sets that do not contain them. So neighbouring columns with the
+// same sets are counted once for all these sets.
 func (r *reach) outside(sets []bitset) (counts []int32) {
 	counts = make([]int32, len(r.joins)*len(sets))
 	var columns []int32
