@@ -3,22 +3,23 @@
 #
 #   nix/check.sh [NIXPKGS...]
 #
-# NIXPKGS is a directory; without any, the one that <nixpkgs> names. Needs no
-# network, and leaves the machine's store as it is. What is evaluated: the
-# flake's packages and base systems, what push and /config make of a
-# configuration (nix/checks/lib/flake.nix), and the configurations in
-# nix/checks/. Each has to give a system without a failed assertion, without a
-# warning of the module's, as its check expects, and as every container has to
-# be (nix/checks/lib/invariants.nix).
+# NIXPKGS is a directory; the default is <nixpkgs>. The script needs no network
+# and does not change the machine's store. It evaluates the flake's packages and
+# base systems, what push and /config make from a configuration
+# (nix/checks/lib/flake.nix), and the configurations in nix/checks/.
+#
+# Each must give a system without failed assertions and without unexpected
+# warnings of the module. The system must have the values that the check expects,
+# and follow the rules for every container (nix/checks/lib/invariants.nix).
 #
 #   NIX     the nix to use (2.18 or later for today's nixpkgs)
-#   JOBS    how many at a time (number of processors)
-#   CHECKS  names of checks, instead of all
-#   SYSTEMS systems, instead of x86_64-linux and aarch64-linux (not of flake-*)
+#   JOBS    number of parallel evaluations (default: number of processors)
+#   CHECKS  names of checks (default: all)
+#   SYSTEMS systems (default: x86_64-linux and aarch64-linux; flake-* ignore it)
 #
-# For each it prints the processor time and the memory (with GNU time; else Nix'
-# heap) that the evaluation for both systems took. What NixOS itself warns of is
-# shown, and is no fault.
+# For each check the script prints the processor time and the memory of the
+# evaluation for both systems. Without GNU time, the memory is only Nix's heap.
+# Warnings of NixOS itself are shown, but are not a fault.
 set -eu
 dir=$(cd "$(dirname "$0")" && pwd)
 nix=${NIX:-nix}
@@ -28,7 +29,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT TERM
 
-# Experimental features by the environment: nothing of it is the user's setting.
+# Enable experimental features here, so that the user need not set them.
 export NIX_CONFIG="extra-experimental-features = nix-command flakes
 warn-dirty = false"
 time=$(command -v time) && "$time" -f %M true >/dev/null 2>&1 || time=
@@ -39,14 +40,14 @@ evaluate 'true' >/dev/null || { echo "nix/check.sh: $nix cannot evaluate; set NI
 
 [ $# -gt 0 ] || set -- "$(evaluate '<nixpkgs>' 2>/dev/null)" || { echo "usage: nix/check.sh NIXPKGS..." >&2; exit 2; }
 
-# one NIXPKGS NAME: evaluates a check. Prints a line, and what is wrong.
+# one NIXPKGS NAME: evaluates a check. Prints a line, and the faults.
 one() {
   nixpkgs=$1 name=$2 out=$tmp/$2
   case $name in
     flake-*) call="(import $dir/checks/lib/flake.nix { nixpkgs = $nixpkgs; }).${name#flake-}" ;;
     *) call="import $dir/checks/lib/check.nix { nixpkgs = $nixpkgs; check = $dir/checks/$name.nix; systems = [ $(printf '"%s" ' $systems) ]; }" ;;
   esac
-  # A check answers with what is wrong with it, by system.
+  # The result of a check lists the faults, by system.
   lines='answers: builtins.concatStringsSep "" (builtins.concatMap (system:
     let a = answers.${system}; line = kind: text: "${kind} ${system}: ${builtins.replaceStrings [ "\n" ] [ " " ] text}\n"; in
     [ (line "system" a.drvPath) ] ++ map (line "wrong") (a.wrong or [ ]) ++ map (line "warns") (a.warnings or [ ])

@@ -1,5 +1,5 @@
 {
-  # People with passwords and keys, and what they may do.
+  # Users with passwords, keys and rights.
   configuration =
     { pkgs, ... }:
     {

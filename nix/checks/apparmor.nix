@@ -1,5 +1,6 @@
 {
-  # Policies are the host's: its kernel has them for everybody.
+  # Policies belong to the host, because its kernel applies them to all
+  # containers.
   configuration = {
     security.apparmor.enable = true;
     security.apparmor.policies.app.profile = ''
@@ -21,5 +22,5 @@
     services.clamav.updater.enable = true;
   };
   warnings = [ "security.apparmor.enable" ];
-  nixpkgs = "25.05"; # policies.NAME.profile as a string of its own
+  nixpkgs = "25.05"; # since then policies.NAME.profile is a string
 }

@@ -1,5 +1,6 @@
 {
-  # The module raises net.core.rmem_max, which a container's network has, too.
+  # NixOS's module raises net.core.rmem_max. A container's network also has this
+  # setting.
   configuration = {
     services.caddy.enable = true;
     services.caddy.virtualHosts."http://localhost".extraConfig = "respond hello";

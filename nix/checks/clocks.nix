@@ -1,4 +1,5 @@
 {
-  # The clock is the host's: what sets it is tried where the container may.
+  # The clock belongs to the host. Units that set it run only if the container
+  # may set it.
   configuration.services.openntpd.enable = true;
 }

@@ -1,5 +1,5 @@
 {
-  # The configuration of a whole computer, as a flake has it.
+  # The configuration of a whole computer, as in a flake.
   base = false;
   configuration =
     { pkgs, ... }:

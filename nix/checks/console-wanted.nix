@@ -1,5 +1,6 @@
 {
-  # Who wants it otherwise gets it: a getty, a firewall of his own, DHCP.
+  # A configuration can turn on what the module turns off: a getty, a firewall,
+  # DHCP.
   base = false;
   configuration = {
     services.getty.autologinUser = "root";

@@ -1,5 +1,5 @@
 {
-  # Somebody works in it.
+  # A container for software development.
   base = false;
   configuration =
     { pkgs, ... }:

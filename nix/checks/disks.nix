@@ -1,5 +1,5 @@
 {
-  # What disko writes into a configuration, with ZFS, RAID, LVM and swap.
+  # What disko adds to a configuration, with ZFS, RAID, LVM and swap.
   base = false;
   configuration = {
     boot.loader.grub.devices = [ "/dev/sda" ];
@@ -9,7 +9,7 @@
     boot.swraid.enable = true;
     boot.swraid.mdadmConf = "MAILADDR root";
     boot.initrd.luks.devices.crypt.device = "/dev/disk/by-partlabel/luks";
-    # The tmpfs is skipped where the container may not mount.
+    # The tmpfs is skipped if the container may not mount.
     boot.tmp.useTmpfs = true;
     networking.hostId = "8425e349";
     services.lvm.enable = true;

@@ -1,5 +1,5 @@
 {
-  # No base system: as much as NixOS brings on its own.
+  # Without the base system: only what NixOS itself adds.
   base = false;
   configuration = { };
   expected.nixoci.minimal = false;

@@ -1,5 +1,5 @@
 {
-  # Bans with the firewall, which the container's network has to allow.
+  # fail2ban bans with the firewall, which the container's network must allow.
   configuration = {
     networking.firewall.enable = true;
     networking.firewall.allowedTCPPorts = [ 22 ];

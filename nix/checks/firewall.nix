@@ -1,5 +1,5 @@
 {
-  # Without CAP_NET_ADMIN the unit is skipped instead of failing.
+  # Without CAP_NET_ADMIN the unit is skipped, so it does not fail.
   configuration = {
     networking.firewall.enable = true;
     networking.firewall.allowedTCPPorts = [ 80 ];

@@ -1,5 +1,5 @@
 {
-  # What home-manager makes of a home: a package that a unit of the system
+  # What home-manager makes from a home: a package that a unit of the system
   # activates, and units of the user.
   configuration =
     { pkgs, ... }:

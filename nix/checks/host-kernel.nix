@@ -1,5 +1,6 @@
 {
-  # What would change the kernel that all containers share, other than sysctl.
+  # Options other than sysctl that would change the kernel, which all containers
+  # share.
   base = false;
   configuration =
     { pkgs, ... }:

@@ -1,5 +1,5 @@
 {
-  # Bind mounts that fail where the container may not mount: the boot goes on.
+  # Bind mounts fail if the container may not mount. The boot must continue.
   configuration = {
     fileSystems."/" = {
       device = "none";

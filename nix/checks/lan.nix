@@ -1,5 +1,5 @@
 {
-  # What a router serves: addresses, names, time.
+  # The services of a router: addresses, names, time.
   configuration = {
     services.kea.dhcp4 = {
       enable = true;

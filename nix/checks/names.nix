@@ -1,5 +1,5 @@
 {
-  # What goes into the files that the engine mounts.
+  # The values for the files that the engine mounts.
   configuration = {
     networking.hostName = "web";
     networking.domain = "example.org";

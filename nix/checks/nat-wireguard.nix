@@ -11,6 +11,6 @@
       privateKeyFile = "/run/secrets/wireguard";
     };
   };
-  # A network's own setting stays.
+  # Settings of the container's network stay.
   expected.boot.kernel.sysctl."net.ipv4.conf.all.forwarding" = v: v != null && v != false;
 }

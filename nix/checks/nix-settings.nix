@@ -1,5 +1,5 @@
 {
-  # What a configuration says of Nix wins.
+  # The configuration's own settings of Nix have priority.
   configuration =
     { pkgs, ... }:
     {

@@ -1,6 +1,6 @@
 {
-  # It starts systems from their stage 1. This one has none, so that the
-  # ordinary script does it.
+  # nixos-init starts a system from its stage 1. A container has no stage 1, so
+  # the usual script starts it.
   configuration = {
     boot.initrd.systemd.enable = true;
     system.etc.overlay.enable = true;

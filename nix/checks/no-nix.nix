@@ -1,5 +1,5 @@
 {
-  # No Nix, nothing to apply /config with.
+  # Without Nix, /config cannot be applied.
   configuration.nix.enable = false;
   expected.nixoci.apply.enable = false;
 }

@@ -1,5 +1,5 @@
 {
-  # A service that listens, and no socket; whoever logs in has a key.
+  # sshd is a service that listens, not a socket. Users log in with keys.
   configuration = {
     services.openssh.enable = true;
     services.openssh.settings.PasswordAuthentication = false;

@@ -1,5 +1,5 @@
 {
-  # A home-made service with most of systemd's hardening.
+  # A service of the user, with most of systemd's hardening.
   configuration =
     { pkgs, ... }:
     {

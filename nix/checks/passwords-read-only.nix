@@ -1,6 +1,6 @@
 {
-  # NixOS mounts the files over themselves for reading alone, which fails where a
-  # container may not mount, and with it the boot and each switch.
+  # NixOS mounts the password files read-only over themselves. If a container
+  # may not mount, this fails. Then the boot and each switch would fail, too.
   configuration = {
     services.userborn.enable = true;
     services.userborn.passwordFilesLocation = "/var/lib/nixos/etc";

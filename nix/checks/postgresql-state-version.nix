@@ -1,5 +1,5 @@
 {
-  # What the configuration says wins.
+  # The configuration's own value has priority.
   configuration = {
     services.postgresql.enable = true;
     system.stateVersion = "24.11";

@@ -1,5 +1,5 @@
 {
-  # A database for a service, made at the first start and backed up.
+  # A database for a service. It is created at the first start, and backed up.
   configuration =
     { config, pkgs, ... }:
     {

@@ -1,6 +1,6 @@
 {
-  # It says no stateVersion: which PostgreSQL it gets must not depend on the
-  # release of nixpkgs, from 26.05 on.
+  # The configuration sets no stateVersion. From 26.05 on, the version of
+  # PostgreSQL must not depend on the release of nixpkgs.
   configuration.services.postgresql = {
     enable = true;
     ensureDatabases = [ "app" ];

@@ -1,6 +1,6 @@
 {
   base = false;
-  # It sets much of the kernel, which is the host's.
+  # The profile sets many options of the kernel, which belongs to the host.
   configuration =
     { modulesPath, ... }:
     {

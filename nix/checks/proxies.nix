@@ -1,6 +1,6 @@
 {
   configuration = {
-    # Some are marked insecure in some nixpkgs.
+    # Some of these packages are marked insecure in some nixpkgs.
     nixpkgs.config.allowInsecurePredicate = _: true;
     services.nginx = {
       enable = true;

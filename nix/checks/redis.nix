@@ -1,6 +1,7 @@
 {
-  # vm.overcommit_memory is the host's: the module of redis sets it, this one
-  # leaves it out without a warning, since the configuration did not ask for it.
+  # vm.overcommit_memory belongs to the host. NixOS's redis module sets it.
+  # nixoci's module leaves it out, without a warning, because the configuration
+  # did not ask for it.
   configuration.services.redis.servers.cache = {
     enable = true;
     port = 6379;

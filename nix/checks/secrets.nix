@@ -1,5 +1,6 @@
 {
-  # As sops-nix and agenix do it: activation scripts that other scripts wait for.
+  # sops-nix and agenix use activation scripts like these, which other scripts
+  # wait for.
   configuration =
     { lib, pkgs, ... }:
     {

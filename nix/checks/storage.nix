@@ -1,5 +1,6 @@
 {
-  # Mounts, swap and modules of the machine that the configuration comes from.
+  # Mounts, swap and kernel modules of the machine that the configuration was
+  # written for.
   base = false;
   configuration = {
     boot.kernelModules = [

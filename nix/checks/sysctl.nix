@@ -1,5 +1,5 @@
 {
-  # A configuration that asks for what is the host's is told so.
+  # If a configuration sets something of the host, a warning says so.
   configuration.boot.kernel.sysctl = {
     "vm.max_map_count" = 262144;
     "net.core.somaxconn" = 1024;

@@ -1,5 +1,5 @@
 {
-  # NixOS refuses a system that nobody can log in to. Nobody logs in to a
+  # NixOS rejects a system that nobody can log in to. But nobody logs in to a
   # container.
   configuration = {
     users.mutableUsers = false;

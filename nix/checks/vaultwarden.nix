@@ -1,5 +1,5 @@
 {
-  # Behind a proxy of its own, with the secrets from outside.
+  # A service behind its own proxy, with secrets from outside.
   configuration = {
     services.vaultwarden = {
       enable = true;

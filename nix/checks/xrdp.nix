@@ -1,5 +1,5 @@
 {
-  # A session that people reach over the network.
+  # A desktop session for users on the network.
   base = false;
   configuration = {
     services.xrdp = {

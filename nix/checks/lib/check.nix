@@ -1,16 +1,16 @@
-# Evaluates a check of nix/checks/ with a nixpkgs, for check.sh. The answer has what
-# is wrong with it, in words.
+# Evaluates a check of nix/checks/ with a nixpkgs, for check.sh. The result
+# lists the faults as text.
 #
 # A check is an attribute set:
 #
-#   configuration  a NixOS module
-#   nixpkgs        the oldest release that has what the configuration uses
-#   systems        those that it is for, if not for all
-#   warnings       what the module has to warn of: a part of each warning
-#   expected       what has to become of it: values of options, in the shape of
-#                  config; a function says whether it likes the value
-#   base           whether it is built on the base system, as what is in /config
-#                  is: true unless said otherwise
+#  configuration  a NixOS module
+#  nixpkgs        the oldest release that has the options of the configuration
+#  systems        the systems that the check is for; default: all
+#  warnings       the expected warnings of the module: a part of each
+#  expected       expected values of options, in the shape of config; if a value
+#                 is a function, it must return true for the option's value
+#  base           whether the configuration is added to the base system, like
+#                 one in /config; default: true
 {
   nixpkgs,
   check,
@@ -22,11 +22,11 @@ let
   given = import check;
   tooOld = lib.versionOlder lib.trivial.release (given.nixpkgs or "");
 
-  # Ours are those that say so, and those of NixOS about what our files define,
-  # for instance an option that was renamed.
+  # A warning is ours if it says so. Warnings of NixOS are ours if our files
+  # cause them, for instance with a renamed option.
   ours = warning: lib.hasPrefix "nixoci: " warning || lib.hasInfix (toString ../../.) warning;
 
-  # Where config is not as expected, in words.
+  # Lists the differences between config and the expected values, as text.
   differences =
     path: expected: value:
     if lib.isFunction expected then
@@ -52,7 +52,8 @@ let
         inherit system nixpkgs;
         inherit (given) configuration;
         modules = lib.optional (given.base or true) ../../base.nix ++ [
-          # To hash a whole nixpkgs for each check takes as long as the check.
+          # Hashing a whole nixpkgs takes as long as a check, so use a fixed
+          # path.
           { nixoci.nixpkgs = "${builtins.storeDir}/00000000000000000000000000000000-source"; }
         ];
       };

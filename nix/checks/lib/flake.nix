@@ -1,10 +1,11 @@
-# What the flake gives, and what nixoci push and /config make of it, with a
-# nixpkgs in place of the one in its lock. By system, as check.nix.
+# Evaluates the outputs of the flake, and what nixoci push and /config make from
+# it. nixpkgs replaces the nixpkgs in the flake's lock. The results are listed
+# by system, as in check.nix.
 { nixpkgs }:
 
 let
-  # A directory as a flake's input. Of a nixpkgs that is in the store already it
-  # is a store path, as it would be for Nix.
+  # A directory as a flake's input. Its string is a store path, as for a nixpkgs
+  # that is already in the store.
   input = rec {
     outPath = toString nixpkgs;
     lastModified = 1;
@@ -37,7 +38,7 @@ let
         inherit (nixos.pkgs.stdenv.hostPlatform) system;
       };
     };
-  # The answers of bake.nix, by system.
+  # The results of bake.nix, by system.
   baked =
     answers:
     lib.listToAttrs (
@@ -82,14 +83,14 @@ let
 in
 
 {
-  # Of each system, all packages but the base system, which bases evaluates.
+  # For each system, all packages except the base system, which bases evaluates.
   packages = lib.mapAttrs (_: packages: {
     drvPath = toString (
       lib.mapAttrsToList (_: package: package.drvPath) (removeAttrs packages [ "base" ])
     );
   }) self.packages;
 
-  # The image function, with names of dockerTools and of nix2container.
+  # The image function, with the names of dockerTools and of nix2container.
   image = lib.genAttrs linux (
     system:
     let
@@ -154,14 +155,15 @@ in
     lib.genAttrs linux (system: toplevel self.nixosConfigurations."base-${system}")
   );
 
-  # A system of somebody's as a container, by lib.extend and by nixoci push .#web.
+  # A user's system as a container, made with lib.extend and with nixoci push
+  # .#web.
   extended =
     same "what lib.extend makes" (baked (bake { systems = [ ]; } computer)) {
       x86_64-linux = toplevel (self.lib.extend computer);
     }
     // removeAttrs (baked (bake { systems = linux; } computer)) [ "x86_64-linux" ];
 
-  # A system with a container of its own, which is no business of the module's.
+  # A system that runs a NixOS container itself. The module must not change it.
   host.x86_64-linux = toplevel computer;
 
   # What nixoci push REF FILE makes.

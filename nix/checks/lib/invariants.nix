@@ -1,5 +1,6 @@
-# What holds for every container, whatever its configuration says. It is no check of
-# its own: check.nix asks for it each time, and the answer is what is wrong.
+# Rules that hold for every container, whatever its configuration. This file is
+# not a check: check.nix evaluates it for each check. The result lists the
+# faults.
 {
   lib,
   config,
@@ -16,7 +17,7 @@ let
   base = builtins.fromJSON (
     builtins.unsafeDiscardStringContext config.environment.etc."nixoci/base.json".text
   );
-  # Units that are skipped in every container may be there.
+  # Units that are skipped in every container are allowed.
   notSkipped = lib.filter (
     name:
     toString (
