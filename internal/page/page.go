@@ -121,8 +121,10 @@ type State struct {
 // Layer is a layer of a map.
 type Layer struct {
 	Name   string // "" if only its paths describe it
-	Note   string // reason for the layer
-	Size   int64  // gives its area
+	Why    string // what its paths have in common
+	Holds  string // what it holds beside store paths
+	Size   int64  // its area: bytes before compression
+	Pull   int64  // bytes to pull, compressed; 0 where that is not known
 	Framed bool
 	Tiles  []Tile
 }
@@ -236,8 +238,10 @@ type mapData struct {
 
 type layerData struct {
 	Name   string `json:"name"`
-	Note   string `json:"note"`
+	Why    string `json:"why"`
+	Holds  string `json:"holds"`
 	Size   int64  `json:"size"`
+	Pull   int64  `json:"pull"`
 	Framed bool   `json:"framed"`
 	First  int    `json:"first"`
 	Count  int    `json:"count"`
@@ -253,7 +257,7 @@ func (m *Map) Data() (template.JS, error) {
 	}
 	for i := range m.Layers {
 		l := &m.Layers[i]
-		d.Layers = append(d.Layers, layerData{l.Name, l.Note, l.Size, l.Framed, len(d.Names), len(l.Tiles)})
+		d.Layers = append(d.Layers, layerData{l.Name, l.Why, l.Holds, l.Size, l.Pull, l.Framed, len(d.Names), len(l.Tiles)})
 		d.TallLayers = append(d.TallLayers, percent(m.tall.layers[i]))
 		head := ""
 		if m.tall.heads[i] {

@@ -134,22 +134,23 @@
     };
     const describe = (i) => {
       const up = dependents(i), l = data.layers[layerOf[i]], touched = new Set([layerOf[i]]);
-      let pulled = 0;
       for (const u of up) touched.add(layerOf[u]);
-      for (const k of touched) pulled += data.layers[k].size;
+      const changed = [...touched].map((k) => data.layers[k]), compressed = changed.every((c) => c.pull);
+      const pulled = bytes(changed.reduce((n, c) => n + (compressed ? c.pull : c.size), 0)) + (compressed ? "" : ", unpacked");
       const dl = make("dl");
       const row = (k, v) => dl.append(make("dt", {}, k), make("dd", {}, v));
-      row("Size", bytes(data.sizes[i]));
+      row("Unpacked", bytes(data.sizes[i]));
       data.colourings.forEach((c, k) => { const s = c.states[data.states[i][k]]; row(k === 0 && data.colourings.length > 1 ? "Chance" : "State", s.words); });
-      row("In", layerName(layerOf[i]) + ": " + count(l.count, "path") + ", " + bytes(l.size) + (l.framed ? ", " + data.frame : ""));
-      if (l.note) row("Why", l.note);
+      row("In", layerName(layerOf[i]) + ": " + count(l.count, "path") + ", " + bytes(l.size) + " unpacked" + (l.pull ? ", " + bytes(l.pull) + " compressed" : "") + (l.framed ? ", " + data.frame : ""));
+      if (l.holds) row("Holds", l.holds);
+      if (l.why) row("Why", l.why);
       const close = make("button", { type: "button", class: "close", "aria-label": "Close the details" }, "×");
       close.addEventListener("click", () => { pick(-1); tiles[i].focus({ preventScroll: true }); });
       const out = [...(pinned >= 0 ? [close] : []), make("h3", {}, data.names[i]), dl];
       if (data.paths[i]) {
         const impact = make("p", { class: "impact" });
         impact.append("If it changes, ", make("b", {}, up.size ? count(up.size, "other path") : "no other path"), up.size === 1 ? " changes" : up.size ? " change" : " changes",
-          " with it, and a client pulls ", make("b", {}, count(touched.size, "layer")), " of ", make("b", {}, bytes(pulled)), ".");
+          " with it, and a client pulls ", make("b", {}, count(touched.size, "layer")), " of ", make("b", {}, pulled), ".");
         out.push(impact, ...links("Used by", users[i]), ...links("Refers to", data.refs[i]), make("code", {}, data.paths[i]));
       }
       return out;

@@ -106,7 +106,7 @@ func write(t *testing.T, p *Page) string {
 func TestWriteHostile(t *testing.T) {
 	evil := `</script></svg><img src=x onerror="alert(1)"> & 'q' "q" <!--`
 	m := &Map{Colourings: []Colouring{{Name: evil, States: []State{{"old", evil, evil}}}}, Frame: evil,
-		Layers: []Layer{{Name: evil, Note: evil, Size: 1 << 40, Framed: true, Tiles: []Tile{{Name: evil, Path: evil, Size: 1 << 39, States: []int{0}}, {Name: evil, Size: 1 << 39, States: []int{0}}}}}}
+		Layers: []Layer{{Name: evil, Why: evil, Holds: evil, Size: 1 << 40, Framed: true, Tiles: []Tile{{Name: evil, Path: evil, Size: 1 << 39, States: []int{0}}, {Name: evil, Size: 1 << 39, States: []int{0}}}}}}
 	p := &Page{Title: evil, Kind: evil, Heading: evil, Lines: []string{evil}, Platforms: []Platform{{Name: evil, Verdict: evil, Facts: []Fact{{evil, evil}}, Map: m,
 		Sections: []Section{{Title: evil, Intro: evil, Tables: []Table{{Fold: evil, Note: evil, Head: []Column{{Name: evil}},
 			Rows: []Row{{Layer: 1, Cells: []Cell{{Text: evil, Note: evil, State: "old", More: []string{evil}, Bar: &Bar{1, 2, 3}}}}}}}}}}, {Name: evil}}}

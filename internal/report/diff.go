@@ -33,6 +33,7 @@ type SideLayer struct {
 	Digest  string // of the blob; "" where it was not made
 	Recipe  string // "" where it is another tool's
 	Size    int64  // bytes of the blob, or of the NARs
+	TarSize int64  // bytes before compression; 0 where nobody says
 	Comment string
 	Paths   []closure.StorePath
 	System  bool
@@ -46,7 +47,7 @@ func SideOfImage(img *Image) Side {
 		sp := SidePlatform{Platform: manifest.FormatPlatform(p.Platform), Closure: p.Closure}
 		for _, l := range p.Layers {
 			sp.Layers = append(sp.Layers, SideLayer{Digest: l.Descriptor.Digest.String(), Recipe: l.Recipe,
-				Size: l.Descriptor.Size, Comment: l.Comment, Paths: l.Paths, System: l.System, Init: l.Init})
+				Size: l.Descriptor.Size, TarSize: l.TarSize, Comment: l.Comment, Paths: l.Paths, System: l.System, Init: l.Init})
 		}
 		s.Platforms = append(s.Platforms, sp)
 	}

@@ -71,18 +71,18 @@ func (pd *PlatformDiff) page(d *Diff, a, b *SidePlatform) (page.Platform, error)
 	t := page.Platform{Name: cmp.Or(pd.Platform, "closure"), Verdict: pd.verdict(d)}
 	if c := pd.Closure; c != nil {
 		t.Facts = append(t.Facts,
-			page.Fact{Label: "size of the closure", Value: human.Bytes(c.SizeA) + " → " + human.Bytes(c.SizeB) + " (" + deltaText(c.SizeB-c.SizeA) + ")"},
+			page.Fact{Label: "closure, unpacked", Value: human.Bytes(c.SizeA) + " → " + human.Bytes(c.SizeB) + " (" + deltaText(c.SizeB-c.SizeA) + ")"},
 			page.Fact{Label: "store paths", Value: fmt.Sprintf("%d → %d", c.PathsA, c.PathsB)})
 	}
 	if p := pd.Pull; p != nil {
-		label := "to pull"
+		label := "to pull, compressed"
 		if p.Estimated {
-			label = "to pull, before compression"
+			label = "to pull, unpacked"
 		}
 		t.Facts = append(t.Facts, page.Fact{Label: label, Value: fmt.Sprintf("%s of %s (%s)", human.Bytes(p.Size), human.Bytes(p.OfSize), percent(p.Size, p.OfSize))},
 			page.Fact{Label: "layers to pull", Value: fmt.Sprintf("%d of %d", len(p.Layers), p.OfLayers)})
 		if p.Unchanged != nil && *p.Unchanged > 0 {
-			t.Facts = append(t.Facts, page.Fact{Label: "of it unchanged, before compression", Value: human.Bytes(*p.Unchanged)})
+			t.Facts = append(t.Facts, page.Fact{Label: "of it unchanged, unpacked", Value: human.Bytes(*p.Unchanged)})
 		}
 	}
 	if b.Closure != nil && a.Closure != nil {
@@ -132,7 +132,7 @@ func (pd *PlatformDiff) verdict(d *Diff) string {
 }
 
 func (pd *PlatformDiff) packageSection() page.Section {
-	t := page.Table{Head: []page.Column{{Name: "What"}, {Name: "Package"}, {Name: "Version"}, {Name: "Size", Number: true}}}
+	t := page.Table{Head: []page.Column{{Name: "What"}, {Name: "Package"}, {Name: "Version"}, {Name: "Unpacked", Number: true}}}
 	for i := range pd.Packages {
 		if c := &pd.Packages[i]; c.Kind != Rebuilt {
 			t.Rows = append(t.Rows, c.row(page.Cell{Text: c.Kind}))
@@ -185,7 +185,7 @@ func (pd *PlatformDiff) rebuiltSection() page.Section {
 	})
 	for _, cause := range causes {
 		var size int64
-		t := page.Table{Head: []page.Column{{Name: "Package"}, {Name: "Version"}, {Name: "Size", Number: true}, {Name: "Also because of", Minor: true}}}
+		t := page.Table{Head: []page.Column{{Name: "Package"}, {Name: "Version"}, {Name: "Unpacked", Number: true}, {Name: "Also because of", Minor: true}}}
 		for _, c := range byCause[cause] {
 			size += c.Size
 			row := c.row(page.Cell{})
@@ -234,9 +234,9 @@ func (pd *PlatformDiff) pullSection(b *SidePlatform) page.Section {
 	for i := range b.Layers {
 		at[b.Layers[i].id()] = i + 1
 	}
-	t := page.Table{Head: []page.Column{{Name: "Layer", Number: true}, {Name: "Size", Number: true}, {Name: "Changed in it"}, {Name: "Digest", Minor: true, Whole: true}}}
+	t := page.Table{Head: []page.Column{{Name: "Layer", Number: true}, {Name: "Compressed", Number: true}, {Name: "Changed in it"}, {Name: "Digest", Minor: true, Whole: true}}}
 	if pd.Pull.Estimated {
-		t.Head[3].Name = "Recipe"
+		t.Head[1].Name, t.Head[3].Name = "Unpacked", "Recipe"
 	}
 	ls := slices.Clone(pd.Pull.Layers)
 	slices.SortStableFunc(ls, func(x, y PulledLayer) int { return cmp.Compare(y.Size, x.Size) })
@@ -250,7 +250,7 @@ func (pd *PlatformDiff) pullSection(b *SidePlatform) page.Section {
 		t.Rows = append(t.Rows, page.Row{Layer: at[id], Cells: []page.Cell{
 			{Text: strconv.Itoa(at[id]), Value: int64(at[id])}, {Text: human.Bytes(l.Size), Value: l.Size}, cell, {Text: shortDigest(id)}}})
 	}
-	return page.Section{Title: "Layers to pull", Intro: "The largest comes first. Open a row to see the store paths that are new.", Tables: []page.Table{t}}
+	return page.Section{Title: "Layers to pull", Intro: "The largest comes first. Open a row to see the store paths that are new, with their sizes unpacked.", Tables: []page.Table{t}}
 }
 
 // id is the digest, or else the recipe.
@@ -274,10 +274,11 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 				ml.Size += sizeOf(b.Closure, p)
 			}
 		}
-		ml.Size = cmp.Or(ml.Size, l.Size) // the area, as that of the paths in it
+		ml.Size = cmp.Or(ml.Size, l.TarSize, l.Size) // the area, as that of the paths in it
 		ml.Name = specialLayer(l.System, l.Init)
+		ml.Holds = specialHolds(l.System, l.Init)
 		if l.Digest != "" {
-			ml.Note = specialNote(l.System, l.Init) + human.Bytes(l.Size) + " compressed"
+			ml.Pull = l.Size
 		}
 		layers = append(layers, ml)
 	}
@@ -298,13 +299,13 @@ func specialLayer(system, init bool) string {
 	return ""
 }
 
-// specialNote says what such a layer holds.
-func specialNote(system, init bool) string {
+// specialHolds says what such a layer holds.
+func specialHolds(system, init bool) string {
 	switch {
 	case init:
-		return "nixoci-init, the program at /sbin/init; "
+		return "nixoci-init, the program at /sbin/init"
 	case system:
-		return "directories, links and the Nix database; "
+		return "directories, links and the Nix database"
 	}
 	return ""
 }

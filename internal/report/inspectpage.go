@@ -39,9 +39,9 @@ func (in *Inspection) Page(img *Image) (*page.Page, error) {
 }
 
 func (pi *PlatformInspection) page(in *Inspection, c *closure.Closure) (page.Platform, error) {
-	t := page.Platform{Name: pi.Platform, Facts: []page.Fact{{Label: "to pull", Value: human.Bytes(pi.Size)}}}
+	t := page.Platform{Name: pi.Platform, Facts: []page.Fact{{Label: "compressed", Value: human.Bytes(pi.Size)}}}
 	if pi.TarSize > 0 {
-		t.Facts = append(t.Facts, page.Fact{Label: "unpacked", Value: human.Bytes(pi.TarSize)}, page.Fact{Label: "compressed to", Value: percent(pi.Size, pi.TarSize)})
+		t.Facts = append(t.Facts, page.Fact{Label: "unpacked", Value: human.Bytes(pi.TarSize)}, page.Fact{Label: "ratio", Value: percent(pi.Size, pi.TarSize)})
 	}
 	t.Facts = append(t.Facts, page.Fact{Label: "layers", Value: strconv.Itoa(len(pi.Layers))})
 	if c != nil {
@@ -61,11 +61,11 @@ func (pi *PlatformInspection) page(in *Inspection, c *closure.Closure) (page.Pla
 }
 
 func (pi *PlatformInspection) treemap(c *closure.Closure) (*page.Map, error) {
-	chances := plan.Chances(c)
+	of := plan.Chances(c)
 	var layers []mapLayer
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init), Note: specialNote(l.System, l.Init) + human.Bytes(l.Size) + " compressed", Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
+		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init), Holds: specialHolds(l.System, l.Init), Pull: l.Size, Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
 		if l.System {
 			ml.states[0] = chanceState(1) // it has the database: it changes with everything
 		}
@@ -77,7 +77,7 @@ func (pi *PlatformInspection) treemap(c *closure.Closure) (*page.Map, error) {
 		layers = append(layers, ml)
 	}
 	m, err := newMap(c, []page.Colouring{{Name: "Colour: updates change it", States: chanceStates}}, "", layers,
-		func(i int) []int { return []int{chanceState(chances[i])} })
+		func(i int) []int { return []int{chanceState(of[i])} })
 	if err == nil {
 		m.Note = chanceNote
 	}
@@ -85,7 +85,7 @@ func (pi *PlatformInspection) treemap(c *closure.Closure) (*page.Map, error) {
 }
 
 func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
-	head := []page.Column{{Name: "Layer", Number: true}, {Name: "To pull", Number: true}, {Name: "Unpacked", Number: true, Minor: true},
+	head := []page.Column{{Name: "Layer", Number: true}, {Name: "Compressed", Number: true}, {Name: "Unpacked", Number: true, Minor: true},
 		{Name: "Ratio", Number: true, Minor: true}, {Name: "Paths", Number: true, Minor: true}, {Name: "What is in it"}, {Name: "Digest", Minor: true, Whole: true}}
 	var several, single []page.Row
 	var singleSize int64
@@ -108,8 +108,8 @@ func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
 				row.Cells[5].Text = biggestNames(c, paths)
 			}
 		}
-		if note := specialNote(l.System, l.Init); note != "" {
-			row.Cells[5].Text = specialLayer(l.System, l.Init) + ": " + strings.TrimSuffix(note, "; ")
+		if holds := specialHolds(l.System, l.Init); holds != "" {
+			row.Cells[5].Text = specialLayer(l.System, l.Init) + ": " + holds
 		}
 		if len(l.Paths) == 1 && !l.System && !l.Init {
 			single, singleSize = append(single, row), singleSize+l.Size
@@ -117,7 +117,7 @@ func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
 			several = append(several, row)
 		}
 	}
-	return page.Section{Title: "Layers", Intro: "The lowest comes first. Open a row to see its store paths.", Tables: layerTables(head, several, single, singleSize)}
+	return page.Section{Title: "Layers", Intro: "The lowest comes first. Open a row to see its store paths, with their sizes unpacked. A client pulls the compressed layer; unpacked is its tar.", Tables: layerTables(head, several, single, singleSize)}
 }
 
 // attachedSection lists what is attached to the index and to the platform's

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/attest"
@@ -49,7 +50,7 @@ func saidMap(b *bytes.Buffer, m *page.Map) {
 		fmt.Fprintf(b, " framed: %q\n", m.Frame)
 	}
 	for i, l := range m.Layers {
-		fmt.Fprintf(b, "  layer %d %q %q %d framed=%v:", i+1, l.Name, l.Note, l.Size, l.Framed)
+		fmt.Fprintf(b, "  layer %d %q %q %q %d unpacked, %d compressed, framed=%v:", i+1, l.Name, l.Holds, l.Why, l.Size, l.Pull, l.Framed)
 		for _, t := range l.Tiles {
 			fmt.Fprintf(b, " %s", t.Name)
 			for k, s := range t.States {
@@ -243,6 +244,49 @@ func TestBecause(t *testing.T) {
 	} {
 		if got[name] != want {
 			t.Errorf("%s: %q, want %q", name, got[name], want)
+		}
+	}
+}
+
+// The words of the table are those of the pages.
+func TestChanceWords(t *testing.T) {
+	for i, c := range chances {
+		if chanceText(c.from) != c.word || chanceStates[i].Name != c.word || i > 0 && chanceText(c.from-0.01) != chances[i-1].word {
+			t.Errorf("from %v on: table %q, page %q, before %q", c.from, chanceText(c.from), chanceStates[i].Name, chanceText(c.from-0.01))
+		}
+	}
+}
+
+// Both pages give a layer the same sizes.
+func TestSizesOnPages(t *testing.T) {
+	c := sample(t, "sample-x86_64-linux")
+	planned, err := plan.New(c, plan.Options{MaxLayers: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers := []ImageLayer{{Init: true, PathsKnown: true, TarSize: 2048, Descriptor: ocispec.Descriptor{Digest: "sha256:init", Size: 1000}}}
+	for i, g := range planned.Groups {
+		layers = append(layers, ImageLayer{Paths: g.Paths, PathsKnown: true, TarSize: g.Size + 512, Descriptor: ocispec.Descriptor{Digest: digest.Digest(fmt.Sprint("sha256:", i)), Size: g.Size / 2}})
+	}
+	layers = append(layers, ImageLayer{System: true, PathsKnown: true, TarSize: 1024, Descriptor: ocispec.Descriptor{Digest: "sha256:system", Size: 500}})
+	img := &Image{Name: "example.org/web:1", Platforms: []*ImagePlatform{{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, Closure: c, Layers: layers}}}
+	inspected, err := Inspect(img).Page(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	side := SideOfImage(img)
+	d, err := Compare(side, side)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diffed, err := d.Page(side, side)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range layers {
+		a, b := inspected.Platforms[0].Map.Layers[i], diffed.Platforms[0].Map.Layers[i]
+		if a.Size != b.Size || a.Pull != b.Pull || a.Pull == 0 || a.Size <= a.Pull {
+			t.Errorf("layer %d: %d and %d unpacked, %d and %d compressed", i+1, a.Size, b.Size, a.Pull, b.Pull)
 		}
 	}
 }

@@ -13,12 +13,7 @@ import (
 
 // What the colours of a map mean: how likely a change is, or what changed.
 var (
-	chanceStates = []page.State{
-		{Class: "c0", Name: "rarely", Words: "changes rarely"},
-		{Class: "c1", Name: "sometimes", Words: "changes sometimes"},
-		{Class: "c2", Name: "often", Words: "changes often"},
-		{Class: "c3", Name: "nearly always", Words: "changes nearly always"},
-	}
+	chanceStates = []page.State{chances[0].state("c0"), chances[1].state("c1"), chances[2].state("c2"), chances[3].state("c3")}
 	changeStates = []page.State{
 		{Class: "old", Name: "unchanged", Words: "unchanged"},
 		{Class: "new", Name: "new or changed", Words: "new or changed"},
@@ -28,15 +23,8 @@ var (
 // chanceNote says where the chances come from.
 const chanceNote = "How often a path changes is an estimate from the closure alone: the more paths something refers to, directly or not, the more often it changes."
 
-// chanceState is a place in chanceStates.
-func chanceState(c float64) int {
-	for i, s := range chanceStates {
-		if s.Name == chanceText(c) {
-			return i
-		}
-	}
-	return 0
-}
+// chanceOf is the state of chanceStates for a chance.
+func chanceOf(c float64) page.State { return chanceStates[chanceState(c)] }
 
 // changeState is a place in changeStates.
 func changeState(changed bool) int {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/human"
+	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
@@ -194,6 +195,7 @@ func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 		rows = append(rows, []string{strconv.Itoa(i + 1), human.Bytes(l.Size), strconv.Itoa(len(l.Paths)), chanceText(l.Chance), why, r.biggest(l)})
 	}
 	p.Table("", rows)
+	p.Printf("\nSIZE is before compression. CHANGES says how often an update changes some path of the layer.\n")
 	if all {
 		for i, l := range r.Layers {
 			p.Printf("\nLayer %d:\n", i+1)
@@ -235,22 +237,30 @@ func bySize(c *closure.Closure, paths []closure.StorePath) []closure.StorePath {
 	return sorted
 }
 
-// Chances from which on words change.
-const (
-	chanceAlways    = 0.75
-	chanceOften     = 0.45
-	chanceSometimes = 0.2
-)
-
-// chanceText is a chance in words that do not pretend to be exact.
-func chanceText(c float64) string {
-	switch {
-	case c >= chanceAlways:
-		return "nearly always"
-	case c >= chanceOften:
-		return "often"
-	case c >= chanceSometimes:
-		return "sometimes"
-	}
-	return "rarely"
+// chance is a word for chances from a value on.
+type chance struct {
+	from float64
+	word string
 }
+
+// chances are all words, in the table and on the pages. They do not pretend to be
+// exact.
+var chances = [4]chance{{0, "rarely"}, {0.2, "sometimes"}, {0.45, "often"}, {0.75, "nearly always"}}
+
+// state is the colour of a chance, of that class.
+func (c chance) state(class string) page.State {
+	return page.State{Class: class, Name: c.word, Words: "changes " + c.word}
+}
+
+// chanceState is a place in chances.
+func chanceState(c float64) int {
+	for i := len(chances) - 1; i > 0; i-- {
+		if c >= chances[i].from {
+			return i
+		}
+	}
+	return 0
+}
+
+// chanceText is a chance in words.
+func chanceText(c float64) string { return chances[chanceState(c)].word }

@@ -39,7 +39,7 @@ func PlanPage(reports []*PlanReport) (*page.Page, error) {
 
 func (r *PlanReport) page() (page.Platform, error) {
 	t := page.Platform{Name: cmp.Or(r.Platform, filepath.Base(r.Closure))}
-	t.Facts = []page.Fact{{Label: "size, before compression", Value: human.Bytes(r.Size)}, {Label: "store paths", Value: strconv.Itoa(r.Paths)},
+	t.Facts = []page.Fact{{Label: "unpacked", Value: human.Bytes(r.Size)}, {Label: "store paths", Value: strconv.Itoa(r.Paths)},
 		{Label: "layers", Value: fmt.Sprintf("%d of at most %d", len(r.Layers), r.MaxLayers)}, {Label: "planned by", Value: "strategy " + string(r.Strategy)}}
 	ships := map[int]bool{}
 	if u := r.Against; u != nil {
@@ -70,12 +70,11 @@ func (r *PlanReport) treemap(ships map[int]bool) (*page.Map, error) {
 	}
 	var layers []mapLayer
 	for i, l := range r.Layers {
-		note := l.Reason
-		layers = append(layers, mapLayer{Layer: page.Layer{Name: l.Name, Note: note, Size: l.Size, Framed: ships[i]}, paths: l.Paths})
+		layers = append(layers, mapLayer{Layer: page.Layer{Name: l.Name, Why: l.Reason, Size: l.Size, Framed: ships[i]}, paths: l.Paths})
 	}
-	chances := plan.Chances(r.closure)
+	of := plan.Chances(r.closure)
 	m, err := newMap(r.closure, colourings, frame, layers, func(i int) []int {
-		states := []int{chanceState(chances[i])}
+		states := []int{chanceState(of[i])}
 		if r.Against != nil {
 			states = append(states, changeState(r.Against.changed[r.closure.Paths[i].Path]))
 		}
@@ -99,8 +98,8 @@ var strategyTitles = map[string]string{
 func (r *PlanReport) costSection() page.Section {
 	u := r.Against
 	s := page.Section{Title: "What the update costs, and what it would cost otherwise",
-		Intro: "Sizes are before compression. Blue is what changed, which every plan ships; orange is what a plan ships although it did not change."}
-	t := page.Table{Head: []page.Column{{Name: "Plan"}, {Name: "Layers pulled", Number: true, Minor: true}, {Name: "Size", Number: true},
+		Intro: "Sizes are unpacked, before compression. Blue is what changed, which every plan ships; orange is what a plan ships although it did not change."}
+	t := page.Table{Head: []page.Column{{Name: "Plan"}, {Name: "Layers pulled", Number: true, Minor: true}, {Name: "Unpacked", Number: true},
 		{Name: "Unchanged in it", Number: true}, {}}}
 	for i := range u.Strategies {
 		c := &u.Strategies[i]
@@ -121,7 +120,7 @@ func (r *PlanReport) costSection() page.Section {
 }
 
 func (r *PlanReport) layerSection(ships map[int]bool) page.Section {
-	head := []page.Column{{Name: "Layer", Number: true}, {Name: "Size", Number: true}, {Name: "Paths", Number: true, Minor: true}, {Name: "Changes", Whole: true},
+	head := []page.Column{{Name: "Layer", Number: true}, {Name: "Unpacked", Number: true}, {Name: "Paths", Number: true, Minor: true}, {Name: "Layer changes", Whole: true},
 		{Name: "Store paths"}, {Name: "Why together", Minor: true}}
 	if r.Against != nil {
 		head = append(head, page.Column{Name: "Update", Minor: true, Whole: true})
@@ -137,7 +136,7 @@ func (r *PlanReport) layerSection(ships map[int]bool) page.Section {
 		row := page.Row{Layer: i + 1, Cells: []page.Cell{
 			{Text: strconv.Itoa(i + 1), Value: int64(i + 1)}, {Text: human.Bytes(l.Size), Value: l.Size},
 			{Text: strconv.Itoa(len(l.Paths)), Value: int64(len(l.Paths))},
-			{Text: chanceText(l.Chance), State: chanceStates[chanceState(l.Chance)].Class},
+			{Text: chanceText(l.Chance), State: chanceOf(l.Chance).Class},
 			{Text: r.biggest(*l), More: pathLines(r.closure, l.Paths)}, {Text: why}}}
 		if r.Against != nil {
 			row.Cells = append(row.Cells, page.Cell{Text: map[bool]string{true: "to pull", false: "kept"}[ships[i]]})
@@ -148,6 +147,6 @@ func (r *PlanReport) layerSection(ships map[int]bool) page.Section {
 			several = append(several, row)
 		}
 	}
-	return page.Section{Title: "Layers", Intro: "The lowest comes first. Open a row to see its store paths.",
+	return page.Section{Title: "Layers", Intro: "The lowest comes first. Open a row to see its store paths. A layer changes when any of its paths does, so it can change more often than each of them.",
 		Tables: layerTables(head, several, single, singleSize)}
 }
