@@ -193,7 +193,7 @@ func (c Compression) newEncoder() (encoder, error) {
 		}
 		return zstdEncoder{w}, nil
 	}
-	return nil, nil // with none, a block is its own output
+	return nil, nil // with algorithm none, a block is its own output
 }
 
 type gzipEncoder struct {

@@ -61,7 +61,7 @@ func NewPacker(workers int) *Packer {
 // block is a piece of tar on its way through the packer.
 type block struct {
 	raw []byte // part of the tar; its capacity is the block size of the compression
-	out []byte // the compressed block; unused with none
+	out []byte // the compressed block; unused with algorithm none
 	err error
 
 	holds      chan struct{} // the channel that release empties by one: shared, or the layer's own
@@ -182,7 +182,7 @@ func (s *packStream) sink(w io.Writer) (Packed, error) {
 		return Packed{}, err
 	}
 	for b := range s.queue {
-		if s.comp.Algorithm != None { // with none, the blob is the tar
+		if s.comp.Algorithm != None { // with algorithm none, the blob is the tar
 			diff.Write(b.raw)
 		}
 		frame.add(b.raw)

@@ -12,7 +12,7 @@ import (
 type Planner struct {
 	Options Options // its From is not used
 	Follow  []Known // one of these is followed exactly; if empty, Plan plans the closure
-	From    []Known // one of these is continued
+	From    []Known // one of these is continued, if Follow is empty
 }
 
 // Known is a plan from a file, or from one platform of an image.
