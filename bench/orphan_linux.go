@@ -2,5 +2,6 @@ package main
 
 import "syscall"
 
-// notOrphaned ends a program together with the one that started it.
+// notOrphaned makes the kernel end a program when the program that started it
+// ends.
 func notOrphaned() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

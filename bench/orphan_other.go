@@ -4,6 +4,6 @@ package main
 
 import "syscall"
 
-// notOrphaned is for Linux alone: other systems cannot end a program together
-// with the one that started it.
+// notOrphaned does nothing. Only Linux can end a program together with the
+// program that started it.
 func notOrphaned() *syscall.SysProcAttr { return nil }

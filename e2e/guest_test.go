@@ -421,8 +421,8 @@ func TestGuestPodman(t *testing.T) {
 	}
 }
 
-// TestGuestArm64 checks the arm64 image. Its PID 1 contains only programs for
-// aarch64 and runs. arm64 clients get the arm64 manifest from the index.
+// TestGuestArm64 checks the arm64 image. Its nixoci-init is a program for aarch64,
+// and runs. arm64 clients get the arm64 manifest from the index.
 func TestGuestArm64(t *testing.T) {
 	image := guestImageFor(t, "", "x86_64", "aarch64")
 	var conf struct{ Architecture string }

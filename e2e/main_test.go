@@ -32,7 +32,7 @@ var lab struct {
 	scratch string            // of this run, on disk
 	memory  string            // of this run, on a tmpfs
 	nixoci  string            // the program under test
-	crane   string            //
+	crane   string            // path of crane
 	large   string            // root of the local store
 	systems map[string]string // name -> toplevel
 	key     string            // public key of the binary cache

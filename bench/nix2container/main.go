@@ -1,8 +1,8 @@
-// Command nix2container-push pushes an image of nix2container to a registry, as
-// nix2container's own skopeo does: containers/image copies the image, and
-// nix2container makes the layers while they are copied. The users of
-// nix2container have a skopeo with this transport compiled in. This program is
-// that transport alone, so that bench/run.sh can build it without Nix.
+// Command nix2container-push pushes an image of nix2container to a registry. It
+// does the same as nix2container's own skopeo: containers/image copies the
+// image, and nix2container makes the layers during the copy. Users of
+// nix2container have a skopeo that contains this transport. This program
+// contains only the transport, so that bench/run.sh can build it without Nix.
 //
 //	nix2container-push image.json REGISTRY/REPOSITORY:TAG
 package main

@@ -8,8 +8,8 @@ import (
 
 // generate makes a graph of n store paths with the shape of a NixOS system.
 // Almost everything depends on a C library. Many packages depend on a few dozen
-// other libraries. The sizes of packages cover five decades. The toplevel adds
-// what it makes from the configuration.
+// other libraries. The sizes of packages cover five orders of magnitude. The
+// toplevel adds what it makes from the configuration.
 func generate(n int, seed uint64) *graph {
 	r := rand.New(rand.NewPCG(seed, uint64(n)))
 	units := n / 12

@@ -41,11 +41,10 @@ func storeName(name, version string) string {
 	return notInName.ReplaceAllString(name+"-"+version, ".")
 }
 
-// derivations turns packages into derivations without cycles. It ignores
-// dependencies without an installed alternative. apt has resolved these, or the
-// caller has left out the package deliberately. The packages of a circle become
-// one derivation, with the shortest of their names. Names in wanted have
-// priority: ruby, not libruby3.1.
+// derivations turns packages into derivations without cycles. It ignores a
+// dependency if none of its alternatives is in debs: apt or the caller has left
+// them out on purpose. The packages of a circle become one derivation, with the
+// shortest of their names. Names in wanted have priority: ruby, not libruby3.1.
 func derivations(debsDir string, debs []deb, wanted []string) ([]pkg, error) {
 	slices.SortFunc(debs, func(a, b deb) int { return strings.Compare(a.name, b.name) })
 	edges := dependencies(debs)

@@ -134,8 +134,8 @@ func directCache(t *testing.T, o CacheOptions, f direct) *Cache {
 	return c
 }
 
-// TestCacheTime checks that a cache that answers slowly or not at all delays
-// nixoci for three minutes at most. One silence is not a failure.
+// TestCacheTime checks that nixoci waits at most three minutes for a cache that
+// sends nothing, or sends too slowly. One silence is not a failure.
 func TestCacheTime(t *testing.T) {
 	f := newFakeCache(t, "none")
 	top := sampleTop(t)

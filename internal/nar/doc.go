@@ -1,9 +1,10 @@
-// Package nar reads and writes the NAR format: the one shape that a store path's
-// file tree has in this program.
+// Package nar reads and writes Nix archives (NARs). This program passes every
+// file tree of a store path in this form.
 //
-// [Read] calls a [Visitor] for every entry of a NAR. A [Writer] is a Visitor that
-// writes one. A [Framer] makes what is around the contents of files, for whoever
-// hashes a NAR without writing it. Whatever no NAR may hold is refused with an
-// error that wraps [ErrMalformed]: a tree that Read has accepted is the only tree
-// of its NAR.
+// [Read] calls a [Visitor] for every entry of a NAR. [Writer] is a Visitor that
+// writes a NAR. [Framer] makes the bytes around the contents of files. A caller
+// that only hashes a NAR can use it without writing the NAR.
+//
+// Errors about a tree that a NAR cannot hold wrap [ErrMalformed]. Each tree has
+// exactly one NAR that Read accepts.
 package nar

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Makes the samples in this directory with real Nix (Debian's nix-bin 2.8.0 made
-# the ones in git). Needs root, for a /nix of its own in a mount namespace.
+# Makes the samples in this directory with real Nix. Those in git were made with
+# Debian's nix-bin 2.8.0. The script needs root, because it mounts a new /nix in
+# a mount namespace.
 set -eu
 cd "$(dirname "$0")"
 [ "${1-}" = inside ] || exec unshare -m "./${0##*/}" inside
@@ -13,8 +14,8 @@ mount --bind "$work/nix" /nix
 export HOME=$work/home USER=root
 export NIX_CONFIG=$'experimental-features = nix-command\nsandbox = false\nbuild-users-group =\nsubstituters ='
 
-# A tree with everything that a NAR can hold, and names whose order depends on
-# whether directories sort as "a" or as "a/".
+# This tree contains everything that a NAR can hold. The order of some names
+# depends on whether directories sort as "a" or as "a/".
 tree=$work/tree
 mkdir -p "$tree/a/b" "$tree/empty"
 echo hello > "$tree/a/b/x"

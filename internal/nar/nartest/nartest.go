@@ -1,4 +1,5 @@
-// Package nartest writes NARs by hand, the wrong ones too, and records visits.
+// Package nartest helps tests: it makes NARs, including malformed ones, and
+// records the calls of a visitor.
 package nartest
 
 import (
@@ -10,7 +11,7 @@ import (
 	"strings"
 )
 
-// Recorder is a Visitor that writes down what it sees, one line an entry.
+// Recorder is a Visitor that records each entry as one line.
 type Recorder struct{ Lines []string }
 
 func (r *Recorder) Directory(name string) error {
@@ -42,7 +43,8 @@ func (r *Recorder) File(name string, executable bool, size int64, content io.Rea
 	return nil
 }
 
-// NAR writes a NAR by hand: strings, raw numbers and raw bytes.
+// NAR makes a NAR from its parts. A string is written as a NAR string, an int
+// as a number, and bytes unchanged.
 func NAR(parts ...any) string {
 	var b []byte
 	for _, p := range parts {

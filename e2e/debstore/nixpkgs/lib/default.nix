@@ -89,7 +89,7 @@ rec {
   trivial.release = "24.05";
   fakeHash = "";
 
-  # Functions for values and functions.
+  # General functions.
   id = x: x;
   const = x: _: x;
   flip =
