@@ -234,7 +234,7 @@ func TestSetTimeZone(t *testing.T) {
 		name, tz string
 		before   string // target of the link localtime; "file" for a file, "-" for nothing
 		mounted  bool
-		want     string // as in before
+		want     string // in the same notation as the field before
 		err      string
 	}{
 		{name: "set", tz: "Europe/Berlin", before: "-", want: "/etc/zoneinfo/Europe/Berlin"},

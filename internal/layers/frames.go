@@ -38,7 +38,7 @@ const (
 	zstdMagic      = 0xfd2fb528
 	zstdBlockHead  = 3
 	zstdMinFrame   = 4 + 1 + 1 + zstdBlockHead
-	zstdFrameSize  = zstdBlockSize + 64<<10 // limit: incompressible data is stored in parts of 128 KiB
+	zstdFrameSize  = zstdBlockSize + 64<<10 // size limit: data that does not compress is stored in parts of 128 KiB
 	decoderSurplus = 16                     // with some bytes after the content, the decoder can use its fast path
 )
 
