@@ -1,7 +1,8 @@
 package registry
 
 import (
-	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -220,37 +221,86 @@ func TestUploadFaults(t *testing.T) {
 	}
 }
 
-// TestSlowIsNotHanging sends for longer than any timeout, and packs so slowly
-// that nothing is sent for longer than one.
-func TestSlowIsNotHanging(t *testing.T) {
-	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodPatch {
-			r.Body = struct {
-				io.Reader
-				io.Closer
-			}{bufio.NewReaderSize(slowReader{r.Body}, 64<<10), r.Body}
-		}
-		return false
-	})
-	inBubble(t, f, Options{MinSpeed: -1}, func(t *testing.T, r *Repository) {
-		start, packs := time.Now(), 0
-		data := ocitest.Content(1_000_000)
-		pack := ocitest.Packing(data, &packs)
-		_, err := r.PutLayer(t.Context(), nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
-			time.Sleep(2 * stallTimeout)
-			return pack(ctx, w)
-		})
-		if took := time.Since(start); err != nil || packs != 1 || took < 3*time.Minute {
-			t.Errorf("%v, packed %d times, in %v", err, packs, took)
-		}
-	})
+// steady reads at a steady speed.
+type steady struct {
+	io.ReadCloser
+	speed int // bytes in a second
 }
 
-type slowReader struct{ io.ReadCloser }
+func (s steady) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p[:min(len(p), 512)])
+	time.Sleep(time.Duration(n) * time.Second / time.Duration(s.speed))
+	return n, err
+}
 
-func (s slowReader) Read(p []byte) (int, error) {
-	time.Sleep(stallTimeout / 2)
-	return s.ReadCloser.Read(p)
+// TestSlowIsNotHanging: a registry that is a little faster than the least speed
+// gets and sends whole layers, however long that takes, and also where the
+// layer itself comes slowly. One that is a little slower is cut off.
+func TestSlowIsNotHanging(t *testing.T) {
+	data := ocitest.Content(400_000)
+	for _, least := range []int64{0, 8192} {
+		o := Options{MinSpeed: least}
+		usual := int(cmp.Or(least, limit.LeastSpeed))
+		// Buffers make what a peer takes and sends a little uneven.
+		for _, speed := range []int{usual * 6 / 5, usual * 5 / 6} {
+			f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case r.Method == http.MethodPatch:
+					r.Body = steady{r.Body, speed}
+				case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/"):
+					w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+					io.Copy(flusher{w}, steady{io.NopCloser(bytes.NewReader(data)), speed})
+					return true
+				}
+				return false
+			})
+			whole := time.Duration(len(data)) * time.Second / time.Duration(speed)
+			fast := speed > usual
+			check := func(t *testing.T, what string, took time.Duration, err error, slow error) {
+				t.Helper()
+				switch {
+				case fast && (err != nil || took < whole*9/10):
+					t.Errorf("%s at %d B/s: %v, after %s", what, speed, err, took)
+				case !fast && (!errors.Is(err, slow) || took > limit.Operation):
+					t.Errorf("%s at %d B/s, least %d: %v, after %s", what, speed, usual, err, took)
+				}
+			}
+			inBubble(t, f, o, func(t *testing.T, r *Repository) {
+				for name, pause := range map[string]time.Duration{"send": 0, "send what comes slowly": 2 * stallTimeout} {
+					start, packs := time.Now(), 0
+					pack := ocitest.Packing(data, &packs)
+					_, err := r.PutLayer(t.Context(), nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
+						time.Sleep(pause)
+						return pack(ctx, w)
+					})
+					check(t, name, time.Since(start)-time.Duration(packs)*pause, err, errTooSlow) // packing is our time
+					if fast && packs != 1 {
+						t.Errorf("%s at %d B/s: packed %d times", name, speed, packs)
+					}
+				}
+			})
+			inBubble(t, f, o, func(t *testing.T, r *Repository) {
+				start := time.Now()
+				rc, err := r.GetBlob(t.Context(), ocitest.BlobOf(data, "x").Descriptor)
+				if err == nil {
+					_, err = io.Copy(io.Discard, rc)
+					rc.Close()
+				}
+				check(t, "read", time.Since(start), err, errStalled)
+			})
+		}
+	}
+}
+
+// flusher sends everything at once.
+type flusher struct{ http.ResponseWriter }
+
+func (f flusher) Write(p []byte) (int, error) {
+	n, err := f.ResponseWriter.Write(p)
+	if e := http.NewResponseController(f.ResponseWriter).Flush(); err == nil {
+		err = e
+	}
+	return n, err
 }
 
 // TestSilence has a registry that answers nothing: a push asks for its tag, sees
