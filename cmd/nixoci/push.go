@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
@@ -264,7 +264,7 @@ func readPublicKey(file string) (*attest.PublicKey, error) {
 	if file == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(file)
+	data, err := limit.ReadNamed(file, limit.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("read public key: %w", err)
 	}

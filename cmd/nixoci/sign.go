@@ -12,6 +12,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -57,7 +58,7 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	if err != nil {
 		return usageError{err}
 	}
-	data, err := os.ReadFile(keyFile)
+	data, err := limit.ReadNamed(keyFile, limit.KeyFile)
 	if err != nil {
 		return fmt.Errorf("read private key: %w", err)
 	}

@@ -74,6 +74,24 @@ func checkRegular(name string, st fs.FileInfo) error {
 	return &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("%w, but %s", ErrSpecial, kind)}
 }
 
+// ReadNamed reads a file that a flag names, of at most limit bytes. It may be a
+// pipe: the shell makes one of <(command), so that a key is in no file.
+func ReadNamed(name string, limit int64) ([]byte, error) {
+	st, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if st.Mode()&fs.ModeNamedPipe == 0 {
+		return ReadFile(name, limit)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ReadAll(f, name, limit)
+}
+
 // ReadFile reads a regular file of at most limit bytes.
 func ReadFile(name string, limit int64) ([]byte, error) {
 	f, err := OpenFile(name)

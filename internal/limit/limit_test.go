@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,129 @@ func TestTable(t *testing.T) {
 	}
 	if !strings.Contains(string(docs), text.String()) {
 		t.Errorf("docs/security.md does not have this table:\n%s", &text)
+	}
+}
+
+// apart are the limits that are no sizes or numbers of one input, and their tests.
+var apart = map[string]string{
+	"Memory":       "TestMemory",     // of the whole program
+	"Paths":        "TestMeter",      // a closure of so many, and of one more
+	"References":   "TestMeter",      // likewise
+	"PathText":     "TestMeter",      // likewise
+	"Windows":      "TestWindows",    // nobody fails: they wait
+	"GraphFile":    "TestGraphValue", // what is too large is not read first
+	"GraphPath":    "TestGraphValue", // the parser reads ahead by as much as it likes
+	"HelperTime":   "TestHelperTime",
+	"Answer":       "TestCacheTime",
+	"Operation":    "TestCacheTime",
+	"LeastSpeed":   "TestSlowIsNotHanging",
+	"LeastSpeedIn": "TestCacheTime",
+}
+
+// Every limit is tested at, below and above it, by what reads the input.
+func TestEveryLimitIsTested(t *testing.T) {
+	around, mentioned := limitsInTests(t)
+	for _, r := range Table() {
+		test, ok := apart[r.Name]
+		delete(apart, r.Name)
+		switch {
+		case ok && !mentioned[test+" "+r.Name]:
+			t.Errorf("no %s that says limit.%s", test, r.Name)
+		case !ok && !around[r.Name]:
+			t.Errorf("no test has limittest.Around(t, limit.%s, …), nor limit.%[1]s-1 and limit.%[1]s+1", r.Name)
+		}
+	}
+	for name := range apart {
+		t.Errorf("%s is no limit", name)
+	}
+}
+
+// limitsInTests reads all tests. Around are the limits that one has below and
+// above, mentioned those that a test names: "TestX Limit".
+func limitsInTests(t *testing.T) (around, mentioned map[string]bool) {
+	t.Helper()
+	around, mentioned = map[string]bool{}, map[string]bool{}
+	for _, root := range []string{"..", "../../cmd"} {
+		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(name, "_test.go") {
+				return err
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				return err
+			}
+			for _, decl := range f.Decls {
+				if fn, ok := decl.(*ast.FuncDecl); ok {
+					limitsInTest(fn, around, mentioned)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return around, mentioned
+}
+
+func limitsInTest(fn *ast.FuncDecl, around, mentioned map[string]bool) {
+	below, above := map[string]bool{}, map[string]bool{}
+	ast.Inspect(fn, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			if name := limitOf(n); name != "" {
+				mentioned[fn.Name.Name+" "+name] = true
+			}
+		case *ast.BinaryExpr:
+			if one, ok := n.Y.(*ast.BasicLit); ok && one.Value == "1" {
+				below[limitOf(n.X)] = below[limitOf(n.X)] || n.Op == token.SUB
+				above[limitOf(n.X)] = above[limitOf(n.X)] || n.Op == token.ADD
+			}
+		case *ast.CallExpr:
+			if f, ok := n.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Around" {
+				around[limitOf(n.Args[1])] = true
+			}
+		}
+		return true
+	})
+	for name := range below {
+		around[name] = around[name] || below[name] && above[name]
+	}
+}
+
+// limitOf is X of limit.X, or "".
+func limitOf(e ast.Expr) string {
+	if s, ok := e.(*ast.SelectorExpr); ok {
+		if x, ok := s.X.(*ast.Ident); ok && x.Name == "limit" {
+			return s.Sel.Name
+		}
+	}
+	return ""
+}
+
+// What a flag names may be a pipe, and is bounded too.
+func TestReadNamed(t *testing.T) {
+	dir := t.TempDir()
+	for n, ok := range map[int]bool{9: true, 10: true, 11: false} {
+		file, fifo := filepath.Join(dir, "file"), filepath.Join(dir, fmt.Sprint("fifo", n))
+		if err := os.WriteFile(file, make([]byte, n), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		go os.WriteFile(fifo, make([]byte, n), 0o600) // opened when it is read
+		for _, name := range []string{file, fifo} {
+			data, err := ReadNamed(name, 10)
+			if (err == nil) != ok || ok && len(data) != n {
+				t.Errorf("%s, %d bytes: %d, %v", name, n, len(data), err)
+			}
+		}
+	}
+	for _, name := range []string{"/dev/zero", dir} {
+		if _, err := ReadNamed(name, 10); !errors.Is(err, ErrSpecial) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // tail keeps only the end of the text that is written to it. Nix may print much
@@ -153,7 +153,7 @@ func builderSystems(builders, own string) []string {
 		line, _, _ = strings.Cut(line, "#")
 		line = strings.TrimSpace(line)
 		if file, ok := strings.CutPrefix(line, "@"); ok {
-			if list, err := os.ReadFile(file); err == nil {
+			if list, err := limit.ReadFile(file, limit.NixConf); err == nil {
 				systems = append(systems, builderSystems(strings.ReplaceAll(string(list), "@", " "), own)...)
 			}
 			continue

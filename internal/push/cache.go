@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // Cache remembers what was made of what: recipe → layer, image recipe → index.
@@ -100,7 +101,7 @@ func (c *Cache) Get(folder, key string, value any) bool {
 		return false
 	}
 	name := c.path(folder, key)
-	data, err := readBounded(name, maxEntrySize)
+	data, err := limit.ReadFile(name, maxEntrySize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
@@ -110,17 +111,6 @@ func (c *Cache) Get(folder, key string, value any) bool {
 		return false
 	}
 	return true
-}
-
-func readBounded(name string, limit int64) ([]byte, error) {
-	st, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() || st.Size() > limit {
-		return nil, fmt.Errorf("read %s: %d bytes, more than %d", name, st.Size(), limit)
-	}
-	return os.ReadFile(name)
 }
 
 // Put keeps value under key. A cache that cannot be written to is no reason to

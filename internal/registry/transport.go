@@ -67,7 +67,7 @@ func newWire(o Options, c *counters) (*wire, error) {
 		if err != nil {
 			pool = x509.NewCertPool()
 		}
-		pem, err := limit.ReadFile(o.CAFile, limit.KeyFile)
+		pem, err := limit.ReadNamed(o.CAFile, limit.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("read the certificates of --ca-file: %w", err)
 		}
