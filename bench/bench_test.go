@@ -11,7 +11,7 @@ import (
 )
 
 // TestSlowLink checks that a link delays each request by its latency, and a new
-// connection twice. It must not exceed its bandwidth.
+// connection by one latency more. It must not exceed its bandwidth.
 func TestSlowLink(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -40,8 +40,8 @@ func TestSlowLink(t *testing.T) {
 	if first, second := through(40*time.Millisecond, 0, 10); first < 80*time.Millisecond || second < 40*time.Millisecond {
 		t.Errorf("at 40 ms a request took %v on a new connection, then %v", first, second)
 	}
-	// 400 kB at 8 Mbit/s need 0.4 s, less the tenth of a second that the link
-	// may catch up.
+	// 400 kB at 8 Mbit/s need 0.4 s, minus the tenth of a second for which the
+	// link may catch up.
 	if first, _ := through(0, 8_000_000, 400_000); first < 300*time.Millisecond {
 		t.Errorf("400 kB at 8 Mbit/s took %v", first)
 	}

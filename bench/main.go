@@ -143,7 +143,7 @@ type traffic struct {
 	NarsNeeded int64 `json:"narsNeeded,omitempty"` // bytes of the NARs of the layers that were made
 }
 
-// measure measures everything.
+// measure runs all cases and returns the results.
 func (c *config) measure(ctx context.Context) (*results, error) {
 	dir, err := os.MkdirTemp(c.scratch, "nixoci-bench-")
 	if err != nil {

@@ -94,8 +94,8 @@ func TestApplications(t *testing.T) {
 	}
 }
 
-// packagePath returns the store path of the large system with this prefix of
-// its name.
+// packagePath returns a store path of the large system, found by the beginning
+// of its name.
 func packagePath(t *testing.T, system, name string) string {
 	t.Helper()
 	for _, p := range loadGraph(t, "large-"+system) {

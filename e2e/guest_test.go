@@ -161,7 +161,7 @@ func (b box) ends(t *testing.T) {
 	})
 }
 
-// patience is the time after which a wait fails. It must suffice on a busy
+// patience is the time after which a wait fails. It is long enough for a busy
 // machine. The tests report how long things take, but do not judge it.
 const patience = 2 * time.Minute
 

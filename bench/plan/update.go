@@ -40,9 +40,9 @@ func (g *graph) dependents() []int {
 	return count
 }
 
-// classes returns the indexes of three sets of nodes. packages are all
-// packages. No other package refers to leaves. 15 to 85 % of all nodes change
-// together with low.
+// classes returns the indexes of three sets of nodes: all packages, the
+// packages that no other package refers to (leaves), and the packages with
+// which 15 to 85 % of all nodes change (low).
 func (g *graph) classes() (packages, leaves, low []int) {
 	deps := g.dependents()
 	usedByPackage := make([]bool, len(g.nodes))
@@ -93,8 +93,8 @@ func (g *graph) rebuild(r *rand.Rand, places []int, rev int) *graph {
 	return &graph{nodes: nodes, at: g.at}
 }
 
-// add adds n new leaf packages, and references from the path that has most
-// leaves.
+// add adds n new leaf packages. The node that refers to most leaves refers to
+// them, too.
 func (g *graph) add(r *rand.Rand, n, rev int) *graph { return g.addSized(r, n, rev, 0) }
 
 // addSized is add with a size for the packages in bytes. With 0 they are as

@@ -544,7 +544,8 @@ let
     go = script "go" ''
       while [ $# -gt 0 ]; do [ "$1" != -o ] || { ${packages.coreutils}/bin/cp ${./nixoci-init} "$2"; exit; }; shift; done
     '';
-    # This program replaces the part of nixos-init that systems without it use.
+    # Systems without nixos-init use one of its programs. This script replaces
+    # that program.
     nixos-init = script "env-generator" ''
       exec ${packages.jq}/bin/jq -r 'to_entries[]
         | .key + "=\"" + .value + (if .key == "PATH" and env.PATH then ":" + env.PATH else "" end) + "\""' \

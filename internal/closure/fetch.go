@@ -251,7 +251,7 @@ func (f *fetcher) once(parent context.Context, rel string, offset int64, etag st
 
 // small downloads a whole file of at most max bytes and passes it to use. It
 // handles only one file above reallySmall at a time. No real narinfo is that
-// large, so a cache that sends many must not fill the memory.
+// large. A cache that sends many such files must not fill the memory.
 func (f *fetcher) small(ctx context.Context, rel string, max int64, use func([]byte) error) error {
 	r, err := f.open(ctx, rel)
 	if err != nil {

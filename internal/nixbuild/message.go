@@ -114,8 +114,8 @@ func (n *Nix) explain(ctx context.Context, drvs []derivation, err error) error {
 	return err
 }
 
-// buildableSystems returns the systems that Nix can build for, on this machine
-// or on its remote builders. ok is false if Nix does not answer.
+// buildableSystems returns the systems that Nix can build for, on this machine or
+// on its remote builders. The bool is false if Nix does not answer.
 func (n *Nix) buildableSystems(ctx context.Context) ([]string, bool) {
 	var out []byte
 	var err error
