@@ -273,7 +273,7 @@ func (a *app) askForClosure(args []string, command string) error {
 
 // source is where store paths come from.
 func (a *app) source(f *closureFlags) (closure.Source, error) {
-	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed()}
+	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed(), Retry: retryPolicy}
 	var err error
 	if o.Keys, err = a.trustedKeys(f); err != nil {
 		return nil, err

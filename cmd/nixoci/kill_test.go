@@ -33,9 +33,13 @@ type killer struct {
 }
 
 func newKiller(t *testing.T) *killer {
-	sample, key, systems := sampleSystems(t)
+	_, key, systems := sampleSystems(t)
+	cache, err := plainCache()
+	if err != nil {
+		t.Fatal(err)
+	}
 	k := &killer{t: t, dir: t.TempDir(), top: systems,
-		flags: []string{"--quiet", "--compression", "gzip:1", "--from", "file://" + filepath.Join(sample, "cache"), "--trusted-public-key", key}}
+		flags: []string{"--quiet", "--compression", "gzip:1", "--from", "file://" + cache, "--trusted-public-key", key}}
 	for _, d := range []string{"cache", "tmp", "out"} {
 		if err := os.Mkdir(filepath.Join(k.dir, d), 0o700); err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -27,7 +28,11 @@ import (
 // programs are what the test program can be, by name.
 var programs = map[string]func(){"nixoci": main}
 
-func TestMain(m *testing.M) { testscript.Main(m, programs) }
+func TestMain(m *testing.M) {
+	// What is tried again is tried again soon, in this process and in its programs.
+	retryPolicy.Delay = func(int) time.Duration { return 10 * time.Millisecond }
+	testscript.Main(tests{m}, programs)
+}
 
 // sampleSystems is the directory of the sample systems, the key that signs
 // them, and their toplevels by name.
@@ -52,7 +57,8 @@ func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 }
 
 // TestScripts runs the command line as a user would. Each script has a registry
-// of its own, and the sample systems of testdata/ as a binary cache:
+// of its own, and the sample systems of testdata/ as an
+// uncompressed binary cache:
 //
 //	$REGISTRY  host:port of an empty registry
 //	$DENY      one that lets nobody push
@@ -67,6 +73,10 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts found: %v", err)
 	}
+	cache, err := plainCache()
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Files:               scripts,
 		RequireExplicitExec: true,
@@ -75,7 +85,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 			env.Setenv("NIX_CONF_DIR", env.WorkDir) // no keys but those that a script names
 			env.Setenv("SAMPLE", sample)
-			env.Setenv("CACHE", "file://"+filepath.Join(sample, "cache"))
+			env.Setenv("CACHE", "file://"+cache)
 			env.Setenv("KEY", key)
 			env.Setenv("AMD", systems["sample-x86_64-linux"])
 			env.Setenv("ARM", systems["sample-aarch64-linux"])

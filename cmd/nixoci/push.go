@@ -23,6 +23,7 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // registryFlags say how a registry is spoken to.
@@ -37,8 +38,11 @@ func (r *registryFlags) add(cmd *cobra.Command) {
 }
 
 func (r *registryFlags) options(a *app) registry.Options {
-	return registry.Options{Insecure: r.insecure, MinSpeed: a.leastSpeed(), CAFile: r.caFile, UserAgent: "nixoci/" + version}
+	return registry.Options{Insecure: r.insecure, MinSpeed: a.leastSpeed(), CAFile: r.caFile, UserAgent: "nixoci/" + version, Retry: retryPolicy}
 }
+
+// retryPolicy is how requests are tried again. Tests wait less.
+var retryPolicy retry.Policy
 
 // pushFlags are those of push alone.
 type pushFlags struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/nar"
+	"github.com/nixoci/nixoci/internal/retry"
 	"github.com/nixoci/nixoci/internal/task"
 )
 
@@ -26,6 +27,7 @@ type CacheOptions struct {
 	Jobs         int               // parallel narinfo requests; ≤0: 32
 	MinSpeed     int64             // lowest speed of a download in bytes per second; 0: limit.LeastSpeed, <0: any
 	Transport    http.RoundTripper // for http and https; nil: HTTP/2 with kept connections
+	Retry        retry.Policy      // the zero value is nixoci\'s
 }
 
 // Cache is a binary cache: http://, https://, s3:// or file://. The only

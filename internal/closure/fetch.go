@@ -80,6 +80,7 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		stats: &cacheCounters{},
 		large: semaphore.NewWeighted(1),
 		least: cmp.Or(o.MinSpeed, limit.LeastSpeed),
+		retry: o.Retry,
 	}
 	var s3 *s3Transport
 	if u.Scheme == "s3" {

@@ -88,7 +88,7 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 	if err != nil {
 		return nil, r.fail(op, err)
 	}
-	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body}, op, d), nil
+	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body, breaks: retry.Breaks{Policy: r.retrier.policy}}, op, d), nil
 }
 
 // openBlob asks for the blob from byte from on.

@@ -80,6 +80,8 @@ type Options struct {
 	Delete    bool           // ask for permission to delete, too
 	Transfers int            // layers sent at once; 0: enough for two or more cores and a slow network
 
+	Retry retry.Policy // the zero value is nixoci's
+
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: TCP
 }
 
@@ -117,7 +119,7 @@ func Open(repo name.Repository, o Options) (*Repository, error) {
 	if r.wire, err = newWire(o, r.counters); err != nil {
 		return nil, err
 	}
-	r.retrier = &retrier{counters: r.counters}
+	r.retrier = &retrier{policy: o.Retry, counters: r.counters}
 	actions := "push,pull"
 	if o.ReadOnly {
 		actions = "pull"

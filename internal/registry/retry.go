@@ -22,6 +22,7 @@ const (
 // operation learns holds for all of them: a registry that asks to be left alone, or
 // that answers nobody.
 type retrier struct {
+	policy   retry.Policy
 	counters *counters
 
 	mu     sync.Mutex
@@ -40,7 +41,7 @@ const (
 // do calls f until it succeeds, fails for good, or has failed often enough.
 func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) error {
 	tries := 0
-	return retry.Policy{}.Do(ctx, func(ctx context.Context) error {
+	return r.policy.Do(ctx, func(ctx context.Context) error {
 		tries++
 		if tries > 1 {
 			r.counters.retries.Add(1)
