@@ -131,24 +131,26 @@ func (c Compression) String() string {
 	return fmt.Sprintf("%s:%d", c.Algorithm, c.Level)
 }
 
-// MediaType returns the layer's media type (image-spec, "layer.md"). Docker's schema 2
-// has only gzip and none.
+// layerMediaTypes are the media types of a layer by algorithm: image-spec, "layer.md",
+// and Docker's schema 2, which has no zstd.
+var layerMediaTypes = map[string]struct{ oci, docker string }{
+	Gzip: {ocispec.MediaTypeImageLayerGzip, mediatype.DockerLayerGzip},
+	Zstd: {ocispec.MediaTypeImageLayerZstd, ""},
+	None: {ocispec.MediaTypeImageLayer, mediatype.DockerLayer},
+}
+
+// MediaType returns the media type of a layer, of OCI or of Docker.
 func (c Compression) MediaType(docker bool) (string, error) {
+	types, known := layerMediaTypes[c.Algorithm]
 	switch {
-	case c.Algorithm == Gzip && docker:
-		return mediatype.DockerLayerGzip, nil
-	case c.Algorithm == Gzip:
-		return ocispec.MediaTypeImageLayerGzip, nil
-	case c.Algorithm == None && docker:
-		return mediatype.DockerLayer, nil
-	case c.Algorithm == None:
-		return ocispec.MediaTypeImageLayer, nil
-	case c.Algorithm == Zstd && docker:
-		return "", hint.Add(fmt.Errorf("compression %s: Docker's media types have no zstd", c), "leave out --format docker, or use --compression gzip")
-	case c.Algorithm == Zstd:
-		return ocispec.MediaTypeImageLayerZstd, nil
+	case !known:
+		return "", badCompression(c.String(), "unknown algorithm")
+	case !docker:
+		return types.oci, nil
+	case types.docker == "":
+		return "", hint.Add(fmt.Errorf("compression %s: Docker's media types have no %s", c, c.Algorithm), "leave out --format docker, or use --compression gzip")
 	}
-	return "", badCompression(c.String(), "unknown algorithm")
+	return types.docker, nil
 }
 
 // blockSize returns how many bytes of tar are compressed as one block.

@@ -72,7 +72,7 @@ func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compress
 }
 
 // NewDraft drafts the image of sys with the layers ls and the settings s. ls are all
-// layers, in the order of [ImageLayers].
+// layers, in the order of [ImageLayers]. s must be valid: see [Settings.Validate].
 func NewDraft(sys *System, ls []*layers.Layer, s Settings) (*Draft, error) {
 	d, err := newDraft(sys, ls, &s)
 	if err != nil {
@@ -91,9 +91,6 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 	}
 	if len(ls) > maxImageLayers {
 		return nil, hint.Add(fmt.Errorf("%d layers, overlay drivers take %d", len(ls), maxImageLayers), "lower --max-layers")
-	}
-	if err := s.Validate(ls[0].Compression); err != nil {
-		return nil, err
 	}
 	d := &Draft{System: sys, Layers: ls}
 	c, err := newConfig(sys, ls, s)

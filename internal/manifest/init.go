@@ -29,6 +29,7 @@ const MaxInit = 64 << 20
 // Init is the program /sbin/init of an image: a nixoci-init.
 type Init struct {
 	Digest digest.Digest // sha256 of the program
+	Size   int64         // bytes of the program
 	bytes  func() ([]byte, error)
 }
 
@@ -42,7 +43,7 @@ func DefaultInit(p ocispec.Platform) *Init {
 	if !ok {
 		return nil
 	}
-	return &Init{Digest: digest.Digest(program.Digest), bytes: program.Bytes}
+	return &Init{Digest: digest.Digest(program.Digest), Size: program.Size, bytes: program.Bytes}
 }
 
 // NewInit returns data as the init of an image for platform p. data must be a static
@@ -56,7 +57,7 @@ func NewInit(data []byte, p ocispec.Platform) (*Init, error) {
 
 // InitOf returns data as an init without checking it. [Init.Check] checks it.
 func InitOf(data []byte) *Init {
-	return &Init{Digest: digest.FromBytes(data), bytes: func() ([]byte, error) { return data, nil }}
+	return &Init{Digest: digest.FromBytes(data), Size: int64(len(data)), bytes: func() ([]byte, error) { return data, nil }}
 }
 
 // Check returns an error if the program cannot be the init of an image for platform p.
@@ -68,24 +69,12 @@ func (i *Init) Check(p ocispec.Platform) error {
 	return checkProgram(data, p)
 }
 
-// Size is the program's size in bytes, 0 if the program cannot be read.
-func (i *Init) Size() int64 {
-	if p, ok := initbin.Lookup(i.Digest.String()); ok {
-		return p.Size
-	}
-	data, err := i.bytes()
-	if err != nil {
-		return 0
-	}
-	return int64(len(data))
-}
-
 // InitLayer makes the first layer of an image. It has the program as /sbin/init, and
 // nothing that depends on the image.
 func InitLayer(i *Init, comp layers.Compression) *layers.Layer {
 	return &layers.Layer{
 		Recipe:      InitRecipe(i.Digest, comp),
-		Size:        i.Size(),
+		Size:        i.Size,
 		Compression: comp,
 		Comment:     InitComment(i.Digest),
 		Content: func(_ context.Context, w *layers.TarWriter) error {

@@ -41,8 +41,8 @@ func TestDefaultInit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if own.Digest != given.Digest || own.Size() != given.Size() || own.Size() == 0 {
-			t.Errorf("%s: %s of %d bytes, given as a file %s of %d", arch, own.Digest, own.Size(), given.Digest, given.Size())
+		if own.Digest != given.Digest || own.Size != given.Size || own.Size == 0 {
+			t.Errorf("%s: %s of %d bytes, given as a file %s of %d", arch, own.Digest, own.Size, given.Digest, given.Size)
 		}
 		none := layers.Compression{Algorithm: layers.None}
 		if a, b := packLayer(t, InitLayer(own, none)), packLayer(t, InitLayer(given, none)); !bytes.Equal(a, b) || InitLayer(own, none).Recipe != InitLayer(given, none).Recipe {

@@ -78,7 +78,7 @@ func smallSystem(t testing.TB, system string) *System {
 // fakeInit is an init that is no program. The bytes of the real nixoci-init change, and
 // these tests do not need them.
 func fakeInit(s string) *Init {
-	return &Init{Digest: digest.FromString(s), bytes: func() ([]byte, error) { return []byte(s), nil }}
+	return InitOf([]byte(s))
 }
 
 var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}

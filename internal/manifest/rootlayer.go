@@ -146,23 +146,21 @@ func LastLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 // ImageFile, and a Nix database if the user chose one. It depends only on the closure and
 // the application.
 func rootLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
-	entries, err := rootEntries(sys)
+	info, err := sys.applicationInfo()
 	if err != nil {
 		return nil, fmt.Errorf("root layer of %s: %w", sys.Toplevel, err)
 	}
+	recipe := layers.NewNamedRecipe(comp, rootLayerKind, applicationVersion, rootLayerContent(sys.App, info))
 	size := int64(0)
+	if sys.App.Database {
+		size = databaseSize(sys.Closure)
+	}
+	entries := rootEntries(sys.App, info)
 	for _, e := range entries {
 		size += int64(len(e.data))
 	}
-	if sys.App.Database {
-		size += databaseSize(sys.Closure)
-	}
-	content, err := rootLayerContent(sys)
-	if err != nil {
-		return nil, fmt.Errorf("root layer of %s: %w", sys.Toplevel, err)
-	}
 	return &layers.Layer{
-		Recipe:      layers.NewNamedRecipe(comp, rootLayerKind, applicationVersion, content),
+		Recipe:      recipe,
 		Size:        size,
 		Compression: comp,
 		Comment:     "root layer: " + sys.Toplevel.Name(),
@@ -183,36 +181,30 @@ func rootLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	}, nil
 }
 
-// rootLayerContent returns the text that the recipe hashes: the ImageFile, and a line for
+// rootLayerContent returns the text that the recipe hashes: info, which is the content of
+// the ImageFile, and a line for
 // each link or directory that the closure adds to the root.
 //
 //	{"version":2,"roots":["/nix/store/…-hello"],…}
 //	link bin
 //	link bin/hello /nix/store/…-hello/bin/hello
-func rootLayerContent(sys *System) (string, error) {
-	info, err := sys.applicationInfo()
-	if err != nil {
-		return "", err
-	}
+func rootLayerContent(app *application.Application, info []byte) string {
 	var b strings.Builder
 	b.Write(info)
-	for _, e := range sys.App.Entries {
+	for _, e := range app.Entries {
 		b.WriteString(strings.TrimRight("link "+e.Name+" "+e.Target, " ") + "\n")
 	}
-	return b.String(), nil
+	return b.String()
 }
 
-// rootEntries returns the entries of the root layer without the database file.
-func rootEntries(sys *System) ([]entry, error) {
-	info, err := sys.applicationInfo()
-	if err != nil {
-		return nil, err
-	}
+// rootEntries returns the entries of the root layer without the database file. info is
+// the content of the ImageFile.
+func rootEntries(app *application.Application, info []byte) []entry {
 	entries := append(slices.Clone(applicationSkeleton), entry{name: ImageFile, mode: 0o444, data: info})
-	if sys.App.Database {
+	if app.Database {
 		entries = append(entries, databaseSkeleton...)
 		entries = append(entries, entry{name: "nix/var/nix/db/schema", mode: 0o644, data: []byte(NixSchema)})
-		for i, root := range sys.App.Roots {
+		for i, root := range app.Roots {
 			entries = append(entries, entry{name: fmt.Sprintf("nix/var/nix/gcroots/nixoci-image-%d", i+1), link: string(root)})
 		}
 	}
@@ -221,7 +213,7 @@ func rootEntries(sys *System) ([]entry, error) {
 			entries = append(entries, e)
 		}
 	}
-	for _, e := range sys.App.Entries {
+	for _, e := range app.Entries {
 		if e.Target != "" { // a link into the closure replaces nixoci's own entry
 			entries = slices.DeleteFunc(entries, func(have entry) bool { return have.name == e.Name })
 			add(entry{name: e.Name, link: e.Target})
@@ -230,12 +222,12 @@ func rootEntries(sys *System) ([]entry, error) {
 		}
 	}
 	for _, file := range []entry{
-		{name: "etc/passwd", data: sys.App.Passwd()},
-		{name: "etc/group", data: sys.App.Group()},
+		{name: "etc/passwd", data: app.Passwd()},
+		{name: "etc/group", data: app.Group()},
 		{name: "etc/nsswitch.conf", data: []byte(application.Nsswitch)},
 	} {
 		file.mode = 0o644
 		add(file)
 	}
-	return entries, nil
+	return entries
 }

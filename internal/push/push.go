@@ -167,6 +167,9 @@ func newPusher(dst oci.Destination, systems []PlannedSystem, job Job) (*pusher, 
 	if p.job.Progress == nil {
 		p.job.Progress = noProgress{}
 	}
+	if err := p.job.Settings.Validate(p.job.Compression); err != nil {
+		return nil, err
+	}
 	return p, p.draft(systems)
 }
 
