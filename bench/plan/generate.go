@@ -21,7 +21,8 @@ func generate(n int, seed uint64) *graph {
 		return id
 	}
 	used := make([]bool, packages)
-	// A path that many paths refer to gets more new references, in proportion.
+	// urn contains each path once, and once more for each reference to it. So paths
+	// with many referrers get more.
 	var urn []int
 	for i := range packages {
 		size := int64(math.Exp(r.NormFloat64()*2.1+12.2)) + 500

@@ -33,8 +33,8 @@ type fetcher struct {
 	large *semaphore.Weighted // held while one unusually large narinfo is in memory
 
 	retry    retry.Policy
-	answered atomic.Bool // once, at least
-	least    int64       // bytes in a second; ≤0: any
+	answered atomic.Bool // the server has answered at least once
+	least    int64       // lowest speed in bytes per second; ≤0: any
 }
 
 type cacheCounters struct {
@@ -56,10 +56,10 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("GET %s: %d %s", e.URL, e.Status, strings.ToLower(text))
 }
 
-// MayPass makes a StatusError a [retry.Answer].
+// MayPass implements [retry.Answer].
 func (e *StatusError) MayPass() bool { return retry.Status(e.Status) }
 
-// RetryAfter makes a StatusError a [retry.Answer].
+// RetryAfter implements [retry.Answer].
 func (e *StatusError) RetryAfter() time.Duration { return e.retryAfter }
 
 // gone reports whether the cache does not have the file. S3 answers 403 for a
@@ -178,9 +178,9 @@ type answer struct {
 	cancel context.CancelCauseFunc
 }
 
-// get opens a file from offset on, and tries again where that may help. All
-// attempts together wait for limit.Operation at most. ETag is of the response that
-// brought the bytes before offset.
+// get opens a file at offset, and retries failures that may pass. All attempts
+// together take at most limit.Operation. etag comes from the response that
+// delivered the bytes before offset.
 func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string) (resp answer, err error) {
 	end := time.Now().Add(limit.Operation)
 	err = f.retry.Do(ctx, func(ctx context.Context) (err error) {
@@ -234,7 +234,7 @@ func (f *fetcher) once(parent context.Context, rel string, offset int64, etag st
 			err = c
 		}
 		if errors.Is(err, syscall.ECONNREFUSED) && f.answered.Load() {
-			err = retry.Again(err) // it was there a moment ago
+			err = retry.Again(err) // the server has answered before, so it may come back
 		}
 		return answer{}, fmt.Errorf("GET %s: %w", f.at(rel), err)
 	}
