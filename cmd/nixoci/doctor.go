@@ -38,6 +38,9 @@ Exit code 3 says that something was found with which a push or a pull fails.`,
 }
 
 func (a *app) doctor(ctx context.Context, arg string, write bool, f *registryFlags) error {
+	if err := checkReference(arg); err != nil {
+		return err
+	}
 	ref, err := registry.ParseReference(arg)
 	if err != nil {
 		return usageError{err}

@@ -82,6 +82,9 @@ func parseAge(s string) (time.Duration, error) {
 }
 
 func (a *app) prune(ctx context.Context, arg string, f *pruneFlags) error {
+	if err := checkReference(arg); err != nil {
+		return err
+	}
 	ref, err := registry.ParseReference(arg)
 	if err != nil {
 		return usageError{err}

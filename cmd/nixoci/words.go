@@ -17,6 +17,10 @@ func checkReference(arg string) error {
 	if strings.Contains(arg, "#") {
 		return usageError{hint.Add(fmt.Errorf("%q is a flake's output, not an image", arg), "push it first: nixoci push REF "+arg)}
 	}
+	if isHost(arg) && !exists(arg) {
+		return usageError{hint.Add(fmt.Errorf("%s is a registry's host, not an image", arg),
+			fmt.Sprintf("name an image there, such as %s/org/web; a repository of Docker Hub is docker.io/library/NAME", arg))}
+	}
 	isPath := filepath.IsAbs(arg) || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || arg == "." || arg == ".."
 	if !isPath && hasHost(arg) {
 		return nil
@@ -45,6 +49,17 @@ func checkReference(arg string) error {
 func hasHost(arg string) bool {
 	host, _, ok := strings.Cut(arg, "/")
 	return ok && (strings.ContainsAny(host, ".:") || host == "localhost")
+}
+
+// isHost reports whether a word is a host alone: docker.io, localhost:5000.
+func isHost(arg string) bool {
+	host, _, _ := strings.Cut(arg, ":")
+	return !strings.ContainsAny(arg, "/@#") && (host == "localhost" || strings.Contains(host, ".") && strings.Trim(host, ".") == host) && !hasFileName(arg)
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
 
 // hasFileName reports whether a word ends as files do, and no repository does.
@@ -76,7 +91,7 @@ func fileAt(name string) (what, advice string) {
 		return "a NixOS system", "push it first: nixoci push REF " + closureWord(name)
 	}
 	if st.IsDir() {
-		return "a directory, but no OCI layout", "an image in a registry is HOST/REPOSITORY:TAG"
+		return "a directory without an OCI layout", "an image in a registry is HOST/REPOSITORY:TAG"
 	}
 	switch filepath.Ext(name) {
 	case ".nix":
@@ -108,6 +123,9 @@ func checkClosureFile(arg string) error {
 // CLOSURE shows that the REF is missing.
 func checkPushReference(command, arg string) error {
 	if err := checkReference(arg); err != nil {
+		if isHost(arg) && !exists(arg) {
+			return err
+		}
 		what := "is not an image in a registry"
 		if kind, _ := fileAt(arg); kind != "" {
 			what = "is " + kind

@@ -104,7 +104,11 @@ func (e *examination) read(ctx context.Context) error {
 	case access.Named:
 		e.add("login", Yes, access.Login+", with credentials", "the credentials go to this registry and its token server only")
 	default:
-		e.add("login", No, strings.Replace(access.Login, "none", "no login", 1)+", anonymous", "reading may be limited, and pushing is mostly refused: nixoci login HOST")
+		means := "many registries limit anonymous reading and refuse an anonymous push: nixoci login HOST, or --write to try"
+		if e.write {
+			means = "the check push says whether that is enough; if not, nixoci login HOST"
+		}
+		e.add("login", No, strings.Replace(access.Login, "none", "no login", 1)+", anonymous", means)
 	}
 	if len(access.Scopes) > 0 {
 		e.add("scopes", Yes, strings.Join(access.Scopes, " "), "the token was asked for these; the registry may grant less")
@@ -230,7 +234,7 @@ func (e *examination) writes(ctx context.Context) error {
 		e.add("push", Bad, said(a), "a push fails: the account needs permission to push, or the repository must be created first")
 		return nil
 	}
-	e.add("push", Yes, "a blob of "+strconv.Itoa(len(content))+" bytes was uploaded", "layers are streamed, each in one request")
+	e.add("push", Yes, "a blob of "+strconv.Itoa(len(content))+" bytes was uploaded", "layers are sent while they are made")
 	if err := e.mount(ctx, blob.Digest); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -309,10 +310,12 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	said := &tail{}
+	drawn := false // by Nix itself, on the terminal
 	switch {
 	case n.Progress == nil:
 		cmd.Stderr = said
 	case isTerminal(n.Progress):
+		drawn = true
 		cmd.Stderr = n.Progress
 		if isTerminal(n.Answers) {
 			cmd.Stdin = n.Answers
@@ -331,11 +334,24 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 	if program == "nix" {
 		name = "nix eval"
 	}
-	if message := nixMessage(said.String(), program == "nix"); message != "" {
-		return nil, fmt.Errorf("%s: %w: %s", name, err, message)
+	err = fmt.Errorf("%s: %w", name, err)
+	message := nixMessage(said.String(), program == "nix")
+	switch {
+	case message != "":
+		err = fmt.Errorf("%w: %s", err, message)
+		if offline.MatchString(message) {
+			err = hint.Add(err, withoutNetwork)
+		}
+	case drawn:
+		err = hint.Add(err, "the message of Nix is above. If it found no network: "+withoutNetwork)
 	}
-	return nil, fmt.Errorf("%s: %w", name, err)
+	return nil, err
 }
+
+// offline matches the messages of Nix about a network that does not answer.
+var offline = regexp.MustCompile(`(?i)unable to download|could(n't| not) resolve host|could(n't| not) connect to server|cannot connect to`)
+
+const withoutNetwork = "name a system that is built already, such as ./result"
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)

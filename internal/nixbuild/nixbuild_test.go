@@ -196,6 +196,11 @@ func TestNixBuildFaults(t *testing.T) {
 			files: map[string]string{"eval.exit": "1", "eval.err": "warning: x\nerror: undefined variable 'nope'\n\n       at /etc/web.nix:2:27:\n\n            1| {\n"},
 			want:  "evaluate: nix eval: exit status 1: undefined variable 'nope' at /etc/web.nix:2:27",
 		},
+		"no network": {
+			files: map[string]string{"eval.exit": "1", "eval.err": "error: unable to download 'https://api.github.com/repos/NixOS/nixpkgs/tarball/x': Couldn't resolve host name (6)\n"},
+			want:  "evaluate: nix eval: exit status 1: unable to download",
+			hint:  "name a system that is built already, such as ./result",
+		},
 		"nothing said":         {files: map[string]string{"eval.exit": "3"}, want: "evaluate: nix eval: exit status 3"},
 		"no JSON":              {files: map[string]string{"eval": "warning"}, want: "read what nix eval says"},
 		"no derivation":        {files: map[string]string{"eval": "[]"}, want: "names no derivation"},
@@ -232,6 +237,19 @@ func TestNixBuildFaults(t *testing.T) {
 			}
 		})
 	}
+	t.Run("on a terminal", func(t *testing.T) {
+		terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+		if err != nil || !isTerminal(terminal) {
+			t.Skip("no terminal here")
+		}
+		defer terminal.Close()
+		writeFile(t, filepath.Join(fakePrograms(t), "eval.exit"), "1")
+		n := &Nix{Flake: shippedFlake, Progress: terminal}
+		defer n.Close()
+		_, err = n.Build(t.Context(), Argument{Flake: ".#web"}, nil)
+		hinttest.Error(t, err, nil, "evaluate: nix eval: exit status 1")
+		hinttest.Hint(t, err, "the message of Nix is above. If it found no network: name a system that is built already")
+	})
 	t.Run("no Nix", func(t *testing.T) {
 		fakePrograms(t)
 		t.Setenv("PATH", t.TempDir())
