@@ -7,17 +7,21 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
 // forgery is an image in a registry that somebody changes.
@@ -148,9 +152,43 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 		},
 		"a platform less":             func(f *forgery) { f.index.Manifests = f.index.Manifests[:1]; f.putIndex() },
 		"an annotation of a manifest": func(f *forgery) { f.amd64.Annotations["x"] = "y"; f.put() },
+		"a platform twice":            func(f *forgery) { f.index.Manifests = append(f.index.Manifests, f.index.Manifests[0]); f.putIndex() },
+		"a platform twice, the other image first": func(f *forgery) {
+			d := f.index.Manifests[0]
+			d.Digest, d.Size = f.index.Manifests[1].Digest, f.index.Manifests[1].Size
+			f.index.Manifests = append([]ocispec.Descriptor{d}, f.index.Manifests...)
+			f.putIndex()
+		},
+		"the platforms swapped": func(f *forgery) {
+			f.index.Manifests[0].Platform, f.index.Manifests[1].Platform = f.index.Manifests[1].Platform, f.index.Manifests[0].Platform
+			f.putIndex()
+		},
+		"the other platform's config": func(f *forgery) {
+			var other ocispec.Manifest
+			f.read(f.index.Manifests[1].Digest.String(), &other)
+			var err error
+			f.config, err = readConfig(f.t.Context(), f.repo, other.Config)
+			must(f.t, err)
+			f.put()
+		},
+		"Docker's index":             func(f *forgery) { f.index.MediaType = mediatype.DockerList; f.putIndex() },
+		"Docker's manifest":          func(f *forgery) { f.amd64.MediaType = mediatype.DockerManifest; f.put() },
+		"a wrong size of a manifest": func(f *forgery) { f.index.Manifests[0].Size++; f.putIndex() },
+		"a config that is none":      func(f *forgery) { f.config = []byte("null"); f.put() },
+		"no annotations of layers": func(f *forgery) {
+			for i := range f.amd64.Layers {
+				f.amd64.Layers[i].Annotations = nil
+			}
+			f.put()
+		},
+		"no annotations of the index": func(f *forgery) { f.index.Annotations = nil; f.putIndex() },
+		"the recipe of another layer": func(f *forgery) {
+			f.amd64.Layers[0].Annotations[manifest.AnnotationRecipe] = f.amd64.Layers[1].Annotations[manifest.AnnotationRecipe]
+			f.put()
+		},
 	} {
 		for _, join := range []bool{false, true} {
-			if join && (name == "an annotation of the index" || name == "a platform less") {
+			if join && (strings.HasSuffix(name, " of the index") || strings.HasPrefix(name, "a platform ") || name == "Docker's index") {
 				continue // a joined index is others' too
 			}
 			t.Run(name, func(t *testing.T) {
@@ -179,13 +217,79 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 	}
 }
 
+// TestDamagedRegistry: what a registry has lost or cut short is put back by the
+// next push of a fresh machine that asks for it, with --reuse-check.
+func TestDamagedRegistry(t *testing.T) {
+	const repo = "org/web"
+	for damaged, damage := range map[string]func(reg *registrytest.Registry, blob string){
+		"gone": func(reg *registrytest.Registry, blob string) { delete(reg.Blobs, blob) },
+		"cut short": func(reg *registrytest.Registry, blob string) {
+			reg.Blobs[blob] = reg.Blobs[blob][:len(reg.Blobs[blob])/2]
+		},
+		"empty": func(reg *registrytest.Registry, blob string) { reg.Blobs[blob] = nil },
+	} {
+		t.Run(damaged, func(t *testing.T) {
+			reg := registrytest.New()
+			s := httptest.NewServer(reg)
+			defer s.Close()
+			open := func() *registry.Repository {
+				n, err := name.NewRepository(strings.TrimPrefix(s.URL, "http://") + "/" + repo)
+				must(t, err)
+				r, err := registry.Open(n, registry.Options{Keychain: account{}})
+				must(t, err)
+				t.Cleanup(func() { r.Close() })
+				return r
+			}
+			src := &treeSource{content: map[closure.StorePath][]byte{}}
+			images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
+			first, err := Push(t.Context(), open(), images, sampleJob(nil))
+			must(t, err)
+			must(t, reg.Check(repo, "latest"))
+			for _, blob := range slices.Sorted(maps.Keys(reg.Blobs)) {
+				good := reg.Blobs[blob]
+				damage(reg, blob)
+				if reg.Check(repo, "latest") == nil {
+					t.Fatalf("without %s the image is whole", blob)
+				}
+				r := open()
+				job := sampleJob(OpenCache(t.TempDir()))
+				job.Reuse, job.ReuseCheck = []*Remote{NewRemote(r, "latest")}, 1
+				got, err := Push(t.Context(), r, images, job)
+				must(t, err)
+				if got.Index.Digest != first.Index.Digest {
+					t.Errorf("%s: the push gave %s", blob, got.Index.Digest)
+				}
+				if err := reg.Check(repo, "latest"); err != nil {
+					t.Errorf("%s is not mended: %v", blob, err)
+				}
+				reg.Blobs[blob] = good
+			}
+		})
+	}
+}
+
 // TestForgedLayerIsFound: a layer that only a registry vouches for is made
 // again, if it is small and the store at hand; a wrong one ends the push. It is
 // the same whether the image changed or not.
 func TestForgedLayerIsFound(t *testing.T) {
-	for name, versions := range map[string]map[string]string{
-		"unchanged image": nil,
-		"changed image":   {"bash-5.2": "patched"},
+	swapped := func(f *forgery, stores []int) {
+		for _, i := range stores { // every one, since nobody knows which the push looks at
+			f.swap(i, stores[(i+1)%len(stores)])
+		}
+	}
+	resized := func(f *forgery, stores []int) {
+		for _, i := range stores {
+			f.amd64.Layers[i].Size++
+		}
+	}
+	for name, c := range map[string]struct {
+		versions map[string]string
+		change   func(*forgery, []int)
+	}{
+		"unchanged image":              {nil, swapped},
+		"changed image":                {map[string]string{"bash-5.2": "patched"}, swapped},
+		"wrong sizes":                  {nil, resized},
+		"wrong sizes in another image": {map[string]string{"bash-5.2": "patched"}, resized},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reg := newMemoryRegistry(t)
@@ -193,10 +297,7 @@ func TestForgedLayerIsFound(t *testing.T) {
 			_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
 			must(t, err)
 			f := forge(t, reg.open(t))
-			stores := storeLayers(f.amd64)
-			for _, i := range stores { // every one, since nobody knows which the push looks at
-				f.swap(i, stores[(i+1)%len(stores)])
-			}
+			c.change(f, storeLayers(f.amd64))
 			f.put()
 			before, err := reg.open(t).Resolve(t.Context(), "latest")
 			must(t, err)
@@ -204,7 +305,7 @@ func TestForgedLayerIsFound(t *testing.T) {
 			repo := reg.open(t)
 			job := sampleJob(OpenCache(t.TempDir()))
 			job.Reuse, job.SampleClaims = []*Remote{NewRemote(repo, "latest")}, true
-			_, err = Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", versions)}, job)
+			_, err = Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", c.versions)}, job)
 			if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), "sha256:") {
 				t.Errorf("the push ended with %v", err)
 			}
@@ -338,6 +439,41 @@ func TestLostPiecesArePutBack(t *testing.T) {
 			t.Error("nothing was made again")
 		}
 	})
+}
+
+// TestUnchangedRequests: a fresh machine finds out with one request for the
+// index and one for each platform that an image is there. That is proved, and
+// no layer is made for it.
+func TestUnchangedRequests(t *testing.T) {
+	for _, archs := range [][]string{{"amd64"}, {"amd64", "arm64"}, {"amd64", "arm64", "riscv64"}} {
+		reg := newMemoryRegistry(t)
+		src := &treeSource{content: map[closure.StorePath][]byte{}}
+		var images []PlannedSystem
+		for _, arch := range archs {
+			images = append(images, sampleImage(t, src, arch, nil))
+		}
+		first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+		must(t, err)
+		for name, cache := range map[string]*Cache{"no cache": nil, "an empty cache": OpenCache(t.TempDir())} {
+			reg.log = nil
+			src.reads.Store(0)
+			repo := reg.open(t)
+			job := sampleJob(cache)
+			job.Reuse = []*Remote{NewRemote(repo, "latest")}
+			got, err := Push(t.Context(), repo, images, job)
+			must(t, err)
+			if !got.Unchanged || got.Index.Digest != first.Index.Digest {
+				t.Errorf("%d platforms, %s: unchanged: %v, %s instead of %s", len(archs), name, got.Unchanged, got.Index.Digest, first.Index.Digest)
+			}
+			log := slices.DeleteFunc(slices.Clone(reg.log), func(l string) bool { return l == "GET /v2/" }) // asks how to log in
+			if len(log) > 1+len(archs) {
+				t.Errorf("%d platforms, %s: %d requests: %s", len(archs), name, len(log), strings.Join(log, ", "))
+			}
+			if n := src.reads.Load(); n > int64(len(archs)) { // the toplevels, for the system layers
+				t.Errorf("%d platforms, %s: %d store paths were read", len(archs), name, n)
+			}
+		}
+	}
 }
 
 // TestFewRequests: layers that a manifest of the repository lists are not asked

@@ -148,7 +148,7 @@ type pusher struct {
 	recipe digest.Digest  // of an index that holds all images and nothing else
 
 	own        map[layers.Recipe]bool // layers without store paths that this run has made to compare them
-	listed     map[digest.Digest]bool // blobs that manifests of the destination's repository list
+	listed     map[digest.Digest]bool // blobs that manifests of the destination's repository list; none where the job checks what it reuses
 	incomplete bool                   // the destination has lost something: what is listed proves nothing
 }
 

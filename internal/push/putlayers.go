@@ -96,7 +96,7 @@ func (p *pusher) query(ctx context.Context) error {
 		if l.known == nil {
 			continue
 		}
-		if p.listed[l.known.Digest] && p.job.ReuseCheck <= 0 {
+		if p.listed[l.known.Digest] {
 			p.reused(l)
 			continue
 		}

@@ -73,7 +73,7 @@ func (p *pusher) recall(ctx context.Context) error {
 				return err
 			}
 		}
-		if p.ours(r) && !p.incomplete && r.contradiction() == nil {
+		if p.ours(r) && !p.incomplete && p.job.ReuseCheck <= 0 && r.contradiction() == nil {
 			for d := range r.blobs(ctx) {
 				p.listed[d] = true
 			}

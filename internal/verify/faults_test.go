@@ -24,7 +24,11 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "run only this seed of TestSeededReads")
+var (
+	seedFlag  = flag.Uint64("seed", 0, "run only this seed of TestSeededReads")
+	seedsFlag = flag.Uint64("seeds", 0, "run so many seeds instead of the usual number")
+	firstFlag = flag.Uint64("first-seed", 1, "the first of them")
+)
 
 type account struct{}
 
@@ -105,8 +109,10 @@ func believable(happened []string) bool {
 // never after more than limit.Operation.
 func TestSeededReads(t *testing.T) {
 	sample := newSample(t, "x86_64-linux")
-	n, first := uint64(100), uint64(1)
-	if testing.Short() {
+	n, first := uint64(100), *firstFlag
+	if *seedsFlag != 0 {
+		n = *seedsFlag
+	} else if testing.Short() {
 		n = 10
 	}
 	if *seedFlag != 0 {
