@@ -102,7 +102,7 @@ func TestPage(t *testing.T) {
 			"store gzip cold": {Runs: []sample{{Wall: 8, CPU: 12, Registry: 2}}, Image: 420e6, Counted: &traffic{Requests: 309, Sent: 421e6}},
 			"http gzip update, fresh machine": {Runs: []sample{{Wall: 2, Others: 0.5}},
 				Counted: &traffic{Requests: 100, Cache: 7, Nars: 101e6, NarsNeeded: 100e6, Narinfos: 3e6}},
-			"peer: nix2container cold": {Runs: []sample{{Wall: 16, CPU: 24, Registry: 4}}, Image: 400e6, Layers: 100},
+			"peer: nix2container cold": {Runs: []sample{{Wall: 16, CPU: 24, Registry: 4}}, Image: 400e6, Layers: 100, Counted: &traffic{Requests: 112, Sent: 401e6}},
 			"store zstd cold":          {},
 		},
 	}
@@ -113,7 +113,7 @@ func TestPage(t *testing.T) {
 		"1.010 ×", // NARs downloaded, divided by those needed
 		"50 % !",  // share of other processes
 		"| gzip | 4.00 | 1.00 | 400.0 | 420.0 | 12.00 | 14.00 | 86 % | 6.00 | 8.00 | 75 % |",
-		"| nix2container cold | 16.00 | 24.00 | 4.00 | 0 | 400.0 | 100 | 2.0 × | 2.0 × | +5.0 % |  |  |  |",
+		"| nix2container cold | 16.00 | 24.00 | 4.00 | 0 | 112 | 401.0 | 400.0 | 100 | 2.0 × | 2.0 × | +5.0 % |  |  |  |",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not have %q", want)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ type bucketServer struct {
 	access, secret string
 	region         string
 	files          http.Handler
-	good           int
+	good           atomic.Int64
 }
 
 func (b *bucketServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -36,7 +37,7 @@ func (b *bucketServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusForbidden)
 		return
 	}
-	b.good++
+	b.good.Add(1)
 	http.StripPrefix("/bucket/prefix", b.files).ServeHTTP(w, r)
 }
 
@@ -159,8 +160,8 @@ func TestS3(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got.Info(root) == nil || b.good < 2 {
-				t.Errorf("%d answers: %v", b.good, err)
+			if err != nil || got.Info(root) == nil || b.good.Load() < 2 {
+				t.Errorf("%d answers: %v", b.good.Load(), err)
 			}
 			// A later run has nix-cache-info on disk, but no permission any
 			// more.
