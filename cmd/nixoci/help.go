@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -49,9 +50,39 @@ func groupCommands(root *cobra.Command) {
 func writeHelp(cmd *cobra.Command) {
 	w := cmd.OutOrStdout()
 	if about := strings.TrimSpace(longOf(cmd)); about != "" {
-		fmt.Fprintf(w, "%s\n\n", about)
+		fmt.Fprintf(w, "%s\n\n", reflow(about, columns(w)))
 	}
 	fmt.Fprint(w, usageText(cmd, columns(w)))
+}
+
+// reflow wraps the paragraphs of text to a width. Lists, examples and other
+// paragraphs with indented lines stay as they are.
+func reflow(text string, columns int) string {
+	paragraphs := strings.Split(text, "\n\n")
+	for i, p := range paragraphs {
+		if strings.HasPrefix(p, " ") || strings.Contains(p, "\n ") {
+			continue
+		}
+		var b strings.Builder
+		room := 0
+		for n, word := range strings.Fields(p) {
+			length := utf8.RuneCountInString(word)
+			switch {
+			case n == 0:
+				room = columns
+			case length < room:
+				b.WriteByte(' ')
+				room--
+			default:
+				b.WriteByte('\n')
+				room = columns
+			}
+			b.WriteString(word)
+			room -= length
+		}
+		paragraphs[i] = b.String()
+	}
+	return strings.Join(paragraphs, "\n\n")
 }
 
 // columns is the width for text on w.

@@ -183,3 +183,24 @@ func TestEditDistance(t *testing.T) {
 		}
 	}
 }
+
+// TestReflow: paragraphs take the width, lists stay.
+func TestReflow(t *testing.T) {
+	const text = "one two three\nfour five\n\nlist:\n  a  b\n  c  d\n\nlast"
+	for columns, want := range map[int]string{
+		80: "one two three four five\n\nlist:\n  a  b\n  c  d\n\nlast",
+		10: "one two\nthree four\nfive\n\nlist:\n  a  b\n  c  d\n\nlast",
+	} {
+		if got := reflow(text, columns); got != want {
+			t.Errorf("%d columns: %q, want %q", columns, got, want)
+		}
+	}
+}
+
+func TestDidYouMean(t *testing.T) {
+	for word, want := range map[string]string{"bth": "did you mean both?", "regsitry": "did you mean registry?", "x": "", "everything": ""} {
+		if got := didYouMean(word, "registry", "local", "both", "none"); got != want {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+}

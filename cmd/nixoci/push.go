@@ -127,7 +127,7 @@ func parseReuse(s string) (r reuse, err error) {
 		case "registry":
 			r.registry = true
 		default:
-			return r, usagef("--reuse %q: not registry, local, both or none", s)
+			return r, usageError{hint.Add(fmt.Errorf("--reuse %q: not registry, local, both or none", s), didYouMean(who, "registry", "local", reuseBoth, reuseNone))}
 		}
 	}
 	return r, nil
@@ -335,7 +335,7 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, result *pus
 		return err
 	}
 	if !a.quiet {
-		a.stderr.Printf("attached to the image: %s\n", human.Count(n, "document"))
+		a.stderr.Printf("attached to the image's index and platforms: %s\n", human.Count(n, "document"))
 	}
 	return nil
 }

@@ -38,7 +38,8 @@ func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *
 	defer file.Close()
 	s, err := spec.Decode(file)
 	if err != nil {
-		return nil, fmt.Errorf("--spec %s: %w", f.file, err)
+		// It stands for arguments and flags, so a wrong one is wrong usage.
+		return nil, usageError{fmt.Errorf("--spec %s: %w", f.file, err)}
 	}
 	in.programs = map[closure.StorePath]string{}
 	for p, program := range s.Programs {

@@ -126,7 +126,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		if near := nearFlag(cmd, name); near != "" {
 			see = "did you mean --" + near + "?"
 		} else if others := flagElsewhere(cmd, name); len(others) > 0 {
-			see = fmt.Sprintf("--%s is a flag of %s; write it after the command", name, strings.Join(others, ", "))
+			see = elsewhere(cmd, name, others)
 		}
 		return say(see, "unknown flag --%s", name)
 	}
@@ -141,6 +141,33 @@ func flagError(cmd *cobra.Command, err error) error {
 		return say(see, "%q is not a flag", e.GetSpecifiedFlag())
 	}
 	return usageError{fmt.Errorf("%s: %w", nameOf(cmd), err)}
+}
+
+// elsewhere says what to do with a flag that other commands have.
+func elsewhere(cmd *cobra.Command, name string, others []string) string {
+	of := fmt.Sprintf("--%s is a flag of %s", name, strings.Join(others, ", "))
+	switch {
+	case !cmd.HasParent():
+		return of + "; write it after the command"
+	case cmd.Name() == "push" && name == "dry-run":
+		return "nixoci plan --against REF CLOSURE says what a push would send, and sends nothing"
+	}
+	return of + ", not of " + nameOf(cmd)
+}
+
+// didYouMean is the word of several that word is most like, as a question; "" for
+// none.
+func didYouMean(word string, of ...string) string {
+	best, least := "", 3
+	for _, w := range of {
+		if d := editDistance(word, w); d < least && d < len(w)-1 {
+			best, least = w, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "did you mean " + best + "?"
 }
 
 // plainCause says for people what strconv and time say for programmers.

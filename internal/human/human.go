@@ -19,6 +19,8 @@ func Count[N ~int | ~int64](n N, what string) string {
 	case n == 1:
 	case strings.HasSuffix(what, "entry"):
 		what = strings.TrimSuffix(what, "y") + "ies"
+	case strings.HasSuffix(what, "Hash"):
+		what += "es"
 	default:
 		what += "s"
 	}

@@ -108,6 +108,9 @@ func (a *AttachedDocument) text() string {
 		} `json:"predicate"`
 	}
 	if json.Unmarshal(a.Statement, &st) != nil || st.PredicateType == "" {
+		if what := a.known(); what != "" {
+			s += "  " + what
+		}
 		return s
 	}
 	s += "  " + st.PredicateType

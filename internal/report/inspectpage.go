@@ -144,6 +144,16 @@ func attachedSection(in *Inspection, pi *PlatformInspection) page.Section {
 	return s
 }
 
+// known says what a document of a known type is, in one line.
+func (a *AttachedDocument) known() string {
+	what, says := a.describe()
+	switch what {
+	case "document", "statement", "provenance", "signed statement":
+		return ""
+	}
+	return what + ": " + says
+}
+
 // describe says what a document is, and what it says.
 func (a *AttachedDocument) describe() (what, says string) {
 	switch {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nar"
@@ -160,7 +161,7 @@ func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (c
 		}
 	}
 	r.result(CheckPaths, true, "the layers hold the %d store paths of the Nix database, and %d more", len(infos), extra)
-	detail := fmt.Sprintf("%d narHashes, of %d bytes", count.paths, count.narSize)
+	detail := fmt.Sprintf("%s, of %d bytes", human.Count(count.paths, "narHash"), count.narSize)
 	if apart > 0 {
 		detail += fmt.Sprintf("; %d paths cannot be put together again from their tar entries", apart)
 	}

@@ -218,7 +218,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		result(CheckDigests, Holds, "%d blobs match their digests and sizes", p.Layers+1),
 		result(CheckFormat, Holds, "%d layers are in the canonical form of image format %d", p.Layers, p.Format),
 		result(CheckPaths, Holds, "the layers hold the %s of %s, and nothing else", human.Count(paths, "store path"), words.list),
-		result(CheckNarHashes, Holds, "%d narHashes, of %d bytes", p.Paths, p.NarSize),
+		result(CheckNarHashes, Holds, "%s, of %d bytes", human.Count(p.Paths, "narHash"), p.NarSize),
 		result(CheckReferences, Holds, "closed under references, all of it reachable from %s", words.roots),
 	}
 	if total := c.addresses.total; total > 0 || failed[CheckAddresses] != nil {
