@@ -24,8 +24,9 @@ import (
 // requests for known names. So nixoci uses only the credential chain and the
 // signature of the SDK. The SDK's S3 client would be much code for one method.
 type s3Transport struct {
-	next     http.RoundTripper
-	settings s3Settings
+	next         http.RoundTripper
+	settings     s3Settings
+	scheme, host string // of the bucket; requests to other places are not signed
 
 	once   sync.Once
 	config aws.Config
@@ -88,8 +89,12 @@ func (t *s3Transport) load(ctx context.Context) {
 }
 
 // RoundTrip implements http.RoundTripper. Without credentials it sends requests
-// unsigned, because a bucket may be public.
+// unsigned, because a bucket may be public. A bucket may also redirect to
+// another server. That server must not get a signature or a session token.
 func (t *s3Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme != t.scheme || req.URL.Host != t.host {
+		return t.next.RoundTrip(req)
+	}
 	t.once.Do(func() { t.load(req.Context()) })
 	if t.err != nil {
 		return nil, hint.Add(fmt.Errorf("AWS configuration: %w", t.err), "see ~/.aws/config, AWS_PROFILE and the profile of the URL")

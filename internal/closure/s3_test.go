@@ -178,6 +178,42 @@ func TestS3(t *testing.T) {
 	}
 }
 
+// A bucket redirects to another server. That server gets neither a signature nor
+// the session token, and its file is read all the same.
+func TestS3RedirectIsNotSigned(t *testing.T) {
+	awsHome(t, "")
+	t.Setenv("AWS_ACCESS_KEY_ID", "AK")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	t.Setenv("AWS_SESSION_TOKEN", "token")
+	var asked atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		for _, h := range []string{"Authorization", "X-Amz-Security-Token", "X-Amz-Content-Sha256", "X-Amz-Date"} {
+			if v := r.Header.Get(h); v != "" {
+				t.Errorf("the other server got %s: %s", h, v)
+			}
+		}
+		io.WriteString(w, "StoreDir: /nix/store\n")
+	}))
+	defer other.Close()
+	bucket := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Security-Token") != "token" {
+			t.Error("the bucket got no session token")
+		}
+		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	}))
+	defer bucket.Close()
+	c, err := OpenCache("s3://bucket?scheme=http&endpoint="+strings.TrimPrefix(bucket.URL, "http://"), CacheOptions{NarinfoDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The narinfo that the other server sends is none: only the requests count.
+	_, err = c.Closure(t.Context(), []StorePath{"/nix/store/00000000000000000000000000000000-a"})
+	if err == nil || asked.Load() == 0 {
+		t.Errorf("the other server was asked %d times: %v", asked.Load(), err)
+	}
+}
+
 func TestParseS3(t *testing.T) {
 	for in, want := range map[string]string{
 		"s3://cache":                                  "https://cache.s3.us-east-1.amazonaws.com",
