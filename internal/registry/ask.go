@@ -16,22 +16,23 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// Question is one request about a repository, sent once: for finding out what a
-// registry does, where a refusal is an answer.
+// Question is one request about a repository. It is sent once, without retries.
+// doctor uses it to find out what a registry supports, so a refusal is an answer
+// too.
 type Question struct {
 	Method string
 	Path   []string // below /v2/REPOSITORY/
 	Query  url.Values
 	Header map[string]string
 	Body   []byte
-	At     *url.URL // in place of Path: what an answer named
+	At     *url.URL // used instead of Path: an address from an earlier answer
 }
 
-// Answer is what came, whatever it was.
+// Answer is the registry's response, with any status.
 type Answer struct {
 	Status   int
 	Header   http.Header
-	Body     []byte // bounded
+	Body     []byte // at most maxAnswer bytes
 	Location *url.URL
 	Took     time.Duration
 }
@@ -39,7 +40,7 @@ type Answer struct {
 // maxAnswer bounds the body of an answer.
 const maxAnswer = limit.Config
 
-// Ask sends q. An error says that no answer came.
+// Ask sends q. It returns an error only if no complete answer came.
 func (r *Repository) Ask(ctx context.Context, q Question) (Answer, error) {
 	u := q.At
 	if u == nil {
@@ -68,17 +69,17 @@ func (r *Repository) Ask(ctx context.Context, q Question) (Answer, error) {
 		return Answer{}, r.fail(q.Method+" "+redact(u), err)
 	}
 	if resp.Header.Get("Location") != "" {
-		a.Location, _ = resp.Location() // one that cannot be parsed is none
+		a.Location, _ = resp.Location() // an invalid Location counts as none
 	}
 	return a, nil
 }
 
-// Access is how the registry was reached.
+// Access describes how the registry was reached.
 type Access struct {
 	Scheme string   // http or https
 	Login  string   // none, Basic or Bearer
-	Named  bool     // credentials were sent
-	Scopes []string // of the token, as far as it was asked for
+	Named  bool     // whether credentials were sent
+	Scopes []string // the scopes that the token was requested for
 }
 
 // Access returns how the registry was reached, once it has answered.
@@ -96,12 +97,12 @@ func (r *Repository) Access() Access {
 	return a
 }
 
-// ErrUnsupported says that a registry does not do what it was asked for.
+// ErrUnsupported reports that the registry does not support the request.
 var ErrUnsupported = errors.New("the registry does not support this")
 
-// DeleteManifest deletes what tagOrDigest names: a tag alone, or a manifest with all of
-// its tags by its digest. The error wraps [ErrUnsupported] where the registry
-// refuses to delete. One that is gone already is no error.
+// DeleteManifest deletes a tag alone, or by its digest a manifest with all of its
+// tags. If the manifest or tag does not exist, it returns nil. If the registry
+// refuses to delete, the error wraps [ErrUnsupported].
 func (r *Repository) DeleteManifest(ctx context.Context, tagOrDigest string) error {
 	return r.delete(ctx, "delete "+r.Ref(tagOrDigest), r.url("manifests", tagOrDigest))
 }
@@ -127,11 +128,12 @@ func (r *Repository) delete(ctx context.Context, what string, u *url.URL) error 
 		}
 		return nil
 	})
-	return r.fail(what, err) // nil for nil
+	return r.fail(what, err) // fail returns nil for nil
 }
 
-// FallbackSubject is the manifest that a referrers tag is about, "" for another
-// tag: of the specification's fallback (sha256-…), or of cosign's (sha256-….sig).
+// FallbackSubject returns the digest of the manifest that a referrers tag belongs
+// to, or "" for another tag. It knows the specification's fallback tags
+// (sha256-…) and cosign's (sha256-….sig).
 func FallbackSubject(tag string) digest.Digest {
 	rest, ok := strings.CutPrefix(tag, "sha256-")
 	if !ok {

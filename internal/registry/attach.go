@@ -17,12 +17,14 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// maxMerges is how often a tag is written that others write too.
+// maxMerges is the largest number of times that EditTag writes one tag while
+// other clients write it too.
 const maxMerges = 8
 
-// Attach stores artifacts and attaches them to subject, an image or index that
-// the repository has. What is attached already is not sent again; what others
-// have attached stays. It returns the artifacts' descriptors in the same order.
+// Attach stores artifacts and attaches them to subject, an image or index in the
+// repository. It does not send artifacts again that are attached already, and it
+// keeps what other clients attached. It returns the artifacts' descriptors in the
+// same order.
 func (r *Repository) Attach(ctx context.Context, subject ocispec.Descriptor, artifacts []oci.Artifact) ([]ocispec.Descriptor, error) {
 	if len(artifacts) == 0 {
 		return nil, nil
@@ -72,7 +74,7 @@ func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, art
 	if len(added) == 0 || listed {
 		return all, nil
 	}
-	if supported { // it has the list, and may just not say so with the manifest
+	if supported { // the registry has the referrers list, but may omit OCI-Subject
 		if there, _, err = r.listReferrers(ctx, subject.Digest); err != nil {
 			return nil, err
 		}
@@ -92,7 +94,7 @@ func holds(list []ocispec.Descriptor, want ...ocispec.Descriptor) bool {
 	return true
 }
 
-// putReferrer stores m under its digest. listed says that the registry noticed
+// putReferrer stores m under its digest. listed reports that the registry noticed
 // the subject and lists m itself.
 func (r *Repository) putReferrer(ctx context.Context, m oci.Blob) (listed bool, err error) {
 	err = r.retrier.do(ctx, func(ctx context.Context) error {
@@ -112,7 +114,7 @@ func (r *Repository) putReferrer(ctx context.Context, m oci.Blob) (listed bool, 
 	return listed, err
 }
 
-// mergeFallback adds to the list under the fallback tag.
+// mergeFallback adds descriptors to the list under the fallback tag.
 func (r *Repository) mergeFallback(ctx context.Context, subject digest.Digest, added []ocispec.Descriptor) error {
 	return r.editTag(ctx, FallbackTag(subject), func(old *oci.Blob) (*oci.Blob, error) {
 		var there []ocispec.Descriptor
@@ -134,10 +136,13 @@ func (r *Repository) mergeFallback(ctx context.Context, subject digest.Digest, a
 	})
 }
 
-// EditTag replaces what tag names by what edit makes of it. old is nil where
-// there is no such tag. Edit returns nil to leave it. A tag cannot be written on
-// condition, so what is there is read again and given to edit once more, until
-// it is content: another client's write in between costs neither of them.
+// EditTag reads the manifest that tag names, passes it to edit, and puts the
+// result under the tag. old is nil if the tag does not exist. edit returns nil to
+// change nothing.
+//
+// Registries have no conditional write. So EditTag reads the tag again after each
+// write and calls edit with it, until edit returns nil. If another client writes
+// in between, neither change is lost.
 func (r *Repository) EditTag(ctx context.Context, tag string, edit func(old *oci.Blob) (*oci.Blob, error)) error {
 	return r.fail("change tag "+r.Ref(tag), r.editTag(ctx, tag, edit))
 }
@@ -166,13 +171,13 @@ func (r *Repository) editTag(ctx context.Context, tag string, edit func(old *oci
 				return err
 			}
 		}
-		if err := r.putChecked(ctx, *b, tag, false); err != nil { // what it names is read back above
+		if err := r.putChecked(ctx, *b, tag, false); err != nil { // the loop reads the tag again
 			return err
 		}
 	}
 }
 
-// emptyBlob is the config of a manifest that is no image (image-spec 1.1,
+// emptyBlob is the config of a manifest that is not an image (image-spec 1.1,
 // "Guidance for an Empty Descriptor").
 var emptyBlob = oci.Blob{Descriptor: ocispec.DescriptorEmptyJSON, Data: ocispec.DescriptorEmptyJSON.Data}
 
@@ -181,8 +186,9 @@ func artifactBlob(a oci.Artifact) oci.Blob {
 		MediaType: a.MediaType, Digest: digest.FromBytes(a.Data), Size: int64(len(a.Data))}}
 }
 
-// artifactManifest returns the manifest that attaches a to subject, and its
-// descriptor as lists of referrers have it. Both follow from a and subject.
+// artifactManifest returns the manifest that attaches a to subject, and the
+// descriptor that lists of referrers contain for it. Both depend only on a and
+// subject.
 func artifactManifest(subject ocispec.Descriptor, a oci.Artifact) (ocispec.Descriptor, oci.Blob, error) {
 	if len(a.Data) > oci.MaxArtifact {
 		return ocispec.Descriptor{}, oci.Blob{}, fmt.Errorf("%s has %d bytes, at most %d are allowed", a.Type, len(a.Data), oci.MaxArtifact)
@@ -191,12 +197,12 @@ func artifactManifest(subject ocispec.Descriptor, a oci.Artifact) (ocispec.Descr
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: a.Type,
-		// Registries that follow a draft of the specification list the config's
-		// media type for the artifact type: it is both.
+		// The config's media type is also the artifact type, because registries
+		// that follow a draft of the specification list it as the artifact type.
 		Config: ocispec.Descriptor{MediaType: a.Type, Digest: emptyBlob.Descriptor.Digest, Size: emptyBlob.Descriptor.Size},
 		Layers: []ocispec.Descriptor{artifactBlob(a).Descriptor},
-		// The subject is a plain descriptor: what an index says of it beside that
-		// would give one document two digests.
+		// Only these three fields of the subject are used. With the other fields
+		// of an index entry, one document would have two digests.
 		Subject:     &ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
 		Annotations: maps.Clone(a.Annotations),
 	}

@@ -24,35 +24,35 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// authenticator adds credentials to the requests for one registry, and to no
-// others.
+// authenticator adds credentials to requests for one registry. It never sends
+// them to another host.
 //
-// It does not ping: the first request goes out as it is, and only the
-// registry's refusal of it tells what it wants. So an open registry costs no
-// request, one with passwords one, one with tokens two. What is understood of
-// challenges and token servers is go-containerregistry's; its transport is not
-// used, because it pings, asks for a token once per concurrent request, and
-// sends a body that is used up again.
+// It sends the first request without a ping and without credentials. The
+// registry's refusal tells it which login the registry wants. So login costs no
+// extra request with an open registry, one with passwords, and two with tokens.
+// go-containerregistry parses the challenges and asks the token servers. Its
+// transport is not used: it pings, asks for a token once per concurrent request,
+// and sends again a body that was already read.
 type authenticator struct {
 	registry name.Registry
-	resource authn.Resource // what credentials are looked up for
-	schemes  []string       // to be tried in this order
+	resource authn.Resource // credentials are looked up for this resource
+	schemes  []string       // tried in this order
 	keychain authn.Keychain
 	scopes   []string
 	wire     http.RoundTripper
 
 	finding *semaphore.Weighted // held while grant changes
 	grant   atomic.Pointer[grant]
-	used    atomic.Bool // credentials were found and sent
+	used    atomic.Bool // true once credentials were found and sent
 }
 
-// grant is how requests are sent at the moment.
+// grant holds how the registry is reached and authenticated at the moment.
 type grant struct {
 	scheme    string // http or https
 	header    string // Authorization, "" for none
 	challenge *transport.Challenge
 	scopes    []string
-	renew     time.Time // when the token should be replaced; zero: never
+	renew     time.Time // when to replace the token; zero: never
 }
 
 func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w http.RoundTripper, scopes []string) *authenticator {
@@ -71,8 +71,8 @@ func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w h
 	return a
 }
 
-// leavesTLS refuses an address without TLS that a registry with TLS has named:
-// for an upload, a redirect or tokens.
+// leavesTLS returns the error for an address without TLS that a registry with TLS
+// named for an upload, a redirect or tokens.
 func leavesTLS(u *url.URL) error {
 	return retry.Never(hint.Add(fmt.Errorf("the registry speaks TLS, and names %s, which does not: refused", redact(u)),
 		"a registry behind a proxy that ends TLS must know its own https address: see its setting for the external URL, or X-Forwarded-Proto"))
@@ -81,16 +81,16 @@ func leavesTLS(u *url.URL) error {
 // contacted reports whether the registry has answered.
 func (a *authenticator) contacted() bool { return a.grant.Load() != nil }
 
-// anonymous reports whether no credentials were used.
+// anonymous reports whether no credentials were sent.
 func (a *authenticator) anonymous() bool { return !a.used.Load() }
 
-// RoundTrip implements http.RoundTripper. The scheme of a URL of the registry
-// is replaced by the one that it speaks: behind a proxy many name the wrong one
-// in Location.
+// RoundTrip implements http.RoundTripper. It replaces the scheme of the
+// registry's own URLs by the scheme that the registry speaks: many registries
+// behind a proxy send the wrong one in Location.
 func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	g := a.grant.Load()
 	if g == nil {
-		if req.URL.Host != a.registry.RegistryStr() { // no request of ours starts elsewhere
+		if req.URL.Host != a.registry.RegistryStr() { // the client never begins with another host
 			return nil, errors.New("request to another host before the first to the registry")
 		}
 		return a.first(req)
@@ -98,7 +98,7 @@ func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !g.owns(a.registry, req.URL) {
 		if g.scheme == "https" && req.URL.Scheme != "https" {
 			if req.Body != nil {
-				req.Body.Close() // the contract of http.RoundTripper
+				req.Body.Close() // required by the contract of http.RoundTripper
 			}
 			return nil, leavesTLS(req.URL)
 		}
@@ -139,8 +139,8 @@ func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	return a.send(req, fresh, body)
 }
 
-// send sends a copy of req, so that nothing of what is added here is in what
-// net/http derives from req when it is redirected.
+// send sends a copy of req. net/http derives redirected requests from req, and
+// must not find the Authorization header in it.
 func (a *authenticator) send(req *http.Request, g *grant, body io.ReadCloser) (*http.Response, error) {
 	c := *req
 	u := *req.URL
@@ -152,8 +152,8 @@ func (a *authenticator) send(req *http.Request, g *grant, body io.ReadCloser) (*
 	return a.wire.RoundTrip(&c)
 }
 
-// first sends the first request, and finds out by it what the registry speaks
-// and wants. Others wait.
+// first sends the first request. The response shows which scheme the registry
+// speaks and which login it wants. Other requests wait meanwhile.
 func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	if err := a.finding.Acquire(ctx, 1); err != nil {
@@ -173,7 +173,7 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	for i, scheme := range a.schemes {
 		next := &grant{scheme: scheme}
 		nextResp, nextErr := a.send(req, next, req.Body)
-		if resp != nil { // a 400 by http
+		if resp != nil { // resp is the answer 400 to http
 			if nextErr != nil {
 				break
 			}
@@ -186,7 +186,8 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	}
 	if err != nil {
 		if g.scheme == "https" && a.schemes[0] == "http" && otherScheme("https", nil, err) {
-			// It does speak http: what came by http, and was none, was a fault.
+			// https failed with an HTTP answer, so the registry speaks http. The
+			// first attempt by http must have failed for another reason.
 			return nil, retry.Again(fmt.Errorf("the answer by http was none, and by https: %w", err))
 		}
 		return nil, err
@@ -196,8 +197,8 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	case http.StatusUnauthorized:
 		ch = challengeOf(a.registry, resp)
 	case http.StatusForbidden, http.StatusNotFound:
-		// Where the world may read something, what it may not read can be "not
-		// found". Whoever has credentials wants them used.
+		// A registry that is partly public may answer "not found" for what needs
+		// a login. If there are credentials, use them.
 		if auth, err := a.credentials(ctx); err == nil && *auth != (authn.AuthConfig{}) {
 			if ch, err = a.ping(ctx, g); err != nil {
 				discard(resp)
@@ -219,20 +220,21 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 }
 
 // otherScheme reports whether an answer may mean that the registry speaks the
-// other one of http and https.
+// other scheme: http instead of https, or the reverse.
 func otherScheme(scheme string, resp *http.Response, err error) bool {
 	if scheme == "https" {
-		// net/http makes this ErrSchemeMismatch, but only in Client.
+		// Only http.Client turns this error into ErrSchemeMismatch, not the
+		// transport.
 		e, ok := errors.AsType[tls.RecordHeaderError](err)
 		return ok && string(e.RecordHeader[:]) == "HTTP/"
 	}
-	if err != nil { // a TLS alert, read as HTTP
+	if err != nil { // the registry answered with a TLS alert
 		return strings.Contains(err.Error(), "malformed HTTP")
 	}
-	return resp.StatusCode == http.StatusBadRequest // of which a HEAD does not say why
+	return resp.StatusCode == http.StatusBadRequest // the text would tell more, but a HEAD has none
 }
 
-// ping asks for the challenge when no refusal has brought it. nil: there is none.
+// ping asks the registry's root for a challenge. It returns nil if there is none.
 func (a *authenticator) ping(ctx context.Context, g *grant) (*transport.Challenge, error) {
 	u := url.URL{Scheme: g.scheme, Host: a.registry.RegistryStr(), Path: "/v2/"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
@@ -247,8 +249,8 @@ func (a *authenticator) ping(ctx context.Context, g *grant) (*transport.Challeng
 	return challengeOf(a.registry, resp), nil
 }
 
-// challengeOf reads the challenge of a response with status 401, nil if there
-// is none that can be answered.
+// challengeOf reads the challenge of a response with status 401. It returns nil
+// if there is none, or an unknown kind.
 func challengeOf(reg name.Registry, resp *http.Response) *transport.Challenge {
 	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") == "" {
 		return nil
@@ -265,15 +267,16 @@ func challengeOf(reg name.Registry, resp *http.Response) *transport.Challenge {
 	return nil
 }
 
-// replay answers any request with what was answered before.
+// replay answers every request with resp.
 type replay struct{ resp *http.Response }
 
 func (r replay) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: r.resp.StatusCode, Header: r.resp.Header, Body: http.NoBody, Request: req}, nil
 }
 
-// replace answers a challenge after used was refused or has expired, unless
-// another request did so meanwhile. nil: there is nothing else to try.
+// replace answers the challenge ch after the grant used was refused or has
+// expired. If another request has replaced the grant meanwhile, it returns that
+// one. It returns nil if no other credentials are left to try.
 func (a *authenticator) replace(ctx context.Context, used *grant, ch *transport.Challenge) (*grant, error) {
 	if err := a.finding.Acquire(ctx, 1); err != nil {
 		return nil, context.Cause(ctx)
@@ -296,15 +299,15 @@ func (a *authenticator) replace(ctx context.Context, used *grant, ch *transport.
 	if err != nil {
 		return nil, err
 	}
-	if g.header == used.header { // the same password, or none
+	if g.header == used.header { // the same password as before, or none
 		return nil, nil
 	}
 	a.grant.Store(g)
 	return g, nil
 }
 
-// covers reports whether one of scopes, each type:name:action,action…, allows
-// all that want does.
+// covers reports whether one of scopes allows every action of want. Both have the
+// form type:name:action,action…
 func covers(scopes []string, want string) bool {
 	cut := func(s string) (string, []string) {
 		i := strings.LastIndexByte(s, ':')
@@ -361,7 +364,8 @@ func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport
 		token = tok.AccessToken
 	}
 	g.header = "Bearer " + token
-	// The specification's default is 60 seconds, and some servers do not say.
+	// Some servers do not send expires_in. The specification's default is 60
+	// seconds.
 	lifetime := 60 * time.Second
 	if tok.ExpiresIn > 0 {
 		lifetime = time.Duration(tok.ExpiresIn) * time.Second
@@ -370,9 +374,9 @@ func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport
 	return g, nil
 }
 
-// tokenError is a refusal of the token server, or another reason why there is
-// no token, in the bounds of [ResponseError] and without what the server sent
-// in its place: that can be a secret.
+// tokenError converts an error of the token exchange. The result has the bounds
+// of [ResponseError]. It does not quote an answer without a token, which may
+// contain a secret.
 func tokenError(err error) error {
 	te, ok := errors.AsType[*transport.Error](err)
 	if !ok {
@@ -391,8 +395,8 @@ func tokenError(err error) error {
 	return fmt.Errorf("get a token: %w", e)
 }
 
-// owns reports whether u is on reg's host and port, and would be asked for in
-// the way reg is: never in plain text what belongs to a registry with TLS.
+// owns reports whether u is on reg's host and port, with the scheme that reg
+// speaks or with u's own.
 func (g *grant) owns(reg name.Registry, u *url.URL) bool {
 	port := map[string]string{"http": "80", "https": "443"}
 	with := func(host, scheme string) string {
@@ -405,8 +409,8 @@ func (g *grant) owns(reg name.Registry, u *url.URL) bool {
 	return with(u.Host, g.scheme) == ours || with(u.Host, u.Scheme) == ours
 }
 
-// checkRedirect follows where nothing is lost by it: neither the method nor
-// the secrecy.
+// checkRedirect allows a redirect only if it keeps the method and does not leave
+// TLS.
 func (a *authenticator) checkRedirect(req *http.Request, via []*http.Request) error {
 	first, last := via[0], via[len(via)-1]
 	scheme := last.URL.Scheme
@@ -426,8 +430,8 @@ func (a *authenticator) checkRedirect(req *http.Request, via []*http.Request) er
 	return nil
 }
 
-// discard reads what is left of a small body, so that the connection can be
-// used again.
+// discard reads the rest of a small body, so that the connection can be used
+// again.
 func discard(resp *http.Response) {
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	resp.Body.Close()

@@ -23,10 +23,10 @@ const (
 	maxErrorMessage = 400      // bytes of it that are shown
 )
 
-// ResponseError is an answer of a registry that is not what was asked for.
+// ResponseError is a response of the registry with an unexpected status.
 type ResponseError struct {
 	Method     string
-	URL        string // without user and query, where signatures and upload state are
+	URL        string // without user and query: these may hold signatures and upload state
 	Status     int
 	Code       string // of the distribution specification, as BLOB_UPLOAD_UNKNOWN; "" if there was none
 	Message    string // one line, bounded
@@ -44,13 +44,13 @@ func (e *ResponseError) Error() string {
 	return s
 }
 
-// MayPass makes a ResponseError a [retry.Answer].
+// MayPass implements [retry.Answer].
 func (e *ResponseError) MayPass() bool { return e.Code == "TOOMANYREQUESTS" || retry.Status(e.Status) }
 
-// RetryAfter makes a ResponseError a [retry.Answer].
+// RetryAfter implements [retry.Answer].
 func (e *ResponseError) RetryAfter() time.Duration { return e.retryAfter }
 
-// responseError reads what is needed of resp, and closes it.
+// responseError makes an error of resp, and closes its body.
 func responseError(resp *http.Response) *ResponseError {
 	defer resp.Body.Close()
 	e := &ResponseError{Status: resp.StatusCode, retryAfter: retry.AfterHeader(resp.Header, time.Now())}
@@ -78,13 +78,13 @@ func responseError(resp *http.Response) *ResponseError {
 	return e
 }
 
-// redact is u without what may be a secret.
+// redact returns u without user and query, which may hold secrets.
 func redact(u *url.URL) string {
 	c := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	return c.String()
 }
 
-// oneLine makes a foreign text safe to print.
+// oneLine makes text from the registry safe to print.
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -98,7 +98,7 @@ func oneLine(s string) string {
 	return s
 }
 
-// status is the HTTP status that err is about, 0 if it is about none.
+// status returns the HTTP status of a [ResponseError] in err, 0 if there is none.
 func status(err error) int {
 	if e, ok := errors.AsType[*ResponseError](err); ok {
 		return e.Status
@@ -106,7 +106,8 @@ func status(err error) int {
 	return 0
 }
 
-// fail puts the operation before err and what the user can do about it behind.
+// fail puts the operation before err, and adds a hint that tells the user what to
+// do.
 func (r *Repository) fail(op string, err error) error {
 	if err == nil {
 		return nil

@@ -7,18 +7,18 @@ import (
 )
 
 const (
-	// defaultRequests bounds small requests in flight: 100 HEADs are then four
-	// round trips.
+	// defaultRequests bounds the small requests in flight. With 32, a hundred
+	// HEAD requests take the time of four round trips.
 	defaultRequests = 32
 
-	// sessionsAhead is how many more layers may wait for the registry (an upload
-	// session to be opened, a blob to be committed) while others are sent, so
-	// that a round trip costs no time: 100 layers of three round trips each are
-	// seven times three.
+	// sessionsAhead is how many layers may wait for the registry, beside those
+	// that are being sent: for an upload session to open, or for a commit. So
+	// round trips cost little time: 100 layers with three round trips each then
+	// wait for about seven times three round trips instead of 300.
 	sessionsAhead = 12
 )
 
-// limits bounds a whole push, whatever number of platforms it has.
+// limits bounds a whole push, for any number of platforms.
 type limits struct {
 	requests  *semaphore.Weighted
 	sessions  *semaphore.Weighted

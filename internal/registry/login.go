@@ -25,9 +25,9 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Login checks a user's password or token with the registry at host, and keeps
-// it where [Open] will find it: in the credential helper that Docker's config
-// file names, else in the file itself. It returns where that was.
+// Login checks a user's password or token with the registry at host. It stores it
+// in the credential helper that Docker's config file names, or else in that file.
+// [Open] finds it there. where is the path of the config file.
 func Login(ctx context.Context, host, user, secret string, o Options) (where string, err error) {
 	reg, err := parseHost(host)
 	if err != nil {
@@ -51,7 +51,7 @@ func Login(ctx context.Context, host, user, secret string, o Options) (where str
 			if err != nil {
 				return err
 			}
-			c.auths[key] = json.RawMessage("{}") // as docker login does
+			c.auths[key] = json.RawMessage("{}") // docker login does the same
 			return nil
 		}
 		auth, err := json.Marshal(map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + secret))})
@@ -64,8 +64,8 @@ func Login(ctx context.Context, host, user, secret string, o Options) (where str
 	return where, nil
 }
 
-// Logout forgets what Login or docker login has kept for host. The error is
-// [oci.ErrNotFound] where there is nothing.
+// Logout deletes what Login or docker login stored for host. If nothing is
+// stored, the error is [oci.ErrNotFound].
 func Logout(ctx context.Context, host string) error {
 	reg, err := parseHost(host)
 	if err != nil {
@@ -104,7 +104,8 @@ func parseHost(host string) (name.Registry, error) {
 	return reg, nil
 }
 
-// authKey is what Docker calls a registry in its files.
+// authKey returns the key under which Docker's files store a registry's
+// credentials.
 func authKey(reg name.Registry) string {
 	if reg.RegistryStr() == name.DefaultRegistry {
 		return authn.DefaultAuthKey
@@ -118,7 +119,8 @@ func (k staticKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig(k)), nil
 }
 
-// checkLogin asks the registry for its root, which is for whoever may log in.
+// checkLogin asks for the root of the registry's API, which only an accepted user
+// may read.
 func checkLogin(ctx context.Context, reg name.Registry, user, secret string, o Options) error {
 	o.Keychain = staticKeychain{Username: user, Password: secret}
 	c := new(counters)
@@ -160,8 +162,8 @@ func checkLogin(ctx context.Context, reg name.Registry, user, secret string, o O
 	return err
 }
 
-// dockerConfig is Docker's config.json. What is not known here stays as it is,
-// which docker/cli's own package does not do.
+// dockerConfig is Docker's config.json. It keeps fields that nixoci does not use.
+// The package of docker/cli would drop them.
 type dockerConfig struct {
 	fields      map[string]json.RawMessage
 	auths       map[string]json.RawMessage
@@ -169,16 +171,16 @@ type dockerConfig struct {
 	credHelpers map[string]string
 }
 
-// helper is the name of the credential helper for key, "" for none.
+// helper returns the name of the credential helper for key, "" if there is none.
 func (c *dockerConfig) helper(key string) string {
 	if h, ok := c.credHelpers[key]; ok {
-		return h // "": none for this one
+		return h // "": no helper for this registry
 	}
 	return c.credsStore
 }
 
-// configPath is the file that credentials are read from: Docker's, or podman's
-// where only that exists.
+// configPath returns the file to read credentials from: Docker's, or podman's if
+// only that exists.
 func configPath() (string, error) {
 	dir := os.Getenv("DOCKER_CONFIG")
 	home, err := os.UserHomeDir()
@@ -207,8 +209,8 @@ func configPath() (string, error) {
 	return docker, nil
 }
 
-// editConfig changes the config file under a lock, whole or not at all, and
-// for the user's eyes only.
+// editConfig changes the config file under a lock. The file changes completely or
+// not at all, and only its owner may read it.
 func editConfig(ctx context.Context, edit func(*dockerConfig) error) (path string, err error) {
 	path, err = configPath()
 	if err != nil {
@@ -243,10 +245,10 @@ func editConfig(ctx context.Context, edit func(*dockerConfig) error) (path strin
 			}
 		}
 	}
-	if c.fields == nil { // null
+	if c.fields == nil { // the file contained null
 		c.fields = map[string]json.RawMessage{}
 	}
-	if c.auths == nil { // null
+	if c.auths == nil { // the field was null
 		c.auths = map[string]json.RawMessage{}
 	}
 	if err := edit(c); err != nil {

@@ -14,18 +14,20 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// PutManifest implements [oci.Destination]. Put under a tag, a manifest is there
-// under its digest too: that is one request.
+// PutManifest implements [oci.Destination]. A manifest that is put under a tag
+// can be read by its digest too, so one request is enough.
 //
-// What the registry stored is compared with what was sent. If a byte changed on
-// the way, the manifest is put again. An error about a tag says what the tag
-// names now, where that is not what it should be.
+// It compares the digest that the registry stored with the digest it sent. If
+// they differ, a byte may have changed on the way, and it puts the manifest
+// again. If the tag then names a manifest that nobody wanted, the error reports
+// that.
 func (r *Repository) PutManifest(ctx context.Context, b oci.Blob, tag string) error {
 	return r.putChecked(ctx, b, tag, tag != "")
 }
 
-// putChecked is PutManifest. askTag says that the registry is asked afterwards
-// what the tag names: not where others may move it, too.
+// putChecked does the work of PutManifest. With askTag it asks the registry
+// afterwards what the tag names. It must not do so for a tag that other clients
+// may move too.
 func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, askTag bool) error {
 	tagOrDigest := tag
 	if tagOrDigest == "" {
@@ -37,7 +39,7 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		before, asked = now, err == nil
 	}
 	restarts := 0
-	var other digest.Digest // what the registry stored instead, once
+	var other digest.Digest // the wrong digest that the registry stored at some attempt
 	err := r.retrier.do(ctx, func(ctx context.Context) error {
 		stored, err := r.putManifest(ctx, b, tagOrDigest)
 		if corrupted(err) && restarts < maxRestarts {
@@ -61,7 +63,7 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		case now == b.Descriptor.Digest:
 			return nil
 		case stored != "" && now != "" && asked && now != before:
-			return nil // it was right, and another push has moved it since
+			return nil // the put was right, and another push has moved the tag since
 		}
 		other = now
 		err = fmt.Errorf("the registry says that it has stored %s, and the tag names %s", b.Descriptor.Digest, cmp.Or(now, "nothing"))
@@ -90,7 +92,7 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 }
 
 // putManifest puts a manifest once. It returns the digest that the registry
-// says it stored, "" if it does not say.
+// reports, "" if it reports none.
 func (r *Repository) putManifest(ctx context.Context, b oci.Blob, tagOrDigest string) (digest.Digest, error) {
 	resp, err := r.send(ctx, request{
 		method: http.MethodPut, url: r.url("manifests", tagOrDigest),
@@ -109,8 +111,8 @@ func (r *Repository) putManifest(ctx context.Context, b oci.Blob, tagOrDigest st
 	return got, nil
 }
 
-// tagDigest asks once what a tag names. "" where the registry has no such tag,
-// or does not say.
+// tagDigest asks once which digest a tag names. It returns "" if the registry has
+// no such tag.
 func (r *Repository) tagDigest(ctx context.Context, tag string) (digest.Digest, error) {
 	resp, err := r.send(ctx, request{
 		method: http.MethodHead, url: r.url("manifests", tag),
@@ -134,11 +136,11 @@ func (r *Repository) tagDigest(ctx context.Context, tag string) (digest.Digest, 
 	return blob.Descriptor.Digest, err
 }
 
-// corrupted reports whether another attempt with the same manifest may pass. A
+// corrupted reports whether another attempt with the same manifest may succeed. A
 // registry gives these answers if the manifest changed on the way. Distribution
-// 2.8 with its filesystem driver gives them, too, while another push writes the
-// note of a blob: that note is empty for a moment, so its digest is invalid, or
-// the blob unknown.
+// 2.8 with its filesystem driver also gives them while another push writes the
+// link file of a blob. That file is empty for a moment, so the registry finds an
+// invalid digest or no blob.
 func corrupted(err error) bool {
 	e, ok := errors.AsType[*ResponseError](err)
 	if !ok {
@@ -151,8 +153,8 @@ func corrupted(err error) bool {
 	return false
 }
 
-// refusedManifest reports whether a registry may have refused a manifest for a
-// blob that it lacks. Registries have many words for that.
+// refusedManifest reports whether a registry may have refused a manifest because
+// a blob is missing. Registries use several status codes for this.
 func refusedManifest(err error) bool {
 	switch status(err) {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity:

@@ -30,9 +30,9 @@ func mediaType(h http.Header) string {
 	return t
 }
 
-// GetManifest returns the manifest or index that tagOrDigest
-// names: at most 4 MiB, checked against the digest. The error is [oci.ErrNotFound]
-// where there is none.
+// GetManifest returns the manifest or index that tagOrDigest names. It may have
+// up to 4 MiB, and is checked against the digest. If it does not exist, the error
+// is [oci.ErrNotFound].
 func (r *Repository) GetManifest(ctx context.Context, tagOrDigest string) (oci.Blob, error) {
 	var b oci.Blob
 	restarts := 0
@@ -63,7 +63,7 @@ func (r *Repository) GetManifest(ctx context.Context, tagOrDigest string) (oci.B
 		}
 		b, err = oci.CheckManifest(data, mediaType(resp.Header), want)
 		if _, damaged := errors.AsType[*oci.ContentError](err); damaged && restarts < maxRestarts {
-			restarts++ // perhaps on the way
+			restarts++ // it may have changed on the way
 			return retry.Again(err)
 		}
 		return err
@@ -75,10 +75,10 @@ func (r *Repository) GetManifest(ctx context.Context, tagOrDigest string) (oci.B
 	return b, nil
 }
 
-// GetBlob returns the blob d as a stream. Its digest and size are checked on
-// the way: io.EOF comes only after the last byte of what was asked for, any
-// other end is an error that names the digest. A transfer that breaks is taken
-// up where it broke.
+// GetBlob returns the blob d as a stream, and checks its digest and size while it
+// is read. The stream returns io.EOF only after the last correct byte. Every
+// other end is an error that names the digest. If a transfer breaks, GetBlob
+// continues it where it broke.
 func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	op := fmt.Sprintf("get blob %s from %s", d.Digest, r.repo.Name())
 	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
@@ -91,7 +91,7 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body, breaks: retry.Breaks{Policy: r.retrier.policy}}, op, d), nil
 }
 
-// openBlob asks for the blob from byte from on.
+// openBlob requests the blob, beginning with byte from.
 func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from int64) (body io.ReadCloser, err error) {
 	restarts := 0
 	whole := from == 0
@@ -117,16 +117,16 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 			want -= from
 		case http.StatusRequestedRangeNotSatisfiable:
 			discard(resp)
-			whole = true // it is refused as a range: then all of it
+			whole = true // the registry refuses the range: ask for the whole blob
 			return retry.AtOnce(errors.New("the registry refuses to send a part of the blob"))
 		default:
-			skip = from // it knows no ranges, and sends all of it again
+			skip = from // the registry ignored the range and sends the whole blob
 		}
 		if resp.ContentLength >= 0 && resp.ContentLength != want {
 			resp.Body.Close()
 			err := oci.ContentErrorf("it has %d bytes instead of %d", resp.ContentLength, want)
 			if restarts < maxRestarts {
-				restarts++ // perhaps another's page
+				restarts++ // perhaps a page of something in between
 				return retry.Again(err)
 			}
 			return err
@@ -141,7 +141,7 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 	return body, err
 }
 
-// resumed is a blob's bytes over as many transfers as it takes.
+// resumed reads one blob over as many transfers as necessary.
 type resumed struct {
 	r   *Repository
 	ctx context.Context
@@ -151,7 +151,7 @@ type resumed struct {
 	breaks retry.Breaks
 
 	mu sync.Mutex
-	rc io.ReadCloser // nil once closed
+	rc io.ReadCloser // nil after Close
 }
 
 func (b *resumed) Read(p []byte) (int, error) {
@@ -168,7 +168,7 @@ func (b *resumed) Read(p []byte) (int, error) {
 		case err == nil || err == io.EOF:
 			b.breaks.Moved()
 			return n, err
-		case n > 0: // the error comes again
+		case n > 0: // the next Read returns the error again
 			b.breaks.Moved()
 			return n, nil
 		}

@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	maxReferrerBytes = 16 << 20 // of all pages of one answer
-	manifestsAtOnce  = 16       // that are read to complete it
+	maxReferrerBytes = 16 << 20 // of all pages of one list
+	manifestsAtOnce  = 16       // manifests that are read at once to complete a list
 )
 
 var _ oci.Referrers = (*Repository)(nil)
 
-// Referrers implements [Referrers] with the registry's own list, or the
-// fallback tag where the registry keeps none (distribution-spec 1.1, "Listing
+// Referrers implements [oci.Referrers]. It reads the registry's own list. If the
+// registry keeps none, it reads the fallback tag (distribution-spec 1.1, "Listing
 // Referrers").
 func (r *Repository) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	found, supported, err := r.listReferrers(ctx, subject)
@@ -43,8 +43,8 @@ func (r *Repository) Referrers(ctx context.Context, subject digest.Digest) ([]oc
 	return found, nil
 }
 
-// listReferrers asks the registry. supported is false where it has no such
-// list.
+// listReferrers asks the registry for its list. supported is false if the
+// registry keeps no such list.
 func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (found []ocispec.Descriptor, supported bool, err error) {
 	next := r.url("referrers", subject.String())
 	size := 0
@@ -87,9 +87,9 @@ func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (
 	return nil, false, fmt.Errorf("more than %d pages", limit.ReferrerPages)
 }
 
-// completeReferrers reads the artifact type and the annotations where the list
-// has not got them: registries of a draft of the specification give the config's
-// media type for the artifact type.
+// completeReferrers reads artifact type and annotations from the manifests if the
+// list lacks them. Registries that follow a draft of the specification list the
+// config's media type as the artifact type.
 func (r *Repository) completeReferrers(ctx context.Context, found []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if len(found) > limit.Referrers {
 		return nil, oci.ContentErrorf("more than %d documents are attached to it", limit.Referrers)
@@ -104,7 +104,7 @@ func (r *Repository) completeReferrers(ctx context.Context, found []ocispec.Desc
 		group.Go(func() error {
 			b, err := r.GetManifest(ctx, d.Digest.String())
 			if errors.Is(err, oci.ErrNotFound) {
-				return nil // the list outlived it
+				return nil // the list names a manifest that was deleted
 			}
 			if err != nil {
 				return err
@@ -122,8 +122,8 @@ func (r *Repository) completeReferrers(ctx context.Context, found []ocispec.Desc
 	return oci.SortReferrers(found), nil
 }
 
-// nextPage is the address in a Link header (RFC 8288) with rel="next", on the
-// same host. nil if there is none.
+// nextPage returns the address with rel="next" in a Link header (RFC 8288). It
+// returns nil if there is none on the same host.
 func nextPage(base *url.URL, link string) *url.URL {
 	for l := range strings.SplitSeq(link, ",") {
 		target, params, ok := strings.Cut(strings.TrimSpace(l), ">")
@@ -137,13 +137,13 @@ func nextPage(base *url.URL, link string) *url.URL {
 	return nil
 }
 
-// FallbackTag is the referrers tag of distribution-spec 1.1: at most 128
-// characters, of which a sha256 takes 71.
+// FallbackTag returns the referrers tag of distribution-spec 1.1. It may have 128
+// characters; a sha256 needs 71.
 func FallbackTag(subject digest.Digest) string {
 	return subject.Algorithm().String() + "-" + subject.Encoded()
 }
 
-// fallback reads the list that clients keep themselves.
+// fallback reads the list under the fallback tag, which clients maintain.
 func (r *Repository) fallback(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	b, err := r.GetManifest(ctx, FallbackTag(subject))
 	if errors.Is(err, oci.ErrNotFound) {

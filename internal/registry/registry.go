@@ -53,7 +53,7 @@ func ParseReference(s string) (Reference, error) {
 	return r, nil
 }
 
-// TagOrDigest is the digest, or else the tag: what [Repository.Resolve] takes.
+// TagOrDigest returns the digest, or else the tag, for [Repository.Resolve].
 func (r Reference) TagOrDigest() string {
 	if r.Digest != "" {
 		return r.Digest.String()
@@ -68,25 +68,25 @@ func (r Reference) String() string {
 	return r.Repository.Name() + ":" + r.Tag
 }
 
-// Options are how a registry is spoken to. The zero value is fit for use.
+// Options configure the connection to a registry. The zero value is ready to use.
 type Options struct {
-	MinSpeed  int64          // bytes in a second that a transfer makes at least; 0: limit.LeastSpeed, <0: any
-	Insecure  bool           // allow plain http, and certificates that nobody has signed
-	CAFile    string         // PEM file of certificate authorities, beside the system's
+	MinSpeed  int64          // bytes a second that a transfer must reach; 0: limit.LeastSpeed, <0: no minimum
+	Insecure  bool           // allow plain http, and certificates that no authority signed
+	CAFile    string         // PEM file of certificate authorities, in addition to the system's
 	UserAgent string         // "": nixoci
-	Keychain  authn.Keychain // nil: Docker's config file and credential helpers, or podman's
-	MountFrom []string       // repositories of the same registry that may have the blobs
-	ReadOnly  bool           // ask for no permission to push
-	Delete    bool           // ask for permission to delete, too
+	Keychain  authn.Keychain // nil: the config file and credential helpers of Docker or podman
+	MountFrom []string       // repositories of the same registry to mount blobs from
+	ReadOnly  bool           // request no permission to push
+	Delete    bool           // also request permission to delete
 	Transfers int            // layers sent at once; 0: enough for two or more cores and a slow network
 
-	Retry retry.Policy // the zero value is nixoci's
+	Retry retry.Policy // the zero value is nixoci's policy
 
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: TCP
 }
 
-// Repository is a repository in a registry. As a [oci.Destination] it shows every
-// manifest as soon as it is put; Commit has nothing left to do.
+// Repository is a repository in a registry. Each manifest is visible as soon as
+// it is put, so Commit, which [oci.Destination] requires, has nothing to do.
 type Repository struct {
 	repo     name.Repository
 	wire     *wire
@@ -99,10 +99,10 @@ type Repository struct {
 	readOnly bool
 
 	mu     sync.Mutex
-	known  map[digest.Digest]bool   // blobs that are there
+	known  map[digest.Digest]bool   // blobs that the repository has
 	tags   map[string]digest.Digest // what tags named when they were last asked for; "": nothing
 	mounts []string                 // repositories to mount from
-	spare  []*url.URL               // upload sessions that nobody has used
+	spare  []*url.URL               // open upload sessions that nobody has used
 }
 
 var (
@@ -112,7 +112,7 @@ var (
 	_ oci.Metered     = (*Repository)(nil)
 )
 
-// Open prepares to speak to the registry of repo. It sends nothing yet.
+// Open prepares the connection to the registry of repo. It sends nothing yet.
 func Open(repo name.Repository, o Options) (*Repository, error) {
 	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, speed: o.speed(), known: map[digest.Digest]bool{}, tags: map[string]digest.Digest{}}
 	var err error
@@ -131,7 +131,7 @@ func Open(repo name.Repository, o Options) (*Repository, error) {
 	for _, m := range o.MountFrom {
 		from, err := name.NewRepository(m)
 		if err != nil || from.RegistryStr() != repo.RegistryStr() {
-			// Without a host it is a repository of this registry.
+			// A name without a host is a repository of this registry.
 			from, err = name.NewRepository(repo.RegistryStr() + "/" + m)
 		}
 		if err != nil {
@@ -147,29 +147,31 @@ func Open(repo name.Repository, o Options) (*Repository, error) {
 	return r, nil
 }
 
-// Stats is what was exchanged until now.
+// Stats returns the traffic until now.
 func (r *Repository) Stats() Stats { return r.counters.snapshot() }
 
-// Name is host/repository.
+// Name returns HOST/REPOSITORY.
 func (r *Repository) Name() string { return r.repo.Name() }
 
-// url is that of an endpoint of the repository. The scheme is found out later.
+// url returns the address of an endpoint of the repository. The authenticator
+// replaces the scheme when it sends the request.
 func (r *Repository) url(parts ...string) *url.URL {
 	return &url.URL{Scheme: "https", Host: r.repo.RegistryStr(),
 		Path: "/v2/" + r.repo.RepositoryStr() + "/" + strings.Join(parts, "/")}
 }
 
-// request is one small request: a body, if any, is in memory.
+// request is one small request. If it has a body, the body is in memory.
 type request struct {
 	method string
 	url    *url.URL
 	header map[string]string
 	body   []byte
 	wait   time.Duration // for the response; 0: answerTimeout
-	accept []int         // status codes; others give a *ResponseError
+	accept []int         // expected status codes; others become a *ResponseError
 }
 
-// send sends q once. The response's body may be read for as long as bytes come.
+// send sends q once. The caller may read the body of the response as long as it
+// is not too slow.
 func (r *Repository) send(ctx context.Context, q request) (*http.Response, error) {
 	release, err := oci.Acquire(ctx, r.limits.requests)
 	if err != nil {
@@ -179,7 +181,7 @@ func (r *Repository) send(ctx context.Context, q request) (*http.Response, error
 	ctx, cancel := context.WithCancelCause(ctx)
 	var body io.Reader
 	if q.body != nil {
-		body = bytes.NewReader(q.body) // net/http can rewind it
+		body = bytes.NewReader(q.body) // net/http can send it again
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), body)
 	if err != nil {
@@ -210,13 +212,13 @@ func (r *Repository) send(ctx context.Context, q request) (*http.Response, error
 	return nil, responseError(resp)
 }
 
-// transferError is err, or the reason why ctx ended it.
+// transferError returns the reason why ctx ended a transfer, or else err.
 func (r *Repository) transferError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause == errNoAnswer || cause == errStalled {
 		return cause
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) && r.auth.contacted() {
-		return retry.Again(err) // it was there a moment ago
+		return retry.Again(err) // the registry answered earlier, so it may be restarting
 	}
 	return err
 }
@@ -249,7 +251,7 @@ func (r *Repository) Resolve(ctx context.Context, tagOrDigest string) (ocispec.D
 		return ocispec.Descriptor{}, r.fail("look up "+r.Ref(tagOrDigest), err)
 	}
 	if d.Digest.Validate() != nil || d.Size <= 0 || d.MediaType == "" {
-		b, err := r.GetManifest(ctx, tagOrDigest) // some answer a HEAD with half of it
+		b, err := r.GetManifest(ctx, tagOrDigest) // some registries omit one of these in the answer to a HEAD
 		return b.Descriptor, err
 	}
 	r.sawTag(tagOrDigest, d.Digest)
@@ -263,8 +265,8 @@ func (r *Repository) Ref(tagOrDigest string) string {
 	return r.repo.Name() + ":" + tagOrDigest
 }
 
-// HasBlob implements [oci.Destination]. A blob that only another repository of
-// Options.MountFrom has is mounted.
+// HasBlob implements [oci.Destination]. If only another repository of
+// Options.MountFrom has the blob, HasBlob mounts it.
 func (r *Repository) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error) {
 	if r.isKnown(d.Digest) {
 		return true, nil
@@ -286,8 +288,8 @@ func (r *Repository) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, e
 	return has, nil
 }
 
-// stat asks once for a blob. One of another size is as good as none: it will
-// be replaced. A size of 0 or less is not compared.
+// stat asks once for a blob. A blob of another size counts as missing, and will
+// be replaced. If size is 0 or less, stat does not compare it.
 func (r *Repository) stat(ctx context.Context, d digest.Digest, size int64) (bool, error) {
 	resp, err := r.send(ctx, request{
 		method: http.MethodHead, url: r.url("blobs", d.String()),
@@ -303,8 +305,8 @@ func (r *Repository) stat(ctx context.Context, d digest.Digest, size int64) (boo
 	return size <= 0 || resp.ContentLength < 0 || resp.ContentLength == size, nil
 }
 
-// mount tries to have the blob from another repository. A registry that
-// refuses is not asked again for that repository.
+// mount tries to mount the blob from another repository. If the registry refuses,
+// mount does not ask for that repository again.
 func (r *Repository) mount(ctx context.Context, d digest.Digest) (bool, error) {
 	r.mu.Lock()
 	mounts := r.mounts
@@ -324,7 +326,7 @@ func (r *Repository) mount(ctx context.Context, d digest.Digest) (bool, error) {
 			switch resp.StatusCode {
 			case http.StatusCreated:
 				mounted = true
-			case http.StatusAccepted: // not mounted; a session was opened instead
+			case http.StatusAccepted: // not mounted: the registry opened an upload session instead
 				if session, err := resp.Location(); err == nil {
 					r.mu.Lock()
 					r.spare = append(r.spare, session)
@@ -375,7 +377,7 @@ func (r *Repository) Forget() {
 	clear(r.known)
 }
 
-// sawTag remembers what a tag names. A digest is none.
+// sawTag records which digest a tag names. It ignores a digest in place of a tag.
 func (r *Repository) sawTag(tagOrDigest string, d digest.Digest) {
 	if strings.Contains(tagOrDigest, ":") {
 		return
@@ -385,7 +387,8 @@ func (r *Repository) sawTag(tagOrDigest string, d digest.Digest) {
 	r.tags[tagOrDigest] = d
 }
 
-// lastTag is what a tag named when it was last asked for.
+// lastTag returns which digest a tag named at the last request. asked is false if
+// there was none.
 func (r *Repository) lastTag(tag string) (d digest.Digest, asked bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -393,7 +396,8 @@ func (r *Repository) lastTag(tag string) (d digest.Digest, asked bool) {
 	return d, asked
 }
 
-// sameDigest checks what a registry says that it has stored.
+// sameDigest compares the digest that a registry stored with want. It ignores a
+// missing or invalid digest.
 func sameDigest(resp *http.Response, want digest.Digest) error {
 	got := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
 	if got == want || got.Validate() != nil || got.Algorithm() != want.Algorithm() {
@@ -402,7 +406,7 @@ func sameDigest(resp *http.Response, want digest.Digest) error {
 	return fmt.Errorf("%w: %s instead of %s", errOtherStored, got, want)
 }
 
-// errOtherStored says that the registry names another digest than that of what it
+// errOtherStored reports that the registry stored another digest than the one it
 // was sent.
 var errOtherStored = errors.New("the registry stored something else")
 
@@ -412,7 +416,8 @@ func (r *Repository) Metered() {}
 // Commit implements [oci.Destination].
 func (r *Repository) Commit(ctx context.Context) error { return context.Cause(ctx) }
 
-// Close gives back what was not used. The Repository can be used no more.
+// Close deletes unused upload sessions and closes the connections. The Repository
+// cannot be used afterwards.
 func (r *Repository) Close() error {
 	r.mu.Lock()
 	spare := r.spare
@@ -425,12 +430,12 @@ func (r *Repository) Close() error {
 	return nil
 }
 
-// speed is the least speed of a transfer.
+// speed returns the least speed of a transfer.
 func (o *Options) speed() limit.Speed {
 	return limit.Speed{Least: cmp.Or(o.MinSpeed, limit.LeastSpeed)}
 }
 
-// stream ends a body that comes too slowly.
+// stream cancels a response body that arrives too slowly.
 type stream struct {
 	io.ReadCloser
 	cancel context.CancelCauseFunc
@@ -458,7 +463,7 @@ func (s *stream) Close() error {
 	return err
 }
 
-// OpenImage opens the image that s, a reference, names.
+// OpenImage opens the image that the reference s names.
 func OpenImage(s string, o Options) (*oci.OpenedImage, error) {
 	ref, err := ParseReference(s)
 	if err != nil {

@@ -10,26 +10,27 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// A registry that has said nothing to anybody for so long is not asked again:
-// the operations of a command follow each other, and each would wait for itself.
-// After a pause in which nobody asked, silence is counted anew.
+// After maxSilence without any answer, the client gives up at once instead of
+// sending more requests. The operations of a command follow each other, and each
+// would wait again. After a pause of maxPause without requests, the silence is
+// counted from zero.
 const (
 	maxSilence = 2 * time.Minute
-	maxPause   = commitTimeout // longer than this between two unanswered requests
+	maxPause   = commitTimeout // longest time between two unanswered requests of one silence
 )
 
-// retrier tries operations on one registry again, as [retry.Policy] says. What one
-// operation learns holds for all of them: a registry that asks to be left alone, or
-// that answers nobody.
+// retrier retries operations on one registry as [retry.Policy] prescribes. All
+// operations share what one learns: that the registry asks for a pause, or that
+// it does not answer.
 type retrier struct {
 	policy   retry.Policy
 	counters *counters
 
 	mu     sync.Mutex
-	paused time.Time // no request before
-	silent time.Time // since then no answer came; zero after one
+	paused time.Time // no request is sent before this time
+	silent time.Time // when the silence began; zero if the registry answers
 	until  time.Time // the end of the last request without an answer
-	heard  int64     // counters.answers before it
+	heard  int64     // the number of answers when silence was last called
 }
 
 const (
@@ -38,7 +39,8 @@ const (
 	errTooSlow  = retry.Silence("the transfer to the registry is too slow")
 )
 
-// do calls f until it succeeds, fails for good, or has failed often enough.
+// do calls f until it succeeds, the error is final, or the policy allows no more
+// attempts.
 func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) error {
 	tries := 0
 	return r.policy.Do(ctx, func(ctx context.Context) error {
@@ -62,8 +64,8 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 	})
 }
 
-// silence is for how long no request of anybody was answered, when an attempt has
-// ended with err, or begins (nil).
+// silence returns how long the registry has answered no request at all. err is
+// the result of an attempt, or nil before the first one.
 func (r *retrier) silence(err error) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()

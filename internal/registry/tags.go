@@ -16,12 +16,12 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// maxTagList bounds an answer to a request for tags: 1,000 tags of 128 bytes
-// each are a tenth of it.
+// maxTagList bounds one page of tags. A page of 1,000 tags with 128 bytes each is
+// about a tenth of it.
 const maxTagList = 1 << 20 // bytes
 
-// Tags lists the repository's tags, in the registry's order. The list of a
-// repository that is not there is empty. More than limit.Tags is an error.
+// Tags lists the repository's tags in the registry's order. If the repository
+// does not exist, the list is empty. More than limit.Tags tags are an error.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	var all []string
 	next := r.tagList()
@@ -40,10 +40,10 @@ func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	return nil, r.fail("list tags of "+r.repo.Name(), fmt.Errorf("more than %d pages", limit.TagPages))
 }
 
-// NewestTags returns at most n tags of the repository, the newest first as far
-// as their names tell: 1.10 is newer than 1.9, 2026-02 than 2026-01. It reads
-// one page of the registry's list. Tags that belong to another manifest, such
-// as signatures, are left out.
+// NewestTags returns at most n tags of the repository. The newest come first,
+// judged by their names: 1.10 is newer than 1.9, and 2026-02 than 2026-01. It
+// reads one page of the registry's list. It leaves out tags that belong to
+// another manifest, such as signatures.
 func (r *Repository) NewestTags(ctx context.Context, n int) ([]string, error) {
 	tags, _, err := r.tagPage(ctx, r.tagList())
 	if err != nil {
@@ -54,14 +54,14 @@ func (r *Repository) NewestTags(ctx context.Context, n int) ([]string, error) {
 	return tags[:min(n, len(tags))], nil
 }
 
-// tagList is the first page of the registry's list of tags.
+// tagList returns the address of the first page of tags.
 func (r *Repository) tagList() *url.URL {
 	u := r.url("tags", "list")
 	u.RawQuery = url.Values{"n": {"1000"}}.Encode()
 	return u
 }
 
-// tagPage reads the page u of the registry's list, which names the next one: nil
+// tagPage reads the page at u. next is the address of the following page, nil
 // after the last.
 func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, next *url.URL, err error) {
 	var page struct {
@@ -95,8 +95,8 @@ func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, ne
 	return page.Tags, next, nil
 }
 
-// CompareTags orders tags as versions, 1.9 before 1.10: text as bytes, and runs of
-// digits as numbers.
+// CompareTags orders tags as versions, 1.9 before 1.10: it compares runs of
+// digits as numbers, and other text as bytes.
 func CompareTags(a, b string) int {
 	x, y := a, b
 	for x != "" && y != "" {
@@ -116,7 +116,7 @@ func CompareTags(a, b string) int {
 	return cmp.Or(cmp.Compare(x, y), cmp.Compare(a, b))
 }
 
-// cutRun cuts the first run of digits, or of other bytes, off s.
+// cutRun cuts the first run of digits, or of other bytes, from s.
 func cutRun(s string) (run, rest string) {
 	isDigit := func(c byte) bool { return '0' <= c && c <= '9' }
 	i := 1

@@ -17,24 +17,23 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// How long silence lasts before it counts as a hang. There is no limit on the
-// time that a transfer as a whole may take, as long as it is not too slow. Three
-// commits without an answer, each with a look whether the blob is there, stay
-// below limit.Operation.
+// These limits decide when silence counts as a hang. A whole transfer may take
+// any time, as long as it is not too slow. Three commits without an answer, each
+// followed by a request whether the blob exists, take less than limit.Operation.
 const (
 	dialTimeout   = 15 * time.Second
 	answerTimeout = 30 * time.Second   // from a small request to its response
 	commitTimeout = 45 * time.Second   // object stores copy and hash a blob before they answer
-	lookTimeout   = 10 * time.Second   // whether a blob is there after a commit without an answer
-	stallTimeout  = limit.LeastSpeedIn // in which a body makes its least speed, either way
+	lookTimeout   = 10 * time.Second   // for asking whether a blob exists after a failed commit
+	stallTimeout  = limit.LeastSpeedIn // within this time a transfer must reach its least speed, in each direction
 )
 
-// maxIdleConns is above every limit in limit.go, so that no connection is
-// closed only to be opened again.
+// maxIdleConns is above every limit in limit.go. So no connection is closed only
+// to be opened again.
 const maxIdleConns = 2 * defaultRequests
 
-// Stats is what was exchanged with a registry, token server and blob store
-// included. Bytes are those on the wire: headers and TLS count.
+// Stats counts the traffic with a registry, its token server and its blob store.
+// Bytes include headers and TLS.
 type Stats struct {
 	Requests      int64
 	Retries       int64
@@ -50,10 +49,10 @@ func (c *counters) snapshot() Stats {
 	return Stats{c.requests.Load(), c.retries.Load(), c.sent.Load(), c.received.Load()}
 }
 
-// wire sends requests as they are: no credentials, no retries. What carries a
-// body goes over HTTP/1.1, one connection each: the streams of an HTTP/2
-// connection share one congestion window, and many servers grant a stream only
-// 64 KiB, which is 2 MB/s at 30 ms.
+// wire sends requests without credentials and without retries. Over TLS it sends
+// a request with a body by HTTP/1.1, each on its own connection. The streams of
+// an HTTP/2 connection share one congestion window. Many servers also grant a
+// stream only 64 KiB, which limits it to 2 MB/s at 30 ms.
 type wire struct {
 	small, bulk *http.Transport
 	userAgent   string
@@ -80,8 +79,8 @@ func newWire(o Options, c *counters) (*wire, error) {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
-	// Made twice, not cloned: a clone has the protocols of the first in its TLS
-	// configuration.
+	// Make two transports instead of cloning one: a clone's TLS configuration
+	// contains the protocols of the first.
 	transport := func() *http.Transport {
 		return &http.Transport{
 			Proxy: http.ProxyFromEnvironment,
@@ -95,7 +94,7 @@ func newWire(o Options, c *counters) (*wire, error) {
 			TLSClientConfig:     tlsConfig.Clone(),
 			TLSHandshakeTimeout: dialTimeout,
 			Protocols:           new(http.Protocols),
-			DisableCompression:  true, // blobs are compared by digest
+			DisableCompression:  true, // a blob's digest is that of the bytes on the wire
 			MaxIdleConns:        maxIdleConns,
 			MaxIdleConnsPerHost: maxIdleConns,
 			IdleConnTimeout:     90 * time.Second,
@@ -114,9 +113,9 @@ func newWire(o Options, c *counters) (*wire, error) {
 	return &wire{small: small, bulk: bulk, userAgent: ua, counters: c}, nil
 }
 
-// writeBufferSize is that of a connection. Layers arrive in pieces much larger
-// than it, of which net/http writes all but the first writeBufferSize bytes
-// without copying them.
+// writeBufferSize is the write buffer of a connection. Layers arrive in much
+// larger pieces. net/http copies only the first writeBufferSize bytes of a piece,
+// and writes the others directly.
 const writeBufferSize = 16 << 10
 
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -138,7 +137,7 @@ func (w *wire) close() {
 	w.bulk.CloseIdleConnections()
 }
 
-// conn counts bytes and ends a write that is too slow.
+// conn counts bytes, and ends a write that is too slow.
 type conn struct {
 	net.Conn
 	counters *counters
@@ -166,7 +165,7 @@ func (c *conn) Write(p []byte) (written int, err error) {
 		c.counters.sent.Add(int64(n))
 		written += n
 		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) && written < len(p) {
-			continue // slow, but perhaps not too slow
+			continue // slow, but perhaps fast enough
 		}
 		return written, err
 	}

@@ -18,11 +18,11 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// PutLayer implements [oci.Destination]. The blob goes out in one upload session:
-// POST, one PATCH whose chunked body pack writes straight to the connection,
-// and PUT with the digest that is known by then. A transfer that breaks is
-// started again from pack in a session of its own; one whose commit fails is
-// committed again as long as the registry still has it.
+// PutLayer implements [oci.Destination]. It sends the blob in one upload session:
+// POST, one PATCH with a chunked body that pack writes straight to the
+// connection, and PUT with the digest, which is known by then. If the transfer
+// breaks, PutLayer opens a new session and calls pack again. If only the commit
+// fails, it repeats the commit as long as the registry still has the session.
 func (r *Repository) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
 	op := "upload a layer to " + r.repo.Name()
 	if want != nil {
@@ -43,17 +43,17 @@ func (r *Repository) PutLayer(ctx context.Context, want *layers.Packed, pack oci
 }
 
 // maxRestarts is how often a blob is sent again because the registry did not
-// take what it had received. That is no weather, so it does not take long to
-// give up.
+// accept what it received. Such an error is rarely temporary, so two attempts are
+// enough.
 const maxRestarts = 2
 
-// upload is a layer on its way.
+// upload is the state of one layer's upload.
 type upload struct {
 	r        *Repository
 	want     *layers.Packed
 	pack     oci.PackFunc
 	session  *url.URL       // where the next request goes; nil: no session is open
-	packed   *layers.Packed // what the session holds; nil: nothing complete
+	packed   *layers.Packed // the complete layer in the session; nil: it is not complete
 	restarts int
 }
 
@@ -84,7 +84,7 @@ func (u *upload) attempt(ctx context.Context) error {
 	if retry.IsFinal(err) || ctx.Err() != nil {
 		return err
 	}
-	if errors.Is(err, errOtherStored) { // it is what was sent that counts: once more
+	if errors.Is(err, errOtherStored) { // the registry stored other bytes: send the layer again
 		u.abandon()
 		if u.restarts == maxRestarts {
 			return retry.Never(err)
@@ -92,8 +92,8 @@ func (u *upload) attempt(ctx context.Context) error {
 		u.restarts++
 		return retry.Again(err)
 	}
-	// Some registries fail the commit of a blob that they have (jib #4301), and
-	// an answer can be lost.
+	// Some registries report an error although they stored the blob (jib #4301),
+	// and an answer can get lost.
 	look, stop := context.WithTimeout(ctx, lookTimeout)
 	has, serr := u.r.stat(look, u.packed.Digest, u.packed.Size)
 	stop()
@@ -102,7 +102,7 @@ func (u *upload) attempt(ctx context.Context) error {
 	}
 	switch s := status(err); {
 	case s < 400 || s >= 500 || retry.MayPass(err):
-		return err // the session may still be there: only the commit is repeated
+		return err // the session may still exist: only repeat the commit
 	case s == http.StatusUnauthorized || s == http.StatusForbidden || u.restarts == maxRestarts:
 		return err
 	default:
@@ -112,15 +112,15 @@ func (u *upload) attempt(ctx context.Context) error {
 	}
 }
 
-// forgotten reports whether a registry knows nothing of the session any more, or
-// of another end of it.
+// forgotten reports whether the registry no longer has the session, or has
+// another number of bytes in it.
 func forgotten(err error) bool {
 	e, ok := errors.AsType[*ResponseError](err)
 	return ok && (e.Code == "BLOB_UPLOAD_UNKNOWN" || e.Status == http.StatusRequestedRangeNotSatisfiable || e.Status == http.StatusNotFound)
 }
 
-// abandon gives the session back. What was received of it is of no use, since
-// a blob starts again from its first byte.
+// abandon deletes the session. Its bytes are of no use, because a new attempt
+// begins with the first byte.
 func (u *upload) abandon() {
 	if u.session != nil {
 		u.r.deleteSession(u.session)
@@ -128,7 +128,7 @@ func (u *upload) abandon() {
 	u.session, u.packed = nil, nil
 }
 
-// movedError says that the session is to be filled at another address.
+// movedError reports that the registry redirected the upload to another address.
 type movedError struct{ error }
 
 func (e movedError) Unwrap() error { return e.error }
@@ -146,7 +146,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	timer.Stop()
 	defer timer.Stop()
 	body := newPackBody(ctx, u.pack, func() {
-		release() // the next layer may be packed while this one waits for its answer
+		release() // another layer may be packed while this one waits for its answer
 		timer.Reset(commitTimeout)
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.session.String(), body)
@@ -181,7 +181,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	case outer != nil && outer != errNoAnswer:
 		return outer
 	case packErr != nil && !body.broken():
-		return retry.Never(packErr) // the layer could not be made
+		return retry.Never(packErr) // packing failed, not the transfer
 	case err != nil && outer == errNoAnswer:
 		return errNoAnswer
 	case err != nil:
@@ -200,7 +200,8 @@ func (u *upload) transfer(ctx context.Context) error {
 	return nil
 }
 
-// PutBlob implements [oci.Destination]: POST, and a PUT that carries all of it.
+// PutBlob implements [oci.Destination] with two requests: POST, and a PUT with
+// the whole blob.
 func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 	d := b.Descriptor.Digest
 	if r.isKnown(d) {
@@ -245,7 +246,8 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 			r.deleteSession(session)
 			session = nil
 		}
-		// Another answer than "later" may come from bytes that changed on the way.
+		// A refusal with another status than these may mean that bytes changed on
+		// the way.
 		again := s >= 400 && s < 500 && !retry.MayPass(err) && s != http.StatusUnauthorized && s != http.StatusForbidden
 		if again && restarts < maxRestarts {
 			restarts++
@@ -260,7 +262,7 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 	return nil
 }
 
-// openSession starts an upload, and returns where it goes.
+// openSession opens an upload session and returns its address.
 func (r *Repository) openSession(ctx context.Context) (*url.URL, error) {
 	r.mu.Lock()
 	if n := len(r.spare); n > 0 {
@@ -283,11 +285,12 @@ func (r *Repository) openSession(ctx context.Context) (*url.URL, error) {
 	return session, nil
 }
 
-// commitSession ends an upload: d is what the session holds with q's body.
+// commitSession ends an upload with q's body as the last bytes. d is the digest
+// of the whole blob.
 func (r *Repository) commitSession(ctx context.Context, session *url.URL, q request, d digest.Digest) error {
 	u := *session
 	if u.RawQuery != "" {
-		u.RawQuery += "&" // the rest stays as it came: it may be signed
+		u.RawQuery += "&" // keep the query unchanged: it may be signed
 	}
 	u.RawQuery += "digest=" + url.QueryEscape(d.String())
 	q.method, q.url, q.wait = http.MethodPut, &u, commitTimeout
@@ -300,9 +303,9 @@ func (r *Repository) commitSession(ctx context.Context, session *url.URL, q requ
 	return sameDigest(resp, d)
 }
 
-// deleteSession tells the registry that a session is over. It is done also
-// when the push was interrupted, but holds nobody up for long, and nobody
-// minds when it fails: registries throw old sessions away.
+// deleteSession tells the registry that a session is over, even after an
+// interrupt. It waits at most three seconds and ignores errors, because
+// registries delete old sessions anyway.
 func (r *Repository) deleteSession(session *url.URL) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
@@ -315,13 +318,13 @@ func (r *Repository) deleteSession(session *url.URL) {
 	}
 }
 
-// packBody is a request body that packs itself. net/http hands it the
-// connection (io.WriterTo), so that nothing lies between the compressor and
-// the socket; whoever reads it instead gets the same through a pipe.
+// packBody is a request body that calls pack. net/http passes it the connection
+// (io.WriterTo), so the compressor writes to the socket without a copy. A caller
+// that uses Read instead gets the same bytes through a pipe.
 type packBody struct {
 	ctx  context.Context
 	pack oci.PackFunc
-	sent func() // called once all is written
+	sent func() // called after the last byte is written
 
 	mu     sync.Mutex
 	state  packState
@@ -329,7 +332,7 @@ type packBody struct {
 	pipe   *io.PipeReader
 	packed layers.Packed
 	err    error
-	ended  bool // the context was done before pack was
+	ended  bool // the context ended before pack did
 	w      oci.CountingWriter
 }
 
@@ -347,7 +350,7 @@ func newPackBody(ctx context.Context, pack oci.PackFunc, sent func()) *packBody 
 	return &packBody{ctx: ctx, pack: pack, sent: sent, done: make(chan struct{})}
 }
 
-// begin says whether pack may run now. It runs once.
+// begin reports whether pack may run now. It returns true only once.
 func (b *packBody) begin() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -399,7 +402,7 @@ func (b *packBody) Read(p []byte) (int, error) {
 	return pipe.Read(p)
 }
 
-// Close implements io.Closer. net/http calls it whenever it is through.
+// Close implements io.Closer. net/http calls it when it needs the body no more.
 func (b *packBody) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -414,17 +417,17 @@ func (b *packBody) Close() error {
 	return nil
 }
 
-// finish waits until pack has returned, if it was ever called: net/http can
-// be done with a request before it is done with the body. The context must
-// have been cancelled.
+// finish waits until pack has returned, if it was called. net/http can finish a
+// request before it finishes with the body. The caller must cancel the context
+// first.
 func (b *packBody) finish() (layers.Packed, error) {
 	b.Close()
 	<-b.done
 	return b.packed, b.err
 }
 
-// broken reports whether it was not pack that failed first, but what it wrote
-// to, or the request. Like written, it is to be asked after finish.
+// broken reports whether the connection or the request failed before pack did.
+// Call it, like written, only after finish.
 func (b *packBody) broken() bool {
 	return b.ended || b.w.Err != nil || b.err == errBodyClosed
 }
