@@ -20,7 +20,8 @@ func newFake(before func(w http.ResponseWriter, r *http.Request) bool) *registry
 	return f
 }
 
-// noCredentials is a keychain that is not the tester's own.
+// noCredentials is a keychain without credentials, so that a test does not read
+// the files of the user who runs it.
 var noCredentials = authn.NewMultiKeychain()
 
 type password struct{ user, secret string }
@@ -29,7 +30,7 @@ func (p password) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig{Username: p.user, Password: p.secret}), nil
 }
 
-// serve returns repository app/system of h.
+// serve serves h, and returns its repository app/system.
 func serve(t *testing.T, h http.Handler, o Options) *Repository {
 	t.Helper()
 	s := httptest.NewServer(h)

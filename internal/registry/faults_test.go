@@ -32,7 +32,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// inBubble runs f with a repository that h serves, in a bubble.
+// inBubble runs f in a bubble, with a repository that h serves.
 func inBubble(t *testing.T, h http.Handler, o Options, f func(t *testing.T, r *Repository)) {
 	synctest.Test(t, func(t *testing.T) {
 		l, stop := registrytest.Serve(h)
@@ -44,8 +44,7 @@ func inBubble(t *testing.T, h http.Handler, o Options, f func(t *testing.T, r *R
 	})
 }
 
-// first is a handler for the first n requests that match, before those of a
-// fake.
+// first answers the first n requests that match with h, and lets the others pass.
 func first(n int, match func(r *http.Request) bool, h http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
 	var left atomic.Int64
 	left.Store(int64(n))
@@ -78,12 +77,12 @@ func hang(w http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// TestUploadFaults breaks the upload of a layer in one place, and looks at the
-// end: the blob is there, committed once, and no session is.
+// TestUploadFaults breaks the upload of a layer in one place. In the end the blob
+// must be stored and committed once, and no session may be open.
 func TestUploadFaults(t *testing.T) {
 	data := ocitest.Content(2_000_000)
 	d := digest.FromBytes(data).String()
-	date := time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC).Format(http.TimeFormat) // bubbles begin on that day
+	date := time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC).Format(http.TimeFormat) // time in a bubble begins at 2000-01-01 00:00:00
 	tests := map[string]struct {
 		before   func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool
 		packs    int
@@ -221,10 +220,10 @@ func TestUploadFaults(t *testing.T) {
 	}
 }
 
-// steady reads at a steady speed.
+// steady reads at a constant speed.
 type steady struct {
 	io.ReadCloser
-	speed int // bytes in a second
+	speed int // bytes a second
 }
 
 func (s steady) Read(p []byte) (int, error) {
@@ -233,15 +232,16 @@ func (s steady) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestSlowIsNotHanging: a registry that is a little faster than the least speed
-// gets and sends whole layers, however long that takes, and also where the
-// layer itself comes slowly. One that is a little slower is cut off.
+// TestSlowIsNotHanging checks that a registry slightly above the least speed
+// receives and sends whole layers, however long it takes, even if the layer
+// itself is produced slowly. A registry slightly below the least speed is cut
+// off.
 func TestSlowIsNotHanging(t *testing.T) {
 	data := ocitest.Content(400_000)
 	for _, least := range []int64{0, 8192} {
 		o := Options{MinSpeed: least}
 		usual := int(cmp.Or(least, limit.LeastSpeed))
-		// Buffers make what a peer takes and sends a little uneven.
+		// Buffers make the transfer slightly uneven, so leave a fifth of margin.
 		for _, speed := range []int{usual * 6 / 5, usual * 5 / 6} {
 			f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
 				switch {
@@ -273,7 +273,7 @@ func TestSlowIsNotHanging(t *testing.T) {
 						time.Sleep(pause)
 						return pack(ctx, w)
 					})
-					check(t, name, time.Since(start)-time.Duration(packs)*pause, err, errTooSlow) // packing is our time
+					check(t, name, time.Since(start)-time.Duration(packs)*pause, err, errTooSlow) // the time for packing does not count
 					if fast && packs != 1 {
 						t.Errorf("%s at %d B/s: packed %d times", name, speed, packs)
 					}
@@ -292,7 +292,7 @@ func TestSlowIsNotHanging(t *testing.T) {
 	}
 }
 
-// flusher sends everything at once.
+// flusher flushes after each write.
 type flusher struct{ http.ResponseWriter }
 
 func (f flusher) Write(p []byte) (int, error) {
@@ -303,9 +303,9 @@ func (f flusher) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestSilence has a registry that answers nothing: a push asks for its tag, sees
-// an error, and goes on to upload. All together stay below limit.Operation. An
-// answer or a pause in between begins anew.
+// TestSilence checks a registry that answers nothing. A push looks up its tag,
+// gets an error, and begins to upload. All of that must take less than
+// limit.Operation. After an answer or a pause, the time counts from zero.
 func TestSilence(t *testing.T) {
 	var speaks atomic.Bool
 	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
@@ -330,7 +330,7 @@ func TestSilence(t *testing.T) {
 		if none := resolve(); none != 0 {
 			t.Errorf("it was asked again, for %v", none)
 		}
-		time.Sleep(2 * maxPause) // nobody asks
+		time.Sleep(2 * maxPause) // no request is sent
 		if again := resolve(); again < 3*answerTimeout {
 			t.Errorf("after a pause it gave up after %v", again)
 		}
@@ -343,8 +343,8 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// TestRetryAfterHoldsForAll has one request told to wait, and another begin
-// meanwhile.
+// TestRetryAfterHoldsForAll checks that a Retry-After for one request also delays
+// another request.
 func TestRetryAfterHoldsForAll(t *testing.T) {
 	f := newFake(first(1, method("HEAD"), answer(429, "Retry-After", "30")))
 	inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
@@ -365,12 +365,12 @@ func TestRetryAfterHoldsForAll(t *testing.T) {
 	})
 }
 
-// TestPackFails has the layer fail, which no retry would help.
+// TestPackFails checks that a layer that cannot be packed is not retried.
 func TestPackFails(t *testing.T) {
 	for _, n := range []int{0, 10, 1_000_000} {
 		f := registrytest.New()
 		inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
-			boom := fmt.Errorf("narHash does not match: %w", io.ErrUnexpectedEOF) // itself a kind that is retried
+			boom := fmt.Errorf("narHash does not match: %w", io.ErrUnexpectedEOF) // io.ErrUnexpectedEOF alone would be retried
 			packs := 0
 			_, err := r.PutLayer(t.Context(), nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 				packs++
@@ -396,8 +396,7 @@ func TestPackFails(t *testing.T) {
 	})
 }
 
-// TestReadInstead sends a body through a transport that does not know
-// io.WriterTo.
+// TestReadInstead sends a body through a transport that does not use io.WriterTo.
 func TestReadInstead(t *testing.T) {
 	data, packs := ocitest.Content(300_000), 0
 	b := newPackBody(t.Context(), ocitest.Packing(data, &packs), func() {})
@@ -422,7 +421,7 @@ func TestReadInstead(t *testing.T) {
 	}
 }
 
-// TestLimits has more work than slots.
+// TestLimits starts more transfers than the limits allow at once.
 func TestLimits(t *testing.T) {
 	var packing, mostPacking atomic.Int64
 	f := registrytest.New()
@@ -505,7 +504,7 @@ func TestTokens(t *testing.T) {
 		k := newTokens(time.Hour)
 		inBubble(t, k, Options{Keychain: keychain}, func(t *testing.T, r *Repository) {
 			k.Before = first(1, method("POST"), func(w http.ResponseWriter, r *http.Request) {
-				k.Revoke() // between POST and PATCH
+				k.Revoke() // revoke the token between POST and PATCH
 				k.Upload(w, r)
 			})
 			packs := 0
@@ -517,7 +516,7 @@ func TestTokens(t *testing.T) {
 			}
 			k.Revoke()
 			if err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1"); err != nil {
-				t.Error(err) // its body is sent again
+				t.Error(err) // the body must be sent again with a new token
 			}
 		})
 	})
@@ -576,7 +575,7 @@ func TestTokens(t *testing.T) {
 	})
 }
 
-// TestHiddenFromStrangers has a registry that shows strangers a 404.
+// TestHiddenFromStrangers checks a registry that answers 404 without credentials.
 func TestHiddenFromStrangers(t *testing.T) {
 	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
 		_, _, known := r.BasicAuth()
@@ -598,7 +597,7 @@ func TestHiddenFromStrangers(t *testing.T) {
 	}
 }
 
-// TestRedirects follows to another host, which must not see who asks.
+// TestRedirects checks that the host of a redirect gets no credentials.
 func TestRedirects(t *testing.T) {
 	data := ocitest.Content(1000)
 	var leaked atomic.Value
@@ -654,7 +653,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestSchemes speaks to registries with and without TLS.
+// TestSchemes connects to registries with and without TLS.
 func TestSchemes(t *testing.T) {
 	f := registrytest.New()
 	f.Manifests["app/system:v1"], f.Types["app/system:v1"] = []byte(`{"mediaType":"x"}`), "x/y"
@@ -669,7 +668,8 @@ func TestSchemes(t *testing.T) {
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// example.com is in the certificate of httptest, and no loopback address.
+	// The certificate of httptest covers example.com, which is not a loopback
+	// address.
 	to := func(s *httptest.Server) func(context.Context, string, string) (net.Conn, error) {
 		return func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, network, s.Listener.Addr().String())
@@ -720,7 +720,7 @@ func TestErrorsAreBounded(t *testing.T) {
 		io.WriteString(w, `"}]}`)
 	}
 	r := serve(t, http.HandlerFunc(h), Options{})
-	err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1") // the answer to a HEAD has no text
+	err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1") // unlike the answer to a HEAD, this one has a text
 	if err == nil || len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\n\x1b") || !strings.Contains(err.Error(), "long long") {
 		t.Errorf("error %q", err)
 	}
@@ -750,8 +750,8 @@ func TestIsLoopback(t *testing.T) {
 	}
 }
 
-// TestNoDowngrade has a registry with TLS name addresses without: its own, as
-// many behind a proxy do, and another's.
+// TestNoDowngrade checks a registry with TLS that names addresses without TLS:
+// its own, as many do behind a proxy, and another host's.
 func TestNoDowngrade(t *testing.T) {
 	var plainRequests atomic.Int64
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { plainRequests.Add(1) }))
@@ -790,8 +790,9 @@ func TestNoDowngrade(t *testing.T) {
 	}
 }
 
-// TestTLSIsNotLeft: whatever address without TLS a registry with TLS names, no
-// request goes there, nothing is tried again, and the error says what to mend.
+// TestTLSIsNotLeft checks that, if a registry with TLS names an address without
+// TLS, no request goes there and nothing is retried. The error must say what to
+// fix.
 func TestTLSIsNotLeft(t *testing.T) {
 	var plainRequests atomic.Int64
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

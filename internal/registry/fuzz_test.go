@@ -11,7 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// A challenge is answered or not; it ends neither the program nor secrecy.
+// FuzzChallenge checks that no challenge crashes the program or lets it send
+// secrets to an address without TLS.
 func FuzzChallenge(f *testing.F) {
 	for _, h := range []string{`Bearer realm="https://auth.example/token",service="r",scope="repository:a:pull"`, "Basic", `Bearer realm=`, "\x00", `Bearer realm="%zz"`} {
 		f.Add(h)

@@ -18,7 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// withHelper puts a shell script as docker-credential-test on the PATH, and
+// withHelper installs a shell script as docker-credential-test on the PATH, and
 // names it in Docker's file.
 func withHelper(t *testing.T, script string) {
 	t.Helper()
@@ -47,8 +47,8 @@ func resolve(t *testing.T, ctx context.Context, repo string) (authn.AuthConfig, 
 	return *cfg, nil
 }
 
-// A helper that never answers is ended, also where a child of it lives on and
-// holds its output open.
+// TestHelperTime checks that a helper that never answers is stopped, even if a
+// child process keeps its output open.
 func TestHelperTime(t *testing.T) {
 	defer func(d time.Duration) { helperTime = d }(helperTime)
 	for name, script := range map[string]string{"waits": "exec sleep 1000", "has a child": "sleep 5 & wait", "ignores signals": "trap '' TERM INT PIPE; while :; do sleep 1; done"} {
@@ -62,7 +62,7 @@ func TestHelperTime(t *testing.T) {
 		if took := time.Since(start); took > 4*time.Second {
 			t.Errorf("%s: it took %s", name, took)
 		}
-		// Login and logout ask it too.
+		// Login and Logout use the helper too.
 		host := basicRegistry(t, "ann", "s3cret")
 		if _, err := Login(t.Context(), host, "ann", "s3cret", Options{}); err == nil || !strings.Contains(err.Error(), "docker-credential-test store: no answer for") {
 			t.Errorf("%s: login: %v", name, err)
@@ -81,7 +81,8 @@ func TestHelperTime(t *testing.T) {
 	}
 }
 
-// What a helper prints: at the limit, below and above; and without end.
+// TestHelperOutput checks helpers that print just below, at and just above the
+// limit, and without end.
 func TestHelperOutput(t *testing.T) {
 	const empty = len(`{"Username":"ann","Secret":""}`)
 	for size, ok := range map[int]bool{limit.HelperOutput - 1: true, limit.HelperOutput: true, limit.HelperOutput + 1: false} {
@@ -110,8 +111,9 @@ func TestHelperOutput(t *testing.T) {
 	}
 }
 
-// Credentials for a repository go before those for the registry, what
-// DOCKER_AUTH_CONFIG says before a helper, and a helper that has none is no error.
+// TestKeychain checks the order: credentials for a repository come before those
+// for its registry, and DOCKER_AUTH_CONFIG before a helper. A helper without
+// credentials is not an error.
 func TestKeychain(t *testing.T) {
 	withHelper(t, `read key; case $key in
 registry.example/web) echo '{"Username":"of-repository","Secret":"x"}';;
@@ -142,7 +144,8 @@ failing.example) echo 'the keyring is locked'; exit 1;;
 	}
 }
 
-// Docker's file: at the limit, below and above.
+// TestDockerConfigSize checks config files just below, at and just above the
+// limit.
 func TestDockerConfigSize(t *testing.T) {
 	for size, ok := range map[int]bool{limit.DockerConfig - 1: true, limit.DockerConfig: true, limit.DockerConfig + 1: false} {
 		text := `{"auths":{"registry.example":{"auth":"YW5uOng="}}}`

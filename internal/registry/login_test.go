@@ -19,7 +19,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// basicRegistry wants user and secret for everything.
+// basicRegistry requires user and secret for every request.
 func basicRegistry(t *testing.T, user, secret string) (host string) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, p, _ := r.BasicAuth(); u != user || p != secret {
@@ -32,8 +32,8 @@ func basicRegistry(t *testing.T, user, secret string) (host string) {
 	return u.Host
 }
 
-// home gives the test a home of its own, with config as Docker's file unless
-// it is "".
+// home gives the test its own home directory. If config is not "", it becomes
+// Docker's config file.
 func home(t *testing.T, config string) (path string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,7 +42,7 @@ func home(t *testing.T, config string) (path string) {
 	}
 	t.Setenv("HOME", dir)
 	path = filepath.Join(dir, ".docker", "config.json")
-	t.Setenv("DOCKER_CONFIG", filepath.Dir(path)) // docker/cli remembers the first home it saw
+	t.Setenv("DOCKER_CONFIG", filepath.Dir(path)) // docker/cli keeps the first home directory that it finds
 	if config != "" {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestLoginHelper has a shell script as the credential helper.
+// TestLoginHelper uses a shell script as the credential helper.
 func TestLoginHelper(t *testing.T) {
 	host := basicRegistry(t, "ann", "s3cret")
 	bin, keep := t.TempDir(), filepath.Join(t.TempDir(), "kept")

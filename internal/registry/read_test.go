@@ -14,8 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci/ocitest"
 )
 
-// TestGetBlobGoesOn: a transfer that breaks again and again is taken up where it
-// broke, with a registry that knows ranges and with one that does not.
+// TestGetBlobGoesOn checks that a transfer that breaks repeatedly continues where
+// it broke, with a registry that supports ranges and with one that does not.
 func TestGetBlobGoesOn(t *testing.T) {
 	data := ocitest.Content(1000_000)
 	d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
@@ -61,8 +61,8 @@ func TestGetBlobGoesOn(t *testing.T) {
 	}
 }
 
-// TestGetBlobGivesUp: a blob that has gone meanwhile, and one whose rest is
-// another one.
+// TestGetBlobGivesUp checks a blob that was deleted during the transfer, and one
+// whose remaining bytes are wrong.
 func TestGetBlobGivesUp(t *testing.T) {
 	data := ocitest.Content(100_000)
 	d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
@@ -103,8 +103,8 @@ func TestGetBlobGivesUp(t *testing.T) {
 	}
 }
 
-// TestGetBlobRangeRefused: a registry that refuses ranges sends all of the blob
-// again, and what is there already is skipped.
+// TestGetBlobRangeRefused checks a registry that refuses ranges: it sends the
+// whole blob again, and the client skips the bytes that it has.
 func TestGetBlobRangeRefused(t *testing.T) {
 	data := ocitest.Content(1000_000)
 	d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}

@@ -25,14 +25,14 @@ var artifacts = []oci.Artifact{
 	{Type: "application/spdx+json", MediaType: "application/spdx+json", Data: []byte(`{"spdxVersion":"SPDX-2.3"}`), Annotations: map[string]string{"b": "2", "a": "1"}},
 }
 
-// artifactDigests are part of the image format: attaching the same document
-// again must find it there.
+// artifactDigests are part of the image format: if the same document is attached
+// again, the registry must recognize it.
 var artifactDigests = []digest.Digest{
 	"sha256:5d72eeb235ef8f4f5abdd1c38460b9959545886b7487fa8f8a78b058006eea12",
 	"sha256:7769f471449c51e1a3865fe07a9190be927ab2c1b03ad8f6fd622601af5d71c5",
 }
 
-// pushSubject puts an image that things can be attached to.
+// pushSubject puts an image to attach artifacts to.
 func pushSubject(t *testing.T, r *Repository) ocispec.Descriptor {
 	t.Helper()
 	config := ocitest.BlobOf([]byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`), ocispec.MediaTypeImageConfig)
@@ -50,7 +50,7 @@ func pushSubject(t *testing.T, r *Repository) ocispec.Descriptor {
 	return subject.Descriptor
 }
 
-// counted counts the writes that reach h, and lets before answer first.
+// counted counts the writes that reach h. before may answer a request first.
 type counted struct {
 	h      http.Handler
 	before func(w http.ResponseWriter, r *http.Request) bool
@@ -86,7 +86,7 @@ func TestAttach(t *testing.T) {
 			if found, err := r.Referrers(t.Context(), subject.Digest); err != nil || len(found) != 0 {
 				t.Fatalf("before: %v, %v", found, err)
 			}
-			// What an index says beside the descriptor must not matter.
+			// Other fields of an index entry must not change the result.
 			listed := subject
 			listed.Platform = &ocispec.Platform{OS: "linux", Architecture: "amd64"}
 			attached, err := r.Attach(t.Context(), listed, artifacts)
@@ -124,8 +124,8 @@ func TestAttach(t *testing.T) {
 	}
 }
 
-// TestAttachKeepsOthers: the fallback list is merged, also where another client
-// overwrites it at the same moment.
+// TestAttachKeepsOthers checks that the fallback list is merged, even if another
+// client overwrites it at the same moment.
 func TestAttachKeepsOthers(t *testing.T) {
 	h := &counted{h: quietRegistry()}
 	r := serve(t, h, Options{})
@@ -147,7 +147,7 @@ func TestAttachKeepsOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The other client has read the empty list and writes its own after ours.
+	// The other client has read the empty list, and writes its own after ours.
 	overwrites := 0
 	h.before = func(w http.ResponseWriter, req *http.Request) bool {
 		if req.Method != http.MethodPut || !strings.HasSuffix(req.URL.Path, "/"+FallbackTag(subject.Digest)) || overwrites == 2 {
@@ -207,8 +207,8 @@ func TestReferrersPages(t *testing.T) {
 	}
 }
 
-// TestReferrersDraft: a list without artifact types is completed from the
-// manifests.
+// TestReferrersDraft checks that a list without artifact types is completed from
+// the manifests.
 func TestReferrersDraft(t *testing.T) {
 	h := quietRegistry(ggcr.WithReferrersSupport(true))
 	r := serve(t, h, Options{})

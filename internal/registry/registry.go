@@ -29,8 +29,8 @@ import (
 // Reference names an image in a registry: a repository and a tag or a digest.
 type Reference struct {
 	Repository name.Repository
-	Tag        string        // "latest" where the text has neither
-	Digest     digest.Digest // "" without one
+	Tag        string        // "latest" if the text has neither tag nor digest
+	Digest     digest.Digest // "" if the text has none
 }
 
 // ParseReference reads [HOST[:PORT]/]NAME[:TAG][@DIGEST] with Docker's defaults.

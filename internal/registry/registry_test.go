@@ -21,8 +21,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// TestRegistries pushes and reads back, with two registries that were not
-// written by the same people.
+// TestRegistries pushes to and reads from two independent implementations of a
+// registry.
 func TestRegistries(t *testing.T) {
 	for name, h := range map[string]http.Handler{
 		"fake":                 registrytest.New(),
@@ -91,7 +91,7 @@ func TestRegistries(t *testing.T) {
 	}
 }
 
-// TestRequests counts what a push costs, because each is a round trip.
+// TestRequests counts the requests of a push, because each costs a round trip.
 func TestRequests(t *testing.T) {
 	f := registrytest.New()
 	r := serve(t, f, Options{})
@@ -117,7 +117,7 @@ func TestRequests(t *testing.T) {
 	if _, err := r2.Resolve(ctx, "v1"); err != nil {
 		t.Fatal(err)
 	}
-	// The tag is asked for before and after it is put.
+	// The client asks for the tag before and after it puts it.
 	if n := r2.Stats().Requests; before != 8 || n != 1 {
 		t.Errorf("cold push: %d requests, want 8; unchanged: %d, want 1", before, n)
 	}
@@ -137,7 +137,8 @@ func TestMount(t *testing.T) {
 			t.Fatalf("HasBlob = %v, %v", ok, err)
 		}
 		sameBytes(t, "mounted", f.Blobs["app/system@"+d.Digest.String()], data)
-		// The session that came instead of the first mount is used or given back.
+		// The session that the registry opened instead of the first mount is used
+		// or deleted.
 		calls := 0
 		if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &calls)); err != nil {
 			t.Fatal(err)

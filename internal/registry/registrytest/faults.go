@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Fault is one thing that goes wrong: Kind happens to requests of class On, to
-// the Times of them after the first Skip.
+// Fault is one thing that goes wrong: Kind happens to requests of class On. The
+// first Skip of them pass, then Times of them fail.
 type Fault struct {
 	On    Class
 	Kind  Kind
@@ -21,10 +21,11 @@ type Fault struct {
 	Times int
 }
 
-// Always is for Fault.Times.
+// Always is a value for Fault.Times.
 const Always = 1 << 30
 
-// String is what [ParseScript] reads: CLASS KIND [after N] [times N|always].
+// String returns the fault in the form that [ParseScript] reads: CLASS KIND
+// [after N] [times N|always].
 func (f Fault) String() string {
 	s := string(f.On) + " " + string(f.Kind)
 	if f.Skip > 0 {
@@ -39,7 +40,7 @@ func (f Fault) String() string {
 	return s
 }
 
-// ParseScript reads faults, one a line or between semicolons.
+// ParseScript reads faults, separated by newlines or semicolons.
 func ParseScript(s string) ([]Fault, error) {
 	var all []Fault
 	for line := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == '\n' || r == ';' }) {
@@ -151,51 +152,51 @@ func classOf(r *http.Request) Class {
 	return Any
 }
 
-// Kind is what goes wrong.
+// Kind is a kind of fault.
 type Kind string
 
-// On the way to the registry, which does not see the request, or not all of it.
+// These faults happen before the registry has the whole request.
 const (
-	Cut         Kind = "cut"          // the connection ends before the body is read
-	CutHalf     Kind = "cut-half"     // … in the middle of the body
-	Hang        Kind = "hang"         // all is read, nothing is answered
-	Stall       Kind = "stall"        // the body is read to its middle, and no further
-	Corrupt     Kind = "corrupt"      // a bit of the body flips
-	Truncate    Kind = "truncate"     // the body's second half is lost
-	Early       Kind = "early"        // success is answered in the middle of the body
-	Nonsense    Kind = "nonsense"     // the answer is not HTTP
-	HTML        Kind = "html"         // 200 and a page, as some gateways have it
-	Busy        Kind = "429"          // with Retry-After
-	BusyAtOnce  Kind = "429-bare"     // without
-	Error500    Kind = "500"          //
-	Error502    Kind = "502"          // with a page of HTML
-	Error503    Kind = "503"          // with a date in Retry-After
-	Timeout408  Kind = "408"          //
-	Forbidden   Kind = "403"          //
-	NotThere    Kind = "404"          // although it is
-	Range416    Kind = "416"          //
-	Expire      Kind = "expire"       // all tokens end before this request
-	LoseSession Kind = "lose-session" // all upload sessions are gone
-	Redirect    Kind = "redirect"     // 307, to the same place
-	Loop        Kind = "loop"         // 307, every time
+	Cut         Kind = "cut"      // the connection ends before the body is read
+	CutHalf     Kind = "cut-half" // the connection ends in the middle of the body
+	Hang        Kind = "hang"     // the whole request is read, but never answered
+	Stall       Kind = "stall"    // the body is read only to its middle
+	Corrupt     Kind = "corrupt"  // a bit of the body flips
+	Truncate    Kind = "truncate" // the body's second half is lost
+	Early       Kind = "early"    // success is answered in the middle of the body
+	Nonsense    Kind = "nonsense" // the answer is not HTTP
+	HTML        Kind = "html"     // the answer is 200 with a web page, as some gateways send
+	Busy        Kind = "429"      // with Retry-After
+	BusyAtOnce  Kind = "429-bare" // without Retry-After
+	Error500    Kind = "500"
+	Error502    Kind = "502" // with a web page
+	Error503    Kind = "503" // with a date in Retry-After
+	Timeout408  Kind = "408"
+	Forbidden   Kind = "403"
+	NotThere    Kind = "404" // although the resource exists
+	Range416    Kind = "416"
+	Expire      Kind = "expire"       // all tokens expire before this request
+	LoseSession Kind = "lose-session" // all upload sessions are lost
+	Redirect    Kind = "redirect"     // 307 to the same address
+	Loop        Kind = "loop"         // 307 to the same address, for ever
 )
 
-// On the way back: the registry has done what was asked.
+// These faults happen after the registry has handled the request.
 const (
 	Lost         Kind = "lost"           // the answer does not arrive
 	Failed       Kind = "failed"         // the answer is 500
-	Forget       Kind = "forget"         // success is answered, and nothing is kept
-	WrongDigest  Kind = "wrong-digest"   // Docker-Content-Digest is another's
-	WrongLength  Kind = "wrong-length"   // Content-Length is one more
-	NoDigest     Kind = "no-digest"      // there is no Docker-Content-Digest
-	NoLocation   Kind = "no-location"    // there is no Location
-	Absolute     Kind = "absolute"       // Location has scheme and host: no fault
-	CutAnswer    Kind = "cut-answer"     // the body ends in its middle
-	ShortAnswer  Kind = "short-answer"   // … and the length says so
+	Forget       Kind = "forget"         // success is answered, but nothing is stored
+	WrongDigest  Kind = "wrong-digest"   // Docker-Content-Digest is wrong
+	WrongLength  Kind = "wrong-length"   // Content-Length is too large by one
+	NoDigest     Kind = "no-digest"      // Docker-Content-Digest is missing
+	NoLocation   Kind = "no-location"    // Location is missing
+	Absolute     Kind = "absolute"       // Location has scheme and host, which is allowed
+	CutAnswer    Kind = "cut-answer"     // the connection ends in the middle of the body
+	ShortAnswer  Kind = "short-answer"   // the body is half as long, and so is Content-Length
 	FlipAnswer   Kind = "flip-answer"    // a bit of the body flips
-	SlowAnswer   Kind = "slow-answer"    // it takes 20 seconds: no fault
-	TrickleBytes Kind = "trickle-answer" // a byte a second
-	Claim        Kind = "claim"          // 200 though it is not there
+	SlowAnswer   Kind = "slow-answer"    // the answer takes 20 seconds, which is allowed
+	TrickleBytes Kind = "trickle-answer" // one byte a second
+	Claim        Kind = "claim"          // 200, although the resource does not exist
 )
 
 var (
@@ -204,7 +205,7 @@ var (
 	bytes1 = []Kind{CutAnswer, TrickleBytes, FlipAnswer, ShortAnswer}
 )
 
-// kindsOf says what can go wrong with which requests.
+// kindsOf lists the kinds of faults that each class of requests may have.
 var kindsOf = map[Class][]Kind{
 	Any:         {Cut, Hang, Error500, Error503, Busy},
 	HeadTag:     with(any1, NotThere, WrongDigest, WrongLength, NoDigest),
@@ -225,16 +226,16 @@ var kindsOf = map[Class][]Kind{
 
 func with(a []Kind, b ...Kind) []Kind { return append(append([]Kind{}, a...), b...) }
 
-// The classes that a push and a pull consist of. What there is more of, and what
-// matters most, stands there more than once.
+// These are the classes of requests in a push and a pull. Frequent and important
+// ones are listed several times, so that Seeded picks them more often.
 var (
 	PushClasses = []Class{HeadTag, GetTag, PutTag, PutTag, GetChild, PutChild, PutChild, HeadBlob, GetBlob,
 		OpenUpload, OpenUpload, Patch, Patch, Patch, CommitBlob, CommitBlob, CommitBlob, HeadChild, CloseUpload, Token}
 	PullClasses = []Class{GetTag, GetChild, GetBlob, GetBlob, Token}
 )
 
-// Seeded returns 1 to 4 faults that a client can outlive, each of which happens
-// once. Most of them are somewhere among the first requests of their class.
+// Seeded returns 1 to 4 faults, each of which happens once. A client can recover
+// from them. Most concern the first requests of their class.
 func Seeded(seed uint64, classes []Class) []Fault {
 	r := rand.New(rand.NewPCG(seed, 1))
 	faults := make([]Fault, 1+r.IntN(4))
@@ -253,7 +254,8 @@ func Seeded(seed uint64, classes []Class) []Fault {
 	return faults
 }
 
-// Lasting returns a fault that does not go away, perhaps after a good start.
+// Lasting returns a fault that never ends. It may begin after a few good
+// requests.
 func Lasting(seed uint64, classes []Class) []Fault {
 	r := rand.New(rand.NewPCG(seed, 2))
 	on := classes[r.IntN(len(classes))]
@@ -264,18 +266,18 @@ func Lasting(seed uint64, classes []Class) []Fault {
 // Faults is a registry with faults.
 type Faults struct {
 	Handler  http.Handler
-	Registry *Registry // that Handler ends in
-	Tokens   *Tokens   // nil where there are none
+	Registry *Registry // the registry behind Handler
+	Tokens   *Tokens   // nil without a token server
 	Script   []Fault
-	Happened func(what string) // if any, is told of each fault
+	Happened func(what string) // if set, called for each fault
 
 	mu    sync.Mutex
-	seen  map[int]int // requests that each fault could have had
-	Fired []string    // what happened
+	seen  map[int]int // for each fault, how many requests of its class came
+	Fired []string    // the faults that happened
 }
 
-// NewFaults puts faults before a registry, and before a token server if tokens
-// is not nil.
+// NewFaults puts faults before a registry, and before a token server if tokens is
+// not nil.
 func NewFaults(r *Registry, tokens *Tokens, script []Fault) *Faults {
 	f := &Faults{Handler: r, Registry: r, Tokens: tokens, Script: script, seen: map[int]int{}}
 	if tokens != nil {
@@ -284,7 +286,7 @@ func NewFaults(r *Registry, tokens *Tokens, script []Fault) *Faults {
 	return f
 }
 
-// pick returns what happens to r, "" for nothing.
+// pick returns the fault that happens to r, "" for none.
 func (f *Faults) pick(r *http.Request) Kind {
 	class := classOf(r)
 	f.mu.Lock()
@@ -317,7 +319,7 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.answers(kind, w, r) {
 		return
 	}
-	switch kind { // what the registry gets
+	switch kind { // change the request that the registry gets
 	case Corrupt:
 		r.Body = io.NopCloser(&flipped{r: r.Body})
 	case Truncate:
@@ -337,8 +339,8 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.back(kind, a, w, r)
 }
 
-// answers does what keeps a request from the registry, and reports whether kind
-// is of that sort.
+// answers handles the faults that keep a request from the registry. It reports
+// whether kind is one of them.
 func (f *Faults) answers(kind Kind, w http.ResponseWriter, r *http.Request) bool {
 	switch kind {
 	case Cut:
@@ -351,7 +353,7 @@ func (f *Faults) answers(kind Kind, w http.ResponseWriter, r *http.Request) bool
 		<-r.Context().Done()
 	case Stall:
 		half(r)
-		time.Sleep(5 * time.Minute) // with a body unread, nobody notices that the client went
+		time.Sleep(5 * time.Minute) // while the body is unread, the server does not notice that the client has gone
 		panic(http.ErrAbortHandler)
 	case Early:
 		half(r)
@@ -389,8 +391,8 @@ func (f *Faults) answers(kind Kind, w http.ResponseWriter, r *http.Request) bool
 	return true
 }
 
-// half reads half of a request's body, or of what comes first of one whose
-// length nobody knows.
+// half reads half of a request's body. If its length is unknown, it reads 64
+// bytes.
 func half(r *http.Request) {
 	n := r.ContentLength / 2
 	if n < 0 {
@@ -408,7 +410,7 @@ func garble(w http.ResponseWriter) {
 	io.WriteString(c, "\x00\x01 this is no HTTP\r\n\r\n")
 }
 
-// back sends the registry's answer, or what becomes of it.
+// back sends the registry's answer, changed by the fault.
 func (f *Faults) back(kind Kind, a *answer, w http.ResponseWriter, r *http.Request) {
 	body := a.body.Bytes()
 	length := len(body)
@@ -476,7 +478,7 @@ func trickle(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 }
 
-// forget undoes what a request did.
+// forget deletes what the request r stored.
 func (f *Faults) forget(r *http.Request) {
 	reg := f.Registry
 	reg.Mu.Lock()
@@ -491,7 +493,7 @@ func (f *Faults) forget(r *http.Request) {
 	}
 }
 
-// flipped is a body with one bit changed.
+// flipped is a body with one flipped bit.
 type flipped struct {
 	r    io.Reader
 	done bool
@@ -506,7 +508,7 @@ func (f *flipped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answer keeps what a registry answers.
+// answer records what a registry answers.
 type answer struct {
 	header http.Header
 	status int

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What a seed chooses can be written down as a script, and read again.
+// The faults of every seed can be written as a script and read again.
 func TestScript(t *testing.T) {
 	for seed := range uint64(200) {
 		for _, want := range [][]Fault{Seeded(seed, PushClasses), Seeded(seed, PullClasses)} {

@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// Pipes is a listener whose connections are pipes, so that a server and its
-// client can live in a bubble of testing/synctest, where waiting takes no time.
+// Pipes is a listener whose connections are pipes. So a server and its client can
+// run in a bubble of testing/synctest, where waiting takes no time.
 type Pipes struct {
 	conns chan net.Conn
 	once  sync.Once
 	done  chan struct{}
 }
 
-// PipeAddr is where a registry behind [Pipes] is said to be.
+// PipeAddr is the address under which clients reach a registry behind [Pipes].
 const PipeAddr = "127.0.0.1:5000"
 
-// Serve serves h over pipes. In a bubble, stop is to be called before its end.
+// Serve serves h over pipes. In a bubble, call stop before the bubble ends.
 func Serve(h http.Handler) (l *Pipes, stop func()) {
 	l = &Pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	s := &http.Server{Handler: h, ErrorLog: discardLog}
@@ -30,7 +30,7 @@ func Serve(h http.Handler) (l *Pipes, stop func()) {
 	return l, func() {
 		s.Close()
 		l.Close()
-		time.Sleep(time.Hour) // the server takes its time to close what was cut
+		time.Sleep(time.Hour) // the server needs time to close broken connections
 	}
 }
 
@@ -50,8 +50,8 @@ func (l *Pipes) Close() error { l.once.Do(func() { close(l.done) }); return nil 
 // Addr implements net.Listener.
 func (l *Pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000} }
 
-// Dial is for registry.Options: whatever address it is given, it connects to
-// the listener.
+// Dial is a value for registry.Options. It connects to the listener, whatever the
+// address.
 func (l *Pipes) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {

@@ -12,25 +12,25 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Registry implements what of the distribution specification nixoci uses, as
-// strictly as it can, and counts. It is safe for concurrent use; a test that
-// touches its fields holds Mu as long as requests are under way.
+// Registry implements the part of the distribution specification that nixoci
+// uses, as strictly as possible, and counts requests. It is safe for concurrent
+// use. A test must hold Mu to access its fields while requests are in flight.
 type Registry struct {
-	// Before may answer a request in the registry's place: then it returns true.
+	// Before may answer a request instead of the registry. It then returns true.
 	Before func(w http.ResponseWriter, r *http.Request) bool
 
-	// Strict refuses a manifest that lists what the repository does not have, as
-	// real registries do.
+	// Strict refuses a manifest if the repository lacks something that it lists,
+	// as real registries do.
 	Strict bool
 
 	Mu        sync.Mutex
 	Sessions  map[string][]byte
-	Blobs     map[string][]byte // repository@digest
-	Manifests map[string][]byte // repository:tagOrDigest
+	Blobs     map[string][]byte // key: repository@digest
+	Manifests map[string][]byte // key: repository:tagOrDigest
 	Types     map[string]string
 	Log       []string // "METHOD path" of every request
 	Commits   map[string]int
-	Deleted   int // sessions that were given back
+	Deleted   int // number of sessions that clients deleted
 	next      int
 }
 
@@ -40,7 +40,7 @@ func New() *Registry {
 		Manifests: map[string][]byte{}, Types: map[string]string{}, Commits: map[string]int{}}
 }
 
-// Requests counts the requests whose "METHOD path" has the prefix.
+// Requests counts the requests whose "METHOD path" begins with prefix.
 func (f *Registry) Requests(prefix string) (n int) {
 	f.Mu.Lock()
 	defer f.Mu.Unlock()
@@ -52,7 +52,7 @@ func (f *Registry) Requests(prefix string) (n int) {
 	return n
 }
 
-// Open counts the upload sessions that are open.
+// Open returns the number of open upload sessions.
 func (f *Registry) Open() int {
 	f.Mu.Lock()
 	defer f.Mu.Unlock()
@@ -147,7 +147,7 @@ func (f *Registry) Upload(w http.ResponseWriter, r *http.Request) {
 		Refuse(w, 404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 		return
 	}
-	if err != nil { // cut
+	if err != nil { // the connection broke
 		return
 	}
 	switch r.Method {
@@ -182,7 +182,7 @@ func (f *Registry) manifest(w http.ResponseWriter, r *http.Request, path string)
 	repo, tagOrDigest, _ := strings.Cut(path, "/manifests/")
 	if r.Method == http.MethodPut {
 		data, err := io.ReadAll(r.Body)
-		if err != nil { // cut
+		if err != nil { // the connection broke
 			return
 		}
 		f.Mu.Lock()
@@ -246,7 +246,7 @@ func (f *Registry) tags(w http.ResponseWriter, repo string) {
 	json.NewEncoder(w).Encode(list)
 }
 
-// document is what a manifest or an index lists.
+// document holds the lists of a manifest or an index.
 type document struct {
 	Config    *descriptor
 	Layers    []descriptor
@@ -264,7 +264,8 @@ func parse(data []byte) (document, error) {
 	return doc, err
 }
 
-// missing is what of a document the repository does not have.
+// missing returns an error if the repository lacks something that doc lists, or
+// has it with another size.
 func (f *Registry) missing(repo string, doc document) error {
 	blobs := doc.Layers
 	if doc.Config != nil {
@@ -287,7 +288,7 @@ func (f *Registry) missing(repo string, doc document) error {
 	return nil
 }
 
-// Tag returns the digest that a tag names, "" for none.
+// Tag returns the digest that a tag names, "" if there is no such tag.
 func (f *Registry) Tag(repo, tag string) digest.Digest {
 	f.Mu.Lock()
 	defer f.Mu.Unlock()
@@ -298,8 +299,8 @@ func (f *Registry) Tag(repo, tag string) digest.Digest {
 	return digest.FromBytes(data)
 }
 
-// Check reports what is wrong with the image that tagOrDigest names: a manifest or a
-// blob that is missing, or is not what its digest says.
+// Check returns an error if the image that tagOrDigest names is incomplete, or if
+// a manifest or blob does not match its digest.
 func (f *Registry) Check(repo, tagOrDigest string) error {
 	f.Mu.Lock()
 	defer f.Mu.Unlock()

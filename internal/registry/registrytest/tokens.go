@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// The account that [Tokens] knows.
+// These are the user and password that [Tokens] accepts.
 const (
 	User     = "ann"
 	Password = "s3cret"
 )
 
-// Tokens is a registry that wants tokens, and the server that gives them. A
-// token is good for the scopes in it.
+// Tokens is a registry that requires tokens, together with its token server. A
+// token is valid for the scopes that it was requested for.
 type Tokens struct {
 	*Registry
 	Lifetime time.Duration
@@ -40,7 +40,7 @@ func (k *Tokens) Revoke() {
 	clear(k.valid)
 }
 
-// Exchanged is how many tokens were given.
+// Exchanged returns the number of tokens given.
 func (k *Tokens) Exchanged() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
