@@ -78,7 +78,7 @@ var flagTable = map[string]flagInfo{
 	"init":        {groupImage, "FILE|none", completeWordsOrFiles(initNone)},
 	"label":       {groupImage, "NAME=VALUE", completeNothing},
 	"nixpkgs":     {groupImage, "DIR|FLAKE", completeDirectories},
-	"platform":    {groupImage, "PLATFORM,…", completeList("linux/amd64", "linux/arm64", "linux/386", "linux/arm/v7", "linux/riscv64")},
+	"platform":    {groupImage, "PLATFORM,...", completeList("linux/amd64", "linux/arm64", "linux/386", "linux/arm/v7", "linux/riscv64")},
 	"port":        {groupImage, "PORT[/udp]", completeNothing},
 	"spec":        {groupImage, "FILE", completeFiles},
 	"stop-signal": {groupImage, "SIGNAL", completeWords("SIGRTMIN+3", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGKILL")},
@@ -100,7 +100,7 @@ var flagTable = map[string]flagInfo{
 	"reuse-from":  {groupReuse, "REF", completeRef},
 	"reuse-key":   {groupReuse, "FILE", completeFiles},
 
-	"attest":                {groupTrust, "DOCUMENT,…", completeList("closure", "sbom", "spdx", "cyclonedx", "provenance")},
+	"attest":                {groupTrust, "DOCUMENT,...", completeList("closure", "sbom", "spdx", "cyclonedx", "provenance")},
 	"builder-id":            {groupTrust, "URI", completeWords(attest.DefaultBuilder)},
 	"default-settings":      {groupTrust, "", nil},
 	"key":                   {groupTrust, "FILE", completeFiles},

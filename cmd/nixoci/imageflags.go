@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +62,13 @@ func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 	}
 	comp, err := layers.ParseCompression(i.compression)
 	if err != nil {
-		return fail(fmt.Errorf("--compression: %w", err))
+		err = fmt.Errorf("--compression: %w", err)
+		name, _, _ := strings.Cut(i.compression, ":")
+		algorithms := []string{layers.Gzip, layers.Zstd, layers.None}
+		if near := didYouMean(name, algorithms...); near != "" && !slices.Contains(algorithms, name) {
+			err = hint.Add(err, near)
+		}
+		return fail(err)
 	}
 	if i.application.noEntrypoint && len(i.cmd) == 0 {
 		return fail(hint.Add(errors.New(`--entrypoint "": nothing starts without a command`), "name the program with --cmd"))

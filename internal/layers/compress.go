@@ -120,7 +120,7 @@ func ParseCompression(s string) (Compression, error) {
 }
 
 func badCompression(s, why string) error {
-	return hint.Add(fmt.Errorf("compression %q: %s", s, why), "use gzip, zstd or none, with a level where one is wanted: gzip:6")
+	return hint.Add(fmt.Errorf("compression %q: %s", s, why), "use gzip, zstd or none; a level may follow: gzip:6")
 }
 
 // String returns the form in recipes, which ParseCompression parses: "gzip:5".
