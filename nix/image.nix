@@ -79,6 +79,7 @@ in
   sh ? false,
   caCertificates ? false,
   nixDatabase ? false,
+  fromImage ? null,
   users ? [ ],
   files ? [ ],
   annotations ? { },
@@ -135,6 +136,7 @@ let
       sh
       caCertificates
       nixDatabase
+      fromImage
       users
       files
       annotations

@@ -59,6 +59,7 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 	fl.StringArrayVarP(&tags, "tag", "t", nil, "another tag for the same image; can be repeated")
 	img.add(fl)
 	in.add(fl, &reg)
+	in.base.add(fl)
 	in.spec.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	reg.add(cmd) // for --plan and --plan-from of an image
@@ -83,6 +84,13 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) {
 			return a.layoutPlans(ctx, dest.Path, job.Tags)
 		}
+	}
+	base, baseSource, err := a.openBase(&in.base, in.planFlags.registry)
+	if err != nil {
+		return err
+	}
+	if job.Base = base; base != nil {
+		defer baseSource.Close()
 	}
 	images, err := a.images(ctx, closures, in, job, img)
 	if err != nil {

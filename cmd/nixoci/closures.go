@@ -23,6 +23,7 @@ type closureFlags struct {
 	noSignatures bool
 	nixpkgs      string
 	spec         specFlag
+	base         baseFlag
 	programs     map[closure.StorePath]string // what a specification says that closures start
 	planFlags
 }
@@ -72,10 +73,12 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	if err != nil {
 		return nil, err
 	}
+	if err := checkBase(subjects, &f.base); err != nil {
+		return nil, err
+	}
 	if err := checkApplicationFlags(subjects, img); err != nil {
 		return nil, err
 	}
-	var images []push.PlannedSystem
 	var systems []*manifest.System
 	for _, s := range subjects {
 		var sys *manifest.System
@@ -97,6 +100,9 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	}
 	for i, sys := range systems {
 		if sys.App != nil {
+			if systems[i], err = onBase(ctx, sys, &job); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		program, err := init.For(sys.Platform)
@@ -108,11 +114,33 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 		}
 		systems[i] = sys.In(manifest.CurrentFormat, program)
 	}
+	return a.plans(ctx, systems, f)
+}
+
+// onBase is an application on top of the job's base image, if there is one.
+func onBase(ctx context.Context, sys *manifest.System, job *push.Job) (*manifest.System, error) {
+	if job.Base == nil {
+		return sys, nil
+	}
+	base, err := job.Base.For(ctx, job.Cache, sys.Platform)
+	if err != nil {
+		return nil, err
+	}
+	return sys.On(base), nil
+}
+
+// plans plans each of the systems.
+func (a *app) plans(ctx context.Context, systems []*manifest.System, f *closureFlags) ([]push.PlannedSystem, error) {
 	planner, err := a.newPlanner(ctx, &f.planFlags)
 	if err != nil {
 		return nil, err
 	}
+	var images []push.PlannedSystem
 	for _, sys := range systems {
+		planner, err := aboveBase(planner, sys.Base)
+		if err != nil {
+			return nil, err
+		}
 		plan, continues, err := planner.Plan(sys.Closure, manifest.FormatPlatform(sys.Platform), configuration(sys)...)
 		if err != nil {
 			return nil, err

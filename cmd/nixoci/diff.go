@@ -99,6 +99,7 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 		if err != nil {
 			return fail(err)
 		}
+		planner.Options.MaxLayers = max(1, planner.Options.MaxLayers-sides[1-i].BaseLayers(platformOf(s.system)))
 		plan, _, err := planner.Plan(s.closure, platformOf(s.system), s.configuration()...)
 		if err != nil {
 			return fail(err)

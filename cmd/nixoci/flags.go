@@ -64,6 +64,7 @@ type flagInfo struct {
 var flagTable = map[string]flagInfo{
 	"add-user":        {groupApplication, "NAME=UID", completeNothing},
 	"ca-certificates": {groupApplication, "", nil},
+	"from-image":      {groupApplication, "IMAGE", completeRefOrFile},
 	"link":            {groupApplication, "/DIR", completeWords("/bin", "/etc", "/lib", "/share")},
 	"nix-database":    {groupApplication, "", nil},
 	"sh":              {groupApplication, "", nil},

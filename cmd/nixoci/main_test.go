@@ -117,6 +117,7 @@ func TestScripts(t *testing.T) {
 			"same":        cmdSame,
 			"oneerror":    cmdOneError,
 			"signatures":  cmdSignatures,
+			"baseimage":   cmdBaseImage,
 		},
 	})
 }

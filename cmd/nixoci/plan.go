@@ -10,9 +10,11 @@ import (
 
 	"github.com/nixoci/nixoci/internal/atomicfile"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -51,6 +53,7 @@ is a closure, a graph file or an image.`,
 	fl := cmd.Flags()
 	f.registry.add(cmd)
 	f.closure.add(fl, &f.registry)
+	f.closure.base.add(fl)
 	f.closure.spec.add(fl)
 	a.uses(cmd, "from", "platform", "min-speed", "json")
 	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file or an image")
@@ -72,28 +75,27 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	if len(subjects) > 1 && (f.out != "" || f.against != "" && isClosure(f.against)) {
 		return usagef("found %d closures here: --out accepts only one, and --against then needs an image", len(subjects))
 	}
+	if err := checkBase(subjects, &f.closure.base); err != nil {
+		return err
+	}
 	planner, err := a.newPlanner(ctx, &f.closure.planFlags)
 	if err != nil {
 		return err
 	}
+	base, src, err := a.openBase(&f.closure.base, &f.registry)
+	if err != nil {
+		return err
+	}
+	if base != nil {
+		defer src.Close()
+	}
 	var reports []*report.PlanReport
-	for _, in := range subjects {
-		platform := platformOf(in.system)
-		p, _, err := planner.Plan(in.closure, platform, in.configuration()...)
+	for i := range subjects {
+		r, p, err := a.planSubject(ctx, &subjects[i], planner, base, f)
 		if err != nil {
 			return err
 		}
-		r := report.ReportPlan(in.arg, platform, in.closure, p, f.closure.maxLayers)
 		reports = append(reports, r)
-		if f.against != "" {
-			have, err := a.have(ctx, f.against, platform, f)
-			if err != nil {
-				return err
-			}
-			if r.Against, err = report.CostOfUpdate(have, in.closure, p, f.closure.maxLayers); err != nil {
-				return err
-			}
-		}
 		if err := writeFile(f.out, func(w io.Writer) error { return plan.Encode(w, p) }); err != nil {
 			return err
 		}
@@ -116,6 +118,39 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 		}
 	}
 	return nil
+}
+
+// planSubject plans one subject, above base if that is not nil.
+func (a *app) planSubject(ctx context.Context, in *subject, planner *plan.Planner, base *push.BaseImage, f *planCommandFlags) (*report.PlanReport, *plan.Plan, error) {
+	platform := platformOf(in.system)
+	var below *manifest.Base
+	if base != nil {
+		of, err := manifest.ParsePlatform(in.system)
+		if err != nil {
+			return nil, nil, usagef("--from-image: no file of %s says for which platform it is", in.arg)
+		}
+		if below, err = base.For(ctx, a.cache, of); err != nil {
+			return nil, nil, err
+		}
+		if planner, err = aboveBase(planner, below); err != nil {
+			return nil, nil, err
+		}
+	}
+	p, _, err := planner.Plan(in.closure, platform, in.configuration()...)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := report.ReportPlan(in.arg, platform, in.closure, p, planner.Options.MaxLayers)
+	r.SetBase(below)
+	if f.against == "" {
+		return r, p, nil
+	}
+	have, err := a.have(ctx, f.against, platform, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Against, err = report.CostOfUpdate(have, in.closure, p, planner.Options.MaxLayers)
+	return r, p, err
 }
 
 // graphs are the closures of args. A graph file needs no store, and may have
@@ -180,7 +215,7 @@ func (a *app) have(ctx context.Context, other, platform string, f *planCommandFl
 		return report.Have{}, err
 	}
 	for _, l := range p.Layers {
-		if !l.System {
+		if !l.System && !l.Base {
 			h.Layers = append(h.Layers, l.Paths)
 		}
 	}

@@ -149,12 +149,14 @@ func (p *progress) Done(r push.LayerResult) {
 	p.finished++
 	p.working = slices.DeleteFunc(p.working, func(l *layers.Layer) bool { return l == r.Layer })
 	how := string(r.Outcome)
-	if r.Outcome == push.Reused {
+	if r.Outcome == push.Reused || r.Outcome == push.Present || r.Outcome == push.Mounted {
 		p.reused += r.Layer.Size
 		for _, b := range p.barsOf[r.Layer] {
 			b.done = min(b.total, b.done+r.Layer.Size)
 		}
-		how += " from " + r.ReusedFrom
+		if r.ReusedFrom != "" {
+			how += " from " + r.ReusedFrom
+		}
 	} else {
 		p.made += r.Packed.Size
 	}

@@ -99,6 +99,7 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	fl.StringVar(&f.summary, "summary", "", "append a markdown report of the changes to this file, for a reviewer; none turns it off (default $GITHUB_STEP_SUMMARY, otherwise none)")
 	img.add(fl)
 	in.add(fl, &f.registry)
+	in.base.add(fl)
 	in.spec.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
 	return cmd
@@ -170,6 +171,16 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if believe.registry {
 		if err := a.reuseFrom(&job, repo, ref, f, in.planFlags.from); err != nil {
 			return err
+		}
+	}
+	base, baseSource, err := a.openBase(&in.base, &f.registry)
+	if err != nil {
+		return err
+	}
+	if job.Base = base; base != nil {
+		defer baseSource.Close()
+		if from, ok := baseSource.Reader.(*registry.Repository); ok {
+			repo.BaseFrom(from)
 		}
 	}
 	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) { return predecessorPlans(ctx, &job, repo) }
@@ -419,7 +430,26 @@ func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
 	if checked > 0 {
 		how += fmt.Sprintf(" (%d of them made again and the same)", checked)
 	}
+	how += baseSummary(r.Base)
 	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, a.spent(start, stats))
+}
+
+// baseSummary says what was done with the layers of a base image.
+func baseSummary(base []push.BaseResult) string {
+	if len(base) == 0 {
+		return ""
+	}
+	n := map[push.Outcome]int{}
+	for _, l := range base {
+		n[l.Outcome]++
+	}
+	var parts []string
+	for _, how := range []push.Outcome{push.Copied, push.Mounted, push.Present} {
+		if n[how] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[how], how))
+		}
+	}
+	return "; above " + human.Count(len(base), "layer") + " of the base image: " + strings.Join(parts, ", ")
 }
 
 // platformList are the platforms of an index, in its order.
@@ -440,6 +470,7 @@ type printed struct {
 	Unchanged bool           `json:"unchanged"`
 	Platforms []printedImage `json:"platforms,omitempty"`
 	Layers    []printedLayer `json:"layers,omitempty"`
+	Base      []printedBase  `json:"baseLayers,omitempty"`
 	Requests  *int64         `json:"requests,omitempty"`
 	Sent      *int64         `json:"sent,omitempty"`
 	Received  *int64         `json:"received,omitempty"`
@@ -449,6 +480,13 @@ type printed struct {
 type printedImage struct {
 	Platform string `json:"platform"`
 	Digest   string `json:"digest"`
+}
+
+// printedBase is a layer of a base image.
+type printedBase struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+	How    string `json:"how"`
 }
 
 type printedLayer struct {
@@ -479,6 +517,9 @@ func (a *app) printResult(ref string, r push.Result, s *registry.Stats) error {
 			Recipe: l.Layer.Recipe.String(), DiffID: l.Packed.DiffID.String(), Digest: l.Packed.Digest.String(),
 			Size: l.Packed.Size, TarSize: l.Packed.UncompressedSize, Paths: len(l.Layer.Paths), How: string(l.Outcome), From: l.ReusedFrom, Checked: l.Checked,
 		})
+	}
+	for _, l := range r.Base {
+		p.Base = append(p.Base, printedBase{l.Digest.String(), l.Size, string(l.Outcome)})
 	}
 	if s != nil {
 		p.Requests, p.Sent, p.Received, p.Retries = &s.Requests, &s.BytesSent, &s.BytesReceived, &s.Retries

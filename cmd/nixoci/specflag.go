@@ -55,6 +55,7 @@ func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *
 		in.maxLayers = s.Layers.Max
 	}
 	given.text("plan-strategy", &in.strategy, s.Layers.Strategy)
+	given.text("from-image", &in.base.image, s.FromImage)
 	if img != nil {
 		given.image(img, s)
 	}

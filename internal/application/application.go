@@ -45,6 +45,7 @@ type Application struct {
 type Settings struct {
 	Entrypoint []string // nil: the program; without an entrypoint the command
 	User       string
+	Based      bool `json:",omitempty"` // a base image is below, of which no file is known
 }
 
 // Check refuses choices that no closure fits. It reads nothing.
@@ -83,46 +84,64 @@ func (r *Reader) New(choices Choices, s Settings, platform *ocispec.Platform) (*
 	if err := choices.Check(); err != nil {
 		return nil, err
 	}
+	if s.Based {
+		if err := choices.checkBased(); err != nil {
+			return nil, err
+		}
+	}
 	for _, root := range choices.Roots {
 		if r.closure.Info(root) == nil {
 			return nil, fmt.Errorf("application: root %s is not in the closure", root)
 		}
 	}
 	app := &Application{Choices: choices}
-	if err := r.fill(app); err != nil {
+	if err := r.fill(app, s.Based); err != nil {
 		return nil, err
 	}
-	var starts place
-	var err error
-	if s.Entrypoint == nil {
-		if app.Start, err = r.program(app.Roots, app.Program); err != nil {
-			return nil, err
-		}
-		p, name, _ := splitStorePath(app.Start)
-		starts, err = r.find(p, name)
-	} else {
-		// What would start without the setting is of interest to whoever compares;
-		// that nothing would is not.
-		if app.Start, err = r.program(app.Roots, app.Program); err != nil {
-			if errors.As(err, new(*ReadError)) {
-				return nil, err
-			}
-			app.Start = ""
-		}
-		starts, err = r.starts(s.Entrypoint[0], app)
-	}
+	starts, err := r.start(app, s)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.checkRunAs(app, s.User); err != nil {
-		return nil, err
+	if !s.Based { // else its users count
+		if err := r.checkRunAs(app, s.User); err != nil {
+			return nil, err
+		}
 	}
 	app.Platform, err = r.platform(app.Roots, starts, platform)
 	return app, err
 }
 
+// start finds out what app starts, and returns the file behind it; no file where
+// only the base can have it.
+func (r *Reader) start(app *Application, s Settings) (starts place, err error) {
+	app.Start, err = r.program(app.Roots, app.Program)
+	if s.Entrypoint == nil {
+		if s.Based && errors.Is(err, errNoProgram) {
+			return place{}, nil // the base's own, if it has one
+		}
+		if err != nil {
+			return place{}, err
+		}
+		p, name, _ := splitStorePath(app.Start)
+		return r.find(p, name)
+	}
+	// What would start without the setting is of interest to whoever compares;
+	// that nothing would is not.
+	if err != nil {
+		if errors.As(err, new(*ReadError)) {
+			return place{}, err
+		}
+		app.Start = ""
+	}
+	starts, err = r.starts(s.Entrypoint[0], app)
+	if s.Based && errors.Is(err, errNotInImage) {
+		return place{}, nil
+	}
+	return starts, err
+}
+
 // fill adds what is at the root of the file system.
-func (r *Reader) fill(app *Application) error {
+func (r *Reader) fill(app *Application, based bool) error {
 	for _, root := range app.Roots {
 		dir, err := r.find(root, binDir)
 		if err = ignoreMissing(err); err != nil {
@@ -156,7 +175,12 @@ func (r *Reader) fill(app *Application) error {
 	if err := app.checkEntries(); err != nil {
 		return err
 	}
-	return r.place(app)
+	if based {
+		if err := app.checkBasedEntries(); err != nil {
+			return err
+		}
+	}
+	return r.place(app, based)
 }
 
 // platform is the one that is stated, which must not contradict the program,

@@ -123,10 +123,11 @@ var rootFiles = []string{"etc/passwd", "etc/group", "etc/nsswitch.conf"}
 
 // place makes the entries of the files layer: the files, and the directories that
 // they are in and no other layer has.
-func (r *Reader) place(app *Application) error {
+// Above a base image the root layer has no files and directories of its own.
+func (r *Reader) place(app *Application, based bool) error {
 	for _, f := range app.Files {
 		name := f.Path[1:]
-		if app.isRoot(name) {
+		if app.isRoot(name, based) {
 			return hint.Add(fmt.Errorf("file %s: the image has it already", f.Path), "choose another place, or link less")
 		}
 		mode, err := f.mode()
@@ -149,15 +150,15 @@ func (r *Reader) place(app *Application) error {
 		}
 		app.Placed = append(app.Placed, p)
 	}
-	if err := app.checkPlaced(); err != nil {
+	if err := app.checkPlaced(based); err != nil {
 		return err
 	}
-	return app.placeParents()
+	return app.placeParents(based)
 }
 
 // checkPlaced refuses what copied directories make too large, or bring into the
 // place of another file.
-func (a *Application) checkPlaced() error {
+func (a *Application) checkPlaced(based bool) error {
 	if len(a.Placed) > maxFiles {
 		return hint.Add(fmt.Errorf("%d files with owners, at most %d are taken", len(a.Placed), maxFiles), "copy less, and link the rest")
 	}
@@ -166,7 +167,7 @@ func (a *Application) checkPlaced() error {
 		if seen[p.Name] {
 			return fmt.Errorf("file /%s: it is there twice", p.Name)
 		}
-		if a.isRoot(p.Name) {
+		if a.isRoot(p.Name, based) {
 			return hint.Add(fmt.Errorf("file /%s: the image has it already", p.Name), "choose another place, or link less")
 		}
 		seen[p.Name] = true
@@ -179,8 +180,8 @@ func (a *Application) checkPlaced() error {
 }
 
 // isRoot reports whether the root layer has name.
-func (a *Application) isRoot(name string) bool {
-	return a.has(name) || slices.Contains(RootDirectories, name) || slices.Contains(rootFiles, name)
+func (a *Application) isRoot(name string, based bool) bool {
+	return a.has(name) || !based && (slices.Contains(RootDirectories, name) || slices.Contains(rootFiles, name))
 }
 
 // copied are the entries of a file or directory that is copied from the closure
@@ -278,7 +279,7 @@ func copiedMode(e closure.Entry) int64 {
 }
 
 // placeParents adds the directories that files are in, and sorts.
-func (a *Application) placeParents() error {
+func (a *Application) placeParents(based bool) error {
 	kinds := map[string]closure.Kind{}
 	for _, p := range a.Placed {
 		kinds[p.Name] = p.Kind
@@ -289,13 +290,13 @@ func (a *Application) placeParents() error {
 				return hint.Add(fmt.Errorf("file /%s: /%s leads to %s", p.Name, dir, target), "link less: --link links only what you name")
 			}
 			switch kind, known := kinds[dir]; {
-			case known && kind != closure.KindDirectory || slices.Contains(rootFiles, dir):
+			case known && kind != closure.KindDirectory || !based && slices.Contains(rootFiles, dir):
 				return fmt.Errorf("file /%s: /%s is no directory", p.Name, dir)
-			case known || a.has(dir) || slices.Contains(RootDirectories, dir):
+			case known || a.has(dir) || !based && slices.Contains(RootDirectories, dir):
 				continue
 			}
 			kinds[dir] = closure.KindDirectory
-			a.Placed = append(a.Placed, Placed{Name: dir, Kind: closure.KindDirectory, Mode: 0o755})
+			a.Placed = append(a.Placed, Placed{Name: dir, Kind: closure.KindDirectory, Mode: modeOf(dir)})
 		}
 	}
 	slices.SortFunc(a.Placed, func(x, y Placed) int { return strings.Compare(x.Name, y.Name) })

@@ -69,8 +69,14 @@ func (r *Reader) program(roots []closure.StorePath, chosen string) (string, erro
 	if chosen != "" {
 		return "", hint.Add(fmt.Errorf("no program bin/%s in %s", chosen, some(texts(roots))), entrypointHint)
 	}
-	return "", hint.Add(fmt.Errorf("no program to start: %s has none in bin", some(texts(roots))), entrypointHint)
+	return "", hint.Add(fmt.Errorf("%w: %s has none in bin", errNoProgram, some(texts(roots))), entrypointHint)
 }
+
+// Reasons that count less where a base image is below.
+var (
+	errNoProgram  = errors.New("no program to start")
+	errNotInImage = errors.New("the image has no such file")
+)
 
 const entrypointHint = "name the program that the image starts: --entrypoint NAME, or --entrypoint /nix/store/…/NAME"
 
@@ -100,11 +106,17 @@ func some(names []string) string {
 	return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
 }
 
+// notInImage is errNotInImage in other words.
+type notInImage struct{ why string }
+
+func (e notInImage) Error() string      { return e.why }
+func (notInImage) Is(target error) bool { return target == errNotInImage }
+
 // starts is the file behind the first word of an entrypoint: what a runtime will
 // find under this name.
 func (r *Reader) starts(word string, app *Application) (place, error) {
-	missing := func(why string) error {
-		return hint.Add(fmt.Errorf("entrypoint %q: %s", word, why), "name a program of the closure; --link /bin puts the programs of its roots into /bin")
+	missing := func(why error) error {
+		return hint.Add(fmt.Errorf("entrypoint %q: %w", word, why), "name a program of the closure; --link /bin puts the programs of its roots into /bin")
 	}
 	if !strings.Contains(word, "/") {
 		for _, dir := range app.Path {
@@ -118,7 +130,7 @@ func (r *Reader) starts(word string, app *Application) (place, error) {
 				}
 			}
 		}
-		return place{}, missing("no root has a program of this name in bin")
+		return place{}, missing(notInImage{"no root has a program of this name in bin"})
 	}
 	if !path.IsAbs(word) {
 		for _, root := range app.Roots {
@@ -131,21 +143,21 @@ func (r *Reader) starts(word string, app *Application) (place, error) {
 				return at, nil
 			}
 		}
-		return place{}, missing("no root has a program of this name")
+		return place{}, missing(notInImage{"no root has a program of this name"})
 	}
 	file, ok := app.target(word)
 	if !ok {
-		return place{}, missing("the image has no such file")
+		return place{}, missing(errNotInImage)
 	}
 	p, name, _ := splitStorePath(file)
 	at, err := r.find(p, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return place{}, missing("the closure has no such file")
+		return place{}, missing(errors.New("the closure has no such file"))
 	case err != nil:
 		return place{}, err
 	case !at.isProgram():
-		return place{}, missing("it is not a program")
+		return place{}, missing(errors.New("it is not a program"))
 	}
 	return at, nil
 }

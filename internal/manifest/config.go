@@ -27,22 +27,25 @@ type config struct {
 
 type runtimeConfig struct {
 	ocispec.ImageConfig
-	Healthcheck *healthcheck `json:"Healthcheck,omitempty"`
+	Healthcheck *Healthcheck `json:"Healthcheck,omitempty"`
+	Shell       []string     `json:"Shell,omitempty"`
 }
 
-// healthcheck is Docker's HealthConfig; durations are nanoseconds.
-type healthcheck struct {
-	Test     []string      `json:",omitempty"`
-	Interval time.Duration `json:",omitempty"`
-	Timeout  time.Duration `json:",omitempty"`
-	Retries  int           `json:",omitempty"`
+// Healthcheck is Docker's HealthConfig; durations are nanoseconds.
+type Healthcheck struct {
+	Test          []string      `json:",omitempty"`
+	Interval      time.Duration `json:",omitempty"`
+	Timeout       time.Duration `json:",omitempty"`
+	StartPeriod   time.Duration `json:",omitempty"`
+	StartInterval time.Duration `json:",omitempty"`
+	Retries       int           `json:",omitempty"`
 }
 
 // guestHealthcheck runs nixoci-init health. It does not answer until the container has
 // started and built the user's configuration, so until then the engine shows the
 // container as starting. This needs a long timeout. There is no start period: a build
 // that fails during a start period would not count.
-var guestHealthcheck = healthcheck{
+var guestHealthcheck = Healthcheck{
 	Interval: 10 * time.Second,
 	Timeout:  2 * time.Hour,
 	Retries:  2,
@@ -77,13 +80,17 @@ func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err err
 	for _, v := range s.Volumes {
 		rc.Volumes = add(rc.Volumes, v)
 	}
-	rc.Labels = sys.titleAndVersion()
+	rc.Labels = sys.described()
 	rc.Labels[AnnotationToplevel] = string(sys.Toplevel)
 	maps.Copy(rc.Labels, s.Labels)
 	if program := sys.healthProgram(); program != "" && slices.Equal(rc.Entrypoint, []string{defaultInit}) {
 		h := guestHealthcheck
 		h.Test = []string{"CMD", program, "health"}
 		rc.Healthcheck = &h
+	}
+	if sys.Base != nil {
+		rc.Healthcheck, rc.Shell = s.Healthcheck, slices.Clone(s.Shell)
+		c.History = slices.Clone(sys.Base.History)
 	}
 	for _, l := range ls {
 		c.History = append(c.History, ocispec.History{Created: c.Created, CreatedBy: createdBy(l), Comment: historyComment})
@@ -102,6 +109,8 @@ func (rc *runtimeConfig) setStart(sys *System, s *Settings) (err error) {
 		if len(rc.Cmd) == 0 {
 			return errors.New("no entrypoint and no command: nothing starts")
 		}
+	case sys.Base != nil && sys.App.Start == "" && rc.Entrypoint == nil && len(rc.Cmd) > 0:
+		// The base's command starts, and the base has no entrypoint.
 	case rc.Entrypoint == nil:
 		if rc.Entrypoint, err = sys.defaultEntrypoint(); err != nil {
 			return err
@@ -186,10 +195,13 @@ func mergeEnv(base, more []string) []string {
 	return env
 }
 
-// titleAndVersion returns those org.opencontainers.image.* keys that follow from the
-// closure alone.
-func (sys *System) titleAndVersion() map[string]string {
+// described are the org.opencontainers.image.* keys that follow from the closure
+// and the base.
+func (sys *System) described() map[string]string {
 	m := map[string]string{}
+	if sys.Base != nil {
+		sys.Base.describe(m)
+	}
 	name, version := sys.Toplevel.Name(), sys.Version
 	if sys.App != nil {
 		name, version = closure.SplitName(name)

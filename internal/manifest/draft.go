@@ -29,7 +29,7 @@ const maxImageLayers = 127
 // drafts and compare them.
 type Draft struct {
 	System *System
-	Layers []*layers.Layer // from the lowest to the one of [LastLayer]
+	Layers []*layers.Layer // from the lowest to the one of [LastLayer]; those of a base are below them
 
 	// Recipe identifies the image by its inputs, before any layer is made. Two images
 	// with the same recipe have the same manifest digest.
@@ -42,7 +42,7 @@ type Draft struct {
 	Recipe digest.Digest
 
 	config     config
-	manifest   ocispec.Manifest
+	manifest   ocispec.Manifest   // with the layers of the base, and with Layers
 	indexEntry ocispec.Descriptor // the manifest's descriptor in the index, without digest, size and media type
 }
 
@@ -89,8 +89,14 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 	if len(ls) == 0 {
 		return nil, errors.New("no layers")
 	}
-	if len(ls) > maxImageLayers {
-		return nil, hint.Add(fmt.Errorf("%d layers, overlay drivers take %d", len(ls), maxImageLayers), "lower --max-layers")
+	if err := checkLayers(len(ls), sys.Base); err != nil {
+		return nil, err
+	}
+	s = new(sys.Base.settings(sys, *s))
+	if sys.Base != nil { // whose settings nobody has looked at
+		if err := s.Validate(ls[0].Compression); err != nil {
+			return nil, err
+		}
 	}
 	d := &Draft{System: sys, Layers: ls}
 	c, err := newConfig(sys, ls, s)
@@ -103,6 +109,11 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: types.manifest,
 		Config:    ocispec.Descriptor{MediaType: types.config},
+	}
+	if sys.Base != nil {
+		if d.manifest.Layers, err = sys.Base.descriptors(s.Docker); err != nil {
+			return nil, err
+		}
 	}
 	for _, l := range ls {
 		desc, err := draftLayer(l, s.Docker)
@@ -120,6 +131,19 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 	d.manifest.Annotations[AnnotationImage] = d.Recipe.String()
 	d.indexEntry, err = indexEntry(sys, toplevel.NarHash, d.Recipe)
 	return d, err
+}
+
+// checkLayers refuses more layers than an engine takes.
+func checkLayers(own int, b *Base) error {
+	switch {
+	case b == nil && own > maxImageLayers:
+		return hint.Add(fmt.Errorf("%d layers, overlay drivers take %d", own, maxImageLayers), "lower --max-layers")
+	case b != nil && own+len(b.Layers) > maxImageLayers:
+		return hint.Add(fmt.Errorf("%d layers and %d of the base image, overlay drivers take %d", own, len(b.Layers), maxImageLayers), "lower --max-layers")
+	case b != nil:
+		return b.check()
+	}
+	return nil
 }
 
 func (d *Draft) recipe() (digest.Digest, error) {
@@ -144,8 +168,8 @@ func recipe(kind string, version int, parts ...[]byte) digest.Digest {
 	return digest.NewDigest(digest.SHA256, h)
 }
 
-// Image completes the draft. packed has the result of packing each layer, in the draft's
-// order.
+// Image completes the draft. packed has the result of packing each of its own layers, in
+// the draft's order.
 func (d *Draft) Image(packed []layers.Packed) (*PlatformImage, error) {
 	img, err := d.image(packed)
 	if err != nil {
@@ -160,13 +184,17 @@ func (d *Draft) image(packed []layers.Packed) (*PlatformImage, error) {
 	}
 	img := &PlatformImage{System: d.System, Recipe: d.Recipe}
 	c, m := d.config, d.manifest
-	m.Layers = nil
+	own := len(m.Layers) - len(packed)
+	m.Layers = slices.Clone(m.Layers[:own])
+	for i := range m.Layers {
+		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, d.System.Base.Layers[i].DiffID)
+	}
 	for i, p := range packed {
 		if err := checkPacked(p); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", d.Layers[i].Recipe, err)
 		}
 		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, p.DiffID)
-		m.Layers = append(m.Layers, packedLayer(d.manifest.Layers[i], p))
+		m.Layers = append(m.Layers, packedLayer(d.manifest.Layers[own+i], p))
 	}
 	img.Layers = m.Layers
 	var err error
@@ -213,10 +241,13 @@ func packedLayer(d ocispec.Descriptor, p layers.Packed) ocispec.Descriptor {
 
 // manifestAnnotations returns the manifest's annotations without its recipe.
 func manifestAnnotations(sys *System, toplevel closure.Hash, s *Settings) (map[string]string, error) {
-	a := annotations(s, sys.titleAndVersion())
+	a := annotations(s, sys.described())
 	a[AnnotationFormat] = strconv.Itoa(sys.format())
 	if sys.App != nil {
 		a[AnnotationApplication] = strconv.Itoa(applicationVersion)
+	}
+	if sys.Base != nil {
+		sys.Base.annotate(a)
 	}
 	if sys.Init != nil {
 		a[AnnotationInit] = sys.Init.Digest.String()
@@ -236,7 +267,7 @@ func manifestAnnotations(sys *System, toplevel closure.Hash, s *Settings) (map[s
 // media type.
 func indexEntry(sys *System, toplevel closure.Hash, recipe digest.Digest) (ocispec.Descriptor, error) {
 	platform := sys.Platform
-	d := ocispec.Descriptor{Platform: &platform, Annotations: sys.titleAndVersion()}
+	d := ocispec.Descriptor{Platform: &platform, Annotations: sys.described()}
 	d.Annotations[AnnotationToplevel] = string(sys.Toplevel)
 	d.Annotations[AnnotationNarHash] = toplevel.SRI()
 	d.Annotations[AnnotationImage] = recipe.String()

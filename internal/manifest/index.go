@@ -81,7 +81,7 @@ func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]st
 			continue // not made by nixoci
 		}
 		facts := map[string]string{}
-		for _, k := range []string{ocispec.AnnotationTitle, ocispec.AnnotationVersion} {
+		for _, k := range []string{ocispec.AnnotationTitle, ocispec.AnnotationVersion, ocispec.AnnotationBaseImageName, ocispec.AnnotationBaseImageDigest} {
 			if v, ok := d.Annotations[k]; ok {
 				facts[k] = v
 			}

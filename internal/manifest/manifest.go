@@ -15,18 +15,20 @@ import (
 // seen the image can identify each layer without reading it. Those on manifests and the
 // index do the same for the whole image.
 const (
-	AnnotationRecipe      = "io.nixoci.layer.recipe"      // layer descriptor: layers.Recipe
-	AnnotationDiffID      = "io.nixoci.layer.diffid"      // layer descriptor: diffID, so the config need not be fetched
-	AnnotationTarSize     = "io.nixoci.layer.tarsize"     // layer descriptor: bytes of the tar
-	AnnotationCompression = "io.nixoci.layer.compression" // layer descriptor: algorithm and level, as in the recipe
-	AnnotationToplevel    = "io.nixoci.toplevel"          // manifest and its descriptor in the index: store path
-	AnnotationNarHash     = "io.nixoci.toplevel.narhash"  // beside it: the toplevel's narHash, SRI
-	AnnotationFacts       = "io.nixoci.toplevel.facts"    // beside it, in the index: Facts as JSON
-	AnnotationFormat      = "io.nixoci.format"            // manifest: the image format's version
-	AnnotationApplication = "io.nixoci.application"       // manifest: version of the rules for applications; absent for a NixOS system
-	AnnotationInit        = "io.nixoci.init"              // manifest: digest of the program /sbin/init; absent if that is a link
-	AnnotationPlanFrom    = "io.nixoci.plan.from"         // manifest: digest of the manifest whose plan this one continues; absent without --plan-from
-	AnnotationImage       = "io.nixoci.image.recipe"      // manifest, its descriptor, index: recipe, a hash of all inputs
+	AnnotationRecipe       = "io.nixoci.layer.recipe"      // layer descriptor: layers.Recipe
+	AnnotationDiffID       = "io.nixoci.layer.diffid"      // layer descriptor: diffID, so the config need not be fetched
+	AnnotationTarSize      = "io.nixoci.layer.tarsize"     // layer descriptor: bytes of the tar
+	AnnotationCompression  = "io.nixoci.layer.compression" // layer descriptor: algorithm and level, as in the recipe
+	AnnotationToplevel     = "io.nixoci.toplevel"          // manifest and its descriptor in the index: store path
+	AnnotationNarHash      = "io.nixoci.toplevel.narhash"  // beside it: the toplevel's narHash, SRI
+	AnnotationFacts        = "io.nixoci.toplevel.facts"    // beside it, in the index: Facts as JSON
+	AnnotationFormat       = "io.nixoci.format"            // manifest: the image format's version
+	AnnotationApplication  = "io.nixoci.application"       // manifest: version of the rules for applications; absent for a NixOS system
+	AnnotationInit         = "io.nixoci.init"              // manifest: digest of the program /sbin/init; absent if that is a link
+	AnnotationPlanFrom     = "io.nixoci.plan.from"         // manifest: digest of the manifest whose plan this one continues; absent without --plan-from
+	AnnotationBaseManifest = "io.nixoci.base.manifest"     // manifest: digest of the base image's manifest; absent without a base
+	AnnotationBaseLayers   = "io.nixoci.base.layers"       // manifest: how many of its layers, the lowest, are those of the base
+	AnnotationImage        = "io.nixoci.image.recipe"      // manifest, its descriptor, index: recipe, a hash of all inputs
 )
 
 // Versions of the image format, see docs/format.md. nixoci can read and verify images of
@@ -60,6 +62,9 @@ type System struct {
 	// App is set for an application. The five fields above it are then empty.
 	App *application.Application
 
+	// Base is the image that an application is put above; nil means none.
+	Base *Base
+
 	// PlanFrom is the manifest whose plan this image continues. The image then depends on
 	// the closure and that plan. "" means that it depends on the closure only.
 	PlanFrom digest.Digest
@@ -81,6 +86,10 @@ type Settings struct {
 	Volumes     []string // absolute directories
 	Created     *time.Time
 	Docker      bool // use Docker's media types instead of OCI's
+
+	// What only a base image says.
+	Healthcheck *Healthcheck
+	Shell       []string
 }
 
 // PlatformImage is one platform's config and manifest. [Draft.Image] makes it.

@@ -39,9 +39,16 @@ func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.C
 		Created:     c.Created,
 		Docker:      m.MediaType == mediatype.DockerManifest,
 	}
+	if sys.Base != nil {
+		var more struct{ Config BaseConfig }
+		if err := json.Unmarshal(configData, &more); err != nil {
+			return fail(err)
+		}
+		s.Healthcheck, s.Shell = more.Config.Healthcheck, more.Config.Shell
+	}
 	// Skip annotations that follow from the system or from another setting: the user did
 	// not give them. On the index they depend on all platforms.
-	derived := sys.titleAndVersion()
+	derived := sys.described()
 	if s.Created != nil {
 		derived[ocispec.AnnotationCreated] = s.Created.UTC().Format(time.RFC3339)
 	}

@@ -36,7 +36,8 @@ type ApplicationInfo struct {
 	Version int `json:"version"` // applicationInfoVersion
 	application.Choices
 	Start   string            `json:"start,omitempty"` // the program that the application starts
-	Closure []ApplicationPath `json:"closure"`         // sorted by path
+	Base    *BaseInfo         `json:"base,omitempty"`
+	Closure []ApplicationPath `json:"closure"` // sorted by path
 }
 
 // ApplicationPath is one store path of an application's closure.
@@ -51,6 +52,9 @@ type ApplicationPath struct {
 // applicationInfo returns the content of sys's ImageFile.
 func (sys *System) applicationInfo() ([]byte, error) {
 	info := ApplicationInfo{Version: applicationInfoVersion, Choices: sys.App.Choices, Start: sys.App.Start}
+	if sys.Base != nil {
+		info.Base = &sys.Base.BaseInfo
+	}
 	for i := range sys.Closure.Paths {
 		p := &sys.Closure.Paths[i]
 		info.Closure = append(info.Closure, ApplicationPath{p.Path, p.NarHash.SRI(), p.NarSize, p.References, p.CA})
@@ -91,6 +95,11 @@ func ParseApplicationInfo(data []byte) (*ApplicationInfo, []closure.Info, error)
 	}
 	if err := info.Check(); err != nil {
 		return fail(err)
+	}
+	if b := info.Base; b != nil {
+		if err := (&Base{BaseInfo: *b}).check(); err != nil {
+			return fail(err)
+		}
 	}
 	infos := make([]closure.Info, len(info.Closure))
 	for i, p := range info.Closure {
@@ -155,7 +164,7 @@ func rootLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	if sys.App.Database {
 		size = databaseSize(sys.Closure)
 	}
-	entries := rootEntries(sys.App, info)
+	entries := rootEntries(sys.App, info, sys.Base != nil)
 	for _, e := range entries {
 		size += int64(len(e.data))
 	}
@@ -198,9 +207,12 @@ func rootLayerContent(app *application.Application, info []byte) string {
 }
 
 // rootEntries returns the entries of the root layer without the database file. info is
-// the content of the ImageFile.
-func rootEntries(app *application.Application, info []byte) []entry {
-	entries := append(slices.Clone(applicationSkeleton), entry{name: ImageFile, mode: 0o444, data: info})
+// the content of the ImageFile. Above a base the layer has no skeleton and no users.
+func rootEntries(app *application.Application, info []byte, based bool) []entry {
+	entries := []entry{{name: ImageFile, mode: 0o444, data: info}}
+	if !based {
+		entries = append(entries, applicationSkeleton...)
+	}
 	if app.Database {
 		entries = append(entries, databaseSkeleton...)
 		entries = append(entries, entry{name: "nix/var/nix/db/schema", mode: 0o644, data: []byte(NixSchema)})
@@ -220,6 +232,9 @@ func rootEntries(app *application.Application, info []byte) []entry {
 		} else {
 			add(entry{name: e.Name, mode: 0o755})
 		}
+	}
+	if based {
+		return entries
 	}
 	for _, file := range []entry{
 		{name: "etc/passwd", data: app.Passwd()},

@@ -76,6 +76,13 @@ func (sys *System) Continuing(manifest digest.Digest) *System {
 	return &other
 }
 
+// On returns sys on top of a base image; nil is none.
+func (sys *System) On(b *Base) *System {
+	other := *sys
+	other.Base = b
+	return &other
+}
+
 func (sys *System) format() int { return cmp.Or(sys.Format, CurrentFormat) }
 
 // checkBoot refuses a toplevel whose init is systemd itself.

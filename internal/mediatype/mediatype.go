@@ -9,4 +9,5 @@ const (
 	DockerConfig    = "application/vnd.docker.container.image.v1+json"
 	DockerLayer     = "application/vnd.docker.image.rootfs.diff.tar"
 	DockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	DockerLayerZstd = "application/vnd.docker.image.rootfs.diff.tar.zstd" // BuildKit's and containerd's; Docker has none
 )

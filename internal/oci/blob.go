@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -20,15 +21,25 @@ type Blob struct {
 	Data       []byte
 }
 
+// ErrSchema1 says that a manifest is of a kind that is no longer in use.
+var ErrSchema1 = errors.New("a manifest of Docker's schema 1, which nobody writes any more and nixoci does not read")
+
 // CheckManifest checks a manifest or index that was read, and computes its descriptor. It
 // compares the digest with want, unless want is unknown or of another algorithm.
 func CheckManifest(data []byte, mediaType string, want digest.Digest) (Blob, error) {
+	var doc struct {
+		SchemaVersion int
+		MediaType     string
+	}
+	err := json.Unmarshal(data, &doc)
+	if err == nil && doc.SchemaVersion == 1 { // its digest is that of a part of it
+		return Blob{}, ErrSchema1
+	}
 	d := digest.FromBytes(data)
 	if want.Validate() == nil && want.Algorithm() == digest.SHA256 && want != d {
 		return Blob{}, ContentErrorf("the content has digest %s instead of %s", d, want)
 	}
-	var doc struct{ MediaType string }
-	if err := json.Unmarshal(data, &doc); err != nil {
+	if err != nil {
 		return Blob{}, ContentErrorf("not a manifest: %v", err)
 	}
 	if doc.MediaType != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
@@ -60,6 +61,12 @@ type Destination interface {
 // must be called for one layer after another, in the order of the manifests. Otherwise
 // the result would not be reproducible.
 type Ordered interface{ Ordered() }
+
+// Mounter is implemented by a destination that can take a blob from another place
+// without reading it. Mount reports whether it did.
+type Mounter interface {
+	Mount(ctx context.Context, d digest.Digest, from Reader) (bool, error)
+}
 
 // Metered is implemented by a destination at which each request costs time, and perhaps
 // counts against a limit. Its PutBlob needs one request less than its PutLayer.

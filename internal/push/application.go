@@ -71,7 +71,7 @@ func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closu
 // Application makes the application of c with the job's settings: from this
 // machine's cache, else from the closure's files.
 func (j *Job) Application(r *application.Reader, c *closure.Closure, choices application.Choices, platform *ocispec.Platform) (*application.Application, error) {
-	settings := application.Settings{Entrypoint: j.Settings.Entrypoint, User: j.Settings.User}
+	settings := application.Settings{Entrypoint: j.Settings.Entrypoint, User: j.Settings.User, Based: j.Base != nil}
 	if choices.NoEntrypoint {
 		settings.Entrypoint = j.Settings.Cmd
 	}

@@ -58,6 +58,7 @@ func (p *pusher) draft(systems []PlannedSystem) error {
 		if image.draft, err = manifest.NewDraft(s.System, all, p.job.Settings); err != nil {
 			return err
 		}
+		p.addBase(s.System.Base)
 		p.images = append(p.images, image)
 		drafts = append(drafts, image.draft)
 	}
@@ -73,6 +74,11 @@ func (p *pusher) platforms() []PlatformLayers {
 		all[i].Platform = manifest.FormatPlatform(image.draft.System.Platform)
 		for _, l := range image.layers {
 			all[i].Layers = append(all[i].Layers, l.Layer)
+		}
+		if i == 0 {
+			for _, l := range p.base {
+				all[i].Layers = append(all[i].Layers, l.shown)
+			}
 		}
 	}
 	return all

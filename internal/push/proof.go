@@ -110,6 +110,11 @@ func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]st
 			break
 		}
 	}
+	for _, i := range rand.Perm(len(p.base)) {
+		if sample = append(sample, p.base[i].Descriptor); remote {
+			break
+		}
+	}
 	missing := make([]string, len(manifests)+len(sample))
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)

@@ -49,6 +49,7 @@ type Job struct {
 	Cache       *Cache                                   // what this machine knows; nil: nothing
 	Reuse       []*Remote                                // images that may know layers, the first one's word counts
 	ReuseElse   func(context.Context) ([]*Remote, error) // more of them, asked for if none of Reuse is there
+	Base        *BaseImage                               // that applications are put on; nil: none
 	Join        bool                                     // keep the other platforms of the index that Tags[0] names
 
 	// SampleClaims makes a few small layers again that only an unsigned image in
@@ -94,6 +95,11 @@ type Outcome string
 const (
 	Made   Outcome = "made"   // packed and sent
 	Reused Outcome = "reused" // its recipe was known and the blob was there
+
+	// Of layers of a base image.
+	Present Outcome = "present" // it was there
+	Mounted Outcome = "mounted" // the registry took it from the base's repository
+	Copied  Outcome = "copied"  // read where the base is, and sent
 )
 
 // LayerResult is one distinct layer of a push.
@@ -110,6 +116,7 @@ type Result struct {
 	Index     ocispec.Descriptor
 	Platforms []ocispec.Descriptor // as the index lists them
 	Layers    []LayerResult        // distinct, in the order of the images
+	Base      []BaseResult         // layers of base images, distinct
 	Unchanged bool                 // the destination had all of it; Layers is empty
 }
 
@@ -127,8 +134,12 @@ func Push(ctx context.Context, dst oci.Destination, systems []PlannedSystem, job
 			return result, err
 		}
 	}
+	p.baseMoved(ctx)
 	p.job.Progress.Start(p.platforms())
 	if err := p.recall(ctx); err != nil {
+		return Result{}, err
+	}
+	if err := p.putBase(ctx); err != nil {
 		return Result{}, err
 	}
 	if err := p.putLayers(ctx); err != nil {
@@ -145,16 +156,18 @@ type pusher struct {
 
 	images []*pushedImage // one for each platform
 	layers []*pushedLayer // of all images, each once, in the order of first use
+	base   []*baseLayer   // of all base images, likewise
 	recipe digest.Digest  // of an index that holds all images and nothing else
 
 	own        map[layers.Recipe]bool // layers without store paths that this run has made to compare them
 	listed     map[digest.Digest]bool // blobs that manifests of the destination's repository list; none where the job checks what it reuses
+	hasBase    map[digest.Digest]bool // layers in base
 	incomplete bool                   // the destination has lost something: what is listed proves nothing
 }
 
 // newPusher drafts the images. It reads nothing.
 func newPusher(dst oci.Destination, systems []PlannedSystem, job Job) (*pusher, error) {
-	p := &pusher{dst: dst, job: job, own: map[layers.Recipe]bool{}, listed: map[digest.Digest]bool{}}
+	p := &pusher{dst: dst, job: job, own: map[layers.Recipe]bool{}, listed: map[digest.Digest]bool{}, hasBase: map[digest.Digest]bool{}}
 	if p.job.Packer == nil {
 		p.job.Packer = layers.NewPacker(0)
 	}

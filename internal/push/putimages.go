@@ -25,6 +25,9 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 	for _, d := range p.layers {
 		result.Layers = append(result.Layers, d.LayerResult)
 	}
+	for _, l := range p.base {
+		result.Base = append(result.Base, BaseResult{l.Descriptor, l.outcome})
+	}
 	if err := p.dst.Commit(ctx); err != nil {
 		return Result{}, err
 	}

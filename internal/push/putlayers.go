@@ -147,7 +147,10 @@ func (p *pusher) putBack(ctx context.Context) error {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil || len(missing) == 0 {
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := p.putBase(ctx); err != nil || len(missing) == 0 {
 		return err
 	}
 	p.warn(fmt.Errorf("%s: the registry has lost %d layers that it said it had; nixoci puts them back", p.name(), len(missing)))

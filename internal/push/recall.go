@@ -59,7 +59,7 @@ func (p *pusher) recall(ctx context.Context) error {
 		}
 		unknown++
 	}
-	if unknown == 0 && len(p.layers) <= fewQueries {
+	if unknown == 0 && len(p.layers)+len(p.base) <= fewQueries {
 		return nil
 	}
 	if err := p.readRemotes(ctx, unknown > 0); err != nil {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,6 +111,7 @@ var (
 	_ oci.Reader      = (*Repository)(nil)
 	_ oci.Forgetful   = (*Repository)(nil)
 	_ oci.Metered     = (*Repository)(nil)
+	_ oci.Mounter     = (*Repository)(nil)
 )
 
 // Open prepares the connection to the registry of repo. It sends nothing yet.
@@ -309,53 +311,78 @@ func (r *Repository) stat(ctx context.Context, d digest.Digest, size int64) (boo
 // mount does not ask for that repository again.
 func (r *Repository) mount(ctx context.Context, d digest.Digest) (bool, error) {
 	r.mu.Lock()
-	mounts := r.mounts
+	mounts := slices.Clone(r.mounts)
 	r.mu.Unlock()
 	for _, from := range mounts {
-		u := r.url("blobs", "uploads", "")
-		u.RawQuery = url.Values{"mount": {d.String()}, "from": {from}}.Encode()
-		var mounted, refused bool
-		err := r.retrier.do(ctx, func(ctx context.Context) error {
-			resp, err := r.send(ctx, request{method: http.MethodPost, url: u,
-				accept: []int{http.StatusCreated, http.StatusAccepted, http.StatusUnauthorized,
-					http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed}})
-			if err != nil {
-				return err
-			}
-			discard(resp)
-			switch resp.StatusCode {
-			case http.StatusCreated:
-				mounted = true
-			case http.StatusAccepted: // not mounted: the registry opened an upload session instead
-				if session, err := resp.Location(); err == nil {
-					r.mu.Lock()
-					r.spare = append(r.spare, session)
-					r.mu.Unlock()
-				}
-			default:
-				refused = true
-			}
-			return nil
-		})
-		if err != nil {
-			return false, err
-		}
-		if mounted {
-			return true, nil
+		mounted, refused, err := r.mountFrom(ctx, d, from)
+		if err != nil || mounted {
+			return mounted, err
 		}
 		if refused {
 			r.mu.Lock()
-			kept := make([]string, 0, len(r.mounts))
-			for _, m := range r.mounts {
-				if m != from {
-					kept = append(kept, m)
-				}
-			}
-			r.mounts = kept
+			r.mounts = slices.DeleteFunc(slices.Clone(r.mounts), func(m string) bool { return m == from })
 			r.mu.Unlock()
 		}
 	}
 	return false, nil
+}
+
+// mountFrom asks for a blob of one other repository. Refused says that asking for
+// another blob of it is of no use.
+func (r *Repository) mountFrom(ctx context.Context, d digest.Digest, from string) (mounted, refused bool, err error) {
+	u := r.url("blobs", "uploads", "")
+	u.RawQuery = url.Values{"mount": {d.String()}, "from": {from}}.Encode()
+	err = r.retrier.do(ctx, func(ctx context.Context) error {
+		resp, err := r.send(ctx, request{method: http.MethodPost, url: u,
+			accept: []int{http.StatusCreated, http.StatusAccepted, http.StatusUnauthorized,
+				http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed}})
+		if err != nil {
+			return err
+		}
+		discard(resp)
+		switch resp.StatusCode {
+		case http.StatusCreated:
+			mounted = true
+		case http.StatusAccepted: // not mounted; a session was opened instead
+			if session, err := resp.Location(); err == nil {
+				r.mu.Lock()
+				r.spare = append(r.spare, session)
+				r.mu.Unlock()
+			}
+		default:
+			refused = true
+		}
+		return nil
+	})
+	return mounted, refused, err
+}
+
+// Mount implements [oci.Mounter]: for blobs of another repository of the same
+// registry.
+func (r *Repository) Mount(ctx context.Context, d digest.Digest, from oci.Reader) (bool, error) {
+	other, ok := from.(*Repository)
+	if !ok || other.repo.RegistryStr() != r.repo.RegistryStr() || other.repo.RepositoryStr() == r.repo.RepositoryStr() {
+		return false, nil
+	}
+	if r.isKnown(d) {
+		return true, nil
+	}
+	mounted, _, err := r.mountFrom(ctx, d, other.repo.RepositoryStr())
+	if err != nil {
+		return false, r.fail(fmt.Sprintf("mount blob %s of %s in %s", d, other.repo.Name(), r.repo.Name()), err)
+	}
+	if mounted {
+		r.setKnown(d)
+	}
+	return mounted, nil
+}
+
+// BaseFrom is another repository of the same registry that blobs are mounted
+// from: the token is to allow reading it. It is called before anything is sent.
+func (r *Repository) BaseFrom(other *Repository) {
+	if other.repo.RegistryStr() == r.repo.RegistryStr() && other.repo.RepositoryStr() != r.repo.RepositoryStr() {
+		r.auth.scopes = append(r.auth.scopes, "repository:"+other.repo.RepositoryStr()+":pull")
+	}
 }
 
 func (r *Repository) isKnown(d digest.Digest) bool {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
 )
 
 // writeCycloneDX writes c as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/).
@@ -54,6 +55,14 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 		}
 		components = append(components, parts...)
 	}
+	aggregate := cdx.CompositionAggregateComplete
+	if o.Base != nil {
+		base := cdxBase(o.Base)
+		roots = append(roots, base.BOMRef)
+		components = append(components, base)
+		dependencies = append(dependencies, cdx.Dependency{Ref: base.BOMRef, Dependencies: &[]string{}})
+		aggregate = cdx.CompositionAggregateIncomplete // nobody has looked into the base
+	}
 	bom := cdx.NewBOM()
 	bom.SerialNumber = serialNumber(contentID(c, FormatCycloneDX, o))
 	bom.Metadata = &cdx.Metadata{
@@ -66,7 +75,7 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	bom.Dependencies = &dependencies
 	// A closure is closed: nothing that is in use at run time is left out.
 	bom.Compositions = &[]cdx.Composition{{
-		Aggregate:  cdx.CompositionAggregateComplete,
+		Aggregate:  aggregate,
 		Assemblies: &[]cdx.BOMReference{cdx.BOMReference(whole.BOMRef)},
 	}}
 	return cdx.NewBOMEncoder(w, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false).
@@ -127,6 +136,20 @@ func cdxInit(o SBOMOptions) []cdx.Component {
 		parts = append(parts, cdx.Component{BOMRef: url, Type: cdx.ComponentTypeLibrary, Name: "stdlib", Version: version, PackageURL: url})
 	}
 	return parts
+}
+
+// cdxBase is a base image, as one thing.
+func cdxBase(b *manifest.BaseInfo) cdx.Component {
+	name, url := basePackage(b)
+	return cdx.Component{
+		BOMRef:      url,
+		Type:        cdx.ComponentTypeContainer,
+		Name:        name,
+		Version:     b.Digest.String(),
+		Description: baseNote,
+		Hashes:      &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: b.Digest.Encoded()}},
+		PackageURL:  url,
+	}
 }
 
 // serialNumber makes a version 8 UUID (RFC 9562, "custom") of a sha256.

@@ -38,6 +38,7 @@ type SideLayer struct {
 	Paths   []closure.StorePath
 	System  bool
 	Init    bool
+	Base    bool // of a base image
 }
 
 // SideOfImage is what an image is compared by.
@@ -47,11 +48,26 @@ func SideOfImage(img *Image) Side {
 		sp := SidePlatform{Platform: manifest.FormatPlatform(p.Platform), Closure: p.Closure}
 		for _, l := range p.Layers {
 			sp.Layers = append(sp.Layers, SideLayer{Digest: l.Descriptor.Digest.String(), Recipe: l.Recipe,
-				Size: l.Descriptor.Size, TarSize: l.TarSize, Comment: l.Comment, Paths: l.Paths, System: l.System, Init: l.Init})
+				Size: l.Descriptor.Size, TarSize: l.TarSize, Comment: l.Comment, Paths: l.Paths, System: l.System, Init: l.Init, Base: l.Base})
 		}
 		s.Platforms = append(s.Platforms, sp)
 	}
 	return s
+}
+
+// BaseLayers is how many layers of a platform are of a base image.
+func (s *Side) BaseLayers(platform string) (n int) {
+	for _, p := range s.Platforms {
+		if p.Platform != platform {
+			continue
+		}
+		for _, l := range p.Layers {
+			if l.Base {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // SideOfClosure is what a closure is compared by: its layers are those of plan,
@@ -305,7 +321,7 @@ func pullCost(a, b *SidePlatform) *PullCost {
 		id := l.Digest
 		if a.Planned || b.Planned {
 			id = cmp.Or(l.Recipe, l.Digest)
-			if l.System || l.Init {
+			if l.System || l.Init || l.Base {
 				continue // a plan has none
 			}
 		}
@@ -320,7 +336,7 @@ func pullCost(a, b *SidePlatform) *PullCost {
 		}
 		cost.Size += l.Size
 		pl := PulledLayer{Digest: l.Digest, Recipe: l.Recipe, Size: l.Size, Comment: l.Comment}
-		if known && len(l.Paths) == 0 && !l.System && !l.Init {
+		if known && len(l.Paths) == 0 && !l.System && !l.Init && !l.Base {
 			known = false
 		}
 		for _, p := range l.Paths {

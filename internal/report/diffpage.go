@@ -275,8 +275,8 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 			}
 		}
 		ml.Size = cmp.Or(ml.Size, l.TarSize, l.Size) // the area, as that of the paths in it
-		ml.Name = specialLayer(l.System, l.Init)
-		ml.Holds = specialHolds(l.System, l.Init)
+		ml.Name = specialLayer(l.System, l.Init, l.Base)
+		ml.Holds = specialHolds(l.System, l.Init, l.Base)
 		if l.Digest != "" {
 			ml.Pull = l.Size
 		}
@@ -289,8 +289,10 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 }
 
 // specialLayer names the layers that hold more or else than store paths.
-func specialLayer(system, init bool) string {
+func specialLayer(system, init, base bool) string {
 	switch {
+	case base:
+		return "base image"
 	case init:
 		return "init layer"
 	case system:
@@ -300,8 +302,10 @@ func specialLayer(system, init bool) string {
 }
 
 // specialHolds says what such a layer holds.
-func specialHolds(system, init bool) string {
+func specialHolds(system, init, base bool) string {
 	switch {
+	case base:
+		return "a layer of another tool"
 	case init:
 		return "nixoci-init, the program at /sbin/init"
 	case system:

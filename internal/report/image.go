@@ -43,10 +43,11 @@ type ImagePlatform struct {
 	Descriptor  ocispec.Descriptor // of the manifest
 	Annotations map[string]string  // of the manifest
 	Config      ocispec.Image
-	RawConfig   json.RawMessage  // the config's "config"
-	Layers      []ImageLayer     // from the lowest
-	Closure     *closure.Closure // as the image's Nix database has it; nil without one
-	Init        digest.Digest    // of the program at /sbin/init; "" where that is a link, or nobody says
+	RawConfig   json.RawMessage    // the config's "config"
+	Layers      []ImageLayer       // from the lowest
+	Closure     *closure.Closure   // as the image's Nix database has it; nil without one
+	Init        digest.Digest      // of the program at /sbin/init; "" where that is a link, or nobody says
+	Base        *manifest.BaseInfo // the base image; nil without one
 	Attached    []Attached
 }
 
@@ -60,6 +61,7 @@ type ImageLayer struct {
 	Comment     string // of the history
 	System      bool   // holds the Nix database
 	Init        bool   // holds nixoci-init
+	Base        bool   // of the base image
 	Paths       []closure.StorePath
 	PathsKnown  bool // Paths is complete
 
@@ -206,6 +208,10 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 	if n := len(p.Config.RootFS.DiffIDs); n != len(m.Layers) {
 		return nil, fmt.Errorf("read config %s: %d diffIDs for %d layers", m.Config.Digest, n, len(m.Layers))
 	}
+	base, err := m.BaseLayers()
+	if err != nil {
+		return nil, err
+	}
 	var history []string
 	for _, h := range p.Config.History {
 		if !h.EmptyLayer {
@@ -226,6 +232,10 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 		il.TarSize, _ = strconv.ParseInt(l.Annotations[manifest.AnnotationTarSize], 10, 64)
 		if len(history) == len(m.Layers) {
 			il.Comment = history[i]
+		}
+		if i < base {
+			il.Base, il.PathsKnown = true, true // what store paths it may have are not the image's
+			il.Comment = strings.TrimSuffix("from the base image: "+il.Comment, ": ")
 		}
 		p.Layers = append(p.Layers, il)
 	}
@@ -249,7 +259,7 @@ func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Reader) error {
 	if l.Recipe == "" && p.Config.Config.Labels[manifest.AnnotationToplevel] == "" {
 		return nil // another tool's; a Docker archive keeps the label alone
 	}
-	c, info, err := readDatabase(ctx, src, l)
+	c, info, base, err := readDatabase(ctx, src, l)
 	if err != nil {
 		return fmt.Errorf("read the image's Nix database: %w", err)
 	}
@@ -257,7 +267,23 @@ func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Reader) error {
 		p.Closure, l.System, l.PathsKnown = c, true, true
 	}
 	p.findInit(info.Program)
+	p.findBase(base)
 	return nil
+}
+
+// findBase takes what the image's own file says of its base, where the manifest
+// has said it is there. A Docker archive has no manifest.
+func (p *ImagePlatform) findBase(base *manifest.BaseInfo) {
+	if base == nil || base.Count < 1 || base.Count >= len(p.Layers) {
+		return
+	}
+	p.Base = base
+	for i := range p.Layers[:base.Count] {
+		if l := &p.Layers[i]; !l.Base {
+			l.Base, l.PathsKnown = true, true
+			l.Comment = strings.TrimSuffix("from the base image: "+l.Comment, ": ")
+		}
+	}
 }
 
 // findInit finds the init layer of the program that the image says it has: by
@@ -284,7 +310,7 @@ func (p *ImagePlatform) assign() {
 	}
 	unknown := map[string]*ImageLayer{}
 	for i := range p.Layers {
-		if l := &p.Layers[i]; !l.System && !l.Init && l.Recipe != "" {
+		if l := &p.Layers[i]; !l.System && !l.Init && !l.Base && l.Recipe != "" {
 			unknown[l.Recipe] = l
 		}
 	}
@@ -333,7 +359,7 @@ func (p *ImagePlatform) assign() {
 // storeLayers is the number of layers that have store paths.
 func (p *ImagePlatform) storeLayers() (n int) {
 	for i := range p.Layers {
-		if l := &p.Layers[i]; !l.System && !l.Init {
+		if l := &p.Layers[i]; !l.System && !l.Init && !l.Base {
 			n++
 		}
 	}

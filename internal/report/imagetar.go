@@ -90,16 +90,16 @@ func (c *countReader) Read(p []byte) (int, error) {
 // readDatabase returns the closure of the system that the layer's profile names
 // with what the layer's Nix database says of it, or the closure that an
 // application's file lists, and nil where the layer has neither; and what the
-// layer says of the image. SQLite wants a file: a temporary
+// layer says of the image and of its base. SQLite wants a file: a temporary
 // one.
-func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, err error) {
+func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, base *manifest.BaseInfo, err error) {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
-		return nil, info, err
+		return nil, info, nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
 	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(databaseFile)), 0o700); err != nil {
-		return nil, info, err
+		return nil, info, nil, err
 	}
 	var toplevel string
 	var database bool
@@ -118,6 +118,7 @@ func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closur
 			if app, infos, err := manifest.ParseApplicationInfo(data); err != nil {
 				return err
 			} else if app != nil {
+				base = app.Base
 				c, err = closure.New(app.Roots, infos)
 				return err
 			}
@@ -128,18 +129,18 @@ func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closur
 		return nil
 	})
 	if err != nil || c != nil || !database || toplevel == "" {
-		return c, info, err
+		return c, info, base, err
 	}
 	root, err := closure.ParseStorePath(toplevel)
 	if err != nil {
-		return nil, info, fmt.Errorf("%s: %w", profileLink, err)
+		return nil, info, nil, fmt.Errorf("%s: %w", profileLink, err)
 	}
 	store, err := closure.OpenLocal(dir)
 	if err != nil {
-		return nil, info, err
+		return nil, info, nil, err
 	}
 	c, err = store.Closure(ctx, []closure.StorePath{root})
-	return c, info, err
+	return c, info, base, err
 }
 
 func writeBounded(file string, r io.Reader) error {

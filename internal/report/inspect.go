@@ -38,6 +38,7 @@ type PlatformInspection struct {
 	NarSize     int64              `json:"narSize,omitempty"` // of the closure
 	StorePaths  int                `json:"storePaths,omitempty"`
 	SignedBy    map[string]int     `json:"signedBy,omitempty"` // store paths with a signature of a key, by its name; nobody has checked them
+	Base        *BaseInspection    `json:"base,omitempty"`     // the image below
 	Init        string             `json:"init,omitempty"`     // digest of the program at /sbin/init
 	Created     string             `json:"created,omitempty"`
 	Annotations map[string]string  `json:"annotations,omitempty"`
@@ -45,6 +46,12 @@ type PlatformInspection struct {
 	Layers      []LayerInspection  `json:"layers"`
 	Attached    []AttachedDocument `json:"attached"`
 	config      ocispec.ImageConfig
+}
+
+// BaseInspection is a base image. Its layers are the lowest of the platform's.
+type BaseInspection struct {
+	manifest.BaseInfo
+	Size int64 `json:"size"` // of its layers, as pulled
 }
 
 // LayerInspection is one layer.
@@ -59,6 +66,7 @@ type LayerInspection struct {
 	Comment     string        `json:"comment,omitempty"`
 	System      bool          `json:"system,omitempty"` // root skeleton and Nix database
 	Init        bool          `json:"init,omitempty"`   // nixoci-init
+	Base        bool          `json:"base,omitempty"`   // of the base image
 	Paths       []PathOfLayer `json:"paths"`            // null where it is not known
 	NarSize     int64         `json:"narSize,omitempty"`
 }
@@ -108,6 +116,9 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 		}
 		pi.SignedBy = signers(c)
 	}
+	if p.Base != nil {
+		pi.Base = &BaseInspection{BaseInfo: *p.Base}
+	}
 	tarKnown := true
 	for i := range p.Layers {
 		l := &p.Layers[i]
@@ -122,6 +133,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 			Comment:     l.Comment,
 			System:      l.System,
 			Init:        l.Init,
+			Base:        l.Base,
 		}
 		if l.PathsKnown {
 			li.Paths = []PathOfLayer{}
@@ -135,6 +147,9 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 			}
 			li.NarSize += pl.NarSize
 			li.Paths = append(li.Paths, pl)
+		}
+		if pi.Base != nil && l.Base {
+			pi.Base.Size += li.Size
 		}
 		pi.Size += li.Size
 		pi.TarSize += li.TarSize
@@ -219,6 +234,9 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 		size += ", " + human.Bytes(pi.TarSize) + " unpacked (" + percent(pi.Size, pi.TarSize) + ")"
 	}
 	p.Printf("  size      %s\n", size)
+	if b := pi.Base; b != nil {
+		p.Printf("  base      %s, %s in %s\n", b.BaseInfo, human.Bytes(b.Size), human.Count(b.Count, "layer"))
+	}
 	if pi.Init != "" {
 		p.Printf("  init      %s\n", initText(pi.Init))
 	}

@@ -65,7 +65,7 @@ func (pi *PlatformInspection) treemap(c *closure.Closure) (*page.Map, error) {
 	var layers []mapLayer
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init), Holds: specialHolds(l.System, l.Init), Pull: l.Size, Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
+		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init, l.Base), Holds: specialHolds(l.System, l.Init, l.Base), Pull: l.Size, Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
 		if l.System {
 			ml.states[0] = chanceState(1) // it has the database: it changes with everything
 		}
@@ -108,8 +108,8 @@ func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
 				row.Cells[5].Text = biggestNames(c, paths)
 			}
 		}
-		if holds := specialHolds(l.System, l.Init); holds != "" {
-			row.Cells[5].Text = specialLayer(l.System, l.Init) + ": " + holds
+		if holds := specialHolds(l.System, l.Init, false); holds != "" {
+			row.Cells[5].Text = specialLayer(l.System, l.Init, false) + ": " + holds
 		}
 		if len(l.Paths) == 1 && !l.System && !l.Init {
 			single, singleSize = append(single, row), singleSize+l.Size
@@ -187,6 +187,9 @@ func (pi *PlatformInspection) settingsSection() page.Section {
 	add("platform", pi.Platform)
 	add("manifest", pi.Digest)
 	add("toplevel", string(pi.Toplevel))
+	if pi.Base != nil {
+		add("base image", pi.Base.String())
+	}
 	if pi.Init != "" {
 		add("init", initText(pi.Init))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/human"
+	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/terminal"
@@ -20,11 +21,29 @@ type PlanReport struct {
 	Strategy  plan.Strategy `json:"strategy"`
 	MaxLayers int           `json:"maxLayers"`
 	Paths     int           `json:"paths"`
-	Size      int64         `json:"size"` // bytes of the NARs
+	Size      int64         `json:"size"`           // bytes of the NARs
+	Base      *PlanBase     `json:"base,omitempty"` // the image below
 	Layers    []PlanLayer   `json:"layers"`
 	Against   *UpdateCost   `json:"against,omitempty"`
 
 	closure *closure.Closure
+}
+
+// PlanBase is a base image. Its layers are below those of the plan.
+type PlanBase struct {
+	manifest.BaseInfo
+	Size int64 `json:"size"` // of its layers, as pulled
+}
+
+// SetBase adds a base image; nil is none.
+func (r *PlanReport) SetBase(b *manifest.Base) {
+	if b == nil {
+		return
+	}
+	r.Base = &PlanBase{BaseInfo: b.BaseInfo}
+	for _, l := range b.Layers {
+		r.Base.Size += l.Size
+	}
 }
 
 // PlanLayer is a layer of a plan, the system layer apart.
@@ -186,6 +205,9 @@ func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 		title += " (" + r.Platform + ")"
 	}
 	p.Printf("%s\n%s in %s, %s, strategy %s\n\n", title, human.Count(r.Paths, "store path"), human.Count(len(r.Layers), "layer"), human.Bytes(r.Size), r.Strategy)
+	if b := r.Base; b != nil {
+		p.Printf("below them %s from the base image %s, %s compressed\n\n", human.Count(b.Count, "layer"), b.BaseInfo, human.Bytes(b.Size))
+	}
 	rows := [][]string{{"LAYER", "SIZE", "PATHS", "CHANGES", "WHY", "WHAT"}}
 	for i, l := range r.Layers {
 		why := l.Reason

@@ -41,6 +41,9 @@ func (r *PlanReport) page() (page.Platform, error) {
 	t := page.Platform{Name: cmp.Or(r.Platform, filepath.Base(r.Closure))}
 	t.Facts = []page.Fact{{Label: "unpacked", Value: human.Bytes(r.Size)}, {Label: "store paths", Value: strconv.Itoa(r.Paths)},
 		{Label: "layers", Value: fmt.Sprintf("%d of at most %d", len(r.Layers), r.MaxLayers)}, {Label: "planned by", Value: "strategy " + string(r.Strategy)}}
+	if b := r.Base; b != nil {
+		t.Facts = append(t.Facts, page.Fact{Label: "from the base image", Value: human.Count(b.Count, "layer")})
+	}
 	ships := map[int]bool{}
 	if u := r.Against; u != nil {
 		t.Verdict = fmt.Sprintf("A client that has %s pulls %s of %s: %s of %s. Of that, %s changed: no plan can ship less.",

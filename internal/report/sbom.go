@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -40,9 +41,10 @@ const (
 
 // SBOMOptions are what a document depends on beside the closure.
 type SBOMOptions struct {
-	Created *time.Time // nil: [sbomTime]
-	Init    string     // digest of the image's nixoci-init; "" of a closure alone
-	System  string     // what the closure is for, "x86_64-linux" or "linux/amd64"; "" where nobody knows
+	Created *time.Time         // nil: [sbomTime]
+	Init    string             // digest of the image's nixoci-init; "" of a closure alone
+	Base    *manifest.BaseInfo // of the image; nil without one, or of a closure alone
+	System  string             // what the closure is for, "x86_64-linux" or "linux/amd64"; "" where nobody knows
 }
 
 func (o SBOMOptions) created() string {
@@ -75,6 +77,9 @@ func SBOMs(sys *manifest.System, formats []string, created *time.Time) ([]oci.Ar
 	o.System, _ = closure.System(sys.Platform)
 	if sys.Init != nil {
 		o.Init = sys.Init.Digest.String()
+	}
+	if sys.Base != nil {
+		o.Base = &sys.Base.BaseInfo
 	}
 	var all []oci.Artifact
 	for _, format := range formats {
@@ -133,6 +138,9 @@ func contentID(c *closure.Closure, format string, o SBOMOptions) string {
 	if o.Init != "" {
 		fmt.Fprintf(h, "init %q\n", o.Init)
 	}
+	if o.Base != nil {
+		fmt.Fprintf(h, "base %q %s %s\n", o.Base.Name, o.Base.Digest, o.Base.Manifest)
+	}
 	for _, r := range c.Roots {
 		fmt.Fprintln(h, r)
 	}
@@ -162,6 +170,27 @@ func initPackage(o SBOMOptions) (url string, p initbin.Program) {
 	p, _ = initbin.Lookup(o.Init)
 	q := packageurl.Qualifiers{{Key: "checksum", Value: o.Init}}
 	return packageurl.NewPackageURL("generic", "", initName, p.Version, q, "").ToString(), p
+}
+
+// baseNote says what of a base image a document has.
+const baseNote = "The base image of this image: its lowest layers. What is in them is not listed here."
+
+// basePackage is what is known of a base image: the package URL is that of OCI
+// images (package-url, "oci").
+func basePackage(b *manifest.BaseInfo) (name, url string) {
+	name, repository := "base-image", ""
+	if b.Name != "" {
+		repository, _, _ = strings.Cut(b.Name, "@")
+		if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
+			repository = repository[:i]
+		}
+		name = repository
+	}
+	var q packageurl.Qualifiers
+	if repository != "" {
+		q = packageurl.Qualifiers{{Key: "repository_url", Value: repository}}
+	}
+	return name, packageurl.NewPackageURL("oci", "", path.Base(name), b.Digest.String(), q, "").ToString()
 }
 
 // goLibrary is the version and the package URL of Go's standard library, of

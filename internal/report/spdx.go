@@ -10,6 +10,7 @@ import (
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
 )
 
 // spdxNamespace is where document namespaces are. They need not resolve.
@@ -59,6 +60,11 @@ func writeSPDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 			doc.Packages = append(doc.Packages, library)
 			relate(id, common.TypeRelationshipDependsOn, common.MakeDocElementID("", string(library.PackageSPDXIdentifier)))
 		}
+	}
+	if o.Base != nil {
+		base := spdxBase(o.Base)
+		doc.Packages = append(doc.Packages, base)
+		relate(common.MakeDocElementID("", "DOCUMENT"), common.TypeRelationshipDescribe, common.MakeDocElementID("", string(base.PackageSPDXIdentifier)))
 	}
 	for _, r := range c.Roots {
 		relate(common.MakeDocElementID("", "DOCUMENT"), common.TypeRelationshipDescribe, ids[r])
@@ -124,32 +130,43 @@ func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
 // spdxInit are nixoci-init and Go's standard library, nil where nobody knows
 // what it was compiled with.
 func spdxInit(o SBOMOptions) (init, library *v2_3.Package) {
-	described := func(id, name, version, purl string) *v2_3.Package {
-		return &v2_3.Package{
-			PackageName:               name,
-			PackageSPDXIdentifier:     common.ElementID(id),
-			PackageVersion:            version,
-			PackageSupplier:           &common.Supplier{Supplier: noAssertion},
-			PackageDownloadLocation:   noAssertion,
-			IsFilesAnalyzedTagPresent: true,
-			PackageLicenseConcluded:   noAssertion,
-			PackageLicenseDeclared:    noAssertion,
-			PackageCopyrightText:      noAssertion,
-			PackageExternalReferences: []*v2_3.PackageExternalReference{{
-				Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: purl,
-			}},
-		}
-	}
 	url, program := initPackage(o)
-	init = described("Package-"+initName, initName, program.Version, url)
+	init = spdxDescribed("Package-"+initName, initName, program.Version, url)
 	init.PackageFileName = "/sbin/init"
 	init.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: strings.TrimPrefix(o.Init, "sha256:")}}
 	init.PackageComment = "The checksum is of the file /sbin/init."
 	if program.Go != "" {
 		version, url := goLibrary(program)
-		library = described("Package-go-stdlib", "stdlib", version, url)
+		library = spdxDescribed("Package-go-stdlib", "stdlib", version, url)
 	}
 	return init, library
+}
+
+// spdxBase is a base image, as one thing.
+func spdxBase(b *manifest.BaseInfo) *v2_3.Package {
+	name, url := basePackage(b)
+	base := spdxDescribed("Package-base-image", name, b.Digest.String(), url)
+	base.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: b.Digest.Encoded()}}
+	base.PackageComment = baseNote
+	return base
+}
+
+// spdxDescribed is a package that is no store path.
+func spdxDescribed(id, name, version, purl string) *v2_3.Package {
+	return &v2_3.Package{
+		PackageName:               name,
+		PackageSPDXIdentifier:     common.ElementID(id),
+		PackageVersion:            version,
+		PackageSupplier:           &common.Supplier{Supplier: noAssertion},
+		PackageDownloadLocation:   noAssertion,
+		IsFilesAnalyzedTagPresent: true,
+		PackageLicenseConcluded:   noAssertion,
+		PackageLicenseDeclared:    noAssertion,
+		PackageCopyrightText:      noAssertion,
+		PackageExternalReferences: []*v2_3.PackageExternalReference{{
+			Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: purl,
+		}},
+	}
 }
 
 // spdxSource is the origin of a store path in a sentence.

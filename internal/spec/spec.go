@@ -28,6 +28,7 @@ type Specification struct {
 	Version     int               `json:"nixociImage" doc:"version of the specification: 1" flag:""`
 	Contents    []string          `json:"contents" doc:"store paths of an application or a NixOS system, each with SYSTEM= before it where the platform has to be stated; the first gives the image its title" flag:"CLOSURE"`
 	Programs    map[string]string `json:"programs,omitempty" doc:"the program in bin that each store path of contents starts by default, as meta.mainProgram says" flag:""`
+	FromImage   string            `json:"fromImage,omitempty" doc:"base image to put an application on: a reference, which @sha256:… pins, oci:DIR or oci-archive:FILE" flag:"from-image"`
 	Links       []string          `json:"links,omitempty" doc:"directories or files of the contents to show at the same place in the image" flag:"link"`
 	Shell       bool              `json:"sh,omitempty" doc:"link /bin/sh to a shell of the closure" flag:"sh"`
 	CACerts     bool              `json:"caCertificates,omitempty" doc:"link the closure's CA certificates to /etc/ssl/certs" flag:"ca-certificates"`
@@ -78,7 +79,7 @@ type Config struct {
 
 // Layers are the flags of the plan.
 type Layers struct {
-	Max      int          `json:"max,omitempty" doc:"the most layers to use for store paths" flag:"max-layers"`
+	Max      int          `json:"max,omitempty" doc:"the most layers to use for store paths; those of a base image count, too" flag:"max-layers"`
 	Strategy string       `json:"strategy,omitempty" doc:"how to plan" flag:"plan-strategy"`
 	Named    []NamedLayer `json:"named,omitempty" doc:"layers that are asked for by name" flag:"layer"`
 }

@@ -23,7 +23,8 @@ type checks struct {
 	closure    *closure.Closure // nil: the database holds none
 	init       *manifest.Init   // the program at /sbin/init; nil: there is none
 	addresses  addresses
-	remade     *remade // nil: config and manifest could not be made again
+	remade     *remade    // nil: config and manifest could not be made again
+	base       *baseCheck // nil: there is no base image, or it was not looked at
 	signatures signatureCount
 	foreign    []CheckResult // of an image that another tool has made, in place of completed
 }
@@ -92,6 +93,14 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 	done.addresses, found = checkAddresses(c, cl)
 	if !done.record(found, CheckAddresses) {
 		return done, nil
+	}
+	if c.base() != nil {
+		if done.base, found, err = v.checkBase(ctx, c); err != nil {
+			return nil, err
+		}
+		if !done.record(found, CheckBase) {
+			return done, nil
+		}
 	}
 	if !c.damaged() && c.form.hasInit == (done.init != nil) { // else nothing can be made again of it
 		if done.remade, err = v.remake(ctx, &done.ledger, c, cl, done.init); err != nil {

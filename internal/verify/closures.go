@@ -76,7 +76,7 @@ func (g *givenClosure) compare(ctx context.Context) (*comparison, error) {
 	group, gctx := task.WithContext(ctx)
 	group.SetLimit(g.v.jobs())
 	packer := layers.NewPacker(g.v.o.Jobs)
-	for n := range all {
+	for n := c.own(); n < len(all); n++ { // of the base there is nothing to make
 		l, found, err := g.layer(n)
 		if err != nil {
 			return nil, err
@@ -97,7 +97,7 @@ func (g *givenClosure) compare(ctx context.Context) (*comparison, error) {
 	}
 	same := true
 	result := &comparison{}
-	for _, m := range all {
+	for _, m := range all[c.own():] {
 		result.findings = append(result.findings, m.findings...)
 		same = same && m.layer != nil
 	}
@@ -211,12 +211,13 @@ func (g *givenClosure) missing() (found []Finding) {
 // compareDocuments: all layers are the same; so are config and manifest, if the
 // toplevel is.
 func (g *givenClosure) compareDocuments(all []madeLayer) []Finding {
-	doc := g.content.doc
+	doc, own := g.content.doc, g.content.own()
+	all = all[own:]
 	ls, packed := make([]*layers.Layer, len(all)), make([]layers.Packed, len(all))
 	for n := range all {
 		ls[n], packed[n] = all[n].layer, all[n].packed
 		if doc.noManifest { // its blobs may be compressed in another way
-			packed[n].Digest, packed[n].Size = doc.manifest.Layers[n].Digest, doc.manifest.Layers[n].Size
+			packed[n].Digest, packed[n].Size = doc.manifest.Layers[own+n].Digest, doc.manifest.Layers[own+n].Size
 		}
 	}
 	fail := func(err error) []Finding {

@@ -50,8 +50,20 @@ func (c *content) complete() bool {
 // that continues the one that it names.
 func (c *content) as(sys *manifest.System, init *manifest.Init) *manifest.System {
 	from := digest.Digest(c.doc.manifest.Annotations[manifest.AnnotationPlanFrom])
-	return sys.In(c.form.version, init).Continuing(from)
+	return sys.In(c.form.version, init).Continuing(from).On(c.base())
 }
+
+// base is what the image has below, as it says; nil where there is none, or nobody
+// knows.
+func (c *content) base() *manifest.Base {
+	if c.system == nil {
+		return nil
+	}
+	return c.system.base
+}
+
+// own is the number, from 0, of the first layer that is not the base's.
+func (c *content) own() int { return c.form.base }
 
 // damaged reports whether a part of some layer could not be read.
 func (c *content) damaged() bool {
@@ -95,10 +107,9 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 		}
 		for k, d := range doc.manifest.Layers[:len(doc.manifest.Layers)-1] {
 			r := shared[d.Digest]
-			init := k == 0 && s.form.hasInit
-			files := s.isFiles(k, len(doc.manifest.Layers))
-			if r == nil || r.job.desc.MediaType != d.MediaType || r.job.desc.Size != d.Size || r.init != init || r.files != files {
-				r = &layerRead{order: len(reads), init: init, files: files, job: layerJob{
+			kind := s.kind(k, len(doc.manifest.Layers))
+			if r == nil || r.job.desc.MediaType != d.MediaType || r.job.desc.Size != d.Size || r.kind != kind {
+				r = &layerRead{order: len(reads), kind: kind, job: layerJob{
 					desc: d, platform: doc.platform, number: k + 1,
 					stopAtFirst: v.stopAtFirst(), progress: v.o.Progress.Did,
 				}}
@@ -127,11 +138,33 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 	return all, nil
 }
 
+// layerKind is what a layer should be.
+type layerKind int
+
+const (
+	kindStore layerKind = iota
+	kindInit
+	kindFiles
+	kindBase // another tool's
+)
+
+// kind is that of layer n, from 0, of so many. The last is read before.
+func (s *systemContent) kind(n, layers int) layerKind {
+	switch {
+	case n < s.form.base:
+		return kindBase
+	case n == 0 && s.form.hasInit:
+		return kindInit
+	case s.isFiles(n, layers):
+		return kindFiles
+	}
+	return kindStore
+}
+
 // layerRead is a layer that is read once, for all images that have it.
 type layerRead struct {
 	job     layerJob
-	init    bool          // it should be an init layer, not one of store paths
-	files   bool          // it should be a files layer
+	kind    layerKind     // that it should be of
 	order   int           // of its findings among those of all layers
 	content *layerContent // nil: a finding before it was enough
 }
@@ -212,11 +245,13 @@ func (e *earliest) end(order int, enough bool, keep func() error) error {
 // readOne reads one layer. The NARs of toplevels that are in it are kept in
 // files: they are read again to find out what system it is.
 func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[closure.StorePath]bool) (*layerContent, error) {
-	switch {
-	case r.init:
+	switch r.kind {
+	case kindInit:
 		return readInitLayer(ctx, v.src, r.job)
-	case r.files:
+	case kindFiles:
 		return readFilesLayer(ctx, v.src, r.job)
+	case kindBase:
+		return v.readBaseLayer(ctx, r.job)
 	}
 	var files []*os.File
 	defer func() {

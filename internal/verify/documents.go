@@ -53,6 +53,7 @@ type form struct {
 	version     int  // of the image format
 	hasInit     bool // the first layer is an init layer
 	application bool // not a NixOS system: the last layer is a root layer
+	base        int  // so many of the layers, the lowest, are of a base image
 }
 
 // words are what the parts of an image are called in the report and in findings.
@@ -79,6 +80,8 @@ func (d *document) configPlace() Finding {
 func (d *document) complete() bool {
 	return d.manifest != nil && d.configData != nil && len(d.config.RootFS.DiffIDs) == len(d.manifest.Layers)
 }
+
+var errNotApplication = errors.New("only an application can have a base image")
 
 // minLayers is one layer for the system and one for store paths.
 const minLayers = 2
@@ -220,6 +223,9 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 		} else {
 			d.form.hasInit = d.form.version >= manifest.Format2 && m.Annotations[manifest.AnnotationInit] != ""
 			d.form.application = m.Annotations[manifest.AnnotationApplication] != ""
+			if d.form.base, err = m.BaseLayers(); err != nil || d.form.base > 0 && !d.form.application {
+				return found(CheckFormat, "manifest: annotation %s: %v", manifest.AnnotationBaseLayers, cmp.Or(err, errNotApplication))
+			}
 		}
 	}
 	if n := len(m.Layers); d.made && n < minLayers {

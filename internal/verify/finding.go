@@ -21,6 +21,7 @@ const (
 	CheckNarHashes  Check = "narhashes"   // each path's NAR has the narHash and narSize of the database
 	CheckReferences Check = "references"  // the paths are closed under references and reachable from the toplevel
 	CheckAddresses  Check = "addresses"   // content-addressed paths have the path that their content gives
+	CheckBase       Check = "base"        // the layers below are those of the base image
 	CheckInit       Check = "init"        // /sbin/init is a nixoci-init, and which
 	CheckSystem     Check = "system"      // the system layer, made again, is the same
 	CheckPlatform   Check = "platform"    // index, config and toplevel name one platform

@@ -180,23 +180,23 @@ func (v *verification) readForeign(ctx context.Context, doc *document) ([]*forei
 	group.SetLimit(v.jobs())
 	for n := range all {
 		group.Go(func() (err error) {
-			all[n], err = v.readForeignLayer(ctx, doc, n)
+			all[n], err = v.readForeignLayer(ctx, layerJob{desc: doc.manifest.Layers[n], platform: doc.platform, number: n + 1})
 			return err
 		})
 	}
 	return all, group.Wait()
 }
 
-func (v *verification) readForeignLayer(ctx context.Context, doc *document, n int) (*foreignLayer, error) {
+func (v *verification) readForeignLayer(ctx context.Context, j layerJob) (*foreignLayer, error) {
 	l := &foreignLayer{layerContent: &layerContent{}, whole: map[closure.StorePath]string{}}
 	found := func(c Check, format string, args ...any) {
-		l.findings = append(l.findings, doc.place(n).of(c, format, args...))
+		l.findings = append(l.findings, j.place().of(c, format, args...))
 	}
 	dir, err := os.MkdirTemp(v.dir, "foreign-")
 	if err != nil {
 		return nil, err
 	}
-	t := openTar(ctx, v.src, doc.manifest.Layers[n], false)
+	t := openTar(ctx, countingReader{v.src, j.progress}, j.desc, false)
 	defer t.Close()
 	err = l.read(t, filepath.Join(dir, "db.sqlite"))
 	format := err // if the blob is right

@@ -25,8 +25,9 @@ type layerContent struct {
 	tarSize  int64
 	paths    []pathContent // in the order of the layer
 	findings []Finding
-	damaged  bool   // not all of it could be read: what is missing says nothing
-	program  []byte // of an init layer: what is /sbin/init; nil where that is no file
+	damaged  bool          // not all of it could be read: what is missing says nothing
+	foreign  *foreignLayer // of a base's layer: the store paths in it, which are not the image's
+	program  []byte        // of an init layer: what is /sbin/init; nil where that is no file
 }
 
 // pathContent is one store path that was put together again.

@@ -13,6 +13,7 @@ import (
 // in one thing from the one that was made again.
 type alternatives struct {
 	doc      *document
+	own      int             // number of the first layer of the draft, from 0
 	draft    *manifest.Draft // of the image that was made again
 	settings manifest.Settings
 }
@@ -45,7 +46,7 @@ func (a *alternatives) checkRecipe() []Finding {
 			swapped := slices.Clone(ls)
 			swapped[n], swapped[m] = swapped[m], swapped[n]
 			if a.fits(swapped, a.settings, said) {
-				return []Finding{a.doc.place(n).of(CheckManifest, "is in the place of layer %d, and that one in its", m+1)}
+				return []Finding{a.doc.place(a.own+n).of(CheckManifest, "is in the place of layer %d, and that one in its", a.own+m+1)}
 			}
 		}
 	}
@@ -62,6 +63,12 @@ type Setting struct {
 // chosen lists the settings that are not the default: nobody can make them again
 // but by believing the image. They are findings where the default is asked for.
 func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Finding) {
+	if base := a.draft.System.Base; base != nil {
+		chosen = append(chosen, Setting{Name: "base image", Value: base.String()})
+		if defaultOnly {
+			found = append(found, a.doc.configPlace().of(CheckConfig, "it has a base image, %s", base))
+		}
+	}
 	for _, d := range defaults {
 		changed := a.settings
 		value := d.reset(&changed)

@@ -51,14 +51,15 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 		}
 	}
 	l.record(nil, CheckInit)
-	last := len(ls) - 1
+	own := c.own()
+	last := len(c.doc.manifest.Layers) - 1
 	if c.isFiles(last - 1) {
-		found, err := v.checkLayer(ctx, CheckSystem, c, last-1, ls[last-1])
+		found, err := v.checkLayer(ctx, CheckSystem, c, last-1, ls[last-1-own])
 		if err != nil || !l.record(found) {
 			return nil, err
 		}
 	}
-	found, err = v.checkLayer(ctx, CheckSystem, c, last, ls[last])
+	found, err = v.checkLayer(ctx, CheckSystem, c, last, ls[last-own])
 	if err != nil || !l.record(found, CheckSystem) {
 		return nil, err
 	}
@@ -89,10 +90,10 @@ func checkPlatform(doc *document, sys *manifest.System) (found []Finding) {
 	return found
 }
 
-// describeLayers describes the layers from what they hold; the compression of a store
+// describeLayers describes the layers above the base from what they hold; the compression of a store
 // layer is what its descriptor says. It is nil where there can be no such layers.
 func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init *manifest.Init) (all []*layers.Layer, found []Finding) {
-	for n := range c.doc.manifest.Layers {
+	for n := c.own(); n < len(c.doc.manifest.Layers); n++ {
 		comp, err := c.doc.compression(n)
 		if err != nil {
 			found = append(found, c.doc.place(n).of(CheckManifest, "%v", err))
@@ -120,11 +121,13 @@ func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init 
 	return all, found
 }
 
-// packedLayers are what the image's layers are packed to, as they were read.
+// packedLayers are what the image's own layers are packed to, as they were read.
 func packedLayers(c *content) []layers.Packed {
-	packed := make([]layers.Packed, len(c.doc.manifest.Layers))
-	for n, d := range c.doc.manifest.Layers {
-		packed[n] = layers.Packed{DiffID: c.layer(n).diffID, Digest: d.Digest, Size: d.Size, UncompressedSize: c.layer(n).tarSize}
+	own := c.doc.manifest.Layers[c.own():]
+	packed := make([]layers.Packed, len(own))
+	for k, d := range own {
+		n := c.own() + k
+		packed[k] = layers.Packed{DiffID: c.layer(n).diffID, Digest: d.Digest, Size: d.Size, UncompressedSize: c.layer(n).tarSize}
 	}
 	return packed
 }
@@ -218,7 +221,7 @@ func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.S
 	if !l.record(found) {
 		return r
 	}
-	a := alternatives{doc: doc, draft: draft, settings: settings}
+	a := alternatives{doc: doc, own: len(doc.manifest.Layers) - len(ls), draft: draft, settings: settings}
 	r.chosen, found = a.chosen(v.o.DefaultSettings)
 	if !l.record(found) {
 		return r

@@ -39,9 +39,16 @@ type PlatformReport struct {
 	Signed   int           `json:"signed"`             // store paths that a trusted key has signed
 	ByAddr   int           `json:"addressed"`          // store paths that are named after their contents
 	Format   int           `json:"format,omitempty"`   // version of the image format
+	Base     *BaseReport   `json:"base,omitempty"`     // the image below, whose layers are not nixoci's
 	Init     digest.Digest `json:"init,omitempty"`     // of the program at /sbin/init, where that is a file
 	Settings []Setting     `json:"settings,omitempty"` // other than the default
 	Checks   []CheckResult `json:"checks"`
+}
+
+// BaseReport is the base image of a platform.
+type BaseReport struct {
+	manifest.BaseInfo
+	Size int64 `json:"size"` // bytes of its blobs
 }
 
 // CheckResult is how one check went.
@@ -155,6 +162,9 @@ func (v *verification) platformReport(r imageResults) PlatformReport {
 	if cl := checks.closure; cl != nil {
 		p.Toplevel, p.NarHash = string(r.system.toplevel), cl.Info(r.system.toplevel).NarHash.SRI()
 	}
+	if r.content != nil {
+		p.Base = r.content.baseReport()
+	}
 	if checks.init != nil {
 		p.Init = checks.init.Digest
 	}
@@ -216,10 +226,14 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	}
 	all := []CheckResult{
 		result(CheckDigests, Holds, "%d blobs match their digests and sizes", p.Layers+1),
-		result(CheckFormat, Holds, "%d layers are in the canonical form of image format %d", p.Layers, p.Format),
+		result(CheckFormat, Holds, "%d layers are in the canonical form of image format %d", p.Layers-r.form().base, p.Format),
 		result(CheckPaths, Holds, "the layers hold the %s of %s, and nothing else", human.Count(paths, "store path"), words.list),
 		result(CheckNarHashes, Holds, "%s, of %d bytes", human.Count(p.Paths, "narHash"), p.NarSize),
 		result(CheckReferences, Holds, "closed under references, all of it reachable from %s", words.roots),
+	}
+	if c.base != nil || failed[CheckBase] != nil {
+		holds, detail := c.base.describe()
+		all = append(all, result(CheckBase, holds, "%s", detail))
 	}
 	if total := c.addresses.total; total > 0 || failed[CheckAddresses] != nil {
 		all = append(all, result(CheckAddresses, Holds, "%d of %d content-addressed paths are where their content puts them%s", p.ByAddr, total, othersNeed(p.ByAddr, total)))

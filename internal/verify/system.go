@@ -34,6 +34,7 @@ type systemContent struct {
 	infos    []closure.Info    // of the Nix database, or of an application's file; nil as above
 
 	application *manifest.ApplicationInfo // nil: it is a NixOS system, or nobody can tell
+	base        *manifest.Base            // nil: there is none
 
 	identityFindings []Finding // of toplevel and database
 }
@@ -73,7 +74,7 @@ func (v *verification) readSystem(ctx context.Context, doc *document, file strin
 		s.form = files.form()
 	}
 	if s.form.application {
-		s.identityFindings = s.identifyApplication(files, doc.place(last))
+		s.identityFindings = s.identifyApplication(files, doc)
 		return s, nil
 	}
 	s.toplevel, s.infos, s.identityFindings, err = files.identify(ctx, doc.place(last))
@@ -83,7 +84,11 @@ func (v *verification) readSystem(ctx context.Context, doc *document, file strin
 // form is what the files say of it, where no manifest does.
 func (s *systemFiles) form() form {
 	if app, _, err := manifest.ParseApplicationInfo(s.info); app != nil || err != nil {
-		return form{version: manifest.CurrentFormat, application: true}
+		f := form{version: manifest.CurrentFormat, application: true}
+		if app != nil && app.Base != nil {
+			f.base = app.Base.Count
+		}
+		return f
 	}
 	if info, err := manifest.ParseImageInfo(s.info); err == nil {
 		return form{version: manifest.Format2, hasInit: info.Program != ""}
@@ -93,7 +98,8 @@ func (s *systemFiles) form() form {
 
 // identifyApplication reads what an application's image says that it was made of.
 // What cannot be understood is a finding.
-func (s *systemContent) identifyApplication(files *systemFiles, place Finding) []Finding {
+func (s *systemContent) identifyApplication(files *systemFiles, doc *document) (found []Finding) {
+	place := doc.place(len(doc.manifest.Layers) - 1)
 	place.Path = manifest.ImageFile
 	app, infos, err := manifest.ParseApplicationInfo(files.info)
 	switch {
@@ -102,8 +108,23 @@ func (s *systemContent) identifyApplication(files *systemFiles, place Finding) [
 	case app == nil:
 		return []Finding{place.of(CheckSystem, "it is not there, or not one of an application")}
 	}
+	if app.Base != nil {
+		if s.base, err = manifest.RecordedBase(*app.Base, doc.manifest, &doc.config); err != nil {
+			return []Finding{place.of(CheckSystem, "%v", err)}
+		}
+	}
+	if n := s.baseLayers(); n != s.form.base {
+		return []Finding{place.of(CheckSystem, "%d layers are of the base image, the manifest says %d", n, s.form.base)}
+	}
 	s.application, s.infos, s.toplevel = app, infos, app.Roots[0]
 	return nil
+}
+
+func (s *systemContent) baseLayers() int {
+	if s.base == nil {
+		return 0
+	}
+	return s.base.Count
 }
 
 // systemFiles are the files of a system layer that say what the image is.

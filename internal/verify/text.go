@@ -27,11 +27,18 @@ func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 		if pr.Toplevel != "" {
 			p.Printf("  %s\n", pr.Toplevel)
 			p.Printf("  %s, %s, %s in %s\n", human.Count(pr.Paths, "store path"), human.Count(pr.Layers, "layer"), human.Bytes(pr.NarSize), human.Bytes(pr.Size))
+			if b := pr.Base; b != nil {
+				p.Printf("  above %s of %s, which nixoci has not made\n", human.Count(b.Count, "layer"), b.BaseInfo)
+			}
 		} else if !pr.Made {
 			p.Printf("  made by another tool\n")
 		}
+		by := "whoever pushed it"
+		if pr.Base != nil {
+			by += ", or by the base image"
+		}
 		for _, s := range pr.Settings {
-			p.Printf("  set by whoever pushed it: %s %s\n", s.Name, s.Value)
+			p.Printf("  set by %s: %s %s\n", by, s.Name, s.Value)
 		}
 		for _, c := range pr.Checks {
 			p.Printf("  %s %-11s %s\n", mark(c.Result, colors), c.Check, text(c))
@@ -60,7 +67,11 @@ func (r *Report) verdict() string {
 	case !r.OK:
 		return "failed: " + reason(r.Findings)
 	case len(r.Origin) > 0:
-		return "verified: " + strings.Join(r.Origin, ", and ")
+		but := ""
+		if slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool { return p.Base != nil }) {
+			but = "; this says nothing of the base image"
+		}
+		return "verified: " + strings.Join(r.Origin, ", and ") + but
 	}
 	if signed, of := r.signatures(); of > 0 {
 		return fmt.Sprintf("consistent; origin not proved: trusted keys have signed %d of %s; %s", signed, human.Count(of, "store path"), howToProve)

@@ -31,6 +31,10 @@ type Options struct {
 	// Init is what the image should have as /sbin/init; nil: what it has is said.
 	Init *manifest.InitChoice
 
+	// OpenBase opens the base image of this name, "" where the image names none;
+	// nil: no base is read.
+	OpenBase func(name string) (*oci.OpenedImage, error)
+
 	// Closures are what the image should be made of, one for each platform that
 	// is to be compared. An error of their source is an error, not a finding.
 	Closures []*manifest.System

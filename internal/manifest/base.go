@@ -1,0 +1,345 @@
+package manifest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/mediatype"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// Base is the image that an application's image is based on, for one platform.
+// Its layers are the lowest of the new image, and nixoci knows of them only what
+// manifest and config say.
+type Base struct {
+	BaseInfo
+	BaseContent
+	Source oci.Reader // has the layers; nil where nobody needs them
+}
+
+// BaseInfo says which image it is.
+type BaseInfo struct {
+	Name     string        `json:"name,omitempty"` // its reference, completed; "" of a file
+	Digest   digest.Digest `json:"digest"`         // of what was named: an index or a manifest
+	Manifest digest.Digest `json:"manifest"`       // of the platform's manifest
+	Count    int           `json:"layers"`         // how many there are
+}
+
+// BaseContent is what its manifest and config say. It follows from the
+// manifest's digest.
+type BaseContent struct {
+	Layers  []BaseLayer       `json:"baseLayers"` // the lowest first
+	History []ocispec.History `json:"history,omitempty"`
+	Config  *BaseConfig       `json:"config"` // nil: the settings have it already
+}
+
+// BaseLayer is a layer of it.
+type BaseLayer struct {
+	ocispec.Descriptor
+	DiffID digest.Digest `json:"diffID"`
+}
+
+// BaseConfig is what it tells a runtime.
+type BaseConfig struct {
+	ocispec.ImageConfig
+	Healthcheck *Healthcheck `json:"Healthcheck,omitempty"`
+	Shell       []string     `json:"Shell,omitempty"`
+}
+
+// String names the base for people.
+func (b BaseInfo) String() string {
+	switch {
+	case b.Name == "":
+		return b.Digest.String()
+	case strings.Contains(b.Name, "@"):
+		return b.Name
+	}
+	return b.Name + "@" + b.Digest.String()
+}
+
+// BaseImage is what the reference of a base names: the base of each platform.
+type BaseImage struct {
+	name  string // "" of a file
+	top   oci.Blob
+	index *Index // nil where it is the manifest of one platform
+}
+
+// ParseBaseImage reads what the reference name names.
+func ParseBaseImage(name string, top oci.Blob) (*BaseImage, error) {
+	b := &BaseImage{name: name, top: top}
+	index, err := ParseIndex(top.Data, top.Descriptor.MediaType)
+	if err == nil {
+		b.index = index
+		return b, nil
+	}
+	if _, notImage := ParseManifest(top.Data, top.Descriptor.MediaType); notImage != nil {
+		if !errors.Is(err, ErrNotManifest) {
+			notImage = err
+		}
+		return nil, notImage
+	}
+	return b, nil
+}
+
+// Find returns the digest of the manifest for a platform. With an error there is
+// none.
+func (b *BaseImage) Find(p ocispec.Platform) (digest.Digest, error) {
+	if b.index == nil {
+		return b.top.Descriptor.Digest, nil // its config says for which it is
+	}
+	if d := b.index.Find(p); d != nil {
+		return d.Digest, nil
+	}
+	var has []string
+	for _, d := range b.index.Manifests {
+		if d.Platform != nil && d.Platform.OS != "unknown" { // what BuildKit says of an image
+			has = append(has, FormatPlatform(*d.Platform))
+		}
+	}
+	return "", hint.Add(fmt.Errorf("has nothing for %s", FormatPlatform(p)), "it is for "+strings.Join(has, ", "))
+}
+
+// Read reads manifest and config of the base for one platform: d is the digest
+// that Find returned.
+func (b *BaseImage) Read(ctx context.Context, src oci.Reader, d digest.Digest, p ocispec.Platform) (c BaseContent, err error) {
+	blob := b.top
+	if b.index != nil {
+		if blob, err = src.GetManifest(ctx, d.String()); err != nil {
+			return c, err
+		}
+	}
+	m, err := ParseBaseManifest(blob)
+	if err != nil {
+		return c, err
+	}
+	if m.Config.Size > limit.Config {
+		return c, fmt.Errorf("config %s: %d bytes, at most %d are read", m.Config.Digest, m.Config.Size, limit.Config)
+	}
+	rc, err := src.GetBlob(ctx, m.Config)
+	if err != nil {
+		return c, err
+	}
+	defer rc.Close()
+	data, err := io.ReadAll(rc)
+	if err != nil {
+		return c, err
+	}
+	return ParseBaseConfig(m, data, p)
+}
+
+// Base is the base for one platform: manifest is the digest that Find returned.
+func (b *BaseImage) Base(manifest digest.Digest, c BaseContent, src oci.Reader) *Base {
+	return &Base{
+		BaseInfo:    BaseInfo{Name: b.name, Digest: b.top.Descriptor.Digest, Manifest: manifest, Count: len(c.Layers)},
+		BaseContent: c,
+		Source:      src,
+	}
+}
+
+// ParseBaseManifest reads the manifest of a base, and refuses one that is no
+// image or that nixoci cannot continue.
+func ParseBaseManifest(blob oci.Blob) (*Manifest, error) {
+	m, err := ParseManifest(blob.Data, blob.Descriptor.MediaType)
+	if err != nil {
+		return nil, err
+	}
+	if m.Config.MediaType != ocispec.MediaTypeImageConfig && m.Config.MediaType != mediatype.DockerConfig {
+		return nil, fmt.Errorf("not an image: its config is of type %q", m.Config.MediaType)
+	}
+	if err := checkDigest(m.Config.Digest); err != nil {
+		return nil, fmt.Errorf("config %w", err)
+	}
+	if len(m.Layers) == 0 {
+		return nil, errors.New("has no layers")
+	}
+	if most := maxImageLayers - minOwnLayers; len(m.Layers) > most {
+		return nil, fmt.Errorf("has %d layers; overlay drivers take %d, so that at most %d can be below an application", len(m.Layers), maxImageLayers, most)
+	}
+	for i, l := range m.Layers {
+		if err := checkBaseLayer(l); err != nil {
+			return nil, fmt.Errorf("layer %d, %s: %w", i+1, l.Digest, err)
+		}
+	}
+	return m, nil
+}
+
+// minOwnLayers is one layer of store paths and the root layer.
+const minOwnLayers = 2
+
+func checkBaseLayer(l ocispec.Descriptor) error {
+	switch {
+	case strings.HasSuffix(l.MediaType, "+encrypted"):
+		return fmt.Errorf("it is encrypted (%s)", l.MediaType)
+	case strings.Contains(l.MediaType, ".nondistributable.") || strings.Contains(l.MediaType, ".foreign."):
+		return fmt.Errorf("its publisher does not allow to copy it (%s)", l.MediaType)
+	}
+	if err := checkDigest(l.Digest); err != nil {
+		return fmt.Errorf("digest %w", err)
+	}
+	_, err := layerType(l.MediaType, false)
+	return err
+}
+
+// layerTypes are the media types of layers in both formats.
+var layerTypes = []struct{ oci, docker string }{
+	{ocispec.MediaTypeImageLayer, mediatype.DockerLayer},
+	{ocispec.MediaTypeImageLayerGzip, mediatype.DockerLayerGzip},
+	{ocispec.MediaTypeImageLayerZstd, mediatype.DockerLayerZstd},
+}
+
+// layerType is the media type of a layer in the format of the image. The bytes
+// are the same in both.
+func layerType(t string, docker bool) (string, error) {
+	for _, known := range layerTypes {
+		switch {
+		case t != known.oci && t != known.docker:
+			continue
+		case !docker:
+			return known.oci, nil
+		case known.oci == ocispec.MediaTypeImageLayerZstd:
+			return "", hint.Add(errors.New("a layer of the base image is compressed with zstd, for which Docker has no media type"), "leave out --format docker")
+		}
+		return known.docker, nil
+	}
+	return "", fmt.Errorf("unknown type of layer %q", t)
+}
+
+// ParseBaseConfig reads the config of a base with manifest m, which should be
+// for platform p.
+func ParseBaseConfig(m *Manifest, data []byte, p ocispec.Platform) (BaseContent, error) {
+	fail := func(err error) (BaseContent, error) {
+		return BaseContent{}, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
+	}
+	var c struct {
+		ocispec.Platform
+		Config  BaseConfig        `json:"config"`
+		RootFS  ocispec.RootFS    `json:"rootfs"`
+		History []ocispec.History `json:"history"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return fail(err)
+	}
+	its := c.Platform
+	if its.Variant == "" { // many tools leave it out
+		its.Variant = p.Variant
+	}
+	if its.OSVersion, its.OSFeatures = "", nil; !SamePlatform(its, p) {
+		return BaseContent{}, hint.Add(fmt.Errorf("is for %s, not for %s", FormatPlatform(c.Platform), FormatPlatform(p)),
+			"name an image or an index that has "+FormatPlatform(p))
+	}
+	if n := len(c.RootFS.DiffIDs); n != len(m.Layers) {
+		return fail(fmt.Errorf("%d diffIDs for %d layers", n, len(m.Layers)))
+	}
+	content := BaseContent{Config: &c.Config, History: c.History}
+	for i, l := range m.Layers {
+		if err := checkDigest(c.RootFS.DiffIDs[i]); err != nil {
+			return fail(fmt.Errorf("diffID %w", err))
+		}
+		content.Layers = append(content.Layers, BaseLayer{Descriptor: baseDescriptor(l), DiffID: c.RootFS.DiffIDs[i]})
+	}
+	if !fitsHistory(content.History, len(content.Layers)) {
+		content.History = slices.Repeat([]ocispec.History{{CreatedBy: "layer of the base image"}}, len(content.Layers))
+	}
+	return content, nil
+}
+
+// baseDescriptor is a layer's descriptor without what nixoci says of layers of its
+// own, and what is of use to the base's manifest alone.
+func baseDescriptor(l ocispec.Descriptor) ocispec.Descriptor {
+	d := ocispec.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: maps.Clone(l.Annotations)}
+	maps.DeleteFunc(d.Annotations, func(k, _ string) bool { return strings.HasPrefix(k, reservedPrefix) })
+	if len(d.Annotations) == 0 {
+		d.Annotations = nil
+	}
+	return d
+}
+
+// fitsHistory reports whether a history has an entry for each of so many layers.
+func fitsHistory(history []ocispec.History, layers int) bool {
+	n := 0
+	for _, h := range history {
+		if !h.EmptyLayer {
+			n++
+		}
+	}
+	return n == layers
+}
+
+// BaseLayers is how many of m's layers are of a base image, as m says.
+func (m *Manifest) BaseLayers() (int, error) {
+	s, ok := m.Annotations[AnnotationBaseLayers]
+	if !ok {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > len(m.Layers)-minOwnLayers || strconv.Itoa(n) != s {
+		return 0, fmt.Errorf("%q of its %d layers are of the base image", s, len(m.Layers))
+	}
+	return n, nil
+}
+
+// RecordedBase is the base that an image has, as its manifest m, its config and
+// info say.
+func RecordedBase(info BaseInfo, m *Manifest, config *ocispec.Image) (*Base, error) {
+	n, own := info.Count, len(m.Layers)-info.Count
+	switch {
+	case n < 1 || own < minOwnLayers || len(config.RootFS.DiffIDs) != len(m.Layers):
+		return nil, fmt.Errorf("%d of %d layers are of the base image", n, len(m.Layers))
+	case len(config.History) < own:
+		return nil, fmt.Errorf("the history has %d entries", len(config.History))
+	}
+	b := &Base{BaseInfo: info}
+	b.History = config.History[:len(config.History)-own]
+	for i, l := range m.Layers[:n] {
+		b.Layers = append(b.Layers, BaseLayer{Descriptor: l, DiffID: config.RootFS.DiffIDs[i]})
+	}
+	return b, nil
+}
+
+// check holds for a base whoever says it.
+func (b *Base) check() error {
+	for _, d := range []digest.Digest{b.Digest, b.Manifest} {
+		if err := checkDigest(d); err != nil {
+			return fmt.Errorf("base image: digest %w", err)
+		}
+	}
+	return nil
+}
+
+// descriptors are those of the base's layers in the image's format.
+func (b *Base) descriptors(docker bool) (all []ocispec.Descriptor, err error) {
+	for _, l := range b.Layers {
+		d := l.Descriptor
+		if d.MediaType, err = layerType(d.MediaType, docker); err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+// annotate adds what the manifest says of the base.
+func (b *Base) annotate(a map[string]string) {
+	a[AnnotationBaseManifest] = b.Manifest.String()
+	a[AnnotationBaseLayers] = strconv.Itoa(len(b.Layers))
+}
+
+// describe adds what the image specification has names for.
+func (b *Base) describe(m map[string]string) {
+	if b.Name != "" {
+		m[ocispec.AnnotationBaseImageName] = b.Name
+	}
+	m[ocispec.AnnotationBaseImageDigest] = b.Digest.String()
+}

@@ -1,0 +1,214 @@
+package push
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// BaseImage is an image that others are based on. What its reference names is
+// read once.
+type BaseImage struct {
+	src   *oci.OpenedImage
+	image func(context.Context) (*manifest.BaseImage, error)
+}
+
+// NewBaseImage is the image in src. Name is its reference, as the images on top
+// of it will have it, and "" for a file.
+func NewBaseImage(src *oci.OpenedImage, name string) *BaseImage {
+	b := &BaseImage{src: src}
+	b.image = once(func(ctx context.Context) (*manifest.BaseImage, error) {
+		top, err := src.GetManifest(ctx, src.TagOrDigest)
+		if err != nil {
+			return nil, err
+		}
+		return manifest.ParseBaseImage(name, top)
+	})
+	return b
+}
+
+// For is the base for one platform. What c knows of its manifest is not read
+// again: its digest covers that.
+func (b *BaseImage) For(ctx context.Context, c *Cache, p ocispec.Platform) (*manifest.Base, error) {
+	base, err := b.read(ctx, c, p)
+	if err != nil {
+		return nil, fmt.Errorf("base image %s: %w", b.src.Name, err)
+	}
+	return base, nil
+}
+
+func (b *BaseImage) read(ctx context.Context, c *Cache, p ocispec.Platform) (*manifest.Base, error) {
+	image, err := b.image(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := image.Find(p)
+	if err != nil {
+		return nil, err
+	}
+	key := d.String() + " " + manifest.FormatPlatform(p)
+	var content manifest.BaseContent
+	if !c.Get(folderBases, key, &content) || len(content.Layers) == 0 {
+		if content, err = image.Read(ctx, b.src.Reader, d, p); err != nil {
+			return nil, err
+		}
+		_ = c.Put(folderBases, key, content) // a cache that cannot be written to only costs time
+	}
+	return image.Base(d, content, b.src.Reader), nil
+}
+
+// baseLayer is a layer of a base image on its way to the destination. It is never
+// unpacked: what is sent are the bytes that the base has.
+type baseLayer struct {
+	manifest.BaseLayer
+	source  oci.Reader
+	outcome Outcome
+	shown   *layers.Layer // for Progress
+}
+
+// BaseResult is what a push did with a layer of a base image.
+type BaseResult struct {
+	ocispec.Descriptor
+	Outcome Outcome // [Present], [Mounted] or [Copied]
+}
+
+// addBase adds the layers of b, each once for all platforms.
+func (p *pusher) addBase(b *manifest.Base) {
+	if b == nil {
+		return
+	}
+	for _, l := range b.Layers {
+		if !p.hasBase[l.Digest] {
+			p.hasBase[l.Digest] = true
+			shown := &layers.Layer{Size: l.Size, Comment: "layer of the base image"}
+			p.base = append(p.base, &baseLayer{BaseLayer: l, source: b.Source, shown: shown})
+		}
+	}
+}
+
+// putBase makes the layers of base images be at the destination: they are there,
+// or the registry takes them from the base's repository, or they are copied.
+func (p *pusher) putBase(ctx context.Context) error {
+	uploads := p.job.Uploads
+	if _, ordered := p.dst.(oci.Ordered); ordered {
+		uploads = 1
+	}
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(uploads)
+	for _, l := range p.base {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			if err := p.putBaseLayer(ctx, l); err != nil {
+				return fmt.Errorf("layer %s of the base image: %w", l.Digest, err)
+			}
+			p.job.Progress.Done(LayerResult{Layer: l.shown, Packed: layers.Packed{Digest: l.Digest, Size: l.Size, UncompressedSize: l.Size}, Outcome: l.outcome})
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (p *pusher) putBaseLayer(ctx context.Context, l *baseLayer) error {
+	if p.listed[l.Digest] && p.job.ReuseCheck <= 0 {
+		l.outcome = Present
+		return nil
+	}
+	if dst, ok := p.dst.(oci.Mounter); ok {
+		if mounted, err := dst.Mount(ctx, l.Digest, l.source); err != nil || mounted {
+			l.outcome = Mounted
+			return err
+		}
+	}
+	if has, err := p.dst.HasBlob(ctx, l.Descriptor); err != nil || has {
+		l.outcome = Present
+		return err
+	}
+	l.outcome = Copied
+	_, err := p.dst.PutLayer(ctx, nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
+		return l.copy(ctx, w, func(n int) { p.job.Progress.Packing(l.shown, n) })
+	})
+	return err
+}
+
+// copy writes the layer's blob to w, and checks on the way that it has its digest
+// and that its tar has its diffID.
+func (l *baseLayer) copy(ctx context.Context, w io.Writer, did func(int)) (layers.Packed, error) {
+	blob, err := l.source.GetBlob(ctx, l.Descriptor)
+	if err != nil {
+		return layers.Packed{}, err
+	}
+	defer blob.Close()
+	defer context.AfterFunc(ctx, func() { blob.Close() })() // a read that waits ends with the context
+	sent := io.TeeReader(blob, writerFunc(func(p []byte) error {
+		_, err := w.Write(p)
+		did(len(p))
+		return err
+	}))
+	tarSize, diffID, tarErr := hashTar(sent, l.MediaType)
+	if _, err := io.Copy(io.Discard, sent); err != nil { // a blob that is another one is what matters
+		return layers.Packed{}, errors.Join(context.Cause(ctx), err)
+	}
+	if tarErr != nil {
+		return layers.Packed{}, fmt.Errorf("cannot be decompressed: %w", tarErr)
+	}
+	if diffID != l.DiffID {
+		return layers.Packed{}, oci.ContentErrorf("its diffID is %s, and the base's config has %s", diffID, l.DiffID)
+	}
+	return layers.Packed{DiffID: diffID, Digest: l.Digest, Size: l.Size, UncompressedSize: tarSize}, nil
+}
+
+type writerFunc func([]byte) error
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	if err := f(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// hashTar reads the tar in a blob.
+func hashTar(blob io.Reader, mediaType string) (size int64, diffID digest.Digest, err error) {
+	tar, err := layers.Decompress(blob, mediaType)
+	if err != nil {
+		return 0, "", err
+	}
+	defer tar.Close()
+	h := sha256.New()
+	if size, err = io.Copy(h, tar); err != nil {
+		return 0, "", err
+	}
+	return size, digest.NewDigest(digest.SHA256, h), nil
+}
+
+// baseMoved warns where the image that is replaced has another base of the same
+// name.
+func (p *pusher) baseMoved(ctx context.Context) {
+	if len(p.base) == 0 || len(p.job.Tags) == 0 {
+		return
+	}
+	r := p.remoteOf(p.job.Tags[0])
+	if r == nil {
+		return
+	}
+	top, err := r.Index(ctx)
+	if err != nil || top.Index == nil {
+		return
+	}
+	now := p.images[0].draft.System.Base
+	name, was := top.Index.Annotations[ocispec.AnnotationBaseImageName], top.Index.Annotations[ocispec.AnnotationBaseImageDigest]
+	if now != nil && name == now.Name && name != "" && was != now.Digest.String() {
+		p.warn(fmt.Errorf("base image %s is not what it was: %s now, and %s when %s was pushed", name, now.Digest, was, r))
+	}
+}

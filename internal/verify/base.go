@@ -1,0 +1,168 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// maxBaseTime is how long a base image is waited for: it may be in a registry
+// that is not there any more.
+const maxBaseTime = 15 * time.Second
+
+// readBaseLayer reads a layer that another tool has made. What it holds is the
+// base's, and not held against the closure.
+func (v *verification) readBaseLayer(ctx context.Context, j layerJob) (*layerContent, error) {
+	l, err := v.readForeignLayer(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	return &layerContent{diffID: l.diffID, tarSize: l.tarSize, findings: l.findings, damaged: len(l.findings) > 0, foreign: l}, nil
+}
+
+// baseCheck is what came out for the base image.
+type baseCheck struct {
+	info   manifest.BaseInfo
+	shared int   // store paths of the base that the closure has, too, and nobody could compare
+	unread error // why the base image could not be read; nil: it was
+}
+
+// checkBase checks that the layers below are those of the base image, as far as
+// that can be read, and that none of them changes a store path of the closure.
+func (v *verification) checkBase(ctx context.Context, c *content) (check *baseCheck, found []Finding, err error) {
+	base := c.base()
+	check = &baseCheck{info: base.BaseInfo}
+	check.shared, found = checkShared(c)
+	content, what, err := v.readBase(ctx, base, c.doc)
+	switch {
+	case ctx.Err() != nil:
+		return nil, nil, context.Cause(ctx)
+	case err != nil:
+		check.unread = err
+	case what != "":
+		found = append(found, c.doc.configPlace().of(CheckBase, "base image %s: %s", base, what))
+	default:
+		found = append(found, compareBase(c.doc, base, content)...)
+	}
+	return check, found, nil
+}
+
+// readBase reads the base image by its digest. An error says why nobody can know,
+// and what is what is wrong with it.
+func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *document) (c manifest.BaseContent, what string, err error) {
+	if v.o.OpenBase == nil {
+		return c, "", errors.New("it was not looked for")
+	}
+	src, err := v.o.OpenBase(base.Name)
+	if err != nil {
+		return c, "", err
+	}
+	defer src.Close()
+	ctx, cancel := context.WithTimeout(ctx, maxBaseTime)
+	defer cancel()
+	top, err := src.GetManifest(ctx, base.Digest.String())
+	if err != nil {
+		return c, "", err
+	}
+	image, err := manifest.ParseBaseImage(base.Name, top)
+	if err != nil {
+		return c, err.Error(), nil
+	}
+	d, err := image.Find(doc.config.Platform)
+	if err != nil {
+		return c, err.Error(), nil
+	}
+	if d != base.Manifest {
+		return c, fmt.Sprintf("its manifest for %s is %s, not %s", doc.platform, d, base.Manifest), nil
+	}
+	c, err = image.Read(ctx, src, d, doc.config.Platform)
+	return c, "", err
+}
+
+// compareBase compares the layers and the history of an image with those of its
+// base.
+func compareBase(doc *document, base *manifest.Base, is manifest.BaseContent) (found []Finding) {
+	for n, has := range base.Layers {
+		switch {
+		case n >= len(is.Layers):
+			return append(found, doc.place(n).of(CheckBase, "the base image has %s", human.Count(len(is.Layers), "layer")))
+		case has.Digest != is.Layers[n].Digest || has.Size != is.Layers[n].Size:
+			found = append(found, doc.place(n).of(CheckBase, "the base image has %s in its place", is.Layers[n].Digest))
+		case has.DiffID != is.Layers[n].DiffID:
+			found = append(found, doc.place(n).of(CheckBase, "its diffID in the base image is %s", is.Layers[n].DiffID))
+		}
+	}
+	switch {
+	case len(found) > 0:
+	case len(is.Layers) > len(base.Layers):
+		found = append(found, doc.configPlace().of(CheckBase, "the base image has %d layers, %d are here", len(is.Layers), len(base.Layers)))
+	case jsonText(base.History) != jsonText(is.History):
+		found = append(found, doc.configPlace().of(CheckBase, "the history of the base image is another one"))
+	}
+	return found
+}
+
+// checkShared looks for store paths that the base has, too. An engine shows the
+// files of both as one directory: with other content the path is not what its
+// narHash says.
+func checkShared(c *content) (unknown int, found []Finding) {
+	infos := map[closure.StorePath]*closure.Info{}
+	for k := range c.system.infos {
+		infos[c.system.infos[k].Path] = &c.system.infos[k]
+	}
+	for n, l := range c.layers[:c.own()] {
+		if l.foreign == nil {
+			continue
+		}
+		hashes := map[closure.StorePath]closure.Hash{}
+		for _, p := range l.foreign.paths {
+			hashes[p.path] = p.narHash
+		}
+		for p, apart := range l.foreign.whole {
+			info := infos[p]
+			switch {
+			case info == nil:
+			case apart != "":
+				unknown++
+			case hashes[p] != info.NarHash:
+				place := c.doc.place(n)
+				place.Path = string(p)
+				found = append(found, place.of(CheckBase, "the base image has it with other content, which shows through"))
+			}
+		}
+	}
+	return unknown, found
+}
+
+// describe says it for people.
+func (b *baseCheck) describe() (holds Result, detail string) {
+	if b == nil {
+		return Holds, ""
+	}
+	layers := human.Count(b.info.Count, "layer")
+	switch {
+	case b.shared > 0:
+		return Unknown, fmt.Sprintf("%s of the closure are in the base image, too, in a form that cannot be compared", human.Count(b.shared, "store path"))
+	case b.unread != nil:
+		return Unknown, fmt.Sprintf("%s below; %s cannot be read to compare them: %v", layers, b.info, b.unread)
+	}
+	return Holds, fmt.Sprintf("%s below, the same as in %s", layers, b.info)
+}
+
+// baseReport is the base for the report; nil without one.
+func (c *content) baseReport() *BaseReport {
+	base := c.base()
+	if base == nil {
+		return nil
+	}
+	r := &BaseReport{BaseInfo: base.BaseInfo}
+	for _, l := range base.Layers {
+		r.Size += l.Size
+	}
+	return r
+}
