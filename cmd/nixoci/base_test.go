@@ -26,6 +26,7 @@ type testBase struct {
 	manifests []ocispec.Descriptor // what can be pushed, the last is the image
 	docker    bool
 	broken    string
+	file      string // another one in each layer; "" for none
 }
 
 func (b *testBase) add(mediaType string, data []byte) ocispec.Descriptor {
@@ -63,6 +64,11 @@ func (b *testBase) layer(name, content string) (ocispec.Descriptor, digest.Diges
 		}
 	}
 	w.Write([]byte(content))
+	if b.file != "" {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: b.file, Mode: 0o644}); err != nil {
+			panic(err)
+		}
+	}
 	w.Close()
 	g := gzip.NewWriter(&z)
 	g.Name = "layer.tar"
@@ -125,14 +131,16 @@ func (b *testBase) image(platform string, layers int, version string) {
 }
 
 // cmdBaseImage makes an image of another tool: baseimage REF|oci:DIR [WORD...],
-// where a word is a number of layers, a platform, docker, the kind of damage, or
-// vN for another content.
+// where a word is a number of layers, a platform, docker, a store path that is
+// there, the kind of damage, or vN for another content.
 func cmdBaseImage(ts *testscript.TestScript, neg bool, args []string) {
 	b := &testBase{blobs: map[digest.Digest][]byte{}}
 	layers, version := 2, ""
 	var platforms []string
 	for _, word := range args[1:] {
 		switch n := 0; {
+		case strings.HasPrefix(word, "/nix/"):
+			b.file = word[1:]
 		case strings.Contains(word, "/"):
 			platforms = append(platforms, word)
 		case word == "docker":

@@ -71,14 +71,13 @@ func (b BaseInfo) String() string {
 
 // BaseImage is what the reference of a base names: the base of each platform.
 type BaseImage struct {
-	name  string // "" of a file
 	top   oci.Blob
 	index *Index // nil where it is the manifest of one platform
 }
 
-// ParseBaseImage reads what the reference name names.
-func ParseBaseImage(name string, top oci.Blob) (*BaseImage, error) {
-	b := &BaseImage{name: name, top: top}
+// ParseBaseImage reads what the reference of a base names.
+func ParseBaseImage(top oci.Blob) (*BaseImage, error) {
+	b := &BaseImage{top: top}
 	index, err := ParseIndex(top.Data, top.Descriptor.MediaType)
 	if err == nil {
 		b.index = index
@@ -139,10 +138,14 @@ func (b *BaseImage) Read(ctx context.Context, src oci.Reader, d digest.Digest, p
 	return ParseBaseConfig(m, data, p)
 }
 
-// Base is the base for one platform: manifest is the digest that Find returned.
-func (b *BaseImage) Base(manifest digest.Digest, c BaseContent, src oci.Reader) *Base {
+// Digest is that of the index or manifest.
+func (b *BaseImage) Digest() digest.Digest { return b.top.Descriptor.Digest }
+
+// NewBase is the base for one platform, from an image with a digest and with a
+// manifest of the other digest. Name is "" of a file.
+func NewBase(name string, image, manifest digest.Digest, c BaseContent, src oci.Reader) *Base {
 	return &Base{
-		BaseInfo:    BaseInfo{Name: b.name, Digest: b.top.Descriptor.Digest, Manifest: manifest, Count: len(c.Layers)},
+		BaseInfo:    BaseInfo{Name: name, Digest: image, Manifest: manifest, Count: len(c.Layers)},
 		BaseContent: c,
 		Source:      src,
 	}

@@ -38,7 +38,7 @@ func baseManifest(t testing.TB, n int, config []byte) (oci.Blob, []byte) {
 
 // parseBase is the base of a manifest and a config.
 func parseBase(name string, blob oci.Blob, config []byte) (*Base, error) {
-	image, err := ParseBaseImage(name, blob)
+	image, err := ParseBaseImage(blob)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func parseBase(name string, blob oci.Blob, config []byte) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return image.Base(d, c, nil), nil
+	return NewBase(name, image.Digest(), d, c, nil), nil
 }
 
 // baseConfig is a config with one diffID for each of so many layers.

@@ -20,25 +20,32 @@ import (
 // read once.
 type BaseImage struct {
 	src   *oci.OpenedImage
+	name  string
 	image func(context.Context) (*manifest.BaseImage, error)
 }
 
 // NewBaseImage is the image in src. Name is its reference, as the images on top
 // of it will have it, and "" for a file.
 func NewBaseImage(src *oci.OpenedImage, name string) *BaseImage {
-	b := &BaseImage{src: src}
+	b := &BaseImage{src: src, name: name}
 	b.image = once(func(ctx context.Context) (*manifest.BaseImage, error) {
 		top, err := src.GetManifest(ctx, src.TagOrDigest)
 		if err != nil {
 			return nil, err
 		}
-		return manifest.ParseBaseImage(name, top)
+		return manifest.ParseBaseImage(top)
 	})
 	return b
 }
 
-// For is the base for one platform. What c knows of its manifest is not read
-// again: its digest covers that.
+// knownBase is what a cache keeps of a base image for one platform. A digest covers
+// all of it.
+type knownBase struct {
+	Manifest digest.Digest `json:"manifest"`
+	manifest.BaseContent
+}
+
+// For is the base for one platform. What c knows of a digest is not read again.
 func (b *BaseImage) For(ctx context.Context, c *Cache, p ocispec.Platform) (*manifest.Base, error) {
 	base, err := b.read(ctx, c, p)
 	if err != nil {
@@ -48,6 +55,10 @@ func (b *BaseImage) For(ctx context.Context, c *Cache, p ocispec.Platform) (*man
 }
 
 func (b *BaseImage) read(ctx context.Context, c *Cache, p ocispec.Platform) (*manifest.Base, error) {
+	pinned := digest.Digest(b.src.TagOrDigest)
+	if known, ok := b.known(c, pinned, p); ok && pinned.Validate() == nil {
+		return manifest.NewBase(b.name, pinned, known.Manifest, known.BaseContent, b.src.Reader), nil
+	}
 	image, err := b.image(ctx)
 	if err != nil {
 		return nil, err
@@ -56,15 +67,27 @@ func (b *BaseImage) read(ctx context.Context, c *Cache, p ocispec.Platform) (*ma
 	if err != nil {
 		return nil, err
 	}
-	key := d.String() + " " + manifest.FormatPlatform(p)
-	var content manifest.BaseContent
-	if !c.Get(folderBases, key, &content) || len(content.Layers) == 0 {
-		if content, err = image.Read(ctx, b.src.Reader, d, p); err != nil {
+	known, ok := b.known(c, d, p)
+	if !ok {
+		known.Manifest = d
+		if known.BaseContent, err = image.Read(ctx, b.src.Reader, d, p); err != nil {
 			return nil, err
 		}
-		_ = c.Put(folderBases, key, content) // a cache that cannot be written to only costs time
 	}
-	return image.Base(d, content, b.src.Reader), nil
+	for _, of := range []digest.Digest{d, image.Digest()} {
+		_ = c.Put(folderBases, baseKey(of, p), known) // a cache that cannot be written to only costs time
+	}
+	return manifest.NewBase(b.name, image.Digest(), d, known.BaseContent, b.src.Reader), nil
+}
+
+// known is what c knows of the index or manifest with a digest.
+func (b *BaseImage) known(c *Cache, d digest.Digest, p ocispec.Platform) (k knownBase, ok bool) {
+	ok = c.Get(folderBases, baseKey(d, p), &k) && len(k.Layers) > 0
+	return k, ok
+}
+
+func baseKey(d digest.Digest, p ocispec.Platform) string {
+	return d.String() + " " + manifest.FormatPlatform(p)
 }
 
 // baseLayer is a layer of a base image on its way to the destination. It is never

@@ -155,6 +155,16 @@ func TestBaseIsMounted(t *testing.T) {
 		t.Error("the same push changed something")
 	}
 
+	// Of one that a digest names, nothing is asked.
+	w.Mu.Lock()
+	w.Log = nil
+	w.Mu.Unlock()
+	pinned, err := w.on(t, cache, "them/base", again.System.Base.Digest.String())
+	must(t, err)
+	if n := w.Requests(""); n != 0 || pinned.System.Base.Manifest != again.System.Base.Manifest {
+		t.Errorf("%d requests to read a base that is pinned and known", n)
+	}
+
 	// A machine that knows nothing: the registry's own word is proved.
 	w.Mu.Lock()
 	w.Log = nil

@@ -38,7 +38,7 @@ const (
 	folderLayers  = "layers"  // layers.Recipe → layers.Packed
 	folderImages  = "images"  // image recipe → descriptor of the index
 	folderSystems = "systems" // narHash of a toplevel → what was read from its files
-	folderBases   = "bases"   // digest of a base image's manifest → manifest.BaseContent
+	folderBases   = "bases"   // digest of a base image → knownBase
 )
 
 // maxEntriesPerShard bounds the cache: an entry takes a block of the file

@@ -69,7 +69,7 @@ func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *d
 	if err != nil {
 		return c, "", err
 	}
-	image, err := manifest.ParseBaseImage(base.Name, top)
+	image, err := manifest.ParseBaseImage(top)
 	if err != nil {
 		return c, err.Error(), nil
 	}
