@@ -65,8 +65,10 @@ func (b *testBase) layer(name, content string) (ocispec.Descriptor, digest.Diges
 	}
 	w.Write([]byte(content))
 	if b.file != "" {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: b.file, Mode: 0o644}); err != nil {
-			panic(err)
+		for _, h := range []tar.Header{{Typeflag: tar.TypeDir, Name: filepath.Dir(b.file) + "/", Mode: 0o555}, {Typeflag: tar.TypeReg, Name: b.file, Mode: 0o644}} {
+			if err := w.WriteHeader(&h); err != nil {
+				panic(err)
+			}
 		}
 	}
 	w.Close()

@@ -147,7 +147,11 @@ func (b *baseCheck) describe() (holds Result, detail string) {
 	layers := human.Count(b.info.Count, "layer")
 	switch {
 	case b.shared > 0:
-		return Unknown, fmt.Sprintf("%s of the closure are in the base image, too, in a form that cannot be compared", human.Count(b.shared, "store path"))
+		are := "are"
+		if b.shared == 1 {
+			are = "is"
+		}
+		return Unknown, fmt.Sprintf("%s of the closure %s in the base image, too, in a form that cannot be compared", human.Count(b.shared, "store path"), are)
 	case b.unread != nil:
 		return Unknown, fmt.Sprintf("%s below; %s cannot be read to compare them: %v", layers, b.info, b.unread)
 	}
