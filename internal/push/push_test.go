@@ -303,9 +303,9 @@ func TestJoinKeepsBoth(t *testing.T) {
 	for range 3 {
 		reg := newMemoryRegistry(t)
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
+		images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 		var wg sync.WaitGroup
-		for _, arch := range []string{"amd64", "arm64"} {
-			image := sampleImage(t, src, arch, nil)
+		for _, image := range images {
 			wg.Go(func() {
 				job := sampleJob(nil)
 				job.Join = true
@@ -315,7 +315,6 @@ func TestJoinKeepsBoth(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 		joined, err := reg.open(t).Resolve(t.Context(), "latest")
 		must(t, err)
 		want, err := Push(t.Context(), newMemoryRegistry(t).open(t), images, sampleJob(nil))

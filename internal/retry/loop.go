@@ -12,7 +12,7 @@ import (
 const (
 	maxAttempts = 6               // of one operation; a silence counts as two
 	maxDelay    = limit.Operation // all delays of one operation
-	maxBreaks   = 5               // of one transfer, in a row, before a byte came
+	maxBreaks   = 5               // of one transfer, in a row, before a byte came; a silence counts as two
 )
 
 // Policy is how operations are tried again. The zero value is what nixoci does;
@@ -83,10 +83,16 @@ func (b *Breaks) Wait(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if !MayPass(err) || b.inARow == maxBreaks {
+	if !MayPass(err) {
 		return err
 	}
 	b.inARow++
+	if Timeout(err) {
+		b.inARow++
+	}
+	if b.inARow > maxBreaks {
+		return err
+	}
 	return Sleep(ctx, max(b.Policy.delay(b.inARow), min(After(err), maxDelay)))
 }
 

@@ -100,6 +100,15 @@ func TestBreaks(t *testing.T) {
 			}
 			b.Moved()
 		}
+		for range maxBreaks / 2 {
+			if err := b.Wait(t.Context(), Silence("slow")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Wait(t.Context(), Silence("slow")); err == nil {
+			t.Errorf("waited %d times for a server that is silent", maxBreaks/2+1)
+		}
+		b.Moved()
 		if err := b.Wait(t.Context(), Never(io.ErrUnexpectedEOF)); err == nil {
 			t.Error("an error that is final was waited for")
 		}
