@@ -2,7 +2,6 @@ package closure
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,7 +22,6 @@ type body struct {
 	resp   answer      // Response is nil while there is no connection
 	timer  *time.Timer // cancels resp if it stalls
 	speed  limit.Speed
-	slow   int   // number of connections that were too slow
 	offset int64 // bytes read so far
 	size   int64 // bytes of the file, -1 if unknown
 	etag   string
@@ -31,11 +29,9 @@ type body struct {
 	err    error
 }
 
-// maxSlow is the number of slow connections after which a transfer fails.
-const maxSlow = 2
-
 func (f *fetcher) open(ctx context.Context, rel string) (*body, error) {
-	b := &body{f: f, ctx: ctx, rel: rel, speed: limit.Speed{Least: f.least}, breaks: retry.Breaks{Policy: f.retry}}
+	speed := limit.Speed{Least: f.least}
+	b := &body{f: f, ctx: ctx, rel: rel, speed: speed, breaks: retry.Breaks{Policy: f.retry, Enough: speed.Enough()}}
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
@@ -141,7 +137,7 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 		n, err = b.read(p)
 		if n > 0 {
-			b.breaks.Moved()
+			b.breaks.Moved(n)
 		}
 		if err == nil {
 			if n > 0 || len(p) == 0 {
@@ -154,11 +150,6 @@ func (b *body) Read(p []byte) (int, error) {
 			return n, b.err
 		}
 		b.close()
-		if errors.Is(err, errTooSlow) {
-			if b.slow++; b.slow >= maxSlow {
-				err = retry.Never(err)
-			}
-		}
 		b.err = b.breaks.Wait(b.ctx, err)
 		if n > 0 {
 			return n, nil

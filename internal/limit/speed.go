@@ -14,10 +14,16 @@ type Speed struct {
 
 // Patience says how long the next wait for the peer may last.
 func (s *Speed) Patience() time.Duration {
-	if s.moved >= max(1, s.Least*int64(LeastSpeedIn/time.Second)) {
+	if s.moved >= s.Enough() {
 		s.waited, s.moved = 0, 0
 	}
 	return LeastSpeedIn - s.waited
+}
+
+// Enough returns how many bytes a transfer of the least speed moves in
+// [LeastSpeedIn], at least 1.
+func (s *Speed) Enough() int64 {
+	return max(1, s.Least*int64(LeastSpeedIn/time.Second))
 }
 
 // Moved says what came of a wait.

@@ -88,7 +88,7 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 	if err != nil {
 		return nil, r.fail(op, err)
 	}
-	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body, breaks: retry.Breaks{Policy: r.retrier.policy}}, op, d), nil
+	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body, breaks: retry.Breaks{Policy: r.retrier.policy, Enough: r.speed.Enough()}}, op, d), nil
 }
 
 // openBlob requests the blob, beginning with byte from.
@@ -166,10 +166,10 @@ func (b *resumed) Read(p []byte) (int, error) {
 		b.at += int64(n)
 		switch {
 		case err == nil || err == io.EOF:
-			b.breaks.Moved()
+			b.breaks.Moved(n)
 			return n, err
 		case n > 0: // the next Read returns the error again
-			b.breaks.Moved()
+			b.breaks.Moved(n)
 			return n, nil
 		}
 		if err := b.breaks.Wait(b.ctx, err); err != nil {

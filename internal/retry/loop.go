@@ -12,7 +12,8 @@ import (
 const (
 	maxAttempts = 6               // of one operation; a silence counts as two
 	maxDelay    = limit.Operation // all delays of one operation
-	maxBreaks   = 5               // of one transfer, in a row, before a byte came; a silence counts as two
+	maxBreaks   = 5               // of one transfer, in a row, before a byte came
+	maxSlow     = 2               // silences after which a transfer fails
 )
 
 // Policy is how operations are tried again. The zero value is what nixoci does;
@@ -68,31 +69,40 @@ func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error
 	}
 }
 
-// Breaks counts how often a transfer broke since its last byte.
+// Breaks counts how often a transfer broke since its last byte, and how often it was
+// too slow.
 type Breaks struct {
 	Policy Policy
+	Enough int64 // bytes after which the transfer was not too slow
+
 	inARow int
+	slow   int   // silences since the transfer was fast enough
+	moved  int64 // bytes since the last break
 }
 
-// Moved says that bytes came.
-func (b *Breaks) Moved() { b.inARow = 0 }
+// Moved records that n bytes arrived. A few bytes end a row of breaks, but a peer
+// that sends a few bytes before each silence stays too slow.
+func (b *Breaks) Moved(n int) {
+	b.inARow = 0
+	if b.moved += int64(n); b.moved >= max(1, b.Enough) {
+		b.slow = 0
+	}
+}
 
 // Wait waits before a transfer that broke with err continues. It returns err if no
-// attempt will help, or if the transfer broke too often.
+// attempt will help, if the transfer broke too often, or if it was too slow twice.
 func (b *Breaks) Wait(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if !MayPass(err) {
+	b.moved = 0
+	if Timeout(err) {
+		b.slow++
+	}
+	if !MayPass(err) || b.inARow == maxBreaks || b.slow == maxSlow {
 		return err
 	}
 	b.inARow++
-	if Timeout(err) {
-		b.inARow++
-	}
-	if b.inARow > maxBreaks {
-		return err
-	}
 	return Sleep(ctx, max(b.Policy.delay(b.inARow), min(After(err), maxDelay)))
 }
 

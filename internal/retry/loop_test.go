@@ -88,8 +88,8 @@ func TestDoEndsWithItsContext(t *testing.T) {
 
 func TestBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b Breaks
-		for range 2 { // bytes that came give the whole patience again
+		b := Breaks{Enough: 1000}
+		for range 2 { // after a byte, as many breaks are allowed again
 			for range maxBreaks {
 				if err := b.Wait(t.Context(), io.ErrUnexpectedEOF); err != nil {
 					t.Fatal(err)
@@ -98,19 +98,42 @@ func TestBreaks(t *testing.T) {
 			if err := b.Wait(t.Context(), io.ErrUnexpectedEOF); !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("error %v after %d breaks", err, maxBreaks)
 			}
-			b.Moved()
+			b.Moved(1)
 		}
-		for range maxBreaks / 2 {
-			if err := b.Wait(t.Context(), Silence("slow")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := b.Wait(t.Context(), Silence("slow")); err == nil {
-			t.Errorf("waited %d times for a server that is silent", maxBreaks/2+1)
-		}
-		b.Moved()
 		if err := b.Wait(t.Context(), Never(io.ErrUnexpectedEOF)); err == nil {
 			t.Error("an error that is final was waited for")
 		}
 	})
+}
+
+// TestSlowBreaks checks that a transfer fails if it is too slow twice, unless
+// enough bytes arrive between the two.
+func TestSlowBreaks(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		moved []int // bytes after each silence
+		fails int   // number of the silence that ends the transfer, 0 for none
+	}{
+		{"nothing arrives", []int{0, 0, 0}, 2},
+		{"too few bytes", []int{999, 999, 999}, 2},
+		{"enough bytes at once", []int{1000, 1000, 1000}, 0},
+		{"enough bytes, then too few", []int{1000, 999, 999}, 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := Breaks{Enough: 1000}
+			failed := 0
+			for i, n := range tt.moved {
+				if err := b.Wait(t.Context(), Silence("slow")); err != nil {
+					failed = i + 1
+					break
+				}
+				for range n {
+					b.Moved(1)
+				}
+			}
+			if failed != tt.fails {
+				t.Errorf("%s: silence %d ended the transfer, want %d", tt.name, failed, tt.fails)
+			}
+		})
+	}
 }
