@@ -16,15 +16,15 @@ import (
 
 // Attached is a document that is attached to an image.
 type Attached struct {
-	Descriptor ocispec.Descriptor // of its manifest, with artifact type and annotations
-	Data       []byte             // of in-toto statements, where documents were asked for
+	Descriptor ocispec.Descriptor // descriptor of its manifest, with artifact type and annotations
+	Data       []byte             // content of an in-toto statement; read only if documents are wanted
 }
 
-// readAttached lists what is attached to subject, and reads the statements where
-// o wants documents. A closure statement goes to complete, and is not kept: a
-// hostile registry can have many large ones. For the same reason all documents of
-// an image together have at most limit.Artifact bytes; what is beyond is left out,
-// with a warning.
+// readAttached lists the documents attached to subject. If o asks for documents, it reads
+// the statements too. It passes a closure statement to complete and does not keep it,
+// because a hostile registry can hold many large ones. For the same reason, all documents
+// of an image together have at most limit.Artifact bytes. readAttached leaves out the
+// others, with a warning.
 func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Digest, o *ReadOptions, complete func([]byte) error) ([]Attached, error) {
 	list, err := src.Referrers(ctx, subject)
 	if err != nil {
@@ -56,8 +56,8 @@ func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Dige
 	return all, nil
 }
 
-// complete takes derivers and signatures from an attached closure statement,
-// which says what an image itself must not have.
+// complete adds the derivers and signatures of an attached closure statement to p.Closure.
+// An image itself must not contain them.
 func (p *ImagePlatform) complete(statement []byte) error {
 	if p.Closure == nil {
 		return nil
@@ -73,12 +73,12 @@ func (p *ImagePlatform) complete(statement []byte) error {
 	return err
 }
 
-// AttachedDocument is an attached document in the form of inspect's JSON.
+// AttachedDocument is an attached document as the JSON output of inspect shows it.
 type AttachedDocument struct {
 	ArtifactType string            `json:"artifactType"`
-	Digest       string            `json:"digest"` // of its manifest
+	Digest       string            `json:"digest"` // digest of its manifest
 	Annotations  map[string]string `json:"annotations,omitempty"`
-	Statement    json.RawMessage   `json:"statement,omitempty"` // in-toto
+	Statement    json.RawMessage   `json:"statement,omitempty"` // in-toto statement
 }
 
 func attachedDocuments(all []Attached) []AttachedDocument {
@@ -93,7 +93,7 @@ func attachedDocuments(all []Attached) []AttachedDocument {
 	return out
 }
 
-// text is a line about the document.
+// text describes the document in one line.
 func (a *AttachedDocument) text() string {
 	s := a.ArtifactType + "  " + shortDigest(a.Digest)
 	var st struct {

@@ -11,29 +11,29 @@ import (
 	"github.com/nixoci/nixoci/internal/human"
 )
 
-// Cause is a package at the root of a change: it changed, and nothing that it
-// refers to did. What refers to it was built again because of it.
+// Cause is a package where a change starts: it changed, and none of its references did. The
+// packages that refer to it were rebuilt because of it.
 type Cause struct {
 	Name    string   `json:"name"`
-	Kind    string   `json:"kind"` // as in [Change]
+	Kind    string   `json:"kind"` // same as in [Change]
 	Before  []string `json:"before,omitempty"`
 	After   []string `json:"after,omitempty"`
-	Rebuilt int      `json:"rebuilt"` // packages of the kind [Rebuilt] that refer to it, directly or not
+	Rebuilt int      `json:"rebuilt"` // number of packages of kind [Rebuilt] that refer to it, directly or not
 
-	// First are those of them that no cause before this one has: each rebuilt
-	// package counts once, so the sum over all causes is their number.
+	// First counts those of the Rebuilt packages that no earlier cause has. Each rebuilt
+	// package counts once, so the sum over all causes is the number of rebuilt packages.
 	First int `json:"first"`
 }
 
-// causes finds the roots of what changed from a to b, those that most packages
-// were rebuilt for first. Each package of changes that was rebuilt is told its
-// own. One that has none but itself is [Edited].
+// causes finds the packages where the change from a to b starts. The cause of the most
+// rebuilds comes first. It sets Because of each rebuilt package in changes. A rebuilt
+// package without another cause becomes [Edited].
 func causes(a, b *closure.Closure, changes []Change) []Cause {
 	byName := map[string]*Change{}
 	for i := range changes {
 		byName[changes[i].Name] = &changes[i]
 	}
-	var names []string // of root packages
+	var names []string // names of the root packages
 	index := map[string]int{}
 	w := rootWalk{a: a, b: b, of: make([][]uint64, len(b.Paths)), root: func(p closure.StorePath) int {
 		name := PackageOf(p).Name
@@ -43,7 +43,7 @@ func causes(a, b *closure.Closure, changes []Change) []Cause {
 		}
 		return index[name]
 	}}
-	rebuilt := map[string][]uint64{} // by the name of the package
+	rebuilt := map[string][]uint64{} // key: name of the package
 	for i := range b.Paths {
 		roots := w.roots(i)
 		name := PackageOf(b.Paths[i].Path).Name
@@ -90,8 +90,8 @@ func causes(a, b *closure.Closure, changes []Change) []Cause {
 	return all
 }
 
-// what says what happened to a cause: its versions, shown by show, or why it has
-// none to tell.
+// what describes what happened to a cause: its versions, formatted by show, or a remark if
+// it has none.
 func (c *Cause) what(show func([]string) string) string {
 	switch c.Kind {
 	case Changed:
@@ -106,8 +106,9 @@ func (c *Cause) what(show func([]string) string) string {
 	return ""
 }
 
-// effect says how many packages were rebuilt because of the nth cause, from 0, ""
-// for none. Those that a cause before it has count there.
+// effect describes how many packages were rebuilt because of the nth cause (the first is
+// 0). It returns "" if there are none. Packages that an earlier cause already counted are
+// not counted again.
 func (c *Cause) effect(n int) string {
 	switch {
 	case c.Rebuilt == 0:
@@ -126,7 +127,7 @@ func (c *Cause) effect(n int) string {
 	return fmt.Sprintf(": %d more %s rebuilt because of it", c.First, more)
 }
 
-// otherCauses are the causes that are not listed one by one.
+// otherCauses sums up the causes that are not listed one by one.
 func otherCauses(all []Cause) string {
 	first := 0
 	for _, c := range all {
@@ -142,10 +143,10 @@ func otherCauses(all []Cause) string {
 	return text
 }
 
-// rootWalk finds, for paths of b that a has not, the roots that they lead to.
+// rootWalk finds the root packages behind each path of b that a does not have.
 type rootWalk struct {
 	a, b *closure.Closure
-	of   [][]uint64 // bits of roots, nil where not visited
+	of   [][]uint64 // for each path a bit set of root packages; nil until visited
 	root func(closure.StorePath) int
 }
 

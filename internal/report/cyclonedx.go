@@ -13,10 +13,10 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// writeCycloneDX writes c as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/).
-// The document is about the closure as a whole, which depends on the roots. What
-// Nix knows of a path is in properties of the taxonomy in nixpkgs' manual,
-// "CycloneDX".
+// writeCycloneDX writes c as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/). The
+// document describes the closure as a whole, which depends on the roots. Properties hold
+// Nix's facts about a path. Their names are those of the section "CycloneDX" in nixpkgs'
+// manual.
 func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	name := subject(c)
 	whole := cdx.Component{
@@ -73,7 +73,7 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	}
 	bom.Components = &components
 	bom.Dependencies = &dependencies
-	// A closure is closed: nothing that is in use at run time is left out.
+	// The list is complete: a closure contains everything that is used at run time.
 	bom.Compositions = &[]cdx.Composition{{
 		Aggregate:  aggregate,
 		Assemblies: &[]cdx.BOMReference{cdx.BOMReference(whole.BOMRef)},
@@ -120,7 +120,8 @@ func cdxComponent(p *closure.Info, o SBOMOptions) cdx.Component {
 	return c
 }
 
-// cdxInit are nixoci-init and, where it is known, Go's standard library.
+// cdxInit returns the component nixoci-init and, if its compiler is known, Go's standard
+// library.
 func cdxInit(o SBOMOptions) []cdx.Component {
 	url, program := initPackage(o)
 	parts := []cdx.Component{{

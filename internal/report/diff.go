@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// Side is one of the two things that [Compare] takes: an image, or a closure
-// that an image could be made of.
+// Side is one of the two sides that [Compare] compares: an image, or a closure that could
+// become an image.
 type Side struct {
 	Name      string
 	Platforms []SidePlatform
@@ -22,18 +22,18 @@ type Side struct {
 
 // SidePlatform is one platform of a side.
 type SidePlatform struct {
-	Platform string           // "linux/amd64"; "" of a closure that does not say
-	Closure  *closure.Closure // nil of an image without a Nix database
+	Platform string           // "linux/amd64"; "" for a closure of unknown platform
+	Closure  *closure.Closure // nil for an image without a Nix database
 	Layers   []SideLayer
-	Planned  bool // the layers are those that a plan would give: sizes are those of NARs
+	Planned  bool // the layers come from a plan, and their sizes are NAR sizes
 }
 
-// SideLayer is a layer by what identifies it.
+// SideLayer describes a layer, with what identifies it.
 type SideLayer struct {
-	Digest  string // of the blob; "" where it was not made
-	Recipe  string // "" where it is another tool's
-	Size    int64  // bytes of the blob, or of the NARs
-	TarSize int64  // bytes before compression; 0 where nobody says
+	Digest  string // digest of the blob; "" if the layer was not made
+	Recipe  string // "" for a layer of another tool
+	Size    int64  // bytes of the blob; for a planned layer, of its NARs
+	TarSize int64  // bytes before compression; 0 if unknown
 	Comment string
 	Paths   []closure.StorePath
 	System  bool
@@ -41,7 +41,7 @@ type SideLayer struct {
 	Base    bool // of a base image
 }
 
-// SideOfImage is what an image is compared by.
+// SideOfImage returns the Side of an image.
 func SideOfImage(img *Image) Side {
 	s := Side{Name: img.Name}
 	for _, p := range img.Platforms {
@@ -88,31 +88,31 @@ func SideOfClosure(name, platform string, c *closure.Closure, plan *plan.Plan, c
 	return Side{Name: name, Platforms: []SidePlatform{sp}}
 }
 
-// Diff is what changed from A to B.
+// Diff describes what changed from A to B.
 type Diff struct {
 	A         string         `json:"a"`
 	B         string         `json:"b"`
 	Platforms []PlatformDiff `json:"platforms"`
 }
 
-// PlatformDiff is what changed for one platform.
+// PlatformDiff describes what changed for one platform.
 type PlatformDiff struct {
 	Platform string    `json:"platform,omitempty"`
-	OnlyIn   string    `json:"onlyIn,omitempty"` // "a" or "b" where the other has no such platform
-	Image    *Sizes    `json:"image,omitempty"`  // bytes of the layers; nil where one was not made
+	OnlyIn   string    `json:"onlyIn,omitempty"` // "a" or "b" if only that side has the platform
+	Image    *Sizes    `json:"image,omitempty"`  // bytes of the layers; nil if a side was only planned
 	Closure  *Totals   `json:"closure,omitempty"`
-	Packages []Change  `json:"packages"`         // by kind, then name
-	Causes   []Cause   `json:"causes,omitempty"` // where the change starts
+	Packages []Change  `json:"packages"`         // sorted by kind, then by name
+	Causes   []Cause   `json:"causes,omitempty"` // the packages where the change starts
 	Pull     *PullCost `json:"pull,omitempty"`
 }
 
-// Sizes are sums of the distinct layers.
+// Sizes are the sizes of the two images. A layer that an image has twice counts once.
 type Sizes struct {
 	A int64 `json:"sizeA"` // bytes
 	B int64 `json:"sizeB"`
 }
 
-// Totals are sizes of closures.
+// Totals are the sizes of the two closures.
 type Totals struct {
 	PathsA int   `json:"pathsA"`
 	PathsB int   `json:"pathsB"`
@@ -120,59 +120,59 @@ type Totals struct {
 	SizeB  int64 `json:"narSizeB"`
 }
 
-// Kinds of a change, in the order that they are told.
+// Kinds of a change, in the order of the output.
 const (
 	Changed = "changed" // another version
 	Added   = "added"
 	Removed = "removed"
-	Edited  = "edited"  // same version, another store path, and nothing that it refers to changed
-	Rebuilt = "rebuilt" // same version, another store path, and something that it refers to changed
+	Edited  = "edited"  // same version, another store path, and none of its references changed
+	Rebuilt = "rebuilt" // same version, another store path, and one of its references changed
 	Altered = "altered" // same store path, another narHash
 )
 
 var kinds = []string{Changed, Added, Removed, Edited, Rebuilt, Altered}
 
-// Change is what changed in the store paths of one package name.
+// Change describes the changed store paths of one package name.
 type Change struct {
 	Kind         string              `json:"kind"`
 	Name         string              `json:"name"`
-	Before       []string            `json:"before,omitempty"` // versions that are gone; "" where a name has none
+	Before       []string            `json:"before,omitempty"` // versions that are gone; "" for a name without a version
 	After        []string            `json:"after,omitempty"`  // versions that are new
 	Size         int64               `json:"narSizeDelta"`     // bytes
 	RemovedPaths []closure.StorePath `json:"removedPaths,omitempty"`
 	AddedPaths   []closure.StorePath `json:"addedPaths,omitempty"`
 
-	// Because names the changes that a rebuilt package follows from; that of most
-	// packages first. Nil for other kinds.
+	// Because names the changes that caused a rebuild. The one with the most rebuilt
+	// packages comes first. It is nil for other kinds.
 	Because []string `json:"because,omitempty"`
 }
 
-// PullCost is what a client that has A pulls for B.
+// PullCost is what a client that already has A must pull for B.
 type PullCost struct {
-	Layers    []PulledLayer `json:"layers"` // those that A has not, from the lowest
-	Size      int64         `json:"size"`   // bytes of these
+	Layers    []PulledLayer `json:"layers"` // layers that A does not have, from the lowest
+	Size      int64         `json:"size"`   // bytes of these layers
 	OfLayers  int           `json:"ofLayers"`
 	OfSize    int64         `json:"ofSize"`
-	Estimated bool          `json:"estimated"` // sizes are of NARs, the layers were not made
+	Estimated bool          `json:"estimated"` // sizes are NAR sizes, because the layers were not made
 
-	// Unchanged is what the layers hold of store paths that A has already, in
-	// bytes of NARs; nil where it is not known what they hold.
+	// Unchanged counts the bytes, as NARs, of the store paths in these layers that A
+	// already has. It is nil if the content of a layer is unknown.
 	Unchanged *int64 `json:"unchangedNarSize,omitempty"`
 }
 
-// PulledLayer is a layer that has to be pulled.
+// PulledLayer is a layer that the client must pull.
 type PulledLayer struct {
 	Digest  string              `json:"digest,omitempty"`
 	Recipe  string              `json:"recipe,omitempty"`
 	Size    int64               `json:"size"`
 	Comment string              `json:"comment,omitempty"`
-	Because []closure.StorePath `json:"because,omitempty"` // store paths in it that A has not
+	Because []closure.StorePath `json:"because,omitempty"` // store paths in it that A does not have
 
-	moved bool // what it holds is known, and A has all of it
+	moved bool // its content is known, and A has all of it in other layers
 }
 
-// Compare tells what changed from a to b, platform by platform. Where both have
-// one platform, and one does not say which, these are compared.
+// Compare lists what changed from a to b, platform by platform. If both have one platform
+// and one of them does not say which, Compare compares these two.
 func Compare(a, b Side) (*Diff, error) {
 	d := &Diff{A: a.Name, B: b.Name}
 	if len(a.Platforms) == 1 && len(b.Platforms) == 1 && (a.Platforms[0].Platform == "" || b.Platforms[0].Platform == "") {
@@ -297,7 +297,7 @@ func compareClosures(a, b *closure.Closure) ([]Change, []Cause) {
 	return out, all
 }
 
-// versions are the distinct versions of paths, in Nix's order.
+// versions returns the distinct versions of paths, in Nix's order.
 func versions(paths []closure.StorePath) (vs []string) {
 	for _, p := range paths {
 		vs = append(vs, PackageOf(p).Version)
@@ -306,8 +306,8 @@ func versions(paths []closure.StorePath) (vs []string) {
 	return slices.Compact(vs)
 }
 
-// pullCost finds b's layers that a has not: by digest where both were made, else
-// by recipe.
+// pullCost finds the layers of b that a does not have. It compares digests if the layers of
+// both sides were made, and recipes otherwise.
 func pullCost(a, b *SidePlatform) *PullCost {
 	has := map[string]bool{}
 	for _, l := range a.Layers {
@@ -316,7 +316,7 @@ func pullCost(a, b *SidePlatform) *PullCost {
 	delete(has, "")
 	cost := &PullCost{Layers: []PulledLayer{}, Estimated: b.Planned}
 	known, unchanged := a.Closure != nil && b.Closure != nil, int64(0)
-	seen := map[string]bool{} // a blob that an image has twice is pulled once
+	seen := map[string]bool{} // a client pulls a blob once, even if the image has it twice
 	for _, l := range b.Layers {
 		id := l.Digest
 		if a.Planned || b.Planned {

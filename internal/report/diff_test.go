@@ -16,15 +16,15 @@ import (
 
 func planned(t testing.TB, name, platform string, c *closure.Closure) Side {
 	t.Helper()
-	p := &plan.Plan{} // one layer for each path: what is tested here is not the planner
+	p := &plan.Plan{} // one layer for each path: this test is not about the planner
 	for i := range c.Paths {
 		p.Groups = append(p.Groups, plan.Group{Paths: []closure.StorePath{c.Paths[i].Path}, Size: c.Paths[i].NarSize})
 	}
 	return SideOfClosure(name, platform, c, p, layers.Compression{Algorithm: "gzip", Level: 1})
 }
 
-// closureOf makes a closure of lines "NAME CONTENT [-> REFERENCE...]". The first
-// letter of the name is its store path's hash, and what references name it by.
+// closureOf makes a closure from lines "NAME CONTENT [-> REFERENCE...]". The first letter
+// of the name becomes the hash of the store path. References use that letter too.
 func closureOf(t testing.TB, lines ...string) *closure.Closure {
 	t.Helper()
 	var infos []closure.Info
@@ -160,7 +160,7 @@ func TestDiffGolden(t *testing.T) {
 }
 
 func TestCompareVersions(t *testing.T) {
-	// The order of the Nix manual's example and of its tests.
+	// The examples and their order come from the Nix manual and Nix's own tests.
 	for _, tt := range []struct {
 		a, b string
 		want int

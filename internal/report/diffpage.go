@@ -11,8 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/page"
 )
 
-// Page is the difference as a page: b's layers and store paths, with what a
-// client that has a pulls. a and b are what was compared.
+// Page shows the difference as a page: the layers and store paths of b, and what a client
+// that has a must pull. a and b are the two sides that were compared.
 func (d *Diff) Page(a, b Side) (*page.Page, error) {
 	p := &page.Page{Kind: "What changed, and what a client pulls", Heading: d.heading(a, b), Lines: []string{"From " + d.A, "to " + d.B}}
 	p.Title = p.Heading + ": what changed"
@@ -40,7 +40,7 @@ func (d *Diff) Page(a, b Side) (*page.Page, error) {
 	return p, nil
 }
 
-// heading is what both sides are, once where they are the same.
+// heading names both sides, or only one if the names are equal.
 func (d *Diff) heading(a, b Side) string {
 	title := func(s Side) string {
 		for i := range s.Platforms {
@@ -57,7 +57,7 @@ func (d *Diff) heading(a, b Side) string {
 	return before + " → " + after
 }
 
-// platform is the side's platform of that name, or its only one.
+// platform returns the side's platform with that name, or else its first one.
 func (s Side) platform(name string) *SidePlatform {
 	for i := range s.Platforms {
 		if s.Platforms[i].Platform == name {
@@ -99,7 +99,7 @@ func (pd *PlatformDiff) page(d *Diff, a, b *SidePlatform) (page.Platform, error)
 	return t, nil
 }
 
-// verdict is the whole difference in two sentences.
+// verdict sums up the difference in two sentences.
 func (pd *PlatformDiff) verdict(d *Diff) string {
 	pulls := pd.Pull != nil && len(pd.Pull.Layers) > 0
 	if len(pd.Packages) == 0 && !pulls {
@@ -144,7 +144,7 @@ func (pd *PlatformDiff) packageSection() page.Section {
 	return page.Section{Title: "Packages", Intro: introOf(pd.Packages), Tables: []page.Table{t}}
 }
 
-// introOf explains the kinds that need it.
+// introOf explains the kinds of change that need an explanation.
 func introOf(changes []Change) string {
 	if slices.ContainsFunc(changes, func(c Change) bool { return c.Kind == Edited }) {
 		return "Edited means: the same version with other content, such as a file, a setting, or something that only the build used."
@@ -163,8 +163,8 @@ func (c *Change) row(first page.Cell) page.Row {
 	return page.Row{Cells: []page.Cell{first, {Text: c.Name, More: more}, {Text: c.versionsText()}, {Text: deltaText(c.Size), Value: c.Size}}}
 }
 
-// rebuiltSection folds the rebuilt packages under the change that most of them
-// follow from.
+// rebuiltSection lists each rebuilt package under the first of its causes, which has the
+// most rebuilt packages.
 func (pd *PlatformDiff) rebuiltSection() page.Section {
 	byCause := map[string][]*Change{}
 	n := 0
@@ -209,7 +209,7 @@ func countHave(n int, what string) string {
 	return human.Count(n, what) + " have"
 }
 
-// causeText names a cause with what happened to it.
+// causeText names a cause and what happened to it.
 func (pd *PlatformDiff) causeText(name string) string {
 	for i := range pd.Packages {
 		if c := &pd.Packages[i]; c.Name == name && c.Kind != Altered {
@@ -253,11 +253,11 @@ func (pd *PlatformDiff) pullSection(b *SidePlatform) page.Section {
 	return page.Section{Title: "Layers to pull", Intro: "The largest comes first. Open a row to see the store paths that are new, with their sizes unpacked.", Tables: []page.Table{t}}
 }
 
-// id is the digest, or else the recipe.
+// id returns the digest, or the recipe if there is no digest.
 func (l *SideLayer) id() string { return cmp.Or(l.Digest, l.Recipe) }
 
-// treemap draws b: store paths that a has not in one colour, the others in
-// another; layers that are pulled have a frame.
+// treemap draws b. Store paths that a does not have get one colour, the others another.
+// Layers that a client must pull get a frame.
 func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 	pulled := map[string]bool{}
 	for _, l := range pd.Pull.Layers {

@@ -1,4 +1,4 @@
-// Package report tells people and other programs what is in closures and
-// images: tables, pages, differences, and bills of materials. It reads and
-// changes nothing.
+// Package report shows people and programs what closures and images contain. It writes
+// tables, pages, differences and bills of materials. It only reads images and changes
+// nothing.
 package report

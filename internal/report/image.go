@@ -23,25 +23,25 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// maxConfig is the most that is read of an image's config, in bytes.
+// maxConfig is the largest image config that this package reads, in bytes.
 const maxConfig = limit.Config
 
-// Image is an image as its manifests, configs and system layers describe it.
-// All of it is what the image says of itself.
+// Image describes an image from its manifests, configs and system layers. All of it is the
+// image's own claim; this package does not verify it.
 type Image struct {
-	Name        string             // as given, completed
-	Descriptor  ocispec.Descriptor // of the index, or of the only manifest
-	Annotations map[string]string  // of the index
+	Name        string             // the given name, completed
+	Descriptor  ocispec.Descriptor // descriptor of the index, or of the only manifest
+	Annotations map[string]string  // annotations of the index
 	Platforms   []*ImagePlatform   // in the order of the index
 	Attached    []Attached
-	Signatures  []attest.Claim // of the image; nobody has checked them
+	Signatures  []attest.Claim // signatures of the image, not checked
 }
 
-// ImagePlatform is one platform's part of an image.
+// ImagePlatform is the part of an image for one platform.
 type ImagePlatform struct {
 	Platform    ocispec.Platform
-	Descriptor  ocispec.Descriptor // of the manifest
-	Annotations map[string]string  // of the manifest
+	Descriptor  ocispec.Descriptor // descriptor of the manifest
+	Annotations map[string]string  // annotations of the manifest
 	Config      ocispec.Image
 	RawConfig   json.RawMessage    // the config's "config"
 	Layers      []ImageLayer       // from the lowest
@@ -55,7 +55,7 @@ type ImagePlatform struct {
 type ImageLayer struct {
 	Descriptor  ocispec.Descriptor
 	DiffID      digest.Digest
-	TarSize     int64  // bytes; 0 where nobody says and the layer was not read
+	TarSize     int64  // bytes; 0 if it is not recorded and the layer was not read
 	Recipe      string // "" for a layer of another tool
 	Compression string // as in the recipe
 	Comment     string // of the history
@@ -65,27 +65,28 @@ type ImageLayer struct {
 	Paths       []closure.StorePath
 	PathsKnown  bool // Paths is complete
 
-	recorded []closure.StorePath // what the manifest says that Paths is
+	recorded []closure.StorePath // the paths that the manifest records for the layer
 }
 
-// ReadOptions say how much of an image is read.
+// ReadOptions say how much of an image ReadImage reads.
 type ReadOptions struct {
 	Platforms []ocispec.Platform // nil: all
 
-	// Paths demands the store paths of every layer. Where the image's closure and
-	// the layers' recipes do not tell them, the layers are read.
+	// Paths asks for the store paths of every layer. If the closure and the recipes do not
+	// tell them, ReadImage reads the layers.
 	Paths bool
 
-	// Documents demands what is in the attached closure statements, of which the
-	// derivers and signatures go into Closure, and in-toto statements.
+	// Documents asks for the content of attached closure statements and in-toto statements.
+	// Derivers and signatures from closure statements go into Closure.
 	Documents bool
 
-	// Warn, if any, is told of attached documents that cannot be read: whoever can
-	// write to the repository can attach anything.
+	// Warn, if not nil, is called for each attached document that cannot be read. Such a
+	// document is no error, because everybody who can write to the repository can attach
+	// anything.
 	Warn func(error)
 
-	// Reading, if any, is told how many layers of a platform are read for their
-	// store paths, and how many bytes that is.
+	// Reading, if not nil, is called before the layers of a platform are read for their
+	// store paths. It gets their number and their bytes.
 	Reading func(layers int, size int64)
 
 	read int64 // bytes of attached documents so far
@@ -105,7 +106,7 @@ func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image
 	}
 	img := &Image{Name: src.Name, Descriptor: top.Descriptor}
 	index, notIndex := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
-	var complete func([]byte) error // with an index the statements are the platforms'
+	var complete func([]byte) error // in an image with an index, the statements belong to the platforms
 	if errors.Is(notIndex, manifest.ErrNotManifest) {
 		p, err := readPlatform(ctx, src, top.Descriptor, top.Data, o)
 		if err != nil {
@@ -134,7 +135,7 @@ func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image
 	img.Annotations = index.Annotations
 	for _, d := range index.Manifests {
 		if d.Platform == nil || d.Platform.OS == "unknown" || !wanted(*d.Platform, o.Platforms) {
-			continue // what BuildKit says of an image has the platform unknown/unknown
+			continue // BuildKit's attestations have the platform unknown/unknown
 		}
 		m, err := src.GetManifest(ctx, d.Digest.String())
 		if err != nil {
@@ -156,8 +157,8 @@ func wanted(p ocispec.Platform, only []ocispec.Platform) bool {
 	return len(only) == 0 || slices.ContainsFunc(only, func(w ocispec.Platform) bool { return manifest.SamePlatform(p, w) })
 }
 
-// keep drops the platforms that nobody asked for, and fails where one that
-// somebody asked for is not there.
+// keep drops the platforms that were not asked for. It fails if a platform that was asked
+// for is missing.
 func (img *Image) keep(only []ocispec.Platform) error {
 	img.Platforms = slices.DeleteFunc(img.Platforms, func(p *ImagePlatform) bool { return !wanted(p.Platform, only) })
 	for _, w := range only {
@@ -226,7 +227,7 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 			Compression: l.Annotations[manifest.AnnotationCompression],
 		}
 		if recorded, ok := l.Annotations[layers.AnnotationPaths]; ok {
-			// A claim, which counts once the recipe says the same: see assign.
+			// This is only a claim until the recipe confirms it. See assign.
 			il.recorded, _ = layers.RecordedPaths(recorded)
 		}
 		il.TarSize, _ = strconv.ParseInt(l.Annotations[manifest.AnnotationTarSize], 10, 64)
@@ -249,15 +250,14 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 	return p, nil
 }
 
-// readClosure reads the Nix database of the highest layer, where nixoci puts
-// it.
+// readClosure reads the Nix database from the highest layer, where nixoci puts it.
 func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Reader) error {
 	if len(p.Layers) == 0 {
 		return nil
 	}
 	l := &p.Layers[len(p.Layers)-1]
 	if l.Recipe == "" && p.Config.Config.Labels[manifest.AnnotationToplevel] == "" {
-		return nil // another tool's; a Docker archive keeps the label alone
+		return nil // a layer of another tool; of nixoci's marks, a Docker archive keeps only the label
 	}
 	c, info, base, err := readDatabase(ctx, src, l)
 	if err != nil {
@@ -301,9 +301,9 @@ func (p *ImagePlatform) findInit(program digest.Digest) {
 	p.Init, l.Init, l.PathsKnown = program, true, true
 }
 
-// assign finds the store paths of the layers by their recipes: those that the
-// manifest records, else those of the plans that need no more than the closure,
-// and those of single paths. What recipes do not tell stays unknown.
+// assign finds the store paths of each layer. It tries groups of paths until one gives the
+// layer's recipe: first the groups that the manifest records, then those of every plan that
+// needs only the closure, then single paths. A layer without a match stays unknown.
 func (p *ImagePlatform) assign() {
 	if p.Closure == nil {
 		return
@@ -356,7 +356,7 @@ func (p *ImagePlatform) assign() {
 	}
 }
 
-// storeLayers is the number of layers that have store paths.
+// storeLayers counts the layers that have store paths.
 func (p *ImagePlatform) storeLayers() (n int) {
 	for i := range p.Layers {
 		if l := &p.Layers[i]; !l.System && !l.Init && !l.Base {
@@ -366,7 +366,7 @@ func (p *ImagePlatform) storeLayers() (n int) {
 	return n
 }
 
-// compressions are those that the layers name.
+// compressions lists the distinct compressions that the layers name.
 func (p *ImagePlatform) compressions() (all []layers.Compression) {
 	for i := range p.Layers {
 		if c, err := layers.ParseCompression(p.Layers[i].Compression); err == nil && !slices.Contains(all, c) {
@@ -376,7 +376,8 @@ func (p *ImagePlatform) compressions() (all []layers.Compression) {
 	return all
 }
 
-// Compressions are those that the layers name, of the first platform first.
+// Compressions lists the compressions that the layers name. Those of the first platform
+// come first.
 func (img *Image) Compressions() (all []layers.Compression) {
 	for _, p := range img.Platforms {
 		all = append(all, p.compressions()...)
@@ -384,7 +385,7 @@ func (img *Image) Compressions() (all []layers.Compression) {
 	return all
 }
 
-// NixClosure is the closure, or an error that says why there is none.
+// NixClosure returns the closure, or an error that tells why there is none.
 func (p *ImagePlatform) NixClosure() (*closure.Closure, error) {
 	if p.Closure == nil {
 		return nil, fmt.Errorf("%s %s: its highest layer has no Nix database: not an image of nixoci", manifest.FormatPlatform(p.Platform), p.Descriptor.Digest)
@@ -392,13 +393,13 @@ func (p *ImagePlatform) NixClosure() (*closure.Closure, error) {
 	return p.Closure, nil
 }
 
-// System is Nix's name of the platform, "" where it has none.
+// System returns Nix's name of the platform, or "" if Nix has none.
 func (p *ImagePlatform) System() string {
 	s, _ := closure.System(p.Platform)
 	return s
 }
 
-// For returns the platform with this name; with none, the only one.
+// For returns the platform with this name. If the name is "", it returns the only platform.
 func (img *Image) For(platform string) (*ImagePlatform, error) {
 	for _, p := range img.Platforms {
 		if platform != "" && manifest.FormatPlatform(p.Platform) == platform {
@@ -411,7 +412,7 @@ func (img *Image) For(platform string) (*ImagePlatform, error) {
 	return nil, fmt.Errorf("%s: has no platform %s", img.Name, platform)
 }
 
-// Only returns the one platform of img, where it has one alone.
+// Only returns the platform of an image that has one, and an error for several.
 func (img *Image) Only() (*ImagePlatform, error) {
 	if len(img.Platforms) == 1 {
 		return img.Platforms[0], nil
@@ -423,7 +424,7 @@ func (img *Image) Only() (*ImagePlatform, error) {
 	return nil, hint.Add(fmt.Errorf("%s: has %d platforms", img.Name, len(names)), "choose one with --platform: "+strings.Join(names, ", "))
 }
 
-// Plans are the plans of the image's platforms. They need [ReadOptions.Paths].
+// Plans returns the plan of each platform. The image must be read with [ReadOptions.Paths].
 func (img *Image) Plans() ([]plan.Known, error) {
 	var all []plan.Known
 	for _, p := range img.Platforms {

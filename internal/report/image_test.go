@@ -20,9 +20,8 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// foreignLayout writes a layout with an image as other tools make it: one
-// manifest, no recipes, a tar with ./ before the names; and a document that is
-// attached to it.
+// foreignLayout writes a layout with an image as other tools make it: one manifest, no
+// recipes, and a tar with ./ before the names. It attaches a document to the image.
 func foreignLayout(t *testing.T, paths ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -121,8 +120,8 @@ func TestReadForeignImage(t *testing.T) {
 	}
 }
 
-// TestReadDamagedLayer: a layer that is not what its descriptor says gives no
-// store paths.
+// TestReadDamagedLayer checks that reading a layer with a wrong digest fails, instead of
+// giving store paths.
 func TestReadDamagedLayer(t *testing.T) {
 	dir := foreignLayout(t, "./nix/store/"+strings.Repeat("a", 32)+"-x-1")
 	src, err := layout.OpenImage("oci:" + dir)
@@ -140,7 +139,7 @@ func TestReadDamagedLayer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[3] ^= 0x10 // a flag of gzip's header: with a comment
+	data[3] ^= 0x10 // set the flag "has a comment" in gzip's header
 	if err := os.WriteFile(file, data, 0o666); err != nil {
 		t.Fatal(err)
 	}

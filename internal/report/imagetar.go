@@ -21,15 +21,15 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Where a NixOS image has what describes it.
+// The files of a NixOS image that describe it.
 const (
 	databaseFile = "nix/var/nix/db/db.sqlite"
 	schemaFile   = "nix/var/nix/db/schema"
 	profileLink  = "nix/var/nix/profiles/system-1-link"
 )
 
-// maxDatabase bounds a foreign image's database, in bytes: 100,000 store paths
-// are some 100 MB.
+// maxDatabase bounds the database of a foreign image, in bytes. A database of 100,000 store
+// paths has about 100 MB.
 const maxDatabase = 512 << 20
 
 // eachEntry calls f for every entry of a layer.
@@ -66,10 +66,10 @@ func eachEntry(ctx context.Context, src oci.Reader, l *ImageLayer, f func(name s
 			return err
 		}
 	}
-	if _, err := io.Copy(io.Discard, counter); err != nil { // what a tar may have after its end
+	if _, err := io.Copy(io.Discard, counter); err != nil { // read what may follow the end of the tar
 		return err
 	}
-	if _, err := io.Copy(io.Discard, rc); err != nil { // the digest is checked at the blob's end
+	if _, err := io.Copy(io.Discard, rc); err != nil { // read to the blob's end, where its digest is checked
 		return err
 	}
 	l.TarSize = counter.n
@@ -122,7 +122,7 @@ func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closur
 				c, err = closure.New(app.Roots, infos)
 				return err
 			}
-			if said, err := manifest.ParseImageInfo(data); err == nil { // else it is nobody's word
+			if said, err := manifest.ParseImageInfo(data); err == nil { // ignore a file that cannot be parsed
 				info = said
 			}
 		}
@@ -155,7 +155,7 @@ func writeBounded(file string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// readPaths reads the layers of which nobody knows the store paths.
+// readPaths reads the layers of unknown content and records their store paths.
 func (p *ImagePlatform) readPaths(ctx context.Context, src oci.Reader, reading func(int, int64)) error {
 	var unknown []*ImageLayer
 	var size int64

@@ -17,24 +17,24 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// Inspection is what inspect tells of an image, in the form of its JSON.
+// Inspection is the result of inspect. Its fields are those of the JSON output.
 type Inspection struct {
 	Name        string               `json:"name"`
 	Digest      string               `json:"digest"`
 	MediaType   string               `json:"mediaType"`
 	Annotations map[string]string    `json:"annotations,omitempty"`
 	Attached    []AttachedDocument   `json:"attached"`
-	Signatures  []attest.Claim       `json:"signatures,omitempty"` // of the image; nobody has checked them
+	Signatures  []attest.Claim       `json:"signatures,omitempty"` // signatures of the image, not checked
 	Platforms   []PlatformInspection `json:"platforms"`
 }
 
-// PlatformInspection is one platform of an image. Sizes are bytes.
+// PlatformInspection describes one platform of an image. Sizes are bytes.
 type PlatformInspection struct {
 	Platform    string             `json:"platform"`
 	Digest      string             `json:"digest"`
 	Toplevel    closure.StorePath  `json:"toplevel,omitempty"`
-	Size        int64              `json:"size"`              // of all layers, as pulled
-	TarSize     int64              `json:"tarSize,omitempty"` // of all layers, unpacked; 0 where that is not known
+	Size        int64              `json:"size"`              // of all layers, compressed
+	TarSize     int64              `json:"tarSize,omitempty"` // of all layers, unpacked; 0 if unknown
 	NarSize     int64              `json:"narSize,omitempty"` // of the closure
 	StorePaths  int                `json:"storePaths,omitempty"`
 	SignedBy    map[string]int     `json:"signedBy,omitempty"` // store paths with a signature of a key, by its name; nobody has checked them
@@ -64,7 +64,7 @@ type LayerInspection struct {
 	Compression string        `json:"compression,omitempty"`
 	Recipe      string        `json:"recipe,omitempty"`
 	Comment     string        `json:"comment,omitempty"`
-	System      bool          `json:"system,omitempty"` // root skeleton and Nix database
+	System      bool          `json:"system,omitempty"` // root directories and Nix database
 	Init        bool          `json:"init,omitempty"`   // nixoci-init
 	Base        bool          `json:"base,omitempty"`   // of the base image
 	Paths       []PathOfLayer `json:"paths"`            // null where it is not known
@@ -75,10 +75,10 @@ type LayerInspection struct {
 type PathOfLayer struct {
 	Path    closure.StorePath `json:"path"`
 	NarSize int64             `json:"narSize,omitempty"`
-	NarHash string            `json:"narHash,omitempty"` // SRI
+	NarHash string            `json:"narHash,omitempty"` // in SRI form
 }
 
-// Inspect puts in order what is known of img.
+// Inspect makes an Inspection from what was read of img.
 func Inspect(img *Image) *Inspection {
 	in := &Inspection{
 		Name:        img.Name,
@@ -162,7 +162,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	return pi
 }
 
-// signerText says who a signature is by, as far as it says so itself.
+// signerText names the signer that a signature claims.
 func signerText(s attest.Claim) string {
 	who := "a key"
 	if s.Signer != "" {
@@ -174,7 +174,8 @@ func signerText(s attest.Claim) string {
 	return who
 }
 
-// WriteText writes in for people. paths lists the store paths of each layer.
+// WriteText writes the inspection for people. With paths, it lists the store paths of each
+// layer.
 func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
 	p.Printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), human.Count(len(in.Platforms), "platform"))
 	for _, s := range in.Signatures {
@@ -187,7 +188,7 @@ func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
 	return p.Err()
 }
 
-// signers counts the store paths that have a signature of each key.
+// signers counts, for each key, the store paths that it signed.
 func signers(c *closure.Closure) map[string]int {
 	keys := map[string]int{}
 	for i := range c.Paths {
@@ -287,7 +288,7 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 	}
 }
 
-// initText names a nixoci-init for people.
+// initText describes a nixoci-init for people.
 func initText(digest string) string {
 	if program, ok := initbin.Lookup(digest); ok {
 		return "nixoci-init " + program.Version + ", " + digest

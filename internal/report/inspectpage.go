@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// Page is the inspection of img as a page.
+// Page shows the inspection of img as a page.
 func (in *Inspection) Page(img *Image) (*page.Page, error) {
 	p := &page.Page{Kind: "What is in the image", Heading: in.Name, Lines: []string{in.Name, kindOf(in.MediaType) + " " + in.Digest}}
 	for _, ip := range img.Platforms {
@@ -67,7 +67,7 @@ func (pi *PlatformInspection) treemap(c *closure.Closure) (*page.Map, error) {
 		l := &pi.Layers[i]
 		ml := mapLayer{Layer: page.Layer{Name: specialLayer(l.System, l.Init, l.Base), Holds: specialHolds(l.System, l.Init, l.Base), Pull: l.Size, Size: cmp.Or(l.NarSize, l.TarSize, l.Size)}, states: []int{0}}
 		if l.System {
-			ml.states[0] = chanceState(1) // it has the database: it changes with everything
+			ml.states[0] = chanceState(1) // every change also changes the Nix database in this layer
 		}
 		for _, p := range l.Paths {
 			if _, ok := c.Index(p.Path); ok {
@@ -120,8 +120,8 @@ func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
 	return page.Section{Title: "Layers", Intro: "The lowest comes first. Open a row to see its store paths, with their sizes unpacked. A client pulls the compressed layer; unpacked is its tar.", Tables: layerTables(head, several, single, singleSize)}
 }
 
-// attachedSection lists what is attached to the index and to the platform's
-// manifest, signatures first.
+// attachedSection lists what is attached to the index and to the platform's manifest.
+// Signatures come first.
 func attachedSection(in *Inspection, pi *PlatformInspection) page.Section {
 	s := page.Section{Title: "Signatures and documents", Intro: "What is attached to the image. Nothing of it was checked here: nixoci verify does that."}
 	t := page.Table{Head: []page.Column{{Name: "What"}, {Name: "Of"}, {Name: "What it says"}, {Name: "Digest", Minor: true, Whole: true}}}
@@ -144,7 +144,7 @@ func attachedSection(in *Inspection, pi *PlatformInspection) page.Section {
 	return s
 }
 
-// known says what a document of a known type is, in one line.
+// known describes a document of a known type in one line. For other documents it returns "".
 func (a *AttachedDocument) known() string {
 	what, says := a.describe()
 	switch what {
@@ -154,7 +154,7 @@ func (a *AttachedDocument) known() string {
 	return what + ": " + says
 }
 
-// describe says what a document is, and what it says.
+// describe returns the kind of a document and a summary of its content.
 func (a *AttachedDocument) describe() (what, says string) {
 	switch {
 	case a.ArtifactType == attest.ClosureType:
@@ -205,8 +205,8 @@ func (pi *PlatformInspection) settingsSection() page.Section {
 	return page.Section{Title: "Settings", Tables: []page.Table{t}}
 }
 
-// settingRows are a field of the configuration as rows: one for each element of
-// what has several.
+// settingRows turns a field of the configuration into rows. A list or map has one row for
+// each element.
 func settingRows(name string, value json.RawMessage) (rows [][2]string) {
 	var text string
 	var words []string

@@ -12,14 +12,14 @@ import (
 
 // Bounds of the markdown, so that it fits on a screen.
 const (
-	markdownRows   = 15 // packages of a table
+	markdownRows   = 15 // packages in a table
 	markdownCauses = 5
-	markdownNames  = 60 // rebuilt packages, which are folded
+	markdownNames  = 60 // rebuilt packages in the folded list
 )
 
-// exposed are packages that attackers meet: network services and clients,
-// cryptography, login, privileges, parsers of what comes from outside. nixoci
-// knows no advisories, so it marks the role of a package and not a weakness.
+// exposed lists packages that attackers can reach: network services and clients,
+// cryptography, login, privileges, and parsers of input from outside. nixoci does not look
+// up advisories, so the mark means the role of a package, not a known weakness.
 var exposed = []string{
 	"acl", "apache-httpd", "bind", "brotli", "bzip2", "ca-certificates", "curl", "dbus", "dnsmasq", "dovecot", "exim", "expat", "fail2ban",
 	"freetype", "git", "glib", "glibc", "gnupg", "gnutls", "haproxy", "icu4c", "kmod", "krb5", "libarchive", "libcap", "libgcrypt",
@@ -29,9 +29,9 @@ var exposed = []string{
 	"sudo", "systemd", "unbound", "util-linux", "wireguard-tools", "wpa_supplicant", "xz", "zlib", "zstd",
 }
 
-// code is s as a code span, in which nothing is markup, a link, or a mention.
-// What could end the span or a table's cell, and what is not printable, is shown
-// as in a Go string.
+// code returns s as a code span. Nothing in a code span is markup, a link or a mention.
+// Characters that could end the span or the cell of a table, and unprintable ones, are
+// escaped as in a Go string.
 func code(s string) string {
 	s = strings.NewReplacer("\\", `\x5c`, "`", `\x60`, "|", `\x7c`).Replace(terminal.Visible(s))
 	if strings.TrimSpace(s) != s || s == "" {
@@ -43,7 +43,7 @@ func code(s string) string {
 	return "`" + s + "`"
 }
 
-// codes are several code spans.
+// codes returns several code spans, separated by commas.
 func codes(all []string) string {
 	var out []string
 	for _, s := range all {
@@ -55,8 +55,7 @@ func codes(all []string) string {
 	return strings.Join(out, ", ")
 }
 
-// WriteMarkdown writes d for a pull request. All that comes from outside is in
-// code spans.
+// WriteMarkdown writes d for a pull request. All text from outside is in code spans.
 func (d *Diff) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s → %s\n\n", code(d.A), code(d.B))
@@ -79,7 +78,7 @@ func (d *Diff) WriteMarkdown(w io.Writer) error {
 	return err
 }
 
-// markdownSizes is the table of what each platform costs.
+// markdownSizes writes the table with the sizes of each platform.
 func (d *Diff) markdownSizes(b *strings.Builder) {
 	b.WriteString("| platform | image | closure | a client pulls |\n|---|---|---|---|\n")
 	change := func(before, after int64) string {
@@ -113,8 +112,8 @@ func (d *Diff) markdownSizes(b *strings.Builder) {
 	}
 }
 
-// sameChanges puts platforms together in which the same packages changed, as is
-// the rule. Those with nothing to list are left out.
+// sameChanges groups platforms with the same changed packages. Usually all platforms have
+// the same. It leaves out platforms without changed packages.
 func (d *Diff) sameChanges() (groups [][]*PlatformDiff) {
 	for i := range d.Platforms {
 		pd := &d.Platforms[i]
@@ -137,7 +136,7 @@ func (pd *PlatformDiff) sameChanges(o *PlatformDiff) bool {
 	}) && slices.EqualFunc(pd.Causes, o.Causes, func(x, y Cause) bool { return x.Name == y.Name && x.Rebuilt == y.Rebuilt && x.First == y.First })
 }
 
-// markdownPackages tells what changed, and why so much was rebuilt.
+// markdownPackages lists what changed, and why packages were rebuilt.
 func (pd *PlatformDiff) markdownPackages(b *strings.Builder) {
 	var security, others []Change
 	var rebuilt []string
@@ -196,7 +195,7 @@ func (pd *PlatformDiff) markdownPackages(b *strings.Builder) {
 	}
 }
 
-// versionCodes are versions in a table; "" is a name without a version.
+// versionCodes formats versions for a table. The version "" means a name without a version.
 func versionCodes(versions []string, none bool) string {
 	if none {
 		return "–"
@@ -213,17 +212,17 @@ func versionCodes(versions []string, none bool) string {
 	return codes(out)
 }
 
-// Pushed is what a push did.
+// Pushed describes the result of a push.
 type Pushed struct {
 	Ref      string
 	Digest   string
-	Layers   int // distinct; 0 where the image was there already
-	Made     int // of these, not reused
+	Layers   int // distinct layers; 0 if the image was already there
+	Made     int // layers that were made, not reused
 	Sent     int64
 	Requests int64
 }
 
-// WriteMarkdown writes one paragraph.
+// WriteMarkdown writes one paragraph about the push.
 func (p *Pushed) WriteMarkdown(w io.Writer) error {
 	what := fmt.Sprintf("%s: %d made, %d reused", human.Count(p.Layers, "layer"), p.Made, p.Layers-p.Made)
 	if p.Layers == 0 {
@@ -233,7 +232,8 @@ func (p *Pushed) WriteMarkdown(w io.Writer) error {
 	return err
 }
 
-// WriteMarkdown writes what a reviewer needs of an image that has no earlier one.
+// WriteMarkdown writes a summary for reviewers. It is for an image without an earlier
+// version.
 func (img *Image) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s\n\nThe first image of this name.\n\n| platform | image | closure | store paths |\n|---|---|---|---|\n", code(img.Name))

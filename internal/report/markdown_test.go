@@ -10,8 +10,9 @@ import (
 	"github.com/nixoci/nixoci/internal/golden"
 )
 
-// An update as it is every month: glibc is new and everything is built again,
-// openssl and two others have another version, on two platforms alike.
+// TestMarkdownGolden checks the markdown of a typical monthly update on two platforms.
+// glibc is new, so everything was rebuilt. openssl and two other packages have a new
+// version.
 func TestMarkdownGolden(t *testing.T) {
 	side := func(name, glibc, openssl, web string, hash byte) Side {
 		var infos []closure.Info
@@ -65,8 +66,8 @@ func TestMarkdownGolden(t *testing.T) {
 	}
 }
 
-// Whatever an image says of itself stays text: no markup, link, mention, line or
-// cell of its own.
+// TestMarkdownHostile checks that names from an image stay text. They must not become
+// markup, links, mentions, or new lines or cells.
 func TestMarkdownHostile(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                              "–",
@@ -111,7 +112,8 @@ func TestMarkdownHostile(t *testing.T) {
 	}
 }
 
-// The roots of a change come in the order of what was rebuilt for them.
+// TestCauses checks that the causes are sorted by how many packages were rebuilt because of
+// them.
 func TestCauses(t *testing.T) {
 	path := func(s string) closure.StorePath {
 		p, err := closure.ParseStorePath("/nix/store/" + strings.Repeat(s[:1], 32) + s[1:])

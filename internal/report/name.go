@@ -9,24 +9,24 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Package is what the name of a store path says of the software in it. Nix
-// keeps no other record of it with the path.
+// Package is what the name of a store path tells about its software. Nix stores no other
+// record of it beside the path.
 type Package struct {
 	Name    string
-	Version string // "" where the name has none
-	Output  string // "dev", "man", …; "" for the default output and where the name has no version
+	Version string // "" if the name has no version
+	Output  string // "dev", "man", …; "" for the default output, or if the name has no version
 }
 
-// outputs are the names of derivation outputs in nixpkgs. Nix writes an output
-// behind the version, where it cannot be told from the version's own text
-// ("1.2-rc", "1.2-bin") but by knowing the names.
+// outputs are the names of derivation outputs in nixpkgs. Nix appends the output to the
+// version ("1.2-bin"), and a version can look the same ("1.2-rc"). Only this list tells
+// them apart.
 var outputs = []string{
 	"bin", "check", "data", "debug", "dev", "devdoc", "dist", "doc", "docs", "drivers", "examples", "firmware", "getent", "info",
 	"lib", "lib32", "lib64", "libgcc", "libs", "man", "modules", "out", "plugins", "python", "py", "scripts", "share", "static", "terminfo", "test", "tests", "tools", "xz",
 }
 
-// PackageOf splits the name of p as Nix does (see [closure.SplitName]), and takes the
-// output off the version as `nix store diff-closures` does.
+// PackageOf splits the name of p as Nix does (see [closure.SplitName]). Then it removes the
+// output from the version, as `nix store diff-closures` does.
 func PackageOf(p closure.StorePath) Package {
 	name, version := closure.SplitName(p.Name())
 	pkg := Package{Name: name, Version: version}
@@ -36,9 +36,8 @@ func PackageOf(p closure.StorePath) Package {
 	return pkg
 }
 
-// purl is the package URL of a store path. The type nix is proposed but not in
-// the specification (package-url/purl-spec#877); the qualifiers are those that
-// syft writes.
+// purl returns the package URL of a store path. The type nix is proposed but not yet in the
+// specification (package-url/purl-spec#877). The qualifiers are the same as syft's.
 func purl(info *closure.Info) string {
 	pkg := PackageOf(info.Path)
 	q := packageurl.Qualifiers{{Key: "outputhash", Value: info.Path.Hash()}}
@@ -51,8 +50,8 @@ func purl(info *closure.Info) string {
 	return packageurl.NewPackageURL("nix", "", pkg.Name, pkg.Version, q, "").ToString()
 }
 
-// compareVersions is builtins.compareVersions: components of digits compare as
-// numbers, "pre" comes before everything, and letters before numbers.
+// compareVersions works as builtins.compareVersions. Components of digits compare as
+// numbers. "pre" comes before everything else, and letters come before numbers.
 func compareVersions(a, b string) int {
 	for a != "" || b != "" {
 		var x, y string
@@ -65,8 +64,8 @@ func compareVersions(a, b string) int {
 	return 0
 }
 
-// nextComponent takes a run of digits or of anything else off a version; dots
-// and dashes divide and are skipped.
+// nextComponent splits the first component off a version: a run of digits or of other
+// characters. It skips the separators, which are dots and dashes.
 func nextComponent(v string) (component, rest string) {
 	v = strings.TrimLeft(v, ".-")
 	if v == "" {

@@ -18,8 +18,8 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// said is all that a page says, as text: a golden file of it shows in a review
-// what readers get.
+// said returns the whole text of a page. A golden file of it shows reviewers what readers
+// see.
 func said(p *page.Page) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "[%s]\n%s\n# %s\n%s\n", p.Title, p.Kind, p.Heading, strings.Join(p.Lines, "\n"))
@@ -142,7 +142,8 @@ func TestDiffPage(t *testing.T) {
 	testPage(t, "diffpage.txt", p, err)
 }
 
-// TestDiffPageVerdict: what there is not is said.
+// TestDiffPageVerdict checks the verdict, also for a missing platform and a missing
+// database.
 func TestDiffPageVerdict(t *testing.T) {
 	c := closureOf(t, "a-x-1 x", "b-y-2 x")
 	d := closureOf(t, "a-x-1 x", "c-y-3 x")
@@ -209,8 +210,8 @@ func TestInspectPage(t *testing.T) {
 	testPage(t, "inspectpage.txt", p, err)
 }
 
-// TestInspectPageForeign: an image of another tool has tables, and the page says
-// why it has no map.
+// TestInspectPageForeign checks that the page of another tool's image has tables, and
+// explains why it has no map.
 func TestInspectPageForeign(t *testing.T) {
 	img := &Image{Name: "example.org/other:1", Platforms: []*ImagePlatform{{Layers: []ImageLayer{{Comment: "RUN x"}}}}}
 	p, err := Inspect(img).Page(img)
@@ -219,7 +220,7 @@ func TestInspectPageForeign(t *testing.T) {
 	}
 }
 
-// TestCauses: a rebuilt package follows from the changes below it; that of most
+// TestBecause checks the causes of rebuilt packages. The cause with the most rebuilt
 // packages comes first.
 func TestBecause(t *testing.T) {
 	a := closureOf(t, "a-zlib-1 x", "b-ssl-1 x -> a", "c-curl-8 x -> b", "d-git-2 x -> c", "f-tool-1 x -> a", "g-alone-1 x", "h-user-1 x -> g")
@@ -248,7 +249,7 @@ func TestBecause(t *testing.T) {
 	}
 }
 
-// The words of the table are those of the pages.
+// TestChanceWords checks that the table and the pages use the same words for chances.
 func TestChanceWords(t *testing.T) {
 	for i, c := range chances {
 		if chanceText(c.from) != c.word || chanceStates[i].Name != c.word || i > 0 && chanceText(c.from-0.01) != chances[i-1].word {
@@ -257,7 +258,7 @@ func TestChanceWords(t *testing.T) {
 	}
 }
 
-// Both pages give a layer the same sizes.
+// TestSizesOnPages checks that both pages show the same sizes for a layer.
 func TestSizesOnPages(t *testing.T) {
 	c := sample(t, "sample-x86_64-linux")
 	planned, err := plan.New(c, plan.Options{MaxLayers: 5})

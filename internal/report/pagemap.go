@@ -11,7 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/page"
 )
 
-// What the colours of a map mean: how likely a change is, or what changed.
+// The two colourings of a map: how likely a change is, and what changed.
 var (
 	chanceStates = []page.State{chances[0].state("c0"), chances[1].state("c1"), chances[2].state("c2"), chances[3].state("c3")}
 	changeStates = []page.State{
@@ -20,13 +20,13 @@ var (
 	}
 )
 
-// chanceNote says where the chances come from.
+// chanceNote explains the source of the chances.
 const chanceNote = "How often a path changes is an estimate from the closure alone: the more paths something refers to, directly or not, the more often it changes."
 
-// chanceOf is the state of chanceStates for a chance.
+// chanceOf returns the state in chanceStates for a chance.
 func chanceOf(c float64) page.State { return chanceStates[chanceState(c)] }
 
-// changeState is a place in changeStates.
+// changeState returns an index into changeStates.
 func changeState(changed bool) int {
 	if changed {
 		return 1
@@ -34,18 +34,18 @@ func changeState(changed bool) int {
 	return 0
 }
 
-// mapLayer is a layer on its way to a page.
+// mapLayer is a layer before newMap gives it tiles.
 type mapLayer struct {
 	page.Layer
 	paths  []closure.StorePath
-	states []int // of the layer itself, where it has no paths
+	states []int // states of the layer itself, used if it has no paths
 }
 
-// newMap is the map of layers and the paths in them. states are by place in
-// c.Paths. A layer without paths is a tile of its own.
+// newMap makes the map of layers and their paths. states returns the states of the path
+// with index i in c.Paths. A layer without paths becomes one tile.
 func newMap(c *closure.Closure, colourings []page.Colouring, framed string, layers []mapLayer, states func(i int) []int) (*page.Map, error) {
 	m := &page.Map{Colourings: colourings, Frame: framed}
-	at := make([]int, len(c.Paths)) // the tile, by place in c.Paths
+	at := make([]int, len(c.Paths)) // the tile of each path, indexed as c.Paths
 	for i := range at {
 		at[i] = -1
 	}
@@ -80,8 +80,8 @@ func newMap(c *closure.Closure, colourings []page.Colouring, framed string, laye
 	return m, nil
 }
 
-// titleOf names a closure for people: "web 26.05" for nixos-system-web-26.05,
-// else what was given.
+// titleOf names a closure for people, for example "web 26.05" for nixos-system-web-26.05.
+// If the closure has no single root, it uses the base name of given.
 func titleOf(c *closure.Closure, given string) string {
 	if c == nil || len(c.Roots) != 1 {
 		return filepath.Base(given)
@@ -90,8 +90,8 @@ func titleOf(c *closure.Closure, given string) string {
 	return strings.TrimSpace(strings.TrimPrefix(pkg.Name, "nixos-system-") + " " + pkg.Version)
 }
 
-// shortName is a file's name without directories, in the middle of a sentence. A
-// reference stays as it is.
+// shortName returns the base name of a file, for use in a sentence. It leaves an image
+// reference as it is.
 func shortName(given string) string {
 	if strings.HasPrefix(given, "/") || strings.HasPrefix(given, ".") {
 		return filepath.Base(given)
@@ -99,8 +99,8 @@ func shortName(given string) string {
 	return given
 }
 
-// layerTables are the rows of a table of layers in two tables: those of several
-// paths, and folded those of one.
+// layerTables makes two tables of layers: one for layers with several paths, and a folded
+// one for layers with one path.
 func layerTables(head []page.Column, several, single []page.Row, singleSize int64) []page.Table {
 	var tables []page.Table
 	if len(several) > 0 {
@@ -116,7 +116,7 @@ func layerTables(head []page.Column, several, single []page.Row, singleSize int6
 	return tables
 }
 
-// pathLines are paths with their sizes, the largest first.
+// pathLines lists paths with their sizes. The largest comes first.
 func pathLines(c *closure.Closure, paths []closure.StorePath) (lines []string) {
 	for _, p := range bySize(c, paths) {
 		lines = append(lines, fmt.Sprintf("%s, %s", p, human.Bytes(sizeOf(c, p))))

@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// PlanReport is a plan for people and programs.
+// PlanReport describes a plan for people and programs.
 type PlanReport struct {
 	Closure   string        `json:"closure"`
 	Platform  string        `json:"platform,omitempty"`
@@ -48,35 +48,34 @@ func (r *PlanReport) SetBase(b *manifest.Base) {
 
 // PlanLayer is a layer of a plan, the system layer apart.
 type PlanLayer struct {
-	Name   string              `json:"name,omitempty"` // given by the user
+	Name   string              `json:"name,omitempty"` // name from the user
 	Reason string              `json:"reason"`
 	Size   int64               `json:"size"`   // bytes of the NARs
-	Chance float64             `json:"chance"` // relative chance that an update changes it, 0 to 1
+	Chance float64             `json:"chance"` // relative chance that an update changes the layer, 0 to 1
 	Paths  []closure.StorePath `json:"paths"`
 }
 
-// UpdateCost is what clients pull that have one closure and want another, in
-// bytes of NARs.
+// UpdateCost is what clients that have one closure must pull for another, in bytes of NARs.
 type UpdateCost struct {
 	From       string         `json:"from"`
-	Changed    int64          `json:"changed"` // of paths that changed: the least possible
-	Size       int64          `json:"size"`    // of the new closure
+	Changed    int64          `json:"changed"` // bytes of the changed paths: no plan can ship less
+	Size       int64          `json:"size"`    // bytes of the new closure
 	Strategies []StrategyCost `json:"strategies"`
 
-	// Ships are the layers of this plan that clients pull, by place in it.
+	// Ships lists the layers of this plan that clients must pull, as indices.
 	Ships []int `json:"ships"`
 
 	this    StrategyCost
 	changed map[closure.StorePath]bool
 }
 
-// StrategyCost is what an update costs under one way to plan.
+// StrategyCost is what an update costs under one strategy.
 type StrategyCost struct {
 	Strategy  string  `json:"strategy"`
 	Layers    int     `json:"layers"`
 	Pulled    int     `json:"pulledLayers"`
-	Size      int64   `json:"pulled"` // bytes of the layers that are shipped again
-	Excess    int64   `json:"excess"` // of that, bytes of paths that did not change
+	Size      int64   `json:"pulled"` // bytes of the layers that clients must pull
+	Excess    int64   `json:"excess"` // bytes of unchanged paths among them
 	ExcessOf  float64 `json:"excessOfImage"`
 	Described string  `json:"description,omitempty"`
 }
@@ -90,16 +89,15 @@ func ReportPlan(name, platform string, c *closure.Closure, p *plan.Plan, maxLaye
 	return r
 }
 
-// Have is what clients have before an update.
+// Have describes what clients have before an update.
 type Have struct {
 	Name    string
 	Closure *closure.Closure
-	Layers  [][]closure.StorePath // as they are, nil: as they would be planned
+	Layers  [][]closure.StorePath // their real layers; nil: as this strategy would plan them
 }
 
-// CostOfUpdate compares what the update from old to c ships under plan with
-// what it would ship under each strategy without memory, which plans both sides
-// from their closures.
+// CostOfUpdate compares what the update from old to c ships under this plan and under each
+// strategy. For each strategy, it plans both closures anew, without an earlier plan.
 func CostOfUpdate(old Have, c *closure.Closure, now *plan.Plan, maxLayers int) (*UpdateCost, error) {
 	u := &UpdateCost{From: old.Name, Size: c.NarSize(), Ships: []int{}, changed: map[closure.StorePath]bool{}}
 	for i := range c.Paths {
@@ -122,7 +120,7 @@ func CostOfUpdate(old Have, c *closure.Closure, now *plan.Plan, maxLayers int) (
 		this.Described += ", from the layers of " + old.Name
 	}
 	u.this, u.Ships = this, append(u.Ships, pulledLayers(before, old.Closure, c, now)...)
-	anew := false // this plan is one of those that follow
+	anew := false // one of the strategies below gives the same cost as this plan
 	for _, s := range plan.Strategies {
 		o := plan.Options{MaxLayers: maxLayers, Strategy: s}
 		a, err := plan.New(old.Closure, o)
@@ -159,7 +157,7 @@ func paths(p *plan.Plan) (groups [][]closure.StorePath) {
 	return groups
 }
 
-// cost is what clients with the layers before pull for p.
+// cost computes what clients with the layers before must pull for p.
 func (u *UpdateCost) cost(name string, before [][]closure.StorePath, old, now *closure.Closure, p *plan.Plan) StrategyCost {
 	s := StrategyCost{Strategy: name, Layers: len(p.Groups)}
 	for _, i := range pulledLayers(before, old, now, p) {
@@ -173,8 +171,8 @@ func (u *UpdateCost) cost(name string, before [][]closure.StorePath, old, now *c
 	return s
 }
 
-// pulledLayers are the groups of p that clients with the layers before have not.
-// A layer is the one they have when it has the same paths with the same content.
+// pulledLayers lists the groups of p that clients with the layers before do not have. A
+// client has a layer if it has one with the same paths and the same content.
 func pulledLayers(before [][]closure.StorePath, old, now *closure.Closure, p *plan.Plan) (pulled []int) {
 	have := make(map[string]bool, len(before))
 	for _, group := range before {
@@ -198,7 +196,7 @@ func layerKey(paths []closure.StorePath) string {
 	return strings.Join(all, " ")
 }
 
-// WriteText writes the table of layers. With all, every layer's paths follow.
+// WriteText writes the table of layers. With all, it also lists the paths of every layer.
 func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 	title := r.Closure
 	if r.Platform != "" {
@@ -237,7 +235,7 @@ func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 	return p.Err()
 }
 
-// biggest names the biggest paths of a layer.
+// biggest names the two biggest paths of a layer.
 func (r *PlanReport) biggest(l PlanLayer) string {
 	return biggestNames(r.closure, l.Paths)
 }
@@ -250,7 +248,7 @@ func biggestNames(c *closure.Closure, paths []closure.StorePath) string {
 	return list(all, 2)
 }
 
-// bySize are paths from the largest to the smallest.
+// bySize sorts paths from the largest to the smallest.
 func bySize(c *closure.Closure, paths []closure.StorePath) []closure.StorePath {
 	sorted := slices.Clone(paths)
 	slices.SortFunc(sorted, func(a, b closure.StorePath) int {
@@ -259,22 +257,22 @@ func bySize(c *closure.Closure, paths []closure.StorePath) []closure.StorePath {
 	return sorted
 }
 
-// chance is a word for chances from a value on.
+// chance is a word for all chances from a value upwards.
 type chance struct {
 	from float64
 	word string
 }
 
-// chances are all words, in the table and on the pages. They do not pretend to be
-// exact.
+// chances lists the words for chances, in the table and on the pages. They are deliberately
+// not exact.
 var chances = [4]chance{{0, "rarely"}, {0.2, "sometimes"}, {0.45, "often"}, {0.75, "nearly always"}}
 
-// state is the colour of a chance, of that class.
+// state returns the state of a chance on a page, with that CSS class.
 func (c chance) state(class string) page.State {
 	return page.State{Class: class, Name: c.word, Words: "changes " + c.word}
 }
 
-// chanceState is a place in chances.
+// chanceState returns an index into chances.
 func chanceState(c float64) int {
 	for i := len(chances) - 1; i > 0; i-- {
 		if c >= chances[i].from {
@@ -284,5 +282,5 @@ func chanceState(c float64) int {
 	return 0
 }
 
-// chanceText is a chance in words.
+// chanceText describes a chance in words.
 func chanceText(c float64) string { return chances[chanceState(c)].word }

@@ -10,8 +10,8 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// planClosure is four paths: b and c depend on a, top on all. Rev gives c and
-// what depends on it other hashes.
+// planClosure has four paths: b and c depend on a, and top depends on all. rev sets the
+// hashes of c and top.
 func planClosure(t *testing.T, rev byte) *closure.Closure {
 	t.Helper()
 	path := func(digit byte, name string) closure.StorePath {
@@ -55,7 +55,7 @@ func TestCostOfUpdate(t *testing.T) {
 			t.Errorf("%s: excess %d, want %d", s, got[s], want)
 		}
 	}
-	// Clients that have all in one layer pull all of this plan.
+	// Clients that have everything in one layer must pull all layers of this plan.
 	var all []closure.StorePath
 	for _, p := range old.Paths {
 		all = append(all, p.Path)

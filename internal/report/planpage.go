@@ -11,7 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// PlanPage is a page about plans, one for each platform.
+// PlanPage makes a page about plans, one for each platform.
 func PlanPage(reports []*PlanReport) (*page.Page, error) {
 	first := reports[0]
 	p := &page.Page{Kind: "Which store path lands in which layer", Heading: titleOf(first.closure, first.Closure)}
@@ -62,8 +62,8 @@ func (r *PlanReport) page() (page.Platform, error) {
 	return t, err
 }
 
-// treemap colours by chance; with an update, what it ships has a frame, and what
-// changed is a second colouring.
+// treemap colours paths by their chance to change. With an update, it adds a second
+// colouring for what changed, and a frame for each layer that the update ships.
 func (r *PlanReport) treemap(ships map[int]bool) (*page.Map, error) {
 	colourings := []page.Colouring{{Name: "Colour: updates change it", States: chanceStates}}
 	frame := ""
@@ -89,7 +89,7 @@ func (r *PlanReport) treemap(ships map[int]bool) (*page.Map, error) {
 	return m, err
 }
 
-// strategyTitles name the strategies for who does not know them.
+// strategyTitles explain the strategies to readers who do not know their names.
 var strategyTitles = map[string]string{
 	string(plan.StrategyCost):        "nixoci",
 	string(plan.StrategySize):        "Each large path alone",

@@ -20,26 +20,25 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// sbomWriter is the name and version of what writes the documents. Both are in
-// them: whatever changes the bytes for one closure raises the version. It is
-// not nixoci's own version, so that two versions of nixoci that write the same
-// give the same document.
+// sbomTool and sbomVersion name the tool in each document. Raise sbomVersion with every
+// change of the bytes for a given closure. It is not nixoci's own version: two versions of
+// nixoci that write the same content give the same document.
 const (
 	sbomTool    = "nixoci"
 	sbomVersion = "sbom-1"
 )
 
-// sbomTime is the time of creation where nobody gave one; both formats have it,
-// and SPDX demands it. It is the time that Nix gives to store files.
+// sbomTime is the default time of creation. Both formats have such a field, and SPDX
+// requires it. It is the time that Nix gives to files in the store.
 var sbomTime = time.Unix(1, 0).UTC()
 
-// Formats of a software bill of materials, as --format names them.
+// Formats of a software bill of materials, as the flag --format names them.
 const (
 	FormatSPDX      = "spdx"      // SPDX 2.3, JSON
 	FormatCycloneDX = "cyclonedx" // CycloneDX 1.6, JSON
 )
 
-// SBOMOptions are what a document depends on beside the closure.
+// SBOMOptions are the inputs of a document apart from the closure.
 type SBOMOptions struct {
 	Created *time.Time         // nil: [sbomTime]
 	Init    string             // digest of the image's nixoci-init; "" of a closure alone
@@ -55,13 +54,13 @@ func (o SBOMOptions) created() string {
 	return t.Format(time.RFC3339)
 }
 
-// SBOMMediaType is the media type of format's documents.
+// SBOMMediaType returns the media type of documents in this format.
 func SBOMMediaType(format string) (string, error) {
 	switch format {
 	case FormatSPDX:
-		return "application/spdx+json", nil // IANA
+		return "application/spdx+json", nil // registered with IANA
 	case FormatCycloneDX:
-		return "application/vnd.cyclonedx+json", nil // IANA
+		return "application/vnd.cyclonedx+json", nil // registered with IANA
 	}
 	return "", errFormat(format)
 }
@@ -70,8 +69,8 @@ func errFormat(format string) error {
 	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+FormatSPDX+", "+FormatCycloneDX)
 }
 
-// SBOMs are the bills of materials of a system, one in each format, as they are
-// attached to its image.
+// SBOMs makes the bills of materials of a system, one in each format, ready to attach to
+// its image.
 func SBOMs(sys *manifest.System, formats []string, created *time.Time) ([]oci.Artifact, error) {
 	o := SBOMOptions{Created: created}
 	o.System, _ = closure.System(sys.Platform)
@@ -96,10 +95,10 @@ func SBOMs(sys *manifest.System, formats []string, created *time.Time) ([]oci.Ar
 	return all, nil
 }
 
-// WriteSBOM writes what is in c as a software bill of materials: one package
-// or component for each store path, its narHash as checksum, its references as
-// dependencies; and nixoci-init, which an image has beside its closure. The
-// bytes depend on c and o alone.
+// WriteSBOM writes c as a software bill of materials. It has one package or component for
+// each store path, with its narHash as the checksum and its references as dependencies. It
+// also lists nixoci-init, which an image has in addition to its closure. The bytes depend
+// only on c and o.
 func WriteSBOM(w io.Writer, c *closure.Closure, format string, o SBOMOptions) error {
 	if len(c.Paths) == 0 {
 		return fmt.Errorf("write SBOM: the closure is empty")
@@ -119,7 +118,7 @@ func WriteSBOM(w io.Writer, c *closure.Closure, format string, o SBOMOptions) er
 	return nil
 }
 
-// subject is the name and version of all of the closure.
+// subject returns the name and version of the whole closure.
 func subject(c *closure.Closure) Package {
 	if len(c.Roots) == 1 {
 		return PackageOf(c.Roots[0])
@@ -127,11 +126,11 @@ func subject(c *closure.Closure) Package {
 	return Package{Name: fmt.Sprintf("closure of %d store paths", len(c.Roots))}
 }
 
-// isSystem tells a NixOS toplevel by the name that NixOS gives it.
+// isSystem recognizes a NixOS toplevel by its name.
 func isSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
 
-// contentID is the sha256, in hexadecimal, of all that a document is made
-// from: both formats want an identifier that no other document has.
+// contentID is the sha256, in hexadecimal, of all inputs of a document. Both formats need a
+// unique identifier.
 func contentID(c *closure.Closure, format string, o SBOMOptions) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s %s %q\n", format, sbomVersion, o.created(), o.System)
@@ -154,18 +153,18 @@ func contentID(c *closure.Closure, format string, o SBOMOptions) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// sortedSignatures gives one order to what sources list in any.
+// sortedSignatures sorts the signatures, because sources list them in any order.
 func sortedSignatures(p *closure.Info) []string {
 	s := slices.Clone(p.Signatures)
 	slices.Sort(s)
 	return slices.Compact(s)
 }
 
-// initName is the name of the program that an image has as /sbin/init.
+// initName is the name of the program at /sbin/init of an image.
 const initName = "nixoci-init"
 
-// initPackage is what is known of o's nixoci-init: its package URL, and its
-// version and toolchain where it is one of this nixoci's.
+// initPackage describes o's nixoci-init. It returns the package URL. If this nixoci
+// contains the program, it also returns its version and toolchain.
 func initPackage(o SBOMOptions) (url string, p initbin.Program) {
 	p, _ = initbin.Lookup(o.Init)
 	q := packageurl.Qualifiers{{Key: "checksum", Value: o.Init}}
@@ -200,7 +199,7 @@ func goLibrary(p initbin.Program) (version, url string) {
 	return version, packageurl.NewPackageURL("golang", "", "stdlib", version, nil, "").ToString()
 }
 
-// others are p's references without p itself.
+// others returns p's references without p itself.
 func others(p *closure.Info) []closure.StorePath {
 	return slices.DeleteFunc(slices.Clone(p.References), func(r closure.StorePath) bool { return r == p.Path })
 }

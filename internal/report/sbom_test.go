@@ -22,7 +22,7 @@ import (
 	"github.com/nixoci/nixoci/internal/golden"
 )
 
-// sample is a closure that real Nix made, from testdata.
+// sample reads a closure that real Nix made, from testdata.
 func sample(t testing.TB, name string) *closure.Closure {
 	t.Helper()
 	g, err := closure.OpenGraph(filepath.Join("../../testdata", name+".json"), "/nonexistent")
@@ -36,7 +36,7 @@ func sample(t testing.TB, name string) *closure.Closure {
 	return c
 }
 
-// tiny has everything that a document can show of a path.
+// tiny returns a closure with everything that a document can show about a path.
 func tiny(t testing.TB) *closure.Closure {
 	t.Helper()
 	path := func(letter, name string) closure.StorePath {
@@ -74,8 +74,8 @@ func TestSBOMGolden(t *testing.T) {
 	}
 }
 
-// TestSBOMDeterministic: neither the order of a source's answers nor a second
-// run changes a byte; what a document is made from does, and its identifier.
+// TestSBOMDeterministic checks that a document does not depend on the order of a source's
+// answers. If an input changes, the identifier of the document must change too.
 func TestSBOMDeterministic(t *testing.T) {
 	c := sample(t, "sample-x86_64-linux")
 	mixed := slices.Clone(c.Paths)
@@ -129,8 +129,8 @@ func TestSBOMRefuses(t *testing.T) {
 	}
 }
 
-// TestSPDXReads: the project's own library reads the document and finds the
-// closure in it.
+// TestSPDXReads checks that the library of the SPDX project can read the document and finds
+// the closure in it.
 func TestSPDXReads(t *testing.T) {
 	for _, name := range samples {
 		c := sample(t, name)
@@ -168,7 +168,7 @@ func TestSPDXReads(t *testing.T) {
 
 var samples = []string{"sample-x86_64-linux", "sample-x86_64-linux-update", "sample-aarch64-linux", "sample-aarch64-linux-update"}
 
-// references counts those to other paths.
+// references counts the references to other paths.
 func references(c *closure.Closure) (n int) {
 	for i := range c.Paths {
 		n += len(others(&c.Paths[i]))
@@ -189,7 +189,7 @@ func TestCycloneDXReads(t *testing.T) {
 		}
 		refs := 0
 		for _, d := range (*bom.Dependencies)[1:] {
-			if d.Dependencies != nil { // left out where there are none
+			if d.Dependencies != nil { // absent if there are none
 				refs += len(*d.Dependencies)
 			}
 		}
@@ -199,8 +199,8 @@ func TestCycloneDXReads(t *testing.T) {
 	}
 }
 
-// TestCycloneDXSchema validates against the schema that the CycloneDX project
-// ships in its Go module.
+// TestCycloneDXSchema validates documents against the schema in the CycloneDX project's Go
+// module.
 func TestCycloneDXSchema(t *testing.T) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go").Output()
 	if err != nil {

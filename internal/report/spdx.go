@@ -13,13 +13,13 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// spdxNamespace is where document namespaces are. They need not resolve.
+// spdxNamespace is the prefix of document namespaces. These URLs need not exist.
 const spdxNamespace = "https://github.com/nixoci/nixoci/spdx/"
 
-const noAssertion = "NOASSERTION" // a closure says nothing of licences
+const noAssertion = "NOASSERTION" // a closure has no record of licences
 
-// writeSPDX writes c as SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/). The
-// document describes the roots.
+// writeSPDX writes c as SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/). The document
+// describes the roots.
 func writeSPDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	name := subject(c)
 	doc := &v2_3.Document{
@@ -77,8 +77,8 @@ func writeSPDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	return spdxjson.Write(doc, w, spdxjson.Indent("  "), spdxjson.EscapeHTML(false))
 }
 
-// spdxID is unique by the store path's hash; SPDX allows letters, digits, dots
-// and dashes.
+// spdxID makes an ID that is unique because it has the store path's hash. SPDX allows
+// letters, digits, dots and dashes.
 func spdxID(p closure.StorePath) string {
 	return "Package-" + p.Hash() + "-" + strings.Map(func(r rune) rune {
 		switch {
@@ -127,8 +127,8 @@ func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
 	return out
 }
 
-// spdxInit are nixoci-init and Go's standard library, nil where nobody knows
-// what it was compiled with.
+// spdxInit returns the packages nixoci-init and Go's standard library. library is nil if
+// the compiler of the program is unknown.
 func spdxInit(o SBOMOptions) (init, library *v2_3.Package) {
 	url, program := initPackage(o)
 	init = spdxDescribed("Package-"+initName, initName, program.Version, url)

@@ -11,7 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// deltaText is n with its sign.
+// deltaText formats n with its sign.
 func deltaText(n int64) string {
 	switch {
 	case n < 0:
@@ -29,7 +29,7 @@ func percent(part, whole int64) string {
 	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
 }
 
-// shortDigest is what tells digests apart for people.
+// shortDigest shortens a digest for people.
 func shortDigest(d string) string {
 	algorithm, hex, ok := strings.Cut(d, ":")
 	if !ok || len(hex) < 12 {
@@ -38,7 +38,7 @@ func shortDigest(d string) string {
 	return algorithm + ":" + hex[:12]
 }
 
-// names are the names of paths, at most n of them.
+// names lists the names of paths, at most n of them.
 func names(paths []closure.StorePath, n int) string {
 	var all []string
 	for _, p := range paths {
@@ -55,14 +55,14 @@ func list(all []string, n int) string {
 	return strings.Join(all, ", ")
 }
 
-// Bounds of what a line lists, unless all is wanted.
+// Bounds of what one line lists. --all turns them off.
 const (
 	maxNames   = 4
 	maxRebuilt = 12
 	maxPulled  = 20
 )
 
-// WriteText writes d for people. all lists what is otherwise summed up.
+// WriteText writes d for people. With all, it lists everything instead of a summary.
 func (d *Diff) WriteText(p *terminal.Printer, all bool) error {
 	p.Printf("%s → %s\n", d.A, d.B)
 	for i := range d.Platforms {
@@ -128,11 +128,11 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 	}
 }
 
-// writeCauses writes where a rebuild starts.
+// writeCauses lists the packages where a rebuild starts.
 func (pd *PlatformDiff) writeCauses(p *terminal.Printer, all bool) {
 	causes := pd.Causes
 	if k := slices.IndexFunc(causes, func(c Cause) bool { return c.Rebuilt == 0 }); k >= 0 {
-		causes = causes[:k] // they are told with the changed packages
+		causes = causes[:k] // the list of changed packages has the others
 	}
 	for i, c := range causes {
 		if i == 0 {
@@ -146,19 +146,19 @@ func (pd *PlatformDiff) writeCauses(p *terminal.Printer, all bool) {
 	}
 }
 
-// versionList are versions for people.
+// versionList formats versions for people.
 func versionList(versions []string) string {
 	var out []string
 	for _, v := range versions {
 		if v == "" {
-			v = "ε" // as nix store diff-closures shows a name without a version
+			v = "ε" // nix store diff-closures shows a name without a version this way too
 		}
 		out = append(out, v)
 	}
 	return strings.Join(out, ", ")
 }
 
-// writeLayers writes the layers to pull.
+// writeLayers lists the layers to pull.
 func (pull *PullCost) writeLayers(p *terminal.Printer, all bool) {
 	p.Printf("\n  layers to pull\n")
 	var rows [][]string
@@ -166,7 +166,7 @@ func (pull *PullCost) writeLayers(p *terminal.Printer, all bool) {
 	if all {
 		n, limit = 0, len(pull.Layers)
 	}
-	// The largest first: that is what somebody who looks at the cost looks for.
+	// The largest layer comes first, because it matters most for the cost.
 	layers := slices.Clone(pull.Layers)
 	slices.SortStableFunc(layers, func(a, b PulledLayer) int { return cmp.Compare(b.Size, a.Size) })
 	var rest int64
@@ -183,7 +183,7 @@ func (pull *PullCost) writeLayers(p *terminal.Printer, all bool) {
 	}
 }
 
-// why says what of the layer is new, with at most n names; 0 is all of them.
+// why tells what is new in the layer, with at most n names. If n is 0, it lists all names.
 func (l *PulledLayer) why(n int) string {
 	switch {
 	case len(l.Because) > 0:
