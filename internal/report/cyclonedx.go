@@ -73,7 +73,8 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	}
 	bom.Components = &components
 	bom.Dependencies = &dependencies
-	// The list is complete: a closure contains everything that is used at run time.
+	// Without a base image the list is complete: a closure contains everything that is used
+	// at run time.
 	bom.Compositions = &[]cdx.Composition{{
 		Aggregate:  aggregate,
 		Assemblies: &[]cdx.BOMReference{cdx.BOMReference(whole.BOMRef)},

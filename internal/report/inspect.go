@@ -188,7 +188,8 @@ func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
 	return p.Err()
 }
 
-// signers counts, for each key, the store paths that it signed.
+// signers counts, for each key name, the store paths with a signature in its name. Nobody
+// has checked these signatures.
 func signers(c *closure.Closure) map[string]int {
 	keys := map[string]int{}
 	for i := range c.Paths {

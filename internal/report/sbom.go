@@ -97,8 +97,8 @@ func SBOMs(sys *manifest.System, formats []string, created *time.Time) ([]oci.Ar
 
 // WriteSBOM writes c as a software bill of materials. It has one package or component for
 // each store path, with its narHash as the checksum and its references as dependencies. It
-// also lists nixoci-init, which an image has in addition to its closure. The bytes depend
-// only on c and o.
+// also lists the rest of an image: nixoci-init and a base image. The bytes depend only on c
+// and o.
 func WriteSBOM(w io.Writer, c *closure.Closure, format string, o SBOMOptions) error {
 	if len(c.Paths) == 0 {
 		return fmt.Errorf("write SBOM: the closure is empty")
