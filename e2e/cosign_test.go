@@ -118,7 +118,67 @@ func testCosign(t *testing.T, c cosign) {
 		taken(tag, "ours")
 		refused(tag, "other", "no signature by this key")
 	}
-	report(t, "it and nixoci verify each other's signatures, and refuse another key; nixoci its bundles too")
+	testAttestations(t, c)
+	report(t, "it and nixoci verify each other's signatures and attestations, and refuse another key; nixoci its bundles too")
+}
+
+// noServices tells cosign 2 not to ask the network for Sigstore's roots.
+const noServices = `{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`
+
+// testAttestations: cosign takes the statements that nixoci signs, and nixoci those
+// of cosign.
+func testAttestations(t *testing.T, c cosign) {
+	for file, content := range map[string]string{"root.json": noServices, "predicate.json": `{"tested":true}`} {
+		if err := os.WriteFile(filepath.Join(c.dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := "attested/" + c.name
+	pushed := func(flags ...string) (tag, repository string) {
+		tag = registry(t) + "/" + name + ":v1"
+		run{dir: c.dir, env: []string{"COSIGN_PASSWORD=secret"}}.ok(t, args("push", tag, "--from", "file://"+smallCache(t), "--trusted-public-key", smallKey(t), smallToplevels(t), flags)...)
+		return tag, strings.TrimSuffix(tag, ":v1")
+	}
+	tag, repository := pushed("--attest", "closure,spdx,cyclonedx,provenance", "--key", "ours.key")
+	const closure = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#closure-statement"
+	cosignTakes := func(ref, kind, key string) (string, error) {
+		flags := args("verify-attestation", "--key", key+".pub", "--type", kind, "--insecure-ignore-tlog=true", "--allow-http-registry", "--new-bundle-format")
+		if c.bundle == nil {
+			flags = args(flags, "--trusted-root", "root.json")
+		}
+		return c.run(args(flags, ref)...)
+	}
+	platform := repository + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", "--platform", "linux/arm64", tag))
+	for _, tt := range []struct{ ref, kind string }{
+		{tag, "slsaprovenance1"}, {platform, "slsaprovenance1"}, {platform, "spdxjson"}, {platform, "cyclonedx"}, {platform, closure},
+	} {
+		if out, err := cosignTakes(tt.ref, tt.kind, "ours"); err != nil || !strings.Contains(out, `"payloadType":"application/vnd.in-toto+json"`) {
+			t.Errorf("cosign verify-attestation %s %s: %v\n%s", tt.ref, tt.kind, err, out)
+		}
+		if out, err := cosignTakes(tt.ref, tt.kind, "other"); err == nil {
+			t.Errorf("cosign takes %s of %s by another key:\n%s", tt.kind, tt.ref, out)
+		}
+	}
+
+	// And back: each form that this cosign writes.
+	digest := repository + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", tag))
+	forms := map[string][]string{"https://example.org/tag": c.sign}
+	if c.bundle != nil {
+		forms["https://example.org/bundle"] = c.bundle
+	}
+	for kind, flags := range forms {
+		nixociTakes := func(key string) outcome {
+			return run{dir: c.dir}.nixoci(t, "verify", "-q", tag, "--key", key+".pub", "--require-attestation", kind)
+		}
+		nixociTakes("ours").fails(t, 3, "no attestation "+kind)
+		if out, err := c.run(args("attest", "--key", "ours.key", "--type", kind, "--predicate", "predicate.json", "--tlog-upload=false", "--yes", "--allow-http-registry", flags, digest)...); err != nil {
+			t.Fatalf("cosign attest: %v\n%s", err, out)
+		}
+		if o := nixociTakes("ours"); o.code != 0 {
+			t.Errorf("nixoci does not take cosign's %s: %s", kind, o.end())
+		}
+		nixociTakes("other").fails(t, 3, "no given key has signed it")
+	}
 }
 
 // TestScanner checks that a scanner finds each store path of the large systems

@@ -1,14 +1,25 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -18,6 +29,179 @@ const (
 	attestSBOM       = "sbom" // in the format that the sbom command has by default
 	attestProvenance = "provenance"
 )
+
+type attestFlags struct {
+	registry  registryFlags
+	kind      string
+	predicate string
+	key       string
+	created   string
+}
+
+func (a *app) attestCommand() *cobra.Command {
+	var f attestFlags
+	cmd := &cobra.Command{
+		Use:   "attest REF --type TYPE --key FILE",
+		Short: "Attach a signed statement to an image in a registry",
+		Long: `Attach a signed statement to an image in a registry, and print REF@digest. The
+image does not change. cosign verify-attestation --new-bundle-format and nixoci
+verify --key check the statement.
+
+nixoci makes three types itself, one statement for each platform: closure, spdx
+and cyclonedx. For all other types, --predicate names a JSON file. The statement
+is then about the image that REF names. With --platform, it is about the
+manifest of that platform.
+
+TYPE is a name of cosign's (slsaprovenance1, spdxjson, cyclonedx, vuln, openvex,
+link) or the URI of a predicate type. The key is the same as for nixoci sign.`,
+		Example: `  nixoci attest ghcr.io/org/web:1.2 --type spdx --key cosign.key
+  nixoci attest ghcr.io/org/web:1.2 --type openvex --predicate vex.json --key cosign.key`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case f.kind == "":
+				return usageError{hint.Add(errors.New("attest: --type is missing"), "closure, spdx, cyclonedx, or any other with --predicate FILE")}
+			case f.key == "":
+				return usageError{hint.Add(errors.New("attest: --key is missing"), "make a key pair with cosign generate-key-pair, then use --key cosign.key")}
+			}
+			return a.attestImage(cmd.Context(), args[0], &f)
+		},
+	}
+	f.registry.add(cmd)
+	a.uses(cmd, "platform", "json")
+	cmd.Flags().StringVar(&f.kind, "type", "", "what the statement says: closure, spdx, cyclonedx; with --predicate, another name or a URI")
+	cmd.Flags().StringVar(&f.predicate, "predicate", "", "JSON file with what the statement says")
+	cmd.Flags().StringVar(&f.key, "key", "", "file with the private key")
+	cmd.Flags().StringVar(&f.created, "created", "", "time in a bill of materials: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise 1)")
+	return cmd
+}
+
+// attestation is a document and what it is about.
+type attestation struct {
+	about ocispec.Descriptor
+	doc   oci.Artifact
+}
+
+// attestImage attaches a signed statement to what arg names.
+func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error {
+	predicateType, err := attest.PredicateType(f.kind)
+	if err != nil {
+		return usageError{hint.Add(fmt.Errorf("--type: %w", err), "closure, spdx, cyclonedx, slsaprovenance1, vuln, openvex, link, or a URI")}
+	}
+	if err := checkReference(arg); err != nil {
+		return err
+	}
+	ref, err := registry.ParseReference(arg)
+	if err != nil {
+		return usageError{err}
+	}
+	key, err := a.privateKey(f.key)
+	if err != nil {
+		return err
+	}
+	repo, err := registry.Open(ref.Repository, f.registry.options(a))
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	img, err := a.readImage(ctx, arg, &reading{registry: f.registry}, report.ReadOptions{Documents: true})
+	if err != nil {
+		return err
+	}
+	all, err := a.attestations(img, predicateType, f)
+	if err != nil {
+		return err
+	}
+	type attached struct {
+		Subject       string `json:"subject"`
+		Digest        string `json:"digest"` // of the manifest that attaches it
+		PredicateType string `json:"predicateType"`
+	}
+	var result []attached
+	for _, at := range all {
+		var sealed oci.Artifact
+		if at.doc.Type == "" {
+			var statement []byte
+			if statement, err = attest.Statement(repo.Name(), at.about.Digest, predicateType, json.RawMessage(at.doc.Data)); err == nil {
+				sealed, err = attest.Seal(statement, key)
+			}
+		} else {
+			sealed, err = attest.SealDocument(repo.Name(), at.about.Digest, at.doc, key)
+		}
+		if err != nil {
+			return err
+		}
+		made, err := repo.Attach(ctx, at.about, []oci.Artifact{sealed})
+		if err != nil {
+			return err
+		}
+		result = append(result, attached{at.about.Digest.String(), made[0].Digest.String(), predicateType})
+	}
+	a.done = true
+	if a.json {
+		return a.stdout.JSON(map[string]any{"ref": ref.String(), "attached": result})
+	}
+	a.stdout.Printf("%s@%s\n", repo.Name(), img.Descriptor.Digest)
+	return a.stdout.Err()
+}
+
+// attestations are the documents of img that f asks for. A document without a
+// type is a bare predicate.
+func (a *app) attestations(img *report.Image, predicateType string, f *attestFlags) (all []attestation, err error) {
+	if f.predicate != "" {
+		data, err := limit.ReadNamed(f.predicate, limit.Bundle)
+		if err != nil {
+			return nil, fmt.Errorf("read predicate: %w", err)
+		}
+		if !json.Valid(data) {
+			return nil, fmt.Errorf("read predicate: %s is not JSON", f.predicate)
+		}
+		if len(a.platforms) == 0 {
+			return []attestation{{img.Descriptor, oci.Artifact{Data: data}}}, nil
+		}
+		for _, p := range img.Platforms {
+			all = append(all, attestation{p.Descriptor, oci.Artifact{Data: data}})
+		}
+		return all, nil
+	}
+	t, err := created(f.created)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	for _, p := range img.Platforms {
+		c, err := p.NixClosure()
+		if err != nil {
+			return nil, err
+		}
+		doc, err := document(c, p, predicateType, t)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, attestation{p.Descriptor, doc})
+	}
+	return all, nil
+}
+
+// document makes the document of this predicate type from what an image holds.
+func document(c *closure.Closure, p *report.ImagePlatform, predicateType string, created *time.Time) (oci.Artifact, error) {
+	format := report.FormatSPDX
+	switch predicateType {
+	case attest.ClosurePredicate:
+		data, err := attest.Closure(c, p.System())
+		return oci.Artifact{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data}, err
+	case attest.SPDXPredicate:
+	case attest.CycloneDXPredicate:
+		format = report.FormatCycloneDX
+	default:
+		return oci.Artifact{}, usageError{hint.Add(fmt.Errorf("attest: nixoci does not make %s itself", predicateType), "give its content with --predicate FILE")}
+	}
+	mediaType, err := report.SBOMMediaType(format)
+	if err != nil {
+		return oci.Artifact{}, err
+	}
+	var b bytes.Buffer
+	err = report.WriteSBOM(&b, c, format, report.SBOMOptions{Created: created, System: p.System(), Init: p.Init.String()})
+	return oci.Artifact{Type: mediaType, MediaType: mediaType, Data: b.Bytes()}, err
+}
 
 // documentsToAttach are those that --attest names, of a push with this job.
 func documentsToAttach(kinds []string, builder string, job *push.Job) (*attest.Documents, error) {

@@ -160,7 +160,7 @@ var othersFlags = `
 	docker, podman, nerdctl: --tmpfs --cgroupns --security-opt --cap-add --init --read-only --hostname --dns --health-cmd
 	                         --health-interval --health-timeout --health-retries --privileged --network
 	systemd: --boot --user
-	cosign, oras: --new-bundle-format --predicate --from-oci-layout
+	cosign, oras: --new-bundle-format --trusted-root --predicate --from-oci-layout
 `
 
 // Each flag that a page names alone is one of nixoci's, or of another program

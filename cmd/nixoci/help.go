@@ -23,7 +23,7 @@ var commandGroups = []*cobra.Group{
 var groupOfCommand = map[string]string{
 	"push": "make", "build": "make", "index": "make",
 	"plan": "look", "inspect": "look", "diff": "look", "sbom": "look",
-	"verify": "trust", "sign": "trust",
+	"verify": "trust", "sign": "trust", "attest": "trust",
 	"login": "registry", "logout": "registry", "doctor": "registry", "prune": "registry", "cache": "registry", "serve": "registry",
 }
 

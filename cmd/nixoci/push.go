@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,6 +56,7 @@ type pushFlags struct {
 	check     string
 	join      bool
 	attest    []string
+	key       string
 	builder   string
 	summary   string
 }
@@ -95,6 +97,7 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, such as 5%; if one differs, the push fails")
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
 	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), provenance")
+	fl.StringVar(&f.key, "key", "", "file with a private key: also attach a signed statement of each document that --attest names")
 	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI that names the builder in the provenance")
 	fl.StringVar(&f.summary, "summary", "", "append a markdown report of the changes to this file, for a reviewer; none turns it off (default $GITHUB_STEP_SUMMARY, otherwise none)")
 	img.add(fl)
@@ -154,6 +157,9 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	documents, err := documentsToAttach(f.attest, f.builder, &job)
 	if err != nil {
+		return err
+	}
+	if documents.Key, err = a.attestKey(f); err != nil {
 		return err
 	}
 	job.ReuseCheck, job.SampleClaims = share, closure.IsLocal(a.from)
@@ -274,6 +280,17 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 	return nil
 }
 
+// attestKey is the key that signs the documents of a push, nil without one.
+func (a *app) attestKey(f *pushFlags) (*attest.PrivateKey, error) {
+	switch {
+	case f.key == "":
+		return nil, nil
+	case len(f.attest) == 0:
+		return nil, usageError{hint.Add(errors.New("--key: it signs the documents that --attest names, and there are none"), "to sign the image itself: nixoci sign")}
+	}
+	return a.privateKey(f.key)
+}
+
 // readPublicKey reads the key in file, nil for no file.
 func readPublicKey(file string) (*attest.PublicKey, error) {
 	if file == "" {
@@ -346,7 +363,11 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, result *pus
 		return err
 	}
 	if !a.quiet {
-		a.stderr.Printf("attached to the image's index and platforms: %s\n", human.Count(n, "document"))
+		signed := ""
+		if documents.Key != nil {
+			signed = ", each also signed"
+		}
+		a.stderr.Printf("attached to the image's index and platforms: %s%s\n", human.Count(n, "document"), signed)
 	}
 	return nil
 }

@@ -100,6 +100,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.sbomCommand(),
 		a.verifyCommand(),
 		a.signCommand(),
+		a.attestCommand(),
 		a.loginCommand(),
 		a.logoutCommand(),
 		a.doctorCommand(),

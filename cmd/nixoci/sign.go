@@ -58,13 +58,9 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	if err != nil {
 		return usageError{err}
 	}
-	data, err := limit.ReadNamed(keyFile, limit.KeyFile)
+	key, err := a.privateKey(keyFile)
 	if err != nil {
-		return fmt.Errorf("read private key: %w", err)
-	}
-	key, err := attest.ParsePrivateKey(data, a.keyPassword)
-	if err != nil {
-		return fmt.Errorf("%s: %w", keyFile, err)
+		return err
 	}
 	repo, err := registry.Open(ref.Repository, f.options(a))
 	if err != nil {
@@ -92,6 +88,19 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	}
 	a.stdout.Printf("%s@%s\n", ref.Repository.Name(), top.Descriptor.Digest)
 	return a.stdout.Err()
+}
+
+// privateKey reads the key in file, and asks for its password.
+func (a *app) privateKey(file string) (*attest.PrivateKey, error) {
+	data, err := limit.ReadNamed(file, limit.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read private key: %w", err)
+	}
+	key, err := attest.ParsePrivateKey(data, a.keyPassword)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return key, nil
 }
 
 // keyPassword is the password of a key file: from the environment, else asked

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/application"
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -25,7 +27,8 @@ type verifyFlags struct {
 	init      initFlag
 	require   string
 	against   string
-	key       string
+	keys      []string
+	attested  []string
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -51,7 +54,11 @@ prove the origin, there are three ways:
   --require-signatures  require signatures of the store paths, which come from
                         the closure statement that push --attest attaches, or
                         from the binary cache that --against names
-  --key                 require a signature of the image
+  --key                 require a signature of the image, or of the statements
+                        about it that --require-attestation names
+
+verify lists what is attached to the image, who has signed it, and whether that
+was checked.
 
 REF is a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE.
 If the image is not what it claims to be, verify prints the first difference and
@@ -77,7 +84,8 @@ exits with code 3.`,
 	f.init.add(cmd.Flags(), "program that the image must have at /sbin/init, or none if it must have no program; repeat for other platforms")
 	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "which store paths must have a signature of a trusted key: all, any (at least one) or none; content-addressed paths need no signature")
 	cmd.Flags().StringVar(&f.against, "against", "", "binary cache, such as https://cache.nixos.org, whose signatures count in addition to those attached to the image")
-	cmd.Flags().StringVar(&f.key, "key", "", "file with a public key that must have signed the image, with nixoci sign or cosign sign")
+	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "file with a public key that must have signed the image, with nixoci sign or cosign sign; can be repeated: one of the keys must have signed it")
+	cmd.Flags().StringArrayVar(&f.attested, "require-attestation", nil, "type of a statement, such as slsaprovenance1 or spdx, that a --key must have signed instead of the image; can be repeated: all are required")
 	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "report all differences, not only the first")
 	return cmd
 }
@@ -178,8 +186,35 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 			return usageError{fmt.Errorf("--against: %w", err)}
 		}
 	}
-	o.Key, err = readPublicKey(f.key)
-	return err
+	if o.Signers, err = readPublicKeys(f.keys); err != nil {
+		return err
+	}
+	for _, name := range f.attested {
+		t, err := attest.PredicateType(name)
+		if err != nil {
+			return usageError{fmt.Errorf("--require-attestation: %w", err)}
+		}
+		o.Attestations = append(o.Attestations, t)
+	}
+	if len(o.Attestations) > 0 && len(o.Signers) == 0 {
+		return usagef("--require-attestation: no --key says whose signature counts")
+	}
+	return nil
+}
+
+// readPublicKeys reads keys, each with its file as its name.
+func readPublicKeys(files []string) (keys []attest.NamedKey, err error) {
+	for _, file := range files {
+		key, err := readPublicKey(file)
+		if err != nil {
+			return nil, err
+		}
+		if key == nil {
+			return nil, usagef("--key: no file is named")
+		}
+		keys = append(keys, attest.NamedKey{Name: filepath.Base(file), Key: key})
+	}
+	return keys, nil
 }
 
 // verifyProgress shows a verification, and with --verbose each layer.

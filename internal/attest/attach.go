@@ -2,6 +2,7 @@ package attest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -22,6 +23,9 @@ type Documents struct {
 	// SBOM, if any, makes the bills of materials of one system.
 	SBOM func(sys *manifest.System) ([]oci.Artifact, error)
 
+	// Key, if any, signs a statement of each document, which is attached beside it.
+	Key *PrivateKey
+
 	// Build says how the image was made, for the provenance. Systems and Recipe
 	// follow from the image.
 	Build Build
@@ -31,7 +35,8 @@ type Documents struct {
 func (d *Documents) None() bool { return !d.Closure && !d.Provenance && d.SBOM == nil }
 
 // Attach makes the documents of the image that index names in repo, which was
-// made of systems, and attaches them. It returns how many they are.
+// made of systems, and attaches them. It returns how many they are, without the
+// signed statements.
 //
 // Closure statement, bills of materials and provenance are about each platform's
 // manifest, which stays the same when another platform joins the index. The
@@ -46,7 +51,11 @@ func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest,
 		return 0, err
 	}
 	attach := func(to ocispec.Descriptor, docs ...oci.Artifact) error {
-		_, err := repo.Attach(ctx, to, docs)
+		sealed, err := sealAll(repo.Name(), to.Digest, docs, d.Key)
+		if err != nil {
+			return err
+		}
+		_, err = repo.Attach(ctx, to, append(docs, sealed...))
 		attached += len(docs)
 		return err
 	}
@@ -82,6 +91,45 @@ func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest,
 		return attached, err
 	}
 	return attached, attach(top.Descriptor, doc)
+}
+
+// sealAll signs a statement of each of docs, with none for no key.
+func sealAll(name string, subject digest.Digest, docs []oci.Artifact, key *PrivateKey) (sealed []oci.Artifact, err error) {
+	if key == nil {
+		return nil, nil
+	}
+	for _, doc := range docs {
+		s, err := SealDocument(name, subject, doc, key)
+		if err != nil {
+			return nil, err
+		}
+		sealed = append(sealed, s)
+	}
+	return sealed, nil
+}
+
+// documentPredicates are the predicate types of documents that are no statements.
+var documentPredicates = map[string]string{
+	ClosureType:                      ClosurePredicate,
+	"application/spdx+json":          SPDXPredicate,
+	"application/vnd.cyclonedx+json": CycloneDXPredicate,
+}
+
+// SealDocument signs the in-toto statement of a document about subject, in the
+// repository name.
+func SealDocument(name string, subject digest.Digest, doc oci.Artifact, key *PrivateKey) (oci.Artifact, error) {
+	if doc.Type == StatementType {
+		return Seal(doc.Data, key)
+	}
+	predicate, ok := documentPredicates[doc.Type]
+	if !ok {
+		return oci.Artifact{}, fmt.Errorf("sign %s: it has no predicate type", doc.Type)
+	}
+	statement, err := Statement(name, subject, predicate, json.RawMessage(doc.Data))
+	if err != nil {
+		return oci.Artifact{}, err
+	}
+	return Seal(statement, key)
 }
 
 // of makes the closure statement and the bills of materials of one system.

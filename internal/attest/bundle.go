@@ -1,137 +1,198 @@
 package attest
 
 import (
-	"context"
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
-	"slices"
+	"errors"
+	"fmt"
 	"strings"
+	"time"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	commonv1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	dssev1 "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
+	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Names of the signatures that cosign 3 writes: a Sigstore bundle as referrer,
-// with a signed in-toto statement that names the image.
+// Names of signed statements. Sigstore's bundle is a referrer of the image; cosign
+// 2 also has an image under the tag sha256-….att, whose layers are bare envelopes.
 const (
 	bundleType     = "application/vnd.dev.sigstore.bundle" // and a version
-	signPredicate  = "https://sigstore.dev/cosign/sign/v1"
-	inTotoPayload  = "application/vnd.in-toto+json"
-	inTotoV1Prefix = "https://in-toto.io/Statement/v"
+	BundleV03      = bundleType + ".v0.3+json"
+	envelopeType   = "application/vnd.dsse.envelope.v1+json"
+	bundleContent  = "dev.sigstore.bundle.content" // annotations that cosign reads
+	bundlePredType = "dev.sigstore.bundle.predicateType"
+	dsseContent    = "dsse-envelope"
 )
 
-// signatureBundle is a signature of an image by cosign 3, with the statement that
-// it signs. Nobody has checked it.
-type signatureBundle struct {
-	envelope    *dsse.Envelope
-	statement   *signedStatement
-	certificate []byte // DER; nil where a key has signed
+// IsBundle reports whether artifactType is that of a signed statement.
+func IsBundle(artifactType string) bool { return strings.HasPrefix(artifactType, bundleType) }
+
+// Seal signs an in-toto statement (DSSE) and puts it into a Sigstore bundle. The
+// same statement and key give the same bytes.
+func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
+	fail := func(err error) (oci.Artifact, error) {
+		return oci.Artifact{}, fmt.Errorf("sign statement: %w", err)
+	}
+	s, err := parseStatement(statement)
+	if err != nil {
+		return fail(err)
+	}
+	sig, err := key.sign(dsse.PAE(StatementType, statement))
+	if err != nil {
+		return fail(err)
+	}
+	hint, err := key.hint()
+	if err != nil {
+		return fail(err)
+	}
+	loose, err := protojson.Marshal(&bundlev1.Bundle{
+		MediaType: BundleV03,
+		VerificationMaterial: &bundlev1.VerificationMaterial{
+			Content: &bundlev1.VerificationMaterial_PublicKey{PublicKey: &commonv1.PublicKeyIdentifier{Hint: hint}}},
+		Content: &bundlev1.Bundle_DsseEnvelope{DsseEnvelope: &dssev1.Envelope{
+			PayloadType: StatementType, Payload: statement, Signatures: []*dssev1.Signature{{Sig: sig}}}},
+	})
+	if err != nil {
+		return fail(err)
+	}
+	// protojson puts white space in by chance.
+	var b bytes.Buffer
+	if err := json.Compact(&b, loose); err != nil {
+		return fail(err)
+	}
+	if b.Len() > limit.Bundle {
+		return fail(fmt.Errorf("%s: the signed statement has %d bytes, at most %d are read", s.PredicateType, b.Len(), limit.Bundle))
+	}
+	return oci.Artifact{Type: BundleV03, MediaType: BundleV03, Data: b.Bytes(), Annotations: map[string]string{
+		bundleContent: dsseContent, bundlePredType: s.PredicateType}}, nil
 }
 
-// signatureBundles returns the bundles attached to d that are signatures of an
-// image. Other bundles are attestations.
-func signatureBundles(ctx context.Context, src oci.Reader, d digest.Digest) (all []signatureBundle, err error) {
-	r, ok := src.(oci.Referrers)
-	if !ok {
-		return nil, nil
+// envelope is a statement with its signatures. Nobody has checked it.
+type envelope struct {
+	message     []byte // what is signed
+	signatures  [][]byte
+	hint        string // names the key; "" if nothing does
+	certificate []byte // DER; nil where a key has signed it
+	statement   *signedStatement
+}
+
+// parseBundle reads a Sigstore bundle, v0.1 to v0.3.
+func parseBundle(data []byte) (*envelope, error) {
+	var b bundlev1.Bundle
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, &b); err != nil {
+		// protojson words an error differently in every build.
+		if strings.Contains(err.Error(), "unexpected") {
+			return nil, errors.New("not a Sigstore bundle, or cut short")
+		}
+		return nil, errors.New("not a Sigstore bundle")
 	}
-	list, err := r.Referrers(ctx, d)
+	in := b.GetDsseEnvelope()
+	if in == nil {
+		return nil, errors.New("the bundle has no envelope with a statement")
+	}
+	var sigs [][]byte
+	for _, s := range in.Signatures {
+		sigs = append(sigs, s.GetSig())
+	}
+	e, err := newEnvelope(in.PayloadType, in.Payload, sigs)
 	if err != nil {
 		return nil, err
 	}
-	for _, ref := range list {
-		if !strings.HasPrefix(ref.ArtifactType, bundleType) || len(all) == maxSignatures {
-			continue
-		}
-		a, err := oci.GetArtifact(ctx, src, d, ref)
+	m := b.GetVerificationMaterial()
+	e.hint = m.GetPublicKey().GetHint()
+	e.certificate = m.GetCertificate().GetRawBytes() // since v0.3
+	if chain := m.GetX509CertificateChain().GetCertificates(); e.certificate == nil && len(chain) > 0 {
+		e.certificate = chain[0].GetRawBytes()
+	}
+	return e, nil
+}
+
+// parseEnvelope reads a bare envelope, as cosign 2 stores it under the .att tag.
+func parseEnvelope(data []byte, certificate string) (*envelope, error) {
+	var in dsse.Envelope
+	if err := json.Unmarshal(data, &in); err != nil {
+		return nil, fmt.Errorf("not an envelope: %w", err)
+	}
+	payload, err := in.DecodeB64Payload()
+	if err != nil {
+		return nil, errors.New("the payload is not base64")
+	}
+	var sigs [][]byte
+	for _, s := range in.Signatures {
+		raw, err := decodeBase64(s.Sig)
 		if err != nil {
-			return nil, err
+			return nil, errors.New("the signature is not base64")
 		}
-		if b := parseSignatureBundle(a.Data); b != nil {
-			all = append(all, *b)
-		}
+		sigs = append(sigs, raw)
 	}
-	return all, nil
+	e, err := newEnvelope(in.PayloadType, payload, sigs)
+	if err == nil {
+		e.certificate = certificateOf(certificate)
+	}
+	return e, err
 }
 
-// parseSignatureBundle reads a Sigstore bundle (v0.1 to v0.3); nil where it is not
-// the signature of an image.
-func parseSignatureBundle(data []byte) *signatureBundle {
-	type certificate struct {
-		Raw []byte `json:"rawBytes"`
+func newEnvelope(payloadType string, payload []byte, signatures [][]byte) (*envelope, error) {
+	switch {
+	case payloadType != StatementType:
+		return nil, fmt.Errorf("the envelope holds %q, not %s", payloadType, StatementType)
+	case len(signatures) == 0:
+		return nil, errors.New("the envelope has no signature")
+	case len(signatures) > limit.Signatures:
+		return nil, fmt.Errorf("the envelope has %d signatures, at most %d are read", len(signatures), limit.Signatures)
 	}
-	var bundle struct {
-		Material struct {
-			Certificate certificate `json:"certificate"` // since v0.3
-			Chain       struct {
-				Certificates []certificate `json:"certificates"`
-			} `json:"x509CertificateChain"`
-		} `json:"verificationMaterial"`
-		Envelope *dsse.Envelope `json:"dsseEnvelope"`
-	}
-	if json.Unmarshal(data, &bundle) != nil || bundle.Envelope == nil || bundle.Envelope.PayloadType != inTotoPayload {
-		return nil
-	}
-	payload, err := bundle.Envelope.DecodeB64Payload()
+	s, err := parseStatement(payload)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	b := &signatureBundle{envelope: bundle.Envelope, statement: new(signedStatement), certificate: bundle.Material.Certificate.Raw}
-	if json.Unmarshal(payload, b.statement) != nil || !strings.HasPrefix(b.statement.Type, inTotoV1Prefix) || b.statement.PredicateType != signPredicate {
-		return nil
-	}
-	if chain := bundle.Material.Chain.Certificates; b.certificate == nil && len(chain) > 0 {
-		b.certificate = chain[0].Raw
-	}
-	return b
+	return &envelope{message: dsse.PAE(payloadType, payload), signatures: signatures, statement: s}, nil
 }
 
-// signedBy reports whether key has signed b.
-func (b *signatureBundle) signedBy(key *PublicKey) bool {
-	data, err := b.envelope.DecodeB64Payload()
-	if err != nil {
-		return false
-	}
-	message := dsse.PAE(b.envelope.PayloadType, data)
-	for _, sig := range b.envelope.Signatures {
-		if raw, err := decodeBase64(sig.Sig); err == nil && key.verify(message, raw) {
-			return true
+// signedBy are the names of the keys that have signed e.
+func (e *envelope) signedBy(keys []NamedKey) (names []string) {
+	for _, k := range keys {
+		for _, sig := range e.signatures {
+			if k.Key.verify(e.message, sig) {
+				names = append(names, k.Name)
+				break
+			}
 		}
 	}
-	return false
+	return names
 }
 
-// verifyBundles looks at the bundles that are attached to d. found counts them. Of
-// a bundle only the signature by a key counts: certificates and transparency logs
-// are Sigstore's way to do without one.
-func verifyBundles(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
-	all, err := signatureBundles(ctx, src, d)
-	if err != nil {
-		return nil, 0, err
+// strange says why none of keys has signed e.
+func (e *envelope) strange(keys []NamedKey) string {
+	if e.certificate != nil {
+		c, err := x509.ParseCertificate(e.certificate)
+		switch {
+		case err != nil:
+			return "signed with a certificate that cannot be read"
+		case time.Now().After(c.NotAfter):
+			return fmt.Sprintf("signed with a certificate of %s that expired on %s, not with a given key", nameOf(e.certificate), c.NotAfter.UTC().Format(time.DateOnly))
+		}
+		return fmt.Sprintf("signed with a certificate of %s, not with a given key", nameOf(e.certificate))
 	}
-	for i := range all {
-		if all[i].signedBy(key) && slices.Contains(all[i].statement.digests(), d) {
-			sigs = append(sigs, Signature{Digest: d})
+	for _, k := range keys {
+		if h, err := hintOf(k.Key.key); err == nil && e.hint == h {
+			return fmt.Sprintf("names %s as its key, but the signature does not match: the statement or the signature was changed", k.Name)
 		}
 	}
-	return sigs, len(all), nil
+	return "no given key has signed it"
 }
 
-// signedStatement is what is read of an in-toto statement.
-type signedStatement struct {
-	Type    string `json:"_type"`
-	Subject []struct {
-		Digest map[string]string `json:"digest"`
-	} `json:"subject"`
-	PredicateType string `json:"predicateType"`
-}
-
-func (s *signedStatement) digests() (all []digest.Digest) {
-	for _, sub := range s.Subject {
-		if h, ok := sub.Digest[digest.SHA256.String()]; ok {
-			all = append(all, digest.NewDigestFromEncoded(digest.SHA256, h))
-		}
+func nameOf(certificate []byte) string {
+	if s := signerOf(certificate); s != "" {
+		return s
 	}
-	return all
+	return "nobody in particular"
 }
+
+func decodeBase64(s string) ([]byte, error) { return base64.StdEncoding.DecodeString(s) }

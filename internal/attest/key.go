@@ -10,11 +10,13 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/nixoci/nixoci/internal/hint"
 )
@@ -141,16 +143,24 @@ func ParsePublicKey(data []byte) (*PublicKey, error) {
 	return nil, fmt.Errorf("read public key: %T is not ECDSA, Ed25519 or RSA", key)
 }
 
-// verify reports whether sig is k's signature of message.
+// verify reports whether sig is k's signature of message: with SHA-256, as cosign
+// signs with every key that it makes, or with the hash that goes with the key.
 func (k *PublicKey) verify(message, sig []byte) bool {
-	sum := sha256.Sum256(message)
-	switch key := k.key.(type) {
-	case *ecdsa.PublicKey:
-		return ecdsa.VerifyASN1(key, sum[:], sig)
-	case ed25519.PublicKey:
-		return ed25519.Verify(key, message, sig)
-	case *rsa.PublicKey:
-		return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], sig) == nil
+	check := func(v signature.Verifier, err error) bool {
+		return err == nil && v.VerifySignature(bytes.NewReader(sig), bytes.NewReader(message)) == nil
 	}
-	return false
+	return check(signature.LoadVerifier(k.key, crypto.SHA256)) || check(signature.LoadDefaultVerifier(k.key))
+}
+
+// hint is what a Sigstore bundle calls the key.
+func (k *PrivateKey) hint() (string, error) { return hintOf(&k.key.PublicKey) }
+
+// hintOf is the sha256 of the key in DER.
+func hintOf(public crypto.PublicKey) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(der)
+	return base64.StdEncoding.EncodeToString(sum[:]), nil
 }

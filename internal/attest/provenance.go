@@ -15,15 +15,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Types of in-toto statements (in-toto attestation framework, "Statement" v1).
-const (
-	StatementType  = "application/vnd.in-toto+json" // artifact type and media type
-	statementV1    = "https://in-toto.io/Statement/v1"
-	ProvenanceType = slsa.PredicateSLSAProvenance
-	// PredicateTypeKey is the annotation by which tools tell statements apart
-	// without reading them; BuildKit set the name.
-	PredicateTypeKey = "in-toto.io/predicate-type"
-)
+// ProvenanceType is the predicate type of SLSA provenance v1.
+const ProvenanceType = slsa.PredicateSLSAProvenance
 
 // Names of what makes images. buildType names the parameters below and their
 // meaning: it changes with them.
@@ -51,20 +44,6 @@ type BuiltSystem struct {
 	Toplevel closure.Info
 	Closure  digest.Digest // of the closure statement; "" without one
 	Init     digest.Digest // of the nixoci-init at /sbin/init; "" where that is a link
-}
-
-// statement is an in-toto statement. The project's own Go type is a protocol
-// buffer, whose JSON differs from one build to the next by intent.
-type statement struct {
-	Type          string                   `json:"_type"`
-	Subject       []statementSubject       `json:"subject"`
-	PredicateType string                   `json:"predicateType"`
-	Predicate     slsa.ProvenancePredicate `json:"predicate"`
-}
-
-type statementSubject struct {
-	Name   string           `json:"name"`
-	Digest common.DigestSet `json:"digest"`
 }
 
 // Provenance writes the in-toto statement that subject, in the repository name,
@@ -111,23 +90,17 @@ func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 	if b.Recipe != "" {
 		internal["recipe"] = b.Recipe
 	}
-	st := statement{
-		Type:          statementV1,
-		Subject:       []statementSubject{{Name: name, Digest: common.DigestSet{subject.Algorithm().String(): subject.Encoded()}}},
-		PredicateType: ProvenanceType,
-		Predicate: slsa.ProvenancePredicate{
-			BuildDefinition: slsa.ProvenanceBuildDefinition{
-				BuildType:            buildType,
-				ExternalParameters:   external,
-				InternalParameters:   internal,
-				ResolvedDependencies: deps,
-			},
-			RunDetails: slsa.ProvenanceRunDetails{
-				Builder: slsa.Builder{ID: cmp.Or(b.Builder, DefaultBuilder), Version: map[string]string{"nixoci": b.Version}},
-			},
+	data, err := Statement(name, subject, ProvenanceType, slsa.ProvenancePredicate{
+		BuildDefinition: slsa.ProvenanceBuildDefinition{
+			BuildType:            buildType,
+			ExternalParameters:   external,
+			InternalParameters:   internal,
+			ResolvedDependencies: deps,
 		},
-	}
-	data, err := marshal(st)
+		RunDetails: slsa.ProvenanceRunDetails{
+			Builder: slsa.Builder{ID: cmp.Or(b.Builder, DefaultBuilder), Version: map[string]string{"nixoci": b.Version}},
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("write provenance of %s: %w", subject, err)
 	}

@@ -62,8 +62,10 @@ var (
 	ErrNoMatch  = errors.New("no signature by this key")
 )
 
-func signatureTag(d digest.Digest) string {
-	return d.Algorithm().String() + "-" + d.Encoded() + signatureSuffix
+func signatureTag(d digest.Digest) string { return cosignTag(d, signatureSuffix) }
+
+func cosignTag(d digest.Digest, suffix string) string {
+	return d.Algorithm().String() + "-" + d.Encoded() + suffix
 }
 
 // Sign signs the manifest or index d in repo, and stores the signature beside
@@ -171,10 +173,16 @@ func signatureManifest(b oci.Blob) (ocispec.Manifest, error) {
 func Verify(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) ([]Signature, error) {
 	sigs, found, err := verifyTag(ctx, src, d, key)
 	if err == nil {
-		var more []Signature
-		var n int
-		more, n, err = verifyBundles(ctx, src, d, key)
-		sigs, found = append(sigs, more...), found+n
+		var all []Attestation
+		all, err = bundles(ctx, src, d, []NamedKey{{Key: key}})
+		for i := range all {
+			if !all[i].Signed || !all[i].IsSignature() {
+				continue
+			}
+			if found++; all[i].Trusted() {
+				sigs = append(sigs, Signature{Digest: d})
+			}
+		}
 	}
 	switch {
 	case err != nil:
@@ -225,8 +233,6 @@ func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, key *Public
 	return sigs, found, nil
 }
 
-func decodeBase64(s string) ([]byte, error) { return base64.StdEncoding.DecodeString(s) }
-
 func readBlob(ctx context.Context, src oci.Reader, d ocispec.Descriptor) ([]byte, error) {
 	rc, err := src.GetBlob(ctx, d)
 	if err != nil {
@@ -249,13 +255,13 @@ func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, erro
 	if err != nil {
 		return nil, err
 	}
-	bundles, err := signatureBundles(ctx, src, d)
+	attached, err := bundles(ctx, src, d, nil)
 	if err != nil {
 		return nil, err
 	}
-	for i := range bundles {
-		if slices.Contains(bundles[i].statement.digests(), d) {
-			all = append(all, Claim{Signer: signerOf(bundles[i].certificate)})
+	for i := range attached {
+		if a := &attached[i]; a.IsSignature() && a.statement != nil && slices.Contains(a.statement.digests(), d) {
+			all = append(all, Claim{Signer: a.Signer})
 		}
 	}
 	return all, nil

@@ -49,7 +49,8 @@ const (
 	ArchiveEntries = 100_000 // files in an archive
 	ImageLayers    = 1000    // layers of one platform
 	Artifact       = 64 * mib
-	Referrers      = 1000 // documents about one image
+	Bundle         = 24 * mib // a signed document; 5,000 store paths' bill of materials has 16
+	Referrers      = 1000     // documents about one image
 	ReferrerPages  = 100
 	PlanFile       = 64 * mib
 	Tags           = 20_000 // of a repository that is pruned
@@ -103,6 +104,7 @@ func Table() []Row {
 		{"ArchiveEntries", count(ArchiveEntries), "files in an archive"},
 		{"ImageLayers", count(ImageLayers), "layers of one platform"},
 		{"Artifact", size(Artifact), "a document that is attached to an image, and all that `inspect` and `sbom` read of one image"},
+		{"Bundle", size(Bundle), "a signed document"},
 		{"Referrers", count(Referrers), "documents that are attached to one image"},
 		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
 		{"PlanFile", size(PlanFile), "a plan file"},

@@ -47,29 +47,14 @@ func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, art
 	var all, added []ocispec.Descriptor
 	listed := supported
 	for _, a := range artifacts {
-		d, m, err := artifactManifest(subject, a)
+		d, seen, err := r.attachOne(ctx, subject, a, there)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, d)
-		if holds(there, d) {
-			continue
+		if !holds(there, d) {
+			added, listed = append(added, d), listed && seen
 		}
-		added = append(added, d)
-		for _, b := range []oci.Blob{emptyBlob, artifactBlob(a)} {
-			has, err := r.HasBlob(ctx, b.Descriptor)
-			if err == nil && !has {
-				err = r.PutBlob(ctx, b)
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-		seen, err := r.putReferrer(ctx, m)
-		if err != nil {
-			return nil, err
-		}
-		listed = listed && seen
 	}
 	if len(added) == 0 || listed {
 		return all, nil
@@ -83,6 +68,53 @@ func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, art
 		}
 	}
 	return all, r.mergeFallback(ctx, subject.Digest, added)
+}
+
+// attachOne stores a, unless it is there already, in the first form that the
+// registry takes. listed says that the registry lists it.
+func (r *Repository) attachOne(ctx context.Context, subject ocispec.Descriptor, a oci.Artifact, there []ocispec.Descriptor) (d ocispec.Descriptor, listed bool, err error) {
+	var manifests []oci.Blob
+	var descriptors []ocispec.Descriptor
+	for _, config := range configTypes(a) {
+		d, m, err := artifactManifest(subject, a, config)
+		if err != nil || holds(there, d) {
+			return d, true, err
+		}
+		descriptors, manifests = append(descriptors, d), append(manifests, m)
+	}
+	for _, b := range []oci.Blob{emptyBlob, artifactBlob(a)} {
+		has, err := r.HasBlob(ctx, b.Descriptor)
+		if err == nil && !has {
+			err = r.PutBlob(ctx, b)
+		}
+		if err != nil {
+			return d, false, err
+		}
+	}
+	var refused error
+	for n, m := range manifests {
+		listed, err = r.putReferrer(ctx, m)
+		if err == nil || !refusesManifest(err) {
+			return descriptors[n], listed, err
+		}
+		if refused == nil {
+			refused = err
+		}
+	}
+	return d, false, refused
+}
+
+// configTypes are the media types of an artifact's config, the best one first.
+// OCI 1.1 advises the empty config. Some registries know an artifact only by the
+// media type of its config, and some take only images.
+func configTypes(a oci.Artifact) []string {
+	return []string{ocispec.MediaTypeEmptyJSON, a.Type, ocispec.MediaTypeImageConfig}
+}
+
+// refusesManifest reports whether the registry does not take the kind of manifest.
+func refusesManifest(err error) bool {
+	e, ok := errors.AsType[*ResponseError](err)
+	return ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnsupportedMediaType || e.Status == http.StatusUnprocessableEntity)
 }
 
 func holds(list []ocispec.Descriptor, want ...ocispec.Descriptor) bool {
@@ -186,10 +218,9 @@ func artifactBlob(a oci.Artifact) oci.Blob {
 		MediaType: a.MediaType, Digest: digest.FromBytes(a.Data), Size: int64(len(a.Data))}}
 }
 
-// artifactManifest returns the manifest that attaches a to subject, and the
-// descriptor that lists of referrers contain for it. Both depend only on a and
-// subject.
-func artifactManifest(subject ocispec.Descriptor, a oci.Artifact) (ocispec.Descriptor, oci.Blob, error) {
+// artifactManifest returns the manifest that attaches a to subject, with a config
+// of the media type config, and its descriptor as lists of referrers have it.
+func artifactManifest(subject ocispec.Descriptor, a oci.Artifact, config string) (ocispec.Descriptor, oci.Blob, error) {
 	if len(a.Data) > oci.MaxArtifact {
 		return ocispec.Descriptor{}, oci.Blob{}, fmt.Errorf("%s has %d bytes, at most %d are allowed", a.Type, len(a.Data), oci.MaxArtifact)
 	}
@@ -197,10 +228,8 @@ func artifactManifest(subject ocispec.Descriptor, a oci.Artifact) (ocispec.Descr
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: a.Type,
-		// The config's media type is also the artifact type, because registries
-		// that follow a draft of the specification list it as the artifact type.
-		Config: ocispec.Descriptor{MediaType: a.Type, Digest: emptyBlob.Descriptor.Digest, Size: emptyBlob.Descriptor.Size},
-		Layers: []ocispec.Descriptor{artifactBlob(a).Descriptor},
+		Config:       ocispec.Descriptor{MediaType: config, Digest: emptyBlob.Descriptor.Digest, Size: emptyBlob.Descriptor.Size},
+		Layers:       []ocispec.Descriptor{artifactBlob(a).Descriptor},
 		// Only these three fields of the subject are used. With the other fields
 		// of an index entry, one document would have two digests.
 		Subject:     &ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},

@@ -31,8 +31,15 @@ var _ oci.Referrers = (*Repository)(nil)
 // Referrers").
 func (r *Repository) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	found, supported, err := r.listReferrers(ctx, subject)
-	if err == nil && !supported {
+	switch {
+	case err == nil && !supported:
 		found, err = r.fallback(ctx, subject)
+	case throttled(err):
+		// Some registries send this request to a page of their own that answers few:
+		// if there is a list under the tag, it does. None there means nothing.
+		if tagged, tagErr := r.fallback(ctx, subject); tagErr == nil && len(tagged) > 0 {
+			found, err = tagged, nil
+		}
 	}
 	if err == nil {
 		found, err = r.completeReferrers(ctx, found)
@@ -41,6 +48,11 @@ func (r *Repository) Referrers(ctx context.Context, subject digest.Digest) ([]oc
 		return nil, r.fail("list what is attached to "+r.Ref(subject.String()), err)
 	}
 	return found, nil
+}
+
+func throttled(err error) bool {
+	e, ok := errors.AsType[*ResponseError](err)
+	return ok && e.Status == http.StatusTooManyRequests
 }
 
 // listReferrers asks the registry for its list. supported is false if the
@@ -98,7 +110,7 @@ func (r *Repository) completeReferrers(ctx context.Context, found []ocispec.Desc
 	group.SetLimit(manifestsAtOnce)
 	for i := range found {
 		d := &found[i]
-		if d.ArtifactType != "" && d.ArtifactType != ocispec.MediaTypeEmptyJSON {
+		if d.ArtifactType != "" && d.ArtifactType != ocispec.MediaTypeEmptyJSON && d.ArtifactType != ocispec.MediaTypeImageConfig {
 			continue
 		}
 		group.Go(func() error {

@@ -28,8 +28,8 @@ var artifacts = []oci.Artifact{
 // artifactDigests are part of the image format: if the same document is attached
 // again, the registry must recognize it.
 var artifactDigests = []digest.Digest{
-	"sha256:5d72eeb235ef8f4f5abdd1c38460b9959545886b7487fa8f8a78b058006eea12",
-	"sha256:7769f471449c51e1a3865fe07a9190be927ab2c1b03ad8f6fd622601af5d71c5",
+	"sha256:3330539587633b7c041cdcbb196e3ed7dfa9e13d984ea92ba611b9c7e4ddb9ad",
+	"sha256:e3fcd7fb8d543280593bf8287e148e4b880c2ac34f14061bf963a85f2b7f3ed2",
 }
 
 // pushSubject puts an image to attach artifacts to.
@@ -130,7 +130,7 @@ func TestAttachKeepsOthers(t *testing.T) {
 	h := &counted{h: quietRegistry()}
 	r := serve(t, h, Options{})
 	subject := pushSubject(t, r)
-	foreign, m, err := artifactManifest(subject, oci.Artifact{Type: "application/vnd.example.other", MediaType: "text/plain", Data: []byte("{}")})
+	foreign, m, err := artifactManifest(subject, oci.Artifact{Type: "application/vnd.example.other", MediaType: "text/plain", Data: []byte("{}")}, ocispec.MediaTypeEmptyJSON)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,5 +227,94 @@ func TestReferrersDraft(t *testing.T) {
 	found, err := r.Referrers(t.Context(), subject.Digest)
 	if err != nil || len(found) != 1 || found[0].ArtifactType != "application/vnd.example" || found[0].Annotations["a"] != "b" {
 		t.Errorf("%+v, %v", found, err)
+	}
+}
+
+// TestAttachForms: a registry that refuses the empty config gets the artifact type
+// there, and one that takes images only the type of an image's config. An artifact
+// that is there in another form is not attached again.
+func TestAttachForms(t *testing.T) {
+	for config, refuses := range map[string][]string{
+		ocispec.MediaTypeEmptyJSON:   nil,
+		"application/vnd.example":    {ocispec.MediaTypeEmptyJSON},
+		ocispec.MediaTypeImageConfig: {ocispec.MediaTypeEmptyJSON, "application/vnd.example"},
+		"":                           {ocispec.MediaTypeEmptyJSON, "application/vnd.example", ocispec.MediaTypeImageConfig},
+	} {
+		t.Run(config, func(t *testing.T) {
+			inner, refusing := quietRegistry(ggcr.WithReferrersSupport(true)), refuses
+			r := serve(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+				if q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/manifests/") {
+					body, err := io.ReadAll(q.Body)
+					if err != nil {
+						t.Error(err)
+					}
+					var m ocispec.Manifest
+					if err := json.Unmarshal(body, &m); err != nil {
+						t.Error(err)
+					}
+					if m.Subject != nil && slices.Contains(refusing, m.Config.MediaType) {
+						http.Error(w, `{"errors":[{"code":"MANIFEST_INVALID","message":"unknown media type"}]}`, http.StatusBadRequest)
+						return
+					}
+					q.Body = io.NopCloser(bytes.NewReader(body))
+				}
+				inner.ServeHTTP(w, q)
+			}), Options{})
+			subject := pushSubject(t, r)
+			artifact := []oci.Artifact{{Type: "application/vnd.example", MediaType: "text/plain", Data: []byte("x")}}
+			attached, err := r.Attach(t.Context(), subject, artifact)
+			if config == "" {
+				if err == nil || !strings.Contains(err.Error(), "MANIFEST_INVALID") {
+					t.Errorf("refused in every form: %v, %v", attached, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := r.GetManifest(t.Context(), attached[0].Digest.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var m ocispec.Manifest
+			if err := json.Unmarshal(b.Data, &m); err != nil || m.Config.MediaType != config || m.ArtifactType != "application/vnd.example" {
+				t.Errorf("%s, %v", b.Data, err)
+			}
+			refusing = nil // the registry learns, and still nothing is attached twice
+			if again, err := r.Attach(t.Context(), subject, artifact); err != nil || again[0].Digest != attached[0].Digest {
+				t.Errorf("again: %v, %v", again, err)
+			}
+			if found, err := r.Referrers(t.Context(), subject.Digest); err != nil || len(found) != 1 || found[0].ArtifactType != "application/vnd.example" {
+				t.Errorf("%v, %v", found, err)
+			}
+		})
+	}
+}
+
+// TestReferrersThrottled: where the registry sends the list elsewhere and lets
+// nobody read it, the fallback tag answers; without one it is an error and not an
+// empty list.
+func TestReferrersThrottled(t *testing.T) {
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", http.StatusTooManyRequests) }))
+	t.Cleanup(page.Close)
+	registry := quietRegistry(ggcr.WithReferrersSupport(false))
+	redirect := false
+	r := serve(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if redirect && strings.Contains(q.URL.Path, "/referrers/") {
+			http.Redirect(w, q, page.URL, http.StatusFound)
+			return
+		}
+		registry.ServeHTTP(w, q)
+	}), Options{})
+	subject := pushSubject(t, r)
+	if _, err := r.Attach(t.Context(), subject, artifacts); err != nil {
+		t.Fatal(err)
+	}
+	redirect = true
+	if found, err := r.Referrers(t.Context(), subject.Digest); err != nil || len(found) != len(artifacts) {
+		t.Errorf("%v, %v", found, err)
+	}
+	if found, err := r.Referrers(t.Context(), digest.FromString("bare")); err == nil || !strings.Contains(err.Error(), "429") {
+		t.Errorf("nothing under the tag: %v, %v", found, err)
 	}
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,8 +17,9 @@ import (
 
 // Attached is a document that is attached to an image.
 type Attached struct {
-	Descriptor ocispec.Descriptor // descriptor of its manifest, with artifact type and annotations
-	Data       []byte             // content of an in-toto statement; read only if documents are wanted
+	Descriptor ocispec.Descriptor  // descriptor of its manifest, with artifact type and annotations
+	Data       []byte              // content of an in-toto statement; read only if documents are wanted
+	Claim      *attest.Attestation // what a signed statement says, not checked; read only if documents are wanted
 }
 
 // readAttached lists the documents attached to subject. If o asks for documents, it reads
@@ -34,7 +36,7 @@ func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Dige
 	for _, d := range list {
 		a := Attached{Descriptor: d}
 		closure := d.ArtifactType == attest.ClosureType && complete != nil
-		if o.Documents && (closure || d.ArtifactType == attest.StatementType) {
+		if o.Documents && (closure || d.ArtifactType == attest.StatementType || attest.IsBundle(d.ArtifactType)) {
 			doc, err := oci.GetArtifactUpTo(ctx, src, subject, d, limit.Artifact-o.read)
 			o.read += int64(len(doc.Data))
 			var content *oci.ContentError
@@ -47,6 +49,9 @@ func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Dige
 				if err := complete(doc.Data); err != nil {
 					o.warn(fmt.Errorf("attached %s: %w", d.Digest, err))
 				}
+			case attest.IsBundle(d.ArtifactType):
+				claim := attest.ReadBundle(subject, doc.Data)
+				a.Claim = &claim
 			default:
 				a.Data = doc.Data
 			}
@@ -78,7 +83,9 @@ type AttachedDocument struct {
 	ArtifactType string            `json:"artifactType"`
 	Digest       string            `json:"digest"` // digest of its manifest
 	Annotations  map[string]string `json:"annotations,omitempty"`
-	Statement    json.RawMessage   `json:"statement,omitempty"` // in-toto statement
+	Statement    json.RawMessage   `json:"statement,omitempty"`     // in-toto statement
+	Predicate    string            `json:"predicateType,omitempty"` // of a signed statement
+	Signer       string            `json:"signer,omitempty"`        // who signed it; not checked
 }
 
 func attachedDocuments(all []Attached) []AttachedDocument {
@@ -88,6 +95,9 @@ func attachedDocuments(all []Attached) []AttachedDocument {
 		if a.Descriptor.ArtifactType == attest.StatementType && json.Valid(a.Data) {
 			d.Statement = a.Data
 		}
+		if c := a.Claim; c != nil && c.Signed {
+			d.Predicate, d.Signer = c.PredicateType, cmp.Or(c.Signer, "a key")
+		}
 		out = append(out, d)
 	}
 	return out
@@ -95,6 +105,9 @@ func attachedDocuments(all []Attached) []AttachedDocument {
 
 // text describes the document in one line.
 func (a *AttachedDocument) text() string {
+	if a.Predicate != "" {
+		return "statement " + a.Predicate + ", signed by " + a.Signer + " (to check it: nixoci verify --key)"
+	}
 	s := a.ArtifactType + "  " + shortDigest(a.Digest)
 	var st struct {
 		PredicateType string `json:"predicateType"`

@@ -30,7 +30,7 @@ const (
 	CheckIndex      Check = "index"       // the index, made again, is the same
 	CheckSignatures Check = "signatures"  // trusted keys have signed the paths
 	CheckClosure    Check = "closure"     // the image that the given closure makes is this one
-	CheckSignedBy   Check = "attestation" // a key has signed the image
+	CheckSignedBy   Check = "attestation" // a key has signed the image, or a statement about it
 )
 
 // Finding is one thing that is not as it should be, and where.

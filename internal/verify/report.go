@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/manifest"
 )
@@ -20,9 +21,17 @@ type Report struct {
 	Platforms []PlatformReport `json:"platforms"`
 	Skipped   []string         `json:"skipped,omitempty"` // platforms that were not asked for
 	Index     Result           `json:"index"`
-	Signed    bool             `json:"signed,omitempty"` // by the key that was given
-	Origin    []string         `json:"origin,omitempty"` // what proves where it comes from; without any, the image only fits itself
-	Findings  []Finding        `json:"findings"`
+	Signed    bool             `json:"signed,omitempty"`   // by a key that was given
+	SignedBy  string           `json:"signedBy,omitempty"` // the name of that key
+	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that nobody has checked, for want of a key
+
+	Attached []AttachedDocument `json:"attached,omitempty"`
+
+	Origin   []string  `json:"origin,omitempty"` // what proves where it comes from; without any, the image only fits itself
+	Findings []Finding `json:"findings"`
+
+	keysGiven bool
+	attested  []string // predicate types that were asked for
 }
 
 // PlatformReport is one platform of it.
@@ -74,7 +83,7 @@ const (
 func (v *verification) report(ref string, r *results) *Report {
 	report := &Report{
 		Ref: ref, Digest: r.docs.top.Descriptor.Digest, MediaType: r.docs.top.Descriptor.MediaType,
-		Skipped: r.docs.skipped, Signed: r.key.signed, Index: r.indexResult(), Findings: r.findings(),
+		Skipped: r.docs.skipped, Signed: r.key.signedBy != "", SignedBy: r.key.signedBy, Claims: r.key.claims, Attached: r.attached.documents(), Index: r.indexResult(), Findings: r.findings(),
 	}
 	if report.Findings == nil {
 		report.Findings = []Finding{}
@@ -86,6 +95,8 @@ func (v *verification) report(ref string, r *results) *Report {
 	for n := range r.docs.images {
 		report.Platforms = append(report.Platforms, v.platformReport(r.image(n)))
 	}
+	report.keysGiven = len(v.o.Signers) > 0
+	report.attested = v.o.Attestations
 	report.Origin = report.origin()
 	return report
 }
@@ -98,6 +109,9 @@ func (r *Report) origin() (proofs []string) {
 	}
 	if r.Signed {
 		proofs = append(proofs, "the given key has signed it")
+	}
+	if len(r.attested) > 0 {
+		proofs = append(proofs, "the given key has attested "+strings.Join(r.attested, " and "))
 	}
 	all := func(check Check) bool {
 		return !slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool {

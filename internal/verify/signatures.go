@@ -167,30 +167,50 @@ func (v *verification) statements(ctx context.Context, doc *document) (all []*cl
 	return all, nil
 }
 
-// keyCheck is what came out for Options.Key.
+// keyCheck is what came out for Options.Signers.
 type keyCheck struct {
-	signed   bool
+	signedBy string         // the name of a key
+	claims   []attest.Claim // where no key was given: who says to have signed
 	findings []Finding
 }
 
-// checkKey verifies that Options.Key has signed what the reference names.
-func (v *verification) checkKey(ctx context.Context, docs *documents) (keyCheck, error) {
+// checkKey verifies that one of Options.Signers has signed what the reference
+// names.
+func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyCheck, err error) {
 	d := docs.top.Descriptor.Digest
-	if v.o.Key == nil || d == "" {
-		return keyCheck{}, nil
+	if d == "" || v.noManifest {
+		return k, nil
 	}
 	found := func(format string, args ...any) (keyCheck, error) {
+		if len(v.o.Attestations) > 0 { // those are asked for instead
+			return keyCheck{}, nil
+		}
 		return keyCheck{findings: []Finding{Finding{Digest: d}.of(CheckSignedBy, format, args...)}}, nil
 	}
-	sigs, err := attest.Verify(ctx, v.src, d, v.o.Key)
+	if len(v.o.Signers) == 0 {
+		k.claims, err = attest.Claims(ctx, v.src, d)
+		if _, bad := contentFinding(err); bad {
+			err = nil // nobody asked
+		}
+		return k, err
+	}
+	for _, signer := range v.o.Signers {
+		_, err = attest.Verify(ctx, v.src, d, signer.Key)
+		if err == nil {
+			return keyCheck{signedBy: signer.Name}, nil
+		}
+		if !errors.Is(err, attest.ErrNoMatch) {
+			break
+		}
+	}
 	switch {
+	case errors.Is(err, attest.ErrNoMatch) && len(v.o.Signers) > 1:
+		return found("no signature by any of the %d given keys", len(v.o.Signers))
 	case errors.Is(err, attest.ErrUnsigned), errors.Is(err, attest.ErrNoMatch):
 		return found("%v", err)
-	case err != nil:
-		if what, ok := contentFinding(err); ok {
-			return found("signature: %s", what)
-		}
-		return keyCheck{}, err
 	}
-	return keyCheck{signed: len(sigs) > 0}, nil
+	if what, ok := contentFinding(err); ok {
+		return found("signature: %s", what)
+	}
+	return k, err
 }

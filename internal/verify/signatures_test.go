@@ -126,17 +126,17 @@ func TestImageKey(t *testing.T) {
 		if n > 0 {
 			continue
 		}
-		if r := verified(t, source, Options{Key: public[0]}); r.OK || !strings.Contains(r.Findings[0].String(), "no signature") {
+		if r := verified(t, source, Options{Signers: []attest.NamedKey{{Name: "a", Key: public[0]}}}); r.OK || !strings.Contains(r.Findings[0].String(), "no signature") {
 			t.Errorf("unsigned: %v", r.Findings)
 		}
 		key, err := attest.ParsePrivateKey(secret, func() ([]byte, error) { return []byte("x"), nil })
 		must(t, err)
 		must(t, attest.Sign(t.Context(), repo, top.Descriptor.Digest, key))
 	}
-	if r := verified(t, source, Options{Key: public[0]}); !r.OK || !r.Signed {
+	if r := verified(t, source, Options{Signers: []attest.NamedKey{{Name: "a", Key: public[0]}}}); !r.OK || !r.Signed {
 		t.Errorf("signed: %v", r.Findings)
 	}
-	if r := verified(t, source, Options{Key: public[1]}); r.OK || !strings.Contains(r.Findings[0].String(), "no signature by this key") {
+	if r := verified(t, source, Options{Signers: []attest.NamedKey{{Name: "b", Key: public[1]}}}); r.OK || !strings.Contains(r.Findings[0].String(), "no signature by this key") {
 		t.Errorf("signed by another key: %v", r.Findings)
 	}
 }

@@ -48,9 +48,7 @@ func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 	if r.Index != Without {
 		p.Printf("%s index: %s\n", mark(r.Index, colors), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
 	}
-	if r.Signed {
-		p.Printf("%s signed by the key that was given\n", mark(Holds, colors))
-	}
+	r.writeSigned(p, colors)
 	for _, s := range r.Skipped {
 		p.Printf("%s %s: not asked for, not checked\n", mark(Skipped, colors), s)
 	}
@@ -88,6 +86,27 @@ func (r *Report) signatures() (signed, of int) {
 		}
 	}
 	return signed, of
+}
+
+// writeSigned says who has signed the image, and what is attached to it.
+func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
+	if r.Signed {
+		p.Printf("%s signed by %s\n", mark(Holds, colors), r.SignedBy)
+	}
+	for _, c := range r.Claims {
+		who := "a key"
+		if c.Signer != "" {
+			who = c.Signer
+		}
+		if c.Repository != "" {
+			who += ", as " + c.Repository
+		}
+		p.Printf("%s signed by %s; not checked: give --key\n", mark(Unknown, colors), who)
+	}
+	for _, d := range r.Attached {
+		result, text := d.text(r.keysGiven)
+		p.Printf("%s attached: %s\n", mark(result, colors), text)
+	}
 }
 
 // Lines are the findings, one on a line. Store paths that lack a signature for

@@ -48,8 +48,13 @@ type Options struct {
 	// concurrently.
 	Progress Progress
 
-	// Key must have signed what the reference names; nil: nobody need.
-	Key *attest.PublicKey
+	// Signers are trusted to speak of the image. One of them must have signed what
+	// the reference names, unless Attestations are asked for; none: nobody need.
+	Signers []attest.NamedKey
+
+	// Attestations are predicate types. One of Signers must have signed a statement
+	// of each, about what the reference names or about every platform.
+	Attestations []string
 }
 
 // Progress is told what is read and made.
@@ -109,6 +114,7 @@ func (v *verification) jobs() int {
 type results struct {
 	docs        *documents
 	key         keyCheck
+	attached    *attachments
 	systems     []*systemContent // of each image in docs
 	contents    []*content       // of each image in docs
 	checks      []*checks        // of the images in docs, as far as they were checked
@@ -125,6 +131,9 @@ func (v *verification) run(ctx context.Context, target string) (r *results, err 
 		return r, err
 	}
 	if r.key, err = v.checkKey(ctx, r.docs); err != nil || v.enough(r) {
+		return r, err
+	}
+	if r.attached, err = v.readAttached(ctx, r.docs); err != nil || v.enough(r) {
 		return r, err
 	}
 	if r.systems, err = v.readSystems(ctx, r.docs); err != nil || v.enough(r) {
@@ -154,7 +163,7 @@ func (r *results) findings() []Finding {
 	for n := range r.docs.images {
 		all = append(all, r.image(n).findings()...)
 	}
-	return slices.Concat(all, r.docs.findings, r.key.findings, r.unmatched, r.index.findings)
+	return slices.Concat(all, r.docs.findings, r.key.findings, r.attachedFindings(), r.unmatched, r.index.findings)
 }
 
 // imageResults are what the stages returned for one image; nil where they were

@@ -1,0 +1,171 @@
+package attest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+// NamedKey is a public key and what a report calls it.
+type NamedKey struct {
+	Name string
+	Key  *PublicKey
+}
+
+// Attestation is a document that is attached to an image, most of all a signed
+// statement.
+type Attestation struct {
+	Attached      digest.Digest // the manifest that attaches it
+	ArtifactType  string
+	PredicateType string   // "" where it is no statement, or cannot be read
+	Signed        bool     // whether it has a signature at all, of whomever
+	Signer        string   // whom its certificate names; "" where a key has signed it
+	SignedBy      []string // the given keys that have signed it, by name
+	Refused       string   // why it proves nothing; "" if SignedBy is not empty
+
+	statement *signedStatement // nil where it cannot be read
+}
+
+// Trusted reports whether a given key has signed the attestation, and it is about
+// the image.
+func (a *Attestation) Trusted() bool { return a.Refused == "" && len(a.SignedBy) > 0 }
+
+// IsSignature reports whether it says nothing but that somebody signed the image.
+func (a *Attestation) IsSignature() bool { return a.PredicateType == signPredicate }
+
+// Predicate is what the attestation says, nil where it cannot be read or is long.
+func (a *Attestation) Predicate() json.RawMessage {
+	if a.statement == nil {
+		return nil
+	}
+	return a.statement.Predicate
+}
+
+// Attestations lists what is attached to subject, and reads what is signed:
+// Sigstore's bundles, and envelopes under cosign's .att tag. Each of those is
+// checked with keys. All of them together have at most limit.Artifact bytes; what
+// is beyond is refused.
+func Attestations(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) ([]Attestation, error) {
+	all, err := bundles(ctx, src, subject, keys)
+	if err != nil {
+		return nil, err
+	}
+	tagged, err := taggedEnvelopes(ctx, src, subject, keys)
+	return append(all, tagged...), err
+}
+
+func bundles(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) (all []Attestation, err error) {
+	r, ok := src.(oci.Referrers)
+	if !ok {
+		return nil, nil
+	}
+	list, err := r.Referrers(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	left := int64(limit.Artifact)
+	for _, d := range list {
+		if !IsBundle(d.ArtifactType) {
+			all = append(all, Attestation{Attached: d.Digest, ArtifactType: d.ArtifactType, PredicateType: d.Annotations[PredicateTypeKey], Refused: "it is not signed"})
+			continue
+		}
+		doc, err := oci.GetArtifactUpTo(ctx, src, subject, d, min(left, limit.Bundle))
+		left -= int64(len(doc.Data))
+		a, err := examine(subject, keys, err, func() (*envelope, error) { return parseBundle(doc.Data) })
+		if err != nil {
+			return nil, err
+		}
+		a.Attached, a.ArtifactType = d.Digest, d.ArtifactType
+		all = append(all, *a)
+	}
+	return all, nil
+}
+
+// ReadBundle is what a bundle that is attached to subject says. Nobody has checked
+// it.
+func ReadBundle(subject digest.Digest, data []byte) Attestation {
+	a, _ := examine(subject, nil, nil, func() (*envelope, error) { return parseBundle(data) })
+	return *a
+}
+
+// examine checks one attestation. failed is what came out when it was read: what
+// is wrong with the attestation is no error.
+func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() (*envelope, error)) (*Attestation, error) {
+	var content *oci.ContentError
+	if errors.As(failed, &content) || errors.Is(failed, oci.ErrNotFound) {
+		return &Attestation{Refused: failed.Error()}, nil
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	e, err := parse()
+	if err != nil {
+		return &Attestation{Refused: err.Error()}, nil
+	}
+	a := &Attestation{PredicateType: e.statement.PredicateType, Signed: true, Signer: signerOf(e.certificate), statement: e.statement}
+	switch about := e.statement.digests(); {
+	case !slices.Contains(about, subject):
+		a.Refused = fmt.Sprintf("it is about %s, not this image", about[0])
+	case len(keys) == 0:
+		a.Refused = "nobody has checked it"
+	default:
+		if a.SignedBy = e.signedBy(keys); len(a.SignedBy) == 0 {
+			a.Refused = e.strange(keys)
+		}
+	}
+	if len(a.statement.Predicate) > maxPredicate {
+		a.statement.Predicate = nil // a bill of materials: nobody asks for it here
+	}
+	return a, nil
+}
+
+// maxPredicate is the longest predicate that is kept, in bytes: others are only
+// checked.
+const maxPredicate = 1 << 20
+
+const attestationSuffix = ".att"
+
+// taggedEnvelopes are those that cosign 2 stores under a tag.
+func taggedEnvelopes(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) (all []Attestation, err error) {
+	b, err := src.GetManifest(ctx, cosignTag(subject, attestationSuffix))
+	if errors.Is(err, oci.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := signatureManifest(b)
+	if err != nil {
+		return nil, err
+	}
+	left := int64(limit.Artifact)
+	for _, l := range m.Layers {
+		if l.MediaType != envelopeType {
+			continue
+		}
+		data, err := readEnvelope(ctx, src, l, min(left, limit.Bundle))
+		left -= int64(len(data))
+		a, err := examine(subject, keys, err, func() (*envelope, error) { return parseEnvelope(data, l.Annotations[certificateKey]) })
+		if err != nil {
+			return nil, err
+		}
+		a.Attached, a.ArtifactType = b.Descriptor.Digest, l.MediaType
+		all = append(all, *a)
+	}
+	return all, nil
+}
+
+func readEnvelope(ctx context.Context, src oci.Reader, l ocispec.Descriptor, most int64) ([]byte, error) {
+	if l.Size > most {
+		return nil, oci.ContentErrorf("the envelope has %d bytes, at most %d are read", l.Size, most)
+	}
+	return readBlob(ctx, src, l)
+}

@@ -1,0 +1,132 @@
+package attest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
+	"github.com/opencontainers/go-digest"
+)
+
+// Types of in-toto statements (in-toto attestation framework, "Statement" v1).
+const (
+	StatementType      = "application/vnd.in-toto+json" // artifact type, media type and payload type
+	statementV1        = "https://in-toto.io/Statement/v1"
+	statementPrefix    = "https://in-toto.io/Statement/v" // cosign writes v0.1 too
+	signPredicate      = "https://sigstore.dev/cosign/sign/v1"
+	SPDXPredicate      = "https://spdx.dev/Document"
+	CycloneDXPredicate = "https://cyclonedx.org/bom"
+	// ClosurePredicate is the predicate type of a signed closure statement.
+	ClosurePredicate = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#closure-statement"
+	// PredicateTypeKey is the annotation by which tools tell statements apart
+	// without reading them; BuildKit set the name.
+	PredicateTypeKey = "in-toto.io/predicate-type"
+)
+
+// predicateTypes are the short names of cosign's --type.
+var predicateTypes = map[string]string{
+	"closure":          ClosurePredicate,
+	"provenance":       ProvenanceType,
+	"slsaprovenance1":  ProvenanceType,
+	"slsaprovenance":   "https://slsa.dev/provenance/v0.2",
+	"slsaprovenance02": "https://slsa.dev/provenance/v0.2",
+	"spdx":             SPDXPredicate,
+	"spdxjson":         SPDXPredicate,
+	"sbom":             SPDXPredicate,
+	"cyclonedx":        CycloneDXPredicate,
+	"vuln":             "https://cosign.sigstore.dev/attestation/vuln/v1",
+	"openvex":          "https://openvex.dev/ns",
+	"link":             "https://in-toto.io/Link/v1",
+	"vsa":              SummaryType,
+}
+
+// PredicateType is the predicate type that name stands for: a short name, as
+// cosign has them, or the URI itself.
+func PredicateType(name string) (string, error) {
+	if t, ok := predicateTypes[name]; ok {
+		return t, nil
+	}
+	if u, err := url.Parse(name); err != nil || u.Scheme == "" || u.Host == "" {
+		return "", fmt.Errorf("%q is neither a known type nor a URI", name)
+	}
+	return name, nil
+}
+
+// PredicateNames are the short names, sorted.
+func PredicateNames() []string { return slices.Sorted(maps.Keys(predicateTypes)) }
+
+// statement is an in-toto statement. The project's own Go type is a protocol
+// buffer, whose JSON differs from one build to the next by intent.
+type statement struct {
+	Type          string             `json:"_type"`
+	Subject       []statementSubject `json:"subject"`
+	PredicateType string             `json:"predicateType"`
+	Predicate     any                `json:"predicate"`
+}
+
+type statementSubject struct {
+	Name   string           `json:"name"`
+	Digest common.DigestSet `json:"digest"`
+}
+
+// Statement writes an in-toto statement with the given predicate about subject in
+// the repository name.
+func Statement(name string, subject digest.Digest, predicateType string, predicate any) ([]byte, error) {
+	return statementOf(predicateType, predicate, newSubject(name, subject))
+}
+
+func newSubject(name string, d digest.Digest) statementSubject {
+	return statementSubject{Name: name, Digest: common.DigestSet{d.Algorithm().String(): d.Encoded()}}
+}
+
+func statementOf(predicateType string, predicate any, subjects ...statementSubject) ([]byte, error) {
+	data, err := marshal(statement{Type: statementV1, Subject: subjects, PredicateType: predicateType, Predicate: predicate})
+	if err != nil {
+		return nil, fmt.Errorf("write statement %s: %w", predicateType, err)
+	}
+	return data, nil
+}
+
+// signedStatement is what is read of an in-toto statement.
+type signedStatement struct {
+	Type    string `json:"_type"`
+	Subject []struct {
+		Name   string            `json:"name"`
+		Digest map[string]string `json:"digest"`
+	} `json:"subject"`
+	PredicateType string          `json:"predicateType"`
+	Predicate     json.RawMessage `json:"predicate"`
+}
+
+// parseStatement reads the payload of an envelope.
+func parseStatement(payload []byte) (*signedStatement, error) {
+	s := new(signedStatement)
+	if err := json.Unmarshal(payload, s); err != nil {
+		return nil, fmt.Errorf("the payload is not an in-toto statement: %w", err)
+	}
+	switch {
+	case !strings.HasPrefix(s.Type, statementPrefix):
+		return nil, fmt.Errorf("the payload is %q, not an in-toto statement", s.Type)
+	case s.PredicateType == "":
+		return nil, errors.New("the statement has no predicate type")
+	case len(s.digests()) == 0:
+		return nil, errors.New("the statement names no subject with a sha256 digest")
+	}
+	return s, nil
+}
+
+// digests are the subjects of the statement.
+func (s *signedStatement) digests() (all []digest.Digest) {
+	for _, sub := range s.Subject {
+		d := digest.NewDigestFromEncoded(digest.SHA256, sub.Digest[digest.SHA256.String()])
+		if d.Validate() == nil {
+			all = append(all, d)
+		}
+	}
+	return all
+}
