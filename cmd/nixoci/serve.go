@@ -47,7 +47,7 @@ func (a *app) serve(ctx context.Context, listen, dir string) error {
 	if dir != "" {
 		opts = append(opts, registry.WithBlobHandler(registry.NewDiskBlobHandler(dir)))
 	}
-	srv := &http.Server{Handler: registry.New(opts...), ReadHeaderTimeout: 10 * time.Second, ErrorLog: logger}
+	srv := &http.Server{Handler: withArtifactTypes(registry.New(opts...)), ReadHeaderTimeout: 10 * time.Second, ErrorLog: logger}
 	a.stdout.Printf("%s\n", l.Addr())
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
