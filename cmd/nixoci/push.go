@@ -155,11 +155,8 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	documents, err := documentsToAttach(f.attest, f.builder, &job)
+	documents, err := a.documents(f, &job)
 	if err != nil {
-		return err
-	}
-	if documents.Key, err = a.attestKey(f); err != nil {
 		return err
 	}
 	job.ReuseCheck, job.SampleClaims = share, closure.IsLocal(a.from)
@@ -278,6 +275,15 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 		return newest, err
 	}
 	return nil
+}
+
+// documents are those that the flags of a push attach.
+func (a *app) documents(f *pushFlags, job *push.Job) (*attest.Documents, error) {
+	d, err := documentsToAttach(f.attest, f.builder, job)
+	if err == nil {
+		d.Key, err = a.attestKey(f)
+	}
+	return d, err
 }
 
 // attestKey is the key that signs the documents of a push, nil without one.
