@@ -84,6 +84,18 @@ func redact(u *url.URL) string {
 	return c.String()
 }
 
+// redactError removes what may be a secret from the URL in an error of
+// [http.Client.Do]. Only the caller of Do may call it: later, other goroutines can
+// have the error, too, as the reason why their context ended.
+func redactError(err error) error {
+	if e, ok := err.(*url.Error); ok {
+		if u, perr := url.Parse(e.URL); perr == nil {
+			e.URL = redact(u)
+		}
+	}
+	return err
+}
+
 // oneLine makes text from the registry safe to print.
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(strings.Map(func(r rune) rune {
@@ -111,11 +123,6 @@ func status(err error) int {
 func (r *Repository) fail(op string, err error) error {
 	if err == nil {
 		return nil
-	}
-	if ue, ok := errors.AsType[*url.Error](err); ok {
-		if u, perr := url.Parse(ue.URL); perr == nil {
-			ue.URL = redact(u)
-		}
 	}
 	err = fmt.Errorf("%s: %w", op, err)
 	if hint.Of(err) != "" {

@@ -145,7 +145,7 @@ func checkLogin(ctx context.Context, reg name.Registry, user, secret string, o O
 			if context.Cause(ctx) == errNoAnswer {
 				return errNoAnswer
 			}
-			return err
+			return redactError(err)
 		}
 		if resp.StatusCode != http.StatusOK {
 			return responseError(resp)

@@ -201,7 +201,7 @@ func (r *Repository) send(ctx context.Context, q request) (*http.Response, error
 	resp, err := r.client.Do(req)
 	timer.Stop()
 	if err != nil {
-		err = r.transferError(ctx, err)
+		err = r.transferError(ctx, redactError(err))
 		cancel(nil)
 		return nil, err
 	}

@@ -185,7 +185,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	case err != nil && outer == errNoAnswer:
 		return errNoAnswer
 	case err != nil:
-		return u.r.transferError(ctx, err)
+		return u.r.transferError(ctx, redactError(err))
 	case packErr != nil:
 		return retry.Again(fmt.Errorf("the registry answered before the end of the layer: %w", packErr))
 	case packed.Size != body.written():
