@@ -22,6 +22,7 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/limit/limittest"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -204,6 +205,28 @@ func TestRefused(t *testing.T) {
 	if a := attestedBy(t, image, both, two); !a.Trusted() || strings.Join(a.SignedBy, " ") != "alice.pub" {
 		t.Errorf("two keys, two signatures: %+v", a)
 	}
+}
+
+// TestBundleLength checks that a bundle of the greatest length counts, and a longer
+// one does not.
+func TestBundleLength(t *testing.T) {
+	alice, public := keyPair(t)
+	image := digest.FromString("an image")
+	statement, err := Statement("example.org/web", image, "https://example.org/tested", map[string]any{"passed": true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := Seal(statement, alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limittest.Around(t, limit.Bundle, "at most", func(n int) error {
+		padded := append(bytes.Clone(sealed.Data), bytes.Repeat([]byte(" "), n-len(sealed.Data))...)
+		if a := attestedBy(t, image, padded, []NamedKey{{"alice.pub", public}}); !a.Trusted() {
+			return errors.New(a.Refused)
+		}
+		return nil
+	})
 }
 
 // attestedBy attaches a bundle to the image d, and reads it.
