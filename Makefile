@@ -83,7 +83,7 @@ cross: ## build dist/nixoci-OS-ARCH for all platforms
 init: ## build the embedded nixoci-init again, after a change of cmd/nixoci-init or internal/guest
 	$(GO) run ./internal/initbin/renew
 
-init-check: ## check that the embedded nixoci-init is what the source gives
+init-check: ## check that building nixoci-init from source gives the embedded one
 	$(GO) run ./internal/initbin/renew -check
 
 release: ## write dist/release: archives, bill of materials and checksums of VERSION

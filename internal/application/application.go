@@ -63,7 +63,7 @@ func (c *Choices) Check() error {
 			return err
 		}
 		if slices.Contains(c.Links[:i], l) {
-			return fmt.Errorf("link %q: it is there twice", l)
+			return fmt.Errorf("link %q is given twice", l)
 		}
 	}
 	if err := checkFiles(c.Files); err != nil {

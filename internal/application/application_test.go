@@ -467,7 +467,7 @@ func TestFiles(t *testing.T) {
 	}
 	twice := Choices{Roots: roots("hello-1"), Files: []File{{Path: "/x"}, {Path: "/x"}}}
 	_, err = New(t.Context(), src, c, twice, Settings{}, nil)
-	hinttest.Error(t, err, nil, "it is there twice")
+	hinttest.Error(t, err, nil, "is given twice")
 }
 
 // TestCopiedDirectories: a directory of the closure with another owner.
@@ -498,9 +498,9 @@ func TestCopiedDirectories(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	for want, files := range map[string][]File{
-		"file /srv/a: it is there twice":        {{Path: "/srv", Source: site + "/www"}, {Path: "/srv/a", Text: text("m")}},
+		"file /srv/a is given twice":            {{Path: "/srv", Source: site + "/www"}, {Path: "/srv/a", Text: text("m")}},
 		"file /srv/a/x: /srv/a is no directory": {{Path: "/srv", Source: string(storePath("hello-1"))}, {Path: "/srv/a", Text: text("")}, {Path: "/srv/a/x", Text: text("")}},
-		"at most 1048576 are taken":             {{Path: "/srv", Source: site + "/large"}},
+		"at most 1048576 are allowed":           {{Path: "/srv", Source: site + "/large"}},
 	} {
 		_, err := make(files...)
 		hinttest.Error(t, err, nil, want)

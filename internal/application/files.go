@@ -105,7 +105,7 @@ func checkFiles(files []File) error {
 			return err
 		}
 		if seen[f.Path] {
-			return fmt.Errorf("file %s: it is there twice", f.Path)
+			return fmt.Errorf("file %s is given twice", f.Path)
 		}
 		seen[f.Path] = true
 	}
@@ -165,7 +165,7 @@ func (a *Application) checkPlaced(based bool) error {
 	seen, sum := map[string]bool{}, 0
 	for _, p := range a.Placed {
 		if seen[p.Name] {
-			return fmt.Errorf("file /%s: it is there twice", p.Name)
+			return fmt.Errorf("file /%s is given twice", p.Name)
 		}
 		if a.isRoot(p.Name, based) {
 			return hint.Add(fmt.Errorf("file /%s: the image has it already", p.Name), "choose another place, or link less")
@@ -174,7 +174,7 @@ func (a *Application) checkPlaced(based bool) error {
 		sum += len(p.Content)
 	}
 	if sum > maxSum {
-		return hint.Add(fmt.Errorf("files with owners have %d bytes, at most %d are taken", sum, maxSum), "copy less, and link the rest")
+		return hint.Add(fmt.Errorf("files with owners have %d bytes, at most %d are allowed", sum, maxSum), "copy less, and link the rest")
 	}
 	return nil
 }
@@ -240,7 +240,7 @@ func (c *copier) add(name string, e closure.Entry, content io.Reader) error {
 	}
 	switch c.sum += e.Size; {
 	case e.Size > maxContent:
-		c.err = fmt.Errorf("%s has %d bytes, at most %d are taken", name, e.Size, maxContent)
+		c.err = fmt.Errorf("%s has %d bytes, at most %d are allowed", name, e.Size, maxContent)
 	case c.sum > maxSum:
 		c.err = fmt.Errorf("more than %d bytes", maxSum)
 	case len(c.all) == maxFiles:

@@ -278,7 +278,7 @@ func TestCacheMalformed(t *testing.T) {
 		"FileSize":            {[]string{"FileSize: ", "FileSize: -"}, "FileSize: ", nil},
 		"Deriver":             {[]string{"Deriver: ", "Deriver: x"}, "Deriver: ", nil},
 		"CA":                  {[]string{"Deriver: ", "CA: fixed:sha256:0\nDeriver: "}, "CA: ", nil},
-		"twice":               {[]string{"NarSize: ", "NarSize: 1\nNarSize: "}, "NarSize: it is there twice", nil},
+		"twice":               {[]string{"NarSize: ", "NarSize: 1\nNarSize: "}, "NarSize: the field occurs twice", nil},
 		"missing":             {[]string{"References: ", "X: "}, "References: it is missing", nil},
 		"no colon":            {[]string{"Deriver: ", "<html>\nDeriver: "}, "has no colon", nil},
 		"other NarHash":       {[]string{"NarHash: sha256:1", "NarHash: sha256:0", "NarHash: sha256:0", "NarHash: sha256:1"}, "signature does not match", ErrBadSignature},

@@ -48,7 +48,7 @@ func ParseNarinfo(data []byte) (*Narinfo, error) {
 		}
 		value = strings.TrimPrefix(value, " ")
 		if seen[key] && key != "Sig" {
-			return nil, fieldErrorf(key, "it is there twice")
+			return nil, fieldErrorf(key, "the field occurs twice")
 		}
 		seen[key] = true
 		if err := n.set(key, value); err != nil {

@@ -17,7 +17,7 @@ func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, co
 	paths = slices.Clone(paths)
 	slices.Sort(paths)
 	if len(slices.Compact(slices.Clone(paths))) != len(paths) || len(paths) == 0 {
-		return nil, fmt.Errorf("make layer: %d store paths, not all of them distinct", len(paths))
+		return nil, fmt.Errorf("make layer: %d store paths, some of them twice", len(paths))
 	}
 	infos := make([]closure.Info, len(paths))
 	var size int64

@@ -221,7 +221,7 @@ func (t *TarReader) end() error {
 		return err
 	}
 	if !isZero(t.head[:]) {
-		if err := t.deviates("", "one zero block and then something else"); err != nil {
+		if err := t.deviates("", "a single zero block, followed by other data"); err != nil {
 			return err
 		}
 	}
@@ -267,7 +267,7 @@ func (t *TarReader) header() (ok bool, err error) {
 	e.Name, e.Target = name, fieldText(h[157:257])
 	var bad error
 	if e.Size, bad = t.number(h[124:136]); bad != nil || !t.checksum() {
-		return false, t.cut("header is damaged: its size or checksum is not one")
+		return false, t.cut("header is damaged: its size or checksum is invalid")
 	}
 	foreign := t.paxRecords(pax, e)
 	e.Mode, bad = t.number(h[100:108])

@@ -41,7 +41,7 @@ func CreateDockerArchive(file string) (*Archive, error) { return createArchive(f
 
 func createArchive(file string, docker bool) (*Archive, error) {
 	if fi, err := os.Stat(file); err == nil && !fi.Mode().IsRegular() {
-		return nil, hint.Add(fmt.Errorf("create archive %s: it is there, and not a regular file", file), "use - to write to a pipe")
+		return nil, hint.Add(fmt.Errorf("create archive %s: the file exists and is not a regular file", file), "use - to write to a pipe")
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("create archive: %w", err)
 	}

@@ -66,7 +66,7 @@ func OpenLayout(dir string) (*Layout, error) {
 			return nil, fmt.Errorf("open OCI layout: %w", err)
 		}
 	}
-	return nil, fmt.Errorf("open OCI layout: %s is removed again and again", dir)
+	return nil, fmt.Errorf("open OCI layout: another process keeps removing %s", dir)
 }
 
 // checkLayout refuses a directory with other files.

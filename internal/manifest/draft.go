@@ -137,7 +137,7 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 func checkLayers(own int, b *Base) error {
 	switch {
 	case b == nil && own > maxImageLayers:
-		return hint.Add(fmt.Errorf("%d layers, overlay drivers take %d", own, maxImageLayers), "lower --max-layers")
+		return hint.Add(fmt.Errorf("%d layers, overlay file systems support at most %d", own, maxImageLayers), "lower --max-layers")
 	case b != nil && own+len(b.Layers) > maxImageLayers:
 		return hint.Add(fmt.Errorf("%d layers and %d of the base image, overlay drivers take %d", own, len(b.Layers), maxImageLayers), "lower --max-layers")
 	case b != nil:

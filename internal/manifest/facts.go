@@ -67,7 +67,7 @@ func ReadFacts(ctx context.Context, src closure.Source, c *closure.Closure, topl
 	}
 	system, ok := v.entries["system"]
 	if !ok {
-		return notNixOS("it has no file system")
+		return notNixOS("its toplevel has no file named \"system\"")
 	}
 	if system.Kind != closure.KindFile || !isSystem(string(system.head)) {
 		return notNixOS("its file system does not name one")

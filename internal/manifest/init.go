@@ -105,7 +105,7 @@ const initHint = "build one without cgo: CGO_ENABLED=0 GOOS=linux GOARCH=… go 
 // platform p.
 func checkProgram(data []byte, p ocispec.Platform) error {
 	if len(data) > MaxInit {
-		return fmt.Errorf("%d bytes, at most %d are taken", len(data), MaxInit)
+		return fmt.Errorf("%d bytes, at most %d are allowed", len(data), MaxInit)
 	}
 	f, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {

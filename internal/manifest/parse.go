@@ -36,7 +36,7 @@ type Manifest struct {
 
 // ErrNotManifest is in the parsers' errors about JSON of another kind: for instance an
 // index instead of a manifest, a manifest instead of an index, or another artifact.
-var ErrNotManifest = errors.New("not of this kind")
+var ErrNotManifest = errors.New("not a document of this kind")
 
 // document has the fields of all kinds, to tell the kinds apart.
 type document struct {
@@ -67,7 +67,7 @@ func ParseIndex(data []byte, mediaType string) (*Index, error) {
 			return nil, fmt.Errorf("read index: manifest %d: %w", i, err)
 		}
 		if d.Size > oci.MaxManifest {
-			return nil, fmt.Errorf("read index: manifest %s: %d bytes, at most %d are taken", d.Digest, d.Size, oci.MaxManifest)
+			return nil, fmt.Errorf("read index: manifest %s: %d bytes, at most %d are allowed", d.Digest, d.Size, oci.MaxManifest)
 		}
 	}
 	return &Index{MediaType: doc.MediaType, Manifests: doc.Manifests, Annotations: doc.Annotations}, nil
@@ -102,7 +102,7 @@ func ParseManifest(data []byte, mediaType string) (*Manifest, error) {
 
 func parse(data []byte, mediaType, kind string) (*document, error) {
 	if len(data) > oci.MaxManifest {
-		return nil, fmt.Errorf("read %s: %d bytes, at most %d are taken", kind, len(data), oci.MaxManifest)
+		return nil, fmt.Errorf("read %s: %d bytes, at most %d are allowed", kind, len(data), oci.MaxManifest)
 	}
 	doc := &document{}
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -110,7 +110,7 @@ func parse(data []byte, mediaType, kind string) (*document, error) {
 		return nil, fmt.Errorf("read %s: %w", kind, err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("read %s: more after the end", kind)
+		return nil, fmt.Errorf("read %s: trailing data after the document", kind)
 	}
 	if doc.SchemaVersion != 2 {
 		return nil, fmt.Errorf("read %s: schemaVersion is %d, not 2: %w", kind, doc.SchemaVersion, ErrNotManifest)

@@ -144,12 +144,12 @@ func TestParseRefuses(t *testing.T) {
 		name, data, mediaType, want string
 		index                       bool
 	}{
-		{name: "index for manifest", data: ind, want: "not of this kind"},
-		{name: "manifest for index", data: man, want: "not of this kind", index: true},
+		{name: "index for manifest", data: ind, want: "not a document of this kind"},
+		{name: "manifest for index", data: man, want: "not a document of this kind", index: true},
 		{name: "both", data: strings.Replace(man, `"config"`, `"manifests":[],"config"`, 1), want: "two ways"},
 		{name: "both the other way", data: strings.Replace(ind, `"manifests"`, `"layers":[],"manifests"`, 1), want: "two ways", index: true},
 		{name: "schema 1", data: `{"schemaVersion":1,"fsLayers":[]}`, want: "schemaVersion is 1"},
-		{name: "trailing", data: man + "{}", want: "more after the end"},
+		{name: "trailing", data: man + "{}", want: "trailing data after the document"},
 		{name: "truncated", data: man[:len(man)-1], want: "unexpected EOF"},
 		{name: "media types differ", data: man, mediaType: mediatype.DockerManifest, want: "the registry calls it"},
 		{name: "digest", data: strings.Replace(man, `"digest":"sha256:`, `"digest":"sha256:zz`, 1), want: "digest"},
@@ -168,7 +168,7 @@ func TestParseRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
-			if tt.want == "not of this kind" && !errors.Is(err, ErrNotManifest) {
+			if tt.want == "not a document of this kind" && !errors.Is(err, ErrNotManifest) {
 				t.Errorf("%v is not ErrNotManifest", err)
 			}
 		})

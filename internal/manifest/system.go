@@ -100,6 +100,6 @@ func (f *Facts) checkBoot() error {
 	if !f.PrepareRoot && (f.Init == initScript || f.ContainerInit || !f.Systemd) {
 		return nil
 	}
-	return hint.Add(errors.New("its init is systemd itself, and only an initrd, which a container has not, would prepare /etc for it"),
+	return hint.Add(errors.New("its init is systemd itself, which needs an initrd to prepare /etc; containers have no initrd"),
 		"set boot.isContainer = true in the configuration; up to NixOS 25.05 boot.initrd.systemd.enable = false too")
 }

@@ -171,7 +171,7 @@ func TestReadSystem(t *testing.T) {
 		{name: "stated unknown", stated: "pdp11-linux", err: `"pdp11-linux": unknown`, hint: "x86_64-linux"},
 		{name: "unknown system", top: tree{"system": "f pdp11-linux"}, err: `"pdp11-linux": unknown`, hint: "x86_64-linux"},
 		{name: "a Mac's", top: tree{"system": "f aarch64-darwin"}, err: `"aarch64-darwin": unknown`, hint: "build the configuration for aarch64-linux"},
-		{name: "no system", top: tree{"system": ""}, err: "not a NixOS system: it has no file system", hint: "config.system.build.toplevel"},
+		{name: "no system", top: tree{"system": ""}, err: "not a NixOS system: its toplevel has no file named \"system\"", hint: "config.system.build.toplevel"},
 		{name: "system is binary", top: tree{"system": "f \x00\x01"}, err: "does not name one", hint: "config.system.build.toplevel"},
 		{name: "system is a directory", top: tree{"system": "", "system/x": "f x"}, err: "does not name one"},
 		{name: "no init", top: tree{"init": ""}, err: "not a NixOS system: it has no init", hint: "config.system.build.toplevel"},

@@ -209,7 +209,7 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 	default:
 		args = append(args, "--no-write-lock-file")
 		if len(systems) == 0 {
-			return nil, errors.New("no system to build for is named")
+			return nil, errors.New("no system name is given")
 		}
 	}
 	args = append(args, n.overrides()...)
@@ -230,7 +230,7 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 	}
 	for _, d := range drvs {
 		if p, err := closure.ParseStorePath(d.DrvPath); err != nil || !strings.HasSuffix(p.Name(), ".drv") {
-			return nil, fmt.Errorf("nix eval names %q, which is no derivation", d.DrvPath)
+			return nil, fmt.Errorf("nix eval printed %q, which is not the path of a derivation", d.DrvPath)
 		}
 	}
 	if len(drvs) == 0 {

@@ -204,7 +204,7 @@ func TestNixBuildFaults(t *testing.T) {
 		"nothing said":         {files: map[string]string{"eval.exit": "3"}, want: "evaluate: nix eval: exit status 3"},
 		"no JSON":              {files: map[string]string{"eval": "warning"}, want: "read what nix eval says"},
 		"no derivation":        {files: map[string]string{"eval": "[]"}, want: "names no derivation"},
-		"not a derivation":     {files: map[string]string{"eval": "[" + drvJSON("x86_64-linux", "x86_64-linux", outA) + "]"}, want: "which is no derivation"},
+		"not a derivation":     {files: map[string]string{"eval": "[" + drvJSON("x86_64-linux", "x86_64-linux", outA) + "]"}, want: "which is not the path of a derivation"},
 		"for another":          {files: map[string]string{"eval": one}, systems: []string{"aarch64-linux"}, want: "for x86_64-linux, not for aarch64-linux", hint: ".#web"},
 		"several outputs":      {files: map[string]string{"eval": one, "build": outA + "\n" + outB + "\n"}, want: "2 outputs of 1 derivations"},
 		"outside of any store": {files: map[string]string{"eval": one, "build": "/home/x\n"}, want: "find what was built"},

@@ -16,7 +16,7 @@ var ErrNotFound = errors.New("not found")
 
 // ErrOtherContent means that a packed layer has another digest than the one that was
 // claimed.
-var ErrOtherContent = errors.New("its content is not what was said of it")
+var ErrOtherContent = errors.New("its content differs from the recorded one")
 
 // ErrMissingBlob means that a destination refused a manifest, probably because it lacks a
 // blob that the manifest lists.

@@ -114,9 +114,9 @@ func (f *File) Plan() *Plan {
 }
 
 // ErrMismatch is in the errors of Follow about a plan that does not fit the closure.
-var ErrMismatch = errors.New("the plan is not of this closure")
+var ErrMismatch = errors.New("the plan belongs to another closure")
 
-const followHint = "use --plan-from to keep what there is of the plan and to plan the rest"
+const followHint = "use --plan-from to keep the layers of the plan for paths that still exist, and to plan the others"
 
 // Follow groups the paths of c exactly as f says. A path goes to the layer that lists it,
 // otherwise to the first layer with a glob that matches its name. Every path of c must
