@@ -33,7 +33,21 @@
         inherit container;
         default = container;
         base = ./nix/base.nix;
+        # image.modules.nixoci, for nixos-rebuild build-image.
+        image = ./nix/image-module.nix;
       };
+
+      # For flake-parts: perSystem.nixoci.images.
+      flakeModules.default = ./nix/flake-module.nix;
+      flakeModule = self.flakeModules.default;
+
+      # nix flake check builds an image, and so everything that it is made of.
+      checks = lib.genAttrs systems (system: {
+        image = self.lib.${system}.image {
+          name = "hello";
+          contents = [ nixpkgs.legacyPackages.${system}.hello ];
+        };
+      });
 
       # "base" is the one for x86_64-linux; the others carry their system's name.
       nixosConfigurations = {

@@ -16,6 +16,7 @@
 #   JOBS    number of parallel evaluations (default: number of processors)
 #   CHECKS  names of checks (default: all)
 #   SYSTEMS systems (default: x86_64-linux and aarch64-linux; flake-* ignore it)
+#   FLAKE_PARTS  source of flake-parts for flake-flakeModule (default: a stand-in)
 #
 # For each check the script prints the processor time and the memory of the
 # evaluation for both systems. Without GNU time, the memory is only Nix's heap.
@@ -44,7 +45,7 @@ evaluate 'true' >/dev/null || { echo "nix/check.sh: $nix cannot evaluate; set NI
 one() {
   nixpkgs=$1 name=$2 out=$tmp/$2
   case $name in
-    flake-*) call="(import $dir/checks/lib/flake.nix { nixpkgs = $nixpkgs; }).${name#flake-}" ;;
+    flake-*) call="(import $dir/checks/lib/flake.nix { nixpkgs = $nixpkgs;${FLAKE_PARTS:+ flakeParts = $FLAKE_PARTS;} }).${name#flake-}" ;;
     *) call="import $dir/checks/lib/check.nix { nixpkgs = $nixpkgs; check = $dir/checks/$name.nix; systems = [ $(printf '"%s" ' $systems) ]; }" ;;
   esac
   # The result of a check lists the faults, by system.
@@ -82,7 +83,7 @@ if [ -n "${NIXOCI_CHECK_ONE:-}" ]; then
   exit
 fi
 
-names=${CHECKS:-flake-packages flake-image flake-bases flake-baked flake-extended flake-host flake-file $(cd "$dir/checks" && for f in *.nix; do echo "${f%.nix}"; done)}
+names=${CHECKS:-flake-packages flake-image flake-examples flake-checks flake-flakeModule flake-variant flake-bases flake-baked flake-extended flake-host flake-file $(cd "$dir/checks" && for f in *.nix; do echo "${f%.nix}"; done)}
 failed=
 for nixpkgs; do
   nixpkgs=$(cd "$nixpkgs" && pwd)

@@ -10,28 +10,38 @@
 #   plan    show the layers
 #   verify  compare an image in a registry: the argument REF
 #
-# More arguments are flags of nixoci. docs/nix-function.md describes the
-# arguments of the function.
+# and, by the names of nix2container, copyToRegistry, copyToDockerDaemon,
+# copyToPodman and copyTo. More arguments are flags of nixoci.
+# docs/nix-function.md describes the arguments of the function.
 {
   pkgs ? import <nixpkgs> { },
-  nixoci ? pkgs.callPackage ./nixoci.nix { },
+  nixoci ? (pkgs.buildPackages or pkgs).callPackage ./nixoci.nix { },
 }:
 
 let
   inherit (builtins)
     attrNames
     concatLists
+    concatMap
     filter
+    functionArgs
+    genList
     head
     isAttrs
     isList
-    isString
+    length
     listToAttrs
     map
     split
+    tail
     unsafeDiscardStringContext
     ;
   inherit (pkgs) lib;
+  # Packages for the machine that makes the image. They differ from pkgs if pkgs
+  # compiles for another system.
+  tools = pkgs.buildPackages or pkgs;
+
+  fail = text: throw "nixoci image: ${text}";
 
   # These are the names of a config in dockerTools and nix2container.
   configNames = [
@@ -46,6 +56,49 @@ let
     "WorkingDir"
   ];
 
+  # Arguments of dockerTools and nix2container that the function does not have,
+  # each with what to do instead.
+  commands = "no command runs while the image is made; list files with their owners and modes in files, copy a directory with { path; source; uid; }, or build the files with pkgs.runCommand and name the result in copyToRoot";
+  storeOwner = "files in the store belong to root, so that a layer is the same in every image; give directories that a user writes to in files";
+  instead = {
+    extraCommands = commands;
+    fakeRootCommands = commands;
+    runAsRoot = commands;
+    enableFakechroot = commands;
+    diskSize = commands;
+    buildVMMemorySize = commands;
+    perms = "name the files in files, with uid, gid and mode; { path = \"/home/app\"; source = \"${"$"}{drv}/home/app\"; uid = 1000; } copies a directory";
+    includeStorePaths = "an image without its store paths cannot run";
+    keepContentsDirlinks = "nothing is copied to the root: copyToRoot makes links";
+    uid = storeOwner;
+    gid = storeOwner;
+    uname = storeOwner;
+    gname = storeOwner;
+    nixUid = storeOwner;
+    nixGid = storeOwner;
+    mtime = "files have the time that Nix gives them, 1 second after 1970";
+    fromImageName = "fromImage names the image";
+    fromImageTag = "fromImage names the image";
+    reproducible = "leave it out: a layer is what the store has";
+    metadata = "leave it out: the history lists the store paths of each layer";
+    ignore = "leave it out: the layers have packages only";
+    deps = "of an image it is contents";
+    drv = "name the packages in contents; there is no image of a nix-shell";
+  };
+  # Returns the arguments, if the function takes each of them.
+  checked =
+    what: takes: given:
+    let
+      unknown = filter (n: !takes ? ${n}) (attrNames given);
+      name = head unknown;
+    in
+    if unknown == [ ] then
+      given
+    else
+      fail "${what} has no ${name}${
+        if instead ? ${name} then ": ${instead.${name}}" else "; it has ${toString (attrNames takes)}"
+      }";
+
   # Returns the store paths in a text, each once.
   storePaths =
     text:
@@ -53,177 +106,275 @@ let
       map head (filter isList (split "(${builtins.storeDir}/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+)" text))
     );
 
-  # Returns the name of a variable: A for "A=b=c".
+  # Returns the name and the value of a variable: A and "b=c" for "A=b=c".
   variable =
     text:
     let
       parts = lib.splitString "=" text;
     in
-    if builtins.length parts < 2 then
-      throw "nixoci image: Env: ${text} has no ="
+    if length parts < 2 then
+      fail "Env: ${text} has no ="
     else
-      lib.nameValuePair (unsafeDiscardStringContext (head parts)) (lib.concatStringsSep "=" (builtins.tail parts));
+      lib.nameValuePair (unsafeDiscardStringContext (head parts)) (lib.concatStringsSep "=" (tail parts));
 
   # Accepts a list, or a set whose names count, like ExposedPorts and Volumes.
   names = x: if isAttrs x then attrNames x else x;
-  list = x: if isList x then x else [ x ];
-in
-{
-  name,
-  tag ? null,
-  contents ? [ ],
-  copyToRoot ? [ ],
-  platforms ? { },
-  config ? { },
-  links ? [ ],
-  sh ? false,
-  caCertificates ? false,
-  nixDatabase ? false,
-  fromImage ? null,
-  users ? [ ],
-  files ? [ ],
-  annotations ? { },
-  created ? null,
-  compression ? null,
-  format ? null,
-  maxLayers ? null,
-  layers ? [ ],
-  strategy ? null,
-  attest ? [ ],
-}:
+  list = x: if isList x then x else if x == null then [ ] else [ x ];
 
-let
-  system = pkgs.stdenv.hostPlatform.system;
-  given =
-    let
-      unknown = filter (n: !(lib.elem n (map lib.toLower configNames))) (
-        map lib.toLower (attrNames config)
-      );
-    in
-    if unknown != [ ] then
-      throw "nixoci image: config has no ${head unknown}; it has ${toString configNames}"
-    else
-      lib.mapAttrs' (n: v: lib.nameValuePair (lib.toLower n) v) config;
-
-  packages = list contents ++ list copyToRoot;
-  # Packages that only the config names are in the image, too.
-  named = filter (p: !(lib.elem p (map (q: unsafeDiscardStringContext "${q}") packages))) (
-    storePaths (unsafeDiscardStringContext (builtins.toJSON given))
-  );
-
-  # Leave out empty values, so that the defaults apply.
-  present = lib.filterAttrs (_: v: v != null && v != [ ] && v != { } && v != false && v != "");
-  env = given.env or { };
-
-  specification = present {
-    nixociImage = 1;
-    contents =
-      map (p: "${system}=${p}") (packages ++ named)
-      ++ concatLists (lib.mapAttrsToList (s: ps: map (p: "${s}=${p}") ps) platforms);
-    programs = listToAttrs (
-      concatLists (
-        map (
-          p:
-          if isAttrs p && p ? meta.mainProgram then
-            [ (lib.nameValuePair (unsafeDiscardStringContext "${p}") p.meta.mainProgram) ]
-          else
-            [ ]
-        ) (packages ++ concatLists (lib.attrValues platforms))
-      )
-    );
-    links = links ++ lib.optional (list copyToRoot != [ ]) "/";
-    inherit
-      sh
-      caCertificates
-      nixDatabase
-      fromImage
-      users
-      files
-      annotations
-      compression
-      format
-      ;
-    created =
-      if created == "now" then
-        throw "nixoci image: created = \"now\" gives another image each time; leave it out, or name a time"
-      else
-        created;
-    config = present {
-      entrypoint = given.entrypoint or null;
-      cmd = given.cmd or null;
-      env = if isList env then listToAttrs (map variable env) else env;
-      labels = given.labels or null;
-      user = if given ? user then toString given.user else null;
-      workingDir = given.workingdir or null;
-      stopSignal = given.stopsignal or null;
-      ports = names (given.exposedports or [ ]);
-      volumes = names (given.volumes or [ ]);
-    };
-    layers = present {
-      max = maxLayers;
-      inherit strategy;
-      named = layers;
-    };
+  # Architectures as images name them, and the systems of Nix.
+  systems = {
+    amd64 = "x86_64-linux";
+    arm64 = "aarch64-linux";
+    "386" = "i686-linux";
+    arm = "armv7l-linux";
+    riscv64 = "riscv64-linux";
+    ppc64le = "powerpc64le-linux";
+    s390x = "s390x-linux";
   };
 
-  base = baseNameOf name;
-  file = pkgs.writeText "image-${base}.json" (builtins.toJSON specification);
-  reference = name + lib.optionalString (tag != null) ":${tag}";
-  # docker load and podman load also accept names without a registry.
-  local = if tag == null then "${name}:latest" else reference;
+  # Returns a layer and the layers in it, as a list. The inner layers come first,
+  # and keep the paths that several layers name.
+  flatten =
+    layer:
+    let
+      l = checked "a layer" {
+        glob = true;
+        name = true;
+        deps = true;
+        copyToRoot = true;
+        layers = true;
+        maxLayers = true;
+      } layer;
+    in
+    concatMap flatten (l.layers or [ ]) ++ [ l ];
 
-  program =
-    what: text:
-    pkgs.writeShellScriptBin "${what}-${base}" ''
-      set -euo pipefail
-      # CONTAINER_ENGINE if set, else docker, else podman.
-      engine() {
-        e=''${CONTAINER_ENGINE:-}
-        [ -n "$e" ] || { command -v docker >/dev/null 2>&1 && e=docker || e=podman; }
-        "$e" "$@"
-      }
-      nixoci() { ${nixoci}/bin/nixoci "$@"; }
-      spec=${file}
-      ${text}
-    ''
+  function =
+    {
+      name,
+      tag ? null,
+      contents ? [ ],
+      copyToRoot ? [ ],
+      platforms ? { },
+      architecture ? null,
+      arch ? architecture,
+      config ? { },
+      links ? [ ],
+      sh ? false,
+      caCertificates ? false,
+      nixDatabase ? false,
+      fromImage ? null,
+      includeNixDB ? nixDatabase,
+      initializeNixDatabase ? includeNixDB,
+      users ? [ ],
+      files ? [ ],
+      init ? [ ],
+      annotations ? { },
+      created ? null,
+      compression ? null,
+      compressor ? null,
+      format ? null,
+      maxLayers ? null,
+      layers ? [ ],
+      strategy ? null,
+      attest ? [ ],
+      meta ? { },
+      passthru ? { },
+    }:
+
+    let
+      system =
+        if arch == null then
+          pkgs.stdenv.hostPlatform.system
+        else
+          systems.${arch} or (fail "architecture ${arch} is none of ${toString (attrNames systems)}");
+      given = lib.mapAttrs' (n: v: lib.nameValuePair (lib.toLower n) v) (
+        let
+          unknown = filter (n: !(lib.elem (lib.toLower n) (map lib.toLower configNames))) (
+            attrNames (if config == null then { } else config)
+          );
+        in
+        if unknown != [ ] then
+          fail "config has no ${head unknown}; it has ${toString configNames}"
+        else if config == null then
+          { }
+        else
+          config
+      );
+
+      allLayers = concatMap flatten layers;
+      toRoot = list copyToRoot ++ concatMap (l: list (l.copyToRoot or [ ])) allLayers;
+      packages =
+        lib.unique (list contents)
+        ++ filter (p: !(lib.elem p (list contents))) (
+          lib.unique (toRoot ++ concatMap (l: l.deps or [ ]) allLayers)
+        );
+      # Packages that only the config and files name are in the image, too.
+      named = filter (p: !(lib.elem p (map (q: unsafeDiscardStringContext "${q}") packages))) (
+        storePaths (unsafeDiscardStringContext (builtins.toJSON [ given files ]))
+      );
+
+      # Leave out empty values, so that the defaults apply.
+      present = lib.filterAttrs (_: v: v != null && v != [ ] && v != { } && v != false && v != "");
+      env = given.env or { };
+      words =
+        name: x: if isList x || x == null then x else fail "${name} is a list, with an element for each word";
+      entrypoint = words "Entrypoint" (given.entrypoint or null);
+      cmd = words "Cmd" (given.cmd or null);
+      # Each path of a layer is an entry of the specification.
+      layersOf =
+        i:
+        let
+          l = builtins.elemAt allLayers i;
+          name = l.name or "layer-${toString (i + 1)}";
+        in
+        lib.optional (l ? glob) { inherit (l) glob; inherit name; }
+        ++ map (p: {
+          glob = "${p}";
+          inherit name;
+        }) ((l.deps or [ ]) ++ list (l.copyToRoot or [ ]));
+
+      specification = present {
+        nixociImage = 1;
+        contents =
+          map (p: "${system}=${p}") (packages ++ named)
+          ++ concatLists (lib.mapAttrsToList (s: ps: map (p: "${s}=${p}") ps) platforms);
+        programs = listToAttrs (
+          concatLists (
+            map (
+              p:
+              if isAttrs p && p ? meta.mainProgram then
+                [ (lib.nameValuePair (unsafeDiscardStringContext "${p}") p.meta.mainProgram) ]
+              else
+                [ ]
+            ) (packages ++ concatLists (lib.attrValues platforms))
+          )
+        );
+        links = links ++ lib.optional (toRoot != [ ]) "/";
+        nixDatabase = initializeNixDatabase;
+        inherit
+          sh
+          caCertificates
+          fromImage
+          users
+          files
+          annotations
+          format
+          ;
+        init = list init;
+        compression =
+          if compressor == null then
+            compression
+          else if compressor == "gz" then
+            "gzip"
+          else
+            compressor;
+        created =
+          if created == "now" then
+            fail "created = \"now\" gives another image each time; leave it out, or name a time"
+          else
+            created;
+        config =
+          present {
+            inherit cmd;
+            env = if isList env then listToAttrs (map variable env) else env;
+            labels = given.labels or null;
+            user = if given ? user then toString given.user else null;
+            workingDir = given.workingdir or null;
+            stopSignal = given.stopsignal or null;
+            ports = names (given.exposedports or [ ]);
+            volumes = names (given.volumes or [ ]);
+          }
+          # With a command alone, the image has no entrypoint, and the command starts.
+          // lib.optionalAttrs (entrypoint != null || cmd != null) {
+            entrypoint = if entrypoint == null then [ ] else entrypoint;
+          };
+        layers = present {
+          max = maxLayers;
+          inherit strategy;
+          named = concatLists (genList layersOf (length allLayers));
+        };
+      };
+
+      base = baseNameOf name;
+      file = tools.writeText "image-${base}.json" (builtins.toJSON specification);
+      reference = name + lib.optionalString (tag != null) ":${tag}";
+      # docker load and podman load also accept names without a registry.
+      local = if tag == null then "${name}:latest" else reference;
+
+      program =
+        what: text:
+        tools.writeShellScriptBin "${what}-${base}" ''
+          set -euo pipefail
+          # CONTAINER_ENGINE if set, else docker, else podman.
+          engine() {
+            e=''${CONTAINER_ENGINE:-}
+            [ -n "$e" ] || { command -v docker >/dev/null 2>&1 && e=docker || e=podman; }
+            "$e" "$@"
+          }
+          nixoci() { ${nixoci}/bin/nixoci "$@"; }
+          spec=${file}
+          ${text}
+        ''
+        // {
+          meta.mainProgram = "${what}-${base}";
+        };
+      # Takes the first argument as the target, unless it is a flag.
+      first = default: ''
+        target=${lib.escapeShellArg default}
+        case "''${1:--}" in
+        -*) ;;
+        *) target=$1; shift ;;
+        esac
+      '';
+      attested = lib.optionalString (attest != [ ]) "--attest ${lib.concatStringsSep "," attest} ";
+      push = ''
+        nixoci push "$target" --spec "$spec" ${attested}"$@"
+      '';
+      load = ''
+        nixoci build -o - --tag ${lib.escapeShellArg local} --spec "$spec" "$@" | engine load
+      '';
+    in
+    file
+    // passthru
     // {
-      meta.mainProgram = "${what}-${base}";
+      inherit specification;
+      meta = {
+        description = "Image ${name}";
+      }
+      // meta;
+      imageName = name;
+      imageTag = if tag == null then "latest" else tag;
+      imageRefUnsafe = unsafeDiscardStringContext local;
+      push = program "push" (first reference + push);
+      load = program "load" load;
+      run = program "run" ''
+        nixoci build --quiet -o - --tag ${lib.escapeShellArg local} --spec "$spec" | engine load >&2
+        engine run --rm ${lib.escapeShellArg local} "$@"
+      '';
+      layout = program "layout" ''
+        ${first "./${base}"}
+        nixoci build -o "oci:$target" --spec "$spec" "$@"
+      '';
+      plan = program "plan" ''
+        nixoci plan --spec "$spec" "$@"
+      '';
+      verify = program "verify" ''
+        ${first reference}
+        nixoci verify "$target" --spec "$spec" "$@"
+      '';
+
+      # The names of nix2container.
+      copyToRegistry = program "copy-to-registry" ("target=${lib.escapeShellArg reference}\n" + push);
+      copyToDockerDaemon = program "copy-to-docker-daemon" ("CONTAINER_ENGINE=docker\n" + load);
+      copyToPodman = program "copy-to-podman" ("CONTAINER_ENGINE=podman\n" + load);
+      copyTo = program "copy-to" ''
+        target=''${1:?copy-to-${base}: name the destination, such as docker://REF or oci:DIR}
+        shift
+        case $target in
+        docker://*) target=''${target#docker://}; ${push} ;;
+        *) nixoci build -o "$target" --tag ${lib.escapeShellArg local} --spec "$spec" "$@" ;;
+        esac
+      '';
     };
-  # Takes the first argument as the target, unless it is a flag.
-  first = default: ''
-    target=${lib.escapeShellArg default}
-    case "''${1:--}" in
-    -*) ;;
-    *) target=$1; shift ;;
-    esac
-  '';
-  attested = lib.optionalString (attest != [ ]) "--attest ${lib.concatStringsSep "," attest} ";
 in
-file
-// {
-  inherit specification;
-  imageName = name;
-  imageTag = tag;
-  push = program "push" ''
-    ${first reference}
-    nixoci push "$target" --spec "$spec" ${attested}"$@"
-  '';
-  load = program "load" ''
-    nixoci build -o - --tag ${lib.escapeShellArg local} --spec "$spec" "$@" | engine load
-  '';
-  run = program "run" ''
-    nixoci build --quiet -o - --tag ${lib.escapeShellArg local} --spec "$spec" | engine load >&2
-    engine run --rm ${lib.escapeShellArg local} "$@"
-  '';
-  layout = program "layout" ''
-    ${first "./${base}"}
-    nixoci build -o "oci:$target" --spec "$spec" "$@"
-  '';
-  plan = program "plan" ''
-    nixoci plan --spec "$spec" "$@"
-  '';
-  verify = program "verify" ''
-    ${first reference}
-    nixoci verify "$target" --spec "$spec" "$@"
-  '';
-}
+arguments: function (checked "the function" (functionArgs function) arguments)

@@ -1,7 +1,10 @@
 # Evaluates the outputs of the flake, and what nixoci push and /config make from
 # it. nixpkgs replaces the nixpkgs in the flake's lock. The results are listed
 # by system, as in check.nix.
-{ nixpkgs }:
+{
+  nixpkgs,
+  flakeParts ? null,
+}:
 
 let
   # A directory as a flake's input. Its string is a store path, as for a nixpkgs
@@ -66,6 +69,20 @@ let
       }
     ) a;
 
+  # What an image of the function can do.
+  imageAttributes = [
+    "push"
+    "load"
+    "run"
+    "layout"
+    "plan"
+    "verify"
+    "copyToRegistry"
+    "copyToDockerDaemon"
+    "copyToPodman"
+    "copyTo"
+  ];
+
   computer = nixpkgsFlake.lib.nixosSystem {
     modules = [
       {
@@ -128,6 +145,7 @@ in
         files = [ { path = "/var/lib/app"; uid = 1000; } ];
         config = {
           cmd = [ "-g" "${pkgs.jq}/bin/jq" ];
+          entrypoint = [ ];
           env.A = "b=c";
           ports = [ "80/tcp" ];
           workingDir = "/tmp";
@@ -140,11 +158,177 @@ in
       bare = { name = "x"; contents = [ pkgs.hello ]; };
     in
     {
-      drvPath = toString (map (a: image.${a}.drvPath) [ "push" "load" "run" "layout" "plan" "verify" ]);
+      drvPath = toString (map (a: image.${a}.drvPath) imageAttributes);
       wrong =
         lib.optional (got != builtins.toJSON want) "the specification is ${got}"
         ++ lib.optional (!refused (bare // { created = "now"; })) "created = \"now\" is taken"
+        ++ lib.optional (!refused (bare // { fakeRootCommands = "true"; })) "fakeRootCommands are taken"
+        ++ lib.optional (!refused (bare // { content = [ ]; })) "an argument that does not exist is taken"
+        ++ lib.optional (!refused (bare // { config.Cmd = "hello -v"; })) "a command that is no list is taken"
         ++ lib.optional (!refused (bare // { config.Entrypont = [ ]; })) "a config with an unknown name is taken";
+    }
+  );
+
+  # The module for flake-parts: with its source, or with as much of it as the
+  # module uses.
+  flakeModule =
+    let
+      module.perSystem =
+        { pkgs, ... }:
+        {
+          nixoci.images.hello = {
+            name = "ghcr.io/org/hello";
+            contents = [ pkgs.hello ];
+          };
+          nixoci.images.page.contents = [ pkgs.file ];
+        };
+      flake = ((import (flakeParts + "/flake.nix")).outputs {
+        self = throw "flake-parts asks for itself";
+        nixpkgs-lib = { inherit lib; };
+      }).lib.mkFlake
+        {
+          inputs = rec {
+            self = flake // {
+              outPath = ../../..;
+              inputs = { inherit nixpkgs; };
+            };
+            nixpkgs = nixpkgsFlake // {
+              _type = "flake";
+            };
+          };
+        }
+        {
+          imports = [
+            self.flakeModules.default
+            module
+          ];
+          systems = linux;
+        };
+      anything = lib.mkOption { type = lib.types.lazyAttrsOf lib.types.raw; };
+      standIn =
+        system:
+        (lib.evalModules {
+          specialArgs.pkgs = nixpkgsFlake.legacyPackages.${system};
+          modules = [
+            (lib.evalModules {
+              specialArgs.flake-parts-lib.mkPerSystemOption =
+                m: lib.mkOption { type = lib.types.deferredModuleWith { staticModules = [ m ]; }; };
+              modules = [
+                self.flakeModules.default
+                module
+              ];
+            }).config.perSystem
+            {
+              options = {
+                packages = anything;
+                apps = anything;
+                checks = anything;
+              };
+            }
+          ];
+        }).config;
+      outputs =
+        system:
+        if flakeParts == null then
+          standIn system
+        else
+          lib.genAttrs [ "packages" "apps" "checks" ] (kind: flake.${kind}.${system});
+    in
+    lib.genAttrs linux (
+      system:
+      let
+        got = outputs system;
+        want = self.lib.${system}.image {
+          name = "ghcr.io/org/hello";
+          contents = [ nixpkgsFlake.legacyPackages.${system}.hello ];
+        };
+      in
+      {
+        inherit (got.packages.hello) drvPath;
+        wrong =
+          lib.optional (got.packages.hello.drvPath != want.drvPath) "packages.hello is not the image"
+          ++ lib.optional (got.packages.page.imageName != "page") "the image page is called ${got.packages.page.imageName}"
+          ++ lib.optional (got.apps.hello-push.program != lib.getExe want.push) "apps.hello-push is ${got.apps.hello-push.program}"
+          ++ lib.optional (
+            lib.attrNames got.apps
+            != lib.concatMap (n: map (a: "${n}-${a}") [ "layout" "load" "plan" "push" "run" "verify" ]) [ "hello" "page" ]
+          ) "the apps are ${toString (lib.attrNames got.apps)}"
+          ++ lib.optional (got.checks.image-hello.drvPath != want.drvPath) "nix flake check builds something else";
+      }
+    );
+
+  # What nixos-rebuild build-image --image-variant nixoci builds and prints.
+  variant = lib.genAttrs linux (
+    system:
+    let
+      host = nixpkgsFlake.lib.nixosSystem {
+        modules = [
+          self.nixosModules.image
+          {
+            nixpkgs.hostPlatform = system;
+            boot.loader.grub.enable = false;
+            fileSystems."/" = {
+              device = "none";
+              fsType = "tmpfs";
+            };
+            networking.hostName = "web";
+            system.stateVersion = lib.trivial.release;
+            services.nginx.enable = true;
+            image.modules.nixoci.nixoci.image.tag = "1";
+          }
+        ];
+      };
+      built = host.config.system.build.images.nixoci;
+      toplevel = (self.lib.extend host).config.system.build.toplevel;
+    in
+    {
+      drvPath = "${built.drvPath} ${built.push.drvPath}";
+      wrong =
+        lib.optional (
+          built.specification != {
+            nixociImage = 1;
+            contents = [ "${system}=${toplevel}" ];
+          }
+        ) "the specification is ${builtins.toJSON built.specification}"
+        ++ lib.optional (
+          !lib.hasSuffix ".json" built.passthru.filePath
+        ) "nixos-rebuild would print ${built.passthru.filePath}"
+        ++ lib.optional ("${built.imageName}:${built.imageTag}" != "web:1") "the image is called ${built.imageName}:${built.imageTag}"
+        ++ lib.optional (host.config.boot.isContainer) "the computer itself is a container";
+    }
+  );
+
+  # What nix flake check builds.
+  checks = lib.mapAttrs (_: checks: {
+    drvPath = toString (lib.mapAttrsToList (_: check: check.drvPath) checks);
+    wrong = lib.optional (checks == { }) "there is no check";
+  }) self.checks;
+
+  # examples/nix-function, with each attribute. A specification may refer to
+  # nothing that the image does not have.
+  examples = lib.genAttrs linux (
+    system:
+    let
+      pkgs = nixpkgsFlake.legacyPackages.${system};
+      images = import ../../../examples/nix-function {
+        inherit pkgs;
+        inherit (self.lib.${system}) image;
+      };
+    in
+    {
+      drvPath = toString (
+        lib.mapAttrsToList (_: image: map (a: image.${a}.drvPath) imageAttributes) images
+      );
+      wrong = lib.concatLists (
+        lib.mapAttrsToList (
+          name: image:
+          let
+            inherit (image) specification;
+          in
+          lib.optional (specification.contents or [ ] == [ ]) "${name} has no contents"
+          ++ lib.optional (!(specification ? config.cmd || specification ? config.entrypoint)) "${name} starts nothing"
+        ) images
+      );
     }
   );
 

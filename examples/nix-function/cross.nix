@@ -1,0 +1,19 @@
+# dockerTools.examples.cross: programs that are compiled for another system. The
+# image of nixoci can have both platforms.
+{ pkgs, image }:
+let
+  # Cross compile for x86_64 if on aarch64
+  other = if pkgs.stdenv.hostPlatform.system == "aarch64-linux" then "x86_64-linux" else "aarch64-linux";
+  crossPkgs =
+    if pkgs.stdenv.hostPlatform.system == "aarch64-linux" then
+      pkgs.pkgsCross.gnu64
+    else
+      pkgs.pkgsCross.aarch64-multiplatform;
+in
+image {
+  name = "hello-cross";
+  tag = "latest";
+  contents = [ pkgs.hello ];
+  platforms.${other} = [ crossPkgs.hello ];
+  config.Entrypoint = [ "hello" ]; # each platform has its own
+}
