@@ -10,74 +10,185 @@ import (
 	"testing"
 )
 
+// imageStore is a separate Nix store. In it, Debian's Nix builds images with
+// nix/image.nix.
+type imageStore struct {
+	t        *testing.T
+	dir      string
+	registry string
+	source   string
+	debian   []string // NAME=PATH
+}
+
+func newImageStore(t *testing.T) *imageStore {
+	s := &imageStore{t: t, dir: scratchDir(t), registry: registry(t)}
+	if err := os.Mkdir(filepath.Join(s.dir, "nix"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if s.source, err = filepath.Abs(".."); err != nil {
+		t.Fatal(err)
+	}
+	docker(t, "version") // starts it
+	return s
+}
+
+// debianPackages copies packages of the large system into the store.
+func (s *imageStore) debianPackages(names ...string) {
+	s.t.Helper()
+	line := []string{"nix-store", "--realise", "--option", "substituters", "file://" + binaryCache(), "--option", "require-sigs", "false"}
+	for _, name := range names {
+		p := packagePath(s.t, "x86_64-linux", name+"-")
+		s.debian, line = append(s.debian, name+"="+p), append(line, p)
+	}
+	s.run(line...)
+}
+
+// run runs a command with the store at /nix.
+func (s *imageStore) run(line ...string) string {
+	s.t.Helper()
+	cmd := exec.Command("unshare", append([]string{"-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, filepath.Join(s.dir, "nix")}, line...)...)
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "USER=root", "NIX_REMOTE=local", "NIX_CONF_DIR=/var/empty", "DOCKER_HOST=" + dockerSock,
+		"CONTAINER_ENGINE=docker", "NIX_CONFIG=build-users-group =\nsandbox = false\nfilter-syscalls = false\nsubstituters ="}
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		s.t.Fatalf("%s: %v\n%s%s", strings.Join(line, " "), err, out, said.String())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// build builds attributes of e2e/image and returns their store paths.
+func (s *imageStore) build(attrs ...string) []string {
+	s.t.Helper()
+	line := []string{"nix-build", filepath.Join(s.source, "e2e/image"), "--no-out-link",
+		"--argstr", "name", s.registry + "/image-function", "--argstr", "registry", s.registry + "/example",
+		"--argstr", "nixoci", lab.nixoci, "--argstr", "source", s.source, "--argstr", "debian", strings.Join(s.debian, " ")}
+	for _, a := range attrs {
+		line = append(line, "-A", a)
+	}
+	return strings.Fields(s.run(line...))
+}
+
 // TestImageFunction tests nix/image.nix with Debian's Nix. The derivation must
 // be small. Each of its attributes must do under Docker what its documentation
 // promises.
 func TestImageFunction(t *testing.T) {
 	t.Parallel()
-	dir := scratchDir(t)
-	store := filepath.Join(dir, "nix")
-	if err := os.Mkdir(store, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	source, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := registry(t) + "/image-function"
-	docker(t, "version") // starts dockerd
-	inside := func(line ...string) string {
-		t.Helper()
-		cmd := exec.Command("unshare", append([]string{"-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, store}, line...)...)
-		cmd.Dir = dir
-		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "USER=root", "NIX_REMOTE=local", "NIX_CONF_DIR=/var/empty", "DOCKER_HOST=" + dockerSock,
-			"CONTAINER_ENGINE=docker", "NIX_CONFIG=build-users-group =\nsandbox = false\nfilter-syscalls = false\nsubstituters ="}
-		var said strings.Builder
-		cmd.Stderr = &said
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%s: %v\n%s%s", strings.Join(line, " "), err, out, said.String())
-		}
-		return strings.TrimSpace(string(out))
-	}
-	build := func(attr string) string {
-		t.Helper()
-		return inside("nix-build", filepath.Join(source, "e2e/image"), "-A", attr, "--no-out-link", "--argstr", "name", name,
-			"--argstr", "program", filepath.Join(lab.large, packagePath(t, "x86_64-linux", "busybox-static-"), "bin/busybox"),
-			"--argstr", "nixoci", lab.nixoci, "--argstr", "image", filepath.Join(source, "nix/image.nix"),
-			"--argstr", "lib", filepath.Join(source, "e2e/debstore/nixpkgs/lib"))
-	}
-	specification := build("image")
-	info, err := os.Stat(filepath.Join(dir, specification))
+	s := newImageStore(t)
+	s.debianPackages("busybox-static")
+	name := s.registry + "/image-function"
+	info, err := os.Stat(filepath.Join(s.dir, s.build("image")[0]))
 	if err != nil || info.Size() > 4096 {
 		t.Fatalf("the image's derivation: %v, %v", info, err)
 	}
-	program := func(attr string) string { return build("image."+attr) + "/bin/" + attr + "-image-function" }
-	pushed := inside(program("push"), "--insecure")
+	programs := []string{"push", "verify", "plan", "layout", "load", "run", "copy-to", "copy-to-registry", "copy-to-docker-daemon", "copy-to-podman"}
+	var attrs []string
+	for _, attr := range []string{"push", "verify", "plan", "layout", "load", "run", "copyTo", "copyToRegistry", "copyToDockerDaemon", "copyToPodman"} {
+		attrs = append(attrs, "image."+attr)
+	}
+	program := map[string]string{}
+	for i, path := range s.build(attrs...) {
+		program[programs[i]] = path + "/bin/" + programs[i] + "-image-function"
+	}
+	pushed := s.run(program["push"], "--insecure")
 	if !strings.HasPrefix(pushed, name+":1@sha256:") {
 		t.Errorf("push prints %q", pushed)
 	}
-	if again := inside(program("push"), name+":2", "--insecure", "--quiet"); !strings.HasSuffix(again, strings.TrimPrefix(pushed, name+":1")) {
-		t.Errorf("push of the same to another tag: %q, not %q", again, pushed)
+	_, digest, _ := strings.Cut(pushed, "@")
+	for what, out := range map[string]string{
+		"push to another tag":   s.run(program["push"], name+":2", "--insecure", "--quiet"),
+		"copyToRegistry":        s.run(program["copy-to-registry"], "--insecure", "--quiet"),
+		"copyTo of a registry":  s.run(program["copy-to"], "docker://"+name+":3", "--insecure", "--quiet"),
+		"copyTo of a directory": s.run(program["copy-to"], "oci:copied"),
+		"layout":                s.run(program["layout"], "./layout"),
+	} {
+		if !strings.HasSuffix(out, "@"+digest) {
+			t.Errorf("%s prints %q, not %s", what, out, digest)
+		}
 	}
-	if out := inside(program("verify"), "--insecure"); !strings.Contains(out, "verified: the given closure makes it") {
+	if out := s.run(program["verify"], "--insecure"); !strings.Contains(out, "verified: the given closure makes it") {
 		t.Errorf("verify: %s", out)
 	}
-	if out := inside(program("plan")); !strings.Contains(out, "2 store paths in 2 layers") {
+	if out := s.run(program["plan"]); !strings.Contains(out, "2 store paths in 2 layers") {
 		t.Errorf("plan: %s", out)
 	}
-	if out := inside(program("layout"), "./layout"); !strings.HasPrefix(out, "oci:./layout@sha256:") {
-		t.Errorf("layout: %s", out)
+	for _, what := range []string{"load", "copy-to-docker-daemon"} {
+		if out := s.run(program[what]); !strings.Contains(out, name+":1") {
+			t.Errorf("%s: %s", what, out)
+		}
 	}
-	if out := inside(program("load")); !strings.Contains(out, name+":1") {
-		t.Errorf("load: %s", out)
-	}
-	if out := docker(t, "run", "--rm", "--network", "none", name+":1", "sh", "-c", "id -un; echo $GREETING; ls /bin"); out != "app\na=b\nbusybox\n" {
+	if out := docker(t, "run", "--rm", "--network", "none", name+":1", "sh", "-c", "id -un; echo $GREETING; ls /bin/busybox"); out != "app\na=b\n/bin/busybox\n" {
 		t.Errorf("the container says %q", out)
 	}
 	if out := docker(t, "run", "--rm", "--network", "none", name+":1"); out != "hello from a page\n" {
 		t.Errorf("the container says %q", out)
 	}
-	build("image.run")
 	report(t, "nix-build -A image.push and the others with Nix 2.8; the derivation has %d bytes", info.Size())
+}
+
+// imageExamples are examples from the manuals of dockerTools and nix2container
+// (examples/nix-function), with the output of their containers.
+var imageExamples = []struct {
+	name, image string
+	command     []string
+	says        string // "": it is not run, because CI has little time
+	podman      bool
+}{
+	{name: "hello", image: "hello:latest", says: "Hello, world!"},
+	{name: "redis", image: "redis:latest", command: []string{"/bin/redis-server", "--version"}, says: "Redis server v=7"},
+	{name: "nginx", image: "nginx-container:latest"}, // Debian's nginx wants directories of its own
+	{name: "certificates", image: "env-helpers:latest"},
+	{name: "fakeroot", image: "layered-image-with-fake-root-commands:latest", command: []string{"sh", "-c", "stat -c %u:%a /home/alice; ls /hello/bin"}, says: "1000:755\nhello\n", podman: true},
+	{name: "shadow", image: "shadow-basic:latest"},
+	{name: "layered", image: "bash-layered-zstd:latest"}, // Docker 20.10 cannot pull zstd
+	{name: "bash", image: "bash:latest"},
+	{name: "nested", image: "nested:latest"},
+	{name: "openbar", image: "openbar:latest", says: "drwxrwxrwx"},
+	{name: "ownership", image: "ownership:latest", says: "-rw-r--r-- 1 1001 1001", podman: true},
+	{name: "conversation", image: "hello:latest", says: "Hello, world!\nHaaa aa... I'm dying!!!\n"},
+	{name: "created", image: "created:latest"},
+}
+
+// TestImageExamples checks the Nix function against issue 13. Debian's Nix
+// builds examples of other tools' manuals, ported line by line. nixoci pushes
+// and verifies them, and the engines run them.
+func TestImageExamples(t *testing.T) {
+	t.Parallel()
+	s := newImageStore(t)
+	s.debianPackages("busybox-static", "bash", "coreutils", "redis-tools", "nginx", "libreadline8")
+	var attrs []string
+	for _, e := range imageExamples {
+		attrs = append(attrs, "examples."+e.name+".push", "examples."+e.name+".verify")
+	}
+	programs := s.build(attrs...)
+	for i, e := range imageExamples {
+		base, _, _ := strings.Cut(e.image, ":")
+		ref := s.registry + "/example/" + e.image
+		s.run(programs[2*i]+"/bin/push-"+base, "--insecure", "--quiet")
+		if out := s.run(programs[2*i+1]+"/bin/verify-"+base, "--insecure"); !strings.Contains(out, "verified: the given closure makes it") {
+			t.Errorf("%s: verify: %s", e.name, out)
+		}
+		if e.says == "" {
+			continue
+		}
+		engines := []engine{docker20}
+		if e.podman {
+			engines = append(engines, podman43)
+		}
+		for _, tool := range engines {
+			tool.has(t, ref)
+			flags := tool.machine
+			if tool.name == docker20.name {
+				flags = []string{"--network", "none"}
+			}
+			if out := command(t, tool.line(t, args("run", "--rm", flags, ref, e.command)...)...); !strings.Contains(out, e.says) {
+				t.Errorf("%s, %s: the container says %q, want %q", e.name, tool.name, out, e.says)
+			}
+			command(t, tool.line(t, "rmi", "-f", ref)...)
+		}
+	}
+	report(t, "%d examples built by Nix 2.8, pushed and verified, and most of them run", len(imageExamples))
 }

@@ -64,6 +64,16 @@ func run(out string, trials int) error {
 			return err
 		}
 	}
+	fmt.Fprint(w, applicationIntro)
+	large, err := load("large-x86_64-linux")
+	if err != nil {
+		return err
+	}
+	for _, s := range services {
+		if err := applicationSection(w, s, large, trials); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

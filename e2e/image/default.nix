@@ -1,47 +1,115 @@
-# Makes an image of one program and a page with nix/image.nix. pkgs is a small
-# replacement that has only what image.nix needs. Its builders use programs of the
-# host.
-{ program, nixoci, name, image, lib }:
+# An image of one program and a page, and the examples in examples/nix-function,
+# by nix/image.nix. pkgs has as much of nixpkgs as these need: packages of Debian
+# that are in the store already, and builders that see the host.
+{
+  nixoci,
+  name, # of the image; its beginning is the registry of the examples
+  registry,
+  source, # of nixoci
+  debian, # store paths of Debian packages, in words NAME=PATH
+}:
 let
   system = "x86_64-linux";
-  file = name: place: text: derivation {
-    inherit name system text place;
-    builder = "/bin/sh";
-    passAsFile = [ "text" ];
-    args = [
-      "-c"
-      ''
-        PATH=/usr/bin:/bin
-        [ -z "$place" ] || mkdir -p "$out/$(dirname "$place")"
-        cp "$textPath" "$out''${place:+/$place}"
-        [ -z "$place" ] || chmod +x "$out/$place"''
-    ];
+  lib = import (/. + source + "/e2e/debstore/nixpkgs/lib");
+  run =
+    name: text: more:
+    derivation (
+      {
+        inherit name system;
+        builder = "/bin/sh";
+        args = [ "-ec" "PATH=/usr/bin:/bin\n${text}" ];
+      }
+      // more
+    );
+  file =
+    name: place: text:
+    run name ''
+      mkdir -p "$(dirname "$out$place")"
+      cp "$textPath" "$out$place"
+      chmod +x "$out$place"'' {
+      inherit place text;
+      passAsFile = [ "text" ];
+    };
+  writeText =
+    name: text:
+    run name "cp $textPath $out" {
+      inherit text;
+      passAsFile = [ "text" ];
+    };
+  # The store path of a package, and the package as nixpkgs has it: with bin.
+  path =
+    name:
+    builtins.storePath (
+      builtins.head (
+        builtins.concatMap (
+          word:
+          let
+            parts = lib.splitString "=" word;
+          in
+          if builtins.head parts == name then builtins.tail parts else [ ]
+        ) (lib.splitString " " debian)
+      )
+    );
+  package =
+    name: program:
+    run name ''
+      mkdir -p $out/bin
+      for f in ${path name}/bin/* ${path name}/usr/bin/* ${path name}/usr/sbin/*; do [ ! -f $f ] || ln -s $f $out/bin/; done'' { }
+    // {
+      meta.mainProgram = program;
+    };
+  buildEnv =
+    { name, paths, pathsToLink ? [ ] }:
+    run name ''
+      mkdir -p $out/bin
+      for p in $paths; do ln -s $p/bin/* $out/bin/; done'' { inherit paths; };
+  busybox = run "busybox" "mkdir -p $out/bin; cp ${path "busybox-static"}/bin/busybox $out/bin/; for a in sh ls env stat cat id; do ln -s busybox $out/bin/$a; done" { } // {
+    meta.mainProgram = "busybox";
   };
-  copy = name: from: derivation {
-    inherit name system from;
-    builder = "/bin/sh";
-    args = [ "-c" "PATH=/usr/bin:/bin; mkdir -p $out/bin; cp $from $out/bin/${name}" ];
+  pkgs = {
+    lib = lib // {
+      toLower =
+        builtins.replaceStrings
+          [ "A" "B" "C" "D" "E" "F" "G" "H" "I" "J" "K" "L" "M" "N" "O" "P" "Q" "R" "S" "T" "U" "V" "W" "X" "Y" "Z" ]
+          [ "a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m" "n" "o" "p" "q" "r" "s" "t" "u" "v" "w" "x" "y" "z" ];
+    };
+    stdenv.hostPlatform = {
+      inherit system;
+    };
+    inherit writeText buildEnv;
+    writeShellScriptBin = name: text: file name "/bin/${name}" "#!/bin/bash\n${text}";
+    writeTextDir = place: text: file (baseNameOf place) "/${place}" text;
+    writeScript = name: text: file name "" text;
+    runCommand = name: _: text: run name text { };
+    hello = file "hello-2.12" "/bin/hello" "#!${busybox}/bin/sh\necho 'Hello, world!'\n" // {
+      meta.mainProgram = "hello";
+    };
+    bash = package "bash" "bash";
+    bashInteractive = package "bash" "bash";
+    coreutils = package "coreutils" "ls";
+    # Debian's server is the same program as redis-check-rdb, by another name.
+    redis = run "redis" "mkdir -p $out/bin; ln -s ${path "redis-tools"}/usr/bin/redis-check-rdb $out/bin/redis-server" { };
+    nginx = package "nginx" "nginx";
+    readline = path "libreadline8";
+    pkgsStatic = { inherit busybox; };
+    dockerTools = {
+      usrBinEnv = run "usr-bin-env" "mkdir -p $out/usr/bin; ln -s ${busybox}/bin/env $out/usr/bin/env" { };
+      binSh = run "bin-sh" "mkdir -p $out/bin; ln -s ${busybox}/bin/sh $out/bin/sh" { };
+      caCertificates = file "ca-certificates" "/etc/ssl/certs/ca-bundle.crt" "certificates\n";
+      fakeNss = run "fake-nss" ''
+        mkdir -p $out/etc $out/var/empty
+        echo root:x:0:0::/root:/bin/sh >$out/etc/passwd; echo nobody:x:65534:65534::/var/empty:/bin/sh >>$out/etc/passwd
+        echo root:x:0: >$out/etc/group; echo nobody:x:65534: >>$out/etc/group'' { };
+    };
   };
-  busybox = copy "busybox" program // { meta.mainProgram = "busybox"; };
-  page = file "page" "" "hello from a page\n";
+  page = writeText "page" "hello from a page\n";
+  image = import (/. + source + "/nix/image.nix") {
+    inherit pkgs;
+    nixoci = run "nixoci" "mkdir -p $out/bin; cp ${nixoci} $out/bin/nixoci" { };
+  };
 in
 {
-  image = import (/. + image) {
-    nixoci = copy "nixoci" nixoci;
-    pkgs = {
-      # The lib of e2e/debstore has only what NixOS modules need. image.nix also
-      # needs toLower.
-      lib = import (/. + lib) // {
-        toLower =
-          builtins.replaceStrings
-            [ "A" "B" "C" "D" "E" "F" "G" "H" "I" "J" "K" "L" "M" "N" "O" "P" "Q" "R" "S" "T" "U" "V" "W" "X" "Y" "Z" ]
-            [ "a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m" "n" "o" "p" "q" "r" "s" "t" "u" "v" "w" "x" "y" "z" ];
-      };
-      stdenv.hostPlatform.system = system;
-      writeText = name: file name "";
-      writeShellScriptBin = name: text: file name "bin/${name}" "#!/bin/bash\n${text}";
-    };
-  } {
+  image = image {
     inherit name;
     tag = "1";
     contents = [ busybox ];
@@ -54,5 +122,10 @@ in
     users = [ { name = "app"; uid = 1000; } ];
     links = [ "/bin" ];
     maxLayers = 5;
+  };
+  # The examples, in the registry.
+  examples = import (/. + source + "/examples/nix-function") {
+    inherit pkgs;
+    image = arguments: image (arguments // { name = "${registry}/${arguments.name}"; });
   };
 }
