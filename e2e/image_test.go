@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -77,6 +78,7 @@ func (s *imageStore) build(attrs ...string) []string {
 // promises.
 func TestImageFunction(t *testing.T) {
 	t.Parallel()
+	everyImageExample(t)
 	s := newImageStore(t)
 	s.debianPackages("busybox-static")
 	name := s.registry + "/image-function"
@@ -150,6 +152,30 @@ var imageExamples = []struct {
 	{name: "ownership", image: "ownership:latest", says: "-rw-r--r-- 1 1001 1001", podman: true},
 	{name: "conversation", image: "hello:latest", says: "Hello, world!\nHaaa aa... I'm dying!!!\n"},
 	{name: "created", image: "created:latest"},
+}
+
+// evaluatedExamples need packages that Debian's do not stand for. nix/check.sh
+// evaluates them with a real nixpkgs.
+var evaluatedExamples = []string{"cross", "editors", "nix", "nix-user", "uwsgi"}
+
+// everyImageExample checks that each file of examples/nix-function is built here,
+// or is in the list of those that are only evaluated.
+func everyImageExample(t *testing.T) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(examples, "nix-function", "*.nix"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d examples: %v", len(files), err)
+	}
+	known := slices.Clone(evaluatedExamples)
+	for _, e := range imageExamples {
+		known = append(known, e.name)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".nix")
+		if name != "default" && !slices.Contains(known, name) {
+			t.Errorf("nothing builds or evaluates %s", file)
+		}
+	}
 }
 
 // TestImageExamples checks the Nix function against issue 13. Debian's Nix
