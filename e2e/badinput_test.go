@@ -384,11 +384,16 @@ func TestHangingRegistry(t *testing.T) {
 	defer silent.Close()
 	called := make(chan struct{})
 	go func() {
-		for first := true; ; first = false {
-			if _, err := silent.Accept(); err != nil {
+		var open []net.Conn // without a reference, the garbage collector would close a connection
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				for _, c := range open {
+					c.Close()
+				}
 				return
 			}
-			if first {
+			if open = append(open, conn); len(open) == 1 {
 				close(called)
 			}
 		}

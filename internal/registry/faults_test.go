@@ -356,6 +356,37 @@ func TestSilence(t *testing.T) {
 	})
 }
 
+// TestClosingIsSilence checks that a registry which answers nothing is not asked
+// again after two minutes, although it closes connections meanwhile.
+func TestClosingIsSilence(t *testing.T) {
+	closes := atomic.Bool{}
+	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
+		if closes.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		<-r.Context().Done()
+		return true
+	})
+	inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
+		resolve := func() {
+			if _, err := r.Resolve(t.Context(), "v1"); err == nil {
+				t.Error("there was no answer, and no error")
+			}
+		}
+		resolve()
+		closes.Store(true)
+		time.Sleep(25 * time.Second)
+		resolve()
+		closes.Store(false)
+		time.Sleep(30 * time.Second) // longer than maxPause after the last silence, not after the last closed connection
+		start := time.Now()
+		resolve()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("it was asked again, for %v", took)
+		}
+	})
+}
+
 // TestRetryAfterHoldsForAll checks that a Retry-After for one request also delays
 // another request.
 func TestRetryAfterHoldsForAll(t *testing.T) {

@@ -72,11 +72,14 @@ func (r *retrier) silence(err error) time.Duration {
 	if n := r.counters.answers.Load(); n != r.heard || time.Since(r.until) > maxPause {
 		r.heard, r.silent = n, time.Time{}
 	}
-	if errors.Is(err, errNoAnswer) {
+	switch {
+	case errors.Is(err, errNoAnswer):
 		r.until = time.Now()
 		if r.silent.IsZero() {
 			r.silent = r.until.Add(-answerTimeout)
 		}
+	case err != nil && !r.silent.IsZero():
+		r.until = time.Now() // a closed connection is no answer either
 	}
 	if r.silent.IsZero() {
 		return 0
