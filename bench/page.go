@@ -29,7 +29,7 @@ func (r *results) page() string {
 	p.line("# Benchmarks")
 	p.line("")
 	p.line("Written by `make bench` from [benchmarks.json](benchmarks.json). Do not edit this page. Real Nix made a NixOS system of %d store paths and %.2f GB from Debian packages (`e2e/debstore`). Each case pushes this system to Debian's docker-registry over loopback. The registry stores its files on a tmpfs.", r.System.Paths, float64(r.System.NarSize)/1e9)
-	p.line("The runs of all cases are interleaved, and the times are medians. A proxy counted bytes and requests in a separate run.")
+	p.line("%s A proxy counted bytes and requests in a separate run.", r.repetitions())
 	p.line("")
 	p.line("Machine: %d × %s, Linux %s, %s. Load average before: %s, after: %s.", r.Machine.CPUs, r.Machine.CPU, r.Machine.Kernel, r.Machine.Go, r.Machine.LoadBefore, r.Machine.LoadAfter)
 	p.line("\"Others\" is the share of all processors that other processes took while a case ran. Above %.0f %% (marked !), wall times say little. Compare processor times then.", busyOthers*100)
@@ -42,6 +42,18 @@ func (r *results) page() string {
 	p.network(r)
 	p.peers(r)
 	return p.String()
+}
+
+// repetitions returns a sentence that tells how often the cases ran.
+func (r *results) repetitions() string {
+	most := 0
+	for _, o := range r.Cases {
+		most = max(most, len(o.Runs))
+	}
+	if most == 1 {
+		return "Each case ran once."
+	}
+	return fmt.Sprintf("Each case ran %d times, the slowest ones once. The runs of all cases are interleaved, and the times are medians.", most)
 }
 
 // bounds describes what profiles (pprof, perf) show. It is written by hand.

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/nlewo/nix2container/nix"
 	"github.com/nlewo/nix2container/types"
@@ -57,7 +58,12 @@ func push(ctx context.Context, file, ref string) error {
 	}
 	defer policy.Destroy()
 	_, err = copy.Image(ctx, policy, dest, nixReference{file, img}, &copy.Options{
-		DestinationCtx: &imagetypes.SystemContext{DockerInsecureSkipTLSVerify: imagetypes.OptionalBoolTrue},
+		DestinationCtx: &imagetypes.SystemContext{
+			DockerInsecureSkipTLSVerify: imagetypes.OptionalBoolTrue,
+			// For root, the default is a directory of the machine: a fresh
+			// machine would know what the last run pushed.
+			BlobInfoCacheDir: filepath.Join(os.Getenv("XDG_DATA_HOME"), "containers", "cache"),
+		},
 	})
 	return err
 }
