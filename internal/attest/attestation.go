@@ -135,14 +135,7 @@ const attestationSuffix = ".att"
 
 // taggedEnvelopes are those that cosign 2 stores under a tag.
 func taggedEnvelopes(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) (all []Attestation, err error) {
-	b, err := src.GetManifest(ctx, cosignTag(subject, attestationSuffix))
-	if errors.Is(err, oci.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	m, err := signatureManifest(b)
+	b, m, err := taggedManifest(ctx, src, cosignTag(subject, attestationSuffix))
 	if err != nil {
 		return nil, err
 	}

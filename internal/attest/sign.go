@@ -166,6 +166,20 @@ func signatureManifest(b oci.Blob) (ocispec.Manifest, error) {
 	return m, nil
 }
 
+// taggedManifest reads the manifest under a tag of cosign. If the tag does not
+// exist, the manifest has no layers.
+func taggedManifest(ctx context.Context, src oci.Reader, tag string) (oci.Blob, ocispec.Manifest, error) {
+	b, err := src.GetManifest(ctx, tag)
+	if errors.Is(err, oci.ErrNotFound) {
+		return b, ocispec.Manifest{}, nil
+	}
+	if err != nil {
+		return b, ocispec.Manifest{}, err
+	}
+	m, err := signatureManifest(b)
+	return b, m, err
+}
+
 // Verify returns the signatures by key of the manifest or index d that src
 // holds, at least one. The error wraps [ErrUnsigned] or [ErrNoMatch] where there
 // is none. Whether the repository that a signature names is the right one is
@@ -200,14 +214,7 @@ func Verify(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey
 // verifyTag looks at the signatures under the .sig tag. found counts all of
 // them.
 func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
-	b, err := src.GetManifest(ctx, signatureTag(d))
-	if errors.Is(err, oci.ErrNotFound) {
-		return nil, 0, nil
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	m, err := signatureManifest(b)
+	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -269,14 +276,7 @@ func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, erro
 
 // tagClaims are the claims under the .sig tag.
 func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Claim, err error) {
-	b, err := src.GetManifest(ctx, signatureTag(d))
-	if errors.Is(err, oci.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	m, err := signatureManifest(b)
+	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
 		return nil, err
 	}

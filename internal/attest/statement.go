@@ -23,6 +23,8 @@ const (
 	CycloneDXPredicate = "https://cyclonedx.org/bom"
 	// ClosurePredicate is the predicate type of a signed closure statement.
 	ClosurePredicate = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#closure-statement"
+	// SummaryType is the predicate type of a verification summary (SLSA VSA v1).
+	SummaryType = "https://slsa.dev/verification_summary/v1"
 	// PredicateTypeKey is the annotation by which tools tell statements apart
 	// without reading them; BuildKit set the name.
 	PredicateTypeKey = "in-toto.io/predicate-type"

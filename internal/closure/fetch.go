@@ -88,7 +88,7 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		if err != nil {
 			return nil, err
 		}
-		u, s3 = base, &s3Transport{settings: settings, scheme: base.Scheme, host: base.Host}
+		u, s3 = base, &s3Transport{settings: settings, host: base.Host}
 	}
 	u.User, u.RawQuery, u.Fragment = nil, "", "" // the query contains settings for Nix
 	u.Path = strings.TrimRight(u.Path, "/")

@@ -24,9 +24,9 @@ import (
 // requests for known names. So nixoci uses only the credential chain and the
 // signature of the SDK. The SDK's S3 client would be much code for one method.
 type s3Transport struct {
-	next         http.RoundTripper
-	settings     s3Settings
-	scheme, host string // of the bucket; requests to other places are not signed
+	next     http.RoundTripper
+	settings s3Settings
+	host     string // of the bucket; requests to other hosts are not signed
 
 	once   sync.Once
 	config aws.Config
@@ -92,7 +92,7 @@ func (t *s3Transport) load(ctx context.Context) {
 // unsigned, because a bucket may be public. A bucket may also redirect to
 // another server. That server must not get a signature or a session token.
 func (t *s3Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != t.scheme || req.URL.Host != t.host {
+	if req.URL.Scheme != t.settings.scheme || req.URL.Host != t.host {
 		return t.next.RoundTrip(req)
 	}
 	t.once.Do(func() { t.load(req.Context()) })
