@@ -59,7 +59,7 @@ func (a *app) doctor(ctx context.Context, arg string, write bool, f *registryFla
 	if a.json {
 		err = a.stdout.JSON(struct {
 			Ref    string         `json:"ref"`
-			Checks []doctor.Check `json:"checks"`
+			Checks []doctor.Probe `json:"checks"`
 		}{ref.String(), checks})
 	} else {
 		a.printChecks(ref, checks)
@@ -80,7 +80,7 @@ func (a *app) doctor(ctx context.Context, arg string, write bool, f *registryFla
 	return nil
 }
 
-func (a *app) printChecks(ref registry.Reference, checks []doctor.Check) {
+func (a *app) printChecks(ref registry.Reference, checks []doctor.Probe) {
 	marks := map[doctor.State]terminal.Own{doctor.Yes: "✓", doctor.No: "–", doctor.Bad: "✗", doctor.Unknown: "?"}
 	a.stdout.Printf("%s\n\n", ref)
 	for _, c := range checks {

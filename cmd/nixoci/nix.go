@@ -81,7 +81,7 @@ func (a *app) buildSystems(target nixbuild.Argument) ([]string, error) {
 	}
 	var systems []string
 	for _, p := range platforms {
-		system, ok := closure.System(p)
+		system, ok := closure.NixSystem(p)
 		if !ok {
 			return nil, usageError{hint.Add(fmt.Errorf("--platform: Nix has no system for %s/%s", p.OS, p.Architecture), "use for instance linux/amd64,linux/arm64")}
 		}

@@ -130,7 +130,7 @@ func (a *app) prune(ctx context.Context, arg string, f *pruneFlags) error {
 	}
 	if a.json {
 		return a.stdout.JSON(struct {
-			*prune.Plan
+			*prune.Cleanup
 			DryRun  bool     `json:"dryRun"`
 			Deleted []string `json:"deleted"`
 		}{plan, f.dryRun, done})
@@ -139,7 +139,7 @@ func (a *app) prune(ctx context.Context, arg string, f *pruneFlags) error {
 	return a.stdout.Err()
 }
 
-func (a *app) printPrune(p *prune.Plan, dryRun bool, done int) {
+func (a *app) printPrune(p *prune.Cleanup, dryRun bool, done int) {
 	var rows [][]string
 	kept := 0
 	for _, t := range p.Tags {

@@ -126,7 +126,7 @@ func (a *app) lookAt(ctx context.Context, inputs []input) []subject {
 		s := &all[i]
 		switch {
 		case s.platform != nil:
-			s.system, _ = closure.System(*s.platform)
+			s.system, _ = closure.NixSystem(*s.platform)
 		case s.toplevel != "" && !s.isApplication():
 			s.system = a.systemOf(ctx, s.input)
 		}

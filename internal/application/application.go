@@ -34,15 +34,15 @@ type Choices struct {
 type Application struct {
 	Choices
 	Platform ocispec.Platform
-	Start    string   // the program that starts by default; "" where there is none, and the entrypoint is a setting
-	First    string   // what the first word of the entrypoint means, where that is a name below a root
-	Path     []string // directories of programs, in the store
-	Entries  []Entry  // at the root of the file system, sorted by name
-	Placed   []Placed // of the files layer, sorted by name
+	Start    string      // the program that starts by default; "" where there is none, and the entrypoint is a setting
+	First    string      // what the first word of the entrypoint means, where that is a name below a root
+	Path     []string    // directories of programs, in the store
+	Entries  []RootEntry // at the root of the file system, sorted by name
+	Placed   []Placed    // of the files layer, sorted by name
 }
 
-// Settings are the parts of an image's settings that must fit the closure.
-type Settings struct {
+// StartSettings are the parts of an image's settings that must fit the closure.
+type StartSettings struct {
 	Entrypoint []string // nil: the program; without an entrypoint the command
 	User       string
 	Based      bool `json:",omitempty"` // a base image is below, of which no file is known
@@ -75,12 +75,12 @@ func (c *Choices) Check() error {
 // New makes an application of c. platform is the one that is stated, nil where
 // nobody states one. Nothing but c, s, platform and the closure's files is
 // asked: it is a function of these.
-func New(ctx context.Context, src closure.Source, c *closure.Closure, choices Choices, s Settings, platform *ocispec.Platform) (*Application, error) {
+func New(ctx context.Context, src closure.Source, c *closure.Closure, choices Choices, s StartSettings, platform *ocispec.Platform) (*Application, error) {
 	return NewReader(ctx, src, c).New(choices, s, platform)
 }
 
 // New is the function of the same name.
-func (r *Reader) New(choices Choices, s Settings, platform *ocispec.Platform) (*Application, error) {
+func (r *Reader) New(choices Choices, s StartSettings, platform *ocispec.Platform) (*Application, error) {
 	if err := choices.Check(); err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (r *Reader) New(choices Choices, s Settings, platform *ocispec.Platform) (*
 
 // start finds out what app starts, and returns the file behind it; no file where
 // only the base can have it.
-func (r *Reader) start(app *Application, s Settings) (starts place, err error) {
+func (r *Reader) start(app *Application, s StartSettings) (starts place, err error) {
 	app.Start, err = r.program(app.Roots, app.Program)
 	if s.Entrypoint == nil {
 		if s.Based && errors.Is(err, errNoProgram) {
@@ -161,7 +161,7 @@ func (r *Reader) fill(app *Application, based bool) error {
 		if err != nil {
 			return err
 		}
-		app.add(Entry{shellFile, target})
+		app.add(RootEntry{shellFile, target})
 	}
 	if app.Certificates {
 		target, err := r.provider(app.Roots, certificatesFile, certificatePackages, "bundle of CA certificates")
@@ -169,7 +169,7 @@ func (r *Reader) fill(app *Application, based bool) error {
 			return err
 		}
 		for _, name := range certificateNames {
-			app.add(Entry{name, target})
+			app.add(RootEntry{name, target})
 		}
 	}
 	if err := app.checkEntries(); err != nil {
@@ -240,7 +240,7 @@ func (r *Reader) IsSystem(root closure.StorePath) (bool, error) {
 }
 
 // Key identifies all that [New] depends on: what it made can be kept by it.
-func Key(c *closure.Closure, choices Choices, s Settings, platform *ocispec.Platform) (string, error) {
+func Key(c *closure.Closure, choices Choices, s StartSettings, platform *ocispec.Platform) (string, error) {
 	h := sha256.New()
 	if err := json.NewEncoder(h).Encode([]any{keyVersion, choices, s, platform}); err != nil {
 		return "", err

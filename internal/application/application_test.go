@@ -153,11 +153,11 @@ func TestNew(t *testing.T) {
 	file := func(name, below string) string { return string(storePath(name)) + "/" + below }
 	for name, test := range map[string]struct {
 		choices  Choices
-		settings Settings
+		settings StartSettings
 		stated   *ocispec.Platform
 		arch     string
 		start    string
-		entries  []Entry
+		entries  []RootEntry
 	}{
 		"the only program": {choices: Choices{Roots: roots("hello-2.12")}, arch: "amd64", start: file("hello-2.12", "bin/hello")},
 		"a script":         {choices: Choices{Roots: roots("script-1")}, arch: "arm64", start: file("script-1", "bin/run")},
@@ -165,25 +165,25 @@ func TestNew(t *testing.T) {
 		"the first that has one": {choices: Choices{Roots: roots("data", "script-1", "hello-2.12")}, arch: "arm64",
 			start: file("script-1", "bin/run")},
 		"main program": {choices: Choices{Roots: roots("bash-5"), Program: "bash"}, arch: "arm64", start: file("bash-5", "bin/bash")},
-		"entrypoint of a root": {choices: Choices{Roots: roots("bash-5", "hello-2.12")}, settings: Settings{Entrypoint: []string{"hello", "-g"}},
+		"entrypoint of a root": {choices: Choices{Roots: roots("bash-5", "hello-2.12")}, settings: StartSettings{Entrypoint: []string{"hello", "-g"}},
 			arch: "amd64"},
-		"entrypoint in the image": {choices: Choices{Roots: roots("bash-5"), Shell: true}, settings: Settings{Entrypoint: []string{"/bin/sh", "-c", "x"}},
-			arch: "arm64", entries: []Entry{{"bin", ""}, {"bin/sh", file("bash-5", "bin/sh")}}},
-		"data is for what is stated": {choices: Choices{Roots: roots("data", "bash-5")}, settings: Settings{Entrypoint: []string{file("bash-5", "bin/bash")}},
+		"entrypoint in the image": {choices: Choices{Roots: roots("bash-5"), Shell: true}, settings: StartSettings{Entrypoint: []string{"/bin/sh", "-c", "x"}},
+			arch: "arm64", entries: []RootEntry{{"bin", ""}, {"bin/sh", file("bash-5", "bin/sh")}}},
+		"data is for what is stated": {choices: Choices{Roots: roots("data", "bash-5")}, settings: StartSettings{Entrypoint: []string{file("bash-5", "bin/bash")}},
 			stated: platform("arm64"), arch: "arm64"},
 		"links": {choices: Choices{Roots: roots("hello-2.12", "script-1"), Program: "hello", Links: []string{"/bin", "/share", "/lib/libhello.so"}},
-			arch: "amd64", start: file("hello-2.12", "bin/hello"), entries: []Entry{
+			arch: "amd64", start: file("hello-2.12", "bin/hello"), entries: []RootEntry{
 				{"bin", ""}, {"bin/.hello-wrapped", file("hello-2.12", "bin/.hello-wrapped")}, {"bin/hello", file("hello-2.12", "bin/hello")},
 				{"bin/run", file("script-1", "bin/run")}, {"lib", ""}, {"lib/libhello.so", file("hello-2.12", "lib/libhello.so")}, {"share", ""},
 				{"share/man", ""}, {"share/man/hello.1", file("hello-2.12", "share/man/hello.1")}, {"share/man/run.1", file("script-1", "share/man/run.1")}}},
-		"all": {choices: Choices{Roots: roots("script-1", "data"), Links: []string{"/"}}, arch: "arm64", start: file("script-1", "bin/run"), entries: []Entry{
+		"all": {choices: Choices{Roots: roots("script-1", "data"), Links: []string{"/"}}, arch: "arm64", start: file("script-1", "bin/run"), entries: []RootEntry{
 			{"bin", ""}, {"bin/run", file("script-1", "bin/run")}, {"etc", ""}, {"etc/motd", file("data", "etc/motd")},
 			{"share", ""}, {"share/man", file("script-1", "share/man")}}},
 		"the same twice is no conflict": {choices: Choices{Roots: roots("hello-2.12", "env-1"), Links: []string{"/bin"}}, arch: "amd64",
-			start: file("hello-2.12", "bin/hello"), entries: []Entry{{"bin", ""}, {"bin/.hello-wrapped", file("hello-2.12", "bin/.hello-wrapped")},
+			start: file("hello-2.12", "bin/hello"), entries: []RootEntry{{"bin", ""}, {"bin/.hello-wrapped", file("hello-2.12", "bin/.hello-wrapped")},
 				{"bin/hello", file("hello-2.12", "bin/hello")}}},
 		"shell and certificates of the closure": {choices: Choices{Roots: roots("hello-2.12"), Shell: true, Certificates: true}, arch: "amd64",
-			start: file("hello-2.12", "bin/hello"), entries: []Entry{{"bin", ""}, {"bin/sh", file("bash-5", "bin/sh")}, {"etc", ""},
+			start: file("hello-2.12", "bin/hello"), entries: []RootEntry{{"bin", ""}, {"bin/sh", file("bash-5", "bin/sh")}, {"etc", ""},
 				{"etc/pki", ""}, {"etc/pki/tls", ""}, {"etc/pki/tls/certs", ""}, {"etc/pki/tls/certs/ca-bundle.crt", file("cacert-3", "etc/ssl/certs/ca-bundle.crt")},
 				{"etc/ssl", ""}, {"etc/ssl/certs", ""}, {"etc/ssl/certs/ca-bundle.crt", file("cacert-3", "etc/ssl/certs/ca-bundle.crt")},
 				{"etc/ssl/certs/ca-certificates.crt", file("cacert-3", "etc/ssl/certs/ca-bundle.crt")}}},
@@ -203,7 +203,7 @@ func TestNew(t *testing.T) {
 // TestRelativeEntrypoint: a name below a root is another file on each platform.
 func TestRelativeEntrypoint(t *testing.T) {
 	src, c := world(t, map[string]files{"data": {"x": "f"}, "many-1": {"bin/a": amd64, "bin/b": amd64, "libexec/c": arm64}})
-	app, err := New(t.Context(), src, c, Choices{Roots: roots("data", "many-1")}, Settings{Entrypoint: []string{"libexec/c", "-x"}}, nil)
+	app, err := New(t.Context(), src, c, Choices{Roots: roots("data", "many-1")}, StartSettings{Entrypoint: []string{"libexec/c", "-x"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestNewRefuses(t *testing.T) {
 	})
 	for name, test := range map[string]struct {
 		choices    Choices
-		settings   Settings
+		settings   StartSettings
 		stated     *ocispec.Platform
 		want, hint string
 	}{
@@ -231,13 +231,13 @@ func TestNewRefuses(t *testing.T) {
 		"several programs":          {choices: Choices{Roots: roots("many-1")}, want: "has 3 programs in bin, and none is named: a, b, many", hint: "--entrypoint many"},
 		"no main program":           {choices: Choices{Roots: roots("many-1"), Program: "x"}, want: "no program bin/x"},
 		"a link to itself":          {choices: Choices{Roots: roots("loop")}, want: "no program to start"},
-		"entrypoint without a file": {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{"c"}}, want: `entrypoint "c": no root has a program`},
-		"entrypoint not in the image": {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{"/bin/a"}},
+		"entrypoint without a file": {choices: Choices{Roots: roots("many-1")}, settings: StartSettings{Entrypoint: []string{"c"}}, want: `entrypoint "c": no root has a program`},
+		"entrypoint not in the image": {choices: Choices{Roots: roots("many-1")}, settings: StartSettings{Entrypoint: []string{"/bin/a"}},
 			want: "the image has no such file", hint: "--link /bin"},
-		"entrypoint in no closure": {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{string(storePath("x")) + "/bin/x"}},
+		"entrypoint in no closure": {choices: Choices{Roots: roots("many-1")}, settings: StartSettings{Entrypoint: []string{string(storePath("x")) + "/bin/x"}},
 			want: "the closure has no such file"},
-		"entrypoint is data":     {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{string(storePath("many-1")) + "/bin/data"}}, want: "it is not a program"},
-		"entrypoint is relative": {choices: Choices{Roots: roots("many-1")}, settings: Settings{Entrypoint: []string{"sbin/a"}}, want: "no root has a program of this name"},
+		"entrypoint is data":     {choices: Choices{Roots: roots("many-1")}, settings: StartSettings{Entrypoint: []string{string(storePath("many-1")) + "/bin/data"}}, want: "it is not a program"},
+		"entrypoint is relative": {choices: Choices{Roots: roots("many-1")}, settings: StartSettings{Entrypoint: []string{"sbin/a"}}, want: "no root has a program of this name"},
 		"no root":                {want: "no root"},
 		"root twice":             {choices: Choices{Roots: roots("data", "data")}, want: "is there twice"},
 		"not in the closure":     {choices: Choices{Roots: roots("nowhere")}, want: "not in the closure"},
@@ -248,8 +248,8 @@ func TestNewRefuses(t *testing.T) {
 		"link twice":          {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/bin", "/bin"}}, want: "twice"},
 		"no shell":            {choices: Choices{Roots: roots("hello-2.12"), Shell: true}, want: "no shell", hint: "nixpkgs#bash"},
 		"no certificates":     {choices: Choices{Roots: roots("hello-2.12"), Certificates: true}, want: "no bundle of CA certificates", hint: "nixpkgs#cacert"},
-		"unknown user":        {choices: Choices{Roots: roots("hello-2.12")}, settings: Settings{User: "app"}, want: "app is not in /etc/passwd, which has root, nobody", hint: "--add-user app=1000"},
-		"unknown group":       {choices: Choices{Roots: roots("hello-2.12")}, settings: Settings{User: "root:wheel"}, want: "wheel is not in /etc/group"},
+		"unknown user":        {choices: Choices{Roots: roots("hello-2.12")}, settings: StartSettings{User: "app"}, want: "app is not in /etc/passwd, which has root, nobody", hint: "--add-user app=1000"},
+		"unknown group":       {choices: Choices{Roots: roots("hello-2.12")}, settings: StartSettings{User: "root:wheel"}, want: "wheel is not in /etc/group"},
 		"another platform":    {choices: Choices{Roots: roots("hello-2.12")}, stated: platform("arm64"), want: "is a program for linux/amd64, not for linux/arm64 as stated"},
 		"no platform":         {choices: Choices{Roots: roots("env")}, want: "no file says for which platform", hint: "--platform linux/amd64"},
 		"root's own id":       {choices: Choices{Roots: roots("env"), Users: []User{{Name: "a", Home: "/"}}}, want: "root has the id 0 already"},
@@ -302,7 +302,7 @@ func TestReadOnce(t *testing.T) {
 		t.Fatal(system, err)
 	}
 	choices := Choices{Roots: roots("hello-1"), Program: "hello", Links: []string{"/bin"}, Shell: true}
-	if _, err := r.Of(src, c).New(choices, Settings{}, nil); err != nil {
+	if _, err := r.Of(src, c).New(choices, StartSettings{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if src.asked != 1 {
@@ -314,7 +314,7 @@ func TestReadOnce(t *testing.T) {
 func TestChangedStore(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64}})
 	src.trees[storePath("hello-1")]["bin/hello"] += "!"
-	_, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1")}, Settings{}, nil)
+	_, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1")}, StartSettings{}, nil)
 	if !errors.As(err, new(*ReadError)) {
 		t.Errorf("got %v", err)
 	}
@@ -354,7 +354,7 @@ func TestUserFiles(t *testing.T) {
 	if got, want := string(app.Group()), "root:x:0:\na:x:5:\nb:x:100:\nnobody:x:65534:\n"; got != want {
 		t.Errorf("group:\n%s", got)
 	}
-	app.Entries = []Entry{{"bin", ""}, {"bin/sh", "/nix/store/x"}}
+	app.Entries = []RootEntry{{"bin", ""}, {"bin/sh", "/nix/store/x"}}
 	if got := string(app.Passwd()); strings.Count(got, "/bin/sh\n") != 4 {
 		t.Errorf("passwd:\n%s", got)
 	}
@@ -367,10 +367,10 @@ func TestLinkedPasswd(t *testing.T) {
 		"nss":     {"etc/passwd": "f web:x:33:33::/:/bin/sh\n"},
 	})
 	choices := Choices{Roots: roots("hello-1", "nss"), Links: []string{"/etc"}}
-	if _, err := New(t.Context(), src, c, choices, Settings{User: "web"}, nil); err != nil {
+	if _, err := New(t.Context(), src, c, choices, StartSettings{User: "web"}, nil); err != nil {
 		t.Error(err)
 	}
-	_, err := New(t.Context(), src, c, choices, Settings{User: "nobody"}, nil)
+	_, err := New(t.Context(), src, c, choices, StartSettings{User: "nobody"}, nil)
 	hinttest.Error(t, err, nil, "nobody is not in /etc/passwd, which has web")
 }
 
@@ -382,14 +382,14 @@ func TestKey(t *testing.T) {
 	for i, in := range []struct {
 		c *closure.Closure
 		Choices
-		Settings
+		StartSettings
 		p *ocispec.Platform
 	}{
 		{c: c}, {c: d}, {c: c, Choices: Choices{Roots: roots("a")}}, {c: c, Choices: Choices{Links: []string{"/bin"}}}, {c: c, Choices: Choices{Shell: true}},
 		{c: c, Choices: Choices{Certificates: true}}, {c: c, Choices: Choices{Database: true}}, {c: c, Choices: Choices{Program: "x"}},
-		{c: c, Choices: Choices{Users: []User{{Name: "x"}}}}, {c: c, Choices: Choices{Files: []File{{Path: "/x"}}}}, {c: c, Choices: Choices{NoEntrypoint: true}}, {c: c, Settings: Settings{User: "x"}}, {c: c, Settings: Settings{Entrypoint: []string{"x"}}}, {c: c, p: platform("arm64")},
+		{c: c, Choices: Choices{Users: []User{{Name: "x"}}}}, {c: c, Choices: Choices{Files: []File{{Path: "/x"}}}}, {c: c, Choices: Choices{NoEntrypoint: true}}, {c: c, StartSettings: StartSettings{User: "x"}}, {c: c, StartSettings: StartSettings{Entrypoint: []string{"x"}}}, {c: c, p: platform("arm64")},
 	} {
-		key, err := Key(in.c, in.Choices, in.Settings, in.p)
+		key, err := Key(in.c, in.Choices, in.StartSettings, in.p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -416,7 +416,7 @@ func TestFiles(t *testing.T) {
 		{Path: "/srv/x", Source: string(storePath("hello-1")) + "/share/x", UID: 7},
 		{Path: "/opt/su", Text: text(""), Mode: "4755", Setuid: true},
 	}}
-	app, err := New(t.Context(), src, c, choices, Settings{}, nil)
+	app, err := New(t.Context(), src, c, choices, StartSettings{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -458,7 +458,7 @@ func TestFiles(t *testing.T) {
 		"a large text":         {File{Path: "/x", Text: text(strings.Repeat("x", maxContent+1))}, "more than 1048576 bytes", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1"), Links: []string{"/bin"}, Files: []File{test.file}}, Settings{}, nil)
+			_, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1"), Links: []string{"/bin"}, Files: []File{test.file}}, StartSettings{}, nil)
 			hinttest.Error(t, err, nil, test.want)
 			if test.hint != "" {
 				hinttest.Hint(t, err, test.hint)
@@ -466,7 +466,7 @@ func TestFiles(t *testing.T) {
 		})
 	}
 	twice := Choices{Roots: roots("hello-1"), Files: []File{{Path: "/x"}, {Path: "/x"}}}
-	_, err = New(t.Context(), src, c, twice, Settings{}, nil)
+	_, err = New(t.Context(), src, c, twice, StartSettings{}, nil)
 	hinttest.Error(t, err, nil, "is given twice")
 }
 
@@ -475,7 +475,7 @@ func TestCopiedDirectories(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64},
 		"site": {"www/a/index.html": "f page", "www/run": "x #!/bin/sh", "www/link": "-> a", "www-not": "f no", "large/x": "f " + strings.Repeat("x", maxContent+1)}})
 	make := func(files ...File) ([]string, error) {
-		app, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1", "site"), Links: []string{"/bin"}, Files: files}, Settings{}, nil)
+		app, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1", "site"), Links: []string{"/bin"}, Files: files}, StartSettings{}, nil)
 		if err != nil {
 			return nil, err
 		}

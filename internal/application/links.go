@@ -12,9 +12,9 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Entry is what the image has at the root of its file system: a link into the
+// RootEntry is what the image has at the root of its file system: a link into the
 // store, or a directory of such links, where Target is "".
-type Entry struct {
+type RootEntry struct {
 	Name   string // without a leading slash
 	Target string
 }
@@ -91,10 +91,10 @@ func (r *Reader) merge(app *Application, roots []closure.StorePath, name string,
 	same := func(p place) bool { return p.store == places[0].store && p.name == places[0].name }
 	switch {
 	case whole && directories == len(roots) || directories == len(roots) && !allSame(places, same):
-		app.add(Entry{Name: name})
+		app.add(RootEntry{Name: name})
 		return r.mergeEntries(app, roots, name)
 	case allSame(places, same):
-		app.add(Entry{Name: name, Target: path.Join(string(roots[0]), name)})
+		app.add(RootEntry{Name: name, Target: path.Join(string(roots[0]), name)})
 		return nil
 	}
 	i := slices.IndexFunc(places, func(p place) bool { return !same(p) })
@@ -116,7 +116,7 @@ func (r *Reader) mergeEntries(app *Application, roots []closure.StorePath, dir s
 	for _, e := range names {
 		name := path.Join(dir, e)
 		if len(owners[e]) == 1 {
-			app.add(Entry{Name: name, Target: path.Join(string(owners[e][0]), name)})
+			app.add(RootEntry{Name: name, Target: path.Join(string(owners[e][0]), name)})
 			continue
 		}
 		err := r.merge(app, owners[e], name, false)
@@ -151,10 +151,10 @@ func (r *Reader) owners(roots []closure.StorePath, dir string) (owners map[strin
 
 // add adds an entry, and the directories that it is in. The first of equal names
 // stays.
-func (a *Application) add(e Entry) {
+func (a *Application) add(e RootEntry) {
 	for dir := parent(e.Name); dir != ""; dir = parent(dir) {
 		if !a.has(dir) {
-			a.Entries = append(a.Entries, Entry{Name: dir})
+			a.Entries = append(a.Entries, RootEntry{Name: dir})
 		}
 	}
 	if !a.has(e.Name) {
@@ -163,7 +163,7 @@ func (a *Application) add(e Entry) {
 }
 
 func (a *Application) has(name string) bool {
-	return slices.ContainsFunc(a.Entries, func(e Entry) bool { return e.Name == name })
+	return slices.ContainsFunc(a.Entries, func(e RootEntry) bool { return e.Name == name })
 }
 
 // MaxEntries bounds the entries of an application: whoever verifies its image
@@ -175,7 +175,7 @@ func (a *Application) checkEntries() error {
 	if len(a.Entries) > MaxEntries {
 		return hint.Add(fmt.Errorf("%d links at the root of the image, at most %d are made", len(a.Entries), MaxEntries), "link less: --link links only what you name")
 	}
-	slices.SortFunc(a.Entries, func(x, y Entry) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(a.Entries, func(x, y RootEntry) int { return strings.Compare(x.Name, y.Name) })
 	links := map[string]string{}
 	for _, e := range a.Entries {
 		if e.Target != "" {

@@ -134,7 +134,7 @@ func SealDocument(name string, subject digest.Digest, doc oci.Artifact, key *Pri
 
 // of makes the closure statement and the bills of materials of one system.
 func (d *Documents) of(sys *manifest.System) (docs []oci.Artifact, built BuiltSystem, err error) {
-	system, _ := closure.System(sys.Platform)
+	system, _ := closure.NixSystem(sys.Platform)
 	built = BuiltSystem{Platform: manifest.FormatPlatform(sys.Platform), System: system, Toplevel: *sys.Closure.Info(sys.Toplevel)}
 	if sys.Init != nil {
 		built.Init = sys.Init.Digest

@@ -30,7 +30,7 @@ func TestELFPlatform(t *testing.T) {
 		"riscv64-linux":     head(elf.ELFCLASS64, elf.ELFDATA2LSB, elf.ET_DYN, elf.EM_RISCV),
 	} {
 		p, ok := ELFPlatform(b)
-		if system, known := System(p); !ok || !known || system != want {
+		if system, known := NixSystem(p); !ok || !known || system != want {
 			t.Errorf("%s: %v, %v", want, p, ok)
 		}
 	}

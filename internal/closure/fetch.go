@@ -56,10 +56,10 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("GET %s: %d %s", e.URL, e.Status, strings.ToLower(text))
 }
 
-// MayPass implements [retry.Answer].
-func (e *StatusError) MayPass() bool { return retry.Status(e.Status) }
+// MayPass implements [retry.ServerError].
+func (e *StatusError) MayPass() bool { return retry.StatusMayPass(e.Status) }
 
-// RetryAfter implements [retry.Answer].
+// RetryAfter implements [retry.ServerError].
 func (e *StatusError) RetryAfter() time.Duration { return e.retryAfter }
 
 // gone reports whether the cache does not have the file. S3 answers 403 for a

@@ -17,14 +17,14 @@ func TestParseSystem(t *testing.T) {
 		if err != nil || got.Architecture != want.Architecture {
 			t.Errorf("%s: %v, %v", system, got, err)
 		}
-		if back, ok := System(got); !ok || back != system {
+		if back, ok := NixSystem(got); !ok || back != system {
 			t.Errorf("%s comes back as %q", system, back)
 		}
 	}
-	if s, _ := System(ocispec.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}); s != "aarch64-linux" {
+	if s, _ := NixSystem(ocispec.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}); s != "aarch64-linux" {
 		t.Errorf("arm64/v8 is %q", s)
 	}
-	if s, ok := System(ocispec.Platform{OS: "windows", Architecture: "amd64"}); ok {
+	if s, ok := NixSystem(ocispec.Platform{OS: "windows", Architecture: "amd64"}); ok {
 		t.Errorf("Windows is %q", s)
 	}
 	_, err := ParseSystem("vax-linux")

@@ -56,10 +56,10 @@ func ParseSystem(system string) (ocispec.Platform, error) {
 	return ocispec.Platform{}, hint.Add(err, "systems that are known: "+strings.Join(Systems(), ", "))
 }
 
-// System returns Nix's name of a platform, and whether there is one. It
+// NixSystem returns Nix's name of a platform, and whether there is one. It
 // compares only OS, Architecture and Variant. It treats arm64 with variant v8
 // like arm64 without a variant.
-func System(p ocispec.Platform) (string, bool) {
+func NixSystem(p ocispec.Platform) (string, bool) {
 	if p.Architecture == "arm64" && p.Variant == "v8" {
 		p.Variant = ""
 	}

@@ -36,8 +36,8 @@ const (
 	Unknown State = "unknown" // not tried, or the answer does not tell
 )
 
-// Check is one thing that was looked at.
-type Check struct {
+// Probe is one thing that was looked at.
+type Probe struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
 	Found string `json:"found"`
@@ -53,7 +53,7 @@ type examination struct {
 	tagOrDigest string
 	write       bool
 	now         func() time.Time
-	checks      []Check
+	checks      []Probe
 
 	image   *manifest.Manifest
 	subject digest.Digest // of what tagOrDigest names
@@ -62,7 +62,7 @@ type examination struct {
 // Examine looks at the registry of repo. tagOrDigest is what is read.
 // With write it uploads a blob of some bytes and a manifest, and deletes both. The
 // error says that nothing can be known, such as no network.
-func Examine(ctx context.Context, repo *registry.Repository, tagOrDigest string, write bool) ([]Check, error) {
+func Examine(ctx context.Context, repo *registry.Repository, tagOrDigest string, write bool) ([]Probe, error) {
 	e := &examination{repo: repo, tagOrDigest: tagOrDigest, write: write, now: time.Now}
 	for _, check := range []func(context.Context) error{e.read, e.ranges, e.referrers, e.tags, e.writes} {
 		if err := check(ctx); err != nil {
@@ -73,7 +73,7 @@ func Examine(ctx context.Context, repo *registry.Repository, tagOrDigest string,
 }
 
 func (e *examination) add(name string, s State, found, means string) {
-	e.checks = append(e.checks, Check{name, s, found, means})
+	e.checks = append(e.checks, Probe{name, s, found, means})
 }
 
 func said(a registry.Answer) string {

@@ -18,7 +18,7 @@ import (
 )
 
 // examine looks at a registry whose answers change may change or give itself.
-func examine(t *testing.T, write bool, change func(w http.ResponseWriter, r *http.Request) bool) (map[string]Check, error) {
+func examine(t *testing.T, write bool, change func(w http.ResponseWriter, r *http.Request) bool) (map[string]Probe, error) {
 	t.Helper()
 	backend := ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0)))
 	ready := false
@@ -47,7 +47,7 @@ func examine(t *testing.T, write bool, change func(w http.ResponseWriter, r *htt
 	}
 	t.Cleanup(func() { repo.Close() })
 	checks, err := Examine(t.Context(), repo, "latest", write)
-	all := map[string]Check{}
+	all := map[string]Probe{}
 	for _, c := range checks {
 		if c.Means == "" || c.Found == "" {
 			t.Errorf("%+v says nothing", c)
@@ -57,7 +57,7 @@ func examine(t *testing.T, write bool, change func(w http.ResponseWriter, r *htt
 	return all, err
 }
 
-func states(t *testing.T, got map[string]Check, want map[string]State) {
+func states(t *testing.T, got map[string]Probe, want map[string]State) {
 	t.Helper()
 	for name, s := range want {
 		if got[name].State != s {

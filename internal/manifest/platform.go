@@ -27,7 +27,7 @@ func ParsePlatform(s string) (ocispec.Platform, error) {
 		p.Variant = parts[2]
 	}
 	p = normal(p)
-	if _, ok := closure.System(p); ok {
+	if _, ok := closure.NixSystem(p); ok {
 		return p, nil
 	}
 	return ocispec.Platform{}, hint.Add(fmt.Errorf("platform %q: unknown", s), "systems that are known: "+strings.Join(closure.Systems(), ", "))

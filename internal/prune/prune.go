@@ -5,7 +5,7 @@
 // images that have one. Here nothing is deleted that a kept tag needs: [Read]
 // reads every manifest that is reached from a tag, [Inventory.Choose] is a
 // function of what was read, and a manifest that cannot be read ends it all
-// before anything is deleted. [Plan.Run] deletes an index before its platforms,
+// before anything is deleted. [Cleanup.Run] deletes an index before its platforms,
 // and these before what is attached to them, so that an interruption leaves no
 // image that lacks a part.
 package prune
@@ -190,8 +190,8 @@ type Fate struct {
 	Undated bool `json:"undated,omitempty"`
 }
 
-// Plan is what [Plan.Run] does, in this order.
-type Plan struct {
+// Cleanup is what [Cleanup.Run] does, in this order.
+type Cleanup struct {
 	Tags    []Fate   `json:"tags"`    // all, the newest first
 	Deletes []Delete `json:"deletes"` // manifests
 	Untags  []string `json:"untags"`  // tags of manifests that other tags keep
@@ -208,8 +208,8 @@ var version = regexp.MustCompile(`^v?[0-9]`)
 
 // Choose decides. It guesses nothing: of two tags one is newer if both images say
 // when they were made, or else if both tags are versions.
-func (inv *Inventory) Choose(r Rules) *Plan {
-	p := &Plan{Tags: []Fate{}, Deletes: []Delete{}, Untags: []string{}}
+func (inv *Inventory) Choose(r Rules) *Cleanup {
+	p := &Cleanup{Tags: []Fate{}, Deletes: []Delete{}, Untags: []string{}}
 	for tag, d := range inv.Tags {
 		p.Tags = append(p.Tags, Fate{Tag: tag, Digest: d})
 	}
@@ -286,7 +286,7 @@ func (inv *Inventory) fate(f *Fate, all []Fate, r *Rules) (bool, string) {
 }
 
 // choose finds the manifests that only deleted tags lead to.
-func (p *Plan) choose(inv *Inventory) {
+func (p *Cleanup) choose(inv *Inventory) {
 	needed := inv.needed(p.Tags)
 	gone := map[digest.Digest]bool{}
 	remove := func(d digest.Digest, what string, tags []string) {
@@ -374,7 +374,7 @@ func (inv *Inventory) needed(tags []Fate) map[digest.Digest]bool {
 // is left, with all that its image has. A registry that deletes no single tag
 // keeps those, and Run says so with an error that wraps
 // [registry.ErrUnsupported] once all else is done.
-func (p *Plan) Run(ctx context.Context, repo *registry.Repository, done func(what string)) error {
+func (p *Cleanup) Run(ctx context.Context, repo *registry.Repository, done func(what string)) error {
 	for _, f := range p.Tags {
 		if !f.Delete {
 			continue

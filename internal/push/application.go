@@ -47,7 +47,7 @@ func (j *Job) IsApplication(ctx context.Context, r *application.Reader, info *cl
 // RootPlatform is what the files of a root's closure c say; nil where they say
 // nothing. What this machine's cache knows is not read again.
 func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closure.StorePath) (*ocispec.Platform, error) {
-	key, err := application.Key(c, application.Choices{Roots: []closure.StorePath{root}}, application.Settings{}, nil)
+	key, err := application.Key(c, application.Choices{Roots: []closure.StorePath{root}}, application.StartSettings{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closu
 // Application makes the application of c with the job's settings: from this
 // machine's cache, else from the closure's files.
 func (j *Job) Application(r *application.Reader, c *closure.Closure, choices application.Choices, platform *ocispec.Platform) (*application.Application, error) {
-	settings := application.Settings{Entrypoint: j.Settings.Entrypoint, User: j.Settings.User, Based: j.Base != nil}
+	settings := application.StartSettings{Entrypoint: j.Settings.Entrypoint, User: j.Settings.User, Based: j.Base != nil}
 	if choices.NoEntrypoint {
 		settings.Entrypoint = j.Settings.Cmd
 	}

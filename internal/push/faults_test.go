@@ -251,7 +251,7 @@ func TestLastingFaults(t *testing.T) {
 			s := w.prepare(seed)
 			w.script(registrytest.Lasting(seed, registrytest.PushClasses))
 			v := s.run()
-			lies := []registrytest.Kind{registrytest.Corrupt, registrytest.Truncate, registrytest.Forget}
+			lies := []registrytest.FaultKind{registrytest.Corrupt, registrytest.Truncate, registrytest.Forget}
 			if v.wrong != "" && w.faults.Script[0].On == registrytest.PutTag && slices.Contains(lies, w.faults.Script[0].Kind) && v.err != nil && strings.Contains(v.err.Error(), "the tag") {
 				v.wrong = "" // it cannot be mended, and the error says so
 			}

@@ -44,10 +44,12 @@ func (e *ResponseError) Error() string {
 	return s
 }
 
-// MayPass implements [retry.Answer].
-func (e *ResponseError) MayPass() bool { return e.Code == "TOOMANYREQUESTS" || retry.Status(e.Status) }
+// MayPass implements [retry.ServerError].
+func (e *ResponseError) MayPass() bool {
+	return e.Code == "TOOMANYREQUESTS" || retry.StatusMayPass(e.Status)
+}
 
-// RetryAfter implements [retry.Answer].
+// RetryAfter implements [retry.ServerError].
 func (e *ResponseError) RetryAfter() time.Duration { return e.retryAfter }
 
 // responseError makes an error of resp, and closes its body.

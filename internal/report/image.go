@@ -395,7 +395,7 @@ func (p *ImagePlatform) NixClosure() (*closure.Closure, error) {
 
 // System returns Nix's name of the platform, or "" if Nix has none.
 func (p *ImagePlatform) System() string {
-	s, _ := closure.System(p.Platform)
+	s, _ := closure.NixSystem(p.Platform)
 	return s
 }
 

@@ -73,7 +73,7 @@ func errFormat(format string) error {
 // its image.
 func SBOMs(sys *manifest.System, formats []string, created *time.Time) ([]oci.Artifact, error) {
 	o := SBOMOptions{Created: created}
-	o.System, _ = closure.System(sys.Platform)
+	o.System, _ = closure.NixSystem(sys.Platform)
 	if sys.Init != nil {
 		o.Init = sys.Init.Digest.String()
 	}

@@ -40,8 +40,8 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Answer is an error that a server answered.
-type Answer interface {
+// ServerError is an error that a server answered.
+type ServerError interface {
 	error
 	MayPass() bool             // whether the same request may succeed later
 	RetryAfter() time.Duration // how long the server wants to be left alone; 0: it did not say
@@ -66,7 +66,7 @@ func MayPass(err error) bool {
 	if _, ok := errors.AsType[passing](err); ok {
 		return true
 	}
-	if a, ok := errors.AsType[Answer](err); ok {
+	if a, ok := errors.AsType[ServerError](err); ok {
 		return a.MayPass()
 	}
 	if d, ok := errors.AsType[*net.DNSError](err); ok {
@@ -77,7 +77,7 @@ func MayPass(err error) bool {
 
 // After is how long the server asks to be left alone; 0 where it asks nothing.
 func After(err error) time.Duration {
-	if a, ok := errors.AsType[Answer](err); ok {
+	if a, ok := errors.AsType[ServerError](err); ok {
 		return a.RetryAfter()
 	}
 	return 0
@@ -95,9 +95,9 @@ func AfterHeader(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// Status reports whether the same request may succeed after an answer with this
+// StatusMayPass reports whether the same request may succeed after an answer with this
 // status.
-func Status(status int) bool {
+func StatusMayPass(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

@@ -2,7 +2,7 @@
 // the flags of nixoci build do. nix/image.nix writes them.
 //
 // [Specification] is the only place where a field is declared and described.
-// [Schema] and [Reference] are made from it.
+// [Schema] and [FieldTable] are made from it.
 package spec
 
 import (
@@ -204,8 +204,8 @@ func typeName(t reflect.Type) string {
 	return "object"
 }
 
-// Reference is the list of fields as a table of a page.
-func Reference() string {
+// FieldTable is the list of fields as a table of a page.
+func FieldTable() string {
 	var b strings.Builder
 	b.WriteString("| field | type | flag | meaning |\n|---|---|---|---|\n")
 	for _, f := range Fields() {

@@ -88,5 +88,5 @@ func TestReference(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatalf("%s has no marks around the table", file)
 	}
-	golden.CheckFile(t, file, []byte(before+begin+Reference()+end+after))
+	golden.CheckFile(t, file, []byte(before+begin+FieldTable()+end+after))
 }

@@ -17,7 +17,7 @@ import (
 // closure, with the platform and the settings that its config has.
 func (c *content) remakeApplication(ctx context.Context, src closure.Source, cl *closure.Closure, choices application.Choices) (*manifest.System, error) {
 	config := &c.doc.config
-	settings := application.Settings{Entrypoint: config.Config.Entrypoint, User: config.Config.User, Based: c.form.base > 0}
+	settings := application.StartSettings{Entrypoint: config.Config.Entrypoint, User: config.Config.User, Based: c.form.base > 0}
 	if choices.NoEntrypoint {
 		settings.Entrypoint = config.Config.Cmd
 	}

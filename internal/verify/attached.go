@@ -152,7 +152,7 @@ func (a *attachments) documents() (all []AttachedDocument) {
 
 // text is a line about the document, and the result of looking at its signature.
 // checked says that keys were given.
-func (d *AttachedDocument) text(checked bool) (Result, string) {
+func (d *AttachedDocument) text(checked bool) (Verdict, string) {
 	what := d.ArtifactType
 	if d.PredicateType != "" {
 		what = d.PredicateType

@@ -140,7 +140,7 @@ func checkShared(c *content) (unknown int, found []Finding) {
 }
 
 // describe says it for people.
-func (b *baseCheck) describe() (holds Result, detail string) {
+func (b *baseCheck) describe() (holds Verdict, detail string) {
 	if b == nil {
 		return Holds, ""
 	}

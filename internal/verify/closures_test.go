@@ -29,7 +29,7 @@ func TestClosure(t *testing.T) {
 		compared := 0
 		for _, p := range r.Platforms {
 			for _, c := range p.Checks {
-				if c.Check == CheckClosure && c.Result == Holds {
+				if c.Check == CheckClosure && c.Verdict == Holds {
 					compared++
 				}
 			}

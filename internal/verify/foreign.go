@@ -78,12 +78,12 @@ func (r *foreignResults) found(all ...Finding) {
 }
 
 func (r *foreignResults) result(c Check, applies bool, format string, args ...any) {
-	res := CheckResult{Check: c, Result: Holds, Detail: fmt.Sprintf(format, args...)}
+	res := CheckResult{Check: c, Verdict: Holds, Detail: fmt.Sprintf(format, args...)}
 	switch {
 	case !applies:
-		res.Result = Without
+		res.Verdict = Without
 	case r.failed[c]:
-		res.Result = Fails
+		res.Verdict = Fails
 	}
 	r.results = append(r.results, res)
 }

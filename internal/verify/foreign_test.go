@@ -56,27 +56,27 @@ func TestForeign(t *testing.T) {
 		name   string
 		db     bool
 		edit   func(h *tar.Header, content []byte) []byte
-		checks map[Check]Result
+		checks map[Check]Verdict
 		paths  int
 		first  string
 	}{
-		{name: "without a database", edit: same, checks: map[Check]Result{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Without, CheckNarHashes: Without, CheckReferences: Without, CheckSystem: Without},
+		{name: "without a database", edit: same, checks: map[Check]Verdict{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Without, CheckNarHashes: Without, CheckReferences: Without, CheckSystem: Without},
 			first: "not made by nixoci"},
-		{name: "with a database", db: true, edit: same, checks: map[Check]Result{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Holds, CheckNarHashes: Holds, CheckReferences: Holds, CheckConfig: Without},
+		{name: "with a database", db: true, edit: same, checks: map[Check]Verdict{CheckDigests: Holds, CheckFormat: Without, CheckPaths: Holds, CheckNarHashes: Holds, CheckReferences: Holds, CheckConfig: Without},
 			paths: 22, first: "not made by nixoci"},
 		{name: "with a flipped bit", db: true, edit: func(h *tar.Header, content []byte) []byte {
 			if strings.HasSuffix(h.Name, "web-root/index.html") {
 				content[0] ^= 1
 			}
 			return content
-		}, checks: map[Check]Result{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Fails}, paths: 21, first: "narHash is"},
+		}, checks: map[Check]Verdict{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Fails}, paths: 21, first: "narHash is"},
 		{name: "with a hard link", db: true, edit: func(h *tar.Header, content []byte) []byte {
 			if strings.HasSuffix(h.Name, "web-root/index.html") {
 				h.Typeflag, h.Linkname, h.Size = tar.TypeLink, h.Name, 0
 				return nil
 			}
 			return content
-		}, checks: map[Check]Result{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Holds}, paths: 21, first: "not made by nixoci"},
+		}, checks: map[Check]Verdict{CheckDigests: Holds, CheckPaths: Holds, CheckNarHashes: Holds}, paths: 21, first: "not made by nixoci"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := verified(t, foreignSample(t, tt.db, tt.edit), Options{})
@@ -88,8 +88,8 @@ func TestForeign(t *testing.T) {
 				t.Errorf("%d paths, %+v", p.Paths, p)
 			}
 			for _, c := range p.Checks {
-				if want, ok := tt.checks[c.Check]; ok && c.Result != want {
-					t.Errorf("%s: %s, not %s", c.Check, c.Result, want)
+				if want, ok := tt.checks[c.Check]; ok && c.Verdict != want {
+					t.Errorf("%s: %s, not %s", c.Check, c.Verdict, want)
 				}
 			}
 			if len(p.Checks) != 8 {

@@ -62,8 +62,8 @@ func TestFormat1(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 		for _, c := range p.Checks {
-			if c.Result != Holds || c.Check == CheckInit {
-				t.Errorf("%s: %s is %s", p.Platform, c.Check, c.Result)
+			if c.Verdict != Holds || c.Check == CheckInit {
+				t.Errorf("%s: %s is %s", p.Platform, c.Check, c.Verdict)
 			}
 		}
 	}

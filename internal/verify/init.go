@@ -120,7 +120,7 @@ func checkProgram(doc *document, init *manifest.Init, sys *manifest.System) []Fi
 }
 
 // describeInit says which program /sbin/init is, where nothing is wrong with it.
-func describeInit(init *manifest.Init, given bool) (Result, string) {
+func describeInit(init *manifest.Init, given bool) (Verdict, string) {
 	switch {
 	case init == nil:
 		return Without, "/sbin/init links to the system's own init"

@@ -46,7 +46,7 @@ func TestInit(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		init   *manifest.Init
-		result Result
+		result Verdict
 		detail string
 
 		wants    map[string]*manifest.InitChoice // by what the finding says, "" if all is right
@@ -81,7 +81,7 @@ func TestInit(t *testing.T) {
 				t.Errorf("init is %s", r.Platforms[0].Init)
 			}
 			for _, c := range r.Platforms[0].Checks {
-				if c.Check == CheckInit && (c.Result != tt.result || !strings.Contains(c.Detail, tt.detail)) {
+				if c.Check == CheckInit && (c.Verdict != tt.result || !strings.Contains(c.Detail, tt.detail)) {
 					t.Errorf("%+v", c)
 				}
 			}

@@ -21,7 +21,7 @@ type Report struct {
 	OK        bool             `json:"ok"`
 	Platforms []PlatformReport `json:"platforms"`
 	Skipped   []string         `json:"skipped,omitempty"` // platforms that were not asked for
-	Index     Result           `json:"index"`
+	Index     Verdict          `json:"index"`
 	Signed    bool             `json:"signed,omitempty"`   // by a key that was given
 	SignedBy  string           `json:"signedBy,omitempty"` // the name of that key
 	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that nobody has checked, for want of a key
@@ -63,21 +63,21 @@ type BaseReport struct {
 
 // CheckResult is how one check went.
 type CheckResult struct {
-	Check  Check  `json:"check"`
-	Result Result `json:"result"`
-	Detail string `json:"detail,omitempty"` // for people
+	Check   Check   `json:"check"`
+	Verdict Verdict `json:"result"`
+	Detail  string  `json:"detail,omitempty"` // for people
 }
 
-// Result of a check.
-type Result string
+// Verdict of a check.
+type Verdict string
 
 // The results.
 const (
-	Holds   Result = "ok"
-	Fails   Result = "failed"
-	Skipped Result = "not checked"    // because of a finding before it
-	Without Result = "does not apply" // the image, or the format, has nothing of the kind
-	Unknown Result = "unknown"        // neither right nor wrong: for the reader to judge
+	Holds   Verdict = "ok"
+	Fails   Verdict = "failed"
+	Skipped Verdict = "not checked"    // because of a finding before it
+	Without Verdict = "does not apply" // the image, or the format, has nothing of the kind
+	Unknown Verdict = "unknown"        // neither right nor wrong: for the reader to judge
 )
 
 // report says of each check how it went.
@@ -116,7 +116,7 @@ func (r *Report) origin() (proofs []string) {
 	}
 	all := func(check Check) bool {
 		return !slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool {
-			return !slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == check && c.Result == Holds })
+			return !slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == check && c.Verdict == Holds })
 		})
 	}
 	if all(CheckClosure) {
@@ -146,7 +146,7 @@ func onItsLine(found []Finding) []Finding {
 	return found
 }
 
-func (r *results) indexResult() Result {
+func (r *results) indexResult() Verdict {
 	switch {
 	case len(r.docs.findings) > 0 || len(r.index.findings) > 0:
 		return Fails
@@ -226,14 +226,14 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	}
 	completed := maps.Clone(c.completed)
 	completed[CheckClosure] = r.comparison != nil && r.comparison.completed
-	result := func(check Check, holds Result, format string, args ...any) CheckResult {
+	result := func(check Check, holds Verdict, format string, args ...any) CheckResult {
 		switch {
 		case failed[check] != nil:
-			return CheckResult{Check: check, Result: Fails, Detail: reason(onItsLine(failed[check]))}
+			return CheckResult{Check: check, Verdict: Fails, Detail: reason(onItsLine(failed[check]))}
 		case !completed[check]:
-			return CheckResult{Check: check, Result: Skipped}
+			return CheckResult{Check: check, Verdict: Skipped}
 		}
-		return CheckResult{Check: check, Result: holds, Detail: fmt.Sprintf(format, args...)}
+		return CheckResult{Check: check, Verdict: holds, Detail: fmt.Sprintf(format, args...)}
 	}
 	words, paths := r.form().words(), 0
 	if r.system != nil {
@@ -262,14 +262,14 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		result(CheckPlatform, Holds, words.platform, p.Platform),
 		result(CheckConfig, Holds, "the config, made again, is the same"))
 	if v.noManifest {
-		all = append(all, CheckResult{Check: CheckManifest, Result: Without, Detail: "a docker-archive has none"})
+		all = append(all, CheckResult{Check: CheckManifest, Verdict: Without, Detail: "a docker-archive has none"})
 	} else {
 		all = append(all, result(CheckManifest, Holds, "the manifest, made again, is the same"))
 	}
 	switch s := c.signatures; {
 	case v.o.Keys == nil:
 	case c.completed[CheckSignatures] && len(s.from) == 0 && failed[CheckSignatures] == nil:
-		all = append(all, CheckResult{Check: CheckSignatures, Result: Without, Detail: v.noSignatures()})
+		all = append(all, CheckResult{Check: CheckSignatures, Verdict: Without, Detail: v.noSignatures()})
 	default:
 		holds := Holds
 		if s.signed < s.total && v.o.Require != RequireAll { // with all, the others need no signature
@@ -280,7 +280,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	switch {
 	case len(v.o.Closures) == 0:
 	case r.comparison == nil:
-		all = append(all, CheckResult{Check: CheckClosure, Result: Without, Detail: "no closure was given for it"})
+		all = append(all, CheckResult{Check: CheckClosure, Verdict: Without, Detail: "no closure was given for it"})
 	default:
 		all = append(all, result(CheckClosure, Holds, "made from the given closure, it is the same"))
 	}

@@ -25,8 +25,8 @@ const (
 	RequireNone Required = "none" // signatures are counted, and must be right where a trusted key is named
 )
 
-// Known tells what a binary cache says now: see [closure.Cache.Known].
-type Known interface {
+// SignatureSource tells what a binary cache says now: see [closure.Cache.Known].
+type SignatureSource interface {
 	Known(ctx context.Context, paths []closure.StorePath) ([]closure.Info, error)
 	String() string
 }

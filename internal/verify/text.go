@@ -41,12 +41,12 @@ func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 			p.Printf("  set by %s: %s %s\n", by, s.Name, s.Value)
 		}
 		for _, c := range pr.Checks {
-			p.Printf("  %s %-11s %s\n", mark(c.Result, colors), c.Check, text(c))
+			p.Printf("  %s %-11s %s\n", mark(c.Verdict, colors), c.Check, text(c))
 		}
 	}
 	p.Printf("\n")
 	if r.Index != Without {
-		p.Printf("%s index: %s\n", mark(r.Index, colors), map[Result]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
+		p.Printf("%s index: %s\n", mark(r.Index, colors), map[Verdict]string{Holds: "made again, it is the same", Fails: "failed", Skipped: "not checked"}[r.Index])
 	}
 	r.writeSigned(p, colors)
 	for _, s := range r.Skipped {
@@ -81,7 +81,7 @@ func (r *Report) verdict() string {
 // on the platforms where signatures were looked at.
 func (r *Report) signatures() (signed, of int) {
 	for _, p := range r.Platforms {
-		if slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == CheckSignatures && c.Result == Unknown }) {
+		if slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == CheckSignatures && c.Verdict == Unknown }) {
 			signed, of = signed+p.Signed, of+p.Paths
 		}
 	}
@@ -136,18 +136,18 @@ func (r *Report) Lines() (lines []string) {
 
 func text(c CheckResult) string {
 	switch {
-	case c.Detail != "" && c.Result == Without:
+	case c.Detail != "" && c.Verdict == Without:
 		return "does not apply: " + c.Detail
 	case c.Detail != "":
 		return c.Detail
-	case c.Result == Holds:
+	case c.Verdict == Holds:
 		return ""
 	}
-	return string(c.Result)
+	return string(c.Verdict)
 }
 
 // mark is the sign of a result, in its color.
-func mark(r Result, colors bool) terminal.Own {
+func mark(r Verdict, colors bool) terminal.Own {
 	sign, color := terminal.Own("–"), terminal.Own("2")
 	switch r {
 	case Holds:

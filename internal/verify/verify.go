@@ -41,8 +41,8 @@ type Options struct {
 
 	// Keys are trusted to sign store paths; nil: signatures are not looked at.
 	Keys    closure.TrustedKeys
-	Require Required // "": RequireNone
-	Against Known    // has signatures beside those that are attached to the image; nil: nobody
+	Require Required        // "": RequireNone
+	Against SignatureSource // has signatures beside those that are attached to the image; nil: nobody
 
 	// Progress, if any, is told how far it is. Its methods are called
 	// concurrently.

@@ -22,8 +22,8 @@ func TestUntouched(t *testing.T) {
 			t.Errorf("%s: %d paths", p.Platform, p.Paths)
 		}
 		for _, c := range p.Checks {
-			if c.Result != Holds {
-				t.Errorf("%s: %s is %s", p.Platform, c.Check, c.Result)
+			if c.Verdict != Holds {
+				t.Errorf("%s: %s is %s", p.Platform, c.Check, c.Verdict)
 			}
 		}
 	}
@@ -103,7 +103,7 @@ func TestArchives(t *testing.T) {
 			t.Error(comp, r.Findings)
 		}
 		i := slices.IndexFunc(r.Platforms[0].Checks, func(c CheckResult) bool { return c.Check == CheckManifest })
-		if i < 0 || r.Platforms[0].Checks[i].Result != Without || r.Index != Without {
+		if i < 0 || r.Platforms[0].Checks[i].Verdict != Without || r.Index != Without {
 			t.Errorf("a docker-archive has no manifest: %+v", r)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // first Skip of them pass, then Times of them fail.
 type Fault struct {
 	On    Class
-	Kind  Kind
+	Kind  FaultKind
 	Skip  int
 	Times int
 }
@@ -61,7 +61,7 @@ func parseFault(words []string) (Fault, error) {
 	if len(words) < 2 {
 		return Fault{}, fmt.Errorf("not CLASS KIND [after N] [times N|always]")
 	}
-	f := Fault{On: Class(words[0]), Kind: Kind(words[1]), Times: 1}
+	f := Fault{On: Class(words[0]), Kind: FaultKind(words[1]), Times: 1}
 	known := false
 	for _, k := range kindsOf[f.On] {
 		known = known || k == f.Kind
@@ -152,79 +152,81 @@ func classOf(r *http.Request) Class {
 	return Any
 }
 
-// Kind is a kind of fault.
-type Kind string
+// FaultKind is a kind of fault.
+type FaultKind string
 
 // These faults happen before the registry has the whole request.
 const (
-	Cut         Kind = "cut"      // the connection ends before the body is read
-	CutHalf     Kind = "cut-half" // the connection ends in the middle of the body
-	Hang        Kind = "hang"     // the whole request is read, but never answered
-	Stall       Kind = "stall"    // the body is read only to its middle
-	Corrupt     Kind = "corrupt"  // a bit of the body flips
-	Truncate    Kind = "truncate" // the body's second half is lost
-	Early       Kind = "early"    // success is answered in the middle of the body
-	Nonsense    Kind = "nonsense" // the answer is not HTTP
-	HTML        Kind = "html"     // the answer is 200 with a web page, as some gateways send
-	Busy        Kind = "429"      // with Retry-After
-	BusyAtOnce  Kind = "429-bare" // without Retry-After
-	Error500    Kind = "500"
-	Error502    Kind = "502" // with a web page
-	Error503    Kind = "503" // with a date in Retry-After
-	Timeout408  Kind = "408"
-	Forbidden   Kind = "403"
-	NotThere    Kind = "404" // although the resource exists
-	Range416    Kind = "416"
-	Expire      Kind = "expire"       // all tokens expire before this request
-	LoseSession Kind = "lose-session" // all upload sessions are lost
-	Redirect    Kind = "redirect"     // 307 to the same address
-	Loop        Kind = "loop"         // 307 to the same address, for ever
+	Cut         FaultKind = "cut"      // the connection ends before the body is read
+	CutHalf     FaultKind = "cut-half" // the connection ends in the middle of the body
+	Hang        FaultKind = "hang"     // the whole request is read, but never answered
+	Stall       FaultKind = "stall"    // the body is read only to its middle
+	Corrupt     FaultKind = "corrupt"  // a bit of the body flips
+	Truncate    FaultKind = "truncate" // the body's second half is lost
+	Early       FaultKind = "early"    // success is answered in the middle of the body
+	Nonsense    FaultKind = "nonsense" // the answer is not HTTP
+	HTML        FaultKind = "html"     // the answer is 200 with a web page, as some gateways send
+	Busy        FaultKind = "429"      // with Retry-After
+	BusyAtOnce  FaultKind = "429-bare" // without Retry-After
+	Error500    FaultKind = "500"
+	Error502    FaultKind = "502" // with a web page
+	Error503    FaultKind = "503" // with a date in Retry-After
+	Timeout408  FaultKind = "408"
+	Forbidden   FaultKind = "403"
+	NotThere    FaultKind = "404" // although the resource exists
+	Range416    FaultKind = "416"
+	Expire      FaultKind = "expire"       // all tokens expire before this request
+	LoseSession FaultKind = "lose-session" // all upload sessions are lost
+	Redirect    FaultKind = "redirect"     // 307 to the same address
+	Loop        FaultKind = "loop"         // 307 to the same address, for ever
 )
 
 // These faults happen after the registry has handled the request.
 const (
-	Lost         Kind = "lost"           // the answer does not arrive
-	Failed       Kind = "failed"         // the answer is 500
-	Forget       Kind = "forget"         // success is answered, but nothing is stored
-	WrongDigest  Kind = "wrong-digest"   // Docker-Content-Digest is wrong
-	WrongLength  Kind = "wrong-length"   // Content-Length is too large by one
-	NoDigest     Kind = "no-digest"      // Docker-Content-Digest is missing
-	NoLocation   Kind = "no-location"    // Location is missing
-	Absolute     Kind = "absolute"       // Location has scheme and host, which is allowed
-	CutAnswer    Kind = "cut-answer"     // the connection ends in the middle of the body
-	ShortAnswer  Kind = "short-answer"   // the body is half as long, and so is Content-Length
-	FlipAnswer   Kind = "flip-answer"    // a bit of the body flips
-	SlowAnswer   Kind = "slow-answer"    // the answer takes 20 seconds, which is allowed
-	TrickleBytes Kind = "trickle-answer" // one byte a second
-	Claim        Kind = "claim"          // 200, although the resource does not exist
+	Lost         FaultKind = "lost"           // the answer does not arrive
+	Failed       FaultKind = "failed"         // the answer is 500
+	Forget       FaultKind = "forget"         // success is answered, but nothing is stored
+	WrongDigest  FaultKind = "wrong-digest"   // Docker-Content-Digest is wrong
+	WrongLength  FaultKind = "wrong-length"   // Content-Length is too large by one
+	NoDigest     FaultKind = "no-digest"      // Docker-Content-Digest is missing
+	NoLocation   FaultKind = "no-location"    // Location is missing
+	Absolute     FaultKind = "absolute"       // Location has scheme and host, which is allowed
+	CutAnswer    FaultKind = "cut-answer"     // the connection ends in the middle of the body
+	ShortAnswer  FaultKind = "short-answer"   // the body is half as long, and so is Content-Length
+	FlipAnswer   FaultKind = "flip-answer"    // a bit of the body flips
+	SlowAnswer   FaultKind = "slow-answer"    // the answer takes 20 seconds, which is allowed
+	TrickleBytes FaultKind = "trickle-answer" // one byte a second
+	Claim        FaultKind = "claim"          // 200, although the resource does not exist
 )
 
 var (
-	any1   = []Kind{Cut, Hang, Nonsense, Busy, BusyAtOnce, Error500, Error502, Error503, Timeout408, Lost, Failed, SlowAnswer, Redirect, Expire}
-	body1  = []Kind{CutHalf, Stall, Corrupt, Truncate}
-	bytes1 = []Kind{CutAnswer, TrickleBytes, FlipAnswer, ShortAnswer}
+	any1   = []FaultKind{Cut, Hang, Nonsense, Busy, BusyAtOnce, Error500, Error502, Error503, Timeout408, Lost, Failed, SlowAnswer, Redirect, Expire}
+	body1  = []FaultKind{CutHalf, Stall, Corrupt, Truncate}
+	bytes1 = []FaultKind{CutAnswer, TrickleBytes, FlipAnswer, ShortAnswer}
 )
 
 // kindsOf lists the kinds of faults that each class of requests may have.
-var kindsOf = map[Class][]Kind{
+var kindsOf = map[Class][]FaultKind{
 	Any:         {Cut, Hang, Error500, Error503, Busy},
 	HeadTag:     with(any1, NotThere, WrongDigest, WrongLength, NoDigest),
-	GetTag:      with(any1, append([]Kind{NotThere, WrongDigest, NoDigest, HTML}, bytes1...)...),
-	PutTag:      with(any1, append([]Kind{WrongDigest, NoDigest, Forget}, body1...)...),
+	GetTag:      with(any1, append([]FaultKind{NotThere, WrongDigest, NoDigest, HTML}, bytes1...)...),
+	PutTag:      with(any1, append([]FaultKind{WrongDigest, NoDigest, Forget}, body1...)...),
 	HeadChild:   with(any1, NotThere, WrongDigest, NoDigest),
-	GetChild:    with(any1, append([]Kind{NotThere, HTML}, bytes1...)...),
-	PutChild:    with(any1, append([]Kind{NoDigest, Forget}, body1...)...),
+	GetChild:    with(any1, append([]FaultKind{NotThere, HTML}, bytes1...)...),
+	PutChild:    with(any1, append([]FaultKind{NoDigest, Forget}, body1...)...),
 	HeadBlob:    with(any1, NotThere, WrongLength, Claim),
-	GetBlob:     with(any1, append([]Kind{NotThere, HTML}, bytes1...)...),
+	GetBlob:     with(any1, append([]FaultKind{NotThere, HTML}, bytes1...)...),
 	OpenUpload:  with(any1, NoLocation, Absolute),
-	Patch:       with(any1, append([]Kind{Early, LoseSession, Range416, NotThere, NoLocation, Absolute}, body1...)...),
+	Patch:       with(any1, append([]FaultKind{Early, LoseSession, Range416, NotThere, NoLocation, Absolute}, body1...)...),
 	CommitBlob:  with(any1, LoseSession, NotThere, Forget, WrongDigest, NoDigest),
 	CloseUpload: {Cut, Hang, Error500, NotThere},
 	Token:       {Cut, Hang, Busy, Error500, Error502, Error503, Lost, SlowAnswer, CutAnswer},
 	ListTags:    {Cut, Hang, Error500, HTML, Lost, CutAnswer},
 }
 
-func with(a []Kind, b ...Kind) []Kind { return append(append([]Kind{}, a...), b...) }
+func with(a []FaultKind, b ...FaultKind) []FaultKind {
+	return append(append([]FaultKind{}, a...), b...)
+}
 
 // These are the classes of requests in a push and a pull. Frequent and important
 // ones are listed several times, so that Seeded picks them more often.
@@ -287,11 +289,11 @@ func NewFaults(r *Registry, tokens *Tokens, script []Fault) *Faults {
 }
 
 // pick returns the fault that happens to r, "" for none.
-func (f *Faults) pick(r *http.Request) Kind {
+func (f *Faults) pick(r *http.Request) FaultKind {
 	class := classOf(r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	kind := Kind("")
+	kind := FaultKind("")
 	for i, fault := range f.Script {
 		if fault.On != class && fault.On != Any {
 			continue
@@ -341,7 +343,7 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answers handles the faults that keep a request from the registry. It reports
 // whether kind is one of them.
-func (f *Faults) answers(kind Kind, w http.ResponseWriter, r *http.Request) bool {
+func (f *Faults) answers(kind FaultKind, w http.ResponseWriter, r *http.Request) bool {
 	switch kind {
 	case Cut:
 		panic(http.ErrAbortHandler)
@@ -411,7 +413,7 @@ func garble(w http.ResponseWriter) {
 }
 
 // back sends the registry's answer, changed by the fault.
-func (f *Faults) back(kind Kind, a *answer, w http.ResponseWriter, r *http.Request) {
+func (f *Faults) back(kind FaultKind, a *answer, w http.ResponseWriter, r *http.Request) {
 	body := a.body.Bytes()
 	length := len(body)
 	if n, err := strconv.Atoi(a.header.Get("Content-Length")); err == nil {
