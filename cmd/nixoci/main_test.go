@@ -197,7 +197,7 @@ func cmdUnpackStore(ts *testscript.TestScript, neg bool, args []string) {
 	root := ts.MkAbs(args[0])
 	keys, err := closure.NewTrustedKeys(ts.Getenv("KEY"))
 	ts.Check(err)
-	src, err := closure.OpenCache(ts.Getenv("CACHE"), closure.CacheOptions{Keys: keys})
+	src, err := closure.OpenBinaryCache(ts.Getenv("CACHE"), closure.CacheOptions{Keys: keys})
 	ts.Check(err)
 	top, err := closure.ParseStorePath(args[1])
 	ts.Check(err)

@@ -48,7 +48,7 @@ func writePlainCache(dir, from, keyFile string) error {
 	if from, err = filepath.Abs(from); err != nil {
 		return err
 	}
-	src, err := closure.OpenCache("file://"+from, closure.CacheOptions{Keys: keys})
+	src, err := closure.OpenBinaryCache("file://"+from, closure.CacheOptions{Keys: keys})
 	if err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 	}
 	if f.against != "" {
 		// Signatures are looked at here, and what the cache says now is what counts.
-		if o.Against, err = closure.OpenCache(f.against, closure.CacheOptions{NoSignatures: true}); err != nil {
+		if o.Against, err = closure.OpenBinaryCache(f.against, closure.CacheOptions{NoSignatures: true}); err != nil {
 			return usageError{fmt.Errorf("--against: %w", err)}
 		}
 	}

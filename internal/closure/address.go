@@ -41,6 +41,6 @@ func CheckAddress(info *Info, contents *Hash) (checked bool, err error) {
 }
 
 // Known returns the infos of those paths that the cache has, in any order.
-func (c *Cache) Known(ctx context.Context, paths []StorePath) ([]Info, error) {
+func (c *BinaryCache) Known(ctx context.Context, paths []StorePath) ([]Info, error) {
 	return c.known(ctx, paths)
 }

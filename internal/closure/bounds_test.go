@@ -125,10 +125,10 @@ func nothing(r *http.Request) (*http.Response, error) {
 	return nil, context.Cause(r.Context())
 }
 
-func directCache(t *testing.T, o CacheOptions, f direct) *Cache {
+func directCache(t *testing.T, o CacheOptions, f direct) *BinaryCache {
 	t.Helper()
 	o.Transport, o.Keys = f, sampleKeys(t)
-	c, err := OpenCache("http://cache.example", o)
+	c, err := OpenBinaryCache("http://cache.example", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func all(t *testing.T, r io.Reader) string {
 
 // floodCache returns a cache whose narinfo files each have n references to new
 // paths.
-func floodCache(t *testing.T, n int) *Cache {
+func floodCache(t *testing.T, n int) *BinaryCache {
 	t.Helper()
 	var seed atomic.Int64
 	return directCache(t, CacheOptions{NoSignatures: true}, func(r *http.Request) (*http.Response, error) {
@@ -538,7 +538,7 @@ func TestSpecialFiles(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(cache, cacheInfoFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := OpenCache("file://"+cache, CacheOptions{})
+	c, err := OpenBinaryCache("file://"+cache, CacheOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// CacheOptions configures a [Cache]. The zero value trusts only
+// CacheOptions configures a [BinaryCache]. The zero value trusts only
 // [DefaultPublicKey] and keeps nothing on disk.
 type CacheOptions struct {
 	Keys         TrustedKeys       // nil: only DefaultPublicKey
@@ -30,9 +30,9 @@ type CacheOptions struct {
 	Retry        retry.Policy      // the zero value is nixoci\'s
 }
 
-// Cache is a binary cache: http://, https://, s3:// or file://. The only
+// BinaryCache is a binary cache: http://, https://, s3:// or file://. The only
 // difference between them is the transport.
-type Cache struct {
+type BinaryCache struct {
 	fetch *fetcher
 	o     CacheOptions
 	disk  *narinfoDir // nil: keep nothing on disk
@@ -62,8 +62,8 @@ type CacheStats struct {
 	Hits     int64 // narinfo files found on disk
 }
 
-// OpenCache prepares a binary cache. It sends no request yet.
-func OpenCache(url string, o CacheOptions) (*Cache, error) {
+// OpenBinaryCache prepares a binary cache. It sends no request yet.
+func OpenBinaryCache(url string, o CacheOptions) (*BinaryCache, error) {
 	f, err := newFetcher(url, o)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func OpenCache(url string, o CacheOptions) (*Cache, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = 32
 	}
-	c := &Cache{fetch: f, o: o, ahead: newAhead(), infos: map[StorePath]*cached{}, names: names{}}
+	c := &BinaryCache{fetch: f, o: o, ahead: newAhead(), infos: map[StorePath]*cached{}, names: names{}}
 	if o.NarinfoDir != "" && f.base.Scheme != "file" {
 		c.disk = newNarinfoDir(o.NarinfoDir, f.base.String())
 	}
@@ -84,10 +84,10 @@ func OpenCache(url string, o CacheOptions) (*Cache, error) {
 }
 
 // String returns the cache's URL without credentials.
-func (c *Cache) String() string { return c.fetch.base.String() }
+func (c *BinaryCache) String() string { return c.fetch.base.String() }
 
 // Stats returns the counts so far.
-func (c *Cache) Stats() CacheStats {
+func (c *BinaryCache) Stats() CacheStats {
 	s := c.fetch.stats
 	return CacheStats{s.requests.Load(), s.bytes.Load(), s.hits.Load()}
 }
@@ -96,7 +96,7 @@ const cacheInfoFile = "nix-cache-info"
 
 // checkInfo checks once that the URL is a binary cache, and that the cache is
 // for our store directory.
-func (c *Cache) checkInfo(ctx context.Context) error {
+func (c *BinaryCache) checkInfo(ctx context.Context) error {
 	c.infoMu.Lock()
 	defer c.infoMu.Unlock()
 	if c.infoOK {
@@ -110,7 +110,7 @@ func (c *Cache) checkInfo(ctx context.Context) error {
 	return err
 }
 
-func (c *Cache) readInfo(ctx context.Context) error {
+func (c *BinaryCache) readInfo(ctx context.Context) error {
 	data, ok := c.disk.get(cacheInfoFile)
 	// S3 answers 403 both for a missing file and for missing permission.
 	// nix-cache-info is in every cache, so a 403 for it means missing
@@ -150,7 +150,7 @@ func checkCacheInfo(data []byte) error {
 
 // narinfo returns the checked narinfo of p. If the cache does not have p, the
 // error wraps ErrNotInStore.
-func (c *Cache) narinfo(ctx context.Context, p StorePath) (*cached, error) {
+func (c *BinaryCache) narinfo(ctx context.Context, p StorePath) (*cached, error) {
 	c.mu.Lock()
 	n := c.infos[p]
 	c.mu.Unlock()
@@ -182,7 +182,7 @@ func (c *Cache) narinfo(ctx context.Context, p StorePath) (*cached, error) {
 }
 
 // check parses a narinfo and decides whether to trust it.
-func (c *Cache) check(p StorePath, data []byte) (*cached, error) {
+func (c *BinaryCache) check(p StorePath, data []byte) (*cached, error) {
 	parsed, err := ParseNarinfo(data)
 	if err != nil {
 		return nil, err
@@ -217,7 +217,7 @@ func (c *Cache) check(p StorePath, data []byte) (*cached, error) {
 }
 
 // forget drops a narinfo that turned out to be outdated.
-func (c *Cache) forget(p StorePath) {
+func (c *BinaryCache) forget(p StorePath) {
 	c.mu.Lock()
 	delete(c.infos, p)
 	c.mu.Unlock()
@@ -226,7 +226,7 @@ func (c *Cache) forget(p StorePath) {
 
 // Closure reads the narinfo files of the closure. It sends at most
 // CacheOptions.Jobs requests at a time.
-func (c *Cache) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
+func (c *BinaryCache) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
 	infos, missing, err := c.walk(ctx, roots, true)
 	if err != nil {
 		return nil, err
@@ -244,7 +244,7 @@ func (c *Cache) Closure(ctx context.Context, roots []StorePath) (*Closure, error
 
 // known implements finderSource. It asks only for paths, not for their
 // references: those may be in another source.
-func (c *Cache) known(ctx context.Context, paths []StorePath) ([]Info, error) {
+func (c *BinaryCache) known(ctx context.Context, paths []StorePath) ([]Info, error) {
 	infos, _, err := c.walk(ctx, paths, false)
 	return infos, err
 }
@@ -253,7 +253,7 @@ func (c *Cache) known(ctx context.Context, paths []StorePath) ([]Info, error) {
 // everything that they refer to. It requests a reference as soon as the first
 // path that names it was read. So as many requests as possible run in parallel,
 // up to Jobs.
-func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos []Info, missing []StorePath, err error) {
+func (c *BinaryCache) walk(ctx context.Context, paths []StorePath, deep bool) (infos []Info, missing []StorePath, err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
@@ -325,7 +325,7 @@ func (c *Cache) walk(ctx context.Context, paths []StorePath, deep bool) (infos [
 }
 
 // Tree streams the NAR of one path. It writes nothing to disk.
-func (c *Cache) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
+func (c *BinaryCache) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
 	if data, ok := c.smallNAR(info.Path); ok {
 		return nar.Read(bytes.NewReader(data), v)
 	}
@@ -359,7 +359,7 @@ func (c *Cache) Tree(ctx context.Context, info *Info, v nar.Visitor) error {
 
 // openNAR opens the compressed NAR of n. If n is outdated, it replaces n with
 // the current narinfo.
-func (c *Cache) openNAR(ctx context.Context, n **cached) (r io.Reader, close func(), err error) {
+func (c *BinaryCache) openNAR(ctx context.Context, n **cached) (r io.Reader, close func(), err error) {
 	if r, release, ok := c.ahead.take(ctx, (*n).Path); ok {
 		return r, release, nil
 	}
@@ -424,7 +424,7 @@ func (s *narStream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *Cache) mismatchHint(p StorePath) string {
+func (c *BinaryCache) mismatchHint(p StorePath) string {
 	return "the cache " + c.String() + " is damaged, or the path was signed wrongly; another --from may have " + p.Name()
 }
 
@@ -440,7 +440,7 @@ const (
 	maxSmallNARs = 8
 )
 
-func (c *Cache) smallNAR(p StorePath) ([]byte, bool) {
+func (c *BinaryCache) smallNAR(p StorePath) ([]byte, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.small {
@@ -452,7 +452,7 @@ func (c *Cache) smallNAR(p StorePath) ([]byte, bool) {
 }
 
 // look walks info's tree with f and checks the narHash.
-func (c *Cache) look(ctx context.Context, info *Info, f *finder) error {
+func (c *BinaryCache) look(ctx context.Context, info *Info, f *finder) error {
 	if _, ok := c.smallNAR(info.Path); ok || info.NarSize > maxSmallNAR {
 		return Walk(ctx, c, info, f)
 	}
@@ -472,7 +472,7 @@ func (c *Cache) look(ctx context.Context, info *Info, f *finder) error {
 }
 
 // Lookup implements [FileSource].
-func (c *Cache) Lookup(ctx context.Context, info *Info, name string) (Entry, error) {
+func (c *BinaryCache) Lookup(ctx context.Context, info *Info, name string) (Entry, error) {
 	f := finder{name: name, limit: -1}
 	if err := c.look(ctx, info, &f); err != nil {
 		return Entry{}, err
@@ -481,7 +481,7 @@ func (c *Cache) Lookup(ctx context.Context, info *Info, name string) (Entry, err
 }
 
 // ReadFile implements [FileSource].
-func (c *Cache) ReadFile(ctx context.Context, info *Info, name string, limit int64) ([]byte, error) {
+func (c *BinaryCache) ReadFile(ctx context.Context, info *Info, name string, limit int64) ([]byte, error) {
 	f := finder{name: name, limit: limit}
 	if err := c.look(ctx, info, &f); err != nil {
 		return nil, err
@@ -491,7 +491,7 @@ func (c *Cache) ReadFile(ctx context.Context, info *Info, name string, limit int
 
 // Fetched returns the compressed size of paths in bytes: what their download
 // costs. It leaves out paths without a known size.
-func (c *Cache) Fetched(paths []StorePath) (total int64) {
+func (c *BinaryCache) Fetched(paths []StorePath) (total int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range paths {

@@ -97,12 +97,12 @@ func (f *fakeCache) edit(t testing.TB, p StorePath, replace ...string) {
 	f.files[name] = text
 }
 
-func (f *fakeCache) open(t testing.TB, o CacheOptions) *Cache {
+func (f *fakeCache) open(t testing.TB, o CacheOptions) *BinaryCache {
 	t.Helper()
 	if o.Keys == nil {
 		o.Keys = sampleKeys(t)
 	}
-	c, err := OpenCache(f.URL, o)
+	c, err := OpenBinaryCache(f.URL, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestCacheOverHTTPS(t *testing.T) {
 	defer server.Close()
 	transport := newTransport().(*http.Transport)
 	transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
-	c, err := OpenCache(server.URL, CacheOptions{Keys: sampleKeys(t), Transport: transport})
+	c, err := OpenBinaryCache(server.URL, CacheOptions{Keys: sampleKeys(t), Transport: transport})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestCacheOverHTTPS(t *testing.T) {
 		t.Errorf("%d of 15 requests with HTTP/2, %d connections", http2.Load(), connections.Load())
 	}
 	// The certificate is not signed by a trusted authority.
-	if c, err = OpenCache(server.URL, CacheOptions{}); err != nil {
+	if c, err = OpenBinaryCache(server.URL, CacheOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = c.Closure(t.Context(), []StorePath{sampleTop(t)})
@@ -484,7 +484,7 @@ func TestCacheContentAddressed(t *testing.T) {
 			evil.edit(t, p, n.NarHash.Nix32(), hash.Nix32(), fmt.Sprintf("NarSize: %d", n.NarSize), fmt.Sprintf("NarSize: %d", len(bad)))
 			server := httptest.NewServer(evil)
 			defer server.Close()
-			c, err = OpenCache(server.URL, CacheOptions{Keys: sampleKeys(t)})
+			c, err = OpenBinaryCache(server.URL, CacheOptions{Keys: sampleKeys(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -692,7 +692,7 @@ func TestCacheCredentials(t *testing.T) {
 	host := strings.TrimPrefix(f.URL, "http://")
 	check := func(url string) {
 		t.Helper()
-		c, err := OpenCache(url, CacheOptions{Keys: sampleKeys(t)})
+		c, err := OpenBinaryCache(url, CacheOptions{Keys: sampleKeys(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -726,7 +726,7 @@ func TestCacheCredentials(t *testing.T) {
 	}
 	check2()
 	for _, bad := range []string{"http://me:s3cret@[::1", "ftp://me:s3cret@host/", "http://me:s3cret@/x", "file://me:s3cret@host/x"} {
-		if _, err := OpenCache(bad, CacheOptions{}); err == nil || strings.Contains(err.Error(), "s3cret") {
+		if _, err := OpenBinaryCache(bad, CacheOptions{}); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

@@ -7,7 +7,7 @@
 //
 //   - [LocalStore] reads the graph from the Nix database, and trees from the file
 //     system. It needs no Nix and writes nothing.
-//   - [Cache] is a binary cache: http, https, s3 or file. It reads the graph from
+//   - [BinaryCache] is a binary cache: http, https, s3 or file. It reads the graph from
 //     narinfo files, and streams NARs. It unpacks nothing to disk.
 //   - [GraphFile] (from [OpenGraph]) reads the graph from JSON that Nix wrote. It
 //     reads trees from a store. Without a store, a graph file can be planned, but

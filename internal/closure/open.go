@@ -20,11 +20,11 @@ func Open(from []string, o CacheOptions) (Source, error) {
 		var err error
 		switch {
 		case strings.Contains(f, "://"):
-			sources[i], err = OpenCache(f, o)
+			sources[i], err = OpenBinaryCache(f, o)
 		case isFileCache(f):
 			var abs string
 			if abs, err = filepath.Abs(f); err == nil {
-				sources[i], err = OpenCache((&url.URL{Scheme: "file", Path: abs}).String(), o)
+				sources[i], err = OpenBinaryCache((&url.URL{Scheme: "file", Path: abs}).String(), o)
 			}
 		default:
 			sources[i], err = OpenLocal(f)

@@ -57,7 +57,7 @@ type aheadNAR struct {
 }
 
 // prefetch implements prefetcher.
-func (c *Cache) prefetch(ctx context.Context, infos []Info) (stop func()) {
+func (c *BinaryCache) prefetch(ctx context.Context, infos []Info) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	mine := c.ahead.promise(c.fetchable(infos))
 	var wg sync.WaitGroup
@@ -88,7 +88,7 @@ func (c *Cache) prefetch(ctx context.Context, infos []Info) (stop func()) {
 
 // fetchable returns the narinfos of infos that are known already, and that have
 // a NAR small enough to download in advance.
-func (c *Cache) fetchable(infos []Info) (all []*cached) {
+func (c *BinaryCache) fetchable(infos []Info) (all []*cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range infos {
@@ -159,7 +159,7 @@ func (a *ahead) forget(mine []promised) {
 
 // fetchAhead downloads a whole compressed NAR. After an error it returns nil.
 // Then the walk downloads the NAR itself, and reports the error.
-func (c *Cache) fetchAhead(ctx context.Context, n *cached) []byte {
+func (c *BinaryCache) fetchAhead(ctx context.Context, n *cached) []byte {
 	b, err := c.fetch.open(ctx, n.URL)
 	if err != nil {
 		return nil

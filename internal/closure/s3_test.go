@@ -149,7 +149,7 @@ func TestS3(t *testing.T) {
 			s := httptest.NewServer(b)
 			defer s.Close()
 			url, dir := "s3://bucket/prefix?scheme=http&region=eu-north-1&endpoint="+strings.TrimPrefix(s.URL, "http://")+tt.query, t.TempDir()
-			c, err := OpenCache(url, CacheOptions{Keys: keys, NarinfoDir: dir})
+			c, err := OpenBinaryCache(url, CacheOptions{Keys: keys, NarinfoDir: dir})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,7 +166,7 @@ func TestS3(t *testing.T) {
 			// A later run has nix-cache-info on disk, but no permission any
 			// more.
 			b.secret = "another"
-			later, err := OpenCache(url, CacheOptions{Keys: keys, NarinfoDir: dir})
+			later, err := OpenBinaryCache(url, CacheOptions{Keys: keys, NarinfoDir: dir})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -203,7 +203,7 @@ func TestS3RedirectIsNotSigned(t *testing.T) {
 		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
 	}))
 	defer bucket.Close()
-	c, err := OpenCache("s3://bucket?scheme=http&endpoint="+strings.TrimPrefix(bucket.URL, "http://"), CacheOptions{NarinfoDir: t.TempDir()})
+	c, err := OpenBinaryCache("s3://bucket?scheme=http&endpoint="+strings.TrimPrefix(bucket.URL, "http://"), CacheOptions{NarinfoDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

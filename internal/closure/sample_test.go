@@ -55,13 +55,13 @@ func writeFile(t testing.TB, name, text string) {
 	}
 }
 
-func sampleCache(t testing.TB, compression string) *Cache {
+func sampleCache(t testing.TB, compression string) *BinaryCache {
 	t.Helper()
 	dir, err := filepath.Abs("testdata/cache/" + compression)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := OpenCache("file://"+dir, CacheOptions{Keys: sampleKeys(t)})
+	c, err := OpenBinaryCache("file://"+dir, CacheOptions{Keys: sampleKeys(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ const (
 	RequireNone Required = "none" // signatures are counted, and must be right where a trusted key is named
 )
 
-// SignatureSource tells what a binary cache says now: see [closure.Cache.Known].
+// SignatureSource tells what a binary cache says now: see [closure.BinaryCache.Known].
 type SignatureSource interface {
 	Known(ctx context.Context, paths []closure.StorePath) ([]closure.Info, error)
 	String() string

@@ -74,7 +74,7 @@ func TestSignatures(t *testing.T) {
 	layout := newSample(t, "x86_64-linux").layout()
 	dir, err := filepath.Abs(filepath.Join(testdata, "cache"))
 	must(t, err)
-	cache, err := closure.OpenCache("file://"+dir, closure.CacheOptions{NoSignatures: true})
+	cache, err := closure.OpenBinaryCache("file://"+dir, closure.CacheOptions{NoSignatures: true})
 	must(t, err)
 	for _, tt := range []struct {
 		name, source string
