@@ -10,8 +10,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// knownRoot is what the cache keeps of a root that is not known as a NixOS
-// system's toplevel.
+// knownRoot is the cache entry for a root that is not known as a NixOS system's
+// toplevel.
 type knownRoot struct {
 	Application bool              `json:"application"`
 	Platform    *ocispec.Platform `json:"platform,omitempty"`
@@ -21,13 +21,14 @@ type knownRoot struct {
 func NamedAsSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
 
 // IsApplication reports whether info's path, which r can read, is the root of an
-// application and no NixOS system. Where this machine's cache or a believed image
-// knows it, no store file is opened.
+// application and not a NixOS system. If this machine's cache or a signed image has the
+// answer, IsApplication opens no store file.
 func (j *Job) IsApplication(ctx context.Context, r *application.Reader, info *closure.Info) (bool, error) {
 	if _, ok := j.knownFacts(ctx, info); ok {
 		return false, nil
 	}
-	// A toplevel is read by what says what is wrong with it.
+	// A path with this name is read as a toplevel even if its files are wrong. The
+	// reader of toplevels then reports the fault.
 	if NamedAsSystem(info.Path) {
 		return false, nil
 	}
@@ -40,12 +41,12 @@ func (j *Job) IsApplication(ctx context.Context, r *application.Reader, info *cl
 	if err != nil {
 		return false, err
 	}
-	_ = j.Cache.Put(folderSystems, key, knownRoot{Application: !system}) // as in Facts
+	_ = j.Cache.Put(folderSystems, key, knownRoot{Application: !system}) // as in Facts, a failed write costs only time
 	return !system, nil
 }
 
-// RootPlatform is what the files of a root's closure c say; nil where they say
-// nothing. What this machine's cache knows is not read again.
+// RootPlatform finds the platform of root's closure c from its files, nil if no file
+// shows one. If this machine's cache has the answer, RootPlatform reads no file.
 func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closure.StorePath) (*ocispec.Platform, error) {
 	key, err := application.Key(c, application.Choices{Roots: []closure.StorePath{root}}, application.StartSettings{}, nil)
 	if err != nil {
@@ -68,8 +69,8 @@ func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closu
 	return known.Platform, nil
 }
 
-// Application makes the application of c with the job's settings: from this
-// machine's cache, else from the closure's files.
+// Application returns the application of c with the job's settings. It takes it from
+// this machine's cache, or makes it from the closure's files.
 func (j *Job) Application(r *application.Reader, c *closure.Closure, choices application.Choices, platform *ocispec.Platform) (*application.Application, error) {
 	settings := application.StartSettings{Entrypoint: j.Settings.Entrypoint, User: j.Settings.User, Based: j.Base != nil}
 	if choices.NoEntrypoint {

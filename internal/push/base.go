@@ -16,16 +16,16 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// BaseImage is an image that others are based on. What its reference names is
-// read once.
+// BaseImage is an image on which other images are based. It reads what its reference
+// names only once.
 type BaseImage struct {
 	src   *oci.OpenedImage
 	name  string
 	image func(context.Context) (*manifest.BaseImage, error)
 }
 
-// NewBaseImage is the image in src. Name is its reference, as the images on top
-// of it will have it, and "" for a file.
+// NewBaseImage returns the base image in src. The images based on it record name as its
+// reference. For a file, name is "".
 func NewBaseImage(src *oci.OpenedImage, name string) *BaseImage {
 	b := &BaseImage{src: src, name: name}
 	b.image = once(func(ctx context.Context) (*manifest.BaseImage, error) {
@@ -38,14 +38,15 @@ func NewBaseImage(src *oci.OpenedImage, name string) *BaseImage {
 	return b
 }
 
-// knownBase is what a cache keeps of a base image for one platform. A digest covers
-// all of it.
+// knownBase is the cache entry of a base image for one platform. It never gets out of
+// date, because its key is a digest.
 type knownBase struct {
 	Manifest digest.Digest `json:"manifest"`
 	manifest.BaseContent
 }
 
-// For is the base for one platform. What c knows of a digest is not read again.
+// For returns the base for one platform. If c has an entry for a digest, For does not
+// read that content again.
 func (b *BaseImage) For(ctx context.Context, c *Cache, p ocispec.Platform) (*manifest.Base, error) {
 	base, err := b.read(ctx, c, p)
 	if err != nil {
@@ -75,12 +76,12 @@ func (b *BaseImage) read(ctx context.Context, c *Cache, p ocispec.Platform) (*ma
 		}
 	}
 	for _, of := range []digest.Digest{d, image.Digest()} {
-		_ = c.Put(folderBases, baseKey(of, p), known) // a cache that cannot be written to only costs time
+		_ = c.Put(folderBases, baseKey(of, p), known) // if the cache cannot be written, the next push takes longer
 	}
 	return manifest.NewBase(b.name, image.Digest(), d, known.BaseContent, b.src.Reader), nil
 }
 
-// known is what c knows of the index or manifest with a digest.
+// known returns the entry of c for an index or manifest.
 func (b *BaseImage) known(c *Cache, d digest.Digest, p ocispec.Platform) (k knownBase, ok bool) {
 	ok = c.Get(folderBases, baseKey(d, p), &k) && len(k.Layers) > 0
 	return k, ok
@@ -90,8 +91,8 @@ func baseKey(d digest.Digest, p ocispec.Platform) string {
 	return d.String() + " " + manifest.FormatPlatform(p)
 }
 
-// baseLayer is a layer of a base image on its way to the destination. It is never
-// unpacked: what is sent are the bytes that the base has.
+// baseLayer is a layer of a base image during a push. Its blob is copied as it is, and
+// never unpacked into files.
 type baseLayer struct {
 	manifest.BaseLayer
 	source  oci.Reader
@@ -99,7 +100,7 @@ type baseLayer struct {
 	shown   *layers.Layer // for Progress
 }
 
-// BaseResult is what a push did with a layer of a base image.
+// BaseResult is the result of a push for one layer of a base image.
 type BaseResult struct {
 	ocispec.Descriptor
 	Outcome Outcome // [Present], [Mounted] or [Copied]
@@ -119,8 +120,8 @@ func (p *pusher) addBase(b *manifest.Base) {
 	}
 }
 
-// putBase makes the layers of base images be at the destination: they are there,
-// or the registry takes them from the base's repository, or they are copied.
+// putBase stores the layers of base images in the destination. Each layer is there
+// already, or the registry mounts it from the base's repository, or putBase copies it.
 func (p *pusher) putBase(ctx context.Context) error {
 	uploads := p.job.Uploads
 	if _, ordered := p.dst.(oci.Ordered); ordered {
@@ -165,22 +166,22 @@ func (p *pusher) putBaseLayer(ctx context.Context, l *baseLayer) error {
 	return err
 }
 
-// copy writes the layer's blob to w, and checks on the way that it has its digest
-// and that its tar has its diffID.
+// copy writes the layer's blob to w. It also checks the blob's digest and the diffID of
+// the tar inside.
 func (l *baseLayer) copy(ctx context.Context, w io.Writer, did func(int)) (layers.Packed, error) {
 	blob, err := l.source.GetBlob(ctx, l.Descriptor)
 	if err != nil {
 		return layers.Packed{}, err
 	}
 	defer blob.Close()
-	defer context.AfterFunc(ctx, func() { blob.Close() })() // a read that waits ends with the context
+	defer context.AfterFunc(ctx, func() { blob.Close() })() // ends a blocked read when ctx is cancelled
 	sent := io.TeeReader(blob, writerFunc(func(p []byte) error {
 		_, err := w.Write(p)
 		did(len(p))
 		return err
 	}))
 	tarSize, diffID, tarErr := hashTar(sent, l.MediaType)
-	if _, err := io.Copy(io.Discard, sent); err != nil { // a blob that is another one is what matters
+	if _, err := io.Copy(io.Discard, sent); err != nil { // a wrong digest matters more than tarErr
 		return layers.Packed{}, errors.Join(context.Cause(ctx), err)
 	}
 	if tarErr != nil {
@@ -201,7 +202,7 @@ func (f writerFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// hashTar reads the tar in a blob.
+// hashTar returns the size and the diffID of the tar in a blob.
 func hashTar(blob io.Reader, mediaType string) (size int64, diffID digest.Digest, err error) {
 	tar, err := layers.Decompress(blob, mediaType)
 	if err != nil {
@@ -215,8 +216,8 @@ func hashTar(blob io.Reader, mediaType string) (size int64, diffID digest.Digest
 	return size, digest.NewDigest(digest.SHA256, h), nil
 }
 
-// baseMoved warns where the image that is replaced has another base of the same
-// name.
+// baseMoved warns if the tag of the base image names another image now. It compares the
+// base with that of the image that the push replaces.
 func (p *pusher) baseMoved(ctx context.Context) {
 	if len(p.base) == 0 || len(p.job.Tags) == 0 {
 		return

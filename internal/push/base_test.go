@@ -26,7 +26,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// baseWorld is a registry with an image in one repository that others are put on.
+// baseWorld is a registry with a base image in one repository. The tests put other
+// images on top of it.
 type baseWorld struct {
 	*registrytest.Registry
 	host string
@@ -52,7 +53,7 @@ func (w *baseWorld) open(t *testing.T, repo string) *registry.Repository {
 	return r
 }
 
-// putBase puts an image with two layers of a size under the tag of a repository.
+// putBase puts an image with two layers of the given size into repo, under tag.
 func (w *baseWorld) putBase(t *testing.T, repo, tag string, size int) {
 	t.Helper()
 	w.Mu.Lock()
@@ -97,7 +98,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// on is an application above the base that tag names in a repository.
+// on returns an application on top of the base image that tag names in repo.
 func (w *baseWorld) on(t *testing.T, cache *Cache, repo, tag string) (PlannedSystem, error) {
 	t.Helper()
 	planned := sampleImage(t, w.src, "amd64", nil)
@@ -116,8 +117,9 @@ func outcomes(r Result) (all []Outcome) {
 	return all
 }
 
-// TestBaseIsMounted: of a base in another repository of the registry, no layer is
-// read, and the same push again has nothing to ask for.
+// TestBaseIsMounted checks that a push mounts the layers of a base in another
+// repository of the registry and reads none of them. The same push again finds nothing
+// to do.
 func TestBaseIsMounted(t *testing.T) {
 	w := newBaseWorld(t)
 	w.putBase(t, "them/base", "1", 1<<10)
@@ -155,7 +157,7 @@ func TestBaseIsMounted(t *testing.T) {
 		t.Error("the same push changed something")
 	}
 
-	// Of one that a digest names, nothing is asked.
+	// If a digest names the base and the cache has it, no request is needed.
 	w.Mu.Lock()
 	w.Log = nil
 	w.Mu.Unlock()
@@ -165,7 +167,7 @@ func TestBaseIsMounted(t *testing.T) {
 		t.Errorf("%d requests to read a base that is pinned and known", n)
 	}
 
-	// A machine that knows nothing: the registry's own word is proved.
+	// A machine with an empty cache proves that the registry's image is unchanged.
 	w.Mu.Lock()
 	w.Log = nil
 	w.Mu.Unlock()
@@ -178,7 +180,7 @@ func TestBaseIsMounted(t *testing.T) {
 		t.Errorf("unchanged: %v, with %d requests", got.Unchanged, w.Requests(""))
 	}
 
-	// A layer of the base that the registry has lost is put back.
+	// The next push puts back layers of the base that the registry has lost.
 	w.Mu.Lock()
 	delete(w.Blobs, "org/web@"+again.System.Base.Layers[0].Digest.String())
 	delete(w.Blobs, "org/web@"+again.System.Base.Layers[1].Digest.String())
@@ -193,8 +195,8 @@ func TestBaseIsMounted(t *testing.T) {
 	}
 }
 
-// TestBaseMoves: the image follows the digest and not the tag, and the push says
-// so.
+// TestBaseMoves checks that the image depends on the base's digest and not on its tag.
+// If the tag moves, the push warns.
 func TestBaseMoves(t *testing.T) {
 	w := newBaseWorld(t)
 	w.putBase(t, "them/base", "1", 1<<10)
@@ -229,8 +231,9 @@ func TestBaseMoves(t *testing.T) {
 	}
 }
 
-// TestBaseIsCopied: from another registry, in one pass and without its bytes in
-// memory. What is not what the base says ends the push before anything is tagged.
+// TestBaseIsCopied checks that a push copies the layers of a base in another registry
+// unchanged. If a layer does not match the base's manifest or config, the push fails
+// and puts no manifest.
 func TestBaseIsCopied(t *testing.T) {
 	const size = 64 << 20
 	here, there := newBaseWorld(t), newBaseWorld(t)
@@ -276,8 +279,8 @@ func flip(w *baseWorld, blob string) {
 	w.Blobs[blob] = data
 }
 
-// TestBaseLayersInOrder: an archive on a pipe has the base's layers before all
-// others, one after the other.
+// TestBaseLayersInOrder checks that an archive on a pipe gets the base's layers before
+// all others, and one after the other.
 func TestBaseLayersInOrder(t *testing.T) {
 	w := newBaseWorld(t)
 	w.putBase(t, "them/base", "1", 1<<10)

@@ -19,10 +19,10 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Cache remembers what was made of what: recipe → layer, image recipe → index.
-// It is a directory of small files that many processes share without locks:
-// an entry is written beside its place and renamed into it, and says its own
-// checksum. One that is not what it says is dropped and made again. A nil Cache
+// Cache remembers earlier results: the layer of a recipe, or the index of an image
+// recipe. It is a directory of small files that many processes share without locks. An
+// entry is written to a temporary file and then renamed. It contains its own checksum.
+// An entry with a wrong checksum is removed, and its result is made again. A nil Cache
 // remembers nothing.
 type Cache struct {
 	dir       string
@@ -33,7 +33,7 @@ type Cache struct {
 // tempDir is the folder of entries that are being written.
 const tempDir = "tmp"
 
-// Names of what is kept, each a folder of the cache.
+// These are the folders of the cache, one for each kind of entry.
 const (
 	folderLayers  = "layers"  // layers.Recipe → layers.Packed
 	folderImages  = "images"  // image recipe → descriptor of the index
@@ -41,17 +41,19 @@ const (
 	folderBases   = "bases"   // digest of a base image → knownBase
 )
 
-// maxEntriesPerShard bounds the cache: an entry takes a block of the file
-// system, so 256 shards of 128 are 128 MiB at 4 KiB each. The oldest go.
+// maxEntriesPerShard bounds the size of the cache. Each entry takes one block of the
+// file system. So 256 shards of 128 entries take 128 MiB with blocks of 4 KiB. Beyond
+// that, the oldest entries are removed.
 const (
 	maxEntriesPerShard = 128
-	maxEntrySize       = 64 << 10 // bytes
+	maxEntrySize       = 64 << 10 // in bytes
 )
 
-// OpenCache returns the cache in dir, which need not exist.
+// OpenCache returns the cache in dir. The directory need not exist.
 func OpenCache(dir string) *Cache { return &Cache{dir: dir} }
 
-// DefaultCacheDir is $XDG_CACHE_HOME/nixoci or what the platform has for it.
+// DefaultCacheDir returns $XDG_CACHE_HOME/nixoci, or the platform's usual folder for
+// caches.
 func DefaultCacheDir() (string, error) {
 	if dir := os.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "nixoci"), nil
@@ -63,8 +65,8 @@ func DefaultCacheDir() (string, error) {
 	return filepath.Join(dir, "nixoci"), nil
 }
 
-// WriteOnly returns a cache that keeps what it is told and remembers nothing:
-// for whoever wants all made again.
+// WriteOnly returns a cache that stores entries but returns none. With it, a push makes
+// everything again.
 func (c *Cache) WriteOnly() *Cache {
 	if c == nil {
 		return nil
@@ -72,11 +74,11 @@ func (c *Cache) WriteOnly() *Cache {
 	return &Cache{dir: c.dir, writeOnly: true}
 }
 
-// Dir is where the cache is.
+// Dir returns the cache's directory.
 func (c *Cache) Dir() string { return c.dir }
 
-// entry is the file's form. Check is the sha256 of folder, key and value, so that
-// a file under another's name is refused too.
+// entry is the content of a cache file. Check is the sha256 of folder, key and value.
+// So a file under the name of another entry is refused too.
 type entry struct {
 	Check string          `json:"check"`
 	Value json.RawMessage `json:"value"`
@@ -87,16 +89,16 @@ func checkOf(folder, key string, value []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// path spreads the entries over 256 folders. Keys are hashed because they come
-// from outside.
+// path returns the file name of an entry. Entries are spread over 256 folders. Keys are
+// hashed because they come from outside.
 func (c *Cache) path(folder, key string) string {
 	sum := sha256.Sum256([]byte(key))
 	name := hex.EncodeToString(sum[:])
 	return filepath.Join(c.dir, folder, name[:2], name[2:]+".json")
 }
 
-// Get fills value with what is kept under key, and reports whether there was
-// something to believe.
+// Get reads the value that is stored under key. It reports whether there was a valid
+// one.
 func (c *Cache) Get(folder, key string, value any) bool {
 	if c == nil || c.writeOnly {
 		return false
@@ -108,14 +110,14 @@ func (c *Cache) Get(folder, key string, value any) bool {
 	}
 	var e entry
 	if err != nil || json.Unmarshal(data, &e) != nil || e.Check != checkOf(folder, key, e.Value) || json.Unmarshal(e.Value, value) != nil {
-		os.Remove(name) // corrupt: nobody should stumble over it again
+		os.Remove(name) // corrupt: remove it, so that nobody reads it again
 		return false
 	}
 	return true
 }
 
-// Put keeps value under key. A cache that cannot be written to is no reason to
-// fail a push: callers may ignore the error, or say it once.
+// Put stores value under key. A push need not fail because a cache cannot be written.
+// So callers may ignore the error, or report it once.
 func (c *Cache) Put(folder, key string, value any) error {
 	if c == nil {
 		return nil
@@ -134,7 +136,7 @@ func (c *Cache) Put(folder, key string, value any) error {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
 	temp := filepath.Join(c.dir, tempDir)
-	c.sweep.Do(func() { atomicfile.Sweep(temp) }) // of processes that were killed
+	c.sweep.Do(func() { atomicfile.Sweep(temp) }) // remove the files of processes that were killed
 	if err := os.MkdirAll(temp, 0o755); err != nil {
 		return fmt.Errorf("write cache entry: %w", err)
 	}
@@ -145,14 +147,14 @@ func (c *Cache) Put(folder, key string, value any) error {
 	return nil
 }
 
-// Drop forgets what is kept under key.
+// Drop removes the value that is stored under key.
 func (c *Cache) Drop(folder, key string) {
 	if c != nil {
 		os.Remove(c.path(folder, key))
 	}
 }
 
-// bound removes the oldest entries of a shard that has too many.
+// bound removes the oldest entries of a shard with too many entries.
 func (c *Cache) bound(dir string) {
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) <= maxEntriesPerShard {
@@ -161,8 +163,8 @@ func (c *Cache) bound(dir string) {
 	c.prune(dir, files, maxEntriesPerShard*3/4, time.Time{})
 }
 
-// prune keeps the newest entries of one shard, at most keep of them and none
-// older than since, and returns how many it removed and their bytes.
+// prune keeps at most keep entries of one shard: the newest ones, and none older than
+// since. It returns the number of removed entries and their bytes.
 func (c *Cache) prune(dir string, files []fs.DirEntry, keep int, since time.Time) (removed int, bytes int64) {
 	type aged struct {
 		name string
@@ -193,14 +195,14 @@ func (c *Cache) prune(dir string, files []fs.DirEntry, keep int, since time.Time
 	return removed, bytes
 }
 
-// CacheFolder says how much one folder of a cache holds.
+// CacheFolder is the number and size of the entries in one folder of a cache.
 type CacheFolder struct {
 	Folder  string `json:"kind"`
 	Entries int    `json:"entries"`
 	Bytes   int64  `json:"bytes"`
 }
 
-// Info counts what is in the cache, everything below its directory by folder.
+// Info counts the entries of the cache, for each folder below its directory.
 func (c *Cache) Info() ([]CacheFolder, error) {
 	folders := map[string]*CacheFolder{}
 	err := filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
@@ -246,8 +248,9 @@ func (c *Cache) Info() ([]CacheFolder, error) {
 	return all, nil
 }
 
-// Prune removes entries that were last written before since; the zero time
-// removes none, and the time to come all. It returns how many and their bytes.
+// Prune removes entries that were last written before since. The zero time removes
+// none, and a time in the future removes all. Prune returns the number of removed
+// entries and their bytes.
 func (c *Cache) Prune(since time.Time) (removed int, bytes int64, err error) {
 	dirs := map[string]bool{}
 	err = filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
@@ -280,7 +283,7 @@ func (c *Cache) Prune(since time.Time) (removed int, bytes int64, err error) {
 	return removed, bytes, nil
 }
 
-// Layer returns what a recipe was known to make.
+// Layer returns the recorded result of a recipe.
 func (c *Cache) Layer(r layers.Recipe) (layers.Packed, bool) {
 	var p layers.Packed
 	if !c.Get(folderLayers, r.String(), &p) || p.Size <= 0 || p.DiffID.Validate() != nil || p.Digest.Validate() != nil {
@@ -289,7 +292,7 @@ func (c *Cache) Layer(r layers.Recipe) (layers.Packed, bool) {
 	return p, true
 }
 
-// PutLayer keeps what a recipe has made.
+// PutLayer records the result of a recipe.
 func (c *Cache) PutLayer(r layers.Recipe, p layers.Packed) error {
 	return c.Put(folderLayers, r.String(), p)
 }

@@ -41,8 +41,8 @@ func TestCacheRemembers(t *testing.T) {
 	}
 }
 
-// TestCacheDropsWhatIsCorrupt: a truncated, changed or swapped entry is no
-// knowledge, and gone afterwards.
+// TestCacheDropsWhatIsCorrupt checks that the cache does not return a truncated,
+// changed or swapped entry, and removes its file.
 func TestCacheDropsWhatIsCorrupt(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, file, other string){
 		"truncated": func(t *testing.T, file, _ string) { must(t, os.Truncate(file, 40)) },
@@ -83,7 +83,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestCacheManyWriters: whatever a reader sees is whole.
+// TestCacheManyWriters checks that readers never see an incomplete entry.
 func TestCacheManyWriters(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup

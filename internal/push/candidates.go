@@ -10,11 +10,11 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// newestTags is how many tags are looked at where none that is named is there.
+// newestTags is how many tags are tried if no image with a given tag exists.
 const newestTags = 4
 
-// Newest are the images that the newest tags of repo name. With an error they
-// are those that were found before it.
+// Newest returns the images that the newest tags of repo name. If it returns an error,
+// it also returns the images that it found before.
 func Newest(ctx context.Context, repo *registry.Repository) (images []*Remote, err error) {
 	tags, err := repo.NewestTags(ctx, newestTags)
 	for _, tag := range tags {
@@ -23,18 +23,17 @@ func Newest(ctx context.Context, repo *registry.Repository) (images []*Remote, e
 	return images, err
 }
 
-// AddReuse adds an image to j.Reuse, where one of that reference is not there
-// already.
+// AddReuse adds image to j.Reuse, unless j.Reuse has an image with the same reference.
 func (j *Job) AddReuse(image *Remote) {
 	if !slices.ContainsFunc(j.Reuse, func(r *Remote) bool { return r.String() == image.String() }) {
 		j.Reuse = append(j.Reuse, image)
 	}
 }
 
-// Predecessor is the image in repo that a push will replace: the one that the
-// first of its tags names, else the other tags, else latest, else the newest;
-// nil without any. It need not be signed: nothing of the new image's content is
-// taken from it.
+// Predecessor returns the image in repo that the new image replaces. It tries the tags
+// of the push in their order, then latest, then the newest tags. It returns nil if no
+// image exists. The image need not be signed, because the new image takes no content
+// from it.
 func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remote, error) {
 	var named []*Remote
 	for _, tag := range append(slices.Clone(j.Tags), "latest") {
@@ -46,7 +45,7 @@ func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remo
 	}
 	newest, err := Newest(ctx, repo)
 	if err != nil && j.Warn != nil {
-		j.Warn(err) // some registries list nothing
+		j.Warn(err) // some registries refuse to list tags
 	}
 	for i, r := range newest {
 		newest[i] = j.unsigned(r)
@@ -54,8 +53,9 @@ func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remo
 	return firstThere(ctx, newest)
 }
 
-// unsigned is the one of j.Reuse with image's reference, since that may have
-// read it already, unless it demands a signature; else image.
+// unsigned returns the element of j.Reuse with image's reference, because it may have
+// been read already. If there is none, or it requires a signature, unsigned returns
+// image.
 func (j *Job) unsigned(image *Remote) *Remote {
 	for _, r := range j.Reuse {
 		if r.signed == nil && r.String() == image.String() {
@@ -65,7 +65,7 @@ func (j *Job) unsigned(image *Remote) *Remote {
 	return image
 }
 
-// firstThere returns the first of images that is there, nil without any.
+// firstThere returns the first of images that exists, nil if none does.
 func firstThere(ctx context.Context, images []*Remote) (*Remote, error) {
 	group, groupCtx := task.WithContext(ctx)
 	for _, r := range images {

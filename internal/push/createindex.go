@@ -16,9 +16,9 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// CreateIndex joins images that repo has already, each named by a tag or
-// digest and an index or a manifest, into one index, and puts it under its
-// digest and then under each tag. No layer is looked at.
+// CreateIndex joins images of repo into one index. Each image is named by a tag or
+// digest, and is an index or a manifest. The new index is stored under its digest and
+// then under each tag. CreateIndex reads no layer.
 func CreateIndex(ctx context.Context, repo *registry.Repository, tagsOrDigests, tags []string, s manifest.Settings) (Result, error) {
 	parts := make([]*manifest.Index, len(tagsOrDigests))
 	group, groupCtx := task.WithContext(ctx)
@@ -53,8 +53,8 @@ func CreateIndex(ctx context.Context, repo *registry.Repository, tagsOrDigests, 
 	return Result{Index: index.Descriptor, Platforms: parsed.Manifests}, nil
 }
 
-// readPart reads what tagOrDigest names as an index; a manifest is one of its own
-// platform.
+// readPart reads the index that tagOrDigest names. If it names a manifest, readPart
+// returns an index with only this manifest.
 func readPart(ctx context.Context, r *registry.Repository, tagOrDigest string) (*manifest.Index, error) {
 	blob, err := r.GetManifest(ctx, tagOrDigest)
 	if errors.Is(err, oci.ErrNotFound) {

@@ -6,13 +6,13 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// pushedImage is one platform's image on its way to the destination.
+// pushedImage is the image of one platform during a push.
 type pushedImage struct {
 	draft  *manifest.Draft
-	layers []*pushedLayer // in the draft's order
+	layers []*pushedLayer // in the order of the draft
 }
 
-// finish makes the image of what its layers were packed to.
+// finish makes the image from the results of its packed layers.
 func (i *pushedImage) finish() (*manifest.PlatformImage, error) {
 	packed := make([]layers.Packed, len(i.layers))
 	for k, l := range i.layers {
@@ -21,17 +21,15 @@ func (i *pushedImage) finish() (*manifest.PlatformImage, error) {
 	return i.draft.Image(packed)
 }
 
-// pushedLayer is a layer on its way to the destination. Several platforms may
-// share it.
+// pushedLayer is a layer during a push. Several platforms may share it.
 type pushedLayer struct {
 	LayerResult
-	known     *layers.Packed // what the recipe is said to make; nil: nobody knows
-	knownFrom string         // who said so: fromLocal, or the reference of an image
-	unsigned  bool           // only an image without a trusted signature said so
+	known     *layers.Packed // recorded result of the recipe; nil: none is recorded
+	knownFrom string         // who recorded it: fromLocal, or the reference of an image
+	unsigned  bool           // only an image without a trusted signature recorded it
 }
 
-// draft drafts the image of each system. Platforms share the layers that have
-// one recipe.
+// draft drafts the image of each system. Platforms share layers with equal recipes.
 func (p *pusher) draft(systems []PlannedSystem) error {
 	byRecipe := map[layers.Recipe]*pushedLayer{}
 	var drafts []*manifest.Draft
@@ -67,7 +65,7 @@ func (p *pusher) draft(systems []PlannedSystem) error {
 	return err
 }
 
-// platforms are the layers of each platform, for people.
+// platforms lists the layers of each platform for the progress display.
 func (p *pusher) platforms() []PlatformLayers {
 	all := make([]PlatformLayers, len(p.images))
 	for i, image := range p.images {

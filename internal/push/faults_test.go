@@ -28,7 +28,7 @@ var (
 	firstFlag = flag.Uint64("first-seed", 1, "the first of them")
 )
 
-// seeds are those to run, usually n of them.
+// seeds returns the seeds to run, usually n of them.
 func seeds(n uint64) []uint64 {
 	if *seedFlag != 0 {
 		return []uint64{*seedFlag}
@@ -52,17 +52,17 @@ func (account) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig{Username: registrytest.User, Password: registrytest.Password}), nil
 }
 
-// world is a registry with faults, in a bubble where waiting takes no time, and
-// an image to push there.
+// world is a registry with faults and an image to push there. It lives in a synctest
+// bubble, where waiting takes no time.
 type world struct {
 	t      *testing.T
 	reg    *registrytest.Registry
 	tokens *registrytest.Tokens
 	dial   *registrytest.Pipes
-	faults *registrytest.Faults // nil: none
+	faults *registrytest.Faults // nil: no faults
 	src    *treeSource
 	packer *layers.Packer
-	stream bool // layers go out while they are made, also small ones
+	stream bool // uploads layers while they are made, even small ones
 }
 
 const (
@@ -70,7 +70,7 @@ const (
 	worldTag  = "v1"
 )
 
-// inWorld runs f in a bubble. The registry is served over pipes.
+// inWorld runs f in a synctest bubble. The registry is served over pipes.
 func inWorld(t *testing.T, tokens bool, f func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, reg: registrytest.New(), src: &treeSource{content: map[closure.StorePath][]byte{}}, packer: layers.NewPacker(1)}
@@ -118,18 +118,19 @@ func (w *world) push(images []PlannedSystem, cache *Cache) (Result, error) {
 
 func (w *world) tag() digest.Digest { return w.reg.Tag(worldRepo, worldTag) }
 
-// faulty is what one seed does: what was pushed before, and what is known.
+// faulty is the scene of one seed: what was pushed before, what is pushed now, and what
+// the cache contains.
 type faulty struct {
 	w      *world
 	before []PlannedSystem // pushed without faults; nil: nothing
 	images []PlannedSystem
 	cache  *Cache
 
-	old, want digest.Digest // of the tag: before, and as it should be
+	old, want digest.Digest // digest of the tag: before the push, and after a correct one
 }
 
-// prepare makes the scene of a seed. Seeds differ in whether there is an image
-// before, the same or another, and what this machine knows.
+// prepare makes the scene of a seed. The seed decides whether the registry already has
+// an image, whether that is the same image, and what this machine's cache contains.
 func (w *world) prepare(seed uint64) *faulty {
 	s := &faulty{w: w, cache: OpenCache(w.t.TempDir())}
 	s.images = []PlannedSystem{sampleImage(w.t, w.src, "amd64", nil), sampleImage(w.t, w.src, "arm64", nil)}
@@ -137,14 +138,14 @@ func (w *world) prepare(seed uint64) *faulty {
 	honest := w.reg
 	cache := s.cache // of the machine that pushed before
 	switch seed % 8 {
-	case 1, 5: // another image is there, of this machine
+	case 1, 5: // this machine pushed another image
 		s.before = []PlannedSystem{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
-	case 2, 7: // or of another
+	case 2, 7: // another machine pushed another image
 		s.before = []PlannedSystem{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
 		cache = nil
 	case 3: // this machine pushed the same image
 		s.before = s.images
-	case 4: // another machine did
+	case 4: // another machine pushed the same image
 		s.before, cache = s.images, nil
 	}
 	scratch := registrytest.New()
@@ -160,14 +161,14 @@ func (w *world) prepare(seed uint64) *faulty {
 	return s
 }
 
-// verdict is what came of a push with faults.
+// verdict is the result of a push with faults.
 type verdict struct {
 	err   error
 	took  time.Duration
-	wrong string // what must never be
+	wrong string // a violated rule; "": none
 }
 
-// run pushes with faults, and looks at what is there afterwards.
+// run pushes with faults, and checks the registry afterwards.
 func (s *faulty) run() verdict {
 	start := time.Now()
 	result, err := s.w.push(s.images, s.cache)
@@ -190,7 +191,7 @@ func (s *faulty) run() verdict {
 	return v
 }
 
-// again pushes once more, without faults: whatever happened, that must mend it.
+// again pushes once more without faults. This push must repair everything.
 func (s *faulty) again() error {
 	s.w.faults = nil
 	if _, err := s.w.push(s.images, s.cache); err != nil {
@@ -202,16 +203,16 @@ func (s *faulty) again() error {
 	return s.w.reg.Check(worldRepo, worldTag)
 }
 
-// report says what a seed did, so that it can be run again alone.
+// report prints what happened with a seed, and how to run this seed alone.
 func (s *faulty) report(t *testing.T, test string, seed uint64, v verdict) {
 	t.Helper()
 	t.Errorf("seed %d: %s\nerror: %v\nscript: %v\nhappened:\n\t%s\nalone: go test ./internal/push -run '^%s$' -seed %d",
 		seed, v.wrong, v.err, s.w.faults.Script, strings.Join(s.w.faults.Fired, "\n\t"), test, seed)
 }
 
-// TestSeededFaults: pushes to a registry that does one to four things wrong,
-// each once. The tag is never wrong, the image behind it always whole, no push
-// takes longer than limit.Operation, and nearly all of them succeed.
+// TestSeededFaults pushes to a registry that makes one to four faults, each once. The
+// tag must always name the old or the new image, and that image must be complete. No
+// push may take longer than limit.Operation, and nearly all must succeed.
 func TestSeededFaults(t *testing.T) {
 	all := seeds(300)
 	var failed []string
@@ -243,8 +244,8 @@ func TestSeededFaults(t *testing.T) {
 	}
 }
 
-// TestLastingFaults: what goes wrong stays wrong. The push may fail, in time,
-// and says so; the tag is what it was or what it should be.
+// TestLastingFaults pushes to a registry with a fault that never ends. The push may
+// fail, but in time and with an error. The tag must name the old or the new image.
 func TestLastingFaults(t *testing.T) {
 	for _, seed := range seeds(100) {
 		inWorld(t, seed%3 == 0, func(w *world) {
@@ -253,7 +254,7 @@ func TestLastingFaults(t *testing.T) {
 			v := s.run()
 			lies := []registrytest.FaultKind{registrytest.Corrupt, registrytest.Truncate, registrytest.Forget}
 			if v.wrong != "" && w.faults.Script[0].On == registrytest.PutTag && slices.Contains(lies, w.faults.Script[0].Kind) && v.err != nil && strings.Contains(v.err.Error(), "the tag") {
-				v.wrong = "" // it cannot be mended, and the error says so
+				v.wrong = "" // the push cannot repair this, and its error says so
 			}
 			if v.wrong != "" {
 				s.report(t, "TestLastingFaults", seed, v)

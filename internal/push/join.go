@@ -14,18 +14,17 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// Registries have no compare-and-swap for tags, so two joins can read the same
-// index and the second one to write takes the first one's platform away. Each
-// join therefore looks again after joinSettle, which is much longer than the
-// others need between reading and writing, and joins again when its platform is
-// gone.
+// Registries have no compare-and-swap for tags. If two joins read the same index, the
+// second one to write removes the platform of the first one. So each join reads the
+// index again after joinSettle, which is much longer than a join takes between reading
+// and writing. If its platform is gone, it joins again.
 const (
 	joinSettle   = time.Second
 	joinAttempts = 10
 )
 
-// join adds the images to the index that tag names, or starts one, and returns
-// the index that is there in the end.
+// join adds the images to the index that tag names, or creates that index. It returns
+// the index that the registry has in the end.
 func (p *pusher) join(ctx context.Context, tag string, images []*manifest.PlatformImage) (oci.Blob, error) {
 	for attempt := range joinAttempts {
 		old, err := p.current(ctx, tag)
@@ -48,7 +47,7 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 				return oci.Blob{}, err
 			}
 		}
-		// The jitter keeps two that collided from colliding again.
+		// The random part keeps two joins that collided from colliding again.
 		if err := retry.Sleep(ctx, joinSettle+rand.N(joinSettle/2)); err != nil {
 			return oci.Blob{}, err
 		}
@@ -65,7 +64,8 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 		"let every push to this tag use --join, or push to tags of their own and use nixoci index create")
 }
 
-// current is what tag names right now, nil where there is nothing yet.
+// current returns the index that tag names right now. It returns nil if the tag does
+// not exist.
 func (p *pusher) current(ctx context.Context, tag string) (*RemoteIndex, error) {
 	repo, ok := p.dst.(*registry.Repository)
 	if !ok {

@@ -11,13 +11,14 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// Plans reads the plans of the image's platforms. Each layer's descriptor lists
-// the layer's store paths, so this takes the manifests alone, which a push reads
-// anyway. An image of another tool has none. The error wraps [oci.ErrNotFound]
-// where there is no image.
+// Plans reads the plans of the image's platforms. Each layer's descriptor lists the
+// layer's store paths. So Plans reads only the manifests, which a push reads anyway. An
+// image of another tool has no plans. The error wraps [oci.ErrNotFound] if the image
+// does not exist.
 //
-// What a manifest lists is a claim. A wrong one makes worse layers and never
-// wrong ones: only where a path goes is taken from it.
+// Anybody who can write to the repository can list wrong paths. A wrong list makes the
+// new layers less efficient but never incorrect, because it only decides which path
+// goes into which layer.
 func (r *Remote) Plans(ctx context.Context) ([]plan.Known, error) {
 	manifests, err := r.manifests(ctx)
 	if err != nil {
@@ -34,7 +35,7 @@ func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Kn
 	}
 	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
 	if err != nil {
-		return nil, nil //nolint:nilerr // something else than an index: nothing of nixoci's
+		return nil, nil //nolint:nilerr // no index, so not an image of nixoci
 	}
 	var all []remoteManifest
 	for _, d := range index.Manifests {
@@ -54,7 +55,7 @@ func plansOf(manifests []remoteManifest) []plan.Known {
 	var all []plan.Known
 	for _, m := range manifests {
 		if m.err != nil || m.listed.Platform == nil {
-			continue // that platform is planned anew
+			continue // this platform gets a new plan
 		}
 		recorded := &plan.Plan{Strategy: plan.StrategyCost}
 		for _, l := range m.parsed.Layers {

@@ -17,20 +17,20 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// knownIndex is what this machine remembers of an image that it pushed.
+// knownIndex is the cache entry of an image that this machine pushed.
 type knownIndex struct {
 	ocispec.Descriptor
-	Manifests []ocispec.Descriptor `json:"manifests,omitempty"` // of the platforms
+	Manifests []ocispec.Descriptor `json:"manifests,omitempty"` // manifests of the platforms
 }
 
-// presenceSample is how many layers of an image that this machine pushed are
-// looked for, at random, before the image counts as there. They are asked for
-// all at once, so they cost one round trip.
+// presenceSample is how many layers of an image that this machine pushed are looked up
+// before the image counts as complete. They are chosen at random and looked up
+// concurrently, so they cost one round trip.
 const presenceSample = 2
 
-// unchanged reports whether the destination has the image already, under every
-// tag that is wanted. What this machine pushed itself is compared by digest.
-// What only the registry knows is proved, see [pusher.prove].
+// unchanged reports whether the destination has the image already, under every tag of
+// the job. If this machine pushed the image itself, unchanged compares digests. If only
+// the registry has it, unchanged proves it, see [pusher.prove].
 func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 	if len(p.job.Tags) == 0 {
 		return Result{}, false, nil
@@ -67,7 +67,7 @@ func (p *pusher) unchangedKnown(ctx context.Context, known knownIndex) (Result, 
 	return Result{Index: known.Descriptor, Unchanged: true}, len(gone) == 0, nil
 }
 
-// allTags reports whether all tags name one manifest.
+// allTags reports whether all tags name the manifest with digest want.
 func (p *pusher) allTags(ctx context.Context, tags []string, want digest.Digest) (bool, error) {
 	same := make([]bool, len(tags))
 	group, ctx := task.WithContext(ctx)
@@ -92,11 +92,11 @@ func (p *pusher) allTags(ctx context.Context, tags []string, want digest.Digest)
 	return true, nil
 }
 
-// gone asks for the manifests, and for a few of the layers that this machine
-// knows, and returns what is not there.
+// gone looks up the manifests, and a few of the layers that this machine knows. It
+// returns the missing ones.
 func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]string, error) {
 	var sample []ocispec.Descriptor
-	_, remote := p.dst.(*registry.Repository) // what is on the disk is asked for at once
+	_, remote := p.dst.(*registry.Repository) // a local destination is quick, so all of its layers are looked up
 	for _, i := range rand.Perm(len(p.layers)) {
 		packed, ok := p.job.Cache.Layer(p.layers[i].Layer.Recipe)
 		if !ok {
@@ -148,17 +148,17 @@ func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]st
 	return gone, nil
 }
 
-// errContradiction says that an image is not what its recipe says it is.
+// errContradiction means that a recipe gives something else than the image contains.
 var errContradiction = errors.New("is not what its recipe makes")
 
-// prove reports whether r is the image that this push would make. It reads the
-// index and each platform's manifest, makes config, manifests and index again
-// from the layers that the manifests list, and compares digests. The layers
-// without store paths are made again too. So only the contents of the other
-// layers are left to believe, and a few of these are sampled.
+// prove reports whether r is the image that this push would make. It reads the index
+// and the manifest of each platform. From the layers in the manifests it makes config,
+// manifests and index again, and compares their digests. It also makes the layers
+// without store paths again. The contents of the other layers remain unproved, so prove
+// checks a random sample of them.
 //
-// An image with another recipe is just another image. One that has the recipe
-// and is something else is forged or damaged: nothing that it says counts.
+// If the recipe differs, r is just another image. If the recipe is the same but the
+// content differs, r is forged or damaged, and nothing in it is used.
 func (p *pusher) prove(ctx context.Context, r *Remote) (ocispec.Descriptor, bool, error) {
 	top, err := r.Index(ctx)
 	if err != nil || !p.hasImages(top) {
@@ -189,14 +189,14 @@ func (p *pusher) prove(ctx context.Context, r *Remote) (ocispec.Descriptor, bool
 	return top.Blob.Descriptor, true, nil
 }
 
-// claim is what a manifest says of one layer.
+// claim is what a manifest records about one layer.
 type claim struct {
 	layer  *layers.Layer
 	packed layers.Packed
 }
 
-// remake makes the images again from what the manifests say of their layers,
-// and compares. It returns what is left to believe.
+// remake makes the images again from the layers that the manifests list, and compares
+// them. It returns the claims about layers that remain unproved.
 func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remoteManifest) (unproved []claim, err error) {
 	seen := map[layers.Recipe]bool{}
 	remade := make([]*manifest.PlatformImage, len(p.images))
@@ -215,7 +215,7 @@ func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remot
 		}
 	}
 	if p.job.Join {
-		return unproved, nil // the index has others' platforms too
+		return unproved, nil // the index also has platforms of other pushes
 	}
 	index, err := manifest.NewIndex(remade, p.job.Settings)
 	if err != nil {
@@ -227,8 +227,7 @@ func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remot
 	return unproved, nil
 }
 
-// remakeImage is remake for one platform: m is the manifest that the index
-// lists for it.
+// remakeImage is remake for one platform. The index lists m as its manifest.
 func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *ocispec.Descriptor, m *remoteManifest) (made *manifest.PlatformImage, unproved []claim, err error) {
 	if m == nil {
 		return nil, nil, errContradiction
@@ -274,9 +273,10 @@ func manifestOf(all []remoteManifest, listed *ocispec.Descriptor) *remoteManifes
 	return nil
 }
 
-// ownLayer returns what this machine itself knows of a layer: from its cache,
-// or because the layer has no store paths and is made in milliseconds. No
-// registry is asked about these: one of them is the program that starts first.
+// ownLayer returns what this machine itself knows of a layer. It knows a layer from its
+// cache. A layer without store paths takes milliseconds, so ownLayer makes it. No
+// registry is asked for such a layer, because one of them is the program that starts
+// first.
 func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, bool, error) {
 	if packed, ok := p.job.Cache.Layer(l.Recipe); ok {
 		return packed, true, nil

@@ -12,71 +12,82 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// Bounds of one push, over all of its platforms.
+// These are the default limits of one push, for all of its platforms together.
 const (
-	// defaultUploads is enough that the round trips of small layers hide behind
-	// the packing of large ones: at 30 ms, 16 uploads of four round trips each
-	// move 133 layers a second. How many of them may be packed at a time is for
-	// the destination to say.
+	// defaultUploads is large enough to hide the round trips of small layers behind
+	// the packing of large ones. At 30 ms a round trip, 16 uploads with four round
+	// trips each move 133 layers a second. The destination limits how many layers are
+	// packed at once.
 	defaultUploads = 16
 
-	// defaultQueries are HEAD requests, which cost a round trip and nothing
-	// else: 100 of them take four.
+	// defaultQueries limits concurrent HEAD requests. Such a request costs one round
+	// trip and nothing else: 100 requests take the time of four.
 	defaultQueries = 32
 
-	// defaultWholeLayers bounds the memory for layers that are sent whole: with
-	// defaultUploads at most 32 MiB, and a third of that where gzip does its usual
-	// work. The layers that an update changes are mostly smaller, and those that
-	// are larger cost one request more.
+	// defaultWholeLayers bounds the memory for layers that are sent whole. With
+	// defaultUploads that is at most 32 MiB, and about a third of it where gzip
+	// compresses as usual. Most layers that an update changes are smaller. A larger
+	// layer costs one request more.
 	defaultWholeLayers = 2 << 20
 )
 
-// PlannedSystem is one platform's system, and which of its store paths go into
-// which layer.
+// PlannedSystem is the system of one platform together with its plan. The plan decides
+// which store paths go into which layer.
 type PlannedSystem struct {
 	System *manifest.System
 	Plan   *plan.Plan
 }
 
-// Job says what image is made, and how. The zero value of a field is its default.
+// Job describes the image to make and the way to push it. The zero value of a field
+// stands for its default.
 type Job struct {
 	Compression layers.Compression
 	Settings    manifest.Settings
-	Tags        []string // moved to the index, last of all
+	Tags        []string // set to the index, after everything else
 	Packer      *layers.Packer
-	Uploads     int                                      // blobs that are uploaded at once
-	WholeLayers int64                                    // bytes, before compression, of layers that a registry gets in one request instead of two; <0: none
-	Cache       *Cache                                   // what this machine knows; nil: nothing
-	Reuse       []*Remote                                // images that may know layers, the first one's word counts
-	ReuseElse   func(context.Context) ([]*Remote, error) // more of them, asked for if none of Reuse is there
-	Base        *BaseImage                               // that applications are put on; nil: none
-	Join        bool                                     // keep the other platforms of the index that Tags[0] names
+	Uploads     int // limit of concurrent uploads
 
-	// SampleClaims makes a few small layers again that only an unsigned image in
-	// a registry vouches for. For sources that are read from this machine.
+	// A registry gets layers up to this size, in bytes before compression, in one
+	// request instead of two. A negative value turns this off.
+	WholeLayers int64
+
+	Cache *Cache // what this machine has made before; nil: nothing
+
+	// Reuse has images whose layers may be reused. If several images list a layer, the
+	// first of them counts.
+	Reuse []*Remote
+
+	ReuseElse func(context.Context) ([]*Remote, error) // returns more images; called if no image of Reuse exists
+	Base      *BaseImage                               // base image of applications; nil: none
+	Join      bool                                     // keep the other platforms of the index that Tags[0] names
+
+	// SampleClaims makes a few small layers again and compares them, if only an
+	// unsigned image in a registry vouches for them. Set it if the store paths are
+	// read from this machine.
 	SampleClaims bool
 
-	// ReuseCheck is the share of the reused layers, 0 to 1, that are made again
-	// and compared. One that differs ends the push. With a share an image that
-	// is there already is looked at layer by layer, too.
+	// ReuseCheck is the share of the reused layers, from 0 to 1, that are made again
+	// and compared. If one differs, the push fails. If ReuseCheck > 0, even an
+	// unchanged image is checked layer by layer.
 	ReuseCheck float64
 
-	// Warn, if any, is told what made the push slower and not wrong.
+	// Warn, if set, is called with each problem that made the push slower but not
+	// wrong.
 	Warn func(error)
 
-	// Progress, if any, is told of the layers. Its methods are called
+	// Progress, if set, receives the progress of the layers. Its methods are called
 	// concurrently.
 	Progress Progress
 }
 
-// Progress is told what happens to the layers of a push.
+// Progress receives what happens to the layers of a push.
 type Progress interface {
-	Start(platforms []PlatformLayers)   // once it is known what the layers are
-	Packing(l *layers.Layer, bytes int) // that many more bytes of its tar are packed
+	Start(platforms []PlatformLayers)   // called when the list of layers is complete
+	Packing(l *layers.Layer, bytes int) // so many more bytes of the layer's tar are packed
 	Done(r LayerResult)
 }
 
-// PlatformLayers are the layers of one platform. Two platforms may share some.
+// PlatformLayers lists the layers of one platform. Two platforms may share layers.
 type PlatformLayers struct {
 	Platform string
 	Layers   []*layers.Layer
@@ -88,42 +99,42 @@ func (noProgress) Start([]PlatformLayers)     {}
 func (noProgress) Packing(*layers.Layer, int) {}
 func (noProgress) Done(LayerResult)           {}
 
-// Outcome says what a push did with a layer.
+// Outcome is the result of a push for one layer.
 type Outcome string
 
-// The outcomes.
+// These are the outcomes of a layer that nixoci makes.
 const (
-	Made   Outcome = "made"   // packed and sent
-	Reused Outcome = "reused" // its recipe was known and the blob was there
+	Made   Outcome = "made"   // packed and uploaded
+	Reused Outcome = "reused" // the result of its recipe was known, and the destination had the blob
 
-	// Of layers of a base image.
-	Present Outcome = "present" // it was there
+	// These are the outcomes of a layer of a base image.
+	Present Outcome = "present" // the destination had it already
 	Mounted Outcome = "mounted" // the registry took it from the base's repository
-	Copied  Outcome = "copied"  // read where the base is, and sent
+	Copied  Outcome = "copied"  // read from the base image and uploaded
 )
 
-// LayerResult is one distinct layer of a push.
+// LayerResult is the result for one layer of a push. A layer that several platforms
+// share has one result.
 type LayerResult struct {
 	Layer      *layers.Layer
 	Packed     layers.Packed
 	Outcome    Outcome
-	ReusedFrom string // who said what the recipe of a reused layer makes
-	Checked    bool   // reused, made again, and found the same
+	ReusedFrom string // for a reused layer: who recorded the result of its recipe
+	Checked    bool   // reused, and made again with the same result
 }
 
-// Result is what a push did.
+// Result is the result of a push.
 type Result struct {
 	Index     ocispec.Descriptor
-	Platforms []ocispec.Descriptor // as the index lists them
-	Layers    []LayerResult        // distinct, in the order of the images
-	Base      []BaseResult         // layers of base images, distinct
-	Unchanged bool                 // the destination had all of it; Layers is empty
+	Platforms []ocispec.Descriptor // in the order of the index
+	Layers    []LayerResult        // each layer once, in the order of the images
+	Base      []BaseResult         // layers of base images, each once
+	Unchanged bool                 // the destination had the whole image already; then Layers is empty
 }
 
-// Push assembles the image of systems and puts it where dst says: blobs, then
-// manifests by digest, then the index by digest, then the tags. It changes
-// nothing that a person would see before all of it is there, and nothing at all
-// when it fails.
+// Push assembles the image of systems and stores it in dst: first the blobs, then the
+// manifests by digest, then the index by digest, then the tags. No tag changes before
+// all content is stored. If Push fails, no tag changes at all.
 func Push(ctx context.Context, dst oci.Destination, systems []PlannedSystem, job Job) (Result, error) {
 	p, err := newPusher(dst, systems, job)
 	if err != nil {
@@ -148,24 +159,28 @@ func Push(ctx context.Context, dst oci.Destination, systems []PlannedSystem, job
 	return p.putImages(ctx)
 }
 
-// pusher is one push: where it goes, what it sends, and what it has learned of
-// the destination.
+// pusher is the state of one push: its destination, its images and layers, and what it
+// has learned about the destination.
 type pusher struct {
 	dst oci.Destination
 	job Job
 
 	images []*pushedImage // one for each platform
 	layers []*pushedLayer // of all images, each once, in the order of first use
-	base   []*baseLayer   // of all base images, likewise
-	recipe digest.Digest  // of an index that holds all images and nothing else
+	base   []*baseLayer   // of all base images, each once, in the order of first use
+	recipe digest.Digest  // recipe of an index with exactly these images
 
-	own        map[layers.Recipe]bool // layers without store paths that this run has made to compare them
-	listed     map[digest.Digest]bool // blobs that manifests of the destination's repository list; none where the job checks what it reuses
-	hasBase    map[digest.Digest]bool // layers in base
-	incomplete bool                   // the destination has lost something: what is listed proves nothing
+	own map[layers.Recipe]bool // layers without store paths that this run has made for a comparison
+
+	// Blobs that manifests in the destination's repository list. It is empty if the job
+	// checks what it reuses.
+	listed map[digest.Digest]bool
+
+	hasBase    map[digest.Digest]bool // digests of the layers in base
+	incomplete bool                   // the destination has lost something, so a listed blob may be missing too
 }
 
-// newPusher drafts the images. It reads nothing.
+// newPusher drafts the images. It reads no files.
 func newPusher(dst oci.Destination, systems []PlannedSystem, job Job) (*pusher, error) {
 	p := &pusher{dst: dst, job: job, own: map[layers.Recipe]bool{}, listed: map[digest.Digest]bool{}, hasBase: map[digest.Digest]bool{}}
 	if p.job.Packer == nil {
@@ -192,7 +207,7 @@ func (p *pusher) warn(err error) {
 	}
 }
 
-// name is the destination's, for people.
+// name returns the destination's name for messages.
 func (p *pusher) name() string {
 	if named, ok := p.dst.(interface{ Name() string }); ok {
 		return named.Name()

@@ -31,7 +31,7 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 	if err := p.dst.Commit(ctx); err != nil {
 		return Result{}, err
 	}
-	if !p.job.Join { // a joined index has more than the recipe makes
+	if !p.job.Join { // a joined index has more platforms than the recipe
 		known := knownIndex{Descriptor: index.Descriptor}
 		for _, m := range built {
 			known.Manifests = append(known.Manifests, m.Manifest.Descriptor)
@@ -47,8 +47,7 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 	return result, nil
 }
 
-// putManifests puts each platform's config and manifest, then the index and the
-// tags.
+// putManifests puts each platform's config and manifest, then the index and the tags.
 func (p *pusher) putManifests(ctx context.Context) ([]*manifest.PlatformImage, oci.Blob, error) {
 	built := make([]*manifest.PlatformImage, len(p.images))
 	group, groupCtx := task.WithContext(ctx)
@@ -75,8 +74,8 @@ func (p *pusher) putManifests(ctx context.Context) ([]*manifest.PlatformImage, o
 	return built, index, err
 }
 
-// putIndex puts the index, joined with what is there where that is wanted,
-// under its digest and then under each tag.
+// putIndex puts the index under its digest and then under each tag. If the job asks for
+// it, putIndex first joins the index with the one in the registry.
 func (p *pusher) putIndex(ctx context.Context, images []*manifest.PlatformImage) (oci.Blob, error) {
 	tags := p.job.Tags
 	var index oci.Blob

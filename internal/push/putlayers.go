@@ -17,8 +17,9 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// putLayers asks for the layers whose recipe is known, then makes what is
-// missing, and again what is to be checked.
+// putLayers looks up the layers with a known recipe in the destination. It then makes
+// the missing layers. Last, it makes a sample of the reused layers again and compares
+// them.
 func (p *pusher) putLayers(ctx context.Context) error {
 	if err := p.query(ctx); err != nil {
 		return err
@@ -29,7 +30,7 @@ func (p *pusher) putLayers(ctx context.Context) error {
 			todo = append(todo, l)
 		}
 	}
-	sample := p.sample() // before anything is made: that changes what it reads
+	sample := p.sample() // chosen first, because makeAll changes the outcomes that sample reads
 	if err := p.makeAll(ctx, todo); err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (p *pusher) putLayers(ctx context.Context) error {
 func (p *pusher) makeAll(ctx context.Context, todo []*pushedLayer) error {
 	uploads := p.job.Uploads
 	if _, ordered := p.dst.(oci.Ordered); ordered {
-		uploads = 1 // a single layer keeps all compressors busy
+		uploads = 1 // one layer keeps all compressors busy
 	} else {
 		todo = mixed(todo)
 	}
@@ -57,20 +58,20 @@ func (p *pusher) makeAll(ctx context.Context, todo []*pushedLayer) error {
 	group.SetLimit(uploads)
 	for _, l := range todo {
 		if ctx.Err() != nil {
-			break // Go would wait for a place
+			break // otherwise group.Go would wait for a free slot
 		}
 		group.Go(func() error { return p.make(ctx, l) })
 	}
 	return group.Wait()
 }
 
-// oneSmall is how many layers are begun for each one that is small.
+// oneSmall means that every fourth layer is a small one.
 const oneSmall = 4
 
-// mixed orders layers so that no large one is left alone at the end, and yet some
-// are finished soon: the largest first, and in between each fourth time the
-// smallest that is left. A person sees the count move, and a push that is
-// interrupted has kept something.
+// mixed returns the order in which layers are made: the largest first, but every fourth
+// is the smallest that is left. So no large layer is left alone at the end, and some
+// layers are finished soon. A person sees the count move, and an interrupted push has
+// kept something.
 func mixed(todo []*pushedLayer) []*pushedLayer {
 	left := slices.Clone(todo)
 	slices.SortStableFunc(left, func(a, b *pushedLayer) int { return cmp.Compare(b.Layer.Size, a.Layer.Size) })
@@ -86,9 +87,9 @@ func mixed(todo []*pushedLayer) []*pushedLayer {
 	return order
 }
 
-// query marks the known layers that the destination has. One that a manifest of
-// the same repository lists is there: if not, the registry says so when it is
-// given the new manifest, see [pusher.putImages].
+// query marks the known layers that the destination has. It does not ask for a layer
+// that a manifest in the same repository lists. If such a layer is missing after all,
+// the registry refuses the new manifest, see [pusher.putImages].
 func (p *pusher) query(ctx context.Context) error {
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
@@ -121,8 +122,8 @@ func (p *pusher) reused(l *pushedLayer) {
 	p.job.Progress.Done(l.LayerResult)
 }
 
-// putBack asks again for all layers, also for those that were sent: the registry
-// has refused a manifest. It makes what is not there.
+// putBack is called after the registry refused a manifest. It looks up all layers
+// again, also those that were just sent, and makes the missing ones.
 func (p *pusher) putBack(ctx context.Context) error {
 	clear(p.listed)
 	if dst, ok := p.dst.(oci.Forgetful); ok {
@@ -157,7 +158,8 @@ func (p *pusher) putBack(ctx context.Context) error {
 	return p.makeAll(ctx, missing)
 }
 
-// make packs one layer and sends it in the same pass, and keeps its recipe.
+// make packs one layer and uploads it in the same pass. It then stores the result in
+// the cache.
 func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	pack := func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 		return p.job.Packer.Pack(ctx, l.Layer, w)
@@ -168,7 +170,7 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	}
 	packed, err := put(ctx, l.known, pack)
 	if l.known != nil && errors.Is(err, oci.ErrOtherContent) {
-		// Whoever said what this recipe makes was wrong. What was made counts.
+		// The recorded result of this recipe was wrong. The layer just made is right.
 		p.job.Cache.Drop(folderLayers, l.Layer.Recipe.String())
 		packed, err = put(ctx, nil, pack)
 	}
@@ -183,8 +185,8 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	return nil
 }
 
-// putWhole is PutLayer for a small layer: packed into memory first, it takes one
-// request less.
+// putWhole is PutLayer for a small layer. It packs the layer into memory first, which
+// saves one request.
 func (p *pusher) putWhole(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
 	var data bytes.Buffer
 	packed, err := pack(ctx, &data)

@@ -13,10 +13,12 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// Where the recipe of a reused layer came from, beside a registry's reference.
+// fromLocal stands for this machine's cache as the origin of a reused layer. Any other
+// origin is the reference of an image in a registry.
 const fromLocal = "local"
 
-// hasImages reports whether an index is the one that the push would make.
+// hasImages reports whether top is an index with the images of this push, judged by
+// their recipes.
 func (p *pusher) hasImages(top *RemoteIndex) bool {
 	switch {
 	case top.Index == nil:
@@ -33,8 +35,8 @@ func (p *pusher) hasImages(top *RemoteIndex) bool {
 	return true
 }
 
-// remoteOf is the image that the destination's tag names, where the job
-// believes that registry; else nil.
+// remoteOf returns the image in p.job.Reuse that tag of the destination names. It
+// returns nil if there is none.
 func (p *pusher) remoteOf(tag string) *Remote {
 	for _, r := range p.job.Reuse {
 		if p.ours(r) && r.tagOrDigest == tag {
@@ -47,9 +49,9 @@ func (p *pusher) remoteOf(tag string) *Remote {
 // ours reports whether r is in the repository that is pushed to.
 func (p *pusher) ours(r *Remote) bool { return p.dst == oci.Destination(r.repo) }
 
-// recall finds out what the recipes of the layers make: from this machine, else
-// from whoever is believed. It also notes which blobs the manifests of the
-// destination's repository list, so that nobody need ask for them.
+// recall looks up the results of the layers' recipes. It asks this machine's cache
+// first, then the images in p.job.Reuse. It also notes which blobs the manifests in the
+// destination's repository list, so that the push need not ask for these one by one.
 func (p *pusher) recall(ctx context.Context) error {
 	unknown := 0
 	for _, l := range p.layers {
@@ -90,14 +92,14 @@ func (p *pusher) recall(ctx context.Context) error {
 	return nil
 }
 
-// fewQueries is how many layers are rather asked for one by one than by reading
-// the manifests that list them.
+// fewQueries is a number of layers. If there are no more layers than this, asking for
+// each of them is cheaper than reading the manifests that list them.
 const fewQueries = 4
 
-// readRemotes reads which images to reuse are there, then what each of them
-// lists and, with withClaims, says of it: all at once. It leaves the distinct images
-// in p.job.Reuse. A registry that cannot be asked makes the push slower, not
-// wrong.
+// readRemotes finds out which images to reuse exist. It then reads their manifests and,
+// if withClaims is set, their claims. All requests run concurrently. p.job.Reuse then
+// holds the images that exist, each once. A registry that does not answer makes the
+// push slower, but not wrong.
 func (p *pusher) readRemotes(ctx context.Context, withClaims bool) error {
 	found, err := p.present(ctx, p.job.Reuse)
 	if err != nil {
@@ -128,7 +130,7 @@ func (p *pusher) readRemotes(ctx context.Context, withClaims bool) error {
 	return errors.Join(err, context.Cause(ctx))
 }
 
-// present returns the images that are there, each once.
+// present returns the images that exist, each once.
 func (p *pusher) present(ctx context.Context, remotes []*Remote) ([]*Remote, error) {
 	digests := make([]digest.Digest, len(remotes))
 	group, groupCtx := task.WithContext(ctx)
@@ -164,13 +166,14 @@ func (p *pusher) warnRemote(r *Remote, err error) {
 	}
 }
 
-// credible returns what r claims, nothing where it is wrong about a layer that
-// this machine can make without a store path. These layers are known from here
-// on: no registry is believed about them.
+// credible returns the claims of r. It first compares them with the layers that need no
+// store path, because this machine can make those itself. If one of them differs,
+// credible returns no claims and r is not used any more. The results of these layers
+// are known from here on, and no registry is asked for them.
 func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, error) {
 	claims, err := r.Claims(ctx)
 	if err != nil {
-		claims = nil // it has been said
+		claims = nil // readRemotes has warned about it
 	}
 	for _, l := range p.layers {
 		packed, ok := lookup(claims, l.Layer)
@@ -188,7 +191,7 @@ func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, e
 			return nil, nil
 		}
 		if l.known == nil || p.own[l.Layer.Recipe] && l.knownFrom == fromLocal {
-			l.known, l.knownFrom = &own, r.String() // made in this run, and the same there
+			l.known, l.knownFrom = &own, r.String() // this run made it, and the registry has the same
 		}
 	}
 	return claims, nil

@@ -12,19 +12,20 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// What every push makes again of the layers that only an unsigned image in a
-// registry vouches for, where store paths are read from this machine. A layer
-// of that size takes less than a tenth of a second on one processor: gzip at
-// level 3 compresses more than 80 MB a second.
+// These limits apply to the layers that every push makes again for a check. Only an
+// unsigned image in a registry vouches for them, and their store paths are on this
+// machine. A layer of that size takes less than a tenth of a second on one processor:
+// gzip at level 3 compresses more than 80 MB a second.
 const (
-	claimSample     = 3       // layers
-	claimSampleSize = 8 << 20 // bytes of each, before compression, at most
+	claimSample     = 3       // number of layers
+	claimSampleSize = 8 << 20 // size limit of each layer in bytes, before compression
 )
 
-// sample chooses the reused layers that are made again: the share that the job
-// asks for, rounded up, so that a check of anything looks at one layer at least;
-// and a few of those that only an unsigned image vouches for. The choice is random: whoever forged
-// a layer cannot know whether the next push looks at it.
+// sample chooses the reused layers that are made again for a check. If the job has a
+// ReuseCheck, they are that share of the reused layers, rounded up, so at least one
+// layer is checked. Otherwise they are a few layers that only an unsigned image vouches
+// for. The choice is random. So nobody who forged a layer can know whether the next
+// push checks it.
 func (p *pusher) sample() []*pushedLayer {
 	var reused, unsigned []*pushedLayer
 	for _, l := range p.layers {
@@ -42,7 +43,7 @@ func (p *pusher) sample() []*pushedLayer {
 	return choose(unsigned, claimSample)
 }
 
-// sampleClaims is the same for an image that is there already.
+// sampleClaims is sample for an image that the destination has already.
 func (p *pusher) sampleClaims(unproved []claim) []claim {
 	var cheap []claim
 	for _, c := range unproved {
@@ -53,16 +54,17 @@ func (p *pusher) sampleClaims(unproved []claim) []claim {
 	return choose(cheap, claimSample)
 }
 
-// cheap reports whether making l again costs next to nothing.
+// cheap reports whether l is small enough to be made again in every push.
 func (p *pusher) cheap(l *layers.Layer) bool { return p.job.SampleClaims && l.Size <= claimSampleSize }
 
-// choose returns n of all, at random.
+// choose returns n elements of all, chosen at random. It changes the order of all.
 func choose[T any](all []T, n int) []T {
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return all[:min(n, len(all))]
 }
 
-// recheck makes a layer again that knownFrom vouched for, and compares. Nothing is sent.
+// recheck makes a layer again that knownFrom vouched for, and compares the result with
+// want. It sends nothing.
 func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packed, knownFrom string) error {
 	packed, err := p.job.Packer.Pack(ctx, silent(l), io.Discard)
 	if err != nil {
@@ -79,8 +81,8 @@ func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packe
 	return hint.Add(err, "what "+knownFrom+" says of its layers is not to be believed: push with --reuse none, and find out who wrote it")
 }
 
-// silent is a layer that reports no progress: one that is made again counts as
-// done already.
+// silent returns a copy of l that reports no progress. The progress already counts a
+// layer that is made again as done.
 func silent(l *layers.Layer) *layers.Layer {
 	copied := *l
 	copied.Progress = nil

@@ -18,17 +18,18 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// maxReuseConfig bounds the configs that are read to check claims.
+// maxReuseConfig is the size limit of the configs that are read to check claims.
 const maxReuseConfig = limit.Config
 
-// Remote is an image in a registry that may know layers of the one to push.
-// Nothing is read before it is asked, and all of it at most once. What it says
-// is a claim of whoever can write to that repository, unless it is signed.
+// Remote is an image in a registry whose layers may be reused. It is read only on
+// demand, and each part at most once. Anybody who can write to the repository can claim
+// anything about the layers, unless the image is signed.
 type Remote struct {
 	repo        *registry.Repository
 	tagOrDigest string
 
-	// signed checks that a trusted key has signed the index. nil: nobody asks.
+	// signed checks that a trusted key has signed the index. If it is nil, no
+	// signature is required.
 	signed func(context.Context, oci.Reader, ocispec.Descriptor) error
 
 	index     func(context.Context) (*RemoteIndex, error)
@@ -36,37 +37,38 @@ type Remote struct {
 	claims    func(context.Context) ([]*manifest.Claims, error)
 
 	mu          sync.Mutex
-	contradicts error // why nothing that it says counts any more
+	contradicts error // the reason why nothing in the image is used any more; nil: none
 }
 
-// RemoteIndex is what a tag names.
+// RemoteIndex is the manifest or index that a tag names.
 type RemoteIndex struct {
 	Blob  oci.Blob
-	Index *manifest.Index // nil where the tag names something else
+	Index *manifest.Index // nil if the tag does not name an index
 }
 
-// remoteManifest is one platform's manifest, of nixoci's making.
+// remoteManifest is the manifest of one platform, made by nixoci.
 type remoteManifest struct {
-	listed ocispec.Descriptor // by the index
+	listed ocispec.Descriptor // the index's entry for it
 	parsed *manifest.Manifest
-	err    error // why it could not be read: [oci.ErrNotFound] where it is gone
+	err    error // why it could not be read: [oci.ErrNotFound] if it is missing
 }
 
-// NewRemote is the image that tagOrDigest names in repo.
+// NewRemote returns the image that tagOrDigest names in repo.
 func NewRemote(repo *registry.Repository, tagOrDigest string) *Remote {
 	r := &Remote{repo: repo, tagOrDigest: tagOrDigest}
 	r.index, r.manifests, r.claims = once(r.readIndex), once(r.readManifests), once(r.readClaims)
 	return r
 }
 
-// RequireSignature makes the image count only if signed, given its repository
-// and the index's descriptor, returns nil. Then its claims are those of the
-// key's owner.
+// RequireSignature makes r unusable unless signed returns nil. The arguments of signed
+// are the repository and the index's descriptor. If signed returns nil, the claims of r
+// come from the key's owner.
 func (r *Remote) RequireSignature(signed func(context.Context, oci.Reader, ocispec.Descriptor) error) {
 	r.signed = signed
 }
 
-// once runs f the first time, with that call's context.
+// once returns a function that calls f the first time, with the context of that call.
+// Later calls return the same result.
 func once[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
 	var do sync.Once
 	var value T
@@ -77,15 +79,15 @@ func once[T any](f func(context.Context) (T, error)) func(context.Context) (T, e
 	}
 }
 
-// String is the image's reference.
+// String returns the image's reference.
 func (r *Remote) String() string { return r.repo.Ref(r.tagOrDigest) }
 
-// Index reads the index, [oci.ErrNotFound] where there is none.
+// Index reads the index. The error is [oci.ErrNotFound] if there is none.
 func (r *Remote) Index(ctx context.Context) (*RemoteIndex, error) { return r.index(ctx) }
 
-// Claims reads what the image's manifests say of their layers: of each layer
-// that nixoci has made, what its recipe makes. It is checked against sizes,
-// media types and the config's diffIDs.
+// Claims reads what the image's manifests record about their layers: for each layer of
+// nixoci, the result of its recipe. Claims checks this against sizes, media types and
+// the config's diffIDs.
 func (r *Remote) Claims(ctx context.Context) ([]*manifest.Claims, error) {
 	if err := r.contradiction(); err != nil {
 		return nil, err
@@ -93,8 +95,7 @@ func (r *Remote) Claims(ctx context.Context) ([]*manifest.Claims, error) {
 	return r.claims(ctx)
 }
 
-// distrust ends all belief in what the image says, since it is known to be
-// wrong in one thing.
+// distrust stops all use of the image, because one of its claims is known to be wrong.
 func (r *Remote) distrust(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,13 +120,13 @@ func (r *Remote) readIndex(ctx context.Context) (*RemoteIndex, error) {
 	}
 	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
 	if err != nil {
-		index = nil // a single manifest, or of a kind that says nothing to us
+		index = nil // a single manifest, or an unknown media type
 	}
 	return &RemoteIndex{Blob: blob, Index: index}, nil
 }
 
-// readManifests reads the manifests that nixoci made, all at once. One that is
-// gone does not spoil the others.
+// readManifests reads the manifests of nixoci concurrently. If one is missing, the
+// others are still used.
 func (r *Remote) readManifests(ctx context.Context) ([]remoteManifest, error) {
 	top, err := r.index(ctx)
 	if err != nil {
@@ -137,7 +138,7 @@ func (r *Remote) readManifests(ctx context.Context) ([]remoteManifest, error) {
 	}
 	var all []remoteManifest
 	for _, d := range top.Index.Manifests {
-		if d.Annotations[manifest.AnnotationImage] != "" { // else another tool's, or an attestation
+		if d.Annotations[manifest.AnnotationImage] != "" { // others are from another tool, or attestations
 			all = append(all, remoteManifest{listed: d})
 		}
 	}
@@ -157,7 +158,7 @@ func (r *Remote) readManifests(ctx context.Context) ([]remoteManifest, error) {
 	return all, group.Wait()
 }
 
-// readClaims checks what the manifests say against their configs.
+// readClaims checks the claims of the manifests against their configs.
 func (r *Remote) readClaims(ctx context.Context) ([]*manifest.Claims, error) {
 	manifests, err := r.manifests(ctx)
 	if err != nil {
@@ -186,8 +187,8 @@ func (r *Remote) readClaims(ctx context.Context) ([]*manifest.Claims, error) {
 	return all, errors.Join(errs...)
 }
 
-// blobs are the layers and configs that the image's manifests list: the
-// repository took the manifests, so it has them.
+// blobs returns the layers and configs that the image's manifests list. The repository
+// accepted the manifests, so it has these blobs.
 func (r *Remote) blobs(ctx context.Context) map[digest.Digest]bool {
 	listed := map[digest.Digest]bool{}
 	manifests, err := r.manifests(ctx)
@@ -218,7 +219,7 @@ func readConfig(ctx context.Context, repo *registry.Repository, d ocispec.Descri
 	return io.ReadAll(rc)
 }
 
-// lookup returns what is claimed of l, by the first who claims something.
+// lookup returns the first claim about l.
 func lookup(claims []*manifest.Claims, l *layers.Layer) (layers.Packed, bool) {
 	for _, c := range claims {
 		if p, ok := c.Lookup(l); ok {
