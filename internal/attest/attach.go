@@ -15,32 +15,33 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// Documents says which documents [Attach] makes of an image.
+// Documents selects the documents that [Attach] makes for an image.
 type Documents struct {
-	Closure    bool // a closure statement
+	Closure    bool // attach a closure statement
 	Provenance bool
 
-	// SBOM, if any, makes the bills of materials of one system.
+	// SBOM, if set, makes the bills of materials of one system.
 	SBOM func(sys *manifest.System) ([]oci.Artifact, error)
 
-	// Key, if any, signs a statement of each document, which is attached beside it.
+	// Key, if set, signs a statement about each document. The signed statement is
+	// attached beside the document.
 	Key *PrivateKey
 
-	// Build says how the image was made, for the provenance. Systems and Recipe
-	// follow from the image.
+	// Build describes for the provenance how the image was made. Attach sets its
+	// fields Systems and Recipe from the image.
 	Build Build
 }
 
 // None reports whether there is nothing to attach.
 func (d *Documents) None() bool { return !d.Closure && !d.Provenance && d.SBOM == nil }
 
-// Attach makes the documents of the image that index names in repo, which was
-// made of systems, and attaches them. It returns how many they are, without the
-// signed statements.
+// Attach makes the documents of an image and attaches them. The image is named by index
+// in repo and was made from systems. Attach returns the number of documents, without
+// the signed statements.
 //
-// Closure statement, bills of materials and provenance are about each platform's
-// manifest, which stays the same when another platform joins the index. The
-// index gets a provenance of its own if it lists these systems only.
+// A closure statement, a bill of materials and a provenance describe the manifest of
+// one platform. This manifest does not change when another platform joins the index.
+// The index gets its own provenance only if it lists exactly these systems.
 func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest, systems []*manifest.System, d *Documents) (attached int, err error) {
 	top, err := repo.GetManifest(ctx, index.String())
 	if err != nil {
@@ -93,7 +94,7 @@ func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest,
 	return attached, attach(top.Descriptor, doc)
 }
 
-// sealAll signs a statement of each of docs, with none for no key.
+// sealAll signs a statement about each of docs. Without a key it returns nothing.
 func sealAll(name string, subject digest.Digest, docs []oci.Artifact, key *PrivateKey) (sealed []oci.Artifact, err error) {
 	if key == nil {
 		return nil, nil
@@ -108,15 +109,16 @@ func sealAll(name string, subject digest.Digest, docs []oci.Artifact, key *Priva
 	return sealed, nil
 }
 
-// documentPredicates are the predicate types of documents that are no statements.
+// documentPredicates maps the types of documents that are not statements to predicate
+// types.
 var documentPredicates = map[string]string{
 	ClosureType:                      ClosurePredicate,
 	"application/spdx+json":          SPDXPredicate,
 	"application/vnd.cyclonedx+json": CycloneDXPredicate,
 }
 
-// SealDocument signs the in-toto statement of a document about subject, in the
-// repository name.
+// SealDocument signs the in-toto statement that contains doc. The statement is about
+// subject in the repository name.
 func SealDocument(name string, subject digest.Digest, doc oci.Artifact, key *PrivateKey) (oci.Artifact, error) {
 	if doc.Type == StatementType {
 		return Seal(doc.Data, key)
@@ -157,8 +159,8 @@ func (d *Documents) of(sys *manifest.System) (docs []oci.Artifact, built BuiltSy
 	return docs, built, nil
 }
 
-// provenance is that of one manifest or index in the repository name; the
-// annotations of about have its recipe.
+// provenance makes the provenance of about, a manifest or index in the repository name.
+// The annotations of about contain its recipe.
 func (d *Documents) provenance(name string, about ocispec.Descriptor, systems ...BuiltSystem) (oci.Artifact, error) {
 	b := d.Build
 	b.Systems, b.Recipe = systems, about.Annotations[manifest.AnnotationImage]
@@ -167,8 +169,8 @@ func (d *Documents) provenance(name string, about ocispec.Descriptor, systems ..
 		Annotations: map[string]string{PredicateTypeKey: ProvenanceType}}, err
 }
 
-// BuildSettings are what the user set of an image, by the names of the flags, as
-// [Build] has them.
+// BuildSettings returns the settings that the user changed, by the names of the flags,
+// in the form of Build.Settings.
 func BuildSettings(s *manifest.Settings) map[string]any {
 	m := map[string]any{}
 	list := func(name string, v []string) {

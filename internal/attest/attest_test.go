@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/golden"
 )
 
-// web is a system with all that a statement can say of a path.
+// web returns the closure of a system. Its paths have every field of a statement.
 func web(t *testing.T) *closure.Closure {
 	t.Helper()
 	path := func(letter, name string) closure.StorePath {
@@ -55,7 +55,7 @@ func TestClosureStatement(t *testing.T) {
 	if err != nil || !bytes.Equal(again, data) {
 		t.Errorf("written again: %v\n%s", err, again)
 	}
-	// Whatever reads Nix's own form reads a statement.
+	// A reader of Nix's own format can read a statement.
 	infos, err := closure.ParseGraph(data)
 	if err != nil || len(infos) != 3 {
 		t.Errorf("as a graph file: %d paths, %v", len(infos), err)
@@ -92,7 +92,7 @@ func TestComplete(t *testing.T) {
 	for i := range bare {
 		bare[i].Deriver, bare[i].Signatures = "", nil
 	}
-	bare[2].NarHash = closure.Hash{9} // nginx.conf is another one
+	bare[2].NarHash = closure.Hash{9} // nginx.conf has other content
 	c, err := closure.New(stated.Roots, bare)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestProvenance(t *testing.T) {
 	}
 }
 
-// FuzzParseClosure: whatever is taken is written again as it was.
+// FuzzParseClosure checks that writing and reading a parsed statement changes nothing.
 func FuzzParseClosure(f *testing.F) {
 	data, err := os.ReadFile("testdata/closure.json")
 	if err != nil {

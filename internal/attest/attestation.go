@@ -14,34 +14,34 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// NamedKey is a public key and what a report calls it.
+// NamedKey is a public key and its name in reports.
 type NamedKey struct {
 	Name string
 	Key  *PublicKey
 }
 
-// Attestation is a document that is attached to an image, most of all a signed
-// statement.
+// Attestation is a document that is attached to an image, usually a signed statement.
 type Attestation struct {
-	Attached      digest.Digest // the manifest that attaches it
+	Attached      digest.Digest // digest of the manifest that attaches it
 	ArtifactType  string
-	PredicateType string   // "" where it is no statement, or cannot be read
-	Signed        bool     // whether it has a signature at all, of whomever
-	Signer        string   // whom its certificate names; "" where a key has signed it
-	SignedBy      []string // the given keys that have signed it, by name
-	Refused       string   // why it proves nothing; "" if SignedBy is not empty
+	PredicateType string   // "" if it is not a statement, or cannot be read
+	Signed        bool     // it has a signature, by anybody
+	Signer        string   // name in its certificate; "" if it was signed with a plain key
+	SignedBy      []string // names of the given keys that have signed it
+	Refused       string   // reason why it proves nothing; "" if SignedBy is not empty
 
-	statement *signedStatement // nil where it cannot be read
+	statement *signedStatement // nil if it cannot be read
 }
 
-// Trusted reports whether a given key has signed the attestation, and it is about
-// the image.
+// Trusted reports whether a given key has signed the attestation and whether it is
+// about the image.
 func (a *Attestation) Trusted() bool { return a.Refused == "" && len(a.SignedBy) > 0 }
 
-// IsSignature reports whether it says nothing but that somebody signed the image.
+// IsSignature reports whether the attestation is only a signature of the image.
 func (a *Attestation) IsSignature() bool { return a.PredicateType == signPredicate }
 
-// Predicate is what the attestation says, nil where it cannot be read or is long.
+// Predicate returns the attestation's predicate. It returns nil if the attestation
+// cannot be read or the predicate is longer than maxPredicate.
 func (a *Attestation) Predicate() json.RawMessage {
 	if a.statement == nil {
 		return nil
@@ -49,10 +49,9 @@ func (a *Attestation) Predicate() json.RawMessage {
 	return a.statement.Predicate
 }
 
-// Attestations lists what is attached to subject, and reads what is signed:
-// Sigstore's bundles, and envelopes under cosign's .att tag. Each of those is
-// checked with keys. All of them together have at most limit.Artifact bytes; what
-// is beyond is refused.
+// Attestations lists what is attached to subject. It reads signed attestations and
+// checks them with keys: Sigstore's bundles, and envelopes under cosign's .att tag. For
+// each of the two places it reads at most limit.Artifact bytes, and refuses the rest.
 func Attestations(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) ([]Attestation, error) {
 	all, err := bundles(ctx, src, subject, keys)
 	if err != nil {
@@ -89,15 +88,14 @@ func bundles(ctx context.Context, src oci.Reader, subject digest.Digest, keys []
 	return all, nil
 }
 
-// ReadBundle is what a bundle that is attached to subject says. Nobody has checked
-// it.
+// ReadBundle reads a bundle that is attached to subject. It checks no signature.
 func ReadBundle(subject digest.Digest, data []byte) Attestation {
 	a, _ := examine(subject, nil, nil, func() (*envelope, error) { return parseBundle(data) })
 	return *a
 }
 
-// examine checks one attestation. failed is what came out when it was read: what
-// is wrong with the attestation is no error.
+// examine checks one attestation. failed is the error of reading it. If the attestation
+// itself is wrong, examine returns no error but sets Refused.
 func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() (*envelope, error)) (*Attestation, error) {
 	var content *oci.ContentError
 	if errors.As(failed, &content) || errors.Is(failed, oci.ErrNotFound) {
@@ -122,18 +120,18 @@ func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() 
 		}
 	}
 	if len(a.statement.Predicate) > maxPredicate {
-		a.statement.Predicate = nil // a bill of materials: nobody asks for it here
+		a.statement.Predicate = nil // callers do not need long predicates, such as bills of materials
 	}
 	return a, nil
 }
 
-// maxPredicate is the longest predicate that is kept, in bytes: others are only
+// maxPredicate is the longest predicate that is kept, in bytes. Longer ones are only
 // checked.
 const maxPredicate = 1 << 20
 
 const attestationSuffix = ".att"
 
-// taggedEnvelopes are those that cosign 2 stores under a tag.
+// taggedEnvelopes checks the envelopes that cosign 2 stores under a tag.
 func taggedEnvelopes(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) (all []Attestation, err error) {
 	b, m, err := taggedManifest(ctx, src, cosignTag(subject, attestationSuffix))
 	if err != nil {

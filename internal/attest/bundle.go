@@ -20,10 +20,11 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Names of signed statements. Sigstore's bundle is a referrer of the image; cosign
-// 2 also has an image under the tag sha256-….att, whose layers are bare envelopes.
+// These are the names in signed statements. A Sigstore bundle is a referrer of the
+// image. cosign 2 stores its envelopes as layers of an image under the tag
+// sha256-….att.
 const (
-	bundleType     = "application/vnd.dev.sigstore.bundle" // and a version
+	bundleType     = "application/vnd.dev.sigstore.bundle" // a version follows
 	BundleV03      = bundleType + ".v0.3+json"
 	envelopeType   = "application/vnd.dsse.envelope.v1+json"
 	bundleContent  = "dev.sigstore.bundle.content" // annotations that cosign reads
@@ -31,11 +32,11 @@ const (
 	dsseContent    = "dsse-envelope"
 )
 
-// IsBundle reports whether artifactType is that of a signed statement.
+// IsBundle reports whether artifactType is the type of a signed statement.
 func IsBundle(artifactType string) bool { return strings.HasPrefix(artifactType, bundleType) }
 
-// Seal signs an in-toto statement (DSSE) and puts it into a Sigstore bundle. The
-// same statement and key give the same bytes.
+// Seal signs an in-toto statement (DSSE) and puts it into a Sigstore bundle. The same
+// statement and key always give the same bytes.
 func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
 	fail := func(err error) (oci.Artifact, error) {
 		return oci.Artifact{}, fmt.Errorf("sign statement: %w", err)
@@ -62,7 +63,7 @@ func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
 	if err != nil {
 		return fail(err)
 	}
-	// protojson puts white space in by chance.
+	// protojson inserts white space at random.
 	var b bytes.Buffer
 	if err := json.Compact(&b, loose); err != nil {
 		return fail(err)
@@ -74,12 +75,12 @@ func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
 		bundleContent: dsseContent, bundlePredType: s.PredicateType}}, nil
 }
 
-// envelope is a statement with its signatures. Nobody has checked it.
+// envelope is a statement with its signatures, which are not checked yet.
 type envelope struct {
-	message     []byte // what is signed
+	message     []byte // the signed bytes
 	signatures  [][]byte
-	hint        string // names the key; "" if nothing does
-	certificate []byte // DER; nil where a key has signed it
+	hint        string // hint at the signing key; "" if there is none
+	certificate []byte // in DER; nil if it was signed with a plain key
 	statement   *signedStatement
 }
 
@@ -87,7 +88,8 @@ type envelope struct {
 func parseBundle(data []byte) (*envelope, error) {
 	var b bundlev1.Bundle
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, &b); err != nil {
-		// protojson words an error differently in every build.
+		// protojson's error texts differ from build to build, so they are not passed
+		// on.
 		if strings.Contains(err.Error(), "unexpected") {
 			return nil, errors.New("not a Sigstore bundle, or cut short")
 		}
@@ -155,7 +157,7 @@ func newEnvelope(payloadType string, payload []byte, signatures [][]byte) (*enve
 	return &envelope{message: dsse.PAE(payloadType, payload), signatures: signatures, statement: s}, nil
 }
 
-// signedBy are the names of the keys that have signed e.
+// signedBy returns the names of the keys that have signed e.
 func (e *envelope) signedBy(keys []NamedKey) (names []string) {
 	for _, k := range keys {
 		for _, sig := range e.signatures {
@@ -168,7 +170,7 @@ func (e *envelope) signedBy(keys []NamedKey) (names []string) {
 	return names
 }
 
-// strange says why none of keys has signed e.
+// strange returns the reason why none of keys has signed e.
 func (e *envelope) strange(keys []NamedKey) string {
 	if e.certificate != nil {
 		c, err := x509.ParseCertificate(e.certificate)

@@ -12,29 +12,30 @@ import (
 // ClosureType is the artifact type and the media type of a closure statement.
 const ClosureType = "application/vnd.nixoci.closure.v1+json"
 
-// closureStatement is what a source knew of a closure when the image was made,
-// with what depends on who built it: signatures and derivers, which an image
-// itself must not have. The array has the form that Nix's exportReferencesGraph
-// gives, so that whatever reads such a file reads a statement.
+// closureStatement records a closure as its source described it when the image was
+// made. Unlike an image, it may contain signatures and derivers, which depend on who
+// built the paths. The array Closure has the format of Nix's exportReferencesGraph, so
+// tools for that format can read a statement.
 type closureStatement struct {
 	MediaType string              `json:"mediaType"`
 	StoreDir  string              `json:"storeDir"`
-	System    string              `json:"system,omitempty"` // Nix's name: "x86_64-linux"
+	System    string              `json:"system,omitempty"` // Nix's name, such as "x86_64-linux"
 	Roots     []closure.StorePath `json:"roots"`
-	Closure   []statedPath        `json:"closure"` // by path
+	Closure   []statedPath        `json:"closure"` // sorted by path
 }
 
 type statedPath struct {
 	Path       closure.StorePath   `json:"path"`
-	NarHash    string              `json:"narHash"` // SRI
-	NarSize    int64               `json:"narSize"` // bytes
+	NarHash    string              `json:"narHash"` // in SRI format
+	NarSize    int64               `json:"narSize"` // in bytes
 	References []closure.StorePath `json:"references"`
 	CA         string              `json:"ca,omitempty"`
-	Deriver    string              `json:"deriver,omitempty"` // store path
+	Deriver    string              `json:"deriver,omitempty"` // a store path
 	Signatures []string            `json:"signatures,omitempty"`
 }
 
-// Closure writes the statement of c, which is for system, "" where nobody knows.
+// Closure writes the statement of c. system is Nix's name of its platform, "" if it is
+// unknown.
 func Closure(c *closure.Closure, system string) ([]byte, error) {
 	s := closureStatement{MediaType: ClosureType, StoreDir: closure.StoreDir, System: system, Roots: c.Roots, Closure: []statedPath{}}
 	for i := range c.Paths {
@@ -58,8 +59,8 @@ func Closure(c *closure.Closure, system string) ([]byte, error) {
 	return data, nil
 }
 
-// ParseClosure reads a closure statement. It is a claim of whoever attached it:
-// only its signatures, checked against trusted keys, prove anything.
+// ParseClosure reads a closure statement. Anybody can attach one. It proves only what
+// its signatures prove, checked against trusted keys.
 func ParseClosure(data []byte) (c *closure.Closure, system string, err error) {
 	fail := func(err error) (*closure.Closure, string, error) {
 		return nil, "", fmt.Errorf("read closure statement: %w", err)
@@ -93,8 +94,8 @@ func ParseClosure(data []byte) (c *closure.Closure, system string, err error) {
 	return c, head.System, nil
 }
 
-// Complete returns c with the derivers and signatures that stated has for the
-// paths of c: those of the same narHash, size and references.
+// Complete returns c with the derivers and signatures from stated. It takes them only
+// for paths with equal narHash, size and references.
 func Complete(c, stated *closure.Closure) (*closure.Closure, error) {
 	infos := slices.Clone(c.Paths)
 	for i := range infos {
@@ -106,7 +107,7 @@ func Complete(c, stated *closure.Closure) (*closure.Closure, error) {
 	return closure.New(c.Roots, infos)
 }
 
-// marshal writes JSON without white space, and as few escapes as can be.
+// marshal writes JSON without white space and with as few escapes as possible.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzBundle has bundles of whoever can write to a repository. What is accepted as
-// the signature of an image has a statement, and a signature by the key verifies
-// only the payload that cosign 3 has signed.
+// FuzzBundle reads bundles from anybody. If the key's signature verifies, the statement
+// must be about the image that cosign 3 has signed.
 func FuzzBundle(f *testing.F) {
 	data, err := os.ReadFile("testdata/cosign-3.bundle.json")
 	if err != nil {
@@ -48,7 +47,8 @@ func FuzzBundle(f *testing.F) {
 	})
 }
 
-// FuzzSignaturePayload has what cosign 2 signs.
+// FuzzSignaturePayload checks the payloads that cosign 2 signs. Writing a payload and
+// reading it again must not change it.
 func FuzzSignaturePayload(f *testing.F) {
 	f.Add([]byte(`{"critical":{"identity":{"docker-reference":"a/b"},"image":{"docker-manifest-digest":"sha256:72edf4afacffeeef905a21dddc73ec60182d78765637b0972106a09b028d1d3b"},"type":"cosign container image signature"},"optional":{"a":1}}`), "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
 	f.Add([]byte(`{"critical":null}`), "")

@@ -21,24 +21,24 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// PEM types of key files. Cosign's own holds PKCS #8, encrypted in the form of
-// The Update Framework: JSON with scrypt's parameters and a NaCl secret box.
+// These are the PEM types of key files. Cosign's own type contains PKCS #8, encrypted
+// as in The Update Framework: JSON with the parameters of scrypt and a NaCl secret box.
 const (
 	pemSigstore = "ENCRYPTED SIGSTORE PRIVATE KEY"
-	pemCosign   = "ENCRYPTED COSIGN PRIVATE KEY" // until cosign 2.0
+	pemCosign   = "ENCRYPTED COSIGN PRIVATE KEY" // before cosign 2.0
 	pemPKCS8    = "PRIVATE KEY"
 	pemEC       = "EC PRIVATE KEY"
 	pemPublic   = "PUBLIC KEY"
 )
 
-// ErrWrongPassword says that a key file could not be decrypted.
+// ErrWrongPassword means that a key file could not be decrypted.
 var ErrWrongPassword = errors.New("wrong password")
 
-// PrivateKey signs images: ECDSA on P-256, as cosign's keys are.
+// PrivateKey signs images with ECDSA on P-256, like cosign's keys.
 type PrivateKey struct{ key *ecdsa.PrivateKey }
 
-// ParsePrivateKey reads a key file in PEM: cosign's, or PKCS #8 or SEC 1 as
-// openssl writes it. password is asked for an encrypted one only.
+// ParsePrivateKey reads a key file in PEM: cosign's own type, or PKCS #8 or SEC 1 as
+// openssl writes it. It calls password only for an encrypted key.
 func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey, error) {
 	fail := func(err error) (*PrivateKey, error) { return nil, fmt.Errorf("read private key: %w", err) }
 	block, _ := pem.Decode(data)
@@ -80,8 +80,8 @@ func newPrivateKey(key any) (*PrivateKey, error) {
 	return &PrivateKey{ec}, nil
 }
 
-// GenerateKey makes a key and returns it as cosign's key file, encrypted with
-// password, and its public half.
+// GenerateKey makes a key. It returns the private key as cosign's key file, encrypted
+// with password, and the public key.
 func GenerateKey(password []byte) (private, public []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -99,7 +99,7 @@ func GenerateKey(password []byte) (private, public []byte, err error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemSigstore, Bytes: box}), public, err
 }
 
-// Public is the public half in PEM.
+// Public returns the public key in PEM.
 func (k *PrivateKey) Public() ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(&k.key.PublicKey)
 	if err != nil {
@@ -109,7 +109,7 @@ func (k *PrivateKey) Public() ([]byte, error) {
 }
 
 // sign signs the sha256 of message. Without a source of randomness, crypto/ecdsa
-// follows RFC 6979: one message has one signature.
+// follows RFC 6979: the same message always gets the same signature.
 func (k *PrivateKey) sign(message []byte) ([]byte, error) {
 	sum := sha256.Sum256(message)
 	return k.key.Sign(nil, sum[:], crypto.SHA256)
@@ -118,8 +118,8 @@ func (k *PrivateKey) sign(message []byte) ([]byte, error) {
 // PublicKey checks signatures.
 type PublicKey struct{ key crypto.PublicKey }
 
-// ParsePublicKey reads a public key in PEM, as cosign and openssl write it:
-// ECDSA, Ed25519 or RSA.
+// ParsePublicKey reads a public key in PEM, as cosign and openssl write it: ECDSA,
+// Ed25519 or RSA.
 func ParsePublicKey(data []byte) (*PublicKey, error) {
 	block, rest := pem.Decode(data)
 	if block == nil || block.Type != pemPublic {
@@ -143,8 +143,9 @@ func ParsePublicKey(data []byte) (*PublicKey, error) {
 	return nil, fmt.Errorf("read public key: %T is not ECDSA, Ed25519 or RSA", key)
 }
 
-// verify reports whether sig is k's signature of message: with SHA-256, as cosign
-// signs with every key that it makes, or with the hash that goes with the key.
+// verify reports whether sig is k's signature of message. It tries SHA-256, which
+// cosign uses with every key that it makes, and then the usual hash for the type of
+// key.
 func (k *PublicKey) verify(message, sig []byte) bool {
 	check := func(v signature.Verifier, err error) bool {
 		return err == nil && v.VerifySignature(bytes.NewReader(sig), bytes.NewReader(message)) == nil
@@ -152,10 +153,10 @@ func (k *PublicKey) verify(message, sig []byte) bool {
 	return check(signature.LoadVerifier(k.key, crypto.SHA256)) || check(signature.LoadDefaultVerifier(k.key))
 }
 
-// hint is what a Sigstore bundle calls the key.
+// hint returns the name of the key in a Sigstore bundle.
 func (k *PrivateKey) hint() (string, error) { return hintOf(&k.key.PublicKey) }
 
-// hintOf is the sha256 of the key in DER.
+// hintOf returns the sha256 of the key in DER.
 func hintOf(public crypto.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {

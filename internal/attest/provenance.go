@@ -18,37 +18,37 @@ import (
 // ProvenanceType is the predicate type of SLSA provenance v1.
 const ProvenanceType = slsa.PredicateSLSAProvenance
 
-// Names of what makes images. buildType names the parameters below and their
-// meaning: it changes with them.
+// These names describe how images are made. buildType stands for the parameters below
+// and their meaning. If the parameters change, it must change too.
 const (
 	DefaultBuilder = "https://github.com/nixoci/nixoci"
 	buildType      = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#build-type-1"
 	narType        = "application/x-nix-nar"
 )
 
-// Build is what an image was made of and how.
+// Build describes what an image was made from, and how.
 type Build struct {
-	Builder     string         // URI of who ran nixoci; "": [DefaultBuilder]
-	Version     string         // of nixoci
+	Builder     string         // URI of whoever ran nixoci; "" stands for [DefaultBuilder]
+	Version     string         // version of nixoci
 	Format      int            // manifest.CurrentFormat
-	Compression string         // "gzip:5"
-	Systems     []BuiltSystem  // of what the subject covers
-	Settings    map[string]any // what the user set beside the defaults, by flag name
-	Recipe      string         // of the subject: manifest.AnnotationImage
+	Compression string         // for example "gzip:5"
+	Systems     []BuiltSystem  // the systems in the subject
+	Settings    map[string]any // settings that the user changed, by flag name
+	Recipe      string         // recipe of the subject, from manifest.AnnotationImage
 }
 
-// BuiltSystem is one system that went into the subject.
+// BuiltSystem is one system in the subject.
 type BuiltSystem struct {
-	Platform string // "linux/amd64"
-	System   string // "x86_64-linux"
+	Platform string // for example "linux/amd64"
+	System   string // for example "x86_64-linux"
 	Toplevel closure.Info
-	Closure  digest.Digest // of the closure statement; "" without one
-	Init     digest.Digest // of the nixoci-init at /sbin/init; "" where that is a link
+	Closure  digest.Digest // digest of the closure statement; "" if there is none
+	Init     digest.Digest // digest of nixoci-init at /sbin/init; "" if /sbin/init is a link
 }
 
-// Provenance writes the in-toto statement that subject, in the repository name,
-// was assembled from b, with a SLSA v1 predicate. It has no times and no run's
-// number: the same build gives the same bytes.
+// Provenance writes an in-toto statement with a SLSA v1 predicate. It states that the
+// subject, in the repository name, was made from b. It contains no times and no number
+// of a run, so the same build gives the same bytes.
 func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 	systems := slices.Clone(b.Systems)
 	slices.SortFunc(systems, func(x, y BuiltSystem) int {
@@ -72,7 +72,7 @@ func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 			})
 		}
 	}
-	var inits []digest.Digest // each once: platforms may share one
+	var inits []digest.Digest // each once, because platforms may share one
 	for _, s := range systems {
 		if s.Init != "" && !slices.Contains(inits, s.Init) {
 			inits = append(inits, s.Init)

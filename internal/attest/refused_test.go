@@ -58,7 +58,7 @@ func asJSON(t *testing.T, v any) []byte {
 	return data
 }
 
-// resign puts payload into b, signed by key.
+// resign puts payload into b and signs it with key.
 func (b *looseBundle) resign(t *testing.T, key *PrivateKey, payload string) {
 	t.Helper()
 	sig, err := key.sign(dsse.PAE(b.Envelope.PayloadType, []byte(payload)))
@@ -69,7 +69,7 @@ func (b *looseBundle) resign(t *testing.T, key *PrivateKey, payload string) {
 	b.Envelope.Signatures = []map[string]string{{"sig": base64.StdEncoding.EncodeToString(sig)}}
 }
 
-// certificate is one of a key that nobody knows, for who, until then.
+// certificate returns a certificate for who, valid until then. Nobody knows its key.
 func certificate(t *testing.T, who string, until time.Time) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -88,8 +88,8 @@ func certificate(t *testing.T, who string, until time.Time) []byte {
 	return der
 }
 
-// TestRefused: what is attached and proves nothing is refused, each with the
-// reason. The same attestation unchanged is trusted.
+// TestRefused checks that an attestation that proves nothing is refused, with the
+// reason. The same attestation without the change must be trusted.
 func TestRefused(t *testing.T) {
 	alice, alicePublic := keyPair(t)
 	mallory, _ := keyPair(t)
@@ -207,8 +207,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestBundleLength checks that a bundle of the greatest length counts, and a longer
-// one does not.
+// TestBundleLength checks that a bundle of the greatest length counts, and a longer one
+// does not.
 func TestBundleLength(t *testing.T) {
 	alice, public := keyPair(t)
 	image := digest.FromString("an image")
@@ -229,7 +229,7 @@ func TestBundleLength(t *testing.T) {
 	})
 }
 
-// attestedBy attaches a bundle to the image d, and reads it.
+// attestedBy attaches a bundle to the image d and reads it again.
 func attestedBy(t *testing.T, d digest.Digest, bundle []byte, keys []NamedKey) Attestation {
 	t.Helper()
 	repo, _ := repository(t, ggcr.WithReferrersSupport(true))
@@ -245,7 +245,7 @@ func attestedBy(t *testing.T, d digest.Digest, bundle []byte, keys []NamedKey) A
 	return all[0]
 }
 
-// TestTaggedEnvelopes: cosign 2 stores attestations under a tag.
+// TestTaggedEnvelopes checks the attestations that cosign 2 stores under a tag.
 func TestTaggedEnvelopes(t *testing.T) {
 	alice, public := keyPair(t)
 	_, stranger := keyPair(t)
@@ -263,7 +263,7 @@ func TestTaggedEnvelopes(t *testing.T) {
 		name string
 		data []byte
 		key  *PublicKey
-		want string // "": trusted
+		want string // "" if it must be trusted
 	}{
 		{"signed", envelope, public, ""},
 		{"by another key", envelope, stranger, "no given key has signed it"},

@@ -20,20 +20,20 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// Names of cosign's signatures (sigstore/cosign, specs/SIGNATURE_SPEC.md): an
-// image under the tag sha256-….sig, whose layers are the signed payloads, each
-// with its signature as an annotation.
+// These names belong to cosign's signatures (sigstore/cosign, specs/SIGNATURE_SPEC.md).
+// The signatures are an image under the tag sha256-….sig. Its layers are the signed
+// payloads, each with its signature as an annotation.
 const (
 	payloadType     = "application/vnd.dev.cosign.simplesigning.v1+json"
 	signatureKey    = "dev.cosignproject.cosign/signature"
 	certificateKey  = "dev.sigstore.cosign/certificate"
 	signatureSuffix = ".sig"
 	payloadCritical = "cosign container image signature"
-	maxPayload      = 1 << 20 // bytes
-	maxSignatures   = 1000    // of one image
+	maxPayload      = 1 << 20 // in bytes
+	maxSignatures   = 1000    // per image
 )
 
-// payload is what is signed: Red Hat's "simple signing" (containers/image,
+// payload is the signed text, in Red Hat's format "simple signing" (containers/image,
 // docs/containers-signature.5.md).
 type payload struct {
 	Critical struct {
@@ -48,15 +48,15 @@ type payload struct {
 	Optional map[string]any `json:"optional"`
 }
 
-// Signature is a signature that holds.
+// Signature is a valid signature.
 type Signature struct {
-	Digest     digest.Digest  // of what is signed
-	Repository string         // that the signer named
-	Optional   map[string]any // what else was signed
+	Digest     digest.Digest  // digest of the signed manifest or index
+	Repository string         // as named by the signer
+	Optional   map[string]any // other signed fields
 }
 
-// ErrUnsigned is wrapped by Verify's error where an image has no signature at
-// all. [ErrNoMatch] says that it has some, none of them by the key.
+// Verify's error wraps ErrUnsigned if the image has no signature at all. It wraps
+// [ErrNoMatch] if the image has signatures, but none by the key.
 var (
 	ErrUnsigned = errors.New("no signature")
 	ErrNoMatch  = errors.New("no signature by this key")
@@ -68,8 +68,8 @@ func cosignTag(d digest.Digest, suffix string) string {
 	return d.Algorithm().String() + "-" + d.Encoded() + suffix
 }
 
-// Sign signs the manifest or index d in repo, and stores the signature beside
-// those that are there. Signing again with the same key changes nothing.
+// Sign signs the manifest or index d in repo, and stores the signature beside the
+// existing ones. Signing again with the same key changes nothing.
 func Sign(ctx context.Context, repo *registry.Repository, d digest.Digest, key *PrivateKey) error {
 	if err := sign(ctx, repo, d, key); err != nil {
 		return fmt.Errorf("sign %s@%s: %w", repo.Name(), d, err)
@@ -135,8 +135,8 @@ func newBlob(mediaType string, v any) (oci.Blob, error) {
 		MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}, err
 }
 
-// signatureConfig is the image config that cosign gives a signature: registries
-// take it for an image of no platform.
+// signatureConfig returns the image config that cosign writes for signatures. For
+// registries it is an image without a platform.
 func signatureConfig(ls []ocispec.Descriptor) (oci.Blob, error) {
 	config := struct {
 		Architecture string           `json:"architecture"`
@@ -166,8 +166,8 @@ func signatureManifest(b oci.Blob) (ocispec.Manifest, error) {
 	return m, nil
 }
 
-// taggedManifest reads the manifest under a tag of cosign. If the tag does not
-// exist, the manifest has no layers.
+// taggedManifest reads the manifest under a tag of cosign. If the tag does not exist,
+// the manifest has no layers.
 func taggedManifest(ctx context.Context, src oci.Reader, tag string) (oci.Blob, ocispec.Manifest, error) {
 	b, err := src.GetManifest(ctx, tag)
 	if errors.Is(err, oci.ErrNotFound) {
@@ -180,10 +180,9 @@ func taggedManifest(ctx context.Context, src oci.Reader, tag string) (oci.Blob, 
 	return b, m, err
 }
 
-// Verify returns the signatures by key of the manifest or index d that src
-// holds, at least one. The error wraps [ErrUnsigned] or [ErrNoMatch] where there
-// is none. Whether the repository that a signature names is the right one is
-// for the caller to judge: a copy of an image keeps its signatures.
+// Verify returns the signatures by key of d, a manifest or index in src. If there is
+// none, the error wraps [ErrUnsigned] or [ErrNoMatch]. A copy of an image keeps its
+// signatures, so the caller must judge whether a signature names the right repository.
 func Verify(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) ([]Signature, error) {
 	sigs, found, err := verifyTag(ctx, src, d, key)
 	if err == nil {
@@ -211,8 +210,8 @@ func Verify(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey
 	return sigs, nil
 }
 
-// verifyTag looks at the signatures under the .sig tag. found counts all of
-// them.
+// verifyTag checks the signatures under the .sig tag. found is the number of all
+// signatures there.
 func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
 	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
@@ -225,7 +224,7 @@ func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, key *Public
 		found++
 		sig, err := decodeBase64(l.Annotations[signatureKey])
 		if err != nil || l.Size > maxPayload {
-			continue // not a signature: as good as none
+			continue // not a usable signature
 		}
 		data, err := readBlob(ctx, src, l)
 		if err != nil {
@@ -249,14 +248,14 @@ func readBlob(ctx context.Context, src oci.Reader, d ocispec.Descriptor) ([]byte
 	return io.ReadAll(rc)
 }
 
-// Claim is a signature that nobody has checked: who says to have signed.
+// Claim names the signer of a signature that nobody has checked.
 type Claim struct {
-	Repository string `json:"repository,omitempty"` // that the signer named
-	Signer     string `json:"signer,omitempty"`     // of the certificate, "" where it is a key
+	Repository string `json:"repository,omitempty"` // as named by the signer
+	Signer     string `json:"signer,omitempty"`     // named by the certificate, "" for a plain key
 }
 
-// Claims returns the signatures that are stored with the manifest or index d,
-// whoever has made them: those under cosign's tag, and those in bundles.
+// Claims returns all signatures of the manifest or index d: those under cosign's tag,
+// and those in bundles. It checks none of them.
 func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, error) {
 	all, err := tagClaims(ctx, src, d)
 	if err != nil {
@@ -274,7 +273,7 @@ func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, erro
 	return all, nil
 }
 
-// tagClaims are the claims under the .sig tag.
+// tagClaims returns the claims under the .sig tag.
 func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Claim, err error) {
 	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
@@ -290,7 +289,7 @@ func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Clai
 		}
 		var p payload
 		if json.Unmarshal(data, &p) != nil || p.Critical.Image.Digest != d {
-			continue // of another image
+			continue // about another image
 		}
 		all = append(all, Claim{p.Critical.Identity.Reference, signerOf(certificateOf(l.Annotations[certificateKey]))})
 	}
@@ -306,7 +305,7 @@ func certificateOf(text string) []byte {
 	return block.Bytes
 }
 
-// signerOf says whom a certificate names: addresses and URIs, "" without any.
+// signerOf returns the addresses and URIs in a certificate, "" if there are none.
 func signerOf(der []byte) string {
 	c, err := x509.ParseCertificate(der)
 	if err != nil {

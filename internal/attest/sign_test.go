@@ -27,8 +27,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// repository is one in a new registry; writes counts the requests that change
-// it.
+// repository returns a repository in a new registry. writes counts the requests that
+// change it.
 func repository(t *testing.T, options ...ggcr.Option) (repo *registry.Repository, writes *atomic.Int64) {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
@@ -103,7 +103,7 @@ func TestSignAndVerify(t *testing.T) {
 	}
 }
 
-// putSignatures puts layers under the .sig tag of d.
+// putSignatures puts a signed payload under the .sig tag of d.
 func putSignatures(t *testing.T, repo *registry.Repository, d digest.Digest, payload []byte, signature string) {
 	t.Helper()
 	layer := ocispec.Descriptor{MediaType: payloadType, Digest: digest.FromBytes(payload), Size: int64(len(payload)),
@@ -136,8 +136,8 @@ func readFile(t *testing.T, name string) []byte {
 	return data
 }
 
-// signedByCosign is what the signatures in testdata are of: made by cosign 2.6.5
-// and, as a bundle, by 3.1.3.
+// signedByCosign is the digest that the signatures in testdata are about. cosign 2.6.5
+// made them, and cosign 3.1.3 made the bundle.
 const signedByCosign = digest.Digest("sha256:72edf4afacffeeef905a21dddc73ec60182d78765637b0972106a09b028d1d3b")
 
 func TestVerifyCosign(t *testing.T) {
@@ -152,7 +152,7 @@ func TestVerifyCosign(t *testing.T) {
 	if err != nil || len(sigs) != 1 || sigs[0].Repository != "127.0.0.1:5801/web" {
 		t.Errorf("%+v, %v", sigs, err)
 	}
-	// The same signature under the tag of another image is none of it.
+	// A signature that is copied to the tag of another image must not count.
 	other := digest.FromString("another image")
 	putSignatures(t, repo, other, payload, signature)
 	if _, err := Verify(t.Context(), repo, other, key); !errors.Is(err, ErrNoMatch) {
@@ -266,7 +266,7 @@ func TestPrivateKeys(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		data []byte
-		want string // "": is taken
+		want string // "" if the key must be accepted
 	}{
 		"openssl genpkey":  {pkcs8(key.key), ""},
 		"openssl ecparam":  {pem.EncodeToMemory(&pem.Block{Type: pemEC, Bytes: sec1}), ""},

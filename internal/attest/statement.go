@@ -13,11 +13,12 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Types of in-toto statements (in-toto attestation framework, "Statement" v1).
+// These are types of in-toto statements (in-toto attestation framework, "Statement"
+// v1).
 const (
 	StatementType      = "application/vnd.in-toto+json" // artifact type, media type and payload type
 	statementV1        = "https://in-toto.io/Statement/v1"
-	statementPrefix    = "https://in-toto.io/Statement/v" // cosign writes v0.1 too
+	statementPrefix    = "https://in-toto.io/Statement/v" // cosign also writes v0.1
 	signPredicate      = "https://sigstore.dev/cosign/sign/v1"
 	SPDXPredicate      = "https://spdx.dev/Document"
 	CycloneDXPredicate = "https://cyclonedx.org/bom"
@@ -25,12 +26,12 @@ const (
 	ClosurePredicate = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#closure-statement"
 	// SummaryType is the predicate type of a verification summary (SLSA VSA v1).
 	SummaryType = "https://slsa.dev/verification_summary/v1"
-	// PredicateTypeKey is the annotation by which tools tell statements apart
-	// without reading them; BuildKit set the name.
+	// PredicateTypeKey is an annotation with the predicate type. With it, tools need
+	// not read the statement. BuildKit chose the name.
 	PredicateTypeKey = "in-toto.io/predicate-type"
 )
 
-// predicateTypes are the short names of cosign's --type.
+// predicateTypes maps the short names of cosign's --type to predicate types.
 var predicateTypes = map[string]string{
 	"closure":          ClosurePredicate,
 	"provenance":       ProvenanceType,
@@ -47,8 +48,8 @@ var predicateTypes = map[string]string{
 	"vsa":              SummaryType,
 }
 
-// PredicateType is the predicate type that name stands for: a short name, as
-// cosign has them, or the URI itself.
+// PredicateType returns the predicate type for name, which is a short name as in cosign
+// or the URI itself.
 func PredicateType(name string) (string, error) {
 	if t, ok := predicateTypes[name]; ok {
 		return t, nil
@@ -59,11 +60,11 @@ func PredicateType(name string) (string, error) {
 	return name, nil
 }
 
-// PredicateNames are the short names, sorted.
+// PredicateNames returns the short names, sorted.
 func PredicateNames() []string { return slices.Sorted(maps.Keys(predicateTypes)) }
 
-// statement is an in-toto statement. The project's own Go type is a protocol
-// buffer, whose JSON differs from one build to the next by intent.
+// statement is an in-toto statement. The Go type of the in-toto project is a protocol
+// buffer, and the JSON of those differs from build to build on purpose.
 type statement struct {
 	Type          string             `json:"_type"`
 	Subject       []statementSubject `json:"subject"`
@@ -76,8 +77,8 @@ type statementSubject struct {
 	Digest common.DigestSet `json:"digest"`
 }
 
-// Statement writes an in-toto statement with the given predicate about subject in
-// the repository name.
+// Statement writes an in-toto statement with the given predicate. It is about subject
+// in the repository name.
 func Statement(name string, subject digest.Digest, predicateType string, predicate any) ([]byte, error) {
 	return statementOf(predicateType, predicate, newSubject(name, subject))
 }
@@ -94,7 +95,7 @@ func statementOf(predicateType string, predicate any, subjects ...statementSubje
 	return data, nil
 }
 
-// signedStatement is what is read of an in-toto statement.
+// signedStatement contains the fields of an in-toto statement that nixoci reads.
 type signedStatement struct {
 	Type    string `json:"_type"`
 	Subject []struct {
@@ -122,7 +123,7 @@ func parseStatement(payload []byte) (*signedStatement, error) {
 	return s, nil
 }
 
-// digests are the subjects of the statement.
+// digests returns the sha256 digests of the statement's subjects.
 func (s *signedStatement) digests() (all []digest.Digest) {
 	for _, sub := range s.Subject {
 		d := digest.NewDigestFromEncoded(digest.SHA256, sub.Digest[digest.SHA256.String()])
