@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// remakeApplication makes the image's application again of choices and a
-// closure, with the platform and the settings that its config has.
+// remakeApplication makes the image's application again from choices and a closure. It
+// uses the platform and the settings in the image's config.
 func (c *content) remakeApplication(ctx context.Context, src closure.Source, cl *closure.Closure, choices application.Choices) (*manifest.System, error) {
 	config := &c.doc.config
 	settings := application.StartSettings{Entrypoint: config.Config.Entrypoint, User: config.Config.User, Based: c.form.base > 0}
@@ -32,11 +32,12 @@ func (c *content) remakeApplication(ctx context.Context, src closure.Source, cl 
 	return manifest.NewApplication(src, cl, app), nil
 }
 
-// given is sys, one of Options.Closures, as this image would have it. The choices
-// are the image's, as its plan and its settings are; the roots are the closure's.
+// given returns sys, one of Options.Closures, in the form that this image should have.
+// The roots come from the closure. The other choices come from the image, like its plan
+// and its settings.
 func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.System, error) {
 	if c.system == nil {
-		return sys, nil // and a finding says why
+		return sys, nil // a finding reports why system is nil
 	}
 	switch app := c.system.application; {
 	case (sys.App != nil) != c.form.application:
@@ -45,7 +46,7 @@ func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.Sy
 			is, has = has, is
 		}
 		return nil, errors.New("the image is of " + is + ", and the closure is of " + has)
-	case sys.App == nil || app == nil: // without what it says of itself there is nothing to compare
+	case sys.App == nil || app == nil: // without the image's own record there is nothing to compare
 		return sys, nil
 	default:
 		choices := app.Choices
@@ -59,13 +60,13 @@ func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.Sy
 	}
 }
 
-// sameRoots: the order in which they are given again does not matter.
+// sameRoots compares two lists of roots and ignores their order.
 func sameRoots(a, b []closure.StorePath) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// readFilesLayer reads a files layer. Whether it has the right files shows when it
-// is made again.
+// readFilesLayer reads a files layer. It does not check the files, because the layer is
+// made again later and compared.
 func readFilesLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
 	return readLayer(ctx, src, j, func(t *tarStream, _ *layerContent, found *collector) error {
 		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {

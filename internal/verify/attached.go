@@ -11,29 +11,29 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 )
 
-// attachments are the documents that are attached to the image, and what they prove.
+// attachments are the documents attached to the image, and the findings about them.
 type attachments struct {
 	all      []attachedTo
 	findings []Finding
 }
 
-// attachedTo is what is attached to one manifest or index.
+// attachedTo lists the documents attached to one manifest or index.
 type attachedTo struct {
-	platform  string // "" where it is what the reference names
+	platform  string // "" if the reference names this manifest or index
 	digest    digest.Digest
 	documents []attest.Attestation
 }
 
-// AttachedDocument is a document that is attached to the image.
+// AttachedDocument is a document that is attached to the image, for the report.
 type AttachedDocument struct {
-	Platform      string        `json:"platform,omitempty"` // "" where it is about the whole image
-	Digest        digest.Digest `json:"digest"`             // of the manifest that attaches it
+	Platform      string        `json:"platform,omitempty"` // "" if the document is about the whole image
+	Digest        digest.Digest `json:"digest"`             // digest of the manifest that attaches it
 	ArtifactType  string        `json:"artifactType"`
 	PredicateType string        `json:"predicateType,omitempty"`
 	Signed        bool          `json:"signed"`
-	Signer        string        `json:"signer,omitempty"`   // whom its certificate names; nobody has checked that
-	SignedBy      []string      `json:"signedBy,omitempty"` // the given keys that have signed it
-	Refused       string        `json:"refused,omitempty"`  // why it proves nothing
+	Signer        string        `json:"signer,omitempty"`   // name in its certificate, which nobody has checked
+	SignedBy      []string      `json:"signedBy,omitempty"` // names of the given keys that have signed it
+	Refused       string        `json:"refused,omitempty"`  // reason why it proves nothing
 }
 
 func (r *results) attachedFindings() []Finding {
@@ -43,7 +43,7 @@ func (r *results) attachedFindings() []Finding {
 	return r.attached.findings
 }
 
-// readAttached reads what is attached to the image and to its platforms, and looks
+// readAttached reads what is attached to the image and to its platforms. It then looks
 // for Options.Attestations.
 func (v *verification) readAttached(ctx context.Context, docs *documents) (*attachments, error) {
 	a := &attachments{}
@@ -76,8 +76,8 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 	return a, nil
 }
 
-// missing are findings where nobody that is trusted has signed a statement of the
-// predicate type want: about the whole image, or about every platform.
+// missing returns findings if no given key has signed a statement of the predicate type
+// want. One statement about the whole image is enough, or one about each platform.
 func (a *attachments) missing(want string) (found []Finding) {
 	for n, s := range a.all {
 		if slices.ContainsFunc(s.documents, func(d attest.Attestation) bool { return d.PredicateType == want && d.Trusted() }) {
@@ -97,7 +97,7 @@ func (a *attachments) missing(want string) (found []Finding) {
 	return found
 }
 
-// inBrackets are the first of some reasons, "" for none.
+// inBrackets joins the first three reasons, in brackets. It returns "" for none.
 func inBrackets(why []string) string {
 	if len(why) == 0 {
 		return ""
@@ -109,7 +109,7 @@ func inBrackets(why []string) string {
 	return " (" + strings.Join(why, "; ") + ")"
 }
 
-// reasons says why what is there was not enough.
+// reasons lists why the attached documents do not satisfy want.
 func (s *attachedTo) reasons(want string) (why []string) {
 	for _, d := range s.documents {
 		unreadable := d.PredicateType == "" && (d.Signed || attest.IsBundle(d.ArtifactType))
@@ -123,13 +123,13 @@ func (s *attachedTo) reasons(want string) (why []string) {
 	return why
 }
 
-// shortDigest is a digest for people, as nixoci inspect shows it.
+// shortDigest shortens a digest for display, as nixoci inspect does.
 func shortDigest(d digest.Digest) string {
 	const long = len("sha256:") + 12
 	return string(d)[:min(long, len(d))]
 }
 
-// documents are for the report.
+// documents returns the attached documents for the report.
 func (a *attachments) documents() (all []AttachedDocument) {
 	if a == nil {
 		return nil
@@ -137,11 +137,11 @@ func (a *attachments) documents() (all []AttachedDocument) {
 	for _, s := range a.all {
 		for _, d := range s.documents {
 			if d.IsSignature() {
-				continue // the report says so in a line of its own
+				continue // the report has a separate line for signatures
 			}
 			refused := d.Refused
 			if !d.Signed && !attest.IsBundle(d.ArtifactType) {
-				refused = "" // nobody claims that it proves anything
+				refused = "" // an unsigned document does not claim to prove anything
 			}
 			all = append(all, AttachedDocument{Platform: s.platform, Digest: d.Attached, ArtifactType: d.ArtifactType, PredicateType: d.PredicateType,
 				Signed: d.Signed, Signer: d.Signer, SignedBy: d.SignedBy, Refused: refused})
@@ -150,8 +150,8 @@ func (a *attachments) documents() (all []AttachedDocument) {
 	return all
 }
 
-// text is a line about the document, and the result of looking at its signature.
-// checked says that keys were given.
+// text returns the line of the report for the document, and the result of checking its
+// signature. checked means that keys were given.
 func (d *AttachedDocument) text(checked bool) (Verdict, string) {
 	what := d.ArtifactType
 	if d.PredicateType != "" {

@@ -11,12 +11,12 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// maxBaseTime is how long a base image is waited for: it may be in a registry
-// that is not there any more.
+// maxBaseTime is the time limit for reading a base image, because its registry may not
+// exist any more.
 const maxBaseTime = 15 * time.Second
 
-// readBaseLayer reads a layer that another tool has made. What it holds is the
-// base's, and not held against the closure.
+// readBaseLayer reads a layer of the base image, which another tool has made. Its
+// content is not compared with the closure.
 func (v *verification) readBaseLayer(ctx context.Context, j layerJob) (*layerContent, error) {
 	l, err := v.readForeignLayer(ctx, j)
 	if err != nil {
@@ -25,15 +25,15 @@ func (v *verification) readBaseLayer(ctx context.Context, j layerJob) (*layerCon
 	return &layerContent{diffID: l.diffID, tarSize: l.tarSize, findings: l.findings, damaged: len(l.findings) > 0, foreign: l}, nil
 }
 
-// baseCheck is what came out for the base image.
+// baseCheck is the result of checking the base image.
 type baseCheck struct {
 	info   manifest.BaseInfo
-	shared int   // store paths of the base that the closure has, too, and nobody could compare
-	unread error // why the base image could not be read; nil: it was
+	shared int   // number of store paths that base and closure share, but that cannot be compared
+	unread error // why the base image could not be read; nil: it was read
 }
 
-// checkBase checks that the layers below are those of the base image, as far as
-// that can be read, and that none of them changes a store path of the closure.
+// checkBase checks that the lowest layers are those of the base image, if that can be
+// read. It also checks that none of them changes a store path of the closure.
 func (v *verification) checkBase(ctx context.Context, c *content) (check *baseCheck, found []Finding, err error) {
 	base := c.base()
 	check = &baseCheck{info: base.BaseInfo}
@@ -52,8 +52,8 @@ func (v *verification) checkBase(ctx context.Context, c *content) (check *baseCh
 	return check, found, nil
 }
 
-// readBase reads the base image by its digest. An error says why nobody can know,
-// and what is what is wrong with it.
+// readBase reads the base image by its digest. The string what says what is wrong with
+// the base image. An error says why the base image could not be read.
 func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *document) (c manifest.BaseContent, what string, err error) {
 	if v.o.OpenBase == nil {
 		return c, "", errors.New("it was not looked for")
@@ -84,8 +84,7 @@ func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *d
 	return c, "", err
 }
 
-// compareBase compares the layers and the history of an image with those of its
-// base.
+// compareBase compares the layers and the history of an image with those of its base.
 func compareBase(doc *document, base *manifest.Base, is manifest.BaseContent) (found []Finding) {
 	for n, has := range base.Layers {
 		switch {
@@ -107,9 +106,9 @@ func compareBase(doc *document, base *manifest.Base, is manifest.BaseContent) (f
 	return found
 }
 
-// checkShared looks for store paths that the base has, too. An engine shows the
-// files of both as one directory: with other content the path is not what its
-// narHash says.
+// checkShared looks for store paths of the closure that the base has too. A container
+// engine merges the files of both into one directory. If their contents differ, the
+// path no longer has its narHash.
 func checkShared(c *content) (unknown int, found []Finding) {
 	infos := map[closure.StorePath]*closure.Info{}
 	for k := range c.system.infos {
@@ -139,7 +138,7 @@ func checkShared(c *content) (unknown int, found []Finding) {
 	return unknown, found
 }
 
-// describe says it for people.
+// describe returns the line of the report.
 func (b *baseCheck) describe() (holds Verdict, detail string) {
 	if b == nil {
 		return Holds, ""
@@ -158,7 +157,7 @@ func (b *baseCheck) describe() (holds Verdict, detail string) {
 	return Holds, fmt.Sprintf("%s below, the same as in %s", layers, b.info)
 }
 
-// baseReport is the base for the report; nil without one.
+// baseReport returns the base for the report, nil if there is none.
 func (c *content) baseReport() *BaseReport {
 	base := c.base()
 	if base == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// TestCompareBase: what an image says is below it is compared with what the base
-// image has.
+// TestCompareBase checks that every difference between the recorded layers of the base
+// and the base image is found.
 func TestCompareBase(t *testing.T) {
 	content := func() manifest.BaseContent {
 		c := manifest.BaseContent{History: []ocispec.History{{CreatedBy: "a"}, {CreatedBy: "b"}}}
@@ -26,7 +26,7 @@ func TestCompareBase(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*manifest.BaseContent)
-		want   string // "" for no finding
+		want   string // "" if nothing should be found
 	}{
 		{"the same", func(*manifest.BaseContent) {}, ""},
 		{"another layer", func(c *manifest.BaseContent) { c.Layers[1].Digest = digest.FromString("c") }, "in its place"},

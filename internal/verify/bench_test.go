@@ -19,7 +19,7 @@ import (
 	"github.com/nixoci/nixoci/internal/layout"
 )
 
-// benchImage is NIXOCI_BENCH_IMAGE, a layout or archive, or else the sample.
+// benchImage returns NIXOCI_BENCH_IMAGE, a layout or archive, or else the sample.
 func benchImage(b *testing.B) string {
 	if source := os.Getenv("NIXOCI_BENCH_IMAGE"); source != "" {
 		return source
@@ -27,8 +27,8 @@ func benchImage(b *testing.B) string {
 	return newSample(b, "x86_64-linux", "aarch64-linux").layout()
 }
 
-// BenchmarkImage is to be held against BenchmarkDecompressAndHash: what nobody
-// can do without who wants to know that blobs and diffIDs are right.
+// BenchmarkImage measures a verification. Compare it with BenchmarkDecompressAndHash,
+// the least work that a check of blobs and diffIDs can take.
 func BenchmarkImage(b *testing.B) {
 	source := benchImage(b)
 	defer cputime.Report(b)()

@@ -7,7 +7,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// What the last layer says of its compression is not believed, nor needed to go on.
+// TestCompressionOfSystemLayer checks that a wrong compression annotation of the system
+// layer is found, and does not stop the verification.
 func TestCompressionOfSystemLayer(t *testing.T) {
 	for name, edit := range map[string]func(a map[string]string){
 		"missing": func(a map[string]string) { delete(a, manifest.AnnotationCompression) },

@@ -15,22 +15,21 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// checks are what came out for one image: its content against what it says of
-// itself.
+// checks are the results of the checks of one image.
 type checks struct {
 	ledger
 	paths      pathCount
-	closure    *closure.Closure // nil: the database holds none
+	closure    *closure.Closure // nil: the database contains none
 	init       *manifest.Init   // the program at /sbin/init; nil: there is none
 	addresses  addresses
 	remade     *remade    // nil: config and manifest could not be made again
-	base       *baseCheck // nil: there is no base image, or it was not looked at
+	base       *baseCheck // nil: there is no base image, or it was not checked
 	signatures signatureCount
-	foreign    []CheckResult // of an image that another tool has made, in place of completed
+	foreign    []CheckResult // results for an image of another tool, in place of ledger.completed
 }
 
-// checkImages is the fourth stage. Where the first finding is enough, it ends
-// with the image that has it.
+// checkImages is a stage of [Image]. If v.stopAtFirst, it ends after the first image with
+// a finding.
 func (v *verification) checkImages(ctx context.Context, contents []*content) ([]*checks, error) {
 	var all []*checks
 	for _, c := range contents {
@@ -54,8 +53,8 @@ func (v *verification) newChecks(doc *document) *checks {
 	return &checks{ledger: ledger{platform: doc.platform, stopAtFirst: v.stopAtFirst(), completed: map[Check]bool{}}}
 }
 
-// checkImage checks in the order of the image. What a check finds, those after it
-// do not repeat.
+// checkImage checks one image, in the order of its parts. A check does not repeat what
+// an earlier check has found.
 func (v *verification) checkImage(ctx context.Context, c *content) (*checks, error) {
 	done := v.newChecks(c.doc)
 	for _, l := range c.layers {
@@ -64,7 +63,7 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 		}
 	}
 	if !c.complete() {
-		return done, nil // and a finding says why
+		return done, nil // a finding reports why it is not complete
 	}
 	var found []Finding
 	done.init, found = findInit(c)
@@ -77,7 +76,7 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 		}
 	}
 	if c.system.infos == nil {
-		return done, nil // there is nothing to hold the paths against
+		return done, nil // without them there is nothing to compare the paths with
 	}
 	done.paths, found = checkPaths(c)
 	if !done.record(found, CheckDigests, CheckFormat, CheckPaths, CheckNarHashes) {
@@ -102,7 +101,7 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 			return done, nil
 		}
 	}
-	if !c.damaged() && c.form.hasInit == (done.init != nil) { // else nothing can be made again of it
+	if !c.damaged() && c.form.hasInit == (done.init != nil) { // a damaged image cannot be made again
 		if done.remade, err = v.remake(ctx, &done.ledger, c, cl, done.init); err != nil {
 			return nil, err
 		}
@@ -118,20 +117,20 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 	return done, err
 }
 
-// pathCount is how many store paths have the narHash that they should have.
+// pathCount counts the store paths with the right narHash.
 type pathCount struct {
 	paths   int
 	narSize int64
 }
 
-// checkPaths holds the store paths of the layers against those of the database.
+// checkPaths compares the store paths in the layers with those in the database.
 func checkPaths(c *content) (count pathCount, found []Finding) {
 	infos := make(map[closure.StorePath]*closure.Info, len(c.system.infos))
 	for k := range c.system.infos {
 		infos[c.system.infos[k].Path] = &c.system.infos[k]
 	}
 	list := c.form.words().list
-	layerOf := map[closure.StorePath]int{} // from 1
+	layerOf := map[closure.StorePath]int{} // layer numbers, from 1
 	for n, l := range c.layers {
 		for k := range l.paths {
 			p := &l.paths[k]
@@ -158,7 +157,7 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 		}
 	}
 	if c.damaged() {
-		return count, found // a path that seems to be missing may be in what could not be read
+		return count, found // a missing path may be in the part that could not be read
 	}
 	var missing []string
 	for p := range infos {
@@ -176,11 +175,11 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 // addresses are the content-addressed paths of an image.
 type addresses struct {
 	total     int
-	confirmed map[closure.StorePath]bool // at the path that their content gives
+	confirmed map[closure.StorePath]bool // paths with the name that their content gives
 }
 
-// checkAddresses checks that each content-addressed path is at the path that its
-// content gives.
+// checkAddresses checks that each content-addressed path has the name that its content
+// gives.
 func checkAddresses(c *content, cl *closure.Closure) (a addresses, found []Finding) {
 	a.confirmed = map[closure.StorePath]bool{}
 	for n, l := range c.layers {
@@ -188,7 +187,7 @@ func checkAddresses(c *content, cl *closure.Closure) (a addresses, found []Findi
 			p := &l.paths[k]
 			info := cl.Info(p.path)
 			if info == nil || p.broken || p.narHash != info.NarHash {
-				continue // said
+				continue // there is a finding already
 			}
 			ok, err := closure.CheckAddress(info, p.contents)
 			if err != nil {
@@ -207,7 +206,7 @@ func checkAddresses(c *content, cl *closure.Closure) (a addresses, found []Findi
 	return a, found
 }
 
-// withoutPath is what err says of p, which the finding names already.
+// withoutPath returns err's text without p, because the finding names p already.
 func withoutPath(err error, p closure.StorePath) string {
 	return strings.TrimPrefix(err.Error(), string(p)+": ")
 }
@@ -216,7 +215,7 @@ func withoutPath(err error, p closure.StorePath) string {
 type layerSource struct {
 	v       *verification
 	content *content
-	failed  error // why a layer could not be read once more
+	failed  error // why a layer could not be read again
 }
 
 // Closure implements [closure.Source].
@@ -224,8 +223,8 @@ func (s *layerSource) Closure(context.Context, []closure.StorePath) (*closure.Cl
 	return nil, errors.New("an image has one closure")
 }
 
-// Tree implements [closure.Source]. The toplevel is at hand; for any other path
-// its layer is read once more.
+// Tree implements [closure.Source]. The toplevel's NAR was kept. For any other path,
+// Tree reads its layer again.
 func (s *layerSource) Tree(ctx context.Context, info *closure.Info, v nar.Visitor) error {
 	for n, l := range s.content.layers {
 		k := slices.IndexFunc(l.paths, func(p pathContent) bool { return p.path == info.Path })
@@ -245,7 +244,7 @@ func (s *layerSource) Tree(ctx context.Context, info *closure.Info, v nar.Visito
 	return fmt.Errorf("%s: %w", info.Path, closure.ErrNotInStore)
 }
 
-// readAgain reads layer n, from 0, for the tree of one path in it.
+// readAgain reads the tree of one path from layer n, counted from 0.
 func (s *layerSource) readAgain(ctx context.Context, n int, p closure.StorePath, v nar.Visitor) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -262,7 +261,7 @@ func (s *layerSource) readAgain(ctx context.Context, n int, p closure.StorePath,
 		defer task.Guard()
 		c, err := readStoreLayer(ctx, s.v.src, job)
 		if err == nil && len(c.findings) > 0 {
-			err = errors.New(c.findings[0].String()) // it was good before
+			err = errors.New(c.findings[0].String()) // the first reading had no finding
 		}
 		pw.CloseWithError(err)
 	}()

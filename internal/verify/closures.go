@@ -13,14 +13,14 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// comparison is what came out for one image and one of Options.Closures.
+// comparison is the result of comparing one image with one of Options.Closures.
 type comparison struct {
 	completed bool
 	findings  []Finding
 }
 
-// compareClosures is the stage that assembles images again from the closures that
-// were given, with the plan and the settings that they have, and compares.
+// compareClosures is the stage that assembles images again from the given closures. It
+// uses the plan and the settings of the image, and compares the results with the image.
 func (v *verification) compareClosures(ctx context.Context, contents []*content, all []*checks) (comparisons []*comparison, unmatched []Finding, err error) {
 	comparisons = make([]*comparison, len(contents))
 	for _, sys := range v.o.Closures {
@@ -51,32 +51,32 @@ func (v *verification) compareClosures(ctx context.Context, contents []*content,
 	return comparisons, unmatched, nil
 }
 
-// givenClosure is a closure beside the image that should be made of it.
+// givenClosure is a given closure together with the image that it should make.
 type givenClosure struct {
 	v       *verification
 	content *content
-	init    *manifest.Init // of the image: no closure has it
+	init    *manifest.Init // from the image, because a closure has no nixoci-init
 	sys     *manifest.System
 }
 
-// madeLayer is one layer made from the closure, and how it compares.
+// madeLayer is one layer made from the closure, and its differences from the image.
 type madeLayer struct {
-	layer    *layers.Layer // nil where the closure cannot make it
+	layer    *layers.Layer // nil if the closure cannot make it
 	packed   layers.Packed
-	findings []Finding // where the tar differs
-	blob     []Finding // how the blob differs where its tar does not
+	findings []Finding // differences of the tar
+	blob     []Finding // difference of the blob, if the tar is the same
 }
 
 func (g *givenClosure) compare(ctx context.Context) (*comparison, error) {
 	c := g.content
 	if !c.doc.made || !c.complete() {
-		return &comparison{}, nil // it has no plan that could be known, or nobody could read it
+		return &comparison{}, nil // the image has no known plan, or it could not be read
 	}
 	all := make([]madeLayer, len(c.doc.manifest.Layers))
 	group, gctx := task.WithContext(ctx)
 	group.SetLimit(g.v.jobs())
 	packer := layers.NewPacker(g.v.o.Jobs)
-	for n := c.own(); n < len(all); n++ { // of the base there is nothing to make
+	for n := c.own(); n < len(all); n++ { // the layers of the base cannot be made from the closure
 		l, found, err := g.layer(n)
 		if err != nil {
 			return nil, err
@@ -102,27 +102,27 @@ func (g *givenClosure) compare(ctx context.Context) (*comparison, error) {
 		same = same && m.layer != nil
 	}
 	if c.damaged() {
-		return result, nil // and it was said what is
+		return result, nil // findings report the damage
 	}
 	result.completed = true
 	result.findings = append(result.findings, g.missing()...)
-	for _, m := range all { // contents first, then how they are wrapped
+	for _, m := range all { // differences of contents come before differences of compression
 		result.findings = append(result.findings, m.blob...)
 	}
-	if same && len(result.findings) == 0 { // else what names the layers differs because they do
+	if same && len(result.findings) == 0 { // different layers always make config and manifest different
 		result.findings = g.compareDocuments(all)
 	}
 	return result, nil
 }
 
-// layer makes the layer that the closure has for layer n: of the same paths, as
-// far as it has them. It is nil where the closure has nothing for it.
+// layer describes layer n as the closure makes it. It has the same paths, except those
+// that the closure lacks. It is nil if the closure has none of them.
 func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error) {
 	c := g.content
 	comp, _ := c.doc.compression(n)
 	if n == 0 && c.form.hasInit {
 		if g.init == nil {
-			return nil, nil, nil // it was said what is wrong with it
+			return nil, nil, nil // a finding reports what is wrong with it
 		}
 		return manifest.InitLayer(g.init, comp), nil, nil
 	}
@@ -150,13 +150,12 @@ func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error
 		return nil, found, nil
 	}
 	if l, err = layers.Store(g.sys.Closure, g.sys.Source, paths, comp); err != nil {
-		return nil, found, nil // a path twice: that was said
+		return nil, found, nil // the layer has a path twice: a finding reports it
 	}
 	return l, found, nil
 }
 
-// compareLayer packs layer n and looks for what differs. found is what is known
-// of it already.
+// compareLayer packs layer n and looks for differences. found are the findings so far.
 func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, l *layers.Layer, found []Finding, n int) (made madeLayer, err error) {
 	c, d := g.content, g.content.doc.manifest.Layers[n]
 	made = madeLayer{layer: l, findings: found}
@@ -177,14 +176,14 @@ func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, 
 	err = g.v.compareTar(ctx, d, l, func(entry, what string) error {
 		f := entryPlace(entry)
 		if n < len(c.layers) && f.Path != entry && g.sys.Closure.Info(closure.StorePath(f.Path)) == nil {
-			return nil // the closure does not have it: said
+			return nil // there is a finding already: the closure does not have the path
 		}
 		return differences.add(f.of(CheckClosure, "%s", what))
 	})
 	_, damaged := contentFinding(err)
 	switch {
 	case damaged || errors.Is(err, errStop) || errors.As(err, new(*layers.FormatError)):
-		err = nil // said of the layer itself
+		err = nil // findings about the layer itself report it
 	case err == nil && len(differences.findings) == 0:
 		differences.addf(CheckClosure, "made from the closure, its diffID is %s", made.packed.DiffID)
 	}
@@ -192,7 +191,7 @@ func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, 
 	return made, err
 }
 
-// missing names the paths of the closure that no layer has.
+// missing returns a finding for each path of the closure that no layer has.
 func (g *givenClosure) missing() (found []Finding) {
 	in := map[closure.StorePath]bool{}
 	for _, l := range g.content.layers {
@@ -208,15 +207,15 @@ func (g *givenClosure) missing() (found []Finding) {
 	return found
 }
 
-// compareDocuments: all layers are the same; so are config and manifest, if the
-// toplevel is.
+// compareDocuments compares config and manifest. It is called if all layers are the
+// same.
 func (g *givenClosure) compareDocuments(all []madeLayer) []Finding {
 	doc, own := g.content.doc, g.content.own()
 	all = all[own:]
 	ls, packed := make([]*layers.Layer, len(all)), make([]layers.Packed, len(all))
 	for n := range all {
 		ls[n], packed[n] = all[n].layer, all[n].packed
-		if doc.noManifest { // its blobs may be compressed in another way
+		if doc.noManifest { // the archive may compress its blobs in another way
 			packed[n].Digest, packed[n].Size = doc.manifest.Layers[own+n].Digest, doc.manifest.Layers[own+n].Size
 		}
 	}

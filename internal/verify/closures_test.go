@@ -118,7 +118,8 @@ func TestClosureDiffers(t *testing.T) {
 	}
 }
 
-// TestClosureOfAnotherVersion: an image of one system is not one of its update.
+// TestClosureOfAnotherVersion checks that the image of a system does not match the
+// closure of its update.
 func TestClosureOfAnotherVersion(t *testing.T) {
 	source := newSample(t, "x86_64-linux").layout()
 	r := verified(t, source, Options{KeepGoing: true, Closures: given(t, "sample-x86_64-linux-update")})
@@ -140,8 +141,8 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// TestForged: an image that was made again from a forged store is one in itself.
-// What it was made of is what tells.
+// TestForged checks an image made from a forged store. It is consistent, so only the
+// closure shows that it is wrong.
 func TestForged(t *testing.T) {
 	source := "oci:" + layoutOf(t, "gzip", manifest.Settings{}, "sample-x86_64-linux-update")
 	if r := verified(t, source, Options{}); !r.OK {

@@ -17,15 +17,15 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// content is what the layers of one image hold.
+// content is what the layers of one image contain.
 type content struct {
 	doc    *document
 	form   form
-	system *systemContent  // nil where the image is not ours
-	layers []*layerContent // all but the system layer, up to the first that was not read
+	system *systemContent  // nil if nixoci has not made the image
+	layers []*layerContent // all except the system layer, up to the first that was not read
 }
 
-// roots are those of the closure that the image says it has.
+// roots returns the roots of the closure, as the image records them.
 func (c *content) roots() []closure.StorePath {
 	if app := c.system.application; app != nil {
 		return app.Roots
@@ -36,25 +36,25 @@ func (c *content) roots() []closure.StorePath {
 // isFiles reports whether layer n, from 0, is the files layer of an application.
 func (c *content) isFiles(n int) bool { return c.system.isFiles(n, len(c.doc.manifest.Layers)) }
 
-// isFiles reports whether layer n of so many is the files layer.
+// isFiles reports whether layer n, from 0, of an image with so many layers is the files
+// layer.
 func (s *systemContent) isFiles(n, layers int) bool {
 	return s.application != nil && s.application.HasFiles() && n == layers-2
 }
 
-// complete reports whether every layer was read, as far as it can be.
+// complete reports whether every layer was read as far as possible.
 func (c *content) complete() bool {
 	return c.system != nil && len(c.layers) == len(c.doc.manifest.Layers)-1
 }
 
-// as is sys as this image has it: in its format, with its init, and with a plan
-// that continues the one that it names.
+// as returns sys in the form of this image: with its format, its init, its base, and
+// the plan that its own plan continues.
 func (c *content) as(sys *manifest.System, init *manifest.Init) *manifest.System {
 	from := digest.Digest(c.doc.manifest.Annotations[manifest.AnnotationPlanFrom])
 	return sys.In(c.form.version, init).Continuing(from).On(c.base())
 }
 
-// base is what the image has below, as it says; nil where there is none, or nobody
-// knows.
+// base returns the base that the image records, nil if there is none or it is unknown.
 func (c *content) base() *manifest.Base {
 	if c.system == nil {
 		return nil
@@ -62,7 +62,7 @@ func (c *content) base() *manifest.Base {
 	return c.system.base
 }
 
-// own is the number, from 0, of the first layer that is not the base's.
+// own returns the number, from 0, of the first layer that does not belong to the base.
 func (c *content) own() int { return c.form.base }
 
 // damaged reports whether a part of some layer could not be read.
@@ -70,7 +70,7 @@ func (c *content) damaged() bool {
 	return c.system.damaged || slices.ContainsFunc(c.layers, func(l *layerContent) bool { return l.damaged })
 }
 
-// layer is layer n, from 0; the last is the system layer.
+// layer returns layer n, from 0. The last one is the system layer.
 func (c *content) layer(n int) *layerContent {
 	if n == len(c.doc.manifest.Layers)-1 {
 		return c.system.layerContent
@@ -78,7 +78,7 @@ func (c *content) layer(n int) *layerContent {
 	return c.layers[n]
 }
 
-// checkDiffID compares layer n, from 0, with the config.
+// checkDiffID compares the diffID of layer n, from 0, with the config.
 func (d *document) checkDiffID(n int, c *layerContent) []Finding {
 	if want := d.config.RootFS.DiffIDs[n]; c.diffID != "" && c.diffID != want {
 		return []Finding{d.place(n).of(CheckDigests, "diffID is %s, the config has %s", c.diffID, want)}
@@ -86,8 +86,8 @@ func (d *document) checkDiffID(n int, c *layerContent) []Finding {
 	return nil
 }
 
-// readLayers is the third stage: every layer but the system layers, the largest
-// first. A layer that several images have is read once.
+// readLayers is a stage of [Image]. It reads all layers except the system layers, starting
+// with the largest. A layer that several images share is read once.
 func (v *verification) readLayers(ctx context.Context, docs *documents, systems []*systemContent) ([]*content, error) {
 	var reads []*layerRead
 	shared := map[digest.Digest]*layerRead{}
@@ -138,17 +138,18 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 	return all, nil
 }
 
-// layerKind is what a layer should be.
+// layerKind is the kind of content that a layer should have.
 type layerKind int
 
 const (
 	kindStore layerKind = iota
 	kindInit
 	kindFiles
-	kindBase // another tool's
+	kindBase // made by another tool
 )
 
-// kind is that of layer n, from 0, of so many. The last is read before.
+// kind returns the kind of layer n, from 0, in an image with so many layers. The last
+// layer has no kind, because readSystems reads it.
 func (s *systemContent) kind(n, layers int) layerKind {
 	switch {
 	case n < s.form.base:
@@ -161,16 +162,16 @@ func (s *systemContent) kind(n, layers int) layerKind {
 	return kindStore
 }
 
-// layerRead is a layer that is read once, for all images that have it.
+// layerRead is a layer that is read once, for all images that share it.
 type layerRead struct {
 	job     layerJob
-	kind    layerKind     // that it should be of
-	order   int           // of its findings among those of all layers
-	content *layerContent // nil: a finding before it was enough
+	kind    layerKind     // the kind that it should be
+	order   int           // position of its findings among those of all layers
+	content *layerContent // nil: an earlier finding made it unnecessary
 }
 
-// readEach reads the layers, as many at once as there are jobs. After a finding
-// that is enough, only layers before that one are of interest.
+// readEach reads the layers concurrently, limited by v.jobs. If the first finding is
+// enough, it stops reading the layers after the one with that finding.
 func (v *verification) readEach(ctx context.Context, reads []*layerRead, toplevels map[closure.StorePath]bool) error {
 	todo := slices.Clone(reads)
 	slices.SortStableFunc(todo, func(a, b *layerRead) int { return cmp.Compare(b.job.desc.Size, a.job.desc.Size) })
@@ -206,16 +207,16 @@ func (v *verification) readEach(ctx context.Context, reads []*layerRead, topleve
 	return group.Wait()
 }
 
-// earliest is the first layer, in the order of findings, with a finding that is
-// enough. What is read of later layers is of no interest.
+// earliest is the first layer, in the order of findings, with a finding that ends the
+// verification. Later layers need not be read.
 type earliest struct {
 	mu      sync.Mutex
 	order   int
-	cancels []context.CancelFunc // of the layers that are being read, by order
+	cancels []context.CancelFunc // for the layers that are being read, by order
 }
 
-// begin reports whether a layer is of interest. If it stops being that while it
-// is read, cancel is called.
+// begin reports whether a layer must be read. If that changes during the reading,
+// cancel is called.
 func (e *earliest) begin(order int, cancel context.CancelFunc) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -223,13 +224,13 @@ func (e *earliest) begin(order int, cancel context.CancelFunc) bool {
 	return order <= e.order
 }
 
-// end calls keep for a layer that is still of interest. Enough ends the reading
-// of all later ones.
+// end calls keep, unless the layer is not needed any more. If enough is set, it cancels
+// the reading of all later layers.
 func (e *earliest) end(order int, enough bool, keep func() error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if order > e.order {
-		return nil // it was cancelled
+		return nil // its reading was cancelled
 	}
 	if enough {
 		e.order = order
@@ -242,8 +243,8 @@ func (e *earliest) end(order int, enough bool, keep func() error) error {
 	return keep()
 }
 
-// readOne reads one layer. The NARs of toplevels that are in it are kept in
-// files: they are read again to find out what system it is.
+// readOne reads one layer. It keeps the NARs of toplevels in files, because they are
+// read again to find out which system they are.
 func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[closure.StorePath]bool) (*layerContent, error) {
 	switch r.kind {
 	case kindInit:
@@ -283,8 +284,8 @@ func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[
 	return c, nil
 }
 
-// contentIn is a layer that was read as layer n, from 0, of doc. Its findings are
-// then those of that image.
+// contentIn returns a layer that was read, as layer n, from 0, of doc. The findings of
+// the result name this image and this layer.
 func contentIn(doc *document, n int, read *layerContent) *layerContent {
 	c := *read
 	c.findings = slices.Clone(c.findings)

@@ -18,45 +18,44 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// maxConfig bounds an image config in bytes.
+// maxConfig is the size limit of an image config in bytes.
 const maxConfig = limit.Config
 
-// documents are the index, the manifests and the configs: all that is read
-// before any layer.
+// documents are the index, the manifests and the configs. They are read before any
+// layer.
 type documents struct {
-	top      oci.Blob        // what the reference names
-	index    *manifest.Index // nil where that is the manifest of one image
+	top      oci.Blob        // the manifest or index that the reference names
+	index    *manifest.Index // nil if the reference names the manifest of one image
 	images   []*document     // in the order of the index
-	skipped  []string        // platforms that were not asked for
-	findings []Finding       // of the index
+	skipped  []string        // platforms that the user did not ask for
+	findings []Finding       // findings about the index
 }
 
-// document is what one image's manifest and config say. Nothing of it is
-// believed.
+// document is the manifest and config of one image. Both are unchecked.
 type document struct {
-	entry      *ocispec.Descriptor // as the index lists it; nil where there is no index
-	noManifest bool                // manifest was put together from an archive that has none
-	platform   string              // for people
+	entry      *ocispec.Descriptor // its entry in the index; nil if there is no index
+	noManifest bool                // the source is an archive without manifest, so nixoci composed one
+	platform   string              // for display
 
-	blob       oci.Blob // the manifest's bytes
+	blob       oci.Blob // the bytes of the manifest
 	manifest   *manifest.Manifest
 	configData []byte
 	config     ocispec.Image
 
-	made     bool // by nixoci
+	made     bool // nixoci made it
 	form     form
 	findings []Finding
 }
 
-// form is how an image is put together.
+// form describes the structure of an image.
 type form struct {
-	version     int  // of the image format
+	version     int  // version of the image format
 	hasInit     bool // the first layer is an init layer
-	application bool // not a NixOS system: the last layer is a root layer
-	base        int  // so many of the layers, the lowest, are of a base image
+	application bool // it is not a NixOS system: the last layer is a root layer
+	base        int  // number of layers that belong to the base image: the lowest ones
 }
 
-// words are what the parts of an image are called in the report and in findings.
+// words are the names of an image's parts in the report and in findings.
 type words struct{ list, roots, last, platform string }
 
 func (f form) words() words {
@@ -66,17 +65,17 @@ func (f form) words() words {
 	return words{list: "the Nix database", roots: "the toplevel", last: "the system layer with its Nix database", platform: "the system is for %s"}
 }
 
-// place is where layer n, from 0, is.
+// place returns the place of layer n, counted from 0, for findings.
 func (d *document) place(n int) Finding {
 	return Finding{Platform: d.platform, Layer: n + 1, Digest: d.manifest.Layers[n].Digest}
 }
 
-// configPlace is where the config is.
+// configPlace returns the place of the config, for findings.
 func (d *document) configPlace() Finding {
 	return Finding{Platform: d.platform, Digest: d.manifest.Config.Digest}
 }
 
-// complete reports whether manifest and config could be read and fit each other.
+// complete reports whether manifest and config were read and have equally many layers.
 func (d *document) complete() bool {
 	return d.manifest != nil && d.configData != nil && len(d.config.RootFS.DiffIDs) == len(d.manifest.Layers)
 }
@@ -86,14 +85,13 @@ var errNotApplication = errors.New("only an application can have a base image")
 // minLayers is one layer for the system and one for store paths.
 const minLayers = 2
 
-// ours reports whether nixoci has made the image, as far as it says, and it can be
-// read.
+// ours reports whether the image says that nixoci made it, and whether it can be read.
 func (d *document) ours() bool {
 	return d.made && d.complete() && len(d.manifest.Layers) >= minLayers
 }
 
-// compression is what layer n, from 0, says of its compression. With an error, it
-// is one that fits the media type.
+// compression returns the recorded compression of layer n, counted from 0. If there is
+// an error, it also returns a compression that fits the media type.
 func (d *document) compression(n int) (layers.Compression, error) {
 	l := d.manifest.Layers[n]
 	if d.noManifest {
@@ -106,7 +104,7 @@ func (d *document) compression(n int) (layers.Compression, error) {
 	return comp, nil
 }
 
-// readDocuments is the first stage.
+// readDocuments is the first stage. It reads index, manifests and configs.
 func (v *verification) readDocuments(ctx context.Context, target string) (*documents, error) {
 	docs := &documents{}
 	blob, err := v.src.GetManifest(ctx, target)
@@ -234,7 +232,7 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 	return d, nil
 }
 
-// readConfig reads a config, or says what is wrong with it.
+// readConfig reads a config. If the config is wrong, what says why.
 func (v *verification) readConfig(ctx context.Context, d ocispec.Descriptor) (data []byte, what string, err error) {
 	if d.Size > maxConfig {
 		return nil, fmt.Sprintf("%d bytes, at most %d are read", d.Size, maxConfig), nil

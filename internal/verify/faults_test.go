@@ -36,7 +36,7 @@ func (account) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig{Username: registrytest.User, Password: registrytest.Password}), nil
 }
 
-// filled is a registry that has the image of a layout as org/web:v1.
+// filled returns a registry with the image of a layout as org/web:v1.
 func filled(t *testing.T, dir string) *registrytest.Registry {
 	t.Helper()
 	reg := registrytest.New()
@@ -60,7 +60,7 @@ func filled(t *testing.T, dir string) *registrytest.Registry {
 	return reg
 }
 
-// readings are the ways in which an image is read: each says what it found.
+// readings are the ways to read an image. Each returns its result as text.
 var readings = []struct {
 	name string
 	read func(t *testing.T, src *oci.OpenedImage) (string, error)
@@ -95,8 +95,8 @@ var readings = []struct {
 	}},
 }
 
-// believable reports whether something happened that a reader has to believe, or
-// cannot undo: "not found", and a bit that flips in a stream that is handed on.
+// believable reports whether a fault happened that a reader cannot notice or repair.
+// These are "not found", and a flipped bit in a stream that is passed on.
 func believable(happened []string) bool {
 	return slices.ContainsFunc(happened, func(s string) bool {
 		return strings.HasSuffix(s, ": "+string(registrytest.NotThere)) ||
@@ -104,9 +104,9 @@ func believable(happened []string) bool {
 	})
 }
 
-// TestSeededReads: an image is read from a registry that does one to four things
-// wrong, each once. What is found is what is there, or there is an error, and
-// never after more than limit.Operation.
+// TestSeededReads reads an image from a registry that makes one to four faults, each
+// once. The result must be correct, or there must be an error. No reading may take
+// longer than limit.Operation.
 func TestSeededReads(t *testing.T) {
 	sample := newSample(t, "x86_64-linux")
 	n, first := uint64(100), *firstFlag
@@ -165,7 +165,8 @@ func TestSeededReads(t *testing.T) {
 			}
 			continue
 		}
-		// What came damaged is found, and is no proof that the image is.
+		// A damaged download is reported as a finding. That does not prove that the
+		// image is damaged.
 		damaged := strings.Contains(strings.Join(happened[1:], "\n"), "/blobs/")
 		if found != want[how.name] && !(damaged && how.name == "verify" && strings.Contains(found, `"ok":false`)) {
 			t.Errorf("seed %d: %s found %.2000s\nwant %.2000s\n%s", seed, how.name, found, want[how.name], again)

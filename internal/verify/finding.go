@@ -10,41 +10,41 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// Check names one thing that is checked of an image.
+// Check names one check of an image.
 type Check string
 
-// The checks, in the order in which they are reported.
+// These are the checks, in the order of the report.
 const (
-	CheckDigests    Check = "digests"     // digests, sizes and media types; config, manifest and diffIDs fit each other
+	CheckDigests    Check = "digests"     // digests, sizes and media types are right; config, manifest and diffIDs match
 	CheckFormat     Check = "format"      // each layer is in the canonical form of its format version
-	CheckPaths      Check = "paths"       // the layers hold the store paths of the Nix database and nothing else
-	CheckNarHashes  Check = "narhashes"   // each path's NAR has the narHash and narSize of the database
+	CheckPaths      Check = "paths"       // the layers contain exactly the store paths of the Nix database
+	CheckNarHashes  Check = "narhashes"   // the NAR of each path has the narHash and narSize of the database
 	CheckReferences Check = "references"  // the paths are closed under references and reachable from the toplevel
-	CheckAddresses  Check = "addresses"   // content-addressed paths have the path that their content gives
-	CheckBase       Check = "base"        // the layers below are those of the base image
-	CheckInit       Check = "init"        // /sbin/init is a nixoci-init, and which
+	CheckAddresses  Check = "addresses"   // content-addressed paths have the name that their content gives
+	CheckBase       Check = "base"        // the lowest layers are those of the base image
+	CheckInit       Check = "init"        // /sbin/init is a known nixoci-init
 	CheckSystem     Check = "system"      // the system layer, made again, is the same
-	CheckPlatform   Check = "platform"    // index, config and toplevel name one platform
+	CheckPlatform   Check = "platform"    // index, config and toplevel name the same platform
 	CheckConfig     Check = "config"      // the config, made again, is the same
 	CheckManifest   Check = "manifest"    // the manifest, made again, is the same
 	CheckIndex      Check = "index"       // the index, made again, is the same
 	CheckSignatures Check = "signatures"  // trusted keys have signed the paths
-	CheckClosure    Check = "closure"     // the image that the given closure makes is this one
+	CheckClosure    Check = "closure"     // the given closure makes this image
 	CheckSignedBy   Check = "attestation" // a key has signed the image, or a statement about it
 )
 
-// Finding is one thing that is not as it should be, and where.
+// Finding is one fault of the image and its place.
 type Finding struct {
 	Check    Check         `json:"check"`
 	Platform string        `json:"platform,omitempty"`
-	Layer    int           `json:"layer,omitempty"` // its number, from 1; 0 where it is about no layer
+	Layer    int           `json:"layer,omitempty"` // number of the layer, from 1; 0 if it is not about a layer
 	Digest   digest.Digest `json:"digest,omitempty"`
 	Path     string        `json:"path,omitempty"` // store path, or name of a tar entry
-	File     string        `json:"file,omitempty"` // below the store path
+	File     string        `json:"file,omitempty"` // name below the store path
 	What     string        `json:"what"`
 }
 
-// String is one line: the place, from the outside in, and what is wrong there.
+// String returns one line: the place, from the outside in, and the fault.
 func (f Finding) String() string {
 	var b strings.Builder
 	if f.Platform != "" {
@@ -66,23 +66,23 @@ func (f Finding) String() string {
 	return b.String()
 }
 
-// of is a finding at the place f.
+// of returns a finding at the place of f.
 func (f Finding) of(c Check, format string, args ...any) Finding {
 	f.Check, f.What = c, fmt.Sprintf(format, args...)
 	return f
 }
 
-// errStop ends the reading of a stream whose first finding is enough.
+// errStop ends the reading of a stream when its first finding is enough.
 var errStop = errors.New("enough findings")
 
-// collector takes the findings in a stream, in their order.
+// collector collects the findings in a stream, in their order.
 type collector struct {
 	place       Finding // platform, layer and digest of each finding
 	stopAtFirst bool
 	findings    []Finding
 }
 
-// add returns errStop where no more are wanted.
+// add adds f. It returns errStop if no more findings are needed.
 func (c *collector) add(f Finding) error {
 	f.Platform, f.Layer, f.Digest = c.place.Platform, c.place.Layer, c.place.Digest
 	c.findings = append(c.findings, f)
@@ -96,8 +96,8 @@ func (c *collector) addf(check Check, format string, args ...any) error {
 	return c.add(Finding{}.of(check, format, args...))
 }
 
-// ledger holds what the checks of one image have found, in their order, and which
-// of them came to their end.
+// ledger holds the findings of the checks of one image, in their order. It also records
+// which checks are complete.
 type ledger struct {
 	platform    string
 	stopAtFirst bool
@@ -105,9 +105,8 @@ type ledger struct {
 	completed   map[Check]bool
 }
 
-// record takes the findings of the named checks, which came to their end, and
-// reports whether checking goes on. Without names it takes those of a part of a
-// check.
+// record adds findings and marks the checks in completed as complete. It reports
+// whether checking continues. If completed is empty, the check has more parts.
 func (l *ledger) record(found []Finding, completed ...Check) bool {
 	for _, f := range found {
 		if f.Platform == "" {

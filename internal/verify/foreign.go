@@ -20,21 +20,20 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// foreignLayer is what a layer of another tool turned out to hold.
+// foreignLayer is the content of a layer that another tool has made.
 type foreignLayer struct {
 	*layerContent
-	whole    map[closure.StorePath]string // why a path's NAR cannot be put together, "" where it was
-	database string                       // file that its Nix database was copied to, "" without one
+	whole    map[closure.StorePath]string // reason why a path's NAR cannot be made again, "" if it was
+	database string                       // file with a copy of its Nix database, "" if it has none
 }
 
-// checkForeign gives an image that another tool has made an honest answer: which
-// checks hold, which do not, and which do not apply. That nixoci has not made it
-// is a finding in any case: taking away what says so must not make an image
-// pass.
+// checkForeign checks an image of another tool. It reports which checks pass, which
+// fail, and which do not apply. There is always a finding that nixoci has not made the
+// image. Otherwise an image would pass if somebody removed its annotations.
 func (v *verification) checkForeign(ctx context.Context, c *content) (*checks, error) {
 	done := v.newChecks(c.doc)
 	if !c.doc.complete() {
-		return done, nil // and the document's findings say why
+		return done, nil // the findings of c.doc report why
 	}
 	all, err := v.readForeign(ctx, c.doc)
 	if err != nil {
@@ -63,7 +62,7 @@ func (v *verification) checkForeign(ctx context.Context, c *content) (*checks, e
 	return done, nil
 }
 
-// foreignResults collects what the checks of a foreign image say.
+// foreignResults collects the results of the checks of a foreign image.
 type foreignResults struct {
 	results  []CheckResult
 	findings []Finding
@@ -90,9 +89,9 @@ func (r *foreignResults) result(c Check, applies bool, format string, args ...an
 
 // foreignPaths are the store paths in all layers of an image.
 type foreignPaths struct {
-	contents map[closure.StorePath]pathContent // of those that could be put together
-	why      map[closure.StorePath]string      // of each path why not, or ""
-	database string                            // "" where no layer has one
+	contents map[closure.StorePath]pathContent // paths with a complete NAR
+	why      map[closure.StorePath]string      // for each path, the reason why its NAR cannot be made, or ""
+	database string                            // "" if no layer has a database
 }
 
 func foreignPathsOf(all []*foreignLayer) foreignPaths {
@@ -114,8 +113,7 @@ func foreignPathsOf(all []*foreignLayer) foreignPaths {
 	return paths
 }
 
-// checkPaths holds the store paths against the Nix database, where the image has
-// one.
+// checkPaths compares the store paths with the Nix database, if the image has one.
 func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (count pathCount, err error) {
 	paths := foreignPathsOf(all)
 	const none = "the image has no Nix database to hold them against"
@@ -173,7 +171,7 @@ func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (c
 	return count, nil
 }
 
-// readForeign reads all layers as any tool may have written them.
+// readForeign reads all layers, and does not require the canonical form.
 func (v *verification) readForeign(ctx context.Context, doc *document) ([]*foreignLayer, error) {
 	all := make([]*foreignLayer, len(doc.manifest.Layers))
 	group, ctx := task.WithContext(ctx)
@@ -199,7 +197,7 @@ func (v *verification) readForeignLayer(ctx context.Context, j layerJob) (*forei
 	t := openTar(ctx, countingReader{v.src, j.progress}, j.desc, false)
 	defer t.Close()
 	err = l.read(t, filepath.Join(dir, "db.sqlite"))
-	format := err // if the blob is right
+	format := err // counts only if the blob is right
 	if err = t.drain(); err == nil {
 		l.diffID, l.tarSize = t.diffID, t.size
 		if format != nil {
@@ -280,10 +278,12 @@ func (l *foreignLayer) read(r io.Reader, db string) error {
 	}
 }
 
-// errNoNAR is an entry that a NAR cannot have, or not without looking back.
+// errNoNAR reports an entry that a NAR cannot have, such as a device, or a hard link,
+// whose content comes earlier in the tar.
 var errNoNAR = errors.New("not an entry of a NAR")
 
-// add takes an entry, whoever wrote it: of the mode, one bit counts.
+// add adds an entry to the NAR. Of the mode, only the executable bit of the owner
+// counts.
 func (p *openPath) add(name string, h *tar.Header, content io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:

@@ -14,8 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// foreignSample is the sample as another tool might write it: one layer as tar
-// does, without annotations, and with a Nix database if db.
+// foreignSample returns the sample as another tool could write it: a single layer as
+// tar writes it, without annotations. If db is set, it has a Nix database.
 func foreignSample(t *testing.T, db bool, edit func(h *tar.Header, content []byte) []byte) string {
 	t.Helper()
 	s := newSample(t, "x86_64-linux")

@@ -14,9 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// format1 is an image that nixoci made when the format's version was 1. Its
-// layers of store paths are those that are made today: they are taken from an
-// image of the same systems.
+// format1 returns an image that nixoci made with version 1 of the format. Its layers of
+// store paths are the same today, so they are taken from a new image of the same
+// systems.
 func format1(t *testing.T, edit func(dir string)) string {
 	t.Helper()
 	dir := layoutOf(t, "gzip", manifest.Settings{}, "sample-x86_64-linux", "sample-aarch64-linux")
@@ -70,7 +70,7 @@ func TestFormat1(t *testing.T) {
 	if r := verified(t, source, Options{Closures: given(t, "sample-x86_64-linux", "sample-aarch64-linux")}); !r.OK {
 		t.Errorf("compared with its closures: %v", r.Findings)
 	}
-	// It has no program, and whoever wants one is told.
+	// The image has no nixoci-init. If one is required, that is a finding.
 	if r := verified(t, source, Options{Init: &manifest.InitChoice{}}); r.OK || r.Findings[0].Check != CheckInit {
 		t.Errorf("with an init wanted: %+v", r.Findings)
 	}
@@ -79,7 +79,8 @@ func TestFormat1(t *testing.T) {
 	}
 }
 
-// An image of format 1 that says that it is of format 2 is none of either.
+// TestFormatIsNotJustSaid checks an image of format 1 that claims to be of format 2. It
+// must not pass.
 func TestFormatIsNotJustSaid(t *testing.T) {
 	source := format1(t, func(dir string) {
 		var top, index ocispec.Index

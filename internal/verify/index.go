@@ -6,23 +6,24 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// indexCheck is what came out for the index.
+// indexCheck is the result of checking the index.
 type indexCheck struct {
 	completed bool
 	findings  []Finding
 }
 
-// checkIndex is the last stage: it makes the index again from the manifests. The
-// settings of an index are those of the push that wrote it: all of its manifests
-// have them, or, of one that was joined, those of the last.
+// checkIndex is the last stage. It makes the index again from the manifests. The
+// settings of an index come from the push that wrote it. After a join, only the
+// manifests of the last push have these settings, so checkIndex tries those of each
+// manifest.
 func checkIndex(docs *documents, all []*checks) indexCheck {
 	if docs.index == nil || len(docs.skipped) > 0 {
-		return indexCheck{} // there is none, or not all of it was looked at
+		return indexCheck{} // there is no index, or not all of it was checked
 	}
 	var images []*manifest.PlatformImage
 	for _, c := range all {
 		if c.remade == nil {
-			return indexCheck{} // and there is a finding that says why
+			return indexCheck{} // a finding reports why
 		}
 		images = append(images, c.remade.image)
 	}

@@ -12,14 +12,15 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// initName is what starts a container, and a file of the init layer.
+// initName is the program that starts a container, a file of the init layer.
 const initName = "sbin/init"
 
-// maxInitEntries bounds the init layer, which has three.
+// maxInitEntries is the limit for the entries of an init layer, which normally has
+// three.
 const maxInitEntries = 1000
 
-// readInitLayer reads an init layer and keeps the program. What else is wrong in
-// it shows when it is made again.
+// readInitLayer reads an init layer and keeps its program. Other faults are found when
+// the layer is made again.
 func readInitLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
 	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
 		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {
@@ -49,15 +50,15 @@ func readInitLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerConte
 	})
 }
 
-// initPlace is where the program of the first layer is.
+// initPlace returns the place of the program in the first layer, for findings.
 func (d *document) initPlace() Finding {
 	f := d.place(0)
 	f.Path = initName
 	return f
 }
 
-// findInit takes the program of the first layer for the image's; nil where there
-// is none, or nothing that can run.
+// findInit returns the program in the first layer. It returns nil if there is none, or
+// if it is not a file.
 func findInit(c *content) (*manifest.Init, []Finding) {
 	if !c.form.hasInit {
 		return nil, nil
@@ -65,7 +66,7 @@ func findInit(c *content) (*manifest.Init, []Finding) {
 	l := c.layers[0]
 	if l.program == nil {
 		if l.damaged {
-			return nil, nil // and that was said
+			return nil, nil // a finding reports the damage
 		}
 		return nil, []Finding{c.doc.initPlace().of(CheckInit, "it is not there, or not a file")}
 	}
@@ -77,7 +78,7 @@ func findInit(c *content) (*manifest.Init, []Finding) {
 	return init, nil
 }
 
-// checkInit: the program at /sbin/init is the one that it should be.
+// checkInit checks that the program at /sbin/init is the expected one.
 func (v *verification) checkInit(c *content, init *manifest.Init) []Finding {
 	found := func(format string, args ...any) []Finding {
 		return []Finding{Finding{Path: initName}.of(CheckInit, format, args...)}
@@ -108,7 +109,8 @@ func (v *verification) checkInit(c *content, init *manifest.Init) []Finding {
 	return nil
 }
 
-// checkProgram: the program runs on the system's platform, and needs nothing.
+// checkProgram checks that the program runs on the system's platform without any other
+// file.
 func checkProgram(doc *document, init *manifest.Init, sys *manifest.System) []Finding {
 	if init == nil {
 		return nil
@@ -119,7 +121,8 @@ func checkProgram(doc *document, init *manifest.Init, sys *manifest.System) []Fi
 	return nil
 }
 
-// describeInit says which program /sbin/init is, where nothing is wrong with it.
+// describeInit returns the line of the report about /sbin/init, for an image without a
+// finding about it.
 func describeInit(init *manifest.Init, given bool) (Verdict, string) {
 	switch {
 	case init == nil:

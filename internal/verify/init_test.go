@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/push"
 )
 
-// otherInit is a program that nixoci does not know: its own with another entry
+// otherInit returns a program that nixoci does not know: its own with another entry
 // point.
 func otherInit(t *testing.T) []byte {
 	t.Helper()
@@ -49,7 +49,7 @@ func TestInit(t *testing.T) {
 		result Verdict
 		detail string
 
-		wants    map[string]*manifest.InitChoice // by what the finding says, "" if all is right
+		wants    map[string]*manifest.InitChoice // keyed by the text of the expected finding, "" if all is right
 		defaults bool                            // the image passes --default-settings
 	}{
 		{name: "own", init: own, result: Holds, detail: "of this nixoci", wants: map[string]*manifest.InitChoice{
@@ -94,7 +94,8 @@ func TestInit(t *testing.T) {
 			if r := check(Options{DefaultSettings: true}); r.OK != tt.defaults {
 				t.Errorf("with the default alone: %v", r.Findings)
 			}
-			// A closure has no nixoci-init: the image's own stands for it.
+			// A closure has no nixoci-init, so the comparison uses that of the
+			// image.
 			if r := check(Options{Closures: given(t, "sample-x86_64-linux")}); !r.OK {
 				t.Errorf("compared with its closure: %v", r.Findings)
 			}

@@ -9,9 +9,9 @@ import (
 	"strconv"
 )
 
-// differentJSON says where got differs from want, both JSON documents; "" where
-// they are the same bytes. Keys are compared in order, so the first difference
-// is the same one every time.
+// differentJSON describes the first difference between two JSON documents. It returns
+// "" if their bytes are equal. It compares keys in sorted order, so it always finds the
+// same difference first.
 func differentJSON(got, want []byte) string {
 	if bytes.Equal(got, want) {
 		return ""
@@ -100,7 +100,7 @@ func differentValue(at string, got, want any) string {
 	return fmt.Sprintf("%s is %s, not %s", at, jsonText(got), jsonText(want))
 }
 
-// jsonText is v as JSON, shortened for people.
+// jsonText returns v as JSON, shortened for display.
 func jsonText(v any) string {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -19,37 +19,37 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// layerContent is what a layer turned out to hold.
+// layerContent is the content of a layer.
 type layerContent struct {
-	diffID   digest.Digest // "" where it was not read to its end
+	diffID   digest.Digest // "" if it was not read to its end
 	tarSize  int64
 	paths    []pathContent // in the order of the layer
 	findings []Finding
-	damaged  bool          // not all of it could be read: what is missing says nothing
-	foreign  *foreignLayer // of a base's layer: the store paths in it, which are not the image's
-	program  []byte        // of an init layer: what is /sbin/init; nil where that is no file
+	damaged  bool          // it could not be read completely, so a missing path proves nothing
+	foreign  *foreignLayer // for a layer of the base: its store paths, which are not those of the image
+	program  []byte        // for an init layer: the file /sbin/init; nil if that is not a file
 }
 
-// pathContent is one store path that was put together again.
+// pathContent is the result of making a store path's NAR again.
 type pathContent struct {
 	path     closure.StorePath
 	narHash  closure.Hash
 	narSize  int64
-	contents *closure.Hash // of a path that is one file, not executable; else nil
-	broken   bool          // it has no NAR, and that was said
-	narFile  string        // where the NAR was kept, "" where it was not
+	contents *closure.Hash // sha256 of the content, for a path that is one file and not executable; otherwise nil
+	broken   bool          // it has no valid NAR, and a finding reports that
+	narFile  string        // file with a copy of the NAR, "" if none was kept
 }
 
-// layerJob is one layer to be read.
+// layerJob describes a layer to read.
 type layerJob struct {
 	desc        ocispec.Descriptor
-	platform    string // for people
-	number      int    // for people, from 1
+	platform    string // for display
+	number      int    // for display, from 1
 	stopAtFirst bool
-	progress    func(bytes int64) // told of the blob's bytes; nil: nobody is
+	progress    func(bytes int64) // called for the bytes of the blob; may be nil
 
-	// keep is where the NAR of a path is written to as well; nil, or a nil Writer:
-	// nowhere.
+	// keep returns a writer that gets a copy of a path's NAR. If keep or the writer is
+	// nil, there is no copy.
 	keep func(closure.StorePath) (io.Writer, error)
 }
 
@@ -57,8 +57,8 @@ func (j *layerJob) place() Finding {
 	return Finding{Platform: j.platform, Layer: j.number, Digest: j.desc.Digest}
 }
 
-// contentFinding turns an error about what a source has into a finding. Other
-// errors say that nobody knows.
+// contentFinding returns the text of a finding if err is about the content of a source.
+// Any other error means that the content could not be read.
 func contentFinding(err error) (string, bool) {
 	var content *oci.ContentError
 	switch {
@@ -70,8 +70,8 @@ func contentFinding(err error) (string, bool) {
 	return "", false
 }
 
-// readLayer runs read over the tar of a layer, and checks the blob around it.
-// Read returns nil at the end of the tar, and errStop when it has seen enough.
+// readLayer calls read with the tar of a layer, and checks the blob around it. read
+// returns nil at the end of the tar, and errStop when no more findings are needed.
 func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarStream, *layerContent, *collector) error) (*layerContent, error) {
 	c := &layerContent{}
 	found := &collector{place: j.place(), stopAtFirst: j.stopAtFirst}
@@ -81,7 +81,7 @@ func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarSt
 	if err != nil {
 		c.damaged = true
 	}
-	// What is wrong in a blob that is another one is of no interest: its digest is.
+	// If the blob has a wrong digest, only that is reported, and no fault inside it.
 	if err == nil || errors.Is(err, errStop) || errors.As(err, new(*layers.FormatError)) {
 		err = t.drain()
 	}
@@ -103,8 +103,8 @@ func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarSt
 	return c, nil
 }
 
-// readStoreLayer checks a layer of store paths: nix and nix/store, then the
-// paths in order, each with the entries of its NAR and the modes that Nix sets.
+// readStoreLayer checks a layer of store paths. It contains nix and nix/store, then the
+// paths in order. Each path has the entries of its NAR, with the modes that Nix sets.
 func readStoreLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
 	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
 		r := &storeReader{keep: j.keep, c: c, found: found}
@@ -113,7 +113,7 @@ func readStoreLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerCont
 	})
 }
 
-// The directories that each layer of store paths begins with, and their modes.
+// storeRoot lists the directories at the start of each layer of store paths.
 var storeRoot = []struct {
 	name string
 	mode int64
@@ -126,15 +126,15 @@ type storeReader struct {
 	c     *layerContent
 	found *collector
 	tar   *layers.TarReader
-	path  *openPath // being read, nil between paths
-	last  string    // base name of the path that came last
+	path  *openPath // the open store path, nil between paths
+	last  string    // base name of the previous path
 }
 
-// openPath is a store path whose NAR is being put together.
+// openPath is a store path while its NAR is made again.
 type openPath struct {
 	base string
 	path closure.StorePath
-	nar  *nar.Writer // nil: it is skipped
+	nar  *nar.Writer // nil: the rest of the path is skipped
 	sha  hash.Hash
 	size int64
 	flat hash.Hash
@@ -145,14 +145,14 @@ func (p *openPath) Write(b []byte) (int, error) {
 	return p.sha.Write(b)
 }
 
-// format places a FormatError.
+// format adds a finding for a FormatError.
 func (r *storeReader) format(e *layers.FormatError) error {
 	where := entryPlace(e.Entry)
 	where.Check, where.What = CheckFormat, e.What
 	return r.found.add(where)
 }
 
-// entryPlace divides the name of a tar entry into store path and file.
+// entryPlace splits the name of a tar entry into store path and file.
 func entryPlace(name string) Finding {
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "/"), storePrefix)
 	base, file, _ := strings.Cut(rest, "/")
@@ -230,7 +230,7 @@ func (r *storeReader) entry(e *layers.TarEntry) error {
 	}
 	p := r.path
 	if p.nar == nil {
-		return nil // the reader skips what is left of it
+		return nil // the reader skips the rest of the path
 	}
 	var err error
 	switch e.Kind {
@@ -253,7 +253,7 @@ func (r *storeReader) entry(e *layers.TarEntry) error {
 	return err
 }
 
-// mode checks that a store path's entry has the mode that Nix gives it.
+// mode checks that the entry of a store path has the mode that Nix sets.
 func (r *storeReader) mode(e *layers.TarEntry) error {
 	want := int64(0o444)
 	switch {
@@ -303,7 +303,7 @@ func (r *storeReader) begin(base string, e *layers.TarEntry) error {
 	return nil
 }
 
-// endPath finishes the store path that is open.
+// endPath finishes the open store path.
 func (r *storeReader) endPath() error {
 	p := r.path
 	r.path = nil

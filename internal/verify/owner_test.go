@@ -8,8 +8,8 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// TestOtherOwner: a file that belongs to somebody else is a difference, where
-// owners are allowed and where they are not.
+// TestOtherOwner checks that another owner of a file is a difference, whether or not
+// owners are allowed.
 func TestOtherOwner(t *testing.T) {
 	tarOf := func(uid int64) *bytes.Reader {
 		var b bytes.Buffer

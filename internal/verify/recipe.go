@@ -9,12 +9,12 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// alternatives looks for the image that a recipe is of, among images that differ
-// in one thing from the one that was made again.
+// alternatives searches for the image that a recipe belongs to. It tries images that
+// differ in one thing from the image that was made again.
 type alternatives struct {
 	doc      *document
 	own      int             // number of the first layer of the draft, from 0
-	draft    *manifest.Draft // of the image that was made again
+	draft    *manifest.Draft // the image that was made again
 	settings manifest.Settings
 }
 
@@ -24,12 +24,12 @@ func (a *alternatives) fits(ls []*layers.Layer, s manifest.Settings, r digest.Di
 	return err == nil && d.Recipe == r
 }
 
-// checkRecipe compares the image's recipe, which covers all settings, with the
-// one that its config gives. A config that was changed later has another; which
-// of its settings it was is found by trying.
+// checkRecipe compares the image's recipe, which covers all settings, with the recipe
+// that its config gives. If somebody changed the config later, they differ. checkRecipe
+// then tries the settings one by one to find the changed one.
 func (a *alternatives) checkRecipe() []Finding {
 	said := digest.Digest(a.doc.manifest.Annotations[manifest.AnnotationImage])
-	if said == a.draft.Recipe || said == "" { // where it is missing, the manifest differs
+	if said == a.draft.Recipe || said == "" { // a missing recipe is a difference of the manifest
 		return nil
 	}
 	ls := a.draft.Layers
@@ -40,7 +40,7 @@ func (a *alternatives) checkRecipe() []Finding {
 			return []Finding{a.doc.configPlace().of(CheckConfig, "config: %s is %s, and the image was made with the default", d.name, got)}
 		}
 	}
-	// Two layers in each other's place.
+	// Try all pairs of layers that may be swapped.
 	for n := range ls {
 		for m := n + 1; m < len(ls)-1; m++ {
 			swapped := slices.Clone(ls)
@@ -54,14 +54,15 @@ func (a *alternatives) checkRecipe() []Finding {
 		"config: the image was made with other settings or in another order: their recipe is %s, these give %s", said, a.draft.Recipe)}
 }
 
-// Setting is one that whoever pushed the image chose.
+// Setting is a setting that was chosen by whoever pushed the image.
 type Setting struct {
-	Name  string `json:"name"`  // as the config has it
-	Value string `json:"value"` // JSON
+	Name  string `json:"name"`  // name in the config
+	Value string `json:"value"` // in JSON
 }
 
-// chosen lists the settings that are not the default: nobody can make them again
-// but by believing the image. They are findings where the default is asked for.
+// chosen lists the settings that are not the default. They cannot be derived from the
+// layers, so only the image itself shows them. If defaultOnly is set, they are
+// findings.
 func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Finding) {
 	if base := a.draft.System.Base; base != nil {
 		chosen = append(chosen, Setting{Name: "base image", Value: base.String()})
@@ -76,7 +77,7 @@ func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Findi
 			continue
 		}
 		if a.fits(a.draft.Layers, changed, a.draft.Recipe) {
-			continue // it is the default, written down
+			continue // it equals the default
 		}
 		chosen = append(chosen, Setting{Name: d.name, Value: value})
 		if defaultOnly && !d.describes {
@@ -86,12 +87,12 @@ func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Findi
 	return chosen, found
 }
 
-// defaults are the settings of the config, and how to take each back.
+// defaults lists the settings of the config, and how to reset each one.
 var defaults = []struct {
 	name  string
-	reset func(*manifest.Settings) string // what it was, "" where it was the default
+	reset func(*manifest.Settings) string // returns the old value, "" if it was the default
 
-	describes bool // it says something to people, and nothing to a runtime
+	describes bool // it is a description for people and does not affect the container
 }{
 	{"Entrypoint", func(s *manifest.Settings) string { return take(&s.Entrypoint) }, false},
 	{"Cmd", func(s *manifest.Settings) string { return take(&s.Cmd) }, false},
@@ -106,7 +107,8 @@ var defaults = []struct {
 	{"annotations", func(s *manifest.Settings) string { return take(&s.Annotations) }, true},
 }
 
-// take sets v to its zero value and returns what it was, as JSON.
+// take sets v to its zero value and returns the old value in JSON. It returns "" if the
+// old value was empty.
 func take[T any](v *T) string {
 	old := jsonText(*v)
 	var zero T

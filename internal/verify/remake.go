@@ -15,15 +15,15 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// remade is an image that was made again from what its layers hold.
+// remade is an image that was made again from the content of its layers.
 type remade struct {
 	image    *manifest.PlatformImage
-	recorded manifest.Settings // what whoever pushed it chose, as it says
-	chosen   []Setting         // of those the ones that are not the default
+	recorded manifest.Settings // the settings that the image records
+	chosen   []Setting         // those that are not the default
 }
 
-// remake makes init layer, system layer, config and manifest again, and compares
-// them. It returns nil where they could not be made.
+// remake makes init layer, system layer, config and manifest again, and compares them.
+// It returns nil if they could not be made.
 func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *closure.Closure, init *manifest.Init) (*remade, error) {
 	src := &layerSource{v: v, content: c}
 	sys, err := c.describe(ctx, src, cl)
@@ -31,7 +31,7 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 		if src.failed != nil || ctx.Err() != nil {
 			return nil, err
 		}
-		if len(l.findings) == 0 { // else it follows from what was found
+		if len(l.findings) == 0 { // otherwise the error follows from a finding
 			l.record([]Finding{Finding{Path: string(c.system.toplevel)}.of(CheckSystem, "%v", err)})
 		}
 		return nil, nil
@@ -66,7 +66,8 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 	return v.remakeDocuments(l, c.doc, sys, ls, packedLayers(c)), nil
 }
 
-// describe finds out what the image is from the files in its layers.
+// describe reads the files in the layers to find out which system or application the
+// image contains.
 func (c *content) describe(ctx context.Context, src closure.Source, cl *closure.Closure) (*manifest.System, error) {
 	if c.form.application {
 		return c.remakeApplication(ctx, src, cl, c.system.application.Choices)
@@ -74,7 +75,7 @@ func (c *content) describe(ctx context.Context, src closure.Source, cl *closure.
 	return manifest.ReadSystem(ctx, src, cl, c.system.toplevel, "")
 }
 
-// checkPlatform: the toplevel says what it was built for.
+// checkPlatform compares the platform of the toplevel with those in config and index.
 func checkPlatform(doc *document, sys *manifest.System) (found []Finding) {
 	differ := func(who string, p ocispec.Platform) {
 		if p.OS == sys.Platform.OS && p.Architecture == sys.Platform.Architecture && p.Variant == sys.Platform.Variant {
@@ -90,8 +91,9 @@ func checkPlatform(doc *document, sys *manifest.System) (found []Finding) {
 	return found
 }
 
-// describeLayers describes the layers above the base from what they hold; the compression of a store
-// layer is what its descriptor says. It is nil where there can be no such layers.
+// describeLayers describes the layers above the base from their content. The
+// compression of a layer comes from its descriptor. The result is nil if there can be
+// no such layers.
 func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init *manifest.Init) (all []*layers.Layer, found []Finding) {
 	for n := c.own(); n < len(c.doc.manifest.Layers); n++ {
 		comp, err := c.doc.compression(n)
@@ -121,7 +123,7 @@ func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init 
 	return all, found
 }
 
-// packedLayers are what the image's own layers are packed to, as they were read.
+// packedLayers returns digests and sizes of the image's own layers, as they were read.
 func packedLayers(c *content) []layers.Packed {
 	own := c.doc.manifest.Layers[c.own():]
 	packed := make([]layers.Packed, len(own))
@@ -132,8 +134,7 @@ func packedLayers(c *content) []layers.Packed {
 	return packed
 }
 
-// compressionOf is a compression of a media type, where nobody says which level
-// it was.
+// compressionOf returns a compression for a media type, if the level is not recorded.
 func compressionOf(mediaType string) layers.Compression {
 	switch {
 	case strings.HasSuffix(mediaType, "gzip"):
@@ -144,8 +145,8 @@ func compressionOf(mediaType string) layers.Compression {
 	return layers.Compression{Algorithm: layers.None}
 }
 
-// checkLayer makes layer n, from 0, again and compares it: its tar first, since
-// that has places to name, then the blob.
+// checkLayer makes layer n, counted from 0, again and compares it. It compares the tars
+// first, because then it can name the differing entry.
 func (v *verification) checkLayer(ctx context.Context, check Check, c *content, n int, l *layers.Layer) ([]Finding, error) {
 	place := c.doc.place(n)
 	packed, err := layers.NewPacker(1).Pack(ctx, l, io.Discard)
@@ -171,8 +172,8 @@ func (v *verification) checkLayer(ctx context.Context, check Check, c *content, 
 	return found.findings, nil
 }
 
-// compareTar reports where the blob d differs from the layer l, which is made
-// while it is read. See [differentTars].
+// compareTar reports the differences between the blob d and the layer l. It makes l
+// while it reads d. See [differentTars].
 func (v *verification) compareTar(ctx context.Context, d ocispec.Descriptor, l *layers.Layer, report func(entry, what string) error) error {
 	got := openTar(ctx, v.src, d, true)
 	defer got.Close()
@@ -181,7 +182,7 @@ func (v *verification) compareTar(ctx context.Context, d ocispec.Descriptor, l *
 	return differentTars(got, want, l.Owners, report)
 }
 
-// tarOfLayer is a layer's tar while it is made.
+// tarOfLayer returns a reader of the layer's tar, which is made while it is read.
 func tarOfLayer(ctx context.Context, l *layers.Layer) (io.Reader, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
@@ -197,7 +198,8 @@ func tarOfLayer(ctx context.Context, l *layers.Layer) (io.Reader, func()) {
 	return pr, func() { cancel(); pr.Close() }
 }
 
-// remakeDocuments makes config and manifest again; nil where that is impossible.
+// remakeDocuments makes config and manifest again. It returns nil if that is
+// impossible.
 func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.System, ls []*layers.Layer, packed []layers.Packed) *remade {
 	r := &remade{}
 	var err error
@@ -241,9 +243,9 @@ func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.S
 	return r
 }
 
-// withoutToplevel takes the label of the toplevel from settings that were read
-// from an image. They take every label for the user's, but which system this is
-// is not his to say.
+// withoutToplevel removes the label of the toplevel from settings that were read from
+// an image. Those settings contain every label, but this one does not come from the
+// user.
 func withoutToplevel(s manifest.Settings) manifest.Settings {
 	s.Labels = maps.Clone(s.Labels)
 	delete(s.Labels, manifest.AnnotationToplevel)

@@ -13,74 +13,74 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// Report is what was found.
+// Report is the result of a verification.
 type Report struct {
 	Ref       string           `json:"ref"`
 	Digest    digest.Digest    `json:"digest"`
 	MediaType string           `json:"mediaType"`
 	OK        bool             `json:"ok"`
 	Platforms []PlatformReport `json:"platforms"`
-	Skipped   []string         `json:"skipped,omitempty"` // platforms that were not asked for
+	Skipped   []string         `json:"skipped,omitempty"` // platforms that the user did not ask for
 	Index     Verdict          `json:"index"`
-	Signed    bool             `json:"signed,omitempty"`   // by a key that was given
-	SignedBy  string           `json:"signedBy,omitempty"` // the name of that key
-	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that nobody has checked, for want of a key
+	Signed    bool             `json:"signed,omitempty"`   // one of the given keys has signed it
+	SignedBy  string           `json:"signedBy,omitempty"` // name of that key
+	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that were not checked, because no key was given
 
 	Attached []AttachedDocument `json:"attached,omitempty"`
 
-	Origin   []string  `json:"origin,omitempty"` // what proves where it comes from; without any, the image only fits itself
+	Origin   []string  `json:"origin,omitempty"` // proofs of the image's origin; if empty, the image is only consistent
 	Findings []Finding `json:"findings"`
 
 	keysGiven bool
-	attested  []string // predicate types that were asked for
+	attested  []string // predicate types that the user asked for
 }
 
-// PlatformReport is one platform of it.
+// PlatformReport is the part of the report about one platform.
 type PlatformReport struct {
 	Platform string        `json:"platform"`
-	Digest   digest.Digest `json:"digest"` // of its manifest
+	Digest   digest.Digest `json:"digest"` // digest of its manifest
 	Made     bool          `json:"madeByNixoci"`
 	Toplevel string        `json:"toplevel,omitempty"`
-	NarHash  string        `json:"narHash,omitempty"` // of the toplevel
+	NarHash  string        `json:"narHash,omitempty"` // narHash of the toplevel
 	Layers   int           `json:"layers"`
 	Size     int64         `json:"size"`               // bytes of its blobs
-	Paths    int           `json:"paths"`              // store paths whose narHash is right
+	Paths    int           `json:"paths"`              // number of store paths with the right narHash
 	NarSize  int64         `json:"narSize"`            // bytes of their NARs
-	Signed   int           `json:"signed"`             // store paths that a trusted key has signed
-	ByAddr   int           `json:"addressed"`          // store paths that are named after their contents
+	Signed   int           `json:"signed"`             // number of store paths that a trusted key has signed
+	ByAddr   int           `json:"addressed"`          // number of store paths that are named after their contents
 	Format   int           `json:"format,omitempty"`   // version of the image format
-	Base     *BaseReport   `json:"base,omitempty"`     // the image below, whose layers are not nixoci's
-	Init     digest.Digest `json:"init,omitempty"`     // of the program at /sbin/init, where that is a file
-	Settings []Setting     `json:"settings,omitempty"` // other than the default
+	Base     *BaseReport   `json:"base,omitempty"`     // the base image, whose layers nixoci has not made
+	Init     digest.Digest `json:"init,omitempty"`     // digest of the program at /sbin/init, if that is a file
+	Settings []Setting     `json:"settings,omitempty"` // settings that are not the default
 	Checks   []CheckResult `json:"checks"`
 }
 
-// BaseReport is the base image of a platform.
+// BaseReport is the part of the report about a platform's base image.
 type BaseReport struct {
 	manifest.BaseInfo
 	Size int64 `json:"size"` // bytes of its blobs
 }
 
-// CheckResult is how one check went.
+// CheckResult is the result of one check.
 type CheckResult struct {
 	Check   Check   `json:"check"`
 	Verdict Verdict `json:"result"`
-	Detail  string  `json:"detail,omitempty"` // for people
+	Detail  string  `json:"detail,omitempty"` // for display
 }
 
-// Verdict of a check.
+// Verdict is the outcome of a check.
 type Verdict string
 
-// The results.
+// These are the outcomes of a check.
 const (
 	Holds   Verdict = "ok"
 	Fails   Verdict = "failed"
-	Skipped Verdict = "not checked"    // because of a finding before it
-	Without Verdict = "does not apply" // the image, or the format, has nothing of the kind
-	Unknown Verdict = "unknown"        // neither right nor wrong: for the reader to judge
+	Skipped Verdict = "not checked"    // because of an earlier finding
+	Without Verdict = "does not apply" // the image, or its format, has nothing to check
+	Unknown Verdict = "unknown"        // neither right nor wrong: the reader must decide
 )
 
-// report says of each check how it went.
+// report makes the report from the results of all stages.
 func (v *verification) report(ref string, r *results) *Report {
 	report := &Report{
 		Ref: ref, Digest: r.docs.top.Descriptor.Digest, MediaType: r.docs.top.Descriptor.MediaType,
@@ -102,8 +102,8 @@ func (v *verification) report(ref string, r *results) *Report {
 	return report
 }
 
-// origin says what proves that the image comes from where the reader thinks. It
-// must hold for every platform.
+// origin lists the proofs of where the image comes from. Each proof must hold for every
+// platform.
 func (r *Report) origin() (proofs []string) {
 	if !r.OK || len(r.Platforms) == 0 {
 		return nil
@@ -128,7 +128,7 @@ func (r *Report) origin() (proofs []string) {
 	return proofs
 }
 
-// reason is the first finding, and how many others there are.
+// reason returns the first finding and the number of other findings.
 func reason(found []Finding) string {
 	text := found[0].String()
 	if more := len(found) - 1; more == 1 {
@@ -139,7 +139,8 @@ func reason(found []Finding) string {
 	return text
 }
 
-// onItsLine is found without its platform, for a line below the platform's name.
+// onItsLine returns found without the platform in its first finding. The line is below
+// the platform's name.
 func onItsLine(found []Finding) []Finding {
 	found = slices.Clone(found)
 	found[0].Platform = ""
@@ -190,7 +191,7 @@ func (v *verification) platformReport(r imageResults) PlatformReport {
 	return p
 }
 
-// noSignatures is why signatures of store paths were not looked at.
+// noSignatures returns the reason why no signatures of store paths were found.
 func (v *verification) noSignatures() string {
 	if len(v.o.Closures) > 0 {
 		return "no closure statement is attached; the comparison with your closure needs no signatures"
@@ -198,7 +199,7 @@ func (v *verification) noSignatures() string {
 	return "no closure statement is attached (push --attest closure), and no binary cache is given (--against)"
 }
 
-// form is the image's, as far as it was read.
+// form returns the image's form, as far as it is known.
 func (r imageResults) form() form {
 	if r.system != nil {
 		return r.system.form
@@ -206,7 +207,8 @@ func (r imageResults) form() form {
 	return r.doc.form
 }
 
-// othersNeed says what the content-addressed paths need that were not checked.
+// othersNeed says why some content-addressed paths could not be checked, and what they
+// need.
 func othersNeed(checked, total int) string {
 	if checked == total {
 		return ""
@@ -214,8 +216,7 @@ func othersNeed(checked, total int) string {
 	return "; the others refer to themselves or have no sha256, and need a signature"
 }
 
-// checkResults are the results of all checks that are of interest, in their
-// order.
+// checkResults returns the results of all checks that apply, in their order.
 func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport) []CheckResult {
 	if !p.Made {
 		return append([]CheckResult{}, c.foreign...)
@@ -272,7 +273,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		all = append(all, CheckResult{Check: CheckSignatures, Verdict: Without, Detail: v.noSignatures()})
 	default:
 		holds := Holds
-		if s.signed < s.total && v.o.Require != RequireAll { // with all, the others need no signature
+		if s.signed < s.total && v.o.Require != RequireAll { // with RequireAll, the other paths need no signature
 			holds = Unknown
 		}
 		all = append(all, result(CheckSignatures, holds, "%s", s.String()))

@@ -35,8 +35,8 @@ import (
 
 const testdata = "../../testdata"
 
-// inMemory keeps each path's NAR once it was read: decompressing them again and
-// again would take longer than everything else.
+// inMemory keeps the NAR of each path after the first reading. Decompressing the NARs
+// for every test would take most of the time.
 type inMemory struct {
 	closure.Source
 	nars *sync.Map
@@ -57,7 +57,7 @@ func (m inMemory) Tree(ctx context.Context, info *closure.Info, v nar.Visitor) e
 	return nar.Read(bytes.NewReader(kept.([]byte)), v)
 }
 
-// sampleSource is the binary cache of the sample systems.
+// sampleSource returns the binary cache of the sample systems.
 func sampleSource(t testing.TB) closure.Source {
 	t.Helper()
 	key, err := os.ReadFile(filepath.Join(testdata, "public-key"))
@@ -78,7 +78,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// sampleSystem is one of testdata/systems.json, planned.
+// sampleSystem returns a system of testdata/systems.json with its plan.
 func sampleSystem(t testing.TB, src closure.Source, name string) push.PlannedSystem {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(testdata, "systems.json"))
@@ -98,7 +98,7 @@ func sampleSystem(t testing.TB, src closure.Source, name string) push.PlannedSys
 	return push.PlannedSystem{System: sys, Plan: plan}
 }
 
-// pushTo makes an image of the named samples in dst.
+// pushTo pushes an image of the named samples to dst.
 func pushTo(t testing.TB, dst oci.Destination, comp string, s manifest.Settings, names ...string) {
 	t.Helper()
 	src := sampleSource(t)
@@ -122,7 +122,7 @@ func layoutOf(t testing.TB, comp string, s manifest.Settings, names ...string) s
 	return dir
 }
 
-// verified is the report of the image at source.
+// verified returns the report about the image at source.
 func verified(t testing.TB, source string, o Options) *Report {
 	t.Helper()
 	open := layout.OpenImage
@@ -137,23 +137,24 @@ func verified(t testing.TB, source string, o Options) *Report {
 	return r
 }
 
-// sample is an image of both samples that can be taken apart and changed. What
-// is changed inside is described right outside, as far as a forger can without
-// making the image again from a forged store.
+// sample is an image of the sample systems that a test can change. After a change
+// inside, digests and sizes outside are made to match, as a forger would do. A forger
+// cannot hide the change without making the image again from a forged store.
 type sample struct {
 	t         testing.TB
-	dir       string // layout of the untouched image
+	dir       string // layout of the original image
 	index     ocispec.Index
 	manifests []ocispec.Manifest
 	configs   []config
 	changed   map[digest.Digest][]byte // blobs that the layout does not have
 	gone      map[digest.Digest]bool
 
-	// What is done to the documents once they are written.
+	// These functions change the documents after they are written.
 	editConfig, editManifest, editIndex func([]byte) []byte
 }
 
-// config is an image's config with all that nixoci writes, the health check too.
+// config is an image's config with all fields that nixoci writes, including the health
+// check.
 type config struct {
 	Created *time.Time `json:"created,omitempty"`
 	ocispec.Platform
@@ -165,8 +166,8 @@ type config struct {
 	History []ocispec.History `json:"history"`
 }
 
-// shared are the layouts of images that tests change copies of: for one
-// platform, and for two.
+// shared contains the layouts of two original images: for one platform, and for two.
+// Tests change copies of them.
 var shared [2]struct {
 	once sync.Once
 	dir  string
@@ -180,8 +181,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newSample is an image of the sample for one system or two. All tests share
-// what is pushed for it.
+// newSample returns an image of the sample for one system or two. All tests share the
+// pushed layout.
 func newSample(t testing.TB, systems ...string) *sample {
 	t.Helper()
 	var names []string
@@ -244,7 +245,7 @@ func compact(t testing.TB, v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// layout writes the image and returns its name for OpenSource.
+// layout writes the image to a layout and returns its name for layout.OpenImage.
 func (s *sample) layout() string {
 	s.t.Helper()
 	for i := range s.manifests {
@@ -286,14 +287,14 @@ func (s *sample) layout() string {
 	return "oci:" + dir
 }
 
-// item is one tar entry in its raw form.
+// item is one tar entry as raw bytes.
 type item struct {
-	head    []byte // header blocks, with those of PAX
+	head    []byte // header blocks, including those of PAX
 	content []byte
 	name    string
 }
 
-var untarred sync.Map // tars by the digest of their blob
+var untarred sync.Map // tars, by the digest of their blob
 
 func (s *sample) untar(d digest.Digest) []byte {
 	s.t.Helper()
@@ -308,7 +309,7 @@ func (s *sample) untar(d digest.Digest) []byte {
 	return data
 }
 
-// tarOf takes a layer of platform p apart.
+// tarOf splits the tar of a layer of platform p into its entries.
 func (s *sample) tarOf(p, n int) []item {
 	s.t.Helper()
 	data := bytes.Clone(s.untar(s.manifests[p].Layers[n].Digest))
@@ -332,8 +333,8 @@ func (s *sample) tarOf(p, n int) []item {
 	return items
 }
 
-// setTar makes items layer n of platform p, right in all that is said of a
-// layer.
+// setTar replaces layer n of platform p with a tar of items. It also updates everything
+// that describes the layer.
 func (s *sample) setTar(p, n int, items []item) {
 	s.t.Helper()
 	var b bytes.Buffer
@@ -366,8 +367,8 @@ func (s *sample) setBlob(p, n int, blob []byte) {
 	l.Digest, l.Size = s.put(blob)
 }
 
-// edit changes the entries of the first platform's layer that has one whose name
-// ends in suffix, and that entry's place among them.
+// edit calls f with the entries of a layer and the position of an entry in them. The
+// entry is the first one of the first platform whose name ends in suffix.
 func (s *sample) edit(suffix string, f func(items []item, at int) []item) int {
 	s.t.Helper()
 	for n := range s.manifests[0].Layers {
@@ -382,7 +383,7 @@ func (s *sample) edit(suffix string, f func(items []item, at int) []item) int {
 	return 0
 }
 
-// field overwrites a field of the entry's own header and mends the checksum.
+// field overwrites a field of the entry's own header and corrects the checksum.
 func (it *item) field(from, to int, value string) {
 	h := it.head[len(it.head)-512:]
 	clear(h[from:to])
@@ -397,7 +398,7 @@ func (it *item) field(from, to int, value string) {
 
 func (it *item) setSize() { it.field(124, 136, fmt.Sprintf("%011o", len(it.content))) }
 
-// entry is a canonical entry that can be deviated from with field.
+// entry returns a canonical entry. A test can change it with field.
 func entry(typ byte, name string, mode int64, content string) item {
 	it := item{head: make([]byte, 512), content: []byte(content), name: name}
 	it.head[156] = typ
@@ -432,7 +433,7 @@ func (s *sample) database(statements ...string) {
 	})
 }
 
-// hex is a narHash as the database has it.
+// hex returns a narHash in the format of the database.
 func hex(t testing.TB, sri string) string {
 	t.Helper()
 	h, err := closure.ParseHash(sri)
@@ -440,7 +441,7 @@ func hex(t testing.TB, sri string) string {
 	return h.Hex()
 }
 
-// drop takes layer n of platform p away, with all that is said of it.
+// drop removes layer n of platform p and everything that describes it.
 func (s *sample) drop(p, n int) {
 	m, c := &s.manifests[p], &s.configs[p]
 	m.Layers = slices.Delete(m.Layers, n, n+1)

@@ -14,35 +14,36 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Required says which store paths must have a signature of a trusted key. A path
+// Required selects which store paths must have a signature by a trusted key. A path
 // that is named after its contents needs none.
 type Required string
 
-// The values of --require-signatures.
+// These are the values of --require-signatures.
 const (
 	RequireAll  Required = "all"  // every path
-	RequireAny  Required = "any"  // one path at least
-	RequireNone Required = "none" // signatures are counted, and must be right where a trusted key is named
+	RequireAny  Required = "any"  // at least one path
+	RequireNone Required = "none" // none must, but a signature with the name of a trusted key must be right
 )
 
-// SignatureSource tells what a binary cache says now: see [closure.BinaryCache.Known].
+// SignatureSource is a source of signatures, such as a binary cache. See
+// [closure.BinaryCache.Known].
 type SignatureSource interface {
 	Known(ctx context.Context, paths []closure.StorePath) ([]closure.Info, error)
 	String() string
 }
 
-// signatureCount is what came out for one image.
+// signatureCount is the result of checking one image's signatures.
 type signatureCount struct {
 	signed, total int
-	unsigned      int      // of the others, those without any signature
-	strangers     []string // the keys that have signed the rest, which nobody trusts
-	from          []string // where signatures came from
+	unsigned      int      // number of the other paths without any signature
+	strangers     []string // keys that have signed the rest, but are not trusted
+	from          []string // where the signatures came from
 }
 
 // maxStrangers is how many keys are named in one line.
 const maxStrangers = 3
 
-// String is the count for people, and why it is not higher.
+// String returns the count for display, and the reasons why it is not higher.
 func (s *signatureCount) String() string {
 	text := fmt.Sprintf("%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", "))
 	if n := s.total - s.signed - s.unsigned; n > 0 {
@@ -58,8 +59,8 @@ func (s *signatureCount) String() string {
 	return text
 }
 
-// checkSignatures verifies the signatures of the attached closure statements,
-// and those that Options.Against gives now.
+// checkSignatures verifies the signatures in the attached closure statements, and those
+// that Options.Against returns.
 func (v *verification) checkSignatures(ctx context.Context, c *content, cl *closure.Closure, a addresses) (count signatureCount, found []Finding, err error) {
 	paths, from, err := v.signatures(ctx, c.doc, cl)
 	if err != nil {
@@ -92,8 +93,8 @@ func (v *verification) checkSignatures(ctx context.Context, c *content, cl *clos
 	return count, found, nil
 }
 
-// signatures are the closure's paths with the signatures that somebody has, and
-// who that is. Only those of the same narHash, size and references are taken.
+// signatures returns the closure's paths with all signatures for them, and where these
+// came from. It uses a signature only if its narHash, size and references match.
 func (v *verification) signatures(ctx context.Context, doc *document, cl *closure.Closure) (paths []closure.Info, from []string, err error) {
 	paths = slices.Clone(cl.Paths)
 	add := func(stated *closure.Info) {
@@ -104,7 +105,7 @@ func (v *verification) signatures(ctx context.Context, doc *document, cl *closur
 		p := &paths[n]
 		if stated.NarHash == p.NarHash && stated.NarSize == p.NarSize && slices.Equal(stated.References, p.References) {
 			p.Signatures = union(p.Signatures, stated.Signatures)
-		} // else it is another build of the path, and says nothing of this one
+		} // otherwise it is another build of the path
 	}
 	statements, err := v.statements(ctx, doc)
 	if err != nil {
@@ -133,15 +134,15 @@ func (v *verification) signatures(ctx context.Context, doc *document, cl *closur
 	return paths, append(from, v.o.Against.String()), nil
 }
 
-// union is the sorted union of two lists of signatures.
+// union returns the sorted union of two lists of signatures.
 func union(a, b []string) []string {
 	all := slices.Concat(a, b)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-// statements are the closure statements that are attached to the manifest. One
-// that cannot be read proves nothing, and is left out.
+// statements returns the closure statements that are attached to the manifest. It skips
+// those that cannot be read, because they prove nothing.
 func (v *verification) statements(ctx context.Context, doc *document) (all []*closure.Closure, err error) {
 	r, ok := v.src.(oci.Referrers)
 	if !ok || v.noManifest {
@@ -167,22 +168,22 @@ func (v *verification) statements(ctx context.Context, doc *document) (all []*cl
 	return all, nil
 }
 
-// keyCheck is what came out for Options.Signers.
+// keyCheck is the result of checking Options.Signers.
 type keyCheck struct {
-	signedBy string         // the name of a key
-	claims   []attest.Claim // where no key was given: who says to have signed
+	signedBy string         // name of the key that has signed
+	claims   []attest.Claim // signatures that nobody has checked, if no key was given
 	findings []Finding
 }
 
-// checkKey verifies that one of Options.Signers has signed what the reference
-// names.
+// checkKey verifies that one of Options.Signers has signed the manifest or index that
+// the reference names.
 func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyCheck, err error) {
 	d := docs.top.Descriptor.Digest
 	if d == "" || v.noManifest {
 		return k, nil
 	}
 	found := func(format string, args ...any) (keyCheck, error) {
-		if len(v.o.Attestations) > 0 { // those are asked for instead
+		if len(v.o.Attestations) > 0 { // these are required instead
 			return keyCheck{}, nil
 		}
 		return keyCheck{findings: []Finding{Finding{Digest: d}.of(CheckSignedBy, format, args...)}}, nil
@@ -190,7 +191,7 @@ func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyChec
 	if len(v.o.Signers) == 0 {
 		k.claims, err = attest.Claims(ctx, v.src, d)
 		if _, bad := contentFinding(err); bad {
-			err = nil // nobody asked
+			err = nil // the user did not ask for signatures
 		}
 		return k, err
 	}

@@ -15,48 +15,49 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// A layer is read by three stages beside each other: reading, hashing and
-// decompressing the blob; hashing the tar; and whatever reads the tarStream.
-// Memory is chunks × chunkSize for each layer, whatever its size, or one block
-// for each stage where a layer is in blocks.
+// Three goroutines read a layer at the same time. The first reads, hashes and
+// decompresses the blob. The second hashes the tar. The third calls Read of the
+// tarStream. Each layer takes chunks × chunkSize of memory, whatever its size. If the
+// layer consists of blocks, it takes one block for each goroutine.
 const (
 	chunkSize = 256 << 10
 	chunks    = 6
 	blocks    = 3
 )
 
-// buffers are for chunks of all layers: most are too short for new ones.
+// buffers holds the chunks of all layers for reuse. Most layers are so small that new
+// chunks would cost much.
 var buffers sync.Pool
 
 // tarStream is a layer's tar while its blob is read.
 type tarStream struct {
 	ctx    context.Context
 	cancel context.CancelFunc
-	ready  chan chunk // hashed, in order; closed at the end
+	ready  chan chunk // hashed chunks, in order; closed at the end
 	free   chan []byte
 	done   sync.WaitGroup
 
-	now  chunk // being read
+	now  chunk // the chunk that is read now
 	rest []byte
 
-	// Valid once Read has returned an error.
+	// These are valid after Read has returned an error.
 	diffID digest.Digest
 	size   int64 // bytes of the tar
 }
 
-// chunk is a piece of tar, or why there is no more.
+// chunk is a piece of the tar, or the error that ends it.
 type chunk struct {
 	data []byte
 	err  error
 }
 
-// openTar starts to read a layer. strict is for what nixoci should have
-// written: see [layers.DecompressStrict].
+// openTar starts to read a layer. Set strict if nixoci should have written the layer,
+// see [layers.DecompressStrict].
 func openTar(ctx context.Context, src oci.Reader, d ocispec.Descriptor, strict bool) *tarStream {
 	ctx, cancel := context.WithCancel(ctx)
 	t := &tarStream{ctx: ctx, cancel: cancel, ready: make(chan chunk, chunks+1), free: make(chan []byte, chunks)}
 	for range chunks {
-		t.free <- nil // made when it is needed
+		t.free <- nil // allocated on demand
 	}
 	unhashed := make(chan chunk, chunks+1)
 	t.done.Go(func() { defer task.Guard(); defer close(unhashed); t.decompress(src, d, strict, unhashed) })
@@ -71,12 +72,12 @@ func (t *tarStream) decompress(src oci.Reader, d ocispec.Descriptor, strict bool
 		return
 	}
 	defer blob.Close()
-	// A read that waits for the network ends with the context.
+	// If the context ends, a read that waits for the network ends too.
 	stop := context.AfterFunc(t.ctx, func() { blob.Close() })
 	defer stop()
 	err = t.fill(blob, d.MediaType, strict, to)
-	// Whatever is wrong inside, a blob that is another one is what matters. Reading
-	// on tells, and costs nothing where all is well.
+	// If the blob has a wrong digest, that matters more than any fault inside it. So
+	// read the blob to its end. For a correct blob this costs nothing.
 	_, drain := io.Copy(io.Discard, blob)
 	switch {
 	case t.ctx.Err() != nil:
@@ -127,7 +128,7 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 		}
 		data, err := next(buf[:size])
 		if len(data) > 0 {
-			to <- chunk{data: data} // has room for all there are
+			to <- chunk{data: data} // there is room for all chunks
 		}
 		if err == io.EOF {
 			return err
@@ -138,7 +139,7 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 	}
 }
 
-// countingReader tells of the bytes of blobs.
+// countingReader reports the bytes that it reads from blobs.
 type countingReader struct {
 	oci.Reader
 	did func(int64)
@@ -163,8 +164,8 @@ func (r *countedBlob) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// undecodable is what is wrong with a stream, if nothing is with the blob: that
-// is found by reading on.
+// undecodable returns the fault of a stream whose blob is right. Whether the blob is
+// right is known after reading it to its end.
 func undecodable(err error) error {
 	if errors.As(err, new(*layers.FormatError)) {
 		return err
@@ -184,15 +185,15 @@ func (t *tarStream) hash(from <-chan chunk) {
 	}
 }
 
-// Read reads the tar. The error is io.EOF at its end; a [*oci.ContentError] or
-// push.ErrNotFound where the blob is another one or missing, whatever was read
-// before; a [*layers.FormatError] where it cannot be decompressed.
+// Read reads the tar. The error is io.EOF at its end. It is a [*oci.ContentError] or
+// wraps [oci.ErrNotFound] if the blob is wrong or missing, even if some of it was read
+// before. It is a [*layers.FormatError] if the blob cannot be decompressed.
 func (t *tarStream) Read(p []byte) (int, error) {
 	b, err := t.Lend(int64(len(p)))
 	return copy(p, b), err
 }
 
-// Lend implements [layers.Lender]. Errors are those of Read.
+// Lend implements [layers.Lender]. It returns the same errors as Read.
 func (t *tarStream) Lend(max int64) ([]byte, error) {
 	for len(t.rest) == 0 {
 		if t.now.err != nil {
@@ -212,7 +213,7 @@ func (t *tarStream) Lend(max int64) ([]byte, error) {
 	return b, nil
 }
 
-// drain reads to the end, so that digests are known.
+// drain reads to the end, so that the digests are known.
 func (t *tarStream) drain() error {
 	_, err := io.Copy(io.Discard, onlyReader{t})
 	return err
@@ -220,10 +221,10 @@ func (t *tarStream) drain() error {
 
 type onlyReader struct{ io.Reader }
 
-// Close ends reading wherever it is.
+// Close ends the reading at any point.
 func (t *tarStream) Close() {
 	t.cancel()
-	t.done.Wait() // for nobody waits for a reader: there is room for all chunks
+	t.done.Wait() // ends soon, because there is room for all chunks
 	if t.now.data != nil {
 		t.free <- t.now.data
 	}

@@ -16,31 +16,32 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// Names in the system layer that are read before it can be made again.
+// These files in the system layer are read before it can be made again.
 const (
 	databaseName = "nix/var/nix/db/db.sqlite"
 	profileName  = "nix/var/nix/profiles/system-1-link"
 )
 
-// maxDatabase bounds a Nix database in bytes: some million store paths.
+// maxDatabase is the size limit of a Nix database in bytes. That is enough for millions
+// of store paths.
 const maxDatabase = 1 << 30
 
-// systemContent is what the last layer says, a system layer or a root layer:
-// nothing of it is believed before the layer was made again from it.
+// systemContent is the content of the last layer: a system layer or a root layer. It is
+// not trusted until the layer has been made again from it.
 type systemContent struct {
 	*layerContent
 	form     form
-	toplevel closure.StorePath // "" where there is none that can be read
-	infos    []closure.Info    // of the Nix database, or of an application's file; nil as above
+	toplevel closure.StorePath // "" if none can be read
+	infos    []closure.Info    // from the Nix database or an application's file; nil if none can be read
 
-	application *manifest.ApplicationInfo // nil: it is a NixOS system, or nobody can tell
+	application *manifest.ApplicationInfo // nil: it is a NixOS system, or unknown
 	base        *manifest.Base            // nil: there is none
 
-	identityFindings []Finding // of toplevel and database
+	identityFindings []Finding // about toplevel and database
 }
 
-// readSystems is the second stage: of each image that is ours the system layer,
-// with the database in it.
+// readSystems is a stage of [Image]. It reads the last layer of each image that nixoci
+// made, and the database in it.
 func (v *verification) readSystems(ctx context.Context, docs *documents) ([]*systemContent, error) {
 	all := make([]*systemContent, len(docs.images))
 	group, ctx := task.WithContext(ctx)
@@ -56,7 +57,7 @@ func (v *verification) readSystems(ctx context.Context, docs *documents) ([]*sys
 	return all, group.Wait()
 }
 
-// readSystem reads one system layer. Its database is copied to file.
+// readSystem reads one system layer. It copies the database to file.
 func (v *verification) readSystem(ctx context.Context, doc *document, file string) (*systemContent, error) {
 	last := len(doc.manifest.Layers) - 1
 	files := &systemFiles{databaseCopy: file}
@@ -70,7 +71,7 @@ func (v *verification) readSystem(ctx context.Context, doc *document, file strin
 	if c.damaged || v.stopAtFirst() && len(c.findings) > 0 {
 		return s, nil
 	}
-	if doc.noManifest { // the image's own files say what the manifest would
+	if doc.noManifest { // without a manifest, the image's own files show its form
 		s.form = files.form()
 	}
 	if s.form.application {
@@ -81,7 +82,8 @@ func (v *verification) readSystem(ctx context.Context, doc *document, file strin
 	return s, err
 }
 
-// form is what the files say of it, where no manifest does.
+// form returns the image's form according to these files, for an image without a
+// manifest.
 func (s *systemFiles) form() form {
 	if app, _, err := manifest.ParseApplicationInfo(s.info); app != nil || err != nil {
 		f := form{version: manifest.CurrentFormat, application: true}
@@ -96,8 +98,8 @@ func (s *systemFiles) form() form {
 	return form{version: manifest.Format1}
 }
 
-// identifyApplication reads what an application's image says that it was made of.
-// What cannot be understood is a finding.
+// identifyApplication reads what an application's image was made from. If something
+// cannot be understood, it returns a finding.
 func (s *systemContent) identifyApplication(files *systemFiles, doc *document) (found []Finding) {
 	place := doc.place(len(doc.manifest.Layers) - 1)
 	place.Path = manifest.ImageFile
@@ -127,12 +129,12 @@ func (s *systemContent) baseLayers() int {
 	return s.base.Count
 }
 
-// systemFiles are the files of a system layer that say what the image is.
+// systemFiles are the files of a system layer that show what the image contains.
 type systemFiles struct {
-	databaseCopy string // where the database is copied to
-	toplevel     string // target of the system profile, "" where there is none
+	databaseCopy string // file for the copy of the database
+	toplevel     string // target of the system profile, "" if there is none
 	hasDatabase  bool
-	info         []byte // of manifest.ImageFile, nil where there is none
+	info         []byte // content of manifest.ImageFile, nil if there is none
 }
 
 func (s *systemFiles) read(t *tarStream, _ *layerContent, found *collector) error {
@@ -177,8 +179,8 @@ func (s *systemFiles) read(t *tarStream, _ *layerContent, found *collector) erro
 	}
 }
 
-// maxSystemEntries bounds a system layer, which has some forty, and a root layer,
-// which has as many as an application may have.
+// maxSystemEntries is the limit for the entries of a last layer. A system layer has
+// about forty. A root layer has as many as an application may have.
 const maxSystemEntries = 2 * application.MaxEntries
 
 func copyTo(file string, r io.Reader) error {
@@ -190,8 +192,8 @@ func copyTo(file string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// identify reads the toplevel and the database. What cannot be understood is a
-// finding.
+// identify reads the toplevel and the database. If something cannot be understood, it
+// returns a finding.
 func (s *systemFiles) identify(ctx context.Context, place Finding) (closure.StorePath, []closure.Info, []Finding, error) {
 	at := func(name string) Finding { f := place; f.Path = name; return f }
 	toplevel, err := closure.ParseStorePath(s.toplevel)

@@ -12,28 +12,28 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// insert puts it before place at.
+// insert inserts entries before position at.
 func insert(items []item, at int, it ...item) []item { return slices.Insert(items, at, it...) }
 
 func remove(items []item, at int) []item { return slices.Delete(items, at, at+1) }
 
 const webRoot = "nix/store/qw4xm639a8jif2c21hpxp2g1xbprflhl-web-root"
 
-// entryPoint is the place of an address in an ELF header.
+// entryPoint is the position of the entry address in an ELF header.
 const entryPoint = 24
 
 // imageRoot is an entry of the system layer.
 const imageRoot = "gcroots/nixoci-image"
 
-// tampered are images that somebody has changed; place and what must be in the
-// first finding's line.
+// tampered lists images that somebody has changed. The line of the first finding must
+// contain place and what.
 var tampered = []struct {
 	name        string
 	change      func(s *sample)
 	place, what string
 	arm64       bool // the image is for arm64 too
 }{
-	// Contents of store paths.
+	// These change contents of store paths.
 	{name: "flipped bit in a file", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
 	}, place: "web-root", what: "narHash is"},
@@ -68,7 +68,7 @@ var tampered = []struct {
 		s.edit("bin/dash", func(items []item, at int) []item { items[at].field(100, 108, "0000444"); return items })
 	}, place: "dash", what: "narHash is"},
 
-	// Form of the layers.
+	// These change the form of layers.
 	{name: "changed mode", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].field(100, 108, "0000644"); return items })
 	}, place: "web-root/index.html", what: "mode is 0644, not 0444"},
@@ -210,11 +210,11 @@ var tampered = []struct {
 	}, place: "layer 4", what: "bytes after the end of the gzip stream"},
 	{name: "name in the gzip header", change: func(s *sample) {
 		b := bytes.Clone(s.blob(s.manifests[0].Layers[3].Digest))
-		b[3] = 8 // FNAME
+		b[3] = 8 // flag FNAME
 		s.setBlob(0, 3, slices.Concat(b[:10], []byte("evil\x00"), b[10:]))
 	}, place: "layer 4", what: "gzip header"},
 
-	// Blobs and what describes them.
+	// These change blobs and their descriptions.
 	{name: "truncated blob", change: func(s *sample) {
 		d := s.manifests[0].Layers[2].Digest
 		b := s.blob(d)
@@ -277,7 +277,7 @@ var tampered = []struct {
 		*h = slices.Insert(*h, 11, (*h)[10])
 	}, place: "layer 12", what: "layer 11 has it too"},
 
-	// The Nix database and the closure.
+	// These change the Nix database and the closure.
 	{name: "path missing from the database", change: func(s *sample) {
 		s.database(`DELETE FROM Refs WHERE reference = (SELECT id FROM ValidPaths WHERE path LIKE '%-web-root')`, `DELETE FROM ValidPaths WHERE path LIKE '%-web-root'`)
 	}, place: "web-root", what: "the Nix database does not have it"},
@@ -298,7 +298,7 @@ var tampered = []struct {
 	}, place: databaseName, what: "contents differ"},
 	{name: "narHash changed with the content", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
-		// What the forged file hashes to, so that database and layer agree.
+		// Use the hash of the forged file, so that database and layer agree.
 		var hash string
 		for _, f := range verified(s.t, s.layout(), Options{}).Findings {
 			_, rest, _ := strings.Cut(f.What, "narHash is ")
@@ -326,7 +326,7 @@ var tampered = []struct {
 	}, place: databaseName, what: "no tables"},
 	{name: "no database", change: func(s *sample) { s.edit(databaseName, remove) }, place: databaseName, what: "not there"},
 
-	// The system layer.
+	// These change the system layer.
 	{name: "absolute symlink in the system layer", change: func(s *sample) {
 		s.edit(imageRoot, func(items []item, at int) []item {
 			link := entry('2', "usr/bin/env", 0o777, "")
@@ -370,7 +370,7 @@ var tampered = []struct {
 		s.setTar(0, 12, s.tarOf(0, 12))
 	}, place: "layer 13", what: "compressed with gzip:3"},
 
-	// The init layer.
+	// These change the init layer.
 	{name: "init that is another program", change: func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item { items[at].content[entryPoint] ^= 1; return items })
 	}, place: initName, what: "the manifest says"},
@@ -415,7 +415,7 @@ var tampered = []struct {
 		s.manifests[0].Annotations[manifest.AnnotationFormat] = "1"
 	}, place: "layer 1", what: "not nix"},
 
-	// Config, manifest, index.
+	// These change config, manifest and index.
 	{name: "wrong platform in the config", change: func(s *sample) { s.configs[0].Architecture = "arm64" }, place: "system", what: "the config says linux/arm64"},
 	{name: "wrong platform in the index", change: func(s *sample) { s.index.Manifests[0].Platform.Architecture = "riscv64" }, place: "system", what: "the index says linux/riscv64"},
 	{name: "manifests for each other's platform", change: func(s *sample) {
@@ -427,7 +427,7 @@ var tampered = []struct {
 	}, place: "linux/amd64", what: "linux/arm64", arm64: true},
 	{name: "changed entrypoint", change: func(s *sample) {
 		s.configs[0].Config.Entrypoint = []string{"/bin/evil"}
-		s.configs[0].Config.Healthcheck = nil // it goes with the default entrypoint
+		s.configs[0].Config.Healthcheck = nil // it belongs to the default entrypoint
 	}, place: "config", what: `Entrypoint is ["/bin/evil"]`},
 	{name: "command", change: func(s *sample) { s.configs[0].Config.Cmd = []string{"systemd.unit=rescue.target"} }, place: "config", what: "Cmd is"},
 	{name: "environment", change: func(s *sample) { s.configs[0].Config.Env = append(s.configs[0].Config.Env, "LD_PRELOAD=/evil.so") }, place: "config", what: "Env is"},
@@ -497,7 +497,7 @@ func TestTampered(t *testing.T) {
 				t.Errorf("%s\nnames no %q or no %q", first, tt.place, tt.what)
 			}
 			if n%4 != 0 && !t.Failed() {
-				return // to read each image once more would take as long again
+				return // reading each image again would double the time
 			}
 			all := verified(t, source, Options{KeepGoing: true, Jobs: 3})
 			if all.OK || !slices.ContainsFunc(all.Findings, func(f Finding) bool { return f.String() == first }) {

@@ -11,10 +11,11 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// differentTars reports where got, which an image has, differs from want, which
-// was made again: entries that are missing, extra or other ones, and where in
-// their contents. Both are in one order, so a merge finds them in one pass.
-// owners says that entries may have some. report returns an error to stop.
+// differentTars reports the differences between got, from an image, and want, which was
+// made again. These are missing, extra and changed entries, and positions in their
+// contents. Both tars have the same order, so one pass over both finds all differences.
+// owners allows entries to have owners. If report returns an error, differentTars
+// stops.
 func differentTars(got, want io.Reader, owners bool, report func(entry, what string) error) error {
 	d := &tarDiff{report: report}
 	d.got.tar = layers.NewTarReader(got, func(e *layers.FormatError) error { return report(e.Entry, e.What) })
@@ -37,10 +38,10 @@ func differentTars(got, want io.Reader, owners bool, report func(entry, what str
 type tarDiff struct {
 	got, want tarSide
 	report    func(entry, what string) error
-	a, b      []byte // for contents
+	a, b      []byte // for comparing contents
 }
 
-// tarSide is one of two streams that are merged.
+// tarSide is one of the two tars that are compared.
 type tarSide struct {
 	tar   *layers.TarReader
 	entry *layers.TarEntry // nil at the end
@@ -56,8 +57,8 @@ func (s *tarSide) next() error {
 	return err
 }
 
-// treeOrder compares names as a walk that sorts the entries of each directory
-// finds them.
+// treeOrder compares names in the order of a walk that sorts the entries of each
+// directory.
 func treeOrder(a, b string) int {
 	return strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
 }
@@ -86,7 +87,7 @@ func (d *tarDiff) step() error {
 	return errors.Join(d.got.next(), d.want.next())
 }
 
-// different says how two entries of one name differ.
+// different returns the difference between two entries of the same name.
 func (d *tarDiff) different(g, w *layers.TarEntry) (string, error) {
 	switch {
 	case g.Kind != w.Kind:
@@ -114,7 +115,7 @@ func (d *tarDiff) different(g, w *layers.TarEntry) (string, error) {
 	return "", nil
 }
 
-// contents is the number of bytes that are the same at the start of both.
+// contents returns the number of equal bytes at the start of both.
 func (d *tarDiff) contents() (int64, error) {
 	const block = 64 << 10
 	if d.a == nil {
@@ -144,7 +145,7 @@ func (d *tarDiff) contents() (int64, error) {
 	}
 }
 
-// readFull is io.ReadFull where the end of r is no error.
+// readFull is io.ReadFull, but the end of r is not an error.
 func readFull(r io.Reader, p []byte) (int, error) {
 	n, err := io.ReadFull(r, p)
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -9,14 +9,13 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// NoOrigin is the last line of a report about an image of which nothing says
-// where it comes from.
+// NoOrigin is the last line of a report about an image whose origin nothing proves.
 const NoOrigin = "consistent; origin not checked: " + howToProve
 
 const howToProve = "give --key, --require-signatures all or a CLOSURE"
 
-// WriteText writes the report for people: some lines for each platform that can
-// be pasted into a release. The last line is what all of it comes to.
+// WriteText writes the report as text. It has some lines for each platform, which can
+// be pasted into a release. The last line is the verdict.
 func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 	p.Printf("%s\n", r.Ref)
 	if r.Digest != "" && !strings.Contains(r.Ref, string(r.Digest)) {
@@ -59,7 +58,7 @@ func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 	return p.Err()
 }
 
-// verdict is what all of the report comes to: why the exit code is what it is.
+// verdict returns the last line of the report, which explains the exit code.
 func (r *Report) verdict() string {
 	switch {
 	case !r.OK:
@@ -77,8 +76,8 @@ func (r *Report) verdict() string {
 	return NoOrigin
 }
 
-// signatures are the store paths that trusted keys have signed, and of how many,
-// on the platforms where signatures were looked at.
+// signatures returns the number of store paths that trusted keys have signed, and the
+// number of all. It counts the platforms whose signatures were checked.
 func (r *Report) signatures() (signed, of int) {
 	for _, p := range r.Platforms {
 		if slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == CheckSignatures && c.Verdict == Unknown }) {
@@ -88,7 +87,7 @@ func (r *Report) signatures() (signed, of int) {
 	return signed, of
 }
 
-// writeSigned says who has signed the image, and what is attached to it.
+// writeSigned writes who has signed the image, and what is attached to it.
 func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 	if r.Signed {
 		p.Printf("%s signed by %s\n", mark(Holds, colors), r.SignedBy)
@@ -109,8 +108,8 @@ func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 	}
 }
 
-// Lines are the findings, one on a line. Store paths that lack a signature for
-// the same reason are one line: there may be hundreds.
+// Lines returns the findings, one on each line. Store paths that lack a signature for
+// the same reason share one line, because there may be hundreds.
 func (r *Report) Lines() (lines []string) {
 	same := func(a, b Finding) bool {
 		return a.Check == CheckSignatures && b.Check == CheckSignatures && a.Platform == b.Platform && a.What == b.What
@@ -146,7 +145,7 @@ func text(c CheckResult) string {
 	return string(c.Verdict)
 }
 
-// mark is the sign of a result, in its color.
+// mark returns the sign of a result, in its color.
 func mark(r Verdict, colors bool) terminal.Own {
 	sign, color := terminal.Own("–"), terminal.Own("2")
 	switch r {

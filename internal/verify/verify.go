@@ -16,52 +16,54 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Options say what is verified. The zero value checks what the image says of
-// itself.
+// Options selects what is verified. With the zero value, the image is compared with its
+// own records.
 type Options struct {
-	Platforms []ocispec.Platform // empty: all
-	KeepGoing bool               // look for all findings, not the first alone
+	Platforms []ocispec.Platform // empty: all platforms
+	KeepGoing bool               // search for all findings, not only the first
 	Jobs      int                // layers read at once; ≤0: GOMAXPROCS
 
-	// DefaultSettings refuses an image that starts something else, or in another
-	// way, than nixoci's default: entrypoint, command, environment, user,
-	// directory, stop signal, ports, volumes.
+	// DefaultSettings requires nixoci's defaults for entrypoint, command, environment,
+	// user, directory, stop signal, ports and volumes.
 	DefaultSettings bool
 
-	// Init is what the image should have as /sbin/init; nil: what it has is said.
+	// Init is the expected /sbin/init. If it is nil, the report only describes the
+	// image's.
 	Init *manifest.InitChoice
 
-	// OpenBase opens the base image of this name, "" where the image names none;
-	// nil: no base is read.
+	// OpenBase opens the base image with this name, "" if the image records no name.
+	// If OpenBase is nil, no base image is read.
 	OpenBase func(name string) (*oci.OpenedImage, error)
 
-	// Closures are what the image should be made of, one for each platform that
-	// is to be compared. An error of their source is an error, not a finding.
+	// Closures are the systems that the image should contain, at most one for each
+	// platform. An error of their source is an error, not a finding.
 	Closures []*manifest.System
 
-	// Keys are trusted to sign store paths; nil: signatures are not looked at.
+	// Keys are trusted to sign store paths. If Keys is nil, their signatures are not
+	// checked.
 	Keys    closure.TrustedKeys
-	Require Required        // "": RequireNone
-	Against SignatureSource // has signatures beside those that are attached to the image; nil: nobody
+	Require Required        // "" stands for RequireNone
+	Against SignatureSource // another source of signatures beside attached statements; may be nil
 
-	// Progress, if any, is told how far it is. Its methods are called
-	// concurrently.
+	// Progress, if set, receives the progress. Its methods are called concurrently.
 	Progress Progress
 
-	// Signers are trusted to speak of the image. One of them must have signed what
-	// the reference names, unless Attestations are asked for; none: nobody need.
+	// Signers are the keys trusted to sign the image. One of them must have signed
+	// what the reference names, unless there are Attestations. If Signers is empty, no
+	// signature is required.
 	Signers []attest.NamedKey
 
-	// Attestations are predicate types. One of Signers must have signed a statement
-	// of each, about what the reference names or about every platform.
+	// Attestations are required predicate types. For each type, one of Signers must
+	// have signed a statement: about what the reference names, or about every
+	// platform.
 	Attestations []string
 }
 
-// Progress is told what is read and made.
+// Progress receives what is read and made.
 type Progress interface {
-	More(layers int, bytes int64) // so many more are to be read, or made again
+	More(layers int, bytes int64) // so many more layers and bytes will be read or made again
 	Did(bytes int64)
-	Layer(desc ocispec.Descriptor, done string) // one is done: "read" or "made"
+	Layer(desc ocispec.Descriptor, done string) // a layer is finished: "read" or "made"
 }
 
 type noProgress struct{}
@@ -70,8 +72,9 @@ func (noProgress) More(int, int64)                  {}
 func (noProgress) Did(int64)                        {}
 func (noProgress) Layer(ocispec.Descriptor, string) {}
 
-// Image verifies the image in src. The error says why nobody can know: the
-// network, for instance. What is wrong with the image is in the report.
+// Image verifies the image in src. The report contains everything that is wrong with
+// the image. An error means that the image could not be checked, for example because of
+// the network.
 func Image(ctx context.Context, src *oci.OpenedImage, o Options) (*Report, error) {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
@@ -89,17 +92,17 @@ func Image(ctx context.Context, src *oci.OpenedImage, o Options) (*Report, error
 	return v.report(src.Name, results), nil
 }
 
-// verification is what every stage may ask for. No stage changes it.
+// verification holds what every stage needs. No stage changes it.
 type verification struct {
 	src        oci.Reader
-	noManifest bool // src is an archive that holds a config and layers alone
+	noManifest bool // src is an archive that contains only a config and layers
 	o          Options
-	dir        string // for what is too large for memory
+	dir        string // for temporary files that are too large for memory
 }
 
-// stopAtFirst reports whether the first finding ends the verification. With
-// closures it does not: a difference from a closure names the place better, and
-// is reported first.
+// stopAtFirst reports whether the first finding ends the verification. With closures it
+// does not. A difference from a closure names the place more exactly, so it is reported
+// first.
 func (v *verification) stopAtFirst() bool { return !v.o.KeepGoing && len(v.o.Closures) == 0 }
 
 func (v *verification) jobs() int {
@@ -109,22 +112,22 @@ func (v *verification) jobs() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// results are what the stages returned, in their order. A stage that was not
-// reached has left the zero value.
+// results holds the results of the stages, in their order. A stage that was not reached
+// leaves its zero value.
 type results struct {
 	docs        *documents
 	key         keyCheck
 	attached    *attachments
-	systems     []*systemContent // of each image in docs
-	contents    []*content       // of each image in docs
-	checks      []*checks        // of the images in docs, as far as they were checked
-	comparisons []*comparison    // of each image in docs with one of Options.Closures
-	unmatched   []Finding        // closures that no image is for
+	systems     []*systemContent // one for each image in docs
+	contents    []*content       // one for each image in docs
+	checks      []*checks        // one for each image that was checked, in the order of docs
+	comparisons []*comparison    // one for each image in docs that was compared with one of Options.Closures
+	unmatched   []Finding        // closures without an image
 	index       indexCheck
 }
 
-// run goes from the outside of the image in, and back. Each stage is a function
-// of what the stages before it returned.
+// run calls the stages, from the outside of the image to the inside and back. Each
+// stage is a function of the results of earlier stages.
 func (v *verification) run(ctx context.Context, target string) (r *results, err error) {
 	r = &results{}
 	if r.docs, err = v.readDocuments(ctx, target); err != nil || v.enough(r) {
@@ -139,8 +142,8 @@ func (v *verification) run(ctx context.Context, target string) (r *results, err 
 	if r.systems, err = v.readSystems(ctx, r.docs); err != nil || v.enough(r) {
 		return r, err
 	}
-	// After this stage nothing stops: what was found in a layer may come after
-	// something that the checks find in an image before.
+	// From here to the end of checkImages nothing stops the verification. A check of
+	// an earlier image may have a finding that comes before one in a layer.
 	if r.contents, err = v.readLayers(ctx, r.docs, r.systems); err != nil {
 		return r, err
 	}
@@ -154,10 +157,10 @@ func (v *verification) run(ctx context.Context, target string) (r *results, err 
 	return r, nil
 }
 
-// enough reports whether what was found ends the verification.
+// enough reports whether the findings end the verification.
 func (v *verification) enough(r *results) bool { return v.stopAtFirst() && len(r.findings()) > 0 }
 
-// findings are those of all stages, in the order of the report.
+// findings returns the findings of all stages, in the order of the report.
 func (r *results) findings() []Finding {
 	var all []Finding
 	for n := range r.docs.images {
@@ -166,8 +169,8 @@ func (r *results) findings() []Finding {
 	return slices.Concat(all, r.docs.findings, r.key.findings, r.attachedFindings(), r.unmatched, r.index.findings)
 }
 
-// imageResults are what the stages returned for one image; nil where they were
-// not reached.
+// imageResults are the results of the stages for one image. A stage that was not
+// reached leaves nil.
 type imageResults struct {
 	doc        *document
 	system     *systemContent
@@ -180,7 +183,7 @@ func (r *results) image(n int) imageResults {
 	return imageResults{r.docs.images[n], at(r.systems, n), at(r.contents, n), at(r.checks, n), at(r.comparisons, n)}
 }
 
-// at is the element n of s, nil where s is shorter.
+// at returns element n of s, nil if s is shorter.
 func at[T any](s []*T, n int) *T {
 	if n < len(s) {
 		return s[n]
@@ -188,8 +191,8 @@ func at[T any](s []*T, n int) *T {
 	return nil
 }
 
-// findings are all of the image's: those of a given closure first, then from the
-// outside in.
+// findings returns all findings of the image. Those of a given closure come first, then
+// the others from the outside in.
 func (r imageResults) findings() []Finding {
 	var all []Finding
 	if r.comparison != nil {
