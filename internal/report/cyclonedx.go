@@ -61,7 +61,7 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 		roots = append(roots, base.BOMRef)
 		components = append(components, base)
 		dependencies = append(dependencies, cdx.Dependency{Ref: base.BOMRef, Dependencies: &[]string{}})
-		aggregate = cdx.CompositionAggregateIncomplete // nobody has looked into the base
+		aggregate = cdx.CompositionAggregateIncomplete // the content of the base is unknown
 	}
 	bom := cdx.NewBOM()
 	bom.SerialNumber = serialNumber(contentID(c, FormatCycloneDX, o))
@@ -140,7 +140,7 @@ func cdxInit(o SBOMOptions) []cdx.Component {
 	return parts
 }
 
-// cdxBase is a base image, as one thing.
+// cdxBase returns one component for the whole base image.
 func cdxBase(b *manifest.BaseInfo) cdx.Component {
 	name, url := basePackage(b)
 	return cdx.Component{
@@ -154,7 +154,7 @@ func cdxBase(b *manifest.BaseInfo) cdx.Component {
 	}
 }
 
-// serialNumber makes a version 8 UUID (RFC 9562, "custom") of a sha256.
+// serialNumber makes a version 8 UUID (RFC 9562, "custom") from a sha256.
 func serialNumber(id string) string {
 	b, _ := hex.DecodeString(id)
 	u := uuid.UUID(b[:16])

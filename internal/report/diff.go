@@ -38,7 +38,7 @@ type SideLayer struct {
 	Paths   []closure.StorePath
 	System  bool
 	Init    bool
-	Base    bool // of a base image
+	Base    bool // it belongs to a base image
 }
 
 // SideOfImage returns the Side of an image.
@@ -55,7 +55,7 @@ func SideOfImage(img *Image) Side {
 	return s
 }
 
-// BaseLayers is how many layers of a platform are of a base image.
+// BaseLayers returns how many layers of a platform belong to a base image.
 func (s *Side) BaseLayers(platform string) (n int) {
 	for _, p := range s.Platforms {
 		if p.Platform != platform {
@@ -70,8 +70,8 @@ func (s *Side) BaseLayers(platform string) (n int) {
 	return n
 }
 
-// SideOfClosure is what a closure is compared by: its layers are those of plan,
-// compressed with comp, without init and system layer.
+// SideOfClosure returns the Side of a closure. Its layers are those of plan, compressed
+// with comp. It has no init layer and no system layer.
 func SideOfClosure(name, platform string, c *closure.Closure, plan *plan.Plan, comp layers.Compression) Side {
 	sp := SidePlatform{Platform: platform, Closure: c, Planned: true}
 	for _, g := range plan.Groups {

@@ -274,7 +274,7 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 				ml.Size += sizeOf(b.Closure, p)
 			}
 		}
-		ml.Size = cmp.Or(ml.Size, l.TarSize, l.Size) // the area, as that of the paths in it
+		ml.Size = cmp.Or(ml.Size, l.TarSize, l.Size) // a layer without known paths uses its own size as area
 		ml.Name = specialLayer(l.System, l.Init, l.Base)
 		ml.Holds = specialHolds(l.System, l.Init, l.Base)
 		if l.Digest != "" {
@@ -288,7 +288,8 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 	})
 }
 
-// specialLayer names the layers that hold more or else than store paths.
+// specialLayer returns the name of a layer that contains something else than store
+// paths, or "".
 func specialLayer(system, init, base bool) string {
 	switch {
 	case base:
@@ -301,7 +302,7 @@ func specialLayer(system, init, base bool) string {
 	return ""
 }
 
-// specialHolds says what such a layer holds.
+// specialHolds describes the content of such a layer.
 func specialHolds(system, init, base bool) string {
 	switch {
 	case base:

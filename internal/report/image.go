@@ -58,10 +58,10 @@ type ImageLayer struct {
 	TarSize     int64  // bytes; 0 if it is not recorded and the layer was not read
 	Recipe      string // "" for a layer of another tool
 	Compression string // as in the recipe
-	Comment     string // of the history
-	System      bool   // holds the Nix database
-	Init        bool   // holds nixoci-init
-	Base        bool   // of the base image
+	Comment     string // from the config's history
+	System      bool   // it contains the Nix database
+	Init        bool   // it contains nixoci-init
+	Base        bool   // it belongs to the base image
 	Paths       []closure.StorePath
 	PathsKnown  bool // Paths is complete
 
@@ -235,7 +235,7 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 			il.Comment = history[i]
 		}
 		if i < base {
-			il.Base, il.PathsKnown = true, true // what store paths it may have are not the image's
+			il.Base, il.PathsKnown = true, true // store paths in a base image do not belong to the image's closure
 			il.Comment = strings.TrimSuffix("from the base image: "+il.Comment, ": ")
 		}
 		p.Layers = append(p.Layers, il)
@@ -271,8 +271,9 @@ func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Reader) error {
 	return nil
 }
 
-// findBase takes what the image's own file says of its base, where the manifest
-// has said it is there. A Docker archive has no manifest.
+// findBase sets the base image that the image's own file names. If there is a manifest,
+// its annotations have marked the base's layers already. A Docker archive has no
+// manifest, so findBase marks them.
 func (p *ImagePlatform) findBase(base *manifest.BaseInfo) {
 	if base == nil || base.Count < 1 || base.Count >= len(p.Layers) {
 		return
@@ -286,8 +287,9 @@ func (p *ImagePlatform) findBase(base *manifest.BaseInfo) {
 	}
 }
 
-// findInit finds the init layer of the program that the image says it has: by
-// the recipe, and where a Docker archive has none, by the comment.
+// findInit marks the init layer of the program that the image names. It recognizes the
+// layer by its recipe. In a Docker archive layers have no recipe, so it compares the
+// comment.
 func (p *ImagePlatform) findInit(program digest.Digest) {
 	l := &p.Layers[0]
 	if program == "" || l.System {

@@ -87,11 +87,11 @@ func (c *countReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readDatabase returns the closure of the system that the layer's profile names
-// with what the layer's Nix database says of it, or the closure that an
-// application's file lists, and nil where the layer has neither; and what the
-// layer says of the image and of its base. SQLite wants a file: a temporary
-// one.
+// readDatabase reads the image's closure from a layer. For a NixOS system, the closure
+// is the one of the system profile, from the Nix database. For an application, it comes
+// from the image's own file. If the layer has neither, c is nil. readDatabase also
+// returns what the layer records about the image and its base image. SQLite needs a
+// file, so the database is copied to a temporary one.
 func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, base *manifest.BaseInfo, err error) {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {

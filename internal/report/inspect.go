@@ -37,8 +37,8 @@ type PlatformInspection struct {
 	TarSize     int64              `json:"tarSize,omitempty"` // of all layers, unpacked; 0 if unknown
 	NarSize     int64              `json:"narSize,omitempty"` // of the closure
 	StorePaths  int                `json:"storePaths,omitempty"`
-	SignedBy    map[string]int     `json:"signedBy,omitempty"` // store paths with a signature of a key, by its name; nobody has checked them
-	Base        *BaseInspection    `json:"base,omitempty"`     // the image below
+	SignedBy    map[string]int     `json:"signedBy,omitempty"` // for each key name, the number of store paths signed in its name; not checked
+	Base        *BaseInspection    `json:"base,omitempty"`     // the base image
 	Init        string             `json:"init,omitempty"`     // digest of the program at /sbin/init
 	Created     string             `json:"created,omitempty"`
 	Annotations map[string]string  `json:"annotations,omitempty"`
@@ -48,10 +48,10 @@ type PlatformInspection struct {
 	config      ocispec.ImageConfig
 }
 
-// BaseInspection is a base image. Its layers are the lowest of the platform's.
+// BaseInspection describes a base image. Its layers are the lowest of the platform.
 type BaseInspection struct {
 	manifest.BaseInfo
-	Size int64 `json:"size"` // of its layers, as pulled
+	Size int64 `json:"size"` // bytes of its layers, as a client pulls them
 }
 
 // LayerInspection is one layer.
@@ -64,10 +64,10 @@ type LayerInspection struct {
 	Compression string        `json:"compression,omitempty"`
 	Recipe      string        `json:"recipe,omitempty"`
 	Comment     string        `json:"comment,omitempty"`
-	System      bool          `json:"system,omitempty"` // root directories and Nix database
-	Init        bool          `json:"init,omitempty"`   // nixoci-init
-	Base        bool          `json:"base,omitempty"`   // of the base image
-	Paths       []PathOfLayer `json:"paths"`            // null where it is not known
+	System      bool          `json:"system,omitempty"` // it contains root directories and the Nix database
+	Init        bool          `json:"init,omitempty"`   // it contains nixoci-init
+	Base        bool          `json:"base,omitempty"`   // it belongs to the base image
+	Paths       []PathOfLayer `json:"paths"`            // null if unknown
 	NarSize     int64         `json:"narSize,omitempty"`
 }
 
@@ -112,7 +112,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	if c := p.Closure; c != nil {
 		pi.Toplevel, pi.NarSize, pi.StorePaths = c.Roots[0], c.NarSize(), len(c.Paths)
 		if said := closure.StorePath(p.Config.Config.Labels[manifest.AnnotationToplevel]); slices.Contains(c.Roots, said) {
-			pi.Toplevel = said // the first of an application's roots
+			pi.Toplevel = said // for an application, the first of its roots
 		}
 		pi.SignedBy = signers(c)
 	}

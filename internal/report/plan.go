@@ -22,20 +22,20 @@ type PlanReport struct {
 	MaxLayers int           `json:"maxLayers"`
 	Paths     int           `json:"paths"`
 	Size      int64         `json:"size"`           // bytes of the NARs
-	Base      *PlanBase     `json:"base,omitempty"` // the image below
+	Base      *PlanBase     `json:"base,omitempty"` // the base image
 	Layers    []PlanLayer   `json:"layers"`
 	Against   *UpdateCost   `json:"against,omitempty"`
 
 	closure *closure.Closure
 }
 
-// PlanBase is a base image. Its layers are below those of the plan.
+// PlanBase describes a base image. Its layers are below those of the plan.
 type PlanBase struct {
 	manifest.BaseInfo
-	Size int64 `json:"size"` // of its layers, as pulled
+	Size int64 `json:"size"` // bytes of its layers, as a client pulls them
 }
 
-// SetBase adds a base image; nil is none.
+// SetBase adds a base image. nil stands for none.
 func (r *PlanReport) SetBase(b *manifest.Base) {
 	if b == nil {
 		return
@@ -46,7 +46,7 @@ func (r *PlanReport) SetBase(b *manifest.Base) {
 	}
 }
 
-// PlanLayer is a layer of a plan, the system layer apart.
+// PlanLayer is a layer of a plan. The system layer is not part of a plan.
 type PlanLayer struct {
 	Name   string              `json:"name,omitempty"` // name from the user
 	Reason string              `json:"reason"`

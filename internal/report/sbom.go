@@ -41,9 +41,9 @@ const (
 // SBOMOptions are the inputs of a document apart from the closure.
 type SBOMOptions struct {
 	Created *time.Time         // nil: [sbomTime]
-	Init    string             // digest of the image's nixoci-init; "" of a closure alone
-	Base    *manifest.BaseInfo // of the image; nil without one, or of a closure alone
-	System  string             // what the closure is for, "x86_64-linux" or "linux/amd64"; "" where nobody knows
+	Init    string             // digest of the image's nixoci-init; "" for a closure without an image
+	Base    *manifest.BaseInfo // the image's base image; nil if there is none
+	System  string             // platform of the closure, "x86_64-linux" or "linux/amd64"; "" if unknown
 }
 
 func (o SBOMOptions) created() string {
@@ -171,11 +171,11 @@ func initPackage(o SBOMOptions) (url string, p initbin.Program) {
 	return packageurl.NewPackageURL("generic", "", initName, p.Version, q, "").ToString(), p
 }
 
-// baseNote says what of a base image a document has.
+// baseNote is the description of a base image in both formats.
 const baseNote = "The base image of this image: its lowest layers. What is in them is not listed here."
 
-// basePackage is what is known of a base image: the package URL is that of OCI
-// images (package-url, "oci").
+// basePackage returns the name and the package URL of a base image. The URL has the
+// type for OCI images (package-url, "oci").
 func basePackage(b *manifest.BaseInfo) (name, url string) {
 	name, repository := "base-image", ""
 	if b.Name != "" {
@@ -192,8 +192,8 @@ func basePackage(b *manifest.BaseInfo) (name, url string) {
 	return name, packageurl.NewPackageURL("oci", "", path.Base(name), b.Digest.String(), q, "").ToString()
 }
 
-// goLibrary is the version and the package URL of Go's standard library, of
-// which nixoci-init is made and nothing else. Scanners know it by these.
+// goLibrary returns the version and the package URL of Go's standard library.
+// nixoci-init uses no other library. Scanners recognize the library by version and URL.
 func goLibrary(p initbin.Program) (version, url string) {
 	version = strings.TrimPrefix(p.Go, "go")
 	return version, packageurl.NewPackageURL("golang", "", "stdlib", version, nil, "").ToString()

@@ -142,7 +142,7 @@ func spdxInit(o SBOMOptions) (init, library *v2_3.Package) {
 	return init, library
 }
 
-// spdxBase is a base image, as one thing.
+// spdxBase returns one package for the whole base image.
 func spdxBase(b *manifest.BaseInfo) *v2_3.Package {
 	name, url := basePackage(b)
 	base := spdxDescribed("Package-base-image", name, b.Digest.String(), url)
@@ -151,7 +151,7 @@ func spdxBase(b *manifest.BaseInfo) *v2_3.Package {
 	return base
 }
 
-// spdxDescribed is a package that is no store path.
+// spdxDescribed returns a package that is not a store path.
 func spdxDescribed(id, name, version, purl string) *v2_3.Package {
 	return &v2_3.Package{
 		PackageName:               name,
@@ -169,7 +169,7 @@ func spdxDescribed(id, name, version, purl string) *v2_3.Package {
 	}
 }
 
-// spdxSource is the origin of a store path in a sentence.
+// spdxSource describes the origin of a store path in a sentence.
 func spdxSource(p *closure.Info) string {
 	s := "store path " + string(p.Path)
 	if p.Deriver != "" {
