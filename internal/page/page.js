@@ -16,7 +16,7 @@
   };
   const count = (n, what) => n + " " + what + (n === 1 ? "" : "s");
 
-  // Any table can be sorted by any column that has a name.
+  // sortable lets readers sort a table by any column that has a name.
   const sortable = (table) => {
     const heads = [...table.querySelectorAll("th")], body = table.tBodies[0];
     if (body.rows.length < 2) return;
@@ -26,7 +26,7 @@
       th.replaceChildren(button);
       button.addEventListener("click", () => {
         const number = th.classList.contains("n");
-        const up = th.ariaSort ? th.ariaSort === "descending" : !number; // numbers: the largest first
+        const up = th.ariaSort ? th.ariaSort === "descending" : !number; // the first click sorts numbers from the largest
         heads.forEach((h) => h.removeAttribute("aria-sort"));
         th.setAttribute("aria-sort", up ? "ascending" : "descending");
         const key = (tr) => number ? +tr.cells[column].dataset.value : tr.cells[column].textContent;
@@ -37,7 +37,8 @@
     });
   };
 
-  // drawing is the map of a platform: root.pick(tile), root.light(tiles).
+  // drawing sets up the map of a platform and returns its data and the functions find, layer and names.
+  // It returns null if the platform has no map.
   const drawing = (root, search) => {
     const svg = root.querySelector(".map");
     if (!svg) return null;
@@ -48,7 +49,7 @@
     data.layers.forEach((l, k) => { for (let i = 0; i < l.count; i++) layerOf.push(k); });
     const users = data.names.map(() => []);
     data.refs.forEach((refs, i) => refs.forEach((r) => users[r].push(i)));
-    // Everything that gets a new store hash when a path does.
+    // dependents returns the paths that get a new store hash when path i gets one.
     const dependents = (i) => {
       const seen = new Set(), todo = [i];
       while (todo.length) for (const u of users[todo.pop()]) if (!seen.has(u)) { seen.add(u); todo.push(u); }
@@ -58,14 +59,14 @@
     let colouring = 0;
     const state = (i) => data.colourings[colouring].states[data.states[i][colouring]];
     tiles.forEach((t, i) => {
-      const title = t.querySelector("title"); // the details say more than a tooltip
+      const title = t.querySelector("title"); // without a tooltip, because the details contain more
       t.setAttribute("aria-label", title.textContent);
       title.remove();
       t.tabIndex = i === 0 ? 0 : -1;
       t.dataset.tile = i;
     });
 
-    // The place of everything for the width, and names that fit.
+    // These functions place layers and tiles for the window's width, and shorten names that do not fit.
     const place = (e, [x, y, w, h]) => { for (const [k, v] of Object.entries({ x, y, width: w, height: h })) e.setAttribute(k, v + "%"); };
     const placed = (e) => ["x", "y", "width", "height"].map((k) => parseFloat(e.getAttribute(k)));
     const wide = { tiles: tiles.map(placed), layers: groups.map((g) => placed(g.querySelector(".ground"))), heads: groups.map((g) => [g.querySelector(".head text").textContent, g.querySelector(".head").getAttribute("height")]) };
@@ -83,7 +84,7 @@
     };
     const layout = () => {
       const form = narrow.matches ? tall : wide, W = svg.clientWidth / 100, H = svg.clientHeight / 100;
-      if (!W) return; // another platform is shown
+      if (!W) return; // the map is hidden, because another platform is shown
       tiles.forEach((t, i) => {
         place(t, form.tiles[i]);
         const [, , w, h] = form.tiles[i], name = t.querySelector(".n"), size = t.querySelector(".s");
@@ -182,8 +183,8 @@
     svg.addEventListener("click", (e) => { const i = tileOf(e); pick(i === pinned ? -1 : i); });
     svg.addEventListener("focusin", (e) => { const i = tileOf(e); if (i >= 0 && pinned < 0 && e.target.matches(":focus-visible")) show(i); });
     svg.addEventListener("focusout", (e) => { if (pinned < 0 && !root.contains(e.relatedTarget)) show(-1); });
-    // The next tile in a direction: the nearest whose middle lies there, and that
-    // is rather ahead than aside.
+    // next returns the nearest tile in a direction. It prefers tiles straight ahead to tiles at
+    // the side.
     const next = (i, dx, dy) => {
       const form = narrow.matches ? tall : wide, W = svg.clientWidth, H = svg.clientHeight;
       const [x0, y0, w0, h0] = form.tiles[i], x = (x0 + w0 / 2) * W, y = (y0 + h0 / 2) * H;
@@ -218,7 +219,7 @@
       pick(-1);
     });
 
-    // Which of two things the colours mean.
+    // Let the reader choose the meaning of the colours.
     if (data.colourings.length > 1) {
       const legends = [...root.querySelectorAll(".legend .colouring")].slice(0, data.colourings.length);
       const choose = (k) => {
@@ -260,7 +261,7 @@
     const map = drawing(root, input);
     const text = new Map(rows.map((tr) => [tr, tr.textContent.toLowerCase()]));
     const folds = [...root.querySelectorAll(".fold")];
-    let open = null; // which folds were open before the search
+    let open = null; // the folds that were open before the search; null if there is no search
     const search = () => {
       const q = input.value.trim().toLowerCase();
       if (q && !open) open = folds.map((f) => f.open);
