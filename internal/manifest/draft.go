@@ -71,6 +71,9 @@ func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compress
 	return append(all, last), nil
 }
 
+// errNoNarHash refuses a System whose toplevel was not found in its closure.
+var errNoNarHash = errors.New("the toplevel's narHash is unknown")
+
 // NewDraft drafts the image of sys with the layers ls and the settings s. ls are all
 // layers, in the order of [ImageLayers]. s must be valid: see [Settings.Validate].
 func NewDraft(sys *System, ls []*layers.Layer, s Settings) (*Draft, error) {
@@ -82,9 +85,8 @@ func NewDraft(sys *System, ls []*layers.Layer, s Settings) (*Draft, error) {
 }
 
 func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
-	toplevel := sys.Closure.Info(sys.Toplevel)
-	if toplevel == nil {
-		return nil, errors.New("toplevel is not in the closure")
+	if sys.NarHash == (closure.Hash{}) {
+		return nil, errNoNarHash
 	}
 	if len(ls) == 0 {
 		return nil, errors.New("no layers")
@@ -122,14 +124,14 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 		}
 		d.manifest.Layers = append(d.manifest.Layers, desc)
 	}
-	if d.manifest.Annotations, err = manifestAnnotations(sys, toplevel.NarHash, s); err != nil {
+	if d.manifest.Annotations, err = manifestAnnotations(sys, s); err != nil {
 		return nil, err
 	}
 	if d.Recipe, err = d.recipe(); err != nil {
 		return nil, err
 	}
 	d.manifest.Annotations[AnnotationImage] = d.Recipe.String()
-	d.indexEntry, err = indexEntry(sys, toplevel.NarHash, d.Recipe)
+	d.indexEntry, err = indexEntry(sys, d.Recipe)
 	return d, err
 }
 
@@ -240,7 +242,7 @@ func packedLayer(d ocispec.Descriptor, p layers.Packed) ocispec.Descriptor {
 }
 
 // manifestAnnotations returns the manifest's annotations without its recipe.
-func manifestAnnotations(sys *System, toplevel closure.Hash, s *Settings) (map[string]string, error) {
+func manifestAnnotations(sys *System, s *Settings) (map[string]string, error) {
 	a := annotations(s, sys.described())
 	a[AnnotationFormat] = strconv.Itoa(sys.format())
 	if sys.App != nil {
@@ -259,17 +261,17 @@ func manifestAnnotations(sys *System, toplevel closure.Hash, s *Settings) (map[s
 		a[AnnotationPlanFrom] = sys.PlanFrom.String()
 	}
 	a[AnnotationToplevel] = string(sys.Toplevel)
-	a[AnnotationNarHash] = toplevel.SRI()
+	a[AnnotationNarHash] = sys.NarHash.SRI()
 	return a, nil
 }
 
 // indexEntry returns the manifest's descriptor for the index, without digest, size and
 // media type.
-func indexEntry(sys *System, toplevel closure.Hash, recipe digest.Digest) (ocispec.Descriptor, error) {
+func indexEntry(sys *System, recipe digest.Digest) (ocispec.Descriptor, error) {
 	platform := sys.Platform
 	d := ocispec.Descriptor{Platform: &platform, Annotations: sys.described()}
 	d.Annotations[AnnotationToplevel] = string(sys.Toplevel)
-	d.Annotations[AnnotationNarHash] = toplevel.SRI()
+	d.Annotations[AnnotationNarHash] = sys.NarHash.SRI()
 	d.Annotations[AnnotationImage] = recipe.String()
 	if sys.Facts != (Facts{}) {
 		facts, err := marshal(sys.Facts)

@@ -51,6 +51,7 @@ type System struct {
 	Format   int // format version of the image; 0 means CurrentFormat
 	Platform ocispec.Platform
 	Toplevel closure.StorePath // for an application: the first root
+	NarHash  closure.Hash      // of Toplevel
 	Closure  *closure.Closure
 	Source   closure.Source
 	Init     *Init  // the program /sbin/init; nil means a link to Own

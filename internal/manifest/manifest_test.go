@@ -72,7 +72,9 @@ func smallSystem(t testing.TB, system string) *System {
 		t.Fatal(err)
 	}
 	facts := Facts{System: system, Init: initScript, Version: "26.05.20260522.1a2b3c4", Systemd: true}
-	return &System{Platform: p, Toplevel: storePath(t, toplevelName), Closure: smallClosure(t), Init: fakeInit("init"), Own: systemInit, Version: facts.Version, Facts: facts}
+	c := smallClosure(t)
+	top := c.Info(storePath(t, toplevelName))
+	return &System{Platform: p, Toplevel: top.Path, NarHash: top.NarHash, Closure: c, Init: fakeInit("init"), Own: systemInit, Version: facts.Version, Facts: facts}
 }
 
 // fakeInit is an init that is no program. The bytes of the real nixoci-init change, and
@@ -342,7 +344,7 @@ func TestDraftRecipe(t *testing.T) {
 		"guest":         func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Init, sys.Guest = nil, true },
 		"version":       func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Version = "" },
 		"toplevel":      func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Toplevel = sys.Closure.Paths[0].Path },
-		"narHash":       func(sys *System, _ []madeUpLayer, _ *Settings) { sys.Closure.Info(sys.Toplevel).NarHash[0]++ },
+		"narHash":       func(sys *System, _ []madeUpLayer, _ *Settings) { sys.NarHash[0]++ },
 		"layer recipe":  func(_ *System, p []madeUpLayer, _ *Settings) { p[0].Recipe[0]++ },
 		"layer order":   func(_ *System, p []madeUpLayer, _ *Settings) { p[0], p[1] = p[1], p[0] },
 		"layer comment": func(_ *System, p []madeUpLayer, _ *Settings) { p[0].Comment = "x" },

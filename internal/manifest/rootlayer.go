@@ -22,9 +22,14 @@ const (
 // applicationInfoVersion is the version of ImageFile's content in an application's image.
 const applicationInfoVersion = 2
 
-// NewApplication returns app as a System, from which an image can be made.
+// NewApplication returns app as a System, from which an image can be made. app's roots
+// must be in c.
 func NewApplication(src closure.Source, c *closure.Closure, app *application.Application) *System {
-	return &System{Format: CurrentFormat, Platform: app.Platform, Toplevel: app.Roots[0], Closure: c, Source: src, App: app}
+	sys := &System{Format: CurrentFormat, Platform: app.Platform, Toplevel: app.Roots[0], Closure: c, Source: src, App: app}
+	if info := c.Info(sys.Toplevel); info != nil {
+		sys.NarHash = info.NarHash
+	}
+	return sys
 }
 
 // hasFiles reports whether the image has a files layer.

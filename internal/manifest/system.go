@@ -28,7 +28,8 @@ func ReadSystem(ctx context.Context, src closure.Source, c *closure.Closure, top
 // container.
 func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePath, stated string, f Facts) (*System, error) {
 	fail := func(err error) (*System, error) { return nil, fmt.Errorf("system %s: %w", toplevel, err) }
-	if c.Info(toplevel) == nil {
+	info := c.Info(toplevel)
+	if info == nil {
 		return fail(errors.New("not in the closure"))
 	}
 	if i := slices.IndexFunc(c.Roots, func(r closure.StorePath) bool { return r != toplevel }); i >= 0 {
@@ -54,7 +55,7 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 	if err := f.checkBoot(); err != nil {
 		return fail(err)
 	}
-	sys := &System{Format: CurrentFormat, Platform: p, Toplevel: toplevel, Closure: c, Source: src,
+	sys := &System{Format: CurrentFormat, Platform: p, Toplevel: toplevel, NarHash: info.NarHash, Closure: c, Source: src,
 		Init: DefaultInit(p), Own: systemInit, Guest: f.Guest, Version: f.Version, Facts: f}
 	if f.Guest {
 		sys.Own = guestInit

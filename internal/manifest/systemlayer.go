@@ -73,8 +73,8 @@ type entry struct {
 // there is no init layer, it also has the init links. The layer depends only on the
 // content of the closure, sys.Toplevel and its init. SystemLayer reads no store file.
 func SystemLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
-	if sys.Closure.Info(sys.Toplevel) == nil {
-		return nil, fmt.Errorf("system layer: toplevel %s is not in the closure", sys.Toplevel)
+	if sys.NarHash == (closure.Hash{}) {
+		return nil, fmt.Errorf("system layer of %s: %w", sys.Toplevel, errNoNarHash)
 	}
 	if sys.Own == "" {
 		return nil, errors.New("system layer: no init")

@@ -86,7 +86,7 @@ func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string
 	plan, err := plan.New(c, plan.Options{MaxLayers: 10})
 	must(t, err)
 	return PlannedSystem{Plan: plan, System: &manifest.System{
-		Platform: ocispec.Platform{OS: "linux", Architecture: arch}, Toplevel: top, Closure: c, Source: src, Own: "init",
+		Platform: ocispec.Platform{OS: "linux", Architecture: arch}, Toplevel: top, NarHash: c.Info(top).NarHash, Closure: c, Source: src, Own: "init",
 	}}
 }
 
