@@ -510,20 +510,20 @@ func ciProject(t *testing.T) (dir string, env []string) {
 	return dir, []string{nixConfig + "extra-platforms = x86_64-linux aarch64-linux\n"}
 }
 
-// workflow returns the steps of a workflow's only job.
-func workflow(t *testing.T, file string) []ciStep {
+// workflowJob returns the steps of a job of a workflow.
+func workflowJob(t *testing.T, file, job string) []ciStep {
 	t.Helper()
 	var w struct {
 		Jobs map[string]struct{ Steps []ciStep }
 	}
-	data, err := os.ReadFile(filepath.Join(examples, file))
+	data, err := os.ReadFile(file)
 	if err == nil {
 		err = yaml.Unmarshal(data, &w)
 	}
-	if err != nil || len(w.Jobs["push"].Steps) == 0 {
+	if err != nil || len(w.Jobs[job].Steps) == 0 {
 		t.Fatalf("%s: %v", file, err)
 	}
-	return w.Jobs["push"].Steps
+	return w.Jobs[job].Steps
 }
 
 // exampleWorkflow checks the workflow with actionlint. Then it runs its steps
@@ -543,7 +543,7 @@ func exampleWorkflow(t *testing.T, file string) {
 		m.vars["github.repository"] = image
 		m.vars["runner.arch == 'ARM64' && 'arm64' || 'amd64'"] = arch
 		pushed := 0
-		for _, s := range workflow(t, file) {
+		for _, s := range workflowJob(t, filepath.Join(examples, file), "push") {
 			switch {
 			case strings.HasSuffix(s.Uses, "nixoci/nixoci@v1"):
 				s.With["releases"] = m.vars["releases"]

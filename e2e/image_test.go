@@ -37,12 +37,17 @@ func newImageStore(t *testing.T) *imageStore {
 // debianPackages copies packages of the large system into the store.
 func (s *imageStore) debianPackages(names ...string) {
 	s.t.Helper()
-	line := []string{"nix-store", "--realise", "--option", "substituters", "file://" + binaryCache(), "--option", "require-sigs", "false"}
 	for _, name := range names {
-		p := packagePath(s.t, "x86_64-linux", name+"-")
-		s.debian, line = append(s.debian, name+"="+p), append(line, p)
+		s.debianPackage(name, "x86_64-linux", name)
 	}
-	s.run(line...)
+}
+
+// debianPackage copies one package for system. e2e/image knows it as called.
+func (s *imageStore) debianPackage(name, system, called string) {
+	s.t.Helper()
+	p := packagePath(s.t, system, name+"-")
+	s.debian = append(s.debian, called+"="+p)
+	s.run("nix-store", "--realise", "--option", "substituters", "file://"+binaryCache(), "--option", "require-sigs", "false", p)
 }
 
 // run runs a command with the store at /nix.
@@ -64,9 +69,16 @@ func (s *imageStore) run(line ...string) string {
 // build builds attributes of e2e/image and returns their store paths.
 func (s *imageStore) build(attrs ...string) []string {
 	s.t.Helper()
+	return s.buildWith(nil, attrs...)
+}
+
+// buildWith is build with more arguments of nix-build.
+func (s *imageStore) buildWith(flags []string, attrs ...string) []string {
+	s.t.Helper()
 	line := []string{"nix-build", filepath.Join(s.source, "e2e/image"), "--no-out-link",
 		"--argstr", "name", s.registry + "/image-function", "--argstr", "registry", s.registry + "/example",
 		"--argstr", "nixoci", lab.nixoci, "--argstr", "source", s.source, "--argstr", "debian", strings.Join(s.debian, " ")}
+	line = append(line, flags...)
 	for _, a := range attrs {
 		line = append(line, "-A", a)
 	}
@@ -129,6 +141,57 @@ func TestImageFunction(t *testing.T) {
 		t.Errorf("the container says %q", out)
 	}
 	report(t, "nix-build -A image.push and the others with Nix 2.8; the derivation has %d bytes", info.Size())
+}
+
+// TestOwnImage runs the job of the release workflow that makes nixoci's own image,
+// without the steps that install and compile. Debian's Nix builds the image, and
+// nixoci pushes itself, for two platforms.
+func TestOwnImage(t *testing.T) {
+	t.Parallel()
+	s := newImageStore(t)
+	s.debianPackages("busybox-static")
+	s.debianPackage("busybox-static", "aarch64-linux", "busybox-static-arm64")
+	dist := filepath.Join(s.dir, "dist")
+	if err := os.Mkdir(dist, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	amd64, arm64 := filepath.Join(dist, "nixoci-linux-amd64"), filepath.Join(dist, "nixoci-linux-arm64")
+	command(t, "cp", lab.nixoci, amd64)
+	command(t, "env", "GOARCH=arm64", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", arm64, "../cmd/nixoci")
+	built := s.buildWith([]string{"--argstr", "nixociArm", arm64}, "own.push", "own.verify")
+
+	const nixBuild = "nix-build --no-out-link .ci/image -A push" // without the packages that this machine has
+	ran := 0
+	for _, step := range workflowJob(t, "../.github/workflows/release.yml", "own-image") {
+		if step.Run == "" || step.Run == "make cross" {
+			continue
+		}
+		script := strings.ReplaceAll(step.Run, "ghcr.io", s.registry)
+		script = strings.ReplaceAll(script, nixBuild, "echo "+built[0])
+		env := []string{"env", "TOKEN=secret", "GITHUB_ACTOR=somebody", "GITHUB_REF_NAME=v1.2.3"}
+		s.run(append(env, "bash", "-e", "-c", script)...)
+		ran++
+	}
+	if ran != 2 {
+		t.Fatalf("%d steps ran", ran)
+	}
+	name := s.registry + "/nixoci/nixoci"
+	hasPlatforms(t, "nixoci/nixoci", "amd64", "arm64") // of latest
+	if out := s.run(built[1]+"/bin/verify-nixoci", name+":v1.2.3", "--insecure"); strings.Count(out, "/nix/store/") < 2 || !strings.Contains(out, "verified: the given closure makes it") {
+		t.Errorf("verify: %s", out)
+	}
+	for _, tt := range []struct{ command, want string }{
+		{"nixoci version", "nixoci "},
+		{"ls -L /bin/sh /etc/ssl/certs/ca-bundle.crt", "/bin/sh\n/etc/ssl/certs/ca-bundle.crt\n"},
+	} {
+		if out := docker(t, "run", "--rm", "--network", "none", name+":v1.2.3", "sh", "-c", tt.command); !strings.HasPrefix(out, tt.want) {
+			t.Errorf("%s: %q", tt.command, out)
+		}
+	}
+	if out := docker(t, "run", "--rm", "--network", "none", name+":v1.2.3"); !strings.Contains(out, "nixoci push") {
+		t.Errorf("without a command the container says %q", out)
+	}
+	report(t, "nixoci's own image for two platforms: built by Nix 2.8, pushed by itself, and run")
 }
 
 // imageExamples are examples from the manuals of dockerTools and nix2container

@@ -7,6 +7,7 @@
   registry,
   source, # of nixoci
   debian, # store paths of Debian packages, in words NAME=PATH
+  nixociArm ? null, # nixoci for aarch64-linux
 }:
 let
   system = "x86_64-linux";
@@ -63,9 +64,10 @@ let
     run name ''
       mkdir -p $out/bin
       for p in $paths; do ln -s $p/bin/* $out/bin/; done'' { inherit paths; };
-  busybox = run "busybox" "mkdir -p $out/bin; cp ${path "busybox-static"}/bin/busybox $out/bin/; for a in sh ls env stat cat id; do ln -s busybox $out/bin/$a; done" { } // {
+  busyboxOf = name: run "busybox" "mkdir -p $out/bin; cp ${path name}/bin/busybox $out/bin/; for a in sh ls env stat cat id; do ln -s busybox $out/bin/$a; done" { } // {
     meta.mainProgram = "busybox";
   };
+  busybox = busyboxOf "busybox-static";
   pkgs = {
     lib = lib // {
       toLower =
@@ -122,6 +124,18 @@ in
     users = [ { name = "app"; uid = 1000; } ];
     links = [ "/bin" ];
     maxLayers = 5;
+  };
+  # nixoci's own image, as the release makes it.
+  own = import (/. + source + "/.ci/image") {
+    packages = system: pkgs // {
+      busybox = if system == "aarch64-linux" then busyboxOf "busybox-static-arm64" else busybox;
+      cacert = pkgs.dockerTools.caCertificates;
+    };
+    programs = {
+      x86_64-linux = /. + nixoci;
+      aarch64-linux = /. + nixociArm;
+    };
+    host = system;
   };
   # The examples, in the registry.
   examples = import (/. + source + "/examples/nix-function") {

@@ -304,6 +304,26 @@ in
     wrong = lib.optional (checks == { }) "there is no check";
   }) self.checks;
 
+  # nixoci's own image, with any file as the program: a checkout has none.
+  ownImage = lib.genAttrs linux (
+    system:
+    let
+      image = import ../../../.ci/image {
+        packages = system: nixpkgsFlake.legacyPackages.${system};
+        programs = lib.genAttrs linux (_: ./flake.nix);
+        host = system;
+      };
+      inherit (image) specification;
+      perSystem = s: lib.filter (lib.hasPrefix "${s}=") specification.contents;
+    in
+    {
+      drvPath = toString (map (a: image.${a}.drvPath) imageAttributes);
+      wrong = lib.concatMap (
+        s: lib.optional (lib.length (perSystem s) != 3) "the image has ${toString (perSystem s)} for ${s}"
+      ) linux;
+    }
+  );
+
   # examples/nix-function, with each attribute. A specification may refer to
   # nothing that the image does not have.
   examples = lib.genAttrs linux (
