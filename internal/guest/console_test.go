@@ -125,6 +125,7 @@ func TestConsoleLosesNothingOfAFlood(t *testing.T) {
 func TestConsoleDoesNotWaitForItsReader(t *testing.T) {
 	dev, out, stop := terminal(t)
 	line := strings.Repeat("x", 4095) + "\n"
+	last := strings.Repeat("y", 4095) + "\n"
 	written := make(chan error, 1)
 	const lines = consoleSpool/4096 + 512
 	go func() {
@@ -134,7 +135,8 @@ func TestConsoleDoesNotWaitForItsReader(t *testing.T) {
 				return
 			}
 		}
-		written <- nil
+		_, err := io.WriteString(dev, last)
+		written <- err
 	}()
 	select {
 	case err := <-written:
@@ -144,16 +146,28 @@ func TestConsoleDoesNotWaitForItsReader(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("writing to the console blocks when nobody reads it")
 	}
-	go stop()
-	got, err := io.ReadAll(out)
-	if err != nil {
+	// Stop only after the last line: when the console ends, what is left has a second
+	// to be copied, and the race detector needs longer for it.
+	out.SetReadDeadline(time.Now().Add(time.Minute))
+	var got []byte
+	for buf := make([]byte, 64<<10); !bytes.HasSuffix(got, []byte(last)); {
+		n, err := out.Read(buf)
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", len(got), err)
+		}
+		got = append(got, buf[:n]...)
+	}
+	if err := stop(); err != nil {
 		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(out); err != nil || len(rest) > 0 {
+		t.Errorf("after the last line: %d bytes, %v", len(rest), err)
 	}
 	if !bytes.Contains(got, []byte("bytes of console output were given up")) {
 		t.Error("nothing says that output was given up")
 	}
-	if !bytes.HasSuffix(got, []byte("\n"+line)) {
-		t.Error("the last line is missing")
+	if !bytes.HasSuffix(got, []byte("\n"+line+last)) {
+		t.Error("the last lines are not whole")
 	}
 	if len(got) < consoleSpool/2 {
 		t.Errorf("only %d bytes were kept", len(got))

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/oci/ocitest"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 var artifacts = []oci.Artifact{
@@ -305,7 +307,7 @@ func TestReferrersThrottled(t *testing.T) {
 			return
 		}
 		registry.ServeHTTP(w, q)
-	}), Options{})
+	}), Options{Retry: retry.Policy{Delay: func(int) time.Duration { return 0 }}})
 	subject := pushSubject(t, r)
 	if _, err := r.Attach(t.Context(), subject, artifacts); err != nil {
 		t.Fatal(err)
