@@ -81,34 +81,44 @@ func (u *upload) attempt(ctx context.Context) error {
 		u.session = nil
 		return nil
 	}
-	if retry.IsFinal(err) || ctx.Err() != nil {
-		return err
-	}
-	if errors.Is(err, errOtherStored) { // the registry stored other bytes: send the layer again
+	anew, err := u.r.failedCommit(ctx, err, u.packed.Digest, u.packed.Size, &u.restarts)
+	if anew {
 		u.abandon()
-		if u.restarts == maxRestarts {
-			return retry.Never(err)
+	}
+	return err // without anew, the next attempt only repeats the commit
+}
+
+// failedCommit decides what follows after a commit failed with err. It returns nil if
+// the registry has the blob all the same. anew says that the session is of no use and
+// the whole blob must be sent again; restarts counts how often that was so.
+func (r *Repository) failedCommit(ctx context.Context, err error, d digest.Digest, size int64, restarts *int) (anew bool, _ error) {
+	if retry.IsFinal(err) || ctx.Err() != nil {
+		return false, err
+	}
+	sendAgain := func() (bool, error) {
+		*restarts++
+		return true, retry.Again(err)
+	}
+	if errors.Is(err, errOtherStored) {
+		if *restarts == maxRestarts {
+			return true, retry.Never(err)
 		}
-		u.restarts++
-		return retry.Again(err)
+		return sendAgain()
 	}
 	// Some registries report an error although they stored the blob (jib #4301),
 	// and an answer can get lost.
 	look, stop := context.WithTimeout(ctx, lookTimeout)
-	has, serr := u.r.stat(look, u.packed.Digest, u.packed.Size)
-	stop()
-	if serr == nil && has {
-		return nil
+	defer stop()
+	if has, statErr := r.stat(look, d, size); statErr == nil && has {
+		return false, nil
 	}
 	switch s := status(err); {
 	case s < 400 || s >= 500 || retry.MayPass(err):
-		return err // the session may still exist: only repeat the commit
-	case s == http.StatusUnauthorized || s == http.StatusForbidden || u.restarts == maxRestarts:
-		return err
-	default:
-		u.restarts++
-		u.abandon()
-		return retry.Again(err)
+		return false, err // the session may still exist
+	case s == http.StatusUnauthorized || s == http.StatusForbidden || *restarts == maxRestarts:
+		return false, err
+	default: // the bytes may have changed on the way
+		return sendAgain()
 	}
 }
 
@@ -225,33 +235,11 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 			session = nil
 			return nil
 		}
-		if retry.IsFinal(err) || ctx.Err() != nil {
-			return err
-		}
-		other := errors.Is(err, errOtherStored)
-		if has, serr := r.stat(ctx, d, b.Descriptor.Size); serr == nil && has && !other {
-			return nil
-		}
-		if other {
-			r.deleteSession(session)
+		throttled := status(err) == http.StatusTooManyRequests // before a byte was read
+		anew, err := r.failedCommit(ctx, err, d, b.Descriptor.Size, &restarts)
+		if err != nil && (anew || !throttled) {
+			r.deleteSession(session) // it may have a part of the blob
 			session = nil
-			if restarts < maxRestarts {
-				restarts++
-				return retry.Again(err)
-			}
-			return retry.Never(err)
-		}
-		s := status(err)
-		if s != http.StatusTooManyRequests {
-			r.deleteSession(session)
-			session = nil
-		}
-		// A refusal with another status than these may mean that bytes changed on
-		// the way.
-		again := s >= 400 && s < 500 && !retry.MayPass(err) && s != http.StatusUnauthorized && s != http.StatusForbidden
-		if again && restarts < maxRestarts {
-			restarts++
-			return retry.Again(err)
 		}
 		return err
 	})
