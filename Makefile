@@ -34,7 +34,7 @@ fma: ## check that the planner rounds the same way on arm64
 	./.ci/fma
 
 race: ## run the tests with the race detector (needs a C compiler): RACE=PACKAGES, or all
-	CGO_ENABLED=1 $(GO) test -short -race $(or $(RACE),./...)
+	CGO_ENABLED=1 $(GO) test -short -race -timeout 40m $(or $(RACE),./...)
 
 e2e: build ## test with real registries, engines and Nix; installs them with apt
 	./e2e/run.sh
