@@ -179,6 +179,100 @@ func TestEvalFlake(t *testing.T) {
 	}
 }
 
+// TestEvalProvenance checks that the provenance of a flake build has the command
+// that makes the same image again. It runs the command elsewhere, without a cache.
+func TestEvalProvenance(t *testing.T) {
+	w := newWorkshop(t)
+	flake := filepath.Join(w.dir, "web")
+	put(t, filepath.Join(flake, "nginx.nix"), nginxNix("/web"))
+	put(t, filepath.Join(flake, "flake.nix"), fmt.Sprintf(`{
+  inputs.nixpkgs.url = "path:%s";
+  outputs = { self, nixpkgs }: {
+    nixosConfigurations.web = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [ ./nginx.nix ]; };
+  };
+}
+`, w.nixpkgs))
+	git := func(args ...string) string {
+		t.Helper()
+		return strings.TrimSpace(command(t, append([]string{"git", "-C", flake, "-c", "user.name=e2e", "-c", "user.email=e2e@example.org"}, args...)...))
+	}
+	git("init", "-q", "-b", "main")
+	git("add", "-A")
+	w.nix(t, "flake", "lock", flake)
+	git("add", "-A")
+	git("commit", "-q", "-m", "web")
+	revision := git("rev-parse", "HEAD")
+
+	type predicate struct {
+		BuildDefinition struct {
+			ExternalParameters struct {
+				Closures []struct {
+					Sources []struct {
+						Flake string
+						Dirty bool
+					}
+				}
+			}
+			InternalParameters   struct{ Rebuild []string }
+			ResolvedDependencies []struct {
+				Name, URI string
+				Digest    map[string]string
+			}
+		}
+	}
+	provenance := func(ref string) predicate {
+		t.Helper()
+		var seen struct {
+			Attached []struct{ Statement struct{ Predicate predicate } }
+		}
+		out := w.ok(t, "inspect", "--json", ref).stdout
+		if err := json.Unmarshal([]byte(out), &seen); err != nil || len(seen.Attached) != 1 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return seen.Attached[0].Statement.Predicate
+	}
+
+	w.run.dir = flake
+	ref := registry(t) + "/eval-provenance"
+	want := w.ok(t, "push", ref, ".#web", "--platform", bothPlatforms, "--label", "of=a b", "--attest", "provenance").digest(t)
+	b := provenance(ref).BuildDefinition
+	found := map[string]string{}
+	for _, d := range b.ResolvedDependencies {
+		found[d.Name] = d.Digest["gitCommit"] + " " + d.Digest["sha256"]
+		if strings.HasSuffix(d.URI, ".drv") {
+			found["derivations"] += " " + d.URI
+		}
+	}
+	if !strings.HasPrefix(found["source"], revision+" ") || len(found["input nixpkgs"]) != 65 || strings.Count(found["derivations"], "-nixos-system-") != len(platforms) {
+		t.Errorf("the dependencies are %q", found)
+	}
+	if len(b.InternalParameters.Rebuild) < 2 || b.InternalParameters.Rebuild[0] != "nixoci" {
+		t.Fatalf("the command is %q", b.InternalParameters.Rebuild)
+	}
+
+	// The commit stays what it was, whatever comes after it.
+	put(t, filepath.Join(flake, "nginx.nix"), w.nginx("/web"))
+	git("commit", "-q", "-a", "-m", "another")
+	w.run.dir, w.run.cache = scratchDir(t), scratchDir(t)
+	again := w.ok(t, b.InternalParameters.Rebuild[1:]...)
+	if !strings.HasSuffix(strings.TrimSpace(again.stdout), "@"+want) {
+		t.Errorf("%q makes %s, not %s", b.InternalParameters.Rebuild, again.stdout, want)
+	}
+	report(t, "made again: %s", strings.Join(b.InternalParameters.Rebuild, " "))
+
+	put(t, filepath.Join(flake, "nginx.nix"), nginxNix("/web"))
+	w.run.dir = flake
+	w.ok(t, "push", ref+":dirty", ".#web", "--attest", "provenance")
+	d := provenance(ref + ":dirty").BuildDefinition
+	if d.InternalParameters.Rebuild != nil || !d.ExternalParameters.Closures[0].Sources[0].Dirty {
+		t.Errorf("a dirty tree: %+v", d)
+	}
+	// The image does not know where it came from.
+	if clean, dirty := w.toplevel(t, ref, "amd64"), w.toplevel(t, ref+":dirty", "amd64"); clean != dirty {
+		t.Errorf("the same files make %s and %s", clean, dirty)
+	}
+}
+
 // TestEvalBase checks that nixoci builds the base system without a CLOSURE
 // argument, and that it boots.
 func TestEvalBase(t *testing.T) {

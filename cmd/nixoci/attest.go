@@ -204,8 +204,8 @@ func document(c *closure.Closure, p *report.ImagePlatform, predicateType string,
 }
 
 // documentsToAttach are those that --attest names, of a push with this job.
-func documentsToAttach(kinds []string, builder string, job *push.Job) (*attest.Documents, error) {
-	d := &attest.Documents{Build: attest.Build{Builder: builder, Version: version, Format: manifest.CurrentFormat,
+func documentsToAttach(kinds []string, job *push.Job) (*attest.Documents, error) {
+	d := &attest.Documents{Build: attest.Build{Version: version, Format: manifest.CurrentFormat,
 		Compression: job.Compression.String(), Settings: attest.BuildSettings(&job.Settings)}}
 	var formats []string
 	for _, k := range kinds {

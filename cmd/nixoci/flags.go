@@ -72,6 +72,7 @@ var flagTable = map[string]flagInfo{
 	"annotation":  {groupImage, "NAME=VALUE", completeNothing},
 	"cmd":         {groupImage, "WORD", completeNothing},
 	"created":     {groupImage, "TIME", completeNothing},
+	"describe":    {groupImage, "NAME=VALUE", completeWords(withEquals(describeNames)...)},
 	"entrypoint":  {groupImage, "WORD", completeNothing},
 	"env":         {groupImage, "NAME=VALUE", completeNothing},
 	"format":      {groupImage, "FORMAT", completeWords("oci", "docker")},
@@ -151,6 +152,14 @@ var flagTable = map[string]flagInfo{
 	"sbom format":    {groupOutput, "FORMAT", completeWords(report.FormatSPDX, report.FormatCycloneDX)},
 	"verbose":        {groupOutput, "", nil},
 	"version":        {groupOutput, "", nil},
+}
+
+// withEquals are the beginnings of NAME=VALUE.
+func withEquals(names []string) (words []string) {
+	for _, n := range names {
+		words = append(words, n+"=")
+	}
+	return words
 }
 
 func completeStrategies(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -24,6 +25,7 @@ type imageFlags struct {
 	created     string
 
 	env, labels, annotations []string
+	describe                 []string
 	entrypoint, cmd          []string
 	user, workdir            string
 	stopSignal               string
@@ -38,6 +40,7 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&i.env, "env", "e", nil, "environment variable; can be repeated")
 	f.StringArrayVarP(&i.labels, "label", "l", nil, "label in the image config; can be repeated")
 	f.StringArrayVar(&i.annotations, "annotation", nil, "annotation of the manifests and the index; can be repeated")
+	f.StringArrayVar(&i.describe, "describe", nil, "what the image is, as the label and the annotation org.opencontainers.image.NAME: "+strings.Join(describeNames, ", ")+"; can be repeated")
 	f.StringArrayVar(&i.entrypoint, "entrypoint", nil, "entrypoint, with one flag for each word (default /sbin/init; of an application its program); \"\" for none: then --cmd is what starts")
 	f.StringArrayVar(&i.cmd, "cmd", nil, "command, with one flag for each word")
 	f.StringVar(&i.user, "user", "", "user that the container starts as")
@@ -86,6 +89,9 @@ func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 	if s.Annotations, err = pairs("--annotation", i.annotations); err != nil {
 		return fail(err)
 	}
+	if err := i.addDescription(&s); err != nil {
+		return fail(err)
+	}
 	if s.Created, err = created(i.created); err != nil {
 		return fail(err)
 	}
@@ -93,6 +99,37 @@ func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 		return fail(err)
 	}
 	return comp, s, nil
+}
+
+// describeNames are the names of --describe: the keys of the OCI image spec
+// (annotations.md) that do not follow from the closure. Nothing but the flag
+// sets them, because an image must not depend on the machine that builds it.
+var describeNames = []string{"authors", "description", "documentation", "licenses", "revision", "source", "url", "vendor"}
+
+// addDescription adds --describe to the labels, which GHCR reads, and to the
+// annotations, which most other tools read.
+func (i *imageFlags) addDescription(s *manifest.Settings) error {
+	described, err := pairs("--describe", i.describe)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(described)) {
+		if !slices.Contains(describeNames, name) {
+			help := didYouMean(name, describeNames...)
+			if help == "" {
+				help = "names: " + strings.Join(describeNames, ", ")
+			}
+			return hint.Add(fmt.Errorf("--describe %s: unknown", name), help)
+		}
+		key := "org.opencontainers.image." + name
+		for _, m := range []map[string]string{s.Labels, s.Annotations} {
+			if v, ok := m[key]; ok && v != described[name] {
+				return fmt.Errorf("--describe %s: a label or an annotation %s has another value", name, key)
+			}
+			m[key] = described[name]
+		}
+	}
+	return nil
 }
 
 // takeNoEntrypoint makes a choice of --entrypoint "", which is no word.

@@ -118,6 +118,7 @@ func TestScripts(t *testing.T) {
 			"oneerror":    cmdOneError,
 			"signatures":  cmdSignatures,
 			"baseimage":   cmdBaseImage,
+			"rebuilds":    cmdRebuilds,
 		},
 	})
 }

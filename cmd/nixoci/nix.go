@@ -33,7 +33,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 		return nil, err
 	}
 	if a.nix == nil {
-		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose}
+		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose, Sources: a.sources}
 		if !a.quiet {
 			a.nix.Progress = a.stderr.Raw() // Nix draws there itself
 		}
@@ -48,7 +48,8 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 		return nil, err
 	}
 	var inputs []input
-	for _, b := range built {
+	for i, b := range built {
+		a.built[b.Path] = &built[i]
 		name := arg
 		if len(built) > 1 {
 			name = b.System + "=" + arg

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
@@ -20,6 +23,7 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
@@ -59,6 +63,7 @@ type pushFlags struct {
 	key       string
 	builder   string
 	summary   string
+	rebuild   *rebuilder
 }
 
 func (a *app) pushCommand() *cobra.Command {
@@ -84,6 +89,7 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 			if err != nil {
 				return err
 			}
+			f.rebuild = newRebuilder(cmd.Flags(), a, &in)
 			return a.push(cmd.Context(), args[0], closures, &f, &img, &in)
 		},
 	}
@@ -98,7 +104,7 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
 	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), provenance")
 	fl.StringVar(&f.key, "key", "", "file with a private key: also attach a signed statement of each document that --attest names")
-	fl.StringVar(&f.builder, "builder-id", attest.DefaultBuilder, "URI that names the builder in the provenance")
+	fl.StringVar(&f.builder, "builder-id", "", "URI that names the builder in the provenance (default: the platform, if it is a runner of GitHub or GitLab, otherwise "+attest.DefaultBuilder+")")
 	fl.StringVar(&f.summary, "summary", "", "append a markdown report of the changes to this file, for a reviewer; none turns it off (default $GITHUB_STEP_SUMMARY, otherwise none)")
 	img.add(fl)
 	in.add(fl, &f.registry)
@@ -279,11 +285,47 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 
 // documents are those that the flags of a push attach.
 func (a *app) documents(f *pushFlags, job *push.Job) (*attest.Documents, error) {
-	d, err := documentsToAttach(f.attest, f.builder, job)
-	if err == nil {
-		d.Key, err = a.attestKey(f)
+	d, err := documentsToAttach(f.attest, job)
+	if err != nil {
+		return nil, err
 	}
-	return d, err
+	if d.Key, err = a.attestKey(f); err != nil {
+		return nil, err
+	}
+	if d.Provenance {
+		a.sources = true
+		a.describeBuild(&d.Build, f.builder)
+		d.Build.Rebuild = f.rebuild.command(&job.Settings)
+		if d.Key != nil && d.Build.Builder == "" {
+			a.log.Warn("the provenance is signed, but names no builder: --builder-id URI names it; without, the provenance is good for SLSA build level 1 only")
+		}
+	}
+	return d, nil
+}
+
+// describeBuild adds to b what only the machine that builds knows.
+func (a *app) describeBuild(b *attest.Build, builder string) {
+	platform := attest.PlatformOf(os.Getenv)
+	b.Builder, b.Checkout = cmp.Or(builder, platform.Builder), platform.Checkout
+	b.Sources = func(root closure.StorePath) *nixbuild.Built { return a.built[root] }
+	var err error
+	if b.Program, err = programDigest(); err != nil {
+		a.log.Warnf("the provenance does not have nixoci's own digest: %v", err)
+	}
+}
+
+// programDigest is the digest of the file that runs now.
+func programDigest() (digest.Digest, error) {
+	name, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return digest.FromReader(f)
 }
 
 // attestKey is the key that signs the documents of a push, nil without one.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/terminal"
@@ -36,8 +37,10 @@ type app struct {
 	repeatsMu sync.Mutex
 	cache     *push.Cache
 	nix       *nixbuild.Nix // once something was to be built
-	progress  *progress     // what is shown of a command that takes long
-	done      bool          // the command's work is complete: an interrupt comes too late
+	sources   bool          // find the source of what Nix builds
+	built     map[closure.StorePath]*nixbuild.Built
+	progress  *progress // what is shown of a command that takes long
+	done      bool      // the command's work is complete: an interrupt comes too late
 }
 
 const rootLong = `nixoci turns NixOS systems and applications into reproducible, multi-platform
@@ -135,6 +138,7 @@ func (a *app) setup() error {
 	}
 	a.log = logrus.New()
 	a.repeats = map[string]int{}
+	a.built = map[closure.StorePath]*nixbuild.Built{}
 	a.log.SetOutput(io.Discard)
 	a.log.AddHook(logHook{a})
 	switch {

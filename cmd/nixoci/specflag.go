@@ -120,6 +120,7 @@ func (g specified) image(img *imageFlags, s *spec.Specification) {
 	set(g, "port", &img.ports, s.Config.Ports)
 	set(g, "volume", &img.volumes, s.Config.Volumes)
 	set(g, "annotation", &img.annotations, pairs(s.Annotations))
+	set(g, "describe", &img.describe, pairs(s.Describe))
 	set(g, "init", &img.init.values, s.Init)
 	g.text("created", &img.created, s.Created)
 	g.text("compression", &img.compression, s.Compression)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -138,8 +139,17 @@ func SealDocument(name string, subject digest.Digest, doc oci.Artifact, key *Pri
 func (d *Documents) of(sys *manifest.System) (docs []oci.Artifact, built BuiltSystem, err error) {
 	system, _ := closure.NixSystem(sys.Platform)
 	built = BuiltSystem{Platform: manifest.FormatPlatform(sys.Platform), System: system, Toplevel: *sys.Closure.Info(sys.Toplevel)}
+	built.Roots = []closure.StorePath{sys.Toplevel}
+	if sys.App != nil {
+		built.Roots = sys.App.Roots
+	}
 	if sys.Init != nil {
 		built.Init = sys.Init.Digest
+	}
+	if sys.Base != nil && sys.Base.Name != "" {
+		if built.Base = sys.Base.Name; !strings.Contains(built.Base, "@") {
+			built.Base += "@" + sys.Base.Digest.String()
+		}
 	}
 	if d.Closure {
 		data, err := Closure(sys.Closure, system)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/golden"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
 // web returns the closure of a system. Its paths have every field of a statement.
@@ -120,13 +121,27 @@ func TestComplete(t *testing.T) {
 
 func TestProvenance(t *testing.T) {
 	c := web(t)
+	source := &nixbuild.Source{
+		URL:      "git+file:///src/web?rev=0123456789abcdef0123456789abcdef01234567",
+		Revision: "0123456789abcdef0123456789abcdef01234567",
+		NarHash:  "sha256-4TnYYX4UXXFHd4HaEAcY5Y+ziB9NcTMjpHcYhY1QSQo=",
+		Nixpkgs:  "path:/src/nixpkgs",
+		Inputs:   []nixbuild.Input{{Name: "nixpkgs", URL: "path:/src/nixpkgs"}},
+	}
+	built := &nixbuild.Built{Derivation: "/nix/store/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb-web.drv", Attribute: "nixosConfigurations.web", Source: source}
+	roots := []closure.StorePath{c.Paths[0].Path}
 	b := Build{
-		Version: "1.0.0", Format: 1, Compression: "gzip:5",
+		Version: "1.0.0", Format: 1, Compression: "gzip:5", Program: digest.FromString("nixoci"),
+		Checkout: &Checkout{URI: "git+https://github.com/org/web@refs/heads/main", Revision: source.Revision},
+		Sources:  func(closure.StorePath) *nixbuild.Built { return built },
+		Rebuild: func(reference string, systems []BuiltSystem) []string {
+			return []string{"nixoci", "build", "--plan=" + reference, systems[0].System}
+		},
 		Recipe:   "sha256:" + strings.Repeat("e", 64),
 		Settings: map[string]any{"env": []string{"A=b"}, "cmd": []string{"x"}},
 		Systems: []BuiltSystem{
-			{Platform: "linux/arm64", System: "aarch64-linux", Toplevel: c.Paths[0], Closure: digest.FromString("statement")},
-			{Platform: "linux/amd64", System: "x86_64-linux", Toplevel: c.Paths[0]},
+			{Platform: "linux/arm64", System: "aarch64-linux", Toplevel: c.Paths[0], Roots: roots, Closure: digest.FromString("statement")},
+			{Platform: "linux/amd64", System: "x86_64-linux", Toplevel: c.Paths[0], Roots: roots},
 		},
 	}
 	data, err := Provenance("example.org/web", digest.FromString("index"), b)
@@ -142,6 +157,70 @@ func TestProvenance(t *testing.T) {
 	other, err := Provenance("example.org/web", digest.FromString("index"), b)
 	if err != nil || !bytes.Equal(data, other) {
 		t.Errorf("depends on the order of the systems: %v", err)
+	}
+
+	// Nobody can build a dirty tree again, and it is not the commit of the checkout.
+	dirty := *source
+	dirty.Dirty = true
+	built.Source = &dirty
+	data, err = Provenance("example.org/web", digest.FromString("index"), b)
+	if err != nil || bytes.Contains(data, []byte(`"rebuild"`)) || bytes.Contains(data, []byte("github.com/org/web")) || bytes.Count(data, []byte(`"dirty":true`)) != 3 {
+		t.Errorf("of a dirty tree: %v\n%s", err, data)
+	}
+	// A file, the base system, and a root that nobody built here.
+	built.Source = &nixbuild.Source{File: "/src/web.nix", FileDigest: closure.Hash{7}}
+	data, err = Provenance("example.org/web", digest.FromString("index"), b)
+	if err != nil || !bytes.Contains(data, []byte(`"sources":[{"file":"/src/web.nix"}]`)) || !bytes.Contains(data, []byte(`"uri":"file:/src/web.nix"`)) {
+		t.Errorf("of a file: %v\n%s", err, data)
+	}
+	built.Source = &nixbuild.Source{}
+	data, err = Provenance("example.org/web", digest.FromString("index"), b)
+	if err != nil || !bytes.Contains(data, []byte(`"sources":[{"nixoci":"nixosConfigurations.web"}]`)) {
+		t.Errorf("of the base system: %v\n%s", err, data)
+	}
+	b.Sources = nil
+	b.Systems[0].Toplevel.Deriver = "cccccccccccccccccccccccccccccccc-web.drv"
+	data, err = Provenance("example.org/web", digest.FromString("index"), b)
+	if err != nil || bytes.Contains(data, []byte(`"sources"`)) || !bytes.Contains(data, []byte(`"nix:/nix/store/cccccccccccccccccccccccccccccccc-web.drv"`)) {
+		t.Errorf("of a path that was built before: %v\n%s", err, data)
+	}
+}
+
+// TestPlatform checks which runners are known to be a platform.
+func TestPlatform(t *testing.T) {
+	github := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "org/web",
+		"GITHUB_REF": "refs/heads/main", "GITHUB_SHA": "01", "RUNNER_ENVIRONMENT": "github-hosted"}
+	gitlab := map[string]string{"GITLAB_CI": "true", "CI_SERVER_URL": "https://gitlab.com", "CI_PROJECT_PATH": "org/web", "CI_PROJECT_URL": "https://gitlab.com/org/web",
+		"CI_COMMIT_BRANCH": "main", "CI_COMMIT_SHA": "01", "CI_RUNNER_ID": "7"}
+	for name, c := range map[string]struct {
+		env          map[string]string
+		name, value  string // a variable with another value
+		builder, uri string
+	}{
+		"a machine":               {},
+		"a variable of GitHub":    {env: map[string]string{"GITHUB_SHA": "01", "RUNNER_ENVIRONMENT": "github-hosted"}},
+		"GitHub's runner":         {env: github, builder: "https://github.com/actions/runner/github-hosted", uri: "git+https://github.com/org/web@refs/heads/main"},
+		"a runner of one's own":   {env: github, name: "RUNNER_ENVIRONMENT", value: "self-hosted", uri: "git+https://github.com/org/web@refs/heads/main"},
+		"GitHub Enterprise":       {env: github, name: "GITHUB_SERVER_URL", value: "https://git.example.org", uri: "git+https://git.example.org/org/web@refs/heads/main"},
+		"no repository":           {env: github, name: "GITHUB_REPOSITORY", builder: "https://github.com/actions/runner/github-hosted"},
+		"GitLab":                  {env: gitlab, builder: "https://gitlab.com/org/web/-/runners/7", uri: "git+https://gitlab.com/org/web@refs/heads/main"},
+		"GitLab, a tag":           {env: gitlab, name: "CI_COMMIT_TAG", value: "v1", builder: "https://gitlab.com/org/web/-/runners/7", uri: "git+https://gitlab.com/org/web@refs/tags/v1"},
+		"GitLab, a merge request": {env: gitlab, name: "CI_COMMIT_BRANCH", builder: "https://gitlab.com/org/web/-/runners/7", uri: "git+https://gitlab.com/org/web"},
+		"GitLab without a runner": {env: gitlab, name: "CI_RUNNER_ID", uri: "git+https://gitlab.com/org/web@refs/heads/main"},
+	} {
+		p := PlatformOf(func(v string) string {
+			if v == c.name {
+				return c.value
+			}
+			return c.env[v]
+		})
+		uri := ""
+		if p.Checkout != nil {
+			uri = p.Checkout.URI
+		}
+		if p.Builder != c.builder || uri != c.uri {
+			t.Errorf("%s: builder %q, checkout %q", name, p.Builder, uri)
+		}
 	}
 }
 

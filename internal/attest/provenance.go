@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
 // ProvenanceType is the predicate type of SLSA provenance v1.
@@ -22,7 +23,7 @@ const ProvenanceType = slsa.PredicateSLSAProvenance
 // and their meaning. If the parameters change, it must change too.
 const (
 	DefaultBuilder = "https://github.com/nixoci/nixoci"
-	buildType      = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#build-type-1"
+	buildType      = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#build-type-2"
 	narType        = "application/x-nix-nar"
 )
 
@@ -30,11 +31,23 @@ const (
 type Build struct {
 	Builder     string         // URI of whoever ran nixoci; "" stands for [DefaultBuilder]
 	Version     string         // version of nixoci
+	Program     digest.Digest  // digest of nixoci's own file; "" if it cannot be read
 	Format      int            // manifest.CurrentFormat
 	Compression string         // for example "gzip:5"
 	Systems     []BuiltSystem  // the systems in the subject
 	Settings    map[string]any // settings that the user changed, by flag name
 	Recipe      string         // recipe of the subject, from manifest.AnnotationImage
+
+	// Checkout is the repository that a platform checked out for this build.
+	Checkout *Checkout
+
+	// Sources says what the roots of a system were built from. A root that was
+	// built before has none.
+	Sources func(root closure.StorePath) *nixbuild.Built
+
+	// Rebuild, if any, is the command that makes the subject again: an image with
+	// these systems. reference names the subject itself.
+	Rebuild func(reference string, systems []BuiltSystem) []string
 }
 
 // BuiltSystem is one system in the subject.
@@ -42,8 +55,10 @@ type BuiltSystem struct {
 	Platform string // for example "linux/amd64"
 	System   string // for example "x86_64-linux"
 	Toplevel closure.Info
-	Closure  digest.Digest // digest of the closure statement; "" if there is none
-	Init     digest.Digest // digest of nixoci-init at /sbin/init; "" if /sbin/init is a link
+	Roots    []closure.StorePath // roots of an application, in order; the toplevel of a NixOS system
+	Closure  digest.Digest       // digest of the closure statement; "" if there is none
+	Init     digest.Digest       // digest of nixoci-init at /sbin/init; "" if /sbin/init is a link
+	Base     string              // pinned reference of the base image; "" without one, or if it was a file
 }
 
 // Provenance writes an in-toto statement with a SLSA v1 predicate. It states that the
@@ -54,33 +69,15 @@ func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 	slices.SortFunc(systems, func(x, y BuiltSystem) int {
 		return cmp.Or(cmp.Compare(x.Platform, y.Platform), cmp.Compare(x.Toplevel.Path, y.Toplevel.Path))
 	})
-	closures := []map[string]string{}
-	var deps []slsa.ResourceDescriptor
-	for _, s := range systems {
-		closures = append(closures, map[string]string{"system": s.System, "platform": s.Platform, "toplevel": string(s.Toplevel.Path)})
-		deps = append(deps, slsa.ResourceDescriptor{
-			URI:       "nix:" + string(s.Toplevel.Path),
-			Name:      s.Toplevel.Path.Name(),
-			Digest:    common.DigestSet{"sha256": strings.TrimPrefix(s.Toplevel.NarHash.Hex(), "sha256:")},
-			MediaType: narType,
-		})
-		if s.Closure != "" {
-			deps = append(deps, slsa.ResourceDescriptor{
-				Name:      "closure of " + s.Toplevel.Path.Name() + " for " + s.Platform,
-				Digest:    common.DigestSet{s.Closure.Algorithm().String(): s.Closure.Encoded()},
-				MediaType: ClosureType,
-			})
+	closures := []map[string]any{}
+	var sources sourceList
+	for i := range systems {
+		s := &systems[i]
+		of := map[string]any{"system": s.System, "platform": s.Platform, "toplevel": string(s.Toplevel.Path)}
+		if stated := sources.add(s, b.Sources); len(stated) > 0 {
+			of["sources"] = stated
 		}
-	}
-	var inits []digest.Digest // each once, because platforms may share one
-	for _, s := range systems {
-		if s.Init != "" && !slices.Contains(inits, s.Init) {
-			inits = append(inits, s.Init)
-			deps = append(deps, slsa.ResourceDescriptor{
-				Name:   "nixoci-init for " + s.Platform,
-				Digest: common.DigestSet{s.Init.Algorithm().String(): s.Init.Encoded()},
-			})
-		}
+		closures = append(closures, of)
 	}
 	external := map[string]any{"closures": closures, "compression": b.Compression}
 	if len(b.Settings) > 0 {
@@ -90,19 +87,55 @@ func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 	if b.Recipe != "" {
 		internal["recipe"] = b.Recipe
 	}
+	if b.Rebuild != nil && !sources.dirty {
+		internal["rebuild"] = b.Rebuild(name+"@"+subject.String(), systems)
+	}
+	builder := slsa.Builder{ID: cmp.Or(b.Builder, DefaultBuilder), Version: map[string]string{"nixoci": b.Version}}
+	if b.Program != "" {
+		builder.BuilderDependencies = []slsa.ResourceDescriptor{{Name: "nixoci", Digest: digestSet(b.Program)}}
+	}
 	data, err := Statement(name, subject, ProvenanceType, slsa.ProvenancePredicate{
 		BuildDefinition: slsa.ProvenanceBuildDefinition{
 			BuildType:            buildType,
 			ExternalParameters:   external,
 			InternalParameters:   internal,
-			ResolvedDependencies: deps,
+			ResolvedDependencies: slices.Concat(madeOf(systems), sources.dependencies(b.Checkout)),
 		},
-		RunDetails: slsa.ProvenanceRunDetails{
-			Builder: slsa.Builder{ID: cmp.Or(b.Builder, DefaultBuilder), Version: map[string]string{"nixoci": b.Version}},
-		},
+		RunDetails: slsa.ProvenanceRunDetails{Builder: builder},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("write provenance of %s: %w", subject, err)
 	}
 	return data, nil
+}
+
+// madeOf lists what the image of systems was assembled from.
+func madeOf(systems []BuiltSystem) (deps []slsa.ResourceDescriptor) {
+	for _, s := range systems {
+		deps = append(deps, slsa.ResourceDescriptor{
+			URI:       "nix:" + string(s.Toplevel.Path),
+			Name:      s.Toplevel.Path.Name(),
+			Digest:    common.DigestSet{"sha256": strings.TrimPrefix(s.Toplevel.NarHash.Hex(), "sha256:")},
+			MediaType: narType,
+		})
+		if s.Closure != "" {
+			deps = append(deps, slsa.ResourceDescriptor{
+				Name:      "closure of " + s.Toplevel.Path.Name() + " for " + s.Platform,
+				Digest:    digestSet(s.Closure),
+				MediaType: ClosureType,
+			})
+		}
+	}
+	var inits []digest.Digest // each once: platforms may share one
+	for _, s := range systems {
+		if s.Init != "" && !slices.Contains(inits, s.Init) {
+			inits = append(inits, s.Init)
+			deps = append(deps, slsa.ResourceDescriptor{Name: "nixoci-init for " + s.Platform, Digest: digestSet(s.Init)})
+		}
+	}
+	return deps
+}
+
+func digestSet(d digest.Digest) common.DigestSet {
+	return common.DigestSet{d.Algorithm().String(): d.Encoded()}
 }

@@ -63,6 +63,8 @@ const (
 	DockerConfig = 4 * mib          // Docker's config.json, or podman's auth.json
 	HelperOutput = 1 * mib          // of a credential helper
 	HelperTime   = 30 * time.Second // until a credential helper must have answered
+	FlakeLock    = 16 * mib         // what nix flake metadata prints, with the lock file
+	FlakeInputs  = 10_000           // locked inputs of a flake
 )
 
 // Time.
@@ -114,6 +116,8 @@ func Table() []Row {
 		{"DockerConfig", size(DockerConfig), "a file of registry credentials, such as Docker's `config.json`"},
 		{"HelperOutput", size(HelperOutput), "what a credential helper prints"},
 		{"HelperTime", HelperTime.String(), "until a credential helper must have answered"},
+		{"FlakeLock", size(FlakeLock), "the metadata of a flake with its lock file"},
+		{"FlakeInputs", count(FlakeInputs), "locked inputs of a flake"},
 		{"Answer", Answer.String(), "until a request without an answer is tried again"},
 		{"Operation", Operation.String(), "until an operation without an answer fails"},
 		{"LeastSpeed", fmt.Sprintf("%d B/s", LeastSpeed), "least speed of a transfer (`--min-speed`)"},

@@ -32,6 +32,7 @@ type Nix struct {
 	Progress io.Writer // receives what Nix prints during its work
 	Answers  io.Reader // input for Nix, if Answers and Progress are a terminal
 	Verbose  bool      // print the logs of builds, too
+	Sources  bool      // find the source of everything that Build builds
 
 	dir     string // contains the shipped flake and the links that keep results
 	shipped string // Nix expression for the source of the shipped flake
@@ -44,6 +45,10 @@ type Built struct {
 	System  string // Nix's name of the system
 	Path    closure.StorePath
 	Program string // meta.mainProgram, "" if it is not set
+
+	Derivation closure.StorePath
+	Attribute  string  // of the flake, as Nix found it
+	Source     *Source // nil without [Nix.Sources]
 }
 
 // ErrNoNix is wrapped by the error about a missing nix on the PATH.
@@ -64,7 +69,14 @@ func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built,
 	if err := n.prepare(); err != nil {
 		return nil, err
 	}
-	drvs, err := n.evaluate(ctx, a, systems)
+	var drvs []derivation
+	var source *Source
+	var err error
+	if n.Sources {
+		drvs, source, err = n.evaluateSource(ctx, a, systems)
+	} else {
+		drvs, err = n.evaluate(ctx, a, systems)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
@@ -77,6 +89,9 @@ func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built,
 	built, err := n.realise(ctx, drvs)
 	if err != nil {
 		return nil, fmt.Errorf("build: %w", err)
+	}
+	for i := range built {
+		built[i].Source = source
 	}
 	return built, nil
 }
@@ -125,6 +140,8 @@ type derivation struct {
 	DrvPath     string `json:"drvPath"`
 	Output      string `json:"output"`  // name of the output; "" if there is only one
 	Program     string `json:"program"` // meta.mainProgram
+
+	attribute string // that was evaluated
 }
 
 // baseAttribute is the base system in the shipped flake. For other systems it
@@ -228,10 +245,12 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 	if err := json.Unmarshal(out, &drvs); err != nil {
 		return nil, fmt.Errorf("read what nix eval says: %w", err)
 	}
-	for _, d := range drvs {
+	_, attribute, _ := strings.Cut(installable, "#")
+	for i, d := range drvs {
 		if p, err := closure.ParseStorePath(d.DrvPath); err != nil || !strings.HasSuffix(p.Name(), ".drv") {
 			return nil, fmt.Errorf("nix eval printed %q, which is not the path of a derivation", d.DrvPath)
 		}
+		drvs[i].attribute = attribute
 	}
 	if len(drvs) == 0 {
 		return nil, errors.New("nix eval names no derivation")
@@ -287,7 +306,8 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find what was built: %w", err)
 		}
-		built[i] = Built{System: drvs[i].System, Path: p, Program: drvs[i].Program}
+		built[i] = Built{System: drvs[i].System, Path: p, Program: drvs[i].Program,
+			Derivation: closure.StorePath(drvs[i].DrvPath), Attribute: drvs[i].attribute}
 	}
 	return built, nil
 }
@@ -333,6 +353,9 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 	name := program
 	if program == "nix" {
 		name = "nix eval"
+		if slices.Contains(args, "metadata") {
+			name = "nix flake metadata"
+		}
 	}
 	err = fmt.Errorf("%s: %w", name, err)
 	message := nixMessage(said.String(), program == "nix")

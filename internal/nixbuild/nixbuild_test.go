@@ -26,9 +26,10 @@ import (
 const fakeNix = `#!/bin/sh
 for a; do printf '%s\n' "$a"; done >>"$FAKE/log"; echo -- >>"$FAKE/log"
 what=
-for a; do case $a in eval) what=eval ;; builtins.attrNames) what=names; break ;; show | show-config) what=config; break ;; esac; done
+for a; do case $a in eval) what=eval ;; builtins.attrNames) what=names; break ;; show | show-config) what=config; break ;; metadata) what=metadata; break ;; esac; done
 [ ! -e "$FAKE/$what.err" ] || cat "$FAKE/$what.err" >&2
 [ ! -e "$FAKE/$what.sleep" ] || { trap 'echo interrupted >>"$FAKE/log"; exit 1' INT; : >"$FAKE/started"; while :; do sleep 0.05; done; }
+[ ! -e "$FAKE/$what.changes" ] || { echo >>"$FAKE/times"; sed -i "s/sha256-[0-9]*A/sha256-$(wc -l <"$FAKE/times")A/" "$FAKE/$what"; }
 [ ! -e "$FAKE/$what" ] || cat "$FAKE/$what"
 exit "$(cat "$FAKE/$what.exit" 2>/dev/null || echo 0)"
 `
@@ -89,7 +90,10 @@ func TestNixBuild(t *testing.T) {
 	var said bytes.Buffer
 	n := &Nix{Flake: shippedFlake, Store: "/mnt", Nixpkgs: "/src/nixpkgs", Progress: &said}
 	systems := []string{"x86_64-linux", "aarch64-linux"}
-	want := []Built{{System: "x86_64-linux", Path: outA}, {System: "aarch64-linux", Path: outB}}
+	want := []Built{
+		{System: "x86_64-linux", Path: outA, Derivation: drvA, Attribute: baseAttribute},
+		{System: "aarch64-linux", Path: outB, Derivation: drvB, Attribute: baseAttribute},
+	}
 	got, err := n.Build(t.Context(), Argument{File: `/etc/a "b"/${c}.nix`}, systems)
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %v, %v", got, err)
@@ -164,7 +168,7 @@ func TestNixBuildPackage(t *testing.T) {
 	n := &Nix{Flake: shippedFlake}
 	defer n.Close()
 	got, err := n.Build(t.Context(), Argument{Flake: "nixpkgs#curl"}, []string{"x86_64-linux"})
-	want := []Built{{System: "x86_64-linux", Path: outA, Program: "curl"}}
+	want := []Built{{System: "x86_64-linux", Path: outA, Program: "curl", Derivation: drvA, Attribute: "curl"}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %v, %v", got, err)
 	}

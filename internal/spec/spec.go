@@ -38,6 +38,7 @@ type Specification struct {
 	Config      Config            `json:"config,omitzero" doc:"what a runtime is told" flag:""`
 	Init        []string          `json:"init,omitempty" doc:"of a NixOS system: files to put at /sbin/init instead of nixoci-init, one for each platform; or none" flag:"init"`
 	Annotations map[string]string `json:"annotations,omitempty" doc:"annotations of the manifests and the index" flag:"annotation"`
+	Describe    map[string]string `json:"describe,omitempty" doc:"what the image is, as labels and annotations org.opencontainers.image.*: authors, description, documentation, licenses, revision, source, url, vendor" flag:"describe"`
 	Created     string            `json:"created,omitempty" doc:"creation time: RFC 3339, or seconds since 1970" flag:"created"`
 	Compression string            `json:"compression,omitempty" doc:"compression of the layers: gzip, zstd or none, optionally with a level" flag:"compression"`
 	Format      string            `json:"format,omitempty" doc:"media types of the image: oci or docker" flag:"format"`

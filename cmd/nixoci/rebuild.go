@@ -1,0 +1,115 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// rebuilder writes the command that makes an image again, for its provenance.
+type rebuilder struct {
+	flags *pflag.FlagSet
+	app   *app
+	in    *closureFlags
+}
+
+func newRebuilder(flags *pflag.FlagSet, a *app, in *closureFlags) *rebuilder {
+	return &rebuilder{flags, a, in}
+}
+
+// bytesFlags are the flags of push that decide what is in an image, or where
+// store paths come from. They are also flags of build. The created, plan and
+// plan-from flags are not among them: their values depend on the environment or
+// the registry, so [rebuilder.command] writes what they resulted in.
+var bytesFlags = []string{
+	"add-user", "annotation", "ca-certificates", "cmd", "compression", "describe", "entrypoint", "env", "format", "from", "init", "label", "layer", "link",
+	"max-layers", "nix-database", "plan-strategy", "port", "sh", "spec", "stop-signal", "trusted-public-key", "user", "volume", "workdir",
+}
+
+// command returns the function that writes the command for an image of these
+// settings.
+func (r *rebuilder) command(settings *manifest.Settings) func(string, []attest.BuiltSystem) []string {
+	return func(reference string, systems []attest.BuiltSystem) []string {
+		words := []string{"nixoci", "build", "--output=oci:image"}
+		following := r.flags.Changed("plan")
+		r.flags.Visit(func(f *pflag.Flag) {
+			if slices.Contains(bytesFlags, f.Name) && !(following && f.Name == "layer") {
+				words = append(words, flagWords(f)...)
+			}
+		})
+		if settings.Created != nil {
+			words = append(words, "--created="+settings.Created.UTC().Format(time.RFC3339))
+		}
+		// The plan of the image that was pushed is the result of these flags.
+		switch {
+		case following:
+			words = append(words, "--plan="+reference)
+		case r.flags.Changed("plan-from"):
+			words = append(words, "--plan-from="+reference)
+		}
+		return append(words, r.closures(systems)...)
+	}
+}
+
+// flagWords are the words that give a flag its value again.
+func flagWords(f *pflag.Flag) (words []string) {
+	if s, ok := f.Value.(pflag.SliceValue); ok {
+		for _, v := range s.GetSlice() {
+			words = append(words, "--"+f.Name+"="+v)
+		}
+		return words
+	}
+	return []string{"--" + f.Name + "=" + f.Value.String()}
+}
+
+// closures are the words that name the closures and a base image, each pinned.
+func (r *rebuilder) closures(systems []attest.BuiltSystem) (words []string) {
+	var platforms []string
+	base, nixpkgs := false, ""
+	for _, s := range systems {
+		platforms = append(platforms, s.Platform)
+		if s.Base != "" && !slices.Contains(words, "--from-image="+s.Base) {
+			words = append(words, "--from-image="+s.Base)
+		}
+	}
+	if words == nil {
+		if f := r.flags.Lookup("from-image"); f.Changed {
+			words = flagWords(f)
+		}
+	}
+	var closures []string
+	for _, s := range systems {
+		for _, root := range s.Roots {
+			built := r.app.built[root]
+			what := string(root)
+			if built != nil && built.Source != nil {
+				switch src := built.Source; {
+				case src.File != "":
+					what = src.File
+				case src.URL != "":
+					what = src.URL + "#" + built.Attribute
+				default:
+					base = true
+				}
+				nixpkgs = built.Source.Nixpkgs
+			}
+			if word := s.System + "=" + what; s.System != "" {
+				what = word
+			}
+			closures = append(closures, what)
+		}
+	}
+	if nixpkgs != "" {
+		words = append(words, "--nixpkgs="+nixpkgs)
+	}
+	if r.in.spec.file != "" || base {
+		// A specification names the closures, and the base system has no name.
+		return append(words, "--platform="+strings.Join(platforms, ","))
+	}
+	return append(words, closures...)
+}

@@ -1,0 +1,52 @@
+package attest
+
+// Platform is a build platform that nixoci recognises by the environment of its
+// runners. The environment proves nothing to a stranger: only a signature by the
+// platform's identity does.
+type Platform struct {
+	Builder  string    // the URI for builder.id; "" if the runner belongs to the user
+	Checkout *Checkout // nil if the platform does not say it
+}
+
+// PlatformOf recognises a runner by the variables that the platforms document:
+// docs.github.com/actions/reference/variables-reference and
+// docs.gitlab.com/ci/variables/predefined_variables. The URIs are those that npm
+// and GitLab's runner write for these platforms.
+//
+// A self-hosted runner of GitHub is the machine of its owner, so GitHub is not
+// its builder.
+func PlatformOf(getenv func(string) string) Platform {
+	var p Platform
+	switch {
+	case getenv("GITHUB_ACTIONS") == "true":
+		const github = "https://github.com"
+		if getenv("RUNNER_ENVIRONMENT") == "github-hosted" && getenv("GITHUB_SERVER_URL") == github {
+			p.Builder = github + "/actions/runner/github-hosted"
+		}
+		p.Checkout = checkout(getenv("GITHUB_SERVER_URL"), getenv("GITHUB_REPOSITORY"), getenv("GITHUB_REF"), getenv("GITHUB_SHA"))
+	case getenv("GITLAB_CI") == "true":
+		if project, runner := getenv("CI_PROJECT_URL"), getenv("CI_RUNNER_ID"); project != "" && runner != "" {
+			p.Builder = project + "/-/runners/" + runner
+		}
+		ref := "refs/heads/" + getenv("CI_COMMIT_BRANCH")
+		if tag := getenv("CI_COMMIT_TAG"); tag != "" {
+			ref = "refs/tags/" + tag
+		} else if getenv("CI_COMMIT_BRANCH") == "" {
+			ref = "" // the pipeline of a merge request
+		}
+		p.Checkout = checkout(getenv("CI_SERVER_URL"), getenv("CI_PROJECT_PATH"), ref, getenv("CI_COMMIT_SHA"))
+	}
+	return p
+}
+
+// checkout is nil if the platform does not name a repository and a commit.
+func checkout(server, repository, ref, revision string) *Checkout {
+	if server == "" || repository == "" || revision == "" {
+		return nil
+	}
+	c := &Checkout{URI: "git+" + server + "/" + repository, Revision: revision}
+	if ref != "" {
+		c.URI += "@" + ref
+	}
+	return c
+}
