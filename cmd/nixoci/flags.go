@@ -149,7 +149,7 @@ var flagTable = map[string]flagInfo{
 	"quiet":          {groupOutput, "", nil},
 	"attest created": {groupOutput, "TIME", completeNothing},
 	"sbom created":   {groupOutput, "TIME", completeNothing},
-	"sbom format":    {groupOutput, "FORMAT", completeWords(report.FormatSPDX, report.FormatCycloneDX)},
+	"sbom format":    {groupOutput, "FORMAT", completeWords(report.FormatSPDX, report.FormatCycloneDX, report.FormatTable)},
 	"verbose":        {groupOutput, "", nil},
 	"version":        {groupOutput, "", nil},
 }

@@ -18,7 +18,8 @@ func (a *app) sbomCommand() *cobra.Command {
 		Short: "Print the software bill of materials of an image or a closure",
 		Long: `Print the software bill of materials of an image or a closure. It has one entry
 for each store path, with its narHash, its references and its derivation. For an
-image, it also lists nixoci-init with the Go library that it contains.
+image, it also lists nixoci-init with the Go library that it contains. With
+--format table, it is a table for people.
 
 The same closure gives the same bytes. The time in the document is --created or
 SOURCE_DATE_EPOCH. Without these, it is the time of Nix's store files. It is
@@ -26,7 +27,7 @@ never the time of the clock.`,
 		Example: `  nixoci sbom ./result --format cyclonedx
   nixoci sbom ghcr.io/org/web --platform linux/arm64`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, err := report.SBOMMediaType(format); err != nil {
+			if _, err := report.SBOMMediaType(format); err != nil && format != report.FormatTable {
 				return usageError{err}
 			}
 			t, err := created(createdFlag)
@@ -38,6 +39,9 @@ never the time of the clock.`,
 				return err
 			}
 			o.Created = t
+			if format == report.FormatTable {
+				return report.WriteSBOMTable(a.stdout, c, o)
+			}
 			w := bufio.NewWriter(a.stdout.Raw())
 			if err := report.WriteSBOM(w, c, format, o); err != nil {
 				return err
@@ -48,7 +52,7 @@ never the time of the clock.`,
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
 	a.uses(cmd, "from", "platform", "min-speed")
-	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "format of the document: spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON)")
+	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "format of the document: spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON); or table, for people")
 	cmd.Flags().StringVar(&createdFlag, "created", "", "time in the document: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise 1)")
 	return cmd
 }

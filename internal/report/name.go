@@ -37,10 +37,12 @@ func PackageOf(p closure.StorePath) Package {
 }
 
 // purl returns the package URL of a store path. The type nix is proposed but not yet in the
-// specification (package-url/purl-spec#877). The qualifiers are the same as syft's.
+// specification (package-url/purl-spec#877). Qualifiers that the proposal does not have are
+// those of syft. There outputhash is what the Nix database has as the hash of the path: the
+// narHash in hexadecimal.
 func purl(info *closure.Info) string {
 	pkg := PackageOf(info.Path)
-	q := packageurl.Qualifiers{{Key: "outputhash", Value: info.Path.Hash()}}
+	q := packageurl.Qualifiers{{Key: "outputhash", Value: info.NarHash.Hex()}}
 	if pkg.Output != "" {
 		q = append(q, packageurl.Qualifier{Key: "output", Value: pkg.Output})
 	}

@@ -25,7 +25,7 @@ import (
 // nixoci that write the same content give the same document.
 const (
 	sbomTool    = "nixoci"
-	sbomVersion = "sbom-1"
+	sbomVersion = "sbom-2"
 )
 
 // sbomTime is the default time of creation. Both formats have such a field, and SPDX
@@ -66,7 +66,7 @@ func SBOMMediaType(format string) (string, error) {
 }
 
 func errFormat(format string) error {
-	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+FormatSPDX+", "+FormatCycloneDX)
+	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+strings.Join([]string{FormatSPDX, FormatCycloneDX, FormatTable}, ", "))
 }
 
 // SBOMs makes the bills of materials of a system, one in each format, ready to attach to

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
+	"github.com/opencontainers/go-digest"
 	"github.com/package-url/packageurl-go"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	spdxjson "github.com/spdx/tools-golang/json"
@@ -20,6 +21,8 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/golden"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // sample reads a closure that real Nix made, from testdata.
@@ -72,6 +75,15 @@ func TestSBOMGolden(t *testing.T) {
 	for _, format := range []string{FormatSPDX, FormatCycloneDX} {
 		golden.Check(t, "tiny."+format+".json", sbom(t, tiny(t), format, SBOMOptions{System: "x86_64-linux"}))
 	}
+}
+
+func TestSBOMTable(t *testing.T) {
+	base := manifest.BaseInfo{Name: "docker.io/library/debian:12", Digest: digest.FromString("base")}
+	var b bytes.Buffer
+	if err := WriteSBOMTable(terminal.New(&b), tiny(t), SBOMOptions{Init: digest.FromString("init").String(), Base: &base}); err != nil {
+		t.Fatal(err)
+	}
+	golden.Check(t, "tiny.table.txt", b.Bytes())
 }
 
 // TestSBOMDeterministic checks that a document does not depend on the order of a source's
