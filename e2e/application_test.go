@@ -87,7 +87,7 @@ func TestApplications(t *testing.T) {
 				if !strings.Contains(out, app.says) {
 					t.Errorf("%s run: %q, want %q", e.name, out, app.says)
 				}
-				command(t, e.line(t, "rmi", "-f", ref)...)
+				e.remove(t, ref)
 			}
 			report(t, "two platforms, store and cache, docker and podman as uid 1000, verify; %.1f s cold, peak %d MiB", first.wall.Seconds(), first.peak>>20)
 		})

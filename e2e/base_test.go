@@ -105,7 +105,7 @@ func TestBaseImage(t *testing.T) {
 				if want := "made by umoci\numoci\n1234\n/srv\n" + app + "/bin\n"; out != want {
 					t.Errorf("%s run: %q, want %q", e.name, out, want)
 				}
-				command(t, e.line(t, "rmi", "-f", ref)...)
+				e.remove(t, ref)
 			}
 		})
 	}

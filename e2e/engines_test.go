@@ -175,6 +175,11 @@ var (
 	podman5  = engine{"podman 5", todayPodman, strings.Fields("--network none --pids-limit=0")}
 )
 
+// podmanStore is locked while podman 4 pulls or removes an image. Images of many
+// tests share layers, and podman 4 fails to pull a layer while another process
+// removes it.
+var podmanStore sync.Mutex
+
 // has makes sure that the engine has the current image from the registry.
 func (e engine) has(t *testing.T, image string) {
 	t.Helper()
@@ -183,10 +188,22 @@ func (e engine) has(t *testing.T, image string) {
 		flags = append(flags, "--tls-verify=false")
 	}
 	if e.name == podman43.name {
+		podmanStore.Lock()
+		defer podmanStore.Unlock()
 		podmanLine(t) // writes the policy
 		flags = append(flags, "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"))
 	}
 	command(t, e.line(t, args("pull", "-q", flags, image)...)...)
+}
+
+// remove removes an image that no container uses.
+func (e engine) remove(t *testing.T, image string) {
+	t.Helper()
+	if e.name == podman43.name {
+		podmanStore.Lock()
+		defer podmanStore.Unlock()
+	}
+	command(t, e.line(t, "rmi", "-f", image)...)
 }
 
 // run starts a container of the current image, and removes it at the end of the

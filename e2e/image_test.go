@@ -276,7 +276,7 @@ func TestImageExamples(t *testing.T) {
 			if out := command(t, tool.line(t, args("run", "--rm", flags, ref, e.command)...)...); !strings.Contains(out, e.says) {
 				t.Errorf("%s, %s: the container says %q, want %q", e.name, tool.name, out, e.says)
 			}
-			command(t, tool.line(t, "rmi", "-f", ref)...)
+			tool.remove(t, ref)
 		}
 	}
 	report(t, "%d examples built by Nix 2.8, pushed and verified, and most of them run", len(imageExamples))

@@ -52,6 +52,8 @@ func TestLoad(t *testing.T) {
 			}
 			line := tc.engine.line(t, "load")
 			if tc.engine.name == podman43.name {
+				podmanStore.Lock()
+				defer podmanStore.Unlock()
 				line = append(line, "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"))
 			}
 			load := exec.Command(line[0], line[1:]...)

@@ -258,15 +258,10 @@ func TestDocker(t *testing.T) {
 	report(t, "docker pull of both, run, nix-store --verify --check-contents and path-info -rS of %d paths", len(lines))
 }
 
-// podmanLarge is locked while podman has the large system. Its layers are the
-// same with gzip and zstd, and podman 4 fails to pull a layer while another
-// process removes it.
-var podmanLarge sync.Mutex
-
 func TestPodman(t *testing.T) {
 	t.Parallel()
-	podmanLarge.Lock()
-	defer podmanLarge.Unlock()
+	podmanStore.Lock()
+	defer podmanStore.Unlock()
 	ref, _ := large(t)
 	for _, p := range platforms {
 		podman(t, "pull", "-q", "--tls-verify=false", "--arch", p.arch, ref)
@@ -289,8 +284,8 @@ func TestPodman(t *testing.T) {
 // 23 on. podman and containerd read it, too.
 func TestPodmanReadsZstd(t *testing.T) {
 	t.Parallel()
-	podmanLarge.Lock()
-	defer podmanLarge.Unlock()
+	podmanStore.Lock()
+	defer podmanStore.Unlock()
 	ref, p := largeZstd(t), platforms[0]
 	podman(t, "pull", "-q", "--tls-verify=false", "--arch", p.arch, ref)
 	out := inImage(t, podmanLine(t, args("run", "--rm", podmanLimits)...), ref, "cat /nix/var/nix/profiles/system/system")

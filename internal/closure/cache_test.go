@@ -87,14 +87,35 @@ func (f *fakeCache) count(part string) (n int) {
 	return n
 }
 
+// get returns a file, "" if there is none. A request that nixoci has given up may
+// still be served while the test goes on, so tests change files with set and remove.
+func (f *fakeCache) get(name string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.files[name]
+}
+
+func (f *fakeCache) set(name, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.files[name] = text
+}
+
+func (f *fakeCache) remove(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.files, name)
+}
+
 func (f *fakeCache) edit(t testing.TB, p StorePath, replace ...string) {
 	t.Helper()
 	name := "/" + p.Hash() + ".narinfo"
-	text := strings.NewReplacer(replace...).Replace(f.files[name])
-	if text == f.files[name] {
+	was := f.get(name)
+	text := strings.NewReplacer(replace...).Replace(was)
+	if text == was {
 		t.Fatalf("nothing to replace in %s", text)
 	}
-	f.files[name] = text
+	f.set(name, text)
 }
 
 func (f *fakeCache) open(t testing.TB, o CacheOptions) *BinaryCache {
@@ -122,7 +143,7 @@ func TestCacheOverHTTP(t *testing.T) {
 	}
 	var bytes int64
 	for _, r := range f.requests {
-		bytes += int64(len(f.files[r]))
+		bytes += int64(len(f.get(r)))
 	}
 	if got, want := c.Stats(), (CacheStats{Requests: 15, Bytes: bytes}); got != want || len(f.requests) != 15 {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -211,8 +232,8 @@ func TestNarinfoDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := c.infos[roots[0]]
-	f.files["/nar/moved"] = f.files["/"+n.URL]
-	delete(f.files, "/"+n.URL)
+	f.set("/nar/moved", f.get("/"+n.URL))
+	f.remove("/" + n.URL)
 	f.edit(t, roots[0], n.URL, "nar/moved")
 	if err := Walk(t.Context(), c, cl.Info(roots[0]), &nartest.Recorder{}); err != nil {
 		t.Error(err)
@@ -316,14 +337,14 @@ func TestCacheNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := c.Info(top).References[0]
-	delete(f.files, "/"+missing.Hash()+".narinfo")
+	f.remove("/" + missing.Hash() + ".narinfo")
 	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
 	hinttest.Error(t, err, ErrNotInStore, string(missing))
 
-	delete(f.files, "/"+cacheInfoFile)
+	f.remove("/" + cacheInfoFile)
 	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
 	hinttest.Error(t, err, nil, "no binary cache")
-	f.files["/"+cacheInfoFile] = "StoreDir: /gnu/store\n"
+	f.set("/"+cacheInfoFile, "StoreDir: /gnu/store\n")
 	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
 	hinttest.Error(t, err, nil, f.URL+"/nix-cache-info: StoreDir: ")
 
@@ -340,7 +361,8 @@ func TestCacheCycle(t *testing.T) {
 		return fmt.Sprintf("StorePath: /nix/store/%s\nURL: nar/x\nCompression: none\nNarHash: sha256:%s\nNarSize: 112\nReferences: %s\n", name, strings.Repeat("0", 52), ref)
 	}
 	a, b := strings.Repeat("0", 32)+"-a", strings.Repeat("1", 32)+"-b"
-	f.files["/"+a[:32]+".narinfo"], f.files["/"+b[:32]+".narinfo"] = info(a, b), info(b, a)
+	f.set("/"+a[:32]+".narinfo", info(a, b))
+	f.set("/"+b[:32]+".narinfo", info(b, a))
 	_, err := f.open(t, CacheOptions{NoSignatures: true}).Closure(t.Context(), []StorePath{rowA})
 	hinttest.Error(t, err, ErrCycle, b)
 }
@@ -354,9 +376,9 @@ func (f *fakeCache) sign(t testing.TB, nar []byte, compression string, size int6
 	}
 	info := Info{Path: rowA, NarHash: hash, NarSize: size}
 	sig := base64.StdEncoding.EncodeToString(ed25519.Sign(private, []byte(info.Fingerprint())))
-	f.files["/"+info.Path.Hash()+".narinfo"] = fmt.Sprintf("StorePath: %s\nURL: nar/x\nCompression: %s\nNarHash: %s\nNarSize: %d\nReferences: \nSig: me-1:%s\n%s",
-		info.Path, compression, hash.Nix32(), size, sig, extra)
-	f.files["/nar/x"] = string(nar)
+	f.set("/"+info.Path.Hash()+".narinfo", fmt.Sprintf("StorePath: %s\nURL: nar/x\nCompression: %s\nNarHash: %s\nNarSize: %d\nReferences: \nSig: me-1:%s\n%s",
+		info.Path, compression, hash.Nix32(), size, sig, extra))
+	f.set("/nar/x", string(nar))
 	return info.Path, TrustedKeys{"me-1": public}
 }
 
@@ -451,7 +473,7 @@ func TestCacheContentAddressed(t *testing.T) {
 	var addressed []StorePath
 	for name, text := range f.files {
 		if strings.HasSuffix(name, ".narinfo") {
-			f.files[name] = strings.ReplaceAll(text, "Sig: ", "X-Sig: ")
+			f.set(name, strings.ReplaceAll(text, "Sig: ", "X-Sig: "))
 			if strings.Contains(text, "CA: ") {
 				n, err := ParseNarinfo([]byte(text))
 				if err != nil {
@@ -582,7 +604,7 @@ func TestCacheResume(t *testing.T) {
 				if !strings.HasPrefix(r.URL.Path, "/nar/") {
 					return false
 				}
-				text := f.files[r.URL.Path]
+				text := f.get(r.URL.Path)
 				from, limit := 0, piece
 				if h := r.Header.Get("Range"); h != "" {
 					if r.Header.Get("If-Range") != `"1"` {
@@ -637,8 +659,8 @@ func TestCacheResume(t *testing.T) {
 				return true
 			}
 			first = false
-			w.Header().Set("Content-Length", fmt.Sprint(len(f.files[r.URL.Path])))
-			io.WriteString(w, f.files[r.URL.Path][:100])
+			w.Header().Set("Content-Length", fmt.Sprint(len(f.get(r.URL.Path))))
+			io.WriteString(w, f.get(r.URL.Path)[:100])
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		}

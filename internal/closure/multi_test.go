@@ -44,7 +44,7 @@ func TestMulti(t *testing.T) {
 	}
 	for _, p := range cl.Paths {
 		if n := p.Path.Name(); n == "a" || n == "text" {
-			delete(f.files, "/"+p.Path.Hash()+".narinfo")
+			f.remove("/" + p.Path.Hash() + ".narinfo")
 		}
 	}
 	_, err = f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})

@@ -246,11 +246,13 @@ func FuzzBase(f *testing.F) {
 	}
 	f.Add([]byte(`{"os":"linux","architecture":"amd64","variant":"v1","history":[{"empty_layer":true},{"created":"2024-01-01T00:00:00+02:00"},{"created_by":"\ud800"}],`+
 		`"config":{"Volumes":{"..":{}},"Env":["A\u0000=1"],"Healthcheck":{"Interval":-1}},"rootfs":{"diff_ids":[]}}`), "", false)
+	f.Add([]byte(`{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":[]}}`), "do\xffcker.io/library/base:1", true)
 	f.Fuzz(func(t *testing.T, config []byte, name string, program bool) {
 		var c struct{ RootFS ocispec.RootFS }
 		_ = json.Unmarshal(config, &c)
 		blob, data := baseManifest(t, min(len(c.RootFS.DiffIDs), 10), config)
-		base, err := parseBase(name, blob, data)
+		// A name is a reference or comes from JSON. Both are valid UTF-8.
+		base, err := parseBase(strings.ToValidUTF8(name, "?"), blob, data)
 		if err != nil {
 			return
 		}
