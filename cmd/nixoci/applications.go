@@ -17,12 +17,13 @@ import (
 	"github.com/nixoci/nixoci/internal/push"
 )
 
-// applicationFlags are those that only images of applications have.
+// applicationFlags are the flags for images of applications. An image of a NixOS
+// system cannot have them.
 type applicationFlags struct {
 	links                         []string
 	shell, certificates, database bool
 	users                         []string
-	files                         []application.File // of a specification
+	files                         []application.File // from --spec
 	noEntrypoint                  bool               // --entrypoint ""
 }
 
@@ -34,7 +35,7 @@ func (f *applicationFlags) add(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.users, "add-user", nil, "add a user to /etc/passwd: NAME=UID, NAME=UID:GID or NAME=UID:GID:HOME; can be repeated")
 }
 
-// given are the flags that somebody gave.
+// given returns the names of the flags that the user set.
 func (f *applicationFlags) given() (names []string) {
 	for _, flag := range []struct {
 		name  string
@@ -47,7 +48,8 @@ func (f *applicationFlags) given() (names []string) {
 	return names
 }
 
-// choices are what the flags say. Roots are still missing.
+// choices converts the flags to application.Choices. The roots are not yet set: the
+// caller adds them.
 func (f *applicationFlags) choices() (application.Choices, error) {
 	c := application.Choices{Links: f.links, Shell: f.shell, Certificates: f.certificates, Database: f.database, NoEntrypoint: f.noEntrypoint, Files: f.files}
 	for _, s := range f.users {
@@ -65,30 +67,31 @@ func (f *applicationFlags) choices() (application.Choices, error) {
 	return c, nil
 }
 
-// subject is what one image is made of: the closure of a NixOS system, or of an
-// application's roots, for one platform.
+// subject is what one image contains, for one platform: the closure of a NixOS
+// system, or the closure of one or more applications.
 type subject struct {
 	input
-	roots    []closure.StorePath // of an application, in the order given; nil: a NixOS system
-	platform *ocispec.Platform   // of an application
+	roots    []closure.StorePath // the applications, in the order of the arguments; nil for a NixOS system
+	platform *ocispec.Platform   // the platform of the applications; nil for a NixOS system
 	reader   *application.Reader
 }
 
 func (s *subject) isApplication() bool { return s.roots != nil }
 
-// subjects tells applications from NixOS systems, and makes one subject of the
-// applications for one platform. An application of which nothing says for which
-// platform it is, as data does, goes to all of them.
+// subjects separates applications from NixOS systems, and joins all applications
+// for one platform into one subject. If nothing tells the platform of an
+// application (its files are only data, for example), that application goes into
+// the image of every platform.
 func (a *app) subjects(ctx context.Context, inputs []input, job *push.Job) ([]subject, error) {
 	var all []subject
-	var parts, everywhere []subject // applications with and without a platform
+	var parts, everywhere []subject // applications with a known platform, and those without
 	for _, in := range inputs {
-		if in.toplevel == "" { // a graph of several roots, which only plan takes
+		if in.toplevel == "" { // a graph with several roots: only the plan command accepts it
 			all = append(all, subject{input: in})
 			continue
 		}
 		s := subject{input: in, reader: application.NewReader(ctx, in.source, in.closure)}
-		if len(parts)+len(everywhere) > 0 { // what one has read, the others know
+		if len(parts)+len(everywhere) > 0 { // reuse the files that an earlier reader has read
 			s.reader = slices.Concat(parts, everywhere)[0].reader.Of(in.source, in.closure)
 		}
 		is, err := job.IsApplication(ctx, s.reader, in.closure.Info(in.toplevel))
@@ -129,7 +132,7 @@ func (a *app) subjects(ctx context.Context, inputs []input, job *push.Job) ([]su
 	return all, nil
 }
 
-// inOrder are the subjects in the order of their arguments.
+// inOrder returns the subjects in the order of their arguments.
 func inOrder(inputs []input, lists ...[]subject) (all []subject) {
 	for _, in := range inputs {
 		for _, s := range slices.Concat(lists...) {
@@ -142,8 +145,8 @@ func inOrder(inputs []input, lists ...[]subject) (all []subject) {
 	return all
 }
 
-// applicationPlatforms are the platforms that applications are for, each once:
-// their own, else the ones that were asked for.
+// applicationPlatforms returns each platform of the applications once. If no
+// application has a platform of its own, it returns the platforms of --platform.
 func (a *app) applicationPlatforms(parts, everywhere []subject) (all []ocispec.Platform, err error) {
 	for _, s := range parts {
 		if !slices.ContainsFunc(all, func(p ocispec.Platform) bool { return manifest.SamePlatform(p, *s.platform) }) {
@@ -159,7 +162,7 @@ func (a *app) applicationPlatforms(parts, everywhere []subject) (all []ocispec.P
 	return nil, fmt.Errorf("closure %s: %w", everywhere[0].arg, application.ErrNoPlatform(everywhere[0].roots))
 }
 
-// join makes one subject of applications for one platform.
+// join makes one subject of several applications for one platform.
 func join(same []subject, p ocispec.Platform) (subject, error) {
 	s := same[0]
 	s.platform = &p
@@ -185,8 +188,8 @@ func join(same []subject, p ocispec.Platform) (subject, error) {
 	return s, nil
 }
 
-// platformOf is what the user, the derivation or the files of a root say; nil
-// where they say nothing.
+// platformOf returns the platform of a root. It comes from the argument, the
+// derivation or the files. It is nil if none of them tells the platform.
 func (s *subject) platformOf(job *push.Job) (*ocispec.Platform, error) {
 	if s.system != "" {
 		p, err := manifest.ParsePlatform(s.system)
@@ -195,7 +198,8 @@ func (s *subject) platformOf(job *push.Job) (*ocispec.Platform, error) {
 	return job.RootPlatform(s.reader, s.closure, s.toplevel)
 }
 
-// makeApplication describes the application of s to whatever makes images.
+// makeApplication returns the application of s as the system from which an image is
+// made.
 func (s *subject) makeApplication(choices application.Choices, job *push.Job) (*manifest.System, error) {
 	choices.Roots, choices.Program = s.roots, s.program
 	app, err := job.Application(s.reader, s.closure, choices, s.platform)
@@ -205,7 +209,7 @@ func (s *subject) makeApplication(choices application.Choices, job *push.Job) (*
 	return manifest.NewApplication(s.source, s.closure, app), nil
 }
 
-// checkApplicationFlags refuses flags that the closures have no use for.
+// checkApplicationFlags refuses flags that have no meaning for the given closures.
 func checkApplicationFlags(subjects []subject, f *imageFlags) error {
 	var system, application *subject
 	for i := range subjects {

@@ -23,10 +23,10 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// What --attest takes.
+// Values of --attest.
 const (
 	attestClosure    = "closure"
-	attestSBOM       = "sbom" // in the format that the sbom command has by default
+	attestSBOM       = "sbom" // in the default format of the sbom command
 	attestProvenance = "provenance"
 )
 
@@ -75,13 +75,13 @@ link) or the URI of a predicate type. The key is the same as for nixoci sign.`,
 	return cmd
 }
 
-// attestation is a document and what it is about.
+// attestation is a document, and the descriptor of the manifest that it describes.
 type attestation struct {
 	about ocispec.Descriptor
 	doc   oci.Artifact
 }
 
-// attestImage attaches a signed statement to what arg names.
+// attestImage attaches a signed statement to the image that arg names.
 func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error {
 	predicateType, err := attest.PredicateType(f.kind)
 	if err != nil {
@@ -113,7 +113,7 @@ func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error
 	}
 	type attached struct {
 		Subject       string `json:"subject"`
-		Digest        string `json:"digest"` // of the manifest that attaches it
+		Digest        string `json:"digest"` // digest of the attached manifest
 		PredicateType string `json:"predicateType"`
 	}
 	var result []attached
@@ -144,8 +144,8 @@ func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error
 	return a.stdout.Err()
 }
 
-// attestations are the documents of img that f asks for. A document without a
-// type is a bare predicate.
+// attestations returns the documents that f asks for, for img. A document without a
+// type holds only a predicate, without a statement around it.
 func (a *app) attestations(img *report.Image, predicateType string, f *attestFlags) (all []attestation, err error) {
 	if f.predicate != "" {
 		data, err := limit.ReadNamed(f.predicate, limit.Bundle)
@@ -181,7 +181,7 @@ func (a *app) attestations(img *report.Image, predicateType string, f *attestFla
 	return all, nil
 }
 
-// document makes the document of this predicate type from what an image holds.
+// document makes a document of this predicate type from the closure of an image.
 func document(c *closure.Closure, p *report.ImagePlatform, predicateType string, created *time.Time) (oci.Artifact, error) {
 	format := report.FormatSPDX
 	switch predicateType {
@@ -203,7 +203,8 @@ func document(c *closure.Closure, p *report.ImagePlatform, predicateType string,
 	return oci.Artifact{Type: mediaType, MediaType: mediaType, Data: b.Bytes()}, err
 }
 
-// documentsToAttach are those that --attest names, of a push with this job.
+// documentsToAttach returns the documents that --attest names. The job supplies the
+// build settings for the provenance.
 func documentsToAttach(kinds []string, job *push.Job) (*attest.Documents, error) {
 	d := &attest.Documents{Build: attest.Build{Version: version, Format: manifest.CurrentFormat,
 		Compression: job.Compression.String(), Settings: attest.BuildSettings(&job.Settings)}}

@@ -20,13 +20,13 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// testBase is an image as another tool writes it, with its blobs.
+// testBase is a base image as other tools write it, with all its blobs.
 type testBase struct {
 	blobs     map[digest.Digest][]byte
-	manifests []ocispec.Descriptor // what can be pushed, the last is the image
+	manifests []ocispec.Descriptor // manifests to push; the last one is the image
 	docker    bool
 	broken    string
-	file      string // another one in each layer; "" for none
+	file      string // an additional file in each layer, "" for none
 }
 
 func (b *testBase) add(mediaType string, data []byte) ocispec.Descriptor {
@@ -50,7 +50,8 @@ func (b *testBase) types() (index, manifest, config, layer string) {
 	return ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ocispec.MediaTypeImageLayerGzip
 }
 
-// layer is a gzipped tar with one file in it, as no nixoci writes it.
+// layer makes a gzipped tar with one file. nixoci itself never writes a layer like
+// this.
 func (b *testBase) layer(name, content string) (ocispec.Descriptor, digest.Digest) {
 	var t, z bytes.Buffer
 	w := tar.NewWriter(&t)
@@ -132,9 +133,9 @@ func (b *testBase) image(platform string, layers int, version string) {
 	b.manifests = append(b.manifests, d)
 }
 
-// cmdBaseImage makes an image of another tool: baseimage REF|oci:DIR [WORD...],
-// where a word is a number of layers, a platform, docker, a store path that is
-// there, the kind of damage, or vN for another content.
+// cmdBaseImage makes a base image as other tools write it: baseimage REF|oci:DIR
+// [WORD...]. A word is a number of layers, a platform, "docker", a store path that
+// the layers contain, a kind of damage, or vN for different content.
 func cmdBaseImage(ts *testscript.TestScript, neg bool, args []string) {
 	b := &testBase{blobs: map[digest.Digest][]byte{}}
 	layers, version := 2, ""
@@ -182,7 +183,7 @@ func cmdBaseImage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// write writes an OCI layout.
+// write writes the image as an OCI layout.
 func (b *testBase) write(ts *testscript.TestScript, dir string) {
 	blobs := filepath.Join(dir, "blobs", "sha256")
 	ts.Check(os.MkdirAll(blobs, 0o755))
@@ -197,7 +198,7 @@ func (b *testBase) write(ts *testscript.TestScript, dir string) {
 	ts.Check(os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o644))
 }
 
-// push puts the image into a registry, under the tag of its reference.
+// push uploads the image to a registry, under the tag in ref.
 func (b *testBase) push(ts *testscript.TestScript, ref string) {
 	host, rest, _ := strings.Cut(ref, "/")
 	repo, tag, _ := strings.Cut(rest, ":")

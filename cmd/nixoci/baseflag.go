@@ -17,7 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// baseFlag names the image that applications are put on.
+// baseFlag names the base image, on which nixoci puts applications.
 type baseFlag struct{ image string }
 
 func (f *baseFlag) add(fl *pflag.FlagSet) {
@@ -28,7 +28,8 @@ func (f *baseFlag) addAs(fl *pflag.FlagSet, usage string) {
 	fl.StringVar(&f.image, "from-image", "", usage)
 }
 
-// openBase opens the base image; nil without one. Its reader is to be closed.
+// openBase opens the base image. It returns nil if --from-image is not set. The
+// caller closes the reader.
 func (a *app) openBase(f *baseFlag, r *registryFlags) (*push.BaseImage, *oci.OpenedImage, error) {
 	if f.image == "" {
 		return nil, nil, nil
@@ -44,11 +45,12 @@ func (a *app) openBase(f *baseFlag, r *registryFlags) (*push.BaseImage, *oci.Ope
 	return push.NewBaseImage(src, baseName(f.image)), src, nil
 }
 
-// baseNone is the --from-image of verify that reads no base.
+// baseNone is the value of verify --from-image with which verify reads no base
+// image.
 const baseNone = "none"
 
-// openBaseOf opens the base of an image that is verified, by the name that the
-// image has for it, unless the flag says where it is.
+// openBaseOf returns a function that opens the base image of a verified image. It
+// uses --from-image if set, else the name of the base that the image records.
 func (a *app) openBaseOf(f *baseFlag, r *registryFlags) func(string) (*oci.OpenedImage, error) {
 	return func(name string) (*oci.OpenedImage, error) {
 		switch {
@@ -63,9 +65,9 @@ func (a *app) openBaseOf(f *baseFlag, r *registryFlags) func(string) (*oci.Opene
 	}
 }
 
-// baseName is the name of a base as an image has it: complete, with the tag and
-// without a digest that stands beside it. A file has none, since its path says
-// something of this machine and nothing of the image.
+// baseName returns the name of a base image as the image records it: complete, with
+// the tag, and without the digest if both are given. A layout or archive has no
+// name, because its path is only valid on this machine.
 func baseName(image string) string {
 	if layout.IsImage(image) {
 		return ""
@@ -84,13 +86,13 @@ func baseName(image string) string {
 	}
 	name := ref.String()
 	if rest, ok := strings.CutPrefix(name, "index.docker.io/"); ok {
-		name = "docker.io/" + rest // as everybody but the library writes it
+		name = "docker.io/" + rest // the common form; only the library writes index.docker.io
 	}
 	return name
 }
 
-// aboveBase is p for the layers above a base image: --max-layers counts the
-// base's layers, too.
+// aboveBase returns p with fewer layers, because --max-layers counts the layers of
+// the base image too.
 func aboveBase(p *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 	if b == nil {
 		return p, nil
@@ -107,7 +109,7 @@ func aboveBase(p *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 	return &above, nil
 }
 
-// checkBase refuses a base for what cannot have one.
+// checkBase refuses --from-image for a NixOS system.
 func checkBase(subjects []subject, f *baseFlag) error {
 	for i := range subjects {
 		if f.image != "" && subjects[i].toplevel != "" && !subjects[i].isApplication() {

@@ -62,7 +62,7 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 	in.base.add(fl)
 	in.spec.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
-	reg.add(cmd) // for --plan and --plan-from of an image
+	reg.add(cmd) // for --plan and --plan-from, which may name an image in a registry
 	return cmd
 }
 
@@ -118,8 +118,9 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	return a.printResult(output, result, nil)
 }
 
-// layoutPlans are the plans of the first of tags that the layout in dir
-// has; without tags, of the one image that it has.
+// layoutPlans returns the plans of an image in the layout dir: the image of the
+// first tag that exists there. If no tags are given, dir must hold exactly one
+// image.
 func (a *app) layoutPlans(ctx context.Context, dir string, tags []string) ([]plan.Known, string, error) {
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
@@ -140,7 +141,7 @@ func (a *app) layoutPlans(ctx context.Context, dir string, tags []string) ([]pla
 	return nil, "", nil
 }
 
-// plansOf are the plans of the image that name names.
+// plansOf returns the plans of the image called name.
 func (a *app) plansOf(ctx context.Context, name string, f *reading) ([]plan.Known, string, error) {
 	src, err := a.openImage(name, f)
 	if err != nil {

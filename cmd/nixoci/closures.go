@@ -17,26 +17,27 @@ import (
 	"github.com/nixoci/nixoci/internal/push"
 )
 
-// closureFlags say what goes into an image and how it is divided.
+// closureFlags decide what goes into an image and how it is divided into layers.
 type closureFlags struct {
 	keys         []string
 	noSignatures bool
 	nixpkgs      string
 	spec         specFlag
 	base         baseFlag
-	programs     map[closure.StorePath]string // what a specification says that closures start
+	programs     map[closure.StorePath]string // main program of each closure, from --spec
 	planFlags
 }
 
-// add adds all of them. The images of --plan and --plan-from are read as r says,
-// which are flags of the same command.
+// add adds all closure flags. r has the command's registry flags: nixoci needs them
+// to read the images of --plan and --plan-from.
 func (c *closureFlags) add(f *pflag.FlagSet, r *registryFlags) {
 	c.addTrust(f)
 	c.addPlan(f)
 	c.planFlags.registry = r
 }
 
-// addTrust adds the flags of reading closures, for commands that make no image.
+// addTrust adds only the flags for reading closures. Commands that make no image
+// use it.
 func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "another public key of binary caches to trust, in addition to those of nix.conf (cache.nixos.org-1 by default); can be repeated")
 	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "accept unsigned paths from binary caches")
@@ -46,16 +47,16 @@ func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 // input is one CLOSURE argument with its graph.
 type input struct {
 	arg      string
-	system   string // as stated
+	system   string // as written in the argument, SYSTEM=CLOSURE
 	toplevel closure.StorePath
 	closure  *closure.Closure
 	source   closure.Source
-	program  string // meta.mainProgram of what Nix built, "" where it says nothing
+	program  string // meta.mainProgram of what Nix built, "" if it has none
 }
 
-// images resolves the CLOSURE arguments, reads their graphs, and plans. No file
-// of a store is opened for a system that this machine or a believed registry
-// knows already.
+// images resolves the CLOSURE arguments, reads their graphs, and plans the layers.
+// It opens no file in the store if the cache of this machine or a trusted registry
+// already knows the system.
 func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job, img *imageFlags) ([]push.PlannedSystem, error) {
 	init, err := img.init.choice()
 	if err != nil {
@@ -117,7 +118,8 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	return a.plans(ctx, systems, f)
 }
 
-// onBase is an application on top of the job's base image, if there is one.
+// onBase puts an application on the base image of the job. Without a base image it
+// returns sys unchanged.
 func onBase(ctx context.Context, sys *manifest.System, job *push.Job) (*manifest.System, error) {
 	if job.Base == nil {
 		return sys, nil
@@ -129,7 +131,7 @@ func onBase(ctx context.Context, sys *manifest.System, job *push.Job) (*manifest
 	return sys.On(base), nil
 }
 
-// plans plans each of the systems.
+// plans plans the layers of each system.
 func (a *app) plans(ctx context.Context, systems []*manifest.System, f *closureFlags) ([]push.PlannedSystem, error) {
 	planner, err := a.newPlanner(ctx, &f.planFlags)
 	if err != nil {
@@ -150,8 +152,9 @@ func (a *app) plans(ctx context.Context, systems []*manifest.System, f *closureF
 	return images, nil
 }
 
-// configuration are the paths that change with every update of sys: an
-// application itself. A NixOS system's are known by their names.
+// configuration returns the paths that change with every update of sys. For an
+// application, this is the application itself. For a NixOS system it returns nil,
+// because the planner finds them by their names.
 func configuration(sys *manifest.System) []closure.StorePath {
 	if sys.App == nil {
 		return nil
@@ -159,7 +162,7 @@ func configuration(sys *manifest.System) []closure.StorePath {
 	return sys.App.Roots[:1]
 }
 
-// system is the system of one CLOSURE.
+// system reads the NixOS system of one CLOSURE.
 func (a *app) system(ctx context.Context, in input, job *push.Job) (*manifest.System, error) {
 	facts, err := job.Facts(ctx, in.source, in.closure, in.toplevel)
 	if err != nil {
@@ -168,7 +171,8 @@ func (a *app) system(ctx context.Context, in input, job *push.Job) (*manifest.Sy
 	return manifest.NewSystem(in.source, in.closure, in.toplevel, in.system, facts)
 }
 
-// selectPlatforms keeps the systems that --platform names, all without it.
+// selectPlatforms returns the systems that --platform names. Without --platform it
+// returns all of them.
 func (a *app) selectPlatforms(systems []*manifest.System) ([]*manifest.System, error) {
 	if len(a.platforms) == 0 {
 		return systems, nil
@@ -196,8 +200,8 @@ func platformNames(systems []*manifest.System) string {
 	return strings.Join(names, ", ")
 }
 
-// inputs resolves CLOSURE arguments, has Nix build those that name something to
-// be built, and reads the graphs of all.
+// inputs resolves the CLOSURE arguments and reads their graphs. If an argument
+// names something that must be built first, Nix builds it.
 func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
 	if len(args) == 0 {
 		var err error
@@ -209,7 +213,7 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 		}
 	}
 	var inputs []input
-	var src closure.Source // opened when the first needs it: Nix makes its store at the first build
+	var src closure.Source // opened only when an argument needs it, because Nix creates its store at the first build
 	root := closure.LocalRoot(a.from)
 	for _, arg := range args {
 		if err := checkClosureFile(arg); err != nil {
@@ -227,7 +231,8 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 			inputs = append(inputs, built...)
 			continue
 		}
-		// A graph file brings its own source, but a --from that is wrong is told.
+		// A graph file brings its own source. --from is still opened, so that a
+		// wrong value gives an error.
 		if src == nil && (target.Graph == "" || len(a.from) > 0) {
 			if src, err = a.source(f); err != nil {
 				return nil, err
@@ -243,7 +248,7 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 	return inputs, nil
 }
 
-// input reads the graph of a target that is there already.
+// input reads the graph of a target that already exists.
 func (a *app) input(ctx context.Context, arg string, target nixbuild.Argument, src closure.Source, root string) (in input, err error) {
 	in = input{arg: arg, system: target.System, toplevel: target.Path, source: src}
 	roots := []closure.StorePath{target.Path}
@@ -265,8 +270,8 @@ func (a *app) input(ctx context.Context, arg string, target nixbuild.Argument, s
 	return in, nil
 }
 
-// resultLinks are ./result and ./result-* as nix build leaves them, where they
-// are NixOS systems.
+// resultLinks returns ./result and ./result-* (the links that nix build makes) if
+// they point to NixOS systems.
 func resultLinks() ([]string, error) {
 	more, err := filepath.Glob("result-*")
 	if err != nil {
@@ -285,8 +290,9 @@ func resultLinks() ([]string, error) {
 	return found, nil
 }
 
-// askForClosure is an error where a command that only looks would have to build
-// the base system first, because no CLOSURE is given.
+// askForClosure returns an error if no CLOSURE is given and ./result is no NixOS
+// system. Commands that only read call it, because they would have to build the
+// base system first.
 func (a *app) askForClosure(args []string, command string) error {
 	if len(args) > 0 {
 		return nil
@@ -299,7 +305,7 @@ func (a *app) askForClosure(args []string, command string) error {
 		fmt.Sprintf("name one: %s .#web, or %s nginx.nix, or a graph file (nix path-info --json -r)", command, command))}
 }
 
-// source is where store paths come from.
+// source opens the source of store paths.
 func (a *app) source(f *closureFlags) (closure.Source, error) {
 	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed(), Retry: retryPolicy}
 	var err error
@@ -316,7 +322,7 @@ func (a *app) source(f *closureFlags) (closure.Source, error) {
 	return src, err
 }
 
-// trustedKeys are those of nix.conf and of the flags.
+// trustedKeys returns the keys of nix.conf and of --trusted-public-key.
 func (a *app) trustedKeys(f *closureFlags) (closure.TrustedKeys, error) {
 	keys, err := closure.NixConfigKeys()
 	if err != nil {

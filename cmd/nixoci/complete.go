@@ -12,11 +12,12 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// completion says with what a word that begins with prefix may go on. Nothing
-// of it may fail: a shell has nowhere to say so.
+// completion returns the possible continuations of a word that begins with prefix.
+// If something fails, it returns nothing, because the shell cannot show an error.
 type completion func(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective)
 
-// Bounds of a completion: somebody waits for it with a finger on the key.
+// Limits of one completion. They are small because the user waits for it after
+// pressing Tab.
 const (
 	completionTime = 4 * time.Second
 	completionTags = 200
@@ -40,14 +41,14 @@ func completeWords(words ...string) completion {
 	}
 }
 
-// completeWordsOrFiles completes files where no word fits.
+// completeWordsOrFiles completes words. If no word fits, the shell completes files.
 func completeWordsOrFiles(words ...string) completion {
 	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 		return beginning(prefix, words), cobra.ShellCompDirectiveDefault
 	}
 }
 
-// completeList completes the last of several words with commas between them.
+// completeList completes the last word of a list that is separated by commas.
 func completeList(words ...string) completion {
 	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 		before := prefix[:strings.LastIndex(prefix, ",")+1]
@@ -115,7 +116,7 @@ func completeRef(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.She
 	return beginning(prefix, tags), noFiles | cobra.ShellCompDirectiveKeepOrder
 }
 
-// completeImage completes what is read as an image: a reference, a layout, an
+// completeImage completes the name of an image to read: a reference, a layout or an
 // archive.
 func completeImage(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	kind, file, ok := strings.Cut(prefix, ":")
@@ -128,7 +129,7 @@ func completeImage(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.S
 	return completeRef(a, cmd, prefix)
 }
 
-// completeDestination completes where build writes to.
+// completeDestination completes the destination of build.
 func completeDestination(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	if kind, file, ok := strings.Cut(prefix, ":"); ok {
@@ -137,7 +138,8 @@ func completeDestination(_ *app, _ *cobra.Command, prefix string) ([]string, cob
 	return beginning(prefix, []string{"oci:", "oci-archive:", "docker-archive:", "-"}), directive
 }
 
-// filesAfter are the files whose names begin with file, each behind prefix.
+// filesAfter returns the files whose names begin with file, each with prefix before
+// it.
 func filesAfter(prefix, file string) (found []string) {
 	names, err := filepath.Glob(file + "*")
 	if err != nil {
@@ -149,7 +151,8 @@ func filesAfter(prefix, file string) (found []string) {
 	return found
 }
 
-// completeClosure completes the output of a flake; everything else is a file.
+// completeClosure completes the attribute of a flake. For other arguments the shell
+// completes files.
 func completeClosure(_ *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	flake, attribute, ok := strings.Cut(prefix, "#")
 	if !ok {
@@ -171,7 +174,7 @@ func completeClosure(_ *app, cmd *cobra.Command, prefix string) ([]string, cobra
 	return beginning(prefix, names), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeRefOrFile completes references that have a colon, and files.
+// completeRefOrFile completes references that contain a colon, and otherwise files.
 func completeRefOrFile(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	if strings.Contains(prefix, "#") {
 		return completeClosure(a, cmd, prefix)
@@ -182,8 +185,8 @@ func completeRefOrFile(a *app, cmd *cobra.Command, prefix string) ([]string, cob
 	return nil, cobra.ShellCompDirectiveDefault
 }
 
-// argumentCompletion says how an argument is completed, by its name in the
-// command's line of usage.
+// argumentCompletion maps the name of an argument, as in the usage line, to its
+// completion.
 var argumentCompletion = map[string]completion{
 	"REF":         completeImage,
 	"IMAGE":       completeRef,
@@ -197,8 +200,8 @@ var argumentCompletion = map[string]completion{
 	"COMMAND":     completeCommands,
 }
 
-// completeArguments registers the completion of a command's arguments, and of
-// those below it.
+// completeArguments registers the completion of arguments for cmd and its
+// subcommands.
 func (a *app) completeArguments(cmd *cobra.Command) {
 	if names := argumentsOf(cmd); len(names) > 0 && cmd.ValidArgsFunction == nil {
 		cmd.ValidArgsFunction = func(c *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {

@@ -66,11 +66,11 @@ layers that a push would make, with their sizes before compression.`,
 	return cmd
 }
 
-// sides reads both things.
+// sides reads both sides of the comparison.
 func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, sideB report.Side, err error) {
 	fail := func(err error) (report.Side, report.Side, error) { return report.Side{}, report.Side{}, err }
-	// An image's layers show how it was compressed: what a closure would give is
-	// compared under the same compression.
+	// If one side is an image, its compression is used to estimate the layers of a
+	// closure on the other side.
 	comp := layers.DefaultCompression()
 	sides := make([]report.Side, 2)
 	args := []string{argA, argB}
@@ -110,8 +110,8 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 	return sides[0], sides[1], nil
 }
 
-// onlyPlatform leaves of an image's platforms the one that a closure is for: a
-// closure has one, and that it has no other is no difference.
+// onlyPlatform removes from image all platforms except the one of the closure of. A
+// closure has only one platform, so the others would appear as differences.
 func (a *app) onlyPlatform(image *report.Side, of report.Side) {
 	for _, p := range image.Platforms {
 		if !p.Planned && p.Platform == of.Platforms[0].Platform {

@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// environment lists the variables that nixoci looks at, for the reference.
+// environment lists the environment variables that nixoci reads, for
+// docs/reference.md.
 var environment = []struct{ name, meaning string }{
 	{"COSIGN_PASSWORD", "the password of the key that `sign`, `attest` and `push` use"},
 	{"DOCKER_CONFIG", "directory of Docker's config.json, which stores credentials for registries (default `~/.docker`)"},
@@ -27,7 +28,7 @@ var environment = []struct{ name, meaning string }{
 	{"http_proxy, https_proxy, no_proxy", "proxy for registries and binary caches"},
 }
 
-// exitCodes lists what the program exits with, for the reference.
+// exitCodes lists the exit codes, for docs/reference.md.
 var exitCodes = []struct {
 	code    int
 	meaning string
@@ -40,7 +41,8 @@ var exitCodes = []struct {
 	{exitInterrupted, "interrupted"},
 }
 
-// docsCommand writes what packages install and what docs/ shows.
+// docsCommand writes the man pages, which packages install, and the reference page
+// in docs/.
 func (a *app) docsCommand() *cobra.Command {
 	docs := &cobra.Command{
 		Use:    "docs",
@@ -63,19 +65,20 @@ func (a *app) docsCommand() *cobra.Command {
 	return docs
 }
 
-// writeManPages writes a page for c and each command below it.
+// writeManPages writes a man page for c and each of its subcommands.
 func writeManPages(dir string, c *cobra.Command) error {
 	if c.Hidden {
 		return nil
 	}
-	c.DisableAutoGenTag = true // it has the date
+	c.DisableAutoGenTag = true // because the tag contains the date
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
 	var page bytes.Buffer
 	header := &doc.GenManHeader{Title: strings.ToUpper(name), Section: "1", Source: "nixoci " + version, Manual: "nixoci", Date: &time.Time{}}
 	if err := doc.GenMan(c, header, &page); err != nil {
 		return fmt.Errorf("write the man page of %s: %w", c.CommandPath(), err)
 	}
-	// The clock is nobody's business, and the zero time is no date.
+	// The page must not depend on the clock, so the zero time is passed and then
+	// removed.
 	text := bytes.Replace(page.Bytes(), []byte(`"Jan 0001"`), []byte(`""`), 1)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write man pages: %w", err)
@@ -100,7 +103,7 @@ func writeReference(w io.Writer, root *cobra.Command) error {
 	flagTables(&b, root.PersistentFlags(), root)
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" || c.Name() == "help" {
-			continue // cobra's own
+			continue // made by cobra
 		}
 		referenceOf(&b, c)
 	}
@@ -148,7 +151,7 @@ func unindent(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// flagRow writes one flag.
+// flagRow writes one flag as a row of the table.
 func flagRow(b *strings.Builder, f *pflag.Flag) {
 	name, usage := pflag.UnquoteUsage(f)
 	flag := "--" + f.Name

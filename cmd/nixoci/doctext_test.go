@@ -11,7 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// pages are the Markdown files of the repository, from its root.
+// pages returns the Markdown files of the repository. The keys are paths relative
+// to its root.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	const root = "../.."
@@ -53,7 +54,7 @@ var (
 	notAnchor  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// anchors are the fragments that GitHub gives to the headings of a page.
+// anchors returns the fragments that GitHub makes from the headings of a page.
 func anchors(page string) map[string]bool {
 	found := map[string]bool{}
 	for _, m := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(page, ""), -1) {
@@ -62,8 +63,9 @@ func anchors(page string) map[string]bool {
 	return found
 }
 
-// Each link to a file of the repository leads to a file, and to a heading if it
-// names one. Other addresses are not checked: that would need a network.
+// TestLinks checks that each link to a file of the repository finds the file, and
+// the heading if the link names one. Links to other sites are not checked, because
+// the test must work without a network.
 func TestLinks(t *testing.T) {
 	all := pages(t)
 	links := 0
@@ -90,8 +92,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// Each command line of nixoci in the documentation names a command and flags
-// that exist.
+// TestDocumentedCommandLines checks that each nixoci command line in the
+// documentation uses commands and flags that exist.
 func TestDocumentedCommandLines(t *testing.T) {
 	a := &app{}
 	root := a.rootCommand()
@@ -115,7 +117,7 @@ var (
 	aFlag        = regexp.MustCompile(`(?:^|\s)(--[a-z][a-z-]*|-[a-z])(?:[\s=]|$)`)
 )
 
-// commandLines are the arguments of nixoci in the code of a page.
+// commandLines returns the arguments of each nixoci command in the code of a page.
 func commandLines(page string) []string {
 	var code []string
 	for _, block := range codeBlock.FindAllString(page, -1) {
@@ -144,7 +146,7 @@ func checkLine(root *cobra.Command, line string) string {
 	if err != nil || cmd == root {
 		return "no such command"
 	}
-	cmd.InheritedFlags() // so that Lookup finds those of root
+	cmd.InheritedFlags() // so that Lookup also finds the flags of the root command
 	for _, m := range aFlag.FindAllStringSubmatch(line, -1) {
 		flag := m[1]
 		long := strings.TrimPrefix(flag, "--")
@@ -155,7 +157,7 @@ func checkLine(root *cobra.Command, line string) string {
 	return ""
 }
 
-// othersFlags are flags in the documentation that are not nixoci's.
+// othersFlags lists flags in the documentation that belong to other programs.
 var othersFlags = `
 	docker, podman, nerdctl: --tmpfs --cgroupns --security-opt --cap-add --init --read-only --hostname --dns --health-cmd
 	                         --health-interval --health-timeout --health-retries --privileged --network
@@ -163,8 +165,8 @@ var othersFlags = `
 	cosign, oras: --new-bundle-format --trusted-root --predicate --from-oci-layout
 `
 
-// Each flag that a page names alone is one of nixoci's, or of another program
-// that the page speaks of.
+// TestDocumentedFlags checks each flag that a page mentions. It must be a flag of
+// nixoci, or one in othersFlags.
 func TestDocumentedFlags(t *testing.T) {
 	known := map[string]bool{"--help": true, "--version": true}
 	for _, flag := range strings.Fields(othersFlags) {

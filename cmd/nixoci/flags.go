@@ -14,8 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
-// uses defines on cmd those of the flags that several commands share which it
-// uses: from, platform, jobs, min-speed, json.
+// uses defines shared flags on cmd. Several commands share from, platform, jobs,
+// min-speed and json; names lists those that cmd uses.
 func (a *app) uses(cmd *cobra.Command, names ...string) {
 	f := cmd.Flags()
 	for _, name := range names {
@@ -36,7 +36,7 @@ func (a *app) uses(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// flagGroup is a heading of the help.
+// flagGroup is a heading in the help.
 type flagGroup string
 
 // The groups, in the order of the help.
@@ -52,15 +52,15 @@ const (
 
 var flagGroups = []flagGroup{groupImage, groupApplication, groupLayers, groupReuse, groupTrust, groupRegistry, groupOutput}
 
-// flagInfo has what the definition of a flag does not say.
+// flagInfo is information about a flag that pflag does not store.
 type flagInfo struct {
 	group    flagGroup
-	value    string     // what the help calls the value; "" for switches
-	complete completion // of the value
+	value    string     // name of the value in the help; "" for switches
+	complete completion // completes the value
 }
 
-// flagTable has every flag by its name, or by "COMMAND NAME" where the name has
-// another meaning in that command.
+// flagTable describes every flag by its name. If a flag has another meaning in one
+// command, "COMMAND NAME" has its own entry.
 var flagTable = map[string]flagInfo{
 	"add-user":        {groupApplication, "NAME=UID", completeNothing},
 	"ca-certificates": {groupApplication, "", nil},
@@ -170,8 +170,8 @@ func completeStrategies(a *app, cmd *cobra.Command, prefix string) ([]string, co
 	return completeWords(words...)(a, cmd, prefix)
 }
 
-// infoOf is what flagTable has of a flag of cmd. One that it does not have is
-// shown with what comes out.
+// infoOf returns the entry of a flag in flagTable. A flag without an entry belongs
+// to the group Output.
 func infoOf(cmd *cobra.Command, name string) flagInfo {
 	if i, ok := flagTable[cmd.Name()+" "+name]; ok {
 		return i
@@ -182,8 +182,8 @@ func infoOf(cmd *cobra.Command, name string) flagInfo {
 	return flagInfo{group: groupOutput, complete: completeFiles}
 }
 
-// describeFlags gives the flags of cmd, and of the commands below it, the names
-// of their values and the completion of them.
+// describeFlags sets the value names and the completions for the flags of cmd and
+// its subcommands.
 func (a *app) describeFlags(cmd *cobra.Command) {
 	describe := func(f *pflag.Flag) {
 		info := infoOf(cmd, f.Name)
@@ -191,10 +191,11 @@ func (a *app) describeFlags(cmd *cobra.Command) {
 			f.Value = named(f.Value, info.value)
 		}
 		if f.DefValue == "[]" || f.DefValue == "0s" {
-			f.DefValue = "" // nothing is what nobody needs to be told
+			f.DefValue = "" // the help does not show empty defaults
 		}
 		if info.complete != nil {
-			// The error says that it is there: a flag of several commands.
+			// The error only means that the flag has a completion already: several
+			// commands share this flag.
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 				return info.complete(a, cmd, prefix)
 			})
@@ -206,7 +207,7 @@ func (a *app) describeFlags(cmd *cobra.Command) {
 	}
 }
 
-// namedValue is a value whose type has a name that says more than "string".
+// namedValue is a flag value with a more precise type name than "string".
 type namedValue struct {
 	pflag.Value
 	name string
@@ -226,7 +227,7 @@ func named(v pflag.Value, name string) pflag.Value {
 	return namedValue{v, name}
 }
 
-// groupedFlags are the flags that a command shows, by group.
+// groupedFlags returns the visible flags of a command by group.
 func groupedFlags(cmd *cobra.Command) map[flagGroup]*pflag.FlagSet {
 	groups := map[flagGroup]*pflag.FlagSet{}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -242,7 +243,8 @@ func groupedFlags(cmd *cobra.Command) map[flagGroup]*pflag.FlagSet {
 	return groups
 }
 
-// nearFlag is the flag of cmd whose name is like name, "" if none is.
+// nearFlag returns the flag of cmd with the name most similar to name, or "" if
+// none is similar.
 func nearFlag(cmd *cobra.Command, name string) string {
 	best, distance := "", 3
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -257,7 +259,7 @@ func nearFlag(cmd *cobra.Command, name string) string {
 	return best
 }
 
-// flagElsewhere are the commands that have a flag that cmd does not have.
+// flagElsewhere returns the other commands that have this flag.
 func flagElsewhere(cmd *cobra.Command, name string) (commands []string) {
 	var visit func(c *cobra.Command)
 	visit = func(c *cobra.Command) {
@@ -273,8 +275,8 @@ func flagElsewhere(cmd *cobra.Command, name string) (commands []string) {
 	return commands
 }
 
-// editDistance counts the letters to insert, remove, replace, or swap with the
-// next one, that make b of a.
+// editDistance counts the edits that change a into b. An edit inserts, removes or
+// replaces a letter, or swaps two neighbours.
 func editDistance(a, b string) int {
 	before, row := []int(nil), make([]int, len(b)+1)
 	for j := range row {

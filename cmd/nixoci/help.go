@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 )
 
-// commandGroups are the headings of the list of commands.
+// commandGroups are the headings in the list of commands.
 var commandGroups = []*cobra.Group{
 	{ID: "make", Title: "Make images:"},
 	{ID: "look", Title: "Inspect images:"},
@@ -19,7 +19,7 @@ var commandGroups = []*cobra.Group{
 	{ID: "registry", Title: "Manage registries and this machine:"},
 }
 
-// groupOfCommand is the group of each command.
+// groupOfCommand maps each command to its group.
 var groupOfCommand = map[string]string{
 	"push": "make", "build": "make", "index": "make",
 	"plan": "look", "inspect": "look", "diff": "look", "sbom": "look",
@@ -27,18 +27,18 @@ var groupOfCommand = map[string]string{
 	"login": "registry", "logout": "registry", "doctor": "registry", "prune": "registry", "cache": "registry", "serve": "registry",
 }
 
-// Columns of the help: those of a terminal within reason, else what its texts
-// are written for.
+// Widths of the help. On a terminal its own width is used, up to maxHelpColumns.
+// Otherwise it is helpColumns, the width for which the texts are written.
 const (
 	helpColumns    = 80
 	maxHelpColumns = 120
 )
 
-// Commands are listed in the order of their use and not of the alphabet.
+// init makes cobra list commands in the order of their use, not by the alphabet.
 func init() { cobra.EnableCommandSorting = false }
 
-// groupCommands sorts the commands of root under their headings, the others
-// under none.
+// groupCommands puts the commands of root under their headings. Commands that
+// groupOfCommand does not list get no heading.
 func groupCommands(root *cobra.Command) {
 	root.AddGroup(commandGroups...)
 	for _, c := range root.Commands() {
@@ -46,7 +46,7 @@ func groupCommands(root *cobra.Command) {
 	}
 }
 
-// writeHelp is the help of cmd: what it does, then how it is used.
+// writeHelp prints the help of cmd: first what it does, then how to use it.
 func writeHelp(cmd *cobra.Command) {
 	w := cmd.OutOrStdout()
 	if about := strings.TrimSpace(longOf(cmd)); about != "" {
@@ -55,8 +55,8 @@ func writeHelp(cmd *cobra.Command) {
 	fmt.Fprint(w, usageText(cmd, columns(w)))
 }
 
-// reflow wraps the paragraphs of text to a width. Lists, examples and other
-// paragraphs with indented lines stay as they are.
+// reflow wraps the paragraphs of text at a width. It does not change paragraphs
+// with indented lines, such as lists and examples.
 func reflow(text string, columns int) string {
 	paragraphs := strings.Split(text, "\n\n")
 	for i, p := range paragraphs {
@@ -85,7 +85,7 @@ func reflow(text string, columns int) string {
 	return strings.Join(paragraphs, "\n\n")
 }
 
-// columns is the width for text on w.
+// columns returns the width for text on w.
 func columns(w any) int {
 	if f, ok := w.(*os.File); ok {
 		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
@@ -95,7 +95,7 @@ func columns(w any) int {
 	return helpColumns
 }
 
-// usageText is the lines of usage, examples, commands and flags.
+// usageText returns the usage line, examples, commands and flags.
 func usageText(cmd *cobra.Command, columns int) string {
 	var b strings.Builder
 	b.WriteString("Usage:\n")
@@ -131,7 +131,7 @@ func trimLines(s string) string {
 	return b.String()
 }
 
-// commandList lists the commands below cmd under their headings.
+// commandList lists the subcommands of cmd under their headings.
 func commandList(b *strings.Builder, cmd *cobra.Command) {
 	list := func(title, group string) {
 		first := true
@@ -156,8 +156,8 @@ func commandList(b *strings.Builder, cmd *cobra.Command) {
 	}
 }
 
-// helpCommand takes the place of cobra's, which calls commands topics and
-// exits with 0 where there is none of the name.
+// helpCommand replaces cobra's help command. Cobra's command calls commands
+// "topics", and exits with 0 if the command does not exist.
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND...]",
@@ -197,7 +197,7 @@ func completeCommands(_ *app, cmd *cobra.Command, prefix string) ([]string, cobr
 	return beginning(prefix, names), cobra.ShellCompDirectiveNoFileComp
 }
 
-// flagTables writes the flags of cmd for the reference, by group.
+// flagTables writes the flags of cmd by group, for docs/reference.md.
 func flagTables(b *strings.Builder, flags *pflag.FlagSet, cmd *cobra.Command) {
 	groups := map[flagGroup]*pflag.FlagSet{}
 	flags.VisitAll(func(f *pflag.Flag) {

@@ -24,14 +24,14 @@ func eachCommand(c *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// Each flag is in the table, with what its value is called and how it is
-// completed, and each entry of the table is a flag.
+// TestFlagTable checks that each flag has an entry in flagTable with a value name
+// and a completion, and that each entry belongs to a flag.
 func TestFlagTable(t *testing.T) {
 	a, _ := testApp()
 	used := map[string]bool{}
 	eachCommand(a.rootCommand(), func(c *cobra.Command) {
 		if c.HasParent() && c.Parent().Name() == "completion" {
-			return // cobra's own
+			return // made by cobra
 		}
 		c.InitDefaultHelpFlag()
 		c.InitDefaultVersionFlag()
@@ -71,8 +71,8 @@ func TestFlagTable(t *testing.T) {
 	}
 }
 
-// What --help shows: groups in their order, only flags that count, no line
-// wider than the terminal.
+// TestHelp checks --help: the groups are in order, only the flags of the command
+// appear, and no line is wider than the terminal.
 func TestHelp(t *testing.T) {
 	for _, c := range []struct {
 		args   []string
@@ -155,7 +155,8 @@ func TestParseReuse(t *testing.T) {
 	}
 }
 
-// A warning that repeats is said once, and once more with how often.
+// TestRepeatedWarnings checks that a repeated warning is printed once, and once
+// more at the end with its count.
 func TestRepeatedWarnings(t *testing.T) {
 	a, stderr := testApp()
 	if err := a.setup(); err != nil {
@@ -184,7 +185,7 @@ func TestEditDistance(t *testing.T) {
 	}
 }
 
-// TestReflow: paragraphs take the width, lists stay.
+// TestReflow checks that paragraphs are wrapped and lists are not changed.
 func TestReflow(t *testing.T) {
 	const text = "one two three\nfour five\n\nlist:\n  a  b\n  c  d\n\nlast"
 	for columns, want := range map[int]string{

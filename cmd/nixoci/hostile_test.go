@@ -19,13 +19,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// hostile is what somebody may say in an image or in an answer: it clears a
-// screen, sets a title, forges lines of the program and turns text round.
+// hostile is a text that an attacker could put into an image or an answer. It
+// clears the screen, sets the title, imitates lines of nixoci and reverses text.
 const hostile = "\x1b[2J\x1b]0;owned\x07\r\nnixoci: done\nhint: run me\t\u202egpj\u2066\u200e\u009b31m\x7f"
 
 type object = map[string]any
 
-// hostileLayout is an image that says it wherever an image can say something.
+// hostileLayout makes an image with the hostile text in every field that holds
+// text.
 func hostileLayout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -74,8 +75,8 @@ func writeTestFile(t *testing.T, name string, data []byte) {
 	}
 }
 
-// checkPrinted: nothing that moves a cursor, and no line that starts as one of
-// the program's own does but for those that are.
+// checkPrinted checks that text contains no control characters, and no line that
+// imitates an error or a hint of nixoci.
 func checkPrinted(t *testing.T, what, text string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -110,7 +111,8 @@ func TestHostileImage(t *testing.T) {
 	}
 }
 
-// A registry says it in errors, headers and challenges.
+// TestHostileRegistry checks answers of a registry with the hostile text in errors,
+// headers and challenges.
 func TestHostileRegistry(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
@@ -139,17 +141,18 @@ func TestHostileRegistry(t *testing.T) {
 	}
 }
 
-// Whoever writes past the Printer is named here.
+// TestRaw checks that only the files listed here write to the terminal without the
+// Printer.
 func TestRaw(t *testing.T) {
 	allowed := map[string]bool{
-		"build.go":    true, // an archive
-		"sbom.go":     true, // a document
-		"docs.go":     true, // the program's own
-		"nix.go":      true, // Nix's own terminal output
-		"root.go":     true, // is it a terminal?
-		"progress.go": true, // how wide is the terminal?
-		"verify.go":   true, // is it a terminal?
-		"diff.go":     true, // markdown has rules of its own
+		"build.go":    true, // writes an archive
+		"sbom.go":     true, // writes a document
+		"docs.go":     true, // writes the program's own text
+		"nix.go":      true, // passes on Nix's own terminal output
+		"root.go":     true, // asks if the output is a terminal
+		"progress.go": true, // asks for the width of the terminal
+		"verify.go":   true, // asks if the output is a terminal
+		"diff.go":     true, // Markdown has its own rules for escaping
 	}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -191,7 +194,7 @@ type crashing struct{}
 
 func (crashing) Read([]byte) (int, error) { panic("boom\x1b[2J") }
 
-// A crash says so, and is not wrong usage.
+// TestCrash checks that a crash is reported as a crash, and not as wrong usage.
 func TestCrash(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), []string{"login", "example.org", "-u", "me", "--password-stdin"}, crashing{}, &stdout, &stderr)

@@ -17,8 +17,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// imageFlags say what an image is like: every flag that affects its bytes is
-// here, beside those of the plan.
+// imageFlags describe the image. Every flag that affects its bytes is here or in
+// planFlags.
 type imageFlags struct {
 	compression string
 	format      string
@@ -53,7 +53,7 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.created, "created", "", "creation time: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise none)")
 }
 
-// settings checks the flags and returns what they say.
+// settings checks the flags and returns the compression and the settings.
 func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 	i.takeNoEntrypoint()
 	s := manifest.Settings{
@@ -101,9 +101,9 @@ func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 	return comp, s, nil
 }
 
-// describeNames are the names of --describe: the keys of the OCI image spec
-// (annotations.md) that do not follow from the closure. Nothing but the flag
-// sets them, because an image must not depend on the machine that builds it.
+// describeNames are the names for --describe: the keys of the OCI image spec
+// (annotations.md) that do not follow from the closure. Only the flag sets them,
+// because an image must not depend on the machine that builds it.
 var describeNames = []string{"authors", "description", "documentation", "licenses", "revision", "source", "url", "vendor"}
 
 // addDescription adds --describe to the labels, which GHCR reads, and to the
@@ -132,7 +132,7 @@ func (i *imageFlags) addDescription(s *manifest.Settings) error {
 	return nil
 }
 
-// takeNoEntrypoint makes a choice of --entrypoint "", which is no word.
+// takeNoEntrypoint handles --entrypoint "", which means no entrypoint.
 func (i *imageFlags) takeNoEntrypoint() {
 	if len(i.entrypoint) == 1 && i.entrypoint[0] == "" {
 		i.application.noEntrypoint, i.entrypoint = true, nil
@@ -154,9 +154,9 @@ func pairs(flag string, in []string) (map[string]string, error) {
 	return out, nil
 }
 
-// created is the flag, else SOURCE_DATE_EPOCH
-// (https://reproducible-builds.org/specs/source-date-epoch/), else nil. The
-// clock is never asked: a misspelt time fails.
+// created returns the time of --created, else of SOURCE_DATE_EPOCH
+// (https://reproducible-builds.org/specs/source-date-epoch/), else nil. It never
+// uses the clock, and a time that cannot be parsed is an error.
 func created(flag string) (*time.Time, error) {
 	value, from := flag, "--created"
 	if value == "" {

@@ -13,14 +13,14 @@ import (
 // initNone is the value of --init for images without an init layer.
 const initNone = "none"
 
-// initFlag is --init: files, or none.
+// initFlag is --init: files, or "none".
 type initFlag struct{ values []string }
 
 func (i *initFlag) add(f *pflag.FlagSet, usage string) {
 	f.StringArrayVar(&i.values, "init", nil, usage)
 }
 
-// choice reads the files that the flag names.
+// choice reads the files that --init names.
 func (i *initFlag) choice() (*manifest.InitChoice, error) {
 	c := &manifest.InitChoice{}
 	for _, v := range i.values {

@@ -24,10 +24,10 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// killer runs nixoci in a world of its own, and kills it.
+// killer runs nixoci with its own cache and its own directories, and kills it.
 type killer struct {
 	t     *testing.T
-	dir   string // everything that nixoci may write to is below it
+	dir   string // contains all that nixoci may write
 	flags []string
 	top   map[string]string
 }
@@ -50,7 +50,7 @@ func newKiller(t *testing.T) *killer {
 
 func (k *killer) command(args ...string) *exec.Cmd {
 	k.t.Helper()
-	program, err := exec.LookPath("nixoci") // of testscript.Main
+	program, err := exec.LookPath("nixoci") // from testscript.Main
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func (k *killer) command(args ...string) *exec.Cmd {
 
 var printedDigest = regexp.MustCompile(`@(sha256:[0-9a-f]{64})\s*$`)
 
-// ok runs nixoci to its end, which must be a success, and returns the digest.
+// ok runs nixoci, which must succeed, and returns the digest that it prints.
 func (k *killer) ok(args ...string) digest.Digest {
 	k.t.Helper()
 	cmd := k.command(args...)
@@ -77,7 +77,7 @@ func (k *killer) ok(args ...string) digest.Digest {
 	return digest.Digest(m[1])
 }
 
-// swept checks that the next run has left no temporary file of the killed one.
+// swept checks that the run after a killed one has removed all temporary files.
 func (k *killer) swept(moment any) {
 	k.t.Helper()
 	err := filepath.WalkDir(k.dir, func(name string, d fs.DirEntry, err error) error {
@@ -93,7 +93,7 @@ func (k *killer) swept(moment any) {
 
 var killsFlag = flag.Int("kills", 0, "kill the program so many times in each of TestKilledPush, TestKilledBuild/oci and TestKilledBuild/oci-archive")
 
-// kills is how many times each of the tests below kills a program.
+// kills returns how many times each of the tests below kills the program.
 func kills() int {
 	if *killsFlag > 0 {
 		return *killsFlag
@@ -104,19 +104,20 @@ func kills() int {
 	return 20
 }
 
-// A push is killed at each of its requests in turn: the tag is the old one or the
-// new one, its image is whole, and the next push succeeds and sweeps.
+// TestKilledPush kills a push at each of its requests in turn. Afterwards the tag
+// names the old or the new image, that image is complete, and the next push
+// succeeds and removes temporary files.
 func TestKilledPush(t *testing.T) {
 	t.Parallel()
 	k := newKiller(t)
 	reg := registrytest.New()
 	reg.Strict = true
-	var at, seen atomic.Int64 // the request to kill at; 0: none
+	var at, seen atomic.Int64 // the number of the request at which to kill; 0 for none
 	var process atomic.Pointer[os.Process]
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n := seen.Add(1); n == at.Load() {
 			process.Load().Signal(syscall.SIGKILL)
-			if n%2 == 0 { // the registry does what a program asked for that is gone
+			if n%2 == 0 { // every second time, the registry still executes the request of the killed program
 				reg.ServeHTTP(httptest.NewRecorder(), r)
 			}
 			panic(http.ErrAbortHandler)
@@ -165,9 +166,9 @@ func TestKilledPush(t *testing.T) {
 	}
 }
 
-// A build is killed at moments that spread over all of its time: the layout is
-// valid or absent, the archive whole or absent, and the next build succeeds with
-// the cache as it is, and sweeps.
+// TestKilledBuild kills a build at moments spread over its whole time. Afterwards
+// the layout or archive is complete or absent. The next build succeeds with the
+// cache as it is, and removes temporary files.
 func TestKilledBuild(t *testing.T) {
 	for kind, check := range map[string]func(path string) error{"oci": checkLayoutDir, "oci-archive": nil} {
 		t.Run(kind, func(t *testing.T) {
@@ -191,7 +192,7 @@ func TestKilledBuild(t *testing.T) {
 			}
 			for i := range kills() {
 				if i%2 == 0 {
-					clean() // else what the one before has left stays
+					clean() // in the other runs, the files of the killed run stay
 				}
 				cmd := k.command(args...)
 				if err := cmd.Start(); err != nil {
@@ -240,8 +241,8 @@ func mustRead(t *testing.T, name string) []byte {
 	return data
 }
 
-// checkLayoutDir reports what of an OCI layout is missing or damaged. A directory
-// without the marker is no layout.
+// checkLayoutDir reports missing or damaged parts of an OCI layout. A directory
+// without the file oci-layout is not a layout, so it passes.
 func checkLayoutDir(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "oci-layout")); os.IsNotExist(err) {
 		return nil

@@ -19,7 +19,8 @@ func main() {
 		os.Exit(crashed(terminal.New(os.Stderr), value, stack))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// Once interrupted, a second signal kills: default handling comes back.
+	// The first signal cancels ctx and restores default handling, so that a second
+	// signal ends the program at once.
 	context.AfterFunc(ctx, stop)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

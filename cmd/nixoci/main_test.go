@@ -25,17 +25,19 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// programs are what the test program can be, by name.
+// programs maps names to main functions: the test binary can run as each of these
+// programs.
 var programs = map[string]func(){"nixoci": main}
 
 func TestMain(m *testing.M) {
-	// What is tried again is tried again soon, in this process and in its programs.
+	// Retries wait only a little, in this process and in the programs that it
+	// starts.
 	retryPolicy.Delay = func(int) time.Duration { return 10 * time.Millisecond }
 	testscript.Main(tests{m}, programs)
 }
 
-// sampleSystems is the directory of the sample systems, the key that signs
-// them, and their toplevels by name.
+// sampleSystems returns the directory of the sample systems, the key of their
+// signatures, and their toplevels by name.
 func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 	t.Helper()
 	dir, err := filepath.Abs("../../testdata")
@@ -56,17 +58,16 @@ func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 	return dir, key, systems
 }
 
-// TestScripts runs the command line as a user would. Each script has a registry
-// of its own, and the sample systems of testdata/ as an
-// uncompressed binary cache:
+// TestScripts runs the command line as a user would. Each script has its own
+// registry, and the sample systems of testdata/ in an uncompressed binary cache:
 //
 //	$REGISTRY  host:port of an empty registry
-//	$DENY      one that lets nobody push
-//	$BROKEN    one that answers 500
-//	$CACHE     URL of the binary cache, $KEY what it is signed with
-//	$AMD $ARM  toplevels, $AMD2 and $ARM2 the same after an update
+//	$DENY      a registry that refuses every push
+//	$BROKEN    a registry that answers every request with 500
+//	$CACHE     URL of the binary cache, signed with $KEY
+//	$AMD $ARM  toplevels; $AMD2 and $ARM2 are the same systems after an update
 //	$AMDJSON   graph file of $AMD
-//	$NIXOCI    directory of nixoci and nothing else
+//	$NIXOCI    directory that contains only nixoci
 func TestScripts(t *testing.T) {
 	sample, key, systems := sampleSystems(t)
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
@@ -83,7 +84,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
-			env.Setenv("NIX_CONF_DIR", env.WorkDir) // no keys but those that a script names
+			env.Setenv("NIX_CONF_DIR", env.WorkDir) // only the keys that a script names are trusted
 			env.Setenv("SAMPLE", sample)
 			env.Setenv("CACHE", "file://"+cache)
 			env.Setenv("KEY", key)
@@ -155,8 +156,8 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdOneError checks that stderr is one error, with at most a hint: no usage
-// text, no stack, nothing said twice.
+// cmdOneError checks that stderr has one error and at most a hint. There may be no
+// usage text, no stack trace and no repeated line.
 func cmdOneError(ts *testscript.TestScript, neg bool, args []string) {
 	lines := strings.Split(strings.TrimRight(ts.ReadFile("stderr"), "\n"), "\n")
 	if !strings.HasPrefix(lines[0], "nixoci: ") {
@@ -192,8 +193,8 @@ func cmdTags(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdUnpackStore makes a local store of a toplevel's closure:
-// unpackstore DIR TOPLEVEL
+// cmdUnpackStore makes a local store with the closure of a toplevel: unpackstore
+// DIR TOPLEVEL
 func cmdUnpackStore(ts *testscript.TestScript, neg bool, args []string) {
 	root := ts.MkAbs(args[0])
 	keys, err := closure.NewTrustedKeys(ts.Getenv("KEY"))
@@ -216,7 +217,7 @@ func cmdUnpackStore(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(dir, "schema"), []byte("10"), 0o644))
 }
 
-// unpacker is where a file tree goes.
+// unpacker writes a file tree to this directory.
 type unpacker string
 
 func (u unpacker) Directory(name string) error {
@@ -245,8 +246,8 @@ func (u unpacker) parent(name string) string {
 	return file
 }
 
-// cmdFlipBit changes one bit in the middle of a file, or of the file that a
-// glob matches first.
+// cmdFlipBit changes one bit in the middle of a file. A glob pattern means its
+// first match.
 func cmdFlipBit(ts *testscript.TestScript, neg bool, args []string) {
 	files, err := filepath.Glob(ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -259,7 +260,8 @@ func cmdFlipBit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(files[0], b, 0o644))
 }
 
-// cmdEdit replaces text in a file, which must have it: edit FILE OLD NEW
+// cmdEdit replaces text in a file, and fails if the file does not contain it: edit
+// FILE OLD NEW
 func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 	file := ts.MkAbs(args[0])
 	b, err := os.ReadFile(file)
@@ -270,7 +272,7 @@ func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(file, bytes.ReplaceAll(b, []byte(args[1]), []byte(args[2])), 0o644))
 }
 
-// cmdSame compares files without printing what is in them.
+// cmdSame compares two files without printing their content.
 func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 	if a, b := ts.ReadFile(args[0]), ts.ReadFile(args[1]); a != b {
 		ts.Fatalf("%s (%d bytes) and %s (%d bytes) differ", args[0], len(a), args[1], len(b))

@@ -31,9 +31,9 @@ import (
 
 func init() { programs["measure"] = measure }
 
-// measure runs nixoci and writes the most memory that it needed, in bytes, into
-// the file that its first argument names. The test cannot measure that itself: a
-// program starts in the memory of the one that starts it, and Linux counts that.
+// measure runs nixoci. It writes the peak memory of nixoci, in bytes, into the file
+// that its first argument names. The test cannot measure this itself, because Linux
+// counts the memory of the starting process as memory of the new program.
 func measure() {
 	program, err := exec.LookPath("nixoci")
 	if err != nil {
@@ -56,11 +56,12 @@ func measure() {
 type memoryCase struct {
 	args []string
 	code int
-	want string   // in what it prints
-	env  []string // more of it
+	want string   // a part of the output
+	env  []string // additional environment variables
 }
 
-// stream writes what a hostile server sends, and ends quietly when nobody reads.
+// stream writes the answer of a hostile server. It ends without a message when the
+// client has gone.
 func stream(w io.Writer, part string, times int) {
 	for range times {
 		if _, err := io.WriteString(w, part); err != nil {
@@ -77,7 +78,8 @@ func serve(t *testing.T, f http.HandlerFunc) *httptest.Server {
 
 func numberedPath(i int) string { return fmt.Sprintf("/nix/store/%032d-x", i) }
 
-// floodOf is a binary cache whose every narinfo names so many new paths.
+// floodOf starts a binary cache. Every narinfo that it serves names this many new
+// paths.
 func floodOf(t *testing.T, references int) string {
 	next := 1
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -98,8 +100,9 @@ func floodOf(t *testing.T, references int) string {
 	}).URL
 }
 
-// largeWindows is the sample's cache, and its toplevel needs n paths more. Their
-// NARs decompress to more than 64 MiB each, with a window of as much.
+// largeWindows starts a server with the sample cache. Its toplevel refers to n
+// additional paths, and the NAR of each decompresses to more than 64 MiB with a
+// window of 64 MiB.
 func largeWindows(t *testing.T, n int) (url, top string) {
 	sample, _, systems := sampleSystems(t)
 	top = systems["sample-x86_64-linux"]
@@ -125,7 +128,7 @@ func largeWindows(t *testing.T, n int) (url, top string) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The window that it asks for is one byte of the block header, before its CRC.
+	// One byte of the block header, before its CRC, sets the window size.
 	data := packed.Bytes()
 	header := data[12 : 12+(int(data[12])+1)*4]
 	header[4] = 28 // 64 MiB
@@ -153,7 +156,8 @@ func largeWindows(t *testing.T, n int) (url, top string) {
 	return s.URL, top
 }
 
-// graphFile is what Nix writes of n store paths, about a kilobyte for each.
+// graphFile writes a graph file as Nix does, with n store paths of about a kilobyte
+// each.
 func graphFile(t *testing.T, n int) string { return graphFileOf(t, n, writeGraph) }
 
 func graphFileOf(t *testing.T, n int, write func(io.Writer, int)) string {
@@ -182,8 +186,9 @@ func (e *errWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// writeGraph writes n paths, with a deriver, a signature and up to ten references
-// each. The closure of a path has a few hundred others, and the last one needs all.
+// writeGraph writes n paths, each with a deriver, a signature and up to ten
+// references. The closure of most paths has a few hundred others. The last path
+// refers to all of the second half.
 func writeGraph(w io.Writer, n int) {
 	io.WriteString(w, "[")
 	for i := range n {
@@ -200,7 +205,7 @@ func writeGraph(w io.Writer, n int) {
 	io.WriteString(w, "]")
 }
 
-// writeChain writes n paths, each of which refers to the one before it.
+// writeChain writes n paths. Each path refers to the one before it.
 func writeChain(w io.Writer, n int) {
 	for i := range n {
 		fmt.Fprintf(w, `%s{"path":"%s","narHash":"sha256:%064x","narSize":%d,"references":["%s"]}`, "[,"[min(i, 1):][:1], numberedPath(i), i, 1000+i, numberedPath(max(i-1, 0)))
@@ -208,12 +213,12 @@ func writeChain(w io.Writer, n int) {
 	io.WriteString(w, "]")
 }
 
-// pushed is a registry with the sample's image as web:v1. Its list of what is
-// attached to a manifest is attached's.
+// pushed starts a registry with the sample image as web:v1. The function attached
+// answers requests for referrers.
 func pushed(t *testing.T, attached func(w http.ResponseWriter, r *http.Request, reg *registrytest.Registry)) (host string) {
 	k := newKiller(t)
 	reg := registrytest.New()
-	var mu sync.Mutex // attached may add to the registry
+	var mu sync.Mutex // because attached may change the registry
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -229,8 +234,8 @@ func pushed(t *testing.T, attached func(w http.ResponseWriter, r *http.Request, 
 	return host
 }
 
-// TestMemory runs the program with hostile and with large input. It needs less
-// than limit.Memory, and ends with a clear error where there is something wrong.
+// TestMemory runs the program with hostile and with large input. It must need less
+// memory than limit.Memory, and report wrong input with a clear error.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute: make faults runs it")
@@ -359,7 +364,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// attachedStatements attaches n closure statements of so many paths.
+// attachedStatements attaches n closure statements, each with this many paths.
 func attachedStatements(t *testing.T, n, paths int) func(http.ResponseWriter, *http.Request, *registrytest.Registry) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `{"mediaType":%q,"storeDir":%q,"roots":[],"closure":`, attest.ClosureType, closure.StoreDir)

@@ -15,11 +15,11 @@ import (
 	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
-// baseSystem is what the system that nixoci ships is called in messages.
+// baseSystem is the name that messages use for the system that nixoci ships.
 const baseSystem = "the base system"
 
-// buildTarget has Nix build one target, for every platform that is asked for, and
-// reads the graphs of what came out.
+// buildTarget has Nix build one target for every requested platform, and reads the
+// graphs of the results.
 func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argument, f *closureFlags) ([]input, error) {
 	systems, err := a.buildSystems(target)
 	if err != nil {
@@ -35,14 +35,14 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 	if a.nix == nil {
 		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose, Sources: a.sources}
 		if !a.quiet {
-			a.nix.Progress = a.stderr.Raw() // Nix draws there itself
+			a.nix.Progress = a.stderr.Raw() // Nix draws its progress itself
 		}
 	}
 	built, err := a.nix.Build(ctx, target, systems)
 	if err != nil {
 		return nil, fmt.Errorf("closure %q: %w", arg, err)
 	}
-	// What was just built is there, whatever binary caches --from names.
+	// The results are in the local store, even if --from names binary caches.
 	src, err := closure.OpenLocal(root)
 	if err != nil {
 		return nil, err
@@ -64,8 +64,9 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 	return inputs, nil
 }
 
-// buildSystems are the systems to build target for: the one that it states, those of
-// --platform, or this machine's; none for a flake's own.
+// buildSystems returns the systems for which to build target: the one in the
+// argument, else those of --platform, else this machine's. For a flake without
+// either it returns nil, and the flake decides.
 func (a *app) buildSystems(target nixbuild.Argument) ([]string, error) {
 	if target.System != "" {
 		return []string{target.System}, nil
@@ -91,8 +92,8 @@ func (a *app) buildSystems(target nixbuild.Argument) ([]string, error) {
 	return systems, nil
 }
 
-// nixpkgs is --nixpkgs as a flake reference: a directory that is there is that
-// directory, as everywhere on a command line.
+// nixpkgs returns --nixpkgs as a flake reference. If arg names an existing
+// directory, it is that directory.
 func nixpkgs(arg string) string {
 	if arg == "" || filepath.IsAbs(arg) {
 		return arg

@@ -16,7 +16,7 @@ import (
 	"github.com/nixoci/nixoci/internal/page"
 )
 
-// pageFlags are those of the commands that write a page.
+// pageFlags are the flags of commands that write an HTML page.
 type pageFlags struct {
 	file string
 	open bool
@@ -27,7 +27,8 @@ func (f *pageFlags) add(fl *pflag.FlagSet, about string) {
 	fl.BoolVar(&f.open, "open", false, "open that page in a browser; without --html it is a temporary file")
 }
 
-// write writes the page that make makes, if one is wanted, and says so.
+// write makes the page and writes it, if --html or --open is set, and prints where
+// the page is.
 func (f *pageFlags) write(ctx context.Context, a *app, make func() (*page.Page, error)) error {
 	if f.file == "" && !f.open {
 		return nil
@@ -40,12 +41,13 @@ func (f *pageFlags) write(ctx context.Context, a *app, make func() (*page.Page, 
 	if err := p.Write(&b); err != nil {
 		return err
 	}
+	// A named file is written in place and not renamed, because it may be a pipe.
 	file := f.file
 	if file == "" {
 		if file, err = temporaryPage(b.Bytes()); err != nil {
 			return err
 		}
-	} else if err := os.WriteFile(file, b.Bytes(), 0o666); err != nil { // not by a rename: a pipe is a file, too
+	} else if err := os.WriteFile(file, b.Bytes(), 0o666); err != nil {
 		return fmt.Errorf("write page: %w", err)
 	}
 	if !a.quiet {
@@ -72,8 +74,8 @@ func temporaryPage(data []byte) (string, error) {
 	return tmp.Name(), nil
 }
 
-// openInBrowser opens a file in the browser of whoever is logged in: with the
-// program that each system has for it, which is all that libraries for this do.
+// openInBrowser opens a file in the user's browser. It runs the program that the
+// system provides for this; libraries for this task do the same.
 func openInBrowser(ctx context.Context, file string) error {
 	program := "xdg-open"
 	if runtime.GOOS == "darwin" {

@@ -18,7 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// planCommandFlags are those of plan alone.
+// planCommandFlags are the flags of the plan command.
 type planCommandFlags struct {
 	reading
 	against string
@@ -120,7 +120,7 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	return nil
 }
 
-// planSubject plans one subject, above base if that is not nil.
+// planSubject plans one subject. If base is not nil, the layers go on top of it.
 func (a *app) planSubject(ctx context.Context, in *subject, planner *plan.Planner, base *push.BaseImage, f *planCommandFlags) (*report.PlanReport, *plan.Plan, error) {
 	platform := platformOf(in.system)
 	var below *manifest.Base
@@ -153,8 +153,8 @@ func (a *app) planSubject(ctx context.Context, in *subject, planner *plan.Planne
 	return r, p, err
 }
 
-// graphs are the closures of args. A graph file needs no store, and may have
-// several roots: then it has no toplevel.
+// graphs reads the graphs of the CLOSURE arguments. A graph file needs no store. It
+// may have several roots, and then its input has no toplevel.
 func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
 	if len(args) == 0 {
 		return a.inputs(ctx, args, f)
@@ -193,7 +193,7 @@ func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]inp
 	return all, nil
 }
 
-// have is what clients have who have other.
+// have describes the layers that a client of other already holds.
 func (a *app) have(ctx context.Context, other, platform string, f *planCommandFlags) (report.Have, error) {
 	if isClosure(other) {
 		inputs, err := a.graphs(ctx, []string{other}, &f.closure)
@@ -222,8 +222,8 @@ func (a *app) have(ctx context.Context, other, platform string, f *planCommandFl
 	return h, nil
 }
 
-// writeFile writes a file that appears whole or not at all. No name is nothing
-// to do.
+// writeFile writes a file. The file appears complete or not at all. If name is
+// empty, writeFile does nothing.
 func writeFile(name string, write func(io.Writer) error) error {
 	if name == "" {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// planFlags say how store paths are divided into layers.
+// planFlags decide how store paths are divided into layers.
 type planFlags struct {
 	maxLayers int
 	layers    []string
@@ -23,14 +23,14 @@ type planFlags struct {
 	follow    []string
 	from      []string
 
-	registry *registryFlags // for --plan and --plan-from of an image
+	registry *registryFlags // for --plan and --plan-from, which may name an image in a registry
 
-	// auto finds the image that --plan-from auto means, and returns its plans and
-	// its name; nil where the command has none.
+	// auto finds the image for --plan-from auto, and returns its plans and its
+	// name. It is nil if the command does not support auto.
 	auto func(context.Context) ([]plan.Known, string, error)
 }
 
-// planAuto is the --plan-from that means the image that is there.
+// planAuto is the --plan-from value for the image that exists at the destination.
 const planAuto = "auto"
 
 func (p *planFlags) addPlan(f *pflag.FlagSet) {
@@ -91,8 +91,8 @@ func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *pla
 	return all, nil
 }
 
-// autoIs makes --plan-from auto mean other, the image that a command compares
-// with. Of anything but an image it means nothing.
+// autoIs makes --plan-from auto mean other, the image with which a command
+// compares. If other is not an image, auto stays unsupported.
 func (a *app) autoIs(f *planFlags, other string, r *reading) {
 	if other == "" || isClosure(other) {
 		return
@@ -102,8 +102,8 @@ func (a *app) autoIs(f *planFlags, other string, r *reading) {
 	}
 }
 
-// autoPlan is the plan of the image that is there. Where there is none, or one of
-// another tool, the image is planned as without it.
+// autoPlan returns the plan of the existing image. If there is none, or another
+// tool made it, the result is empty and the layers are planned from the beginning.
 func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Known, error) {
 	if f.auto == nil {
 		return nil, usageError{hint.Add(errors.New("this command makes no image that could be there already"), "name an image, or a file of nixoci plan --out")}

@@ -14,40 +14,41 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// progress shows on stderr how far a push or a verification is: on a terminal some
-// lines that are drawn again and again, else a line every few seconds.
+// progress shows on stderr how far a push or verification is. On a terminal it
+// redraws a few lines; otherwise it prints one line every few seconds.
 //
-// What is shown is a function of the state and the time, [progress.lines] and
-// [progress.line]; mpb and its like draw on their own, past the printer that
-// makes names of layers harmless, and have no line for a log.
+// The text is a function of the state and the time: [progress.lines] and
+// [progress.line]. Libraries such as mpb were not used for two reasons. They write
+// to the terminal without the printer, which makes the names of layers harmless.
+// They also have no output for logs.
 type progress struct {
 	w       *terminal.Printer
-	live    bool // it is a terminal
+	live    bool // stderr is a terminal
 	quiet   bool
 	verbose bool
 	paint   func(color string, s terminal.Own) terminal.Own
 	now     func() time.Time
 	width   func() int
-	sent    func() int64 // bytes sent so far; nil where nothing is sent
+	sent    func() int64 // bytes sent so far; nil if the command sends nothing
 
 	mu       sync.Mutex
 	start    time.Time
 	bars     []*bar
 	barsOf   map[*layers.Layer][]*bar
-	working  []*layers.Layer // that are made now, in the order in which they began
+	working  []*layers.Layer // layers in work, in the order in which they began
 	begun    time.Time       // when the first byte was read
 	layers   int
 	finished int
-	read     int64 // bytes of contents that went by
-	made     int64 // bytes of the layers that were made
-	reused   int64 // bytes of contents that nobody had to read
-	keeps    bool  // what is finished stays where it is if the command is interrupted
-	drawn    int   // lines
+	read     int64 // bytes of store paths that were read
+	made     int64 // bytes of new layers
+	reused   int64 // bytes of store paths that did not have to be read
+	keeps    bool  // finished layers are kept if the command is interrupted
+	drawn    int   // number of lines on the screen
 	stop     chan struct{}
 	stopped  sync.WaitGroup
 }
 
-// bar is one platform, or all of a verification.
+// bar is the bar of one platform, or of a whole verification.
 type bar struct {
 	name        string
 	done, total int64
@@ -55,8 +56,8 @@ type bar struct {
 
 const (
 	redrawEvery = 100 * time.Millisecond
-	lineEvery   = 5 * time.Second // where there is no terminal
-	leastBar    = 5               // columns; a bar that is shorter is left out
+	lineEvery   = 5 * time.Second // without a terminal
+	leastBar    = 5               // columns; a shorter bar is not shown
 )
 
 func (a *app) newProgress() *progress {
@@ -85,7 +86,7 @@ func (p *progress) Start(platforms []push.PlatformLayers) {
 	p.begin()
 }
 
-// begin starts to show something.
+// begin starts the output.
 func (p *progress) begin() {
 	if p.quiet || p.stop != nil {
 		return
@@ -110,7 +111,7 @@ func (p *progress) begin() {
 	})
 }
 
-// show draws the lines anew, or prints one.
+// show redraws the lines on a terminal, or prints one line to a log.
 func (p *progress) show() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -167,7 +168,7 @@ func (p *progress) Done(r push.LayerResult) {
 		r.Packed.Digest.Encoded()[:12], human.Bytes(r.Packed.UncompressedSize), human.Bytes(r.Packed.Size), how, r.Layer.Comment)
 }
 
-// sums are the bytes of all bars. A layer of two platforms counts in both.
+// sums adds the bytes of all bars. A layer that two platforms share counts twice.
 func (p *progress) sums() (done, total int64) {
 	for _, b := range p.bars {
 		done, total = done+b.done, total+b.total
@@ -175,8 +176,7 @@ func (p *progress) sums() (done, total int64) {
 	return done, total
 }
 
-// pace is how fast bytes go by, and how long the others will take: "" where it
-// is too early to say.
+// pace returns the speed and the time left, or "" if it is too early to know.
 func (p *progress) pace(now time.Time) string {
 	took := now.Sub(p.begun)
 	if p.begun.IsZero() || took < time.Second || p.read == 0 {
@@ -190,7 +190,7 @@ func (p *progress) pace(now time.Time) string {
 	return text
 }
 
-// amounts say what became of the bytes.
+// amounts returns how many bytes were read, made, reused and sent.
 func (p *progress) amounts() string {
 	text := "read " + human.Bytes(p.read)
 	if p.made > 0 {
@@ -205,7 +205,7 @@ func (p *progress) amounts() string {
 	return text
 }
 
-// line is the state on one line, for logs.
+// line returns the state as one line, for logs.
 func (p *progress) line(now time.Time) string {
 	done, total := p.sums()
 	text := fmt.Sprintf("%3.0f%% of %s in %s: %d of %s", percent(done, total), human.Bytes(total), human.Duration(now.Sub(p.start)),
@@ -220,8 +220,8 @@ func (p *progress) line(now time.Time) string {
 	return text
 }
 
-// lines are the state for a terminal of width columns: the bars, what became of
-// the bytes, and the layers that are being made.
+// lines returns the state for a terminal of width columns: the bars, the amounts,
+// and the layers in work.
 func (p *progress) lines(now time.Time, width int) []terminal.Own {
 	names := 0
 	if len(p.bars) > 1 {
@@ -272,7 +272,8 @@ func percent(done, total int64) float64 {
 	return 100 * float64(done) / float64(total)
 }
 
-// clip makes text harmless, and short enough for a line of width columns.
+// clip makes control characters in text visible, and cuts it to the width of the
+// terminal.
 func clip(text string, width int) terminal.Own {
 	runes := []rune(terminal.Visible(text))
 	if room := max(1, width-1); len(runes) > room {
@@ -281,7 +282,7 @@ func clip(text string, width int) terminal.Own {
 	return terminal.Own(runes)
 }
 
-// draw draws the lines over those that are there.
+// draw replaces the lines on the screen with new ones.
 func (p *progress) draw() {
 	lines := p.lines(p.now(), p.width())
 	text := p.up()
@@ -292,7 +293,7 @@ func (p *progress) draw() {
 	p.drawn = len(lines)
 }
 
-// up moves the cursor to the first line that was drawn.
+// up returns the sequence that moves the cursor to the first drawn line.
 func (p *progress) up() terminal.Own {
 	if p.drawn == 0 {
 		return "\r"
@@ -300,7 +301,7 @@ func (p *progress) up() terminal.Own {
 	return terminal.Own(fmt.Sprintf("\r\x1b[%dA", p.drawn))
 }
 
-// erase removes what was drawn.
+// erase removes the drawn lines.
 func (p *progress) erase() {
 	if p.drawn > 0 {
 		p.w.Printf("%s\x1b[J", p.up())
@@ -308,7 +309,7 @@ func (p *progress) erase() {
 	}
 }
 
-// above prints something above what is drawn.
+// above prints something above the drawn lines.
 func (p *progress) above(print func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -320,7 +321,7 @@ func (p *progress) above(print func()) {
 	}
 }
 
-// end removes what was drawn. It may be called again.
+// end stops the output and removes the drawn lines. It may be called again.
 func (p *progress) end() {
 	if p.stop != nil {
 		close(p.stop)
@@ -332,7 +333,8 @@ func (p *progress) end() {
 	p.erase()
 }
 
-// kept says what an interrupted command has not done in vain, "" for nothing.
+// kept returns what an interrupted command has finished and stored, or "" for
+// nothing.
 func (p *progress) kept() string {
 	if p == nil {
 		return ""

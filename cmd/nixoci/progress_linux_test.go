@@ -18,15 +18,15 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// clock is a time that stands still unless it is moved.
+// clock shows a time that only changes through wait.
 type clock struct{ time.Time }
 
 func (c *clock) now() time.Time { return c.Time }
 
 func (c *clock) wait(d time.Duration) { c.Time = c.Add(d) }
 
-// testProgress is the progress of a push of two platforms with 1 GB each, of
-// which they share 200 MB.
+// testProgress returns the progress of a push of two platforms with 1 GB each. They
+// share 200 MB.
 func testProgress(width int) (p *progress, c *clock, out *bytes.Buffer, ls []*layers.Layer) {
 	out = &bytes.Buffer{}
 	c = &clock{time.Unix(1e9, 0)}
@@ -92,7 +92,8 @@ func TestProgressLines(t *testing.T) {
 	}
 }
 
-// Before there is something to go by, nothing is promised.
+// TestProgressTooEarly checks that no speed and no time left are shown before the
+// first byte.
 func TestProgressTooEarly(t *testing.T) {
 	a, _ := testApp()
 	p := a.newProgress()
@@ -105,7 +106,8 @@ func TestProgressTooEarly(t *testing.T) {
 	}
 }
 
-// A warning stands above the lines, and in the end nothing of them is left.
+// TestProgressDraws checks that a warning appears above the lines, and that end
+// removes all of them.
 func TestProgressDraws(t *testing.T) {
 	p, _, out, _ := testProgress(60)
 	p.show()
@@ -121,7 +123,8 @@ func TestProgressDraws(t *testing.T) {
 	}
 }
 
-// screen is what a terminal shows after text: lines, and the sequences of draw.
+// screen returns what a terminal shows after printing text. It understands the
+// escape sequences of draw.
 func screen(text string) string {
 	lines, row := []string{""}, 0
 	for text != "" {
@@ -152,7 +155,8 @@ func screen(text string) string {
 	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
 }
 
-// Without a terminal: a line for each interval, and layers only with --verbose.
+// TestProgressLog checks the output without a terminal: one line for each interval,
+// and a line for each layer only with --verbose.
 func TestProgressLog(t *testing.T) {
 	for _, verbose := range []bool{false, true} {
 		p, c, out, ls := testProgress(80)
@@ -188,13 +192,13 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestTerminal runs a build with a real terminal for stderr: the lines are gone in
-// the end, and no image goes to a terminal.
+// TestTerminal runs a build with a real terminal as stderr. At the end the progress
+// lines are gone. An image is not written to a terminal.
 func TestTerminal(t *testing.T) {
 	master, slave := openTerminal(t)
 	done := make(chan string)
 	go func() {
-		// EIO tells that the last slave was closed.
+		// A read fails with EIO when the last slave is closed.
 		data, err := io.ReadAll(master)
 		if err != nil && !errors.Is(err, unix.EIO) {
 			data = append(data, err.Error()...)

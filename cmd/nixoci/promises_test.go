@@ -13,8 +13,8 @@ var (
 	testPackage = regexp.MustCompile(`(?:cmd|internal|e2e)(?:/[a-z]+)*`)
 )
 
-// Every promise of docs/security.md names a test, and every test that it names is
-// in the package that it names.
+// TestPromises checks that every promise in docs/security.md names a test, and that
+// the named test exists in the named package.
 func TestPromises(t *testing.T) {
 	text := string(mustRead(t, "../../docs/security.md"))
 	_, table, found := strings.Cut(text, "| promise | checked by |\n|---|---|\n")
@@ -32,7 +32,8 @@ func TestPromises(t *testing.T) {
 			t.Errorf("not two cells: %s", row)
 			continue
 		}
-		// "`TestA`, `TestB` in internal/x, `TestC` in internal/y and internal/z"
+		// The form of a cell: "`TestA`, `TestB` in internal/x, `TestC` in
+		// internal/y and internal/z"
 		rest, tests := cells[1], 0
 		for rest != "" {
 			part, after, _ := strings.Cut(rest, " in ")
@@ -62,7 +63,7 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// declares reports whether a test of a package is there, and runs.
+// declares reports whether a package has a test of this name.
 func declares(t *testing.T, dir, name string) bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))

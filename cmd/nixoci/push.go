@@ -31,7 +31,7 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// registryFlags say how a registry is spoken to.
+// registryFlags are the flags for the connection to a registry.
 type registryFlags struct {
 	insecure bool
 	caFile   string
@@ -46,10 +46,11 @@ func (r *registryFlags) options(a *app) registry.Options {
 	return registry.Options{Insecure: r.insecure, MinSpeed: a.leastSpeed(), CAFile: r.caFile, UserAgent: "nixoci/" + version, Retry: retryPolicy}
 }
 
-// retryPolicy is how requests are tried again. Tests wait less.
+// retryPolicy decides how often a request is tried again, and the pause before
+// that. Tests set shorter pauses.
 var retryPolicy retry.Policy
 
-// pushFlags are those of push alone.
+// pushFlags are the flags of the push command.
 type pushFlags struct {
 	registry  registryFlags
 	tags      []string
@@ -114,13 +115,13 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	return cmd
 }
 
-// Values of --reuse beside the names of who is believed.
+// Values of --reuse that stand for both sources or for none.
 const (
 	reuseBoth = "both"
 	reuseNone = "none"
 )
 
-// reuse is the parsed --reuse.
+// reuse is the parsed --reuse: the sources to ask for known layers.
 type reuse struct{ local, registry bool }
 
 func parseReuse(s string) (r reuse, err error) {
@@ -213,8 +214,8 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	return review.write(ctx, repo, ref, &result, &stats)
 }
 
-// predecessorPlans are the plans of the image that a push will replace, and its
-// name.
+// predecessorPlans returns the plans and the name of the image that a push will
+// replace.
 func predecessorPlans(ctx context.Context, job *push.Job, repo *registry.Repository) ([]plan.Known, string, error) {
 	r, err := job.Predecessor(ctx, repo)
 	if err != nil || r == nil {
@@ -224,7 +225,8 @@ func predecessorPlans(ctx context.Context, job *push.Job, repo *registry.Reposit
 	return known, r.String(), err
 }
 
-// pushReference is where refArg names, with its tag and more of them, each once.
+// pushReference parses refArg and checks the additional tags. It returns each tag
+// once.
 func pushReference(refArg string, more []string) (ref registry.Reference, tags []string, err error) {
 	if err := checkPushReference("nixoci push", refArg); err != nil {
 		return ref, nil, err
@@ -247,9 +249,10 @@ func pushReference(refArg string, more []string) (ref registry.Reference, tags [
 	return ref, tags, nil
 }
 
-// reuseFrom adds to job the images whose layers may be reused: those that the
-// tags of the push name now, latest, those of --reuse-from and --plan-from, and
-// the newest of the repository where none of them is there.
+// reuseFrom adds to job the images from which it may reuse layers. These are the
+// images that the pushed tags and latest name now, and those of --reuse-from and
+// --plan-from. If none of them exists, the job uses the newest image of the
+// repository.
 func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
 	for _, tag := range append(slices.Clone(job.Tags), "latest") {
 		job.AddReuse(push.NewRemote(repo, tag))
@@ -283,7 +286,7 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 	return nil
 }
 
-// documents are those that the flags of a push attach.
+// documents returns the documents that the flags of a push attach.
 func (a *app) documents(f *pushFlags, job *push.Job) (*attest.Documents, error) {
 	d, err := documentsToAttach(f.attest, job)
 	if err != nil {
@@ -328,7 +331,8 @@ func programDigest() (digest.Digest, error) {
 	return digest.FromReader(f)
 }
 
-// attestKey is the key that signs the documents of a push, nil without one.
+// attestKey returns the key that signs the documents of a push, or nil if there is
+// no --key.
 func (a *app) attestKey(f *pushFlags) (*attest.PrivateKey, error) {
 	switch {
 	case f.key == "":
@@ -339,7 +343,7 @@ func (a *app) attestKey(f *pushFlags) (*attest.PrivateKey, error) {
 	return a.privateKey(f.key)
 }
 
-// readPublicKey reads the key in file, nil for no file.
+// readPublicKey reads the key in file. It returns nil if file is empty.
 func readPublicKey(file string) (*attest.PublicKey, error) {
 	if file == "" {
 		return nil, nil
@@ -355,7 +359,8 @@ func readPublicKey(file string) (*attest.PublicKey, error) {
 	return key, nil
 }
 
-// requireSignature makes an image count only if key, if any, has signed it.
+// requireSignature makes r accept only images that key has signed. If key is nil,
+// it does nothing.
 func requireSignature(r *push.Remote, key *attest.PublicKey) {
 	if key == nil {
 		return
@@ -366,7 +371,7 @@ func requireSignature(r *push.Remote, key *attest.PublicKey) {
 	})
 }
 
-// parseShare reads a percentage, with or without its sign.
+// parseShare parses a percentage, with or without "%".
 func parseShare(s string) (float64, error) {
 	percent, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
 	if err != nil || !(percent >= 0 && percent <= 100) {
@@ -375,8 +380,8 @@ func parseShare(s string) (float64, error) {
 	return percent / 100, nil
 }
 
-// openRemote is the image that reference names, through repo where it is in
-// that repository.
+// openRemote opens the image that reference names. If the image is in the
+// repository of the push, it uses repo.
 func (a *app) openRemote(reference string, repo *registry.Repository, of registry.Reference, f *registryFlags) (*push.Remote, error) {
 	if err := checkReference(reference); err != nil {
 		return nil, fmt.Errorf("--reuse-from: %w", err)
@@ -397,7 +402,7 @@ func (a *app) openRemote(reference string, repo *registry.Repository, of registr
 	return push.NewRemote(other, ref.TagOrDigest()), nil
 }
 
-// attach attaches documents to the image that a push has made.
+// attach attaches the documents to the pushed image.
 func (a *app) attach(ctx context.Context, repo *registry.Repository, result *push.Result, images []push.PlannedSystem, documents *attest.Documents) error {
 	if documents.None() {
 		return nil
@@ -420,7 +425,7 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, result *pus
 	return nil
 }
 
-// job is what the flags of an image say.
+// job makes the job from the flags of an image.
 func (a *app) job(img *imageFlags) (push.Job, error) {
 	comp, settings, err := img.settings()
 	if err != nil {
@@ -435,20 +440,20 @@ func (a *app) job(img *imageFlags) (push.Job, error) {
 	}, nil
 }
 
-// run pushes with progress.
+// run pushes the images and shows the progress.
 func (a *app) run(ctx context.Context, dst oci.Destination, images []push.PlannedSystem, job push.Job) (push.Result, error) {
 	p := a.newProgress()
 	defer p.end()
 	job.Progress = p
 	if repo, ok := dst.(*registry.Repository); ok {
-		p.keeps = true // the layers in the registry, what they are in the cache
+		p.keeps = true // after an interruption, the registry has the finished layers and the cache has their digests
 		p.sent = func() int64 { return repo.Stats().BytesSent }
 	}
 	return push.Push(ctx, dst, images, job)
 }
 
-// spent says how long it took and what was sent; s is nil where no registry was
-// spoken to.
+// spent returns how long a push took and what it sent. s is nil if no registry was
+// used.
 func (a *app) spent(start time.Time, s *registry.Stats) string {
 	took := human.Duration(time.Since(start))
 	switch {
@@ -460,7 +465,7 @@ func (a *app) spent(start time.Time, s *registry.Stats) string {
 	return fmt.Sprintf("sent %s in %s", human.Bytes(s.BytesSent), took)
 }
 
-// summary says on stderr what was done.
+// summary prints the result of a push or build on stderr.
 func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
 	a.done = true
 	if a.quiet {
@@ -503,7 +508,8 @@ func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
 	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, a.spent(start, stats))
 }
 
-// baseSummary says what was done with the layers of a base image.
+// baseSummary returns how many layers of a base image were copied, mounted or
+// already present.
 func baseSummary(base []push.BaseResult) string {
 	if len(base) == 0 {
 		return ""
@@ -521,7 +527,7 @@ func baseSummary(base []push.BaseResult) string {
 	return "; above " + human.Count(len(base), "layer") + " of the base image: " + strings.Join(parts, ", ")
 }
 
-// platformList are the platforms of an index, in its order.
+// platformList returns the platforms of an index, in its order.
 func platformList(manifests []ocispec.Descriptor) string {
 	var platforms []string
 	for _, d := range manifests {
@@ -532,7 +538,7 @@ func platformList(manifests []ocispec.Descriptor) string {
 	return strings.Join(platforms, " ")
 }
 
-// printed is the result as JSON.
+// printed is the result of push and build with --json.
 type printed struct {
 	Ref       string         `json:"ref"`
 	Digest    string         `json:"digest"`

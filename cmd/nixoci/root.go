@@ -18,7 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// app is what all commands share: streams and the common flags.
+// app holds what all commands share: the streams and the common flags.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr *terminal.Printer
@@ -33,14 +33,14 @@ type app struct {
 	color     string
 
 	log       *logrus.Logger
-	repeats   map[string]int // how often a warning was said
+	repeats   map[string]int // how often each warning was printed
 	repeatsMu sync.Mutex
 	cache     *push.Cache
-	nix       *nixbuild.Nix // once something was to be built
+	nix       *nixbuild.Nix // created at the first build
 	sources   bool          // find the source of what Nix builds
 	built     map[closure.StorePath]*nixbuild.Built
-	progress  *progress // what is shown of a command that takes long
-	done      bool      // the command's work is complete: an interrupt comes too late
+	progress  *progress // progress display of a long command
+	done      bool      // the command has finished its work, so an interrupt changes nothing
 }
 
 const rootLong = `nixoci turns NixOS systems and applications into reproducible, multi-platform
@@ -128,7 +128,7 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// setup checks the common flags once they are parsed.
+// setup checks the common flags after they are parsed.
 func (a *app) setup() error {
 	if !slices.Contains([]string{"auto", "always", "never"}, a.color) {
 		return usagef("--color %q: not auto, always or never", a.color)
@@ -155,7 +155,8 @@ func (a *app) setup() error {
 	return nil
 }
 
-// leastSpeed is --min-speed as registries and caches take it.
+// leastSpeed converts --min-speed for registries and caches. They use -1 for "any
+// speed".
 func (a *app) leastSpeed() int64 {
 	if a.minSpeed <= 0 {
 		return -1
@@ -163,7 +164,7 @@ func (a *app) leastSpeed() int64 {
 	return a.minSpeed
 }
 
-// ANSI colors.
+// ANSI color codes.
 const (
 	red   = "31"
 	green = "32"
@@ -171,7 +172,7 @@ const (
 	faint = "2"
 )
 
-// paint is text of the program's own, in a color.
+// paint colors the program's own text.
 func (a *app) paint(color string, s terminal.Own) terminal.Own {
 	if !a.colored() {
 		return s
@@ -179,13 +180,13 @@ func (a *app) paint(color string, s terminal.Own) terminal.Own {
 	return terminal.Own("\x1b["+color+"m") + s + "\x1b[0m"
 }
 
-// logHook prints what is logged.
+// logHook prints log messages.
 type logHook struct{ a *app }
 
 func (h logHook) Levels() []logrus.Level { return logrus.AllLevels }
 
-// Fire prints e. A warning that was said before is counted, and said once more in
-// the end, see [app.sayRepeats].
+// Fire prints e. A repeated warning is only counted, and [app.sayRepeats] prints
+// the count at the end.
 func (h logHook) Fire(e *logrus.Entry) error {
 	text := strings.TrimRight(e.Message, "\n")
 	color := cyan
@@ -208,7 +209,7 @@ func (h logHook) Fire(e *logrus.Entry) error {
 	return nil
 }
 
-// sayRepeats says which warnings there were more than once.
+// sayRepeats prints each repeated warning with its count.
 func (a *app) sayRepeats() {
 	a.repeatsMu.Lock()
 	defer a.repeatsMu.Unlock()
@@ -221,7 +222,7 @@ func (a *app) sayRepeats() {
 
 func (a *app) colored() bool { return a.coloredOn(a.stderr.Raw()) }
 
-// coloredOn reports whether text on w has colors.
+// coloredOn reports whether text on w is colored.
 func (a *app) coloredOn(w io.Writer) bool {
 	switch a.color {
 	case "always":
@@ -232,7 +233,7 @@ func (a *app) coloredOn(w io.Writer) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }
 
-// terminal reports whether stderr is one.
+// terminal reports whether stderr is a terminal.
 func (a *app) terminal() bool {
 	return isTerminal(a.stderr.Raw())
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// Exit codes, as documented in the README.
+// Exit codes, as documented in docs/reference.md.
 const (
 	exitOK          = 0
 	exitFailed      = 1
@@ -22,7 +22,7 @@ const (
 	exitInterrupted = 130
 )
 
-// usageError is a command line that makes no sense.
+// usageError is the error for a wrong command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -31,12 +31,12 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// mismatchError says that something is not what it claims to be.
+// mismatchError means that an image or layer is not what it claims to be.
 type mismatchError struct{ error }
 
 func (e mismatchError) Unwrap() error { return e.error }
 
-// run is the program: all but signals and exiting.
+// run is the whole program, except for signals and os.Exit.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	a := &app{stdin: stdin, stdout: terminal.New(stdout), stderr: terminal.New(stderr)}
 	defer func() {
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return a.finish(ctx, err)
 }
 
-// crashed says what a person can do about a panic.
+// crashed reports a panic and asks the user to report the bug.
 func crashed(stderr *terminal.Printer, value any, stack []byte) int {
 	for line := range strings.Lines(string(stack)) {
 		stderr.Printf("    %s\n", strings.TrimRight(strings.ReplaceAll(line, "\t", "  "), "\n"))
@@ -69,7 +69,7 @@ func crashed(stderr *terminal.Printer, value any, stack []byte) int {
 	return exitCrash
 }
 
-// finish prints err, one line and its hint, and says with which code to exit.
+// finish prints err as one line and its hint, and returns the exit code.
 func (a *app) finish(ctx context.Context, err error) int {
 	var usage usageError
 	var mismatch mismatchError
@@ -82,7 +82,7 @@ func (a *app) finish(ctx context.Context, err error) int {
 			a.stderr.Printf("%s %s\n", a.paint(cyan, "hint:"), kept)
 		}
 		return exitInterrupted
-	case err == nil: // interrupted after the result was there
+	case err == nil: // interrupted after the command had finished its work
 		return exitOK
 	}
 	a.stderr.Printf("%s %s\n", a.paint(red, "nixoci:"), err)

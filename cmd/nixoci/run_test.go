@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// TestInterrupted stops a push in the middle of an upload: exit code 130, and
-// neither a manifest nor a tag was put.
+// TestInterrupted interrupts a push during an upload. The exit code must be 130,
+// and the registry must get no manifest and no tag.
 func TestInterrupted(t *testing.T) {
 	for _, at := range []string{"POST", "PATCH", "PUT"} {
 		t.Run(at, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// samplePush is the command line that pushes the sample system.
+// samplePush returns the command line that pushes the sample system.
 func samplePush(t *testing.T, ref string, more ...string) []string {
 	t.Helper()
 	sample, key, systems := sampleSystems(t)

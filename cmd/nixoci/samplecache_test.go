@@ -13,9 +13,9 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// plainCache makes the binary cache of testdata/ once more, without compression.
-// Hundreds of commands read it, and decoding xz would be most of their work.
-// internal/closure tests the compressions.
+// plainCache copies the binary cache of testdata/ without compression. Hundreds of
+// commands read it, and most of their time would go into decoding xz. The tests of
+// internal/closure cover compression.
 var plainCache = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "nixoci-plain-cache-")
 	if err != nil {
@@ -25,10 +25,10 @@ var plainCache = sync.OnceValues(func() (string, error) {
 	return dir, writePlainCache(dir, "../../testdata/cache", "../../testdata/public-key")
 })
 
-// plainCacheDir is what [tests.Run] removes.
+// plainCacheDir is the directory that [tests.Run] removes.
 var plainCacheDir string
 
-// tests are all tests of the package.
+// tests runs all tests of the package.
 type tests struct{ m *testing.M }
 
 func (t tests) Run() int {
@@ -74,7 +74,7 @@ func writePlainCache(dir, from, keyFile string) error {
 	return nil
 }
 
-// writePlainPath writes the NAR that a narinfo describes, and the narinfo for it.
+// writePlainPath writes the uncompressed NAR of a narinfo, and a narinfo for it.
 func writePlainPath(dir, narinfo string, src closure.Source) error {
 	data, err := os.ReadFile(narinfo)
 	if err != nil {

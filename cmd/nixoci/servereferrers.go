@@ -11,9 +11,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// withArtifactTypes gives the lists of referrers of a registry the artifact types
-// of OCI 1.1. go-containerregistry's registry follows a draft: it lists the media
-// type of the config, which is the empty one.
+// withArtifactTypes adds the artifact types of OCI 1.1 to the lists of referrers.
+// The registry of go-containerregistry follows an older draft: instead of the
+// artifact type it lists the media type of the config, which is always that of the
+// empty config.
 func withArtifactTypes(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		repository, _, isList := strings.Cut(q.URL.Path, "/referrers/")
@@ -46,6 +47,6 @@ func withArtifactTypes(inner http.Handler) http.Handler {
 		}
 		w.Header().Del("Content-Length")
 		w.WriteHeader(answer.Code)
-		_, _ = bytes.NewReader(body).WriteTo(w) // whoever asked is gone
+		_, _ = bytes.NewReader(body).WriteTo(w) // an error means that the client has gone
 	})
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// passwordVariable is cosign's.
+// passwordVariable is the variable in which cosign, too, looks for the password.
 const passwordVariable = "COSIGN_PASSWORD"
 
 func (a *app) signCommand() *cobra.Command {
@@ -90,7 +90,8 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	return a.stdout.Err()
 }
 
-// privateKey reads the key in file, and asks for its password.
+// privateKey reads the key in file. If the key is encrypted, it asks for the
+// password.
 func (a *app) privateKey(file string) (*attest.PrivateKey, error) {
 	data, err := limit.ReadNamed(file, limit.KeyFile)
 	if err != nil {
@@ -103,8 +104,8 @@ func (a *app) privateKey(file string) (*attest.PrivateKey, error) {
 	return key, nil
 }
 
-// keyPassword is the password of a key file: from the environment, else asked
-// for where there is somebody to ask.
+// keyPassword returns the password of a key file. It reads the environment, or else
+// asks on the terminal.
 func (a *app) keyPassword() ([]byte, error) {
 	if p, ok := os.LookupEnv(passwordVariable); ok {
 		return []byte(p), nil

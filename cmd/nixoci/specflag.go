@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/spec"
 )
 
-// specFlag is the specification that says what the image is, in place of
+// specFlag names a specification, a file that describes the image instead of
 // arguments and flags.
 type specFlag struct{ file string }
 
@@ -22,8 +22,9 @@ func (f *specFlag) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.file, "spec", "", "file with an image specification, instead of CLOSURE; a flag that is given counts more than the file")
 }
 
-// apply puts what the specification says into the flags that nobody gave, and
-// returns the CLOSURE arguments. img is nil for a command that makes no image.
+// apply sets the flags that the user did not give to the values of the
+// specification. It returns the CLOSURE arguments. img is nil for a command that
+// makes no image.
 func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *closureFlags) ([]string, error) {
 	if f.file == "" {
 		return args, nil
@@ -38,7 +39,8 @@ func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *
 	defer file.Close()
 	s, err := spec.Decode(file)
 	if err != nil {
-		// It stands for arguments and flags, so a wrong one is wrong usage.
+		// A specification replaces arguments and flags. So an error in it is wrong
+		// usage, too.
 		return nil, usageError{fmt.Errorf("--spec %s: %w", f.file, err)}
 	}
 	in.programs = map[closure.StorePath]string{}
@@ -62,7 +64,7 @@ func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *
 	return s.Contents, nil
 }
 
-// specified are flags that a specification may set.
+// specified sets flags to values of a specification, unless the user gave them.
 type specified struct{ flags *pflag.FlagSet }
 
 func (g specified) text(name string, flag *string, value string) {

@@ -9,13 +9,13 @@ import (
 	"github.com/nixoci/nixoci/internal/spec"
 )
 
-// notInSpecification are flags of an image that a specification cannot have: where
-// store paths come from, how they are built and compared with other images, and
-// nixoci-init.
+// notInSpecification lists the flags that a specification has no field for. They
+// say where store paths come from, how to build and compare them, and which
+// nixoci-init to use.
 var notInSpecification = []string{"from", "init", "jobs", "nixpkgs", "plan", "plan-from", "platform", "spec"}
 
-// TestSpecificationHasAllFlags: what a flag says of an image, a specification can
-// say too, and the other way round.
+// TestSpecificationHasAllFlags checks that a specification has a field for each
+// flag that describes the image, and that each field has a flag.
 func TestSpecificationHasAllFlags(t *testing.T) {
 	build, _, err := (&app{}).rootCommand().Find([]string{"build"})
 	if err != nil {

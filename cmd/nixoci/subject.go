@@ -20,20 +20,21 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// reading are the flags of commands that read images and closures.
+// reading holds the flags of commands that read images and closures.
 type reading struct {
 	registry registryFlags
 	closure  closureFlags
 }
 
-// fileImage is an image that is no reference.
+// fileImage matches the name of a layout or archive, that is, of an image outside a
+// registry.
 var fileImage = regexp.MustCompile(`^(oci|oci-archive|docker-archive):`)
 
 var statedSystem = regexp.MustCompile(`^[A-Za-z0-9_]+-[A-Za-z0-9_]+=`)
 
-// isClosure tells a CLOSURE from a REF where a command takes either: a CLOSURE
-// names a file that is there, or is a path, or states its system. Everything
-// else is a reference, or a layout or archive by its prefix.
+// isClosure reports whether arg is a CLOSURE, for commands that accept a CLOSURE or
+// a REF. A CLOSURE is an existing file, a path, a flake output, or has the form
+// SYSTEM=CLOSURE. Everything else is an image.
 func isClosure(arg string) bool {
 	if fileImage.MatchString(arg) {
 		return false
@@ -93,8 +94,8 @@ func (a *app) parsePlatforms() ([]ocispec.Platform, error) {
 	return all, nil
 }
 
-// readClosure resolves the one CLOSURE that arg names, and finds out for which
-// system it is, "" where neither the user nor its files say.
+// readClosure resolves the single CLOSURE argument and finds its system. The system
+// is "" if neither the argument nor the files tell it.
 func (a *app) readClosure(ctx context.Context, args []string, f *reading) (subject, error) {
 	inputs, err := a.inputs(ctx, args, &f.closure)
 	if err != nil {
@@ -107,8 +108,8 @@ func (a *app) readClosure(ctx context.Context, args []string, f *reading) (subje
 	return subjects[0], nil
 }
 
-// lookAt is [app.subjects] for commands that make no image: where the files of a
-// closure cannot be read, its graph is enough.
+// lookAt is like [app.subjects], for commands that make no image. If it cannot read
+// the files of a closure, it uses only the graph.
 func (a *app) lookAt(ctx context.Context, inputs []input) []subject {
 	all, err := a.subjects(ctx, inputs, &push.Job{Cache: a.cache})
 	if err != nil {
@@ -134,13 +135,13 @@ func (a *app) lookAt(ctx context.Context, inputs []input) []subject {
 	return all
 }
 
-// configuration are the paths of s that change with every update: an application
-// itself.
+// configuration returns the paths of s that change with every update: the
+// application itself.
 func (s *subject) configuration() []closure.StorePath {
 	return s.roots[:min(1, len(s.roots))]
 }
 
-// systemOf is the Nix system of a closure.
+// systemOf returns the Nix system of a closure.
 func (a *app) systemOf(ctx context.Context, in input) string {
 	job := push.Job{Cache: a.cache}
 	facts, err := job.Facts(ctx, in.source, in.closure, in.toplevel)
@@ -151,7 +152,8 @@ func (a *app) systemOf(ctx context.Context, in input) string {
 	return facts.System
 }
 
-// platformOf is the OCI platform of a Nix system, "" without one.
+// platformOf returns the OCI platform of a Nix system, or "" if system is empty or
+// unknown.
 func platformOf(system string) string {
 	if p, err := closure.ParseSystem(system); err == nil {
 		return manifest.FormatPlatform(p)

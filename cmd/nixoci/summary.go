@@ -15,24 +15,25 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// summaryNone is the --summary that writes nothing.
+// summaryNone is the --summary value for no summary.
 const summaryNone = "none"
 
-// review is the summary of a push for whoever reviews it.
+// review is a summary of a push, for people who review the change.
 type review struct {
 	a    *app
 	file string // "" for none
 
-	// asked says that the user named the file: then it must be written. What CI's
-	// environment names is extra, and its failure must not fail the push.
+	// asked means that the user named the file with --summary. Then a failure to
+	// write it is an error. A file from CI's environment is optional, so a failure
+	// there must not fail the push.
 	asked bool
 
-	before digest.Digest // the index that was there; "" for none
-	name   string        // of it, for people
+	before digest.Digest // index that the tag named before the push; "" if there was none
+	name   string        // name of that image in the summary
 }
 
-// newReview looks which image is there before a push: afterwards its tag names
-// the new one.
+// newReview finds the image that the push will replace. It must run before the
+// push, because then the tag still names the old image.
 func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *registry.Repository) *review {
 	r := &review{a: a, file: f.summary, asked: f.summary != ""}
 	if !r.asked {
@@ -56,7 +57,7 @@ func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *
 	return r
 }
 
-// write appends the summary.
+// write appends the summary to the file.
 func (r *review) write(ctx context.Context, repo *registry.Repository, ref registry.Reference, result *push.Result, stats *registry.Stats) error {
 	if r.file == "" {
 		return nil
@@ -106,15 +107,14 @@ func (r *review) markdown(ctx context.Context, b *strings.Builder, repo *registr
 	return d.WriteMarkdown(b)
 }
 
-// read reads an image by its digest, and of it the platforms that --platform
-// names.
+// read reads an image by its digest.
 func (r *review) read(ctx context.Context, repo *registry.Repository, name string, d digest.Digest) (*report.Image, error) {
 	o := report.ReadOptions{Warn: func(err error) { r.a.log.Warn(err) }}
 	return report.ReadImage(ctx, &oci.OpenedImage{Reader: withoutReferrers{repo}, Name: name, TagOrDigest: d.String()}, o)
 }
 
-// withoutReferrers is a source of which nobody asks what is attached: it has the
-// methods of [oci.Reader] alone.
+// withoutReferrers hides the referrers of a reader: it has only the methods of
+// [oci.Reader]. So the reports do not ask for attached documents.
 type withoutReferrers struct{ oci.Reader }
 
 func appendFile(name, text string) error {

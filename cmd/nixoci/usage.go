@@ -12,20 +12,20 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// argument is one of a command's arguments, as its line of usage names it.
+// argument is one argument of a command, as named in its usage line.
 type argument struct {
 	name           string
 	optional, many bool
 }
 
-// argumentsOf reads the arguments off a command's line of usage, such as
-// "push REF [CLOSURE...]": what is documented is what is checked.
+// argumentsOf reads the arguments from the usage line, such as "push REF
+// [CLOSURE...]". So the check always agrees with the documentation.
 func argumentsOf(cmd *cobra.Command) (all []argument) {
 	words := strings.Fields(cmd.Use)
 	for i := 1; i < len(words); i++ {
 		w := words[i]
 		if strings.HasPrefix(w, "-") {
-			i++ // a flag and its value
+			i++ // skip a flag and its value
 			continue
 		}
 		a := argument{name: w}
@@ -38,7 +38,7 @@ func argumentsOf(cmd *cobra.Command) (all []argument) {
 	return all
 }
 
-// checkArguments compares the number of arguments with the line of usage.
+// checkArguments compares the number of arguments with the usage line.
 func checkArguments(cmd *cobra.Command, args []string) error {
 	names := argumentsOf(cmd)
 	if len(names) == 0 && cmd.HasSubCommands() {
@@ -58,13 +58,13 @@ func checkArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// nameOf is a command's name in messages: without that of the program, which
-// every message begins with.
+// nameOf returns the name of a command for messages. It has no "nixoci", because
+// every message begins with it.
 func nameOf(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 }
 
-// missing says that an argument is, and shows how the command is used.
+// missing returns the error for a missing argument, with an example of the command.
 func missing(cmd *cobra.Command, what string) error {
 	err := fmt.Errorf("%s: %s is missing", nameOf(cmd), what)
 	advice := "usage: " + cmd.UseLine()
@@ -74,7 +74,7 @@ func missing(cmd *cobra.Command, what string) error {
 	return usageError{hint.Add(err, advice)}
 }
 
-// wrapArgs has the arguments of every command checked.
+// wrapArgs sets the argument check for cmd and its subcommands.
 func wrapArgs(cmd *cobra.Command) {
 	cmd.Args = checkArguments
 	for _, c := range cmd.Commands() {
@@ -82,7 +82,7 @@ func wrapArgs(cmd *cobra.Command) {
 	}
 }
 
-// noCommand names what was not a command.
+// noCommand returns the error for an unknown command.
 func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -98,7 +98,7 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	return usageError{hint.Add(err, advice)}
 }
 
-// nearCommands are the commands below cmd whose names are like name.
+// nearCommands returns the subcommands of cmd with names similar to name.
 func nearCommands(cmd *cobra.Command, name string) (near []string) {
 	for _, c := range cmd.Commands() {
 		if c.Hidden {
@@ -112,7 +112,7 @@ func nearCommands(cmd *cobra.Command, name string) (near []string) {
 	return near
 }
 
-// flagError says what is wrong with a flag.
+// flagError returns the error for a wrong flag.
 func flagError(cmd *cobra.Command, err error) error {
 	see := fmt.Sprintf("%s --help lists the flags", cmd.CommandPath())
 	say := func(advice, format string, args ...any) error {
@@ -143,7 +143,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usageError{fmt.Errorf("%s: %w", nameOf(cmd), err)}
 }
 
-// elsewhere says what to do with a flag that other commands have.
+// elsewhere returns the advice for a flag that only other commands have.
 func elsewhere(cmd *cobra.Command, name string, others []string) string {
 	of := fmt.Sprintf("--%s is a flag of %s", name, strings.Join(others, ", "))
 	switch {
@@ -155,8 +155,8 @@ func elsewhere(cmd *cobra.Command, name string, others []string) string {
 	return of + ", not of " + nameOf(cmd)
 }
 
-// didYouMean is the word of several that word is most like, as a question; "" for
-// none.
+// didYouMean suggests the word in of that is most similar to word. It returns "" if
+// none is similar.
 func didYouMean(word string, of ...string) string {
 	best, least := "", 3
 	for _, w := range of {
@@ -170,7 +170,7 @@ func didYouMean(word string, of ...string) string {
 	return "did you mean " + best + "?"
 }
 
-// plainCause says for people what strconv and time say for programmers.
+// plainCause replaces errors of strconv and time by words that users understand.
 func plainCause(err error) error {
 	e, ok := errors.AsType[*strconv.NumError](err)
 	switch {

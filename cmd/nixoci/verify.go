@@ -140,8 +140,8 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	return mismatchError{fmt.Errorf("%s is not what it claims to be: %d findings", ref, len(report.Findings))}
 }
 
-// systems reads the CLOSURE arguments, of which there may be none. Nobody is
-// believed: what a toplevel is, its files say.
+// systems reads the CLOSURE arguments, if there are any. It uses no cached facts:
+// it reads the files of each toplevel again.
 func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*manifest.System, error) {
 	if len(args) == 0 {
 		return nil, nil
@@ -156,7 +156,9 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*m
 	}
 	var systems []*manifest.System
 	for _, s := range subjects {
-		if s.isApplication() { // the rest is for the image to say, and for verify to make again
+		// The image tells the other choices, and verify makes the application again
+		// from them.
+		if s.isApplication() {
 			choices := application.Choices{Roots: s.roots, Program: s.program}
 			systems = append(systems, manifest.NewApplication(s.source, s.closure, &application.Application{Choices: choices, Platform: *s.platform}))
 			continue
@@ -170,7 +172,7 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*m
 	return systems, manifest.CheckPlatforms(systems)
 }
 
-// signatures puts what the flags say of signatures into o.
+// signatures copies the flags about signatures into o.
 func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 	switch o.Require = verify.Required(f.require); o.Require {
 	case verify.RequireAll, verify.RequireAny, verify.RequireNone:
@@ -181,7 +183,8 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 		return err
 	}
 	if f.against != "" {
-		// Signatures are looked at here, and what the cache says now is what counts.
+		// verify checks the signatures itself. No narinfo cache is used, because
+		// the present answers of the cache count.
 		if o.Against, err = closure.OpenBinaryCache(f.against, closure.CacheOptions{NoSignatures: true}); err != nil {
 			return usageError{fmt.Errorf("--against: %w", err)}
 		}
@@ -202,7 +205,7 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 	return nil
 }
 
-// readPublicKeys reads keys, each with its file as its name.
+// readPublicKeys reads keys. The name of each key is the name of its file.
 func readPublicKeys(files []string) (keys []attest.NamedKey, err error) {
 	for _, file := range files {
 		key, err := readPublicKey(file)
@@ -217,7 +220,8 @@ func readPublicKeys(files []string) (keys []attest.NamedKey, err error) {
 	return keys, nil
 }
 
-// verifyProgress shows a verification, and with --verbose each layer.
+// verifyProgress shows the progress of a verification. With --verbose it also
+// prints each layer.
 type verifyProgress struct {
 	*progress
 	log *logrus.Logger

@@ -9,8 +9,9 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// version of this program: what the Makefile links in. Without it, the version
-// that Go recorded, so that a program of go install knows its version too.
+// version is the version of this program. The Makefile sets it at link time.
+// Otherwise init uses the version that Go recorded, so that it is right after "go
+// install", too.
 var version = "dev"
 
 func init() {
@@ -20,12 +21,12 @@ func init() {
 	}
 }
 
-// printedVersion is the answer of version --json.
+// printedVersion is the output of version --json.
 type printedVersion struct {
 	Version  string `json:"version"`
 	Platform string `json:"platform"`
 	Go       string `json:"go"`
-	Format   int    `json:"format"` // of the images, see docs/format.md
+	Format   int    `json:"format"` // image format version, see docs/format.md
 }
 
 func (a *app) versionCommand() *cobra.Command {

@@ -10,9 +10,9 @@ import (
 	"github.com/nixoci/nixoci/internal/layout"
 )
 
-// checkReference refuses a word that names a file where a reference is wanted,
-// and says what was meant. A reference with a host, such as docker.io/org/web,
-// is one whatever files there are.
+// checkReference refuses an argument that names a file or a flake output instead of
+// an image, and suggests the right form. An argument with a registry host, such as
+// docker.io/org/web, is always a reference, even if a file of that name exists.
 func checkReference(arg string) error {
 	if strings.Contains(arg, "#") {
 		return usageError{hint.Add(fmt.Errorf("%q is a flake's output, not an image", arg), "push it first: nixoci push REF "+arg)}
@@ -45,13 +45,13 @@ func checkReference(arg string) error {
 	return usageError{hint.Add(fmt.Errorf("%s is %s, not an image in a registry", arg, what), advice)}
 }
 
-// hasHost reports whether the first part of a reference is a host: Docker's rule.
+// hasHost reports whether a reference begins with a host. The rule is Docker's.
 func hasHost(arg string) bool {
 	host, _, ok := strings.Cut(arg, "/")
 	return ok && (strings.ContainsAny(host, ".:") || host == "localhost")
 }
 
-// isHost reports whether a word is a host alone: docker.io, localhost:5000.
+// isHost reports whether a word is only a host: docker.io, localhost:5000.
 func isHost(arg string) bool {
 	host, _, _ := strings.Cut(arg, ":")
 	return !strings.ContainsAny(arg, "/@#") && (host == "localhost" || strings.Contains(host, ".") && strings.Trim(host, ".") == host) && !hasFileName(arg)
@@ -62,7 +62,8 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// hasFileName reports whether a word ends as files do, and no repository does.
+// hasFileName reports whether a word ends in a file extension that repositories do
+// not have.
 func hasFileName(arg string) bool {
 	for _, end := range []string{".tar", ".tar.gz", ".tgz", ".json", ".nix"} {
 		if strings.HasSuffix(arg, end) {
@@ -72,8 +73,8 @@ func hasFileName(arg string) bool {
 	return false
 }
 
-// fileAt says what the file of a name is, "" where there is none, and how an
-// image command takes it.
+// fileAt describes the file called name, and how to name it for an image command.
+// Without such a file it returns "".
 func fileAt(name string) (what, advice string) {
 	st, err := os.Stat(name)
 	if err != nil {
@@ -102,7 +103,7 @@ func fileAt(name string) (what, advice string) {
 	return "a file", "an image in a file is oci-archive:FILE or docker-archive:FILE"
 }
 
-// closureWord is how a CLOSURE of a name is written so that nobody mistakes it.
+// closureWord writes the name of a file so that it can only be read as a CLOSURE.
 func closureWord(name string) string {
 	if filepath.IsAbs(name) || strings.HasPrefix(name, ".") {
 		return name
@@ -110,7 +111,7 @@ func closureWord(name string) string {
 	return "./" + name
 }
 
-// checkClosureFile refuses an archive or layout where a CLOSURE is read.
+// checkClosureFile refuses an archive or layout as a CLOSURE.
 func checkClosureFile(arg string) error {
 	switch what, advice := fileAt(arg); what {
 	case "an OCI layout", "an OCI archive", "an archive of docker save":
@@ -119,8 +120,8 @@ func checkClosureFile(arg string) error {
 	return nil
 }
 
-// checkPushReference is checkReference for the REF of a push: a word that is a
-// CLOSURE shows that the REF is missing.
+// checkPushReference is checkReference for the REF of a push. If the argument is a
+// CLOSURE, the error explains that the REF is missing.
 func checkPushReference(command, arg string) error {
 	if err := checkReference(arg); err != nil {
 		if isHost(arg) && !exists(arg) {
