@@ -16,39 +16,39 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Choices are what a person decides of an application's image, beside the
-// settings that every image has. They are recorded in the image.
+// Choices are what the user decides about the image of an application, in addition
+// to the settings of every image. The image records them.
 type Choices struct {
-	Roots        []closure.StorePath `json:"roots"`                  // the first names the image
-	Program      string              `json:"program,omitempty"`      // name in bin of what starts; "": the only one
-	NoEntrypoint bool                `json:"noEntrypoint,omitempty"` // the command starts, and whoever gives another starts that
-	Links        []string            `json:"links,omitempty"`        // directories or files of the roots that the image shows at the same place
-	Shell        bool                `json:"shell,omitempty"`        // /bin/sh is the closure's shell
-	Certificates bool                `json:"certificates,omitempty"` // the closure's certificates are where programs look
+	Roots        []closure.StorePath `json:"roots"`                  // the applications; the first one names the image
+	Program      string              `json:"program,omitempty"`      // name of the program to start, in bin; "" if there is only one
+	NoEntrypoint bool                `json:"noEntrypoint,omitempty"` // the image has no entrypoint: it starts the command
+	Links        []string            `json:"links,omitempty"`        // directories or files of the roots that also appear at the root of the image
+	Shell        bool                `json:"shell,omitempty"`        // /bin/sh links to a shell of the closure
+	Certificates bool                `json:"certificates,omitempty"` // the CA certificates of the closure are linked to where programs look for them
 	Database     bool                `json:"database,omitempty"`     // the image has a Nix database
-	Users        []User              `json:"users,omitempty"`        // beside root and nobody
-	Files        []File              `json:"files,omitempty"`        // with owners, in a layer of their own
+	Users        []User              `json:"users,omitempty"`        // in addition to root and nobody
+	Files        []File              `json:"files,omitempty"`        // files with owners, in a separate layer
 }
 
-// Application is what [New] made of choices and a closure.
+// Application is the result of [New] for some choices and a closure.
 type Application struct {
 	Choices
 	Platform ocispec.Platform
-	Start    string      // the program that starts by default; "" where there is none, and the entrypoint is a setting
-	First    string      // what the first word of the entrypoint means, where that is a name below a root
-	Path     []string    // directories of programs, in the store
-	Entries  []RootEntry // at the root of the file system, sorted by name
-	Placed   []Placed    // of the files layer, sorted by name
+	Start    string      // the program that starts by default; "" if there is none, and then a setting must name the entrypoint
+	First    string      // absolute path of the first word of the entrypoint, if that word is a path below a root
+	Path     []string    // directories with programs, in the store
+	Entries  []RootEntry // links at the root of the file system, sorted by name
+	Placed   []Placed    // files of the files layer, sorted by name
 }
 
-// StartSettings are the parts of an image's settings that must fit the closure.
+// StartSettings are the settings of an image that must fit the closure.
 type StartSettings struct {
-	Entrypoint []string // nil: the program; without an entrypoint the command
+	Entrypoint []string // nil: the default program; if the image has no entrypoint, the command
 	User       string
-	Based      bool `json:",omitempty"` // a base image is below, of which no file is known
+	Based      bool `json:",omitempty"` // the image has a base image; its files are not known here
 }
 
-// Check refuses choices that no closure fits. It reads nothing.
+// Check refuses choices that are wrong for every closure. It reads no files.
 func (c *Choices) Check() error {
 	if len(c.Roots) == 0 {
 		return errors.New("application: no root")
@@ -72,14 +72,14 @@ func (c *Choices) Check() error {
 	return checkUsers(c.Users)
 }
 
-// New makes an application of c. platform is the one that is stated, nil where
-// nobody states one. Nothing but c, s, platform and the closure's files is
-// asked: it is a function of these.
+// New makes an application from choices. platform is the platform that the user
+// states, or nil. The result depends only on the arguments and on the files of the
+// closure.
 func New(ctx context.Context, src closure.Source, c *closure.Closure, choices Choices, s StartSettings, platform *ocispec.Platform) (*Application, error) {
 	return NewReader(ctx, src, c).New(choices, s, platform)
 }
 
-// New is the function of the same name.
+// New is like the function [New], and uses the files that r has read already.
 func (r *Reader) New(choices Choices, s StartSettings, platform *ocispec.Platform) (*Application, error) {
 	if err := choices.Check(); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (r *Reader) New(choices Choices, s StartSettings, platform *ocispec.Platfor
 	if err != nil {
 		return nil, err
 	}
-	if !s.Based { // else its users count
+	if !s.Based { // with a base image, the users of the base image count
 		if err := r.checkRunAs(app, s.User); err != nil {
 			return nil, err
 		}
@@ -111,13 +111,13 @@ func (r *Reader) New(choices Choices, s StartSettings, platform *ocispec.Platfor
 	return app, err
 }
 
-// start finds out what app starts, and returns the file behind it; no file where
-// only the base can have it.
+// start sets what app starts, and returns the file of the program. It returns no
+// file if only the base image can contain the program.
 func (r *Reader) start(app *Application, s StartSettings) (starts place, err error) {
 	app.Start, err = r.program(app.Roots, app.Program)
 	if s.Entrypoint == nil {
 		if s.Based && errors.Is(err, errNoProgram) {
-			return place{}, nil // the base's own, if it has one
+			return place{}, nil // the base image may have its own program
 		}
 		if err != nil {
 			return place{}, err
@@ -125,8 +125,8 @@ func (r *Reader) start(app *Application, s StartSettings) (starts place, err err
 		p, name, _ := splitStorePath(app.Start)
 		return r.find(p, name)
 	}
-	// What would start without the setting is of interest to whoever compares;
-	// that nothing would is not.
+	// Start records what would run without this setting, because inspect and verify
+	// show the difference. It is no error if nothing would run.
 	if err != nil {
 		if errors.As(err, new(*ReadError)) {
 			return place{}, err
@@ -140,7 +140,7 @@ func (r *Reader) start(app *Application, s StartSettings) (starts place, err err
 	return starts, err
 }
 
-// fill adds what is at the root of the file system.
+// fill adds the links at the root of the file system.
 func (r *Reader) fill(app *Application, based bool) error {
 	for _, root := range app.Roots {
 		dir, err := r.find(root, binDir)
@@ -183,8 +183,9 @@ func (r *Reader) fill(app *Application, based bool) error {
 	return r.place(app, based)
 }
 
-// platform is the one that is stated, which must not contradict the program,
-// else the program's, else the roots'.
+// platform returns the platform of the image. The stated platform comes first, and
+// must not contradict the program. Then come the platform of the program, and those
+// of the roots.
 func (r *Reader) platform(roots []closure.StorePath, starts place, stated *ocispec.Platform) (ocispec.Platform, error) {
 	p, ok, err := r.runsOn(starts)
 	if err != nil {
@@ -211,14 +212,13 @@ func (r *Reader) platform(roots []closure.StorePath, starts place, stated *ocisp
 	return p, nil
 }
 
-// ErrNoPlatform is the error about roots of which nothing says for which
-// platform they are.
+// ErrNoPlatform returns the error for roots whose files do not tell a platform.
 func ErrNoPlatform(roots []closure.StorePath) error {
 	return hint.Add(fmt.Errorf("%s: no file says for which platform it is", some(texts(roots))),
 		"state it: --platform linux/amd64, or x86_64-linux="+string(roots[0]))
 }
 
-// readFile reads a small file of the closure, through links.
+// readFile reads a small file of the closure and follows symlinks.
 func (r *Reader) readFile(p closure.StorePath, name string) ([]byte, error) {
 	at, err := r.find(p, name)
 	if err != nil {
@@ -228,8 +228,8 @@ func (r *Reader) readFile(p closure.StorePath, name string) ([]byte, error) {
 	return closure.ReadFile(r.ctx, r.source, r.closure.Info(at.store), at.name, most)
 }
 
-// IsSystem reports whether a root means to be a NixOS system: it has an init, or
-// the file system that only a toplevel has.
+// IsSystem reports whether a root is meant to be a NixOS system: it has an init, or
+// the file "system", which only a toplevel has.
 func (r *Reader) IsSystem(root closure.StorePath) (bool, error) {
 	t, err := r.tree(root)
 	if err != nil {
@@ -239,7 +239,7 @@ func (r *Reader) IsSystem(root closure.StorePath) (bool, error) {
 	return init || t.entries["system"].Kind == closure.KindFile, nil
 }
 
-// Key identifies all that [New] depends on: what it made can be kept by it.
+// Key identifies all input of [New]. A cache can store the result under this key.
 func Key(c *closure.Closure, choices Choices, s StartSettings, platform *ocispec.Platform) (string, error) {
 	h := sha256.New()
 	if err := json.NewEncoder(h).Encode([]any{keyVersion, choices, s, platform}); err != nil {
@@ -251,5 +251,5 @@ func Key(c *closure.Closure, choices Choices, s StartSettings, platform *ocispec
 	return "application " + hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// keyVersion changes with what New makes of the same input.
+// keyVersion must change if New makes a different result from the same input.
 const keyVersion = 2

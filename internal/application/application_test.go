@@ -20,9 +20,9 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// files are a store path in memory: name → "-> target", "x content" for a
-// program, "f content" for a file. Directories follow from the names. In targets
-// and contents, {NAME} is the store path of that name.
+// files is a store path in memory. It maps a name to "-> target" for a symlink, "x
+// content" for a program, or "f content" for a file. Directories follow from the
+// names. {NAME} in a target or content becomes the store path of that name.
 type files map[string]string
 
 func (f files) visit(v nar.Visitor) error {
@@ -88,7 +88,8 @@ type size int64
 
 func (s *size) Write(p []byte) (int, error) { *s += size(len(p)); return len(p), nil }
 
-// world makes a closure of store paths that all refer to base, if there is one.
+// world makes a closure of store paths. If one is called base, all others refer to
+// it.
 func world(t *testing.T, paths map[string]files) (*source, *closure.Closure) {
 	t.Helper()
 	src := &source{trees: map[closure.StorePath]files{}}
@@ -116,7 +117,7 @@ func world(t *testing.T, paths map[string]files) (*source, *closure.Closure) {
 	return src, c
 }
 
-// elf is the beginning of a program for a machine (ELF's number).
+// elf returns the beginning of a program for a machine, given by its ELF number.
 func elf(machine uint16) string {
 	b := make([]byte, 64)
 	copy(b, "\x7fELF\x02\x01\x01")
@@ -200,7 +201,8 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestRelativeEntrypoint: a name below a root is another file on each platform.
+// TestRelativeEntrypoint checks an entrypoint that is a path below a root. It is
+// another file on each platform.
 func TestRelativeEntrypoint(t *testing.T) {
 	src, c := world(t, map[string]files{"data": {"x": "f"}, "many-1": {"bin/a": amd64, "bin/b": amd64, "libexec/c": arm64}})
 	app, err := New(t.Context(), src, c, Choices{Roots: roots("data", "many-1")}, StartSettings{Entrypoint: []string{"libexec/c", "-x"}}, nil)
@@ -270,7 +272,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestPlatformOfRoot: programs first, then all ELF files of the closure.
+// TestPlatformOfRoot checks that the platform comes from the programs, or else from
+// all ELF files of the closure.
 func TestPlatformOfRoot(t *testing.T) {
 	src, c := world(t, map[string]files{
 		"base":    {"lib/x.so": arm64},
@@ -294,7 +297,7 @@ func TestPlatformOfRoot(t *testing.T) {
 	}
 }
 
-// TestReadOnce: no store path is read twice, whatever is asked.
+// TestReadOnce checks that no store path is read twice.
 func TestReadOnce(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64, "bin/sh": "-> hello"}})
 	r := NewReader(t.Context(), src, c)
@@ -310,7 +313,7 @@ func TestReadOnce(t *testing.T) {
 	}
 }
 
-// TestChangedStore: what cannot be read is the source's fault and nobody else's.
+// TestChangedStore checks that a damaged store path gives a ReadError.
 func TestChangedStore(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64}})
 	src.trees[storePath("hello-1")]["bin/hello"] += "!"
@@ -360,7 +363,7 @@ func TestUserFiles(t *testing.T) {
 	}
 }
 
-// TestLinkedPasswd: a user may be in the passwd of the closure.
+// TestLinkedPasswd checks that a user may come from the closure's own passwd file.
 func TestLinkedPasswd(t *testing.T) {
 	src, c := world(t, map[string]files{
 		"hello-1": {"bin/hello": amd64},
@@ -374,7 +377,7 @@ func TestLinkedPasswd(t *testing.T) {
 	hinttest.Error(t, err, nil, "nobody is not in /etc/passwd, which has web")
 }
 
-// TestKey: all that New depends on gives another key.
+// TestKey checks that each part of the input changes the key.
 func TestKey(t *testing.T) {
 	_, c := world(t, map[string]files{"a": {"x": "f 1"}})
 	_, d := world(t, map[string]files{"a": {"x": "f 2"}})
@@ -398,7 +401,8 @@ func TestKey(t *testing.T) {
 		}
 		seen[key] = fmt.Sprint(i)
 	}
-	// A field that is added to the choices is one that the images have to record.
+	// The image must record each field of Choices, so a new field needs a change
+	// there.
 	if n := reflect.TypeFor[Choices]().NumField(); n != 9 {
 		t.Errorf("Choices have %d fields: record the new one, and add it here", n)
 	}
@@ -406,7 +410,7 @@ func TestKey(t *testing.T) {
 
 func text(s string) *string { return &s }
 
-// TestFiles: files with owners, and the directories that they need.
+// TestFiles checks files with owners, and the directories that they need.
 func TestFiles(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64, "share/x": "f data"}})
 	choices := Choices{Roots: roots("hello-1"), Links: []string{"/bin"}, Files: []File{
@@ -470,7 +474,8 @@ func TestFiles(t *testing.T) {
 	hinttest.Error(t, err, nil, "is given twice")
 }
 
-// TestCopiedDirectories: a directory of the closure with another owner.
+// TestCopiedDirectories checks that a directory of the closure can be copied with
+// another owner.
 func TestCopiedDirectories(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64},
 		"site": {"www/a/index.html": "f page", "www/run": "x #!/bin/sh", "www/link": "-> a", "www-not": "f no", "large/x": "f " + strings.Repeat("x", maxContent+1)}})

@@ -9,20 +9,22 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// mergedDirectories are those that are symlinks in the images of many
-// distributions: /bin to /usr/bin, /var/run to /run. A directory of ours would
-// take the place of such a link, and hide what it leads to.
+// mergedDirectories are directories that are symlinks in the images of many
+// distributions: /bin to /usr/bin, /var/run to /run. If a layer contained such a
+// directory, it would replace the link and hide the files behind it.
 var mergedDirectories = []string{
 	"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr/sbin", "usr/lib64", "usr/tmp", "var/run", "var/lock", "var/mail",
 }
 
-// directoryModes are those of directories that are not 0755 anywhere.
+// directoryModes are the modes of directories for which distributions do not use
+// 0755.
 var directoryModes = map[string]int64{"root": 0o700, "tmp": 0o1777, "var/empty": 0o555, "var/tmp": 0o1777}
 
-// modeOf is the mode of a directory that files are in, and that nobody states.
+// modeOf returns the mode of a parent directory of files, if nothing states its
+// mode.
 func modeOf(dir string) int64 { return cmp.Or(directoryModes[dir], 0o755) }
 
-// checkBased refuses choices that make no sense above a base image.
+// checkBased refuses choices that are impossible with a base image.
 func (c *Choices) checkBased() error {
 	if len(c.Users) > 0 {
 		return hint.Add(errors.New("a user cannot be added above a base image, which has an /etc/passwd of its own"),
@@ -31,8 +33,8 @@ func (c *Choices) checkBased() error {
 	return nil
 }
 
-// checkBasedEntries refuses entries below directories that may be symlinks in the
-// base image.
+// checkBasedEntries refuses entries in directories that may be symlinks in the base
+// image.
 func (a *Application) checkBasedEntries() error {
 	names := make([]string, 0, len(a.Entries)+len(a.Files))
 	for _, e := range a.Entries {

@@ -1,8 +1,8 @@
-// Package application finds out what an image of a closure that is no NixOS
-// system has to have beside its store paths: the program that starts, the
-// platform, and what is linked at the root of the file system.
+// Package application determines the image of a closure that is not a NixOS system.
+// Besides the store paths, the image needs a program to start, a platform, and
+// links at the root of the file system.
 //
-// [Choices] are all that a person decides. [New] makes the rest of them and of
-// the closure's files, always the same: so the choices are recorded in the
-// image, and whoever verifies the image makes the rest again.
+// [Choices] are what a person decides. [New] derives all other values from the
+// choices and the files of the closure, always with the same result. So the image
+// records only the choices, and verify derives the other values again.
 package application

@@ -13,25 +13,25 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// File is a file, a directory or a symlink of the image that somebody asked for,
-// with its owner and mode: of Text, Source and Target it has at most one. Without
-// any it is a directory.
+// File is a file, directory or symlink that the user adds to the image, with owner
+// and mode. At most one of Text, Source and Target is set. If none is set, it is a
+// directory.
 type File struct {
-	Path   string  `json:"path"`             // absolute
-	Text   *string `json:"text,omitempty"`   // content of a file
-	Source string  `json:"source,omitempty"` // file in the closure whose content it has, or directory that is copied with all that is in it
-	Target string  `json:"target,omitempty"` // of a symlink
-	Mode   string  `json:"mode,omitempty"`   // octal; "" is 0644, of a directory and of a source that can be started 0755. Below a source that is a directory only the owner is the same
+	Path   string  `json:"path"`             // absolute path in the image
+	Text   *string `json:"text,omitempty"`   // content of the file
+	Source string  `json:"source,omitempty"` // file in the closure to copy, or directory to copy with all that it contains
+	Target string  `json:"target,omitempty"` // target of the symlink
+	Mode   string  `json:"mode,omitempty"`   // octal; "" means 0644 for files, and 0755 for directories and programs. A copied directory keeps the modes of the files in it
 	UID    int64   `json:"uid,omitempty"`
 	GID    int64   `json:"gid,omitempty"`
-	Setuid bool    `json:"setuid,omitempty"` // the mode may have the bits that change the user or group
+	Setuid bool    `json:"setuid,omitempty"` // allows the mode bits setuid, setgid and sticky
 }
 
-// Bounds of files. Ids are what a tar header holds.
+// Limits of files. Owners are limited to what a tar header can hold.
 const (
 	maxFiles   = 10_000
 	maxContent = 1 << 20 // bytes of one file
-	maxSum     = 1 << 26 // bytes of all files: they are in memory
+	maxSum     = 1 << 26 // bytes of all files, because they are held in memory
 	maxOwner   = 1<<21 - 1
 )
 
@@ -47,7 +47,7 @@ type Placed struct {
 
 var octalMode = regexp.MustCompile(`^0?[0-7]{3,4}$`)
 
-// mode is the file's permission bits.
+// mode returns the permission bits of the file.
 func (f *File) mode() (int64, error) {
 	if f.Mode == "" {
 		if f.Text == nil && f.Source == "" {
@@ -94,7 +94,7 @@ func (f *File) check() error {
 	return err
 }
 
-// checkFiles refuses files that no closure fits.
+// checkFiles refuses files that are wrong for every closure.
 func checkFiles(files []File) error {
 	if len(files) > maxFiles {
 		return fmt.Errorf("%d files, at most %d are taken: put them into a store path, and link that", len(files), maxFiles)
@@ -115,15 +115,15 @@ func checkFiles(files []File) error {
 // HasFiles reports whether the image has a files layer.
 func (c *Choices) HasFiles() bool { return len(c.Files) > 0 }
 
-// RootDirectories are the directories that the root layer has in every image.
+// RootDirectories are the directories of the root layer in every image.
 var RootDirectories = []string{"dev", "etc", "proc", "root", "run", "sys", "tmp", "var", "var/empty", "var/tmp"}
 
-// rootFiles are the files that it has.
+// rootFiles are the files of the root layer in every image.
 var rootFiles = []string{"etc/passwd", "etc/group", "etc/nsswitch.conf"}
 
-// place makes the entries of the files layer: the files, and the directories that
-// they are in and no other layer has.
-// Above a base image the root layer has no files and directories of its own.
+// place makes the entries of the files layer: the files, and those of their parent
+// directories that no other layer contains. With a base image, the root layer has
+// none of its usual files and directories.
 func (r *Reader) place(app *Application, based bool) error {
 	for _, f := range app.Files {
 		name := f.Path[1:]
@@ -156,8 +156,8 @@ func (r *Reader) place(app *Application, based bool) error {
 	return app.placeParents(based)
 }
 
-// checkPlaced refuses what copied directories make too large, or bring into the
-// place of another file.
+// checkPlaced refuses copied directories that are too large, or that contain a file
+// which the image already has.
 func (a *Application) checkPlaced(based bool) error {
 	if len(a.Placed) > maxFiles {
 		return hint.Add(fmt.Errorf("%d files with owners, at most %d are taken", len(a.Placed), maxFiles), "copy less, and link the rest")
@@ -179,12 +179,12 @@ func (a *Application) checkPlaced(based bool) error {
 	return nil
 }
 
-// isRoot reports whether the root layer has name.
+// isRoot reports whether the root layer has an entry called name.
 func (a *Application) isRoot(name string, based bool) bool {
 	return a.has(name) || !based && (slices.Contains(RootDirectories, name) || slices.Contains(rootFiles, name))
 }
 
-// copied are the entries of a file or directory that is copied from the closure
+// copied returns the entries for a file or directory of the closure that is copied
 // to p.
 func (r *Reader) copied(f File, p Placed) ([]Placed, error) {
 	store, name, ok := splitStorePath(f.Source)
@@ -219,14 +219,14 @@ func (r *Reader) copied(f File, p Placed) ([]Placed, error) {
 	return all, nil
 }
 
-// copier is a Visitor that copies what is below a directory of a store path. A
-// symlink stays what it is.
+// copier is a Visitor that copies the content of a directory in a store path. It
+// keeps symlinks as symlinks.
 type copier struct {
-	from string // the directory
-	to   Placed // its place
+	from string // the directory to copy
+	to   Placed // its place in the image
 	all  []Placed
 	sum  int64
-	err  error // what it refused
+	err  error // reason for refusing a file
 }
 
 func (c *copier) add(name string, e closure.Entry, content io.Reader) error {
@@ -266,7 +266,7 @@ func (c *copier) File(name string, executable bool, size int64, content io.Reade
 	return c.add(name, closure.Entry{Kind: closure.KindFile, Executable: executable, Size: size}, content)
 }
 
-// copiedMode is the mode of what is copied: as in the store, but the owner may
+// copiedMode returns the mode of a copied file: as in the store, but the owner may
 // write.
 func copiedMode(e closure.Entry) int64 {
 	switch {
@@ -278,7 +278,7 @@ func copiedMode(e closure.Entry) int64 {
 	return 0o644
 }
 
-// placeParents adds the directories that files are in, and sorts.
+// placeParents adds the parent directories of the files, and sorts all entries.
 func (a *Application) placeParents(based bool) error {
 	kinds := map[string]closure.Kind{}
 	for _, p := range a.Placed {

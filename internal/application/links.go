@@ -12,18 +12,19 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// RootEntry is what the image has at the root of its file system: a link into the
-// store, or a directory of such links, where Target is "".
+// RootEntry is a link at the root of the image into the store, or a directory of such
+// links. A directory has no Target.
 type RootEntry struct {
 	Name   string // without a leading slash
 	Target string
 }
 
-// reserved are where the closure's files cannot be shown: the store, what a
-// runtime mounts, and the file that says what the image is.
+// reserved are names at the root of the image where no links can be: the store,
+// directories that the runtime mounts, and the file in which nixoci describes the
+// image.
 var reserved = []string{"nix", "proc", "sys", "dev", ".nixoci.json"}
 
-// checkLink refuses a --link that has no sense, before anything is read.
+// checkLink refuses a wrong value of --link before any file is read.
 func checkLink(dir string) error {
 	if !path.IsAbs(dir) || path.Clean(dir) != dir {
 		return hint.Add(fmt.Errorf("link %q: not the absolute path of a directory or file", dir), "write for instance --link /bin")
@@ -35,8 +36,8 @@ func checkLink(dir string) error {
 	return nil
 }
 
-// link adds what the roots have at dir: a file is linked, and of a directory
-// every entry. A directory that several roots have is merged.
+// link links the file or directory dir of the roots at the same place in the image.
+// For a directory it links each entry. Directories of several roots are merged.
 func (r *Reader) link(app *Application, dir string) error {
 	if dir == "/" {
 		return r.linkAll(app)
@@ -57,7 +58,8 @@ func (r *Reader) link(app *Application, dir string) error {
 	return r.merge(app, have, name, true)
 }
 
-// linkAll links all that the roots have at their top, but for what only Nix reads.
+// linkAll links everything at the top of the roots, except files that only Nix
+// reads.
 func (r *Reader) linkAll(app *Application) error {
 	owners, names, err := r.owners(app.Roots, "")
 	if err != nil {
@@ -74,8 +76,8 @@ func (r *Reader) linkAll(app *Application) error {
 	return nil
 }
 
-// merge adds name, which all of roots have. whole is for what was asked for:
-// directories that are linked entry by entry also where one root has them.
+// merge links name, which all of roots contain. whole is set for a directory that
+// the user named: its entries are linked one by one, even if only one root has it.
 func (r *Reader) merge(app *Application, roots []closure.StorePath, name string, whole bool) error {
 	places := make([]place, len(roots))
 	directories := 0
@@ -106,8 +108,8 @@ func allSame(places []place, same func(place) bool) bool {
 	return !slices.ContainsFunc(places, func(p place) bool { return !same(p) })
 }
 
-// mergeEntries merges what the roots have in a directory. A link that leads out
-// of the closure is linked as it is.
+// mergeEntries merges one directory of several roots. If only one root has an
+// entry, it is linked without following it.
 func (r *Reader) mergeEntries(app *Application, roots []closure.StorePath, dir string) error {
 	owners, names, err := r.owners(roots, dir)
 	if err != nil {
@@ -130,7 +132,8 @@ func (r *Reader) mergeEntries(app *Application, roots []closure.StorePath, dir s
 	return nil
 }
 
-// owners are the names in a directory that roots have, sorted, and who has each.
+// owners returns the names in a directory of roots, sorted, and the roots that have
+// each name.
 func (r *Reader) owners(roots []closure.StorePath, dir string) (owners map[string][]closure.StorePath, names []string, err error) {
 	owners = map[string][]closure.StorePath{}
 	for _, root := range roots {
@@ -149,8 +152,8 @@ func (r *Reader) owners(roots []closure.StorePath, dir string) (owners map[strin
 	return owners, names, nil
 }
 
-// add adds an entry, and the directories that it is in. The first of equal names
-// stays.
+// add adds an entry and its parent directories. If the name exists already, the
+// earlier entry stays.
 func (a *Application) add(e RootEntry) {
 	for dir := parent(e.Name); dir != ""; dir = parent(dir) {
 		if !a.has(dir) {
@@ -166,11 +169,12 @@ func (a *Application) has(name string) bool {
 	return slices.ContainsFunc(a.Entries, func(e RootEntry) bool { return e.Name == name })
 }
 
-// MaxEntries bounds the entries of an application: whoever verifies its image
-// keeps them in memory.
+// MaxEntries limits the links of an application, because verify holds them in
+// memory.
 const MaxEntries = 100_000
 
-// checkEntries sorts the entries and refuses one that is inside of a link.
+// checkEntries sorts the entries. It refuses an entry below a path that is itself a
+// link.
 func (a *Application) checkEntries() error {
 	if len(a.Entries) > MaxEntries {
 		return hint.Add(fmt.Errorf("%d links at the root of the image, at most %d are made", len(a.Entries), MaxEntries), "link less: --link links only what you name")
@@ -192,25 +196,26 @@ func (a *Application) checkEntries() error {
 	return nil
 }
 
-// The shell and the certificates that an image can be asked to show where
-// programs look for them.
+// Places where programs look for a shell and for certificates. An image links them
+// on request.
 const (
 	shellFile        = "bin/sh"
 	certificatesFile = "etc/ssl/certs/ca-bundle.crt"
 )
 
-// certificateNames are where programs look: nixpkgs' and Debian's OpenSSL and
-// Go, then Fedora's and what follows it.
+// certificateNames are the places where programs look for certificates. The first
+// two are for OpenSSL and Go in nixpkgs and Debian, the last is for Fedora and its
+// relatives.
 var certificateNames = []string{certificatesFile, "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt"}
 
-// Names of the packages that have a shell or certificates; without a version.
+// Names, without versions, of the packages that contain a shell or certificates.
 var (
 	shellPackages       = []string{"bash", "bash-interactive", "dash", "busybox", "busybox-static", "busybox-applets", "toybox", "mksh", "oksh", "yash"}
 	certificatePackages = []string{"cacert", "nss-cacert", "ca-certificates"}
 )
 
-// provider is the path that has file: the first root that does, else the only
-// package of the closure.
+// provider returns the path of file in a store path. It takes the first root that
+// has the file, or else the only matching package of the closure.
 func (r *Reader) provider(roots []closure.StorePath, file string, packages []string, what string) (string, error) {
 	has := func(p closure.StorePath) (bool, error) {
 		at, err := r.find(p, file)

@@ -11,12 +11,12 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// maxInterpreters is how many scripts are followed to the program that reads the
-// last of them, as by the kernel.
+// maxInterpreters limits how many scripts are followed, each the interpreter of the
+// one before. The kernel has such a limit, too.
 const maxInterpreters = 5
 
-// runsOn is the platform of a program: its own, or that of the interpreter that
-// its first line names.
+// runsOn returns the platform of a program. For a script, this is the platform of
+// the interpreter in its first line.
 func (r *Reader) runsOn(at place) (ocispec.Platform, bool, error) {
 	for range maxInterpreters {
 		if p, ok := closure.ELFPlatform(at.head); ok {
@@ -44,9 +44,9 @@ func (r *Reader) runsOn(at place) (ocispec.Platform, bool, error) {
 	return ocispec.Platform{}, false, nil
 }
 
-// Platform is what a root was built for: what its programs run on, else what the
-// ELF files of its closure say; false where the closure says nothing, as data
-// and scripts alone do.
+// Platform returns the platform for which a root was built: that of its programs,
+// or else of the ELF files in its closure. It returns false if the closure has only
+// data and scripts.
 func (r *Reader) Platform(root closure.StorePath) (ocispec.Platform, bool, error) {
 	f := found{}
 	names, err := r.programs(root)
@@ -87,7 +87,7 @@ func (r *Reader) Platform(root closure.StorePath) (ocispec.Platform, bool, error
 		"say which one the image is for: SYSTEM="+string(root))
 }
 
-// elfFiles adds the platforms of all ELF files of one store path.
+// elfFiles adds the platforms of all ELF files in one store path.
 func (r *Reader) elfFiles(p closure.StorePath, f *found) error {
 	t, err := r.tree(p)
 	if err != nil {
@@ -107,7 +107,7 @@ func (r *Reader) elfFiles(p closure.StorePath, f *found) error {
 	return nil
 }
 
-// found are platforms, each with the first file that is for it.
+// found lists platforms, each with the first file that was built for it.
 type found []struct {
 	platform ocispec.Platform
 	file     string

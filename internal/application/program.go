@@ -12,11 +12,11 @@ import (
 	"github.com/nixoci/nixoci/internal/human"
 )
 
-// binDir is where a store path has its programs.
+// binDir is the directory of programs in a store path.
 const binDir = "bin"
 
-// programs are the names of what can be started from a root's bin. Names that
-// begin with a dot are what wrappers start.
+// programs returns the names of the programs in a root's bin. It leaves out names
+// that begin with a dot: wrappers start those programs.
 func (r *Reader) programs(root closure.StorePath) (names []string, err error) {
 	all, err := r.list(root, binDir)
 	if err != nil {
@@ -39,8 +39,8 @@ func (r *Reader) programs(root closure.StorePath) (names []string, err error) {
 
 func (p place) isProgram() bool { return p.Kind == closure.KindFile && p.Executable }
 
-// program is what the image starts by default: the name that was chosen, else
-// the only program of the first root that has any.
+// program returns the program that the image starts by default: the chosen name, or
+// else the only program of the first root that has any.
 func (r *Reader) program(roots []closure.StorePath, chosen string) (string, error) {
 	for _, root := range roots {
 		if chosen != "" {
@@ -72,7 +72,7 @@ func (r *Reader) program(roots []closure.StorePath, chosen string) (string, erro
 	return "", hint.Add(fmt.Errorf("%w: %s has none in bin", errNoProgram, some(texts(roots))), entrypointHint)
 }
 
-// Reasons that count less where a base image is below.
+// Errors that start ignores for an image with a base image.
 var (
 	errNoProgram  = errors.New("no program to start")
 	errNotInImage = errors.New("the image has no such file")
@@ -87,7 +87,7 @@ func texts(roots []closure.StorePath) (all []string) {
 	return all
 }
 
-// likely is the program that has the name of the package, else the first.
+// likely returns the program that is named after the package, or else the first.
 func likely(root closure.StorePath, names []string) string {
 	for _, n := range names {
 		if n == root.Name() || strings.HasPrefix(root.Name(), n+"-") {
@@ -97,7 +97,7 @@ func likely(root closure.StorePath, names []string) string {
 	return names[0]
 }
 
-// some are the first of names, for people.
+// some returns the first names as a list for an error text.
 func some(names []string) string {
 	const most = 12
 	if len(names) <= most {
@@ -106,14 +106,14 @@ func some(names []string) string {
 	return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
 }
 
-// notInImage is errNotInImage in other words.
+// notInImage is errNotInImage with another text.
 type notInImage struct{ why string }
 
 func (e notInImage) Error() string      { return e.why }
 func (notInImage) Is(target error) bool { return target == errNotInImage }
 
-// starts is the file behind the first word of an entrypoint: what a runtime will
-// find under this name.
+// starts returns the program that a runtime finds under word, the first word of an
+// entrypoint.
 func (r *Reader) starts(word string, app *Application) (place, error) {
 	missing := func(why error) error {
 		return hint.Add(fmt.Errorf("entrypoint %q: %w", word, why), "name a program of the closure; --link /bin puts the programs of its roots into /bin")
@@ -162,8 +162,8 @@ func (r *Reader) starts(word string, app *Application) (place, error) {
 	return at, nil
 }
 
-// target is where a file of the image is in the store: itself, or what the link
-// on its way leads to.
+// target returns the path of file in the store. It is file itself if that is in the
+// store, or else the target of the link that file leads through.
 func (a *Application) target(file string) (string, bool) {
 	file = path.Clean(file)
 	if _, _, ok := splitStorePath(file); ok {

@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Reader looks at the files of a closure. A store path is read once, as a whole,
-// and its narHash is checked.
+// Reader reads the files of a closure. It reads each store path once, completely,
+// and checks its narHash.
 type Reader struct {
 	ctx     context.Context
 	source  closure.Source
@@ -22,39 +22,40 @@ type Reader struct {
 	trees   map[treeKey]*tree
 }
 
-// treeKey is all that a tree depends on.
+// treeKey identifies the content of a store path.
 type treeKey struct {
 	path    closure.StorePath
 	narHash closure.Hash
 }
 
-// NewReader looks at the files of c, which it reads from src.
+// NewReader returns a Reader for the files of c in src.
 func NewReader(ctx context.Context, src closure.Source, c *closure.Closure) *Reader {
 	return &Reader{ctx: ctx, source: src, closure: c, trees: map[treeKey]*tree{}}
 }
 
-// Of looks at the files of another closure, and knows what r has read.
+// Of returns a Reader for another closure. It shares the store paths that r has
+// read.
 func (r *Reader) Of(src closure.Source, c *closure.Closure) *Reader {
 	return &Reader{ctx: r.ctx, source: src, closure: c, trees: r.trees}
 }
 
-// tree is what is in one store path, by names below it.
+// tree is the content of one store path. The keys are paths relative to it.
 type tree struct {
 	entries  map[string]entry
-	children map[string][]string // of a directory, sorted
+	children map[string][]string // names in each directory, sorted
 }
 
-// entry is an entry of a tree, with the beginning of a file.
+// entry is an entry of a tree, with the first bytes if it is a file.
 type entry struct {
 	closure.Entry
 	head []byte
 }
 
-// maxHead is how much of a file is kept, in bytes: an ELF header or the line that
-// names a script's interpreter.
+// maxHead is how many bytes of a file are kept: enough for an ELF header, or for
+// the first line of a script.
 const maxHead = 256
 
-// maxLinks is how many symlinks are followed, as by the kernel.
+// maxLinks limits how many symlinks are followed. The kernel has the same limit.
 const maxLinks = 40
 
 func (t *tree) add(name string, e entry) {
@@ -65,7 +66,7 @@ func (t *tree) add(name string, e entry) {
 	}
 }
 
-// parent is the directory that name is in, "" for the store path itself.
+// parent returns the directory of name, "" for the store path itself.
 func parent(name string) string {
 	if dir := path.Dir(name); dir != "." {
 		return dir
@@ -117,28 +118,28 @@ func (r *Reader) tree(p closure.StorePath) (*tree, error) {
 	return t, nil
 }
 
-// ReadError says that a store path could not be read. All other errors of this
-// package are about what the closure has.
+// ReadError means that a store path could not be read. All other errors of this
+// package concern the content of the closure.
 type ReadError struct{ Err error }
 
 func (e *ReadError) Error() string { return e.Err.Error() }
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// place is an entry that is no symlink, and where it is.
+// place is an entry that is not a symlink, with its position in the store.
 type place struct {
 	store closure.StorePath
-	name  string // below store, "" for store itself
+	name  string // path below store, "" for the store path itself
 	entry
 }
 
 func (p place) String() string { return path.Join(string(p.store), p.name) }
 
-// find resolves name below a store path through symlinks as far as the closure
-// goes. The error wraps fs.ErrNotExist where there is nothing, or where a link
-// leads out of the closure.
+// find resolves name in a store path, and follows symlinks within the closure. The
+// error wraps fs.ErrNotExist if nothing has this name, or if a link leads out of
+// the closure.
 func (r *Reader) find(p closure.StorePath, name string) (place, error) {
 	asked := path.Join(string(p), name)
-	var done []string // elements below p that are no symlinks
+	var done []string // elements of the path that are resolved: they are below p and not symlinks
 	todo := elements(name)
 	for links := 0; ; {
 		t, err := r.tree(p)
@@ -179,7 +180,7 @@ func elements(name string) []string {
 	return strings.Split(name, "/")
 }
 
-// splitStorePath divides the name of a file in the store.
+// splitStorePath splits the path of a file into its store path and the rest.
 func splitStorePath(file string) (p closure.StorePath, name string, ok bool) {
 	rest, ok := strings.CutPrefix(path.Clean(file), closure.StoreDir+"/")
 	if !ok {
@@ -190,7 +191,8 @@ func splitStorePath(file string) (p closure.StorePath, name string, ok bool) {
 	return p, name, err == nil
 }
 
-// list are the names in a directory, sorted; none where there is no directory.
+// list returns the sorted names in a directory. It returns none if the directory
+// does not exist.
 func (r *Reader) list(p closure.StorePath, name string) ([]string, error) {
 	dir, err := r.find(p, name)
 	if err != nil {

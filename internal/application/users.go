@@ -11,7 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// User is a line of /etc/passwd, and the line of /etc/group with the same name.
+// User is a line of /etc/passwd, together with the line of /etc/group of the same
+// name.
 type User struct {
 	Name string `json:"name"`
 	UID  int64  `json:"uid"`
@@ -19,22 +20,23 @@ type User struct {
 	Home string `json:"home"`
 }
 
-// noHome is the home of a user without one: an empty directory that nobody can
-// write to.
+// noHome is the home directory of a user without one. It is empty, and nobody can
+// write to it.
 const noHome = "/var/empty"
 
-// every image has these users.
+// everyUser lists the users of every image.
 var everyUser = []User{
 	{Name: "root", Home: "/root"},
 	{Name: "nobody", UID: 65534, GID: 65534, Home: noHome},
 }
 
-// maxID is the largest id that Linux has; the one above means "no change".
+// maxID is the largest user or group id in Linux. The next number means "no change"
+// in system calls.
 const maxID = 1<<32 - 2
 
 var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
 
-// ParseUser reads NAME=UID[:GID[:HOME]].
+// ParseUser parses NAME=UID[:GID[:HOME]].
 func ParseUser(s string) (User, error) {
 	fail := func(why string) (User, error) {
 		return User{}, hint.Add(fmt.Errorf("user %q: %s", s, why), "write NAME=UID, NAME=UID:GID or NAME=UID:GID:HOME, such as app=1000")
@@ -76,7 +78,7 @@ func (u *User) check() error {
 	return nil
 }
 
-// checkUsers refuses users that contradict each other or root and nobody.
+// checkUsers refuses users that conflict with each other, with root or with nobody.
 func checkUsers(users []User) error {
 	all := slices.Clone(everyUser)
 	for _, u := range users {
@@ -98,14 +100,14 @@ func checkUsers(users []User) error {
 	return nil
 }
 
-// users are all of the image's, by id.
+// users returns all users of the image, by id.
 func (c *Choices) users() []User {
 	all := append(slices.Clone(everyUser), c.Users...)
 	slices.SortFunc(all, func(a, b User) int { return int(min(1, max(-1, a.UID-b.UID))) })
 	return all
 }
 
-// Passwd is the content of /etc/passwd.
+// Passwd returns the content of /etc/passwd.
 func (a *Application) Passwd() []byte {
 	var b strings.Builder
 	shell := "/bin/false"
@@ -118,7 +120,7 @@ func (a *Application) Passwd() []byte {
 	return []byte(b.String())
 }
 
-// Group is the content of /etc/group.
+// Group returns the content of /etc/group.
 func (a *Application) Group() []byte {
 	var b strings.Builder
 	for _, u := range a.users() {
@@ -127,11 +129,11 @@ func (a *Application) Group() []byte {
 	return []byte(b.String())
 }
 
-// Nsswitch is the content of /etc/nsswitch.conf: without it, glibc asks no DNS
-// server in some versions, and others do not read /etc/hosts first.
+// Nsswitch is the content of /etc/nsswitch.conf. Without this file, some versions
+// of glibc do not use DNS, and others do not read /etc/hosts first.
 const Nsswitch = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nservices: files\nprotocols: files\n"
 
-// checkRunAs refuses a user or group by name that the image does not have. A
+// checkRunAs refuses the name of a user or group that the image does not have. A
 // number needs no entry.
 func (r *Reader) checkRunAs(app *Application, setting string) error {
 	user, group, both := strings.Cut(setting, ":")
@@ -154,7 +156,8 @@ func (r *Reader) checkRunAs(app *Application, setting string) error {
 	return nil
 }
 
-// names are those in passwd or group, the closure's own where it is linked.
+// names returns the names in passwd or group. If the image links the closure's own
+// file, it reads that file.
 func (r *Reader) names(app *Application, file string) ([]string, error) {
 	text := string(app.Passwd())
 	if file == "group" {

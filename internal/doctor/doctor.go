@@ -1,5 +1,5 @@
-// Package doctor finds out what a registry, an account and a network can do, and
-// says for each thing what nixoci will do about it.
+// Package doctor tests what a registry, an account and a network can do, and
+// explains for each result what nixoci does about it.
 package doctor
 
 import (
@@ -25,29 +25,30 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// State is how a check came out.
+// State is the result of a check.
 type State string
 
-// The states.
+// The results of a check.
 const (
 	Yes     State = "yes"
-	No      State = "no"      // nixoci does without
+	No      State = "no"      // not possible, but nixoci works without it
 	Bad     State = "bad"     // a push or pull will fail
 	Unknown State = "unknown" // not tried, or the answer does not tell
 )
 
-// Probe is one thing that was looked at.
+// Probe is one check with its result.
 type Probe struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
 	Found string `json:"found"`
-	Means string `json:"means"` // what nixoci does about it
+	Means string `json:"means"` // the consequence for nixoci
 }
 
-// maxSkew is by how much clocks may differ: tokens are valid for minutes.
+// maxSkew is the largest accepted difference between the clocks. Tokens are valid
+// only for minutes.
 const maxSkew = time.Minute
 
-// examination asks one repository.
+// examination holds the state of the checks of one repository.
 type examination struct {
 	repo        *registry.Repository
 	tagOrDigest string
@@ -56,12 +57,12 @@ type examination struct {
 	checks      []Probe
 
 	image   *manifest.Manifest
-	subject digest.Digest // of what tagOrDigest names
+	subject digest.Digest // digest of the manifest that tagOrDigest names
 }
 
-// Examine looks at the registry of repo. tagOrDigest is what is read.
-// With write it uploads a blob of some bytes and a manifest, and deletes both. The
-// error says that nothing can be known, such as no network.
+// Examine checks the registry of repo. It reads tagOrDigest. With write it also
+// uploads a small blob and a manifest, and deletes both. The error means that no
+// check is possible, for example without a network.
 func Examine(ctx context.Context, repo *registry.Repository, tagOrDigest string, write bool) ([]Probe, error) {
 	e := &examination{repo: repo, tagOrDigest: tagOrDigest, write: write, now: time.Now}
 	for _, check := range []func(context.Context) error{e.read, e.ranges, e.referrers, e.tags, e.writes} {
@@ -87,7 +88,8 @@ func said(a registry.Answer) string {
 
 var accept = strings.Join([]string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, mediatype.DockerList, mediatype.DockerManifest}, ", ")
 
-// read asks for the image: address, clock, login, permission to pull.
+// read requests the image. It checks the address, the clock, the login and the
+// permission to pull.
 func (e *examination) read(ctx context.Context) error {
 	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodGet, Path: []string{"manifests", e.tagOrDigest}, Header: map[string]string{"Accept": accept}})
 	if err != nil {
@@ -164,7 +166,7 @@ func (e *examination) open(ctx context.Context, a registry.Answer) error {
 	return nil
 }
 
-// ranges reads the end of a small blob.
+// ranges requests the last byte of a small blob.
 func (e *examination) ranges(ctx context.Context) error {
 	const means = "a broken download goes on where it broke"
 	if e.image == nil || e.image.Config.Size < 2 {
@@ -218,7 +220,7 @@ func (e *examination) tags(ctx context.Context) error {
 	return nil
 }
 
-// writes uploads a blob and a manifest and deletes them.
+// writes uploads a blob and a manifest, and deletes them.
 func (e *examination) writes(ctx context.Context) error {
 	if !e.write {
 		e.add("push", Unknown, "not tried", "--write tries it, with mounts, media types, zstd and deletes")
@@ -245,7 +247,8 @@ func (e *examination) writes(ctx context.Context) error {
 	return e.deletes(ctx, left, blob.Digest)
 }
 
-// upload is POST and PUT. It returns the answer that decided.
+// upload uploads a blob with POST and PUT. It returns the answer that decides about
+// success.
 func (e *examination) upload(ctx context.Context, d digest.Digest, content []byte) (registry.Answer, error) {
 	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodPost, Path: []string{"blobs", "uploads", ""}})
 	if err != nil || a.Status != http.StatusAccepted || a.Location == nil {
@@ -255,7 +258,7 @@ func (e *examination) upload(ctx context.Context, d digest.Digest, content []byt
 		Header: map[string]string{"Content-Type": "application/octet-stream"}})
 }
 
-// mount asks to mount the blob from the repository itself, which needs no other
+// mount mounts the blob from the repository itself, because that needs no other
 // permission.
 func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 	_, own, _ := strings.Cut(e.repo.Name(), "/")
@@ -267,7 +270,7 @@ func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 		e.add("mount", Yes, said(a), "--mount-from takes layers from another repository of the registry")
 		return nil
 	}
-	if a.Status == http.StatusAccepted && a.Location != nil { // a session was opened instead
+	if a.Status == http.StatusAccepted && a.Location != nil { // the registry started an upload instead
 		if _, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodDelete, At: a.Location}); err != nil {
 			return err
 		}
@@ -276,8 +279,8 @@ func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// manifest puts an OCI image with a zstd layer, without a tag. It returns what is
-// to be deleted.
+// manifest uploads an OCI image with a zstd layer, without a tag. It returns the
+// manifests to delete.
 func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (left []digest.Digest, err error) {
 	config := []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["` + digest.FromBytes(nil).String() + `"]}}`)
 	c := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}
@@ -292,7 +295,7 @@ func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (l
 		d := digest.FromBytes(b.Bytes())
 		a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodPut, Path: []string{"manifests", d.String()}, Body: b.Bytes(), Header: map[string]string{"Content-Type": kind}})
 		if err == nil && a.Status == http.StatusCreated {
-			left = append([]digest.Digest{d}, left...) // an index goes before its manifest
+			left = append([]digest.Digest{d}, left...) // an index must be deleted before its manifests
 		}
 		return a, d, err
 	}
@@ -322,11 +325,11 @@ func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (l
 
 func sizeOf(v any) int64 {
 	var b bytes.Buffer
-	_ = json.NewEncoder(&b).Encode(v) // it was encoded before
+	_ = json.NewEncoder(&b).Encode(v) // cannot fail: v was encoded before
 	return int64(b.Len())
 }
 
-// deletes deletes what the examination has put there.
+// deletes deletes what the examination uploaded.
 func (e *examination) deletes(ctx context.Context, manifests []digest.Digest, blob digest.Digest) error {
 	var kept []string
 	var first error

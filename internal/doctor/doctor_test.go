@@ -17,7 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// examine looks at a registry whose answers change may change or give itself.
+// examine checks a test registry. The function change may answer a request itself.
 func examine(t *testing.T, write bool, change func(w http.ResponseWriter, r *http.Request) bool) (map[string]Probe, error) {
 	t.Helper()
 	backend := ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0)))
@@ -86,7 +86,8 @@ func TestReadOnly(t *testing.T) {
 	states(t, got, map[string]State{"push": Unknown, "pull": Yes})
 }
 
-// What a registry refuses is told, and is no end.
+// TestRefusals checks that doctor reports what a registry refuses, and then
+// continues.
 func TestRefusals(t *testing.T) {
 	answer := func(status int) func(http.ResponseWriter) bool {
 		return func(w http.ResponseWriter) bool { w.WriteHeader(status); return true }

@@ -1,13 +1,12 @@
-// Package prune decides which images of a repository are deleted, and deletes
-// them.
+// Package prune decides which images of a repository to delete, and deletes them.
 //
-// Registries' own cleaners delete what has no tag, and with it the platforms of
-// images that have one. Here nothing is deleted that a kept tag needs: [Read]
-// reads every manifest that is reached from a tag, [Inventory.Choose] is a
-// function of what was read, and a manifest that cannot be read ends it all
-// before anything is deleted. [Cleanup.Run] deletes an index before its platforms,
-// and these before what is attached to them, so that an interruption leaves no
-// image that lacks a part.
+// Cleaners of registries delete every manifest without a tag. This breaks
+// multi-platform images, because their platforms have no tags. This package deletes
+// nothing that a kept tag needs. [Read] reads every manifest that a tag leads to,
+// and fails if it cannot read one. [Inventory.Choose] decides from this data alone.
+//
+// [Cleanup.Run] deletes an index before its platforms, and those before the documents
+// attached to them. So an interruption leaves no image that lacks a part.
 package prune
 
 import (
@@ -33,18 +32,18 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// requestsAtOnce bounds what is asked of the registry at a time.
+// requestsAtOnce limits the concurrent requests to the registry.
 const requestsAtOnce = 16
 
-// Inventory is what a repository has, as far as tags lead to it.
+// Inventory is the content of a repository that tags lead to.
 type Inventory struct {
-	Tags      map[string]digest.Digest     // of images
-	Documents map[string]digest.Digest     // tags that say what is attached: sha256-…
-	Children  map[digest.Digest][]Child    // of an index
-	Attached  map[digest.Digest][]Attached // to a manifest
-	Created   map[digest.Digest]time.Time  // as the image says, if it does and the time is no placeholder
-	read      map[digest.Digest]bool       // what was asked for
-	lost      map[digest.Digest]bool       // of that, what the registry does not have
+	Tags      map[string]digest.Digest     // tags of images
+	Documents map[string]digest.Digest     // fallback tags, which list attached documents: sha256-…
+	Children  map[digest.Digest][]Child    // manifests in an index
+	Attached  map[digest.Digest][]Attached // documents attached to a manifest
+	Created   map[digest.Digest]time.Time  // creation times of images, without missing times and placeholders
+	read      map[digest.Digest]bool       // manifests that were requested
+	lost      map[digest.Digest]bool       // requested manifests that the registry does not have
 	mu        sync.Mutex
 }
 
@@ -54,18 +53,19 @@ type Child struct {
 	Platform string // "" for none
 }
 
-// Attached is a document about a manifest.
+// Attached is a document attached to a manifest.
 type Attached struct {
 	Digest digest.Digest
 	Type   string
 }
 
-// placeholder is the last time that is none. Nix sets SOURCE_DATE_EPOCH to the
-// first of January 1980 in builds and development shells; other tools set 0 or 1.
-// Nobody made an image then, and "older than 30 days" would let all of them go.
+// placeholder separates real times from placeholders, which are earlier. Nix sets
+// SOURCE_DATE_EPOCH to the first of January 1980 in builds and development shells;
+// other tools use 0 or 1. No image was made then, and "older than 30 days" would
+// delete all such images.
 var placeholder = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
 
-// Read reads what repo has.
+// Read reads the inventory of repo.
 func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 	tags, err := repo.Tags(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 		group.Go(func() error {
 			d, err := repo.Resolve(ctx, tag)
 			if errors.Is(err, oci.ErrNotFound) {
-				return nil // it is gone since the list was made
+				return nil // deleted since the list was made
 			}
 			if err != nil {
 				return err
@@ -97,7 +97,8 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	// What a tag names and nobody can read may need anything.
+	// If the manifest of a tag cannot be read, nobody knows what it needs. So
+	// nothing may be deleted.
 	for _, named := range []map[string]digest.Digest{inv.Tags, inv.Documents} {
 		for _, tag := range slices.Sorted(maps.Keys(named)) {
 			if inv.lost[named[tag]] {
@@ -108,7 +109,8 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 	return inv, nil
 }
 
-// follow reads a manifest, what it lists, and what is attached, each once.
+// follow reads a manifest, the manifests that it lists, and those attached to it,
+// each once.
 func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d digest.Digest) error {
 	inv.mu.Lock()
 	if inv.read[d] {
@@ -121,7 +123,7 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 	if errors.Is(err, oci.ErrNotFound) {
 		inv.mu.Lock()
 		defer inv.mu.Unlock()
-		inv.lost[d] = true // a platform needs nothing; for a tag, Read says it
+		inv.lost[d] = true // a lost platform needs nothing; Read reports a lost tag
 		return nil
 	}
 	if err != nil {
@@ -132,7 +134,7 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 		return err
 	}
 	var doc struct{ Annotations map[string]string }
-	_ = json.Unmarshal(blob.Data, &doc) // what has no annotations has no time
+	_ = json.Unmarshal(blob.Data, &doc) // a manifest that does not parse has no time
 	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
 	if err != nil && !errors.Is(err, manifest.ErrNotManifest) {
 		return fmt.Errorf("read %s: %w", repo.Ref(d.String()), err)
@@ -169,52 +171,52 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 	return nil
 }
 
-// Rules say what is kept. A tag is deleted when every rule that is given lets it
-// go; latest is always kept.
+// Rules decide which tags are kept. A tag is deleted if every given rule allows
+// that. The tag latest is always kept.
 type Rules struct {
-	Keep      int           // tags for which fewer others are known to be newer; <0: no such rule
-	KeepTags  []string      // globs of path.Match
-	OlderThan time.Duration // 0: no such rule
+	Keep      int           // keep tags that have fewer newer tags than this; negative: no such rule
+	KeepTags  []string      // keep tags that match one of these patterns of path.Match
+	OlderThan time.Duration // keep tags of images that are younger; 0: no such rule
 	Now       time.Time
 }
 
-// Fate is what becomes of one tag.
+// Fate is the decision about one tag.
 type Fate struct {
 	Tag    string        `json:"tag"`
 	Digest digest.Digest `json:"digest"`
 	Delete bool          `json:"delete"`
 	Reason string        `json:"reason"`
 
-	// Undated says that a rule keeps the tag because nothing tells how new its
-	// image is.
+	// Undated means that a rule keeps the tag because the age of its image is
+	// unknown.
 	Undated bool `json:"undated,omitempty"`
 }
 
-// Cleanup is what [Cleanup.Run] does, in this order.
+// Cleanup lists what [Cleanup.Run] does, in this order.
 type Cleanup struct {
-	Tags    []Fate   `json:"tags"`    // all, the newest first
-	Deletes []Delete `json:"deletes"` // manifests
-	Untags  []string `json:"untags"`  // tags of manifests that other tags keep
+	Tags    []Fate   `json:"tags"`    // all tags, the newest first
+	Deletes []Delete `json:"deletes"` // manifests to delete
+	Untags  []string `json:"untags"`  // tags to delete whose manifests other tags keep
 }
 
 // Delete is a manifest to delete.
 type Delete struct {
 	Digest digest.Digest `json:"digest"`
-	What   string        `json:"what"`           // index, a platform, what is attached
-	Tags   []string      `json:"tags,omitempty"` // that name it, and go with it
+	What   string        `json:"what"`           // kind: an index, a platform or a document
+	Tags   []string      `json:"tags,omitempty"` // tags of the manifest, which are deleted with it
 }
 
 var version = regexp.MustCompile(`^v?[0-9]`)
 
-// Choose decides. It guesses nothing: of two tags one is newer if both images say
-// when they were made, or else if both tags are versions.
+// Choose decides about each tag. A tag is newer than another if the creation times
+// of both images tell this. Without two times, both tags must be versions.
 func (inv *Inventory) Choose(r Rules) *Cleanup {
 	p := &Cleanup{Tags: []Fate{}, Deletes: []Delete{}, Untags: []string{}}
 	for tag, d := range inv.Tags {
 		p.Tags = append(p.Tags, Fate{Tag: tag, Digest: d})
 	}
 	slices.SortFunc(p.Tags, func(a, b Fate) int {
-		// The newest first, without a time last.
+		// The newest first. Images without a time come last.
 		return cmp.Or(inv.Created[b.Digest].Compare(inv.Created[a.Digest]), registry.CompareTags(b.Tag, a.Tag), strings.Compare(b.Tag, a.Tag))
 	})
 	for i := range p.Tags {
@@ -226,7 +228,7 @@ func (inv *Inventory) Choose(r Rules) *Cleanup {
 	return p
 }
 
-// undated begins the reason for a tag that stays because its image is.
+// undated is the beginning of the reason for keeping a tag of unknown age.
 const undated = "nothing says how new it is: "
 
 // newer reports whether a is known to be newer than b.
@@ -239,7 +241,7 @@ func (inv *Inventory) newer(a, b *Fate) bool {
 	return version.MatchString(a.Tag) && version.MatchString(b.Tag) && registry.CompareTags(a.Tag, b.Tag) > 0
 }
 
-// reserved is why a tag stays whatever its age is, "" for no reason.
+// reserved returns the reason to keep a tag whatever its age, or "".
 func (r *Rules) reserved(tag string) string {
 	for _, glob := range r.KeepTags {
 		if ok, _ := path.Match(glob, tag); ok {
@@ -252,7 +254,7 @@ func (r *Rules) reserved(tag string) string {
 	return ""
 }
 
-// fate is what becomes of f, one of all.
+// fate decides about f, which is one of all.
 func (inv *Inventory) fate(f *Fate, all []Fate, r *Rules) (bool, string) {
 	if reason := r.reserved(f.Tag); reason != "" {
 		return false, reason
@@ -339,7 +341,7 @@ func (p *Cleanup) choose(inv *Inventory) {
 	}
 }
 
-// needed are the manifests that tags which stay lead to.
+// needed returns the manifests that the kept tags lead to.
 func (inv *Inventory) needed(tags []Fate) map[digest.Digest]bool {
 	needed := map[digest.Digest]bool{}
 	var need func(d digest.Digest)
@@ -360,8 +362,8 @@ func (inv *Inventory) needed(tags []Fate) map[digest.Digest]bool {
 			need(f.Digest)
 		}
 	}
-	// What a document's tag lists belongs to its subject alone, if that is known;
-	// of a subject that nobody has read nobody knows who needs it.
+	// A fallback tag belongs to its subject, if that was read. If the subject was
+	// not read, nobody knows who needs it, so the tag stays.
 	for tag, d := range inv.Documents {
 		if subject := registry.FallbackSubject(tag); needed[subject] || !inv.read[subject] {
 			need(d)
@@ -370,10 +372,10 @@ func (inv *Inventory) needed(tags []Fate) map[digest.Digest]bool {
 	return needed
 }
 
-// Run deletes, and tells done of each thing. A tag that names something else by now
-// is left, with all that its image has. A registry that deletes no single tag
-// keeps those, and Run says so with an error that wraps
-// [registry.ErrUnsupported] once all else is done.
+// Run deletes, and calls done after each deletion. If a tag has moved since Read,
+// Run deletes nothing and returns an error. Some registries cannot delete a single
+// tag. Then Run finishes everything else, and returns an error that wraps
+// [registry.ErrUnsupported].
 func (p *Cleanup) Run(ctx context.Context, repo *registry.Repository, done func(what string)) error {
 	for _, f := range p.Tags {
 		if !f.Delete {
@@ -414,8 +416,8 @@ func (p *Cleanup) Run(ctx context.Context, repo *registry.Repository, done func(
 	return nil
 }
 
-// untag deletes a tag that outlived its manifest: most registries delete it with
-// the manifest, some keep it.
+// untag deletes a tag whose manifest is gone. Most registries delete the tag
+// together with the manifest, but some keep it.
 func untag(ctx context.Context, repo *registry.Repository, tag string, d digest.Digest) error {
 	now, err := repo.Resolve(ctx, tag)
 	switch {
@@ -424,12 +426,12 @@ func untag(ctx context.Context, repo *registry.Repository, tag string, d digest.
 	case err != nil:
 		return err
 	case now.Digest != d:
-		return nil // somebody has pushed it again
+		return nil // pushed again meanwhile
 	}
 	return repo.DeleteManifest(ctx, tag)
 }
 
-// String is the manifest for people.
+// String returns a description of the manifest for people.
 func (d *Delete) String() string {
 	s := d.What + " " + d.Digest.String()
 	if len(d.Tags) > 0 {

@@ -26,8 +26,8 @@ var now = time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
 
 func id(s string) digest.Digest { return digest.FromString(s) }
 
-// made is an inventory of tags, each "tag=image" or "tag=image@days ago"; an image
-// "a" has the platforms a-amd64 and shared, and the document a-sig.
+// made returns an inventory with these tags, each "tag=image" or "tag=image@days
+// ago". An image "a" has the platforms a-amd64 and shared, and the document a-sig.
 func made(tags ...string) *Inventory {
 	inv := &Inventory{Tags: map[string]digest.Digest{}, Documents: map[string]digest.Digest{}, Children: map[digest.Digest][]Child{},
 		Attached: map[digest.Digest][]Attached{}, Created: map[digest.Digest]time.Time{}, read: map[digest.Digest]bool{}}
@@ -56,7 +56,7 @@ func TestChoose(t *testing.T) {
 		name    string
 		inv     *Inventory
 		rules   Rules
-		tags    string // deleted
+		tags    string // tags to delete
 		deletes []string
 		untags  string
 	}{
@@ -107,7 +107,8 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// Only a tag that stays because nothing tells its age is undated.
+// TestUndated checks that a tag counts as undated only if it stays because its age
+// is unknown.
 func TestUndated(t *testing.T) {
 	inv := made("sha-1=a", "sha-2=b@90", "sha-3=c@1", "latest=d", "keep=e", "1=f")
 	for _, tt := range []struct {
@@ -132,8 +133,8 @@ func TestUndated(t *testing.T) {
 	}
 }
 
-// A list of documents about something that no tag leads to stays: somebody may
-// pull that by its digest.
+// TestUnknownSubject checks that a list of documents stays if its subject was not
+// read, because somebody may pull the subject by digest.
 func TestUnknownSubject(t *testing.T) {
 	inv := made("1=a", "2=b")
 	tag := registry.FallbackTag(id("somebody's"))
@@ -160,8 +161,9 @@ func put(t *testing.T, repo *registry.Repository, v any, kind, tag string) ocisp
 	return d
 }
 
-// In a registry, with two images that share a platform, and one that refuses to
-// delete. What is kept can be read to the last manifest.
+// TestRun deletes in a registry with two images that share a platform. It also uses
+// a registry that refuses to delete. Afterwards all manifests of kept images can be
+// read.
 func TestRun(t *testing.T) {
 	var refuse, fail bool
 	var lost string // the digest of a manifest that the registry does not find
@@ -215,7 +217,8 @@ func TestRun(t *testing.T) {
 		t.Error("a manifest that cannot be read is no reason to stop")
 	}
 	fail = false
-	// The lost index of a kept tag may need what the other one has.
+	// The manifest of a kept tag is lost. It may need the same manifests as another
+	// image.
 	lost = second.Digest.String()
 	if _, err := Read(t.Context(), open()); err == nil || !strings.Contains(err.Error(), ":2: the registry has the tag and not the manifest") {
 		t.Errorf("a tag whose manifest is lost: %v", err)
@@ -252,7 +255,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// SOURCE_DATE_EPOCH of Nix's development shells is no time.
+// TestPlaceholderTime checks that the SOURCE_DATE_EPOCH of Nix's development shells
+// does not count as a time.
 func TestPlaceholderTime(t *testing.T) {
 	s := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
 	defer s.Close()

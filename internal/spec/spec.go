@@ -1,7 +1,8 @@
-// Package spec reads image specifications: files that say what an image is, as
-// the flags of nixoci build do. nix/image.nix writes them.
+// Package spec reads image specifications. A specification is a file that describes
+// an image, with the same content as the flags of nixoci build. nix/image.nix
+// writes such files.
 //
-// [Specification] is the only place where a field is declared and described.
+// [Specification] is the only place that declares and documents the fields.
 // [Schema] and [FieldTable] are made from it.
 package spec
 
@@ -22,8 +23,7 @@ import (
 // Version is the version of specifications that this nixoci reads.
 const Version = 1
 
-// Specification is what an image is. A field that is not there has the default
-// of the flag.
+// Specification describes an image. A missing field has the default of its flag.
 type Specification struct {
 	Version     int               `json:"nixociImage" doc:"version of the specification: 1" flag:""`
 	Contents    []string          `json:"contents" doc:"store paths of an application or a NixOS system, each with SYSTEM= before it where the platform has to be stated; the first gives the image its title" flag:"CLOSURE"`
@@ -65,7 +65,7 @@ type File struct {
 	Setuid bool    `json:"setuid,omitempty" doc:"allow a mode that lets whoever starts the file become its owner or group" flag:""`
 }
 
-// Config has the names that the image config has, in lower case.
+// Config has the fields of an OCI image config, with lower-case names.
 type Config struct {
 	Entrypoint []string          `json:"entrypoint,omitempty" doc:"entrypoint, word by word. An empty list is none: then cmd is what starts" flag:"entrypoint"`
 	Cmd        []string          `json:"cmd,omitempty" doc:"command, word by word" flag:"cmd"`
@@ -78,7 +78,7 @@ type Config struct {
 	Volumes    []string          `json:"volumes,omitempty" doc:"directories that are volumes" flag:"volume"`
 }
 
-// Layers are the flags of the plan.
+// Layers corresponds to the flags of the plan.
 type Layers struct {
 	Max      int          `json:"max,omitempty" doc:"the most layers to use for store paths; those of a base image count, too" flag:"max-layers"`
 	Strategy string       `json:"strategy,omitempty" doc:"how to plan" flag:"plan-strategy"`
@@ -91,8 +91,7 @@ type NamedLayer struct {
 	Name string `json:"name" doc:"name of the layer" flag:""`
 }
 
-// Decode reads a specification. A field that it does not know is an error, and
-// so is a version that is newer than its own.
+// Decode reads a specification. An unknown field and a newer version are errors.
 func Decode(r io.Reader) (*Specification, error) {
 	data, err := io.ReadAll(io.LimitReader(r, limit.PlanFile+1))
 	if err != nil {
@@ -127,7 +126,7 @@ func Decode(r io.Reader) (*Specification, error) {
 	return s, s.check()
 }
 
-// explain says which fields there are, where one is unknown.
+// explain adds advice to an error about an unknown field.
 func explain(err error) error {
 	name, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
 	if !unknown {
@@ -163,15 +162,15 @@ func (s *Specification) check() error {
 	return nil
 }
 
-// A Field is one field with what is said of it.
+// Field is one field with its documentation.
 type Field struct {
-	Name string // from the top, with dots; [] after a list
-	Type string // of JSON
+	Name string // all names from the top, joined by dots; [] follows a list
+	Type string // type in JSON
 	Doc  string
-	Flag string // that says the same; "" for none
+	Flag string // the flag with the same meaning; "" for none
 }
 
-// Fields are all fields, in their order.
+// Fields returns all fields in their order.
 func Fields() []Field { return fieldsOf("", reflect.TypeFor[Specification]()) }
 
 func fieldsOf(prefix string, t reflect.Type) (all []Field) {
@@ -205,7 +204,7 @@ func typeName(t reflect.Type) string {
 	return "object"
 }
 
-// FieldTable is the list of fields as a table of a page.
+// FieldTable returns the table of fields for docs/specification.md.
 func FieldTable() string {
 	var b strings.Builder
 	b.WriteString("| field | type | flag | meaning |\n|---|---|---|---|\n")
@@ -219,7 +218,7 @@ func FieldTable() string {
 	return b.String()
 }
 
-// Schema is the JSON Schema of specifications.
+// Schema returns the JSON Schema of specifications.
 func Schema() ([]byte, error) {
 	s := schemaOf(reflect.TypeFor[Specification]())
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"

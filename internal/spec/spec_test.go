@@ -50,7 +50,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// TestFields: each field says what it is for, and none is there twice.
+// TestFields checks that each field is documented and occurs once.
 func TestFields(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range Fields() {
@@ -64,7 +64,8 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestSchema: docs/specification.schema.json is what the code says.
+// TestSchema checks that docs/specification.schema.json equals the schema in the
+// code.
 func TestSchema(t *testing.T) {
 	schema, err := Schema()
 	if err != nil {
@@ -76,7 +77,8 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// TestReference: the table of docs/specification.md is what the code says.
+// TestReference checks that the table in docs/specification.md equals the one in
+// the code.
 func TestReference(t *testing.T) {
 	const file, begin, end = "../../docs/specification.md", "<!-- fields -->\n", "<!-- end of fields -->\n"
 	page, err := os.ReadFile(file)
