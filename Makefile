@@ -26,7 +26,8 @@ demo: build ## push the sample system for two platforms to an embedded registry,
 test: ## run all tests that need only Go
 	$(GO) test -short ./...
 
-# -short runs a tenth of these seeds, a few of these kills, and no hostile inputs.
+# With -short, test uses a tenth of the seeds, a few of the kills, and no hostile
+# inputs.
 faults: ## all seeds of a registry that fails, all kills, and hostile inputs with their memory
 	$(GO) test -run 'TestSeeded|TestLasting|TestKilled|TestMemory|TestPlan' ./internal/push ./internal/verify ./internal/plan ./cmd/nixoci
 

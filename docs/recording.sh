@@ -1,6 +1,7 @@
 #!/bin/sh
-# Renew docs/terminal.svg, the terminal in README.md: a real push, plan and verify
-# of the sample system, against the registry of nixoci serve. Needs Go.
+# Renews docs/terminal.svg, the picture of a terminal in README.md. It shows a real
+# push, plan and verify of the sample system, against the registry of nixoci serve.
+# The script needs Go.
 set -eu
 cd "$(dirname "$0")/.."
 top=$PWD
@@ -16,13 +17,13 @@ mkfifo "$tmp/address"
 server=$!
 read -r address <"$tmp/address"
 
-# result NAME: ./result is a link to the sample system, as nix build leaves it
+# result NAME: links ./result to a sample system, as nix build does
 result() {
 	ln -sfn "$(sed -n "s/.*\"sample-x86_64-linux$1\": *\"\([^\"]*\)\".*/\1/p" "$top/testdata/systems.json")" result
 }
 
-# show WORD...: a command and what it prints. The picture has neither the flag that says
-# where the sample system comes from, nor the registry's port of today.
+# show WORD...: prints a command and its output. It leaves out the flag that names
+# the sample store, and shows a fixed port for the registry.
 show() {
 	echo "\$ nixoci $*" | sed "s/$address/localhost:5000/g"
 	"$tmp/nixoci" "$@" --color always --from "file://$top/testdata/cache" 2>&1 | sed "s/$address/localhost:5000/g"

@@ -60,8 +60,8 @@ func push(ctx context.Context, file, ref string) error {
 	_, err = copy.Image(ctx, policy, dest, nixReference{file, img}, &copy.Options{
 		DestinationCtx: &imagetypes.SystemContext{
 			DockerInsecureSkipTLSVerify: imagetypes.OptionalBoolTrue,
-			// For root, the default is a directory of the machine: a fresh
-			// machine would know what the last run pushed.
+			// For root, the default is a directory of the machine. A "fresh"
+			// machine would find there what the last run pushed.
 			BlobInfoCacheDir: filepath.Join(os.Getenv("XDG_DATA_HOME"), "containers", "cache"),
 		},
 	})

@@ -11,12 +11,12 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// service is an application: packages of the large system, and above them an
+// service is an application. It consists of packages of the large system, an
 // environment, the code and a configuration, as Nix functions make them.
 type service struct {
 	title    string
-	packages []string // names of store paths begin with these
-	runtime  string   // of these packages: the one that the code depends on; the environment refers to all
+	packages []string // beginnings of names of store paths
+	runtime  string   // the package that the code depends on; the environment refers to all packages
 }
 
 var services = []service{
@@ -27,14 +27,14 @@ var services = []service{
 	{"A Python service with ffmpeg", []string{"python3-3", "python3-numpy-", "ffmpeg-", "postgresql-client-15-", "ca-certificates-", "tzdata-"}, "python3-3"},
 }
 
-// Sizes of what Nix functions make of an application, in bytes.
+// Sizes in bytes of the parts that Nix functions make for an application.
 const (
 	codeSize        = 400_000
 	environmentSize = 120_000 // links, as pkgs.buildEnv and withPackages make them
 	settingsSize    = 2_000
 )
 
-// graph returns the closure of the service. The last node is the code.
+// graph returns the closure of the service. Its last node is the code.
 func (s *service) graph(of *graph) *graph {
 	wanted := make([]bool, len(of.nodes))
 	var roots []int // ids
@@ -48,7 +48,7 @@ func (s *service) graph(of *graph) *graph {
 		panic(fmt.Sprintf("%s: %d packages, want %d", s.title, len(roots), len(s.packages)))
 	}
 	var nodes []node
-	for i := len(of.nodes) - 1; i >= 0; i-- { // users come after what they refer to
+	for i := len(of.nodes) - 1; i >= 0; i-- { // referrers come after their references
 		if !wanted[i] {
 			continue
 		}
@@ -66,11 +66,12 @@ func (s *service) graph(of *graph) *graph {
 	return newGraph(nodes)
 }
 
-// appKinds are the updates of an application.
+// appKinds are the kinds of updates of an application.
 var appKinds = []string{"code only", "configuration", "one dependency", "a low library"}
 
-// appUpdate returns the graph after an update, and the nodes that were rebuilt
-// for their own sake. Every update changes the code too.
+// appUpdate returns the graph after an update. It also returns the nodes that
+// changed themselves, without those rebuilt because of them. Every update also
+// changes the code.
 func (g *graph) appUpdate(r *rand.Rand, kind string, rev int) (*graph, []int) {
 	code := len(g.nodes) - 1
 	changed := []int{code}
@@ -95,8 +96,9 @@ func (g *graph) appUpdate(r *rand.Rand, kind string, rev int) (*graph, []int) {
 	return g.rebuild(r, changed, rev), changed
 }
 
-// history returns which nodes a year of weekly updates rebuilt: every one
-// changes the code, every second a dependency, and every eighth a low library.
+// history returns the rebuilt nodes in a year of weekly updates. Every update
+// changes the code, every second one a dependency, and every eighth one a low
+// library.
 func (g *graph) history() (all, own []updates) {
 	const weeks = 52
 	all, own = make([]updates, len(g.nodes)), make([]updates, len(g.nodes))
@@ -123,14 +125,15 @@ func (g *graph) history() (all, own []updates) {
 	return all, own
 }
 
-// grouping divides the closure of g, whose paths are g's nodes, into layers.
+// grouping is a way to divide the closure of g into layers. The paths of the
+// closure are the nodes of g.
 type grouping struct {
 	name  string
 	group func(g *graph, budget int) ([][]closure.StorePath, error)
 }
 
-// planned is the plan of a strategy. configuration names what changes with every
-// update.
+// planned is the grouping of a planning strategy. configuration names the store
+// paths that change with every update.
 func planned(name string, s plan.Strategy, configuration ...string) grouping {
 	return grouping{name, func(g *graph, budget int) ([][]closure.StorePath, error) {
 		o := plan.Options{MaxLayers: budget, Strategy: s}
@@ -144,8 +147,8 @@ func planned(name string, s plan.Strategy, configuration ...string) grouping {
 	}}
 }
 
-// groupings returns all ways to group. Those of chunkah and rechunk know the
-// history, and g is the graph before the update, to which its indexes belong.
+// groupings returns all groupings. Those of chunkah and rechunk use the history.
+// Its indexes belong to before, the graph before the update.
 func groupings(before *graph) []grouping {
 	all, own := before.history()
 	byHistory := func(name string, f func([]item, int) [][]int) grouping {
@@ -177,8 +180,8 @@ func groupings(before *graph) []grouping {
 	}
 }
 
-// applicationSection measures one service, and writes a table for each budget:
-// the megabytes that a client downloads for an update.
+// applicationSection measures one service. For each number of layers it writes a
+// table with the megabytes that a client downloads for an update.
 func applicationSection(w io.Writer, s service, of *graph, trials int) error {
 	g := s.graph(of)
 	fmt.Fprintf(w, "\n### %s\n\n%d store paths, %.0f MB.\n", s.title, len(g.nodes), float64(g.bytes())/1e6)
@@ -214,8 +217,8 @@ func writeMegabytes(w io.Writer, name string, row []float64) {
 	fmt.Fprintln(w)
 }
 
-// shipped returns the mean bytes of the layers that an update of each kind ships,
-// and of the paths that it changes.
+// shipped returns two means for each kind of update: the bytes of the layers that
+// the update ships, and the bytes of the paths that it changes.
 func shipped(g *graph, how grouping, budget, trials int) (row, least []float64, err error) {
 	row, least = make([]float64, len(appKinds)), make([]float64, len(appKinds))
 	old, err := how.group(g, budget)

@@ -22,9 +22,9 @@ type item struct {
 	own  updates // weeks in which the package itself changed
 }
 
-// rechunk groups as github.com/hhd-dev/rechunk does (alg.py): it fills layers
-// with the items that cost the least bandwidth over the history, then puts the
-// rest where it costs least.
+// rechunk groups as github.com/hhd-dev/rechunk does (alg.py). It fills layers with
+// the items that cost the least bandwidth over the history. Then it puts each
+// remaining item into the layer in which it costs least.
 func rechunk(items []item, budget int) (layers [][]int) {
 	const prefillRatio, maxRatio = 0.4, 1.3
 	var total int64
@@ -65,7 +65,7 @@ func rechunk(items []item, budget int) (layers [][]int) {
 	return fill(items, layers, left, layerSize*maxRatio)
 }
 
-// cheapest returns the item of left that raises the bandwidth of a layer least.
+// cheapest returns the item of left that adds the least bandwidth to a layer.
 func cheapest(items []item, left map[int]bool, upd updates, size int64) int {
 	return slices.MinFunc(slices.Sorted(maps.Keys(left)), func(a, b int) int {
 		bandwidth := func(i int) int64 { return int64((upd | items[i].all).count()) * (size + items[i].size) }
@@ -73,7 +73,7 @@ func cheapest(items []item, left map[int]bool, upd updates, size int64) int {
 	})
 }
 
-// fill puts what is left into the layers that it costs least.
+// fill puts each remaining item into the layer in which it costs least.
 func fill(items []item, layers [][]int, left map[int]bool, maxSize float64) [][]int {
 	sizes, upds := make([]int64, len(layers)), make([]updates, len(layers))
 	for k, l := range layers {
@@ -94,7 +94,7 @@ func fill(items []item, layers [][]int, left map[int]bool, maxSize float64) [][]
 				layer, next, least = k, i, more
 			}
 		}
-		if layer < 0 { // all are full: it takes the smallest
+		if layer < 0 { // all layers are full: use the smallest
 			layer = slices.Index(sizes, slices.Min(sizes))
 			next = slices.Min(slices.Collect(maps.Keys(left)))
 		}
@@ -113,9 +113,9 @@ func singles(n int) (layers [][]int) {
 	return layers
 }
 
-// chunkah groups as github.com/coreos/chunkah does (packing.rs): items that are
-// unusually large alone, the others into tiers of stability, and within a tier by
-// the hash of the name.
+// chunkah groups as github.com/coreos/chunkah does (packing.rs). Unusually large
+// items get their own layers. The others are divided into tiers of stability, and
+// within a tier by the hash of the name.
 func chunkah(items []item, budget int) (layers [][]int) {
 	if len(items) <= budget {
 		return singles(len(items))
@@ -155,7 +155,8 @@ func medianOf(items []item, value func(item) float64) float64 {
 	return all[len(all)/2]
 }
 
-// tiers divides by stability, and gives each tier layers for its share of items.
+// tiers divides items by stability. Each tier gets layers in proportion to its
+// number of items.
 func tiers(items []item, rest []int, budget int) (layers [][]int) {
 	stability := func(i int) float64 { return math.Exp(-float64(items[i].own.count()) / 52) }
 	mean, deviation := 0.0, 0.0
@@ -194,8 +195,8 @@ func tiers(items []item, rest []int, budget int) (layers [][]int) {
 	return layers
 }
 
-// byName distributes by the hash of the name. An empty layer takes the largest item of
-// those that share a layer.
+// byName distributes items by the hash of the name. An empty layer gets the largest
+// item of a layer with several items.
 func byName(items []item, members []int, n int) [][]int {
 	bins := make([][]int, n)
 	for _, i := range members {

@@ -24,7 +24,7 @@ type File struct {
 	Mode   string  `json:"mode,omitempty"`   // octal; "" means 0644 for files, and 0755 for directories and programs. A copied directory keeps the modes of the files in it
 	UID    int64   `json:"uid,omitempty"`
 	GID    int64   `json:"gid,omitempty"`
-	Setuid bool    `json:"setuid,omitempty"` // allows the mode bits setuid, setgid and sticky
+	Setuid bool    `json:"setuid,omitempty"` // allows the mode bits setuid and setgid
 }
 
 // Limits of files. Owners are limited to what a tar header can hold.

@@ -1,7 +1,7 @@
-// Package cputime lets a benchmark report the processor time of one operation.
+// Package cputime makes a benchmark report the processor time of one operation.
 //
-// Wall time depends on what else the machine does. Processor time of user and
-// system hardly does, so two commits can be compared on a busy machine.
+// Wall time depends on other processes of the machine. User and system time hardly
+// do, so two commits can be compared on a busy machine.
 package cputime
 
 import (
@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Report starts to count. The function that it returns reports the metric
-// "cpu-ns/op": nanoseconds of processor time, of all threads of the process,
-// for each iteration. Call Report just before the loop:
+// Report starts to count. The returned function reports the metric "cpu-ns/op":
+// nanoseconds of processor time for each iteration, of all threads of the process.
+// Call Report just before the loop:
 //
 //	defer cputime.Report(b)()
 //	for b.Loop() { … }
@@ -23,7 +23,7 @@ func Report(b *testing.B) func() {
 	}
 }
 
-// used is the processor time of this process, of getrusage(2).
+// used returns the processor time of this process, from getrusage(2).
 func used(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

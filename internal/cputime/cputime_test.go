@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A benchmark that computes reports more processor time than one that does
-// almost nothing.
+// TestReport checks that a busy benchmark reports more processor time than one that
+// does almost nothing.
 func TestReport(t *testing.T) {
 	data := make([]byte, 1<<20)
 	busy := testing.Benchmark(func(b *testing.B) {

@@ -11,24 +11,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Error says that something is larger than what is taken.
+// Error means that input is larger than its limit.
 type Error struct {
-	What string // for instance "narinfo"
-	Max  int64  // bytes
+	What string // kind of input, such as "narinfo"
+	Max  int64  // the limit in bytes
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: more than %d bytes", e.What, e.Max) }
 
-// ErrSpecial is wrapped by errors about a file that is none: a named pipe, at
-// which a reader waits for ever, a device, which never ends, or a socket.
+// ErrSpecial is wrapped by errors about special files. Reading a named pipe can
+// block for ever, and a device never ends.
 var ErrSpecial = errors.New("not a regular file")
 
-// OpenFile opens a regular file to read it. It follows symlinks: who names a
-// file on the command line may name a link to it.
+// OpenFile opens a regular file for reading. It follows symlinks, because a file
+// named on the command line may be a link.
 func OpenFile(name string) (*os.File, error) {
-	// Looked at first: to open a device can be to do something with it. Looked at
-	// again when it is open: it can have become another file meanwhile, and
-	// O_NONBLOCK is for a named pipe.
+	// The file is checked before it is opened, because opening a device can have
+	// side effects. It is checked again afterwards, because it may have been
+	// replaced meanwhile. O_NONBLOCK keeps a named pipe from blocking.
 	st, err := os.Stat(name)
 	if err != nil {
 		return nil, err
@@ -74,8 +74,8 @@ func checkRegular(name string, st fs.FileInfo) error {
 	return &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("%w, but %s", ErrSpecial, kind)}
 }
 
-// ReadNamed reads a file that a flag names, of at most limit bytes. It may be a
-// pipe: the shell makes one of <(command), so that a key is in no file.
+// ReadNamed reads a file that a flag names, of at most limit bytes. The file may be
+// a pipe: with <(command) the shell passes a key without storing it in a file.
 func ReadNamed(name string, limit int64) ([]byte, error) {
 	st, err := os.Stat(name)
 	if err != nil {
@@ -102,8 +102,8 @@ func ReadFile(name string, limit int64) ([]byte, error) {
 	return ReadOpenFile(f, limit)
 }
 
-// ReadOpenFile reads what is left of a file of at most limit bytes. What is too
-// large by its size is not read at all.
+// ReadOpenFile reads the rest of a file of at most limit bytes. If the file's size
+// is above the limit, it reads nothing.
 func ReadOpenFile(f *os.File, limit int64) ([]byte, error) {
 	tooLarge := &fs.PathError{Op: "read", Path: f.Name(), Err: fmt.Errorf("more than %d bytes", limit)}
 	st, err := f.Stat()
@@ -124,8 +124,8 @@ func ReadOpenFile(f *os.File, limit int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// ReadAll reads r to its end, which comes after at most limit bytes, or gives an
-// [*Error] about what.
+// ReadAll reads r to its end. If r has more than limit bytes, it returns an
+// [*Error] with what.
 func ReadAll(r io.Reader, what string, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {

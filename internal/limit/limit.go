@@ -1,11 +1,11 @@
-// Package limit has the limits of all input from outside. It also opens all
-// files that a person or another program has made.
+// Package limit holds the limits of all input from outside. It also opens the files
+// that a person or another program has made.
 //
 // nixoci does not trust the sizes that registries, binary caches, layouts,
-// archives, stores and helpers name. Whatever they send, nixoci needs less than
-// [Memory] and comes to an end. Each limit is several times what the largest
-// honest input needs. An input above a limit causes an error that names the
-// limit. docs/security.md shows [Table].
+// archives, stores and helpers report. For any input it needs less than [Memory]
+// and ends. Each limit is several times what the largest honest input needs. Input
+// above a limit causes an error that names the limit. docs/security.md shows
+// [Table].
 package limit
 
 import (
@@ -20,66 +20,67 @@ const (
 	mib = 1 << 20
 )
 
-// Memory is what the limits are made for: no input makes nixoci need more.
+// Memory is the memory for which the limits are chosen: no input makes nixoci need
+// more.
 const Memory = 250 * 1000 * 1000
 
-// Store paths, and what says something of them.
+// Limits of closures: store paths, and the data about them.
 const (
 	Paths       = 125_000   // store paths of a closure
-	References  = 2_000_000 // references between them
-	PathText    = 32 * mib  // what else is said of them: signatures, derivers, content addresses
-	Signatures  = 64        // of one store path
-	Narinfo     = 4 * mib   // a narinfo of 10,000 references has some 600 kB
+	References  = 2_000_000 // references between the store paths of a closure
+	PathText    = 32 * mib  // other data of a closure: signatures, derivers, content addresses
+	Signatures  = 64        // signatures of one store path
+	Narinfo     = 4 * mib   // a narinfo; one with 10,000 references needs about 600 kB
 	CacheInfo   = 64 * kib  // nix-cache-info
-	GraphFile   = 128 * mib // 100,000 store paths have some 80 MB
+	GraphFile   = 128 * mib // a graph file; one of 100,000 store paths needs about 80 MB
 	GraphPath   = 4 * mib   // one store path in a graph file or closure statement
-	Window      = 64 * mib  // of one compressed NAR: what xz -9 needs
-	Windows     = 96 * mib  // of all NARs that are decompressed at a time
+	Window      = 64 * mib  // window of one compressed NAR; xz -9 needs this much
+	Windows     = 96 * mib  // windows of all NARs that are decompressed at the same time
 	NixConf     = 1 * mib
-	NixConfDeep = 8 // include in include
+	NixConfDeep = 8 // nested includes in nix.conf
 	Netrc       = 1 * mib
 )
 
-// Images.
+// Limits of images.
 const (
-	Manifest       = 4 * mib // a manifest or an index: what registries take
-	Config         = 8 * mib // an image's config
+	Manifest       = 4 * mib // a manifest or an index; most registries have the same limit
+	Config         = 8 * mib // the config of an image
 	LayoutIndex    = 16 * mib
-	LayoutFile     = 4 * kib // oci-layout
+	LayoutFile     = 4 * kib // the file oci-layout
 	ArchiveEntries = 100_000 // files in an archive
 	ImageLayers    = 1000    // layers of one platform
 	Artifact       = 64 * mib
-	Bundle         = 24 * mib // a signed document; 5,000 store paths' bill of materials has 16
-	Referrers      = 1000     // documents about one image
+	Bundle         = 24 * mib // a signed document; an SBOM of 5,000 store paths needs 16 MiB
+	Referrers      = 1000     // documents attached to one image
 	ReferrerPages  = 100
 	PlanFile       = 64 * mib
-	Tags           = 20_000 // of a repository that is pruned
+	Tags           = 20_000 // tags of a repository, for prune
 	TagPages       = 200
 )
 
-// Files and programs of the machine.
+// Limits of files and programs on this machine.
 const (
-	KeyFile      = 1 * mib          // certificates, keys
+	KeyFile      = 1 * mib          // certificates or keys
 	DockerConfig = 4 * mib          // Docker's config.json, or podman's auth.json
-	HelperOutput = 1 * mib          // of a credential helper
-	HelperTime   = 30 * time.Second // until a credential helper must have answered
-	FlakeLock    = 16 * mib         // what nix flake metadata prints, with the lock file
+	HelperOutput = 1 * mib          // output of a credential helper
+	HelperTime   = 30 * time.Second // time for a credential helper to answer
+	FlakeLock    = 16 * mib         // output of nix flake metadata, with the lock file
 	FlakeInputs  = 10_000           // locked inputs of a flake
 )
 
-// Time.
+// Limits of time.
 const (
-	Answer       = time.Minute      // a request that has no answer is tried again
-	Operation    = 3 * time.Minute  // until an operation without an answer fails
-	LeastSpeed   = 1024             // bytes in a second that a transfer makes at least …
-	LeastSpeedIn = 30 * time.Second // … over so long a time
+	Answer       = time.Minute      // then a request without an answer is tried again
+	Operation    = 3 * time.Minute  // then an operation without an answer fails
+	LeastSpeed   = 1024             // least speed of a transfer, in bytes per second
+	LeastSpeedIn = 30 * time.Second // time over which that speed is measured
 )
 
-// Row is a line of [Table].
+// Row is a row of [Table].
 type Row struct {
-	Name  string // of the constant
+	Name  string // name of the constant
 	Value string
-	What  string // is bounded
+	What  string // the limited thing
 }
 
 // Table lists every limit.
@@ -135,7 +136,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%d MB", n/1e6)
 }
 
-// count is n with a comma before every three digits.
+// count formats n with a comma between groups of three digits.
 func count(n int) string {
 	s := fmt.Sprint(n)
 	var parts []string

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// Every limit is in the table, and the table is in the documentation.
+// TestTable checks that the table contains every limit, and that docs/security.md
+// contains the table.
 func TestTable(t *testing.T) {
 	f, err := parser.ParseFile(token.NewFileSet(), "limit.go", nil, 0)
 	if err != nil {
@@ -48,15 +49,16 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// apart are the limits that are no sizes or numbers of one input, and their tests.
+// apart lists limits that are not simple sizes or counts, with the tests that check
+// them.
 var apart = map[string]string{
-	"Memory":       "TestMemory",     // of the whole program
-	"Paths":        "TestMeter",      // a closure of so many, and of one more
-	"References":   "TestMeter",      // likewise
-	"PathText":     "TestMeter",      // likewise
-	"Windows":      "TestWindows",    // nobody fails: they wait
-	"GraphFile":    "TestGraphValue", // what is too large is not read first
-	"GraphPath":    "TestGraphValue", // the parser reads ahead by as much as it likes
+	"Memory":       "TestMemory",     // limit of the whole program
+	"Paths":        "TestMeter",      // tests a closure at the limit, and one above it
+	"References":   "TestMeter",      // the same
+	"PathText":     "TestMeter",      // the same
+	"Windows":      "TestWindows",    // input above the limit waits and does not fail
+	"GraphFile":    "TestGraphValue", // checks that a file that is too large is not read first
+	"GraphPath":    "TestGraphValue", // the JSON parser reads ahead by an unknown number of bytes
 	"HelperTime":   "TestHelperTime",
 	"Answer":       "TestCacheTime",
 	"Operation":    "TestCacheTime",
@@ -64,7 +66,8 @@ var apart = map[string]string{
 	"LeastSpeedIn": "TestCacheTime",
 }
 
-// Every limit is tested at, below and above it, by what reads the input.
+// TestEveryLimitIsTested checks that each limit has a test at, below and above it,
+// in the package that reads the input.
 func TestEveryLimitIsTested(t *testing.T) {
 	around, mentioned := limitsInTests(t)
 	for _, r := range Table() {
@@ -82,8 +85,9 @@ func TestEveryLimitIsTested(t *testing.T) {
 	}
 }
 
-// limitsInTests reads all tests. Around are the limits that one has below and
-// above, mentioned those that a test names: "TestX Limit".
+// limitsInTests searches all tests. The keys of around are limits with a test below
+// and above. The keys of mentioned have the form "TestX Limit", for each limit that
+// TestX names.
 func limitsInTests(t *testing.T) (around, mentioned map[string]bool) {
 	t.Helper()
 	around, mentioned = map[string]bool{}, map[string]bool{}
@@ -135,7 +139,7 @@ func limitsInTest(fn *ast.FuncDecl, around, mentioned map[string]bool) {
 	}
 }
 
-// limitOf is X of limit.X, or "".
+// limitOf returns X for the expression limit.X, else "".
 func limitOf(e ast.Expr) string {
 	if s, ok := e.(*ast.SelectorExpr); ok {
 		if x, ok := s.X.(*ast.Ident); ok && x.Name == "limit" {
@@ -145,7 +149,7 @@ func limitOf(e ast.Expr) string {
 	return ""
 }
 
-// What a flag names may be a pipe, and is bounded too.
+// TestReadNamed checks that ReadNamed accepts pipes, and limits files and pipes.
 func TestReadNamed(t *testing.T) {
 	dir := t.TempDir()
 	for n, ok := range map[int]bool{9: true, 10: true, 11: false} {
@@ -156,7 +160,7 @@ func TestReadNamed(t *testing.T) {
 		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		go os.WriteFile(fifo, make([]byte, n), 0o600) // opened when it is read
+		go os.WriteFile(fifo, make([]byte, n), 0o600) // blocks until the pipe is read
 		for _, name := range []string{file, fifo} {
 			data, err := ReadNamed(name, 10)
 			if (err == nil) != ok || ok && len(data) != n {

@@ -2,17 +2,17 @@ package limit
 
 import "time"
 
-// Speed is the least speed of one transfer. Only the time in which somebody
-// waits for the peer counts: who reads slowly is no reason to blame the peer.
-// The zero value takes any speed, but no silence of more than [LeastSpeedIn].
+// Speed checks the speed of one transfer. Only the time spent waiting for the peer
+// counts, because the peer is not to blame for a slow reader. The zero value
+// accepts any speed, but no silence longer than [LeastSpeedIn].
 type Speed struct {
-	Least int64 // bytes in a second; ≤0: any
+	Least int64 // bytes per second; zero or less accepts any speed
 
-	waited time.Duration // in this window
-	moved  int64         // bytes in this window
+	waited time.Duration // time spent waiting in this window
+	moved  int64         // bytes moved in this window
 }
 
-// Patience says how long the next wait for the peer may last.
+// Patience returns how long the next wait for the peer may last.
 func (s *Speed) Patience() time.Duration {
 	if s.moved >= s.Enough() {
 		s.waited, s.moved = 0, 0
@@ -26,7 +26,7 @@ func (s *Speed) Enough() int64 {
 	return max(1, s.Least*int64(LeastSpeedIn/time.Second))
 }
 
-// Moved says what came of a wait.
+// Moved records a wait and the bytes that it brought.
 func (s *Speed) Moved(bytes int, after time.Duration) {
 	s.moved += int64(bytes)
 	s.waited += after

@@ -8,9 +8,9 @@ import (
 
 var windows = semaphore.NewWeighted(Windows)
 
-// AcquireWindow waits until another window of n bytes, at most [Windows], fits
-// into memory. Release gives the memory back; it must be called once. Whoever
-// holds a window must not wait for another.
+// AcquireWindow waits until another window of n bytes fits into the limit
+// [Windows]. n must not be larger than Windows. The caller must call release
+// exactly once, and must not acquire a second window before that.
 func AcquireWindow(ctx context.Context, n int64) (release func(), err error) {
 	if err := windows.Acquire(ctx, n); err != nil {
 		return nil, context.Cause(ctx)

@@ -18,14 +18,15 @@ const (
 	maxBackoff   = 10 * time.Second
 )
 
-// Backoff is the delay after the n-th failure. Each is twice the one before. Half
-// of it is random, so that clients which failed together do not come back together.
+// Backoff returns the delay after the n-th failure. Each delay is twice the one
+// before. Half of it is random, so that clients which failed together do not retry
+// together.
 func Backoff(n int) time.Duration {
 	d := min(firstBackoff<<min(n-1, 16), maxBackoff)
 	return d/2 + rand.N(d/2+1)
 }
 
-// Sleep waits for d, or until ctx ends: then it returns why.
+// Sleep waits for d. If ctx ends first, it returns the cause.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return context.Cause(ctx)
@@ -40,19 +41,19 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ServerError is an error that a server answered.
+// ServerError is an error answer of a server.
 type ServerError interface {
 	error
-	MayPass() bool             // whether the same request may succeed later
-	RetryAfter() time.Duration // how long the server wants to be left alone; 0: it did not say
+	MayPass() bool             // reports whether the same request may succeed later
+	RetryAfter() time.Duration // delay that the server asks for; 0 if it does not ask
 }
 
-// Silence is the error of a server that said nothing for too long.
+// Silence is the error for a server that sent nothing for too long.
 type Silence string
 
 func (e Silence) Error() string { return string(e) }
 
-// Timeout makes a Silence a [net.Error] that [Timeout] finds.
+// Timeout makes Silence a [net.Error], which [Timeout] recognizes.
 func (Silence) Timeout() bool { return true }
 
 // Temporary belongs to [net.Error].
@@ -75,7 +76,7 @@ func MayPass(err error) bool {
 	return broken(err)
 }
 
-// After is how long the server asks to be left alone; 0 where it asks nothing.
+// After returns the delay that the server asks for, or 0.
 func After(err error) time.Duration {
 	if a, ok := errors.AsType[ServerError](err); ok {
 		return a.RetryAfter()
@@ -83,7 +84,8 @@ func After(err error) time.Duration {
 	return 0
 }
 
-// AfterHeader reads Retry-After: seconds or a date. Without one it is 0.
+// AfterHeader parses Retry-After, which contains seconds or a date. Without this
+// header it returns 0.
 func AfterHeader(h http.Header, now time.Time) time.Duration {
 	v := strings.TrimSpace(h.Get("Retry-After"))
 	if s, err := strconv.ParseInt(v, 10, 32); err == nil {
@@ -95,8 +97,8 @@ func AfterHeader(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// StatusMayPass reports whether the same request may succeed after an answer with this
-// status.
+// StatusMayPass reports whether a request that was answered with this status may succeed
+// later.
 func StatusMayPass(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -106,14 +108,14 @@ func StatusMayPass(status int) bool {
 	return false
 }
 
-// Timeout reports whether err says that somebody was silent for too long.
+// Timeout reports whether err is a timeout.
 func Timeout(err error) bool {
 	n, ok := errors.AsType[net.Error](err)
 	return ok && n.Timeout()
 }
 
-// broken reports whether err says that a connection broke, or was silent for too
-// long, and nothing of what was asked.
+// broken reports whether err is about the connection, which broke or was silent for
+// too long. Such an error says nothing about the request itself.
 func broken(err error) bool {
 	if Timeout(err) {
 		return true
@@ -124,7 +126,7 @@ func broken(err error) bool {
 			return true
 		}
 	}
-	// net/http has no values for these.
+	// net/http has no error values for these.
 	for _, s := range []string{"server closed idle connection", "http2: ", "connection broken", "stream error"} {
 		if strings.Contains(err.Error(), s) {
 			return true

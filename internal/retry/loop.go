@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	maxAttempts = 6               // of one operation; a silence counts as two
-	maxDelay    = limit.Operation // all delays of one operation
-	maxBreaks   = 5               // of one transfer, in a row, before a byte came
-	maxSlow     = 2               // silences after which a transfer fails
+	maxAttempts = 6               // attempts of one operation; a timeout counts as two
+	maxDelay    = limit.Operation // sum of all delays of one operation
+	maxBreaks   = 5               // breaks of one transfer in a row, without a byte between them
+	maxSlow     = 2               // timeouts after which a transfer fails
 )
 
-// Policy is how operations are tried again. The zero value is what nixoci does;
-// tests wait less.
+// Policy decides when operations are tried again. The zero value is nixoci's normal
+// policy. Tests use shorter delays.
 type Policy struct {
-	Delay func(failures int) time.Duration // before the next attempt; nil: [Backoff]
+	Delay func(failures int) time.Duration // returns the delay before the next attempt; nil means [Backoff]
 }
 
 func (p Policy) delay(failures int) time.Duration {
@@ -29,7 +29,7 @@ func (p Policy) delay(failures int) time.Duration {
 	return p.Delay(failures)
 }
 
-// Do calls f until it succeeds, fails for good, or has failed often enough.
+// Do calls f until it succeeds, fails with a final error, or has failed too often.
 func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error {
 	var waited time.Duration
 	for attempts, tries := 0, 1; ; tries++ {
@@ -45,7 +45,7 @@ func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error
 		}
 		attempts++
 		if Timeout(err) {
-			attempts++ // it has cost the user's time already
+			attempts++ // the user has waited for it already
 		}
 		delay, asked := p.delay(tries), After(err)
 		switch {
@@ -69,19 +69,19 @@ func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error
 	}
 }
 
-// Breaks counts how often a transfer broke since its last byte, and how often it was
-// too slow.
+// Breaks counts the breaks of a transfer since its last byte, and its timeouts.
 type Breaks struct {
 	Policy Policy
-	Enough int64 // bytes after which the transfer was not too slow
+	Enough int64 // number of bytes that proves the transfer is fast enough
 
 	inARow int
-	slow   int   // silences since the transfer was fast enough
+	slow   int   // timeouts since the transfer was fast enough
 	moved  int64 // bytes since the last break
 }
 
-// Moved records that n bytes arrived. A few bytes end a row of breaks, but a peer
-// that sends a few bytes before each silence stays too slow.
+// Moved records that n bytes arrived. Any byte resets the count of breaks. Timeouts
+// are only forgotten after Enough bytes, so that a peer cannot send a few bytes
+// before each silence.
 func (b *Breaks) Moved(n int) {
 	b.inARow = 0
 	if b.moved += int64(n); b.moved >= max(1, b.Enough) {
@@ -89,8 +89,8 @@ func (b *Breaks) Moved(n int) {
 	}
 }
 
-// Wait waits before a transfer that broke with err continues. It returns err if no
-// attempt will help, if the transfer broke too often, or if it was too slow twice.
+// Wait waits before a broken transfer continues. It returns err if another attempt
+// cannot help, if the transfer broke too often, or if it timed out twice.
 func (b *Breaks) Wait(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -106,11 +106,11 @@ func (b *Breaks) Wait(ctx context.Context, err error) error {
 	return Sleep(ctx, max(b.Policy.delay(b.inARow), min(After(err), maxDelay)))
 }
 
-// Never marks an error that no attempt will change.
+// Never marks an error as final: no other attempt will help.
 func Never(err error) error { return final{err} }
 
-// Again marks an error that another attempt may change, although its kind does not
-// say so. An error inside that [Never] marked stays final.
+// Again marks an error that another attempt may solve, although its kind does not
+// show this. An inner error that [Never] marked stays final.
 func Again(err error) error { return passing{error: err} }
 
 // AtOnce is [Again] without a delay.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// answered is an error that a server answered.
+// answered is an error answer of a server.
 type answered struct {
 	mayPass bool
 	after   time.Duration
@@ -89,7 +89,7 @@ func TestDoEndsWithItsContext(t *testing.T) {
 func TestBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Breaks{Enough: 1000}
-		for range 2 { // after a byte, as many breaks are allowed again
+		for range 2 { // a byte resets the count of breaks
 			for range maxBreaks {
 				if err := b.Wait(t.Context(), io.ErrUnexpectedEOF); err != nil {
 					t.Fatal(err)
