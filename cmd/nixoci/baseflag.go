@@ -59,7 +59,7 @@ func (a *app) openBaseOf(f *baseFlag, r *registryFlags) func(string) (*oci.Opene
 		case f.image != "":
 			name = f.image
 		case name == "":
-			return nil, errors.New("it has no name; --from-image says where it is")
+			return nil, errors.New("the image does not name it; give it with --from-image")
 		}
 		return a.openImage(name, &reading{registry: *r})
 	}
@@ -100,7 +100,7 @@ func aboveBase(p *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 	above := *p
 	above.Options.MaxLayers -= b.Count
 	if above.Options.MaxLayers < 1 {
-		help := fmt.Sprintf("overlay drivers leave %d for store paths: --max-layers %d", plan.LayerLimit-b.Count, plan.LayerLimit)
+		help := fmt.Sprintf("use --max-layers %d, the most that overlay file systems support: it leaves %d for store paths", plan.LayerLimit, plan.LayerLimit-b.Count)
 		if b.Count >= plan.LayerLimit {
 			help = "use a base image with fewer layers"
 		}

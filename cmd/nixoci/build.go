@@ -77,7 +77,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return usageError{err}
 	}
 	if dest.Pipe() && isTerminal(a.stdout.Raw()) {
-		return usageError{hint.Add(fmt.Errorf("build -o %s: an image is not for a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
+		return usageError{hint.Add(fmt.Errorf("build -o %s: an image cannot be written to a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
 	}
 	job.Tags = append(dest.Tags, tags...)
 	if dest.Scheme == layout.SchemeLayout {

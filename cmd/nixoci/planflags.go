@@ -106,7 +106,7 @@ func (a *app) autoIs(f *planFlags, other string, r *reading) {
 // tool made it, the result is empty and the layers are planned from the beginning.
 func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Known, error) {
 	if f.auto == nil {
-		return nil, usageError{hint.Add(errors.New("this command makes no image that could be there already"), "name an image, or a file of nixoci plan --out")}
+		return nil, usageError{hint.Add(errors.New("this command has no destination that could hold an earlier image"), "name an image, or a file of nixoci plan --out")}
 	}
 	all, what, err := f.auto(ctx)
 	if err != nil {
@@ -119,7 +119,7 @@ func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Kn
 	case what == "":
 		a.log.Debugf("--plan-from %s: no image is there yet; it is planned anew", arg)
 	case len(all) == 0:
-		a.log.Warnf("--plan-from %s: %s is not an image of nixoci; the new one is planned anew", arg, what)
+		a.log.Warnf("--plan-from %s: nixoci did not make %s, so the plan does not continue its layers", arg, what)
 	}
 	return all, nil
 }

@@ -219,7 +219,7 @@ func TestTerminal(t *testing.T) {
 		t.Fatalf("exit codes %d and %d: %s", code, refused, text)
 	}
 	got := screen(strings.ReplaceAll(text, "\r\n", "\n"))
-	if !strings.HasPrefix(got, "linux/amd64: ") || !strings.Contains(got, "an image is not for a terminal") || strings.Contains(got, "━") {
+	if !strings.HasPrefix(got, "linux/amd64: ") || !strings.Contains(got, "an image cannot be written to a terminal") || strings.Contains(got, "━") {
 		t.Errorf("the screen shows:\n%s", got)
 	}
 }

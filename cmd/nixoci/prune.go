@@ -90,7 +90,7 @@ func (a *app) prune(ctx context.Context, arg string, f *pruneFlags) error {
 		return usageError{err}
 	}
 	if ref.Digest != "" || strings.LastIndex(arg, ":") > strings.LastIndex(arg, "/") {
-		return usageError{hint.Add(fmt.Errorf("prune %s: one image, not a repository", arg), "give the name without tag and digest")}
+		return usageError{hint.Add(fmt.Errorf("prune %s: this is one image, not a repository", arg), "give the name without tag and digest")}
 	}
 	rules := prune.Rules{Keep: f.keep, KeepTags: f.keepTags, Now: time.Now()}
 	if f.olderThan != "" {
@@ -99,7 +99,7 @@ func (a *app) prune(ctx context.Context, arg string, f *pruneFlags) error {
 		}
 	}
 	if rules.Keep < 0 && rules.OlderThan == 0 {
-		return usageError{hint.Add(errors.New("prune: no rule says what may go"), "give --keep, --older-than, or both")}
+		return usageError{hint.Add(errors.New("prune: no rule says what to delete"), "give --keep, --older-than, or both")}
 	}
 	for _, glob := range f.keepTags {
 		if _, err := path.Match(glob, ""); err != nil {

@@ -338,7 +338,7 @@ func (a *app) attestKey(f *pushFlags) (*attest.PrivateKey, error) {
 	case f.key == "":
 		return nil, nil
 	case len(f.attest) == 0:
-		return nil, usageError{hint.Add(errors.New("--key: it signs the documents that --attest names, and there are none"), "to sign the image itself: nixoci sign")}
+		return nil, usageError{hint.Add(errors.New("--key: it signs the documents of --attest, but --attest is not given"), "to sign the image itself: nixoci sign")}
 	}
 	return a.privateKey(f.key)
 }

@@ -30,7 +30,7 @@ func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *
 		return args, nil
 	}
 	if len(args) > 0 {
-		return nil, usagef("--spec %s: it names the closures already, and so does the argument %q", f.file, args[0])
+		return nil, usagef("--spec %s: the file names the closures, so the argument %q is not allowed", f.file, args[0])
 	}
 	file, err := os.Open(f.file)
 	if err != nil {

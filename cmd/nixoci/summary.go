@@ -47,7 +47,7 @@ func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *
 	}
 	there, err := job.Predecessor(ctx, repo)
 	if err != nil {
-		a.log.Warnf("summary: compare with no image: %v", err)
+		a.log.Warnf("summary: no comparison with the earlier image: %v", err)
 	}
 	if there != nil {
 		if top, err := there.Index(ctx); err == nil {
@@ -70,7 +70,7 @@ func (r *review) write(ctx context.Context, repo *registry.Repository, ref regis
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("summary of the push, which is done: %w", err)
+	err = fmt.Errorf("the push is complete, but its summary is not: %w", err)
 	if r.asked {
 		return err
 	}

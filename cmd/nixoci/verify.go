@@ -200,7 +200,7 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 		o.Attestations = append(o.Attestations, t)
 	}
 	if len(o.Attestations) > 0 && len(o.Signers) == 0 {
-		return usagef("--require-attestation: no --key says whose signature counts")
+		return usagef("--require-attestation: --key is missing, the key that must have signed it")
 	}
 	return nil
 }
@@ -213,7 +213,7 @@ func readPublicKeys(files []string) (keys []attest.NamedKey, err error) {
 			return nil, err
 		}
 		if key == nil {
-			return nil, usagef("--key: no file is named")
+			return nil, usagef("--key: the file name is empty")
 		}
 		keys = append(keys, attest.NamedKey{Name: filepath.Base(file), Key: key})
 	}

@@ -55,7 +55,7 @@ func (c *Choices) Check() error {
 	}
 	for i, r := range c.Roots {
 		if slices.Contains(c.Roots[:i], r) {
-			return fmt.Errorf("application: %s is there twice", r)
+			return fmt.Errorf("application: %s is given twice", r)
 		}
 	}
 	for i, l := range c.Links {

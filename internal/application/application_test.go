@@ -230,7 +230,7 @@ func TestNewRefuses(t *testing.T) {
 		want, hint string
 	}{
 		"no program":                {choices: Choices{Roots: roots("data")}, want: "no program to start: " + string(storePath("data")), hint: "--entrypoint"},
-		"several programs":          {choices: Choices{Roots: roots("many-1")}, want: "has 3 programs in bin, and none is named: a, b, many", hint: "--entrypoint many"},
+		"several programs":          {choices: Choices{Roots: roots("many-1")}, want: "has 3 programs in bin, and none is chosen: a, b, many", hint: "--entrypoint many"},
 		"no main program":           {choices: Choices{Roots: roots("many-1"), Program: "x"}, want: "no program bin/x"},
 		"a link to itself":          {choices: Choices{Roots: roots("loop")}, want: "no program to start"},
 		"entrypoint without a file": {choices: Choices{Roots: roots("many-1")}, settings: StartSettings{Entrypoint: []string{"c"}}, want: `entrypoint "c": no root has a program`},
@@ -241,7 +241,7 @@ func TestNewRefuses(t *testing.T) {
 		"entrypoint is data":     {choices: Choices{Roots: roots("many-1")}, settings: StartSettings{Entrypoint: []string{string(storePath("many-1")) + "/bin/data"}}, want: "it is not a program"},
 		"entrypoint is relative": {choices: Choices{Roots: roots("many-1")}, settings: StartSettings{Entrypoint: []string{"sbin/a"}}, want: "no root has a program of this name"},
 		"no root":                {want: "no root"},
-		"root twice":             {choices: Choices{Roots: roots("data", "data")}, want: "is there twice"},
+		"root twice":             {choices: Choices{Roots: roots("data", "data")}, want: "is given twice"},
 		"not in the closure":     {choices: Choices{Roots: roots("nowhere")}, want: "not in the closure"},
 		"two different files": {choices: Choices{Roots: roots("hello-2.12", "other-1"), Links: []string{"/bin"}},
 			want: "link /bin/hello: two closures have different ones: " + string(storePath("hello-2.12")) + "/bin/hello and " + string(storePath("other-1")) + "/bin/hello", hint: "leave out"},
@@ -255,7 +255,7 @@ func TestNewRefuses(t *testing.T) {
 		"another platform":    {choices: Choices{Roots: roots("hello-2.12")}, stated: platform("arm64"), want: "is a program for linux/amd64, not for linux/arm64 as stated"},
 		"no platform":         {choices: Choices{Roots: roots("env")}, want: "no file says for which platform", hint: "--platform linux/amd64"},
 		"root's own id":       {choices: Choices{Roots: roots("env"), Users: []User{{Name: "a", Home: "/"}}}, want: "root has the id 0 already"},
-		"a user twice":        {choices: Choices{Roots: roots("env"), Users: []User{{"a", 1, 1, "/"}, {"a", 2, 2, "/"}}}, want: "there is one of this name"},
+		"a user twice":        {choices: Choices{Roots: roots("env"), Users: []User{{"a", 1, 1, "/"}, {"a", 2, 2, "/"}}}, want: "another user has this name"},
 		"an id twice":         {choices: Choices{Roots: roots("env"), Users: []User{{"a", 1, 1, "/"}, {"b", 1, 2, "/"}}}, want: "a has the id 1 already"},
 		"a home with a colon": {choices: Choices{Roots: roots("env"), Users: []User{{"a", 1, 1, "/a:b"}}}, want: "not an absolute path"},
 	} {
@@ -443,19 +443,19 @@ func TestFiles(t *testing.T) {
 		"outside of the root":  {File{Path: "../etc/x"}, "not an absolute path below the root", ""},
 		"climbs out":           {File{Path: "/a/../../x"}, "not an absolute path below the root", ""},
 		"the root":             {File{Path: "/"}, "not an absolute path below the root", ""},
-		"in the store":         {File{Path: "/nix/store/x"}, "an image has files of its own in /nix", ""},
-		"of nixoci":            {File{Path: "/.nixoci.json"}, "an image has files of its own", ""},
+		"in the store":         {File{Path: "/nix/store/x"}, "nothing can be added in /nix", ""},
+		"of nixoci":            {File{Path: "/.nixoci.json"}, "nothing can be added in", ""},
 		"passwd":               {File{Path: "/etc/passwd", Text: text("x")}, "the image has it already", ""},
 		"a directory of ours":  {File{Path: "/tmp"}, "the image has it already", ""},
 		"a link":               {File{Path: "/bin/hello", Text: text("x")}, "the image has it already", "link less"},
-		"below a link":         {File{Path: "/bin/hello/x"}, "/bin/hello leads to", ""},
-		"below a file":         {File{Path: "/etc/passwd/x"}, "/etc/passwd is no directory", ""},
+		"below a link":         {File{Path: "/bin/hello/x"}, "/bin/hello is a link to", ""},
+		"below a file":         {File{Path: "/etc/passwd/x"}, "/etc/passwd is a file, not a directory", ""},
 		"two contents":         {File{Path: "/x", Text: text(""), Target: "y"}, "more than one of text, source and target", ""},
 		"a source elsewhere":   {File{Path: "/x", Source: "/etc/passwd"}, "is not in the closure", ""},
 		"a source of nobody":   {File{Path: "/x", Source: string(storePath("other")) + "/x"}, "is not in the closure", ""},
 		"a source that is not": {File{Path: "/x", Source: string(storePath("hello-1")) + "/nope"}, "file does not exist", ""},
-		"setuid":               {File{Path: "/x", Text: text(""), Mode: "4755"}, "become somebody else", `"setuid": true`},
-		"setgid directory":     {File{Path: "/x", Mode: "2755"}, "become somebody else", `"setuid": true`},
+		"setuid":               {File{Path: "/x", Text: text(""), Mode: "4755"}, "set-user-ID or set-group-ID bit", `"setuid": true`},
+		"setgid directory":     {File{Path: "/x", Mode: "2755"}, "set-user-ID or set-group-ID bit", `"setuid": true`},
 		"no mode":              {File{Path: "/x", Mode: "rw"}, "is not octal", ""},
 		"mode of a symlink":    {File{Path: "/x", Target: "y", Mode: "0777"}, "a symlink has no mode", ""},
 		"a large id":           {File{Path: "/x", UID: 1 << 21}, "ids are from 0 to 2097151", ""},
@@ -503,9 +503,9 @@ func TestCopiedDirectories(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	for want, files := range map[string][]File{
-		"file /srv/a is given twice":            {{Path: "/srv", Source: site + "/www"}, {Path: "/srv/a", Text: text("m")}},
-		"file /srv/a/x: /srv/a is no directory": {{Path: "/srv", Source: string(storePath("hello-1"))}, {Path: "/srv/a", Text: text("")}, {Path: "/srv/a/x", Text: text("")}},
-		"at most 1048576 are allowed":           {{Path: "/srv", Source: site + "/large"}},
+		"file /srv/a is given twice":                       {{Path: "/srv", Source: site + "/www"}, {Path: "/srv/a", Text: text("m")}},
+		"file /srv/a/x: /srv/a is a file, not a directory": {{Path: "/srv", Source: string(storePath("hello-1"))}, {Path: "/srv/a", Text: text("")}, {Path: "/srv/a/x", Text: text("")}},
+		"at most 1048576 are allowed":                      {{Path: "/srv", Source: site + "/large"}},
 	} {
 		_, err := make(files...)
 		hinttest.Error(t, err, nil, want)

@@ -27,7 +27,7 @@ func modeOf(dir string) int64 { return cmp.Or(directoryModes[dir], 0o755) }
 // checkBased refuses choices that are impossible with a base image.
 func (c *Choices) checkBased() error {
 	if len(c.Users) > 0 {
-		return hint.Add(errors.New("a user cannot be added above a base image, which has an /etc/passwd of its own"),
+		return hint.Add(errors.New("a user cannot be added to a base image, because it has its own /etc/passwd"),
 			"run as a number: --user 1000; or as a user of the base image")
 	}
 	return nil

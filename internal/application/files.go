@@ -60,7 +60,7 @@ func (f *File) mode() (int64, error) {
 	}
 	mode, err := strconv.ParseInt(f.Mode, 8, 64)
 	if err == nil && mode&0o6000 != 0 && !f.Setuid {
-		return 0, hint.Add(fmt.Errorf("file %s: mode %s lets whoever starts it become somebody else", f.Path, f.Mode), `if that is meant, add "setuid": true`)
+		return 0, hint.Add(fmt.Errorf("file %s: mode %s has the set-user-ID or set-group-ID bit", f.Path, f.Mode), `if you want that, add "setuid": true`)
 	}
 	return mode, err
 }
@@ -70,7 +70,7 @@ func (f *File) check() error {
 		return fmt.Errorf("file %q: not an absolute path below the root", f.Path)
 	}
 	if first := strings.SplitN(f.Path[1:], "/", 2)[0]; slices.Contains(reserved, first) {
-		return fmt.Errorf("file %s: an image has files of its own in /%s", f.Path, first)
+		return fmt.Errorf("file %s: nothing can be added in /%s, which the image or the runtime uses", f.Path, first)
 	}
 	kinds := 0
 	for _, is := range []bool{f.Text != nil, f.Source != "", f.Target != ""} {
@@ -97,7 +97,7 @@ func (f *File) check() error {
 // checkFiles refuses files that are wrong for every closure.
 func checkFiles(files []File) error {
 	if len(files) > maxFiles {
-		return fmt.Errorf("%d files, at most %d are taken: put them into a store path, and link that", len(files), maxFiles)
+		return fmt.Errorf("%d files, at most %d are allowed: put them into a store path, and link it", len(files), maxFiles)
 	}
 	seen := map[string]bool{}
 	for _, f := range files {
@@ -160,7 +160,7 @@ func (r *Reader) place(app *Application, based bool) error {
 // which the image already has.
 func (a *Application) checkPlaced(based bool) error {
 	if len(a.Placed) > maxFiles {
-		return hint.Add(fmt.Errorf("%d files with owners, at most %d are taken", len(a.Placed), maxFiles), "copy less, and link the rest")
+		return hint.Add(fmt.Errorf("%d files with owners, at most %d are allowed", len(a.Placed), maxFiles), "copy less, and link the rest")
 	}
 	seen, sum := map[string]bool{}, 0
 	for _, p := range a.Placed {
@@ -287,11 +287,11 @@ func (a *Application) placeParents(based bool) error {
 	for _, p := range slices.Clone(a.Placed) {
 		for dir := parent(p.Name); dir != ""; dir = parent(dir) {
 			if target, ok := a.target("/" + dir); ok {
-				return hint.Add(fmt.Errorf("file /%s: /%s leads to %s", p.Name, dir, target), "link less: --link links only what you name")
+				return hint.Add(fmt.Errorf("file /%s: /%s is a link to %s", p.Name, dir, target), "link less: --link links only what you name")
 			}
 			switch kind, known := kinds[dir]; {
 			case known && kind != closure.KindDirectory || !based && slices.Contains(rootFiles, dir):
-				return fmt.Errorf("file /%s: /%s is no directory", p.Name, dir)
+				return fmt.Errorf("file /%s: /%s is a file, not a directory", p.Name, dir)
 			case known || a.has(dir) || !based && slices.Contains(RootDirectories, dir):
 				continue
 			}

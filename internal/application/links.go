@@ -31,7 +31,7 @@ func checkLink(dir string) error {
 	}
 	first := strings.SplitN(dir[1:], "/", 2)[0]
 	if slices.Contains(reserved, first) {
-		return fmt.Errorf("link %q: an image has files of its own in /%s", dir, first)
+		return fmt.Errorf("link %q: nothing can be added in /%s, which the image or the runtime uses", dir, first)
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ const MaxEntries = 100_000
 // link.
 func (a *Application) checkEntries() error {
 	if len(a.Entries) > MaxEntries {
-		return hint.Add(fmt.Errorf("%d links at the root of the image, at most %d are made", len(a.Entries), MaxEntries), "link less: --link links only what you name")
+		return hint.Add(fmt.Errorf("%d links at the root of the image, at most %d are allowed", len(a.Entries), MaxEntries), "link less: --link links only what you name")
 	}
 	slices.SortFunc(a.Entries, func(x, y RootEntry) int { return strings.Compare(x.Name, y.Name) })
 	links := map[string]string{}

@@ -62,7 +62,7 @@ func (r *Reader) program(roots []closure.StorePath, chosen string) (string, erro
 		case 1:
 			return path.Join(string(root), binDir, names[0]), nil
 		default:
-			return "", hint.Add(fmt.Errorf("%s has %s in bin, and none is named: %s", root, human.Count(len(names), "program"), some(names)),
+			return "", hint.Add(fmt.Errorf("%s has %s in bin, and none is chosen: %s", root, human.Count(len(names), "program"), some(names)),
 				"name the one that the image starts: --entrypoint "+likely(root, names))
 		}
 	}

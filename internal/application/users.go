@@ -88,7 +88,7 @@ func checkUsers(users []User) error {
 		for _, other := range all {
 			switch {
 			case other.Name == u.Name:
-				return fmt.Errorf("user %s: there is one of this name", u.Name)
+				return fmt.Errorf("user %s: another user has this name", u.Name)
 			case other.UID == u.UID:
 				return fmt.Errorf("user %s: %s has the id %d already", u.Name, other.Name, u.UID)
 			case other.GID == u.GID:

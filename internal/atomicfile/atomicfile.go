@@ -65,7 +65,7 @@ func create(dir string, mode os.FileMode) (*os.File, error) {
 		}
 		f.Close()
 	}
-	return nil, fmt.Errorf("make a temporary file in %s: others remove it again and again", dir)
+	return nil, fmt.Errorf("make a temporary file in %s: other processes keep removing it", dir)
 }
 
 // Write writes a small file whole or not at all.

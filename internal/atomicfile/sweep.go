@@ -48,7 +48,7 @@ func TempDir(parent string) (dir string, remove func() error, err error) {
 		}
 		f.Close()
 	}
-	return "", nil, fmt.Errorf("make a temporary directory in %s: others remove it again and again", parent)
+	return "", nil, fmt.Errorf("make a temporary directory in %s: other processes keep removing it", parent)
 }
 
 // own locks a new file or directory, and reports whether it still exists. If the file

@@ -37,7 +37,7 @@ type Closure struct {
 var (
 	ErrMissingReference = errors.New("reference is not in the closure")
 	ErrCycle            = errors.New("references form a cycle")
-	ErrDuplicate        = errors.New("store path is there twice")
+	ErrDuplicate        = errors.New("store path occurs twice")
 	ErrUnreachable      = errors.New("store path is not reachable from the roots")
 )
 

@@ -214,7 +214,7 @@ func (g *graphReader) skip(t json.Token) error {
 	}
 }
 
-var errNoPath = errors.New("no store path in it")
+var errNoPath = errors.New("it contains no store path")
 
 func (g *graphReader) read() ([]Info, error) {
 	t, err := g.token()
@@ -307,7 +307,7 @@ func (g *graphReader) object() ([]Info, error) {
 	case len(found) == 0:
 		return nil, errNoPath
 	case len(found) > 1:
-		return nil, fmt.Errorf("several closures in it: %s", strings.Join(found, ", "))
+		return nil, fmt.Errorf("it contains several closures: %s", strings.Join(found, ", "))
 	}
 	part := arrays[found[0]]
 	if part.malformed != nil {

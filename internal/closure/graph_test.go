@@ -179,7 +179,7 @@ func TestOpenGraphErrors(t *testing.T) {
 		"cycle":             {`[{"path":"` + rowA + `",` + ok + `,"references":["` + b + `"]},{"path":"` + b + `",` + ok + `,"references":["` + rowA + `"]}]`, ErrCycle, b, ""},
 		"twice":             {`[{"path":"` + rowA + `",` + ok + `},{"path":"` + rowA + `",` + ok + `}]`, ErrDuplicate, rowA, ""},
 		"other store":       {`{"version":2,"storeDir":"/gnu/store","info":{}}`, nil, "/gnu/store", ""},
-		"several closures":  {`{"a":[{"path":"` + rowA + `",` + ok + `}],"b":[{"path":"` + rowA + `",` + ok + `}]}`, nil, "several closures in it: a, b", ""},
+		"several closures":  {`{"a":[{"path":"` + rowA + `",` + ok + `}],"b":[{"path":"` + rowA + `",` + ok + `}]}`, nil, "it contains several closures: a, b", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,7 @@ const schemaVersion = "10"
 
 // ErrNotInStore is wrapped by errors about store paths that a source does not
 // have.
-var ErrNotInStore = errors.New("store path is not there")
+var ErrNotInStore = errors.New("no such store path")
 
 // OpenLocal opens the store below root. For example, "/" is the machine's own
 // store, and "/mnt" is the store in /mnt/nix/store.
@@ -49,7 +49,7 @@ func OpenLocal(root string) (*LocalStore, error) {
 		return nil, fmt.Errorf("open store %s: schema of the Nix database: %w", root, err)
 	}
 	if v := strings.TrimSpace(string(schema)); v != schemaVersion {
-		return nil, hint.Add(fmt.Errorf("open store %s: the Nix database has schema %q, and only %s is known", root, v, schemaVersion),
+		return nil, hint.Add(fmt.Errorf("open store %s: the Nix database has schema %q, and nixoci supports only %s", root, v, schemaVersion),
 			"a newer nixoci may know it; a graph file made by `nix path-info --json -r` works with any Nix")
 	}
 	return s, nil

@@ -147,7 +147,7 @@ func TestOpenLocalErrors(t *testing.T) {
 	for _, schema := range []string{"11", "9", "", "ten"} {
 		writeFile(t, filepath.Join(root, "nix/var/nix/db/schema"), schema)
 		_, err = OpenLocal(root)
-		hinttest.Error(t, err, nil, "only 10 is known")
+		hinttest.Error(t, err, nil, "nixoci supports only 10")
 		hinttest.Hint(t, err, "path-info")
 	}
 	writeFile(t, filepath.Join(root, "nix/var/nix/db/schema"), strings.Repeat("1", 100))

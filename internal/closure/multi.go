@@ -111,7 +111,7 @@ func (m *MultiSource) missing(p StorePath) error {
 		}
 		names += s.String()
 	}
-	return hint.Add(fmt.Errorf("%s: %w: asked %s", p, ErrNotInStore, names), "name a source that has it with --from")
+	return hint.Add(fmt.Errorf("%s: %w: searched %s", p, ErrNotInStore, names), "name a source that has it with --from")
 }
 
 // of returns the source that Closure took p from.
@@ -121,7 +121,7 @@ func (m *MultiSource) of(p StorePath) (finderSource, error) {
 	if s, ok := m.owner[p]; ok {
 		return s, nil
 	}
-	return nil, fmt.Errorf("%s: %w: no closure that was asked for has it", p, ErrNotInStore)
+	return nil, fmt.Errorf("%s: %w: no closure that was read contains it", p, ErrNotInStore)
 }
 
 // Tree implements [Source].

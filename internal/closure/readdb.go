@@ -23,14 +23,14 @@ func ReadDatabase(ctx context.Context, file string) ([]Info, error) {
 			return err
 		}
 		if tables != 2 {
-			return errors.New("no tables ValidPaths and Refs in it")
+			return errors.New("it has no tables ValidPaths and Refs")
 		}
 		var dangling int
 		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM Refs WHERE referrer NOT IN (SELECT id FROM ValidPaths)`).Scan(&dangling); err != nil {
 			return err
 		}
 		if dangling > 0 {
-			return fmt.Errorf("%d references of paths that are not there", dangling)
+			return fmt.Errorf("%d references belong to paths that the database does not have", dangling)
 		}
 		var err error
 		infos, err = db.query(ctx, allQuery)

@@ -239,7 +239,7 @@ func infosOf(rows []pathRow) ([]Info, error) {
 	for i := range rows {
 		r, info := &rows[i], &infos[i]
 		if !r.path.Valid {
-			return nil, fmt.Errorf("a path with the id %d is referred to, but not there", r.id)
+			return nil, fmt.Errorf("a reference names the path with the id %d, which does not exist", r.id)
 		}
 		var err error
 		if info.Path, err = ParseStorePath(r.path.String); err != nil {

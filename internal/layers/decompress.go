@@ -35,7 +35,7 @@ func decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	case strings.HasSuffix(mediaType, "tar"):
 		return io.NopCloser(r), nil
 	}
-	return nil, fmt.Errorf("decompress layer: media type %q is not one of a layer", mediaType)
+	return nil, fmt.Errorf("decompress layer: media type %q is not the type of a layer", mediaType)
 }
 
 // DecompressStrict is [Decompress] for streams that a [Packer] should have written. It
@@ -66,7 +66,7 @@ func DecompressStrict(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	case strings.HasSuffix(mediaType, "tar"):
 		s.tar = io.NopCloser(br)
 	default:
-		return nil, &FormatError{What: fmt.Sprintf("media type %q is not one of a layer", mediaType)}
+		return nil, &FormatError{What: fmt.Sprintf("media type %q is not the type of a layer", mediaType)}
 	}
 	return s, nil
 }

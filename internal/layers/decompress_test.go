@@ -129,7 +129,7 @@ func TestDecompressStrictFrames(t *testing.T) {
 		"full at last": {join(encode(full), encode(full)), ""},
 		"65535 bytes":  {join(encode(full), encode(full[:65535])), ""},
 		"65792 bytes":  {join(encode(full), encode(full[:65792])), ""},
-		"short first":  {join(encode(small), encode(small)), "after one that is no full block"},
+		"short first":  {join(encode(small), encode(small)), "is not full, and it is not the last one"},
 		"checksum":     {encode(small, zstd.WithEncoderCRC(true)), "not one of a block"},
 		"window":       {encode(full, zstd.WithSingleSegment(false)), "not one of a block"},
 		"too large":    {encode(append(full, 0)), "not one of a block"},

@@ -101,7 +101,7 @@ func (f *frameReader) next(buf []byte) ([]byte, error) {
 		return nil, err
 	}
 	if f.short {
-		return nil, &FormatError{What: "a zstd frame after one that is no full block"}
+		return nil, &FormatError{What: "a zstd frame is not full, and it is not the last one"}
 	}
 	f.short = size < zstdBlockSize
 	if cap(buf) < size {

@@ -157,7 +157,7 @@ type dockerEntry struct {
 // without the layers that are already in the tar.
 func (s *spool) writeDocker(ctx context.Context, tw *tarFile, c *contents, written map[digest.Digest]bool) error {
 	if len(c.images) != 1 {
-		return hint.Add(fmt.Errorf("docker-archive takes one platform, not %d", len(c.images)),
+		return hint.Add(fmt.Errorf("a docker-archive can hold one platform, not %d", len(c.images)),
 			"choose one with --platform, or write an oci-archive")
 	}
 	img := c.images[0]

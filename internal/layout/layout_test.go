@@ -434,7 +434,7 @@ func TestDiskFull(t *testing.T) {
 			if err == nil || !errors.Is(err, syscall.EFBIG) || !strings.HasPrefix(err.Error(), "write blob: ") {
 				t.Errorf("error %v", err)
 			}
-			if !strings.Contains(hint.Of(err), "no room left in "+parent) {
+			if !strings.Contains(hint.Of(err), "no space is left in "+parent) {
 				t.Errorf("hint %q", hint.Of(err))
 			}
 			d.Close()

@@ -456,7 +456,7 @@ func splitPath(s string) (path, tagOrDigest string) {
 }
 
 // errNoFile means that a layout or archive lacks a file.
-var errNoFile = errors.New("no such file in it")
+var errNoFile = errors.New("the archive has no such file")
 
 // Referrers implements [oci.Referrers]. The index of a layout lists attached documents:
 // their descriptors have an artifact type.

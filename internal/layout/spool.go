@@ -143,7 +143,7 @@ func (s *spool) write(f func(w io.Writer) (digest.Digest, int64, error)) (d dige
 func full(dir string, err error) error {
 	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
 		if errors.Is(err, e) {
-			return hint.Add(err, "there is no room left in "+filepath.Dir(dir)+"; nothing of the image was kept")
+			return hint.Add(err, "no space is left in "+filepath.Dir(dir)+"; the unfinished image was removed")
 		}
 	}
 	return err

@@ -107,7 +107,7 @@ func (b *BaseImage) Find(p ocispec.Platform) (digest.Digest, error) {
 			has = append(has, FormatPlatform(*d.Platform))
 		}
 	}
-	return "", hint.Add(fmt.Errorf("has nothing for %s", FormatPlatform(p)), "it is for "+strings.Join(has, ", "))
+	return "", hint.Add(fmt.Errorf("has no image for %s", FormatPlatform(p)), "it is for "+strings.Join(has, ", "))
 }
 
 // Read reads manifest and config of the base for one platform: d is the digest
@@ -168,7 +168,7 @@ func ParseBaseManifest(blob oci.Blob) (*Manifest, error) {
 		return nil, errors.New("has no layers")
 	}
 	if most := maxImageLayers - minOwnLayers; len(m.Layers) > most {
-		return nil, fmt.Errorf("has %d layers; overlay drivers take %d, so that at most %d can be below an application", len(m.Layers), maxImageLayers, most)
+		return nil, fmt.Errorf("has %d layers; overlay file systems support at most %d, so a base image can have at most %d", len(m.Layers), maxImageLayers, most)
 	}
 	for i, l := range m.Layers {
 		if err := checkBaseLayer(l); err != nil {
@@ -186,7 +186,7 @@ func checkBaseLayer(l ocispec.Descriptor) error {
 	case strings.HasSuffix(l.MediaType, "+encrypted"):
 		return fmt.Errorf("it is encrypted (%s)", l.MediaType)
 	case strings.Contains(l.MediaType, ".nondistributable.") || strings.Contains(l.MediaType, ".foreign."):
-		return fmt.Errorf("its publisher does not allow to copy it (%s)", l.MediaType)
+		return fmt.Errorf("its publisher does not allow copying it (%s)", l.MediaType)
 	}
 	if err := checkDigest(l.Digest); err != nil {
 		return fmt.Errorf("digest %w", err)

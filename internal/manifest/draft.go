@@ -141,7 +141,7 @@ func checkLayers(own int, b *Base) error {
 	case b == nil && own > maxImageLayers:
 		return hint.Add(fmt.Errorf("%d layers, overlay file systems support at most %d", own, maxImageLayers), "lower --max-layers")
 	case b != nil && own+len(b.Layers) > maxImageLayers:
-		return hint.Add(fmt.Errorf("%d layers and %d of the base image, overlay drivers take %d", own, len(b.Layers), maxImageLayers), "lower --max-layers")
+		return hint.Add(fmt.Errorf("%d layers and %d of the base image, overlay file systems support at most %d", own, len(b.Layers), maxImageLayers), "lower --max-layers")
 	case b != nil:
 		return b.check()
 	}

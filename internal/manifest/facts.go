@@ -113,7 +113,7 @@ func (f *Facts) check() error {
 	case f.Init != initScript && f.Init != initBinary:
 		return fmt.Errorf("facts: unknown kind of init %q", f.Init)
 	case f.Version != "" && (len(f.Version) > maxFactFile || !versionPattern.MatchString(f.Version)):
-		return fmt.Errorf("facts: %q is no version", f.Version)
+		return fmt.Errorf("facts: %q is not a NixOS version", f.Version)
 	}
 	return nil
 }

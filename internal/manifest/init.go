@@ -119,7 +119,7 @@ func checkProgram(data []byte, p ocispec.Platform) error {
 	}
 	for _, s := range f.Progs {
 		if s.Type == elf.PT_INTERP {
-			return hint.Add(errors.New("the program is not static: it asks for a loader, and the image has none before the system is there"), initHint)
+			return hint.Add(errors.New("the program is not static: it needs a loader, and the image has none before the system is activated"), initHint)
 		}
 	}
 	if needed, err := f.ImportedLibraries(); err == nil && len(needed) > 0 {

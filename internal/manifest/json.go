@@ -40,7 +40,7 @@ func newBlob(mediaType string, v any) (oci.Blob, error) {
 func newManifestBlob(mediaType string, v any) (oci.Blob, error) {
 	b, err := newBlob(mediaType, v)
 	if err == nil && len(b.Data) > oci.MaxManifest {
-		return oci.Blob{}, fmt.Errorf("write %s: %d bytes, registries take at most %d", mediaType, len(b.Data), oci.MaxManifest)
+		return oci.Blob{}, fmt.Errorf("write %s: %d bytes, registries accept at most %d", mediaType, len(b.Data), oci.MaxManifest)
 	}
 	return b, err
 }

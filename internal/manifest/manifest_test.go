@@ -407,7 +407,7 @@ func TestPlatformTwice(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
 	_, err := imageOf(sys, smallLayers(sys, gzip5, "x"), Settings{Annotations: map[string]string{"a": strings.Repeat("x", oci.MaxManifest)}})
-	if err == nil || !strings.Contains(err.Error(), "registries take at most") {
+	if err == nil || !strings.Contains(err.Error(), "registries accept at most") {
 		t.Errorf("a manifest of more than 4 MiB: %v", err)
 	}
 	sys = sys.In(Format2, nil)

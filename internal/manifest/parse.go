@@ -60,7 +60,7 @@ func ParseIndex(data []byte, mediaType string) (*Index, error) {
 		return nil, fmt.Errorf("read index: media type %q: %w", doc.MediaType, ErrNotManifest)
 	}
 	if doc.Config != nil || doc.Layers != nil || doc.FSLayers != nil {
-		return nil, fmt.Errorf("read index: has a manifest's fields too, which can be read in two ways: %w", ErrNotManifest)
+		return nil, fmt.Errorf("read index: it also has the fields of a manifest, so it is ambiguous: %w", ErrNotManifest)
 	}
 	for i, d := range doc.Manifests {
 		if err := checkDescriptor(d); err != nil {
@@ -84,7 +84,7 @@ func ParseManifest(data []byte, mediaType string) (*Manifest, error) {
 		return nil, fmt.Errorf("read manifest: media type %q: %w", doc.MediaType, ErrNotManifest)
 	}
 	if doc.Manifests != nil || doc.FSLayers != nil {
-		return nil, fmt.Errorf("read manifest: has an index's fields too, which can be read in two ways: %w", ErrNotManifest)
+		return nil, fmt.Errorf("read manifest: it also has the fields of an index, so it is ambiguous: %w", ErrNotManifest)
 	}
 	if doc.Config == nil {
 		return nil, errors.New("read manifest: no config")
@@ -244,7 +244,7 @@ func readClaim(d ocispec.Descriptor) (layers.Recipe, claim, error) {
 	}
 	comp, err := layers.ParseCompression(cl.compression)
 	if err != nil || comp.String() != cl.compression {
-		return r, claim{}, fmt.Errorf("compression %q: not as nixoci writes it", cl.compression)
+		return r, claim{}, fmt.Errorf("compression %q: not in the form that nixoci writes", cl.compression)
 	}
 	oci, _ := comp.MediaType(false)
 	docker, _ := comp.MediaType(true)
@@ -254,7 +254,7 @@ func readClaim(d ocispec.Descriptor) (layers.Recipe, claim, error) {
 	case comp.Algorithm == layers.None && (cl.DiffID != cl.Digest || cl.Packed.Size != cl.UncompressedSize):
 		return r, claim{}, errors.New("not compressed, but blob and tar differ")
 	case comp.Algorithm != layers.None && cl.DiffID == cl.Digest:
-		return r, claim{}, errors.New("compressed, but blob and tar have one digest")
+		return r, claim{}, errors.New("compressed, but blob and tar have the same digest")
 	}
 	return r, cl, nil
 }

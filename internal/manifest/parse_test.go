@@ -76,14 +76,14 @@ func TestClaimsRejected(t *testing.T) {
 		{"diffID of another kind", set(AnnotationDiffID, "sha512:"+strings.Repeat("a", 128)), "not a sha256"},
 		{"no diffID", func(d *ocispec.Descriptor) { delete(d.Annotations, AnnotationDiffID) }, "diffID"},
 		{"another diffID", set(AnnotationDiffID, "sha256:"+strings.Repeat("a", 64)), "the config has"},
-		{"diffID is digest", func(d *ocispec.Descriptor) { d.Annotations[AnnotationDiffID] = d.Digest.String() }, "one digest"},
+		{"diffID is digest", func(d *ocispec.Descriptor) { d.Annotations[AnnotationDiffID] = d.Digest.String() }, "the same digest"},
 		{"tar size", set(AnnotationTarSize, "1.5"), "not a number"},
 		{"tar size negative", set(AnnotationTarSize, "-512"), "not the size of a tar"},
 		{"tar size odd", set(AnnotationTarSize, "10241"), "not the size of a tar"},
 		{"size", func(d *ocispec.Descriptor) { d.Size = 0 }, "not positive"},
 		{"media type", func(d *ocispec.Descriptor) { d.MediaType = ocispec.MediaTypeImageLayerZstd }, "does not fit"},
 		{"compression", set(AnnotationCompression, "zstd:3"), "does not fit"},
-		{"no compression", set(AnnotationCompression, ""), "not as nixoci writes it"},
+		{"no compression", set(AnnotationCompression, ""), "not in the form that nixoci writes"},
 		{"other media type", func(d *ocispec.Descriptor) { d.MediaType = "application/x-foo" }, "does not fit"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -146,8 +146,8 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{name: "index for manifest", data: ind, want: "not a document of this kind"},
 		{name: "manifest for index", data: man, want: "not a document of this kind", index: true},
-		{name: "both", data: strings.Replace(man, `"config"`, `"manifests":[],"config"`, 1), want: "two ways"},
-		{name: "both the other way", data: strings.Replace(ind, `"manifests"`, `"layers":[],"manifests"`, 1), want: "two ways", index: true},
+		{name: "both", data: strings.Replace(man, `"config"`, `"manifests":[],"config"`, 1), want: "ambiguous"},
+		{name: "both the other way", data: strings.Replace(ind, `"manifests"`, `"layers":[],"manifests"`, 1), want: "ambiguous", index: true},
 		{name: "schema 1", data: `{"schemaVersion":1,"fsLayers":[]}`, want: "schemaVersion is 1"},
 		{name: "trailing", data: man + "{}", want: "trailing data after the document"},
 		{name: "truncated", data: man[:len(man)-1], want: "unexpected EOF"},

@@ -63,7 +63,7 @@ func (s *Settings) Validate(comp layers.Compression) error {
 	for _, k := range slices.Sorted(maps.Keys(s.Annotations)) {
 		check(validateKey("annotation", k, s.Annotations[k]))
 		if strings.HasPrefix(k, reservedPrefix) {
-			check(fmt.Errorf("annotation %q: %s is reserved for what nixoci says of the image", k, reservedPrefix))
+			check(fmt.Errorf("annotation %q: names that begin with %s are reserved for nixoci", k, reservedPrefix))
 		}
 	}
 	for _, arg := range slices.Concat(s.Entrypoint, s.Cmd) {

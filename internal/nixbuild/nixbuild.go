@@ -243,7 +243,7 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 	}
 	var drvs []derivation
 	if err := json.Unmarshal(out, &drvs); err != nil {
-		return nil, fmt.Errorf("read what nix eval says: %w", err)
+		return nil, fmt.Errorf("read the output of nix eval: %w", err)
 	}
 	_, attribute, _ := strings.Cut(installable, "#")
 	for i, d := range drvs {
@@ -253,7 +253,7 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 		drvs[i].attribute = attribute
 	}
 	if len(drvs) == 0 {
-		return nil, errors.New("nix eval names no derivation")
+		return nil, errors.New("nix eval printed no derivation")
 	}
 	return drvs, nil
 }
@@ -281,7 +281,7 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 	}
 	links := strings.Fields(string(out))
 	if len(links) != len(drvs) {
-		return nil, fmt.Errorf("%d outputs of %d derivations, and one of each was asked for", len(links), len(drvs))
+		return nil, fmt.Errorf("Nix built %d outputs of %d derivations; nixoci expected one of each", len(links), len(drvs))
 	}
 	built := make([]Built, len(drvs))
 	for i := range drvs {
@@ -297,14 +297,14 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 		}
 		target, err := os.Readlink(name)
 		if err != nil {
-			return nil, fmt.Errorf("find what was built: %w", err)
+			return nil, fmt.Errorf("find the built store path: %w", err)
 		}
 		if below, ok := cutDir(target, strings.TrimRight(n.Store, "/")); ok && n.Store != "" {
 			target = below
 		}
 		p, err := closure.ParseStorePath(target)
 		if err != nil {
-			return nil, fmt.Errorf("find what was built: %w", err)
+			return nil, fmt.Errorf("find the built store path: %w", err)
 		}
 		built[i] = Built{System: drvs[i].System, Path: p, Program: drvs[i].Program,
 			Derivation: closure.StorePath(drvs[i].DrvPath), Attribute: drvs[i].attribute}

@@ -54,7 +54,7 @@ func ParseReferrers(data []byte) ([]ocispec.Descriptor, error) {
 	}
 	for _, d := range index.Manifests {
 		if d.Digest.Validate() != nil || d.Size < 0 {
-			return nil, ContentErrorf("lists %q", d.Digest)
+			return nil, ContentErrorf("it lists a manifest with the digest %q and %d bytes", d.Digest, d.Size)
 		}
 	}
 	return index.Manifests, nil
@@ -95,7 +95,7 @@ func getArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocisp
 	}
 	switch {
 	case m.Subject == nil || m.Subject.Digest != subject:
-		return Artifact{}, ContentErrorf("is not about %s", subject)
+		return Artifact{}, ContentErrorf("its subject is not %s", subject)
 	case len(m.Layers) != 1:
 		return Artifact{}, ContentErrorf("has %d documents", len(m.Layers))
 	case m.Layers[0].Size < 0 || m.Layers[0].Size > limit:

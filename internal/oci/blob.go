@@ -22,7 +22,7 @@ type Blob struct {
 }
 
 // ErrSchema1 says that a manifest is of a kind that is no longer in use.
-var ErrSchema1 = errors.New("a manifest of Docker's schema 1, which nobody writes any more and nixoci does not read")
+var ErrSchema1 = errors.New("a manifest of Docker's old schema 1, which nixoci does not support")
 
 // CheckManifest checks a manifest or index that was read, and computes its descriptor. It
 // compares the digest with want, unless want is unknown or of another algorithm.

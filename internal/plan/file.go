@@ -75,7 +75,7 @@ func Decode(r io.Reader) (*File, error) {
 		return nil, fmt.Errorf("read plan: %w", err)
 	}
 	if dec.More() {
-		return nil, errors.New("read plan: something follows the plan")
+		return nil, errors.New("read plan: trailing data after the plan")
 	}
 	if f.Version != planFileVersion {
 		return nil, fmt.Errorf("read plan: version %d, not %d", f.Version, planFileVersion)

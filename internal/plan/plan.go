@@ -159,7 +159,7 @@ func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error
 	}
 	budget := o.MaxLayers - len(named)
 	if budget < 0 || budget == 0 && left > 0 {
-		return nil, 0, nil, fmt.Errorf("plan: %d layers by name of %d: %w", len(named), o.MaxLayers, ErrTooManyLayers)
+		return nil, 0, nil, fmt.Errorf("plan: %d named layers, of %d in all: %w", len(named), o.MaxLayers, ErrTooManyLayers)
 	}
 	return g, min(budget, left), named, nil
 }

@@ -102,7 +102,7 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 	for _, named := range []map[string]digest.Digest{inv.Tags, inv.Documents} {
 		for _, tag := range slices.Sorted(maps.Keys(named)) {
 			if inv.lost[named[tag]] {
-				return nil, fmt.Errorf("read %s: the registry has the tag and not the manifest %s: %w", repo.Ref(tag), named[tag], oci.ErrNotFound)
+				return nil, fmt.Errorf("read %s: the registry has the tag, but not its manifest %s: %w", repo.Ref(tag), named[tag], oci.ErrNotFound)
 			}
 		}
 	}
@@ -270,7 +270,7 @@ func (inv *Inventory) fate(f *Fate, all []Fate, r *Rules) (bool, string) {
 		switch {
 		case newer >= r.Keep:
 		case !known && !version.MatchString(f.Tag):
-			return false, undated + "its image has no time, and its name is no version"
+			return false, undated + "its image has no time, and its name is not a version"
 		default:
 			return false, fmt.Sprintf("one of the newest %d", r.Keep)
 		}

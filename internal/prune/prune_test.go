@@ -220,7 +220,7 @@ func TestRun(t *testing.T) {
 	// The manifest of a kept tag is lost. It may need the same manifests as another
 	// image.
 	lost = second.Digest.String()
-	if _, err := Read(t.Context(), open()); err == nil || !strings.Contains(err.Error(), ":2: the registry has the tag and not the manifest") {
+	if _, err := Read(t.Context(), open()); err == nil || !strings.Contains(err.Error(), ":2: the registry has the tag, but not its manifest") {
 		t.Errorf("a tag whose manifest is lost: %v", err)
 	}
 	lost = one.Digest.String()

@@ -233,6 +233,6 @@ func (p *pusher) baseMoved(ctx context.Context) {
 	now := p.images[0].draft.System.Base
 	name, was := top.Index.Annotations[ocispec.AnnotationBaseImageName], top.Index.Annotations[ocispec.AnnotationBaseImageDigest]
 	if now != nil && name == now.Name && name != "" && was != now.Digest.String() {
-		p.warn(fmt.Errorf("base image %s is not what it was: %s now, and %s when %s was pushed", name, now.Digest, was, r))
+		p.warn(fmt.Errorf("base image %s has changed: now it is %s, and it was %s when %s was pushed", name, now.Digest, was, r))
 	}
 }

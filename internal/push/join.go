@@ -60,7 +60,7 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 		}
 		p.warn(fmt.Errorf("join %s: another push replaced the index meanwhile; joining again (%d)", tag, attempt+1))
 	}
-	return oci.Blob{}, hint.Add(fmt.Errorf("join %s: others keep replacing the index", tag),
+	return oci.Blob{}, hint.Add(fmt.Errorf("join %s: other pushes keep replacing the index", tag),
 		"let every push to this tag use --join, or push to tags of their own and use nixoci index create")
 }
 
@@ -80,7 +80,7 @@ func (p *pusher) current(ctx context.Context, tag string) (*RemoteIndex, error) 
 	}
 	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
 	if err != nil {
-		return nil, hint.Add(fmt.Errorf("join %s: %w", tag, err), "what the tag names now is no index: push without --join once")
+		return nil, hint.Add(fmt.Errorf("join %s: %w", tag, err), "the tag does not name an index: push once without --join")
 	}
 	return &RemoteIndex{Blob: blob, Index: index}, nil
 }

@@ -61,7 +61,7 @@ func (p *pusher) unchangedKnown(ctx context.Context, known knownIndex) (Result, 
 		return Result{}, false, err
 	}
 	for _, what := range gone {
-		p.warn(fmt.Errorf("%s: %s is not there any more; nixoci puts it back", p.name(), what))
+		p.warn(fmt.Errorf("%s: %s is missing; nixoci puts it back", p.name(), what))
 	}
 	p.incomplete = len(gone) > 0
 	return Result{Index: known.Descriptor, Unchanged: true}, len(gone) == 0, nil
@@ -176,7 +176,7 @@ func (p *pusher) prove(ctx context.Context, r *Remote) (ocispec.Descriptor, bool
 		return ocispec.Descriptor{}, false, nil
 	case errors.Is(err, errContradiction):
 		r.distrust(err)
-		p.warn(fmt.Errorf("%s: %w; nothing that it says is believed, and it is replaced", r, err))
+		p.warn(fmt.Errorf("%s: %w; nixoci reuses none of its layers, and replaces it", r, err))
 		return ocispec.Descriptor{}, false, nil
 	case err != nil:
 		return ocispec.Descriptor{}, false, err

@@ -193,10 +193,10 @@ func (r *Repository) editTag(ctx context.Context, tag string, edit func(old *oci
 			return err
 		}
 		if len(b.Data) > oci.MaxManifest {
-			return fmt.Errorf("it would have %d bytes, registries take at most %d", len(b.Data), oci.MaxManifest)
+			return fmt.Errorf("the new manifest has %d bytes, registries accept at most %d", len(b.Data), oci.MaxManifest)
 		}
 		if n > maxMerges {
-			return errors.New("others keep writing it")
+			return errors.New("other writers keep changing it")
 		}
 		if n > 1 {
 			if err := retry.Sleep(ctx, retry.Backoff(n-1)); err != nil {

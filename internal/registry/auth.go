@@ -74,7 +74,7 @@ func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w h
 // leavesTLS returns the error for an address without TLS that a registry with TLS
 // named for an upload, a redirect or tokens.
 func leavesTLS(u *url.URL) error {
-	return retry.Never(hint.Add(fmt.Errorf("the registry speaks TLS, and names %s, which does not: refused", redact(u)),
+	return retry.Never(hint.Add(fmt.Errorf("refused: the registry uses TLS, but directs to %s, which does not", redact(u)),
 		"a registry behind a proxy that ends TLS must know its own https address: see its setting for the external URL, or X-Forwarded-Proto"))
 }
 
@@ -91,7 +91,7 @@ func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	g := a.grant.Load()
 	if g == nil {
 		if req.URL.Host != a.registry.RegistryStr() { // the client never begins with another host
-			return nil, errors.New("request to another host before the first to the registry")
+			return nil, errors.New("the first request must go to the registry, not to another host")
 		}
 		return a.first(req)
 	}
@@ -188,7 +188,7 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 		if g.scheme == "https" && a.schemes[0] == "http" && otherScheme("https", nil, err) {
 			// https failed with an HTTP answer, so the registry speaks http. The
 			// first attempt by http must have failed for another reason.
-			return nil, retry.Again(fmt.Errorf("the answer by http was none, and by https: %w", err))
+			return nil, retry.Again(fmt.Errorf("no answer by http; by https: %w", err))
 		}
 		return nil, err
 	}

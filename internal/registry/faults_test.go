@@ -902,7 +902,7 @@ func TestTLSIsNotLeft(t *testing.T) {
 			}})
 			packs := 0
 			_, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &packs))
-			if err == nil || !strings.Contains(err.Error(), "names "+plain.URL) || !strings.Contains(hint.Of(err), "proxy") {
+			if err == nil || !strings.Contains(err.Error(), "directs to "+plain.URL) || !strings.Contains(hint.Of(err), "proxy") {
 				t.Errorf("error %v, hint %q", err, hint.Of(err))
 			}
 			if plainRequests.Load() != 0 {

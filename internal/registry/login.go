@@ -37,7 +37,7 @@ func Login(ctx context.Context, host, user, secret string, o Options) (where str
 		return "", fmt.Errorf("log in to %s: user and password must not be empty", reg.RegistryStr())
 	}
 	if strings.Contains(user, ":") {
-		return "", fmt.Errorf("log in to %s: user names have no colon", reg.RegistryStr())
+		return "", fmt.Errorf("log in to %s: a user name cannot contain a colon", reg.RegistryStr())
 	}
 	if err := checkLogin(ctx, reg, user, secret, o); err != nil {
 		return "", fmt.Errorf("log in to %s: %w", reg.RegistryStr(), err)
@@ -59,7 +59,7 @@ func Login(ctx context.Context, host, user, secret string, o Options) (where str
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("keep the credentials for %s: %w", reg.RegistryStr(), err)
+		return "", fmt.Errorf("store the credentials for %s: %w", reg.RegistryStr(), err)
 	}
 	return where, nil
 }
@@ -90,7 +90,7 @@ func Logout(ctx context.Context, host string) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("forget the credentials for %s: %w", reg.RegistryStr(), err)
+		return fmt.Errorf("remove the credentials for %s: %w", reg.RegistryStr(), err)
 	}
 	return nil
 }

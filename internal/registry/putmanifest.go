@@ -66,7 +66,7 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 			return nil // the put was right, and another push has moved the tag since
 		}
 		other = now
-		err = fmt.Errorf("the registry says that it has stored %s, and the tag names %s", b.Descriptor.Digest, cmp.Or(now, "nothing"))
+		err = fmt.Errorf("the registry reported that it stored %s, but the tag names %s", b.Descriptor.Digest, cmp.Or(now, "nothing"))
 		if restarts < maxRestarts {
 			restarts++
 			return retry.Again(err)
@@ -82,7 +82,7 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		case lookErr == nil && now == b.Descriptor.Digest:
 			return nil
 		case lookErr != nil || now == other:
-			err = hint.Add(fmt.Errorf("%w; the tag %s now names %s, which nobody wanted", err, tag, other), "push again, or put the tag back by hand")
+			err = hint.Add(fmt.Errorf("%w; the tag %s now names another image, %s", err, tag, other), "push again, or point the tag at the right image yourself")
 		}
 	}
 	if refusedManifest(err) {

@@ -119,7 +119,7 @@ func TestAttach(t *testing.T) {
 			if _, err := r.Attach(t.Context(), subject, artifacts); err != nil || h.writes.Load() != writes {
 				t.Errorf("attached again: %v, %d writes more", err, h.writes.Load()-writes)
 			}
-			if _, err := oci.GetArtifact(t.Context(), r, digest.FromString("another"), found[0]); err == nil || !strings.Contains(err.Error(), "not about") {
+			if _, err := oci.GetArtifact(t.Context(), r, digest.FromString("another"), found[0]); err == nil || !strings.Contains(err.Error(), "its subject is not") {
 				t.Errorf("artifact of another image: %v", err)
 			}
 		})

@@ -163,7 +163,7 @@ func (img *Image) keep(only []ocispec.Platform) error {
 	img.Platforms = slices.DeleteFunc(img.Platforms, func(p *ImagePlatform) bool { return !wanted(p.Platform, only) })
 	for _, w := range only {
 		if !slices.ContainsFunc(img.Platforms, func(p *ImagePlatform) bool { return manifest.SamePlatform(p.Platform, w) }) {
-			return fmt.Errorf("%s: has nothing for %s", img.Name, manifest.FormatPlatform(w))
+			return fmt.Errorf("%s: has no image for %s", img.Name, manifest.FormatPlatform(w))
 		}
 	}
 	if len(img.Platforms) == 0 {

@@ -136,8 +136,8 @@ func TestSBOMRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteSBOM(&bytes.Buffer{}, c, FormatSPDX, SBOMOptions{}); err == nil || !strings.Contains(err.Error(), "one hash") {
-		t.Errorf("one hash and names that SPDX cannot tell apart: %v", err)
+	if err := WriteSBOM(&bytes.Buffer{}, c, FormatSPDX, SBOMOptions{}); err == nil || !strings.Contains(err.Error(), "the same hash") {
+		t.Errorf("the same hash and names that SPDX cannot tell apart: %v", err)
 	}
 }
 

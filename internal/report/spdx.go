@@ -42,7 +42,7 @@ func writeSPDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 		p := &c.Paths[i]
 		id := spdxID(p.Path)
 		if other, ok := taken[id]; ok {
-			return fmt.Errorf("%s and %s have one hash", other, p.Path)
+			return fmt.Errorf("%s and %s have the same hash", other, p.Path)
 		}
 		taken[id] = p.Path
 		ids[p.Path] = common.MakeDocElementID("", id)

@@ -121,7 +121,7 @@ func Decode(r io.Reader) (*Specification, error) {
 		return nil, explain(err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("read specification: something follows it")
+		return nil, errors.New("read specification: trailing data after the specification")
 	}
 	return s, s.check()
 }

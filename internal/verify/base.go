@@ -56,7 +56,7 @@ func (v *verification) checkBase(ctx context.Context, c *content) (check *baseCh
 // the base image. An error says why the base image could not be read.
 func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *document) (c manifest.BaseContent, what string, err error) {
 	if v.o.OpenBase == nil {
-		return c, "", errors.New("it was not looked for")
+		return c, "", errors.New("nixoci did not look for it")
 	}
 	src, err := v.o.OpenBase(base.Name)
 	if err != nil {
@@ -99,9 +99,9 @@ func compareBase(doc *document, base *manifest.Base, is manifest.BaseContent) (f
 	switch {
 	case len(found) > 0:
 	case len(is.Layers) > len(base.Layers):
-		found = append(found, doc.configPlace().of(CheckBase, "the base image has %d layers, %d are here", len(is.Layers), len(base.Layers)))
+		found = append(found, doc.configPlace().of(CheckBase, "the base image has %d layers, the image has %d of them", len(is.Layers), len(base.Layers)))
 	case jsonText(base.History) != jsonText(is.History):
-		found = append(found, doc.configPlace().of(CheckBase, "the history of the base image is another one"))
+		found = append(found, doc.configPlace().of(CheckBase, "the history of the base image is different"))
 	}
 	return found
 }
@@ -131,7 +131,7 @@ func checkShared(c *content) (unknown int, found []Finding) {
 			case hashes[p] != info.NarHash:
 				place := c.doc.place(n)
 				place.Path = string(p)
-				found = append(found, place.of(CheckBase, "the base image has it with other content, which shows through"))
+				found = append(found, place.of(CheckBase, "the base image has it with different content, and a container would show both"))
 			}
 		}
 	}

@@ -33,9 +33,9 @@ func TestCompareBase(t *testing.T) {
 		{"another size", func(c *manifest.BaseContent) { c.Layers[0].Size = 8 }, "in its place"},
 		{"another diffID", func(c *manifest.BaseContent) { c.Layers[0].DiffID = digest.FromString("c") }, "its diffID in the base image is"},
 		{"one layer less", func(c *manifest.BaseContent) { c.Layers = c.Layers[:1] }, "the base image has 1 layer"},
-		{"one layer more", func(c *manifest.BaseContent) { c.Layers = append(c.Layers, c.Layers[0]) }, "the base image has 3 layers, 2 are here"},
+		{"one layer more", func(c *manifest.BaseContent) { c.Layers = append(c.Layers, c.Layers[0]) }, "the base image has 3 layers, the image has 2 of them"},
 		{"in another order", func(c *manifest.BaseContent) { slices.Reverse(c.Layers) }, "in its place"},
-		{"another history", func(c *manifest.BaseContent) { c.History = c.History[:1] }, "the history of the base image is another one"},
+		{"another history", func(c *manifest.BaseContent) { c.History = c.History[:1] }, "the history of the base image is different"},
 	} {
 		is := content()
 		tt.change(&is)

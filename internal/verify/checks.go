@@ -167,7 +167,7 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 	}
 	slices.Sort(missing)
 	for _, p := range missing {
-		found = append(found, Finding{Path: p}.of(CheckPaths, "%s has it, and no layer", list))
+		found = append(found, Finding{Path: p}.of(CheckPaths, "%s has it, but no layer", list))
 	}
 	return count, found
 }

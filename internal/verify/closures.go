@@ -45,7 +45,7 @@ func (v *verification) compareClosures(ctx context.Context, contents []*content,
 		}
 		if !found {
 			unmatched = append(unmatched, Finding{Path: string(sys.Toplevel)}.of(CheckClosure,
-				"the image has nothing for %s", manifest.FormatPlatform(sys.Platform)))
+				"the image does not contain %s", manifest.FormatPlatform(sys.Platform)))
 		}
 	}
 	return comparisons, unmatched, nil
@@ -201,7 +201,7 @@ func (g *givenClosure) missing() (found []Finding) {
 	}
 	for k := range g.sys.Closure.Paths {
 		if p := g.sys.Closure.Paths[k].Path; !in[p] {
-			found = append(found, Finding{Platform: g.content.doc.platform, Path: string(p)}.of(CheckClosure, "the closure has it, and no layer"))
+			found = append(found, Finding{Platform: g.content.doc.platform, Path: string(p)}.of(CheckClosure, "the closure has it, but no layer"))
 		}
 	}
 	return found

@@ -85,7 +85,7 @@ func TestClosureDiffers(t *testing.T) {
 		{"far into a large file", func(s *sample) {
 			s.edit("bin/busybox", func(items []item, at int) []item { items[at].content[1_234_567] ^= 1; return items })
 		}, "bin/busybox: contents differ at byte 1234567"},
-		{"path missing", func(s *sample) { s.edit("-passwd", remove) }, "-passwd: the closure has it, and no layer"},
+		{"path missing", func(s *sample) { s.edit("-passwd", remove) }, "-passwd: the closure has it, but no layer"},
 		{"compressed otherwise", func(s *sample) { s.setTar(0, 3, s.tarOf(0, 3)) }, "the tar is right, but compressed with gzip:"},
 		{"truncated blob", func(s *sample) {
 			d := s.manifests[0].Layers[2].Digest
@@ -128,7 +128,7 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 		switch f.What {
 		case "the closure does not have it":
 			extra++
-		case "the closure has it, and no layer":
+		case "the closure has it, but no layer":
 			missing++
 		}
 	}
@@ -136,7 +136,7 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 		t.Errorf("%d extra, %d missing: %v", extra, missing, r.Findings)
 	}
 	r = verified(t, source, Options{Closures: given(t, "sample-aarch64-linux")})
-	if r.OK || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].String(), "nothing for linux/arm64") {
+	if r.OK || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].String(), "does not contain linux/arm64") {
 		t.Error(r.Findings)
 	}
 }

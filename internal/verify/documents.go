@@ -217,7 +217,7 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 		d.made = true
 		d.form.version, err = strconv.Atoi(format)
 		if err != nil || d.form.version < manifest.Format1 || d.form.version > manifest.CurrentFormat || strconv.Itoa(d.form.version) != format {
-			found(CheckFormat, "manifest: image format is %q, known are %d to %d", format, manifest.Format1, manifest.CurrentFormat)
+			found(CheckFormat, "manifest: image format is %q, nixoci knows %d to %d", format, manifest.Format1, manifest.CurrentFormat)
 		} else {
 			d.form.hasInit = d.form.version >= manifest.Format2 && m.Annotations[manifest.AnnotationInit] != ""
 			d.form.application = m.Annotations[manifest.AnnotationApplication] != ""
@@ -227,7 +227,7 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 		}
 	}
 	if n := len(m.Layers); d.made && n < minLayers {
-		return found(CheckFormat, "manifest: %d layers, and an image has one for the system and one for store paths at least", n)
+		return found(CheckFormat, "manifest: %d layers, but an image has at least one for the system and one for store paths", n)
 	}
 	return d, nil
 }

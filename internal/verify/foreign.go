@@ -45,12 +45,12 @@ func (v *verification) checkForeign(ctx context.Context, c *content) (*checks, e
 		f.found(c.doc.checkDiffID(n, l.layerContent)...)
 	}
 	f.result(CheckDigests, true, "%d blobs match their digests and sizes", len(all)+1)
-	f.result(CheckFormat, f.failed[CheckFormat], "layers of another tool have no canonical form that is known here")
+	f.result(CheckFormat, f.failed[CheckFormat], "another tool made the layers, so nixoci does not know their canonical form")
 	if done.paths, err = f.checkPaths(ctx, all); err != nil {
 		return nil, err
 	}
 	for _, c := range []Check{CheckSystem, CheckConfig, CheckManifest} {
-		f.result(c, false, "cannot be made again: nixoci has not made it")
+		f.result(c, false, "cannot be made again: nixoci did not make it")
 	}
 	what := "the manifest has no annotation " + manifest.AnnotationFormat
 	if v.noManifest {
@@ -116,7 +116,7 @@ func foreignPathsOf(all []*foreignLayer) foreignPaths {
 // checkPaths compares the store paths with the Nix database, if the image has one.
 func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (count pathCount, err error) {
 	paths := foreignPathsOf(all)
-	const none = "the image has no Nix database to hold them against"
+	const none = "the image has no Nix database to compare them with"
 	if paths.database == "" {
 		r.result(CheckPaths, false, "%d store paths; %s", len(paths.why), none)
 		r.result(CheckNarHashes, false, none)
@@ -142,7 +142,7 @@ func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (c
 		place := Finding{Path: string(info.Path)}
 		switch {
 		case !there:
-			r.found(place.of(CheckPaths, "the Nix database has it, and no layer"))
+			r.found(place.of(CheckPaths, "the Nix database has it, but no layer"))
 		case reason != "":
 			apart++
 		case p.narHash != info.NarHash:
@@ -161,7 +161,7 @@ func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (c
 	r.result(CheckPaths, true, "the layers hold the %d store paths of the Nix database, and %d more", len(infos), extra)
 	detail := fmt.Sprintf("%s, of %d bytes", human.Count(count.paths, "narHash"), count.narSize)
 	if apart > 0 {
-		detail += fmt.Sprintf("; %d paths cannot be put together again from their tar entries", apart)
+		detail += fmt.Sprintf("; the NARs of %d paths cannot be rebuilt from their tar entries", apart)
 	}
 	r.result(CheckNarHashes, count.paths > 0 || r.failed[CheckNarHashes], "%s", detail)
 	if _, err := closure.New(nil, infos); err != nil {

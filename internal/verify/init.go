@@ -68,7 +68,7 @@ func findInit(c *content) (*manifest.Init, []Finding) {
 		if l.damaged {
 			return nil, nil // a finding reports the damage
 		}
-		return nil, []Finding{c.doc.initPlace().of(CheckInit, "it is not there, or not a file")}
+		return nil, []Finding{c.doc.initPlace().of(CheckInit, "it is missing, or not a file")}
 	}
 	init := manifest.InitOf(l.program)
 	said := c.doc.manifest.Annotations[manifest.AnnotationInit]

@@ -208,7 +208,7 @@ func (r *storeReader) root(n int, e *layers.TarEntry) error {
 
 func (r *storeReader) entry(e *layers.TarEntry) error {
 	if strings.HasPrefix(path.Base(e.Name), ".wh.") {
-		if err := r.finding(e.Name, CheckFormat, "a whiteout: it makes a runtime hide a file of the layers below"); err != nil {
+		if err := r.finding(e.Name, CheckFormat, "a whiteout: it hides a file of the layers below"); err != nil {
 			return err
 		}
 	}
@@ -283,7 +283,7 @@ func (r *storeReader) begin(base string, e *layers.TarEntry) error {
 		what := "it comes after " + r.last
 		for _, c := range r.c.paths {
 			if c.path == p.path {
-				what = "it is there a second time"
+				what = "it occurs a second time"
 			}
 		}
 		return r.finding(e.Name, CheckFormat, "%s", what)

@@ -46,7 +46,7 @@ func (a *alternatives) checkRecipe() []Finding {
 			swapped := slices.Clone(ls)
 			swapped[n], swapped[m] = swapped[m], swapped[n]
 			if a.fits(swapped, a.settings, said) {
-				return []Finding{a.doc.place(a.own+n).of(CheckManifest, "is in the place of layer %d, and that one in its", a.own+m+1)}
+				return []Finding{a.doc.place(a.own+n).of(CheckManifest, "has changed places with layer %d", a.own+m+1)}
 			}
 		}
 	}

@@ -108,7 +108,7 @@ func (s *systemContent) identifyApplication(files *systemFiles, doc *document) (
 	case err != nil:
 		return []Finding{place.of(CheckSystem, "%v", err)}
 	case app == nil:
-		return []Finding{place.of(CheckSystem, "it is not there, or not one of an application")}
+		return []Finding{place.of(CheckSystem, "it is missing, or not one of an application")}
 	}
 	if app.Base != nil {
 		if s.base, err = manifest.RecordedBase(*app.Base, doc.manifest, &doc.config); err != nil {
@@ -151,7 +151,7 @@ func (s *systemFiles) read(t *tarStream, _ *layerContent, found *collector) erro
 			return err
 		}
 		if seen[e.Name] {
-			if err := found.add(Finding{Path: e.Name}.of(CheckFormat, "it is there a second time")); err != nil {
+			if err := found.add(Finding{Path: e.Name}.of(CheckFormat, "it occurs a second time")); err != nil {
 				return err
 			}
 			continue
@@ -199,11 +199,11 @@ func (s *systemFiles) identify(ctx context.Context, place Finding) (closure.Stor
 	toplevel, err := closure.ParseStorePath(s.toplevel)
 	switch {
 	case s.toplevel == "":
-		return "", nil, []Finding{at(profileName).of(CheckSystem, "it is not there, or not a symlink")}, nil
+		return "", nil, []Finding{at(profileName).of(CheckSystem, "it is missing, or not a symlink")}, nil
 	case err != nil:
 		return "", nil, []Finding{at(profileName).of(CheckSystem, "%v", err)}, nil
 	case !s.hasDatabase:
-		return "", nil, []Finding{at(databaseName).of(CheckSystem, "it is not there, or not a file")}, nil
+		return "", nil, []Finding{at(databaseName).of(CheckSystem, "it is missing, or not a file")}, nil
 	}
 	infos, err := closure.ReadDatabase(ctx, s.databaseCopy)
 	if err != nil {

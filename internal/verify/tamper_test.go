@@ -260,7 +260,7 @@ var tampered = []struct {
 		l[2], l[3] = l[3], l[2]
 		d[2], d[3] = d[3], d[2]
 		h[2], h[3] = h[3], h[2]
-	}, place: "layer 3", what: "in the place of layer 4"},
+	}, place: "layer 3", what: "has changed places with layer 4"},
 	{name: "wrong media type of a layer", change: func(s *sample) {
 		s.manifests[0].Layers[0].MediaType = ocispec.MediaTypeImageLayerZstd
 	}, place: "layer 1", what: "cannot be decompressed"},
@@ -283,10 +283,10 @@ var tampered = []struct {
 	}, place: "web-root", what: "the Nix database does not have it"},
 	{name: "extra row in the database", change: func(s *sample) {
 		s.database(`INSERT INTO ValidPaths (path, hash, registrationTime, narSize) VALUES ('/nix/store/00000000000000000000000000000000-evil', 'sha256:` + strings.Repeat("0", 64) + `', 1, 120)`)
-	}, place: "00000000000000000000000000000000-evil", what: "and no layer"},
+	}, place: "00000000000000000000000000000000-evil", what: "but no layer"},
 	{name: "path missing from the layers", change: func(s *sample) {
 		s.edit("-passwd", remove)
-	}, place: "-passwd", what: "and no layer"},
+	}, place: "-passwd", what: "but no layer"},
 	{name: "unreferenced path", change: func(s *sample) {
 		s.database(`DELETE FROM Refs WHERE reference = (SELECT id FROM ValidPaths WHERE path LIKE '%-web-root')`)
 	}, place: "web-root", what: "not reachable"},
@@ -324,7 +324,7 @@ var tampered = []struct {
 	{name: "database that is none", change: func(s *sample) {
 		s.edit(databaseName, func(items []item, at int) []item { items[at].content = []byte("x"); items[at].setSize(); return items })
 	}, place: databaseName, what: "no tables"},
-	{name: "no database", change: func(s *sample) { s.edit(databaseName, remove) }, place: databaseName, what: "not there"},
+	{name: "no database", change: func(s *sample) { s.edit(databaseName, remove) }, place: databaseName, what: "missing"},
 
 	// These change the system layer.
 	{name: "absolute symlink in the system layer", change: func(s *sample) {
@@ -404,7 +404,7 @@ var tampered = []struct {
 	}, place: "sbin/more", what: "an extra file"},
 	{name: "no init layer", change: func(s *sample) {
 		s.drop(0, 0)
-	}, place: "layer 1", what: "not there, or not a file"},
+	}, place: "layer 1", what: "missing, or not a file"},
 	{name: "init that the manifest does not have", change: func(s *sample) {
 		delete(s.manifests[0].Annotations, manifest.AnnotationInit)
 	}, place: "layer 1", what: "not nix"},
