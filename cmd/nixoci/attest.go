@@ -68,8 +68,8 @@ link) or the URI of a predicate type. The key is the same as for nixoci sign.`,
 	}
 	f.registry.add(cmd)
 	a.uses(cmd, "platform", "json")
-	cmd.Flags().StringVar(&f.kind, "type", "", "what the statement says: closure, spdx, cyclonedx; with --predicate, another name or a URI")
-	cmd.Flags().StringVar(&f.predicate, "predicate", "", "JSON file with what the statement says")
+	cmd.Flags().StringVar(&f.kind, "type", "", "type of the statement: closure, spdx or cyclonedx; with --predicate, another name or a URI")
+	cmd.Flags().StringVar(&f.predicate, "predicate", "", "JSON file with the content of the statement")
 	cmd.Flags().StringVar(&f.key, "key", "", "file with the private key")
 	cmd.Flags().StringVar(&f.created, "created", "", "time in a bill of materials: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise 1)")
 	return cmd

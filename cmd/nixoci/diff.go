@@ -61,7 +61,7 @@ layers that a push would make, with their sizes before compression.`,
 	f.closure.add(cmd.Flags(), &f.registry)
 	a.uses(cmd, "from", "platform", "min-speed", "json")
 	html.add(cmd.Flags(), "the difference")
-	cmd.Flags().StringVar(&format, "format", diffFormats[0], "text, json, or markdown: what a pull request needs, short enough for a screen")
+	cmd.Flags().StringVar(&format, "format", diffFormats[0], "text, json, or markdown, which is a short summary for a pull request")
 	cmd.Flags().BoolVar(&all, "all", false, "list every rebuilt package and every store path of a layer")
 	return cmd
 }

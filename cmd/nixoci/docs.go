@@ -24,7 +24,7 @@ var environment = []struct{ name, meaning string }{
 	{"NO_COLOR", "if set, no color unless `--color always`"},
 	{"REGISTRY_AUTH_FILE", "file with credentials for registries, in the format of podman"},
 	{"SOURCE_DATE_EPOCH", "creation time of the image in seconds since 1970, if `--created` is not given"},
-	{"XDG_CACHE_HOME", "directory for caches (default `~/.cache`). nixoci stores what it knows of layers in `nixoci` below it"},
+	{"XDG_CACHE_HOME", "directory for caches (default `~/.cache`). nixoci stores data about layers in the subdirectory `nixoci`"},
 	{"http_proxy, https_proxy, no_proxy", "proxy for registries and binary caches"},
 }
 

@@ -18,13 +18,15 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor IMAGE",
 		Short: "Find out what a registry, an account and the network can do",
-		Long: `Ask the registry of IMAGE what it can do, and say for each thing what nixoci will
-do about it: address, clock, login, scopes, reading, ranges, referrers, tag lists.
+		Long: `Test what the registry of IMAGE can do, and explain what each result means for
+nixoci. doctor checks address, clock, login, scopes, reading, ranges, referrers
+and tag lists.
 
-With --write it also uploads a blob of some bytes and a manifest without a tag,
-and deletes both: permission to push, mounts, zstd, media types, deletes.
+With --write it also uploads a small blob and a manifest without a tag, and
+deletes both. This checks the permission to push, mounts, zstd, media types and
+deletes.
 
-Exit code 3 says that something was found with which a push or a pull fails.`,
+Exit code 3 means that a push or a pull will fail.`,
 		Example: `  nixoci doctor ghcr.io/org/web
   nixoci doctor --write registry.example.org/org/web:latest`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -33,7 +35,7 @@ Exit code 3 says that something was found with which a push or a pull fails.`,
 	}
 	f.add(cmd)
 	a.uses(cmd, "json")
-	cmd.Flags().BoolVar(&write, "write", false, "also upload a blob of some bytes and a manifest, and delete them")
+	cmd.Flags().BoolVar(&write, "write", false, "also upload a small blob and a manifest, and delete them")
 	return cmd
 }
 

@@ -35,7 +35,7 @@ func (a *app) planCommand() *cobra.Command {
 		Long: `Show which store path goes into which layer, why, and how likely an update is to
 change it. plan makes no image. With a graph file, plan does not need the store.
 
---against OTHER shows what clients download that have OTHER now. It also shows
+--against OTHER shows what a client that has OTHER downloads. It also shows
 the least possible download, and what the plans of other tools would cost. OTHER
 is a closure, a graph file or an image.`,
 		Example: `  nixoci plan ./result --html plan.html
@@ -58,7 +58,7 @@ is a closure, a graph file or an image.`,
 	a.uses(cmd, "from", "platform", "min-speed", "json")
 	fl.StringVar(&f.against, "against", "", "what clients have now: a closure, a graph file or an image")
 	fl.StringVarP(&f.out, "out", "o", "", "write the plan to this file, for the flag --plan of other commands")
-	f.page.add(fl, "the plan, with a map of the layers")
+	f.page.add(fl, "the plan with a map of the layers")
 	fl.BoolVar(&f.all, "all", false, "list the store paths of each layer")
 	return cmd
 }

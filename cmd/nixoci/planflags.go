@@ -34,7 +34,7 @@ type planFlags struct {
 const planAuto = "auto"
 
 func (p *planFlags) addPlan(f *pflag.FlagSet) {
-	f.IntVar(&p.maxLayers, "max-layers", plan.DefaultMaxLayers, "the most layers to use for store paths; the layers of a base image count, too, and the init layer and the system layer come in addition")
+	f.IntVar(&p.maxLayers, "max-layers", plan.DefaultMaxLayers, "maximum number of layers for store paths and a base image; the init layer and the system layer are extra")
 	f.StringArrayVar(&p.layers, "layer", nil, "put all paths whose names match GLOB, or a store path and all that it refers to, into one layer called NAME; can be repeated")
 	f.StringVar(&p.strategy, "plan-strategy", string(plan.StrategyCost), "how to plan: "+strategies())
 	f.StringArrayVar(&p.follow, "plan", nil, "use exactly this plan: a file written by nixoci plan --out, or an image; repeat for other platforms")

@@ -33,8 +33,8 @@ func (a *app) pruneCommand() *cobra.Command {
 		Use:   "prune REPOSITORY",
 		Short: "Delete old images of a repository, and nothing that a kept one needs",
 		Long: `Delete old tags of a repository, with the platforms and the attached documents that
-only they need. Nothing is deleted that an index or a kept tag needs, and nothing
-at all if some manifest cannot be read.
+only they need. prune deletes nothing that an index or a kept tag needs. If it
+cannot read a manifest, it deletes nothing at all.
 
 If you give --keep and --older-than, nixoci deletes a tag only if both rules allow
 it. Tags that match a --keep-tag stay. The tag latest always stays.
@@ -62,7 +62,7 @@ registries delete nothing this way: use their own web interface.`,
 	fl.IntVar(&f.keep, "keep", 0, "keep the newest N tags")
 	fl.StringArrayVar(&f.keepTags, "keep-tag", nil, "keep the tags that match this glob; can be repeated")
 	fl.StringVar(&f.olderThan, "older-than", "", "delete only images that are older, such as 30d or 12h")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be deleted, and delete nothing")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would be deleted, and delete nothing")
 	return cmd
 }
 

@@ -19,7 +19,7 @@ import (
 type specFlag struct{ file string }
 
 func (f *specFlag) add(fl *pflag.FlagSet) {
-	fl.StringVar(&f.file, "spec", "", "file with an image specification, instead of CLOSURE; a flag that is given counts more than the file")
+	fl.StringVar(&f.file, "spec", "", "file with an image specification, instead of CLOSURE; flags override the file")
 }
 
 // apply sets the flags that the user did not give to the values of the

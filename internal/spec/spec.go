@@ -26,17 +26,17 @@ const Version = 1
 // Specification describes an image. A missing field has the default of its flag.
 type Specification struct {
 	Version     int               `json:"nixociImage" doc:"version of the specification: 1" flag:""`
-	Contents    []string          `json:"contents" doc:"store paths of an application or a NixOS system, each with SYSTEM= before it where the platform has to be stated; the first gives the image its title" flag:"CLOSURE"`
-	Programs    map[string]string `json:"programs,omitempty" doc:"the program in bin that each store path of contents starts by default, as meta.mainProgram says" flag:""`
-	FromImage   string            `json:"fromImage,omitempty" doc:"base image to put an application on: a reference, which @sha256:… pins, oci:DIR or oci-archive:FILE" flag:"from-image"`
+	Contents    []string          `json:"contents" doc:"store paths of an application or a NixOS system; write SYSTEM= before one to state its platform; the first gives the image its title" flag:"CLOSURE"`
+	Programs    map[string]string `json:"programs,omitempty" doc:"for each store path of contents, the program in bin that starts by default (meta.mainProgram)" flag:""`
+	FromImage   string            `json:"fromImage,omitempty" doc:"base image to put an application on: a reference, oci:DIR or oci-archive:FILE; to pin a reference, add @sha256:…" flag:"from-image"`
 	Links       []string          `json:"links,omitempty" doc:"directories or files of the contents to show at the same place in the image" flag:"link"`
 	Shell       bool              `json:"sh,omitempty" doc:"link /bin/sh to a shell of the closure" flag:"sh"`
 	CACerts     bool              `json:"caCertificates,omitempty" doc:"link the closure's CA certificates to /etc/ssl/certs" flag:"ca-certificates"`
 	NixDatabase bool              `json:"nixDatabase,omitempty" doc:"add a Nix database" flag:"nix-database"`
 	Users       []User            `json:"users,omitempty" doc:"users in /etc/passwd beside root and nobody" flag:"add-user"`
-	Files       []File            `json:"files,omitempty" doc:"files, directories and symlinks with an owner and a mode, in a layer of their own" flag:""`
-	Config      Config            `json:"config,omitzero" doc:"what a runtime is told" flag:""`
-	Init        []string          `json:"init,omitempty" doc:"of a NixOS system: files to put at /sbin/init instead of nixoci-init, one for each platform; or none" flag:"init"`
+	Files       []File            `json:"files,omitempty" doc:"files, directories and symlinks with an owner and a mode, in a separate layer" flag:""`
+	Config      Config            `json:"config,omitzero" doc:"settings for the engine that starts the container" flag:""`
+	Init        []string          `json:"init,omitempty" doc:"for a NixOS system: files to put at /sbin/init instead of nixoci-init, one for each platform; or none" flag:"init"`
 	Annotations map[string]string `json:"annotations,omitempty" doc:"annotations of the manifests and the index" flag:"annotation"`
 	Describe    map[string]string `json:"describe,omitempty" doc:"what the image is, as labels and annotations org.opencontainers.image.*: authors, description, documentation, licenses, revision, source, url, vendor" flag:"describe"`
 	Created     string            `json:"created,omitempty" doc:"creation time: RFC 3339, or seconds since 1970" flag:"created"`
@@ -49,25 +49,25 @@ type Specification struct {
 type User struct {
 	Name string `json:"name" doc:"name of the user and of the group" flag:""`
 	UID  int64  `json:"uid" doc:"user id" flag:""`
-	GID  *int64 `json:"gid,omitempty" doc:"group id; the user id without it" flag:""`
-	Home string `json:"home,omitempty" doc:"home directory; /var/empty without it" flag:""`
+	GID  *int64 `json:"gid,omitempty" doc:"group id (default: the user id)" flag:""`
+	Home string `json:"home,omitempty" doc:"home directory (default /var/empty)" flag:""`
 }
 
 // File is a file, a directory or a symlink.
 type File struct {
 	Path   string  `json:"path" doc:"absolute path in the image" flag:""`
 	Text   *string `json:"text,omitempty" doc:"content of a file" flag:""`
-	Source string  `json:"source,omitempty" doc:"file in the store, of at most 1 MiB, whose content the file has; or a directory in the store, which is copied with all that is in it: everything gets the owner, the mode is that of the directory itself" flag:""`
-	Target string  `json:"target,omitempty" doc:"target of a symlink. Without text, source and target it is a directory" flag:""`
-	Mode   string  `json:"mode,omitempty" doc:"octal mode; 0644 without it, of a directory and of a program in the store 0755" flag:""`
+	Source string  `json:"source,omitempty" doc:"file in the store to copy, of at most 1 MiB; or a directory in the store to copy with its content: everything gets the owner, but only the directory itself gets the mode" flag:""`
+	Target string  `json:"target,omitempty" doc:"target of a symlink. Without text, source and target, the entry is a directory" flag:""`
+	Mode   string  `json:"mode,omitempty" doc:"octal mode (default 0644, for directories and for programs in the store 0755)" flag:""`
 	UID    int64   `json:"uid,omitempty" doc:"owner" flag:""`
 	GID    int64   `json:"gid,omitempty" doc:"group" flag:""`
-	Setuid bool    `json:"setuid,omitempty" doc:"allow a mode that lets whoever starts the file become its owner or group" flag:""`
+	Setuid bool    `json:"setuid,omitempty" doc:"allow the set-user-ID and set-group-ID bits in mode" flag:""`
 }
 
 // Config has the fields of an OCI image config, with lower-case names.
 type Config struct {
-	Entrypoint []string          `json:"entrypoint,omitempty" doc:"entrypoint, word by word. An empty list is none: then cmd is what starts" flag:"entrypoint"`
+	Entrypoint []string          `json:"entrypoint,omitempty" doc:"entrypoint, word by word. With an empty list the image has no entrypoint and starts cmd" flag:"entrypoint"`
 	Cmd        []string          `json:"cmd,omitempty" doc:"command, word by word" flag:"cmd"`
 	Env        map[string]string `json:"env,omitempty" doc:"environment variables" flag:"env"`
 	Labels     map[string]string `json:"labels,omitempty" doc:"labels" flag:"label"`
@@ -80,14 +80,14 @@ type Config struct {
 
 // Layers corresponds to the flags of the plan.
 type Layers struct {
-	Max      int          `json:"max,omitempty" doc:"the most layers to use for store paths; those of a base image count, too" flag:"max-layers"`
+	Max      int          `json:"max,omitempty" doc:"maximum number of layers for store paths and a base image" flag:"max-layers"`
 	Strategy string       `json:"strategy,omitempty" doc:"how to plan" flag:"plan-strategy"`
-	Named    []NamedLayer `json:"named,omitempty" doc:"layers that are asked for by name" flag:"layer"`
+	Named    []NamedLayer `json:"named,omitempty" doc:"layers with a name" flag:"layer"`
 }
 
 // NamedLayer puts all paths whose names match a glob into one layer.
 type NamedLayer struct {
-	Glob string `json:"glob" doc:"names of store paths, with * and ?; or one store path, for it and all that it refers to" flag:""`
+	Glob string `json:"glob" doc:"pattern with * and ? for names of store paths; or one store path, for this path and all that it refers to" flag:""`
 	Name string `json:"name" doc:"name of the layer" flag:""`
 }
 
