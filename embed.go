@@ -4,8 +4,8 @@ package nixoci
 
 import "embed"
 
-// Flake is the repository's flake with the files it refers to, but for the source of
-// nixoci itself. Tests are among it; nothing builds them.
+// Flake is the repository's flake with the files that it refers to, without the
+// source of nixoci itself. It also contains test files, which Nix does not build.
 //
 //go:embed flake.nix flake.lock nix/*.nix cmd/nixoci-init/*.go internal/guest/*.go
 var Flake embed.FS

@@ -28,7 +28,7 @@ const (
 	latency   = 30 * time.Millisecond
 	bandwidth = 100_000_000 // bits per second
 
-	slowLinkName = "100 Mbit/s, 30 ms: " // prefix of the cases with both
+	slowLinkName = "100 Mbit/s, 30 ms: " // prefix of the cases over the slow link
 )
 
 // system1 is the system whose updates are measured. Its variants are those of

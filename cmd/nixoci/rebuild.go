@@ -56,7 +56,7 @@ func (r *rebuilder) command(settings *manifest.Settings) func(string, []attest.B
 	}
 }
 
-// flagWords are the words that give a flag its value again.
+// flagWords returns the words that set a flag to its value.
 func flagWords(f *pflag.Flag) (words []string) {
 	if s, ok := f.Value.(pflag.SliceValue); ok {
 		for _, v := range s.GetSlice() {
@@ -67,7 +67,7 @@ func flagWords(f *pflag.Flag) (words []string) {
 	return []string{"--" + f.Name + "=" + f.Value.String()}
 }
 
-// closures are the words that name the closures and a base image, each pinned.
+// closures returns the words that name the closures and a base image, each pinned.
 func (r *rebuilder) closures(systems []attest.BuiltSystem) (words []string) {
 	var platforms []string
 	base, nixpkgs := false, ""
@@ -108,7 +108,8 @@ func (r *rebuilder) closures(systems []attest.BuiltSystem) (words []string) {
 		words = append(words, "--nixpkgs="+nixpkgs)
 	}
 	if r.in.spec.file != "" || base {
-		// A specification names the closures, and the base system has no name.
+		// A specification already names the closures, and the base system has no
+		// name.
 		return append(words, "--platform="+strings.Join(platforms, ","))
 	}
 	return append(words, closures...)

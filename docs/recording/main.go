@@ -1,5 +1,5 @@
-// Command recording makes a picture of a terminal: it reads what a terminal was
-// sent, lines with ANSI colors, and writes it as SVG. docs/recording.sh runs it.
+// Command recording draws a terminal as SVG. It reads the output of a program,
+// lines with ANSI colors. docs/recording.sh runs it.
 package main
 
 import (
@@ -12,14 +12,14 @@ import (
 	"unicode/utf8"
 )
 
-// Sizes in pixels: a letter of 13 px DejaVu Sans Mono is 7.83 wide.
+// Sizes in pixels. A letter of DejaVu Sans Mono with 13 px is 7.83 wide.
 const (
 	letter = 7.83
 	line   = 19
 	margin = 16
 )
 
-// colors are those of the program, on the dark ground of a terminal.
+// colors maps the program's color codes to colors that suit a dark background.
 var colors = map[string]string{"31": "#ff8080", "32": "#7ee08a", "33": "#f0d060", "36": "#70d0e8", "2": "#8a94a6"}
 
 var escape = regexp.MustCompile(`\x1b\[([0-9;]*)m`)
@@ -51,7 +51,7 @@ func draw(in *bufio.Scanner, w *bufio.Writer) error {
 	return w.Flush()
 }
 
-// spans are the parts of a line in their colors.
+// spans returns the parts of a line in their colors.
 func spans(text string) string {
 	if command, ok := strings.CutPrefix(text, "$ "); ok {
 		return `<tspan fill="#7ee08a">$</tspan> <tspan font-weight="bold">` + html.EscapeString(command) + `</tspan>`

@@ -20,45 +20,45 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Base is the image that an application's image is based on, for one platform.
-// Its layers are the lowest of the new image, and nixoci knows of them only what
-// manifest and config say.
+// Base is the base image of an application's image, for one platform. Its layers
+// are the lowest layers of the new image. nixoci knows only what its manifest and
+// config state.
 type Base struct {
 	BaseInfo
 	BaseContent
-	Source oci.Reader // has the layers; nil where nobody needs them
+	Source oci.Reader // contains the layers; nil if no layer will be read
 }
 
-// BaseInfo says which image it is.
+// BaseInfo identifies the base image.
 type BaseInfo struct {
-	Name     string        `json:"name,omitempty"` // its reference, completed; "" of a file
-	Digest   digest.Digest `json:"digest"`         // of what was named: an index or a manifest
-	Manifest digest.Digest `json:"manifest"`       // of the platform's manifest
-	Count    int           `json:"layers"`         // how many there are
+	Name     string        `json:"name,omitempty"` // complete reference; "" for a file
+	Digest   digest.Digest `json:"digest"`         // digest of the index or manifest that the reference names
+	Manifest digest.Digest `json:"manifest"`       // digest of the platform's manifest
+	Count    int           `json:"layers"`         // number of layers
 }
 
-// BaseContent is what its manifest and config say. It follows from the
-// manifest's digest.
+// BaseContent is the content of the manifest and the config. The manifest's digest
+// determines it.
 type BaseContent struct {
 	Layers  []BaseLayer       `json:"baseLayers"` // the lowest first
 	History []ocispec.History `json:"history,omitempty"`
-	Config  *BaseConfig       `json:"config"` // nil: the settings have it already
+	Config  *BaseConfig       `json:"config"` // nil: the settings already include it
 }
 
-// BaseLayer is a layer of it.
+// BaseLayer is a layer of the base image.
 type BaseLayer struct {
 	ocispec.Descriptor
 	DiffID digest.Digest `json:"diffID"`
 }
 
-// BaseConfig is what it tells a runtime.
+// BaseConfig is the runtime configuration of the base image.
 type BaseConfig struct {
 	ocispec.ImageConfig
 	Healthcheck *Healthcheck `json:"Healthcheck,omitempty"`
 	Shell       []string     `json:"Shell,omitempty"`
 }
 
-// String names the base for people.
+// String returns a name of the base image for people.
 func (b BaseInfo) String() string {
 	switch {
 	case b.Name == "":
@@ -69,13 +69,14 @@ func (b BaseInfo) String() string {
 	return b.Name + "@" + b.Digest.String()
 }
 
-// BaseImage is what the reference of a base names: the base of each platform.
+// BaseImage is the image that a reference names: an index with several platforms,
+// or the manifest of one platform.
 type BaseImage struct {
 	top   oci.Blob
-	index *Index // nil where it is the manifest of one platform
+	index *Index // nil if the reference names the manifest of one platform
 }
 
-// ParseBaseImage reads what the reference of a base names.
+// ParseBaseImage parses the index or manifest that a reference names.
 func ParseBaseImage(top oci.Blob) (*BaseImage, error) {
 	b := &BaseImage{top: top}
 	index, err := ParseIndex(top.Data, top.Descriptor.MediaType)
@@ -92,26 +93,26 @@ func ParseBaseImage(top oci.Blob) (*BaseImage, error) {
 	return b, nil
 }
 
-// Find returns the digest of the manifest for a platform. With an error there is
+// Find returns the digest of the manifest for a platform, or an error if there is
 // none.
 func (b *BaseImage) Find(p ocispec.Platform) (digest.Digest, error) {
 	if b.index == nil {
-		return b.top.Descriptor.Digest, nil // its config says for which it is
+		return b.top.Descriptor.Digest, nil // only its config tells the platform, so Read checks it
 	}
 	if d := b.index.Find(p); d != nil {
 		return d.Digest, nil
 	}
 	var has []string
 	for _, d := range b.index.Manifests {
-		if d.Platform != nil && d.Platform.OS != "unknown" { // what BuildKit says of an image
+		if d.Platform != nil && d.Platform.OS != "unknown" { // attestations of BuildKit have the platform unknown
 			has = append(has, FormatPlatform(*d.Platform))
 		}
 	}
 	return "", hint.Add(fmt.Errorf("has no image for %s", FormatPlatform(p)), "it is for "+strings.Join(has, ", "))
 }
 
-// Read reads manifest and config of the base for one platform: d is the digest
-// that Find returned.
+// Read reads the manifest and the config for one platform. d is the digest that
+// Find returned.
 func (b *BaseImage) Read(ctx context.Context, src oci.Reader, d digest.Digest, p ocispec.Platform) (c BaseContent, err error) {
 	blob := b.top
 	if b.index != nil {
@@ -138,11 +139,11 @@ func (b *BaseImage) Read(ctx context.Context, src oci.Reader, d digest.Digest, p
 	return ParseBaseConfig(m, data, p)
 }
 
-// Digest is that of the index or manifest.
+// Digest returns the digest of the index or manifest.
 func (b *BaseImage) Digest() digest.Digest { return b.top.Descriptor.Digest }
 
-// NewBase is the base for one platform, from an image with a digest and with a
-// manifest of the other digest. Name is "" of a file.
+// NewBase returns the base for one platform. image is the digest that the reference
+// names, manifest is that of the platform's manifest. name is "" for a file.
 func NewBase(name string, image, manifest digest.Digest, c BaseContent, src oci.Reader) *Base {
 	return &Base{
 		BaseInfo:    BaseInfo{Name: name, Digest: image, Manifest: manifest, Count: len(c.Layers)},
@@ -151,8 +152,8 @@ func NewBase(name string, image, manifest digest.Digest, c BaseContent, src oci.
 	}
 }
 
-// ParseBaseManifest reads the manifest of a base, and refuses one that is no
-// image or that nixoci cannot continue.
+// ParseBaseManifest parses the manifest of a base image. It refuses artifacts that
+// are not images, and images that nixoci cannot extend.
 func ParseBaseManifest(blob oci.Blob) (*Manifest, error) {
 	m, err := ParseManifest(blob.Data, blob.Descriptor.MediaType)
 	if err != nil {
@@ -178,7 +179,8 @@ func ParseBaseManifest(blob oci.Blob) (*Manifest, error) {
 	return m, nil
 }
 
-// minOwnLayers is one layer of store paths and the root layer.
+// minOwnLayers is the least number of layers above a base: one of store paths, and
+// the root layer.
 const minOwnLayers = 2
 
 func checkBaseLayer(l ocispec.Descriptor) error {
@@ -195,15 +197,15 @@ func checkBaseLayer(l ocispec.Descriptor) error {
 	return err
 }
 
-// layerTypes are the media types of layers in both formats.
+// layerTypes are the media types of layers, in OCI's and in Docker's format.
 var layerTypes = []struct{ oci, docker string }{
 	{ocispec.MediaTypeImageLayer, mediatype.DockerLayer},
 	{ocispec.MediaTypeImageLayerGzip, mediatype.DockerLayerGzip},
 	{ocispec.MediaTypeImageLayerZstd, mediatype.DockerLayerZstd},
 }
 
-// layerType is the media type of a layer in the format of the image. The bytes
-// are the same in both.
+// layerType returns the media type of a layer in the format of the new image. The
+// bytes of the layer are the same in both formats.
 func layerType(t string, docker bool) (string, error) {
 	for _, known := range layerTypes {
 		switch {
@@ -219,8 +221,8 @@ func layerType(t string, docker bool) (string, error) {
 	return "", fmt.Errorf("unknown type of layer %q", t)
 }
 
-// ParseBaseConfig reads the config of a base with manifest m, which should be
-// for platform p.
+// ParseBaseConfig parses the config of a base image with manifest m. It returns an
+// error if the config is not for platform p.
 func ParseBaseConfig(m *Manifest, data []byte, p ocispec.Platform) (BaseContent, error) {
 	fail := func(err error) (BaseContent, error) {
 		return BaseContent{}, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
@@ -235,7 +237,7 @@ func ParseBaseConfig(m *Manifest, data []byte, p ocispec.Platform) (BaseContent,
 		return fail(err)
 	}
 	its := c.Platform
-	if its.Variant == "" { // many tools leave it out
+	if its.Variant == "" { // many tools omit the variant
 		its.Variant = p.Variant
 	}
 	if its.OSVersion, its.OSFeatures = "", nil; !SamePlatform(its, p) {
@@ -258,8 +260,8 @@ func ParseBaseConfig(m *Manifest, data []byte, p ocispec.Platform) (BaseContent,
 	return content, nil
 }
 
-// baseDescriptor is a layer's descriptor without what nixoci says of layers of its
-// own, and what is of use to the base's manifest alone.
+// baseDescriptor returns a layer's descriptor without nixoci's annotations, and
+// without fields that are only meaningful in the manifest of the base image.
 func baseDescriptor(l ocispec.Descriptor) ocispec.Descriptor {
 	d := ocispec.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, Annotations: maps.Clone(l.Annotations)}
 	maps.DeleteFunc(d.Annotations, func(k, _ string) bool { return strings.HasPrefix(k, reservedPrefix) })
@@ -269,7 +271,8 @@ func baseDescriptor(l ocispec.Descriptor) ocispec.Descriptor {
 	return d
 }
 
-// fitsHistory reports whether a history has an entry for each of so many layers.
+// fitsHistory reports whether a history has exactly this number of entries with a
+// layer.
 func fitsHistory(history []ocispec.History, layers int) bool {
 	n := 0
 	for _, h := range history {
@@ -280,7 +283,7 @@ func fitsHistory(history []ocispec.History, layers int) bool {
 	return n == layers
 }
 
-// BaseLayers is how many of m's layers are of a base image, as m says.
+// BaseLayers returns the number of base image layers that m records.
 func (m *Manifest) BaseLayers() (int, error) {
 	s, ok := m.Annotations[AnnotationBaseLayers]
 	if !ok {
@@ -293,8 +296,8 @@ func (m *Manifest) BaseLayers() (int, error) {
 	return n, nil
 }
 
-// RecordedBase is the base that an image has, as its manifest m, its config and
-// info say.
+// RecordedBase returns the base of an image as its manifest m, its config and info
+// record it.
 func RecordedBase(info BaseInfo, m *Manifest, config *ocispec.Image) (*Base, error) {
 	n, own := info.Count, len(m.Layers)-info.Count
 	switch {
@@ -311,7 +314,8 @@ func RecordedBase(info BaseInfo, m *Manifest, config *ocispec.Image) (*Base, err
 	return b, nil
 }
 
-// check holds for a base whoever says it.
+// check checks the digests of the base. They may come from a registry or from an
+// image that is verified.
 func (b *Base) check() error {
 	for _, d := range []digest.Digest{b.Digest, b.Manifest} {
 		if err := checkDigest(d); err != nil {
@@ -321,7 +325,7 @@ func (b *Base) check() error {
 	return nil
 }
 
-// descriptors are those of the base's layers in the image's format.
+// descriptors returns the descriptors of the base's layers in the image's format.
 func (b *Base) descriptors(docker bool) (all []ocispec.Descriptor, err error) {
 	for _, l := range b.Layers {
 		d := l.Descriptor
@@ -333,13 +337,13 @@ func (b *Base) descriptors(docker bool) (all []ocispec.Descriptor, err error) {
 	return all, nil
 }
 
-// annotate adds what the manifest says of the base.
+// annotate adds nixoci's annotations about the base to a.
 func (b *Base) annotate(a map[string]string) {
 	a[AnnotationBaseManifest] = b.Manifest.String()
 	a[AnnotationBaseLayers] = strconv.Itoa(len(b.Layers))
 }
 
-// describe adds what the image specification has names for.
+// describe adds the annotations of the image specification about the base to m.
 func (b *Base) describe(m map[string]string) {
 	if b.Name != "" {
 		m[ocispec.AnnotationBaseImageName] = b.Name

@@ -18,7 +18,8 @@ import (
 
 var amd64 = ocispec.Platform{OS: "linux", Architecture: "amd64"}
 
-// baseManifest is the manifest of a base with so many layers, and its config.
+// baseManifest returns the manifest of a base image with this many layers, and its
+// config.
 func baseManifest(t testing.TB, n int, config []byte) (oci.Blob, []byte) {
 	t.Helper()
 	m := map[string]any{"schemaVersion": 2, "mediaType": mediatype.DockerManifest,
@@ -36,7 +37,7 @@ func baseManifest(t testing.TB, n int, config []byte) (oci.Blob, []byte) {
 	return oci.Blob{Descriptor: ocispec.Descriptor{MediaType: mediatype.DockerManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}, Data: data}, config
 }
 
-// parseBase is the base of a manifest and a config.
+// parseBase returns the base for a manifest and a config.
 func parseBase(name string, blob oci.Blob, config []byte) (*Base, error) {
 	image, err := ParseBaseImage(blob)
 	if err != nil {
@@ -57,7 +58,7 @@ func parseBase(name string, blob oci.Blob, config []byte) (*Base, error) {
 	return NewBase(name, image.Digest(), d, c, nil), nil
 }
 
-// baseConfig is a config with one diffID for each of so many layers.
+// baseConfig returns a config with one diffID for each of this many layers.
 func baseConfig(n int, config string) []byte {
 	var ids []string
 	for i := range n {
@@ -66,8 +67,8 @@ func baseConfig(n int, config string) []byte {
 	return fmt.Appendf(nil, `{"os":"linux","architecture":"amd64","config":%s,"rootfs":{"type":"layers","diff_ids":[%s]}}`, config, strings.Join(ids, ","))
 }
 
-// smallApplication is an application of the small closure. Start is its program, ""
-// without one.
+// smallApplication returns an application of the small closure. start is its
+// program, "" for none.
 func smallApplication(t testing.TB, start string) *System {
 	t.Helper()
 	c := smallClosure(t)
@@ -75,7 +76,7 @@ func smallApplication(t testing.TB, start string) *System {
 	return NewApplication(nil, c, app)
 }
 
-// draftOn drafts sys above a base.
+// draftOn drafts sys on top of a base image.
 func draftOn(t testing.TB, sys *System, s Settings) (*Draft, []layers.Packed, error) {
 	t.Helper()
 	var ls []*layers.Layer
@@ -97,7 +98,7 @@ func checkRecorded(t testing.TB, sys *System, s Settings) {
 	t.Helper()
 	d, packed, err := draftOn(t, sys, s)
 	if err != nil {
-		return // a base whose settings no image can have
+		return // the base has settings that no image can have
 	}
 	img, err := d.Image(packed)
 	if err != nil {
@@ -159,7 +160,8 @@ func TestBaseIsRecorded(t *testing.T) {
 	}
 }
 
-// TestBaseConfig: what of a base reaches the config. docs/format.md, 8.5.
+// TestBaseConfig checks which settings of a base image reach the config:
+// docs/format.md, 8.5.
 func TestBaseConfig(t *testing.T) {
 	config := func(start, config string, s Settings) string {
 		t.Helper()
@@ -210,8 +212,8 @@ func TestBaseConfig(t *testing.T) {
 	}
 }
 
-// TestBaseDescriptors: layers get the image's media types, and lose what another
-// nixoci said of them.
+// TestBaseDescriptors checks that the base's layers get the media types of the new
+// image, and lose the annotations of another nixoci.
 func TestBaseDescriptors(t *testing.T) {
 	blob, data := baseManifest(t, 2, baseConfig(2, `{}`))
 	base, err := parseBase("docker.io/library/base:1", blob, data)

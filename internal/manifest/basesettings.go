@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// settings are s on top of what the base tells a runtime: docs/format.md, 8.5. A
-// base of which the config is not known leaves s as it is.
+// settings returns s, completed with the runtime configuration of the base:
+// docs/format.md, 8.5. If the config of the base is not known, it returns s.
 //
-// What is left out of the base belongs to its program or describes the base
-// itself. So does an ONBUILD, which Docker does not pass on either.
+// Settings of the base that belong to its program or describe the base itself are
+// left out. ONBUILD is left out too, because Docker does not pass it on either.
 func (b *Base) settings(sys *System, s Settings) Settings {
 	if b == nil || b.Config == nil {
 		return s
@@ -52,8 +52,8 @@ func (b *Base) settings(sys *System, s Settings) Settings {
 	return s
 }
 
-// env are the variables of the base, with the application's programs before the
-// base's own in PATH.
+// env returns the variables of the base. In PATH, the application's programs come
+// before those of the base.
 func (b *Base) env(sys *System) []string {
 	env := sys.defaultEnv()
 	for _, e := range b.Config.Env {
@@ -69,13 +69,14 @@ func (b *Base) env(sys *System) []string {
 	return env
 }
 
-// describesImage reports whether a label says something of the base itself, as
-// its title or its source, and so nothing of the new image.
+// describesImage reports whether a label describes the base image itself, such as
+// its title or source. Such a label is wrong for the new image.
 func describesImage(label string) bool {
 	return slices.ContainsFunc([]string{reservedPrefix, "org.opencontainers.image.", "org.label-schema."}, func(p string) bool {
 		return strings.HasPrefix(label, p)
 	})
 }
 
-// cleanDirectory is dir as an absolute clean path: Docker takes others.
+// cleanDirectory returns dir as an absolute clean path. Docker also accepts other
+// forms.
 func cleanDirectory(dir string) string { return path.Clean("/" + dir) }

@@ -95,7 +95,7 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 		return nil, err
 	}
 	s = new(sys.Base.settings(sys, *s))
-	if sys.Base != nil { // whose settings nobody has looked at
+	if sys.Base != nil { // the settings of the base were not validated before
 		if err := s.Validate(ls[0].Compression); err != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 	return d, err
 }
 
-// checkLayers refuses more layers than an engine takes.
+// checkLayers refuses more layers than an engine supports.
 func checkLayers(own int, b *Base) error {
 	switch {
 	case b == nil && own > maxImageLayers:

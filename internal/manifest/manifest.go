@@ -88,7 +88,7 @@ type Settings struct {
 	Created     *time.Time
 	Docker      bool // use Docker's media types instead of OCI's
 
-	// What only a base image says.
+	// Settings that only a base image can have.
 	Healthcheck *Healthcheck
 	Shell       []string
 }

@@ -88,7 +88,7 @@ func (n *Nix) source(ctx context.Context, a Argument) (*Source, error) {
 	return s, nil
 }
 
-// errChanged says that nobody can tell which files Nix read.
+// errChanged means that it is unknown which files Nix has read.
 var errChanged = errors.New("the source changed while Nix evaluated it; its provenance is unknown")
 
 // evaluateSource evaluates a, and returns the source that Nix read. If the
@@ -173,7 +173,7 @@ func parseMetadata(data []byte) (*Source, error) {
 	return s, nil
 }
 
-// text returns an attribute as it stands in a URL: "" if it is not there.
+// text returns an attribute as text for a URL, or "" if it is missing.
 func (a attributes) text(name string) string {
 	switch v := a[name].(type) {
 	case string:
@@ -192,9 +192,9 @@ func (a attributes) text(name string) string {
 // them again.
 var described = []string{"revCount", "dirtyRev", "dirtyShortRev", "__final"}
 
-// url writes the attributes as a flake reference (nix3-flake(1), "Flake
-// references"). The lastModified of a git repository follows from the revision.
-// For a directory and a tarball nothing else says it.
+// url returns the attributes as a flake reference (nix3-flake(1), "Flake
+// references"). The lastModified of a git repository follows from the revision, but
+// for a directory or tarball the reference must state it.
 func (a attributes) url() (string, error) {
 	kind := a.text("type")
 	var base string

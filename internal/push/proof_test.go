@@ -24,13 +24,13 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// forgery is an image in a registry that somebody changes.
+// forgery is an image in a registry that a test changes.
 type forgery struct {
 	t      *testing.T
 	repo   *registry.Repository
 	index  ocispec.Index
 	amd64  ocispec.Manifest
-	config []byte // as it is, but for what a test changes
+	config []byte // unchanged, except by the test
 	ids    []digest.Digest
 }
 
@@ -75,15 +75,15 @@ func (f *forgery) blob(mediaType string, v any) oci.Blob {
 	if !raw {
 		var b bytes.Buffer
 		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false) // as nixoci writes it
+		e.SetEscapeHTML(false) // as in nixoci's own JSON
 		must(f.t, e.Encode(v))
 		data = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	}
 	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}
 }
 
-// put writes the changed image under the tag, with config, manifest and index
-// that fit each other.
+// put writes the changed image under the tag. Its config, manifest and index fit
+// each other.
 func (f *forgery) put() {
 	config := f.blob(f.amd64.Config.MediaType, f.config)
 	must(f.t, f.repo.PutBlob(f.t.Context(), config))
@@ -98,7 +98,7 @@ func (f *forgery) putIndex() {
 	must(f.t, f.repo.PutManifest(f.t.Context(), f.blob(f.index.MediaType, f.index), "latest"))
 }
 
-// swap makes one layer's recipe lead to another layer's blob.
+// swap makes the recipe of one layer point to the blob of another layer.
 func (f *forgery) swap(to, from int) {
 	d, is := f.amd64.Layers[from], f.amd64.Layers[to]
 	d.Annotations = maps.Clone(d.Annotations)
@@ -113,8 +113,8 @@ func (f *forgery) swap(to, from int) {
 	f.setIDs(ids)
 }
 
-// TestForgeryIsFaithful: a forgery that changes nothing has the image's digest,
-// so that the tests below change just what they say.
+// TestForgeryIsFaithful checks that a forgery without changes has the digest of the
+// image. So the tests below change only what they intend to.
 func TestForgeryIsFaithful(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -128,8 +128,8 @@ func TestForgeryIsFaithful(t *testing.T) {
 	}
 }
 
-// TestForgedTagIsNotBelieved: an image that carries the right recipe, but is
-// something else, does not count as there. The push puts the right one.
+// TestForgedTagIsNotBelieved checks an image with the right recipe but with other
+// content. It must not count as unchanged, and the push must replace it.
 func TestForgedTagIsNotBelieved(t *testing.T) {
 	last := func(f *forgery) int { return len(f.amd64.Layers) - 1 }
 	for name, change := range map[string]func(*forgery){
@@ -189,7 +189,7 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 	} {
 		for _, join := range []bool{false, true} {
 			if join && (strings.HasSuffix(name, " of the index") || strings.HasPrefix(name, "a platform ") || name == "Docker's index") {
-				continue // a joined index is others' too
+				continue // a joined index also contains platforms of other pushes
 			}
 			t.Run(name, func(t *testing.T) {
 				reg := newMemoryRegistry(t)
@@ -217,8 +217,8 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestDamagedRegistry: what a registry has lost or cut short is put back by the
-// next push of a fresh machine that asks for it, with --reuse-check.
+// TestDamagedRegistry checks that, with --reuse-check, a push from a fresh machine
+// puts back what the registry has lost or cut short.
 func TestDamagedRegistry(t *testing.T) {
 	const repo = "org/web"
 	for damaged, damage := range map[string]func(reg *registrytest.Registry, blob string){
@@ -268,12 +268,12 @@ func TestDamagedRegistry(t *testing.T) {
 	}
 }
 
-// TestForgedLayerIsFound: a layer that only a registry vouches for is made
-// again, if it is small and the store at hand; a wrong one ends the push. It is
-// the same whether the image changed or not.
+// TestForgedLayerIsFound checks layers for which only the registry is a source. If
+// such a layer is small and the store is on this machine, the push makes it again.
+// A wrong layer ends the push, whether the image changed or not.
 func TestForgedLayerIsFound(t *testing.T) {
 	swapped := func(f *forgery, stores []int) {
-		for _, i := range stores { // every one, since nobody knows which the push looks at
+		for _, i := range stores { // forge all of them, because the push chooses at random which layers it checks
 			f.swap(i, stores[(i+1)%len(stores)])
 		}
 	}
@@ -318,8 +318,8 @@ func TestForgedLayerIsFound(t *testing.T) {
 	}
 }
 
-// storeLayers are the indexes of the layers that have a recipe of store paths:
-// all but the system layer.
+// storeLayers returns the indexes of the layers of store paths: all except the
+// system layer.
 func storeLayers(m ocispec.Manifest) []int {
 	var all []int
 	for i := range m.Layers[:len(m.Layers)-1] {
@@ -328,8 +328,9 @@ func storeLayers(m ocispec.Manifest) []int {
 	return all
 }
 
-// TestSignatureIsRequired: with a key, an image that it has not signed is
-// worth nothing, and one that it has signed is not sampled.
+// TestSignatureIsRequired checks a push with a key. An image without a signature of
+// this key must not be used. An image with the signature is used without checks at
+// random.
 func TestSignatureIsRequired(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -369,7 +370,8 @@ func TestSignatureIsRequired(t *testing.T) {
 	}
 }
 
-// TestLostPiecesArePutBack: what the registry has lost is noticed and put back.
+// TestLostPiecesArePutBack checks that a push notices and puts back what the
+// registry has lost.
 func TestLostPiecesArePutBack(t *testing.T) {
 	setup := func(t *testing.T) (*memoryRegistry, *treeSource, []PlannedSystem, Result, *Cache) {
 		reg := newMemoryRegistry(t)
@@ -423,7 +425,7 @@ func TestLostPiecesArePutBack(t *testing.T) {
 			case r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, lost):
 				return http.StatusNotFound, "BLOB_UNKNOWN"
 			case r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/uploads"):
-				there = true // good enough: something is uploaded at last
+				there = true // any upload counts
 			case r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/"):
 				return http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN"
 			}
@@ -441,9 +443,9 @@ func TestLostPiecesArePutBack(t *testing.T) {
 	})
 }
 
-// TestUnchangedRequests: a fresh machine finds out with one request for the
-// index and one for each platform that an image is there. That is proved, and
-// no layer is made for it.
+// TestUnchangedRequests checks that a fresh machine needs one request for the index
+// and one for each platform to prove that an image is unchanged. It must make no
+// layer.
 func TestUnchangedRequests(t *testing.T) {
 	for _, archs := range [][]string{{"amd64"}, {"amd64", "arm64"}, {"amd64", "arm64", "riscv64"}} {
 		reg := newMemoryRegistry(t)
@@ -465,19 +467,19 @@ func TestUnchangedRequests(t *testing.T) {
 			if !got.Unchanged || got.Index.Digest != first.Index.Digest {
 				t.Errorf("%d platforms, %s: unchanged: %v, %s instead of %s", len(archs), name, got.Unchanged, got.Index.Digest, first.Index.Digest)
 			}
-			log := slices.DeleteFunc(slices.Clone(reg.log), func(l string) bool { return l == "GET /v2/" }) // asks how to log in
+			log := slices.DeleteFunc(slices.Clone(reg.log), func(l string) bool { return l == "GET /v2/" }) // the request for the login method
 			if len(log) > 1+len(archs) {
 				t.Errorf("%d platforms, %s: %d requests: %s", len(archs), name, len(log), strings.Join(log, ", "))
 			}
-			if n := src.reads.Load(); n > int64(len(archs)) { // the toplevels, for the system layers
+			if n := src.reads.Load(); n > int64(len(archs)) { // the toplevels are read for the system layers
 				t.Errorf("%d platforms, %s: %d store paths were read", len(archs), name, n)
 			}
 		}
 	}
 }
 
-// TestFewRequests: layers that a manifest of the repository lists are not asked
-// for one by one.
+// TestFewRequests checks that the push sends no request for a layer that a manifest
+// of the repository lists.
 func TestFewRequests(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -501,8 +503,8 @@ func TestFewRequests(t *testing.T) {
 	}
 }
 
-// TestFewRequestsForAnUpdate: an update under a new tag costs two requests for
-// each layer that changed, and ten more. The layers that are there cost none.
+// TestFewRequestsForAnUpdate checks that an update under a new tag costs two
+// requests for each changed layer, and ten more. Unchanged layers must cost none.
 func TestFewRequestsForAnUpdate(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -513,7 +515,7 @@ func TestFewRequestsForAnUpdate(t *testing.T) {
 	must(t, err)
 	for name, c := range map[string]struct {
 		whole int64
-		each  int // requests for a layer
+		each  int // requests for each layer
 	}{"whole": {0, 2}, "streamed": {-1, 3}} {
 		t.Run(name, func(t *testing.T) {
 			reg.log = nil
@@ -527,8 +529,8 @@ func TestFewRequestsForAnUpdate(t *testing.T) {
 			if made == 0 || made == len(got.Layers) || got.Index.Digest != want.Index.Digest {
 				t.Errorf("%d of %d layers made, %s; pushed alone %s", made, len(got.Layers), got.Index.Digest, want.Index.Digest)
 			}
-			// Two tags, manifest and config are read; the config takes two requests, manifest
-			// and index one each, the tag two.
+			// Four requests read two tags, a manifest and a config. Six write: two
+			// for the config, one each for manifest and index, two for the tag.
 			if n := len(reg.log); n != 10+c.each*made {
 				t.Errorf("%d requests for %d layers: %s", n, made, strings.Join(reg.log, ", "))
 			}

@@ -29,8 +29,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// treeSource is a store in memory: each path is one file. It counts how often a
-// path is read.
+// treeSource is a store in memory, in which each path is one file. It counts the
+// reads of paths.
 type treeSource struct {
 	content map[closure.StorePath][]byte
 	reads   atomic.Int64
@@ -61,8 +61,8 @@ func storePath(t *testing.T, name, content string) closure.StorePath {
 	return p
 }
 
-// sampleImage is a toplevel with some packages; versions gives a package's
-// content.
+// sampleImage returns a toplevel with some packages. versions sets the content of a
+// package.
 func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string]string) PlannedSystem {
 	t.Helper()
 	var infos []closure.Info
@@ -90,7 +90,7 @@ func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string
 	}}
 }
 
-// memoryRegistry counts requests and can fail on demand.
+// memoryRegistry is a registry that counts requests and can fail on demand.
 type memoryRegistry struct {
 	*httptest.Server
 	requests atomic.Int64
@@ -169,7 +169,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 		t.Errorf("second push: %d requests: %s", len(reg.log), reg.log)
 	}
 
-	// A machine that knows nothing asks the registry.
+	// A machine with an empty cache asks the registry.
 	reg.log = nil
 	repo := reg.open(t)
 	job := sampleJob(OpenCache(t.TempDir()))
@@ -180,7 +180,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 		t.Errorf("fresh machine: %+v, %d reads, requests %s", third, src.reads.Load(), reg.log)
 	}
 
-	// One that believes nobody makes all of it, and the same.
+	// A push without reuse makes all layers, with the same digest.
 	fourth, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
 	must(t, err)
 	if fourth.Unchanged || count(fourth, Made) != 12 || fourth.Index.Digest != first.Index.Digest {
@@ -202,7 +202,7 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 	src.reads.Store(0)
 	got, err := Push(t.Context(), repo, []PlannedSystem{after}, job)
 	must(t, err)
-	// nginx, the toplevel, and the system layer.
+	// nginx, the toplevel and the system layer are made.
 	if count(got, Made) != 3 || count(got, Reused) != 3 || src.reads.Load() != 2 {
 		t.Errorf("%d made, %d reused, %d paths read", count(got, Made), count(got, Reused), src.reads.Load())
 	}
@@ -213,8 +213,8 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-// TestPushKnownButGone: what the cache knows is made again where the registry
-// has lost it, and a cache that is wrong is corrected.
+// TestPushKnownButGone checks that a layer from the cache is made again if the
+// registry has lost it. A wrong cache entry must be corrected.
 func TestPushKnownButGone(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	image := sampleImage(t, src, "amd64", nil)
@@ -238,8 +238,9 @@ func TestPushKnownButGone(t *testing.T) {
 	}
 }
 
-// TestPushTagsNothingWhenItFails: a path whose content is not what its narHash
-// says, and a registry that refuses in the middle.
+// TestPushTagsNothingWhenItFails checks two failures: a path whose content does not
+// match its narHash, and a registry that refuses a request during the push. No tag
+// may change.
 func TestPushTagsNothingWhenItFails(t *testing.T) {
 	t.Run("corrupt path", func(t *testing.T) {
 		reg := newMemoryRegistry(t)
@@ -298,7 +299,7 @@ func checkNoManifest(t *testing.T, reg *memoryRegistry) {
 	}
 }
 
-// TestJoinKeepsBoth: two runners that join at the same moment, many times.
+// TestJoinKeepsBoth checks that two runners can join at the same moment.
 func TestJoinKeepsBoth(t *testing.T) {
 	for range 3 {
 		reg := newMemoryRegistry(t)
@@ -325,8 +326,9 @@ func TestJoinKeepsBoth(t *testing.T) {
 	}
 }
 
-// TestPushWhileOthersPushTheSame: a registry may misread what another push is
-// writing, and refuse a manifest that is right.
+// TestPushWhileOthersPushTheSame checks that a push continues if the registry
+// refuses a correct manifest. A registry may do so while another push writes the
+// same blobs.
 func TestPushWhileOthersPushTheSame(t *testing.T) {
 	for _, code := range []string{"DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"} {
 		reg := newMemoryRegistry(t)
@@ -348,8 +350,8 @@ func TestPushWhileOthersPushTheSame(t *testing.T) {
 	}
 }
 
-// TestMixed: the largest layers come first, each fourth is the smallest that is
-// left, and none is lost.
+// TestMixed checks the order of uploads: the largest layers come first, every
+// fourth one is the smallest of the rest, and none is missing.
 func TestMixed(t *testing.T) {
 	var todo []*pushedLayer
 	for _, size := range []int64{1, 9, 2, 8, 3, 7, 4, 6, 5} {

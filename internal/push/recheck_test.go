@@ -9,8 +9,9 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// A share of the reused layers is made again, rounded up. Which ones is chosen
-// anew by each push, so that nobody can know it.
+// TestReuseCheckSample checks that a push makes a share of the reused layers again,
+// rounded up. Each push chooses the layers at random, so that nobody can predict
+// them.
 func TestReuseCheckSample(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -48,7 +49,7 @@ func TestReuseCheckSample(t *testing.T) {
 	}
 	for _, c := range []struct {
 		share float64
-		want  int // of 12
+		want  int // of 12 layers
 	}{{0.01, 1}, {0.25, 3}, {0.26, 4}, {1, 12}} {
 		r, _ := check(c.share, images)
 		if r.Unchanged || count(r, Reused) != 12 || checked(r) != c.want || r.Index.Digest != first.Index.Digest {
@@ -59,7 +60,7 @@ func TestReuseCheckSample(t *testing.T) {
 		t.Errorf("without a check: %+v, %d reads", r, src.reads.Load())
 	}
 	seen := map[string]bool{}
-	for range 40 { // the same one of 12 each time: once in 10^42
+	for range 40 { // the chance of the same one of 12 layers each time is 1 in 10^42
 		_, which := check(0.01, images)
 		seen[which] = true
 	}
@@ -68,8 +69,8 @@ func TestReuseCheckSample(t *testing.T) {
 	}
 }
 
-// Claims that are wrong in a way that no free check can see: a blob that is
-// there and whose digest and sizes are right, but which is another layer's.
+// TestReuseCheckFindsWrongClaims checks claims that only packing can disprove: the
+// blob exists with the right digest and size, but belongs to another layer.
 func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	image := sampleImage(t, src, "amd64", nil)

@@ -70,8 +70,8 @@ func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, art
 	return all, r.mergeFallback(ctx, subject.Digest, added)
 }
 
-// attachOne stores a, unless it is there already, in the first form that the
-// registry takes. listed says that the registry lists it.
+// attachOne stores a, in the first form that the registry accepts, unless the
+// registry has it already. listed reports whether the registry lists it.
 func (r *Repository) attachOne(ctx context.Context, subject ocispec.Descriptor, a oci.Artifact, there []ocispec.Descriptor) (d ocispec.Descriptor, listed bool, err error) {
 	var manifests []oci.Blob
 	var descriptors []ocispec.Descriptor

@@ -232,9 +232,10 @@ func TestReferrersDraft(t *testing.T) {
 	}
 }
 
-// TestAttachForms: a registry that refuses the empty config gets the artifact type
-// there, and one that takes images only the type of an image's config. An artifact
-// that is there in another form is not attached again.
+// TestAttachForms checks the form of attached documents. If the registry refuses
+// the empty config, its type must be the artifact type. If the registry accepts
+// only images, it must be the type of an image config. A document that is attached
+// in another form must not be attached again.
 func TestAttachForms(t *testing.T) {
 	for config, refuses := range map[string][]string{
 		ocispec.MediaTypeEmptyJSON:   nil,

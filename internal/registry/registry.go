@@ -327,8 +327,8 @@ func (r *Repository) mount(ctx context.Context, d digest.Digest) (bool, error) {
 	return false, nil
 }
 
-// mountFrom asks for a blob of one other repository. Refused says that asking for
-// another blob of it is of no use.
+// mountFrom tries to mount a blob from one other repository. If refused is true,
+// trying another blob of that repository is useless.
 func (r *Repository) mountFrom(ctx context.Context, d digest.Digest, from string) (mounted, refused bool, err error) {
 	u := r.url("blobs", "uploads", "")
 	u.RawQuery = url.Values{"mount": {d.String()}, "from": {from}}.Encode()

@@ -88,9 +88,9 @@ func (u *upload) attempt(ctx context.Context) error {
 	return err // without anew, the next attempt only repeats the commit
 }
 
-// failedCommit decides what follows after a commit failed with err. It returns nil if
-// the registry has the blob all the same. anew says that the session is of no use and
-// the whole blob must be sent again; restarts counts how often that was so.
+// failedCommit decides what to do after a commit failed with err. It returns nil if
+// the registry has the blob. anew means that the session is unusable and the whole
+// blob must be sent again. restarts counts these cases.
 func (r *Repository) failedCommit(ctx context.Context, err error, d digest.Digest, size int64, restarts *int) (anew bool, _ error) {
 	if retry.IsFinal(err) || ctx.Err() != nil {
 		return false, err
