@@ -7,7 +7,7 @@
   registry,
   source, # of nixoci
   debian, # store paths of Debian packages, in words NAME=PATH
-  nixociArm ? null, # nixoci for aarch64-linux
+  released ? "", # directory with the programs of make cross
 }:
 let
   system = "x86_64-linux";
@@ -132,8 +132,8 @@ in
       cacert = pkgs.dockerTools.caCertificates;
     };
     programs = {
-      x86_64-linux = /. + nixoci;
-      aarch64-linux = /. + nixociArm;
+      x86_64-linux = /. + released + "/nixoci-linux-amd64";
+      aarch64-linux = /. + released + "/nixoci-linux-arm64";
     };
     host = system;
   };
