@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
@@ -98,7 +99,11 @@ func TestClosureDiffers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := newSample(t, "x86_64-linux")
+			compression := layers.None
+			if strings.Contains(tt.want, "compressed") {
+				compression = layers.Gzip
+			}
+			s := newSampleOf(t, compression, "x86_64-linux")
 			tt.change(s)
 			source := s.layout()
 			o := Options{Closures: given(t, "sample-x86_64-linux")}

@@ -143,6 +143,7 @@ func verified(t testing.TB, source string, o Options) *Report {
 type sample struct {
 	t         testing.TB
 	dir       string // layout of the original image
+	gzip      bool   // its layers are compressed
 	index     ocispec.Index
 	manifests []ocispec.Manifest
 	configs   []config
@@ -166,40 +167,48 @@ type config struct {
 	History []ocispec.History `json:"history"`
 }
 
-// shared contains the layouts of two original images: for one platform, and for two.
-// Tests change copies of them.
-var shared [2]struct {
+// shared contains the layouts of original images: for one platform and for two, without
+// compression and with gzip. Tests change copies of them.
+var shared = map[string]*sharedLayout{"none 1": {}, "none 2": {}, "gzip 1": {}}
+
+type sharedLayout struct {
 	once sync.Once
 	dir  string
 }
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for i := range shared {
-		os.RemoveAll(shared[i].dir)
+	for _, s := range shared {
+		os.RemoveAll(s.dir)
 	}
 	os.Exit(code)
 }
 
 // newSample returns an image of the sample for one system or two. All tests share the
-// pushed layout.
+// pushed layout. It is not compressed: most tests are about other things, and reading
+// gzip would be most of their work.
 func newSample(t testing.TB, systems ...string) *sample {
+	t.Helper()
+	return newSampleOf(t, layers.None, systems...)
+}
+
+func newSampleOf(t testing.TB, compression string, systems ...string) *sample {
 	t.Helper()
 	var names []string
 	for _, system := range systems {
 		names = append(names, "sample-"+system)
 	}
-	made := &shared[len(systems)-1]
+	made := shared[fmt.Sprint(compression, " ", len(systems))]
 	made.once.Do(func() {
 		var err error
 		made.dir, err = os.MkdirTemp("", "nixoci-sample-")
 		must(t, err)
 		dst, err := layout.OpenLayout(made.dir)
 		must(t, err)
-		pushTo(t, dst, "gzip", manifest.Settings{}, names...)
+		pushTo(t, dst, compression, manifest.Settings{}, names...)
 	})
 	dir := made.dir
-	s := &sample{t: t, dir: dir, changed: map[digest.Digest][]byte{}, gone: map[digest.Digest]bool{}}
+	s := &sample{t: t, dir: dir, gzip: compression == layers.Gzip, changed: map[digest.Digest][]byte{}, gone: map[digest.Digest]bool{}}
 	var top ocispec.Index
 	data, err := os.ReadFile(filepath.Join(dir, "index.json"))
 	must(t, err)
@@ -301,10 +310,13 @@ func (s *sample) untar(d digest.Digest) []byte {
 	if data, ok := untarred.Load(d); ok {
 		return data.([]byte)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(s.blob(d)))
-	must(s.t, err)
-	data, err := io.ReadAll(z)
-	must(s.t, err)
+	data := s.blob(d)
+	if s.gzip {
+		z, err := gzip.NewReader(bytes.NewReader(data))
+		must(s.t, err)
+		data, err = io.ReadAll(z)
+		must(s.t, err)
+	}
 	untarred.Store(d, data)
 	return data
 }
@@ -349,14 +361,18 @@ func (s *sample) setTar(p, n int, items []item) {
 
 func (s *sample) setRawTar(p, n int, data []byte) {
 	s.t.Helper()
-	var blob bytes.Buffer
-	z := gzip.NewWriter(&blob)
-	_, err := z.Write(data)
-	must(s.t, err)
-	must(s.t, z.Close())
+	blob := data
+	if s.gzip {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, err := z.Write(data)
+		must(s.t, err)
+		must(s.t, z.Close())
+		blob = b.Bytes()
+	}
 	diffID := digest.FromBytes(data)
 	s.configs[p].RootFS.DiffIDs[n] = diffID
-	s.setBlob(p, n, blob.Bytes())
+	s.setBlob(p, n, blob)
 	l := &s.manifests[p].Layers[n]
 	l.Annotations[manifest.AnnotationDiffID] = diffID.String()
 	l.Annotations[manifest.AnnotationTarSize] = strconv.Itoa(len(data))

@@ -45,7 +45,7 @@ func attached(t testing.TB, edit func(infos []closure.Info)) string {
 	must(t, err)
 	repo, err := registry.Open(ref.Repository, registry.Options{})
 	must(t, err)
-	pushTo(t, repo, "zstd:1", manifest.Settings{}, "sample-x86_64-linux")
+	pushTo(t, repo, "none", manifest.Settings{}, "sample-x86_64-linux")
 	repo, err = registry.Open(ref.Repository, registry.Options{})
 	must(t, err)
 	top, err := repo.GetManifest(t.Context(), "v1")
