@@ -53,7 +53,7 @@ func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey,
 			return fail(err)
 		}
 		if der, err = encrypted.Decrypt(block.Bytes, p); err != nil {
-			return fail(ErrWrongPassword)
+			return fail(hint.Add(ErrWrongPassword, "set COSIGN_PASSWORD to the password of the key, or unset it to be asked"))
 		}
 	case pemPKCS8:
 	case pemEC:

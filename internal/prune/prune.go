@@ -26,6 +26,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
@@ -382,7 +383,7 @@ func (p *Cleanup) Run(ctx context.Context, repo *registry.Repository, done func(
 			continue
 		}
 		if now, err := repo.Resolve(ctx, f.Tag); err == nil && now.Digest != f.Digest {
-			return fmt.Errorf("prune %s: the tag has moved since it was read; nothing more is deleted", repo.Ref(f.Tag))
+			return hint.Add(fmt.Errorf("prune %s: the tag has moved since it was read, so nothing is deleted", repo.Ref(f.Tag)), "run prune again")
 		} else if err != nil && !errors.Is(err, oci.ErrNotFound) {
 			return err
 		}
