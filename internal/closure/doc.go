@@ -34,7 +34,8 @@
 //
 // Walk checks the narHash while it visits, in the same way for all sources. It adds
 // the NAR's framing to the contents and hashes both. This costs one sha256, no copy
-// and no goroutine. The hash is known only at the end. So a visitor must not use its
+// and no goroutine. WalkInto gives the bytes to a caller that hashes them in another
+// goroutine. The hash is known only at the end. So a visitor must not use its
 // result before Walk returns nil. The visitor never sees what a NAR cannot contain:
 // a name ".." or with a slash, a name twice, or names in the wrong order. Walk
 // returns an error first.

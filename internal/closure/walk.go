@@ -53,33 +53,75 @@ type mismatchHinter interface{ mismatchHint(StorePath) string }
 // Walk hashes the contents in the buffer into which v reads them. It copies
 // nothing. v must not write to that buffer before Read returns.
 func Walk(ctx context.Context, src Source, info *Info, v nar.Visitor) error {
-	w := &hasher{ctx: ctx, info: info, next: v, sha: sha256.New()}
+	return WalkInto(ctx, src, info, v, inPlace{sha256.New()})
+}
+
+// NARSink receives the bytes of a NAR in order, while its tree is visited.
+type NARSink interface {
+	// Frame receives bytes before or after the contents of a file. They are valid
+	// until Frame returns.
+	Frame(b []byte)
+
+	// Content receives bytes that the visitor has just read. They are in the
+	// visitor's buffer, so the visitor decides how long they are valid.
+	Content(b []byte)
+
+	// End comes after the last byte. The sink must call check with the sha256 of
+	// all bytes since the last End, at once or later. If it calls check at once, it
+	// returns the result. Otherwise, the entries are not valid before check has
+	// returned nil.
+	End(check func(Hash) error) error
+}
+
+// WalkInto is [Walk] for a caller that hashes the NAR itself, for example in
+// another goroutine while WalkInto reads on. WalkInto limits the size to
+// info.NarSize. The check that the sink calls compares the hash.
+func WalkInto(ctx context.Context, src Source, info *Info, v nar.Visitor, sink NARSink) error {
+	w := &hasher{ctx: ctx, info: info, next: v, sink: sink}
 	w.content.w = w
+	advise := func(err error) error {
+		if h, ok := src.(mismatchHinter); ok && err != nil {
+			return hint.Add(err, h.mismatchHint(info.Path))
+		}
+		return err
+	}
 	err := src.Tree(ctx, info, w)
 	if err == nil {
-		err = w.end()
+		err = w.end(advise)
 	}
-	if h, ok := src.(mismatchHinter); ok && err != nil && w.mismatch {
-		err = hint.Add(err, h.mismatchHint(info.Path))
+	if w.mismatch {
+		err = advise(err)
 	}
 	return err
 }
 
-// hasher produces the NAR of the visited tree, hashes it, and passes every
-// entry to the next visitor.
+// inPlace hashes bytes as soon as it receives them.
+type inPlace struct{ sha hash.Hash }
+
+func (s inPlace) Frame(b []byte)   { s.sha.Write(b) }
+func (s inPlace) Content(b []byte) { s.sha.Write(b) }
+
+func (s inPlace) End(check func(Hash) error) error {
+	var got Hash
+	s.sha.Sum(got[:0])
+	return check(got)
+}
+
+// hasher produces the NAR of the visited tree, passes it to the sink, and passes
+// every entry to the next visitor.
 type hasher struct {
 	ctx      context.Context
 	info     *Info
 	next     nar.Visitor
 	f        nar.Framer
-	sha      hash.Hash
-	size     int64 // bytes hashed
+	sink     NARSink
+	size     int64 // bytes passed to the sink
 	content  hashedContent
-	mismatch bool
+	mismatch bool // the size is wrong
 }
 
 func (w *hasher) flush() {
-	w.sha.Write(w.f.Buf)
+	w.sink.Frame(w.f.Buf)
 	w.size += int64(len(w.f.Buf))
 	w.f.Buf = w.f.Buf[:0]
 }
@@ -135,27 +177,26 @@ func (w *hasher) File(name string, executable bool, size int64, content io.Reade
 	return nil
 }
 
-// end compares the hash and the size. A NAR ends together with its tree, so no
-// bytes can follow.
-func (w *hasher) end() error {
+// end compares the size, and lets the sink compare the hash. A NAR ends together
+// with its tree, so no bytes can follow. advise adds the source's advice to an error.
+func (w *hasher) end(advise func(error) error) error {
 	if err := w.f.End(); err != nil {
 		return fmt.Errorf("%s: %w", w.info.Path, err)
 	}
 	w.flush()
-	var got Hash
-	w.sha.Sum(got[:0])
-	switch {
-	case got != w.info.NarHash:
-		w.mismatch = true
-		return &HashMismatchError{w.info.Path, w.info.NarHash, got, w.info.NarSize, w.size}
-	case w.size != w.info.NarSize:
-		w.mismatch = true
-		return &SizeMismatchError{w.info.Path, w.info.NarSize, w.size}
-	}
-	return nil
+	info, size := w.info, w.size
+	return w.sink.End(func(got Hash) error {
+		switch {
+		case got != info.NarHash:
+			return advise(&HashMismatchError{info.Path, info.NarHash, got, info.NarSize, size})
+		case size != info.NarSize:
+			return advise(&SizeMismatchError{info.Path, info.NarSize, size})
+		}
+		return nil
+	})
 }
 
-// hashedContent hashes the bytes that are read through it.
+// hashedContent passes the bytes that are read through it to the sink.
 type hashedContent struct {
 	w    *hasher
 	r    io.Reader
@@ -173,7 +214,7 @@ func (c *hashedContent) Read(p []byte) (int, error) {
 		p = p[:c.left]
 	}
 	n, err := c.r.Read(p)
-	c.w.sha.Write(p[:n])
+	c.w.sink.Content(p[:n])
 	c.left -= int64(n)
 	if err == io.EOF {
 		if err = nil; c.left > 0 {

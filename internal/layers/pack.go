@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"hash"
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
@@ -17,10 +19,13 @@ import (
 // the number of workers and on how many layers are packed at the same time, not on their
 // sizes. It is safe for concurrent use. All layers of a push should share one Packer.
 type Packer struct {
-	slots    chan struct{} // one for each running compressor
-	shared   chan struct{} // one for each block that a layer has in addition to its own
-	free     chan *block   // blocks for reuse
-	perLayer int           // limit for the blocks of one layer in flight
+	slots    *turns      // a place for each compressor or hash that runs
+	shared   *turns      // a place for each block that a layer has in addition to its own
+	free     chan *block // blocks for reuse
+	perLayer int         // limit for the blocks that wait for one stage of a layer
+
+	newEncoder func(Compression) (encoder, error)
+	newHash    func() hash.Hash // of NARs, diffIDs and digests
 
 	mu       sync.Mutex
 	encoders map[Compression][]encoder
@@ -37,83 +42,185 @@ const (
 	// these blocks each compressor finds work while finished blocks wait for the network.
 	sharedBlocks = 4
 
-	// layerLookahead, plus the number of workers, is how many blocks a layer may be ahead
-	// of its writer.
+	// layerLookahead, plus the number of workers, is how many blocks may wait for one
+	// stage of a layer.
 	layerLookahead = 3
 )
 
-// NewPacker returns a packer that runs at most workers compressors at once. ≤0 means
-// GOMAXPROCS.
+// NewPacker returns a packer that runs at most workers compressors and hashes at once. ≤0
+// means GOMAXPROCS.
 func NewPacker(workers int) *Packer {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
 	shared := 2*workers + sharedBlocks
 	return &Packer{
-		slots:    make(chan struct{}, workers),
-		shared:   make(chan struct{}, shared),
+		slots:    &turns{places: workers},
+		shared:   &turns{places: shared},
 		free:     make(chan *block, shared+2*ownBlocks),
 		perLayer: workers + layerLookahead,
+
+		newEncoder: Compression.newEncoder,
+		newHash:    sha256.New,
+
 		encoders: map[Compression][]encoder{},
 	}
 }
 
 // block is a piece of tar on its way through the packer.
 type block struct {
-	raw []byte // part of the tar; its capacity is the block size of the compression
-	out []byte // the compressed block; unused with algorithm none
-	err error
+	raw  []byte  // part of the tar; its capacity is the block size of the compression
+	nars narPart // what raw and its entries add to NARs
+	out  []byte  // the compressed block; unused with algorithm none
+	err  error   // of the compressor
 
-	holds      chan struct{} // the channel that release empties by one: shared, or the layer's own
-	compressed chan struct{} // gets one token when out is ready
+	own        chan struct{} // release empties it by one; nil: the block has a shared place
+	compressed chan struct{} // gets a token for each stage that needs the output
+	users      atomic.Int32  // stages that still need the block
 }
 
-// Pack writes l's blob to w in one pass over the contents. These run at the same time:
-// reading and NAR hashing, compression, and hashing and writing of the output. Pack
-// returns a result only after it has written everything.
+// Pack writes l's blob to w in one pass over the contents. It returns a result only after
+// it has checked all narHashes and written everything.
+//
+// Five kinds of work go through a layer from its first byte to its last: reading, the
+// narHashes, the diffID, the digest of the blob, and writing. Each is a stage in a
+// goroutine of its own. All stages work at the same time, on the same blocks. So with
+// enough processors, a layer takes as long as its slowest stage, not as long as all of
+// them. The slowest is one sha256 over the tar. No packer can be faster, because sha256
+// of a stream cannot be computed in parts. Compression is no stage: the blocks of a layer
+// are compressed independently.
 func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s := &packStream{
-		packer: p, ctx: ctx, comp: l.Compression,
-		progress: l.Progress,
-		queue:    make(chan *block, p.perLayer),
-		own:      make(chan struct{}, ownBlocks),
+		packer: p, ctx: ctx, cancel: cancel, comp: l.Compression,
+		frame: framing{algorithm: l.Compression.Algorithm},
+		nar:   p.newHash(), diff: p.newHash(), blob: p.newHash(),
+		w: w, progress: l.Progress,
+		own: make(chan struct{}, ownBlocks),
 	}
-	sunk := make(chan error, 1)
-	var packed Packed
-	go func() {
-		defer task.Guard()
-		var err error
-		if packed, err = s.sink(w); err != nil {
-			cancel(err) // the producer need not go on
-			s.discard()
-		}
-		sunk <- err
-	}()
-
-	s.failed = s.produce(l)
-	close(s.queue)
-	// If the producer failed first, the sink returns the producer's error.
-	if err := <-sunk; err != nil {
+	s.left.Store(l.Size)
+	s.blob.Write(s.frame.header())
+	stages := s.start()
+	if err := s.produce(l); err != nil {
+		s.fail(err)
+	}
+	for _, st := range s.stages {
+		close(st.queue)
+	}
+	stages.Wait()
+	if s.failed.Load() {
+		return Packed{}, s.err
+	}
+	trailer := s.frame.trailer()
+	s.blob.Write(trailer)
+	if err := s.put(trailer); err != nil {
 		return Packed{}, err
+	}
+	packed := Packed{
+		Digest: digest.NewDigestFromBytes(digest.SHA256, s.blob.Sum(nil)),
+		Size:   s.size, UncompressedSize: s.tarSize,
+	}
+	packed.DiffID = packed.Digest
+	if s.comp.Algorithm != None {
+		packed.DiffID = digest.NewDigestFromBytes(digest.SHA256, s.diff.Sum(nil))
 	}
 	return packed, nil
 }
 
-// packStream is one layer that is being packed. The producer fills blocks and queues them
-// in order. The sink takes them out of the queue in the same order.
+// packStream is one layer that is being packed. The producer fills blocks, and each stage
+// gets all blocks in order.
 type packStream struct {
 	packer *Packer
 	ctx    context.Context
+	cancel context.CancelCauseFunc
 	comp   Compression
 
-	progress func(n int)
-	queue    chan *block
-	own      chan struct{} // one for each of the layer's own blocks in use
-	failed   error         // error of the producer; set before queue is closed
+	current *block        // the block that the producer is filling
+	own     chan struct{} // one for each of the layer's own blocks in use
+	stages  []*stage
 
-	current *block // the block that the producer is filling
+	nar, diff, blob hash.Hash
+	frame           framing
+	w               io.Writer
+	progress        func(n int)
+	size, tarSize   int64        // bytes written, bytes of tar
+	left            atomic.Int64 // bytes of contents that are not in blocks yet, about
+
+	once   sync.Once // for the first error
+	err    error
+	failed atomic.Bool
+}
+
+// stage is work that goes through a layer block by block.
+type stage struct {
+	queue    chan *block
+	output   bool // it needs the compressed block
+	computes bool // it needs a processor: it waits for a slot
+	do       func(*block) error
+}
+
+// outputStages is how many stages of a layer need the compressed blocks.
+const outputStages = 2
+
+// start starts the goroutines of all stages.
+func (s *packStream) start() *sync.WaitGroup {
+	add := func(output, computes bool, do func(*block) error) {
+		s.stages = append(s.stages, &stage{make(chan *block, s.packer.perLayer), output, computes, do})
+	}
+	add(false, true, s.hashNARs)
+	if s.comp.Algorithm != None { // with algorithm none, the blob is the tar
+		add(false, true, s.hashTar)
+	}
+	add(true, true, s.hashBlob)
+	add(true, false, s.write)
+	var all sync.WaitGroup
+	for _, st := range s.stages {
+		all.Go(func() {
+			defer task.Guard()
+			s.run(st)
+		})
+	}
+	return &all
+}
+
+// run does the work of one stage on all blocks. After a failure, blocks are only released.
+func (s *packStream) run(st *stage) {
+	for b := range st.queue {
+		if st.output {
+			<-b.compressed
+		}
+		if !s.failed.Load() {
+			if err := s.do(st, b); err != nil {
+				s.fail(err)
+			}
+		}
+		s.done(b)
+	}
+}
+
+func (s *packStream) do(st *stage, b *block) error {
+	if st.computes {
+		s.packer.slots.take(&s.left)
+		defer s.packer.slots.release()
+	}
+	return st.do(b)
+}
+
+// fail ends the packing. Pack returns the first error.
+func (s *packStream) fail(err error) {
+	s.once.Do(func() {
+		s.err = err
+		s.failed.Store(true)
+		s.cancel(err) // the producer need not go on
+	})
+}
+
+// done releases the block after the last stage has used it.
+func (s *packStream) done(b *block) {
+	if b.users.Add(-1) == 0 {
+		s.packer.release(b)
+	}
 }
 
 // produce writes the tar stream into blocks.
@@ -123,7 +230,7 @@ func (s *packStream) produce(l *Layer) error {
 		return err
 	}
 	s.current = first
-	tw := &TarWriter{buf: first.raw[:0], flush: s.flush}
+	tw := &TarWriter{buf: first.raw[:0], flush: s.flush, nars: narWriter{s}}
 	err = l.Content(s.ctx, tw)
 	if err == nil {
 		err = tw.Close()
@@ -137,12 +244,16 @@ func (s *packStream) flush(full []byte) ([]byte, error) {
 	b := s.current
 	s.current = nil
 	b.raw = full
+	b.users.Store(int32(len(s.stages)))
+	s.left.Add(-int64(len(full)))
 	if s.comp.Algorithm == None {
-		b.compressed <- struct{}{}
+		s.compressed(b)
 	} else {
 		task.Go(func() { s.compress(b) })
 	}
-	s.queue <- b // waits while perLayer blocks are queued; the sink always takes them
+	for _, st := range s.stages {
+		st.queue <- b // waits while perLayer blocks are queued; the stage always takes them
+	}
 	next, err := s.acquire()
 	if err != nil {
 		return nil, err
@@ -151,95 +262,86 @@ func (s *packStream) flush(full []byte) ([]byte, error) {
 	return next.raw[:0], nil
 }
 
-// compress compresses one block. At most one block per worker is compressed at a time.
+// compress compresses one block.
 func (s *packStream) compress(b *block) {
-	s.packer.slots <- struct{}{}
+	s.packer.slots.take(&s.left)
 	enc, err := s.packer.encoder(s.comp)
 	if err == nil {
 		b.out, err = enc.encode(b.out[:0], b.raw)
 		s.packer.keep(s.comp, enc)
 	}
-	<-s.packer.slots
+	s.packer.slots.release()
 	b.err = err
-	b.compressed <- struct{}{}
+	s.compressed(b)
 }
 
-// sink hashes and writes the blocks in order.
-func (s *packStream) sink(w io.Writer) (Packed, error) {
-	frame := framing{algorithm: s.comp.Algorithm}
-	diff, blob := sha256.New(), sha256.New()
-	var packed Packed
-	put := func(b []byte) error {
-		if len(b) == 0 {
-			return nil
-		}
-		blob.Write(b)
-		packed.Size += int64(len(b))
-		_, err := w.Write(b)
-		return err
+// compressed tells the stages that b.out is ready.
+func (s *packStream) compressed(b *block) {
+	for range outputStages {
+		b.compressed <- struct{}{}
 	}
-	if err := put(frame.header()); err != nil {
-		return Packed{}, err
-	}
-	for b := range s.queue {
-		if s.comp.Algorithm != None { // with algorithm none, the blob is the tar
-			diff.Write(b.raw)
-		}
-		frame.add(b.raw)
-		packed.UncompressedSize += int64(len(b.raw))
-		<-b.compressed
-		out := b.out
-		if s.comp.Algorithm == None {
-			out = b.raw
-		}
-		err := b.err
-		if err == nil {
-			err = put(out)
-		}
-		if s.progress != nil {
-			s.progress(len(b.raw))
-		}
-		s.packer.release(b)
-		if err != nil {
-			return Packed{}, err
-		}
-	}
-	if s.failed != nil {
-		return Packed{}, s.failed
-	}
-	if err := put(frame.trailer()); err != nil {
-		return Packed{}, err
-	}
-	packed.Digest = digest.NewDigestFromBytes(digest.SHA256, blob.Sum(nil))
-	packed.DiffID = packed.Digest
-	if s.comp.Algorithm != None {
-		packed.DiffID = digest.NewDigestFromBytes(digest.SHA256, diff.Sum(nil))
-	}
-	return packed, nil
 }
 
-// discard releases the queued blocks after the sink has failed.
-func (s *packStream) discard() {
-	for b := range s.queue {
-		<-b.compressed
-		s.packer.release(b)
+// hashTar computes the diffID.
+func (s *packStream) hashTar(b *block) error {
+	s.diff.Write(b.raw)
+	s.frame.add(b.raw)
+	return nil
+}
+
+// hashBlob computes the digest of the blob.
+func (s *packStream) hashBlob(b *block) error {
+	s.blob.Write(s.output(b))
+	return b.err
+}
+
+// write writes the blob.
+func (s *packStream) write(b *block) error {
+	if s.tarSize == 0 {
+		if err := s.put(s.frame.header()); err != nil {
+			return err
+		}
 	}
+	s.tarSize += int64(len(b.raw))
+	err := b.err
+	if err == nil {
+		err = s.put(s.output(b))
+	}
+	if s.progress != nil {
+		s.progress(len(b.raw))
+	}
+	return err
+}
+
+func (s *packStream) put(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	s.size += int64(len(b))
+	_, err := s.w.Write(b)
+	return err
+}
+
+// output returns the bytes of the blob that the block becomes.
+func (s *packStream) output(b *block) []byte {
+	if s.comp.Algorithm == None {
+		return b.raw
+	}
+	return b.out
 }
 
 // acquire returns an empty block. It waits until the layer may have one.
 func (s *packStream) acquire() (*block, error) {
-	var holds chan struct{}
+	if err := context.Cause(s.ctx); err != nil {
+		return nil, fmt.Errorf("pack layer: %w", err)
+	}
+	var own chan struct{}
 	select {
 	case s.own <- struct{}{}: // try the own blocks first, so that other layers can use the shared ones
-		holds = s.own
+		own = s.own
 	default:
-		select {
-		case s.own <- struct{}{}:
-			holds = s.own
-		case s.packer.shared <- struct{}{}:
-			holds = s.packer.shared
-		case <-s.ctx.Done():
-			return nil, fmt.Errorf("pack layer: %w", context.Cause(s.ctx))
+		if err := s.wait(&own); err != nil {
+			return nil, err
 		}
 	}
 	size := s.comp.blockSize()
@@ -247,26 +349,51 @@ func (s *packStream) acquire() (*block, error) {
 	select {
 	case b = <-s.packer.free:
 	default:
-		b = &block{compressed: make(chan struct{}, 1)}
+		b = &block{compressed: make(chan struct{}, outputStages)}
 	}
 	if cap(b.raw) != size {
 		b.raw = make([]byte, 0, size)
 	}
-	b.holds = holds
+	b.own = own
 	return b, nil
+}
+
+// wait waits for a shared place, or for one of the layer's own, which sets own.
+func (s *packStream) wait(own *chan struct{}) error {
+	w := s.packer.shared.join(&s.left)
+	if w == nil {
+		return nil
+	}
+	select {
+	case <-w.granted:
+		s.packer.shared.forget(w)
+		return nil
+	case s.own <- struct{}{}:
+		*own = s.own
+		s.packer.shared.leave(w)
+		return nil
+	case <-s.ctx.Done():
+		s.packer.shared.leave(w)
+		return fmt.Errorf("pack layer: %w", context.Cause(s.ctx))
+	}
 }
 
 func (p *Packer) release(b *block) {
 	if b == nil {
 		return
 	}
-	holds := b.holds
-	b.raw, b.err, b.holds = b.raw[:0], nil, nil
+	own := b.own
+	b.raw, b.err, b.own = b.raw[:0], nil, nil
+	b.nars.reset()
 	select {
 	case p.free <- b:
 	default: // more layers at once than usual: free the block
 	}
-	<-holds
+	if own != nil {
+		<-own
+	} else {
+		p.shared.release()
+	}
 }
 
 func (p *Packer) encoder(c Compression) (encoder, error) {
@@ -276,7 +403,7 @@ func (p *Packer) encoder(c Compression) (encoder, error) {
 		p.encoders[c] = kept[:len(kept)-1]
 		return kept[len(kept)-1], nil
 	}
-	return c.newEncoder()
+	return p.newEncoder(c)
 }
 
 func (p *Packer) keep(c Compression, e encoder) {

@@ -16,7 +16,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/cputime"
+	"github.com/nixoci/nixoci/internal/nar"
 )
 
 // sampleContent is half text, half random bytes, over several blocks.
@@ -189,11 +191,15 @@ func TestPackDoesNotWaitForOthers(t *testing.T) {
 	checkIdle(t, p)
 }
 
-// checkIdle fails if a block was not released: the packer would block sooner or later.
+// checkIdle fails if a block or a slot was not released: the packer would block sooner or
+// later.
 func checkIdle(t *testing.T, p *Packer) {
 	t.Helper()
-	if n := len(p.shared); n != 0 {
+	if n := cap(p.free) - 2*ownBlocks - p.shared.places; n != 0 {
 		t.Errorf("%d blocks are still in flight", n)
+	}
+	if n := p.perLayer - layerLookahead - p.slots.places; n != 0 {
+		t.Errorf("%d slots are still taken", n)
 	}
 }
 
@@ -254,6 +260,83 @@ func TestPackFailures(t *testing.T) {
 			checkIdle(t, p)
 		})
 	}
+}
+
+// TestPackChecksEveryNarHash checks that a wrong narHash ends the packing, whichever path
+// of the layer has it: the hash is known only after later bytes were read.
+func TestPackChecksEveryNarHash(t *testing.T) {
+	for _, name := range []string{"gzip:1", "zstd:1", "none"} {
+		for wrong := range 3 {
+			src := &hashSource{content: sampleContent(5 << 18)}
+			var infos []closure.Info
+			var paths []closure.StorePath
+			for i := range 3 {
+				info := src.info(fmt.Sprintf("%032d-%d", i, i))
+				if i == wrong {
+					info.NarHash[0] ^= 1
+				}
+				infos, paths = append(infos, info), append(paths, info.Path)
+			}
+			c, err := closure.New(paths, infos)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := Store(c, src, paths, mustCompression(t, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := NewPacker(2)
+			got, err := p.Pack(t.Context(), l, io.Discard)
+			mismatch, ok := errors.AsType[*closure.HashMismatchError](err)
+			if !ok || mismatch.Path != paths[wrong] || got != (Packed{}) {
+				t.Errorf("%s, path %d is wrong: %+v, %v", name, wrong, got, err)
+			}
+			checkIdle(t, p)
+		}
+	}
+}
+
+// hashSource has store paths that are directories with the same file.
+type hashSource struct{ content []byte }
+
+func (s *hashSource) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
+	return nil, errors.New("not used")
+}
+
+func (s *hashSource) Tree(_ context.Context, _ *closure.Info, v nar.Visitor) error {
+	if err := v.Directory(""); err != nil {
+		return err
+	}
+	if err := v.File("a", true, int64(len(s.content)), bytes.NewReader(s.content)); err != nil {
+		return err
+	}
+	if err := v.File("empty", false, 0, bytes.NewReader(nil)); err != nil {
+		return err
+	}
+	return v.Symlink("link", "a")
+}
+
+// info returns the path with the hash that [nar.Writer] gives.
+func (s *hashSource) info(base string) closure.Info {
+	h := sha256.New()
+	n := &countWriter{w: h}
+	w := nar.NewWriter(n)
+	if err := errors.Join(s.Tree(context.Background(), nil, w), w.Close()); err != nil {
+		panic(err)
+	}
+	info := closure.Info{Path: closure.StorePath("/nix/store/" + base), NarSize: n.n}
+	h.Sum(info.NarHash[:0])
+	return info
+}
+
+type countWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countWriter) Write(b []byte) (int, error) {
+	c.n += int64(len(b))
+	return c.w.Write(b)
 }
 
 func TestOpenReopens(t *testing.T) {

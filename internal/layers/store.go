@@ -46,13 +46,22 @@ func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, co
 					return context.Cause(ctx)
 				}
 				v := storeVisitor{w: w, root: strings.TrimPrefix(string(infos[i].Path), "/")}
-				if err := closure.Walk(ctx, src, &infos[i], v); err != nil {
+				if err := w.walk(ctx, src, &infos[i], v); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 	}, nil
+}
+
+// walk writes the tree of a store path through v, which must write to w. It checks the
+// narHash at once, or the packer checks it later.
+func (w *TarWriter) walk(ctx context.Context, src closure.Source, info *closure.Info, v storeVisitor) error {
+	if w.nars == nil {
+		return closure.Walk(ctx, src, info, v)
+	}
+	return closure.WalkInto(ctx, src, info, v, w.nars)
 }
 
 // storeRoot writes the directories with which every layer of store paths begins.

@@ -7,6 +7,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
 )
 
 // The canonical tar stream of format version 1 has USTAR headers. It has a PAX record
@@ -46,6 +48,7 @@ type TarWriter struct {
 	flush func(full []byte) (empty []byte, err error)
 	size  int64
 	head  [tarBlock]byte
+	nars  closure.NARSink // hashes the NARs of store paths; nil: they are hashed while they are read
 
 	uid, gid int64 // owner of the next entries
 }
