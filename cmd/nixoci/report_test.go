@@ -133,7 +133,7 @@ func TestInspect(t *testing.T) {
 	if strings.Contains(text, "linux/amd64") {
 		t.Error("--platform shows the other platform too")
 	}
-	if code, _, stderr := command(t, "inspect", repo+":1", "--platform", "linux/riscv64"); code != exitFailed || !strings.Contains(stderr, "has no image for linux/riscv64") {
+	if code, _, stderr := command(t, "inspect", repo+":1", "--platform", "linux/riscv64"); code != exitFailed || !strings.Contains(stderr, "the image has no platform linux/riscv64") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	if code, _, stderr := command(t, "inspect", repo+":nope"); code != exitFailed || !strings.Contains(stderr, ":nope: not found") {

@@ -194,7 +194,7 @@ func nameOf(certificate []byte) string {
 	if s := signerOf(certificate); s != "" {
 		return s
 	}
-	return "nobody in particular"
+	return "an unknown signer"
 }
 
 func decodeBase64(s string) ([]byte, error) { return base64.StdEncoding.DecodeString(s) }

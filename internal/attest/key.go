@@ -34,6 +34,9 @@ const (
 // ErrWrongPassword means that a key file could not be decrypted.
 var ErrWrongPassword = errors.New("wrong password")
 
+// makeKey is the hint for an unusable private key.
+const makeKey = "make one with `cosign generate-key-pair`, or openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
+
 // PrivateKey signs images with ECDSA on P-256, like cosign's keys.
 type PrivateKey struct{ key *ecdsa.PrivateKey }
 
@@ -43,7 +46,7 @@ func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey,
 	fail := func(err error) (*PrivateKey, error) { return nil, fmt.Errorf("read private key: %w", err) }
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return fail(errors.New("not a PEM file"))
+		return fail(hint.Add(errors.New("not a PEM file"), makeKey))
 	}
 	der := block.Bytes
 	switch block.Type {
@@ -63,7 +66,7 @@ func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey,
 		}
 		return newPrivateKey(key)
 	default:
-		return fail(hint.Add(fmt.Errorf("PEM type %q", block.Type), "make one with `cosign generate-key-pair`, or openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"))
+		return fail(hint.Add(fmt.Errorf("PEM type %q is not a supported private key", block.Type), makeKey))
 	}
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
@@ -75,7 +78,7 @@ func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey,
 func newPrivateKey(key any) (*PrivateKey, error) {
 	ec, ok := key.(*ecdsa.PrivateKey)
 	if !ok || ec.Curve != elliptic.P256() {
-		return nil, errors.New("read private key: not ECDSA on P-256")
+		return nil, hint.Add(errors.New("read private key: not ECDSA on P-256"), makeKey)
 	}
 	return &PrivateKey{ec}, nil
 }
@@ -125,12 +128,12 @@ func ParsePublicKey(data []byte) (*PublicKey, error) {
 	if block == nil || block.Type != pemPublic {
 		err := errors.New("read public key: not a public key in PEM")
 		if block != nil && bytes.Contains([]byte(block.Type), []byte(pemPKCS8)) {
-			err = hint.Add(err, "that is the private key; verify takes cosign.pub")
+			err = hint.Add(err, "this is a private key: give the public one, such as cosign.pub")
 		}
 		return nil, err
 	}
 	if len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("read public key: more than one key in the file")
+		return nil, hint.Add(errors.New("read public key: more than one key in the file"), "put each key into its own file")
 	}
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {

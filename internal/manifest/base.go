@@ -108,7 +108,7 @@ func (b *BaseImage) Find(p ocispec.Platform) (digest.Digest, error) {
 			has = append(has, FormatPlatform(*d.Platform))
 		}
 	}
-	return "", hint.Add(fmt.Errorf("has no image for %s", FormatPlatform(p)), "it is for "+strings.Join(has, ", "))
+	return "", hint.Add(fmt.Errorf("the image has no platform %s", FormatPlatform(p)), "the image is for "+strings.Join(has, ", "))
 }
 
 // Read reads the manifest and the config for one platform. d is the digest that

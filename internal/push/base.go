@@ -188,7 +188,7 @@ func (l *baseLayer) copy(ctx context.Context, w io.Writer, did func(int)) (layer
 		return layers.Packed{}, fmt.Errorf("cannot be decompressed: %w", tarErr)
 	}
 	if diffID != l.DiffID {
-		return layers.Packed{}, oci.ContentErrorf("its diffID is %s, and the base's config has %s", diffID, l.DiffID)
+		return layers.Packed{}, oci.ContentErrorf("its diffID is %s, but the config of the base has %s", diffID, l.DiffID)
 	}
 	return layers.Packed{DiffID: diffID, Digest: l.Digest, Size: l.Size, UncompressedSize: tarSize}, nil
 }
@@ -233,6 +233,6 @@ func (p *pusher) baseMoved(ctx context.Context) {
 	now := p.images[0].draft.System.Base
 	name, was := top.Index.Annotations[ocispec.AnnotationBaseImageName], top.Index.Annotations[ocispec.AnnotationBaseImageDigest]
 	if now != nil && name == now.Name && name != "" && was != now.Digest.String() {
-		p.warn(fmt.Errorf("base image %s has changed: now it is %s, and it was %s when %s was pushed", name, now.Digest, was, r))
+		p.warn(fmt.Errorf("base image %s has changed: it is %s now, and was %s when %s was pushed", name, now.Digest, was, r))
 	}
 }

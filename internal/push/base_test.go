@@ -221,7 +221,7 @@ func TestBaseMoves(t *testing.T) {
 	if second.Index.Digest == first.Index.Digest || second.Unchanged {
 		t.Error("the image is the same above another base")
 	}
-	if len(warned) != 1 || !strings.Contains(warned[0].Error(), "has changed") {
+	if len(warned) != 1 || !strings.Contains(warned[0].Error(), "has changed: it is ") {
 		t.Errorf("warnings %v", warned)
 	}
 	w.putBase(t, "them/base", "1", 1<<10)

@@ -58,7 +58,7 @@ func CreateIndex(ctx context.Context, repo *registry.Repository, tagsOrDigests, 
 func readPart(ctx context.Context, r *registry.Repository, tagOrDigest string) (*manifest.Index, error) {
 	blob, err := r.GetManifest(ctx, tagOrDigest)
 	if errors.Is(err, oci.ErrNotFound) {
-		return nil, hint.Add(err, "an index can only list what its own repository has: push it there first")
+		return nil, hint.Add(err, "an index can list only images of its own repository: push the image there first")
 	}
 	if err != nil {
 		return nil, err

@@ -61,7 +61,7 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 		p.warn(fmt.Errorf("join %s: another push replaced the index meanwhile; joining again (%d)", tag, attempt+1))
 	}
 	return oci.Blob{}, hint.Add(fmt.Errorf("join %s: other pushes keep replacing the index", tag),
-		"let every push to this tag use --join, or push to tags of their own and use nixoci index create")
+		"use --join for every push to this tag, or push each platform to its own tag and run nixoci index create")
 }
 
 // current returns the index that tag names right now. It returns nil if the tag does
@@ -69,7 +69,7 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 func (p *pusher) current(ctx context.Context, tag string) (*RemoteIndex, error) {
 	repo, ok := p.dst.(*registry.Repository)
 	if !ok {
-		return nil, errors.New("join: only an index in a registry can be joined")
+		return nil, hint.Add(errors.New("join: only an index in a registry can be joined"), "push to a registry, or leave out --join")
 	}
 	blob, err := repo.GetManifest(ctx, tag)
 	if errors.Is(err, oci.ErrNotFound) {

@@ -149,7 +149,7 @@ func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]st
 }
 
 // errContradiction means that a recipe gives something else than the image contains.
-var errContradiction = errors.New("is not what its recipe makes")
+var errContradiction = errors.New("the content is not what its recipe makes")
 
 // prove reports whether r is the image that this push would make. It reads the index
 // and the manifest of each platform. From the layers in the manifests it makes config,
@@ -176,7 +176,7 @@ func (p *pusher) prove(ctx context.Context, r *Remote) (ocispec.Descriptor, bool
 		return ocispec.Descriptor{}, false, nil
 	case errors.Is(err, errContradiction):
 		r.distrust(err)
-		p.warn(fmt.Errorf("%s: %w; nixoci reuses none of its layers, and replaces it", r, err))
+		p.warn(fmt.Errorf("%s: %w; nixoci reuses nothing of this image, and replaces it", r, err))
 		return ocispec.Descriptor{}, false, nil
 	case err != nil:
 		return ocispec.Descriptor{}, false, err

@@ -154,7 +154,7 @@ func (p *pusher) putBack(ctx context.Context) error {
 	if err := p.putBase(ctx); err != nil || len(missing) == 0 {
 		return err
 	}
-	p.warn(fmt.Errorf("%s: the registry has lost %d layers that it reported to have; nixoci puts them back", p.name(), len(missing)))
+	p.warn(fmt.Errorf("%s: the registry has lost %d layers that it had confirmed; nixoci puts them back", p.name(), len(missing)))
 	return p.makeAll(ctx, missing)
 }
 

@@ -187,7 +187,7 @@ func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, e
 		if own != packed {
 			err := fmt.Errorf("layer %s: %w", packed.Digest, errContradiction)
 			r.distrust(err)
-			p.warn(fmt.Errorf("%s: %w; nixoci reuses none of its layers", r, err))
+			p.warn(fmt.Errorf("%s: %w; nixoci reuses nothing of this image", r, err))
 			return nil, nil
 		}
 		if l.known == nil || p.own[l.Layer.Recipe] && l.knownFrom == fromLocal {

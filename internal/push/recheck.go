@@ -76,9 +76,9 @@ func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packe
 	err = fmt.Errorf("check layer %s: made again, recipe %s gives %s: %w", want.Digest, l.Recipe, packed.Digest, oci.ErrOtherContent)
 	if knownFrom == fromLocal {
 		p.job.Cache.Drop(folderLayers, l.Recipe.String())
-		return hint.Add(err, "the cache of this machine had a wrong entry for it, which is now removed: push again; if more entries are wrong, run nixoci cache prune")
+		return hint.Add(err, "the entry in this machine's cache was wrong, and is removed now: push again; if this happens once more, run nixoci cache prune")
 	}
-	return hint.Add(err, "do not trust the layers of "+knownFrom+": push with --reuse none, and find out who pushed them")
+	return hint.Add(err, "do not trust the layers of "+knownFrom+": push with --reuse none, and find out who wrote that image")
 }
 
 // silent returns a copy of l that reports no progress. The progress already counts a

@@ -209,7 +209,7 @@ func (r *Remote) blobs(ctx context.Context) map[digest.Digest]bool {
 
 func readConfig(ctx context.Context, repo *registry.Repository, d ocispec.Descriptor) ([]byte, error) {
 	if d.Size > maxReuseConfig {
-		return nil, fmt.Errorf("read config %s: %d bytes, more than %d", d.Digest, d.Size, maxReuseConfig)
+		return nil, fmt.Errorf("read config %s: %d bytes, at most %d are read", d.Digest, d.Size, maxReuseConfig)
 	}
 	rc, err := repo.GetBlob(ctx, d)
 	if err != nil {

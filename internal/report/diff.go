@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/plan"
@@ -193,7 +194,7 @@ func Compare(a, b Side) (*Diff, error) {
 	for _, s := range []Side{a, b} {
 		for _, p := range s.Platforms {
 			if p.Platform == "" {
-				return nil, fmt.Errorf("compare %s with %s: %s does not say for which platform it is", a.Name, b.Name, s.Name)
+				return nil, hint.Add(fmt.Errorf("compare %s with %s: the platform of %s is unknown", a.Name, b.Name, s.Name), "name an image or a closure with a platform, or choose one platform with --platform")
 			}
 			names[p.Platform] = true
 		}

@@ -132,7 +132,7 @@ func TestComparePlatforms(t *testing.T) {
 	if d, err := Compare(anon, one); err != nil || d.Platforms[0].Platform != "linux/arm64" || !d.Same() {
 		t.Errorf("a closure that does not say: %+v, %v", d, err)
 	}
-	if _, err := Compare(anon, both); err == nil || !strings.Contains(err.Error(), "anon does not say for which platform") {
+	if _, err := Compare(anon, both); err == nil || !strings.Contains(err.Error(), "the platform of anon is unknown") {
 		t.Errorf("which of two: %v", err)
 	}
 }

@@ -26,9 +26,9 @@ func (d *Diff) Page(a, b Side) (*page.Page, error) {
 		var err error
 		switch pd.OnlyIn {
 		case "a":
-			t = page.Platform{Name: pd.Platform, Verdict: fmt.Sprintf("%s is gone: %s has it, %s has not.", pd.Platform, shortName(d.A), shortName(d.B))}
+			t = page.Platform{Name: pd.Platform, Verdict: fmt.Sprintf("The platform %s is gone: %s has it, %s does not.", pd.Platform, shortName(d.A), shortName(d.B))}
 		case "b":
-			t = page.Platform{Name: pd.Platform, Verdict: fmt.Sprintf("%s is new: %s has it, %s has not. A client pulls all of it.", pd.Platform, shortName(d.B), shortName(d.A))}
+			t = page.Platform{Name: pd.Platform, Verdict: fmt.Sprintf("The platform %s is new: %s has it, %s does not. A client pulls all of it.", pd.Platform, shortName(d.B), shortName(d.A))}
 		default:
 			t, err = pd.page(d, a.platform(pd.Platform), b.platform(pd.Platform))
 		}
@@ -103,7 +103,7 @@ func (pd *PlatformDiff) page(d *Diff, a, b *SidePlatform) (page.Platform, error)
 func (pd *PlatformDiff) verdict(d *Diff) string {
 	pulls := pd.Pull != nil && len(pd.Pull.Layers) > 0
 	if len(pd.Packages) == 0 && !pulls {
-		return "Nothing changed: a client that has the one has all of the other."
+		return "Nothing changed: a client that has one version has everything of the other."
 	}
 	var parts []string
 	for _, kind := range kinds {
@@ -120,7 +120,7 @@ func (pd *PlatformDiff) verdict(d *Diff) string {
 	s := "Packages: " + strings.Join(parts, ", ") + "."
 	switch {
 	case pd.Closure == nil:
-		s = "Which packages changed is not known: an image has no Nix database."
+		s = "It is unknown which packages changed, because one image has no Nix database."
 	case parts == nil:
 		s = "No package changed."
 	}

@@ -163,11 +163,11 @@ func (img *Image) keep(only []ocispec.Platform) error {
 	img.Platforms = slices.DeleteFunc(img.Platforms, func(p *ImagePlatform) bool { return !wanted(p.Platform, only) })
 	for _, w := range only {
 		if !slices.ContainsFunc(img.Platforms, func(p *ImagePlatform) bool { return manifest.SamePlatform(p.Platform, w) }) {
-			return fmt.Errorf("%s: has no image for %s", img.Name, manifest.FormatPlatform(w))
+			return hint.Add(fmt.Errorf("%s: the image has no platform %s", img.Name, manifest.FormatPlatform(w)), "nixoci inspect "+img.Name+" lists the platforms of the image")
 		}
 	}
 	if len(img.Platforms) == 0 {
-		return fmt.Errorf("%s: has no image for any platform", img.Name)
+		return fmt.Errorf("%s: the index has no image for any platform", img.Name)
 	}
 	return nil
 }
@@ -390,7 +390,7 @@ func (img *Image) Compressions() (all []layers.Compression) {
 // NixClosure returns the closure, or an error that tells why there is none.
 func (p *ImagePlatform) NixClosure() (*closure.Closure, error) {
 	if p.Closure == nil {
-		return nil, fmt.Errorf("%s %s: its highest layer has no Nix database: not an image of nixoci", manifest.FormatPlatform(p.Platform), p.Descriptor.Digest)
+		return nil, fmt.Errorf("%s %s: the last layer has no Nix database, so this is not an image of nixoci", manifest.FormatPlatform(p.Platform), p.Descriptor.Digest)
 	}
 	return p.Closure, nil
 }
@@ -411,7 +411,7 @@ func (img *Image) For(platform string) (*ImagePlatform, error) {
 	if platform == "" || len(img.Platforms) == 1 {
 		return img.Only()
 	}
-	return nil, fmt.Errorf("%s: has no platform %s", img.Name, platform)
+	return nil, hint.Add(fmt.Errorf("%s: the image has no platform %s", img.Name, platform), "choose one of its platforms: "+strings.Join(img.platformNames(), ", "))
 }
 
 // Only returns the platform of an image that has one, and an error for several.
@@ -419,11 +419,14 @@ func (img *Image) Only() (*ImagePlatform, error) {
 	if len(img.Platforms) == 1 {
 		return img.Platforms[0], nil
 	}
-	var names []string
+	return nil, hint.Add(fmt.Errorf("%s: the image has %d platforms", img.Name, len(img.Platforms)), "choose one with --platform: "+strings.Join(img.platformNames(), ", "))
+}
+
+func (img *Image) platformNames() (names []string) {
 	for _, p := range img.Platforms {
 		names = append(names, manifest.FormatPlatform(p.Platform))
 	}
-	return nil, hint.Add(fmt.Errorf("%s: has %d platforms", img.Name, len(names)), "choose one with --platform: "+strings.Join(names, ", "))
+	return names
 }
 
 // Plans returns the plan of each platform. The image must be read with [ReadOptions.Paths].

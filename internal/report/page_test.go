@@ -158,11 +158,11 @@ func TestDiffPageVerdict(t *testing.T) {
 		a, b Side
 		want []string
 	}{
-		{"same", one, one, []string{"Nothing changed: a client that has the one has all of the other."}},
+		{"same", one, one, []string{"Nothing changed: a client that has one version has everything of the other."}},
 		{"changed", one, planned(t, "next", "linux/amd64", d), []string{"Packages: 1 changed. A client that has one pulls 1.0 kB of 2.0 kB."}},
-		{"gone", two, one, []string{"Nothing changed: a client that has the one has all of the other.", "linux/arm64 is gone: two has it, one has not."}},
-		{"new", one, two, []string{"Nothing changed: a client that has the one has all of the other.", "linux/arm64 is new: two has it, one has not. A client pulls all of it."}},
-		{"not known", image("sha256:1"), image("sha256:2"), []string{"Which packages changed is not known: an image has no Nix database. A client that has sha256:1 pulls 5 B of 5 B."}},
+		{"gone", two, one, []string{"Nothing changed: a client that has one version has everything of the other.", "The platform linux/arm64 is gone: two has it, one does not."}},
+		{"new", one, two, []string{"Nothing changed: a client that has one version has everything of the other.", "The platform linux/arm64 is new: two has it, one does not. A client pulls all of it."}},
+		{"not known", image("sha256:1"), image("sha256:2"), []string{"It is unknown which packages changed, because one image has no Nix database. A client that has sha256:1 pulls 5 B of 5 B."}},
 	} {
 		diff, err := Compare(tt.a, tt.b)
 		if err != nil {

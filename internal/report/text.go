@@ -189,7 +189,7 @@ func (l *PulledLayer) why(n int) string {
 	case len(l.Because) > 0:
 		return names(l.Because, n)
 	case l.moved:
-		return l.Comment + ", none of it new: it was in other layers"
+		return l.Comment + ", only known store paths: other layers had them"
 	}
 	return l.Comment
 }

@@ -45,7 +45,7 @@ func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.Sy
 		if !c.form.application {
 			is, has = has, is
 		}
-		return nil, errors.New("the image contains " + is + ", but the closure is " + has)
+		return nil, errors.New("the image contains " + is + ", but the closure is that of " + has)
 	case sys.App == nil || app == nil: // without the image's own record there is nothing to compare
 		return sys, nil
 	default:

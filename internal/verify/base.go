@@ -56,7 +56,7 @@ func (v *verification) checkBase(ctx context.Context, c *content) (check *baseCh
 // the base image. An error says why the base image could not be read.
 func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *document) (c manifest.BaseContent, what string, err error) {
 	if v.o.OpenBase == nil {
-		return c, "", errors.New("nixoci did not look for it")
+		return c, "", errors.New("reading base images is turned off")
 	}
 	src, err := v.o.OpenBase(base.Name)
 	if err != nil {
@@ -89,9 +89,9 @@ func compareBase(doc *document, base *manifest.Base, is manifest.BaseContent) (f
 	for n, has := range base.Layers {
 		switch {
 		case n >= len(is.Layers):
-			return append(found, doc.place(n).of(CheckBase, "the base image has %s", human.Count(len(is.Layers), "layer")))
+			return append(found, doc.place(n).of(CheckBase, "the base image has only %s", human.Count(len(is.Layers), "layer")))
 		case has.Digest != is.Layers[n].Digest || has.Size != is.Layers[n].Size:
-			found = append(found, doc.place(n).of(CheckBase, "the base image has %s in its place", is.Layers[n].Digest))
+			found = append(found, doc.place(n).of(CheckBase, "at this place the base image has layer %s", is.Layers[n].Digest))
 		case has.DiffID != is.Layers[n].DiffID:
 			found = append(found, doc.place(n).of(CheckBase, "its diffID in the base image is %s", is.Layers[n].DiffID))
 		}
@@ -99,9 +99,9 @@ func compareBase(doc *document, base *manifest.Base, is manifest.BaseContent) (f
 	switch {
 	case len(found) > 0:
 	case len(is.Layers) > len(base.Layers):
-		found = append(found, doc.configPlace().of(CheckBase, "the base image has %d layers, the image has %d of them", len(is.Layers), len(base.Layers)))
+		found = append(found, doc.configPlace().of(CheckBase, "the base image has %d layers, but the image contains %d of them", len(is.Layers), len(base.Layers)))
 	case jsonText(base.History) != jsonText(is.History):
-		found = append(found, doc.configPlace().of(CheckBase, "the history of the base image is different"))
+		found = append(found, doc.configPlace().of(CheckBase, "the history differs from that of the base image"))
 	}
 	return found
 }
@@ -131,7 +131,7 @@ func checkShared(c *content) (unknown int, found []Finding) {
 			case hashes[p] != info.NarHash:
 				place := c.doc.place(n)
 				place.Path = string(p)
-				found = append(found, place.of(CheckBase, "the base image has it with different content, and a container would show both"))
+				found = append(found, place.of(CheckBase, "the base image has this path with other content, and the container mixes both"))
 			}
 		}
 	}
@@ -146,15 +146,11 @@ func (b *baseCheck) describe() (holds Verdict, detail string) {
 	layers := human.Count(b.info.Count, "layer")
 	switch {
 	case b.shared > 0:
-		are := "are"
-		if b.shared == 1 {
-			are = "is"
-		}
-		return Unknown, fmt.Sprintf("%s of the closure %s in the base image, too, in a form that cannot be compared", human.Count(b.shared, "store path"), are)
+		return Unknown, fmt.Sprintf("the base image also has %s of the closure, in a form that cannot be compared", human.Count(b.shared, "store path"))
 	case b.unread != nil:
-		return Unknown, fmt.Sprintf("%s below; %s cannot be read to compare them: %v", layers, b.info, b.unread)
+		return Unknown, fmt.Sprintf("%s from the base image, not compared: cannot read %s: %v", layers, b.info, b.unread)
 	}
-	return Holds, fmt.Sprintf("%s below, the same as in %s", layers, b.info)
+	return Holds, fmt.Sprintf("%s from the base image, the same as in %s", layers, b.info)
 }
 
 // baseReport returns the base for the report, nil if there is none.

@@ -29,13 +29,13 @@ func TestCompareBase(t *testing.T) {
 		want   string // "" if nothing should be found
 	}{
 		{"the same", func(*manifest.BaseContent) {}, ""},
-		{"another layer", func(c *manifest.BaseContent) { c.Layers[1].Digest = digest.FromString("c") }, "in its place"},
-		{"another size", func(c *manifest.BaseContent) { c.Layers[0].Size = 8 }, "in its place"},
+		{"another layer", func(c *manifest.BaseContent) { c.Layers[1].Digest = digest.FromString("c") }, "at this place the base image has layer sha256:"},
+		{"another size", func(c *manifest.BaseContent) { c.Layers[0].Size = 8 }, "at this place the base image has layer sha256:"},
 		{"another diffID", func(c *manifest.BaseContent) { c.Layers[0].DiffID = digest.FromString("c") }, "its diffID in the base image is"},
-		{"one layer less", func(c *manifest.BaseContent) { c.Layers = c.Layers[:1] }, "the base image has 1 layer"},
-		{"one layer more", func(c *manifest.BaseContent) { c.Layers = append(c.Layers, c.Layers[0]) }, "the base image has 3 layers, the image has 2 of them"},
-		{"in another order", func(c *manifest.BaseContent) { slices.Reverse(c.Layers) }, "in its place"},
-		{"another history", func(c *manifest.BaseContent) { c.History = c.History[:1] }, "the history of the base image is different"},
+		{"one layer less", func(c *manifest.BaseContent) { c.Layers = c.Layers[:1] }, "the base image has only 1 layer"},
+		{"one layer more", func(c *manifest.BaseContent) { c.Layers = append(c.Layers, c.Layers[0]) }, "the base image has 3 layers, but the image contains 2 of them"},
+		{"in another order", func(c *manifest.BaseContent) { slices.Reverse(c.Layers) }, "at this place the base image has layer sha256:"},
+		{"another history", func(c *manifest.BaseContent) { c.History = c.History[:1] }, "the history differs from that of the base image"},
 	} {
 		is := content()
 		tt.change(&is)

@@ -137,14 +137,14 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 			place := c.doc.place(n)
 			place.Path = string(p.path)
 			if other := layerOf[p.path]; other != 0 && other != n+1 {
-				found = append(found, place.of(CheckPaths, "layer %d has it too", other))
+				found = append(found, place.of(CheckPaths, "layer %d contains this path too", other))
 				continue
 			}
 			layerOf[p.path] = n + 1
 			info := infos[p.path]
 			switch {
 			case info == nil:
-				found = append(found, place.of(CheckPaths, "%s does not have it", list))
+				found = append(found, place.of(CheckPaths, "%s does not list this path", list))
 			case p.broken:
 			case p.narHash != info.NarHash:
 				found = append(found, place.of(CheckNarHashes, "narHash is %s, %s has %s", p.narHash, list, info.NarHash))
@@ -167,7 +167,7 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 	}
 	slices.Sort(missing)
 	for _, p := range missing {
-		found = append(found, Finding{Path: p}.of(CheckPaths, "%s has it, but no layer", list))
+		found = append(found, Finding{Path: p}.of(CheckPaths, "%s lists this path, but no layer contains it", list))
 	}
 	return count, found
 }

@@ -45,7 +45,7 @@ func (v *verification) compareClosures(ctx context.Context, contents []*content,
 		}
 		if !found {
 			unmatched = append(unmatched, Finding{Path: string(sys.Toplevel)}.of(CheckClosure,
-				"the image does not contain %s", manifest.FormatPlatform(sys.Platform)))
+				"the image has no platform %s", manifest.FormatPlatform(sys.Platform)))
 		}
 	}
 	return comparisons, unmatched, nil
@@ -141,7 +141,7 @@ func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error
 		if g.sys.Closure.Info(p.path) == nil {
 			place := c.doc.place(n)
 			place.Path = string(p.path)
-			found = append(found, place.of(CheckClosure, "the closure does not have it"))
+			found = append(found, place.of(CheckClosure, "the closure does not contain this path"))
 			continue
 		}
 		paths = append(paths, p.path)
@@ -169,7 +169,7 @@ func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, 
 	}
 	place := c.doc.place(n)
 	if made.packed.DiffID == c.layer(n).diffID {
-		made.blob = []Finding{place.of(CheckClosure, "the tar is right, but compressed with %s it has digest %s", l.Compression, made.packed.Digest)}
+		made.blob = []Finding{place.of(CheckClosure, "the tar is right, but not the blob: compressed with %s, its digest is %s", l.Compression, made.packed.Digest)}
 		return made, nil
 	}
 	differences := &collector{place: place, stopAtFirst: !g.v.o.KeepGoing, findings: found}
@@ -185,7 +185,7 @@ func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, 
 	case damaged || errors.Is(err, errStop) || errors.As(err, new(*layers.FormatError)):
 		err = nil // findings about the layer itself report it
 	case err == nil && len(differences.findings) == 0:
-		differences.addf(CheckClosure, "made from the closure, its diffID is %s", made.packed.DiffID)
+		differences.addf(CheckClosure, "made from the closure, the layer has diffID %s", made.packed.DiffID)
 	}
 	made.findings = differences.findings
 	return made, err
@@ -201,7 +201,7 @@ func (g *givenClosure) missing() (found []Finding) {
 	}
 	for k := range g.sys.Closure.Paths {
 		if p := g.sys.Closure.Paths[k].Path; !in[p] {
-			found = append(found, Finding{Platform: g.content.doc.platform, Path: string(p)}.of(CheckClosure, "the closure has it, but no layer"))
+			found = append(found, Finding{Platform: g.content.doc.platform, Path: string(p)}.of(CheckClosure, "the closure contains this path, but no layer does"))
 		}
 	}
 	return found

@@ -86,8 +86,8 @@ func TestClosureDiffers(t *testing.T) {
 		{"far into a large file", func(s *sample) {
 			s.edit("bin/busybox", func(items []item, at int) []item { items[at].content[1_234_567] ^= 1; return items })
 		}, "bin/busybox: contents differ at byte 1234567"},
-		{"path missing", func(s *sample) { s.edit("-passwd", remove) }, "-passwd: the closure has it, but no layer"},
-		{"compressed otherwise", func(s *sample) { s.setTar(0, 3, s.tarOf(0, 3)) }, "the tar is right, but compressed with gzip:"},
+		{"path missing", func(s *sample) { s.edit("-passwd", remove) }, "-passwd: the closure contains this path, but no layer does"},
+		{"compressed otherwise", func(s *sample) { s.setTar(0, 3, s.tarOf(0, 3)) }, "the tar is right, but not the blob: compressed with gzip:"},
 		{"truncated blob", func(s *sample) {
 			d := s.manifests[0].Layers[2].Digest
 			s.changed[d] = bytes.Clone(s.blob(d)[:100])
@@ -131,9 +131,9 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 	extra, missing := 0, 0
 	for _, f := range r.Findings {
 		switch f.What {
-		case "the closure does not have it":
+		case "the closure does not contain this path":
 			extra++
-		case "the closure has it, but no layer":
+		case "the closure contains this path, but no layer does":
 			missing++
 		}
 	}
@@ -141,7 +141,7 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 		t.Errorf("%d extra, %d missing: %v", extra, missing, r.Findings)
 	}
 	r = verified(t, source, Options{Closures: given(t, "sample-aarch64-linux")})
-	if r.OK || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].String(), "does not contain linux/arm64") {
+	if r.OK || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].String(), "the image has no platform linux/arm64") {
 		t.Error(r.Findings)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -60,7 +61,7 @@ type words struct{ list, roots, last, platform string }
 
 func (f form) words() words {
 	if f.application {
-		return words{list: "/" + manifest.ImageFile, roots: "the roots", last: "the root layer", platform: "the program that starts is for %s, or says nothing"}
+		return words{list: "/" + manifest.ImageFile, roots: "the roots", last: "the root layer", platform: "the program that starts is for %s, or names no platform"}
 	}
 	return words{list: "the Nix database", roots: "the toplevel", last: "the system layer with its Nix database", platform: "the system is for %s"}
 }
@@ -146,7 +147,7 @@ func (v *verification) readDocuments(ctx context.Context, target string) (*docum
 		}
 	}
 	if len(docs.images) == 0 {
-		docs.findings = append(docs.findings, Finding{}.of(CheckPlatform, "the index has no image for the platforms asked for"))
+		docs.findings = append(docs.findings, Finding{}.of(CheckPlatform, "the index has no image for the requested platforms"))
 	}
 	return docs, nil
 }
@@ -217,7 +218,7 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 		d.made = true
 		d.form.version, err = strconv.Atoi(format)
 		if err != nil || d.form.version < manifest.Format1 || d.form.version > manifest.CurrentFormat || strconv.Itoa(d.form.version) != format {
-			found(CheckFormat, "manifest: image format is %q, nixoci knows %d to %d", format, manifest.Format1, manifest.CurrentFormat)
+			found(CheckFormat, "manifest: image format is %q, but this nixoci knows only %d to %d", format, manifest.Format1, manifest.CurrentFormat)
 		} else {
 			d.form.hasInit = d.form.version >= manifest.Format2 && m.Annotations[manifest.AnnotationInit] != ""
 			d.form.application = m.Annotations[manifest.AnnotationApplication] != ""
@@ -227,7 +228,7 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 		}
 	}
 	if n := len(m.Layers); d.made && n < minLayers {
-		return found(CheckFormat, "manifest: %d layers, but an image has at least one for the system and one for store paths", n)
+		return found(CheckFormat, "manifest: %s, but an image has at least two: one for the system and one for store paths", human.Count(n, "layer"))
 	}
 	return d, nil
 }

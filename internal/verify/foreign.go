@@ -45,12 +45,12 @@ func (v *verification) checkForeign(ctx context.Context, c *content) (*checks, e
 		f.found(c.doc.checkDiffID(n, l.layerContent)...)
 	}
 	f.result(CheckDigests, true, "%d blobs match their digests and sizes", len(all)+1)
-	f.result(CheckFormat, f.failed[CheckFormat], "another tool made the layers, so nixoci does not know their canonical form")
+	f.result(CheckFormat, f.failed[CheckFormat], "nixoci knows no canonical form for layers of another tool")
 	if done.paths, err = f.checkPaths(ctx, all); err != nil {
 		return nil, err
 	}
 	for _, c := range []Check{CheckSystem, CheckConfig, CheckManifest} {
-		f.result(c, false, "cannot be made again: nixoci did not make it")
+		f.result(c, false, "cannot be made again, because nixoci has not made the image")
 	}
 	what := "the manifest has no annotation " + manifest.AnnotationFormat
 	if v.noManifest {
@@ -99,7 +99,7 @@ func foreignPathsOf(all []*foreignLayer) foreignPaths {
 	for _, l := range all {
 		for p, reason := range l.whole {
 			if _, twice := paths.why[p]; twice {
-				reason = "several layers have a part of it"
+				reason = "several layers contain parts of it"
 			}
 			paths.why[p] = reason
 		}
@@ -142,7 +142,7 @@ func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (c
 		place := Finding{Path: string(info.Path)}
 		switch {
 		case !there:
-			r.found(place.of(CheckPaths, "the Nix database has it, but no layer"))
+			r.found(place.of(CheckPaths, "the Nix database lists this path, but no layer contains it"))
 		case reason != "":
 			apart++
 		case p.narHash != info.NarHash:
@@ -161,7 +161,7 @@ func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (c
 	r.result(CheckPaths, true, "the layers hold the %d store paths of the Nix database, and %d more", len(infos), extra)
 	detail := fmt.Sprintf("%s, of %d bytes", human.Count(count.paths, "narHash"), count.narSize)
 	if apart > 0 {
-		detail += fmt.Sprintf("; the NARs of %d paths cannot be rebuilt from their tar entries", apart)
+		detail += fmt.Sprintf("; the NARs of %d paths cannot be made again from their tar entries", apart)
 	}
 	r.result(CheckNarHashes, count.paths > 0 || r.failed[CheckNarHashes], "%s", detail)
 	if _, err := closure.New(nil, infos); err != nil {

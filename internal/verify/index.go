@@ -46,7 +46,7 @@ func checkIndex(docs *documents, all []*checks) indexCheck {
 		}
 	}
 	if docs.platformsTwice() {
-		what = "one platform is there twice"
+		what = "one platform is listed twice"
 	}
 	return found("index: %s", what)
 }

@@ -73,7 +73,7 @@ func findInit(c *content) (*manifest.Init, []Finding) {
 	init := manifest.InitOf(l.program)
 	said := c.doc.manifest.Annotations[manifest.AnnotationInit]
 	if !c.doc.noManifest && said != init.Digest.String() {
-		return init, []Finding{c.doc.initPlace().of(CheckInit, "it is %s, the manifest says %s", init.Digest, said)}
+		return init, []Finding{c.doc.initPlace().of(CheckInit, "it is %s, but the manifest records %s", init.Digest, said)}
 	}
 	return init, nil
 }
@@ -89,11 +89,11 @@ func (v *verification) checkInit(c *content, init *manifest.Init) []Finding {
 		case err != nil:
 			return found("%v", err)
 		case want == nil && init != nil:
-			return found("a program, sha256 %s, where none should be", init.Digest.Encoded())
+			return found("it is the program %s, but should be a link to the system's own init", init.Digest)
 		case want != nil && init == nil:
-			return found("no program, where %s should be", want.Digest)
+			return found("it is not a nixoci-init, but should be %s", want.Digest)
 		case want != nil && want.Digest != init.Digest:
-			return found("it is %s, not %s", init.Digest, want.Digest)
+			return found("it is %s, but should be %s", init.Digest, want.Digest)
 		}
 		return nil
 	}
@@ -101,9 +101,9 @@ func (v *verification) checkInit(c *content, init *manifest.Init) []Finding {
 	if v.o.DefaultSettings && !c.form.application && c.form.version >= manifest.Format2 && own != nil {
 		switch {
 		case init == nil:
-			return found("a link to the system's own init, not the default")
+			return found("it is a link to the system's own init, not the default nixoci-init")
 		case init.Digest != own.Digest:
-			return found("not one of this nixoci's, %s, and so not the default", init.Digest)
+			return found("it is %s, not the default nixoci-init %s", init.Digest, own.Digest)
 		}
 	}
 	return nil
@@ -128,10 +128,10 @@ func describeInit(init *manifest.Init, given bool) (Verdict, string) {
 	case init == nil:
 		return Without, "/sbin/init links to the system's own init"
 	case given:
-		return Holds, fmt.Sprintf("nixoci-init is the one that was given, %s", init.Digest)
+		return Holds, fmt.Sprintf("the given nixoci-init, %s", init.Digest)
 	}
 	if p, ok := initbin.Lookup(init.Digest.String()); ok {
 		return Holds, fmt.Sprintf("nixoci-init %s of this nixoci, %s", p.Version, p.Digest)
 	}
-	return Unknown, fmt.Sprintf("not one of this nixoci's, %s", init.Digest)
+	return Unknown, fmt.Sprintf("not a known nixoci-init, %s", init.Digest)
 }

@@ -53,11 +53,11 @@ func TestInit(t *testing.T) {
 		defaults bool                            // the image passes --default-settings
 	}{
 		{name: "own", init: own, result: Holds, detail: "of this nixoci", wants: map[string]*manifest.InitChoice{
-			"": {}, "where none should be": {None: true}, "not sha256:": file(otherInit(t))}, defaults: true},
-		{name: "other", init: other, result: Unknown, detail: "not one of this nixoci's, " + other.Digest.String(), wants: map[string]*manifest.InitChoice{
-			"": file(otherInit(t)), "not sha256:": file(ownData), "where none should be": {None: true}}},
+			"": {}, "should be a link": {None: true}, "should be sha256:": file(otherInit(t))}, defaults: true},
+		{name: "other", init: other, result: Unknown, detail: "not a known nixoci-init, " + other.Digest.String(), wants: map[string]*manifest.InitChoice{
+			"": file(otherInit(t)), "should be sha256:": file(ownData), "should be a link": {None: true}}},
 		{name: "none", result: Without, detail: "links to the system's own init", wants: map[string]*manifest.InitChoice{
-			"": {None: true}, "no program": {}}},
+			"": {None: true}, "it is not a nixoci-init": {}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -31,7 +31,7 @@ func differentJSON(got, want []byte) string {
 	for n < len(got) && n < len(want) && got[n] == want[n] {
 		n++
 	}
-	return fmt.Sprintf("says the same in other bytes, from byte %d on", n)
+	return fmt.Sprintf("the values are the same, but the bytes differ from byte %d on", n)
 }
 
 func decodeJSON(data []byte) (any, error) {

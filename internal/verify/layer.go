@@ -65,7 +65,7 @@ func contentFinding(err error) (string, bool) {
 	case errors.As(err, &content):
 		return content.What, true
 	case errors.Is(err, oci.ErrNotFound):
-		return "it is not there", true
+		return "it is missing", true
 	}
 	return "", false
 }
@@ -173,7 +173,7 @@ func (r *storeReader) read() error {
 		e, err := r.tar.Next()
 		if err == io.EOF {
 			if n < len(storeRoot) {
-				if err := r.finding(storeRoot[n].name, CheckFormat, "it is not the layer's entry %d", n+1); err != nil {
+				if err := r.finding(storeRoot[n].name, CheckFormat, "it is missing, but should be entry %d of the layer", n+1); err != nil {
 					return err
 				}
 			}
@@ -197,7 +197,7 @@ func (r *storeReader) root(n int, e *layers.TarEntry) error {
 	want := storeRoot[n]
 	switch {
 	case e.Name != want.name:
-		return r.finding(e.Name, CheckFormat, "the layer's entry %d, not %s", n+1, want.name)
+		return r.finding(e.Name, CheckFormat, "entry %d of the layer should be %s", n+1, want.name)
 	case e.Kind != closure.KindDirectory:
 		return r.finding(e.Name, CheckFormat, "a %s, not a directory", e.Kind)
 	case e.Mode != want.mode:
@@ -280,7 +280,7 @@ func (r *storeReader) begin(base string, e *layers.TarEntry) error {
 		return r.finding(e.Name, CheckPaths, "not a store path")
 	}
 	if base <= r.last {
-		what := "it comes after " + r.last
+		what := "not sorted: it comes after " + r.last
 		for _, c := range r.c.paths {
 			if c.path == p.path {
 				what = "it occurs a second time"

@@ -37,7 +37,7 @@ func (a *alternatives) checkRecipe() []Finding {
 		changed := a.settings
 		got := d.reset(&changed)
 		if got != "" && a.fits(ls, changed, said) {
-			return []Finding{a.doc.configPlace().of(CheckConfig, "config: %s is %s, and the image was made with the default", d.name, got)}
+			return []Finding{a.doc.configPlace().of(CheckConfig, "config: %s is %s, but the image was made with the default", d.name, got)}
 		}
 	}
 	// Try all pairs of layers that may be swapped.
@@ -46,12 +46,12 @@ func (a *alternatives) checkRecipe() []Finding {
 			swapped := slices.Clone(ls)
 			swapped[n], swapped[m] = swapped[m], swapped[n]
 			if a.fits(swapped, a.settings, said) {
-				return []Finding{a.doc.place(a.own+n).of(CheckManifest, "has changed places with layer %d", a.own+m+1)}
+				return []Finding{a.doc.place(a.own+n).of(CheckManifest, "it was swapped with layer %d", a.own+m+1)}
 			}
 		}
 	}
 	return []Finding{a.doc.configPlace().of(CheckConfig,
-		"config: the image was made with other settings or in another order: their recipe is %s, these give %s", said, a.draft.Recipe)}
+		"config: the image was made with other settings or another order of layers: its recipe is %s, but this config gives %s", said, a.draft.Recipe)}
 }
 
 // Setting is a setting that was chosen by whoever pushed the image.
@@ -67,7 +67,7 @@ func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Findi
 	if base := a.draft.System.Base; base != nil {
 		chosen = append(chosen, Setting{Name: "base image", Value: base.String()})
 		if defaultOnly {
-			found = append(found, a.doc.configPlace().of(CheckConfig, "it has a base image, %s", base))
+			found = append(found, a.doc.configPlace().of(CheckConfig, "the image has a base image, which is not the default: %s", base))
 		}
 	}
 	for _, d := range defaults {

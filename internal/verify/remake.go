@@ -82,7 +82,7 @@ func checkPlatform(doc *document, sys *manifest.System) (found []Finding) {
 			return
 		}
 		found = append(found, Finding{Path: string(sys.Toplevel), File: "system"}.of(CheckPlatform,
-			"the system is for %s, and %s says %s", manifest.FormatPlatform(sys.Platform), who, manifest.FormatPlatform(p)))
+			"the system is for %s, but %s names %s", manifest.FormatPlatform(sys.Platform), who, manifest.FormatPlatform(p)))
 	}
 	differ("the config", doc.config.Platform)
 	if doc.entry != nil && doc.entry.Platform != nil {
@@ -155,7 +155,7 @@ func (v *verification) checkLayer(ctx context.Context, check Check, c *content, 
 	}
 	if packed.DiffID == c.layer(n).diffID {
 		if d := c.doc.manifest.Layers[n]; packed.Digest != d.Digest && !v.noManifest {
-			return []Finding{place.of(check, "its tar is right, but compressed with %s it has digest %s", l.Compression, packed.Digest)}, nil
+			return []Finding{place.of(check, "the tar is right, but not the blob: compressed with %s, its digest is %s", l.Compression, packed.Digest)}, nil
 		}
 		return nil, nil
 	}
@@ -167,7 +167,7 @@ func (v *verification) checkLayer(ctx context.Context, check Check, c *content, 
 		return found.findings, err
 	}
 	if len(found.findings) == 0 {
-		found.addf(check, "made again, its diffID is %s", packed.DiffID)
+		found.addf(check, "made again, the layer has diffID %s", packed.DiffID)
 	}
 	return found.findings, nil
 }

@@ -213,7 +213,7 @@ func othersNeed(checked, total int) string {
 	if checked == total {
 		return ""
 	}
-	return "; the others refer to themselves or have no sha256, and need a signature"
+	return "; the others refer to themselves or have no sha256, so only a signature can confirm them"
 }
 
 // checkResults returns the results of all checks that apply, in their order.
@@ -252,7 +252,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		all = append(all, result(CheckBase, holds, "%s", detail))
 	}
 	if total := c.addresses.total; total > 0 || failed[CheckAddresses] != nil {
-		all = append(all, result(CheckAddresses, Holds, "%d of %d content-addressed paths are where their content puts them%s", p.ByAddr, total, othersNeed(p.ByAddr, total)))
+		all = append(all, result(CheckAddresses, Holds, "%d of %d content-addressed paths have the name that their content gives%s", p.ByAddr, total, othersNeed(p.ByAddr, total)))
 	}
 	if p.Format >= manifest.Format2 && !r.form().application || failed[CheckInit] != nil {
 		holds, detail := describeInit(c.init, v.o.Init != nil)
@@ -263,7 +263,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		result(CheckPlatform, Holds, words.platform, p.Platform),
 		result(CheckConfig, Holds, "the config, made again, is the same"))
 	if v.noManifest {
-		all = append(all, CheckResult{Check: CheckManifest, Verdict: Without, Detail: "a docker-archive has none"})
+		all = append(all, CheckResult{Check: CheckManifest, Verdict: Without, Detail: "a docker-archive has no manifest"})
 	} else {
 		all = append(all, result(CheckManifest, Holds, "the manifest, made again, is the same"))
 	}
@@ -281,7 +281,7 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	switch {
 	case len(v.o.Closures) == 0:
 	case r.comparison == nil:
-		all = append(all, CheckResult{Check: CheckClosure, Verdict: Without, Detail: "no closure was given for it"})
+		all = append(all, CheckResult{Check: CheckClosure, Verdict: Without, Detail: "no closure was given for this platform"})
 	default:
 		all = append(all, result(CheckClosure, Holds, "made from the given closure, it is the same"))
 	}

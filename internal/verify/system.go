@@ -108,7 +108,7 @@ func (s *systemContent) identifyApplication(files *systemFiles, doc *document) (
 	case err != nil:
 		return []Finding{place.of(CheckSystem, "%v", err)}
 	case app == nil:
-		return []Finding{place.of(CheckSystem, "it is missing, or not one of an application")}
+		return []Finding{place.of(CheckSystem, "it is missing, or does not describe an application")}
 	}
 	if app.Base != nil {
 		if s.base, err = manifest.RecordedBase(*app.Base, doc.manifest, &doc.config); err != nil {
@@ -116,7 +116,7 @@ func (s *systemContent) identifyApplication(files *systemFiles, doc *document) (
 		}
 	}
 	if n := s.baseLayers(); n != s.form.base {
-		return []Finding{place.of(CheckSystem, "%d layers are of the base image, the manifest says %d", n, s.form.base)}
+		return []Finding{place.of(CheckSystem, "%d layers belong to the base image, but the manifest records %d", n, s.form.base)}
 	}
 	s.application, s.infos, s.toplevel = app, infos, app.Roots[0]
 	return nil

@@ -178,7 +178,7 @@ var tampered = []struct {
 	}, place: "-group", what: "a second time"},
 	{name: "no nix/store entry", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { return remove(items, 1) })
-	}, place: "layer", what: "not nix/store"},
+	}, place: "layer", what: "should be nix/store"},
 	{name: "padding with something in it", change: func(s *sample) {
 		n := s.edit("web-root/index.html", func(items []item, at int) []item { return items })
 		items := s.tarOf(0, n)
@@ -228,7 +228,7 @@ var tampered = []struct {
 		b[len(b)/2] ^= 1
 		s.changed[d] = b
 	}, place: "layer 3", what: "the content has digest"},
-	{name: "missing blob", change: func(s *sample) { s.gone[s.manifests[0].Layers[2].Digest] = true }, place: "layer 3", what: "not there"},
+	{name: "missing blob", change: func(s *sample) { s.gone[s.manifests[0].Layers[2].Digest] = true }, place: "layer 3", what: "it is missing"},
 	{name: "flipped bit in a config", change: func(s *sample) {
 		s.t.Helper()
 		s.editManifest = func(m []byte) []byte {
@@ -245,7 +245,7 @@ var tampered = []struct {
 			s.gone[s.index.Manifests[1].Digest] = true
 			return b
 		}
-	}, place: "linux/arm64", what: "not there", arm64: true},
+	}, place: "linux/arm64", what: "it is missing", arm64: true},
 	{name: "wrong diffID with a right digest", change: func(s *sample) {
 		s.configs[0].RootFS.DiffIDs[4] = digest.FromString("something else")
 		s.manifests[0].Layers[4].Annotations[manifest.AnnotationDiffID] = digest.FromString("something else").String()
@@ -262,7 +262,7 @@ var tampered = []struct {
 		l[2], l[3] = l[3], l[2]
 		d[2], d[3] = d[3], d[2]
 		h[2], h[3] = h[3], h[2]
-	}, place: "layer 3", what: "has changed places with layer 4"},
+	}, place: "layer 3", what: "swapped with layer 4"},
 	{name: "wrong media type of a layer", change: func(s *sample) {
 		s.manifests[0].Layers[0].MediaType = ocispec.MediaTypeImageLayerZstd
 	}, place: "layer 1", what: "cannot be decompressed"},
@@ -277,18 +277,18 @@ var tampered = []struct {
 		*l = slices.Insert(*l, 11, (*l)[10])
 		*d = slices.Insert(*d, 11, (*d)[10])
 		*h = slices.Insert(*h, 11, (*h)[10])
-	}, place: "layer 12", what: "layer 11 has it too"},
+	}, place: "layer 12", what: "layer 11 contains this path too"},
 
 	// These change the Nix database and the closure.
 	{name: "path missing from the database", change: func(s *sample) {
 		s.database(`DELETE FROM Refs WHERE reference = (SELECT id FROM ValidPaths WHERE path LIKE '%-web-root')`, `DELETE FROM ValidPaths WHERE path LIKE '%-web-root'`)
-	}, place: "web-root", what: "the Nix database does not have it"},
+	}, place: "web-root", what: "the Nix database does not list this path"},
 	{name: "extra row in the database", change: func(s *sample) {
 		s.database(`INSERT INTO ValidPaths (path, hash, registrationTime, narSize) VALUES ('/nix/store/00000000000000000000000000000000-evil', 'sha256:` + strings.Repeat("0", 64) + `', 1, 120)`)
-	}, place: "00000000000000000000000000000000-evil", what: "but no layer"},
+	}, place: "00000000000000000000000000000000-evil", what: "but no layer contains it"},
 	{name: "path missing from the layers", change: func(s *sample) {
 		s.edit("-passwd", remove)
-	}, place: "-passwd", what: "but no layer"},
+	}, place: "-passwd", what: "but no layer contains it"},
 	{name: "unreferenced path", change: func(s *sample) {
 		s.database(`DELETE FROM Refs WHERE reference = (SELECT id FROM ValidPaths WHERE path LIKE '%-web-root')`)
 	}, place: "web-root", what: "not reachable"},
@@ -326,7 +326,7 @@ var tampered = []struct {
 	{name: "database that is none", change: func(s *sample) {
 		s.edit(databaseName, func(items []item, at int) []item { items[at].content = []byte("x"); items[at].setSize(); return items })
 	}, place: databaseName, what: "no tables"},
-	{name: "no database", change: func(s *sample) { s.edit(databaseName, remove) }, place: databaseName, what: "missing"},
+	{name: "no database", change: func(s *sample) { s.edit(databaseName, remove) }, place: databaseName, what: "it is missing"},
 
 	// These change the system layer.
 	{name: "absolute symlink in the system layer", change: func(s *sample) {
@@ -375,7 +375,7 @@ var tampered = []struct {
 	// These change the init layer.
 	{name: "init that is another program", change: func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item { items[at].content[entryPoint] ^= 1; return items })
-	}, place: initName, what: "the manifest says"},
+	}, place: initName, what: "the manifest records"},
 	{name: "init that is another program, said", gzip: true, change: func(s *sample) {
 		n := s.edit(initName, func(items []item, at int) []item { items[at].content[entryPoint] ^= 1; return items })
 		items := s.tarOf(0, n)
@@ -406,20 +406,20 @@ var tampered = []struct {
 	}, place: "sbin/more", what: "an extra file"},
 	{name: "no init layer", change: func(s *sample) {
 		s.drop(0, 0)
-	}, place: "layer 1", what: "missing, or not a file"},
+	}, place: "layer 1", what: "it is missing, or not a file"},
 	{name: "init that the manifest does not have", change: func(s *sample) {
 		delete(s.manifests[0].Annotations, manifest.AnnotationInit)
-	}, place: "layer 1", what: "not nix"},
+	}, place: "layer 1", what: "should be nix"},
 	{name: "init layer compressed by another tool", gzip: true, change: func(s *sample) {
 		s.setTar(0, 0, s.tarOf(0, 0))
 	}, place: "layer 1", what: "compressed with gzip:3"},
 	{name: "a format that has no init", change: func(s *sample) {
 		s.manifests[0].Annotations[manifest.AnnotationFormat] = "1"
-	}, place: "layer 1", what: "not nix"},
+	}, place: "layer 1", what: "should be nix"},
 
 	// These change config, manifest and index.
-	{name: "wrong platform in the config", change: func(s *sample) { s.configs[0].Architecture = "arm64" }, place: "system", what: "the config says linux/arm64"},
-	{name: "wrong platform in the index", change: func(s *sample) { s.index.Manifests[0].Platform.Architecture = "riscv64" }, place: "system", what: "the index says linux/riscv64"},
+	{name: "wrong platform in the config", change: func(s *sample) { s.configs[0].Architecture = "arm64" }, place: "system", what: "the config names linux/arm64"},
+	{name: "wrong platform in the index", change: func(s *sample) { s.index.Manifests[0].Platform.Architecture = "riscv64" }, place: "system", what: "the index names linux/riscv64"},
 	{name: "manifests for each other's platform", change: func(s *sample) {
 		s.editIndex = func(b []byte) []byte {
 			s.index.Manifests[0].Digest, s.index.Manifests[1].Digest = s.index.Manifests[1].Digest, s.index.Manifests[0].Digest
@@ -446,7 +446,7 @@ var tampered = []struct {
 	}, place: "config", what: "evil is 1 and should not be there"},
 	{name: "white space in the config", change: func(s *sample) {
 		s.editConfig = func(b []byte) []byte { return append(b, '\n') }
-	}, place: "config", what: "other bytes"},
+	}, place: "config", what: "the bytes differ"},
 	{name: "annotation of a manifest", change: func(s *sample) { s.manifests[0].Annotations["org.example"] = "x" }, place: "config", what: "annotations is"},
 	{name: "toplevel in the annotations", change: func(s *sample) {
 		s.manifests[0].Annotations[manifest.AnnotationToplevel] = "/nix/store/00000000000000000000000000000000-x"

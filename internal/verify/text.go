@@ -27,17 +27,17 @@ func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 			p.Printf("  %s\n", pr.Toplevel)
 			p.Printf("  %s, %s, %s in %s\n", human.Count(pr.Paths, "store path"), human.Count(pr.Layers, "layer"), human.Bytes(pr.NarSize), human.Bytes(pr.Size))
 			if b := pr.Base; b != nil {
-				p.Printf("  above %s of %s, which nixoci has not made\n", human.Count(b.Count, "layer"), b.BaseInfo)
+				p.Printf("  on top of %s of %s, which nixoci has not made\n", human.Count(b.Count, "layer"), b.BaseInfo)
 			}
 		} else if !pr.Made {
 			p.Printf("  made by another tool\n")
 		}
-		by := "whoever pushed it"
+		by := "at the push"
 		if pr.Base != nil {
 			by += ", or by the base image"
 		}
 		for _, s := range pr.Settings {
-			p.Printf("  set by %s: %s %s\n", by, s.Name, s.Value)
+			p.Printf("  set %s: %s %s\n", by, s.Name, s.Value)
 		}
 		for _, c := range pr.Checks {
 			p.Printf("  %s %-11s %s\n", mark(c.Verdict, colors), c.Check, text(c))
@@ -66,7 +66,7 @@ func (r *Report) verdict() string {
 	case len(r.Origin) > 0:
 		but := ""
 		if slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool { return p.Base != nil }) {
-			but = "; this says nothing of the base image"
+			but = "; this does not cover the base image"
 		}
 		return "verified: " + strings.Join(r.Origin, ", and ") + but
 	}
@@ -126,7 +126,7 @@ func (r *Report) Lines() (lines []string) {
 		}
 		line := f.String()
 		if more > 0 {
-			line += fmt.Sprintf("; the same of %s", human.Count(more, "other store path"))
+			line += fmt.Sprintf("; the same for %s", human.Count(more, "other store path"))
 		}
 		lines = append(lines, line)
 	}
