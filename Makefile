@@ -66,8 +66,8 @@ lint: ## run gofmt, vet, staticcheck, and actionlint for the workflows
 vulncheck: ## find known vulnerabilities in called code; asks vuln.go.dev
 	$(GOTOOL) govulncheck ./...
 
-docs: ## generate docs/reference.md and the fields of docs/specification.md from the code
-	$(GO) test ./cmd/nixoci ./internal/spec -run "TestReference|TestSchema" -update
+docs: ## generate docs/reference.md and the fields of docs/specification.md and docs/policy.md from the code
+	$(GO) test ./cmd/nixoci ./internal/spec ./internal/policy -run "TestReference|TestSchema" -update
 
 picture: ## renew docs/plan-page.png; needs Chromium
 	./docs/picture.sh

@@ -37,7 +37,8 @@ var allowed = map[string][]string{
 	"internal/closure":     {"internal/atomicfile", "internal/hint", "internal/nar", "internal/retry"},
 	"internal/nixbuild":    {"internal/hint", "internal/nar", "internal/closure"},
 	"internal/application": {"internal/hint", "internal/closure"},
-	"internal/spec":        {"internal/hint", "internal/closure"},
+	"internal/schema":      {"internal/hint"},
+	"internal/spec":        {"internal/hint", "internal/closure", "internal/schema"},
 	"internal/plan":        {"internal/hint", "internal/closure"},
 	"internal/layers":      {"internal/hint", "internal/nar", "internal/closure"},
 	"internal/oci":         {"internal/hint", "internal/layers"},
@@ -50,6 +51,7 @@ var allowed = map[string][]string{
 	// Beside the way: these packages read images through oci.
 	"internal/attest": {"internal/hint", "internal/closure", "internal/nixbuild", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/report": {"internal/atomicfile", "internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/policy": {"internal/hint", "internal/schema", "internal/closure", "internal/layers", "internal/attest"},
 	"internal/doctor": {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/prune":  {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/verify": {"internal/atomicfile", "internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},

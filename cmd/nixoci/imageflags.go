@@ -165,15 +165,24 @@ func created(flag string) (*time.Time, error) {
 	if value == "" {
 		return nil, nil
 	}
-	var t time.Time
+	t, err := parseTime(from, value)
+	if err != nil {
+		return nil, err
+	}
+	return &t, nil
+}
+
+// parseTime reads a time that a flag or variable gives: seconds since 1970 or, in a
+// flag, RFC 3339.
+func parseTime(from, value string) (t time.Time, err error) {
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 		t = time.Unix(seconds, 0)
-	} else if t, err = time.Parse(time.RFC3339, value); err != nil || from != "--created" {
-		return nil, hint.Add(fmt.Errorf("%s %q: not a time", from, value), "give seconds since 1970, or RFC 3339: 2026-01-31T00:00:00Z")
+	} else if t, err = time.Parse(time.RFC3339, value); err != nil || !strings.HasPrefix(from, "--") {
+		return t, hint.Add(fmt.Errorf("%s %q: not a time", from, value), "give seconds since 1970, or RFC 3339: 2026-01-31T00:00:00Z")
 	}
 	t = t.UTC()
 	if y := t.Year(); y < 1970 || y > 9999 {
-		return nil, fmt.Errorf("%s %q: the year %d is out of range", from, value, y)
+		return t, fmt.Errorf("%s %q: the year %d is out of range", from, value, y)
 	}
-	return &t, nil
+	return t, nil
 }

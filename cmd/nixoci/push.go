@@ -366,7 +366,7 @@ func requireSignature(r *push.Remote, key *attest.PublicKey) {
 		return
 	}
 	r.RequireSignature(func(ctx context.Context, src oci.Reader, d ocispec.Descriptor) error {
-		_, err := attest.Verify(ctx, src, d.Digest, key)
+		_, err := attest.Verify(ctx, src, d.Digest, attest.NamedKey{Key: key})
 		return err
 	})
 }

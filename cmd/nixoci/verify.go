@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
@@ -14,6 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/human"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/verify"
@@ -29,6 +30,10 @@ type verifyFlags struct {
 	against   string
 	keys      []string
 	attested  []string
+	rebuilt   int
+	rebuilder []string
+	result    resultFlags
+	policy    policyFlag
 }
 
 func (a *app) verifyCommand() *cobra.Command {
@@ -48,7 +53,7 @@ With CLOSURE, verify also assembles the image again from the closure, with the
 plan and the settings of the image. The result must be the same.
 
 verify proves consistency, not origin: a completely forged image passes too. To
-prove the origin, there are three ways:
+prove the origin, there are several ways:
 
   CLOSURE               compare with your own closure
   --require-signatures  require signatures of the store paths, which come from
@@ -56,6 +61,11 @@ prove the origin, there are three ways:
                         from the binary cache that --against names
   --key                 require a signature of the image, or of the statements
                         about it that --require-attestation names
+  --policy              require what a file says
+
+--require-rebuilders asks others: so many of those whose keys --rebuilder-key
+names must have made the image again and signed that. To be one of them, verify
+with CLOSURE, --attest-result and your private --key.
 
 verify lists what is attached to the image, who has signed it, and whether that
 was checked.
@@ -66,6 +76,8 @@ exits with code 3.`,
 		Example: `  nixoci verify ghcr.io/org/web:1.2
   nixoci verify --keep-going oci:./web
   nixoci verify ghcr.io/org/web:1.2 ./result
+  nixoci verify ghcr.io/org/web:1.2 .#web --attest-result --key mine.key
+  nixoci verify ghcr.io/org/web:1.2 --require-rebuilders 2 --rebuilder-key anna.pub --rebuilder-key ben.pub
   nixoci verify ghcr.io/org/web:1.2 --against https://cache.nixos.org --trusted-public-key org-1:… --require-signatures all`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			closures, err := f.closure.spec.apply(cmd.Flags(), args[1:], nil, &f.closure)
@@ -84,8 +96,12 @@ exits with code 3.`,
 	f.init.add(cmd.Flags(), "program that the image must have at /sbin/init, or none if it must have no program; repeat for other platforms")
 	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "which store paths must have a signature of a trusted key: all, any (at least one) or none; content-addressed paths need no signature")
 	cmd.Flags().StringVar(&f.against, "against", "", "binary cache, such as https://cache.nixos.org, whose signatures count in addition to those attached to the image")
-	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "file with a public key that must have signed the image, with nixoci sign or cosign sign; can be repeated: one of the keys must have signed it")
+	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "file with a public key that must have signed the image, with nixoci sign or cosign sign; can be repeated: one of the keys must have signed it. With --attest-result, also the file with the private key that signs the result")
 	cmd.Flags().StringArrayVar(&f.attested, "require-attestation", nil, "type of a statement, such as slsaprovenance1 or spdx, that a --key must have signed instead of the image; can be repeated: all are required")
+	cmd.Flags().IntVar(&f.rebuilt, "require-rebuilders", 0, "how many of the rebuilders that --rebuilder-key names must have made the image again and signed that")
+	cmd.Flags().StringArrayVar(&f.rebuilder, "rebuilder-key", nil, "file with the public key of a rebuilder; can be repeated: the report says what each of them says of the image")
+	f.result.add(cmd)
+	f.policy.add(cmd)
 	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "report all differences, not only the first")
 	return cmd
 }
@@ -101,7 +117,10 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 			return err
 		}
 	}
-	if err := f.signatures(a, &o); err != nil {
+	if err := f.requirements(a, &o); err != nil {
+		return err
+	}
+	if err := f.result.check(ref, closures); err != nil {
 		return err
 	}
 	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
@@ -121,13 +140,21 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	if err != nil {
 		return err
 	}
-	a.done = true
+	published, failed := a.publish(ctx, ref, report, f)
+	a.done = failed == nil
 	if a.json {
-		err = a.stdout.JSON(report)
+		err = a.stdout.JSON(struct {
+			*verify.Report
+			Published []publishedSummary `json:"published,omitempty"`
+		}{report, published})
 	} else if !a.quiet {
 		err = report.WriteText(a.stdout, a.coloredOn(a.stdout.Raw()))
 	}
-	if err != nil || report.OK {
+	if failed != nil && !report.OK {
+		a.stderr.Printf("%s %v\n", a.paint(red, "nixoci:"), failed) // the mismatch is the error of this run
+		failed = nil
+	}
+	if err = errors.Join(failed, err); err != nil || report.OK {
 		return err
 	}
 	lines := report.Lines()
@@ -172,6 +199,21 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*m
 	return systems, manifest.CheckPlatforms(systems)
 }
 
+// requirements copies the requirements of the flags and of the policy into o.
+func (f *verifyFlags) requirements(a *app, o *verify.Options) error {
+	if err := f.policy.load(); err != nil {
+		return err
+	}
+	if err := f.signatures(a, o); err != nil {
+		return err
+	}
+	if err := f.rebuilders(o); err != nil {
+		return err
+	}
+	f.policy.apply(o)
+	return nil
+}
+
 // signatures copies the flags about signatures into o.
 func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 	switch o.Require = verify.Required(f.require); o.Require {
@@ -189,35 +231,103 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 			return usageError{fmt.Errorf("--against: %w", err)}
 		}
 	}
-	if o.Signers, err = readPublicKeys(f.keys); err != nil {
+	keys, err := f.readKeys(a)
+	if err != nil {
 		return err
+	}
+	counting := keys // those that may have signed what --require-attestation names
+	if p := f.policy.loaded; p != nil && len(keys) == 0 {
+		counting = p.Keys
 	}
 	for _, name := range f.attested {
 		t, err := attest.PredicateType(name)
 		if err != nil {
 			return usageError{fmt.Errorf("--require-attestation: %w", err)}
 		}
-		o.Attestations = append(o.Attestations, t)
+		o.Attestations = append(o.Attestations, verify.RequiredAttestation{Type: t, Keys: counting})
 	}
-	if len(o.Attestations) > 0 && len(o.Signers) == 0 {
+	switch {
+	case len(counting) == 0 && len(f.attested) > 0:
 		return usagef("--require-attestation: --key is missing, the key that must have signed it")
+	case len(keys) > 0 && len(f.attested) == 0:
+		o.Signatures = []verify.RequiredSignatures{{Keys: keys, Count: 1}}
 	}
 	return nil
 }
 
-// readPublicKeys reads keys. The name of each key is the name of its file.
-func readPublicKeys(files []string) (keys []attest.NamedKey, err error) {
-	for _, file := range files {
-		key, err := readPublicKey(file)
+// rebuilders copies the flags about rebuilders into o.
+func (f *verifyFlags) rebuilders(o *verify.Options) error {
+	if f.rebuilt == 0 && len(f.rebuilder) == 0 {
+		return nil
+	}
+	var keys []attest.NamedKey
+	for _, file := range f.rebuilder {
+		data, err := readKeyFile("--rebuilder-key", file)
+		if err != nil {
+			return err
+		}
+		key, err := attest.ParsePublicKey(data)
+		if err != nil {
+			return fmt.Errorf("--rebuilder-key %s: %w", file, err)
+		}
+		keys = append(keys, attest.NamedKey{Name: file, Key: key})
+	}
+	keys = attest.DistinctKeys(keys)
+	required := verify.RequiredRebuilders{Count: f.rebuilt}
+	for _, k := range keys {
+		required.Known = append(required.Known, verify.Rebuilder{NamedKey: k})
+	}
+	if len(keys) == 0 {
+		required.Known = f.policy.rebuilders()
+	}
+	switch known := len(required.Known); {
+	case f.rebuilt < 0:
+		return usagef("--require-rebuilders %d: less than none", f.rebuilt)
+	case f.rebuilt > known && len(keys) == 0:
+		return usagef("--require-rebuilders %d: %s known: name the keys of others with --rebuilder-key", f.rebuilt, human.Count(known, "rebuilder"))
+	case f.rebuilt > known:
+		return usagef("--require-rebuilders %d: --rebuilder-key names %s (%s)", f.rebuilt, human.Count(known, "different key"), strings.Join(attest.KeyNames(keys), ", "))
+	}
+	o.Rebuilders = append(o.Rebuilders, required)
+	return nil
+}
+
+// readKeys reads the files of --key. The name of each key is the name of its file. If two
+// files hold the same key, it is one key. With --attest-result, one of them is the private key that
+// signs the result.
+func (f *verifyFlags) readKeys(a *app) (keys []attest.NamedKey, err error) {
+	for _, file := range f.keys {
+		data, err := readKeyFile("--key", file)
 		if err != nil {
 			return nil, err
 		}
-		if key == nil {
-			return nil, usagef("--key: the file name is empty")
+		if f.result.passed && attest.IsPrivateKey(data) {
+			if f.result.key != nil {
+				return nil, usagef("--key %s: --attest-result signs with one key, and another private key is given", file)
+			}
+			if f.result.key, err = attest.ParsePrivateKey(data, a.keyPassword); err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			continue
 		}
-		keys = append(keys, attest.NamedKey{Name: filepath.Base(file), Key: key})
+		key, err := attest.ParsePublicKey(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		keys = append(keys, attest.NamedKey{Name: file, Key: key})
 	}
-	return keys, nil
+	return attest.DistinctKeys(keys), nil
+}
+
+func readKeyFile(flag, file string) ([]byte, error) {
+	if file == "" {
+		return nil, usagef("%s: the file name is empty", flag)
+	}
+	data, err := limit.ReadNamed(file, limit.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	return data, nil
 }
 
 // verifyProgress shows the progress of a verification. With --verbose it also

@@ -14,21 +14,16 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// NamedKey is a public key and its name in reports.
-type NamedKey struct {
-	Name string
-	Key  *PublicKey
-}
-
 // Attestation is a document that is attached to an image, usually a signed statement.
 type Attestation struct {
 	Attached      digest.Digest // digest of the manifest that attaches it
+	Content       digest.Digest // digest of the document itself
 	ArtifactType  string
-	PredicateType string   // "" if it is not a statement, or cannot be read
-	Signed        bool     // it has a signature, by anybody
-	Signer        string   // name in its certificate; "" if it was signed with a plain key
-	SignedBy      []string // names of the given keys that have signed it
-	Refused       string   // reason why it proves nothing; "" if SignedBy is not empty
+	PredicateType string     // "" if it is not a statement, or cannot be read
+	Signed        bool       // it has a signature, by anybody
+	Signer        string     // name in its certificate; "" if it was signed with a plain key
+	SignedBy      []NamedKey // the given keys that have signed it, also if it is about another image
+	Refused       string     // reason why it proves nothing; "" if nothing is wrong
 
 	statement *signedStatement // nil if it cannot be read
 }
@@ -37,11 +32,20 @@ type Attestation struct {
 // about the image.
 func (a *Attestation) Trusted() bool { return a.Refused == "" && len(a.SignedBy) > 0 }
 
+// TrustedBy returns those of keys that have signed the attestation. It returns none
+// if the attestation is not about the image.
+func (a *Attestation) TrustedBy(keys []NamedKey) []NamedKey {
+	if a.Refused != "" {
+		return nil
+	}
+	return CommonKeys(a.SignedBy, keys)
+}
+
 // IsSignature reports whether the attestation is only a signature of the image.
 func (a *Attestation) IsSignature() bool { return a.PredicateType == signPredicate }
 
 // Predicate returns the attestation's predicate. It returns nil if the attestation
-// cannot be read or the predicate is longer than maxPredicate.
+// cannot be read or the predicate is longer than limit.Predicate.
 func (a *Attestation) Predicate() json.RawMessage {
 	if a.statement == nil {
 		return nil
@@ -82,7 +86,7 @@ func bundles(ctx context.Context, src oci.Reader, subject digest.Digest, keys []
 		if err != nil {
 			return nil, err
 		}
-		a.Attached, a.ArtifactType = d.Digest, d.ArtifactType
+		a.Attached, a.Content, a.ArtifactType = d.Digest, digest.FromBytes(doc.Data), d.ArtifactType
 		all = append(all, *a)
 	}
 	return all, nil
@@ -109,25 +113,31 @@ func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() 
 		return &Attestation{Refused: err.Error()}, nil
 	}
 	a := &Attestation{PredicateType: e.statement.PredicateType, Signed: true, Signer: signerOf(e.certificate), statement: e.statement}
+	a.SignedBy = e.signedBy(keys)
 	switch about := e.statement.digests(); {
 	case !slices.Contains(about, subject):
 		a.Refused = fmt.Sprintf("it is about %s, not this image", about[0])
 	case len(keys) == 0:
 		a.Refused = "nobody has checked it"
-	default:
-		if a.SignedBy = e.signedBy(keys); len(a.SignedBy) == 0 {
-			a.Refused = e.strange(keys)
-		}
+	case len(a.SignedBy) == 0:
+		a.Refused = e.strange(keys)
 	}
-	if len(a.statement.Predicate) > maxPredicate {
+	if len(a.statement.Predicate) > limit.Predicate {
 		a.statement.Predicate = nil // callers do not need long predicates, such as bills of materials
 	}
 	return a, nil
 }
 
-// maxPredicate is the longest predicate that is kept, in bytes. Longer ones are only
-// checked.
-const maxPredicate = 1 << 20
+// Summary reads a verification summary. If the attestation is something else, it returns nil.
+func (a *Attestation) Summary() (*Summary, error) {
+	switch {
+	case a.PredicateType != SummaryType || a.statement == nil:
+		return nil, nil
+	case a.statement.Predicate == nil:
+		return nil, fmt.Errorf("not a verification summary: more than %d bytes", limit.Predicate)
+	}
+	return ParseSummary(a.statement.Predicate)
+}
 
 const attestationSuffix = ".att"
 
@@ -148,7 +158,7 @@ func taggedEnvelopes(ctx context.Context, src oci.Reader, subject digest.Digest,
 		if err != nil {
 			return nil, err
 		}
-		a.Attached, a.ArtifactType = b.Descriptor.Digest, l.MediaType
+		a.Attached, a.Content, a.ArtifactType = b.Descriptor.Digest, l.Digest, l.MediaType
 		all = append(all, *a)
 	}
 	return all, nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,17 +158,14 @@ func newEnvelope(payloadType string, payload []byte, signatures [][]byte) (*enve
 	return &envelope{message: dsse.PAE(payloadType, payload), signatures: signatures, statement: s}, nil
 }
 
-// signedBy returns the names of the keys that have signed e.
-func (e *envelope) signedBy(keys []NamedKey) (names []string) {
+// signedBy returns the keys that have signed e.
+func (e *envelope) signedBy(keys []NamedKey) (by []NamedKey) {
 	for _, k := range keys {
-		for _, sig := range e.signatures {
-			if k.Key.verify(e.message, sig) {
-				names = append(names, k.Name)
-				break
-			}
+		if slices.ContainsFunc(e.signatures, func(sig []byte) bool { return k.Key.verify(e.message, sig) }) {
+			by = append(by, k)
 		}
 	}
-	return names
+	return by
 }
 
 // strange returns the reason why none of keys has signed e.

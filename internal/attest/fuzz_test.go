@@ -68,3 +68,31 @@ func FuzzSignaturePayload(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSummary reads verification summaries of whoever can write to a repository. If
+// one is accepted, nixoci writes it again, and reads the same.
+func FuzzSummary(f *testing.F) {
+	good, err := json.Marshal(testSummary())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"verifier":{"id":"x"},"timeVerified":"0001-01-01T00:00:00.5-23:00","resourceUri":"x","policy":{"uri":"x"},"verificationResult":"FAILED","verifiedLevels":null}`))
+	f.Add([]byte(`{"timeVerified":"9999-12-31T23:59:59-23:59"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := ParseSummary(data)
+		if err != nil {
+			return
+		}
+		if s.Rebuilt() && s.Result != Passed {
+			t.Errorf("%+v was made again", s)
+		}
+		again, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if second, err := ParseSummary(again); err != nil || second.String() != s.String() || second.Rebuilt() != s.Rebuilt() {
+			t.Errorf("%+v, %v, was %+v", second, err, s)
+		}
+	})
+}

@@ -14,6 +14,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -75,6 +77,12 @@ func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey,
 	return newPrivateKey(key)
 }
 
+// IsPrivateKey reports whether a key file holds a private key.
+func IsPrivateKey(data []byte) bool {
+	block, _ := pem.Decode(data)
+	return block != nil && strings.HasSuffix(block.Type, pemPKCS8)
+}
+
 func newPrivateKey(key any) (*PrivateKey, error) {
 	ec, ok := key.(*ecdsa.PrivateKey)
 	if !ok || ec.Curve != elliptic.P256() {
@@ -120,6 +128,61 @@ func (k *PrivateKey) sign(message []byte) ([]byte, error) {
 
 // PublicKey checks signatures.
 type PublicKey struct{ key crypto.PublicKey }
+
+// ID is the SHA-256 of the key in DER, in base64. A Sigstore bundle names its key by
+// it. Two keys with the same ID are the same key.
+func (k *PublicKey) ID() string {
+	id, err := hintOf(k.key)
+	if err != nil {
+		panic(fmt.Sprintf("attest: public key of type %T: %v", k.key, err)) // impossible: ParsePublicKey read it from DER
+	}
+	return id
+}
+
+// NamedKey is a public key and its name in reports.
+type NamedKey struct {
+	Name string
+	Key  *PublicKey
+}
+
+// DistinctKeys returns each key once. If a key has several names, its name in the
+// result lists all of them.
+func DistinctKeys(keys []NamedKey) (distinct []NamedKey) {
+	names := map[string][]string{}
+	for _, k := range keys {
+		id := k.Key.ID()
+		if names[id] == nil {
+			distinct = append(distinct, k)
+		}
+		if !slices.Contains(names[id], k.Name) {
+			names[id] = append(names[id], k.Name)
+		}
+	}
+	for n := range distinct {
+		if also := names[distinct[n].Key.ID()][1:]; len(also) > 0 {
+			distinct[n].Name += " (also " + strings.Join(also, ", ") + ")"
+		}
+	}
+	return distinct
+}
+
+// CommonKeys returns those of keys that are also in wanted, with their names in keys.
+func CommonKeys(keys, wanted []NamedKey) (common []NamedKey) {
+	for _, k := range keys {
+		if slices.ContainsFunc(wanted, func(w NamedKey) bool { return w.Key.ID() == k.Key.ID() }) {
+			common = append(common, k)
+		}
+	}
+	return common
+}
+
+// KeyNames returns the names of keys.
+func KeyNames(keys []NamedKey) (names []string) {
+	for _, k := range keys {
+		names = append(names, k.Name)
+	}
+	return names
+}
 
 // ParsePublicKey reads a public key in PEM, as cosign and openssl write it: ECDSA,
 // Ed25519 or RSA.

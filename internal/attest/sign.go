@@ -50,6 +50,7 @@ type payload struct {
 
 // Signature is a valid signature.
 type Signature struct {
+	Key        NamedKey       // the key that made it
 	Digest     digest.Digest  // digest of the signed manifest or index
 	Repository string         // as named by the signer
 	Optional   map[string]any // other signed fields
@@ -180,20 +181,21 @@ func taggedManifest(ctx context.Context, src oci.Reader, tag string) (oci.Blob, 
 	return b, m, err
 }
 
-// Verify returns the signatures by key of d, a manifest or index in src. If there is
+// Verify returns the signatures by keys of d, a manifest or index in src. If there is
 // none, the error wraps [ErrUnsigned] or [ErrNoMatch]. A copy of an image keeps its
 // signatures, so the caller must judge whether a signature names the right repository.
-func Verify(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) ([]Signature, error) {
-	sigs, found, err := verifyTag(ctx, src, d, key)
+func Verify(ctx context.Context, src oci.Reader, d digest.Digest, keys ...NamedKey) ([]Signature, error) {
+	sigs, found, err := verifyTag(ctx, src, d, keys)
 	if err == nil {
 		var all []Attestation
-		all, err = bundles(ctx, src, d, []NamedKey{{Key: key}})
+		all, err = bundles(ctx, src, d, keys)
 		for i := range all {
 			if !all[i].Signed || !all[i].IsSignature() {
 				continue
 			}
-			if found++; all[i].Trusted() {
-				sigs = append(sigs, Signature{Digest: d})
+			found++
+			for _, key := range all[i].TrustedBy(keys) {
+				sigs = append(sigs, Signature{Key: key, Digest: d})
 			}
 		}
 	}
@@ -212,7 +214,7 @@ func Verify(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey
 
 // verifyTag checks the signatures under the .sig tag. found is the number of all
 // signatures there.
-func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, key *PublicKey) (sigs []Signature, found int, err error) {
+func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, keys []NamedKey) (sigs []Signature, found int, err error) {
 	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
 		return nil, 0, err
@@ -231,10 +233,14 @@ func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, key *Public
 			return nil, 0, err
 		}
 		var p payload
-		if !key.verify(data, sig) || json.Unmarshal(data, &p) != nil || p.Critical.Type != payloadCritical || p.Critical.Image.Digest != d {
+		if json.Unmarshal(data, &p) != nil || p.Critical.Type != payloadCritical || p.Critical.Image.Digest != d {
 			continue
 		}
-		sigs = append(sigs, Signature{d, p.Critical.Identity.Reference, p.Optional})
+		for _, key := range keys {
+			if key.Key.verify(data, sig) {
+				sigs = append(sigs, Signature{key, d, p.Critical.Identity.Reference, p.Optional})
+			}
+		}
 	}
 	return sigs, found, nil
 }

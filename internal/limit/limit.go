@@ -51,10 +51,13 @@ const (
 	ImageLayers    = 1000    // layers of one platform
 	Artifact       = 64 * mib
 	Bundle         = 24 * mib // a signed document; an SBOM of 5,000 store paths needs 16 MiB
+	Predicate      = 1 * mib  // the predicate of a signed statement, if nixoci reads it
 	Referrers      = 1000     // documents attached to one image
 	ReferrerPages  = 100
 	PlanFile       = 64 * mib
-	Tags           = 20_000 // tags of a repository, for prune
+	Policy         = 1 * mib // a verification policy
+	PolicyKeys     = 100     // keys and rebuilders in it
+	Tags           = 20_000  // tags of a repository, for prune
 	TagPages       = 200
 )
 
@@ -108,9 +111,12 @@ func Table() []Row {
 		{"ImageLayers", count(ImageLayers), "layers of one platform"},
 		{"Artifact", size(Artifact), "a document that is attached to an image, and all that `inspect` and `sbom` read of one image"},
 		{"Bundle", size(Bundle), "a signed document"},
+		{"Predicate", size(Predicate), "what a signed document says, if `verify` reads more than its type"},
 		{"Referrers", count(Referrers), "documents that are attached to one image"},
 		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
 		{"PlanFile", size(PlanFile), "a plan file"},
+		{"Policy", size(Policy), "a verification policy"},
+		{"PolicyKeys", count(PolicyKeys), "keys and rebuilders in a verification policy"},
 		{"Tags", count(Tags), "tags of a repository that is pruned"},
 		{"TagPages", count(TagPages), "pages in which a registry lists them"},
 		{"KeyFile", size(KeyFile), "a file of certificates or keys"},

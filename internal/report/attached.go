@@ -86,6 +86,7 @@ type AttachedDocument struct {
 	Statement    json.RawMessage   `json:"statement,omitempty"`     // in-toto statement
 	Predicate    string            `json:"predicateType,omitempty"` // of a signed statement
 	Signer       string            `json:"signer,omitempty"`        // who signed it; not checked
+	Summary      *attest.Summary   `json:"summary,omitempty"`       // what a verification summary says; not checked
 }
 
 func attachedDocuments(all []Attached) []AttachedDocument {
@@ -97,6 +98,7 @@ func attachedDocuments(all []Attached) []AttachedDocument {
 		}
 		if c := a.Claim; c != nil && c.Signed {
 			d.Predicate, d.Signer = c.PredicateType, cmp.Or(c.Signer, "a key")
+			d.Summary, _ = c.Summary() // nil if it cannot be read: then it is a statement like others
 		}
 		out = append(out, d)
 	}
@@ -105,7 +107,10 @@ func attachedDocuments(all []Attached) []AttachedDocument {
 
 // text describes the document in one line.
 func (a *AttachedDocument) text() string {
-	if a.Predicate != "" {
+	switch {
+	case a.Summary != nil:
+		return "verification summary: " + a.Summary.String() + ", signed by " + a.Signer + " (to check it: nixoci verify --rebuilder-key)"
+	case a.Predicate != "":
 		return "statement " + a.Predicate + ", signed by " + a.Signer + " (to check it: nixoci verify --key)"
 	}
 	s := a.ArtifactType + "  " + shortDigest(a.Digest)

@@ -157,6 +157,10 @@ func (a *AttachedDocument) known() string {
 // describe returns the kind of a document and a summary of its content.
 func (a *AttachedDocument) describe() (what, says string) {
 	switch {
+	case a.Summary != nil:
+		return "verification summary", a.Summary.String() + ", signed by " + a.Signer
+	case a.Predicate != "":
+		return "signed statement", a.Predicate + ", signed by " + a.Signer
 	case a.ArtifactType == attest.ClosureType:
 		return "closure", "derivers and signatures of the store paths"
 	case strings.HasPrefix(a.ArtifactType, "application/spdx"):

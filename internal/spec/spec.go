@@ -7,17 +7,15 @@
 package spec
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/schema"
 )
 
 // Version is the version of specifications that this nixoci reads.
@@ -91,52 +89,22 @@ type NamedLayer struct {
 	Name string `json:"name" doc:"name of the layer" flag:""`
 }
 
-// Decode reads a specification. An unknown field and a newer version are errors.
-func Decode(r io.Reader) (*Specification, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit.PlanFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("read specification: %w", err)
-	}
-	if len(data) > limit.PlanFile {
-		return nil, fmt.Errorf("read specification: more than %d bytes", limit.PlanFile)
-	}
-	var version struct {
-		Version *int `json:"nixociImage"`
-	}
-	if err := json.Unmarshal(data, &version); err != nil {
-		return nil, fmt.Errorf("read specification: %w", err)
-	}
-	switch {
-	case version.Version == nil:
-		return nil, hint.Add(errors.New("read specification: no field nixociImage"), fmt.Sprintf("begin it with {\"nixociImage\": %d", Version))
-	case *version.Version > Version:
-		return nil, hint.Add(fmt.Errorf("read specification: version %d, and this nixoci reads up to %d", *version.Version, Version), "use a newer nixoci")
-	case *version.Version < 1:
-		return nil, fmt.Errorf("read specification: version %d, not %d", *version.Version, Version)
-	}
-	s := &Specification{}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(s); err != nil {
-		return nil, explain(err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("read specification: trailing data after the specification")
-	}
-	return s, s.check()
+// kind describes the file.
+var kind = schema.Kind[Specification]{
+	Name: "specification", Title: "nixoci image specification", VersionField: "nixociImage", Version: Version,
+	Limit: limit.PlanFile, Page: "docs/specification.md",
+	Unknown: map[string]string{
+		"capabilities": "files of an image have no capabilities; give them to the container, such as docker run --cap-add NET_BIND_SERVICE",
+	},
 }
 
-// explain adds advice to an error about an unknown field.
-func explain(err error) error {
-	name, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
-	if !unknown {
-		return fmt.Errorf("read specification: %w", err)
+// Decode reads a specification. An unknown field and a newer version are errors.
+func Decode(r io.Reader) (*Specification, error) {
+	s, err := kind.Decode(r)
+	if err != nil {
+		return nil, err
 	}
-	advice := "docs/specification.md lists the fields; a newer nixoci may know more"
-	if name == `"capabilities"` {
-		advice = "files of an image have no capabilities; give them to the container, such as docker run --cap-add NET_BIND_SERVICE"
-	}
-	return hint.Add(fmt.Errorf("read specification: unknown field %s", name), advice)
+	return s, s.check()
 }
 
 func (s *Specification) check() error {
@@ -162,101 +130,11 @@ func (s *Specification) check() error {
 	return nil
 }
 
-// Field is one field with its documentation.
-type Field struct {
-	Name string // all names from the top, joined by dots; [] follows a list
-	Type string // type in JSON
-	Doc  string
-	Flag string // the flag with the same meaning; "" for none
-}
-
 // Fields returns all fields in their order.
-func Fields() []Field { return fieldsOf("", reflect.TypeFor[Specification]()) }
+func Fields() []schema.Field { return kind.Fields() }
 
-func fieldsOf(prefix string, t reflect.Type) (all []Field) {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		all = append(all, Field{prefix + name, typeName(f.Type), f.Tag.Get("doc"), f.Tag.Get("flag")})
-		switch inner := f.Type; {
-		case inner.Kind() == reflect.Struct:
-			all = append(all, fieldsOf(prefix+name+".", inner)...)
-		case inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct:
-			all = append(all, fieldsOf(prefix+name+"[].", inner.Elem())...)
-		}
-	}
-	return all
-}
+// FieldTable returns the list of fields as a Markdown table.
+func FieldTable() string { return kind.FieldTable() }
 
-func typeName(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Pointer:
-		return typeName(t.Elem())
-	case reflect.Bool:
-		return "boolean"
-	case reflect.Int, reflect.Int64:
-		return "integer"
-	case reflect.String:
-		return "string"
-	case reflect.Slice:
-		return "list of " + typeName(t.Elem()) + "s"
-	}
-	return "object"
-}
-
-// FieldTable returns the table of fields for docs/specification.md.
-func FieldTable() string {
-	var b strings.Builder
-	b.WriteString("| field | type | flag | meaning |\n|---|---|---|---|\n")
-	for _, f := range Fields() {
-		flag := f.Flag
-		if flag != "" && flag != "CLOSURE" {
-			flag = "`--" + flag + "`"
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, flag, f.Doc)
-	}
-	return b.String()
-}
-
-// Schema returns the JSON Schema of specifications.
-func Schema() ([]byte, error) {
-	s := schemaOf(reflect.TypeFor[Specification]())
-	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-	s["title"] = "nixoci image specification"
-	s["properties"].(map[string]any)["nixociImage"] = map[string]any{"const": Version, "description": "version of the specification: 1"}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	err := e.Encode(s)
-	return b.Bytes(), err
-}
-
-func schemaOf(t reflect.Type) map[string]any {
-	switch t.Kind() {
-	case reflect.Pointer:
-		return schemaOf(t.Elem())
-	case reflect.Bool:
-		return map[string]any{"type": "boolean"}
-	case reflect.Int, reflect.Int64:
-		return map[string]any{"type": "integer", "minimum": 0}
-	case reflect.String:
-		return map[string]any{"type": "string"}
-	case reflect.Slice:
-		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
-	case reflect.Map:
-		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem())}
-	}
-	properties, required := map[string]any{}, []string{}
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		p := schemaOf(f.Type)
-		p["description"] = f.Tag.Get("doc")
-		properties[name] = p
-		if options == "" {
-			required = append(required, name)
-		}
-	}
-	return map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
-}
+// Schema is the JSON Schema of specifications.
+func Schema() ([]byte, error) { return kind.Schema() }

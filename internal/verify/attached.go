@@ -3,8 +3,8 @@ package verify
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -14,6 +14,9 @@ import (
 // attachments are the documents attached to the image, and the findings about them.
 type attachments struct {
 	all      []attachedTo
+	attested []attestedBy // required statements that were found
+	rebuilt  []RebuilderReport
+	inputs   []Input // required documents that were found
 	findings []Finding
 }
 
@@ -22,6 +25,12 @@ type attachedTo struct {
 	platform  string // "" if the reference names this manifest or index
 	digest    digest.Digest
 	documents []attest.Attestation
+}
+
+// attestedBy names the keys that have signed the required statements of one type.
+type attestedBy struct {
+	predicateType string
+	keys          []attest.NamedKey
 }
 
 // AttachedDocument is a document that is attached to the image, for the report.
@@ -34,6 +43,8 @@ type AttachedDocument struct {
 	Signer        string        `json:"signer,omitempty"`   // name in its certificate, which nobody has checked
 	SignedBy      []string      `json:"signedBy,omitempty"` // names of the given keys that have signed it
 	Refused       string        `json:"refused,omitempty"`  // reason why it proves nothing
+
+	Summary *attest.Summary `json:"summary,omitempty"` // content of a verification summary
 }
 
 func (r *results) attachedFindings() []Finding {
@@ -47,7 +58,11 @@ func (r *results) attachedFindings() []Finding {
 // for Options.Attestations.
 func (v *verification) readAttached(ctx context.Context, docs *documents) (*attachments, error) {
 	a := &attachments{}
-	if v.noManifest || docs.top.Descriptor.Digest == "" {
+	switch {
+	case v.noManifest && len(v.o.Attestations)+len(v.o.Rebuilders) > 0:
+		a.findings = []Finding{Finding{}.of(CheckSignedBy, "nothing is attached: a docker-archive has no attached documents")}
+		return a, nil
+	case v.noManifest || docs.top.Descriptor.Digest == "":
 		return a, nil
 	}
 	subjects := []attachedTo{{digest: docs.top.Descriptor.Digest}}
@@ -61,7 +76,7 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 			continue
 		}
 		var err error
-		s.documents, err = attest.Attestations(ctx, v.src, s.digest, v.o.Signers)
+		s.documents, err = attest.Attestations(ctx, v.src, s.digest, v.keys)
 		if what, bad := contentFinding(err); bad {
 			s.documents, err = []attest.Attestation{{Refused: what}}, nil
 		}
@@ -71,30 +86,78 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 		a.all = append(a.all, s)
 	}
 	for _, want := range v.o.Attestations {
-		a.findings = append(a.findings, a.missing(want)...)
+		by, found := a.check(want, v.o.now())
+		if len(found) == 0 {
+			a.inputs = append(a.inputs, a.used(want, v.o.now())...)
+		}
+		a.findings = append(a.findings, found...)
+		if len(found) == 0 {
+			a.attested = append(a.attested, attestedBy{want.Type, by})
+		}
+	}
+	for _, want := range v.o.Rebuilders {
+		t := a.tally(want, v.o.now())
+		a.rebuilt = append(a.rebuilt, t.reports...)
+		a.inputs = append(a.inputs, t.inputs...)
+		a.findings = append(a.findings, t.findings(want, a.all[0].digest)...)
 	}
 	return a, nil
 }
 
-// missing returns findings if no given key has signed a statement of the predicate type
-// want. One statement about the whole image is enough, or one about each platform.
-func (a *attachments) missing(want string) (found []Finding) {
+// check returns the keys that have signed the statements that want requires. One
+// statement about the whole image is enough, or one about each platform. If there are
+// none, the findings say why.
+func (a *attachments) check(want RequiredAttestation, now time.Time) (by []attest.NamedKey, found []Finding) {
 	for n, s := range a.all {
-		if slices.ContainsFunc(s.documents, func(d attest.Attestation) bool { return d.PredicateType == want && d.Trusted() }) {
-			if n == 0 {
-				return nil
-			}
-			continue
-		}
-		if n > 0 || len(a.all) == 1 {
-			why := a.all[0].reasons(want)
+		signers := s.signers(want, now)
+		by = attest.DistinctKeys(append(by, signers...))
+		switch {
+		case len(signers) > 0 && n == 0:
+			return by, nil // about the whole image
+		case len(signers) == 0 && (n > 0 || len(a.all) == 1):
+			why := a.all[0].reasons(want, now)
 			if n > 0 {
-				why = append(why, s.reasons(want)...)
+				why = append(why, s.reasons(want, now)...)
 			}
-			found = append(found, Finding{Platform: s.platform, Digest: s.digest}.of(CheckSignedBy, "no attestation %s by a given key%s", want, inBrackets(why)))
+			found = append(found, Finding{Platform: s.platform, Digest: s.digest}.of(CheckSignedBy, "no attestation %s by %s%s",
+				want.Type, strings.Join(attest.KeyNames(want.Keys), " or "), inBrackets(why)))
 		}
 	}
-	return found
+	return by, found
+}
+
+// signers returns the keys that have signed a statement that satisfies want.
+func (s *attachedTo) signers(want RequiredAttestation, now time.Time) (by []attest.NamedKey) {
+	for n := range s.documents {
+		if d := &s.documents[n]; d.PredicateType == want.Type && want.tooOld(d, now) == "" {
+			by = append(by, d.TrustedBy(want.Keys)...)
+		}
+	}
+	return by
+}
+
+// tooOld returns why the age of d does not satisfy want, "" if it does.
+func (want *RequiredAttestation) tooOld(d *attest.Attestation, now time.Time) string {
+	if want.MaxAge == 0 {
+		return ""
+	}
+	t, err := d.Time()
+	if err != nil {
+		return fmt.Sprintf("%v, and it must not be older than %s", err, ageText(want.MaxAge))
+	}
+	return notOfAge(t, want.MaxAge, now)
+}
+
+// notOfAge returns why a statement of the time t does not count, "" if it does. A maxAge
+// of 0 allows any age, but not the future.
+func notOfAge(t time.Time, maxAge time.Duration, now time.Time) string {
+	switch age := now.Sub(t); {
+	case age < -maxClockSkew:
+		return fmt.Sprintf("it is of %s, which is in the future", t.Format(time.RFC3339))
+	case maxAge > 0 && age > maxAge:
+		return fmt.Sprintf("it is of %s, more than %s ago", t.Format(time.RFC3339), ageText(maxAge))
+	}
+	return ""
 }
 
 // inBrackets joins the first three reasons, in brackets. It returns "" for none.
@@ -109,16 +172,37 @@ func inBrackets(why []string) string {
 	return " (" + strings.Join(why, "; ") + ")"
 }
 
-// reasons lists why the attached documents do not satisfy want.
-func (s *attachedTo) reasons(want string) (why []string) {
-	for _, d := range s.documents {
-		unreadable := d.PredicateType == "" && (d.Signed || attest.IsBundle(d.ArtifactType))
-		switch {
-		case d.PredicateType == want, unreadable:
-			why = append(why, fmt.Sprintf("%s: %s", shortDigest(d.Attached), d.Refused))
-		case d.Trusted():
-			why = append(why, fmt.Sprintf("%s: it is %s", shortDigest(d.Attached), d.PredicateType))
+// used returns the statements that satisfy want.
+func (a *attachments) used(want RequiredAttestation, now time.Time) (all []Input) {
+	for _, s := range a.all {
+		for n := range s.documents {
+			if d := &s.documents[n]; d.PredicateType == want.Type && want.tooOld(d, now) == "" && len(d.TrustedBy(want.Keys)) > 0 {
+				all = append(all, inputOf(d))
+			}
 		}
+	}
+	return all
+}
+
+// reasons lists why the attached documents do not satisfy want.
+func (s *attachedTo) reasons(want RequiredAttestation, now time.Time) (why []string) {
+	for n := range s.documents {
+		d := &s.documents[n]
+		unreadable := d.PredicateType == "" && (d.Signed || attest.IsBundle(d.ArtifactType))
+		reason := ""
+		switch {
+		case (d.PredicateType == want.Type || unreadable) && d.Refused != "":
+			reason = d.Refused
+		case d.PredicateType == want.Type && len(d.TrustedBy(want.Keys)) > 0:
+			reason = want.tooOld(d, now)
+		case d.PredicateType == want.Type:
+			reason = "signed by " + strings.Join(attest.KeyNames(d.SignedBy), ", ")
+		case len(d.TrustedBy(want.Keys)) > 0:
+			reason = "it is " + d.PredicateType
+		default:
+			continue
+		}
+		why = append(why, shortDigest(d.Attached)+": "+reason)
 	}
 	return why
 }
@@ -143,8 +227,12 @@ func (a *attachments) documents() (all []AttachedDocument) {
 			if !d.Signed && !attest.IsBundle(d.ArtifactType) {
 				refused = "" // an unsigned document does not claim to prove anything
 			}
+			summary, err := d.Summary()
+			if err != nil && refused == "" {
+				refused = err.Error()
+			}
 			all = append(all, AttachedDocument{Platform: s.platform, Digest: d.Attached, ArtifactType: d.ArtifactType, PredicateType: d.PredicateType,
-				Signed: d.Signed, Signer: d.Signer, SignedBy: d.SignedBy, Refused: refused})
+				Signed: d.Signed, Signer: d.Signer, SignedBy: attest.KeyNames(d.SignedBy), Refused: refused, Summary: summary})
 		}
 	}
 	return all
@@ -160,8 +248,14 @@ func (d *AttachedDocument) text(checked bool) (Verdict, string) {
 	if what == "" {
 		what = "documents"
 	}
+	if d.Summary != nil {
+		what = "verification summary"
+	}
 	if d.Platform != "" {
 		what += " of " + d.Platform
+	}
+	if s := d.Summary; s != nil {
+		what += ": " + s.String()
 	}
 	signer := "a key"
 	if d.Signer != "" {
@@ -172,6 +266,8 @@ func (d *AttachedDocument) text(checked bool) (Verdict, string) {
 		return Holds, what + ", signed by " + strings.Join(d.SignedBy, ", ")
 	case d.Signed && !checked:
 		return Unknown, what + ", signed by " + signer + "; not checked: give --key"
+	case d.Refused != "" && len(d.SignedBy) > 0:
+		return Unknown, what + ", signed by " + strings.Join(d.SignedBy, ", ") + ": " + d.Refused
 	case d.Refused != "":
 		return Unknown, what + ": " + d.Refused
 	}

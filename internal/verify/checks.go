@@ -109,6 +109,9 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 			return done, nil
 		}
 	}
+	if !v.o.Allowed.any() && !done.record(v.checkAllowed(c, done), CheckPolicy) {
+		return done, nil
+	}
 	if v.o.Keys == nil {
 		return done, nil
 	}

@@ -31,6 +31,8 @@ const (
 	CheckSignatures Check = "signatures"  // trusted keys have signed the paths
 	CheckClosure    Check = "closure"     // the given closure makes this image
 	CheckSignedBy   Check = "attestation" // a key has signed the image, or a statement about it
+	CheckPolicy     Check = "policy"      // the image records nothing that is not allowed
+	CheckRebuilders Check = "rebuilders"  // several others have made the image again
 )
 
 // Finding is one fault of the image and its place.

@@ -60,12 +60,15 @@ type Setting struct {
 	Value string `json:"value"` // in JSON
 }
 
+// settingBase is the name of the base image among the settings.
+const settingBase = "base image"
+
 // chosen lists the settings that are not the default. They cannot be derived from the
 // layers, so only the image itself shows them. If defaultOnly is set, they are
 // findings.
 func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Finding) {
 	if base := a.draft.System.Base; base != nil {
-		chosen = append(chosen, Setting{Name: "base image", Value: base.String()})
+		chosen = append(chosen, Setting{Name: settingBase, Value: base.String()})
 		if defaultOnly {
 			found = append(found, a.doc.configPlace().of(CheckConfig, "the image has a base image, which is not the default: %s", base))
 		}

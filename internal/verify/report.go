@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/human"
@@ -23,16 +24,19 @@ type Report struct {
 	Skipped   []string         `json:"skipped,omitempty"` // platforms that the user did not ask for
 	Index     Verdict          `json:"index"`
 	Signed    bool             `json:"signed,omitempty"`   // one of the given keys has signed it
-	SignedBy  string           `json:"signedBy,omitempty"` // name of that key
+	SignedBy  []string         `json:"signedBy,omitempty"` // names of these keys
 	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that were not checked, because no key was given
 
-	Attached []AttachedDocument `json:"attached,omitempty"`
+	Attached   []AttachedDocument `json:"attached,omitempty"`
+	Rebuilders []RebuilderReport  `json:"rebuilders,omitempty"` // result of each given rebuilder
 
 	Origin   []string  `json:"origin,omitempty"` // proofs of the image's origin; if empty, the image is only consistent
 	Findings []Finding `json:"findings"`
 
 	keysGiven bool
-	attested  []string // predicate types that the user asked for
+	attested  []attestedBy
+	inputs    []Input
+	top       ocispec.Descriptor
 }
 
 // PlatformReport is the part of the report about one platform.
@@ -53,6 +57,8 @@ type PlatformReport struct {
 	Init     digest.Digest `json:"init,omitempty"`     // digest of the program at /sbin/init, if that is a file
 	Settings []Setting     `json:"settings,omitempty"` // settings that are not the default
 	Checks   []CheckResult `json:"checks"`
+
+	manifest ocispec.Descriptor
 }
 
 // BaseReport is the part of the report about a platform's base image.
@@ -84,7 +90,7 @@ const (
 func (v *verification) report(ref string, r *results) *Report {
 	report := &Report{
 		Ref: ref, Digest: r.docs.top.Descriptor.Digest, MediaType: r.docs.top.Descriptor.MediaType,
-		Skipped: r.docs.skipped, Signed: r.key.signedBy != "", SignedBy: r.key.signedBy, Claims: r.key.claims, Attached: r.attached.documents(), Index: r.indexResult(), Findings: r.findings(),
+		Skipped: r.docs.skipped, Signed: len(r.key.signedBy) > 0, SignedBy: attest.KeyNames(r.key.signedBy), Claims: r.key.claims, Attached: r.attached.documents(), Index: r.indexResult(), Findings: r.findings(),
 	}
 	if report.Findings == nil {
 		report.Findings = []Finding{}
@@ -96,8 +102,11 @@ func (v *verification) report(ref string, r *results) *Report {
 	for n := range r.docs.images {
 		report.Platforms = append(report.Platforms, v.platformReport(r.image(n)))
 	}
-	report.keysGiven = len(v.o.Signers) > 0
-	report.attested = v.o.Attestations
+	report.keysGiven = len(v.keys) > 0
+	if r.attached != nil {
+		report.attested, report.Rebuilders, report.inputs = r.attached.attested, r.attached.rebuilt, r.attached.inputs
+	}
+	report.top = r.docs.top.Descriptor
 	report.Origin = report.origin()
 	return report
 }
@@ -109,21 +118,46 @@ func (r *Report) origin() (proofs []string) {
 		return nil
 	}
 	if r.Signed {
-		proofs = append(proofs, "the given key has signed it")
+		proofs = append(proofs, has(r.SignedBy)+" signed it")
 	}
-	if len(r.attested) > 0 {
-		proofs = append(proofs, "the given key has attested "+strings.Join(r.attested, " and "))
-	}
+	proofs = append(proofs, r.attestedText()...)
+	proofs = append(proofs, r.rebuiltText()...)
 	all := func(check Check) bool {
-		return !slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool {
-			return !slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == check && c.Verdict == Holds })
-		})
+		return !slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool { return p.verdict(check) != Holds })
 	}
 	if all(CheckClosure) {
 		proofs = append(proofs, "the given closure makes it")
 	}
 	if all(CheckSignatures) {
 		proofs = append(proofs, "trusted keys have signed its store paths")
+	}
+	return proofs
+}
+
+// verdict returns the outcome of a check, "" if it was not made.
+func (p *PlatformReport) verdict(check Check) Verdict {
+	for _, c := range p.Checks {
+		if c.Check == check {
+			return c.Verdict
+		}
+	}
+	return ""
+}
+
+// attestedText lists the statements that the given keys have signed. Statements by the
+// same keys share one sentence.
+func (r *Report) attestedText() (proofs []string) {
+	types := map[string][]string{}
+	var order []string
+	for _, a := range r.attested {
+		who := has(attest.KeyNames(a.keys))
+		if types[who] == nil {
+			order = append(order, who)
+		}
+		types[who] = append(types[who], a.predicateType)
+	}
+	for _, who := range order {
+		proofs = append(proofs, who+" attested "+strings.Join(types[who], " and "))
 	}
 	return proofs
 }
@@ -175,6 +209,7 @@ func (v *verification) platformReport(r imageResults) PlatformReport {
 			p.Size += d.Size
 		}
 	}
+	p.manifest = r.doc.blob.Descriptor
 	if cl := checks.closure; cl != nil {
 		p.Toplevel, p.NarHash = string(r.system.toplevel), cl.Info(r.system.toplevel).NarHash.SRI()
 	}
@@ -267,16 +302,11 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 	} else {
 		all = append(all, result(CheckManifest, Holds, "the manifest, made again, is the same"))
 	}
-	switch s := c.signatures; {
-	case v.o.Keys == nil:
-	case c.completed[CheckSignatures] && len(s.from) == 0 && failed[CheckSignatures] == nil:
-		all = append(all, CheckResult{Check: CheckSignatures, Verdict: Without, Detail: v.noSignatures()})
-	default:
-		holds := Holds
-		if s.signed < s.total && v.o.Require != RequireAll { // with RequireAll, the other paths need no signature
-			holds = Unknown
-		}
-		all = append(all, result(CheckSignatures, holds, "%s", s.String()))
+	if !v.o.Allowed.any() {
+		all = append(all, result(CheckPolicy, Holds, "the policy allows what the image records"))
+	}
+	if v.o.Keys != nil {
+		all = append(all, v.signaturesResult(c, len(failed[CheckSignatures]) > 0, result))
 	}
 	switch {
 	case len(v.o.Closures) == 0:
@@ -286,4 +316,17 @@ func (v *verification) checkResults(r imageResults, c *checks, p *PlatformReport
 		all = append(all, result(CheckClosure, Holds, "made from the given closure, it is the same"))
 	}
 	return all
+}
+
+// signaturesResult returns the result of checking the signatures of the store paths.
+func (v *verification) signaturesResult(c *checks, failed bool, result func(Check, Verdict, string, ...any) CheckResult) CheckResult {
+	s := c.signatures
+	if c.completed[CheckSignatures] && len(s.from) == 0 && !failed {
+		return CheckResult{Check: CheckSignatures, Verdict: Without, Detail: v.noSignatures()}
+	}
+	holds := Holds
+	if s.signed < s.total && v.o.Require != RequireAll { // with RequireAll, the other paths need no signature
+		holds = Unknown
+	}
+	return result(CheckSignatures, holds, "%s", s.String())
 }

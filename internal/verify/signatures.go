@@ -168,50 +168,72 @@ func (v *verification) statements(ctx context.Context, doc *document) (all []*cl
 	return all, nil
 }
 
-// keyCheck is the result of checking Options.Signers.
+// keyCheck is the result of checking the signatures of the image.
 type keyCheck struct {
-	signedBy string         // name of the key that has signed
-	claims   []attest.Claim // signatures that nobody has checked, if no key was given
+	signedBy []attest.NamedKey // the given keys that have signed it
+	claims   []attest.Claim    // signatures that nobody has checked, if no key was given
 	findings []Finding
 }
 
-// checkKey verifies that one of Options.Signers has signed the manifest or index that
-// the reference names.
+// checkKey finds out which of the given keys have signed the manifest or index that the
+// reference names, and compares that with Options.Signatures.
 func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyCheck, err error) {
 	d := docs.top.Descriptor.Digest
-	if d == "" || v.noManifest {
+	switch {
+	case v.noManifest && len(v.o.Signatures) > 0:
+		return keyCheck{findings: []Finding{Finding{}.of(CheckSignedBy, "no signature: a docker-archive has none")}}, nil
+	case v.noManifest || d == "":
 		return k, nil
 	}
-	found := func(format string, args ...any) (keyCheck, error) {
-		if len(v.o.Attestations) > 0 { // these are required instead
-			return keyCheck{}, nil
-		}
-		return keyCheck{findings: []Finding{Finding{Digest: d}.of(CheckSignedBy, format, args...)}}, nil
-	}
-	if len(v.o.Signers) == 0 {
+	if len(v.signers) == 0 {
 		k.claims, err = attest.Claims(ctx, v.src, d)
 		if _, bad := contentFinding(err); bad {
 			err = nil // the user did not ask for signatures
 		}
 		return k, err
 	}
-	for _, signer := range v.o.Signers {
-		_, err = attest.Verify(ctx, v.src, d, signer.Key)
-		if err == nil {
-			return keyCheck{signedBy: signer.Name}, nil
-		}
-		if !errors.Is(err, attest.ErrNoMatch) {
-			break
-		}
+	found, err := attest.Verify(ctx, v.src, d, v.signers...)
+	what, bad := contentFinding(err)
+	if err != nil && !bad && !errors.Is(err, attest.ErrUnsigned) && !errors.Is(err, attest.ErrNoMatch) {
+		return k, err
 	}
+	for _, s := range found {
+		k.signedBy = append(k.signedBy, s.Key)
+	}
+	k.signedBy = attest.DistinctKeys(k.signedBy)
+	for _, required := range v.o.Signatures {
+		by := attest.CommonKeys(k.signedBy, required.Keys)
+		if len(by) >= required.Count {
+			continue
+		}
+		why := required.missing(by)
+		switch {
+		case bad:
+			why = "signature: " + what
+		case errors.Is(err, attest.ErrUnsigned):
+			why = "no signature"
+		}
+		k.findings = append(k.findings, Finding{Digest: d}.of(CheckSignedBy, "%s", why))
+	}
+	return k, nil
+}
+
+// missing describes the signatures that are missing. The keys in by have signed.
+func (r *RequiredSignatures) missing(by []attest.NamedKey) string {
+	names := strings.Join(attest.KeyNames(r.Keys), ", ")
 	switch {
-	case errors.Is(err, attest.ErrNoMatch) && len(v.o.Signers) > 1:
-		return found("no signature by any of the %d given keys", len(v.o.Signers))
-	case errors.Is(err, attest.ErrUnsigned), errors.Is(err, attest.ErrNoMatch):
-		return found("%v", err)
+	case len(r.Keys) == 1:
+		return "no signature by " + names
+	case len(by) == 0:
+		return "no signature by any of " + names
 	}
-	if what, ok := contentFinding(err); ok {
-		return found("signature: %s", what)
+	return fmt.Sprintf("only %s signed it, and %d of %s must have signed it", has(attest.KeyNames(by)), r.Count, names)
+}
+
+// has is "a has", or "a and b have".
+func has(names []string) string {
+	if len(names) == 1 {
+		return names[0] + " has"
 	}
-	return k, err
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1] + " have"
 }

@@ -90,7 +90,7 @@ func (r *Report) signatures() (signed, of int) {
 // writeSigned writes who has signed the image, and what is attached to it.
 func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 	if r.Signed {
-		p.Printf("%s signed by %s\n", mark(Holds, colors), r.SignedBy)
+		p.Printf("%s signed by %s\n", mark(Holds, colors), strings.Join(r.SignedBy, ", "))
 	}
 	for _, c := range r.Claims {
 		who := "a key"
@@ -105,6 +105,10 @@ func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 	for _, d := range r.Attached {
 		result, text := d.text(r.keysGiven)
 		p.Printf("%s attached: %s\n", mark(result, colors), text)
+	}
+	for _, b := range r.Rebuilders {
+		result, text := b.text(r)
+		p.Printf("%s rebuilder %s: %s\n", mark(result, colors), b.Name, text)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -48,15 +49,62 @@ type Options struct {
 	// Progress, if set, receives the progress. Its methods are called concurrently.
 	Progress Progress
 
-	// Signers are the keys trusted to sign the image. One of them must have signed
-	// what the reference names, unless there are Attestations. If Signers is empty, no
-	// signature is required.
-	Signers []attest.NamedKey
+	// Signatures are the signatures of the image that are required. All of them
+	// must be there.
+	Signatures []RequiredSignatures
 
-	// Attestations are required predicate types. For each type, one of Signers must
-	// have signed a statement: about what the reference names, or about every
-	// platform.
-	Attestations []string
+	// Attestations are the signed statements that are required. All of them must be
+	// there.
+	Attestations []RequiredAttestation
+
+	// Rebuilders are the rebuilders that must have made the image again.
+	Rebuilders []RequiredRebuilders
+
+	// Allowed restricts what the image may record of how it was made.
+	Allowed Allowed
+
+	Now time.Time // when it is verified; zero: the clock
+}
+
+// RequiredSignatures requires that several keys have signed what the reference names.
+type RequiredSignatures struct {
+	Keys  []attest.NamedKey
+	Count int // how many different ones of Keys must have signed it
+}
+
+// RequiredAttestation requires a statement that one of Keys has signed. It is about
+// what the reference names, or there is one about each platform.
+type RequiredAttestation struct {
+	Type   string // predicate type
+	Keys   []attest.NamedKey
+	MaxAge time.Duration // by the time that the statement names; 0: any
+}
+
+// signers returns the keys that may sign the image and statements about it, each once.
+func (o *Options) signers() (all []attest.NamedKey) {
+	for _, s := range o.Signatures {
+		all = append(all, s.Keys...)
+	}
+	for _, a := range o.Attestations {
+		all = append(all, a.Keys...)
+	}
+	return attest.DistinctKeys(all)
+}
+
+// keys returns all keys that Options names, each once.
+func (o *Options) keys() []attest.NamedKey {
+	all := o.signers()
+	for _, r := range o.Rebuilders {
+		all = append(all, r.keys()...)
+	}
+	return attest.DistinctKeys(all)
+}
+
+func (o *Options) now() time.Time {
+	if o.Now.IsZero() {
+		return time.Now()
+	}
+	return o.Now
 }
 
 // Progress receives what is read and made.
@@ -84,7 +132,7 @@ func Image(ctx context.Context, src *oci.OpenedImage, o Options) (*Report, error
 	if o.Progress == nil {
 		o.Progress = noProgress{}
 	}
-	v := &verification{src: src.Reader, noManifest: src.NoManifest, o: o, dir: dir}
+	v := &verification{src: src.Reader, noManifest: src.NoManifest, o: o, signers: o.signers(), keys: o.keys(), dir: dir}
 	results, err := v.run(ctx, src.TagOrDigest)
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", src.Name, err)
@@ -97,7 +145,9 @@ type verification struct {
 	src        oci.Reader
 	noManifest bool // src is an archive that contains only a config and layers
 	o          Options
-	dir        string // for temporary files that are too large for memory
+	signers    []attest.NamedKey // keys that may sign the image and statements about it
+	keys       []attest.NamedKey // all keys of Options
+	dir        string            // for temporary files that are too large for memory
 }
 
 // stopAtFirst reports whether the first finding ends the verification. With closures it

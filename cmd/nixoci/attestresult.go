@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/verify"
+)
+
+// resultFlags say whether and how verify publishes its result.
+type resultFlags struct {
+	passed   bool
+	failed   bool
+	verifier string
+	time     string
+
+	key *attest.PrivateKey // the private one of --key
+	at  time.Time
+}
+
+func (f *resultFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVar(&f.passed, "attest-result", false, "with CLOSURE and a private --key: if the image is made again, sign that and attach it to the image (SLSA verification summary)")
+	fl.BoolVar(&f.failed, "attest-failure", false, "with --attest-result: if the verification fails, sign and attach that, too")
+	fl.StringVar(&f.verifier, "verifier-id", "", "URI of who verifies, for --attest-result (default a URI with the hash of the key)")
+	fl.StringVar(&f.time, "attest-time", "", "time of the verification, for --attest-result: RFC 3339, or seconds since 1970 (default the clock)")
+}
+
+// check checks the flags against each other, before anything is read.
+func (f *resultFlags) check(ref string, closures []string) (err error) {
+	if !f.passed {
+		switch {
+		case f.failed:
+			return usagef("--attest-failure: give --attest-result, too")
+		case f.verifier != "" || f.time != "":
+			return usagef("--verifier-id and --attest-time say something of --attest-result, which is not given")
+		}
+		return nil
+	}
+	switch {
+	case len(closures) == 0:
+		return usageError{hint.Add(errors.New("--attest-result: no CLOSURE is given, so nothing of the image is made again"), "name the system or package that the image is made of: nixoci verify REF .#web --attest-result --key FILE")}
+	case fileImage.MatchString(ref):
+		return usageError{hint.Add(fmt.Errorf("--attest-result: %s is not in a registry", ref), "nothing can be attached to an image in a file")}
+	case f.key == nil:
+		return usageError{hint.Add(errors.New("--attest-result: no --key is a private key"), "make a key pair with cosign generate-key-pair, then use --key cosign.key")}
+	}
+	if f.verifier == "" {
+		if f.verifier, err = f.key.URI(); err != nil {
+			return err
+		}
+	} else if _, err := attest.PredicateType(f.verifier); err != nil {
+		return usagef("--verifier-id %q: not a URI", f.verifier)
+	}
+	f.at = time.Now()
+	if f.time != "" {
+		if f.at, err = parseTime("--attest-time", f.time); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
+}
+
+// publishedSummary is a verification summary that was attached.
+type publishedSummary struct {
+	Result   string          `json:"result"`
+	Digest   digest.Digest   `json:"digest"` // of the manifest that attaches it
+	Subjects []digest.Digest `json:"subjects"`
+}
+
+// publish signs the result of a verification and attaches it to the image that arg
+// names.
+func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *verifyFlags) (all []publishedSummary, err error) {
+	if !f.result.passed || !r.OK && !f.result.failed {
+		return nil, nil
+	}
+	fail := func(err error) ([]publishedSummary, error) { return all, fmt.Errorf("--attest-result: %w", err) }
+	summary := attest.Summary{
+		Verifier: attest.Verifier{ID: f.result.verifier}, TimeVerified: f.result.at,
+		Result: attest.Passed, Levels: []string{attest.LevelRebuilt},
+	}
+	if summary.Policy, err = f.policy.resource(); err != nil {
+		return fail(err)
+	}
+	verified, err := r.Rebuilt()
+	if !r.OK {
+		summary.Result, summary.Levels = attest.Failed, []string{attest.Failed}
+		var v verify.Verified
+		v, err = r.Refuted()
+		verified = []verify.Verified{v}
+	}
+	if err != nil {
+		return fail(err)
+	}
+	ref, err := registry.ParseReference(arg)
+	if err != nil {
+		return fail(err)
+	}
+	repo, err := registry.Open(ref.Repository, f.registry.options(a))
+	if err != nil {
+		return fail(err)
+	}
+	defer repo.Close()
+	summary.ResourceURI = attest.ImageURI(repo.Name())
+	for _, in := range r.Inputs() {
+		summary.InputAttestations = append(summary.InputAttestations, attest.NewResource(attest.AttachedURI(repo.Name(), in.Attached), in.Content))
+	}
+	for _, v := range verified {
+		d, err := attest.AttachSummary(ctx, repo, v.AttachTo, v.Subjects, &summary, f.result.key)
+		if err != nil {
+			return fail(err)
+		}
+		all = append(all, publishedSummary{summary.Result, d, v.Subjects})
+		if !a.quiet {
+			a.stderr.Printf("attached to %s: verification summary %s, signed\n", v.AttachTo.Digest, summary.Result)
+		}
+	}
+	return all, nil
+}

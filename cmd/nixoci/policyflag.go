@@ -1,0 +1,96 @@
+package main
+
+import (
+	"cmp"
+	"encoding/hex"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/policy"
+	"github.com/nixoci/nixoci/internal/verify"
+)
+
+// policyFlag is the file that says what verify requires. Flags can require more, but
+// they cannot take a requirement of the policy away.
+type policyFlag struct {
+	file string
+
+	loaded *policy.Loaded // nil without a policy
+}
+
+func (f *policyFlag) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.file, "policy", "", "file that says what is required of the image: keys, signatures, statements, rebuilders, settings; flags can only require more")
+}
+
+// load reads the policy, if one is given.
+func (f *policyFlag) load() (err error) {
+	if f.file == "" {
+		return nil
+	}
+	if f.loaded, err = policy.Load(f.file); err != nil {
+		return usageError{err} // it stands for flags
+	}
+	return nil
+}
+
+// apply adds what the policy requires to o, which has what the flags require.
+func (f *policyFlag) apply(o *verify.Options) {
+	p := f.loaded
+	if p == nil {
+		return
+	}
+	if n := p.Policy.Signatures.Image; n > 0 {
+		o.Signatures = append(o.Signatures, verify.RequiredSignatures{Keys: p.Keys, Count: n})
+	}
+	for _, a := range p.Attestations {
+		o.Attestations = append(o.Attestations, verify.RequiredAttestation{Type: a.Type, Keys: p.Keys, MaxAge: a.MaxAge})
+	}
+	if known := f.rebuilders(); len(known) > 0 {
+		r := &p.Policy.Rebuilders
+		o.Rebuilders = append(o.Rebuilders, verify.RequiredRebuilders{Known: known, Count: r.Required, Unanimous: r.Unanimous, MaxAge: p.RebuilderAge})
+	}
+	if stricter := verify.Required(p.Policy.Signatures.StorePaths); rank(stricter) > rank(o.Require) {
+		o.Require = stricter
+	}
+	if p.Trusted != nil {
+		o.Keys = p.Trusted
+	}
+	s := &p.Policy.Settings
+	o.Allowed = verify.Allowed{Settings: s.Changed, Compression: s.Compression, BaseImages: s.BaseImages, KnownInit: s.KnownInit}
+}
+
+// rebuilders returns those that the policy knows.
+func (f *policyFlag) rebuilders() (known []verify.Rebuilder) {
+	if f.loaded == nil {
+		return nil
+	}
+	for _, b := range f.loaded.Rebuilders {
+		known = append(known, verify.Rebuilder{NamedKey: b.NamedKey, Verifier: b.Verifier})
+	}
+	return known
+}
+
+// rank orders the values of --require-signatures by what they require.
+func rank(r verify.Required) int {
+	switch r {
+	case verify.RequireAll:
+		return 2
+	case verify.RequireAny:
+		return 1
+	}
+	return 0
+}
+
+// resource is what a verification summary says of the policy. Without a policy, it
+// names what verify always checks.
+func (f *policyFlag) resource() (attest.Resource, error) {
+	if f.loaded == nil {
+		return attest.Resource{URI: attest.RebuildPolicy}, nil
+	}
+	sum, err := hex.DecodeString(f.loaded.Digest.Encoded())
+	if err != nil {
+		return attest.Resource{}, err
+	}
+	return attest.NewResource(cmp.Or(f.loaded.Policy.URI, attest.HashURI(sum)), f.loaded.Digest), nil
+}

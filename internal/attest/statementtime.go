@@ -1,0 +1,48 @@
+package attest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+// statementTimes says where the predicates of some types have the time of what they
+// state: the names of the fields, from the outside in.
+var statementTimes = map[string][]string{
+	SummaryType:                        {"timeVerified"},
+	ProvenanceType:                     {"runDetails", "metadata", "finishedOn"},
+	"https://slsa.dev/provenance/v0.2": {"metadata", "buildFinishedOn"},
+	SPDXPredicate:                      {"creationInfo", "created"},
+	CycloneDXPredicate:                 {"metadata", "timestamp"},
+	"https://cosign.sigstore.dev/attestation/vuln/v1": {"metadata", "scanFinishedOn"},
+	"https://openvex.dev/ns":                          {"timestamp"},
+}
+
+// errNoTime says that the age of a statement is not known.
+var errNoTime = errors.New("it names no time")
+
+// Time returns the time that the statement names. It is an error if it names none.
+func (a *Attestation) Time() (t time.Time, err error) {
+	if a.statement == nil {
+		return t, errNoTime
+	}
+	if a.statement.Predicate == nil {
+		return t, fmt.Errorf("more than %d bytes: its time is not read", limit.Predicate)
+	}
+	names := statementTimes[a.PredicateType]
+	data := a.statement.Predicate
+	for _, name := range names {
+		var object map[string]json.RawMessage
+		if json.Unmarshal(data, &object) != nil {
+			return t, errNoTime
+		}
+		data = object[name]
+	}
+	if len(names) == 0 || json.Unmarshal(data, &t) != nil || t.IsZero() {
+		return t, errNoTime
+	}
+	return t.UTC(), nil
+}

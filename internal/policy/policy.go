@@ -1,0 +1,315 @@
+// Package policy reads verification policies: files that say what nixoci verify
+// requires of an image.
+//
+// [Policy] is the only place where a field is declared and described. The schema and
+// the documentation are made from it.
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/schema"
+)
+
+// Policy says what is required of an image. A field that is not there requires
+// nothing.
+type Policy struct {
+	Version      int           `json:"nixociPolicy" doc:"version of the policy format: 1" flag:""`
+	URI          string        `json:"uri,omitempty" doc:"where the policy is published. Verification summaries name it; without it, they name the policy's hash" flag:""`
+	Keys         []Key         `json:"keys,omitempty" doc:"public keys whose signatures of the image and of statements count" flag:"key"`
+	Signatures   Signatures    `json:"signatures,omitzero" doc:"signatures that are required" flag:""`
+	Attestations []Attestation `json:"attestations,omitempty" doc:"signed statements that are required, all of them. One of keys must have signed each" flag:"require-attestation"`
+	Rebuilders   Rebuilders    `json:"rebuilders,omitzero" doc:"who must have made the image again" flag:""`
+	Settings     Settings      `json:"settings,omitzero" doc:"what the image may record of how it was made" flag:""`
+}
+
+// Key is a public key. Either File or PEM is set.
+type Key struct {
+	Name string `json:"name" doc:"name of the key in reports" flag:""`
+	File string `json:"file,omitempty" doc:"file with the key in PEM. The name is relative to the policy" flag:""`
+	PEM  string `json:"pem,omitempty" doc:"the key itself in PEM, instead of a file. Then the hash of the policy covers it" flag:""`
+}
+
+// Signatures are signatures of the image and of its store paths.
+type Signatures struct {
+	Image      int      `json:"image,omitempty" doc:"how many different keys of keys must have signed the image" flag:""`
+	StorePaths string   `json:"storePaths,omitempty" doc:"which store paths must have a signature of a trusted key" flag:"require-signatures" enum:"all|any|none"`
+	Trusted    []string `json:"trustedPublicKeys,omitempty" doc:"the only keys that count for store paths, as NAME:BASE64. Without it, those of nix.conf and of --trusted-public-key count" flag:""`
+}
+
+// Attestation is a signed statement.
+type Attestation struct {
+	Type   string `json:"type" doc:"type of the statement: a name that nixoci attest takes, such as slsaprovenance1 or spdx, or a URI" flag:""`
+	MaxAge string `json:"maxAge,omitempty" doc:"how old the statement may be, such as 30d or 12h, by the time that it names. A statement that names no time is refused" flag:""`
+}
+
+// Rebuilders are those who make images again.
+type Rebuilders struct {
+	Required  int         `json:"required,omitempty" doc:"how many of known must have made the image again, each with the same digest" flag:"require-rebuilders"`
+	Unanimous bool        `json:"unanimous,omitempty" doc:"refuse the image if one of known says FAILED, even if enough others agree" flag:""`
+	MaxAge    string      `json:"maxAge,omitempty" doc:"how old their statements may be, such as 30d" flag:""`
+	Known     []Rebuilder `json:"known,omitempty" doc:"the rebuilders" flag:"rebuilder-key"`
+}
+
+// Rebuilder is somebody who makes images again. Either File or PEM is set.
+type Rebuilder struct {
+	Name     string `json:"name" doc:"name of the rebuilder in reports" flag:""`
+	File     string `json:"file,omitempty" doc:"file with the public key in PEM. The name is relative to the policy" flag:""`
+	PEM      string `json:"pem,omitempty" doc:"the public key itself in PEM, instead of a file" flag:""`
+	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must name as verifier.id; without it, any" flag:""`
+}
+
+// Settings are choices of whoever pushed the image.
+type Settings struct {
+	Changed     *[]string `json:"changed,omitempty" doc:"settings that need not be nixoci's default. An empty list: none" flag:"" enum:"Entrypoint|Cmd|Env|User|WorkingDir|StopSignal|ExposedPorts|Volumes|Labels|created|annotations"`
+	Compression []string  `json:"compression,omitempty" doc:"how layers may be compressed, such as gzip, zstd:3 or none. A name without a level allows all levels. The layers of a base image do not count" flag:""`
+	BaseImages  *[]string `json:"baseImages,omitempty" doc:"base images that are allowed: a repository such as docker.io/library/debian, with @sha256:… or without, or sha256:… alone. An empty list: none" flag:""`
+	KnownInit   bool      `json:"knownInit,omitempty" doc:"the program at /sbin/init must be one of this nixoci, or the one that --init names" flag:""`
+}
+
+// kind describes the file.
+var kind = schema.Kind[Policy]{
+	Name: "policy", Title: "nixoci verification policy", VersionField: "nixociPolicy", Version: 1,
+	Limit: limit.Policy, Page: "docs/policy.md",
+}
+
+// Fields returns all fields in their order.
+func Fields() []schema.Field { return kind.Fields() }
+
+// FieldTable returns the list of fields as a Markdown table.
+func FieldTable() string { return kind.FieldTable() }
+
+// Schema is the JSON Schema of policies.
+func Schema() ([]byte, error) { return kind.Schema() }
+
+// Loaded is a policy with what its texts mean.
+type Loaded struct {
+	Policy     Policy
+	Digest     digest.Digest // of the file
+	Keys       []attest.NamedKey
+	Rebuilders []LoadedRebuilder
+	Trusted    closure.TrustedKeys // nil if the policy names none
+
+	RebuilderAge time.Duration // 0: any
+	Attestations []LoadedAttestation
+}
+
+// LoadedRebuilder is a rebuilder with its key.
+type LoadedRebuilder struct {
+	attest.NamedKey
+	Verifier string
+}
+
+// LoadedAttestation is a statement that is required.
+type LoadedAttestation struct {
+	Type   string // predicate type
+	MaxAge time.Duration
+}
+
+// Load reads the policy in a file, and the files that it names.
+func Load(file string) (*Loaded, error) {
+	data, err := limit.ReadNamed(file, limit.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	l, err := Parse(data, filepath.Dir(file))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return l, nil
+}
+
+// Parse reads a policy. The files that it names are relative to dir.
+func Parse(data []byte, dir string) (*Loaded, error) {
+	p, err := kind.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	l := &Loaded{Policy: *p, Digest: digest.FromBytes(data)}
+	for _, step := range []func(string) error{l.checkURI, l.loadKeys, l.loadAttestations, l.loadRebuilders, l.loadSignatures, l.checkSettings} {
+		if err := step(dir); err != nil {
+			return nil, fmt.Errorf("read policy: %w", err)
+		}
+	}
+	if l.empty() {
+		return nil, hint.Add(errors.New("read policy: it requires nothing"), "docs/policy.md lists what a policy can require")
+	}
+	return l, nil
+}
+
+func (l *Loaded) checkURI(string) error {
+	return isURI("uri", l.Policy.URI)
+}
+
+// isURI checks an optional URI.
+func isURI(field, s string) error {
+	if s == "" {
+		return nil
+	}
+	if u, err := url.Parse(s); err != nil || u.Scheme == "" {
+		return fmt.Errorf("%s: %q is not a URI", field, s)
+	}
+	return nil
+}
+
+func (l *Loaded) loadKeys(dir string) error {
+	if n := len(l.Policy.Keys) + len(l.Policy.Rebuilders.Known); n > limit.PolicyKeys {
+		return fmt.Errorf("%d keys, at most %d are read", n, limit.PolicyKeys)
+	}
+	for n, k := range l.Policy.Keys {
+		key, err := readKey(dir, k.Name, k.File, k.PEM)
+		if err == nil && slices.Contains(attest.KeyNames(l.Keys), k.Name) {
+			err = errors.New("another key has this name, too")
+		}
+		if err != nil {
+			return fmt.Errorf("keys[%d] %q: %w", n, k.Name, err)
+		}
+		l.Keys = append(l.Keys, key)
+	}
+	l.Keys = attest.DistinctKeys(l.Keys)
+	if n := l.Policy.Signatures.Image; n > len(l.Keys) {
+		return fmt.Errorf("signatures.image: %d are required, and there are %d different keys", n, len(l.Keys))
+	}
+	return nil
+}
+
+// readKey reads a key from a file or from the policy itself.
+func readKey(dir, name, file, pem string) (k attest.NamedKey, err error) {
+	data := []byte(pem)
+	switch {
+	case name == "":
+		return k, errors.New("it has no name")
+	case (file == "") == (pem == ""):
+		return k, errors.New("it needs either file or pem")
+	case file != "":
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(dir, file)
+		}
+		if data, err = limit.ReadNamed(file, limit.KeyFile); err != nil {
+			return k, err
+		}
+	}
+	key, err := attest.ParsePublicKey(data)
+	return attest.NamedKey{Name: name, Key: key}, err
+}
+
+func (l *Loaded) loadAttestations(string) error {
+	for n, a := range l.Policy.Attestations {
+		t, err := attest.PredicateType(a.Type)
+		var age time.Duration
+		if err == nil {
+			age, err = parseAge(a.MaxAge)
+		}
+		if err == nil && len(l.Keys) == 0 {
+			err = errors.New("no key of keys can have signed it")
+		}
+		if err != nil {
+			return fmt.Errorf("attestations[%d]: %w", n, err)
+		}
+		l.Attestations = append(l.Attestations, LoadedAttestation{t, age})
+	}
+	return nil
+}
+
+func (l *Loaded) loadRebuilders(dir string) (err error) {
+	r := &l.Policy.Rebuilders
+	if l.RebuilderAge, err = parseAge(r.MaxAge); err != nil {
+		return fmt.Errorf("rebuilders.maxAge: %w", err)
+	}
+	for n, b := range r.Known {
+		key, err := readKey(dir, b.Name, b.File, b.PEM)
+		if err == nil {
+			err = isURI("verifier", b.Verifier)
+		}
+		for _, other := range l.Rebuilders {
+			switch {
+			case err != nil:
+			case other.Name == b.Name:
+				err = errors.New("another rebuilder has this name, too")
+			case other.Key.ID() == key.Key.ID():
+				err = fmt.Errorf("it has the key of %s", other.Name)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("rebuilders.known[%d] %q: %w", n, b.Name, err)
+		}
+		l.Rebuilders = append(l.Rebuilders, LoadedRebuilder{key, b.Verifier})
+	}
+	if r.Required > len(l.Rebuilders) {
+		return fmt.Errorf("rebuilders.required: %d, and %d are known", r.Required, len(l.Rebuilders))
+	}
+	return nil
+}
+
+func (l *Loaded) loadSignatures(string) (err error) {
+	if len(l.Policy.Signatures.Trusted) == 0 {
+		return nil
+	}
+	if l.Trusted, err = closure.NewTrustedKeys(l.Policy.Signatures.Trusted...); err != nil {
+		return fmt.Errorf("signatures.trustedPublicKeys: %w", err)
+	}
+	return nil
+}
+
+func (l *Loaded) checkSettings(string) error {
+	for _, c := range l.Policy.Settings.Compression {
+		if _, err := layers.ParseCompression(c); err != nil {
+			return fmt.Errorf("settings.compression: %w", err)
+		}
+	}
+	if l.Policy.Settings.BaseImages == nil {
+		return nil
+	}
+	for _, b := range *l.Policy.Settings.BaseImages {
+		name, d, pinned := strings.Cut(b, "@")
+		if strings.HasPrefix(b, digest.SHA256.String()+":") {
+			name, d, pinned = "a file", b, true
+		}
+		if name == "" || pinned && digest.Digest(d).Validate() != nil {
+			return fmt.Errorf("settings.baseImages: %q is neither a repository nor a digest", b)
+		}
+	}
+	return nil
+}
+
+// empty reports whether the policy requires nothing.
+func (l *Loaded) empty() bool {
+	s, r, set := l.Policy.Signatures, l.Policy.Rebuilders, l.Policy.Settings
+	noPaths := s.StorePaths == "" || s.StorePaths == "none"
+	return s.Image == 0 && noPaths && len(l.Attestations) == 0 && r.Required == 0 && !r.Unanimous &&
+		set.Changed == nil && len(set.Compression) == 0 && set.BaseImages == nil && !set.KnownInit
+}
+
+// parseAge reads a duration. It has days, which Go's do not have.
+func parseAge(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	var age time.Duration
+	days, isDays := strings.CutSuffix(s, "d")
+	n, err := strconv.ParseUint(days, 10, 16)
+	if isDays {
+		age = time.Duration(n) * 24 * time.Hour
+	} else {
+		age, err = time.ParseDuration(s)
+	}
+	if err != nil || age <= 0 {
+		return 0, hint.Add(fmt.Errorf("maxAge %q: not an age", s), "give days or hours, such as 30d or 12h")
+	}
+	return age, nil
+}

@@ -1,0 +1,285 @@
+// Package schema describes JSON files that people write, from the Go struct that holds
+// one.
+//
+// The struct is the only place where a field is declared. Its tags say what the field
+// means:
+//
+//	json   name; fields without omitempty or omitzero are required
+//	doc    meaning, for people
+//	enum   allowed values, with | between them
+//	flag   the flag of nixoci that says the same
+//
+// [Kind.Decode] reads a file, [Kind.Schema] is its JSON Schema, and [Kind.FieldTable] is a
+// table for its documentation.
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// Kind is a kind of file, which T holds.
+type Kind[T any] struct {
+	Name         string            // for messages: "specification"
+	Title        string            // of the JSON Schema
+	VersionField string            // field that says which version of the format a file has
+	Version      int               // the newest that this nixoci reads
+	Limit        int               // bytes
+	Page         string            // documentation
+	Unknown      map[string]string // advice for fields that people expect and that do not exist
+}
+
+// Decode reads a file. Unknown fields and newer versions are errors.
+func (k *Kind[T]) Decode(r io.Reader) (*T, error) {
+	fail := func(err error) (*T, error) { return nil, k.wrap(err) }
+	data, err := io.ReadAll(io.LimitReader(r, int64(k.Limit)+1))
+	if err != nil {
+		return fail(err)
+	}
+	if len(data) > k.Limit {
+		return fail(fmt.Errorf("more than %d bytes", k.Limit))
+	}
+	if err := k.checkVersion(data); err != nil {
+		return fail(err)
+	}
+	v := new(T)
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fail(k.explain(err))
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fail(fmt.Errorf("trailing data after the %s", k.Name))
+	}
+	if err := checkValues("", reflect.ValueOf(v).Elem()); err != nil {
+		return fail(err)
+	}
+	return v, nil
+}
+
+// wrap says which kind of file err is about. It keeps the hint of err.
+func (k *Kind[T]) wrap(err error) error { return fmt.Errorf("read %s: %w", k.Name, err) }
+
+func (k *Kind[T]) checkVersion(data []byte) error {
+	// A struct with this one field: the rest of a large file is not kept in memory.
+	head := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "Version", Type: reflect.TypeFor[*int](),
+		Tag: reflect.StructTag(fmt.Sprintf("json:%q", k.VersionField))}}))
+	if err := json.Unmarshal(data, head.Interface()); err != nil {
+		return err
+	}
+	said := head.Elem().Field(0)
+	if said.IsNil() {
+		return hint.Add(fmt.Errorf("no field %s", k.VersionField), fmt.Sprintf("begin it with {\"%s\": %d", k.VersionField, k.Version))
+	}
+	switch version := said.Elem().Int(); {
+	case version > int64(k.Version):
+		return hint.Add(fmt.Errorf("version %d, and this nixoci reads up to %d", version, k.Version), "use a newer nixoci")
+	case version < 1:
+		return fmt.Errorf("version %d, not %d", version, k.Version)
+	}
+	return nil
+}
+
+// explain adds advice to an error about an unknown field.
+func (k *Kind[T]) explain(err error) error {
+	name, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
+	if !unknown {
+		return err
+	}
+	advice := k.Unknown[strings.Trim(name, `"`)]
+	if advice == "" {
+		advice = k.Page + " lists the fields; a newer nixoci may know more"
+	}
+	return hint.Add(fmt.Errorf("unknown field %s", name), advice)
+}
+
+// checkValues checks numbers, and the values of the fields with a tag enum. at is the
+// name of v.
+func checkValues(at string, v reflect.Value) error {
+	switch v.Kind() {
+	case reflect.Int, reflect.Int64:
+		if v.Int() < 0 {
+			return fmt.Errorf("%s: %d is less than 0", at, v.Int())
+		}
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return checkValues(at, v.Elem())
+	case reflect.Slice:
+		for i := range v.Len() {
+			if err := checkValues(fmt.Sprintf("%s[%d]", at, i), v.Index(i)); err != nil {
+				return err
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			name := strings.TrimPrefix(at+"."+jsonName(f), ".")
+			if err := checkEnum(name, f.Tag.Get("enum"), v.Field(i)); err != nil {
+				return err
+			}
+			if err := checkValues(name, v.Field(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkEnum(name, enum string, v reflect.Value) error {
+	if enum == "" {
+		return nil
+	}
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	allowed := strings.Split(enum, "|")
+	values := []string{}
+	switch v.Kind() {
+	case reflect.String:
+		if v.Len() > 0 {
+			values = append(values, v.String())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			values = append(values, v.Index(i).String())
+		}
+	}
+	for _, s := range values {
+		if !slices.Contains(allowed, s) {
+			return fmt.Errorf("%s: %q is not one of %s", name, s, strings.Join(allowed, ", "))
+		}
+	}
+	return nil
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// Field is one field with its documentation.
+type Field struct {
+	Name string // all names from the top, joined by dots; [] follows a list
+	Type string // type in JSON
+	Doc  string
+	Flag string // the flag with the same meaning; "" for none
+}
+
+// Fields returns all fields in their order.
+func (k *Kind[T]) Fields() []Field { return fieldsOf("", reflect.TypeFor[T]()) }
+
+func fieldsOf(prefix string, t reflect.Type) (all []Field) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name := jsonName(f)
+		doc := f.Tag.Get("doc")
+		if enum := f.Tag.Get("enum"); enum != "" {
+			doc += ": " + strings.ReplaceAll(enum, "|", ", ")
+		}
+		all = append(all, Field{prefix + name, typeName(f.Type), doc, f.Tag.Get("flag")})
+		inner := f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		switch {
+		case inner.Kind() == reflect.Struct:
+			all = append(all, fieldsOf(prefix+name+".", inner)...)
+		case inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct:
+			all = append(all, fieldsOf(prefix+name+"[].", inner.Elem())...)
+		}
+	}
+	return all
+}
+
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return typeName(t.Elem())
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Int, reflect.Int64:
+		return "integer"
+	case reflect.String:
+		return "string"
+	case reflect.Slice:
+		return "list of " + typeName(t.Elem()) + "s"
+	}
+	return "object"
+}
+
+// FieldTable returns the list of fields as a Markdown table.
+func (k *Kind[T]) FieldTable() string {
+	var b strings.Builder
+	b.WriteString("| field | type | flag | meaning |\n|---|---|---|---|\n")
+	for _, f := range k.Fields() {
+		flag := f.Flag
+		if flag != "" && flag == strings.ToLower(flag) {
+			flag = "`--" + flag + "`" // else it is an argument
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, flag, f.Doc)
+	}
+	return b.String()
+}
+
+// Schema is the JSON Schema.
+func (k *Kind[T]) Schema() ([]byte, error) {
+	s := schemaOf(reflect.TypeFor[T]())
+	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	s["title"] = k.Title
+	version := s["properties"].(map[string]any)[k.VersionField].(map[string]any)
+	s["properties"].(map[string]any)[k.VersionField] = map[string]any{"const": k.Version, "description": version["description"]}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	err := e.Encode(s)
+	return b.Bytes(), err
+}
+
+func schemaOf(t reflect.Type) map[string]any {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return schemaOf(t.Elem())
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Int64:
+		return map[string]any{"type": "integer", "minimum": 0}
+	case reflect.String:
+		return map[string]any{"type": "string"}
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": schemaOf(t.Elem())}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem())}
+	}
+	properties, required := map[string]any{}, []string{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		p := schemaOf(f.Type)
+		if enum := f.Tag.Get("enum"); enum != "" {
+			of := p
+			if items, isList := p["items"].(map[string]any); isList {
+				of = items
+			}
+			of["enum"] = strings.Split(enum, "|")
+		}
+		p["description"] = f.Tag.Get("doc")
+		properties[name] = p
+		if options == "" {
+			required = append(required, name)
+		}
+	}
+	return map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+}

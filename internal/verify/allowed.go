@@ -1,0 +1,81 @@
+package verify
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// Allowed restricts what an image may record of how it was made. The zero value
+// allows everything.
+type Allowed struct {
+	Settings    *[]string // names of settings that need not be the default, as in [Setting]; nil: all
+	Compression []string  // of the layers that nixoci made: "gzip" or "gzip:5"; nil: all
+	BaseImages  *[]string // names, with a digest or without, or digests alone; nil: all
+	KnownInit   bool      // the program at /sbin/init must be known
+}
+
+// any reports whether everything is allowed.
+func (a *Allowed) any() bool {
+	return a.Settings == nil && a.Compression == nil && a.BaseImages == nil && !a.KnownInit
+}
+
+// checkAllowed compares what an image records with Options.Allowed.
+func (v *verification) checkAllowed(c *content, done *checks) (found []Finding) {
+	a := &v.o.Allowed
+	switch {
+	case a.Settings == nil:
+	case done.remade == nil:
+		found = append(found, c.doc.configPlace().of(CheckPolicy, "the settings could not be compared with what the policy allows"))
+	default:
+		for _, s := range done.remade.chosen {
+			if s.Name != settingBase && !slices.Contains(*a.Settings, s.Name) {
+				found = append(found, c.doc.configPlace().of(CheckPolicy, "config: %s is %s, which the policy does not allow", s.Name, s.Value))
+			}
+		}
+	}
+	if a.Compression != nil {
+		for n := c.own(); n < len(c.doc.manifest.Layers); n++ {
+			comp, err := c.doc.compression(n)
+			if name := comp.String(); err != nil || !allowsCompression(a.Compression, name) {
+				found = append(found, c.doc.place(n).of(CheckPolicy, "its compression is %s, the policy allows %s", name, strings.Join(a.Compression, ", ")))
+			}
+		}
+	}
+	if base := c.base(); a.BaseImages != nil && base != nil && !allowsBase(*a.BaseImages, &base.BaseInfo) {
+		found = append(found, c.doc.configPlace().of(CheckPolicy, "the policy does not allow the base image %s", base.BaseInfo))
+	}
+	if result, text := describeInit(done.init, v.o.Init != nil); a.KnownInit && result == Unknown {
+		found = append(found, Finding{}.of(CheckPolicy, "init: %s, which the policy does not allow", text))
+	}
+	return found
+}
+
+// allowsCompression reports whether allowed has the compression name, with its level
+// or without.
+func allowsCompression(allowed []string, name string) bool {
+	algorithm, _, _ := strings.Cut(name, ":")
+	return slices.Contains(allowed, name) || slices.Contains(allowed, algorithm)
+}
+
+// allowsBase reports whether allowed has the base image.
+func allowsBase(allowed []string, base *manifest.BaseInfo) bool {
+	repository := repositoryOf(base.Name)
+	return slices.ContainsFunc(allowed, func(s string) bool {
+		if strings.HasPrefix(s, "sha256:") {
+			return s == base.Digest.String()
+		}
+		name, d, pinned := strings.Cut(s, "@")
+		return repository != "" && name == repository && (!pinned || d == base.Digest.String())
+	})
+}
+
+// repositoryOf is a reference without its tag and digest.
+func repositoryOf(ref string) string {
+	ref, _, _ = strings.Cut(ref, "@")
+	if colon := strings.LastIndex(ref, ":"); colon > strings.LastIndex(ref, "/") {
+		ref = ref[:colon]
+	}
+	return ref
+}

@@ -1,0 +1,87 @@
+package verify
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// remadeReport is the report about an image with two platforms that were made again.
+func remadeReport() *Report {
+	r := &Report{OK: true, Index: Holds, Digest: rebuiltIndex, top: ocispec.Descriptor{Digest: rebuiltIndex}}
+	for platform, d := range map[string]digest.Digest{"linux/amd64": rebuiltAMD, "linux/arm64": rebuiltARM} {
+		r.Platforms = append(r.Platforms, PlatformReport{Platform: platform, Digest: d, manifest: ocispec.Descriptor{Digest: d},
+			Checks: []CheckResult{{Check: CheckInit, Verdict: Holds}, {Check: CheckBase, Verdict: Holds}, {Check: CheckClosure, Verdict: Holds}}})
+	}
+	if r.Platforms[0].Platform != "linux/amd64" {
+		r.Platforms[0], r.Platforms[1] = r.Platforms[1], r.Platforms[0]
+	}
+	return r
+}
+
+// TestRebuilt checks that a verification summary is only about what was made again from
+// a closure.
+func TestRebuilt(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		edit func(r *Report)
+		want string // what it is attached to, and its subjects; or the error
+	}{
+		{"everything", func(*Report) {}, "index: index amd arm"},
+		{"the index was not compared", func(r *Report) { r.Index = Skipped }, "amd: amd; arm: arm"},
+		{"one platform has no closure", func(r *Report) { r.Platforms[0].Checks[2].Verdict = Without }, "arm: arm"},
+		{"one platform was not compared", func(r *Report) { r.Platforms[1].Checks[2].Verdict = Skipped }, "amd: amd"},
+		{"no platform has a closure", func(r *Report) {
+			r.Platforms[0].Checks[2].Verdict, r.Platforms[1].Checks[2].Verdict = Without, Without
+		}, "linux/amd64: no closure was given for it; linux/arm64: no closure"},
+		{"an unknown program at /sbin/init", func(r *Report) { r.Platforms[0].Checks[0].Verdict = Unknown }, "arm: arm"},
+		{"unknown programs at /sbin/init", func(r *Report) {
+			r.Platforms[0].Checks[0].Verdict, r.Platforms[1].Checks[0].Verdict = Unknown, Unknown
+		}, "name it with --init"},
+		{"a base image that nobody could read", func(r *Report) { r.Platforms[1].Checks[1].Verdict = Unknown }, "amd: amd"},
+		{"the verification failed", func(r *Report) { r.OK = false }, "the verification failed"},
+		{"one manifest without an index", func(r *Report) {
+			r.Platforms, r.top = r.Platforms[:1], ocispec.Descriptor{Digest: rebuiltAMD}
+			r.Index = Without
+		}, "amd: amd"},
+	} {
+		r := remadeReport()
+		tt.edit(r)
+		all, err := r.Rebuilt()
+		if got := verifiedText(all); err == nil && got != tt.want || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %s, %v, want %s", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// TestRefuted checks what a FAILED summary is about.
+func TestRefuted(t *testing.T) {
+	r := remadeReport()
+	if v, err := r.Refuted(); err == nil {
+		t.Errorf("nothing failed: %v", v)
+	}
+	r.OK, r.Findings = false, []Finding{{Platform: "linux/arm64"}}
+	v, err := r.Refuted()
+	if got := verifiedText([]Verified{v}); err != nil || got != "index: index arm" {
+		t.Errorf("%s, %v", got, err)
+	}
+	r.top.Digest = ""
+	if v, err := r.Refuted(); err == nil {
+		t.Errorf("nobody could read the image: %v", v)
+	}
+}
+
+func verifiedText(all []Verified) string {
+	names := map[digest.Digest]string{rebuiltIndex: "index", rebuiltAMD: "amd", rebuiltARM: "arm"}
+	var texts []string
+	for _, v := range all {
+		text := names[v.AttachTo.Digest] + ":"
+		for _, d := range v.Subjects {
+			text += " " + names[d]
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, "; ")
+}
