@@ -19,6 +19,7 @@ type imageStore struct {
 	registry string
 	source   string
 	debian   []string // NAME=PATH
+	env      []string // variables that count more
 }
 
 func newImageStore(t *testing.T) *imageStore {
@@ -56,7 +57,8 @@ func (s *imageStore) run(line ...string) string {
 	cmd := exec.Command("unshare", append([]string{"-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, filepath.Join(s.dir, "nix")}, line...)...)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "USER=root", "NIX_REMOTE=local", "NIX_CONF_DIR=/var/empty", "DOCKER_HOST=" + dockerSock,
-		"CONTAINER_ENGINE=docker", "NIX_CONFIG=build-users-group =\nsandbox = false\nfilter-syscalls = false\nsubstituters ="}
+		"CONTAINER_ENGINE=docker", "XDG_CACHE_HOME=" + s.dir, "NIX_CONFIG=build-users-group =\nsandbox = false\nfilter-syscalls = false\nsubstituters ="}
+	cmd.Env = append(cmd.Env, s.env...)
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
@@ -140,6 +142,8 @@ func TestImageFunction(t *testing.T) {
 	if out := docker(t, "run", "--rm", "--network", "none", name+":1"); out != "hello from a page\n" {
 		t.Errorf("the container says %q", out)
 	}
+	s.intoEngines(name+":1", program)
+	s.aboveBase(name + "-based")
 	report(t, "nix-build -A image.push and the others with Nix 2.8; the derivation has %d bytes", info.Size())
 }
 
@@ -193,6 +197,51 @@ func TestOwnImage(t *testing.T) {
 		t.Errorf("without a command the container says %q", out)
 	}
 	report(t, "nixoci's own image for two platforms: built by Nix 2.8, pushed by itself, and run")
+}
+
+// intoEngines runs what puts the image into an engine and starts it.
+func (s *imageStore) intoEngines(image string, program map[string]string) {
+	s.t.Helper()
+	for _, e := range []engine{docker20, podman43} {
+		path, tool, _ := e.onPath(s.t)
+		s.env = []string{"PATH=" + path + ":" + os.Getenv("PATH"), "CONTAINER_ENGINE=" + tool}
+		copies := "copy-to-docker-daemon"
+		if tool == "podman" {
+			copies = "copy-to-podman"
+		}
+		for _, what := range []string{"load", copies} {
+			_, _ = try(e.line(s.t, "rmi", "-f", image)...) // if it is there
+			if out := s.run(program[what]); !strings.Contains(out, image+"@sha256:") {
+				s.t.Errorf("%s, %s prints %q", e.name, what, out)
+			}
+			command(s.t, e.line(s.t, "image", "inspect", image)...)
+		}
+		if out := s.run(program["run"], "id", "-un"); out != "app" {
+			s.t.Errorf("%s, run: the container says %q", e.name, out)
+		}
+		command(s.t, e.line(s.t, "rmi", "-f", image)...)
+	}
+	s.env = nil
+}
+
+// aboveBase pushes and runs an image above a base image of umoci.
+func (s *imageStore) aboveBase(name string) {
+	s.t.Helper()
+	t := s.t
+	busybox := filepath.Join(lab.large, packagePath(t, "x86_64-linux", "busybox-static-"), "bin/busybox")
+	command(t, "skopeo", "copy", "--dest-tls-verify=false", "oci:"+umociBase(t, "amd64", busybox), "docker://"+s.registry+"/example/base:1")
+	programs := s.build("based.push", "based.verify", "based.load")
+	s.run(programs[0]+"/bin/push-image-function-based", "--insecure", "--quiet")
+	if out := s.run(programs[1]+"/bin/verify-image-function-based", "--insecure"); !strings.Contains(out, "✓ base        1 layer below, the same as in "+s.registry+"/example/base:1@") {
+		t.Errorf("verify: %s", out)
+	}
+	s.run(programs[2] + "/bin/load-image-function-based")
+	if out := docker(t, "run", "--rm", "--network", "none", name+":1"); out != "made by umoci\n" {
+		t.Errorf("the container says %q", out)
+	}
+	if out := docker(t, "image", "inspect", "-f", "{{.Config.Healthcheck.Interval}} {{.Config.User}}", name+":1"); out != "30s bob\n" {
+		t.Errorf("the image says %q", out)
+	}
 }
 
 // imageExamples are examples from the manuals of dockerTools and nix2container

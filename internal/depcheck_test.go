@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"internal/manifest":    {"internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/initbin"},
 	"internal/registry":    {"internal/hint", "internal/retry", "internal/atomicfile", "internal/layers", "internal/oci"},
 	"internal/layout":      {"internal/hint", "internal/atomicfile", "internal/layers", "internal/oci"},
+	"internal/engine":      {"internal/hint", "internal/layers", "internal/oci", "internal/layout"},
 	"internal/push": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/closure", "internal/application", "internal/plan", "internal/layers",
 		"internal/oci", "internal/manifest", "internal/registry"},
 

@@ -49,6 +49,7 @@ let
     "Entrypoint"
     "Env"
     "ExposedPorts"
+    "Healthcheck"
     "Labels"
     "StopSignal"
     "User"
@@ -131,6 +132,19 @@ let
     ppc64le = "powerpc64le-linux";
     s390x = "s390x-linux";
   };
+
+  # Returns the platform of a system, which a name like linux/amd64 is already.
+  platformOf =
+    system:
+    let
+      found = filter (arch: systems.${arch} == system) (attrNames systems);
+    in
+    if found == [ ] then
+      system
+    else if head found == "arm" then
+      "linux/arm/v7"
+    else
+      "linux/${head found}";
 
   # Returns a layer and the layers in it, as a list. The inner layers come first,
   # and keep the paths that several layers name.
@@ -216,6 +230,13 @@ let
       # Leave out empty values, so that the defaults apply.
       present = lib.filterAttrs (_: v: v != null && v != [ ] && v != { } && v != false && v != "");
       env = given.env or { };
+      # Docker's config has nanoseconds, and a specification "30s".
+      health = lib.mapAttrs' (
+        n: v:
+        lib.nameValuePair (lib.toLower (builtins.substring 0 1 n) + builtins.substring 1 (-1) n) (
+          if builtins.isInt v && n != "Retries" && n != "retries" then "${toString v}ns" else v
+        )
+      ) (if given.healthcheck or null == null then { } else given.healthcheck);
       words =
         name: x: if isList x || x == null then x else fail "${name} is a list, with an element for each word";
       entrypoint = words "Entrypoint" (given.entrypoint or null);
@@ -254,12 +275,15 @@ let
         inherit
           sh
           caCertificates
-          fromImage
           users
           files
           annotations
           format
           ;
+        fromImage = if isAttrs fromImage then null else fromImage;
+        fromImages = lib.mapAttrs' (
+          s: image: lib.nameValuePair (platformOf s) image
+        ) (if isAttrs fromImage then fromImage else { });
         init = list init;
         compression =
           if compressor == null then
@@ -281,6 +305,7 @@ let
             user = if given ? user then toString given.user else null;
             workingDir = given.workingdir or null;
             stopSignal = given.stopsignal or null;
+            healthcheck = health;
             ports = names (given.exposedports or [ ]);
             volumes = names (given.volumes or [ ]);
           }
@@ -306,13 +331,18 @@ let
         tools.writeShellScriptBin "${what}-${base}" ''
           set -euo pipefail
           # CONTAINER_ENGINE if set, else docker, else podman.
-          engine() {
-            e=''${CONTAINER_ENGINE:-}
-            [ -n "$e" ] || { command -v docker >/dev/null 2>&1 && e=docker || e=podman; }
-            "$e" "$@"
-          }
+          engine=''${CONTAINER_ENGINE:-}
+          [ -n "$engine" ] || { command -v docker >/dev/null 2>&1 && engine=docker || engine=podman; }
           nixoci() { ${nixoci}/bin/nixoci "$@"; }
           spec=${file}
+          # docker and podman get the layers that they lack, another engine gets all.
+          load() {
+            case $engine in
+            docker) nixoci build -o docker-daemon:${lib.escapeShellArg local} --spec "$spec" "$@" ;;
+            podman) nixoci build -o containers-storage:${lib.escapeShellArg local} --spec "$spec" "$@" ;;
+            *) nixoci build -o - --tag ${lib.escapeShellArg local} --spec "$spec" "$@" | "$engine" load ;;
+            esac
+          }
           ${text}
         ''
         // {
@@ -331,7 +361,7 @@ let
         nixoci push "$target" --spec "$spec" ${attested}"$@"
       '';
       load = ''
-        nixoci build -o - --tag ${lib.escapeShellArg local} --spec "$spec" "$@" | engine load
+        load "$@"
       '';
     in
     file
@@ -348,8 +378,8 @@ let
       push = program "push" (first reference + push);
       load = program "load" load;
       run = program "run" ''
-        nixoci build --quiet -o - --tag ${lib.escapeShellArg local} --spec "$spec" | engine load >&2
-        engine run --rm ${lib.escapeShellArg local} "$@"
+        load --quiet >/dev/null
+        exec "$engine" run --rm ${lib.escapeShellArg local} "$@"
       '';
       layout = program "layout" ''
         ${first "./${base}"}
@@ -365,13 +395,14 @@ let
 
       # The names of nix2container.
       copyToRegistry = program "copy-to-registry" ("target=${lib.escapeShellArg reference}\n" + push);
-      copyToDockerDaemon = program "copy-to-docker-daemon" ("CONTAINER_ENGINE=docker\n" + load);
-      copyToPodman = program "copy-to-podman" ("CONTAINER_ENGINE=podman\n" + load);
+      copyToDockerDaemon = program "copy-to-docker-daemon" ("engine=docker\n" + load);
+      copyToPodman = program "copy-to-podman" ("engine=podman\n" + load);
       copyTo = program "copy-to" ''
         target=''${1:?copy-to-${base}: name the destination, such as docker://REF or oci:DIR}
         shift
         case $target in
         docker://*) target=''${target#docker://}; ${push} ;;
+        docker-daemon:* | containers-storage:*) nixoci build -o "$target" --spec "$spec" "$@" ;;
         *) nixoci build -o "$target" --tag ${lib.escapeShellArg local} --spec "$spec" "$@" ;;
         esac
       '';

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 
 	"github.com/nixoci/nixoci/internal/hint"
@@ -17,32 +18,93 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// baseFlag names the base image, on which nixoci puts applications.
-type baseFlag struct{ image string }
+// baseFlag names the base image, on which nixoci puts applications: one for all
+// platforms, or PLATFORM=IMAGE for each.
+type baseFlag struct{ images []string }
 
 func (f *baseFlag) add(fl *pflag.FlagSet) {
-	f.addAs(fl, "base image to put an application on: a reference, oci:DIR or oci-archive:FILE; to pin it, add @sha256:… to the reference")
+	f.addAs(fl, "base image to put an application on: a reference, oci:DIR or oci-archive:FILE; to pin it, add @sha256:… to the reference; PLATFORM=IMAGE names that of one platform, and can be repeated")
 }
 
 func (f *baseFlag) addAs(fl *pflag.FlagSet, usage string) {
-	fl.StringVar(&f.image, "from-image", "", usage)
+	fl.StringArrayVar(&f.images, "from-image", nil, usage)
 }
 
-// openBase opens the base image. It returns nil if --from-image is not set. The
-// caller closes the reader.
-func (a *app) openBase(f *baseFlag, r *registryFlags) (*push.BaseImage, *oci.OpenedImage, error) {
-	if f.image == "" {
+// platformImage is a base image and its platform, nil for all.
+type platformImage struct {
+	platform *ocispec.Platform
+	image    string
+}
+
+// parse reads IMAGE or PLATFORM=IMAGE.
+func (f *baseFlag) parse() (all []platformImage, err error) {
+	for _, s := range f.images {
+		one := platformImage{image: s}
+		before, image, ok := strings.Cut(s, "=")
+		if p, err := manifest.ParsePlatform(before); ok && err == nil {
+			one = platformImage{&p, image}
+		}
+		for _, other := range all {
+			switch {
+			case one.platform == nil || other.platform == nil:
+				return nil, usageError{hint.Add(fmt.Errorf("--from-image %s: there is another, %s", s, other.image), "name one base image, or PLATFORM=IMAGE for each platform, such as linux/amd64=debian:12")}
+			case manifest.SamePlatform(*one.platform, *other.platform):
+				return nil, usageError{fmt.Errorf("--from-image %s: there is another for %s, %s", s, before, other.image)}
+			}
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// baseSources are the readers of base images.
+type baseSources []*oci.OpenedImage
+
+func (b baseSources) Close() {
+	for _, src := range b {
+		src.Close()
+	}
+}
+
+// mountInto lets repo mount the layers of the base images that are in its registry.
+func (b baseSources) mountInto(repo *registry.Repository) {
+	for _, src := range b {
+		if from, ok := src.Reader.(*registry.Repository); ok {
+			repo.BaseFrom(from)
+		}
+	}
+}
+
+// openBase opens the base image; nil without one. Its readers are to be closed.
+func (a *app) openBase(f *baseFlag, r *registryFlags) (*push.BaseImage, baseSources, error) {
+	all, err := f.parse()
+	if err != nil {
+		return nil, nil, err
+	}
+	var sources baseSources
+	var of []push.PlatformBase
+	for _, one := range all {
+		if strings.HasPrefix(one.image, string(layout.SchemeDockerArchive)+":") {
+			sources.Close()
+			return nil, nil, usageError{hint.Add(fmt.Errorf("--from-image %s: a docker-archive has no manifest, so nothing can pin it", one.image),
+				"convert it: skopeo copy "+one.image+" oci:base")}
+		}
+		src, err := a.openImage(one.image, &reading{registry: *r})
+		if err != nil {
+			sources.Close()
+			return nil, nil, fmt.Errorf("--from-image: %w", err)
+		}
+		sources = append(sources, src)
+		base := push.NewBaseImage(src, baseName(one.image))
+		if one.platform == nil {
+			return base, sources, nil
+		}
+		of = append(of, push.PlatformBase{Platform: *one.platform, BaseImage: base})
+	}
+	if of == nil {
 		return nil, nil, nil
 	}
-	if strings.HasPrefix(f.image, string(layout.SchemeDockerArchive)+":") {
-		return nil, nil, usageError{hint.Add(fmt.Errorf("--from-image %s: a docker-archive has no manifest, so nothing can pin it", f.image),
-			"convert it: skopeo copy "+f.image+" oci:base")}
-	}
-	src, err := a.openImage(f.image, &reading{registry: *r})
-	if err != nil {
-		return nil, nil, fmt.Errorf("--from-image: %w", err)
-	}
-	return push.NewBaseImage(src, baseName(f.image)), src, nil
+	return push.NewBaseImages(of), sources, nil
 }
 
 // baseNone is the value of verify --from-image with which verify reads no base
@@ -51,18 +113,22 @@ const baseNone = "none"
 
 // openBaseOf returns a function that opens the base image of a verified image. It
 // uses --from-image if set, else the name of the base that the image records.
-func (a *app) openBaseOf(f *baseFlag, r *registryFlags) func(string) (*oci.OpenedImage, error) {
-	return func(name string) (*oci.OpenedImage, error) {
-		switch {
-		case f.image == baseNone:
+func (a *app) openBaseOf(f *baseFlag, r *registryFlags) (func(string, ocispec.Platform) (*oci.OpenedImage, error), error) {
+	all, err := f.parse()
+	return func(name string, p ocispec.Platform) (*oci.OpenedImage, error) {
+		for _, one := range all {
+			if one.platform == nil || manifest.SamePlatform(*one.platform, p) {
+				name = one.image
+			}
+		}
+		switch name {
+		case baseNone:
 			return nil, errors.New("--from-image none")
-		case f.image != "":
-			name = f.image
-		case name == "":
+		case "":
 			return nil, errors.New("the image does not name it; give it with --from-image")
 		}
 		return a.openImage(name, &reading{registry: *r})
-	}
+	}, err
 }
 
 // baseName returns the name of a base image as the image records it: complete, with
@@ -112,7 +178,7 @@ func aboveBase(p *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 // checkBase refuses --from-image for a NixOS system.
 func checkBase(subjects []subject, f *baseFlag) error {
 	for i := range subjects {
-		if f.image != "" && subjects[i].toplevel != "" && !subjects[i].isApplication() {
+		if len(f.images) > 0 && subjects[i].toplevel != "" && !subjects[i].isApplication() {
 			return usageError{hint.Add(errors.New("--from-image: only for applications, and "+subjects[i].arg+" is a NixOS system"),
 				"a NixOS system starts its own init and makes its own /etc, /bin and users, so nothing of a base image would be used")}
 		}

@@ -12,7 +12,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/engine"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
@@ -34,6 +36,11 @@ func (a *app) buildCommand() *cobra.Command {
   oci-archive:FILE[:TAG...]       an OCI layout in a tar file; docker load reads it
   docker-archive:FILE[:NAME:TAG]  a file only for docker load; holds one platform
   -                               an OCI archive on stdout
+  docker-daemon:NAME[:TAG]        the images of Docker
+  containers-storage:NAME[:TAG]   the images of podman
+
+Docker and podman pull the image from nixoci and ask only for the layers that
+they lack. For them, layers are not compressed unless --compression is given.
 
 If FILE is -, build writes to stdout too. With --tag NAME:TAG, docker load and
 podman load give the image that name. If there are several platforms, docker
@@ -41,7 +48,7 @@ load names the first.
 
 build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 		Example: `  nixoci build -o oci:web:1.2 ./result
-  nixoci build -o - --tag web:1.2 ./result | docker load
+  nixoci build -o docker-daemon:web:1.2 ./result
   nixoci build -o - --tag web:1.2 ./result | ssh host podman load`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output == "" {
@@ -50,6 +57,12 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 			closures, err := in.spec.apply(cmd.Flags(), args, &img, &in)
 			if err != nil {
 				return err
+			}
+			if engine.IsDestination(output) {
+				if !cmd.Flags().Changed("compression") {
+					img.compression = layers.None
+				}
+				return a.load(cmd.Context(), output, tags, closures, &img, &in)
 			}
 			return a.build(cmd.Context(), output, tags, closures, &img, &in)
 		},
@@ -111,7 +124,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
-	a.summary(result, start, nil)
+	a.summary(result, a.spent(start, nil))
 	if dest.Pipe() {
 		a.stdout = a.stderr
 	}

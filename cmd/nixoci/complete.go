@@ -135,7 +135,7 @@ func completeDestination(_ *app, _ *cobra.Command, prefix string) ([]string, cob
 	if kind, file, ok := strings.Cut(prefix, ":"); ok {
 		return filesAfter(kind+":", file), directive
 	}
-	return beginning(prefix, []string{"oci:", "oci-archive:", "docker-archive:", "-"}), directive
+	return beginning(prefix, []string{"oci:", "oci-archive:", "docker-archive:", "docker-daemon:", "containers-storage:", "-"}), directive
 }
 
 // filesAfter returns the files whose names begin with file, each with prefix before

@@ -29,6 +29,7 @@ type imageFlags struct {
 	entrypoint, cmd          []string
 	user, workdir            string
 	stopSignal               string
+	health                   healthFlags
 	ports, volumes           []string
 	init                     initFlag
 	application              applicationFlags
@@ -46,6 +47,7 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.user, "user", "", "user that the container starts as")
 	f.StringVar(&i.workdir, "workdir", "", "working directory in the container")
 	f.StringVar(&i.stopSignal, "stop-signal", "", "signal that stops the container (default SIGRTMIN+3, for an application none)")
+	i.health.add(f)
 	f.StringArrayVarP(&i.ports, "port", "p", nil, "port that the container listens on (80, 53/udp); can be repeated")
 	f.StringArrayVar(&i.volumes, "volume", nil, "directory in the container that is a volume; can be repeated")
 	i.init.add(f, "program to put at /sbin/init instead of nixoci-init, or none for a link to the system's own init; repeat for other platforms")
@@ -87,6 +89,9 @@ func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 		return fail(err)
 	}
 	if s.Annotations, err = pairs("--annotation", i.annotations); err != nil {
+		return fail(err)
+	}
+	if s.Healthcheck, err = i.health.check(); err != nil {
 		return fail(err)
 	}
 	if err := i.addDescription(&s); err != nil {

@@ -22,12 +22,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/engine/enginetest"
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
 // programs maps names to main functions: the test binary can run as each of these
 // programs.
-var programs = map[string]func(){"nixoci": main}
+var programs = map[string]func(){"nixoci": main, "docker": enginetest.Main, "podman": enginetest.Main}
 
 func TestMain(m *testing.M) {
 	// Retries wait only a little, in this process and in the programs that it
@@ -67,7 +68,9 @@ func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 //	$CACHE     URL of the binary cache, signed with $KEY
 //	$AMD $ARM  toplevels; $AMD2 and $ARM2 are the same systems after an update
 //	$AMDJSON   graph file of $AMD
-//	$NIXOCI    directory that contains only nixoci
+//	$NIXOCI    directory that contains only nixoci, docker and podman
+//
+// docker and podman are the program of package enginetest, with $WORK/engine.
 func TestScripts(t *testing.T) {
 	sample, key, systems := sampleSystems(t)
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
@@ -85,6 +88,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 			env.Setenv("NIX_CONF_DIR", env.WorkDir) // only the keys that a script names are trusted
+			env.Setenv(enginetest.DirVariable, filepath.Join(env.WorkDir, "engine"))
 			env.Setenv("SAMPLE", sample)
 			env.Setenv("CACHE", "file://"+cache)
 			env.Setenv("KEY", key)

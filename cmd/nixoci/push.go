@@ -189,9 +189,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	if job.Base = base; base != nil {
 		defer baseSource.Close()
-		if from, ok := baseSource.Reader.(*registry.Repository); ok {
-			repo.BaseFrom(from)
-		}
+		baseSource.mountInto(repo)
 	}
 	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) { return predecessorPlans(ctx, &job, repo) }
 	images, err := a.images(ctx, closures, in, job, img)
@@ -207,7 +205,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	stats := repo.Stats()
-	a.summary(result, start, &stats)
+	a.summary(result, a.spent(start, &stats))
 	if err := a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats); err != nil {
 		return err
 	}
@@ -465,14 +463,14 @@ func (a *app) spent(start time.Time, s *registry.Stats) string {
 	return fmt.Sprintf("sent %s in %s", human.Bytes(s.BytesSent), took)
 }
 
-// summary prints the result of a push or build on stderr.
-func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
+// summary prints the result of a push or build on stderr. spent says how long it took.
+func (a *app) summary(r push.Result, spent string) {
 	a.done = true
 	if a.quiet {
 		return
 	}
 	if r.Unchanged {
-		a.stderr.Printf("unchanged: the registry has this image already; %s\n", a.spent(start, stats))
+		a.stderr.Printf("unchanged: the registry has this image already; %s\n", spent)
 		return
 	}
 	var made, checked int
@@ -505,7 +503,7 @@ func (a *app) summary(r push.Result, start time.Time, stats *registry.Stats) {
 		how += fmt.Sprintf(" (%d of them made again and the same)", checked)
 	}
 	how += baseSummary(r.Base)
-	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, a.spent(start, stats))
+	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, spent)
 }
 
 // baseSummary returns how many layers of a base image were copied, mounted or

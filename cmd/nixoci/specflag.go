@@ -57,11 +57,22 @@ func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *
 		in.maxLayers = s.Layers.Max
 	}
 	given.text("plan-strategy", &in.strategy, s.Layers.Strategy)
-	given.text("from-image", &in.base.image, s.FromImage)
+	set(given, "from-image", &in.base.images, bases(s))
 	if img != nil {
 		given.image(img, s)
 	}
 	return s.Contents, nil
+}
+
+// bases returns the base images of a specification in the form of the flag.
+func bases(s *spec.Specification) (all []string) {
+	if s.FromImage != "" {
+		all = append(all, s.FromImage)
+	}
+	for _, p := range slices.Sorted(maps.Keys(s.FromImages)) {
+		all = append(all, p+"="+s.FromImages[p])
+	}
+	return all
 }
 
 // specified sets flags to values of a specification, unless the user gave them.
@@ -119,6 +130,7 @@ func (g specified) image(img *imageFlags, s *spec.Specification) {
 	g.text("user", &img.user, s.Config.User)
 	g.text("workdir", &img.workdir, s.Config.WorkingDir)
 	g.text("stop-signal", &img.stopSignal, s.Config.StopSignal)
+	img.health.take(g, s.Config.Healthcheck)
 	set(g, "port", &img.ports, s.Config.Ports)
 	set(g, "volume", &img.volumes, s.Config.Volumes)
 	set(g, "annotation", &img.annotations, pairs(s.Annotations))

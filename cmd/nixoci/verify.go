@@ -126,7 +126,9 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
 		return err
 	}
-	o.OpenBase = a.openBaseOf(&f.closure.base, &f.registry)
+	if o.OpenBase, err = a.openBaseOf(&f.closure.base, &f.registry); err != nil {
+		return err
+	}
 	src, err := a.openImage(ref, &reading{registry: f.registry})
 	if err != nil {
 		return err

@@ -125,6 +125,22 @@ in
     links = [ "/bin" ];
     maxLayers = 5;
   };
+  # Above a base image that another tool has pushed.
+  based = image {
+    name = "${name}-based";
+    tag = "1";
+    contents = [ busybox ];
+    fromImage = {
+      ${system} = "${registry}/base:1";
+    };
+    config = {
+      Cmd = [ "${busybox}/bin/cat" "/etc/from" ];
+      Healthcheck = {
+        Test = [ "CMD" "${busybox}/bin/busybox" "true" ];
+        Interval = 30000000000;
+      };
+    };
+  };
   # nixoci's own image, as the release makes it.
   own = import (/. + source + "/.ci/image") {
     packages = system: pkgs // {

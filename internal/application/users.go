@@ -107,11 +107,17 @@ func (c *Choices) users() []User {
 	return all
 }
 
+// HasShell reports whether the image has /bin/sh, a link into the closure.
+func (a *Application) HasShell() bool {
+	_, ok := a.target("/" + shellFile)
+	return ok
+}
+
 // Passwd returns the content of /etc/passwd.
 func (a *Application) Passwd() []byte {
 	var b strings.Builder
 	shell := "/bin/false"
-	if _, ok := a.target("/" + shellFile); ok {
+	if a.HasShell() {
 		shell = "/" + shellFile
 	}
 	for _, u := range a.users() {

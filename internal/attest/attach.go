@@ -201,6 +201,9 @@ func BuildSettings(s *manifest.Settings) map[string]any {
 	text("user", s.User)
 	text("workdir", s.WorkingDir)
 	text("stop-signal", s.StopSignal)
+	if s.Healthcheck != nil {
+		m["healthcheck"] = s.Healthcheck
+	}
 	if len(s.Labels) > 0 {
 		m["label"] = s.Labels
 	}

@@ -22,7 +22,9 @@ func (b *Base) settings(sys *System, s Settings) Settings {
 		if len(c.Entrypoint) > 0 {
 			s.Entrypoint = slices.Clone(c.Entrypoint)
 		}
-		s.Healthcheck = c.Healthcheck
+		if s.Healthcheck == nil {
+			s.Healthcheck = c.Healthcheck
+		}
 		s.StopSignal = cmp.Or(s.StopSignal, c.StopSignal)
 		if s.Cmd == nil {
 			s.Cmd = slices.Clone(c.Cmd)

@@ -31,16 +31,6 @@ type runtimeConfig struct {
 	Shell       []string     `json:"Shell,omitempty"`
 }
 
-// Healthcheck is Docker's HealthConfig; durations are nanoseconds.
-type Healthcheck struct {
-	Test          []string      `json:",omitempty"`
-	Interval      time.Duration `json:",omitempty"`
-	Timeout       time.Duration `json:",omitempty"`
-	StartPeriod   time.Duration `json:",omitempty"`
-	StartInterval time.Duration `json:",omitempty"`
-	Retries       int           `json:",omitempty"`
-}
-
 // guestHealthcheck runs nixoci-init health. It does not answer until the container has
 // started and built the user's configuration, so until then the engine shows the
 // container as starting. This needs a long timeout. There is no start period: a build
@@ -88,8 +78,14 @@ func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err err
 		h.Test = []string{"CMD", program, "health"}
 		rc.Healthcheck = &h
 	}
+	if s.Healthcheck != nil {
+		if err := s.Healthcheck.runsIn(sys); err != nil {
+			return nil, err
+		}
+		rc.Healthcheck = s.Healthcheck
+	}
 	if sys.Base != nil {
-		rc.Healthcheck, rc.Shell = s.Healthcheck, slices.Clone(s.Shell)
+		rc.Shell = slices.Clone(s.Shell)
 		c.History = slices.Clone(sys.Base.History)
 	}
 	for _, l := range ls {

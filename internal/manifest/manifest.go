@@ -88,9 +88,10 @@ type Settings struct {
 	Created     *time.Time
 	Docker      bool // use Docker's media types instead of OCI's
 
-	// Settings that only a base image can have.
-	Healthcheck *Healthcheck
-	Shell       []string
+	Healthcheck *Healthcheck // nil means nixoci-init's in a NixOS system, none in an application
+
+	// A setting that only a base image can have.
+	Shell []string
 }
 
 // PlatformImage is one platform's config and manifest. [Draft.Image] makes it.

@@ -39,12 +39,13 @@ func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.C
 		Created:     c.Created,
 		Docker:      m.MediaType == mediatype.DockerManifest,
 	}
+	var more struct{ Config BaseConfig }
+	if err := json.Unmarshal(configData, &more); err != nil {
+		return fail(err)
+	}
+	s.Healthcheck = more.Config.Healthcheck
 	if sys.Base != nil {
-		var more struct{ Config BaseConfig }
-		if err := json.Unmarshal(configData, &more); err != nil {
-			return fail(err)
-		}
-		s.Healthcheck, s.Shell = more.Config.Healthcheck, more.Config.Shell
+		s.Shell = more.Config.Shell
 	}
 	// Skip annotations that follow from the system or from another setting: the user did
 	// not give them. On the index they depend on all platforms.

@@ -75,3 +75,9 @@ type Metered interface{ Metered() }
 // Forgetful is implemented by a destination that remembers which blobs exist. After
 // Forget it asks again.
 type Forgetful interface{ Forget() }
+
+// Lazy is implemented by a destination that takes a layer only when it needs the layer's
+// bytes. Offer tells it that the layer d is what pack writes. It replaces PutLayer.
+type Lazy interface {
+	Offer(d ocispec.Descriptor, pack PackFunc)
+}

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -22,7 +24,17 @@ type BaseImage struct {
 	src   *oci.OpenedImage
 	name  string
 	image func(context.Context) (*manifest.BaseImage, error)
+	of    []PlatformBase // nil: it is for all platforms
 }
+
+// PlatformBase is the base image of one platform.
+type PlatformBase struct {
+	Platform ocispec.Platform
+	*BaseImage
+}
+
+// NewBaseImages returns a base image that differs between platforms.
+func NewBaseImages(of []PlatformBase) *BaseImage { return &BaseImage{of: of} }
 
 // NewBaseImage returns the base image in src. The images based on it record name as its
 // reference. For a file, name is "".
@@ -48,6 +60,16 @@ type knownBase struct {
 // For returns the base for one platform. If c has an entry for a digest, For does not
 // read that content again.
 func (b *BaseImage) For(ctx context.Context, c *Cache, p ocispec.Platform) (*manifest.Base, error) {
+	if b.of != nil {
+		var platforms []string
+		for _, one := range b.of {
+			if manifest.SamePlatform(one.Platform, p) {
+				return one.For(ctx, c, p)
+			}
+			platforms = append(platforms, manifest.FormatPlatform(one.Platform))
+		}
+		return nil, hint.Add(fmt.Errorf("no base image is given for %s", manifest.FormatPlatform(p)), "they are for "+strings.Join(platforms, ", "))
+	}
 	base, err := b.read(ctx, c, p)
 	if err != nil {
 		return nil, fmt.Errorf("base image %s: %w", b.src.Name, err)
@@ -146,6 +168,11 @@ func (p *pusher) putBase(ctx context.Context) error {
 
 func (p *pusher) putBaseLayer(ctx context.Context, l *baseLayer) error {
 	if p.listed[l.Digest] && p.job.ReuseCheck <= 0 {
+		l.outcome = Present
+		return nil
+	}
+	if dst, ok := p.dst.(oci.Lazy); ok {
+		dst.Offer(l.Descriptor, func(ctx context.Context, w io.Writer) (layers.Packed, error) { return l.copy(ctx, w, func(int) {}) })
 		l.outcome = Present
 		return nil
 	}

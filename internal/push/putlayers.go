@@ -12,6 +12,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/task"
@@ -101,6 +102,12 @@ func (p *pusher) query(ctx context.Context) error {
 			p.reused(l)
 			continue
 		}
+		if dst, ok := p.dst.(oci.Lazy); ok {
+			if err := p.offer(dst, l); err != nil {
+				return err
+			}
+			continue
+		}
 		group.Go(func() error {
 			desc, err := p.descriptor(l.Layer, *l.known)
 			if err != nil {
@@ -115,6 +122,26 @@ func (p *pusher) query(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// offer tells the destination of a known layer, which is made when it is asked for.
+func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
+	desc, err := p.descriptor(l.Layer, *l.known)
+	if err != nil {
+		return err
+	}
+	recipe, want, counted := l.Layer.Recipe, *l.known, silent(l.Layer)
+	dst.Offer(desc, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
+		packed, err := p.job.Packer.Pack(ctx, counted, w)
+		if err == nil && packed != want {
+			p.job.Cache.Drop(folderLayers, recipe.String())
+			err = hint.Add(fmt.Errorf("layer %s: packed again it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent),
+				"this machine's cache was wrong about it and has forgotten it; run the command again")
+		}
+		return packed, err
+	})
+	p.reused(l)
+	return nil
 }
 
 func (p *pusher) reused(l *pushedLayer) {

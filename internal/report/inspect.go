@@ -251,6 +251,7 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 		{"user", c.User},
 		{"workdir", c.WorkingDir},
 		{"stop with", c.StopSignal},
+		{"health", pi.health()},
 		{"env", strings.Join(c.Env, " ")},
 		{"ports", strings.Join(sortedKeys(c.ExposedPorts), " ")},
 		{"volumes", strings.Join(sortedKeys(c.Volumes), " ")},
@@ -287,6 +288,15 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 			p.Printf("    %8s  %s\n", human.Bytes(path.NarSize), path.Path)
 		}
 	}
+}
+
+// health returns the command of the health check.
+func (pi *PlatformInspection) health() string {
+	var c manifest.BaseConfig
+	if json.Unmarshal(pi.Config, &c) != nil || c.Healthcheck == nil {
+		return ""
+	}
+	return strings.TrimPrefix(strings.Join(c.Healthcheck.Test, " "), manifest.HealthCommand+" ")
 }
 
 // initText describes a nixoci-init for people.

@@ -27,6 +27,7 @@ type Specification struct {
 	Contents    []string          `json:"contents" doc:"store paths of an application or a NixOS system; write SYSTEM= before one to state its platform; the first gives the image its title" flag:"CLOSURE"`
 	Programs    map[string]string `json:"programs,omitempty" doc:"for each store path of contents, the program in bin that starts by default (meta.mainProgram)" flag:""`
 	FromImage   string            `json:"fromImage,omitempty" doc:"base image to put an application on: a reference, oci:DIR or oci-archive:FILE; to pin a reference, add @sha256:…" flag:"from-image"`
+	FromImages  map[string]string `json:"fromImages,omitempty" doc:"base image of each platform, such as linux/amd64, instead of fromImage" flag:"from-image"`
 	Links       []string          `json:"links,omitempty" doc:"directories or files of the contents to show at the same place in the image" flag:"link"`
 	Shell       bool              `json:"sh,omitempty" doc:"link /bin/sh to a shell of the closure" flag:"sh"`
 	CACerts     bool              `json:"caCertificates,omitempty" doc:"link the closure's CA certificates to /etc/ssl/certs" flag:"ca-certificates"`
@@ -65,15 +66,26 @@ type File struct {
 
 // Config has the fields of an OCI image config, with lower-case names.
 type Config struct {
-	Entrypoint []string          `json:"entrypoint,omitempty" doc:"entrypoint, word by word. With an empty list the image has no entrypoint and starts cmd" flag:"entrypoint"`
-	Cmd        []string          `json:"cmd,omitempty" doc:"command, word by word" flag:"cmd"`
-	Env        map[string]string `json:"env,omitempty" doc:"environment variables" flag:"env"`
-	Labels     map[string]string `json:"labels,omitempty" doc:"labels" flag:"label"`
-	User       string            `json:"user,omitempty" doc:"user that the container starts as" flag:"user"`
-	WorkingDir string            `json:"workingDir,omitempty" doc:"working directory" flag:"workdir"`
-	StopSignal string            `json:"stopSignal,omitempty" doc:"signal that stops the container" flag:"stop-signal"`
-	Ports      []string          `json:"ports,omitempty" doc:"ports that the container listens on, such as 80 or 53/udp" flag:"port"`
-	Volumes    []string          `json:"volumes,omitempty" doc:"directories that are volumes" flag:"volume"`
+	Entrypoint  []string          `json:"entrypoint,omitempty" doc:"entrypoint, word by word. With an empty list the image has no entrypoint and starts cmd" flag:"entrypoint"`
+	Cmd         []string          `json:"cmd,omitempty" doc:"command, word by word" flag:"cmd"`
+	Env         map[string]string `json:"env,omitempty" doc:"environment variables" flag:"env"`
+	Labels      map[string]string `json:"labels,omitempty" doc:"labels" flag:"label"`
+	User        string            `json:"user,omitempty" doc:"user that the container starts as" flag:"user"`
+	WorkingDir  string            `json:"workingDir,omitempty" doc:"working directory" flag:"workdir"`
+	StopSignal  string            `json:"stopSignal,omitempty" doc:"signal that stops the container" flag:"stop-signal"`
+	Healthcheck *Healthcheck      `json:"healthcheck,omitempty" doc:"how the engine finds out whether the container works. podman reads it from images in Docker's format only: format" flag:""`
+	Ports       []string          `json:"ports,omitempty" doc:"ports that the container listens on, such as 80 or 53/udp" flag:"port"`
+	Volumes     []string          `json:"volumes,omitempty" doc:"directories that are volumes" flag:"volume"`
+}
+
+// Healthcheck has the names of Docker's HealthConfig, in lower case.
+type Healthcheck struct {
+	Test          []string `json:"test" doc:"command, word by word, behind CMD or without it; or CMD-SHELL and a line for /bin/sh; or NONE" flag:"health-cmd"`
+	Interval      string   `json:"interval,omitempty" doc:"time between two checks, such as 30s" flag:"health-interval"`
+	Timeout       string   `json:"timeout,omitempty" doc:"time after which a check has failed" flag:"health-timeout"`
+	StartPeriod   string   `json:"startPeriod,omitempty" doc:"time in which failed checks do not count" flag:"health-start-period"`
+	StartInterval string   `json:"startInterval,omitempty" doc:"time between two checks in the start period" flag:"health-start-interval"`
+	Retries       int      `json:"retries,omitempty" doc:"failed checks after which the container is unhealthy" flag:"health-retries"`
 }
 
 // Layers corresponds to the flags of the plan.

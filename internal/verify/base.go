@@ -58,7 +58,7 @@ func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *d
 	if v.o.OpenBase == nil {
 		return c, "", errors.New("reading base images is turned off")
 	}
-	src, err := v.o.OpenBase(base.Name)
+	src, err := v.o.OpenBase(base.Name, doc.config.Platform)
 	if err != nil {
 		return c, "", err
 	}

@@ -103,6 +103,7 @@ var defaults = []struct {
 	{"User", func(s *manifest.Settings) string { return take(&s.User) }, false},
 	{"WorkingDir", func(s *manifest.Settings) string { return take(&s.WorkingDir) }, false},
 	{"StopSignal", func(s *manifest.Settings) string { return take(&s.StopSignal) }, false},
+	{"Healthcheck", func(s *manifest.Settings) string { return take(&s.Healthcheck) }, false},
 	{"ExposedPorts", func(s *manifest.Settings) string { return take(&s.Ports) }, false},
 	{"Volumes", func(s *manifest.Settings) string { return take(&s.Volumes) }, false},
 	{"Labels", func(s *manifest.Settings) string { return take(&s.Labels) }, true},

@@ -32,9 +32,9 @@ type Options struct {
 	// image's.
 	Init *manifest.InitChoice
 
-	// OpenBase opens the base image with this name, "" if the image records no name.
+	// OpenBase opens the base image with this name for p, "" if the image records no name.
 	// If OpenBase is nil, no base image is read.
-	OpenBase func(name string) (*oci.OpenedImage, error)
+	OpenBase func(name string, p ocispec.Platform) (*oci.OpenedImage, error)
 
 	// Closures are the systems that the image should contain, at most one for each
 	// platform. An error of their source is an error, not a finding.

@@ -124,6 +124,11 @@ in
           ExposedPorts."80/tcp" = { };
           workingDir = "/tmp";
           User = 1000;
+          Healthcheck = { Test = [ "CMD" "hello" ]; Interval = 30000000000; StartPeriod = "1m"; Retries = 2; };
+        };
+        fromImage = {
+          ${system} = "docker.io/library/debian:12";
+          riscv64-linux = "oci:base";
         };
         files = [ { path = "/var/lib/app"; uid = 1000; } ];
         maxLayers = 20;
@@ -150,6 +155,11 @@ in
           ports = [ "80/tcp" ];
           workingDir = "/tmp";
           user = "1000";
+          healthcheck = { test = [ "CMD" "hello" ]; interval = "30000000000ns"; startPeriod = "1m"; retries = 2; };
+        };
+        fromImages = {
+          "linux/${if system == "x86_64-linux" then "amd64" else "arm64"}" = "docker.io/library/debian:12";
+          "linux/riscv64" = "oci:base";
         };
         layers.max = 20;
       };

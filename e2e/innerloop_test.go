@@ -1,0 +1,165 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// onPath makes a directory for nixoci's PATH, with the engine's program.
+func (e engine) onPath(t *testing.T) (dir, program, scheme string) {
+	t.Helper()
+	dir, program, scheme = scratchDir(t), "docker", "docker-daemon"
+	if strings.HasPrefix(e.name, "podman") {
+		program, scheme = "podman", "containers-storage"
+	}
+	script := "#!/bin/sh\n"
+	if e.name == podman43.name {
+		podmanLine(t) // writes the policy
+		script += fmt.Sprintf("case $1 in pull | load) c=$1; shift; set -- $c --signature-policy %s \"$@\" ;; esac\n", filepath.Join(lab.scratch, "podman", "policy.json"))
+	}
+	line := e.line(t)
+	real, err := exec.LookPath(line[0]) // the script has the same name
+	if err != nil {
+		t.Fatal(err)
+	}
+	line[0] = real
+	machine := e.machine
+	if program == "docker" {
+		machine = []string{"--network", "none"}
+	}
+	script += fmt.Sprintf("case $1 in run) shift; set -- run %s \"$@\" ;; esac\nexec %s \"$@\"\n", strings.Join(machine, " "), strings.Join(line, " "))
+	if err := os.WriteFile(filepath.Join(dir, program), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir, program, scheme
+}
+
+// services is a store with versions of a service. Each differs from the one before in
+// the service's own store path, and refers to most of the large system.
+type services struct {
+	*imageStore
+	deps []string
+}
+
+// newServices puts a store above the large system's, which stays as it is.
+func newServices(t *testing.T) *services {
+	s := &services{imageStore: newImageStore(t)}
+	upper, work, nix := filepath.Join(s.dir, "upper"), filepath.Join(s.dir, "work"), filepath.Join(s.dir, "nix")
+	for _, dir := range []string{upper, work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lower := filepath.Join(lab.large, "nix")
+	if err := syscall.Mount("overlay", nix, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", lower, upper, work)); err != nil {
+		t.Fatalf("mount the store: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(nix, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	var size int64
+	for _, p := range loadGraph(t, "large-x86_64-linux") {
+		if strings.Contains(p.Path, "nixos-system-") || size > 1_000_000_000 {
+			continue
+		}
+		s.deps = append(s.deps, p.Path)
+		size += p.NarSize
+	}
+	if size < 1_000_000_000 {
+		t.Fatalf("only %d bytes", size)
+	}
+	return s
+}
+
+// version builds a version of the service.
+func (s *services) version(t *testing.T, n int) string {
+	t.Helper()
+	busybox := packagePath(t, "x86_64-linux", "busybox-static-")
+	file := filepath.Join(s.dir, "service.nix")
+	text := fmt.Sprintf(`derivation {
+  name = "service-1.%d"; system = builtins.currentSystem; builder = "/bin/sh"; PATH = "/usr/bin:/bin";
+  deps = map builtins.storePath [ %s ];
+  args = [ "-c" ''mkdir -p $out/bin; echo $deps >$out/deps; head -c 1000000 /dev/urandom >$out/data
+    printf '#!%s/bin/busybox sh\necho version %d\n' >$out/bin/service; chmod +x $out/bin/service; :'' ];
+}
+`, n, strings.Join(s.deps, " "), busybox, n)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return s.run("nix-build", file, "--no-out-link")
+}
+
+var tookPattern = regexp.MustCompile(`(\S+) (k?M?G?B) in (\d+) layers?,.* (\d+) made, .* took (.*) of (\d+) layers? in ([0-9.]+) s; all in ([0-9.]+) s`)
+
+// TestInnerLoop checks issue 13: a developer changes one line and loads the image, which
+// has 1 GB, into an engine. The engine must get the changed layers only.
+func TestInnerLoop(t *testing.T) {
+	s := newServices(t)
+	var versions []string
+	for n := range 5 {
+		versions = append(versions, s.version(t, n))
+	}
+	for _, e := range []engine{docker20, docker28, podman43, podman5} {
+		t.Run(e.name, func(t *testing.T) {
+			path, program, scheme := e.onPath(t)
+			r := run{cache: scratchDir(t), env: []string{"PATH=" + path + ":" + os.Getenv("PATH")}, dir: s.dir}
+			name := "localhost/service:" + strings.ReplaceAll(e.name, " ", "-")
+			var ours, all []time.Duration
+			load := func(n int) outcome {
+				o := r.ok(t, "build", "-o", scheme+":"+name, "--from", s.dir, versions[n], "--entrypoint", "bin/service")
+				flags := e.machine
+				if e.name == docker20.name || e.name == docker28.name {
+					flags = []string{"--network", "none"}
+				}
+				if out := command(t, e.line(t, args("run", "--rm", flags, name)...)...); out != fmt.Sprintf("version %d\n", n) {
+					t.Fatalf("after the load of version %d the container says %q", n, out)
+				}
+				return o
+			}
+			first := load(0)
+			took := tookPattern.FindStringSubmatch(first.stderr)
+			if took == nil || took[3] != took[6] {
+				t.Fatalf("an engine that has nothing: %s", first.stderr)
+			}
+			for n := 1; n < len(versions); n++ {
+				o := load(n)
+				took := tookPattern.FindStringSubmatch(o.stderr)
+				if took == nil {
+					t.Fatalf("unexpected summary: %s", o.stderr)
+				}
+				t.Log(strings.TrimSpace(o.stderr))
+				if took[4] != "2" { // that of the service, and the root layer
+					t.Errorf("%s layers were made for one changed path: %s", took[4], o.stderr)
+				}
+				engines, err := time.ParseDuration(took[7] + "s")
+				if err != nil {
+					t.Fatal(err)
+				}
+				ours, all = append(ours, o.wall-engines), append(all, o.wall)
+			}
+			again := load(len(versions) - 1)
+			if took := tookPattern.FindStringSubmatch(again.stderr); took == nil || took[4] != "0" || took[6] != "0" {
+				t.Errorf("the same image again: %s", again.stderr)
+			}
+			archive := run{cache: r.cache, env: r.env, dir: s.dir, program: "/bin/sh"}.ok(t, "-c",
+				fmt.Sprintf("%s build -o - --tag %s --compression none --from %s %s --entrypoint bin/service | %s load", lab.nixoci, name, s.dir, versions[1], program))
+			slices.Sort(ours)
+			slices.Sort(all)
+			report(t, "first load %.1f s; one changed path: %.2f s, of it nixoci %.2f s (median of %d); unchanged %.2f s; an archive: %.1f s",
+				first.wall.Seconds(), all[len(all)/2].Seconds(), ours[len(ours)/2].Seconds(), len(ours), again.wall.Seconds(), archive.wall.Seconds())
+			command(t, e.line(t, "rmi", "-f", name)...)
+		})
+	}
+}

@@ -1,0 +1,293 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/engine/enginetest"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(enginetest.DirVariable) != "" {
+		enginetest.Main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// world is an engine of tests and what it has.
+type world struct {
+	t   *testing.T
+	dir string
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t, t.TempDir()}
+	t.Setenv(enginetest.DirVariable, w.dir)
+	return w
+}
+
+func (w *world) open(kind Kind) *Engine {
+	e := New(kind)
+	program, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e.program, e.Platform = program, "linux/arm64"
+	return e
+}
+
+func (w *world) read(file string) string {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, file))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		w.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// layer is a layer of so many bytes, and counts how often it is made.
+type testLayer struct {
+	data  []byte
+	made  atomic.Int64
+	wrong bool // it is made of other bytes than before
+}
+
+func newLayer(size int, seed uint64) *testLayer {
+	data := make([]byte, size)
+	chacha := rand.NewChaCha8([32]byte{byte(seed)})
+	_, _ = chacha.Read(data)
+	return &testLayer{data: data}
+}
+
+func (l *testLayer) descriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(l.data), Size: int64(len(l.data))}
+}
+
+func (l *testLayer) pack(_ context.Context, w io.Writer) (layers.Packed, error) {
+	l.made.Add(1)
+	data := l.data
+	if l.wrong {
+		data = bytes.Repeat([]byte{1}, len(data))
+	}
+	_, err := w.Write(data)
+	d := digest.FromBytes(data)
+	return layers.Packed{DiffID: d, Digest: d, Size: int64(len(data)), UncompressedSize: int64(len(data))}, err
+}
+
+func blobOf(t *testing.T, mediaType string, v any) oci.Blob {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}
+}
+
+// put puts an image of these layers, of which the engine knows some by their digests
+// alone.
+func (w *world) put(e *Engine, offered, made []*testLayer, tags ...string) error {
+	w.t.Helper()
+	ctx := w.t.Context()
+	p := ocispec.Platform{OS: "linux", Architecture: "arm64"}
+	config, m := ocispec.Image{Platform: p, RootFS: ocispec.RootFS{Type: "layers"}}, ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
+	add := func(l *testLayer) {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.FromBytes(l.data))
+		m.Layers = append(m.Layers, l.descriptor())
+	}
+	for _, l := range offered {
+		e.Offer(l.descriptor(), l.pack)
+		add(l)
+	}
+	for _, l := range made {
+		packed, err := e.PutLayer(ctx, nil, l.pack)
+		if err != nil || packed.Digest != l.descriptor().Digest {
+			w.t.Fatalf("put layer: %v, %v", packed, err)
+		}
+		add(l)
+	}
+	c := blobOf(w.t, ocispec.MediaTypeImageConfig, config)
+	m.Config = c.Descriptor
+	image := blobOf(w.t, ocispec.MediaTypeImageManifest, m)
+	listed := image.Descriptor
+	listed.Platform = &p
+	index := blobOf(w.t, ocispec.MediaTypeImageIndex, ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{listed}})
+	if err := errors.Join(e.PutBlob(ctx, c), e.PutManifest(ctx, image, ""), e.PutManifest(ctx, index, "")); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, t := range tags {
+		if err := e.PutManifest(ctx, index, t); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return e.Commit(ctx)
+}
+
+// An engine asks for the layers that it lacks. A layer that is known is made only then, and
+// once; a small one that had to be made is not made again.
+func TestPull(t *testing.T) {
+	for _, kind := range []Kind{Docker, Podman} {
+		t.Run(string(kind), func(t *testing.T) {
+			w := newWorld(t)
+			known, small, large := newLayer(1000, 1), newLayer(2000, 2), newLayer(maxKept+1, 3)
+			if err := w.put(w.open(kind), []*testLayer{known}, []*testLayer{small, large}, "web:1", "web:2"); err != nil {
+				t.Fatal(err)
+			}
+			for what, l := range map[string]*testLayer{"known": known, "small": small} {
+				if n := l.made.Load(); n != 1 {
+					t.Errorf("the %s layer was made %d times", what, n)
+				}
+			}
+			if n := large.made.Load(); n != 2 { // once for its digest
+				t.Errorf("the large layer was made %d times", n)
+			}
+			if a, b := w.read("names/web_1"), w.read("names/web_2"); a != b || !strings.HasPrefix(a, "sha256:") {
+				t.Errorf("the engine's images: web:1 %q, web:2 %q", a, b)
+			}
+			names, err := os.ReadDir(filepath.Join(w.dir, "names"))
+			if err != nil || len(names) != 2 {
+				t.Errorf("the engine has the names %v, %v", names, err)
+			}
+			// The next image has one layer of its own.
+			changed := newLayer(3000, 4)
+			if err := w.put(w.open(kind), []*testLayer{known, small, large, changed}, nil, "web:1"); err != nil {
+				t.Fatal(err)
+			}
+			if known.made.Load() != 1 || small.made.Load() != 1 || large.made.Load() != 2 || changed.made.Load() != 1 {
+				t.Errorf("an engine that has three of four layers: made %d, %d, %d and %d times", known.made.Load(), small.made.Load(), large.made.Load(), changed.made.Load())
+			}
+			if strings.Contains(w.read("log"), "--tls-verify=false") != (kind == Podman) {
+				t.Errorf("commands:\n%s", w.read("log"))
+			}
+			if !strings.Contains(w.read("log"), "--platform linux/arm64 ") {
+				t.Errorf("commands:\n%s", w.read("log"))
+			}
+		})
+	}
+}
+
+// An engine that cannot reach this machine gets an archive.
+func TestUnreached(t *testing.T) {
+	w := newWorld(t)
+	if err := os.WriteFile(filepath.Join(w.dir, "remote"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	e := w.open(Docker)
+	var warned error
+	e.Warn = func(err error) { warned = err }
+	known, made := newLayer(1000, 1), newLayer(2000, 2)
+	if err := w.put(e, []*testLayer{known}, []*testLayer{made}, "web:1"); err != nil {
+		t.Fatal(err)
+	}
+	if warned == nil || !strings.Contains(warned.Error(), "did not ask for the image") {
+		t.Errorf("warned of %v", warned)
+	}
+	archive := w.read("loaded")
+	for _, want := range []string{"manifest.json", `"web:1"`, string(known.data), string(made.data), known.descriptor().Digest.Encoded()} {
+		if !strings.Contains(archive, want) {
+			t.Errorf("the archive of %d bytes has no %.20q", len(archive), want)
+		}
+	}
+}
+
+// A layer that is made of other bytes than before ends the pull with an error that names
+// it, and nothing has the name.
+func TestOtherContent(t *testing.T) {
+	w := newWorld(t)
+	l := newLayer(100_000, 1)
+	l.wrong = true
+	err := w.put(w.open(Docker), []*testLayer{l}, nil, "web:1")
+	if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), l.descriptor().Digest.String()) {
+		t.Errorf("the error is %v", err)
+	}
+	if w.read("names/web_1") != "" {
+		t.Error("the image has its name")
+	}
+}
+
+// Who does not know the repository sees nothing.
+func TestServer(t *testing.T) {
+	e := New(Docker)
+	l := newLayer(10, 1)
+	e.Offer(l.descriptor(), l.pack)
+	s := &server{engine: e, repository: "nixoci/secret", failed: func(err error) { t.Error(err) }}
+	for path, want := range map[string]int{
+		"GET /v2/": 200,
+		"GET /v2/nixoci/secret/blobs/" + l.descriptor().Digest.String():  200,
+		"HEAD /v2/nixoci/secret/blobs/" + l.descriptor().Digest.String(): 200,
+		"GET /v2/nixoci/other/blobs/" + l.descriptor().Digest.String():   404,
+		"GET /v2/nixoci/secret/manifests/latest":                         404,
+		"GET /v2/_catalog":                                               404,
+		"PUT /v2/nixoci/secret/manifests/latest":                         405,
+		"GET /v2/nixoci/secret/../secret/blobs/sha256:aa":                404,
+	} {
+		method, target, _ := strings.Cut(path, " ")
+		w := &recorder{header: http.Header{}, code: 200}
+		q, err := http.NewRequestWithContext(t.Context(), method, "http://127.0.0.1"+target, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ServeHTTP(w, q)
+		if w.code != want {
+			t.Errorf("%s: %d, want %d", path, w.code, want)
+		}
+		if method == http.MethodHead && w.body.Len() > 0 {
+			t.Errorf("%s has a body", path)
+		}
+	}
+}
+
+type recorder struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header         { return r.header }
+func (r *recorder) WriteHeader(code int)        { r.code = code }
+func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
+
+func TestParse(t *testing.T) {
+	for s, want := range map[string]string{
+		"docker-daemon:web":                    "docker web:latest",
+		"docker-daemon:web:1.2":                "docker web:1.2",
+		"docker-daemon:ghcr.io/org/web:1.2":    "docker ghcr.io/org/web:1.2",
+		"docker-daemon:localhost:5000/web":     "docker localhost:5000/web:latest",
+		"containers-storage:web:1.2":           "podman web:1.2",
+		"docker-daemon:":                       "",
+		"docker-daemon:Web":                    "",
+		"docker-daemon:web:1.2:3":              "",
+		"docker-daemon:web@" + string(aDigest): "",
+		"containers-storage:[overlay@/x]web":   "",
+	} {
+		if !IsDestination(s) {
+			t.Errorf("%s is no destination", s)
+		}
+		kind, tag, err := Parse(s)
+		if got := strings.TrimSpace(fmt.Sprint(kind, " ", tag)); err == nil && got != want || err != nil && want != "" {
+			t.Errorf("%s: %q, %v", s, got, err)
+		}
+	}
+	if IsDestination("oci:web") || IsDestination("docker-daemon") {
+		t.Error("other destinations are not an engine's")
+	}
+}
+
+const aDigest = digest.Digest("sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")

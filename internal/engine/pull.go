@@ -1,0 +1,268 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os/exec"
+	"path"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/layout"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// unreachedError says that the engine did not come to the address where the image is.
+type unreachedError struct{ error }
+
+// pull serves the image until the engine has pulled it, and gives it its names.
+func (e *Engine) pull(ctx context.Context) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return &unreachedError{err}
+	}
+	// Other users of this machine can connect, but do not know the repository.
+	secret := make([]byte, 16)
+	_, _ = rand.Read(secret) // it never fails
+	repository := "nixoci/" + hex.EncodeToString(secret)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := &server{engine: e, repository: repository, failed: cancel}
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0), // Docker tries https first
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	task.Go(func() { _ = srv.Serve(listener) }) // it returns at Close
+	defer srv.Close()
+
+	from := listener.Addr().String() + "/" + repository + "@" + e.top.String()
+	if err := e.run(ctx, nil, nil, e.pullLine(from)...); err != nil {
+		if ctx.Err() == nil && !s.asked.Load() {
+			return &unreachedError{err}
+		}
+		return err
+	}
+	for _, name := range e.names {
+		if err := e.run(ctx, nil, nil, "tag", from, name); err != nil {
+			return err
+		}
+	}
+	return e.run(ctx, nil, nil, "rmi", from)
+}
+
+func (e *Engine) pullLine(from string) []string {
+	line := []string{"pull", "--quiet"}
+	if e.kind == Podman {
+		line = append(line, "--tls-verify=false")
+	}
+	if e.Platform != "" {
+		line = append(line, "--platform", e.Platform)
+	}
+	return append(line, from)
+}
+
+// load gives the engine an archive with all layers.
+func (e *Engine) load(ctx context.Context) error {
+	r, w := io.Pipe()
+	defer r.Close()
+	task.Go(func() { w.CloseWithError(e.archive(ctx, w)) })
+	return e.run(ctx, r, nil, "load", "--quiet")
+}
+
+// archive writes an archive that every version of the engine can load.
+func (e *Engine) archive(ctx context.Context, w io.Writer) error {
+	pipe, err := layout.PipeArchive(w)
+	if err != nil {
+		return err
+	}
+	defer pipe.Close()
+	for _, d := range e.order {
+		if _, err := pipe.PutLayer(ctx, nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) { return e.layers[d].write(ctx, w) }); err != nil {
+			return err
+		}
+	}
+	for _, b := range e.blobs {
+		if err := pipe.PutBlob(ctx, b); err != nil {
+			return err
+		}
+	}
+	for _, b := range e.manifests {
+		if err := pipe.PutManifest(ctx, b, ""); err != nil {
+			return err
+		}
+	}
+	for _, name := range e.names {
+		if err := pipe.PutManifest(ctx, e.manifests[e.top], name); err != nil {
+			return err
+		}
+	}
+	return pipe.Commit(ctx)
+}
+
+// lookup finds the engine's program.
+func (e *Engine) lookup() (string, error) {
+	program, err := exec.LookPath(e.program)
+	if err != nil {
+		return "", hint.Add(fmt.Errorf("load into %s: %w", e.kind, err), "write a file that can be loaded elsewhere: -o oci-archive:FILE")
+	}
+	return program, nil
+}
+
+// grace is how long the engine's program has to end after an interrupt.
+const grace = 5 * time.Second
+
+// run runs the engine's program. Its error has what the program said.
+func (e *Engine) run(ctx context.Context, stdin io.Reader, stdout io.Writer, args ...string) error {
+	program, err := e.lookup()
+	if err != nil {
+		return err
+	}
+	defer e.ran(time.Now())
+	said := &tail{}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, said
+	cmd.WaitDelay = grace
+	err = cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil:
+		return nil
+	}
+	err = fmt.Errorf("%s %s: %w", e.program, args[0], err)
+	if text := strings.TrimSpace(string(said.text)); text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return err
+}
+
+// OwnPlatform asks the engine for the platform of its machine.
+func (e *Engine) OwnPlatform(ctx context.Context) (string, error) {
+	args := []string{"version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"}
+	if e.kind == Podman {
+		args = []string{"info", "--format", "{{.Host.OS}}/{{.Host.Arch}}"}
+	}
+	var out bytes.Buffer
+	err := e.run(ctx, nil, &out, args...)
+	return strings.TrimSpace(out.String()), err
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ text []byte }
+
+const tailSize = 2000 // bytes; an engine's error is a line or two
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p...)
+	if len(t.text) > tailSize {
+		t.text = append([]byte(nil), t.text[len(t.text)-tailSize:]...)
+	}
+	return len(p), nil
+}
+
+// server is the part of a registry that a pull needs
+// (https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pull).
+type server struct {
+	engine     *Engine
+	repository string
+	asked      atomic.Bool // somebody who knows the repository
+	failed     func(error)
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	defer task.Guard()
+	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	if q.Method != http.MethodGet && q.Method != http.MethodHead {
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	rest, ours := strings.CutPrefix(q.URL.Path, "/v2/"+s.repository+"/")
+	switch {
+	case strings.TrimSuffix(q.URL.Path, "/") == "/v2":
+		return
+	case !ours:
+		http.NotFound(w, q)
+		return
+	}
+	s.asked.Store(true)
+	kind, base := path.Split(rest)
+	d := digest.Digest(base)
+	switch kind {
+	case "manifests/":
+		if b, ok := s.engine.manifests[d]; ok {
+			reply(w, b.Descriptor.MediaType, d, b.Data)
+			return
+		}
+	case "blobs/":
+		if b, ok := s.engine.blobs[d]; ok {
+			reply(w, "application/octet-stream", d, b.Data)
+			return
+		}
+		if l, ok := s.engine.layers[d]; ok {
+			s.layer(w, q, l)
+			return
+		}
+	}
+	http.NotFound(w, q)
+}
+
+func reply(w http.ResponseWriter, mediaType string, d digest.Digest, data []byte) {
+	head(w, mediaType, d, int64(len(data)))
+	_, _ = w.Write(data) // whoever asked is gone
+}
+
+func head(w http.ResponseWriter, mediaType string, d digest.Digest, size int64) {
+	w.Header().Set("Content-Type", mediaType)
+	w.Header().Set("Docker-Content-Digest", d.String())
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+}
+
+// layer sends a layer. If it cannot be made, the engine would ask again and again: so the
+// pull ends.
+func (s *server) layer(w http.ResponseWriter, q *http.Request, l *layer) {
+	head(w, "application/octet-stream", l.Digest, l.Size)
+	if q.Method == http.MethodHead {
+		return
+	}
+	s.engine.sent(l)
+	if l.data == nil {
+		s.engine.makes(1)
+		defer s.engine.makes(-1)
+	}
+	out := &response{w: w}
+	if _, err := l.write(q.Context(), out); err != nil {
+		if out.err == nil && q.Context().Err() == nil {
+			s.failed(err)
+		}
+		// The server closes the connection, since bytes are missing.
+	}
+}
+
+// response remembers whether the engine went away.
+type response struct {
+	w   io.Writer
+	err error
+}
+
+func (r *response) Write(p []byte) (int, error) {
+	n, err := r.w.Write(p)
+	r.err = errors.Join(r.err, err)
+	return n, err
+}
