@@ -67,7 +67,3 @@ func (g *graph) costOf(sizeA, chanceA, sizeB, chanceB float64, n int) float64 {
 	// addition. It would do so on arm64 but not on amd64.
 	return float64(sizeA*(both-chanceA)) + float64(sizeB*(both-chanceB))
 }
-
-func (g *graph) nodeJoinCost(node int32, b *bin) float64 {
-	return g.joinCost(float64(g.sizes[node]), g.chances[g.counts[node]], g.below(node), b.size, b.chance, b.below)
-}

@@ -116,7 +116,29 @@ func (g *graph) leaf(i int32) bool {
 func (g *graph) join(nodes []int32, bins []*bin) {
 	choice := make([]*bin, len(nodes))
 	least := slices.Repeat([]float64{math.Inf(1)}, len(nodes))
+	g.eachOutside(bins, func(x int, more []int32) {
+		b := bins[x]
+		count := b.below.count()
+		for k, i := range nodes {
+			n := count + int(more[i])
+			if cost := g.costOf(float64(g.sizes[i]), g.chances[g.counts[i]], b.size, b.chance, n); cost < least[k] {
+				choice[k], least[k] = b, cost
+			}
+		}
+	})
+	for k, i := range nodes {
+		g.put(choice[k], i)
+	}
+	for _, b := range bins {
+		g.settle(b)
+	}
+}
+
+// eachOutside calls do for each bin, with a number for each node: how many nodes of its
+// closure are not in the closure of the bin. The slice is valid until do returns.
+func (g *graph) eachOutside(bins []*bin, do func(x int, more []int32)) {
 	more := make([]int32, len(g.infos))
+	first := 0
 	for some := range slices.Chunk(bins, binsAtOnce) {
 		below := make([]bitset, len(some))
 		for x, b := range some {
@@ -124,22 +146,10 @@ func (g *graph) join(nodes []int32, bins []*bin) {
 		}
 		outside := g.reach.outside(below)
 		for x, b := range some {
-			// For each node: how many nodes of its closure are not in b.below.
 			g.reach.each(more, func(k int) int32 { return outside[k*len(some)+x] }, func(i int32) bool { return !b.below.has(i) })
-			count := b.below.count()
-			for k, i := range nodes {
-				n := count + int(more[i])
-				if cost := g.costOf(float64(g.sizes[i]), g.chances[g.counts[i]], b.size, b.chance, n); cost < least[k] {
-					choice[k], least[k] = b, cost
-				}
-			}
+			do(first+x, more)
 		}
-	}
-	for k, i := range nodes {
-		g.put(choice[k], i)
-	}
-	for _, b := range bins {
-		g.settle(b)
+		first += len(some)
 	}
 }
 

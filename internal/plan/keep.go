@@ -28,6 +28,8 @@ type keeper struct {
 	unchanged []bool     // the old image has exactly this path
 	budget    int
 	unit      float64 // turns chance times bytes into the bytes of keepHorizon updates
+
+	unions
 }
 
 // keptBin is a bin that may continue a layer of the old image.
@@ -36,6 +38,15 @@ type keptBin struct {
 	old   int     // number of paths in the old layer, 0 for a new bin
 	same  int     // number of members that come from that layer
 	bytes float64 // bytes of members that did not change
+
+	count     int     // number of nodes in below
+	generated int     // number of members generated from the configuration
+	more      []int32 // for each node: the number of nodes in its closure that are not in below; nil if unknown
+	cover     []int32 // for each node in below: the number of its users in below, and one more for a member; nil if unknown
+}
+
+func (k *keeper) newKeptBin(old int) *keptBin {
+	return &keptBin{bin: *k.newBin(), old: old}
 }
 
 // intact reports whether the old image has exactly this layer.
@@ -46,6 +57,7 @@ func (b *keptBin) intact() bool { return b.old > 0 && b.same == b.old && len(b.m
 func planKeep(g *graph, budget int, old *Plan) []*bin {
 	k := &keeper{graph: g, budget: budget, home: make([]*keptBin, len(g.infos)), origin: make([]*keptBin, len(g.infos)), unchanged: make([]bool, len(g.infos))}
 	k.unit = keepHorizon / g.chances[len(g.infos)]
+	k.newUnions()
 	rest := k.match(old)
 	for len(k.bins) > budget {
 		a, b, _ := k.cheapestMerge()
@@ -77,7 +89,7 @@ func (k *keeper) match(old *Plan) []int32 {
 	}
 	var gone []place
 	for _, group := range old.Groups {
-		b := &keptBin{bin: *k.newBin(), old: len(group.Paths)}
+		b := k.newKeptBin(len(group.Paths))
 		k.bins = append(k.bins, b)
 		for _, path := range group.Paths {
 			i, here := at[path]
@@ -126,8 +138,11 @@ func (k *keeper) match(old *Plan) []int32 {
 	return rest
 }
 
+// add puts node i into b. Call settleKept before b is compared again.
 func (k *keeper) add(b *keptBin, i int32) {
-	k.put(&b.bin, i)
+	k.grow(i, b)
+	b.members = append(b.members, i)
+	b.size += float64(k.sizes[i])
 	k.home[i] = b
 	if k.unchanged[i] {
 		b.bytes += float64(k.sizes[i])
@@ -135,15 +150,20 @@ func (k *keeper) add(b *keptBin, i int32) {
 	if k.origin[i] == b {
 		b.same++
 	}
+	if k.generated[i] {
+		b.generated++
+	}
 }
 
 // settleKept is settle, but a bin with paths generated from the configuration has chance
 // 1.
-func (k *keeper) settleKept(b *keptBin) {
-	k.settle(&b.bin)
-	if slices.ContainsFunc(b.members, func(i int32) bool { return k.generated[i] }) {
-		b.chance = k.chances[len(k.infos)]
+func (k *keeper) settleKept(b *keptBin) { b.chance = k.keptChance(b.generated, b.count) }
+
+func (k *keeper) keptChance(generated, count int) float64 {
+	if generated > 0 {
+		count = len(k.infos)
 	}
+	return k.chances[count]
 }
 
 // waste returns the cost of b in this update and the following ones.
@@ -155,27 +175,38 @@ func (k *keeper) waste(b *keptBin) float64 {
 	return cost
 }
 
-// without returns a copy of b without node i.
-func (k *keeper) without(b *keptBin, i int32) *keptBin {
-	n := &keptBin{bin: *k.newBin(), old: b.old}
-	for _, m := range b.members {
-		if m != i {
-			k.put(&n.bin, m)
-			if k.origin[m] == b {
-				n.same++
-			}
-			if k.unchanged[m] {
-				n.bytes += float64(k.sizes[m])
-			}
-		}
+// without returns b without member i, as far as waste needs it. Members and closure are
+// still those of b. loss is the number of nodes that leave the closure.
+func (k *keeper) without(b *keptBin, i int32, loss int) *keptBin {
+	left := *b
+	left.members = b.members[1:] // waste asks for their number only
+	left.size -= float64(k.sizes[i])
+	left.chance = k.keptChance(b.generated, b.count-loss)
+	if k.unchanged[i] {
+		left.bytes -= float64(k.sizes[i])
 	}
-	k.settleKept(n)
-	return n
+	if k.origin[i] == b {
+		left.same--
+	}
+	return &left
+}
+
+// remove takes node i, which is not generated, out of b. left is b without it.
+func (k *keeper) remove(b *keptBin, i int32, left *keptBin) {
+	members := slices.DeleteFunc(b.members, func(m int32) bool { return m == i })
+	*b = *left
+	b.members = members
+	lost := k.uncover(i, b, nil)
+	for _, x := range lost {
+		b.below[x>>6] &^= 1 << (x & 63)
+	}
+	b.count -= len(lost)
+	k.adjust(b, lost, 1)
 }
 
 // joinWaste returns how much the sum of all waste increases if node i joins b.
 func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
-	cost := k.nodeJoinCost(i, &b.bin)
+	cost := k.costOf(float64(k.sizes[i]), k.chances[k.counts[i]], b.size, b.chance, k.union(i, b))
 	if k.generated[i] != (b.chance == k.chances[len(k.infos)]) {
 		all := k.chances[len(k.infos)]
 		own := k.chances[k.counts[i]]
@@ -216,7 +247,7 @@ func (k *keeper) place(i int32) {
 	if a != nil {
 		k.merge(a, b)
 	}
-	n := &keptBin{bin: *k.newBin()}
+	n := k.newKeptBin(0)
 	k.add(n, i)
 	k.settleKept(n)
 	k.bins = append(k.bins, n)
@@ -284,7 +315,7 @@ func (k *keeper) repair() {
 			if len(from.members) == 1 && len(k.bins) < k.budget {
 				continue
 			}
-			left := k.without(from, i)
+			left := k.without(from, i, k.loss(i, from))
 			saved := k.waste(from) - k.waste(left) - float64(float64(k.sizes[i])*k.chances[k.counts[i]]*k.unit)
 			if len(left.members) == 0 {
 				saved += layerPrice
@@ -294,14 +325,14 @@ func (k *keeper) repair() {
 			}
 			to, cost := k.cheapestHome(i, from)
 			if len(k.bins) < k.budget && k.aloneWaste(i) < cost {
-				to, cost = &keptBin{bin: *k.newBin()}, k.aloneWaste(i)
+				to, cost = k.newKeptBin(0), k.aloneWaste(i)
 				k.bins = append(k.bins, to)
 			}
 			// The margin prevents rounding errors from moving a path back and forth.
 			if to == nil || cost >= saved*0.999 {
 				continue
 			}
-			*from = *left
+			k.remove(from, i, left)
 			k.add(to, i)
 			k.settleKept(to)
 			if len(from.members) == 0 {
