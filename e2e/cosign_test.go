@@ -7,8 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/package-url/packageurl-go"
 )
 
 // A cosign is one version of cosign. It runs in a directory that has its keys.
@@ -236,4 +239,86 @@ func TestScanner(t *testing.T) {
 		}
 		report(t, "%s: syft finds %d packages and %d dependencies in SPDX and in CycloneDX", p.arch, len(graph), edges)
 	}
+}
+
+// TestScannerReadsImage checks that syft on an image and our bill of materials of
+// it list the same packages: the same names, versions and hashes. syft reads the
+// Nix database of the image. Two things differ, and nothing else may:
+//
+//   - syft does not list store paths without a version in their names, such as etc.
+//   - syft cuts some versions of Debian short. Its pattern for versions ends before
+//     a part that begins with a letter, and before a second plus sign.
+func TestScannerReadsImage(t *testing.T) {
+	t.Parallel()
+	dir := scratchDir(t)
+	layout := filepath.Join(dir, "image")
+	run{}.ok(t, "build", "-o", "oci:"+layout, "--compression", "none", "--from", lab.large, lab.systems["large-x86_64-linux"])
+	var ours struct {
+		Components []struct{ Name, Version, PURL string }
+	}
+	if err := json.Unmarshal([]byte(run{}.ok(t, "sbom", "oci:"+layout, "--format", "cyclonedx").stdout), &ours); err != nil {
+		t.Fatal(err)
+	}
+	var theirs struct {
+		Artifacts []struct {
+			Name, Version, PURL string
+			Metadata            struct{ OutputHash string }
+		}
+	}
+	cmd := exec.Command(tool("syft"), "scan", "oci-dir:"+layout, "--override-default-catalogers", "nix-cataloger", "-q", "-o", "syft-json")
+	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir, "SYFT_CHECK_FOR_APP_UPDATE=false")
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, &theirs)
+	}
+	if err != nil {
+		t.Fatalf("syft: %v", err)
+	}
+
+	type pkg struct{ name, hash string }
+	found := map[pkg][]string{} // the versions that syft has
+	for _, a := range theirs.Artifacts {
+		p := pkg{a.Name, a.Metadata.OutputHash}
+		found[p] = append(found[p], a.Version+" "+a.PURL)
+	}
+	same, short, unnamed := 0, 0, 0
+	for _, c := range ours.Components {
+		u, err := packageurl.FromString(c.PURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.Type != "nix" {
+			continue // nixoci-init
+		}
+		p := pkg{c.Name, u.Qualifiers.Map()["outputhash"]}
+		versions := found[p]
+		i := slices.IndexFunc(versions, func(v string) bool {
+			v, _, _ = strings.Cut(v, " ")
+			return strings.HasPrefix(c.Version, v)
+		})
+		switch {
+		case i < 0 && c.Version == "":
+			unnamed++
+			continue
+		case i < 0:
+			t.Errorf("syft does not list %s %s, but %q", c.Name, c.Version, versions)
+			continue
+		case versions[i] == c.Version+" "+c.PURL:
+			same++
+		case !strings.HasPrefix(versions[i], c.Version+" "):
+			short++
+		default:
+			t.Errorf("the package URL is %s, and syft's %s", c.PURL, versions[i])
+		}
+		found[p] = slices.Delete(versions, i, i+1)
+	}
+	for p, left := range found {
+		if len(left) > 0 {
+			t.Errorf("only syft lists %s %s", p.name, left)
+		}
+	}
+	if paths := len(loadGraph(t, "large-x86_64-linux")); same+short+unnamed != paths || same < paths*9/10-unnamed {
+		t.Errorf("%d store paths: %d the same, %d with a shorter version, %d without a version", paths, same, short, unnamed)
+	}
+	report(t, "syft on the image and our document: %d packages the same, %d with a version that syft cuts short, %d without a version that only we list", same, short, unnamed)
 }
