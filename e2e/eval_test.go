@@ -260,8 +260,13 @@ func TestEvalProvenance(t *testing.T) {
 	}
 	report(t, "made again: %s", strings.Join(b.InternalParameters.Rebuild, " "))
 
-	put(t, filepath.Join(flake, "nginx.nix"), nginxNix("/web"))
+	// Nix describes the packages of the flake.
 	w.run.dir = flake
+	if out := w.ok(t, "sbom", ".#web", "--meta", "--format", "cyclonedx").stdout; !strings.Contains(out, "pkg:nix/nixpkgs/nginx@") {
+		t.Error("nginx is not found in the evaluation")
+	}
+
+	put(t, filepath.Join(flake, "nginx.nix"), nginxNix("/web"))
 	w.ok(t, "push", ref+":dirty", ".#web", "--attest", "provenance")
 	d := provenance(ref + ":dirty").BuildDefinition
 	if d.InternalParameters.Rebuild != nil || !d.ExternalParameters.Closures[0].Sources[0].Dirty {

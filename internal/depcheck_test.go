@@ -51,7 +51,7 @@ var allowed = map[string][]string{
 
 	// Beside the way: these packages read images through oci.
 	"internal/attest": {"internal/hint", "internal/closure", "internal/nixbuild", "internal/oci", "internal/manifest", "internal/registry"},
-	"internal/report": {"internal/atomicfile", "internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/report": {"internal/nixbuild", "internal/atomicfile", "internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 	"internal/policy": {"internal/hint", "internal/schema", "internal/closure", "internal/layers", "internal/attest"},
 	"internal/doctor": {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/prune":  {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},

@@ -17,6 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
@@ -28,6 +29,7 @@ const (
 	attestClosure    = "closure"
 	attestSBOM       = "sbom" // in the default format of the sbom command
 	attestProvenance = "provenance"
+	attestVEX        = "vex"
 )
 
 type attestFlags struct {
@@ -204,8 +206,9 @@ func document(c *closure.Closure, p *report.ImagePlatform, predicateType string,
 }
 
 // documentsToAttach returns the documents that --attest names. The job supplies the
-// build settings for the provenance.
-func documentsToAttach(kinds []string, job *push.Job) (*attest.Documents, error) {
+// build settings for the provenance. meta returns what nixpkgs says about the
+// packages of a system.
+func documentsToAttach(kinds []string, job *push.Job, meta func(*manifest.System) (map[closure.StorePath]*nixbuild.Meta, error)) (*attest.Documents, error) {
 	d := &attest.Documents{Build: attest.Build{Version: version, Format: manifest.CurrentFormat,
 		Compression: job.Compression.String(), Settings: attest.BuildSettings(&job.Settings)}}
 	var formats []string
@@ -215,20 +218,27 @@ func documentsToAttach(kinds []string, job *push.Job) (*attest.Documents, error)
 			d.Closure = true
 		case attestProvenance:
 			d.Provenance = true
-		case attestSBOM, report.FormatSPDX, report.FormatCycloneDX:
-			if k == attestSBOM {
+		case attestSBOM, report.FormatSPDX, report.FormatCycloneDX, attestVEX:
+			switch k {
+			case attestSBOM:
 				k = report.FormatSPDX
+			case attestVEX:
+				k = report.FormatOpenVEX
 			}
 			if !slices.Contains(formats, k) {
 				formats = append(formats, k)
 			}
 		default:
-			return nil, usageError{hint.Add(fmt.Errorf("--attest %q: unknown", k), "closure, sbom (or spdx, cyclonedx), provenance")}
+			return nil, usageError{hint.Add(fmt.Errorf("--attest %q: unknown", k), "closure, sbom (or spdx, cyclonedx), vex, provenance")}
 		}
 	}
 	if len(formats) > 0 {
 		d.SBOM = func(sys *manifest.System) ([]oci.Artifact, error) {
-			return report.SBOMs(sys, formats, job.Settings.Created)
+			known, err := meta(sys)
+			if err != nil {
+				return nil, err
+			}
+			return report.SBOMs(sys, formats, report.SBOMOptions{Created: job.Settings.Created, Meta: known})
 		}
 	}
 	return d, nil

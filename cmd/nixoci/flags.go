@@ -108,7 +108,7 @@ var flagTable = map[string]flagInfo{
 	"reuse-from":  {groupReuse, "REF", completeRef},
 	"reuse-key":   {groupReuse, "FILE", completeFiles},
 
-	"attest":                {groupTrust, "DOCUMENT,...", completeList("closure", "sbom", "spdx", "cyclonedx", "provenance")},
+	"attest":                {groupTrust, "DOCUMENT,...", completeList("closure", "sbom", "spdx", "cyclonedx", "vex", "provenance")},
 	"attest-failure":        {groupTrust, "", nil},
 	"attest-result":         {groupTrust, "", nil},
 	"attest-time":           {groupTrust, "TIME", completeNothing},
@@ -116,6 +116,8 @@ var flagTable = map[string]flagInfo{
 	"default-settings":      {groupTrust, "", nil},
 	"key":                   {groupTrust, "FILE", completeFiles},
 	"no-require-signatures": {groupTrust, "", nil},
+	"meta":                  {groupTrust, "", nil},
+	"meta-from":             {groupTrust, "FLAKE", completeNothing},
 	"policy":                {groupTrust, "FILE", completeFiles},
 	"predicate":             {groupTrust, "FILE", completeFiles},
 	"rebuilder-key":         {groupTrust, "FILE", completeFiles},
@@ -162,7 +164,7 @@ var flagTable = map[string]flagInfo{
 	"quiet":          {groupOutput, "", nil},
 	"attest created": {groupOutput, "TIME", completeNothing},
 	"sbom created":   {groupOutput, "TIME", completeNothing},
-	"sbom format":    {groupOutput, "FORMAT", completeWords(report.FormatSPDX, report.FormatCycloneDX, report.FormatTable)},
+	"sbom format":    {groupOutput, "FORMAT", completeWords(report.FormatSPDX, report.FormatCycloneDX, report.FormatOpenVEX, report.FormatTable)},
 	"verbose":        {groupOutput, "", nil},
 	"version":        {groupOutput, "", nil},
 }

@@ -28,22 +28,16 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 	if target == (nixbuild.Argument{}) && !a.quiet {
 		a.stderr.Printf("no CLOSURE given, and no NixOS system at ./result: building %s\n", baseSystem)
 	}
-	root, err := filepath.Abs(closure.LocalRoot(a.from))
+	nix, err := a.openNix(f)
 	if err != nil {
 		return nil, err
 	}
-	if a.nix == nil {
-		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose, Sources: a.sources}
-		if !a.quiet {
-			a.nix.Progress = a.stderr.Raw() // Nix draws its progress itself
-		}
-	}
-	built, err := a.nix.Build(ctx, target, systems)
+	built, err := nix.Build(ctx, target, systems)
 	if err != nil {
 		return nil, fmt.Errorf("closure %q: %w", arg, err)
 	}
 	// The results are in the local store, even if --from names binary caches.
-	src, err := closure.OpenLocal(root)
+	src, err := closure.OpenLocal(nix.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +48,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 		if len(built) > 1 {
 			name = b.System + "=" + arg
 		}
-		in, err := a.input(ctx, name, nixbuild.Argument{System: b.System, Path: b.Path}, src, root)
+		in, err := a.input(ctx, name, nixbuild.Argument{System: b.System, Path: b.Path}, src, nix.Store)
 		if err != nil {
 			return nil, err
 		}
@@ -62,6 +56,21 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 		inputs = append(inputs, in)
 	}
 	return inputs, nil
+}
+
+// openNix is the Nix that builds and evaluates, of the store that --from names.
+func (a *app) openNix(f *closureFlags) (*nixbuild.Nix, error) {
+	root, err := filepath.Abs(closure.LocalRoot(a.from))
+	if err != nil {
+		return nil, err
+	}
+	if a.nix == nil {
+		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose, Sources: a.sources}
+		if !a.quiet {
+			a.nix.Progress = a.stderr.Raw() // Nix draws its progress itself
+		}
+	}
+	return a.nix, nil
 }
 
 // buildSystems returns the systems for which to build target: the one in the

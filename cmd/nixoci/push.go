@@ -65,6 +65,7 @@ type pushFlags struct {
 	builder   string
 	summary   string
 	rebuild   *rebuilder
+	meta      metaFlags
 }
 
 func (a *app) pushCommand() *cobra.Command {
@@ -103,10 +104,11 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	fl.StringVar(&f.reuseKey, "reuse-key", "", "file with a public key: reuse layers only from registry images that this key has signed")
 	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, such as 5%; if one differs, the push fails")
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
-	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), provenance")
+	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), vex, provenance")
 	fl.StringVar(&f.key, "key", "", "file with a private key: also attach a signed statement of each document that --attest names")
 	fl.StringVar(&f.builder, "builder-id", "", "URI that names the builder in the provenance (default: the platform, if it is a runner of GitHub or GitLab, otherwise "+attest.DefaultBuilder+")")
 	fl.StringVar(&f.summary, "summary", "", "append a markdown report of the changes to this file, for a reviewer; none turns it off (default $GITHUB_STEP_SUMMARY, otherwise none)")
+	f.meta.add(fl)
 	img.add(fl)
 	in.add(fl, &f.registry)
 	in.base.add(fl)
@@ -162,7 +164,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	documents, err := a.documents(f, &job)
+	documents, err := a.documents(ctx, f, &job, closures, in)
 	if err != nil {
 		return err
 	}
@@ -192,7 +194,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		baseSource.mountInto(repo)
 	}
 	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) { return predecessorPlans(ctx, &job, repo) }
-	images, err := a.images(ctx, closures, in, job, img)
+	images, err := a.imagesToPush(ctx, closures, f, in, job, img)
 	if err != nil {
 		return err
 	}
@@ -210,6 +212,18 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	return review.write(ctx, repo, ref, &result, &stats)
+}
+
+// imagesToPush are the images, after Nix was asked about their packages: an
+// evaluation that fails must fail before anything is pushed.
+func (a *app) imagesToPush(ctx context.Context, closures []string, f *pushFlags, in *closureFlags, job push.Job, img *imageFlags) ([]push.PlannedSystem, error) {
+	images, err := a.images(ctx, closures, in, job, img)
+	for _, image := range images {
+		if err == nil {
+			_, err = a.metaOf(ctx, &f.meta, closures, in, image.System)
+		}
+	}
+	return images, err
 }
 
 // predecessorPlans returns the plans and the name of the image that a push will
@@ -285,9 +299,14 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 }
 
 // documents returns the documents that the flags of a push attach.
-func (a *app) documents(f *pushFlags, job *push.Job) (*attest.Documents, error) {
-	d, err := documentsToAttach(f.attest, job)
+func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closures []string, in *closureFlags) (*attest.Documents, error) {
+	d, err := documentsToAttach(f.attest, job, func(sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
+		return a.metaOf(ctx, &f.meta, closures, in, sys)
+	})
 	if err != nil {
+		return nil, err
+	}
+	if err := checkMeta(f, closures, closure.LocalRoot(a.from)); err != nil {
 		return nil, err
 	}
 	if d.Key, err = a.attestKey(f); err != nil {
@@ -302,6 +321,21 @@ func (a *app) documents(f *pushFlags, job *push.Job) (*attest.Documents, error) 
 		}
 	}
 	return d, nil
+}
+
+// checkMeta refuses --meta where nothing would have it, before anything is pushed.
+func checkMeta(f *pushFlags, closures []string, root string) error {
+	switch {
+	case !f.meta.given():
+		if slices.Contains(f.attest, attestVEX) {
+			return usageError{hint.Add(errors.New("--attest vex: only an evaluation tells which patches a package has"), "add --meta, or --meta-from .#web")}
+		}
+		return nil
+	case !slices.ContainsFunc(f.attest, func(k string) bool { return k != attestClosure && k != attestProvenance }):
+		return usageError{hint.Add(errors.New("--meta: no bill of materials is attached"), "add --attest sbom, or --attest vex")}
+	}
+	_, err := f.meta.target(closures, root)
+	return err
 }
 
 // describeBuild adds to b what only the machine that builds knows.

@@ -39,8 +39,9 @@ type app struct {
 	nix       *nixbuild.Nix // created at the first build
 	sources   bool          // find the source of what Nix builds
 	built     map[closure.StorePath]*nixbuild.Built
-	progress  *progress // progress display of a long command
-	done      bool      // the command has finished its work, so an interrupt changes nothing
+	metas     map[closure.StorePath]map[closure.StorePath]*nixbuild.Meta // by toplevel
+	progress  *progress                                                  // progress display of a long command
+	done      bool                                                       // the command has finished its work, so an interrupt changes nothing
 }
 
 const rootLong = `nixoci turns NixOS systems and applications into reproducible, multi-platform
@@ -139,6 +140,7 @@ func (a *app) setup() error {
 	a.log = logrus.New()
 	a.repeats = map[string]int{}
 	a.built = map[closure.StorePath]*nixbuild.Built{}
+	a.metas = map[closure.StorePath]map[closure.StorePath]*nixbuild.Meta{}
 	a.log.SetOutput(io.Discard)
 	a.log.AddHook(logHook{a})
 	switch {

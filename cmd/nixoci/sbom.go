@@ -3,15 +3,18 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
 func (a *app) sbomCommand() *cobra.Command {
 	var f reading
+	var meta metaFlags
 	var format, createdFlag string
 	cmd := &cobra.Command{
 		Use:   "sbom [REF|CLOSURE]",
@@ -20,6 +23,9 @@ func (a *app) sbomCommand() *cobra.Command {
 for each store path, with its narHash, its references and its derivation. For an
 image, it also lists nixoci-init with the Go library that it contains. With
 --format table, it is a table for people.
+
+With --meta, the document has licences, homepages, CPEs and maintainers from
+nixpkgs, and the CVEs for which it applies patches.
 
 The same closure gives the same bytes. The time in the document is --created or
 SOURCE_DATE_EPOCH. Without these, it is the time of Nix's store files. It is
@@ -34,11 +40,17 @@ never the time of the clock.`,
 			if err != nil {
 				return usageError{err}
 			}
+			if format == report.FormatOpenVEX && !meta.given() {
+				return usageError{hint.Add(errors.New("--format openvex: only an evaluation tells which patches a package has"), "add --meta, or --meta-from .#web")}
+			}
 			c, o, err := a.closureOf(cmd.Context(), args, &f)
 			if err != nil {
 				return err
 			}
 			o.Created = t
+			if o.Meta, err = a.meta(cmd.Context(), &meta, args, &f.closure, c, o.System); err != nil {
+				return err
+			}
 			if format == report.FormatTable {
 				return report.WriteSBOMTable(a.stdout, c, o)
 			}
@@ -52,7 +64,8 @@ never the time of the clock.`,
 	f.registry.add(cmd)
 	f.closure.addTrust(cmd.Flags())
 	a.uses(cmd, "from", "platform", "min-speed")
-	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "format of the document: spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON); or table, for people")
+	meta.add(cmd.Flags())
+	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "format of the document: spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON); openvex, for the vulnerabilities that patches fix (needs --meta); or table, for people")
 	cmd.Flags().StringVar(&createdFlag, "created", "", "time in the document: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise 1)")
 	return cmd
 }

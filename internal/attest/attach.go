@@ -116,6 +116,7 @@ var documentPredicates = map[string]string{
 	ClosureType:                      ClosurePredicate,
 	"application/spdx+json":          SPDXPredicate,
 	"application/vnd.cyclonedx+json": CycloneDXPredicate,
+	"application/vnd.openvex+json":   OpenVEXPredicate,
 }
 
 // SealDocument signs the in-toto statement that contains doc. The statement is about

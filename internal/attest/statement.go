@@ -22,6 +22,7 @@ const (
 	signPredicate      = "https://sigstore.dev/cosign/sign/v1"
 	SPDXPredicate      = "https://spdx.dev/Document"
 	CycloneDXPredicate = "https://cyclonedx.org/bom"
+	OpenVEXPredicate   = "https://openvex.dev/ns" // github.com/openvex/spec, ATTESTING.md
 	// ClosurePredicate is the predicate type of a signed closure statement.
 	ClosurePredicate = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#closure-statement"
 	// SummaryType is the predicate type of a verification summary (SLSA VSA v1).
@@ -43,7 +44,7 @@ var predicateTypes = map[string]string{
 	"sbom":             SPDXPredicate,
 	"cyclonedx":        CycloneDXPredicate,
 	"vuln":             "https://cosign.sigstore.dev/attestation/vuln/v1",
-	"openvex":          "https://openvex.dev/ns",
+	"openvex":          OpenVEXPredicate,
 	"link":             "https://in-toto.io/Link/v1",
 	"vsa":              SummaryType,
 }

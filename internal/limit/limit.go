@@ -68,6 +68,7 @@ const (
 	HelperOutput = 1 * mib          // output of a credential helper
 	HelperTime   = 30 * time.Second // time for a credential helper to answer
 	FlakeLock    = 16 * mib         // output of nix flake metadata, with the lock file
+	FlakeMeta    = 32 * mib         // output of nix/meta.nix
 	FlakeInputs  = 10_000           // locked inputs of a flake
 )
 
@@ -124,6 +125,7 @@ func Table() []Row {
 		{"HelperOutput", size(HelperOutput), "what a credential helper prints"},
 		{"HelperTime", HelperTime.String(), "until a credential helper must have answered"},
 		{"FlakeLock", size(FlakeLock), "the metadata of a flake with its lock file"},
+		{"FlakeMeta", size(FlakeMeta), "what nixpkgs says about the packages of a flake"},
 		{"FlakeInputs", count(FlakeInputs), "locked inputs of a flake"},
 		{"Answer", Answer.String(), "until a request without an answer is tried again"},
 		{"Operation", Operation.String(), "until an operation without an answer fails"},

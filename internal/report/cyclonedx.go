@@ -73,6 +73,7 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	}
 	bom.Components = &components
 	bom.Dependencies = &dependencies
+	bom.Vulnerabilities = o.cdxVulnerabilities(c)
 	// Without a base image the list is complete: a closure contains everything that is used
 	// at run time.
 	bom.Compositions = &[]cdx.Composition{{
@@ -91,7 +92,7 @@ func cdxComponent(p *closure.Info, o SBOMOptions) cdx.Component {
 		Name:       pkg.Name,
 		Version:    pkg.Version,
 		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: strings.TrimPrefix(p.NarHash.Hex(), "sha256:")}},
-		PackageURL: purl(p),
+		PackageURL: o.purl(p),
 	}
 	var props []cdx.Property
 	add := func(name, value string) {
@@ -118,6 +119,7 @@ func cdxComponent(p *closure.Info, o SBOMOptions) cdx.Component {
 	}
 	add("narinfo:references", strings.Join(refs, " "))
 	c.Properties = &props
+	o.addCDXMeta(&c, p)
 	return c
 }
 

@@ -40,8 +40,15 @@ func PackageOf(p closure.StorePath) Package {
 // specification (package-url/purl-spec#877). Qualifiers that the proposal does not have are
 // those of syft. There outputhash is what the Nix database has as the hash of the path: the
 // narHash in hexadecimal.
-func purl(info *closure.Info) string {
+//
+// The proposal's namespace is the origin of a package. It is known only for a package that
+// nixpkgs was asked about.
+func (o *SBOMOptions) purl(info *closure.Info) string {
 	pkg := PackageOf(info.Path)
+	namespace := ""
+	if o.meta(info.Path) != nil {
+		namespace = "nixpkgs"
+	}
 	q := packageurl.Qualifiers{{Key: "outputhash", Value: info.NarHash.Hex()}}
 	if pkg.Output != "" {
 		q = append(q, packageurl.Qualifier{Key: "output", Value: pkg.Output})
@@ -49,7 +56,7 @@ func purl(info *closure.Info) string {
 	if info.Deriver != "" {
 		q = append(q, packageurl.Qualifier{Key: "drvpath", Value: info.Deriver})
 	}
-	return packageurl.NewPackageURL("nix", "", pkg.Name, pkg.Version, q, "").ToString()
+	return packageurl.NewPackageURL("nix", namespace, pkg.Name, pkg.Version, q, "").ToString()
 }
 
 // compareVersions works as builtins.compareVersions. Components of digits compare as

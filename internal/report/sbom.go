@@ -17,6 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/initbin"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -40,10 +41,11 @@ const (
 
 // SBOMOptions are the inputs of a document apart from the closure.
 type SBOMOptions struct {
-	Created *time.Time         // nil: [sbomTime]
-	Init    string             // digest of the image's nixoci-init; "" for a closure without an image
-	Base    *manifest.BaseInfo // the image's base image; nil if there is none
-	System  string             // platform of the closure, "x86_64-linux" or "linux/amd64"; "" if unknown
+	Meta    map[closure.StorePath]*nixbuild.Meta // what nixpkgs says about packages; nil if nobody asked
+	Created *time.Time                           // nil: [sbomTime]
+	Init    string                               // digest of the image's nixoci-init; "" for a closure without an image
+	Base    *manifest.BaseInfo                   // the image's base image; nil if there is none
+	System  string                               // platform of the closure, "x86_64-linux" or "linux/amd64"; "" if unknown
 }
 
 func (o SBOMOptions) created() string {
@@ -61,18 +63,19 @@ func SBOMMediaType(format string) (string, error) {
 		return "application/spdx+json", nil // registered with IANA
 	case FormatCycloneDX:
 		return "application/vnd.cyclonedx+json", nil // registered with IANA
+	case FormatOpenVEX:
+		return "application/vnd.openvex+json", nil
 	}
 	return "", errFormat(format)
 }
 
 func errFormat(format string) error {
-	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+strings.Join([]string{FormatSPDX, FormatCycloneDX, FormatTable}, ", "))
+	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+strings.Join([]string{FormatSPDX, FormatCycloneDX, FormatOpenVEX, FormatTable}, ", "))
 }
 
 // SBOMs makes the bills of materials of a system, one in each format, ready to attach to
-// its image.
-func SBOMs(sys *manifest.System, formats []string, created *time.Time) ([]oci.Artifact, error) {
-	o := SBOMOptions{Created: created}
+// its image. o has the time and what nixpkgs says; the rest follows from the system.
+func SBOMs(sys *manifest.System, formats []string, o SBOMOptions) ([]oci.Artifact, error) {
 	o.System, _ = closure.NixSystem(sys.Platform)
 	if sys.Init != nil {
 		o.Init = sys.Init.Digest.String()
@@ -85,6 +88,9 @@ func SBOMs(sys *manifest.System, formats []string, created *time.Time) ([]oci.Ar
 		mt, err := SBOMMediaType(format)
 		if err != nil {
 			return nil, err
+		}
+		if format == FormatOpenVEX && len(o.fixes(sys.Closure)) == 0 {
+			continue // OpenVEX has no document without a statement
 		}
 		var b bytes.Buffer
 		if err := WriteSBOM(&b, sys.Closure, format, o); err != nil {
@@ -109,6 +115,8 @@ func WriteSBOM(w io.Writer, c *closure.Closure, format string, o SBOMOptions) er
 		err = writeSPDX(w, c, o)
 	case FormatCycloneDX:
 		err = writeCycloneDX(w, c, o)
+	case FormatOpenVEX:
+		err = writeOpenVEX(w, c, o)
 	default:
 		err = errFormat(format)
 	}
@@ -140,6 +148,7 @@ func contentID(c *closure.Closure, format string, o SBOMOptions) string {
 	if o.Base != nil {
 		fmt.Fprintf(h, "base %q %s %s\n", o.Base.Name, o.Base.Digest, o.Base.Manifest)
 	}
+	o.hashMeta(h, c)
 	for _, r := range c.Roots {
 		fmt.Fprintln(h, r)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/golden"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
@@ -74,6 +75,55 @@ func sbom(t testing.TB, c *closure.Closure, format string, o SBOMOptions) []byte
 func TestSBOMGolden(t *testing.T) {
 	for _, format := range []string{FormatSPDX, FormatCycloneDX} {
 		golden.Check(t, "tiny."+format+".json", sbom(t, tiny(t), format, SBOMOptions{System: "x86_64-linux"}))
+	}
+}
+
+// withMeta are options with all that nixpkgs can say about nginx in tiny.
+func withMeta(c *closure.Closure) SBOMOptions {
+	m := &nixbuild.Meta{
+		Name: "nginx", Description: "Reverse proxy <and> server", Homepages: []string{"javascript:alert(1)", "https://nginx.org"},
+		Licenses:    []nixbuild.License{{SPDX: "BSD-2-Clause", FullName: "BSD"}, {SPDX: "MIT"}},
+		Maintainers: []nixbuild.Maintainer{{Name: "A. Person", Email: "a@example.org"}, {Name: "B"}},
+		CPE:         "cpe:2.3:a:f5:nginx:1.26.1:*:*:*:*:*:*:*", Patches: []string{"CVE-2024-7347.patch", "cve-2023-44487-and-CVE-2024-7347.patch"},
+	}
+	unfree := &nixbuild.Meta{Licenses: []nixbuild.License{{FullName: "Unfree"}, {SPDX: "not an identifier"}}, CPE: "cpe:/a:old", Patches: []string{"CVE-2024-7347.patch"}}
+	return SBOMOptions{System: "x86_64-linux", Meta: map[closure.StorePath]*nixbuild.Meta{c.Paths[1].Path: m, c.Paths[2].Path: unfree}}
+}
+
+// TestSBOMMeta pins the documents with what nixpkgs says.
+func TestSBOMMeta(t *testing.T) {
+	c := tiny(t)
+	o := withMeta(c)
+	for _, format := range []string{FormatSPDX, FormatCycloneDX, FormatOpenVEX} {
+		first := sbom(t, c, format, o)
+		golden.Check(t, "meta."+format+".json", first)
+		o.Meta[c.Paths[2].Path].Description = "other"
+		ids := func(data []byte) string {
+			var d struct {
+				SerialNumber, DocumentNamespace string
+				ID                              string `json:"@id"`
+			}
+			if err := json.Unmarshal(data, &d); err != nil {
+				t.Fatal(err)
+			}
+			return d.SerialNumber + d.DocumentNamespace + d.ID
+		}
+		if ids(first) == "" || ids(first) == ids(sbom(t, c, format, o)) {
+			t.Errorf("%s: the identifier does not depend on meta", format)
+		}
+		o.Meta[c.Paths[2].Path].Description = ""
+	}
+	if doc, err := spdxjson.Read(bytes.NewReader(sbom(t, c, FormatSPDX, o))); err != nil {
+		t.Error(err)
+	} else if err := spdxlib.ValidateDocument(doc); err != nil {
+		t.Error(err)
+	}
+	if err := WriteSBOM(&bytes.Buffer{}, c, FormatOpenVEX, SBOMOptions{}); err == nil || !strings.Contains(err.Error(), "no patch") {
+		t.Errorf("without meta: %v", err)
+	}
+	var b bytes.Buffer
+	if err := WriteSBOMTable(terminal.New(&b), c, o); err != nil || !strings.Contains(b.String(), "BSD-2-Clause, MIT") || !strings.Contains(b.String(), "Unfree, not an identifier") {
+		t.Errorf("%v\n%s", err, b.String())
 	}
 }
 
@@ -247,6 +297,9 @@ func TestCycloneDXSchema(t *testing.T) {
 			t.Fatal(err)
 		}
 		return schema.Validate(doc)
+	}
+	if err := valid(sbom(t, tiny(t), FormatCycloneDX, withMeta(tiny(t)))); err != nil {
+		t.Errorf("with meta: %v", err)
 	}
 	data := sbom(t, tiny(t), FormatCycloneDX, SBOMOptions{System: "x86_64-linux"})
 	if err := valid(bytes.Replace(data, []byte("urn:uuid:"), []byte("urn:"), 1)); err == nil {

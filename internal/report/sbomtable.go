@@ -19,7 +19,7 @@ func WriteSBOMTable(p *terminal.Printer, c *closure.Closure, o SBOMOptions) erro
 	for i := range c.Paths {
 		info := &c.Paths[i]
 		pkg := PackageOf(info.Path)
-		rows = append(rows, []string{pkg.Name, pkg.Version, pkg.Output, human.Bytes(info.NarSize), string(info.Path)})
+		rows = append(rows, []string{pkg.Name, pkg.Version, pkg.Output, human.Bytes(info.NarSize), string(info.Path), licenseNames(o.meta(info.Path))})
 	}
 	slices.SortFunc(rows, func(a, b []string) int {
 		return cmp.Or(cmp.Compare(a[0], b[0]), compareVersions(a[1], b[1]), cmp.Compare(a[2], b[2]), cmp.Compare(a[4], b[4]))
@@ -36,6 +36,13 @@ func WriteSBOMTable(p *terminal.Printer, c *closure.Closure, o SBOMOptions) erro
 		name, url := basePackage(o.Base)
 		rows = append(rows, []string{name, o.Base.Digest.String(), "", "", url})
 	}
-	p.Table("", append([][]string{{"NAME", "VERSION", "OUTPUT", "SIZE", "STORE PATH"}}, rows...))
+	head := []string{"NAME", "VERSION", "OUTPUT", "SIZE", "STORE PATH", "LICENCE"}
+	if o.Meta == nil {
+		head = head[:5]
+		for i := range rows {
+			rows[i] = rows[i][:5]
+		}
+	}
+	p.Table("", append([][]string{head}, rows...))
 	return p.Err()
 }

@@ -110,7 +110,7 @@ func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
 		PackageExternalReferences: []*v2_3.PackageExternalReference{{
 			Category: common.CategoryPackageManager,
 			RefType:  common.TypePackageManagerPURL,
-			Locator:  purl(p),
+			Locator:  o.purl(p),
 		}},
 	}
 	if isSystem(p.Path) {
@@ -124,6 +124,7 @@ func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
 			AnnotationComment: "nix signature " + s,
 		})
 	}
+	o.addSPDXMeta(out, p)
 	return out
 }
 

@@ -1,0 +1,157 @@
+package nixbuild
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+// Meta is what nixpkgs says about a package: its attribute meta, and its patches.
+type Meta struct {
+	Name        string       `json:"name"`
+	Description string       `json:"description"`
+	Homepages   []string     `json:"homepages"`
+	Licenses    []License    `json:"licenses"`
+	Maintainers []Maintainer `json:"maintainers"`
+	CPE         string       `json:"cpe"`
+	Patches     []string     `json:"patches"` // file names
+}
+
+// License is a licence of a package. Both texts may be "".
+type License struct {
+	SPDX     string `json:"spdxId"`
+	FullName string `json:"fullName"`
+	URL      string `json:"url"`
+}
+
+// Maintainer maintains a package in nixpkgs.
+type Maintainer struct {
+	Name  string `json:"name"`
+	Email string `json:"email"`
+}
+
+// maxNames bounds the names of packages that one argument of nix can hold. Linux
+// accepts arguments of 128 KiB.
+const maxNames = 100_000 // bytes
+
+// Meta evaluates a, and returns what nixpkgs says about its packages, by store
+// path. It builds nothing. names are the names of packages to look for: a store
+// path does not tell the attribute of its package. system is the system to
+// evaluate a configuration for, "" for its own.
+func (n *Nix) Meta(ctx context.Context, a Argument, names []string, system string) (map[closure.StorePath]*Meta, error) {
+	if err := n.prepare(); err != nil {
+		return nil, err
+	}
+	installable := n.flake + "#" + baseAttribute
+	args := []string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}
+	switch {
+	case a.Flake != "":
+		var named bool
+		if installable, named = installableOf(a.Flake); named {
+			if _, is := n.isConfiguration(ctx, installable); !is {
+				installable = packageOf(a.Flake)
+				if system != "" {
+					args = append(args, "--option", "system", system)
+				}
+			}
+		}
+		installable = configurationOf(installable)
+	default:
+		return nil, fmt.Errorf("evaluate meta: %w", errors.New("only flake outputs have it"))
+	}
+	args = append(args, n.overrides()...)
+	var quoted []string
+	size := 0
+	for _, name := range names {
+		q := nixString(name)
+		if size += len(q) + 1; size > maxNames {
+			break
+		}
+		quoted = append(quoted, q)
+	}
+	args = append(args, "--apply", fmt.Sprintf("import (%s + \"/nix/meta.nix\") { names = [ %s ]; system = %s; }",
+		n.shipped, strings.Join(quoted, " "), orNull(system)))
+	args = append(args, n.storeArgs()...)
+	out, err := n.run(ctx, "nix", append(args, "--", installable))
+	if err != nil {
+		return nil, fmt.Errorf("evaluate meta: %w", err)
+	}
+	all, err := parseMeta(out)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate meta: %w", err)
+	}
+	return all, nil
+}
+
+func orNull(system string) string {
+	if system == "" {
+		return "null"
+	}
+	return nixString(system)
+}
+
+var toplevelSuffix = regexp.MustCompile(`(#nixosConfigurations\..*)\.config\.system\.build\.toplevel$`)
+
+// configurationOf replaces the toplevel of a configuration by the configuration:
+// a toplevel does not tell its packages.
+func configurationOf(installable string) string {
+	return toplevelSuffix.ReplaceAllString(installable, "$1")
+}
+
+// parseMeta reads the result of nix/meta.nix. nixpkgs, and whoever wrote the
+// flake, decide what is in it.
+func parseMeta(data []byte) (map[closure.StorePath]*Meta, error) {
+	if len(data) > limit.FlakeMeta {
+		return nil, fmt.Errorf("it has %d bytes, at most %d are read", len(data), limit.FlakeMeta)
+	}
+	var all []struct {
+		Meta
+		Paths []string `json:"paths"`
+	}
+	if err := json.Unmarshal(data, &all); err != nil {
+		return nil, fmt.Errorf("read what nix eval prints: %w", err)
+	}
+	byPath := map[closure.StorePath]*Meta{}
+	for i := range all {
+		m := &all[i].Meta
+		for _, p := range all[i].Paths {
+			path, err := closure.ParseStorePath(p)
+			if err != nil {
+				return nil, fmt.Errorf("read what nix eval prints: %w", err)
+			}
+			// A path may belong to several packages, such as a wrapper that only changes
+			// meta. The one with more licences counts; then the order of Nix does.
+			if old := byPath[path]; old == nil || len(m.Licenses) > len(old.Licenses) {
+				byPath[path] = m
+			}
+		}
+	}
+	return byPath, nil
+}
+
+var cveName = regexp.MustCompile(`(?i)cve[-_]([0-9]{4})[-_]([0-9]{4,19})`)
+
+// Fixes lists the CVEs after which patches of the package are named, sorted, each
+// with the first such patch.
+func (m *Meta) Fixes() (all []Fix) {
+	for _, patch := range m.Patches {
+		for _, match := range cveName.FindAllStringSubmatch(patch, -1) {
+			f := Fix{CVE: "CVE-" + match[1] + "-" + match[2], Patch: patch}
+			if !slices.ContainsFunc(all, func(o Fix) bool { return o.CVE == f.CVE }) {
+				all = append(all, f)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Fix) int { return strings.Compare(a.CVE, b.CVE) })
+	return all
+}
+
+// Fix is a CVE and the patch that is named after it.
+type Fix struct{ CVE, Patch string }

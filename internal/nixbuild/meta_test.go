@@ -1,0 +1,106 @@
+package nixbuild
+
+import (
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/nixoci/nixoci/internal/hint/hinttest"
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+const unzipMeta = `[{"paths":["` + outA + `"],"name":"unzip","description":"Extraction utility","homepages":["http://www.info-zip.org"],
+	"licenses":[{"spdxId":"Info-ZIP","fullName":"Info-ZIP License","url":null}],"maintainers":[{"name":"Tristan Ross","email":null}],"cpe":null,
+	"patches":["CVE-2014-8139.diff","CVE-2014-8139-2.diff","28-cve-2022-0529-and-cve-2022-0530.patch","dont-hardcode-cc.patch"]}]`
+
+func TestParseMeta(t *testing.T) {
+	all, err := parseMeta([]byte(unzipMeta))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Meta{Name: "unzip", Description: "Extraction utility", Homepages: []string{"http://www.info-zip.org"},
+		Licenses: []License{{SPDX: "Info-ZIP", FullName: "Info-ZIP License"}}, Maintainers: []Maintainer{{Name: "Tristan Ross"}},
+		Patches: []string{"CVE-2014-8139.diff", "CVE-2014-8139-2.diff", "28-cve-2022-0529-and-cve-2022-0530.patch", "dont-hardcode-cc.patch"}}
+	if got := all[outA]; len(all) != 1 || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v", got)
+	}
+	fixes := []Fix{{"CVE-2014-8139", "CVE-2014-8139.diff"}, {"CVE-2022-0529", want.Patches[2]}, {"CVE-2022-0530", want.Patches[2]}}
+	if got := want.Fixes(); !reflect.DeepEqual(got, fixes) {
+		t.Errorf("fixes %v", got)
+	}
+	// A wrapper without licences does not hide what it wraps.
+	both := `[{"paths":["` + outA + `"],"licenses":[{"spdxId":"MIT"}]},{"paths":["` + outA + `"],"name":"wrapper"}]`
+	if all, err = parseMeta([]byte(both)); err != nil || all[outA].Name != "" {
+		t.Errorf("%+v, %v", all[outA], err)
+	}
+	for data, want := range map[string]string{`{}`: "read what nix eval prints", `[{"paths":["/etc/passwd"]}]`: "read what nix eval prints"} {
+		if _, err := parseMeta([]byte(data)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", data, err)
+		}
+	}
+	for size, ok := range map[int]bool{limit.FlakeMeta - 1: true, limit.FlakeMeta: true, limit.FlakeMeta + 1: false} {
+		if _, err := parseMeta([]byte("[]" + strings.Repeat(" ", size-2))); (err == nil) != ok {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
+// FuzzParseMeta checks that what a flake says about its packages is read or
+// refused, and that each fix is named as a CVE.
+func FuzzParseMeta(f *testing.F) {
+	f.Add([]byte(unzipMeta))
+	f.Add([]byte(`[{"paths":[],"patches":["cve_2020_12345","CVE-1-2"]}]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		all, err := parseMeta(data)
+		if err != nil {
+			return
+		}
+		for p, m := range all {
+			for _, fix := range m.Fixes() {
+				if !strings.HasPrefix(fix.CVE, "CVE-") || strings.ContainsAny(fix.CVE, " \n\"") {
+					t.Errorf("%s: %q", p, fix)
+				}
+			}
+		}
+	})
+}
+
+func TestNixMeta(t *testing.T) {
+	fake := fakePrograms(t)
+	writeFile(t, filepath.Join(fake, "names"), `["web"]`)
+	writeFile(t, filepath.Join(fake, "eval"), unzipMeta)
+	n := &Nix{Flake: shippedFlake, Store: "/mnt"}
+	defer n.Close()
+	for flake, installable := range map[string]string{
+		".#web": ".#nixosConfigurations.web",
+		".#nixosConfigurations.web.config.system.build.toplevel": ".#nixosConfigurations.web",
+		"nixpkgs#hello": "nixpkgs#hello",
+	} {
+		writeFile(t, filepath.Join(fake, "log"), "")
+		all, err := n.Meta(t.Context(), Argument{Flake: flake}, []string{"a\"b", "unzip"}, "x86_64-linux")
+		if err != nil || all[outA] == nil {
+			t.Errorf("%s: %v, %v", flake, all, err)
+		}
+		log := readFile(t, filepath.Join(fake, "log"))
+		for _, want := range []string{"/nix/meta.nix\") { names = [ \"a\\\"b\" \"unzip\" ]; system = \"x86_64-linux\"; }\n", "\n--\n" + installable + "\n"} {
+			if !strings.Contains(log, want) {
+				t.Errorf("%s: no %q in\n%s", flake, want, log)
+			}
+		}
+	}
+	// The names fit into one argument.
+	writeFile(t, filepath.Join(fake, "log"), "")
+	names := make([]string, 60_000)
+	for i := range names {
+		names[i] = "abc"
+	}
+	if _, err := n.Meta(t.Context(), Argument{Flake: ".#web"}, names, ""); err != nil {
+		t.Error(err)
+	}
+	if log := readFile(t, filepath.Join(fake, "log")); len(log) > 128<<10 || !strings.Contains(log, "system = null; }") {
+		t.Errorf("%d bytes", len(log))
+	}
+	_, err := n.Meta(t.Context(), Argument{File: "/a.nix"}, nil, "")
+	hinttest.Error(t, err, nil, "only flake outputs")
+}
