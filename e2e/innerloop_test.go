@@ -48,7 +48,7 @@ func (e engine) onPath(t *testing.T) (dir, program, scheme string) {
 // the service's own store path, and refers to most of the large system.
 type services struct {
 	*imageStore
-	deps []string
+	large, small []string // what a service refers to: 1 GB, and 0.1 GB
 }
 
 // newServices puts a store above the large system's, which stays as it is.
@@ -74,7 +74,9 @@ func newServices(t *testing.T) *services {
 		if strings.Contains(p.Path, "nixos-system-") || size > 1_000_000_000 {
 			continue
 		}
-		s.deps = append(s.deps, p.Path)
+		if s.large = append(s.large, p.Path); size < 100_000_000 {
+			s.small = s.large
+		}
 		size += p.NarSize
 	}
 	if size < 1_000_000_000 {
@@ -84,7 +86,7 @@ func newServices(t *testing.T) *services {
 }
 
 // version builds a version of the service.
-func (s *services) version(t *testing.T, n int) string {
+func (s *services) version(t *testing.T, n int, deps []string) string {
 	t.Helper()
 	busybox := packagePath(t, "x86_64-linux", "busybox-static-")
 	file := filepath.Join(s.dir, "service.nix")
@@ -94,26 +96,33 @@ func (s *services) version(t *testing.T, n int) string {
   args = [ "-c" ''mkdir -p $out/bin; echo $deps >$out/deps; head -c 1000000 /dev/urandom >$out/data
     printf '#!%s/bin/busybox sh\necho version %d\n' >$out/bin/service; chmod +x $out/bin/service; :'' ];
 }
-`, n, strings.Join(s.deps, " "), busybox, n)
+`, n, strings.Join(deps, " "), busybox, n)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return s.run("nix-build", file, "--no-out-link")
 }
 
-var tookPattern = regexp.MustCompile(`(\S+) (k?M?G?B) in (\d+) layers?,.* (\d+) made, .* took (.*) of (\d+) layers? in ([0-9.]+) s; all in ([0-9.]+) s`)
+// loaded is how many layers the image has, how many were made and taken, and how long
+// the engine needed.
+var loaded = regexp.MustCompile(` in (\d+) layers?,.* (\d+) made, .* took .* of (\d+) layers? in (.*); all in `)
 
-// TestInnerLoop checks issue 13: a developer changes one line and loads the image, which
-// has 1 GB, into an engine. The engine must get the changed layers only.
+// TestInnerLoop checks issue 13: a developer changes one line and loads the image into an
+// engine. The engine must get the changed layers only. For Docker 20.10 the image has
+// 1 GB.
 func TestInnerLoop(t *testing.T) {
 	s := newServices(t)
-	var versions []string
-	for n := range 5 {
-		versions = append(versions, s.version(t, n))
+	var large, small []string
+	for n := range 4 {
+		large, small = append(large, s.version(t, n, s.large)), append(small, s.version(t, n, s.small))
 	}
 	for _, e := range []engine{docker20, docker28, podman43, podman5} {
 		t.Run(e.name, func(t *testing.T) {
 			path, program, scheme := e.onPath(t)
+			versions := small
+			if e.name == docker20.name {
+				versions = large
+			}
 			r := run{cache: scratchDir(t), env: []string{"PATH=" + path + ":" + os.Getenv("PATH")}, dir: s.dir}
 			name := "localhost/service:" + strings.ReplaceAll(e.name, " ", "-")
 			var ours, all []time.Duration
@@ -129,28 +138,24 @@ func TestInnerLoop(t *testing.T) {
 				return o
 			}
 			first := load(0)
-			took := tookPattern.FindStringSubmatch(first.stderr)
-			if took == nil || took[3] != took[6] {
+			took := loaded.FindStringSubmatch(first.stderr)
+			if took == nil || took[1] != took[3] {
 				t.Fatalf("an engine that has nothing: %s", first.stderr)
 			}
 			for n := 1; n < len(versions); n++ {
 				o := load(n)
-				took := tookPattern.FindStringSubmatch(o.stderr)
-				if took == nil {
-					t.Fatalf("unexpected summary: %s", o.stderr)
+				took := loaded.FindStringSubmatch(o.stderr)
+				if took == nil || took[2] != "2" || took[3] != "2" { // the layer of the service, and the root layer
+					t.Fatalf("one changed path: %s", o.stderr)
 				}
-				t.Log(strings.TrimSpace(o.stderr))
-				if took[4] != "2" { // that of the service, and the root layer
-					t.Errorf("%s layers were made for one changed path: %s", took[4], o.stderr)
-				}
-				engines, err := time.ParseDuration(took[7] + "s")
+				engines, err := time.ParseDuration(strings.ReplaceAll(took[4], " ", ""))
 				if err != nil {
 					t.Fatal(err)
 				}
 				ours, all = append(ours, o.wall-engines), append(all, o.wall)
 			}
 			again := load(len(versions) - 1)
-			if took := tookPattern.FindStringSubmatch(again.stderr); took == nil || took[4] != "0" || took[6] != "0" {
+			if took := loaded.FindStringSubmatch(again.stderr); took == nil || took[2] != "0" || took[3] != "0" {
 				t.Errorf("the same image again: %s", again.stderr)
 			}
 			archive := run{cache: r.cache, env: r.env, dir: s.dir, program: "/bin/sh"}.ok(t, "-c",
