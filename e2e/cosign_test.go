@@ -163,6 +163,8 @@ func testAttestations(t *testing.T, c cosign) {
 		}
 	}
 
+	testRebuilders(t, c, tag, cosignTakes)
+
 	// And back: each form that this cosign writes.
 	digest := repository + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", tag))
 	forms := map[string][]string{"https://example.org/tag": c.sign}
@@ -182,6 +184,44 @@ func testAttestations(t *testing.T, c cosign) {
 		}
 		nixociTakes("other").fails(t, 3, "no given key has signed it")
 	}
+}
+
+// testRebuilders checks that cosign accepts the verification summary that nixoci signs,
+// and that one by cosign counts as that of a rebuilder.
+func testRebuilders(t *testing.T, c cosign, tag string, cosignTakes func(ref, kind, key string) (string, error)) {
+	const summary = "https://slsa.dev/verification_summary/v1"
+	if out, err := cosignTakes(tag, summary, "ours"); err == nil {
+		t.Errorf("cosign takes a verification summary that is not there:\n%s", out)
+	}
+	run{dir: c.dir, env: []string{"COSIGN_PASSWORD=secret"}}.ok(t, args("verify", tag, "--from", "file://"+smallCache(t), "--trusted-public-key", smallKey(t), smallToplevels(t),
+		"--attest-result", "--key", "ours.key")...)
+	if out, err := cosignTakes(tag, summary, "ours"); err != nil || !strings.Contains(out, `"payloadType":"application/vnd.in-toto+json"`) {
+		t.Errorf("cosign verify-attestation %s: %v\n%s", summary, err, out)
+	}
+	if out, err := cosignTakes(tag, summary, "other"); err == nil {
+		t.Errorf("cosign takes the verification summary by another key:\n%s", out)
+	}
+	two := args("verify", "-q", tag, "--require-rebuilders", "2", "--rebuilder-key", "ours.pub", "--rebuilder-key", "other.pub")
+	run{dir: c.dir}.nixoci(t, two...).fails(t, 3, "only ours.pub has made it again")
+	predicate := `{"verifier": {"id": "https://other.example"}, "timeVerified": "2026-01-02T03:04:05Z", "resourceUri": "pkg:oci/web", "policy": {"uri": "https://other.example/policy"},
+		"verificationResult": "RESULT", "verifiedLevels": ["LEVEL"], "slsaVersion": "1.1"}`
+	digest := strings.TrimSuffix(tag, ":v1") + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", tag))
+	attest := func(result, level string) {
+		t.Helper()
+		file := filepath.Join(c.dir, "summary.json")
+		if err := os.WriteFile(file, []byte(strings.NewReplacer("RESULT", result, "LEVEL", level).Replace(predicate)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := c.run(args("attest", "--key", "other.key", "--type", summary, "--predicate", file, "--tlog-upload=false", "--yes", "--allow-http-registry", c.sign, digest)...); err != nil {
+			t.Fatalf("cosign attest: %v\n%s", err, out)
+		}
+	}
+	attest("PASSED", "NIXOCI_REBUILT")
+	if o := (run{dir: c.dir}).nixoci(t, two...); o.code != 0 {
+		t.Errorf("cosign's verification summary does not count: %s", o.end())
+	}
+	attest("FAILED", "FAILED") // of the same time: it counts more
+	run{dir: c.dir}.nixoci(t, two...).fails(t, 3, "other.pub: FAILED on 2026-01-02T03:04:05Z by https://other.example")
 }
 
 // TestScanner checks that a scanner finds each store path of the large systems

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type resultFlags struct {
 	failed   bool
 	verifier string
 	time     string
+	to       string // another repository than the image's
 
 	key *attest.PrivateKey // the private one of --key
 	at  time.Time
@@ -30,6 +32,7 @@ func (f *resultFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.passed, "attest-result", false, "with CLOSURE and a private --key: if the image is made again, sign that and attach it to the image (SLSA verification summary)")
 	fl.BoolVar(&f.failed, "attest-failure", false, "with --attest-result: if the verification fails, sign and attach that, too")
+	fl.StringVar(&f.to, "attest-to", "", "repository to attach the result in, for --attest-result, if it is not the image's")
 	fl.StringVar(&f.verifier, "verifier-id", "", "URI of who verifies, for --attest-result (default a URI with the hash of the key)")
 	fl.StringVar(&f.time, "attest-time", "", "time of the verification, for --attest-result: RFC 3339, or seconds since 1970 (default the clock)")
 }
@@ -40,8 +43,8 @@ func (f *resultFlags) check(ref string, closures []string) (err error) {
 		switch {
 		case f.failed:
 			return usagef("--attest-failure: give --attest-result, too")
-		case f.verifier != "" || f.time != "":
-			return usagef("--verifier-id and --attest-time say something of --attest-result, which is not given")
+		case f.verifier != "" || f.time != "" || f.to != "":
+			return usagef("--verifier-id, --attest-time and --attest-to need --attest-result, which is not given")
 		}
 		return nil
 	}
@@ -67,6 +70,15 @@ func (f *resultFlags) check(ref string, closures []string) (err error) {
 		}
 	}
 	return nil
+}
+
+// openRepository opens a repository that a flag names, without a tag.
+func (a *app) openRepository(name string, o registry.Options) (*registry.Repository, error) {
+	ref, err := registry.ParseReference(name)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return registry.Open(ref.Repository, o)
 }
 
 // publishedSummary is a verification summary that was attached.
@@ -104,17 +116,19 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 	if err != nil {
 		return fail(err)
 	}
-	repo, err := registry.Open(ref.Repository, f.registry.options(a))
+	image := ref.Repository.Name()
+	repo, err := a.openRepository(cmp.Or(f.result.to, image), f.registry.options(a))
 	if err != nil {
 		return fail(err)
 	}
 	defer repo.Close()
-	summary.ResourceURI = attest.ImageURI(repo.Name())
+	summary.ResourceURI = attest.ImageURI(image)
 	for _, in := range r.Inputs() {
-		summary.InputAttestations = append(summary.InputAttestations, attest.NewResource(attest.AttachedURI(repo.Name(), in.Attached), in.Content))
+		uri := attest.AttachedURI(cmp.Or(in.Repository, image), in.Attached)
+		summary.InputAttestations = append(summary.InputAttestations, attest.NewResource(uri, in.Content))
 	}
 	for _, v := range verified {
-		d, err := attest.AttachSummary(ctx, repo, v.AttachTo, v.Subjects, &summary, f.result.key)
+		d, err := attest.AttachSummary(ctx, repo, v.AttachTo, image, v.Subjects, &summary, f.result.key)
 		if err != nil {
 			return fail(err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
@@ -32,6 +33,7 @@ type verifyFlags struct {
 	attested  []string
 	rebuilt   int
 	rebuilder []string
+	elsewhere []string
 	result    resultFlags
 	policy    policyFlag
 }
@@ -100,6 +102,7 @@ exits with code 3.`,
 	cmd.Flags().StringArrayVar(&f.attested, "require-attestation", nil, "type of a statement, such as slsaprovenance1 or spdx, that a --key must have signed instead of the image; can be repeated: all are required")
 	cmd.Flags().IntVar(&f.rebuilt, "require-rebuilders", 0, "how many of the rebuilders that --rebuilder-key names must have made the image again and signed that")
 	cmd.Flags().StringArrayVar(&f.rebuilder, "rebuilder-key", nil, "file with the public key of a rebuilder; can be repeated: the report says what each of them says of the image")
+	cmd.Flags().StringArrayVar(&f.elsewhere, "rebuilders-from", nil, "repository where rebuilders attach their results, in addition to the image's; can be repeated")
 	f.result.add(cmd)
 	f.policy.add(cmd)
 	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "report all differences, not only the first")
@@ -127,6 +130,11 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 		return err
 	}
 	if o.OpenBase, err = a.openBaseOf(&f.closure.base, &f.registry); err != nil {
+		return err
+	}
+	closeElsewhere, err := a.openElsewhere(f, &o)
+	defer closeElsewhere()
+	if err != nil {
 		return err
 	}
 	src, err := a.openImage(ref, &reading{registry: f.registry})
@@ -199,6 +207,27 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*m
 		systems = append(systems, sys)
 	}
 	return systems, manifest.CheckPlatforms(systems)
+}
+
+// openElsewhere opens the other repositories where rebuilders attach their results.
+func (a *app) openElsewhere(f *verifyFlags, o *verify.Options) (closeAll func(), err error) {
+	options := f.registry.options(a)
+	options.ReadOnly = true
+	var opened []*registry.Repository
+	closeAll = func() {
+		for _, repo := range opened {
+			repo.Close()
+		}
+	}
+	for _, name := range f.elsewhere {
+		repo, err := a.openRepository(name, options)
+		if err != nil {
+			return closeAll, err
+		}
+		opened = append(opened, repo)
+		o.Elsewhere = append(o.Elsewhere, verify.Elsewhere{Name: repo.Name(), Reader: repo})
+	}
+	return closeAll, nil
 }
 
 // requirements copies the requirements of the flags and of the policy into o.

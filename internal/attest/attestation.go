@@ -16,6 +16,7 @@ import (
 
 // Attestation is a document that is attached to an image, usually a signed statement.
 type Attestation struct {
+	Repository    string        // where it is attached, if that is not the image's repository
 	Attached      digest.Digest // digest of the manifest that attaches it
 	Content       digest.Digest // digest of the document itself
 	ArtifactType  string

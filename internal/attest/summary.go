@@ -107,10 +107,11 @@ func ParseSummary(predicate json.RawMessage) (*Summary, error) {
 	return s, nil
 }
 
-// AttachSummary signs the summary s of the verification of subjects, and attaches it
-// to one of them. It returns the manifest that attaches it.
-func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, subjects []digest.Digest, s *Summary, key *PrivateKey) (digest.Digest, error) {
-	sealed, err := SealSummary(repo.Name(), subjects, s, key)
+// AttachSummary signs the summary s of the verification of subjects in the repository
+// name, and attaches it to one of them in repo, which may be another repository. It
+// returns the manifest that attaches it.
+func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, name string, subjects []digest.Digest, s *Summary, key *PrivateKey) (digest.Digest, error) {
+	sealed, err := SealSummary(name, subjects, s, key)
 	if err != nil {
 		return "", err
 	}

@@ -86,6 +86,7 @@ type Settings struct {
 var kind = schema.Kind[Policy]{
 	Name: "policy", Title: "nixoci verification policy", VersionField: "nixociPolicy", Version: 1,
 	Limit: limit.Policy, Page: "docs/policy.md",
+	Unknown: map[string]string{"identities": "this nixoci checks keys, not certificates: name keys"},
 }
 
 // Fields returns all fields in their order.

@@ -75,13 +75,12 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 		if s.digest == "" {
 			continue
 		}
-		var err error
-		s.documents, err = attest.Attestations(ctx, v.src, s.digest, v.keys)
-		if what, bad := contentFinding(err); bad {
-			s.documents, err = []attest.Attestation{{Refused: what}}, nil
-		}
-		if err != nil {
-			return nil, err
+		for _, where := range append([]Elsewhere{{Reader: v.src}}, v.o.Elsewhere...) {
+			docs, err := v.documentsAt(ctx, where, s.digest)
+			if err != nil {
+				return nil, err
+			}
+			s.documents = append(s.documents, docs...)
 		}
 		a.all = append(a.all, s)
 	}
@@ -102,6 +101,18 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 		a.findings = append(a.findings, t.findings(want, a.all[0].digest)...)
 	}
 	return a, nil
+}
+
+// documentsAt reads the documents that a repository has about d.
+func (v *verification) documentsAt(ctx context.Context, where Elsewhere, d digest.Digest) ([]attest.Attestation, error) {
+	docs, err := attest.Attestations(ctx, where.Reader, d, v.keys)
+	if what, bad := contentFinding(err); bad {
+		docs, err = []attest.Attestation{{Refused: what}}, nil
+	}
+	for n := range docs {
+		docs[n].Repository = where.Name
+	}
+	return docs, err
 }
 
 // check returns the keys that have signed the statements that want requires. One

@@ -100,11 +100,12 @@ func (r *Report) ownResult() Verdict {
 
 // Input is an attached document that the result follows from.
 type Input struct {
-	Attached digest.Digest // the manifest that attaches it
-	Content  digest.Digest // the document itself
+	Repository string        // "": the repository of the image
+	Attached   digest.Digest // the manifest that attaches it
+	Content    digest.Digest // the document itself
 }
 
-func inputOf(d *attest.Attestation) Input { return Input{d.Attached, d.Content} }
+func inputOf(d *attest.Attestation) Input { return Input{d.Repository, d.Attached, d.Content} }
 
 // tally has what the known rebuilders say.
 type tally struct {

@@ -60,10 +60,19 @@ type Options struct {
 	// Rebuilders are the rebuilders that must have made the image again.
 	Rebuilders []RequiredRebuilders
 
+	// Elsewhere are other repositories whose documents about the image count, too.
+	Elsewhere []Elsewhere
+
 	// Allowed restricts what the image may record of how it was made.
 	Allowed Allowed
 
 	Now time.Time // when it is verified; zero: the clock
+}
+
+// Elsewhere is a repository that has documents about images of other repositories.
+type Elsewhere struct {
+	Name   string
+	Reader oci.Reader
 }
 
 // RequiredSignatures requires that several keys have signed what the reference names.
