@@ -149,7 +149,7 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 // TestForged checks an image made from a forged store. It is consistent, so only the
 // closure shows that it is wrong.
 func TestForged(t *testing.T) {
-	source := "oci:" + layoutOf(t, "gzip", manifest.Settings{}, "sample-x86_64-linux-update")
+	source := "oci:" + layoutOf(t, "none", manifest.Settings{}, "sample-x86_64-linux-update")
 	if r := verified(t, source, Options{}); !r.OK {
 		t.Error(r.Findings)
 	}

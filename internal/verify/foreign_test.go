@@ -20,7 +20,8 @@ func foreignSample(t *testing.T, db bool, edit func(h *tar.Header, content []byt
 	t.Helper()
 	s := newSample(t, "x86_64-linux")
 	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
+	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	must(t, err)
 	raw := &bytes.Buffer{}
 	w := tar.NewWriter(io.MultiWriter(z, raw))
 	for n := range s.manifests[0].Layers {

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
@@ -19,7 +20,8 @@ import (
 // systems.
 func format1(t *testing.T, edit func(dir string)) string {
 	t.Helper()
-	dir := layoutOf(t, "gzip", manifest.Settings{}, "sample-x86_64-linux", "sample-aarch64-linux")
+	dir := filepath.Join(t.TempDir(), "image")
+	must(t, os.CopyFS(dir, os.DirFS(newSampleOf(t, layers.Gzip, "x86_64-linux", "aarch64-linux").dir)))
 	old := filepath.Join(testdata, "format-1")
 	blobs, err := os.ReadDir(filepath.Join(old, "blobs/sha256"))
 	must(t, err)

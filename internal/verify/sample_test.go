@@ -169,7 +169,7 @@ type config struct {
 
 // shared contains the layouts of original images: for one platform and for two, without
 // compression and with gzip. Tests change copies of them.
-var shared = map[string]*sharedLayout{"none 1": {}, "none 2": {}, "gzip 1": {}}
+var shared = map[string]*sharedLayout{"none 1": {}, "none 2": {}, "gzip 1": {}, "gzip 2": {}}
 
 type sharedLayout struct {
 	once sync.Once
