@@ -125,7 +125,8 @@ func TestGuestIsGo122(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module github.com/nixoci/nixoci\n\ngo 1.22\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "build", "-o", os.DevNull, "./cmd/nixoci-init")
+	// With -trimpath the build cache knows the packages again in another directory.
+	cmd := exec.Command("go", "build", "-trimpath", "-o", os.DevNull, "./cmd/nixoci-init")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOPROXY=off", "GOFLAGS=-mod=mod")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
