@@ -59,12 +59,19 @@ func (e *Engine) pull(ctx context.Context) error {
 		}
 		return err
 	}
+	err = e.tag(ctx, from)
+	// The name with the address goes also if somebody has pressed Ctrl-C.
+	return errors.Join(err, e.run(context.WithoutCancel(ctx), nil, nil, "rmi", from))
+}
+
+// tag gives the image its names.
+func (e *Engine) tag(ctx context.Context, from string) error {
 	for _, name := range e.names {
 		if err := e.run(ctx, nil, nil, "tag", from, name); err != nil {
 			return err
 		}
 	}
-	return e.run(ctx, nil, nil, "rmi", from)
+	return nil
 }
 
 func (e *Engine) pullLine(from string) []string {
