@@ -232,14 +232,17 @@ func (s *imageStore) aboveBase(name string) {
 	command(t, "skopeo", "copy", "--dest-tls-verify=false", "oci:"+umociBase(t, "amd64", busybox), "docker://"+s.registry+"/example/base:1")
 	programs := s.build("based.push", "based.verify", "based.load")
 	s.run(programs[0]+"/bin/push-image-function-based", "--insecure", "--quiet")
-	if out := s.run(programs[1]+"/bin/verify-image-function-based", "--insecure"); !strings.Contains(out, "✓ base        1 layer below, the same as in "+s.registry+"/example/base:1@") {
+	if out := s.run(programs[1]+"/bin/verify-image-function-based", "--insecure"); !strings.Contains(out, "✓ base        1 layer from the base image, the same as in "+s.registry+"/example/base:1@") {
 		t.Errorf("verify: %s", out)
 	}
 	s.run(programs[2] + "/bin/load-image-function-based")
 	if out := docker(t, "run", "--rm", "--network", "none", name+":1"); out != "made by umoci\n" {
 		t.Errorf("the container says %q", out)
 	}
-	if out := docker(t, "image", "inspect", "-f", "{{.Config.Healthcheck.Interval}} {{.Config.User}}", name+":1"); out != "30s bob\n" {
+	if out := docker(t, "run", "--rm", "--network", "none", name+":1", "sh", "-c", "id -un; id -un 1234"); out != "app\nbob\n" {
+		t.Errorf("the users of the container: %q", out)
+	}
+	if out := docker(t, "image", "inspect", "-f", "{{.Config.Healthcheck.Interval}} {{.Config.User}}", name+":1"); out != "30s app\n" {
 		t.Errorf("the image says %q", out)
 	}
 }

@@ -200,9 +200,9 @@ func (s *subject) platformOf(job *push.Job) (*ocispec.Platform, error) {
 
 // makeApplication returns the application of s as the system from which an image is
 // made.
-func (s *subject) makeApplication(choices application.Choices, job *push.Job) (*manifest.System, error) {
+func (s *subject) makeApplication(ctx context.Context, choices application.Choices, job *push.Job) (*manifest.System, error) {
 	choices.Roots, choices.Program = s.roots, s.program
-	app, err := job.Application(s.reader, s.closure, choices, s.platform)
+	app, err := job.Application(ctx, s.reader, s.closure, choices, s.platform)
 	if err != nil {
 		return nil, err
 	}

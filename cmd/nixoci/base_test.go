@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -72,6 +73,12 @@ func (b *testBase) layer(name, content string) (ocispec.Descriptor, digest.Diges
 			}
 		}
 	}
+	for _, h := range b.users(name) {
+		if err := w.WriteHeader(&h.Header); err != nil {
+			panic(err)
+		}
+		w.Write([]byte(h.content))
+	}
 	w.Close()
 	g := gzip.NewWriter(&z)
 	g.Name = "layer.tar"
@@ -91,6 +98,64 @@ func (b *testBase) layer(name, content string) (ocispec.Descriptor, digest.Diges
 		b.blobs[d.Digest] = append(bytes.Clone(z.Bytes()[:z.Len()-1]), ^z.Bytes()[z.Len()-1])
 	}
 	return d, digest.FromBytes(t.Bytes())
+}
+
+// fileHeader is a file of a layer.
+type fileHeader struct {
+	tar.Header
+	content string
+}
+
+// users returns the files that list users in the layer with the file called name. The
+// second layer removes both files of the first and writes one of them, the third writes the
+// other.
+func (b *testBase) users(name string) []fileHeader {
+	file := func(name, content string) fileHeader {
+		return fileHeader{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))}, content}
+	}
+	switch b.broken + " " + name {
+	case "passwd usr/file-0":
+		return []fileHeader{file("./etc/passwd", "old:x:1000:1000::/:/bin/sh\n"), file("etc/group", "old:x:1000:\n")}
+	case "passwd usr/file-1":
+		return []fileHeader{file("etc/.wh..wh..opq", ""), file("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin")}
+	case "passwd usr/file-2":
+		return []fileHeader{file("/etc/group", "root:x:0:\nwww-data:x:33:\nstaff:x:50:\n")}
+	case "passwdlink usr/file-0":
+		return []fileHeader{{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "etc/passwd", Linkname: "../usr/lib/passwd"}}}
+	}
+	return nil
+}
+
+// cmdLastLayer writes a file of the uppermost layer of an image, which is not compressed:
+// lastlayer oci:DIR NAME FILE.
+func cmdLastLayer(ts *testscript.TestScript, neg bool, args []string) {
+	dir := ts.MkAbs(strings.TrimPrefix(args[0], "oci:"))
+	read := func(file string) (m ocispec.Manifest) {
+		data, err := os.ReadFile(filepath.Join(dir, file))
+		ts.Check(err)
+		var index ocispec.Index
+		ts.Check(json.Unmarshal(data, &index))
+		ts.Check(json.Unmarshal(data, &m))
+		if len(index.Manifests) > 0 {
+			m.Config = index.Manifests[0]
+		}
+		return m
+	}
+	blob := func(d ocispec.Descriptor) string { return filepath.Join("blobs/sha256", d.Digest.Encoded()) }
+	m := read(blob(read(blob(read("index.json").Config)).Config))
+	layer, err := os.Open(filepath.Join(dir, blob(m.Layers[len(m.Layers)-1])))
+	ts.Check(err)
+	defer layer.Close()
+	for r := tar.NewReader(layer); ; {
+		h, err := r.Next()
+		ts.Check(err)
+		if h.Name == args[1] {
+			data, err := io.ReadAll(r)
+			ts.Check(err)
+			ts.Check(os.WriteFile(ts.MkAbs(args[2]), data, 0o666))
+			return
+		}
+	}
 }
 
 // image adds the image of one platform.

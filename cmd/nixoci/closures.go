@@ -84,7 +84,7 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	for _, s := range subjects {
 		var sys *manifest.System
 		if s.isApplication() {
-			sys, err = s.makeApplication(choices, &job)
+			sys, err = s.makeApplication(ctx, choices, &job)
 		} else {
 			sys, err = a.system(ctx, s.input, &job)
 		}

@@ -123,6 +123,7 @@ func TestScripts(t *testing.T) {
 			"oneerror":    cmdOneError,
 			"signatures":  cmdSignatures,
 			"baseimage":   cmdBaseImage,
+			"lastlayer":   cmdLastLayer,
 			"rebuilds":    cmdRebuilds,
 		},
 	})

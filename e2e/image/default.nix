@@ -133,8 +133,10 @@ in
     fromImage = {
       ${system} = "${registry}/base:1";
     };
+    users = [ { name = "app"; uid = 1000; } ];
     config = {
       Cmd = [ "${busybox}/bin/cat" "/etc/from" ];
+      User = "app";
       Healthcheck = {
         Test = [ "CMD" "${busybox}/bin/busybox" "true" ];
         Interval = 30000000000;

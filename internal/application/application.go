@@ -33,12 +33,14 @@ type Choices struct {
 // Application is the result of [New] for some choices and a closure.
 type Application struct {
 	Choices
-	Platform ocispec.Platform
-	Start    string      // the program that starts by default; "" if there is none, and then a setting must name the entrypoint
-	First    string      // absolute path of the first word of the entrypoint, if that word is a path below a root
-	Path     []string    // directories with programs, in the store
-	Entries  []RootEntry // links at the root of the file system, sorted by name
-	Placed   []Placed    // files of the files layer, sorted by name
+	Platform              ocispec.Platform
+	Start                 string      // the program that starts by default; "" if there is none, and then a setting must name the entrypoint
+	First                 string      // absolute path of the first word of the entrypoint, if that word is a path below a root
+	Path                  []string    // directories with programs, in the store
+	Entries               []RootEntry // links at the root of the file system, sorted by name
+	PasswdFile, GroupFile []byte      `json:",omitempty"` // with a base image and users: the files of both
+
+	Placed []Placed // files of the files layer, sorted by name
 }
 
 // StartSettings are the settings of an image that must fit the closure.
@@ -46,6 +48,9 @@ type StartSettings struct {
 	Entrypoint []string // nil: the default program; if the image has no entrypoint, the command
 	User       string
 	Based      bool `json:",omitempty"` // the image has a base image; its files are not known here
+
+	// BaseUsers are the users of the base image, if there are users to add.
+	BaseUsers *BaseUsers `json:",omitempty"`
 }
 
 // Check refuses choices that are wrong for every closure. It reads no files.
@@ -84,18 +89,13 @@ func (r *Reader) New(choices Choices, s StartSettings, platform *ocispec.Platfor
 	if err := choices.Check(); err != nil {
 		return nil, err
 	}
-	if s.Based {
-		if err := choices.checkBased(); err != nil {
-			return nil, err
-		}
-	}
 	for _, root := range choices.Roots {
 		if r.closure.Info(root) == nil {
 			return nil, fmt.Errorf("application: root %s is not in the closure", root)
 		}
 	}
 	app := &Application{Choices: choices}
-	if err := r.fill(app, s.Based); err != nil {
+	if err := r.fill(app, s); err != nil {
 		return nil, err
 	}
 	starts, err := r.start(app, s)
@@ -141,7 +141,7 @@ func (r *Reader) start(app *Application, s StartSettings) (starts place, err err
 }
 
 // fill adds the links at the root of the file system.
-func (r *Reader) fill(app *Application, based bool) error {
+func (r *Reader) fill(app *Application, s StartSettings) error {
 	for _, root := range app.Roots {
 		dir, err := r.find(root, binDir)
 		if err = ignoreMissing(err); err != nil {
@@ -172,15 +172,20 @@ func (r *Reader) fill(app *Application, based bool) error {
 			app.add(RootEntry{name, target})
 		}
 	}
+	if s.Based && len(app.Users) > 0 {
+		if err := app.addUsers(s.BaseUsers); err != nil {
+			return err
+		}
+	}
 	if err := app.checkEntries(); err != nil {
 		return err
 	}
-	if based {
+	if s.Based {
 		if err := app.checkBasedEntries(); err != nil {
 			return err
 		}
 	}
-	return r.place(app, based)
+	return r.place(app, s.Based)
 }
 
 // platform returns the platform of the image. The stated platform comes first, and

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/nixoci/nixoci/internal/hint"
 )
@@ -24,13 +26,85 @@ var directoryModes = map[string]int64{"root": 0o700, "tmp": 0o1777, "var/empty":
 // mode.
 func modeOf(dir string) int64 { return cmp.Or(directoryModes[dir], 0o755) }
 
-// checkBased refuses choices that are impossible with a base image.
-func (c *Choices) checkBased() error {
-	if len(c.Users) > 0 {
-		return hint.Add(errors.New("a user cannot be added to a base image, because it has its own /etc/passwd"),
-			"run as a number: --user 1000; or as a user of the base image")
+// BaseUsers are the files of a base image that list its users. A file that the base
+// lacks is nil.
+type BaseUsers struct {
+	Passwd []byte
+	Group  []byte
+}
+
+// addUsers makes the files that list the users of the base image and those of the
+// choices.
+func (a *Application) addUsers(base *BaseUsers) error {
+	if base == nil {
+		return errors.New("users: nobody has read the users of the base image")
 	}
+	passwd, group := base.Passwd, base.Group
+	if passwd == nil {
+		passwd = (&Application{}).Passwd()
+	}
+	if group == nil {
+		group = (&Application{}).Group()
+	}
+	known, groups := idsIn(passwd), idsIn(group)
+	shell := known.rootShell
+	for _, u := range a.Users {
+		if _, ok := known.byName[u.Name]; ok {
+			return fmt.Errorf("user %s: the base image has a user of this name", u.Name)
+		}
+		if other, ok := known.byID[u.UID]; ok {
+			return fmt.Errorf("user %s: %s of the base image has the id %d already", u.Name, other, u.UID)
+		}
+		passwd = appendLine(passwd, fmt.Sprintf("%s:x:%d:%d::%s:%s", u.Name, u.UID, u.GID, u.Home, shell))
+		if _, ok := groups.byID[u.GID]; ok {
+			continue // the user is in a group of the base
+		}
+		if id, ok := groups.byName[u.Name]; ok {
+			return fmt.Errorf("user %s: the group of this name in the base image has the id %d, not %d", u.Name, id, u.GID)
+		}
+		group = appendLine(group, fmt.Sprintf("%s:x:%d:", u.Name, u.GID))
+	}
+	a.PasswdFile, a.GroupFile = passwd, group
+	a.add(RootEntry{Name: "etc"})
 	return nil
+}
+
+// ids are the names and ids in /etc/passwd or /etc/group.
+type ids struct {
+	byName    map[string]int64
+	byID      map[int64]string
+	rootShell string // the shell of root, else /bin/sh
+}
+
+// idsIn reads the names and ids. It ignores lines that have another form.
+func idsIn(file []byte) ids {
+	found := ids{map[string]int64{}, map[int64]string{}, "/" + shellFile}
+	for line := range strings.Lines(string(file)) {
+		fields := strings.Split(strings.TrimRight(line, "\n"), ":")
+		if len(fields) < 3 {
+			continue
+		}
+		id, err := strconv.ParseInt(fields[2], 10, 64)
+		if err != nil {
+			continue
+		}
+		found.byName[fields[0]] = id
+		if _, ok := found.byID[id]; !ok {
+			found.byID[id] = fields[0]
+		}
+		if fields[0] == "root" && len(fields) == 7 && fields[6] != "" {
+			found.rootShell = fields[6]
+		}
+	}
+	return found
+}
+
+func appendLine(file []byte, line string) []byte {
+	file = slices.Clone(file)
+	if len(file) > 0 && file[len(file)-1] != '\n' {
+		file = append(file, '\n')
+	}
+	return append(file, line+"\n"...)
 }
 
 // checkBasedEntries refuses entries in directories that may be symlinks in the base

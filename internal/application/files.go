@@ -179,9 +179,12 @@ func (a *Application) checkPlaced(based bool) error {
 	return nil
 }
 
+// userFiles list the users.
+var userFiles = []string{"etc/passwd", "etc/group"}
+
 // isRoot reports whether the root layer has an entry called name.
 func (a *Application) isRoot(name string, based bool) bool {
-	return a.has(name) || !based && (slices.Contains(RootDirectories, name) || slices.Contains(rootFiles, name))
+	return a.has(name) || a.PasswdFile != nil && slices.Contains(userFiles, name) || !based && (slices.Contains(RootDirectories, name) || slices.Contains(rootFiles, name))
 }
 
 // copied returns the entries for a file or directory of the closure that is copied

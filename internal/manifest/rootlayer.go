@@ -239,6 +239,10 @@ func rootEntries(app *application.Application, info []byte, based bool) []entry 
 		}
 	}
 	if based {
+		if app.PasswdFile != nil {
+			add(entry{name: "etc/passwd", mode: 0o644, data: app.PasswdFile})
+			add(entry{name: "etc/group", mode: 0o644, data: app.GroupFile})
+		}
 		return entries
 	}
 	for _, file := range []entry{

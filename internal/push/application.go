@@ -71,10 +71,17 @@ func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closu
 
 // Application returns the application of c with the job's settings. It takes it from
 // this machine's cache, or makes it from the closure's files.
-func (j *Job) Application(r *application.Reader, c *closure.Closure, choices application.Choices, platform *ocispec.Platform) (*application.Application, error) {
+func (j *Job) Application(ctx context.Context, r *application.Reader, c *closure.Closure, choices application.Choices, platform *ocispec.Platform) (*application.Application, error) {
 	settings := application.StartSettings{Entrypoint: j.Settings.Entrypoint, User: j.Settings.User, Based: j.Base != nil}
 	if choices.NoEntrypoint {
 		settings.Entrypoint = j.Settings.Cmd
+	}
+	if j.Base != nil && len(choices.Users) > 0 {
+		users, err := j.Base.users(ctx, j.Cache, *platform)
+		if err != nil {
+			return nil, err
+		}
+		settings.BaseUsers = users
 	}
 	key, err := application.Key(c, choices, settings, platform)
 	if err != nil {

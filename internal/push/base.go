@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -107,6 +108,25 @@ func (b *BaseImage) read(ctx context.Context, c *Cache, p ocispec.Platform) (*ma
 func (b *BaseImage) known(c *Cache, d digest.Digest, p ocispec.Platform) (k knownBase, ok bool) {
 	ok = c.Get(folderBases, baseKey(d, p), &k) && len(k.Layers) > 0
 	return k, ok
+}
+
+// users returns the users of the base for one platform. If c has them, no layer is read.
+func (b *BaseImage) users(ctx context.Context, c *Cache, p ocispec.Platform) (*application.BaseUsers, error) {
+	base, err := b.For(ctx, c, p)
+	if err != nil {
+		return nil, err
+	}
+	key := "users of " + base.Manifest.String()
+	var known application.BaseUsers
+	if c.Get(folderBases, key, &known) {
+		return &known, nil
+	}
+	users, err := base.Users(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("base image %s: %w", base.BaseInfo, err)
+	}
+	_ = c.Put(folderBases, key, users) // as in read
+	return users, nil
 }
 
 func baseKey(d digest.Digest, p ocispec.Platform) string {

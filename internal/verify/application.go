@@ -25,6 +25,15 @@ func (c *content) remakeApplication(ctx context.Context, src closure.Source, cl 
 		settings.Entrypoint = nil
 	}
 	platform := config.Platform
+	if base := c.base(); base != nil && len(choices.Users) > 0 {
+		below := *base
+		below.Source = c.src
+		users, err := below.Users(ctx)
+		if err != nil {
+			return nil, err
+		}
+		settings.BaseUsers = users
+	}
 	app, err := application.New(ctx, src, cl, choices, settings, &platform)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/task"
 )
 
@@ -21,6 +22,7 @@ import (
 type content struct {
 	doc    *document
 	form   form
+	src    oci.Reader      // has the layers
 	system *systemContent  // nil if nixoci has not made the image
 	layers []*layerContent // all except the system layer, up to the first that was not read
 }
@@ -124,7 +126,7 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 	}
 	all := make([]*content, len(docs.images))
 	for n, doc := range docs.images {
-		all[n] = &content{doc: doc, form: doc.form, system: systems[n]}
+		all[n] = &content{doc: doc, form: doc.form, src: v.src, system: systems[n]}
 		if systems[n] != nil {
 			all[n].form = systems[n].form
 		}
