@@ -239,7 +239,7 @@ func (s *imageStore) aboveBase(name string) {
 	if out := docker(t, "run", "--rm", "--network", "none", name+":1"); out != "made by umoci\n" {
 		t.Errorf("the container says %q", out)
 	}
-	if out := docker(t, "run", "--rm", "--network", "none", name+":1", "sh", "-c", "id -un; id -un 1234"); out != "app\nbob\n" {
+	if out := docker(t, "run", "--rm", "--network", "none", name+":1", "sh", "-c", "id -un; id -u bob"); out != "app\n1234\n" {
 		t.Errorf("the users of the container: %q", out)
 	}
 	if out := docker(t, "image", "inspect", "-f", "{{.Config.Healthcheck.Interval}} {{.Config.User}}", name+":1"); out != "30s app\n" {
