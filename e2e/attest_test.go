@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,6 +86,68 @@ func TestSBOMSchemas(t *testing.T) {
 			if f.schema.Validate(sbom) == nil {
 				t.Errorf("the schema of %s accepts anything", f.format)
 			}
+		}
+	}
+}
+
+// spdx3Check is a program that reads a document with the SPDX project's own Go
+// classes, which are generated from the model of SPDX 3.0.1, validates each element,
+// and prints the number of packages. The JSON schema is in no package registry.
+const spdx3Check = `package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spdx/tools-golang/spdx/v3/v3_0"
+)
+
+func main() {
+	doc := v3_0.NewDocument(v3_0.ProfileIdentifierType_Software, "", nil, nil)
+	err := doc.FromJSON(os.Stdin)
+	if err == nil {
+		err = doc.Validate(false)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	n := 0
+	for _, e := range doc.Elements {
+		if _, ok := e.(v3_0.AnyPackage); ok {
+			n++
+		}
+	}
+	fmt.Println(n)
+}
+`
+
+// TestSPDX3 checks that documents of SPDX 3 are valid under the model of SPDX, and
+// have a package for each store path.
+func TestSPDX3(t *testing.T) {
+	t.Parallel()
+	dir := scratchDir(t)
+	put(t, filepath.Join(dir, "main.go"), spdx3Check)
+	put(t, filepath.Join(dir, "go.mod"), "module check\n\ngo 1.26.0\n\nrequire github.com/spdx/tools-golang v0.6.0-rc4\n")
+	build := exec.Command("go", "build", "-mod=mod", "-o", "check", ".")
+	build.Dir = dir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the check: %v\n%s", err, out)
+	}
+	check := func(doc string) (string, error) {
+		cmd := exec.Command(filepath.Join(dir, "check"))
+		cmd.Stdin = strings.NewReader(doc)
+		out, err := cmd.CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	for _, p := range platforms {
+		name := "large-" + p.nix
+		doc := run{}.ok(t, "sbom", graphFile(name), "--format", "spdx3").stdout
+		if got, err := check(doc); err != nil || got != fmt.Sprint(len(loadGraph(t, name))) {
+			t.Errorf("%s: %v, %s packages of %d store paths", name, err, got, len(loadGraph(t, name)))
+		}
+		if got, err := check(strings.Replace(doc, `"dependsOn"`, `"dependz"`, 1)); err == nil {
+			t.Errorf("%s: the check accepts anything: %s", name, got)
 		}
 	}
 }

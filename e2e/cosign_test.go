@@ -225,7 +225,7 @@ func testRebuilders(t *testing.T, c cosign, tag string, cosignTakes func(ref, ki
 }
 
 // TestScanner checks that a scanner finds each store path of the large systems
-// in both kinds of bill of materials. Each must be a package of type Nix, with
+// in each kind of bill of materials. Each must be a package of type Nix, with
 // its dependencies.
 func TestScanner(t *testing.T) {
 	t.Parallel()
@@ -242,7 +242,7 @@ func TestScanner(t *testing.T) {
 				}
 			}
 		}
-		for _, format := range []string{"spdx", "cyclonedx"} {
+		for _, format := range []string{"spdx", "spdx3", "cyclonedx"} {
 			file := filepath.Join(dir, name+"."+format+".json")
 			if err := os.WriteFile(file, []byte(run{}.ok(t, "sbom", graphFile(name), "--format", format).stdout), 0o600); err != nil {
 				t.Fatal(err)
@@ -277,7 +277,7 @@ func TestScanner(t *testing.T) {
 					file, len(found.Artifacts), len(purls), depends, len(graph), edges)
 			}
 		}
-		report(t, "%s: syft finds %d packages and %d dependencies in SPDX and in CycloneDX", p.arch, len(graph), edges)
+		report(t, "%s: syft finds %d packages and %d dependencies in SPDX 2.3 and 3.0 and in CycloneDX", p.arch, len(graph), edges)
 	}
 }
 

@@ -218,7 +218,7 @@ func documentsToAttach(kinds []string, job *push.Job, meta func(*manifest.System
 			d.Closure = true
 		case attestProvenance:
 			d.Provenance = true
-		case attestSBOM, report.FormatSPDX, report.FormatCycloneDX, attestVEX:
+		case attestSBOM, report.FormatSPDX, report.FormatSPDX3, report.FormatCycloneDX, attestVEX:
 			switch k {
 			case attestSBOM:
 				k = report.FormatSPDX
@@ -229,7 +229,7 @@ func documentsToAttach(kinds []string, job *push.Job, meta func(*manifest.System
 				formats = append(formats, k)
 			}
 		default:
-			return nil, usageError{hint.Add(fmt.Errorf("--attest %q: unknown", k), "closure, sbom (or spdx, cyclonedx), vex, provenance")}
+			return nil, usageError{hint.Add(fmt.Errorf("--attest %q: unknown", k), "closure, sbom (or spdx, spdx3, cyclonedx), vex, provenance")}
 		}
 	}
 	if len(formats) > 0 {

@@ -108,7 +108,7 @@ var flagTable = map[string]flagInfo{
 	"reuse-from":  {groupReuse, "REF", completeRef},
 	"reuse-key":   {groupReuse, "FILE", completeFiles},
 
-	"attest":                {groupTrust, "DOCUMENT,...", completeList("closure", "sbom", "spdx", "cyclonedx", "vex", "provenance")},
+	"attest":                {groupTrust, "DOCUMENT,...", completeList("closure", "sbom", "spdx", "spdx3", "cyclonedx", "vex", "provenance")},
 	"attest-failure":        {groupTrust, "", nil},
 	"attest-result":         {groupTrust, "", nil},
 	"attest-time":           {groupTrust, "TIME", completeNothing},
@@ -166,7 +166,7 @@ var flagTable = map[string]flagInfo{
 	"quiet":          {groupOutput, "", nil},
 	"attest created": {groupOutput, "TIME", completeNothing},
 	"sbom created":   {groupOutput, "TIME", completeNothing},
-	"sbom format":    {groupOutput, "FORMAT", completeWords(report.FormatSPDX, report.FormatCycloneDX, report.FormatOpenVEX, report.FormatTable)},
+	"sbom format":    {groupOutput, "FORMAT", completeWords(report.FormatSPDX, report.FormatSPDX3, report.FormatCycloneDX, report.FormatOpenVEX, report.FormatTable)},
 	"verbose":        {groupOutput, "", nil},
 	"version":        {groupOutput, "", nil},
 }

@@ -104,7 +104,7 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	fl.StringVar(&f.reuseKey, "reuse-key", "", "file with a public key: reuse layers only from registry images that this key has signed")
 	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, such as 5%; if one differs, the push fails")
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
-	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, cyclonedx), vex, provenance")
+	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, spdx3, cyclonedx), vex, provenance")
 	fl.StringVar(&f.key, "key", "", "file with a private key: also attach a signed statement of each document that --attest names")
 	fl.StringVar(&f.builder, "builder-id", "", "URI that names the builder in the provenance (default: the platform, if it is a runner of GitHub or GitLab, otherwise "+attest.DefaultBuilder+")")
 	fl.StringVar(&f.summary, "summary", "", "append a markdown report of the changes to this file, for a reviewer; none turns it off (default $GITHUB_STEP_SUMMARY, otherwise none)")

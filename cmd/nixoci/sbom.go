@@ -65,7 +65,7 @@ never the time of the clock.`,
 	f.closure.addTrust(cmd.Flags())
 	a.uses(cmd, "from", "platform", "min-speed")
 	meta.add(cmd.Flags())
-	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "format of the document: spdx (SPDX 2.3 JSON) or cyclonedx (CycloneDX 1.6 JSON); openvex, for the vulnerabilities that patches fix (needs --meta); or table, for people")
+	cmd.Flags().StringVar(&format, "format", report.FormatSPDX, "format of the document: spdx (SPDX 2.3 JSON), spdx3 (SPDX 3.0.1 JSON-LD) or cyclonedx (CycloneDX 1.6 JSON); openvex, for the vulnerabilities that patches fix (needs --meta); or table, for people")
 	cmd.Flags().StringVar(&createdFlag, "created", "", "time in the document: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise 1)")
 	return cmd
 }

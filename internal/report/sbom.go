@@ -59,8 +59,8 @@ func (o SBOMOptions) created() string {
 // SBOMMediaType returns the media type of documents in this format.
 func SBOMMediaType(format string) (string, error) {
 	switch format {
-	case FormatSPDX:
-		return "application/spdx+json", nil // registered with IANA
+	case FormatSPDX, FormatSPDX3:
+		return "application/spdx+json", nil // registered with IANA, for all versions
 	case FormatCycloneDX:
 		return "application/vnd.cyclonedx+json", nil // registered with IANA
 	case FormatOpenVEX:
@@ -70,7 +70,7 @@ func SBOMMediaType(format string) (string, error) {
 }
 
 func errFormat(format string) error {
-	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+strings.Join([]string{FormatSPDX, FormatCycloneDX, FormatOpenVEX, FormatTable}, ", "))
+	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+strings.Join([]string{FormatSPDX, FormatSPDX3, FormatCycloneDX, FormatOpenVEX, FormatTable}, ", "))
 }
 
 // SBOMs makes the bills of materials of a system, one in each format, ready to attach to
@@ -113,6 +113,8 @@ func WriteSBOM(w io.Writer, c *closure.Closure, format string, o SBOMOptions) er
 	switch format {
 	case FormatSPDX:
 		err = writeSPDX(w, c, o)
+	case FormatSPDX3:
+		err = writeSPDX3(w, c, o)
 	case FormatCycloneDX:
 		err = writeCycloneDX(w, c, o)
 	case FormatOpenVEX:
