@@ -17,7 +17,7 @@ import (
 // environment lists the environment variables that nixoci reads, for
 // docs/reference.md.
 var environment = []struct{ name, meaning string }{
-	{"COSIGN_PASSWORD", "the password of the key that `sign`, `attest` and `push` use"},
+	{"COSIGN_PASSWORD", "the password of the key that `sign`, `attest`, `push` and `verify` use"},
 	{"DOCKER_CONFIG", "directory of Docker's config.json, which stores credentials for registries (default `~/.docker`)"},
 	{"NETRC", "file with credentials for binary caches (default: `netrc-file` of nix.conf)"},
 	{"NIX_CONFIG, NIX_CONF_DIR, NIX_USER_CONF_FILES", "settings of Nix. nixoci uses `trusted-public-keys` and `netrc-file`"},

@@ -84,6 +84,9 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 		}
 		a.all = append(a.all, s)
 	}
+	for _, want := range v.o.Signatures {
+		a.inputs = append(a.inputs, a.signatures(want.Keys)...)
+	}
 	for _, want := range v.o.Attestations {
 		by, found := a.check(want, v.o.now())
 		if len(found) == 0 {
@@ -190,6 +193,16 @@ func (a *attachments) used(want RequiredAttestation, now time.Time) (all []Input
 			if d := &s.documents[n]; d.PredicateType == want.Type && want.tooOld(d, now) == "" && len(d.TrustedBy(want.Keys)) > 0 {
 				all = append(all, inputOf(d))
 			}
+		}
+	}
+	return all
+}
+
+// signatures returns the bundles with signatures of the image by keys.
+func (a *attachments) signatures(keys []attest.NamedKey) (all []Input) {
+	for n := range a.all[0].documents {
+		if d := &a.all[0].documents[n]; d.IsSignature() && len(d.TrustedBy(keys)) > 0 {
+			all = append(all, inputOf(d))
 		}
 	}
 	return all

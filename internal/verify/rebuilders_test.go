@@ -236,7 +236,7 @@ func TestRebuilderKeys(t *testing.T) {
 		t.Errorf("the owner's statement counts as the rebuilder's: %v", a.findings)
 	}
 	a = attachedFor(t, o, said{by: owner}, said{by: anna})
-	if len(a.findings) != 0 || len(a.inputs) != 2 {
+	if len(a.findings) != 0 || len(a.inputs) != 2 || a.inputs[0].Attached == a.inputs[1].Attached || a.inputs[0].Content.Validate() != nil {
 		t.Errorf("%v, %v", a.findings, a.inputs)
 	}
 }

@@ -106,6 +106,11 @@ func (v *verification) report(ref string, r *results) *Report {
 	if r.attached != nil {
 		report.attested, report.Rebuilders, report.inputs = r.attached.attested, r.attached.rebuilt, r.attached.inputs
 	}
+	for _, c := range r.checks {
+		if v.o.Require == RequireAll || v.o.Require == RequireAny {
+			report.inputs = append(report.inputs, c.signatures.inputs...)
+		}
+	}
 	report.top = r.docs.top.Descriptor
 	report.Origin = report.origin()
 	return report

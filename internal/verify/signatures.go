@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/attest"
@@ -38,6 +39,7 @@ type signatureCount struct {
 	unsigned      int      // number of the other paths without any signature
 	strangers     []string // keys that have signed the rest, but are not trusted
 	from          []string // where the signatures came from
+	inputs        []Input  // the attached statements among them
 }
 
 // maxStrangers is how many keys are named in one line.
@@ -62,11 +64,11 @@ func (s *signatureCount) String() string {
 // checkSignatures verifies the signatures in the attached closure statements, and those
 // that Options.Against returns.
 func (v *verification) checkSignatures(ctx context.Context, c *content, cl *closure.Closure, a addresses) (count signatureCount, found []Finding, err error) {
-	paths, from, err := v.signatures(ctx, c.doc, cl)
+	paths, err := v.signatures(ctx, c.doc, cl, &count)
 	if err != nil {
 		return count, nil, err
 	}
-	count.total, count.from = len(paths), from
+	count.total = len(paths)
 	for k := range paths {
 		info := &paths[k]
 		err := v.o.Keys.Verify(info)
@@ -95,7 +97,7 @@ func (v *verification) checkSignatures(ctx context.Context, c *content, cl *clos
 
 // signatures returns the closure's paths with all signatures for them, and where these
 // came from. It uses a signature only if its narHash, size and references match.
-func (v *verification) signatures(ctx context.Context, doc *document, cl *closure.Closure) (paths []closure.Info, from []string, err error) {
+func (v *verification) signatures(ctx context.Context, doc *document, cl *closure.Closure, count *signatureCount) (paths []closure.Info, err error) {
 	paths = slices.Clone(cl.Paths)
 	add := func(stated *closure.Info) {
 		n, ok := cl.Index(stated.Path)
@@ -109,16 +111,17 @@ func (v *verification) signatures(ctx context.Context, doc *document, cl *closur
 	}
 	statements, err := v.statements(ctx, doc)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, stated := range statements {
-		for k := range stated.Paths {
-			add(&stated.Paths[k])
+	for _, s := range statements {
+		for k := range s.closure.Paths {
+			add(&s.closure.Paths[k])
 		}
-		from = append(from, "an attached closure statement")
+		count.from = append(count.from, "an attached closure statement")
+		count.inputs = append(count.inputs, s.input)
 	}
 	if v.o.Against == nil {
-		return paths, from, nil
+		return paths, nil
 	}
 	names := make([]closure.StorePath, len(paths))
 	for k := range paths {
@@ -126,12 +129,13 @@ func (v *verification) signatures(ctx context.Context, doc *document, cl *closur
 	}
 	infos, err := v.o.Against.Known(ctx, names)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for k := range infos {
 		add(&infos[k])
 	}
-	return paths, append(from, v.o.Against.String()), nil
+	count.from = append(count.from, v.o.Against.String())
+	return paths, nil
 }
 
 // union returns the sorted union of two lists of signatures.
@@ -141,9 +145,15 @@ func union(a, b []string) []string {
 	return slices.Compact(all)
 }
 
+// attachedClosure is an attached closure statement.
+type attachedClosure struct {
+	closure *closure.Closure
+	input   Input
+}
+
 // statements returns the closure statements that are attached to the manifest. It skips
 // those that cannot be read, because they prove nothing.
-func (v *verification) statements(ctx context.Context, doc *document) (all []*closure.Closure, err error) {
+func (v *verification) statements(ctx context.Context, doc *document) (all []attachedClosure, err error) {
 	r, ok := v.src.(oci.Referrers)
 	if !ok || v.noManifest {
 		return nil, nil
@@ -162,7 +172,7 @@ func (v *verification) statements(ctx context.Context, doc *document) (all []*cl
 			return nil, err
 		}
 		if stated, _, err := attest.ParseClosure(doc.Data); err == nil {
-			all = append(all, stated)
+			all = append(all, attachedClosure{stated, Input{Attached: d.Digest, Content: digest.FromBytes(doc.Data)}})
 		}
 	}
 	return all, nil
