@@ -61,6 +61,7 @@ const bounds = `The compressor and sha256 limit the speed of a cold push. With g
 Reading and the socket take the rest. The Go runtime takes less than 1 %. nixoci reads each byte straight into a block. It hashes (narHash and diffID) and compresses the block in place, and sends the compressed buffer to the socket.
 nixoci compresses several blocks at the same time, of one layer or of several, and starts with the largest layers. So all processors are busy to the end.
 Reading, the narHash, the diffID, the digest of the blob and sending each go through a layer from its first byte to its last. They do so at the same time. So with many processors, a layer takes as long as one sha256 over its tar, about 0.7 s for each GB. This is the least, because a diffID cannot be computed in parts.
+With zstd, the limit is one stream, and nixoci makes frames of 2 MiB, so that all processors can work on one layer. The frames cost 5 % of the compressor's time and 2.8 % of the size. The tables of the compressor (1.3 MB) and its history (2 MiB) do not fit into a cache of 2 MiB together with the blocks that are hashed. Larger frames need more memory: with frames of 8 MiB the image is 2.2 % smaller, with 16 MiB 2.5 %. No setting of the compressor saves 3 % at the same processor time.
 Profile-guided optimization of the compressors changes less than 1 %, so nixoci does not use it. Asynchronous preemption makes no difference, so nixoci leaves it on.`
 
 // names returns the cases that f selects, in the order of the matrix.

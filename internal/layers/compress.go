@@ -33,8 +33,12 @@ const (
 	// empty 32 KiB window at the start of each block costs 0.1 % of the size.
 	gzipBlockSize = 1 << 20
 
-	// A zstd block is one frame. With 2 MiB the output is 1.0 % larger than one unlimited
-	// frame, with 1 MiB 1.9 %. Each block in flight needs twice its size in memory.
+	// A zstd block is one frame. One frame for the whole stream with a window of 8 MiB is
+	// 2.8 % smaller and takes 5 % less time, because each frame starts without history.
+	// But then a layer is compressed by one processor alone. Frames of 8 MiB are 2.2 %
+	// smaller, frames of 16 MiB 2.5 %. Each block in flight needs up to twice its size in
+	// memory, and a block for each processor is in flight. Level 7 at 2 MiB is 2.5 %
+	// smaller and takes 1.7 times as long.
 	zstdBlockSize  = 2 << 20
 	zstdWindowSize = 2 << 20
 
