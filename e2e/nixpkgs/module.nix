@@ -41,12 +41,17 @@
     deps = [ "usrbinenv" ];
     text = ''
       mkdir -p /usr/lib/systemd /usr/bin /usr/sbin /usr/libexec /usr/lib/x86_64-linux-gnu
+      parts=()
       for f in ${pkgs.systemd}/lib/systemd/*; do
-        case ''${f##*/} in system | user | *-preset) ;; *) ln -sfn "$f" /usr/lib/systemd/ ;; esac
+        case ''${f##*/} in system | user | *-preset) ;; *) parts+=("$f") ;; esac
       done
-      for f in ${pkgs.systemd}/bin/* ${pkgs.dbus}/bin/* ${pkgs.dbus-broker}/bin/* ${pkgs.util-linux}/bin/{mount,umount,agetty,sulogin}; do
-        ln -sfn "$f" /usr/bin/
-        ln -sfn "$f" /usr/sbin/
+      # One ln for each directory, because a start of NixOS is measured here.
+      ln -sfn -t /usr/lib/systemd "''${parts[@]}"
+      for dir in /usr/bin /usr/sbin; do
+        ln -sfn -t $dir ${pkgs.systemd}/bin/*
+        ln -sfn -t $dir ${pkgs.dbus}/bin/*
+        ln -sfn -t $dir ${pkgs.dbus-broker}/bin/*
+        ln -sfn -t $dir ${pkgs.util-linux}/bin/{mount,umount,agetty,sulogin}
       done
       ln -sfn ${pkgs.linux-pam}/lib/security /usr/lib/x86_64-linux-gnu/security
       ln -sfn ${pkgs.linux-pam}/bin/unix_chkpwd /usr/sbin/unix_chkpwd
