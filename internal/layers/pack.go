@@ -87,8 +87,9 @@ type block struct {
 // goroutine of its own. All stages work at the same time, on the same blocks. So with
 // enough processors, a layer takes as long as its slowest stage, not as long as all of
 // them. The slowest is one sha256 over the tar. No packer can be faster, because sha256
-// of a stream cannot be computed in parts. Compression is no stage: the blocks of a layer
-// are compressed independently.
+// of a stream cannot be computed in parts. Only reading can be slower, if the source has
+// to decompress with xz. Compression is no stage: the blocks of a layer are compressed
+// independently.
 func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
