@@ -16,6 +16,14 @@ type Allowed struct {
 	KnownInit   bool      // the program at /sbin/init must be known
 }
 
+// SettingNames returns the names of the settings that Allowed.Settings can have.
+func SettingNames() (names []string) {
+	for _, d := range defaults {
+		names = append(names, d.name)
+	}
+	return names
+}
+
 // any reports whether everything is allowed.
 func (a *Allowed) any() bool {
 	return a.Settings == nil && a.Compression == nil && a.BaseImages == nil && !a.KnownInit
