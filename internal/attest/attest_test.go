@@ -159,7 +159,8 @@ func TestProvenance(t *testing.T) {
 		t.Errorf("depends on the order of the systems: %v", err)
 	}
 
-	// Nobody can build a dirty tree again, and it is not the commit of the checkout.
+	// A dirty tree cannot be built again, and it differs from the commit of the
+	// checkout.
 	dirty := *source
 	dirty.Dirty = true
 	built.Source = &dirty

@@ -5,7 +5,7 @@ package attest
 // platform's identity does.
 type Platform struct {
 	Builder  string    // the URI for builder.id; "" if the runner belongs to the user
-	Checkout *Checkout // nil if the platform does not say it
+	Checkout *Checkout // nil if the platform does not name it
 }
 
 // PlatformOf recognises a runner by the variables that the platforms document:

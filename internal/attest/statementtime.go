@@ -9,8 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// statementTimes says where the predicates of some types have the time of what they
-// state: the names of the fields, from the outside in.
+// statementTimes maps predicate types to the field with the statement's time. Each
+// field is a list of names, from the outside in.
 var statementTimes = map[string][]string{
 	SummaryType:                        {"timeVerified"},
 	ProvenanceType:                     {"runDetails", "metadata", "finishedOn"},
@@ -21,10 +21,10 @@ var statementTimes = map[string][]string{
 	"https://openvex.dev/ns":                          {"timestamp"},
 }
 
-// errNoTime says that the age of a statement is not known.
+// errNoTime means that the age of a statement is unknown.
 var errNoTime = errors.New("it names no time")
 
-// Time returns the time that the statement names. It is an error if it names none.
+// Time returns the time in the statement, or an error if there is none.
 func (a *Attestation) Time() (t time.Time, err error) {
 	if a.statement == nil {
 		return t, errNoTime

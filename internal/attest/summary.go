@@ -25,8 +25,8 @@ const (
 	Passed = "PASSED"
 	Failed = "FAILED"
 
-	// LevelRebuilt in verifiedLevels says that the verifier made the subjects again
-	// from a closure of its own. SLSA's own levels begin with SLSA_.
+	// LevelRebuilt in verifiedLevels means that the verifier made the subjects again
+	// from its own closure. SLSA's own levels begin with SLSA_.
 	LevelRebuilt = "NIXOCI_REBUILT"
 
 	// RebuildPolicy is the policy of a verification without a policy file.
@@ -35,8 +35,8 @@ const (
 	slsaVersion = "1.1"
 )
 
-// Summary is the predicate of a verification summary: somebody has verified an image,
-// and with what result.
+// Summary is the predicate of a verification summary. It states who has verified an
+// image, and with what result.
 type Summary struct {
 	Verifier          Verifier   `json:"verifier"`
 	TimeVerified      time.Time  `json:"timeVerified"`
@@ -69,7 +69,7 @@ func (s *Summary) Rebuilt() bool {
 	return s.Result == Passed && slices.Contains(s.Levels, LevelRebuilt)
 }
 
-// String says who has verified an image, when, and with what result.
+// String states who has verified an image, when, and with what result.
 func (s *Summary) String() string {
 	return fmt.Sprintf("%s on %s by %s", s.Result, s.TimeVerified.Format(time.RFC3339), s.Verifier.ID)
 }

@@ -25,7 +25,7 @@ type BaseImage struct {
 	src   *oci.OpenedImage
 	name  string
 	image func(context.Context) (*manifest.BaseImage, error)
-	of    []PlatformBase // nil: it is for all platforms
+	of    []PlatformBase // one for each platform; nil: the same for all
 }
 
 // PlatformBase is the base image of one platform.
@@ -34,7 +34,7 @@ type PlatformBase struct {
 	*BaseImage
 }
 
-// NewBaseImages returns a base image that differs between platforms.
+// NewBaseImages returns a base image that may differ between platforms.
 func NewBaseImages(of []PlatformBase) *BaseImage { return &BaseImage{of: of} }
 
 // NewBaseImage returns the base image in src. The images based on it record name as its

@@ -124,7 +124,8 @@ func (p *pusher) query(ctx context.Context) error {
 	return group.Wait()
 }
 
-// offer tells the destination of a known layer, which is made when it is asked for.
+// offer announces a known layer to the destination. The layer is made when the
+// destination asks for it.
 func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 	desc, err := p.descriptor(l.Layer, *l.known)
 	if err != nil {
@@ -136,7 +137,7 @@ func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 		if err == nil && packed != want {
 			p.job.Cache.Drop(folderLayers, recipe.String())
 			err = hint.Add(fmt.Errorf("layer %s: packed again it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent),
-				"this machine's cache was wrong about it and has forgotten it; run the command again")
+				"the entry in this machine's cache was wrong, and is removed now: run the command again")
 		}
 		return packed, err
 	})

@@ -19,7 +19,7 @@ import (
 type Attached struct {
 	Descriptor ocispec.Descriptor  // descriptor of its manifest, with artifact type and annotations
 	Data       []byte              // content of an in-toto statement; read only if documents are wanted
-	Claim      *attest.Attestation // what a signed statement says, not checked; read only if documents are wanted
+	Claim      *attest.Attestation // content of a signed statement, not checked; read only if documents are wanted
 }
 
 // readAttached lists the documents attached to subject. If o asks for documents, it reads
@@ -86,7 +86,7 @@ type AttachedDocument struct {
 	Statement    json.RawMessage   `json:"statement,omitempty"`     // in-toto statement
 	Predicate    string            `json:"predicateType,omitempty"` // of a signed statement
 	Signer       string            `json:"signer,omitempty"`        // who signed it; not checked
-	Summary      *attest.Summary   `json:"summary,omitempty"`       // what a verification summary says; not checked
+	Summary      *attest.Summary   `json:"summary,omitempty"`       // content of a verification summary, not checked
 }
 
 func attachedDocuments(all []Attached) []AttachedDocument {

@@ -304,7 +304,7 @@ func initText(digest string) string {
 	if program, ok := initbin.Lookup(digest); ok {
 		return "nixoci-init " + program.Version + ", " + digest
 	}
-	return "not one of this nixoci's, " + digest
+	return "not a known nixoci-init, " + digest
 }
 
 func sortedKeys[V any](m map[string]V) []string {

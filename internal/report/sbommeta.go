@@ -17,14 +17,14 @@ import (
 	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
-// meta returns what nixpkgs says about a store path, nil if that is unknown.
+// meta returns the metadata of a store path in nixpkgs, nil if it is unknown.
 func (o *SBOMOptions) meta(p closure.StorePath) *nixbuild.Meta { return o.Meta[p] }
 
-// hashMeta writes all that o has about the paths of c, for [contentID].
+// hashMeta writes all metadata of the paths of c, for [contentID].
 func (o *SBOMOptions) hashMeta(w io.Writer, c *closure.Closure) {
 	for i := range c.Paths {
 		if m := o.meta(c.Paths[i].Path); m != nil {
-			data, _ := json.Marshal(m) // a struct of texts
+			data, _ := json.Marshal(m) // cannot fail for a struct of strings
 			fmt.Fprintf(w, "meta %s %s\n", c.Paths[i].Path, data)
 		}
 	}
@@ -78,8 +78,8 @@ func licenseNames(m *nixbuild.Meta) string {
 	return strings.Join(all, ", ")
 }
 
-// homepage returns the first homepage that is a URL of the web. A document must
-// have no other URI there, and nobody checks what a flake says.
+// homepage returns the first homepage that is a web URL. A document must not contain
+// any other URI there, and flakes can contain anything.
 func homepage(m *nixbuild.Meta) string {
 	for _, h := range m.Homepages {
 		if u, err := url.Parse(h); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" {
@@ -105,7 +105,7 @@ func maintainer(m nixbuild.Maintainer) string {
 	return strings.TrimSpace(m.Name + " (" + m.Email + ")")
 }
 
-// addSPDXMeta adds what nixpkgs says to a package of SPDX 2.3.
+// addSPDXMeta adds metadata from nixpkgs to a package of SPDX 2.3.
 func (o *SBOMOptions) addSPDXMeta(pkg *v2_3.Package, p *closure.Info) {
 	m := o.meta(p.Path)
 	if m == nil {
@@ -138,7 +138,7 @@ func (o *SBOMOptions) addSPDXMeta(pkg *v2_3.Package, p *closure.Info) {
 	}
 }
 
-// addCDXMeta adds what nixpkgs says to a component of CycloneDX.
+// addCDXMeta adds metadata from nixpkgs to a component of CycloneDX.
 func (o *SBOMOptions) addCDXMeta(c *cdx.Component, p *closure.Info) {
 	m := o.meta(p.Path)
 	if m == nil {
@@ -200,7 +200,7 @@ func (f *fixed) note() string {
 	return "nixpkgs applies a patch that is named after it: " + strings.Join(f.patches, ", ")
 }
 
-// fixes lists the CVEs that patches are named after, sorted.
+// fixes lists the CVEs in the names of patches, sorted.
 func (o *SBOMOptions) fixes(c *closure.Closure) (all []fixed) {
 	index := map[string]int{}
 	for i := range c.Paths {
@@ -226,7 +226,7 @@ func (o *SBOMOptions) fixes(c *closure.Closure) (all []fixed) {
 	return all
 }
 
-// FormatOpenVEX is a document of its own: which vulnerabilities are fixed.
+// FormatOpenVEX is a separate document: it lists the vulnerabilities that are fixed.
 const FormatOpenVEX = "openvex"
 
 // openVEX is a document of OpenVEX 0.2.0 (github.com/openvex/spec).
@@ -255,8 +255,8 @@ type openVEXProduct struct {
 	Identifiers map[string]string `json:"identifiers"`
 }
 
-// writeOpenVEX writes that the packages of c have the fixes that patches are named
-// after. It says nothing about other vulnerabilities.
+// writeOpenVEX writes which CVEs the packages of c have fixes for, according to the
+// names of their patches. It makes no statement about other vulnerabilities.
 func writeOpenVEX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	doc := openVEX{
 		Context:    "https://openvex.dev/ns/v0.2.0",

@@ -13,16 +13,16 @@ import (
 	"github.com/nixoci/nixoci/internal/human"
 )
 
-// RequiredRebuilders requires that several rebuilders have made the image again, each
-// from a closure of its own, and got the same digest.
+// RequiredRebuilders requires that several rebuilders have made the image again. Each
+// must have used its own closure and got the same digest.
 type RequiredRebuilders struct {
 	Known     []Rebuilder
-	Count     int           // how many different ones of Known must have made it again
-	Unanimous bool          // none of Known may say FAILED
-	MaxAge    time.Duration // of what they say; 0: any
+	Count     int           // how many members of Known must have made it again
+	Unanimous bool          // no member of Known may report FAILED
+	MaxAge    time.Duration // limit for the age of their summaries; 0: any age
 }
 
-// Rebuilder is somebody who makes images again, and signs what comes out.
+// Rebuilder is a person or machine that makes images again and signs the results.
 type Rebuilder struct {
 	attest.NamedKey
 	Verifier string // URI that the summaries must name as the verifier; "": any
@@ -48,16 +48,16 @@ func (r *RequiredRebuilders) verifierOf(key attest.NamedKey) string {
 // maxClockSkew is how far the clock of a rebuilder may be ahead.
 const maxClockSkew = 5 * time.Minute
 
-// RebuilderReport is what one rebuilder says of the image.
+// RebuilderReport is the result of one rebuilder for the image.
 type RebuilderReport struct {
 	Name     string     `json:"name"`
-	Result   string     `json:"result,omitempty"`       // PASSED, FAILED, or "" if nothing that it says counts
-	Verifier string     `json:"verifier,omitempty"`     // that its summary names
-	Time     *time.Time `json:"timeVerified,omitempty"` // of its summary
-	Why      []string   `json:"why,omitempty"`          // why there is no result
+	Result   string     `json:"result,omitempty"`       // PASSED or FAILED; "" if none of its summaries counts
+	Verifier string     `json:"verifier,omitempty"`     // verifier in its summary
+	Time     *time.Time `json:"timeVerified,omitempty"` // time in its summary
+	Why      []string   `json:"why,omitempty"`          // reasons why there is no result
 }
 
-// String is one part of a sentence about the image.
+// String returns the rebuilder's result, or the reasons why there is none.
 func (b *RebuilderReport) String() string {
 	if b.Result == "" {
 		return strings.Join(b.Why, "; ")
@@ -65,8 +65,8 @@ func (b *RebuilderReport) String() string {
 	return fmt.Sprintf("%s on %s by %s", b.Result, b.Time.Format(time.RFC3339), b.Verifier)
 }
 
-// text is a line about the rebuilder. If this verification compared the image with a
-// closure, the line says which rebuilder is wrong.
+// text returns the line of the report about the rebuilder. If this verification
+// compared the image with a closure, the line says whether the rebuilder is wrong.
 func (b *RebuilderReport) text(r *Report) (Verdict, string) {
 	own := r.ownResult()
 	switch {
@@ -82,8 +82,9 @@ func (b *RebuilderReport) text(r *Report) (Verdict, string) {
 	return Without, b.String()
 }
 
-// ownResult is what this verification found when it made the image again: Holds if
-// every platform came out the same, Fails if one did not, "" if not all were made.
+// ownResult returns the result of this verification's comparison with the closures. It
+// is Holds if every platform is the same, Fails if one differs, and "" if not all of
+// them were made again.
 func (r *Report) ownResult() Verdict {
 	own := Holds
 	for n := range r.Platforms {
@@ -98,22 +99,22 @@ func (r *Report) ownResult() Verdict {
 	return own
 }
 
-// Input is an attached document that the result follows from.
+// Input is an attached document on which the result depends.
 type Input struct {
-	Repository string        // "": the repository of the image
-	Attached   digest.Digest // the manifest that attaches it
-	Content    digest.Digest // the document itself
+	Repository string        // "" stands for the repository of the image
+	Attached   digest.Digest // digest of the manifest that attaches it
+	Content    digest.Digest // digest of the document itself
 }
 
 func inputOf(d *attest.Attestation) Input { return Input{d.Repository, d.Attached, d.Content} }
 
-// tally has what the known rebuilders say.
+// tally contains the results of the known rebuilders.
 type tally struct {
 	reports []RebuilderReport
 	inputs  []Input // the summaries that count
 }
 
-// tally asks what each of the known rebuilders says of the image.
+// tally collects the result of each known rebuilder.
 func (a *attachments) tally(want RequiredRebuilders, now time.Time) (t tally) {
 	for _, key := range want.keys() {
 		said := a.saidBy(key, &want, now)
@@ -125,12 +126,12 @@ func (a *attachments) tally(want RequiredRebuilders, now time.Time) (t tally) {
 	return t
 }
 
-// rebuilderSays is what one rebuilder says of the image, or of one platform.
+// rebuilderSays is the result of one rebuilder, for the image or for one platform.
 type rebuilderSays struct {
-	result  string // "" for nothing
+	result  string // "" if there is none
 	summary *attest.Summary
 	inputs  []Input
-	why     []string // why summaries do not count
+	why     []string // reasons why its summaries do not count
 }
 
 func (s *rebuilderSays) report(name string) RebuilderReport {
@@ -143,9 +144,9 @@ func (s *rebuilderSays) report(name string) RebuilderReport {
 	return r
 }
 
-// saidBy is what the owner of key says of the image: FAILED if it says so of the image
-// or of a platform, PASSED if it says so of the image or of each platform. A summary
-// about the index is about each platform.
+// saidBy returns the result of the owner of key for the whole image. It is FAILED if
+// the image or one platform is FAILED. It is PASSED if the image is PASSED, or each
+// platform is. A summary about the index counts for each platform.
 func (a *attachments) saidBy(key attest.NamedKey, want *RequiredRebuilders, now time.Time) (all rebuilderSays) {
 	parts := a.all[1:]
 	if len(parts) == 0 {
@@ -172,17 +173,18 @@ func (a *attachments) saidBy(key attest.NamedKey, want *RequiredRebuilders, now 
 	slices.Sort(all.why)
 	all.why = slices.Compact(all.why)
 	if len(all.why) > 0 && all.result == attest.Passed {
-		all.result = "" // not of each platform
+		all.result = "" // a platform has no result
 	}
 	return all
 }
 
-// newest returns the newest summary by key that counts, among what is attached to the
-// index and to a manifest of it. Of two summaries of the same time, FAILED counts.
+// newest returns the newest summary by key that counts. It searches the documents that
+// are attached to the index and to one of its manifests. Of two summaries with the same
+// time, it prefers FAILED.
 func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...*attachedTo) (best rebuilderSays) {
 	for n, s := range to {
 		if n > 0 && s == to[0] {
-			continue // the reference names no index
+			continue // the reference does not name an index
 		}
 		for k := range s.documents {
 			d := &s.documents[k]
@@ -207,8 +209,8 @@ func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...
 	return best
 }
 
-// counts reads a summary that a known rebuilder has signed, or says why it does not
-// count. A summary that says FAILED counts whatever its age is.
+// counts reads a summary that a known rebuilder has signed. If it does not count, why
+// is the reason. A FAILED summary counts at any age.
 func counts(d *attest.Attestation, verifier string, maxAge time.Duration, now time.Time) (s *attest.Summary, why string) {
 	if d.Refused != "" {
 		return nil, d.Refused
@@ -234,7 +236,7 @@ func counts(d *attest.Attestation, verifier string, maxAge time.Duration, now ti
 	return s, ""
 }
 
-// ageText is an age for people, in days if it is long.
+// ageText returns an age for display, in days if it is long.
 func ageText(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= 2*day && d%day == 0 {
@@ -243,7 +245,7 @@ func ageText(d time.Duration) string {
 	return human.Duration(d)
 }
 
-// findings compares what the rebuilders say with what is required of the image d.
+// findings compares the rebuilders' results with the requirements for the image d.
 func (t *tally) findings(want RequiredRebuilders, d digest.Digest) (found []Finding) {
 	var passed, others []string
 	failed := false
@@ -272,8 +274,8 @@ func (t *tally) findings(want RequiredRebuilders, d digest.Digest) (found []Find
 	return found
 }
 
-// rebuiltText says which rebuilders have made the image again, and which say
-// otherwise.
+// rebuiltText names the rebuilders that have made the image again, and those whose
+// result differs.
 func (r *Report) rebuiltText() (proofs []string) {
 	var passed, failed []string
 	for _, b := range r.Rebuilders {

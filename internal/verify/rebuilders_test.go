@@ -28,7 +28,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// person is somebody with a key.
+// person is somebody who has a key.
 type person struct {
 	private *attest.PrivateKey
 	named   attest.NamedKey
@@ -49,7 +49,7 @@ func newPerson(t testing.TB, name string) person {
 	return person{key, attest.NamedKey{Name: name, Key: parsed}}
 }
 
-// The image that the rebuilders' tests are about, and another one.
+// These are the image that the tests of rebuilders are about, and another one.
 var (
 	rebuiltIndex = digest.FromString("an index")
 	rebuiltAMD   = digest.FromString("its manifest for amd64")
@@ -58,7 +58,7 @@ var (
 	rebuiltAt    = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 )
 
-// said is a verification summary that somebody has signed and attached.
+// said is a signed and attached verification summary.
 type said struct {
 	by     person
 	result string        // "": PASSED
@@ -123,8 +123,8 @@ func asIfBy(t *testing.T, p person) func(map[string]any) {
 	return func(bundle map[string]any) { bundle["verificationMaterial"] = named["verificationMaterial"] }
 }
 
-// attachedFor reads what the given people attached to an image with two platforms, and
-// checks it.
+// attachedFor attaches the documents of the given people to an image with two
+// platforms. It then reads and checks them.
 func attachedFor(t *testing.T, o Options, all ...said) *attachments {
 	t.Helper()
 	server := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
@@ -147,8 +147,8 @@ func attachedFor(t *testing.T, o Options, all ...said) *attachments {
 	return a
 }
 
-// TestRebuilders checks which statements of rebuilders count. Where not enough
-// rebuilders agree, the finding names the one who does not, with the reason.
+// TestRebuilders checks which statements of rebuilders count. If too few rebuilders
+// agree, the finding must name those that do not, with the reasons.
 func TestRebuilders(t *testing.T) {
 	anna, ben, carl, mallory := newPerson(t, "anna"), newPerson(t, "ben"), newPerson(t, "carl"), newPerson(t, "mallory")
 	two := []Rebuilder{{NamedKey: anna.named}, {NamedKey: ben.named}}
@@ -158,7 +158,7 @@ func TestRebuilders(t *testing.T) {
 		name string
 		want RequiredRebuilders
 		said []said
-		text []string // of the finding; none: the rebuilders agree
+		text []string // texts in the finding; none: the rebuilders agree
 	}{
 		{"two agree", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben}}, nil},
 		{"two of three agree, and the third says nothing", RequiredRebuilders{Known: three, Count: 2}, []said{{by: anna}, {by: carl}}, nil},
@@ -241,8 +241,8 @@ func TestRebuilderKeys(t *testing.T) {
 	}
 }
 
-// TestArchiveHasNoSignatures checks that a docker-archive, which has no manifest that
-// anybody could sign, does not meet a requirement.
+// TestArchiveHasNoSignatures checks that a docker-archive does not meet a requirement
+// of signatures. It has no manifest that anybody could sign.
 func TestArchiveHasNoSignatures(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "docker.tar")
 	dst, err := layout.CreateDockerArchive(file)

@@ -10,15 +10,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Verified is what one verification summary is about.
+// Verified is the subject of one verification summary.
 type Verified struct {
 	AttachTo ocispec.Descriptor // the first of the subjects
 	Subjects []digest.Digest
 }
 
-// Rebuilt returns what this verification made again from the given closures. That is
-// the index, with its manifests, if each of its platforms was made again. Otherwise
-// it is each manifest that was made again. The error says why there is none.
+// Rebuilt returns what this verification made again from the given closures. If each
+// platform was made again, that is the index with its manifests. Otherwise it is each
+// manifest that was made again. If there is none, the error gives the reason.
 func (r *Report) Rebuilt() (all []Verified, err error) {
 	if !r.OK {
 		return nil, errors.New("the verification failed")
@@ -45,8 +45,8 @@ func (r *Report) Rebuilt() (all []Verified, err error) {
 	return all, nil
 }
 
-// Refuted returns what a failed verification is about: what the reference names, and
-// the platforms that have a finding.
+// Refuted returns the subjects of a failed verification: what the reference names, and
+// the platforms with a finding.
 func (r *Report) Refuted() (Verified, error) {
 	if r.OK || r.top.Digest == "" {
 		return Verified{}, errors.New("there is no image of which the verification failed")
@@ -62,17 +62,17 @@ func (r *Report) Refuted() (Verified, error) {
 	return v, nil
 }
 
-// notRebuilt says why the image of a platform was not made again, "" if it was. The
-// closure has neither the program at /sbin/init nor the base image: these must be
-// compared with something else.
+// notRebuilt returns the reason why the image of a platform was not made again, "" if
+// it was. The closure contains neither the program at /sbin/init nor the base image, so
+// something else must confirm them.
 func (p *PlatformReport) notRebuilt() string {
 	switch {
 	case p.verdict(CheckClosure) == Without:
-		return "no closure was given for it"
+		return "no closure was given for this platform"
 	case p.verdict(CheckClosure) != Holds:
 		return "it was not compared with the closure"
 	case p.verdict(CheckInit) == Unknown:
-		return "the program at /sbin/init is not one of this nixoci's; name it with --init"
+		return "the program at /sbin/init is not a known nixoci-init; name it with --init"
 	case p.verdict(CheckBase) == Unknown:
 		return "the base image could not be compared with its origin"
 	}

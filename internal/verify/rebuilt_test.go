@@ -35,7 +35,7 @@ func TestRebuilt(t *testing.T) {
 		{"one platform was not compared", func(r *Report) { r.Platforms[1].Checks[2].Verdict = Skipped }, "amd: amd"},
 		{"no platform has a closure", func(r *Report) {
 			r.Platforms[0].Checks[2].Verdict, r.Platforms[1].Checks[2].Verdict = Without, Without
-		}, "linux/amd64: no closure was given for it; linux/arm64: no closure"},
+		}, "linux/amd64: no closure was given for this platform; linux/arm64: no closure"},
 		{"an unknown program at /sbin/init", func(r *Report) { r.Platforms[0].Checks[0].Verdict = Unknown }, "arm: arm"},
 		{"unknown programs at /sbin/init", func(r *Report) {
 			r.Platforms[0].Checks[0].Verdict, r.Platforms[1].Checks[0].Verdict = Unknown, Unknown

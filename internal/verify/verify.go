@@ -81,12 +81,12 @@ type RequiredSignatures struct {
 	Count int // how many different ones of Keys must have signed it
 }
 
-// RequiredAttestation requires a statement that one of Keys has signed. It is about
-// what the reference names, or there is one about each platform.
+// RequiredAttestation requires a statement that one of Keys has signed. There must be
+// one about what the reference names, or one about each platform.
 type RequiredAttestation struct {
 	Type   string // predicate type
 	Keys   []attest.NamedKey
-	MaxAge time.Duration // by the time that the statement names; 0: any
+	MaxAge time.Duration // limit for the age of the statement, by its own time; 0: any age
 }
 
 // signers returns the keys that may sign the image and statements about it, each once.
