@@ -36,6 +36,9 @@ func TestNixpkgs(t *testing.T) {
 			} {
 				t.Run(e.name, func(t *testing.T) { r.boot(t, image, s.configuration, e.engine, e.flags) })
 			}
+			if s.configuration != "" {
+				t.Run("startup", func(t *testing.T) { bakedStartup(t, image) })
+			}
 		})
 	}
 }
@@ -78,6 +81,17 @@ func newRealNixpkgs(t *testing.T, dir string) *realNixpkgs {
 	r.release = r.outside(t, "nix", "eval", "--extra-experimental-features", "nix-command", "--impure", "--raw", "--expr",
 		fmt.Sprintf("(import %s/lib).version", r.tree))
 	return r
+}
+
+// bakedStartup measures the start of a system that needs no /config.
+func bakedStartup(t *testing.T, image string) {
+	_, web := site(t, "configuration.nix", "")
+	for range 3 {
+		b, took := measureStartup(t, image, "the first page", append([]string{"-v", web + ":/web"}, bootFlags...)...)
+		report(t, "serving: %v", took)
+		b.runs(t)
+		b.slowUnits(t, 25)
+	}
 }
 
 // outside runs a program other than nixoci, in the same namespace.
