@@ -80,19 +80,19 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
 
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:               "nixoci",
-		Version:           version,
-		Short:             "Turn NixOS systems and applications into reproducible multi-platform OCI images",
-		Long:              rootLong,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
+		Use:           "nixoci",
+		Version:       version,
+		Short:         "Turn NixOS systems and applications into reproducible multi-platform OCI images",
+		Long:          rootLong,
+		SilenceErrors: true,
+		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkEmpty(cmd); err != nil {
 				return err
 			}
 			return a.setup()
 		},
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()

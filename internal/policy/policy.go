@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,8 +42,8 @@ type Policy struct {
 // Key is a public key. Either File or PEM is set.
 type Key struct {
 	Name string `json:"name" doc:"name of the key in reports" flag:""`
-	File string `json:"file,omitempty" doc:"file with the key in PEM. The name is relative to the policy" flag:""`
-	PEM  string `json:"pem,omitempty" doc:"the key itself in PEM, instead of a file. Then the hash of the policy covers it" flag:""`
+	File string `json:"file,omitempty" doc:"file with the key in PEM. The name is relative to the policy" flag:"" oneof:""`
+	PEM  string `json:"pem,omitempty" doc:"the key itself in PEM, instead of a file. Then the hash of the policy covers it" flag:"" oneof:""`
 }
 
 // Signatures are signatures of the image and of its store paths.
@@ -55,22 +56,22 @@ type Signatures struct {
 // Attestation is a signed statement.
 type Attestation struct {
 	Type   string `json:"type" doc:"type of the statement: a name that nixoci attest takes, such as slsaprovenance1 or spdx, or a URI" flag:""`
-	MaxAge string `json:"maxAge,omitempty" doc:"how old the statement may be, such as 30d or 12h, by the time that it names. A statement that names no time is refused" flag:""`
+	MaxAge string `json:"maxAge,omitempty" doc:"how old the statement may be, such as 30d or 12h, by the time that it names. A statement that names no time is refused" flag:"" pattern:"^[0-9]{1,5}[dh]$"`
 }
 
 // Rebuilders are those who make images again.
 type Rebuilders struct {
 	Required  int         `json:"required,omitempty" doc:"how many of known must have made the image again, each with the same digest" flag:"require-rebuilders"`
 	Unanimous bool        `json:"unanimous,omitempty" doc:"refuse the image if one of known says FAILED, even if enough others agree" flag:""`
-	MaxAge    string      `json:"maxAge,omitempty" doc:"how old their statements may be, such as 30d" flag:""`
+	MaxAge    string      `json:"maxAge,omitempty" doc:"how old their statements may be, such as 30d" flag:"" pattern:"^[0-9]{1,5}[dh]$"`
 	Known     []Rebuilder `json:"known,omitempty" doc:"the rebuilders" flag:"rebuilder-key"`
 }
 
 // Rebuilder is somebody who makes images again. Either File or PEM is set.
 type Rebuilder struct {
 	Name     string `json:"name" doc:"name of the rebuilder in reports" flag:""`
-	File     string `json:"file,omitempty" doc:"file with the public key in PEM. The name is relative to the policy" flag:""`
-	PEM      string `json:"pem,omitempty" doc:"the public key itself in PEM, instead of a file" flag:""`
+	File     string `json:"file,omitempty" doc:"file with the public key in PEM. The name is relative to the policy" flag:"" oneof:""`
+	PEM      string `json:"pem,omitempty" doc:"the public key itself in PEM, instead of a file" flag:"" oneof:""`
 	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must name as verifier.id; without it, any" flag:""`
 }
 
@@ -148,7 +149,7 @@ func Parse(data []byte, dir string) (*Loaded, error) {
 		}
 	}
 	if l.empty() {
-		return nil, hint.Add(errors.New("read policy: it requires nothing"), "docs/policy.md lists what a policy can require")
+		return nil, hint.Add(errors.New("read policy: it requires nothing"), l.whyEmpty())
 	}
 	return l, nil
 }
@@ -230,7 +231,7 @@ func (l *Loaded) loadAttestations(string) error {
 func (l *Loaded) loadRebuilders(dir string) (err error) {
 	r := &l.Policy.Rebuilders
 	if l.RebuilderAge, err = parseAge(r.MaxAge); err != nil {
-		return fmt.Errorf("rebuilders.maxAge: %w", err)
+		return fmt.Errorf("rebuilders: %w", err)
 	}
 	for n, b := range r.Known {
 		key, err := readKey(dir, b.Name, b.File, b.PEM)
@@ -296,21 +297,37 @@ func (l *Loaded) empty() bool {
 		set.Changed == nil && len(set.Compression) == 0 && set.BaseImages == nil && !set.KnownInit
 }
 
-// parseAge reads a duration. It has days, which Go's do not have.
+// whyEmpty is the advice about a policy that requires nothing.
+func (l *Loaded) whyEmpty() string {
+	switch {
+	case len(l.Rebuilders) > 0:
+		return "rebuilders.known only names rebuilders: add rebuilders.required"
+	case len(l.Keys) > 0:
+		return "keys only names keys: add signatures.image or attestations"
+	}
+	return "docs/policy.md lists what a policy can require"
+}
+
+// ageForm is the form of maxAge.
+var ageForm = regexp.MustCompile(`^([0-9]{1,5})([dh])$`)
+
+// parseAge reads a number of days or hours. Other units are errors: m could mean months
+// or minutes.
 func parseAge(s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
 	}
-	var age time.Duration
-	days, isDays := strings.CutSuffix(s, "d")
-	n, err := strconv.ParseUint(days, 10, 16)
-	if isDays {
-		age = time.Duration(n) * 24 * time.Hour
-	} else {
-		age, err = time.ParseDuration(s)
+	parts := ageForm.FindStringSubmatch(s)
+	if parts == nil {
+		return 0, hint.Add(fmt.Errorf("maxAge: %q is not an age", s), "give whole days or hours, such as 30d or 12h; other units are not known")
 	}
-	if err != nil || age <= 0 {
-		return 0, hint.Add(fmt.Errorf("maxAge %q: not an age", s), "give days or hours, such as 30d or 12h")
+	n, err := strconv.Atoi(parts[1])
+	if err != nil || n == 0 {
+		return 0, hint.Add(fmt.Errorf("maxAge: %q is not an age", s), "give at least 1h")
 	}
-	return age, nil
+	unit := time.Hour
+	if parts[2] == "d" {
+		unit *= 24
+	}
+	return time.Duration(n) * unit, nil
 }

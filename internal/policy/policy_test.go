@@ -95,13 +95,16 @@ func TestParseRefuses(t *testing.T) {
 		text, want, hint string
 		schema           bool
 	}{
-		{``, "unexpected end", "", false},
-		{`[]`, "cannot unmarshal", "", true},
+		{``, "the file is empty", "", false},
+		{`[]`, "line 1: an object is expected, not a list", "", true},
+		{`{"nixociPolicy": 1, "rebuilders": {"required": 3}, "REBUILDERS": {"required": 1}}`, `unknown field "REBUILDERS"`, "the field is called rebuilders", true},
+		{`{"nixociPolicy": 1, "rebuilders": {"required": 3}, "rebuilders": {"required": 1}}`, `the field "rebuilders" is there twice`, "", false},
+		{`{"nixociPolicy": 1, "signatures": {"image": "2"}}`, "line 1: signatures.image: a whole number is expected, not text in quotes", "", true},
 		{`{}`, "no field nixociPolicy", `begin it with {"nixociPolicy": 1`, true},
 		{`{"nixociPolicy": 1}`, "it requires nothing", "docs/policy.md", false},
 		{`{"nixociPolicy": 2, "new": {}}`, "version 2, and this nixoci reads up to 1", "newer nixoci", true},
 		{`{"nixociPolicy": 0}`, "version 0, not 1", "", true},
-		{`{"nixociPolicy": "1"}`, "cannot unmarshal", "", true},
+		{`{"nixociPolicy": "1"}`, "nixociPolicy: a whole number is expected, not text in quotes", "", true},
 		{`{"nixociPolicy": 1, "rebuilders": {"require": 2}}`, `unknown field "require"`, "docs/policy.md", true},
 		{`{"nixociPolicy": 1, "signatures": {"storePaths": "some"}}`, `signatures.storePaths: "some" is not one of all, any, none`, "", true},
 		{`{"nixociPolicy": 1, "signatures": {"storePaths": "none"}}`, "it requires nothing", "", false},
@@ -110,32 +113,34 @@ func TestParseRefuses(t *testing.T) {
 		{`{"nixociPolicy": 1, "keys": [` + key + `], "signatures": {"image": 2}}`, "2 are required, and there are 1 different keys", "", false},
 		{`{"nixociPolicy": 1, "keys": [` + key + `, ` + strings.Replace(key, "anna", "again", 1) + `], "signatures": {"image": 2}}`, "there are 1 different keys", "", false},
 		{`{"nixociPolicy": 1, "keys": [` + key + `, ` + strings.Replace(rebuilder, "ben", "anna", 1) + `], "signatures": {"image": 2}}`, "another key has this name", "", false},
-		{`{"nixociPolicy": 1, "keys": [` + key + `]}`, "it requires nothing", "", false},
-		{`{"nixociPolicy": 1, "keys": [{"name": "x"}], "signatures": {"image": 1}}`, "either file or pem", "", false},
+		{`{"nixociPolicy": 1, "keys": [` + key + `]}`, "it requires nothing", "add signatures.image or attestations", false},
+		{`{"nixociPolicy": 1, "keys": [{"name": "x"}], "signatures": {"image": 1}}`, "either file or pem", "", true},
 		{`{"nixociPolicy": 1, "keys": [{"pem": "x"}], "signatures": {"image": 1}}`, "it has no name", "", true},
 		{`{"nixociPolicy": 1, "keys": [{"name": "x", "file": "gone.pub"}], "signatures": {"image": 1}}`, "gone.pub", "", false},
-		{`{"nixociPolicy": 1, "keys": [{"name": "x", "file": "a", "pem": "b"}], "signatures": {"image": 1}}`, "either file or pem", "", false},
+		{`{"nixociPolicy": 1, "keys": [{"name": "x", "file": "a", "pem": "b"}], "signatures": {"image": 1}}`, "either file or pem", "", true},
 		{`{"nixociPolicy": 1, "keys": [{"name": "x", "pem": "b"}], "signatures": {"image": 1}}`, "not a public key in PEM", "", false},
 		{`{"nixociPolicy": 1, "attestations": [{"type": "spdx"}]}`, "no key of keys can have signed it", "", false},
 		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spd"}]}`, `"spd" is neither a known type nor a URI`, "", false},
-		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "30 days"}]}`, `maxAge "30 days": not an age`, "such as 30d", false},
-		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "-3h"}]}`, "not an age", "", false},
+		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "30 days"}]}`, `attestations[0]: maxAge: "30 days" is not an age`, "such as 30d", true},
+		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "6m"}]}`, `"6m" is not an age`, "days or hours", true},
+		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "1h30m"}]}`, `"1h30m" is not an age`, "days or hours", true},
+		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "-3h"}]}`, "not an age", "", true},
 		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "0d"}]}`, "not an age", "", false},
-		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "99999999999d"}]}`, "not an age", "", false},
+		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "99999999999d"}]}`, "not an age", "", true},
 		{`{"nixociPolicy": 1, "rebuilders": {"required": 1}}`, "rebuilders.required: 1, and 0 are known", "", false},
 		{`{"nixociPolicy": 1, "rebuilders": {"required": 2, "known": [` + rebuilder + `]}}`, "2, and 1 are known", "", false},
 		{`{"nixociPolicy": 1, "rebuilders": {"required": 2, "known": [` + rebuilder + `, ` + strings.Replace(rebuilder, "ben", "carl", 1) + `]}}`, "it has the key of ben", "", false},
 		{`{"nixociPolicy": 1, "rebuilders": {"required": 2, "known": [` + rebuilder + `, ` + strings.Replace(key, "anna", "ben", 1) + `]}}`, "another rebuilder has this name", "", false},
-		{`{"nixociPolicy": 1, "rebuilders": {"required": 1, "maxAge": "x", "known": [` + rebuilder + `]}}`, "not an age", "", false},
+		{`{"nixociPolicy": 1, "rebuilders": {"required": 1, "maxAge": "x", "known": [` + rebuilder + `]}}`, `read policy: rebuilders: maxAge: "x" is not an age`, "", true},
 		{`{"nixociPolicy": 1, "rebuilders": {"required": 1, "known": [` + strings.Replace(rebuilder, "}", `, "verifier": "ben"}`, 1) + `]}}`, `verifier: "ben" is not a URI`, "", false},
-		{`{"nixociPolicy": 1, "rebuilders": {"known": [` + rebuilder + `]}}`, "it requires nothing", "", false},
+		{`{"nixociPolicy": 1, "rebuilders": {"known": [` + rebuilder + `]}}`, "it requires nothing", "add rebuilders.required", false},
 		{`{"nixociPolicy": 1, "signatures": {"storePaths": "all", "trustedPublicKeys": ["x"]}}`, "signatures.trustedPublicKeys", "", false},
 		{`{"nixociPolicy": 1, "settings": {"changed": ["labels"]}}`, `settings.changed: "labels" is not one of`, "", true},
 		{`{"nixociPolicy": 1, "settings": {"compression": ["lzma"]}}`, "settings.compression", "", false},
 		{`{"nixociPolicy": 1, "settings": {"baseImages": ["a@b"]}}`, "neither a repository nor a digest", "", false},
 		{`{"nixociPolicy": 1, "settings": {"baseImages": ["sha256:12"]}}`, "neither a repository nor a digest", "", false},
 		{`{"nixociPolicy": 1, "uri": "policy.json", "settings": {"knownInit": true}}`, "not a URI", "", false},
-		{`{"nixociPolicy": 1, "settings": {"knownInit": true}} {}`, "after top-level value", "", false},
+		{`{"nixociPolicy": 1, "settings": {"knownInit": true}} {}`, "'{' follows the end of the policy", "", false},
 	} {
 		_, err := Parse([]byte(tt.text), t.TempDir())
 		hinttest.Error(t, err, nil, tt.want)
@@ -209,6 +214,7 @@ func FuzzPolicy(f *testing.F) {
 	f.Add([]byte(strings.Replace(full(newKey(f), newKey(f)), `{"name": "ben", "file": "ben.pub"}`, `{"name": "ben", "pem": `+quote(newKey(f))+`}`, 1)))
 	f.Add([]byte(`{"nixociPolicy": 1, "settings": {"changed": [], "baseImages": []}}`))
 	f.Add([]byte(`{"nixociPolicy": 1, "signatures": {"storePaths": "any"}}`))
+	f.Add([]byte(`{"$schema": "policy.schema.json", "nixociPolicy": 1, "settings": {"knownInit": true}}`))
 	f.Add([]byte(`{"nixociPolicy": 1, "rebuilders": null, "settings": {"knownInit": true}}`))
 	validator := compiled(f)
 	f.Fuzz(func(t *testing.T, data []byte) {

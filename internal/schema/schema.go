@@ -4,10 +4,12 @@
 // The struct is the only place where a field is declared. Its tags say what the field
 // means:
 //
-//	json   name; fields without omitempty or omitzero are required
-//	doc    meaning, for people
-//	enum   allowed values, with | between them
-//	flag   the flag of nixoci that says the same
+//	json    name; fields without omitempty or omitzero are required
+//	doc     meaning, for people
+//	enum    allowed values, with | between them
+//	flag    the flag of nixoci that says the same
+//	pattern regular expression of the values, for the JSON Schema
+//	oneof   in the JSON Schema, an object has exactly one of the fields with this tag
 //
 // [Kind.Decode] reads a file, [Kind.Schema] is its JSON Schema, and [Kind.FieldTable] is a
 // table for its documentation.
@@ -36,7 +38,8 @@ type Kind[T any] struct {
 	Unknown      map[string]string // advice for fields that people expect and that do not exist
 }
 
-// Decode reads a file. Unknown fields and newer versions are errors.
+// Decode reads a file. These are errors: a newer version, an unknown field, a name in
+// other case, and two fields with one name.
 func (k *Kind[T]) Decode(r io.Reader) (*T, error) {
 	fail := func(err error) (*T, error) { return nil, k.wrap(err) }
 	data, err := io.ReadAll(io.LimitReader(r, int64(k.Limit)+1))
@@ -46,17 +49,14 @@ func (k *Kind[T]) Decode(r io.Reader) (*T, error) {
 	if len(data) > k.Limit {
 		return fail(fmt.Errorf("more than %d bytes", k.Limit))
 	}
-	if err := k.checkVersion(data); err != nil {
-		return fail(err)
+	for _, check := range []func([]byte) error{k.checkSyntax, k.checkVersion, k.checkFields} {
+		if err := check(data); err != nil {
+			return fail(err)
+		}
 	}
 	v := new(T)
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fail(k.explain(err))
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return fail(fmt.Errorf("trailing data after the %s", k.Name))
+	if err := json.Unmarshal(data, v); err != nil {
+		return fail(err)
 	}
 	if err := checkValues("", reflect.ValueOf(v).Elem()); err != nil {
 		return fail(err)
@@ -67,37 +67,50 @@ func (k *Kind[T]) Decode(r io.Reader) (*T, error) {
 // wrap says which kind of file err is about. It keeps the hint of err.
 func (k *Kind[T]) wrap(err error) error { return fmt.Errorf("read %s: %w", k.Name, err) }
 
+// checkVersion looks only for the version: a newer file can have other fields.
 func (k *Kind[T]) checkVersion(data []byte) error {
-	// A struct with this one field: the rest of a large file is not kept in memory.
-	head := reflect.New(reflect.StructOf([]reflect.StructField{{Name: "Version", Type: reflect.TypeFor[*int](),
-		Tag: reflect.StructTag(fmt.Sprintf("json:%q", k.VersionField))}}))
-	if err := json.Unmarshal(data, head.Interface()); err != nil {
+	w := newWalker(data)
+	token, err := w.d.Token()
+	if err != nil {
 		return err
 	}
-	said := head.Elem().Field(0)
-	if said.IsNil() {
-		return hint.Add(fmt.Errorf("no field %s", k.VersionField), fmt.Sprintf("begin it with {\"%s\": %d", k.VersionField, k.Version))
+	if got := fits(token, reflect.TypeFor[T]()); got != "" {
+		return w.errorf("an object is expected, not %s", got)
 	}
-	switch version := said.Elem().Int(); {
+	for w.d.More() {
+		name, err := w.d.Token()
+		switch {
+		case err != nil:
+			return err
+		case name == k.VersionField:
+			return k.versionIsKnown(w)
+		}
+		if err := w.d.Decode(new(skipped)); err != nil {
+			return err
+		}
+	}
+	return hint.Add(fmt.Errorf("no field %s", k.VersionField), fmt.Sprintf("begin it with {\"%s\": %d", k.VersionField, k.Version))
+}
+
+// versionIsKnown reads the version and compares it with those that this nixoci knows.
+func (k *Kind[T]) versionIsKnown(w *walker) error {
+	token, err := w.d.Token()
+	if err != nil {
+		return err
+	}
+	if got := fits(token, reflect.TypeFor[int]()); got != "" {
+		return w.errorf("%s: a whole number is expected, not %s", k.VersionField, got)
+	}
+	number, _ := token.(json.Number)
+	switch version, err := number.Int64(); {
+	case err != nil:
+		return err
 	case version > int64(k.Version):
 		return hint.Add(fmt.Errorf("version %d, and this nixoci reads up to %d", version, k.Version), "use a newer nixoci")
 	case version < 1:
 		return fmt.Errorf("version %d, not %d", version, k.Version)
 	}
 	return nil
-}
-
-// explain adds advice to an error about an unknown field.
-func (k *Kind[T]) explain(err error) error {
-	name, unknown := strings.CutPrefix(err.Error(), "json: unknown field ")
-	if !unknown {
-		return err
-	}
-	advice := k.Unknown[strings.Trim(name, `"`)]
-	if advice == "" {
-		advice = k.Page + " lists the fields; a newer nixoci may know more"
-	}
-	return hint.Add(fmt.Errorf("unknown field %s", name), advice)
 }
 
 // checkValues checks numbers, and the values of the fields with a tag enum. at is the
@@ -238,8 +251,10 @@ func (k *Kind[T]) Schema() ([]byte, error) {
 	s := schemaOf(reflect.TypeFor[T]())
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = k.Title
-	version := s["properties"].(map[string]any)[k.VersionField].(map[string]any)
-	s["properties"].(map[string]any)[k.VersionField] = map[string]any{"const": k.Version, "description": version["description"]}
+	properties := s["properties"].(map[string]any)
+	version := properties[k.VersionField].(map[string]any)
+	properties[k.VersionField] = map[string]any{"const": k.Version, "description": version["description"]}
+	properties[SchemaField] = map[string]any{"type": "string", "description": "this schema, for editors"}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
@@ -264,6 +279,7 @@ func schemaOf(t reflect.Type) map[string]any {
 		return map[string]any{"type": "object", "additionalProperties": schemaOf(t.Elem())}
 	}
 	properties, required := map[string]any{}, []string{}
+	var oneOf []any
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -275,11 +291,21 @@ func schemaOf(t reflect.Type) map[string]any {
 			}
 			of["enum"] = strings.Split(enum, "|")
 		}
+		if pattern := f.Tag.Get("pattern"); pattern != "" {
+			p["pattern"] = pattern
+		}
+		if _, alternative := f.Tag.Lookup("oneof"); alternative {
+			oneOf = append(oneOf, map[string]any{"required": []string{name}})
+		}
 		p["description"] = f.Tag.Get("doc")
 		properties[name] = p
 		if options == "" {
 			required = append(required, name)
 		}
 	}
-	return map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+	object := map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+	if len(oneOf) > 0 {
+		object["oneOf"] = oneOf
+	}
+	return object
 }

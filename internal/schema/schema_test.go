@@ -34,21 +34,64 @@ func TestDecode(t *testing.T) {
 	}
 	for text, want := range map[string][2]string{
 		`{"tree": 3}`:                                  {"read tree: version 3, and this nixoci reads up to 2", "newer"},
-		`{"tree": 1.5}`:                                {"cannot unmarshal", ""},
+		`{"tree": 3, "roots": [], "Tree": {}}`:         {"version 3, and", "newer"},
+		`{"tree": 1.5}`:                                {"read tree: line 1: tree: a whole number is expected, not 1.5", ""},
+		`{"tree": 1.0}`:                                {"line 1: tree: a whole number is expected, not 1.0", ""},
+		`{"tree": "1"}`:                                {"line 1: tree: a whole number is expected, not text in quotes", ""},
+		`{"tree": null}`:                               {"line 1: tree: a whole number is expected, not null", ""},
 		`{"Color": "red"}`:                             {"no field tree", `begin it with {"tree": 2`},
+		`{"TREE": 1}`:                                  {"no field tree", `begin it with {"tree": 2`},
 		`{"tree": 1, "color": "blue"}`:                 {`read tree: color: "blue" is not one of green, red`, ""},
 		`{"tree": 1, "colors": ["red", "blue"]}`:       {`colors: "blue" is not one of green, red`, ""},
 		`{"tree": 1, "height": -1}`:                    {"height: -1 is less than 0", ""},
 		`{"tree": 1, "leaves": [{}, {"area": -2}]}`:    {"leaves[1].area: -2 is less than 0", ""},
 		`{"tree": 1, "root": {"area": -2}}`:            {"root.area: -2 is less than 0", ""},
-		`{"tree": 1, "leafs": []}`:                     {`unknown field "leafs"`, "leaves"},
+		`{"tree": 1, "leafs": []}`:                     {`line 1: unknown field "leafs"`, "leaves"},
 		`{"tree": 1, "bark": []}`:                      {`unknown field "bark"`, "trees.md"},
-		`{"tree": 1} x`:                                {"after top-level value", ""},
-		`{"tree": 1, "leaves": [{"area": 1, "x": 2}]}`: {`unknown field "x"`, ""},
+		`{"tree": 1, "leaves": [{"area": 1, "x": 2}]}`: {`unknown field "x" in leaves[0]`, "trees.md"},
+
+		// Names are exact, and each is there once.
+		`{"tree": 1, "Color": "red"}`:                            {`unknown field "Color"`, "the field is called color"},
+		`{"tree": 1, "color": "red", "COLOR": "green"}`:          {`unknown field "COLOR"`, "the field is called color"},
+		"{\"tree\": 1,\n\"root\": {\"area\": 3},\n\"root\": {}}": {`line 3: the field "root" is there twice`, ""},
+		`{"tree": 1, "tree": 2}`:                                 {`the field "tree" is there twice`, ""},
+		`{"tree": 1, "root": {"area": 3, "area": 1}}`:            {`the field "area" is there twice in root`, ""},
+		`{"tree": 1, "root": {"area": 3, "\u0061rea": 1}}`:       {`the field "area" is there twice in root`, ""},
+		`{"tree": 1, "leaves": [{"area": 3, "Area": 1}]}`:        {`unknown field "Area" in leaves[0]`, "the field is called area"},
+		`{"tree": 1, "names": {"a": 1, "b": 2, "a": 3}}`:         {`the field "a" is there twice in names`, ""},
+		`{"tree": 1, "$schema": "a", "$schema": "b"}`:            {`the field "$schema" is there twice`, ""},
+		`{"tree": 1, "$schema": 1}`:                              {"$schema: text in quotes is expected, not a number", ""},
+		`{"tree": 1, "root": {"area": 1, "$schema": "a"}}`:       {`unknown field "$schema" in root`, "trees.md"},
+		"{\"tree\": 1,\n\n \"root\": {\n  \"area\": \"3\"}}":     {"line 4: root.area: a whole number is expected, not text in quotes", ""},
+		`{"tree": 1, "root": []}`:                                {"root: an object is expected, not a list", ""},
+		`{"tree": 1, "leaves": {}}`:                              {"leaves: a list is expected, not an object", ""},
+		`{"tree": 1, "leaves": [1]}`:                             {"leaves[0]: an object is expected, not a number", ""},
+		`{"tree": 1, "names": {"a": true}}`:                      {"names.a: a whole number is expected, not true", ""},
+		`{"tree": 1, "color": 1e3}`:                              {"color: text in quotes is expected, not a number", ""},
+		`{"tree": 1, "height": 9223372036854775808}`:             {"height: a whole number is expected, not 9223372036854775808", ""},
+		`{"tree": 1, "root": {"area": 1, "wet": "true"}}`:        {"root.wet: true or false is expected, not text in quotes", ""},
+		`[]`:   {"line 1: an object is expected, not a list", ""},
+		`null`: {"line 1: an object is expected, not null", ""},
+
+		// What is not JSON.
+		"":                                 {"read tree: the file is empty", ""},
+		" \n":                              {"read tree: the file is empty", ""},
+		"{\"tree\": 1,\n\"color\": \"r":    {"line 2: the file ends too early", ""},
+		"{\"tree\": 1,\n}":                 {"line 2: the name of a field, in double quotes, is expected, not '}'", ""},
+		"{\"tree\": 1\n\"color\": 1}":      {`line 2: a comma or } is expected, not '"'`, ""},
+		`{"tree": }`:                       {"line 1: a value is expected, not '}'", ""},
+		`{"tree" 1}`:                       {"line 1: a colon is expected, not '1'", ""},
+		`{"tree": 1, "colors": ["a" 1`:     {"line 1: a comma or ] is expected, not '1'", ""},
+		"{\"tree\": 1}\nx":                 {"line 2: 'x' follows the end of the tree", ""},
+		`{"tree": tree}`:                   {"line 1: a value is expected: text in double quotes", ""},
+		"{\"tree\": 1, \"color\": \"\n\"}": {`line 1: not JSON: unexpected '\n' in string literal`, ""},
 	} {
 		_, err := kind.Decode(strings.NewReader(text))
 		hinttest.Error(t, err, nil, want[0])
 		hinttest.Hint(t, err, want[1])
+	}
+	if v, err := kind.Decode(strings.NewReader(`{"$schema": "https://example.org/tree.schema.json", "tree": 1, "height": null, "names": {"A": 1, "a": 2}}`)); err != nil || v.Height != nil || len(v.Names) != 2 {
+		t.Errorf("%+v, %v", v, err)
 	}
 	limittest.Around(t, kind.Limit, "more than 200 bytes", func(n int) error {
 		_, err := kind.Decode(strings.NewReader(`{"tree": 1}` + strings.Repeat(" ", n-len(`{"tree": 1}`))))

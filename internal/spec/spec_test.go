@@ -29,17 +29,17 @@ func TestDecode(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	minimal := `{"nixociImage": 1, "contents": ["` + path + `"]`
 	for text, want := range map[string][2]string{
-		"":   {"unexpected end", ""},
-		"[]": {"cannot unmarshal", ""},
+		"":   {"the file is empty", ""},
+		"[]": {"an object is expected, not a list", ""},
 		"{}": {"no field nixociImage", `begin it with {"nixociImage": 1`},
 		`{"nixociImage": 2, "contents": ["` + path + `"], "new": 1}`: {"version 2, and this nixoci reads up to 1", "newer nixoci"},
 		`{"nixociImage": 0}`:                                   {"version 0, not 1", ""},
-		`{"nixociImage": "1"}`:                                 {"cannot unmarshal", ""},
+		`{"nixociImage": "1"}`:                                 {"nixociImage: a whole number is expected, not text in quotes", ""},
 		`{"nixociImage": 1}`:                                   {"contents is empty", ""},
 		minimal + `, "entrypoint": ["x"]}`:                     {`unknown field "entrypoint"`, "docs/specification.md"},
-		minimal + `, "config": {"Env": ["A=b"]}}`:              {"config.env", ""},
-		minimal + `} {}`:                                       {"invalid character '{' after top-level value", ""},
-		minimal + `, "sh": "yes"}`:                             {"cannot unmarshal string", ""},
+		minimal + `, "config": {"Env": ["A=b"]}}`:              {`unknown field "Env" in config`, "the field is called env"},
+		minimal + `} {}`:                                       {"'{' follows the end of the specification", ""},
+		minimal + `, "sh": "yes"}`:                             {"sh: true or false is expected, not text in quotes", ""},
 		minimal + `, "programs": {"` + other + `": "x"}}`:      {other + " is not in contents", ""},
 		`{"nixociImage": 1, "contents": ["./result"]}`:         {"not below /nix/store", "SYSTEM="},
 		`{"nixociImage": 1, "contents": ["` + path + `/bin"]}`: {"forbidden character", ""},

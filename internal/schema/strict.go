@@ -1,0 +1,243 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// SchemaField may name the JSON Schema of a file, for editors. Decode ignores its value.
+const SchemaField = "$schema"
+
+// skipped is a value that is not kept.
+type skipped struct{}
+
+func (*skipped) UnmarshalJSON([]byte) error { return nil }
+
+// checkSyntax checks that data is one JSON value.
+func (k *Kind[T]) checkSyntax(data []byte) error {
+	err := json.Unmarshal(data, new(skipped))
+	syntax, ok := errors.AsType[*json.SyntaxError](err)
+	if !ok {
+		return err
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return errors.New("the file is empty")
+	}
+	what := syntax.Error()
+	switch rest, found := strings.CutPrefix(what, "invalid character "); {
+	case what == "unexpected end of JSON input":
+		what = "the file ends too early: a bracket or a quote is not closed"
+	case found:
+		what = k.expected(rest)
+	}
+	return fmt.Errorf("line %d: %s", lineAt(data, syntax.Offset-1), what)
+}
+
+// expected says in plain words what encoding/json says after "invalid character".
+func (k *Kind[T]) expected(text string) string {
+	char, where := text, ""
+	if end := strings.Index(text[1:], "' "); end >= 0 {
+		char, where = text[:end+2], text[end+3:]
+	}
+	if strings.HasPrefix(where, "in literal") {
+		return "a value is expected: text in double quotes, a number, true, false, a list or an object"
+	}
+	switch where {
+	case "looking for beginning of value":
+		return "a value is expected, not " + char
+	case "looking for beginning of object key string":
+		return "the name of a field, in double quotes, is expected, not " + char
+	case "after object key":
+		return "a colon is expected, not " + char
+	case "after object key:value pair":
+		return "a comma or } is expected, not " + char
+	case "after array element":
+		return "a comma or ] is expected, not " + char
+	case "after top-level value":
+		return char + " follows the end of the " + k.Name
+	}
+	return "not JSON: unexpected " + text
+}
+
+// lineAt returns the line of the byte at offset, from 1.
+func lineAt(data []byte, offset int64) int {
+	offset = max(0, min(offset, int64(len(data))))
+	return 1 + bytes.Count(data[:offset], []byte("\n"))
+}
+
+// walker reads the tokens of a file and compares them with the type that holds it.
+// encoding/json accepts names in other case, and takes the last of two fields with one
+// name. Two readers of such a file would not see the same.
+type walker struct {
+	data []byte
+	d    *json.Decoder
+}
+
+// checkFields checks the names and the types of all fields. data must be JSON.
+func (k *Kind[T]) checkFields(data []byte) error {
+	w := newWalker(data)
+	return w.value("", reflect.TypeFor[T](), k.unknown)
+}
+
+func newWalker(data []byte) *walker {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	return &walker{data, d}
+}
+
+// errorf is an error at the place that was read last.
+func (w *walker) errorf(format string, args ...any) error {
+	return fmt.Errorf("line %d: "+format, append([]any{lineAt(w.data, w.d.InputOffset()-1)}, args...)...)
+}
+
+// value reads a value of the type t. at is its name.
+func (w *walker) value(at string, t reflect.Type, unknown func(name string, known []string) string) error {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	token, err := w.d.Token()
+	if err != nil {
+		return err
+	}
+	if token == nil && at != "" {
+		return nil // null: as if the field were not there
+	}
+	if got := fits(token, t); got != "" {
+		if at != "" {
+			at += ": "
+		}
+		return w.errorf("%s%s is expected, not %s", at, wanted(t), got)
+	}
+	switch {
+	case token == json.Delim('['):
+		for n := 0; w.d.More(); n++ {
+			if err := w.value(fmt.Sprintf("%s[%d]", at, n), t.Elem(), unknown); err != nil {
+				return err
+			}
+		}
+	case token == json.Delim('{'):
+		return w.fields(at, t, unknown)
+	default:
+		return nil
+	}
+	_, err = w.d.Token() // the closing bracket
+	return err
+}
+
+// fields reads an object up to its end.
+func (w *walker) fields(at string, t reflect.Type, unknown func(string, []string) string) error {
+	types := map[string]reflect.Type{}
+	var known []string
+	if t.Kind() == reflect.Struct {
+		for i := range t.NumField() {
+			name := jsonName(t.Field(i))
+			types[name], known = t.Field(i).Type, append(known, name)
+		}
+		if at == "" {
+			types[SchemaField] = reflect.TypeFor[string]()
+		}
+	}
+	place := ""
+	if at != "" {
+		place = " in " + at
+	}
+	seen := map[string]bool{}
+	for w.d.More() {
+		token, err := w.d.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := token.(string)
+		if seen[name] {
+			return w.errorf("the field %q is there twice%s", name, place)
+		}
+		seen[name] = true
+		of := types[name]
+		if t.Kind() == reflect.Map {
+			of = t.Elem()
+		}
+		if of == nil {
+			return hint.Add(w.errorf("unknown field %q%s", name, place), unknown(name, known))
+		}
+		if err := w.value(strings.TrimPrefix(at+"."+name, "."), of, unknown); err != nil {
+			return err
+		}
+	}
+	_, err := w.d.Token() // the closing bracket
+	return err
+}
+
+// unknown is the advice about a field that does not exist. known are the fields at its
+// place.
+func (k *Kind[T]) unknown(name string, known []string) string {
+	for _, other := range known {
+		if strings.EqualFold(name, other) {
+			return "the field is called " + other
+		}
+	}
+	if advice := k.Unknown[name]; advice != "" {
+		return advice
+	}
+	return k.Page + " lists the fields; a newer nixoci may know more"
+}
+
+// fits returns "" if a value that begins with token can have the type t. Otherwise it
+// returns what the value is.
+func fits(token json.Token, t reflect.Type) string {
+	switch v := token.(type) {
+	case nil:
+		return "null"
+	case bool:
+		if t.Kind() == reflect.Bool {
+			return ""
+		}
+		return strconv.FormatBool(v)
+	case string:
+		if t.Kind() == reflect.String {
+			return ""
+		}
+		return "text in quotes"
+	case json.Number:
+		if t.Kind() != reflect.Int && t.Kind() != reflect.Int64 {
+			return "a number"
+		}
+		if _, err := strconv.ParseInt(v.String(), 10, t.Bits()); err != nil {
+			return v.String()
+		}
+		return ""
+	case json.Delim:
+		if v == '[' {
+			if t.Kind() == reflect.Slice {
+				return ""
+			}
+			return "a list"
+		}
+		if t.Kind() == reflect.Struct || t.Kind() == reflect.Map {
+			return ""
+		}
+		return "an object"
+	}
+	return "something else"
+}
+
+// wanted describes the values of the type t.
+func wanted(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.String:
+		return "text in quotes"
+	case reflect.Slice:
+		return "a list"
+	}
+	return "an object"
+}
