@@ -70,7 +70,7 @@ func (b baseSources) Close() {
 func (b baseSources) mountInto(repo *registry.Repository) {
 	for _, src := range b {
 		if from, ok := src.Reader.(*registry.Repository); ok {
-			repo.BaseFrom(from)
+			repo.AllowMountFrom(from)
 		}
 	}
 }

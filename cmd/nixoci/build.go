@@ -110,7 +110,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return err
 	}
 	if dest.Scheme == layout.SchemeDockerArchive && len(images) > 1 {
-		return usageError{hint.Add(fmt.Errorf("%s: holds one platform, not %d", output, len(images)), "choose one with --platform, or use oci-archive:")}
+		return usageError{hint.Add(fmt.Errorf("%s: a docker-archive holds one platform, but the image has %d", output, len(images)), "choose one with --platform, or use oci-archive:")}
 	}
 	dst, err := dest.Open(a.stdout.Raw())
 	if err != nil {
@@ -124,7 +124,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
-	a.summary(result, a.spent(start, nil))
+	a.summary(result, output, a.spent(start, nil))
 	if dest.Pipe() {
 		a.stdout = a.stderr
 	}

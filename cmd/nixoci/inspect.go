@@ -17,9 +17,9 @@ func (a *app) inspectCommand() *cobra.Command {
 		Long: `Show an image in a registry, or in oci:DIR, oci-archive:FILE, docker-archive:FILE.
 
 inspect prints what the image says about itself. nixoci verify checks whether it
-is true. inspect finds the store paths of a layer with the image's Nix database
-and the layer's recipe, the hash of its inputs. If that fails, inspect reads the
-layer.`,
+is true. To find the store paths of a layer, inspect uses the image's Nix
+database and the layer's recipe (the hash of its inputs). If that fails, inspect
+reads the layer.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			img, err := a.readImage(cmd.Context(), args[0], &f, report.ReadOptions{Paths: true, Documents: true})
 			if err != nil {

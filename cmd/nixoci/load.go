@@ -57,7 +57,7 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 		return err
 	}
 	p := dst.Pulled()
-	a.summary(result, fmt.Sprintf("%s took %s of %s in %s; all %s", kind, human.Bytes(p.Bytes), human.Count(p.Layers, "layer"), human.Duration(p.Time), a.spent(start, nil)))
+	a.summary(result, string(kind), fmt.Sprintf("%s took %s of %s in %s; all %s", kind, human.Bytes(p.Bytes), human.Count(p.Layers, "layer"), human.Duration(p.Time), a.spent(start, nil)))
 	return a.printResult(output, result, nil)
 }
 

@@ -16,7 +16,7 @@ func TestPolicySettings(t *testing.T) {
 		if f.Name != "settings.changed" {
 			continue
 		}
-		_, list, _ := strings.Cut(f.Doc, "none: ")
+		_, list, _ := strings.Cut(f.Doc, "Allowed values: ")
 		named, known := strings.Split(list, ", "), verify.SettingNames()
 		slices.Sort(named)
 		slices.Sort(known)

@@ -207,7 +207,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	stats := repo.Stats()
-	a.summary(result, a.spent(start, &stats))
+	a.summary(result, "the registry", a.spent(start, &stats))
 	if err := a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats); err != nil {
 		return err
 	}
@@ -266,9 +266,7 @@ func pushReference(refArg string, more []string) (ref registry.Reference, tags [
 // --plan-from. If none of them exists, the job uses the newest image of the
 // repository.
 func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
-	for _, tag := range append(slices.Clone(job.Tags), "latest") {
-		job.AddReuse(push.NewRemote(repo, tag))
-	}
+	job.ReuseNamed(repo)
 	for _, from := range f.reuseFrom {
 		r, err := a.openRemote(from, repo, ref, &f.registry)
 		if err != nil {
@@ -497,14 +495,15 @@ func (a *app) spent(start time.Time, s *registry.Stats) string {
 	return fmt.Sprintf("sent %s in %s", human.Bytes(s.BytesSent), took)
 }
 
-// summary prints the result of a push or build on stderr. spent says how long it took.
-func (a *app) summary(r push.Result, spent string) {
+// summary prints on stderr what a push or build has put into the destination. spent
+// says how long it took.
+func (a *app) summary(r push.Result, destination, spent string) {
 	a.done = true
 	if a.quiet {
 		return
 	}
 	if r.Unchanged {
-		a.stderr.Printf("unchanged: the registry has this image already; %s\n", spent)
+		a.stderr.Printf("unchanged: %s has this image already; %s\n", destination, spent)
 		return
 	}
 	var made, checked int
@@ -534,7 +533,7 @@ func (a *app) summary(r push.Result, spent string) {
 		}
 	}
 	if checked > 0 {
-		how += fmt.Sprintf(" (%d of them made again and the same)", checked)
+		how += fmt.Sprintf(" (%d of them checked: made again, they are the same)", checked)
 	}
 	how += baseSummary(r.Base)
 	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, spent)

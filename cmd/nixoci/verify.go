@@ -66,7 +66,7 @@ prove the origin, there are several ways:
   --policy              require what a file says
 
 --require-rebuilders asks others: so many of those whose keys --rebuilder-key
-names must have made the image again and signed that. To be one of them, verify
+names must have made the image again and signed the result. To be one of them, verify
 with CLOSURE, --attest-result and your private --key.
 
 verify lists what is attached to the image, who has signed it, and whether that
@@ -100,7 +100,7 @@ exits with code 3.`,
 	cmd.Flags().StringVar(&f.against, "against", "", "binary cache, such as https://cache.nixos.org, whose signatures count in addition to those attached to the image")
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "file with a public key that must have signed the image, with nixoci sign or cosign sign; can be repeated: one of the keys must have signed it. With --attest-result, also the file with the private key that signs the result")
 	cmd.Flags().StringArrayVar(&f.attested, "require-attestation", nil, "type of a statement, such as slsaprovenance1 or spdx, that a --key must have signed instead of the image; can be repeated: all are required")
-	cmd.Flags().IntVar(&f.rebuilt, "require-rebuilders", 0, "how many of the rebuilders that --rebuilder-key names must have made the image again and signed that")
+	cmd.Flags().IntVar(&f.rebuilt, "require-rebuilders", 0, "at least so many of the rebuilders whose keys --rebuilder-key names must have made the image again and signed the result")
 	cmd.Flags().StringArrayVar(&f.rebuilder, "rebuilder-key", nil, "file with the public key of a rebuilder; can be repeated: the report says what each of them says of the image")
 	cmd.Flags().StringArrayVar(&f.elsewhere, "rebuilders-from", nil, "repository where rebuilders attach their results, in addition to the image's; can be repeated")
 	f.result.add(cmd)

@@ -120,7 +120,7 @@ func (a *Application) checkBasedEntries() error {
 	for _, name := range names {
 		for dir := name; dir != ""; dir = parent(dir) {
 			if slices.Contains(mergedDirectories, dir) {
-				return hint.Add(fmt.Errorf("/%s: in a base image /%s may be a symlink, and a directory of this name would hide what it leads to", name, dir),
+				return hint.Add(fmt.Errorf("/%s: in many base images /%s is a symlink; a directory from nixoci would hide its target", name, dir),
 					"choose another place, such as /opt or /usr/local. The programs of the closures are in PATH without a link")
 			}
 		}

@@ -31,9 +31,9 @@ func CheckAddress(info *Info, contents *Hash) (checked bool, err error) {
 	case check == caNAR:
 		return true, nil
 	case check == caNone:
-		return false, fmt.Errorf("%s: its content address %s gives another path", info.Path, info.CA)
+		return false, fmt.Errorf("%s: the name of the path does not follow from its content address %s", info.Path, info.CA)
 	case contents == nil:
-		return false, fmt.Errorf("%s: not one file, as its content address %s says", info.Path, info.CA)
+		return false, fmt.Errorf("%s: its content address %s is for a single file, but the path is not a single file", info.Path, info.CA)
 	case !bytes.Equal(contents[:], ca.digest):
 		return false, fmt.Errorf("%s: the hash of its contents is %s, its content address is %s", info.Path, contents.Nix32(), info.CA)
 	}

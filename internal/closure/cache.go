@@ -429,7 +429,8 @@ func (c *BinaryCache) mismatchHint(p StorePath) string {
 }
 
 // smallNAR is a NAR that the cache keeps in memory. nixoci looks up single
-// files in a system's own small paths, and each lookup would be a download.
+// files in a system's own small paths. Without smallNAR, each lookup would
+// download the NAR again.
 type smallNAR struct {
 	path StorePath
 	nar  []byte

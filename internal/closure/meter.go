@@ -6,7 +6,7 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-var errTooManyPaths = fmt.Errorf("a closure of more than %d store paths", limit.Paths)
+var errTooManyPaths = fmt.Errorf("the closure has more than %d store paths", limit.Paths)
 
 // meter counts the paths, references and texts of a closure. It returns an
 // error if they exceed the limits for memory.

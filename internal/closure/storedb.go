@@ -221,8 +221,13 @@ func (db *database) query(ctx context.Context, query string, args ...any) ([]Inf
 		}
 		references += strings.Count(r.refs.String, ",")
 		text += len(r.path.String) + len(r.hash.String) + len(r.deriver.String) + len(r.sigs.String) + len(r.ca.String)
-		if all = append(all, r); len(all) > limit.Paths || references > limit.References || text > maxRowText {
-			return nil, fmt.Errorf("%w, or one with more than %d references", errTooManyPaths, limit.References)
+		switch all = append(all, r); {
+		case len(all) > limit.Paths:
+			return nil, errTooManyPaths
+		case references > limit.References:
+			return nil, fmt.Errorf("the closure has more than %d references", limit.References)
+		case text > maxRowText:
+			return nil, fmt.Errorf("the closure's signatures, derivers and content addresses have more than %d bytes", maxRowText)
 		}
 	}
 	if err := rows.Err(); err != nil {

@@ -144,7 +144,7 @@ func (e *Engine) PutLayer(ctx context.Context, want *layers.Packed, pack oci.Pac
 	k := &keeper{engine: e}
 	packed, err := pack(ctx, k)
 	if err == nil && want != nil && packed != *want {
-		err = fmt.Errorf("layer %s: packed again it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
+		err = fmt.Errorf("layer %s: made again, it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
 	}
 	if err != nil {
 		k.drop()
@@ -286,7 +286,7 @@ func (l *layer) write(ctx context.Context, w io.Writer) (layers.Packed, error) {
 	}
 	packed, err := l.pack(ctx, w)
 	if err == nil && packed.Digest != l.Digest {
-		err = fmt.Errorf("layer %s: packed again it has digest %s: %w", l.Digest, packed.Digest, oci.ErrOtherContent)
+		err = fmt.Errorf("layer %s: made again, it has digest %s: %w", l.Digest, packed.Digest, oci.ErrOtherContent)
 	}
 	return packed, err
 }

@@ -331,7 +331,7 @@ const registryFile = "/etc/nix/registry.json"
 // completes an incomplete lock file in memory; builtins.getFlake refuses one.
 func flakeArgs(base Base, baseFile, dir, name string) []string {
 	args := []string{"eval", "--extra-experimental-features", "nix-command flakes", "--impure", "--raw", "--no-write-lock-file"}
-	// The image's registry names the pinned nixpkgs. The global registry changes from day
+	// In the image's flake registry, "nixpkgs" is the pinned one. The global registry changes from day
 	// to day, and Nix would have to download it first.
 	if _, err := os.Stat(registryFile); err == nil {
 		args = append(args, "--option", "flake-registry", registryFile)

@@ -38,8 +38,8 @@ func findCgroup(ms Mounts, self string) (Cgroup, error) {
 		if !found {
 			return Cgroup{}, errCgroupMissing
 		}
-		// If a mount was made in another cgroup namespace, its root starts with /..; so does
-		// the path of a process that is outside the namespace's root: cgroup_namespaces(7).
+		// A path that begins with /.. lies outside this cgroup namespace, so the mount or this
+		// process belongs to another namespace: cgroup_namespaces(7).
 		if strings.HasPrefix(m.Root, "/..") || strings.HasPrefix(own, "/..") {
 			return Cgroup{}, errCgroupForeign
 		}

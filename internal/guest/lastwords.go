@@ -79,7 +79,7 @@ func ending() bool {
 	return err == nil && string(comm) == "systemd-shutdow\n"
 }
 
-// release lets PID 1 go on if it is stopped. The caller calls it when there is nothing to
+// release lets PID 1 go on if it is stopped. Call it when there is nothing left to
 // read. If release returns true, PID 1 is about to end: the caller must read again what
 // came in the meantime, then call release again.
 func (l *lastWords) release(flushed func()) (again bool) {

@@ -89,8 +89,8 @@ func shareMounts() {
 	_ = syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SHARED, "")
 }
 
-// restrictions are mount options with which programs do not run as they
-// should.
+// restrictions are the mount options that harm programs: noexec stops them, and
+// nosuid takes their setuid bit away.
 var restrictions = []struct {
 	path  string
 	flags map[string]uintptr
@@ -153,7 +153,7 @@ func readOnly(dir string) bool {
 // mountTmpfs mounts a tmpfs, and moves the mounts below it into it, for instance Docker's
 // /run/secrets.
 func mountTmpfs(n need, below []string) error {
-	// Without MS_NOSUID, which systemd would set: /run/wrappers may be in it.
+	// Unlike systemd, do not set MS_NOSUID: the setuid programs of /run/wrappers may be in it.
 	const flags = syscall.MS_NODEV
 	if len(below) == 0 {
 		if err := os.MkdirAll(n.path, 0o755); err != nil {

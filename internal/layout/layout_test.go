@@ -348,7 +348,7 @@ func TestFailures(t *testing.T) {
 			return boom
 		},
 		"other than wanted": func(ctx context.Context, _ context.CancelCauseFunc, d oci.Destination) error {
-			if _, err := d.PutLayer(ctx, &img.packed[1], img.pack(0)); !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), "packed again") {
+			if _, err := d.PutLayer(ctx, &img.packed[1], img.pack(0)); !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), "made again") {
 				return fmt.Errorf("another layer was taken: %v", err)
 			}
 			return boom

@@ -68,7 +68,7 @@ func (s *spool) PutLayer(ctx context.Context, want *layers.Packed, pack oci.Pack
 	_, err = s.write(func(w io.Writer) (d digest.Digest, n int64, err error) {
 		packed, err = pack(ctx, w)
 		if err == nil && want != nil && packed != *want {
-			err = fmt.Errorf("layer %s: packed again it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
+			err = fmt.Errorf("layer %s: made again, it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
 		}
 		return packed.Digest, packed.Size, err
 	})
@@ -163,8 +163,8 @@ type contents struct {
 	top    []ocispec.Descriptor // for index.json: tagged manifests by tag, then those that no index lists
 }
 
-// contents reads the manifests that were put. It fails if one needs a blob that is
-// missing, according to have.
+// contents reads the manifests that PutManifest stored. It fails if one lists a blob for
+// which have is false.
 func (s *spool) contents(have func(ocispec.Descriptor) bool) (*contents, error) {
 	s.mu.Lock()
 	manifests, tags := maps.Clone(s.manifests), maps.Clone(s.tags)

@@ -84,7 +84,7 @@ func hashFile(name string, want digest.Digest) error {
 	return nil
 }
 
-// remember stores that the file of a blob is undamaged.
+// remember records that the file of a blob was checked and is undamaged.
 func (l *Layout) remember(d digest.Digest) {
 	if l.Memory == nil {
 		return

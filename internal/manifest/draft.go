@@ -225,7 +225,7 @@ func draftLayer(l *layers.Layer, docker bool) (ocispec.Descriptor, error) {
 	}}
 	for _, k := range slices.Sorted(maps.Keys(l.Annotations)) {
 		if _, taken := d.Annotations[k]; taken || k == AnnotationDiffID || k == AnnotationTarSize {
-			return ocispec.Descriptor{}, fmt.Errorf("layer %s: annotation %q is nixoci's own", l.Recipe, k)
+			return ocispec.Descriptor{}, fmt.Errorf("layer %s: annotation %q is reserved for nixoci", l.Recipe, k)
 		}
 		d.Annotations[k] = l.Annotations[k]
 	}

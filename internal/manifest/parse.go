@@ -187,7 +187,7 @@ func (m *Manifest) Claims(configData []byte) (*Claims, error) {
 	var diffIDs []digest.Digest
 	if configData != nil {
 		if int64(len(configData)) != m.Config.Size || m.Config.Digest.Algorithm().FromBytes(configData) != m.Config.Digest {
-			return nil, fmt.Errorf("read config: is not %s of %d bytes", m.Config.Digest, m.Config.Size)
+			return nil, fmt.Errorf("read config: the content does not have digest %s and %d bytes", m.Config.Digest, m.Config.Size)
 		}
 		var c ocispec.Image
 		if err := json.Unmarshal(configData, &c); err != nil {

@@ -10,8 +10,8 @@ import (
 // The bytes are part of the image format. So nixoci writes them itself, without a
 // library: no release of SQLite can change a digest.
 //
-// Every b-tree is packed from its first key to its last: leaves first, then each level
-// above. No page is free, and no payload overflows.
+// The pages of a b-tree are filled in the order of the keys: first the leaves, then each
+// level above. No page is free, and no payload overflows.
 
 // Constants of the file format. They affect bytes.
 const (

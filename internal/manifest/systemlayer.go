@@ -156,7 +156,7 @@ func ParseImageInfo(data []byte) (ImageInfo, error) {
 		return ImageInfo{}, fmt.Errorf("read /%s: %w", ImageFile, err)
 	}
 	if info.Version != imageFileVersion {
-		return ImageInfo{}, fmt.Errorf("read /%s: version %d, not %d", ImageFile, info.Version, imageFileVersion)
+		return ImageInfo{}, fmt.Errorf("read /%s: version %d; this nixoci reads version %d", ImageFile, info.Version, imageFileVersion)
 	}
 	if info.Program != "" {
 		if err := checkDigest(info.Program); err != nil {

@@ -252,7 +252,7 @@ func (w *Writer) File(name string, executable bool, size int64, content io.Reade
 	case n < size:
 		return io.ErrUnexpectedEOF
 	case n > size:
-		return Errorf("file %q has more than its %d bytes", name, size)
+		return Errorf("file %q is longer than the %d bytes that were announced", name, size)
 	}
 	w.f.FileEnd(size)
 	return w.gathered()

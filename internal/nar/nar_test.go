@@ -104,7 +104,7 @@ func TestReadNARRefuses(t *testing.T) {
 		{"executable with value", file("executable", "yes", "contents", "", ")"), `"yes" instead of ""`},
 		{"size beyond int64", file("contents", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}), "bytes"},
 		{"entry without node", nartest.NAR("nix-archive-1", "(", "type", "directory", "entry", "(", "name", "a", ")"), `")" instead of "node"`},
-		{"something else in a directory", nartest.NAR("nix-archive-1", "(", "type", "directory", "contents"), `"contents" instead of an entry`},
+		{"something else in a directory", nartest.NAR("nix-archive-1", "(", "type", "directory", "contents"), `found "contents" where an entry should begin`},
 		{"name of 2^60 bytes", nartest.NAR("nix-archive-1", "(", "type", "directory", "entry", "(", "name", 1<<60), "bytes, more than"},
 	}
 	for _, tt := range tests {

@@ -148,7 +148,7 @@ func (n *reader) directory(name string) error {
 			return nil
 		case "entry":
 		default:
-			return Errorf("%q instead of an entry of %q", word, name)
+			return Errorf("directory %q: found %q where an entry should begin", name, word)
 		}
 		if err := n.expect("(", "name"); err != nil {
 			return err

@@ -281,7 +281,7 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 	}
 	links := strings.Fields(string(out))
 	if len(links) != len(drvs) {
-		return nil, fmt.Errorf("Nix built %d outputs of %d derivations; nixoci expected one of each", len(links), len(drvs))
+		return nil, fmt.Errorf("Nix built %d outputs of %d derivations; nixoci expected one output for each derivation", len(links), len(drvs))
 	}
 	built := make([]Built, len(drvs))
 	for i := range drvs {
@@ -383,8 +383,8 @@ func isTerminal(stream any) bool {
 
 // installableOf completes a flake reference in the same way as nixos-rebuild. A
 // plain name is one of nixosConfigurations, and no name means "default". named
-// reports whether the name was completed. Then it may also be the name of a
-// package, see [packageOf].
+// reports whether installableOf completed the name. A completed name may also be
+// that of a package, see [packageOf].
 func installableOf(flake string) (installable string, named bool) {
 	ref, attr, _ := strings.Cut(packageOf(flake), "#")
 	if named = !strings.Contains(unquoted(attr), "."); named {

@@ -19,8 +19,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Source is what Nix evaluated for an [Argument]. If nothing is dirty, it names
-// the same files on every machine that can reach its URLs.
+// Source is what Nix evaluated for an [Argument]. A Source without dirty parts
+// names the same files on every machine that can reach its URLs.
 type Source struct {
 	// A flake. URL is its locked flake reference, with revision and narHash.
 	URL      string

@@ -65,7 +65,7 @@ type Table struct {
 	Rows []Row
 }
 
-// Column is the head of a column.
+// Column describes a column of a table.
 type Column struct {
 	Name   string
 	Number bool
@@ -105,14 +105,14 @@ type Map struct {
 	wide, tall layout
 }
 
-// Colouring is one meaning of the colours.
+// Colouring is one way to colour the map, such as by what an update changes.
 type Colouring struct {
 	Name   string  `json:"name"` // "Colour: updates change it"
-	States []State `json:"states"`
+	States []Shade `json:"states"`
 }
 
-// State is a colour and its meaning.
-type State struct {
+// Shade is one colour of the legend.
+type Shade struct {
 	Class string `json:"class"` // class in page.css: c0 to c3, old, new
 	Name  string `json:"name"`  // in the legend, after the colouring's name
 	Words string `json:"words"` // in a sentence

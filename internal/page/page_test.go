@@ -12,7 +12,7 @@ import (
 
 // sampleMap has n layers of growing size. Layer i has i%5 paths, but at least one.
 func sampleMap(n int) *Map {
-	m := &Map{Colourings: []Colouring{{Name: "Colour:", States: []State{{"old", "unchanged", "unchanged"}, {"new", "new", "new"}}}}, Frame: "to pull"}
+	m := &Map{Colourings: []Colouring{{Name: "Colour:", States: []Shade{{"old", "unchanged", "unchanged"}, {"new", "new", "new"}}}}, Frame: "to pull"}
 	tile := 0
 	for i := range n {
 		l := Layer{Framed: i%3 == 0}
@@ -105,7 +105,7 @@ func write(t *testing.T, p *Page) string {
 // TestWriteHostile checks that text from outside never becomes markup.
 func TestWriteHostile(t *testing.T) {
 	evil := `</script></svg><img src=x onerror="alert(1)"> & 'q' "q" <!--`
-	m := &Map{Colourings: []Colouring{{Name: evil, States: []State{{"old", evil, evil}}}}, Frame: evil,
+	m := &Map{Colourings: []Colouring{{Name: evil, States: []Shade{{"old", evil, evil}}}}, Frame: evil,
 		Layers: []Layer{{Name: evil, Why: evil, Holds: evil, Size: 1 << 40, Framed: true, Tiles: []Tile{{Name: evil, Path: evil, Size: 1 << 39, States: []int{0}}, {Name: evil, Size: 1 << 39, States: []int{0}}}}}}
 	p := &Page{Title: evil, Kind: evil, Heading: evil, Lines: []string{evil}, Platforms: []Platform{{Name: evil, Verdict: evil, Facts: []Fact{{evil, evil}}, Map: m,
 		Sections: []Section{{Title: evil, Intro: evil, Tables: []Table{{Fold: evil, Note: evil, Head: []Column{{Name: evil}},

@@ -78,7 +78,7 @@ func Decode(r io.Reader) (*File, error) {
 		return nil, errors.New("read plan: trailing data after the plan")
 	}
 	if f.Version != planFileVersion {
-		return nil, fmt.Errorf("read plan: version %d, not %d", f.Version, planFileVersion)
+		return nil, fmt.Errorf("read plan: version %d; this nixoci reads version %d", f.Version, planFileVersion)
 	}
 	for i, l := range f.Layers {
 		if len(l.Paths) == 0 {

@@ -175,9 +175,9 @@ func (r *reach) fillCounts() {
 	r.each(r.counts, func(k int) int32 { return joined[k] }, func(int32) bool { return true })
 }
 
-// each sets counts[i] to the number of counted nodes in the closure of each node i.
-// joined returns this number for join k. If a node is not counted, no node in its closure
-// is.
+// each sets counts[i], for every node i, to the number of nodes in i's closure for which
+// counted is true. joined(k) returns that number for the k-th join, see [reach]. If
+// counted is false for a node, it must be false for its whole closure.
 func (r *reach) each(counts []int32, joined func(k int) int32, counted func(i int32) bool) {
 	r.steps += int64(len(r.order))
 	k := 0

@@ -77,9 +77,9 @@ type Rebuilder struct {
 
 // Settings are choices of whoever pushed the image.
 type Settings struct {
-	Changed     *[]string `json:"changed,omitempty" doc:"settings that need not be nixoci's default. An empty list: none" flag:"" enum:"Entrypoint|Cmd|Env|User|WorkingDir|StopSignal|ExposedPorts|Volumes|Healthcheck|Labels|created|annotations"`
+	Changed     *[]string `json:"changed,omitempty" doc:"settings that may differ from nixoci's default; with an empty list, none may" flag:"" enum:"Entrypoint|Cmd|Env|User|WorkingDir|StopSignal|ExposedPorts|Volumes|Healthcheck|Labels|created|annotations"`
 	Compression []string  `json:"compression,omitempty" doc:"how layers may be compressed, such as gzip, zstd:3 or none. A name without a level allows all levels. The layers of a base image do not count" flag:""`
-	BaseImages  *[]string `json:"baseImages,omitempty" doc:"base images that are allowed: a repository such as docker.io/library/debian, with @sha256:… or without, or sha256:… alone. An empty list: none" flag:""`
+	BaseImages  *[]string `json:"baseImages,omitempty" doc:"base images that are allowed: a repository such as docker.io/library/debian, with @sha256:… or without, or sha256:… alone. An empty list allows none" flag:""`
 	KnownInit   bool      `json:"knownInit,omitempty" doc:"the program at /sbin/init must be one of this nixoci, or the one that --init names" flag:""`
 }
 

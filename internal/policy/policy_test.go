@@ -103,7 +103,7 @@ func TestParseRefuses(t *testing.T) {
 		{`{}`, "no field nixociPolicy", `begin it with {"nixociPolicy": 1`, true},
 		{`{"nixociPolicy": 1}`, "it requires nothing", "docs/policy.md", false},
 		{`{"nixociPolicy": 2, "new": {}}`, "version 2, and this nixoci reads up to 1", "newer nixoci", true},
-		{`{"nixociPolicy": 0}`, "version 0, not 1", "", true},
+		{`{"nixociPolicy": 0}`, "version 0; this nixoci reads version 1", "", true},
 		{`{"nixociPolicy": "1"}`, "nixociPolicy: a whole number is expected, not text in quotes", "", true},
 		{`{"nixociPolicy": 1, "rebuilders": {"require": 2}}`, `unknown field "require"`, "docs/policy.md", true},
 		{`{"nixociPolicy": 1, "signatures": {"storePaths": "some"}}`, `signatures.storePaths: "some" is not one of all, any, none`, "", true},

@@ -30,14 +30,30 @@ func (j *Job) AddReuse(image *Remote) {
 	}
 }
 
+// named returns the images that the tags of the push and latest name in repo.
+func (j *Job) named(repo *registry.Repository) (images []*Remote) {
+	for _, tag := range append(slices.Clone(j.Tags), "latest") {
+		images = append(images, NewRemote(repo, tag))
+	}
+	return images
+}
+
+// ReuseNamed adds to j.Reuse the images that the tags of the push and latest name in
+// repo.
+func (j *Job) ReuseNamed(repo *registry.Repository) {
+	for _, r := range j.named(repo) {
+		j.AddReuse(r)
+	}
+}
+
 // Predecessor returns the image in repo that the new image replaces. It tries the tags
 // of the push in their order, then latest, then the newest tags. It returns nil if no
 // image exists. The image need not be signed, because the new image takes no content
 // from it.
 func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remote, error) {
-	var named []*Remote
-	for _, tag := range append(slices.Clone(j.Tags), "latest") {
-		named = append(named, j.unsigned(NewRemote(repo, tag)))
+	named := j.named(repo)
+	for i, r := range named {
+		named[i] = j.unsigned(r)
 	}
 	first, err := firstThere(ctx, named)
 	if err != nil || first != nil {

@@ -288,7 +288,7 @@ func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, 
 	if err != nil {
 		return layers.Packed{}, false, err
 	}
-	p.own[l.Recipe] = true
+	p.madeForComparison[l.Recipe] = true
 	if err := p.job.Cache.PutLayer(l.Recipe, packed); err != nil {
 		p.warn(err)
 	}

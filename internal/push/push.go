@@ -170,7 +170,7 @@ type pusher struct {
 	base   []*baseLayer   // of all base images, each once, in the order of first use
 	recipe digest.Digest  // recipe of an index with exactly these images
 
-	own map[layers.Recipe]bool // layers without store paths that this run has made for a comparison
+	madeForComparison map[layers.Recipe]bool // layers without store paths that this run has made for a comparison
 
 	// Blobs that manifests in the destination's repository list. It is empty if the job
 	// checks what it reuses.
@@ -182,7 +182,7 @@ type pusher struct {
 
 // newPusher drafts the images. It reads no files.
 func newPusher(dst oci.Destination, systems []PlannedSystem, job Job) (*pusher, error) {
-	p := &pusher{dst: dst, job: job, own: map[layers.Recipe]bool{}, listed: map[digest.Digest]bool{}, hasBase: map[digest.Digest]bool{}}
+	p := &pusher{dst: dst, job: job, madeForComparison: map[layers.Recipe]bool{}, listed: map[digest.Digest]bool{}, hasBase: map[digest.Digest]bool{}}
 	if p.job.Packer == nil {
 		p.job.Packer = layers.NewPacker(0)
 	}

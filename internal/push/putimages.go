@@ -13,7 +13,7 @@ import (
 func (p *pusher) putImages(ctx context.Context) (Result, error) {
 	built, index, err := p.putManifests(ctx)
 	if errors.Is(err, oci.ErrMissingBlob) {
-		if err := p.putBack(ctx); err != nil {
+		if err := p.restoreMissing(ctx); err != nil {
 			return Result{}, err
 		}
 		built, index, err = p.putManifests(ctx)

@@ -66,10 +66,10 @@ func (p *pusher) makeAll(ctx context.Context, todo []*pushedLayer) error {
 	return group.Wait()
 }
 
-// oneSmall means that every fourth layer is a small one.
-const oneSmall = 4
+// smallEvery means that every fourth layer is a small one.
+const smallEvery = 4
 
-// mixed returns the order in which layers are made: the largest first, but every fourth
+// makeOrder returns the order in which layers are made: the largest first, but every fourth
 // is the smallest that is left. So no large layer is left alone at the end, and some
 // layers are finished soon. A person sees the count move, and an interrupted push has
 // kept something.
@@ -79,7 +79,7 @@ func mixed(todo []*pushedLayer) []*pushedLayer {
 	order := make([]*pushedLayer, 0, len(left))
 	for len(left) > 0 {
 		next := 0
-		if len(order)%oneSmall == oneSmall-1 {
+		if len(order)%smallEvery == smallEvery-1 {
 			next = len(left) - 1
 		}
 		order = append(order, left[next])
@@ -136,7 +136,7 @@ func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 		packed, err := p.job.Packer.Pack(ctx, counted, w)
 		if err == nil && packed != want {
 			p.job.Cache.Drop(folderLayers, recipe.String())
-			err = hint.Add(fmt.Errorf("layer %s: packed again it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent),
+			err = hint.Add(fmt.Errorf("layer %s: made again, it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent),
 				"the entry in this machine's cache was wrong, and is removed now: run the command again")
 		}
 		return packed, err
@@ -150,9 +150,9 @@ func (p *pusher) reused(l *pushedLayer) {
 	p.job.Progress.Done(l.LayerResult)
 }
 
-// putBack is called after the registry refused a manifest. It looks up all layers
+// restoreMissing is called after the registry refused a manifest. It looks up all layers
 // again, also those that were just sent, and makes the missing ones.
-func (p *pusher) putBack(ctx context.Context) error {
+func (p *pusher) restoreMissing(ctx context.Context) error {
 	clear(p.listed)
 	if dst, ok := p.dst.(oci.Forgetful); ok {
 		dst.Forget()
@@ -222,7 +222,7 @@ func (p *pusher) putWhole(ctx context.Context, want *layers.Packed, pack oci.Pac
 		return layers.Packed{}, err
 	}
 	if want != nil && packed != *want {
-		return layers.Packed{}, fmt.Errorf("layer %s: packed again it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
+		return layers.Packed{}, fmt.Errorf("layer %s: made again, it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
 	}
 	blob := oci.Blob{Descriptor: ocispec.Descriptor{Digest: packed.Digest, Size: packed.Size}, Data: data.Bytes()}
 	return packed, p.dst.PutBlob(ctx, blob)

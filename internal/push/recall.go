@@ -190,8 +190,10 @@ func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, e
 			p.warn(fmt.Errorf("%s: %w; nixoci reuses nothing of this image", r, err))
 			return nil, nil
 		}
-		if l.known == nil || p.own[l.Layer.Recipe] && l.knownFrom == fromLocal {
-			l.known, l.knownFrom = &own, r.String() // this run made it, and the registry has the same
+		if l.known == nil || p.madeForComparison[l.Layer.Recipe] && l.knownFrom == fromLocal {
+			// This run has just made the layer. The registry had it before, so the report
+			// names the registry.
+			l.known, l.knownFrom = &own, r.String()
 		}
 	}
 	return claims, nil

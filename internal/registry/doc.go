@@ -15,9 +15,10 @@
 // requests in flight. A caller may start any number of calls of PutLayer, HasBlob
 // and so on. It should start the largest layers first.
 //
-// One loop retries, in package retry. It retries 408, 429, 500, 502, 503, 504,
-// and broken or silent connections. Every other error is final. Retry-After holds
-// for all requests. A transfer may take any time, as long as it is not too slow.
+// One loop retries, in package retry. It retries 408, 429, 500, 502, 503, 504, the
+// code TOOMANYREQUESTS, and broken or silent connections. If the registry lost or
+// damaged what it was sent, the client sends it again, at most twice. codes.go has
+// these answers. Every other error is final. Retry-After holds for all requests. A transfer may take any time, as long as it is not too slow.
 //
 // When the registry refuses a request, the client looks for credentials in the
 // config file and credential helpers of Docker or podman. It sends them only to

@@ -44,11 +44,6 @@ func (e *ResponseError) Error() string {
 	return s
 }
 
-// MayPass implements [retry.ServerError].
-func (e *ResponseError) MayPass() bool {
-	return e.Code == "TOOMANYREQUESTS" || retry.StatusMayPass(e.Status)
-}
-
 // RetryAfter implements [retry.ServerError].
 func (e *ResponseError) RetryAfter() time.Duration { return e.retryAfter }
 

@@ -14,7 +14,7 @@ const (
 	// sessionsAhead is how many layers may wait for the registry, beside those
 	// that are being sent: for an upload session to open, or for a commit. So
 	// round trips cost little time: 100 layers with three round trips each then
-	// wait for about seven times three round trips instead of 300.
+	// wait for about 21 round trips instead of 300.
 	sessionsAhead = 12
 )
 

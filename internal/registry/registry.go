@@ -377,9 +377,9 @@ func (r *Repository) Mount(ctx context.Context, d digest.Digest, from oci.Reader
 	return mounted, nil
 }
 
-// BaseFrom is another repository of the same registry that blobs are mounted
-// from: the token is to allow reading it. It is called before anything is sent.
-func (r *Repository) BaseFrom(other *Repository) {
+// AllowMountFrom asks for a token that may also read other, so that its blobs can be
+// mounted. It does nothing for another registry. Call it before the first request.
+func (r *Repository) AllowMountFrom(other *Repository) {
 	if other.repo.RegistryStr() == r.repo.RegistryStr() && other.repo.RepositoryStr() != r.repo.RepositoryStr() {
 		r.auth.scopes = append(r.auth.scopes, "repository:"+other.repo.RepositoryStr()+":pull")
 	}

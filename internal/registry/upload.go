@@ -122,13 +122,6 @@ func (r *Repository) failedCommit(ctx context.Context, err error, d digest.Diges
 	}
 }
 
-// forgotten reports whether the registry no longer has the session, or has
-// another number of bytes in it.
-func forgotten(err error) bool {
-	e, ok := errors.AsType[*ResponseError](err)
-	return ok && (e.Code == "BLOB_UPLOAD_UNKNOWN" || e.Status == http.StatusRequestedRangeNotSatisfiable || e.Status == http.StatusNotFound)
-}
-
 // abandon deletes the session. Its bytes are of no use, because a new attempt
 // begins with the first byte.
 func (u *upload) abandon() {
@@ -201,7 +194,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	case packed.Size != body.written():
 		return retry.Never(fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written()))
 	case u.want != nil && packed != *u.want:
-		return retry.Never(fmt.Errorf("layer %s: packed again it has digest %s: %w", u.want.Digest, packed.Digest, oci.ErrOtherContent))
+		return retry.Never(fmt.Errorf("layer %s: made again, it has digest %s: %w", u.want.Digest, packed.Digest, oci.ErrOtherContent))
 	}
 	if next, err := resp.Location(); err == nil {
 		u.session = next

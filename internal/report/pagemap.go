@@ -13,8 +13,8 @@ import (
 
 // The two colourings of a map: how likely a change is, and what changed.
 var (
-	chanceStates = []page.State{chances[0].state("c0"), chances[1].state("c1"), chances[2].state("c2"), chances[3].state("c3")}
-	changeStates = []page.State{
+	chanceStates = []page.Shade{chances[0].state("c0"), chances[1].state("c1"), chances[2].state("c2"), chances[3].state("c3")}
+	changeStates = []page.Shade{
 		{Class: "old", Name: "unchanged", Words: "unchanged"},
 		{Class: "new", Name: "new or changed", Words: "new or changed"},
 	}
@@ -24,7 +24,7 @@ var (
 const chanceNote = "How often a path changes is an estimate from the closure alone: the more paths something refers to, directly or not, the more often it changes."
 
 // chanceOf returns the state in chanceStates for a chance.
-func chanceOf(c float64) page.State { return chanceStates[chanceState(c)] }
+func chanceOf(c float64) page.Shade { return chanceStates[chanceState(c)] }
 
 // changeState returns an index into changeStates.
 func changeState(changed bool) int {

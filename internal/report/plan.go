@@ -268,8 +268,8 @@ type chance struct {
 var chances = [4]chance{{0, "rarely"}, {0.2, "sometimes"}, {0.45, "often"}, {0.75, "nearly always"}}
 
 // state returns the state of a chance on a page, with that CSS class.
-func (c chance) state(class string) page.State {
-	return page.State{Class: class, Name: c.word, Words: "changes " + c.word}
+func (c chance) state(class string) page.Shade {
+	return page.Shade{Class: class, Name: c.word, Words: "changes " + c.word}
 }
 
 // chanceState returns an index into chances.

@@ -108,7 +108,7 @@ func (k *Kind[T]) versionIsKnown(w *walker) error {
 	case version > int64(k.Version):
 		return hint.Add(fmt.Errorf("version %d, and this nixoci reads up to %d", version, k.Version), "use a newer nixoci")
 	case version < 1:
-		return fmt.Errorf("version %d, not %d", version, k.Version)
+		return fmt.Errorf("version %d; this nixoci reads version %d", version, k.Version)
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func fieldsOf(prefix string, t reflect.Type) (all []Field) {
 		name := jsonName(f)
 		doc := f.Tag.Get("doc")
 		if enum := f.Tag.Get("enum"); enum != "" {
-			doc += ": " + strings.ReplaceAll(enum, "|", ", ")
+			doc += ". Allowed values: " + strings.ReplaceAll(enum, "|", ", ")
 		}
 		all = append(all, Field{prefix + name, typeName(f.Type), doc, f.Tag.Get("flag")})
 		inner := f.Type

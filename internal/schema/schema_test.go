@@ -127,7 +127,7 @@ func TestSchema(t *testing.T) {
 
 func TestFieldTable(t *testing.T) {
 	const want = "| field | type | flag | meaning |\n|---|---|---|---|\n" +
-		"| `tree` | integer |  | version |\n| `color` | string | `--color` | color: green, red |\n| `colors` | list of strings |  | colors: green, red |\n" +
+		"| `tree` | integer |  | version |\n| `color` | string | `--color` | color. Allowed values: green, red |\n| `colors` | list of strings |  | colors. Allowed values: green, red |\n" +
 		"| `height` | integer | HEIGHT | height |\n| `leaves` | list of objects |  | leaves |\n| `leaves[].area` | integer |  | area |\n| `leaves[].wet` | boolean |  | wet |\n" +
 		"| `names` | object |  | names |\n| `root` | object |  | root |\n| `root.area` | integer |  | area |\n| `root.wet` | boolean |  | wet |\n"
 	if got := kind.FieldTable(); got != want {

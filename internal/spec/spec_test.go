@@ -33,7 +33,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"[]": {"an object is expected, not a list", ""},
 		"{}": {"no field nixociImage", `begin it with {"nixociImage": 1`},
 		`{"nixociImage": 2, "contents": ["` + path + `"], "new": 1}`: {"version 2, and this nixoci reads up to 1", "newer nixoci"},
-		`{"nixociImage": 0}`:                                   {"version 0, not 1", ""},
+		`{"nixociImage": 0}`:                                   {"version 0; this nixoci reads version 1", ""},
 		`{"nixociImage": "1"}`:                                 {"nixociImage: a whole number is expected, not text in quotes", ""},
 		`{"nixociImage": 1}`:                                   {"contents is empty", ""},
 		minimal + `, "entrypoint": ["x"]}`:                     {`unknown field "entrypoint"`, "docs/specification.md"},

@@ -167,7 +167,7 @@ func (s *systemContent) kind(n, layers int) layerKind {
 // layerRead is a layer that is read once, for all images that share it.
 type layerRead struct {
 	job     layerJob
-	kind    layerKind     // the kind that it should be
+	kind    layerKind     // the kind that its place in the image requires
 	order   int           // position of its findings among those of all layers
 	content *layerContent // nil: an earlier finding made it unnecessary
 }

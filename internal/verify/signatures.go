@@ -240,7 +240,7 @@ func (r *RequiredSignatures) missing(by []attest.NamedKey) string {
 	return fmt.Sprintf("only %s signed it, and %d of %s must have signed it", has(attest.KeyNames(by)), r.Count, names)
 }
 
-// has is "a has", or "a and b have".
+// has returns "a has" or "a and b have".
 func has(names []string) string {
 	if len(names) == 1 {
 		return names[0] + " has"
