@@ -16,17 +16,17 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Choices are what the user decides about the image of an application, in addition
-// to the settings of every image. The image records them.
+// Choices contains what the user decides about the image of an application. The
+// settings that every image has are elsewhere. The image records the Choices.
 type Choices struct {
-	Roots        []closure.StorePath `json:"roots"`                  // the applications; the first one names the image
-	Program      string              `json:"program,omitempty"`      // name of the program to start, in bin; "" if there is only one
-	NoEntrypoint bool                `json:"noEntrypoint,omitempty"` // the image has no entrypoint: it starts the command
+	Roots        []closure.StorePath `json:"roots"`                  // the store paths of the applications; the first one gives the image its name
+	Program      string              `json:"program,omitempty"`      // name of the program in bin that starts; "" means the only program
+	NoEntrypoint bool                `json:"noEntrypoint,omitempty"` // the image has no entrypoint, so the container starts the command
 	Links        []string            `json:"links,omitempty"`        // directories or files of the roots that also appear at the root of the image
 	Shell        bool                `json:"shell,omitempty"`        // /bin/sh links to a shell of the closure
-	Certificates bool                `json:"certificates,omitempty"` // the CA certificates of the closure are linked to where programs look for them
+	Certificates bool                `json:"certificates,omitempty"` // the image has links to the closure's CA certificates, see certificateNames
 	Database     bool                `json:"database,omitempty"`     // the image has a Nix database
-	Users        []User              `json:"users,omitempty"`        // in addition to root and nobody
+	Users        []User              `json:"users,omitempty"`        // users in addition to root and nobody
 	Files        []File              `json:"files,omitempty"`        // files with owners, in a separate layer
 }
 
@@ -34,22 +34,24 @@ type Choices struct {
 type Application struct {
 	Choices
 	Platform              ocispec.Platform
-	Start                 string      // the program that starts by default; "" if there is none, and then a setting must name the entrypoint
-	First                 string      // absolute path of the first word of the entrypoint, if that word is a path below a root
-	Path                  []string    // directories with programs, in the store
+	Start                 string      // path of the program that starts by default; if it is "", a setting must name the entrypoint
+	First                 string      // absolute path of the program, if the first word of the entrypoint is a relative path below a root
+	Path                  []string    // directories in the store that contain programs
 	Entries               []RootEntry // links at the root of the file system, sorted by name
-	PasswdFile, GroupFile []byte      `json:",omitempty"` // with a base image and users: the files of both
+	PasswdFile, GroupFile []byte      `json:",omitempty"` // /etc/passwd and /etc/group with the users of the base image and of the choices; nil without a base image or without such users
 
 	Placed []Placed // files of the files layer, sorted by name
 }
 
-// StartSettings are the settings of an image that must fit the closure.
+// StartSettings contains the settings of an image that New must check against the
+// closure.
 type StartSettings struct {
-	Entrypoint []string // nil: the default program; if the image has no entrypoint, the command
+	Entrypoint []string // nil means the default program; for an image without an entrypoint, the words of the command
 	User       string
-	Based      bool `json:",omitempty"` // the image has a base image; its files are not known here
+	Based      bool `json:",omitempty"` // the image has a base image, whose files this package cannot see
 
-	// BaseUsers are the users of the base image, if there are users to add.
+	// BaseUsers contains the users of the base image. New needs it only if the
+	// choices add users to a base image.
 	BaseUsers *BaseUsers `json:",omitempty"`
 }
 
@@ -84,7 +86,7 @@ func New(ctx context.Context, src closure.Source, c *closure.Closure, choices Ch
 	return NewReader(ctx, src, c).New(choices, s, platform)
 }
 
-// New is like the function [New], and uses the files that r has read already.
+// New is like the function [New], but does not read again what r has already read.
 func (r *Reader) New(choices Choices, s StartSettings, platform *ocispec.Platform) (*Application, error) {
 	if err := choices.Check(); err != nil {
 		return nil, err
@@ -102,7 +104,7 @@ func (r *Reader) New(choices Choices, s StartSettings, platform *ocispec.Platfor
 	if err != nil {
 		return nil, err
 	}
-	if !s.Based { // with a base image, the users of the base image count
+	if !s.Based { // with a base image, the user may be one of the base image's users
 		if err := r.checkRunAs(app, s.User); err != nil {
 			return nil, err
 		}
@@ -111,8 +113,8 @@ func (r *Reader) New(choices Choices, s StartSettings, platform *ocispec.Platfor
 	return app, err
 }
 
-// start sets what app starts, and returns the file of the program. It returns no
-// file if only the base image can contain the program.
+// start sets app.Start, and returns the file of the program that the container
+// starts. It returns the zero place if only the base image can contain the program.
 func (r *Reader) start(app *Application, s StartSettings) (starts place, err error) {
 	app.Start, err = r.program(app.Roots, app.Program)
 	if s.Entrypoint == nil {
@@ -125,8 +127,9 @@ func (r *Reader) start(app *Application, s StartSettings) (starts place, err err
 		p, name, _ := splitStorePath(app.Start)
 		return r.find(p, name)
 	}
-	// Start records what would run without this setting, because inspect and verify
-	// show the difference. It is no error if nothing would run.
+	// app.Start records the program that would run without this setting, because
+	// inspect and verify show the difference. If no program would run, that is no
+	// error.
 	if err != nil {
 		if errors.As(err, new(*ReadError)) {
 			return place{}, err
@@ -140,7 +143,8 @@ func (r *Reader) start(app *Application, s StartSettings) (starts place, err err
 	return starts, err
 }
 
-// fill adds the links at the root of the file system.
+// fill adds the directories of programs, the links at the root of the file system,
+// the users and the files.
 func (r *Reader) fill(app *Application, s StartSettings) error {
 	for _, root := range app.Roots {
 		dir, err := r.find(root, binDir)
@@ -188,9 +192,9 @@ func (r *Reader) fill(app *Application, s StartSettings) error {
 	return r.place(app, s.Based)
 }
 
-// platform returns the platform of the image. The stated platform comes first, and
-// must not contradict the program. Then come the platform of the program, and those
-// of the roots.
+// platform returns the platform of the image. If the user stated a platform,
+// platform returns it, and the program must not contradict it. Otherwise it returns
+// the platform of the program, or else of the first root that has one.
 func (r *Reader) platform(roots []closure.StorePath, starts place, stated *ocispec.Platform) (ocispec.Platform, error) {
 	p, ok, err := r.runsOn(starts)
 	if err != nil {
@@ -217,7 +221,8 @@ func (r *Reader) platform(roots []closure.StorePath, starts place, stated *ocisp
 	return p, nil
 }
 
-// ErrNoPlatform returns the error for roots whose files do not tell a platform.
+// ErrNoPlatform returns the error for roots without a file that was built for a
+// platform.
 func ErrNoPlatform(roots []closure.StorePath) error {
 	return hint.Add(fmt.Errorf("%s: no file says for which platform it is", some(texts(roots))),
 		"state it: --platform linux/amd64, or x86_64-linux="+string(roots[0]))
@@ -233,8 +238,9 @@ func (r *Reader) readFile(p closure.StorePath, name string) ([]byte, error) {
 	return closure.ReadFile(r.ctx, r.source, r.closure.Info(at.store), at.name, most)
 }
 
-// IsSystem reports whether a root is meant to be a NixOS system: it has an init, or
-// the file "system", which only a toplevel has.
+// IsSystem reports whether a root is meant to be a NixOS system. Such a root has an
+// entry "init" or a file "system". Only the toplevel of a NixOS system has this
+// file.
 func (r *Reader) IsSystem(root closure.StorePath) (bool, error) {
 	t, err := r.tree(root)
 	if err != nil {
@@ -256,5 +262,6 @@ func Key(c *closure.Closure, choices Choices, s StartSettings, platform *ocispec
 	return "application " + hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// keyVersion must change if New makes a different result from the same input.
+// keyVersion must change when a new version of nixoci makes another result from the
+// same input.
 const keyVersion = 2

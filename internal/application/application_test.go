@@ -21,8 +21,8 @@ import (
 )
 
 // files is a store path in memory. It maps a name to "-> target" for a symlink, "x
-// content" for a program, or "f content" for a file. Directories follow from the
-// names. {NAME} in a target or content becomes the store path of that name.
+// content" for a program, or "f content" for a file. The directories are those in
+// the names. In a target or content, {NAME} stands for the store path of that name.
 type files map[string]string
 
 func (f files) visit(v nar.Visitor) error {
@@ -88,8 +88,8 @@ type size int64
 
 func (s *size) Write(p []byte) (int, error) { *s += size(len(p)); return len(p), nil }
 
-// world makes a closure of store paths. If one is called base, all others refer to
-// it.
+// world makes a closure of the given store paths. If a store path is called base,
+// all others refer to it.
 func world(t *testing.T, paths map[string]files) (*source, *closure.Closure) {
 	t.Helper()
 	src := &source{trees: map[closure.StorePath]files{}}
@@ -117,7 +117,8 @@ func world(t *testing.T, paths map[string]files) (*source, *closure.Closure) {
 	return src, c
 }
 
-// elf returns the beginning of a program for a machine, given by its ELF number.
+// elf returns the beginning of a program for machine, which is the number of a
+// processor architecture in ELF files.
 func elf(machine uint16) string {
 	b := make([]byte, 64)
 	copy(b, "\x7fELF\x02\x01\x01")
@@ -201,8 +202,8 @@ func TestNew(t *testing.T) {
 	}
 }
 
-// TestRelativeEntrypoint checks an entrypoint that is a path below a root. It is
-// another file on each platform.
+// TestRelativeEntrypoint checks an entrypoint that is a path below a root. For such
+// an entrypoint, each platform has another store path with another file.
 func TestRelativeEntrypoint(t *testing.T) {
 	src, c := world(t, map[string]files{"data": {"x": "f"}, "many-1": {"bin/a": amd64, "bin/b": amd64, "libexec/c": arm64}})
 	app, err := New(t.Context(), src, c, Choices{Roots: roots("data", "many-1")}, StartSettings{Entrypoint: []string{"libexec/c", "-x"}}, nil)
@@ -272,8 +273,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestPlatformOfRoot checks that the platform comes from the programs, or else from
-// all ELF files of the closure.
+// TestPlatformOfRoot checks that the platform of a root is that of its programs, or
+// else that of all ELF files of its closure.
 func TestPlatformOfRoot(t *testing.T) {
 	src, c := world(t, map[string]files{
 		"base":    {"lib/x.so": arm64},
@@ -313,7 +314,7 @@ func TestReadOnce(t *testing.T) {
 	}
 }
 
-// TestChangedStore checks that a damaged store path gives a ReadError.
+// TestChangedStore checks that New returns a ReadError for a damaged store path.
 func TestChangedStore(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64}})
 	src.trees[storePath("hello-1")]["bin/hello"] += "!"
@@ -363,7 +364,8 @@ func TestUserFiles(t *testing.T) {
 	}
 }
 
-// TestLinkedPasswd checks that a user may come from the closure's own passwd file.
+// TestLinkedPasswd checks that the setting user accepts a user of a passwd file in
+// the closure, if the image links that file to /etc/passwd.
 func TestLinkedPasswd(t *testing.T) {
 	src, c := world(t, map[string]files{
 		"hello-1": {"bin/hello": amd64},
@@ -401,8 +403,8 @@ func TestKey(t *testing.T) {
 		}
 		seen[key] = fmt.Sprint(i)
 	}
-	// The image must record each field of Choices, so a new field needs a change
-	// there.
+	// The image must record each field of Choices. A new field needs a change in the
+	// code that records them.
 	if n := reflect.TypeFor[Choices]().NumField(); n != 9 {
 		t.Errorf("Choices have %d fields: record the new one, and add it here", n)
 	}
@@ -410,7 +412,8 @@ func TestKey(t *testing.T) {
 
 func text(s string) *string { return &s }
 
-// TestFiles checks files with owners, and the directories that they need.
+// TestFiles checks the entries for files with owners, and for the parent directories
+// of these files.
 func TestFiles(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64, "share/x": "f data"}})
 	choices := Choices{Roots: roots("hello-1"), Links: []string{"/bin"}, Files: []File{
@@ -474,8 +477,8 @@ func TestFiles(t *testing.T) {
 	hinttest.Error(t, err, nil, "is given twice")
 }
 
-// TestCopiedDirectories checks that a directory of the closure can be copied with
-// another owner.
+// TestCopiedDirectories checks that New can copy a directory of the closure and give
+// it another owner.
 func TestCopiedDirectories(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64},
 		"site": {"www/a/index.html": "f page", "www/run": "x #!/bin/sh", "www/link": "-> a", "www-not": "f no", "large/x": "f " + strings.Repeat("x", maxContent+1)}})

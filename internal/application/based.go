@@ -11,30 +11,30 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// mergedDirectories are directories that are symlinks in the images of many
-// distributions: /bin to /usr/bin, /var/run to /run. If a layer contained such a
-// directory, it would replace the link and hide the files behind it.
+// mergedDirectories lists directories that are symlinks in the images of many
+// distributions. For example, /bin links to /usr/bin, and /var/run links to /run.
+// If a layer contained such a directory, the directory would replace the link and
+// hide the files in the link's target.
 var mergedDirectories = []string{
 	"bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr/sbin", "usr/lib64", "usr/tmp", "var/run", "var/lock", "var/mail",
 }
 
-// directoryModes are the modes of directories for which distributions do not use
-// 0755.
+// directoryModes contains the directories that have another mode than 0755 in
+// distributions.
 var directoryModes = map[string]int64{"root": 0o700, "tmp": 0o1777, "var/empty": 0o555, "var/tmp": 0o1777}
 
-// modeOf returns the mode of a parent directory of files, if nothing states its
-// mode.
+// modeOf returns the mode of a parent directory that the choices do not list.
 func modeOf(dir string) int64 { return cmp.Or(directoryModes[dir], 0o755) }
 
-// BaseUsers are the files of a base image that list its users. A file that the base
-// lacks is nil.
+// BaseUsers holds the contents of a base image's /etc/passwd and /etc/group. A file
+// that the base image lacks is nil.
 type BaseUsers struct {
 	Passwd []byte
 	Group  []byte
 }
 
-// addUsers makes the files that list the users of the base image and those of the
-// choices.
+// addUsers sets PasswdFile and GroupFile: the files of the base image with the users
+// of the choices added.
 func (a *Application) addUsers(base *BaseUsers) error {
 	if base == nil {
 		return errors.New("users: nobody has read the users of the base image")
@@ -57,7 +57,7 @@ func (a *Application) addUsers(base *BaseUsers) error {
 		}
 		passwd = appendLine(passwd, fmt.Sprintf("%s:x:%d:%d::%s:%s", u.Name, u.UID, u.GID, u.Home, shell))
 		if _, ok := groups.byID[u.GID]; ok {
-			continue // the user is in a group of the base
+			continue // the base image already has a group with this id
 		}
 		if id, ok := groups.byName[u.Name]; ok {
 			return fmt.Errorf("user %s: the group of this name in the base image has the id %d, not %d", u.Name, id, u.GID)
@@ -69,14 +69,14 @@ func (a *Application) addUsers(base *BaseUsers) error {
 	return nil
 }
 
-// ids are the names and ids in /etc/passwd or /etc/group.
+// ids holds the names and ids in /etc/passwd or /etc/group.
 type ids struct {
 	byName    map[string]int64
 	byID      map[int64]string
-	rootShell string // the shell of root, else /bin/sh
+	rootShell string // root's shell in /etc/passwd, or /bin/sh if the file names no shell
 }
 
-// idsIn reads the names and ids. It ignores lines that have another form.
+// idsIn reads the names and ids in file. It ignores lines without an id.
 func idsIn(file []byte) ids {
 	found := ids{map[string]int64{}, map[int64]string{}, "/" + shellFile}
 	for line := range strings.Lines(string(file)) {

@@ -2,7 +2,7 @@
 // Besides the store paths, the image needs a program to start, a platform, and
 // links at the root of the file system.
 //
-// [Choices] are what a person decides. [New] derives all other values from the
-// choices and the files of the closure, always with the same result. So the image
-// records only the choices, and verify derives the other values again.
+// [Choices] contains what the user decides. [New] derives all other values from the
+// choices and the files of the closure. The same input always gives the same result.
+// So the image records only the choices, and verify derives the other values again.
 package application

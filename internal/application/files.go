@@ -13,36 +13,36 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// File is a file, directory or symlink that the user adds to the image, with owner
-// and mode. At most one of Text, Source and Target is set. If none is set, it is a
-// directory.
+// File describes a file, directory or symlink that the user adds to the image, with
+// owner and mode. At most one of Text, Source and Target is set. A File with none of
+// them describes a directory.
 type File struct {
 	Path   string  `json:"path"`             // absolute path in the image
 	Text   *string `json:"text,omitempty"`   // content of the file
-	Source string  `json:"source,omitempty"` // file in the closure to copy, or directory to copy with all that it contains
+	Source string  `json:"source,omitempty"` // file of the closure to copy, or directory of the closure to copy with its content
 	Target string  `json:"target,omitempty"` // target of the symlink
-	Mode   string  `json:"mode,omitempty"`   // octal; "" means 0644 for files, and 0755 for directories and programs. A copied directory keeps the modes of the files in it
+	Mode   string  `json:"mode,omitempty"`   // octal; "" means 0644 for files, and 0755 for directories and programs. In a copied directory, the entries get the modes of copiedMode
 	UID    int64   `json:"uid,omitempty"`
 	GID    int64   `json:"gid,omitempty"`
-	Setuid bool    `json:"setuid,omitempty"` // allows the mode bits setuid and setgid
+	Setuid bool    `json:"setuid,omitempty"` // Mode may contain the bits setuid and setgid
 }
 
-// Limits of files. Owners are limited to what a tar header can hold.
+// Limits of the added files.
 const (
 	maxFiles   = 10_000
 	maxContent = 1 << 20 // bytes of one file
-	maxSum     = 1 << 26 // bytes of all files, because they are held in memory
+	maxSum     = 1 << 26 // bytes of all files together, because nixoci holds them in memory
 	maxOwner   = 1<<21 - 1
 )
 
-// Placed is an entry of the files layer.
+// Placed describes an entry of the files layer.
 type Placed struct {
 	Name     string // without a leading slash
 	Kind     closure.Kind
 	Mode     int64
 	UID, GID int64
-	Target   string // of a symlink
-	Content  []byte // of a file
+	Target   string // target of a symlink
+	Content  []byte // content of a file
 }
 
 var octalMode = regexp.MustCompile(`^0?[0-7]{3,4}$`)
@@ -115,15 +115,16 @@ func checkFiles(files []File) error {
 // HasFiles reports whether the image has a files layer.
 func (c *Choices) HasFiles() bool { return len(c.Files) > 0 }
 
-// RootDirectories are the directories of the root layer in every image.
+// RootDirectories lists the directories of the root layer in every image without a
+// base image.
 var RootDirectories = []string{"dev", "etc", "proc", "root", "run", "sys", "tmp", "var", "var/empty", "var/tmp"}
 
-// rootFiles are the files of the root layer in every image.
+// rootFiles lists the files of the root layer in every image without a base image.
 var rootFiles = []string{"etc/passwd", "etc/group", "etc/nsswitch.conf"}
 
-// place makes the entries of the files layer: the files, and those of their parent
-// directories that no other layer contains. With a base image, the root layer has
-// none of its usual files and directories.
+// place makes the entries of the files layer. They are the files of the choices, and
+// the parent directories that no other layer contains. In an image with a base
+// image, the root layer has none of its usual files and directories.
 func (r *Reader) place(app *Application, based bool) error {
 	for _, f := range app.Files {
 		name := f.Path[1:]
@@ -156,8 +157,8 @@ func (r *Reader) place(app *Application, based bool) error {
 	return app.placeParents(based)
 }
 
-// checkPlaced refuses copied directories that are too large, or that contain a file
-// which the image already has.
+// checkPlaced refuses too many or too large files, and a file that the image already
+// has. Copied directories can contain such files.
 func (a *Application) checkPlaced(based bool) error {
 	if len(a.Placed) > maxFiles {
 		return hint.Add(fmt.Errorf("%d files with owners, at most %d are allowed", len(a.Placed), maxFiles), "copy less, and link the rest")
@@ -179,16 +180,17 @@ func (a *Application) checkPlaced(based bool) error {
 	return nil
 }
 
-// userFiles list the users.
+// userFiles are the files of the root layer that list users and groups.
 var userFiles = []string{"etc/passwd", "etc/group"}
 
-// isRoot reports whether the root layer has an entry called name.
+// isRoot reports whether the root layer has an entry called name. based is true for
+// an image with a base image.
 func (a *Application) isRoot(name string, based bool) bool {
 	return a.has(name) || a.PasswdFile != nil && slices.Contains(userFiles, name) || !based && (slices.Contains(RootDirectories, name) || slices.Contains(rootFiles, name))
 }
 
-// copied returns the entries for a file or directory of the closure that is copied
-// to p.
+// copied returns the entries for f.Source, a file or directory of the closure. The
+// first entry is p with the kind, mode and content of the source.
 func (r *Reader) copied(f File, p Placed) ([]Placed, error) {
 	store, name, ok := splitStorePath(f.Source)
 	if !ok || r.closure.Info(store) == nil {
@@ -223,13 +225,13 @@ func (r *Reader) copied(f File, p Placed) ([]Placed, error) {
 }
 
 // copier is a Visitor that copies the content of a directory in a store path. It
-// keeps symlinks as symlinks.
+// copies symlinks as symlinks.
 type copier struct {
-	from string // the directory to copy
-	to   Placed // its place in the image
+	from string // path of the directory to copy, below the store path
+	to   Placed // entry for this directory in the image
 	all  []Placed
 	sum  int64
-	err  error // reason for refusing a file
+	err  error // why the copier refused a file
 }
 
 func (c *copier) add(name string, e closure.Entry, content io.Reader) error {
@@ -269,8 +271,8 @@ func (c *copier) File(name string, executable bool, size int64, content io.Reade
 	return c.add(name, closure.Entry{Kind: closure.KindFile, Executable: executable, Size: size}, content)
 }
 
-// copiedMode returns the mode of a copied file: as in the store, but the owner may
-// write.
+// copiedMode returns the mode of a copied entry. It is the mode in the store, with
+// write permission for the owner.
 func copiedMode(e closure.Entry) int64 {
 	switch {
 	case e.Kind == closure.KindSymlink:

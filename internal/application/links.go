@@ -12,16 +12,16 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// RootEntry is a link at the root of the image into the store, or a directory of such
-// links. A directory has no Target.
+// RootEntry describes a link into the store, at the root of the image or in a
+// directory there. A RootEntry without a Target describes such a directory.
 type RootEntry struct {
 	Name   string // without a leading slash
 	Target string
 }
 
-// reserved are names at the root of the image where no links can be: the store,
-// directories that the runtime mounts, and the file in which nixoci describes the
-// image.
+// reserved lists the names at the root of the image that a user cannot use. They are
+// the store, the directories that the runtime mounts, and the file in which nixoci
+// describes the image.
 var reserved = []string{"nix", "proc", "sys", "dev", ".nixoci.json"}
 
 // checkLink refuses a wrong value of --link before any file is read.
@@ -36,8 +36,9 @@ func checkLink(dir string) error {
 	return nil
 }
 
-// link links the file or directory dir of the roots at the same place in the image.
-// For a directory it links each entry. Directories of several roots are merged.
+// link links the file or directory dir of the roots to the same place in the image.
+// If dir is a directory, link makes a link for each entry, and merges the
+// directories of several roots.
 func (r *Reader) link(app *Application, dir string) error {
 	if dir == "/" {
 		return r.linkAll(app)
@@ -76,8 +77,9 @@ func (r *Reader) linkAll(app *Application) error {
 	return nil
 }
 
-// merge links name, which all of roots contain. whole is set for a directory that
-// the user named: its entries are linked one by one, even if only one root has it.
+// merge links name, which all of roots contain. If the user named the directory,
+// whole is true. Then merge links the entries one by one, even if only one root has
+// the directory.
 func (r *Reader) merge(app *Application, roots []closure.StorePath, name string, whole bool) error {
 	places := make([]place, len(roots))
 	directories := 0
@@ -108,8 +110,8 @@ func allSame(places []place, same func(place) bool) bool {
 	return !slices.ContainsFunc(places, func(p place) bool { return !same(p) })
 }
 
-// mergeEntries merges one directory of several roots. If only one root has an
-// entry, it is linked without following it.
+// mergeEntries merges one directory of several roots. If only one root has an entry,
+// mergeEntries links the entry and does not follow it, even if it is a symlink.
 func (r *Reader) mergeEntries(app *Application, roots []closure.StorePath, dir string) error {
 	owners, names, err := r.owners(roots, dir)
 	if err != nil {
@@ -152,8 +154,8 @@ func (r *Reader) owners(roots []closure.StorePath, dir string) (owners map[strin
 	return owners, names, nil
 }
 
-// add adds an entry and its parent directories. If the name exists already, the
-// earlier entry stays.
+// add adds an entry and its parent directories. If there is already an entry of the
+// same name, add keeps the earlier entry.
 func (a *Application) add(e RootEntry) {
 	for dir := parent(e.Name); dir != ""; dir = parent(dir) {
 		if !a.has(dir) {
@@ -173,7 +175,7 @@ func (a *Application) has(name string) bool {
 // memory.
 const MaxEntries = 100_000
 
-// checkEntries sorts the entries. It refuses an entry below a path that is itself a
+// checkEntries sorts the entries. It refuses too many entries, and an entry below a
 // link.
 func (a *Application) checkEntries() error {
 	if len(a.Entries) > MaxEntries {
@@ -196,16 +198,16 @@ func (a *Application) checkEntries() error {
 	return nil
 }
 
-// Places where programs look for a shell and for certificates. An image links them
-// on request.
+// Files that the image links to files of the closure if the user asks for a shell or
+// for certificates.
 const (
 	shellFile        = "bin/sh"
 	certificatesFile = "etc/ssl/certs/ca-bundle.crt"
 )
 
-// certificateNames are the places where programs look for certificates. The first
-// two are for OpenSSL and Go in nixpkgs and Debian, the last is for Fedora and its
-// relatives.
+// certificateNames lists the places where programs look for certificates. OpenSSL
+// and Go use the first two in nixpkgs and Debian. Fedora and its relatives use the
+// last.
 var certificateNames = []string{certificatesFile, "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt"}
 
 // Names, without versions, of the packages that contain a shell or certificates.
@@ -214,8 +216,9 @@ var (
 	certificatePackages = []string{"cacert", "nss-cacert", "ca-certificates"}
 )
 
-// provider returns the path of file in a store path. It takes the first root that
-// has the file, or else the only matching package of the closure.
+// provider returns the path of file in the first root that has this file. If no root
+// has it, provider uses the only store path of the closure that has the file and
+// belongs to one of packages. Errors call the file by the name what.
 func (r *Reader) provider(roots []closure.StorePath, file string, packages []string, what string) (string, error) {
 	has := func(p closure.StorePath) (bool, error) {
 		at, err := r.find(p, file)

@@ -11,12 +11,12 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// maxInterpreters limits how many scripts are followed, each the interpreter of the
-// one before. The kernel has such a limit, too.
+// maxInterpreters limits the number of files that runsOn reads for one program, if
+// the interpreter of a script is itself a script. The kernel has such a limit, too.
 const maxInterpreters = 5
 
-// runsOn returns the platform of a program. For a script, this is the platform of
-// the interpreter in its first line.
+// runsOn returns the platform of a program. If the program is a script, runsOn
+// returns the platform of the interpreter in the first line.
 func (r *Reader) runsOn(at place) (ocispec.Platform, bool, error) {
 	for range maxInterpreters {
 		if p, ok := closure.ELFPlatform(at.head); ok {
@@ -44,9 +44,9 @@ func (r *Reader) runsOn(at place) (ocispec.Platform, bool, error) {
 	return ocispec.Platform{}, false, nil
 }
 
-// Platform returns the platform for which a root was built: that of its programs,
-// or else of the ELF files in its closure. It returns false if the closure has only
-// data and scripts.
+// Platform returns the platform for which a root was built. This is the platform of
+// the root's programs, or else of the ELF files in the root's closure. Platform
+// returns false if this closure has only data and scripts.
 func (r *Reader) Platform(root closure.StorePath) (ocispec.Platform, bool, error) {
 	f := found{}
 	names, err := r.programs(root)
@@ -107,7 +107,7 @@ func (r *Reader) elfFiles(p closure.StorePath, f *found) error {
 	return nil
 }
 
-// found lists platforms, each with the first file that was built for it.
+// found lists platforms, and for each platform the first file that was built for it.
 type found []struct {
 	platform ocispec.Platform
 	file     string

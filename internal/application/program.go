@@ -16,7 +16,7 @@ import (
 const binDir = "bin"
 
 // programs returns the names of the programs in a root's bin. It leaves out names
-// that begin with a dot: wrappers start those programs.
+// that begin with a dot, because only wrappers start those programs.
 func (r *Reader) programs(root closure.StorePath) (names []string, err error) {
 	all, err := r.list(root, binDir)
 	if err != nil {
@@ -39,8 +39,9 @@ func (r *Reader) programs(root closure.StorePath) (names []string, err error) {
 
 func (p place) isProgram() bool { return p.Kind == closure.KindFile && p.Executable }
 
-// program returns the program that the image starts by default: the chosen name, or
-// else the only program of the first root that has any.
+// program returns the program that the image starts by default. If chosen is not "",
+// this is the first root's program with the name chosen. Otherwise it is the only
+// program of the first root that has programs.
 func (r *Reader) program(roots []closure.StorePath, chosen string) (string, error) {
 	for _, root := range roots {
 		if chosen != "" {
@@ -72,7 +73,7 @@ func (r *Reader) program(roots []closure.StorePath, chosen string) (string, erro
 	return "", hint.Add(fmt.Errorf("%w: %s has none in bin", errNoProgram, some(texts(roots))), entrypointHint)
 }
 
-// Errors that start ignores for an image with a base image.
+// Errors that the method start ignores for an image with a base image.
 var (
 	errNoProgram  = errors.New("no program to start")
 	errNotInImage = errors.New("the image has no such file")
@@ -87,7 +88,8 @@ func texts(roots []closure.StorePath) (all []string) {
 	return all
 }
 
-// likely returns the program that is named after the package, or else the first.
+// likely returns the program that has the name of the package, or else the first
+// program.
 func likely(root closure.StorePath, names []string) string {
 	for _, n := range names {
 		if n == root.Name() || strings.HasPrefix(root.Name(), n+"-") {
@@ -97,7 +99,8 @@ func likely(root closure.StorePath, names []string) string {
 	return names[0]
 }
 
-// some returns the first names as a list for an error text.
+// some returns the first names as a list for an error text, and the number of the
+// other names.
 func some(names []string) string {
 	const most = 12
 	if len(names) <= most {
@@ -112,7 +115,7 @@ type notInImage struct{ why string }
 func (e notInImage) Error() string      { return e.why }
 func (notInImage) Is(target error) bool { return target == errNotInImage }
 
-// starts returns the program that a runtime finds under word, the first word of an
+// starts returns the program that a runtime starts if word is the first word of the
 // entrypoint.
 func (r *Reader) starts(word string, app *Application) (place, error) {
 	missing := func(why error) error {
@@ -162,8 +165,9 @@ func (r *Reader) starts(word string, app *Application) (place, error) {
 	return at, nil
 }
 
-// target returns the path of file in the store. It is file itself if that is in the
-// store, or else the target of the link that file leads through.
+// target returns the path in the store to which the file of the image leads. If file
+// is a path in the store, target returns file. Otherwise it replaces the link at the
+// beginning of file by the link's target. It returns false if there is no such link.
 func (a *Application) target(file string) (string, bool) {
 	file = path.Clean(file)
 	if _, _, ok := splitStorePath(file); ok {

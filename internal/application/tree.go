@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Reader reads the files of a closure. It reads each store path once, completely,
-// and checks its narHash.
+// Reader reads the files of a closure. It reads each store path completely and only
+// once, and checks the narHash.
 type Reader struct {
 	ctx     context.Context
 	source  closure.Source
@@ -33,29 +33,32 @@ func NewReader(ctx context.Context, src closure.Source, c *closure.Closure) *Rea
 	return &Reader{ctx: ctx, source: src, closure: c, trees: map[treeKey]*tree{}}
 }
 
-// Of returns a Reader for another closure. It shares the store paths that r has
-// read.
+// Of returns a Reader for another closure. The new Reader and r share the store paths
+// that either of them has read.
 func (r *Reader) Of(src closure.Source, c *closure.Closure) *Reader {
 	return &Reader{ctx: r.ctx, source: src, closure: c, trees: r.trees}
 }
 
-// tree is the content of one store path. The keys are paths relative to it.
+// tree holds the content of one store path. The keys of its maps are paths relative
+// to the store path.
 type tree struct {
 	entries  map[string]entry
 	children map[string][]string // names in each directory, sorted
 }
 
-// entry is an entry of a tree, with the first bytes if it is a file.
+// entry describes an entry of a tree. head holds the first bytes of an ELF file or a
+// script, and is nil for all others.
 type entry struct {
 	closure.Entry
 	head []byte
 }
 
-// maxHead is how many bytes of a file are kept: enough for an ELF header, or for
-// the first line of a script.
+// maxHead is the largest number of bytes in head. This is enough for an ELF header,
+// or for the first line of a script.
 const maxHead = 256
 
-// maxLinks limits how many symlinks are followed. The kernel has the same limit.
+// maxLinks limits how many symlinks find follows for one name. The kernel has the
+// same limit.
 const maxLinks = 40
 
 func (t *tree) add(name string, e entry) {
@@ -66,7 +69,8 @@ func (t *tree) add(name string, e entry) {
 	}
 }
 
-// parent returns the directory of name, "" for the store path itself.
+// parent returns the directory that contains name. If this is the store path itself,
+// parent returns "".
 func parent(name string) string {
 	if dir := path.Dir(name); dir != "." {
 		return dir
@@ -100,7 +104,7 @@ func (t *tree) File(name string, executable bool, size int64, content io.Reader)
 	return err
 }
 
-// tree reads one store path.
+// tree reads one store path, unless the Reader has already read it.
 func (r *Reader) tree(p closure.StorePath) (*tree, error) {
 	info := r.closure.Info(p)
 	if info == nil {
@@ -125,7 +129,7 @@ type ReadError struct{ Err error }
 func (e *ReadError) Error() string { return e.Err.Error() }
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// place is an entry that is not a symlink, with its position in the store.
+// place describes an entry that is not a symlink, and where it is in the store.
 type place struct {
 	store closure.StorePath
 	name  string // path below store, "" for the store path itself
@@ -134,12 +138,12 @@ type place struct {
 
 func (p place) String() string { return path.Join(string(p.store), p.name) }
 
-// find resolves name in a store path, and follows symlinks within the closure. The
-// error wraps fs.ErrNotExist if nothing has this name, or if a link leads out of
-// the closure.
+// find returns the entry at name in a store path. It follows symlinks within the
+// closure. The error wraps fs.ErrNotExist if there is no such entry, or if a symlink
+// leads out of the closure.
 func (r *Reader) find(p closure.StorePath, name string) (place, error) {
 	asked := path.Join(string(p), name)
-	var done []string // elements of the path that are resolved: they are below p and not symlinks
+	var done []string // leading elements of the path below p; none of them is a symlink
 	todo := elements(name)
 	for links := 0; ; {
 		t, err := r.tree(p)
@@ -180,7 +184,8 @@ func elements(name string) []string {
 	return strings.Split(name, "/")
 }
 
-// splitStorePath splits the path of a file into its store path and the rest.
+// splitStorePath splits the path of a file in the store into the store path and the
+// name below the store path.
 func splitStorePath(file string) (p closure.StorePath, name string, ok bool) {
 	rest, ok := strings.CutPrefix(path.Clean(file), closure.StoreDir+"/")
 	if !ok {

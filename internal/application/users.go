@@ -11,7 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// User is a line of /etc/passwd, together with the line of /etc/group of the same
+// User describes a line of /etc/passwd, and the line of /etc/group that has the same
 // name.
 type User struct {
 	Name string `json:"name"`
@@ -20,8 +20,8 @@ type User struct {
 	Home string `json:"home"`
 }
 
-// noHome is the home directory of a user without one. It is empty, and nobody can
-// write to it.
+// noHome is the home directory of a user for whom no home directory is given. The
+// directory is empty, and only root can write to it.
 const noHome = "/var/empty"
 
 // everyUser lists the users of every image.
@@ -30,8 +30,8 @@ var everyUser = []User{
 	{Name: "nobody", UID: 65534, GID: 65534, Home: noHome},
 }
 
-// maxID is the largest user or group id in Linux. The next number means "no change"
-// in system calls.
+// maxID is the largest user or group id in Linux. In system calls, the next number
+// means that the id does not change.
 const maxID = 1<<32 - 2
 
 var userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
@@ -100,14 +100,14 @@ func checkUsers(users []User) error {
 	return nil
 }
 
-// users returns all users of the image, by id.
+// users returns all users of the image, sorted by user id.
 func (c *Choices) users() []User {
 	all := append(slices.Clone(everyUser), c.Users...)
 	slices.SortFunc(all, func(a, b User) int { return int(min(1, max(-1, a.UID-b.UID))) })
 	return all
 }
 
-// HasShell reports whether the image has /bin/sh, a link into the closure.
+// HasShell reports whether /bin/sh in the image links to a file of the closure.
 func (a *Application) HasShell() bool {
 	_, ok := a.target("/" + shellFile)
 	return ok
@@ -139,8 +139,8 @@ func (a *Application) Group() []byte {
 // of glibc do not use DNS, and others do not read /etc/hosts first.
 const Nsswitch = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nservices: files\nprotocols: files\n"
 
-// checkRunAs refuses the name of a user or group that the image does not have. A
-// number needs no entry.
+// checkRunAs checks the setting USER or USER:GROUP. It refuses the name of a user or
+// group that the image does not have. A number is always allowed.
 func (r *Reader) checkRunAs(app *Application, setting string) error {
 	user, group, both := strings.Cut(setting, ":")
 	for _, side := range []struct {
@@ -162,8 +162,8 @@ func (r *Reader) checkRunAs(app *Application, setting string) error {
 	return nil
 }
 
-// names returns the names in passwd or group. If the image links the closure's own
-// file, it reads that file.
+// names returns the names in /etc/passwd or /etc/group. If the image links this file
+// to a file of the closure, names reads the file of the closure.
 func (r *Reader) names(app *Application, file string) ([]string, error) {
 	text := string(app.Passwd())
 	if file == "group" {

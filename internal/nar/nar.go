@@ -13,12 +13,12 @@ import (
 // length and the bytes, padded with zeros to a multiple of eight.
 const magic = "nix-archive-1"
 
-// These are the limits of a NAR's contents. Linux allows no longer names, so no
-// usable store path exceeds them.
+// Limits of the names in a NAR. Linux does not allow longer names, so no usable
+// store path exceeds these limits.
 const (
-	maxName   = 255  // bytes, NAME_MAX
-	MaxTarget = 4095 // bytes, PATH_MAX without its NUL
-	maxPath   = 4095 // bytes of an entry's path with its slashes; also limits the depth
+	maxName   = 255  // bytes of an entry's name; Linux calls this limit NAME_MAX
+	MaxTarget = 4095 // bytes of a symlink's target; PATH_MAX of Linux without the NUL
+	maxPath   = 4095 // bytes of an entry's path with its slashes; this also limits the depth
 )
 
 // ErrMalformed is wrapped by every error about a file tree that a NAR cannot
@@ -29,8 +29,8 @@ func Errorf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// checkName checks the name of a directory entry. prev is the name of the entry
-// before it, "" for the first.
+// checkName checks the name of an entry in the directory dir. prev is the name of
+// the previous entry, or "" for the first entry.
 func checkName(dir, name, prev string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
@@ -59,8 +59,8 @@ func checkTarget(name, target string) error {
 	return nil
 }
 
-// Framer converts the calls of a Visitor to the bytes of a NAR around the
-// contents of files. It appends them to Buf. The caller empties Buf.
+// Framer converts the calls of a Visitor to all bytes of a NAR except the contents
+// of files. It appends these bytes to Buf. The caller empties Buf.
 type Framer struct {
 	Buf  []byte
 	open []openDir // the open directories, outermost first
@@ -68,8 +68,8 @@ type Framer struct {
 }
 
 type openDir struct {
-	name string // relative to the root, "" for the root itself
-	prev string // name of the last entry, "" before the first
+	name string // path relative to the root, "" for the root itself
+	prev string // name of the last entry so far, "" before the first entry
 }
 
 func (f *Framer) str(s string) {
@@ -86,11 +86,11 @@ func (f *Framer) strs(all ...string) {
 
 var zeros [8]byte
 
-// pad returns the number of zeros that follow n bytes.
+// pad returns the number of zeros that follow a string of n bytes.
 func pad(n int64) int { return int(-n & 7) }
 
-// entry closes the open directories that do not contain name. Then it starts
-// the node of name.
+// entry closes the open directories that do not contain name, and then starts the
+// node of name.
 func (f *Framer) entry(name string) error {
 	if name == "" {
 		if f.done || len(f.open) > 0 {
@@ -129,7 +129,7 @@ func (f *Framer) closeDir() {
 	f.endEntry()
 }
 
-// endEntry closes the entry around a node. The root has no such entry.
+// endEntry closes the entry that surrounds a node. The root node has no entry.
 func (f *Framer) endEntry() {
 	if len(f.open) > 0 {
 		f.str(")")
@@ -183,7 +183,8 @@ func (f *Framer) FileEnd(size int64) {
 	f.endEntry()
 }
 
-// End closes all open directories. No entry may follow.
+// End closes all open directories and completes the NAR. The caller must not add an
+// entry after End.
 func (f *Framer) End() error {
 	for len(f.open) > 0 {
 		f.closeDir()
@@ -198,17 +199,18 @@ func (f *Framer) End() error {
 type Writer struct {
 	w   io.Writer
 	f   Framer
-	buf []byte // for contents without WriteTo
+	buf []byte // for copying contents whose reader has no WriteTo method
 }
 
-// Small contents are collected before they are written, because most files of a
-// store are small. A hash is faster with large writes.
+// The Writer collects contents of up to narSmall bytes and writes them when it has
+// narGather bytes. Most files of a store are small, and a hash is faster with large
+// writes.
 const (
 	narGather = 32 << 10
 	narSmall  = 4 << 10
 )
 
-// NewWriter returns a Writer to w. The NAR is complete only after Close.
+// NewWriter returns a Writer that writes to w. The NAR is complete only after Close.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 func (w *Writer) flush() error {
@@ -217,7 +219,7 @@ func (w *Writer) flush() error {
 	return err
 }
 
-// gathered flushes the buffer if it is large enough.
+// gathered flushes the buffer if it holds at least narGather bytes.
 func (w *Writer) gathered() error {
 	if len(w.f.Buf) < narGather {
 		return nil
@@ -239,8 +241,8 @@ func (w *Writer) Symlink(name, target string) error {
 	return w.gathered()
 }
 
-// File writes a file. If content has a WriteTo, it must write exactly size
-// bytes. From other readers, File reads at most size bytes.
+// File writes a file. If content has a WriteTo method, this method must write
+// exactly size bytes. From other readers, File reads at most size bytes.
 func (w *Writer) File(name string, executable bool, size int64, content io.Reader) error {
 	if err := w.f.File(name, executable, size); err != nil {
 		return err
@@ -268,7 +270,7 @@ func (w *Writer) contents(size int64, content io.Reader) (int64, error) {
 	return io.CopyBuffer(contents{w}, io.LimitReader(content, size), w.buf)
 }
 
-// contents receives the contents of a file.
+// contents is the io.Writer that receives the contents of a file.
 type contents struct{ *Writer }
 
 func (w contents) Write(p []byte) (int, error) {
@@ -290,8 +292,8 @@ func (w *Writer) Close() error {
 	return w.flush()
 }
 
-// ErrUnread returns the error about a Visitor that has not read all contents.
-// To continue would hash or read wrong bytes.
+// ErrUnread returns the error about a Visitor that has not read all contents of the
+// file name. A caller that continued would hash or read the wrong bytes.
 func ErrUnread(name string, left int64) error {
 	return fmt.Errorf("visitor left %d bytes of %q unread", left, name)
 }

@@ -120,8 +120,8 @@ func TestReadNARRefuses(t *testing.T) {
 	}
 }
 
-// TestReadNARSourceError checks that Read returns the error of its reader,
-// wherever it occurs.
+// TestReadNARSourceError checks that Read returns the error of its reader, after
+// any number of bytes.
 func TestReadNARSourceError(t *testing.T) {
 	boom := errors.New("boom")
 	whole := nartest.NAR(nartest.Words("nix-archive-1 ( type regular contents hello )")...)
@@ -192,12 +192,12 @@ func TestNARWriterRefuses(t *testing.T) {
 	}
 }
 
-// TestNARWriterContents checks that the NAR does not depend on how the contents
-// are read, or on how many bytes are collected.
+// TestNARWriterContents checks that readers of every kind give the same NAR, for
+// contents that the Writer collects and for larger contents.
 func TestNARWriterContents(t *testing.T) {
 	var want []byte
 	for _, wrap := range []func(io.Reader) io.Reader{
-		func(r io.Reader) io.Reader { return r }, // has WriteTo
+		func(r io.Reader) io.Reader { return r }, // this reader has a WriteTo method
 		func(r io.Reader) io.Reader { return struct{ io.Reader }{r} },
 		iotest.OneByteReader, iotest.HalfReader,
 	} {
@@ -225,8 +225,8 @@ func TestNARWriterContents(t *testing.T) {
 	}
 }
 
-// FuzzReadNAR checks that a NAR that Read accepts is the only NAR of its tree:
-// writing the tree gives the same bytes.
+// FuzzReadNAR checks that every NAR that Read accepts is the only NAR of its tree.
+// To do so, it writes the tree again and compares the bytes.
 func FuzzReadNAR(f *testing.F) {
 	f.Add([]byte(nartest.NAR(nartest.Words("nix-archive-1 ( type regular executable '' contents hello )")...)))
 	f.Add([]byte(nartest.NAR(nartest.Directory(nartest.Entry("a", nartest.EmptyFile...), nartest.Entry("b", nartest.Words("( type symlink target a )")...))...)))

@@ -9,14 +9,14 @@ import (
 	"sync"
 )
 
-// readers is a pool of buffered readers. Each buffer has 64 KiB, more than any
-// string in a NAR except the contents of a file.
+// readers is a pool of buffered readers with buffers of 64 KiB. No string in a NAR
+// is longer than that, except the contents of a file.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 64<<10) }}
 
 // Read reads one NAR from r to its end and calls v for every entry. It accepts
 // only the bytes that Nix would write, so each tree has exactly one NAR. Errors
-// wrap [ErrMalformed], or io.ErrUnexpectedEOF if r ends early. Read returns
-// errors of r and v unchanged. After an error, a part of r may be unread.
+// about the NAR wrap [ErrMalformed], or io.ErrUnexpectedEOF if r ends early. Read
+// returns errors of r and v unchanged. After an error, a part of r may be unread.
 func Read(r io.Reader, v Visitor) error {
 	br := readers.Get().(*bufio.Reader)
 	br.Reset(r)
@@ -47,7 +47,7 @@ type reader struct {
 	content content // shared by all files; valid only during Visitor.File
 }
 
-// peek returns the next size bytes. The next discard consumes them.
+// peek returns the next size bytes without consuming them.
 func (n *reader) peek(size int) ([]byte, error) {
 	b, err := n.br.Peek(size)
 	if errors.Is(err, io.EOF) {
@@ -56,8 +56,8 @@ func (n *reader) peek(size int) ([]byte, error) {
 	return b, err
 }
 
-// token returns the next string, of at most limit bytes. The result is valid
-// until the next call.
+// token reads the next string, which may have at most limit bytes. The result is
+// valid until the next call. Errors call the string by the name what.
 func (n *reader) token(what string, limit int) ([]byte, error) {
 	b, err := n.peek(8)
 	if err != nil {
@@ -224,8 +224,8 @@ func (n *reader) file(name string) error {
 	return n.expect(")")
 }
 
-// content is the contents of one file. A read of at least the buffer's size
-// goes directly from the source into the caller's buffer.
+// content reads the contents of one file. If the caller's buffer is at least as
+// large as the buffer of br, the bytes go directly into the caller's buffer.
 type content struct {
 	br   *bufio.Reader
 	left int64

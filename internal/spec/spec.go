@@ -1,9 +1,9 @@
-// Package spec reads image specifications. A specification is a file that describes
-// an image, with the same content as the flags of nixoci build. nix/image.nix
-// writes such files.
+// Package spec reads image specifications. A specification is a JSON file that
+// describes an image. Its fields correspond to the flags of nixoci build.
+// nix/image.nix writes such files.
 //
 // [Specification] is the only place that declares and documents the fields.
-// [Schema] and [FieldTable] are made from it.
+// [Schema] and [FieldTable] are derived from this struct.
 package spec
 
 import (
@@ -21,7 +21,8 @@ import (
 // Version is the version of specifications that this nixoci reads.
 const Version = 1
 
-// Specification describes an image. A missing field has the default of its flag.
+// Specification describes an image. If a field is missing, the default of its flag
+// applies.
 type Specification struct {
 	Version     int               `json:"nixociImage" doc:"version of the specification: 1" flag:""`
 	Contents    []string          `json:"contents" doc:"store paths of an application or a NixOS system; write SYSTEM= before one to state its platform; the first gives the image its title" flag:"CLOSURE"`
@@ -44,7 +45,7 @@ type Specification struct {
 	Layers      Layers            `json:"layers,omitzero" doc:"how store paths are divided into layers" flag:""`
 }
 
-// User is a line of /etc/passwd.
+// User describes a line of /etc/passwd.
 type User struct {
 	Name string `json:"name" doc:"name of the user and of the group" flag:""`
 	UID  int64  `json:"uid" doc:"user id" flag:""`
@@ -52,7 +53,7 @@ type User struct {
 	Home string `json:"home,omitempty" doc:"home directory (default /var/empty)" flag:""`
 }
 
-// File is a file, a directory or a symlink.
+// File describes a file, a directory or a symlink in the image.
 type File struct {
 	Path   string  `json:"path" doc:"absolute path in the image" flag:""`
 	Text   *string `json:"text,omitempty" doc:"content of a file" flag:""`
@@ -88,7 +89,7 @@ type Healthcheck struct {
 	Retries       int      `json:"retries,omitempty" doc:"failed checks after which the container is unhealthy" flag:"health-retries"`
 }
 
-// Layers corresponds to the flags of the plan.
+// Layers contains the settings that decide which store path is in which layer.
 type Layers struct {
 	Max      int          `json:"max,omitempty" doc:"maximum number of layers for store paths and a base image" flag:"max-layers"`
 	Strategy string       `json:"strategy,omitempty" doc:"how to plan" flag:"plan-strategy"`
@@ -101,7 +102,7 @@ type NamedLayer struct {
 	Name string `json:"name" doc:"name of the layer" flag:""`
 }
 
-// kind describes the file.
+// kind tells package schema how to read and document specifications.
 var kind = schema.Kind[Specification]{
 	Name: "specification", Title: "nixoci image specification", VersionField: "nixociImage", Version: Version,
 	Limit: limit.PlanFile, Page: "docs/specification.md",
@@ -148,5 +149,5 @@ func Fields() []schema.Field { return kind.Fields() }
 // FieldTable returns the list of fields as a Markdown table.
 func FieldTable() string { return kind.FieldTable() }
 
-// Schema is the JSON Schema of specifications.
+// Schema returns the JSON Schema of specifications.
 func Schema() ([]byte, error) { return kind.Schema() }

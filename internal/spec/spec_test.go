@@ -50,7 +50,8 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// TestFields checks that each field is documented and occurs once.
+// TestFields checks that each field has documentation, and that no name occurs
+// twice.
 func TestFields(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range Fields() {
@@ -77,8 +78,8 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// TestReference checks that the table in docs/specification.md equals the one in
-// the code.
+// TestReference checks that the table in docs/specification.md equals the table
+// that FieldTable returns.
 func TestReference(t *testing.T) {
 	const file, begin, end = "../../docs/specification.md", "<!-- fields -->\n", "<!-- end of fields -->\n"
 	page, err := os.ReadFile(file)
