@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -180,24 +179,39 @@ func (c *Closure) NarSize() int64 {
 	return n
 }
 
-// Subset returns the closure of roots, taken from c.
+// Subset returns the closure of roots, taken from c. If roots reach all paths of c,
+// both share them: a large closure is not in memory twice.
 func (c *Closure) Subset(roots ...StorePath) (*Closure, error) {
-	seen := map[StorePath]Info{}
+	seen := make([]bool, len(c.Paths))
+	count := 0
 	todo := slices.Clone(roots)
 	for len(todo) > 0 {
 		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if _, ok := seen[p]; ok {
-			continue
-		}
-		info := c.Info(p)
-		if info == nil {
+		i, ok := c.index[p]
+		if !ok {
 			return nil, fmt.Errorf("closure: root %s: %w", p, ErrMissingReference)
 		}
-		seen[p] = *info
-		todo = append(todo, info.References...)
+		if seen[i] {
+			continue
+		}
+		seen[i] = true
+		count++
+		todo = append(todo, c.Paths[i].References...)
 	}
-	return New(roots, slices.Collect(maps.Values(seen)))
+	if count == len(c.Paths) && len(roots) > 0 {
+		all := &Closure{Roots: slices.Clone(roots), Paths: c.Paths, index: c.index}
+		slices.Sort(all.Roots)
+		all.Roots = slices.Compact(all.Roots)
+		return all, nil
+	}
+	infos := make([]Info, 0, count)
+	for i, p := range c.Paths {
+		if seen[i] {
+			infos = append(infos, p)
+		}
+	}
+	return New(roots, infos)
 }
 
 // A Source gives the closure and the file trees of store paths. Implementations
