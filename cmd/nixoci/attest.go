@@ -154,8 +154,8 @@ func (a *app) attestations(img *report.Image, predicateType string, f *attestFla
 		if err != nil {
 			return nil, fmt.Errorf("read predicate: %w", err)
 		}
-		if !json.Valid(data) {
-			return nil, fmt.Errorf("read predicate: %s is not JSON", f.predicate)
+		if err := attest.CheckPredicate(predicateType, data); err != nil {
+			return nil, fmt.Errorf("read predicate: %s: %w", f.predicate, err)
 		}
 		if len(a.platforms) == 0 {
 			return []attestation{{img.Descriptor, oci.Artifact{Data: data}}}, nil

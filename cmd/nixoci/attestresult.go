@@ -37,15 +37,21 @@ func (f *resultFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.time, "attest-time", "", "time of the verification, for --attest-result: RFC 3339, or seconds since 1970 (default the clock)")
 }
 
-// check checks the flags against each other, before anything is read.
+// checkAlone checks the flags against each other, before a key is read.
+func (f *resultFlags) checkAlone() error {
+	switch {
+	case f.passed:
+	case f.failed:
+		return usagef("--attest-failure: give --attest-result, too")
+	case f.verifier != "" || f.time != "" || f.to != "":
+		return usagef("--verifier-id, --attest-time and --attest-to need --attest-result, which is not given")
+	}
+	return nil
+}
+
+// check checks the flags, before the image is read.
 func (f *resultFlags) check(ref string, closures []string) (err error) {
 	if !f.passed {
-		switch {
-		case f.failed:
-			return usagef("--attest-failure: give --attest-result, too")
-		case f.verifier != "" || f.time != "" || f.to != "":
-			return usagef("--verifier-id, --attest-time and --attest-to need --attest-result, which is not given")
-		}
 		return nil
 	}
 	switch {
@@ -91,8 +97,17 @@ type publishedSummary struct {
 // publish signs the result of a verification and attaches it to the image that arg
 // names.
 func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *verifyFlags) (all []publishedSummary, err error) {
-	if !f.result.passed || !r.OK && !f.result.failed {
+	not := func(why string) ([]publishedSummary, error) {
+		if !a.quiet {
+			a.stderr.Printf("--attest-result: not published%s\n", why)
+		}
 		return nil, nil
+	}
+	switch {
+	case !f.result.passed:
+		return nil, nil
+	case !r.OK && !f.result.failed:
+		return not("; --attest-failure publishes failures")
 	}
 	fail := func(err error) ([]publishedSummary, error) { return all, fmt.Errorf("--attest-result: %w", err) }
 	summary := attest.Summary{
@@ -105,9 +120,15 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 	verified, err := r.Rebuilt()
 	if !r.OK {
 		summary.Result, summary.Levels = attest.Failed, []string{attest.Failed}
-		var v verify.Verified
-		v, err = r.Refuted()
-		verified = []verify.Verified{v}
+		var refuted verify.Refutation
+		refuted, err = r.Refuted(f.policy.loaded != nil)
+		if errors.Is(err, verify.ErrNotRefuted) {
+			return not(": " + err.Error() + ". Requirements that only flags have do not count for others")
+		}
+		verified = []verify.Verified{refuted.Verified}
+		if refuted.Rebuild {
+			summary.Policy = attest.Resource{URI: attest.RebuildPolicy} // readers must know that more than a policy failed
+		}
 	}
 	if err != nil {
 		return fail(err)
@@ -128,13 +149,17 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 		summary.InputAttestations = append(summary.InputAttestations, attest.NewResource(uri, in.Content))
 	}
 	for _, v := range verified {
-		d, err := attest.AttachSummary(ctx, repo, v.AttachTo, image, v.Subjects, &summary, f.result.key)
+		d, already, err := attest.AttachSummary(ctx, repo, v.AttachTo, image, v.Subjects, &summary, f.result.key)
 		if err != nil {
 			return fail(err)
 		}
 		all = append(all, publishedSummary{summary.Result, d, v.Subjects})
 		if !a.quiet {
-			a.stderr.Printf("attached to %s: verification summary %s, signed\n", v.AttachTo.Digest, summary.Result)
+			done := "attached"
+			if already {
+				done = "already attached"
+			}
+			a.stderr.Printf("%s to %s: verification summary %s, signed\n", done, v.AttachTo.Digest, summary.Result)
 		}
 	}
 	return all, nil

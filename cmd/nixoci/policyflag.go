@@ -41,17 +41,17 @@ func (f *policyFlag) apply(o *verify.Options) {
 		return
 	}
 	if n := p.Policy.Signatures.Image; n > 0 {
-		o.Signatures = append(o.Signatures, verify.RequiredSignatures{Keys: p.Keys, Count: n})
+		o.Signatures = append(o.Signatures, verify.RequiredSignatures{Keys: p.Keys, Count: n, Policy: true})
 	}
 	for _, a := range p.Attestations {
-		o.Attestations = append(o.Attestations, verify.RequiredAttestation{Type: a.Type, Keys: p.Keys, MaxAge: a.MaxAge})
+		o.Attestations = append(o.Attestations, verify.RequiredAttestation{Type: a.Type, Keys: p.Keys, MaxAge: a.MaxAge, Policy: true})
 	}
 	if known := f.rebuilders(); len(known) > 0 {
 		r := &p.Policy.Rebuilders
-		o.Rebuilders = append(o.Rebuilders, verify.RequiredRebuilders{Known: known, Count: r.Required, Unanimous: r.Unanimous, MaxAge: p.RebuilderAge})
+		o.Rebuilders = append(o.Rebuilders, verify.RequiredRebuilders{Known: known, Count: r.Required, Unanimous: r.Unanimous, MaxAge: p.RebuilderAge, Policy: true})
 	}
-	if stricter := verify.Required(p.Policy.Signatures.StorePaths); rank(stricter) > rank(o.Require) {
-		o.Require = stricter
+	if paths := verify.Required(p.Policy.Signatures.StorePaths); rank(paths) > 0 && rank(paths) >= rank(o.Require) {
+		o.Require, o.Policy = paths, true
 	}
 	if p.Trusted != nil {
 		o.Keys = p.Trusted

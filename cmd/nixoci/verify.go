@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
@@ -120,11 +121,17 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 			return err
 		}
 	}
+	if err := f.result.checkAlone(); err != nil {
+		return err
+	}
 	if err := f.requirements(a, &o); err != nil {
 		return err
 	}
 	if err := f.result.check(ref, closures); err != nil {
 		return err
+	}
+	if f.result.passed && f.result.at.After(time.Now()) && f.result.time != "" {
+		a.log.Warnf("--attest-time %s is in the future: a statement PASSED does not count before then", f.result.time)
 	}
 	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
 		return err
@@ -317,7 +324,11 @@ func (f *verifyFlags) rebuilders(o *verify.Options) error {
 	case f.rebuilt > known && len(keys) == 0:
 		return usagef("--require-rebuilders %d: %s known: name the keys of others with --rebuilder-key", f.rebuilt, human.Count(known, "rebuilder"))
 	case f.rebuilt > known:
-		return usagef("--require-rebuilders %d: --rebuilder-key names %s (%s)", f.rebuilt, human.Count(known, "different key"), strings.Join(attest.KeyNames(keys), ", "))
+		is := "are"
+		if known == 1 {
+			is = "is"
+		}
+		return usagef("--require-rebuilders %d: only %s %s given, %d are needed: --rebuilder-key names %s", f.rebuilt, human.Count(known, "different key"), is, f.rebuilt, strings.Join(attest.KeyNames(keys), ", "))
 	}
 	o.Rebuilders = append(o.Rebuilders, required)
 	return nil
@@ -337,13 +348,13 @@ func (f *verifyFlags) readKeys(a *app) (keys []attest.NamedKey, err error) {
 				return nil, usagef("--key %s: --attest-result signs with one key, and another private key is given", file)
 			}
 			if f.result.key, err = attest.ParsePrivateKey(data, a.keyPassword); err != nil {
-				return nil, fmt.Errorf("%s: %w", file, err)
+				return nil, fmt.Errorf("--key %s: %w", file, err)
 			}
 			continue
 		}
 		key, err := attest.ParsePublicKey(data)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, fmt.Errorf("--key %s: %w", file, err)
 		}
 		keys = append(keys, attest.NamedKey{Name: file, Key: key})
 	}
@@ -356,7 +367,7 @@ func readKeyFile(flag, file string) ([]byte, error) {
 	}
 	data, err := limit.ReadNamed(file, limit.KeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("read key: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	return data, nil
 }

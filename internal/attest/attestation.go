@@ -23,6 +23,7 @@ type Attestation struct {
 	PredicateType string     // "" if it is not a statement, or cannot be read
 	Signed        bool       // it has a signature, by anybody
 	Signer        string     // name in its certificate; "" if it was signed with a plain key
+	Names         string     // ID of the key that it names; the signature may be by somebody else
 	SignedBy      []NamedKey // the given keys that have signed it, also if it is about another image
 	Refused       string     // reason why it proves nothing; "" if nothing is wrong
 
@@ -113,7 +114,7 @@ func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() 
 	if err != nil {
 		return &Attestation{Refused: err.Error()}, nil
 	}
-	a := &Attestation{PredicateType: e.statement.PredicateType, Signed: true, Signer: signerOf(e.certificate), statement: e.statement}
+	a := &Attestation{PredicateType: e.statement.PredicateType, Signed: true, Signer: signerOf(e.certificate), statement: e.statement, Names: e.hint}
 	a.SignedBy = e.signedBy(keys)
 	switch about := e.statement.digests(); {
 	case !slices.Contains(about, subject):

@@ -61,6 +61,32 @@ func PredicateType(name string) (string, error) {
 	return name, nil
 }
 
+// PredicateName returns the shortest name of a predicate type, "" if it has none.
+func PredicateName(predicateType string) (name string) {
+	for _, n := range PredicateNames() {
+		if predicateTypes[n] == predicateType && (name == "" || len(n) < len(name)) {
+			name = n
+		}
+	}
+	return name
+}
+
+// CheckPredicate checks the content of a statement before it is signed. It must be an
+// object. A verification summary must be one that nixoci verify reads.
+func CheckPredicate(predicateType string, data []byte) error {
+	var object map[string]json.RawMessage
+	switch {
+	case !json.Valid(data):
+		return errors.New("it is not JSON")
+	case json.Unmarshal(data, &object) != nil || object == nil:
+		return errors.New("it is not a JSON object, {…}")
+	case predicateType == SummaryType:
+		_, err := ParseSummary(data)
+		return err
+	}
+	return nil
+}
+
 // PredicateNames returns the short names, sorted.
 func PredicateNames() []string { return slices.Sorted(maps.Keys(predicateTypes)) }
 

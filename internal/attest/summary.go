@@ -109,17 +109,22 @@ func ParseSummary(predicate json.RawMessage) (*Summary, error) {
 
 // AttachSummary signs the summary s of the verification of subjects in the repository
 // name, and attaches it to one of them in repo, which may be another repository. It
-// returns the manifest that attaches it.
-func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, name string, subjects []digest.Digest, s *Summary, key *PrivateKey) (digest.Digest, error) {
+// returns the manifest that attaches it, and whether it was attached already.
+func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, name string, subjects []digest.Digest, s *Summary, key *PrivateKey) (d digest.Digest, already bool, err error) {
 	sealed, err := SealSummary(name, subjects, s, key)
 	if err != nil {
-		return "", err
+		return "", false, err
+	}
+	before, err := repo.Referrers(ctx, to.Digest)
+	if err != nil {
+		return "", false, err
 	}
 	attached, err := repo.Attach(ctx, to, []oci.Artifact{sealed})
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	return attached[0].Digest, nil
+	d = attached[0].Digest
+	return d, slices.ContainsFunc(before, func(b ocispec.Descriptor) bool { return b.Digest == d }), nil
 }
 
 // SealSummary signs the summary s of the verification of subjects, in the repository

@@ -172,3 +172,45 @@ func TestDistinctKeys(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestCheckPredicate checks that nothing is signed that is no statement of its type.
+func TestCheckPredicate(t *testing.T) {
+	summary, err := json.Marshal(testSummary())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ predicateType, data, want string }{
+		{OpenVEXPredicate, `{}`, ""},
+		{OpenVEXPredicate, ` {"a": [1, null]} `, ""},
+		{OpenVEXPredicate, `null`, "not a JSON object"},
+		{OpenVEXPredicate, `[]`, "not a JSON object"},
+		{OpenVEXPredicate, `"x"`, "not a JSON object"},
+		{OpenVEXPredicate, `3`, "not a JSON object"},
+		{OpenVEXPredicate, `{`, "not JSON"},
+		{OpenVEXPredicate, ``, "not JSON"},
+		{SummaryType, string(summary), ""},
+		{SummaryType, `{}`, "no verifier.id"},
+		{SummaryType, strings.Replace(string(summary), "PASSED", "MAYBE", 1), `verificationResult is "MAYBE"`},
+	} {
+		err := CheckPredicate(tt.predicateType, []byte(tt.data))
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.data, err, tt.want)
+		}
+	}
+}
+
+// TestPredicateName checks that a name stands for the type that it was found for.
+func TestPredicateName(t *testing.T) {
+	for _, name := range PredicateNames() {
+		predicateType, err := PredicateType(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := PredicateType(PredicateName(predicateType)); err != nil || again != predicateType {
+			t.Errorf("%s: %s, %v", name, again, err)
+		}
+	}
+	if name := PredicateName("https://example.org/other"); name != "" {
+		t.Error(name)
+	}
+}

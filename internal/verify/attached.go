@@ -1,8 +1,10 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,7 +94,7 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 		if len(found) == 0 {
 			a.inputs = append(a.inputs, a.used(want, v.o.now())...)
 		}
-		a.findings = append(a.findings, found...)
+		a.findings = append(a.findings, requiredBy(want.Policy, found)...)
 		if len(found) == 0 {
 			a.attested = append(a.attested, attestedBy{want.Type, by})
 		}
@@ -101,7 +103,7 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 		t := a.tally(want, v.o.now())
 		a.rebuilt = append(a.rebuilt, t.reports...)
 		a.inputs = append(a.inputs, t.inputs...)
-		a.findings = append(a.findings, t.findings(want, a.all[0].digest)...)
+		a.findings = append(a.findings, requiredBy(want.Policy, t.findings(want, a.all[0].digest))...)
 	}
 	return a, nil
 }
@@ -143,11 +145,45 @@ func (a *attachments) check(want RequiredAttestation, now time.Time) (by []attes
 // signers returns the keys that have signed a statement that satisfies want.
 func (s *attachedTo) signers(want RequiredAttestation, now time.Time) (by []attest.NamedKey) {
 	for n := range s.documents {
-		if d := &s.documents[n]; d.PredicateType == want.Type && want.tooOld(d, now) == "" {
-			by = append(by, d.TrustedBy(want.Keys)...)
+		d := &s.documents[n]
+		if d.PredicateType != want.Type || want.unmet(d, now) != "" {
+			continue
+		}
+		for _, k := range d.TrustedBy(want.Keys) {
+			if !s.failedSince(d, k) {
+				by = append(by, k)
+			}
 		}
 	}
 	return by
+}
+
+// failedSince reports whether the owner of key says FAILED in a verification summary
+// that is not older than the summary d.
+func (s *attachedTo) failedSince(d *attest.Attestation, key attest.NamedKey) bool {
+	passed, err := d.Summary()
+	if passed == nil || err != nil {
+		return false // it is no summary
+	}
+	return slices.ContainsFunc(s.documents, func(other attest.Attestation) bool {
+		if len(other.TrustedBy([]attest.NamedKey{key})) == 0 {
+			return false
+		}
+		failed, err := other.Summary()
+		return err == nil && failed != nil && failed.Result == attest.Failed && !failed.TimeVerified.Before(passed.TimeVerified)
+	})
+}
+
+// unmet returns why the content of d does not satisfy want, "" if it does. A
+// verification summary must say PASSED.
+func (want *RequiredAttestation) unmet(d *attest.Attestation, now time.Time) string {
+	switch summary, err := d.Summary(); {
+	case err != nil:
+		return err.Error()
+	case summary != nil && summary.Result != attest.Passed:
+		return "it says " + summary.String()
+	}
+	return want.tooOld(d, now)
 }
 
 // tooOld returns why the age of d does not satisfy want, "" if it does.
@@ -190,7 +226,7 @@ func inBrackets(why []string) string {
 func (a *attachments) used(want RequiredAttestation, now time.Time) (all []Input) {
 	for _, s := range a.all {
 		for n := range s.documents {
-			if d := &s.documents[n]; d.PredicateType == want.Type && want.tooOld(d, now) == "" && len(d.TrustedBy(want.Keys)) > 0 {
+			if d := &s.documents[n]; d.PredicateType == want.Type && want.unmet(d, now) == "" && len(d.TrustedBy(want.Keys)) > 0 {
 				all = append(all, inputOf(d))
 			}
 		}
@@ -218,7 +254,9 @@ func (s *attachedTo) reasons(want RequiredAttestation, now time.Time) (why []str
 		case (d.PredicateType == want.Type || unreadable) && d.Refused != "":
 			reason = d.Refused
 		case d.PredicateType == want.Type && len(d.TrustedBy(want.Keys)) > 0:
-			reason = want.tooOld(d, now)
+			if reason = want.unmet(d, now); reason == "" {
+				reason = "a later one says FAILED"
+			}
 		case d.PredicateType == want.Type:
 			reason = "signed by " + strings.Join(attest.KeyNames(d.SignedBy), ", ")
 		case len(d.TrustedBy(want.Keys)) > 0:
@@ -289,7 +327,13 @@ func (d *AttachedDocument) text(checked bool) (Verdict, string) {
 	case len(d.SignedBy) > 0 && d.Refused == "":
 		return Holds, what + ", signed by " + strings.Join(d.SignedBy, ", ")
 	case d.Signed && !checked:
-		return Unknown, what + ", signed by " + signer + "; not checked: give --key"
+		give := "--key"
+		if name := attest.PredicateName(d.PredicateType); d.PredicateType == attest.SummaryType {
+			give = "--rebuilder-key"
+		} else if d.PredicateType != "" {
+			give = "--key with --require-attestation " + cmp.Or(name, d.PredicateType)
+		}
+		return Unknown, what + ", signed by " + signer + "; not checked: give " + give
 	case d.Refused != "" && len(d.SignedBy) > 0:
 		return Unknown, what + ", signed by " + strings.Join(d.SignedBy, ", ") + ": " + d.Refused
 	case d.Refused != "":

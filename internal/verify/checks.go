@@ -109,14 +109,14 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 			return done, nil
 		}
 	}
-	if !v.o.Allowed.any() && !done.record(v.checkAllowed(c, done), CheckPolicy) {
+	if !v.o.Allowed.any() && !done.record(requiredBy(true, v.checkAllowed(c, done)), CheckPolicy) {
 		return done, nil
 	}
 	if v.o.Keys == nil {
 		return done, nil
 	}
 	done.signatures, found, err = v.checkSignatures(ctx, c, cl, done.addresses)
-	done.record(found, CheckSignatures)
+	done.record(requiredBy(v.o.Policy, found), CheckSignatures)
 	return done, err
 }
 

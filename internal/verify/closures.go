@@ -44,8 +44,8 @@ func (v *verification) compareClosures(ctx context.Context, contents []*content,
 			}
 		}
 		if !found {
-			unmatched = append(unmatched, Finding{Path: string(sys.Toplevel)}.of(CheckClosure,
-				"the image has no platform %s", manifest.FormatPlatform(sys.Platform)))
+			unmatched = append(unmatched, requiredBy(false, []Finding{Finding{Path: string(sys.Toplevel)}.of(CheckClosure,
+				"the image has no platform %s", manifest.FormatPlatform(sys.Platform))})...)
 		}
 	}
 	return comparisons, unmatched, nil

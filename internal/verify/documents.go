@@ -147,7 +147,7 @@ func (v *verification) readDocuments(ctx context.Context, target string) (*docum
 		}
 	}
 	if len(docs.images) == 0 {
-		docs.findings = append(docs.findings, Finding{}.of(CheckPlatform, "the index has no image for the requested platforms"))
+		docs.findings = requiredBy(false, []Finding{Finding{}.of(CheckPlatform, "the index has no image for the requested platforms")})
 	}
 	return docs, nil
 }

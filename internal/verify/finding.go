@@ -44,6 +44,27 @@ type Finding struct {
 	Path     string        `json:"path,omitempty"` // store path, or name of a tar entry
 	File     string        `json:"file,omitempty"` // name below the store path
 	What     string        `json:"what"`
+
+	source source
+}
+
+// source says who requires what a finding is about.
+type source int
+
+const (
+	ofImage  source = iota // verify itself: the image is not what it claims to be
+	ofPolicy               // the policy
+	ofFlag                 // a flag
+)
+
+// requiredBy marks findings about a requirement of the policy, or of a flag.
+func requiredBy(policy bool, found []Finding) []Finding {
+	for n := range found {
+		if found[n].source = ofFlag; policy {
+			found[n].source = ofPolicy
+		}
+	}
+	return found
 }
 
 // String returns one line: the place, from the outside in, and the fault.

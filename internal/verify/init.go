@@ -101,9 +101,9 @@ func (v *verification) checkInit(c *content, init *manifest.Init) []Finding {
 	if v.o.DefaultSettings && !c.form.application && c.form.version >= manifest.Format2 && own != nil {
 		switch {
 		case init == nil:
-			return found("it is a link to the system's own init, not the default nixoci-init")
+			return requiredBy(false, found("it is a link to the system's own init, not the default nixoci-init"))
 		case init.Digest != own.Digest:
-			return found("it is %s, not the default nixoci-init %s", init.Digest, own.Digest)
+			return requiredBy(false, found("it is %s, not the default nixoci-init %s", init.Digest, own.Digest))
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ type RequiredRebuilders struct {
 	Count     int           // how many members of Known must have made it again
 	Unanimous bool          // no member of Known may report FAILED
 	MaxAge    time.Duration // limit for the age of their summaries; 0: any age
+	Policy    bool          // the policy requires it, not only a flag
 }
 
 // Rebuilder is a person or machine that makes images again and signs the results.
@@ -54,15 +55,30 @@ type RebuilderReport struct {
 	Result   string     `json:"result,omitempty"`       // PASSED or FAILED; "" if none of its summaries counts
 	Verifier string     `json:"verifier,omitempty"`     // verifier in its summary
 	Time     *time.Time `json:"timeVerified,omitempty"` // time in its summary
-	Why      []string   `json:"why,omitempty"`          // reasons why there is no result
+	Notes    []string   `json:"notes,omitempty"`        // remarks on its summary
+	Why      []string   `json:"why,omitempty"`          // reasons why its other summaries do not count, or why there is no result
+
+	key string // ID of the key
 }
 
 // String returns the rebuilder's result, or the reasons why there is none.
 func (b *RebuilderReport) String() string {
-	if b.Result == "" {
-		return strings.Join(b.Why, "; ")
+	const most = 3
+	why := b.Why
+	if more := len(why) - most; more > 0 {
+		why = append(why[:most:most], fmt.Sprintf("and %d more", more))
 	}
-	return fmt.Sprintf("%s on %s by %s", b.Result, b.Time.Format(time.RFC3339), b.Verifier)
+	if b.Result == "" {
+		return strings.Join(why, "; ")
+	}
+	text := fmt.Sprintf("%s on %s by %s", b.Result, b.Time.Format(time.RFC3339), b.Verifier)
+	for _, n := range b.Notes {
+		text += "; " + n
+	}
+	if len(why) > 0 {
+		text += "; does not count: " + strings.Join(why, "; ")
+	}
+	return text
 }
 
 // text returns the line of the report about the rebuilder. If this verification
@@ -118,7 +134,7 @@ type tally struct {
 func (a *attachments) tally(want RequiredRebuilders, now time.Time) (t tally) {
 	for _, key := range want.keys() {
 		said := a.saidBy(key, &want, now)
-		t.reports = append(t.reports, said.report(key.Name))
+		t.reports = append(t.reports, said.report(key))
 		if said.result != "" {
 			t.inputs = append(t.inputs, said.inputs...)
 		}
@@ -130,17 +146,16 @@ func (a *attachments) tally(want RequiredRebuilders, now time.Time) (t tally) {
 type rebuilderSays struct {
 	result  string // "" if there is none
 	summary *attest.Summary
+	notes   []string
 	inputs  []Input
 	why     []string // reasons why its summaries do not count
 }
 
-func (s *rebuilderSays) report(name string) RebuilderReport {
-	r := RebuilderReport{Name: name, Result: s.result}
-	if s.result == "" {
-		r.Why = s.why
-		return r
+func (s *rebuilderSays) report(key attest.NamedKey) RebuilderReport {
+	r := RebuilderReport{Name: key.Name, Result: s.result, Why: s.why, key: key.Key.ID()}
+	if s.result != "" {
+		r.Verifier, r.Time, r.Notes = s.summary.Verifier.ID, &s.summary.TimeVerified, s.notes
 	}
-	r.Verifier, r.Time = s.summary.Verifier.ID, &s.summary.TimeVerified
 	return r
 }
 
@@ -152,6 +167,7 @@ func (a *attachments) saidBy(key attest.NamedKey, want *RequiredRebuilders, now 
 	if len(parts) == 0 {
 		parts = a.all
 	}
+	complete := true // it says something of each platform
 	for n := range parts {
 		part := newest(key, want, now, &a.all[0], &parts[n])
 		for _, in := range part.inputs {
@@ -159,28 +175,29 @@ func (a *attachments) saidBy(key attest.NamedKey, want *RequiredRebuilders, now 
 				all.inputs = append(all.inputs, in)
 			}
 		}
+		all.why = append(all.why, part.why...)
+		complete = complete && part.result != ""
 		switch {
 		case part.result == "" && parts[n].platform != "" && len(part.why) == 0:
 			all.why = append(all.why, "no verification summary of "+parts[n].platform)
 		case part.result == "" && len(part.why) == 0:
 			all.why = append(all.why, "no verification summary")
 		case part.result == "":
-			all.why = append(all.why, part.why...)
 		case all.summary == nil, part.result == attest.Failed && all.result != attest.Failed:
-			all.result, all.summary = part.result, part.summary
+			all.result, all.summary, all.notes = part.result, part.summary, part.notes
 		}
 	}
 	slices.Sort(all.why)
 	all.why = slices.Compact(all.why)
-	if len(all.why) > 0 && all.result == attest.Passed {
-		all.result = "" // a platform has no result
+	if !complete && all.result == attest.Passed {
+		all.result = ""
 	}
 	return all
 }
 
 // newest returns the newest summary by key that counts. It searches the documents that
 // are attached to the index and to one of its manifests. Of two summaries with the same
-// time, it prefers FAILED.
+// time, it prefers FAILED. If the newest summary is too old, none counts.
 func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...*attachedTo) (best rebuilderSays) {
 	for n, s := range to {
 		if n > 0 && s == to[0] {
@@ -188,11 +205,17 @@ func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...
 		}
 		for k := range s.documents {
 			d := &s.documents[k]
-			if d.PredicateType != attest.SummaryType || len(attest.CommonKeys(d.SignedBy, []attest.NamedKey{key})) == 0 {
+			if d.PredicateType != attest.SummaryType {
 				continue
 			}
-			summary, why := counts(d, want.verifierOf(key), want.MaxAge, now)
-			if why != "" {
+			var summary *attest.Summary
+			why := d.Refused
+			if len(attest.CommonKeys(d.SignedBy, []attest.NamedKey{key})) > 0 {
+				summary, why = counts(d, want.verifierOf(key), now)
+			} else if d.Names != key.Key.ID() {
+				continue // it is by somebody else
+			}
+			if summary == nil {
 				best.why = append(best.why, shortDigest(d.Attached)+": "+why)
 				continue
 			}
@@ -206,12 +229,32 @@ func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...
 			}
 		}
 	}
+	switch s := best.summary; {
+	case s == nil:
+	case s.Result == attest.Failed:
+		best.notes = notesOn(s, now)
+	case want.MaxAge > 0 && now.Sub(s.TimeVerified) > want.MaxAge:
+		why := fmt.Sprintf("its newest statement, %s of %s, is older than %s", s.Result, s.TimeVerified.Format(time.RFC3339), ageText(want.MaxAge))
+		best = rebuilderSays{why: append(best.why, why)}
+	}
 	return best
 }
 
+// notesOn returns remarks on a FAILED summary.
+func notesOn(s *attest.Summary, now time.Time) (notes []string) {
+	if s.TimeVerified.Sub(now) > maxClockSkew {
+		notes = append(notes, "this time is in the future")
+	}
+	if s.Policy.URI != attest.RebuildPolicy {
+		notes = append(notes, fmt.Sprintf("it does not meet the rebuilder's own policy %s; the rebuild itself may be right", s.Policy.URI))
+	}
+	return notes
+}
+
 // counts reads a summary that a known rebuilder has signed. If it does not count, why
-// is the reason. A FAILED summary counts at any age.
-func counts(d *attest.Attestation, verifier string, maxAge time.Duration, now time.Time) (s *attest.Summary, why string) {
+// is the reason. The age does not matter here. A FAILED summary with a time in the future
+// counts, because otherwise an older PASSED would replace it.
+func counts(d *attest.Attestation, verifier string, now time.Time) (s *attest.Summary, why string) {
 	if d.Refused != "" {
 		return nil, d.Refused
 	}
@@ -219,19 +262,16 @@ func counts(d *attest.Attestation, verifier string, maxAge time.Duration, now ti
 	if err != nil {
 		return nil, err.Error()
 	}
-	old := notOfAge(s.TimeVerified, maxAge, now)
 	switch {
 	case verifier != "" && s.Verifier.ID != verifier:
 		return nil, fmt.Sprintf("the verifier is %s, not %s", s.Verifier.ID, verifier)
 	case s.Result == attest.Failed:
-		if future := notOfAge(s.TimeVerified, 0, now); future != "" {
-			return nil, future
-		}
 		return s, ""
 	case !s.Rebuilt():
 		return nil, fmt.Sprintf("it says %s, but not that the image was made again (no level %s)", s.Result, attest.LevelRebuilt)
-	case old != "":
-		return nil, old
+	}
+	if future := notOfAge(s.TimeVerified, 0, now); future != "" {
+		return nil, future
 	}
 	return s, ""
 }
@@ -277,15 +317,7 @@ func (t *tally) findings(want RequiredRebuilders, d digest.Digest) (found []Find
 // rebuiltText names the rebuilders that have made the image again, and those whose
 // result differs.
 func (r *Report) rebuiltText() (proofs []string) {
-	var passed, failed []string
-	for _, b := range r.Rebuilders {
-		switch b.Result {
-		case attest.Passed:
-			passed = append(passed, b.Name)
-		case attest.Failed:
-			failed = append(failed, b.Name)
-		}
-	}
+	passed, failed := r.rebuildersThat(attest.Passed), r.rebuildersThat(attest.Failed)
 	if len(passed) == 0 {
 		return nil
 	}
@@ -294,4 +326,22 @@ func (r *Report) rebuiltText() (proofs []string) {
 		text += " (" + strings.Join(failed, ", ") + ": FAILED)"
 	}
 	return []string{text}
+}
+
+// rebuildersThat returns the names of the rebuilders with this result. A key that a
+// flag and the policy name is one rebuilder.
+func (r *Report) rebuildersThat(result string) (names []string) {
+	at := map[string]int{} // index in names, by key
+	for _, b := range r.Rebuilders {
+		n, again := at[b.key]
+		switch {
+		case b.Result != result:
+		case !again || b.key == "":
+			at[b.key] = len(names)
+			names = append(names, b.Name)
+		case names[n] != b.Name:
+			names[n] += " (also " + b.Name + ")"
+		}
+	}
+	return names
 }

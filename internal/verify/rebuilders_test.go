@@ -181,15 +181,19 @@ func TestRebuilders(t *testing.T) {
 		{"one platform alone", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, to: rebuiltAMD}}, []string{"ben: no verification summary of linux/arm64"}},
 		{"about another image", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, about: otherImage}}, []string{"only anna has", "ben: sha256:", "it is about " + otherImage.String()}},
 		{"digest changed to this image's", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, about: otherImage, forge: inPayload(otherImage.Encoded(), rebuiltIndex.Encoded())}}, []string{"only anna has"}},
-		{"result changed", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed, forge: inPayload(`"FAILED"`, `"PASSED"`)}}, []string{"only anna has"}},
+		{"result changed", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed, forge: inPayload(`"FAILED"`, `"PASSED"`)}}, []string{"only anna has", "ben: sha256:", "names ben as its key, but the signature does not match"}},
 		{"time changed", RequiredRebuilders{Known: two, Count: 2, MaxAge: day}, []said{{by: anna}, {by: ben, age: 90 * day, forge: inPayload("2026-01-31", "2026-05-01")}}, []string{"only anna has"}},
 		{"a stranger", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: mallory}}, []string{"only anna has", "ben: no verification summary"}},
-		{"a stranger who names the key of a rebuilder", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: mallory, forge: asIfBy(t, ben)}}, []string{"only anna has"}},
+		{"a stranger who names the key of a rebuilder", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: mallory, forge: asIfBy(t, ben)}}, []string{"only anna has", "names ben as its key, but the signature does not match"}},
 		{"one rebuilder twice", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: anna, age: 2 * time.Hour}}, []string{"only anna has"}},
 		{"one key with two names", RequiredRebuilders{Known: append(two[:1:1], Rebuilder{NamedKey: attest.NamedKey{Name: "copy", Key: anna.named.Key}}), Count: 2}, []said{{by: anna}}, []string{"only anna (also copy) has"}},
-		{"too old", RequiredRebuilders{Known: two, Count: 2, MaxAge: 30 * day}, []said{{by: anna}, {by: ben, age: 31 * day}}, []string{"ben: sha256:", "it is of 2026-03-31T12:00:00Z, more than 30 days ago"}},
-		{"too old by a second", RequiredRebuilders{Known: two, Count: 2, MaxAge: 2 * time.Hour}, []said{{by: anna}, {by: ben, age: 2*time.Hour + time.Second}}, []string{"more than 2 h 0 min ago"}},
+		{"too old", RequiredRebuilders{Known: two, Count: 2, MaxAge: 30 * day}, []said{{by: anna}, {by: ben, age: 31 * day}}, []string{"ben: its newest statement, PASSED of 2026-03-31T12:00:00Z, is older than 30 days"}},
+		{"too old by a second", RequiredRebuilders{Known: two, Count: 2, MaxAge: 2 * time.Hour}, []said{{by: anna}, {by: ben, age: 2*time.Hour + time.Second}}, []string{"is older than 2 h 0 min"}},
 		{"in the future", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, age: -time.Hour}}, []string{"ben: sha256:", "which is in the future"}},
+		{"PASSED now, and FAILED in the future", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben}, {by: ben, result: attest.Failed, age: -48 * time.Hour}}, []string{"only anna has", "ben: FAILED on 2026-05-03T12:00:00Z", "this time is in the future"}},
+		{"they must agree, and one says FAILED in the future", RequiredRebuilders{Known: three, Count: 2, Unanimous: true}, []said{{by: anna}, {by: carl}, {by: ben, result: attest.Failed, age: -48 * time.Hour}}, []string{"do not agree", "ben: FAILED on 2026-05-03", "this time is in the future"}},
+		{"an old FAILED, and PASSED later, also too old", RequiredRebuilders{Known: two, Count: 2, MaxAge: 15 * day}, []said{{by: anna}, {by: ben, result: attest.Failed, age: 90 * day}, {by: ben, age: 40 * day}}, []string{"ben: its newest statement, PASSED of 2026-03-22T12:00:00Z, is older than 15 days"}},
+		{"FAILED by the rebuilder's own policy", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed, edit: func(s *attest.Summary) { s.Policy.URI = "https://example.org/policy" }}}, []string{"ben: FAILED", "own policy https://example.org/policy; the rebuild itself may be right"}},
 		{"another verifier", RequiredRebuilders{Known: []Rebuilder{{anna.named, "https://example.org/a-farm"}}, Count: 1}, []said{{by: anna}}, []string{"the verifier is https://example.org/anna, not https://example.org/a-farm"}},
 		{"only a policy was checked", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.Summary) { s.Levels = []string{"SLSA_BUILD_LEVEL_3"} }}}, []string{"ben: sha256:", "not that the image was made again"}},
 		{"no level", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.Summary) { s.Levels = nil }}}, []string{"not that the image was made again"}},
@@ -217,6 +221,68 @@ func TestRebuilders(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRebuilderLine checks that the line of a rebuilder also says which of its statements
+// do not count.
+func TestRebuilderLine(t *testing.T) {
+	anna, mallory := newPerson(t, "anna"), newPerson(t, "mallory")
+	want := RequiredRebuilders{Known: []Rebuilder{{NamedKey: anna.named}}, Count: 1}
+	for _, tt := range []struct {
+		name string
+		said []said
+		text []string
+	}{
+		{"one of the future", []said{{by: anna}, {by: anna, age: -time.Hour}}, []string{"PASSED on 2026-05-01T11:00:00Z by https://example.org/anna; does not count: sha256:", "which is in the future"}},
+		{"one in its name", []said{{by: anna}, {by: mallory, forge: asIfBy(t, anna)}}, []string{"PASSED on", "does not count: sha256:", "the signature does not match"}},
+		{"five in its name", []said{{by: anna}, {by: mallory, forge: asIfBy(t, anna)}, {by: mallory, age: 2 * time.Hour, forge: asIfBy(t, anna)}, {by: mallory, age: 3 * time.Hour, forge: asIfBy(t, anna)},
+			{by: mallory, age: 4 * time.Hour, forge: asIfBy(t, anna)}, {by: mallory, age: 5 * time.Hour, forge: asIfBy(t, anna)}}, []string{"PASSED on", "; and 2 more"}},
+	} {
+		a := attachedFor(t, Options{Rebuilders: []RequiredRebuilders{want}}, tt.said...)
+		if len(a.findings) != 0 || len(a.rebuilt) != 1 {
+			t.Fatalf("%s: %v, %v", tt.name, a.findings, a.rebuilt)
+		}
+		for _, text := range tt.text {
+			if got := a.rebuilt[0].String(); !strings.Contains(got, text) {
+				t.Errorf("%s: %s, want %s", tt.name, got, text)
+			}
+		}
+	}
+}
+
+// TestSummaryMustPass checks that a verification summary that is required as a statement
+// must say PASSED, and that none of the same key says FAILED later.
+func TestSummaryMustPass(t *testing.T) {
+	carl, anna := newPerson(t, "carl"), newPerson(t, "anna")
+	for _, tt := range []struct {
+		name string
+		said []said
+		want string // "": it counts
+	}{
+		{"PASSED", []said{{by: carl}}, ""},
+		{"PASSED after FAILED", []said{{by: carl, result: attest.Failed, age: 2 * time.Hour}, {by: carl}}, ""},
+		{"FAILED by somebody else", []said{{by: carl}, {by: anna, result: attest.Failed}}, ""},
+		{"FAILED", []said{{by: carl, result: attest.Failed}}, "it says FAILED on 2026-05-01T11:00:00Z"},
+		{"FAILED after PASSED", []said{{by: carl, age: 2 * time.Hour}, {by: carl, result: attest.Failed}}, "a later one says FAILED"},
+		{"no result", []said{{by: carl, result: "MAYBE"}}, `verificationResult is "MAYBE"`},
+	} {
+		for _, policy := range []bool{false, true} {
+			a := attachedFor(t, Options{Attestations: []RequiredAttestation{{Type: attest.SummaryType, Keys: []attest.NamedKey{carl.named}, Policy: policy}}}, tt.said...)
+			what, by := "", ofFlag
+			if policy {
+				by = ofPolicy
+			}
+			for _, f := range a.findings {
+				what += f.What
+				if f.source != by {
+					t.Errorf("%s: required by %d, want %d", tt.name, f.source, by)
+				}
+			}
+			if (what == "") != (tt.want == "") || !strings.Contains(what, tt.want) || (len(a.inputs) > 0) != (tt.want == "") {
+				t.Errorf("%s: %s, %v, want %s", tt.name, what, a.inputs, tt.want)
+			}
+		}
 	}
 }
 

@@ -45,21 +45,40 @@ func (r *Report) Rebuilt() (all []Verified, err error) {
 	return all, nil
 }
 
+// ErrNotRefuted means that the verification failed only because of requirements that the
+// summary's policy does not have, such as those of flags.
+var ErrNotRefuted = errors.New("the rebuild did not fail")
+
+// Refutation is the subject of a summary of a failed verification.
+type Refutation struct {
+	Verified
+	Rebuild bool // the image itself is wrong; otherwise only the policy of the user is not met
+}
+
 // Refuted returns the subjects of a failed verification: what the reference names, and
-// the platforms with a finding.
-func (r *Report) Refuted() (Verified, error) {
+// the platforms with a finding. Without a policy of the user, only findings about
+// the image itself count. With one, its requirements count too.
+func (r *Report) Refuted(policy bool) (f Refutation, err error) {
 	if r.OK || r.top.Digest == "" {
-		return Verified{}, errors.New("there is no image of which the verification failed")
+		return f, errors.New("there is no image of which the verification failed")
 	}
-	v := Verified{AttachTo: r.top, Subjects: []digest.Digest{r.top.Digest}}
-	for n := range r.Platforms {
-		p := &r.Platforms[n]
-		found := slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Platform == p.Platform })
-		if found && p.Digest != "" && p.Digest != r.top.Digest {
-			v.Subjects = append(v.Subjects, p.Digest)
+	is := func(s source) func(Finding) bool { return func(f Finding) bool { return f.source == s } }
+	counts := is(ofImage)
+	f.Rebuild = slices.ContainsFunc(r.all, counts)
+	if !f.Rebuild {
+		if counts = is(ofPolicy); !policy || !slices.ContainsFunc(r.all, counts) {
+			return f, ErrNotRefuted
 		}
 	}
-	return v, nil
+	f.Verified = Verified{AttachTo: r.top, Subjects: []digest.Digest{r.top.Digest}}
+	for n := range r.Platforms {
+		p := &r.Platforms[n]
+		found := slices.ContainsFunc(r.all, func(f Finding) bool { return counts(f) && f.Platform == p.Platform })
+		if found && p.Digest != "" && p.Digest != r.top.Digest {
+			f.Subjects = append(f.Subjects, p.Digest)
+		}
+	}
+	return f, nil
 }
 
 // notRebuilt returns the reason why the image of a platform was not made again, "" if

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -56,19 +57,45 @@ func TestRebuilt(t *testing.T) {
 	}
 }
 
-// TestRefuted checks what a FAILED summary is about.
+// TestRefuted checks what a FAILED summary is about. It is published only if the image is
+// wrong, or if it does not meet the policy that the summary names.
 func TestRefuted(t *testing.T) {
 	r := remadeReport()
-	if v, err := r.Refuted(); err == nil {
+	if v, err := r.Refuted(true); err == nil {
 		t.Errorf("nothing failed: %v", v)
 	}
-	r.OK, r.Findings = false, []Finding{{Platform: "linux/arm64"}}
-	v, err := r.Refuted()
-	if got := verifiedText([]Verified{v}); err != nil || got != "index: index arm" {
-		t.Errorf("%s, %v", got, err)
+	image := Finding{Platform: "linux/arm64"}.of(CheckClosure, "contents differ")
+	from := func(s source, f Finding) Finding {
+		f.source = s
+		return f
 	}
-	r.top.Digest = ""
-	if v, err := r.Refuted(); err == nil {
+	policy := from(ofPolicy, Finding{Platform: "linux/amd64"}.of(CheckPolicy, "compression"))
+	flag := from(ofFlag, Finding{}.of(CheckRebuilders, "no rebuilder has made it again"))
+	for _, tt := range []struct {
+		name    string
+		found   []Finding
+		policy  bool
+		want    string // "": nothing is published
+		rebuild bool
+	}{
+		{"the image", []Finding{image}, false, "index: index arm", true},
+		{"the image, with a policy", []Finding{policy, image, flag}, true, "index: index arm", true},
+		{"the policy", []Finding{flag, policy}, true, "index: index amd", false},
+		{"the policy, which is not named", []Finding{policy}, false, "", false},
+		{"a flag", []Finding{flag}, false, "", false},
+		{"a flag beside the policy", []Finding{flag}, true, "", false},
+	} {
+		r.OK, r.all, r.Findings = false, tt.found, tt.found[:1]
+		v, err := r.Refuted(tt.policy)
+		switch got := verifiedText([]Verified{v.Verified}); {
+		case tt.want == "" && !errors.Is(err, ErrNotRefuted):
+			t.Errorf("%s: %s, %v", tt.name, got, err)
+		case tt.want != "" && (err != nil || got != tt.want || v.Rebuild != tt.rebuild):
+			t.Errorf("%s: %s, %v, %v", tt.name, got, v.Rebuild, err)
+		}
+	}
+	r.all, r.top.Digest = []Finding{image}, ""
+	if v, err := r.Refuted(false); err == nil {
 		t.Errorf("nobody could read the image: %v", v)
 	}
 }

@@ -225,7 +225,7 @@ func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.S
 	}
 	a := alternatives{doc: doc, own: len(doc.manifest.Layers) - len(ls), draft: draft, settings: settings}
 	r.chosen, found = a.chosen(v.o.DefaultSettings)
-	if !l.record(found) {
+	if !l.record(requiredBy(false, found)) {
 		return r
 	}
 	if doc.noManifest {

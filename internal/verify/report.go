@@ -33,6 +33,7 @@ type Report struct {
 	Origin   []string  `json:"origin,omitempty"` // proofs of the image's origin; if empty, the image is only consistent
 	Findings []Finding `json:"findings"`
 
+	all       []Finding // also if Findings has only the first
 	keysGiven bool
 	attested  []attestedBy
 	inputs    []Input
@@ -95,6 +96,7 @@ func (v *verification) report(ref string, r *results) *Report {
 	if report.Findings == nil {
 		report.Findings = []Finding{}
 	}
+	report.all = report.Findings
 	if !v.o.KeepGoing && len(report.Findings) > 1 {
 		report.Findings = report.Findings[:1]
 	}
@@ -159,7 +161,9 @@ func (r *Report) attestedText() (proofs []string) {
 		if types[who] == nil {
 			order = append(order, who)
 		}
-		types[who] = append(types[who], a.predicateType)
+		if !slices.Contains(types[who], a.predicateType) {
+			types[who] = append(types[who], a.predicateType)
+		}
 	}
 	for _, who := range order {
 		proofs = append(proofs, who+" attested "+strings.Join(types[who], " and "))

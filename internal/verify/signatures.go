@@ -223,7 +223,7 @@ func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyChec
 		case errors.Is(err, attest.ErrUnsigned):
 			why = "no signature"
 		}
-		k.findings = append(k.findings, Finding{Digest: d}.of(CheckSignedBy, "%s", why))
+		k.findings = append(k.findings, requiredBy(required.Policy, []Finding{Finding{Digest: d}.of(CheckSignedBy, "%s", why)})...)
 	}
 	return k, nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
@@ -12,7 +13,7 @@ import (
 // NoOrigin is the last line of a report about an image whose origin nothing proves.
 const NoOrigin = "consistent; origin not checked: " + howToProve
 
-const howToProve = "give --key, --require-signatures all or a CLOSURE"
+const howToProve = "give --key, --policy, --require-rebuilders, --require-signatures all or a CLOSURE"
 
 // WriteText writes the report as text. It has some lines for each platform, which can
 // be pasted into a release. The last line is the verdict.
@@ -70,10 +71,32 @@ func (r *Report) verdict() string {
 		}
 		return "verified: " + strings.Join(r.Origin, ", and ") + but
 	}
+	if failed := r.rebuildersThat(attest.Failed); len(failed) > 0 {
+		say := "say"
+		if len(failed) == 1 {
+			say = "says"
+		}
+		return fmt.Sprintf("consistent; origin not proved: %s %s FAILED; %s", strings.Join(failed, " and "), say, howToProve)
+	}
+	if made, not := r.made(); len(made) > 0 {
+		return fmt.Sprintf("consistent; origin proved for %s (the given closure); not for %s: no closure given", strings.Join(made, ", "), strings.Join(not, ", "))
+	}
 	if signed, of := r.signatures(); of > 0 {
 		return fmt.Sprintf("consistent; origin not proved: trusted keys have signed %d of %s; %s", signed, human.Count(of, "store path"), howToProve)
 	}
 	return NoOrigin
+}
+
+// made returns the platforms that a given closure makes, and the others.
+func (r *Report) made() (made, not []string) {
+	for n := range r.Platforms {
+		if p := &r.Platforms[n]; p.verdict(CheckClosure) == Holds {
+			made = append(made, p.Platform)
+		} else {
+			not = append(not, p.Platform)
+		}
+	}
+	return made, not
 }
 
 // signatures returns the number of store paths that trusted keys have signed, and the
@@ -113,10 +136,11 @@ func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 }
 
 // Lines returns the findings, one on each line. Store paths that lack a signature for
-// the same reason share one line, because there may be hundreds.
+// the same reason share one line, because there may be hundreds. So do layers that the
+// policy refuses for the same reason.
 func (r *Report) Lines() (lines []string) {
 	same := func(a, b Finding) bool {
-		return a.Check == CheckSignatures && b.Check == CheckSignatures && a.Platform == b.Platform && a.What == b.What
+		return a.Check == b.Check && (a.Check == CheckSignatures || a.Check == CheckPolicy && a.Layer > 0 && b.Layer > 0) && a.Platform == b.Platform && a.What == b.What
 	}
 	for n, f := range r.Findings {
 		if slices.ContainsFunc(r.Findings[:n], func(before Finding) bool { return same(before, f) }) {
@@ -130,7 +154,11 @@ func (r *Report) Lines() (lines []string) {
 		}
 		line := f.String()
 		if more > 0 {
-			line += fmt.Sprintf("; the same for %s", human.Count(more, "other store path"))
+			others := "other store path"
+			if f.Check == CheckPolicy {
+				others = "other layer"
+			}
+			line += "; the same for " + human.Count(more, others)
 		}
 		lines = append(lines, line)
 	}

@@ -44,6 +44,7 @@ type Options struct {
 	// checked.
 	Keys    closure.TrustedKeys
 	Require Required        // "" stands for RequireNone
+	Policy  bool            // a policy, not only a flag, says what Require is
 	Against SignatureSource // another source of signatures beside attached statements; may be nil
 
 	// Progress, if set, receives the progress. Its methods are called concurrently.
@@ -77,8 +78,9 @@ type Elsewhere struct {
 
 // RequiredSignatures requires that several keys have signed what the reference names.
 type RequiredSignatures struct {
-	Keys  []attest.NamedKey
-	Count int // how many different ones of Keys must have signed it
+	Keys   []attest.NamedKey
+	Count  int  // how many different ones of Keys must have signed it
+	Policy bool // the policy requires it, not only a flag
 }
 
 // RequiredAttestation requires a statement that one of Keys has signed. There must be
@@ -87,6 +89,7 @@ type RequiredAttestation struct {
 	Type   string // predicate type
 	Keys   []attest.NamedKey
 	MaxAge time.Duration // limit for the age of the statement, by its own time; 0: any age
+	Policy bool          // the policy requires it, not only a flag
 }
 
 // signers returns the keys that may sign the image and statements about it, each once.
