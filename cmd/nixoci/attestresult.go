@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/attest"
@@ -50,7 +51,7 @@ func (f *resultFlags) checkAlone() error {
 }
 
 // check checks the flags, before the image is read.
-func (f *resultFlags) check(ref string, closures []string) (err error) {
+func (f *resultFlags) check(ref string, closures []string, log *logrus.Logger) (err error) {
 	if !f.passed {
 		return nil
 	}
@@ -73,6 +74,9 @@ func (f *resultFlags) check(ref string, closures []string) (err error) {
 	if f.time != "" {
 		if f.at, err = parseTime("--attest-time", f.time); err != nil {
 			return usageError{err}
+		}
+		if f.at.After(time.Now()) {
+			log.Warnf("--attest-time %s is in the future: a statement PASSED does not count before then", f.time)
 		}
 	}
 	return nil

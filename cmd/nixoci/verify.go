@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
@@ -121,17 +120,11 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 			return err
 		}
 	}
-	if err := f.result.checkAlone(); err != nil {
-		return err
-	}
 	if err := f.requirements(a, &o); err != nil {
 		return err
 	}
-	if err := f.result.check(ref, closures); err != nil {
+	if err := f.result.check(ref, closures, a.log); err != nil {
 		return err
-	}
-	if f.result.passed && f.result.at.After(time.Now()) && f.result.time != "" {
-		a.log.Warnf("--attest-time %s is in the future: a statement PASSED does not count before then", f.result.time)
 	}
 	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
 		return err
@@ -239,6 +232,9 @@ func (a *app) openElsewhere(f *verifyFlags, o *verify.Options) (closeAll func(),
 
 // requirements copies the requirements of the flags and of the policy into o.
 func (f *verifyFlags) requirements(a *app, o *verify.Options) error {
+	if err := f.result.checkAlone(); err != nil {
+		return err
+	}
 	if err := f.policy.load(); err != nil {
 		return err
 	}
