@@ -5,14 +5,14 @@ import (
 	"math/bits"
 )
 
-// chances returns for each k from 0 to n how likely it is that one of k paths changes, up
-// to a constant factor: √k.
+// chances returns a slice c in which c[k] is √k. Up to a constant factor, this is the
+// probability that an update changes at least one of k paths.
 //
-// The reason for the square root: let p be the part of all packages that an update
-// changes. Then k paths stay unchanged with probability (1-p)^k, about e^(-pk). There are
-// many small updates and few large ones, so updates have the weight p^(-3/2) dp. The mean
-// of 1-e^(-pk) over updates of all sizes is then proportional to √k. So the planner needs
-// no rate of change, and no comparison depends on the number of paths.
+// The reason for the square root: suppose that an update changes the share p of all packages.
+// Then k paths stay unchanged with probability (1-p)^k, about e^(-pk). Small updates are
+// frequent and large updates are rare, so updates have the weight p^(-3/2) dp. The mean of
+// 1-e^(-pk) over updates of all sizes is then proportional to √k. So the planner needs no
+// rate of change, and no comparison depends on the number of paths in the closure.
 //
 // math.Sqrt is exact on every platform. math.Pow is not.
 func chances(n int) []float64 {
@@ -23,11 +23,11 @@ func chances(n int) []float64 {
 	return c
 }
 
-// bin is a layer while it is planned.
+// bin is a layer during planning.
 type bin struct {
 	members []int32
 	size    float64 // bytes
-	below   bitset  // all nodes whose change changes the layer: the union of its members' closures
+	below   bitset  // the union of the members' closures: a change of any of these nodes changes the layer
 	chance  float64
 }
 
@@ -40,7 +40,7 @@ func (g *graph) newBin(members ...int32) *bin {
 	return b
 }
 
-// put adds a node. Call settle before b is compared again.
+// put adds a node. The caller must call settle before the next comparison that uses b.
 func (g *graph) put(b *bin, node int32) {
 	b.members = append(b.members, node)
 	b.size += float64(g.sizes[node])
@@ -49,8 +49,8 @@ func (g *graph) put(b *bin, node int32) {
 
 func (g *graph) settle(b *bin) { b.chance = g.chances[b.below.count()] }
 
-// joinCost returns how much the expected bytes of an update increase if a and b become
-// one layer. Clients then download each of them also when only the other changes.
+// joinCost returns how much the expected download of an update grows if a and b become one
+// layer. Clients then download the bytes of both, even if only one of them changes.
 func (g *graph) joinCost(sizeA, chanceA float64, belowA bitset, sizeB, chanceB float64, belowB bitset) float64 {
 	g.steps += int64(len(belowA))
 	n := 0
@@ -60,10 +60,11 @@ func (g *graph) joinCost(sizeA, chanceA float64, belowA bitset, sizeB, chanceB f
 	return g.costOf(sizeA, chanceA, sizeB, chanceB, n)
 }
 
-// costOf is joinCost for two bins whose closures have n nodes together.
+// costOf computes the same cost as joinCost. n is the number of nodes in the union of the two
+// bins' closures.
 func (g *graph) costOf(sizeA, chanceA, sizeB, chanceB float64, n int) float64 {
 	both := g.chances[n]
-	// The conversions keep the compiler from fusing each multiplication with the
-	// addition. It would do so on arm64 but not on amd64.
+	// The conversions to float64 keep the compiler from fusing each multiplication with the
+	// addition. The compiler would fuse them on arm64 but not on amd64.
 	return float64(sizeA*(both-chanceA)) + float64(sizeB*(both-chanceB))
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// randomClosure has n paths, each with up to six references to earlier ones.
+// randomClosure returns a closure of n paths. Each path has up to six references to earlier
+// paths. The last path refers to all others.
 func randomClosure(t *testing.T, n int, seed uint64) *closure.Closure {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -25,7 +26,7 @@ func randomClosure(t *testing.T, n int, seed uint64) *closure.Closure {
 			}
 		}
 	}
-	for i := range n - 1 { // the last path refers to all others
+	for i := range n - 1 {
 		infos[n-1].References = append(infos[n-1].References, path(i))
 	}
 	c, err := closure.New([]closure.StorePath{path(n - 1)}, infos)
@@ -35,8 +36,8 @@ func randomClosure(t *testing.T, n int, seed uint64) *closure.Closure {
 	return c
 }
 
-// A closure that is too large for the table of closures must get the same plan as with
-// the table.
+// TestBlocks: a closure that is too large for the table of closures must get the same plan as
+// with the table.
 func TestBlocks(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	const n = 700

@@ -7,26 +7,26 @@ import (
 )
 
 const (
-	// layerPrice is the cost of a layer without its bytes, in bytes: a HEAD, a GET and
-	// their round trips. A smaller path never starts as a layer. In a small closure the
-	// limit is layerPricePart of all bytes instead.
+	// layerPrice is the fixed cost of a layer in bytes: a HEAD request, a GET request and
+	// their round trips. A path that is smaller never starts as a layer. In a small closure
+	// the minimum size is layerPricePart of all bytes instead.
 	layerPrice     = 32 << 10
 	layerPricePart = 1.0 / 10_000
 
-	// headStep says which paths take part in the merging: those that are at most headStep
-	// times lighter than the last path that gets a layer of its own within the budget. 4
-	// and 8 fit closures better, but then a package that comes or goes moves more other
-	// packages.
+	// headStep decides which paths take part in the merging. Take the last path that gets a
+	// layer of its own within the budget. Paths that are at most headStep times lighter take
+	// part. The steps 4 and 8 give plans that cost less. But with them a package that is
+	// added or removed moves more other packages.
 	headStep = 2
 
-	// middleStep says which lighter paths choose before the tail: those that are at most
-	// middleStep times lighter again, and that some package uses. A third step brings
-	// nothing.
+	// middleStep decides which of the lighter paths choose a layer before the tail does.
+	// These paths are at most middleStep times lighter again, and at least one package refers
+	// to each. A third step brings no gain.
 	middleStep = 2
 
-	// openShare closes layers with more than 1/openShare of all bytes: no path may join
-	// them. If such a path later changed its layer, clients would have to download all
-	// these bytes again.
+	// openShare limits which layers accept more paths: no path may join a layer with more
+	// than 1/openShare of all bytes. If a path in such a layer later moved, clients would
+	// have to download all these bytes again.
 	openShare = 40
 
 	// headsPerLayer limits how many paths take part in the merging. Closures with
@@ -34,8 +34,8 @@ const (
 	// small.
 	headsPerLayer = 8
 
-	// binsAtOnce limits the memory in which the lighter paths choose a bin. It is the
-	// number of bits in a word.
+	// binsAtOnce is how many bins are compared with the lighter paths at the same time. This
+	// limits the memory. 64 is the number of bits in a word.
 	binsAtOnce = 64
 )
 
@@ -74,8 +74,8 @@ func planCost(g *graph, budget int) []*bin {
 	return append(bins, heads...)
 }
 
-// divide gives each heavy path a bin of its own, the heaviest path first. middle are
-// those of the lighter paths that choose a bin first, and tail are the others. There is
+// divide gives each heavy path a bin of its own, the heaviest path first. Of the lighter
+// paths, those in middle choose a bin first, and those in tail choose later. divide returns
 // at least one bin.
 func (g *graph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []int32) {
 	weight := make([]float64, len(g.infos))
@@ -97,8 +97,9 @@ func (g *graph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []
 			tail = append(tail, i)
 		}
 		if len(heads) == budget && least == 0 {
-			// least is all bytes times a power of two. So one path more or less rarely
-			// changes which paths are heavy enough, and scaling all sizes never does.
+			// least is the sum of all bytes times a power of two. So one additional path
+			// rarely changes which paths are heavy enough. Multiplying all sizes by one
+			// factor never changes it.
 			total := float64(g.total)
 			least = math.Ldexp(total, math.Ilogb(weight[i]/(headStep*total)))
 		}
@@ -111,8 +112,8 @@ func (g *graph) leaf(i int32) bool {
 	return !slices.ContainsFunc(g.users[i], func(u int32) bool { return !g.generated[u] })
 }
 
-// join puts each node into the bin with the lowest cost, the first one if several are
-// equal. A choice does not depend on the choices of the other nodes.
+// join puts each node into the bin where it costs least. If several bins cost the same, it
+// uses the first one. The choice for a node does not depend on the choices for other nodes.
 func (g *graph) join(nodes []int32, bins []*bin) {
 	choice := make([]*bin, len(nodes))
 	least := slices.Repeat([]float64{math.Inf(1)}, len(nodes))
@@ -134,8 +135,8 @@ func (g *graph) join(nodes []int32, bins []*bin) {
 	}
 }
 
-// eachOutside calls do for each bin, with a number for each node: how many nodes of its
-// closure are not in the closure of the bin. The slice is valid until do returns.
+// eachOutside calls do once for each bin. more[i] is then the number of nodes in the closure
+// of node i that are not in the closure of the bin. The slice is valid until do returns.
 func (g *graph) eachOutside(bins []*bin, do func(x int, more []int32)) {
 	more := make([]int32, len(g.infos))
 	first := 0
@@ -153,8 +154,8 @@ func (g *graph) eachOutside(bins []*bin, do func(x int, more []int32)) {
 	}
 }
 
-// openBins returns the bins of at most limit bytes, but at least the smaller half of all
-// bins.
+// openBins returns the bins with at most limit bytes. If these are less than half of all
+// bins, it returns the smaller half.
 func openBins(bins []*bin, limit float64) []*bin {
 	sizes := make([]float64, len(bins))
 	for k, b := range bins {
@@ -165,9 +166,9 @@ func openBins(bins []*bin, limit float64) []*bin {
 	return slices.DeleteFunc(slices.Clone(bins), func(b *bin) bool { return b.size > limit })
 }
 
-// weight says how much a path gains from a layer of its own: its bytes, times its chance
-// of change to the power of 3/4. Paths that change often gain more than paths that hardly
-// ever change. Measurements gave the power.
+// weight returns how much updates gain if a path has a layer of its own: the path's bytes,
+// times its chance of change to the power of 3/4. Paths that change often gain more than
+// paths that hardly ever change. The power 3/4 comes from measurements.
 func (g *graph) weight(i int32) float64 {
 	root := math.Sqrt(g.chances[g.counts[i]])
 	return float64(g.sizes[i]) * root * math.Sqrt(root)

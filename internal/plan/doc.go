@@ -16,14 +16,15 @@
 //
 //	bytes(A) × (P(A∪B) − P(A)) + bytes(B) × (P(A∪B) − P(B))
 //
-// P of a set of k paths is √k, up to a factor. Why the square root: if an update changes
-// the share p of all packages, then k paths stay the same with probability about e^-pk.
-// Small updates are many and large ones few (weight p^-3/2). The mean of 1−e^-pk over
-// updates of all sizes is then proportional to √k. So the planner needs no rate of
-// change, and the size of the closure does not matter.
+// P of a set of k paths is √k, up to a constant factor. The reason for the square root: if an
+// update changes the share p of all packages, then k paths stay the same with probability
+// about e^-pk. Small updates are frequent and large updates are rare (weight p^-3/2). The
+// mean of 1−e^-pk over updates of all sizes is then proportional to √k. So the planner needs
+// no rate of change, and the size of the closure does not matter.
 //
 // NixOS generates some paths from the configuration (etc, unit-*, system-path,
-// nixos-system-*). They change with every update, so they have a layer of their own.
+// nixos-system-*). These paths change with every update, so New puts them together into one
+// layer.
 //
 // # How New finds a plan
 //
@@ -49,25 +50,26 @@
 // etc is generated from the configuration and has a layer of its own. P is 1 for glibc,
 // √2 for zlib, √3 for python and for git, so the weights are 30, 1.3, 136 and 60.
 //
-// python, git and glibc start as layers: one too many. python is too large to take
-// others. So glibc joins git, which costs 30 × (√3 − √1) = 22: a change of glibc changes
-// git too, but an update of git alone now also ships glibc. zlib is light, and joins git
-// and glibc for 1 × (√3 − √2) = 0.3.
+// python, git and glibc start as layers, which is one too many. python is too large to accept
+// other paths. So glibc joins git, which costs 30 × (√3 − √1) = 22: an update of git alone
+// now also ships glibc. A change of glibc changes git anyway. zlib is light. It joins the
+// layer of git and glibc, which costs 1 × (√3 − √2) = 0.3.
 //
-// With a fourth layer glibc has its own. zlib then joins git for 1 × (√3 − √2) = 0.3,
-// because joining glibc would cost 30 × (√2 − √1) = 12.
+// With a fourth layer, glibc has its own. zlib then joins git, which costs 1 × (√3 − √2) =
+// 0.3. Joining glibc would cost 30 × (√2 − √1) = 12.
 //
 // # Determinism
 //
-// A plan depends on the graph, the names and the sizes. Every sort order ends in (name,
-// size, path): a store hash decides only between paths that are otherwise equal.
-// Floating-point sums are written so that no compiler fuses them.
+// A plan depends on the graph, the names and the sizes. Every sort order ends in (name, size,
+// path): the store hash decides only between paths with the same name and size.
+// Floating-point sums are written in a form that no compiler fuses.
 //
 // # Following an earlier image
 //
-// With [Options.From] a path stays in its layer of the earlier image. New matches by
-// path, then by name, then by name without version. A new path goes where it costs least,
-// counted over this update and the next eight. A path moves when the move saves bytes,
-// for example between two layers that are shipped anyway. The descriptor of each layer
-// lists its store paths ([layers.AnnotationPaths]), so an image is its own plan file.
+// With [Options.From] a path stays in its layer of the earlier image. New looks for the path
+// in the earlier plan, then for its name, then for its name without version. It puts a new
+// path where the path costs least, summed over this update and the next eight. It moves a
+// path if the move saves bytes, for example between two layers that change anyway. The
+// descriptor of each layer lists its store paths ([layers.AnnotationPaths]), so an image
+// serves as its own plan file.
 package plan

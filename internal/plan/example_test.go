@@ -8,8 +8,8 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// ExampleNew is the example of the package's documentation: with three layers glibc and
-// git share one, with four layers glibc has its own.
+// ExampleNew shows the example of the package's documentation. With three layers glibc and
+// git share one. With four layers glibc has its own.
 func ExampleNew() {
 	const MB = 1_000_000
 	path := func(letter, name string) closure.StorePath {

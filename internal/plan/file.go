@@ -113,14 +113,15 @@ func (f *File) Plan() *Plan {
 	return p
 }
 
-// ErrMismatch is in the errors of Follow about a plan that does not fit the closure.
+// ErrMismatch is wrapped by the errors that Follow returns if a plan does not fit the
+// closure.
 var ErrMismatch = errors.New("the plan belongs to another closure")
 
 const followHint = "use --plan-from to keep the layers of the plan for paths that still exist, and to plan the others"
 
-// Follow groups the paths of c exactly as f says. A path goes to the layer that lists it,
-// otherwise to the first layer with a glob that matches its name. Every path of c must
-// have a layer, and every store path in f must be in c.
+// Follow groups the paths of c exactly as f prescribes. A path goes into the layer that lists
+// the path. If no layer lists it, the path goes into the first layer with a glob that matches
+// its name. Every path of c must have a layer, and every store path in f must be in c.
 func Follow(c *closure.Closure, f *File, maxLayers int) (*Plan, error) {
 	if maxLayers <= 0 {
 		maxLayers = DefaultMaxLayers

@@ -14,8 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// TestPlanGolden fixes the plans of real closures. The layer of each path decides every
-// digest of an image. Plans depend on the constants in cost.go and the names in names.go.
+// TestPlanGolden compares the plans of real closures with stored plans. The layer of each
+// path affects every digest of an image. Plans depend on the constants in cost.go and the
+// names in names.go.
 func TestPlanGolden(t *testing.T) {
 	for _, tc := range []struct {
 		graph    string
@@ -57,7 +58,8 @@ func graphClosure(t *testing.T, file string) *closure.Closure {
 			t.Fatal(err)
 		}
 	}
-	// The graphs for planning have no narHashes, which the closure package requires.
+	// This does not use the reader of the closure package, which requires narHashes. These
+	// graphs have none.
 	var nodes []struct {
 		Path       string   `json:"path"`
 		NarSize    int64    `json:"narSize"`

@@ -9,8 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// graph is a closure prepared for planning: its nodes in canonical order, and the size of
-// each node's closure.
+// graph is a closure prepared for planning: its nodes in canonical order, with the number of
+// nodes in each node's closure.
 type graph struct {
 	infos  []closure.Info // sorted by name, then size, then path
 	names  []string
@@ -18,23 +18,24 @@ type graph struct {
 	refs   [][]int32 // without self references
 	users  [][]int32 // the reverse of refs
 	order  []int32   // every node comes after all nodes to which it refers
-	counts []int32   // number of nodes in each node's closure, with the node itself
+	counts []int32   // number of nodes in each node's closure, including the node
 	total  int64     // bytes
 
 	reach  *reach
 	rows   bitset // the closures of all nodes, one after another; nil if they would be too large
-	buffer bitset // the closure of the node "in", if rows is nil
+	buffer bitset // used if rows is nil: the closure of the node with the number in
 	in     int32
 
 	generated []bool    // generated from the configuration, not a package
 	fixed     []bool    // in a layer that the user named
-	chances   []float64 // by number of nodes, see [chances]
+	chances   []float64 // see the function chances
 
 	steps int64 // amount of work done, for tests
 }
 
-// maxPlanTotal limits the sum of sizes, so that a float64 holds it exactly even for
-// forged graphs. Each path counts for at most its equal share of the limit.
+// maxPlanTotal limits the sum of sizes, so that a float64 holds the sum exactly even for
+// forged graphs. In a graph of n paths, newGraph treats a larger size than maxPlanTotal/n as
+// maxPlanTotal/n.
 const maxPlanTotal = 1 << 53
 
 func newGraph(c *closure.Closure) *graph {
@@ -114,7 +115,7 @@ func (g *graph) fillRows() {
 	}
 }
 
-// below returns the closure of a node, with the node itself. It is valid until the next
+// below returns the closure of a node, including the node. The result is valid until the next
 // call.
 func (g *graph) below(node int32) bitset {
 	if g.rows != nil {
@@ -147,7 +148,7 @@ func (g *graph) addBelow(b bitset, node int32) {
 		todo = todo[:len(todo)-1]
 		g.steps += int64(len(g.refs[i]))
 		for _, r := range g.refs[i] {
-			if !b.has(r) { // else b has the closure of r too
+			if !b.has(r) { // otherwise b already contains the closure of r
 				b.set(r)
 				todo = append(todo, r)
 			}

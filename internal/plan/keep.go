@@ -10,22 +10,23 @@ import (
 )
 
 const (
-	// keepHorizon is how many future updates are weighed against the current one. In the
-	// current update, a layer of unchanged paths costs nothing as long as it stays as it
-	// is. A larger value gives better plans in the long run and larger updates now.
+	// keepHorizon is the number of future updates that count beside the current one. In the
+	// current update, a layer of unchanged paths costs nothing as long as its paths stay the
+	// same. A larger value gives better plans in the long run, but a larger current update.
 	keepHorizon = 8
 
-	// keepPasses limits the passes of repair. Usually it ends earlier.
+	// keepPasses limits the number of passes in repair. Usually repair ends after fewer
+	// passes.
 	keepPasses = 6
 )
 
-// keeper plans with the layers of an earlier image.
+// keeper makes a plan that keeps the layers of an earlier image.
 type keeper struct {
 	*graph
 	bins      []*keptBin
-	home      []*keptBin // the bin of each node, nil if it has none
-	origin    []*keptBin // the bin in which the old image has exactly this path, or nil
-	unchanged []bool     // the old image has exactly this path
+	home      []*keptBin // the bin of each node; nil for a node without a bin
+	origin    []*keptBin // for each node: the bin of the old layer that contains exactly this path; nil for a new path
+	unchanged []bool     // for each node: whether the old image contains exactly this path
 	budget    int
 	unit      float64 // turns chance times bytes into the bytes of keepHorizon updates
 
@@ -35,25 +36,25 @@ type keeper struct {
 // keptBin is a bin that may continue a layer of the old image.
 type keptBin struct {
 	bin
-	old   int     // number of paths in the old layer, 0 for a new bin
-	same  int     // number of members that come from that layer
-	bytes float64 // bytes of members that did not change
+	old   int     // number of paths in the old layer; 0 for a new bin
+	same  int     // number of members that the old layer contains, too
+	bytes float64 // bytes of the members that did not change
 
 	count     int     // number of nodes in below
 	generated int     // number of members generated from the configuration
-	more      []int32 // for each node: the number of nodes in its closure that are not in below; nil if unknown
-	cover     []int32 // for each node in below: the number of its users in below, and one more for a member; nil if unknown
+	more      []int32 // for each node: the number of nodes in its closure that are not in below; nil if not computed
+	cover     []int32 // for each node in below: the number of its users in below, plus one if the node is a member; nil if not computed
 }
 
 func (k *keeper) newKeptBin(old int) *keptBin {
 	return &keptBin{bin: *k.newBin(), old: old}
 }
 
-// intact reports whether the old image has exactly this layer.
+// intact reports whether the old image contains a layer with exactly these members.
 func (b *keptBin) intact() bool { return b.old > 0 && b.same == b.old && len(b.members) == b.old }
 
-// planKeep keeps the layers of old for the paths in g, and for paths that replace old
-// ones. It plans the rest.
+// planKeep keeps the layers of old for paths that are still in g, and for paths that replace
+// old ones. It then plans the other paths.
 func planKeep(g *graph, budget int, old *Plan) []*bin {
 	k := &keeper{graph: g, budget: budget, home: make([]*keptBin, len(g.infos)), origin: make([]*keptBin, len(g.infos)), unchanged: make([]bool, len(g.infos))}
 	k.unit = keepHorizon / g.chances[len(g.infos)]
@@ -75,9 +76,10 @@ func planKeep(g *graph, budget int, old *Plan) []*bin {
 	return out
 }
 
-// match fills the bins from old, and returns the nodes that have no place there. A path
-// gets its own old place. Otherwise it gets the place of a missing path with the same
-// name, or of one with the same name without the version.
+// match fills the bins from old, and returns the nodes for which old has no place. A path
+// gets its own place in old. If old does not contain the path, it gets the place of a path
+// that no longer exists and has the same name. If there is none, the names are compared
+// without the versions.
 func (k *keeper) match(old *Plan) []int32 {
 	at := make(map[closure.StorePath]int32, len(k.infos))
 	for i, info := range k.infos {
@@ -138,7 +140,8 @@ func (k *keeper) match(old *Plan) []int32 {
 	return rest
 }
 
-// add puts node i into b. Call settleKept before b is compared again.
+// add puts node i into b. The caller must call settleKept before the next comparison that
+// uses b.
 func (k *keeper) add(b *keptBin, i int32) {
 	k.grow(i, b)
 	b.members = append(b.members, i)
@@ -155,8 +158,8 @@ func (k *keeper) add(b *keptBin, i int32) {
 	}
 }
 
-// settleKept is settle, but a bin with paths generated from the configuration has chance
-// 1.
+// settleKept does the same as settle. But a bin with a path generated from the configuration
+// gets the chance of the whole closure.
 func (k *keeper) settleKept(b *keptBin) { b.chance = k.keptChance(b.generated, b.count) }
 
 func (k *keeper) keptChance(generated, count int) float64 {
@@ -175,11 +178,11 @@ func (k *keeper) waste(b *keptBin) float64 {
 	return cost
 }
 
-// without returns b without member i, as far as waste needs it. Members and closure are
-// still those of b. loss is the number of nodes that leave the closure.
+// without returns b without member i. Only the fields that waste reads are right: the closure
+// is still that of b. loss is the number of nodes that leave the closure.
 func (k *keeper) without(b *keptBin, i int32, loss int) *keptBin {
 	left := *b
-	left.members = b.members[1:] // waste asks for their number only
+	left.members = b.members[1:] // waste only reads how many members there are
 	left.size -= float64(k.sizes[i])
 	left.chance = k.keptChance(b.generated, b.count-loss)
 	if k.unchanged[i] {
@@ -191,7 +194,8 @@ func (k *keeper) without(b *keptBin, i int32, loss int) *keptBin {
 	return &left
 }
 
-// remove takes node i, which is not generated, out of b. left is b without it.
+// remove takes node i out of b. The node must not be a generated one. left is what without
+// returned for b and i.
 func (k *keeper) remove(b *keptBin, i int32, left *keptBin) {
 	members := slices.DeleteFunc(b.members, func(m int32) bool { return m == i })
 	*b = *left
@@ -204,7 +208,7 @@ func (k *keeper) remove(b *keptBin, i int32, left *keptBin) {
 	k.adjust(b, lost, 1)
 }
 
-// joinWaste returns how much the sum of all waste increases if node i joins b.
+// joinWaste returns how much the sum of waste over all bins grows if node i joins b.
 func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
 	cost := k.costOf(float64(k.sizes[i]), k.chances[k.counts[i]], b.size, b.chance, k.union(i, b))
 	if k.generated[i] != (b.chance == k.chances[len(k.infos)]) {
@@ -225,8 +229,8 @@ func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
 	return cost
 }
 
-// place puts a node without a place in the old image where it costs least: into a bin, or
-// into a new bin. For a new bin two others may have to merge.
+// place finds the cheapest bin for a node that has no place in the old image. This may be a
+// new bin. If the budget is used up, a new bin requires that two other bins merge.
 func (k *keeper) place(i int32) {
 	best, least := k.cheapestHome(i, nil)
 	alone := float64(layerPrice)
@@ -276,12 +280,13 @@ func (k *keeper) mergeWaste(a, b *keptBin) float64 {
 	return cost
 }
 
-// cheapestMerge finds the two bins that are cheapest to merge, and the cost.
+// cheapestMerge returns the two bins that are cheapest to merge, and the cost of this merge.
 func (k *keeper) cheapestMerge() (a, b *keptBin, least float64) {
 	least = math.Inf(1)
 	for i, x := range k.bins {
 		for _, y := range k.bins[:i] {
-			// A lower bound that is cheap to compute. It skips half of all pairs.
+			// The waste of an intact bin is a lower bound of the cost, and is cheap to
+			// compute. This check skips half of all pairs.
 			if x.intact() && x.bytes >= least || y.intact() && y.bytes >= least {
 				continue
 			}
@@ -302,8 +307,8 @@ func (k *keeper) merge(a, b *keptBin) {
 	k.bins = slices.DeleteFunc(k.bins, func(x *keptBin) bool { return x == b })
 }
 
-// repair moves single paths as long as a move saves more in future updates than it costs
-// in this one. A move between layers that are shipped anyway costs nothing.
+// repair moves single paths as long as a move saves more in future updates than it costs in
+// the current one. A move between two layers that change anyway costs nothing.
 func (k *keeper) repair() {
 	for range keepPasses {
 		moved := false

@@ -12,8 +12,9 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// rebuilt gives new hashes to the paths at these places and to all paths that refer to
-// them, and adds the named leaves. The toplevel stays last.
+// rebuilt gives new hashes to the paths at the given places and to all paths that refer to
+// them. It adds paths named leaves, to which only the toplevel refers. The toplevel stays
+// last.
 func rebuilt(infos []closure.Info, rev uint64, places []int, leaves ...string) []closure.Info {
 	renamed := map[closure.StorePath]closure.StorePath{}
 	var out []closure.Info
@@ -51,7 +52,7 @@ func rebuilt(infos []closure.Info, rev uint64, places []int, leaves ...string) [
 	return out
 }
 
-// movedLayers counts the layers of now that contain only paths of old's closure, but are
+// movedLayers counts the layers of now in which every path is in old's closure, but which are
 // not layers of old.
 func movedLayers(old *Plan, oldC *closure.Closure, now *Plan) (n int) {
 	have := map[string]bool{}
@@ -105,7 +106,7 @@ func TestPlanKeepsLayers(t *testing.T) {
 	for _, budget := range []int{1, 2, 10, 59, 100} {
 		checkPlan(t, c, mustPlan(t, c, Options{MaxLayers: budget, From: old}), budget)
 	}
-	// Plans with no matching path, or with a path twice, must not be a problem.
+	// An old plan without matching paths, or with a path twice, must not cause an error.
 	for _, from := range []*Plan{{}, {Groups: []Group{{Paths: []closure.StorePath{storePath(1, "x")}}, {}}}, {Groups: append(slices.Clone(old.Groups), old.Groups...)}} {
 		checkPlan(t, c, mustPlan(t, c, Options{MaxLayers: 60, From: from}), 60)
 	}
@@ -117,8 +118,8 @@ func TestPlanKeepMatchesNames(t *testing.T) {
 		{Paths: []closure.StorePath{path(1, "gcc-14.1"), path(2, "gcc-14.1-lib")}},
 		{Paths: []closure.StorePath{path(3, "nginx-1.0")}},
 	}}
-	// With three layers each path would have its own. Only the old plan keeps gcc and its
-	// library together.
+	// A new plan with three layers would give each path its own. Only the old plan keeps gcc
+	// and its library together.
 	c := mustClosure(t, []closure.Info{
 		{Path: path(11, "gcc-14.2"), NarSize: 5 << 20},
 		{Path: path(12, "gcc-14.2-lib"), NarSize: 5 << 20},

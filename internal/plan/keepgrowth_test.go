@@ -13,7 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// afterUpdate is a graph of n paths after an update, with a plan of the graph before it.
+// afterUpdate returns a graph of n paths after an update, and a plan of the graph before the
+// update.
 func afterUpdate(t *testing.T, n int, refs func(*rand.Rand, int) []int) (*closure.Closure, *Plan) {
 	t.Helper()
 	before := shaped(t, n, refs)
@@ -21,9 +22,9 @@ func afterUpdate(t *testing.T, n int, refs func(*rand.Rand, int) []int) (*closur
 	return after, mustPlan(t, before, Options{MaxLayers: 12})
 }
 
-// TestKeepGolden fixes plans that continue earlier ones, for graphs with a table of all
-// closures and without. These plans are those of the first version of repair, which
-// counted every union anew.
+// TestKeepGolden compares plans that continue earlier plans with a stored checksum. Plans
+// with and without a table of all closures must be the same. The checksum comes from the
+// first version of repair, which counted every union again.
 func TestKeepGolden(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	sum := sha256.New()
@@ -53,13 +54,14 @@ func TestKeepGolden(t *testing.T) {
 	}
 }
 
-// If one reference of each path is enough, the work for each path must have a limit that
-// does not grow with the number of paths, also with an earlier plan. The work grows in
-// jumps, because another size moves other paths. So the limit is a number of steps.
+// TestKeepGrowth checks a limit for the work with an earlier plan, for graphs in which one
+// reference of each path is enough. The work for each path must not grow with the number of
+// paths. The work grows in jumps, because a graph of another size moves other paths. So the
+// limit is a fixed number of steps for each path.
 func TestKeepGrowth(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	blockBytes = 8 << 10
-	const limit = 700 // for each path; counting every union anew takes 2,200 for 1,000 paths in a chain and 11,500 for 2,000
+	const limit = 700 // steps for each path; counting every union again takes 2,200 for 1,000 paths in a chain and 11,500 for 2,000
 	for name, refs := range shapes {
 		for _, n := range []int{8000, 16_000} {
 			c, old := afterUpdate(t, n, refs)

@@ -2,19 +2,20 @@ package plan
 
 import "math"
 
-// merging is the state of mergeCheapest: the cost of each pair of bins, and for each bin
-// the cheapest partner before it. So a merge updates one row of the table, not all of it.
+// merging is the state of mergeCheapest. It stores the cost of each pair of bins, and the
+// cheapest partner of each bin among the bins before it. So a merge updates one row and one
+// column of the table, not the whole table.
 type merging struct {
 	*graph
 	bins    []*bin
-	open    []bool      // may still merge
+	open    []bool      // whether the bin may still merge
 	cost    [][]float64 // cost[x][y] for y < x, if both are open
-	nearest []int       // of each x: the cheapest open partner before it; -1 for none
+	nearest []int       // of each bin x: the cheapest open partner before x; -1 for none
 }
 
-// mergeCheapest merges the two bins that are cheapest to merge, again and again, until
-// there are at most budget bins. It does not merge bins of more than limit bytes. limit
-// is at least 1/budget of all bytes, so there are always two bins that it can merge.
+// mergeCheapest merges the two bins that are cheapest to merge, and repeats this until there
+// are at most budget bins. It does not merge bins of more than limit bytes. limit must be at
+// least 1/budget of all bytes. Then there are always two bins that can merge.
 func (g *graph) mergeCheapest(bins []*bin, budget int, limit float64) []*bin {
 	if len(bins) <= budget {
 		return bins
@@ -83,7 +84,8 @@ func (m *merging) price(x, y int) {
 	}
 }
 
-// search finds the cheapest partner of x, the first one if several are equal.
+// search finds the cheapest partner of x. If several partners cost the same, it uses the
+// first one.
 func (m *merging) search(x int) {
 	m.nearest[x] = -1
 	if !m.open[x] {

@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// stem returns a store path's name without its version: "nginx" for "nginx-1.26.1",
-// "perl-dev" for "perl-5.40.0-dev". As in Nix, the version begins at the first dash
-// before a digit. A known word after the version is the name of an output, and stays.
+// stem returns the name of a store path without the version: "nginx" for "nginx-1.26.1",
+// "perl-dev" for "perl-5.40.0-dev". As in Nix, the version begins after the first dash that
+// comes before a digit. If the word after the version is the usual name of an output, such as
+// dev, stem keeps this word.
 func stem(name string) string {
 	for i := 0; i+1 < len(name); i++ {
 		if name[i] != '-' || name[i+1] < '0' || name[i+1] > '9' || i == 0 {
@@ -22,8 +23,8 @@ func stem(name string) string {
 	return name
 }
 
-// generatedNames are the names of paths that NixOS generates from a configuration
-// (nixos/modules/system, lib/systemd-lib.nix). They are not packages, and they change
+// generatedNames lists the names of paths that NixOS generates from a configuration
+// (nixos/modules/system, lib/systemd-lib.nix). These paths are not packages, and they change
 // with the configuration.
 var generatedNames = []string{
 	"etc", "etc-*", "system-path", "nixos-system-*", "toplevel",

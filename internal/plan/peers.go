@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// The strategies of other tools, to compare them on the same image. They are written from
-// the behaviour of those tools, not from their code.
+// This file contains the strategies of other tools, to compare them on the same image. They
+// follow the behaviour of those tools, not their code.
 
 func (g *graph) sorted(less func(a, b int32) int) []int32 {
 	nodes := make([]int32, 0, len(g.infos))
@@ -20,8 +20,8 @@ func (g *graph) sorted(less func(a, b int32) int) []int32 {
 	return nodes
 }
 
-// headAlone gives each of the first budget-1 nodes a layer of its own, and puts all
-// others into the last layer.
+// headAlone gives each of the first budget-1 nodes a layer of its own. All other nodes share
+// the last layer.
 func (g *graph) headAlone(nodes []int32, budget int) []*bin {
 	var bins []*bin
 	for i, n := range nodes {
@@ -38,13 +38,15 @@ func planOne(g *graph, _ int) []*bin {
 	return g.headAlone(g.sorted(func(a, b int32) int { return 0 }), 1)
 }
 
-// planSize gives each of the biggest paths a layer, and puts the rest into one.
+// planSize gives each of the biggest paths a layer of its own. The other paths share one
+// layer.
 func planSize(g *graph, budget int) []*bin {
 	return g.headAlone(g.sorted(func(a, b int32) int { return cmp.Compare(g.sizes[b], g.sizes[a]) }), budget)
 }
 
-// planPopularity is the strategy of nix2container, and of dockerTools before 24.11. The
-// paths to which most chains of references lead get a layer each.
+// planPopularity is the strategy of nix2container, and of dockerTools before 24.11. It counts
+// the chains of references that lead to each path. The paths with most chains get a layer
+// each.
 func planPopularity(g *graph, budget int) []*bin {
 	score := make([]float64, len(g.infos))
 	for _, i := range slices.Backward(g.order) {
@@ -56,12 +58,13 @@ func planPopularity(g *graph, budget int) []*bin {
 	return g.headAlone(g.sorted(func(a, b int32) int { return cmp.Compare(score[b], score[a]) }), budget)
 }
 
-// planDockerTools is the strategy of nixpkgs' dockerTools since 24.11. The biggest paths
-// become primary, one after another. Paths share a layer if the nearest primary paths
-// that depend on them are the same. It stops before it exceeds the budget.
+// planDockerTools is the strategy of nixpkgs' dockerTools since 24.11. It makes the biggest
+// paths primary, one after another. Two paths share a layer if the nearest primary paths that
+// depend on them are the same. The function stops before the number of layers exceeds the
+// budget.
 func planDockerTools(g *graph, budget int) []*bin {
 	n := len(g.infos)
-	key := make([]string, n) // of each path: the set of its primary users, sorted, 4 bytes each
+	key := make([]string, n) // of each path: its set of primary users as a string, sorted, 4 bytes for each user
 	sets := make([][]int32, n)
 	encode := func(set []int32) string {
 		b := make([]byte, 0, 4*len(set))
@@ -72,7 +75,7 @@ func planDockerTools(g *graph, budget int) []*bin {
 	}
 	nodes := g.sorted(func(a, b int32) int { return cmp.Compare(g.sizes[b], g.sizes[a]) })
 	count := map[string]int{"": len(nodes)}
-	primary := map[int32]bitset{} // the primary paths with their closures
+	primary := map[int32]bitset{} // the closure of each primary path
 	for _, p := range nodes {
 		below := slices.Clone(g.below(p))
 		primary[p] = below
@@ -82,7 +85,7 @@ func planDockerTools(g *graph, budget int) []*bin {
 			if d == p || g.fixed[d] || !below.has(d) {
 				continue
 			}
-			// Users of p are no longer the nearest primary users of d.
+			// p is now nearer to d than the primary users of p. So d loses those users.
 			set := slices.DeleteFunc(slices.Clone(sets[d]), func(u int32) bool { return u != p && primary[u].has(p) })
 			if !slices.ContainsFunc(set, func(u int32) bool { return u != p && below.has(u) }) {
 				set = append(set, p)

@@ -12,36 +12,38 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// DefaultMaxLayers leaves some layers for the user: overlay drivers allow about 127.
+// DefaultMaxLayers is less than the 127 layers or so that overlay drivers allow. The user can
+// add some layers.
 const DefaultMaxLayers = 100
 
-// LayerLimit is the most layers for store paths: the limit of overlay drivers, minus the
-// init layer and the system layer.
+// LayerLimit is the largest number of layers with store paths: the limit of overlay drivers,
+// minus the init layer and the system layer.
 const LayerLimit = 125
 
-// Group is the list of paths in one layer.
+// Group describes one layer and lists its paths.
 type Group struct {
 	Name   string              // given by the user, or ""
-	Reason string              // why the paths are together, as text for the user
+	Reason string              // why these paths share a layer, as text for the user
 	Paths  []closure.StorePath // sorted
 	Size   int64               // sum of the NarSizes in bytes
-	Chance float64             // relative chance that an update changes it, 0 to 1
+	Chance float64             // relative chance that an update changes the layer, 0 to 1
 }
 
-// Plan says which path goes into which layer. Groups[0] is the lowest layer, which is the
-// least likely to change.
+// Plan assigns each path to a layer. Groups[0] is the lowest layer, which is the least likely
+// to change.
 type Plan struct {
 	Strategy Strategy
 	Groups   []Group
 }
 
-// Strategy is the name of a way to group paths.
+// Strategy names a method to group paths.
 type Strategy string
 
-// The strategies. All except cost are those of other tools, for comparison.
+// The strategies. StrategyCost is nixoci's own. The others imitate other tools, for
+// comparison.
 const (
 	StrategyCost        Strategy = "cost"
-	StrategySize        Strategy = "size"        // each big path alone, the rest together
+	StrategySize        Strategy = "size"        // each big path has its own layer, the other paths share one
 	StrategyPopularity  Strategy = "popularity"  // nix2container, dockerTools before 24.11
 	StrategyDockerTools Strategy = "dockertools" // nixpkgs' dockerTools since 24.11
 	StrategyOne         Strategy = "one"         // a single layer
@@ -58,9 +60,9 @@ var planners = map[Strategy]func(*graph, int) []*bin{
 	StrategyOne:         planOne,
 }
 
-// LayerGlob puts paths into the layer Name if their name matches Glob (the syntax of
-// path.Match), with or without the store hash. Glob may also be a store path: then the
-// layer gets the whole closure of that path.
+// LayerGlob puts paths into the layer Name. Glob is either a pattern in the syntax of
+// path.Match or a store path. A pattern is compared with the names of paths, with and without
+// the store hash. With a store path, the layer gets the whole closure of that path.
 type LayerGlob struct{ Glob, Name string }
 
 // isPath reports whether Glob is a store path.
@@ -83,23 +85,23 @@ func ParseLayerGlob(s string) (LayerGlob, error) {
 	return l, nil
 }
 
-// Options are all inputs of a plan except the closure.
+// Options contains all inputs of a plan except the closure.
 type Options struct {
 	MaxLayers int         // ≤0 means DefaultMaxLayers; the init layer and the system layer are not counted
 	Strategy  Strategy    // "" means StrategyCost
 	Layers    []LayerGlob // the first glob that matches a path decides
 
 	// Configuration lists paths that change with every update, like the paths that NixOS
-	// generates from a configuration. An application's own path is one.
+	// generates from a configuration. For an application it lists the application's own path.
 	Configuration []closure.StorePath
 
-	// From is the plan of an earlier image. Unchanged paths stay in their layers of From,
-	// and the other paths are planned around them. If From is set, Strategy is not used.
+	// From is the plan of an earlier image. Unchanged paths stay in their layers of From, and
+	// New plans the other paths around them. If From is set, New ignores Strategy.
 	From *Plan
 }
 
-// ErrTooManyLayers is in the errors about named layers that leave no layer for the rest,
-// and about plans with more layers than the limit.
+// ErrTooManyLayers is wrapped by two kinds of errors: named layers leave no layer for the
+// other paths, or a plan has more layers than the limit.
 var ErrTooManyLayers = errors.New("more layers than the limit")
 
 // New groups the paths of c. Without o.From the plan depends only on the graph, the names
@@ -127,8 +129,8 @@ type namedBin struct {
 	*bin
 }
 
-// preparePlan sets defaults and marks the nodes in named layers as fixed. It returns the
-// graph, how many layers are left for other nodes, and the named layers.
+// preparePlan sets defaults, and marks the nodes in named layers as fixed. It returns the
+// graph, the number of layers for the other nodes, and the named layers.
 func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error) {
 	if o.MaxLayers <= 0 {
 		o.MaxLayers = DefaultMaxLayers
@@ -166,7 +168,7 @@ func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error
 
 // nameLayers makes the layers that the user named, and marks their nodes as fixed.
 func (g *graph) nameLayers(asked []LayerGlob) (named []namedBin, err error) {
-	reached := make([]map[closure.StorePath]bool, len(asked)) // closures of the globs that are store paths
+	reached := make([]map[closure.StorePath]bool, len(asked)) // for each glob that is a store path: its closure
 	for k, l := range asked {
 		if l.isPath() {
 			reached[k] = g.closureOf(closure.StorePath(l.Glob))
@@ -205,9 +207,9 @@ func matches(glob string, names ...string) (bool, error) {
 	return false, nil
 }
 
-// closureOf returns root and everything to which it refers, directly or indirectly. The
-// result is empty if the closure does not contain root. With images for several
-// platforms, a path is often in only one of the closures.
+// closureOf returns root and all paths to which root refers, directly or indirectly. If g
+// does not contain root, the result is empty. This is common with images for several
+// platforms: a path is often in the closure of only one platform.
 func (g *graph) closureOf(root closure.StorePath) map[closure.StorePath]bool {
 	references := make(map[closure.StorePath][]closure.StorePath, len(g.infos))
 	for _, info := range g.infos {
@@ -227,12 +229,12 @@ func (g *graph) closureOf(root closure.StorePath) map[closure.StorePath]bool {
 	return found
 }
 
-// plan turns bins into groups, sorted by chance of change: the lowest first.
+// plan turns bins into groups and sorts them by chance of change, the lowest chance first.
 func (g *graph) plan(s Strategy, bins []*bin, named []namedBin) *Plan {
 	p := &Plan{Strategy: s}
 	type row struct {
 		Group
-		first int32 // first member in canonical order: a unique sort key
+		first int32 // first member in canonical order, a unique sort key
 	}
 	var rows []row
 	add := func(b *bin, name string) {
@@ -271,7 +273,7 @@ func Chances(c *closure.Closure) []float64 {
 	return chances
 }
 
-// group returns b as a Group with its paths, size and chance.
+// group returns b as a Group with paths, size and chance.
 func (g *graph) group(b *bin, name string) Group {
 	group := Group{Name: name, Chance: g.chance(b)}
 	for _, m := range b.members {
@@ -282,7 +284,7 @@ func (g *graph) group(b *bin, name string) Group {
 	return group
 }
 
-// chance returns b's chance of change relative to the whole closure's.
+// chance returns the chance that b changes, relative to the chance of the whole closure.
 func (g *graph) chance(b *bin) float64 {
 	for _, m := range b.members {
 		if g.generated[m] {

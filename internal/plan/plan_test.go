@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/cputime"
 )
 
-// storePath makes a store path with a hash computed from seed.
+// storePath returns a store path with a hash computed from seed.
 func storePath(seed uint64, name string) closure.StorePath {
 	const digits = "0123456789abcdfghijklmnpqrsvwxyz"
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -25,7 +25,7 @@ func storePath(seed uint64, name string) closure.StorePath {
 	return closure.StorePath(closure.StoreDir + "/" + string(h) + "-" + name)
 }
 
-// randomInfos is a closure of n paths with the shape of NixOS: few libraries that many
+// randomInfos returns a closure of n paths that resembles NixOS: a few libraries that many
 // paths use, many packages, sizes over five orders of magnitude, and a toplevel.
 func randomInfos(r *rand.Rand, n int) []closure.Info {
 	infos := make([]closure.Info, 0, n+1)
@@ -183,7 +183,7 @@ func TestPlanDoesNotDependOnInputOrder(t *testing.T) {
 	}
 }
 
-// names returns a plan by the names of its paths, which are unique in randomInfos.
+// names returns the groups of a plan as names of paths. Names are unique in randomInfos.
 func names(p *Plan) string {
 	var layers []string
 	for _, g := range p.Groups {
@@ -229,8 +229,8 @@ func TestPlanScalesWithSizes(t *testing.T) {
 	}
 }
 
-// TestPlanScalesAtAnyRate checks that scaling all sizes by the same factor changes no
-// layer of real systems.
+// TestPlanScalesAtAnyRate checks that real systems get the same layers if all sizes are
+// multiplied by one factor.
 func TestPlanScalesAtAnyRate(t *testing.T) {
 	for _, system := range []string{"x86_64-linux", "aarch64-linux"} {
 		c := graphClosure(t, "../../bench/plan/graphs/large-"+system+".json.gz")
@@ -249,7 +249,8 @@ func TestPlanScalesAtAnyRate(t *testing.T) {
 	}
 }
 
-// TestPlanOfForgedSizes checks that sums of impossibly large sizes stay exact.
+// TestPlanOfForgedSizes checks that the sum stays exact if a graph states impossibly large
+// sizes.
 func TestPlanOfForgedSizes(t *testing.T) {
 	infos := make([]closure.Info, 9000)
 	for i := range infos {
@@ -316,7 +317,8 @@ func TestPlanNamedLayers(t *testing.T) {
 	}
 }
 
-// TestPlanLayerOfAPath checks that a layer of a store path gets the closure of that path.
+// TestPlanLayerOfAPath checks that a layer named for a store path gets the closure of this
+// path.
 func TestPlanLayerOfAPath(t *testing.T) {
 	names := []string{"libc", "ssl", "python", "data", "app"}
 	infos := make([]closure.Info, len(names))

@@ -8,25 +8,26 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Planner plans closures with the help of known plans.
+// Planner plans closures. It can use known plans of earlier images or from files.
 type Planner struct {
-	Options Options // its From is not used
-	Follow  []Known // one of these is followed exactly; if empty, Plan plans the closure
-	From    []Known // one of these is continued, if Follow is empty
+	Options Options // Plan ignores the field From
+	Follow  []Known // Plan follows the best of these exactly; if empty, Plan makes a new plan
+	From    []Known // if Follow is empty, the new plan keeps the layers of the best of these
 }
 
 // Known is a plan from a file, or from one platform of an image.
 type Known struct {
-	Platform     string // "linux/amd64"; "" for a file
+	Platform     string // "linux/amd64"; "" for a plan from a file
 	OnlyPlatform bool   // do not use the plan for other platforms
 	File         *File
 
-	Manifest  digest.Digest // the manifest with this plan; "" for a file
-	Continues digest.Digest // the manifest whose plan this plan continues; "" for none
+	Manifest  digest.Digest // digest of the manifest with this plan; "" for a file
+	Continues digest.Digest // digest of the manifest from which this plan was continued; "" for none
 }
 
-// Plan plans one closure. platform is "" if it is unknown. continues is the manifest
-// whose plan the new one continues, "" for none.
+// Plan plans one closure. platform is "" if the platform is not known. configuration becomes
+// Options.Configuration. continues is the digest of the manifest from which the new plan was
+// continued, "" for none.
 func (p *Planner) Plan(c *closure.Closure, platform string, configuration ...closure.StorePath) (made *Plan, continues digest.Digest, err error) {
 	if len(p.Follow) > 0 {
 		made, err = Follow(c, best(p.Follow, c, platform).File, p.Options.MaxLayers)
@@ -42,21 +43,21 @@ func (p *Planner) Plan(c *closure.Closure, platform string, configuration ...clo
 		return made, "", err
 	}
 	if sameGroups(made, o.From) {
-		// The layers are the same, so this is the old image again and does not continue
-		// it.
+		// The layers are the same as those of the old image, so the new image is the old one.
+		// It continues the same image as the old one does.
 		return made, known.Continues, nil
 	}
 	return made, known.Manifest, nil
 }
 
-// sameGroups reports whether two plans make the same layers in the same order.
+// sameGroups reports whether two plans have the same layers in the same order.
 func sameGroups(a, b *Plan) bool {
 	return slices.EqualFunc(a.Groups, b.Groups, func(x, y Group) bool { return slices.Equal(x.Paths, y.Paths) })
 }
 
-// best returns the best plan for a closure. Plans for the platform come first, then those
-// with most of the closure's store paths. The first of equal plans wins. It returns nil
-// if there is none.
+// best returns the best plan for a closure, nil if no plan can be used. A plan for the same
+// platform is better than any other. Among the rest, the plan with the most store paths of
+// the closure is best. Of equally good plans, the first one wins.
 func best(all []Known, c *closure.Closure, platform string) *Known {
 	var best *Known
 	bestScore := -1

@@ -8,8 +8,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Of several known plans, the planner must use the one for the closure's platform. If
-// there is none, it must use the plan with most of the closure's paths.
+// TestPlannerChooses: of several known plans, the planner must use the one for the closure's
+// platform. If there is none, it must use the plan with most of the closure's paths.
 func TestPlannerChooses(t *testing.T) {
 	a, b, c := storePath(1, "a"), storePath(2, "b"), storePath(3, "c")
 	graph, err := closure.New([]closure.StorePath{a}, []closure.Info{

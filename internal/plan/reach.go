@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// reach counts the nodes in closures without a table of all closures. For 100,000 nodes
-// such a table would take 1.25 GB.
+// reach counts the nodes in closures without a table of the closures of all nodes. For
+// 100,000 nodes such a table would take 1.25 GB.
 //
-// For most nodes one reference is enough: the closure of that reference contains all
-// other references. The node's closure is then the closure of that reference, and the
-// node. Only nodes that join several closures need a row of bits, and so do the nodes
-// that they join. A chain of references needs no row, however long it is.
+// For most nodes one reference is enough: the closure of this reference contains all other
+// references. The closure of the node is then the closure of this reference, plus the node. A
+// node that needs several references is called a join. Only joins and the nodes that they
+// need have a row of bits. A chain of references needs no row, however long it is.
 type reach struct {
 	*graph
 	parent []int32   // of each node: the reference that comes last in order; -1 for none
 	joins  []int32   // nodes that need more than one reference, in order
-	needs  [][]int32 // of each join: references that no other reference contains, as far as that is cheap to see
+	needs  [][]int32 // of each join: references that are not in the closure of another reference, as far as this is cheap to find out
 
-	top  []int32   // of each node: the row that contributes it; -1 for none
-	rows [][]int32 // of each row: the rows that it contains completely; they come before it
+	top  []int32   // of each node: the row that adds this node to closures; -1 for none
+	rows [][]int32 // of each row: the rows that it contains completely; these come before it
 	row  []int32   // of each join: its row
 }
 
@@ -41,9 +41,9 @@ func newReach(g *graph) *reach {
 	return r
 }
 
-// findJoins fills joins and needs. The parents form a forest. A node's parent, the
-// parent's parent and so on are all in the closure of the node. So a reference on that
-// way need not be in needs.
+// findJoins fills joins and needs. The parents form a forest. A node's parent, the parent's
+// parent and so on are all in the closure of the node. So needs does not list a reference
+// that is on the way from the parent to the root.
 func (r *reach) findJoins() {
 	size := slices.Repeat([]int32{1}, len(r.infos)) // of each node: the number of nodes in its subtree
 	for _, i := range slices.Backward(r.order) {
@@ -51,7 +51,7 @@ func (r *reach) findJoins() {
 			size[p] += size[i]
 		}
 	}
-	first, free := make([]int32, len(r.infos)), make([]int32, len(r.infos)) // the nodes of a subtree have numbers from first on, without gaps
+	first, free := make([]int32, len(r.infos)), make([]int32, len(r.infos)) // the nodes of the subtree of i have the numbers from first[i] on, without gaps
 	roots := int32(0)
 	for _, i := range r.order {
 		from := &roots
@@ -74,9 +74,10 @@ func (r *reach) findJoins() {
 	}
 }
 
-// cutRows makes a row for each join, for each node that a join needs, and for each node
-// where the ways from two of these meet. A row contributes its own node and the nodes
-// after it on the way, up to the next node with a row.
+// cutRows makes a row for each join, for each node that a join needs, and for each node where
+// the ways from two of these nodes meet. A way goes from a node to its parent, the parent's
+// parent and so on. A row adds its own node and the nodes that follow on the way, up to the
+// next node with a row.
 func (r *reach) cutRows() {
 	const none, cut = -1, -2
 	r.top = slices.Repeat([]int32{none}, len(r.infos))
@@ -129,12 +130,14 @@ func (r *reach) cutRows() {
 	}
 }
 
-// blockBytes is about how much memory [reach.blocks] uses. It is also the limit for the
-// table of all closures, which fits for 11,000 nodes. It is a variable for tests.
+// blockBytes is about how much memory [reach.blocks] uses. It also limits the table of the
+// closures of all nodes: up to 11,000 nodes fit. It is a variable so that tests can change
+// it.
 var blockBytes = 16 << 20
 
-// blocks computes all rows, one block of columns after another. It calls do with width
-// words of each row, starting at the word first. Each column is a node to count.
+// blocks computes all rows, one block of columns after another. Each column stands for one
+// node to count. blocks calls do for each block: rows contains width words of each row, and
+// first is the number of the first word.
 func (r *reach) blocks(columns []int32, do func(first, width int, rows bitset)) {
 	if len(r.rows) == 0 {
 		return
@@ -158,7 +161,7 @@ func (r *reach) blocks(columns []int32, do func(first, width int, rows bitset)) 
 	}
 }
 
-// fillCounts fills counts, the number of nodes in each closure.
+// fillCounts fills counts with the number of nodes in the closure of each node.
 func (r *reach) fillCounts() {
 	var columns []int32
 	for i, t := range r.top {
@@ -176,8 +179,8 @@ func (r *reach) fillCounts() {
 }
 
 // each sets counts[i], for every node i, to the number of nodes in i's closure for which
-// counted is true. joined(k) returns that number for the k-th join, see [reach]. If
-// counted is false for a node, it must be false for its whole closure.
+// counted is true. joined(k) returns that number for the k-th join, see [reach]. If counted
+// is false for a node, it must be false for its whole closure.
 func (r *reach) each(counts []int32, joined func(k int) int32, counted func(i int32) bool) {
 	r.steps += int64(len(r.order))
 	k := 0
@@ -197,16 +200,16 @@ func (r *reach) each(counts []int32, joined func(k int) int32, counted func(i in
 	}
 }
 
-// outside counts nodes for each join and for each of up to 64 closed sets: those nodes in
-// the closure of the join that are not in the set. counts[k*len(sets)+x] is the number
-// for join k and sets[x].
+// outside counts nodes for each join and each of up to 64 sets. Each set must contain the
+// closures of all its nodes. counts[k*len(sets)+x] is the number of nodes in the closure of
+// join k that are not in sets[x].
 //
-// Columns are sorted by the sets that do not contain them. So neighbouring columns with the
-// same sets are counted once for all these sets.
+// outside sorts columns by the sets that do not contain their nodes. So it counts
+// neighbouring columns with the same sets only once for all these sets.
 func (r *reach) outside(sets []bitset) (counts []int32) {
 	counts = make([]int32, len(r.joins)*len(sets))
 	var columns []int32
-	from := make([]uint64, len(r.infos)) // of each node: the sets that do not contain it, as bits
+	from := make([]uint64, len(r.infos)) // of each node: the sets that do not contain the node, one bit for each set
 	for i := range int32(len(r.infos)) {
 		for x, set := range sets {
 			if !set.has(i) {
@@ -233,10 +236,10 @@ func (r *reach) outside(sets []bitset) (counts []int32) {
 	return counts
 }
 
-// column is a group of 64 columns in a table of bits.
+// column describes 64 neighbouring columns of the table of bits, one word of each row.
 type column struct {
-	from uint64   // the sets that contain none of its nodes, if these sets are the same for all nodes
-	each []uint64 // otherwise, for each set: its nodes outside the set
+	from uint64   // one bit for each set that contains none of the nodes, if this is the same for all nodes
+	each []uint64 // otherwise, for each set: one bit for each node that is not in the set
 }
 
 func newColumn(nodes []int32, from []uint64, sets int) column {
@@ -253,7 +256,8 @@ func newColumn(nodes []int32, from []uint64, sets int) column {
 	return c
 }
 
-// addOutside adds the members of row to counts, and returns the amount of work.
+// addOutside adds the numbers of one join to counts. row contains the bits of the join.
+// addOutside returns the amount of work.
 func addOutside(counts []int32, row bitset, columns []column) (steps int64) {
 	for w := 0; w < len(row); {
 		if each := columns[w].each; each != nil {

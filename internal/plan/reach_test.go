@@ -8,8 +8,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// shapes are graphs in which one reference of each path is enough: its closure contains the
-// other references. A path refers only to earlier paths.
+// shapes contains kinds of graphs in which one reference of each path is enough: its closure
+// contains the other references. A path refers only to earlier paths.
 var shapes = map[string]func(r *rand.Rand, i int) []int{
 	"chain":         func(_ *rand.Rand, i int) []int { return []int{i - 1} },
 	"ladder":        func(_ *rand.Rand, i int) []int { return []int{i - 1, i - 2} },
@@ -20,7 +20,8 @@ var shapes = map[string]func(r *rand.Rand, i int) []int{
 	"star":          func(_ *rand.Rand, i int) []int { return []int{0} },
 }
 
-// joining are graphs in which many paths join the closures of several references.
+// joining contains kinds of graphs in which many paths join the closures of several
+// references.
 var joining = map[string]func(r *rand.Rand, i int) []int{
 	"random":    func(r *rand.Rand, i int) []int { return []int{r.IntN(i), r.IntN(i), r.IntN(i)} },
 	"braid":     func(r *rand.Rand, i int) []int { return []int{i - 2, i - 3, i - 1 - r.IntN(9)} },
@@ -50,7 +51,7 @@ func shaped(t *testing.T, n int, refs func(*rand.Rand, int) []int) *closure.Clos
 	return mustClosure(t, infos)
 }
 
-// reach must count the same nodes as a walk through the graph.
+// TestReach: reach must count the same nodes as a walk through the graph.
 func TestReach(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	for _, all := range []map[string]func(*rand.Rand, int) []int{shapes, joining} {
@@ -59,7 +60,7 @@ func TestReach(t *testing.T) {
 				for _, bytes := range []int{16 << 20, 8 * n, 1} {
 					blockBytes = bytes
 					g := newGraph(shaped(t, n, refs))
-					g.rows, g.in = nil, -1 // checkReach must walk, without the table
+					g.rows, g.in = nil, -1 // so that checkReach walks through the graph instead of reading the table
 					checkReach(t, fmt.Sprint(name, " ", n, " ", bytes), g)
 				}
 			}
@@ -103,8 +104,8 @@ func checkReach(t *testing.T, name string, g *graph) {
 	}
 }
 
-// If one reference of each path is enough, twice as many paths must take only about twice as
-// much work.
+// TestGrowth: if one reference of each path is enough, twice as many paths must take only
+// about twice as much work.
 func TestGrowth(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	blockBytes = 8 << 10

@@ -5,26 +5,28 @@ import (
 	"slices"
 )
 
-// unions counts nodes in the closures of kept bins. A bin changes often while paths move,
-// and closures may be as large as the graph, so it computes only what a question needs.
+// unions counts the nodes in unions of closures, for kept bins. A bin changes often while
+// paths move, and a closure may be as large as the graph. So unions computes only the numbers
+// that are asked for.
 //
-// A way begins at a node and goes on to the parents, see [reach]. It ends at a join, or
-// at a node without references. A closure that contains a node contains the rest of its
-// way too. So a search on the way finds the first node that is in a bin's closure.
+// A way begins at a node and goes on to the node's parent, the parent's parent and so on, see
+// [reach]. It ends at a join, or at a node without references. A closure that contains a node
+// also contains the rest of the node's way. So a search on the way can find the first node
+// that is in a bin's closure.
 type unions struct {
 	depth []int32 // of each node: the number of steps to the end of its way
-	jump  []int32 // of each node: another node on its way; the jumps of a way get longer and longer
-	seen  bitset  // for outside
+	jump  []int32 // of each node: a node further on its way; following the jumps takes few steps even on a long way
+	seen  bitset  // used by outside and adjust
 
-	debt  int64 // work of outside since the last refresh
-	cost  int64 // work of a refresh, without that for each bin
-	stale int   // number of bins without more, at most
+	debt  int64 // work that outside has done since the last refresh
+	cost  int64 // work of a refresh, without the part for each bin
+	stale int   // upper limit for the number of bins without more
 }
 
 func (k *keeper) newUnions() {
 	n := len(k.infos)
 	k.depth, k.jump, k.seen = make([]int32, n), make([]int32, n), make(bitset, k.words())
-	joins := k.reach.joins // in order, too
+	joins := k.reach.joins // joins are in the same order as k.order
 	for _, i := range k.order {
 		p := k.reach.parent[i]
 		if len(joins) > 0 && joins[0] == i {
@@ -45,9 +47,9 @@ func (k *keeper) newUnions() {
 	}
 }
 
-// search follows the way of node i, which is not in below, a union of closures. It
-// returns the number of nodes before the first one in below. If there is none, it returns
-// the end of the way and the number of nodes before it.
+// search follows the way of node i. below is a union of closures that does not contain i.
+// search returns the number of nodes before the first node in below. If no node on the way is
+// in below, it returns the end of the way and the number of nodes before the end.
 func (k *keeper) search(i int32, below bitset) (before int, end int32) {
 	for v := i; ; k.steps++ {
 		switch next := k.jump[v]; {
@@ -63,7 +65,7 @@ func (k *keeper) search(i int32, below bitset) (before int, end int32) {
 	}
 }
 
-// union returns the number of nodes in the closures of b and of node i together.
+// union returns the number of nodes in the union of b's closure and i's closure.
 func (k *keeper) union(i int32, b *keptBin) int {
 	if k.rows != nil {
 		n := 0
@@ -91,8 +93,8 @@ func (k *keeper) union(i int32, b *keptBin) int {
 	return b.count + before + k.outside(end, b.below)
 }
 
-// outside walks to the nodes in the closure of i that are not in below, a union of
-// closures, and counts them.
+// outside counts the nodes in the closure of i that are not in below, a union of closures. It
+// walks to each of these nodes.
 func (k *keeper) outside(i int32, below bitset) int {
 	k.seen.set(i)
 	found := []int32{i}
@@ -113,9 +115,9 @@ func (k *keeper) outside(i int32, below bitset) int {
 	return len(found)
 }
 
-// refresh counts the nodes outside each bin for all nodes at once. It runs when the walks
-// of outside have cost as much as that. So the work is at most twice that of the better
-// of the two ways.
+// refresh counts the nodes outside each bin, for all nodes at once. It runs when the walks of
+// outside have cost as much work as a refresh. So the work is at most twice the work of the
+// better one of the two methods.
 func (k *keeper) refresh() {
 	before := k.steps
 	var bins []*bin
@@ -130,7 +132,7 @@ func (k *keeper) refresh() {
 	k.cost = k.steps - before - int64(len(k.infos)*len(of))
 }
 
-// loss returns by how many nodes the closure of b shrinks if its member i leaves it.
+// loss returns the number of nodes that leave the closure of b if member i leaves b.
 func (k *keeper) loss(i int32, b *keptBin) int {
 	if b.cover == nil {
 		b.cover = make([]int32, len(k.infos))
@@ -147,7 +149,7 @@ func (k *keeper) loss(i int32, b *keptBin) int {
 		}
 	}
 	lost := k.uncover(i, b, nil)
-	for _, x := range lost { // put back what was only a trial
+	for _, x := range lost { // restore the cover, because i stays in b
 		for _, r := range k.refs[x] {
 			b.cover[r]++
 		}
@@ -156,8 +158,8 @@ func (k *keeper) loss(i int32, b *keptBin) int {
 	return len(lost)
 }
 
-// uncover takes member i out of the cover of b, and returns the nodes that leave the
-// closure of b with it, appended to lost.
+// uncover takes member i out of the cover of b. It appends to lost the nodes that leave the
+// closure of b together with i.
 func (k *keeper) uncover(i int32, b *keptBin, lost []int32) []int32 {
 	k.steps++
 	if b.cover[i]--; b.cover[i] > 0 {
@@ -203,13 +205,13 @@ func (k *keeper) grow(i int32, b *keptBin) {
 	k.adjust(b, added, -1)
 }
 
-// adjust adds by to more of b, for each node of changed and for all nodes whose closures
-// contain it. If that is more work than to count again, b forgets more.
+// adjust adds by to b.more, for each node of changed and for all nodes whose closures contain
+// it. If this takes more work than counting again, adjust sets b.more to nil.
 func (k *keeper) adjust(b *keptBin, changed []int32, by int32) {
 	if b.more == nil {
 		return
 	}
-	work := len(k.infos) // left
+	work := len(k.infos) // work that is still allowed
 	for _, c := range changed {
 		k.seen.set(c)
 		found := []int32{c}
