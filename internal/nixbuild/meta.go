@@ -49,23 +49,20 @@ func (n *Nix) Meta(ctx context.Context, a Argument, names []string, system strin
 	if err := n.prepare(); err != nil {
 		return nil, err
 	}
-	installable := n.flake + "#" + baseAttribute
+	if a.Flake == "" {
+		return nil, errors.New("evaluate meta: only flake outputs have it")
+	}
 	args := []string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}
-	switch {
-	case a.Flake != "":
-		var named bool
-		if installable, named = installableOf(a.Flake); named {
-			if _, is := n.isConfiguration(ctx, installable); !is {
-				installable = packageOf(a.Flake)
-				if system != "" {
-					args = append(args, "--option", "system", system)
-				}
+	installable, named := installableOf(a.Flake)
+	if named {
+		if _, is := n.isConfiguration(ctx, installable); !is {
+			installable = packageOf(a.Flake)
+			if system != "" {
+				args = append(args, "--option", "system", system)
 			}
 		}
-		installable = configurationOf(installable)
-	default:
-		return nil, fmt.Errorf("evaluate meta: %w", errors.New("only flake outputs have it"))
 	}
+	installable = configurationOf(installable)
 	args = append(args, n.overrides()...)
 	var quoted []string
 	size := 0
