@@ -16,16 +16,16 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// Question is one request about a repository. It is sent once, without retries.
-// doctor uses it to find out what a registry supports, so a refusal is an answer
-// too.
+// Question describes one request about a repository. [Repository.Ask] sends it once, without
+// retries. Package doctor asks questions to find out what a registry supports, so it also needs the
+// answers that refuse a request.
 type Question struct {
 	Method string
 	Path   []string // below /v2/REPOSITORY/
 	Query  url.Values
 	Header map[string]string
 	Body   []byte
-	At     *url.URL // used instead of Path: an address from an earlier answer
+	At     *url.URL // an address from an earlier answer; if it is not nil, Path is ignored
 }
 
 // Answer is the registry's response, with any status.
@@ -37,10 +37,10 @@ type Answer struct {
 	Took     time.Duration
 }
 
-// maxAnswer bounds the body of an answer.
+// maxAnswer is the largest number of bytes that Ask reads of a response's body.
 const maxAnswer = limit.Config
 
-// Ask sends q. It returns an error only if no complete answer came.
+// Ask sends q. It returns an error only if it received no complete response.
 func (r *Repository) Ask(ctx context.Context, q Question) (Answer, error) {
 	u := q.At
 	if u == nil {
@@ -69,12 +69,12 @@ func (r *Repository) Ask(ctx context.Context, q Question) (Answer, error) {
 		return Answer{}, r.fail(q.Method+" "+redact(u), err)
 	}
 	if resp.Header.Get("Location") != "" {
-		a.Location, _ = resp.Location() // an invalid Location counts as none
+		a.Location, _ = resp.Location() // an invalid Location is treated like a missing one
 	}
 	return a, nil
 }
 
-// Access describes how the registry was reached.
+// Access describes the connection to the registry and how nixoci logged in.
 type Access struct {
 	Scheme string   // http or https
 	Login  string   // none, Basic or Bearer
@@ -82,7 +82,8 @@ type Access struct {
 	Scopes []string // the scopes that the token was requested for
 }
 
-// Access returns how the registry was reached, once it has answered.
+// Access returns the scheme and login of r. They are known once the registry has answered a
+// request.
 func (r *Repository) Access() Access {
 	a := Access{Login: "none", Named: !r.auth.anonymous()}
 	if g := r.auth.grant.Load(); g != nil {
@@ -100,9 +101,10 @@ func (r *Repository) Access() Access {
 // ErrUnsupported reports that the registry does not support the request.
 var ErrUnsupported = errors.New("the registry does not support this")
 
-// DeleteManifest deletes a tag alone, or by its digest a manifest with all of its
-// tags. If the manifest or tag does not exist, it returns nil. If the registry
-// refuses to delete, the error wraps [ErrUnsupported].
+// DeleteManifest deletes the manifest or tag that tagOrDigest names. With a tag it deletes only the
+// tag. With a digest it deletes the manifest and all of its tags. If the manifest or tag does not
+// exist, it returns nil. If the registry does not support deletion, the error wraps
+// [ErrUnsupported].
 func (r *Repository) DeleteManifest(ctx context.Context, tagOrDigest string) error {
 	return r.delete(ctx, "delete "+r.Ref(tagOrDigest), r.url("manifests", tagOrDigest))
 }
@@ -131,9 +133,9 @@ func (r *Repository) delete(ctx context.Context, what string, u *url.URL) error 
 	return r.fail(what, err) // fail returns nil for nil
 }
 
-// FallbackSubject returns the digest of the manifest that a referrers tag belongs
-// to, or "" for another tag. It knows the specification's fallback tags
-// (sha256-…) and cosign's (sha256-….sig).
+// FallbackSubject returns the digest of the manifest that a referrers tag belongs to. It accepts
+// the fallback tags of the specification (sha256-…) and those of cosign (sha256-….sig). For any
+// other tag it returns "".
 func FallbackSubject(tag string) digest.Digest {
 	rest, ok := strings.CutPrefix(tag, "sha256-")
 	if !ok {

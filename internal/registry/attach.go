@@ -21,10 +21,9 @@ import (
 // other clients write it too.
 const maxMerges = 8
 
-// Attach stores artifacts and attaches them to subject, an image or index in the
-// repository. It does not send artifacts again that are attached already, and it
-// keeps what other clients attached. It returns the artifacts' descriptors in the
-// same order.
+// Attach stores artifacts and attaches them to subject, which is an image or index in the
+// repository. If an artifact is attached already, Attach does not send it again. It keeps the
+// documents that other clients attached. It returns the artifacts' descriptors in the same order.
 func (r *Repository) Attach(ctx context.Context, subject ocispec.Descriptor, artifacts []oci.Artifact) ([]ocispec.Descriptor, error) {
 	if len(artifacts) == 0 {
 		return nil, nil
@@ -59,7 +58,7 @@ func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, art
 	if len(added) == 0 || listed {
 		return all, nil
 	}
-	if supported { // the registry has the referrers list, but may omit OCI-Subject
+	if supported { // the registry has a referrers list, but some registries send no OCI-Subject header
 		if there, _, err = r.listReferrers(ctx, subject.Digest); err != nil {
 			return nil, err
 		}
@@ -70,8 +69,8 @@ func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, art
 	return all, r.mergeFallback(ctx, subject.Digest, added)
 }
 
-// attachOne stores a, in the first form that the registry accepts, unless the
-// registry has it already. listed reports whether the registry lists it.
+// attachOne stores a in the first form that the registry accepts. If there contains a already,
+// attachOne sends nothing. listed reports whether the registry's own list contains a.
 func (r *Repository) attachOne(ctx context.Context, subject ocispec.Descriptor, a oci.Artifact, there []ocispec.Descriptor) (d ocispec.Descriptor, listed bool, err error) {
 	var manifests []oci.Blob
 	var descriptors []ocispec.Descriptor
@@ -104,14 +103,15 @@ func (r *Repository) attachOne(ctx context.Context, subject ocispec.Descriptor, 
 	return d, false, refused
 }
 
-// configTypes are the media types of an artifact's config, the best one first.
-// OCI 1.1 advises the empty config. Some registries know an artifact only by the
-// media type of its config, and some take only images.
+// configTypes returns the media types that an artifact's config may have, the best one first. OCI
+// 1.1 recommends the empty config. Some registries recognize an artifact only by the media type of
+// its config, and some accept only images.
 func configTypes(a oci.Artifact) []string {
 	return []string{ocispec.MediaTypeEmptyJSON, a.Type, ocispec.MediaTypeImageConfig}
 }
 
-// refusesManifest reports whether the registry does not take the kind of manifest.
+// refusesManifest reports whether err may mean that the registry does not accept manifests of this
+// form.
 func refusesManifest(err error) bool {
 	e, ok := errors.AsType[*ResponseError](err)
 	return ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnsupportedMediaType || e.Status == http.StatusUnprocessableEntity)
@@ -126,8 +126,8 @@ func holds(list []ocispec.Descriptor, want ...ocispec.Descriptor) bool {
 	return true
 }
 
-// putReferrer stores m under its digest. listed reports that the registry noticed
-// the subject and lists m itself.
+// putReferrer stores the manifest m under its digest. listed is true if the registry read the
+// subject in m and adds m to its own list of referrers.
 func (r *Repository) putReferrer(ctx context.Context, m oci.Blob) (listed bool, err error) {
 	err = r.retrier.do(ctx, func(ctx context.Context) error {
 		resp, err := r.send(ctx, request{
@@ -146,7 +146,7 @@ func (r *Repository) putReferrer(ctx context.Context, m oci.Blob) (listed bool, 
 	return listed, err
 }
 
-// mergeFallback adds descriptors to the list under the fallback tag.
+// mergeFallback adds descriptors to the list of referrers under the fallback tag.
 func (r *Repository) mergeFallback(ctx context.Context, subject digest.Digest, added []ocispec.Descriptor) error {
 	return r.editTag(ctx, FallbackTag(subject), func(old *oci.Blob) (*oci.Blob, error) {
 		var there []ocispec.Descriptor
@@ -168,13 +168,12 @@ func (r *Repository) mergeFallback(ctx context.Context, subject digest.Digest, a
 	})
 }
 
-// EditTag reads the manifest that tag names, passes it to edit, and puts the
-// result under the tag. old is nil if the tag does not exist. edit returns nil to
-// change nothing.
+// EditTag reads the manifest that tag names, passes it to edit, and puts the manifest that edit
+// returns under the tag. If the tag does not exist, old is nil. edit returns nil to change nothing.
 //
-// Registries have no conditional write. So EditTag reads the tag again after each
-// write and calls edit with it, until edit returns nil. If another client writes
-// in between, neither change is lost.
+// Registries have no conditional write. So EditTag reads the tag again after each write and calls
+// edit with the manifest that it read, until edit returns nil. If another client writes the tag
+// between these steps, neither change is lost.
 func (r *Repository) EditTag(ctx context.Context, tag string, edit func(old *oci.Blob) (*oci.Blob, error)) error {
 	return r.fail("change tag "+r.Ref(tag), r.editTag(ctx, tag, edit))
 }
@@ -203,7 +202,7 @@ func (r *Repository) editTag(ctx context.Context, tag string, edit func(old *oci
 				return err
 			}
 		}
-		if err := r.putChecked(ctx, *b, tag, false); err != nil { // the loop reads the tag again
+		if err := r.putChecked(ctx, *b, tag, false); err != nil { // the next round of the loop reads the tag again
 			return err
 		}
 	}
@@ -218,8 +217,9 @@ func artifactBlob(a oci.Artifact) oci.Blob {
 		MediaType: a.MediaType, Digest: digest.FromBytes(a.Data), Size: int64(len(a.Data))}}
 }
 
-// artifactManifest returns the manifest that attaches a to subject, with a config
-// of the media type config, and its descriptor as lists of referrers have it.
+// artifactManifest returns the manifest that attaches a to subject. The manifest's config has the
+// media type config. It also returns the descriptor of the manifest, with the fields that lists of
+// referrers contain.
 func artifactManifest(subject ocispec.Descriptor, a oci.Artifact, config string) (ocispec.Descriptor, oci.Blob, error) {
 	if len(a.Data) > oci.MaxArtifact {
 		return ocispec.Descriptor{}, oci.Blob{}, fmt.Errorf("%s has %d bytes, at most %d are allowed", a.Type, len(a.Data), oci.MaxArtifact)
@@ -230,8 +230,8 @@ func artifactManifest(subject ocispec.Descriptor, a oci.Artifact, config string)
 		ArtifactType: a.Type,
 		Config:       ocispec.Descriptor{MediaType: config, Digest: emptyBlob.Descriptor.Digest, Size: emptyBlob.Descriptor.Size},
 		Layers:       []ocispec.Descriptor{artifactBlob(a).Descriptor},
-		// Only these three fields of the subject are used. With the other fields
-		// of an index entry, one document would have two digests.
+		// Copy only these three fields of the subject. With the other fields of an index entry, the
+		// manifest of the same document would have another digest.
 		Subject:     &ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
 		Annotations: maps.Clone(a.Annotations),
 	}

@@ -24,35 +24,34 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// authenticator adds credentials to requests for one registry. It never sends
-// them to another host.
+// authenticator adds credentials to requests for one registry. It never sends them to another host.
 //
-// It sends the first request without a ping and without credentials. The
-// registry's refusal tells it which login the registry wants. So login costs no
-// extra request with an open registry, one with passwords, and two with tokens.
-// go-containerregistry parses the challenges and asks the token servers. Its
-// transport is not used: it pings, asks for a token once per concurrent request,
-// and sends again a body that was already read.
+// It sends the first request without credentials, and sends no ping before. If the registry refuses
+// this request, the answer shows which kind of login the registry wants. So login costs no extra
+// request with a registry that is open to everybody. It costs one extra request with passwords, and
+// two with tokens. go-containerregistry parses the challenges and asks the token servers. The
+// authenticator does not use go-containerregistry's transport: that transport sends a ping, asks
+// for a token once per concurrent request, and sends again a body that was already read.
 type authenticator struct {
 	registry name.Registry
-	resource authn.Resource // credentials are looked up for this resource
-	schemes  []string       // tried in this order
+	resource authn.Resource // the name that the keychain is asked for
+	schemes  []string // http and https, in the order of the attempts
 	keychain authn.Keychain
 	scopes   []string
 	wire     http.RoundTripper
 
-	finding *semaphore.Weighted // held while grant changes
+	finding *semaphore.Weighted // held while a goroutine replaces grant
 	grant   atomic.Pointer[grant]
 	used    atomic.Bool // true once credentials were found and sent
 }
 
-// grant holds how the registry is reached and authenticated at the moment.
+// grant holds the scheme and the credentials that requests use at the moment.
 type grant struct {
 	scheme    string // http or https
-	header    string // Authorization, "" for none
+	header    string // value of the Authorization header; "" for none
 	challenge *transport.Challenge
 	scopes    []string
-	renew     time.Time // when to replace the token; zero: never
+	renew     time.Time // when to replace the token; zero means never
 }
 
 func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w http.RoundTripper, scopes []string) *authenticator {
@@ -71,8 +70,8 @@ func newAuthenticator(reg name.Registry, resource authn.Resource, o Options, w h
 	return a
 }
 
-// leavesTLS returns the error for an address without TLS that a registry with TLS
-// named for an upload, a redirect or tokens.
+// leavesTLS returns the error for a registry that uses TLS and names the address u without TLS. u
+// may be the address of an upload, of a redirect or of the token server.
 func leavesTLS(u *url.URL) error {
 	return retry.Never(hint.Add(fmt.Errorf("refused: the registry uses TLS, but directs to %s, which does not", redact(u)),
 		"a registry behind a proxy that ends TLS must know its own https address: see its setting for the external URL, or X-Forwarded-Proto"))
@@ -81,16 +80,15 @@ func leavesTLS(u *url.URL) error {
 // contacted reports whether the registry has answered.
 func (a *authenticator) contacted() bool { return a.grant.Load() != nil }
 
-// anonymous reports whether no credentials were sent.
+// anonymous reports whether the client has sent no credentials.
 func (a *authenticator) anonymous() bool { return !a.used.Load() }
 
-// RoundTrip implements http.RoundTripper. It replaces the scheme of the
-// registry's own URLs by the scheme that the registry speaks: many registries
-// behind a proxy send the wrong one in Location.
+// RoundTrip implements http.RoundTripper. In the URLs of the registry itself it sets the scheme
+// that the registry uses. Many registries behind a proxy send the wrong scheme in Location.
 func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	g := a.grant.Load()
 	if g == nil {
-		if req.URL.Host != a.registry.RegistryStr() { // the client never begins with another host
+		if req.URL.Host != a.registry.RegistryStr() { // the client never sends its first request to another host
 			return nil, errors.New("the first request must go to the registry, not to another host")
 		}
 		return a.first(req)
@@ -98,14 +96,14 @@ func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !g.owns(a.registry, req.URL) {
 		if g.scheme == "https" && req.URL.Scheme != "https" {
 			if req.Body != nil {
-				req.Body.Close() // required by the contract of http.RoundTripper
+				req.Body.Close() // a http.RoundTripper must close the body
 			}
 			return nil, leavesTLS(req.URL)
 		}
 		return a.wire.RoundTrip(req)
 	}
 	if !g.renew.IsZero() && time.Now().After(g.renew) {
-		// An upload cannot be sent twice: replace its token before it expires.
+		// An upload cannot be sent twice, so replace the token before it expires.
 		if fresh, err := a.replace(req.Context(), g, g.challenge); err == nil && fresh != nil {
 			g = fresh
 		}
@@ -139,8 +137,8 @@ func (a *authenticator) RoundTrip(req *http.Request) (*http.Response, error) {
 	return a.send(req, fresh, body)
 }
 
-// send sends a copy of req. net/http derives redirected requests from req, and
-// must not find the Authorization header in it.
+// send sends a copy of req. net/http makes redirected requests from req, so req itself must not
+// contain the Authorization header.
 func (a *authenticator) send(req *http.Request, g *grant, body io.ReadCloser) (*http.Response, error) {
 	c := *req
 	u := *req.URL
@@ -152,8 +150,8 @@ func (a *authenticator) send(req *http.Request, g *grant, body io.ReadCloser) (*
 	return a.wire.RoundTrip(&c)
 }
 
-// first sends the first request. The response shows which scheme the registry
-// speaks and which login it wants. Other requests wait meanwhile.
+// first sends the first request. The response shows which scheme the registry uses and which login
+// it wants. Other requests wait until first returns.
 func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	if err := a.finding.Acquire(ctx, 1); err != nil {
@@ -173,7 +171,7 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	for i, scheme := range a.schemes {
 		next := &grant{scheme: scheme}
 		nextResp, nextErr := a.send(req, next, req.Body)
-		if resp != nil { // resp is the answer 400 to http
+		if resp != nil { // resp is the answer 400 to the attempt by http
 			if nextErr != nil {
 				break
 			}
@@ -186,8 +184,9 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	}
 	if err != nil {
 		if g.scheme == "https" && a.schemes[0] == "http" && otherScheme("https", nil, err) {
-			// https failed with an HTTP answer, so the registry speaks http. The
-			// first attempt by http must have failed for another reason.
+			// The attempt by https failed because the registry answered in plain HTTP. So the
+			// registry uses http, and the first attempt by http must have failed for another
+			// reason.
 			return nil, retry.Again(fmt.Errorf("no answer by http; by https: %w", err))
 		}
 		return nil, err
@@ -197,8 +196,8 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	case http.StatusUnauthorized:
 		ch = challengeOf(a.registry, resp)
 	case http.StatusForbidden, http.StatusNotFound:
-		// A registry that is partly public may answer "not found" for what needs
-		// a login. If there are credentials, use them.
+		// A registry that is partly public may answer "not found" for a repository that needs a
+		// login. If the keychain has credentials, use them.
 		if auth, err := a.credentials(ctx); err == nil && *auth != (authn.AuthConfig{}) {
 			if ch, err = a.ping(ctx, g); err != nil {
 				discard(resp)
@@ -219,22 +218,22 @@ func (a *authenticator) first(req *http.Request) (*http.Response, error) {
 	return a.send(req, g, nil)
 }
 
-// otherScheme reports whether an answer may mean that the registry speaks the
-// other scheme: http instead of https, or the reverse.
+// otherScheme reports whether an answer may mean that the registry uses the other scheme: http
+// instead of https, or https instead of http.
 func otherScheme(scheme string, resp *http.Response, err error) bool {
 	if scheme == "https" {
-		// Only http.Client turns this error into ErrSchemeMismatch, not the
-		// transport.
+		// http.Client turns this error into ErrSchemeMismatch. The transport does not.
 		e, ok := errors.AsType[tls.RecordHeaderError](err)
 		return ok && string(e.RecordHeader[:]) == "HTTP/"
 	}
-	if err != nil { // the registry answered with a TLS alert
+	if err != nil { // a registry with TLS may answer with a TLS alert
 		return strings.Contains(err.Error(), "malformed HTTP")
 	}
-	return resp.StatusCode == http.StatusBadRequest // the text would tell more, but a HEAD has none
+	return resp.StatusCode == http.StatusBadRequest // the response to a HEAD has no text that would show more
 }
 
-// ping asks the registry's root for a challenge. It returns nil if there is none.
+// ping requests the root of the registry's API to get a challenge. If the answer contains no
+// challenge, ping returns nil.
 func (a *authenticator) ping(ctx context.Context, g *grant) (*transport.Challenge, error) {
 	u := url.URL{Scheme: g.scheme, Host: a.registry.RegistryStr(), Path: "/v2/"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
@@ -249,8 +248,8 @@ func (a *authenticator) ping(ctx context.Context, g *grant) (*transport.Challeng
 	return challengeOf(a.registry, resp), nil
 }
 
-// challengeOf reads the challenge of a response with status 401. It returns nil
-// if there is none, or an unknown kind.
+// challengeOf reads the challenge of a response with status 401. If the response contains no
+// challenge, or one of an unknown kind, it returns nil.
 func challengeOf(reg name.Registry, resp *http.Response) *transport.Challenge {
 	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") == "" {
 		return nil
@@ -267,16 +266,16 @@ func challengeOf(reg name.Registry, resp *http.Response) *transport.Challenge {
 	return nil
 }
 
-// replay answers every request with resp.
+// replay is an http.RoundTripper that answers every request with resp.
 type replay struct{ resp *http.Response }
 
 func (r replay) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: r.resp.StatusCode, Header: r.resp.Header, Body: http.NoBody, Request: req}, nil
 }
 
-// replace answers the challenge ch after the grant used was refused or has
-// expired. If another request has replaced the grant meanwhile, it returns that
-// one. It returns nil if no other credentials are left to try.
+// replace answers the challenge ch after the registry refused the grant used, or after this grant
+// expired. If another request has replaced the grant meanwhile, replace returns the new grant. If
+// there are no other credentials to try, it returns nil.
 func (a *authenticator) replace(ctx context.Context, used *grant, ch *transport.Challenge) (*grant, error) {
 	if err := a.finding.Acquire(ctx, 1); err != nil {
 		return nil, context.Cause(ctx)
@@ -299,15 +298,15 @@ func (a *authenticator) replace(ctx context.Context, used *grant, ch *transport.
 	if err != nil {
 		return nil, err
 	}
-	if g.header == used.header { // the same password as before, or none
+	if g.header == used.header { // answer found the same password as before, or none
 		return nil, nil
 	}
 	a.grant.Store(g)
 	return g, nil
 }
 
-// covers reports whether one of scopes allows every action of want. Both have the
-// form type:name:action,action…
+// covers reports whether one of scopes allows every action of want. A scope has the form
+// type:name:action,action…
 func covers(scopes []string, want string) bool {
 	cut := func(s string) (string, []string) {
 		i := strings.LastIndexByte(s, ':')
@@ -328,7 +327,8 @@ func (a *authenticator) credentials(ctx context.Context) (*authn.AuthConfig, err
 	return authn.Authorization(ctx, auth)
 }
 
-// answer turns a challenge into a grant.
+// answer returns a grant for the challenge ch. It looks up the credentials, and asks the token
+// server if ch requires a token.
 func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport.Challenge, scopes []string) (*grant, error) {
 	cfg, err := a.credentials(ctx)
 	if err != nil {
@@ -374,9 +374,9 @@ func (a *authenticator) answer(ctx context.Context, scheme string, ch *transport
 	return g, nil
 }
 
-// tokenError converts an error of the token exchange. The result has the bounds
-// of [ResponseError]. It does not quote an answer without a token, which may
-// contain a secret.
+// tokenError converts an error of the token exchange. The result contains at most as much text of
+// the server as a [ResponseError]. If the answer contains no token, the result does not quote the
+// answer, because it may contain a secret.
 func tokenError(err error) error {
 	te, ok := errors.AsType[*transport.Error](err)
 	if !ok {
@@ -395,8 +395,8 @@ func tokenError(err error) error {
 	return fmt.Errorf("get a token: %w", e)
 }
 
-// owns reports whether u is on reg's host and port, with the scheme that reg
-// speaks or with u's own.
+// owns reports whether u has reg's host and port. If a port is missing, owns tries the default port
+// of the scheme that reg uses, and the default port of u's scheme.
 func (g *grant) owns(reg name.Registry, u *url.URL) bool {
 	port := map[string]string{"http": "80", "https": "443"}
 	with := func(host, scheme string) string {
@@ -409,8 +409,8 @@ func (g *grant) owns(reg name.Registry, u *url.URL) bool {
 	return with(u.Host, g.scheme) == ours || with(u.Host, u.Scheme) == ours
 }
 
-// checkRedirect allows a redirect only if it keeps the method and does not leave
-// TLS.
+// checkRedirect allows a redirect only if the new request has the same method and does not change
+// from TLS to an address without TLS.
 func (a *authenticator) checkRedirect(req *http.Request, via []*http.Request) error {
 	first, last := via[0], via[len(via)-1]
 	scheme := last.URL.Scheme
@@ -430,8 +430,7 @@ func (a *authenticator) checkRedirect(req *http.Request, via []*http.Request) er
 	return nil
 }
 
-// discard reads the rest of a small body, so that the connection can be used
-// again.
+// discard reads the rest of a small body, so that later requests can use the connection.
 func discard(resp *http.Response) {
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	resp.Body.Close()

@@ -7,27 +7,26 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// What the answers of a registry lead to: statuses and the error codes of the
-// distribution specification ("Error Codes"). failedCommit in upload.go uses them
-// for the end of an upload.
+// This file decides what an answer of a registry leads to. It reads the status and the error codes
+// of the distribution specification ("Error Codes"). failedCommit in upload.go does the same for
+// the end of an upload.
 
 // MayPass implements [retry.ServerError].
 func (e *ResponseError) MayPass() bool {
 	return e.Code == "TOOMANYREQUESTS" || retry.StatusMayPass(e.Status)
 }
 
-// forgotten reports whether the registry no longer has the session, or has
-// another number of bytes in it.
+// forgotten reports whether the registry no longer has the upload session, or whether the session
+// contains another number of bytes than the client sent.
 func forgotten(err error) bool {
 	e, ok := errors.AsType[*ResponseError](err)
 	return ok && (e.Code == "BLOB_UPLOAD_UNKNOWN" || e.Status == http.StatusRequestedRangeNotSatisfiable || e.Status == http.StatusNotFound)
 }
 
-// corrupted reports whether another attempt with the same manifest may succeed. A
-// registry gives these answers if the manifest changed on the way. Distribution
-// 2.8 with its filesystem driver also gives them while another push writes the
-// link file of a blob. That file is empty for a moment, so the registry finds an
-// invalid digest or no blob.
+// corrupted reports whether another attempt with the same manifest may succeed. A registry answers
+// with these codes if the manifest changed on the way. Distribution 2.8 with its filesystem driver
+// also answers with them while another push writes the link file of a blob. The link file is empty
+// for a moment, so the registry finds an invalid digest or no blob.
 func corrupted(err error) bool {
 	e, ok := errors.AsType[*ResponseError](err)
 	if !ok {

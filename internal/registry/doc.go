@@ -1,28 +1,29 @@
-// Package registry is the client of a registry: authentication, uploads,
-// downloads that resume after a broken connection, attached documents, login.
+// Package registry is the client of container registries. It authenticates requests, uploads blobs,
+// attaches documents, and stores logins. It also downloads blobs, and resumes a download after a
+// broken connection.
 //
-// [Open] returns a [Repository]. It sends a layer while the layer is made: POST
-// opens an upload session, one PATCH carries the bytes from the compressor to the
-// socket, and PUT commits them under their digest, which is known by then.
-// Nothing is kept in memory or on disk. If a transfer breaks, the layer is made
-// again: the same recipe always gives the same bytes. So an [oci.PackFunc] must
-// allow more than one call. PutBlob sends data that is in memory already, with
-// POST and PUT alone.
+// [Open] returns a [Repository]. Its PutLayer sends a layer while the layer is made. A POST request
+// opens an upload session. One PATCH request carries the bytes from the compressor to the socket.
+// The digest is known after the last byte, and a PUT request commits the bytes under this digest.
+// The client keeps no layer in memory or on disk. If a transfer breaks, it makes the layer again:
+// the same recipe always gives the same bytes. So an [oci.PackFunc] must allow more than one call.
+// PutBlob sends data that is in memory already. It needs only POST and PUT.
 //
-// Three limits hold for a push as a whole, for any number of platforms: layers
-// that are packed and sent at once, open upload sessions (more than layers, so
-// that the round trips before and after a transfer cost no time), and small
-// requests in flight. A caller may start any number of calls of PutLayer, HasBlob
-// and so on. It should start the largest layers first.
+// Three limits hold for a push as a whole, for any number of platforms. The first limits the layers
+// that are packed and sent at once. The second limits the open upload sessions. It is higher than
+// the first, so that the round trips before and after a transfer cost no time. The third limits the
+// small requests in flight. A caller may start any number of calls of PutLayer, HasBlob and so on.
+// It should start the largest layers first.
 //
-// One loop retries, in package retry. It retries 408, 429, 500, 502, 503, 504, the
-// code TOOMANYREQUESTS, and broken or silent connections. If the registry lost or
-// damaged what it was sent, the client sends it again, at most twice. codes.go has
-// these answers. Every other error is final. Retry-After holds for all requests. A transfer may take any time, as long as it is not too slow.
+// One loop retries requests, in package retry. It retries after the statuses 408, 429, 500, 502,
+// 503 and 504, after the error code TOOMANYREQUESTS, and after broken or silent connections. If the
+// registry lost or damaged a blob or manifest, the client sends the same bytes again, at most
+// twice. codes.go recognizes these answers. Every other error is final. If one answer contains
+// Retry-After, all requests wait. A transfer may take any time, as long as it is not too slow.
 //
-// When the registry refuses a request, the client looks for credentials in the
-// config file and credential helpers of Docker or podman. It sends them only to
-// the registry and its token server, and never shows them in errors. It uses
-// plain http for loopback addresses, and for others only with Options.Insecure.
-// From a registry with TLS it never follows an address without TLS.
+// When the registry refuses a request, the client looks for credentials in the config file and
+// credential helpers of Docker or podman. It sends credentials only to the registry and its token
+// server, and never shows them in errors. It uses plain http for loopback addresses. For other
+// addresses it does so only with Options.Insecure. If the registry uses TLS, the client never
+// follows an address without TLS.
 package registry

@@ -20,16 +20,16 @@ import (
 
 const (
 	maxErrorBody    = 64 << 10 // bytes of an error response that are read
-	maxErrorMessage = 400      // bytes of it that are shown
+	maxErrorMessage = 400 // bytes of an error response that are shown
 )
 
 // ResponseError is a response of the registry with an unexpected status.
 type ResponseError struct {
 	Method     string
-	URL        string // without user and query: these may hold signatures and upload state
+	URL        string // without user and query, which may contain signatures and upload state
 	Status     int
-	Code       string // of the distribution specification, as BLOB_UPLOAD_UNKNOWN; "" if there was none
-	Message    string // one line, bounded
+	Code       string // error code of the distribution specification, such as BLOB_UPLOAD_UNKNOWN; "" if the response has none
+	Message    string // one line of at most maxErrorMessage bytes
 	retryAfter time.Duration
 }
 
@@ -47,7 +47,7 @@ func (e *ResponseError) Error() string {
 // RetryAfter implements [retry.ServerError].
 func (e *ResponseError) RetryAfter() time.Duration { return e.retryAfter }
 
-// responseError makes an error of resp, and closes its body.
+// responseError returns an error that describes resp, and closes its body.
 func responseError(resp *http.Response) *ResponseError {
 	defer resp.Body.Close()
 	e := &ResponseError{Status: resp.StatusCode, retryAfter: retry.AfterHeader(resp.Header, time.Now())}
@@ -75,15 +75,15 @@ func responseError(resp *http.Response) *ResponseError {
 	return e
 }
 
-// redact returns u without user and query, which may hold secrets.
+// redact returns the text of u without user and query, because these may contain secrets.
 func redact(u *url.URL) string {
 	c := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	return c.String()
 }
 
-// redactError removes what may be a secret from the URL in an error of
-// [http.Client.Do]. Only the caller of Do may call it: later, other goroutines can
-// have the error, too, as the reason why their context ended.
+// redactError removes possible secrets from the URL in an error of [http.Client.Do]. Call it
+// directly after Do. Later, other goroutines may have the same error, as the reason why their
+// context ended.
 func redactError(err error) error {
 	if e, ok := err.(*url.Error); ok {
 		if u, perr := url.Parse(e.URL); perr == nil {
@@ -107,7 +107,7 @@ func oneLine(s string) string {
 	return s
 }
 
-// status returns the HTTP status of a [ResponseError] in err, 0 if there is none.
+// status returns the HTTP status of the [ResponseError] in err. It returns 0 if err contains none.
 func status(err error) int {
 	if e, ok := errors.AsType[*ResponseError](err); ok {
 		return e.Status
@@ -115,8 +115,7 @@ func status(err error) int {
 	return 0
 }
 
-// fail puts the operation before err, and adds a hint that tells the user what to
-// do.
+// fail adds the operation in front of err's text, and a hint that tells the user what to do.
 func (r *Repository) fail(op string, err error) error {
 	if err == nil {
 		return nil

@@ -22,9 +22,9 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// fileKeychain finds credentials in the same places as go-containerregistry's
-// DefaultKeychain. That one waits forever for a credential helper, and keeps all
-// of its output in memory, however large.
+// fileKeychain finds credentials in the same places as go-containerregistry's DefaultKeychain.
+// DefaultKeychain waits forever for a credential helper, and keeps all of the helper's output in
+// memory, however large.
 type fileKeychain struct{}
 
 // Resolve implements [authn.Keychain].
@@ -32,12 +32,12 @@ func (k fileKeychain) Resolve(target authn.Resource) (authn.Authenticator, error
 	return k.ResolveContext(context.Background(), target)
 }
 
-// ResolveContext implements [authn.ContextKeychain]. It prefers credentials for
-// the repository to those for its registry.
+// ResolveContext implements [authn.ContextKeychain]. It prefers credentials for the repository to
+// credentials for the registry.
 func (fileKeychain) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
 	path, err := configPath()
 	var data []byte
-	if err == nil { // without a home directory there is no file
+	if err == nil { // without a home directory there is no config file
 		data, err = limit.ReadFile(path, limit.DockerConfig)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -47,8 +47,8 @@ func (fileKeychain) ResolveContext(ctx context.Context, target authn.Resource) (
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	// Read the helpers from the file and then remove them from it: the library
-	// would run them without a time limit.
+	// Read the helpers from the file and then remove them from it. Otherwise the library would run
+	// them without a time limit.
 	helpers := dockerConfig{credsStore: file.CredentialsStore, credHelpers: file.CredentialHelpers}
 	file.CredentialsStore, file.CredentialHelpers = "", nil
 	for _, key := range []string{target.String(), target.RegistryStr()} {
@@ -81,7 +81,8 @@ type helper string
 // program returns the name of the helper's program.
 func (h helper) program() string { return "docker-credential-" + string(h) }
 
-// run calls ask with a function that runs the helper. Its error names the helper.
+// run passes ask a function that starts the helper's program. If ask fails, run returns an error
+// that names the helper.
 func (h helper) run(ctx context.Context, action string, ask func(client.ProgramFunc) error) error {
 	var call *helperCall
 	err := ask(func(args ...string) client.Program {
@@ -91,15 +92,15 @@ func (h helper) run(ctx context.Context, action string, ask func(client.ProgramF
 	switch {
 	case err == nil:
 		return nil
-	case call.broken != nil: // its output would not help the user
+	case call.broken != nil: // the helper's output would not help the user
 		return hint.Add(fmt.Errorf("%s %s: %w", h.program(), action, call.broken),
 			"run it by hand: echo HOST | "+h.program()+" get")
 	}
 	return fmt.Errorf("%s %s: %w", h.program(), action, err)
 }
 
-// get asks the helper for the credentials for key. If it has none, get returns
-// empty ones and no error.
+// get asks the helper for the credentials for key. If the helper has no credentials for key, get
+// returns an empty AuthConfig and no error.
 func (h helper) get(ctx context.Context, key string) (authn.AuthConfig, error) {
 	var found authn.AuthConfig
 	err := h.run(ctx, credentials.ActionGet, func(p client.ProgramFunc) error {
@@ -118,20 +119,19 @@ func (h helper) get(ctx context.Context, key string) (authn.AuthConfig, error) {
 	return found, err
 }
 
-// helperCall is one run of a helper. It may take limit.HelperTime and print
-// limit.HelperOutput. Its standard error is nixoci's own, because it may ask the
-// user something.
+// helperCall describes one run of a helper. The run may take limit.HelperTime and print
+// limit.HelperOutput. The helper may ask the user something, so its standard error is nixoci's own.
 type helperCall struct {
 	ctx     context.Context
 	program string
 	args    []string
 	in      io.Reader
-	broken  error // set if it took too long or printed too much
+	broken  error // set if the helper took too long or printed too much
 }
 
 func (c *helperCall) Input(in io.Reader) { c.in = in }
 
-// helperTime is a variable for tests.
+// helperTime is a variable so that tests can shorten it.
 var helperTime = limit.HelperTime
 
 func (c *helperCall) Output() ([]byte, error) {
@@ -140,7 +140,7 @@ func (c *helperCall) Output() ([]byte, error) {
 	timer := time.AfterFunc(helperTime, func() { cancel(fmt.Errorf("no answer for %s", helperTime)) })
 	defer timer.Stop()
 	cmd := exec.CommandContext(ctx, c.program, c.args...)
-	cmd.WaitDelay = time.Second // a child process may keep the pipe open
+	cmd.WaitDelay = time.Second // a child process of the helper may keep the pipe open
 	out := &boundedBuffer{max: limit.HelperOutput, full: cancel}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, out, os.Stderr
 	err := cmd.Run()
@@ -151,9 +151,9 @@ func (c *helperCall) Output() ([]byte, error) {
 	return out.buf.Bytes(), err
 }
 
-// boundedBuffer keeps at most max bytes. A write beyond that calls full.
+// boundedBuffer holds at most max bytes. A write beyond this limit fails and calls full.
 type boundedBuffer struct {
-	buf  bytes.Buffer // not embedded: its ReadFrom has no bound
+	buf  bytes.Buffer // not embedded, because its ReadFrom has no limit
 	max  int
 	full context.CancelCauseFunc
 }

@@ -7,18 +7,18 @@ import (
 )
 
 const (
-	// defaultRequests bounds the small requests in flight. With 32, a hundred
-	// HEAD requests take the time of four round trips.
+	// defaultRequests is the largest number of small requests in flight. With 32, a hundred HEAD
+	// requests take the time of four round trips.
 	defaultRequests = 32
 
-	// sessionsAhead is how many layers may wait for the registry, beside those
-	// that are being sent: for an upload session to open, or for a commit. So
-	// round trips cost little time: 100 layers with three round trips each then
-	// wait for about 21 round trips instead of 300.
+	// sessionsAhead is the number of layers that may wait for the registry while others are sent. A
+	// layer waits for its upload session to open, or for its commit. With these layers, round trips
+	// cost little time: 100 layers with three round trips each wait for about 21 round trips
+	// instead of 300.
 	sessionsAhead = 12
 )
 
-// limits bounds a whole push, for any number of platforms.
+// limits holds the limits of a whole push, for any number of platforms.
 type limits struct {
 	requests  *semaphore.Weighted
 	sessions  *semaphore.Weighted
