@@ -35,7 +35,7 @@ import (
 type authenticator struct {
 	registry name.Registry
 	resource authn.Resource // the name that the keychain is asked for
-	schemes  []string // http and https, in the order of the attempts
+	schemes  []string       // http and https, in the order of the attempts
 	keychain authn.Keychain
 	scopes   []string
 	wire     http.RoundTripper

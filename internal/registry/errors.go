@@ -20,7 +20,7 @@ import (
 
 const (
 	maxErrorBody    = 64 << 10 // bytes of an error response that are read
-	maxErrorMessage = 400 // bytes of an error response that are shown
+	maxErrorMessage = 400      // bytes of an error response that are shown
 )
 
 // ResponseError is a response of the registry with an unexpected status.

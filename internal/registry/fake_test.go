@@ -30,7 +30,7 @@ func (p password) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig{Username: p.user, Password: p.secret}), nil
 }
 
-// serve serves h, and returns its repository app/system.
+// serve starts a server for h, and returns a client of the repository app/system there.
 func serve(t *testing.T, h http.Handler, o Options) *Repository {
 	t.Helper()
 	s := httptest.NewServer(h)

@@ -32,7 +32,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// inBubble runs f in a bubble, with a repository that h serves.
+// inBubble runs f in a synctest bubble, with a client of a repository on a server for h.
 func inBubble(t *testing.T, h http.Handler, o Options, f func(t *testing.T, r *Repository)) {
 	synctest.Test(t, func(t *testing.T) {
 		l, stop := registrytest.Serve(h)
@@ -44,7 +44,8 @@ func inBubble(t *testing.T, h http.Handler, o Options, f func(t *testing.T, r *R
 	})
 }
 
-// first answers the first n requests that match with h, and lets the others pass.
+// first returns a function that answers the first n requests that match with h. It lets all other
+// requests pass.
 func first(n int, match func(r *http.Request) bool, h http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
 	var left atomic.Int64
 	left.Store(int64(n))
@@ -77,17 +78,17 @@ func hang(w http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// TestUploadFaults breaks the upload of a layer in one place. In the end the blob
-// must be stored and committed once, and no session may be open.
+// TestUploadFaults breaks the upload of a layer in one place. In the end the blob must be stored
+// and committed once, and no session may be open.
 func TestUploadFaults(t *testing.T) {
 	data := ocitest.Content(2_000_000)
 	d := digest.FromBytes(data).String()
-	date := time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC).Format(http.TimeFormat) // time in a bubble begins at 2000-01-01 00:00:00
+	date := time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC).Format(http.TimeFormat) // the time in a bubble begins at 2000-01-01 00:00:00
 	tests := map[string]struct {
 		before   func(f *registrytest.Registry) func(http.ResponseWriter, *http.Request) bool
 		packs    int
 		min, max time.Duration
-		err      string // part of it; "" for success
+		err      string // a part of the error's text; "" for success
 		commits  int
 	}{
 		"nothing": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool { return nil }, packs: 1, commits: 1},
@@ -127,7 +128,7 @@ func TestUploadFaults(t *testing.T) {
 		"PATCH stalls": {before: func(*registrytest.Registry) func(http.ResponseWriter, *http.Request) bool {
 			return first(1, method("PATCH"), func(w http.ResponseWriter, r *http.Request) {
 				io.CopyN(io.Discard, r.Body, 1_000_000)
-				time.Sleep(10 * stallTimeout) // the server would not notice that the client has gone
+				time.Sleep(10 * stallTimeout) // this server would not notice that the client has closed the connection
 				cut(w, r)
 			})
 		}, packs: 2, min: stallTimeout, max: stallTimeout + time.Second, commits: 1},
@@ -223,7 +224,7 @@ func TestUploadFaults(t *testing.T) {
 // steady reads at a constant speed.
 type steady struct {
 	io.ReadCloser
-	speed int // bytes a second
+	speed int // bytes per second
 }
 
 func (s steady) Read(p []byte) (int, error) {
@@ -232,16 +233,16 @@ func (s steady) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestSlowIsNotHanging checks that a registry slightly above the least speed
-// receives and sends whole layers, however long it takes, even if the layer
-// itself is produced slowly. A registry slightly below the least speed is cut
-// off.
+// TestSlowIsNotHanging checks transfers at a constant speed. If the registry is slightly faster
+// than the least speed, the client must send and read whole layers, however long this takes, even
+// if the layer itself is produced slowly. If the registry is slightly slower than the least speed,
+// the client must give up.
 func TestSlowIsNotHanging(t *testing.T) {
 	for _, least := range []int64{0, 8192} {
 		o := Options{MinSpeed: least}
 		usual := int(cmp.Or(least, limit.LeastSpeed))
-		data := ocitest.Content(400 * usual) // more than six minutes at the least speed
-		// Buffers make the transfer slightly uneven, so leave a fifth of margin.
+		data := ocitest.Content(400 * usual) // the transfer takes more than six minutes at the least speed
+		// Buffers make the transfer slightly uneven, so leave a margin of a fifth.
 		for _, speed := range []int{usual * 6 / 5, usual * 5 / 6} {
 			var ranges bool
 			f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
@@ -251,7 +252,8 @@ func TestSlowIsNotHanging(t *testing.T) {
 				case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/"):
 					rest := data
 					var from int
-					// A registry that knows ranges could send a few bytes to each request, for ever.
+					// A registry that supports ranges could send a few bytes to each request,
+					// without end.
 					if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); n == 1 && ranges {
 						rest = data[from:]
 						w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(data)-1, len(data)))
@@ -284,7 +286,7 @@ func TestSlowIsNotHanging(t *testing.T) {
 						time.Sleep(pause)
 						return pack(ctx, w)
 					})
-					check(t, name, time.Since(start)-time.Duration(packs)*pause, err, errTooSlow) // the time for packing does not count
+					check(t, name, time.Since(start)-time.Duration(packs)*pause, err, errTooSlow) // do not count the time for packing
 					if fast && packs != 1 {
 						t.Errorf("%s at %d B/s: packed %d times", name, speed, packs)
 					}
@@ -305,7 +307,7 @@ func TestSlowIsNotHanging(t *testing.T) {
 	}
 }
 
-// flusher flushes after each write.
+// flusher is a ResponseWriter that flushes after each write.
 type flusher struct{ http.ResponseWriter }
 
 func (f flusher) Write(p []byte) (int, error) {
@@ -316,9 +318,9 @@ func (f flusher) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestSilence checks a registry that answers nothing. A push looks up its tag,
-// gets an error, and begins to upload. All of that must take less than
-// limit.Operation. After an answer or a pause, the time counts from zero.
+// TestSilence checks a registry that answers nothing. A push looks up its tag, gets an error, and
+// begins to upload. Both operations together must take less than limit.Operation. After an answer
+// or a pause, the time must start again from zero.
 func TestSilence(t *testing.T) {
 	var speaks atomic.Bool
 	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
@@ -356,8 +358,8 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// TestClosingIsSilence checks that a registry which answers nothing is not asked
-// again after two minutes, although it closes connections meanwhile.
+// TestClosingIsSilence checks that the client sends no more requests after two minutes of silence.
+// The registry answers nothing in this time, but it closes connections.
 func TestClosingIsSilence(t *testing.T) {
 	closes := atomic.Bool{}
 	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
@@ -378,7 +380,7 @@ func TestClosingIsSilence(t *testing.T) {
 		time.Sleep(25 * time.Second)
 		resolve()
 		closes.Store(false)
-		time.Sleep(30 * time.Second) // longer than maxPause after the last silence, not after the last closed connection
+		time.Sleep(30 * time.Second) // longer than maxPause since the last request without an answer, but not since the last closed connection
 		start := time.Now()
 		resolve()
 		if took := time.Since(start); took != 0 {
@@ -409,12 +411,12 @@ func TestRetryAfterHoldsForAll(t *testing.T) {
 	})
 }
 
-// TestPackFails checks that a layer that cannot be packed is not retried.
+// TestPackFails checks that the client does not try a layer again if packing fails.
 func TestPackFails(t *testing.T) {
 	for _, n := range []int{0, 10, 1_000_000} {
 		f := registrytest.New()
 		inBubble(t, f, Options{}, func(t *testing.T, r *Repository) {
-			boom := fmt.Errorf("narHash does not match: %w", io.ErrUnexpectedEOF) // io.ErrUnexpectedEOF alone would be retried
+			boom := fmt.Errorf("narHash does not match: %w", io.ErrUnexpectedEOF) // the client would retry io.ErrUnexpectedEOF alone
 			packs := 0
 			_, err := r.PutLayer(t.Context(), nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 				packs++
@@ -440,7 +442,7 @@ func TestPackFails(t *testing.T) {
 	})
 }
 
-// TestReadInstead sends a body through a transport that does not use io.WriterTo.
+// TestReadInstead checks a body whose transport calls Read and not WriteTo.
 func TestReadInstead(t *testing.T) {
 	data, packs := ocitest.Content(300_000), 0
 	b := newPackBody(t.Context(), ocitest.Packing(data, &packs), func() {})
@@ -465,7 +467,7 @@ func TestReadInstead(t *testing.T) {
 	}
 }
 
-// TestLimits starts more transfers than the limits allow at once.
+// TestLimits starts more transfers than the limits allow. It checks how many run at once.
 func TestLimits(t *testing.T) {
 	var packing, mostPacking atomic.Int64
 	f := registrytest.New()
@@ -560,7 +562,7 @@ func TestTokens(t *testing.T) {
 			}
 			k.Revoke()
 			if err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1"); err != nil {
-				t.Error(err) // the body must be sent again with a new token
+				t.Error(err) // the client must send the body again with a new token
 			}
 		})
 	})
@@ -619,7 +621,7 @@ func TestTokens(t *testing.T) {
 	})
 }
 
-// TestHiddenFromStrangers checks a registry that answers 404 without credentials.
+// TestHiddenFromStrangers checks a registry that answers 404 to requests without credentials.
 func TestHiddenFromStrangers(t *testing.T) {
 	f := newFake(func(w http.ResponseWriter, r *http.Request) bool {
 		_, _, known := r.BasicAuth()
@@ -641,7 +643,7 @@ func TestHiddenFromStrangers(t *testing.T) {
 	}
 }
 
-// TestRedirects checks that the host of a redirect gets no credentials.
+// TestRedirects checks that the client sends no credentials to the host of a redirect.
 func TestRedirects(t *testing.T) {
 	data := ocitest.Content(1000)
 	var leaked atomic.Value
@@ -697,7 +699,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestSchemes connects to registries with and without TLS.
+// TestSchemes checks connections to registries with and without TLS.
 func TestSchemes(t *testing.T) {
 	f := registrytest.New()
 	f.Manifests["app/system:v1"], f.Types["app/system:v1"] = []byte(`{"mediaType":"x"}`), "x/y"
@@ -764,7 +766,7 @@ func TestErrorsAreBounded(t *testing.T) {
 		io.WriteString(w, `"}]}`)
 	}
 	r := serve(t, http.HandlerFunc(h), Options{})
-	err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1") // unlike the answer to a HEAD, this one has a text
+	err := r.PutManifest(t.Context(), ocitest.BlobOf([]byte("{}"), "x"), "v1") // the answer to a HEAD would have no text
 	if err == nil || len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\n\x1b") || !strings.Contains(err.Error(), "long long") {
 		t.Errorf("error %q", err)
 	}
@@ -794,8 +796,9 @@ func TestIsLoopback(t *testing.T) {
 	}
 }
 
-// TestNoDowngrade checks a registry with TLS that names addresses without TLS:
-// its own, as many do behind a proxy, and another host's.
+// TestNoDowngrade checks a registry with TLS that names addresses without TLS. If the address is
+// the registry's own, as with many registries behind a proxy, the client must use it with TLS. If
+// the address is on another host, the client must refuse it.
 func TestNoDowngrade(t *testing.T) {
 	var plainRequests atomic.Int64
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { plainRequests.Add(1) }))
@@ -834,9 +837,8 @@ func TestNoDowngrade(t *testing.T) {
 	}
 }
 
-// TestTLSIsNotLeft checks that, if a registry with TLS names an address without
-// TLS, no request goes there and nothing is retried. The error must say what to
-// fix.
+// TestTLSIsNotLeft checks a registry with TLS that names an address of another host without TLS.
+// The client must send no request there, and must not retry. The error must say what to fix.
 func TestTLSIsNotLeft(t *testing.T) {
 	var plainRequests atomic.Int64
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

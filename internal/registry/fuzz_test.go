@@ -11,8 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// FuzzChallenge checks that no challenge crashes the program or lets it send
-// secrets to an address without TLS.
+// FuzzChallenge checks that no challenge crashes the program or makes it send secrets to an address
+// without TLS.
 func FuzzChallenge(f *testing.F) {
 	for _, h := range []string{`Bearer realm="https://auth.example/token",service="r",scope="repository:a:pull"`, "Basic", `Bearer realm=`, "\x00", `Bearer realm="%zz"`} {
 		f.Add(h)

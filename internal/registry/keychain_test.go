@@ -18,8 +18,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// withHelper installs a shell script as docker-credential-test on the PATH, and
-// names it in Docker's file.
+// withHelper installs a shell script as docker-credential-test on the PATH, and names this helper
+// in Docker's config file.
 func withHelper(t *testing.T, script string) {
 	t.Helper()
 	home(t, `{"credsStore":"test"}`)
@@ -47,8 +47,8 @@ func resolve(t *testing.T, ctx context.Context, repo string) (authn.AuthConfig, 
 	return *cfg, nil
 }
 
-// TestHelperTime checks that a helper that never answers is stopped, even if a
-// child process keeps its output open.
+// TestHelperTime checks that nixoci stops a helper that never answers, even if a child process
+// keeps the helper's output open.
 func TestHelperTime(t *testing.T) {
 	defer func(d time.Duration) { helperTime = d }(helperTime)
 	for name, script := range map[string]string{"waits": "exec sleep 1000", "has a child": "sleep 5 & wait", "ignores signals": "trap '' TERM INT PIPE; while :; do sleep 1; done"} {
@@ -81,8 +81,8 @@ func TestHelperTime(t *testing.T) {
 	}
 }
 
-// TestHelperOutput checks helpers that print just below, at and just above the
-// limit, and without end.
+// TestHelperOutput checks helpers that print just below, at and just above the limit, and a helper
+// that prints without end.
 func TestHelperOutput(t *testing.T) {
 	const empty = len(`{"Username":"ann","Secret":""}`)
 	for size, ok := range map[int]bool{limit.HelperOutput - 1: true, limit.HelperOutput: true, limit.HelperOutput + 1: false} {
@@ -111,9 +111,9 @@ func TestHelperOutput(t *testing.T) {
 	}
 }
 
-// TestKeychain checks the order: credentials for a repository come before those
-// for its registry, and DOCKER_AUTH_CONFIG before a helper. A helper without
-// credentials is not an error.
+// TestKeychain checks the order: credentials for a repository come before credentials for its
+// registry, and DOCKER_AUTH_CONFIG comes before a helper. If a helper has no credentials, this must
+// not be an error.
 func TestKeychain(t *testing.T) {
 	withHelper(t, `read key; case $key in
 registry.example/web) echo '{"Username":"of-repository","Secret":"x"}';;

@@ -60,7 +60,7 @@ func TestArtifactSize(t *testing.T) {
 	})
 }
 
-// pages serves n items in pages of at most size items. Each page names the next.
+// pages serves n items in pages of at most size items. Each page except the last links to the next.
 func pages(t *testing.T, n, size int, write func(w http.ResponseWriter, from, to int)) *Repository {
 	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from := 0

@@ -25,9 +25,10 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Login checks a user's password or token with the registry at host. It stores it
-// in the credential helper that Docker's config file names, or else in that file.
-// [Open] finds it there. where is the path of the config file.
+// Login checks a user's password or token with the registry at host. It stores the password or
+// token in the credential helper that Docker's config file names. If the file names no helper,
+// Login stores it in the file. [Open] finds it in either place. where is the path of the config
+// file.
 func Login(ctx context.Context, host, user, secret string, o Options) (where string, err error) {
 	reg, err := parseHost(host)
 	if err != nil {
@@ -64,8 +65,8 @@ func Login(ctx context.Context, host, user, secret string, o Options) (where str
 	return where, nil
 }
 
-// Logout deletes what Login or docker login stored for host. If nothing is
-// stored, the error is [oci.ErrNotFound].
+// Logout deletes the credentials that Login or docker login stored for host. If nothing is stored,
+// it returns an error that wraps [oci.ErrNotFound].
 func Logout(ctx context.Context, host string) error {
 	reg, err := parseHost(host)
 	if err != nil {
@@ -119,8 +120,8 @@ func (k staticKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig(k)), nil
 }
 
-// checkLogin asks for the root of the registry's API, which only an accepted user
-// may read.
+// checkLogin requests the root of the registry's API. The request succeeds only if the registry
+// accepts the user.
 func checkLogin(ctx context.Context, reg name.Registry, user, secret string, o Options) error {
 	o.Keychain = staticKeychain{Username: user, Password: secret}
 	c := new(counters)
@@ -162,8 +163,8 @@ func checkLogin(ctx context.Context, reg name.Registry, user, secret string, o O
 	return err
 }
 
-// dockerConfig is Docker's config.json. It keeps fields that nixoci does not use.
-// The package of docker/cli would drop them.
+// dockerConfig holds the content of Docker's config.json. It keeps fields that nixoci does not use.
+// The package of docker/cli would drop these fields.
 type dockerConfig struct {
 	fields      map[string]json.RawMessage
 	auths       map[string]json.RawMessage
@@ -171,16 +172,16 @@ type dockerConfig struct {
 	credHelpers map[string]string
 }
 
-// helper returns the name of the credential helper for key, "" if there is none.
+// helper returns the name of the credential helper for key. If there is no helper, it returns "".
 func (c *dockerConfig) helper(key string) string {
 	if h, ok := c.credHelpers[key]; ok {
-		return h // "": no helper for this registry
+		return h // "" means that this registry has no helper
 	}
 	return c.credsStore
 }
 
-// configPath returns the file to read credentials from: Docker's, or podman's if
-// only that exists.
+// configPath returns the path of the file that stores credentials. This is Docker's file. If only
+// podman's file exists, configPath returns the path of podman's file.
 func configPath() (string, error) {
 	dir := os.Getenv("DOCKER_CONFIG")
 	home, err := os.UserHomeDir()
@@ -209,8 +210,8 @@ func configPath() (string, error) {
 	return docker, nil
 }
 
-// editConfig changes the config file under a lock. The file changes completely or
-// not at all, and only its owner may read it.
+// editConfig changes the config file under a lock. The file changes completely or not at all. Only
+// the file's owner may read it afterwards.
 func editConfig(ctx context.Context, edit func(*dockerConfig) error) (path string, err error) {
 	path, err = configPath()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// basicRegistry requires user and secret for every request.
+// basicRegistry starts a server that requires user and secret for every request.
 func basicRegistry(t *testing.T, user, secret string) (host string) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, p, _ := r.BasicAuth(); u != user || p != secret {
@@ -42,7 +42,7 @@ func home(t *testing.T, config string) (path string) {
 	}
 	t.Setenv("HOME", dir)
 	path = filepath.Join(dir, ".docker", "config.json")
-	t.Setenv("DOCKER_CONFIG", filepath.Dir(path)) // docker/cli keeps the first home directory that it finds
+	t.Setenv("DOCKER_CONFIG", filepath.Dir(path)) // without this variable, docker/cli would use the home directory that it found first
 	if config != "" {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestLoginHelper uses a shell script as the credential helper.
+// TestLoginHelper checks Login and Logout with a shell script as the credential helper.
 func TestLoginHelper(t *testing.T) {
 	host := basicRegistry(t, "ann", "s3cret")
 	bin, keep := t.TempDir(), filepath.Join(t.TempDir(), "kept")

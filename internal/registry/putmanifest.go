@@ -14,20 +14,18 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// PutManifest implements [oci.Destination]. A manifest that is put under a tag
-// can be read by its digest too, so one request is enough.
+// PutManifest implements [oci.Destination]. A manifest that is put under a tag can be read by its
+// digest too, so one request is enough.
 //
-// It compares the digest that the registry stored with the digest it sent. If
-// they differ, a byte may have changed on the way, and it puts the manifest
-// again. If the tag then names a manifest that nobody wanted, the error reports
-// that.
+// PutManifest compares the digest that the registry reports with the digest of b. If they differ, a
+// byte may have changed on the way, and PutManifest puts the manifest again. If the tag then names
+// a wrong manifest, the error says so.
 func (r *Repository) PutManifest(ctx context.Context, b oci.Blob, tag string) error {
 	return r.putChecked(ctx, b, tag, tag != "")
 }
 
-// putChecked does the work of PutManifest. With askTag it asks the registry
-// afterwards what the tag names. It must not do so for a tag that other clients
-// may move too.
+// putChecked does the work of PutManifest. If askTag is true, it asks the registry afterwards which
+// digest the tag names. Set askTag to false for a tag that other clients may move at the same time.
 func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, askTag bool) error {
 	tagOrDigest := tag
 	if tagOrDigest == "" {
@@ -39,7 +37,7 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		before, asked = now, err == nil
 	}
 	restarts := 0
-	var other digest.Digest // the wrong digest that the registry stored at some attempt
+	var other digest.Digest // a wrong digest that the registry stored at the last wrong attempt
 	err := r.retrier.do(ctx, func(ctx context.Context) error {
 		stored, err := r.putManifest(ctx, b, tagOrDigest)
 		if corrupted(err) && restarts < maxRestarts {
@@ -63,7 +61,7 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 		case now == b.Descriptor.Digest:
 			return nil
 		case stored != "" && now != "" && asked && now != before:
-			return nil // the put was right, and another push has moved the tag since
+			return nil // the registry stored b correctly, and another push has moved the tag since
 		}
 		other = now
 		err = fmt.Errorf("the registry reported that it stored %s, but the tag names %s", b.Descriptor.Digest, cmp.Or(now, "nothing"))
@@ -91,8 +89,8 @@ func (r *Repository) putChecked(ctx context.Context, b oci.Blob, tag string, ask
 	return r.fail("put manifest "+r.Ref(tagOrDigest), err)
 }
 
-// putManifest puts a manifest once. It returns the digest that the registry
-// reports, "" if it reports none.
+// putManifest puts a manifest once. It returns the digest that the registry reports, or "" if the
+// registry reports none.
 func (r *Repository) putManifest(ctx context.Context, b oci.Blob, tagOrDigest string) (digest.Digest, error) {
 	resp, err := r.send(ctx, request{
 		method: http.MethodPut, url: r.url("manifests", tagOrDigest),
@@ -111,8 +109,8 @@ func (r *Repository) putManifest(ctx context.Context, b oci.Blob, tagOrDigest st
 	return got, nil
 }
 
-// tagDigest asks once which digest a tag names. It returns "" if the registry has
-// no such tag.
+// tagDigest asks the registry once for the digest that a tag names. If the registry has no such
+// tag, tagDigest returns "".
 func (r *Repository) tagDigest(ctx context.Context, tag string) (digest.Digest, error) {
 	resp, err := r.send(ctx, request{
 		method: http.MethodHead, url: r.url("manifests", tag),

@@ -30,9 +30,9 @@ func mediaType(h http.Header) string {
 	return t
 }
 
-// GetManifest returns the manifest or index that tagOrDigest names. It may have
-// up to 4 MiB, and is checked against the digest. If it does not exist, the error
-// is [oci.ErrNotFound].
+// GetManifest returns the manifest or index that tagOrDigest names. It accepts up to 4 MiB, and
+// checks the bytes against the digest. If the manifest does not exist, the error wraps
+// [oci.ErrNotFound].
 func (r *Repository) GetManifest(ctx context.Context, tagOrDigest string) (oci.Blob, error) {
 	var b oci.Blob
 	restarts := 0
@@ -63,7 +63,7 @@ func (r *Repository) GetManifest(ctx context.Context, tagOrDigest string) (oci.B
 		}
 		b, err = oci.CheckManifest(data, mediaType(resp.Header), want)
 		if _, damaged := errors.AsType[*oci.ContentError](err); damaged && restarts < maxRestarts {
-			restarts++ // it may have changed on the way
+			restarts++ // the bytes may have changed on the way
 			return retry.Again(err)
 		}
 		return err
@@ -75,10 +75,9 @@ func (r *Repository) GetManifest(ctx context.Context, tagOrDigest string) (oci.B
 	return b, nil
 }
 
-// GetBlob returns the blob d as a stream, and checks its digest and size while it
-// is read. The stream returns io.EOF only after the last correct byte. Every
-// other end is an error that names the digest. If a transfer breaks, GetBlob
-// continues it where it broke.
+// GetBlob returns the content of the blob d as a stream. While the caller reads, the stream checks
+// digest and size. It returns io.EOF only after the last correct byte. Every other end is an error
+// that names the digest. If a transfer breaks, the stream requests the rest of the blob.
 func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	op := fmt.Sprintf("get blob %s from %s", d.Digest, r.repo.Name())
 	if err := d.Digest.Validate(); err != nil || d.Digest.Algorithm() != digest.SHA256 {
@@ -91,7 +90,7 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body, breaks: retry.Breaks{Policy: r.retrier.policy, Enough: r.speed.Enough()}}, op, d), nil
 }
 
-// openBlob requests the blob, beginning with byte from.
+// openBlob requests the blob d from byte number from on.
 func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from int64) (body io.ReadCloser, err error) {
 	restarts := 0
 	whole := from == 0
@@ -126,7 +125,7 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 			resp.Body.Close()
 			err := oci.ContentErrorf("it has %d bytes instead of %d", resp.ContentLength, want)
 			if restarts < maxRestarts {
-				restarts++ // perhaps a page of something in between
+				restarts++ // perhaps a proxy answered with a page of its own
 				return retry.Again(err)
 			}
 			return err
@@ -141,7 +140,7 @@ func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from in
 	return body, err
 }
 
-// resumed reads one blob over as many transfers as necessary.
+// resumed reads one blob with as many transfers as necessary.
 type resumed struct {
 	r   *Repository
 	ctx context.Context
@@ -168,7 +167,7 @@ func (b *resumed) Read(p []byte) (int, error) {
 		case err == nil || err == io.EOF:
 			b.breaks.Moved(n)
 			return n, err
-		case n > 0: // the next Read returns the error again
+		case n > 0: // return these bytes first; the next Read gets the error again
 			b.breaks.Moved(n)
 			return n, nil
 		}

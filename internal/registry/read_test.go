@@ -14,8 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci/ocitest"
 )
 
-// TestGetBlobGoesOn checks that a transfer that breaks repeatedly continues where
-// it broke, with a registry that supports ranges and with one that does not.
+// TestGetBlobGoesOn checks that a transfer that breaks repeatedly continues where it broke. It uses
+// a registry that supports ranges and one that does not.
 func TestGetBlobGoesOn(t *testing.T) {
 	data := ocitest.Content(1000_000)
 	d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
@@ -61,8 +61,8 @@ func TestGetBlobGoesOn(t *testing.T) {
 	}
 }
 
-// TestGetBlobGivesUp checks a blob that was deleted during the transfer, and one
-// whose remaining bytes are wrong.
+// TestGetBlobGivesUp checks that a read fails if the blob was deleted during the transfer, or if
+// the remaining bytes are wrong.
 func TestGetBlobGivesUp(t *testing.T) {
 	data := ocitest.Content(100_000)
 	d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
@@ -103,8 +103,8 @@ func TestGetBlobGivesUp(t *testing.T) {
 	}
 }
 
-// TestGetBlobRangeRefused checks a registry that refuses ranges: it sends the
-// whole blob again, and the client skips the bytes that it has.
+// TestGetBlobRangeRefused checks a registry that refuses ranges. The registry sends the whole blob
+// again, and the client must skip the bytes that it has already.
 func TestGetBlobRangeRefused(t *testing.T) {
 	data := ocitest.Content(1000_000)
 	d := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}

@@ -20,23 +20,24 @@ import (
 )
 
 const (
-	maxReferrerBytes = 16 << 20 // of all pages of one list
-	manifestsAtOnce  = 16       // manifests that are read at once to complete a list
+	maxReferrerBytes = 16 << 20 // size of all pages of one list together
+	manifestsAtOnce  = 16       // number of manifests that completeReferrers reads at once
 )
 
 var _ oci.Referrers = (*Repository)(nil)
 
-// Referrers implements [oci.Referrers]. It reads the registry's own list. If the
-// registry keeps none, it reads the fallback tag (distribution-spec 1.1, "Listing
-// Referrers").
+// Referrers implements [oci.Referrers]. It reads the registry's own list of referrers. If the
+// registry keeps no such list, Referrers reads the list under the fallback tag (distribution-spec
+// 1.1, "Listing Referrers").
 func (r *Repository) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	found, supported, err := r.listReferrers(ctx, subject)
 	switch {
 	case err == nil && !supported:
 		found, err = r.fallback(ctx, subject)
 	case throttled(err):
-		// Some registries send this request to a page of their own that answers few:
-		// if there is a list under the tag, it does. None there means nothing.
+		// Some registries redirect this request to another server, which refuses most requests. If
+		// there is a list under the fallback tag, use that list. If there is none, documents may
+		// still be attached, so return the error.
 		if tagged, tagErr := r.fallback(ctx, subject); tagErr == nil && len(tagged) > 0 {
 			found, err = tagged, nil
 		}
@@ -55,8 +56,8 @@ func throttled(err error) bool {
 	return ok && e.Status == http.StatusTooManyRequests
 }
 
-// listReferrers asks the registry for its list. supported is false if the
-// registry keeps no such list.
+// listReferrers reads the registry's own list of referrers. supported is false if the registry
+// keeps no such list.
 func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (found []ocispec.Descriptor, supported bool, err error) {
 	next := r.url("referrers", subject.String())
 	size := 0
@@ -72,7 +73,7 @@ func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (
 				return err
 			}
 			defer discard(resp)
-			// Some gateways answer any address with a page of their own.
+			// Some gateways answer every address with a page of their own, so check the media type.
 			if supported = resp.StatusCode == http.StatusOK && mediaType(resp.Header) == ocispec.MediaTypeImageIndex; !supported {
 				return nil
 			}
@@ -99,9 +100,9 @@ func (r *Repository) listReferrers(ctx context.Context, subject digest.Digest) (
 	return nil, false, fmt.Errorf("more than %d pages", limit.ReferrerPages)
 }
 
-// completeReferrers reads artifact type and annotations from the manifests if the
-// list lacks them. Registries that follow a draft of the specification list the
-// config's media type as the artifact type.
+// completeReferrers reads the manifests of documents that the list contains without an artifact
+// type, and adds their artifact types and annotations. Registries that follow a draft of the
+// specification use the config's media type as the artifact type.
 func (r *Repository) completeReferrers(ctx context.Context, found []ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	if len(found) > limit.Referrers {
 		return nil, oci.ContentErrorf("more than %d documents are attached to it", limit.Referrers)
@@ -134,8 +135,8 @@ func (r *Repository) completeReferrers(ctx context.Context, found []ocispec.Desc
 	return oci.SortReferrers(found), nil
 }
 
-// nextPage returns the address with rel="next" in a Link header (RFC 8288). It
-// returns nil if there is none on the same host.
+// nextPage returns the address with rel="next" in a Link header (RFC 8288). If there is no such
+// address, or if it has another host than base, nextPage returns nil.
 func nextPage(base *url.URL, link string) *url.URL {
 	for l := range strings.SplitSeq(link, ",") {
 		target, params, ok := strings.Cut(strings.TrimSpace(l), ">")
@@ -149,13 +150,13 @@ func nextPage(base *url.URL, link string) *url.URL {
 	return nil
 }
 
-// FallbackTag returns the referrers tag of distribution-spec 1.1. It may have 128
-// characters; a sha256 needs 71.
+// FallbackTag returns the fallback tag for subject (distribution-spec 1.1). A tag may have 128
+// characters. The fallback tag of a sha256 digest has 71.
 func FallbackTag(subject digest.Digest) string {
 	return subject.Algorithm().String() + "-" + subject.Encoded()
 }
 
-// fallback reads the list under the fallback tag, which clients maintain.
+// fallback reads the list under the fallback tag. Clients write this list themselves.
 func (r *Repository) fallback(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	b, err := r.GetManifest(ctx, FallbackTag(subject))
 	if errors.Is(err, oci.ErrNotFound) {

@@ -27,14 +27,14 @@ var artifacts = []oci.Artifact{
 	{Type: "application/spdx+json", MediaType: "application/spdx+json", Data: []byte(`{"spdxVersion":"SPDX-2.3"}`), Annotations: map[string]string{"b": "2", "a": "1"}},
 }
 
-// artifactDigests are part of the image format: if the same document is attached
-// again, the registry must recognize it.
+// artifactDigests are part of the image format. If a client attaches the same document again, the
+// registry must recognize it by its digest.
 var artifactDigests = []digest.Digest{
 	"sha256:3330539587633b7c041cdcbb196e3ed7dfa9e13d984ea92ba611b9c7e4ddb9ad",
 	"sha256:e3fcd7fb8d543280593bf8287e148e4b880c2ac34f14061bf963a85f2b7f3ed2",
 }
 
-// pushSubject puts an image to attach artifacts to.
+// pushSubject pushes an image to which a test attaches artifacts.
 func pushSubject(t *testing.T, r *Repository) ocispec.Descriptor {
 	t.Helper()
 	config := ocitest.BlobOf([]byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`), ocispec.MediaTypeImageConfig)
@@ -52,7 +52,7 @@ func pushSubject(t *testing.T, r *Repository) ocispec.Descriptor {
 	return subject.Descriptor
 }
 
-// counted counts the writes that reach h. before may answer a request first.
+// counted counts the writes that reach h. before may answer a request instead of h.
 type counted struct {
 	h      http.Handler
 	before func(w http.ResponseWriter, r *http.Request) bool
@@ -88,7 +88,7 @@ func TestAttach(t *testing.T) {
 			if found, err := r.Referrers(t.Context(), subject.Digest); err != nil || len(found) != 0 {
 				t.Fatalf("before: %v, %v", found, err)
 			}
-			// Other fields of an index entry must not change the result.
+			// Other fields of an index entry must not change the digests of the attached documents.
 			listed := subject
 			listed.Platform = &ocispec.Platform{OS: "linux", Architecture: "amd64"}
 			attached, err := r.Attach(t.Context(), listed, artifacts)
@@ -126,8 +126,8 @@ func TestAttach(t *testing.T) {
 	}
 }
 
-// TestAttachKeepsOthers checks that the fallback list is merged, even if another
-// client overwrites it at the same moment.
+// TestAttachKeepsOthers checks that Attach merges the fallback list, even if another client
+// overwrites the list at the same moment.
 func TestAttachKeepsOthers(t *testing.T) {
 	h := &counted{h: quietRegistry()}
 	r := serve(t, h, Options{})
@@ -149,7 +149,7 @@ func TestAttachKeepsOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The other client has read the empty list, and writes its own after ours.
+	// The other client has read the empty list, and writes its own list after ours.
 	overwrites := 0
 	h.before = func(w http.ResponseWriter, req *http.Request) bool {
 		if req.Method != http.MethodPut || !strings.HasSuffix(req.URL.Path, "/"+FallbackTag(subject.Digest)) || overwrites == 2 {
@@ -209,8 +209,8 @@ func TestReferrersPages(t *testing.T) {
 	}
 }
 
-// TestReferrersDraft checks that a list without artifact types is completed from
-// the manifests.
+// TestReferrersDraft checks that Referrers reads the artifact types from the manifests if the list
+// does not contain them.
 func TestReferrersDraft(t *testing.T) {
 	h := quietRegistry(ggcr.WithReferrersSupport(true))
 	r := serve(t, h, Options{})
@@ -232,10 +232,10 @@ func TestReferrersDraft(t *testing.T) {
 	}
 }
 
-// TestAttachForms checks the form of attached documents. If the registry refuses
-// the empty config, its type must be the artifact type. If the registry accepts
-// only images, it must be the type of an image config. A document that is attached
-// in another form must not be attached again.
+// TestAttachForms checks the media type of an attached document's config. If the registry refuses
+// the empty config, the media type must be the artifact type. If the registry accepts only images,
+// it must be the media type of an image config. If a document is attached in one form, it must not
+// be attached again in another.
 func TestAttachForms(t *testing.T) {
 	for config, refuses := range map[string][]string{
 		ocispec.MediaTypeEmptyJSON:   nil,
@@ -283,7 +283,7 @@ func TestAttachForms(t *testing.T) {
 			if err := json.Unmarshal(b.Data, &m); err != nil || m.Config.MediaType != config || m.ArtifactType != "application/vnd.example" {
 				t.Errorf("%s, %v", b.Data, err)
 			}
-			refusing = nil // the registry learns, and still nothing is attached twice
+			refusing = nil // the registry now accepts every form, and still nothing may be attached twice
 			if again, err := r.Attach(t.Context(), subject, artifact); err != nil || again[0].Digest != attached[0].Digest {
 				t.Errorf("again: %v, %v", again, err)
 			}
@@ -294,9 +294,9 @@ func TestAttachForms(t *testing.T) {
 	}
 }
 
-// TestReferrersThrottled: where the registry sends the list elsewhere and lets
-// nobody read it, the fallback tag answers; without one it is an error and not an
-// empty list.
+// TestReferrersThrottled checks a registry that redirects the request for the list to a server that
+// answers 429. If a list exists under the fallback tag, Referrers must return that list. If there
+// is none, it must return an error and not an empty list.
 func TestReferrersThrottled(t *testing.T) {
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "later", http.StatusTooManyRequests) }))
 	t.Cleanup(page.Close)

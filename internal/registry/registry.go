@@ -27,7 +27,7 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// Reference names an image in a registry: a repository and a tag or a digest.
+// Reference is the name of an image in a registry: a repository and a tag or a digest.
 type Reference struct {
 	Repository name.Repository
 	Tag        string        // "latest" if the text has neither tag nor digest
@@ -54,7 +54,8 @@ func ParseReference(s string) (Reference, error) {
 	return r, nil
 }
 
-// TagOrDigest returns the digest, or else the tag, for [Repository.Resolve].
+// TagOrDigest returns the digest, or the tag if there is no digest. [Repository.Resolve] accepts
+// both.
 func (r Reference) TagOrDigest() string {
 	if r.Digest != "" {
 		return r.Digest.String()
@@ -72,22 +73,22 @@ func (r Reference) String() string {
 // Options configure the connection to a registry. The zero value is ready to use.
 type Options struct {
 	MinSpeed  int64          // bytes a second that a transfer must reach; 0: limit.LeastSpeed, <0: no minimum
-	Insecure  bool           // allow plain http, and certificates that no authority signed
+	Insecure  bool           // allow plain http, and certificates from unknown authorities
 	CAFile    string         // PEM file of certificate authorities, in addition to the system's
-	UserAgent string         // "": nixoci
+	UserAgent string         // "" means nixoci
 	Keychain  authn.Keychain // nil: the config file and credential helpers of Docker or podman
-	MountFrom []string       // repositories of the same registry to mount blobs from
-	ReadOnly  bool           // request no permission to push
-	Delete    bool           // also request permission to delete
-	Transfers int            // layers sent at once; 0: enough for two or more cores and a slow network
+	MountFrom []string       // repositories of the same registry from which blobs may be mounted
+	ReadOnly  bool           // do not ask for permission to push
+	Delete    bool           // also ask for permission to delete
+	Transfers int            // layers sent at once; 0 means enough for two or more cores and a slow network
 
-	Retry retry.Policy // the zero value is nixoci's policy
+	Retry retry.Policy // the zero value means nixoci's normal policy
 
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: TCP
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil means TCP
 }
 
-// Repository is a repository in a registry. Each manifest is visible as soon as
-// it is put, so Commit, which [oci.Destination] requires, has nothing to do.
+// Repository is the client of one repository in a registry. It implements [oci.Destination]. Each
+// manifest is visible directly after PutManifest, so Commit has nothing to do.
 type Repository struct {
 	repo     name.Repository
 	wire     *wire
@@ -96,14 +97,14 @@ type Repository struct {
 	retrier  *retrier
 	limits   *limits
 	counters *counters
-	speed    limit.Speed // of one transfer
+	speed    limit.Speed // least speed of one transfer
 	readOnly bool
 
 	mu     sync.Mutex
-	known  map[digest.Digest]bool   // blobs that the repository has
-	tags   map[string]digest.Digest // what tags named when they were last asked for; "": nothing
-	mounts []string                 // repositories to mount from
-	spare  []*url.URL               // open upload sessions that nobody has used
+	known  map[digest.Digest]bool   // true for each blob that the repository has
+	tags   map[string]digest.Digest // the digest that each tag named at the last request; "" means that the tag did not exist
+	mounts []string                 // repositories from which mount tries to mount blobs
+	spare  []*url.URL               // open upload sessions that no upload uses yet
 }
 
 var (
@@ -114,7 +115,7 @@ var (
 	_ oci.Mounter     = (*Repository)(nil)
 )
 
-// Open prepares the connection to the registry of repo. It sends nothing yet.
+// Open returns a client for repo. It sends no request yet.
 func Open(repo name.Repository, o Options) (*Repository, error) {
 	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, speed: o.speed(), known: map[digest.Digest]bool{}, tags: map[string]digest.Digest{}}
 	var err error
@@ -149,10 +150,10 @@ func Open(repo name.Repository, o Options) (*Repository, error) {
 	return r, nil
 }
 
-// Stats returns the traffic until now.
+// Stats returns the traffic so far.
 func (r *Repository) Stats() Stats { return r.counters.snapshot() }
 
-// Name returns HOST/REPOSITORY.
+// Name returns the repository's name in the form HOST/REPOSITORY.
 func (r *Repository) Name() string { return r.repo.Name() }
 
 // url returns the address of an endpoint of the repository. The authenticator
@@ -162,18 +163,18 @@ func (r *Repository) url(parts ...string) *url.URL {
 		Path: "/v2/" + r.repo.RepositoryStr() + "/" + strings.Join(parts, "/")}
 }
 
-// request is one small request. If it has a body, the body is in memory.
+// request describes one small request. Its body, if any, is in memory.
 type request struct {
 	method string
 	url    *url.URL
 	header map[string]string
 	body   []byte
-	wait   time.Duration // for the response; 0: answerTimeout
-	accept []int         // expected status codes; others become a *ResponseError
+	wait   time.Duration // time to wait for the response; 0 means answerTimeout
+	accept []int         // expected status codes; any other code leads to a *ResponseError
 }
 
-// send sends q once. The caller may read the body of the response as long as it
-// is not too slow.
+// send sends q once. While the caller reads the body of the response, the transfer must not be
+// slower than the least speed.
 func (r *Repository) send(ctx context.Context, q request) (*http.Response, error) {
 	release, err := oci.Acquire(ctx, r.limits.requests)
 	if err != nil {
@@ -183,7 +184,7 @@ func (r *Repository) send(ctx context.Context, q request) (*http.Response, error
 	ctx, cancel := context.WithCancelCause(ctx)
 	var body io.Reader
 	if q.body != nil {
-		body = bytes.NewReader(q.body) // net/http can send it again
+		body = bytes.NewReader(q.body) // net/http can send a bytes.Reader again
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, q.url.String(), body)
 	if err != nil {
@@ -214,7 +215,8 @@ func (r *Repository) send(ctx context.Context, q request) (*http.Response, error
 	return nil, responseError(resp)
 }
 
-// transferError returns the reason why ctx ended a transfer, or else err.
+// transferError returns the error for a transfer that failed with err. If a time limit of this
+// package ended ctx, it returns this reason. Otherwise it returns err.
 func (r *Repository) transferError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause == errNoAnswer || cause == errStalled {
 		return cause
@@ -253,7 +255,7 @@ func (r *Repository) Resolve(ctx context.Context, tagOrDigest string) (ocispec.D
 		return ocispec.Descriptor{}, r.fail("look up "+r.Ref(tagOrDigest), err)
 	}
 	if d.Digest.Validate() != nil || d.Size <= 0 || d.MediaType == "" {
-		b, err := r.GetManifest(ctx, tagOrDigest) // some registries omit one of these in the answer to a HEAD
+		b, err := r.GetManifest(ctx, tagOrDigest) // some registries omit one of these fields in the answer to a HEAD
 		return b.Descriptor, err
 	}
 	r.sawTag(tagOrDigest, d.Digest)
@@ -267,8 +269,8 @@ func (r *Repository) Ref(tagOrDigest string) string {
 	return r.repo.Name() + ":" + tagOrDigest
 }
 
-// HasBlob implements [oci.Destination]. If only another repository of
-// Options.MountFrom has the blob, HasBlob mounts it.
+// HasBlob implements [oci.Destination]. If the repository does not have the blob, HasBlob tries to
+// mount it from the repositories of Options.MountFrom.
 func (r *Repository) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error) {
 	if r.isKnown(d.Digest) {
 		return true, nil
@@ -290,8 +292,8 @@ func (r *Repository) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, e
 	return has, nil
 }
 
-// stat asks once for a blob. A blob of another size counts as missing, and will
-// be replaced. If size is 0 or less, stat does not compare it.
+// stat asks once whether the repository has a blob. If the blob has another size, stat returns
+// false, and the caller sends the blob again. If size is 0 or less, stat does not compare it.
 func (r *Repository) stat(ctx context.Context, d digest.Digest, size int64) (bool, error) {
 	resp, err := r.send(ctx, request{
 		method: http.MethodHead, url: r.url("blobs", d.String()),
@@ -307,8 +309,8 @@ func (r *Repository) stat(ctx context.Context, d digest.Digest, size int64) (boo
 	return size <= 0 || resp.ContentLength < 0 || resp.ContentLength == size, nil
 }
 
-// mount tries to mount the blob from another repository. If the registry refuses,
-// mount does not ask for that repository again.
+// mount tries to mount the blob from other repositories. If the registry refuses one of them, mount
+// does not try that repository again.
 func (r *Repository) mount(ctx context.Context, d digest.Digest) (bool, error) {
 	r.mu.Lock()
 	mounts := slices.Clone(r.mounts)
@@ -327,8 +329,8 @@ func (r *Repository) mount(ctx context.Context, d digest.Digest) (bool, error) {
 	return false, nil
 }
 
-// mountFrom tries to mount a blob from one other repository. If refused is true,
-// trying another blob of that repository is useless.
+// mountFrom tries to mount a blob from one other repository. If refused is true, the registry would
+// also refuse other blobs of that repository.
 func (r *Repository) mountFrom(ctx context.Context, d digest.Digest, from string) (mounted, refused bool, err error) {
 	u := r.url("blobs", "uploads", "")
 	u.RawQuery = url.Values{"mount": {d.String()}, "from": {from}}.Encode()
@@ -343,7 +345,7 @@ func (r *Repository) mountFrom(ctx context.Context, d digest.Digest, from string
 		switch resp.StatusCode {
 		case http.StatusCreated:
 			mounted = true
-		case http.StatusAccepted: // not mounted; a session was opened instead
+		case http.StatusAccepted: // the registry did not mount the blob; it opened an upload session instead
 			if session, err := resp.Location(); err == nil {
 				r.mu.Lock()
 				r.spare = append(r.spare, session)
@@ -357,8 +359,7 @@ func (r *Repository) mountFrom(ctx context.Context, d digest.Digest, from string
 	return mounted, refused, err
 }
 
-// Mount implements [oci.Mounter]: for blobs of another repository of the same
-// registry.
+// Mount implements [oci.Mounter]. It mounts only blobs of another repository in the same registry.
 func (r *Repository) Mount(ctx context.Context, d digest.Digest, from oci.Reader) (bool, error) {
 	other, ok := from.(*Repository)
 	if !ok || other.repo.RegistryStr() != r.repo.RegistryStr() || other.repo.RepositoryStr() == r.repo.RepositoryStr() {
@@ -404,7 +405,7 @@ func (r *Repository) Forget() {
 	clear(r.known)
 }
 
-// sawTag records which digest a tag names. It ignores a digest in place of a tag.
+// sawTag records the digest that a tag names. If tagOrDigest is a digest, sawTag does nothing.
 func (r *Repository) sawTag(tagOrDigest string, d digest.Digest) {
 	if strings.Contains(tagOrDigest, ":") {
 		return
@@ -414,8 +415,8 @@ func (r *Repository) sawTag(tagOrDigest string, d digest.Digest) {
 	r.tags[tagOrDigest] = d
 }
 
-// lastTag returns which digest a tag named at the last request. asked is false if
-// there was none.
+// lastTag returns the digest that a tag named at the last request. If there was no such request,
+// asked is false.
 func (r *Repository) lastTag(tag string) (d digest.Digest, asked bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -423,8 +424,8 @@ func (r *Repository) lastTag(tag string) (d digest.Digest, asked bool) {
 	return d, asked
 }
 
-// sameDigest compares the digest that a registry stored with want. It ignores a
-// missing or invalid digest.
+// sameDigest returns an error if the registry reports that it stored another digest than want. It
+// ignores a missing or invalid digest.
 func sameDigest(resp *http.Response, want digest.Digest) error {
 	got := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
 	if got == want || got.Validate() != nil || got.Algorithm() != want.Algorithm() {
@@ -433,8 +434,8 @@ func sameDigest(resp *http.Response, want digest.Digest) error {
 	return fmt.Errorf("%w: %s instead of %s", errOtherStored, got, want)
 }
 
-// errOtherStored reports that the registry stored another digest than the one it
-// was sent.
+// errOtherStored reports that the registry stored content with another digest than the content that
+// the client sent.
 var errOtherStored = errors.New("the registry stored something else")
 
 // Metered implements [oci.Metered].
@@ -462,7 +463,7 @@ func (o *Options) speed() limit.Speed {
 	return limit.Speed{Least: cmp.Or(o.MinSpeed, limit.LeastSpeed)}
 }
 
-// stream cancels a response body that arrives too slowly.
+// stream is the body of a response. It cancels the request if the body arrives too slowly.
 type stream struct {
 	io.ReadCloser
 	cancel context.CancelCauseFunc

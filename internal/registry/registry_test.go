@@ -21,8 +21,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// TestRegistries pushes to and reads from two independent implementations of a
-// registry.
+// TestRegistries pushes to two independent implementations of a registry, and reads from them.
 func TestRegistries(t *testing.T) {
 	for name, h := range map[string]http.Handler{
 		"fake":                 registrytest.New(),
@@ -91,7 +90,7 @@ func TestRegistries(t *testing.T) {
 	}
 }
 
-// TestRequests counts the requests of a push, because each costs a round trip.
+// TestRequests checks the number of requests of a push, because each request costs a round trip.
 func TestRequests(t *testing.T) {
 	f := registrytest.New()
 	r := serve(t, f, Options{})
@@ -117,7 +116,7 @@ func TestRequests(t *testing.T) {
 	if _, err := r2.Resolve(ctx, "v1"); err != nil {
 		t.Fatal(err)
 	}
-	// The client asks for the tag before and after it puts it.
+	// PutManifest asks for the digest of the tag before and after the put.
 	if n := r2.Stats().Requests; before != 8 || n != 1 {
 		t.Errorf("cold push: %d requests, want 8; unchanged: %d, want 1", before, n)
 	}
@@ -137,8 +136,8 @@ func TestMount(t *testing.T) {
 			t.Fatalf("HasBlob = %v, %v", ok, err)
 		}
 		sameBytes(t, "mounted", f.Blobs["app/system@"+d.Digest.String()], data)
-		// The session that the registry opened instead of the first mount is used
-		// or deleted.
+		// The registry answered the first mount with an open upload session. PutLayer must use this
+		// session.
 		calls := 0
 		if _, err := r.PutLayer(t.Context(), nil, ocitest.Packing(ocitest.Content(10), &calls)); err != nil {
 			t.Fatal(err)

@@ -10,18 +10,17 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// After maxSilence without any answer, the client gives up at once instead of
-// sending more requests. The operations of a command follow each other, and each
-// would wait again. After a pause of maxPause without requests, the silence is
-// counted from zero.
+// After maxSilence without any answer, the client gives up at once and sends no more requests.
+// Without this rule, each later operation of the command would wait again. After a pause of
+// maxPause without requests, the time starts again from zero.
 const (
 	maxSilence = 2 * time.Minute
-	maxPause   = commitTimeout // longest time between two unanswered requests of one silence
+	maxPause   = commitTimeout // longest time between two unanswered requests that belong to one silence
 )
 
-// retrier retries operations on one registry as [retry.Policy] prescribes. All
-// operations share what one learns: that the registry asks for a pause, or that
-// it does not answer.
+// retrier retries operations on one registry as [retry.Policy] prescribes. If the registry asks one
+// operation for a pause, all operations wait. If the registry does not answer one operation,
+// retrier counts this time for all operations.
 type retrier struct {
 	policy   retry.Policy
 	counters *counters
@@ -29,8 +28,8 @@ type retrier struct {
 	mu     sync.Mutex
 	paused time.Time // no request is sent before this time
 	silent time.Time // when the silence began; zero if the registry answers
-	until  time.Time // the end of the last request without an answer
-	heard  int64     // the number of answers when silence was last called
+	until  time.Time // when the last request without an answer ended
+	heard  int64     // the number of answers when method silence was last called
 }
 
 const (
@@ -39,8 +38,7 @@ const (
 	errTooSlow  = retry.Silence("the transfer to the registry is too slow")
 )
 
-// do calls f until it succeeds, the error is final, or the policy allows no more
-// attempts.
+// do calls f until f succeeds, f returns a final error, or the policy allows no more attempts.
 func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) error {
 	tries := 0
 	return r.policy.Do(ctx, func(ctx context.Context) error {
@@ -64,8 +62,8 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 	})
 }
 
-// silence returns how long the registry has answered no request at all. err is
-// the result of an attempt, or nil before the first one.
+// silence returns the time since the registry last answered any request. It returns 0 if the
+// registry answers. err is the result of an attempt, or nil before the first attempt.
 func (r *retrier) silence(err error) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,7 +77,7 @@ func (r *retrier) silence(err error) time.Duration {
 			r.silent = r.until.Add(-answerTimeout)
 		}
 	case err != nil && !r.silent.IsZero():
-		r.until = time.Now() // a closed connection is no answer either
+		r.until = time.Now() // a closed connection is not an answer either
 	}
 	if r.silent.IsZero() {
 		return 0

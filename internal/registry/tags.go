@@ -16,12 +16,12 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// maxTagList bounds one page of tags. A page of 1,000 tags with 128 bytes each is
-// about a tenth of it.
+// maxTagList is the largest size of one page of tags. A page of 1,000 tags with 128 bytes each is
+// about a tenth of this size.
 const maxTagList = 1 << 20 // bytes
 
-// Tags lists the repository's tags in the registry's order. If the repository
-// does not exist, the list is empty. More than limit.Tags tags are an error.
+// Tags lists the repository's tags in the registry's order. If the repository does not exist, the
+// list is empty. If there are more than limit.Tags tags, Tags returns an error.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	var all []string
 	next := r.tagList()
@@ -40,10 +40,9 @@ func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	return nil, r.fail("list tags of "+r.repo.Name(), fmt.Errorf("more than %d pages", limit.TagPages))
 }
 
-// NewestTags returns at most n tags of the repository. The newest come first,
-// judged by their names: 1.10 is newer than 1.9, and 2026-02 than 2026-01. It
-// reads one page of the registry's list. It leaves out tags that belong to
-// another manifest, such as signatures.
+// NewestTags returns at most n tags of the repository, the newest first. It compares the names of
+// the tags: 1.10 is newer than 1.9, and 2026-02 is newer than 2026-01. It reads only one page of
+// the registry's list. It leaves out tags that belong to another manifest, such as signatures.
 func (r *Repository) NewestTags(ctx context.Context, n int) ([]string, error) {
 	tags, _, err := r.tagPage(ctx, r.tagList())
 	if err != nil {
@@ -61,8 +60,8 @@ func (r *Repository) tagList() *url.URL {
 	return u
 }
 
-// tagPage reads the page at u. next is the address of the following page, nil
-// after the last.
+// tagPage reads the page at u. next is the address of the following page. After the last page it is
+// nil.
 func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, next *url.URL, err error) {
 	var page struct {
 		Tags []string `json:"tags"`
@@ -95,7 +94,7 @@ func (r *Repository) tagPage(ctx context.Context, u *url.URL) (tags []string, ne
 	return page.Tags, next, nil
 }
 
-// CompareTags orders tags as versions, 1.9 before 1.10: it compares runs of
+// CompareTags compares tags as version numbers, so 1.9 comes before 1.10. It compares runs of
 // digits as numbers, and other text as bytes.
 func CompareTags(a, b string) int {
 	x, y := a, b
@@ -116,7 +115,7 @@ func CompareTags(a, b string) int {
 	return cmp.Or(cmp.Compare(x, y), cmp.Compare(a, b))
 }
 
-// cutRun cuts the first run of digits, or of other bytes, from s.
+// cutRun cuts the first run from s: the longest prefix with only digits or without digits.
 func cutRun(s string) (run, rest string) {
 	isDigit := func(c byte) bool { return '0' <= c && c <= '9' }
 	i := 1

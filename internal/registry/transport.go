@@ -17,19 +17,19 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// These limits decide when silence counts as a hang. A whole transfer may take
-// any time, as long as it is not too slow. Three commits without an answer, each
-// followed by a request whether the blob exists, take less than limit.Operation.
+// These limits decide when the client gives up a silent connection. A whole transfer may take any
+// time, as long as it is not too slow. Three commits without an answer, each followed by a request
+// whether the blob exists, take less than limit.Operation.
 const (
 	dialTimeout   = 15 * time.Second
-	answerTimeout = 30 * time.Second   // from a small request to its response
+	answerTimeout = 30 * time.Second   // longest time from a small request to its response
 	commitTimeout = 45 * time.Second   // object stores copy and hash a blob before they answer
-	lookTimeout   = 10 * time.Second   // for asking whether a blob exists after a failed commit
-	stallTimeout  = limit.LeastSpeedIn // within this time a transfer must reach its least speed, in each direction
+	lookTimeout   = 10 * time.Second   // after a failed commit, the time for the request whether the blob exists
+	stallTimeout  = limit.LeastSpeedIn // a transfer in either direction must reach its least speed within this time
 )
 
-// maxIdleConns is above every limit in limit.go. So no connection is closed only
-// to be opened again.
+// maxIdleConns is higher than every limit in limit.go. So the client never closes a connection that
+// it needs again soon.
 const maxIdleConns = 2 * defaultRequests
 
 // Stats counts the traffic with a registry, its token server and its blob store.
@@ -49,10 +49,10 @@ func (c *counters) snapshot() Stats {
 	return Stats{c.requests.Load(), c.retries.Load(), c.sent.Load(), c.received.Load()}
 }
 
-// wire sends requests without credentials and without retries. Over TLS it sends
-// a request with a body by HTTP/1.1, each on its own connection. The streams of
-// an HTTP/2 connection share one congestion window. Many servers also grant a
-// stream only 64 KiB, which limits it to 2 MB/s at 30 ms.
+// wire sends requests without credentials and without retries. Over TLS it sends each request with
+// a body by HTTP/1.1 on a connection of its own. With HTTP/2, parallel uploads would be streams of
+// one connection and share one congestion window. Many servers also grant a stream only 64 KiB,
+// which limits the stream to 2 MB/s at a round-trip time of 30 ms.
 type wire struct {
 	small, bulk *http.Transport
 	userAgent   string
@@ -79,8 +79,8 @@ func newWire(o Options, c *counters) (*wire, error) {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
 	}
-	// Make two transports instead of cloning one: a clone's TLS configuration
-	// contains the protocols of the first.
+	// Make two transports instead of cloning one. The TLS configuration of a clone would contain
+	// the protocols of the first transport.
 	transport := func() *http.Transport {
 		return &http.Transport{
 			Proxy: http.ProxyFromEnvironment,
@@ -94,7 +94,7 @@ func newWire(o Options, c *counters) (*wire, error) {
 			TLSClientConfig:     tlsConfig.Clone(),
 			TLSHandshakeTimeout: dialTimeout,
 			Protocols:           new(http.Protocols),
-			DisableCompression:  true, // a blob's digest is that of the bytes on the wire
+			DisableCompression:  true, // a blob's digest is the digest of the bytes on the wire
 			MaxIdleConns:        maxIdleConns,
 			MaxIdleConnsPerHost: maxIdleConns,
 			IdleConnTimeout:     90 * time.Second,
@@ -113,9 +113,9 @@ func newWire(o Options, c *counters) (*wire, error) {
 	return &wire{small: small, bulk: bulk, userAgent: ua, counters: c}, nil
 }
 
-// writeBufferSize is the write buffer of a connection. Layers arrive in much
-// larger pieces. net/http copies only the first writeBufferSize bytes of a piece,
-// and writes the others directly.
+// writeBufferSize is the size of a connection's write buffer. Layers arrive in much larger pieces.
+// net/http copies only the first writeBufferSize bytes of a piece into the buffer, and writes the
+// other bytes directly.
 const writeBufferSize = 16 << 10
 
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -137,11 +137,11 @@ func (w *wire) close() {
 	w.bulk.CloseIdleConnections()
 }
 
-// conn counts bytes, and ends a write that is too slow.
+// conn counts the bytes of a connection, and ends a write that is too slow.
 type conn struct {
 	net.Conn
 	counters *counters
-	speed    limit.Speed // of writes
+	speed    limit.Speed // least speed of writes
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -165,13 +165,13 @@ func (c *conn) Write(p []byte) (written int, err error) {
 		c.counters.sent.Add(int64(n))
 		written += n
 		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) && written < len(p) {
-			continue // slow, but perhaps fast enough
+			continue // the write was slow, but perhaps fast enough
 		}
 		return written, err
 	}
 }
 
-// isLoopback reports whether host, with or without a port, is this machine.
+// isLoopback reports whether host is this machine. host may contain a port.
 func isLoopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

@@ -18,11 +18,11 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// PutLayer implements [oci.Destination]. It sends the blob in one upload session:
-// POST, one PATCH with a chunked body that pack writes straight to the
-// connection, and PUT with the digest, which is known by then. If the transfer
-// breaks, PutLayer opens a new session and calls pack again. If only the commit
-// fails, it repeats the commit as long as the registry still has the session.
+// PutLayer implements [oci.Destination]. It sends the blob in one upload session. POST opens the
+// session. pack writes the bytes straight to the connection, as the chunked body of one PATCH. The
+// digest is known after the last byte, and PUT sends it. If the transfer breaks, PutLayer opens a
+// new session and calls pack again. If only the commit fails, PutLayer repeats the commit as long
+// as the registry still has the session.
 func (r *Repository) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
 	op := "upload a layer to " + r.repo.Name()
 	if want != nil {
@@ -42,18 +42,18 @@ func (r *Repository) PutLayer(ctx context.Context, want *layers.Packed, pack oci
 	return *u.packed, nil
 }
 
-// maxRestarts is how often a blob is sent again because the registry did not
-// accept what it received. Such an error is rarely temporary, so two attempts are
-// enough.
+// maxRestarts is the number of times that the client sends a blob again because the registry did
+// not accept the bytes that it received. Such an error is rarely temporary, so two more attempts
+// are enough.
 const maxRestarts = 2
 
-// upload is the state of one layer's upload.
+// upload holds the state of one layer's upload.
 type upload struct {
 	r        *Repository
 	want     *layers.Packed
 	pack     oci.PackFunc
-	session  *url.URL       // where the next request goes; nil: no session is open
-	packed   *layers.Packed // the complete layer in the session; nil: it is not complete
+	session  *url.URL       // where the next request goes; nil if no session is open
+	packed   *layers.Packed // the layer, once the session contains it completely; nil before
 	restarts int
 }
 
@@ -85,12 +85,12 @@ func (u *upload) attempt(ctx context.Context) error {
 	if anew {
 		u.abandon()
 	}
-	return err // without anew, the next attempt only repeats the commit
+	return err // if anew is false, the next attempt only repeats the commit
 }
 
-// failedCommit decides what to do after a commit failed with err. It returns nil if
-// the registry has the blob. anew means that the session is unusable and the whole
-// blob must be sent again. restarts counts these cases.
+// failedCommit decides what to do after a commit failed with err. If the registry has the blob
+// nevertheless, it returns nil. If anew is true, the session is unusable and the client must send
+// the whole blob again. restarts counts how often anew was true.
 func (r *Repository) failedCommit(ctx context.Context, err error, d digest.Digest, size int64, restarts *int) (anew bool, _ error) {
 	if retry.IsFinal(err) || ctx.Err() != nil {
 		return false, err
@@ -105,8 +105,8 @@ func (r *Repository) failedCommit(ctx context.Context, err error, d digest.Diges
 		}
 		return sendAgain()
 	}
-	// Some registries report an error although they stored the blob (jib #4301),
-	// and an answer can get lost.
+	// Some registries report an error although they stored the blob (jib #4301). Or the registry
+	// stored the blob, and its answer was lost.
 	look, stop := context.WithTimeout(ctx, lookTimeout)
 	defer stop()
 	if has, statErr := r.stat(look, d, size); statErr == nil && has {
@@ -117,13 +117,13 @@ func (r *Repository) failedCommit(ctx context.Context, err error, d digest.Diges
 		return false, err // the session may still exist
 	case s == http.StatusUnauthorized || s == http.StatusForbidden || *restarts == maxRestarts:
 		return false, err
-	default: // the bytes may have changed on the way
+	default: // for other refusals, the bytes may have changed on the way
 		return sendAgain()
 	}
 }
 
-// abandon deletes the session. Its bytes are of no use, because a new attempt
-// begins with the first byte.
+// abandon deletes the session. The bytes in the session are of no use, because a new attempt begins
+// with the first byte.
 func (u *upload) abandon() {
 	if u.session != nil {
 		u.r.deleteSession(u.session)
@@ -136,7 +136,7 @@ type movedError struct{ error }
 
 func (e movedError) Unwrap() error { return e.error }
 
-// transfer packs the layer into the session.
+// transfer packs the layer and sends its bytes to the session.
 func (u *upload) transfer(ctx context.Context) error {
 	release, err := oci.Acquire(ctx, u.r.limits.transfers)
 	if err != nil {
@@ -149,7 +149,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	timer.Stop()
 	defer timer.Stop()
 	body := newPackBody(ctx, u.pack, func() {
-		release() // another layer may be packed while this one waits for its answer
+		release() // another layer may be packed while this layer waits for the registry's answer
 		timer.Reset(commitTimeout)
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.session.String(), body)
@@ -184,7 +184,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	case outer != nil && outer != errNoAnswer:
 		return outer
 	case packErr != nil && !body.broken():
-		return retry.Never(packErr) // packing failed, not the transfer
+		return retry.Never(packErr) // packing failed, and the transfer did not
 	case err != nil && outer == errNoAnswer:
 		return errNoAnswer
 	case err != nil:
@@ -203,8 +203,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	return nil
 }
 
-// PutBlob implements [oci.Destination] with two requests: POST, and a PUT with
-// the whole blob.
+// PutBlob implements [oci.Destination] with two requests: a POST, and a PUT with the whole blob.
 func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 	d := b.Descriptor.Digest
 	if r.isKnown(d) {
@@ -228,10 +227,10 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 			session = nil
 			return nil
 		}
-		throttled := status(err) == http.StatusTooManyRequests // before a byte was read
+		throttled := status(err) == http.StatusTooManyRequests // with this status the registry has read no byte
 		anew, err := r.failedCommit(ctx, err, d, b.Descriptor.Size, &restarts)
 		if err != nil && (anew || !throttled) {
-			r.deleteSession(session) // it may have a part of the blob
+			r.deleteSession(session) // the session may contain a part of the blob
 			session = nil
 		}
 		return err
@@ -243,7 +242,8 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 	return nil
 }
 
-// openSession opens an upload session and returns its address.
+// openSession returns the address of an upload session. It opens a new session unless r.spare
+// contains one.
 func (r *Repository) openSession(ctx context.Context) (*url.URL, error) {
 	r.mu.Lock()
 	if n := len(r.spare); n > 0 {
@@ -266,12 +266,12 @@ func (r *Repository) openSession(ctx context.Context) (*url.URL, error) {
 	return session, nil
 }
 
-// commitSession ends an upload with q's body as the last bytes. d is the digest
-// of the whole blob.
+// commitSession ends an upload. The body of q contains the last bytes, and d is the digest of the
+// whole blob.
 func (r *Repository) commitSession(ctx context.Context, session *url.URL, q request, d digest.Digest) error {
 	u := *session
 	if u.RawQuery != "" {
-		u.RawQuery += "&" // keep the query unchanged: it may be signed
+		u.RawQuery += "&" // keep the query byte for byte, because it may be signed
 	}
 	u.RawQuery += "digest=" + url.QueryEscape(d.String())
 	q.method, q.url, q.wait = http.MethodPut, &u, commitTimeout
@@ -284,9 +284,8 @@ func (r *Repository) commitSession(ctx context.Context, session *url.URL, q requ
 	return sameDigest(resp, d)
 }
 
-// deleteSession tells the registry that a session is over, even after an
-// interrupt. It waits at most three seconds and ignores errors, because
-// registries delete old sessions anyway.
+// deleteSession asks the registry to delete a session, even after the user interrupted the program.
+// It waits at most three seconds. It ignores errors, because registries delete old sessions anyway.
 func (r *Repository) deleteSession(session *url.URL) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
@@ -299,9 +298,9 @@ func (r *Repository) deleteSession(session *url.URL) {
 	}
 }
 
-// packBody is a request body that calls pack. net/http passes it the connection
-// (io.WriterTo), so the compressor writes to the socket without a copy. A caller
-// that uses Read instead gets the same bytes through a pipe.
+// packBody is a request body that calls pack. net/http passes the connection to WriteTo
+// (io.WriterTo), so the compressor writes to the socket without a copy. A transport that calls Read
+// instead gets the same bytes through a pipe.
 type packBody struct {
 	ctx  context.Context
 	pack oci.PackFunc
@@ -313,7 +312,7 @@ type packBody struct {
 	pipe   *io.PipeReader
 	packed layers.Packed
 	err    error
-	ended  bool // the context ended before pack did
+	ended  bool // whether the context had ended when pack returned
 	w      oci.CountingWriter
 }
 
@@ -331,7 +330,7 @@ func newPackBody(ctx context.Context, pack oci.PackFunc, sent func()) *packBody 
 	return &packBody{ctx: ctx, pack: pack, sent: sent, done: make(chan struct{})}
 }
 
-// begin reports whether pack may run now. It returns true only once.
+// begin reports whether the caller may run pack now. It returns true only once.
 func (b *packBody) begin() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -383,7 +382,7 @@ func (b *packBody) Read(p []byte) (int, error) {
 	return pipe.Read(p)
 }
 
-// Close implements io.Closer. net/http calls it when it needs the body no more.
+// Close implements io.Closer. net/http calls it when it no longer needs the body.
 func (b *packBody) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -398,17 +397,16 @@ func (b *packBody) Close() error {
 	return nil
 }
 
-// finish waits until pack has returned, if it was called. net/http can finish a
-// request before it finishes with the body. The caller must cancel the context
-// first.
+// finish waits until pack has returned, if pack was called. net/http can finish a request while it
+// still reads the body, so the caller must cancel the context before it calls finish.
 func (b *packBody) finish() (layers.Packed, error) {
 	b.Close()
 	<-b.done
 	return b.packed, b.err
 }
 
-// broken reports whether the connection or the request failed before pack did.
-// Call it, like written, only after finish.
+// broken reports whether the connection or the request failed before pack did. Call broken and
+// written only after finish.
 func (b *packBody) broken() bool {
 	return b.ended || b.w.Err != nil || b.err == errBodyClosed
 }

@@ -18,15 +18,14 @@ const (
 	maxBackoff   = 10 * time.Second
 )
 
-// Backoff returns the delay after the n-th failure. Each delay is twice the one
-// before. Half of it is random, so that clients which failed together do not retry
-// together.
+// Backoff returns the delay after the n-th failure. Each delay is twice as long as the delay
+// before. Half of each delay is random, so that clients that failed together do not retry together.
 func Backoff(n int) time.Duration {
 	d := min(firstBackoff<<min(n-1, 16), maxBackoff)
 	return d/2 + rand.N(d/2+1)
 }
 
-// Sleep waits for d. If ctx ends first, it returns the cause.
+// Sleep waits for d. If ctx ends first, Sleep returns the cause.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return context.Cause(ctx)
@@ -41,22 +40,22 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ServerError is an error answer of a server.
+// ServerError is an error that a server sent as its answer.
 type ServerError interface {
 	error
 	MayPass() bool             // reports whether the same request may succeed later
-	RetryAfter() time.Duration // delay that the server asks for; 0 if it does not ask
+	RetryAfter() time.Duration // returns the delay that the server asks for, or 0 if it asks for none
 }
 
-// Silence is the error for a server that sent nothing for too long.
+// Silence is the error for a connection on which nothing, or too little, moved for too long.
 type Silence string
 
 func (e Silence) Error() string { return string(e) }
 
-// Timeout makes Silence a [net.Error], which [Timeout] recognizes.
+// Timeout makes Silence a [net.Error] that the function [Timeout] recognizes.
 func (Silence) Timeout() bool { return true }
 
-// Temporary belongs to [net.Error].
+// Temporary is a method of [net.Error].
 func (Silence) Temporary() bool { return true }
 
 // MayPass reports whether the same request may succeed after it failed with err.
@@ -76,7 +75,7 @@ func MayPass(err error) bool {
 	return broken(err)
 }
 
-// After returns the delay that the server asks for, or 0.
+// After returns the delay that the server asks for in err. If there is none, After returns 0.
 func After(err error) time.Duration {
 	if a, ok := errors.AsType[ServerError](err); ok {
 		return a.RetryAfter()
@@ -84,8 +83,8 @@ func After(err error) time.Duration {
 	return 0
 }
 
-// AfterHeader parses Retry-After, which contains seconds or a date. Without this
-// header it returns 0.
+// AfterHeader parses the header Retry-After, which contains seconds or a date. If the header is
+// missing, AfterHeader returns 0.
 func AfterHeader(h http.Header, now time.Time) time.Duration {
 	v := strings.TrimSpace(h.Get("Retry-After"))
 	if s, err := strconv.ParseInt(v, 10, 32); err == nil {
@@ -97,8 +96,8 @@ func AfterHeader(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// StatusMayPass reports whether a request that was answered with this status may succeed
-// later.
+// StatusMayPass reports whether the same request may succeed later, after an answer with this
+// status.
 func StatusMayPass(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -114,8 +113,8 @@ func Timeout(err error) bool {
 	return ok && n.Timeout()
 }
 
-// broken reports whether err is about the connection, which broke or was silent for
-// too long. Such an error says nothing about the request itself.
+// broken reports whether err means that the connection broke, or was silent for too long. The
+// request itself may be correct.
 func broken(err error) bool {
 	if Timeout(err) {
 		return true
@@ -126,7 +125,7 @@ func broken(err error) bool {
 			return true
 		}
 	}
-	// net/http has no error values for these.
+	// net/http has no error values for these failures.
 	for _, s := range []string{"server closed idle connection", "http2: ", "connection broken", "stream error"} {
 		if strings.Contains(err.Error(), s) {
 			return true

@@ -12,12 +12,12 @@ import (
 const (
 	maxAttempts = 6               // attempts of one operation; a timeout counts as two
 	maxDelay    = limit.Operation // sum of all delays of one operation
-	maxBreaks   = 5               // breaks of one transfer in a row, without a byte between them
+	maxBreaks   = 5               // breaks of one transfer in a row, with no byte between them
 	maxSlow     = 2               // timeouts after which a transfer fails
 )
 
-// Policy decides when operations are tried again. The zero value is nixoci's normal
-// policy. Tests use shorter delays.
+// Policy decides when operations are tried again. The zero value is the policy that nixoci normally
+// uses. Tests use shorter delays.
 type Policy struct {
 	Delay func(failures int) time.Duration // returns the delay before the next attempt; nil means [Backoff]
 }
@@ -29,7 +29,7 @@ func (p Policy) delay(failures int) time.Duration {
 	return p.Delay(failures)
 }
 
-// Do calls f until it succeeds, fails with a final error, or has failed too often.
+// Do calls f until f succeeds, returns a final error, or has failed too often.
 func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error {
 	var waited time.Duration
 	for attempts, tries := 0, 1; ; tries++ {
@@ -45,7 +45,7 @@ func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error
 		}
 		attempts++
 		if Timeout(err) {
-			attempts++ // the user has waited for it already
+			attempts++ // a timeout counts twice, because the user has waited for it already
 		}
 		delay, asked := p.delay(tries), After(err)
 		switch {
@@ -69,18 +69,18 @@ func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error
 	}
 }
 
-// Breaks counts the breaks of a transfer since its last byte, and its timeouts.
+// Breaks counts how often a transfer broke since its last byte, and how often it timed out.
 type Breaks struct {
 	Policy Policy
-	Enough int64 // number of bytes that proves the transfer is fast enough
+	Enough int64 // after this number of bytes, the transfer was fast enough
 
 	inARow int
 	slow   int   // timeouts since the transfer was fast enough
 	moved  int64 // bytes since the last break
 }
 
-// Moved records that n bytes arrived. Any byte resets the count of breaks. Timeouts
-// are only forgotten after Enough bytes, so that a peer cannot send a few bytes
+// Moved records that n bytes arrived. Any byte resets the number of breaks to zero. Only Enough
+// bytes reset the number of timeouts, so that a peer cannot continue for ever with a few bytes
 // before each silence.
 func (b *Breaks) Moved(n int) {
 	b.inARow = 0
@@ -89,8 +89,8 @@ func (b *Breaks) Moved(n int) {
 	}
 }
 
-// Wait waits before a broken transfer continues. It returns err if another attempt
-// cannot help, if the transfer broke too often, or if it timed out twice.
+// Wait waits before a broken transfer continues. It returns err if another attempt cannot help, if
+// the transfer broke too often, or if the transfer timed out twice.
 func (b *Breaks) Wait(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -106,14 +106,14 @@ func (b *Breaks) Wait(ctx context.Context, err error) error {
 	return Sleep(ctx, max(b.Policy.delay(b.inARow), min(After(err), maxDelay)))
 }
 
-// Never marks an error as final: no other attempt will help.
+// Never marks an error as final, which means that another attempt will not help.
 func Never(err error) error { return final{err} }
 
-// Again marks an error that another attempt may solve, although its kind does not
-// show this. An inner error that [Never] marked stays final.
+// Again marks an error as temporary: another attempt may succeed, although the kind of the error
+// does not show this. If [Never] marked an inner error, the error stays final.
 func Again(err error) error { return passing{error: err} }
 
-// AtOnce is [Again] without a delay.
+// AtOnce marks an error like [Again], and the next attempt follows without a delay.
 func AtOnce(err error) error { return passing{error: err, atOnce: true} }
 
 type final struct{ error }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// answered is an error answer of a server.
+// answered is an error that a server sent as its answer.
 type answered struct {
 	mayPass bool
 	after   time.Duration
@@ -89,7 +89,7 @@ func TestDoEndsWithItsContext(t *testing.T) {
 func TestBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Breaks{Enough: 1000}
-		for range 2 { // a byte resets the count of breaks
+		for range 2 { // one byte must reset the number of breaks
 			for range maxBreaks {
 				if err := b.Wait(t.Context(), io.ErrUnexpectedEOF); err != nil {
 					t.Fatal(err)
@@ -106,13 +106,13 @@ func TestBreaks(t *testing.T) {
 	})
 }
 
-// TestSlowBreaks checks that a transfer fails if it is too slow twice, unless
-// enough bytes arrive between the two.
+// TestSlowBreaks checks that a transfer fails after two timeouts, unless enough bytes arrive
+// between them.
 func TestSlowBreaks(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		moved []int // bytes after each silence
-		fails int   // number of the silence that ends the transfer, 0 for none
+		fails int   // number of the silence that ends the transfer; 0 if none ends it
 	}{
 		{"nothing arrives", []int{0, 0, 0}, 2},
 		{"too few bytes", []int{999, 999, 999}, 2},
