@@ -14,9 +14,9 @@ import (
 )
 
 // writeFlake writes src, the tree of a flake, to dir. It returns a Nix
-// expression for the tree, and a flake reference to it. Both contain the tree's
-// narHash. So the flake is locked, as pure evaluation requires, and its store
-// path does not depend on dir.
+// expression for the tree, and a flake reference to the tree. Both contain the
+// tree's narHash. So the flake is locked, as pure evaluation requires, and the
+// flake's store path does not depend on dir.
 func writeFlake(src fs.FS, dir string) (expression, reference string, err error) {
 	if err := os.CopyFS(dir, src); err != nil {
 		return "", "", err
@@ -25,7 +25,8 @@ func writeFlake(src fs.FS, dir string) (expression, reference string, err error)
 	if err != nil {
 		return "", "", err
 	}
-	// Nix takes the latest time as the flake's lastModified.
+	// Nix uses the latest time of a file as the flake's lastModified. So all files
+	// get the same fixed time.
 	second := []unix.Timespec{{Sec: 1}, {Sec: 1}}
 	err = filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -45,8 +46,8 @@ func writeFlake(src fs.FS, dir string) (expression, reference string, err error)
 func hashTree(dir string) (closure.Hash, error) {
 	sum := sha256.New()
 	w := nar.NewWriter(sum)
-	// WalkDir visits in NAR order: sorted by name, each directory before its
-	// entries.
+	// WalkDir visits files in NAR order: they are sorted by name, and each directory
+	// comes before its entries.
 	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

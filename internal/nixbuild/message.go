@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// tail keeps only the end of the text that is written to it. Nix may print much
-// text before its error.
+// tail is an io.Writer that keeps only the end of the text. Nix may print much text
+// before its error.
 type tail struct{ b []byte }
 
 const tailSize = 64 << 10
@@ -34,17 +34,18 @@ var (
 	nixPosition = regexp.MustCompile(`^\s*at (\S.*?:\d+(:\d+)?):?\s*$`)
 )
 
-const maxNixMessage = 400 // bytes of an error, which is one line
+const maxNixMessage = 400 // bytes of an error without its place in a file
 
-// nixMessage returns the error in the output of Nix, with its place in a file.
-// If there are several errors, the cause of a failed evaluation is the last
-// one. The cause of a failed build is the first one.
+// nixMessage returns the error in the output of Nix, with its place in a file. If
+// there are several errors, nixMessage returns the last one if last is true, and
+// else the first. The last error is the cause of a failed evaluation. The first
+// error is the cause of a failed build.
 //
 //	error: undefined variable 'foo'
 //	       at /etc/nixos/nginx.nix:3:5:
 //
-// Since Nix 2.20 a trace comes between "error:" and an indented "error:
-// undefined variable 'foo'".
+// Since Nix 2.20 the line "error:" comes first, then a trace, then an indented line
+// "error: undefined variable 'foo'".
 func nixMessage(said string, last bool) string {
 	lines := strings.Split(ansiEscape.ReplaceAllString(said, ""), "\n")
 	found := ""
@@ -64,10 +65,10 @@ func nixMessage(said string, last bool) string {
 				place = m[1]
 				break
 			}
-			// The further lines of a message are indented. Traces begin with an
-			// ellipsis, lines of source with a line number.
+			// The later lines of a message are indented. A trace begins with an
+			// ellipsis. A line of source code begins with a line number and "|".
 			switch {
-			case trimmed == "" && message != "": // the place may follow
+			case trimmed == "" && message != "": // the place in a file may be on the next line
 			case strings.HasPrefix(trimmed, "For full logs"):
 			case strings.HasPrefix(trimmed, "…"):
 				message = strings.TrimSpace(text)
@@ -92,9 +93,10 @@ func nixMessage(said string, last bool) string {
 	return found
 }
 
-// explain adds to the error of a build that there is no builder for a system.
-// Nix words this differently in each version. On a terminal, nixoci does not
-// see what Nix prints.
+// explain adds to the error of a build that there is no builder for a system, if
+// that is the cause. It compares the systems, because each version of Nix has
+// another message for this. If Nix prints to a terminal, nixoci does not see the
+// message at all.
 func (n *Nix) explain(ctx context.Context, drvs []derivation, err error) error {
 	if ctx.Err() != nil {
 		return err
@@ -115,11 +117,11 @@ func (n *Nix) explain(ctx context.Context, drvs []derivation, err error) error {
 }
 
 // buildableSystems returns the systems that Nix can build for, on this machine or
-// on its remote builders. The bool is false if Nix does not answer.
+// on its remote builders. It returns false if it cannot read Nix's settings.
 func (n *Nix) buildableSystems(ctx context.Context) ([]string, bool) {
 	var out []byte
 	var err error
-	// Nix has the first command since 2.18.
+	// Nix accepts the first command since version 2.18.
 	for _, command := range [][]string{{"config", "show"}, {"show-config"}} {
 		args := append([]string{"--extra-experimental-features", "nix-command"}, command...)
 		if out, err = exec.CommandContext(ctx, "nix", append(args, "--json")...).Output(); err == nil {
@@ -143,10 +145,10 @@ func (n *Nix) buildableSystems(ctx context.Context) ([]string, bool) {
 	return slices.Compact(systems), true
 }
 
-// builderSystems reads the Nix option builders. It is a list of machines,
-// separated by newlines or semicolons, or @FILE with such a list. The second
-// field of a machine lists its systems. Without it, the machine has the same
-// system as this one.
+// builderSystems returns the systems of the machines in the Nix option builders. The
+// option is a list of machines, separated by newlines or semicolons. It can also
+// contain @FILE, a file with such a list. The second field of a machine lists its
+// systems. If this field is missing, the machine's system is own.
 func builderSystems(builders, own string) []string {
 	var systems []string
 	for _, line := range strings.FieldsFunc(builders, func(r rune) bool { return r == '\n' || r == ';' }) {

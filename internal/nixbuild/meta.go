@@ -13,7 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Meta is what nixpkgs says about a package: its attribute meta, and its patches.
+// Meta holds what nixpkgs states about a package: the attribute meta, and the
+// patches.
 type Meta struct {
 	Name        string       `json:"name"`
 	Description string       `json:"description"`
@@ -24,27 +25,28 @@ type Meta struct {
 	Patches     []string     `json:"patches"` // file names
 }
 
-// License is a licence of a package. Both texts may be "".
+// License describes a licence of a package. Each text may be "".
 type License struct {
 	SPDX     string `json:"spdxId"`
 	FullName string `json:"fullName"`
 	URL      string `json:"url"`
 }
 
-// Maintainer maintains a package in nixpkgs.
+// Maintainer describes a person who maintains a package in nixpkgs.
 type Maintainer struct {
 	Name  string `json:"name"`
 	Email string `json:"email"`
 }
 
-// maxNames bounds the names of packages that one argument of nix can hold. Linux
-// accepts arguments of 128 KiB.
+// maxNames limits the names of packages in one argument of nix. Linux accepts
+// arguments of at most 128 KiB.
 const maxNames = 100_000 // bytes
 
-// Meta evaluates a, and returns what nixpkgs says about its packages, by store
-// path. It builds nothing. names are the names of packages to look for: a store
-// path does not tell the attribute of its package. system is the system to
-// evaluate a configuration for, "" for its own.
+// Meta evaluates a, and returns for each store path what nixpkgs states about its
+// package. It builds nothing. names lists the names of the packages to look for,
+// because Nix cannot derive a package's attribute from a store path. system is the
+// system for which Meta evaluates a. If system is "", Meta evaluates a configuration
+// for the system that it declares.
 func (n *Nix) Meta(ctx context.Context, a Argument, names []string, system string) (map[closure.StorePath]*Meta, error) {
 	if err := n.prepare(); err != nil {
 		return nil, err
@@ -96,14 +98,14 @@ func orNull(system string) string {
 
 var toplevelSuffix = regexp.MustCompile(`(#nixosConfigurations\..*)\.config\.system\.build\.toplevel$`)
 
-// configurationOf replaces the toplevel of a configuration by the configuration:
-// a toplevel does not tell its packages.
+// configurationOf replaces the toplevel of a configuration by the configuration,
+// because nix/meta.nix cannot find the packages of a toplevel.
 func configurationOf(installable string) string {
 	return toplevelSuffix.ReplaceAllString(installable, "$1")
 }
 
-// parseMeta reads the result of nix/meta.nix. nixpkgs, and whoever wrote the
-// flake, decide what is in it.
+// parseMeta reads the result of nix/meta.nix. The author of the flake can put
+// anything into this result.
 func parseMeta(data []byte) (map[closure.StorePath]*Meta, error) {
 	if len(data) > limit.FlakeMeta {
 		return nil, fmt.Errorf("it has %d bytes, at most %d are read", len(data), limit.FlakeMeta)
@@ -123,8 +125,9 @@ func parseMeta(data []byte) (map[closure.StorePath]*Meta, error) {
 			if err != nil {
 				return nil, fmt.Errorf("read what nix eval prints: %w", err)
 			}
-			// A path may belong to several packages, such as a wrapper that only changes
-			// meta. The one with more licences counts; then the order of Nix does.
+			// A path may belong to several packages. For example, a wrapper may change
+			// only meta. Use the package with the most licences, and among equals the
+			// first one.
 			if old := byPath[path]; old == nil || len(m.Licenses) > len(old.Licenses) {
 				byPath[path] = m
 			}
@@ -135,8 +138,8 @@ func parseMeta(data []byte) (map[closure.StorePath]*Meta, error) {
 
 var cveName = regexp.MustCompile(`(?i)cve[-_]([0-9]{4})[-_]([0-9]{4,19})`)
 
-// Fixes lists the CVEs after which patches of the package are named, sorted, each
-// with the first such patch.
+// Fixes returns the CVEs that occur in the names of the package's patches, sorted.
+// For each CVE it returns the first such patch.
 func (m *Meta) Fixes() (all []Fix) {
 	for _, patch := range m.Patches {
 		for _, match := range cveName.FindAllStringSubmatch(patch, -1) {
@@ -150,5 +153,5 @@ func (m *Meta) Fixes() (all []Fix) {
 	return all
 }
 
-// Fix is a CVE and the patch that is named after it.
+// Fix holds a CVE and the patch whose name contains the CVE.
 type Fix struct{ CVE, Patch string }

@@ -29,7 +29,7 @@ func TestParseMeta(t *testing.T) {
 	if got := want.Fixes(); !reflect.DeepEqual(got, fixes) {
 		t.Errorf("fixes %v", got)
 	}
-	// A wrapper without licences does not hide what it wraps.
+	// A wrapper without licences must not replace the package that it wraps.
 	both := `[{"paths":["` + outA + `"],"licenses":[{"spdxId":"MIT"}]},{"paths":["` + outA + `"],"name":"wrapper"}]`
 	if all, err = parseMeta([]byte(both)); err != nil || all[outA].Name != "" {
 		t.Errorf("%+v, %v", all[outA], err)
@@ -46,8 +46,8 @@ func TestParseMeta(t *testing.T) {
 	}
 }
 
-// FuzzParseMeta checks that what a flake says about its packages is read or
-// refused, and that each fix is named as a CVE.
+// FuzzParseMeta checks that parseMeta reads or refuses every input, and that each
+// fix contains the name of a CVE.
 func FuzzParseMeta(f *testing.F) {
 	f.Add([]byte(unzipMeta))
 	f.Add([]byte(`[{"paths":[],"patches":["cve_2020_12345","CVE-1-2"]}]`))
@@ -89,7 +89,7 @@ func TestNixMeta(t *testing.T) {
 			}
 		}
 	}
-	// The names fit into one argument.
+	// Meta must shorten the list of names so that it fits into one argument.
 	writeFile(t, filepath.Join(fake, "log"), "")
 	names := make([]string, 60_000)
 	for i := range names {

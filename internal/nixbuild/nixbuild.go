@@ -23,31 +23,31 @@ import (
 )
 
 // Nix builds what an [Argument] names, with the nix on the PATH. It works with
-// Nix 2.8 and later, and with Lix. The garbage collector cannot delete the
-// results before Close.
+// Nix 2.8 and later, and with Lix. Until Close, the garbage collector cannot delete
+// the results.
 type Nix struct {
-	Store    string    // root of the store to build in, "/" for the machine's own
+	Store    string    // root of the store to build in; "/" or "" means the machine's own store
 	Flake    fs.FS     // the flake that nixoci ships
-	Nixpkgs  string    // replaces a flake's input nixpkgs: a directory or flake reference; "": the locked one
-	Progress io.Writer // receives what Nix prints during its work
-	Answers  io.Reader // input for Nix, if Answers and Progress are a terminal
+	Nixpkgs  string    // directory or flake reference that replaces a flake's input nixpkgs; "" keeps the locked input
+	Progress io.Writer // receives what Nix prints while it works
+	Answers  io.Reader // input for Nix; used only if Answers and Progress are terminals
 	Verbose  bool      // print the logs of builds, too
-	Sources  bool      // find the source of everything that Build builds
+	Sources  bool      // Build also finds the source, see [Built.Source]
 
-	dir     string // contains the shipped flake and the links that keep results
+	dir     string // directory with the shipped flake, and with links that protect the results
 	shipped string // Nix expression for the source of the shipped flake
 	flake   string // flake reference to the shipped flake
 	builds  int
 }
 
-// Built is a store path that was built from an [Argument].
+// Built describes a store path that was built from an [Argument].
 type Built struct {
 	System  string // Nix's name of the system
 	Path    closure.StorePath
 	Program string // meta.mainProgram, "" if it is not set
 
 	Derivation closure.StorePath
-	Attribute  string  // of the flake, as Nix found it
+	Attribute  string  // attribute of the flake that was built, with its full name
 	Source     *Source // nil without [Nix.Sources]
 }
 
@@ -57,14 +57,15 @@ var ErrNoNix = errors.New("no nix on the PATH")
 // interruptGrace is the time that Nix has to stop its builders.
 const interruptGrace = 15 * time.Second
 
-// Build evaluates a for each of the systems, then builds all results together.
-// If systems is empty, a configuration or derivation of a flake is built for
-// the system that it declares. The base system and NixOS configurations in
-// files declare no system, so they need one in systems.
+// Build evaluates a for each of the systems, and then builds all results together.
+// If systems is empty, Build builds a configuration or derivation of a flake for
+// the system that it declares. The base system and NixOS configurations in files
+// declare no system, so for these systems must not be empty.
 //
 // nix/bake.nix turns a configuration into a container. It can also build the
-// configuration for another system than it declares. A package is looked up for
-// each of the systems. Any other derivation must be for one of the systems.
+// configuration for a system that the configuration does not declare. For a package,
+// Nix looks up the name for each of the systems. Any other derivation must be for
+// one of the systems.
 func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built, error) {
 	if err := n.prepare(); err != nil {
 		return nil, err
@@ -106,7 +107,7 @@ func (n *Nix) Close() error {
 	return os.RemoveAll(dir)
 }
 
-// prepare looks for the programs of Nix. At the first call it writes the
+// prepare checks that the programs of Nix exist. The first call also writes the
 // shipped flake.
 func (n *Nix) prepare() error {
 	for _, program := range []string{"nix", "nix-store"} {
@@ -133,19 +134,19 @@ func (n *Nix) prepare() error {
 	return nil
 }
 
-// derivation is one element of the result of nix/bake.nix.
+// derivation is one element of the list that nix/bake.nix returns.
 type derivation struct {
-	System      string `json:"system"`      // the system that it runs on
-	BuildSystem string `json:"buildSystem"` // the system that it is built on
+	System      string `json:"system"`      // the system that the result runs on
+	BuildSystem string `json:"buildSystem"` // the system that runs the build
 	DrvPath     string `json:"drvPath"`
-	Output      string `json:"output"`  // name of the output; "" if there is only one
+	Output      string `json:"output"`  // name of the output; "" if the derivation has only one
 	Program     string `json:"program"` // meta.mainProgram
 
-	attribute string // that was evaluated
+	attribute string // attribute of the flake that was evaluated
 }
 
-// baseAttribute is the base system in the shipped flake. For other systems it
-// is extended, like any other configuration.
+// baseAttribute is the attribute of the base system in the shipped flake.
+// nix/bake.nix adapts the base system to other systems, like any configuration.
 const baseAttribute = "nixosConfigurations.base"
 
 func (n *Nix) evaluate(ctx context.Context, a Argument, systems []string) ([]derivation, error) {
@@ -171,8 +172,9 @@ func (n *Nix) evaluate(ctx context.Context, a Argument, systems []string) ([]der
 }
 
 // isConfiguration reports whether a flake has the NixOS configuration that
-// installable names. It also returns the names of all of its configurations. If
-// Nix fails here, the evaluation that follows reports the error.
+// installable names. It also returns the names of all the flake's configurations. If
+// Nix fails, isConfiguration returns false, and the next evaluation reports the
+// error.
 func (n *Nix) isConfiguration(ctx context.Context, installable string) (all []string, is bool) {
 	flake, attr, _ := strings.Cut(installable, "#nixosConfigurations.")
 	args := append([]string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}, n.overrides()...)
@@ -187,8 +189,9 @@ func (n *Nix) isConfiguration(ctx context.Context, installable string) (all []st
 	return all, slices.Contains(all, strings.ReplaceAll(attr, `"`, ""))
 }
 
-// bakePackage evaluates a package, or another output of a flake, for each of
-// the systems. The system decides what Nix finds under a name.
+// bakePackage evaluates a package, or another output of a flake, for each of the
+// systems. Each system needs its own evaluation, because Nix looks up the name among
+// the packages of that system.
 func (n *Nix) bakePackage(ctx context.Context, installable string, a Argument, systems []string) ([]derivation, error) {
 	if len(systems) == 0 {
 		return n.bake(ctx, installable, a, nil)
@@ -218,8 +221,8 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 	switch {
 	case a.Flake != "":
 	case a.File != "":
-		// A file may import <nixpkgs> or the files beside it, which needs
-		// --impure.
+		// Nix needs --impure, because the file may import <nixpkgs> or other files
+		// in its directory.
 		args = append(args, "--impure")
 		modules = "(/. + " + nixString(a.File) + ")"
 		fallthrough
@@ -258,9 +261,8 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 	return drvs, nil
 }
 
-// realise builds all of drvs with one command, so that Nix can build in
-// parallel. nix-store accepts derivations in the same way in all versions of
-// Nix.
+// realise builds all of drvs with one command, so that Nix can build in parallel. It
+// uses nix-store, which accepts derivations in the same way in all versions of Nix.
 func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 	n.builds++
 	link := filepath.Join(n.dir, fmt.Sprintf("built-%d", n.builds))
@@ -285,15 +287,15 @@ func (n *Nix) realise(ctx context.Context, drvs []derivation) ([]Built, error) {
 	}
 	built := make([]Built, len(drvs))
 	for i := range drvs {
-		// Read the links by the names that were requested, not by the output of
-		// Nix. The output would be ambiguous if the directory had spaces, and
-		// these links are the ones that protect the results.
+		// Compute the names of the links instead of reading them from the output of
+		// Nix. The output is ambiguous if the directory's name contains spaces.
+		// Besides, exactly these links protect the results.
 		name := link
 		if i > 0 {
 			name = fmt.Sprintf("%s-%d", link, i+1)
 		}
 		if out := drvs[i].Output; out != "" && out != "out" {
-			name += "-" + out // Nix appends the name of the output
+			name += "-" + out // Nix appends the output's name to the link's name
 		}
 		target, err := os.Readlink(name)
 		if err != nil {
@@ -319,18 +321,19 @@ func (n *Nix) storeArgs() []string {
 	return []string{"--store", n.Store}
 }
 
-// run runs a program of Nix and returns its stdout. If Progress is a terminal,
-// the program draws on it. Otherwise the error contains the program's message.
+// run runs a program of Nix and returns its stdout. If Progress is a terminal, the
+// program prints to that terminal. Otherwise, an error from run contains the
+// program's message.
 func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
-	// Send the same signal as Ctrl-C. If Nix were killed, its builders would
-	// keep running.
+	// Send the same signal as Ctrl-C, so that Nix stops its builders. If nixoci
+	// killed Nix, the builders would keep running.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = interruptGrace
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	said := &tail{}
-	drawn := false // by Nix itself, on the terminal
+	drawn := false // Nix has printed its message to the terminal
 	switch {
 	case n.Progress == nil:
 		cmd.Stderr = said
@@ -371,7 +374,7 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 	return nil, err
 }
 
-// offline matches the messages of Nix about a network that does not answer.
+// offline matches the messages that Nix prints when the network does not work.
 var offline = regexp.MustCompile(`(?i)unable to download|could(n't| not) resolve host|could(n't| not) connect to server|cannot connect to`)
 
 const withoutNetwork = "name a system that is built already, such as ./result"
@@ -381,10 +384,10 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// installableOf completes a flake reference in the same way as nixos-rebuild. A
-// plain name is one of nixosConfigurations, and no name means "default". named
-// reports whether installableOf completed the name. A completed name may also be
-// that of a package, see [packageOf].
+// installableOf completes a flake reference in the same way as nixos-rebuild. If the
+// name has no dot, installableOf looks it up in nixosConfigurations. A missing name
+// means "default". named reports whether installableOf added nixosConfigurations. If
+// so, the name may also be the name of a package, see [packageOf].
 func installableOf(flake string) (installable string, named bool) {
 	ref, attr, _ := strings.Cut(packageOf(flake), "#")
 	if named = !strings.Contains(unquoted(attr), "."); named {
@@ -393,7 +396,7 @@ func installableOf(flake string) (installable string, named bool) {
 	return ref + "#" + attr, named
 }
 
-// packageOf completes a flake reference in the same way as nix build: no name
+// packageOf completes a flake reference in the same way as nix build: a missing name
 // means "default".
 func packageOf(flake string) string {
 	ref, attr, _ := strings.Cut(flake, "#")
@@ -403,8 +406,8 @@ func packageOf(flake string) string {
 	return ref + "#" + attr
 }
 
-// unquoted returns an attribute path without its quoted parts, which may
-// contain dots.
+// unquoted returns an attribute path without its quoted parts. Dots in quoted parts
+// do not separate names.
 func unquoted(attr string) string {
 	var b strings.Builder
 	for i, part := range strings.Split(attr, `"`) {

@@ -20,9 +20,9 @@ import (
 )
 
 // fakeNix and fakeNixStore replace the programs of Nix in tests of faults.
-// e2e/eval_test.go runs the real programs. The fakes write their arguments to
-// FAKE/log, and print what the test has put into FAKE/eval, FAKE/eval.err and
-// so on.
+// e2e/eval_test.go runs the real programs. The fakes append their arguments to
+// FAKE/log. They print the files that the test has written: FAKE/eval to stdout,
+// FAKE/eval.err to stderr, and so on.
 const fakeNix = `#!/bin/sh
 for a; do printf '%s\n' "$a"; done >>"$FAKE/log"; echo -- >>"$FAKE/log"
 what=
@@ -101,7 +101,7 @@ func TestNixBuild(t *testing.T) {
 	if said.String() != "evaluating\nbuilding\n" {
 		t.Errorf("progress is %q", said.String())
 	}
-	// The paths must be kept until Close, even if there is another build.
+	// A second build must not remove the links that protect the paths of the first.
 	writeFile(t, filepath.Join(fake, "eval"), "["+drvJSON("x86_64-linux", "x86_64-linux", drvA)+"]")
 	writeFile(t, filepath.Join(fake, "build"), outA+"\n")
 	writeFile(t, filepath.Join(fake, "names"), `["db","web"]`)
@@ -140,8 +140,8 @@ func TestNixBuild(t *testing.T) {
 		slices.Concat(features, []string{"--no-write-lock-file", "--override-input", "nixpkgs", "/src/nixpkgs", "--apply", apply(`"x86_64-linux"`, ""), "--store", "/mnt", "", shipped}),
 		{"--realise", "--log-format", "bar", "--add-root", dir + "/built-3", "--store", "/mnt", drvA},
 	} {
-		// The log has a -- after each run. The argument -- of nix eval divides
-		// its run in two.
+		// The log has a line -- after each run. nix eval also has an argument --,
+		// which splits its run into two parts.
 		got := runs[0]
 		runs = runs[1:]
 		if args[0] != "--realise" {
@@ -154,15 +154,15 @@ func TestNixBuild(t *testing.T) {
 	}
 }
 
-// TestNixBuildPackage checks that a name that is not a NixOS configuration is
-// built as a package, for each system. The output and the program come from the
-// evaluation.
+// TestNixBuildPackage checks that Build treats a name that is not a NixOS
+// configuration as the name of a package, for each system. The evaluation determines
+// the output and the program.
 func TestNixBuildPackage(t *testing.T) {
 	fake := fakePrograms(t)
 	writeFile(t, filepath.Join(fake, "names"), `["web"]`)
 	writeFile(t, filepath.Join(fake, "eval"), `[{"system":"x86_64-linux","buildSystem":"x86_64-linux","drvPath":"`+drvA+`","output":"bin","program":"curl"}]`)
 	writeFile(t, filepath.Join(fake, "build"), outA+"\n")
-	// Nix appends the name of the output to the link.
+	// Nix appends the name of the output to the name of the link.
 	store := strings.Replace(fakeNixStore, "link=$2", "link=$2-bin", 1)
 	writeFile(t, filepath.Join(fake, "nix-store"), store)
 	n := &Nix{Flake: shippedFlake}
@@ -276,8 +276,8 @@ func TestNixBuildFaults(t *testing.T) {
 	})
 }
 
-// TestNixInterrupted checks that Nix gets the signal on which it stops its
-// builders.
+// TestNixInterrupted checks that nixoci interrupts Nix when the context is
+// cancelled. On this signal, Nix stops its builders.
 func TestNixInterrupted(t *testing.T) {
 	fake := fakePrograms(t)
 	writeFile(t, filepath.Join(fake, "eval.sleep"), "")
@@ -301,8 +301,8 @@ func TestNixInterrupted(t *testing.T) {
 	}
 }
 
-// TestWriteFlake compares the hash with that of `nix hash path` for the same
-// files. Nix rejects references with a wrong hash.
+// TestWriteFlake compares the hash with the hash that `nix hash path` printed for the
+// same files. Nix rejects references with a wrong hash.
 func TestWriteFlake(t *testing.T) {
 	const want = "sha256-+61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0="
 	for _, name := range []string{"a", "b c"} {
@@ -352,7 +352,7 @@ func TestInstallable(t *testing.T) {
 	}
 }
 
-// TestNixMessage uses the messages of Nix 2.8.0, 2.26.3 and 2.34.8.
+// TestNixMessage checks nixMessage with real output of Nix 2.8.0, 2.26.3 and 2.34.8.
 func TestNixMessage(t *testing.T) {
 	for _, c := range []struct {
 		said  string

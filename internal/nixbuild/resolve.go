@@ -19,25 +19,25 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Argument is a parsed CLOSURE argument: a store path, a graph file, or
-// something to build. The zero value is the base system that nixoci ships.
+// Argument is a parsed CLOSURE argument. It names a store path, a graph file, or
+// something to build. The zero value names the base system that nixoci ships.
 type Argument struct {
-	System string            // as stated, "" where it is not
-	Path   closure.StorePath // as given, "" if not given
-	Graph  string            // a store path
-	Flake  string            // file name for [closure.OpenGraph]
+	System string            // the stated system of Nix, "" if the argument states none
+	Path   closure.StorePath // a store path
+	Graph  string            // name of a graph file for [closure.OpenGraph]
+	Flake  string            // reference to a flake output for [Nix.Build]
 	File   string            // absolute name of a NixOS configuration for [Nix.Build]
 }
 
-// ToBuild reports whether [Nix.Build] must find the path.
+// ToBuild reports whether [Nix.Build] must build a to find its store path.
 func (a Argument) ToBuild() bool { return a.Path == "" && a.Graph == "" }
 
 var systemPrefix = regexp.MustCompile(`^([A-Za-z0-9_]+-[A-Za-z0-9_]+)=`)
 
 // Resolve reads [SYSTEM=]WHAT. WHAT is one of these:
 //
-//   - a store path, or a path below one;
-//   - a symlink to a store path, such as ./result or a profile, also through other symlinks;
+//   - a store path, or a file below a store path;
+//   - a symlink to a store path, such as ./result or a profile; other symlinks may be in between;
 //   - a graph file;
 //   - a flake output: REF#ATTR, or a reference with a scheme;
 //   - a file in the Nix language.
@@ -45,8 +45,8 @@ var systemPrefix = regexp.MustCompile(`^([A-Za-z0-9_]+-[A-Za-z0-9_]+)=`)
 // Resolve asks no store, because the path may be in a binary cache. It does not
 // run Nix.
 //
-// root is the directory of the local store: "/" or a value of --from. An
-// absolute symlink below root points to another place below root.
+// root is the directory of the local store: "/" or a value of --from. For an
+// absolute symlink below root, Resolve treats root as "/".
 func Resolve(arg, root string) (Argument, error) {
 	a, err := resolve(arg, root)
 	if err != nil {
@@ -77,8 +77,8 @@ func resolve(arg, root string) (a Argument, err error) {
 		return a, nil
 	}
 	if strings.HasSuffix(what, ".nix") {
-		// The file may be a symlink into a store. On NixOS, configurations
-		// often are.
+		// Check this before symlinks, because the file may be a symlink into a store.
+		// On NixOS, many configurations are such symlinks.
 		if st, err := os.Stat(what); err == nil && st.Mode().IsRegular() {
 			a.File, err = filepath.Abs(what)
 			return a, err
@@ -101,8 +101,8 @@ func resolve(arg, root string) (a Argument, err error) {
 
 var flakeScheme = regexp.MustCompile(`^(flake|github|gitlab|sourcehut|path|tarball|file|https?|git|hg)(\+[a-z]+)?:`)
 
-// isFlake reports whether what is a flake reference. A file name may contain #,
-// too.
+// isFlake reports whether what is a flake reference. The name of an existing file
+// is not a flake reference, even if it contains #.
 func isFlake(what string) bool {
 	if flakeScheme.MatchString(what) {
 		return true
@@ -114,17 +114,16 @@ func isFlake(what string) bool {
 	return err != nil
 }
 
-const maxSymlinks = 40 // the same limit as in Linux
+const maxSymlinks = 40 // Linux has the same limit
 
-// follow resolves the symlinks in what, one after the other. It stops at a
-// store path and returns it, or at a file that is not a symlink.
+// follow resolves the symlinks in the path what, one after the other. When it
+// reaches a store path, it returns store. When no symlink is left, it returns real.
 func follow(what, root string) (real string, store closure.StorePath, err error) {
 	abs, err := filepath.Abs(what)
 	if err != nil {
 		return "", "", err
 	}
-	// Symlinks on the way take base as their root directory. p is a path below
-	// base.
+	// base is the root directory for absolute symlinks. p is a path below base.
 	base, p := "/", abs
 	if in, ok := cutDir(abs, root); ok {
 		base, p = root, in
@@ -160,8 +159,8 @@ func follow(what, root string) (real string, store closure.StorePath, err error)
 	return "", "", errors.New("too many symlinks")
 }
 
-// cutDir returns p relative to dir, with a leading slash. For dir itself it
-// returns "/".
+// cutDir returns the part of p below dir, with a leading slash. If p is dir, it
+// returns "/". It returns false if p is not in dir.
 func cutDir(p, dir string) (string, bool) {
 	if dir == "/" {
 		return p, true
@@ -173,8 +172,8 @@ func cutDir(p, dir string) (string, bool) {
 	return path.Join("/", in), true
 }
 
-// firstSymlink returns the first symlink in the path p below base, its target,
-// and the rest of p after it.
+// firstSymlink returns the first symlink in the path p below base, the symlink's
+// target, and the rest of p after the symlink.
 func firstSymlink(base, p string) (link, target, rest string, err error) {
 	elems := strings.Split(strings.Trim(p, "/"), "/")
 	for i := range elems {

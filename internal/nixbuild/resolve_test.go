@@ -34,8 +34,8 @@ func TestResolve(t *testing.T) {
 	link(dir+"/sub/nested", "absolute")
 	link("loop", "loop")
 	link("nowhere", "dangling")
-	// A profile in a chroot has absolute links, which are relative to the
-	// chroot.
+	// A profile in a chroot consists of absolute symlinks. Resolve must follow them
+	// inside the chroot.
 	link("/nix/var/nix/profiles/system-1-link", "chroot/nix/var/nix/profiles/system")
 	link(string(b), "chroot/nix/var/nix/profiles/system-1-link")
 	link("../../../../../../../nix/store/"+b.Base(), "chroot/nix/var/nix/gcroots/up")

@@ -19,20 +19,22 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Source is what Nix evaluated for an [Argument]. A Source without dirty parts
-// names the same files on every machine that can reach its URLs.
+// Source describes the files that Nix evaluated for an [Argument]. A Source that is
+// not Dirty names the same files on every machine that can reach its URLs.
 type Source struct {
-	// A flake. URL is its locked flake reference, with revision and narHash.
+	// These fields describe a flake. URL is its locked flake reference, with
+	// revision and narHash.
 	URL      string
-	Revision string // of git or Mercurial; "" if there is none
-	NarHash  string // SRI; "" if Nix does not say it
-	Dirty    bool   // the files differ from every revision
+	Revision string // revision of git or Mercurial; "" if there is none
+	NarHash  string // in SRI form; "" if Nix does not report it
+	Dirty    bool   // the repository has changes that are not committed
 
-	// A file with a NixOS configuration.
+	// These fields describe a file with a NixOS configuration.
 	File       string       // absolute name
-	FileDigest closure.Hash // sha256 of its content; imported files are not in it
+	FileDigest closure.Hash // sha256 of the file; it does not cover files that the file imports
 
-	// Nixpkgs is the locked reference that replaced the input nixpkgs; "" if none did.
+	// Nixpkgs is the locked flake reference that replaced the input nixpkgs, or ""
+	// if nothing replaced it.
 	Nixpkgs string
 
 	// Inputs are the locked inputs of the flake. For a file and the base system,
@@ -40,15 +42,15 @@ type Source struct {
 	Inputs []Input
 }
 
-// Input is a locked input of a flake.
+// Input describes a locked input of a flake.
 type Input struct {
-	Name     string // of the node in the lock file
+	Name     string // name of the node in the lock file
 	URL      string // locked flake reference
 	Revision string
 	NarHash  string // SRI
 }
 
-// source asks Nix what a names now.
+// source asks Nix which files a names at this moment.
 func (n *Nix) source(ctx context.Context, a Argument) (*Source, error) {
 	ref, own := n.flake, true
 	if a.Flake != "" {
@@ -77,7 +79,7 @@ func (n *Nix) source(ctx context.Context, a Argument) (*Source, error) {
 		s.Nixpkgs = ""
 	}
 	if own {
-		s.URL, s.NarHash = "", "" // a temporary directory
+		s.URL, s.NarHash = "", "" // the shipped flake is in a temporary directory, which is no source
 	}
 	if a.File != "" {
 		s.File = a.File
@@ -88,12 +90,12 @@ func (n *Nix) source(ctx context.Context, a Argument) (*Source, error) {
 	return s, nil
 }
 
-// errChanged means that it is unknown which files Nix has read.
+// errChanged means that nixoci cannot tell which files Nix has read.
 var errChanged = errors.New("the source changed while Nix evaluated it; its provenance is unknown")
 
-// evaluateSource evaluates a, and returns the source that Nix read. If the
-// source changes during the evaluation, it evaluates once more. The first
-// evaluation may itself change the source: it writes a missing lock file.
+// evaluateSource evaluates a, and returns the source that Nix read. If the source
+// changes during the evaluation, evaluateSource evaluates once more. The first
+// evaluation may itself change the source, because Nix writes a missing lock file.
 func (n *Nix) evaluateSource(ctx context.Context, a Argument, systems []string) ([]derivation, *Source, error) {
 	before, err := n.source(ctx, a)
 	if err != nil {
@@ -116,7 +118,8 @@ func (n *Nix) evaluateSource(ctx context.Context, a Argument, systems []string) 
 	return nil, nil, errChanged
 }
 
-// metadata is what is read of the output of nix flake metadata --json.
+// metadata holds the fields that nixoci uses from the output of nix flake metadata
+// --json.
 type metadata struct {
 	Locked attributes `json:"locked"`
 	Locks  struct {
@@ -128,11 +131,12 @@ type metadata struct {
 	} `json:"locks"`
 }
 
-// attributes are those of a flake reference: text, numbers and booleans.
+// attributes holds the attributes of a flake reference. Each value is a text, a
+// number or a boolean.
 type attributes map[string]any
 
-// parseMetadata reads the output of nix flake metadata --json. A lock file is
-// part of the output, and so comes from whoever wrote the flake.
+// parseMetadata reads the output of nix flake metadata --json. The output contains
+// the lock file, into which the author of the flake can put anything.
 func parseMetadata(data []byte) (*Source, error) {
 	if len(data) > limit.FlakeLock {
 		return nil, fmt.Errorf("the metadata of the flake has %d bytes, at most %d are read", len(data), limit.FlakeLock)
@@ -188,13 +192,13 @@ func (a attributes) text(name string) string {
 	return ""
 }
 
-// described lists the attributes that only describe a locked tree: Nix computes
-// them again.
+// described lists the attributes that only describe a locked tree. Nix can compute
+// them again, so a flake reference does not need them.
 var described = []string{"revCount", "dirtyRev", "dirtyShortRev", "__final"}
 
 // url returns the attributes as a flake reference (nix3-flake(1), "Flake
-// references"). The lastModified of a git repository follows from the revision, but
-// for a directory or tarball the reference must state it.
+// references"). For a git repository, Nix derives lastModified from the revision.
+// For a directory or tarball, the reference must contain lastModified.
 func (a attributes) url() (string, error) {
 	kind := a.text("type")
 	var base string

@@ -14,8 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// TestParseMetadata reads outputs of nix flake metadata of Nix 2.8, 2.26 and 2.34,
-// with the machine's directories changed.
+// TestParseMetadata checks parseMetadata with the output of nix flake metadata from
+// Nix 2.8, 2.26 and 2.34. Only the names of directories were changed.
 func TestParseMetadata(t *testing.T) {
 	const narHash = "sha256-4TnYYX4UXXFHd4HaEAcY5Y+ziB9NcTMjpHcYhY1QSQo="
 	for name, c := range map[string]struct {
@@ -83,8 +83,8 @@ func TestMetadataLimits(t *testing.T) {
 	}
 }
 
-// FuzzParseMetadata checks that a lock file of anybody is read or refused, and
-// that each URL is a reference that Nix would read as one word.
+// FuzzParseMetadata checks that parseMetadata reads or refuses every lock file, and
+// that no URL contains a character that would end a flake reference.
 func FuzzParseMetadata(f *testing.F) {
 	f.Add([]byte(`{"locked":{"type":"git","url":"file:///src/web","ref":"main","rev":"01"},"locks":{"nodes":{"root":{"inputs":{"nixpkgs":"n"}},"n":{"locked":{"type":"github","owner":"a/b","repo":"c","rev":"1","dir":"x y"}}},"root":"root"}}`))
 	f.Add([]byte(`{"locked":{"type":"path","path":"/a b","lastModified":1.5,"narHash":true}}`))
@@ -105,8 +105,8 @@ func FuzzParseMetadata(f *testing.F) {
 	})
 }
 
-// TestNixSource checks what Build asks Nix about the source, and that a source
-// that changes during the evaluation is not stated.
+// TestNixSource checks how Build asks Nix for the source. If the source changes
+// during the evaluation, Build must fail.
 func TestNixSource(t *testing.T) {
 	fake := fakePrograms(t)
 	writeFile(t, filepath.Join(fake, "eval"), "["+drvJSON("x86_64-linux", "x86_64-linux", drvA)+"]")
@@ -128,8 +128,8 @@ func TestNixSource(t *testing.T) {
 		t.Errorf("asked:\n%s", log)
 	}
 
-	// A file and the base system have the inputs of the shipped flake. Its
-	// directory is temporary.
+	// For a file and the base system, Inputs are those of the shipped flake. URL is
+	// empty, because the shipped flake is in a temporary directory.
 	file := filepath.Join(t.TempDir(), "web.nix")
 	writeFile(t, file, "{ }\n")
 	n.Nixpkgs = "path:/pkgs"
@@ -145,7 +145,7 @@ func TestNixSource(t *testing.T) {
 		t.Errorf("a file that is missing: %v", err)
 	}
 
-	// The fake says another narHash each time.
+	// Now the fake nix reports another narHash at each call.
 	writeFile(t, filepath.Join(fake, "metadata.changes"), "")
 	_, err = n.Build(t.Context(), Argument{Flake: ".#web"}, nil)
 	hinttest.Error(t, err, nil, "the source changed while Nix evaluated it")
