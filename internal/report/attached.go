@@ -15,18 +15,18 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Attached is a document that is attached to an image.
+// Attached describes a document that is attached to an image.
 type Attached struct {
-	Descriptor ocispec.Descriptor  // descriptor of its manifest, with artifact type and annotations
-	Data       []byte              // content of an in-toto statement; read only if documents are wanted
-	Claim      *attest.Attestation // content of a signed statement, not checked; read only if documents are wanted
+	Descriptor ocispec.Descriptor  // descriptor of the document's manifest, with artifact type and annotations
+	Data       []byte              // content of an in-toto statement; nil unless documents are wanted
+	Claim      *attest.Attestation // content of a signed statement, not checked; nil unless documents are wanted
 }
 
-// readAttached lists the documents attached to subject. If o asks for documents, it reads
-// the statements too. It passes a closure statement to complete and does not keep it,
-// because a hostile registry can hold many large ones. For the same reason, all documents
-// of an image together have at most limit.Artifact bytes. readAttached leaves out the
-// others, with a warning.
+// readAttached lists the documents attached to subject. If o asks for documents, it also
+// reads the in-toto statements. It passes a closure statement to the function complete and
+// does not keep the statement, because a hostile registry can hold many large statements. For
+// the same reason, all documents of an image together may have at most limit.Artifact bytes.
+// readAttached leaves out documents beyond this limit, with a warning.
 func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Digest, o *ReadOptions, complete func([]byte) error) ([]Attached, error) {
 	list, err := src.Referrers(ctx, subject)
 	if err != nil {
@@ -62,7 +62,7 @@ func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Dige
 }
 
 // complete adds the derivers and signatures of an attached closure statement to p.Closure.
-// An image itself must not contain them.
+// The layers of an image must not contain derivers and signatures.
 func (p *ImagePlatform) complete(statement []byte) error {
 	if p.Closure == nil {
 		return nil
@@ -78,14 +78,14 @@ func (p *ImagePlatform) complete(statement []byte) error {
 	return err
 }
 
-// AttachedDocument is an attached document as the JSON output of inspect shows it.
+// AttachedDocument describes an attached document in the JSON output of inspect.
 type AttachedDocument struct {
 	ArtifactType string            `json:"artifactType"`
-	Digest       string            `json:"digest"` // digest of its manifest
+	Digest       string            `json:"digest"` // digest of the document's manifest
 	Annotations  map[string]string `json:"annotations,omitempty"`
 	Statement    json.RawMessage   `json:"statement,omitempty"`     // in-toto statement
-	Predicate    string            `json:"predicateType,omitempty"` // of a signed statement
-	Signer       string            `json:"signer,omitempty"`        // who signed it; not checked
+	Predicate    string            `json:"predicateType,omitempty"` // type of a signed statement's content
+	Signer       string            `json:"signer,omitempty"`        // the signer that the signature names, not checked
 	Summary      *attest.Summary   `json:"summary,omitempty"`       // content of a verification summary, not checked
 }
 
@@ -98,7 +98,7 @@ func attachedDocuments(all []Attached) []AttachedDocument {
 		}
 		if c := a.Claim; c != nil && c.Signed {
 			d.Predicate, d.Signer = c.PredicateType, cmp.Or(c.Signer, "a key")
-			d.Summary, _ = c.Summary() // nil if it cannot be read: then it is a statement like others
+			d.Summary, _ = c.Summary() // nil if the summary cannot be read; the document is then shown as any signed statement
 		}
 		out = append(out, d)
 	}

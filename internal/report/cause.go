@@ -11,23 +11,24 @@ import (
 	"github.com/nixoci/nixoci/internal/human"
 )
 
-// Cause is a package where a change starts: it changed, and none of its references did. The
-// packages that refer to it were rebuilt because of it.
+// Cause describes a package where a change starts: the package changed, but none of its
+// references did. The packages that refer to it were rebuilt because of it.
 type Cause struct {
 	Name    string   `json:"name"`
-	Kind    string   `json:"kind"` // same as in [Change]
+	Kind    string   `json:"kind"` // a kind of [Change]
 	Before  []string `json:"before,omitempty"`
 	After   []string `json:"after,omitempty"`
-	Rebuilt int      `json:"rebuilt"` // number of packages of kind [Rebuilt] that refer to it, directly or not
+	Rebuilt int      `json:"rebuilt"` // number of packages of kind [Rebuilt] that refer to this package, directly or not
 
-	// First counts those of the Rebuilt packages that no earlier cause has. Each rebuilt
-	// package counts once, so the sum over all causes is the number of rebuilt packages.
+	// First is the number of rebuilt packages that no earlier cause already counts. Each
+	// rebuilt package is counted once, so the sum of First over all causes is the number of
+	// rebuilt packages.
 	First int `json:"first"`
 }
 
-// causes finds the packages where the change from a to b starts. The cause of the most
-// rebuilds comes first. It sets Because of each rebuilt package in changes. A rebuilt
-// package without another cause becomes [Edited].
+// causes finds the packages where the change from a to b starts, and sorts them by the number
+// of rebuilds, largest first. For each rebuilt package in changes, it sets the field Because.
+// A rebuilt package for which causes finds no other package becomes [Edited].
 func causes(a, b *closure.Closure, changes []Change) []Cause {
 	byName := map[string]*Change{}
 	for i := range changes {
@@ -43,7 +44,7 @@ func causes(a, b *closure.Closure, changes []Change) []Cause {
 		}
 		return index[name]
 	}}
-	rebuilt := map[string][]uint64{} // key: name of the package
+	rebuilt := map[string][]uint64{} // bit sets of causes, by package name
 	for i := range b.Paths {
 		roots := w.roots(i)
 		name := PackageOf(b.Paths[i].Path).Name
@@ -90,8 +91,8 @@ func causes(a, b *closure.Closure, changes []Change) []Cause {
 	return all
 }
 
-// what describes what happened to a cause: its versions, formatted by show, or a remark if
-// it has none.
+// what describes how the package changed: its versions, formatted by show, or a remark if the
+// package has no versions.
 func (c *Cause) what(show func([]string) string) string {
 	switch c.Kind {
 	case Changed:
@@ -106,9 +107,9 @@ func (c *Cause) what(show func([]string) string) string {
 	return ""
 }
 
-// effect describes how many packages were rebuilt because of the nth cause (the first is
-// 0). It returns "" if there are none. Packages that an earlier cause already counted are
-// not counted again.
+// effect describes how many packages were rebuilt because of the nth cause (the first is 0).
+// It returns "" if there are none. It does not count packages that an earlier cause already
+// counted.
 func (c *Cause) effect(n int) string {
 	switch {
 	case c.Rebuilt == 0:
@@ -143,10 +144,11 @@ func otherCauses(all []Cause) string {
 	return text
 }
 
-// rootWalk finds the root packages behind each path of b that a does not have.
+// rootWalk finds the root packages of each path that b has and a does not: the packages where
+// the change of this path starts.
 type rootWalk struct {
 	a, b *closure.Closure
-	of   [][]uint64 // for each path a bit set of root packages; nil until visited
+	of   [][]uint64 // a bit set of root packages for each path; nil until the path is visited
 	root func(closure.StorePath) int
 }
 

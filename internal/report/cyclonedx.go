@@ -14,9 +14,9 @@ import (
 )
 
 // writeCycloneDX writes c as CycloneDX 1.6 (https://cyclonedx.org/docs/1.6/json/). The
-// document describes the closure as a whole, which depends on the roots. Properties hold
-// Nix's facts about a path. Their names are those of the section "CycloneDX" in nixpkgs'
-// manual.
+// document describes the closure as one component, which depends on the roots. Properties
+// hold what only Nix records about a path. The section "CycloneDX" of nixpkgs' manual defines
+// the names of these properties.
 func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	name := subject(c)
 	whole := cdx.Component{
@@ -61,7 +61,7 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 		roots = append(roots, base.BOMRef)
 		components = append(components, base)
 		dependencies = append(dependencies, cdx.Dependency{Ref: base.BOMRef, Dependencies: &[]string{}})
-		aggregate = cdx.CompositionAggregateIncomplete // the content of the base is unknown
+		aggregate = cdx.CompositionAggregateIncomplete // the document does not list the content of the base image
 	}
 	bom := cdx.NewBOM()
 	bom.SerialNumber = serialNumber(contentID(c, FormatCycloneDX, o))
@@ -74,8 +74,8 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	bom.Components = &components
 	bom.Dependencies = &dependencies
 	bom.Vulnerabilities = o.cdxVulnerabilities(c)
-	// Without a base image the list is complete: a closure contains everything that is used
-	// at run time.
+	// Without a base image the list is complete: a closure contains everything that its
+	// programs use at run time.
 	bom.Compositions = &[]cdx.Composition{{
 		Aggregate:  aggregate,
 		Assemblies: &[]cdx.BOMReference{cdx.BOMReference(whole.BOMRef)},
@@ -123,8 +123,8 @@ func cdxComponent(p *closure.Info, o SBOMOptions) cdx.Component {
 	return c
 }
 
-// cdxInit returns the component nixoci-init and, if its compiler is known, Go's standard
-// library.
+// cdxInit returns the component for nixoci-init. If the compiler of nixoci-init is known,
+// cdxInit also returns a component for Go's standard library.
 func cdxInit(o SBOMOptions) []cdx.Component {
 	url, program := initPackage(o)
 	parts := []cdx.Component{{
@@ -142,7 +142,7 @@ func cdxInit(o SBOMOptions) []cdx.Component {
 	return parts
 }
 
-// cdxBase returns one component for the whole base image.
+// cdxBase returns one component that stands for the whole base image.
 func cdxBase(b *manifest.BaseInfo) cdx.Component {
 	name, url := basePackage(b)
 	return cdx.Component{
@@ -156,7 +156,7 @@ func cdxBase(b *manifest.BaseInfo) cdx.Component {
 	}
 }
 
-// serialNumber makes a version 8 UUID (RFC 9562, "custom") from a sha256.
+// serialNumber makes a UUID of version 8 (RFC 9562, "custom") from a sha256 in hexadecimal.
 func serialNumber(id string) string {
 	b, _ := hex.DecodeString(id)
 	u := uuid.UUID(b[:16])

@@ -14,32 +14,32 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// Side is one of the two sides that [Compare] compares: an image, or a closure that could
-// become an image.
+// Side describes one of the two sides that [Compare] compares: an image, or a closure that
+// could become an image.
 type Side struct {
 	Name      string
 	Platforms []SidePlatform
 }
 
-// SidePlatform is one platform of a side.
+// SidePlatform describes one platform of a side.
 type SidePlatform struct {
 	Platform string           // "linux/amd64"; "" for a closure of unknown platform
 	Closure  *closure.Closure // nil for an image without a Nix database
 	Layers   []SideLayer
-	Planned  bool // the layers come from a plan, and their sizes are NAR sizes
+	Planned  bool // true: the layers come from a plan, and their sizes are NAR sizes
 }
 
-// SideLayer describes a layer, with what identifies it.
+// SideLayer describes a layer. Digest and Recipe identify it.
 type SideLayer struct {
 	Digest  string // digest of the blob; "" if the layer was not made
 	Recipe  string // "" for a layer of another tool
-	Size    int64  // bytes of the blob; for a planned layer, of its NARs
+	Size    int64  // bytes of the blob; for a planned layer, bytes of its NARs
 	TarSize int64  // bytes before compression; 0 if unknown
 	Comment string
 	Paths   []closure.StorePath
 	System  bool
 	Init    bool
-	Base    bool // it belongs to a base image
+	Base    bool // true: the layer belongs to a base image
 }
 
 // SideOfImage returns the Side of an image.
@@ -56,7 +56,7 @@ func SideOfImage(img *Image) Side {
 	return s
 }
 
-// BaseLayers returns how many layers of a platform belong to a base image.
+// BaseLayers returns how many layers of the named platform belong to a base image.
 func (s *Side) BaseLayers(platform string) (n int) {
 	for _, p := range s.Platforms {
 		if p.Platform != platform {
@@ -71,8 +71,8 @@ func (s *Side) BaseLayers(platform string) (n int) {
 	return n
 }
 
-// SideOfClosure returns the Side of a closure. Its layers are those of plan, compressed
-// with comp. It has no init layer and no system layer.
+// SideOfClosure returns the Side of a closure. Its layers are those of plan, compressed with
+// comp. The Side has no layer for nixoci-init and no system layer.
 func SideOfClosure(name, platform string, c *closure.Closure, plan *plan.Plan, comp layers.Compression) Side {
 	sp := SidePlatform{Platform: platform, Closure: c, Planned: true}
 	for _, g := range plan.Groups {
@@ -100,20 +100,21 @@ type Diff struct {
 type PlatformDiff struct {
 	Platform string    `json:"platform,omitempty"`
 	OnlyIn   string    `json:"onlyIn,omitempty"` // "a" or "b" if only that side has the platform
-	Image    *Sizes    `json:"image,omitempty"`  // bytes of the layers; nil if a side was only planned
+	Image    *Sizes    `json:"image,omitempty"`  // bytes of the layers of both images; nil if a side was only planned
 	Closure  *Totals   `json:"closure,omitempty"`
 	Packages []Change  `json:"packages"`         // sorted by kind, then by name
 	Causes   []Cause   `json:"causes,omitempty"` // the packages where the change starts
 	Pull     *PullCost `json:"pull,omitempty"`
 }
 
-// Sizes are the sizes of the two images. A layer that an image has twice counts once.
+// Sizes holds the sizes of the two images. If an image has the same layer twice, the layer is
+// counted once.
 type Sizes struct {
 	A int64 `json:"sizeA"` // bytes
 	B int64 `json:"sizeB"`
 }
 
-// Totals are the sizes of the two closures.
+// Totals holds the sizes of the two closures.
 type Totals struct {
 	PathsA int   `json:"pathsA"`
 	PathsB int   `json:"pathsB"`
@@ -121,14 +122,14 @@ type Totals struct {
 	SizeB  int64 `json:"narSizeB"`
 }
 
-// Kinds of a change, in the order of the output.
+// The kinds of a change, in the order of the output.
 const (
-	Changed = "changed" // another version
+	Changed = "changed" // the version is another one
 	Added   = "added"
 	Removed = "removed"
-	Edited  = "edited"  // same version, another store path, and none of its references changed
-	Rebuilt = "rebuilt" // same version, another store path, and one of its references changed
-	Altered = "altered" // same store path, another narHash
+	Edited  = "edited"  // same version but another store path, and none of its references changed
+	Rebuilt = "rebuilt" // same version but another store path, and one of its references changed
+	Altered = "altered" // same store path but another narHash
 )
 
 var kinds = []string{Changed, Added, Removed, Edited, Rebuilt, Altered}
@@ -143,37 +144,37 @@ type Change struct {
 	RemovedPaths []closure.StorePath `json:"removedPaths,omitempty"`
 	AddedPaths   []closure.StorePath `json:"addedPaths,omitempty"`
 
-	// Because names the changes that caused a rebuild. The one with the most rebuilt
-	// packages comes first. It is nil for other kinds.
+	// Because names the changes that caused a rebuild. The change with the most rebuilt
+	// packages comes first. Because is nil for other kinds of change.
 	Because []string `json:"because,omitempty"`
 }
 
-// PullCost is what a client that already has A must pull for B.
+// PullCost describes what a client that already has A must pull for B.
 type PullCost struct {
-	Layers    []PulledLayer `json:"layers"` // layers that A does not have, from the lowest
+	Layers    []PulledLayer `json:"layers"` // layers that A does not have, in the order of the image
 	Size      int64         `json:"size"`   // bytes of these layers
 	OfLayers  int           `json:"ofLayers"`
 	OfSize    int64         `json:"ofSize"`
-	Estimated bool          `json:"estimated"` // sizes are NAR sizes, because the layers were not made
+	Estimated bool          `json:"estimated"` // true: the sizes are NAR sizes, because the layers were not made
 
-	// Unchanged counts the bytes, as NARs, of the store paths in these layers that A
-	// already has. It is nil if the content of a layer is unknown.
+	// Unchanged is the size, as NARs, of the store paths in Layers that A already has. It is
+	// nil if the content of a layer is unknown.
 	Unchanged *int64 `json:"unchangedNarSize,omitempty"`
 }
 
-// PulledLayer is a layer that the client must pull.
+// PulledLayer describes a layer that the client must pull.
 type PulledLayer struct {
 	Digest  string              `json:"digest,omitempty"`
 	Recipe  string              `json:"recipe,omitempty"`
 	Size    int64               `json:"size"`
 	Comment string              `json:"comment,omitempty"`
-	Because []closure.StorePath `json:"because,omitempty"` // store paths in it that A does not have
+	Because []closure.StorePath `json:"because,omitempty"` // store paths of the layer that A does not have
 
-	moved bool // its content is known, and A has all of it in other layers
+	moved bool // true: the layer's content is known, and A has all of it in other layers
 }
 
-// Compare lists what changed from a to b, platform by platform. If both have one platform
-// and one of them does not say which, Compare compares these two.
+// Compare lists what changed from a to b, platform by platform. If each side has exactly one
+// platform and the platform of one side is unknown, Compare compares these two.
 func Compare(a, b Side) (*Diff, error) {
 	d := &Diff{A: a.Name, B: b.Name}
 	if len(a.Platforms) == 1 && len(b.Platforms) == 1 && (a.Platforms[0].Platform == "" || b.Platforms[0].Platform == "") {
@@ -298,7 +299,7 @@ func compareClosures(a, b *closure.Closure) ([]Change, []Cause) {
 	return out, all
 }
 
-// versions returns the distinct versions of paths, in Nix's order.
+// versions returns the distinct versions of paths, in the order in which Nix sorts versions.
 func versions(paths []closure.StorePath) (vs []string) {
 	for _, p := range paths {
 		vs = append(vs, PackageOf(p).Version)
@@ -307,8 +308,8 @@ func versions(paths []closure.StorePath) (vs []string) {
 	return slices.Compact(vs)
 }
 
-// pullCost finds the layers of b that a does not have. It compares digests if the layers of
-// both sides were made, and recipes otherwise.
+// pullCost finds the layers of b that a does not have. If the layers of both sides were made,
+// it compares digests. Otherwise it compares recipes.
 func pullCost(a, b *SidePlatform) *PullCost {
 	has := map[string]bool{}
 	for _, l := range a.Layers {
@@ -323,7 +324,7 @@ func pullCost(a, b *SidePlatform) *PullCost {
 		if a.Planned || b.Planned {
 			id = cmp.Or(l.Recipe, l.Digest)
 			if l.System || l.Init || l.Base {
-				continue // a plan has none
+				continue // a plan has no layers of other tools, so the layer cannot be compared
 			}
 		}
 		if seen[id] {

@@ -16,15 +16,16 @@ import (
 
 func planned(t testing.TB, name, platform string, c *closure.Closure) Side {
 	t.Helper()
-	p := &plan.Plan{} // one layer for each path: this test is not about the planner
+	p := &plan.Plan{} // one layer for each path, because this test is not about the planner
 	for i := range c.Paths {
 		p.Groups = append(p.Groups, plan.Group{Paths: []closure.StorePath{c.Paths[i].Path}, Size: c.Paths[i].NarSize})
 	}
 	return SideOfClosure(name, platform, c, p, layers.Compression{Algorithm: "gzip", Level: 1})
 }
 
-// closureOf makes a closure from lines "NAME CONTENT [-> REFERENCE...]". The first letter
-// of the name becomes the hash of the store path. References use that letter too.
+// closureOf makes a closure from lines of the form "NAME CONTENT [-> REFERENCE...]". The
+// first letter of NAME becomes the hash of the store path, and each REFERENCE is such a
+// letter.
 func closureOf(t testing.TB, lines ...string) *closure.Closure {
 	t.Helper()
 	var infos []closure.Info
@@ -160,7 +161,7 @@ func TestDiffGolden(t *testing.T) {
 }
 
 func TestCompareVersions(t *testing.T) {
-	// The examples and their order come from the Nix manual and Nix's own tests.
+	// These examples and their order come from the Nix manual and Nix's own tests.
 	for _, tt := range []struct {
 		a, b string
 		want int

@@ -40,7 +40,7 @@ func (d *Diff) Page(a, b Side) (*page.Page, error) {
 	return p, nil
 }
 
-// heading names both sides, or only one if the names are equal.
+// heading names both sides, or only one side if the two names are equal.
 func (d *Diff) heading(a, b Side) string {
 	title := func(s Side) string {
 		for i := range s.Platforms {
@@ -57,7 +57,8 @@ func (d *Diff) heading(a, b Side) string {
 	return before + " → " + after
 }
 
-// platform returns the side's platform with that name, or else its first one.
+// platform returns the platform of the side with that name. If there is no such platform, it
+// returns the first.
 func (s Side) platform(name string) *SidePlatform {
 	for i := range s.Platforms {
 		if s.Platforms[i].Platform == name {
@@ -99,7 +100,7 @@ func (pd *PlatformDiff) page(d *Diff, a, b *SidePlatform) (page.Platform, error)
 	return t, nil
 }
 
-// verdict sums up the difference in two sentences.
+// verdict summarizes the difference in two sentences.
 func (pd *PlatformDiff) verdict(d *Diff) string {
 	pulls := pd.Pull != nil && len(pd.Pull.Layers) > 0
 	if len(pd.Packages) == 0 && !pulls {
@@ -209,7 +210,7 @@ func countHave(n int, what string) string {
 	return human.Count(n, what) + " have"
 }
 
-// causeText names a cause and what happened to it.
+// causeText names a cause and describes how it changed.
 func (pd *PlatformDiff) causeText(name string) string {
 	for i := range pd.Packages {
 		if c := &pd.Packages[i]; c.Name == name && c.Kind != Altered {
@@ -253,11 +254,11 @@ func (pd *PlatformDiff) pullSection(b *SidePlatform) page.Section {
 	return page.Section{Title: "Layers to pull", Intro: "The largest comes first. Open a row to see the store paths that are new, with their sizes unpacked.", Tables: []page.Table{t}}
 }
 
-// id returns the digest, or the recipe if there is no digest.
+// id returns the digest of the layer, or its recipe if there is no digest.
 func (l *SideLayer) id() string { return cmp.Or(l.Digest, l.Recipe) }
 
-// treemap draws b. Store paths that a does not have get one colour, the others another.
-// Layers that a client must pull get a frame.
+// treemap draws b. It gives one colour to store paths that a does not have, and another
+// colour to the rest. Layers that a client must pull get a frame.
 func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 	pulled := map[string]bool{}
 	for _, l := range pd.Pull.Layers {
@@ -274,7 +275,7 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 				ml.Size += sizeOf(b.Closure, p)
 			}
 		}
-		ml.Size = cmp.Or(ml.Size, l.TarSize, l.Size) // a layer without known paths uses its own size as area
+		ml.Size = cmp.Or(ml.Size, l.TarSize, l.Size) // a layer without known paths is drawn with its own size
 		ml.Name = specialLayer(l.System, l.Init, l.Base)
 		ml.Holds = specialHolds(l.System, l.Init, l.Base)
 		if l.Digest != "" {
@@ -288,8 +289,8 @@ func (pd *PlatformDiff) treemap(a, b *SidePlatform) (*page.Map, error) {
 	})
 }
 
-// specialLayer returns the name of a layer that contains something else than store
-// paths, or "".
+// specialLayer returns the name of a layer that does not contain store paths, or "" for a
+// layer of store paths.
 func specialLayer(system, init, base bool) string {
 	switch {
 	case base:
@@ -302,7 +303,7 @@ func specialLayer(system, init, base bool) string {
 	return ""
 }
 
-// specialHolds describes the content of such a layer.
+// specialHolds describes the content of such a special layer.
 func specialHolds(system, init, base bool) string {
 	switch {
 	case base:

@@ -26,13 +26,13 @@ import (
 // maxConfig is the largest image config that this package reads, in bytes.
 const maxConfig = limit.Config
 
-// Image describes an image from its manifests, configs and system layers. All of it is the
-// image's own claim; this package does not verify it.
+// Image describes an image from its manifests, configs and system layers. This package does
+// not verify what they state.
 type Image struct {
-	Name        string             // the given name, completed
+	Name        string             // the name that the user gave, completed
 	Descriptor  ocispec.Descriptor // descriptor of the index, or of the only manifest
 	Annotations map[string]string  // annotations of the index
-	Platforms   []*ImagePlatform   // in the order of the index
+	Platforms   []*ImagePlatform   // platforms in the order of the index
 	Attached    []Attached
 	Signatures  []attest.Claim // signatures of the image, not checked
 }
@@ -43,53 +43,54 @@ type ImagePlatform struct {
 	Descriptor  ocispec.Descriptor // descriptor of the manifest
 	Annotations map[string]string  // annotations of the manifest
 	Config      ocispec.Image
-	RawConfig   json.RawMessage    // the config's "config"
-	Layers      []ImageLayer       // from the lowest
-	Closure     *closure.Closure   // as the image's Nix database has it; nil without one
-	Init        digest.Digest      // of the program at /sbin/init; "" where that is a link, or nobody says
+	RawConfig   json.RawMessage    // the object "config" of the image config
+	Layers      []ImageLayer       // layers, the lowest first
+	Closure     *closure.Closure   // the closure that the image's Nix database records; nil if there is no database
+	Init        digest.Digest      // digest of the program at /sbin/init; "" if /sbin/init is a link or the image records no digest
 	Base        *manifest.BaseInfo // the base image; nil without one
 	Attached    []Attached
 }
 
-// ImageLayer is a layer of an image.
+// ImageLayer describes a layer of an image.
 type ImageLayer struct {
 	Descriptor  ocispec.Descriptor
 	DiffID      digest.Digest
-	TarSize     int64  // bytes; 0 if it is not recorded and the layer was not read
+	TarSize     int64  // bytes before compression; 0 if unknown
 	Recipe      string // "" for a layer of another tool
-	Compression string // as in the recipe
-	Comment     string // from the config's history
-	System      bool   // it contains the Nix database
-	Init        bool   // it contains nixoci-init
-	Base        bool   // it belongs to the base image
+	Compression string // compression that the recipe names
+	Comment     string // comment in the history of the config
+	System      bool   // true: the layer contains the Nix database
+	Init        bool   // true: the layer contains nixoci-init
+	Base        bool   // true: the layer belongs to the base image
 	Paths       []closure.StorePath
-	PathsKnown  bool // Paths is complete
+	PathsKnown  bool // true: Paths is complete
 
 	recorded []closure.StorePath // the paths that the manifest records for the layer
 }
 
-// ReadOptions say how much of an image ReadImage reads.
+// ReadOptions sets how much of an image ReadImage reads.
 type ReadOptions struct {
-	Platforms []ocispec.Platform // nil: all
+	Platforms []ocispec.Platform // platforms to read; nil: all
 
-	// Paths asks for the store paths of every layer. If the closure and the recipes do not
-	// tell them, ReadImage reads the layers.
+	// Paths asks for the store paths of every layer. If ReadImage cannot derive the paths of
+	// a layer from the closure and the recipe, it reads the layer.
 	Paths bool
 
-	// Documents asks for the content of attached closure statements and in-toto statements.
-	// Derivers and signatures from closure statements go into Closure.
+	// Documents asks for the content of attached in-toto statements. ReadImage adds the
+	// derivers and signatures of attached closure statements to Closure.
 	Documents bool
 
 	// Warn, if not nil, is called for each attached document that cannot be read. Such a
-	// document is no error, because everybody who can write to the repository can attach
+	// document is not an error, because everybody who can write to the repository can attach
 	// anything.
 	Warn func(error)
 
-	// Reading, if not nil, is called before the layers of a platform are read for their
-	// store paths. It gets their number and their bytes.
+	// Reading, if not nil, is called before ReadImage reads layers of a platform to find
+	// their store paths. Its arguments are the number of these layers and their total size in
+	// bytes.
 	Reading func(layers int, size int64)
 
-	read int64 // bytes of attached documents so far
+	read int64 // bytes of attached documents that were read so far
 }
 
 func (o *ReadOptions) warn(err error) {
@@ -106,7 +107,7 @@ func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image
 	}
 	img := &Image{Name: src.Name, Descriptor: top.Descriptor}
 	index, notIndex := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
-	var complete func([]byte) error // in an image with an index, the statements belong to the platforms
+	var complete func([]byte) error // for an image with an index, closure statements are attached to the platforms
 	if errors.Is(notIndex, manifest.ErrNotManifest) {
 		p, err := readPlatform(ctx, src, top.Descriptor, top.Data, o)
 		if err != nil {
@@ -135,7 +136,7 @@ func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image
 	img.Annotations = index.Annotations
 	for _, d := range index.Manifests {
 		if d.Platform == nil || d.Platform.OS == "unknown" || !wanted(*d.Platform, o.Platforms) {
-			continue // BuildKit's attestations have the platform unknown/unknown
+			continue // the platform unknown/unknown marks an attestation of BuildKit
 		}
 		m, err := src.GetManifest(ctx, d.Digest.String())
 		if err != nil {
@@ -157,8 +158,8 @@ func wanted(p ocispec.Platform, only []ocispec.Platform) bool {
 	return len(only) == 0 || slices.ContainsFunc(only, func(w ocispec.Platform) bool { return manifest.SamePlatform(p, w) })
 }
 
-// keep drops the platforms that were not asked for. It fails if a platform that was asked
-// for is missing.
+// keep removes the platforms that are not in only. It returns an error if the image lacks a
+// platform of only.
 func (img *Image) keep(only []ocispec.Platform) error {
 	img.Platforms = slices.DeleteFunc(img.Platforms, func(p *ImagePlatform) bool { return !wanted(p.Platform, only) })
 	for _, w := range only {
@@ -227,7 +228,8 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 			Compression: l.Annotations[manifest.AnnotationCompression],
 		}
 		if recorded, ok := l.Annotations[layers.AnnotationPaths]; ok {
-			// This is only a claim until the recipe confirms it. See assign.
+			// The manifest only states these paths. The function assign compares them with
+			// the recipe.
 			il.recorded, _ = layers.RecordedPaths(recorded)
 		}
 		il.TarSize, _ = strconv.ParseInt(l.Annotations[manifest.AnnotationTarSize], 10, 64)
@@ -235,7 +237,7 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 			il.Comment = history[i]
 		}
 		if i < base {
-			il.Base, il.PathsKnown = true, true // store paths in a base image do not belong to the image's closure
+			il.Base, il.PathsKnown = true, true // the image's closure does not contain the store paths of a base image
 			il.Comment = strings.TrimSuffix("from the base image: "+il.Comment, ": ")
 		}
 		p.Layers = append(p.Layers, il)
@@ -250,14 +252,14 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 	return p, nil
 }
 
-// readClosure reads the Nix database from the highest layer, where nixoci puts it.
+// readClosure reads the Nix database from the highest layer. nixoci puts the database there.
 func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Reader) error {
 	if len(p.Layers) == 0 {
 		return nil
 	}
 	l := &p.Layers[len(p.Layers)-1]
 	if l.Recipe == "" && p.Config.Config.Labels[manifest.AnnotationToplevel] == "" {
-		return nil // a layer of another tool; of nixoci's marks, a Docker archive keeps only the label
+		return nil // a layer of another tool; in a Docker archive, nixoci's images can be recognized only by a label
 	}
 	c, info, base, err := readDatabase(ctx, src, l)
 	if err != nil {
@@ -271,9 +273,9 @@ func (p *ImagePlatform) readClosure(ctx context.Context, src oci.Reader) error {
 	return nil
 }
 
-// findBase sets the base image that the image's own file names. If there is a manifest,
-// its annotations have marked the base's layers already. A Docker archive has no
-// manifest, so findBase marks them.
+// findBase sets the base image, as the system layer records it. If the image has a manifest,
+// annotations have already marked the layers of the base image. A Docker archive has no
+// manifest, so findBase marks the layers.
 func (p *ImagePlatform) findBase(base *manifest.BaseInfo) {
 	if base == nil || base.Count < 1 || base.Count >= len(p.Layers) {
 		return
@@ -287,9 +289,9 @@ func (p *ImagePlatform) findBase(base *manifest.BaseInfo) {
 	}
 }
 
-// findInit marks the init layer of the program that the image names. It recognizes the
-// layer by its recipe. In a Docker archive layers have no recipe, so it compares the
-// comment.
+// findInit marks the layer that contains program, the nixoci-init of the image. It recognizes
+// the layer by its recipe. Layers in a Docker archive have no recipe, so findInit compares
+// the comment instead.
 func (p *ImagePlatform) findInit(program digest.Digest) {
 	l := &p.Layers[0]
 	if program == "" || l.System {
@@ -303,9 +305,10 @@ func (p *ImagePlatform) findInit(program digest.Digest) {
 	p.Init, l.Init, l.PathsKnown = program, true, true
 }
 
-// assign finds the store paths of each layer. It tries groups of paths until one gives the
-// layer's recipe: first the groups that the manifest records, then those of every plan that
-// needs only the closure, then single paths. A layer without a match stays unknown.
+// assign finds the store paths of each layer. It tries groups of paths until one group gives
+// the recipe of the layer. First it tries the groups that the manifest records. Next it tries
+// the groups of every plan that can be made from the closure alone, and last each single
+// path. If no group matches, the paths of the layer stay unknown.
 func (p *ImagePlatform) assign() {
 	if p.Closure == nil {
 		return
@@ -368,7 +371,7 @@ func (p *ImagePlatform) storeLayers() (n int) {
 	return n
 }
 
-// compressions lists the distinct compressions that the layers name.
+// compressions lists the distinct compressions of the layers.
 func (p *ImagePlatform) compressions() (all []layers.Compression) {
 	for i := range p.Layers {
 		if c, err := layers.ParseCompression(p.Layers[i].Compression); err == nil && !slices.Contains(all, c) {
@@ -378,8 +381,8 @@ func (p *ImagePlatform) compressions() (all []layers.Compression) {
 	return all
 }
 
-// Compressions lists the compressions that the layers name. Those of the first platform
-// come first.
+// Compressions lists the distinct compressions of all layers. The compressions of the first
+// platform come first.
 func (img *Image) Compressions() (all []layers.Compression) {
 	for _, p := range img.Platforms {
 		all = append(all, p.compressions()...)
@@ -387,7 +390,7 @@ func (img *Image) Compressions() (all []layers.Compression) {
 	return all
 }
 
-// NixClosure returns the closure, or an error that tells why there is none.
+// NixClosure returns the closure, or an error that explains why there is none.
 func (p *ImagePlatform) NixClosure() (*closure.Closure, error) {
 	if p.Closure == nil {
 		return nil, fmt.Errorf("%s %s: the last layer has no Nix database, so this is not an image of nixoci", manifest.FormatPlatform(p.Platform), p.Descriptor.Digest)
@@ -395,13 +398,14 @@ func (p *ImagePlatform) NixClosure() (*closure.Closure, error) {
 	return p.Closure, nil
 }
 
-// System returns Nix's name of the platform, or "" if Nix has none.
+// System returns the name that Nix uses for the platform, or "" if Nix has no name for it.
 func (p *ImagePlatform) System() string {
 	s, _ := closure.NixSystem(p.Platform)
 	return s
 }
 
-// For returns the platform with this name. If the name is "", it returns the only platform.
+// For returns the platform with the given name. If the name is "", it returns the only
+// platform.
 func (img *Image) For(platform string) (*ImagePlatform, error) {
 	for _, p := range img.Platforms {
 		if platform != "" && manifest.FormatPlatform(p.Platform) == platform {
@@ -414,7 +418,8 @@ func (img *Image) For(platform string) (*ImagePlatform, error) {
 	return nil, hint.Add(fmt.Errorf("%s: the image has no platform %s", img.Name, platform), "choose one of its platforms: "+strings.Join(img.platformNames(), ", "))
 }
 
-// Only returns the platform of an image that has one, and an error for several.
+// Only returns the platform of an image with one platform. For an image with several
+// platforms, it returns an error.
 func (img *Image) Only() (*ImagePlatform, error) {
 	if len(img.Platforms) == 1 {
 		return img.Platforms[0], nil
@@ -429,7 +434,8 @@ func (img *Image) platformNames() (names []string) {
 	return names
 }
 
-// Plans returns the plan of each platform. The image must be read with [ReadOptions.Paths].
+// Plans returns the plan of each platform. The image must have been read with
+// [ReadOptions.Paths].
 func (img *Image) Plans() ([]plan.Known, error) {
 	var all []plan.Known
 	for _, p := range img.Platforms {

@@ -20,8 +20,9 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// foreignLayout writes a layout with an image as other tools make it: one manifest, no
-// recipes, and a tar with ./ before the names. It attaches a document to the image.
+// foreignLayout writes a layout with an image as other tools make it: it has one manifest and
+// no recipes, and names in the tar begin with ./. foreignLayout also attaches a document to
+// the image.
 func foreignLayout(t *testing.T, paths ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -120,8 +121,8 @@ func TestReadForeignImage(t *testing.T) {
 	}
 }
 
-// TestReadDamagedLayer checks that reading a layer with a wrong digest fails, instead of
-// giving store paths.
+// TestReadDamagedLayer checks that reading a layer with a wrong digest fails and returns no
+// store paths.
 func TestReadDamagedLayer(t *testing.T) {
 	dir := foreignLayout(t, "./nix/store/"+strings.Repeat("a", 32)+"-x-1")
 	src, err := layout.OpenImage("oci:" + dir)
@@ -139,7 +140,7 @@ func TestReadDamagedLayer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[3] ^= 0x10 // set the flag "has a comment" in gzip's header
+	data[3] ^= 0x10 // this bit in the gzip header means "has a comment"
 	if err := os.WriteFile(file, data, 0o666); err != nil {
 		t.Fatal(err)
 	}

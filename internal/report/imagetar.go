@@ -21,18 +21,18 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// The files of a NixOS image that describe it.
+// These files of a NixOS image describe the image.
 const (
 	databaseFile = "nix/var/nix/db/db.sqlite"
 	schemaFile   = "nix/var/nix/db/schema"
 	profileLink  = "nix/var/nix/profiles/system-1-link"
 )
 
-// maxDatabase bounds the database of a foreign image, in bytes. A database of 100,000 store
-// paths has about 100 MB.
+// maxDatabase limits the size of a database in another tool's image, in bytes. A database of
+// 100,000 store paths has about 100 MB.
 const maxDatabase = 512 << 20
 
-// eachEntry calls f for every entry of a layer.
+// eachEntry calls f for each tar entry of a layer.
 func eachEntry(ctx context.Context, src oci.Reader, l *ImageLayer, f func(name string, h *tar.Header, r io.Reader) error) (err error) {
 	rc, err := src.GetBlob(ctx, l.Descriptor)
 	if err != nil {
@@ -66,10 +66,10 @@ func eachEntry(ctx context.Context, src oci.Reader, l *ImageLayer, f func(name s
 			return err
 		}
 	}
-	if _, err := io.Copy(io.Discard, counter); err != nil { // read what may follow the end of the tar
+	if _, err := io.Copy(io.Discard, counter); err != nil { // read what follows the end of the tar, if anything
 		return err
 	}
-	if _, err := io.Copy(io.Discard, rc); err != nil { // read to the blob's end, where its digest is checked
+	if _, err := io.Copy(io.Discard, rc); err != nil { // read to the end of the blob, because the digest is checked there
 		return err
 	}
 	l.TarSize = counter.n
@@ -87,11 +87,11 @@ func (c *countReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readDatabase reads the image's closure from a layer. For a NixOS system, the closure
-// is the one of the system profile, from the Nix database. For an application, it comes
-// from the image's own file. If the layer has neither, c is nil. readDatabase also
-// returns what the layer records about the image and its base image. SQLite needs a
-// file, so the database is copied to a temporary one.
+// readDatabase reads the image's closure from a layer. For a NixOS system, it reads the
+// closure of the system profile from the Nix database. For an application, it reads the
+// closure from the file in which nixoci describes the image. If the layer has neither, c is
+// nil. readDatabase also returns what the layer records about the image and its base image.
+// SQLite needs a file, so readDatabase copies the database to a temporary file.
 func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closure.Closure, info manifest.ImageInfo, base *manifest.BaseInfo, err error) {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
@@ -155,7 +155,7 @@ func writeBounded(file string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// readPaths reads the layers of unknown content and records their store paths.
+// readPaths reads each layer whose store paths are still unknown, and records the paths.
 func (p *ImagePlatform) readPaths(ctx context.Context, src oci.Reader, reading func(int, int64)) error {
 	var unknown []*ImageLayer
 	var size int64

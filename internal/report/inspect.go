@@ -17,7 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// Inspection is the result of inspect. Its fields are those of the JSON output.
+// Inspection is the result of the command inspect. Its fields are those of the JSON output.
 type Inspection struct {
 	Name        string               `json:"name"`
 	Digest      string               `json:"digest"`
@@ -33,11 +33,11 @@ type PlatformInspection struct {
 	Platform    string             `json:"platform"`
 	Digest      string             `json:"digest"`
 	Toplevel    closure.StorePath  `json:"toplevel,omitempty"`
-	Size        int64              `json:"size"`              // of all layers, compressed
-	TarSize     int64              `json:"tarSize,omitempty"` // of all layers, unpacked; 0 if unknown
-	NarSize     int64              `json:"narSize,omitempty"` // of the closure
+	Size        int64              `json:"size"`              // size of all layers as compressed blobs
+	TarSize     int64              `json:"tarSize,omitempty"` // size of all layers after decompression; 0 if unknown
+	NarSize     int64              `json:"narSize,omitempty"` // size of the closure as NARs
 	StorePaths  int                `json:"storePaths,omitempty"`
-	SignedBy    map[string]int     `json:"signedBy,omitempty"` // for each key name, the number of store paths signed in its name; not checked
+	SignedBy    map[string]int     `json:"signedBy,omitempty"` // by name of a key: number of store paths with a signature of that name, not checked
 	Base        *BaseInspection    `json:"base,omitempty"`     // the base image
 	Init        string             `json:"init,omitempty"`     // digest of the program at /sbin/init
 	Created     string             `json:"created,omitempty"`
@@ -48,13 +48,14 @@ type PlatformInspection struct {
 	config      ocispec.ImageConfig
 }
 
-// BaseInspection describes a base image. Its layers are the lowest of the platform.
+// BaseInspection describes a base image. The layers of the base image are the lowest layers
+// of the platform.
 type BaseInspection struct {
 	manifest.BaseInfo
-	Size int64 `json:"size"` // bytes of its layers, as a client pulls them
+	Size int64 `json:"size"` // bytes of the base image's layers, as a client pulls them
 }
 
-// LayerInspection is one layer.
+// LayerInspection describes one layer.
 type LayerInspection struct {
 	Digest      string        `json:"digest"`
 	DiffID      string        `json:"diffID"`
@@ -64,21 +65,21 @@ type LayerInspection struct {
 	Compression string        `json:"compression,omitempty"`
 	Recipe      string        `json:"recipe,omitempty"`
 	Comment     string        `json:"comment,omitempty"`
-	System      bool          `json:"system,omitempty"` // it contains root directories and the Nix database
-	Init        bool          `json:"init,omitempty"`   // it contains nixoci-init
-	Base        bool          `json:"base,omitempty"`   // it belongs to the base image
-	Paths       []PathOfLayer `json:"paths"`            // null if unknown
+	System      bool          `json:"system,omitempty"` // true: the layer contains root directories and the Nix database
+	Init        bool          `json:"init,omitempty"`   // true: the layer contains nixoci-init
+	Base        bool          `json:"base,omitempty"`   // true: the layer belongs to the base image
+	Paths       []PathOfLayer `json:"paths"`            // store paths; null if unknown
 	NarSize     int64         `json:"narSize,omitempty"`
 }
 
-// PathOfLayer is a store path in a layer.
+// PathOfLayer describes a store path in a layer.
 type PathOfLayer struct {
 	Path    closure.StorePath `json:"path"`
 	NarSize int64             `json:"narSize,omitempty"`
-	NarHash string            `json:"narHash,omitempty"` // in SRI form
+	NarHash string            `json:"narHash,omitempty"` // hash in SRI form
 }
 
-// Inspect makes an Inspection from what was read of img.
+// Inspect makes an Inspection from img.
 func Inspect(img *Image) *Inspection {
 	in := &Inspection{
 		Name:        img.Name,
@@ -112,7 +113,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	if c := p.Closure; c != nil {
 		pi.Toplevel, pi.NarSize, pi.StorePaths = c.Roots[0], c.NarSize(), len(c.Paths)
 		if said := closure.StorePath(p.Config.Config.Labels[manifest.AnnotationToplevel]); slices.Contains(c.Roots, said) {
-			pi.Toplevel = said // for an application, the first of its roots
+			pi.Toplevel = said // an application records the first of its roots
 		}
 		pi.SignedBy = signers(c)
 	}
@@ -162,7 +163,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	return pi
 }
 
-// signerText names the signer that a signature claims.
+// signerText names the signer that a signature states.
 func signerText(s attest.Claim) string {
 	who := "a key"
 	if s.Signer != "" {
@@ -174,8 +175,8 @@ func signerText(s attest.Claim) string {
 	return who
 }
 
-// WriteText writes the inspection for people. With paths, it lists the store paths of each
-// layer.
+// WriteText writes the inspection for people. If paths is true, it lists the store paths of
+// each layer.
 func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
 	p.Printf("%s\n%s  %s, %s\n", in.Name, in.Digest, kindOf(in.MediaType), human.Count(len(in.Platforms), "platform"))
 	for _, s := range in.Signatures {
@@ -188,8 +189,8 @@ func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
 	return p.Err()
 }
 
-// signers counts, for each key name, the store paths with a signature in its name. Nobody
-// has checked these signatures.
+// signers counts, for each key name, the store paths with a signature of this name. It does
+// not check the signatures.
 func signers(c *closure.Closure) map[string]int {
 	keys := map[string]int{}
 	for i := range c.Paths {
@@ -290,7 +291,7 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 	}
 }
 
-// health returns the command of the health check.
+// health returns the command of the image's health check.
 func (pi *PlatformInspection) health() string {
 	var c manifest.BaseConfig
 	if json.Unmarshal(pi.Config, &c) != nil || c.Healthcheck == nil {
@@ -299,7 +300,7 @@ func (pi *PlatformInspection) health() string {
 	return strings.TrimPrefix(strings.Join(c.Healthcheck.Test, " "), manifest.HealthCommand+" ")
 }
 
-// initText describes a nixoci-init for people.
+// initText describes nixoci-init, given the digest of the program.
 func initText(digest string) string {
 	if program, ok := initbin.Lookup(digest); ok {
 		return "nixoci-init " + program.Version + ", " + digest

@@ -120,8 +120,8 @@ func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
 	return page.Section{Title: "Layers", Intro: "The lowest comes first. Open a row to see its store paths, with their sizes unpacked. A client pulls the compressed layer; unpacked is its tar.", Tables: layerTables(head, several, single, singleSize)}
 }
 
-// attachedSection lists what is attached to the index and to the platform's manifest.
-// Signatures come first.
+// attachedSection lists the documents that are attached to the index and to the platform's
+// manifest. Signatures come first.
 func attachedSection(in *Inspection, pi *PlatformInspection) page.Section {
 	s := page.Section{Title: "Signatures and documents", Intro: "What is attached to the image. Nothing of it was checked here: nixoci verify does that."}
 	t := page.Table{Head: []page.Column{{Name: "What"}, {Name: "Of"}, {Name: "What it says"}, {Name: "Digest", Minor: true, Whole: true}}}
@@ -154,7 +154,7 @@ func (a *AttachedDocument) known() string {
 	return what + ": " + says
 }
 
-// describe returns the kind of a document and a summary of its content.
+// describe returns the kind of a document, and a summary of what the document states.
 func (a *AttachedDocument) describe() (what, says string) {
 	switch {
 	case a.Summary != nil:

@@ -10,7 +10,7 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// Bounds of the markdown, so that it fits on a screen.
+// These limits make the markdown fit on a screen.
 const (
 	markdownRows   = 15 // packages in a table
 	markdownCauses = 5
@@ -18,8 +18,9 @@ const (
 )
 
 // exposed lists packages that attackers can reach: network services and clients,
-// cryptography, login, privileges, and parsers of input from outside. nixoci does not look
-// up advisories, so the mark means the role of a package, not a known weakness.
+// cryptography, login, privileges, and parsers of input from outside. A mark on such a
+// package describes the role of the package. It does not mean a known weakness, because
+// nixoci looks up no advisories.
 var exposed = []string{
 	"acl", "apache-httpd", "bind", "brotli", "bzip2", "ca-certificates", "curl", "dbus", "dnsmasq", "dovecot", "exim", "expat", "fail2ban",
 	"freetype", "git", "glib", "glibc", "gnupg", "gnutls", "haproxy", "icu4c", "kmod", "krb5", "libarchive", "libcap", "libgcrypt",
@@ -29,9 +30,9 @@ var exposed = []string{
 	"sudo", "systemd", "unbound", "util-linux", "wireguard-tools", "wpa_supplicant", "xz", "zlib", "zstd",
 }
 
-// code returns s as a code span. Nothing in a code span is markup, a link or a mention.
-// Characters that could end the span or the cell of a table, and unprintable ones, are
-// escaped as in a Go string.
+// code returns s as a code span. Text in a code span cannot become markup, a link or a
+// mention. code escapes unprintable characters, and characters that could end the span or the
+// table cell, as in a Go string.
 func code(s string) string {
 	s = strings.NewReplacer("\\", `\x5c`, "`", `\x60`, "|", `\x7c`).Replace(terminal.Visible(s))
 	if strings.TrimSpace(s) != s || s == "" {

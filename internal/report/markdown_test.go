@@ -10,9 +10,9 @@ import (
 	"github.com/nixoci/nixoci/internal/golden"
 )
 
-// TestMarkdownGolden checks the markdown of a typical monthly update on two platforms.
-// glibc is new, so everything was rebuilt. openssl and two other packages have a new
-// version.
+// TestMarkdownGolden checks the markdown of a typical monthly update on two platforms. glibc
+// has a new version, so everything was rebuilt. openssl and two other packages have new
+// versions, too.
 func TestMarkdownGolden(t *testing.T) {
 	side := func(name, glibc, openssl, web string, hash byte) Side {
 		var infos []closure.Info
@@ -66,8 +66,8 @@ func TestMarkdownGolden(t *testing.T) {
 	}
 }
 
-// TestMarkdownHostile checks that names from an image stay text. They must not become
-// markup, links, mentions, or new lines or cells.
+// TestMarkdownHostile checks that names from an image stay plain text. They must not become
+// markup, links, mentions, new lines or new cells.
 func TestMarkdownHostile(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                              "–",

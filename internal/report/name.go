@@ -9,17 +9,17 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Package is what the name of a store path tells about its software. Nix stores no other
-// record of it beside the path.
+// Package holds what can be read from the name of a store path about its software. Apart from
+// the name, Nix stores no record of the software.
 type Package struct {
 	Name    string
 	Version string // "" if the name has no version
-	Output  string // "dev", "man", …; "" for the default output, or if the name has no version
+	Output  string // output such as "dev" or "man"; "" for the default output, or if the name has no version
 }
 
-// outputs are the names of derivation outputs in nixpkgs. Nix appends the output to the
-// version ("1.2-bin"), and a version can look the same ("1.2-rc"). Only this list tells
-// them apart.
+// outputs lists the names of derivation outputs in nixpkgs. Nix appends the output to the
+// version ("1.2-bin"), but a version itself can have the same form ("1.2-rc"). Only this list
+// distinguishes the two.
 var outputs = []string{
 	"bin", "check", "data", "debug", "dev", "devdoc", "dist", "doc", "docs", "drivers", "examples", "firmware", "getent", "info",
 	"lib", "lib32", "lib64", "libgcc", "libs", "man", "modules", "out", "plugins", "python", "py", "scripts", "share", "static", "terminfo", "test", "tests", "tools", "xz",
@@ -37,12 +37,12 @@ func PackageOf(p closure.StorePath) Package {
 }
 
 // purl returns the package URL of a store path. The type nix is proposed but not yet in the
-// specification (package-url/purl-spec#877). Qualifiers that the proposal does not have are
-// those of syft. There outputhash is what the Nix database has as the hash of the path: the
-// narHash in hexadecimal.
+// specification (package-url/purl-spec#877). purl adds some qualifiers that the proposal does
+// not define; they are the qualifiers of syft. The qualifier outputhash is the hash that the
+// Nix database records for the path: the narHash in hexadecimal.
 //
-// The proposal's namespace is the origin of a package. It is known only for a package that
-// nixpkgs was asked about.
+// The namespace in the proposal is the origin of a package. purl sets the namespace only if
+// the metadata of the package was read from nixpkgs.
 func (o *SBOMOptions) purl(info *closure.Info) string {
 	pkg := PackageOf(info.Path)
 	namespace := ""
@@ -59,8 +59,9 @@ func (o *SBOMOptions) purl(info *closure.Info) string {
 	return packageurl.NewPackageURL("nix", namespace, pkg.Name, pkg.Version, q, "").ToString()
 }
 
-// compareVersions works as builtins.compareVersions. Components of digits compare as
-// numbers. "pre" comes before everything else, and letters come before numbers.
+// compareVersions compares versions as builtins.compareVersions does. Components of digits
+// are compared as numbers. "pre" comes before everything else, and letters come before
+// numbers.
 func compareVersions(a, b string) int {
 	for a != "" || b != "" {
 		var x, y string
@@ -73,8 +74,8 @@ func compareVersions(a, b string) int {
 	return 0
 }
 
-// nextComponent splits the first component off a version: a run of digits or of other
-// characters. It skips the separators, which are dots and dashes.
+// nextComponent splits off the first component of a version: a run of digits, or a run of
+// other characters. It skips the separators, which are dots and dashes.
 func nextComponent(v string) (component, rest string) {
 	v = strings.TrimLeft(v, ".-")
 	if v == "" {

@@ -18,8 +18,8 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// said returns the whole text of a page. A golden file of it shows reviewers what readers
-// see.
+// said returns the whole text of a page. The golden file with this text shows reviewers what
+// users read.
 func said(p *page.Page) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "[%s]\n%s\n# %s\n%s\n", p.Title, p.Kind, p.Heading, strings.Join(p.Lines, "\n"))
@@ -142,8 +142,7 @@ func TestDiffPage(t *testing.T) {
 	testPage(t, "diffpage.txt", p, err)
 }
 
-// TestDiffPageVerdict checks the verdict, also for a missing platform and a missing
-// database.
+// TestDiffPageVerdict checks the verdict. Some cases lack a platform or a Nix database.
 func TestDiffPageVerdict(t *testing.T) {
 	c := closureOf(t, "a-x-1 x", "b-y-2 x")
 	d := closureOf(t, "a-x-1 x", "c-y-3 x")
@@ -210,8 +209,8 @@ func TestInspectPage(t *testing.T) {
 	testPage(t, "inspectpage.txt", p, err)
 }
 
-// TestInspectPageForeign checks that the page of another tool's image has tables, and
-// explains why it has no map.
+// TestInspectPageForeign checks that the page for another tool's image has tables and
+// explains why there is no map.
 func TestInspectPageForeign(t *testing.T) {
 	img := &Image{Name: "example.org/other:1", Platforms: []*ImagePlatform{{Layers: []ImageLayer{{Comment: "RUN x"}}}}}
 	p, err := Inspect(img).Page(img)

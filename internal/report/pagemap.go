@@ -11,7 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/page"
 )
 
-// The two colourings of a map: how likely a change is, and what changed.
+// A map can be coloured in two ways: by how likely a change is, and by what changed.
 var (
 	chanceStates = []page.Shade{chances[0].state("c0"), chances[1].state("c1"), chances[2].state("c2"), chances[3].state("c3")}
 	changeStates = []page.Shade{
@@ -20,10 +20,10 @@ var (
 	}
 )
 
-// chanceNote explains the source of the chances.
+// chanceNote explains how the chances are estimated.
 const chanceNote = "How often a path changes is an estimate from the closure alone: the more paths something refers to, directly or not, the more often it changes."
 
-// chanceOf returns the state in chanceStates for a chance.
+// chanceOf returns the element of chanceStates for the chance c.
 func chanceOf(c float64) page.Shade { return chanceStates[chanceState(c)] }
 
 // changeState returns an index into changeStates.
@@ -34,18 +34,18 @@ func changeState(changed bool) int {
 	return 0
 }
 
-// mapLayer is a layer before newMap gives it tiles.
+// mapLayer describes a layer for which newMap makes tiles.
 type mapLayer struct {
 	page.Layer
 	paths  []closure.StorePath
-	states []int // states of the layer itself, used if it has no paths
+	states []int // states of a layer without paths
 }
 
-// newMap makes the map of layers and their paths. states returns the states of the path
-// with index i in c.Paths. A layer without paths becomes one tile.
+// newMap makes the map of layers and their paths. states(i) must return the states of the
+// path c.Paths[i]. A layer without paths becomes one tile.
 func newMap(c *closure.Closure, colourings []page.Colouring, framed string, layers []mapLayer, states func(i int) []int) (*page.Map, error) {
 	m := &page.Map{Colourings: colourings, Frame: framed}
-	at := make([]int, len(c.Paths)) // the tile of each path, indexed as c.Paths
+	at := make([]int, len(c.Paths)) // index of each path's tile, in the order of c.Paths
 	for i := range at {
 		at[i] = -1
 	}
@@ -80,8 +80,8 @@ func newMap(c *closure.Closure, colourings []page.Colouring, framed string, laye
 	return m, nil
 }
 
-// titleOf names a closure for people, for example "web 26.05" for nixos-system-web-26.05.
-// If the closure has no single root, it uses the base name of given.
+// titleOf names a closure for people, for example "web 26.05" for nixos-system-web-26.05. If
+// the closure does not have exactly one root, titleOf returns the base name of given.
 func titleOf(c *closure.Closure, given string) string {
 	if c == nil || len(c.Roots) != 1 {
 		return filepath.Base(given)
@@ -90,8 +90,8 @@ func titleOf(c *closure.Closure, given string) string {
 	return strings.TrimSpace(strings.TrimPrefix(pkg.Name, "nixos-system-") + " " + pkg.Version)
 }
 
-// shortName returns the base name of a file, for use in a sentence. It leaves an image
-// reference as it is.
+// shortName returns the base name of a file, for use in a sentence. It does not change an
+// image reference.
 func shortName(given string) string {
 	if strings.HasPrefix(given, "/") || strings.HasPrefix(given, ".") {
 		return filepath.Base(given)
@@ -99,8 +99,8 @@ func shortName(given string) string {
 	return given
 }
 
-// layerTables makes two tables of layers: one for layers with several paths, and a folded
-// one for layers with one path.
+// layerTables makes two tables of layers: one for layers with several paths, and a folded one
+// for layers with one path.
 func layerTables(head []page.Column, several, single []page.Row, singleSize int64) []page.Table {
 	var tables []page.Table
 	if len(several) > 0 {

@@ -29,13 +29,13 @@ type PlanReport struct {
 	closure *closure.Closure
 }
 
-// PlanBase describes a base image. Its layers are below those of the plan.
+// PlanBase describes a base image. The layers of the base image are below those of the plan.
 type PlanBase struct {
 	manifest.BaseInfo
-	Size int64 `json:"size"` // bytes of its layers, as a client pulls them
+	Size int64 `json:"size"` // bytes of the base image's layers, as a client pulls them
 }
 
-// SetBase adds a base image. nil stands for none.
+// SetBase records the base image b. If b is nil, there is no base image.
 func (r *PlanReport) SetBase(b *manifest.Base) {
 	if b == nil {
 		return
@@ -46,41 +46,42 @@ func (r *PlanReport) SetBase(b *manifest.Base) {
 	}
 }
 
-// PlanLayer is a layer of a plan. The system layer is not part of a plan.
+// PlanLayer describes a layer of a plan. The system layer is not part of a plan.
 type PlanLayer struct {
-	Name   string              `json:"name,omitempty"` // name from the user
+	Name   string              `json:"name,omitempty"` // name that the user gave the layer
 	Reason string              `json:"reason"`
 	Size   int64               `json:"size"`   // bytes of the NARs
-	Chance float64             `json:"chance"` // relative chance that an update changes the layer, 0 to 1
+	Chance float64             `json:"chance"` // relative chance that an update changes the layer, from 0 to 1
 	Paths  []closure.StorePath `json:"paths"`
 }
 
-// UpdateCost is what clients that have one closure must pull for another, in bytes of NARs.
+// UpdateCost describes what clients that have one closure must pull for another closure.
+// Sizes are bytes of NARs.
 type UpdateCost struct {
 	From       string         `json:"from"`
-	Changed    int64          `json:"changed"` // bytes of the changed paths: no plan can ship less
-	Size       int64          `json:"size"`    // bytes of the new closure
+	Changed    int64          `json:"changed"` // size of the changed paths; no plan can ship less
+	Size       int64          `json:"size"`    // size of the new closure
 	Strategies []StrategyCost `json:"strategies"`
 
-	// Ships lists the layers of this plan that clients must pull, as indices.
+	// Ships holds the indices of the layers of this plan that clients must pull.
 	Ships []int `json:"ships"`
 
 	this    StrategyCost
 	changed map[closure.StorePath]bool
 }
 
-// StrategyCost is what an update costs under one strategy.
+// StrategyCost describes what an update costs with one strategy.
 type StrategyCost struct {
 	Strategy  string  `json:"strategy"`
 	Layers    int     `json:"layers"`
 	Pulled    int     `json:"pulledLayers"`
-	Size      int64   `json:"pulled"` // bytes of the layers that clients must pull
-	Excess    int64   `json:"excess"` // bytes of unchanged paths among them
+	Size      int64   `json:"pulled"` // size of the layers that clients must pull
+	Excess    int64   `json:"excess"` // size of the unchanged paths in these layers
 	ExcessOf  float64 `json:"excessOfImage"`
 	Described string  `json:"description,omitempty"`
 }
 
-// ReportPlan describes a plan of c.
+// ReportPlan describes p, a plan of c.
 func ReportPlan(name, platform string, c *closure.Closure, p *plan.Plan, maxLayers int) *PlanReport {
 	r := &PlanReport{Closure: name, Platform: platform, Strategy: p.Strategy, MaxLayers: maxLayers, Paths: len(c.Paths), Size: c.NarSize(), closure: c}
 	for _, g := range p.Groups {
@@ -93,10 +94,10 @@ func ReportPlan(name, platform string, c *closure.Closure, p *plan.Plan, maxLaye
 type Have struct {
 	Name    string
 	Closure *closure.Closure
-	Layers  [][]closure.StorePath // their real layers; nil: as this strategy would plan them
+	Layers  [][]closure.StorePath // layers of the image that clients have; nil: plan Closure with the strategy that is measured
 }
 
-// CostOfUpdate compares what the update from old to c ships under this plan and under each
+// CostOfUpdate computes what the update from old to c ships with the plan now and with each
 // strategy. For each strategy, it plans both closures anew, without an earlier plan.
 func CostOfUpdate(old Have, c *closure.Closure, now *plan.Plan, maxLayers int) (*UpdateCost, error) {
 	u := &UpdateCost{From: old.Name, Size: c.NarSize(), Ships: []int{}, changed: map[closure.StorePath]bool{}}
@@ -120,7 +121,7 @@ func CostOfUpdate(old Have, c *closure.Closure, now *plan.Plan, maxLayers int) (
 		this.Described += ", from the layers of " + old.Name
 	}
 	u.this, u.Ships = this, append(u.Ships, pulledLayers(before, old.Closure, c, now)...)
-	anew := false // one of the strategies below gives the same cost as this plan
+	anew := false // whether one of the strategies below has the same cost as this plan
 	for _, s := range plan.Strategies {
 		o := plan.Options{MaxLayers: maxLayers, Strategy: s}
 		a, err := plan.New(old.Closure, o)
@@ -157,7 +158,7 @@ func paths(p *plan.Plan) (groups [][]closure.StorePath) {
 	return groups
 }
 
-// cost computes what clients with the layers before must pull for p.
+// cost computes what clients must pull for p if they already have the layers before.
 func (u *UpdateCost) cost(name string, before [][]closure.StorePath, old, now *closure.Closure, p *plan.Plan) StrategyCost {
 	s := StrategyCost{Strategy: name, Layers: len(p.Groups)}
 	for _, i := range pulledLayers(before, old, now, p) {
@@ -171,8 +172,8 @@ func (u *UpdateCost) cost(name string, before [][]closure.StorePath, old, now *c
 	return s
 }
 
-// pulledLayers lists the groups of p that clients with the layers before do not have. A
-// client has a layer if it has one with the same paths and the same content.
+// pulledLayers lists the groups of p that clients must pull if they already have the layers
+// before. A client has a group if one of its layers has the same paths with the same content.
 func pulledLayers(before [][]closure.StorePath, old, now *closure.Closure, p *plan.Plan) (pulled []int) {
 	have := make(map[string]bool, len(before))
 	for _, group := range before {
@@ -196,7 +197,8 @@ func layerKey(paths []closure.StorePath) string {
 	return strings.Join(all, " ")
 }
 
-// WriteText writes the table of layers. With all, it also lists the paths of every layer.
+// WriteText writes the table of layers. If all is true, it also lists the paths of every
+// layer.
 func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 	title := r.Closure
 	if r.Platform != "" {
@@ -235,7 +237,7 @@ func (r *PlanReport) WriteText(p *terminal.Printer, all bool) error {
 	return p.Err()
 }
 
-// biggest names the two biggest paths of a layer.
+// biggest names the two largest paths of a layer.
 func (r *PlanReport) biggest(l PlanLayer) string {
 	return biggestNames(r.closure, l.Paths)
 }
@@ -257,22 +259,22 @@ func bySize(c *closure.Closure, paths []closure.StorePath) []closure.StorePath {
 	return sorted
 }
 
-// chance is a word for all chances from a value upwards.
+// chance is a word for all chances that are at least from.
 type chance struct {
 	from float64
 	word string
 }
 
-// chances lists the words for chances, in the table and on the pages. They are deliberately
-// not exact.
+// chances lists the words for chances, in the table and on the pages. The words are inexact
+// on purpose, because the chances are estimates.
 var chances = [4]chance{{0, "rarely"}, {0.2, "sometimes"}, {0.45, "often"}, {0.75, "nearly always"}}
 
-// state returns the state of a chance on a page, with that CSS class.
+// state returns the state for a chance on a page. class is the CSS class of the state.
 func (c chance) state(class string) page.Shade {
 	return page.Shade{Class: class, Name: c.word, Words: "changes " + c.word}
 }
 
-// chanceState returns an index into chances.
+// chanceState returns the index into chances for the chance c.
 func chanceState(c float64) int {
 	for i := len(chances) - 1; i > 0; i-- {
 		if c >= chances[i].from {

@@ -10,8 +10,8 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// planClosure has four paths: b and c depend on a, and top depends on all. rev sets the
-// hashes of c and top.
+// planClosure returns a closure of four paths: b and c depend on a, and top depends on all
+// three. The hashes of c and top depend on rev.
 func planClosure(t *testing.T, rev byte) *closure.Closure {
 	t.Helper()
 	path := func(digit byte, name string) closure.StorePath {

@@ -62,7 +62,7 @@ func (r *PlanReport) page() (page.Platform, error) {
 	return t, err
 }
 
-// treemap colours paths by their chance to change. With an update, it adds a second
+// treemap colours paths by their chance to change. If there is an update, it adds a second
 // colouring for what changed, and a frame for each layer that the update ships.
 func (r *PlanReport) treemap(ships map[int]bool) (*page.Map, error) {
 	colourings := []page.Colouring{{Name: "Colour: updates change it", States: chanceStates}}
@@ -89,7 +89,7 @@ func (r *PlanReport) treemap(ships map[int]bool) (*page.Map, error) {
 	return m, err
 }
 
-// strategyTitles explain the strategies to readers who do not know their names.
+// strategyTitles describes each strategy for readers who do not know its name.
 var strategyTitles = map[string]string{
 	string(plan.StrategyCost):        "nixoci",
 	string(plan.StrategySize):        "Each large path alone",

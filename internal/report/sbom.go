@@ -22,15 +22,15 @@ import (
 )
 
 // sbomTool and sbomVersion name the tool in each document. Raise sbomVersion with every
-// change of the bytes for a given closure. It is not nixoci's own version: two versions of
-// nixoci that write the same content give the same document.
+// change to the bytes for a given closure. sbomVersion is independent of the version of
+// nixoci: two versions of nixoci that write the same content write the same document.
 const (
 	sbomTool    = "nixoci"
 	sbomVersion = "sbom-2"
 )
 
-// sbomTime is the default time of creation. Both formats have such a field, and SPDX
-// requires it. It is the time that Nix gives to files in the store.
+// sbomTime is the default creation time. Both formats have a field for this time, and SPDX
+// requires it. Nix gives the same time to files in the store.
 var sbomTime = time.Unix(1, 0).UTC()
 
 // Formats of a software bill of materials, as the flag --format names them.
@@ -39,13 +39,13 @@ const (
 	FormatCycloneDX = "cyclonedx" // CycloneDX 1.6, JSON
 )
 
-// SBOMOptions are the inputs of a document apart from the closure.
+// SBOMOptions holds the inputs of a document apart from the closure.
 type SBOMOptions struct {
-	Meta    map[closure.StorePath]*nixbuild.Meta // what nixpkgs says about packages; nil if nobody asked
-	Created *time.Time                           // nil: [sbomTime]
-	Init    string                               // digest of the image's nixoci-init; "" for a closure without an image
-	Base    *manifest.BaseInfo                   // the image's base image; nil if there is none
-	System  string                               // platform of the closure, "x86_64-linux" or "linux/amd64"; "" if unknown
+	Meta    map[closure.StorePath]*nixbuild.Meta // metadata of packages in nixpkgs; nil if it was not requested
+	Created *time.Time                           // creation time; nil: [sbomTime]
+	Init    string                               // digest of the nixoci-init in the image; "" for a closure without an image
+	Base    *manifest.BaseInfo                   // base image of the image; nil if there is none
+	System  string                               // platform of the closure, such as "x86_64-linux" or "linux/amd64"; "" if unknown
 }
 
 func (o SBOMOptions) created() string {
@@ -60,9 +60,9 @@ func (o SBOMOptions) created() string {
 func SBOMMediaType(format string) (string, error) {
 	switch format {
 	case FormatSPDX, FormatSPDX3:
-		return "application/spdx+json", nil // registered with IANA, for all versions
+		return "application/spdx+json", nil // this media type is registered with IANA, for all versions
 	case FormatCycloneDX:
-		return "application/vnd.cyclonedx+json", nil // registered with IANA
+		return "application/vnd.cyclonedx+json", nil // this media type is registered with IANA
 	case FormatOpenVEX:
 		return "application/vnd.openvex+json", nil
 	}
@@ -73,8 +73,9 @@ func errFormat(format string) error {
 	return hint.Add(fmt.Errorf("SBOM format %q: unknown", format), "formats: "+strings.Join([]string{FormatSPDX, FormatSPDX3, FormatCycloneDX, FormatOpenVEX, FormatTable}, ", "))
 }
 
-// SBOMs makes the bills of materials of a system, one in each format, ready to attach to
-// its image. o has the time and what nixpkgs says; the rest follows from the system.
+// SBOMs makes the bills of materials of a system, one in each format, ready to be attached to
+// the image. o must contain the creation time and the metadata from nixpkgs. SBOMs takes
+// everything else from sys.
 func SBOMs(sys *manifest.System, formats []string, o SBOMOptions) ([]oci.Artifact, error) {
 	o.System, _ = closure.NixSystem(sys.Platform)
 	if sys.Init != nil {
@@ -90,7 +91,7 @@ func SBOMs(sys *manifest.System, formats []string, o SBOMOptions) ([]oci.Artifac
 			return nil, err
 		}
 		if format == FormatOpenVEX && len(o.fixes(sys.Closure)) == 0 {
-			continue // OpenVEX has no document without a statement
+			continue // an OpenVEX document must have at least one statement
 		}
 		var b bytes.Buffer
 		if err := WriteSBOM(&b, sys.Closure, format, o); err != nil {
@@ -101,10 +102,10 @@ func SBOMs(sys *manifest.System, formats []string, o SBOMOptions) ([]oci.Artifac
 	return all, nil
 }
 
-// WriteSBOM writes c as a software bill of materials. It has one package or component for
-// each store path, with its narHash as the checksum and its references as dependencies. It
-// also lists the rest of an image: nixoci-init and a base image. The bytes depend only on c
-// and o.
+// WriteSBOM writes c as a software bill of materials. The document has one package or
+// component for each store path, with the narHash as checksum and the references as
+// dependencies. It also lists nixoci-init and the base image, if o names them. The bytes
+// depend only on c, format and o.
 func WriteSBOM(w io.Writer, c *closure.Closure, format string, o SBOMOptions) error {
 	if len(c.Paths) == 0 {
 		return fmt.Errorf("write SBOM: the closure is empty")
@@ -139,8 +140,8 @@ func subject(c *closure.Closure) Package {
 // isSystem recognizes a NixOS toplevel by its name.
 func isSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
 
-// contentID is the sha256, in hexadecimal, of all inputs of a document. Both formats need a
-// unique identifier.
+// contentID returns a sha256, in hexadecimal, of all inputs of a document. Both formats
+// require a unique identifier.
 func contentID(c *closure.Closure, format string, o SBOMOptions) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s %s %s %q\n", format, sbomVersion, o.created(), o.System)
@@ -164,7 +165,7 @@ func contentID(c *closure.Closure, format string, o SBOMOptions) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// sortedSignatures sorts the signatures, because sources list them in any order.
+// sortedSignatures returns the signatures of p, sorted. Sources list signatures in any order.
 func sortedSignatures(p *closure.Info) []string {
 	s := slices.Clone(p.Signatures)
 	slices.Sort(s)
@@ -174,19 +175,20 @@ func sortedSignatures(p *closure.Info) []string {
 // initName is the name of the program at /sbin/init of an image.
 const initName = "nixoci-init"
 
-// initPackage describes o's nixoci-init. It returns the package URL. If this nixoci
-// contains the program, it also returns its version and toolchain.
+// initPackage describes the nixoci-init that o names, and returns its package URL. If this
+// nixoci contains the program, initPackage also returns p, with the program's version and
+// toolchain.
 func initPackage(o SBOMOptions) (url string, p initbin.Program) {
 	p, _ = initbin.Lookup(o.Init)
 	q := packageurl.Qualifiers{{Key: "checksum", Value: o.Init}}
 	return packageurl.NewPackageURL("generic", "", initName, p.Version, q, "").ToString(), p
 }
 
-// baseNote is the description of a base image in both formats.
+// baseNote describes a base image in both formats.
 const baseNote = "The base image of this image: its lowest layers. What is in them is not listed here."
 
-// basePackage returns the name and the package URL of a base image. The URL has the
-// type for OCI images (package-url, "oci").
+// basePackage returns the name and the package URL of a base image. The URL has the type
+// "oci", which package-url defines for OCI images.
 func basePackage(b *manifest.BaseInfo) (name, url string) {
 	name, repository := "base-image", ""
 	if b.Name != "" {
@@ -210,7 +212,7 @@ func goLibrary(p initbin.Program) (version, url string) {
 	return version, packageurl.NewPackageURL("golang", "", "stdlib", version, nil, "").ToString()
 }
 
-// others returns p's references without p itself.
+// others returns the references of p without p itself.
 func others(p *closure.Info) []closure.StorePath {
 	return slices.DeleteFunc(slices.Clone(p.References), func(r closure.StorePath) bool { return r == p.Path })
 }

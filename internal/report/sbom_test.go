@@ -26,7 +26,7 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// sample reads a closure that real Nix made, from testdata.
+// sample reads one of the closures in testdata. Nix made these closures.
 func sample(t testing.TB, name string) *closure.Closure {
 	t.Helper()
 	g, err := closure.OpenGraph(filepath.Join("../../testdata", name+".json"), "/nonexistent")
@@ -40,7 +40,7 @@ func sample(t testing.TB, name string) *closure.Closure {
 	return c
 }
 
-// tiny returns a closure with everything that a document can show about a path.
+// tiny returns a closure that has every kind of fact that a document can show about a path.
 func tiny(t testing.TB) *closure.Closure {
 	t.Helper()
 	path := func(letter, name string) closure.StorePath {
@@ -78,7 +78,7 @@ func TestSBOMGolden(t *testing.T) {
 	}
 }
 
-// withMeta are options with all that nixpkgs can say about nginx in tiny.
+// withMeta returns options with all kinds of metadata for the nginx in tiny.
 func withMeta(c *closure.Closure) SBOMOptions {
 	m := &nixbuild.Meta{
 		Name: "nginx", Description: "Reverse proxy <and> server", Homepages: []string{"javascript:alert(1)", "https://nginx.org"},
@@ -90,7 +90,7 @@ func withMeta(c *closure.Closure) SBOMOptions {
 	return SBOMOptions{System: "x86_64-linux", Meta: map[closure.StorePath]*nixbuild.Meta{c.Paths[1].Path: m, c.Paths[2].Path: unfree}}
 }
 
-// TestSBOMMeta pins the documents with what nixpkgs says.
+// TestSBOMMeta compares documents that contain metadata from nixpkgs with golden files.
 func TestSBOMMeta(t *testing.T) {
 	c := tiny(t)
 	o := withMeta(c)
@@ -137,8 +137,8 @@ func TestSBOMTable(t *testing.T) {
 	golden.Check(t, "tiny.table.txt", b.Bytes())
 }
 
-// TestSBOMDeterministic checks that a document does not depend on the order of a source's
-// answers. If an input changes, the identifier of the document must change too.
+// TestSBOMDeterministic checks that a document does not depend on the order in which a source
+// lists paths. It also checks that the identifier of the document changes with each input.
 func TestSBOMDeterministic(t *testing.T) {
 	c := sample(t, "sample-x86_64-linux")
 	mixed := slices.Clone(c.Paths)
@@ -192,8 +192,8 @@ func TestSBOMRefuses(t *testing.T) {
 	}
 }
 
-// TestSPDXReads checks that the library of the SPDX project can read the document and finds
-// the closure in it.
+// TestSPDXReads checks that the SPDX project's library can read the document and that the
+// document contains the closure.
 func TestSPDXReads(t *testing.T) {
 	for _, name := range samples {
 		c := sample(t, name)
@@ -252,7 +252,7 @@ func TestCycloneDXReads(t *testing.T) {
 		}
 		refs := 0
 		for _, d := range (*bom.Dependencies)[1:] {
-			if d.Dependencies != nil { // absent if there are none
+			if d.Dependencies != nil { // the field is absent if there are no dependencies
 				refs += len(*d.Dependencies)
 			}
 		}

@@ -17,21 +17,22 @@ import (
 	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
-// meta returns the metadata of a store path in nixpkgs, nil if it is unknown.
+// meta returns the metadata of a store path in nixpkgs, or nil if it is unknown.
 func (o *SBOMOptions) meta(p closure.StorePath) *nixbuild.Meta { return o.Meta[p] }
 
-// hashMeta writes all metadata of the paths of c, for [contentID].
+// hashMeta writes all metadata of the paths of c to w, for [contentID].
 func (o *SBOMOptions) hashMeta(w io.Writer, c *closure.Closure) {
 	for i := range c.Paths {
 		if m := o.meta(c.Paths[i].Path); m != nil {
-			data, _ := json.Marshal(m) // cannot fail for a struct of strings
+			data, _ := json.Marshal(m) // encoding cannot fail for a struct of strings
 			fmt.Fprintf(w, "meta %s %s\n", c.Paths[i].Path, data)
 		}
 	}
 }
 
-// spdxLicense returns the licences as an SPDX expression. A list in nixpkgs means
-// that each of them applies to a part. ok is false if one has no SPDX identifier.
+// spdxLicense returns the licences of a package as an SPDX expression. If nixpkgs lists
+// several licences, each of them applies to a part of the package. ok is false if one of them
+// has no SPDX identifier.
 func spdxLicense(m *nixbuild.Meta) (expression string, ok bool) {
 	if m == nil || len(m.Licenses) == 0 {
 		return "", false
@@ -48,8 +49,8 @@ func spdxLicense(m *nixbuild.Meta) (expression string, ok bool) {
 	return strings.Join(ids, " AND "), true
 }
 
-// spdxLicenseID reports whether s can be an identifier in an expression (SPDX 2.3,
-// annex D: letters, digits, dots and dashes).
+// spdxLicenseID reports whether s can be an identifier in an SPDX expression (SPDX 2.3, annex
+// D: letters, digits, dots and dashes).
 func spdxLicenseID(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '-' || r == '+')
@@ -78,8 +79,8 @@ func licenseNames(m *nixbuild.Meta) string {
 	return strings.Join(all, ", ")
 }
 
-// homepage returns the first homepage that is a web URL. A document must not contain
-// any other URI there, and flakes can contain anything.
+// homepage returns the first homepage that is a web URL. A document must not contain other
+// URIs in this place, and the metadata of a flake can contain any text.
 func homepage(m *nixbuild.Meta) string {
 	for _, h := range m.Homepages {
 		if u, err := url.Parse(h); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" {
@@ -89,7 +90,7 @@ func homepage(m *nixbuild.Meta) string {
 	return ""
 }
 
-// cpe returns the CPE if it has the form of CPE 2.3.
+// cpe returns the CPE of a package if it has the form of CPE 2.3.
 func cpe(m *nixbuild.Meta) string {
 	if strings.HasPrefix(m.CPE, "cpe:2.3:") && strings.Count(m.CPE, ":") >= 12 && !strings.ContainsFunc(m.CPE, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return m.CPE
@@ -97,7 +98,7 @@ func cpe(m *nixbuild.Meta) string {
 	return ""
 }
 
-// maintainer returns a maintainer as "Name (email)".
+// maintainer formats a maintainer as "Name (email)".
 func maintainer(m nixbuild.Maintainer) string {
 	if m.Email == "" {
 		return m.Name
@@ -189,7 +190,7 @@ func (o *SBOMOptions) cdxVulnerabilities(c *closure.Closure) *[]cdx.Vulnerabilit
 	return &all
 }
 
-// fixed is a CVE with the paths whose packages have a patch for it.
+// fixed holds a CVE and the paths whose packages contain a patch for it.
 type fixed struct {
 	cve     string
 	patches []string
@@ -200,7 +201,7 @@ func (f *fixed) note() string {
 	return "nixpkgs applies a patch that is named after it: " + strings.Join(f.patches, ", ")
 }
 
-// fixes lists the CVEs in the names of patches, sorted.
+// fixes finds the CVEs in the names of patches, and returns them sorted.
 func (o *SBOMOptions) fixes(c *closure.Closure) (all []fixed) {
 	index := map[string]int{}
 	for i := range c.Paths {
@@ -226,10 +227,10 @@ func (o *SBOMOptions) fixes(c *closure.Closure) (all []fixed) {
 	return all
 }
 
-// FormatOpenVEX is a separate document: it lists the vulnerabilities that are fixed.
+// FormatOpenVEX is a separate document that lists fixed vulnerabilities.
 const FormatOpenVEX = "openvex"
 
-// openVEX is a document of OpenVEX 0.2.0 (github.com/openvex/spec).
+// openVEX is an OpenVEX document of version 0.2.0 (github.com/openvex/spec).
 type openVEX struct {
 	Context    string             `json:"@context"`
 	ID         string             `json:"@id"`
@@ -255,8 +256,8 @@ type openVEXProduct struct {
 	Identifiers map[string]string `json:"identifiers"`
 }
 
-// writeOpenVEX writes which CVEs the packages of c have fixes for, according to the
-// names of their patches. It makes no statement about other vulnerabilities.
+// writeOpenVEX lists the CVEs that are fixed in packages of c, according to the names of the
+// packages' patches. The document states nothing about other vulnerabilities.
 func writeOpenVEX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	doc := openVEX{
 		Context:    "https://openvex.dev/ns/v0.2.0",

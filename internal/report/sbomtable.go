@@ -9,10 +9,10 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// FormatTable is a table for people. It is not a document that can be attached.
+// FormatTable is a table for people. It cannot be attached to an image.
 const FormatTable = "table"
 
-// WriteSBOMTable writes the packages of c as a table, sorted by name. It has the same
+// WriteSBOMTable writes the packages of c as a table, sorted by name. The table has the same
 // entries as a document.
 func WriteSBOMTable(p *terminal.Printer, c *closure.Closure, o SBOMOptions) error {
 	var rows [][]string

@@ -13,10 +13,11 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// spdxNamespace is the prefix of document namespaces. These URLs need not exist.
+// spdxNamespace is the prefix of document namespaces. SPDX does not require these URLs to
+// exist.
 const spdxNamespace = "https://github.com/nixoci/nixoci/spdx/"
 
-const noAssertion = "NOASSERTION" // a closure has no record of licences
+const noAssertion = "NOASSERTION" // noAssertion stands for an unknown licence. A closure has no record of licences.
 
 // writeSPDX writes c as SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/). The document
 // describes the roots.
@@ -77,8 +78,8 @@ func writeSPDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	return spdxjson.Write(doc, w, spdxjson.Indent("  "), spdxjson.EscapeHTML(false))
 }
 
-// spdxID makes an ID that is unique because it has the store path's hash. SPDX allows
-// letters, digits, dots and dashes.
+// spdxID makes the ID of a path's package. The ID is unique because it contains the hash of
+// the store path. SPDX allows letters, digits, dots and dashes in an ID.
 func spdxID(p closure.StorePath) string {
 	return "Package-" + p.Hash() + "-" + strings.Map(func(r rune) rune {
 		switch {
@@ -128,8 +129,8 @@ func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
 	return out
 }
 
-// spdxInit returns the packages nixoci-init and Go's standard library. library is nil if
-// the compiler of the program is unknown.
+// spdxInit returns one package for nixoci-init and one for Go's standard library. library is
+// nil if the compiler of nixoci-init is unknown.
 func spdxInit(o SBOMOptions) (init, library *v2_3.Package) {
 	url, program := initPackage(o)
 	init = spdxDescribed("Package-"+initName, initName, program.Version, url)
@@ -143,7 +144,7 @@ func spdxInit(o SBOMOptions) (init, library *v2_3.Package) {
 	return init, library
 }
 
-// spdxBase returns one package for the whole base image.
+// spdxBase returns one package that stands for the whole base image.
 func spdxBase(b *manifest.BaseInfo) *v2_3.Package {
 	name, url := basePackage(b)
 	base := spdxDescribed("Package-base-image", name, b.Digest.String(), url)
@@ -152,7 +153,7 @@ func spdxBase(b *manifest.BaseInfo) *v2_3.Package {
 	return base
 }
 
-// spdxDescribed returns a package that is not a store path.
+// spdxDescribed returns a package for software that is not a store path.
 func spdxDescribed(id, name, version, purl string) *v2_3.Package {
 	return &v2_3.Package{
 		PackageName:               name,

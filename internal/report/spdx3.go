@@ -15,18 +15,18 @@ const FormatSPDX3 = "spdx3"
 const (
 	spdx3Context = "https://spdx.org/rdf/3.0.1/spdx-context.jsonld"
 	spdx3Version = "3.0.1"
-	spdx3Info    = "_:creationInfo" // all elements share it
+	spdx3Info    = "_:creationInfo" // all elements refer to this one
 )
 
-// spdx3 collects the elements of a document. SPDX's own Go library for version 3 has no
-// release yet, so the JSON-LD is written here: an element is an object with the names that
-// the context file of SPDX defines.
+// spdx3 collects the elements of a document. SPDX's own Go library has no release for version
+// 3 yet, so nixoci writes the JSON-LD itself. An element is an object. The context file of
+// SPDX defines the names of its fields.
 type spdx3 struct {
-	prefix   string // of each identifier
+	prefix   string // prefix of each identifier
 	graph    []map[string]any
-	elements []string // their identifiers
+	elements []string // identifiers of the elements
 	licenses map[string]string
-	n        int // relationships
+	n        int // number of relationships
 }
 
 // add adds an element and returns its identifier.
@@ -43,7 +43,7 @@ func (d *spdx3) add(kind, id string, fields map[string]any) string {
 	return iri
 }
 
-// relate adds a relationship of the type kind.
+// relate adds a relationship between elements. kind is the type of the relationship.
 func (d *spdx3) relate(from, kind string, to []string, fields map[string]any) {
 	d.n++
 	all := map[string]any{"from": from, "relationshipType": kind, "to": to}
@@ -57,7 +57,8 @@ func (d *spdx3) relate(from, kind string, to []string, fields map[string]any) {
 	d.add(class, fmt.Sprintf("Relationship-%d", d.n), all)
 }
 
-// license relates from to the licence expression, which is one element for all packages.
+// license relates the element from to a licence expression. All packages with the same
+// expression share one element for it.
 func (d *spdx3) license(from, expression string) {
 	id, ok := d.licenses[expression]
 	if !ok {
@@ -72,9 +73,9 @@ func spdx3Hash(hexadecimal string) []map[string]any {
 	return []map[string]any{{"type": "Hash", "algorithm": "sha256", "hashValue": strings.TrimPrefix(hexadecimal, "sha256:")}}
 }
 
-// writeSPDX3 writes c as SPDX 3.0.1 (https://spdx.github.io/spdx-spec/v3.0.1/). It has the
-// same packages as SPDX 2.3. The list of what a package depends on is complete, because
-// references are what Nix found in its files.
+// writeSPDX3 writes c as SPDX 3.0.1 (https://spdx.github.io/spdx-spec/v3.0.1/). The document
+// has the same packages as SPDX 2.3. It marks the dependencies of each package as complete,
+// because the references of a store path are all store paths that Nix found in its files.
 func writeSPDX3(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	d := &spdx3{prefix: spdxNamespace + contentID(c, FormatSPDX3, o), licenses: map[string]string{}}
 	name := subject(c)
@@ -137,12 +138,13 @@ func writeSPDX3(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	return e.Encode(map[string]any{"@context": spdx3Context, "@graph": append([]map[string]any{info}, d.graph...)})
 }
 
-// dataLicense is the licence of the document itself, which SPDX prescribes.
+// dataLicense adds the licence of the document itself, which SPDX prescribes, and returns its
+// identifier.
 func (d *spdx3) dataLicense() string {
 	return d.add("simplelicensing_LicenseExpression", "DataLicense", map[string]any{"simplelicensing_licenseExpression": "CC0-1.0"})
 }
 
-// spdx3Profiles lists the profiles to which the document conforms.
+// spdx3Profiles lists the SPDX profiles to which the document conforms.
 func spdx3Profiles(o SBOMOptions) []string {
 	profiles := []string{"core", "software", "simpleLicensing"}
 	if o.Meta != nil {
@@ -173,7 +175,7 @@ func (o *SBOMOptions) spdx3Package(p *closure.Info) map[string]any {
 	return fields
 }
 
-// addOthers adds nixoci-init and a base image, and returns the identifiers of both.
+// addOthers adds nixoci-init and the base image, and returns their identifiers.
 func (d *spdx3) addOthers(o SBOMOptions) (roots []string) {
 	if o.Init != "" {
 		url, program := initPackage(o)

@@ -11,7 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// deltaText formats n with its sign.
+// deltaText formats n with a plus or minus sign.
 func deltaText(n int64) string {
 	switch {
 	case n < 0:
@@ -29,7 +29,7 @@ func percent(part, whole int64) string {
 	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
 }
 
-// shortDigest shortens a digest for people.
+// shortDigest shortens a digest for the output.
 func shortDigest(d string) string {
 	algorithm, hex, ok := strings.Cut(d, ":")
 	if !ok || len(hex) < 12 {
@@ -38,7 +38,7 @@ func shortDigest(d string) string {
 	return algorithm + ":" + hex[:12]
 }
 
-// names lists the names of paths, at most n of them.
+// names lists the names of at most n of the paths.
 func names(paths []closure.StorePath, n int) string {
 	var all []string
 	for _, p := range paths {
@@ -55,14 +55,14 @@ func list(all []string, n int) string {
 	return strings.Join(all, ", ")
 }
 
-// Bounds of what one line lists. --all turns them off.
+// One line of output lists at most this many names. The flag --all removes these limits.
 const (
 	maxNames   = 4
 	maxRebuilt = 12
 	maxPulled  = 20
 )
 
-// WriteText writes d for people. With all, it lists everything instead of a summary.
+// WriteText writes d for people. If all is true, it lists everything instead of a summary.
 func (d *Diff) WriteText(p *terminal.Printer, all bool) error {
 	p.Printf("%s → %s\n", d.A, d.B)
 	for i := range d.Platforms {
@@ -132,7 +132,7 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 func (pd *PlatformDiff) writeCauses(p *terminal.Printer, all bool) {
 	causes := pd.Causes
 	if k := slices.IndexFunc(causes, func(c Cause) bool { return c.Rebuilt == 0 }); k >= 0 {
-		causes = causes[:k] // the list of changed packages has the others
+		causes = causes[:k] // the list of changed packages contains the remaining causes
 	}
 	for i, c := range causes {
 		if i == 0 {
@@ -151,7 +151,7 @@ func versionList(versions []string) string {
 	var out []string
 	for _, v := range versions {
 		if v == "" {
-			v = "ε" // nix store diff-closures shows a name without a version this way too
+			v = "ε" // nix store diff-closures also prints ε for a name without a version
 		}
 		out = append(out, v)
 	}
@@ -183,7 +183,8 @@ func (pull *PullCost) writeLayers(p *terminal.Printer, all bool) {
 	}
 }
 
-// why tells what is new in the layer, with at most n names. If n is 0, it lists all names.
+// why describes what is new in the layer, with at most n names. If n is 0, it lists all
+// names.
 func (l *PulledLayer) why(n int) string {
 	switch {
 	case len(l.Because) > 0:
