@@ -20,7 +20,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Kind is an engine, by the name of its program.
+// Kind names an engine. It is the name of the engine's program.
 type Kind string
 
 // The engines.
@@ -29,11 +29,11 @@ const (
 	Podman Kind = "podman"
 )
 
-// maxKept bounds the memory for layers that the engine is about to pull. The layers that a
-// developer's change affects are mostly smaller.
+// maxKept limits the memory for layers that the engine is about to pull. Most layers that a
+// developer's change affects are smaller.
 const maxKept = 64 << 20 // bytes
 
-// schemes are the names that skopeo and other tools have for the stores of the engines.
+// schemes contains the names that skopeo and other tools use for the stores of the engines.
 var schemes = map[string]Kind{"docker-daemon": Docker, "containers-storage": Podman}
 
 // IsDestination reports whether s names the store of an engine.
@@ -63,30 +63,31 @@ func ParseName(s string) (string, error) {
 	return strings.TrimSuffix(s, ":"+ref.TagStr()) + ":" + ref.TagStr(), nil
 }
 
-// Engine puts an image into the store of an engine. The image appears with Commit.
+// Engine puts an image into the store of Docker or podman. The image appears there when
+// Commit is called.
 type Engine struct {
 	kind    Kind
-	program string // for tests; the kind's name otherwise
+	program string // name of the kind; tests set another program
 
-	// Platform is the platform to pull, of an image that has several: os/arch or
+	// Platform is the platform to pull from an image for several platforms: os/arch or
 	// os/arch/variant.
 	Platform string
 
-	// Warn, if not nil, is told why the engine got an archive.
+	// Warn, if not nil, is called with the reason if the engine got an archive.
 	Warn func(error)
 
 	mu        sync.Mutex
 	layers    map[digest.Digest]*layer
-	order     []digest.Digest // of the layers as they came
+	order     []digest.Digest // of the layers, in the order in which they were added
 	manifests map[digest.Digest]oci.Blob
 	blobs     map[digest.Digest]oci.Blob
 	top       digest.Digest
 	names     []string
 	kept      int64 // bytes of layers in memory
 	pulled    Pulled
-	making    int           // layers that are made for the engine now
-	madeSince time.Time     // when the first of them began
-	made      time.Duration // while at least one was made
+	making    int           // number of layers that are being made for the engine
+	madeSince time.Time     // when making became more than 0
+	made      time.Duration // how long making was more than 0
 }
 
 var (
@@ -98,10 +99,10 @@ var (
 type layer struct {
 	ocispec.Descriptor
 	pack oci.PackFunc
-	data []byte // nil: pack makes it again
+	data []byte // if nil, pack makes the bytes again
 }
 
-// New returns a destination for an engine of that kind.
+// New returns a destination for the engine of this kind.
 func New(kind Kind) *Engine {
 	return &Engine{kind: kind, program: string(kind), layers: map[digest.Digest]*layer{}, manifests: map[digest.Digest]oci.Blob{}, blobs: map[digest.Digest]oci.Blob{}}
 }
@@ -109,8 +110,8 @@ func New(kind Kind) *Engine {
 // Name returns the engine's name for messages.
 func (e *Engine) Name() string { return string(e.kind) }
 
-// Resolve implements [oci.Destination]. The engine is not asked: an image that it has
-// takes no more than the request for its digest.
+// Resolve implements [oci.Destination]. It does not ask the engine and finds nothing. If the
+// engine already has the image, the pull needs only a request for the image's digest.
 func (e *Engine) Resolve(context.Context, string) (ocispec.Descriptor, error) {
 	return ocispec.Descriptor{}, oci.ErrNotFound
 }
@@ -136,10 +137,10 @@ func (e *Engine) add(l *layer) {
 	}
 }
 
-// PutLayer implements [oci.Destination]. It packs the layer to learn its digest. A small
-// layer, such as the one that a developer has just changed, stays in memory. Another one is
-// packed again when the engine asks for it, because that takes less time than writing it
-// to a file and reading it.
+// PutLayer implements [oci.Destination]. It packs the layer to compute the digest. A small
+// layer, such as one that a developer has just changed, stays in memory. A larger layer is
+// packed again when the engine asks for it. This takes less time than writing the layer to a
+// file and reading it.
 func (e *Engine) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
 	k := &keeper{engine: e}
 	packed, err := pack(ctx, k)
@@ -158,7 +159,7 @@ func (e *Engine) PutLayer(ctx context.Context, want *layers.Packed, pack oci.Pac
 	return packed, nil
 }
 
-// keeper keeps what is written to it while the engine's layers have room in memory.
+// keeper keeps the bytes that are written to it, until the layers in memory exceed maxKept.
 type keeper struct {
 	engine *Engine
 	data   bytes.Buffer
@@ -182,7 +183,7 @@ func (k *keeper) Write(p []byte) (int, error) {
 	return k.data.Write(p)
 }
 
-// drop gives back the memory.
+// drop removes the bytes from memory.
 func (k *keeper) drop() {
 	k.engine.mu.Lock()
 	k.engine.kept -= int64(k.data.Len())
@@ -212,12 +213,12 @@ func (e *Engine) PutManifest(_ context.Context, b oci.Blob, tag string) error {
 	return nil
 }
 
-// Commit implements [oci.Destination]: the engine pulls the image and names it.
+// Commit implements [oci.Destination]. The engine pulls the image and gives it its names.
 func (e *Engine) Commit(ctx context.Context) error {
 	if e.top == "" {
 		return errors.New("load: the image has no name")
 	}
-	slices.Sort(e.names) // tags come concurrently
+	slices.Sort(e.names) // tags are put concurrently, in any order
 	if _, err := e.lookup(); err != nil {
 		return err
 	}
@@ -234,14 +235,14 @@ func (e *Engine) Commit(ctx context.Context) error {
 	return nil
 }
 
-// Pulled is what the engine has asked for.
+// Pulled describes what the engine has pulled.
 type Pulled struct {
 	Layers int
 	Bytes  int64
-	Time   time.Duration // that the engine's programs ran while nixoci did not make a layer
+	Time   time.Duration // how long the engine's programs ran, without the time in which nixoci made layers
 }
 
-// Pulled returns what the engine has asked for so far.
+// Pulled returns what the engine has pulled so far.
 func (e *Engine) Pulled() Pulled {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -263,7 +264,7 @@ func (e *Engine) sent(l *layer) {
 	e.pulled.Bytes += l.Size
 }
 
-// makes counts the layers that are made now.
+// makes adds n to the number of layers that are being made.
 func (e *Engine) makes(n int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -278,7 +279,7 @@ func (e *Engine) makes(n int) {
 // Close implements [oci.Destination].
 func (e *Engine) Close() error { return nil }
 
-// write writes the bytes of a layer, and checks that they are those of its digest.
+// write writes the bytes of a layer, and checks them against its digest.
 func (l *layer) write(ctx context.Context, w io.Writer) (layers.Packed, error) {
 	if l.data != nil {
 		_, err := w.Write(l.data)

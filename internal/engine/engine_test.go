@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is an engine of tests and what it has.
+// world is an engine for tests, and the content of its store.
 type world struct {
 	t   *testing.T
 	dir string
@@ -63,11 +63,11 @@ func (w *world) read(file string) string {
 	return string(data)
 }
 
-// layer is a layer of so many bytes, and counts how often it is made.
+// testLayer is a layer that counts how often it is made.
 type testLayer struct {
 	data  []byte
 	made  atomic.Int64
-	wrong bool // it is made of other bytes than before
+	wrong bool // if true, the layer is made with other bytes than before
 }
 
 func newLayer(size int, seed uint64) *testLayer {
@@ -101,8 +101,8 @@ func blobOf(t *testing.T, mediaType string, v any) oci.Blob {
 	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}
 }
 
-// put puts an image of these layers, of which the engine knows some by their digests
-// alone.
+// put puts an image with these layers. The digests of the layers in offered are known, those
+// of made are not.
 func (w *world) put(e *Engine, offered, made []*testLayer, tags ...string) error {
 	w.t.Helper()
 	ctx := w.t.Context()
@@ -140,8 +140,9 @@ func (w *world) put(e *Engine, offered, made []*testLayer, tags ...string) error
 	return e.Commit(ctx)
 }
 
-// An engine asks for the layers that it lacks. A layer that is known is made only then, and
-// once; a small one that had to be made is not made again.
+// TestPull: the engine must ask only for the layers that it lacks. A layer with a known
+// digest must be made once, when the engine asks for it. A small layer that was packed for
+// its digest must not be made again.
 func TestPull(t *testing.T) {
 	for _, kind := range []Kind{Docker, Podman} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -155,7 +156,7 @@ func TestPull(t *testing.T) {
 					t.Errorf("the %s layer was made %d times", what, n)
 				}
 			}
-			if n := large.made.Load(); n != 2 { // once for its digest
+			if n := large.made.Load(); n != 2 { // once to compute the digest, once for the engine
 				t.Errorf("the large layer was made %d times", n)
 			}
 			if a, b := w.read("names/web_1"), w.read("names/web_2"); a != b || !strings.HasPrefix(a, "sha256:") {
@@ -165,7 +166,7 @@ func TestPull(t *testing.T) {
 			if err != nil || len(names) != 2 {
 				t.Errorf("the engine has the names %v, %v", names, err)
 			}
-			// The next image has one layer of its own.
+			// The next image has one additional layer.
 			changed := newLayer(3000, 4)
 			if err := w.put(w.open(kind), []*testLayer{known, small, large, changed}, nil, "web:1"); err != nil {
 				t.Fatal(err)
@@ -183,7 +184,7 @@ func TestPull(t *testing.T) {
 	}
 }
 
-// An engine that cannot reach this machine gets an archive.
+// TestUnreached: an engine that cannot reach this machine must get an archive.
 func TestUnreached(t *testing.T) {
 	w := newWorld(t)
 	if err := os.WriteFile(filepath.Join(w.dir, "remote"), nil, 0o666); err != nil {
@@ -207,8 +208,8 @@ func TestUnreached(t *testing.T) {
 	}
 }
 
-// A layer that is made of other bytes than before ends the pull with an error that names
-// it, and nothing has the name.
+// TestOtherContent: a layer that is made with other bytes than before must end the pull. The
+// error must name the layer, and no image may get the name.
 func TestOtherContent(t *testing.T) {
 	w := newWorld(t)
 	l := newLayer(100_000, 1)
@@ -222,7 +223,7 @@ func TestOtherContent(t *testing.T) {
 	}
 }
 
-// Who does not know the repository sees nothing.
+// TestServer: a client that does not know the name of the repository must get nothing.
 func TestServer(t *testing.T) {
 	e := New(Docker)
 	l := newLayer(10, 1)

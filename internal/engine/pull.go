@@ -26,18 +26,20 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// unreachedError says that the engine did not come to the address where the image is.
+// unreachedError means that the engine did not connect to the address where nixoci serves the
+// image.
 type unreachedError struct{ error }
 
-// pull serves the image until the engine has pulled it, and gives it its names.
+// pull serves the image until the engine has pulled it. Then it gives the image its names.
 func (e *Engine) pull(ctx context.Context) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return &unreachedError{err}
 	}
-	// Other users of this machine can connect, but do not know the repository.
+	// Other users of this machine can connect, but they do not know the name of the
+	// repository.
 	secret := make([]byte, 16)
-	_, _ = rand.Read(secret) // it never fails
+	_, _ = rand.Read(secret) // rand.Read never fails
 	repository := "nixoci/" + hex.EncodeToString(secret)
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -49,7 +51,7 @@ func (e *Engine) pull(ctx context.Context) error {
 		ErrorLog:          log.New(io.Discard, "", 0), // Docker tries https first
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
-	task.Go(func() { _ = srv.Serve(listener) }) // it returns at Close
+	task.Go(func() { _ = srv.Serve(listener) }) // Serve returns at Close
 	defer srv.Close()
 
 	from := listener.Addr().String() + "/" + repository + "@" + e.top.String()
@@ -60,11 +62,11 @@ func (e *Engine) pull(ctx context.Context) error {
 		return err
 	}
 	err = e.tag(ctx, from)
-	// The name with the address goes also if somebody has pressed Ctrl-C.
+	// Remove the name with the address even if the user has pressed Ctrl-C.
 	return errors.Join(err, e.run(context.WithoutCancel(ctx), nil, nil, "rmi", from))
 }
 
-// tag gives the image its names.
+// tag gives the pulled image its names.
 func (e *Engine) tag(ctx context.Context, from string) error {
 	for _, name := range e.names {
 		if err := e.run(ctx, nil, nil, "tag", from, name); err != nil {
@@ -85,7 +87,7 @@ func (e *Engine) pullLine(from string) []string {
 	return append(line, from)
 }
 
-// load gives the engine an archive with all layers.
+// load gives the engine an archive that contains all layers.
 func (e *Engine) load(ctx context.Context) error {
 	r, w := io.Pipe()
 	defer r.Close()
@@ -132,10 +134,10 @@ func (e *Engine) lookup() (string, error) {
 	return program, nil
 }
 
-// grace is how long the engine's program has to end after an interrupt.
+// grace is how long the engine's program may run after an interrupt before it is killed.
 const grace = 5 * time.Second
 
-// run runs the engine's program. Its error has what the program said.
+// run runs the engine's program. If the program fails, the error contains its messages.
 func (e *Engine) run(ctx context.Context, stdin io.Reader, stdout io.Writer, args ...string) error {
 	program, err := e.lookup()
 	if err != nil {
@@ -171,10 +173,10 @@ func (e *Engine) OwnPlatform(ctx context.Context) (string, error) {
 	return strings.TrimSpace(out.String()), err
 }
 
-// tail keeps the end of what is written to it.
+// tail keeps the last bytes that were written to it.
 type tail struct{ text []byte }
 
-const tailSize = 2000 // bytes; an engine's error is a line or two
+const tailSize = 2000 // bytes; an error of an engine has one or two lines
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.text = append(t.text, p...)
@@ -189,7 +191,7 @@ func (t *tail) Write(p []byte) (int, error) {
 type server struct {
 	engine     *Engine
 	repository string
-	asked      atomic.Bool // somebody who knows the repository
+	asked      atomic.Bool // a client that knows the repository has sent a request
 	failed     func(error)
 }
 
@@ -232,7 +234,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 
 func reply(w http.ResponseWriter, mediaType string, d digest.Digest, data []byte) {
 	head(w, mediaType, d, int64(len(data)))
-	_, _ = w.Write(data) // whoever asked is gone
+	_, _ = w.Write(data) // an error means that the client is gone
 }
 
 func head(w http.ResponseWriter, mediaType string, d digest.Digest, size int64) {
@@ -241,8 +243,8 @@ func head(w http.ResponseWriter, mediaType string, d digest.Digest, size int64) 
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 }
 
-// layer sends a layer. If it cannot be made, the engine would ask again and again: so the
-// pull ends.
+// layer sends a layer. If the layer cannot be made, the engine would ask for it again and
+// again. So layer then ends the pull.
 func (s *server) layer(w http.ResponseWriter, q *http.Request, l *layer) {
 	head(w, "application/octet-stream", l.Digest, l.Size)
 	if q.Method == http.MethodHead {
@@ -262,7 +264,7 @@ func (s *server) layer(w http.ResponseWriter, q *http.Request, l *layer) {
 	}
 }
 
-// response remembers whether the engine went away.
+// response records whether writing to the engine failed.
 type response struct {
 	w   io.Writer
 	err error

@@ -23,15 +23,14 @@ type Artifact struct {
 	Annotations map[string]string // annotations of the artifact's manifest
 }
 
-// MaxArtifact is the size limit for reading an attached document. The SBOM of 5,000 store
-// paths takes some 12 MB.
+// MaxArtifact is the size limit for an attached document. The SBOM of 5,000 store paths takes
+// about 12 MB.
 const MaxArtifact = limit.Artifact
 
-// Referrers is implemented by sources that know which documents are attached to a
-// manifest.
+// Referrers is implemented by sources that can list the documents attached to a manifest.
 type Referrers interface {
-	// Referrers lists the manifests whose subject is subject, sorted by artifact type and
-	// then digest. An empty list is not an error.
+	// Referrers lists the manifests whose field subject contains the digest subject, sorted
+	// by artifact type and then by digest. An empty list is not an error.
 	Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error)
 }
 
@@ -60,8 +59,8 @@ func ParseReferrers(data []byte) ([]ocispec.Descriptor, error) {
 	return index.Manifests, nil
 }
 
-// SortReferrers sorts the list, so that it does not depend on the order of attaching, and
-// removes duplicates.
+// SortReferrers sorts the list, so that the result does not depend on the order in which
+// documents were attached. It also removes duplicates.
 func SortReferrers(all []ocispec.Descriptor) []ocispec.Descriptor {
 	slices.SortStableFunc(all, func(a, b ocispec.Descriptor) int {
 		return cmp.Or(cmp.Compare(a.ArtifactType, b.ArtifactType), cmp.Compare(a.Digest, b.Digest))
@@ -69,13 +68,14 @@ func SortReferrers(all []ocispec.Descriptor) []ocispec.Descriptor {
 	return slices.CompactFunc(all, func(a, b ocispec.Descriptor) bool { return a.Digest == b.Digest })
 }
 
-// GetArtifact reads an attached document. d is a descriptor from the Referrers of
-// subject. GetArtifact checks that the document refers to subject, not its content.
+// GetArtifact reads an attached document. d is a descriptor from the Referrers of subject.
+// GetArtifact checks that the document refers to subject. It does not check the document's
+// content.
 func GetArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor) (Artifact, error) {
 	return GetArtifactUpTo(ctx, src, subject, d, MaxArtifact)
 }
 
-// GetArtifactUpTo is GetArtifact with another size limit.
+// GetArtifactUpTo does the same as GetArtifact with another size limit.
 func GetArtifactUpTo(ctx context.Context, src Reader, subject digest.Digest, d ocispec.Descriptor, limit int64) (Artifact, error) {
 	a, err := getArtifact(ctx, src, subject, d, limit)
 	if err != nil {
@@ -106,7 +106,7 @@ func getArtifact(ctx context.Context, src Reader, subject digest.Digest, d ocisp
 		return Artifact{}, err
 	}
 	defer rc.Close()
-	// The size is known. A growing buffer would need twice the memory.
+	// Allocate the exact size. A growing buffer would need twice the memory.
 	data := make([]byte, m.Layers[0].Size)
 	if _, err := io.ReadFull(rc, data); err != nil {
 		return Artifact{}, err

@@ -15,24 +15,25 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Blob is a small blob that is held in memory: a config, manifest or index.
+// Blob is a small blob in memory: a config, manifest or index.
 type Blob struct {
 	Descriptor ocispec.Descriptor
 	Data       []byte
 }
 
-// ErrSchema1 says that a manifest is of a kind that is no longer in use.
+// ErrSchema1 means that a manifest uses Docker's schema 1, which is no longer in use.
 var ErrSchema1 = errors.New("a manifest of Docker's old schema 1, which nixoci does not support")
 
 // CheckManifest checks a manifest or index that was read, and computes its descriptor. It
-// compares the digest with want, unless want is unknown or of another algorithm.
+// compares the digest with want. It does not compare if want is not a digest or uses another
+// algorithm.
 func CheckManifest(data []byte, mediaType string, want digest.Digest) (Blob, error) {
 	var doc struct {
 		SchemaVersion int
 		MediaType     string
 	}
 	err := json.Unmarshal(data, &doc)
-	if err == nil && doc.SchemaVersion == 1 { // its digest is that of a part of it
+	if err == nil && doc.SchemaVersion == 1 { // the digest of such a manifest covers only a part of it
 		return Blob{}, ErrSchema1
 	}
 	d := digest.FromBytes(data)
@@ -43,12 +44,12 @@ func CheckManifest(data []byte, mediaType string, want digest.Digest) (Blob, err
 		return Blob{}, ContentErrorf("not a manifest: %v", err)
 	}
 	if doc.MediaType != "" {
-		mediaType = doc.MediaType // the digest covers this one
+		mediaType = doc.MediaType // prefer the media type in the document, because the digest covers it
 	}
 	return Blob{Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}, Data: data}, nil
 }
 
-// blobReader checks a blob while it is read.
+// blobReader checks the bytes of a blob while they are read.
 type blobReader struct {
 	rc   io.ReadCloser
 	op   string
@@ -58,8 +59,9 @@ type blobReader struct {
 	err  error
 }
 
-// CheckBlob returns a reader of the blob d that checks the bytes from rc. Errors begin
-// with op. io.EOF comes only after all bytes were read and their digest was right.
+// CheckBlob returns a reader of rc that checks that the bytes are those of the blob d. Errors
+// begin with op. The reader returns io.EOF only after all bytes were read and their digest
+// was right.
 func CheckBlob(rc io.ReadCloser, op string, d ocispec.Descriptor) io.ReadCloser {
 	return &blobReader{rc: rc, op: op, want: d, hash: sha256.New()}
 }
@@ -94,7 +96,7 @@ func (b *blobReader) Close() error { return b.rc.Close() }
 // default, and the spec's recommendation: 4 MiB).
 const MaxManifest = limit.Manifest
 
-// CountingWriter counts the written bytes, and remembers the first error.
+// CountingWriter counts the written bytes, and records the first error.
 type CountingWriter struct {
 	W   io.Writer
 	N   int64

@@ -11,37 +11,36 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// ErrNotFound means that there is no manifest or blob with this name or digest.
+// ErrNotFound means that no manifest or blob has this name or digest.
 var ErrNotFound = errors.New("not found")
 
-// ErrOtherContent means that a packed layer has another digest than the one that was
-// claimed.
+// ErrOtherContent means that a packed layer has another digest than the recorded one.
 var ErrOtherContent = errors.New("its content differs from the recorded one")
 
 // ErrMissingBlob means that a destination refused a manifest, probably because it lacks a
 // blob that the manifest lists.
 var ErrMissingBlob = errors.New("a blob is missing")
 
-// PackFunc writes a blob's bytes to w and returns their digests and sizes. It can be
-// called again and then writes the same bytes. After an error the destination must
-// discard the written bytes.
+// PackFunc writes a blob's bytes to w and returns their digests and sizes. It can be called
+// several times and always writes the same bytes. After an error the destination must discard
+// the written bytes.
 type PackFunc func(ctx context.Context, w io.Writer) (layers.Packed, error)
 
 // Destination stores an image. Its methods may be called concurrently. PutManifest may be
-// called only when all blobs of the manifest are stored. Some destinations (a layout, an
-// archive) hold their blobs back: they show nothing before Commit.
+// called only after all blobs of the manifest were stored. Some destinations (a layout, an
+// archive) keep their blobs in a temporary directory: nothing is visible before Commit.
 type Destination interface {
 	// Resolve returns the descriptor (media type, digest, size) for a tag, or ErrNotFound
 	// if there is no such tag.
 	Resolve(ctx context.Context, tag string) (ocispec.Descriptor, error)
 
-	// HasBlob reports whether the destination has a blob. A registry may mount the blob
-	// from another repository to get it.
+	// HasBlob reports whether the destination stores a blob. A registry may mount the blob
+	// from another repository and then report true.
 	HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error)
 
-	// PutLayer runs pack and stores the bytes that it writes, in a single pass. If the
-	// transfer breaks, it calls pack again. If want is not nil, the digest is already
-	// known, and another result gives [ErrOtherContent].
+	// PutLayer calls pack and stores the bytes that pack writes, in a single pass. If the
+	// transfer breaks, it calls pack again. If want is not nil, the layer's digests and sizes
+	// are already known. If pack returns others, PutLayer returns [ErrOtherContent].
 	PutLayer(ctx context.Context, want *layers.Packed, pack PackFunc) (layers.Packed, error)
 
 	// PutBlob stores a config or a small layer.
@@ -51,33 +50,33 @@ type Destination interface {
 	// sets that tag.
 	PutManifest(ctx context.Context, b Blob, tag string) error
 
-	// Commit makes everything visible. Close without Commit leaves no visible files
-	// behind.
+	// Commit makes the image visible. If Close is called without Commit, no visible files
+	// remain.
 	Commit(ctx context.Context) error
 	Close() error
 }
 
-// Ordered is implemented by a destination that writes layers as they come. Its PutLayer
-// must be called for one layer after another, in the order of the manifests. Otherwise
-// the result would not be reproducible.
+// Ordered is implemented by a destination that writes layers in the order in which it gets
+// them. Its PutLayer must be called for one layer after another, in the order of the
+// manifests. Otherwise the result would not be reproducible.
 type Ordered interface{ Ordered() }
 
-// Mounter is implemented by a destination that can take a blob from another place
-// without reading it. Mount reports whether it did.
+// Mounter is implemented by a destination that can copy a blob from another place without
+// reading it. Mount reports whether it copied the blob.
 type Mounter interface {
 	Mount(ctx context.Context, d digest.Digest, from Reader) (bool, error)
 }
 
-// Metered is implemented by a destination at which each request costs time, and perhaps
-// counts against a limit. Its PutBlob needs one request less than its PutLayer.
+// Metered is implemented by a destination where each request takes time, and may count toward
+// a rate limit. Its PutBlob needs one request less than its PutLayer.
 type Metered interface{ Metered() }
 
-// Forgetful is implemented by a destination that remembers which blobs exist. After
-// Forget it asks again.
+// Forgetful is implemented by a destination that remembers which blobs exist. After Forget,
+// HasBlob asks again.
 type Forgetful interface{ Forget() }
 
-// Lazy is implemented by a destination that takes a layer only when it needs the layer's
-// bytes. Offer tells it that the layer d is what pack writes. It replaces PutLayer.
+// Lazy is implemented by a destination that reads a layer only when it needs the layer's
+// bytes. Callers use Offer instead of PutLayer. pack writes the bytes of the layer d.
 type Lazy interface {
 	Offer(d ocispec.Descriptor, pack PackFunc)
 }

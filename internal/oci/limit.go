@@ -9,12 +9,12 @@ import (
 
 const (
 	// defaultTransfers is how many layers are packed and sent at the same time. Two are
-	// enough to keep the cores busy with packing. The others help if the network is
-	// slower.
+	// enough to keep the processors busy with packing. More help if the network is slower
+	// than packing.
 	defaultTransfers = 4
 )
 
-// Transfers returns how many layers may be packed and sent at the same time: n, or a
+// Transfers returns how many layers may be packed and sent at the same time. This is n, or a
 // value for this machine if n is 0.
 func Transfers(n int) int {
 	if n > 0 {
@@ -23,8 +23,8 @@ func Transfers(n int) int {
 	return max(defaultTransfers, runtime.GOMAXPROCS(0))
 }
 
-// Acquire takes one slot of s. release gives it back. Further calls of release do
-// nothing.
+// Acquire takes one slot of s. The first call of release gives the slot back. Further calls
+// do nothing.
 func Acquire(ctx context.Context, s *semaphore.Weighted) (release func(), err error) {
 	if err := s.Acquire(ctx, 1); err != nil {
 		return nil, context.Cause(ctx)

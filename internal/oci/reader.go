@@ -11,14 +11,14 @@ import (
 // Reader reads an image from a registry, an OCI layout or an archive. Its methods may be
 // called concurrently.
 type Reader interface {
-	// GetManifest returns the manifest or index with this tag or digest, after checking
-	// it against its digest. Its error wraps [ErrNotFound] if it does not exist, and
-	// [*ContentError] if its content is wrong.
+	// GetManifest returns the manifest or index with this tag or digest. It checks the
+	// content against the digest. The error wraps [ErrNotFound] if the manifest does not
+	// exist, and [*ContentError] if its content is wrong.
 	GetManifest(ctx context.Context, tagOrDigest string) (Blob, error)
 
-	// GetBlob returns a blob as a stream that checks the bytes: io.EOF comes only after
-	// all bytes of d were read. Its error wraps [ErrNotFound] if the blob does not exist,
-	// and [*ContentError] if its content is wrong.
+	// GetBlob returns a blob as a stream that checks the bytes: io.EOF comes only after all
+	// bytes of d were read. The error wraps [ErrNotFound] if the blob does not exist, and
+	// [*ContentError] if its content is wrong.
 	GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
 }
 
@@ -37,8 +37,8 @@ type OpenedImage struct {
 	Name        string // full reference, for messages
 	TagOrDigest string // argument for GetManifest
 
-	// NoManifest means that the format has no index and no manifest. GetManifest then
-	// returns a manifest that was made from the archive's list of layers.
+	// NoManifest means that the image's format has no index and no manifest. GetManifest then
+	// returns a manifest made from the archive's list of layers.
 	NoManifest bool
 
 	Closer io.Closer
