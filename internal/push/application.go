@@ -10,25 +10,25 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// knownRoot is the cache entry for a root that is not known as a NixOS system's
-// toplevel.
+// knownRoot is the cache entry for the root of a closure. It records whether the root is an
+// application. A NixOS system whose facts are in the cache needs no such entry.
 type knownRoot struct {
 	Application bool              `json:"application"`
 	Platform    *ocispec.Platform `json:"platform,omitempty"`
 }
 
-// NamedAsSystem reports whether a path has the name that NixOS gives a toplevel.
+// NamedAsSystem reports whether the path p has the name that NixOS gives a toplevel.
 func NamedAsSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
 
-// IsApplication reports whether info's path, which r can read, is the root of an
-// application and not a NixOS system. If this machine's cache or a signed image has the
+// IsApplication reports whether info's path is the root of an application and not of a NixOS
+// system. r must be able to read the path. If this machine's cache or a signed image has the
 // answer, IsApplication opens no store file.
 func (j *Job) IsApplication(ctx context.Context, r *application.Reader, info *closure.Info) (bool, error) {
 	if _, ok := j.knownFacts(ctx, info); ok {
 		return false, nil
 	}
-	// A path with this name is read as a toplevel even if its files are wrong. The
-	// reader of toplevels then reports the fault.
+	// Read a path with this name as a toplevel, even if its files are wrong. The reader of
+	// toplevels then reports the fault.
 	if NamedAsSystem(info.Path) {
 		return false, nil
 	}
@@ -41,12 +41,12 @@ func (j *Job) IsApplication(ctx context.Context, r *application.Reader, info *cl
 	if err != nil {
 		return false, err
 	}
-	_ = j.Cache.Put(folderSystems, key, knownRoot{Application: !system}) // as in Facts, a failed write costs only time
+	_ = j.Cache.Put(folderSystems, key, knownRoot{Application: !system}) // if this write fails, the next push only takes longer
 	return !system, nil
 }
 
-// RootPlatform finds the platform of root's closure c from its files, nil if no file
-// shows one. If this machine's cache has the answer, RootPlatform reads no file.
+// RootPlatform finds the platform of root's closure c from the files. If no file shows a platform,
+// it returns nil. If this machine's cache has the answer, RootPlatform reads no file.
 func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closure.StorePath) (*ocispec.Platform, error) {
 	key, err := application.Key(c, application.Choices{Roots: []closure.StorePath{root}}, application.StartSettings{}, nil)
 	if err != nil {
@@ -69,7 +69,7 @@ func (j *Job) RootPlatform(r *application.Reader, c *closure.Closure, root closu
 	return known.Platform, nil
 }
 
-// Application returns the application of c with the job's settings. It takes it from
+// Application returns the application of c with the job's settings. It reads the application from
 // this machine's cache, or makes it from the closure's files.
 func (j *Job) Application(ctx context.Context, r *application.Reader, c *closure.Closure, choices application.Choices, platform *ocispec.Platform) (*application.Application, error) {
 	settings := application.StartSettings{Entrypoint: j.Settings.Entrypoint, User: j.Settings.User, Based: j.Base != nil}

@@ -19,16 +19,16 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// BaseImage is an image on which other images are based. It reads what its reference
-// names only once.
+// BaseImage is an image on which other images are based. The manifest or index that its reference
+// names is read only once.
 type BaseImage struct {
 	src   *oci.OpenedImage
 	name  string
 	image func(context.Context) (*manifest.BaseImage, error)
-	of    []PlatformBase // one for each platform; nil: the same for all
+	of    []PlatformBase // one entry for each platform; nil if all platforms have the same base image
 }
 
-// PlatformBase is the base image of one platform.
+// PlatformBase names the base image of one platform.
 type PlatformBase struct {
 	Platform ocispec.Platform
 	*BaseImage
@@ -37,8 +37,8 @@ type PlatformBase struct {
 // NewBaseImages returns a base image that may differ between platforms.
 func NewBaseImages(of []PlatformBase) *BaseImage { return &BaseImage{of: of} }
 
-// NewBaseImage returns the base image in src. The images based on it record name as its
-// reference. For a file, name is "".
+// NewBaseImage returns the base image in src. The images based on this image record name as its
+// reference. If src is a file, name is "".
 func NewBaseImage(src *oci.OpenedImage, name string) *BaseImage {
 	b := &BaseImage{src: src, name: name}
 	b.image = once(func(ctx context.Context) (*manifest.BaseImage, error) {
@@ -51,15 +51,15 @@ func NewBaseImage(src *oci.OpenedImage, name string) *BaseImage {
 	return b
 }
 
-// knownBase is the cache entry of a base image for one platform. It never gets out of
-// date, because its key is a digest.
+// knownBase is the cache entry of a base image for one platform. Its key is a digest, so the entry
+// never becomes outdated.
 type knownBase struct {
 	Manifest digest.Digest `json:"manifest"`
 	manifest.BaseContent
 }
 
-// For returns the base for one platform. If c has an entry for a digest, For does not
-// read that content again.
+// For returns the base for the platform p. If the cache c has an entry for a digest, For does not
+// read the content with this digest again.
 func (b *BaseImage) For(ctx context.Context, c *Cache, p ocispec.Platform) (*manifest.Base, error) {
 	if b.of != nil {
 		var platforms []string
@@ -99,18 +99,19 @@ func (b *BaseImage) read(ctx context.Context, c *Cache, p ocispec.Platform) (*ma
 		}
 	}
 	for _, of := range []digest.Digest{d, image.Digest()} {
-		_ = c.Put(folderBases, baseKey(of, p), known) // if the cache cannot be written, the next push takes longer
+		_ = c.Put(folderBases, baseKey(of, p), known) // if this write fails, the next push only takes longer
 	}
 	return manifest.NewBase(b.name, image.Digest(), d, known.BaseContent, b.src.Reader), nil
 }
 
-// known returns the entry of c for an index or manifest.
+// known returns the cache entry for the index or manifest with digest d.
 func (b *BaseImage) known(c *Cache, d digest.Digest, p ocispec.Platform) (k knownBase, ok bool) {
 	ok = c.Get(folderBases, baseKey(d, p), &k) && len(k.Layers) > 0
 	return k, ok
 }
 
-// users returns the users of the base for one platform. If c has them, no layer is read.
+// users returns the users of the base for one platform. If the cache c contains them, users reads
+// no layer.
 func (b *BaseImage) users(ctx context.Context, c *Cache, p ocispec.Platform) (*application.BaseUsers, error) {
 	base, err := b.For(ctx, c, p)
 	if err != nil {
@@ -125,7 +126,7 @@ func (b *BaseImage) users(ctx context.Context, c *Cache, p ocispec.Platform) (*a
 	if err != nil {
 		return nil, fmt.Errorf("base image %s: %w", base.BaseInfo, err)
 	}
-	_ = c.Put(folderBases, key, users) // as in read
+	_ = c.Put(folderBases, key, users) // if this write fails, the next push only takes longer
 	return users, nil
 }
 
@@ -133,13 +134,13 @@ func baseKey(d digest.Digest, p ocispec.Platform) string {
 	return d.String() + " " + manifest.FormatPlatform(p)
 }
 
-// baseLayer is a layer of a base image during a push. Its blob is copied as it is, and
-// never unpacked into files.
+// baseLayer is a layer of a base image during a push. The push copies its blob unchanged and never
+// unpacks it into files.
 type baseLayer struct {
 	manifest.BaseLayer
 	source  oci.Reader
 	outcome Outcome
-	shown   *layers.Layer // for Progress
+	shown   *layers.Layer // the layer as [Progress] shows it
 }
 
 // BaseResult is the result of a push for one layer of a base image.
@@ -148,7 +149,7 @@ type BaseResult struct {
 	Outcome Outcome // [Present], [Mounted] or [Copied]
 }
 
-// addBase adds the layers of b, each once for all platforms.
+// addBase adds the layers of b to the push. A layer that several platforms share is added once.
 func (p *pusher) addBase(b *manifest.Base) {
 	if b == nil {
 		return
@@ -162,8 +163,9 @@ func (p *pusher) addBase(b *manifest.Base) {
 	}
 }
 
-// putBase stores the layers of base images in the destination. Each layer is there
-// already, or the registry mounts it from the base's repository, or putBase copies it.
+// putBase stores the layers of base images in the destination. If the destination has a layer
+// already, putBase sends nothing. If it can, the registry mounts the layer from the base's
+// repository. Otherwise putBase copies the layer.
 func (p *pusher) putBase(ctx context.Context) error {
 	uploads := p.job.Uploads
 	if _, ordered := p.dst.(oci.Ordered); ordered {
@@ -213,22 +215,22 @@ func (p *pusher) putBaseLayer(ctx context.Context, l *baseLayer) error {
 	return err
 }
 
-// copy writes the layer's blob to w. It also checks the blob's digest and the diffID of
-// the tar inside.
+// copy writes the layer's blob to w. It also checks the digest of the blob, and the diffID of the
+// tar inside.
 func (l *baseLayer) copy(ctx context.Context, w io.Writer, did func(int)) (layers.Packed, error) {
 	blob, err := l.source.GetBlob(ctx, l.Descriptor)
 	if err != nil {
 		return layers.Packed{}, err
 	}
 	defer blob.Close()
-	defer context.AfterFunc(ctx, func() { blob.Close() })() // ends a blocked read when ctx is cancelled
+	defer context.AfterFunc(ctx, func() { blob.Close() })() // closing the blob ends a blocked read when ctx is cancelled
 	sent := io.TeeReader(blob, writerFunc(func(p []byte) error {
 		_, err := w.Write(p)
 		did(len(p))
 		return err
 	}))
 	tarSize, diffID, tarErr := hashTar(sent, l.MediaType)
-	if _, err := io.Copy(io.Discard, sent); err != nil { // a wrong digest matters more than tarErr
+	if _, err := io.Copy(io.Discard, sent); err != nil { // report a wrong digest rather than tarErr
 		return layers.Packed{}, errors.Join(context.Cause(ctx), err)
 	}
 	if tarErr != nil {
@@ -249,7 +251,7 @@ func (f writerFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// hashTar returns the size and the diffID of the tar in a blob.
+// hashTar returns the size and the diffID of the tar inside a blob.
 func hashTar(blob io.Reader, mediaType string) (size int64, diffID digest.Digest, err error) {
 	tar, err := layers.Decompress(blob, mediaType)
 	if err != nil {
@@ -263,8 +265,8 @@ func hashTar(blob io.Reader, mediaType string) (size int64, diffID digest.Digest
 	return size, digest.NewDigest(digest.SHA256, h), nil
 }
 
-// baseMoved warns if the tag of the base image names another image now. It compares the
-// base with that of the image that the push replaces.
+// baseMoved warns if the tag of the base image now names another image. It compares the base of
+// this push with the base of the image that the push replaces.
 func (p *pusher) baseMoved(ctx context.Context) {
 	if len(p.base) == 0 || len(p.job.Tags) == 0 {
 		return

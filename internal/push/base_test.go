@@ -26,8 +26,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// baseWorld is a registry with a base image in one repository. The tests put other
-// images on top of it.
+// baseWorld is a registry with a base image in one repository. The tests push other images that are
+// based on it.
 type baseWorld struct {
 	*registrytest.Registry
 	host string
@@ -98,7 +98,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// on returns an application on top of the base image that tag names in repo.
+// on returns an application that is based on the image that tag names in repo.
 func (w *baseWorld) on(t *testing.T, cache *Cache, repo, tag string) (PlannedSystem, error) {
 	t.Helper()
 	planned := sampleImage(t, w.src, "amd64", nil)
@@ -117,16 +117,15 @@ func outcomes(r Result) (all []Outcome) {
 	return all
 }
 
-// TestBaseIsMounted checks that a push mounts the layers of a base in another
-// repository of the registry and reads none of them. The same push again finds nothing
-// to do.
+// TestBaseIsMounted checks a base image in another repository of the registry. A push must mount
+// the layers of the base and read none of them. The same push again must find nothing to do.
 func TestBaseIsMounted(t *testing.T) {
 	w := newBaseWorld(t)
 	w.putBase(t, "them/base", "1", 1<<10)
 	cache := OpenCache(t.TempDir())
 	image, err := w.on(t, cache, "them/base", "1")
 	must(t, err)
-	if n := w.Requests(""); n != 2 { // the manifest and its config
+	if n := w.Requests(""); n != 2 { // one request for the manifest and one for its config
 		t.Errorf("%d requests to read the base", n)
 	}
 	repo := w.open(t, "org/web")
@@ -157,7 +156,7 @@ func TestBaseIsMounted(t *testing.T) {
 		t.Error("the same push changed something")
 	}
 
-	// If a digest names the base and the cache has it, no request is needed.
+	// If the base is named by a digest and the cache has it, no request is needed.
 	w.Mu.Lock()
 	w.Log = nil
 	w.Mu.Unlock()
@@ -167,7 +166,7 @@ func TestBaseIsMounted(t *testing.T) {
 		t.Errorf("%d requests to read a base that is pinned and known", n)
 	}
 
-	// A machine with an empty cache proves that the registry's image is unchanged.
+	// A machine with an empty cache must prove that the registry's image is unchanged.
 	w.Mu.Lock()
 	w.Log = nil
 	w.Mu.Unlock()
@@ -180,7 +179,7 @@ func TestBaseIsMounted(t *testing.T) {
 		t.Errorf("unchanged: %v, with %d requests", got.Unchanged, w.Requests(""))
 	}
 
-	// The next push puts back layers of the base that the registry has lost.
+	// The next push must put back layers of the base that the registry has lost.
 	w.Mu.Lock()
 	delete(w.Blobs, "org/web@"+again.System.Base.Layers[0].Digest.String())
 	delete(w.Blobs, "org/web@"+again.System.Base.Layers[1].Digest.String())
@@ -195,8 +194,8 @@ func TestBaseIsMounted(t *testing.T) {
 	}
 }
 
-// TestBaseMoves checks that the image depends on the base's digest and not on its tag.
-// If the tag moves, the push warns.
+// TestBaseMoves checks that the image depends on the base's digest and not on its tag. If the tag
+// moves to another image, the push must warn.
 func TestBaseMoves(t *testing.T) {
 	w := newBaseWorld(t)
 	w.putBase(t, "them/base", "1", 1<<10)
@@ -231,9 +230,8 @@ func TestBaseMoves(t *testing.T) {
 	}
 }
 
-// TestBaseIsCopied checks that a push copies the layers of a base in another registry
-// unchanged. If a layer does not match the base's manifest or config, the push fails
-// and puts no manifest.
+// TestBaseIsCopied checks a base image in another registry. A push must copy its layers unchanged.
+// If a layer does not match the base's manifest or config, the push must fail and put no manifest.
 func TestBaseIsCopied(t *testing.T) {
 	const size = 64 << 20
 	here, there := newBaseWorld(t), newBaseWorld(t)
@@ -279,8 +277,8 @@ func flip(w *baseWorld, blob string) {
 	w.Blobs[blob] = data
 }
 
-// TestBaseLayersInOrder checks that an archive on a pipe gets the base's layers before
-// all others, and one after the other.
+// TestBaseLayersInOrder checks a destination that accepts one layer after the other, such as an
+// archive on a pipe. It must get the base's layers before all other layers.
 func TestBaseLayersInOrder(t *testing.T) {
 	w := newBaseWorld(t)
 	w.putBase(t, "them/base", "1", 1<<10)

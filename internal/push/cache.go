@@ -19,37 +19,37 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Cache remembers earlier results: the layer of a recipe, or the index of an image
-// recipe. It is a directory of small files that many processes share without locks. An
-// entry is written to a temporary file and then renamed. It contains its own checksum.
-// An entry with a wrong checksum is removed, and its result is made again. A nil Cache
-// remembers nothing.
+// Cache stores earlier results: the layer of a recipe, the index of an image recipe, and the facts
+// read from a system or base image. It is a directory of small files that many processes share
+// without locks. Each entry is written to a temporary file and then renamed. An entry contains its
+// own checksum. If the checksum is wrong, the entry is removed, and the result is made again. A nil
+// Cache stores nothing.
 type Cache struct {
 	dir       string
 	writeOnly bool
 	sweep     sync.Once
 }
 
-// tempDir is the folder of entries that are being written.
+// tempDir is the folder of the temporary files.
 const tempDir = "tmp"
 
-// These are the folders of the cache, one for each kind of entry.
+// The cache has these folders, one for each kind of entry. Each comment has the form key → value.
 const (
 	folderLayers  = "layers"  // layers.Recipe → layers.Packed
 	folderImages  = "images"  // image recipe → descriptor of the index
-	folderSystems = "systems" // narHash of a toplevel → what was read from its files
+	folderSystems = "systems" // narHash of a toplevel or other root → facts from its files
 	folderBases   = "bases"   // digest of a base image → knownBase
 )
 
-// maxEntriesPerShard bounds the size of the cache. Each entry takes one block of the
-// file system. So 256 shards of 128 entries take 128 MiB with blocks of 4 KiB. Beyond
-// that, the oldest entries are removed.
+// maxEntriesPerShard limits the size of the cache. Each entry takes one block of the file system.
+// So 256 shards of 128 entries take 128 MiB with blocks of 4 KiB. If a shard has more entries, the
+// oldest entries are removed.
 const (
 	maxEntriesPerShard = 128
-	maxEntrySize       = 64 << 10 // in bytes
+	maxEntrySize       = 64 << 10 // bytes
 )
 
-// OpenCache returns the cache in dir. The directory need not exist.
+// OpenCache returns the cache in the directory dir. dir need not exist.
 func OpenCache(dir string) *Cache { return &Cache{dir: dir} }
 
 // DefaultCacheDir returns $XDG_CACHE_HOME/nixoci, or the platform's usual folder for
@@ -65,8 +65,8 @@ func DefaultCacheDir() (string, error) {
 	return filepath.Join(dir, "nixoci"), nil
 }
 
-// WriteOnly returns a cache that stores entries but returns none. With it, a push makes
-// everything again.
+// WriteOnly returns a cache that stores entries in the same directory but returns none. With this
+// cache, a push makes everything again.
 func (c *Cache) WriteOnly() *Cache {
 	if c == nil {
 		return nil
@@ -77,8 +77,8 @@ func (c *Cache) WriteOnly() *Cache {
 // Dir returns the cache's directory.
 func (c *Cache) Dir() string { return c.dir }
 
-// entry is the content of a cache file. Check is the sha256 of folder, key and value.
-// So a file under the name of another entry is refused too.
+// entry is the content of a cache file. Check is the sha256 of folder, key and value. So the cache
+// also refuses a file that has the name of another entry.
 type entry struct {
 	Check string          `json:"check"`
 	Value json.RawMessage `json:"value"`
@@ -89,16 +89,16 @@ func checkOf(folder, key string, value []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// path returns the file name of an entry. Entries are spread over 256 folders. Keys are
-// hashed because they come from outside.
+// path returns the file name of an entry. The entries of a folder are spread over 256 subfolders,
+// the shards. The name is a hash of the key, because keys come from outside.
 func (c *Cache) path(folder, key string) string {
 	sum := sha256.Sum256([]byte(key))
 	name := hex.EncodeToString(sum[:])
 	return filepath.Join(c.dir, folder, name[:2], name[2:]+".json")
 }
 
-// Get reads the value that is stored under key. It reports whether there was a valid
-// one.
+// Get reads the entry that is stored under key into value. It reports whether the cache had a valid
+// entry.
 func (c *Cache) Get(folder, key string, value any) bool {
 	if c == nil || c.writeOnly {
 		return false
@@ -110,14 +110,14 @@ func (c *Cache) Get(folder, key string, value any) bool {
 	}
 	var e entry
 	if err != nil || json.Unmarshal(data, &e) != nil || e.Check != checkOf(folder, key, e.Value) || json.Unmarshal(e.Value, value) != nil {
-		os.Remove(name) // corrupt: remove it, so that nobody reads it again
+		os.Remove(name) // the entry is corrupt; remove it, so that nobody reads it again
 		return false
 	}
 	return true
 }
 
-// Put stores value under key. A push need not fail because a cache cannot be written.
-// So callers may ignore the error, or report it once.
+// Put stores value under key. A push need not fail if the cache cannot be written. So callers may
+// ignore the error, or report it once.
 func (c *Cache) Put(folder, key string, value any) error {
 	if c == nil {
 		return nil
@@ -154,7 +154,7 @@ func (c *Cache) Drop(folder, key string) {
 	}
 }
 
-// bound removes the oldest entries of a shard with too many entries.
+// bound removes the oldest entries of the shard dir if the shard has too many entries.
 func (c *Cache) bound(dir string) {
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) <= maxEntriesPerShard {
@@ -163,8 +163,9 @@ func (c *Cache) bound(dir string) {
 	c.prune(dir, files, maxEntriesPerShard*3/4, time.Time{})
 }
 
-// prune keeps at most keep entries of one shard: the newest ones, and none older than
-// since. It returns the number of removed entries and their bytes.
+// prune removes entries of one shard. It keeps the newest entries, at most keep of them, and
+// removes all that are older than since. It returns the number of removed entries and their size in
+// bytes.
 func (c *Cache) prune(dir string, files []fs.DirEntry, keep int, since time.Time) (removed int, bytes int64) {
 	type aged struct {
 		name string
@@ -195,7 +196,7 @@ func (c *Cache) prune(dir string, files []fs.DirEntry, keep int, since time.Time
 	return removed, bytes
 }
 
-// CacheFolder is the number and size of the entries in one folder of a cache.
+// CacheFolder describes one folder of a cache: the number and the size of its entries.
 type CacheFolder struct {
 	Folder  string `json:"kind"`
 	Entries int    `json:"entries"`
@@ -208,7 +209,7 @@ func (c *Cache) Info() ([]CacheFolder, error) {
 	err := filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil // never used, or another process pruned it just now
+				return nil // nobody has used the cache yet, or another process has just pruned this file
 			}
 			return err
 		}
@@ -248,9 +249,9 @@ func (c *Cache) Info() ([]CacheFolder, error) {
 	return all, nil
 }
 
-// Prune removes entries that were last written before since. The zero time removes
-// none, and a time in the future removes all. Prune returns the number of removed
-// entries and their bytes.
+// Prune removes entries that were last written before since. With the zero time it removes none,
+// and with a time in the future it removes all. Prune returns the number of removed entries and
+// their size in bytes.
 func (c *Cache) Prune(since time.Time) (removed int, bytes int64, err error) {
 	dirs := map[string]bool{}
 	err = filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
@@ -283,7 +284,7 @@ func (c *Cache) Prune(since time.Time) (removed int, bytes int64, err error) {
 	return removed, bytes, nil
 }
 
-// Layer returns the recorded result of a recipe.
+// Layer returns the recorded result of the recipe r.
 func (c *Cache) Layer(r layers.Recipe) (layers.Packed, bool) {
 	var p layers.Packed
 	if !c.Get(folderLayers, r.String(), &p) || p.Size <= 0 || p.DiffID.Validate() != nil || p.Digest.Validate() != nil {
@@ -292,7 +293,7 @@ func (c *Cache) Layer(r layers.Recipe) (layers.Packed, bool) {
 	return p, true
 }
 
-// PutLayer records the result of a recipe.
+// PutLayer records p as the result of the recipe r.
 func (c *Cache) PutLayer(r layers.Recipe, p layers.Packed) error {
 	return c.Put(folderLayers, r.String(), p)
 }

@@ -41,8 +41,8 @@ func TestCacheRemembers(t *testing.T) {
 	}
 }
 
-// TestCacheDropsWhatIsCorrupt checks that the cache does not return a truncated,
-// changed or swapped entry, and removes its file.
+// TestCacheDropsWhatIsCorrupt checks that the cache does not return a truncated, changed or swapped
+// entry, and that it removes the entry's file.
 func TestCacheDropsWhatIsCorrupt(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, file, other string){
 		"truncated": func(t *testing.T, file, _ string) { must(t, os.Truncate(file, 40)) },

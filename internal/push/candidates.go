@@ -10,11 +10,11 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// newestTags is how many tags are tried if no image with a given tag exists.
+// newestTags is the number of newest tags to try, if none of the images named otherwise exists.
 const newestTags = 4
 
-// Newest returns the images that the newest tags of repo name. If it returns an error,
-// it also returns the images that it found before.
+// Newest returns the images that the newest tags of repo name. If it returns an error, it also
+// returns the images found before the error.
 func Newest(ctx context.Context, repo *registry.Repository) (images []*Remote, err error) {
 	tags, err := repo.NewestTags(ctx, newestTags)
 	for _, tag := range tags {
@@ -30,7 +30,7 @@ func (j *Job) AddReuse(image *Remote) {
 	}
 }
 
-// named returns the images that the tags of the push and latest name in repo.
+// named returns the images in repo under the tags of the push and under the tag latest.
 func (j *Job) named(repo *registry.Repository) (images []*Remote) {
 	for _, tag := range append(slices.Clone(j.Tags), "latest") {
 		images = append(images, NewRemote(repo, tag))
@@ -38,18 +38,17 @@ func (j *Job) named(repo *registry.Repository) (images []*Remote) {
 	return images
 }
 
-// ReuseNamed adds to j.Reuse the images that the tags of the push and latest name in
-// repo.
+// ReuseNamed adds to j.Reuse the images in repo under the tags of the push and under the tag
+// latest.
 func (j *Job) ReuseNamed(repo *registry.Repository) {
 	for _, r := range j.named(repo) {
 		j.AddReuse(r)
 	}
 }
 
-// Predecessor returns the image in repo that the new image replaces. It tries the tags
-// of the push in their order, then latest, then the newest tags. It returns nil if no
-// image exists. The image need not be signed, because the new image takes no content
-// from it.
+// Predecessor returns the image in repo that the new image replaces. It tries the tags of the push
+// in their order, then the tag latest, then the newest tags. If none of them exists, it returns
+// nil. The image need not be signed, because the new image takes no content from it.
 func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remote, error) {
 	named := j.named(repo)
 	for i, r := range named {
@@ -69,8 +68,8 @@ func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remo
 	return firstThere(ctx, newest)
 }
 
-// unsigned returns the element of j.Reuse with image's reference, because it may have
-// been read already. If there is none, or it requires a signature, unsigned returns
+// unsigned returns the element of j.Reuse with image's reference, because this element may have
+// been read already. If there is no such element, or if it requires a signature, unsigned returns
 // image.
 func (j *Job) unsigned(image *Remote) *Remote {
 	for _, r := range j.Reuse {
@@ -81,7 +80,7 @@ func (j *Job) unsigned(image *Remote) *Remote {
 	return image
 }
 
-// firstThere returns the first of images that exists, nil if none does.
+// firstThere returns the first of images that exists. If none exists, it returns nil.
 func firstThere(ctx context.Context, images []*Remote) (*Remote, error) {
 	group, groupCtx := task.WithContext(ctx)
 	for _, r := range images {

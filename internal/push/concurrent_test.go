@@ -8,9 +8,9 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// TestConcurrentPushes starts twenty pushes at once. They push two versions to two tags
-// of one repository and share one cache. In the end each tag must name its version,
-// with the same digest as after a single push.
+// TestConcurrentPushes starts twenty pushes at once. They push two versions to two tags of one
+// repository and share one cache. In the end each tag must name its version, with the same digest
+// as after a single push.
 func TestConcurrentPushes(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	versions := [][]PlannedSystem{

@@ -16,9 +16,9 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// CreateIndex joins images of repo into one index. Each image is named by a tag or
-// digest, and is an index or a manifest. The new index is stored under its digest and
-// then under each tag. CreateIndex reads no layer.
+// CreateIndex joins images of repo into one index. Each image is named by a tag or digest, and may
+// be an index or a manifest. CreateIndex stores the new index under its digest and then under each
+// tag. It reads no layer.
 func CreateIndex(ctx context.Context, repo *registry.Repository, tagsOrDigests, tags []string, s manifest.Settings) (Result, error) {
 	parts := make([]*manifest.Index, len(tagsOrDigests))
 	group, groupCtx := task.WithContext(ctx)
@@ -53,8 +53,8 @@ func CreateIndex(ctx context.Context, repo *registry.Repository, tagsOrDigests, 
 	return Result{Index: index.Descriptor, Platforms: parsed.Manifests}, nil
 }
 
-// readPart reads the index that tagOrDigest names. If it names a manifest, readPart
-// returns an index with only this manifest.
+// readPart reads the index that tagOrDigest names. If tagOrDigest names a manifest, readPart
+// returns an index that contains only this manifest.
 func readPart(ctx context.Context, r *registry.Repository, tagOrDigest string) (*manifest.Index, error) {
 	blob, err := r.GetManifest(ctx, tagOrDigest)
 	if errors.Is(err, oci.ErrNotFound) {

@@ -24,12 +24,12 @@ func (i *pushedImage) finish() (*manifest.PlatformImage, error) {
 // pushedLayer is a layer during a push. Several platforms may share it.
 type pushedLayer struct {
 	LayerResult
-	known     *layers.Packed // recorded result of the recipe; nil: none is recorded
-	knownFrom string         // who recorded it: fromLocal, or the reference of an image
-	unsigned  bool           // only an image without a trusted signature recorded it
+	known     *layers.Packed // recorded result of the recipe; nil if no source has recorded one
+	knownFrom string         // which source recorded the result: fromLocal, or the reference of an image
+	unsigned  bool           // the only source of the result is an image without a trusted signature
 }
 
-// draft drafts the image of each system. Platforms share layers with equal recipes.
+// draft makes a draft of each system's image. Platforms share layers with equal recipes.
 func (p *pusher) draft(systems []PlannedSystem) error {
 	byRecipe := map[layers.Recipe]*pushedLayer{}
 	var drafts []*manifest.Draft
@@ -65,7 +65,7 @@ func (p *pusher) draft(systems []PlannedSystem) error {
 	return err
 }
 
-// platforms lists the layers of each platform for the progress display.
+// platforms returns the layers of each platform for the progress display.
 func (p *pusher) platforms() []PlatformLayers {
 	all := make([]PlatformLayers, len(p.images))
 	for i, image := range p.images {

@@ -7,8 +7,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// Facts returns the facts about a toplevel's files. If this machine's cache or a signed
-// image has them, Facts opens no store file.
+// Facts returns the facts that are read from a toplevel's files. If this machine's cache or a
+// signed image contains the facts, Facts opens no store file.
 func (j *Job) Facts(ctx context.Context, src closure.Source, c *closure.Closure, toplevel closure.StorePath) (manifest.Facts, error) {
 	info := c.Info(toplevel)
 	if info != nil {
@@ -20,13 +20,13 @@ func (j *Job) Facts(ctx context.Context, src closure.Source, c *closure.Closure,
 	if err != nil {
 		return manifest.Facts{}, err
 	}
-	_ = j.Cache.Put(folderSystems, factsKey(info), f) // if the cache cannot be written, the next push takes longer
+	_ = j.Cache.Put(folderSystems, factsKey(info), f) // if this write fails, the next push only takes longer
 	return f, nil
 }
 
-// knownFacts looks for the facts in this machine's cache. It then looks in the images
-// with a trusted signature, for the same toplevel with the same narHash. Facts decide
-// what the container starts, so an unsigned image in a registry does not count.
+// knownFacts looks for the facts in this machine's cache. If the cache has none, it looks in the
+// images with a trusted signature, for the same toplevel with the same narHash. Facts decide which
+// program the container starts, so knownFacts does not use an unsigned image.
 func (j *Job) knownFacts(ctx context.Context, info *closure.Info) (manifest.Facts, bool) {
 	var f manifest.Facts
 	if j.Cache.Get(folderSystems, factsKey(info), &f) {

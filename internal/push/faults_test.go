@@ -28,7 +28,8 @@ var (
 	firstFlag = flag.Uint64("first-seed", 1, "the first of them")
 )
 
-// seeds returns the seeds to run, usually n of them.
+// seeds returns the seeds that a test runs. Unless a flag or -short changes this, it returns n
+// seeds.
 func seeds(n uint64) []uint64 {
 	if *seedFlag != 0 {
 		return []uint64{*seedFlag}
@@ -45,24 +46,24 @@ func seeds(n uint64) []uint64 {
 	return all
 }
 
-// account is a keychain with the account of registrytest.
+// account is a keychain with the account that registrytest accepts.
 type account struct{}
 
 func (account) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig{Username: registrytest.User, Password: registrytest.Password}), nil
 }
 
-// world is a registry with faults and an image to push there. It lives in a synctest
-// bubble, where waiting takes no time.
+// world holds a registry with faults and an image to push there. It lives in a synctest bubble,
+// where waiting takes no time.
 type world struct {
 	t      *testing.T
 	reg    *registrytest.Registry
 	tokens *registrytest.Tokens
 	dial   *registrytest.Pipes
-	faults *registrytest.Faults // nil: no faults
+	faults *registrytest.Faults // nil means no faults
 	src    *treeSource
 	packer *layers.Packer
-	stream bool // uploads layers while they are made, even small ones
+	stream bool // upload layers while they are made, even small ones
 }
 
 const (
@@ -70,7 +71,7 @@ const (
 	worldTag  = "v1"
 )
 
-// inWorld runs f in a synctest bubble. The registry is served over pipes.
+// inWorld runs f in a synctest bubble. Pipes connect the client with the registry.
 func inWorld(t *testing.T, tokens bool, f func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, reg: registrytest.New(), src: &treeSource{content: map[closure.StorePath][]byte{}}, packer: layers.NewPacker(1)}
@@ -98,7 +99,7 @@ func (w *world) script(faults []registrytest.Fault) {
 	w.faults = registrytest.NewFaults(w.reg, w.tokens, faults)
 }
 
-// push pushes images under worldTag, as a run of the program does.
+// push pushes images under worldTag, as nixoci push does.
 func (w *world) push(images []PlannedSystem, cache *Cache) (Result, error) {
 	w.t.Helper()
 	repo, err := name.NewRepository(registrytest.PipeAddr + "/" + worldRepo)
@@ -118,25 +119,25 @@ func (w *world) push(images []PlannedSystem, cache *Cache) (Result, error) {
 
 func (w *world) tag() digest.Digest { return w.reg.Tag(worldRepo, worldTag) }
 
-// faulty is the scene of one seed: what was pushed before, what is pushed now, and what
-// the cache contains.
+// faulty holds the scene of one seed: the image that was pushed before, the image to push now, and
+// the cache.
 type faulty struct {
 	w      *world
-	before []PlannedSystem // pushed without faults; nil: nothing
+	before []PlannedSystem // image that was pushed without faults; nil if there is none
 	images []PlannedSystem
 	cache  *Cache
 
-	old, want digest.Digest // digest of the tag: before the push, and after a correct one
+	old, want digest.Digest // digest under the tag before the push, and after a correct push
 }
 
-// prepare makes the scene of a seed. The seed decides whether the registry already has
-// an image, whether that is the same image, and what this machine's cache contains.
+// prepare makes the scene of a seed. The seed decides whether the registry already has an image,
+// whether it is the same image, and what this machine's cache contains.
 func (w *world) prepare(seed uint64) *faulty {
 	s := &faulty{w: w, cache: OpenCache(w.t.TempDir())}
 	s.images = []PlannedSystem{sampleImage(w.t, w.src, "amd64", nil), sampleImage(w.t, w.src, "arm64", nil)}
 	w.stream = seed/8%2 == 0
 	honest := w.reg
-	cache := s.cache // of the machine that pushed before
+	cache := s.cache // the cache of the machine that pushed before
 	switch seed % 8 {
 	case 1, 5: // this machine pushed another image
 		s.before = []PlannedSystem{sampleImage(w.t, w.src, "amd64", map[string]string{"bash-5.2": "old"})}
@@ -161,14 +162,14 @@ func (w *world) prepare(seed uint64) *faulty {
 	return s
 }
 
-// verdict is the result of a push with faults.
+// verdict describes the result of a push with faults.
 type verdict struct {
 	err   error
 	took  time.Duration
-	wrong string // a violated rule; "": none
+	wrong string // the rule that the push violated; "" if it violated none
 }
 
-// run pushes with faults, and checks the registry afterwards.
+// run pushes with faults, and then checks the registry.
 func (s *faulty) run() verdict {
 	start := time.Now()
 	result, err := s.w.push(s.images, s.cache)
@@ -191,7 +192,7 @@ func (s *faulty) run() verdict {
 	return v
 }
 
-// again pushes once more without faults. This push must repair everything.
+// again pushes once more without faults. This push must repair all damage.
 func (s *faulty) again() error {
 	s.w.faults = nil
 	if _, err := s.w.push(s.images, s.cache); err != nil {
@@ -203,16 +204,16 @@ func (s *faulty) again() error {
 	return s.w.reg.Check(worldRepo, worldTag)
 }
 
-// report prints what happened with a seed, and how to run this seed alone.
+// report prints the failure of a seed, and the command that runs this seed alone.
 func (s *faulty) report(t *testing.T, test string, seed uint64, v verdict) {
 	t.Helper()
 	t.Errorf("seed %d: %s\nerror: %v\nscript: %v\nhappened:\n\t%s\nalone: go test ./internal/push -run '^%s$' -seed %d",
 		seed, v.wrong, v.err, s.w.faults.Script, strings.Join(s.w.faults.Fired, "\n\t"), test, seed)
 }
 
-// TestSeededFaults pushes to a registry that makes one to four faults, each once. The
-// tag must always name the old or the new image, and that image must be complete. No
-// push may take longer than limit.Operation, and nearly all must succeed.
+// TestSeededFaults pushes to a registry that makes one to four faults, each once. The tag must
+// always name the old or the new image, and this image must be complete. No push may take longer
+// than limit.Operation, and nearly all must succeed.
 func TestSeededFaults(t *testing.T) {
 	all := seeds(300)
 	var failed []string
@@ -244,8 +245,8 @@ func TestSeededFaults(t *testing.T) {
 	}
 }
 
-// TestLastingFaults pushes to a registry with a fault that never ends. The push may
-// fail, but in time and with an error. The tag must name the old or the new image.
+// TestLastingFaults pushes to a registry with a fault that never ends. The push may fail, but it
+// must fail in time and with an error. The tag must name the old or the new image.
 func TestLastingFaults(t *testing.T) {
 	for _, seed := range seeds(100) {
 		inWorld(t, seed%3 == 0, func(w *world) {
@@ -254,7 +255,7 @@ func TestLastingFaults(t *testing.T) {
 			v := s.run()
 			lies := []registrytest.FaultKind{registrytest.Corrupt, registrytest.Truncate, registrytest.Forget}
 			if v.wrong != "" && w.faults.Script[0].On == registrytest.PutTag && slices.Contains(lies, w.faults.Script[0].Kind) && v.err != nil && strings.Contains(v.err.Error(), "the tag") {
-				v.wrong = "" // the push cannot repair this, and its error says so
+				v.wrong = "" // the push cannot repair this damage, and its error says so
 			}
 			if v.wrong != "" {
 				s.report(t, "TestLastingFaults", seed, v)

@@ -14,17 +14,17 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// Registries have no compare-and-swap for tags. If two joins read the same index, the
-// second one to write removes the platform of the first one. So each join reads the
-// index again after joinSettle, which is much longer than a join takes between reading
-// and writing. If its platform is gone, it joins again.
+// Registries have no compare-and-swap for tags. If two joins read the same index, the second one to
+// write removes the platform of the first. So each join reads the index again after joinSettle,
+// which is much longer than the time between a join's read and its write. If its platform is gone,
+// it joins again.
 const (
 	joinSettle   = time.Second
 	joinAttempts = 10
 )
 
-// join adds the images to the index that tag names, or creates that index. It returns
-// the index that the registry has in the end.
+// join adds the images to the index that tag names. If the tag does not exist, join creates the
+// index. It returns the index that the registry has in the end.
 func (p *pusher) join(ctx context.Context, tag string, images []*manifest.PlatformImage) (oci.Blob, error) {
 	for attempt := range joinAttempts {
 		old, err := p.current(ctx, tag)
@@ -47,7 +47,8 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 				return oci.Blob{}, err
 			}
 		}
-		// The random part keeps two joins that collided from colliding again.
+		// If two joins have removed each other's platform, the random part prevents that they do so
+		// again.
 		if err := retry.Sleep(ctx, joinSettle+rand.N(joinSettle/2)); err != nil {
 			return oci.Blob{}, err
 		}
@@ -64,8 +65,7 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 		"use --join for every push to this tag, or push each platform to its own tag and run nixoci index create")
 }
 
-// current returns the index that tag names right now. It returns nil if the tag does
-// not exist.
+// current reads the index that tag names now. If the tag does not exist, current returns nil.
 func (p *pusher) current(ctx context.Context, tag string) (*RemoteIndex, error) {
 	repo, ok := p.dst.(*registry.Repository)
 	if !ok {

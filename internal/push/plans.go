@@ -11,14 +11,14 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// Plans reads the plans of the image's platforms. Each layer's descriptor lists the
-// layer's store paths. So Plans reads only the manifests, which a push reads anyway. An
-// image of another tool has no plans. The error wraps [oci.ErrNotFound] if the image
-// does not exist.
+// Plans reads the plans of the image's platforms. The plan of a platform is in its manifest,
+// because each layer's descriptor lists the layer's store paths. So Plans reads only the manifests,
+// which a push reads anyway. An image of another tool has no plans. If the image does not exist,
+// the error wraps [oci.ErrNotFound].
 //
-// Anybody who can write to the repository can list wrong paths. A wrong list makes the
-// new layers less efficient but never incorrect, because it only decides which path
-// goes into which layer.
+// Anybody who can write to the repository can list wrong paths. A wrong list makes the new layers
+// less efficient but never incorrect, because the list only decides which path goes into which
+// layer.
 func (r *Remote) Plans(ctx context.Context) ([]plan.Known, error) {
 	manifests, err := r.manifests(ctx)
 	if err != nil {
@@ -27,7 +27,7 @@ func (r *Remote) Plans(ctx context.Context) ([]plan.Known, error) {
 	return plansOf(manifests), nil
 }
 
-// PlansIn is [Remote.Plans] for an image in a layout.
+// PlansIn reads the plans like [Remote.Plans], from an image in a layout.
 func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Known, error) {
 	blob, err := src.GetManifest(ctx, tagOrDigest)
 	if err != nil {
@@ -35,7 +35,7 @@ func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Kn
 	}
 	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
 	if err != nil {
-		return nil, nil //nolint:nilerr // no index, so not an image of nixoci
+		return nil, nil //nolint:nilerr // nixoci writes an index for each image, so another tool made this image
 	}
 	var all []remoteManifest
 	for _, d := range index.Manifests {
@@ -55,7 +55,7 @@ func plansOf(manifests []remoteManifest) []plan.Known {
 	var all []plan.Known
 	for _, m := range manifests {
 		if m.err != nil || m.listed.Platform == nil {
-			continue // this platform gets a new plan
+			continue // this platform has no recorded plan and gets a new one
 		}
 		recorded := &plan.Plan{Strategy: plan.StrategyCost}
 		for _, l := range m.parsed.Layers {

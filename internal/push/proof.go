@@ -23,14 +23,14 @@ type knownIndex struct {
 	Manifests []ocispec.Descriptor `json:"manifests,omitempty"` // manifests of the platforms
 }
 
-// presenceSample is how many layers of an image that this machine pushed are looked up
-// before the image counts as complete. They are chosen at random and looked up
-// concurrently, so they cost one round trip.
+// presenceSample is the number of layers that a push looks up, before it treats an image that this
+// machine pushed as complete. The push chooses the layers at random and looks them up concurrently,
+// so they cost one round trip.
 const presenceSample = 2
 
-// unchanged reports whether the destination has the image already, under every tag of
-// the job. If this machine pushed the image itself, unchanged compares digests. If only
-// the registry has it, unchanged proves it, see [pusher.prove].
+// unchanged reports whether the destination has the image already, under every tag of the job. If
+// this machine pushed the image itself, unchanged compares digests. If only the registry has the
+// image, unchanged proves that it is the same, see [pusher.prove].
 func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 	if len(p.job.Tags) == 0 {
 		return Result{}, false, nil
@@ -51,7 +51,7 @@ func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 	return Result{Index: index, Unchanged: same}, same, err
 }
 
-// unchangedKnown is unchanged for an image that this machine pushed.
+// unchangedKnown does the work of unchanged for an image that this machine pushed.
 func (p *pusher) unchangedKnown(ctx context.Context, known knownIndex) (Result, bool, error) {
 	if same, err := p.allTags(ctx, p.job.Tags, known.Digest); err != nil || !same {
 		return Result{}, false, err
@@ -92,11 +92,11 @@ func (p *pusher) allTags(ctx context.Context, tags []string, want digest.Digest)
 	return true, nil
 }
 
-// gone looks up the manifests, and a few of the layers that this machine knows. It
-// returns the missing ones.
+// gone looks up the manifests and some of the layers whose results this machine's cache contains.
+// It returns the names of the missing ones.
 func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]string, error) {
 	var sample []ocispec.Descriptor
-	_, remote := p.dst.(*registry.Repository) // a local destination is quick, so all of its layers are looked up
+	_, remote := p.dst.(*registry.Repository) // a local destination is quick, so look up all layers there
 	for _, i := range rand.Perm(len(p.layers)) {
 		packed, ok := p.job.Cache.Layer(p.layers[i].Layer.Recipe)
 		if !ok {
@@ -148,17 +148,17 @@ func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]st
 	return gone, nil
 }
 
-// errContradiction means that a recipe gives something else than the image contains.
+// errContradiction reports that the image contains something else than its recipe makes.
 var errContradiction = errors.New("the content is not what its recipe makes")
 
-// prove reports whether r is the image that this push would make. It reads the index
-// and the manifest of each platform. From the layers in the manifests it makes config,
-// manifests and index again, and compares their digests. It also makes the layers
-// without store paths again. The contents of the other layers remain unproved, so prove
-// checks a random sample of them.
+// prove reports whether r is the image that this push would make. It reads the index and the
+// manifest of each platform. With the layers that the manifests list, it makes the config,
+// manifests and index again, and compares their digests. It also makes the layers without store
+// paths again. This does not prove the contents of the other layers, so prove checks a random
+// sample of them.
 //
-// If the recipe differs, r is just another image. If the recipe is the same but the
-// content differs, r is forged or damaged, and nothing in it is used.
+// If the recipe differs, r is just another image. If the recipe is the same but the content
+// differs, r is forged or damaged, and the push uses nothing of it.
 func (p *pusher) prove(ctx context.Context, r *Remote) (ocispec.Descriptor, bool, error) {
 	top, err := r.Index(ctx)
 	if err != nil || !p.hasImages(top) {
@@ -189,14 +189,14 @@ func (p *pusher) prove(ctx context.Context, r *Remote) (ocispec.Descriptor, bool
 	return top.Blob.Descriptor, true, nil
 }
 
-// claim is what a manifest records about one layer.
+// claim describes a layer as a manifest in a registry records it.
 type claim struct {
 	layer  *layers.Layer
 	packed layers.Packed
 }
 
-// remake makes the images again from the layers that the manifests list, and compares
-// them. It returns the claims about layers that remain unproved.
+// remake makes the images again from the layers that the manifests list, and compares the digests.
+// It returns the claims about layers that remain unproved.
 func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remoteManifest) (unproved []claim, err error) {
 	seen := map[layers.Recipe]bool{}
 	remade := make([]*manifest.PlatformImage, len(p.images))
@@ -215,7 +215,7 @@ func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remot
 		}
 	}
 	if p.job.Join {
-		return unproved, nil // the index also has platforms of other pushes
+		return unproved, nil // the index also lists platforms of other pushes, so do not compare it
 	}
 	index, err := manifest.NewIndex(remade, p.job.Settings)
 	if err != nil {
@@ -227,7 +227,8 @@ func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remot
 	return unproved, nil
 }
 
-// remakeImage is remake for one platform. The index lists m as its manifest.
+// remakeImage does the work of remake for one platform. m is the manifest that the index lists for
+// the platform.
 func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *ocispec.Descriptor, m *remoteManifest) (made *manifest.PlatformImage, unproved []claim, err error) {
 	if m == nil {
 		return nil, nil, errContradiction
@@ -273,9 +274,9 @@ func manifestOf(all []remoteManifest, listed *ocispec.Descriptor) *remoteManifes
 	return nil
 }
 
-// ownLayer returns what this machine itself knows of a layer. It knows a layer from its
-// cache. A layer without store paths takes milliseconds, so ownLayer makes it. No
-// registry is asked for such a layer, because one of them is the program that starts
+// ownLayer returns the result of a layer as this machine itself knows it, from its cache. A layer
+// without store paths takes milliseconds, so ownLayer makes it if the cache does not contain it. It
+// asks no registry for such a layer, because one of these layers contains the program that starts
 // first.
 func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, bool, error) {
 	if packed, ok := p.job.Cache.Layer(l.Recipe); ok {
@@ -295,7 +296,8 @@ func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, 
 	return packed, true, nil
 }
 
-// checkClaims makes a few of the layers again that only r vouches for, and compares.
+// checkClaims makes some of the unproved layers again and compares the results. r is the only
+// source for these layers.
 func (p *pusher) checkClaims(ctx context.Context, r *Remote, unproved []claim) error {
 	group, ctx := task.WithContext(ctx)
 	for _, c := range p.sampleClaims(unproved) {

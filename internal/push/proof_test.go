@@ -24,13 +24,13 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// forgery is an image in a registry that a test changes.
+// forgery holds an image in a registry, which a test changes.
 type forgery struct {
 	t      *testing.T
 	repo   *registry.Repository
 	index  ocispec.Index
 	amd64  ocispec.Manifest
-	config []byte // unchanged, except by the test
+	config []byte // the original config, until the test changes it
 	ids    []digest.Digest
 }
 
@@ -47,7 +47,7 @@ func forge(t *testing.T, repo *registry.Repository) *forgery {
 	return f
 }
 
-// setIDs writes the config with other diffIDs.
+// setIDs replaces the diffIDs in the config.
 func (f *forgery) setIDs(ids []digest.Digest) {
 	before, err := json.Marshal(f.ids)
 	must(f.t, err)
@@ -75,15 +75,14 @@ func (f *forgery) blob(mediaType string, v any) oci.Blob {
 	if !raw {
 		var b bytes.Buffer
 		e := json.NewEncoder(&b)
-		e.SetEscapeHTML(false) // as in nixoci's own JSON
+		e.SetEscapeHTML(false) // nixoci writes its own JSON like this
 		must(f.t, e.Encode(v))
 		data = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	}
 	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}
 }
 
-// put writes the changed image under the tag. Its config, manifest and index fit
-// each other.
+// put writes the changed image under the tag. Its config, manifest and index match each other.
 func (f *forgery) put() {
 	config := f.blob(f.amd64.Config.MediaType, f.config)
 	must(f.t, f.repo.PutBlob(f.t.Context(), config))
@@ -98,7 +97,7 @@ func (f *forgery) putIndex() {
 	must(f.t, f.repo.PutManifest(f.t.Context(), f.blob(f.index.MediaType, f.index), "latest"))
 }
 
-// swap makes the recipe of one layer point to the blob of another layer.
+// swap replaces the blob of layer to by the blob of layer from, and keeps the recipe of layer to.
 func (f *forgery) swap(to, from int) {
 	d, is := f.amd64.Layers[from], f.amd64.Layers[to]
 	d.Annotations = maps.Clone(d.Annotations)
@@ -113,8 +112,8 @@ func (f *forgery) swap(to, from int) {
 	f.setIDs(ids)
 }
 
-// TestForgeryIsFaithful checks that a forgery without changes has the digest of the
-// image. So the tests below change only what they intend to.
+// TestForgeryIsFaithful checks that a forgery without changes has the same digest as the original
+// image. So the tests below change only what they intend to change.
 func TestForgeryIsFaithful(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -128,8 +127,8 @@ func TestForgeryIsFaithful(t *testing.T) {
 	}
 }
 
-// TestForgedTagIsNotBelieved checks an image with the right recipe but with other
-// content. It must not count as unchanged, and the push must replace it.
+// TestForgedTagIsNotBelieved checks an image with the right recipe but with other content. The push
+// must not treat this image as unchanged, and must replace it.
 func TestForgedTagIsNotBelieved(t *testing.T) {
 	last := func(f *forgery) int { return len(f.amd64.Layers) - 1 }
 	for name, change := range map[string]func(*forgery){
@@ -217,8 +216,8 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestDamagedRegistry checks that, with --reuse-check, a push from a fresh machine
-// puts back what the registry has lost or cut short.
+// TestDamagedRegistry checks a push with --reuse-check from a machine with an empty cache. It must
+// put back the blobs that the registry has lost or truncated.
 func TestDamagedRegistry(t *testing.T) {
 	const repo = "org/web"
 	for damaged, damage := range map[string]func(reg *registrytest.Registry, blob string){
@@ -268,12 +267,12 @@ func TestDamagedRegistry(t *testing.T) {
 	}
 }
 
-// TestForgedLayerIsFound checks layers for which only the registry is a source. If
-// such a layer is small and the store is on this machine, the push makes it again.
-// A wrong layer ends the push, whether the image changed or not.
+// TestForgedLayerIsFound checks layers whose only source is the registry. If such a layer is small
+// and the store is on this machine, the push must make it again. If the layer is wrong, the push
+// must fail, whether the image changed or not.
 func TestForgedLayerIsFound(t *testing.T) {
 	swapped := func(f *forgery, stores []int) {
-		for _, i := range stores { // forge all of them, because the push chooses at random which layers it checks
+		for _, i := range stores { // forge all store layers, because the push chooses at random which layers it checks
 			f.swap(i, stores[(i+1)%len(stores)])
 		}
 	}
@@ -318,7 +317,7 @@ func TestForgedLayerIsFound(t *testing.T) {
 	}
 }
 
-// storeLayers returns the indexes of the layers of store paths: all except the
+// storeLayers returns the indexes of the layers with store paths, which are all layers except the
 // system layer.
 func storeLayers(m ocispec.Manifest) []int {
 	var all []int
@@ -328,9 +327,9 @@ func storeLayers(m ocispec.Manifest) []int {
 	return all
 }
 
-// TestSignatureIsRequired checks a push with a key. An image without a signature of
-// this key must not be used. An image with the signature is used without checks at
-// random.
+// TestSignatureIsRequired checks a push with a key. The push must not use an image without a
+// signature by this key. It must use an image with such a signature, and make no random sample of
+// its layers again.
 func TestSignatureIsRequired(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -370,7 +369,7 @@ func TestSignatureIsRequired(t *testing.T) {
 	}
 }
 
-// TestLostPiecesArePutBack checks that a push notices and puts back what the
+// TestLostPiecesArePutBack checks that a push notices and puts back parts of an image that the
 // registry has lost.
 func TestLostPiecesArePutBack(t *testing.T) {
 	setup := func(t *testing.T) (*memoryRegistry, *treeSource, []PlannedSystem, Result, *Cache) {
@@ -425,7 +424,7 @@ func TestLostPiecesArePutBack(t *testing.T) {
 			case r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, lost):
 				return http.StatusNotFound, "BLOB_UNKNOWN"
 			case r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/uploads"):
-				there = true // any upload counts
+				there = true // any upload is enough
 			case r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/"):
 				return http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN"
 			}
@@ -443,9 +442,8 @@ func TestLostPiecesArePutBack(t *testing.T) {
 	})
 }
 
-// TestUnchangedRequests checks that a fresh machine needs one request for the index
-// and one for each platform to prove that an image is unchanged. It must make no
-// layer.
+// TestUnchangedRequests checks a machine with an empty cache. To prove that an image is unchanged,
+// the push may send one request for the index and one for each platform. It must make no layer.
 func TestUnchangedRequests(t *testing.T) {
 	for _, archs := range [][]string{{"amd64"}, {"amd64", "arm64"}, {"amd64", "arm64", "riscv64"}} {
 		reg := newMemoryRegistry(t)
@@ -467,19 +465,19 @@ func TestUnchangedRequests(t *testing.T) {
 			if !got.Unchanged || got.Index.Digest != first.Index.Digest {
 				t.Errorf("%d platforms, %s: unchanged: %v, %s instead of %s", len(archs), name, got.Unchanged, got.Index.Digest, first.Index.Digest)
 			}
-			log := slices.DeleteFunc(slices.Clone(reg.log), func(l string) bool { return l == "GET /v2/" }) // the request for the login method
+			log := slices.DeleteFunc(slices.Clone(reg.log), func(l string) bool { return l == "GET /v2/" }) // ignore the request that finds out the login method
 			if len(log) > 1+len(archs) {
 				t.Errorf("%d platforms, %s: %d requests: %s", len(archs), name, len(log), strings.Join(log, ", "))
 			}
-			if n := src.reads.Load(); n > int64(len(archs)) { // the toplevels are read for the system layers
+			if n := src.reads.Load(); n > int64(len(archs)) { // the push reads the toplevels for the system layers
 				t.Errorf("%d platforms, %s: %d store paths were read", len(archs), name, n)
 			}
 		}
 	}
 }
 
-// TestFewRequests checks that the push sends no request for a layer that a manifest
-// of the repository lists.
+// TestFewRequests checks that the push sends no request for a layer if a manifest in the repository
+// lists this layer.
 func TestFewRequests(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -503,8 +501,9 @@ func TestFewRequests(t *testing.T) {
 	}
 }
 
-// TestFewRequestsForAnUpdate checks that an update under a new tag costs two
-// requests for each changed layer, and ten more. Unchanged layers must cost none.
+// TestFewRequestsForAnUpdate checks the number of requests of an update under a new tag: two for
+// each changed layer that is sent whole, three for each layer that is streamed, and ten more.
+// Unchanged layers must cost none.
 func TestFewRequestsForAnUpdate(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -515,7 +514,7 @@ func TestFewRequestsForAnUpdate(t *testing.T) {
 	must(t, err)
 	for name, c := range map[string]struct {
 		whole int64
-		each  int // requests for each layer
+		each  int // number of requests for each layer
 	}{"whole": {0, 2}, "streamed": {-1, 3}} {
 		t.Run(name, func(t *testing.T) {
 			reg.log = nil
@@ -529,8 +528,8 @@ func TestFewRequestsForAnUpdate(t *testing.T) {
 			if made == 0 || made == len(got.Layers) || got.Index.Digest != want.Index.Digest {
 				t.Errorf("%d of %d layers made, %s; pushed alone %s", made, len(got.Layers), got.Index.Digest, want.Index.Digest)
 			}
-			// Four requests read two tags, a manifest and a config. Six write: two
-			// for the config, one each for manifest and index, two for the tag.
+			// Four requests read two tags, a manifest and a config. Six requests write: two for the
+			// config, one each for manifest and index, two for the tag.
 			if n := len(reg.log); n != 10+c.each*made {
 				t.Errorf("%d requests for %d layers: %s", n, made, strings.Join(reg.log, ", "))
 			}

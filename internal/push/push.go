@@ -14,20 +14,19 @@ import (
 
 // These are the default limits of one push, for all of its platforms together.
 const (
-	// defaultUploads is large enough to hide the round trips of small layers behind
-	// the packing of large ones. At 30 ms a round trip, 16 uploads with four round
-	// trips each move 133 layers a second. The destination limits how many layers are
-	// packed at once.
+	// defaultUploads is large enough to hide the round trips of small layers behind the packing of
+	// large ones. At 30 ms a round trip, 16 uploads with four round trips each move 133 layers per
+	// second. The destination limits how many layers are packed at once.
 	defaultUploads = 16
 
-	// defaultQueries limits concurrent HEAD requests. Such a request costs one round
-	// trip and nothing else: 100 requests take the time of four.
+	// defaultQueries limits concurrent HEAD requests. Such a request costs only one round trip, so
+	// 100 requests take the time of four.
 	defaultQueries = 32
 
-	// defaultWholeLayers bounds the memory for layers that are sent whole. With
-	// defaultUploads that is at most 32 MiB, and about a third of it where gzip
-	// compresses as usual. Most layers that an update changes are smaller. A larger
-	// layer costs one request more.
+	// defaultWholeLayers limits the memory for layers that are sent in one request. With
+	// defaultUploads they take at most 32 MiB. With gzip's usual compression they take about a
+	// third of this. Most layers that an update changes are smaller. A larger layer costs one
+	// request more.
 	defaultWholeLayers = 2 << 20
 )
 
@@ -38,56 +37,54 @@ type PlannedSystem struct {
 	Plan   *plan.Plan
 }
 
-// Job describes the image to make and the way to push it. The zero value of a field
-// stands for its default.
+// Job describes the image to make and the way to push it. If a field has its zero value, the push
+// uses the field's default.
 type Job struct {
 	Compression layers.Compression
 	Settings    manifest.Settings
-	Tags        []string // set to the index, after everything else
+	Tags        []string // names that are moved to the index after everything else is stored
 	Packer      *layers.Packer
-	Uploads     int // limit of concurrent uploads
+	Uploads     int // largest number of concurrent uploads
 
-	// A registry gets layers up to this size, in bytes before compression, in one
-	// request instead of two. A negative value turns this off.
+	// WholeLayers is the size, in bytes before compression, up to which a registry gets a layer in
+	// one request instead of two. A negative value turns this off.
 	WholeLayers int64
 
-	Cache *Cache // what this machine has made before; nil: nothing
+	Cache *Cache // results of earlier pushes on this machine; nil if there are none
 
-	// Reuse has images whose layers may be reused. If several images list a layer, the
-	// first of them counts.
+	// Reuse contains images whose layers may be reused. If several images list a layer, the push
+	// uses the record of the first image.
 	Reuse []*Remote
 
 	ReuseElse func(context.Context) ([]*Remote, error) // returns more images; called if no image of Reuse exists
-	Base      *BaseImage                               // base image of applications; nil: none
+	Base      *BaseImage                               // base image of applications; nil if there is none
 	Join      bool                                     // keep the other platforms of the index that Tags[0] names
 
-	// SampleClaims makes a few small layers again and compares them, if only an
-	// unsigned image in a registry vouches for them. Set it if the store paths are
-	// read from this machine.
+	// SampleClaims makes a few small layers again and compares them, if their only source is an
+	// unsigned image in a registry. Set it if the store paths are read from this machine.
 	SampleClaims bool
 
-	// ReuseCheck is the share of the reused layers, from 0 to 1, that are made again
-	// and compared. If one differs, the push fails. If ReuseCheck > 0, even an
-	// unchanged image is checked layer by layer.
+	// ReuseCheck is the share of the reused layers, from 0 to 1, that are made again and compared.
+	// If a layer differs, the push fails. If ReuseCheck > 0, even an unchanged image is checked
+	// layer by layer.
 	ReuseCheck float64
 
-	// Warn, if set, is called with each problem that made the push slower but not
-	// wrong.
+	// Warn is called with each problem that made the push slower but not wrong. It may be nil.
 	Warn func(error)
 
-	// Progress, if set, receives the progress of the layers. Its methods are called
-	// concurrently.
+	// Progress receives the progress of the layers. Its methods are called concurrently. It may be
+	// nil.
 	Progress Progress
 }
 
-// Progress receives what happens to the layers of a push.
+// Progress is told what happens to the layers of a push.
 type Progress interface {
 	Start(platforms []PlatformLayers)   // called when the list of layers is complete
-	Packing(l *layers.Layer, bytes int) // so many more bytes of the layer's tar are packed
+	Packing(l *layers.Layer, bytes int) // bytes is the number of bytes packed since the last call for l
 	Done(r LayerResult)
 }
 
-// PlatformLayers lists the layers of one platform. Two platforms may share layers.
+// PlatformLayers contains the layers of one platform. Two platforms may share layers.
 type PlatformLayers struct {
 	Platform string
 	Layers   []*layers.Layer
@@ -99,42 +96,42 @@ func (noProgress) Start([]PlatformLayers)     {}
 func (noProgress) Packing(*layers.Layer, int) {}
 func (noProgress) Done(LayerResult)           {}
 
-// Outcome is the result of a push for one layer.
+// Outcome is what a push did with one layer.
 type Outcome string
 
-// These are the outcomes of a layer that nixoci makes.
+// A layer that nixoci makes has one of these outcomes.
 const (
 	Made   Outcome = "made"   // packed and uploaded
 	Reused Outcome = "reused" // the result of its recipe was known, and the destination had the blob
 
-	// These are the outcomes of a layer of a base image.
-	Present Outcome = "present" // the destination had it already
-	Mounted Outcome = "mounted" // the registry took it from the base's repository
-	Copied  Outcome = "copied"  // read from the base image and uploaded
+	// A layer of a base image has one of these outcomes.
+	Present Outcome = "present" // the destination had the layer already
+	Mounted Outcome = "mounted" // the registry mounted the layer from the base's repository
+	Copied  Outcome = "copied"  // the push read the layer from the base image and uploaded it
 )
 
-// LayerResult is the result for one layer of a push. A layer that several platforms
-// share has one result.
+// LayerResult describes what a push did with one layer. A layer that several platforms share has
+// one LayerResult.
 type LayerResult struct {
 	Layer      *layers.Layer
 	Packed     layers.Packed
 	Outcome    Outcome
-	ReusedFrom string // for a reused layer: who recorded the result of its recipe
-	Checked    bool   // reused, and made again with the same result
+	ReusedFrom string // for a reused layer, the source that recorded the result of its recipe
+	Checked    bool   // the layer was reused, and was made again with the same result
 }
 
-// Result is the result of a push.
+// Result describes what a push did.
 type Result struct {
 	Index     ocispec.Descriptor
 	Platforms []ocispec.Descriptor // in the order of the index
 	Layers    []LayerResult        // each layer once, in the order of the images
 	Base      []BaseResult         // layers of base images, each once
-	Unchanged bool                 // the destination had the whole image already; then Layers is empty
+	Unchanged bool                 // the destination had the whole image already, so Layers is empty
 }
 
-// Push assembles the image of systems and stores it in dst: first the blobs, then the
-// manifests by digest, then the index by digest, then the tags. No tag changes before
-// all content is stored. If Push fails, no tag changes at all.
+// Push assembles the image of systems and stores it in dst. It stores the blobs first. The
+// manifests by digest, the index by digest, and the tags follow in this order. No tag changes
+// before all content is stored. If Push fails before it writes the tags, no tag changes at all.
 func Push(ctx context.Context, dst oci.Destination, systems []PlannedSystem, job Job) (Result, error) {
 	p, err := newPusher(dst, systems, job)
 	if err != nil {
@@ -159,8 +156,8 @@ func Push(ctx context.Context, dst oci.Destination, systems []PlannedSystem, job
 	return p.putImages(ctx)
 }
 
-// pusher is the state of one push: its destination, its images and layers, and what it
-// has learned about the destination.
+// pusher holds the state of one push: its destination, its images and layers, and what it learned
+// about the destination.
 type pusher struct {
 	dst oci.Destination
 	job Job
@@ -170,14 +167,14 @@ type pusher struct {
 	base   []*baseLayer   // of all base images, each once, in the order of first use
 	recipe digest.Digest  // recipe of an index with exactly these images
 
-	madeForComparison map[layers.Recipe]bool // layers without store paths that this run has made for a comparison
+	madeForComparison map[layers.Recipe]bool // layers without store paths that this run made to compare them
 
-	// Blobs that manifests in the destination's repository list. It is empty if the job
-	// checks what it reuses.
+	// listed contains the blobs that manifests in the destination's repository list. It is empty if
+	// the job checks the layers that it reuses.
 	listed map[digest.Digest]bool
 
 	hasBase    map[digest.Digest]bool // digests of the layers in base
-	incomplete bool                   // the destination has lost something, so a listed blob may be missing too
+	incomplete bool                   // the destination has lost a part of an image, so a listed blob may be missing too
 }
 
 // newPusher drafts the images. It reads no files.

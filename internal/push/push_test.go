@@ -29,8 +29,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// treeSource is a store in memory, in which each path is one file. It counts the
-// reads of paths.
+// treeSource is a store in memory, in which each path is one file. It counts how often paths are
+// read.
 type treeSource struct {
 	content map[closure.StorePath][]byte
 	reads   atomic.Int64
@@ -61,8 +61,7 @@ func storePath(t *testing.T, name, content string) closure.StorePath {
 	return p
 }
 
-// sampleImage returns a toplevel with some packages. versions sets the content of a
-// package.
+// sampleImage returns a system with some packages. versions sets the content of a package.
 func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string]string) PlannedSystem {
 	t.Helper()
 	var infos []closure.Info
@@ -90,7 +89,7 @@ func sampleImage(t *testing.T, src *treeSource, arch string, versions map[string
 	}}
 }
 
-// memoryRegistry is a registry that counts requests and can fail on demand.
+// memoryRegistry is a registry that counts requests and can refuse them.
 type memoryRegistry struct {
 	*httptest.Server
 	requests atomic.Int64
@@ -169,7 +168,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 		t.Errorf("second push: %d requests: %s", len(reg.log), reg.log)
 	}
 
-	// A machine with an empty cache asks the registry.
+	// A machine with an empty cache must ask the registry.
 	reg.log = nil
 	repo := reg.open(t)
 	job := sampleJob(OpenCache(t.TempDir()))
@@ -180,7 +179,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 		t.Errorf("fresh machine: %+v, %d reads, requests %s", third, src.reads.Load(), reg.log)
 	}
 
-	// A push without reuse makes all layers, with the same digest.
+	// A push without reuse must make all layers, and the digest must be the same.
 	fourth, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
 	must(t, err)
 	if fourth.Unchanged || count(fourth, Made) != 12 || fourth.Index.Digest != first.Index.Digest {
@@ -202,7 +201,7 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 	src.reads.Store(0)
 	got, err := Push(t.Context(), repo, []PlannedSystem{after}, job)
 	must(t, err)
-	// nginx, the toplevel and the system layer are made.
+	// The push must make the layers of nginx and of the toplevel, and the system layer.
 	if count(got, Made) != 3 || count(got, Reused) != 3 || src.reads.Load() != 2 {
 		t.Errorf("%d made, %d reused, %d paths read", count(got, Made), count(got, Reused), src.reads.Load())
 	}
@@ -213,8 +212,8 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-// TestPushKnownButGone checks that a layer from the cache is made again if the
-// registry has lost it. A wrong cache entry must be corrected.
+// TestPushKnownButGone checks that a push makes a layer again if the cache knows its result but the
+// registry has lost the layer. If the cache entry is wrong, the push must correct it.
 func TestPushKnownButGone(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	image := sampleImage(t, src, "amd64", nil)
@@ -238,9 +237,9 @@ func TestPushKnownButGone(t *testing.T) {
 	}
 }
 
-// TestPushTagsNothingWhenItFails checks two failures: a path whose content does not
-// match its narHash, and a registry that refuses a request during the push. No tag
-// may change.
+// TestPushTagsNothingWhenItFails checks two failures. In the first, the content of a path does not
+// match its narHash. In the second, the registry refuses a request during the push. No tag may
+// change.
 func TestPushTagsNothingWhenItFails(t *testing.T) {
 	t.Run("corrupt path", func(t *testing.T) {
 		reg := newMemoryRegistry(t)
@@ -299,7 +298,8 @@ func checkNoManifest(t *testing.T, reg *memoryRegistry) {
 	}
 }
 
-// TestJoinKeepsBoth checks that two runners can join at the same moment.
+// TestJoinKeepsBoth checks two machines that join the same index at the same moment. In the end the
+// index must list both platforms.
 func TestJoinKeepsBoth(t *testing.T) {
 	for range 3 {
 		reg := newMemoryRegistry(t)
@@ -326,9 +326,8 @@ func TestJoinKeepsBoth(t *testing.T) {
 	}
 }
 
-// TestPushWhileOthersPushTheSame checks that a push continues if the registry
-// refuses a correct manifest. A registry may do so while another push writes the
-// same blobs.
+// TestPushWhileOthersPushTheSame checks that a push continues if the registry refuses a correct
+// manifest. A registry may refuse it while another push writes the same blobs.
 func TestPushWhileOthersPushTheSame(t *testing.T) {
 	for _, code := range []string{"DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"} {
 		reg := newMemoryRegistry(t)
@@ -350,8 +349,8 @@ func TestPushWhileOthersPushTheSame(t *testing.T) {
 	}
 }
 
-// TestMixed checks the order of uploads: the largest layers come first, every
-// fourth one is the smallest of the rest, and none is missing.
+// TestMixed checks the order of uploads. The largest layers must come first, every fourth layer
+// must be the smallest of the rest, and none may be missing.
 func TestMixed(t *testing.T) {
 	var todo []*pushedLayer
 	for _, size := range []int64{1, 9, 2, 8, 3, 7, 4, 6, 5} {

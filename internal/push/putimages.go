@@ -31,7 +31,7 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 	if err := p.dst.Commit(ctx); err != nil {
 		return Result{}, err
 	}
-	if !p.job.Join { // a joined index has more platforms than the recipe
+	if !p.job.Join { // a joined index has more platforms than the recipe, so do not store it
 		known := knownIndex{Descriptor: index.Descriptor}
 		for _, m := range built {
 			known.Manifests = append(known.Manifests, m.Manifest.Descriptor)
@@ -74,8 +74,8 @@ func (p *pusher) putManifests(ctx context.Context) ([]*manifest.PlatformImage, o
 	return built, index, err
 }
 
-// putIndex puts the index under its digest and then under each tag. If the job asks for
-// it, putIndex first joins the index with the one in the registry.
+// putIndex puts the index under its digest and then under each tag. If the job asks for it,
+// putIndex first joins the new index with the index in the registry.
 func (p *pusher) putIndex(ctx context.Context, images []*manifest.PlatformImage) (oci.Blob, error) {
 	tags := p.job.Tags
 	var index oci.Blob

@@ -18,9 +18,8 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// putLayers looks up the layers with a known recipe in the destination. It then makes
-// the missing layers. Last, it makes a sample of the reused layers again and compares
-// them.
+// putLayers looks up the layers with a known result in the destination. It then makes the missing
+// layers. At the end it makes a sample of the reused layers again and compares the results.
 func (p *pusher) putLayers(ctx context.Context) error {
 	if err := p.query(ctx); err != nil {
 		return err
@@ -31,7 +30,7 @@ func (p *pusher) putLayers(ctx context.Context) error {
 			todo = append(todo, l)
 		}
 	}
-	sample := p.sample() // chosen first, because makeAll changes the outcomes that sample reads
+	sample := p.sample() // choose before makeAll, which changes the outcomes that sample reads
 	if err := p.makeAll(ctx, todo); err != nil {
 		return err
 	}
@@ -59,20 +58,20 @@ func (p *pusher) makeAll(ctx context.Context, todo []*pushedLayer) error {
 	group.SetLimit(uploads)
 	for _, l := range todo {
 		if ctx.Err() != nil {
-			break // otherwise group.Go would wait for a free slot
+			break // leave the loop, because group.Go would wait for a free slot
 		}
 		group.Go(func() error { return p.make(ctx, l) })
 	}
 	return group.Wait()
 }
 
-// smallEvery means that every fourth layer is a small one.
+// smallEvery is 4, so every fourth layer is a small one.
 const smallEvery = 4
 
-// makeOrder returns the order in which layers are made: the largest first, but every fourth
-// is the smallest that is left. So no large layer is left alone at the end, and some
-// layers are finished soon. A person sees the count move, and an interrupted push has
-// kept something.
+// mixed returns the layers in the order in which they are made. The largest come first, but every
+// fourth layer is the smallest that is left. With this order, no large layer is left alone at the
+// end, and some layers are finished soon. The user sees progress early, and an interrupted push has
+// stored something.
 func mixed(todo []*pushedLayer) []*pushedLayer {
 	left := slices.Clone(todo)
 	slices.SortStableFunc(left, func(a, b *pushedLayer) int { return cmp.Compare(b.Layer.Size, a.Layer.Size) })
@@ -88,9 +87,9 @@ func mixed(todo []*pushedLayer) []*pushedLayer {
 	return order
 }
 
-// query marks the known layers that the destination has. It does not ask for a layer
-// that a manifest in the same repository lists. If such a layer is missing after all,
-// the registry refuses the new manifest, see [pusher.putImages].
+// query marks the known layers that the destination has. If a manifest in the same repository lists
+// a layer, query sends no request for this layer. If such a layer is missing after all, the
+// registry refuses the new manifest, see [pusher.putImages].
 func (p *pusher) query(ctx context.Context) error {
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
@@ -124,8 +123,8 @@ func (p *pusher) query(ctx context.Context) error {
 	return group.Wait()
 }
 
-// offer announces a known layer to the destination. The layer is made when the
-// destination asks for it.
+// offer announces a known layer to the destination. The push makes the layer only when the
+// destination asks for its content.
 func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 	desc, err := p.descriptor(l.Layer, *l.known)
 	if err != nil {
@@ -150,8 +149,8 @@ func (p *pusher) reused(l *pushedLayer) {
 	p.job.Progress.Done(l.LayerResult)
 }
 
-// restoreMissing is called after the registry refused a manifest. It looks up all layers
-// again, also those that were just sent, and makes the missing ones.
+// restoreMissing is called after the registry refused a manifest. It looks up all layers again,
+// also the layers that this push has just sent, and makes the missing ones.
 func (p *pusher) restoreMissing(ctx context.Context) error {
 	clear(p.listed)
 	if dst, ok := p.dst.(oci.Forgetful); ok {
@@ -186,8 +185,8 @@ func (p *pusher) restoreMissing(ctx context.Context) error {
 	return p.makeAll(ctx, missing)
 }
 
-// make packs one layer and uploads it in the same pass. It then stores the result in
-// the cache.
+// make packs one layer and uploads its bytes in the same pass. After the upload it stores the
+// result in the cache.
 func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	pack := func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 		return p.job.Packer.Pack(ctx, l.Layer, w)
@@ -198,7 +197,7 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	}
 	packed, err := put(ctx, l.known, pack)
 	if l.known != nil && errors.Is(err, oci.ErrOtherContent) {
-		// The recorded result of this recipe was wrong. The layer just made is right.
+		// The recorded result of this recipe was wrong. The result of this run is right.
 		p.job.Cache.Drop(folderLayers, l.Layer.Recipe.String())
 		packed, err = put(ctx, nil, pack)
 	}
@@ -213,8 +212,8 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	return nil
 }
 
-// putWhole is PutLayer for a small layer. It packs the layer into memory first, which
-// saves one request.
+// putWhole replaces PutLayer for a small layer. It packs the layer into memory first, which saves
+// one request.
 func (p *pusher) putWhole(ctx context.Context, want *layers.Packed, pack oci.PackFunc) (layers.Packed, error) {
 	var data bytes.Buffer
 	packed, err := pack(ctx, &data)

@@ -13,12 +13,12 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// fromLocal stands for this machine's cache as the origin of a reused layer. Any other
-// origin is the reference of an image in a registry.
+// fromLocal is the origin of a reused layer that this machine's cache recorded. Any other origin is
+// the reference of an image in a registry.
 const fromLocal = "local"
 
-// hasImages reports whether top is an index with the images of this push, judged by
-// their recipes.
+// hasImages reports whether top is an index that lists the images of this push. It compares the
+// recipes.
 func (p *pusher) hasImages(top *RemoteIndex) bool {
 	switch {
 	case top.Index == nil:
@@ -35,8 +35,8 @@ func (p *pusher) hasImages(top *RemoteIndex) bool {
 	return true
 }
 
-// remoteOf returns the image in p.job.Reuse that tag of the destination names. It
-// returns nil if there is none.
+// remoteOf returns the image in p.job.Reuse that is in the destination's repository under tag. If
+// there is none, it returns nil.
 func (p *pusher) remoteOf(tag string) *Remote {
 	for _, r := range p.job.Reuse {
 		if p.ours(r) && r.tagOrDigest == tag {
@@ -46,12 +46,12 @@ func (p *pusher) remoteOf(tag string) *Remote {
 	return nil
 }
 
-// ours reports whether r is in the repository that is pushed to.
+// ours reports whether r is in the repository to which this push sends its image.
 func (p *pusher) ours(r *Remote) bool { return p.dst == oci.Destination(r.repo) }
 
-// recall looks up the results of the layers' recipes. It asks this machine's cache
-// first, then the images in p.job.Reuse. It also notes which blobs the manifests in the
-// destination's repository list, so that the push need not ask for these one by one.
+// recall looks up the results of the layers' recipes. It asks this machine's cache first, then the
+// images in p.job.Reuse. It also records which blobs the manifests in the destination's repository
+// list, so that the push need not send a request for each blob.
 func (p *pusher) recall(ctx context.Context) error {
 	unknown := 0
 	for _, l := range p.layers {
@@ -92,14 +92,13 @@ func (p *pusher) recall(ctx context.Context) error {
 	return nil
 }
 
-// fewQueries is a number of layers. If there are no more layers than this, asking for
-// each of them is cheaper than reading the manifests that list them.
+// fewQueries is a number of layers. A push with at most this many layers asks for each layer,
+// because this costs less than reading the manifests that list them.
 const fewQueries = 4
 
-// readRemotes finds out which images to reuse exist. It then reads their manifests and,
-// if withClaims is set, their claims. All requests run concurrently. p.job.Reuse then
-// holds the images that exist, each once. A registry that does not answer makes the
-// push slower, but not wrong.
+// readRemotes finds out which images in p.job.Reuse exist, and removes the others and duplicates.
+// It then reads the manifests of these images and, if withClaims is true, their claims. All
+// requests run concurrently. If a registry does not answer, the push becomes slower, but not wrong.
 func (p *pusher) readRemotes(ctx context.Context, withClaims bool) error {
 	found, err := p.present(ctx, p.job.Reuse)
 	if err != nil {
@@ -130,7 +129,7 @@ func (p *pusher) readRemotes(ctx context.Context, withClaims bool) error {
 	return errors.Join(err, context.Cause(ctx))
 }
 
-// present returns the images that exist, each once.
+// present returns the images that exist, without duplicates.
 func (p *pusher) present(ctx context.Context, remotes []*Remote) ([]*Remote, error) {
 	digests := make([]digest.Digest, len(remotes))
 	group, groupCtx := task.WithContext(ctx)
@@ -166,14 +165,14 @@ func (p *pusher) warnRemote(r *Remote, err error) {
 	}
 }
 
-// credible returns the claims of r. It first compares them with the layers that need no
-// store path, because this machine can make those itself. If one of them differs,
-// credible returns no claims and r is not used any more. The results of these layers
-// are known from here on, and no registry is asked for them.
+// credible returns the claims of r, after it has tested some of them. It makes the layers that need
+// no store path itself, and compares the results with the claims. If one differs, credible returns
+// no claims, and the push no longer uses r. From now on the results of these layers are known, so
+// the push asks no registry for them.
 func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, error) {
 	claims, err := r.Claims(ctx)
 	if err != nil {
-		claims = nil // readRemotes has warned about it
+		claims = nil // readRemotes has already warned about err
 	}
 	for _, l := range p.layers {
 		packed, ok := lookup(claims, l.Layer)
@@ -191,8 +190,8 @@ func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, e
 			return nil, nil
 		}
 		if l.known == nil || p.madeForComparison[l.Layer.Recipe] && l.knownFrom == fromLocal {
-			// This run has just made the layer. The registry had it before, so the report
-			// names the registry.
+			// This run has just made the layer, but the registry had it before. So the report names
+			// the registry.
 			l.known, l.knownFrom = &own, r.String()
 		}
 	}

@@ -12,20 +12,19 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// These limits apply to the layers that every push makes again for a check. Only an
-// unsigned image in a registry vouches for them, and their store paths are on this
-// machine. A layer of that size takes less than a tenth of a second on one processor:
-// gzip at level 3 compresses more than 80 MB a second.
+// These limits apply to the layers that every push makes again for a check. The only source of
+// these layers is an unsigned image in a registry, and their store paths are on this machine. A
+// layer of claimSampleSize takes less than a tenth of a second on one processor: gzip at level 3
+// compresses more than 80 MB per second.
 const (
 	claimSample     = 3       // number of layers
-	claimSampleSize = 8 << 20 // size limit of each layer in bytes, before compression
+	claimSampleSize = 8 << 20 // largest size of each layer in bytes, before compression
 )
 
-// sample chooses the reused layers that are made again for a check. If the job has a
-// ReuseCheck, they are that share of the reused layers, rounded up, so at least one
-// layer is checked. Otherwise they are a few layers that only an unsigned image vouches
-// for. The choice is random. So nobody who forged a layer can know whether the next
-// push checks it.
+// sample chooses the reused layers that are made again for a check. If the job has a ReuseCheck,
+// sample returns this share of the reused layers, rounded up to at least one layer. Otherwise it
+// returns a few layers whose only source is an unsigned image. The choice is random. So nobody who
+// forged a layer can know whether the next push checks it.
 func (p *pusher) sample() []*pushedLayer {
 	var reused, unsigned []*pushedLayer
 	for _, l := range p.layers {
@@ -43,7 +42,7 @@ func (p *pusher) sample() []*pushedLayer {
 	return choose(unsigned, claimSample)
 }
 
-// sampleClaims is sample for an image that the destination has already.
+// sampleClaims chooses claims to check, like sample, for an image that the destination has already.
 func (p *pusher) sampleClaims(unproved []claim) []claim {
 	var cheap []claim
 	for _, c := range unproved {
@@ -54,7 +53,8 @@ func (p *pusher) sampleClaims(unproved []claim) []claim {
 	return choose(cheap, claimSample)
 }
 
-// cheap reports whether l is small enough to be made again in every push.
+// cheap reports whether every push may make l again. l must be small, and the job must have set
+// SampleClaims.
 func (p *pusher) cheap(l *layers.Layer) bool { return p.job.SampleClaims && l.Size <= claimSampleSize }
 
 // choose returns n elements of all, chosen at random. It changes the order of all.
@@ -63,8 +63,8 @@ func choose[T any](all []T, n int) []T {
 	return all[:min(n, len(all))]
 }
 
-// recheck makes a layer again that knownFrom vouched for, and compares the result with
-// want. It sends nothing.
+// recheck makes the layer l again and compares the result with want, which the source knownFrom
+// recorded. It sends nothing.
 func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packed, knownFrom string) error {
 	packed, err := p.job.Packer.Pack(ctx, silent(l), io.Discard)
 	if err != nil {
@@ -81,8 +81,8 @@ func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packe
 	return hint.Add(err, "do not trust the layers of "+knownFrom+": push with --reuse none, and find out who wrote that image")
 }
 
-// silent returns a copy of l that reports no progress. The progress already counts a
-// layer that is made again as done.
+// silent returns a copy of l that reports no progress. The progress display already shows a layer
+// that is made again as done.
 func silent(l *layers.Layer) *layers.Layer {
 	copied := *l
 	copied.Progress = nil

@@ -9,9 +9,9 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// TestReuseCheckSample checks that a push makes a share of the reused layers again,
-// rounded up. Each push chooses the layers at random, so that nobody can predict
-// them.
+// TestReuseCheckSample checks that a push makes the given share of the reused layers again, rounded
+// up. Each push must choose the layers at random, so that nobody can predict which layers it
+// checks.
 func TestReuseCheckSample(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
@@ -49,7 +49,7 @@ func TestReuseCheckSample(t *testing.T) {
 	}
 	for _, c := range []struct {
 		share float64
-		want  int // of 12 layers
+		want  int // number of checked layers of 12
 	}{{0.01, 1}, {0.25, 3}, {0.26, 4}, {1, 12}} {
 		r, _ := check(c.share, images)
 		if r.Unchanged || count(r, Reused) != 12 || checked(r) != c.want || r.Index.Digest != first.Index.Digest {
@@ -60,7 +60,7 @@ func TestReuseCheckSample(t *testing.T) {
 		t.Errorf("without a check: %+v, %d reads", r, src.reads.Load())
 	}
 	seen := map[string]bool{}
-	for range 40 { // the chance of the same one of 12 layers each time is 1 in 10^42
+	for range 40 { // the chance that 40 pushes choose the same one of 12 layers is 1 in 10^42
 		_, which := check(0.01, images)
 		seen[which] = true
 	}
@@ -69,8 +69,8 @@ func TestReuseCheckSample(t *testing.T) {
 	}
 }
 
-// TestReuseCheckFindsWrongClaims checks claims that only packing can disprove: the
-// blob exists with the right digest and size, but belongs to another layer.
+// TestReuseCheckFindsWrongClaims checks claims that only packing can disprove: the blob exists with
+// the right digest and size, but belongs to another layer.
 func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	image := sampleImage(t, src, "amd64", nil)

@@ -18,17 +18,17 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// maxReuseConfig is the size limit of the configs that are read to check claims.
+// maxReuseConfig is the largest size of a config that is read to check claims.
 const maxReuseConfig = limit.Config
 
-// Remote is an image in a registry whose layers may be reused. It is read only on
-// demand, and each part at most once. Anybody who can write to the repository can claim
-// anything about the layers, unless the image is signed.
+// Remote is an image in a registry whose layers may be reused. Each part of the image is read only
+// when it is needed, and at most once. Anybody who can write to the repository can claim anything
+// about the layers, unless the image is signed.
 type Remote struct {
 	repo        *registry.Repository
 	tagOrDigest string
 
-	// signed checks that a trusted key has signed the index. If it is nil, no
+	// signed checks that the index has the signature of a trusted key. If signed is nil, no
 	// signature is required.
 	signed func(context.Context, oci.Reader, ocispec.Descriptor) error
 
@@ -37,7 +37,7 @@ type Remote struct {
 	claims    func(context.Context) ([]*manifest.Claims, error)
 
 	mu          sync.Mutex
-	contradicts error // the reason why nothing in the image is used any more; nil: none
+	contradicts error // the reason why the push no longer uses the image; nil if there is none
 }
 
 // RemoteIndex is the manifest or index that a tag names.
@@ -46,11 +46,11 @@ type RemoteIndex struct {
 	Index *manifest.Index // nil if the tag does not name an index
 }
 
-// remoteManifest is the manifest of one platform, made by nixoci.
+// remoteManifest is the manifest of one platform that nixoci made.
 type remoteManifest struct {
-	listed ocispec.Descriptor // the index's entry for it
+	listed ocispec.Descriptor // the manifest's entry in the index
 	parsed *manifest.Manifest
-	err    error // why it could not be read: [oci.ErrNotFound] if it is missing
+	err    error // why the manifest could not be read; wraps [oci.ErrNotFound] if the manifest is missing
 }
 
 // NewRemote returns the image that tagOrDigest names in repo.
@@ -60,9 +60,9 @@ func NewRemote(repo *registry.Repository, tagOrDigest string) *Remote {
 	return r
 }
 
-// RequireSignature makes r unusable unless signed returns nil. The arguments of signed
-// are the repository and the index's descriptor. If signed returns nil, the claims of r
-// come from the key's owner.
+// RequireSignature makes r unusable unless signed returns nil. The arguments of signed are the
+// repository and the index's descriptor. If signed returns nil, the owner of the key made the
+// claims of r.
 func (r *Remote) RequireSignature(signed func(context.Context, oci.Reader, ocispec.Descriptor) error) {
 	r.signed = signed
 }
@@ -82,12 +82,12 @@ func once[T any](f func(context.Context) (T, error)) func(context.Context) (T, e
 // String returns the image's reference.
 func (r *Remote) String() string { return r.repo.Ref(r.tagOrDigest) }
 
-// Index reads the index. The error is [oci.ErrNotFound] if there is none.
+// Index reads the index. If the image does not exist, the error wraps [oci.ErrNotFound].
 func (r *Remote) Index(ctx context.Context) (*RemoteIndex, error) { return r.index(ctx) }
 
-// Claims reads what the image's manifests record about their layers: for each layer of
-// nixoci, the result of its recipe. Claims checks this against sizes, media types and
-// the config's diffIDs.
+// Claims reads the claims in the image's manifests: for each layer of nixoci, the result of its
+// recipe. Claims checks the results against the sizes, the media types and the diffIDs in the
+// config.
 func (r *Remote) Claims(ctx context.Context) ([]*manifest.Claims, error) {
 	if err := r.contradiction(); err != nil {
 		return nil, err
@@ -95,7 +95,8 @@ func (r *Remote) Claims(ctx context.Context) ([]*manifest.Claims, error) {
 	return r.claims(ctx)
 }
 
-// distrust stops all use of the image, because one of its claims is known to be wrong.
+// distrust records that one of the image's claims is wrong. The push then uses nothing of the
+// image.
 func (r *Remote) distrust(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,13 +121,13 @@ func (r *Remote) readIndex(ctx context.Context) (*RemoteIndex, error) {
 	}
 	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
 	if err != nil {
-		index = nil // a single manifest, or an unknown media type
+		index = nil // the tag names a single manifest, or an unknown media type
 	}
 	return &RemoteIndex{Blob: blob, Index: index}, nil
 }
 
-// readManifests reads the manifests of nixoci concurrently. If one is missing, the
-// others are still used.
+// readManifests concurrently reads the manifests that nixoci made. If a manifest is missing, the
+// push still uses the others.
 func (r *Remote) readManifests(ctx context.Context) ([]remoteManifest, error) {
 	top, err := r.index(ctx)
 	if err != nil {
@@ -138,7 +139,7 @@ func (r *Remote) readManifests(ctx context.Context) ([]remoteManifest, error) {
 	}
 	var all []remoteManifest
 	for _, d := range top.Index.Manifests {
-		if d.Annotations[manifest.AnnotationImage] != "" { // others are from another tool, or attestations
+		if d.Annotations[manifest.AnnotationImage] != "" { // other entries are attestations, or images of another tool
 			all = append(all, remoteManifest{listed: d})
 		}
 	}
@@ -187,8 +188,8 @@ func (r *Remote) readClaims(ctx context.Context) ([]*manifest.Claims, error) {
 	return all, errors.Join(errs...)
 }
 
-// blobs returns the layers and configs that the image's manifests list. The repository
-// accepted the manifests, so it has these blobs.
+// blobs returns the digests of the layers and configs that the image's manifests list. The
+// repository accepted the manifests, so it has these blobs.
 func (r *Remote) blobs(ctx context.Context) map[digest.Digest]bool {
 	listed := map[digest.Digest]bool{}
 	manifests, err := r.manifests(ctx)
@@ -219,7 +220,7 @@ func readConfig(ctx context.Context, repo *registry.Repository, d ocispec.Descri
 	return io.ReadAll(rc)
 }
 
-// lookup returns the first claim about l.
+// lookup returns the first of claims about the layer l.
 func lookup(claims []*manifest.Claims, l *layers.Layer) (layers.Packed, bool) {
 	for _, c := range claims {
 		if p, ok := c.Lookup(l); ok {
