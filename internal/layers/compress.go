@@ -17,50 +17,49 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// Algorithms for compressing a layer.
+// The algorithms for compressing a layer.
 const (
 	Gzip = "gzip"
 	Zstd = "zstd"
 	None = "none"
 )
 
-// Compressor settings of format version 1. The tar stream is cut into blocks of a fixed
-// size, and each block is compressed separately. So the output is the same for any number
-// of workers. A change of one of these settings, or of the version of klauspost/compress
-// in go.mod, changes digests. Then FormatVersion and the golden digests must change too.
+// The compressor settings of format version 1. The tar stream is cut into blocks of a fixed
+// size, and each block is compressed separately. So the output is the same for any number of
+// workers. If one of these settings changes, or the version of klauspost/compress in go.mod,
+// then digests change. FormatVersion and the golden digests must change at the same time.
 const (
-	// A gzip block is a run of deflate blocks that ends in a sync flush. At 1 MiB the
-	// empty 32 KiB window at the start of each block costs 0.1 % of the size.
+	// A gzip block is a sequence of deflate blocks that ends in a sync flush. Each block
+	// starts with an empty 32 KiB window. With blocks of 1 MiB this costs 0.1 % of the size.
 	gzipBlockSize = 1 << 20
 
-	// A zstd block is one frame. One frame for the whole stream with a window of 8 MiB is
-	// 2.8 % smaller and takes 5 % less time, because each frame starts without history.
-	// But then a layer is compressed by one processor alone. Frames of 8 MiB are 2.2 %
-	// smaller, frames of 16 MiB 2.5 %. Each block in flight needs up to twice its size in
-	// memory, and a block for each processor is in flight. Level 7 at 2 MiB is 2.5 %
-	// smaller and takes 1.7 times as long.
+	// A zstd block is one frame. Each frame starts without history. One frame for the whole
+	// stream, with a window of 8 MiB, is 2.8 % smaller and takes 5 % less time. But then only
+	// one processor can compress a layer. Frames of 8 MiB are 2.2 % smaller, frames of 16 MiB
+	// are 2.5 % smaller. Each block that is being compressed needs up to twice its size in
+	// memory, and each processor compresses one. Level 7 at 2 MiB is 2.5 % smaller and takes
+	// 1.7 times as long.
 	zstdBlockSize  = 2 << 20
 	zstdWindowSize = 2 << 20
 
 	noneBlockSize = 1 << 20
 
-	// The default levels are a compromise. On a NixOS system of 1.43 GB, a push with
-	// gzip:3 takes 15 % less processor time than with gzip:4, and 30 % less than with
-	// gzip:5. In return it sends 2.5 % and 4.7 % more bytes. zstd:3 takes as long as
-	// gzip:3 and sends 13 % fewer bytes (docs/benchmarks.md).
+	// The default levels are a compromise. On a NixOS system of 1.43 GB, a push with gzip:3
+	// takes 15 % less processor time than with gzip:4, and 30 % less than with gzip:5. It
+	// sends 2.5 % more bytes than with gzip:4, and 4.7 % more than with gzip:5. zstd:3 takes
+	// as long as gzip:3 and sends 13 % fewer bytes (docs/benchmarks.md).
 	defaultGzipLevel = 3
 	defaultZstdLevel = 3
 )
 
-// gzipHeader is the header of RFC 1952: deflate, no flags, no time, no extra flags, and
+// gzipHeader is the header of RFC 1952: deflate, no flags, no time, no extra flags, and the
 // operating system "unknown".
 var gzipHeader = []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255}
 
 // deflateEnd is an empty stored block with the final bit (RFC 1951, 3.2.4).
 var deflateEnd = []byte{1, 0, 0, 0xff, 0xff}
 
-// zstdLevels are the levels that klauspost/compress distinguishes, by the zstd level that
-// each corresponds to.
+// zstdLevels maps zstd levels to the levels of klauspost/compress, which has only four.
 var zstdLevels = map[int]zstd.EncoderLevel{
 	1:  zstd.SpeedFastest,
 	3:  zstd.SpeedDefault,
@@ -127,7 +126,7 @@ func badCompression(s, why string) error {
 	return hint.Add(fmt.Errorf("compression %q: %s", s, why), "use gzip, zstd or none; a level may follow: gzip:6")
 }
 
-// String returns the form in recipes, which ParseCompression parses: "gzip:5".
+// String returns the form that recipes contain and ParseCompression accepts: "gzip:5".
 func (c Compression) String() string {
 	if c.Algorithm == None {
 		return None
@@ -135,15 +134,15 @@ func (c Compression) String() string {
 	return fmt.Sprintf("%s:%d", c.Algorithm, c.Level)
 }
 
-// layerMediaTypes are the media types of a layer by algorithm: image-spec, "layer.md",
-// and Docker's schema 2, which has no zstd.
+// layerMediaTypes maps each algorithm to the media types of a layer: those of the image spec
+// ("layer.md"), and those of Docker's schema 2, which has none for zstd.
 var layerMediaTypes = map[string]struct{ oci, docker string }{
 	Gzip: {ocispec.MediaTypeImageLayerGzip, mediatype.DockerLayerGzip},
 	Zstd: {ocispec.MediaTypeImageLayerZstd, ""},
 	None: {ocispec.MediaTypeImageLayer, mediatype.DockerLayer},
 }
 
-// MediaType returns the media type of a layer, of OCI or of Docker.
+// MediaType returns the media type of a layer: Docker's if docker is true, otherwise OCI's.
 func (c Compression) MediaType(docker bool) (string, error) {
 	types, known := layerMediaTypes[c.Algorithm]
 	switch {
@@ -168,8 +167,8 @@ func (c Compression) blockSize() int {
 	return noneBlockSize
 }
 
-// An encoder compresses one block at a time. It keeps its tables between blocks, but they
-// do not affect the output.
+// encoder compresses one block at a time. It keeps its tables from one block to the next, but
+// they do not affect the output.
 type encoder interface {
 	// encode appends the compressed form of block to dst.
 	encode(dst, block []byte) ([]byte, error)
@@ -190,7 +189,7 @@ func (c Compression) newEncoder() (encoder, error) {
 			zstd.WithEncoderLevel(zstdLevels[c.Level]),
 			zstd.WithWindowSize(zstdWindowSize),
 			zstd.WithEncoderConcurrency(1),
-			zstd.WithEncoderCRC(false), // the digest covers every byte
+			zstd.WithEncoderCRC(false), // not needed, because the digest covers every byte
 			zstd.WithSingleSegment(true),
 			zstd.WithZeroFrames(true),
 		)
@@ -199,7 +198,7 @@ func (c Compression) newEncoder() (encoder, error) {
 		}
 		return zstdEncoder{w}, nil
 	}
-	return nil, nil // with algorithm none, a block is its own output
+	return nil, nil // with algorithm none, the output of a block is the block itself
 }
 
 type gzipEncoder struct {
@@ -233,7 +232,7 @@ func (e zstdEncoder) encode(dst, block []byte) ([]byte, error) {
 	return e.w.EncodeAll(block, dst), nil
 }
 
-// framing makes the header and the trailer around the blocks of a stream.
+// framing makes the header before the blocks of a stream and the trailer after them.
 type framing struct {
 	algorithm string
 	crc       uint32
@@ -247,7 +246,8 @@ func (f *framing) header() []byte {
 	return nil
 }
 
-// add counts one uncompressed block. Blocks must be added in order.
+// add updates the checksum and the size with one uncompressed block. Blocks must be added in
+// order.
 func (f *framing) add(block []byte) {
 	if f.algorithm == Gzip {
 		f.crc = crc32.Update(f.crc, crc32.IEEETable, block)
@@ -264,8 +264,8 @@ func (f *framing) trailer() []byte {
 	return binary.LittleEndian.AppendUint32(b, f.size)
 }
 
-// Decompress returns the tar stream of a layer from r. mediaType gives the compression.
-// It also accepts layers of other tools.
+// Decompress returns the tar stream of the layer r. mediaType determines the compression.
+// Decompress also accepts layers of other tools.
 func Decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	return decompress(r, mediaType)
 }

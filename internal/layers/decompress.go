@@ -38,10 +38,10 @@ func decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	return nil, fmt.Errorf("decompress layer: media type %q is not the type of a layer", mediaType)
 }
 
-// DecompressStrict is [Decompress] for streams that a [Packer] should have written. It
-// refuses other data around the compressed data, so that nothing can hide there. It does
-// not check how the data is compressed. Errors of the stream are a [*FormatError]; errors
-// of r are not. The reader may be a [BlockReader].
+// DecompressStrict does the same as [Decompress] for streams that a [Packer] should have
+// written. It refuses all other data around the compressed data, so that nothing can hide
+// there. It does not check how the data was compressed. If the stream is wrong, the error is
+// a [*FormatError]. Errors of r are returned as they are. The reader may be a [BlockReader].
 func DecompressStrict(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	src := &errorReader{r: r}
 	br := bufio.NewReaderSize(src, decompressBuff)
@@ -71,7 +71,7 @@ func DecompressStrict(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	return s, nil
 }
 
-// errorReader remembers the error of its source.
+// errorReader records the error of its source.
 type errorReader struct {
 	r   io.Reader
 	err error
@@ -88,7 +88,7 @@ func (e *errorReader) Read(p []byte) (int, error) {
 type strictReader struct {
 	src  *errorReader
 	tar  io.ReadCloser
-	rest *bufio.Reader // the data after the only gzip member; nil for other algorithms
+	rest *bufio.Reader // the data after the only gzip member; nil with other algorithms
 }
 
 func (s *strictReader) Read(p []byte) (int, error) {

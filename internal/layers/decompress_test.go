@@ -13,8 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// packed makes a layer of random and of compressible content. It has several blocks in
-// every compression.
+// packed makes a layer with random content and compressible content. It has several blocks
+// with every compression.
 func packed(t testing.TB, comp Compression) (blob, tar []byte, mediaType string) {
 	t.Helper()
 	write := func(w *TarWriter) error {
@@ -85,13 +85,13 @@ func TestDecompressStrict(t *testing.T) {
 		}
 		for what, b := range bad {
 			if name == Zstd && what == "empty" {
-				continue // without any frame the stream is empty
+				continue // an empty stream has no frame
 			}
 			if _, err := read(b); !errors.As(err, new(*FormatError)) {
 				t.Errorf("%s, %s: %v is no FormatError", name, what, err)
 			}
 		}
-		// Errors of the source are passed on.
+		// Errors of the source must be returned as they are.
 		broken := errors.New("connection broke")
 		r, err := DecompressStrict(io.MultiReader(bytes.NewReader(blob[:len(blob)/2]), iotest.ErrReader(broken)), mediaType)
 		if err == nil {
@@ -106,8 +106,8 @@ func TestDecompressStrict(t *testing.T) {
 	}
 }
 
-// DecompressStrict accepts only frames with the header that a block has. Other encoders
-// write the same content in other frames.
+// TestDecompressStrictFrames: DecompressStrict must accept only frames with the header that a
+// Packer writes. Other encoders write the same content in other frames.
 func TestDecompressStrictFrames(t *testing.T) {
 	encode := func(b []byte, options ...zstd.EOption) []byte {
 		z, err := zstd.NewWriter(nil, append([]zstd.EOption{zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithZeroFrames(true)}, options...)...)
@@ -118,7 +118,7 @@ func TestDecompressStrictFrames(t *testing.T) {
 	}
 	full, small := bytes.Repeat([]byte("block of 16 byte"), zstdBlockSize/16), []byte(strings.Repeat("short", 20))
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-	padded := encode(small) // its size is written in four bytes, where one is enough
+	padded := encode(small) // a frame with four bytes for the size, where one byte is enough
 	padded = join(padded[:4], []byte{0xa0, padded[5], 0, 0, 0}, padded[6:])
 	head := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0}, 0, 0, 0x20, 0)
 	for name, c := range map[string]struct {

@@ -36,7 +36,7 @@ func ExamplePacker_Pack() {
 		}
 		fmt.Println("same bytes:", bytes.Equal(first, b.Bytes()))
 	}
-	// Open returns a reader: the bytes are made while they are read.
+	// Open returns a reader. The layer is packed while the reader is read.
 	r := l.Open(context.Background(), layers.NewPacker(2))
 	defer r.Close()
 	again, err := io.ReadAll(r)

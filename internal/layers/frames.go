@@ -9,43 +9,45 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// BlockReader is a reader of tar that returns it in blocks. It decompresses each block
-// into the caller's buffer. This saves the copy of Read and the decoder's window.
+// BlockReader reads a tar stream block by block. It decompresses each block into the caller's
+// buffer. Unlike Read, this needs no copy and no window in the decoder.
 type BlockReader interface {
 	io.ReadCloser
 
-	// ReadBlock returns the next block. It uses buf if its capacity is large enough:
-	// BlockSize is enough for every block. After the last block the error is io.EOF.
+	// ReadBlock returns the next block. It uses buf if the capacity of buf is large enough. A
+	// capacity of BlockSize is enough for every block. After the last block the error is
+	// io.EOF.
 	ReadBlock(buf []byte) ([]byte, error)
 	BlockSize() int
 }
 
 // frameReader reads the zstd frames of format version 1, one complete frame at a time. It
-// refuses other frames: skippable frames, which may contain anything (RFC 8878, 3.1.2),
-// and frames with another header than the one of a block.
+// refuses other frames: skippable frames, which may contain anything (RFC 8878, 3.1.2), and
+// frames with another header than a Packer writes.
 type frameReader struct {
 	r          io.Reader
 	buf        []byte // compressed data
-	start, end int    // the part of buf that was read but not used yet
+	start, end int    // buf[start:end] was read from r but not decompressed yet
 	short      bool   // the last frame was not a full block, so it must be the last one
 	block      []byte // buffer for Read
 	rest       []byte // unread part of block
-	err        error  // error of ReadBlock
-	failed     error  // error of r
+	err        error  // error that ReadBlock returns
+	failed     error  // error that r returned
 }
 
 const (
 	zstdMagic      = 0xfd2fb528
 	zstdBlockHead  = 3
 	zstdMinFrame   = 4 + 1 + 1 + zstdBlockHead
-	zstdFrameSize  = zstdBlockSize + 64<<10 // size limit: data that does not compress is stored in parts of 128 KiB
-	decoderSurplus = 16                     // with some bytes after the content, the decoder can use its fast path
+	zstdFrameSize  = zstdBlockSize + 64<<10 // size limit of a frame: data that does not compress is stored in parts of 128 KiB
+	decoderSurplus = 16                     // with room for some bytes after the content, the decoder can use its fast path
 )
 
-// frameBuffers holds buffers for a complete frame and for data that is read beyond it.
+// frameBuffers contains buffers. Each has room for a complete frame and for data that is read
+// beyond the frame.
 var frameBuffers = sync.Pool{New: func() any { return make([]byte, zstdFrameSize+decompressBuff) }}
 
-// frameDecoder has no state between frames.
+// frameDecoder is the decoder for all frames. It keeps no state between frames.
 var frameDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(zstdBlockSize), zstd.WithDecoderMaxWindow(zstdWindowSize))
 })
@@ -78,7 +80,7 @@ func (f *frameReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close returns the buffer to the pool. Reads then fail.
+// Close returns the buffer to the pool. Later reads fail.
 func (f *frameReader) Close() error {
 	if f.buf != nil {
 		//lint:ignore SA6002 two words for two megabytes
@@ -89,12 +91,12 @@ func (f *frameReader) Close() error {
 }
 
 func (f *frameReader) next(buf []byte) ([]byte, error) {
-	if len(f.buf)-f.start < zstdFrameSize { // only little data was read beyond the last frame
+	if len(f.buf)-f.start < zstdFrameSize { // move the data that was read beyond the last frame, which is not much
 		f.end = copy(f.buf, f.buf[f.start:f.end])
 		f.start = 0
 	}
 	if err := f.need(1); err != nil {
-		return nil, err // io.EOF: the stream may end here
+		return nil, err // io.EOF is right here: the stream may end after a frame
 	}
 	size, length, err := f.frame()
 	if err != nil {
@@ -123,8 +125,8 @@ func undecodable(err error) *FormatError {
 	return &FormatError{What: fmt.Sprintf("cannot be decompressed: %v", err)}
 }
 
-// frame reads until the buffer has a complete frame. length is its length, and size is
-// the length of its content.
+// frame reads until the buffer contains a complete frame. length is the number of bytes of
+// the frame, and size is the number of bytes of its content.
 func (f *frameReader) frame() (size, length int, err error) {
 	if err := f.need(zstdMinFrame); err != nil {
 		return 0, 0, err
@@ -133,8 +135,8 @@ func (f *frameReader) frame() (size, length int, err error) {
 	if magic := binary.LittleEndian.Uint32(head); magic != zstdMagic {
 		return 0, 0, &FormatError{What: fmt.Sprintf("cannot be decompressed: a frame begins with %08x, not with zstd's magic number", magic)}
 	}
-	// The header: one segment, its size in as few bytes as possible, no checksum, no
-	// dictionary.
+	// The header of a valid frame has one segment, the size in as few bytes as possible, no
+	// checksum and no dictionary.
 	switch head[4] {
 	case 0x20:
 		size, length = int(head[5]), 6
@@ -156,7 +158,7 @@ func (f *frameReader) frame() (size, length int, err error) {
 		h := uint32(head[0]) | uint32(head[1])<<8 | uint32(head[2])<<16
 		last = h&1 != 0
 		length += zstdBlockHead
-		if h>>1&3 == 1 { // a block of one repeated byte
+		if h>>1&3 == 1 { // a block that repeats one byte
 			length++
 		} else {
 			length += int(h >> 3)
@@ -168,8 +170,8 @@ func (f *frameReader) frame() (size, length int, err error) {
 	return size, length, f.need(length)
 }
 
-// need reads until the buffer has n unused bytes; n is at most zstdFrameSize. It returns
-// io.EOF if the stream ends and no byte is left.
+// need reads until the buffer contains n unused bytes. n must be at most zstdFrameSize. need
+// returns io.EOF if the stream ends and no unused byte is left.
 func (f *frameReader) need(n int) error {
 	for f.end-f.start < n {
 		switch {

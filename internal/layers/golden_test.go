@@ -1,6 +1,6 @@
 package layers
 
-// The digests of format version 1, for the layer of TestPackGolden.
+// The digests of the layer in TestPackGolden, for format version 1.
 const goldenDiffID = "sha256:46ad57b72fd9c74a1ba85db3061ab56e1830b09fcc2d51b17dac02d6f2c2e3df"
 
 var goldenDigests = map[string]string{

@@ -16,8 +16,9 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// A processor of the simulated machine needs so long for a megabyte of tar. These are the
-// times of gzip:3 on a machine with sha256 in hardware (docs/benchmarks.md).
+// simRead, simSHA256 and simCompress are the times that a processor of the simulated machine
+// needs for a megabyte of tar. They were measured with gzip:3 on a machine with sha256 in
+// hardware (docs/benchmarks.md).
 const (
 	simRead     = 410 * time.Microsecond
 	simSHA256   = 700 * time.Microsecond
@@ -26,8 +27,8 @@ const (
 	simMegabyte = 1_000_000
 )
 
-// machine simulates a machine with some processors. Work on it takes time, but computes
-// nothing. It must be used in a synctest bubble, where time passes at once.
+// machine simulates a machine with some processors. Work on the machine takes time, but
+// computes nothing. It must be used in a synctest bubble, where waiting takes no real time.
 type machine struct{ processors chan struct{} }
 
 func (m machine) work(bytes int, perMegabyte time.Duration) {
@@ -59,7 +60,7 @@ func (simHash) Reset()                        {}
 func (simHash) Size() int                     { return 32 }
 func (simHash) BlockSize() int                { return 64 }
 
-// simSource has store paths that are one file each.
+// simSource provides store paths that consist of one file each.
 type simSource struct{ machine }
 
 func (simSource) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
@@ -80,8 +81,9 @@ func (c simContent) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// makespan packs layers with these sizes, and returns how long it takes. Like a push to a
-// registry, it begins with the largest and packs as many at once as oci.Transfers allows.
+// makespan packs layers with these sizes, and returns the time that this takes. Like a push
+// to a registry, it begins with the largest layer and packs as many layers at once as
+// oci.Transfers allows.
 func makespan(t *testing.T, processors int, sizes []int64) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		m := machine{make(chan struct{}, processors)}
@@ -115,8 +117,9 @@ func makespan(t *testing.T, processors int, sizes []int64) (took time.Duration) 
 	return took
 }
 
-// TestMakespan compares the time for packing with what no order of the work can beat:
-// all work divided by the number of processors, and one sha256 over the largest layer.
+// TestMakespan compares the time for packing with a lower bound. No order of work can take
+// less than all work divided by the number of processors, or less than one sha256 over the
+// largest layer.
 func TestMakespan(t *testing.T) {
 	const mb = simMegabyte
 	var even, falling []int64
@@ -127,7 +130,7 @@ func TestMakespan(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		layers []int64
-		most   float64 // times the bound
+		most   float64 // limit, as a multiple of the lower bound
 	}{
 		{"one path of 2 GB", []int64{2000 * mb}, 1.01},
 		{"one layer of 50 MB", []int64{50 * mb}, 1.04},

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestOwners checks that entries get the owner that was set before them, and that a
-// reader accepts owners only after AllowOwners.
+// TestOwners checks that an entry gets the owner that Own set before it. A reader must accept
+// such owners only after AllowOwners.
 func TestOwners(t *testing.T) {
 	var b bytes.Buffer
 	w := NewTarWriter(&b)

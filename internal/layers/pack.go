@@ -15,12 +15,12 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// Packer packs layers with a limited number of workers and buffers. Its memory depends on
-// the number of workers and on how many layers are packed at the same time, not on their
-// sizes. It is safe for concurrent use. All layers of a push should share one Packer.
+// Packer packs layers with a limited number of workers and buffers. Its memory depends on the
+// number of workers and on how many layers are packed at the same time, not on the sizes of
+// layers. It is safe for concurrent use. All layers of a push should share one Packer.
 type Packer struct {
-	slots    *turns      // a place for each compressor or hash that runs
-	shared   *turns      // a place for each block that a layer has in addition to its own
+	slots    *turns      // one place for each compressor or hash that runs
+	shared   *turns      // one place for each block that a layer uses in addition to its own blocks
 	free     chan *block // blocks for reuse
 	perLayer int         // limit for the blocks that wait for one stage of a layer
 
@@ -31,24 +31,26 @@ type Packer struct {
 	encoders map[Compression][]encoder
 }
 
-// Numbers of blocks that are being filled or compressed, or that wait to be written.
+// How many blocks may be in use. Such a block is being filled or compressed, or waits to be
+// written.
 const (
-	// ownBlocks are reserved for each layer: one to fill and one to write. A layer must
-	// not wait for another layer's blocks. A registry may read one upload to its end
-	// before it reads any other, and the blocks of the others stay in use until then.
+	// ownBlocks are reserved for each layer: one to fill and one to write. So a layer never
+	// waits for another layer's blocks. This is necessary because a registry may read one
+	// upload to its end before it reads any other. The blocks of the other layers stay in use
+	// until then.
 	ownBlocks = 2
 
-	// sharedBlocks, plus two for each worker, are for any layer that needs them. With
-	// these blocks each compressor finds work while finished blocks wait for the network.
+	// sharedBlocks, plus two for each worker, can be used by any layer. With these blocks,
+	// compressors have work while finished blocks wait for the network.
 	sharedBlocks = 4
 
-	// layerLookahead, plus the number of workers, is how many blocks may wait for one
-	// stage of a layer.
+	// layerLookahead, plus the number of workers, is how many blocks of a layer may wait for
+	// one stage.
 	layerLookahead = 3
 )
 
-// NewPacker returns a packer that runs at most workers compressors and hashes at once. ≤0
-// means GOMAXPROCS.
+// NewPacker returns a packer that runs at most this many compressors and hashes at the same
+// time. If workers is 0 or less, GOMAXPROCS is used.
 func NewPacker(workers int) *Packer {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -69,27 +71,26 @@ func NewPacker(workers int) *Packer {
 
 // block is a piece of tar on its way through the packer.
 type block struct {
-	raw  []byte  // part of the tar; its capacity is the block size of the compression
-	nars narPart // what raw and its entries add to NARs
+	raw  []byte  // part of the tar; the capacity is the block size of the compression
+	nars narPart // the parts of NARs that belong to this block
 	out  []byte  // the compressed block; unused with algorithm none
-	err  error   // of the compressor
+	err  error   // error of the compressor
 
-	own        chan struct{} // release empties it by one; nil: the block has a shared place
-	compressed chan struct{} // gets a token for each stage that needs the output
+	own        chan struct{} // release takes one token from it; nil if the block uses a shared place
+	compressed chan struct{} // contains a token for each stage that needs the output
 	users      atomic.Int32  // stages that still need the block
 }
 
-// Pack writes l's blob to w in one pass over the contents. It returns a result only after
-// it has checked all narHashes and written everything.
+// Pack writes the blob of l to w in one pass over the contents. It returns a result only
+// after it has checked all narHashes and written all bytes.
 //
-// Five kinds of work go through a layer from its first byte to its last: reading, the
-// narHashes, the diffID, the digest of the blob, and writing. Each is a stage in a
-// goroutine of its own. All stages work at the same time, on the same blocks. So with
-// enough processors, a layer takes as long as its slowest stage, not as long as all of
-// them. The slowest is one sha256 over the tar. No packer can be faster, because sha256
-// of a stream cannot be computed in parts. Only reading can be slower, if the source has
-// to decompress with xz. Compression is no stage: the blocks of a layer are compressed
-// independently.
+// Five kinds of work must process a layer from its first byte to its last: reading, the
+// narHashes, the diffID, the digest of the blob, and writing. Each is a stage in its own
+// goroutine. All stages work at the same time, on the same blocks. So with enough processors,
+// a layer takes as long as its slowest stage, not as long as all stages together. The slowest
+// stage is one sha256 over the tar. No packer can be faster, because the sha256 of a stream
+// cannot be computed in parts. Only reading can be slower, if the source must decompress xz.
+// Compression is not a stage: the blocks of a layer are compressed independently.
 func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -129,8 +130,8 @@ func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error
 	return packed, nil
 }
 
-// packStream is one layer that is being packed. The producer fills blocks, and each stage
-// gets all blocks in order.
+// packStream is a layer that is being packed. The producer fills blocks, and each stage
+// receives all blocks in order.
 type packStream struct {
 	packer *Packer
 	ctx    context.Context
@@ -138,7 +139,7 @@ type packStream struct {
 	comp   Compression
 
 	current *block        // the block that the producer is filling
-	own     chan struct{} // one for each of the layer's own blocks in use
+	own     chan struct{} // contains one token for each of the layer's own blocks in use
 	stages  []*stage
 
 	nar, diff, blob hash.Hash
@@ -146,22 +147,22 @@ type packStream struct {
 	w               io.Writer
 	progress        func(n int)
 	size, tarSize   int64        // bytes written, bytes of tar
-	left            atomic.Int64 // bytes of contents that are not in blocks yet, about
+	left            atomic.Int64 // about how many bytes of contents are not in blocks yet
 
-	once   sync.Once // for the first error
+	once   sync.Once // so that only the first error is recorded
 	err    error
 	failed atomic.Bool
 }
 
-// stage is work that goes through a layer block by block.
+// stage is a kind of work that processes a layer block by block.
 type stage struct {
 	queue    chan *block
-	output   bool // it needs the compressed block
-	computes bool // it needs a processor: it waits for a slot
+	output   bool // the stage needs the compressed block
+	computes bool // the stage needs a processor, so it waits for a slot
 	do       func(*block) error
 }
 
-// outputStages is how many stages of a layer need the compressed blocks.
+// outputStages is the number of stages of a layer that need the compressed blocks.
 const outputStages = 2
 
 // start starts the goroutines of all stages.
@@ -170,7 +171,7 @@ func (s *packStream) start() *sync.WaitGroup {
 		s.stages = append(s.stages, &stage{make(chan *block, s.packer.perLayer), output, computes, do})
 	}
 	add(false, true, s.hashNARs)
-	if s.comp.Algorithm != None { // with algorithm none, the blob is the tar
+	if s.comp.Algorithm != None { // with algorithm none, the blob is the tar, so one digest is enough
 		add(false, true, s.hashTar)
 	}
 	add(true, true, s.hashBlob)
@@ -185,7 +186,7 @@ func (s *packStream) start() *sync.WaitGroup {
 	return &all
 }
 
-// run does the work of one stage on all blocks. After a failure, blocks are only released.
+// run does the work of one stage on all blocks. After an error it only releases the blocks.
 func (s *packStream) run(st *stage) {
 	for b := range st.queue {
 		if st.output {
@@ -208,16 +209,17 @@ func (s *packStream) do(st *stage, b *block) error {
 	return st.do(b)
 }
 
-// fail ends the packing. Pack returns the first error.
+// fail stops the packing. Pack returns the first error that fail was called with.
 func (s *packStream) fail(err error) {
 	s.once.Do(func() {
 		s.err = err
 		s.failed.Store(true)
-		s.cancel(err) // the producer need not go on
+		s.cancel(err) // stops the producer
 	})
 }
 
-// done releases the block after the last stage has used it.
+// done reports that a stage no longer needs the block. After the last stage, it releases the
+// block.
 func (s *packStream) done(b *block) {
 	if b.users.Add(-1) == 0 {
 		s.packer.release(b)
@@ -253,7 +255,7 @@ func (s *packStream) flush(full []byte) ([]byte, error) {
 		task.Go(func() { s.compress(b) })
 	}
 	for _, st := range s.stages {
-		st.queue <- b // waits while perLayer blocks are queued; the stage always takes them
+		st.queue <- b // waits while perLayer blocks are queued; every stage empties its queue, even after an error
 	}
 	next, err := s.acquire()
 	if err != nil {
@@ -276,7 +278,7 @@ func (s *packStream) compress(b *block) {
 	s.compressed(b)
 }
 
-// compressed tells the stages that b.out is ready.
+// compressed tells the stages that the output b.out is ready.
 func (s *packStream) compressed(b *block) {
 	for range outputStages {
 		b.compressed <- struct{}{}
@@ -323,7 +325,7 @@ func (s *packStream) put(b []byte) error {
 	return err
 }
 
-// output returns the bytes of the blob that the block becomes.
+// output returns the bytes of the blob that correspond to the block.
 func (s *packStream) output(b *block) []byte {
 	if s.comp.Algorithm == None {
 		return b.raw
@@ -331,7 +333,7 @@ func (s *packStream) output(b *block) []byte {
 	return b.out
 }
 
-// acquire returns an empty block. It waits until the layer may have one.
+// acquire returns an empty block. It waits until the layer may use one more block.
 func (s *packStream) acquire() (*block, error) {
 	if err := context.Cause(s.ctx); err != nil {
 		return nil, fmt.Errorf("pack layer: %w", err)
@@ -359,7 +361,8 @@ func (s *packStream) acquire() (*block, error) {
 	return b, nil
 }
 
-// wait waits for a shared place, or for one of the layer's own, which sets own.
+// wait waits for a shared place or for one of the layer's own blocks. In the second case it
+// sets own.
 func (s *packStream) wait(own *chan struct{}) error {
 	w := s.packer.shared.join(&s.left)
 	if w == nil {
@@ -388,7 +391,7 @@ func (p *Packer) release(b *block) {
 	b.nars.reset()
 	select {
 	case p.free <- b:
-	default: // more layers at once than usual: free the block
+	default: // more layers than usual were packed at once, so give up the block
 	}
 	if own != nil {
 		<-own

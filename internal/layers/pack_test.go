@@ -21,7 +21,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// sampleContent is half text, half random bytes, over several blocks.
+// sampleContent returns bytes for several blocks. Half of them are text, the other half is
+// random.
 func sampleContent(size int) []byte {
 	rng := rand.New(rand.NewChaCha8([32]byte{1}))
 	b := make([]byte, size)
@@ -55,8 +56,8 @@ func mustCompression(t testing.TB, s string) Compression {
 	return c
 }
 
-// TestPackGolden fixes the diffID and the digests. If it fails because a dependency or a
-// constant changed, FormatVersion must be raised.
+// TestPackGolden compares the diffID and the digests with stored values. If it fails because
+// a dependency or a constant changed, FormatVersion must be raised.
 func TestPackGolden(t *testing.T) {
 	content := sampleContent(5<<20 + 12345)
 	const diffID = goldenDiffID
@@ -88,8 +89,8 @@ func TestPackGolden(t *testing.T) {
 	}
 }
 
-// TestPackSameForAnyWorkers also lets the source return its content in small pieces of
-// odd sizes.
+// TestPackSameForAnyWorkers checks that the number of workers does not change the bytes. The
+// source also returns its content in small pieces of odd sizes.
 func TestPackSameForAnyWorkers(t *testing.T) {
 	content := sampleContent(7 << 20)
 	for _, name := range []string{"gzip:1", "zstd:1", "none"} {
@@ -133,7 +134,8 @@ func TestGzipIsOneMember(t *testing.T) {
 	}
 }
 
-// TestPackManyAtOnce packs more layers than the packer has blocks for.
+// TestPackManyAtOnce packs so many layers at once that the packer does not have enough blocks
+// for all.
 func TestPackManyAtOnce(t *testing.T) {
 	p := NewPacker(2)
 	content := sampleContent(2 << 20)
@@ -157,7 +159,7 @@ func TestPackManyAtOnce(t *testing.T) {
 }
 
 // oneAtATime behaves like a registry that reads one upload to its end before it reads
-// another, as go-containerregistry's pkg/registry does.
+// another. go-containerregistry's pkg/registry does this.
 type oneAtATime struct {
 	lock *sync.Mutex
 	held bool
@@ -171,8 +173,8 @@ func (w *oneAtATime) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestPackDoesNotWaitForOthers checks that a layer whose writer blocks does not stop
-// other layers.
+// TestPackDoesNotWaitForOthers checks that a layer with a blocked writer does not stop other
+// layers.
 func TestPackDoesNotWaitForOthers(t *testing.T) {
 	p := NewPacker(2)
 	content := sampleContent(9 << 20)
@@ -191,8 +193,8 @@ func TestPackDoesNotWaitForOthers(t *testing.T) {
 	checkIdle(t, p)
 }
 
-// checkIdle fails if a block or a slot was not released: the packer would block sooner or
-// later.
+// checkIdle fails if a block or a slot was not released. With such an error the packer would
+// block sooner or later.
 func checkIdle(t *testing.T, p *Packer) {
 	t.Helper()
 	if n := cap(p.free) - 2*ownBlocks - p.shared.places; n != 0 {
@@ -262,8 +264,8 @@ func TestPackFailures(t *testing.T) {
 	}
 }
 
-// TestPackChecksEveryNarHash checks that a wrong narHash ends the packing, whichever path
-// of the layer has it: the hash is known only after later bytes were read.
+// TestPackChecksEveryNarHash checks that a wrong narHash stops the packing, no matter which
+// path of the layer has it. The hash of a path is known only after later bytes were read.
 func TestPackChecksEveryNarHash(t *testing.T) {
 	for _, name := range []string{"gzip:1", "zstd:1", "none"} {
 		for wrong := range 3 {
@@ -296,7 +298,7 @@ func TestPackChecksEveryNarHash(t *testing.T) {
 	}
 }
 
-// hashSource has store paths that are directories with the same file.
+// hashSource provides store paths that are directories with the same file.
 type hashSource struct{ content []byte }
 
 func (s *hashSource) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
@@ -316,7 +318,7 @@ func (s *hashSource) Tree(_ context.Context, _ *closure.Info, v nar.Visitor) err
 	return v.Symlink("link", "a")
 }
 
-// info returns the path with the hash that [nar.Writer] gives.
+// info returns the path with the hash that [nar.Writer] computes.
 func (s *hashSource) info(base string) closure.Info {
 	h := sha256.New()
 	n := &countWriter{w: h}
@@ -356,7 +358,7 @@ func TestOpenReopens(t *testing.T) {
 			t.Error("another time, other bytes")
 		}
 	}
-	r := l.Open(t.Context(), p) // close early: nothing may block
+	r := l.Open(t.Context(), p) // the reader is closed early: nothing may block
 	io.ReadFull(r, make([]byte, 10))
 	r.Close()
 }

@@ -2,21 +2,21 @@ package layers
 
 import "github.com/nixoci/nixoci/internal/closure"
 
-// narPart is a part of the NARs of a layer's store paths: the part whose file contents
-// are in one block of tar.
+// narPart contains the part of the NARs that belongs to one block of tar: the file contents
+// in this block, and the bytes of the NARs between them.
 type narPart struct {
-	frames []byte // bytes of the NARs between the contents
+	frames []byte // bytes of the NARs between the file contents
 	steps  []narStep
 }
 
-// narStep is what follows next in a NAR.
+// narStep describes the next bytes of a NAR.
 type narStep struct {
-	frame   int                      // so many bytes of frames first
-	content []byte                   // then these, which are in the block
-	check   func(closure.Hash) error // then the NAR ends; nil: it goes on
+	frame   int                      // first, this many bytes of frames
+	content []byte                   // then this content, which is a part of the block
+	check   func(closure.Hash) error // then, if not nil, the NAR ends and check checks its hash
 }
 
-// last returns the step to which more bytes of frames belong.
+// last returns the step to which the next bytes of frames are added.
 func (p *narPart) last() *narStep {
 	if n := len(p.steps); n > 0 && p.steps[n-1].content == nil && p.steps[n-1].check == nil {
 		return &p.steps[n-1]
@@ -27,11 +27,11 @@ func (p *narPart) last() *narStep {
 
 // reset empties the part for another block.
 func (p *narPart) reset() {
-	clear(p.steps) // its functions keep errors and closures in memory
+	clear(p.steps) // the functions keep errors and closures in memory
 	p.frames, p.steps = p.frames[:0], p.steps[:0]
 }
 
-// narWriter collects the NARs beside the tar that the producer writes. It implements
+// narWriter collects the NARs of the paths while the producer writes the tar. It implements
 // [closure.NARSink].
 type narWriter struct{ s *packStream }
 
@@ -52,7 +52,7 @@ func (w narWriter) End(check func(closure.Hash) error) error {
 	return nil
 }
 
-// hashNARs hashes the NARs, and checks each one that ends in the block.
+// hashNARs hashes the NARs of one block. If a NAR ends in the block, it checks the hash.
 func (s *packStream) hashNARs(b *block) error {
 	frames := b.nars.frames
 	for _, step := range b.nars.steps {

@@ -8,9 +8,9 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// AnnotationPaths is the annotation of a layer's descriptor that records the plan in the
-// image. Its value is the sorted base names of the layer's store paths, separated by
-// spaces. 5,000 paths take some 300 kB of a manifest's 4 MiB.
+// AnnotationPaths is an annotation of a layer's descriptor. With it the image records its
+// plan. The value lists the sorted base names of the layer's store paths, separated by
+// spaces. 5,000 paths take about 300 kB of a manifest's 4 MiB.
 const AnnotationPaths = "io.nixoci.layer.paths"
 
 // recordPaths returns the value of AnnotationPaths.

@@ -10,8 +10,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Recipe identifies a layer's bytes by the inputs from which they are made. Two layers
-// with the same recipe have the same bytes.
+// Recipe identifies the bytes of a layer by the inputs of the layer. Two layers with the same
+// recipe have the same bytes.
 type Recipe [sha256.Size]byte
 
 // NewRecipe hashes the format version, the compression with its level, and the sorted
@@ -30,9 +30,9 @@ func NewRecipe(comp Compression, infos []closure.Info) Recipe {
 	return recipeOf(comp, "nixoci-layer", FormatVersion, strings.Join(lines, ""))
 }
 
-// NewNamedRecipe returns the recipe of a layer that is not made of store paths. kind is
-// the kind of layer, and version is the version of its rules. content must be one
-// canonical text for each content of the layer.
+// NewNamedRecipe returns the recipe of a layer that is not made from store paths. kind names
+// the kind of layer, and version is the version of the rules for this kind. content must be a
+// canonical text: two layers with the same content have the same text.
 func NewNamedRecipe(comp Compression, kind string, version int, content string) Recipe {
 	return recipeOf(comp, kind, version, content)
 }

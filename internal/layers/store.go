@@ -10,9 +10,9 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Store describes the layer with these paths. All of them must be in c, and src must be
-// able to read them. [Packer.Pack] checks every path's narHash. If one does not match,
-// Pack fails with an error that wraps [closure.HashMismatchError].
+// Store describes the layer with these store paths. All of them must be in c, and src must be
+// able to read them. [Packer.Pack] checks the narHash of every path. If a narHash does not
+// match, the error of Pack wraps [closure.HashMismatchError].
 func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, comp Compression) (*Layer, error) {
 	paths = slices.Clone(paths)
 	slices.Sort(paths)
@@ -55,8 +55,8 @@ func Store(c *closure.Closure, src closure.Source, paths []closure.StorePath, co
 	}, nil
 }
 
-// walk writes the tree of a store path through v, which must write to w. It checks the
-// narHash at once, or the packer checks it later.
+// walk writes the tree of a store path through v, which must write to w. If w belongs to a
+// packer, the packer checks the narHash later. Otherwise walk checks it.
 func (w *TarWriter) walk(ctx context.Context, src closure.Source, info *closure.Info, v storeVisitor) error {
 	if w.nars == nil {
 		return closure.Walk(ctx, src, info, v)
@@ -64,7 +64,8 @@ func (w *TarWriter) walk(ctx context.Context, src closure.Source, info *closure.
 	return closure.WalkInto(ctx, src, info, v, w.nars)
 }
 
-// storeRoot writes the directories with which every layer of store paths begins.
+// storeRoot writes the directories nix and nix/store, with which every layer of store paths
+// begins.
 func (w *TarWriter) storeRoot() error {
 	if err := w.Directory("nix", modeStoreDir); err != nil {
 		return err
@@ -72,7 +73,7 @@ func (w *TarWriter) storeRoot() error {
 	return w.Directory("nix/store", modeStoreDir)
 }
 
-// storeComment names a layer's paths for docker history.
+// storeComment returns a comment for docker history with the names of the layer's paths.
 func storeComment(paths []closure.StorePath) string {
 	const most = 3
 	var names []string
@@ -86,7 +87,7 @@ func storeComment(paths []closure.StorePath) string {
 	return s
 }
 
-// storeVisitor writes one store path's tree as tar entries.
+// storeVisitor writes the tree of one store path as tar entries.
 type storeVisitor struct {
 	w    *TarWriter
 	root string // "nix/store/<base>"

@@ -11,10 +11,10 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// The canonical tar stream of format version 1 has USTAR headers. It has a PAX record
-// only for values that USTAR cannot store. Every constant here is part of the format. The
-// package does not write with archive/tar, because the headers that archive/tar writes
-// may change with Go.
+// The canonical tar stream of format version 1 has USTAR headers. It has PAX records only for
+// values that USTAR cannot store. Every constant here is part of the format. This package
+// does not use the writer of archive/tar, because a new version of Go may write other
+// headers.
 const (
 	tarBlock    = 512
 	tarMtime    = 1            // seconds; Nix sets this time on every store file
@@ -29,36 +29,36 @@ const (
 	typePax     = 'x'
 )
 
-// Permission bits of the entries of a store path. Nix sets the same when it unpacks a
+// Permission bits of the entries of a store path. Nix sets the same bits when it unpacks a
 // NAR.
 const (
-	modeStoreDir  = 0o755 // nix and nix/store themselves
+	modeStoreDir  = 0o755 // for nix and nix/store
 	modeDirectory = 0o555
 	modeFile      = 0o444
 	modeExec      = 0o555
 	modeSymlink   = 0o777
 )
 
-// TarWriter writes the canonical tar stream of format version 1. Names have no slash at
-// the start or the end ("nix/store"). Entries have the order in which they are written,
-// parents first. The mtime is always 1. The owner is 0:0, unless [TarWriter.Own] sets
-// another one for an application's own files.
+// TarWriter writes the canonical tar stream of format version 1. Names have no slash at the
+// start or the end ("nix/store"). Callers must write parents before their children. The mtime
+// is always 1. The owner is 0:0, unless [TarWriter.Own] sets another owner for an
+// application's own files.
 type TarWriter struct {
 	buf   []byte // the block being filled
 	flush func(full []byte) (empty []byte, err error)
 	size  int64
 	head  [tarBlock]byte
-	nars  closure.NARSink // hashes the NARs of store paths; nil: they are hashed while they are read
+	nars  closure.NARSink // hashes the NARs of store paths; if nil, walk checks the hashes
 
 	uid, gid int64 // owner of the next entries
 }
 
-// Own sets the owner and the group of the following entries. Both are 0 by default, and
-// must be from 0 to 2097151.
+// Own sets the owner and the group of the following entries. Both are 0 by default. They must
+// be between 0 and 2097151.
 func (w *TarWriter) Own(uid, gid int64) { w.uid, w.gid = uid, gid }
 
-// NewTarWriter returns a writer that writes the uncompressed stream to w.
-// [TarWriter.Close] ends it.
+// NewTarWriter returns a writer that writes the uncompressed stream to w. [TarWriter.Close]
+// ends the stream.
 func NewTarWriter(w io.Writer) *TarWriter {
 	return &TarWriter{buf: make([]byte, 0, 64<<10), flush: func(full []byte) ([]byte, error) {
 		_, err := w.Write(full)
@@ -76,8 +76,8 @@ func (w *TarWriter) Symlink(name, target string) error {
 	return w.header(typeSymlink, name, target, modeSymlink, 0)
 }
 
-// File writes a regular file with exactly size bytes of content. It fails if content is
-// shorter or longer.
+// File writes a regular file with exactly size bytes of content. It returns an error if
+// content is shorter or longer.
 func (w *TarWriter) File(name string, mode, size int64, content io.Reader) error {
 	if err := w.header(typeRegular, name, "", mode, size); err != nil {
 		return err
@@ -89,7 +89,7 @@ func (w *TarWriter) File(name string, mode, size int64, content io.Reader) error
 			}
 		}
 		space := w.buf[len(w.buf):min(int64(cap(w.buf)), int64(len(w.buf))+left)]
-		// One Read is enough: the loop continues after a short read.
+		// Call Read once: if it reads less than requested, the loop continues.
 		n, err := content.Read(space)
 		w.buf = w.buf[:len(w.buf)+n]
 		w.size += int64(n)
@@ -122,7 +122,8 @@ func (w *TarWriter) Close() error {
 	return w.next()
 }
 
-// header writes one entry's header, with a PAX header before it if needed.
+// header writes the header of one entry. If USTAR cannot store a value, header writes a PAX
+// header first.
 func (w *TarWriter) header(typ byte, name, target string, mode, size int64) error {
 	if err := checkName(name, target); err != nil {
 		return err
@@ -183,7 +184,7 @@ func (w *TarWriter) block(typ byte, prefix, name, link string, mode, size int64)
 	for _, b := range h {
 		sum += int64(b)
 	}
-	octal(h[148:155], sum) // six digits and NUL; the space after them is already there
+	octal(h[148:155], sum) // six digits and a NUL; the field already ends in a space
 	return w.write(h[:])
 }
 
@@ -196,8 +197,8 @@ func octal(field []byte, v int64) {
 	field[len(field)-1] = 0
 }
 
-// splitName divides name into USTAR's prefix and name fields, at the last slash with
-// which both fit.
+// splitName splits name into the prefix field and the name field of USTAR. It uses the last
+// slash at which both parts fit.
 func splitName(name string) (prefix, base string, ok bool) {
 	if !isASCII(name) {
 		return "", "", false
@@ -205,7 +206,7 @@ func splitName(name string) (prefix, base string, ok bool) {
 	if len(name) <= tarNameLen {
 		return "", name, true
 	}
-	end := min(len(name)-1, tarPrefLen+1) // without the slash at a directory's end
+	end := min(len(name)-1, tarPrefLen+1) // a slash at the end of a directory's name does not count
 	i := strings.LastIndexByte(name[:end], '/')
 	if i <= 0 || len(name)-i-1 > tarNameLen {
 		return "", "", false
@@ -219,7 +220,7 @@ func appendPax(b []byte, key, value string) []byte {
 	size := len(key) + len(value) + fixed
 	size += len(strconv.Itoa(size))
 	record := fmt.Sprintf("%d %s=%s\n", size, key, value)
-	if len(record) != size { // the length got one more digit
+	if len(record) != size { // the length itself got one more digit
 		record = fmt.Sprintf("%d %s=%s\n", len(record), key, value)
 	}
 	return append(b, record...)

@@ -94,8 +94,8 @@ func TestTarReadsBack(t *testing.T) {
 	}
 }
 
-// TestTarUSTARWhereItFits checks that there is no unnecessary PAX header: it costs 1 KiB,
-// and some readers cannot read it.
+// TestTarUSTARWhereItFits checks that no entry has an unnecessary PAX header. A PAX header
+// costs 1 KiB, and some readers cannot read it.
 func TestTarUSTARWhereItFits(t *testing.T) {
 	dir := strings.Repeat("d", 150)
 	for _, tc := range []struct {
@@ -117,7 +117,7 @@ func TestTarUSTARWhereItFits(t *testing.T) {
 	}
 }
 
-// TestTarHugeFile checks only the header: 8 GiB do not fit into 11 octal digits.
+// TestTarHugeFile checks the header of a huge file: 8 GiB do not fit into 11 octal digits.
 func TestTarHugeFile(t *testing.T) {
 	for _, tc := range []struct {
 		size int64

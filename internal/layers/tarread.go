@@ -25,7 +25,7 @@ type TarEntry struct {
 
 // FormatError describes a difference between a tar stream and the output of [TarWriter].
 type FormatError struct {
-	Entry string // name in the entry's header, "" for the stream itself
+	Entry string // name in the entry's header; "" if the problem is in the stream itself
 	What  string
 }
 
@@ -36,18 +36,18 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("tar entry %q: %s", e.Entry, e.What)
 }
 
-// maxPax is the size limit of a PAX header: two paths of PATH_MAX and a size fit.
+// maxPax is the size limit of a PAX header. Two paths of length PATH_MAX and a size fit.
 const maxPax = 64 << 10
 
-// TarReader reads the tar stream of format version 1 and accepts nothing else. It makes
-// every header again from its parsed fields and compares the bytes. So each tree in a
-// given order has exactly one stream. The caller must check modes and the order of
-// entries.
+// TarReader reads the tar stream of format version 1 and accepts no other. It parses each
+// header, writes the header again from the parsed fields, and compares the bytes. So each
+// tree with a given order has exactly one valid stream. The caller must check modes and the
+// order of entries.
 type TarReader struct {
 	r         io.Reader
-	lender    Lender // r as a Lender, nil if it is not one
+	lender    Lender // r, if r is a Lender; otherwise nil
 	report    func(*FormatError) error
-	canonical TarWriter // makes headers again, in its buffer
+	canonical TarWriter // writes headers again into its buffer
 	head      [tarBlock]byte
 	entry     TarEntry
 	owners    bool
@@ -56,36 +56,36 @@ type TarReader struct {
 	err       error
 }
 
-// Lender is a reader that can also lend its data without copying. Lend returns at most
-// max bytes of the stream, and at least one if the error is nil. They are valid until the
-// next call.
+// Lender is a reader that can also give access to its data without copying. Lend returns at
+// most max bytes of the stream. If the error is nil, it returns at least one byte. The bytes
+// are valid until the next call.
 type Lender interface {
 	io.Reader
 	Lend(max int64) ([]byte, error)
 }
 
-// NewTarReader reads from r, which should be buffered. It reports everything that is not
-// canonical. If report returns nil and the stream can still be understood, reading goes
-// on. If report is nil, the first problem is an error.
+// NewTarReader returns a TarReader of r. r should be buffered. The TarReader calls report for
+// everything that is not canonical. If report returns nil and the stream can still be
+// understood, reading continues. If report is nil, the first problem is an error.
 func NewTarReader(r io.Reader, report func(*FormatError) error) *TarReader {
 	if report == nil {
 		report = func(e *FormatError) error { return e }
 	}
 	t := &TarReader{r: r, report: report}
 	t.lender, _ = r.(Lender)
-	t.canonical.flush = func(full []byte) ([]byte, error) { // grow the buffer: a header must be in it as a whole
+	t.canonical.flush = func(full []byte) ([]byte, error) { // grow the buffer, because it must contain a whole header
 		return append(make([]byte, 0, 2*cap(full)), full...), nil
 	}
 	t.canonical.buf = make([]byte, 0, 2*tarBlock)
 	return t
 }
 
-// AllowOwners lets the reader accept entries of any owner, as in the files layer of an
-// application.
+// AllowOwners makes the reader accept entries with any owner. The files layer of an
+// application has such entries.
 func (t *TarReader) AllowOwners() { t.owners = true }
 
-// Next goes to the next entry. After the last one it checks the end of the stream and
-// returns io.EOF. The entry is valid until the next call.
+// Next reads the header of the next entry. After the last entry it checks the end of the
+// stream and returns io.EOF. The entry is valid until the next call.
 func (t *TarReader) Next() (*TarEntry, error) {
 	if t.err == nil {
 		t.err = t.next()
@@ -119,7 +119,7 @@ func (t *TarReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// WriteTo writes the unread rest of the entry's content.
+// WriteTo writes the rest of the entry's content, which was not read yet, to w.
 func (t *TarReader) WriteTo(w io.Writer) (int64, error) {
 	if t.lender == nil {
 		return io.Copy(w, struct{ io.Reader }{t})
@@ -144,8 +144,8 @@ func (t *TarReader) WriteTo(w io.Writer) (int64, error) {
 	return n, t.err
 }
 
-// cut reports that the stream ends too early or cannot be understood. Reading cannot go
-// on.
+// cut reports that the stream ends too early or cannot be understood. Reading cannot continue
+// after that.
 func (t *TarReader) cut(what string) error {
 	e := &FormatError{t.entry.Name, what}
 	if err := t.report(e); err != nil {
@@ -214,7 +214,7 @@ func (t *TarReader) readBlock(b []byte) error {
 	return err
 }
 
-// end checks that one more zero block follows, and nothing after it.
+// end checks that one more zero block follows, and that the stream then ends.
 func (t *TarReader) end() error {
 	t.entry = TarEntry{}
 	if err := t.readBlock(t.head[:]); err != nil {
@@ -237,11 +237,11 @@ func (t *TarReader) end() error {
 	return io.EOF
 }
 
-// header reads the rest of the header whose first block is in t.head. ok is false if the
-// entry has a type that a layer cannot contain: the caller must skip it.
+// header reads the rest of the header. Its first block is already in t.head. ok is false if a
+// layer cannot contain an entry of this type. The caller must then skip the entry.
 func (t *TarReader) header() (ok bool, err error) {
 	t.entry = TarEntry{}
-	var pax []byte // with its padding
+	var pax []byte // the PAX records and their padding
 	var paxHead [tarBlock]byte
 	if t.head[156] == typePax {
 		paxHead = t.head
@@ -307,7 +307,7 @@ func (t *TarReader) header() (ok bool, err error) {
 	return true, t.compare(typ, paxHead[:], pax)
 }
 
-// owner reads the entry's owner from its header. It returns invalid fields as text.
+// owner reads the entry's owner from the header. It returns a text for each invalid field.
 func (t *TarReader) owner(e *TarEntry) (foreign []string) {
 	for _, f := range []struct {
 		what  string
@@ -322,7 +322,7 @@ func (t *TarReader) owner(e *TarEntry) (foreign []string) {
 	return foreign
 }
 
-// compare makes the entry's header again and reports the first difference.
+// compare writes the entry's header again and reports the first difference.
 func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
 	e := &t.entry
 	t.canonical.buf = t.canonical.buf[:0]
@@ -362,8 +362,8 @@ func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
 	return nil
 }
 
-// paxRecords sets fields of e from PAX records. It returns invalid and unknown records as
-// text.
+// paxRecords sets fields of e from PAX records. It returns a text for each invalid or unknown
+// record.
 func (t *TarReader) paxRecords(pax []byte, e *TarEntry) (foreign []string) {
 	for len(pax) > 0 {
 		digits, _, ok := bytes.Cut(pax, []byte(" "))
@@ -394,7 +394,7 @@ func (t *TarReader) paxRecords(pax []byte, e *TarEntry) (foreign []string) {
 	return foreign
 }
 
-// number parses an octal field. It also accepts the spaces and NULs of other tools.
+// number parses an octal field. It also accepts the spaces and NULs that other tools write.
 func (t *TarReader) number(field []byte) (int64, error) {
 	s := strings.Trim(string(field), " \x00")
 	if s == "" {
@@ -419,12 +419,12 @@ func (t *TarReader) checksum() bool {
 	return err == nil && sum == want
 }
 
-// tarFields are the fields of a USTAR header, in the order in which differences are
-// reported. The checksum is last, because it differs whenever another field does.
+// tarFields lists the fields of a USTAR header, in the order in which differences are
+// reported. The checksum comes last, because it differs whenever another field differs.
 var tarFields = []struct {
 	name     string
 	from, to int
-	base     int // base in which messages show the number, 0 for text
+	base     int // base for the number in messages; 0 means text
 }{
 	{"name", 0, 100, 0},
 	{"prefix", 345, 500, 0},
@@ -443,7 +443,7 @@ var tarFields = []struct {
 	{"checksum", 148, 156, 0},
 }
 
-// differentField returns a text about the first field that differs.
+// differentField describes the first field that differs.
 func differentField(got, want []byte) string {
 	if bytes.Equal(got, want) {
 		return ""

@@ -126,13 +126,13 @@ func TestTarReaderWriteTo(t *testing.T) {
 	}
 }
 
-// TestTarReaderRefusesEveryFlippedBit checks that every bit is fixed, except in names,
+// TestTarReaderRefusesEveryFlippedBit checks that a changed bit is refused, except in names,
 // targets and content.
 func TestTarReaderRefusesEveryFlippedBit(t *testing.T) {
 	data := sampleTar(t)
 	contents := map[int]bool{}
 	long := strings.Repeat("long/", 60) + "name"
-	// A header has a checksum, but the records of a PAX header do not.
+	// The checksum protects a header, but not the records of a PAX header.
 	for _, c := range []string{"hello", strings.Repeat("x", 512), "linkpath=" + long, "linkpath=ünïcode", "path=nix/" + long + "\n", "path=nix/" + long + "x"} {
 		at := bytes.Index(data, []byte(c))
 		if at < 0 {
@@ -177,8 +177,8 @@ func TestTarReaderNamesWhatDiffers(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	// archive/tar writes canonical headers except for the device numbers. So start from
-	// the output of TarWriter instead.
+	// archive/tar writes canonical headers except for the device numbers. So start from the
+	// output of TarWriter.
 	own := func(edit func(h []byte)) []byte {
 		data := tarOf(t, func(w *TarWriter) error { return w.File("f", 0o444, 2, strings.NewReader("hi")) })
 		edit(data)
@@ -230,7 +230,7 @@ func TestTarReaderNamesWhatDiffers(t *testing.T) {
 		} else if !errors.As(err, new(*FormatError)) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, no %q in it", tt.name, err, tt.want)
 		}
-		// With a report function, reading can go on after a problem.
+		// With a report function, reading must be able to continue after a problem.
 		reported := 0
 		tr = NewTarReader(bytes.NewReader(tt.data), func(*FormatError) error { reported++; return nil })
 		for err = nil; err == nil; {
@@ -242,7 +242,7 @@ func TestTarReaderNamesWhatDiffers(t *testing.T) {
 	}
 }
 
-// FuzzTarReader checks that TarWriter writes each accepted stream again without a change.
+// FuzzTarReader checks that TarWriter reproduces every stream that TarReader accepts.
 func FuzzTarReader(f *testing.F) {
 	f.Add(sampleTar(f))
 	f.Add(make([]byte, 1024))

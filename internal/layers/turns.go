@@ -6,27 +6,26 @@ import (
 	"sync/atomic"
 )
 
-// turns hands out a limited number of places to the layers that are being packed. A place
-// that becomes free goes to the layer with the most bytes left. Otherwise a large layer
-// would be alone at the end, and leave most processors idle, because its hashes are
-// serial. Each fourth place goes to the layer that has waited longest, so that every
-// layer moves.
+// turns distributes a limited number of places among the layers that are being packed. A
+// place that becomes free goes to the layer with the most bytes left. Otherwise a large layer
+// would run alone at the end. Most processors would then be idle, because a layer's hashes
+// are serial. Every fourth place goes to the layer that has waited longest, so that every
+// layer makes progress.
 type turns struct {
 	mu      sync.Mutex
-	places  int // that are free
+	places  int // number of free places
 	waiting []*waiter
-	passed  int       // places that were handed to a waiter
+	passed  int       // number of places that waiters received
 	spare   []*waiter // for reuse
 }
 
-// patience is how many places are handed out for each one that goes to the layer that has
-// waited longest.
+// patience is the number of places of which one goes to the layer that has waited longest.
 const patience = 4
 
-// waiter is one layer's wait for one place.
+// waiter is a layer that waits for one place.
 type waiter struct {
 	left    *atomic.Int64 // bytes of the layer that are not in blocks yet
-	granted chan struct{} // gets a token when the waiter has its place
+	granted chan struct{} // receives a token when the waiter gets its place
 }
 
 // take waits for a place.
@@ -37,8 +36,9 @@ func (q *turns) take(left *atomic.Int64) {
 	}
 }
 
-// join takes a place if one is free, and returns nil. If not, the caller must wait for
-// w.granted and then call forget, or call leave to end waiting.
+// join takes a place if one is free, and returns nil. Otherwise it returns a waiter w. The
+// caller must wait for w.granted and then call forget. To stop waiting, the caller calls
+// leave.
 func (q *turns) join(left *atomic.Int64) (w *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -63,7 +63,7 @@ func (q *turns) forget(w *waiter) {
 	q.spare = append(q.spare, w)
 }
 
-// leave ends waiting. If w has got its place meanwhile, leave gives it back.
+// leave stops waiting. If w has got a place in the meantime, leave releases it.
 func (q *turns) leave(w *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -76,14 +76,14 @@ func (q *turns) leave(w *waiter) {
 	q.spare = append(q.spare, w)
 }
 
-// release gives a place back.
+// release returns a place.
 func (q *turns) release() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.pass()
 }
 
-// pass hands a place to a waiter, or keeps it.
+// pass gives a place to a waiter. If no layer waits, the place becomes free.
 func (q *turns) pass() {
 	if len(q.waiting) == 0 {
 		q.places++

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestTurns checks the order in which waiters get places: the layer with the most bytes
-// left, and each fourth time the one that has waited longest.
+// TestTurns checks the order in which waiters get places. The layer with the most bytes left
+// comes first. Every fourth time, the layer that has waited longest comes first.
 func TestTurns(t *testing.T) {
 	q := &turns{places: 1}
 	var left [6]atomic.Int64
@@ -40,8 +40,8 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestTurnsLeave checks that a waiter that got its place just before it left gives the
-// place back.
+// TestTurnsLeave checks a waiter that gets its place just before it leaves. It must return
+// the place.
 func TestTurnsLeave(t *testing.T) {
 	q := &turns{}
 	var left atomic.Int64

@@ -23,7 +23,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Archive is a tar file that appears under its name only when it is complete.
+// Archive writes a tar file. The file gets its name only when it is complete.
 type Archive struct {
 	*spool
 	file   string
@@ -32,11 +32,11 @@ type Archive struct {
 
 var _ oci.Destination = (*Archive)(nil)
 
-// CreateArchive makes an OCI layout in a tar file.
+// CreateArchive creates an archive that contains an OCI layout.
 func CreateArchive(file string) (*Archive, error) { return createArchive(file, false) }
 
-// CreateDockerArchive makes a tar file for docker load. It can hold one platform. Docker
-// before version 23 can load it only if the layers use gzip or no compression.
+// CreateDockerArchive creates an archive for docker load. It can contain only one platform.
+// Docker before version 23 can load it only if the layers use gzip or no compression.
 func CreateDockerArchive(file string) (*Archive, error) { return createArchive(file, true) }
 
 func createArchive(file string, docker bool) (*Archive, error) {
@@ -97,9 +97,9 @@ func (a *Archive) Commit(ctx context.Context) (err error) {
 // Close implements [oci.Destination].
 func (a *Archive) Close() error { return a.spool.remove() }
 
-// writeOCI writes the layout, without the blobs that are already in the tar. It also
-// writes the manifest.json of a docker-archive: docker load needs it, unless Docker keeps
-// its images in containerd.
+// writeOCI writes the layout, except the blobs in written, which are already in the tar. It
+// also writes the manifest.json of a docker-archive. docker load needs this file, unless
+// Docker stores its images in containerd.
 func (s *spool) writeOCI(ctx context.Context, tw *tarFile, c *contents, written map[digest.Digest]bool) error {
 	for _, d := range c.order {
 		if err := tw.once(ctx, s, ociPath(d.Digest), d.Digest, written); err != nil {
@@ -127,7 +127,8 @@ func (s *spool) writeOCI(ctx context.Context, tw *tarFile, c *contents, written 
 			entries[i].Layers = append(entries[i].Layers, ociPath(l.Digest))
 		}
 	}
-	// Only the first platform gets the tags: in Docker a tag can name only one image.
+	// Only the image of the first platform gets the tags: in Docker a tag can name only one
+	// image.
 	for _, t := range sortedKeys(s.tags) {
 		if tag, err := dockerTag(t); err == nil && strings.ContainsAny(t, ":/") && len(entries) > 0 {
 			entries[0].RepoTags = append(entries[0].RepoTags, tag)
@@ -146,15 +147,15 @@ func ociPath(d digest.Digest) string {
 // dockerManifest lists the images of an archive for docker load.
 const dockerManifest = "manifest.json"
 
-// dockerEntry is one image in manifest.json. Names are relative to the archive.
+// dockerEntry describes one image in manifest.json. File names are relative to the archive.
 type dockerEntry struct {
 	Config   string
 	RepoTags []string
 	Layers   []string
 }
 
-// writeDocker writes the files that docker save writes, without the legacy files, and
-// without the layers that are already in the tar.
+// writeDocker writes the files that docker save writes, except the legacy files. It leaves
+// out the layers in written, which are already in the tar.
 func (s *spool) writeDocker(ctx context.Context, tw *tarFile, c *contents, written map[digest.Digest]bool) error {
 	if len(c.images) != 1 {
 		return hint.Add(fmt.Errorf("a docker-archive can hold one platform, not %d", len(c.images)),
@@ -200,8 +201,8 @@ func layerSuffix(mediaType string) string {
 	return ".tar"
 }
 
-// tarFile writes regular files. The headers have only names and sizes, no owners or
-// times.
+// tarFile writes regular files into a tar. The headers contain only names and sizes, no
+// owners and no times.
 type tarFile struct{ *tar.Writer }
 
 func (t *tarFile) header(name string, size int64) error {
@@ -224,7 +225,7 @@ func (t *tarFile) json(name string, v any) error {
 	return t.data(name, data)
 }
 
-// once moves a blob from the spool into the tar, unless it was written before.
+// once moves a blob from the spool into the tar, unless written contains the blob.
 func (t *tarFile) once(ctx context.Context, s *spool, name string, d digest.Digest, written map[digest.Digest]bool) error {
 	if written[d] {
 		return nil
@@ -256,7 +257,7 @@ func (t *tarFile) blob(ctx context.Context, s *spool, name string, d digest.Dige
 			return werr
 		}
 		if err == io.EOF {
-			return os.Remove(f.Name()) // the tar has the blob now; do not use the space twice
+			return os.Remove(f.Name()) // the tar contains the blob now, so free the space
 		}
 		if err != nil {
 			return err
@@ -264,8 +265,8 @@ func (t *tarFile) blob(ctx context.Context, s *spool, name string, d digest.Dige
 	}
 }
 
-// Pipe writes an archive to a stream. In a tar the size of a file comes before its
-// content. So Pipe first writes each layer to the directory for temporary files, which
+// Pipe writes an archive to a stream. In a tar, the size of a file comes before the file's
+// content. So Pipe first writes each layer into the directory for temporary files, which
 // needs room for one layer at a time.
 type Pipe struct {
 	*spool
@@ -331,8 +332,8 @@ func (p *Pipe) PutLayer(ctx context.Context, want *layers.Packed, pack oci.PackF
 	return packed, nil
 }
 
-// dockerName returns the name of a spooled layer in a docker-archive. The suffix depends
-// on the compression, which the layer's first bytes show.
+// dockerName returns the name that a spooled layer gets in a docker-archive. The suffix
+// depends on the compression. The first bytes of the layer show which one it is.
 func (p *Pipe) dockerName(d digest.Digest) (string, error) {
 	f, err := os.Open(p.spool.path(d))
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// TestIndexSize checks the size limit of index.json: just below, at and above the limit.
-// A sparse file of 8 GB must not be read.
+// TestIndexSize checks the size limit of index.json: just below, at and above the limit. A
+// sparse file of 8 GB must be refused without reading it.
 func TestIndexSize(t *testing.T) {
 	for size, wantErr := range map[int64]bool{limit.LayoutIndex - 1: false, limit.LayoutIndex: false, limit.LayoutIndex + 1: true, 8 << 30: true} {
 		dir := t.TempDir()
@@ -45,8 +45,8 @@ func writeFiles(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-// If a file is a named pipe, opening must fail and not wait. Blobs behind a symlink must
-// be refused: they are not in the layout.
+// TestSpecialFiles: if a file is a named pipe, opening must fail at once instead of waiting.
+// A blob behind a symlink must be refused, because the blob is not in the layout.
 func TestSpecialFiles(t *testing.T) {
 	for _, name := range []string{"oci-layout", "index.json"} {
 		dir := t.TempDir()
@@ -103,8 +103,8 @@ func TestSpecialFiles(t *testing.T) {
 	}
 }
 
-// If a docker-archive lists the same layer many times, it must be hashed only once, and
-// the number of layers must be limited.
+// TestDockerLayers: if a docker-archive lists the same layer many times, the reader must hash
+// it only once. The number of layers must be limited.
 func TestDockerLayers(t *testing.T) {
 	for n, wantErr := range map[int]bool{limit.ImageLayers - 1: false, limit.ImageLayers: false, limit.ImageLayers + 1: true, 100_000: true} {
 		name := writeTar(t, map[string]string{

@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Layouts written by an attacker must give errors, not crashes.
+// TestHostileLayouts: a layout written by an attacker must cause an error, not a crash.
 func TestHostileLayouts(t *testing.T) {
 	data := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)
 	emptyIndex := oci.Blob{Data: data, Descriptor: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}}

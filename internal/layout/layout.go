@@ -22,14 +22,14 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Layout is an OCI image layout in a directory. New images are added to those that are
-// already there. Other processes may add images at the same time.
+// Layout is an OCI image layout in a directory. New images are added to the images that are
+// already in the directory. Other processes may add images at the same time.
 type Layout struct {
 	*spool
 	root    string
-	created bool // this Layout made the directory: remove it if nothing is committed
+	created bool // this Layout created the directory, and removes it if nothing is committed
 
-	// Memory, if not nil, remembers which blobs were hashed. Unchanged ones are not
+	// Memory, if not nil, remembers which blobs were hashed. An unchanged blob is then not
 	// hashed again.
 	Memory Memory
 
@@ -37,7 +37,7 @@ type Layout struct {
 	Warn func(error)
 
 	committed atomic.Bool
-	checked   sync.Map // digest.Digest → func() bool, which reports whether the file has the blob's bytes
+	checked   sync.Map // digest.Digest → func() bool, which reports whether the file contains the blob's bytes
 }
 
 var _ oci.Destination = (*Layout)(nil)
@@ -45,10 +45,10 @@ var _ oci.Destination = (*Layout)(nil)
 // Name returns the name of the layout for messages.
 func (l *Layout) Name() string { return "oci:" + l.root }
 
-// OpenLayout opens the layout in dir, or prepares to make one there.
+// OpenLayout opens the layout in dir. If there is no layout, it prepares to create one.
 func OpenLayout(dir string) (*Layout, error) {
 	l := &Layout{root: dir}
-	// Another process may remove a directory that it made but did not use.
+	// Another process may remove dir, if that process created it and did not use it.
 	for range 10 {
 		_, err := os.Lstat(dir)
 		l.created = errors.Is(err, fs.ErrNotExist)
@@ -69,9 +69,9 @@ func OpenLayout(dir string) (*Layout, error) {
 	return nil, fmt.Errorf("open OCI layout: another process keeps removing %s", dir)
 }
 
-// checkLayout refuses a directory with other files.
+// checkLayout refuses a directory that contains other files than a layout.
 func checkLayout(dir string) error {
-	entries, err := os.ReadDir(dir) // before the marker, which another process writes before any blob
+	entries, err := os.ReadDir(dir) // before looking for the file oci-layout, which every process writes before any blob
 	if err != nil {
 		return fmt.Errorf("open OCI layout: %w", err)
 	}
@@ -79,7 +79,7 @@ func checkLayout(dir string) error {
 	data, err := limit.ReadFile(marker, limit.LayoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, e := range entries {
-			if !strings.HasPrefix(e.Name(), ".nixoci-") && !isEmptyIndex(dir, e.Name()) { // files of other processes
+			if !strings.HasPrefix(e.Name(), ".nixoci-") && !isEmptyIndex(dir, e.Name()) { // other processes of nixoci make these files
 				return hint.Add(fmt.Errorf("open OCI layout: %s is neither empty nor an OCI layout", dir), "name a new directory")
 			}
 		}
@@ -102,8 +102,8 @@ func (l *Layout) blobPath(d digest.Digest) string {
 	return filepath.Join(l.root, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-// isEmptyIndex reports whether name is the index.json that Commit writes first into a new
-// layout.
+// isEmptyIndex reports whether the file name is the empty index.json that Commit writes first
+// into a new layout.
 func isEmptyIndex(dir, name string) bool {
 	if name != ocispec.ImageIndexFile {
 		return false
@@ -112,7 +112,8 @@ func isEmptyIndex(dir, name string) bool {
 	return err == nil && string(data) == emptyIndex
 }
 
-// layoutIndex is index.json. It keeps fields and manifests of other tools unchanged.
+// layoutIndex is the content of index.json. It preserves the fields and manifests of other
+// tools.
 type layoutIndex struct {
 	fields    map[string]json.RawMessage
 	manifests []json.RawMessage
@@ -146,8 +147,7 @@ func (l *Layout) readIndex() (*layoutIndex, error) {
 	return x, nil
 }
 
-// put adds d to the list. If d has a tag, the manifest that had this tag before is
-// removed.
+// put adds d to the list. If d has a tag, put removes the manifest that had this tag before.
 func (x *layoutIndex) put(d ocispec.Descriptor) error {
 	tag := d.Annotations[ocispec.AnnotationRefName]
 	var kept []json.RawMessage
@@ -216,7 +216,7 @@ func (l *Layout) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error
 	return l.stored(d), nil
 }
 
-// stored reports whether the layout has the blob, complete and undamaged.
+// stored reports whether the layout contains the blob d, complete and undamaged.
 func (l *Layout) stored(d ocispec.Descriptor) bool {
 	if d.Digest.Validate() != nil || checkBlobs(filepath.Join(l.root, ocispec.ImageBlobsDir)) != nil {
 		return false
@@ -225,8 +225,8 @@ func (l *Layout) stored(d ocispec.Descriptor) bool {
 	return err == nil && fi.Mode().IsRegular() && fi.Size() == d.Size && l.whole(d.Digest)
 }
 
-// Commit implements [oci.Destination]. It writes the blobs, then index.json. Every nixoci
-// process holds a lock meanwhile, so no tag is lost.
+// Commit implements [oci.Destination]. It writes the blobs first, then index.json. Every
+// nixoci process holds a lock while it does this, so no tag is lost.
 func (l *Layout) Commit(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
@@ -274,8 +274,8 @@ func (l *Layout) Commit(ctx context.Context) (err error) {
 	return atomicfile.SyncDir(l.root)
 }
 
-// placeBlobs makes the directory a layout and moves the spooled blobs of c into it. undo
-// removes everything that is new. It also works after an error.
+// placeBlobs turns the directory into a layout and moves the spooled blobs of c there. undo
+// removes every file that placeBlobs created. undo also works if placeBlobs returns an error.
 func (l *Layout) placeBlobs(c *contents) (undo func(), err error) {
 	var placed []string
 	undo = func() {
@@ -283,8 +283,8 @@ func (l *Layout) placeBlobs(c *contents) (undo func(), err error) {
 			os.Remove(name)
 		}
 	}
-	// Write the index first: with the marker after it, the directory is a valid layout,
-	// even if this process is killed.
+	// Write index.json before oci-layout: a directory with oci-layout is then always a valid
+	// layout, even if this process is killed.
 	for _, f := range []struct{ name, content string }{{ocispec.ImageIndexFile, emptyIndex}, {ocispec.ImageLayoutFile, layoutJSON}} {
 		name := filepath.Join(l.root, f.name)
 		if _, err := os.Lstat(name); err != nil {
@@ -325,8 +325,8 @@ const emptyIndex = `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIn
 
 const layoutJSON = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
 
-// checkBlobs refuses directories of blobs behind a symlink. All files of a layout must be
-// in its own directory.
+// checkBlobs refuses a layout if the directory of its blobs is a symlink. All files of a
+// layout must be in the layout's own directory.
 func checkBlobs(blobs string) error {
 	for _, dir := range []string{blobs, filepath.Join(blobs, digest.SHA256.String())} {
 		if st, err := os.Lstat(dir); err == nil && !st.IsDir() {
@@ -340,7 +340,7 @@ func checkBlobs(blobs string) error {
 func (l *Layout) Close() error {
 	err := l.spool.remove()
 	if l.created && !l.committed.Load() {
-		os.Remove(l.root) // this fails if another process has put files there, and should
+		os.Remove(l.root) // this fails, as it should, if another process has put files there
 	}
 	return err
 }

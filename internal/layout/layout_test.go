@@ -34,7 +34,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci/ocitest"
 )
 
-// testImage is an image with real but simple layers.
+// testImage is an image with small but valid layers.
 type testImage struct {
 	layers  [][]byte
 	packed  []layers.Packed
@@ -43,8 +43,8 @@ type testImage struct {
 	index   oci.Blob
 }
 
-// newImage makes an index with a manifest for each of archs. Each manifest has three
-// layers, and one layer is common to all.
+// newImage makes an index with a manifest for each architecture in archs. Each manifest has
+// three layers. One of these layers is in all manifests.
 func newImage(t *testing.T, seed string, archs ...string) *testImage {
 	t.Helper()
 	img := &testImage{}
@@ -65,7 +65,7 @@ func newImage(t *testing.T, seed string, archs ...string) *testImage {
 			tw.Close()
 			diffID := digest.FromBytes(buf.Bytes())
 			var blob bytes.Buffer
-			zw, _ := gzip.NewWriterLevel(&blob, gzip.NoCompression) // same bytes in every version of Go
+			zw, _ := gzip.NewWriterLevel(&blob, gzip.NoCompression) // without compression, the bytes are the same in every version of Go
 			zw.Write(buf.Bytes())
 			zw.Close()
 			d := digest.FromBytes(blob.Bytes())
@@ -210,7 +210,8 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// TestLayoutKeeps adds an image to a layout that other programs have written.
+// TestLayoutKeeps adds an image to a layout that another program has written. The content of
+// the other program must stay.
 func TestLayoutKeeps(t *testing.T) {
 	dir := t.TempDir()
 	foreign := `{"digest":"sha256:` + strings.Repeat("0", 64) + `","size":1,"mediaType":"x","unknown":{"a":1.50},"annotations":{"org.opencontainers.image.ref.name":"theirs"}}`
@@ -252,7 +253,7 @@ func TestLayoutConcurrent(t *testing.T) {
 				return
 			}
 			defer l.Close()
-			if i%4 == 3 { // this writer gives up
+			if i%4 == 3 { // every fourth writer closes without Commit
 				if _, err := l.PutLayer(t.Context(), nil, img.pack(0)); err != nil {
 					t.Error(err)
 				}
@@ -325,8 +326,7 @@ var destinations = map[string]func(path string) (oci.Destination, error){
 	"docker-archive": func(p string) (oci.Destination, error) { return CreateDockerArchive(p) },
 }
 
-// TestFailures lets every destination fail in every way, and checks that no files are
-// left.
+// TestFailures makes every step of every destination fail, and checks that no files remain.
 func TestFailures(t *testing.T) {
 	boom := errors.New("narHash of /nix/store/x does not match")
 	img := newImage(t, "x", "amd64")
@@ -403,8 +403,8 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestDiskFull uses the limit on the size of files in place of a full disk: the same
-// write fails.
+// TestDiskFull sets a limit on the size of files, to simulate a full disk. The same writes
+// fail.
 func TestDiskFull(t *testing.T) {
 	signal.Ignore(syscall.SIGXFSZ)
 	defer signal.Reset(syscall.SIGXFSZ)
@@ -413,7 +413,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	small := limit
-	small.Cur = 4 << 20 // more than the testing package itself writes
+	small.Cur = 4 << 20 // the testing package itself writes less than this
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &small); err != nil {
 		t.Fatal(err)
 	}
@@ -479,7 +479,7 @@ func TestArchives(t *testing.T) {
 	if _, err := os.Stat(p.dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("left behind: %v", err)
 	}
-	// docker load without containerd, and older readers, read manifest.json.
+	// docker load without containerd reads manifest.json, and so do older readers.
 	for _, c := range []struct {
 		tags []string
 		want string

@@ -20,7 +20,8 @@ func TestMarkerSize(t *testing.T) {
 	})
 }
 
-// The config of a docker-archive, and the list of what is in it.
+// TestDockerSizes checks the size limits of a docker-archive: of the config, and of
+// manifest.json.
 func TestDockerSizes(t *testing.T) {
 	read := func(manifest, config string) error {
 		src, err := OpenImage("docker-archive:" + writeTar(t, map[string]string{"manifest.json": manifest, "c.json": config, "l.tar": "x"}))

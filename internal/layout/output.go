@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Scheme is the kind of a destination that is not a registry.
+// Scheme is the kind of a destination or image that is not in a registry.
 type Scheme string
 
 // The schemes, as the user writes them before the colon.
@@ -22,19 +22,20 @@ const (
 	SchemeDockerArchive Scheme = "docker-archive" // a tar that every version of docker load can read
 )
 
-// PathPipe is the path for an archive that is written to standard output. Without a
-// scheme it means an OCI archive.
+// PathPipe is the path that means standard output. Without a scheme, the archive is an OCI
+// archive.
 const PathPipe = "-"
 
-// Output is a destination that the user wrote.
+// Output is a destination that the user named.
 type Output struct {
 	Scheme Scheme
 	Path   string   // [PathPipe] means standard output
-	Tags   []string // tags in addition to those of the command line; NAME:TAG for SchemeDockerArchive
+	Tags   []string // tags in addition to those on the command line; NAME:TAG for SchemeDockerArchive
 }
 
-// tagPattern matches a tag in a layout. It is the grammar of
-// org.opencontainers.image.ref.name without the separators of ParseDestination.
+// tagPattern matches a tag in a layout. It follows the grammar of
+// org.opencontainers.image.ref.name, without the characters that separate tags in
+// ParseDestination.
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9]+([-._+@/]+[A-Za-z0-9]+)*$`)
 
 const targetHint = "a destination is oci:DIR[:TAG…], oci-archive:FILE[:TAG…], docker-archive:FILE[:NAME:TAG], docker-daemon:NAME[:TAG], containers-storage:NAME[:TAG]; FILE - writes to standard output; so does - alone"
@@ -85,7 +86,7 @@ func ParseDestination(s string) (Output, error) {
 	return o, nil
 }
 
-// dockerTag completes NAME[:TAG] to the name that Docker shows in its list of images.
+// dockerTag completes NAME[:TAG] to the full name that Docker shows in its list of images.
 func dockerTag(s string) (string, error) {
 	ref, err := name.NewTag(s)
 	if err != nil {
@@ -98,10 +99,10 @@ func dockerTag(s string) (string, error) {
 	return n + ":" + ref.TagStr(), nil
 }
 
-// Pipe reports whether the destination is standard output.
+// Pipe reports whether the archive goes to standard output.
 func (o Output) Pipe() bool { return o.Path == PathPipe }
 
-// Open opens the destination. w is the writer for a pipe.
+// Open opens the destination. If o is a pipe, the archive is written to w.
 func (o Output) Open(w io.Writer) (oci.Destination, error) {
 	switch {
 	case o.Scheme == SchemeLayout:

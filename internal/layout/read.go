@@ -24,8 +24,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// files gives access to the files of a layout or archive. It reads a tar in place,
-// without unpacking it.
+// files gives access to the files of a layout or archive. It reads the files of a tar without
+// unpacking the tar.
 type files interface {
 	// open returns a file and its size in bytes. If there is no such file, the error is
 	// errNoFile.
@@ -48,11 +48,11 @@ func openFiles(scheme, name string) (files, error) {
 	return openTar(name)
 }
 
-// dirFiles are the files in a directory. Files outside the directory cannot be opened.
+// dirFiles reads the files in a directory. It cannot open files outside the directory.
 type dirFiles struct{ *os.Root }
 
 func (d dirFiles) open(name string) (io.ReadCloser, int64, error) {
-	f, err := d.OpenFile(filepath.FromSlash(name), os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a named pipe
+	f, err := d.OpenFile(filepath.FromSlash(name), os.O_RDONLY|unix.O_NONBLOCK, 0) // do not wait, because the file may be a named pipe
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, errNoFile
 	}
@@ -70,7 +70,7 @@ func (d dirFiles) open(name string) (io.ReadCloser, int64, error) {
 	return f, st.Size(), nil
 }
 
-// tarFiles are the regular files of a tar. Their positions are found once.
+// tarFiles reads the regular files of a tar. It looks for their positions once.
 type tarFiles struct {
 	*os.File
 	at map[string]span
@@ -92,7 +92,7 @@ func openTar(name string) (*tarFiles, error) {
 }
 
 func (t *tarFiles) list() error {
-	tr := tar.NewReader(t.File) // the reader seeks over contents
+	tr := tar.NewReader(t.File) // tar.Reader seeks over the contents of files
 	links := map[string]string{}
 	for n := 0; ; n++ {
 		h, err := tr.Next()
@@ -113,7 +113,7 @@ func (t *tarFiles) list() error {
 				return err
 			}
 			t.at[name] = span{at, h.Size}
-		case tar.TypeSymlink: // docker save links layers that several images share
+		case tar.TypeSymlink: // docker save writes a symlink for a layer that several images share
 			links[name] = path.Join(path.Dir(name), h.Linkname)
 		case tar.TypeLink:
 			links[name] = path.Clean(h.Linkname)
@@ -160,8 +160,8 @@ type layoutReader struct {
 	artifacts []ocispec.Descriptor // attached documents
 }
 
-// newLayoutReader reads index.json. If tagOrDigest is "", the layout must have exactly
-// one image.
+// newLayoutReader reads index.json. If tagOrDigest is "", the layout must contain exactly one
+// image.
 func newLayoutReader(name string, f files, tagOrDigest string) (*layoutReader, string, error) {
 	data, err := readAll(f, ocispec.ImageIndexFile, limit.LayoutIndex)
 	if err != nil {
@@ -258,9 +258,9 @@ func getFile(source string, f files, name string, d ocispec.Descriptor) (io.Read
 	return oci.CheckBlob(r, op, d), nil
 }
 
-// dockerReader reads the archives of docker save: manifest.json, a config, and layers as
-// files. They have no image manifest, so the reader makes one. A layer's digest comes
-// from its file name, or from hashing the file if its name has no digest.
+// dockerReader reads the archives of docker save. They contain manifest.json, a config, and
+// layers as files, but no image manifest. So dockerReader makes a manifest. It takes the
+// digest of a layer from the file name. If the name contains no digest, it hashes the file.
 type dockerReader struct {
 	name     string
 	files    files
@@ -328,7 +328,7 @@ func digestInName(name string) (digest.Digest, bool) {
 	return d, d.Validate() == nil
 }
 
-// layerType returns the media type of a layer with these first bytes.
+// layerType returns the media type of a layer that begins with the bytes magic.
 func layerType(magic []byte) string {
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
@@ -405,7 +405,7 @@ func Detect(name string) Scheme {
 	return ""
 }
 
-// IsImage reports whether s names a layout or archive for [OpenImage]. It looks at the
+// IsImage reports whether s names a layout or archive for [OpenImage]. It only looks at the
 // word before the first colon.
 func IsImage(s string) bool {
 	scheme, _, _ := strings.Cut(s, ":")
@@ -417,7 +417,8 @@ func IsImage(s string) bool {
 }
 
 // OpenImage opens the image s: oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG|@DIGEST] or
-// docker-archive:FILE. A tag is not needed if the layout or archive has only one image.
+// docker-archive:FILE. If the layout or archive contains only one image, the tag can be left
+// out.
 func OpenImage(s string) (*oci.OpenedImage, error) {
 	scheme, rest, _ := strings.Cut(s, ":")
 	path, tagOrDigest := splitPath(rest)
@@ -442,8 +443,8 @@ func OpenImage(s string) (*oci.OpenedImage, error) {
 	return opened, nil
 }
 
-// splitPath divides PATH[:TAG|@DIGEST]. A path may contain colons: if a file with the
-// whole name exists, s is only a path.
+// splitPath splits PATH[:TAG|@DIGEST]. A path may contain colons: if a file with the name s
+// exists, s is only a path.
 func splitPath(s string) (path, tagOrDigest string) {
 	if _, err := os.Lstat(s); err == nil {
 		return s, ""
@@ -455,11 +456,11 @@ func splitPath(s string) (path, tagOrDigest string) {
 	return path, tagOrDigest
 }
 
-// errNoFile means that a layout or archive lacks a file.
+// errNoFile means that a layout or archive does not contain a file.
 var errNoFile = errors.New("the archive has no such file")
 
-// Referrers implements [oci.Referrers]. The index of a layout lists attached documents:
-// their descriptors have an artifact type.
+// Referrers implements [oci.Referrers]. The index of a layout lists attached documents, too.
+// Their descriptors have an artifact type.
 func (s *layoutReader) Referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
 	var found []ocispec.Descriptor
 	for _, d := range s.artifacts {

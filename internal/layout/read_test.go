@@ -21,8 +21,8 @@ func blobDescriptor(data string) ocispec.Descriptor {
 	return ocispec.Descriptor{Digest: digest.FromString(data), Size: int64(len(data))}
 }
 
-// sourceFiles returns the files of one image in both formats. The layer's content is
-// layer, even if its digest says something else.
+// sourceFiles returns the files of one image, as an OCI layout and as a docker-archive. layer
+// is the content of the layer, even if it does not match the digest.
 func sourceFiles(t *testing.T, layer string) (oci, docker map[string]string) {
 	t.Helper()
 	marshal := func(v any) string {
@@ -99,7 +99,7 @@ func TestOpenImage(t *testing.T) {
 	delete(missing, blobFile(digest.FromString("layer")))
 	for _, tt := range []struct {
 		name, source string
-		corrupt      bool // the layer has other content
+		corrupt      bool // the content of the layer does not match its digest
 		missing      bool
 	}{
 		{name: "layout", source: "oci:" + writeDir(t, ociFiles)},

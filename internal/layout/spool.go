@@ -24,11 +24,10 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// spool keeps blobs in a private directory until they are moved or copied to their
-// destination.
+// spool keeps blobs in a private directory until they are moved or copied to the destination.
 type spool struct {
 	dir       string
-	remove    func() error // removes dir; if this process is killed, a later one removes it
+	remove    func() error // removes dir; if this process is killed, a later process removes dir
 	transfers *semaphore.Weighted
 
 	mu        sync.Mutex
@@ -37,8 +36,8 @@ type spool struct {
 	tags      map[string]digest.Digest
 }
 
-// newSpool makes a directory in parent. parent must be on the destination's file system,
-// because blobs are renamed.
+// newSpool creates a directory in parent. parent must be on the destination's file system,
+// because blobs are moved by renaming.
 func newSpool(parent string) (*spool, error) {
 	dir, remove, err := atomicfile.TempDir(parent)
 	if err != nil {
@@ -104,7 +103,8 @@ func (s *spool) PutManifest(ctx context.Context, b oci.Blob, tag string) error {
 	return nil
 }
 
-// write stores the bytes that f writes under the digest that f returns.
+// write calls f and stores the bytes that f writes. The file gets the digest that f returns
+// as its name.
 func (s *spool) write(f func(w io.Writer) (digest.Digest, int64, error)) (d digest.Digest, err error) {
 	tmp, err := atomicfile.Create(s.dir)
 	if err != nil {
@@ -155,12 +155,12 @@ type image struct {
 	doc      ocispec.Manifest
 }
 
-// contents lists the blobs and manifests that were put. Their order, which archives use,
-// depends only on the image.
+// contents lists the blobs and manifests that were put. Archives use the order of this list.
+// It depends only on the image.
 type contents struct {
-	order  []ocispec.Descriptor // layers in the order of the manifests, then configs, manifests, indexes; each once
+	order  []ocispec.Descriptor // first layers in the order of the manifests, then configs, manifests, indexes; each blob once
 	images []image
-	top    []ocispec.Descriptor // for index.json: tagged manifests by tag, then those that no index lists
+	top    []ocispec.Descriptor // entries of index.json: first the tagged manifests by tag, then those that no index lists
 }
 
 // contents reads the manifests that PutManifest stored. It fails if one lists a blob for
@@ -175,7 +175,7 @@ func (s *spool) contents(have func(ocispec.Descriptor) bool) (*contents, error) 
 			return nil, err
 		}
 	}
-	// Read indexes first: the order follows them.
+	// Read indexes first, because the order of manifests is that of the indexes.
 	for _, wantIndex := range []bool{true, false} {
 		for _, d := range sortedKeys(manifests) {
 			if isIndex(manifests[d].Descriptor.MediaType) != wantIndex {
@@ -189,7 +189,7 @@ func (s *spool) contents(have func(ocispec.Descriptor) bool) (*contents, error) 
 	return &contents{order: r.order(), images: r.images, top: r.top(tags)}, nil
 }
 
-// contentsReader collects the blobs and manifests that a spool's manifests need.
+// contentsReader collects the blobs and manifests that a spool's manifests list.
 type contentsReader struct {
 	manifests map[digest.Digest]oci.Blob
 	have      func(ocispec.Descriptor) bool
