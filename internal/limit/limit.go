@@ -112,7 +112,7 @@ func Table() []Row {
 		{"ImageLayers", count(ImageLayers), "layers of one platform"},
 		{"Artifact", size(Artifact), "a document that is attached to an image, and all that `inspect` and `sbom` read of one image"},
 		{"Bundle", size(Bundle), "a signed document"},
-		{"Predicate", size(Predicate), "what a signed document says, if `verify` reads more than its type"},
+		{"Predicate", size(Predicate), "the content of a signed document whose content `verify` reads, not only its type"},
 		{"Referrers", count(Referrers), "documents that are attached to one image"},
 		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
 		{"PlanFile", size(PlanFile), "a plan file"},
