@@ -7,14 +7,15 @@ import (
 	"slices"
 )
 
-// CheckAddress checks that the content of a content-addressed path gives the
-// path's name. info.NarHash must be the hash of its NAR. If the path is one
-// file without the executable bit, contents is the sha256 of that file;
-// otherwise it is nil.
+// CheckAddress checks that the name of a content-addressed path follows from the
+// path's content. info.NarHash must be the hash of the path's NAR. If the path is
+// one file without the executable bit, contents must be the sha256 of this file.
+// Otherwise contents must be nil.
 //
-// checked is false if there is nothing to compare: info has no content address,
-// or its address is not a sha256 of the NAR or of the contents. A path that
-// refers to itself has a hash modulo itself, and old paths have sha1.
+// checked is false if CheckAddress cannot compare: info has no content address, or
+// the address is not a sha256 of the NAR or of the contents. For example, old paths
+// have a sha1. The address of a path that refers to itself is a hash of the NAR in
+// which this reference is replaced by zeros.
 func CheckAddress(info *Info, contents *Hash) (checked bool, err error) {
 	if info.CA == "" {
 		return false, nil
@@ -40,7 +41,7 @@ func CheckAddress(info *Info, contents *Hash) (checked bool, err error) {
 	return true, nil
 }
 
-// Known returns the infos of those paths that the cache has, in any order.
+// Known returns the infos of those paths that the cache contains, in any order.
 func (c *BinaryCache) Known(ctx context.Context, paths []StorePath) ([]Info, error) {
 	return c.known(ctx, paths)
 }

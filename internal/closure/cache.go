@@ -18,37 +18,37 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// CacheOptions configures a [BinaryCache]. The zero value trusts only
+// CacheOptions configures a [BinaryCache]. With the zero value, the cache trusts only
 // [DefaultPublicKey] and keeps nothing on disk.
 type CacheOptions struct {
-	Keys         TrustedKeys       // nil: only DefaultPublicKey
+	Keys         TrustedKeys       // nil means only DefaultPublicKey
 	NoSignatures bool              // accept paths without a signature of a trusted key
-	NarinfoDir   string            // directory that keeps narinfo files between runs; "": none
-	Jobs         int               // parallel narinfo requests; ≤0: 32
-	MinSpeed     int64             // lowest speed of a download in bytes per second; 0: limit.LeastSpeed, <0: any
-	Transport    http.RoundTripper // for http and https; nil: HTTP/2 with kept connections
-	Retry        retry.Policy      // the zero value is nixoci\'s
+	NarinfoDir   string            // directory that keeps narinfo files between runs; "" means that nothing is kept
+	Jobs         int               // maximum number of parallel narinfo requests; ≤0 means 32
+	MinSpeed     int64             // minimum speed of a download in bytes per second; 0 means limit.LeastSpeed, <0 means no minimum
+	Transport    http.RoundTripper // for http and https; nil means HTTP/2 with connections that are used again
+	Retry        retry.Policy      // how requests are tried again; the zero value means nixoci's default
 }
 
-// BinaryCache is a binary cache: http://, https://, s3:// or file://. The only
-// difference between them is the transport.
+// BinaryCache reads a binary cache with a URL http://, https://, s3:// or file://.
+// Only the transport depends on the scheme of the URL.
 type BinaryCache struct {
 	fetch *fetcher
 	o     CacheOptions
-	disk  *narinfoDir // nil: keep nothing on disk
+	disk  *narinfoDir // nil if nothing is kept on disk
 	ahead *ahead
 
 	infoMu sync.Mutex
-	infoOK bool // nix-cache-info was read
+	infoOK bool // nix-cache-info was read and is correct
 
 	mu    sync.Mutex
 	infos map[StorePath]*cached
-	meter meter // counts all infos
+	meter meter // limits the size of infos
 	names names // the store paths in infos
 	small []smallNAR
 }
 
-// cached is a narinfo that was checked.
+// cached holds a narinfo that was checked.
 type cached struct {
 	*Narinfo
 	check caCheck // what Tree checks besides the narHash
@@ -62,7 +62,7 @@ type CacheStats struct {
 	Hits     int64 // narinfo files found on disk
 }
 
-// OpenBinaryCache prepares a binary cache. It sends no request yet.
+// OpenBinaryCache returns a BinaryCache for url. It sends no request.
 func OpenBinaryCache(url string, o CacheOptions) (*BinaryCache, error) {
 	f, err := newFetcher(url, o)
 	if err != nil {
@@ -83,7 +83,7 @@ func OpenBinaryCache(url string, o CacheOptions) (*BinaryCache, error) {
 	return c, nil
 }
 
-// String returns the cache's URL without credentials.
+// String returns the URL of the cache without credentials.
 func (c *BinaryCache) String() string { return c.fetch.base.String() }
 
 // Stats returns the counts so far.
@@ -94,8 +94,8 @@ func (c *BinaryCache) Stats() CacheStats {
 
 const cacheInfoFile = "nix-cache-info"
 
-// checkInfo checks once that the URL is a binary cache, and that the cache is
-// for our store directory.
+// checkInfo checks once that the URL leads to a binary cache, and that the cache is
+// for the store directory /nix/store.
 func (c *BinaryCache) checkInfo(ctx context.Context) error {
 	c.infoMu.Lock()
 	defer c.infoMu.Unlock()
@@ -103,7 +103,7 @@ func (c *BinaryCache) checkInfo(ctx context.Context) error {
 		return nil
 	}
 	if err := context.Cause(ctx); err != nil {
-		return err // the error of another caller has cancelled this one too
+		return err // another caller failed and cancelled this context, too
 	}
 	err := c.readInfo(ctx)
 	c.infoOK = err == nil
@@ -112,9 +112,9 @@ func (c *BinaryCache) checkInfo(ctx context.Context) error {
 
 func (c *BinaryCache) readInfo(ctx context.Context) error {
 	data, ok := c.disk.get(cacheInfoFile)
-	// S3 answers 403 both for a missing file and for missing permission.
-	// nix-cache-info is in every cache, so a 403 for it means missing
-	// permission.
+	// S3 answers 403 both for a missing file and for missing permission. Every
+	// cache has a nix-cache-info, so 403 for this file means missing permission.
+	// So a bucket is always asked, even if the file is on disk.
 	if !ok || c.fetch.bucket {
 		err := c.fetch.small(ctx, cacheInfoFile, limit.CacheInfo, func(b []byte) error {
 			data = b
@@ -193,8 +193,8 @@ func (c *BinaryCache) check(p StorePath, data []byte) (*cached, error) {
 	n := &cached{Narinfo: parsed}
 	if !c.o.NoSignatures {
 		if err := c.o.Keys.Verify(&n.Info); err != nil {
-			// A path that is named after its contents needs no signature. All
-			// other paths need one.
+			// A path needs no signature if its name follows from its content.
+			// Every other path needs a signature.
 			n.check, n.ca = checkCA(&n.Info)
 			if n.check == caNone {
 				return nil, err
@@ -216,7 +216,7 @@ func (c *BinaryCache) check(p StorePath, data []byte) (*cached, error) {
 	return n, nil
 }
 
-// forget drops a narinfo that turned out to be outdated.
+// forget removes an outdated narinfo from memory and from disk.
 func (c *BinaryCache) forget(p StorePath) {
 	c.mu.Lock()
 	delete(c.infos, p)
@@ -242,17 +242,17 @@ func (c *BinaryCache) Closure(ctx context.Context, roots []StorePath) (*Closure,
 	return closure, nil
 }
 
-// known implements finderSource. It asks only for paths, not for their
-// references: those may be in another source.
+// known implements finderSource. It asks only for paths, and not for their
+// references, because the references may be in another source.
 func (c *BinaryCache) known(ctx context.Context, paths []StorePath) ([]Info, error) {
 	infos, _, err := c.walk(ctx, paths, false)
 	return infos, err
 }
 
-// walk reads the narinfo files of paths. With deep it also reads those of
-// everything that they refer to. It requests a reference as soon as the first
-// path that names it was read. So as many requests as possible run in parallel,
-// up to Jobs.
+// walk reads the narinfo files of paths. If deep is true, walk also reads the
+// narinfo files of everything to which these paths refer. As soon as it has read a
+// narinfo, it requests the new references in this narinfo. So as many requests as
+// possible run in parallel, up to CacheOptions.Jobs.
 func (c *BinaryCache) walk(ctx context.Context, paths []StorePath, deep bool) (infos []Info, missing []StorePath, err error) {
 	parent := ctx
 	ctx, cancel := context.WithCancelCause(parent)
@@ -264,7 +264,7 @@ func (c *BinaryCache) walk(ctx context.Context, paths []StorePath, deep bool) (i
 		todo    []StorePath
 		workers int
 	)
-	visit := func(paths []StorePath) { // the caller holds mu
+	visit := func(paths []StorePath) { // the caller must hold mu
 		for _, p := range paths {
 			if seen[p] {
 				continue
@@ -276,7 +276,7 @@ func (c *BinaryCache) walk(ctx context.Context, paths []StorePath, deep bool) (i
 			todo = append(todo, p)
 		}
 	}
-	answer := func(p StorePath, n *cached, err error) { // the caller holds mu
+	answer := func(p StorePath, n *cached, err error) { // the caller must hold mu
 		switch {
 		case errors.Is(err, ErrNotInStore):
 			missing = append(missing, p)
@@ -292,7 +292,7 @@ func (c *BinaryCache) walk(ctx context.Context, paths []StorePath, deep bool) (i
 			}
 		}
 	}
-	var start func() // the caller holds mu
+	var start func() // the caller must hold mu
 	work := func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -357,15 +357,15 @@ func (c *BinaryCache) Tree(ctx context.Context, info *Info, v nar.Visitor) error
 	return fail(err)
 }
 
-// openNAR opens the compressed NAR of n. If n is outdated, it replaces n with
-// the current narinfo.
+// openNAR opens the compressed NAR of *n. If the narinfo *n is outdated, openNAR
+// replaces it with the current narinfo.
 func (c *BinaryCache) openNAR(ctx context.Context, n **cached) (r io.Reader, close func(), err error) {
 	if r, release, ok := c.ahead.take(ctx, (*n).Path); ok {
 		return r, release, nil
 	}
 	b, err := c.fetch.open(ctx, (*n).URL)
 	if s, ok := errors.AsType[*StatusError](err); ok && s.gone() && c.disk != nil {
-		// A narinfo from disk may name a file that the cache has deleted.
+		// A narinfo from disk may name a NAR that is no longer in the cache.
 		path := (*n).Path
 		c.forget(path)
 		if *n, err = c.narinfo(ctx, path); err != nil {
@@ -379,7 +379,7 @@ func (c *BinaryCache) openNAR(ctx context.Context, n **cached) (r io.Reader, clo
 	return b, func() { b.Close() }, nil
 }
 
-// trackingVisitor remembers an error of the visitor, so that Tree can tell it
+// trackingVisitor records an error of its Visitor. So Tree can distinguish this error
 // from an error of reading.
 type trackingVisitor struct {
 	nar.Visitor
@@ -401,8 +401,8 @@ func (t *trackingVisitor) File(name string, executable bool, size int64, content
 	return t.err
 }
 
-// narStream adds the path and the URL of the NAR to errors. It returns an error
-// if the NAR is longer than the narinfo says.
+// narStream is a reader that adds the path and the URL of the NAR to errors. It
+// returns an error if the NAR is longer than the narSize in the narinfo.
 type narStream struct {
 	r    io.Reader
 	left int64
@@ -411,7 +411,7 @@ type narStream struct {
 }
 
 func (s *narStream) Read(p []byte) (int, error) {
-	if int64(len(p)) > s.left { // one byte more, to notice a NAR that is too long
+	if int64(len(p)) > s.left { // read one byte more than narSize, to notice a NAR that is too long
 		p = p[:s.left+1]
 	}
 	n, err := s.r.Read(p)
@@ -428,9 +428,9 @@ func (c *BinaryCache) mismatchHint(p StorePath) string {
 	return "the cache " + c.String() + " is damaged, or the path was signed wrongly; another --from may have " + p.Name()
 }
 
-// smallNAR is a NAR that the cache keeps in memory. nixoci looks up single
-// files in a system's own small paths. Without smallNAR, each lookup would
-// download the NAR again.
+// smallNAR holds a NAR that the BinaryCache keeps in memory. nixoci looks up single
+// files in small paths of a system, such as the toplevel. Without smallNAR, each
+// lookup would download the NAR again.
 type smallNAR struct {
 	path StorePath
 	nar  []byte
@@ -452,7 +452,8 @@ func (c *BinaryCache) smallNAR(p StorePath) ([]byte, bool) {
 	return nil, false
 }
 
-// look walks info's tree with f and checks the narHash.
+// look walks the tree of info with f. It checks the narHash, unless the NAR is
+// already in memory.
 func (c *BinaryCache) look(ctx context.Context, info *Info, f *finder) error {
 	if _, ok := c.smallNAR(info.Path); ok || info.NarSize > maxSmallNAR {
 		return Walk(ctx, c, info, f)
@@ -490,8 +491,8 @@ func (c *BinaryCache) ReadFile(ctx context.Context, info *Info, name string, lim
 	return f.result(info)
 }
 
-// Fetched returns the compressed size of paths in bytes: what their download
-// costs. It leaves out paths without a known size.
+// Fetched returns the number of bytes that a download of paths transfers, which is
+// the size of the compressed NARs. It leaves out paths whose size it does not know.
 func (c *BinaryCache) Fetched(paths []StorePath) (total int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// Info describes one store path, without its bytes.
+// Info describes one store path, without the content.
 type Info struct {
 	Path       StorePath
 	NarHash    Hash        // sha256 of the NAR
@@ -18,8 +18,8 @@ type Info struct {
 	References []StorePath // sorted, unique; includes Path if the path refers to itself
 	CA         string      // content address in Nix's form; "" for input-addressed paths
 
-	// Deriver and Signatures depend on who built the path. Nothing made from
-	// them may reach an image.
+	// Deriver and Signatures depend on who built the path. The bytes of an image
+	// must not depend on them.
 	Deriver    string   // base name of a store path; "" if unknown
 	Signatures []string // "key-name:base64"
 }
@@ -42,8 +42,8 @@ var (
 
 // New checks and sorts a closure. Every reference must be in infos. References
 // must not form a cycle, but a path may refer to itself. Every path must be
-// reachable from roots. With no roots, the paths that no other path refers to
-// become the roots. infos may be in any order, and New does not keep it.
+// reachable from roots. If roots is empty, the roots are the paths to which no other
+// path refers. infos may be in any order. New copies infos.
 func New(roots []StorePath, infos []Info) (*Closure, error) {
 	c := &Closure{Paths: slices.Clone(infos), index: make(map[StorePath]int, len(infos))}
 	slices.SortFunc(c.Paths, func(a, b Info) int { return strings.Compare(string(a.Path), string(b.Path)) })
@@ -87,11 +87,12 @@ func New(roots []StorePath, infos []Info) (*Closure, error) {
 	return c, c.checkOrder()
 }
 
-// frame is a path on the way from a root, with the index of its next reference.
+// frame describes a path that checkOrder is visiting: the index of the path, and the
+// number of its references that were already visited.
 type frame struct{ path, next int }
 
-// cycleError lists the paths of a cycle: from ref, which is on the stack, up to
-// the top of the stack and back to ref.
+// cycleError returns an error that lists the paths of a cycle. The cycle goes from
+// ref, which is on the stack, to the top of the stack and back to ref.
 func (c *Closure) cycleError(stack []frame, ref int) error {
 	start := slices.IndexFunc(stack, func(f frame) bool { return f.path == ref })
 	var cycle []string
@@ -101,8 +102,9 @@ func (c *Closure) cycleError(stack []frame, ref int) error {
 	return fmt.Errorf("closure: %w: %s", ErrCycle, strings.Join(append(cycle, string(c.Paths[ref].Path)), " -> "))
 }
 
-// checkOrder walks from the roots. It reports the first cycle with all of its
-// paths, or the first path that no root reaches.
+// checkOrder visits the closure from the roots. It returns an error about the first
+// cycle, with all paths of the cycle, or about the first path that is not reachable
+// from a root.
 func (c *Closure) checkOrder() error {
 	const (
 		unseen = iota
@@ -110,7 +112,7 @@ func (c *Closure) checkOrder() error {
 		done
 	)
 	state := make([]uint8, len(c.Paths))
-	var stack []frame // no recursion: the input decides how deep the references go
+	var stack []frame // checkOrder does not recurse, because the input decides how long a chain of references is
 	visit := func(start int) error {
 		stack = append(stack[:0], frame{path: start})
 		state[start] = open
@@ -146,8 +148,7 @@ func (c *Closure) checkOrder() error {
 		if state[i] != unseen {
 			continue
 		}
-		// An unreachable path is most often part of a cycle. Then report the
-		// cycle.
+		// An unreachable path is usually part of a cycle. If so, report the cycle.
 		if err := visit(i); err != nil {
 			return err
 		}
@@ -179,7 +180,7 @@ func (c *Closure) NarSize() int64 {
 	return n
 }
 
-// Subset returns the closure of roots, taken from c. If roots reach all paths of c,
+// Subset returns the closure of roots. All roots must be in c. If roots reach all paths of c,
 // both share them: a large closure is not in memory twice.
 func (c *Closure) Subset(roots ...StorePath) (*Closure, error) {
 	seen := make([]bool, len(c.Paths))
@@ -214,14 +215,14 @@ func (c *Closure) Subset(roots ...StorePath) (*Closure, error) {
 	return New(roots, infos)
 }
 
-// A Source gives the closure and the file trees of store paths. Implementations
+// A Source reads the closure and the file trees of store paths. Implementations
 // are safe for concurrent use.
 type Source interface {
 	// Closure returns the closure of roots.
 	Closure(ctx context.Context, roots []StorePath) (*Closure, error)
 
 	// Tree calls v for every entry of info.Path's file tree in NAR order. It
-	// does not check info.NarHash. Callers use [Walk], which does. Tree may be
-	// called several times, and it visits the same entries each time.
+	// does not check info.NarHash. So callers should use [Walk], which checks it.
+	// Callers may call Tree several times, and each call visits the same entries.
 	Tree(ctx context.Context, info *Info, v nar.Visitor) error
 }

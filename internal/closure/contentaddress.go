@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// contentAddress is a parsed CA field: "text:sha256:…", "fixed:sha256:…" or
+// contentAddress is a parsed CA field, such as "text:sha256:…", "fixed:sha256:…" or
 // "fixed:r:sha256:…".
 type contentAddress struct {
 	method    string // "text", "flat", "nar" or "git"
@@ -47,20 +47,20 @@ func parseCA(s string) (contentAddress, error) {
 	return ca, nil
 }
 
-// caCheck is the way in which a content address proves a path. Such a path
-// needs no signature.
+// caCheck tells how nixoci can check that a path has the content of its content
+// address. After this check, the path needs no signature.
 type caCheck int
 
 const (
-	caNone caCheck = iota // the content address proves nothing
-	caNAR                 // the address is the narHash
-	caFlat                // the tree must be one file whose contents have the address's hash
+	caNone caCheck = iota // nixoci cannot check the content address
+	caNAR                 // the content address is the narHash
+	caFlat                // the tree must be one file, and its sha256 or sha512 must be the digest in the address
 )
 
-// checkCA checks that info.CA and the references give the name of info.Path
-// (Nix manual, "Complete Store Path Calculation"). A path that refers to itself
-// has a hash modulo itself. checkCA does not compute that hash, so such a path
-// needs a signature.
+// checkCA checks that the hash in info.Path follows from info.CA and the references
+// (Nix manual, "Complete Store Path Calculation"). It returns caNone for a path that
+// refers to itself, because it does not compute the special hash of such a path. So
+// such a path needs a signature.
 func checkCA(info *Info) (caCheck, contentAddress) {
 	ca, err := parseCA(info.CA)
 	if err != nil || slices.Contains(info.References, info.Path) {
@@ -92,7 +92,8 @@ func checkCA(info *Info) (caCheck, contentAddress) {
 	return check, ca
 }
 
-// storeHash returns the hash part of a store path: a sha256 folded to 160 bits.
+// storeHash returns the hash part of a store path. Nix computes a sha256 and folds it
+// to 160 bits.
 func storeHash(kind, inner, name string) string {
 	sum := sha256.Sum256([]byte(kind + ":sha256:" + inner + ":" + StoreDir + ":" + name))
 	var folded [20]byte
@@ -102,8 +103,8 @@ func storeHash(kind, inner, name string) string {
 	return encodeNix32(folded[:])
 }
 
-// flatVerifier checks, during a walk, that the tree is one file with the hash
-// of its content address.
+// flatVerifier is a Visitor that checks that the tree is one file, and that the hash
+// of this file is the digest in the content address.
 type flatVerifier struct {
 	nar.Visitor
 	path StorePath

@@ -18,14 +18,15 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// A decoder opens a reader that decompresses another. Close returns its buffers
-// to the pool, and does not close the other reader. If a file needs a large
-// window, the decoder waits until others have returned enough memory.
+// A decoder returns a reader that decompresses the given reader. Close returns the
+// buffers to a pool, and does not close the given reader. A window is the part of the
+// output that decompression refers to. If the memory for windows is in use, the
+// decoder waits until other readers have returned enough.
 type decoder func(context.Context, io.Reader) (io.ReadCloser, error)
 
-// decoders maps the compression names of narinfo files to their decoders. Each
-// decoder runs in the goroutine that reads from it. Several paths are fetched
-// at once, which keeps all cores busy.
+// decoders maps the names of compressions in narinfo files to decoders. Decompression
+// runs in the goroutine that reads. nixoci fetches several paths at once, so this
+// uses all cores.
 var decoders = map[string]decoder{
 	"none": func(_ context.Context, r io.Reader) (io.ReadCloser, error) { return io.NopCloser(r), nil },
 	"gzip": func(_ context.Context, r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
@@ -38,18 +39,19 @@ var decoders = map[string]decoder{
 }
 
 const (
-	// usualWindow is the window that most files need at most: that of xz -6 and
-	// zstd -19. Pools keep decoders of this size, to use their windows again.
+	// usualWindow is the window of xz -6 and zstd -19. Most files need no larger
+	// window. Pools keep decoders of this size, so that nixoci can use their memory
+	// again.
 	usualWindow = 8 << 20
 
-	bzip2Memory = 4 << 20  // for blocks of 900 kB
-	headSize    = 128      // bytes at the start of a file that tell its window
-	zstdSurplus = 1 << 20  // memory beside the window
-	noWindow    = 64 << 10 // smallest amount that is counted
+	bzip2Memory = 4 << 20  // memory for bzip2's blocks of 900 kB
+	headSize    = 128      // bytes at the start of a file; they contain the size of the window
+	zstdSurplus = 1 << 20  // memory that zstd needs in addition to the window
+	noWindow    = 64 << 10 // minimum for the memory of one decoder
 )
 
-// windowed waits for memory and opens a decoder. Closing the decoder returns
-// the memory.
+// windowed waits until the given number of bytes is free, and then calls open. Close
+// of the returned reader frees the memory.
 func windowed(ctx context.Context, memory int64, open func() (io.ReadCloser, error)) (io.ReadCloser, error) {
 	release, err := limit.AcquireWindow(ctx, max(memory, noWindow))
 	if err != nil {
@@ -73,8 +75,8 @@ func (w *windowedReader) Close() error {
 	return w.ReadCloser.Close()
 }
 
-// peekHead returns the first bytes of r, and a reader that reads r from its
-// start.
+// peekHead returns the first bytes of r, and a reader for the whole content of r,
+// including these bytes.
 func peekHead(r io.Reader) ([]byte, io.Reader, error) {
 	head := make([]byte, headSize)
 	n, err := io.ReadFull(r, head)
@@ -82,17 +84,18 @@ func peekHead(r io.Reader) ([]byte, io.Reader, error) {
 		return nil, nil, err
 	}
 	if err != nil {
-		// The decoder decides whether an early end is an error.
+		// If r ends early, the decoder decides whether this is an error.
 		return head[:n], io.MultiReader(bytes.NewReader(head[:n]), failing{err}), nil
 	}
 	return head, io.MultiReader(bytes.NewReader(head), r), nil
 }
 
-// failing is a reader at its end. It returns only err.
+// failing is a reader without bytes. Its Read returns err, or io.EOF if r ended
+// before headSize bytes.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) {
-	if f.err == io.ErrUnexpectedEOF { // what io.ReadFull returns for a short file
+	if f.err == io.ErrUnexpectedEOF { // io.ReadFull returns this error for a short file
 		return 0, io.EOF
 	}
 	return 0, f.err
@@ -105,7 +108,8 @@ func checkWindow(window uint64) error {
 	return nil
 }
 
-// newBrotli reads the size of the window from the first bits (RFC 7932, 9.1).
+// newBrotli is the decoder for brotli. It reads the size of the window from the
+// file's first bits (RFC 7932, 9.1).
 func newBrotli(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	head, r, err := peekHead(r)
 	if err != nil {
@@ -121,12 +125,12 @@ func newBrotli(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 			bits = 17
 		}
 	}
-	// While the decoder enlarges its window, it holds the old and the new one.
+	// While the decoder enlarges its window, it holds the old and the new window.
 	return windowed(ctx, 3<<bits/2, func() (io.ReadCloser, error) { return io.NopCloser(brotli.NewReader(r)), nil })
 }
 
-// These pools keep decoders with their windows. Those for large windows hold
-// only few, because few can be in use at a time.
+// These pools keep decoders with their windows. The pools for large windows hold
+// only few decoders, because only few can be in use at the same time.
 var xzReaders, largeXZReaders, zstdReaders, largeZstdReaders sync.Pool
 
 type pooledXZ struct {
@@ -157,20 +161,22 @@ func newXZ(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 }
 
 func (p pooledXZ) Close() error {
-	// An empty file releases the connection that the decoder reads from. Reset
-	// returns an error, because an empty file is not an xz file.
+	// Reset to an empty file, so that the pooled decoder does not keep a reference
+	// to the connection. Reset returns an error, because an empty file is not an xz
+	// file.
 	_ = p.Reset(strings.NewReader(""))
 	p.pool.Put(p.Reader)
 	return nil
 }
 
-// xzWindow returns the window of a file's first block (The .xz File Format, 3.1
-// and 5.3.1). The decoder refuses a later block that needs more. If the header
-// is malformed, the result is usualWindow, and the decoder reports the fault.
+// xzWindow returns the size of the window for a file's first block (The .xz File
+// Format, 3.1 and 5.3.1). The decoder refuses a later block with a larger window. If
+// the header is malformed, xzWindow returns usualWindow, and the decoder reports the
+// fault.
 func xzWindow(head []byte) uint64 {
 	const streamHeader = 12
 	b := bytes.NewReader(head[min(streamHeader, len(head)):])
-	b.ReadByte() // size of the block header
+	b.ReadByte() // skip the size of the block header
 	flags, _ := b.ReadByte()
 	number := func() (n uint64) {
 		for shift := 0; shift < 63; shift += 7 {
@@ -182,10 +188,10 @@ func xzWindow(head []byte) uint64 {
 		return n
 	}
 	if flags&0x40 != 0 {
-		number() // compressed size
+		number() // skip the compressed size
 	}
 	if flags&0x80 != 0 {
-		number() // uncompressed size
+		number() // skip the uncompressed size
 	}
 	for range flags&3 + 1 {
 		id, size := number(), number()
@@ -230,8 +236,8 @@ func newZstd(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	return windowed(ctx, int64(window)+zstdSurplus, func() (io.ReadCloser, error) {
 		d, ok := pool.Get().(*zstd.Decoder)
 		if !ok {
-			// With one goroutine, the pool may drop a decoder without closing
-			// it.
+			// A pool may drop a decoder without closing it. With concurrency 1,
+			// the decoder starts no goroutine, so this is no leak.
 			var err error
 			d, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window), zstd.WithDecoderLowmem(true))
 			if err != nil {

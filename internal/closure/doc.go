@@ -7,11 +7,11 @@
 //
 //   - [LocalStore] reads the graph from the Nix database, and trees from the file
 //     system. It needs no Nix and writes nothing.
-//   - [BinaryCache] is a binary cache: http, https, s3 or file. It reads the graph from
-//     narinfo files, and streams NARs. It unpacks nothing to disk.
-//   - [GraphFile] (from [OpenGraph]) reads the graph from JSON that Nix wrote. It
-//     reads trees from a store. Without a store, a graph file can be planned, but
-//     not packed.
+//   - [BinaryCache] reads a binary cache with a URL http, https, s3 or file. It reads
+//     the graph from narinfo files, and streams NARs. It unpacks nothing to disk.
+//   - [GraphFile] (from [OpenGraph]) reads the graph from JSON that Nix wrote, and
+//     trees from a store. Without the store, nixoci can plan the layers of a graph
+//     file, but it cannot make them.
 //   - [MultiSource] asks several sources, in order, for each path.
 //
 // Source.Closure returns the graph as a [Closure]. The paths in it are sorted, so
@@ -27,29 +27,29 @@
 //
 // # A tree is a NAR
 //
-// A source passes a tree to a [nar.Visitor] as a sequence of calls: directories,
-// files with an executable bit, and symlinks, with names sorted bytewise. A NAR
-// contains no owners, modes, times, hard links or directory order. So none of these
-// can reach an image.
+// A source passes a tree to a [nar.Visitor] as a sequence of calls. There is one call
+// for each directory, file or symlink, with the names sorted bytewise. A file has an
+// executable bit. A NAR contains no owners, modes, times, hard links or directory
+// order. So none of these can reach an image.
 //
-// Walk checks the narHash while it visits, in the same way for all sources. It adds
-// the NAR's framing to the contents and hashes both. This costs one sha256, no copy
-// and no goroutine. WalkInto gives the bytes to a caller that hashes them in another
-// goroutine. The hash is known only at the end. So a visitor must not use its
-// result before Walk returns nil. The visitor never sees what a NAR cannot contain:
-// a name ".." or with a slash, a name twice, or names in the wrong order. Walk
-// returns an error first.
+// Walk checks the narHash while it visits a tree, in the same way for all sources. It
+// adds the NAR's other bytes to the contents and hashes both. This costs one sha256,
+// no copy and no goroutine. WalkInto passes the bytes to a caller that hashes them in
+// another goroutine. Walk can check the hash only at the end. So a visitor must not
+// use its result before Walk returns nil. Walk returns an error before the visitor
+// sees anything that a NAR cannot contain. Examples are a name "..", a name with a
+// slash, a name that occurs twice, or names in the wrong order.
 //
 // # Trust
 //
-// The local database and graph files are trusted. A narinfo is trusted if a key in
-// [TrustedKeys] has signed it, or if the path is content-addressed and has the right
-// contents. With CacheOptions.NoSignatures every narinfo is trusted, but the
-// narHash is still checked. Sizes are limited: reading ends with an error as soon
-// as a NAR is longer than its narSize.
+// This package trusts the local database and graph files. It trusts a narinfo if a
+// key in [TrustedKeys] has signed it, or if the path is content-addressed and has the
+// right contents. With CacheOptions.NoSignatures, it trusts every narinfo, but it
+// still checks the narHash. If a NAR is longer than its narSize, reading stops with
+// an error.
 //
 // # What this package does not do
 //
-// This package does not evaluate or build: package nixbuild does that. It does not
-// write to a store. It supports only the store directory /nix/store.
+// This package does not evaluate or build anything. Package nixbuild does that. This
+// package does not write to a store. It supports only the store directory /nix/store.
 package closure

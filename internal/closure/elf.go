@@ -7,7 +7,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// elfMachines maps OCI's architectures to the machine, class and byte order in
+// elfMachines maps the architectures of OCI to the machine, class and byte order in
 // an ELF header.
 var elfMachines = map[string]struct {
 	machine elf.Machine
@@ -31,8 +31,8 @@ var elfMachines = map[string]struct {
 const ELFHead = 20
 
 // ELFPlatform returns the platform of an ELF program or shared library that
-// begins with head. An ELF header does not contain the version of arm.
-// ELFPlatform assumes v7, as containerd does.
+// begins with head. For 32-bit arm, it returns the variant v7, as containerd does,
+// because an ELF header does not contain the version of arm.
 func ELFPlatform(head []byte) (ocispec.Platform, bool) {
 	if len(head) < ELFHead || string(head[:4]) != elf.ELFMAG {
 		return ocispec.Platform{}, false

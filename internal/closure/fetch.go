@@ -22,28 +22,28 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// fetcher gets files of one binary cache.
+// fetcher downloads files of one binary cache.
 type fetcher struct {
-	base   *url.URL // without credentials, query and trailing slash
+	base   *url.URL // URL of the cache, without credentials, query and trailing slash
 	user   *url.Userinfo
 	client *http.Client
 	stats  *cacheCounters
 	bucket bool // the cache is an S3 bucket
 
-	large *semaphore.Weighted // held while one unusually large narinfo is in memory
+	large *semaphore.Weighted // a caller of small holds it while a file above reallySmall is in memory
 
 	retry    retry.Policy
 	answered atomic.Bool // the server has answered at least once
-	least    int64       // lowest speed in bytes per second; ≤0: any
+	least    int64       // minimum speed in bytes per second; ≤0 means no minimum
 }
 
 type cacheCounters struct {
 	requests, bytes, hits atomic.Int64
 }
 
-// StatusError reports a response with an unexpected HTTP status.
+// StatusError is the error about a response with an unexpected HTTP status.
 type StatusError struct {
-	URL        string // without credentials
+	URL        string // URL of the request, without credentials
 	Status     int
 	retryAfter time.Duration
 }
@@ -62,9 +62,8 @@ func (e *StatusError) MayPass() bool { return retry.StatusMayPass(e.Status) }
 // RetryAfter implements [retry.ServerError].
 func (e *StatusError) RetryAfter() time.Duration { return e.retryAfter }
 
-// gone reports whether the cache does not have the file. S3 answers 403 for a
-// missing file unless the client may list the bucket. Nix treats 403 as
-// missing, too.
+// gone reports whether the cache lacks the file. If the client may not list the
+// bucket, S3 answers 403 for a missing file. Nix treats 403 as missing, too.
 func (e *StatusError) gone() bool {
 	return e.Status == http.StatusNotFound || e.Status == http.StatusGone || e.Status == http.StatusForbidden
 }
@@ -132,9 +131,10 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 	return f, nil
 }
 
-// newTransport keeps the connections of all workers and speaks HTTP/2 if the
-// server does. It never decompresses bodies by itself: that would hide their
-// length, and so a truncated body.
+// newTransport returns a transport that keeps the connections of all workers, and
+// uses HTTP/2 if the server supports it. The transport does not decompress bodies,
+// because this would hide the length of the body. Without the length, nixoci could
+// not notice a truncated body.
 func newTransport() http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
@@ -166,21 +166,21 @@ func (fileTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// at returns the URL of a file in the cache, without query, for messages.
+// at returns the URL of a file in the cache for messages. It cuts the query.
 func (f *fetcher) at(rel string) string {
 	rel, _, _ = strings.Cut(rel, "?")
 	return f.base.String() + "/" + rel
 }
 
-// answer is a response with the function that cancels its request.
+// answer holds a response, and the function that cancels its request.
 type answer struct {
 	*http.Response
 	cancel context.CancelCauseFunc
 }
 
-// get opens a file at offset, and retries failures that may pass. All attempts
-// together take at most limit.Operation. etag comes from the response that
-// delivered the bytes before offset.
+// get opens a file at offset, and retries after temporary failures. All attempts
+// together take at most limit.Operation. etag is the ETag of the response from which
+// the bytes before offset came.
 func (f *fetcher) get(ctx context.Context, rel string, offset int64, etag string) (resp answer, err error) {
 	end := time.Now().Add(limit.Operation)
 	err = f.retry.Do(ctx, func(ctx context.Context) (err error) {
@@ -225,8 +225,8 @@ func (f *fetcher) once(parent context.Context, rel string, offset int64, etag st
 	f.stats.requests.Add(1)
 	resp, err := f.client.Do(req)
 	if err != nil {
-		// The URL in a url.Error may be the target of a redirect, with a token
-		// in its query.
+		// Do not show the URL in a url.Error. It may be the target of a redirect,
+		// with a token in the query.
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
@@ -250,16 +250,17 @@ func (f *fetcher) once(parent context.Context, rel string, offset int64, etag st
 	return answer{}, e
 }
 
-// small downloads a whole file of at most max bytes and passes it to use. It
-// handles only one file above reallySmall at a time. No real narinfo is that
-// large. A cache that sends many such files must not fill the memory.
+// small downloads a whole file of at most max bytes and passes the content to use.
+// If a file has more than reallySmall bytes, small handles only one such file at a
+// time. No real narinfo is that large, but a malicious cache could fill the memory
+// with many such files.
 func (f *fetcher) small(ctx context.Context, rel string, max int64, use func([]byte) error) error {
 	r, err := f.open(ctx, rel)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	// S3 returns an object in the encoding in which it was uploaded.
+	// S3 returns an object with the Content-Encoding with which it was uploaded.
 	dec, ok := decoders[r.encoding()]
 	if !ok {
 		return fmt.Errorf("GET %s: unknown Content-Encoding %q", f.at(rel), r.encoding())

@@ -12,15 +12,15 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// body reads a file of a binary cache. If the connection breaks or stalls, it
-// connects again and continues at the same byte. It requests only the rest if
-// the server supports ranges.
+// body is a reader for a file of a binary cache. If the connection breaks or stalls,
+// body connects again and continues at the same byte. If the server supports ranges,
+// body requests only the rest of the file.
 type body struct {
 	f      *fetcher
 	ctx    context.Context
 	rel    string
-	resp   answer      // Response is nil while there is no connection
-	timer  *time.Timer // cancels resp if it stalls
+	resp   answer      // its Response is nil while there is no connection
+	timer  *time.Timer // cancels resp if the transfer stalls
 	speed  limit.Speed
 	offset int64 // bytes read so far
 	size   int64 // bytes of the file, -1 if unknown
@@ -39,7 +39,7 @@ func (f *fetcher) open(ctx context.Context, rel string) (*body, error) {
 	return b, nil
 }
 
-// encoding returns the name of the decoder for the Content-Encoding.
+// encoding returns the key in decoders for the Content-Encoding of the response.
 func (b *body) encoding() string {
 	switch e := strings.ToLower(strings.TrimSpace(b.resp.Header.Get("Content-Encoding"))); e {
 	case "", "identity":
@@ -51,7 +51,8 @@ func (b *body) encoding() string {
 	}
 }
 
-// connect requests the rest of the file.
+// connect requests the file from b.offset on. If the server sends the whole file,
+// connect skips the bytes that were already read.
 func (b *body) connect() error {
 	resp, err := b.f.get(b.ctx, b.rel, b.offset, b.etag)
 	if err != nil {
@@ -84,7 +85,7 @@ func (b *body) connect() error {
 		n, err := b.read(buf[:min(skip, int64(len(buf)))])
 		skip -= int64(n)
 		if err != nil {
-			b.offset += skip // back to the position of the caller
+			b.offset += skip // the caller has read up to here
 			b.close()
 			return err
 		}
@@ -130,7 +131,7 @@ func (b *body) Read(p []byte) (int, error) {
 		var n int
 		var err error
 		if b.resp.Response == nil {
-			if err := b.connect(); err != nil { // connect has retried already
+			if err := b.connect(); err != nil { // no further attempt is needed, because connect retries by itself
 				b.err = err
 				return 0, err
 			}
