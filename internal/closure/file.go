@@ -30,7 +30,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// Entry is one entry of a file tree, without its contents.
+// Entry describes one entry of a file tree, without its contents.
 type Entry struct {
 	Kind       Kind
 	Executable bool   // for files only
@@ -38,20 +38,20 @@ type Entry struct {
 	Target     string // for symlinks only
 }
 
-// FileSource is a Source that can read one entry of a tree without walking the
-// whole tree. Its errors are those of [Lookup] and [ReadFile].
+// FileSource is a Source that can read one entry of a tree without visiting the
+// whole tree. Its methods return the same errors as [Lookup] and [ReadFile].
 type FileSource interface {
 	Source
 	Lookup(ctx context.Context, info *Info, name string) (Entry, error)
 	ReadFile(ctx context.Context, info *Info, name string, limit int64) ([]byte, error)
 }
 
-// ErrNotRegular is wrapped by the error of ReadFile for a directory or symlink.
+// ErrNotRegular is wrapped by ReadFile's error about a directory or symlink.
 var ErrNotRegular = errors.New("not a regular file")
 
-// Lookup returns the entry called name in info.Path's tree. The name "" means
-// the store path itself. Lookup follows no symlinks, in no part of name. If
-// there is no such entry, the error wraps fs.ErrNotExist.
+// Lookup returns the entry at the path name in info.Path's tree. The name "" means
+// the store path itself. Lookup does not follow symlinks, also not in the directories
+// of name. If there is no such entry, the error wraps fs.ErrNotExist.
 func Lookup(ctx context.Context, src Source, info *Info, name string) (Entry, error) {
 	if err := checkFileName(info, name); err != nil {
 		return Entry{}, err
@@ -66,12 +66,13 @@ func Lookup(ctx context.Context, src Source, info *Info, name string) (Entry, er
 	return f.entry, f.err(info)
 }
 
-// ReadFile returns the contents of the file name in info.Path's tree. It does
-// not follow symlinks. If there is no such file, the error wraps fs.ErrNotExist
-// or [ErrNotRegular]. A file of more than limit bytes is an error, too.
+// ReadFile returns the contents of the file at the path name in info.Path's tree. It
+// does not follow symlinks. If there is no such file, the error wraps fs.ErrNotExist
+// or [ErrNotRegular]. ReadFile also returns an error for a file of more than limit
+// bytes.
 //
-// If src is not a [FileSource], ReadFile walks the whole tree. Then the narHash
-// of the result was checked.
+// If src is not a [FileSource], ReadFile reads the whole tree and checks the
+// narHash.
 func ReadFile(ctx context.Context, src Source, info *Info, name string, limit int64) ([]byte, error) {
 	if err := checkFileName(info, name); err != nil {
 		return nil, err
@@ -111,8 +112,8 @@ func joinName(info *Info, name string) string {
 	return string(info.Path) + "/" + name
 }
 
-// finder is a Visitor that keeps one entry. It keeps the contents, too, if they
-// have at most limit bytes.
+// finder is a Visitor that keeps the entry called name. If the entry is a file of at
+// most limit bytes, finder keeps its contents, too.
 type finder struct {
 	name  string
 	limit int64
@@ -127,7 +128,7 @@ func (f *finder) err(info *Info) error {
 	return nil
 }
 
-// result returns what [ReadFile] returns.
+// result returns the contents or the error that [ReadFile] must return.
 func (f *finder) result(info *Info) ([]byte, error) {
 	if err := f.err(info); err != nil {
 		return nil, err

@@ -18,23 +18,23 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// GraphFile is a closure from a JSON file. The bytes come from a store
-// directory, without a database. A graph file can be planned on a machine that
-// has no store.
+// GraphFile is a Source that reads the closure from a JSON file. It reads the trees
+// from a store directory, and needs no Nix database. A machine without a store can
+// still plan the layers of a graph file.
 type GraphFile struct {
 	file    string
 	closure *Closure
 	*storeTree
 }
 
-// OpenGraph reads a graph file (see [ParseGraph]). It reads trees below root,
-// as [OpenLocal] does.
+// OpenGraph reads a graph file (see [ParseGraph]). The trees are in the store
+// below root, as for [OpenLocal].
 func OpenGraph(file, root string) (*GraphFile, error) {
 	return openGraph(file, root, graphDecoder{})
 }
 
-// OpenGraphShape is OpenGraph for callers that read no trees. narHashes may be
-// missing, and sizes may be 0.
+// OpenGraphShape is like OpenGraph, for callers that read no trees. In the file,
+// narHashes may be missing, and narSizes may be 0.
 func OpenGraphShape(file, root string) (*GraphFile, error) {
 	return openGraph(file, root, graphDecoder{shape: true})
 }
@@ -65,11 +65,11 @@ func openGraph(file, root string, d graphDecoder) (*GraphFile, error) {
 	return &GraphFile{file: file, closure: c, storeTree: newStoreTree(filepath.Join(root, StoreDir))}, nil
 }
 
-// Roots returns the paths that no other path in the file refers to. There is
-// one root if the file describes the closure of one path.
+// Roots returns the paths to which no other path in the file refers. If the file
+// describes the closure of one path, there is one root.
 func (g *GraphFile) Roots() []StorePath { return slices.Clone(g.closure.Roots) }
 
-// Closure returns the closure of roots, taken from the file.
+// Closure returns the closure of roots. All roots must be in the file.
 func (g *GraphFile) Closure(_ context.Context, roots []StorePath) (*Closure, error) {
 	for _, r := range roots {
 		if g.closure.Info(r) == nil {
@@ -89,7 +89,7 @@ func (g *GraphFile) Lookup(_ context.Context, info *Info, name string) (Entry, e
 	return g.lookup(info.Path, name)
 }
 
-// ReadFile implements [FileSource]. It reads only that file, so it cannot check
+// ReadFile implements [FileSource]. It reads only the file name, so it cannot check
 // the narHash.
 func (g *GraphFile) ReadFile(_ context.Context, info *Info, name string, limit int64) ([]byte, error) {
 	return g.readFile(info, name, limit)
@@ -99,10 +99,10 @@ func (g *GraphFile) mismatchHint(StorePath) string {
 	return "the store is damaged, or " + g.file + " is not about this store"
 }
 
-// graphPath is one store path, in any of the forms that Nix has written.
+// graphPath describes one store path, in any of the JSON forms of all Nix versions.
 type graphPath struct {
 	Path       string            `json:"path"`
-	Valid      *bool             `json:"valid"` // only in arrays: false if the path is not in the store
+	Valid      *bool             `json:"valid"` // only in arrays; false if the path is not in the store
 	NarHash    json.RawMessage   `json:"narHash"`
 	NarSize    json.Number       `json:"narSize"`
 	References []string          `json:"references"`
@@ -111,8 +111,8 @@ type graphPath struct {
 	CA         json.RawMessage   `json:"ca"`
 }
 
-// ParseGraph reads a closure from JSON. The paths may be in any order. These forms
-// are accepted:
+// ParseGraph reads a closure from JSON. The paths may be in any order. ParseGraph
+// accepts these forms:
 //
 //   - `nix path-info --json -r` of Nix until 2.18 and of Lix: an array of
 //     objects with "path".
@@ -120,22 +120,23 @@ type graphPath struct {
 //     paths.
 //   - The same command of Nix since 2.33 with --json-format 2: an object {"version",
 //     "storeDir", "info"}. The keys of info are base names, and hashes are objects.
-//   - .attrs.json with the result of exportReferencesGraph: an array like the first
-//     form. It must be the attribute "closure", or the only such array in the file.
+//   - A file .attrs.json with the result of exportReferencesGraph: an array like the
+//     first form. The array must be the value of the attribute "closure", or the only
+//     such array in the file.
 func ParseGraph(data []byte) ([]Info, error) { return graphDecoder{}.read(bytes.NewReader(data)) }
 
-// graphDecoder reads graphs. With shape, only the references and sizes must be
-// present.
+// graphDecoder reads graphs. If shape is true, narHashes may be missing and narSizes
+// may be 0.
 type graphDecoder struct{ shape bool }
 
-// read reads a graph in one pass, one store path at a time. It needs little
-// memory beside its result.
+// read reads a graph in one pass, one store path at a time. So it needs little
+// memory in addition to the result.
 func (d graphDecoder) read(r io.Reader) ([]Info, error) {
 	g := &graphReader{graphDecoder: d, from: r, names: names{}}
 	g.dec = json.NewDecoder(g)
 	infos, err := g.read()
 	switch {
-	case g.err != nil: // the decoder may report this as a syntax error
+	case g.err != nil: // the decoder may have replaced this error by a syntax error
 		return nil, g.err
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errors.New("unexpected end of the JSON")
@@ -143,23 +144,24 @@ func (d graphDecoder) read(r io.Reader) ([]Info, error) {
 	return infos, err
 }
 
-// graphReader reads one graph.
+// graphReader holds the state while read reads one graph.
 type graphReader struct {
 	graphDecoder
 	dec     *json.Decoder
 	from    io.Reader
-	err     error // from reading, or from a limit
+	err     error // error from reading, or about a limit
 	got     int64 // bytes read so far
-	allowed int64 // largest value of got for now; it limits the decoder's buffer
+	allowed int64 // current maximum of got; this limits the decoder's buffer
 	meter   meter
 	names   names
 	path    graphPath
 }
 
-// Read passes bytes to the decoder, as many as the limits allow.
+// Read implements io.Reader for the decoder. It returns only as many bytes as the
+// limits allow.
 func (g *graphReader) Read(p []byte) (int, error) {
 	if g.got >= limit.GraphFile {
-		p = p[:1] // one byte, to notice a file that is too long
+		p = p[:1] // read one more byte, to notice a file that is too long
 	} else if left := g.allowed - g.got; left <= 0 {
 		g.err = fmt.Errorf("a value of more than %d bytes", limit.GraphPath)
 		return 0, g.err
@@ -189,7 +191,7 @@ func (g *graphReader) decode(v any) error {
 	return g.dec.Decode(v)
 }
 
-// more calls dec.More, which reads ahead.
+// more calls dec.More, which may read from g.
 func (g *graphReader) more() bool {
 	g.allow()
 	return g.dec.More()
@@ -247,14 +249,14 @@ func (g *graphReader) read() ([]Info, error) {
 	return infos, nil
 }
 
-// graphPart is a value that may be a closure.
+// graphPart holds a JSON value that may be a closure.
 type graphPart struct {
 	infos     []Info
 	malformed error
 }
 
-// object reads the forms that are JSON objects. The opening brace was read
-// already.
+// object reads the forms of a graph that are JSON objects. The caller has already
+// read the opening brace.
 func (g *graphReader) object() ([]Info, error) {
 	storeDir, version := StoreDir, false
 	var info *graphPart
@@ -320,8 +322,8 @@ func (g *graphReader) only(infos []Info, malformed, err error) ([]Info, error) {
 	return infos, cmp.Or(err, malformed)
 }
 
-// notAPath is the error about an array whose first value is not a store path.
-// Such an array is not a closure.
+// notAPath is an error about an array whose first value is not a store path. Such an
+// array is not a closure.
 type notAPath struct{ error }
 
 func isClosure(malformed error) bool {
@@ -329,10 +331,10 @@ func isClosure(malformed error) bool {
 	return malformed != nil && !other
 }
 
-// paths reads the store paths of an array, up to and including its end. With
-// keyed it reads an object; key is its first key if that was read already.
-// malformed is the fault of the first store path that has one. err is a fault
-// of the JSON itself.
+// paths reads the store paths of an array, up to and including the end of the array.
+// If keyed is true, paths reads an object instead. If the caller has already read the
+// object's first key, key is this key, and otherwise "". malformed is an error about
+// the first malformed store path. err is an error in the JSON itself.
 func (g *graphReader) paths(keyed bool, key string) (infos []Info, malformed, err error) {
 	for n := 0; key != "" || g.more(); n++ {
 		if keyed && key == "" {
@@ -391,7 +393,7 @@ func (g *graphReader) paths(keyed bool, key string) (infos []Info, malformed, er
 	return infos, malformed, err
 }
 
-// missing returns the error about what the first value of an array lacks.
+// missing returns the error about the missing field in the first value of an array.
 func (g *graphReader) missing(p *graphPath) error {
 	if p.Path == "" {
 		return errors.New("path: it is missing")
@@ -399,7 +401,8 @@ func (g *graphReader) missing(p *graphPath) error {
 	return fmt.Errorf("%s: narHash: it is missing", p.Path)
 }
 
-// parseGraphPath accepts a full path, or a base name, as newer forms have it.
+// parseGraphPath parses a full path, or a base name. The newer forms of a graph
+// contain base names.
 func parseGraphPath(s string) (StorePath, error) {
 	if strings.HasPrefix(s, "/") {
 		return ParseStorePath(s)

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// graphHash is a hash in object form: {"algorithm", "format", "hash"} from Nix,
-// {"algo", "base16"} from Determinate Nix.
+// graphHash is a hash in the form of a JSON object. Nix writes the fields algorithm,
+// format and hash. Determinate Nix writes the fields algo and base16.
 type graphHash struct {
 	Algorithm string `json:"algorithm"`
 	Format    string `json:"format"`
@@ -20,8 +20,8 @@ type graphHash struct {
 	Base16 string `json:"base16"`
 }
 
-// parseGraphHash converts a hash from any of its JSON forms to text. If the
-// algorithm is sha256, ParseHash can read that text.
+// parseGraphHash converts a hash from any of its JSON forms to text. If algorithm is
+// "sha256", ParseHash can read the text.
 func parseGraphHash(raw json.RawMessage) (algorithm, text string, err error) {
 	if len(raw) == 0 {
 		return "", "", errors.New("it is missing")
@@ -48,7 +48,8 @@ func parseGraphHash(raw json.RawMessage) (algorithm, text string, err error) {
 	return "", "", fmt.Errorf("hash in an unknown format %q", h.Format)
 }
 
-// parseGraphSignature reads "key:base64", or the newer form {"keyName", "sig"}.
+// parseGraphSignature returns a signature as "key:base64". In newer forms of a graph,
+// a signature is an object with the fields keyName and sig.
 func parseGraphSignature(raw json.RawMessage) (string, error) {
 	var s string
 	if json.Unmarshal(raw, &s) == nil {
@@ -64,8 +65,9 @@ func parseGraphSignature(raw json.RawMessage) (string, error) {
 	return o.KeyName + ":" + o.Sig, nil
 }
 
-// parseGraphCA returns a content address in the form of the Nix database. In
-// newer forms it is an object: {"method": "flat"|"nar"|"text"|"git", "hash"}.
+// parseGraphCA returns a content address in the form of the Nix database. In newer
+// forms of a graph, a content address is an object with the fields method and hash.
+// The method is "flat", "nar", "text" or "git".
 func parseGraphCA(raw json.RawMessage) (string, error) {
 	var s *string
 	if len(raw) == 0 {
@@ -102,8 +104,8 @@ func parseGraphCA(raw json.RawMessage) (string, error) {
 // digestSizes maps Nix's hash algorithms to the size of their digests in bytes.
 var digestSizes = map[string]int{"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
 
-// decodeDigest reads a hash of any algorithm. Either "algorithm:" comes before
-// hexadecimal, nixbase32 or base64 digits, or "algorithm-" before base64.
+// decodeDigest returns the digest in the text of a hash. The text is "algorithm:"
+// with hexadecimal, nixbase32 or base64 digits, or "algorithm-" with base64.
 func decodeDigest(algorithm, text string) ([]byte, error) {
 	size, ok := digestSizes[algorithm]
 	if !ok || len(text) <= len(algorithm) {

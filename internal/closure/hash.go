@@ -43,8 +43,8 @@ func ParseHash(s string) (Hash, error) {
 	return h, fmt.Errorf("hash %q: %d digits, neither hexadecimal nor nixbase32", s, len(digits))
 }
 
-// decodeNix32 decodes s, in Nix's little-endian base 32, into dst. It reports
-// whether s has only digits of the alphabet, and no bits beyond dst.
+// decodeNix32 decodes s, in Nix's little-endian base 32, into dst. It returns false
+// if s contains other characters than nixBase32, or more bits than dst can hold.
 func decodeNix32(dst []byte, s string) bool {
 	clear(dst)
 	for n := range len(s) {
@@ -83,14 +83,14 @@ func encodeNix32(src []byte) string {
 	return b.String()
 }
 
-// Hex returns "sha256:" and 64 hexadecimal digits, as in the Nix database and
-// OCI.
+// Hex returns "sha256:" and 64 hexadecimal digits. The Nix database and OCI use this
+// form.
 func (h Hash) Hex() string { return "sha256:" + hex.EncodeToString(h[:]) }
 
-// Nix32 returns "sha256:" and 52 nixbase32 digits, as in a narinfo.
+// Nix32 returns "sha256:" and 52 nixbase32 digits. Narinfo files use this form.
 func (h Hash) Nix32() string { return "sha256:" + encodeNix32(h[:]) }
 
-// SRI returns "sha256-" and base64, as newer versions of Nix print it.
+// SRI returns "sha256-" and base64. Newer versions of Nix print this form.
 func (h Hash) SRI() string { return "sha256-" + base64.StdEncoding.EncodeToString(h[:]) }
 
 // String returns the same as SRI.

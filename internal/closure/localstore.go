@@ -13,19 +13,19 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// LocalStore is a Nix store in a file system. It reads the graph from the
-// database below nix/var/nix/db, and the trees from nix/store. It needs no Nix
-// and writes nothing. Nix may write to the store at the same time.
+// LocalStore is a Source that reads a Nix store in a file system. It reads the graph
+// from the database below nix/var/nix/db, and the trees from nix/store. It needs no
+// Nix and writes nothing. Nix may write to the store at the same time.
 type LocalStore struct {
 	root string // the directory that contains /nix
 	*storeTree
 }
 
-// schemaVersion is the database schema of Nix since 2.0, and of Lix.
+// schemaVersion is the version of the database schema in Nix since 2.0, and in Lix.
 const schemaVersion = "10"
 
 // ErrNotInStore is wrapped by errors about store paths that a source does not
-// have.
+// contain.
 var ErrNotInStore = errors.New("no such store path")
 
 // OpenLocal opens the store below root. For example, "/" is the machine's own
@@ -93,7 +93,7 @@ func (s *LocalStore) Lookup(_ context.Context, info *Info, name string) (Entry, 
 	return s.lookup(info.Path, name)
 }
 
-// ReadFile implements [FileSource]. It reads only that file, so it cannot check
+// ReadFile implements [FileSource]. It reads only the file name, so it cannot check
 // the narHash.
 func (s *LocalStore) ReadFile(_ context.Context, info *Info, name string, limit int64) ([]byte, error) {
 	return s.readFile(info, name, limit)

@@ -8,8 +8,9 @@ import (
 
 var errTooManyPaths = fmt.Errorf("the closure has more than %d store paths", limit.Paths)
 
-// meter counts the paths, references and texts of a closure. It returns an
-// error if they exceed the limits for memory.
+// meter counts the paths, references and text bytes of a closure. Its method add
+// returns an error if one of these numbers exceeds its limit. So a closure cannot
+// fill the memory.
 type meter struct {
 	paths, references int
 	text              int64
@@ -35,7 +36,7 @@ func (m *meter) add(i *Info) error {
 	return nil
 }
 
-// names stores each store path once, even if many paths refer to it.
+// names holds one copy of each store path in memory, even if many paths refer to it.
 type names map[StorePath]StorePath
 
 func (n names) intern(p StorePath) StorePath {

@@ -11,16 +11,16 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// finderSource is a Source that can tell which paths it has.
+// finderSource is a Source that can report which paths it contains.
 type finderSource interface {
 	Source
-	// known returns the infos of those paths that the source has. The result
-	// may also contain paths that they refer to.
+	// known returns the infos of those paths that the source contains. The
+	// result may also contain paths to which these paths refer.
 	known(ctx context.Context, paths []StorePath) ([]Info, error)
 	String() string
 }
 
-// MultiSource asks several sources, in order, for each path.
+// MultiSource is a Source that asks several sources, in order, for each path.
 type MultiSource struct {
 	sources []finderSource
 
@@ -28,8 +28,8 @@ type MultiSource struct {
 	owner map[StorePath]finderSource
 }
 
-// Multi returns a Source that takes each path from the first source that has
-// it. The sources must come from this package, and must not be MultiSources.
+// Multi returns a Source that reads each path from the first source that contains
+// this path. The sources must come from this package, and must not be MultiSources.
 func Multi(sources ...Source) (*MultiSource, error) {
 	m := &MultiSource{owner: map[StorePath]finderSource{}}
 	for _, s := range sources {
@@ -82,8 +82,8 @@ func (m *MultiSource) Closure(ctx context.Context, roots []StorePath) (*Closure,
 		}
 		todo = next
 	}
-	// A local store returns whole closures. So have may contain paths that the
-	// roots do not reach.
+	// A local store returns whole closures. So have may contain paths that are not
+	// reachable from the roots. Leave these paths out.
 	reached := map[StorePath]bool{}
 	var infos []Info
 	for todo = slices.Clone(roots); len(todo) > 0; {
@@ -114,7 +114,7 @@ func (m *MultiSource) missing(p StorePath) error {
 	return hint.Add(fmt.Errorf("%s: %w: searched %s", p, ErrNotInStore, names), "name a source that has it with --from")
 }
 
-// of returns the source that Closure took p from.
+// of returns the source in which Closure found p.
 func (m *MultiSource) of(p StorePath) (finderSource, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

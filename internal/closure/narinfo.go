@@ -10,13 +10,13 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Narinfo is one .narinfo file of a binary cache (Nix manual, ".narinfo
-// Format").
+// Narinfo holds the content of one .narinfo file of a binary cache (Nix manual,
+// ".narinfo Format").
 type Narinfo struct {
 	Info
-	URL         string // of the NAR, relative to the cache
+	URL         string // URL of the NAR, relative to the cache
 	Compression string // "xz", "none", …
-	FileSize    int64  // bytes of the compressed NAR, 0 if unknown
+	FileSize    int64  // bytes of the compressed NAR; 0 if unknown
 }
 
 // FieldError is an error in one field of a narinfo or of nix-cache-info.
@@ -32,10 +32,10 @@ func fieldErrorf(field, format string, args ...any) error {
 	return &FieldError{field, fmt.Errorf(format, args...)}
 }
 
-// ParseNarinfo reads a narinfo. Its errors are [*FieldError]s. It ignores
+// ParseNarinfo reads a narinfo. All its errors are of type [*FieldError]. It ignores
 // unknown fields, as Nix does.
 func ParseNarinfo(data []byte) (*Narinfo, error) {
-	n := &Narinfo{Compression: "bzip2"} // the default if the field is missing
+	n := &Narinfo{Compression: "bzip2"} // default of Nix for a missing field
 	seen := map[string]bool{}
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimRight(line, "\r\n")
@@ -68,7 +68,7 @@ func (n *Narinfo) set(key, value string) (err error) {
 	case "StorePath":
 		n.Path, err = ParseStorePath(value)
 	case "URL":
-		n.URL = strings.Clone(value) // without Clone the whole file would stay in memory
+		n.URL = strings.Clone(value) // without Clone, n would keep the whole file in memory
 		err = checkNARURL(value)
 	case "Compression":
 		n.Compression = strings.Clone(value)

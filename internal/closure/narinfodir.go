@@ -14,10 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// narinfoDir keeps the narinfo files of one cache between runs. nixoci also
-// works without it: after any error it behaves as if the directory were empty.
-// Files from it are checked like files from the network. A nil narinfoDir keeps
-// nothing.
+// narinfoDir keeps the narinfo files of one binary cache in a directory between runs.
+// After any error, narinfoDir behaves as if the directory were empty. The caller must
+// check its files like files from the network. A nil narinfoDir keeps nothing.
 type narinfoDir struct {
 	dir   string
 	prune sync.Once
@@ -25,9 +24,9 @@ type narinfoDir struct {
 
 const (
 	narinfoTTL   = 30 * 24 * time.Hour // same as in Nix
-	infoTTL      = 7 * 24 * time.Hour  // for nix-cache-info, same as in Nix
-	maxNarinfos  = 50_000              // files for one cache, about 50 MB
-	maxKept      = 256 << 10           // bytes of one file; 32 files are read at a time
+	infoTTL      = 7 * 24 * time.Hour  // age limit of nix-cache-info, same as in Nix
+	maxNarinfos  = 50_000              // maximum number of files for one cache, about 50 MB
+	maxKept      = 256 << 10           // maximum bytes of one file, because up to 32 files are in memory at a time
 	pruneEvery   = 24 * time.Hour
 	narinfoStamp = ".pruned"
 )
@@ -53,8 +52,8 @@ func (d *narinfoDir) get(file string) ([]byte, bool) {
 	return data, err == nil
 }
 
-// put writes the file so that it appears whole, even if several processes write
-// it.
+// put writes a file. Even if several processes write the same file, it always
+// appears with its whole content.
 func (d *narinfoDir) put(file string, data []byte) {
 	if d == nil || len(data) > maxKept || os.MkdirAll(d.dir, 0o700) != nil {
 		return
@@ -63,7 +62,7 @@ func (d *narinfoDir) put(file string, data []byte) {
 		atomicfile.Sweep(d.dir)
 		d.pruneOld()
 	})
-	_ = atomicfile.WriteCached(d.dir, filepath.Join(d.dir, file), data) // after an error the next run downloads it again
+	_ = atomicfile.WriteCached(d.dir, filepath.Join(d.dir, file), data) // ignore errors: the next run will download the file again
 }
 
 func (d *narinfoDir) remove(file string) {
@@ -72,8 +71,9 @@ func (d *narinfoDir) remove(file string) {
 	}
 }
 
-// pruneOld runs once a day. It removes files that are too old, and the oldest
-// ones if there are too many.
+// pruneOld removes the files that are older than narinfoTTL. If more than
+// maxNarinfos are left, it also removes the oldest of these. It does so at most once
+// a day.
 func (d *narinfoDir) pruneOld() {
 	stamp := filepath.Join(d.dir, narinfoStamp)
 	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < pruneEvery {

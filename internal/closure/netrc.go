@@ -12,9 +12,10 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// netrcUser returns the login for host from the first netrc file that has one,
-// or nil. It reads $NETRC or else ~/.netrc, then the file that cachix and attic
-// write for the user's nix.conf, then Nix's default netrc-file.
+// netrcUser returns the login for host from the first netrc file that contains such a
+// login, or nil. It reads the file $NETRC or else ~/.netrc. The next file is the one
+// that cachix and attic write beside the user's nix.conf. The last file is Nix's
+// default netrc-file.
 func netrcUser(host string) (*url.Userinfo, error) {
 	var files []string
 	if f := os.Getenv("NETRC"); f != "" {
@@ -25,7 +26,7 @@ func netrcUser(host string) (*url.Userinfo, error) {
 	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
 		files = append(files, filepath.Join(dir, "nix", "netrc"))
 	} else if home, err := os.UserHomeDir(); err == nil {
-		files = append(files, filepath.Join(home, ".config", "nix", "netrc")) // on macOS too
+		files = append(files, filepath.Join(home, ".config", "nix", "netrc")) // Nix uses this directory on macOS, too
 	}
 	for _, file := range append(files, "/etc/nix/netrc") {
 		data, err := limit.ReadFile(file, limit.Netrc)
@@ -42,8 +43,8 @@ func netrcUser(host string) (*url.Userinfo, error) {
 	return nil, nil
 }
 
-// parseNetrc finds the login for host, or the one called "default", as curl
-// does (curl's manual, "netrc"). It skips macros.
+// parseNetrc returns the first login for host or for "default", as curl does (curl's
+// manual, "netrc"). It skips macros.
 func parseNetrc(text, host string) *url.Userinfo {
 	var words []string
 	macro := false

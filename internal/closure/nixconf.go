@@ -16,8 +16,8 @@ import (
 // NixConfigKeys returns the public keys that Nix on this machine trusts. It
 // reads trusted-public-keys and extra-trusted-public-keys from the system's
 // nix.conf, the user's nix.conf and NIX_CONFIG, in the same order as Nix. If
-// none of them sets trusted-public-keys, [DefaultPublicKey] takes its place. A
-// file that is missing or not readable counts as empty.
+// trusted-public-keys is not set, NixConfigKeys uses [DefaultPublicKey] instead. It
+// ignores a file that is missing or not readable.
 func NixConfigKeys() ([]string, error) {
 	c := nixConfig{keys: []string{DefaultPublicKey}}
 	for _, file := range nixConfFiles() {
@@ -33,8 +33,8 @@ func NixConfigKeys() ([]string, error) {
 	return slices.Compact(all), nil
 }
 
-// nixConfFiles returns the files that Nix reads ("nix.conf" in its manual),
-// lowest priority first.
+// nixConfFiles returns the files that Nix reads (Nix manual, "nix.conf"), sorted by
+// priority. The file with the lowest priority comes first.
 func nixConfFiles() []string {
 	dir := os.Getenv("NIX_CONF_DIR")
 	if dir == "" {
@@ -51,7 +51,7 @@ func nixConfFiles() []string {
 		if xdg := os.Getenv("XDG_CONFIG_HOME"); xdg != "" {
 			home = xdg
 		} else if h, err := os.UserHomeDir(); err == nil {
-			home = filepath.Join(h, ".config") // on macOS too
+			home = filepath.Join(h, ".config") // Nix uses this directory on macOS, too
 		}
 		dirs = append(dirs, home)
 	}
@@ -71,7 +71,7 @@ type nixConfig struct{ keys, extra []string }
 
 func (c *nixConfig) file(file string, depth int) error {
 	if file == os.DevNull {
-		return nil // NIX_USER_CONF_FILES=/dev/null means: no user settings
+		return nil // NIX_USER_CONF_FILES=/dev/null means that there are no user settings
 	}
 	data, err := limit.ReadFile(file, limit.NixConf)
 	// With NIX_CONF_DIR=/dev/null, opening nix.conf returns ENOTDIR.
@@ -87,8 +87,8 @@ func (c *nixConfig) file(file string, depth int) error {
 	return nil
 }
 
-// parse reads settings. A later setting replaces an earlier one. Settings that
-// begin with extra- add keys.
+// parse reads settings. A later setting replaces an earlier setting of the same name.
+// A setting that begins with extra- adds keys.
 func (c *nixConfig) parse(text, dir string, depth int) error {
 	if depth > limit.NixConfDeep {
 		return errors.New("include is too deep")
@@ -107,7 +107,7 @@ func (c *nixConfig) parse(text, dir string, depth int) error {
 			continue
 		}
 		if len(words) < 2 || words[1] != "=" {
-			continue // other settings do not concern keys
+			continue // not a setting with a value
 		}
 		switch words[0] {
 		case "trusted-public-keys", "binary-cache-public-keys":

@@ -8,9 +8,9 @@ import (
 )
 
 // Open returns the source for the values of --from. Each value is the URL of a
-// binary cache, a directory with a nix-cache-info, or a directory with a store
-// below it. With no value, the source is the machine's own store. With several,
-// each path comes from the first source that has it.
+// binary cache, a directory with a nix-cache-info, or a directory that contains
+// nix/store. Without a value, Open returns the machine's own store. If there are
+// several values, each path comes from the first source that contains it.
 func Open(from []string, o CacheOptions) (Source, error) {
 	if len(from) == 0 {
 		return OpenLocal("/")
@@ -44,8 +44,8 @@ func isFileCache(dir string) bool {
 	return err == nil
 }
 
-// IsLocal reports whether Open(from) reads files directly from this machine's
-// disks. Then reading a path again costs almost nothing.
+// IsLocal reports whether Open(from) reads files directly from this machine's disks.
+// From such a source, a second read of a path costs almost nothing.
 func IsLocal(from []string) bool {
 	for _, f := range from {
 		if strings.Contains(f, "://") || isFileCache(f) {
@@ -55,8 +55,8 @@ func IsLocal(from []string) bool {
 	return true
 }
 
-// LocalRoot returns the root below which [nixbuild.Resolve] follows symlinks:
-// the first local store in from, or "/".
+// LocalRoot returns the root directory for [nixbuild.Resolve]: the first local store
+// in from, or "/".
 func LocalRoot(from []string) string {
 	for _, f := range from {
 		if !strings.Contains(f, "://") && !isFileCache(f) {

@@ -11,16 +11,15 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// prefetcher is a Source that waits for the network before each tree.
+// prefetcher is a Source that can download trees in advance.
 type prefetcher interface {
 	prefetch(ctx context.Context, infos []Info) (stop func())
 }
 
-// Prefetch announces that the trees of infos will be walked soon, in this
-// order. A binary cache then downloads the small ones in advance, so that a
-// layer of 300 small paths does not wait for 300 round trips. For other sources
-// Prefetch does nothing. The caller must call stop, which ends the downloads
-// and frees their memory.
+// Prefetch announces that the caller will soon walk the trees of infos, in this
+// order. A binary cache downloads the small trees in advance. So a layer of 300 small
+// paths does not wait for 300 round trips. For other sources, Prefetch does nothing.
+// The caller must call stop, which ends the downloads and frees their memory.
 func Prefetch(ctx context.Context, src Source, infos []Info) (stop func()) {
 	if p, ok := src.(prefetcher); ok {
 		return p.prefetch(ctx, infos)
@@ -29,12 +28,12 @@ func Prefetch(ctx context.Context, src Source, infos []Info) (stop func()) {
 }
 
 const (
-	maxAheadNAR = 1 << 20  // bytes of a compressed NAR; larger ones are streamed
-	maxAheadAll = 16 << 20 // bytes that one cache holds in advance
-	maxAhead    = 16       // parallel requests in advance
+	maxAheadNAR = 1 << 20  // maximum bytes of a compressed NAR that is downloaded in advance
+	maxAheadAll = 16 << 20 // maximum bytes that one BinaryCache holds in advance
+	maxAhead    = 16       // maximum number of parallel requests in advance
 )
 
-// ahead holds compressed NARs that were downloaded before a walk needs them.
+// ahead holds the compressed NARs that are downloaded before a walk needs them.
 type ahead struct {
 	mu     sync.Mutex
 	nars   map[StorePath]*aheadNAR
@@ -51,9 +50,9 @@ func newAhead() *ahead {
 }
 
 type aheadNAR struct {
-	size int64 // bytes reserved, from before the request until release
+	size int64 // bytes of memory that are reserved from begin until release
 	done chan struct{}
-	data []byte // valid when done is closed; nil if the download failed
+	data []byte // valid after done is closed; nil if the download failed
 }
 
 // prefetch implements prefetcher.
@@ -86,8 +85,8 @@ func (c *BinaryCache) prefetch(ctx context.Context, infos []Info) (stop func()) 
 	}
 }
 
-// fetchable returns the narinfos of infos that are known already, and that have
-// a NAR small enough to download in advance.
+// fetchable returns those narinfos of infos that the cache has already read. It leaves
+// out narinfos whose NAR is too large to download in advance.
 func (c *BinaryCache) fetchable(infos []Info) (all []*cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,14 +98,15 @@ func (c *BinaryCache) fetchable(infos []Info) (all []*cached) {
 	return all
 }
 
-// promised is a NAR that one call of prefetch will download.
+// promised describes a NAR that one call of prefetch will download.
 type promised struct {
 	of  *cached
 	nar *aheadNAR
 }
 
-// promise adds empty entries for the NARs that no other layer has promised. A
-// walk that needs a NAR earlier removes its entry.
+// promise adds empty entries to a.nars for the NARs that are not in a.nars. It returns
+// the new entries. If a walk needs a NAR before its download has started, the walk
+// removes the entry.
 func (a *ahead) promise(all []*cached) (mine []promised) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,8 +121,8 @@ func (a *ahead) promise(all []*cached) (mine []promised) {
 	return mine
 }
 
-// begin waits for memory and a slot. It reports whether a walk still needs the
-// NAR. If not, begin returns both.
+// begin waits for memory and a slot. It reports whether a walk will still need the
+// NAR. If not, begin frees the memory and the slot.
 func (a *ahead) begin(ctx context.Context, m promised) (wanted bool, err error) {
 	if err := a.memory.Acquire(ctx, m.nar.size); err != nil {
 		return false, err
@@ -157,8 +157,8 @@ func (a *ahead) forget(mine []promised) {
 	}
 }
 
-// fetchAhead downloads a whole compressed NAR. After an error it returns nil.
-// Then the walk downloads the NAR itself, and reports the error.
+// fetchAhead downloads a whole compressed NAR. After an error it returns nil. In this
+// case the walk downloads the NAR itself, and reports the error.
 func (c *BinaryCache) fetchAhead(ctx context.Context, n *cached) []byte {
 	b, err := c.fetch.open(ctx, n.URL)
 	if err != nil {
@@ -175,8 +175,8 @@ func (c *BinaryCache) fetchAhead(ctx context.Context, n *cached) []byte {
 	return data
 }
 
-// take returns the NAR of path if its download has finished or is running. The
-// caller must call release to free its memory.
+// take returns the NAR of path if its download was started, and waits for the
+// download. The caller must call release to free the memory.
 func (a *ahead) take(ctx context.Context, path StorePath) (r io.Reader, release func(), ok bool) {
 	a.mu.Lock()
 	p := a.nars[path]
@@ -198,7 +198,8 @@ func (a *ahead) take(ctx context.Context, path StorePath) (r io.Reader, release 
 	return bytes.NewReader(p.data), release, true
 }
 
-// prefetch implements prefetcher. Each source gets its own paths, in order.
+// prefetch implements prefetcher. It calls Prefetch for each source with the paths
+// that come from this source, in order.
 func (m *MultiSource) prefetch(ctx context.Context, infos []Info) (stop func()) {
 	parts := map[finderSource][]Info{}
 	for i := range infos {

@@ -11,13 +11,13 @@ SELECT id, path, hash, narSize, deriver, sigs, ca,
 	(SELECT group_concat(reference) FROM Refs WHERE referrer = ValidPaths.id)
 FROM ValidPaths`
 
-// ReadDatabase returns all paths of a Nix database with schema 10, in any
-// order. Nobody else may write to the file meanwhile. The file need not be
-// trusted: everything that Nix would not write is an error.
+// ReadDatabase returns all paths of a Nix database with schema 10, in any order. No
+// other process may write to the file meanwhile. The file may come from an untrusted
+// source: ReadDatabase returns an error for anything that Nix would not write.
 func ReadDatabase(ctx context.Context, file string) ([]Info, error) {
 	var infos []Info
 	err := openDatabase(ctx, file, "mode=ro&immutable=1", func(db *database) error {
-		// Reject views with these names: a query on a view could run for ever.
+		// Reject views with these names, because a query on a view could run for ever.
 		var tables int
 		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('ValidPaths', 'Refs')`).Scan(&tables); err != nil {
 			return err

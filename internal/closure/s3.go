@@ -20,21 +20,22 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// s3Transport signs requests for a bucket. A binary cache needs only GET
-// requests for known names. So nixoci uses only the credential chain and the
-// signature of the SDK. The SDK's S3 client would be much code for one method.
+// s3Transport signs requests for a bucket. A binary cache needs only GET requests, and
+// nixoci knows the names of the files. So nixoci uses only two parts of the AWS SDK:
+// the search for credentials, and the signature. The SDK's S3 client would be much
+// code for one method.
 type s3Transport struct {
 	next     http.RoundTripper
 	settings s3Settings
-	host     string // of the bucket; requests to other hosts are not signed
+	host     string // host of the bucket; requests to other hosts are not signed
 
 	once   sync.Once
 	config aws.Config
-	err    error // the error of loading config
+	err    error // error from loading config
 	signer *v4.Signer
 }
 
-// s3Settings are the parameters of Nix's s3:// URLs that matter for reading.
+// s3Settings contains the parameters of Nix's s3:// URLs that affect reading.
 type s3Settings struct {
 	bucket, region, profile, endpoint, scheme string
 }
@@ -68,7 +69,7 @@ func parseS3(u *url.URL) (base *url.URL, s s3Settings, err error) {
 	switch {
 	case s.endpoint != "":
 		base.Host, base.Path = s.endpoint, "/"+s.bucket+base.Path
-	case strings.Contains(s.bucket, "."): // the wildcard certificate does not match a name with dots
+	case strings.Contains(s.bucket, "."): // Amazon's wildcard certificate does not match a host name in which the bucket has dots
 		base.Host, base.Path = "s3."+s.region+".amazonaws.com", "/"+s.bucket+base.Path
 	default:
 		base.Host = s.bucket + ".s3." + s.region + ".amazonaws.com"
@@ -79,7 +80,7 @@ func parseS3(u *url.URL) (base *url.URL, s s3Settings, err error) {
 func (t *s3Transport) load(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s3Timeout)
 	defer cancel()
-	// Disable the SDK's log. If credentials are missing, the error reports it.
+	// Disable the SDK's log, because the error already reports missing credentials.
 	options := []func(*config.LoadOptions) error{config.WithRegion(t.settings.region), config.WithLogger(logging.Nop{})}
 	if t.settings.profile != "" {
 		options = append(options, config.WithSharedConfigProfile(t.settings.profile))
@@ -88,9 +89,10 @@ func (t *s3Transport) load(ctx context.Context) {
 	t.signer = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }) // S3 requires this
 }
 
-// RoundTrip implements http.RoundTripper. Without credentials it sends requests
-// unsigned, because a bucket may be public. A bucket may also redirect to
-// another server. That server must not get a signature or a session token.
+// RoundTrip implements http.RoundTripper. If there are no credentials, it does not
+// sign requests, because the bucket may be public. A bucket may also redirect to
+// another server. RoundTrip must not send a signature or a session token to that
+// server.
 func (t *s3Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != t.settings.scheme || req.URL.Host != t.host {
 		return t.next.RoundTrip(req)
@@ -119,8 +121,8 @@ func (t *s3Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusForbidden || !strings.HasSuffix(req.URL.Path, "/"+cacheInfoFile) {
 		return resp, err
 	}
-	// For a missing file S3 may answer 403. But nix-cache-info is in every
-	// cache, so here 403 means missing permission.
+	// S3 may answer 403 for a missing file. But every cache has a nix-cache-info. So 403
+	// for this file means missing permission.
 	resp.Body.Close()
 	if named {
 		return nil, hint.Add(errors.New("403 forbidden: the AWS credentials do not allow to read the bucket"), "check region, s3:GetObject, and the clock")

@@ -79,7 +79,8 @@ func NewTrustedKeys(keys ...string) (TrustedKeys, error) {
 	return t, nil
 }
 
-// Fingerprint returns the text that a signature of the store path signs.
+// Fingerprint returns the text over which Nix computes the signatures of the store
+// path.
 func (i *Info) Fingerprint() string {
 	var b strings.Builder
 	b.WriteString("1;")

@@ -23,17 +23,19 @@ import (
 // database is a read-only connection to a Nix database.
 type database struct{ *sql.DB }
 
-// withDatabase calls f with the database in file. f sees a consistent state, even
-// if others write to the database. withDatabase writes no file beside the database.
-// By default SQLite would: a reader of a database in WAL mode creates a -shm file.
-// An unprivileged user may not do that, and root should not.
+// withDatabase calls f with the database in file. f reads a consistent state, even
+// if other processes write to the database. withDatabase creates no file in the
+// directory of the database. By default, SQLite creates a -shm file there when it
+// reads a database in WAL mode. An unprivileged user may not create this file, and
+// root should not.
 //
-//   - If there is a -shm file, a writer has created it. SQLite shares it with the
-//     writer.
-//   - If there is only a -wal file, left by a crash or a copy, f gets a private copy.
-//   - If there is neither, SQLite reads the database file as immutable. If the
-//     file has changed meanwhile, f is called again.
-//   - If the database is not in WAL mode, SQLite takes a read lock.
+//   - If there is a -shm file, a writer has created the file. SQLite shares the file
+//     with the writer.
+//   - If there is only a -wal file, a crash or a copy left the file. f gets a private
+//     copy of the database.
+//   - If there is neither file, SQLite reads the database as immutable. If the
+//     database changes meanwhile, withDatabase calls f again.
+//   - If the database is not in WAL mode, SQLite uses a read lock.
 func withDatabase(ctx context.Context, file string, f func(*database) error) error {
 	const attempts = 5
 	var err error
@@ -45,7 +47,8 @@ func withDatabase(ctx context.Context, file string, f func(*database) error) err
 			if err == nil || !before.journal {
 				return err
 			}
-			// If a writer died, SQLite must roll back its journal first.
+			// A writer may have died and left its journal. SQLite must first roll this
+			// journal back, so use a copy.
 			err = withCopy(ctx, file, "-journal", f)
 		case before.shm:
 			err = openDatabase(ctx, file, "mode=ro&readonly_shm=1", f)
@@ -86,13 +89,13 @@ func checkDatabaseFiles(file string) error {
 	return nil
 }
 
-// databaseState decides how to open a database. It changes when somebody writes
-// to the database.
+// databaseState describes the files of a database. withDatabase uses it to decide how
+// to open the database. It changes when a process writes to the database.
 type databaseState struct {
 	walMode bool
 	shm     bool
 	journal bool
-	wal     int64 // bytes
+	wal     int64 // bytes of the -wal file
 	size    int64
 	mtime   int64
 }
@@ -136,8 +139,8 @@ func openDatabase(ctx context.Context, file, options string, f func(*database) e
 	return nil
 }
 
-// withCopy copies the database and the file with the suffix beside it, and
-// calls f with the copy.
+// withCopy copies the database, and the file whose name has the suffix in addition.
+// It calls f with the copy.
 func withCopy(ctx context.Context, file, suffix string, f func(*database) error) error {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
@@ -170,9 +173,9 @@ func copyFile(to, from string) error {
 	return w.Close()
 }
 
-// closureQuery returns one row for each path that the roots reach. The
-// parameter is a JSON array of the roots. The references of a path are one list
-// of ids, because a row costs more time than a number.
+// closureQuery returns one row for each path that is reachable from the roots. The
+// parameter is a JSON array of the roots. The references of a path are one list of
+// ids in its row, because a row for each reference would take more time.
 const closureQuery = `
 WITH RECURSIVE reached(id) AS (
 	SELECT id FROM ValidPaths WHERE path IN (SELECT value FROM json_each(?))
@@ -183,11 +186,11 @@ SELECT reached.id, path, hash, narSize, deriver, sigs, ca,
 	(SELECT group_concat(reference) FROM Refs WHERE referrer = reached.id)
 FROM reached LEFT JOIN ValidPaths USING (id)`
 
-// maxRowText limits the size of all text columns, without the references. A
-// path and its hash have about 200 bytes.
+// maxRowText limits the bytes in the text columns of all rows, without the
+// references. A path and its hash have about 200 bytes.
 const maxRowText = limit.PathText + 300*limit.Paths
 
-// pathRow is an unchecked row of the database. Any column may have any value.
+// pathRow holds an unchecked row of the database. Any column may contain any value.
 type pathRow struct {
 	id                      int64
 	path, hash              sql.NullString
@@ -195,8 +198,8 @@ type pathRow struct {
 	deriver, sigs, ca, refs sql.NullString
 }
 
-// closure returns the closure of roots, in any order. It leaves out roots that
-// the database does not have.
+// closure returns the closure of roots, in any order. It leaves out roots that the
+// database does not contain.
 func (db *database) closure(ctx context.Context, roots []StorePath) ([]Info, error) {
 	arg, err := json.Marshal(roots)
 	if err != nil {
@@ -205,7 +208,8 @@ func (db *database) closure(ctx context.Context, roots []StorePath) ([]Info, err
 	return db.query(ctx, closureQuery, string(arg))
 }
 
-// query runs a query with the columns of closureQuery and returns the infos.
+// query runs a query that returns the same columns as closureQuery. It returns the
+// infos from the rows.
 func (db *database) query(ctx context.Context, query string, args ...any) ([]Info, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -5,24 +5,25 @@ import (
 	"strings"
 )
 
-// StoreDir is the only store directory that nixoci supports. Paths of another
-// store directory have other hashes, so the two cannot be mixed.
+// StoreDir is the only store directory that nixoci supports. Paths in another store
+// directory have other hashes, so nixoci cannot mix them with paths in StoreDir.
 const StoreDir = "/nix/store"
 
-// These are the sizes of a store path's parts (Nix manual, "Store Path").
+// Sizes of a store path's parts (Nix manual, "Store Path").
 const (
 	storeHashLen    = 32  // nixbase32 characters, 160 bits
 	maxStoreNameLen = 211 // bytes
 )
 
-// nixBase32 is Nix's base-32 alphabet. It has no e, o, u or t.
+// nixBase32 contains the digits of Nix's base 32. The letters e, o, u and t are no
+// digits.
 const nixBase32 = "0123456789abcdfghijklmnpqrsvwxyz"
 
-// StorePath is a valid absolute store path: /nix/store/<hash>-<name>, without a
-// file name below it. Use [ParseStorePath] to make one.
+// StorePath is a valid absolute store path, /nix/store/<hash>-<name>. It does not
+// name a file below the store path. Use [ParseStorePath] to make a StorePath.
 type StorePath string
 
-// ParseStorePath checks s. Its errors contain s and the fault.
+// ParseStorePath returns s as a StorePath. An error contains s and the fault.
 func ParseStorePath(s string) (StorePath, error) {
 	base, ok := strings.CutPrefix(s, StoreDir+"/")
 	if !ok {
@@ -31,8 +32,8 @@ func ParseStorePath(s string) (StorePath, error) {
 	return ParseStoreBase(base)
 }
 
-// ParseStoreBase checks a store path without its directory. Narinfo files use
-// this form in References and Deriver.
+// ParseStoreBase returns the store path for <hash>-<name>. Narinfo files use this
+// form in the fields References and Deriver.
 func ParseStoreBase(base string) (StorePath, error) {
 	hash, name, ok := strings.Cut(base, "-")
 	if !ok {
@@ -73,8 +74,8 @@ func (p StorePath) Hash() string { return string(p[len(StoreDir)+1 : len(StoreDi
 // Name returns the part after the hash, for instance "nginx-1.26.1".
 func (p StorePath) Name() string { return string(p[len(StoreDir)+1+storeHashLen+1:]) }
 
-// SplitName does the same as builtins.parseDrvName. The version starts after
-// the first dash that is not followed by a letter.
+// SplitName does the same as builtins.parseDrvName in Nix. The version starts after
+// the first dash whose next character is not a letter.
 func SplitName(s string) (name, version string) {
 	for i := 0; i+1 < len(s); i++ {
 		if c := s[i+1] | 0x20; s[i] == '-' && (c < 'a' || c > 'z') {

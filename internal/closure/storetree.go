@@ -19,13 +19,13 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// storeTree reads file trees from a store directory, in the form of a NAR.
-// Names are sorted bytewise. Of the file mode, only the owner's executable bit
-// counts. All other metadata is ignored. Each file is opened relative to its
-// directory, and symlinks are not followed.
+// storeTree reads file trees from a store directory in NAR order, with names sorted
+// bytewise. It reads only the owner's executable bit of a file's mode, and ignores
+// all other metadata. It opens each file relative to the file's directory, and does
+// not follow symlinks.
 type storeTree struct {
-	dir      string // the store directory in this file system
-	caseHack bool   // undo Nix's renaming on case-insensitive file systems
+	dir      string // the store directory, such as /mnt/nix/store
+	caseHack bool   // remove the suffix that Nix adds to names on case-insensitive file systems
 
 	open func() (int, error) // opens dir at the first call and returns its descriptor
 }
@@ -43,11 +43,12 @@ func newStoreTree(dir string) *storeTree {
 	}
 }
 
-// caseHackSuffix and a number follow a name that differs from another name only
-// in case. Nix adds them on case-insensitive file systems (archive.cc).
+// caseHackSuffix is what Nix appends, with a number, to a name that differs from
+// another name only in case. Nix does so on case-insensitive file systems
+// (archive.cc).
 const caseHackSuffix = "~nix~case~hack~"
 
-// treeWalk is one walk through one store path.
+// treeWalk holds the state of one walk through one store path.
 type treeWalk struct {
 	*storeTree
 	ctx     context.Context
@@ -56,7 +57,7 @@ type treeWalk struct {
 	content fileContent // shared by all files; valid only during Visitor.File
 }
 
-// errorf returns an error with the name of the file in the file system.
+// errorf returns an error that contains the full name of the file.
 func (t *storeTree) errorf(p StorePath, name string, format string, args ...any) error {
 	return fmt.Errorf("read %s: %w", filepath.Join(t.dir, p.Base(), name), fmt.Errorf(format, args...))
 }
@@ -74,8 +75,8 @@ func (t *storeTree) walk(ctx context.Context, p StorePath, v nar.Visitor) error 
 	return w.entry(store, p.Base(), "", fileMode(&st))
 }
 
-// entry visits one entry. file is its name in the directory dir, and name is
-// its path in the tree. Only the type bits of mode matter.
+// entry visits one entry of the tree. file is the entry's name in the directory dir.
+// name is its path in the tree. entry uses only the type bits of mode.
 func (w *treeWalk) entry(dir int, file, name string, mode fs.FileMode) error {
 	switch mode.Type() {
 	case fs.ModeDir:
@@ -113,7 +114,7 @@ func (w *treeWalk) directory(dir int, file, name string) error {
 	if err != nil {
 		return w.errorf(w.path, name, "%w", err)
 	}
-	// Some file systems do not report file types. Then ReadDir needs this name.
+	// On file systems that do not report file types, ReadDir needs this full name.
 	f := os.NewFile(uintptr(fd), filepath.Join(w.dir, w.path.Base(), name))
 	defer f.Close()
 	entries, err := f.ReadDir(-1)
@@ -145,7 +146,7 @@ type treeName struct {
 	mode fs.FileMode
 }
 
-// names sorts the entries of a directory in NAR order.
+// names returns the entries of a directory in NAR order.
 func (t *storeTree) names(entries []fs.DirEntry) ([]treeName, error) {
 	names := make([]treeName, len(entries))
 	for i, e := range entries {
@@ -166,8 +167,8 @@ func (t *storeTree) names(entries []fs.DirEntry) ([]treeName, error) {
 	return names, nil
 }
 
-// openFile opens a regular file. A named pipe may have replaced the file since
-// the directory was read. With O_NONBLOCK, opening a pipe does not wait.
+// openFile opens a regular file. Since the walk read the directory, a named pipe may
+// have replaced the file. Because of O_NONBLOCK, opening a pipe does not wait.
 func openFile(dir int, file string) (fd int, st unix.Stat_t, err error) {
 	if fd, err = openat(dir, file, unix.O_NONBLOCK); err != nil {
 		return -1, st, err
@@ -235,8 +236,8 @@ func (c *fileContent) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// find opens the directory that contains name, below p. It follows no symlinks.
-// It calls f with the directory and the last element of name.
+// find opens the directory that contains the file name of the store path p. It does
+// not follow symlinks. It calls f with the directory and the last element of name.
 func (t *storeTree) find(p StorePath, name string, f func(dir int, file string) error) error {
 	dir, err := t.open()
 	if err != nil {
@@ -317,8 +318,8 @@ func (t *storeTree) readFile(info *Info, name string, limit int64) ([]byte, erro
 	return data, err
 }
 
-// A file system may return EINTR when Go's scheduler sends signals. The
-// following functions repeat the system call in this case.
+// Go's scheduler sends signals to the program's threads. On some file systems, such a
+// signal makes a system call return EINTR. The following functions repeat the call.
 
 func ignoreEINTR(f func() error) error {
 	for {

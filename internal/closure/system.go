@@ -12,9 +12,9 @@ import (
 )
 
 // platforms maps the systems that NixOS supports to their OCI platforms. The
-// variants come from the image-spec ("Platform Variants"), all other names from
-// Go. arm64 has no variant: every arm64 is v8, and tools leave it out. The
-// table is part of the image format.
+// variants come from the image-spec ("Platform Variants"), and all other names from
+// Go. arm64 has no variant here, because every arm64 is v8, and other tools leave the
+// variant out. The table is part of the image format.
 var platforms = map[string]ocispec.Platform{
 	"aarch64-linux":     {OS: "linux", Architecture: "arm64"},
 	"armv5tel-linux":    {OS: "linux", Architecture: "arm", Variant: "v5"},
@@ -30,7 +30,7 @@ var platforms = map[string]ocispec.Platform{
 	"x86_64-linux":      {OS: "linux", Architecture: "amd64"},
 }
 
-// systemAliases maps other names to the same machine.
+// systemAliases maps other names of systems to their names in platforms.
 var systemAliases = map[string]string{"armv7a-linux": "armv7l-linux"}
 
 // Systems returns the names that [ParseSystem] accepts, sorted.
@@ -56,8 +56,8 @@ func ParseSystem(system string) (ocispec.Platform, error) {
 	return ocispec.Platform{}, hint.Add(err, "systems that are known: "+strings.Join(Systems(), ", "))
 }
 
-// NixSystem returns Nix's name of a platform, and whether there is one. It
-// compares only OS, Architecture and Variant. It treats arm64 with variant v8
+// NixSystem returns the Nix system of a platform, or false if there is none. It
+// compares only OS, Architecture and Variant. It treats arm64 with the variant v8
 // like arm64 without a variant.
 func NixSystem(p ocispec.Platform) (string, bool) {
 	if p.Architecture == "arm64" && p.Variant == "v8" {

@@ -8,15 +8,15 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// Part is a closure and the source of its trees.
+// Part holds a closure, and the source of its trees.
 type Part struct {
 	Closure *Closure
 	Source  Source
 }
 
-// Union joins the closures of all parts. It returns the closure of all roots,
-// and a source for all of its trees. A path in several parts must be the same
-// in all of them.
+// Union joins the closures of all parts. It returns the closure of all roots, and a
+// source for all trees of this closure. If a path is in several parts, it must have
+// the same narHash and narSize in all of them.
 func Union(parts ...Part) (*Closure, Source, error) {
 	if len(parts) == 1 {
 		return parts[0].Closure, parts[0].Source, nil
@@ -52,7 +52,7 @@ func Union(parts ...Part) (*Closure, Source, error) {
 	return c, u, nil
 }
 
-// union reads each path from the source of its part.
+// union is a Source that reads each path from the source of the path's part.
 type union struct{ owner map[StorePath]Source }
 
 // Closure implements [Source].

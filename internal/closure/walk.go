@@ -11,8 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// HashMismatchError reports a file tree with another hash than was registered
-// or signed.
+// HashMismatchError is the error about a file tree whose narHash differs from the
+// narHash in the database, narinfo or graph file.
 type HashMismatchError struct {
 	Path              StorePath
 	Want, Got         Hash
@@ -23,9 +23,9 @@ func (e *HashMismatchError) Error() string {
 	return fmt.Sprintf("%s: narHash is %s, not %s", e.Path, e.Got, e.Want)
 }
 
-// SizeMismatchError reports a file tree with another NarSize than was
-// registered. The error ends a walk as soon as the tree is too large. So a
-// source cannot send more than it announced.
+// SizeMismatchError is the error about a file tree whose narSize differs from the
+// announced narSize. Walk returns this error as soon as the tree is too large. So a
+// source cannot send more bytes than it announced.
 type SizeMismatchError struct {
 	Path      StorePath
 	Want, Got int64 // bytes of the NAR; if Got > Want, Got is a lower bound
@@ -39,43 +39,44 @@ func (e *SizeMismatchError) Error() string {
 	return fmt.Sprintf("%s: narSize is %s%d, not %d bytes", e.Path, atLeast, e.Got, e.Want)
 }
 
-// mismatchHinter is a source that can advise what to do about damaged contents.
+// mismatchHinter is a Source that can advise the user what to do about damaged
+// contents.
 type mismatchHinter interface{ mismatchHint(StorePath) string }
 
-// Walk calls v for every entry of info.Path in NAR order. Meanwhile it checks
-// that the entries form the NAR with info.NarHash and info.NarSize. Only if
-// Walk returns nil are the entries valid.
+// Walk calls v for every entry of info.Path in NAR order. Meanwhile it checks that
+// the entries form a NAR with info.NarHash and info.NarSize. The entries are valid
+// only if Walk returns nil.
 //
-// The error wraps [*HashMismatchError] or [*SizeMismatchError],
-// [nar.ErrMalformed] for a tree that no NAR can hold, or the reason why reading
-// failed. Walk returns errors of v unchanged.
+// The error wraps [*HashMismatchError] or [*SizeMismatchError]. For a tree that no
+// NAR can hold, it wraps [nar.ErrMalformed]. If reading failed, it wraps the error
+// from reading. Walk returns errors of v unchanged.
 //
-// Walk hashes the contents in the buffer into which v reads them. It copies
-// nothing. v must not write to that buffer before Read returns.
+// Walk copies nothing: it hashes the contents in the buffer into which v reads them.
+// Before Read returns, v must not write to this buffer.
 func Walk(ctx context.Context, src Source, info *Info, v nar.Visitor) error {
 	return WalkInto(ctx, src, info, v, inPlace{sha256.New()})
 }
 
-// NARSink receives the bytes of a NAR in order, while its tree is visited.
+// NARSink receives the bytes of a NAR in order, while WalkInto visits the tree.
 type NARSink interface {
-	// Frame receives bytes before or after the contents of a file. They are valid
-	// until Frame returns.
+	// Frame receives bytes of the NAR that are not contents of a file. The bytes are
+	// valid until Frame returns.
 	Frame(b []byte)
 
-	// Content receives bytes that the visitor has just read. They are in the
-	// visitor's buffer, so the visitor decides how long they are valid.
+	// Content receives contents of a file that the visitor has just read. The bytes
+	// are in the visitor's buffer, so the visitor decides how long they are valid.
 	Content(b []byte)
 
-	// End comes after the last byte. The sink must call check with the sha256 of
-	// all bytes since the last End, at once or later. If it calls check at once, it
-	// returns the result. Otherwise, the entries are not valid before check has
-	// returned nil.
+	// WalkInto calls End after the last byte. The sink must call check with the
+	// sha256 of all bytes since the previous End, in End or later. If the sink calls
+	// check in End, End must return check's result. Otherwise the entries are valid
+	// only after check has returned nil.
 	End(check func(Hash) error) error
 }
 
-// WalkInto is [Walk] for a caller that hashes the NAR itself, for example in
-// another goroutine while WalkInto reads on. WalkInto limits the size to
-// info.NarSize. The check that the sink calls compares the hash.
+// WalkInto is like [Walk], for a caller that hashes the NAR itself. For example, the
+// caller may hash in another goroutine while WalkInto continues to read. WalkInto
+// limits the size to info.NarSize. It compares the hash when the sink calls check.
 func WalkInto(ctx context.Context, src Source, info *Info, v nar.Visitor, sink NARSink) error {
 	w := &hasher{ctx: ctx, info: info, next: v, sink: sink}
 	w.content.w = w
@@ -95,7 +96,7 @@ func WalkInto(ctx context.Context, src Source, info *Info, v nar.Visitor, sink N
 	return err
 }
 
-// inPlace hashes bytes as soon as it receives them.
+// inPlace is a NARSink that hashes the bytes as soon as it receives them.
 type inPlace struct{ sha hash.Hash }
 
 func (s inPlace) Frame(b []byte)   { s.sha.Write(b) }
@@ -107,8 +108,8 @@ func (s inPlace) End(check func(Hash) error) error {
 	return check(got)
 }
 
-// hasher produces the NAR of the visited tree, passes it to the sink, and passes
-// every entry to the next visitor.
+// hasher is a Visitor that makes the NAR of the visited tree and passes the NAR to
+// the sink. It also passes every entry to the next visitor.
 type hasher struct {
 	ctx      context.Context
 	info     *Info
@@ -126,7 +127,8 @@ func (w *hasher) flush() {
 	w.f.Buf = w.f.Buf[:0]
 }
 
-// step starts every entry. err is the framer's error.
+// step does what is common to all entries, before the next visitor is called. err is
+// the error of the Framer. content is the size of a file's contents, or 0.
 func (w *hasher) step(err error, content int64) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", w.info.Path, err)
@@ -177,8 +179,8 @@ func (w *hasher) File(name string, executable bool, size int64, content io.Reade
 	return nil
 }
 
-// end compares the size, and lets the sink compare the hash. A NAR ends together
-// with its tree, so no bytes can follow. advise adds the source's advice to an error.
+// end completes the NAR and calls the sink's End with a check of the hash and the
+// size. advise adds the source's advice to an error.
 func (w *hasher) end(advise func(error) error) error {
 	if err := w.f.End(); err != nil {
 		return fmt.Errorf("%s: %w", w.info.Path, err)
@@ -196,7 +198,8 @@ func (w *hasher) end(advise func(error) error) error {
 	})
 }
 
-// hashedContent passes the bytes that are read through it to the sink.
+// hashedContent is a reader for the contents of a file. It passes all bytes that it
+// reads from r to the sink.
 type hashedContent struct {
 	w    *hasher
 	r    io.Reader
