@@ -13,7 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// devNull reads contents into one large buffer, as a packer does.
+// devNull is a Visitor that reads contents into one large buffer, in the same way as
+// the code that writes layers.
 type devNull struct{ buf []byte }
 
 func (*devNull) Directory(string) error       { return nil }
@@ -29,8 +30,8 @@ func (d *devNull) File(_ string, _ bool, _ int64, content io.Reader) error {
 	}
 }
 
-// benchStore makes a store with two paths: one with 2,000 files of 16 KiB, one
-// with 64 MiB.
+// benchStore makes a store with two paths. The first has 2,000 files of 16 KiB. The
+// second is a file of 64 MiB.
 func benchStore(b *testing.B) (*storeTree, []Info) {
 	dir := b.TempDir()
 	t := newStoreTree(dir)
@@ -80,8 +81,8 @@ func BenchmarkWalk(b *testing.B) {
 	}
 }
 
-// BenchmarkLocalClosure measures the closure query for a small and a large
-// system. The large one has 5,000 paths with 10 references each.
+// BenchmarkLocalClosure measures LocalStore.Closure for a small and a large system.
+// The large system has 5,000 paths with 10 references each.
 func BenchmarkLocalClosure(b *testing.B) {
 	for _, n := range []int{400, 5000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

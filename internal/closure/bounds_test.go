@@ -26,8 +26,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
-// peakMemory returns the most memory that f adds to the heap, with the
-// program's settings of the garbage collector.
+// peakMemory returns the largest amount of memory by which f increases the heap. It
+// uses the same settings of the garbage collector as the program.
 func peakMemory(f func()) int64 {
 	percent, heap := debug.SetGCPercent(100), debug.SetMemoryLimit(-1)
 	limit.SetMemory(func(string) string { return "" })
@@ -57,7 +57,7 @@ func peakMemory(f func()) int64 {
 	return <-done
 }
 
-// wantMemory fails the test if f needs more memory than the program's limit.
+// wantMemory fails the test if f needs more than limit.Memory.
 func wantMemory(t *testing.T, f func()) {
 	t.Helper()
 	if peak := peakMemory(f); peak > limit.Memory {
@@ -67,13 +67,13 @@ func wantMemory(t *testing.T, f func()) {
 	}
 }
 
-// direct answers requests from a function, without a network. So tests can run
-// in synctest, where waiting takes no time.
+// direct is a RoundTripper that calls a function instead of using the network. So
+// tests can run in synctest, where waiting takes no real time.
 type direct func(r *http.Request) (*http.Response, error)
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) { return d(r) }
 
-// of returns the response of the handler at once.
+// of returns the response of the fake cache to r, without a network.
 func (f *fakeCache) of(r *http.Request) *http.Response {
 	rec := httptest.NewRecorder()
 	f.ServeHTTP(rec, r)
@@ -83,12 +83,12 @@ func (f *fakeCache) of(r *http.Request) *http.Response {
 }
 
 func text(resp *http.Response) string {
-	b, _ := io.ReadAll(resp.Body) // the body is in memory, so there is no error
+	b, _ := io.ReadAll(resp.Body) // reading cannot fail, because the body is in memory
 	return string(b)
 }
 
-// drip sends text[:at] at once, then one byte after each pause. If pause is 0,
-// it sends nothing more.
+// drip is a response body. Read returns text[:at] at once, and each further byte
+// after a pause. If pause is 0, Read returns no further bytes.
 type drip struct {
 	r     *http.Request
 	text  string
@@ -135,18 +135,19 @@ func directCache(t *testing.T, o CacheOptions, f direct) *BinaryCache {
 	return c
 }
 
-// TestCacheTime checks that nixoci waits at most three minutes for a cache that
-// sends nothing, or sends too slowly. One silence is not a failure.
+// TestCacheTime checks that nixoci gives up after at most three minutes when a cache
+// sends nothing or sends too slowly. One request without an answer must not be a
+// failure.
 func TestCacheTime(t *testing.T) {
 	f := newFakeCache(t, "none")
 	top := sampleTop(t)
 	isNAR := func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/nar/") }
 	tests := map[string]struct {
 		speed  int64
-		serve  func(n int64, r *http.Request) (*http.Response, error) // nil: the usual response; n counts from 1
-		want   string                                                 // expected error, "" for none
-		at     time.Duration                                          // least time
-		before time.Duration                                          // most time
+		serve  func(n int64, r *http.Request) (*http.Response, error) // answers the n-th request, n ≥ 1; nil means the response of the fake cache
+		want   string                                                 // expected error, "" if no error is expected
+		at     time.Duration                                          // minimum time until the result
+		before time.Duration                                          // maximum time until the result
 	}{
 		"no answer at all": {serve: func(int64, *http.Request) (*http.Response, error) { return nil, errors.New("silence") },
 			want: "no answer for 1m0s", at: 2 * time.Minute, before: limit.Operation},
@@ -215,7 +216,7 @@ func TestCacheTime(t *testing.T) {
 				cl, err := c.Closure(t.Context(), []StorePath{top})
 				if err == nil {
 					small := cl.Info(top)
-					for i := range cl.Paths { // take the smallest path: drips take long to simulate
+					for i := range cl.Paths { // find the smallest path, because simulating slow bytes takes long
 						if p := &cl.Paths[i]; p.NarSize < small.NarSize {
 							small = p
 						}
@@ -233,8 +234,9 @@ func TestCacheTime(t *testing.T) {
 	}
 }
 
-// narinfoWith returns an unsigned narinfo with n references. The references do
-// not exist, and differ for each seed. The text is generated while it is read.
+// narinfoWith returns a reader for an unsigned narinfo with n references to paths
+// that do not exist. Each seed gives other references. The reader generates the text
+// while the caller reads.
 func narinfoWith(p StorePath, seed, n int) io.Reader {
 	return io.MultiReader(
 		strings.NewReader("StorePath: "+string(p)+"\nURL: nar/x\nCompression: none\nNarHash: "+(Hash{}).Nix32()+"\nNarSize: 1\nReferences:"),
@@ -272,8 +274,7 @@ func all(t *testing.T, r io.Reader) string {
 	return string(b)
 }
 
-// floodCache returns a cache whose narinfo files each have n references to new
-// paths.
+// floodCache returns a cache in which every narinfo has n references to new paths.
 func floodCache(t *testing.T, n int) *BinaryCache {
 	t.Helper()
 	var seed atomic.Int64
@@ -286,8 +287,8 @@ func floodCache(t *testing.T, n int) *BinaryCache {
 	})
 }
 
-// TestCacheFlood checks that nixoci gives up a cache that names new paths in
-// every response. It needs few goroutines and little memory.
+// TestCacheFlood checks that nixoci stops reading a cache in which every narinfo
+// refers to new paths. Meanwhile nixoci must use few goroutines and little memory.
 func TestCacheFlood(t *testing.T) {
 	for _, n := range []int{100, 10_000, 119_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
@@ -336,13 +337,14 @@ func TestNarinfoSignatures(t *testing.T) {
 	}
 }
 
-// TestMeter checks that each limit itself is allowed and one more is not.
+// TestMeter checks that a meter accepts exactly as much as each limit allows, and
+// nothing more.
 func TestMeter(t *testing.T) {
 	refs := make([]StorePath, 1000)
 	sig := strings.Repeat("s", 1<<20)
 	for name, tt := range map[string]struct {
 		info Info
-		n    int // how many are allowed
+		n    int // how often the meter must accept info
 	}{
 		"paths":      {Info{}, limit.Paths},
 		"references": {Info{References: refs}, limit.References / len(refs)},
@@ -362,8 +364,8 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// TestWindows checks that only a few NARs with large windows are decompressed
-// at the same time.
+// TestWindows checks that nixoci decompresses only a few NARs with large windows at
+// the same time.
 func TestWindows(t *testing.T) {
 	if n := xzWindow(nil); n != usualWindow {
 		t.Errorf("of nothing: %d", n)
@@ -409,9 +411,9 @@ func TestWindows(t *testing.T) {
 	release()
 }
 
-// graphOf returns a graph file of n store paths, as Nix writes it. Most paths
-// have ten references; all have a signature and a deriver. The text is
-// generated while it is read.
+// graphOf returns a reader for a graph file with n store paths, in the form that Nix
+// writes. Most paths have ten references. All have a signature and a deriver. The
+// reader generates the text while the caller reads.
 func graphOf(n int) io.Reader {
 	i := 0
 	return &made{next: func() []byte {
@@ -432,7 +434,8 @@ func graphOf(n int) io.Reader {
 	}}
 }
 
-// made reads the pieces that next returns, until next returns nothing.
+// made is a reader for the pieces that next returns. It ends when next returns no
+// bytes.
 type made struct {
 	next func() []byte
 	buf  []byte
@@ -449,10 +452,10 @@ func (m *made) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestGraphMemory checks that a usual graph needs at most 1,000 bytes for each
-// store path. The kept memory is measured exactly. The peak includes garbage,
-// which depends on when the collector runs. So the peak may be half as much
-// again.
+// TestGraphMemory checks that a usual graph needs at most 1,000 bytes for each store
+// path. The test measures exactly how much memory the graph keeps. The peak during
+// reading may be 50 % higher. It includes garbage, so it depends on when the garbage
+// collector runs.
 func TestGraphMemory(t *testing.T) {
 	const n = 20_000
 	var before, after runtime.MemStats
@@ -481,8 +484,8 @@ func TestGraphMemory(t *testing.T) {
 	}
 }
 
-// TestGraphValue checks the limit on the size of one JSON value, and on the
-// size of the file.
+// TestGraphValue checks the limit for the size of one JSON value, and the limit for
+// the size of the file.
 func TestGraphValue(t *testing.T) {
 	one := all(t, graphOf(1))
 	for size, want := range map[int]string{limit.GraphPath / 2: "", 2 * limit.GraphPath: "a value of more than 4194304 bytes"} {
@@ -491,7 +494,7 @@ func TestGraphValue(t *testing.T) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
-	// Check the limit on the file.
+	// Check the limit for the size of the file.
 	numbers := bytes.Repeat([]byte(`,"`+strings.Repeat("x", 1000)+`"`), 1000)
 	started := false
 	long := made{next: func() []byte {
@@ -506,8 +509,8 @@ func TestGraphValue(t *testing.T) {
 	}
 }
 
-// TestSpecialFiles checks that a named pipe in the place of a file is an error,
-// and that nixoci does not wait for it.
+// TestSpecialFiles checks that nixoci reports an error if it finds a named pipe
+// instead of a file. nixoci must not wait for a writer to the pipe.
 func TestSpecialFiles(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
@@ -523,7 +526,7 @@ func TestSpecialFiles(t *testing.T) {
 	if err := (&nixConfig{}).file(fifo, 0); !errors.Is(err, limit.ErrSpecial) {
 		t.Errorf("nix.conf: %v", err)
 	}
-	// Make a store with a named pipe in the place of its database.
+	// Make a store with a named pipe instead of a database.
 	root := t.TempDir()
 	db := filepath.Join(root, "nix/var/nix/db")
 	writeFile(t, filepath.Join(db, "schema"), "10\n")
@@ -533,7 +536,7 @@ func TestSpecialFiles(t *testing.T) {
 	if _, err := OpenLocal(root); !errors.Is(err, limit.ErrSpecial) {
 		t.Errorf("database: %v", err)
 	}
-	// Make a file:// cache with a named pipe in the place of nix-cache-info.
+	// Make a file:// cache with a named pipe instead of nix-cache-info.
 	cache := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(cache, cacheInfoFile), 0o600); err != nil {
 		t.Fatal(err)

@@ -32,14 +32,14 @@ import (
 	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
-// fakeCache is a binary cache over HTTP. It serves the files in the map, at
-// first those of the sample. handle can answer a request in another way.
+// fakeCache is an HTTP server for a binary cache. It serves files, which at first are
+// the files of the sample. handle can answer requests in another way.
 type fakeCache struct {
 	*httptest.Server
 	mu       sync.Mutex
 	files    map[string]string
 	requests []string
-	handle   func(w http.ResponseWriter, r *http.Request) bool // returns true if it has answered
+	handle   func(w http.ResponseWriter, r *http.Request) bool // returns true if it has answered the request
 }
 
 func newFakeCache(t testing.TB, compression string) *fakeCache {
@@ -87,8 +87,9 @@ func (f *fakeCache) count(part string) (n int) {
 	return n
 }
 
-// get returns a file, "" if there is none. A request that nixoci has given up may
-// still be served while the test goes on, so tests change files with set and remove.
+// get returns the content of a file, or "" if there is no such file. The server may
+// still answer a request that nixoci has given up, while the test continues. So tests
+// must use get, set and remove, which lock files.
 func (f *fakeCache) get(name string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -180,7 +181,8 @@ func TestCacheOverHTTPS(t *testing.T) {
 	if http2.Load() != 15 || connections.Load() > 2 {
 		t.Errorf("%d of 15 requests with HTTP/2, %d connections", http2.Load(), connections.Load())
 	}
-	// The certificate is not signed by a trusted authority.
+	// Without the transport of the test server, nixoci must not trust the server's
+	// certificate.
 	if c, err = OpenBinaryCache(server.URL, CacheOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -211,21 +213,21 @@ func TestNarinfoDir(t *testing.T) {
 	if err != nil || len(files) != 7 {
 		t.Fatal(files, err)
 	}
-	// Damaged files must be dropped, and the others used.
+	// nixoci must remove damaged files, and use the other files.
 	writeFile(t, files[0], "StorePath: /nix/store/x")
 	top := filepath.Join(filepath.Dir(files[0]), roots[0].Hash()+".narinfo")
 	writeFile(t, top, strings.Replace(readFile(t, top), "NarSize: ", "NarSize: 1", 1))
 	closure(CacheStats{Requests: 2, Hits: 5})
 	closure(CacheStats{Hits: 7})
-	// A file that is too old must be requested again.
+	// nixoci must request a narinfo again if the file on disk is too old.
 	old := time.Now().Add(-31 * 24 * time.Hour)
 	if err := os.Chtimes(files[2], old, old); err != nil {
 		t.Fatal(err)
 	}
 	closure(CacheStats{Requests: 1, Hits: 6})
 
-	// The narinfo on disk names a NAR that was moved. nixoci must request the
-	// narinfo again.
+	// The cache now has this NAR under another name than the narinfo on disk. nixoci
+	// must request the narinfo again.
 	c := f.open(t, CacheOptions{NarinfoDir: dir})
 	cl, err := c.Closure(t.Context(), roots)
 	if err != nil {
@@ -353,8 +355,8 @@ func TestCacheNotThere(t *testing.T) {
 	hinttest.Error(t, err, nil, "connection refused")
 }
 
-// TestCacheCycle serves two narinfo files that refer to each other. Only an
-// unsigned cache can contain such a cycle.
+// TestCacheCycle checks that two narinfo files that refer to each other are an error.
+// Only a cache without signatures can contain such a cycle.
 func TestCacheCycle(t *testing.T) {
 	f := newFakeCache(t, "none")
 	info := func(name, ref string) string {
@@ -367,7 +369,8 @@ func TestCacheCycle(t *testing.T) {
 	hinttest.Error(t, err, ErrCycle, b)
 }
 
-// sign adds one path with this NAR to the cache, signed by a new key.
+// sign adds a path with the given NAR to the cache, and signs the narinfo with a new
+// key. It returns the path and this key.
 func (f *fakeCache) sign(t testing.TB, nar []byte, compression string, size int64, hash Hash, extra string) (StorePath, TrustedKeys) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(nil)
@@ -395,8 +398,8 @@ func xzOf(t testing.TB, data []byte) []byte {
 	return b.Bytes()
 }
 
-// xzWithWindow changes the window size in an xz file. The size is one byte of
-// the block header, and a CRC follows the header.
+// xzWithWindow changes the window size in an xz file, which is one byte of the block
+// header. Then it computes the header's CRC again.
 func xzWithWindow(data []byte, code byte) []byte {
 	header := data[12 : 12+(int(data[12])+1)*4]
 	header[4] = code
@@ -404,7 +407,8 @@ func xzWithWindow(data []byte, code byte) []byte {
 	return data
 }
 
-// TestCacheBadNAR serves bad NARs with valid signatures.
+// TestCacheBadNAR checks that nixoci refuses bad NARs, even if their narinfo has a
+// valid signature.
 func TestCacheBadNAR(t *testing.T) {
 	file := func(size int, content string) []byte {
 		return []byte(nartest.NAR(append(append([]any{"nix-archive-1"}, nartest.Words("( type regular contents")...), size, []byte(content), ")")...))
@@ -466,8 +470,8 @@ func TestCacheBadNAR(t *testing.T) {
 	}
 }
 
-// TestCacheContentAddressed checks that a path named after its contents needs
-// no signature, but must have these contents.
+// TestCacheContentAddressed checks that a content-addressed path needs no signature,
+// but must have the content of its content address.
 func TestCacheContentAddressed(t *testing.T) {
 	f := newFakeCache(t, "none")
 	var addressed []StorePath
@@ -496,8 +500,8 @@ func TestCacheContentAddressed(t *testing.T) {
 			if err := Walk(t.Context(), c, cl.Info(p), &nartest.Recorder{}); err != nil {
 				t.Fatal(err)
 			}
-			// The bad cache serves other contents under the same name, with
-			// their correct narHash.
+			// The evil cache serves other contents for the same path. Its narinfo has the
+			// correct narHash of these contents.
 			evil := &fakeCache{files: maps.Clone(f.files)}
 			bad := nartest.NAR(nartest.Words("nix-archive-1 ( type regular contents evil )")...)
 			hash := sha256Sum(bad)
@@ -593,8 +597,8 @@ func TestCacheRetries(t *testing.T) {
 	})
 }
 
-// TestCacheResume breaks the connection every 10,000 bytes. NARs must arrive
-// complete. If the server supports ranges, no byte is sent twice.
+// TestCacheResume breaks the connection after every 10,000 bytes. nixoci must still
+// receive complete NARs. If the server supports ranges, it must send no byte twice.
 func TestCacheResume(t *testing.T) {
 	const piece = 10_000
 	for name, ranges := range map[string]bool{"ranges": true, "no ranges": false} {

@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// TestSubsetShares checks that a subset with all paths is the same list, and that a
-// smaller one has only the paths that its roots reach.
+// TestSubsetShares checks that a subset with all paths shares the slice Paths with
+// the closure. A smaller subset must contain only the paths that are reachable from
+// its roots.
 func TestSubsetShares(t *testing.T) {
 	path := func(name string) StorePath { return StorePath("/nix/store/" + strings.Repeat("0", 32) + "-" + name) }
 	c, err := New(nil, []Info{{Path: path("a"), References: []StorePath{path("b")}}, {Path: path("b")}, {Path: path("c"), References: []StorePath{path("b")}}})

@@ -41,7 +41,7 @@ func ExampleOpen() {
 		return
 	}
 	fmt.Println(len(c.Paths), "store paths,", c.NarSize(), "bytes")
-	// The visitor writes the NAR again, and Walk checks its hash.
+	// nar.NewWriter returns a visitor that writes the NAR. Walk checks the narHash.
 	if err := closure.Walk(ctx, src, c.Info(root), nar.NewWriter(io.Discard)); err != nil {
 		fmt.Println(err)
 		return

@@ -15,8 +15,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
-// forms returns the sample's graph in the forms of other versions of Nix. They
-// are made from the output of Nix 2.8.
+// forms returns the graph of the sample in the forms of several versions of Nix. It
+// derives them from the output of Nix 2.8.
 func forms(t testing.TB) map[string]string {
 	t.Helper()
 	type object = map[string]any
@@ -32,7 +32,7 @@ func forms(t testing.TB) map[string]string {
 		}
 		return string(b)
 	}
-	// Nix 2.19 to 2.32 write an object keyed by path, with null for missing
+	// Nix 2.19 to 2.32 write an object whose keys are paths, with null for missing
 	// values.
 	keyed := object{}
 	// Nix 2.33 with --json-format 2 writes base names, and hashes and content
@@ -116,8 +116,8 @@ func TestParseGraph(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "graph.json")
 			writeFile(t, file, text)
-			// There is no store below this root. The graph must be readable
-			// without one.
+			// This root contains no store, because OpenGraph must be able to read the
+			// graph without a store.
 			g, err := OpenGraph(file, t.TempDir())
 			if err != nil {
 				t.Fatal(err)

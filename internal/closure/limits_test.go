@@ -31,22 +31,22 @@ func TestCacheInfoSize(t *testing.T) {
 	})
 }
 
-// padded returns text with a comment after it, n bytes in total.
+// padded returns text, followed by a comment. The result has n bytes.
 func padded(text string, n int) string {
 	return text + "#" + strings.Repeat("x", n-len(text)-2) + "\n"
 }
 
-// zstdOf returns a zstd file with n zeros in one segment. To decompress it
-// takes a window of n bytes.
+// zstdOf returns a zstd file that contains n zeros in one segment. Decompression
+// needs a window of n bytes.
 func zstdOf(n int) []byte {
-	b := binary.LittleEndian.AppendUint32([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0}, uint32(n)) // one segment, with its size in four bytes
+	b := binary.LittleEndian.AppendUint32([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0}, uint32(n)) // header for one segment, with the size in four bytes
 	const block = 128 << 10
 	for n > 0 {
 		size := min(n, block)
 		n -= size
-		head := uint32(size)<<3 | 1<<1 // a block that repeats one byte
+		head := uint32(size)<<3 | 1<<1 // header of a block that repeats one byte
 		if n == 0 {
-			head |= 1 // the last block
+			head |= 1 // mark the last block
 		}
 		b = append(b, byte(head), byte(head>>8), byte(head>>16), 0)
 	}

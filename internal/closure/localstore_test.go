@@ -22,7 +22,7 @@ import (
 
 const rowA = "/nix/store/00000000000000000000000000000000-a"
 
-// insertA adds a path to a database, as Nix does.
+// insertA is the SQL statement that adds rowA to a database.
 const insertA = `insert into ValidPaths (path, hash, registrationTime, narSize)
 	values ('` + rowA + `', 'sha256:0000000000000000000000000000000000000000000000000000000000000000', 1, 112)`
 
@@ -55,9 +55,9 @@ func list(t testing.TB, dir string) []string {
 	return names
 }
 
-// TestLocalStoreDatabaseStates checks every state in which a writer can leave
-// the database. The reader must see the last transaction, and create no file
-// beside the database.
+// TestLocalStoreDatabaseStates checks every state in which a writer can leave the
+// database. LocalStore must read the last transaction, and create no file in the
+// directory of the database.
 func TestLocalStoreDatabaseStates(t *testing.T) {
 	tests := map[string]func(t *testing.T, db string){
 		"writer is there": func(t *testing.T, db string) {
@@ -94,8 +94,8 @@ func TestLocalStoreDatabaseStates(t *testing.T) {
 				"delete from ValidPaths where path = '"+rowA+"'", "update ValidPaths set narSize = 1",
 				`with recursive n(i) as (select 1 union select i + 1 from n where i < 2000)
 				insert into ValidPaths (path, hash, registrationTime) select '/nix/store/' || i, 'sha256:', 1 from n`)
-			// The cache is smaller than the transaction, so the file contains a
-			// part of it.
+			// SQLite's cache is smaller than the transaction. So SQLite has already
+			// written a part of the transaction to the file.
 			journal, whole := readFile(t, db+"-journal"), readFile(t, db)
 			w.Close()
 			if whole == readFile(t, db) {
@@ -232,8 +232,8 @@ func sampleTree(t testing.TB, s *LocalStore) *Info {
 	return &c.Paths[i]
 }
 
-// TestWalkDamage checks that a change of anything that a NAR records is
-// reported as an error.
+// TestWalkDamage checks that Walk reports an error after a change of anything that a
+// NAR records.
 func TestWalkDamage(t *testing.T) {
 	change := func(f func(tree string) error) func(*testing.T, string) {
 		return func(t *testing.T, tree string) {
@@ -264,8 +264,8 @@ func TestWalkDamage(t *testing.T) {
 		}), nil, "narHash is"},
 		"a named pipe": {change(func(tree string) error { return syscall.Mkfifo(tree+"/pipe", 0o444) }), nar.ErrMalformed, "/pipe: malformed NAR: a named pipe"},
 		"a socket": {change(func(tree string) error {
-			// The name of a socket must be short. So create it with a relative
-			// name.
+			// The name of a socket must be short. So create the socket with a
+			// relative name.
 			old, err := os.Getwd()
 			if err != nil {
 				return err
@@ -287,7 +287,7 @@ func TestWalkDamage(t *testing.T) {
 			s := sampleStore(t)
 			tree := sampleTree(t, s)
 			dir := filepath.Join(s.Root(), string(tree.Path))
-			// Make the files writable. Only root can write to files of a store.
+			// Make the files writable, because they are read-only in a store.
 			for _, f := range []string{"large", "a.txt", "run"} {
 				os.Chmod(filepath.Join(dir, f), map[bool]fs.FileMode{true: 0o755, false: 0o644}[f == "run"])
 			}
@@ -335,8 +335,8 @@ func (f *fileFunc) File(name string, _ bool, _ int64, content io.Reader) error {
 	return f.file(name, content)
 }
 
-// TestWalkRace checks that a file that changes during the walk causes an error
-// with its name.
+// TestWalkRace checks that Walk returns an error with the name of a file if the file
+// changes during the walk.
 func TestWalkRace(t *testing.T) {
 	for name, tt := range map[string]struct {
 		size int64

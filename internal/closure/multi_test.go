@@ -36,8 +36,7 @@ func TestMulti(t *testing.T) {
 	want := dump(t, sampleStore(t))
 	top := sampleTop(t)
 	f := newFakeCache(t, "zstd")
-	// The cache lacks two paths. The store has these two and one more, but no
-	// others.
+	// The cache lacks two paths. The store contains only these two and one more.
 	cl, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{top})
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint/hinttest"
 )
 
-// realNarinfo is from cache.nixos.org, with its real signature.
+// realNarinfo is a narinfo from cache.nixos.org, with the real signature.
 const realNarinfo = `StorePath: /nix/store/zzxrhj9056vjlanfjkinvhd7458yc2z8-liblouis-3.22.0
 URL: nar/0ccqg4il1m9qqh8b6x0x8nn7pjcphr82h2qdfc5gqq8dy7h2kp9x.nar.xz
 Compression: xz
@@ -111,7 +111,8 @@ func TestNixConfigKeys(t *testing.T) {
 		}
 	}
 	check(DefaultPublicKey)
-	// Nix's own tests and many scripts set /dev/null, which means: no settings.
+	// Nix's own tests and many scripts set these variables to /dev/null. This means that
+	// there are no settings.
 	t.Setenv("NIX_USER_CONF_FILES", os.DevNull)
 	check(DefaultPublicKey)
 	os.Unsetenv("NIX_USER_CONF_FILES")

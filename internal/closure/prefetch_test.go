@@ -65,9 +65,9 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
-// TestPrefetchFails checks that the walk downloads a NAR again if its prefetch
-// has failed, and reports the error. Memory of NARs that no walk has taken must
-// be freed.
+// TestPrefetchFails checks that a walk downloads a NAR itself if the prefetch of this
+// NAR has failed, and that the walk reports an error. stop must free the memory of
+// NARs that no walk has used.
 func TestPrefetchFails(t *testing.T) {
 	want := dump(t, sampleStore(t))
 	f := newFakeCache(t, "xz")
@@ -99,7 +99,7 @@ func TestPrefetchFails(t *testing.T) {
 	if !c.ahead.free() {
 		t.Error("not all was given back")
 	}
-	// Two layers share paths and run at once. One walk is cancelled.
+	// Two layers prefetch the same paths at the same time. One walk is cancelled.
 	stop1, stop2 := prefetchAll(t, c, cl), prefetchAll(t, c, cl)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

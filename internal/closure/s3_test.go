@@ -20,9 +20,9 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// bucketServer is a bucket that checks signatures as S3 does. The check follows
-// the documentation of Signature Version 4 and does not use the SDK. good
-// counts the accepted requests.
+// bucketServer is an HTTP server for a bucket that checks signatures as S3 does. The
+// check follows the documentation of AWS Signature Version 4 and does not use the
+// SDK. good is the number of accepted requests.
 type bucketServer struct {
 	t              *testing.T
 	access, secret string
@@ -89,8 +89,8 @@ func (b *bucketServer) check(r *http.Request) error {
 	return nil
 }
 
-// awsHome sets up a home directory with this credentials file, and removes all
-// other credentials.
+// awsHome sets up a home directory with a credentials file, and removes all other
+// credentials. credentials is the content of this file.
 func awsHome(t *testing.T, credentials string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -163,8 +163,8 @@ func TestS3(t *testing.T) {
 			if err != nil || got.Info(root) == nil || b.good.Load() < 2 {
 				t.Errorf("%d answers: %v", b.good.Load(), err)
 			}
-			// A later run has nix-cache-info on disk, but no permission any
-			// more.
+			// In a later run, nix-cache-info is on disk, but the permission to read
+			// the bucket is gone.
 			b.secret = "another"
 			later, err := OpenBinaryCache(url, CacheOptions{Keys: keys, NarinfoDir: dir})
 			if err != nil {
@@ -178,8 +178,9 @@ func TestS3(t *testing.T) {
 	}
 }
 
-// A bucket redirects to another server. That server gets neither a signature nor
-// the session token, and its file is read all the same.
+// TestS3RedirectIsNotSigned checks a bucket that redirects to another server. nixoci
+// must follow the redirect, and send neither a signature nor the session token to the
+// other server.
 func TestS3RedirectIsNotSigned(t *testing.T) {
 	awsHome(t, "")
 	t.Setenv("AWS_ACCESS_KEY_ID", "AK")
@@ -207,7 +208,8 @@ func TestS3RedirectIsNotSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The narinfo that the other server sends is none: only the requests count.
+	// Closure must fail, because the other server does not send a real narinfo. The test
+	// checks only the requests to this server.
 	_, err = c.Closure(t.Context(), []StorePath{"/nix/store/00000000000000000000000000000000-a"})
 	if err == nil || asked.Load() == 0 {
 		t.Errorf("the other server was asked %d times: %v", asked.Load(), err)
@@ -238,7 +240,8 @@ func TestParseS3(t *testing.T) {
 	}
 }
 
-// TestNetrcOfNix reads the netrc file that `cachix use` and `attic use` write.
+// TestNetrcOfNix checks that nixoci reads the netrc file that `cachix use` and `attic
+// use` write.
 func TestNetrcOfNix(t *testing.T) {
 	for _, variable := range []string{"HOME", "XDG_CONFIG_HOME"} {
 		dir := t.TempDir()

@@ -14,7 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/nar/nartest"
 )
 
-// The samples in testdata are one small system that real Nix has built.
+// The files in testdata contain one small system in several forms, the sample. Real
+// Nix has built this system.
 
 const sampleKeyFile = "testdata/key.pub"
 
@@ -68,11 +69,12 @@ func sampleCache(t testing.TB, compression string) *BinaryCache {
 	return c
 }
 
-// sampleRoot makes a local store from the sample's NARs and its database.
+// sampleRoot makes a local store from the NARs and the database of the sample. It
+// returns the root of the store.
 func sampleRoot(t testing.TB) string {
 	t.Helper()
 	root := t.TempDir()
-	t.Cleanup(func() { // TempDir cannot remove files in read-only directories
+	t.Cleanup(func() { // make directories writable, because TempDir cannot remove files in read-only directories
 		filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				os.Chmod(p, 0o755)
@@ -109,7 +111,7 @@ func sampleStore(t testing.TB) *LocalStore {
 	return s
 }
 
-// unpacker is a Visitor that writes a tree to a directory.
+// unpacker is a Visitor that writes a tree to the directory of this name.
 type unpacker string
 
 func (u unpacker) Directory(name string) error {
@@ -134,8 +136,8 @@ func (u unpacker) File(name string, executable bool, size int64, content io.Read
 	return err
 }
 
-// dump returns the sample's closure as text: the graph, and every entry of
-// every tree.
+// dump returns the closure of the sample as text. The text contains the graph, and
+// every entry of every tree.
 func dump(t testing.TB, src Source) string {
 	t.Helper()
 	text, err := dumpOf(t.Context(), src, sampleTop(t))
@@ -191,8 +193,8 @@ func TestSourcesAgree(t *testing.T) {
 	})
 }
 
-// TestSourcesConcurrent walks one source from several goroutines, several
-// times.
+// TestSourcesConcurrent checks that several goroutines can read one source at the
+// same time.
 func TestSourcesConcurrent(t *testing.T) {
 	for name, src := range map[string]Source{"local": sampleStore(t), "cache": sampleCache(t, "zstd")} {
 		t.Run(name, func(t *testing.T) {
