@@ -21,28 +21,28 @@ type Documents struct {
 	Closure    bool // attach a closure statement
 	Provenance bool
 
-	// SBOM, if set, makes the bills of materials of one system.
+	// SBOM returns the bills of materials of one system. If it is nil, there are none.
 	SBOM func(sys *manifest.System) ([]oci.Artifact, error)
 
-	// Key, if set, signs a statement about each document. The signed statement is
-	// attached beside the document.
+	// Key signs a statement about each document. The signed statement is attached beside the
+	// document. If Key is nil, nothing is signed.
 	Key *PrivateKey
 
-	// Build describes for the provenance how the image was made. Attach sets its
-	// fields Systems and Recipe from the image.
+	// Build describes how the image was made, for the provenance. Attach sets its fields Systems
+	// and Recipe from the image.
 	Build Build
 }
 
-// None reports whether there is nothing to attach.
+// None reports whether d selects no document.
 func (d *Documents) None() bool { return !d.Closure && !d.Provenance && d.SBOM == nil }
 
-// Attach makes the documents of an image and attaches them. The image is named by index
-// in repo and was made from systems. Attach returns the number of documents, without
-// the signed statements.
+// Attach makes the documents of an image and attaches them. index is the digest of the image in
+// repo, and systems are the systems in the image. Attach returns the number of documents. It does
+// not count the signed statements.
 //
-// A closure statement, a bill of materials and a provenance describe the manifest of
-// one platform. This manifest does not change when another platform joins the index.
-// The index gets its own provenance only if it lists exactly these systems.
+// A closure statement, a bill of materials and a provenance describe the manifest of one platform.
+// This manifest does not change when another platform joins the index. The index gets its own
+// provenance only if it lists exactly these systems.
 func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest, systems []*manifest.System, d *Documents) (attached int, err error) {
 	top, err := repo.GetManifest(ctx, index.String())
 	if err != nil {
@@ -95,7 +95,7 @@ func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest,
 	return attached, attach(top.Descriptor, doc)
 }
 
-// sealAll signs a statement about each of docs. Without a key it returns nothing.
+// sealAll signs a statement about each of docs. If key is nil, it returns nothing.
 func sealAll(name string, subject digest.Digest, docs []oci.Artifact, key *PrivateKey) (sealed []oci.Artifact, err error) {
 	if key == nil {
 		return nil, nil
@@ -110,8 +110,8 @@ func sealAll(name string, subject digest.Digest, docs []oci.Artifact, key *Priva
 	return sealed, nil
 }
 
-// documentPredicates maps the types of documents that are not statements to predicate
-// types.
+// documentPredicates maps the artifact types of documents to the predicate types of statements that
+// contain them. Documents that are statements themselves are not in the map.
 var documentPredicates = map[string]string{
 	ClosureType:                      ClosurePredicate,
 	"application/spdx+json":          SPDXPredicate,
@@ -119,8 +119,8 @@ var documentPredicates = map[string]string{
 	"application/vnd.openvex+json":   OpenVEXPredicate,
 }
 
-// SealDocument signs the in-toto statement that contains doc. The statement is about
-// subject in the repository name.
+// SealDocument signs the in-toto statement that contains doc. The statement is about the manifest
+// or index subject in the repository name.
 func SealDocument(name string, subject digest.Digest, doc oci.Artifact, key *PrivateKey) (oci.Artifact, error) {
 	if doc.Type == StatementType {
 		return Seal(doc.Data, key)
@@ -170,7 +170,7 @@ func (d *Documents) of(sys *manifest.System) (docs []oci.Artifact, built BuiltSy
 	return docs, built, nil
 }
 
-// provenance makes the provenance of about, a manifest or index in the repository name.
+// provenance makes the provenance of about, which is a manifest or index in the repository name.
 // The annotations of about contain its recipe.
 func (d *Documents) provenance(name string, about ocispec.Descriptor, systems ...BuiltSystem) (oci.Artifact, error) {
 	b := d.Build
@@ -180,8 +180,8 @@ func (d *Documents) provenance(name string, about ocispec.Descriptor, systems ..
 		Annotations: map[string]string{PredicateTypeKey: ProvenanceType}}, err
 }
 
-// BuildSettings returns the settings that the user changed, by the names of the flags,
-// in the form of Build.Settings.
+// BuildSettings returns the settings that the user changed, in the form of Build.Settings. The keys
+// are the names of the flags.
 func BuildSettings(s *manifest.Settings) map[string]any {
 	m := map[string]any{}
 	list := func(name string, v []string) {

@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
-// web returns the closure of a system. Its paths have every field of a statement.
+// web returns the closure of a system. Together, its paths use every field of a statement.
 func web(t *testing.T) *closure.Closure {
 	t.Helper()
 	path := func(letter, name string) closure.StorePath {
@@ -56,7 +56,7 @@ func TestClosureStatement(t *testing.T) {
 	if err != nil || !bytes.Equal(again, data) {
 		t.Errorf("written again: %v\n%s", err, again)
 	}
-	// A reader of Nix's own format can read a statement.
+	// A reader of Nix's own format must be able to read a statement.
 	infos, err := closure.ParseGraph(data)
 	if err != nil || len(infos) != 3 {
 		t.Errorf("as a graph file: %d paths, %v", len(infos), err)
@@ -93,7 +93,7 @@ func TestComplete(t *testing.T) {
 	for i := range bare {
 		bare[i].Deriver, bare[i].Signatures = "", nil
 	}
-	bare[2].NarHash = closure.Hash{9} // nginx.conf has other content
+	bare[2].NarHash = closure.Hash{9} // nginx.conf now has other content
 	c, err := closure.New(stated.Roots, bare)
 	if err != nil {
 		t.Fatal(err)
@@ -159,8 +159,8 @@ func TestProvenance(t *testing.T) {
 		t.Errorf("depends on the order of the systems: %v", err)
 	}
 
-	// A dirty tree cannot be built again, and it differs from the commit of the
-	// checkout.
+	// A tree with uncommitted changes cannot be built again, and it differs from the commit of the
+	// checkout. So the provenance must contain neither a command nor the commit.
 	dirty := *source
 	dirty.Dirty = true
 	built.Source = &dirty
@@ -168,7 +168,7 @@ func TestProvenance(t *testing.T) {
 	if err != nil || bytes.Contains(data, []byte(`"rebuild"`)) || bytes.Contains(data, []byte("github.com/org/web")) || bytes.Count(data, []byte(`"dirty":true`)) != 3 {
 		t.Errorf("of a dirty tree: %v\n%s", err, data)
 	}
-	// A file, the base system, and a root that nobody built here.
+	// The other sources are a file, the base system, and a root that was not built here.
 	built.Source = &nixbuild.Source{File: "/src/web.nix", FileDigest: closure.Hash{7}}
 	data, err = Provenance("example.org/web", digest.FromString("index"), b)
 	if err != nil || !bytes.Contains(data, []byte(`"sources":[{"file":"/src/web.nix"}]`)) || !bytes.Contains(data, []byte(`"uri":"file:/src/web.nix"`)) {
@@ -187,7 +187,7 @@ func TestProvenance(t *testing.T) {
 	}
 }
 
-// TestPlatform checks which runners are known to be a platform.
+// TestPlatform checks which runners nixoci recognises as a build platform.
 func TestPlatform(t *testing.T) {
 	github := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "org/web",
 		"GITHUB_REF": "refs/heads/main", "GITHUB_SHA": "01", "RUNNER_ENVIRONMENT": "github-hosted"}
@@ -195,7 +195,7 @@ func TestPlatform(t *testing.T) {
 		"CI_COMMIT_BRANCH": "main", "CI_COMMIT_SHA": "01", "CI_RUNNER_ID": "7"}
 	for name, c := range map[string]struct {
 		env          map[string]string
-		name, value  string // a variable with another value
+		name, value  string // a variable that gets another value in this case
 		builder, uri string
 	}{
 		"a machine":               {},
@@ -225,7 +225,7 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
-// FuzzParseClosure checks that writing and reading a parsed statement changes nothing.
+// FuzzParseClosure checks that a parsed statement stays the same when it is written and read again.
 func FuzzParseClosure(f *testing.F) {
 	data, err := os.ReadFile("testdata/closure.json")
 	if err != nil {

@@ -16,26 +16,26 @@ import (
 
 // Attestation is a document that is attached to an image, usually a signed statement.
 type Attestation struct {
-	Repository    string        // where it is attached, if that is not the image's repository
-	Attached      digest.Digest // digest of the manifest that attaches it
+	Repository    string        // the repository that has the document; "" if this is the image's repository
+	Attached      digest.Digest // digest of the manifest that attaches the document
 	Content       digest.Digest // digest of the document itself
 	ArtifactType  string
-	PredicateType string     // "" if it is not a statement, or cannot be read
-	Signed        bool       // it has a signature, by anybody
-	Signer        string     // name in its certificate; "" if it was signed with a plain key
-	Names         string     // ID of the key that it names; the signature may be by somebody else
-	SignedBy      []NamedKey // the given keys that have signed it, also if it is about another image
-	Refused       string     // reason why it proves nothing; "" if nothing is wrong
+	PredicateType string     // "" if the document is not a statement, or cannot be read
+	Signed        bool       // whether the document has a signature by anybody
+	Signer        string     // name in the signer's certificate; "" if the document was signed with a plain key
+	Names         string     // ID of the key that the document names; the signature may be by another key
+	SignedBy      []NamedKey // the given keys that have signed the document, even if it is about another image
+	Refused       string     // reason why the document proves nothing; "" if nothing is wrong
 
-	statement *signedStatement // nil if it cannot be read
+	statement *signedStatement // nil if the statement cannot be read
 }
 
-// Trusted reports whether a given key has signed the attestation and whether it is
+// Trusted reports whether a given key has signed the attestation and whether the attestation is
 // about the image.
 func (a *Attestation) Trusted() bool { return a.Refused == "" && len(a.SignedBy) > 0 }
 
-// TrustedBy returns those of keys that have signed the attestation. It returns none
-// if the attestation is not about the image.
+// TrustedBy returns the keys among keys that have signed the attestation. If the attestation is not
+// about the image, it returns none.
 func (a *Attestation) TrustedBy(keys []NamedKey) []NamedKey {
 	if a.Refused != "" {
 		return nil
@@ -43,7 +43,7 @@ func (a *Attestation) TrustedBy(keys []NamedKey) []NamedKey {
 	return CommonKeys(a.SignedBy, keys)
 }
 
-// IsSignature reports whether the attestation is only a signature of the image.
+// IsSignature reports whether the attestation contains only a signature of the image.
 func (a *Attestation) IsSignature() bool { return a.PredicateType == signPredicate }
 
 // Predicate returns the attestation's predicate. It returns nil if the attestation
@@ -55,9 +55,9 @@ func (a *Attestation) Predicate() json.RawMessage {
 	return a.statement.Predicate
 }
 
-// Attestations lists what is attached to subject. It reads signed attestations and
-// checks them with keys: Sigstore's bundles, and envelopes under cosign's .att tag. For
-// each of the two places it reads at most limit.Artifact bytes, and refuses the rest.
+// Attestations lists the documents that are attached to subject. It reads two kinds of signed
+// attestations and checks them with keys: Sigstore's bundles, and envelopes under cosign's .att
+// tag. For each kind it reads at most limit.Artifact bytes, and refuses the rest.
 func Attestations(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) ([]Attestation, error) {
 	all, err := bundles(ctx, src, subject, keys)
 	if err != nil {
@@ -94,14 +94,14 @@ func bundles(ctx context.Context, src oci.Reader, subject digest.Digest, keys []
 	return all, nil
 }
 
-// ReadBundle reads a bundle that is attached to subject. It checks no signature.
+// ReadBundle reads a bundle that is attached to subject. It does not check the signature.
 func ReadBundle(subject digest.Digest, data []byte) Attestation {
 	a, _ := examine(subject, nil, nil, func() (*envelope, error) { return parseBundle(data) })
 	return *a
 }
 
-// examine checks one attestation. failed is the error of reading it. If the attestation
-// itself is wrong, examine returns no error but sets Refused.
+// examine checks one attestation, which parse returns. failed is the error of reading its document.
+// If the attestation itself is wrong, examine returns no error but sets Refused.
 func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() (*envelope, error)) (*Attestation, error) {
 	var content *oci.ContentError
 	if errors.As(failed, &content) || errors.Is(failed, oci.ErrNotFound) {
@@ -130,7 +130,8 @@ func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() 
 	return a, nil
 }
 
-// Summary reads a verification summary. If the attestation is something else, it returns nil.
+// Summary reads a verification summary. If the attestation is not a verification summary, it
+// returns nil.
 func (a *Attestation) Summary() (*Summary, error) {
 	switch {
 	case a.PredicateType != SummaryType || a.statement == nil:

@@ -21,22 +21,22 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// These are the names in signed statements. A Sigstore bundle is a referrer of the
-// image. cosign 2 stores its envelopes as layers of an image under the tag
-// sha256-….att.
+// These names appear in bundles with signed statements. A Sigstore bundle is a referrer of the
+// image. cosign 2 stores its envelopes as layers of an image under the tag sha256-….att.
 const (
-	bundleType     = "application/vnd.dev.sigstore.bundle" // a version follows
+	bundleType     = "application/vnd.dev.sigstore.bundle" // a version follows, as in BundleV03
 	BundleV03      = bundleType + ".v0.3+json"
 	envelopeType   = "application/vnd.dsse.envelope.v1+json"
-	bundleContent  = "dev.sigstore.bundle.content" // annotations that cosign reads
+	bundleContent  = "dev.sigstore.bundle.content" // this annotation and the next are read by cosign
 	bundlePredType = "dev.sigstore.bundle.predicateType"
 	dsseContent    = "dsse-envelope"
 )
 
-// IsBundle reports whether artifactType is the type of a signed statement.
+// IsBundle reports whether artifactType is the type of a Sigstore bundle, which contains a signed
+// statement.
 func IsBundle(artifactType string) bool { return strings.HasPrefix(artifactType, bundleType) }
 
-// Seal signs an in-toto statement (DSSE) and puts it into a Sigstore bundle. The same
+// Seal signs an in-toto statement in the format DSSE and puts it into a Sigstore bundle. The same
 // statement and key always give the same bytes.
 func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
 	fail := func(err error) (oci.Artifact, error) {
@@ -64,7 +64,7 @@ func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
 	if err != nil {
 		return fail(err)
 	}
-	// protojson inserts white space at random.
+	// protojson inserts white space at random. Remove it, so that the bytes are always the same.
 	var b bytes.Buffer
 	if err := json.Compact(&b, loose); err != nil {
 		return fail(err)
@@ -76,21 +76,20 @@ func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
 		bundleContent: dsseContent, bundlePredType: s.PredicateType}}, nil
 }
 
-// envelope is a statement with its signatures, which are not checked yet.
+// envelope holds a statement and its signatures, which are not checked yet.
 type envelope struct {
 	message     []byte // the signed bytes
 	signatures  [][]byte
-	hint        string // hint at the signing key; "" if there is none
-	certificate []byte // in DER; nil if it was signed with a plain key
+	hint        string // ID of the signing key, as the bundle names it; "" if it names none
+	certificate []byte // in DER; nil if the statement was signed with a plain key
 	statement   *signedStatement
 }
 
-// parseBundle reads a Sigstore bundle, v0.1 to v0.3.
+// parseBundle reads a Sigstore bundle of version v0.1, v0.2 or v0.3.
 func parseBundle(data []byte) (*envelope, error) {
 	var b bundlev1.Bundle
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, &b); err != nil {
-		// protojson's error texts differ from build to build, so they are not passed
-		// on.
+		// protojson's error texts differ from build to build, so do not pass them on.
 		if strings.Contains(err.Error(), "unexpected") {
 			return nil, errors.New("not a Sigstore bundle, or cut short")
 		}
@@ -110,14 +109,15 @@ func parseBundle(data []byte) (*envelope, error) {
 	}
 	m := b.GetVerificationMaterial()
 	e.hint = m.GetPublicKey().GetHint()
-	e.certificate = m.GetCertificate().GetRawBytes() // since v0.3
+	e.certificate = m.GetCertificate().GetRawBytes() // only bundles since v0.3 have this field
 	if chain := m.GetX509CertificateChain().GetCertificates(); e.certificate == nil && len(chain) > 0 {
 		e.certificate = chain[0].GetRawBytes()
 	}
 	return e, nil
 }
 
-// parseEnvelope reads a bare envelope, as cosign 2 stores it under the .att tag.
+// parseEnvelope reads an envelope without a bundle. cosign 2 stores such envelopes under the .att
+// tag.
 func parseEnvelope(data []byte, certificate string) (*envelope, error) {
 	var in dsse.Envelope
 	if err := json.Unmarshal(data, &in); err != nil {
@@ -158,7 +158,7 @@ func newEnvelope(payloadType string, payload []byte, signatures [][]byte) (*enve
 	return &envelope{message: dsse.PAE(payloadType, payload), signatures: signatures, statement: s}, nil
 }
 
-// signedBy returns the keys that have signed e.
+// signedBy returns the keys among keys that have signed e.
 func (e *envelope) signedBy(keys []NamedKey) (by []NamedKey) {
 	for _, k := range keys {
 		if slices.ContainsFunc(e.signatures, func(sig []byte) bool { return k.Key.verify(e.message, sig) }) {

@@ -12,14 +12,14 @@ import (
 // ClosureType is the artifact type and the media type of a closure statement.
 const ClosureType = "application/vnd.nixoci.closure.v1+json"
 
-// closureStatement records a closure as its source described it when the image was
-// made. Unlike an image, it may contain signatures and derivers, which depend on who
-// built the paths. The array Closure has the format of Nix's exportReferencesGraph, so
-// tools for that format can read a statement.
+// closureStatement records a closure as its source described it when the image was made. Unlike an
+// image, it may contain signatures and derivers, which depend on who built the paths. The array
+// Closure has the format of Nix's exportReferencesGraph, so tools for this format can read a
+// statement.
 type closureStatement struct {
 	MediaType string              `json:"mediaType"`
 	StoreDir  string              `json:"storeDir"`
-	System    string              `json:"system,omitempty"` // Nix's name, such as "x86_64-linux"
+	System    string              `json:"system,omitempty"` // Nix's name of the platform, such as "x86_64-linux"
 	Roots     []closure.StorePath `json:"roots"`
 	Closure   []statedPath        `json:"closure"` // sorted by path
 }
@@ -34,8 +34,8 @@ type statedPath struct {
 	Signatures []string            `json:"signatures,omitempty"`
 }
 
-// Closure writes the statement of c. system is Nix's name of its platform, "" if it is
-// unknown.
+// Closure writes the closure statement of c. system is Nix's name of the platform. If the platform
+// is unknown, system is "".
 func Closure(c *closure.Closure, system string) ([]byte, error) {
 	s := closureStatement{MediaType: ClosureType, StoreDir: closure.StoreDir, System: system, Roots: c.Roots, Closure: []statedPath{}}
 	for i := range c.Paths {
@@ -59,8 +59,8 @@ func Closure(c *closure.Closure, system string) ([]byte, error) {
 	return data, nil
 }
 
-// ParseClosure reads a closure statement. Anybody can attach one. It proves only what
-// its signatures prove, checked against trusted keys.
+// ParseClosure reads a closure statement. Anybody can attach such a statement. Only its signatures
+// prove something, after they were checked with trusted keys.
 func ParseClosure(data []byte) (c *closure.Closure, system string, err error) {
 	fail := func(err error) (*closure.Closure, string, error) {
 		return nil, "", fmt.Errorf("read closure statement: %w", err)
@@ -94,8 +94,8 @@ func ParseClosure(data []byte) (c *closure.Closure, system string, err error) {
 	return c, head.System, nil
 }
 
-// Complete returns c with the derivers and signatures from stated. It takes them only
-// for paths with equal narHash, size and references.
+// Complete returns c with the derivers and signatures from stated. It copies these only for paths
+// with equal narHash, size and references.
 func Complete(c, stated *closure.Closure) (*closure.Closure, error) {
 	infos := slices.Clone(c.Paths)
 	for i := range infos {

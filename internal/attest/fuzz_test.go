@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzBundle reads bundles from anybody. If the key's signature verifies, the statement
-// must be about the image that cosign 3 has signed.
+// FuzzBundle reads bundles from anybody. If the key's signature is valid, the statement must be
+// about the image that cosign 3 signed.
 func FuzzBundle(f *testing.F) {
 	data, err := os.ReadFile("testdata/cosign-3.bundle.json")
 	if err != nil {
@@ -47,8 +47,8 @@ func FuzzBundle(f *testing.F) {
 	})
 }
 
-// FuzzSignaturePayload checks the payloads that cosign 2 signs. Writing a payload and
-// reading it again must not change it.
+// FuzzSignaturePayload reads payloads in the format that cosign 2 signs. A payload must stay the
+// same when it is written and read again.
 func FuzzSignaturePayload(f *testing.F) {
 	f.Add([]byte(`{"critical":{"identity":{"docker-reference":"a/b"},"image":{"docker-manifest-digest":"sha256:72edf4afacffeeef905a21dddc73ec60182d78765637b0972106a09b028d1d3b"},"type":"cosign container image signature"},"optional":{"a":1}}`), "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
 	f.Add([]byte(`{"critical":null}`), "")
@@ -69,8 +69,8 @@ func FuzzSignaturePayload(f *testing.F) {
 	})
 }
 
-// FuzzSummary reads verification summaries of whoever can write to a repository. If
-// one is accepted, nixoci writes it again, and reads the same.
+// FuzzSummary reads verification summaries from anybody. If nixoci accepts a summary, it must stay
+// the same when it is written and read again.
 func FuzzSummary(f *testing.F) {
 	good, err := json.Marshal(testSummary())
 	if err != nil {

@@ -23,27 +23,27 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// These are the PEM types of key files. Cosign's own type contains PKCS #8, encrypted
-// as in The Update Framework: JSON with the parameters of scrypt and a NaCl secret box.
+// These are the PEM types of key files. Cosign's own type contains a PKCS #8 key, encrypted as in
+// The Update Framework: JSON with the parameters of scrypt and a NaCl secret box.
 const (
 	pemSigstore = "ENCRYPTED SIGSTORE PRIVATE KEY"
-	pemCosign   = "ENCRYPTED COSIGN PRIVATE KEY" // before cosign 2.0
+	pemCosign   = "ENCRYPTED COSIGN PRIVATE KEY" // used before cosign 2.0
 	pemPKCS8    = "PRIVATE KEY"
 	pemEC       = "EC PRIVATE KEY"
 	pemPublic   = "PUBLIC KEY"
 )
 
-// ErrWrongPassword means that a key file could not be decrypted.
+// ErrWrongPassword reports that a key file could not be decrypted.
 var ErrWrongPassword = errors.New("wrong password")
 
-// makeKey is the hint for an unusable private key.
+// makeKey is the advice to a user whose private key cannot be used.
 const makeKey = "make one with `cosign generate-key-pair`, or openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256"
 
-// PrivateKey signs images with ECDSA on P-256, like cosign's keys.
+// PrivateKey signs images with ECDSA on P-256. cosign's keys use the same algorithm.
 type PrivateKey struct{ key *ecdsa.PrivateKey }
 
-// ParsePrivateKey reads a key file in PEM: cosign's own type, or PKCS #8 or SEC 1 as
-// openssl writes it. It calls password only for an encrypted key.
+// ParsePrivateKey reads a key file in PEM. It accepts cosign's own type, and the types PKCS #8 and
+// SEC 1 that openssl writes. It calls password only for an encrypted key.
 func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey, error) {
 	fail := func(err error) (*PrivateKey, error) { return nil, fmt.Errorf("read private key: %w", err) }
 	block, _ := pem.Decode(data)
@@ -77,7 +77,7 @@ func ParsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey,
 	return newPrivateKey(key)
 }
 
-// IsPrivateKey reports whether a key file holds a private key.
+// IsPrivateKey reports whether data, the content of a key file, is a private key.
 func IsPrivateKey(data []byte) bool {
 	block, _ := pem.Decode(data)
 	return block != nil && strings.HasSuffix(block.Type, pemPKCS8)
@@ -91,8 +91,8 @@ func newPrivateKey(key any) (*PrivateKey, error) {
 	return &PrivateKey{ec}, nil
 }
 
-// GenerateKey makes a key. It returns the private key as cosign's key file, encrypted
-// with password, and the public key.
+// GenerateKey makes a key. It returns the private key in the format of cosign's key files,
+// encrypted with password, and the public key.
 func GenerateKey(password []byte) (private, public []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -119,34 +119,34 @@ func (k *PrivateKey) Public() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemPublic, Bytes: der}), nil
 }
 
-// sign signs the sha256 of message. Without a source of randomness, crypto/ecdsa
+// sign signs the sha256 of message. The call passes no source of randomness, so crypto/ecdsa
 // follows RFC 6979: the same message always gets the same signature.
 func (k *PrivateKey) sign(message []byte) ([]byte, error) {
 	sum := sha256.Sum256(message)
 	return k.key.Sign(nil, sum[:], crypto.SHA256)
 }
 
-// PublicKey checks signatures.
+// PublicKey is a key that checks signatures.
 type PublicKey struct{ key crypto.PublicKey }
 
-// ID is the SHA-256 of the key in DER, in base64. A Sigstore bundle names its key by
-// it. Two keys with the same ID are the same key.
+// ID returns the SHA-256 of the key in DER, in base64. A Sigstore bundle uses this ID to name its
+// key. Two keys with the same ID are the same key.
 func (k *PublicKey) ID() string {
 	id, err := hintOf(k.key)
 	if err != nil {
-		panic(fmt.Sprintf("attest: public key of type %T: %v", k.key, err)) // impossible: ParsePublicKey read it from DER
+		panic(fmt.Sprintf("attest: public key of type %T: %v", k.key, err)) // impossible, because ParsePublicKey has read the key from DER
 	}
 	return id
 }
 
-// NamedKey is a public key and its name in reports.
+// NamedKey holds a public key and its name in reports.
 type NamedKey struct {
 	Name string
 	Key  *PublicKey
 }
 
-// DistinctKeys returns each key once. If a key has several names, its name in the
-// result lists all of them.
+// DistinctKeys removes duplicate keys. If a key has several names, its name in the result lists all
+// of them.
 func DistinctKeys(keys []NamedKey) (distinct []NamedKey) {
 	names := map[string][]string{}
 	for _, k := range keys {
@@ -166,7 +166,7 @@ func DistinctKeys(keys []NamedKey) (distinct []NamedKey) {
 	return distinct
 }
 
-// CommonKeys returns those of keys that are also in wanted, with their names in keys.
+// CommonKeys returns the elements of keys that are also in wanted. Their names come from keys.
 func CommonKeys(keys, wanted []NamedKey) (common []NamedKey) {
 	for _, k := range keys {
 		if slices.ContainsFunc(wanted, func(w NamedKey) bool { return w.Key.ID() == k.Key.ID() }) {
@@ -184,8 +184,8 @@ func KeyNames(keys []NamedKey) (names []string) {
 	return names
 }
 
-// ParsePublicKey reads a public key in PEM, as cosign and openssl write it: ECDSA,
-// Ed25519 or RSA.
+// ParsePublicKey reads a public key in PEM, in the form that cosign and openssl write. It accepts
+// ECDSA, Ed25519 and RSA.
 func ParsePublicKey(data []byte) (*PublicKey, error) {
 	block, rest := pem.Decode(data)
 	if block == nil || block.Type != pemPublic {
@@ -209,9 +209,8 @@ func ParsePublicKey(data []byte) (*PublicKey, error) {
 	return nil, fmt.Errorf("read public key: %T is not ECDSA, Ed25519 or RSA", key)
 }
 
-// verify reports whether sig is k's signature of message. It tries SHA-256, which
-// cosign uses with every key that it makes, and then the usual hash for the type of
-// key.
+// verify reports whether sig is k's signature of message. It tries two hashes: SHA-256, which
+// cosign uses with every key that it makes, and the usual hash for the type of the key.
 func (k *PublicKey) verify(message, sig []byte) bool {
 	check := func(v signature.Verifier, err error) bool {
 		return err == nil && v.VerifySignature(bytes.NewReader(sig), bytes.NewReader(message)) == nil
@@ -219,10 +218,10 @@ func (k *PublicKey) verify(message, sig []byte) bool {
 	return check(signature.LoadVerifier(k.key, crypto.SHA256)) || check(signature.LoadDefaultVerifier(k.key))
 }
 
-// hint returns the name of the key in a Sigstore bundle.
+// hint returns the ID by which a Sigstore bundle names the key.
 func (k *PrivateKey) hint() (string, error) { return hintOf(&k.key.PublicKey) }
 
-// hintOf returns the sha256 of the key in DER.
+// hintOf returns the sha256 of the key in DER, in base64.
 func hintOf(public crypto.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {

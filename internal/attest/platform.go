@@ -1,20 +1,20 @@
 package attest
 
-// Platform is a build platform that nixoci recognises by the environment of its
-// runners. The environment proves nothing to a stranger: only a signature by the
-// platform's identity does.
+// Platform describes a build platform, which nixoci recognises by the environment variables of its
+// runners. The variables prove nothing to other people. Only a signature by the platform's identity
+// is a proof.
 type Platform struct {
-	Builder  string    // the URI for builder.id; "" if the runner belongs to the user
-	Checkout *Checkout // nil if the platform does not name it
+	Builder  string    // the URI for builder.id; "" if the runner is the user's own machine
+	Checkout *Checkout // nil if the platform does not name the repository and commit
 }
 
 // PlatformOf recognises a runner by the variables that the platforms document:
 // docs.github.com/actions/reference/variables-reference and
-// docs.gitlab.com/ci/variables/predefined_variables. The URIs are those that npm
-// and GitLab's runner write for these platforms.
+// docs.gitlab.com/ci/variables/predefined_variables. It returns the same URIs that npm and GitLab's
+// runner write for these platforms.
 //
-// A self-hosted runner of GitHub is the machine of its owner, so GitHub is not
-// its builder.
+// A self-hosted runner of GitHub is the machine of its owner, so PlatformOf does not return GitHub
+// as its builder.
 func PlatformOf(getenv func(string) string) Platform {
 	var p Platform
 	switch {
@@ -32,14 +32,14 @@ func PlatformOf(getenv func(string) string) Platform {
 		if tag := getenv("CI_COMMIT_TAG"); tag != "" {
 			ref = "refs/tags/" + tag
 		} else if getenv("CI_COMMIT_BRANCH") == "" {
-			ref = "" // the pipeline of a merge request
+			ref = "" // in the pipeline of a merge request, neither variable is set
 		}
 		p.Checkout = checkout(getenv("CI_SERVER_URL"), getenv("CI_PROJECT_PATH"), ref, getenv("CI_COMMIT_SHA"))
 	}
 	return p
 }
 
-// checkout is nil if the platform does not name a repository and a commit.
+// checkout returns nil if the platform does not name a repository and a commit.
 func checkout(server, repository, ref, revision string) *Checkout {
 	if server == "" || repository == "" || revision == "" {
 		return nil

@@ -19,51 +19,51 @@ import (
 // ProvenanceType is the predicate type of SLSA provenance v1.
 const ProvenanceType = slsa.PredicateSLSAProvenance
 
-// These names describe how images are made. buildType stands for the parameters below
-// and their meaning. If the parameters change, it must change too.
+// buildType names the parameters below and their meaning. If the parameters change, buildType must
+// change too.
 const (
 	DefaultBuilder = "https://github.com/nixoci/nixoci"
 	buildType      = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#build-type-2"
 	narType        = "application/x-nix-nar"
 )
 
-// Build describes what an image was made from, and how.
+// Build describes the inputs of an image, and how it was made.
 type Build struct {
-	Builder     string         // URI of whoever ran nixoci; "" stands for [DefaultBuilder]
+	Builder     string         // URI of the person or machine that ran nixoci; "" means [DefaultBuilder]
 	Version     string         // version of nixoci
 	Program     digest.Digest  // digest of nixoci's own file; "" if it cannot be read
 	Format      int            // manifest.CurrentFormat
 	Compression string         // for example "gzip:5"
-	Systems     []BuiltSystem  // the systems in the subject
+	Systems     []BuiltSystem  // the systems in the image that the provenance is about
 	Settings    map[string]any // settings that the user changed, by flag name
-	Recipe      string         // recipe of the subject, from manifest.AnnotationImage
+	Recipe      string         // recipe of this image, from manifest.AnnotationImage
 
 	// Checkout is the repository that a platform checked out for this build.
 	Checkout *Checkout
 
-	// Sources says what the roots of a system were built from. A root that was
-	// built before has none.
+	// Sources returns the sources from which a root of a system was built. It returns nil for a
+	// root that was built earlier.
 	Sources func(root closure.StorePath) *nixbuild.Built
 
-	// Rebuild, if any, is the command that makes the subject again: an image with
-	// these systems. reference names the subject itself.
+	// Rebuild returns the command that makes the image with these systems again. reference names
+	// the image. Rebuild may be nil.
 	Rebuild func(reference string, systems []BuiltSystem) []string
 }
 
-// BuiltSystem is one system in the subject.
+// BuiltSystem describes one system in the image that the provenance is about.
 type BuiltSystem struct {
 	Platform string // for example "linux/amd64"
 	System   string // for example "x86_64-linux"
 	Toplevel closure.Info
-	Roots    []closure.StorePath // roots of an application, in order; the toplevel of a NixOS system
+	Roots    []closure.StorePath // the roots of an application, in order; or the toplevel of a NixOS system
 	Closure  digest.Digest       // digest of the closure statement; "" if there is none
 	Init     digest.Digest       // digest of nixoci-init at /sbin/init; "" if /sbin/init is a link
-	Base     string              // pinned reference of the base image; "" without one, or if it was a file
+	Base     string              // pinned reference of the base image; "" if there is none, or if it was a file
 }
 
-// Provenance writes an in-toto statement with a SLSA v1 predicate. It states that the
-// subject, in the repository name, was made from b. It contains no times and no number
-// of a run, so the same build gives the same bytes.
+// Provenance writes an in-toto statement with a SLSA v1 predicate. The statement says that the
+// manifest or index subject, in the repository name, was made as b describes. It contains no times
+// and no number of a run, so the same build gives the same bytes.
 func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 	systems := slices.Clone(b.Systems)
 	slices.SortFunc(systems, func(x, y BuiltSystem) int {
@@ -109,7 +109,7 @@ func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 	return data, nil
 }
 
-// madeOf lists what the image of systems was assembled from.
+// madeOf returns the files from which the image of these systems was assembled.
 func madeOf(systems []BuiltSystem) (deps []slsa.ResourceDescriptor) {
 	for _, s := range systems {
 		deps = append(deps, slsa.ResourceDescriptor{
@@ -126,7 +126,7 @@ func madeOf(systems []BuiltSystem) (deps []slsa.ResourceDescriptor) {
 			})
 		}
 	}
-	var inits []digest.Digest // each once: platforms may share one
+	var inits []digest.Digest // without duplicates, because platforms may share a nixoci-init
 	for _, s := range systems {
 		if s.Init != "" && !slices.Contains(inits, s.Init) {
 			inits = append(inits, s.Init)

@@ -26,7 +26,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// looseBundle is a bundle that a test changes.
+// looseBundle is a bundle whose parts a test can change.
 type looseBundle struct {
 	MediaType string         `json:"mediaType"`
 	Material  map[string]any `json:"verificationMaterial,omitempty"`
@@ -69,7 +69,8 @@ func (b *looseBundle) resign(t *testing.T, key *PrivateKey, payload string) {
 	b.Envelope.Signatures = []map[string]string{{"sig": base64.StdEncoding.EncodeToString(sig)}}
 }
 
-// certificate returns a certificate for who, valid until then. Nobody knows its key.
+// certificate returns a certificate for the signer who, which is valid until the time until. Nobody
+// has its private key.
 func certificate(t *testing.T, who string, until time.Time) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -88,8 +89,8 @@ func certificate(t *testing.T, who string, until time.Time) []byte {
 	return der
 }
 
-// TestRefused checks that an attestation that proves nothing is refused, with the
-// reason. The same attestation without the change must be trusted.
+// TestRefused checks that an attestation that proves nothing is refused, with the reason. The same
+// attestation without the change must be trusted.
 func TestRefused(t *testing.T) {
 	alice, alicePublic := keyPair(t)
 	mallory, _ := keyPair(t)
@@ -207,8 +208,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestBundleLength checks that a bundle of the greatest length counts, and a longer one
-// does not.
+// TestBundleLength checks that nixoci reads a bundle of the largest allowed length, and refuses a
+// longer one.
 func TestBundleLength(t *testing.T) {
 	alice, public := keyPair(t)
 	image := digest.FromString("an image")

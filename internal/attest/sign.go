@@ -20,20 +20,20 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// These names belong to cosign's signatures (sigstore/cosign, specs/SIGNATURE_SPEC.md).
-// The signatures are an image under the tag sha256-….sig. Its layers are the signed
-// payloads, each with its signature as an annotation.
+// These names belong to cosign's signatures (sigstore/cosign, specs/SIGNATURE_SPEC.md). cosign
+// stores the signatures of an image as another image, under the tag sha256-….sig. Each layer of
+// this other image is a signed payload, and an annotation of the layer contains the signature.
 const (
 	payloadType     = "application/vnd.dev.cosign.simplesigning.v1+json"
 	signatureKey    = "dev.cosignproject.cosign/signature"
 	certificateKey  = "dev.sigstore.cosign/certificate"
 	signatureSuffix = ".sig"
 	payloadCritical = "cosign container image signature"
-	maxPayload      = 1 << 20 // in bytes
-	maxSignatures   = 1000    // per image
+	maxPayload      = 1 << 20 // bytes
+	maxSignatures   = 1000    // number for each image
 )
 
-// payload is the signed text, in Red Hat's format "simple signing" (containers/image,
+// payload is the signed document, in Red Hat's format "simple signing" (containers/image,
 // docs/containers-signature.5.md).
 type payload struct {
 	Critical struct {
@@ -48,16 +48,16 @@ type payload struct {
 	Optional map[string]any `json:"optional"`
 }
 
-// Signature is a valid signature.
+// Signature describes a valid signature.
 type Signature struct {
-	Key        NamedKey       // the key that made it
+	Key        NamedKey       // the key that made the signature
 	Digest     digest.Digest  // digest of the signed manifest or index
-	Repository string         // as named by the signer
+	Repository string         // the image's repository, as the signer names it
 	Optional   map[string]any // other signed fields
 }
 
-// Verify's error wraps ErrUnsigned if the image has no signature at all. It wraps
-// [ErrNoMatch] if the image has signatures, but none by the key.
+// The error of Verify wraps ErrUnsigned if the image has no signature at all. It wraps [ErrNoMatch]
+// if the image has signatures, but none by the given keys.
 var (
 	ErrUnsigned = errors.New("no signature")
 	ErrNoMatch  = errors.New("no signature by this key")
@@ -69,8 +69,8 @@ func cosignTag(d digest.Digest, suffix string) string {
 	return d.Algorithm().String() + "-" + d.Encoded() + suffix
 }
 
-// Sign signs the manifest or index d in repo, and stores the signature beside the
-// existing ones. Signing again with the same key changes nothing.
+// Sign signs the manifest or index d in repo, and stores the signature beside the existing
+// signatures. If the same key signs d again, nothing changes.
 func Sign(ctx context.Context, repo *registry.Repository, d digest.Digest, key *PrivateKey) error {
 	if err := sign(ctx, repo, d, key); err != nil {
 		return fmt.Errorf("sign %s@%s: %w", repo.Name(), d, err)
@@ -136,8 +136,8 @@ func newBlob(mediaType string, v any) (oci.Blob, error) {
 		MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}, err
 }
 
-// signatureConfig returns the image config that cosign writes for signatures. For
-// registries it is an image without a platform.
+// signatureConfig returns the image config that cosign writes for signatures. Registries treat it
+// as the config of an image without a platform.
 func signatureConfig(ls []ocispec.Descriptor) (oci.Blob, error) {
 	config := struct {
 		Architecture string           `json:"architecture"`
@@ -168,7 +168,7 @@ func signatureManifest(b oci.Blob) (ocispec.Manifest, error) {
 }
 
 // taggedManifest reads the manifest under a tag of cosign. If the tag does not exist,
-// the manifest has no layers.
+// taggedManifest returns a manifest without layers.
 func taggedManifest(ctx context.Context, src oci.Reader, tag string) (oci.Blob, ocispec.Manifest, error) {
 	b, err := src.GetManifest(ctx, tag)
 	if errors.Is(err, oci.ErrNotFound) {
@@ -181,9 +181,9 @@ func taggedManifest(ctx context.Context, src oci.Reader, tag string) (oci.Blob, 
 	return b, m, err
 }
 
-// Verify returns the signatures by keys of d, a manifest or index in src. If there is
-// none, the error wraps [ErrUnsigned] or [ErrNoMatch]. A copy of an image keeps its
-// signatures, so the caller must judge whether a signature names the right repository.
+// Verify returns the signatures of d by keys. d is a manifest or index in src. If there is no such
+// signature, the error wraps [ErrUnsigned] or [ErrNoMatch]. A copy of an image keeps its
+// signatures, so the caller must check whether a signature names the right repository.
 func Verify(ctx context.Context, src oci.Reader, d digest.Digest, keys ...NamedKey) ([]Signature, error) {
 	sigs, found, err := verifyTag(ctx, src, d, keys)
 	if err == nil {
@@ -212,8 +212,8 @@ func Verify(ctx context.Context, src oci.Reader, d digest.Digest, keys ...NamedK
 	return sigs, nil
 }
 
-// verifyTag checks the signatures under the .sig tag. found is the number of all
-// signatures there.
+// verifyTag checks the signatures under the .sig tag. found is the number of all signatures under
+// this tag.
 func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, keys []NamedKey) (sigs []Signature, found int, err error) {
 	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
@@ -226,7 +226,7 @@ func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, keys []Name
 		found++
 		sig, err := decodeBase64(l.Annotations[signatureKey])
 		if err != nil || l.Size > maxPayload {
-			continue // not a usable signature
+			continue // the signature cannot be used
 		}
 		data, err := readBlob(ctx, src, l)
 		if err != nil {
@@ -254,14 +254,14 @@ func readBlob(ctx context.Context, src oci.Reader, d ocispec.Descriptor) ([]byte
 	return io.ReadAll(rc)
 }
 
-// Claim names the signer of a signature that nobody has checked.
+// Claim names the signer of a signature that nixoci has not checked.
 type Claim struct {
-	Repository string `json:"repository,omitempty"` // as named by the signer
-	Signer     string `json:"signer,omitempty"`     // named by the certificate, "" for a plain key
+	Repository string `json:"repository,omitempty"` // the image's repository, as the signer names it
+	Signer     string `json:"signer,omitempty"`     // name in the certificate; "" for a plain key
 }
 
-// Claims returns all signatures of the manifest or index d: those under cosign's tag,
-// and those in bundles. It checks none of them.
+// Claims returns all signatures of the manifest or index d, under cosign's .sig tag and in bundles.
+// It checks none of these signatures.
 func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, error) {
 	all, err := tagClaims(ctx, src, d)
 	if err != nil {
@@ -279,7 +279,7 @@ func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, erro
 	return all, nil
 }
 
-// tagClaims returns the claims under the .sig tag.
+// tagClaims returns the claims under cosign's .sig tag.
 func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Claim, err error) {
 	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
@@ -295,14 +295,15 @@ func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Clai
 		}
 		var p payload
 		if json.Unmarshal(data, &p) != nil || p.Critical.Image.Digest != d {
-			continue // about another image
+			continue // the signature is about another image
 		}
 		all = append(all, Claim{p.Critical.Identity.Reference, signerOf(certificateOf(l.Annotations[certificateKey]))})
 	}
 	return all, nil
 }
 
-// certificateOf returns the DER of the first PEM block in text, nil if there is none.
+// certificateOf returns the bytes, in DER, of the first PEM block in text. If there is none, it
+// returns nil.
 func certificateOf(text string) []byte {
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {
@@ -311,7 +312,7 @@ func certificateOf(text string) []byte {
 	return block.Bytes
 }
 
-// signerOf returns the addresses and URIs in a certificate, "" if there are none.
+// signerOf returns the addresses and URIs in a certificate. If there are none, it returns "".
 func signerOf(der []byte) string {
 	c, err := x509.ParseCertificate(der)
 	if err != nil {

@@ -27,8 +27,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// repository returns a repository in a new registry. writes counts the requests that
-// change it.
+// repository returns a repository in a new registry. writes is the number of requests so far that
+// change the registry.
 func repository(t *testing.T, options ...ggcr.Option) (repo *registry.Repository, writes *atomic.Int64) {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
@@ -136,8 +136,8 @@ func readFile(t *testing.T, name string) []byte {
 	return data
 }
 
-// signedByCosign is the digest that the signatures in testdata are about. cosign 2.6.5
-// made them, and cosign 3.1.3 made the bundle.
+// signedByCosign is the digest that the signatures in testdata are about. cosign 2.6.5 made these
+// signatures, and cosign 3.1.3 made the bundle.
 const signedByCosign = digest.Digest("sha256:72edf4afacffeeef905a21dddc73ec60182d78765637b0972106a09b028d1d3b")
 
 func TestVerifyCosign(t *testing.T) {
@@ -152,7 +152,7 @@ func TestVerifyCosign(t *testing.T) {
 	if err != nil || len(sigs) != 1 || sigs[0].Repository != "127.0.0.1:5801/web" {
 		t.Errorf("%+v, %v", sigs, err)
 	}
-	// A signature that is copied to the tag of another image must not count.
+	// A signature that was copied to the tag of another image must not be accepted.
 	other := digest.FromString("another image")
 	putSignatures(t, repo, other, payload, signature)
 	if _, err := Verify(t.Context(), repo, other, NamedKey{Key: key}); !errors.Is(err, ErrNoMatch) {

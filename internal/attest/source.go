@@ -16,21 +16,21 @@ import (
 	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
-// Checkout is the commit that a platform, such as GitHub, checked out.
+// Checkout describes the commit that a build platform, such as GitHub, checked out.
 type Checkout struct {
-	URI      string // "git+https://github.com/org/web@refs/heads/main"
+	URI      string // for example "git+https://github.com/org/web@refs/heads/main"
 	Revision string
 }
 
 // sourceList collects the sources and derivations of several systems.
 type sourceList struct {
-	dirty       bool // one of them
+	dirty       bool // whether a source has uncommitted changes
 	sources     []*nixbuild.Source
 	derivations []closure.StorePath
 }
 
-// add adds what the roots of s were built from. It returns the sources as
-// externalParameters state them, one for each root that has one.
+// add adds the sources and derivations of the roots of s. It returns the sources in the form that
+// externalParameters contain, one for each root that has a source.
 func (l *sourceList) add(s *BuiltSystem, of func(closure.StorePath) *nixbuild.Built) (stated []map[string]any) {
 	for _, root := range s.Roots {
 		var built *nixbuild.Built
@@ -74,9 +74,9 @@ func (l *sourceList) derivation(drv closure.StorePath) {
 	}
 }
 
-// dependencies lists the derivations, the sources and their inputs, each once. A
-// derivation needs no digest: the hash in its path is computed from its content.
-// checkout is listed if it is the revision of a source.
+// dependencies lists the derivations, the sources and their inputs, without duplicates. A
+// derivation needs no digest: the hash in its path is computed from its content. checkout is listed
+// only if its commit is the revision of a source.
 func (l *sourceList) dependencies(checkout *Checkout) (deps []slsa.ResourceDescriptor) {
 	for _, drv := range l.derivations {
 		deps = append(deps, slsa.ResourceDescriptor{URI: "nix:" + string(drv), Name: drv.Name()})
@@ -109,7 +109,7 @@ func (l *sourceList) dependencies(checkout *Checkout) (deps []slsa.ResourceDescr
 	return deps
 }
 
-// treeDescriptor describes a locked flake reference. The sha256 is that of its
+// treeDescriptor describes a locked flake reference. Its sha256 is the hash of the source tree's
 // NAR, as for store paths.
 func treeDescriptor(name, url, revision, narHash string) slsa.ResourceDescriptor {
 	d := slsa.ResourceDescriptor{URI: url, Name: name}

@@ -13,8 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// These are types of in-toto statements (in-toto attestation framework, "Statement"
-// v1).
+// These are types in in-toto statements (in-toto attestation framework, "Statement v1").
 const (
 	StatementType      = "application/vnd.in-toto+json" // artifact type, media type and payload type
 	statementV1        = "https://in-toto.io/Statement/v1"
@@ -27,8 +26,8 @@ const (
 	ClosurePredicate = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#closure-statement"
 	// SummaryType is the predicate type of a verification summary (SLSA VSA v1).
 	SummaryType = "https://slsa.dev/verification_summary/v1"
-	// PredicateTypeKey is an annotation with the predicate type. With it, tools need
-	// not read the statement. BuildKit chose the name.
+	// PredicateTypeKey is the name of an annotation that contains the predicate type. With it,
+	// tools need not read the statement. BuildKit chose the name.
 	PredicateTypeKey = "in-toto.io/predicate-type"
 )
 
@@ -49,8 +48,8 @@ var predicateTypes = map[string]string{
 	"vsa":              SummaryType,
 }
 
-// PredicateType returns the predicate type for name, which is a short name as in cosign
-// or the URI itself.
+// PredicateType returns the predicate type for name. name is one of cosign's short names, or the
+// URI itself.
 func PredicateType(name string) (string, error) {
 	if t, ok := predicateTypes[name]; ok {
 		return t, nil
@@ -61,7 +60,8 @@ func PredicateType(name string) (string, error) {
 	return name, nil
 }
 
-// PredicateName returns the shortest name of a predicate type, "" if it has none.
+// PredicateName returns the shortest name of a predicate type. If the type has no name, it returns
+// "".
 func PredicateName(predicateType string) (name string) {
 	for _, n := range PredicateNames() {
 		if predicateTypes[n] == predicateType && (name == "" || len(n) < len(name)) {
@@ -71,8 +71,8 @@ func PredicateName(predicateType string) (name string) {
 	return name
 }
 
-// CheckPredicate checks the content of a statement before it is signed. It must be an
-// object. A verification summary must be one that nixoci verify reads.
+// CheckPredicate checks the predicate of a statement before it is signed. The predicate must be a
+// JSON object. A verification summary must be in the form that nixoci verify reads.
 func CheckPredicate(predicateType string, data []byte) error {
 	var object map[string]json.RawMessage
 	switch {
@@ -87,11 +87,11 @@ func CheckPredicate(predicateType string, data []byte) error {
 	return nil
 }
 
-// PredicateNames returns the short names, sorted.
+// PredicateNames returns the short names of all predicate types, sorted.
 func PredicateNames() []string { return slices.Sorted(maps.Keys(predicateTypes)) }
 
-// statement is an in-toto statement. The Go type of the in-toto project is a protocol
-// buffer, and the JSON of those differs from build to build on purpose.
+// statement is an in-toto statement. The in-toto project's own Go type is a protocol buffer, and
+// the JSON of protocol buffers differs from build to build on purpose.
 type statement struct {
 	Type          string             `json:"_type"`
 	Subject       []statementSubject `json:"subject"`
@@ -104,8 +104,8 @@ type statementSubject struct {
 	Digest common.DigestSet `json:"digest"`
 }
 
-// Statement writes an in-toto statement with the given predicate. It is about subject
-// in the repository name.
+// Statement writes an in-toto statement with the given predicate. The statement is about the
+// manifest or index subject in the repository name.
 func Statement(name string, subject digest.Digest, predicateType string, predicate any) ([]byte, error) {
 	return statementOf(predicateType, predicate, newSubject(name, subject))
 }

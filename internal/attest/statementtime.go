@@ -9,8 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// statementTimes maps predicate types to the field with the statement's time. Each
-// field is a list of names, from the outside in.
+// statementTimes maps predicate types to the field that contains the statement's time. The field is
+// given as a list of names, the outermost object first.
 var statementTimes = map[string][]string{
 	SummaryType:                        {"timeVerified"},
 	ProvenanceType:                     {"runDetails", "metadata", "finishedOn"},
@@ -21,10 +21,10 @@ var statementTimes = map[string][]string{
 	"https://openvex.dev/ns":                          {"timestamp"},
 }
 
-// errNoTime means that the age of a statement is unknown.
+// errNoTime reports that the age of a statement is unknown.
 var errNoTime = errors.New("it names no time")
 
-// Time returns the time in the statement, or an error if there is none.
+// Time returns the time in the statement. If the statement contains no time, it returns an error.
 func (a *Attestation) Time() (t time.Time, err error) {
 	if a.statement == nil {
 		return t, errNoTime

@@ -20,23 +20,23 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// Values of a verification summary (SLSA, "Verification Summary Attestation" v1).
+// These are values in a verification summary (SLSA, "Verification Summary Attestation" v1).
 const (
 	Passed = "PASSED"
 	Failed = "FAILED"
 
-	// LevelRebuilt in verifiedLevels means that the verifier made the subjects again
-	// from its own closure. SLSA's own levels begin with SLSA_.
+	// LevelRebuilt in verifiedLevels means that the verifier made the subjects again from its own
+	// closure. SLSA's own levels begin with SLSA_.
 	LevelRebuilt = "NIXOCI_REBUILT"
 
-	// RebuildPolicy is the policy of a verification without a policy file.
+	// RebuildPolicy is the policy in the summary of a verification without a policy file.
 	RebuildPolicy = "https://github.com/nixoci/nixoci/blob/main/docs/rebuilders.md#what-is-verified"
 
 	slsaVersion = "1.1"
 )
 
-// Summary is the predicate of a verification summary. It states who has verified an
-// image, and with what result.
+// Summary is the predicate of a verification summary. It states who verified an image, and the
+// result.
 type Summary struct {
 	Verifier          Verifier   `json:"verifier"`
 	TimeVerified      time.Time  `json:"timeVerified"`
@@ -48,12 +48,12 @@ type Summary struct {
 	SLSAVersion       string     `json:"slsaVersion,omitempty"`
 }
 
-// Verifier is who has verified an image.
+// Verifier names the person or machine that verified an image.
 type Verifier struct {
-	ID string `json:"id"` // URI
+	ID string `json:"id"` // a URI
 }
 
-// Resource is something that a summary refers to.
+// Resource names a document or image to which a summary refers.
 type Resource struct {
 	URI    string           `json:"uri,omitempty"`
 	Digest common.DigestSet `json:"digest,omitempty"`
@@ -64,17 +64,17 @@ func NewResource(uri string, d digest.Digest) Resource {
 	return Resource{URI: uri, Digest: common.DigestSet{d.Algorithm().String(): d.Encoded()}}
 }
 
-// Rebuilt reports whether the verifier made the image again.
+// Rebuilt reports whether, according to the summary, the verifier made the image again.
 func (s *Summary) Rebuilt() bool {
 	return s.Result == Passed && slices.Contains(s.Levels, LevelRebuilt)
 }
 
-// String states who has verified an image, when, and with what result.
+// String returns a text that names the verifier, the time and the result.
 func (s *Summary) String() string {
 	return fmt.Sprintf("%s on %s by %s", s.Result, s.TimeVerified.Format(time.RFC3339), s.Verifier.ID)
 }
 
-// ParseSummary reads the predicate of a verification summary, of any tool.
+// ParseSummary reads the predicate of a verification summary that any tool may have written.
 func ParseSummary(predicate json.RawMessage) (*Summary, error) {
 	fail := func(format string, args ...any) (*Summary, error) {
 		return nil, fmt.Errorf("not a verification summary: "+format, args...)
@@ -107,9 +107,10 @@ func ParseSummary(predicate json.RawMessage) (*Summary, error) {
 	return s, nil
 }
 
-// AttachSummary signs the summary s of the verification of subjects in the repository
-// name, and attaches it to one of them in repo, which may be another repository. It
-// returns the manifest that attaches it, and whether it was attached already.
+// AttachSummary signs the summary s about subjects, which are in the repository name. It attaches
+// the signed summary in repo to the manifest or index to, which is one of subjects. repo may be
+// another repository. AttachSummary returns the digest of the manifest that attaches the summary.
+// already reports whether the same summary was attached before.
 func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, name string, subjects []digest.Digest, s *Summary, key *PrivateKey) (d digest.Digest, already bool, err error) {
 	sealed, err := SealSummary(name, subjects, s, key)
 	if err != nil {
@@ -127,8 +128,7 @@ func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.De
 	return d, slices.ContainsFunc(before, func(b ocispec.Descriptor) bool { return b.Digest == d }), nil
 }
 
-// SealSummary signs the summary s of the verification of subjects, in the repository
-// name.
+// SealSummary signs the summary s about subjects, which are in the repository name.
 func SealSummary(name string, subjects []digest.Digest, s *Summary, key *PrivateKey) (oci.Artifact, error) {
 	about := make([]statementSubject, len(subjects))
 	for n, d := range subjects {
@@ -144,13 +144,13 @@ func SealSummary(name string, subjects []digest.Digest, s *Summary, key *Private
 	return Seal(data, key)
 }
 
-// HashURI names something by its SHA-256 (RFC 6920). For a public key, that is the
+// HashURI returns the name of a file or key by its SHA-256 (RFC 6920). For a public key, sum is the
 // hash of its DER form.
 func HashURI(sum []byte) string {
 	return "ni:///sha-256;" + base64.RawURLEncoding.EncodeToString(sum)
 }
 
-// URI names the key by its hash.
+// URI returns the name of the key by its hash.
 func (k *PrivateKey) URI() (string, error) {
 	id, err := k.hint()
 	if err != nil {
@@ -160,14 +160,14 @@ func (k *PrivateKey) URI() (string, error) {
 	return HashURI(sum), err
 }
 
-// ImageURI is the package URL of the images of a repository, such as
+// ImageURI returns the package URL of the images in a repository, such as
 // pkg:oci/web?repository_url=ghcr.io/org/web.
 func ImageURI(repository string) string {
 	q := packageurl.Qualifiers{{Key: "repository_url", Value: repository}}
 	return packageurl.NewPackageURL("oci", "", strings.ToLower(path.Base(repository)), "", q, "").ToString()
 }
 
-// AttachedURI is where the document is that the manifest d of a repository attaches.
+// AttachedURI returns the address of the document that manifest d of a repository attaches.
 func AttachedURI(repository string, d digest.Digest) string {
 	return "oci://" + repository + "@" + d.String()
 }

@@ -26,8 +26,8 @@ func testSummary() Summary {
 	}
 }
 
-// TestSummary checks that a summary has the form that SLSA and in-toto define. Their
-// own Go types read it without an unknown field.
+// TestSummary checks that a summary has the form that SLSA and in-toto define. The Go types of
+// these projects must read it without an unknown field.
 func TestSummary(t *testing.T) {
 	alice, public := keyPair(t)
 	index, amd := digest.FromString("an index"), digest.FromString("a manifest")
@@ -72,8 +72,7 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-// TestParseSummary checks that a summary that lacks something is refused, with the
-// reason.
+// TestParseSummary checks that a summary with a missing or wrong field is refused, with the reason.
 func TestParseSummary(t *testing.T) {
 	good := `{"verifier":{"id":"https://example.org/v"},"timeVerified":"2026-01-02T03:04:05+01:00","resourceUri":"pkg:oci/web","policy":{"uri":"https://example.org/p"},"verificationResult":"PASSED","verifiedLevels":["NIXOCI_REBUILT"],"https://example.org/own":1}`
 	s, err := ParseSummary([]byte(good))
@@ -109,8 +108,8 @@ func TestParseSummary(t *testing.T) {
 	}
 }
 
-// TestPredicateLength checks that a summary of the greatest length is read, and a
-// longer one is not.
+// TestPredicateLength checks that nixoci reads a summary of the largest allowed length, and refuses
+// a longer one.
 func TestPredicateLength(t *testing.T) {
 	alice, public := keyPair(t)
 	image := digest.FromString("an image")
@@ -144,8 +143,8 @@ func TestPredicateLength(t *testing.T) {
 	}
 }
 
-// TestOtherSubject checks that a statement about another image proves nothing, and
-// that it still says who has signed it.
+// TestOtherSubject checks that a statement about another image proves nothing. Its signers must
+// still be reported.
 func TestOtherSubject(t *testing.T) {
 	alice, public := keyPair(t)
 	s := testSummary()
@@ -173,7 +172,7 @@ func TestDistinctKeys(t *testing.T) {
 	}
 }
 
-// TestCheckPredicate checks that nothing is signed that is no statement of its type.
+// TestCheckPredicate checks that a predicate of the wrong form is not signed.
 func TestCheckPredicate(t *testing.T) {
 	summary, err := json.Marshal(testSummary())
 	if err != nil {
