@@ -14,11 +14,11 @@ import (
 
 const module = "github.com/nixoci/nixoci/"
 
-// allowed lists what each package may import from this module. ARCHITECTURE.md shows the
-// same picture. The data goes from closure through plan, layers and manifest to push.
-// Imports go in the opposite direction only.
+// allowed lists what each package may import from this module. ARCHITECTURE.md shows the same
+// picture. Data flows from closure through plan, layers and manifest to push. Imports go only
+// in the opposite direction.
 var allowed = map[string][]string{
-	// Leaves: each does one thing and does not handle images.
+	// These packages each do one thing and do not handle images.
 	"internal/hint":       {},
 	"internal/retry":      {},
 	"internal/atomicfile": {"internal/retry"},
@@ -30,10 +30,10 @@ var allowed = map[string][]string{
 	"internal/page":       {},
 	"internal/human":      {},
 	"internal/mediatype":  {},
-	"internal/golden":     {}, // for tests
-	"internal/cputime":    {}, // for benchmarks
+	"internal/golden":     {}, // used by tests only
+	"internal/cputime":    {}, // used by benchmarks only
 
-	// The way of the data.
+	// Data flows through these packages, from top to bottom.
 	"internal/closure":     {"internal/atomicfile", "internal/hint", "internal/nar", "internal/retry"},
 	"internal/nixbuild":    {"internal/hint", "internal/nar", "internal/closure"},
 	"internal/application": {"internal/hint", "internal/closure"},
@@ -49,7 +49,7 @@ var allowed = map[string][]string{
 	"internal/push": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/closure", "internal/application", "internal/plan", "internal/layers",
 		"internal/oci", "internal/manifest", "internal/registry"},
 
-	// Beside the way: these packages read images through oci.
+	// These packages are beside the flow of data. They read images through oci.
 	"internal/attest": {"internal/hint", "internal/closure", "internal/nixbuild", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/report": {"internal/nixbuild", "internal/atomicfile", "internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 	"internal/policy": {"internal/hint", "internal/schema", "internal/closure", "internal/layers", "internal/attest"},
@@ -57,11 +57,11 @@ var allowed = map[string][]string{
 	"internal/prune":  {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/verify": {"internal/atomicfile", "internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
 
-	// Separate: this program runs in the container.
+	// This program runs in the container and is separate.
 	"internal/guest": {},
 }
 
-// everywhere lists packages that all except guest may import.
+// everywhere lists packages that all packages except guest may import.
 var everywhere = []string{"internal/human", "internal/limit", "internal/mediatype", "internal/task", "internal/terminal"}
 
 func TestImportDirection(t *testing.T) {
@@ -73,7 +73,7 @@ func TestImportDirection(t *testing.T) {
 	for _, dir := range dirs {
 		p, err := build.ImportDir(dir, 0)
 		if err != nil {
-			continue // no Go files
+			continue // the directory has no Go files
 		}
 		may, known := allowed["internal/"+dir]
 		if !known {
@@ -99,7 +99,7 @@ func TestImportDirection(t *testing.T) {
 	}
 }
 
-// TestGuestStandsApart checks that nixoci-init shares no package with nixoci.
+// TestGuestStandsApart checks that nixoci-init and nixoci share no package.
 func TestGuestStandsApart(t *testing.T) {
 	p, err := build.ImportDir("../cmd/nixoci-init", 0)
 	if err != nil {
@@ -112,9 +112,9 @@ func TestGuestStandsApart(t *testing.T) {
 	}
 }
 
-// TestGuestIsGo122 checks that Go 1.22 can compile nixoci-init. nix/nixoci-init.nix
-// compiles it as a separate module with the Go of nixpkgs, and the oldest supported
-// nixpkgs has 1.22.
+// TestGuestIsGo122 checks that Go 1.22 can compile nixoci-init. nix/nixoci-init.nix compiles
+// nixoci-init as a separate module with the Go of nixpkgs, and the oldest supported nixpkgs
+// has Go 1.22.
 func TestGuestIsGo122(t *testing.T) {
 	dir := t.TempDir()
 	for _, pkg := range []string{"cmd/nixoci-init", "internal/guest"} {
@@ -125,7 +125,7 @@ func TestGuestIsGo122(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module github.com/nixoci/nixoci\n\ngo 1.22\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// With -trimpath the build cache knows the packages again in another directory.
+	// With -trimpath, the build cache can be used although the directory is a new one.
 	cmd := exec.Command("go", "build", "-trimpath", "-o", os.DevNull, "./cmd/nixoci-init")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOPROXY=off", "GOFLAGS=-mod=mod")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -11,17 +11,18 @@ import (
 	"testing"
 )
 
-// Limits for a function that can be read without scrolling.
+// A function within these limits can be read without scrolling.
 const (
 	maxFuncLines = 70
-	maxFuncDepth = 4 // nested blocks, without the function's own
+	maxFuncDepth = 4 // nested blocks, without the body of the function itself
 )
 
-// inOnePiece starts the comment line that explains why a function is longer or deeper.
+// inOnePiece starts a comment line that explains why a function is longer or deeper than
+// allowed.
 const inOnePiece = "In one piece: "
 
-// A function must not be too long or too deeply nested, unless its comment gives the
-// reason.
+// TestFunctionsAreShort checks that functions are not too long or too deeply nested. A
+// comment with the reason allows an exception.
 func TestFunctionsAreShort(t *testing.T) {
 	checked := 0
 	err := filepath.WalkDir("..", func(name string, d fs.DirEntry, err error) error {
@@ -66,7 +67,7 @@ func TestFunctionsAreShort(t *testing.T) {
 	}
 }
 
-// nameOf returns "function" or "Type.method".
+// nameOf returns the name of a function, as "function" or "Type.method".
 func nameOf(f *ast.FuncDecl) string {
 	if f.Recv == nil {
 		return f.Name.Name
@@ -93,8 +94,8 @@ func saysWhy(f *ast.FuncDecl) bool {
 	return false
 }
 
-// depthOf returns how deep statements with blocks, and function literals, are nested in
-// n. "else if" is not deeper than its if.
+// depthOf returns how deeply statements with blocks, and function literals, are nested in n.
+// An "else if" is as deep as its if.
 func depthOf(n ast.Node) (deepest int) {
 	var walk func(n ast.Node, depth int)
 	walk = func(n ast.Node, depth int) {

@@ -9,27 +9,27 @@ import (
 	"testing"
 )
 
-// onePlace lists code that must exist in one place only, so that copies cannot drift
-// apart.
+// onePlace lists code that may exist in one place only, so that there are no different copies
+// of it.
 var onePlace = []struct {
 	what    string
 	pattern string
-	in      []string // folders or files
-	tests   bool     // tests must use the place too
+	in      []string // folders or files where the code may be
+	tests   bool     // the rule applies to tests too
 }{
 	{"Docker's media types", `"application/vnd\.docker`, []string{"internal/mediatype/"}, false},
 	{"files that appear whole", `os\.Rename\(`, []string{
 		"internal/atomicfile/",
-		"internal/layout/layout.go", // renames blobs that are complete
-		"internal/guest/",           // imports no other package of the module
+		"internal/layout/layout.go", // renames complete blobs
+		"internal/guest/",           // the guest imports no other package of the module
 	}, false},
 	{"which failures pass", `StatusServiceUnavailable|ECONNRESET|ErrUnexpectedEOF,`, []string{
 		"internal/retry/",
-		"internal/registry/registrytest/", // makes such failures
+		"internal/registry/registrytest/", // simulates such failures
 	}, false},
 	{"the loop that tries again", `retry\.(Backoff|Sleep)\(`, []string{
 		"internal/registry/attach.go", // tries again after another writer changed the tag
-		"internal/registry/retry.go",  // waits as long as the registry asks
+		"internal/registry/retry.go",  // waits for the time that the registry asks for
 		"internal/push/join.go",       // tries again after another writer changed the index
 		"internal/atomicfile/",        // waits for the lock of another process
 	}, false},

@@ -49,8 +49,8 @@ func Commit(tmp *os.File, path string) error {
 	return tmp.Close()
 }
 
-// Create makes a temporary file for Commit. Unlike os.CreateTemp it leaves the mode to
-// the umask, because others will read the file.
+// Create makes a temporary file for Commit. Unlike os.CreateTemp, it leaves the file's mode
+// to the umask, because other users will read the file.
 func Create(dir string) (*os.File, error) { return create(dir, 0o666) }
 
 func create(dir string, mode os.FileMode) (*os.File, error) {
@@ -71,7 +71,7 @@ func create(dir string, mode os.FileMode) (*os.File, error) {
 // Write writes a small file whole or not at all.
 func Write(path string, data []byte) error { return write(path, data, 0o666) }
 
-// WritePrivate is Write for a file that only its owner may read.
+// WritePrivate works like Write, but only the owner may read the file.
 func WritePrivate(path string, data []byte) error { return write(path, data, 0o600) }
 
 func write(path string, data []byte, mode os.FileMode) error {
@@ -90,9 +90,9 @@ func write(path string, data []byte, mode os.FileMode) error {
 	return err
 }
 
-// WriteCached is Write for an entry of a cache. It writes to tempDir, which must be on
-// the same file system, and does not sync. After a crash of the machine the content may
-// be missing, so readers must check it.
+// WriteCached works like Write, for an entry of a cache. It first writes to tempDir, which
+// must be on the same file system as path. It does not sync. After a crash of the machine the
+// content of the file may be missing, so readers must check the content.
 func WriteCached(tempDir, path string, data []byte) error {
 	tmp, err := Create(tempDir)
 	if err != nil {
@@ -100,7 +100,7 @@ func WriteCached(tempDir, path string, data []byte) error {
 	}
 	defer tmp.Close()
 	if _, err = tmp.Write(data); err == nil {
-		err = os.Rename(tmp.Name(), path) // before Close, which releases the lock
+		err = os.Rename(tmp.Name(), path) // rename before Close, because Close releases the lock
 	}
 	if err != nil {
 		os.Remove(tmp.Name())
@@ -108,8 +108,8 @@ func WriteCached(tempDir, path string, data []byte) error {
 	return err
 }
 
-// SyncDir makes new names in a directory survive a crash. Some file systems cannot do
-// this.
+// SyncDir syncs a directory, so that new names in it survive a crash. Some file systems
+// cannot do this.
 func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {

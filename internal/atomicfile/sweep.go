@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// Temporary files and directories have names of this form. The process that made one
-// holds a lock on it, and the kernel releases the lock when the process dies. So a file
-// without a lock can be removed.
+// Names of temporary files and directories have this form. The process that made a file holds
+// a lock on it, and the kernel releases the lock when the process dies. So a file without a
+// lock can be removed.
 const tempPrefix = ".nixoci-"
 
 var tempName = regexp.MustCompile(`^\.nixoci-[A-Z2-7]{26}$`)
@@ -24,8 +24,8 @@ func newTempName(dir string) string { return filepath.Join(dir, tempPrefix+rand.
 // package.
 func IsTemp(name string) bool { return tempName.MatchString(name) }
 
-// TempDir makes a private directory in parent, after a [Sweep] of parent. remove removes
-// the directory with its content.
+// TempDir makes a private directory in parent, after a [Sweep] of parent. The function remove
+// deletes the directory with its content.
 func TempDir(parent string) (dir string, remove func() error, err error) {
 	Sweep(parent)
 	for range 100 { // a sweep can remove the directory before it is locked
@@ -51,11 +51,11 @@ func TempDir(parent string) (dir string, remove func() error, err error) {
 	return "", nil, fmt.Errorf("make a temporary directory in %s: other processes keep removing it", parent)
 }
 
-// own locks a new file or directory, and reports whether it still exists. If the file
-// system has no locks, no process sweeps.
+// own locks a new file or directory, and reports whether it still exists. If the file system
+// has no locks, own only checks that the file exists, because then no process sweeps.
 func own(f *os.File, name string) bool {
 	if err := flock(f); errors.Is(err, syscall.EWOULDBLOCK) {
-		return false // another process is sweeping it
+		return false // another process is sweeping the file
 	}
 	now, err := os.Lstat(name)
 	if err != nil {
@@ -89,7 +89,8 @@ func Sweep(dir string) {
 }
 
 func sweep(name string) {
-	// O_NOFOLLOW: in a directory that all users can write to, it may have become a link.
+	// With O_NOFOLLOW, open fails if the file was replaced by a link. This can happen in a
+	// directory that all users can write to.
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return

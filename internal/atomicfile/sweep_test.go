@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestMain is also the main function of a process that makes temporary files and waits to
-// be killed.
+// TestMain is also the main function of a child process, which makes temporary files and
+// waits until it is killed.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("ATOMICFILE_TEST_DIR"); dir != "" {
 		temp, remove, err := TempDir(dir)
@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// Sweep must remove the files of a killed process and keep those of a live one.
+// TestSweep checks that Sweep removes the files of a killed process and keeps those of a
+// running process.
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	start := func() *exec.Cmd {
@@ -84,7 +85,8 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// Several goroutines make directories and sweep at the same time. None may lose its own.
+// TestSweepAtOnce checks that no goroutine loses its directory when several make directories
+// and sweep at the same time.
 func TestSweepAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup

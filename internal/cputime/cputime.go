@@ -1,7 +1,7 @@
 // Package cputime makes a benchmark report the processor time of one operation.
 //
-// Wall time depends on other processes of the machine. User and system time hardly
-// do, so two commits can be compared on a busy machine.
+// Other processes on the machine change wall time a lot, but they hardly change user and
+// system time. So two commits can be compared even on a busy machine.
 package cputime
 
 import (

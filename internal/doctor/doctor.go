@@ -28,24 +28,24 @@ import (
 // State is the result of a check.
 type State string
 
-// The results of a check.
+// These are the results of a check.
 const (
 	Yes     State = "yes"
-	No      State = "no"      // not possible, but nixoci works without it
+	No      State = "no"      // the registry cannot do it, but nixoci works without it
 	Bad     State = "bad"     // a push or pull will fail
-	Unknown State = "unknown" // not tried, or the answer does not tell
+	Unknown State = "unknown" // the check was not made, or the answer does not show the result
 )
 
-// Probe is one check with its result.
+// Probe describes one check and its result.
 type Probe struct {
 	Name  string `json:"name"`
 	State State  `json:"state"`
 	Found string `json:"found"`
-	Means string `json:"means"` // the consequence for nixoci
+	Means string `json:"means"` // what the result means for nixoci
 }
 
-// maxSkew is the largest accepted difference between the clocks. Tokens are valid
-// only for minutes.
+// maxSkew is the largest accepted difference between the clocks of this machine and the
+// registry. Tokens are valid only for minutes.
 const maxSkew = time.Minute
 
 // examination holds the state of the checks of one repository.
@@ -60,9 +60,9 @@ type examination struct {
 	subject digest.Digest // digest of the manifest that tagOrDigest names
 }
 
-// Examine checks the registry of repo. It reads tagOrDigest. With write it also
-// uploads a small blob and a manifest, and deletes both. The error means that no
-// check is possible, for example without a network.
+// Examine checks the registry of repo and reads tagOrDigest. If write is true, it also
+// uploads a small blob and a manifest, and deletes both. The error means that no check is
+// possible, for example without a network.
 func Examine(ctx context.Context, repo *registry.Repository, tagOrDigest string, write bool) ([]Probe, error) {
 	e := &examination{repo: repo, tagOrDigest: tagOrDigest, write: write, now: time.Now}
 	for _, check := range []func(context.Context) error{e.read, e.ranges, e.referrers, e.tags, e.writes} {
@@ -141,7 +141,8 @@ func (e *examination) clock(h http.Header) {
 	e.add("clock", Yes, "within "+maxSkew.String()+" of the registry's", "nothing")
 }
 
-// open finds a manifest that has layers.
+// open parses the manifest in a. If a is an index, open parses the first manifest
+// that the index lists.
 func (e *examination) open(ctx context.Context, a registry.Answer) error {
 	e.subject = digest.FromBytes(a.Body)
 	kind, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
@@ -247,8 +248,8 @@ func (e *examination) writes(ctx context.Context) error {
 	return e.deletes(ctx, left, blob.Digest)
 }
 
-// upload uploads a blob with POST and PUT. It returns the answer that decides about
-// success.
+// upload uploads a blob with POST and PUT. It returns the last answer, which shows whether
+// the upload succeeded.
 func (e *examination) upload(ctx context.Context, d digest.Digest, content []byte) (registry.Answer, error) {
 	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodPost, Path: []string{"blobs", "uploads", ""}})
 	if err != nil || a.Status != http.StatusAccepted || a.Location == nil {
@@ -258,8 +259,8 @@ func (e *examination) upload(ctx context.Context, d digest.Digest, content []byt
 		Header: map[string]string{"Content-Type": "application/octet-stream"}})
 }
 
-// mount mounts the blob from the repository itself, because that needs no other
-// permission.
+// mount mounts a blob of the repository into the repository itself, because this needs no
+// other permission.
 func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 	_, own, _ := strings.Cut(e.repo.Name(), "/")
 	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodPost, Path: []string{"blobs", "uploads", ""}, Query: url.Values{"mount": {d.String()}, "from": {own}}})
@@ -270,7 +271,7 @@ func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 		e.add("mount", Yes, said(a), "--mount-from takes layers from another repository of the registry")
 		return nil
 	}
-	if a.Status == http.StatusAccepted && a.Location != nil { // the registry started an upload instead
+	if a.Status == http.StatusAccepted && a.Location != nil { // the registry started an upload instead of mounting the blob
 		if _, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodDelete, At: a.Location}); err != nil {
 			return err
 		}
@@ -279,8 +280,8 @@ func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// manifest uploads an OCI image with a zstd layer, without a tag. It returns the
-// manifests to delete.
+// manifest uploads an OCI image with a zstd layer, without a tag. It returns the manifests
+// that must be deleted later.
 func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (left []digest.Digest, err error) {
 	config := []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["` + digest.FromBytes(nil).String() + `"]}}`)
 	c := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}
@@ -329,7 +330,7 @@ func sizeOf(v any) int64 {
 	return int64(b.Len())
 }
 
-// deletes deletes what the examination uploaded.
+// deletes deletes everything that the examination uploaded.
 func (e *examination) deletes(ctx context.Context, manifests []digest.Digest, blob digest.Digest) error {
 	var kept []string
 	var first error

@@ -18,7 +18,7 @@ func Check(t testing.TB, name string, got []byte) {
 	CheckFile(t, filepath.Join("testdata", filepath.FromSlash(name)), got)
 }
 
-// CheckFile is [Check] for a file in another place.
+// CheckFile works like [Check], for a file in any directory.
 func CheckFile(t testing.TB, file string, got []byte) {
 	t.Helper()
 	if *update {

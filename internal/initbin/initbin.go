@@ -1,13 +1,12 @@
 // Package initbin holds nixoci-init, the program /sbin/init of images.
 //
-// The bytes of nixoci-init are an input of the image format: the same program gives the
-// same image on every machine. So nixoci does not compile nixoci-init when it makes an
-// image. The repository contains the compressed programs, and go install and go build
-// embed them in nixoci.
+// The bytes of nixoci-init are part of every image, and every machine must make the same
+// image. So nixoci does not compile nixoci-init when it makes an image. The repository
+// contains the compressed programs, and go install and go build embed them in nixoci.
 //
 // `make init` builds the programs from cmd/nixoci-init and writes them here. `make
-// init-check` builds them again and compares, so everybody can check that the bytes come
-// from this source. The bytes do not depend on the machine, the directory or the version
+// init-check` builds them again and compares the bytes. So everybody can check that the bytes
+// come from this source. The bytes do not depend on the machine, the directory or the version
 // of nixoci.
 package initbin
 
@@ -20,22 +19,23 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Program is one nixoci-init.
+// Program describes one build of nixoci-init.
 type Program struct {
-	Architecture string // name of the architecture in Go: amd64
+	Architecture string // name that Go uses for the architecture: amd64
 	Version      string // a number that `make init` raises when the bytes change
 	Digest       string // sha256 of the bytes: "sha256:" and 64 hexadecimal digits
-	Size         int64  // bytes
-	Go           string // toolchain that compiled it: go1.26.8
+	Size         int64  // size in bytes
+	Go           string // toolchain that compiled the program: go1.26.8
 }
 
-// maxSize is the size limit for a program, in bytes.
+// maxSize is the largest accepted size of a program, in bytes.
 const maxSize = 64 << 20
 
 //go:embed *.zst
 var files embed.FS
 
-// For returns the program for a Linux architecture. It returns false if there is none.
+// For returns the program for a Linux architecture. The second result is false if there is no
+// such program.
 func For(architecture string) (Program, bool) {
 	for _, p := range programs {
 		if p.Architecture == architecture {
@@ -45,7 +45,8 @@ func For(architecture string) (Program, bool) {
 	return Program{}, false
 }
 
-// Lookup returns the program with this digest.
+// Lookup returns the program with this digest. The second result is false if there is no such
+// program.
 func Lookup(digest string) (Program, bool) {
 	for _, p := range programs {
 		if p.Digest == digest {

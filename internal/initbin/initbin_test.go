@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestPrograms checks that the embedded programs match the list. make init-check checks
-// that they match the source.
+// TestPrograms checks that the embedded programs match the list in programs.go. make
+// init-check checks that they match the source.
 func TestPrograms(t *testing.T) {
 	if len(programs) != 2 {
 		t.Fatalf("%d programs, not one for amd64 and one for arm64", len(programs))

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Error means that input is larger than its limit.
+// Error reports that input is larger than its limit.
 type Error struct {
 	What string // kind of input, such as "narinfo"
 	Max  int64  // the limit in bytes
@@ -19,16 +19,16 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("%s: more than %d bytes", e.What, e.Max) }
 
-// ErrSpecial is wrapped by errors about special files. Reading a named pipe can
-// block for ever, and a device never ends.
+// ErrSpecial is wrapped by errors about special files. Reading a named pipe can block for
+// ever, and reading a device may never end.
 var ErrSpecial = errors.New("not a regular file")
 
 // OpenFile opens a regular file for reading. It follows symlinks, because a file
 // named on the command line may be a link.
 func OpenFile(name string) (*os.File, error) {
-	// The file is checked before it is opened, because opening a device can have
-	// side effects. It is checked again afterwards, because it may have been
-	// replaced meanwhile. O_NONBLOCK keeps a named pipe from blocking.
+	// OpenFile checks the file before opening it, because opening a device can have side
+	// effects. It checks the file again afterwards, because another process may have replaced
+	// it. O_NONBLOCK makes open return at once for a named pipe.
 	st, err := os.Stat(name)
 	if err != nil {
 		return nil, err
@@ -74,8 +74,8 @@ func checkRegular(name string, st fs.FileInfo) error {
 	return &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("%w, but %s", ErrSpecial, kind)}
 }
 
-// ReadNamed reads a file that a flag names, of at most limit bytes. The file may be
-// a pipe: with <(command) the shell passes a key without storing it in a file.
+// ReadNamed reads a file that a flag names, of at most limit bytes. The file may be a pipe:
+// with <(command), the shell passes a key without storing it in a file.
 func ReadNamed(name string, limit int64) ([]byte, error) {
 	st, err := os.Stat(name)
 	if err != nil {
@@ -102,8 +102,8 @@ func ReadFile(name string, limit int64) ([]byte, error) {
 	return ReadOpenFile(f, limit)
 }
 
-// ReadOpenFile reads the rest of a file of at most limit bytes. If the file's size
-// is above the limit, it reads nothing.
+// ReadOpenFile reads the rest of a file of at most limit bytes. If the size of the file is
+// above the limit, it reads nothing.
 func ReadOpenFile(f *os.File, limit int64) ([]byte, error) {
 	tooLarge := &fs.PathError{Op: "read", Path: f.Name(), Err: fmt.Errorf("more than %d bytes", limit)}
 	st, err := f.Stat()
@@ -124,8 +124,8 @@ func ReadOpenFile(f *os.File, limit int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// ReadAll reads r to its end. If r has more than limit bytes, it returns an
-// [*Error] with what.
+// ReadAll reads r to its end. If r has more than limit bytes, it returns an [*Error]. what is
+// the kind of input.
 func ReadAll(r io.Reader, what string, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {

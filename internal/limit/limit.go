@@ -1,11 +1,10 @@
-// Package limit holds the limits of all input from outside. It also opens the files
-// that a person or another program has made.
+// Package limit holds the limits of all input from outside. It also opens files that a person
+// or another program has made.
 //
-// nixoci does not trust the sizes that registries, binary caches, layouts,
-// archives, stores and helpers report. For any input it needs less than [Memory]
-// and ends. Each limit is several times what the largest honest input needs. Input
-// above a limit causes an error that names the limit. docs/security.md shows
-// [Table].
+// nixoci does not trust the sizes that registries, binary caches, layouts, archives, stores
+// and credential helpers report. For every input, nixoci uses less memory than [Memory] and
+// ends after a limited time. Each limit is several times what the largest honest input needs.
+// Input above a limit causes an error that names the limit. docs/security.md shows [Table].
 package limit
 
 import (
@@ -20,28 +19,28 @@ const (
 	mib = 1 << 20
 )
 
-// Memory is the memory for which the limits are chosen: no input makes nixoci need
-// more.
+// Memory is the most memory, in bytes, that nixoci may use with any input. The other limits
+// are chosen for it.
 const Memory = 250 * 1000 * 1000
 
-// Limits of closures: store paths, and the data about them.
+// These limits apply to closures: to the store paths, and to the data about them.
 const (
 	Paths       = 125_000   // store paths of a closure
 	References  = 2_000_000 // references between the store paths of a closure
 	PathText    = 32 * mib  // other data of a closure: signatures, derivers, content addresses
 	Signatures  = 64        // signatures of one store path
-	Narinfo     = 4 * mib   // a narinfo; one with 10,000 references needs about 600 kB
+	Narinfo     = 4 * mib   // a narinfo file; with 10,000 references it has about 600 kB
 	CacheInfo   = 64 * kib  // nix-cache-info
-	GraphFile   = 128 * mib // a graph file; one of 100,000 store paths needs about 80 MB
+	GraphFile   = 128 * mib // a graph file; with 100,000 store paths it has about 80 MB
 	GraphPath   = 4 * mib   // one store path in a graph file or closure statement
-	Window      = 64 * mib  // window of one compressed NAR; xz -9 needs this much
+	Window      = 64 * mib  // window of one compressed NAR; the output of xz -9 needs this much
 	Windows     = 96 * mib  // windows of all NARs that are decompressed at the same time
 	NixConf     = 1 * mib
-	NixConfDeep = 8 // nested includes in nix.conf
+	NixConfDeep = 8 // depth of nested includes in nix.conf
 	Netrc       = 1 * mib
 )
 
-// Limits of images.
+// These limits apply to images.
 const (
 	Manifest       = 4 * mib // a manifest or an index; most registries have the same limit
 	Config         = 8 * mib // the config of an image
@@ -51,40 +50,40 @@ const (
 	ImageLayers    = 1000    // layers of one platform
 	Artifact       = 64 * mib
 	Bundle         = 24 * mib // a signed document; an SBOM of 5,000 store paths needs 16 MiB
-	Predicate      = 1 * mib  // the predicate of a signed statement, if nixoci reads it
+	Predicate      = 1 * mib  // the content ("predicate") of a signed statement, if nixoci reads it
 	Referrers      = 1000     // documents attached to one image
 	ReferrerPages  = 100
 	PlanFile       = 64 * mib
 	Policy         = 1 * mib // a verification policy
-	PolicyKeys     = 100     // keys and rebuilders in it
-	Tags           = 20_000  // tags of a repository, for prune
+	PolicyKeys     = 100     // keys and rebuilders in a policy
+	Tags           = 20_000  // tags of a repository, for the command prune
 	TagPages       = 200
 )
 
-// Limits of files and programs on this machine.
+// These limits apply to files and programs on this machine.
 const (
 	KeyFile      = 1 * mib          // certificates or keys
 	DockerConfig = 4 * mib          // Docker's config.json, or podman's auth.json
 	HelperOutput = 1 * mib          // output of a credential helper
 	HelperTime   = 30 * time.Second // time for a credential helper to answer
-	FlakeLock    = 16 * mib         // output of nix flake metadata, with the lock file
+	FlakeLock    = 16 * mib         // output of nix flake metadata, which contains the lock file
 	FlakeMeta    = 32 * mib         // output of nix/meta.nix
 	FlakeInputs  = 10_000           // locked inputs of a flake
 )
 
-// Limits of time.
+// These limits apply to waiting and to transfers.
 const (
-	Answer       = time.Minute      // then a request without an answer is tried again
-	Operation    = 3 * time.Minute  // then an operation without an answer fails
-	LeastSpeed   = 1024             // least speed of a transfer, in bytes per second
-	LeastSpeedIn = 30 * time.Second // time over which that speed is measured
+	Answer       = time.Minute      // after this time, a request without an answer is sent again
+	Operation    = 3 * time.Minute  // after this time, an operation without an answer fails
+	LeastSpeed   = 1024             // lowest accepted speed of a transfer, in bytes per second
+	LeastSpeedIn = 30 * time.Second // time over which the speed is measured
 )
 
-// Row is a row of [Table].
+// Row describes one limit in [Table].
 type Row struct {
 	Name  string // name of the constant
 	Value string
-	What  string // the limited thing
+	What  string // what the limit applies to
 }
 
 // Table lists every limit.

@@ -49,15 +49,15 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// apart lists limits that are not simple sizes or counts, with the tests that check
-// them.
+// apart lists the limits that are not simple sizes or counts. For each it names the test that
+// checks the limit.
 var apart = map[string]string{
 	"Memory":       "TestMemory",     // limit of the whole program
-	"Paths":        "TestMeter",      // tests a closure at the limit, and one above it
+	"Paths":        "TestMeter",      // tests a closure at the limit and a closure just above it
 	"References":   "TestMeter",      // the same
 	"PathText":     "TestMeter",      // the same
-	"Windows":      "TestWindows",    // input above the limit waits and does not fail
-	"GraphFile":    "TestGraphValue", // checks that a file that is too large is not read first
+	"Windows":      "TestWindows",    // at the limit, further input waits; there is no error
+	"GraphFile":    "TestGraphValue", // checks that a file above the limit is not read
 	"GraphPath":    "TestGraphValue", // the JSON parser reads ahead by an unknown number of bytes
 	"HelperTime":   "TestHelperTime",
 	"Answer":       "TestCacheTime",
@@ -66,8 +66,8 @@ var apart = map[string]string{
 	"LeastSpeedIn": "TestCacheTime",
 }
 
-// TestEveryLimitIsTested checks that each limit has a test at, below and above it,
-// in the package that reads the input.
+// TestEveryLimitIsTested checks that each limit has a test with input at, below and above the
+// limit. The test must be in the package that reads the input.
 func TestEveryLimitIsTested(t *testing.T) {
 	around, mentioned := limitsInTests(t)
 	for _, r := range Table() {
@@ -85,9 +85,9 @@ func TestEveryLimitIsTested(t *testing.T) {
 	}
 }
 
-// limitsInTests searches all tests. The keys of around are limits with a test below
-// and above. The keys of mentioned have the form "TestX Limit", for each limit that
-// TestX names.
+// limitsInTests searches all tests. The keys of around are the limits for which a test uses
+// input below and above the limit. The keys of mentioned have the form "TestX Limit", for
+// each limit that TestX names.
 func limitsInTests(t *testing.T) (around, mentioned map[string]bool) {
 	t.Helper()
 	around, mentioned = map[string]bool{}, map[string]bool{}
@@ -139,7 +139,7 @@ func limitsInTest(fn *ast.FuncDecl, around, mentioned map[string]bool) {
 	}
 }
 
-// limitOf returns X for the expression limit.X, else "".
+// limitOf returns X for the expression limit.X, and "" for any other expression.
 func limitOf(e ast.Expr) string {
 	if s, ok := e.(*ast.SelectorExpr); ok {
 		if x, ok := s.X.(*ast.Ident); ok && x.Name == "limit" {
@@ -149,7 +149,7 @@ func limitOf(e ast.Expr) string {
 	return ""
 }
 
-// TestReadNamed checks that ReadNamed accepts pipes, and limits files and pipes.
+// TestReadNamed checks that ReadNamed accepts pipes, and limits the size of files and pipes.
 func TestReadNamed(t *testing.T) {
 	dir := t.TempDir()
 	for n, ok := range map[int]bool{9: true, 10: true, 11: false} {
@@ -160,7 +160,7 @@ func TestReadNamed(t *testing.T) {
 		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		go os.WriteFile(fifo, make([]byte, n), 0o600) // blocks until the pipe is read
+		go os.WriteFile(fifo, make([]byte, n), 0o600) // the write blocks until the pipe is read
 		for _, name := range []string{file, fifo} {
 			data, err := ReadNamed(name, 10)
 			if (err == nil) != ok || ok && len(data) != n {

@@ -2,17 +2,17 @@ package limit
 
 import "time"
 
-// Speed checks the speed of one transfer. Only the time spent waiting for the peer
-// counts, because the peer is not to blame for a slow reader. The zero value
-// accepts any speed, but no silence longer than [LeastSpeedIn].
+// Speed checks the speed of one transfer. It measures only the time spent waiting for the
+// peer, because a slow reader on this side is not the peer's fault. The zero value accepts
+// any speed, but no pause longer than [LeastSpeedIn].
 type Speed struct {
 	Least int64 // bytes per second; zero or less accepts any speed
 
-	waited time.Duration // time spent waiting in this window
-	moved  int64         // bytes moved in this window
+	waited time.Duration // time spent waiting in the current window of time
+	moved  int64         // bytes moved in the current window of time
 }
 
-// Patience returns how long the next wait for the peer may last.
+// Patience returns the longest time that the next wait for the peer may take.
 func (s *Speed) Patience() time.Duration {
 	if s.moved >= s.Enough() {
 		s.waited, s.moved = 0, 0
@@ -20,13 +20,13 @@ func (s *Speed) Patience() time.Duration {
 	return LeastSpeedIn - s.waited
 }
 
-// Enough returns how many bytes a transfer of the least speed moves in
-// [LeastSpeedIn], at least 1.
+// Enough returns the number of bytes that a transfer with the least speed moves in
+// [LeastSpeedIn]. The result is at least 1.
 func (s *Speed) Enough() int64 {
 	return max(1, s.Least*int64(LeastSpeedIn/time.Second))
 }
 
-// Moved records a wait and the bytes that it brought.
+// Moved records that a wait took the time after and that bytes arrived.
 func (s *Speed) Moved(bytes int, after time.Duration) {
 	s.moved += int64(bytes)
 	s.waited += after

@@ -31,17 +31,17 @@ var (
 // Page is the content of a page.
 type Page struct {
 	Title     string // title of the browser's window
-	Kind      string // kind of page, shown above the heading
+	Kind      string // what the page shows; printed above the heading
 	Heading   string
 	Lines     []string // text below the heading
 	Platforms []Platform
 }
 
-// Platform is one platform's part of a page. If there are several, the page shows one at
-// a time.
+// Platform is the part of a page for one platform. If there are several platforms, the page
+// shows one at a time.
 type Platform struct {
 	Name     string
-	Verdict  string // one sentence that sums it up
+	Verdict  string // one sentence that summarizes the platform
 	Facts    []Fact
 	Map      *Map
 	Sections []Section
@@ -50,14 +50,14 @@ type Platform struct {
 // Fact is a figure with a label.
 type Fact struct{ Label, Value string }
 
-// Section is a part below the map.
+// Section describes a part of the page below the map.
 type Section struct {
 	Title  string
 	Intro  string
 	Tables []Table
 }
 
-// Table is a table whose columns can be sorted.
+// Table describes a table. Readers can sort its columns.
 type Table struct {
 	Fold string // text that is shown while the table is folded; "" if the table is always open
 	Note string // text beside Fold
@@ -69,35 +69,35 @@ type Table struct {
 type Column struct {
 	Name   string
 	Number bool
-	Minor  bool // not shown on a narrow screen
-	Whole  bool // never broken into lines
+	Minor  bool // hidden on a narrow screen
+	Whole  bool // text in this column is never wrapped
 }
 
-// Row is a row of a table.
+// Row describes a row of a table.
 type Row struct {
 	Cells []Cell
 	Layer int // number of the row's layer on the map, from 1; 0 for none
 }
 
-// Cell is a cell of a table.
+// Cell describes a cell of a table.
 type Cell struct {
 	Text  string
 	Note  string   // small text below Text
 	Value int64    // sort key in a column of numbers
-	State string   // class of a map colour, shown before the text
+	State string   // CSS class of a colour of the map; the page shows this colour before the text
 	More  []string // lines that are shown when the cell is opened
 	Bar   *Bar
 }
 
-// Bar is a bar that shows two parts of a whole.
+// Bar describes a bar that shows two parts of a whole.
 type Bar struct{ First, Second, Whole int64 }
 
-// Share returns v as a percentage of the whole.
+// Share returns v as a percentage of b.Whole.
 func (b *Bar) Share(v int64) string { return share(float64(max(v, 0)), float64(b.Whole)) }
 
-// Map is a map of layers and the store paths in them, by size.
+// Map describes a map that shows layers and their store paths by size.
 type Map struct {
-	Colourings []Colouring // meanings of the colours; the first is shown
+	Colourings []Colouring // meanings of the colours; the page first shows colours of the first Colouring
 	Frame      string      // meaning of a frame around a layer; "" if no layer is framed
 	Note       string      // further explanation of the map
 	Layers     []Layer
@@ -107,35 +107,35 @@ type Map struct {
 
 // Colouring is one way to colour the map, such as by what an update changes.
 type Colouring struct {
-	Name   string  `json:"name"` // "Colour: updates change it"
+	Name   string  `json:"name"` // label, such as "Colour: updates change it"
 	States []Shade `json:"states"`
 }
 
-// Shade is one colour of the legend.
+// Shade describes one colour of the legend.
 type Shade struct {
-	Class string `json:"class"` // class in page.css: c0 to c3, old, new
-	Name  string `json:"name"`  // in the legend, after the colouring's name
-	Words string `json:"words"` // in a sentence
+	Class string `json:"class"` // CSS class in page.css: c0 to c3, old, new
+	Name  string `json:"name"`  // text in the legend, after the name of the colouring
+	Words string `json:"words"` // text in a sentence
 }
 
-// Layer is a layer of a map.
+// Layer describes a layer of a map.
 type Layer struct {
-	Name   string // "" if only its paths describe it
-	Why    string // what its paths have in common
-	Holds  string // what it holds beside store paths
-	Size   int64  // its area: bytes before compression
-	Pull   int64  // bytes to pull, compressed; 0 where that is not known
+	Name   string // name of the layer; "" if the layer is described only by its paths
+	Why    string // what the paths of the layer have in common
+	Holds  string // content of the layer other than store paths
+	Size   int64  // area of the layer on the map: bytes before compression
+	Pull   int64  // compressed bytes that a client pulls; 0 if unknown
 	Framed bool
 	Tiles  []Tile
 }
 
-// Tile is a store path, or a layer without store paths.
+// Tile describes a store path on the map, or a layer without store paths.
 type Tile struct {
 	Name   string
 	Path   string // full store path; "" for a layer without store paths
 	Size   int64
 	States []int // index of the state in each colouring
-	Refs   []int // tiles to which it refers, as indices over the whole map
+	Refs   []int // indices of the tiles to which this one refers; tiles are numbered over the whole map
 }
 
 // share returns part as a percentage of whole, for SVG.
@@ -147,10 +147,10 @@ func share(part, whole float64) string {
 	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".") + "%"
 }
 
-// drawnLayer and drawnTile are the values that the template draws.
+// drawnLayer and drawnTile hold the values that the template draws.
 type drawnLayer struct {
 	X, Y, W, H string
-	Head       string // head line, "" for none
+	Head       string // text of the head line; "" if there is none
 	HeadH      string
 	Label      string
 	Framed     bool
@@ -201,7 +201,7 @@ func (m *Map) Drawn() []drawnLayer {
 	return all
 }
 
-// layerLabel returns a layer's label: "layer 7, to pull".
+// layerLabel returns the label of a layer, such as "layer 7, to pull".
 func (m *Map) layerLabel(i int) string {
 	s := fmt.Sprintf("layer %d", i+1)
 	if m.Layers[i].Framed {
@@ -220,7 +220,7 @@ func (m *Map) head(i int) string {
 	return s + fmt.Sprintf("%d paths, %s", len(l.Tiles), human.Bytes(l.Size))
 }
 
-// mapData is the data that the script needs in addition to the drawn map.
+// mapData holds the data that the script needs in addition to the drawn map.
 type mapData struct {
 	Colourings []Colouring  `json:"colourings"`
 	Frame      string       `json:"frame"`
@@ -230,8 +230,8 @@ type mapData struct {
 	Sizes      []int64      `json:"sizes"`
 	States     [][]int      `json:"states"`
 	Refs       [][]int      `json:"refs"`
-	Tall       [][4]float64 `json:"tall"`       // positions of the tiles on a telephone, in percent
-	TallLayers [][4]float64 `json:"tallLayers"` // positions of the layers on a telephone
+	Tall       [][4]float64 `json:"tall"`       // positions of the tiles in the map for a telephone, in percent
+	TallLayers [][4]float64 `json:"tallLayers"` // positions of the layers in the map for a telephone, in percent
 	TallHeads  []string     `json:"tallHeads"`
 	HeadHeight float64      `json:"headHeight"`
 }
@@ -289,7 +289,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"inc": func(i int) int { return i + 1 },
 }).Parse(pageHTML))
 
-// Write writes the page.
+// Write writes the page to w.
 func (p *Page) Write(w io.Writer) error {
 	for i := range p.Platforms {
 		if m := p.Platforms[i].Map; m != nil {
@@ -298,7 +298,7 @@ func (p *Page) Write(w io.Writer) error {
 	}
 	err := pageTemplate.Execute(w, map[string]any{
 		"Page": p, "Style": template.CSS(style), "Script": template.JS(script),
-		// The browser runs only this script and uses only this style.
+		// With this policy, the browser runs only this script and uses only this style.
 		"Policy": fmt.Sprintf("default-src 'none'; style-src '%s'; script-src '%s'; base-uri 'none'; form-action 'none'", sourceHash(style), sourceHash(script)),
 	})
 	if err != nil {
@@ -307,7 +307,7 @@ func (p *Page) Write(w io.Writer) error {
 	return nil
 }
 
-// sourceHash returns the name of a text in a Content-Security-Policy.
+// sourceHash returns the hash of text in the form that a Content-Security-Policy requires.
 func sourceHash(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// sampleMap has n layers of growing size. Layer i has i%5 paths, but at least one.
+// sampleMap returns a map of n layers of growing size. Layer i has i%5 paths, but at least
+// one.
 func sampleMap(n int) *Map {
 	m := &Map{Colourings: []Colouring{{Name: "Colour:", States: []Shade{{"old", "unchanged", "unchanged"}, {"new", "new", "new"}}}}, Frame: "to pull"}
 	tile := 0
@@ -127,8 +128,8 @@ func TestWriteHostile(t *testing.T) {
 	}
 }
 
-// TestWritePolicy checks that the policy allows exactly the script and the style of the
-// page. The page must load nothing from elsewhere and need no other policy.
+// TestWritePolicy checks that the Content-Security-Policy allows exactly the script and the
+// style of the page. The page must load nothing from elsewhere.
 func TestWritePolicy(t *testing.T) {
 	s := write(t, &Page{Platforms: []Platform{{Map: sampleMap(30), Sections: []Section{{Tables: []Table{{Head: []Column{{}}, Rows: []Row{{Cells: []Cell{{Bar: &Bar{1, 2, 3}}}}}}}}}}}})
 	policy := regexp.MustCompile(`Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(s)
@@ -196,7 +197,8 @@ func colours(t *testing.T) map[string][3]float64 {
 // TestColourBlind checks that people without one of the three cones, and people who see
 // only lightness, can distinguish the colours of a map.
 func TestColourBlind(t *testing.T) {
-	// Machado, Oliveira, Fernandes 2009, severity 1.0, for linear RGB.
+	// These matrices are from Machado, Oliveira, Fernandes 2009, severity 1.0, for linear
+	// RGB.
 	visions := map[string][3][3]float64{
 		"all":         {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}},
 		"protanopia":  {{0.152286, 1.052583, -0.204868}, {0.114503, 0.786281, 0.099216}, {-0.003882, -0.048116, 1.051998}},
@@ -205,7 +207,7 @@ func TestColourBlind(t *testing.T) {
 	}
 	c := colours(t)
 	for name, v := range visions {
-		see := func(rgb [3]float64) [3]float64 { // Lab
+		see := func(rgb [3]float64) [3]float64 { // converts to the colour space Lab
 			var s [3]float64
 			for i := range s {
 				s[i] = min(max(v[i][0]*rgb[0]+v[i][1]*rgb[1]+v[i][2]*rgb[2], 0), 1)

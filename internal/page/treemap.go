@@ -5,30 +5,30 @@ import (
 	"slices"
 )
 
-// box is a rectangle in a map, in about the pixels of a screen. The page itself has
+// box is a rectangle in a map. Its unit is about one pixel of a screen. The page itself uses
 // percentages.
 type box struct{ x, y, w, h float64 }
 
-// A frame is the size of a map.
+// frame describes the size of a map.
 type frame struct {
 	w, h, head float64 // head is the height of a layer's head line
 }
 
-// The two shapes of a map: beside the details, and on a telephone.
+// A map has two shapes: one is shown beside the details, the other on a telephone.
 var (
 	wideFrame = frame{900, 620, 17}
 	tallFrame = frame{362, 520, 17}
 )
 
-// layout has the positions of a map's layers and tiles in one frame.
+// layout holds the positions of a map's layers and tiles in one frame.
 type layout struct {
 	layers []box
-	heads  []bool // the layer has a head line
-	tiles  []box  // of all layers, one after another
+	heads  []bool // heads[i] is true if layer i has a head line
+	tiles  []box  // tiles of all layers, one layer after another
 }
 
-// lay places the layers by size, and the tiles in each layer. It enlarges boxes that
-// would be too small to see.
+// lay computes the positions of the layers, and of the tiles in each layer, by size. It
+// enlarges boxes that would be too small to see.
 func lay(layers []Layer, f frame) layout {
 	l := layout{layers: make([]box, len(layers)), heads: make([]bool, len(layers))}
 	var total float64
@@ -61,10 +61,11 @@ func lay(layers []Layer, f frame) layout {
 	return l
 }
 
-// squarify divides b by weight into rectangles that are as square as possible: Bruls,
-// Huizing, van Wijk: Squarified Treemaps (2000). The heaviest comes first; of equal
-// weights, the first. Each product is rounded separately: no platform may fuse it with a
-// sum, so a page is the same everywhere.
+// squarify divides b by weight into rectangles that are as square as possible (Bruls,
+// Huizing, van Wijk: Squarified Treemaps, 2000). The heaviest item comes first; among equal
+// weights, the item with the lowest index. Each product is rounded separately, so that no
+// processor can combine a product and a sum into one operation. So a page is the same on
+// every platform.
 func squarify(weights []float64, b box, place func(i int, b box)) {
 	order := make([]int, len(weights))
 	for i := range order {
@@ -102,8 +103,9 @@ func squarify(weights []float64, b box, place func(i int, b box)) {
 	}
 }
 
-// nextRow returns how many of order the next row has, and the sum of their weights. It
-// adds rectangles as long as this makes the longest one less long.
+// nextRow returns how many items of order the next row contains, and the sum of their
+// weights. It adds items as long as each new item makes the longest rectangle of the row less
+// long.
 func nextRow(weights []float64, order []int, side, scale float64) (n int, row float64) {
 	worst := 0.0
 	for i, k := range order {
@@ -112,7 +114,7 @@ func nextRow(weights []float64, order []int, side, scale float64) (n int, row fl
 		first, last := float64(weights[order[0]]*scale), float64(weights[k]*scale)
 		square := float64(side * side)
 		ratio := max(float64(square*first)/float64(area*area), float64(area*area)/max(float64(square*last), 1e-9))
-		if i > 0 && !(ratio <= worst) { // true also if ratio is NaN
+		if i > 0 && !(ratio <= worst) { // this is also true if ratio is NaN
 			return i, row
 		}
 		worst, row = ratio, sum

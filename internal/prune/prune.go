@@ -1,12 +1,12 @@
 // Package prune decides which images of a repository to delete, and deletes them.
 //
-// Cleaners of registries delete every manifest without a tag. This breaks
-// multi-platform images, because their platforms have no tags. This package deletes
-// nothing that a kept tag needs. [Read] reads every manifest that a tag leads to,
-// and fails if it cannot read one. [Inventory.Choose] decides from this data alone.
+// The cleaning tools of registries delete every manifest without a tag. This breaks
+// multi-platform images, because their platforms have no tags. This package deletes nothing
+// that a kept tag needs. [Read] reads every manifest that can be reached from a tag, and
+// fails if it cannot read one. [Inventory.Choose] decides from this data alone.
 //
-// [Cleanup.Run] deletes an index before its platforms, and those before the documents
-// attached to them. So an interruption leaves no image that lacks a part.
+// [Cleanup.Run] first deletes an index, then the manifests of its platforms, and last the
+// documents attached to them. So an interruption leaves no image of which a part is missing.
 package prune
 
 import (
@@ -36,34 +36,34 @@ import (
 // requestsAtOnce limits the concurrent requests to the registry.
 const requestsAtOnce = 16
 
-// Inventory is the content of a repository that tags lead to.
+// Inventory describes all content of a repository that can be reached from a tag.
 type Inventory struct {
-	Tags      map[string]digest.Digest     // tags of images
-	Documents map[string]digest.Digest     // fallback tags, which list attached documents: sha256-…
-	Children  map[digest.Digest][]Child    // manifests in an index
+	Tags      map[string]digest.Digest     // digests of images, by tag
+	Documents map[string]digest.Digest     // digests of lists of attached documents, by fallback tag, such as sha256-…
+	Children  map[digest.Digest][]Child    // manifests that an index lists
 	Attached  map[digest.Digest][]Attached // documents attached to a manifest
-	Created   map[digest.Digest]time.Time  // creation times of images, without missing times and placeholders
+	Created   map[digest.Digest]time.Time  // creation times of images; missing times and placeholders are left out
 	read      map[digest.Digest]bool       // manifests that were requested
 	lost      map[digest.Digest]bool       // requested manifests that the registry does not have
 	mu        sync.Mutex
 }
 
-// Child is a manifest that an index lists.
+// Child describes a manifest that an index lists.
 type Child struct {
 	Digest   digest.Digest
-	Platform string // "" for none
+	Platform string // "" if the index gives no platform
 }
 
-// Attached is a document attached to a manifest.
+// Attached describes a document attached to a manifest.
 type Attached struct {
 	Digest digest.Digest
 	Type   string
 }
 
-// placeholder separates real times from placeholders, which are earlier. Nix sets
-// SOURCE_DATE_EPOCH to the first of January 1980 in builds and development shells;
-// other tools use 0 or 1. No image was made then, and "older than 30 days" would
-// delete all such images.
+// placeholder separates real creation times from placeholders, which are earlier. Nix sets
+// SOURCE_DATE_EPOCH to the first of January 1980 in builds and development shells; other
+// tools use 0 or 1. No image was really made at these times, and the rule "older than 30
+// days" would delete all such images.
 var placeholder = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
 
 // Read reads the inventory of repo.
@@ -80,7 +80,7 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 		group.Go(func() error {
 			d, err := repo.Resolve(ctx, tag)
 			if errors.Is(err, oci.ErrNotFound) {
-				return nil // deleted since the list was made
+				return nil // the tag was deleted after the list of tags was made
 			}
 			if err != nil {
 				return err
@@ -98,8 +98,8 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	// If the manifest of a tag cannot be read, nobody knows what it needs. So
-	// nothing may be deleted.
+	// If the manifest of a tag cannot be read, prune cannot find out what the manifest needs.
+	// So it must delete nothing.
 	for _, named := range []map[string]digest.Digest{inv.Tags, inv.Documents} {
 		for _, tag := range slices.Sorted(maps.Keys(named)) {
 			if inv.lost[named[tag]] {
@@ -110,8 +110,8 @@ func Read(ctx context.Context, repo *registry.Repository) (*Inventory, error) {
 	return inv, nil
 }
 
-// follow reads a manifest, the manifests that it lists, and those attached to it,
-// each once.
+// follow reads a manifest, the manifests that it lists, and the documents attached to it. It
+// reads each manifest once.
 func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d digest.Digest) error {
 	inv.mu.Lock()
 	if inv.read[d] {
@@ -124,7 +124,7 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 	if errors.Is(err, oci.ErrNotFound) {
 		inv.mu.Lock()
 		defer inv.mu.Unlock()
-		inv.lost[d] = true // a lost platform needs nothing; Read reports a lost tag
+		inv.lost[d] = true // a missing platform needs nothing; Read reports a tag whose manifest is missing
 		return nil
 	}
 	if err != nil {
@@ -172,52 +172,51 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 	return nil
 }
 
-// Rules decide which tags are kept. A tag is deleted if every given rule allows
-// that. The tag latest is always kept.
+// Rules decide which tags are kept. A tag is deleted only if every given rule allows it. The
+// tag latest is always kept.
 type Rules struct {
-	Keep      int           // keep tags that have fewer newer tags than this; negative: no such rule
-	KeepTags  []string      // keep tags that match one of these patterns of path.Match
-	OlderThan time.Duration // keep tags of images that are younger; 0: no such rule
+	Keep      int           // keep a tag if fewer than Keep tags are newer; negative: no such rule
+	KeepTags  []string      // keep tags that match one of these patterns (see path.Match)
+	OlderThan time.Duration // keep tags of images that are younger than this; 0: no such rule
 	Now       time.Time
 }
 
-// Fate is the decision about one tag.
+// Fate describes the decision about one tag.
 type Fate struct {
 	Tag    string        `json:"tag"`
 	Digest digest.Digest `json:"digest"`
 	Delete bool          `json:"delete"`
 	Reason string        `json:"reason"`
 
-	// Undated means that a rule keeps the tag because the age of its image is
-	// unknown.
+	// Undated is true if a rule keeps the tag because the age of its image is unknown.
 	Undated bool `json:"undated,omitempty"`
 }
 
-// Cleanup lists what [Cleanup.Run] does, in this order.
+// Cleanup lists what [Cleanup.Run] does. Run first deletes Untags, then Deletes in their order.
 type Cleanup struct {
 	Tags    []Fate   `json:"tags"`    // all tags, the newest first
 	Deletes []Delete `json:"deletes"` // manifests to delete
-	Untags  []string `json:"untags"`  // tags to delete whose manifests other tags keep
+	Untags  []string `json:"untags"`  // tags to delete; another kept tag names the same manifest, so the manifest stays
 }
 
-// Delete is a manifest to delete.
+// Delete describes a manifest to delete.
 type Delete struct {
 	Digest digest.Digest `json:"digest"`
-	What   string        `json:"what"`           // kind: an index, a platform or a document
-	Tags   []string      `json:"tags,omitempty"` // tags of the manifest, which are deleted with it
+	What   string        `json:"what"`           // what the manifest is: an index, a platform or a document
+	Tags   []string      `json:"tags,omitempty"` // tags of the manifest; the registry deletes them with it
 }
 
 var version = regexp.MustCompile(`^v?[0-9]`)
 
-// Choose decides about each tag. A tag is newer than another if the creation times
-// of both images tell this. Without two times, both tags must be versions.
+// Choose decides about each tag. It compares two tags by the creation times of their images.
+// If one of these times is missing, it compares the tags as versions, if both are versions.
 func (inv *Inventory) Choose(r Rules) *Cleanup {
 	p := &Cleanup{Tags: []Fate{}, Deletes: []Delete{}, Untags: []string{}}
 	for tag, d := range inv.Tags {
 		p.Tags = append(p.Tags, Fate{Tag: tag, Digest: d})
 	}
 	slices.SortFunc(p.Tags, func(a, b Fate) int {
-		// The newest first. Images without a time come last.
+		// The newest tag comes first. Tags of images without a time come last.
 		return cmp.Or(inv.Created[b.Digest].Compare(inv.Created[a.Digest]), registry.CompareTags(b.Tag, a.Tag), strings.Compare(b.Tag, a.Tag))
 	})
 	for i := range p.Tags {
@@ -229,7 +228,7 @@ func (inv *Inventory) Choose(r Rules) *Cleanup {
 	return p
 }
 
-// undated is the beginning of the reason for keeping a tag of unknown age.
+// undated begins the reason for keeping a tag of unknown age.
 const undated = "nothing says how new it is: "
 
 // newer reports whether a is known to be newer than b.
@@ -242,7 +241,7 @@ func (inv *Inventory) newer(a, b *Fate) bool {
 	return version.MatchString(a.Tag) && version.MatchString(b.Tag) && registry.CompareTags(a.Tag, b.Tag) > 0
 }
 
-// reserved returns the reason to keep a tag whatever its age, or "".
+// reserved returns the reason to keep a tag at any age, or "" if there is none.
 func (r *Rules) reserved(tag string) string {
 	for _, glob := range r.KeepTags {
 		if ok, _ := path.Match(glob, tag); ok {
@@ -255,7 +254,7 @@ func (r *Rules) reserved(tag string) string {
 	return ""
 }
 
-// fate decides about f, which is one of all.
+// fate decides about f, which is one of the tags in all.
 func (inv *Inventory) fate(f *Fate, all []Fate, r *Rules) (bool, string) {
 	if reason := r.reserved(f.Tag); reason != "" {
 		return false, reason
@@ -288,7 +287,7 @@ func (inv *Inventory) fate(f *Fate, all []Fate, r *Rules) (bool, string) {
 	return true, fmt.Sprintf("older than the newest %d", r.Keep)
 }
 
-// choose finds the manifests that only deleted tags lead to.
+// choose finds the manifests that can be reached only from deleted tags.
 func (p *Cleanup) choose(inv *Inventory) {
 	needed := inv.needed(p.Tags)
 	gone := map[digest.Digest]bool{}
@@ -342,7 +341,7 @@ func (p *Cleanup) choose(inv *Inventory) {
 	}
 }
 
-// needed returns the manifests that the kept tags lead to.
+// needed returns the manifests that can be reached from the kept tags.
 func (inv *Inventory) needed(tags []Fate) map[digest.Digest]bool {
 	needed := map[digest.Digest]bool{}
 	var need func(d digest.Digest)
@@ -363,8 +362,8 @@ func (inv *Inventory) needed(tags []Fate) map[digest.Digest]bool {
 			need(f.Digest)
 		}
 	}
-	// A fallback tag belongs to its subject, if that was read. If the subject was
-	// not read, nobody knows who needs it, so the tag stays.
+	// A fallback tag belongs to the manifest in its name. If that manifest was not read, it
+	// is unknown who needs it, so the fallback tag stays.
 	for tag, d := range inv.Documents {
 		if subject := registry.FallbackSubject(tag); needed[subject] || !inv.read[subject] {
 			need(d)
@@ -373,10 +372,9 @@ func (inv *Inventory) needed(tags []Fate) map[digest.Digest]bool {
 	return needed
 }
 
-// Run deletes, and calls done after each deletion. If a tag has moved since Read,
-// Run deletes nothing and returns an error. Some registries cannot delete a single
-// tag. Then Run finishes everything else, and returns an error that wraps
-// [registry.ErrUnsupported].
+// Run deletes, and calls done after each deletion. If a tag has moved since Read, Run deletes
+// nothing and returns an error. Some registries cannot delete a single tag. In this case, Run
+// finishes everything else and returns an error that wraps [registry.ErrUnsupported].
 func (p *Cleanup) Run(ctx context.Context, repo *registry.Repository, done func(what string)) error {
 	for _, f := range p.Tags {
 		if !f.Delete {
@@ -427,7 +425,7 @@ func untag(ctx context.Context, repo *registry.Repository, tag string, d digest.
 	case err != nil:
 		return err
 	case now.Digest != d:
-		return nil // pushed again meanwhile
+		return nil // somebody pushed the tag again in the meantime
 	}
 	return repo.DeleteManifest(ctx, tag)
 }

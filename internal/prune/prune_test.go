@@ -26,8 +26,9 @@ var now = time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
 
 func id(s string) digest.Digest { return digest.FromString(s) }
 
-// made returns an inventory with these tags, each "tag=image" or "tag=image@days
-// ago". An image "a" has the platforms a-amd64 and shared, and the document a-sig.
+// made returns an inventory with the given tags. Each tag has the form "tag=image" or
+// "tag=image@days ago". An image "a" has the platforms a-amd64 and shared, and the attached
+// document a-sig.
 func made(tags ...string) *Inventory {
 	inv := &Inventory{Tags: map[string]digest.Digest{}, Documents: map[string]digest.Digest{}, Children: map[digest.Digest][]Child{},
 		Attached: map[digest.Digest][]Attached{}, Created: map[digest.Digest]time.Time{}, read: map[digest.Digest]bool{}}
@@ -107,8 +108,8 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// TestUndated checks that a tag counts as undated only if it stays because its age
-// is unknown.
+// TestUndated checks that Undated is true only for a tag that stays because its age is
+// unknown.
 func TestUndated(t *testing.T) {
 	inv := made("sha-1=a", "sha-2=b@90", "sha-3=c@1", "latest=d", "keep=e", "1=f")
 	for _, tt := range []struct {
@@ -133,8 +134,8 @@ func TestUndated(t *testing.T) {
 	}
 }
 
-// TestUnknownSubject checks that a list of documents stays if its subject was not
-// read, because somebody may pull the subject by digest.
+// TestUnknownSubject checks that a list of attached documents stays if the manifest to which
+// they are attached was not read. Somebody may pull that manifest by digest.
 func TestUnknownSubject(t *testing.T) {
 	inv := made("1=a", "2=b")
 	tag := registry.FallbackTag(id("somebody's"))
@@ -161,9 +162,8 @@ func put(t *testing.T, repo *registry.Repository, v any, kind, tag string) ocisp
 	return d
 }
 
-// TestRun deletes in a registry with two images that share a platform. It also uses
-// a registry that refuses to delete. Afterwards all manifests of kept images can be
-// read.
+// TestRun deletes from a registry with two images that share a platform. Afterwards all
+// manifests of kept images can be read. The test also uses a registry that refuses to delete.
 func TestRun(t *testing.T) {
 	var refuse, fail bool
 	var lost string // the digest of a manifest that the registry does not find
@@ -217,8 +217,7 @@ func TestRun(t *testing.T) {
 		t.Error("a manifest that cannot be read is no reason to stop")
 	}
 	fail = false
-	// The manifest of a kept tag is lost. It may need the same manifests as another
-	// image.
+	// The manifest of a kept tag is missing. It may need the same manifests as another image.
 	lost = second.Digest.String()
 	if _, err := Read(t.Context(), open()); err == nil || !strings.Contains(err.Error(), ":2: the registry has the tag, but not its manifest") {
 		t.Errorf("a tag whose manifest is lost: %v", err)
@@ -255,8 +254,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestPlaceholderTime checks that the SOURCE_DATE_EPOCH of Nix's development shells
-// does not count as a time.
+// TestPlaceholderTime checks that prune ignores the SOURCE_DATE_EPOCH of Nix's development
+// shells as a creation time.
 func TestPlaceholderTime(t *testing.T) {
 	s := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
 	defer s.Close()

@@ -1,5 +1,5 @@
-// Package task starts goroutines and catches their panics. Otherwise Go would end the
-// program with exit code 2, which nixoci uses for wrong usage.
+// Package task starts goroutines and catches their panics. Without this package, a panic
+// would end the program with exit code 2, which nixoci uses for wrong usage.
 package task
 
 import (
@@ -10,11 +10,11 @@ import (
 )
 
 // OnPanic is called after a panic in any goroutine that this package guards, and must not
-// return. If it is nil, as in tests, panics are not caught. main sets it before anything
-// else runs.
+// return. If OnPanic is nil, as in tests, panics are not caught. The function main sets
+// OnPanic before anything else runs.
 var OnPanic func(value any, stack []byte)
 
-// Guard catches a panic. A goroutine must defer it first.
+// Guard catches a panic. A goroutine must defer Guard before anything else.
 func Guard() {
 	if OnPanic == nil {
 		return
@@ -24,7 +24,7 @@ func Guard() {
 	}
 }
 
-// Go runs f in a goroutine under a Guard.
+// Go runs f in a new goroutine, protected by Guard.
 func Go(f func()) {
 	go func() {
 		defer Guard()
@@ -32,7 +32,8 @@ func Go(f func()) {
 	}()
 }
 
-// Guarded returns f under a Guard, for functions that start goroutines themselves.
+// Guarded returns a function that runs f, protected by Guard. Use it for functions of other
+// packages that start goroutines.
 func Guarded(f func()) func() {
 	return func() {
 		defer Guard()
@@ -40,7 +41,7 @@ func Guarded(f func()) func() {
 	}
 }
 
-// Group is an errgroup.Group whose functions run under a Guard.
+// Group is an errgroup.Group that runs its functions protected by Guard.
 type Group struct{ *errgroup.Group }
 
 // WithContext is like errgroup.WithContext.
@@ -49,7 +50,7 @@ func WithContext(ctx context.Context) (*Group, context.Context) {
 	return &Group{g}, ctx
 }
 
-// Go runs f like errgroup.Group does.
+// Go runs f as errgroup.Group does.
 func (g *Group) Go(f func() error) {
 	g.Group.Go(func() error {
 		defer Guard()

@@ -1,11 +1,11 @@
-// Package terminal prints all text for the user. Text from outside cannot move the
-// cursor, change the title, or look like a line of the program.
+// Package terminal prints all text for the user. Text from outside cannot move the cursor,
+// change the title, or imitate a line of the program.
 //
-// A [Printer] has no Write. Commands print with [Printer.Printf]. Its format is the
-// program's own text, but its arguments may come from anybody. Printf makes these
-// characters visible: control characters, newlines, marks that change the direction of
-// text, and everything else that Unicode does not call printable. Only [Own] text is
-// printed unchanged. JSON, archives and documents have rules of their own: use
+// A [Printer] has no method Write. Commands print with [Printer.Printf]. The format is text
+// of the program itself, but the arguments may come from anywhere. Printf makes these
+// characters visible: control characters, newlines, marks that change the direction of text,
+// and everything else that is not printable according to Unicode. Only arguments of type
+// [Own] are printed unchanged. JSON, archives and documents have their own rules: use
 // [Printer.Raw] and [Printer.JSON] for these.
 package terminal
 
@@ -57,8 +57,8 @@ func (p *Printer) write(s string) {
 	}
 }
 
-// Printf formats like fmt.Printf, and makes the formatted arguments harmless. After an
-// error of the writer it does nothing.
+// Printf formats like fmt.Printf, and makes the formatted arguments harmless. After an error
+// of the writer, Printf does nothing.
 func (p *Printer) Printf(format string, args ...any) { p.write(Sprintf(format, args...)) }
 
 // Table prints rows with aligned columns. Each line begins with indent. Cells are treated
@@ -77,8 +77,8 @@ func (p *Printer) Table(indent Own, rows [][]string) {
 	p.write(b.String())
 }
 
-// JSON prints v as indented JSON. It escapes characters that are not printable as JSON
-// does, so the value does not change.
+// JSON prints v as indented JSON. It writes characters that are not printable as JSON
+// escapes, so the value does not change.
 func (p *Printer) JSON(v any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -101,7 +101,7 @@ func Sprintf(format string, args ...any) string {
 		case error:
 			safe[i] = formatted{errorText(a), true}
 		case bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64:
-			safe[i] = a // these may be a width, so leave the type as it is
+			safe[i] = a // such an argument may be a width, so its type must not change
 		default:
 			safe[i] = formatted{a, false}
 		}
@@ -109,10 +109,10 @@ func Sprintf(format string, args ...any) string {
 	return fmt.Sprintf(format, safe...)
 }
 
-// formatted is an argument that Format makes harmless after formatting it.
+// formatted wraps an argument. Format formats the value and makes the text harmless.
 type formatted struct {
 	value any
-	done  bool // it is already harmless
+	done  bool // the text is already harmless
 }
 
 func (f formatted) Format(s fmt.State, verb rune) {
@@ -123,7 +123,7 @@ func (f formatted) Format(s fmt.State, verb rune) {
 	io.WriteString(s, text)
 }
 
-// errorText returns err's text. Only the newlines between joined errors stay newlines.
+// errorText returns the text of err. Only the newlines between joined errors stay newlines.
 func errorText(err error) string {
 	text := err.Error()
 	if all, ok := err.(interface{ Unwrap() []error }); ok {
@@ -190,8 +190,8 @@ func plain(s string) bool {
 // space. Characters that join or direct text are not printable.
 func printable(r rune) bool { return unicode.IsPrint(r) }
 
-// visibleJSON escapes unprintable characters in JSON text. Except for newlines, they can
-// only be in strings.
+// visibleJSON escapes unprintable characters in JSON text. Apart from newlines, such
+// characters can only be in strings.
 func visibleJSON(s string) string {
 	if plain(strings.ReplaceAll(s, "\n", "")) {
 		return s

@@ -49,7 +49,7 @@ func TestPrintf(t *testing.T) {
 	}
 }
 
-// Only joined errors may be on separate lines.
+// TestErrors checks that only joined errors are printed on separate lines.
 func TestErrors(t *testing.T) {
 	a, b := errors.New("a\nb"), fmt.Errorf("c: %w", errors.New("d\x1b"))
 	for want, err := range map[string]error{

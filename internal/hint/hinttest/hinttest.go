@@ -9,8 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Error fails t unless err contains text and has one line. If the argument is is not nil,
-// err must also wrap it.
+// Error fails t unless err contains text and has one line. If the argument named is is not
+// nil, err must also wrap that error.
 func Error(t testing.TB, err error, is error, text string) {
 	t.Helper()
 	if err == nil || is != nil && !errors.Is(err, is) || !strings.Contains(err.Error(), text) {

@@ -1,4 +1,4 @@
-// Package limittest tests what reads input that has a limit.
+// Package limittest helps to test functions that read input with a limit.
 package limittest
 
 import (
@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Around calls read with a little less than a limit, with the limit itself, and
-// with one more. Only the last must fail, with an error that has text.
+// Around calls read(n) with n one below the limit, at the limit and one above it. Only the
+// last call must fail, with an error that contains text.
 func Around(t testing.TB, limit int, text string, read func(n int) error) {
 	t.Helper()
 	for _, n := range []int{limit - 1, limit, limit + 1} {
