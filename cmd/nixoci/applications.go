@@ -17,14 +17,14 @@ import (
 	"github.com/nixoci/nixoci/internal/push"
 )
 
-// applicationFlags are the flags for images of applications. An image of a NixOS
-// system cannot have them.
+// applicationFlags holds the flags for images of applications. They are not allowed for an
+// image of a NixOS system.
 type applicationFlags struct {
 	links                         []string
 	shell, certificates, database bool
 	users                         []string
-	files                         []application.File // from --spec
-	noEntrypoint                  bool               // --entrypoint ""
+	files                         []application.File // files that --spec lists
+	noEntrypoint                  bool               // true after --entrypoint ""
 }
 
 func (f *applicationFlags) add(fl *pflag.FlagSet) {
@@ -48,8 +48,8 @@ func (f *applicationFlags) given() (names []string) {
 	return names
 }
 
-// choices converts the flags to application.Choices. The roots are not yet set: the
-// caller adds them.
+// choices converts the flags to application.Choices. It leaves the field Roots empty; the
+// caller sets it.
 func (f *applicationFlags) choices() (application.Choices, error) {
 	c := application.Choices{Links: f.links, Shell: f.shell, Certificates: f.certificates, Database: f.database, NoEntrypoint: f.noEntrypoint, Files: f.files}
 	for _, s := range f.users {
@@ -67,8 +67,8 @@ func (f *applicationFlags) choices() (application.Choices, error) {
 	return c, nil
 }
 
-// subject is what one image contains, for one platform: the closure of a NixOS
-// system, or the closure of one or more applications.
+// subject describes the content of one image for one platform: the closure of a NixOS system,
+// or the closure of one or more applications.
 type subject struct {
 	input
 	roots    []closure.StorePath // the applications, in the order of the arguments; nil for a NixOS system
@@ -78,20 +78,19 @@ type subject struct {
 
 func (s *subject) isApplication() bool { return s.roots != nil }
 
-// subjects separates applications from NixOS systems, and joins all applications
-// for one platform into one subject. If nothing tells the platform of an
-// application (its files are only data, for example), that application goes into
-// the image of every platform.
+// subjects separates applications from NixOS systems, and joins all applications for one
+// platform into one subject. The platform of an application can be unknown, for example if
+// its files are only data. Such an application goes into the image of every platform.
 func (a *app) subjects(ctx context.Context, inputs []input, job *push.Job) ([]subject, error) {
 	var all []subject
-	var parts, everywhere []subject // applications with a known platform, and those without
+	var parts, everywhere []subject // parts: applications with a known platform; everywhere: applications without a platform
 	for _, in := range inputs {
-		if in.toplevel == "" { // a graph with several roots: only the plan command accepts it
+		if in.toplevel == "" { // a graph with several roots; only the command plan accepts it
 			all = append(all, subject{input: in})
 			continue
 		}
 		s := subject{input: in, reader: application.NewReader(ctx, in.source, in.closure)}
-		if len(parts)+len(everywhere) > 0 { // reuse the files that an earlier reader has read
+		if len(parts)+len(everywhere) > 0 { // reuse the files that an earlier reader has already read
 			s.reader = slices.Concat(parts, everywhere)[0].reader.Of(in.source, in.closure)
 		}
 		is, err := job.IsApplication(ctx, s.reader, in.closure.Info(in.toplevel))
@@ -145,8 +144,8 @@ func inOrder(inputs []input, lists ...[]subject) (all []subject) {
 	return all
 }
 
-// applicationPlatforms returns each platform of the applications once. If no
-// application has a platform of its own, it returns the platforms of --platform.
+// applicationPlatforms returns each platform of the applications once. If the platforms of
+// all applications are unknown, it returns the platforms of --platform.
 func (a *app) applicationPlatforms(parts, everywhere []subject) (all []ocispec.Platform, err error) {
 	for _, s := range parts {
 		if !slices.ContainsFunc(all, func(p ocispec.Platform) bool { return manifest.SamePlatform(p, *s.platform) }) {
@@ -162,7 +161,7 @@ func (a *app) applicationPlatforms(parts, everywhere []subject) (all []ocispec.P
 	return nil, fmt.Errorf("closure %s: %w", everywhere[0].arg, application.ErrNoPlatform(everywhere[0].roots))
 }
 
-// join makes one subject of several applications for one platform.
+// join makes one subject of several applications for the same platform.
 func join(same []subject, p ocispec.Platform) (subject, error) {
 	s := same[0]
 	s.platform = &p
@@ -188,8 +187,8 @@ func join(same []subject, p ocispec.Platform) (subject, error) {
 	return s, nil
 }
 
-// platformOf returns the platform of a root. It comes from the argument, the
-// derivation or the files. It is nil if none of them tells the platform.
+// platformOf returns the platform of a root. It finds the platform in the argument, the
+// derivation or the files. The result is nil if none of these contains a platform.
 func (s *subject) platformOf(job *push.Job) (*ocispec.Platform, error) {
 	if s.system != "" {
 		p, err := manifest.ParsePlatform(s.system)
@@ -198,8 +197,8 @@ func (s *subject) platformOf(job *push.Job) (*ocispec.Platform, error) {
 	return job.RootPlatform(s.reader, s.closure, s.toplevel)
 }
 
-// makeApplication returns the application of s as the system from which an image is
-// made.
+// makeApplication makes the application of s. Its result is the system from which push makes
+// an image.
 func (s *subject) makeApplication(ctx context.Context, choices application.Choices, job *push.Job) (*manifest.System, error) {
 	choices.Roots, choices.Program = s.roots, s.program
 	app, err := job.Application(ctx, s.reader, s.closure, choices, s.platform)
@@ -209,7 +208,7 @@ func (s *subject) makeApplication(ctx context.Context, choices application.Choic
 	return manifest.NewApplication(s.source, s.closure, app), nil
 }
 
-// checkApplicationFlags refuses flags that have no meaning for the given closures.
+// checkApplicationFlags returns an error for flags that do not apply to the given closures.
 func checkApplicationFlags(subjects []subject, f *imageFlags) error {
 	var system, application *subject
 	for i := range subjects {

@@ -21,13 +21,13 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// testBase is a base image as other tools write it, with all its blobs.
+// testBase is a base image as other tools make it, with all its blobs.
 type testBase struct {
 	blobs     map[digest.Digest][]byte
 	manifests []ocispec.Descriptor // manifests to push; the last one is the image
 	docker    bool
 	broken    string
-	file      string // an additional file in each layer, "" for none
+	file      string // name of an additional file in each layer; "" if there is none
 }
 
 func (b *testBase) add(mediaType string, data []byte) ocispec.Descriptor {
@@ -51,8 +51,7 @@ func (b *testBase) types() (index, manifest, config, layer string) {
 	return ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig, ocispec.MediaTypeImageLayerGzip
 }
 
-// layer makes a gzipped tar with one file. nixoci itself never writes a layer like
-// this.
+// layer makes a gzipped tar with one file. nixoci itself never writes such a layer.
 func (b *testBase) layer(name, content string) (ocispec.Descriptor, digest.Digest) {
 	var t, z bytes.Buffer
 	w := tar.NewWriter(&t)
@@ -100,15 +99,15 @@ func (b *testBase) layer(name, content string) (ocispec.Descriptor, digest.Diges
 	return d, digest.FromBytes(t.Bytes())
 }
 
-// fileHeader is a file of a layer.
+// fileHeader describes a file of a layer.
 type fileHeader struct {
 	tar.Header
 	content string
 }
 
-// users returns the files that list users in the layer with the file called name. The
-// second layer removes both files of the first and writes one of them, the third writes the
-// other.
+// users returns the files that list users, for the layer with the file called name. The
+// second layer removes both files of the first layer and writes one of them again. The third
+// layer writes the other.
 func (b *testBase) users(name string) []fileHeader {
 	file := func(name, content string) fileHeader {
 		return fileHeader{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))}, content}
@@ -126,7 +125,7 @@ func (b *testBase) users(name string) []fileHeader {
 	return nil
 }
 
-// cmdLastLayer writes a file of the uppermost layer of an image, which is not compressed:
+// cmdLastLayer copies a file from the topmost layer of an image, which must be uncompressed:
 // lastlayer oci:DIR NAME FILE.
 func cmdLastLayer(ts *testscript.TestScript, neg bool, args []string) {
 	dir := ts.MkAbs(strings.TrimPrefix(args[0], "oci:"))
@@ -198,9 +197,9 @@ func (b *testBase) image(platform string, layers int, version string) {
 	b.manifests = append(b.manifests, d)
 }
 
-// cmdBaseImage makes a base image as other tools write it: baseimage REF|oci:DIR
-// [WORD...]. A word is a number of layers, a platform, "docker", a store path that
-// the layers contain, a kind of damage, or vN for different content.
+// cmdBaseImage makes a base image as other tools make it: baseimage REF|oci:DIR [WORD...]. A
+// word is a number of layers, a platform, "docker", a store path that the layers contain, a
+// kind of damage, or vN for different content.
 func cmdBaseImage(ts *testscript.TestScript, neg bool, args []string) {
 	b := &testBase{blobs: map[digest.Digest][]byte{}}
 	layers, version := 2, ""

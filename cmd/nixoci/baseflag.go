@@ -18,8 +18,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// baseFlag names the base image, on which nixoci puts applications: one for all
-// platforms, or PLATFORM=IMAGE for each.
+// baseFlag holds the values of --from-image. They name the base images on which nixoci puts
+// applications: IMAGE is for all platforms, PLATFORM=IMAGE is for one platform.
 type baseFlag struct{ images []string }
 
 func (f *baseFlag) add(fl *pflag.FlagSet) {
@@ -30,13 +30,13 @@ func (f *baseFlag) addAs(fl *pflag.FlagSet, usage string) {
 	fl.StringArrayVar(&f.images, "from-image", nil, usage)
 }
 
-// platformImage is a base image and its platform, nil for all.
+// platformImage describes a base image and its platform. A nil platform means all platforms.
 type platformImage struct {
 	platform *ocispec.Platform
 	image    string
 }
 
-// parse reads IMAGE or PLATFORM=IMAGE.
+// parse parses each value, which has the form IMAGE or PLATFORM=IMAGE.
 func (f *baseFlag) parse() (all []platformImage, err error) {
 	for _, s := range f.images {
 		one := platformImage{image: s}
@@ -57,7 +57,7 @@ func (f *baseFlag) parse() (all []platformImage, err error) {
 	return all, nil
 }
 
-// baseSources are the readers of base images.
+// baseSources holds the open readers of base images.
 type baseSources []*oci.OpenedImage
 
 func (b baseSources) Close() {
@@ -66,7 +66,7 @@ func (b baseSources) Close() {
 	}
 }
 
-// mountInto lets repo mount the layers of the base images that are in its registry.
+// mountInto lets repo mount the layers of those base images that are in the same registry.
 func (b baseSources) mountInto(repo *registry.Repository) {
 	for _, src := range b {
 		if from, ok := src.Reader.(*registry.Repository); ok {
@@ -75,7 +75,8 @@ func (b baseSources) mountInto(repo *registry.Repository) {
 	}
 }
 
-// openBase opens the base image; nil without one. Its readers are to be closed.
+// openBase opens the base image. Without --from-image the result is nil. The caller must
+// close the returned sources.
 func (a *app) openBase(f *baseFlag, r *registryFlags) (*push.BaseImage, baseSources, error) {
 	all, err := f.parse()
 	if err != nil {
@@ -107,12 +108,12 @@ func (a *app) openBase(f *baseFlag, r *registryFlags) (*push.BaseImage, baseSour
 	return push.NewBaseImages(of), sources, nil
 }
 
-// baseNone is the value of verify --from-image with which verify reads no base
-// image.
+// baseNone is the value of verify --from-image for which verify reads no base image.
 const baseNone = "none"
 
-// openBaseOf returns a function that opens the base image of a verified image. It
-// uses --from-image if set, else the name of the base that the image records.
+// openBaseOf returns a function that opens the base image of a verified image. This function
+// uses the value of --from-image. Without the flag, it uses the name of the base image that
+// the verified image records.
 func (a *app) openBaseOf(f *baseFlag, r *registryFlags) (func(string, ocispec.Platform) (*oci.OpenedImage, error), error) {
 	all, err := f.parse()
 	return func(name string, p ocispec.Platform) (*oci.OpenedImage, error) {
@@ -131,9 +132,9 @@ func (a *app) openBaseOf(f *baseFlag, r *registryFlags) (func(string, ocispec.Pl
 	}, err
 }
 
-// baseName returns the name of a base image as the image records it: complete, with
-// the tag, and without the digest if both are given. A layout or archive has no
-// name, because its path is only valid on this machine.
+// baseName returns the complete name of a base image, as nixoci records it in the new image.
+// If image has both a tag and a digest, the name contains only the tag. A layout or archive
+// has no name, because its path is only valid on this machine.
 func baseName(image string) string {
 	if layout.IsImage(image) {
 		return ""
@@ -152,13 +153,13 @@ func baseName(image string) string {
 	}
 	name := ref.String()
 	if rest, ok := strings.CutPrefix(name, "index.docker.io/"); ok {
-		name = "docker.io/" + rest // the common form; only the library writes index.docker.io
+		name = "docker.io/" + rest // users write docker.io; only the library writes index.docker.io
 	}
 	return name
 }
 
-// aboveBase returns p with fewer layers, because --max-layers counts the layers of
-// the base image too.
+// aboveBase returns a planner that plans fewer layers than p, because --max-layers also
+// limits the layers of the base image.
 func aboveBase(p *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 	if b == nil {
 		return p, nil
@@ -175,7 +176,7 @@ func aboveBase(p *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 	return &above, nil
 }
 
-// checkBase refuses --from-image for a NixOS system.
+// checkBase returns an error for --from-image with a NixOS system.
 func checkBase(subjects []subject, f *baseFlag) error {
 	for i := range subjects {
 		if len(f.images) > 0 && subjects[i].toplevel != "" && !subjects[i].isApplication() {

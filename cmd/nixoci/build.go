@@ -75,7 +75,7 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 	in.base.add(fl)
 	in.spec.add(fl)
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
-	reg.add(cmd) // for --plan and --plan-from, which may name an image in a registry
+	reg.add(cmd) // --plan and --plan-from may name an image in a registry
 	return cmd
 }
 
@@ -131,9 +131,8 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	return a.printResult(output, result, nil)
 }
 
-// layoutPlans returns the plans of an image in the layout dir: the image of the
-// first tag that exists there. If no tags are given, dir must hold exactly one
-// image.
+// layoutPlans returns the plans of an image in the layout dir. It takes the image of the
+// first tag in tags that exists in dir. If tags is empty, dir must hold exactly one image.
 func (a *app) layoutPlans(ctx context.Context, dir string, tags []string) ([]plan.Known, string, error) {
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil

@@ -17,46 +17,46 @@ import (
 	"github.com/nixoci/nixoci/internal/push"
 )
 
-// closureFlags decide what goes into an image and how it is divided into layers.
+// closureFlags holds the flags that decide what goes into an image and how the content is
+// divided into layers.
 type closureFlags struct {
 	keys         []string
 	noSignatures bool
 	nixpkgs      string
 	spec         specFlag
 	base         baseFlag
-	programs     map[closure.StorePath]string // main program of each closure, from --spec
+	programs     map[closure.StorePath]string // main program of each closure, as --spec lists it
 	planFlags
 }
 
-// add adds all closure flags. r has the command's registry flags: nixoci needs them
-// to read the images of --plan and --plan-from.
+// add adds all closure flags. r holds the registry flags of the command: nixoci needs them to
+// read the images that --plan and --plan-from name.
 func (c *closureFlags) add(f *pflag.FlagSet, r *registryFlags) {
 	c.addTrust(f)
 	c.addPlan(f)
 	c.planFlags.registry = r
 }
 
-// addTrust adds only the flags for reading closures. Commands that make no image
-// use it.
+// addTrust adds only the flags for reading closures. Commands that make no image use it.
 func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "another public key of binary caches to trust, in addition to those of nix.conf (cache.nixos.org-1 by default); can be repeated")
 	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "accept unsigned paths from binary caches")
 	f.StringVar(&c.nixpkgs, "nixpkgs", "", "build with this nixpkgs (directory or flake reference) instead of the locked one")
 }
 
-// input is one CLOSURE argument with its graph.
+// input describes one CLOSURE argument with its graph.
 type input struct {
 	arg      string
-	system   string // as written in the argument, SYSTEM=CLOSURE
+	system   string // SYSTEM in an argument of the form SYSTEM=CLOSURE; otherwise ""
 	toplevel closure.StorePath
 	closure  *closure.Closure
 	source   closure.Source
-	program  string // meta.mainProgram of what Nix built, "" if it has none
+	program  string // meta.mainProgram of the package that Nix built; "" if there is none
 }
 
-// images resolves the CLOSURE arguments, reads their graphs, and plans the layers.
-// It opens no file in the store if the cache of this machine or a trusted registry
-// already knows the system.
+// images resolves the CLOSURE arguments, reads their graphs, and plans the layers. If this
+// machine's cache or a trusted registry has a record of the system, images opens no file in
+// the store.
 func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job, img *imageFlags) ([]push.PlannedSystem, error) {
 	init, err := img.init.choice()
 	if err != nil {
@@ -118,8 +118,8 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	return a.plans(ctx, systems, f)
 }
 
-// onBase puts an application on the base image of the job. Without a base image it
-// returns sys unchanged.
+// onBase puts an application on the base image of the job. If the job has no base image,
+// onBase returns sys unchanged.
 func onBase(ctx context.Context, sys *manifest.System, job *push.Job) (*manifest.System, error) {
 	if job.Base == nil {
 		return sys, nil
@@ -152,9 +152,9 @@ func (a *app) plans(ctx context.Context, systems []*manifest.System, f *closureF
 	return images, nil
 }
 
-// configuration returns the paths that change with every update of sys. For an
-// application, this is the application itself. For a NixOS system it returns nil,
-// because the planner finds them by their names.
+// configuration returns the paths that change with every update of sys. For an application,
+// this is the application itself. For a NixOS system, configuration returns nil, because the
+// planner finds these paths by their names.
 func configuration(sys *manifest.System) []closure.StorePath {
 	if sys.App == nil {
 		return nil
@@ -200,8 +200,8 @@ func platformNames(systems []*manifest.System) string {
 	return strings.Join(names, ", ")
 }
 
-// inputs resolves the CLOSURE arguments and reads their graphs. If an argument
-// names something that must be built first, Nix builds it.
+// inputs resolves the CLOSURE arguments and reads their graphs. If an argument names a target
+// that does not exist yet, Nix builds it first.
 func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
 	if len(args) == 0 {
 		var err error
@@ -213,7 +213,7 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 		}
 	}
 	var inputs []input
-	var src closure.Source // opened only when an argument needs it, because Nix creates its store at the first build
+	var src closure.Source // opened only when an argument needs the source, because Nix creates its store at the first build
 	root := closure.LocalRoot(a.from)
 	for _, arg := range args {
 		if err := checkClosureFile(arg); err != nil {
@@ -231,8 +231,8 @@ func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]inp
 			inputs = append(inputs, built...)
 			continue
 		}
-		// A graph file brings its own source. --from is still opened, so that a
-		// wrong value gives an error.
+		// A graph file contains its own source. inputs still opens --from, so that a wrong
+		// value causes an error.
 		if src == nil && (target.Graph == "" || len(a.from) > 0) {
 			if src, err = a.source(f); err != nil {
 				return nil, err
@@ -270,8 +270,8 @@ func (a *app) input(ctx context.Context, arg string, target nixbuild.Argument, s
 	return in, nil
 }
 
-// resultLinks returns ./result and ./result-* (the links that nix build makes) if
-// they point to NixOS systems.
+// resultLinks returns the links ./result and ./result-*, which nix build makes, if they point
+// to NixOS systems.
 func resultLinks() ([]string, error) {
 	more, err := filepath.Glob("result-*")
 	if err != nil {
@@ -290,9 +290,9 @@ func resultLinks() ([]string, error) {
 	return found, nil
 }
 
-// askForClosure returns an error if no CLOSURE is given and ./result is no NixOS
-// system. Commands that only read call it, because they would have to build the
-// base system first.
+// askForClosure returns an error if no CLOSURE is given and ./result is not a NixOS system.
+// Commands that only read call it. Without it, they would have to build the base system
+// first.
 func (a *app) askForClosure(args []string, command string) error {
 	if len(args) > 0 {
 		return nil

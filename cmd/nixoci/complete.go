@@ -12,12 +12,12 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// completion returns the possible continuations of a word that begins with prefix.
-// If something fails, it returns nothing, because the shell cannot show an error.
+// completion returns the possible completions of a word that begins with prefix. If there is
+// an error, it returns nothing, because the shell cannot show an error.
 type completion func(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective)
 
-// Limits of one completion. They are small because the user waits for it after
-// pressing Tab.
+// One completion is limited to this time and number of tags. The limits are small because the
+// user waits after pressing Tab.
 const (
 	completionTime = 4 * time.Second
 	completionTags = 200
@@ -41,14 +41,15 @@ func completeWords(words ...string) completion {
 	}
 }
 
-// completeWordsOrFiles completes words. If no word fits, the shell completes files.
+// completeWordsOrFiles completes words. If none of the words fits, the shell completes file
+// names.
 func completeWordsOrFiles(words ...string) completion {
 	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 		return beginning(prefix, words), cobra.ShellCompDirectiveDefault
 	}
 }
 
-// completeList completes the last word of a list that is separated by commas.
+// completeList completes the last word of a comma-separated list.
 func completeList(words ...string) completion {
 	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 		before := prefix[:strings.LastIndex(prefix, ",")+1]
@@ -138,8 +139,7 @@ func completeDestination(_ *app, _ *cobra.Command, prefix string) ([]string, cob
 	return beginning(prefix, []string{"oci:", "oci-archive:", "docker-archive:", "docker-daemon:", "containers-storage:", "-"}), directive
 }
 
-// filesAfter returns the files whose names begin with file, each with prefix before
-// it.
+// filesAfter returns the files whose names begin with file, and puts prefix before each name.
 func filesAfter(prefix, file string) (found []string) {
 	names, err := filepath.Glob(file + "*")
 	if err != nil {
@@ -151,8 +151,8 @@ func filesAfter(prefix, file string) (found []string) {
 	return found
 }
 
-// completeClosure completes the attribute of a flake. For other arguments the shell
-// completes files.
+// completeClosure completes the attribute of a flake. For other arguments, the shell
+// completes file names.
 func completeClosure(_ *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	flake, attribute, ok := strings.Cut(prefix, "#")
 	if !ok {
@@ -174,7 +174,8 @@ func completeClosure(_ *app, cmd *cobra.Command, prefix string) ([]string, cobra
 	return beginning(prefix, names), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeRefOrFile completes references that contain a colon, and otherwise files.
+// completeRefOrFile completes references for a prefix with a colon. For other prefixes, the
+// shell completes file names.
 func completeRefOrFile(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	if strings.Contains(prefix, "#") {
 		return completeClosure(a, cmd, prefix)
@@ -185,8 +186,7 @@ func completeRefOrFile(a *app, cmd *cobra.Command, prefix string) ([]string, cob
 	return nil, cobra.ShellCompDirectiveDefault
 }
 
-// argumentCompletion maps the name of an argument, as in the usage line, to its
-// completion.
+// argumentCompletion maps the name of an argument in the usage line to its completion.
 var argumentCompletion = map[string]completion{
 	"REF":         completeImage,
 	"IMAGE":       completeRef,

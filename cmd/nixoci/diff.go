@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// diffFormats are the values of diff --format, the default first.
+// diffFormats lists the values of diff --format. The first is the default.
 var diffFormats = []string{"text", "markdown", "json"}
 
 func (a *app) diffCommand() *cobra.Command {
@@ -69,8 +69,8 @@ layers that a push would make, with their sizes before compression.`,
 // sides reads both sides of the comparison.
 func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, sideB report.Side, err error) {
 	fail := func(err error) (report.Side, report.Side, error) { return report.Side{}, report.Side{}, err }
-	// If one side is an image, its compression is used to estimate the layers of a
-	// closure on the other side.
+	// If one side is an image and the other side is a closure, the layers of the closure are
+	// estimated with the compression of the image.
 	comp := layers.DefaultCompression()
 	sides := make([]report.Side, 2)
 	args := []string{argA, argB}
@@ -110,8 +110,8 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 	return sides[0], sides[1], nil
 }
 
-// onlyPlatform removes from image all platforms except the one of the closure of. A
-// closure has only one platform, so the others would appear as differences.
+// onlyPlatform removes from image all platforms except the platform of the closure named of.
+// A closure has only one platform, so the other platforms would appear as differences.
 func (a *app) onlyPlatform(image *report.Side, of report.Side) {
 	for _, p := range image.Platforms {
 		if !p.Planned && p.Platform == of.Platforms[0].Platform {

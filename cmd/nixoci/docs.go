@@ -77,8 +77,8 @@ func writeManPages(dir string, c *cobra.Command) error {
 	if err := doc.GenMan(c, header, &page); err != nil {
 		return fmt.Errorf("write the man page of %s: %w", c.CommandPath(), err)
 	}
-	// The page must not depend on the clock, so the zero time is passed and then
-	// removed.
+	// The page must not depend on the current date. So the zero time is passed to the
+	// library, and then removed from the page.
 	text := bytes.Replace(page.Bytes(), []byte(`"Jan 0001"`), []byte(`""`), 1)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write man pages: %w", err)
@@ -103,7 +103,7 @@ func writeReference(w io.Writer, root *cobra.Command) error {
 	flagTables(&b, root.PersistentFlags(), root)
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" || c.Name() == "help" {
-			continue // made by cobra
+			continue // cobra itself makes this command
 		}
 		referenceOf(&b, c)
 	}

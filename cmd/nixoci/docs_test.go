@@ -10,7 +10,7 @@ import (
 	"github.com/nixoci/nixoci/internal/golden"
 )
 
-// TestReference checks that docs/reference.md is what the commands print.
+// TestReference checks that docs/reference.md matches the commands and their flags.
 func TestReference(t *testing.T) {
 	const file = "../../docs/reference.md"
 	var got bytes.Buffer
@@ -20,8 +20,8 @@ func TestReference(t *testing.T) {
 	golden.CheckFile(t, file, got.Bytes())
 }
 
-// TestManPages checks that each command has a man page. No page may contain a date,
-// so that packages are reproducible.
+// TestManPages checks that each command has a man page. No page may contain a date, because
+// packages must be reproducible.
 func TestManPages(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "man1")
 	if code := run(t.Context(), []string{"docs", "man", dir}, nil, os.Stdout, os.Stderr); code != exitOK {

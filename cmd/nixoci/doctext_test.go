@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// pages returns the Markdown files of the repository. The keys are paths relative
-// to its root.
+// pages returns the Markdown files of the repository. The keys are paths relative to the root
+// of the repository.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	const root = "../.."

@@ -11,9 +11,10 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// emptyMeans are the flags for which an empty value means something. For all others
-// that take a value it is an error: in a script it comes from a variable that is not
-// set, and without the error, --policy "$POLICY" would require nothing.
+// emptyMeans lists the flags for which an empty value has a meaning, with that meaning. For
+// every other flag that takes a value, an empty value is an error. In a script, an empty
+// value usually comes from a variable that is not set. Without the error, --policy "$POLICY"
+// would then require nothing.
 var emptyMeans = map[string]string{
 	"cmd":         "an empty word",
 	"created":     "$SOURCE_DATE_EPOCH, as without the flag",
@@ -26,8 +27,8 @@ var emptyMeans = map[string]string{
 	"workdir":     "the default, instead of that of a specification",
 }
 
-// checkEmpty refuses flags of cmd that were given with an empty value, or of whose
-// values one is empty.
+// checkEmpty returns an error if a flag of cmd was given with an empty value, or with a list
+// that contains an empty value.
 func checkEmpty(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if _, means := emptyMeans[f.Name]; err == nil && !means && hasEmpty(f.Value) {
@@ -38,7 +39,8 @@ func checkEmpty(cmd *cobra.Command) (err error) {
 	return err
 }
 
-// hasEmpty reports whether v is an empty text, or a list that has one or nothing.
+// hasEmpty reports whether v is an empty text, an empty list, or a list with an empty
+// element.
 func hasEmpty(v pflag.Value) bool {
 	list, ok := v.(pflag.SliceValue)
 	if !ok {
@@ -53,7 +55,8 @@ func hasEmpty(v pflag.Value) bool {
 	return len(values) == 0
 }
 
-// emptyValue is the error for an empty value. kind is its name in the help.
+// emptyValue returns the error for an empty value. kind is the name that the help uses for
+// the value.
 func emptyValue(kind string) error {
 	if strings.HasPrefix(kind, "FILE") {
 		return errors.New("the file name is empty")
@@ -61,8 +64,8 @@ func emptyValue(kind string) error {
 	return errors.New("the value is empty")
 }
 
-// onceValue is a text that can be given once. If it were given twice, the first one
-// would be ignored.
+// onceValue is the value of a text flag that may be given only once. A second value would
+// silently replace the first.
 type onceValue struct {
 	text  *string
 	given bool
@@ -83,5 +86,5 @@ func (v *onceValue) Set(s string) error {
 	return nil
 }
 
-// Type implements [pflag.Value]. The help shows the name in flagTable instead.
+// Type implements [pflag.Value]. The help does not show this name, but the name in flagTable.
 func (v *onceValue) Type() string { return "string" }

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestEmptyFlags checks that a flag with an empty value is wrong usage, and is not taken
-// for a flag that was not given.
+// TestEmptyFlags checks that nixoci reports a flag with an empty value as wrong usage, and
+// does not treat it as a flag that was not given.
 func TestEmptyFlags(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for _, tt := range []struct{ args, want string }{
@@ -48,7 +48,7 @@ func TestEmptyFlags(t *testing.T) {
 	}
 }
 
-// TestEmptyMeans checks that each exception is a flag of some command.
+// TestEmptyMeans checks that each entry of emptyMeans names a flag of some command.
 func TestEmptyMeans(t *testing.T) {
 	seen := map[string]bool{}
 	var visit func(cmd *cobra.Command)

@@ -14,8 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
-// uses defines shared flags on cmd. Several commands share from, platform, jobs,
-// min-speed and json; names lists those that cmd uses.
+// uses defines shared flags on cmd. Several commands share the flags from, platform, jobs,
+// min-speed and json. names lists the shared flags of cmd.
 func (a *app) uses(cmd *cobra.Command, names ...string) {
 	f := cmd.Flags()
 	for _, name := range names {
@@ -36,10 +36,10 @@ func (a *app) uses(cmd *cobra.Command, names ...string) {
 	}
 }
 
-// flagGroup is a heading in the help.
+// flagGroup is a heading for flags in the help.
 type flagGroup string
 
-// The groups, in the order of the help.
+// The help shows the groups in this order.
 const (
 	groupImage       flagGroup = "Image"
 	groupApplication flagGroup = "Applications"
@@ -52,15 +52,15 @@ const (
 
 var flagGroups = []flagGroup{groupImage, groupApplication, groupLayers, groupReuse, groupTrust, groupRegistry, groupOutput}
 
-// flagInfo is information about a flag that pflag does not store.
+// flagInfo describes what pflag does not store about a flag.
 type flagInfo struct {
 	group    flagGroup
-	value    string     // name of the value in the help; "" for switches
-	complete completion // completes the value
+	value    string     // name of the value in the help; "" for a flag without a value
+	complete completion // function that completes the value
 }
 
-// flagTable describes every flag by its name. If a flag has another meaning in one
-// command, "COMMAND NAME" has its own entry.
+// flagTable describes every flag by its name. If a flag has a different meaning in one
+// command, it has an additional entry "COMMAND NAME".
 var flagTable = map[string]flagInfo{
 	"add-user":        {groupApplication, "NAME=UID", completeNothing},
 	"ca-certificates": {groupApplication, "", nil},
@@ -171,7 +171,7 @@ var flagTable = map[string]flagInfo{
 	"version":        {groupOutput, "", nil},
 }
 
-// withEquals are the beginnings of NAME=VALUE.
+// withEquals returns the beginnings of NAME=VALUE for the given names.
 func withEquals(names []string) (words []string) {
 	for _, n := range names {
 		words = append(words, n+"=")
@@ -208,11 +208,11 @@ func (a *app) describeFlags(cmd *cobra.Command) {
 			f.Value = named(f.Value, info.value)
 		}
 		if f.DefValue == "[]" || f.DefValue == "0s" {
-			f.DefValue = "" // the help does not show empty defaults
+			f.DefValue = "" // so that the help shows no empty default
 		}
 		if info.complete != nil {
-			// The error only means that the flag has a completion already: several
-			// commands share this flag.
+			// An error here only means that the flag already has a completion, because
+			// several commands share this flag.
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 				return info.complete(a, cmd, prefix)
 			})
@@ -260,8 +260,8 @@ func groupedFlags(cmd *cobra.Command) map[flagGroup]*pflag.FlagSet {
 	return groups
 }
 
-// nearFlag returns the flag of cmd with the name most similar to name, or "" if
-// none is similar.
+// nearFlag returns the flag of cmd with the name most similar to name, or "" if there is no
+// similar name.
 func nearFlag(cmd *cobra.Command, name string) string {
 	best, distance := "", 3
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {

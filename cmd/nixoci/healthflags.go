@@ -12,7 +12,8 @@ import (
 	"github.com/nixoci/nixoci/internal/spec"
 )
 
-// healthFlags are the health check of an image, with the names of docker run.
+// healthFlags holds the flags for the health check of an image. They have the same names as
+// in docker run.
 type healthFlags struct {
 	command                                       []string
 	interval, timeout, startPeriod, startInterval string
@@ -28,7 +29,7 @@ func (h *healthFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&h.retries, "health-retries", 0, "failed health checks after which the container is unhealthy (default the engine's)")
 }
 
-// take sets the flags that a specification sets and nobody gave.
+// take copies values from a specification to the flags that the user did not give.
 func (h *healthFlags) take(g specified, s *spec.Healthcheck) {
 	if s == nil {
 		return
@@ -43,7 +44,7 @@ func (h *healthFlags) take(g specified, s *spec.Healthcheck) {
 	}
 }
 
-// check is what the flags say; nil if they say nothing.
+// check returns the health check that the flags describe. It returns nil if no flag is given.
 func (h *healthFlags) check() (*manifest.Healthcheck, error) {
 	if len(h.command) == 0 {
 		if h.interval+h.timeout+h.startPeriod+h.startInterval != "" || h.retries != 0 {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/term"
 )
 
-// commandGroups are the headings in the list of commands.
+// commandGroups holds the headings in the list of commands.
 var commandGroups = []*cobra.Group{
 	{ID: "make", Title: "Make images:"},
 	{ID: "look", Title: "Inspect images:"},
@@ -19,7 +19,7 @@ var commandGroups = []*cobra.Group{
 	{ID: "registry", Title: "Manage registries and this machine:"},
 }
 
-// groupOfCommand maps each command to its group.
+// groupOfCommand maps each command to the heading in commandGroups.
 var groupOfCommand = map[string]string{
 	"push": "make", "build": "make", "index": "make",
 	"plan": "look", "inspect": "look", "diff": "look", "sbom": "look",
@@ -27,14 +27,15 @@ var groupOfCommand = map[string]string{
 	"login": "registry", "logout": "registry", "doctor": "registry", "prune": "registry", "cache": "registry", "serve": "registry",
 }
 
-// Widths of the help. On a terminal its own width is used, up to maxHelpColumns.
-// Otherwise it is helpColumns, the width for which the texts are written.
+// The help is as wide as the terminal, but at most maxHelpColumns. Without a terminal it is
+// helpColumns wide; the texts are written for this width.
 const (
 	helpColumns    = 80
 	maxHelpColumns = 120
 )
 
-// init makes cobra list commands in the order of their use, not by the alphabet.
+// init makes cobra list commands in the order in which they are used, instead of alphabetical
+// order.
 func init() { cobra.EnableCommandSorting = false }
 
 // groupCommands puts the commands of root under their headings. Commands that
@@ -46,7 +47,7 @@ func groupCommands(root *cobra.Command) {
 	}
 }
 
-// writeHelp prints the help of cmd: first what it does, then how to use it.
+// writeHelp prints the help of cmd: first what the command does, then how to use it.
 func writeHelp(cmd *cobra.Command) {
 	w := cmd.OutOrStdout()
 	if about := strings.TrimSpace(longOf(cmd)); about != "" {
@@ -55,8 +56,8 @@ func writeHelp(cmd *cobra.Command) {
 	fmt.Fprint(w, usageText(cmd, columns(w)))
 }
 
-// reflow wraps the paragraphs of text at a width. It does not change paragraphs
-// with indented lines, such as lists and examples.
+// reflow wraps the paragraphs of text at a width. It does not change paragraphs that contain
+// indented lines, such as lists and examples.
 func reflow(text string, columns int) string {
 	paragraphs := strings.Split(text, "\n\n")
 	for i, p := range paragraphs {
@@ -85,7 +86,7 @@ func reflow(text string, columns int) string {
 	return strings.Join(paragraphs, "\n\n")
 }
 
-// columns returns the width for text on w.
+// columns returns the width of text that is written to w.
 func columns(w any) int {
 	if f, ok := w.(*os.File); ok {
 		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {

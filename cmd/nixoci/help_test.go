@@ -31,7 +31,7 @@ func TestFlagTable(t *testing.T) {
 	used := map[string]bool{}
 	eachCommand(a.rootCommand(), func(c *cobra.Command) {
 		if c.HasParent() && c.Parent().Name() == "completion" {
-			return // made by cobra
+			return // cobra itself makes this flag
 		}
 		c.InitDefaultHelpFlag()
 		c.InitDefaultVersionFlag()
@@ -71,7 +71,7 @@ func TestFlagTable(t *testing.T) {
 	}
 }
 
-// TestHelp checks --help: the groups are in order, only the flags of the command
+// TestHelp checks --help: the groups are in the right order, only flags of the command
 // appear, and no line is wider than the terminal.
 func TestHelp(t *testing.T) {
 	for _, c := range []struct {

@@ -19,8 +19,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// hostile is a text that an attacker could put into an image or an answer. It
-// clears the screen, sets the title, imitates lines of nixoci and reverses text.
+// hostile is text that an attacker could put into an image or an answer of a registry. It
+// clears the screen, sets the title of the window, imitates lines of nixoci and reverses
+// text.
 const hostile = "\x1b[2J\x1b]0;owned\x07\r\nnixoci: done\nhint: run me\t\u202egpj\u2066\u200e\u009b31m\x7f"
 
 type object = map[string]any
@@ -111,8 +112,8 @@ func TestHostileImage(t *testing.T) {
 	}
 }
 
-// TestHostileRegistry checks answers of a registry with the hostile text in errors,
-// headers and challenges.
+// TestHostileRegistry checks what nixoci prints for a registry that puts the hostile text
+// into errors, headers and challenges.
 func TestHostileRegistry(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
@@ -141,17 +142,16 @@ func TestHostileRegistry(t *testing.T) {
 	}
 }
 
-// TestRaw checks that only the files listed here write to the terminal without the
-// Printer.
+// TestRaw checks that only the files listed here write to the terminal without the Printer.
 func TestRaw(t *testing.T) {
 	allowed := map[string]bool{
 		"build.go":    true, // writes an archive
 		"sbom.go":     true, // writes a document
 		"docs.go":     true, // writes the program's own text
-		"nix.go":      true, // passes on Nix's own terminal output
-		"root.go":     true, // asks if the output is a terminal
-		"progress.go": true, // asks for the width of the terminal
-		"verify.go":   true, // asks if the output is a terminal
+		"nix.go":      true, // passes on the terminal output of Nix
+		"root.go":     true, // checks whether the output is a terminal
+		"progress.go": true, // reads the width of the terminal
+		"verify.go":   true, // checks whether the output is a terminal
 		"diff.go":     true, // Markdown has its own rules for escaping
 	}
 	files, err := filepath.Glob("*.go")

@@ -32,9 +32,9 @@ var fileImage = regexp.MustCompile(`^(oci|oci-archive|docker-archive):`)
 
 var statedSystem = regexp.MustCompile(`^[A-Za-z0-9_]+-[A-Za-z0-9_]+=`)
 
-// isClosure reports whether arg is a CLOSURE, for commands that accept a CLOSURE or
-// a REF. A CLOSURE is an existing file, a path, a flake output, or has the form
-// SYSTEM=CLOSURE. Everything else is an image.
+// isClosure reports whether arg is a CLOSURE, for commands that accept a CLOSURE or a REF. A
+// CLOSURE is an existing file, a path, a flake output, or has the form SYSTEM=CLOSURE.
+// Everything else names an image.
 func isClosure(arg string) bool {
 	if fileImage.MatchString(arg) {
 		return false
@@ -94,8 +94,8 @@ func (a *app) parsePlatforms() ([]ocispec.Platform, error) {
 	return all, nil
 }
 
-// readClosure resolves the single CLOSURE argument and finds its system. The system
-// is "" if neither the argument nor the files tell it.
+// readClosure resolves the single CLOSURE argument and finds its system. The system is "" if
+// neither the argument nor the files contain it.
 func (a *app) readClosure(ctx context.Context, args []string, f *reading) (subject, error) {
 	inputs, err := a.inputs(ctx, args, &f.closure)
 	if err != nil {
@@ -108,7 +108,7 @@ func (a *app) readClosure(ctx context.Context, args []string, f *reading) (subje
 	return subjects[0], nil
 }
 
-// lookAt is like [app.subjects], for commands that make no image. If it cannot read
+// lookAt does the same as [app.subjects], for commands that make no image. If it cannot read
 // the files of a closure, it uses only the graph.
 func (a *app) lookAt(ctx context.Context, inputs []input) []subject {
 	all, err := a.subjects(ctx, inputs, &push.Job{Cache: a.cache})
@@ -135,13 +135,13 @@ func (a *app) lookAt(ctx context.Context, inputs []input) []subject {
 	return all
 }
 
-// configuration returns the paths of s that change with every update: the
-// application itself.
+// configuration returns the paths of s that change with every update. For an application,
+// this is the application itself.
 func (s *subject) configuration() []closure.StorePath {
 	return s.roots[:min(1, len(s.roots))]
 }
 
-// systemOf returns the Nix system of a closure.
+// systemOf returns the name that Nix uses for the platform of a closure.
 func (a *app) systemOf(ctx context.Context, in input) string {
 	job := push.Job{Cache: a.cache}
 	facts, err := job.Facts(ctx, in.source, in.closure, in.toplevel)

@@ -17,8 +17,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// imageFlags describe the image. Every flag that affects its bytes is here or in
-// planFlags.
+// imageFlags holds the flags that describe the image. Every flag that affects the bytes of
+// the image is here or in planFlags.
 type imageFlags struct {
 	compression string
 	format      string
@@ -55,7 +55,7 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.created, "created", "", "creation time: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise none)")
 }
 
-// settings checks the flags and returns the compression and the settings.
+// settings checks the flags and returns the compression and the image settings.
 func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 	i.takeNoEntrypoint()
 	s := manifest.Settings{
@@ -106,12 +106,12 @@ func (i *imageFlags) settings() (layers.Compression, manifest.Settings, error) {
 	return comp, s, nil
 }
 
-// describeNames are the names for --describe: the keys of the OCI image spec
-// (annotations.md) that do not follow from the closure. Only the flag sets them,
+// describeNames lists the names for --describe. These are the keys of the OCI image spec
+// (annotations.md) for facts that the closure does not contain. Only the flag sets them,
 // because an image must not depend on the machine that builds it.
 var describeNames = []string{"authors", "description", "documentation", "licenses", "revision", "source", "url", "vendor"}
 
-// addDescription adds --describe to the labels, which GHCR reads, and to the
+// addDescription copies the values of --describe to the labels, which GHCR reads, and to the
 // annotations, which most other tools read.
 func (i *imageFlags) addDescription(s *manifest.Settings) error {
 	described, err := pairs("--describe", i.describe)
@@ -137,7 +137,7 @@ func (i *imageFlags) addDescription(s *manifest.Settings) error {
 	return nil
 }
 
-// takeNoEntrypoint handles --entrypoint "", which means no entrypoint.
+// takeNoEntrypoint handles --entrypoint "", which means that the image has no entrypoint.
 func (i *imageFlags) takeNoEntrypoint() {
 	if len(i.entrypoint) == 1 && i.entrypoint[0] == "" {
 		i.application.noEntrypoint, i.entrypoint = true, nil
@@ -159,9 +159,9 @@ func pairs(flag string, in []string) (map[string]string, error) {
 	return out, nil
 }
 
-// created returns the time of --created, else of SOURCE_DATE_EPOCH
-// (https://reproducible-builds.org/specs/source-date-epoch/), else nil. It never
-// uses the clock, and a time that cannot be parsed is an error.
+// created returns the time of --created. Without this flag it returns the time of
+// SOURCE_DATE_EPOCH (https://reproducible-builds.org/specs/source-date-epoch/), and without
+// this variable nil. It never reads the clock. A time that cannot be parsed is an error.
 func created(flag string) (*time.Time, error) {
 	value, from := flag, "--created"
 	if value == "" {
@@ -177,8 +177,8 @@ func created(flag string) (*time.Time, error) {
 	return &t, nil
 }
 
-// parseTime reads a time that a flag or variable gives: seconds since 1970 or, in a
-// flag, RFC 3339.
+// parseTime parses the time in a flag or variable: seconds since 1970 or, for a flag, also
+// RFC 3339. from is the name of the flag or variable.
 func parseTime(from, value string) (t time.Time, err error) {
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
 		t = time.Unix(seconds, 0)

@@ -90,8 +90,7 @@ func (a *app) createIndex(ctx context.Context, refArg string, images, more, anno
 	return a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats)
 }
 
-// targetIn returns the tag or digest of image, which must be in the repository of
-// ref.
+// targetIn returns the tag or digest of image. The image must be in the repository of ref.
 func targetIn(ref registry.Reference, image string) (string, error) {
 	if strings.HasPrefix(image, "sha256:") {
 		if err := digest.Digest(image).Validate(); err != nil {

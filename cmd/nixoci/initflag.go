@@ -10,10 +10,10 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// initNone is the value of --init for images without an init layer.
+// initNone is the value of --init for images without a layer for nixoci-init.
 const initNone = "none"
 
-// initFlag is --init: files, or "none".
+// initFlag holds the values of --init: files, or "none".
 type initFlag struct{ values []string }
 
 func (i *initFlag) add(f *pflag.FlagSet, usage string) {

@@ -24,7 +24,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// killer runs nixoci with its own cache and its own directories, and kills it.
+// killer runs nixoci with a separate cache and separate directories, and kills it.
 type killer struct {
 	t     *testing.T
 	dir   string // contains all that nixoci may write
@@ -50,7 +50,7 @@ func newKiller(t *testing.T) *killer {
 
 func (k *killer) command(args ...string) *exec.Cmd {
 	k.t.Helper()
-	program, err := exec.LookPath("nixoci") // from testscript.Main
+	program, err := exec.LookPath("nixoci") // testscript.Main has put this program on the PATH
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -77,7 +77,8 @@ func (k *killer) ok(args ...string) digest.Digest {
 	return digest.Digest(m[1])
 }
 
-// swept checks that the run after a killed one has removed all temporary files.
+// swept checks that the run after a killed run has removed all temporary files. moment
+// describes when the program was killed.
 func (k *killer) swept(moment any) {
 	k.t.Helper()
 	err := filepath.WalkDir(k.dir, func(name string, d fs.DirEntry, err error) error {
@@ -104,20 +105,20 @@ func kills() int {
 	return 20
 }
 
-// TestKilledPush kills a push at each of its requests in turn. Afterwards the tag
-// names the old or the new image, that image is complete, and the next push
-// succeeds and removes temporary files.
+// TestKilledPush kills a push at each of its requests, one after another. After each kill,
+// the tag must name the old or the new image, and that image must be complete. The next push
+// must succeed and remove temporary files.
 func TestKilledPush(t *testing.T) {
 	t.Parallel()
 	k := newKiller(t)
 	reg := registrytest.New()
 	reg.Strict = true
-	var at, seen atomic.Int64 // the number of the request at which to kill; 0 for none
+	var at, seen atomic.Int64 // at: number of the request at which to kill, 0 for none; seen: number of requests so far
 	var process atomic.Pointer[os.Process]
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n := seen.Add(1); n == at.Load() {
 			process.Load().Signal(syscall.SIGKILL)
-			if n%2 == 0 { // every second time, the registry still executes the request of the killed program
+			if n%2 == 0 { // in every second run, the registry still executes the last request of the killed program
 				reg.ServeHTTP(httptest.NewRecorder(), r)
 			}
 			panic(http.ErrAbortHandler)
@@ -166,9 +167,9 @@ func TestKilledPush(t *testing.T) {
 	}
 }
 
-// TestKilledBuild kills a build at moments spread over its whole time. Afterwards
-// the layout or archive is complete or absent. The next build succeeds with the
-// cache as it is, and removes temporary files.
+// TestKilledBuild kills a build at moments spread over its whole time. After each kill, the
+// layout or archive must be complete or absent. The next build must succeed with the cache
+// that the killed build left, and remove temporary files.
 func TestKilledBuild(t *testing.T) {
 	for kind, check := range map[string]func(path string) error{"oci": checkLayoutDir, "oci-archive": nil} {
 		t.Run(kind, func(t *testing.T) {
@@ -192,7 +193,7 @@ func TestKilledBuild(t *testing.T) {
 			}
 			for i := range kills() {
 				if i%2 == 0 {
-					clean() // in the other runs, the files of the killed run stay
+					clean() // in the other runs, the files of the killed run are kept
 				}
 				cmd := k.command(args...)
 				if err := cmd.Start(); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/push"
 )
 
-// load builds an image into the store of an engine.
+// load builds an image into the image store of an engine.
 func (a *app) load(ctx context.Context, output string, tags, closures []string, img *imageFlags, in *closureFlags) error {
 	start := time.Now()
 	kind, name, err := engine.Parse(output)
@@ -61,8 +61,8 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 	return a.printResult(output, result, nil)
 }
 
-// forEngine keeps the one image that an engine can have: of several platforms, that of
-// the engine's machine.
+// forEngine chooses the one image that an engine can store. If there are several platforms,
+// it returns the image for the platform of the engine's machine.
 func forEngine(ctx context.Context, dst *engine.Engine, images []push.PlannedSystem) ([]push.PlannedSystem, error) {
 	if len(images) > 1 {
 		own, err := dst.OwnPlatform(ctx)

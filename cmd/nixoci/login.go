@@ -62,7 +62,7 @@ func (a *app) login(ctx context.Context, host, user, password string, r *registr
 	return nil
 }
 
-// ask asks on the terminal for the user and the password if they are not given.
+// ask asks on the terminal for the user name and the password, unless they are already set.
 func (a *app) ask(user, password *string) error {
 	in, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {

@@ -26,18 +26,17 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// programs maps names to main functions: the test binary can run as each of these
-// programs.
+// programs maps names to main functions. The test binary can run as each of these programs.
 var programs = map[string]func(){"nixoci": main, "docker": enginetest.Main, "podman": enginetest.Main}
 
 func TestMain(m *testing.M) {
-	// Retries wait only a little, in this process and in the programs that it
-	// starts.
+	// In tests, nixoci waits only a little before it tries again, in this process and in the
+	// programs that it starts.
 	retryPolicy.Delay = func(int) time.Duration { return 10 * time.Millisecond }
 	testscript.Main(tests{m}, programs)
 }
 
-// sampleSystems returns the directory of the sample systems, the key of their
+// sampleSystems returns the directory of the sample systems, the public key for their
 // signatures, and their toplevels by name.
 func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 	t.Helper()
@@ -59,8 +58,8 @@ func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 	return dir, key, systems
 }
 
-// TestScripts runs the command line as a user would. Each script has its own
-// registry, and the sample systems of testdata/ in an uncompressed binary cache:
+// TestScripts runs the command line as a user would. Each script has its own registry, and
+// the sample systems of testdata/ in an uncompressed binary cache:
 //
 //	$REGISTRY  host:port of an empty registry
 //	$DENY      a registry that refuses every push
@@ -70,7 +69,8 @@ func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 //	$AMDJSON   graph file of $AMD
 //	$NIXOCI    directory that contains only nixoci, docker and podman
 //
-// docker and podman are the program of package enginetest, with $WORK/engine.
+// Here docker and podman are the program of package enginetest. It stores its data in
+// $WORK/engine.
 func TestScripts(t *testing.T) {
 	sample, key, systems := sampleSystems(t)
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
@@ -87,7 +87,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
-			env.Setenv("NIX_CONF_DIR", env.WorkDir) // only the keys that a script names are trusted
+			env.Setenv("NIX_CONF_DIR", env.WorkDir) // nixoci must trust only the keys that a script names
 			env.Setenv(enginetest.DirVariable, filepath.Join(env.WorkDir, "engine"))
 			env.Setenv("SAMPLE", sample)
 			env.Setenv("CACHE", "file://"+cache)
@@ -161,8 +161,8 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdOneError checks that stderr has one error and at most a hint. There may be no
-// usage text, no stack trace and no repeated line.
+// cmdOneError checks that stderr contains one error and at most one hint. Usage text, a stack
+// trace or a repeated line is not allowed.
 func cmdOneError(ts *testscript.TestScript, neg bool, args []string) {
 	lines := strings.Split(strings.TrimRight(ts.ReadFile("stderr"), "\n"), "\n")
 	if !strings.HasPrefix(lines[0], "nixoci: ") {
@@ -198,8 +198,8 @@ func cmdTags(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdUnpackStore makes a local store with the closure of a toplevel: unpackstore
-// DIR TOPLEVEL
+// cmdUnpackStore makes a local store that contains the closure of a toplevel: unpackstore DIR
+// TOPLEVEL
 func cmdUnpackStore(ts *testscript.TestScript, neg bool, args []string) {
 	root := ts.MkAbs(args[0])
 	keys, err := closure.NewTrustedKeys(ts.Getenv("KEY"))
@@ -222,7 +222,7 @@ func cmdUnpackStore(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(dir, "schema"), []byte("10"), 0o644))
 }
 
-// unpacker writes a file tree to this directory.
+// unpacker writes a file tree to the directory that it names.
 type unpacker string
 
 func (u unpacker) Directory(name string) error {
@@ -251,8 +251,8 @@ func (u unpacker) parent(name string) string {
 	return file
 }
 
-// cmdFlipBit changes one bit in the middle of a file. A glob pattern means its
-// first match.
+// cmdFlipBit changes one bit in the middle of a file. If the argument is a glob pattern, it
+// changes the first match.
 func cmdFlipBit(ts *testscript.TestScript, neg bool, args []string) {
 	files, err := filepath.Glob(ts.MkAbs(args[0]))
 	ts.Check(err)

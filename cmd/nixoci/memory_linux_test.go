@@ -31,9 +31,9 @@ import (
 
 func init() { programs["measure"] = measure }
 
-// measure runs nixoci. It writes the peak memory of nixoci, in bytes, into the file
-// that its first argument names. The test cannot measure this itself, because Linux
-// counts the memory of the starting process as memory of the new program.
+// measure runs nixoci. It writes the peak memory of nixoci, in bytes, to the file that its
+// first argument names. The test cannot measure this itself, because Linux adds the memory of
+// the process that starts a program to the memory of that program.
 func measure() {
 	program, err := exec.LookPath("nixoci")
 	if err != nil {
@@ -52,16 +52,16 @@ func measure() {
 	os.Exit(cmd.ProcessState.ExitCode())
 }
 
-// memoryCase is a run of the program with hostile or large input.
+// memoryCase describes a run of the program with hostile or large input.
 type memoryCase struct {
 	args []string
 	code int
-	want string   // a part of the output
+	want string   // text that the output must contain
 	env  []string // additional environment variables
 }
 
-// stream writes the answer of a hostile server. It ends without a message when the
-// client has gone.
+// stream writes the answer of a hostile server. It ends without an error when the client has
+// disconnected.
 func stream(w io.Writer, part string, times int) {
 	for range times {
 		if _, err := io.WriteString(w, part); err != nil {
@@ -78,8 +78,7 @@ func serve(t *testing.T, f http.HandlerFunc) *httptest.Server {
 
 func numberedPath(i int) string { return fmt.Sprintf("/nix/store/%032d-x", i) }
 
-// floodOf starts a binary cache. Every narinfo that it serves names this many new
-// paths.
+// floodOf starts a binary cache. Every narinfo that it serves refers to this many new paths.
 func floodOf(t *testing.T, references int) string {
 	next := 1
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -100,9 +99,9 @@ func floodOf(t *testing.T, references int) string {
 	}).URL
 }
 
-// largeWindows starts a server with the sample cache. Its toplevel refers to n
-// additional paths, and the NAR of each decompresses to more than 64 MiB with a
-// window of 64 MiB.
+// largeWindows starts a server with the sample cache. The toplevel in it refers to n
+// additional paths. The NAR of each of these paths decompresses to more than 64 MiB and needs
+// a window of 64 MiB.
 func largeWindows(t *testing.T, n int) (url, top string) {
 	sample, _, systems := sampleSystems(t)
 	top = systems["sample-x86_64-linux"]
@@ -128,10 +127,10 @@ func largeWindows(t *testing.T, n int) (url, top string) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// One byte of the block header, before its CRC, sets the window size.
+	// A byte of the block header, before the CRC of the header, sets the window size.
 	data := packed.Bytes()
 	header := data[12 : 12+(int(data[12])+1)*4]
-	header[4] = 28 // 64 MiB
+	header[4] = 28 // stands for 64 MiB
 	binary.LittleEndian.PutUint32(header[len(header)-4:], crc32.ChecksumIEEE(header[:len(header)-4]))
 	narHash := fmt.Sprintf("sha256:%x", hash.Sum(nil))
 	names := ""
@@ -156,8 +155,8 @@ func largeWindows(t *testing.T, n int) (url, top string) {
 	return s.URL, top
 }
 
-// graphFile writes a graph file as Nix does, with n store paths of about a kilobyte
-// each.
+// graphFile writes a graph file as Nix does, with n store paths. Each entry has about a
+// kilobyte.
 func graphFile(t *testing.T, n int) string { return graphFileOf(t, n, writeGraph) }
 
 func graphFileOf(t *testing.T, n int, write func(io.Writer, int)) string {
@@ -186,9 +185,9 @@ func (e *errWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// writeGraph writes n paths, each with a deriver, a signature and up to ten
-// references. The closure of most paths has a few hundred others. The last path
-// refers to all of the second half.
+// writeGraph writes n paths, each with a deriver, a signature and up to ten references. The
+// closure of most paths contains a few hundred other paths. The last path refers to all paths
+// of the second half.
 func writeGraph(w io.Writer, n int) {
 	io.WriteString(w, "[")
 	for i := range n {
@@ -213,12 +212,12 @@ func writeChain(w io.Writer, n int) {
 	io.WriteString(w, "]")
 }
 
-// pushed starts a registry with the sample image as web:v1. The function attached
-// answers requests for referrers.
+// pushed starts a registry with the sample image as web:v1. The function attached answers
+// requests for referrers.
 func pushed(t *testing.T, attached func(w http.ResponseWriter, r *http.Request, reg *registrytest.Registry)) (host string) {
 	k := newKiller(t)
 	reg := registrytest.New()
-	var mu sync.Mutex // because attached may change the registry
+	var mu sync.Mutex // locked because attached may change the registry
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -234,8 +233,8 @@ func pushed(t *testing.T, attached func(w http.ResponseWriter, r *http.Request, 
 	return host
 }
 
-// TestMemory runs the program with hostile and with large input. It must need less
-// memory than limit.Memory, and report wrong input with a clear error.
+// TestMemory runs the program with hostile input and with large input. The program must need
+// less memory than limit.Memory, and report wrong input with a clear error.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute: make faults runs it")
@@ -364,7 +363,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// attachedStatements attaches n closure statements, each with this many paths.
+// attachedStatements attaches n closure statements. Each of them lists this many paths.
 func attachedStatements(t *testing.T, n, paths int) func(http.ResponseWriter, *http.Request, *registrytest.Registry) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `{"mediaType":%q,"storeDir":%q,"roots":[],"closure":`, attest.ClosureType, closure.StoreDir)

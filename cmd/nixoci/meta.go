@@ -16,10 +16,10 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// metaFlags say what to ask nixpkgs about packages.
+// metaFlags holds the flags that ask for the metadata of packages in nixpkgs.
 type metaFlags struct {
-	own  bool   // ask about what CLOSURE names
-	from string // or about this flake output
+	own  bool   // read the metadata from the flake output that CLOSURE names
+	from string // or read it from this flake output
 }
 
 func (m *metaFlags) add(f *pflag.FlagSet) {
@@ -29,7 +29,8 @@ func (m *metaFlags) add(f *pflag.FlagSet) {
 
 func (m *metaFlags) given() bool { return m.own || m.from != "" }
 
-// target is what to evaluate, of a command with these CLOSURE arguments.
+// target returns the flake output that Nix must evaluate, for a command with these CLOSURE
+// arguments.
 func (m *metaFlags) target(args []string, root string) (nixbuild.Argument, error) {
 	what, flag := m.from, "--meta-from "+m.from
 	help := "name a flake output, such as .#web"
@@ -50,8 +51,8 @@ func (m *metaFlags) target(args []string, root string) (nixbuild.Argument, error
 	return target, nil
 }
 
-// meta is what nixpkgs says about the packages of c, nil if the flags do not ask.
-// system is what c is for, as reports have it.
+// meta returns the metadata of the packages of c in nixpkgs, or nil if the flags do not ask
+// for it. system is the platform of c, in the form that reports use.
 func (a *app) meta(ctx context.Context, m *metaFlags, args []string, f *closureFlags, c *closure.Closure, system string) (map[closure.StorePath]*nixbuild.Meta, error) {
 	if !m.given() {
 		return nil, nil
@@ -92,7 +93,8 @@ func (a *app) meta(ctx context.Context, m *metaFlags, args []string, f *closureF
 	return all, nil
 }
 
-// metaOf is meta for a system that is pushed. Nix is asked once for each.
+// metaOf does the same as meta, for a system that is pushed. It runs Nix once for each
+// system.
 func (a *app) metaOf(ctx context.Context, m *metaFlags, args []string, f *closureFlags, sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
 	if known, ok := a.metas[sys.Toplevel]; ok {
 		return known, nil

@@ -15,11 +15,11 @@ import (
 	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
-// baseSystem is the name that messages use for the system that nixoci ships.
+// baseSystem is the name that messages use for nixoci's own NixOS system.
 const baseSystem = "the base system"
 
-// buildTarget has Nix build one target for every requested platform, and reads the
-// graphs of the results.
+// buildTarget runs Nix to build target for every requested platform, and reads the graphs of
+// the results.
 func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argument, f *closureFlags) ([]input, error) {
 	systems, err := a.buildSystems(target)
 	if err != nil {
@@ -58,7 +58,7 @@ func (a *app) buildTarget(ctx context.Context, arg string, target nixbuild.Argum
 	return inputs, nil
 }
 
-// openNix is the Nix that builds and evaluates, of the store that --from names.
+// openNix returns the Nix that builds and evaluates. It uses the store that --from names.
 func (a *app) openNix(f *closureFlags) (*nixbuild.Nix, error) {
 	root, err := filepath.Abs(closure.LocalRoot(a.from))
 	if err != nil {
@@ -67,15 +67,16 @@ func (a *app) openNix(f *closureFlags) (*nixbuild.Nix, error) {
 	if a.nix == nil {
 		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose, Sources: a.sources}
 		if !a.quiet {
-			a.nix.Progress = a.stderr.Raw() // Nix draws its progress itself
+			a.nix.Progress = a.stderr.Raw() // Nix itself draws its progress
 		}
 	}
 	return a.nix, nil
 }
 
-// buildSystems returns the systems for which to build target: the one in the
-// argument, else those of --platform, else this machine's. For a flake without
-// either it returns nil, and the flake decides.
+// buildSystems returns the systems for which Nix must build target: the system in the
+// argument, else the systems of --platform, else the system of this machine. For a flake
+// without a system in the argument and without --platform, it returns nil: then the flake
+// decides.
 func (a *app) buildSystems(target nixbuild.Argument) ([]string, error) {
 	if target.System != "" {
 		return []string{target.System}, nil
@@ -101,8 +102,8 @@ func (a *app) buildSystems(target nixbuild.Argument) ([]string, error) {
 	return systems, nil
 }
 
-// nixpkgs returns --nixpkgs as a flake reference. If arg names an existing
-// directory, it is that directory.
+// nixpkgs returns the value of --nixpkgs as a flake reference. If arg names an existing
+// directory, it returns that directory.
 func nixpkgs(arg string) string {
 	if arg == "" || filepath.IsAbs(arg) {
 		return arg

@@ -16,7 +16,7 @@ import (
 	"github.com/nixoci/nixoci/internal/page"
 )
 
-// pageFlags are the flags of commands that write an HTML page.
+// pageFlags holds the flags of commands that write an HTML page.
 type pageFlags struct {
 	file string
 	open bool
@@ -27,8 +27,8 @@ func (f *pageFlags) add(fl *pflag.FlagSet, about string) {
 	fl.BoolVar(&f.open, "open", false, "open that page in a browser; without --html it is a temporary file")
 }
 
-// write makes the page and writes it, if --html or --open is set, and prints where
-// the page is.
+// write makes and writes the page if --html or --open is set, and prints the name of the
+// file.
 func (f *pageFlags) write(ctx context.Context, a *app, make func() (*page.Page, error)) error {
 	if f.file == "" && !f.open {
 		return nil
@@ -41,7 +41,8 @@ func (f *pageFlags) write(ctx context.Context, a *app, make func() (*page.Page, 
 	if err := p.Write(&b); err != nil {
 		return err
 	}
-	// A named file is written in place and not renamed, because it may be a pipe.
+	// The file that --html names is written in place, without a temporary file and a rename,
+	// because it may be a pipe.
 	file := f.file
 	if file == "" {
 		if file, err = temporaryPage(b.Bytes()); err != nil {
@@ -74,8 +75,8 @@ func temporaryPage(data []byte) (string, error) {
 	return tmp.Name(), nil
 }
 
-// openInBrowser opens a file in the user's browser. It runs the program that the
-// system provides for this; libraries for this task do the same.
+// openInBrowser opens a file in the user's browser. It runs the program of the operating
+// system for this task. Libraries for this task do the same.
 func openInBrowser(ctx context.Context, file string) error {
 	program := "xdg-open"
 	if runtime.GOOS == "darwin" {

@@ -120,7 +120,8 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	return nil
 }
 
-// planSubject plans one subject. If base is not nil, the layers go on top of it.
+// planSubject plans one subject. If base is not nil, the planned layers go on top of the base
+// image.
 func (a *app) planSubject(ctx context.Context, in *subject, planner *plan.Planner, base *push.BaseImage, f *planCommandFlags) (*report.PlanReport, *plan.Plan, error) {
 	platform := platformOf(in.system)
 	var below *manifest.Base
@@ -153,8 +154,8 @@ func (a *app) planSubject(ctx context.Context, in *subject, planner *plan.Planne
 	return r, p, err
 }
 
-// graphs reads the graphs of the CLOSURE arguments. A graph file needs no store. It
-// may have several roots, and then its input has no toplevel.
+// graphs reads the graphs of the CLOSURE arguments. A graph file needs no store. It may have
+// several roots; then the field toplevel of its input is empty.
 func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
 	if len(args) == 0 {
 		return a.inputs(ctx, args, f)
@@ -193,7 +194,8 @@ func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]inp
 	return all, nil
 }
 
-// have describes the layers that a client of other already holds.
+// have describes the layers that a client already has. other names an image of the client, or
+// its closure.
 func (a *app) have(ctx context.Context, other, platform string, f *planCommandFlags) (report.Have, error) {
 	if isClosure(other) {
 		inputs, err := a.graphs(ctx, []string{other}, &f.closure)
@@ -222,8 +224,8 @@ func (a *app) have(ctx context.Context, other, platform string, f *planCommandFl
 	return h, nil
 }
 
-// writeFile writes a file. The file appears complete or not at all. If name is
-// empty, writeFile does nothing.
+// writeFile writes a file that appears complete or not at all. If name is empty, writeFile
+// does nothing.
 func writeFile(name string, write func(io.Writer) error) error {
 	if name == "" {
 		return nil

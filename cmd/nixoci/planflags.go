@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// planFlags decide how store paths are divided into layers.
+// planFlags holds the flags that decide how store paths are divided into layers.
 type planFlags struct {
 	maxLayers int
 	layers    []string
@@ -23,14 +23,14 @@ type planFlags struct {
 	follow    []string
 	from      []string
 
-	registry *registryFlags // for --plan and --plan-from, which may name an image in a registry
+	registry *registryFlags // --plan and --plan-from may name an image in a registry
 
-	// auto finds the image for --plan-from auto, and returns its plans and its
-	// name. It is nil if the command does not support auto.
+	// auto finds the image for --plan-from auto, and returns its plans and its name. The
+	// field auto is nil if the command does not support the value auto.
 	auto func(context.Context) ([]plan.Known, string, error)
 }
 
-// planAuto is the --plan-from value for the image that exists at the destination.
+// planAuto is the value of --plan-from that stands for the image at the destination.
 const planAuto = "auto"
 
 func (p *planFlags) addPlan(f *pflag.FlagSet) {
@@ -91,8 +91,8 @@ func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *pla
 	return all, nil
 }
 
-// autoIs makes --plan-from auto mean other, the image with which a command
-// compares. If other is not an image, auto stays unsupported.
+// autoIs makes --plan-from auto stand for other, the argument with which a command compares.
+// If other is not an image, auto is not supported.
 func (a *app) autoIs(f *planFlags, other string, r *reading) {
 	if other == "" || isClosure(other) {
 		return
@@ -102,8 +102,8 @@ func (a *app) autoIs(f *planFlags, other string, r *reading) {
 	}
 }
 
-// autoPlan returns the plan of the existing image. If there is none, or another
-// tool made it, the result is empty and the layers are planned from the beginning.
+// autoPlan returns the plan of the existing image. The result is empty if there is no image
+// or if another tool made it. With an empty result, all layers are planned anew.
 func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Known, error) {
 	if f.auto == nil {
 		return nil, usageError{hint.Add(errors.New("this command has no destination that could hold an earlier image"), "name an image, or a file of nixoci plan --out")}

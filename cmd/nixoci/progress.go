@@ -14,41 +14,41 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// progress shows on stderr how far a push or verification is. On a terminal it
-// redraws a few lines; otherwise it prints one line every few seconds.
+// progress shows on stderr how far a push or verification is. On a terminal it redraws a few
+// lines. Without a terminal it prints one line every few seconds.
 //
-// The text is a function of the state and the time: [progress.lines] and
-// [progress.line]. Libraries such as mpb were not used for two reasons. They write
-// to the terminal without the printer, which makes the names of layers harmless.
-// They also have no output for logs.
+// The text depends only on the state and the time: see [progress.lines] and [progress.line].
+// Libraries such as mpb were not used for two reasons. They write directly to the terminal,
+// without the printer that makes the names of layers harmless. They also have no form of
+// output for logs.
 type progress struct {
 	w       *terminal.Printer
-	live    bool // stderr is a terminal
+	live    bool // true: stderr is a terminal
 	quiet   bool
 	verbose bool
 	paint   func(color string, s terminal.Own) terminal.Own
 	now     func() time.Time
 	width   func() int
-	sent    func() int64 // bytes sent so far; nil if the command sends nothing
+	sent    func() int64 // returns the bytes sent so far; nil if the command sends nothing
 
 	mu       sync.Mutex
 	start    time.Time
 	bars     []*bar
 	barsOf   map[*layers.Layer][]*bar
-	working  []*layers.Layer // layers in work, in the order in which they began
-	begun    time.Time       // when the first byte was read
+	working  []*layers.Layer // layers that are being made, in the order in which they began
+	begun    time.Time       // time when the first byte was read
 	layers   int
 	finished int
 	read     int64 // bytes of store paths that were read
 	made     int64 // bytes of new layers
 	reused   int64 // bytes of store paths that did not have to be read
-	keeps    bool  // finished layers are kept if the command is interrupted
+	keeps    bool  // true: finished layers are kept if the command is interrupted
 	drawn    int   // number of lines on the screen
 	stop     chan struct{}
 	stopped  sync.WaitGroup
 }
 
-// bar is the bar of one platform, or of a whole verification.
+// bar describes the progress bar of one platform, or of a whole verification.
 type bar struct {
 	name        string
 	done, total int64
@@ -56,8 +56,8 @@ type bar struct {
 
 const (
 	redrawEvery = 100 * time.Millisecond
-	lineEvery   = 5 * time.Second // without a terminal
-	leastBar    = 5               // columns; a shorter bar is not shown
+	lineEvery   = 5 * time.Second // interval between lines without a terminal
+	leastBar    = 5               // least width in columns; a shorter bar is not shown
 )
 
 func (a *app) newProgress() *progress {
@@ -132,7 +132,7 @@ func (p *progress) Packing(l *layers.Layer, bytes int) {
 	p.went(int64(bytes), p.barsOf[l])
 }
 
-// went counts bytes that were read.
+// went adds bytes that were read to the totals and to bars.
 func (p *progress) went(bytes int64, bars []*bar) {
 	if p.begun.IsZero() {
 		p.begun = p.now()
@@ -168,7 +168,8 @@ func (p *progress) Done(r push.LayerResult) {
 		r.Packed.Digest.Encoded()[:12], human.Bytes(r.Packed.UncompressedSize), human.Bytes(r.Packed.Size), how, r.Layer.Comment)
 }
 
-// sums adds the bytes of all bars. A layer that two platforms share counts twice.
+// sums adds up the bytes of all bars. The bytes of a layer that two platforms share are added
+// twice.
 func (p *progress) sums() (done, total int64) {
 	for _, b := range p.bars {
 		done, total = done+b.done, total+b.total
@@ -176,7 +177,7 @@ func (p *progress) sums() (done, total int64) {
 	return done, total
 }
 
-// pace returns the speed and the time left, or "" if it is too early to know.
+// pace returns the speed and the remaining time, or "" if it is too early to estimate them.
 func (p *progress) pace(now time.Time) string {
 	took := now.Sub(p.begun)
 	if p.begun.IsZero() || took < time.Second || p.read == 0 {
@@ -220,8 +221,8 @@ func (p *progress) line(now time.Time) string {
 	return text
 }
 
-// lines returns the state for a terminal of width columns: the bars, the amounts,
-// and the layers in work.
+// lines returns the state for a terminal with width columns: the bars, the amounts, and the
+// layers that are being made.
 func (p *progress) lines(now time.Time, width int) []terminal.Own {
 	names := 0
 	if len(p.bars) > 1 {
@@ -321,7 +322,7 @@ func (p *progress) above(print func()) {
 	}
 }
 
-// end stops the output and removes the drawn lines. It may be called again.
+// end stops the output and removes the drawn lines. It may be called several times.
 func (p *progress) end() {
 	if p.stop != nil {
 		close(p.stop)
@@ -333,8 +334,8 @@ func (p *progress) end() {
 	p.erase()
 }
 
-// kept returns what an interrupted command has finished and stored, or "" for
-// nothing.
+// kept describes what an interrupted command has finished and stored. It returns "" if there
+// is nothing.
 func (p *progress) kept() string {
 	if p == nil {
 		return ""

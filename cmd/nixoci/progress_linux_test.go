@@ -18,14 +18,14 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// clock shows a time that only changes through wait.
+// clock shows a time that changes only through the method wait.
 type clock struct{ time.Time }
 
 func (c *clock) now() time.Time { return c.Time }
 
 func (c *clock) wait(d time.Duration) { c.Time = c.Add(d) }
 
-// testProgress returns the progress of a push of two platforms with 1 GB each. They
+// testProgress returns the progress of a push of two platforms of 1 GB each. The platforms
 // share 200 MB.
 func testProgress(width int) (p *progress, c *clock, out *bytes.Buffer, ls []*layers.Layer) {
 	out = &bytes.Buffer{}
@@ -92,8 +92,8 @@ func TestProgressLines(t *testing.T) {
 	}
 }
 
-// TestProgressTooEarly checks that no speed and no time left are shown before the
-// first byte.
+// TestProgressTooEarly checks that no speed and no remaining time are shown before the first
+// byte is read.
 func TestProgressTooEarly(t *testing.T) {
 	a, _ := testApp()
 	p := a.newProgress()
@@ -192,8 +192,8 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestTerminal runs a build with a real terminal as stderr. At the end the progress
-// lines are gone. An image is not written to a terminal.
+// TestTerminal runs a build with a real terminal as stderr. At the end of the build, the
+// progress lines must be gone. A build that would write an image to a terminal must fail.
 func TestTerminal(t *testing.T) {
 	master, slave := openTerminal(t)
 	done := make(chan string)

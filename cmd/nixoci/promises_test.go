@@ -32,8 +32,8 @@ func TestPromises(t *testing.T) {
 			t.Errorf("not two cells: %s", row)
 			continue
 		}
-		// The form of a cell: "`TestA`, `TestB` in internal/x, `TestC` in
-		// internal/y and internal/z"
+		// A cell has the form: "`TestA`, `TestB` in internal/x, `TestC` in internal/y and
+		// internal/z"
 		rest, tests := cells[1], 0
 		for rest != "" {
 			part, after, _ := strings.Cut(rest, " in ")

@@ -9,7 +9,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// inspected is what inspect --json prints of an image and its provenance.
+// inspected holds what inspect --json prints about an image and its provenance.
 type inspected struct {
 	Digest    string
 	Attached  []inspectedDocument
@@ -29,9 +29,9 @@ type inspectedDocument struct {
 	}
 }
 
-// cmdRebuilds runs the commands in the provenance of an image and compares the
-// digests: rebuilds REF COUNT. COUNT is the number of commands. Each runs without
-// the cache of the machine.
+// cmdRebuilds runs the rebuild commands in the provenance of an image and compares the
+// digests: rebuilds REF COUNT. COUNT is the expected number of commands. Each command starts
+// with an empty cache.
 func cmdRebuilds(ts *testscript.TestScript, neg bool, args []string) {
 	inspect := func(ref string) (img inspected) {
 		ts.Check(ts.Exec("nixoci", "inspect", "--json", ref))

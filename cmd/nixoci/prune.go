@@ -18,7 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// pruneFlags are the flags of the prune command.
+// pruneFlags holds the flags of the command prune.
 type pruneFlags struct {
 	registry  registryFlags
 	keep      int
@@ -68,7 +68,7 @@ registries delete nothing this way: use their own web interface.`,
 
 var days = regexp.MustCompile(`^([0-9]{1,5})d$`)
 
-// parseAge parses a duration. In addition to Go's units it accepts days.
+// parseAge parses a duration. It accepts Go's units and also days.
 func parseAge(s string) (time.Duration, error) {
 	if m := days.FindStringSubmatch(s); m != nil {
 		n, err := strconv.Atoi(m[1])
@@ -165,8 +165,8 @@ func (a *app) printPrune(p *prune.Cleanup, dryRun bool, done int) {
 	a.stdout.Printf("\n%d of %s kept; %d of %s deleted\n", kept, human.Count(len(p.Tags), "tag"), done, human.Count(len(p.Deletes)+len(p.Untags), "manifest"))
 }
 
-// printUndated tells the user what to do with tags that are kept because their age
-// is unknown.
+// printUndated explains what the user can do about tags that are kept because their age is
+// unknown.
 func (a *app) printUndated(tags []prune.Fate) {
 	n := 0
 	for _, t := range tags {

@@ -31,7 +31,7 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// registryFlags are the flags for the connection to a registry.
+// registryFlags holds the flags for the connection to a registry.
 type registryFlags struct {
 	insecure bool
 	caFile   string
@@ -46,11 +46,11 @@ func (r *registryFlags) options(a *app) registry.Options {
 	return registry.Options{Insecure: r.insecure, MinSpeed: a.leastSpeed(), CAFile: r.caFile, UserAgent: "nixoci/" + version, Retry: retryPolicy}
 }
 
-// retryPolicy decides how often a request is tried again, and the pause before
-// that. Tests set shorter pauses.
+// retryPolicy decides how often a request is tried again, and how long nixoci waits before.
+// Tests set shorter waits.
 var retryPolicy retry.Policy
 
-// pushFlags are the flags of the push command.
+// pushFlags holds the flags of the command push.
 type pushFlags struct {
 	registry  registryFlags
 	tags      []string
@@ -117,13 +117,14 @@ it again. nixoci moves the tags last, when the whole image is in the registry.`,
 	return cmd
 }
 
-// Values of --reuse that stand for both sources or for none.
+// These values of --reuse stand for both sources, or for no source.
 const (
 	reuseBoth = "both"
 	reuseNone = "none"
 )
 
-// reuse is the parsed --reuse: the sources to ask for known layers.
+// reuse is the parsed value of --reuse: the sources in which nixoci looks for layers that
+// were made before.
 type reuse struct{ local, registry bool }
 
 func parseReuse(s string) (r reuse, err error) {
@@ -214,8 +215,8 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	return review.write(ctx, repo, ref, &result, &stats)
 }
 
-// imagesToPush are the images, after Nix was asked about their packages: an
-// evaluation that fails must fail before anything is pushed.
+// imagesToPush returns the images to push. It also asks Nix for the metadata of their
+// packages, because an evaluation that fails must fail before anything is pushed.
 func (a *app) imagesToPush(ctx context.Context, closures []string, f *pushFlags, in *closureFlags, job push.Job, img *imageFlags) ([]push.PlannedSystem, error) {
 	images, err := a.images(ctx, closures, in, job, img)
 	for _, image := range images {
@@ -237,8 +238,7 @@ func predecessorPlans(ctx context.Context, job *push.Job, repo *registry.Reposit
 	return known, r.String(), err
 }
 
-// pushReference parses refArg and checks the additional tags. It returns each tag
-// once.
+// pushReference parses refArg and checks the tags in more. It returns each tag once.
 func pushReference(refArg string, more []string) (ref registry.Reference, tags []string, err error) {
 	if err := checkPushReference("nixoci push", refArg); err != nil {
 		return ref, nil, err
@@ -261,10 +261,9 @@ func pushReference(refArg string, more []string) (ref registry.Reference, tags [
 	return ref, tags, nil
 }
 
-// reuseFrom adds to job the images from which it may reuse layers. These are the
-// images that the pushed tags and latest name now, and those of --reuse-from and
-// --plan-from. If none of them exists, the job uses the newest image of the
-// repository.
+// reuseFrom adds to job the images from which it may reuse layers. These are the images that
+// the pushed tags and the tag latest name now, and the images of --reuse-from and
+// --plan-from. If none of them exists, the job uses the newest image of the repository.
 func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
 	job.ReuseNamed(repo)
 	for _, from := range f.reuseFrom {
@@ -296,7 +295,7 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 	return nil
 }
 
-// documents returns the documents that the flags of a push attach.
+// documents returns the documents that a push must attach, according to its flags.
 func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closures []string, in *closureFlags) (*attest.Documents, error) {
 	d, err := documentsToAttach(f.attest, job, func(sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
 		return a.metaOf(ctx, &f.meta, closures, in, sys)
@@ -321,7 +320,8 @@ func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closur
 	return d, nil
 }
 
-// checkMeta refuses --meta where nothing would have it, before anything is pushed.
+// checkMeta returns an error, before anything is pushed, if --meta is given but no document
+// would contain the metadata.
 func checkMeta(f *pushFlags, closures []string, root string) error {
 	switch {
 	case !f.meta.given():
@@ -336,7 +336,7 @@ func checkMeta(f *pushFlags, closures []string, root string) error {
 	return err
 }
 
-// describeBuild adds to b what only the machine that builds knows.
+// describeBuild adds to b the facts that only the building machine knows.
 func (a *app) describeBuild(b *attest.Build, builder string) {
 	platform := attest.PlatformOf(os.Getenv)
 	b.Builder, b.Checkout = cmp.Or(builder, platform.Builder), platform.Checkout
@@ -347,7 +347,7 @@ func (a *app) describeBuild(b *attest.Build, builder string) {
 	}
 }
 
-// programDigest is the digest of the file that runs now.
+// programDigest returns the digest of the running program's file.
 func programDigest() (digest.Digest, error) {
 	name, err := os.Executable()
 	if err != nil {
@@ -361,8 +361,7 @@ func programDigest() (digest.Digest, error) {
 	return digest.FromReader(f)
 }
 
-// attestKey returns the key that signs the documents of a push, or nil if there is
-// no --key.
+// attestKey returns the key that signs the documents of a push, or nil if there is no --key.
 func (a *app) attestKey(f *pushFlags) (*attest.PrivateKey, error) {
 	switch {
 	case f.key == "":
@@ -389,8 +388,8 @@ func readPublicKey(file string) (*attest.PublicKey, error) {
 	return key, nil
 }
 
-// requireSignature makes r accept only images that key has signed. If key is nil,
-// it does nothing.
+// requireSignature makes r accept only images with a signature by key. If key is nil, it does
+// nothing.
 func requireSignature(r *push.Remote, key *attest.PublicKey) {
 	if key == nil {
 		return
@@ -410,8 +409,8 @@ func parseShare(s string) (float64, error) {
 	return percent / 100, nil
 }
 
-// openRemote opens the image that reference names. If the image is in the
-// repository of the push, it uses repo.
+// openRemote opens the image that reference names. If the image is in the repository to which
+// nixoci pushes, openRemote uses repo.
 func (a *app) openRemote(reference string, repo *registry.Repository, of registry.Reference, f *registryFlags) (*push.Remote, error) {
 	if err := checkReference(reference); err != nil {
 		return nil, fmt.Errorf("--reuse-from: %w", err)
@@ -455,7 +454,7 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, result *pus
 	return nil
 }
 
-// job makes the job from the flags of an image.
+// job makes the job for an image from its flags.
 func (a *app) job(img *imageFlags) (push.Job, error) {
 	comp, settings, err := img.settings()
 	if err != nil {
@@ -476,13 +475,13 @@ func (a *app) run(ctx context.Context, dst oci.Destination, images []push.Planne
 	defer p.end()
 	job.Progress = p
 	if repo, ok := dst.(*registry.Repository); ok {
-		p.keeps = true // after an interruption, the registry has the finished layers and the cache has their digests
+		p.keeps = true // after an interruption, the finished layers stay in the registry and their digests stay in the cache
 		p.sent = func() int64 { return repo.Stats().BytesSent }
 	}
 	return push.Push(ctx, dst, images, job)
 }
 
-// spent returns how long a push took and what it sent. s is nil if no registry was
+// spent describes how long a push took and how much it sent. s is nil if no registry was
 // used.
 func (a *app) spent(start time.Time, s *registry.Stats) string {
 	took := human.Duration(time.Since(start))
@@ -495,8 +494,8 @@ func (a *app) spent(start time.Time, s *registry.Stats) string {
 	return fmt.Sprintf("sent %s in %s", human.Bytes(s.BytesSent), took)
 }
 
-// summary prints on stderr what a push or build has put into the destination. spent
-// says how long it took.
+// summary prints on stderr what a push or build has put into the destination. spent describes
+// how long it took.
 func (a *app) summary(r push.Result, destination, spent string) {
 	a.done = true
 	if a.quiet {
@@ -539,8 +538,8 @@ func (a *app) summary(r push.Result, destination, spent string) {
 	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, spent)
 }
 
-// baseSummary returns how many layers of a base image were copied, mounted or
-// already present.
+// baseSummary describes how many layers of a base image were copied, mounted or already
+// present.
 func baseSummary(base []push.BaseResult) string {
 	if len(base) == 0 {
 		return ""
@@ -558,7 +557,7 @@ func baseSummary(base []push.BaseResult) string {
 	return "; above " + human.Count(len(base), "layer") + " of the base image: " + strings.Join(parts, ", ")
 }
 
-// platformList returns the platforms of an index, in its order.
+// platformList returns the platforms of an index, in the order of the index.
 func platformList(manifests []ocispec.Descriptor) string {
 	var platforms []string
 	for _, d := range manifests {
@@ -569,7 +568,7 @@ func platformList(manifests []ocispec.Descriptor) string {
 	return strings.Join(platforms, " ")
 }
 
-// printed is the result of push and build with --json.
+// printed is the output of push and build with --json.
 type printed struct {
 	Ref       string         `json:"ref"`
 	Digest    string         `json:"digest"`
@@ -588,7 +587,7 @@ type printedImage struct {
 	Digest   string `json:"digest"`
 }
 
-// printedBase is a layer of a base image.
+// printedBase describes a layer of a base image in this output.
 type printedBase struct {
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`

@@ -11,7 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// rebuilder writes the command that makes an image again, for its provenance.
+// rebuilder writes the command that makes an image again. The provenance of the image
+// contains this command.
 type rebuilder struct {
 	flags *pflag.FlagSet
 	app   *app
@@ -22,17 +23,16 @@ func newRebuilder(flags *pflag.FlagSet, a *app, in *closureFlags) *rebuilder {
 	return &rebuilder{flags, a, in}
 }
 
-// bytesFlags are the flags of push that decide what is in an image, or where
-// store paths come from. They are also flags of build. The created, plan and
-// plan-from flags are not among them: their values depend on the environment or
-// the registry, so [rebuilder.command] writes what they resulted in.
+// bytesFlags lists the flags of push that decide what is in an image, or where store paths
+// come from. The command build has the same flags. The flags created, plan and plan-from are
+// not in the list, because their values depend on the environment or the registry. For these,
+// [rebuilder.command] writes the resulting values.
 var bytesFlags = []string{
 	"add-user", "annotation", "ca-certificates", "cmd", "compression", "describe", "entrypoint", "env", "format", "from", "init", "label", "layer", "link",
 	"max-layers", "nix-database", "plan-strategy", "port", "sh", "spec", "stop-signal", "trusted-public-key", "user", "volume", "workdir",
 }
 
-// command returns the function that writes the command for an image of these
-// settings.
+// command returns a function that writes the command for an image with these settings.
 func (r *rebuilder) command(settings *manifest.Settings) func(string, []attest.BuiltSystem) []string {
 	return func(reference string, systems []attest.BuiltSystem) []string {
 		words := []string{"nixoci", "build", "--output=oci:image"}
@@ -45,7 +45,7 @@ func (r *rebuilder) command(settings *manifest.Settings) func(string, []attest.B
 		if settings.Created != nil {
 			words = append(words, "--created="+settings.Created.UTC().Format(time.RFC3339))
 		}
-		// The plan of the image that was pushed is the result of these flags.
+		// These flags give the same plan as that of the pushed image.
 		switch {
 		case following:
 			words = append(words, "--plan="+reference)
@@ -56,7 +56,7 @@ func (r *rebuilder) command(settings *manifest.Settings) func(string, []attest.B
 	}
 }
 
-// flagWords returns the words that set a flag to its value.
+// flagWords returns the words that set a flag to its current value.
 func flagWords(f *pflag.Flag) (words []string) {
 	if s, ok := f.Value.(pflag.SliceValue); ok {
 		for _, v := range s.GetSlice() {
@@ -67,7 +67,8 @@ func flagWords(f *pflag.Flag) (words []string) {
 	return []string{"--" + f.Name + "=" + f.Value.String()}
 }
 
-// closures returns the words that name the closures and a base image, each pinned.
+// closures returns the words that name the closures and the base image. Each name is fixed to
+// exact content.
 func (r *rebuilder) closures(systems []attest.BuiltSystem) (words []string) {
 	var platforms []string
 	base, nixpkgs := false, ""
@@ -108,8 +109,7 @@ func (r *rebuilder) closures(systems []attest.BuiltSystem) (words []string) {
 		words = append(words, "--nixpkgs="+nixpkgs)
 	}
 	if r.in.spec.file != "" || base {
-		// A specification already names the closures, and the base system has no
-		// name.
+		// A specification already names the closures. The base system needs no name.
 		return append(words, "--platform="+strings.Join(platforms, ","))
 	}
 	return append(words, closures...)

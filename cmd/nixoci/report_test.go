@@ -20,8 +20,8 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// sampleRegistry has the sample systems for both platforms. REPO:1 is before and
-// REPO:2 after an update. Tests share it and only read from it.
+// sampleRegistry holds the sample systems for both platforms. REPO:1 is the image before an
+// update, and REPO:2 the image after it. All tests share this registry and only read from it.
 var sampleRegistry struct {
 	once sync.Once
 	repo string
@@ -141,8 +141,8 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// TestInspectOtherPlan checks that inspect finds all paths of layers that hold
-// several paths. It reads them from the recipes.
+// TestInspectOtherPlan checks that inspect finds all paths of layers that contain several
+// paths. inspect finds the paths by the recipes.
 func TestInspectOtherPlan(t *testing.T) {
 	repo := inRegistry(t)
 	mustRun(t, append(append([]string{"push", repo + "-other:3"}, fromSample(t)...), sampleSystem(t, "sample-x86_64-linux"), "--max-layers", "3")...)
@@ -151,7 +151,7 @@ func TestInspectOtherPlan(t *testing.T) {
 	for _, l := range in.Platforms[0].Layers {
 		paths += len(l.Paths)
 	}
-	if paths != 22 || len(in.Platforms[0].Layers) != 5 { // three store layers, the init layer and the system layer
+	if paths != 22 || len(in.Platforms[0].Layers) != 5 { // the image has three store layers, the init layer and the system layer
 		t.Errorf("%d paths in %d layers", paths, len(in.Platforms[0].Layers))
 	}
 }
@@ -177,7 +177,7 @@ func TestDiff(t *testing.T) {
 	graph := "../../testdata/sample-aarch64-linux-update.json"
 	mixed := decode[report.Diff](t, mustRun(t, "diff", repo+":1", "aarch64-linux="+graph, "--json"))
 	if len(mixed.Platforms) != 1 || mixed.Platforms[0].Platform != "linux/arm64" || !mixed.Platforms[0].Pull.Estimated ||
-		len(mixed.Platforms[0].Pull.Layers) != len(d.Platforms[1].Pull.Layers)-1 { // all except the system layer
+		len(mixed.Platforms[0].Pull.Layers) != len(d.Platforms[1].Pull.Layers)-1 { // all layers except the system layer
 		t.Errorf("image and graph: %+v", mixed.Platforms)
 	}
 	text := mustRun(t, "diff", "../../testdata/sample-aarch64-linux.json", graph)
@@ -197,7 +197,8 @@ func TestSBOM(t *testing.T) {
 	}
 	doc := decode[struct{ Packages []any }](t, mustRun(t, "sbom", repo+":1", "--platform", "linux/amd64"))
 	bom := decode[struct{ Components []any }](t, mustRun(t, append([]string{"sbom", sampleSystem(t, "sample-x86_64-linux"), "--format", "cyclonedx"}, fromSample(t)...)...))
-	// Besides the store paths, the image has nixoci-init and Go's standard library.
+	// In addition to the store paths, the document lists nixoci-init and Go's standard
+	// library.
 	if len(doc.Packages) != 22+2 || len(bom.Components) != 22 {
 		t.Errorf("%d packages, %d components of 22 store paths", len(doc.Packages), len(bom.Components))
 	}
@@ -207,7 +208,7 @@ func TestSBOM(t *testing.T) {
 	}
 }
 
-// cmdSignatures counts the manifests that have a signature: signatures HOST/REPO N
+// cmdSignatures checks the number of manifests that have a signature: signatures HOST/REPO N
 func cmdSignatures(ts *testscript.TestScript, neg bool, args []string) {
 	host, repo, _ := strings.Cut(args[0], "/")
 	resp, err := http.Get("http://" + host + "/v2/" + repo + "/tags/list")

@@ -33,15 +33,15 @@ type app struct {
 	color     string
 
 	log       *logrus.Logger
-	repeats   map[string]int // how often each warning was printed
+	repeats   map[string]int // number of times that each warning was printed
 	repeatsMu sync.Mutex
 	cache     *push.Cache
-	nix       *nixbuild.Nix // created at the first build
-	sources   bool          // find the source of what Nix builds
+	nix       *nixbuild.Nix // created before the first build
+	sources   bool          // true: find the source of everything that Nix builds
 	built     map[closure.StorePath]*nixbuild.Built
-	metas     map[closure.StorePath]map[closure.StorePath]*nixbuild.Meta // by toplevel
+	metas     map[closure.StorePath]map[closure.StorePath]*nixbuild.Meta // metadata of packages, by toplevel
 	progress  *progress                                                  // progress display of a long command
-	done      bool                                                       // the command has finished its work, so an interrupt changes nothing
+	done      bool                                                       // true: the command has finished its work, so an interrupt changes nothing
 }
 
 const rootLong = `nixoci turns NixOS systems and applications into reproducible, multi-platform
@@ -162,8 +162,8 @@ func (a *app) setup() error {
 	return nil
 }
 
-// leastSpeed converts --min-speed for registries and caches. They use -1 for "any
-// speed".
+// leastSpeed converts the value of --min-speed for registries and caches. There, -1 stands
+// for any speed.
 func (a *app) leastSpeed() int64 {
 	if a.minSpeed <= 0 {
 		return -1
@@ -171,7 +171,7 @@ func (a *app) leastSpeed() int64 {
 	return a.minSpeed
 }
 
-// ANSI color codes.
+// These are ANSI color codes.
 const (
 	red   = "31"
 	green = "32"
@@ -179,7 +179,7 @@ const (
 	faint = "2"
 )
 
-// paint colors the program's own text.
+// paint colors text of the program itself.
 func (a *app) paint(color string, s terminal.Own) terminal.Own {
 	if !a.colored() {
 		return s
@@ -192,8 +192,8 @@ type logHook struct{ a *app }
 
 func (h logHook) Levels() []logrus.Level { return logrus.AllLevels }
 
-// Fire prints e. A repeated warning is only counted, and [app.sayRepeats] prints
-// the count at the end.
+// Fire prints e. If a warning repeats, Fire only increases its count, and [app.sayRepeats]
+// prints the count at the end.
 func (h logHook) Fire(e *logrus.Entry) error {
 	text := strings.TrimRight(e.Message, "\n")
 	color := cyan

@@ -12,13 +12,13 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// Exit codes, as documented in docs/reference.md.
+// docs/reference.md documents these exit codes.
 const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
 	exitMismatch    = 3
-	exitCrash       = 70 // EX_SOFTWARE of sysexits.h
+	exitCrash       = 70 // the same as EX_SOFTWARE in sysexits.h
 	exitInterrupted = 130
 )
 
@@ -31,12 +31,12 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// mismatchError means that an image or layer is not what it claims to be.
+// mismatchError means that an image or layer does not have the content that it states.
 type mismatchError struct{ error }
 
 func (e mismatchError) Unwrap() error { return e.error }
 
-// run is the whole program, except for signals and os.Exit.
+// run is the main function of the program, without signals and os.Exit.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	a := &app{stdin: stdin, stdout: terminal.New(stdout), stderr: terminal.New(stderr)}
 	defer func() {
@@ -69,7 +69,7 @@ func crashed(stderr *terminal.Printer, value any, stack []byte) int {
 	return exitCrash
 }
 
-// finish prints err as one line and its hint, and returns the exit code.
+// finish prints err as one line, and its hint, and returns the exit code.
 func (a *app) finish(ctx context.Context, err error) int {
 	var usage usageError
 	var mismatch mismatchError
@@ -82,7 +82,7 @@ func (a *app) finish(ctx context.Context, err error) int {
 			a.stderr.Printf("%s %s\n", a.paint(cyan, "hint:"), kept)
 		}
 		return exitInterrupted
-	case err == nil: // interrupted after the command had finished its work
+	case err == nil: // the interrupt came after the command had finished its work
 		return exitOK
 	}
 	a.stderr.Printf("%s %s\n", a.paint(red, "nixoci:"), err)

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// TestInterrupted interrupts a push during an upload. The exit code must be 130,
-// and the registry must get no manifest and no tag.
+// TestInterrupted interrupts a push during an upload. The exit code must be 130, and the push
+// must send no manifest and set no tag.
 func TestInterrupted(t *testing.T) {
 	for _, at := range []string{"POST", "PATCH", "PUT"} {
 		t.Run(at, func(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// plainCache copies the binary cache of testdata/ without compression. Hundreds of
-// commands read it, and most of their time would go into decoding xz. The tests of
-// internal/closure cover compression.
+// plainCache copies the binary cache of testdata/ without compression. Hundreds of commands
+// read this cache, and with compression they would spend most of their time decoding xz. The
+// tests of internal/closure cover compression.
 var plainCache = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "nixoci-plain-cache-")
 	if err != nil {
@@ -25,7 +25,7 @@ var plainCache = sync.OnceValues(func() (string, error) {
 	return dir, writePlainCache(dir, "../../testdata/cache", "../../testdata/public-key")
 })
 
-// plainCacheDir is the directory that [tests.Run] removes.
+// plainCacheDir is the directory of plainCache, which [tests.Run] removes.
 var plainCacheDir string
 
 // tests runs all tests of the package.
@@ -74,7 +74,8 @@ func writePlainCache(dir, from, keyFile string) error {
 	return nil
 }
 
-// writePlainPath writes the uncompressed NAR of a narinfo, and a narinfo for it.
+// writePlainPath writes the uncompressed NAR of a path, and a narinfo for this NAR. narinfo
+// is the name of the original narinfo file.
 func writePlainPath(dir, narinfo string, src closure.Source) error {
 	data, err := os.ReadFile(narinfo)
 	if err != nil {

@@ -70,8 +70,8 @@ never the time of the clock.`,
 	return cmd
 }
 
-// closureOf returns the closure for the SBOM: of an image's platform, or of a
-// CLOSURE. It also returns the options of the SBOM.
+// closureOf returns the closure for the SBOM: the closure of an image's platform, or the
+// closure that a CLOSURE argument names. It also returns the options of the SBOM.
 func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closure.Closure, report.SBOMOptions, error) {
 	if len(args) == 0 || isClosure(args[0]) {
 		if err := a.askForClosure(args, "nixoci sbom"); err != nil {

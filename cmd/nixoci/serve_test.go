@@ -16,8 +16,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// TestServeReferrers checks that the list of referrers has artifact types, as OCI
-// 1.1 requires.
+// TestServeReferrers checks that the list of referrers contains artifact types, as OCI 1.1
+// requires.
 func TestServeReferrers(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	s := httptest.NewServer(withArtifactTypes(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(discardLog))))

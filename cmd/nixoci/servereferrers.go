@@ -11,10 +11,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// withArtifactTypes adds the artifact types of OCI 1.1 to the lists of referrers.
-// The registry of go-containerregistry follows an older draft: instead of the
-// artifact type it lists the media type of the config, which is always that of the
-// empty config.
+// withArtifactTypes adds the artifact types of OCI 1.1 to the lists of referrers. The
+// registry of go-containerregistry follows an older draft of OCI. Instead of the artifact
+// type it lists the media type of the config, which is always the type of the empty config.
 func withArtifactTypes(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		repository, _, isList := strings.Cut(q.URL.Path, "/referrers/")
@@ -47,6 +46,6 @@ func withArtifactTypes(inner http.Handler) http.Handler {
 		}
 		w.Header().Del("Content-Length")
 		w.WriteHeader(answer.Code)
-		_, _ = bytes.NewReader(body).WriteTo(w) // an error means that the client has gone
+		_, _ = bytes.NewReader(body).WriteTo(w) // an error only means that the client has disconnected
 	})
 }

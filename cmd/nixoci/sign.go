@@ -17,7 +17,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// passwordVariable is the variable in which cosign, too, looks for the password.
+// passwordVariable is the environment variable with the password. cosign reads the same
+// variable.
 const passwordVariable = "COSIGN_PASSWORD"
 
 func (a *app) signCommand() *cobra.Command {
@@ -104,8 +105,8 @@ func (a *app) privateKey(file string) (*attest.PrivateKey, error) {
 	return key, nil
 }
 
-// keyPassword returns the password of a key file. It reads the environment, or else
-// asks on the terminal.
+// keyPassword returns the password of a key file. It reads the environment variable. If the
+// variable is not set, it asks on the terminal.
 func (a *app) keyPassword() ([]byte, error) {
 	if p, ok := os.LookupEnv(passwordVariable); ok {
 		return []byte(p), nil

@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/spec"
 )
 
-// specFlag names a specification, a file that describes the image instead of
+// specFlag holds the name of a specification: a file that describes the image and replaces
 // arguments and flags.
 type specFlag struct{ file string }
 
@@ -22,9 +22,8 @@ func (f *specFlag) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.file, "spec", "", "file with an image specification, instead of CLOSURE; flags override the file")
 }
 
-// apply sets the flags that the user did not give to the values of the
-// specification. It returns the CLOSURE arguments. img is nil for a command that
-// makes no image.
+// apply copies values from the specification to the flags that the user did not give. It
+// returns the CLOSURE arguments. img is nil for a command that makes no image.
 func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *closureFlags) ([]string, error) {
 	if f.file == "" {
 		return args, nil
@@ -39,8 +38,8 @@ func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *
 	defer file.Close()
 	s, err := spec.Decode(file)
 	if err != nil {
-		// A specification replaces arguments and flags. So an error in it is wrong
-		// usage, too.
+		// A specification replaces arguments and flags. So nixoci reports an error in it as
+		// wrong usage, too.
 		return nil, usageError{fmt.Errorf("--spec %s: %w", f.file, err)}
 	}
 	in.programs = map[closure.StorePath]string{}
@@ -64,7 +63,7 @@ func (f *specFlag) apply(fl *pflag.FlagSet, args []string, img *imageFlags, in *
 	return s.Contents, nil
 }
 
-// bases returns the base images of a specification in the form of the flag.
+// bases returns the base images of a specification in the form of the flag --from-image.
 func bases(s *spec.Specification) (all []string) {
 	if s.FromImage != "" {
 		all = append(all, s.FromImage)
@@ -75,7 +74,7 @@ func bases(s *spec.Specification) (all []string) {
 	return all
 }
 
-// specified sets flags to values of a specification, unless the user gave them.
+// specified sets flags to values of a specification, unless the user gave these flags.
 type specified struct{ flags *pflag.FlagSet }
 
 func (g specified) text(name string, flag *string, value string) {
@@ -96,7 +95,7 @@ func (g specified) switched(name string, flag *bool, value bool) {
 	}
 }
 
-// image sets the flags of an image.
+// image sets the flags that describe an image.
 func (g specified) image(img *imageFlags, s *spec.Specification) {
 	pairs := func(m map[string]string) (all []string) {
 		for _, k := range slices.Sorted(maps.Keys(m)) {

@@ -9,9 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/spec"
 )
 
-// notInSpecification lists the flags that a specification has no field for. They
-// say where store paths come from, how to build and compare them, and which
-// nixoci-init to use.
+// notInSpecification lists the flags for which a specification has no field. These flags set
+// where store paths come from, how to build and compare them, and which nixoci-init to use.
 var notInSpecification = []string{"from", "init", "jobs", "nixpkgs", "plan", "plan-from", "platform", "spec"}
 
 // TestSpecificationHasAllFlags checks that a specification has a field for each

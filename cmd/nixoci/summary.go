@@ -15,21 +15,21 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// summaryNone is the --summary value for no summary.
+// summaryNone is the value of --summary for no summary.
 const summaryNone = "none"
 
-// review is a summary of a push, for people who review the change.
+// review writes a summary of a push, for people who review the change.
 type review struct {
 	a    *app
-	file string // "" for none
+	file string // file to which the summary is appended; "" for no summary
 
-	// asked means that the user named the file with --summary. Then a failure to
-	// write it is an error. A file from CI's environment is optional, so a failure
-	// there must not fail the push.
+	// asked is true if the user named the file with --summary. In this case, a failure to
+	// write the file is an error. If the name of the file comes from the environment of CI, a
+	// failure must not make the push fail.
 	asked bool
 
-	before digest.Digest // index that the tag named before the push; "" if there was none
-	name   string        // name of that image in the summary
+	before digest.Digest // digest of the index that the tag named before the push; "" if there was none
+	name   string        // name that the summary uses for that earlier image
 }
 
 // newReview finds the image that the push will replace. It must run before the
@@ -107,13 +107,13 @@ func (r *review) markdown(ctx context.Context, b *strings.Builder, repo *registr
 	return d.WriteMarkdown(b)
 }
 
-// read reads an image by its digest.
+// read reads the image with the digest d. name is the name of the image in the summary.
 func (r *review) read(ctx context.Context, repo *registry.Repository, name string, d digest.Digest) (*report.Image, error) {
 	o := report.ReadOptions{Warn: func(err error) { r.a.log.Warn(err) }}
 	return report.ReadImage(ctx, &oci.OpenedImage{Reader: withoutReferrers{repo}, Name: name, TagOrDigest: d.String()}, o)
 }
 
-// withoutReferrers hides the referrers of a reader: it has only the methods of
+// withoutReferrers hides the referrers of a reader, because it has only the methods of
 // [oci.Reader]. So the reports do not ask for attached documents.
 type withoutReferrers struct{ oci.Reader }
 

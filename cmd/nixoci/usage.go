@@ -12,14 +12,14 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// argument is one argument of a command, as named in its usage line.
+// argument describes one argument of a command, as named in the usage line.
 type argument struct {
 	name           string
 	optional, many bool
 }
 
-// argumentsOf reads the arguments from the usage line, such as "push REF
-// [CLOSURE...]". So the check always agrees with the documentation.
+// argumentsOf parses the arguments in the usage line, such as "push REF [CLOSURE...]". So the
+// check always agrees with the documentation.
 func argumentsOf(cmd *cobra.Command) (all []argument) {
 	words := strings.Fields(cmd.Use)
 	for i := 1; i < len(words); i++ {
@@ -58,8 +58,8 @@ func checkArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// nameOf returns the name of a command for messages. It has no "nixoci", because
-// every message begins with it.
+// nameOf returns the name of a command for messages. The result does not contain "nixoci",
+// because every message begins with that word.
 func nameOf(cmd *cobra.Command) string {
 	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
 }
@@ -155,8 +155,8 @@ func elsewhere(cmd *cobra.Command, name string, others []string) string {
 	return of + ", not of " + nameOf(cmd)
 }
 
-// didYouMean suggests the word in of that is most similar to word. It returns "" if
-// none is similar.
+// didYouMean returns a suggestion: the word in the list of that is most similar to word. It
+// returns "" if there is no similar word.
 func didYouMean(word string, of ...string) string {
 	best, least := "", 3
 	for _, w := range of {
@@ -170,7 +170,7 @@ func didYouMean(word string, of ...string) string {
 	return "did you mean " + best + "?"
 }
 
-// plainCause replaces errors of strconv and time by words that users understand.
+// plainCause replaces errors of the packages strconv and time by text that users understand.
 func plainCause(err error) error {
 	e, ok := errors.AsType[*strconv.NumError](err)
 	switch {

@@ -9,9 +9,9 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// version is the version of this program. The Makefile sets it at link time.
-// Otherwise init uses the version that Go recorded, so that it is right after "go
-// install", too.
+// version is the version of this program. The Makefile sets it at link time. Otherwise the
+// function init reads the version that Go recorded. So the version is also correct after "go
+// install".
 var version = "dev"
 
 func init() {
@@ -26,7 +26,7 @@ type printedVersion struct {
 	Version  string `json:"version"`
 	Platform string `json:"platform"`
 	Go       string `json:"go"`
-	Format   int    `json:"format"` // image format version, see docs/format.md
+	Format   int    `json:"format"` // version of the image format, see docs/format.md
 }
 
 func (a *app) versionCommand() *cobra.Command {

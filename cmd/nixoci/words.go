@@ -10,8 +10,8 @@ import (
 	"github.com/nixoci/nixoci/internal/layout"
 )
 
-// checkReference refuses an argument that names a file or a flake output instead of
-// an image, and suggests the right form. An argument with a registry host, such as
+// checkReference returns an error for an argument that names a file or a flake output instead
+// of an image, and suggests the right form. An argument with a registry host, such as
 // docker.io/org/web, is always a reference, even if a file of that name exists.
 func checkReference(arg string) error {
 	if strings.Contains(arg, "#") {
@@ -45,13 +45,13 @@ func checkReference(arg string) error {
 	return usageError{hint.Add(fmt.Errorf("%s is %s, not an image in a registry", arg, what), advice)}
 }
 
-// hasHost reports whether a reference begins with a host. The rule is Docker's.
+// hasHost reports whether a reference begins with a host. It follows the rule of Docker.
 func hasHost(arg string) bool {
 	host, _, ok := strings.Cut(arg, "/")
 	return ok && (strings.ContainsAny(host, ".:") || host == "localhost")
 }
 
-// isHost reports whether a word is only a host: docker.io, localhost:5000.
+// isHost reports whether a word is only a host, such as docker.io or localhost:5000.
 func isHost(arg string) bool {
 	host, _, _ := strings.Cut(arg, ":")
 	return !strings.ContainsAny(arg, "/@#") && (host == "localhost" || strings.Contains(host, ".") && strings.Trim(host, ".") == host) && !hasFileName(arg)
@@ -62,8 +62,8 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// hasFileName reports whether a word ends in a file extension that repositories do
-// not have.
+// hasFileName reports whether a word ends in a file extension that does not occur in names of
+// repositories.
 func hasFileName(arg string) bool {
 	for _, end := range []string{".tar", ".tar.gz", ".tgz", ".json", ".nix"} {
 		if strings.HasSuffix(arg, end) {
@@ -73,8 +73,8 @@ func hasFileName(arg string) bool {
 	return false
 }
 
-// fileAt describes the file called name, and how to name it for an image command.
-// Without such a file it returns "".
+// fileAt describes the file called name, and returns the form in which an image command
+// accepts it. If there is no such file, both results are "".
 func fileAt(name string) (what, advice string) {
 	st, err := os.Stat(name)
 	if err != nil {
@@ -103,7 +103,7 @@ func fileAt(name string) (what, advice string) {
 	return "a file", "an image in a file is oci-archive:FILE or docker-archive:FILE"
 }
 
-// closureWord writes the name of a file so that it can only be read as a CLOSURE.
+// closureWord changes the name of a file so that it can only mean a CLOSURE.
 func closureWord(name string) string {
 	if filepath.IsAbs(name) || strings.HasPrefix(name, ".") {
 		return name
@@ -111,7 +111,7 @@ func closureWord(name string) string {
 	return "./" + name
 }
 
-// checkClosureFile refuses an archive or layout as a CLOSURE.
+// checkClosureFile returns an error if a CLOSURE argument names an archive or layout.
 func checkClosureFile(arg string) error {
 	switch what, advice := fileAt(arg); what {
 	case "an OCI layout", "an OCI archive", "an archive of docker save":
@@ -120,8 +120,8 @@ func checkClosureFile(arg string) error {
 	return nil
 }
 
-// checkPushReference is checkReference for the REF of a push. If the argument is a
-// CLOSURE, the error explains that the REF is missing.
+// checkPushReference does the same as checkReference, for the REF of a push. If the argument
+// is a CLOSURE, the error explains that the REF is missing.
 func checkPushReference(command, arg string) error {
 	if err := checkReference(arg); err != nil {
 		if isHost(arg) && !exists(arg) {
