@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestSlowLink checks that a link delays each request by its latency, and a new
-// connection by one latency more. It must not exceed its bandwidth.
+// TestSlowLink checks that a link delays each request by its latency, and each new connection
+// by an additional latency. The link must not exceed its bandwidth.
 func TestSlowLink(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -40,15 +40,15 @@ func TestSlowLink(t *testing.T) {
 	if first, second := through(40*time.Millisecond, 0, 10); first < 80*time.Millisecond || second < 40*time.Millisecond {
 		t.Errorf("at 40 ms a request took %v on a new connection, then %v", first, second)
 	}
-	// 400 kB at 8 Mbit/s need 0.4 s, minus the tenth of a second for which the
-	// link may catch up.
+	// 400 kB at 8 Mbit/s take 0.4 s, minus a tenth of a second that the link may save by
+	// catching up.
 	if first, _ := through(0, 8_000_000, 400_000); first < 300*time.Millisecond {
 		t.Errorf("400 kB at 8 Mbit/s took %v", first)
 	}
 }
 
-// TestCountingProxy checks that the proxy counts bodies in both directions. It
-// must return the server's responses. Their redirects must lead to the proxy.
+// TestCountingProxy checks that the proxy counts bodies in both directions. It must return
+// the server's responses, and redirects in them must lead to the proxy.
 func TestCountingProxy(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -72,7 +72,7 @@ func TestCountingProxy(t *testing.T) {
 			t.Errorf("%s, Location %s", resp.Status, resp.Header.Get("Location"))
 		}
 	}
-	proxy.Close() // wait for the end of the requests, because the proxy may count after the response
+	proxy.Close() // Close waits for the end of the requests; the proxy may count only after the response
 	if n, s, r := proxy.requests.Load(), proxy.sent.Load(), proxy.received.Load(); n != 2 || s != 14 || r != 10 {
 		t.Errorf("%d requests, %d bytes sent, %d received; want 2, 14, 10", n, s, r)
 	}
@@ -92,8 +92,7 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// TestPage checks that the page shows the results, and only cases that were
-// run.
+// TestPage checks that the page shows the results, and shows only cases that were run.
 func TestPage(t *testing.T) {
 	r := &results{
 		Machine: machine{CPU: "Abacus", CPUs: 2},
@@ -110,8 +109,8 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"2 × Abacus",
 		"| store gzip cold | 8.00 | 12.00 | 2.00 |",
-		"1.010 ×", // NARs downloaded, divided by those needed
-		"50 % !",  // share of other processes
+		"1.010 ×", // bytes of downloaded NARs, divided by bytes of needed NARs
+		"50 % !",  // share of the processors that other processes used
 		"| gzip | 4.00 | 1.00 | 400.0 | 420.0 | 12.00 | 14.00 | 86 % | 6.00 | 8.00 | 75 % |",
 		"| nix2container cold | 16.00 | 24.00 | 4.00 | 0 | 112 | 401.0 | 400.0 | 100 | 2.0 × | 2.0 × | +5.0 % |  |  |  |",
 	} {

@@ -15,32 +15,31 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// A benchCase is one row of the results.
+// A benchCase describes one row of the results.
 type benchCase struct {
 	name  string
-	once  bool // too slow to repeat
+	once  bool // true: the case is too slow to repeat
 	run   func(*outcome) (sample, error)
 	count func(*outcome) (*traffic, error)
 }
 
-// latency and bandwidth describe the slow link.
+// latency and bandwidth are those of the slow link.
 const (
 	latency   = 30 * time.Millisecond
-	bandwidth = 100_000_000 // bits per second
+	bandwidth = 100_000_000 // in bits per second
 
-	slowLinkName = "100 Mbit/s, 30 ms: " // prefix of the cases over the slow link
+	slowLinkName = "100 Mbit/s, 30 ms: " // names of the cases over the slow link begin with this text
 )
 
-// system1 is the system whose updates are measured. Its variants are those of
-// debstore.
+// system1 names the system whose updates are measured. debstore makes its variants.
 const system1 = "large-x86_64-linux"
 
-// situation describes what exists before a push, and what is pushed.
+// situation describes what exists before a push, and what the push sends.
 type situation struct {
-	variant string // variant of the pushed system
-	known   bool   // the registry has the system without a variant
-	warm    bool   // this machine has pushed it
-	http    bool   // push from a binary cache over http, without a store
+	variant string // variant of the system that is pushed
+	known   bool   // true: the registry already has the system without a variant
+	warm    bool   // true: this machine has pushed the system without a variant
+	http    bool   // true: push from a binary cache over http, without a local store
 	comp    string
 	latency time.Duration
 	bits    int64
@@ -89,7 +88,7 @@ func (l *lab) cases() []benchCase {
 	return append(all, l.peers()...)
 }
 
-// open starts everything that the cases share.
+// open starts everything that all cases use.
 func (l *lab) open() error {
 	list, err := os.ReadFile(filepath.Join(l.large, "systems.json"))
 	if err == nil {
@@ -117,12 +116,12 @@ func (l *lab) open() error {
 	return l.startRegistry()
 }
 
-// fresh makes a new directory for the cache and home of one run.
+// fresh makes a new directory for the cache and the home directory of one run.
 func (l *lab) fresh() (string, error) {
 	return os.MkdirTemp(l.dir, "home-")
 }
 
-// printed has the fields of nixoci's --json that are used here.
+// printed holds the fields of nixoci's --json output that the benchmark uses.
 type printed struct {
 	Layers []struct {
 		Recipe string
@@ -131,7 +130,7 @@ type printed struct {
 	}
 }
 
-// nixociPush pushes once, to the registry at addr.
+// nixociPush runs nixoci push once, to the registry at addr.
 func (l *lab) nixociPush(home, addr, repo string, s situation) (process, error) {
 	args := []string{l.nixoci, "push", addr + "/" + repo + ":latest", "--json", "--quiet", "--compression", s.comp}
 	if s.http {
@@ -142,8 +141,8 @@ func (l *lab) nixociPush(home, addr, repo string, s situation) (process, error) 
 	return l.timed([]string{"HOME=" + home, "XDG_CACHE_HOME=" + home}, append(args, l.systems[system1+s.variant])...)
 }
 
-// push prepares s and pushes. If via is given, the push uses the address that
-// via returns.
+// push prepares s and pushes. If via is not nil, push sends the image to the address that via
+// returns.
 func (l *lab) push(o *outcome, s situation, via func(addr string) (string, error)) (sample, error) {
 	home, err := l.fresh()
 	if err != nil {
@@ -187,7 +186,7 @@ func (l *lab) push(o *outcome, s situation, via func(addr string) (string, error
 	return p.sample, nil
 }
 
-// prepare makes a repository and a cache in home, as s describes them.
+// prepare makes a repository, and a cache in home, as s describes them.
 func (l *lab) prepare(home string, s situation) (string, error) {
 	l.counter++
 	repo := fmt.Sprintf("case-%d", l.counter)
@@ -205,8 +204,8 @@ func (l *lab) prepare(home string, s situation) (string, error) {
 			return "", err
 		}
 	}
-	// A repository consists of links to blobs. A copy of these links is the
-	// same as a repository that somebody has pushed to.
+	// A repository consists of links to blobs. A copy of these links is the same as a
+	// repository into which somebody has pushed the image.
 	if err := os.CopyFS(l.repository(repo), os.DirFS(l.repository(base))); err != nil {
 		return "", err
 	}
@@ -216,7 +215,7 @@ func (l *lab) prepare(home string, s situation) (string, error) {
 	if err := os.CopyFS(home, os.DirFS(filepath.Join(l.dir, "warm-"+base))); err != nil {
 		return "", err
 	}
-	if s.http { // the same machine has used that cache before
+	if s.http { // the same machine has already used this binary cache
 		if _, err := l.nixociPush(home, l.addr, repo, s); err != nil {
 			return "", err
 		}
@@ -228,7 +227,7 @@ func (l *lab) repository(name string) string {
 	return filepath.Join(l.dir, "registry/docker/registry/v2/repositories", name)
 }
 
-// count runs s once more, through the counting proxy.
+// count pushes s once more, through the counting proxy, and returns the traffic.
 func (l *lab) count(o *outcome, s situation) (*traffic, error) {
 	t, err := l.counted(func(via func(string) (string, error)) error {
 		_, err := l.push(o, s, via)
@@ -240,8 +239,8 @@ func (l *lab) count(o *outcome, s situation) (*traffic, error) {
 	return t, err
 }
 
-// counted calls push with a function that puts the counting proxy before an
-// address. It returns the traffic of the proxy and the binary cache.
+// counted calls push with a function that puts the counting proxy before an address. It
+// returns the traffic that the proxy and the binary cache counted.
 func (l *lab) counted(push func(via func(addr string) (string, error)) error) (*traffic, error) {
 	var proxy *countingProxy
 	defer func() {
@@ -251,7 +250,7 @@ func (l *lab) counted(push func(via func(addr string) (string, error)) error) (*
 	}()
 	var requests, nars, narinfos int64
 	err := push(func(addr string) (string, error) {
-		// The preparations before this call do not count.
+		// The traffic before this call belongs to the preparations and is not counted.
 		requests, nars, narinfos = l.cache.requests.Load(), l.cache.nars.Load(), l.cache.narinfos.Load()
 		proxy = newCountingProxy(addr)
 		return strings.TrimPrefix(proxy.URL, "http://"), nil
@@ -268,7 +267,7 @@ func (l *lab) counted(push func(via func(addr string) (string, error)) error) (*
 	}, nil
 }
 
-// needed returns the compressed size of the NARs of the layers that o made.
+// needed returns the total compressed size of the NARs in the layers that o made.
 func (l *lab) needed(o *outcome, s situation) (int64, error) {
 	src, err := closure.Open([]string{l.large}, closure.CacheOptions{})
 	if err != nil {
@@ -309,7 +308,7 @@ func (l *lab) needed(o *outcome, s situation) (int64, error) {
 			total += n.FileSize
 		}
 	}
-	if missing := len(o.made) - found; missing > 2 { // the system layer and the init layer have no NARs
+	if missing := len(o.made) - found; missing > 2 { // the system layer and the layer of nixoci-init contain no NARs
 		return 0, fmt.Errorf("%d layers were made that the plan does not have", missing)
 	}
 	return total, nil

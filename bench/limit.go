@@ -18,30 +18,30 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// limit is the least processor time that a push needs. It contains the seconds
-// of each step over the same bytes, each alone in one thread. Compression is
-// one stream of the library that nixoci uses, at nixoci's default level.
+// limit describes the least processor time that a push needs. Each field holds the seconds of
+// one step over the same bytes, alone in one thread. The compressor is one stream of the
+// library that nixoci uses, at nixoci's default level.
 type limit struct {
 	TarSize int64                `json:"tarSize"`
-	Read    float64              `json:"read"`   // every file of the closure, into one buffer
-	SHA256  float64              `json:"sha256"` // of the tar; needed twice: for narHash and diffID
+	Read    float64              `json:"read"`   // reading every file of the closure into one buffer
+	SHA256  float64              `json:"sha256"` // hashing the tar; a push does this twice: for narHash and diffID
 	Comp    map[string]compLimit `json:"compressors"`
 }
 
 type compLimit struct {
 	Size     int64   `json:"size"`
 	Compress float64 `json:"compress"`
-	SHA256   float64 `json:"sha256"` // of the compressed bytes
+	SHA256   float64 `json:"sha256"` // hashing the compressed bytes
 }
 
-// seconds returns the limit of a push in processor seconds, without the
-// registry. For a tar that is not compressed, the digest is the diffID.
+// seconds returns the limit of a push in processor seconds, without the registry. The digest
+// of an uncompressed layer is its diffID, so it needs no additional hash.
 func (l limit) seconds(comp string) float64 {
 	c := l.Comp[comp]
 	return l.Read + 2*l.SHA256 + c.Compress + c.SHA256
 }
 
-// threadCPU runs f and returns its thread's processor time, in seconds.
+// threadCPU runs f and returns the processor time of the thread that ran f, in seconds.
 func threadCPU(f func() error) (float64, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -101,7 +101,7 @@ func (l *lab) writeTar(name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// reader reads every file and discards the contents.
+// reader reads every file of a tree and discards the contents.
 type reader struct{ buf []byte }
 
 func (reader) Directory(string) error       { return nil }
@@ -116,8 +116,8 @@ func (r reader) File(_ string, _ bool, size int64, content io.Reader) error {
 	return nil
 }
 
-// pieceSize is the number of bytes that one step processes before the next step
-// starts. So no step has the machine's caches for itself.
+// pieceSize is the number of bytes that one step processes before the next step starts. With
+// small pieces, all steps share the processor's caches, as they do in a push.
 const pieceSize = 8 << 20
 
 func (l *lab) limit() (limit, error) {
@@ -134,7 +134,7 @@ func (l *lab) limit() (limit, error) {
 		}
 		return nil
 	}
-	if err := readAll(); err != nil { // fill the page cache
+	if err := readAll(); err != nil { // reads the files once, so that they are in the page cache
 		return limit{}, err
 	}
 	if lim.Read, err = threadCPU(readAll); err != nil {
@@ -157,7 +157,7 @@ func (l *lab) limit() (limit, error) {
 	return lim, nil
 }
 
-// compressor measures hashing and one compressor over the tar called name.
+// compressor measures hashing and one compressor, over the tar file called name.
 func (lim *limit) compressor(name, comp string) (int64, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -208,7 +208,7 @@ func (lim *limit) compressor(name, comp string) (int64, error) {
 	return total, err
 }
 
-// hash hashes and discards the output of the compressor.
+// hash hashes and then discards the output of the compressor.
 func (cl *compLimit) hash(out *pieces) {
 	s, _ := threadCPU(func() error { sha256.Sum256(out.b); return nil })
 	cl.SHA256 += s

@@ -1,12 +1,11 @@
-// Command bench measures nixoci with a real system and a real registry. It
-// compares nixoci with the limits of the machine and with other tools. It
-// writes docs/benchmarks.json and the page made from it. bench/run.sh prepares
-// what it needs.
+// Command bench measures nixoci with a real system and a real registry. It compares nixoci
+// with the limits of the machine and with other tools. It writes docs/benchmarks.json and a
+// page made from this file. bench/run.sh prepares what bench needs.
 //
-// Repetitions are interleaved, and the median counts. Bytes and requests are
-// the same on any machine. A proxy counts them in separate runs. Times come
-// from runs without the proxy. Each time is recorded with the processor time
-// that other processes used meanwhile.
+// The repetitions of different cases are interleaved, and each result is the median of the
+// repetitions. Bytes and requests are the same on any machine. A proxy counts them in
+// separate runs. Times come from runs without the proxy. With each time, bench records the
+// processor time that other processes used during the run.
 package main
 
 import (
@@ -23,22 +22,22 @@ import (
 	"strings"
 )
 
-// config contains the command-line flags.
+// config holds the command-line flags.
 type config struct {
-	large   string // root of the large system's store
+	large   string // root directory of the large system's store
 	scratch string // directory on tmpfs for the registry's storage and for caches
 	nixoci  string
 	crane   string
-	n2c     string // directory with nix2container and bench/nix2container, "" for none
+	n2c     string // directory with nix2container and bench/nix2container; "" for none
 	reps    int
-	only    string // measure only cases whose name contains this
-	times   string // results file that already has the counts: count nothing again
+	only    string // measure only cases with names that contain this text
+	times   string // results file that already contains the counts, so that nothing is counted again
 }
 
 func main() {
 	do := run
 	if len(os.Args) > 2 && os.Args[1] == supervise {
-		runtime.LockOSThread() // the kernel kills the program when the thread that started it ends
+		runtime.LockOSThread() // the kernel kills a program when the thread that started the program ends
 		do = func() error { return runSupervised(os.Args[2:]) }
 	}
 	if err := do(); err != nil {
@@ -90,7 +89,7 @@ func run() error {
 	return errors.Join(os.WriteFile(*out, append(data, '\n'), 0o644), r.write(*page, *readme))
 }
 
-// write renews the page and the table of the README.
+// write writes the page and the table of the README.
 func (r *results) write(page, readme string) error {
 	if err := os.WriteFile(page, []byte(r.page()), 0o644); err != nil {
 		return err
@@ -106,7 +105,7 @@ func (r *results) write(page, readme string) error {
 	return os.WriteFile(readme, []byte(renewed), 0o644)
 }
 
-// results is the content of docs/benchmarks.json.
+// results holds the content of docs/benchmarks.json.
 type results struct {
 	Machine machine             `json:"machine"`
 	System  system              `json:"system"`
@@ -120,19 +119,19 @@ type system struct {
 	NarSize int64 `json:"narSize"`
 }
 
-// outcome is the result of a case: its runs, and the counts from one run.
+// outcome holds the result of a case: its runs, and the counts from one run.
 type outcome struct {
 	Runs    []sample `json:"runs"`
-	Image   int64    `json:"image,omitempty"` // bytes of the layers
+	Image   int64    `json:"image,omitempty"` // total bytes of the layers
 	Layers  int      `json:"layers,omitempty"`
-	Made    int64    `json:"made,omitempty"` // bytes of the layers that were made
+	Made    int64    `json:"made,omitempty"` // bytes of the layers that the push made
 	Counted *traffic `json:"counted,omitempty"`
 
-	made []string // recipes of the layers that were made
+	made []string // recipes of the layers that the push made
 }
 
-// traffic counts the traffic of the proxy and, for a binary cache, of its
-// server.
+// traffic holds the traffic that the proxy counted. For a binary cache, it also holds the
+// traffic of the cache's server.
 type traffic struct {
 	Requests   int64 `json:"requests"`
 	Sent       int64 `json:"sent"`
@@ -140,7 +139,7 @@ type traffic struct {
 	Cache      int64 `json:"cacheRequests,omitempty"`
 	Narinfos   int64 `json:"narinfos,omitempty"`   // bytes of narinfo files
 	Nars       int64 `json:"nars,omitempty"`       // bytes of NARs
-	NarsNeeded int64 `json:"narsNeeded,omitempty"` // bytes of the NARs of the layers that were made
+	NarsNeeded int64 `json:"narsNeeded,omitempty"` // bytes of the NARs in the layers that the push made
 }
 
 // measure runs all cases and returns the results.
@@ -203,7 +202,7 @@ func (c *config) measure(ctx context.Context) (*results, error) {
 	return r, nil
 }
 
-// keepCounted copies the counts from other results. They are the same on any
+// keepCounted copies the counts from another results file. Counts are the same on any
 // machine.
 func (r *results) keepCounted(file string) error {
 	data, err := os.ReadFile(file)
@@ -223,7 +222,7 @@ func (r *results) keepCounted(file string) error {
 	return nil
 }
 
-// median returns the median of f over the runs, or 0 without runs.
+// median returns the median of f over the runs, or 0 if there are no runs.
 func (o *outcome) median(f func(sample) float64) float64 {
 	if o == nil || len(o.Runs) == 0 {
 		return 0

@@ -2,6 +2,6 @@ package main
 
 import "syscall"
 
-// notOrphaned makes the kernel end a program when the program that started it
-// ends.
+// notOrphaned returns attributes with which the kernel ends a started program when this
+// program ends.
 func notOrphaned() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -4,6 +4,5 @@ package main
 
 import "syscall"
 
-// notOrphaned does nothing. Only Linux can end a program together with the
-// program that started it.
+// notOrphaned does nothing here. Only Linux can end a started program together with this one.
 func notOrphaned() *syscall.SysProcAttr { return nil }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// busyOthers is a limit for the share of other processes. Above it, a time says
-// more about them than about the measured process.
+// busyOthers is a limit for the share of other processes. If their share is larger, a time
+// depends more on them than on the measured process.
 const busyOthers = 0.10
 
 // pageWriter writes Markdown.
@@ -44,7 +44,7 @@ func (r *results) page() string {
 	return p.String()
 }
 
-// repetitions returns a sentence that tells how often the cases ran.
+// repetitions returns a sentence about how often the cases ran.
 func (r *results) repetitions() string {
 	most := 0
 	for _, o := range r.Cases {
@@ -56,7 +56,8 @@ func (r *results) repetitions() string {
 	return fmt.Sprintf("Each case ran %d times, the slowest ones once. The runs of all cases are interleaved, and the times are medians.", most)
 }
 
-// bounds describes what profiles (pprof, perf) show. It is written by hand.
+// bounds describes what profiles (pprof, perf) show. A person writes this text and must
+// update it.
 const bounds = `The compressor and sha256 limit the speed of a cold push. With gzip, deflate takes 74 % of the processor time and sha256 20 %. With zstd, the compressor takes 57 %, sha256 20 % and copies inside the compressor 5 %.
 Reading and the socket take the rest. The Go runtime takes less than 1 %. nixoci reads each byte straight into a block. It hashes (narHash and diffID) and compresses the block in place, and sends the compressed buffer to the socket.
 nixoci compresses several blocks at the same time, of one layer or of several, and starts with the largest layers. So all processors are busy to the end.
@@ -65,7 +66,7 @@ From a binary cache, decompressing a NAR is part of reading. xz is slower than s
 With zstd, the limit is one stream, and nixoci makes frames of 2 MiB, so that all processors can work on one layer. The frames cost 5 % of the compressor's time and 2.8 % of the size. The tables of the compressor (1.3 MB) and its history (2 MiB) do not fit into a cache of 2 MiB together with the blocks that are hashed. Larger frames need more memory: with frames of 8 MiB the image is 2.2 % smaller, with 16 MiB 2.5 %. No setting of the compressor saves 3 % at the same processor time.
 Profile-guided optimization of the compressors changes less than 1 %, so nixoci does not use it. Asynchronous preemption makes no difference, so nixoci leaves it on.`
 
-// names returns the cases that f selects, in the order of the matrix.
+// names returns the names of the cases for which f is true, in the order of the matrix.
 func (r *results) names(f func(string) bool) []string {
 	var all []string
 	for _, k := range new(lab).withPeers().cases() {
@@ -76,7 +77,7 @@ func (r *results) names(f func(string) bool) []string {
 	return all
 }
 
-// withPeers enables every case that can exist.
+// withPeers enables the cases of all other tools.
 func (l *lab) withPeers() *lab {
 	l.config = &config{crane: "crane", n2c: "nix2container"}
 	return l
@@ -214,8 +215,8 @@ func (p *pageWriter) peers(r *results) {
 	}
 }
 
-// ratios returns how many times faster nixoci is, in wall time and in processor
-// time. It also returns how much larger its image is.
+// ratios returns how many times as fast as peer nixoci (own) is, in wall time and in
+// processor time. If image is true, it also compares the sizes of the images.
 func ratios(peer, own *outcome, image bool) []string {
 	if own == nil || len(own.Runs) == 0 {
 		return slices.Repeat([]string{""}, 3)

@@ -14,9 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// peers returns the cases of other tools that push to the same registry. nixoci
-// makes their input (a layout of uncompressed layers, one tar). Their times do
-// not include this.
+// peers returns the cases of other tools that push to the same registry. nixoci makes their
+// input: a layout of uncompressed layers, or one tar. The measured times do not include
+// making this input.
 func (l *lab) peers() []benchCase {
 	all := []benchCase{
 		{name: "peer: skopeo copy of an OCI archive, uncompressed layers", run: l.skopeo, once: true},
@@ -71,8 +71,8 @@ func (l *lab) skopeo(o *outcome) (sample, error) {
 	defer os.RemoveAll(home)
 	l.counter++
 	repo := fmt.Sprintf("peer-%d", l.counter)
-	// As root, skopeo remembers which compressed layer it sent for which tar, in a
-	// directory that no setting moves. A fresh machine has nothing there.
+	// As root, skopeo records which compressed layer it sent for which tar. The directory of
+	// these records cannot be changed. A fresh machine must have no such records.
 	const remembers = "/var/lib/containers/cache"
 	if err := os.MkdirAll(remembers, 0o755); err != nil {
 		return sample{}, err
@@ -92,7 +92,7 @@ func (l *lab) craneAppend(o *outcome) (sample, error) {
 		if err := l.writeTar(l.layerTar); err != nil {
 			return sample{}, err
 		}
-		defer os.Remove(l.layerTar) // it takes 1.4 GB of memory
+		defer os.Remove(l.layerTar) // the file is on tmpfs and needs 1.4 GB of memory
 	}
 	l.counter++
 	repo := fmt.Sprintf("peer-%d", l.counter)
@@ -105,10 +105,10 @@ func (l *lab) craneAppend(o *outcome) (sample, error) {
 	return p.sample, err
 }
 
-// nix2container hashes the layers, then pushes them. before names an earlier
-// push of the system without a variant: "warm" from this machine, "fresh" from
-// another. The time does not include hashing unchanged layers, because Nix has
-// the result or downloads it.
+// nix2container hashes the layers and then pushes them. before describes an earlier push of
+// the system without a variant: "warm" means from this machine, "fresh" means from another
+// machine. The measured time does not include hashing unchanged layers, because Nix already
+// has their hashes or downloads them.
 func (l *lab) nix2container(o *outcome, before, variant string, via func(addr string) (string, error)) (sample, error) {
 	home, err := l.fresh()
 	if err != nil {
@@ -172,7 +172,8 @@ func (l *lab) nix2containerPush(home, addr, repo, variant string, hashing bool) 
 	if err != nil {
 		return sample{}, err
 	}
-	// Its graph is an attribute of Nix with fewer fields.
+	// nix2container reads a graph that Nix writes as an attribute. This graph has fewer
+	// fields.
 	var paths []map[string]any
 	if err := json.Unmarshal(data, &paths); err != nil {
 		return sample{}, err
@@ -212,7 +213,7 @@ func (l *lab) nix2containerPush(home, addr, repo, variant string, hashing bool) 
 	return sum, nil
 }
 
-// pushed reads the sizes of the image that a peer has pushed.
+// pushed reads the sizes of the image that another tool has pushed.
 func (l *lab) pushed(o *outcome, repo string) error {
 	req, err := http.NewRequestWithContext(l.ctx, http.MethodGet, "http://"+l.addr+"/v2/"+repo+"/manifests/v1", nil)
 	if err != nil {

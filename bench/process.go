@@ -16,15 +16,16 @@ import (
 	"time"
 )
 
-// clockTick is USER_HZ, which Linux fixes at 100 for /proc.
+// clockTick is the length of the unit USER_HZ in /proc. On Linux there are always 100 units
+// in a second.
 const clockTick = 10 * time.Millisecond
 
-// sample is one timed run. Times are in seconds.
+// sample holds the measurements of one timed run. Times are in seconds.
 type sample struct {
 	Wall     float64 `json:"wall"`
-	CPU      float64 `json:"cpu"`      // of the program and its children
+	CPU      float64 `json:"cpu"`      // processor time of the program and its children
 	Registry float64 `json:"registry"` // processor time of the registry during the run
-	Peak     int64   `json:"peak"`     // bytes of resident memory
+	Peak     int64   `json:"peak"`     // most resident memory, in bytes
 	Others   float64 `json:"others"`   // share of the machine's processors that all other processes used
 }
 
@@ -32,13 +33,13 @@ func (s sample) String() string {
 	return fmt.Sprintf("%6.2f s wall %6.2f s cpu %5.2f s registry %4d MB peak, others %2.0f %%", s.Wall, s.CPU, s.Registry, s.Peak>>20, s.Others*100)
 }
 
-// process is the output of a program, and what it used.
+// process holds the output of a program, and its measurements.
 type process struct {
 	sample
 	stdout []byte
 }
 
-// timed runs a program to its end. env is its whole environment except PATH.
+// timed runs a program to its end. env is the whole environment of the program, except PATH.
 func (l *lab) timed(env []string, args ...string) (process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -75,9 +76,9 @@ func (l *lab) timed(env []string, args ...string) (process, error) {
 	return p, nil
 }
 
-// supervise is an argument of this program. With it, this program runs another
-// one and writes to descriptor 3 what that used. A process starts with the peak
-// memory of the process that started it. So that process must be small.
+// supervise is an argument of this program. With this argument, the program runs another
+// program, and writes the measurements of that program to descriptor 3. Linux starts the peak
+// memory of a new process with the memory of its parent. So the parent must be small.
 const supervise = "supervise"
 
 func runSupervised(args []string) error {
@@ -95,8 +96,8 @@ func runSupervised(args []string) error {
 	})
 }
 
-// selfCPU returns the processor time of this process, which runs the proxy and
-// the file server.
+// selfCPU returns the processor time of this process, which also runs the proxy and the file
+// server.
 func selfCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -105,7 +106,7 @@ func selfCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// busyTime returns the time for which all processors together have been busy.
+// busyTime returns the sum of the times in which each processor was busy.
 func busyTime() time.Duration {
 	data, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -114,7 +115,7 @@ func busyTime() time.Duration {
 	line, _, _ := strings.Cut(string(data), "\n")
 	var ticks int64
 	for i, f := range strings.Fields(line)[1:9] {
-		if i == 3 || i == 4 { // idle, waiting for the disk
+		if i == 3 || i == 4 { // idle time, and time of waiting for the disk
 			continue
 		}
 		n, _ := strconv.ParseInt(f, 10, 64)
@@ -140,7 +141,7 @@ func (l *lab) registryCPU() time.Duration {
 	return time.Duration(user+sys) * clockTick
 }
 
-// startRegistry runs Debian's docker-registry. Its storage is in the scratch
+// startRegistry runs Debian's docker-registry. The storage of the registry is in the scratch
 // directory, which is on tmpfs.
 func (l *lab) startRegistry() error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -159,8 +160,7 @@ http: {addr: %q}
 		return err
 	}
 	l.registry = exec.Command("docker-registry", "serve", config)
-	// The registry logs an error for each tag that does not exist. So write its
-	// log to a file.
+	// The registry logs an error for each tag that does not exist. So its log goes to a file.
 	log, err := os.Create(filepath.Join(l.dir, "registry.log"))
 	if err != nil {
 		return err
@@ -189,7 +189,7 @@ func (l *lab) close() {
 	}
 }
 
-// lab is the environment of the measurements.
+// lab holds the environment of the measurements.
 type lab struct {
 	*config
 	ctx      context.Context
@@ -201,7 +201,7 @@ type lab struct {
 	systems  map[string]string
 	counter  int
 
-	archive, layerTar string // input of other tools, made when needed
+	archive, layerTar string // input files for other tools; made when a tool needs them
 }
 
 // machine describes the machine of the measurements.

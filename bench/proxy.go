@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// countingProxy is a proxy before the registry. It counts requests and the
-// bytes of bodies.
+// countingProxy is a proxy before the registry. It counts the requests and the bytes of their
+// bodies.
 type countingProxy struct {
 	*httptest.Server
 	requests, sent, received atomic.Int64
@@ -25,7 +25,7 @@ func newCountingProxy(target string) *countingProxy {
 	reverse := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: target})
-			r.Out.Host = r.In.Host // so that the registry's redirects lead to the proxy
+			r.Out.Host = r.In.Host // with this host name, the redirects of the registry lead to the proxy
 		},
 		FlushInterval: -1,
 	}
@@ -63,9 +63,9 @@ func (c *countedWriter) Write(p []byte) (int, error) {
 
 func (c *countedWriter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// slowLink relays TCP connections with a latency and a bandwidth, like a
-// network between this machine and the registry. Each direction has its own
-// bandwidth, which all connections share.
+// slowLink relays TCP connections with a latency and a bandwidth, like a slow network between
+// this machine and the registry. Each direction has a separate bandwidth, which all
+// connections share.
 type slowLink struct {
 	listener net.Listener
 	target   string
@@ -73,8 +73,8 @@ type slowLink struct {
 	up, down *throttle
 }
 
-// newSlowLink starts a link. latency is the time of a round trip. If bits per
-// second is 0, the bandwidth is unlimited.
+// newSlowLink starts a link. latency is the time of a round trip. bits is the bandwidth in
+// bits per second; 0 means unlimited.
 func newSlowLink(target string, latency time.Duration, bits int64) (*slowLink, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -99,8 +99,8 @@ func (l *slowLink) Close() error { return l.listener.Close() }
 
 func (l *slowLink) relay(client net.Conn) {
 	defer client.Close()
-	// TCP's handshake comes first: the first byte leaves one round trip after
-	// the SYN.
+	// A TCP connection begins with a handshake, so the first byte of data leaves one round
+	// trip after the SYN.
 	time.Sleep(2 * l.oneWay)
 	server, err := net.Dial("tcp", l.target)
 	if err != nil {
@@ -113,7 +113,7 @@ func (l *slowLink) relay(client net.Conn) {
 	both.Wait()
 }
 
-// window limits the bytes in flight in one direction of one connection.
+// window limits the number of bytes that are on the way, for each direction of a connection.
 const window = 4 << 20
 
 // direction copies from src to dst, and delays each piece by oneWay.
@@ -151,8 +151,9 @@ func (l *slowLink) direction(dst, src net.Conn, limit *throttle) {
 	}
 }
 
-// throttle limits the rate of bytes. After a delay it may catch up for a tenth
-// of a second. On a busy machine a timer can be late by so much.
+// throttle limits the rate of bytes. After a delay it may be faster for a short time, to
+// catch up with up to a tenth of a second. On a busy machine, a timer can be late by this
+// much.
 type throttle struct {
 	bytesPerSecond float64
 	mu             sync.Mutex
@@ -195,8 +196,8 @@ func newCacheServer(dir string) *cacheServer {
 	return c
 }
 
-// countedFile counts the bytes of a file, and lets them reach the socket
-// without a copy.
+// countedFile counts the bytes of a file, and lets the kernel send them to the socket without
+// a copy.
 type countedFile struct {
 	http.ResponseWriter
 	n *atomic.Int64

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// The README's table stands between these two lines.
+// The table of the README is between these two lines.
 const (
 	tableBegin = "<!-- make bench writes this table -->\n"
 	tableEnd   = "<!-- end of the table -->\n"
 )
 
-// renewTable replaces the text between the two lines of the README with the
-// table made from r.
+// renewTable replaces the text between the two lines of the README with a new table of the
+// results.
 func (r *results) renewTable(text string) (string, error) {
 	before, rest, found := strings.Cut(text, tableBegin)
 	_, after, ended := strings.Cut(rest, tableEnd)
@@ -23,8 +23,7 @@ func (r *results) renewTable(text string) (string, error) {
 	return before + tableBegin + r.readmeTable() + tableEnd + after, nil
 }
 
-// readmeTable returns a table with a row for each tool. Its cases are those of
-// daily use.
+// readmeTable returns a table with a row for each tool. Its columns are cases of daily use.
 func (r *results) readmeTable() string {
 	p := &pageWriter{}
 	p.line("| | image | cold | nothing changed, fresh | configuration changed, fresh | 38 %% changed, fresh | the same over 100 Mbit/s | peak memory |")
@@ -66,7 +65,7 @@ func seconds(o *outcome) string {
 	}
 }
 
-// sentIn returns the time of o. If asked, it adds the bytes that o sent.
+// sentIn returns the time of o. If sent is true, it adds the number of bytes that o sent.
 func sentIn(o *outcome, sent bool) string {
 	s := seconds(o)
 	if s == "" || !sent || o.Counted == nil {

@@ -8,14 +8,13 @@ import (
 	"testing"
 )
 
-// applications are packages of the large system with the expected output of
-// their program. Debian's packages have programs in usr/bin and look for their
-// files in /usr.
+// applications lists packages of the large system with the expected output of their program.
+// Debian's packages have programs in usr/bin and look for their files in /usr.
 var applications = []struct {
 	name     string
-	packages []string // prefixes of their store path names
+	packages []string // the store path names of the packages begin with these prefixes
 	flags    []string
-	command  []string // command of the container
+	command  []string // command that the container runs
 	says     string
 }{
 	{name: "static", packages: []string{"busybox-static-"}, command: []string{"id", "-u"}, says: "1000"},
@@ -32,9 +31,9 @@ var applications = []struct {
 		command: []string{"-c", "import json, os, pwd; print(json.dumps(6 * 7), os.getuid(), pwd.getpwuid(1000).pw_name)"}, says: "42 1000 app"},
 }
 
-// TestApplications checks the promises of issue 13. Applications for two
-// platforms run as an ordinary user, and pass verify. Their digest does not
-// depend on where they are made.
+// TestApplications checks what issue 13 promises. Applications for two platforms run as an
+// ordinary user, and pass verify. The digest of their image does not depend on where the
+// image is made.
 func TestApplications(t *testing.T) {
 	t.Parallel()
 	for _, app := range applications {
@@ -53,7 +52,7 @@ func TestApplications(t *testing.T) {
 			if got := (run{}).ok(t, args("push", ref, cache, "--reuse", "none", "--jobs", "8", flags, closures)...).digest(t); got != want {
 				t.Errorf("from a cache with eight workers %s, from the store with one %s", got, want)
 			}
-			if len(app.packages) == 1 { // data has no platform, so it would be in both images
+			if len(app.packages) == 1 { // data has no platform, so it would be in the images of both platforms
 				unstated := make([]string, len(closures))
 				for i, c := range closures {
 					_, unstated[i], _ = strings.Cut(c, "=")
@@ -94,8 +93,8 @@ func TestApplications(t *testing.T) {
 	}
 }
 
-// packagePath returns a store path of the large system, found by the beginning
-// of its name.
+// packagePath returns a store path of the large system. The name of this path begins with
+// name.
 func packagePath(t *testing.T, system, name string) string {
 	t.Helper()
 	for _, p := range loadGraph(t, "large-"+system) {

@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// emulateArm64 lets this machine run arm64 programs until the test ends. It
-// registers qemu with binfmt_misc without the flag P. So argv[0] is the
-// program's path.
+// emulateArm64 lets this machine run arm64 programs until the test ends. It registers qemu
+// with binfmt_misc without the flag P, so argv[0] is the path of the program.
 func emulateArm64(t *testing.T) {
 	t.Helper()
 	dir := scratchDir(t)
@@ -30,16 +29,16 @@ func emulateArm64(t *testing.T) {
 	})
 }
 
-// TestGuestArm64Boots checks that the arm64 guest boots, applies and stops when
-// all of its programs are emulated. Three things differ from a real arm64
-// machine, because of qemu-user:
+// TestGuestArm64Boots checks that the arm64 guest boots, applies a configuration and stops
+// when all of its programs are emulated. qemu-user causes three differences from a real arm64
+// machine:
 //
-//   - A fork into a new mount namespace fails, and with it every unit with credentials
-//     (LoadCredential=). systemd itself has two such units; here they get none.
-//   - glibc keeps the first two real-time signals for itself, so the others are moved.
-//     What systemd takes for SIGRTMIN+3 (37) must be sent as 39.
-//   - A process has the name with which qemu was started. So systemd does not spare
-//     the console at the end, and the last lines of the log are missing.
+//   - A fork into a new mount namespace fails, so every unit with credentials
+//     (LoadCredential=) fails. systemd itself has two such units; in this test they get none.
+//   - glibc keeps the first two real-time signals for itself, and moves the others. To send
+//     the signal that systemd reads as SIGRTMIN+3 (37), the test must send 39.
+//   - The name of a process is the name with which qemu was started. So systemd also kills
+//     the process for the console at the end, and the last lines of the log are missing.
 func TestGuestArm64Boots(t *testing.T) {
 	emulateArm64(t)
 	image := guestImageFor(t, "", "x86_64", "aarch64")
@@ -57,7 +56,7 @@ func TestGuestArm64Boots(t *testing.T) {
 	if arch, err := b.exec(t, "/run/current-system/sw/bin/uname", "-m"); arch != "aarch64" {
 		t.Errorf("the machine is %q: %v", arch, err)
 	}
-	// Emulation is slow. So wait for each step in turn.
+	// Emulation is slow, so the test waits for each step.
 	for _, text := range []string{"building /config/configuration.nix", ": built /nix/store/", "switching to /nix/store/", "/config/configuration.nix is applied"} {
 		b.says(t, text)
 	}

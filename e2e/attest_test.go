@@ -16,8 +16,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// syftModule contains the official JSON schema of SPDX 2.3. run.sh builds the
-// program syft from it.
+// syftModule contains the official JSON schema of SPDX 2.3. run.sh builds the program syft
+// from this module.
 const syftModule = "github.com/anchore/syft@v1.57.0"
 
 // module returns the directory of a Go module, and downloads it if necessary.
@@ -30,8 +30,8 @@ func module(t *testing.T, version string) string {
 	return m.Dir
 }
 
-// schema compiles the first of the files in dir. That file refers to the
-// others.
+// schema compiles the schema in the first of the files. That schema refers to the other
+// files.
 func schema(t *testing.T, dir, base string, files ...string) *jsonschema.Schema {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
@@ -55,8 +55,8 @@ func schema(t *testing.T, dir, base string, files ...string) *jsonschema.Schema 
 	return s
 }
 
-// TestSBOMSchemas checks that the bills of materials of the large systems are
-// valid under the official schemas, and have a package for each store path.
+// TestSBOMSchemas checks that the bills of materials of the large systems are valid under the
+// official schemas, and contain a package for each store path.
 func TestSBOMSchemas(t *testing.T) {
 	t.Parallel()
 	cyclonedx := strings.TrimSpace(command(t, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go"))
@@ -90,9 +90,10 @@ func TestSBOMSchemas(t *testing.T) {
 	}
 }
 
-// spdx3Check is a program that reads a document with the SPDX project's own Go
-// classes, which are generated from the model of SPDX 3.0.1, validates each element,
-// and prints the number of packages. The JSON schema is in no package registry.
+// spdx3Check is a program that checks an SPDX 3.0.1 document. It reads the document with the
+// SPDX project's own Go classes, which are generated from the model of SPDX. It validates
+// each element and prints the number of packages. The JSON schema of SPDX 3 is in no package
+// registry.
 const spdx3Check = `package main
 
 import (
@@ -122,8 +123,8 @@ func main() {
 }
 `
 
-// TestSPDX3 checks that documents of SPDX 3 are valid under the model of SPDX, and
-// have a package for each store path.
+// TestSPDX3 checks that documents of SPDX 3 are valid under the model of SPDX, and contain a
+// package for each store path.
 func TestSPDX3(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)
@@ -152,9 +153,8 @@ func TestSPDX3(t *testing.T) {
 	}
 }
 
-// TestReferrers checks that other tools find the attached documents. It uses a
-// registry with the referrers API, and Debian's docker-registry, which does not
-// have this API.
+// TestReferrers checks that other tools find the attached documents. It uses a registry with
+// the referrers API, and Debian's docker-registry, which does not have this API.
 func TestReferrers(t *testing.T) {
 	t.Parallel()
 	oras := tool("oras")
@@ -213,7 +213,7 @@ func allTags(t *testing.T, registry, repository string) []string {
 	return tags
 }
 
-// smallKey returns the public key of the sample in testdata/.
+// smallKey returns the public key for the sample in testdata/.
 func smallKey(t *testing.T) string {
 	t.Helper()
 	key, err := os.ReadFile("../testdata/public-key")

@@ -38,8 +38,8 @@ func absent(t *testing.T, repository string) {
 	}
 }
 
-// overlaid returns a store that shows the large store below an upper layer of
-// its own. The test may damage it.
+// overlaid returns a store that is an overlay on the large store. A test may damage the
+// overlay; the large store does not change.
 func overlaid(t *testing.T) string {
 	t.Helper()
 	dir := scratchDir(t)
@@ -55,7 +55,7 @@ func overlaid(t *testing.T) string {
 	return root
 }
 
-// TestCorruptedStore changes one bit in one of 22,000 files.
+// TestCorruptedStore changes one bit in one of 22,000 files. nixoci must find the damage.
 func TestCorruptedStore(t *testing.T) {
 	root := overlaid(t)
 	graph := loadGraph(t, "large-x86_64-linux")
@@ -96,7 +96,7 @@ func mentions(s, hexadecimal string) bool {
 	return err == nil && (strings.Contains(s, hexadecimal) || strings.Contains(s, "sha256-"+base64.StdEncoding.EncodeToString(b)))
 }
 
-// message returns the last line that nixoci printed, except hints.
+// message returns the last line that nixoci printed, not counting hints.
 func message(stderr string) string {
 	for _, line := range slices.Backward(strings.Split(strings.TrimSpace(stderr), "\n")) {
 		if !strings.HasPrefix(line, "hint:") {
@@ -106,7 +106,7 @@ func message(stderr string) string {
 	return ""
 }
 
-// TestVanishedPath deletes a store path from the disk that the database lists.
+// TestVanishedPath deletes a store path from the disk, but not from the database.
 func TestVanishedPath(t *testing.T) {
 	root := overlaid(t)
 	graph := loadGraph(t, "large-x86_64-linux")
@@ -135,7 +135,7 @@ func TestUntrustedCache(t *testing.T) {
 	}
 }
 
-// TestTruncatedNar cuts off a NAR of the cache in the middle.
+// TestTruncatedNar cuts a NAR of the cache in the middle.
 func TestTruncatedNar(t *testing.T) {
 	dir := filepath.Join(scratchDir(t), "cache")
 	command(t, "cp", "-rs", binaryCache(), dir)
@@ -192,7 +192,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		report(t, "build -o %s: %s", strings.Replace(dest, dir, "", 1), message(o.stderr))
 	}
-	// Write the archive to a standard output that is always full.
+	// The archive goes to a standard output that is always full.
 	o := run{prefix: []string{"sh", "-c", `"$@" >/dev/full`, "sh"}}.nixoci(t, args("build", "-o", "-", fromStore(), toplevels(""))...)
 	o.fails(t, 1, "no space left on device")
 }
@@ -208,8 +208,8 @@ func filesBelow(dir string) ([]string, error) {
 	return files, err
 }
 
-// interruptWhen sends the signal of Ctrl-C when the moment has come. A fixed
-// delay would not do: on a busy machine the program may not have started yet.
+// interruptWhen sends SIGINT, as Ctrl-C does, when moment is closed. A fixed delay would not
+// work: on a busy machine the program may not have started yet.
 func interruptWhen(moment <-chan struct{}) func(*os.Process) {
 	return func(p *os.Process) {
 		go func() {
@@ -219,12 +219,12 @@ func interruptWhen(moment <-chan struct{}) func(*os.Process) {
 	}
 }
 
-// A gate is a proxy before the registry. It holds the request that pick chooses
-// until the client disconnects.
+// A gate is a proxy before the registry. It holds one request, which the function pick
+// chooses, until the client disconnects.
 type gate struct {
 	host string
 	kept chan struct{} // closed when the gate holds the request
-	at   time.Time     // time of that request
+	at   time.Time     // time at which the gate got that request
 }
 
 func newGate(t *testing.T, pick func(*http.Request) bool) *gate {
@@ -235,7 +235,7 @@ func newGate(t *testing.T, pick func(*http.Request) bool) *gate {
 			r.SetURL(&url.URL{Scheme: "http", Host: registry(t)})
 			r.Out.Host = r.In.Host
 		},
-		ErrorLog: log.New(io.Discard, "", 0), // about clients that disconnected
+		ErrorLog: log.New(io.Discard, "", 0), // do not log clients that disconnected
 	}
 	var mu sync.Mutex
 	done := false
@@ -248,7 +248,7 @@ func newGate(t *testing.T, pick func(*http.Request) bool) *gate {
 			proxy.ServeHTTP(w, r)
 			return
 		}
-		io.Copy(io.Discard, r.Body) // only after the end of the body does the server notice a disconnect
+		io.Copy(io.Discard, r.Body) // the server notices a disconnect only after the end of the body
 		g.at = time.Now()
 		close(g.kept)
 		<-r.Context().Done()
@@ -297,7 +297,7 @@ func TestInterruptedPush(t *testing.T) {
 		}
 		report(t, "Ctrl-C %s: exit 130 within %.1f s, tag unmoved", m.name, took.Seconds())
 	}
-	// The program writes its files below dir.
+	// The program writes its files into dir or below it.
 	dir := scratchDir(t)
 	begun := make(chan struct{})
 	go func() {
@@ -375,7 +375,7 @@ func TestBadRegistries(t *testing.T) {
 // TestHangingRegistry pushes to a registry that accepts the connection and
 // never answers.
 func TestHangingRegistry(t *testing.T) {
-	t.Parallel() // it waits for minutes
+	t.Parallel() // this test waits for minutes
 	small := args("--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -399,7 +399,7 @@ func TestHangingRegistry(t *testing.T) {
 		}
 	}()
 	ref := silent.Addr().String() + "/silent:v1"
-	// Without Ctrl-C the push gives up, too, but with another exit code.
+	// Without Ctrl-C the push ends with an error, too, but with another exit code.
 	o := run{signal: interruptWhen(called)}.nixoci(t, args("push", ref, small)...)
 	o.fails(t, 130)
 	report(t, "hangs: Ctrl-C ends it %.1f s after the start", o.wall.Seconds())
@@ -411,8 +411,8 @@ func TestHangingRegistry(t *testing.T) {
 	report(t, "hangs (gave up after %.0f s): %s", o.wall.Seconds(), message(o.stderr))
 }
 
-// TestRegistryDiesAndComesBack stops the registry during a push and starts it
-// again. The push must continue. docker-registry keeps finished blobs.
+// TestRegistryDiesAndComesBack stops the registry during a push and starts it again. The push
+// must continue. docker-registry keeps the blobs that were completely uploaded.
 func TestRegistryDiesAndComesBack(t *testing.T) {
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	conf := filepath.Join(scratchDir(t), "registry.yml")

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// loggingRegistryConf is docker-registry with a line for each request.
+// loggingRegistryConf configures docker-registry to log a line for each request.
 const loggingRegistryConf = `version: 0.1
 log: {level: info}
 storage:
@@ -20,8 +20,8 @@ http:
   addr: %s
 `
 
-// umociBase makes an image with umoci, in a layout: a shell that is not Nix's, in a
-// file system with /bin as a symlink, as Debian has it.
+// umociBase makes a layout with an image, using umoci. The image contains a shell that Nix
+// has not built. As in Debian, /bin is a symlink in its file system.
 func umociBase(t *testing.T, arch, busybox string) string {
 	t.Helper()
 	dir := scratchDir(t)
@@ -50,8 +50,8 @@ func umociBase(t *testing.T, arch, busybox string) string {
 	return image
 }
 
-// Judged by issue 13: a base made by umoci, and one that skopeo has put into
-// Debian's registry in Docker's format; engines run both.
+// TestBaseImage checks base images (issue 13): one that umoci made, and one that skopeo has
+// copied into Debian's registry in Docker's format. Engines run images on both.
 func TestBaseImage(t *testing.T) {
 	t.Parallel()
 	const system = "x86_64-linux"
@@ -99,8 +99,9 @@ func TestBaseImage(t *testing.T) {
 				if e.name == docker20.name {
 					flags = []string{"--network", "none"}
 				}
-				// Our program reads the base's file and starts the base's shell, by the name that
-				// only the base's symlink gives it, as the base's user.
+				// The program of the application reads a file of the base image and starts
+				// the shell of the base image, as the user of the base image. It uses a file
+				// name of the shell that exists only through a symlink of the base image.
 				out := command(t, e.line(t, args("run", "--rm", flags, ref, "sh", "-c", "cat /etc/from; /bin/sh -c 'echo $FROM; id -u; pwd; echo ${PATH%%:*}'")...)...)
 				if want := "made by umoci\numoci\n1234\n/srv\n" + app + "/bin\n"; out != want {
 					t.Errorf("%s run: %q, want %q", e.name, out, want)

@@ -17,13 +17,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// ciStep is a step of a workflow or of a composite action.
+// ciStep describes a step of a workflow or of a composite action.
 type ciStep struct {
 	ID, Uses, Run string
 	With, Env     map[string]string
 }
 
-// ciMachine is a runner: a directory with a project, its environment and its
+// ciMachine stands for a runner: a directory with a project, its environment and its
 // variables.
 type ciMachine struct {
 	dir  string
@@ -33,8 +33,8 @@ type ciMachine struct {
 
 var expression = regexp.MustCompile(`\$\{\{ *(.+?) *\}\}`)
 
-// say returns text with its expressions replaced. An unknown expression fails
-// the test.
+// say returns text in which expressions are replaced by their values. An unknown expression
+// fails the test.
 func (m *ciMachine) say(t *testing.T, text string) string {
 	t.Helper()
 	return expression.ReplaceAllStringFunc(text, func(e string) string {
@@ -47,15 +47,15 @@ func (m *ciMachine) say(t *testing.T, text string) string {
 	})
 }
 
-// run runs the script of a step as a runner does. The variables of a step apply
-// only to that step. GITHUB_PATH applies to all later steps.
+// run runs the script of a step as a runner does. The variables of a step apply only to this
+// step. GITHUB_PATH applies to all later steps.
 func (m *ciMachine) run(t *testing.T, s ciStep, extra ...string) {
 	t.Helper()
 	env := append(append([]string{}, m.env...), extra...)
 	for k, v := range s.Env {
 		env = append(env, k+"="+m.say(t, v))
 	}
-	// The runner uses the store of the guest systems.
+	// The runner uses the store that contains the guest systems.
 	in(t, m.dir, env, "unshare", "-m", "sh", "-ec", `[ -z "$0" ] || { mkdir -p /nix; mount --bind "$0/nix" /nix; }
 		while read -r dir; do PATH=$dir:$PATH; done <"$GITHUB_PATH"; export PATH; exec sh -e -c "$1"`, guestRoot(), m.say(t, s.Run))
 	data, err := os.ReadFile(filepath.Join(m.dir, "output"))
@@ -109,8 +109,8 @@ func (m *ciMachine) action(t *testing.T, s ciStep) {
 	}
 }
 
-// releases serves a release of the tested nixoci in the layout of .ci/release,
-// and a repository with its tag.
+// releases serves a release of the tested nixoci with the same file layout as .ci/release,
+// and a repository with the tag of the release.
 func releases(t *testing.T) (url, repository string) {
 	t.Helper()
 	dir := scratchDir(t)
@@ -138,7 +138,7 @@ func releases(t *testing.T) (url, repository string) {
 
 func newCIMachine(t *testing.T, dir string) *ciMachine {
 	t.Helper()
-	home := scratchDir(t) // a fresh home, as on another machine
+	home := scratchDir(t) // an empty home directory, as on another machine
 	url, repository := releases(t)
 	for _, f := range []string{"path", "output", "summary.md"} {
 		put(t, filepath.Join(dir, f), "")
@@ -151,9 +151,9 @@ func newCIMachine(t *testing.T, dir string) *ciMachine {
 		"secrets.REGISTRY_TOKEN": "secret", "releases": url, "home": home}}
 }
 
-// TestAction runs the action alone. It must install the newest release of its
-// major version, push from a binary cache, and write outputs and a summary. No
-// login may remain.
+// TestAction runs the action of this repository without other steps. The action must install
+// the newest release of its major version, push from a binary cache, and write outputs and a
+// summary. It must leave no login behind.
 func TestAction(t *testing.T) {
 	m := newCIMachine(t, scratchDir(t))
 	from, systems := small(t)
@@ -196,8 +196,7 @@ func TestAction(t *testing.T) {
 	}
 }
 
-// exampleJob runs the command of a Job's container, with the program that is
-// tested.
+// exampleJob runs the command in the container of a Job. It uses the tested program.
 func exampleJob(t *testing.T, file string) {
 	var job struct {
 		Kind string
@@ -225,7 +224,7 @@ func exampleJob(t *testing.T, file string) {
 		line = append(line, ours.Replace(word))
 	}
 	line[0] = lab.nixoci
-	line = append(line, from[2:]...) // the key of the test cache is not the default key
+	line = append(line, from[2:]...) // the public key of the test cache is not a default key
 	home := scratchDir(t)
 	if out := in(t, home, []string{"HOME=" + home, "XDG_CACHE_HOME=" + home, "DOCKER_CONFIG=" + home}, line...); !strings.Contains(out, "/org/web:latest@sha256:") {
 		t.Errorf("it printed %s", out)

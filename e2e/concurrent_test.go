@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// TestConcurrentPushes runs twenty processes at once. They push two versions,
-// each for both platforms, to two tags of one repository. They share one cache,
-// which is empty at first.
+// TestConcurrentPushes runs twenty processes at the same time. They push two versions, each
+// for both platforms, to two tags of one repository. All of them use the same cache, which is
+// empty at first.
 func TestConcurrentPushes(t *testing.T) {
 	sample, err := filepath.Abs("../testdata")
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/package-url/packageurl-go"
 )
 
-// A cosign is one version of cosign. It runs in a directory that has its keys.
-// The password of every key is "secret".
+// A cosign is one version of the program cosign. It runs in a directory that contains its
+// keys. The password of every key is "secret".
 type cosign struct {
 	name   string   // name of the program
-	sign   []string // flags for a signature in the form of cosign 1 and 2, without services
+	sign   []string // flags for a signature in the form of cosign 1 and 2, without network services
 	bundle []string // flags for a Sigstore bundle; nil if this version cannot make one
 	dir    string
 }
@@ -33,10 +33,9 @@ func (c cosign) run(args ...string) (output string, err error) {
 	return string(out) + errs.String(), err
 }
 
-// TestCosign checks that cosign accepts the signatures of nixoci, and nixoci
-// those of cosign. The registry is Debian's docker-registry, without the
-// referrers API. Both must reject other keys, and a new signature must not
-// replace an old one.
+// TestCosign checks that cosign accepts the signatures of nixoci, and that nixoci accepts the
+// signatures of cosign. The registry is Debian's docker-registry, without the referrers API.
+// Both programs must reject other keys, and a new signature must not replace an old one.
 func TestCosign(t *testing.T) {
 	t.Parallel()
 	for _, c := range []cosign{
@@ -125,11 +124,11 @@ func testCosign(t *testing.T, c cosign) {
 	report(t, "it and nixoci verify each other's signatures and attestations, and refuse another key; nixoci its bundles too")
 }
 
-// noServices tells cosign 2 not to ask the network for Sigstore's roots.
+// With noServices, cosign 2 does not ask the network for the trusted roots of Sigstore.
 const noServices = `{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`
 
-// testAttestations: cosign takes the statements that nixoci signs, and nixoci those
-// of cosign.
+// testAttestations checks that cosign accepts the statements that nixoci signs, and that
+// nixoci accepts the statements that cosign signs.
 func testAttestations(t *testing.T, c cosign) {
 	for file, content := range map[string]string{"root.json": noServices, "predicate.json": `{"tested":true}`} {
 		if err := os.WriteFile(filepath.Join(c.dir, file), []byte(content), 0o600); err != nil {
@@ -165,7 +164,8 @@ func testAttestations(t *testing.T, c cosign) {
 
 	testRebuilders(t, c, tag, cosignTakes)
 
-	// And back: each form that this cosign writes.
+	// In the other direction, nixoci must accept each form of statement that this cosign
+	// writes.
 	digest := repository + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", tag))
 	forms := map[string][]string{"https://example.org/tag": c.sign}
 	if c.bundle != nil {
@@ -186,8 +186,8 @@ func testAttestations(t *testing.T, c cosign) {
 	}
 }
 
-// testRebuilders checks that cosign accepts the verification summary that nixoci signs,
-// and that one by cosign counts as that of a rebuilder.
+// testRebuilders checks that cosign accepts the verification summary that nixoci signs. It
+// also checks that nixoci accepts a summary signed by cosign as the result of a rebuilder.
 func testRebuilders(t *testing.T, c cosign, tag string, cosignTakes func(ref, kind, key string) (string, error)) {
 	const summary = "https://slsa.dev/verification_summary/v1"
 	if out, err := cosignTakes(tag, summary, "ours"); err == nil {
@@ -220,13 +220,13 @@ func testRebuilders(t *testing.T, c cosign, tag string, cosignTakes func(ref, ki
 	if o := (run{dir: c.dir}).nixoci(t, two...); o.code != 0 {
 		t.Errorf("cosign's verification summary does not count: %s", o.end())
 	}
-	attest("FAILED", "FAILED") // of the same time: it counts more
+	attest("FAILED", "FAILED") // both summaries have the same time; the failed one has priority
 	run{dir: c.dir}.nixoci(t, two...).fails(t, 3, "other.pub: FAILED on 2026-01-02T03:04:05Z by https://other.example")
 }
 
-// TestScanner checks that a scanner finds each store path of the large systems
-// in each kind of bill of materials. Each must be a package of type Nix, with
-// its dependencies.
+// TestScanner checks that a scanner finds each store path of the large systems in each kind
+// of bill of materials. Each store path must appear as a package of type Nix, with its
+// dependencies.
 func TestScanner(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)
@@ -281,9 +281,9 @@ func TestScanner(t *testing.T) {
 	}
 }
 
-// TestScannerReadsImage checks that syft on an image and our bill of materials of
-// it list the same packages: the same names, versions and hashes. syft reads the
-// Nix database of the image. Two things differ, and nothing else may:
+// TestScannerReadsImage checks that syft finds the same packages in an image as our bill of
+// materials of this image lists: the same names, versions and hashes. syft reads the Nix
+// database of the image. Only two differences are allowed:
 //
 //   - syft does not list store paths without a version in their names, such as etc.
 //   - syft cuts some versions of Debian short. Its pattern for versions ends before
@@ -316,7 +316,7 @@ func TestScannerReadsImage(t *testing.T) {
 	}
 
 	type pkg struct{ name, hash string }
-	found := map[pkg][]string{} // the versions that syft has
+	found := map[pkg][]string{} // versions that syft reports
 	for _, a := range theirs.Artifacts {
 		p := pkg{a.Name, a.Metadata.OutputHash}
 		u, err := packageurl.FromString(a.PURL) // syft writes the colon of sha256: as %3A
@@ -332,7 +332,7 @@ func TestScannerReadsImage(t *testing.T) {
 			t.Fatal(err)
 		}
 		if u.Type != "nix" {
-			continue // nixoci-init
+			continue // this package is nixoci-init
 		}
 		p := pkg{c.Name, u.Qualifiers.Map()["outputhash"]}
 		versions := found[p]

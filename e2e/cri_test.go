@@ -14,9 +14,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// containerdConf is the part of containerd's configuration that this machine
-// needs. The test appends the runtime of the example. A root without
-// CAP_SYS_RESOURCE cannot lower an oom_score_adj.
+// containerdConf is the part of containerd's configuration that this machine needs. The test
+// appends the runtime of the example. A root user without CAP_SYS_RESOURCE cannot lower an
+// oom_score_adj.
 const containerdConf = `version = 3
 
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -36,7 +36,7 @@ const containerdConf = `version = 3
   runtime_type = "io.containerd.runc.v2"
 `
 
-// runcWrapper removes the limits for which this machine's control groups have
+// runcWrapper removes the resource limits for which the control groups of this machine have
 // no controllers.
 const runcWrapper = `#!/bin/sh
 set -eu
@@ -49,8 +49,8 @@ fi
 exec /usr/sbin/runc "$@"
 `
 
-// crictl returns a command line of the CRI client. It starts a containerd 2
-// with the runtime of examples/kubernetes.
+// crictl returns a command line of crictl, the CRI client. It starts containerd 2 with the
+// runtime of examples/kubernetes.
 func crictl(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	dir := filepath.Join(lab.scratch, "cri")
@@ -78,8 +78,8 @@ func crictl(t *testing.T, arguments ...string) []string {
 	return append(line, arguments...)
 }
 
-// pauseImage returns an image whose process holds a pod's namespaces. The
-// process is Debian's catatonit, which podman uses for the same purpose.
+// pauseImage returns an image for the process that holds the namespaces of a pod. The process
+// is Debian's catatonit, which podman uses for the same purpose.
 func pauseImage(t *testing.T) string {
 	t.Helper()
 	dir := scratchDir(t)
@@ -98,10 +98,10 @@ func pauseImage(t *testing.T) string {
 // A criPod is a pod with one container, described for the CRI.
 type criPod struct {
 	name, image string
-	handler     string // handler of a RuntimeClass; "": runc
+	handler     string // handler of a RuntimeClass; "" means runc
 	sysAdmin    bool
 	env         map[string]string
-	mounts      map[string]string // path in the container -> path on the host
+	mounts      map[string]string // key: path in the container; value: path on the host
 }
 
 // run starts the pod, and removes it at the end of the test.
@@ -118,7 +118,7 @@ func (p criPod) run(t *testing.T) box {
 		return filepath.Join(dir, name)
 	}
 	metadata := object{"name": p.name, "namespace": "default", "uid": filepath.Base(dir), "attempt": 1}
-	// The pod uses the node's network, which needs no CNI plugin.
+	// The pod uses the network of the node, because this needs no CNI plugin.
 	pod := write("pod.json", object{"metadata": metadata, "log_directory": dir,
 		"linux": object{"security_context": object{"namespace_options": object{"network": 2, "pid": 1}}}})
 	envs, mounts := []object{}, []object{}
@@ -152,8 +152,8 @@ func (p criPod) run(t *testing.T) box {
 	return b
 }
 
-// memory returns a directory on a tmpfs, like an emptyDir of medium Memory. In
-// the root of today's engines, /run is a tmpfs.
+// memory returns a directory on a tmpfs, like an emptyDir of medium Memory. In the root file
+// system of today's engines, /run is a tmpfs.
 func memory(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join("/run", filepath.Base(scratchDir(t)))
@@ -194,9 +194,9 @@ func TestTodayContainerd(t *testing.T) {
 type kubeObject struct {
 	Kind     string
 	Metadata struct{ Name string }
-	Handler  string            // only of a RuntimeClass
-	Data     map[string]string // only of a ConfigMap
-	Spec     struct {          // only of a Pod
+	Handler  string            // used only by a RuntimeClass
+	Data     map[string]string // used only by a ConfigMap
+	Spec     struct {          // used only by a Pod
 		RuntimeClassName string `yaml:"runtimeClassName"`
 		Containers       []struct {
 			Name, Image     string
@@ -223,12 +223,12 @@ type kubeObject struct {
 	}
 }
 
-// exampleRuntimeClass does what a kubelet does with the file, as far as a pod
-// with one container needs it.
+// exampleRuntimeClass does with the file what a kubelet does, as far as a pod with one
+// container needs it.
 func exampleRuntimeClass(t *testing.T, file string) { examplePod(t, file, false) }
 
-// examplePod does the same as exampleRuntimeClass, with the capability
-// SYS_ADMIN if asked.
+// examplePod does the same as exampleRuntimeClass. If sysAdmin is true, the pod gets the
+// capability SYS_ADMIN.
 func examplePod(t *testing.T, file string, sysAdmin bool) {
 	f, err := os.Open(filepath.Join(examples, file))
 	if err != nil {
@@ -291,7 +291,7 @@ func examplePod(t *testing.T, file string, sysAdmin bool) {
 		}
 		p.mounts[m.MountPath] = volumes[m.Name]
 	}
-	if p.handler != "" { // only Debian 12's systemd needs it
+	if p.handler != "" { // needed only by Debian 12's systemd
 		p.mounts["/run/lock"] = memory(t)
 	}
 	b := p.run(t)

@@ -11,20 +11,19 @@ import (
 	"time"
 )
 
-// nobody returns the prefix that runs a program as a user who owns nothing,
-// with a umask.
+// nobody returns the prefix of a command that runs a program with the given umask, as a user
+// without files.
 func nobody(umask string) []string {
 	return []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", "umask " + umask + `; exec "$@"`, "sh"}
 }
 
-// TestSameDigestEverywhere checks that the digest does not depend on who makes
-// the image, and how. One run combines several changes, but only changes that
-// cannot cancel each other out. The name of each run lists its differences from
-// the first push.
+// TestSameDigestEverywhere checks that the digest does not depend on who makes the image, and
+// how. Each run combines several changes that cannot cancel each other out. The name of a run
+// lists its differences from the first push.
 func TestSameDigestEverywhere(t *testing.T) {
 	_, want := large(t)
 
-	// Build the program and its nixoci-init again, in another directory.
+	// The test builds the program and its nixoci-init again, in another directory.
 	again := filepath.Join(scratchDir(t), "src")
 	command(t, "cp", "-R", "..", again)
 	rebuilt := filepath.Join(lab.scratch, "nixoci-again")
@@ -56,8 +55,8 @@ func TestSameDigestEverywhere(t *testing.T) {
 	}
 }
 
-// TestSameDigestOfOptimisedStore checks hard links. nix-store --optimise
-// replaces equal files with hard links, and the archive must not show this.
+// TestSameDigestOfOptimisedStore checks that hard links in the store do not change the
+// digest. nix-store --optimise replaces equal files with hard links.
 func TestSameDigestOfOptimisedStore(t *testing.T) {
 	_, want := large(t)
 	root := scratchDir(t)
@@ -76,8 +75,8 @@ func TestSameDigestOfOptimisedStore(t *testing.T) {
 	report(t, "nix-store --optimise (%d files linked): same digest", len(links))
 }
 
-// TestBusyStore reads a store while Nix writes to it. Its database is in WAL
-// mode. Root and a user who cannot write to the database must both read the
+// TestBusyStore reads a store while Nix writes to it. The database of the store is in WAL
+// mode. Both root and a user who cannot write to the database must be able to read the
 // closure.
 func TestBusyStore(t *testing.T) {
 	_, want := large(t)

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// small returns the small systems of testdata/, with the flags that read them.
+// small returns the small systems of testdata/, and the flags that read them.
 func small(t *testing.T) (flags []string, systems map[string]string) {
 	t.Helper()
 	dir, err := filepath.Abs("../testdata")
@@ -32,9 +32,9 @@ func small(t *testing.T) (flags []string, systems map[string]string) {
 	return []string{"--from", "file://" + filepath.Join(dir, "cache"), "--trusted-public-key", strings.TrimSpace(string(key))}, systems
 }
 
-// TestDoctorAndPrune runs doctor and prune with Debian's docker-registry, which
-// has no referrers API. After prune, nixoci and skopeo must be able to pull the
-// kept images. Then the test repeats this with a registry that deletes nothing.
+// TestDoctorAndPrune runs doctor and prune with Debian's docker-registry, which has no
+// referrers API. After prune, nixoci and skopeo must be able to pull the kept images.
+// Finally, the test does the same with a registry that refuses to delete.
 func TestDoctorAndPrune(t *testing.T) {
 	from, systems := small(t)
 	amd, arm := systems["sample-x86_64-linux"], systems["sample-aarch64-linux"]
@@ -46,7 +46,7 @@ func TestDoctorAndPrune(t *testing.T) {
 			t.Errorf("doctor lacks %q:\n%s", want, out)
 		}
 	}
-	// Both images share the arm64 platform, and each has its own documents.
+	// Both images contain the same arm64 platform. Each image has separate documents.
 	n.ok(t, args("push", repo+":1.9", from, "--attest", "sbom", amd, arm)...)
 	n.ok(t, args("push", repo+":1.10", from, "--attest", "sbom", systems["sample-x86_64-linux-update"], arm)...)
 	if out := n.ok(t, "prune", repo, "--keep", "1").stdout; !strings.Contains(out, "1 of 2 tags kept") {

@@ -17,7 +17,7 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// freePort returns a port of the loopback interface that is free at the moment.
+// freePort returns a port of the loopback interface that is not in use now.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -28,8 +28,8 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// registryConf configures docker-registry with its blobs on a tmpfs. So
-// measurements of a push do not include the disk.
+// registryConf configures docker-registry to store its blobs on a tmpfs. So the disk does not
+// affect measurements of a push.
 const registryConf = `version: 0.1
 log: {level: error, accesslog: {disabled: true}}
 storage:
@@ -153,15 +153,15 @@ func podmanLine(t *testing.T, arguments ...string) []string {
 	}, arguments...)
 }
 
-// podmanLimits are the flags of podman run that a root without CAP_SYS_RESOURCE
-// needs.
+// podmanLimits holds the flags of podman run that are necessary for a root user without
+// CAP_SYS_RESOURCE.
 var podmanLimits = strings.Fields("--pids-limit=-1 --ulimit nofile=1024:2048 --ulimit nproc=4096:4096 --network none")
 
 const runc = "/usr/sbin/runc"
 
-// An engine runs containers. line returns one of its command lines. machine are
-// flags of run that only this machine needs: it has no network for containers,
-// and root may not raise some limits.
+// An engine runs containers. line returns a command line of the engine. machine holds flags
+// of run that only this machine needs: it has no network for containers, and root may not
+// raise some limits.
 type engine struct {
 	name    string
 	line    func(*testing.T, ...string) []string
@@ -175,12 +175,11 @@ var (
 	podman5  = engine{"podman 5", todayPodman, strings.Fields("--network none --pids-limit=0")}
 )
 
-// podmanStore is locked while podman 4 pulls or removes an image. Images of many
-// tests share layers, and podman 4 fails to pull a layer while another process
-// removes it.
+// podmanStore is locked while podman 4 pulls or removes an image. Images of many tests share
+// layers, and podman 4 fails to pull a layer while another process removes the same layer.
 var podmanStore sync.Mutex
 
-// has makes sure that the engine has the current image from the registry.
+// has pulls the image, so that the engine has the same image as the registry.
 func (e engine) has(t *testing.T, image string) {
 	t.Helper()
 	var flags []string
@@ -190,7 +189,7 @@ func (e engine) has(t *testing.T, image string) {
 	if e.name == podman43.name {
 		podmanStore.Lock()
 		defer podmanStore.Unlock()
-		podmanLine(t) // writes the policy
+		podmanLine(t) // this call writes the policy
 		flags = append(flags, "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"))
 	}
 	command(t, e.line(t, args("pull", "-q", flags, image)...)...)
@@ -206,8 +205,8 @@ func (e engine) remove(t *testing.T, image string) {
 	command(t, e.line(t, "rmi", "-f", image)...)
 }
 
-// run starts a container of the current image, and removes it at the end of the
-// test.
+// run starts a container of the image that is now in the registry, and removes it at the end
+// of the test.
 func (e engine) run(t *testing.T, image string, flags ...string) box {
 	t.Helper()
 	e.has(t, image)

@@ -13,11 +13,11 @@ import (
 	"testing"
 )
 
-// A workshop runs nixoci where Nix can build: in a mount namespace with the
-// guest systems' store at /nix, and with their nixpkgs.
+// A workshop runs nixoci where Nix can build: in a mount namespace with the store of the
+// guest systems at /nix, and with the nixpkgs of these systems.
 type workshop struct {
 	run     run
-	nixpkgs string // directory of a flake
+	nixpkgs string // directory of a flake that stands for nixpkgs
 	dir     string // current directory
 	config  string // value of NIX_CONFIG
 }
@@ -57,14 +57,14 @@ func (w *workshop) ok(t *testing.T, args ...string) outcome {
 	return w.run.ok(t, args...)
 }
 
-// nix runs the nix command, without nixoci.
+// nix runs the program nix directly.
 func (w *workshop) nix(t *testing.T, args ...string) string {
 	t.Helper()
 	line := append(append([]string{"env"}, w.environment()...), w.run.prefix...)
 	return strings.TrimSpace(command(t, append(append(line, "nix", "--extra-experimental-features", "nix-command flakes"), args...)...))
 }
 
-// toplevel returns the toplevel of an image's platform.
+// toplevel returns the toplevel of one platform of an image.
 func (w *workshop) toplevel(t *testing.T, ref, arch string) string {
 	t.Helper()
 	var seen struct {
@@ -83,15 +83,15 @@ func (w *workshop) toplevel(t *testing.T, ref, arch string) string {
 	return ""
 }
 
-// nginx returns a configuration that no earlier run has built.
+// nginx returns a configuration that was not built in an earlier run.
 func (w *workshop) nginx(root string) string {
 	return strings.Replace(nginxNix(root), "{\n", "{\n  environment.etc.workshop.text = \""+w.dir+"\";\n", 1)
 }
 
 const bothPlatforms = "linux/amd64,linux/arm64"
 
-// TestEvalConfiguration turns an nginx.nix into an image that serves without a
-// build in the container.
+// TestEvalConfiguration makes an image from an nginx.nix. The image must serve the page
+// without a build in the container.
 func TestEvalConfiguration(t *testing.T) {
 	w := newWorkshop(t)
 	ref := registry(t) + "/eval-nginx"
@@ -103,11 +103,11 @@ func TestEvalConfiguration(t *testing.T) {
 	if strings.Count(o.stderr, "-nixos-system-container-24.05.debian12.drv'...\n") != len(platforms) {
 		t.Errorf("what Nix builds is not shown:\n%s", o.stderr)
 	}
-	// Naming the systems one by one must give the same image.
+	// If the systems are named one by one, the image must be the same.
 	if got := w.ok(t, "push", ref+":named", "--nixpkgs", w.nixpkgs, "x86_64-linux=nginx.nix", "aarch64-linux=nginx.nix").digest(t); got != digest {
 		t.Errorf("with --platform the image is %s, with the systems named %s", digest, got)
 	}
-	// Push again: this evaluates, but builds nothing.
+	// The second push evaluates, but must build nothing.
 	o = w.ok(t, "push", ref, "--nixpkgs", "nixpkgs", "--platform", bothPlatforms, "./nginx.nix")
 	if o.digest(t) != digest || !strings.Contains(o.stderr, "unchanged") || strings.Contains(o.stderr, "building '") {
 		t.Errorf("the second push: %s\n%s", o.stdout, o.stderr)
@@ -122,8 +122,7 @@ func TestEvalConfiguration(t *testing.T) {
 	b.stops(t)
 }
 
-// TestEvalFlake makes an image for both platforms from a flake that names one
-// system.
+// TestEvalFlake makes an image for both platforms from a flake that declares one system.
 func TestEvalFlake(t *testing.T) {
 	w := newWorkshop(t)
 	flake := filepath.Join(w.dir, "web")
@@ -156,13 +155,13 @@ func TestEvalFlake(t *testing.T) {
 	}
 	w.toplevel(t, ref+":both", "arm64")
 
-	// Push two configurations, each for the system that it declares.
+	// The test pushes two configurations, each for the system that it declares.
 	w.ok(t, "push", ref+":two", ".#web", `.#"arm.example.org"`)
 	if top := w.toplevel(t, ref+":two", "arm64"); !strings.Contains(top, "nixos-system-arm-") {
 		t.Errorf("arm64 is %s", top)
 	}
 
-	// The toplevel of a derivation must be the one that Nix builds.
+	// The toplevel of a derivation must be the same as the one that Nix builds.
 	attr := ".#nixosConfigurations.web.config.system.build.toplevel"
 	w.ok(t, "push", ref+":plain", attr)
 	want := w.nix(t, "eval", "--raw", "path:"+flake+strings.TrimPrefix(attr, ".")+".outPath")
@@ -179,8 +178,9 @@ func TestEvalFlake(t *testing.T) {
 	}
 }
 
-// TestEvalProvenance checks that the provenance of a flake build has the command
-// that makes the same image again. It runs the command elsewhere, without a cache.
+// TestEvalProvenance checks that the provenance of a flake build contains a command that
+// makes the same image again. The test runs this command in another directory, without a
+// cache.
 func TestEvalProvenance(t *testing.T) {
 	w := newWorkshop(t)
 	flake := filepath.Join(w.dir, "web")
@@ -250,7 +250,7 @@ func TestEvalProvenance(t *testing.T) {
 		t.Fatalf("the command is %q", b.InternalParameters.Rebuild)
 	}
 
-	// The commit stays what it was, whatever comes after it.
+	// A later commit must not change the result of the recorded command.
 	put(t, filepath.Join(flake, "nginx.nix"), w.nginx("/web"))
 	git("commit", "-q", "-a", "-m", "another")
 	w.run.dir, w.run.cache = scratchDir(t), scratchDir(t)
@@ -260,7 +260,7 @@ func TestEvalProvenance(t *testing.T) {
 	}
 	report(t, "made again: %s", strings.Join(b.InternalParameters.Rebuild, " "))
 
-	// Nix describes the packages of the flake.
+	// nixoci sbom --meta reads the metadata of the flake's packages with Nix.
 	w.run.dir = flake
 	if out := w.ok(t, "sbom", ".#web", "--meta", "--format", "cyclonedx").stdout; !strings.Contains(out, "pkg:nix/nixpkgs/nginx@") {
 		t.Error("nginx is not found in the evaluation")
@@ -272,7 +272,7 @@ func TestEvalProvenance(t *testing.T) {
 	if d.InternalParameters.Rebuild != nil || !d.ExternalParameters.Closures[0].Sources[0].Dirty {
 		t.Errorf("a dirty tree: %+v", d)
 	}
-	// The image does not know where it came from.
+	// The image itself must not depend on the source that the provenance records.
 	if clean, dirty := w.toplevel(t, ref, "amd64"), w.toplevel(t, ref+":dirty", "amd64"); clean != dirty {
 		t.Errorf("the same files make %s and %s", clean, dirty)
 	}
@@ -282,7 +282,7 @@ func TestEvalProvenance(t *testing.T) {
 // argument, and that it boots.
 func TestEvalBase(t *testing.T) {
 	w := newWorkshop(t)
-	w.run.dir = scratchDir(t) // a directory without ./result
+	w.run.dir = scratchDir(t) // this directory has no ./result
 	ref := registry(t) + "/eval-base"
 	o := w.ok(t, "push", ref, "--nixpkgs", w.nixpkgs, "--platform", bothPlatforms)
 	if !strings.Contains(o.stderr, "no CLOSURE given, and no NixOS system at ./result: building the base system\n") {
@@ -294,9 +294,9 @@ func TestEvalBase(t *testing.T) {
 	b.runs(t)
 	b.stops(t)
 
-	// A container that builds a configuration from /config must get the same
-	// system as push: the same version of NixOS, and the same derivations. It
-	// must not build derivations that the image contains.
+	// A container that builds a configuration from /config must get the same system as a push
+	// of this configuration: the same version of NixOS, and the same derivations. The
+	// container must not build derivations that are already in the image.
 	web := ref + ":web"
 	put(t, filepath.Join(w.dir, "web.nix"), w.nginx("/web"))
 	w.ok(t, "push", web, "--nixpkgs", w.nixpkgs, filepath.Join(w.dir, "web.nix"))
@@ -323,7 +323,7 @@ func TestEvalBase(t *testing.T) {
 	b.stops(t)
 }
 
-// TestEvalFaults checks that errors contain the place in the file, and what is
+// TestEvalFaults checks that an error names the place in the file, and the thing that is
 // missing.
 func TestEvalFaults(t *testing.T) {
 	w := newWorkshop(t)
@@ -338,7 +338,7 @@ func TestEvalFaults(t *testing.T) {
 	push("syntax.nix").fails(t, 1, `closure "syntax.nix": evaluate: nix eval: exit status 1: syntax error`, "syntax.nix:4:1")
 	push("undefined.nix").fails(t, 1, "undefined variable 'yes' at "+w.dir+"/undefined.nix:2:27\n")
 	push("option.nix").fails(t, 1, "services.nginx.enabel' does not exist")
-	// With --quiet there is only one error, with the same information.
+	// With --quiet, nixoci prints only one error, with the same information.
 	o := push("--quiet", "undefined.nix")
 	o.fails(t, 1, "undefined variable 'yes' at ")
 	if strings.Count(o.stderr, "\n") != 1 {
@@ -348,7 +348,7 @@ func TestEvalFaults(t *testing.T) {
 	w.config = strings.Replace(w.config, "extra-platforms = x86_64-linux aarch64-linux", "extra-platforms =", 1)
 	push("--platform", bothPlatforms, "web.nix").fails(t, 1, "build: there is no builder for aarch64-linux, only for x86_64-linux",
 		"hint: build each platform on a machine of its own, into the same tag: nixoci push --join")
-	// Now follow the hint: this is the amd64 machine.
+	// The hint recommends --join. Here the test pushes with --join, as on the amd64 machine.
 	push("--join", "web.nix").digest(t)
 	w.toplevel(t, ref, "amd64")
 
@@ -358,12 +358,12 @@ func TestEvalFaults(t *testing.T) {
 	}
 }
 
-// TestEvalKeepsWhatItBuilt checks that the garbage collector does not delete a
-// result while it is pushed.
+// TestEvalKeepsWhatItBuilt checks that the garbage collector does not delete the result of a
+// build while nixoci pushes it.
 func TestEvalKeepsWhatItBuilt(t *testing.T) {
 	w := newWorkshop(t)
 	put(t, filepath.Join(w.dir, "web.nix"), nginxNix("/web"))
-	// nixoci waits for the reader of its pipe.
+	// nixoci waits until the test reads from the pipe.
 	line := append(append([]string{}, w.run.prefix...), lab.nixoci, "build", "--quiet", "-o", "-", "--nixpkgs", w.nixpkgs, "web.nix")
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Dir = w.dir

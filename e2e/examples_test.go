@@ -20,9 +20,9 @@ import (
 
 const examples = "../examples"
 
-// TestExamples runs every file of examples/. Changes for this machine come from
-// outside these files: from a second compose file, or from a docker program in
-// front of docker.
+// TestExamples runs every file of examples/. It does not edit the files. Changes that this
+// machine needs are in a second compose file, or in a program docker that runs the real
+// docker.
 func TestExamples(t *testing.T) {
 	tests := map[string]func(t *testing.T, file string){
 		"README.md":                  exampleReadme,
@@ -31,23 +31,23 @@ func TestExamples(t *testing.T) {
 		"ci/gitlab-ci.yml":           exampleGitLab,
 		"ci/kubernetes-job.yml":      exampleJob,
 		"docker-nixos/compose.yml":   exampleDockerNixos,
-		"kubernetes/containerd.toml": nil, // pod-runtimeclass.yml uses it
+		"kubernetes/containerd.toml": nil, // pod-runtimeclass.yml uses this file
 		"kubernetes/pod.yml": func(t *testing.T, file string) {
 			t.Run("podman 4", func(t *testing.T) { exampleKubernetes(t, file) })
 			t.Run("containerd 2", func(t *testing.T) { examplePod(t, file, true) })
 		},
 		"kubernetes/pod-runtimeclass.yml": exampleRuntimeClass,
 		"postgresql/compose.yml":          examplePostgreSQL,
-		"postgresql/postgresql.nix":       nil, // compose.yml mounts it
+		"postgresql/postgresql.nix":       nil, // compose.yml mounts this file
 		"web/compose.yml":                 exampleWalk,
 		"web/compose.docker-27.yml":       exampleCompose(docker20),
 		"web/docker-run.sh":               exampleRun(docker28, "docker"),
 		"web/docker-27-run.sh":            exampleRun(docker20, "docker"),
-		"web/nerdctl-run.sh":              exampleRun(docker28, "nerdctl"), // Debian has no nerdctl; its flags are those of Docker
+		"web/nerdctl-run.sh":              exampleRun(docker28, "nerdctl"), // Debian has no nerdctl, so docker runs it; the flags are the same
 		"web/podman-run.sh":               examplePodmanRun,
 		"web/web.container":               exampleQuadlet,
-		"web/nginx.nix":                   nil, // the other examples build it
-		"web/web/index.html":              nil, // the other examples serve it
+		"web/nginx.nix":                   nil, // the other examples build this file
+		"web/web/index.html":              nil, // the other examples serve this file
 	}
 	err := filepath.WalkDir(examples, func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.IsDir() && d.Name() == "nix-function" {
@@ -98,10 +98,10 @@ func exampleReadme(t *testing.T, file string) {
 // exampleImage is the name of the base system in the examples.
 const exampleImage = "ghcr.io/nixoci/base:latest"
 
-// examplePage is a text in web/web/index.html.
+// examplePage is text that web/web/index.html contains.
 const examplePage = "It works"
 
-// exampleSite returns a copy of the example's directory.
+// exampleSite returns a copy of the directory in which the example is.
 func exampleSite(t *testing.T, file string) string {
 	t.Helper()
 	dir := scratchDir(t)
@@ -114,7 +114,7 @@ func exampleSite(t *testing.T, file string) string {
 // hasExampleImage gives the base system its public name in an engine.
 func (e engine) hasExampleImage(t *testing.T) { e.hasVariant(t, "") }
 
-// hasVariant does the same for a variant of the base system.
+// hasVariant does the same as hasExampleImage, for a variant of the base system.
 func (e engine) hasVariant(t *testing.T, variant string) {
 	t.Helper()
 	image := guestImage(t, variant)
@@ -136,7 +136,7 @@ func in(t *testing.T, dir string, env []string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// A project is a compose file, with a second file for this machine beside it.
+// A project is a compose file. A second file beside it contains changes for this machine.
 type project struct {
 	engine
 	file string
@@ -144,8 +144,8 @@ type project struct {
 
 func newProject(t *testing.T, e engine, file, service string) project {
 	t.Helper()
-	// Only Debian 12's systemd needs /run/lock. The port is free to choose,
-	// because port 80 may be in use on the host.
+	// Only Debian 12's systemd needs /run/lock. The engine chooses the port, because port 80
+	// may be in use on the host.
 	put(t, filepath.Join(filepath.Dir(file), "machine.yml"),
 		fmt.Sprintf("services: {%s: {tmpfs: [/run/lock], ports: !override [\"127.0.0.1::80\"]}}\n", service))
 	p := project{e, file}
@@ -185,8 +185,8 @@ func get(url string) string {
 	return string(body)
 }
 
-// logged prints the log of a container if the test fails. Other code starts and
-// stops the container.
+// logged prints the log of a container if the test fails. It does not start or stop the
+// container.
 func logged(t *testing.T, b box) box {
 	t.Helper()
 	if b.id == "" {
@@ -201,8 +201,7 @@ func logged(t *testing.T, b box) box {
 	return b
 }
 
-// exampleCompose checks that the page is served on the host, and that the
-// container restarts.
+// exampleCompose checks that the host can read the page, and that the container restarts.
 func exampleCompose(e engine) func(*testing.T, string) {
 	return func(t *testing.T, file string) {
 		e.hasExampleImage(t)
@@ -217,9 +216,9 @@ func exampleCompose(e engine) func(*testing.T, string) {
 	}
 }
 
-// exampleWalk follows the README through a user's days: a changed
-// configuration, garbage collection, a newer image. The page must be served
-// each time, and nothing may be built twice.
+// exampleWalk follows the README through the days of a user: a changed configuration, garbage
+// collection, a newer image. After each step the page must be served. Nothing may be built
+// twice.
 func exampleWalk(t *testing.T, file string) {
 	docker28.hasExampleImage(t)
 	dir := exampleSite(t, file)
@@ -238,7 +237,7 @@ func exampleWalk(t *testing.T, file string) {
 		t.Fatal("the configuration does not serve /web")
 	}
 	put(t, filepath.Join(dir, "web/two/index.html"), "the second page\n")
-	// Save the file as editors do: replace it with another file.
+	// The test saves the file as editors do: it replaces the file with another file.
 	put(t, configuration+".new", changed)
 	if err := os.Rename(configuration+".new", configuration); err != nil {
 		t.Fatal(err)
@@ -279,16 +278,15 @@ func exampleWalk(t *testing.T, file string) {
 	report(t, "%d built for two configurations, %d for the new image, none twice", len(built), len(anew))
 }
 
-// examplePostgreSQL checks that the rows survive an update of the image and a
-// change of the configuration. The update contains the next minor version of
-// PostgreSQL.
+// examplePostgreSQL checks that the rows of a database survive an update of the image and a
+// change of the configuration. The update contains the next minor version of PostgreSQL.
 func examplePostgreSQL(t *testing.T, file string) {
 	docker28.hasVariant(t, "-postgresql")
 	dir := exampleSite(t, file)
 	p := newProject(t, docker28, filepath.Join(dir, filepath.Base(file)), "db")
 	query := func(database, sql string) string {
 		t.Helper()
-		// This is the command from the comment in the file, without a terminal.
+		// This command is in a comment of the example file. Here it runs without a terminal.
 		return p.compose(t, "exec", "-T", "-u", "postgres", "db", "psql", database, "-v", "ON_ERROR_STOP=1", "-tAc", sql)
 	}
 	up := func(applied int) box {
@@ -363,8 +361,8 @@ func exampleDockerNixos(t *testing.T, file string) {
 	}
 }
 
-// wrapped runs a script. The engine on its PATH adds flags to run. wrapped
-// returns the container that the script started.
+// wrapped runs a script. Its PATH contains a wrapper of the engine, which adds flags to the
+// subcommand run. wrapped returns the container that the script started.
 func wrapped(t *testing.T, e engine, file, program string) box {
 	t.Helper()
 	dir := exampleSite(t, file)
@@ -399,8 +397,8 @@ func examplePodmanRun(t *testing.T, file string) {
 	}
 }
 
-// exampleQuadlet makes a unit from the quadlet with podman's generator. The
-// host has no systemd, so the test runs the command of the unit.
+// exampleQuadlet makes a systemd unit from the quadlet with podman's generator. The host has
+// no systemd, so the test itself runs the command of the unit.
 func exampleQuadlet(t *testing.T, file string) {
 	podman5.hasExampleImage(t)
 	dir := exampleSite(t, file)
@@ -412,11 +410,11 @@ func exampleQuadlet(t *testing.T, file string) {
 	var flags []string
 	for _, f := range strings.Fields(m[1]) {
 		switch f {
-		case "--sdnotify=conmon", "--cgroups=split": // these two need systemd on the host
+		case "--sdnotify=conmon", "--cgroups=split": // these two flags need systemd on the host
 		case "--publish", "8080:80":
 		default:
-			// Read the value as systemd does, with specifiers and with quoted
-			// escapes (systemd.service(5)).
+			// The test reads the value as systemd does: with specifiers and with escapes in
+			// quotes (systemd.service(5)).
 			f = strings.ReplaceAll(f, "%N", "web")
 			if plain, err := strconv.Unquote(f); err == nil {
 				f = plain
@@ -431,7 +429,7 @@ func exampleQuadlet(t *testing.T, file string) {
 	if _, err := try(b.engine(t, "healthcheck", "run", b.id)...); err != nil {
 		t.Errorf("the health check of the quadlet: %v", err)
 	}
-	b.do(t, "stop", "-t", "30", b.id) // the container has --rm
+	b.do(t, "stop", "-t", "30", b.id) // no check of the log here, because --rm removes the container
 }
 
 // podmanHasExampleImage lets podman pull the base system by its public name.
@@ -443,7 +441,7 @@ func podmanHasExampleImage(t *testing.T) (flags []string) {
 	repository, _, _ := strings.Cut(exampleImage, ":")
 	put(t, conf, fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", repository, host+"/"+name))
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
-	podmanLine(t) // writes the policy
+	podmanLine(t) // this call writes the policy
 	return []string{"--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json")}
 }
 
@@ -457,22 +455,23 @@ func exampleKubernetes(t *testing.T, file string) {
 		t.Fatal(err)
 	}
 	pod := string(text)
-	// podman publishes every port of a pod, which needs a network.
+	// For the ports of a pod, podman needs a network, which this machine does not have.
 	const ports = "      ports:\n        - containerPort: 80\n"
 	if strings.Count(pod, ports) != 1 {
 		t.Fatalf("the pod lacks %q", ports)
 	}
 	pod = strings.Replace(pod, ports, "", 1)
 	put(t, filepath.Join(dir, file), pod)
-	// play kube has no flags for podmanLimits.
+	// podman play kube has no flags like those in podmanLimits. So they are in a
+	// configuration file.
 	conf := filepath.Join(dir, "containers.conf")
 	put(t, conf, "[containers]\npids_limit = -1\ndefault_ulimits = [\"nofile=2048:2048\", \"nproc=4096:4096\"]\n")
 	t.Setenv("CONTAINERS_CONF", conf)
 	t.Cleanup(func() { try(podmanLine(t, "play", "kube", "--down", filepath.Join(dir, file))...) })
 	in(t, dir, nil, podmanLine(t, args("play", "kube", "--start=false", "--network", "none", flags, file)...)...)
-	// Without systemd on the host, podman 4.3 makes a control group for the pod
-	// that allows no device, not even /dev/null. Without this group, runc makes
-	// a correct one.
+	// Without systemd on the host, podman 4.3 makes a control group for the pod that allows
+	// no device, not even /dev/null. If the test removes this group, runc makes a correct
+	// group.
 	id := strings.TrimSpace(podman(t, "pod", "inspect", "-f", "{{.ID}}", "web"))
 	if err := os.Remove(filepath.Join("/sys/fs/cgroup/libpod_parent", id)); err != nil {
 		t.Fatal(err)
@@ -492,8 +491,8 @@ func exampleKubernetes(t *testing.T, file string) {
 	})
 }
 
-// ciProject returns a flake with a system, as the CI examples push it, and the
-// environment of a runner that can build it.
+// ciProject returns a flake with a system, like the flake that the CI examples push, and the
+// environment of a runner that can build this flake.
 func ciProject(t *testing.T) (dir string, env []string) {
 	t.Helper()
 	guestSystem(t, "x86_64", "")
@@ -510,7 +509,7 @@ func ciProject(t *testing.T) (dir string, env []string) {
 	return dir, []string{nixConfig + "extra-platforms = x86_64-linux aarch64-linux\n"}
 }
 
-// workflowJob returns the steps of a job of a workflow.
+// workflowJob returns the steps of one job in a workflow.
 func workflowJob(t *testing.T, file, job string) []ciStep {
 	t.Helper()
 	var w struct {
@@ -526,10 +525,10 @@ func workflowJob(t *testing.T, file, job string) []ciStep {
 	return w.Jobs[job].Steps
 }
 
-// exampleWorkflow checks the workflow with actionlint. Then it runs its steps
-// and the action, on one machine for each platform.
+// exampleWorkflow checks the workflow with actionlint. After that, it runs the steps of the
+// workflow and the action, on one machine for each platform.
 func exampleWorkflow(t *testing.T, file string) {
-	// Forgejo has other labels and addresses than GitHub.
+	// The labels and addresses of Forgejo differ from those of GitHub.
 	command(t, tool("actionlint"), "-ignore", `label "docker" is unknown`, "-ignore", `specifying action "https://`, filepath.Join(examples, file))
 	arches := []string{"amd64"}
 	image := "org/forgejo"
@@ -560,8 +559,7 @@ func exampleWorkflow(t *testing.T, file string) {
 	hasPlatforms(t, image, arches...)
 }
 
-// exampleGitLab runs the scripts of the job, except the one that installs
-// nixoci.
+// exampleGitLab runs the scripts of the job, except the script that installs nixoci.
 func exampleGitLab(t *testing.T, file string) {
 	var jobs map[string]struct {
 		Image        string

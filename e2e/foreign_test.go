@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// added finds the flags that the advice in a log gives for docker run. The
-// flags for Docker 28 come first, then those for older versions.
+// added matches the advice in a log to add flags to docker run. The flags for Docker 28 come
+// first, followed by the flags for older versions.
 var added = regexp.MustCompile(`(?mi)add to docker run[^\n]*:\n\n +(.+)$`)
 
-// TestForeignSystem boots a system that does not use nixoci's module, with a
-// systemd as new as that of NixOS. It sets only boot.isContainer. The system
-// must boot with every engine, and its log must be complete. If a flag is
-// missing, the log must name it.
+// TestForeignSystem boots a system that does not use nixoci's module. The system sets only
+// boot.isContainer, and its systemd is as new as the systemd of NixOS. It must boot with
+// every engine, and its log must be complete. If a flag is missing, the log must name this
+// flag.
 func TestForeignSystem(t *testing.T) {
 	toplevel := guestSystem(t, "x86_64", "-forky-foreign")
 	if _, err := os.Lstat(filepath.Join(guestRoot(), toplevel, "nixoci-init")); !os.IsNotExist(err) {
@@ -68,8 +68,8 @@ func TestForeignSystem(t *testing.T) {
 	})
 }
 
-// foreignLines are lines that also appear without the module, each with its
-// reason. They come from NixOS, and the module prevents them.
+// foreignLines lists the lines that a system without the module may print, each with its
+// reason. NixOS causes these lines. The module prevents them.
 var foreignLines = []quietLine{
 	{`mount: /nix/store: (permission denied|mount point not mounted or bad option)\.`, "stage 2 makes the store read-only, and may not mount", ""},
 	{`(mount\[\d+\]: )?\s*dmesg\(1\) may have more information after failed mount system call\.`, "the second line of such an error", ""},
@@ -83,8 +83,8 @@ var foreignLines = []quietLine{
 	{`nginx\[\d+\]: nginx: (the )?configuration file \S+ (syntax is ok|test is successful)`, "the system's own service says so before it starts", ""},
 }
 
-// TestForeignLogIsQuiet checks that a system without the module prints only the
-// messages of its own units. nixoci must cause no other line.
+// TestForeignLogIsQuiet checks that a system without the module prints only the messages of
+// its own units. nixoci must cause no other line.
 func TestForeignLogIsQuiet(t *testing.T) {
 	image := guestImage(t, "-forky-foreign")
 	for _, tc := range []struct {

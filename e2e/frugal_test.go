@@ -36,7 +36,7 @@ func newToll(t *testing.T) *toll {
 	g := &toll{}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: registry(t)})
-		r.Out.Host = r.In.Host // so that upload sessions also use the proxy
+		r.Out.Host = r.In.Host // with this host name, upload sessions also use the proxy
 	}}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.mu.Lock()
@@ -63,8 +63,8 @@ func (r tolled) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// published copies the large system to another repository, where no other test
-// changes the tag.
+// published copies the large system to another repository. No other test changes the tag in
+// that repository.
 func published(t *testing.T, repository string) {
 	t.Helper()
 	ref, digest := large(t)
@@ -74,7 +74,7 @@ func published(t *testing.T, repository string) {
 	}
 }
 
-// pushResult has the fields of --json that the tests use.
+// pushResult holds the fields of the output of --json that the tests use.
 type pushResult struct {
 	Unchanged bool
 	Layers    []struct {
@@ -97,8 +97,8 @@ func (o outcome) result(t *testing.T) (r pushResult, image, made int64) {
 	return r, image, made
 }
 
-// TestUnchangedOnAFreshMachine pushes an unchanged image from a machine with an
-// empty cache. It may read only the index and each platform's manifest.
+// TestUnchangedOnAFreshMachine pushes an unchanged image from a machine with an empty cache.
+// nixoci may read only the index and the manifest of each platform.
 func TestUnchangedOnAFreshMachine(t *testing.T) {
 	published(t, "unchanged")
 	g := newToll(t)
@@ -106,8 +106,8 @@ func TestUnchangedOnAFreshMachine(t *testing.T) {
 	if r, _, _ := o.result(t); !r.Unchanged {
 		t.Error("the image is not found to be there")
 	}
-	// nixoci makes the images again from the index and each platform's
-	// manifest.
+	// The index and the manifests of the platforms are enough for nixoci to make the image
+	// again.
 	if len(g.requests) > 3 {
 		t.Errorf("%d requests: %s", len(g.requests), strings.Join(g.requests, ", "))
 	}
@@ -115,8 +115,8 @@ func TestUnchangedOnAFreshMachine(t *testing.T) {
 	report(t, "%d requests, %.2f s for both platforms, machine idle %.0f %%", len(g.requests)/2, o.wall.Seconds(), o.idle*100)
 }
 
-// TestConfigurationOnAFreshMachine checks that a push after a changed
-// configuration sends only the changed layers.
+// TestConfigurationOnAFreshMachine checks that a push after a changed configuration sends
+// only the changed layers.
 func TestConfigurationOnAFreshMachine(t *testing.T) {
 	published(t, "configuration")
 	g := newToll(t)
@@ -135,7 +135,7 @@ func TestConfigurationOnAFreshMachine(t *testing.T) {
 func TestUpdateFromHTTPOnAFreshMachine(t *testing.T) {
 	published(t, "update")
 	var mu sync.Mutex
-	fetched := map[string]int64{} // bytes sent for each NAR
+	fetched := map[string]int64{} // number of bytes sent for each NAR
 	files := http.FileServer(http.Dir(binaryCache()))
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &measuredBody{ResponseWriter: w}
@@ -169,7 +169,7 @@ func TestUpdateFromHTTPOnAFreshMachine(t *testing.T) {
 	if least == 0 || float64(total) > 1.05*float64(least) {
 		t.Errorf("fetched %d bytes of NARs for layers whose NARs have %d", total, least)
 	}
-	if made*2 > image+image/5 { // about 40 % of the paths change
+	if made*2 > image+image/5 { // about 40 % of the paths change in the update
 		t.Errorf("made %d bytes of %d", made, image)
 	}
 	report(t, "fetched %d NARs, %.1f MB, %.3f × of those of the %d layers that were made; %.1f of %.1f MB made",
@@ -187,8 +187,8 @@ func (c *measuredBody) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// narsOf returns the NARs of those layers of the updated systems that have one
-// of the recipes. The values are their sizes in the binary cache.
+// narsOf returns the NARs of those layers of the updated systems that have one of the
+// recipes. The result maps each NAR to its size in the binary cache.
 func narsOf(t *testing.T, recipes []string) map[string]int64 {
 	t.Helper()
 	src, err := closure.Open([]string{lab.large}, closure.CacheOptions{})

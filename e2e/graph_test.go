@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// A storePath is the information of Nix about one store path.
+// A storePath holds what Nix records about one store path.
 type storePath struct {
 	Path, NarHash string
 	NarSize       int64
@@ -23,7 +23,7 @@ type storePath struct {
 
 func graphFile(system string) string { return filepath.Join(lab.large, system+".json") }
 
-// loadGraph reads a graph that debstore has saved from nix path-info --json -r.
+// loadGraph reads a graph that debstore made with nix path-info --json -r.
 func loadGraph(t *testing.T, system string) []storePath {
 	t.Helper()
 	b, err := os.ReadFile(graphFile(system))
@@ -46,7 +46,7 @@ func parseGraph(t *testing.T, b []byte) []storePath {
 	return graph
 }
 
-// hexHash converts a sha256 from SRI to hexadecimal, as sha256sum prints it.
+// hexHash converts a sha256 in SRI form to hexadecimal, the form that sha256sum prints.
 func hexHash(t *testing.T, sri string) string {
 	t.Helper()
 	b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(sri, "sha256-"))

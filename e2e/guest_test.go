@@ -18,21 +18,21 @@ import (
 	"github.com/nixoci/nixoci/internal/guest"
 )
 
-// bootFlags are the flags from the documentation, and a tmpfs on /run/lock,
-// which Debian's systemd needs.
+// bootFlags holds the flags from the documentation, and a tmpfs on /run/lock, which Debian's
+// systemd needs.
 var bootFlags = strings.Fields(guest.FlagRun + " --tmpfs /run/lock " + guest.FlagHostCgroup)
 
 var guests struct {
 	sync.Mutex
-	toplevels map[string]string // guest-SYSTEM + variant -> toplevel
-	images    map[string]string // variant -> reference
+	toplevels map[string]string // key: guest-SYSTEM + variant; value: toplevel
+	images    map[string]string // key: variant; value: reference of the image
 }
 
 // guestRoot returns the root of the guest systems' store.
 func guestRoot() string { return filepath.Join(lab.cache, "guest") }
 
-// guestSystem returns the toplevel of the base system or of a variant. debstore
-// makes it at the first call.
+// guestSystem returns the toplevel of the base system or of a variant. The first call makes
+// the system with debstore.
 func guestSystem(t *testing.T, arch, variant string) string {
 	t.Helper()
 	guests.Lock()
@@ -67,7 +67,7 @@ func madeGuest(t *testing.T, arch, variant string) string {
 // variant, for amd64. The first call pushes it.
 func guestImage(t *testing.T, variant string) string { return guestImageFor(t, variant, "x86_64") }
 
-// guestImageFor is guestImage for several platforms.
+// guestImageFor does the same as guestImage, for several platforms.
 func guestImageFor(t *testing.T, variant string, archs ...string) string {
 	t.Helper()
 	guests.Lock()
@@ -94,9 +94,9 @@ func guestImageFor(t *testing.T, variant string, archs ...string) string {
 
 // A box is a running container.
 type box struct {
-	engine func(*testing.T, ...string) []string // dockerLine or podmanLine
+	engine func(*testing.T, ...string) []string // the function dockerLine or podmanLine
 	id     string
-	cri    bool // the engine is crictl
+	cri    bool // true: the engine is crictl
 }
 
 // dockerRun starts a container, and removes it at the end of the test.
@@ -129,7 +129,7 @@ func (b box) exec(t *testing.T, args ...string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// log returns standard output and standard error together.
+// log returns standard output and standard error of the container together.
 func (b box) log(t *testing.T) string {
 	t.Helper()
 	line := b.engine(t, "logs", b.id)
@@ -148,7 +148,7 @@ func (b box) exitCode(t *testing.T) string {
 	return strings.TrimSpace(b.do(t, "inspect", "-f", "{{.State.ExitCode}}", b.id))
 }
 
-// ends waits until the container ends by itself.
+// ends waits until the container ends without a command from outside.
 func (b box) ends(t *testing.T) {
 	t.Helper()
 	if !b.cri {
@@ -161,8 +161,8 @@ func (b box) ends(t *testing.T) {
 	})
 }
 
-// patience is the time after which a wait fails. It is long enough for a busy
-// machine. The tests report how long things take, but do not judge it.
+// patience is the time after which a wait fails. It is long enough for a busy machine. The
+// tests report how long things take, but slow things do not fail.
 const patience = 2 * time.Minute
 
 // eventually waits until a condition is true.
@@ -213,16 +213,16 @@ func (b box) says(t *testing.T, text string) {
 func (b box) stops(t *testing.T) {
 	t.Helper()
 	start := time.Now()
-	b.do(t, "stop", "-t", "30", b.id) // after 30 s docker kills it, and the exit code differs
+	b.do(t, "stop", "-t", "30", b.id) // if the container does not stop within 30 s, docker kills it, and the exit code differs
 	took := time.Since(start)
 	if code := b.exitCode(t); code != "0" {
 		t.Errorf("exit code %s", code)
 	}
-	b.says(t, "Exiting container.") // systemd-shutdown's last line
+	b.says(t, "Exiting container.") // this is the last line of systemd-shutdown
 	report(t, "stopped in %.2f s", took.Seconds())
 }
 
-// site makes a web root and a /config for the container.
+// site makes a directory with web pages, and a directory for the container's /config.
 func site(t *testing.T, file, content string) (config, web string) {
 	t.Helper()
 	dir := scratchDir(t)
@@ -243,7 +243,7 @@ func put(t *testing.T, file, content string) {
 	}
 }
 
-// nginxNix returns a configuration that serves root, like the example of
+// nginxNix returns a configuration that serves the directory root, like the example of
 // docker-nixos.
 func nginxNix(root string) string {
 	return fmt.Sprintf(`{ lib, ... }:
@@ -283,7 +283,7 @@ func TestGuestBoots(t *testing.T) {
 			for _, text := range []string{"running activation script", "systemd 252", "NixOS 24.05", "multi-user.target"} {
 				b.says(t, text)
 			}
-			b.says(t, "Startup finished") // only the journal has this line, so it was forwarded
+			b.says(t, "Startup finished") // only the journal contains this line, so systemd has forwarded it to the log
 			b.stops(t)
 			if strings.Contains(tc.name, "without") && strings.ContainsAny(b.log(t), "\r\x1b") {
 				t.Error("the log of a container without a terminal has carriage returns or colours")
@@ -292,8 +292,8 @@ func TestGuestBoots(t *testing.T) {
 	}
 }
 
-// TestGuestSaysEachThingOnce checks that the log shows each message of systemd
-// once, unless the user sets otherwise.
+// TestGuestSaysEachThingOnce checks that the log shows each message of systemd once, unless
+// the user changes this setting.
 func TestGuestSaysEachThingOnce(t *testing.T) {
 	image := guestImage(t, "")
 	unit := filepath.Join(scratchDir(t), "broken.service")
@@ -303,7 +303,7 @@ func TestGuestSaysEachThingOnce(t *testing.T) {
 		name  string
 		args  []string
 		times int
-		units int // expected lines of the unit's output
+		units int // expected number of lines that the unit prints
 		not   string
 	}{
 		{name: "by default", times: 1, units: 1, not: "[  OK  ]"},
@@ -331,8 +331,7 @@ func TestGuestSaysEachThingOnce(t *testing.T) {
 	}
 }
 
-// TestGuestStopsWithItsLastLine checks that the last line reaches the log every
-// time.
+// TestGuestStopsWithItsLastLine checks that the last line reaches the log in every run.
 func TestGuestStopsWithItsLastLine(t *testing.T) {
 	image := guestImage(t, "")
 	for range 5 {
@@ -342,7 +341,8 @@ func TestGuestStopsWithItsLastLine(t *testing.T) {
 	}
 }
 
-// TestGuestExplains checks that the advice in the message is sufficient.
+// TestGuestExplains checks that a user who follows the advice in the message solves the
+// problem.
 func TestGuestExplains(t *testing.T) {
 	image := guestImage(t, "")
 	for _, tc := range []struct {
@@ -387,7 +387,7 @@ func TestGuestBakedIn(t *testing.T) {
 	}
 }
 
-// TestGuestConsoleFlood checks that every line of a flood reaches the log. If
+// TestGuestConsoleFlood checks that every line of a flood of output reaches the log. If
 // nobody reads the log, the flood must not block the system.
 func TestGuestConsoleFlood(t *testing.T) {
 	b := dockerRun(t, guestImage(t, ""), bootFlags...)
@@ -420,8 +420,8 @@ func TestGuestPodman(t *testing.T) {
 	}
 }
 
-// TestGuestArm64 checks the arm64 image. Its nixoci-init is a program for aarch64,
-// and runs. arm64 clients get the arm64 manifest from the index.
+// TestGuestArm64 checks the arm64 image. The nixoci-init in it must be a program for aarch64
+// that runs. arm64 clients must get the arm64 manifest from the index.
 func TestGuestArm64(t *testing.T) {
 	image := guestImageFor(t, "", "x86_64", "aarch64")
 	var conf struct{ Architecture string }
@@ -441,7 +441,7 @@ func TestGuestArm64(t *testing.T) {
 		}
 		f, err := elf.Open(path)
 		if err != nil {
-			return nil // not a program
+			return nil // this file is not a program
 		}
 		defer f.Close()
 		found++
@@ -456,7 +456,7 @@ func TestGuestArm64(t *testing.T) {
 	if err != nil || found == 0 {
 		t.Fatalf("%d programs in %s: %v", found, pkg, err)
 	}
-	// nixoci-init is not PID 1 here. It must report that, also in an emulator.
+	// Here nixoci-init is not PID 1. nixoci-init must report this, also in an emulator.
 	cmd := exec.Command("qemu-aarch64-static", filepath.Join(guestRoot(), link))
 	said, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 78 || !strings.Contains(string(said), "first process") {

@@ -50,9 +50,9 @@ func size(t *testing.T, dir string) (bytes int64) {
 	return bytes
 }
 
-// TestGuestOutlivesUpdates checks that nothing is built twice after the
-// container is replaced: by a new one of the same image, of a newer image, and
-// of the older image again.
+// TestGuestOutlivesUpdates checks that nothing is built twice when another container replaces
+// the first: a new container of the same image, then of a newer image, and then of the older
+// image again.
 func TestGuestOutlivesUpdates(t *testing.T) {
 	first, second := guestImage(t, ""), guestImage(t, "-update")
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
@@ -121,7 +121,7 @@ func TestGuestOutlivesUpdates(t *testing.T) {
 	}
 	end(b)
 
-	// Change the contents of the cache. Nix must notice.
+	// The test damages the contents of the cache. Nix must notice it.
 	nars, err := filepath.Glob(filepath.Join(cache, "nix/nar/*"))
 	if err != nil || len(nars) == 0 {
 		t.Fatal(nars, err)
@@ -150,9 +150,9 @@ func TestGuestOutlivesUpdates(t *testing.T) {
 	}
 }
 
-// TestGuestOutlivesGarbageCollection checks that the garbage collector keeps
-// three things: the image's own system, the applied system, and the inputs from
-// which it was built.
+// TestGuestOutlivesGarbageCollection checks that the garbage collector keeps three things:
+// the system of the image, the applied system, and the inputs from which the applied system
+// was built.
 func TestGuestOutlivesGarbageCollection(t *testing.T) {
 	image := guestImage(t, "")
 	for _, boot := range []string{"profile", "base"} {
@@ -162,7 +162,7 @@ func TestGuestOutlivesGarbageCollection(t *testing.T) {
 			b.serves(t, "the first page")
 			b.says(t, "is applied")
 			b.runs(t)
-			// This deletes old generations, and the image's own system is one.
+			// This command deletes old generations. The system of the image is one of them.
 			if out, err := b.exec(t, "nix-collect-garbage", "-d"); err != nil {
 				t.Fatal(out, err)
 			}
@@ -179,7 +179,7 @@ func TestGuestOutlivesGarbageCollection(t *testing.T) {
 			if starts := strings.Count(b.log(t), "starting NixOS"); starts != 2 {
 				t.Errorf("%d starts", starts)
 			}
-			// It must still be possible to build another configuration.
+			// After this, it must still be possible to build another configuration.
 			put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
 			b.do(t, "restart", "-t", "30", b.id)
 			b.serves(t, "the second page")
@@ -187,8 +187,8 @@ func TestGuestOutlivesGarbageCollection(t *testing.T) {
 	}
 }
 
-// TestGuestSaysWhatFailed checks that the reason names the failed derivation
-// and the end of its log.
+// TestGuestSaysWhatFailed checks that the message about a failed build names the derivation
+// and contains the end of its log.
 func TestGuestSaysWhatFailed(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", `{ pkgs, ... }:
@@ -209,8 +209,8 @@ func TestGuestSaysWhatFailed(t *testing.T) {
 	})
 }
 
-// TestGuestWatchesASingleFile mounts one file. If an editor replaces the file,
-// the container does not see the new one.
+// TestGuestWatchesASingleFile mounts one file instead of a directory. If an editor replaces
+// the file on the host, the container does not see the new file.
 func TestGuestWatchesASingleFile(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "nginx.nix", nginxNix("/web"))
@@ -218,7 +218,7 @@ func TestGuestWatchesASingleFile(t *testing.T) {
 	b := dockerRun(t, image, append([]string{"-e", "NIXOCI_WATCH=1", "-v", file + ":/config/configuration.nix", "-v", web + ":/web"}, bootFlags...)...)
 	b.serves(t, "the first page")
 	b.says(t, "/config/configuration.nix is mounted as a single file")
-	// The container sees a change in place.
+	// The container sees a change that is written into the same file.
 	put(t, file, nginxNix("/web/two"))
 	b.serves(t, "the second page")
 	put(t, file+".new", nginxNix("/web"))
@@ -230,8 +230,8 @@ func TestGuestWatchesASingleFile(t *testing.T) {
 	b.serves(t, "the first page")
 }
 
-// TestGuestSaysWhatItLookedFor mounts a directory without a file of a known
-// name.
+// TestGuestSaysWhatItLookedFor mounts a directory in which no file has a name that the guest
+// looks for.
 func TestGuestSaysWhatItLookedFor(t *testing.T) {
 	config, web := site(t, "nginx.nix", nginxNix("/web"))
 	b := dockerRun(t, guestImage(t, ""), mounts(config, web)...)

@@ -14,7 +14,7 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
 	b := dockerRun(t, image, mounts(config, web)...)
 	report(t, "built and serving after %.2f s", b.serves(t, "the first page").Seconds())
-	b.says(t, "-nginx.conf.drv'...") // one line for each derivation
+	b.says(t, "-nginx.conf.drv'...") // the log contains one line for each derivation
 	b.says(t, "/config/configuration.nix is applied")
 	if strings.Contains(b.log(t), "-disabled.drv'") {
 		t.Error("units that the image masks are built again")
@@ -24,7 +24,7 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	})
 	b.stops(t)
 
-	// The same configuration again must build nothing.
+	// A restart with the same configuration must build nothing.
 	builds := strings.Count(b.log(t), "building '/nix/store/")
 	b.do(t, "start", b.id)
 	report(t, "unchanged: serving %.2f s after a restart", b.serves(t, "the first page").Seconds())
@@ -34,12 +34,12 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	}
 	b.runs(t)
 
-	// A changed configuration is built and applied.
+	// After a restart, a changed configuration must be built and applied.
 	put(t, filepath.Join(config, "configuration.nix"), nginxNix("/web/two"))
 	b.do(t, "restart", "-t", "30", b.id)
 	report(t, "changed: serving %.2f s after a restart", b.serves(t, "the second page").Seconds())
 
-	// A broken configuration changes nothing.
+	// A configuration with an error must change nothing.
 	put(t, filepath.Join(config, "configuration.nix"), "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
 	b.do(t, "restart", "-t", "30", b.id)
 	b.says(t, "FAILED: build /config/configuration.nix: syntax error, unexpected '}', expecting ';' at /config/configuration.nix:4:1")
@@ -52,8 +52,8 @@ func TestGuestAppliesConfiguration(t *testing.T) {
 	}
 }
 
-// TestGuestKeepsBaseOnSyntaxError starts with a broken configuration. The base
-// system must keep running.
+// TestGuestKeepsBaseOnSyntaxError starts a container with a configuration that has a syntax
+// error. The base system must keep running.
 func TestGuestKeepsBaseOnSyntaxError(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", "{ ... }:\n{\n  a = ;\n}\n")
@@ -65,7 +65,7 @@ func TestGuestKeepsBaseOnSyntaxError(t *testing.T) {
 	}
 }
 
-// TestGuestGoesBack checks that the switch fails if a unit does not start.
+// TestGuestGoesBack checks that the switch to a configuration fails if a unit does not start.
 func TestGuestGoesBack(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", `{ systemd.services.broken = { wantedBy = [ "multi-user.target" ]; serviceConfig = { Type = "oneshot"; ExecStart = "/bin/sh -c 'exit 3'"; }; }; }`)

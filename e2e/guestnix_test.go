@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestGuestOfToday checks that a guest with systemd and Nix of newer Debian
-// releases boots, applies and stops. Newer versions of Nix follow symlinks in
-// /etc into the store, and report failures in other words.
+// TestGuestOfToday checks that a guest with the systemd and Nix of newer Debian releases
+// boots, applies a configuration and stops. Newer versions of Nix follow symlinks in /etc
+// into the store, and report failures in other words.
 func TestGuestOfToday(t *testing.T) {
 	for _, kind := range []string{"-trixie", "-forky"} {
 		t.Run(kind[1:], func(t *testing.T) {
@@ -31,7 +31,7 @@ func TestGuestOfToday(t *testing.T) {
 			}
 			report(t, "%s", strings.ReplaceAll(versions, "\n", ", "))
 			b.runs(t)
-			// A configuration must not add again what the base leaves out.
+			// A configuration must not bring back software that the base system leaves out.
 			if _, err := b.exec(t, "test", "!", "-e", "/etc/static/fonts/fonts.conf"); err != nil {
 				t.Errorf("the configuration brings fontconfig, which the base has not: %v", err)
 			}
@@ -43,7 +43,7 @@ func TestGuestOfToday(t *testing.T) {
 				t.Errorf("%d derivations were built for an unchanged configuration", again-builds)
 			}
 
-			// The messages must name the place of a mistake, and the derivation
+			// The messages must name the place of an error in the file, and the derivation
 			// that failed.
 			file := filepath.Join(config, "configuration.nix")
 			put(t, file, "{ lib, ... }:\n{\n  services.nginx.enable = true\n}\n")
@@ -52,7 +52,7 @@ func TestGuestOfToday(t *testing.T) {
 			restart("FAILED: building never.drv: failed with exit code 3: no luck today")
 			b.serves(t, "the first page")
 
-			// Apply a flake. Its nixpkgs is that of the image.
+			// The test applies a flake. The flake uses the nixpkgs of the image.
 			if err := os.Rename(file, filepath.Join(config, "nginx.nix")); err != nil {
 				t.Fatal(err)
 			}

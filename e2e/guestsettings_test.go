@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestGuestSettings checks that the container's settings reach the system:
-// variables, secrets and the host name.
+// TestGuestSettings checks that settings of the container reach the system: variables,
+// secrets and the host name.
 func TestGuestSettings(t *testing.T) {
 	image := guestImage(t, "")
 	dir := scratchDir(t)
@@ -30,8 +30,8 @@ printf '<%s>' "$secret" "$LINES_OF_TEXT" "$QUOTED" "$NIXOCI_X" "$PATH"
 echo
 `)
 	put(t, secret, "the secret of the database\n")
-	// As with a secret of compose, another user owns the file, and only that
-	// user can read it.
+	// As with a secret of compose, the file belongs to another user, and only that user can
+	// read it.
 	if err := os.Chmod(secret, 0o400); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ echo
 			b := startBox(t, dockerLine, image, flags, "systemd.wants=settings.service")
 			b.runs(t)
 			b.says(t, "<the secret of the database><one")
-			b.says(t, "two><a \"b\" $c \\d 'e' `f`><y></usr/local/sbin:") // followed by systemd's PATH
+			b.says(t, "two><a \"b\" $c \\d 'e' `f`><y></usr/local/sbin:") // the PATH of systemd follows this text
 			b.says(t, `units cannot be given "not.for.units"`)
 			if mode, err := b.exec(t, "stat", "-c", "%a %u", "/run/nixoci/environment"); mode != "600 0" {
 				t.Errorf("/run/nixoci/environment: %q, %v", mode, err)
@@ -64,9 +64,8 @@ echo
 	}
 }
 
-// TestGuestMachineID checks that the machine id is valid from the first moment
-// and stays the same. With a volume for the state, the next container has the
-// same id.
+// TestGuestMachineID checks that the machine id is valid from the first moment and stays the
+// same. If the state is on a volume, the next container must have the same id.
 func TestGuestMachineID(t *testing.T) {
 	image := guestImage(t, "")
 	volume := strings.TrimSpace(docker(t, "volume", "create"))
@@ -102,7 +101,8 @@ func TestGuestMachineID(t *testing.T) {
 		t.Errorf("containers with one volume have %v, another has %s", kept, first)
 	}
 
-	// A mounted file is written in place, and no unit fails because of it.
+	// nixoci-init writes the machine id into a mounted file without replacing the file. No
+	// unit may fail because of the mount.
 	file := filepath.Join(scratchDir(t), "machine-id")
 	put(t, file, "uninitialized\n")
 	b := dockerRun(t, image, append([]string{"-v", file + ":/etc/machine-id"}, bootFlags...)...)
@@ -113,8 +113,8 @@ func TestGuestMachineID(t *testing.T) {
 	b.stops(t)
 }
 
-// TestGuestSaysWhatItsMountsForbid checks that the system boots with a /run
-// without exec and suid. The log must report what does not work.
+// TestGuestSaysWhatItsMountsForbid checks that the system boots if /run is mounted without
+// exec and suid. The log must report what does not work.
 func TestGuestSaysWhatItsMountsForbid(t *testing.T) {
 	image := guestImage(t, "")
 	const run, tmp = "/run is mounted noexec and nosuid", "/tmp is mounted noexec"
@@ -153,9 +153,8 @@ func TestGuestSaysWhatItsMountsForbid(t *testing.T) {
 	}
 }
 
-// TestGuestSudoAndConfigure checks that, with the documented flags, programs in
-// build directories can start. Programs in /run/wrappers must have their
-// special rights.
+// TestGuestSudoAndConfigure checks that, with the documented flags, programs in build
+// directories can start, and programs in /run/wrappers have their special rights.
 func TestGuestSudoAndConfigure(t *testing.T) {
 	image := guestImage(t, "")
 	config, _ := site(t, "configuration.nix", `{ pkgs, ... }:
@@ -194,8 +193,8 @@ func TestGuestSudoAndConfigure(t *testing.T) {
 	}
 }
 
-// TestGuestExplainsVolumes checks that a message explains why a volume cannot
-// work, and what to do.
+// TestGuestExplainsVolumes checks that a message explains why a volume cannot work, and what
+// the user can do.
 func TestGuestExplainsVolumes(t *testing.T) {
 	image := guestImage(t, "")
 	empty := scratchDir(t)

@@ -11,15 +11,14 @@ import (
 	"testing"
 )
 
-// imageStore is a separate Nix store. In it, Debian's Nix builds images with
-// nix/image.nix.
+// imageStore is a separate Nix store. Debian's Nix builds images in it with nix/image.nix.
 type imageStore struct {
 	t        *testing.T
 	dir      string
 	registry string
 	source   string
-	debian   []string // NAME=PATH
-	env      []string // variables that count more
+	debian   []string // elements have the form NAME=PATH
+	env      []string // additional variables, which override the others
 }
 
 func newImageStore(t *testing.T) *imageStore {
@@ -31,7 +30,7 @@ func newImageStore(t *testing.T) *imageStore {
 	if s.source, err = filepath.Abs(".."); err != nil {
 		t.Fatal(err)
 	}
-	docker(t, "version") // starts it
+	docker(t, "version") // this call starts the daemon
 	return s
 }
 
@@ -43,7 +42,8 @@ func (s *imageStore) debianPackages(names ...string) {
 	}
 }
 
-// debianPackage copies one package for system. e2e/image knows it as called.
+// debianPackage copies one package for system into the store. e2e/image uses the name called
+// for it.
 func (s *imageStore) debianPackage(name, system, called string) {
 	s.t.Helper()
 	p := packagePath(s.t, system, name+"-")
@@ -51,7 +51,7 @@ func (s *imageStore) debianPackage(name, system, called string) {
 	s.run("nix-store", "--realise", "--option", "substituters", "file://"+binaryCache(), "--option", "require-sigs", "false", p)
 }
 
-// run runs a command with the store at /nix.
+// run runs a command for which the store is mounted at /nix.
 func (s *imageStore) run(line ...string) string {
 	s.t.Helper()
 	cmd := exec.Command("unshare", append([]string{"-m", "sh", "-ec", `mkdir -p /nix; mount --bind "$0" /nix; exec "$@"`, filepath.Join(s.dir, "nix")}, line...)...)
@@ -74,7 +74,7 @@ func (s *imageStore) build(attrs ...string) []string {
 	return s.buildWith(nil, attrs...)
 }
 
-// buildWith is build with more arguments of nix-build.
+// buildWith does the same as build, with more arguments for nix-build.
 func (s *imageStore) buildWith(flags []string, attrs ...string) []string {
 	s.t.Helper()
 	line := []string{"nix-build", filepath.Join(s.source, "e2e/image"), "--no-out-link",
@@ -87,9 +87,8 @@ func (s *imageStore) buildWith(flags []string, attrs ...string) []string {
 	return strings.Fields(s.run(line...))
 }
 
-// TestImageFunction tests nix/image.nix with Debian's Nix. The derivation must
-// be small. Each of its attributes must do under Docker what its documentation
-// promises.
+// TestImageFunction tests nix/image.nix with Debian's Nix. The derivation of an image must be
+// small. Each attribute of the image must work with Docker as its documentation promises.
 func TestImageFunction(t *testing.T) {
 	t.Parallel()
 	everyImageExample(t)
@@ -147,9 +146,9 @@ func TestImageFunction(t *testing.T) {
 	report(t, "nix-build -A image.push and the others with Nix 2.8; the derivation has %d bytes", info.Size())
 }
 
-// TestOwnImage runs the job of the release workflow that makes nixoci's own image,
-// without the steps that install and compile. Debian's Nix builds the image, and
-// nixoci pushes itself, for two platforms.
+// TestOwnImage runs the job of the release workflow that makes nixoci's own image, without
+// the steps that install and compile. Debian's Nix builds the image for two platforms, and
+// the nixoci in it pushes this image.
 func TestOwnImage(t *testing.T) {
 	t.Parallel()
 	s := newImageStore(t)
@@ -165,7 +164,7 @@ func TestOwnImage(t *testing.T) {
 	}
 	built := s.buildWith([]string{"--argstr", "released", dist}, "own.push", "own.verify")
 
-	const nixBuild = "nix-build --no-out-link .ci/image -A push" // without the packages that this machine has
+	const nixBuild = "nix-build --no-out-link .ci/image -A push" // the command of the workflow; the test has already built its result with Debian's packages
 	ran := 0
 	for _, step := range workflowJob(t, "../.github/workflows/release.yml", "own-image") {
 		if step.Run == "" || step.Run == "make cross" {
@@ -181,7 +180,7 @@ func TestOwnImage(t *testing.T) {
 		t.Fatalf("%d steps ran", ran)
 	}
 	name := s.registry + "/nixoci/nixoci"
-	hasPlatforms(t, "nixoci/nixoci", "amd64", "arm64") // of latest
+	hasPlatforms(t, "nixoci/nixoci", "amd64", "arm64") // checks the image of the tag latest
 	if out := s.run(built[1]+"/bin/verify-nixoci", name+":v1.2.3", "--insecure"); strings.Count(out, "/nix/store/") < 2 || !strings.Contains(out, "verified: the given closure makes it") {
 		t.Errorf("verify: %s", out)
 	}
@@ -199,7 +198,7 @@ func TestOwnImage(t *testing.T) {
 	report(t, "nixoci's own image for two platforms: built by Nix 2.8, pushed by itself, and run")
 }
 
-// intoEngines runs what puts the image into an engine and starts it.
+// intoEngines loads the image into each engine and starts it.
 func (s *imageStore) intoEngines(image string, program map[string]string) {
 	s.t.Helper()
 	for _, e := range []engine{docker20, podman43} {
@@ -210,7 +209,7 @@ func (s *imageStore) intoEngines(image string, program map[string]string) {
 			copies = "copy-to-podman"
 		}
 		for _, what := range []string{"load", copies} {
-			_, _ = try(e.line(s.t, "rmi", "-f", image)...) // if it is there
+			_, _ = try(e.line(s.t, "rmi", "-f", image)...) // removes the image if it exists
 			if out := s.run(program[what]); !strings.Contains(out, image+"@sha256:") {
 				s.t.Errorf("%s, %s prints %q", e.name, what, out)
 			}
@@ -224,7 +223,7 @@ func (s *imageStore) intoEngines(image string, program map[string]string) {
 	s.env = nil
 }
 
-// aboveBase pushes and runs an image above a base image of umoci.
+// aboveBase pushes and runs an image that is built on a base image made by umoci.
 func (s *imageStore) aboveBase(name string) {
 	s.t.Helper()
 	t := s.t
@@ -247,21 +246,21 @@ func (s *imageStore) aboveBase(name string) {
 	}
 }
 
-// imageExamples are examples from the manuals of dockerTools and nix2container
+// imageExamples lists examples from the manuals of dockerTools and nix2container
 // (examples/nix-function), with the output of their containers.
 var imageExamples = []struct {
 	name, image string
 	command     []string
-	says        string // "": it is not run, because CI has little time
+	says        string // expected output; "": the image is not run, because CI has little time
 	podman      bool
 }{
 	{name: "hello", image: "hello:latest", says: "Hello, world!"},
 	{name: "redis", image: "redis:latest", command: []string{"/bin/redis-server", "--version"}, says: "Redis server v=7"},
-	{name: "nginx", image: "nginx-container:latest"}, // Debian's nginx wants directories of its own
+	{name: "nginx", image: "nginx-container:latest"}, // not run: nginx from Debian needs additional directories
 	{name: "certificates", image: "env-helpers:latest"},
 	{name: "fakeroot", image: "layered-image-with-fake-root-commands:latest", command: []string{"sh", "-c", "stat -c %u:%a /home/alice; ls /hello/bin"}, says: "1000:755\nhello\n", podman: true},
 	{name: "shadow", image: "shadow-basic:latest"},
-	{name: "layered", image: "bash-layered-zstd:latest"}, // Docker 20.10 cannot pull zstd
+	{name: "layered", image: "bash-layered-zstd:latest"}, // not run: Docker 20.10 cannot pull zstd
 	{name: "bash", image: "bash:latest"},
 	{name: "nested", image: "nested:latest"},
 	{name: "openbar", image: "openbar:latest", says: "drwxrwxrwx"},
@@ -270,12 +269,12 @@ var imageExamples = []struct {
 	{name: "created", image: "created:latest"},
 }
 
-// evaluatedExamples need packages that Debian's do not stand for. nix/check.sh
+// evaluatedExamples lists examples that cannot be built with Debian's packages. nix/check.sh
 // evaluates them with a real nixpkgs.
 var evaluatedExamples = []string{"cross", "editors", "nix", "nix-user", "uwsgi"}
 
-// everyImageExample checks that each file of examples/nix-function is built here,
-// or is in the list of those that are only evaluated.
+// everyImageExample checks that each file of examples/nix-function is in imageExamples or in
+// evaluatedExamples.
 func everyImageExample(t *testing.T) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(examples, "nix-function", "*.nix"))
@@ -294,8 +293,8 @@ func everyImageExample(t *testing.T) {
 	}
 }
 
-// TestImageExamples checks the Nix function against issue 13. Debian's Nix
-// builds examples of other tools' manuals, ported line by line. nixoci pushes
+// TestImageExamples checks the Nix function as issue 13 requires. Debian's Nix builds
+// examples from the manuals of other tools, which were translated line by line. nixoci pushes
 // and verifies them, and the engines run them.
 func TestImageExamples(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// onPath makes a directory for nixoci's PATH, with the engine's program.
+// onPath makes a directory for the PATH of nixoci. The directory contains the program of the
+// engine.
 func (e engine) onPath(t *testing.T) (dir, program, scheme string) {
 	t.Helper()
 	dir, program, scheme = scratchDir(t), "docker", "docker-daemon"
@@ -24,11 +25,11 @@ func (e engine) onPath(t *testing.T) (dir, program, scheme string) {
 	}
 	script := "#!/bin/sh\n"
 	if e.name == podman43.name {
-		podmanLine(t) // writes the policy
+		podmanLine(t) // this call writes the policy
 		script += fmt.Sprintf("case $1 in pull | load) c=$1; shift; set -- $c --signature-policy %s \"$@\" ;; esac\n", filepath.Join(lab.scratch, "podman", "policy.json"))
 	}
 	line := e.line(t)
-	real, err := exec.LookPath(line[0]) // the script has the same name
+	real, err := exec.LookPath(line[0]) // the script in the directory has the same name as the engine's program
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,14 +45,15 @@ func (e engine) onPath(t *testing.T) (dir, program, scheme string) {
 	return dir, program, scheme
 }
 
-// services is a store with versions of a service. Each differs from the one before in
-// the service's own store path, and refers to most of the large system.
+// services is a store that contains versions of a service. Each version differs from the one
+// before only in the store path of the service itself. This path refers to most of the large
+// system.
 type services struct {
 	*imageStore
-	large, small []string // what a service refers to: 1 GB, and 0.1 GB
+	large, small []string // references of a service: large has 1 GB, small has 0.1 GB
 }
 
-// newServices puts a store above the large system's, which stays as it is.
+// newServices makes a store as an overlay on the large system's store, which does not change.
 func newServices(t *testing.T) *services {
 	s := &services{imageStore: newImageStore(t)}
 	upper, work, nix := filepath.Join(s.dir, "upper"), filepath.Join(s.dir, "work"), filepath.Join(s.dir, "nix")
@@ -70,7 +72,7 @@ func newServices(t *testing.T) *services {
 		}
 	})
 	var size int64
-	s.large = []string{packagePath(t, "x86_64-linux", "busybox-static-")} // the interpreter
+	s.large = []string{packagePath(t, "x86_64-linux", "busybox-static-")} // the interpreter of the service
 	for _, p := range loadGraph(t, "large-x86_64-linux") {
 		if strings.Contains(p.Path, "nixos-system-") || p.Path == s.large[0] || size > 1_000_000_000 {
 			continue
@@ -104,13 +106,13 @@ func (s *services) version(t *testing.T, n int, deps []string) string {
 	return s.run("nix-build", file, "--no-out-link")
 }
 
-// loaded is how many layers the image has, how many were made and taken, and how long
-// the engine needed.
+// loaded matches the summary of a build: the number of layers, how many of them were made and
+// how many the engine pulled, and how long the engine needed.
 var loaded = regexp.MustCompile(` in (\d+) layers?,.* (\d+) made, .* took .* of (\d+) layers? in (.*); all in `)
 
-// TestInnerLoop checks issue 13: a developer changes one line and loads the image into an
-// engine. The engine must get the changed layers only. For Docker 20.10 the image has
-// 1 GB.
+// TestInnerLoop checks the inner loop of issue 13: a developer changes one line and loads the
+// image into an engine. The engine must get only the changed layers. For Docker 20.10 the
+// image has 1 GB.
 func TestInnerLoop(t *testing.T) {
 	s := newServices(t)
 	var large, small []string
@@ -146,7 +148,7 @@ func TestInnerLoop(t *testing.T) {
 			for n := 1; n < len(versions); n++ {
 				o := load(n)
 				took := loaded.FindStringSubmatch(o.stderr)
-				if took == nil || took[2] != "2" || took[3] != "2" { // the layer of the service, and the root layer
+				if took == nil || took[2] != "2" || took[3] != "2" { // only the layer of the service and the root layer are new
 					t.Fatalf("one changed path: %s", o.stderr)
 				}
 				engines, err := time.ParseDuration(strings.ReplaceAll(took[4], " ", ""))

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestLoad checks that `nixoci build -o - | docker load` names the image in
-// every engine, including a Docker that cannot read OCI archives. The loaded
-// image must have the config from the archive.
+// TestLoad checks that `nixoci build -o - | docker load` gives the image its name in every
+// engine, including a Docker that cannot read OCI archives. The config of the loaded image
+// must be the config in the archive.
 func TestLoad(t *testing.T) {
 	_, toplevel, source := verifySample(t, "load/pushed:v1")
 	for _, tc := range []struct {

@@ -26,20 +26,20 @@ var tools = []string{
 // built lists the tools that run.sh builds or downloads.
 var built = []string{"actionlint", "cosign2", "cosign3", "crane", "crictl", "debstore", "oras", "syft"}
 
-// lab holds what the tests share. It is made once and removed at the end.
+// lab holds what all tests share. It is made once and removed at the end.
 var lab struct {
-	cache   string            // work of debstore, kept between runs
-	scratch string            // of this run, on disk
-	memory  string            // of this run, on a tmpfs
-	nixoci  string            // the program under test
+	cache   string            // directory in which debstore works; kept between runs
+	scratch string            // directory of this run, on disk
+	memory  string            // directory of this run, on a tmpfs
+	nixoci  string            // file name of the tested program
 	crane   string            // path of crane
-	large   string            // root of the local store
-	systems map[string]string // name -> toplevel
-	key     string            // public key of the binary cache
+	large   string            // root directory of the local store
+	systems map[string]string // toplevels by name
+	key     string            // public key for the binary cache
 }
 
-// platforms lists the platforms of every image: Nix's name and the registry's
-// name.
+// platforms lists the platforms of every image: the name that Nix uses and the name that
+// registries use.
 var platforms = []struct{ nix, arch string }{{"x86_64-linux", "amd64"}, {"aarch64-linux", "arm64"}}
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -47,7 +47,7 @@ func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 func runTests(m *testing.M) int {
 	flag.Parse()
 	if flag.Lookup("test.list").Value.String() != "" {
-		return m.Run() // run.sh asks for the list of tests
+		return m.Run() // run.sh only asks for the list of tests
 	}
 	fail := func(format string, args ...any) int {
 		fmt.Fprintf(os.Stderr, "e2e: "+format+"\n", args...)
@@ -80,8 +80,8 @@ func runTests(m *testing.M) int {
 		return fail("%v", err)
 	}
 	lab.key = strings.TrimSpace(string(key))
-	// Use /var/tmp, because the engines unpack gigabytes. This is too much for
-	// a tmpfs.
+	// The directory is in /var/tmp, because the engines unpack gigabytes. This is too much
+	// for a tmpfs.
 	lab.scratch, err = os.MkdirTemp("/var/tmp", "nixoci-e2e-")
 	if err != nil {
 		return fail("%v", err)
@@ -96,8 +96,8 @@ func runTests(m *testing.M) int {
 	for _, step := range [][]string{
 		{"mkdir", lab.memory},
 		{"mount", "-t", "tmpfs", "-o", "size=6g,mode=755", "none", lab.memory},
-		// Build with the nixoci-init of this source, not with the one stored in
-		// the repository.
+		// These commands build nixoci with the nixoci-init of this source. The repository may
+		// contain an older nixoci-init.
 		{"go", "run", "../internal/initbin/renew", "-overlay", filepath.Join(lab.scratch, "init")},
 		{"go", "build", "-trimpath", "-overlay", filepath.Join(lab.scratch, "init/overlay.json"), "-o", lab.nixoci, "../cmd/nixoci"},
 	} {
@@ -112,10 +112,10 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// tool returns the file name of a program that run.sh has made.
+// tool returns the file name of a program that run.sh has built or downloaded.
 func tool(name string) string { return filepath.Join(lab.cache, "bin", name) }
 
-// summary is printed after the tests. It lists the tests that ran, and their
+// summary holds the lines that are printed after the tests: the tests that ran, and their
 // figures.
 var summary struct {
 	sync.Mutex
@@ -150,8 +150,9 @@ var daemons struct {
 	list []daemon
 }
 
-// start starts a daemon and waits until ready succeeds. Its output goes to
-// scratch/NAME.log. At the end the daemon gets an interrupt, then a kill.
+// start starts a daemon and waits until ready succeeds. The output of the daemon goes to
+// scratch/NAME.log. After the tests, the daemon gets an interrupt signal, and later a kill
+// signal.
 func start(t *testing.T, name string, env []string, ready func() error, args ...string) {
 	t.Helper()
 	logFile := filepath.Join(lab.scratch, name+".log")
@@ -212,7 +213,7 @@ func tail(file string) string {
 	return string(b[max(0, len(b)-3000):])
 }
 
-// command runs a program that must succeed, and returns its stdout.
+// command runs a program and returns its stdout. If the program fails, the test fails.
 func command(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := try(args...)

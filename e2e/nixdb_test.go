@@ -16,9 +16,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// TestNixDatabase lets Nix check the database that nixoci writes. It unpacks
-// the layers of the image, mounts them at /nix in a separate mount namespace,
-// and uses them as a store.
+// TestNixDatabase checks with Nix the database that nixoci writes. It unpacks the layers of
+// the image, mounts them at /nix in a separate mount namespace, and uses them as a store.
 func TestNixDatabase(t *testing.T) {
 	testdata, err := filepath.Abs("../testdata")
 	if err != nil {
@@ -35,7 +34,7 @@ func TestNixDatabase(t *testing.T) {
 	top := systems["sample-x86_64-linux"]
 	dir := t.TempDir()
 	t.Setenv("HOME", dir)
-	t.Setenv("USER", "root") // Nix 2.8 needs either this or a passwd entry
+	t.Setenv("USER", "root") // Nix 2.8 needs either this variable or a passwd entry
 	t.Setenv("NIX_REMOTE", "")
 	t.Setenv("NIX_CONF_DIR", dir)
 	conf := "build-users-group =\nsandbox = false\nsubstituters =\nexperimental-features = nix-command\n"
@@ -99,7 +98,7 @@ func TestNixDatabase(t *testing.T) {
 	if got := run("sqlite3", db, "pragma integrity_check; pragma foreign_key_check"); got != "ok\n" {
 		t.Errorf("sqlite3: %s", got)
 	}
-	if err := os.MkdirAll("/nix", 0o755); err != nil { // mount point; Nix's own package creates it, too
+	if err := os.MkdirAll("/nix", 0o755); err != nil { // this is the mount point; Nix's own package creates it, too
 		t.Fatal(err)
 	}
 	script := `set -eu

@@ -18,13 +18,13 @@ import (
 
 // A run is one call of nixoci.
 type run struct {
-	dir     string   // current directory; "": a scratch directory
-	program string   // "": lab.nixoci
+	dir     string   // current directory; "" means a scratch directory
+	program string   // program to run; "" means lab.nixoci
 	prefix  []string // command that starts nixoci, such as setpriv
 	env     []string // variables in addition to PATH and HOME
-	cache   string   // XDG_CACHE_HOME; "": an empty one
+	cache   string   // value of XDG_CACHE_HOME; "" means an empty directory
 	timeout time.Duration
-	signal  func(*os.Process) // is called with the process after its start
+	signal  func(*os.Process) // called with the process after it has started
 }
 
 // An outcome is the result of a run.
@@ -32,11 +32,11 @@ type outcome struct {
 	stdout, stderr string
 	code           int
 	wall, cpu      time.Duration
-	peak           int64   // bytes of resident memory
-	idle           float64 // idle share of all processors during the run
+	peak           int64   // most resident memory, in bytes
+	idle           float64 // idle part of the time of all processors during the run
 }
 
-// nixoci runs the program, by default with an empty cache.
+// nixoci runs the program. The cache is empty unless r sets one.
 func (r run) nixoci(t *testing.T, args ...string) outcome {
 	t.Helper()
 	if r.program == "" {
@@ -56,7 +56,7 @@ func (r run) nixoci(t *testing.T, args ...string) outcome {
 	line := append(append([]string{}, r.prefix...), append([]string{r.program}, args...)...)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Dir = r.dir
-	// nixoci gets only these variables: no locale, no proxy, no Docker
+	// nixoci gets only these variables. So there is no locale, no proxy and no Docker
 	// configuration.
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.cache, "XDG_CACHE_HOME=" + r.cache}, r.env...)
 	var stdout, stderr bytes.Buffer
@@ -85,7 +85,7 @@ func (r run) nixoci(t *testing.T, args ...string) outcome {
 	return o
 }
 
-// ok calls nixoci for runs that must succeed.
+// ok runs nixoci. If the run fails, the test fails.
 func (r run) ok(t *testing.T, args ...string) outcome {
 	t.Helper()
 	o := r.nixoci(t, args...)
@@ -108,7 +108,7 @@ func (o outcome) digest(t *testing.T) string {
 	return m[1]
 }
 
-// end returns the last lines of stderr, after the lines of progress.
+// end returns the last lines of stderr, without the lines of progress before them.
 func (o outcome) end() string {
 	lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
 	return strings.Join(lines[max(0, len(lines)-6):], "\n")
@@ -165,14 +165,14 @@ func processorTimes(t *testing.T) (idle, total float64) {
 			n = n*10 + float64(c-'0')
 		}
 		total += n
-		if i == 3 || i == 4 { // idle, and waiting for the disk
+		if i == 3 || i == 4 { // idle time, and time of waiting for the disk
 			idle += n
 		}
 	}
 	return idle, total
 }
 
-// toplevels returns the arguments that push a system for both platforms.
+// toplevels returns the CLOSURE arguments that push one system for both platforms.
 func toplevels(variant string) []string {
 	var args []string
 	for _, p := range platforms {
@@ -181,10 +181,10 @@ func toplevels(variant string) []string {
 	return args
 }
 
-// fromStore returns the flags for the local store.
+// fromStore returns the flags that select the local store.
 func fromStore() []string { return []string{"--from", lab.large} }
 
-// args joins words and lists of words to one list.
+// args joins words and lists of words into one list.
 func args(parts ...any) []string {
 	var all []string
 	for _, p := range parts {

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// TestNixpkgs makes systems of a real nixpkgs. The modules are unchanged, but
-// the packages are Debian's: see nixpkgs/README.md. Run it with make
-// e2e-nixpkgs NIXPKGS=DIR.
+// TestNixpkgs makes systems from a real nixpkgs. The NixOS modules are unchanged, but the
+// packages are Debian's: see nixpkgs/README.md. Run this test with make e2e-nixpkgs
+// NIXPKGS=DIR.
 func TestNixpkgs(t *testing.T) {
 	dir := os.Getenv("NIXPKGS")
 	if dir == "" {
@@ -43,7 +43,7 @@ func TestNixpkgs(t *testing.T) {
 	}
 }
 
-// realNixpkgs is a nixpkgs with Debian's packages, and the place where it is
+// realNixpkgs describes a nixpkgs with Debian's packages, and the directory in which it is
 // built.
 type realNixpkgs struct {
 	root, tree          string
@@ -73,7 +73,7 @@ func newRealNixpkgs(t *testing.T, dir string) *realNixpkgs {
 	r.run = run{dir: work, cache: scratchDir(t), timeout: time.Hour,
 		prefix: []string{"unshare", "-m", "sh", "-ec", `mount --bind "$0/nix" /nix; mount --bind "$1" /nix/debs; shift; exec "$@"`, r.root, debs},
 		env:    []string{nixConfig, "NIX_CONF_DIR=/var/empty", "NIX_REMOTE=local", "USER=root", "TMPDIR=" + work}}
-	// Use the Nix from the packages of the tree.
+	// The test uses the Nix that is one of the packages of the tree.
 	nix := r.outside(t, "nix-build", filepath.Join(r.tree, "debian", "packages.nix"), "--argstr", "system", "x86_64-linux",
 		"--arg", "json", filepath.Join(r.tree, "debian", "packages.json"), "-A", "nix-bin", "-o", filepath.Join(r.root, "nix-bin"))
 	r.run.env = append(r.run.env, "PATH="+nix+"/usr/bin:"+os.Getenv("PATH"))
@@ -83,7 +83,7 @@ func newRealNixpkgs(t *testing.T, dir string) *realNixpkgs {
 	return r
 }
 
-// bakedStartup measures the start of a system that needs no /config.
+// bakedStartup measures how long a system that needs no /config takes to start.
 func bakedStartup(t *testing.T, image string) {
 	_, web := site(t, "configuration.nix", "")
 	for range 3 {
@@ -94,7 +94,7 @@ func bakedStartup(t *testing.T, image string) {
 	}
 }
 
-// outside runs a program other than nixoci, in the same namespace.
+// outside runs a program other than nixoci, in the same mount namespace as nixoci.
 func (r *realNixpkgs) outside(t *testing.T, args ...string) string {
 	t.Helper()
 	line := append(append([]string{"env"}, r.run.env...), r.run.prefix...)
@@ -139,10 +139,9 @@ func (r *realNixpkgs) push(t *testing.T, name, configuration string) string {
 	return ref
 }
 
-// applies waits until a configuration was applied so many times. It waits as
-// long as the log grows, because a real system needs a hundred derivations.
-// That takes minutes on a busy machine. applies returns the number of
-// derivations that were built.
+// applies waits until the log reports this many applied configurations. It waits as long as
+// the log grows, because a real system needs a hundred derivations. On a busy machine, this
+// takes minutes. applies returns the number of derivations that were built.
 func (b box) applies(t *testing.T, times int) (builds int) {
 	t.Helper()
 	const line = "/config/configuration.nix is applied"
@@ -162,8 +161,8 @@ func (b box) applies(t *testing.T, times int) (builds int) {
 	}
 }
 
-// boot starts an image and lets it apply a configuration. The container must
-// not build what is already in the image.
+// boot starts an image and lets the container apply a configuration. The container must not
+// build what is already in the image.
 func (r *realNixpkgs) boot(t *testing.T, image, baked string, engine func(*testing.T, ...string) []string, flags []string) {
 	if strings.Contains(strings.Join(engine(t), " "), "podman") {
 		command(t, podmanLine(t, "pull", "-q", "--tls-verify=false", "--signature-policy", filepath.Join(lab.scratch, "podman", "policy.json"), image)...)
@@ -195,7 +194,7 @@ func (r *realNixpkgs) boot(t *testing.T, image, baked string, engine func(*testi
 		}
 	}
 	report(t, "served %.1f s later", b.serves(t, "the first page").Seconds())
-	b.runs(t) // units for which the boot did not wait must run, too
+	b.runs(t) // the boot did not wait for some units; they must run, too
 	b.do(t, "restart", "-t", "30", b.id)
 	report(t, "restarted: served after %.1f s", b.serves(t, "the first page").Seconds())
 	b.says(t, "is unchanged and running")

@@ -22,11 +22,11 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// browser starts a Chromium for the tests of pages.
+// browser starts a Chromium for the tests of HTML pages.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.WSURLReadTimeout(time.Minute)) // the machine may be busy
+		chromedp.WSURLReadTimeout(time.Minute)) // long, because the machine may be busy
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
@@ -51,9 +51,8 @@ var views = map[string]view{
 	"narrow, dark":  {width: 390, height: 844, touch: true, dark: true},
 }
 
-// open shows the page in a new tab. Everything that the page writes to the
-// console fails the test. That includes violations of its content security
-// policy.
+// open shows the page in a new tab. If the page writes anything to the console, the test
+// fails. A violation of the page's Content-Security-Policy also appears on the console.
 func open(t *testing.T, browser context.Context, file string, v view) context.Context {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
@@ -95,7 +94,7 @@ func open(t *testing.T, browser context.Context, file string, v view) context.Co
 	return ctx
 }
 
-// call turns a command of Chromium's protocol into an action.
+// call makes an action from a command of Chromium's protocol.
 func call[P any](command cdp.Command[P, cdp.Empty], p P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, command, p)
@@ -112,7 +111,7 @@ func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.V
 	}
 }
 
-// js returns the value of an expression in the page.
+// js evaluates an expression in the page and returns its value.
 func js[T any](t *testing.T, ctx context.Context, expression string) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
@@ -129,7 +128,7 @@ func point(x, y float64) chromedp.Action[chromedp.Void] {
 	return call(input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved, X: x, Y: y})
 }
 
-// pagesOf makes the pages that a test shows.
+// pagesOf makes the pages for TestPages. The keys are names of the pages.
 func pagesOf(t *testing.T) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
@@ -145,7 +144,7 @@ func pagesOf(t *testing.T) map[string]string {
 	make("platforms", "plan", "x86_64-linux="+before, "aarch64-linux="+graphFile("large-aarch64-linux"))
 	make("diff", "diff", before, after)
 	make("same", "diff", before, before)
-	// Make pages for images: first for both platforms, then for an update of
+	// These commands make pages for images: first for both platforms, then for an update of
 	// one of them.
 	cache, err := filepath.Abs("../testdata/cache")
 	if err != nil {
@@ -177,9 +176,8 @@ func pagesOf(t *testing.T) map[string]string {
 	return pages
 }
 
-// TestPages checks the pages in both widths and themes. Every text must have
-// enough contrast. Nothing may be wider than the screen, and the console must
-// stay empty.
+// TestPages checks the pages in two widths and two themes. Every text must have enough
+// contrast. Nothing may be wider than the screen, and the console must stay empty.
 func TestPages(t *testing.T) {
 	ctx := browser(t)
 	pages := pagesOf(t)
@@ -214,7 +212,7 @@ func TestPages(t *testing.T) {
 	useWithoutScript(t, ctx, pages["plan"])
 }
 
-// usePlan uses the map with keys, search and pointer.
+// usePlan uses the map with keys, search and the mouse pointer.
 func usePlan(t *testing.T, browser context.Context, file string) {
 	ctx := open(t, browser, file, view{width: 1280, height: 800})
 	const details, focused = `document.querySelector(".details h3").textContent`, `document.activeElement.getAttribute("aria-label") || ""`
@@ -241,7 +239,7 @@ func usePlan(t *testing.T, browser context.Context, file string) {
 		return d.left >= m.right && d.top >= 0 && d.top < innerHeight && document.querySelector(".impact").getBoundingClientRect().bottom <= innerHeight; })()`); !place {
 		t.Error("the details are not beside the map, or below the fold")
 	}
-	// Pinned details stay when the pointer moves.
+	// If the user has pinned the details of a tile, they must stay when the pointer moves.
 	x, y := middle(t, ctx, `[...document.querySelectorAll(".tile")].sort((a, b) => b.getBoundingClientRect().width - a.getBoundingClientRect().width)[0]`)
 	do(t, ctx, point(x, y))
 	if now := js[string](t, ctx, details); now != picked {
@@ -257,8 +255,8 @@ func usePlan(t *testing.T, browser context.Context, file string) {
 		t.Errorf("the pointer is on %s, the details are of %s", under, now)
 	}
 	do(t, ctx, chromedp.KeyEvent("/"))
-	// Chromium's protocol types the letter even though the page has handled the
-	// key. So remove it.
+	// Chromium's protocol types the letter although the page has handled the key. So the test
+	// removes the letter.
 	if !js[bool](t, ctx, `(() => { const e = document.activeElement; e.value = ""; return e.type === "search"; })()`) {
 		t.Error("/ does not go to the search")
 	}
@@ -279,8 +277,8 @@ func usePlan(t *testing.T, browser context.Context, file string) {
 	if n := js[int](t, ctx, `document.querySelectorAll("tr[hidden], .tile.lit").length`); n != 0 {
 		t.Errorf("after Escape %d things are still those that were found", n)
 	}
-	// Layers that an update sends are framed. They have a separate colour if
-	// the user chooses so.
+	// Layers that an update sends have a frame. If the user chooses the other colouring, they
+	// also have a separate colour.
 	framed, ships := js[int](t, ctx, `document.querySelectorAll(".edge.framed").length`), js[int](t, ctx, `[...document.querySelectorAll("tr[data-layer]")].filter((r) => r.cells[r.cells.length - 1].textContent === "to pull").length`)
 	if framed == 0 || framed != ships {
 		t.Errorf("%d layers are framed, %d rows are to pull", framed, ships)
@@ -297,8 +295,8 @@ func middle(t *testing.T, ctx context.Context, element string) (x, y float64) {
 	return at[0], at[1]
 }
 
-// usePlanByTouch checks a telephone: after a tap on a tile its details are on
-// the screen, and the user can close them.
+// usePlanByTouch checks the map on a telephone: after a tap on a tile, the details are on the
+// screen, and the user can close them.
 func usePlanByTouch(t *testing.T, browser context.Context, file string) {
 	ctx := open(t, browser, file, view{width: 390, height: 844, touch: true})
 	do(t, ctx, chromedp.ScrollIntoView(".map"))
@@ -334,13 +332,13 @@ func useTables(t *testing.T, browser context.Context, file string) {
 	if !js[bool](t, ctx, `(() => { const r = `+sizes+`.tBodies[0].rows[1]; return document.activeElement === r && r.querySelector("details").open && r.querySelector("li").textContent.startsWith("/nix/store/"); })()`) {
 		t.Error("a row does not open by keys")
 	}
-	// The map must show the layer of the row.
+	// The map must highlight the layer of the row.
 	if !js[bool](t, ctx, `document.querySelectorAll(".tile.lit").length === `+sizes+`.tBodies[0].rows[1].querySelectorAll("li").length`) {
 		t.Error("the layer of the row in focus is not lit on the map")
 	}
 }
 
-// usePlatforms chooses a platform with a link, which a user can share.
+// usePlatforms follows a link that chooses a platform. A user can share this link.
 func usePlatforms(t *testing.T, browser context.Context, file string) {
 	ctx := open(t, browser, file, view{width: 1280, height: 800})
 	const shown = `[...document.querySelectorAll("main")].filter((m) => m.checkVisibility()).map((m) => m.getAttribute("aria-label")).join()`
@@ -383,8 +381,8 @@ func useWithoutScript(t *testing.T, browser context.Context, file string) {
 // tooWide lists the elements that extend beyond the edge of the screen.
 const tooWide = `[...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth && !e.closest(".scroll, svg")).slice(0, 5).map((e) => e.tagName + "." + e.className)`
 
-// contrast compares the colour of every visible text with its background, by
-// the formula of WCAG 2. low lists the texts below 4.5.
+// contrast compares the colour of every visible text with the background, by the formula of
+// WCAG 2. low lists the texts with a contrast below 4.5.
 const contrast = `(() => {
   const rgb = (s) => (s.match(/[\d.]+/g) || []).map(Number);
   const luminance = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };

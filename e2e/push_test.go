@@ -19,24 +19,24 @@ import (
 )
 
 const (
-	peakLimit = 200 << 20 // bytes of memory of a cold push
-	busyShare = 1.7       // least processor time divided by wall time, on two processors
+	peakLimit = 200 << 20 // most memory of a cold push, in bytes
+	busyShare = 1.7       // processor time divided by wall time must be at least this, on two processors
 )
 
 var (
 	largeOnce  sync.Once
-	largeImage string // digest of the large system's index
+	largeImage string // digest of the index of the large system
 )
 
-// large returns the reference and the digest of the large system's image for
-// both platforms. The first call pushes it from the local store with gzip.
+// large returns the reference and the digest of the large system's image for both platforms.
+// The first call pushes the image from the local store with gzip.
 func large(t *testing.T) (ref, digest string) {
 	t.Helper()
 	ref = registry(t) + "/large:v1"
 	largeOnce.Do(func() {
-		// Read the files into memory first, for the same conditions as in later
-		// pushes. Otherwise the first push waits for the disk, and the
-		// measurement would blame nixoci for idle processors.
+		// The test reads the files into memory first, so that this push has the same
+		// conditions as later pushes. Otherwise this push would wait for the disk, and the
+		// measurement would show idle processors that nixoci cannot avoid.
 		for _, p := range platforms {
 			for _, path := range loadGraph(t, "large-"+p.nix) {
 				command(t, "find", filepath.Join(lab.large, path.Path), "-type", "f", "-exec", "cksum", "{}", "+")
@@ -52,7 +52,7 @@ func large(t *testing.T) (ref, digest string) {
 	return ref, largeImage
 }
 
-// largeCache returns the cache directory of the push in large.
+// largeCache returns the cache directory that the push in the function large used.
 func largeCache() string { return filepath.Join(lab.scratch, "large-cache") }
 
 var (
@@ -60,7 +60,7 @@ var (
 	zstdDone bool
 )
 
-// largeZstd does the same as large with zstd.
+// largeZstd does the same as large, with zstd.
 func largeZstd(t *testing.T) (ref string) {
 	t.Helper()
 	ref = registry(t) + "/zstd:v1"
@@ -74,8 +74,8 @@ func largeZstd(t *testing.T) (ref string) {
 	return ref
 }
 
-// measured reports the memory and the processor time of a cold push, and checks
-// their limits.
+// measured reports the memory and the processor time of a cold push, and checks that they are
+// within the limits.
 func measured(t *testing.T, what string, o outcome) {
 	t.Helper()
 	share := o.cpu.Seconds() / o.wall.Seconds()
@@ -83,15 +83,15 @@ func measured(t *testing.T, what string, o outcome) {
 	if o.peak > peakLimit {
 		t.Errorf("%s: peak memory %d MiB, more than %d", what, o.peak>>20, peakLimit>>20)
 	}
-	// If other programs use the machine, nixoci cannot use both processors.
-	// Then the test fails only if a processor was idle.
+	// If other programs use the machine, nixoci cannot use both processors. So the test fails
+	// only if nixoci was slow although a processor was idle.
 	if runtime.NumCPU() > 1 && share < busyShare && o.idle > 1-busyShare/2 {
 		t.Errorf("%s: processor time %.2f of wall time, less than %.1f, while %.0f %% of the machine was idle", what, share, busyShare, o.idle*100)
 	}
 }
 
-// TestPushFromEverySource checks that every source gives the same digest, and
-// measures memory and processors.
+// TestPushFromEverySource checks that every source gives the same digest. It also measures
+// memory and processor time.
 func TestPushFromEverySource(t *testing.T) {
 	_, digest := large(t)
 
@@ -117,16 +117,14 @@ func TestPushFromEverySource(t *testing.T) {
 	for _, p := range platforms {
 		graphs = append(graphs, p.nix+"="+graphFile("large-"+p.nix))
 	}
-	// Only the source of the graph differs, so nixoci need not make layers
-	// again.
+	// Only the source of the graph differs, so nixoci does not have to make layers again.
 	graph := run{cache: largeCache()}.ok(t, args("push", registry(t)+"/large:from-graph", fromStore(), "--compression", "gzip", graphs)...)
 	if got := graph.digest(t); got != digest {
 		t.Errorf("from a graph file %s, from the store's database %s", got, digest)
 	}
 }
 
-// TestSecondPushIsFiveHeads checks that a push of an existing image sends only
-// five requests.
+// TestSecondPushIsFiveHeads checks that a push of an existing image sends only five requests.
 func TestSecondPushIsFiveHeads(t *testing.T) {
 	_, want := large(t)
 	target, err := url.Parse("http://" + registry(t))
@@ -149,7 +147,8 @@ func TestSecondPushIsFiveHeads(t *testing.T) {
 		t.Errorf("second push: %s, first: %s", got, want)
 	}
 	report(t, "second push: %d requests, %.2f s", len(requests), second.wall.Seconds())
-	// One for the tag, one for each platform's manifest, two for random layers.
+	// One request is for the tag, one for the manifest of each platform, and two are for
+	// random layers.
 	if len(requests) != 5 || slices.ContainsFunc(requests, func(r string) bool { return !strings.HasPrefix(r, "HEAD ") }) {
 		t.Errorf("second push: %d requests: %s", len(requests), strings.Join(requests, ", "))
 	}
@@ -192,7 +191,7 @@ func TestSkopeo(t *testing.T) {
 func TestCraneValidate(t *testing.T) {
 	t.Parallel()
 	ref, digest := large(t)
-	out := command(t, lab.crane, "validate", "--insecure", "--remote", ref) // for an index, crane checks everything that it lists
+	out := command(t, lab.crane, "validate", "--insecure", "--remote", ref) // for an index, crane checks every manifest and blob in it
 	if !strings.Contains(out, "PASS") {
 		t.Errorf("crane validate: %s", out)
 	}
@@ -202,8 +201,8 @@ func TestCraneValidate(t *testing.T) {
 	report(t, "crane validate --remote passes for the index and what it lists")
 }
 
-// inImage runs a script with the amd64 image's own programs. engine is the
-// command line up to the image.
+// inImage runs a script with programs of the amd64 image. engine is the command line before
+// the name of the image.
 func inImage(t *testing.T, engine []string, image, script string) string {
 	t.Helper()
 	line := append(append([]string{}, engine...), "--entrypoint", lab.systems["large-x86_64-linux"]+"/sw/bin/bash", image, "-ec", script)
@@ -228,7 +227,7 @@ func TestDocker(t *testing.T) {
 		t.Errorf("docker run prints %q, want %q", out, want)
 	}
 
-	// Run Nix in the container, with the database that nixoci wrote.
+	// The test runs Nix in the container, with the database that nixoci wrote.
 	const nix = "export HOME=/root USER=root NIX_REMOTE=local; mkdir -p /root; " +
 		"nix=$(dirname $(readlink -f /run/current-system/sw/bin/nix 2>/dev/null || readlink -f /nix/var/nix/profiles/system/sw/bin/nix)); "
 	verify, err := exec.Command(engine[0], append(engine[1:], "--entrypoint", top+"/sw/bin/bash", ref, "-ec",
@@ -280,8 +279,8 @@ func TestPodman(t *testing.T) {
 	report(t, "podman pull of both platforms, run of amd64")
 }
 
-// TestPodmanReadsZstd uses podman because Docker reads zstd only from version
-// 23 on. podman and containerd read it, too.
+// TestPodmanReadsZstd checks that podman can read an image with zstd. Docker reads zstd only
+// from version 23 on.
 func TestPodmanReadsZstd(t *testing.T) {
 	t.Parallel()
 	podmanStore.Lock()

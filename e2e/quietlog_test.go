@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// A quietLine is a line that a log may contain.
+// A quietLine describes a line that a log may contain.
 type quietLine struct {
-	line   string // regular expression for the whole line, without the kernel's time
+	line   string // regular expression for the whole line, without the time that the kernel prints
 	reason string
-	engine string // prefix of the names of the engines that may print it; "": all
+	engine string // prefix of the names of the engines for which the line is allowed; "": all engines
 }
 
-// quietLines are the lines that a clean boot and stop may print, each with its
-// reason. All other lines are noise. Fix the program that prints such a line.
-// Add the line here only if this is impossible.
+// quietLines lists the lines that a clean boot and stop may print, each with its reason. All
+// other lines are noise. If a program prints such a line, fix the program. Add the line to
+// this list only if a fix is impossible.
 var quietLines = []quietLine{
 	{`nixoci: starting NixOS .*, /nix/store/\S+`, "says which system boots", ""},
 	{`nixoci: /run is mounted nosuid: .* Start the container with --tmpfs /run:exec,suid .*`, "podman mounts /run so, where no flag says otherwise", "podman"},
@@ -59,7 +59,7 @@ var quietLines = []quietLine{
 
 var kernelTime = regexp.MustCompile(`^\[ *\d+\.\d+\] `)
 
-// noise returns the lines of a log that are neither in quietLines nor in more.
+// noise returns the lines of a log that match neither quietLines nor more.
 func noise(t *testing.T, engine, log string, more ...quietLine) []string {
 	t.Helper()
 	var allowed []*regexp.Regexp

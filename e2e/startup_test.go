@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// startup says how long the parts of a start took, from docker run to the first
-// answer.
+// startup holds how long each part of a start took, from docker run to the first answer of
+// the web server.
 type startup struct {
-	engine     time.Duration // before the container's first process
-	init       time.Duration // nixoci-init, up to the system's own init
-	activation time.Duration // stage 2 with the activation script
-	units      time.Duration // systemd, up to the first answer
-	trivial    time.Duration // docker run of a program that ends at once, in the same image
+	engine     time.Duration // time before the first process of the container
+	init       time.Duration // time of nixoci-init, until it starts the init of the system
+	activation time.Duration // time of stage 2 with the activation script
+	units      time.Duration // time of systemd, until the first answer
+	trivial    time.Duration // time of docker run with a program that ends at once, in the same image
 }
 
-// ours is what nixoci and NixOS take.
+// ours returns the part of the time that nixoci and NixOS need.
 func (s startup) ours() time.Duration { return s.init + s.activation + s.units }
 
 func (s startup) String() string {
@@ -27,15 +27,16 @@ func (s startup) String() string {
 		s.engine.Seconds(), s.trivial.Seconds(), s.init.Seconds(), s.activation.Seconds(), s.units.Seconds(), s.ours().Seconds())
 }
 
-// imageBin has the programs of the image's own system, also before it has booted.
+// imageBin is a directory with the programs of the system in the image. It exists even before
+// the system has booted.
 const imageBin = "/nix/var/nix/profiles/system/sw/bin/"
 
-// measureStartup starts a container of the image, and waits until it serves
-// page. The times of the parts are those of lines in the container's log.
+// measureStartup starts a container of the image, and waits until the container serves page.
+// The times of the parts come from lines in the log of the container.
 func measureStartup(t *testing.T, image, page string, flags ...string) (box, startup) {
 	t.Helper()
 	var s startup
-	for range 2 { // the first one reads the image's files from disk
+	for range 2 { // the first run only reads the files of the image from the disk
 		begin := time.Now()
 		docker(t, "run", "--rm", "--network", "none", "--entrypoint", imageBin+"true", image)
 		s.trivial = time.Since(begin)
@@ -71,8 +72,9 @@ func measureStartup(t *testing.T, image, page string, flags ...string) (box, sta
 	return b, s
 }
 
-// servedAt waits until the container serves page, and returns when. It asks from a
-// loop in the container, because each docker exec takes a tenth of a second.
+// servedAt waits until the container serves page, and returns the time of the first answer.
+// The requests come from a loop in the container, because each docker exec takes a tenth of a
+// second.
 func (b box) servedAt(t *testing.T, page string) time.Time {
 	t.Helper()
 	loop := fmt.Sprintf("until case $(%[1]scurl -s http://127.0.0.1/) in *%[2]q*) ;; *) false ;; esac; do %[1]ssleep 0.02; done; %[1]sdate +%%s.%%N", imageBin, page)
@@ -98,8 +100,8 @@ func (b box) servedAt(t *testing.T, page string) time.Time {
 	}
 }
 
-// slowUnits logs what systemd-analyze says about the units that took longest, up to most
-// lines of each list.
+// slowUnits logs what systemd-analyze reports about the units that took longest. It prints at
+// most this many lines of each list.
 func (b box) slowUnits(t *testing.T, most int) {
 	t.Helper()
 	for _, args := range [][]string{{"time"}, {"critical-chain", "multi-user.target"}, {"blame"}} {

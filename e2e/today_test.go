@@ -13,18 +13,18 @@ import (
 	"github.com/nixoci/nixoci/internal/guest"
 )
 
-// today holds today's engines: Docker 28, podman 5 and containerd 2. They run
-// in a separate root file system (engines.sh, enter.sh). The other tests use
-// Debian 12's engines, the oldest supported ones.
+// today holds the state of today's engines: Docker 28, podman 5 and containerd 2. They run in
+// a separate root file system (engines.sh, enter.sh). The other tests use the engines of
+// Debian 12, which are the oldest supported engines.
 var today struct {
 	namespace, docker, containerd sync.Once
-	pid                           string // "" if not started
+	pid                           string // process number; "" if the engines are not started
 	dockerRuns, containerdRuns    bool
 }
 
 func todayRoot() string { return filepath.Join(lab.cache, "engines") }
 
-// inToday returns a command line that runs a program in the root of today's
+// inToday returns a command line that runs a program in the root file system of today's
 // engines. lab.scratch has the same path there.
 func inToday(t *testing.T, line ...string) []string {
 	t.Helper()
@@ -66,7 +66,7 @@ func todayPodman(t *testing.T, arguments ...string) []string {
 	return inToday(t, append([]string{"podman", "--cgroup-manager", "cgroupfs", "--events-backend", "none"}, arguments...)...)
 }
 
-// todayFlags are the flags that Docker 28 needs.
+// todayFlags holds the flags that Docker 28 needs.
 var todayFlags = strings.Fields(guest.FlagRun + " " + guest.FlagCgroup)
 
 func TestTodayDockerBoots(t *testing.T) {
@@ -107,8 +107,8 @@ func TestTodayPodmanBoots(t *testing.T) {
 	}
 }
 
-// TestTodayVersions checks that the engines have the versions that these tests
-// are meant for.
+// TestTodayVersions checks that the engines have the versions for which these tests are
+// written.
 func TestTodayVersions(t *testing.T) {
 	for _, tc := range []struct {
 		line []string
@@ -126,7 +126,8 @@ func TestTodayVersions(t *testing.T) {
 	}
 }
 
-// TestTodayExplains checks that the advice in the message is sufficient.
+// TestTodayExplains checks that a user who follows the advice in the message solves the
+// problem.
 func TestTodayExplains(t *testing.T) {
 	image := guestImage(t, "")
 	for _, tc := range []struct {
@@ -152,14 +153,14 @@ func TestTodayExplains(t *testing.T) {
 	}
 }
 
-// TestTodayApplies checks that a configuration is built and its page is served
-// to the host, on a network that the user made. The container must be healthy.
+// TestTodayApplies checks that the container builds a configuration, and that the host can
+// read the page through a network that the user made. The container must be healthy.
 func TestTodayApplies(t *testing.T) {
 	image := guestImage(t, "")
 	config, web := site(t, "configuration.nix", nginxNix("/web"))
 	network := filepath.Base(scratchDir(t))
 	command(t, todayDocker(t, "network", "create", network)...)
-	t.Cleanup(func() { command(t, todayDocker(t, "network", "rm", network)...) }) // its bridge is in the host
+	t.Cleanup(func() { command(t, todayDocker(t, "network", "rm", network)...) }) // the bridge of this network is in the host
 	e := docker28
 	e.machine = []string{"--network", network, "--tmpfs", "/run/lock", "-p", "127.0.0.1::80"}
 	b := e.run(t, image, args(todayFlags, "-v", config+":/config", "-v", web+":/web")...)

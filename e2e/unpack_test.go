@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// TestUmociUnpack unpacks the image with umoci, which does not know Nix. Then
-// Nix, which does not know images, checks that every store path is unchanged.
+// TestUmociUnpack unpacks the image with umoci, a program that has no support for Nix. After
+// that, it checks with Nix that every store path is unchanged.
 func TestUmociUnpack(t *testing.T) {
 	t.Parallel()
 	ref, _ := large(t)
@@ -47,8 +47,8 @@ func TestUmociUnpack(t *testing.T) {
 	}
 }
 
-// runArm64 starts a program of the unpacked image in an emulator, with the
-// image's own dynamic linker and libraries.
+// runArm64 starts a program of the unpacked image in an emulator. The program uses the
+// dynamic linker and the libraries of the image.
 func runArm64(t *testing.T, root, toplevel string) {
 	t.Helper()
 	out := command(t, "unshare", "-m", "sh", "-ec", `mount --make-rprivate /; mount --bind "$1/nix" /nix
@@ -135,9 +135,8 @@ func narHash(path string) (digest string, size int64, err error) {
 	return hex.EncodeToString(h.Sum(nil)), size, nil
 }
 
-// checkDatabase compares Nix's information from the image's database with the
-// closure. It also checks with SQLite that the database is sound and contains
-// nothing else.
+// checkDatabase compares Nix's records in the image's database with the closure. It also
+// checks with SQLite that the database is undamaged and contains nothing else.
 func checkDatabase(t *testing.T, root, toplevel string, want []storePath) {
 	t.Helper()
 	cmd := exec.Command("nix", "--extra-experimental-features", "nix-command", "--option", "build-users-group", "",

@@ -14,7 +14,7 @@ import (
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
-// verifySample pushes a sample system for amd64 under name.
+// verifySample pushes a sample system for amd64 under the given name.
 func verifySample(t *testing.T, name string) (ref, toplevel string, source []string) {
 	t.Helper()
 	sample, err := filepath.Abs("../testdata")
@@ -40,9 +40,9 @@ func verifySample(t *testing.T, name string) (ref, toplevel string, source []str
 	return ref, toplevel, source
 }
 
-// TestVerifyLarge checks that verify accepts the large image, alone and with
-// its closure. The cost must be little more than that of decompressing and
-// hashing, and memory must stay low.
+// TestVerifyLarge checks that verify accepts the large image, with its closure and without
+// it. verify must need little more processor time than decompressing and hashing, and its
+// memory must stay low.
 func TestVerifyLarge(t *testing.T) {
 	ref, _ := large(t)
 	o := run{}.ok(t, "verify", ref)
@@ -52,8 +52,8 @@ func TestVerifyLarge(t *testing.T) {
 	if o.peak > 200<<20 {
 		t.Errorf("verify took %d MB", o.peak>>20)
 	}
-	// Run the same bytes through gzip and sha256sum, one blob at a time.
-	// Compare processor time, because other tests run in parallel.
+	// The test runs the same bytes through gzip and sha256sum, one blob at a time. It
+	// compares processor time, because other tests run in parallel.
 	layout := filepath.Join(scratchDir(t), "layout")
 	command(t, "skopeo", "copy", "--all", "--src-tls-verify=false", "docker://"+ref, "oci:"+layout)
 	cmd := exec.Command("sh", "-ec", `for b in "$1"/blobs/sha256/*; do sha256sum <"$b"; gzip -dcf <"$b" | sha256sum; done >/dev/null`, "sh", layout)
@@ -66,7 +66,7 @@ func TestVerifyLarge(t *testing.T) {
 	}
 	report(t, "verify of both large platforms: %v of processor time, %d MB; gzip and sha256sum take %v",
 		o.cpu.Round(10*time.Millisecond), o.peak>>20, alone.Round(10*time.Millisecond))
-	// Check one platform against its closure. This is as much work as a cold
+	// The test verifies one platform against its closure. This is as much work as a cold
 	// push.
 	o = run{}.ok(t, "verify", "oci:"+layout, "--platform", "linux/amd64", "--from", lab.large, lab.systems["large-x86_64-linux"])
 	if strings.Count(o.stdout, "made from the given closure, it is the same") != 1 {
@@ -106,9 +106,8 @@ func TestVerifyCopies(t *testing.T) {
 	report(t, "skopeo's oci-archive and docker-archive and docker save's are verified, alone and with the closure")
 }
 
-// TestVerifyRefuses checks three bad images: one with another tool's layer on
-// top, one of another tool, and one with a damaged blob in the registry. verify
-// must reject all of them.
+// TestVerifyRefuses checks that verify rejects three bad images: one with an additional layer
+// of another tool, one made by another tool, and one with a damaged blob in the registry.
 func TestVerifyRefuses(t *testing.T) {
 	t.Parallel()
 	ref, _, _ := verifySample(t, "verify/changed:v1")

@@ -1,8 +1,8 @@
-// Command nix2container-push pushes an image of nix2container to a registry. It
-// does the same as nix2container's own skopeo: containers/image copies the
-// image, and nix2container makes the layers during the copy. Users of
-// nix2container have a skopeo that contains this transport. This program
-// contains only the transport, so that bench/run.sh can build it without Nix.
+// Command nix2container-push pushes an image of nix2container to a registry. It does the same
+// as nix2container's own skopeo: containers/image copies the image, and nix2container makes
+// the layers during the copy. Users of nix2container have a skopeo with a transport for such
+// images. This program contains only this transport, so bench/run.sh can build it without
+// Nix.
 //
 //	nix2container-push image.json REGISTRY/REPOSITORY:TAG
 package main
@@ -60,8 +60,8 @@ func push(ctx context.Context, file, ref string) error {
 	_, err = copy.Image(ctx, policy, dest, nixReference{file, img}, &copy.Options{
 		DestinationCtx: &imagetypes.SystemContext{
 			DockerInsecureSkipTLSVerify: imagetypes.OptionalBoolTrue,
-			// For root, the default is a directory of the machine. A "fresh"
-			// machine would find there what the last run pushed.
+			// For root, the default is a directory of the machine. In this directory, a
+			// "fresh" machine would find records of the last push.
 			BlobInfoCacheDir: filepath.Join(os.Getenv("XDG_DATA_HOME"), "containers", "cache"),
 		},
 	})

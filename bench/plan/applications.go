@@ -11,12 +11,12 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// service is an application. It consists of packages of the large system, an
-// environment, the code and a configuration, as Nix functions make them.
+// service describes an application. It consists of packages of the large system, and of three
+// paths that Nix functions make: an environment, the code and a configuration.
 type service struct {
 	title    string
-	packages []string // beginnings of names of store paths
-	runtime  string   // the package that the code depends on; the environment refers to all packages
+	packages []string // the names of the store paths begin with these texts
+	runtime  string   // package on which the code depends; the environment refers to all packages
 }
 
 var services = []service{
@@ -27,17 +27,17 @@ var services = []service{
 	{"A Python service with ffmpeg", []string{"python3-3", "python3-numpy-", "ffmpeg-", "postgresql-client-15-", "ca-certificates-", "tzdata-"}, "python3-3"},
 }
 
-// Sizes in bytes of the parts that Nix functions make for an application.
+// These are the sizes, in bytes, of the parts that Nix functions make for an application.
 const (
 	codeSize        = 400_000
-	environmentSize = 120_000 // links, as pkgs.buildEnv and withPackages make them
+	environmentSize = 120_000 // consists of links, as pkgs.buildEnv and withPackages make them
 	settingsSize    = 2_000
 )
 
 // graph returns the closure of the service. Its last node is the code.
 func (s *service) graph(of *graph) *graph {
 	wanted := make([]bool, len(of.nodes))
-	var roots []int // ids
+	var roots []int // ids of nodes
 	for i, n := range of.nodes {
 		if slices.ContainsFunc(s.packages, func(name string) bool { return strings.HasPrefix(n.name, name) }) {
 			wanted[i] = true
@@ -48,7 +48,7 @@ func (s *service) graph(of *graph) *graph {
 		panic(fmt.Sprintf("%s: %d packages, want %d", s.title, len(roots), len(s.packages)))
 	}
 	var nodes []node
-	for i := len(of.nodes) - 1; i >= 0; i-- { // referrers come after their references
+	for i := len(of.nodes) - 1; i >= 0; i-- { // from the last node, because a node comes after its references
 		if !wanted[i] {
 			continue
 		}
@@ -58,7 +58,7 @@ func (s *service) graph(of *graph) *graph {
 		}
 	}
 	slices.Reverse(nodes)
-	const environment, settings, code = 100_001, 100_002, 100_003 // ids
+	const environment, settings, code = 100_001, 100_002, 100_003 // ids of nodes
 	nodes = append(nodes,
 		node{id: environment, name: "service-env", size: environmentSize, refs: roots},
 		node{id: settings, name: "service.conf", size: settingsSize},
@@ -66,11 +66,11 @@ func (s *service) graph(of *graph) *graph {
 	return newGraph(nodes)
 }
 
-// appKinds are the kinds of updates of an application.
+// appKinds lists the kinds of updates of an application.
 var appKinds = []string{"code only", "configuration", "one dependency", "a low library"}
 
-// appUpdate returns the graph after an update. It also returns the nodes that
-// changed themselves, without those rebuilt because of them. Every update also
+// appUpdate returns the graph after an update. It also returns the nodes that the update
+// itself changed, without the nodes that were rebuilt because of them. Every update also
 // changes the code.
 func (g *graph) appUpdate(r *rand.Rand, kind string, rev int) (*graph, []int) {
 	code := len(g.nodes) - 1
@@ -96,9 +96,9 @@ func (g *graph) appUpdate(r *rand.Rand, kind string, rev int) (*graph, []int) {
 	return g.rebuild(r, changed, rev), changed
 }
 
-// history returns the rebuilt nodes in a year of weekly updates. Every update
-// changes the code, every second one a dependency, and every eighth one a low
-// library.
+// history returns, for each node, the weeks of a year in which it changed. all includes
+// rebuilds because of other nodes, own does not. The updates are weekly. Every update changes
+// the code, every second one a dependency, and every eighth one a low library.
 func (g *graph) history() (all, own []updates) {
 	const weeks = 52
 	all, own = make([]updates, len(g.nodes)), make([]updates, len(g.nodes))
@@ -125,15 +125,15 @@ func (g *graph) history() (all, own []updates) {
 	return all, own
 }
 
-// grouping is a way to divide the closure of g into layers. The paths of the
-// closure are the nodes of g.
+// grouping describes a way to divide the closure of a graph into layers. The nodes of the
+// graph are the paths of the closure.
 type grouping struct {
 	name  string
 	group func(g *graph, budget int) ([][]closure.StorePath, error)
 }
 
-// planned is the grouping of a planning strategy. configuration names the store
-// paths that change with every update.
+// planned returns the grouping of a planning strategy. configuration names the store paths
+// that change with every update.
 func planned(name string, s plan.Strategy, configuration ...string) grouping {
 	return grouping{name, func(g *graph, budget int) ([][]closure.StorePath, error) {
 		o := plan.Options{MaxLayers: budget, Strategy: s}
@@ -147,8 +147,8 @@ func planned(name string, s plan.Strategy, configuration ...string) grouping {
 	}}
 }
 
-// groupings returns all groupings. Those of chunkah and rechunk use the history.
-// Its indexes belong to before, the graph before the update.
+// groupings returns all groupings. The groupings of chunkah and rechunk use the history of
+// before, the graph before the update.
 func groupings(before *graph) []grouping {
 	all, own := before.history()
 	byHistory := func(name string, f func([]item, int) [][]int) grouping {
@@ -217,8 +217,8 @@ func writeMegabytes(w io.Writer, name string, row []float64) {
 	fmt.Fprintln(w)
 }
 
-// shipped returns two means for each kind of update: the bytes of the layers that
-// the update ships, and the bytes of the paths that it changes.
+// shipped returns two means for each kind of update: the bytes of the layers that the update
+// ships, and the bytes of the paths that the update changes.
 func shipped(g *graph, how grouping, budget, trials int) (row, least []float64, err error) {
 	row, least = make([]float64, len(appKinds)), make([]float64, len(appKinds))
 	old, err := how.group(g, budget)

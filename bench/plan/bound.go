@@ -9,35 +9,37 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// bound estimates the best that any plan can do with a number of layers. It knows what a
-// planner cannot know: the kinds of updates that are measured, and which packages each
-// kind draws from. It then looks for the division into layers that ships the fewest bytes
-// on average, by simulated annealing. So a bound comes from a long search. It is an
-// estimate, and no proof. It keeps its layers when the closure changes.
+// bound estimates the best result that any plan can have with a given number of layers. It
+// uses facts that a planner does not have: the kinds of updates that are measured, and the
+// packages from which each kind chooses. With these facts, it searches by simulated annealing
+// for the division into layers that ships the fewest bytes on average. The result of such a
+// search is an estimate, not a proof. After an update, the paths stay in the same layers.
 type bound struct {
 	g     *graph
-	below [][]int32 // closure of each node
+	below [][]int32 // the closure of each node
 	class []class
 	count [3]float64 // number of nodes of each class
 	bins  []*boundBin
 	home  []int
 }
 
-// boundSteps is the number of moves that a bound tries. Six times as many lower it by
-// 0.3 points for 5,000 paths and 100 layers, and by 0.01 for the real systems.
+// boundSteps is the number of moves that the search tries. Six times as many moves lower the
+// bound by 0.3 points for 5,000 paths and 100 layers, and by 0.01 for the real systems.
 const boundSteps = 1_000_000
 
-// class says from which lists of [graph.classes] an update can draw a node.
+// class records in which lists of [graph.classes] a node is. An update of a kind chooses its
+// nodes from one of these lists.
 type class struct{ leaf, anywhere, low uint8 }
 
-// boundBin is a layer of a bound.
+// boundBin describes a layer of a bound.
 type boundBin struct {
 	size  float64
-	cover []int32 // of each node: the number of members with the node in their closures
-	has   [3]int  // nodes of each class whose change changes the layer
+	cover []int32 // for each node: the number of members of the layer whose closure contains the node
+	has   [3]int  // number of nodes of each class whose change also changes the layer
 }
 
-// chance returns how often a layer changes, as the mean of the first six kinds of updates.
+// chance returns the probability that an update changes a layer, as the mean of the first six
+// kinds of updates.
 func (b *bound) chance(has [3]int) float64 {
 	leaf, anywhere, low := float64(has[0])/b.count[0], float64(has[1])/b.count[1], float64(has[2])/b.count[2]
 	none := func(p float64, n int) float64 { return math.Pow(1-p, float64(n)) }
@@ -50,7 +52,7 @@ func (c class) add(has *[3]int, by int) {
 	has[2] += int(c.low) * by
 }
 
-// with returns the chance of layer to with node i in it, if it is not there yet.
+// with returns the chance of layer to after node i is added, if it is not in the layer yet.
 func (b *bound) with(i, to int) float64 {
 	bin := b.bins[to]
 	has := bin.has
@@ -62,7 +64,7 @@ func (b *bound) with(i, to int) float64 {
 	return b.chance(has)
 }
 
-// without returns the chance of the layer of node i without the node.
+// without returns the chance of the layer of node i after node i is removed.
 func (b *bound) without(i int) float64 {
 	bin := b.bins[b.home[i]]
 	has := bin.has
@@ -95,15 +97,15 @@ func (b *bound) take(i int) {
 	}
 }
 
-// change returns by how much a move of node i to a layer raises the mean of the bytes
-// that updates ship.
+// change returns how much the mean of the bytes that updates ship rises if node i moves to
+// the layer to. A negative result means that the move saves bytes.
 func (b *bound) change(i, to int) float64 {
 	from, into, s := b.bins[b.home[i]], b.bins[to], float64(b.g.nodes[i].size)
 	return (from.size-s)*b.without(i) - from.size*b.chance(from.has) +
 		(into.size+s)*b.with(i, to) - into.size*b.chance(into.has)
 }
 
-// newBound searches for the best division into layers, starting with nixoci's plan.
+// newBound searches for the best division into layers. It starts with nixoci's plan.
 func newBound(g *graph, c *closure.Closure, budget, steps int) (*bound, error) {
 	b := &bound{g: g, home: make([]int, len(g.nodes)), class: make([]class, len(g.nodes)), below: g.closures()}
 	packages, leaves, low := g.classes()
@@ -137,10 +139,10 @@ func newBound(g *graph, c *closure.Closure, budget, steps int) (*bound, error) {
 	return b, nil
 }
 
-// anneal moves single nodes. At first it also makes moves that cost something, later only
-// those that save bytes.
+// anneal moves single nodes between layers. At first it also makes moves that ship more
+// bytes. Later it makes only moves that save bytes.
 func (b *bound) anneal(r *rand.Rand, steps int) {
-	// Half of the moves are tried with heavy nodes. Their moves matter most.
+	// Half of the tried moves are moves of heavy nodes, because these matter most.
 	heavy := make([]int, len(b.home))
 	for i := range heavy {
 		heavy[i] = i
@@ -164,8 +166,8 @@ func (b *bound) anneal(r *rand.Rand, steps int) {
 	}
 }
 
-// excess returns the mean excess of the first six kinds of updates, which measure takes,
-// too.
+// excess returns the mean excess for the first six kinds of updates. The function measure
+// uses the same updates.
 func (b *bound) excess(trials int) (row []float64) {
 	for k, kind := range kinds[:6] {
 		sum := 0.0
@@ -175,7 +177,7 @@ func (b *bound) excess(trials int) (row []float64) {
 			for _, n := range u.nodes {
 				i, ok := b.g.at[n.id]
 				if !ok {
-					continue // a new path goes to a layer that changes anyway
+					continue // a new path goes into a layer that changes anyway
 				}
 				size[b.home[i]] += float64(n.size)
 				if n.rev != b.g.nodes[i].rev {
@@ -193,10 +195,10 @@ func (b *bound) excess(trials int) (row []float64) {
 	return row
 }
 
-// closures returns the closure of each node, with the node itself.
+// closures returns the closure of each node. The closure contains the node itself.
 func (g *graph) closures() [][]int32 {
 	below := make([][]int32, len(g.nodes))
-	seen := make([]int, len(g.nodes)) // 1 + the last node that reached it
+	seen := make([]int, len(g.nodes)) // for each node: 1 + the last node from which the search reached it
 	for i := range g.nodes {
 		todo := []int32{int32(i)}
 		seen[i] = i + 1

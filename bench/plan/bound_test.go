@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The bound's price of a move must be the difference that the move makes to the expected
-// bytes of all layers, counted anew.
+// TestBoundChange checks the function change. Its result for a move must be the difference
+// between the expected bytes of all layers after the move and before it, computed anew.
 func TestBoundChange(t *testing.T) {
 	g := generate(200, 3)
 	b, err := newBound(g, g.closure(), 12, 2000)
@@ -16,7 +16,7 @@ func TestBoundChange(t *testing.T) {
 	}
 	total := func() (sum float64) {
 		for k := range b.bins {
-			in := make([]bool, len(g.nodes)) // nodes whose change changes the layer
+			in := make([]bool, len(g.nodes)) // nodes whose change also changes the layer
 			size := 0.0
 			for i, home := range b.home {
 				if home == k {
@@ -52,7 +52,8 @@ func TestBoundChange(t *testing.T) {
 	}
 }
 
-// The search must find a better division than the plan with which it begins.
+// TestBoundFindsMore checks that the search finds a better division than the plan with which
+// it begins.
 func TestBoundFindsMore(t *testing.T) {
 	g := generate(300, 3)
 	var means []float64

@@ -6,10 +6,10 @@ import (
 	"math/rand/v2"
 )
 
-// generate makes a graph of n store paths with the shape of a NixOS system.
-// Almost everything depends on a C library. Many packages depend on a few dozen
-// other libraries. The sizes of packages cover five orders of magnitude. The
-// toplevel adds what it makes from the configuration.
+// generate makes a graph of n store paths with the shape of a NixOS system. Almost everything
+// depends on a C library. Many packages depend on a few dozen other libraries. The sizes of
+// packages cover five orders of magnitude. Other paths stand for what a toplevel makes from
+// its configuration.
 func generate(n int, seed uint64) *graph {
 	r := rand.New(rand.NewPCG(seed, uint64(n)))
 	units := n / 12
@@ -21,16 +21,16 @@ func generate(n int, seed uint64) *graph {
 		return id
 	}
 	used := make([]bool, packages)
-	// urn contains each path once, and once more for each reference to it. So paths
-	// with many referrers get more.
+	// urn contains each path once, and once more for each reference to the path. References
+	// are drawn from urn, so paths with many referrers get even more.
 	var urn []int
 	for i := range packages {
 		size := int64(math.Exp(r.NormFloat64()*2.1+12.2)) + 500
 		var refs []int
 		switch {
 		case i == 0:
-			size = 31_000_000 // glibc
-		case i < 4: // the helpers of glibc
+			size = 31_000_000 // size of glibc
+		case i < 4: // sizes of the helpers of glibc
 			refs = []int{0}
 		default:
 			if r.IntN(12) > 0 {
@@ -39,7 +39,7 @@ func generate(n int, seed uint64) *graph {
 			seen := map[int]bool{0: true}
 			for range int(r.ExpFloat64() * (1.5 + 5*float64(i)/float64(packages))) {
 				j := urn[r.IntN(len(urn))]
-				if r.IntN(3) == 0 { // a package with a near index
+				if r.IntN(3) == 0 { // refer to a package with a near index
 					j = max(1, i-1-r.IntN(20))
 				}
 				if !seen[j] {

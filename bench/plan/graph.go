@@ -11,20 +11,20 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// node is one store path of a graph that can be updated.
+// node describes one store path of a graph that can be updated.
 type node struct {
-	id   int    // identity, which stays the same when the node changes
-	rev  int    // version, which decides the store hash
+	id   int    // identity of the node; it stays the same when the node changes
+	rev  int    // version of the node; the store hash depends on it
 	name string // name of the store path
-	size int64  // bytes
-	refs []int  // ids of other nodes
+	size int64  // size in bytes
+	refs []int  // ids of the nodes to which this node refers
 }
 
-// graph is a closure that can be updated. Nodes are in dependency order: a node
-// comes after its references.
+// graph is a closure that can be updated. Its nodes are in dependency order: a node comes
+// after its references.
 type graph struct {
 	nodes []node
-	at    map[int]int      // id to index in nodes
+	at    map[int]int      // index in nodes, by id
 	real  *closure.Closure // closure with the real store hashes; nil for a generated graph
 }
 
@@ -65,7 +65,7 @@ func (n node) path() closure.StorePath {
 	return closure.StorePath(closure.StoreDir + "/" + string(h) + "-" + n.name)
 }
 
-// closure returns the graph as a closure of store paths.
+// closure converts the graph to a closure of store paths.
 func (g *graph) closure() *closure.Closure {
 	paths := make(map[int]closure.StorePath, len(g.nodes))
 	for _, n := range g.nodes {
@@ -96,8 +96,8 @@ func (g *graph) bytes() (total int64) {
 //go:embed graphs
 var graphs embed.FS
 
-// load reads the graph of a real system. It is an array of objects with path,
-// narSize and references, as nix path-info --json prints them.
+// load reads the graph of a real system. The file is an array of objects with the fields
+// path, narSize and references, as nix path-info --json prints them.
 func load(name string) (*graph, error) {
 	f, err := graphs.Open("graphs/" + name + ".json.gz")
 	if err != nil {

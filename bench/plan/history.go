@@ -9,22 +9,22 @@ import (
 	"slices"
 )
 
-// updates has a bit for each week of a year.
+// updates holds one bit for each week of a year.
 type updates uint64
 
 func (u updates) count() int { return bits.OnesCount64(uint64(u)) }
 
-// item is a store path with its history.
+// item describes a store path with its history.
 type item struct {
 	name string
 	size int64
-	all  updates // weeks in which its store hash changed
+	all  updates // weeks in which the store hash of the path changed
 	own  updates // weeks in which the package itself changed
 }
 
-// rechunk groups as github.com/hhd-dev/rechunk does (alg.py). It fills layers with
-// the items that cost the least bandwidth over the history. Then it puts each
-// remaining item into the layer in which it costs least.
+// rechunk divides items into layers as github.com/hhd-dev/rechunk does (alg.py). It first
+// fills layers with the items that cost the least bandwidth over the history. After that, it
+// puts each remaining item into the layer where the item costs least.
 func rechunk(items []item, budget int) (layers [][]int) {
 	const prefillRatio, maxRatio = 0.4, 1.3
 	var total int64
@@ -65,7 +65,8 @@ func rechunk(items []item, budget int) (layers [][]int) {
 	return fill(items, layers, left, layerSize*maxRatio)
 }
 
-// cheapest returns the item of left that adds the least bandwidth to a layer.
+// cheapest returns the item in left that adds the least bandwidth to a layer. upd and size
+// describe this layer.
 func cheapest(items []item, left map[int]bool, upd updates, size int64) int {
 	return slices.MinFunc(slices.Sorted(maps.Keys(left)), func(a, b int) int {
 		bandwidth := func(i int) int64 { return int64((upd | items[i].all).count()) * (size + items[i].size) }
@@ -73,7 +74,7 @@ func cheapest(items []item, left map[int]bool, upd updates, size int64) int {
 	})
 }
 
-// fill puts each remaining item into the layer in which it costs least.
+// fill puts each remaining item into the layer where the item costs least.
 func fill(items []item, layers [][]int, left map[int]bool, maxSize float64) [][]int {
 	sizes, upds := make([]int64, len(layers)), make([]updates, len(layers))
 	for k, l := range layers {
@@ -94,7 +95,7 @@ func fill(items []item, layers [][]int, left map[int]bool, maxSize float64) [][]
 				layer, next, least = k, i, more
 			}
 		}
-		if layer < 0 { // all layers are full: use the smallest
+		if layer < 0 { // all layers are full, so use the smallest layer
 			layer = slices.Index(sizes, slices.Min(sizes))
 			next = slices.Min(slices.Collect(maps.Keys(left)))
 		}
@@ -113,9 +114,9 @@ func singles(n int) (layers [][]int) {
 	return layers
 }
 
-// chunkah groups as github.com/coreos/chunkah does (packing.rs). Unusually large
-// items get their own layers. The others are divided into tiers of stability, and
-// within a tier by the hash of the name.
+// chunkah divides items into layers as github.com/coreos/chunkah does (packing.rs). Unusually
+// large items get separate layers. The other items are divided into tiers of stability, and
+// within a tier by the hash of their names.
 func chunkah(items []item, budget int) (layers [][]int) {
 	if len(items) <= budget {
 		return singles(len(items))
@@ -195,8 +196,8 @@ func tiers(items []item, rest []int, budget int) (layers [][]int) {
 	return layers
 }
 
-// byName distributes items by the hash of the name. An empty layer gets the largest
-// item of a layer with several items.
+// byName distributes items by the hash of their names. A layer that stays empty gets the
+// largest item of a layer with several items.
 func byName(items []item, members []int, n int) [][]int {
 	bins := make([][]int, n)
 	for _, i := range members {

@@ -1,6 +1,6 @@
-// Command plan measures the cost of updates for each planning strategy, and
-// writes docs/plan-benchmarks.md. All random numbers are seeded. So two runs
-// give the same numbers, except for the times.
+// Command plan measures the cost of updates for each planning strategy, and writes
+// docs/plan-benchmarks.md. All random numbers come from fixed seeds. So two runs give the
+// same numbers, except for the times.
 package main
 
 import (
@@ -24,7 +24,7 @@ var (
 	strategies = []plan.Strategy{plan.StrategyPopularity, plan.StrategySize, plan.StrategyDockerTools, plan.StrategyCost}
 )
 
-// keep is the strategy cost with --plan-from.
+// keep stands for the strategy cost with --plan-from.
 const keep = plan.Strategy("cost, kept")
 
 func main() {
@@ -79,7 +79,7 @@ func run(out string, trials int) error {
 	return nil
 }
 
-// planGroups plans a closure and returns the plan with the paths of its layers.
+// planGroups plans a closure. It returns the plan and the paths of its layers.
 func planGroups(c *closure.Closure, o plan.Options) (*plan.Plan, [][]closure.StorePath, error) {
 	p, err := plan.New(c, o)
 	if err != nil {
@@ -92,13 +92,13 @@ func planGroups(c *closure.Closure, o plan.Options) (*plan.Plan, [][]closure.Sto
 	return p, groups, nil
 }
 
-// updated is a graph after an update.
+// updated holds a closure after an update, and the kind of the update.
 type updated struct {
 	kind int
 	c    *closure.Closure
 }
 
-// section measures one graph and writes a table for each budget.
+// section measures one graph and writes a table for each number of layers.
 func section(w io.Writer, title string, g, rebuilt *graph, trials int) error {
 	now := g.closure()
 	refs := 0
@@ -163,11 +163,11 @@ func average(row []float64) (mean float64) {
 	return mean
 }
 
-// table writes a table for one number of layers.
+// table writes the table for one number of layers.
 type table struct {
 	w       io.Writer
-	rebuilt bool      // there is a real rebuild
-	bound   []float64 // of the first six kinds of updates
+	rebuilt bool      // true: the table also shows a real rebuild
+	bound   []float64 // bound for each of the first six kinds of updates
 }
 
 func (t *table) head(budget int) {
@@ -182,7 +182,8 @@ func (t *table) head(budget int) {
 	fmt.Fprintf(t.w, "\n|---|---|---|%s\n", strings.Repeat("---|", len(columns)))
 }
 
-// row writes one plan. values may be fewer than there are kinds of updates.
+// row writes the row of one plan. values may contain fewer elements than there are kinds of
+// updates.
 func (t *table) row(name string, values []float64, above string, last float64) {
 	fmt.Fprintf(t.w, "| %s | **%.2f** | %s |", name, 100*average(values), above)
 	for _, v := range values {
@@ -225,7 +226,7 @@ func measure(now *closure.Closure, all []updated, s plan.Strategy, budget, trial
 		})
 	}
 	wg.Wait()
-	for i, u := range all { // add in order: the sum of floats depends on it
+	for i, u := range all { // added in a fixed order, because the sum of floats depends on the order
 		if errs[i] != nil {
 			return nil, nil, errs[i]
 		}
@@ -235,7 +236,7 @@ func measure(now *closure.Closure, all []updated, s plan.Strategy, budget, trial
 	return row, least, nil
 }
 
-// start returns the options for the plans before and after an update.
+// start returns the plan options for the plans before and after an update.
 func start(s plan.Strategy, budget int) (before, after plan.Options) {
 	o := plan.Options{MaxLayers: budget, Strategy: s}
 	if s == keep {
@@ -261,7 +262,7 @@ func pair(a, b *closure.Closure, s plan.Strategy, budget int) (float64, float64,
 	return e, l, nil
 }
 
-// movedBy reports how many layers small changes move without need.
+// movedBy describes how many layers small changes move without need.
 func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error) {
 	o := plan.Options{MaxLayers: budget}
 	_, old, err := planGroups(now, o)
@@ -288,9 +289,8 @@ func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error)
 		float64(leaf)/float64(trials), float64(sizes)/float64(trials)), nil
 }
 
-// twenty returns the mean excess of the first six kinds of updates with
-// --plan-from, after 20 earlier updates. Each of these was planned from the one
-// before.
+// twenty returns the mean excess for the first six kinds of updates with --plan-from, after
+// 20 earlier updates. The plan of each earlier update is based on the plan before it.
 func twenty(g *graph, c *closure.Closure, budget, trials int) (float64, error) {
 	p, groups, err := planGroups(c, plan.Options{MaxLayers: budget})
 	if err != nil {

@@ -7,12 +7,11 @@ import (
 	"slices"
 )
 
-// generated matches the paths that a NixOS toplevel makes from its
-// configuration. They are not packages, and every change of the configuration
-// makes new ones.
+// generated matches the names of paths that a NixOS toplevel makes from its configuration.
+// These paths are not packages, and every change of the configuration makes new ones.
 var generated = regexp.MustCompile(`^(etc(-.*)?|unit-.*|system-units|user-units|system-path|nixos-system-.*|.*\.(service|conf|timer|socket|target)|users-groups\.json|set-environment|.*-disabled|X-Restart-Triggers.*|toplevel)$`)
 
-// dependents counts, for each node, the nodes that change together with it.
+// dependents counts, for each node, the nodes that change when this node changes.
 func (g *graph) dependents() []int {
 	words := (len(g.nodes) + 63) / 64
 	users := make([][]int, len(g.nodes))
@@ -40,9 +39,9 @@ func (g *graph) dependents() []int {
 	return count
 }
 
-// classes returns the indexes of three sets of nodes: all packages, the
-// packages that no other package refers to (leaves), and the packages with
-// which 15 to 85 % of all nodes change (low).
+// classes returns the indexes of three sets of nodes. packages contains all packages. leaves
+// contains the packages to which no other package refers. low contains the packages whose
+// change also changes 15 to 85 % of all nodes.
 func (g *graph) classes() (packages, leaves, low []int) {
 	deps := g.dependents()
 	usedByPackage := make([]bool, len(g.nodes))
@@ -71,8 +70,8 @@ func (g *graph) classes() (packages, leaves, low []int) {
 	return packages, leaves, low
 }
 
-// rebuild gives new store hashes to these nodes and to everything that refers
-// to them. The sizes of the nodes themselves change by up to 3 %.
+// rebuild gives new store hashes to the nodes in places and to everything that refers to
+// them. The sizes of the nodes in places change by up to 3 %.
 func (g *graph) rebuild(r *rand.Rand, places []int, rev int) *graph {
 	nodes := slices.Clone(g.nodes)
 	changed := make([]bool, len(nodes))
@@ -93,16 +92,16 @@ func (g *graph) rebuild(r *rand.Rand, places []int, rev int) *graph {
 	return &graph{nodes: nodes, at: g.at}
 }
 
-// add adds n new leaf packages. The node that refers to most leaves refers to
-// them, too.
+// add adds n new leaf packages. The node that refers to the most leaves also refers to the
+// new packages.
 func (g *graph) add(r *rand.Rand, n, rev int) *graph { return g.addSized(r, n, rev, 0) }
 
-// addSized is add with a size for the packages in bytes. With 0 they are as
-// large as other packages.
+// addSized does the same as add. size is the size of each new package in bytes. If size is 0,
+// the new packages are as large as other packages.
 func (g *graph) addSized(r *rand.Rand, n, rev int, size int64) *graph {
 	packages, leaves, _ := g.classes()
 	nodes := slices.Clone(g.nodes)
-	var root int // the node that refers to most leaves: system-path
+	var root int // the node that refers to the most leaves: system-path
 	best := -1
 	leaf := map[int]bool{}
 	for _, l := range leaves {
@@ -143,7 +142,7 @@ func (g *graph) addSized(r *rand.Rand, n, rev int, size int64) *graph {
 	return ng.rebuildIDs(r, []int{rootID}, rev)
 }
 
-// rebuildIDs is rebuild for ids instead of indexes.
+// rebuildIDs does the same as rebuild, for ids instead of indexes.
 func (g *graph) rebuildIDs(r *rand.Rand, ids []int, rev int) *graph {
 	var places []int
 	for _, id := range ids {
@@ -162,7 +161,7 @@ func newWord(r *rand.Rand) string {
 	return string(b)
 }
 
-// pick draws n different elements of from.
+// pick draws n different elements of from at random.
 func pick(r *rand.Rand, from []int, n int) []int {
 	out := make([]int, 0, n)
 	for _, k := range r.Perm(len(from))[:min(n, len(from))] {
@@ -171,7 +170,7 @@ func pick(r *rand.Rand, from []int, n int) []int {
 	return out
 }
 
-// kinds are the kinds of updates that are measured.
+// kinds lists the kinds of updates that are measured.
 var kinds = []string{"one leaf", "five leaves", "one anywhere", "three anywhere", "a low library", "a rebuild", "configuration", "package added", "package removed", "size grown"}
 
 // update returns the graph after one update of a kind.
@@ -222,8 +221,8 @@ func (g *graph) update(r *rand.Rand, kind string, rev int) *graph {
 	panic(kind)
 }
 
-// dropUnreachable removes the nodes that only a removed package referred to.
-// They are roots that were not roots before.
+// dropUnreachable removes the nodes to which only a removed package referred. These nodes are
+// roots of g, but were not roots of old.
 func dropUnreachable(g, old *graph) *graph {
 	isRoot := func(g *graph) map[int]bool {
 		roots := map[int]bool{}
@@ -254,7 +253,7 @@ func dropUnreachable(g, old *graph) *graph {
 	}
 }
 
-// jitter changes all sizes by up to 1 %, but no hash.
+// jitter changes all sizes by up to 1 %, but changes no store hash.
 func (g *graph) jitter(r *rand.Rand) *graph {
 	nodes := slices.Clone(g.nodes)
 	for i := range nodes {

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// aptConf separates this apt from the host's. It has its own lists, cache and
-// empty dpkg status, and one architecture.
+// aptConf separates this apt from the apt of the host. It sets separate package lists, a
+// separate cache, an empty dpkg status, and one architecture.
 const aptConf = `Dir %[1]q;
 Dir::Cache::archives %[2]q;
 // Nothing here may touch the host.
@@ -35,8 +35,8 @@ type apt struct {
 	dir, debs, arch, suite string
 }
 
-// newApt makes apt's directories under dir and reads the package lists, unless
-// they exist. Downloaded packages are kept in debs.
+// newApt makes directories for apt under dir and reads the package lists, unless the
+// directories already exist. apt keeps downloaded packages in debs.
 func newApt(ctx context.Context, dir, debs, suite, arch string) (*apt, error) {
 	a := &apt{dir: filepath.Join(dir, "apt-"+suite+"-"+arch), debs: debs, arch: arch, suite: suite}
 	for _, d := range []string{"etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/cache/apt", "var/log/apt"} {
@@ -86,7 +86,7 @@ func (a *apt) run(ctx context.Context, dir, name string, args ...string) ([]byte
 // A deb is a downloaded binary package.
 type deb struct {
 	name, version, file string
-	depends             [][]string // each a list of alternative names
+	depends             [][]string // each element lists alternative names
 	provides            []string
 }
 
@@ -104,7 +104,8 @@ func (a *apt) install(ctx context.Context, names []string) ([]deb, error) {
 
 var instLine = regexp.MustCompile(`^Inst (\S+) \((\S+) `)
 
-// planned reads which packages apt-get -s would install.
+// planned parses plan, the output of apt-get -s, and returns the packages that apt-get would
+// install.
 func (a *apt) planned(ctx context.Context, plan []byte) ([]deb, error) {
 	var debs []deb
 	for line := range strings.Lines(string(plan)) {
@@ -172,8 +173,8 @@ func (a *apt) read(ctx context.Context, name, version string) (deb, error) {
 			switch {
 			case len(alternatives) == 0:
 			case field == "Suggests":
-				// systemd loads its libraries at run time, and only suggests
-				// their packages.
+				// systemd loads its libraries at run time. So its package only suggests the
+				// packages of these libraries.
 				if name == "libsystemd-shared" {
 					d.depends = append(d.depends, alternatives)
 				}

@@ -22,8 +22,8 @@ import (
 //go:embed nixpkgs
 var nixpkgs embed.FS
 
-// guestPackages are for systemd and a web server, nixPackages for Nix. Only the
-// images of examples/postgresql use postgresPackages.
+// guestPackages are for systemd and a web server, nixPackages are for Nix. Only the images of
+// examples/postgresql use postgresPackages.
 var (
 	guestPackages = strings.Fields(`
 		systemd bash coreutils findutils grep sed gzip tar util-linux mount procps nginx curl nftables sudo`)
@@ -37,32 +37,30 @@ type guestKind struct {
 	suffix   string // suffix in the names of its systems
 	release  string
 	archs    []string
-	packages []string // in addition to guestPackages
-	variants []string // in addition to "", the base system
+	packages []string // packages in addition to guestPackages
+	variants []string // variants in addition to "", the base system
 }
 
-// guestKinds chooses the releases. In November 2026 bookworm has systemd 252
-// and Nix 2.8, trixie 257 and 2.26, forky 262 and 2.34.
+// guestKinds chooses the releases. In November 2026, bookworm has systemd 252 and Nix 2.8,
+// trixie has 257 and 2.26, and forky has 262 and 2.34.
 var guestKinds = []guestKind{
 	{"", "bookworm", []string{"amd64", "arm64"}, postgresPackages, []string{"-nginx", "-update", "-postgresql", "-postgresql-update"}},
 	{"-trixie", "trixie", []string{"amd64"}, nil, nil},
 	{"-forky", "forky", []string{"amd64"}, nil, []string{"-foreign"}},
 }
 
-// guestVariants are the arguments of nixpkgs/guest.nix for all systems except
-// the base system, as Nix expressions. A variant whose name ends in -update is
-// the next version. It has another nixpkgs and another nixoci-init, but most
-// packages are unchanged.
+// guestVariants maps each variant to arguments of nixpkgs/guest.nix, as Nix expressions. The
+// base system is not in the map. A variant with a name that ends in -update is the next
+// version: its nixpkgs and its nixoci-init are different, but most packages are unchanged.
 var guestVariants = map[string]map[string]string{
-	"-nginx":             {}, // with nginx.nix, see build
+	"-nginx":             {}, // this variant contains nginx.nix, see build
 	"-update":            {},
 	"-postgresql":        {"cached": `[ "postgresql" ]`},
 	"-postgresql-update": {"cached": `[ "postgresql" ]`},
 	"-foreign":           {"foreign": "true"},
 }
 
-// guestConfiguration is the nginx.nix of docker-nixos, which is built into the
-// image.
+// guestConfiguration is the nginx.nix of docker-nixos. It is built into the image.
 const guestConfiguration = `{ lib, ... }:
 
 {
@@ -79,10 +77,10 @@ const guestConfiguration = `{ lib, ... }:
 }
 `
 
-// A guestSystem is a toplevel to make.
+// A guestSystem describes a toplevel to make.
 type guestSystem struct {
 	kind          guestKind
-	name          string // guest-SYSTEM + kind.suffix + variant
+	name          string // the name is guest-SYSTEM + kind.suffix + variant
 	arch, variant string
 }
 
@@ -98,9 +96,8 @@ func guestSystems() (all []guestSystem) {
 	return all
 }
 
-// guest makes the named systems, or all, and writes their paths to
-// systems.json. Most are the base system of nix/, which contains its own Nix
-// and nixpkgs.
+// guest makes the systems in opts.names, or all systems, and writes their paths to
+// systems.json. Most of them are the base system of nix/, which contains Nix and nixpkgs.
 func guest(ctx context.Context, opts options) error {
 	toplevels := map[string]string{}
 	prepared := map[string]bool{}
@@ -131,8 +128,8 @@ func guest(ctx context.Context, opts options) error {
 // dir returns the directory of the kind's nixpkgs and flake.
 func (k guestKind) dir(opts options) string { return filepath.Join(opts.root, "guest"+k.suffix) }
 
-// prepare makes the kind's nixpkgs with the packages of all of its systems, and
-// its flake.
+// prepare makes the nixpkgs of the kind, with the packages of all its systems, and the flake
+// of the kind.
 func (k guestKind) prepare(ctx context.Context, opts options) error {
 	dir := k.dir(opts)
 	if err := os.RemoveAll(dir); err != nil {
@@ -170,8 +167,8 @@ func (k guestKind) prepare(ctx context.Context, opts options) error {
 	return nil
 }
 
-// build makes the toplevel and its graph. A link to the toplevel keeps it from
-// the garbage collector.
+// build makes the toplevel and its graph. It also makes a link to the toplevel, so that the
+// garbage collector does not delete it.
 func (s guestSystem) build(ctx context.Context, opts options) (string, error) {
 	dir := s.kind.dir(opts)
 	source := filepath.Join(dir, "nixpkgs")
@@ -195,9 +192,9 @@ func (s guestSystem) build(ctx context.Context, opts options) (string, error) {
 	return path, n.graph(ctx, system{path: path}, filepath.Join(opts.out, s.name+".json"))
 }
 
-// packageList writes the packages that names from a release need, for
-// packages.nix. It uses the list of the last run while all of its packages
-// exist.
+// packageList writes to file the list of packages for packages.nix: the named packages of a
+// release, and everything that they need. If all packages in the list of the last run still
+// exist, it uses that list.
 func packageList(ctx context.Context, opts options, release, arch string, names []string, file string) error {
 	sum := sha256.Sum256([]byte(strings.Join(names, " ")))
 	known := filepath.Join(opts.root, fmt.Sprintf("packages-%s-%s-%x.json", release, arch, sum[:4]))
@@ -222,7 +219,8 @@ func packageList(ctx context.Context, opts options, release, arch string, names 
 	return writeJSON(file, pkgs)
 }
 
-// knownPackages reads a list of packages. All of them must be in debs.
+// knownPackages reads a list of packages. ok is false if one of the packages is missing in
+// debs.
 func knownPackages(debs, file string) (pkgs []pkg, ok bool) {
 	text, err := os.ReadFile(file)
 	if err != nil || json.Unmarshal(text, &pkgs) != nil {

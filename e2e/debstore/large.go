@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// largePackages are installed on the large system. apt adds their dependencies.
+// largePackages lists the packages of the large system. apt adds their dependencies.
 var largePackages = strings.Fields(`
 	systemd systemd-sysv dbus udev bash perl-base python3-minimal postgresql-client-15 php8.2-cli coreutils util-linux findutils grep sed gawk gzip bzip2 xz-utils zstd tar
 	less vim openssh-server openssh-client openssl ca-certificates curl wget git rsync nginx postgresql redis-server
@@ -21,16 +21,16 @@ var largePackages = strings.Fields(`
 	memcached sqlite3 gcc tzdata locales nix-bin busybox-static procps psmisc sudo logrotate cron chrony
 	prometheus-node-exporter`)
 
-// largeKeep lists the files to unpack of packages that are not unpacked
-// completely. Mesa's drivers are hard links to one file. A NAR has no hard
-// links, so it would contain the file fifteen times.
+// largeKeep maps packages that must not be unpacked completely to the files to unpack. The
+// drivers of Mesa are hard links to one file. A NAR has no hard links, so it would contain
+// this file fifteen times.
 var largeKeep = map[string][]string{
 	"libgl1-mesa-dri": {"./usr/lib/*/dri/swrast_dri.so", "./usr/share/*"},
 }
 
-// These are the packages in the update of the large system. A library low in
-// the graph and ten other packages are rebuilt, with the suffix of Debian's
-// binary rebuilds. Three packages are new.
+// These packages change in the update of the large system. A library low in the graph and ten
+// other packages are rebuilt, with the suffix of Debian's binary rebuilds. Three packages are
+// new.
 var (
 	lowLibrary    = "libzstd1"
 	tenOthers     = []string{"nginx", "tzdata", "vim", "git", "redis-tools", "sudo", "strace", "haproxy", "jq", "prometheus-node-exporter"}
@@ -39,10 +39,9 @@ var (
 	rebuildSuffix = "+b1"
 )
 
-// large makes the system and three updates of it, for both architectures. The
-// update v2 is described above. config changes the message of the day and
-// nginx's answer. leaf changes one package that only the system itself refers
-// to.
+// large makes the large system and three updates of it, for both architectures. The update v2
+// contains the changes above. The update config changes the message of the day and the answer
+// of nginx. The update leaf changes one package to which only the system itself refers.
 func large(ctx context.Context, opts options) error {
 	stamp, stampFile := largeStamp(), filepath.Join(opts.out, "stamp")
 	if made, err := os.ReadFile(stampFile); err == nil && string(made) == stamp {
@@ -114,8 +113,8 @@ func large(ctx context.Context, opts options) error {
 	return os.WriteFile(stampFile, []byte(stamp), 0o644)
 }
 
-// largeCompression returns zstd, as caches use today. For some paths it returns
-// xz, as for older paths in a cache.
+// largeCompression chooses the compression of a path in the cache. Most paths get zstd, as in
+// caches today. Some get xz, as older paths in a cache have.
 func largeCompression(storePath string) string {
 	_, name, _ := strings.Cut(filepath.Base(storePath), "-")
 	for _, prefix := range []string{"bash-", "curl-", "etc-", "glib", "iproute2-", "libsqlite3", "openssl-", "postgresql-client-15", "vim-runtime"} {
@@ -126,14 +125,13 @@ func largeCompression(storePath string) string {
 	return "zstd"
 }
 
-// largeStamp returns a hash of everything that decides what large makes, except
-// Debian's versions.
+// largeStamp returns a hash of all inputs of large, except the versions of Debian's packages.
 func largeStamp() string {
 	h := sha256.New()
 	for _, name := range []string{"large.nix", "lib.nix", "packages.nix", "toplevel.nix", "unpack.sh"} {
 		content, err := expressions.ReadFile("nix/" + name)
 		if err != nil {
-			panic(err) // the file is embedded
+			panic(err) // cannot happen, because the file is embedded
 		}
 		fmt.Fprintf(h, "%q %q\n", name, content)
 	}
@@ -141,7 +139,7 @@ func largeStamp() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// largeList resolves names to derivations.
+// largeList returns the derivations for the named packages and their dependencies.
 func largeList(ctx context.Context, a *apt, debsDir string, names []string) ([]pkg, error) {
 	debs, err := a.install(ctx, names)
 	if err != nil {
@@ -156,7 +154,7 @@ func largeList(ctx context.Context, a *apt, debsDir string, names []string) ([]p
 	return pkgs, err
 }
 
-// rebuilt returns pkgs in which the named packages are rebuilt.
+// rebuilt returns a copy of pkgs in which the named packages are marked as rebuilt.
 func rebuilt(pkgs []pkg, names []string) ([]pkg, error) {
 	pkgs = slices.Clone(pkgs)
 	for _, name := range names {

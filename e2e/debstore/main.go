@@ -11,17 +11,18 @@ import (
 	"syscall"
 )
 
-// options are the same for every kind of system.
+// options holds the options, which are the same for every kind of system.
 type options struct {
-	root string // directory of the store's nix/
-	debs string // directory of downloaded packages
+	root string // directory that contains the nix/ of the store
+	debs string // directory for downloaded packages
 	out  string // directory for files about the store
 
 	release string   // release of Debian, for the command release
 	names   []string // packages of the release, or the guest systems to make
 }
 
-// inside is set in a process that already has root's store at /nix.
+// inside is a variable that is set in a process for which the store is already mounted at
+// /nix.
 const inside = "DEBSTORE_INSIDE"
 
 func main() {
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string) error {
 	return kind(ctx, opts)
 }
 
-// enter runs this program again in a new mount namespace. There /nix is the
+// enter runs this program again in a new mount namespace. In this namespace, /nix is the
 // store under root, and /nix/debs contains the packages.
 func enter(ctx context.Context, opts options) error {
 	self, err := os.Executable()

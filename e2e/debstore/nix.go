@@ -16,10 +16,10 @@ import (
 //go:embed nix
 var expressions embed.FS
 
-// nixConf is the configuration for Nix. Builders can use programs of the host
-// (dpkg-deb, patchelf, /bin/sh). They run as the calling user, and for both
-// platforms, because they only unpack. Without the system call filter, tar may
-// set set-user-ID bits. unpack.sh removes them later.
+// nixConf configures Nix. Builders can use programs of the host (dpkg-deb, patchelf,
+// /bin/sh). They run as the calling user, and for both platforms, because they only unpack.
+// Without the system call filter, tar may set set-user-ID bits. unpack.sh removes these bits
+// later.
 const nixConf = `build-users-group =
 sandbox = false
 filter-syscalls = false
@@ -30,17 +30,17 @@ max-jobs = 2
 keep-derivations = true
 `
 
-// A system is a toplevel to build.
+// A system describes a toplevel to build.
 type system struct {
 	name string // name of the result's symlink, and of files about the system
-	expr string // file under nix/
-	arch string // Debian's name of the architecture
+	expr string // Nix file in the directory nix/
+	arch string // name that Debian uses for the architecture
 	pkgs []pkg
-	args map[string]string // Nix expressions
-	path string            // the toplevel, after the build
+	args map[string]string // arguments of expr, as Nix expressions
+	path string            // toplevel; set by the build
 }
 
-// nixSystem returns Nix's name for a Debian architecture.
+// nixSystem returns the name that Nix uses for a Debian architecture.
 func nixSystem(arch string) string {
 	return map[string]string{"amd64": "x86_64-linux", "arm64": "aarch64-linux"}[arch]
 }
@@ -63,8 +63,8 @@ func (n *nix) run(ctx context.Context, name string, args ...string) ([]byte, err
 	return out, nil
 }
 
-// build makes the toplevel of s. A link to it, root/NAME, keeps it from the
-// garbage collector.
+// build makes the toplevel of s. It also makes the link root/NAME to the toplevel, so that
+// the garbage collector does not delete it.
 func (n *nix) build(ctx context.Context, s *system) error {
 	dir := filepath.Join(n.root, "expr")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -12,16 +12,16 @@ import (
 	"strings"
 )
 
-// A pkg is one derivation: a Debian package, or several packages that depend on
-// each other in a circle. packages.nix reads it as JSON.
+// A pkg describes one derivation: a Debian package, or several packages that depend on each
+// other in a circle. packages.nix reads it as JSON.
 type pkg struct {
-	Key     string   `json:"key"`  // other packages use this name in Deps: the first of its Debian packages
+	Key     string   `json:"key"`  // name in the Deps of other packages: the first of the derivation's Debian packages
 	Name    string   `json:"name"` // name and version, as in the store path
 	Debs    []debRef `json:"debs"`
-	Deps    []string `json:"deps"`    // keys of other packages
-	Keep    []string `json:"keep"`    // tar patterns of the files to unpack; empty: all
+	Deps    []string `json:"deps"`    // keys of the packages on which this one depends
+	Keep    []string `json:"keep"`    // tar patterns of the files to unpack; empty: all files
 	Rebuild string   `json:"rebuild"` // suffix of a binary rebuild: "+b1"
-	Libc    bool     `json:"libc"`    // libc or one of its dependencies: its programs get no dynamic linker
+	Libc    bool     `json:"libc"`    // the package is libc or a dependency of libc: its programs get no dynamic linker
 	aliases []string
 }
 
@@ -32,8 +32,7 @@ type debRef struct {
 
 var notInName = regexp.MustCompile(`[^0-9A-Za-z+._?=-]`)
 
-// storeName returns name-version without characters that a store path cannot
-// have.
+// storeName returns name-version without characters that a store path cannot contain.
 func storeName(name, version string) string {
 	if _, v, ok := strings.Cut(version, ":"); ok {
 		version = v // cut off the epoch
@@ -41,10 +40,10 @@ func storeName(name, version string) string {
 	return notInName.ReplaceAllString(name+"-"+version, ".")
 }
 
-// derivations turns packages into derivations without cycles. It ignores a
-// dependency if none of its alternatives is in debs: apt or the caller has left
-// them out on purpose. The packages of a circle become one derivation, with the
-// shortest of their names. Names in wanted have priority: ruby, not libruby3.1.
+// derivations turns packages into derivations without cycles. If none of the alternatives of
+// a dependency is in debs, it ignores this dependency: apt or the caller has left it out on
+// purpose. The packages of a circle become one derivation. The derivation gets the shortest
+// of their names, but names in wanted have priority: ruby, not libruby3.1.
 func derivations(debsDir string, debs []deb, wanted []string) ([]pkg, error) {
 	slices.SortFunc(debs, func(a, b deb) int { return strings.Compare(a.name, b.name) })
 	edges := dependencies(debs)
@@ -99,7 +98,7 @@ func dependencies(debs []deb) [][]int {
 		}
 	}
 	for i, d := range debs {
-		place[d.name] = i // a real package has priority over one that only provides the name
+		place[d.name] = i // a real package has priority over packages that only provide the name
 	}
 	edges := make([][]int, len(debs))
 	for i, d := range debs {
@@ -139,11 +138,11 @@ func count(list []string, s string) int {
 	return n
 }
 
-// components returns the strongly connected component of each node, and the
-// nodes of each component. It is Tarjan's algorithm.
+// components returns the strongly connected component of each node, and the nodes of each
+// component. It uses Tarjan's algorithm.
 func components(edges [][]int) (of []int, members [][]int) {
 	of = make([]int, len(edges))
-	order := make([]int, len(edges)) // 0: not seen
+	order := make([]int, len(edges)) // 0 means: the node was not visited yet
 	low := make([]int, len(edges))
 	onStack := make([]bool, len(edges))
 	var stack []int

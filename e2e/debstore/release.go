@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 )
 
-// release makes a directory from which packages can be imported. packages.nix
-// and packages.json describe what opts.names from opts.release need.
-// aliases.json maps each Debian package to its derivation.
+// release makes a directory from which Nix can import packages. packages.nix and
+// packages.json describe the packages in opts.names, from opts.release, and everything that
+// they need. aliases.json maps each Debian package to its derivation.
 func release(ctx context.Context, opts options) error {
 	a, err := newApt(ctx, opts.root, opts.debs, opts.release, "amd64")
 	if err != nil {

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// libcParts lists the files of libc6 and libgcc-s1 that the sample keeps. Its
-// few programs need no others.
+// libcParts lists the files of libc6 and libgcc-s1 that the sample keeps. The few programs of
+// the sample need no others.
 var libcParts = []string{"./lib/*/libc.so.6", "./lib/*/ld-linux-*", "./lib/*/libgcc_s.so.1", "./usr/share/doc/libc6/copyright"}
 
 // samplePackages are the packages of the sample. It also has libc6 and libbz2.
 var samplePackages = []string{"busybox-static", "hostname", "dash", "bzip2", "netbase", "media-types"}
 
-// sampleNoDocs keeps the sample small. It contains only programs, libraries,
-// /etc and licences.
+// sampleNoDocs lists the files to unpack. The sample stays small, because it contains only
+// programs, libraries, /etc and licences.
 var sampleNoDocs = []string{"./bin/*", "./sbin/*", "./lib/*", "./etc/*", "./usr/bin/*", "./usr/lib/*", "./usr/share/doc/*/copyright"}
 
 func sample(ctx context.Context, opts options) error {
@@ -53,7 +53,7 @@ func sample(ctx context.Context, opts options) error {
 	return n.binaryCache(ctx, filepath.Join(opts.out, "cache"), secret, sampleCompression, roots...)
 }
 
-// sampleSystems returns the sample's systems, each before and after an update.
+// sampleSystems returns the systems of the sample. Each exists before and after an update.
 func sampleSystems(ctx context.Context, opts options) ([]system, error) {
 	var systems []system
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -102,9 +102,8 @@ func sampleSystems(ctx context.Context, opts options) ([]system, error) {
 	return systems, nil
 }
 
-// sampleCompression chooses the compression of a path, so that the sample has
-// every compression of binary caches. Large paths get xz, which is the
-// smallest.
+// sampleCompression chooses the compression of a path, so that every compression of binary
+// caches occurs in the sample. Large paths get xz, which makes the smallest files.
 func sampleCompression(storePath string) string {
 	_, name, _ := strings.Cut(filepath.Base(storePath), "-")
 	for _, m := range []struct{ prefix, compression string }{

@@ -12,16 +12,16 @@ import (
 // only during the run that makes it.
 const keyName = "nixoci-testdata-1"
 
-// binaryCache copies paths with their references into a signed binary cache at
-// dir. compression chooses the compression of each path. Paths that are already
-// in the cache are not changed.
+// binaryCache copies paths with their references into a signed binary cache in dir. The
+// function compression chooses the compression of each path. Paths that are already in the
+// cache are not changed.
 func (n *nix) binaryCache(ctx context.Context, dir, secretKey string, compression func(storePath string) string, roots ...string) error {
 	out, err := n.run(ctx, "nix-store", append([]string{"-qR"}, roots...)...) // references come before the paths that refer to them
 	if err != nil {
 		return err
 	}
-	// Copy neighbours with the same compression together, in closure order. Nix
-	// copies the references of a path together with it.
+	// The loop copies successive paths with the same compression together, in closure order.
+	// Nix copies the references of a path together with the path.
 	var batch []string
 	flush := func(method string) error {
 		if len(batch) == 0 {
@@ -46,8 +46,8 @@ func (n *nix) binaryCache(ctx context.Context, dir, secretKey string, compressio
 	return flush(last)
 }
 
-// key returns the file of the store's secret key, and its public key. It makes
-// the keys if there are none.
+// key returns the file of the store's secret key, and the public key. It makes both keys if
+// they do not exist.
 func (n *nix) key(ctx context.Context) (secretFile, public string, err error) {
 	secretFile, publicFile := filepath.Join(n.root, "secret-key"), filepath.Join(n.root, "public-key")
 	if b, err := os.ReadFile(publicFile); err == nil {
