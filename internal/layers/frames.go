@@ -91,7 +91,7 @@ func (f *frameReader) Close() error {
 }
 
 func (f *frameReader) next(buf []byte) ([]byte, error) {
-	if len(f.buf)-f.start < zstdFrameSize { // move the data that was read beyond the last frame, which is not much
+	if len(f.buf)-f.start < zstdFrameSize { // move the few bytes that were read beyond the last frame to the start
 		f.end = copy(f.buf, f.buf[f.start:f.end])
 		f.start = 0
 	}

@@ -358,7 +358,7 @@ func TestOpenReopens(t *testing.T) {
 			t.Error("another time, other bytes")
 		}
 	}
-	r := l.Open(t.Context(), p) // the reader is closed early: nothing may block
+	r := l.Open(t.Context(), p) // nothing may block, although the reader is closed early
 	io.ReadFull(r, make([]byte, 10))
 	r.Close()
 }

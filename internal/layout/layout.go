@@ -79,7 +79,7 @@ func checkLayout(dir string) error {
 	data, err := limit.ReadFile(marker, limit.LayoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, e := range entries {
-			if !strings.HasPrefix(e.Name(), ".nixoci-") && !isEmptyIndex(dir, e.Name()) { // other processes of nixoci make these files
+			if !strings.HasPrefix(e.Name(), ".nixoci-") && !isEmptyIndex(dir, e.Name()) { // files with these names belong to other processes of nixoci
 				return hint.Add(fmt.Errorf("open OCI layout: %s is neither empty nor an OCI layout", dir), "name a new directory")
 			}
 		}

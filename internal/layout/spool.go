@@ -149,7 +149,7 @@ func full(dir string, err error) error {
 	return err
 }
 
-// image is one image manifest, raw and parsed.
+// image contains an image manifest as bytes and parsed.
 type image struct {
 	manifest oci.Blob
 	doc      ocispec.Manifest
@@ -206,7 +206,7 @@ func isIndex(mediaType string) bool {
 	return mediaType == ocispec.MediaTypeImageIndex || mediaType == mediatype.DockerList
 }
 
-// read reads a manifest, or an index with all manifests in it.
+// read reads a manifest, or an index and all manifests in it.
 func (r *contentsReader) read(d digest.Digest) error {
 	b, ok := r.manifests[d]
 	if !ok {

@@ -13,22 +13,22 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Memory stores results of one run for the next one. A nil *push.Cache stores nothing.
+// Memory stores results of one run for later runs. A nil *push.Cache stores nothing.
 type Memory interface {
 	Get(folder, key string, value any) bool
 	Put(folder, key string, value any) error
 }
 
-// folderBlobs is the folder in which a Layout stores the [stamp] of each file that it has
-// checked.
+// folderBlobs is the folder of Memory in which a Layout stores the [stamp] of each checked
+// file.
 const folderBlobs = "blobs"
 
-// stamp identifies the state of a file: writing to the file changes it.
+// stamp identifies the state of a file: each write to the file changes its stamp.
 type stamp struct {
 	Device, Inode uint64
 	Size          int64
 	Modified      int64 // nanoseconds
-	Changed       int64 // change time of the inode, which no program can set back
+	Changed       int64 // change time of the inode, which no program can set to an earlier time
 }
 
 func stampOf(name string) (s stamp, err error) {
@@ -40,8 +40,8 @@ func stampOf(name string) (s stamp, err error) {
 	return stamp{uint64(st.Dev), st.Ino, st.Size, modified, changed}, nil
 }
 
-// whole reports whether the file of a blob has the right bytes. It hashes the file once,
-// unless Memory has the same stamp from an earlier write or hash.
+// whole reports whether the file of a blob contains the right bytes. It hashes the file once.
+// It does not hash the file if Memory contains the same stamp from an earlier check.
 func (l *Layout) whole(d digest.Digest) bool {
 	check, _ := l.checked.LoadOrStore(d, sync.OnceValue(func() bool {
 		name := l.blobPath(d)
@@ -90,7 +90,7 @@ func (l *Layout) remember(d digest.Digest) {
 		return
 	}
 	if now, err := stampOf(l.blobPath(d)); err == nil {
-		l.Memory.Put(folderBlobs, l.memoryKey(d), now) // if Put fails, the next run hashes the file
+		l.Memory.Put(folderBlobs, l.memoryKey(d), now) // if Put fails, the next run hashes the file again
 	}
 }
 

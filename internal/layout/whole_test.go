@@ -23,8 +23,8 @@ func (m memory) Put(folder, key string, v any) (err error) {
 	return err
 }
 
-// TestDamagedBlob checks that a layout hashes a blob unless it knows the file's inode,
-// size and times. A damaged blob must count as missing, with one warning.
+// TestDamagedBlob checks that a layout hashes a blob unless Memory contains the file's inode,
+// size and times. The layout must treat a damaged blob as missing, and must warn once.
 func TestDamagedBlob(t *testing.T) {
 	dir := t.TempDir()
 	data := []byte("a layer")
@@ -49,7 +49,7 @@ func TestDamagedBlob(t *testing.T) {
 		defer l.Close()
 		warned = nil
 		l.Memory, l.Warn = known, func(err error) { warned = append(warned, err) }
-		for range 3 { // several questions, one warning
+		for range 3 { // ask several times, expect one warning
 			if ok, err := l.HasBlob(t.Context(), d); err != nil || ok != (len(warned) == 0) {
 				t.Fatalf("HasBlob = %v, %v; warnings %v", ok, err, warned)
 			}
@@ -76,7 +76,7 @@ func TestDamagedBlob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for now := before; now == before; { // the clocks of some file systems are coarse
+	for now := before; now == before; { // repeat, because the clocks of some file systems are coarse
 		if err := os.WriteFile(file, []byte("a liver"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -92,8 +92,8 @@ func TestDamagedBlob(t *testing.T) {
 	}
 }
 
-// A build that is killed before its first image is complete must leave no layout, or a
-// valid one.
+// TestBegunLayout: if a build is killed before its first image is complete, it must leave no
+// layout or a valid one.
 func TestBegunLayout(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"the index alone":      {"index.json": emptyIndex},

@@ -20,29 +20,29 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Base is the base image of an application's image, for one platform. Its layers
-// are the lowest layers of the new image. nixoci knows only what its manifest and
-// config state.
+// Base is the base image below an application's image, for one platform. The layers of the
+// base are the lowest layers of the new image. nixoci knows only what the base's manifest and
+// config contain.
 type Base struct {
 	BaseInfo
 	BaseContent
-	Source oci.Reader // contains the layers; nil if no layer will be read
+	Source oci.Reader // reads the layers; nil if no layer will be read
 }
 
 // BaseInfo identifies the base image.
 type BaseInfo struct {
-	Name     string        `json:"name,omitempty"` // complete reference; "" for a file
+	Name     string        `json:"name,omitempty"` // complete reference; "" if the base was read from a file
 	Digest   digest.Digest `json:"digest"`         // digest of the index or manifest that the reference names
 	Manifest digest.Digest `json:"manifest"`       // digest of the platform's manifest
 	Count    int           `json:"layers"`         // number of layers
 }
 
-// BaseContent is the content of the manifest and the config. The manifest's digest
-// determines it.
+// BaseContent is what the manifest and the config of the base contain. The manifest's digest
+// determines all of it.
 type BaseContent struct {
 	Layers  []BaseLayer       `json:"baseLayers"` // the lowest first
 	History []ocispec.History `json:"history,omitempty"`
-	Config  *BaseConfig       `json:"config"` // nil: the settings already include it
+	Config  *BaseConfig       `json:"config"` // nil if the settings already include it
 }
 
 // BaseLayer is a layer of the base image.
@@ -58,7 +58,7 @@ type BaseConfig struct {
 	Shell       []string     `json:"Shell,omitempty"`
 }
 
-// String returns a name of the base image for people.
+// String returns a name of the base image for messages.
 func (b BaseInfo) String() string {
 	switch {
 	case b.Name == "":
@@ -69,8 +69,8 @@ func (b BaseInfo) String() string {
 	return b.Name + "@" + b.Digest.String()
 }
 
-// BaseImage is the image that a reference names: an index with several platforms,
-// or the manifest of one platform.
+// BaseImage is what a reference to a base image names: an index with several platforms, or
+// the manifest of one platform.
 type BaseImage struct {
 	top   oci.Blob
 	index *Index // nil if the reference names the manifest of one platform
@@ -93,26 +93,25 @@ func ParseBaseImage(top oci.Blob) (*BaseImage, error) {
 	return b, nil
 }
 
-// Find returns the digest of the manifest for a platform, or an error if there is
-// none.
+// Find returns the digest of the manifest for platform p. If there is none, it returns an
+// error.
 func (b *BaseImage) Find(p ocispec.Platform) (digest.Digest, error) {
 	if b.index == nil {
-		return b.top.Descriptor.Digest, nil // only its config tells the platform, so Read checks it
+		return b.top.Descriptor.Digest, nil // Read checks the platform, which only the config contains
 	}
 	if d := b.index.Find(p); d != nil {
 		return d.Digest, nil
 	}
 	var has []string
 	for _, d := range b.index.Manifests {
-		if d.Platform != nil && d.Platform.OS != "unknown" { // attestations of BuildKit have the platform unknown
+		if d.Platform != nil && d.Platform.OS != "unknown" { // attestations of BuildKit have the OS unknown
 			has = append(has, FormatPlatform(*d.Platform))
 		}
 	}
 	return "", hint.Add(fmt.Errorf("the image has no platform %s", FormatPlatform(p)), "the image is for "+strings.Join(has, ", "))
 }
 
-// Read reads the manifest and the config for one platform. d is the digest that
-// Find returned.
+// Read reads the manifest and the config for platform p. d is the digest that Find returned.
 func (b *BaseImage) Read(ctx context.Context, src oci.Reader, d digest.Digest, p ocispec.Platform) (c BaseContent, err error) {
 	blob := b.top
 	if b.index != nil {
@@ -139,11 +138,12 @@ func (b *BaseImage) Read(ctx context.Context, src oci.Reader, d digest.Digest, p
 	return ParseBaseConfig(m, data, p)
 }
 
-// Digest returns the digest of the index or manifest.
+// Digest returns the digest of the index or manifest that the reference names.
 func (b *BaseImage) Digest() digest.Digest { return b.top.Descriptor.Digest }
 
-// NewBase returns the base for one platform. image is the digest that the reference
-// names, manifest is that of the platform's manifest. name is "" for a file.
+// NewBase returns the base for one platform. image is the digest that the reference names,
+// and manifest is the digest of the platform's manifest. name is "" if the base was read from
+// a file.
 func NewBase(name string, image, manifest digest.Digest, c BaseContent, src oci.Reader) *Base {
 	return &Base{
 		BaseInfo:    BaseInfo{Name: name, Digest: image, Manifest: manifest, Count: len(c.Layers)},
@@ -179,7 +179,7 @@ func ParseBaseManifest(blob oci.Blob) (*Manifest, error) {
 	return m, nil
 }
 
-// minOwnLayers is the least number of layers above a base: one of store paths, and
+// minOwnLayers is the smallest number of layers above a base: one layer of store paths, and
 // the root layer.
 const minOwnLayers = 2
 
@@ -197,15 +197,15 @@ func checkBaseLayer(l ocispec.Descriptor) error {
 	return err
 }
 
-// layerTypes are the media types of layers, in OCI's and in Docker's format.
+// layerTypes lists the media types of layers, in OCI's and in Docker's format.
 var layerTypes = []struct{ oci, docker string }{
 	{ocispec.MediaTypeImageLayer, mediatype.DockerLayer},
 	{ocispec.MediaTypeImageLayerGzip, mediatype.DockerLayerGzip},
 	{ocispec.MediaTypeImageLayerZstd, mediatype.DockerLayerZstd},
 }
 
-// layerType returns the media type of a layer in the format of the new image. The
-// bytes of the layer are the same in both formats.
+// layerType returns the media type that a layer of type t has in the new image: Docker's if
+// docker is true, otherwise OCI's. The bytes of the layer are the same.
 func layerType(t string, docker bool) (string, error) {
 	for _, known := range layerTypes {
 		switch {
@@ -237,7 +237,7 @@ func ParseBaseConfig(m *Manifest, data []byte, p ocispec.Platform) (BaseContent,
 		return fail(err)
 	}
 	its := c.Platform
-	if its.Variant == "" { // many tools omit the variant
+	if its.Variant == "" { // many tools leave out the variant
 		its.Variant = p.Variant
 	}
 	if its.OSVersion, its.OSFeatures = "", nil; !SamePlatform(its, p) {
@@ -271,8 +271,8 @@ func baseDescriptor(l ocispec.Descriptor) ocispec.Descriptor {
 	return d
 }
 
-// fitsHistory reports whether a history has exactly this number of entries with a
-// layer.
+// fitsHistory reports whether the history has exactly one entry for each layer. Entries
+// marked as empty layers do not count.
 func fitsHistory(history []ocispec.History, layers int) bool {
 	n := 0
 	for _, h := range history {
@@ -296,8 +296,8 @@ func (m *Manifest) BaseLayers() (int, error) {
 	return n, nil
 }
 
-// RecordedBase returns the base of an image as its manifest m, its config and info
-// record it.
+// RecordedBase returns the base of an image, as recorded in info, in the image's manifest m
+// and in its config.
 func RecordedBase(info BaseInfo, m *Manifest, config *ocispec.Image) (*Base, error) {
 	n, own := info.Count, len(m.Layers)-info.Count
 	switch {
@@ -314,8 +314,8 @@ func RecordedBase(info BaseInfo, m *Manifest, config *ocispec.Image) (*Base, err
 	return b, nil
 }
 
-// check checks the digests of the base. They may come from a registry or from an
-// image that is verified.
+// check checks the digests of the base. They may come from a registry, or from an image that
+// nixoci verifies.
 func (b *Base) check() error {
 	for _, d := range []digest.Digest{b.Digest, b.Manifest} {
 		if err := checkDigest(d); err != nil {
@@ -325,7 +325,7 @@ func (b *Base) check() error {
 	return nil
 }
 
-// descriptors returns the descriptors of the base's layers in the image's format.
+// descriptors returns the descriptors of the base's layers, in Docker's format or OCI's.
 func (b *Base) descriptors(docker bool) (all []ocispec.Descriptor, err error) {
 	for _, l := range b.Layers {
 		d := l.Descriptor
@@ -343,7 +343,7 @@ func (b *Base) annotate(a map[string]string) {
 	a[AnnotationBaseLayers] = strconv.Itoa(len(b.Layers))
 }
 
-// describe adds the annotations of the image specification about the base to m.
+// describe adds to m the image spec's annotations about the base.
 func (b *Base) describe(m map[string]string) {
 	if b.Name != "" {
 		m[ocispec.AnnotationBaseImageName] = b.Name

@@ -18,8 +18,7 @@ import (
 
 var amd64 = ocispec.Platform{OS: "linux", Architecture: "amd64"}
 
-// baseManifest returns the manifest of a base image with this many layers, and its
-// config.
+// baseManifest returns the manifest of a base image with n layers, and its config.
 func baseManifest(t testing.TB, n int, config []byte) (oci.Blob, []byte) {
 	t.Helper()
 	m := map[string]any{"schemaVersion": 2, "mediaType": mediatype.DockerManifest,
@@ -37,7 +36,7 @@ func baseManifest(t testing.TB, n int, config []byte) (oci.Blob, []byte) {
 	return oci.Blob{Descriptor: ocispec.Descriptor{MediaType: mediatype.DockerManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}, Data: data}, config
 }
 
-// parseBase returns the base for a manifest and a config.
+// parseBase returns the base with this manifest and this config.
 func parseBase(name string, blob oci.Blob, config []byte) (*Base, error) {
 	image, err := ParseBaseImage(blob)
 	if err != nil {
@@ -58,7 +57,7 @@ func parseBase(name string, blob oci.Blob, config []byte) (*Base, error) {
 	return NewBase(name, image.Digest(), d, c, nil), nil
 }
 
-// baseConfig returns a config with one diffID for each of this many layers.
+// baseConfig returns a config with n diffIDs, one for each layer.
 func baseConfig(n int, config string) []byte {
 	var ids []string
 	for i := range n {
@@ -67,7 +66,7 @@ func baseConfig(n int, config string) []byte {
 	return fmt.Appendf(nil, `{"os":"linux","architecture":"amd64","config":%s,"rootfs":{"type":"layers","diff_ids":[%s]}}`, config, strings.Join(ids, ","))
 }
 
-// smallApplication returns an application of the small closure. start is its
+// smallApplication returns an application with the closure smallClosure. start is its
 // program, "" for none.
 func smallApplication(t testing.TB, start string) *System {
 	t.Helper()
@@ -76,7 +75,7 @@ func smallApplication(t testing.TB, start string) *System {
 	return NewApplication(nil, c, app)
 }
 
-// draftOn drafts sys on top of a base image.
+// draftOn makes a draft of sys with the layers above the base image.
 func draftOn(t testing.TB, sys *System, s Settings) (*Draft, []layers.Packed, error) {
 	t.Helper()
 	var ls []*layers.Layer
@@ -92,13 +91,13 @@ func draftOn(t testing.TB, sys *System, s Settings) (*Draft, []layers.Packed, er
 	return d, append(packed, madeUp(last, "last").Packed), err
 }
 
-// checkRecorded checks that an image can be made again from what it records, as
-// verify does without the base.
+// checkRecorded checks that nixoci can make the image again from what the image records.
+// verify does this without the base.
 func checkRecorded(t testing.TB, sys *System, s Settings) {
 	t.Helper()
 	d, packed, err := draftOn(t, sys, s)
 	if err != nil {
-		return // the base has settings that no image can have
+		return // the base has a setting that no image may have
 	}
 	img, err := d.Image(packed)
 	if err != nil {
@@ -160,8 +159,8 @@ func TestBaseIsRecorded(t *testing.T) {
 	}
 }
 
-// TestBaseConfig checks which settings of a base image reach the config:
-// docs/format.md, 8.5.
+// TestBaseConfig checks which settings of a base image appear in the config: docs/format.md,
+// 8.5.
 func TestBaseConfig(t *testing.T) {
 	config := func(start, config string, s Settings) string {
 		t.Helper()
@@ -212,8 +211,8 @@ func TestBaseConfig(t *testing.T) {
 	}
 }
 
-// TestBaseDescriptors checks that the base's layers get the media types of the new
-// image, and lose the annotations of another nixoci.
+// TestBaseDescriptors checks that the base's layers get the media types of the new image's
+// format. They must lose annotations that nixoci put on them earlier.
 func TestBaseDescriptors(t *testing.T) {
 	blob, data := baseManifest(t, 2, baseConfig(2, `{}`))
 	base, err := parseBase("docker.io/library/base:1", blob, data)
@@ -254,7 +253,7 @@ func FuzzBase(f *testing.F) {
 		_ = json.Unmarshal(config, &c)
 		blob, data := baseManifest(t, min(len(c.RootFS.DiffIDs), 10), config)
 		if validateText("name", name) != nil {
-			return // a name is a checked reference, so it never has these characters
+			return // a name is a checked reference, so it cannot contain these characters
 		}
 		base, err := parseBase(name, blob, data)
 		if err != nil {

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// settings returns s, completed with the runtime configuration of the base:
-// docs/format.md, 8.5. If the config of the base is not known, it returns s.
+// settings returns s completed with the runtime configuration of the base: docs/format.md,
+// 8.5. If there is no base, or its config is not known, settings returns s.
 //
-// Settings of the base that belong to its program or describe the base itself are
-// left out. ONBUILD is left out too, because Docker does not pass it on either.
+// It leaves out settings of the base that belong to the base's program or describe the base
+// itself. It also leaves out ONBUILD, because Docker does not pass ONBUILD on either.
 func (b *Base) settings(sys *System, s Settings) Settings {
 	if b == nil || b.Config == nil {
 		return s
@@ -54,8 +54,8 @@ func (b *Base) settings(sys *System, s Settings) Settings {
 	return s
 }
 
-// env returns the variables of the base. In PATH, the application's programs come
-// before those of the base.
+// env returns the environment variables of the base. In PATH, the directories of the
+// application come before those of the base.
 func (b *Base) env(sys *System) []string {
 	env := sys.defaultEnv()
 	for _, e := range b.Config.Env {
@@ -79,6 +79,6 @@ func describesImage(label string) bool {
 	})
 }
 
-// cleanDirectory returns dir as an absolute clean path. Docker also accepts other
-// forms.
+// cleanDirectory returns dir as an absolute clean path, because Docker also accepts paths in
+// other forms.
 func cleanDirectory(dir string) string { return path.Clean("/" + dir) }

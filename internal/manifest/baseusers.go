@@ -13,12 +13,12 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// maxBaseFile is the limit for /etc/passwd and /etc/group of a base image. They are also in
-// the image's own layer, which holds files of this size.
+// maxBaseFile is the size limit for /etc/passwd and /etc/group of a base image. The new
+// image's own layer contains them too, and must be able to hold files of this size.
 const maxBaseFile = 1 << 20 // bytes
 
 // Users reads /etc/passwd and /etc/group of the base from its layers. It reads each layer to
-// the end, because only that proves its digest.
+// the end, because the digest can only be checked at the end.
 func (b *Base) Users(ctx context.Context) (*application.BaseUsers, error) {
 	files := baseFiles{}
 	for _, l := range b.Layers {
@@ -48,15 +48,16 @@ const (
 	baseGroup  = "etc/group"
 )
 
-// baseFiles are the files that list users, by name, after some layers.
+// baseFiles contains the files that list users, by name, as they are after some of the
+// layers.
 type baseFiles map[string]baseFile
 
 type baseFile struct {
-	content  []byte // nil: there is no such file
-	unusable string // why it cannot be continued
+	content  []byte // nil if the file does not exist
+	unusable string // why nixoci cannot add lines to the file; "" if it can
 }
 
-// above returns the files after one more layer, which blob contains.
+// above returns the files after one more layer. blob is the content of this layer.
 func (f baseFiles) above(blob io.Reader, mediaType string) (baseFiles, error) {
 	uncompressed, err := layers.Decompress(blob, mediaType)
 	if err != nil {
@@ -103,7 +104,7 @@ func (f baseFiles) above(blob io.Reader, mediaType string) (baseFiles, error) {
 	return after, nil
 }
 
-// baseFileOf reads one file of a layer.
+// baseFileOf reads one file from a layer.
 func baseFileOf(h *tar.Header, content io.Reader) (baseFile, error) {
 	switch {
 	case h.Typeflag != tar.TypeReg:

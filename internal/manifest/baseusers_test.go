@@ -9,8 +9,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// tarOf makes a tar of files. A name that ends in a slash is a directory, and a content that
-// begins with -> is a symlink.
+// tarOf makes a tar of files. A name that ends in a slash stands for a directory. A content
+// that begins with -> stands for a symlink.
 func tarOf(t *testing.T, files ...string) *bytes.Reader {
 	t.Helper()
 	var b bytes.Buffer
@@ -38,13 +38,13 @@ func tarOf(t *testing.T, files ...string) *bytes.Reader {
 	return bytes.NewReader(b.Bytes())
 }
 
-// The files of the highest layer count, unless a layer above removes them.
+// TestBaseFiles: the files of the highest layer must win, unless a layer above removes them.
 func TestBaseFiles(t *testing.T) {
 	large := strings.Repeat("x", maxBaseFile+1)
 	for _, tt := range []struct {
 		name          string
 		layers        [][]string
-		passwd, group string // "-": there is none; "!": it cannot be used
+		passwd, group string // "-": the file does not exist; "!": it cannot be used
 	}{
 		{"none", [][]string{{"usr/", ""}}, "-", "-"},
 		{"one layer", [][]string{{"etc/", "", "etc/passwd", "a", "etc/group", "b"}}, "a", "b"},

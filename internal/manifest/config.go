@@ -14,9 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// config is the image config of the image spec, with Docker's health check. The spec
-// reserves the field Healthcheck (config.md), and runtimes read it from OCI and Docker
-// images.
+// config is the image config of the image spec, plus Docker's health check. The spec reserves
+// the field Healthcheck (config.md), and runtimes read it from OCI and Docker images.
 type config struct {
 	Created *time.Time `json:"created,omitempty"`
 	ocispec.Platform
@@ -31,17 +30,17 @@ type runtimeConfig struct {
 	Shell       []string     `json:"Shell,omitempty"`
 }
 
-// guestHealthcheck runs nixoci-init health. It does not answer until the container has
-// started and built the user's configuration, so until then the engine shows the
-// container as starting. This needs a long timeout. There is no start period: a build
-// that fails during a start period would not count.
+// guestHealthcheck runs nixoci-init health. This command does not answer until the container
+// has started and built the user's configuration. Until then the engine shows the container
+// as starting. A build may take long, so the timeout must be long. There is no start period,
+// because engines ignore failures during it: a failed build would stay hidden.
 var guestHealthcheck = Healthcheck{
 	Interval: 10 * time.Second,
 	Timeout:  2 * time.Hour,
 	Retries:  2,
 }
 
-// newConfig writes the config of sys, still without the diffIDs of its layers.
+// newConfig returns the config of sys. The diffIDs of the layers are still missing.
 func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err error) {
 	c = &config{
 		Created:  created(s),
@@ -94,8 +93,8 @@ func newConfig(sys *System, ls []*layers.Layer, s *Settings) (c *config, err err
 	return c, nil
 }
 
-// setStart sets entrypoint and command. An application without an entrypoint needs a
-// command, which the runtime then starts.
+// setStart sets the entrypoint and the command. If an application has no entrypoint, the user
+// must set a command, which the runtime then starts.
 func (rc *runtimeConfig) setStart(sys *System, s *Settings) (err error) {
 	rc.Entrypoint, rc.Cmd = slices.Clone(s.Entrypoint), slices.Clone(s.Cmd)
 	starts := &rc.Entrypoint
@@ -106,7 +105,7 @@ func (rc *runtimeConfig) setStart(sys *System, s *Settings) (err error) {
 			return errors.New("no entrypoint and no command: nothing starts")
 		}
 	case sys.Base != nil && sys.App.Start == "" && rc.Entrypoint == nil && len(rc.Cmd) > 0:
-		// The base's command starts, and the base has no entrypoint.
+		// Here the base's command starts, and the base has no entrypoint.
 	case rc.Entrypoint == nil:
 		if rc.Entrypoint, err = sys.defaultEntrypoint(); err != nil {
 			return err
@@ -118,8 +117,8 @@ func (rc *runtimeConfig) setStart(sys *System, s *Settings) (err error) {
 	return nil
 }
 
-// defaultEnv returns the environment to which the settings are added. The PATH of an
-// application begins with its own programs.
+// defaultEnv returns the default environment, to which the settings add variables. For an
+// application, PATH begins with the directories of its programs.
 func (sys *System) defaultEnv() []string {
 	if sys.App == nil {
 		return defaultEnv
@@ -137,7 +136,8 @@ func (sys *System) defaultEntrypoint() ([]string, error) {
 	return []string{sys.App.Start}, nil
 }
 
-// defaultStopSignal is "" for an application: then each runtime uses its own default.
+// defaultStopSignal returns the stop signal of the format. It returns "" for an application:
+// each runtime then uses its own default.
 func (sys *System) defaultStopSignal() string {
 	if sys.App != nil {
 		return ""
@@ -145,8 +145,8 @@ func (sys *System) defaultStopSignal() string {
 	return defaultStopSignal
 }
 
-// healthProgram returns the path of the nixoci-init that answers the health check, "" if
-// the image has none.
+// healthProgram returns the path of the nixoci-init that answers the health check. It returns
+// "" if the image contains none.
 func (sys *System) healthProgram() string {
 	switch {
 	case sys.Init != nil:
@@ -166,7 +166,7 @@ func add(set map[string]struct{}, key string) map[string]struct{} {
 }
 
 // created returns the time for the config, in UTC and whole seconds. nil means that the
-// config has no time.
+// config contains no time.
 func created(s *Settings) *time.Time {
 	if s.Created == nil {
 		return nil
@@ -175,8 +175,9 @@ func created(s *Settings) *time.Time {
 	return &t
 }
 
-// mergeEnv replaces the values of names that base has, and appends the other variables in
-// order. If more sets a name several times, the last value counts.
+// mergeEnv returns base with the variables of more. A variable of more replaces the variable
+// of base with the same name. The others are appended in order. If more sets a name several
+// times, the last value wins.
 func mergeEnv(base, more []string) []string {
 	env := slices.Clone(base)
 	for _, e := range more {
@@ -191,7 +192,7 @@ func mergeEnv(base, more []string) []string {
 	return env
 }
 
-// described are the org.opencontainers.image.* keys that follow from the closure
+// described returns the annotations org.opencontainers.image.* that follow from the closure
 // and the base.
 func (sys *System) described() map[string]string {
 	m := map[string]string{}
@@ -218,18 +219,18 @@ func (sys *System) described() map[string]string {
 	return m
 }
 
-const historyComment = "nixoci" // comment of each history line: the tool that made the layer
+const historyComment = "nixoci" // comment of each history entry: the tool that made the layer
 
-// historyLength is the limit for a history line in bytes. The text may come from a plan
-// that a user wrote.
+// historyLength is the size limit for the text of a history entry in bytes. The text may come
+// from a plan that a user wrote.
 const historyLength = 400
 
-// createdBy returns a layer's line in the history.
+// createdBy returns the text of a layer's history entry.
 func createdBy(l *layers.Layer) string {
 	return clip(cmp.Or(l.Comment, "layer "+l.Recipe.String()), historyLength)
 }
 
-// clip shortens s to at most n bytes, at the end of a character.
+// clip shortens s to at most n bytes. It cuts only between characters.
 func clip(s string, n int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= n {

@@ -1,6 +1,6 @@
-// Package manifest makes what a runtime reads: it turns a NixOS system or an application
-// and its packed layers into an image config, a manifest and an index. It makes the last
-// layer, and it parses manifests that were read back.
+// Package manifest makes what a runtime reads. It turns a NixOS system or an application, and
+// its packed layers, into an image config, a manifest and an index. It also makes the last
+// layer, and it parses manifests.
 //
 // # From a toplevel to an index
 //
@@ -11,17 +11,17 @@
 //	Draft.Image    config and manifest, once every layer is packed
 //	NewIndex       one index over all platforms; Join to add to an existing index
 //
-// A list of layers begins with the lowest: the init layer, the layers of store paths, the
-// system layer. A [System] is for one platform. An index has one manifest for each
-// platform, so two systems for one platform are an error ([CheckPlatforms]).
+// A list of layers begins with the lowest layer: the init layer, then the layers of store
+// paths, then the system layer. A [System] is for one platform. An index has one manifest for
+// each platform, so two systems for one platform are an error ([CheckPlatforms]).
 //
 // # Only contents change the bytes
 //
-// The bytes depend on the contents of the closure (paths, narHashes, narSizes,
-// references, content addresses), on the plan and on [Settings]. They do not depend on
-// derivers, signatures or registration times. So a machine that builds a path and a
-// machine that downloads it get the same image. Every sort order ends in a unique key,
-// and JSON has one form. docs/format.md is normative.
+// The bytes depend on the contents of the closure (paths, narHashes, narSizes, references,
+// content addresses), on the plan and on [Settings]. They do not depend on derivers,
+// signatures or registration times. So a machine that builds a path and a machine that
+// downloads it make the same image. Every sort order ends in a unique key, and JSON has one
+// form. docs/format.md is the normative description.
 //
 // # An unchanged push reads no store file
 //
@@ -35,13 +35,12 @@
 //     checks everything that can be checked without reading a layer. [Claims.Lookup]
 //     finds the claim for a layer.
 //
-// Everybody who can write to a repository can make a claim. The caller decides whether to
-// believe it.
+// Anyone who can write to a repository can write claims there. The caller must decide whether
+// to trust them.
 //
 // # The Nix database
 //
-// [WriteNixDatabase] writes the pages of a SQLite file itself, without SQLite. The file
-// is part of a layer, and a new release of a library must not change the digest of a
-// layer. The tests let SQLite check every page, and find every row with the statements
-// that Nix uses.
+// [WriteNixDatabase] writes the pages of a SQLite file itself, without SQLite. The file is
+// part of a layer, and a new release of a library must not change the digest of a layer. In
+// the tests, SQLite checks every page, and finds every row with the statements that Nix uses.
 package manifest

@@ -20,35 +20,36 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// maxImageLayers is how many layers overlay drivers can mount at most. Docker's driver
-// has this limit too.
+// maxImageLayers is the largest number of layers that overlay drivers can mount. Docker's
+// driver has the same limit.
 const maxImageLayers = 127
 
-// Draft is the image of one platform without the bytes of its layers. Only drafts compute
-// an image's recipe: push, its proof that an image is unchanged, and verify all make
-// drafts and compare them.
+// Draft is the image of one platform without the bytes of its layers. Only drafts compute an
+// image's recipe. push, its proof that an image is unchanged, and verify all make drafts and
+// compare their recipes.
 type Draft struct {
 	System *System
-	Layers []*layers.Layer // from the lowest to the one of [LastLayer]; those of a base are below them
+	Layers []*layers.Layer // from the lowest to the one of [LastLayer]; the layers of a base are below these
 
 	// Recipe identifies the image by its inputs, before any layer is made. Two images
 	// with the same recipe have the same manifest digest.
 	//
-	// It is the sha256 of these parts: "nixoci-image <format>\n", the config without
-	// diffIDs, "\n", and the manifest without values that are known only after packing.
-	// Such values are the config's digest and size, and each layer's digest, size, diffID
-	// and tar size. The layers' recipes replace them: they cover every store path with
-	// its narHash.
+	// Recipe is the sha256 of these parts: "nixoci-image <format>\n", the config without
+	// diffIDs, "\n", and the manifest without values that are known only after packing. Such
+	// values are the config's digest and size, and each layer's digest, size, diffID and tar
+	// size. The recipes of the layers stand in for them, because a recipe covers every store
+	// path with its narHash.
 	Recipe digest.Digest
 
 	config     config
-	manifest   ocispec.Manifest   // with the layers of the base, and with Layers
+	manifest   ocispec.Manifest   // includes the layers of the base and those of Layers
 	indexEntry ocispec.Descriptor // the manifest's descriptor in the index, without digest, size and media type
 }
 
 // ImageLayers describes all layers of an image, from the lowest to the highest: the init
-// layer, a layer for each group of store paths, and the system layer. An application has
-// a root layer instead of the system layer.
+// layer, a layer for each group of store paths, and the system layer. An application has a
+// root layer instead of the system layer. Below the root layer there may be a layer for the
+// application's files.
 func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compression) ([]*layers.Layer, error) {
 	var all []*layers.Layer
 	if sys.Init != nil {
@@ -71,11 +72,12 @@ func ImageLayers(sys *System, groups [][]closure.StorePath, comp layers.Compress
 	return append(all, last), nil
 }
 
-// errNoNarHash refuses a System whose toplevel was not found in its closure.
+// errNoNarHash is the error for a System with a toplevel that is not in its closure.
 var errNoNarHash = errors.New("the toplevel's narHash is unknown")
 
-// NewDraft drafts the image of sys with the layers ls and the settings s. ls are all
-// layers, in the order of [ImageLayers]. s must be valid: see [Settings.Validate].
+// NewDraft makes a draft of the image of sys with the layers ls and the settings s. ls must
+// contain all layers, in the order of [ImageLayers]. s must be valid: see
+// [Settings.Validate].
 func NewDraft(sys *System, ls []*layers.Layer, s Settings) (*Draft, error) {
 	d, err := newDraft(sys, ls, &s)
 	if err != nil {
@@ -95,7 +97,7 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 		return nil, err
 	}
 	s = new(sys.Base.settings(sys, *s))
-	if sys.Base != nil { // the settings of the base were not validated before
+	if sys.Base != nil { // nobody has validated the settings of the base before
 		if err := s.Validate(ls[0].Compression); err != nil {
 			return nil, err
 		}
@@ -135,7 +137,7 @@ func newDraft(sys *System, ls []*layers.Layer, s *Settings) (*Draft, error) {
 	return d, err
 }
 
-// checkLayers refuses more layers than an engine supports.
+// checkLayers returns an error if the image has more layers than an engine supports.
 func checkLayers(own int, b *Base) error {
 	switch {
 	case b == nil && own > maxImageLayers:
@@ -170,8 +172,8 @@ func recipe(kind string, version int, parts ...[]byte) digest.Digest {
 	return digest.NewDigest(digest.SHA256, h)
 }
 
-// Image completes the draft. packed has the result of packing each of its own layers, in
-// the draft's order.
+// Image completes the draft. packed contains the result of packing for each layer in
+// d.Layers, in the same order.
 func (d *Draft) Image(packed []layers.Packed) (*PlatformImage, error) {
 	img, err := d.image(packed)
 	if err != nil {
@@ -232,7 +234,7 @@ func draftLayer(l *layers.Layer, docker bool) (ocispec.Descriptor, error) {
 	return d, nil
 }
 
-// packedLayer adds the values that packing gave to a draft's descriptor.
+// packedLayer adds to a draft's descriptor the values that are known after packing.
 func packedLayer(d ocispec.Descriptor, p layers.Packed) ocispec.Descriptor {
 	d.Digest, d.Size = p.Digest, p.Size
 	d.Annotations = maps.Clone(d.Annotations)
@@ -284,7 +286,7 @@ func indexEntry(sys *System, recipe digest.Digest) (ocispec.Descriptor, error) {
 }
 
 // annotations returns the derived annotations, the time of creation and the user's
-// annotations. If a key is in several of them, the user's value wins.
+// annotations. If several of them have the same key, the user's value wins.
 func annotations(s *Settings, derived map[string]string) map[string]string {
 	m := maps.Clone(derived)
 	if t := created(s); t != nil {
@@ -303,7 +305,8 @@ func (s *Settings) mediaTypes() mediaTypes {
 	return mediaTypes{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig}
 }
 
-// checkPacked checks the result of packing, made by a packer or claimed by a registry.
+// checkPacked checks a result of packing. The result comes from a packer, or a registry
+// claims it.
 func checkPacked(p layers.Packed) error {
 	if err := checkDigest(p.DiffID); err != nil {
 		return fmt.Errorf("diffID %w", err)
@@ -321,7 +324,7 @@ func checkPacked(p layers.Packed) error {
 	return nil
 }
 
-// checkDigest accepts sha256 only, because nixoci uses no other algorithm.
+// checkDigest accepts only sha256, because nixoci uses no other algorithm.
 func checkDigest(d digest.Digest) error {
 	if alg, _, _ := strings.Cut(string(d), ":"); alg != string(digest.SHA256) {
 		return fmt.Errorf("%q: not a sha256", d)

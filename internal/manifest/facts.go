@@ -16,12 +16,12 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Names below a toplevel (nixpkgs, nixos/modules/system/activation/top-level.nix).
+// Names of files in a toplevel (nixpkgs, nixos/modules/system/activation/top-level.nix).
 const (
-	systemInit  = "init"            // stage 2; or systemd itself, if NixOS uses systemd in stage 1
-	guestInit   = "nixoci-init"     // PID 1 of an image with nixoci's container module
-	prepareRoot = "prepare-root"    // stage 2, if NixOS uses systemd in stage 1
-	initConfig  = "nixos-init.json" // only in NixOS for containers, if its init reads this file
+	systemInit  = "init"            // the script stage 2; or systemd itself, if NixOS uses systemd in stage 1
+	guestInit   = "nixoci-init"     // PID 1 of a system with nixoci's container module
+	prepareRoot = "prepare-root"    // the script stage 2, if NixOS uses systemd in stage 1
+	initConfig  = "nixos-init.json" // exists only in NixOS for containers, if its init reads this file
 )
 
 // Kinds of init: the values of Facts.Init.
@@ -30,29 +30,29 @@ const (
 	initBinary = "binary"
 )
 
-// Facts are properties of a system, read from its toplevel's files. nixoci needs nothing
-// else from these files to describe an image. Facts follow from the toplevel's narHash,
-// so a caller that keeps them under that hash need not open the store again.
+// Facts are properties of a system, read from files in its toplevel. To describe an image,
+// nixoci needs nothing else from these files. The toplevel's narHash determines the facts. So
+// a caller that stores the facts under this hash does not have to open the store again.
 type Facts struct {
 	System        string `json:"system"`                  // content of the file system: "x86_64-linux"
 	Version       string `json:"version,omitempty"`       // content of the file nixos-version
 	Init          string `json:"init"`                    // "script" or "binary"
-	Guest         bool   `json:"guest,omitempty"`         // the toplevel has nixoci-init
-	Systemd       bool   `json:"systemd,omitempty"`       // it has the link systemd
-	PrepareRoot   bool   `json:"prepareRoot,omitempty"`   // it has prepare-root
-	ContainerInit bool   `json:"containerInit,omitempty"` // it has nixos-init.json
+	Guest         bool   `json:"guest,omitempty"`         // the toplevel contains nixoci-init
+	Systemd       bool   `json:"systemd,omitempty"`       // the toplevel contains the link systemd
+	PrepareRoot   bool   `json:"prepareRoot,omitempty"`   // the toplevel contains prepare-root
+	ContainerInit bool   `json:"containerInit,omitempty"` // the toplevel contains nixos-init.json
 }
 
-// Limits for reading a toplevel; maxFactFile is in bytes.
+// Limits for reading a toplevel. maxFactFile is a number of bytes.
 const (
 	maxFactFile = 256
-	maxLinks    = 40 // as in the kernel
+	maxLinks    = 40 // the limit of the Linux kernel
 )
 
 const toplevelHint = "give config.system.build.toplevel of a NixOS configuration, for instance the result of: nix build .#nixosConfigurations.NAME.config.system.build.toplevel"
 
-// ReadFacts walks the tree of the toplevel once, and checks its narHash. It fails if the
-// toplevel is not a NixOS system: if it has no init, or no file named system.
+// ReadFacts reads the tree of the toplevel once, and checks its narHash. It returns an error
+// if the toplevel is not a NixOS system: if there is no init, or no file named system.
 func ReadFacts(ctx context.Context, src closure.Source, c *closure.Closure, toplevel closure.StorePath) (Facts, error) {
 	info := c.Info(toplevel)
 	if info == nil {
@@ -106,8 +106,8 @@ var systemPattern = regexp.MustCompile(`^[a-z0-9_]+-[a-z0-9_]+$`)
 
 func isSystem(s string) bool { return systemPattern.MatchString(strings.TrimSpace(s)) }
 
-// check refuses facts that ReadFacts never returns: facts may come from a cache or a
-// registry.
+// check returns an error for facts that ReadFacts never returns. Facts may come from a cache
+// or a registry, where somebody may have changed them.
 func (f *Facts) check() error {
 	switch {
 	case f.Init != initScript && f.Init != initBinary:
@@ -118,9 +118,9 @@ func (f *Facts) check() error {
 	return nil
 }
 
-// Facts returns the facts that the index records about the toplevel with info's path and
-// narHash. So a machine that does not have the toplevel need not read it. They are only a
-// claim of the index's author.
+// Facts returns the facts that the index records for a toplevel with the same path and
+// narHash as info. So a machine without the toplevel can use them. The author of the index
+// claims these facts, and nothing proves them.
 func (x *Index) Facts(info *closure.Info) (Facts, bool) {
 	for _, d := range x.Manifests {
 		if d.Annotations[AnnotationToplevel] != string(info.Path) || d.Annotations[AnnotationNarHash] != info.NarHash.SRI() {
@@ -137,14 +137,14 @@ func (x *Index) Facts(info *closure.Info) (Facts, bool) {
 	return Facts{}, false
 }
 
-// topEntry is an entry in the toplevel's directory, with the start of its content if it
-// is a file.
+// topEntry is an entry in the toplevel's directory. For a file, it includes the start of the
+// content.
 type topEntry struct {
 	closure.Entry
 	head []byte
 }
 
-// topVisitor collects the entries of a tree's first level.
+// topVisitor collects the entries of the first level of a tree.
 type topVisitor struct{ entries map[string]topEntry }
 
 func (v *topVisitor) add(name string, e topEntry) {
@@ -175,8 +175,8 @@ func (v *topVisitor) File(name string, executable bool, size int64, content io.R
 	return err
 }
 
-// follow resolves name below p. It follows symlinks at the end and on the way, but not
-// out of the closure.
+// follow looks up name below p. It follows symlinks at the end and on the way, as long as
+// they stay in the closure.
 func follow(ctx context.Context, src closure.Source, c *closure.Closure, p closure.StorePath, name string) (topEntry, error) {
 	var done []string // path elements below p, without symlinks
 	todo := strings.Split(name, "/")

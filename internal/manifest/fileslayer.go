@@ -13,11 +13,11 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// filesLayerKind is the first word of the recipe's text.
+// filesLayerKind is the first word of the text from which the layer's recipe is computed.
 const filesLayerKind = "nixoci-files"
 
-// FilesLayer makes the layer with the files that an application asks for. It is below the
-// root layer. It reads no store file.
+// FilesLayer describes the layer with the files that the user chose for an application. This
+// layer is below the root layer. FilesLayer reads no store file.
 func FilesLayer(sys *System, comp layers.Compression) *layers.Layer {
 	placed := sys.App.Placed
 	size := int64(0)
@@ -55,7 +55,8 @@ func writePlaced(w *layers.TarWriter, p application.Placed) error {
 	return w.File(p.Name, p.Mode, int64(len(p.Content)), bytes.NewReader(p.Content))
 }
 
-// filesLayerContent returns the text that the recipe hashes, a line for each entry:
+// filesLayerContent returns the text from which the recipe is computed, with a line for each
+// entry:
 //
 //	directory 0755 1000 1000 - "/var/lib/app"
 //	file 0644 0 0 sha256:… "/etc/app.conf"

@@ -9,8 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// TestFormatDocument checks that docs/format.md quotes the values that the code uses:
-// other programs are written from that document.
+// TestFormatDocument checks that docs/format.md quotes the values that the code uses. Authors
+// of other programs rely on this document.
 func TestFormatDocument(t *testing.T) {
 	data, err := os.ReadFile("../../docs/format.md")
 	if err != nil {

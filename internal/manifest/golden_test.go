@@ -15,8 +15,8 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// Digests of the parts of an image. If one of them changes, every image changes: that
-// needs a new format version, not only a new value here.
+// Digests of the parts of an image. If one of them changes, every image changes. This
+// requires a new format version, not only a new value here.
 const (
 	goldenSystemLayer  = "sha256:e391320a1714a0529e7078d4ccdba99fb0fed0037ba29d23febcb003b6bf8ed4" // diffID of smallSystem's system layer
 	goldenSystemRecipe = "sha256:f0b3bfec44452d4474bd06358a06da767421e5fe6695b0735e186f15bc1b31ab"
@@ -26,13 +26,13 @@ const (
 	goldenDatabase5000 = "sha256:e8b3ddc854252450e00b4e952a2709774909bed5b79812d05e176443bf90818d"
 )
 
-// Digests of format version 1, whose images can still be verified.
+// Digests of format version 1. nixoci can still verify images of this version.
 const (
 	goldenSystemLayer1  = "sha256:68730c61f8e4d2bedb40becffb4e44970980a86e37c4490f2f86e070ed70d8ff"
 	goldenSystemRecipe1 = "sha256:e4b4382347378e0622ae2e743cf9bd202019798d866124c323ccb88fea757af9"
 )
 
-// packSystem returns the tar of sys's system layer.
+// packSystem returns the uncompressed tar of sys's system layer.
 func packSystem(t testing.TB, sys *System) []byte {
 	t.Helper()
 	l, err := SystemLayer(sys, layers.Compression{Algorithm: layers.None})
@@ -85,8 +85,8 @@ func TestGoldenDigests(t *testing.T) {
 	}
 }
 
-// The golden files list the entries. If a golden digest changes, they show which entry
-// changed.
+// TestSystemLayerEntries compares the entries of layers with golden files. If a golden digest
+// changes, these files show which entry changed.
 func TestSystemLayerEntries(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
 	sys.Guest, sys.Own = true, guestInit
@@ -96,7 +96,7 @@ func TestSystemLayerEntries(t *testing.T) {
 	golden.Check(t, "initlayer.txt", entries(t, packLayer(t, InitLayer(sys.Init, layers.Compression{Algorithm: layers.None}))))
 }
 
-// entries lists a tar, one entry per line.
+// entries lists the entries of a tar, one per line.
 func entries(t testing.TB, data []byte) []byte {
 	t.Helper()
 	r := tar.NewReader(bytes.NewReader(data))

@@ -10,7 +10,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Healthcheck is Docker's HealthConfig; durations are nanoseconds.
+// Healthcheck has the fields of Docker's HealthConfig. Durations are in nanoseconds.
 type Healthcheck struct {
 	Test          []string      `json:",omitempty"`
 	Interval      time.Duration `json:",omitempty"`
@@ -20,17 +20,18 @@ type Healthcheck struct {
 	Retries       int           `json:",omitempty"`
 }
 
-// The first word of a Healthcheck's Test.
+// The first word of Healthcheck.Test.
 const (
 	HealthCommand = "CMD"       // the other words are a command
-	HealthShell   = "CMD-SHELL" // the other word is a line for /bin/sh
-	HealthNone    = "NONE"      // no health check, also if the base image has one
+	HealthShell   = "CMD-SHELL" // the only other word is a command line for /bin/sh
+	HealthNone    = "NONE"      // no health check, even if the base image has one
 )
 
-// leastHealthTime is the shortest time that Docker accepts. 0 means Docker's default.
+// leastHealthTime is the shortest time that Docker accepts, except 0, which means Docker's
+// default.
 const leastHealthTime = time.Millisecond
 
-// Validate refuses a health check that an engine refuses.
+// Validate returns an error if an engine would refuse the health check.
 func (h *Healthcheck) Validate() error {
 	if len(h.Test) == 0 {
 		return errors.New("health check: no command")
@@ -65,8 +66,9 @@ func (h *Healthcheck) Validate() error {
 	return nil
 }
 
-// runsIn refuses a health check that always fails in the image of sys, because the image
-// lacks the program. nixoci does not know the files of a base image.
+// runsIn returns an error if the health check always fails in the image of sys, because the
+// image does not contain the program. With a base image runsIn accepts every program, because
+// nixoci does not know the base's files.
 func (h *Healthcheck) runsIn(sys *System) error {
 	if sys.Base != nil || len(h.Test) < 2 {
 		return nil
@@ -81,7 +83,8 @@ func (h *Healthcheck) runsIn(sys *System) error {
 	return nil
 }
 
-// storePathOf returns the store path that a file is in, or the file itself.
+// storePathOf returns the store path that contains the file. If the file is not in the store,
+// it returns the file.
 func storePathOf(file string) string {
 	rest, ok := strings.CutPrefix(file, closure.StoreDir+"/")
 	if !ok {

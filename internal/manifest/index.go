@@ -15,12 +15,12 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// refDigest is the annotation with which BuildKit links an attestation manifest in an
-// index to its subject.
+// refDigest is the annotation with which BuildKit links an attestation to the manifest that
+// the attestation describes. Both are in the same index.
 const refDigest = "vnd.docker.reference.digest"
 
-// CheckPlatforms returns an error that names both toplevels if two systems are for the
-// same platform.
+// CheckPlatforms returns an error if two systems are for the same platform. The error names
+// both toplevels.
 func CheckPlatforms(systems []*System) error {
 	for i, a := range systems {
 		for _, b := range systems[i+1:] {
@@ -33,9 +33,9 @@ func CheckPlatforms(systems []*System) error {
 	return nil
 }
 
-// NewIndex makes an index of images, one for each platform, in the order of
-// comparePlatforms. A single image gets an index too. The result does not depend on the
-// order of images.
+// NewIndex makes an index of images, one for each platform. The manifests have the order of
+// comparePlatforms. A single image gets an index too. The result does not depend on the order
+// of images.
 func NewIndex(images []*PlatformImage, s Settings) (oci.Blob, error) {
 	if len(images) == 0 {
 		return oci.Blob{}, errors.New("index: no images")
@@ -71,14 +71,15 @@ func IndexRecipe(drafts []*Draft, s Settings) (digest.Digest, error) {
 	return indexRecipe(manifests, indexAnnotations(manifests, &s), s.mediaTypes().index)
 }
 
-// indexAnnotations returns the title and version on which all of nixoci's manifests
-// agree, with the user's annotations. It uses only the descriptors. So an index to which
-// platforms were joined one by one has the same annotations as an index made at once.
+// indexAnnotations returns the user's annotations, and those about title, version and base
+// that are the same in all of nixoci's manifests. It reads only the descriptors. So if
+// platforms are joined to an index one by one, the annotations are the same as in an index
+// made at once.
 func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]string {
 	var common map[string]string
 	for _, d := range manifests {
 		if d.Annotations[AnnotationToplevel] == "" {
-			continue // not made by nixoci
+			continue // another tool made this manifest
 		}
 		facts := map[string]string{}
 		for _, k := range []string{ocispec.AnnotationTitle, ocispec.AnnotationVersion, ocispec.AnnotationBaseImageName, ocispec.AnnotationBaseImageDigest} {
@@ -97,8 +98,8 @@ func indexAnnotations(manifests []ocispec.Descriptor, s *Settings) map[string]st
 	return annotations(s, common)
 }
 
-// indexVersion is the version of the rules for an index. The manifests in an index may
-// have several format versions.
+// indexVersion is the version of the rules for an index. The manifests in one index may have
+// different format versions.
 const indexVersion = 1
 
 // indexRecipe returns the sha256 over "nixoci-index 1\n", the media type, a line
@@ -144,8 +145,9 @@ func writeIndex(manifests []ocispec.Descriptor, s *Settings) (oci.Blob, error) {
 	return newManifestBlob(mt, index)
 }
 
-// compareManifests is the order of an index: first the manifests with a platform, in the
-// order of platforms, then those without. For equal platforms the digest decides.
+// compareManifests defines the order in an index: first the manifests with a platform, in the
+// order of platforms, then those without. If the platforms are equal, the digests are
+// compared.
 func compareManifests(a, b ocispec.Descriptor) int {
 	switch {
 	case a.Platform != nil && b.Platform == nil:
@@ -160,12 +162,13 @@ func compareManifests(a, b ocispec.Descriptor) int {
 	return cmp.Or(cmp.Compare(a.Digest, b.Digest), cmp.Compare(a.MediaType, b.MediaType), cmp.Compare(a.Size, b.Size))
 }
 
-// Join returns old with images added. Each image replaces old's manifest for its
-// platform. All other manifests stay. If the platforms are joined one by one with the
-// same settings, in any order, the result is the index that [NewIndex] makes from all of
-// them. old may be nil.
+// Join returns old with images added. Each image replaces old's manifest for its platform.
+// All other manifests stay. old may be nil. If the platforms are joined one by one with the
+// same settings, in any order, the result is the same index that [NewIndex] makes from all of
+// them.
 //
-// Join drops old's own annotations: s has those that the user wants now.
+// Join drops old's own annotations, because s contains the annotations that the user wants
+// now.
 func Join(old *Index, images []*PlatformImage, s Settings) (oci.Blob, error) {
 	if old == nil || len(old.Manifests) == 0 {
 		return NewIndex(images, s)
@@ -190,7 +193,7 @@ func Join(old *Index, images []*PlatformImage, s Settings) (oci.Blob, error) {
 			}
 			return replaced
 		})
-		// An attestation of a removed manifest is removed too.
+		// If a manifest is removed, remove its attestations too.
 		manifests = slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool {
 			return slices.Contains(gone, digest.Digest(d.Annotations[refDigest]))
 		})

@@ -17,24 +17,24 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// initLayerKind is the first word of the text of an init layer's recipe.
+// initLayerKind is the first word of the text from which an init layer's recipe is computed.
 const initLayerKind = "nixoci-init"
 
-// initMode is the mode of /sbin/init.
+// initMode contains the permission bits of /sbin/init.
 const initMode = 0o555
 
-// MaxInit is the limit for an init program, in bytes.
+// MaxInit is the size limit for an init program, in bytes.
 const MaxInit = 64 << 20
 
-// Init is the program /sbin/init of an image: a nixoci-init.
+// Init is a program, a nixoci-init, that becomes /sbin/init in an image.
 type Init struct {
 	Digest digest.Digest // sha256 of the program
 	Size   int64         // bytes of the program
 	bytes  func() ([]byte, error)
 }
 
-// DefaultInit returns the nixoci-init that is embedded for a platform, nil if there is
-// none.
+// DefaultInit returns the nixoci-init for a platform that is embedded in this program. It
+// returns nil if there is none.
 func DefaultInit(p ocispec.Platform) *Init {
 	if p.OS != "linux" {
 		return nil
@@ -46,8 +46,8 @@ func DefaultInit(p ocispec.Platform) *Init {
 	return &Init{Digest: digest.Digest(program.Digest), Size: program.Size, bytes: program.Bytes}
 }
 
-// NewInit returns data as the init of an image for platform p. data must be a static
-// program: when it starts, the image may have no loader and no library.
+// NewInit returns an Init with the program data, for an image for platform p. data must be a
+// static program, because the image may contain no loader and no library when it starts.
 func NewInit(data []byte, p ocispec.Platform) (*Init, error) {
 	if err := checkProgram(data, p); err != nil {
 		return nil, fmt.Errorf("init: %w", err)
@@ -55,7 +55,8 @@ func NewInit(data []byte, p ocispec.Platform) (*Init, error) {
 	return InitOf(data), nil
 }
 
-// InitOf returns data as an init without checking it. [Init.Check] checks it.
+// InitOf returns an Init with the program data without checking it. Use [Init.Check] to check
+// it.
 func InitOf(data []byte) *Init {
 	return &Init{Digest: digest.FromBytes(data), Size: int64(len(data)), bytes: func() ([]byte, error) { return data, nil }}
 }
@@ -69,8 +70,8 @@ func (i *Init) Check(p ocispec.Platform) error {
 	return checkProgram(data, p)
 }
 
-// InitLayer makes the first layer of an image. It has the program as /sbin/init, and
-// nothing that depends on the image.
+// InitLayer describes the first layer of an image. It contains the program as /sbin/init, and
+// nothing that depends on the rest of the image.
 func InitLayer(i *Init, comp layers.Compression) *layers.Layer {
 	return &layers.Layer{
 		Recipe:      InitRecipe(i.Digest, comp),
@@ -101,8 +102,8 @@ func InitComment(d digest.Digest) string { return "init layer: nixoci-init " + d
 
 const initHint = "build one without cgo: CGO_ENABLED=0 GOOS=linux GOARCH=… go build ./cmd/nixoci-init"
 
-// checkProgram refuses a program that cannot run as the first process of a container for
-// platform p.
+// checkProgram returns an error if the program cannot run as the first process of a container
+// for platform p.
 func checkProgram(data []byte, p ocispec.Platform) error {
 	if len(data) > MaxInit {
 		return fmt.Errorf("%d bytes, at most %d are allowed", len(data), MaxInit)
@@ -134,20 +135,21 @@ func forPlatform(data []byte, p ocispec.Platform) bool {
 	return ok && q.OS == p.OS && q.Architecture == p.Architecture
 }
 
-// InitChoice is the choice of the program /sbin/init. The zero value chooses nixoci's own
-// for the image's platform.
+// InitChoice describes which program becomes /sbin/init. The zero value means nixoci's own
+// program for the image's platform.
 type InitChoice struct {
-	None  bool // no init layer: /sbin/init is a link to the system's own init
+	None  bool // no init layer: /sbin/init is a link to the system's own init program
 	Files []InitFile
 }
 
-// InitFile is a program that the user has chosen.
+// InitFile is a program that the user chose as /sbin/init.
 type InitFile struct {
 	Name string // for messages
 	Data []byte
 }
 
-// For returns the init for a platform, nil if the image gets no init layer.
+// For returns the init program for a platform. It returns nil if the image gets no init
+// layer.
 func (c *InitChoice) For(p ocispec.Platform) (*Init, error) {
 	if c.None {
 		return nil, nil
@@ -165,7 +167,7 @@ func (c *InitChoice) For(p ocispec.Platform) (*Init, error) {
 		}
 		return init, nil
 	}
-	if len(c.Files) == 1 { // the error names the file's platform
+	if len(c.Files) == 1 { // with a single file, the error names the platform of this file
 		_, err := NewInit(c.Files[0].Data, p)
 		return nil, fmt.Errorf("%s: %w", c.Files[0].Name, err)
 	}

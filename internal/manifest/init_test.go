@@ -17,7 +17,7 @@ func platform(arch string) ocispec.Platform {
 	return ocispec.Platform{OS: "linux", Architecture: arch}
 }
 
-// program returns nixoci's own nixoci-init for a platform.
+// program returns the embedded nixoci-init for an architecture.
 func program(t testing.TB, arch string) []byte {
 	t.Helper()
 	p, ok := initbin.For(arch)
@@ -59,7 +59,7 @@ func TestInitThatCannotRun(t *testing.T) {
 	object := bytes.Clone(good)
 	binary.LittleEndian.PutUint16(object[16:], 1) // ET_REL
 	dynamic := bytes.Clone(good)
-	// Turn the first program header into PT_INTERP.
+	// Change the type of the first program header to PT_INTERP.
 	binary.LittleEndian.PutUint32(dynamic[binary.LittleEndian.Uint64(good[32:]):], 3)
 	for _, tt := range []struct {
 		name string

@@ -11,8 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// marshal writes JSON in the only form that nixoci uses: fields in the order of the
-// types, map keys sorted, no white space, no HTML escapes.
+// marshal returns v as JSON, in the only form that nixoci writes: fields in the order of the
+// Go types, map keys sorted, no white space, no HTML escapes.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -35,8 +35,8 @@ func newBlob(mediaType string, v any) (oci.Blob, error) {
 	}, nil
 }
 
-// newManifestBlob is newBlob for manifests and indexes, for which registries have a size
-// limit.
+// newManifestBlob does the same as newBlob for manifests and indexes. It also checks the size
+// limit of registries.
 func newManifestBlob(mediaType string, v any) (oci.Blob, error) {
 	b, err := newBlob(mediaType, v)
 	if err == nil && len(b.Data) > oci.MaxManifest {

@@ -11,94 +11,95 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Annotation keys of nixoci. With those on layer descriptors, a machine that has never
-// seen the image can identify each layer without reading it. Those on manifests and the
-// index do the same for the whole image.
+// The annotation keys of nixoci. The annotations of layer descriptors identify each layer,
+// also for a machine that has never seen the image: the layer need not be read. The
+// annotations of manifests and the index do the same for the whole image.
 const (
 	AnnotationRecipe       = "io.nixoci.layer.recipe"      // layer descriptor: layers.Recipe
-	AnnotationDiffID       = "io.nixoci.layer.diffid"      // layer descriptor: diffID, so the config need not be fetched
+	AnnotationDiffID       = "io.nixoci.layer.diffid"      // layer descriptor: diffID, so that readers need not fetch the config
 	AnnotationTarSize      = "io.nixoci.layer.tarsize"     // layer descriptor: bytes of the tar
 	AnnotationCompression  = "io.nixoci.layer.compression" // layer descriptor: algorithm and level, as in the recipe
 	AnnotationToplevel     = "io.nixoci.toplevel"          // manifest and its descriptor in the index: store path
-	AnnotationNarHash      = "io.nixoci.toplevel.narhash"  // beside it: the toplevel's narHash, SRI
-	AnnotationFacts        = "io.nixoci.toplevel.facts"    // beside it, in the index: Facts as JSON
+	AnnotationNarHash      = "io.nixoci.toplevel.narhash"  // same places: the toplevel's narHash, in SRI form
+	AnnotationFacts        = "io.nixoci.toplevel.facts"    // the manifest's descriptor in the index: Facts as JSON
 	AnnotationFormat       = "io.nixoci.format"            // manifest: the image format's version
 	AnnotationApplication  = "io.nixoci.application"       // manifest: version of the rules for applications; absent for a NixOS system
-	AnnotationInit         = "io.nixoci.init"              // manifest: digest of the program /sbin/init; absent if that is a link
-	AnnotationPlanFrom     = "io.nixoci.plan.from"         // manifest: digest of the manifest whose plan this one continues; absent without --plan-from
+	AnnotationInit         = "io.nixoci.init"              // manifest: digest of the program /sbin/init; absent if /sbin/init is a link
+	AnnotationPlanFrom     = "io.nixoci.plan.from"         // manifest: digest of the manifest whose plan this image continues; absent without --plan-from
 	AnnotationBaseManifest = "io.nixoci.base.manifest"     // manifest: digest of the base image's manifest; absent without a base
-	AnnotationBaseLayers   = "io.nixoci.base.layers"       // manifest: how many of its layers, the lowest, are those of the base
-	AnnotationImage        = "io.nixoci.image.recipe"      // manifest, its descriptor, index: recipe, a hash of all inputs
+	AnnotationBaseLayers   = "io.nixoci.base.layers"       // manifest: how many layers, from the lowest, come from the base image
+	AnnotationImage        = "io.nixoci.image.recipe"      // manifest, its descriptor in the index, and index: recipe, a hash of all inputs
 )
 
-// Versions of the image format, see docs/format.md. nixoci can read and verify images of
+// The versions of the image format, see docs/format.md. nixoci can read and verify images of
 // all versions.
 const (
-	// Format1 has a link /sbin/init to the toplevel's init.
+	// Format1 has a link /sbin/init that points to the toplevel's init program.
 	Format1 = 1
 
-	// Format2 has an init layer, a gc root for the image's own toplevel, and a file
-	// outside /nix that names the toplevel.
+	// Format2 has an init layer, a garbage collection root for the image's own toplevel, and
+	// a file outside /nix that names the toplevel.
 	Format2 = 2
 
 	// CurrentFormat is the format of new images.
 	CurrentFormat = Format2
 )
 
-// System is one NixOS system or one application for one platform: one manifest is made
-// from it. [ReadSystem], [NewSystem] or [NewApplication] makes it.
+// System describes one NixOS system or one application for one platform. Each System becomes
+// one manifest. [ReadSystem], [NewSystem] or [NewApplication] returns a System.
 type System struct {
 	Format   int // format version of the image; 0 means CurrentFormat
 	Platform ocispec.Platform
 	Toplevel closure.StorePath // for an application: the first root
-	NarHash  closure.Hash      // of Toplevel
+	NarHash  closure.Hash      // narHash of Toplevel
 	Closure  *closure.Closure
 	Source   closure.Source
 	Init     *Init  // the program /sbin/init; nil means a link to Own
-	Own      string // name of the system's own init program, below Toplevel
+	Own      string // path of the system's own init program, relative to Toplevel
 	Guest    bool   // the toplevel contains nixoci-init
 	Version  string // the NixOS label, for instance 26.05.20260522.1a2b3c4; "" if the toplevel has none
 	Facts    Facts  // the facts from which NewSystem made this System
 
-	// App is set for an application. The five fields above it are then empty.
+	// App is set for an application. Init, Own, Guest, Version and Facts are then empty.
 	App *application.Application
 
-	// Base is the image that an application is put above; nil means none.
+	// Base is the base image of an application; nil means none.
 	Base *Base
 
-	// PlanFrom is the manifest whose plan this image continues. The image then depends on
-	// the closure and that plan. "" means that it depends on the closure only.
+	// PlanFrom is the digest of the manifest whose plan this image continues. The image then
+	// depends on the closure and on that plan. "" means that it depends only on the closure.
 	PlanFrom digest.Digest
 }
 
-// Settings are the parts of the image's config and manifests that the user can change.
-// The zero value is the default of the image format. [Settings.Validate] describes the
+// Settings contains the parts of the image's config and manifests that the user can change.
+// The zero value means the defaults of the image format. [Settings.Validate] describes the
 // allowed values.
 type Settings struct {
 	Env         []string // NAME=value; replaces or extends the defaults
 	Labels      map[string]string
 	Annotations map[string]string // on manifests and index
-	Entrypoint  []string          // nil means /sbin/init, or the application's program
+	Entrypoint  []string          // nil means /sbin/init; for an application, its program
 	Cmd         []string
 	User        string
 	WorkingDir  string
-	StopSignal  string   // "" means SIGRTMIN+3, for an application the runtime's default
+	StopSignal  string   // "" means SIGRTMIN+3; for an application, the runtime's default
 	Ports       []string // "80", "80/tcp", "53/udp", "5060/sctp"
 	Volumes     []string // absolute directories
 	Created     *time.Time
 	Docker      bool // use Docker's media types instead of OCI's
 
-	Healthcheck *Healthcheck // nil means nixoci-init's in a NixOS system, none in an application
+	Healthcheck *Healthcheck // nil means the health check of nixoci-init; for an application, none
 
-	// A setting that only a base image can have.
+	// Shell can only come from a base image. The user cannot set it.
 	Shell []string
 }
 
-// PlatformImage is one platform's config and manifest. [Draft.Image] makes it.
+// PlatformImage contains the config and the manifest of one platform. [Draft.Image] returns
+// it.
 type PlatformImage struct {
 	System   *System
 	Recipe   digest.Digest // recipe of the draft
 	Layers   []ocispec.Descriptor
 	Config   oci.Blob
-	Manifest oci.Blob // its Descriptor has the platform and annotations for the index
+	Manifest oci.Blob // the Descriptor includes the platform and the annotations for the index
 }

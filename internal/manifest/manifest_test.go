@@ -19,7 +19,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// storePath makes a store path whose hash is computed from the name.
+// storePath returns a store path with a hash computed from the name.
 func storePath(t testing.TB, name string) closure.StorePath {
 	t.Helper()
 	sum := sha256.Sum256([]byte(name))
@@ -45,7 +45,8 @@ func info(t testing.TB, name string, size int64, refs ...string) closure.Info {
 
 const toplevelName = "nixos-system-web-26.05.20260522.1a2b3c4"
 
-// smallClosure has a path that refers to itself, a content address and a diamond.
+// smallClosure returns a closure with a path that refers to itself, a content address and a
+// diamond.
 func smallClosure(t testing.TB) *closure.Closure {
 	source := info(t, "source", 4096)
 	source.CA = "fixed:r:sha256:1l2xhxs4qs5d3xv6yyjwpxdpb0nlgvqg7c3q5ixyp4b9vj4x8y1j"
@@ -56,7 +57,7 @@ func smallClosure(t testing.TB) *closure.Closure {
 		info(t, "glibc-2.40", 29_000_000, "glibc-2.40"),
 		source,
 	}
-	// Values that must not appear in an image.
+	// These values must not appear in an image.
 	infos[0].Deriver = storePath(t, "top.drv").Base()
 	infos[0].Signatures = []string{"cache.nixos.org-1:AAAA"}
 	c, err := closure.New(nil, infos)
@@ -77,16 +78,16 @@ func smallSystem(t testing.TB, system string) *System {
 	return &System{Platform: p, Toplevel: top.Path, NarHash: top.NarHash, Closure: c, Init: fakeInit("init"), Own: systemInit, Version: facts.Version, Facts: facts}
 }
 
-// fakeInit is an init that is no program. The bytes of the real nixoci-init change, and
-// these tests do not need them.
+// fakeInit returns an Init that is not a program. The bytes of the real nixoci-init change,
+// and these tests do not need them.
 func fakeInit(s string) *Init {
 	return InitOf([]byte(s))
 }
 
 var gzip5 = layers.Compression{Algorithm: "gzip", Level: 5}
 
-// smallLayers makes layers that were never packed: these tests do not check bytes of
-// layers.
+// smallLayers returns layers that were never packed, because these tests do not check the
+// bytes of layers.
 func smallLayers(sys *System, comp layers.Compression, seed string) []madeUpLayer {
 	var packed []madeUpLayer
 	if sys.Init != nil {
@@ -103,7 +104,7 @@ func smallLayers(sys *System, comp layers.Compression, seed string) []madeUpLaye
 	return append(packed, madeUp(l, seed+"system"))
 }
 
-// madeUpLayer is a layer with an invented result of packing.
+// madeUpLayer is a layer together with an invented result of packing.
 type madeUpLayer struct {
 	*layers.Layer
 	layers.Packed
@@ -122,7 +123,7 @@ func madeUp(l *layers.Layer, seed string) madeUpLayer {
 	return madeUpLayer{Layer: l, Packed: p}
 }
 
-// draftOf drafts the image of sys with these layers.
+// draftOf makes a draft of the image of sys with these layers.
 func draftOf(sys *System, all []madeUpLayer, s Settings) (*Draft, error) {
 	var ls []*layers.Layer
 	for _, l := range all {
@@ -154,7 +155,7 @@ func mustImage(t testing.TB, system string, s Settings) *PlatformImage {
 	return img
 }
 
-// everySetting uses every setting, in no particular order.
+// everySetting returns settings with every field set. The lists are not sorted.
 func everySetting() Settings {
 	epoch := time.Unix(1_700_000_000, 999).In(time.FixedZone("Tokyo", 9*3600))
 	return Settings{
@@ -180,7 +181,7 @@ func TestGoldenImage(t *testing.T) {
 		sys      *System
 		settings Settings
 	}{
-		// Format version 1 must never change.
+		// The bytes of format version 1 must never change.
 		{"format1/default", smallSystem(t, "x86_64-linux").In(Format1, nil), Settings{}},
 		{"format1/settings", smallSystem(t, "armv7l-linux").In(Format1, nil), everySetting()},
 		{"format1/guest", guest.In(Format1, nil), Settings{}},
@@ -322,7 +323,7 @@ func TestIndexDoesNotDependOnOrder(t *testing.T) {
 	}
 }
 
-// The recipe must change if and only if the manifest changes.
+// TestDraftRecipe: the recipe must change if and only if the manifest changes.
 func TestDraftRecipe(t *testing.T) {
 	base := func() (*System, []madeUpLayer, Settings) {
 		sys := smallSystem(t, "x86_64-linux")

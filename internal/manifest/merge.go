@@ -14,13 +14,13 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Merge returns an index of all manifests in parts. Each platform may occur only once,
-// but the same manifest may be in several parts. If indexes of single platforms were
-// pushed with the same settings, the result is the index that [NewIndex] makes from all
+// Merge returns an index with all manifests of parts. Each platform may occur only once, but
+// several parts may contain the same manifest. If the parts are indexes of single platforms,
+// pushed with the same settings, the result is the same index that [NewIndex] makes from all
 // of them.
 //
-// Merge keeps annotations on which all parts agree. The annotations of s override them.
-// It uses nothing else of s: the media type is that of the parts.
+// Merge keeps annotations that are the same in all parts. The annotations of s override them.
+// Merge ignores all other settings in s. The media type is that of the parts.
 func Merge(parts []*Index, s Settings) (oci.Blob, error) {
 	if len(parts) == 0 {
 		return oci.Blob{}, errors.New("merge: no indexes")
@@ -41,7 +41,7 @@ func Merge(parts []*Index, s Settings) (oci.Blob, error) {
 			if slices.ContainsFunc(manifests, func(m ocispec.Descriptor) bool { return m.Digest == d.Digest }) {
 				continue
 			}
-			if d.Platform != nil && d.Annotations[refDigest] == "" { // all attestations have the platform unknown/unknown
+			if d.Platform != nil && d.Annotations[refDigest] == "" { // an exception for attestations, which all have the platform unknown/unknown
 				if other := (&Index{Manifests: manifests}).Find(*d.Platform); other != nil {
 					return oci.Blob{}, hint.Add(fmt.Errorf("merge: %s and %s are both for %s", other.Digest, d.Digest, FormatPlatform(*d.Platform)),
 						"an image has one system for each platform")

@@ -22,8 +22,9 @@ func indexOf(t *testing.T, b oci.Blob, err error) *Index {
 	return x
 }
 
-// Indexes of single platforms are merged in any order, some of them twice. The result
-// must be the index that is made from all platforms at once, with the user's annotations.
+// TestMergeIsOneIndex merges indexes of single platforms in any order, some of them twice.
+// The result must be the same index as one made from all platforms at once, with the user's
+// annotations.
 func TestMergeIsOneIndex(t *testing.T) {
 	for _, s := range []Settings{{}, everySetting(), {Docker: true}} {
 		amd, arm := mustImage(t, "x86_64-linux", s), mustImage(t, "aarch64-linux", s)

@@ -8,17 +8,17 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// NixSchema is the content of nix/var/nix/db/schema (nix, local-store.hh,
-// nixSchemaVersion). Nix writes no newline after it.
+// NixSchema is the content of the file nix/var/nix/db/schema (nix, local-store.hh,
+// nixSchemaVersion). Like Nix, nixoci writes no newline after it.
 const NixSchema = "10"
 
-// registrationTime is the registration time of every path. It is 1, like the mtime of
-// store files, so it does not depend on the clock. Nix reads 0 as "not known" and uses
-// the current time instead.
+// registrationTime is the registration time of every path. Like the mtime of store files, it
+// is 1, so that it does not depend on the clock. 0 would mean "not known" to Nix, which would
+// then use the current time.
 const registrationTime = 1
 
-// The schema as SQLite stores it: the text of nix, src/libstore/schema.sql, beginning
-// with the names. It affects bytes.
+// The statements of the schema, as SQLite stores them. From the names on, they are the text
+// of src/libstore/schema.sql in nix. They affect bytes.
 const (
 	sqlValidPaths = `CREATE TABLE ValidPaths (
     id               integer primary key autoincrement not null,
@@ -72,27 +72,27 @@ func databaseRefs(c *closure.Closure) ([]databaseRef, error) {
 	return refs, nil
 }
 
-// WriteNixDatabase makes a Nix database, schema 10, that holds exactly the paths of c. It
-// depends only on their paths, narHashes, narSizes, references and content addresses. It
-// does not record who built or signed a path. Ids are in the order of the store paths.
+// WriteNixDatabase makes a Nix database, schema 10, that contains exactly the paths of c. It
+// depends only on their paths, narHashes, narSizes, references and content addresses. It does
+// not record who built or signed a path. Ids are in the order of the store paths.
 //
-// A path has no signature and is not "ultimate". It is valid inside the container, but
-// other stores need not trust it without a signature. DerivationOutputs is empty even if
-// c has derivations, because WriteNixDatabase does not read them. Nix reads derivations
-// itself when it builds them.
+// A path has no signature and is not marked as "ultimate". It is valid inside the container,
+// but other stores need not trust it without a signature. The table DerivationOutputs is
+// empty even if c contains derivations, because WriteNixDatabase does not read them. Nix
+// reads derivations itself when it builds them.
 func WriteNixDatabase(c *closure.Closure) ([]byte, error) {
 	refs, err := databaseRefs(c)
 	if err != nil {
 		return nil, fmt.Errorf("nix database: %w", err)
 	}
-	byTarget := make([]int, len(refs)) // indices into refs
+	byTarget := make([]int, len(refs)) // indices into refs, sorted by the target
 	for i := range byTarget {
 		byTarget[i] = i
 	}
 	slices.SortFunc(byTarget, func(a, b int) int { return cmp.Or(cmp.Compare(refs[a].to, refs[b].to), cmp.Compare(a, b)) })
 
 	f := newSQLiteFile()
-	// In the order of Nix's schema.
+	// Add the tables and indices in the order of Nix's schema.
 	for _, add := range []func() error{
 		func() error {
 			return f.table("ValidPaths", sqlValidPaths, len(c.Paths), func(id int64) []any {
@@ -101,7 +101,8 @@ func WriteNixDatabase(c *closure.Closure) ([]byte, error) {
 				if p.CA != "" {
 					ca = p.CA
 				}
-				// id is the rowid. SQLite stores it outside the record.
+				// SQLite stores the id as the rowid, outside the record, so the record
+				// contains nil.
 				return []any{nil, string(p.Path), p.NarHash.Hex(), int64(registrationTime), nil, p.NarSize, nil, nil, ca}
 			})
 		},

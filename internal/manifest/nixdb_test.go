@@ -16,8 +16,8 @@ import (
 	"github.com/nixoci/nixoci/internal/cputime"
 )
 
-// graph makes a closure of n paths. Path i refers to up to refs earlier paths; some paths
-// refer to themselves. Names have all lengths that Nix allows.
+// graph returns a closure of n paths. Each path refers to at most refs earlier paths. Some
+// paths refer to themselves. Names have all lengths that Nix allows.
 func graph(t testing.TB, n, refs int) *closure.Closure {
 	t.Helper()
 	r := rand.New(rand.NewPCG(uint64(n), uint64(refs)))
@@ -80,7 +80,7 @@ func rows(t testing.TB, db *sql.DB, query string, args ...any) []string {
 	return out
 }
 
-// SQLite itself must find every row through the indices.
+// TestNixDatabase: SQLite itself must find every row through the indices.
 func TestNixDatabase(t *testing.T) {
 	for _, size := range []struct{ paths, refs int }{{1, 0}, {2, 1}, {10, 3}, {410, 12}, {600, 590}, {5000, 8}} {
 		t.Run(fmt.Sprintf("%d paths", size.paths), func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestNixDatabase(t *testing.T) {
 				}
 				want = append(want, fmt.Sprintf("%s %s 1 %d '%s' - - - [%s]", p.Path, p.NarHash.Hex(), p.NarSize, p.CA, strings.Join(refs, " ")))
 			}
-			// Use the statements of Nix itself, which search the indices.
+			// Use the statements of Nix, which search the indices.
 			for _, path := range rows(t, db, "select path from ValidPaths order by id") {
 				row := db.QueryRow(`select id, path || ' ' || hash || ' ' || registrationTime || ' ' || narSize || ' ''' || ifnull(ca, '') || ''' ' ||
 					ifnull(deriver, '-') || ' ' || ifnull(ultimate, '-') || ' ' || ifnull(sigs, '-') from ValidPaths where path = ?`, path)
@@ -140,7 +140,8 @@ func TestNixDatabase(t *testing.T) {
 	}
 }
 
-// Nix must be able to write to the database: to register and to delete paths.
+// TestNixDatabaseIsWritable: Nix must be able to write to the database, to register and to
+// delete paths.
 func TestNixDatabaseIsWritable(t *testing.T) {
 	c := graph(t, 410, 12)
 	data, err := WriteNixDatabase(c)
@@ -162,8 +163,8 @@ func TestNixDatabaseIsWritable(t *testing.T) {
 	if got := rows(t, db, "select id from ValidPaths where path = '/nix/store/zzzz'"); got[0] != "411" {
 		t.Errorf("the next id is %s, want 411", got[0])
 	}
-	// Delete roots first, as the garbage collector does. The trigger must allow to delete
-	// a path that refers to itself.
+	// Delete roots first, as the garbage collector does. The trigger must make it possible to
+	// delete a path that refers to itself.
 	for left := 411; left > 0; {
 		res, err := db.Exec(`delete from ValidPaths where id not in (select reference from Refs where referrer <> reference)`)
 		if err != nil {
@@ -183,8 +184,8 @@ func TestNixDatabaseIsWritable(t *testing.T) {
 	}
 }
 
-// The stored schema must be the text that SQLite itself stores for Nix's statements in an
-// empty database.
+// TestNixSchema: the stored schema must be the text that SQLite itself stores when it runs
+// Nix's statements in an empty database.
 func TestNixSchema(t *testing.T) {
 	db := openDatabase(t, nil)
 	for _, q := range []string{sqlValidPaths, sqlRefs, sqlIndexReference, sqlDeleteSelfRefs, sqlDerivationOutputs, sqlIndexDerivationOutputs} {
@@ -206,7 +207,7 @@ func TestNixSchema(t *testing.T) {
 }
 
 func TestRecord(t *testing.T) {
-	// fileformat2, 2.1: the serial types and their sizes.
+	// The serial types and their sizes: fileformat2, 2.1.
 	for v, want := range map[int64]string{
 		0: "0208", 1: "0209", 2: "020102", -1: "0201ff", 127: "02017f", 128: "02020080", -129: "0202ff7f", 32768: "0203008000",
 		1 << 23: "020400800000", 1 << 31: "0205000080000000", 1 << 47: "02060000800000000000",

@@ -2,7 +2,7 @@ package manifest
 
 import (
 	"bytes"
-	_ "crypto/sha512" // descriptors of other tools may use it
+	_ "crypto/sha512" // because descriptors of other tools may use it
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,11 +34,13 @@ type Manifest struct {
 	Annotations map[string]string
 }
 
-// ErrNotManifest is in the parsers' errors about JSON of another kind: for instance an
-// index instead of a manifest, a manifest instead of an index, or another artifact.
+// ErrNotManifest is wrapped by the errors that the parsers return for a JSON document of
+// another kind: for instance an index instead of a manifest, a manifest instead of an index,
+// or another artifact.
 var ErrNotManifest = errors.New("not a document of this kind")
 
-// document has the fields of all kinds, to tell the kinds apart.
+// document contains the fields of all kinds of documents. The parsers use it to find out the
+// kind.
 type document struct {
 	SchemaVersion int                  `json:"schemaVersion"`
 	MediaType     string               `json:"mediaType"`
@@ -49,8 +51,8 @@ type document struct {
 	Annotations   map[string]string    `json:"annotations"`
 }
 
-// ParseIndex parses an index or a manifest list of at most [oci.MaxManifest] bytes.
-// mediaType is the registry's media type for it, "" if unknown.
+// ParseIndex parses an index or a manifest list of at most [oci.MaxManifest] bytes. mediaType
+// is the media type that the registry stated, "" if it is unknown.
 func ParseIndex(data []byte, mediaType string) (*Index, error) {
 	doc, err := parse(data, mediaType, "index")
 	if err != nil {
@@ -73,8 +75,8 @@ func ParseIndex(data []byte, mediaType string) (*Index, error) {
 	return &Index{MediaType: doc.MediaType, Manifests: doc.Manifests, Annotations: doc.Annotations}, nil
 }
 
-// ParseManifest parses one platform's manifest, OCI or Docker schema 2, of at most
-// [oci.MaxManifest] bytes.
+// ParseManifest parses the manifest of one platform, in the format of OCI or of Docker schema
+// 2. data must have at most [oci.MaxManifest] bytes.
 func ParseManifest(data []byte, mediaType string) (*Manifest, error) {
 	doc, err := parse(data, mediaType, "manifest")
 	if err != nil {
@@ -117,7 +119,7 @@ func parse(data []byte, mediaType, kind string) (*document, error) {
 	}
 	switch {
 	case doc.MediaType == "":
-		doc.MediaType = mediaType // mediaType is optional in OCI
+		doc.MediaType = mediaType // OCI does not require the field mediaType
 	case mediaType != "" && doc.MediaType != mediaType:
 		return nil, fmt.Errorf("read %s: media type is %q, the registry calls it %q", kind, doc.MediaType, mediaType)
 	}
@@ -143,7 +145,7 @@ func checkDescriptor(d ocispec.Descriptor) error {
 	return nil
 }
 
-// Find returns the descriptor for platform p, nil if the index has none.
+// Find returns the descriptor for platform p. It returns nil if the index contains none.
 func (x *Index) Find(p ocispec.Platform) *ocispec.Descriptor {
 	for i, d := range x.Manifests {
 		if d.Platform != nil && SamePlatform(*d.Platform, p) {
@@ -154,7 +156,7 @@ func (x *Index) Find(p ocispec.Platform) *ocispec.Descriptor {
 }
 
 // Holds reports whether the index lists exactly these images for their platforms. After a
-// join, push reads the index back and checks this.
+// join, push reads the index again and calls Holds.
 func (x *Index) Holds(images []*PlatformImage) bool {
 	for _, img := range images {
 		d := x.Find(img.System.Platform)
@@ -165,11 +167,11 @@ func (x *Index) Holds(images []*PlatformImage) bool {
 	return true
 }
 
-// Claims are a manifest's statements about its layers. Everybody who can write to the
-// repository can claim anything. Claims were checked as far as that is possible without
-// reading a layer.
+// Claims contains the claims of a manifest about its layers. Anyone who can write to the
+// repository can claim anything. Claims were checked as far as possible without reading a
+// layer.
 type Claims struct {
-	Rejected []error // for messages: one for each layer with an inconsistent claim
+	Rejected []error // for messages: one error for each layer with an inconsistent claim
 
 	known map[layers.Recipe]claim
 }
@@ -179,10 +181,10 @@ type claim struct {
 	compression string
 }
 
-// Claims reads the annotations of m's layers. A layer without a recipe was made by
-// another tool and has no claim. configData is the config, nil if the caller does not
-// have it. If given, it must match m.Config, and its diffIDs must be equal to the claimed
-// ones.
+// Claims reads the claims from the annotations of m's layers. A layer without a recipe was
+// made by another tool and has no claim. configData is the config, or nil if the caller does
+// not have the config. If configData is not nil, it must match m.Config, and its diffIDs must
+// be the claimed ones.
 func (m *Manifest) Claims(configData []byte) (*Claims, error) {
 	var diffIDs []digest.Digest
 	if configData != nil {
@@ -259,7 +261,7 @@ func readClaim(d ocispec.Descriptor) (layers.Recipe, claim, error) {
 	return r, cl, nil
 }
 
-// Lookup returns the claim about l's bytes.
+// Lookup returns the claim about the bytes of l. It returns false if there is none.
 func (c *Claims) Lookup(l *layers.Layer) (layers.Packed, bool) {
 	if c == nil {
 		return layers.Packed{}, false
@@ -271,7 +273,7 @@ func (c *Claims) Lookup(l *layers.Layer) (layers.Packed, bool) {
 	return cl.Packed, true
 }
 
-// Recipes returns the recipes of all claims, in order.
+// Recipes returns the recipes of all claims in sorted order.
 func (c *Claims) Recipes() []layers.Recipe {
 	return slices.SortedFunc(maps.Keys(c.known), func(a, b layers.Recipe) int { return bytes.Compare(a[:], b[:]) })
 }

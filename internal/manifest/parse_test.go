@@ -55,7 +55,8 @@ func TestClaimsReadBack(t *testing.T) {
 	}
 }
 
-// Each wrong claim must be rejected, and the claims about the other layers must stay.
+// TestClaimsRejected: a wrong claim must be rejected, and the claims about the other layers
+// must stay.
 func TestClaimsRejected(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
 	img, err := imageOf(sys, smallLayers(sys, gzip5, "x"), Settings{})
@@ -240,7 +241,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"config":{"digest":"sha256:","annotations":null},"layers":[{"annotations":{"io.nixoci.layer.recipe":""}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if x, err := ParseIndex(data, ""); err == nil {
-			// A parsed index can be written again, and the result is stable.
+			// The parsed index can be written again. The result must be stable.
 			b, err := writeIndex(x.Manifests, &Settings{Docker: x.MediaType == mediatype.DockerList})
 			if err != nil {
 				t.Fatal(err)

@@ -33,7 +33,7 @@ func ParsePlatform(s string) (ocispec.Platform, error) {
 	return ocispec.Platform{}, hint.Add(fmt.Errorf("platform %q: unknown", s), "systems that are known: "+strings.Join(closure.Systems(), ", "))
 }
 
-// FormatPlatform returns for instance "linux/amd64" or "linux/arm/v7".
+// FormatPlatform returns a platform as text, for instance "linux/amd64" or "linux/arm/v7".
 func FormatPlatform(p ocispec.Platform) string {
 	s := p.OS + "/" + p.Architecture
 	if p.Variant != "" {
@@ -42,10 +42,10 @@ func FormatPlatform(p ocispec.Platform) string {
 	return s
 }
 
-// SamePlatform reports whether a and b run the same images.
+// SamePlatform reports whether images for a and images for b are for the same platform.
 func SamePlatform(a, b ocispec.Platform) bool { return comparePlatforms(a, b) == 0 }
 
-// normal removes variants that are the default, as containerd does (platforms.Normalize).
+// normal removes the variant if it is the default, as containerd does (platforms.Normalize).
 func normal(p ocispec.Platform) ocispec.Platform {
 	switch {
 	case p.Architecture == "arm64" && (p.Variant == "v8" || p.Variant == "8"),
@@ -57,8 +57,8 @@ func normal(p ocispec.Platform) ocispec.Platform {
 	return p
 }
 
-// comparePlatforms is the total order of platforms in an index. It compares architectures
-// as text, so amd64 comes before arm64.
+// comparePlatforms defines the order of platforms in an index. It compares architectures as
+// text, so amd64 comes before arm64.
 func comparePlatforms(a, b ocispec.Platform) int {
 	a, b = normal(a), normal(b)
 	return cmp.Or(

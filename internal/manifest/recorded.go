@@ -14,9 +14,10 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// RecordedSettings returns settings that make m and its config again for the system sys.
-// If nixoci made them, it is the inverse of [NewDraft]. To check that, the caller makes
-// them again and compares. All layers of m must have the compression comp.
+// RecordedSettings returns settings with which nixoci makes m and its config again for the
+// system sys. If nixoci made m, RecordedSettings is the inverse of [NewDraft]. To check this,
+// the caller makes both again and compares them. All layers of m must have the compression
+// comp.
 func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.Compression) (Settings, error) {
 	fail := func(err error) (Settings, error) {
 		return Settings{}, fmt.Errorf("read settings from config %s: %w", m.Config.Digest, err)
@@ -47,8 +48,8 @@ func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.C
 	if sys.Base != nil {
 		s.Shell = more.Config.Shell
 	}
-	// Skip annotations that follow from the system or from another setting: the user did
-	// not give them. On the index they depend on all platforms.
+	// Skip annotations that follow from the system or from another setting, because the user
+	// did not set them. In the index, they depend on all platforms.
 	derived := sys.described()
 	if s.Created != nil {
 		derived[ocispec.AnnotationCreated] = s.Created.UTC().Format(time.RFC3339)

@@ -12,17 +12,18 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// rootLayerKind is the first word of the recipe's text. applicationVersion is the version
-// of the rules for applications: docs/format.md, section 8.
+// rootLayerKind is the first word of the text from which the layer's recipe is computed.
+// applicationVersion is the version of the rules for applications: docs/format.md, section 8.
 const (
 	rootLayerKind      = "nixoci-root"
 	applicationVersion = 1
 )
 
-// applicationInfoVersion is the version of ImageFile's content in an application's image.
+// applicationInfoVersion is the version of the content of ImageFile in an application's
+// image.
 const applicationInfoVersion = 2
 
-// NewApplication returns app as a System, from which an image can be made. app's roots
+// NewApplication returns a System for app, from which an image can be made. The roots of app
 // must be in c.
 func NewApplication(src closure.Source, c *closure.Closure, app *application.Application) *System {
 	sys := &System{Format: CurrentFormat, Platform: app.Platform, Toplevel: app.Roots[0], Closure: c, Source: src, App: app}
@@ -32,11 +33,11 @@ func NewApplication(src closure.Source, c *closure.Closure, app *application.App
 	return sys
 }
 
-// hasFiles reports whether the image has a files layer.
+// hasFiles reports whether the image contains a files layer.
 func (sys *System) hasFiles() bool { return sys.App != nil && sys.App.HasFiles() }
 
-// ApplicationInfo is the content of [ImageFile] in an application's image: the user's
-// choices, and the closure, because the image may have no Nix database.
+// ApplicationInfo is the content of [ImageFile] in an application's image. It contains the
+// user's choices. It also lists the closure, because the image may have no Nix database.
 type ApplicationInfo struct {
 	Version int `json:"version"` // applicationInfoVersion
 	application.Choices
@@ -54,7 +55,7 @@ type ApplicationPath struct {
 	CA         string              `json:"ca,omitempty"`
 }
 
-// applicationInfo returns the content of sys's ImageFile.
+// applicationInfo returns the content of the ImageFile of sys.
 func (sys *System) applicationInfo() ([]byte, error) {
 	info := ApplicationInfo{Version: applicationInfoVersion, Choices: sys.App.Choices, Start: sys.App.Start}
 	if sys.Base != nil {
@@ -68,11 +69,13 @@ func (sys *System) applicationInfo() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// MaxImageFile is the limit for an ImageFile in bytes, enough for 100,000 store paths.
+// MaxImageFile is the size limit for an ImageFile in bytes. It is enough for 100,000 store
+// paths.
 const MaxImageFile = 64 << 20
 
-// ParseApplicationInfo parses the ImageFile of an application's image. It returns nil if
-// the file has another version, as in the image of a NixOS system.
+// ParseApplicationInfo parses the ImageFile of an application's image. If the file has
+// another version, it returns nil. The ImageFile of a NixOS system always has another
+// version.
 func ParseApplicationInfo(data []byte) (*ApplicationInfo, []closure.Info, error) {
 	var version struct {
 		Version int `json:"version"`
@@ -124,7 +127,7 @@ func ParseApplicationInfo(data []byte) (*ApplicationInfo, []closure.Info, error)
 // affects bytes.
 var applicationSkeleton = []entry{
 	{name: "dev", mode: 0o755},
-	{name: "etc", mode: 0o755}, // runtimes mount hosts, hostname and resolv.conf in it
+	{name: "etc", mode: 0o755}, // runtimes mount hosts, hostname and resolv.conf here
 	{name: "proc", mode: 0o555},
 	{name: "root", mode: 0o700},
 	{name: "run", mode: 0o755},
@@ -147,8 +150,8 @@ var databaseSkeleton = []entry{
 	{name: "nix/var/nix/temproots", mode: 0o755},
 }
 
-// LastLayer makes the layer above the layers of store paths: the system layer, or an
-// application's root layer. It reads no store file.
+// LastLayer describes the layer above the layers of store paths: the system layer of a NixOS
+// system, or the root layer of an application. It reads no store file.
 func LastLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	if sys.App == nil {
 		return SystemLayer(sys, comp)
@@ -156,9 +159,9 @@ func LastLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	return rootLayer(sys, comp)
 }
 
-// rootLayer makes an application's last layer: the root skeleton, users, links, the
-// ImageFile, and a Nix database if the user chose one. It depends only on the closure and
-// the application.
+// rootLayer describes the last layer of an application: the root skeleton, users, links, the
+// ImageFile, and a Nix database if the user chose one. The layer depends only on the closure
+// and the application.
 func rootLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	info, err := sys.applicationInfo()
 	if err != nil {
@@ -195,9 +198,9 @@ func rootLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	}, nil
 }
 
-// rootLayerContent returns the text that the recipe hashes: info, which is the content of
-// the ImageFile, and a line for
-// each link or directory that the closure adds to the root.
+// rootLayerContent returns the text from which the recipe is computed: info, which is the
+// content of the ImageFile, and a line for each link or directory that the closure adds to
+// the root.
 //
 //	{"version":2,"roots":["/nix/store/…-hello"],…}
 //	link bin
@@ -211,8 +214,9 @@ func rootLayerContent(app *application.Application, info []byte) string {
 	return b.String()
 }
 
-// rootEntries returns the entries of the root layer without the database file. info is
-// the content of the ImageFile. Above a base the layer has no skeleton and no users.
+// rootEntries returns the entries of the root layer except the database file. info is the
+// content of the ImageFile. If based is true, the image has a base, and the layer contains no
+// skeleton and no users.
 func rootEntries(app *application.Application, info []byte, based bool) []entry {
 	entries := []entry{{name: ImageFile, mode: 0o444, data: info}}
 	if !based {
@@ -231,7 +235,7 @@ func rootEntries(app *application.Application, info []byte, based bool) []entry 
 		}
 	}
 	for _, e := range app.Entries {
-		if e.Target != "" { // a link into the closure replaces nixoci's own entry
+		if e.Target != "" { // a link into the closure replaces an entry of nixoci with the same name
 			entries = slices.DeleteFunc(entries, func(have entry) bool { return have.name == e.Name })
 			add(entry{name: e.Name, link: e.Target})
 		} else {

@@ -15,23 +15,24 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// reservedPrefix starts all annotation keys that nixoci defines.
+// reservedPrefix is the start of all annotation keys that nixoci defines.
 const reservedPrefix = "io.nixoci."
 
-// Defaults of the runtime configuration. They affect bytes.
+// The defaults of the runtime configuration. They affect bytes.
 const (
-	// defaultInit is the path by which podman recognises a systemd container. It is
-	// nixoci-init in the init layer, or a link in the system layer.
+	// defaultInit is the path that podman looks at to recognise a systemd container. The file
+	// is nixoci-init in the init layer, or a link in the system layer.
 	defaultInit = "/sbin/init"
 
-	// defaultStopSignal makes systemd halt (systemd(1), "Signals"). With SIGTERM it would
-	// execute itself again.
+	// defaultStopSignal makes systemd halt the system (systemd(1), "Signals"). SIGTERM would
+	// make systemd execute itself again.
 	defaultStopSignal = "SIGRTMIN+3"
 
-	// defaultPath is the PATH for processes that a runtime starts in the container. It
-	// has NixOS's own order, with setuid wrappers first. Before activation there is no
-	// /run/current-system: then the system profile provides the programs. The last two
-	// directories are for links by activation or the user (/bin/sh, /usr/bin/env).
+	// defaultPath is the PATH for processes that a runtime starts in the container. The
+	// directories have the same order as in NixOS, with setuid wrappers first. Before
+	// activation /run/current-system does not exist. Until then the system profile provides
+	// the programs. The last two directories are for links that activation or the user
+	// creates (/bin/sh, /usr/bin/env).
 	defaultPath = "/run/wrappers/bin" +
 		":/run/current-system/sw/bin" +
 		":/nix/var/nix/profiles/default/bin" +
@@ -39,13 +40,13 @@ const (
 		":/usr/bin:/bin"
 )
 
-// defaultEnv is in the order of the config.
+// defaultEnv contains the default variables in the order in which the config lists them.
 var defaultEnv = []string{
 	"PATH=" + defaultPath,
-	"container=docker", // systemd's container interface: it tells PID 1 that it is in a container
+	"container=docker", // systemd reads this variable to find out that it runs in a container
 }
 
-// Validate returns all errors of the settings at once. It reads no file, so callers call
+// Validate returns all errors of the settings at once. It reads no file. Callers should call
 // it before they write anything.
 func (s *Settings) Validate(comp layers.Compression) error {
 	var errs []error
@@ -101,7 +102,7 @@ func (s *Settings) Validate(comp layers.Compression) error {
 	return settingsError(errs)
 }
 
-// settingsError lists all errors in one line.
+// settingsError formats all errors in one line.
 type settingsError []error
 
 func (e settingsError) Error() string {
@@ -114,8 +115,9 @@ func (e settingsError) Error() string {
 
 func (e settingsError) Unwrap() []error { return e }
 
-// validateText refuses text that JSON or the kernel would change. encoding/json replaces
-// invalid UTF-8, so two different settings would give the same image.
+// validateText returns an error for text that JSON or the kernel would change. For example,
+// encoding/json replaces invalid UTF-8. Two different settings would then give the same
+// image.
 func validateText(what, s string) error {
 	switch {
 	case !utf8.ValidString(s):
@@ -183,7 +185,7 @@ func validateDirectory(what, dir string) error {
 	return nil
 }
 
-// parsePort returns the port in the config's form: "80/tcp".
+// parsePort returns the port in the form that the config contains: "80/tcp".
 func parsePort(s string) (string, error) {
 	number, protocol, ok := strings.Cut(s, "/")
 	if !ok {
@@ -199,14 +201,14 @@ func parsePort(s string) (string, error) {
 	return number + "/" + protocol, nil
 }
 
-// signals are the names of Linux signals that both Docker and podman accept.
+// signals lists the names of Linux signals that both Docker and podman accept.
 var signals = []string{
 	"ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT",
 	"SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
 }
 
-// parseSignal returns the signal in the config's form: a number, or a name in capitals
-// that starts with SIG.
+// parseSignal returns the signal in the form that the config contains: a number, or a name in
+// capitals that starts with SIG.
 func parseSignal(s string) (string, error) {
 	if n, err := strconv.Atoi(s); err == nil {
 		if n < 1 || n > 64 || s != strconv.Itoa(n) {
@@ -223,7 +225,7 @@ func parseSignal(s string) (string, error) {
 }
 
 // realTime reports whether name is base, or base followed by sign and a number from 1 to
-// limit. Docker and podman have names for these real-time signals.
+// limit. Docker and podman use such names for real-time signals.
 func realTime(name, base, sign string, limit int) bool {
 	rest, ok := strings.CutPrefix(name, base)
 	if !ok || rest == "" {

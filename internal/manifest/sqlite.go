@@ -5,31 +5,31 @@ import (
 	"fmt"
 )
 
-// A writer for SQLite database files (https://www.sqlite.org/fileformat2.html). It can do
-// only what the Nix database needs: tables and indices that are filled once, in order.
-// The bytes are part of the image format. So nixoci writes them itself, without a
-// library: no release of SQLite can change a digest.
+// This file writes SQLite database files (https://www.sqlite.org/fileformat2.html). It
+// supports only what the Nix database needs: tables and indices that are filled once, in
+// order. The bytes are part of the image format. So nixoci writes them itself instead of
+// using a library: no release of SQLite can then change a digest.
 //
 // The pages of a b-tree are filled in the order of the keys: first the leaves, then each
-// level above. No page is free, and no payload overflows.
+// level above. There are no free pages and no overflow pages.
 
 // Constants of the file format. They affect bytes.
 const (
-	sqlitePage    = 4096 // bytes; the default of SQLite, and so of Nix
+	sqlitePage    = 4096 // bytes; the default of SQLite, which Nix uses
 	sqliteHeader  = 100  // bytes at the start of page 1
 	sqliteVersion = 3_040_001
 
-	// sqliteRollback is the journal mode in the header. Nix switches to write-ahead when
-	// it first opens the database for writing. Until then the database can be read on a
-	// read-only file system.
+	// sqliteRollback is the journal mode in the header. Nix changes it to write-ahead when it
+	// opens the database for writing for the first time. Until then the database can be read
+	// on a read-only file system.
 	sqliteRollback = 1
-	sqliteCounter  = 1 // file change counter, and the version-valid-for number
+	sqliteCounter  = 1 // file change counter, and the number in the field version-valid-for
 	sqliteCookie   = 1 // schema cookie: a number that changes with the schema
-	sqliteFormat   = 4 // schema format: the newest, which has all serial types
+	sqliteFormat   = 4 // schema format: the newest, which supports all serial types
 	sqliteUTF8     = 1
 
-	// maxIndexRecord is the longest index record that does not overflow (fileformat2,
-	// 1.6: X for a page of 4096 bytes).
+	// maxIndexRecord is the size of the longest index record that does not overflow
+	// (fileformat2, 1.6: X for a page of 4096 bytes).
 	maxIndexRecord = (sqlitePage-12)*64/255 - 23
 	maxTableRecord = sqlitePage - 35
 )
@@ -42,7 +42,7 @@ const (
 	leafTable     = 0x0d
 )
 
-// sqliteFile is a database file while it is written. Page 1 is written last.
+// sqliteFile is a database file that is being written. Page 1 is written last.
 type sqliteFile struct {
 	pages  []byte
 	schema []schemaRow
@@ -54,7 +54,8 @@ type schemaRow struct {
 	sql               string // "" for automatic indices
 }
 
-// cell is a b-tree cell. In an interior page, left is the number of the page to its left.
+// cell is a b-tree cell. In a cell of an interior page, left is the number of the child page
+// to the left of the cell.
 type cell struct {
 	left uint32
 	data []byte
@@ -62,7 +63,7 @@ type cell struct {
 
 func newSQLiteFile() *sqliteFile { return &sqliteFile{pages: make([]byte, sqlitePage)} }
 
-// table adds a table of rows with the rowids 1, 2, 3 and so on.
+// table adds a table. Its rows have the rowids 1, 2, 3 and so on.
 func (f *sqliteFile) table(name, sql string, rows int, row func(rowid int64) []any) error {
 	cells := make([]cell, rows)
 	for i := range cells {
@@ -80,7 +81,8 @@ func (f *sqliteFile) table(name, sql string, rows int, row func(rowid int64) []a
 	return nil
 }
 
-// index adds an index. The entries are sorted, and each ends in its rowid.
+// index adds an index. entry(i) returns entry number i. The entries must be sorted, and each
+// must end in its rowid.
 func (f *sqliteFile) index(name, table, sql string, entries int, entry func(i int) []any) error {
 	cells := make([]cell, entries)
 	for i := range cells {
@@ -99,9 +101,10 @@ func (f *sqliteFile) trigger(name, table, sql string) {
 	f.schema = append(f.schema, schemaRow{"trigger", name, table, 0, sql})
 }
 
-// leaves writes a tree's leaf pages and all levels above, and returns the root page. In a
-// table, key is not nil: all cells stay in the leaves, and key(i) divides cell i from the
-// next. In an index, key is nil, and the dividing cells move up.
+// leaves writes the leaf pages of a tree and all levels above, and returns the number of the
+// root page. In a table, all cells stay in the leaves, and key(i) returns the key that
+// separates cell i from the next cell. In an index, key is nil, and the separating cells move
+// up.
 func (f *sqliteFile) leaves(kind byte, cells []cell, key func(last int) []byte) uint32 {
 	interior := byte(interiorIndex)
 	if key != nil {
@@ -115,7 +118,8 @@ func (f *sqliteFile) leaves(kind byte, cells []cell, key func(last int) []byte) 
 }
 
 // level writes one level of a tree from left to right. It returns the cells of the level
-// above, and the last page that it wrote. If there are no cells, that page is the root.
+// above, and the number of the last page that it wrote. If up is empty, this page is the
+// root.
 func (f *sqliteFile) level(kind byte, cells []cell, right uint32, key func(last int) []byte) (up []cell, last uint32) {
 	isLeaf := kind == leafIndex || kind == leafTable
 	head, pointer := 12, 4
@@ -143,8 +147,8 @@ func (f *sqliteFile) level(kind byte, cells []cell, right uint32, key func(last 
 			start = end
 			continue
 		}
-		// The cell after this page moves up. The next page must not be empty: if that
-		// cell is the last one, move up the cell before it instead.
+		// The cell after this page moves up. The next page must not be empty. So if that cell
+		// is the last one, the cell before it moves up instead.
 		if end == len(cells)-1 {
 			end--
 		}
@@ -154,8 +158,8 @@ func (f *sqliteFile) level(kind byte, cells []cell, right uint32, key func(last 
 	}
 }
 
-// page appends a page and returns its number. offset is the position of the page's
-// header: 0 except on page 1.
+// page appends a page and returns its number. offset is the position of the page's header. It
+// is 0 except on page 1.
 func (f *sqliteFile) page(kind byte, cells []cell, right uint32, offset int) uint32 {
 	f.pages = append(f.pages, make([]byte, sqlitePage)...)
 	fillPage(f.pages[len(f.pages)-sqlitePage:], kind, cells, right, offset)
@@ -215,7 +219,7 @@ func (f *sqliteFile) finish() ([]byte, error) {
 	be := binary.BigEndian
 	be.PutUint16(page[16:], sqlitePage)
 	page[18], page[19] = sqliteRollback, sqliteRollback
-	page[21], page[22], page[23] = 64, 32, 32 // payload fractions, fixed by the format
+	page[21], page[22], page[23] = 64, 32, 32 // payload fractions, which the file format fixes
 	be.PutUint32(page[24:], sqliteCounter)
 	be.PutUint32(page[28:], uint32(len(f.pages)/sqlitePage))
 	be.PutUint32(page[40:], sqliteCookie)
@@ -247,7 +251,8 @@ func record(values []any) []byte {
 			panic(fmt.Sprintf("record: %T", v))
 		}
 	}
-	// The header's size includes itself; from 128 bytes on it takes two bytes.
+	// The header's size includes the size field. From 128 bytes on, this field takes two
+	// bytes.
 	size := len(types) + 1
 	if size > 127 {
 		size++
@@ -258,7 +263,7 @@ func record(values []any) []byte {
 	return append(out, body...)
 }
 
-// serialInt returns the serial type of v and its width in bytes.
+// serialInt returns the serial type of v and the number of bytes of its value.
 func serialInt(v int64) (serial byte, width int) {
 	switch {
 	case v == 0:
@@ -274,8 +279,8 @@ func serialInt(v int64) (serial byte, width int) {
 	panic("unreachable")
 }
 
-// varint appends SQLite's variable-length integer: big-endian, seven bits per byte. No
-// number here needs the nine-byte form.
+// varint appends v as SQLite's variable-length integer: big-endian, seven bits per byte. No
+// number here requires the form with nine bytes.
 func varint(dst []byte, v uint64) []byte {
 	var b [10]byte
 	i := len(b) - 1

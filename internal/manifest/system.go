@@ -13,7 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// ReadSystem calls [ReadFacts] and [NewSystem].
+// ReadSystem reads the facts of the toplevel with [ReadFacts], and passes them to
+// [NewSystem].
 func ReadSystem(ctx context.Context, src closure.Source, c *closure.Closure, toplevel closure.StorePath, stated string) (*System, error) {
 	facts, err := ReadFacts(ctx, src, c, toplevel)
 	if err != nil {
@@ -22,10 +23,10 @@ func ReadSystem(ctx context.Context, src closure.Source, c *closure.Closure, top
 	return NewSystem(src, c, toplevel, stated, facts)
 }
 
-// NewSystem describes the system with these facts without opening a store file. stated is
-// the Nix system that the user named, "" if the user named none. It must be the one for
-// which the toplevel was built. NewSystem refuses a system that cannot boot as PID 1 of a
-// container.
+// NewSystem returns the System with the facts f. It opens no store file. stated is the Nix
+// system that the user named, or "" if the user named none. stated must be the Nix system for
+// which the toplevel was built. NewSystem returns an error if the system cannot boot as PID 1
+// of a container.
 func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePath, stated string, f Facts) (*System, error) {
 	fail := func(err error) (*System, error) { return nil, fmt.Errorf("system %s: %w", toplevel, err) }
 	info := c.Info(toplevel)
@@ -63,21 +64,21 @@ func NewSystem(src closure.Source, c *closure.Closure, toplevel closure.StorePat
 	return sys, nil
 }
 
-// In returns sys with another format version and another init.
+// In returns a copy of sys with another format version and another init program.
 func (sys *System) In(format int, init *Init) *System {
 	other := *sys
 	other.Format, other.Init = format, init
 	return &other
 }
 
-// Continuing returns sys with a plan that continues the plan of another manifest.
+// Continuing returns a copy of sys with a plan that continues the plan of another manifest.
 func (sys *System) Continuing(manifest digest.Digest) *System {
 	other := *sys
 	other.PlanFrom = manifest
 	return &other
 }
 
-// On returns sys on top of a base image; nil is none.
+// On returns a copy of sys with a base image. nil means no base image.
 func (sys *System) On(b *Base) *System {
 	other := *sys
 	other.Base = b
@@ -86,17 +87,18 @@ func (sys *System) On(b *Base) *System {
 
 func (sys *System) format() int { return cmp.Or(sys.Format, CurrentFormat) }
 
-// checkBoot refuses a toplevel whose init is systemd itself.
+// checkBoot returns an error if the init of the toplevel is systemd itself.
 //
-// With systemd in stage 1, top-level.nix installs systemd as init, and stage 2 as
-// prepare-root. Only the initrd runs prepare-root. With system.nixos-init.enable there is
-// no prepare-root either. A container has no initrd, so systemd would find an empty /etc.
+// If NixOS uses systemd in stage 1, top-level.nix installs systemd as init, and the script
+// stage 2 as prepare-root. Only the initrd runs prepare-root. With system.nixos-init.enable,
+// prepare-root does not exist either. A container has no initrd, so systemd would find an
+// empty /etc.
 //
-// boot.isContainer turns the initrd off. Since NixOS 25.11 this makes stage 2 the init
-// again (nixpkgs pull request 441777). Before, the user must also turn off the systemd
-// stage 1 (nixpkgs issue 287097). In a later NixOS, nixos-init can work without an
-// initrd: such a toplevel has nixos-init.json. A binary init without a systemd beside it
-// is the user's own init.
+// boot.isContainer turns the initrd off. Since NixOS 25.11 this also makes stage 2 the init
+// again (nixpkgs pull request 441777). In older versions, the user must also turn off systemd
+// in stage 1 (nixpkgs issue 287097). In a later NixOS, nixos-init can work without an initrd:
+// such a toplevel contains nixos-init.json. If init is a binary and the toplevel contains no
+// systemd, the init is the user's own.
 func (f *Facts) checkBoot() error {
 	if !f.PrepareRoot && (f.Init == initScript || f.ContainerInit || !f.Systemd) {
 		return nil

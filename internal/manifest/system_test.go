@@ -19,11 +19,11 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// tree is a store path in memory: name → "-> target" for a link, "x content" for a
-// program, "f content" for a file. Directories follow from the names.
+// tree describes a store path. It maps a name to "-> target" for a link, "x content" for a
+// program, and "f content" for a file. Directories follow from the names.
 type tree map[string]string
 
-// treeSource is a source of trees. It counts how many trees were read.
+// treeSource is a source that provides trees. It counts how many trees were read.
 type treeSource struct {
 	trees map[closure.StorePath]tree
 	asked int
@@ -48,7 +48,7 @@ func (t tree) visit(v nar.Visitor) error {
 	if _, single := t[""]; !single {
 		all[""] = "d"
 	}
-	// NAR order sorts the names in each directory bytewise, not the complete paths.
+	// A NAR sorts the names in each directory bytewise, not the complete paths.
 	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
 		return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
 	})
@@ -74,7 +74,8 @@ func (t tree) visit(v nar.Visitor) error {
 	return nil
 }
 
-// newTreeSource makes a closure in which top refers to all other paths.
+// newTreeSource returns a source of trees, and a closure in which top refers to all other
+// paths.
 func newTreeSource(t testing.TB, top string, trees map[string]tree) (*treeSource, *closure.Closure) {
 	t.Helper()
 	src := &treeSource{trees: map[closure.StorePath]tree{}}
@@ -121,7 +122,7 @@ func (ws writers) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// nixos returns a typical NixOS toplevel with changes: "" removes an entry.
+// nixos returns a typical NixOS toplevel with changes applied. "" removes an entry.
 func nixos(changes tree) tree {
 	t := tree{
 		"init": "x #! /nix/store/bash/bin/bash\nsystemConfig=…\n", "activate": "x #!", "system": "f x86_64-linux",
@@ -207,8 +208,9 @@ func TestReadSystem(t *testing.T) {
 	}
 }
 
-// A system made from saved facts must be equal to the one that was read. It must open no
-// store file, also for the recipe of its system layer.
+// TestFactsNeedNoStore: a System made from stored facts must be equal to the System made from
+// the store. NewSystem must open no store file, and the recipe of the system layer must not
+// need one either.
 func TestFactsNeedNoStore(t *testing.T) {
 	src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(tree{"nixoci-init": elfFile}), "other": {"": "f x"}})
 	top := storePath(t, toplevelName)
@@ -239,8 +241,8 @@ func TestFactsNeedNoStore(t *testing.T) {
 	}
 }
 
-// A machine that has not read the toplevel can use the facts in the index, but only if
-// they have the form that nixoci writes.
+// TestFactsFromIndex: a machine that has not read the toplevel can use the facts in the
+// index, but only if they have the form that nixoci writes.
 func TestFactsFromIndex(t *testing.T) {
 	img := mustImage(t, "aarch64-linux", Settings{})
 	b, err := NewIndex([]*PlatformImage{img}, Settings{})
@@ -303,8 +305,8 @@ func TestOtherRoot(t *testing.T) {
 	}
 }
 
-// The database must not depend on who built or signed a path, or on the order of a
-// source's lists.
+// TestSystemLayerDependsOnContentOnly: the database must not depend on who built or signed a
+// path, or on the order of a source's lists.
 func TestSystemLayerDependsOnContentOnly(t *testing.T) {
 	sys := smallSystem(t, "x86_64-linux")
 	want := packSystem(t, sys)

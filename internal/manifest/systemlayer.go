@@ -16,13 +16,13 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// systemLayerKind is the first word of the recipe's text.
+// systemLayerKind is the first word of the text from which the layer's recipe is computed.
 const systemLayerKind = "nixoci-system"
 
-// skeleton is the root file system below the closure's paths. It has the directories on
-// which a runtime mounts, and those that NixOS's activation needs. All of it affects
-// bytes. Stage 2 and activation make the rest (/bin/sh, /usr/bin/env, /var/empty, files
-// in /etc, …) with their own modes.
+// skeleton is the root file system without the closure's paths. It contains the directories
+// on which a runtime mounts, and those that NixOS's activation needs. All of it affects
+// bytes. Stage 2 and activation create the rest (/bin/sh, /usr/bin/env, /var/empty, files in
+// /etc, …) with their own modes.
 var skeleton = []entry{
 	{name: "bin", mode: 0o755},
 	{name: "dev", mode: 0o755},
@@ -34,18 +34,18 @@ var skeleton = []entry{
 	{name: "nix/var/nix/db", mode: 0o755},
 	{name: "nix/var/nix/gcroots", mode: 0o755},
 	{name: "nix/var/nix/gcroots/auto", mode: 0o755},
-	// NixOS's activation and stage 2 make these two links. They exist from the start, so
-	// that a garbage collection before or during activation keeps the system.
+	// NixOS's activation and stage 2 create these two links. The image already contains them,
+	// so that a garbage collection before or during activation keeps the system.
 	{name: "nix/var/nix/gcroots/booted-system", link: "/run/booted-system"},
 	{name: "nix/var/nix/gcroots/current-system", link: "/run/current-system"},
-	// Nix makes this link only when it makes gcroots itself.
+	// Nix creates this link only if Nix itself creates the directory gcroots.
 	{name: "nix/var/nix/gcroots/profiles", link: "/nix/var/nix/profiles"},
 	{name: "nix/var/nix/profiles", mode: 0o755},
 	{name: "nix/var/nix/profiles/per-user", mode: 0o755},
 	{name: "nix/var/nix/profiles/per-user/root", mode: 0o755},
 	{name: "nix/var/nix/profiles/system", link: "system-1-link"},
 	{name: "nix/var/nix/temproots", mode: 0o755},
-	{name: "proc", mode: 0o555}, // the mode of a mounted proc
+	{name: "proc", mode: 0o555}, // the mode of a mounted /proc
 	{name: "root", mode: 0o700},
 	{name: "run", mode: 0o755},
 	{name: "sbin", mode: 0o755},
@@ -60,7 +60,7 @@ var skeleton = []entry{
 	{name: "var/tmp", mode: 0o1777},
 }
 
-// entry is a directory, a symlink (link is not "") or a file (data is not nil).
+// entry is a directory, a symlink (if link is not "") or a file (if data is not nil).
 type entry struct {
 	name string
 	mode int64
@@ -68,10 +68,11 @@ type entry struct {
 	data []byte
 }
 
-// SystemLayer makes the last layer of sys's image. It contains the root skeleton, the
-// system profile, gc roots, the Nix database, and the file that names the toplevel. If
-// there is no init layer, it also has the init links. The layer depends only on the
-// content of the closure, sys.Toplevel and its init. SystemLayer reads no store file.
+// SystemLayer describes the last layer of sys's image. It contains the root skeleton, the
+// system profile, garbage collection roots, the Nix database, and the file that names the
+// toplevel. If there is no init layer, it also contains the links to the init program. The
+// layer depends only on the content of the closure, on sys.Toplevel and on its init program.
+// SystemLayer reads no store file.
 func SystemLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	if sys.NarHash == (closure.Hash{}) {
 		return nil, fmt.Errorf("system layer of %s: %w", sys.Toplevel, errNoNarHash)
@@ -91,16 +92,16 @@ func SystemLayer(sys *System, comp layers.Compression) (*layers.Layer, error) {
 	}, nil
 }
 
-// systemLayerContent returns the text that the recipe hashes: all inputs of the layer
-// except the format version, one per line.
+// systemLayerContent returns the text from which the recipe is computed. It contains all
+// inputs of the layer except the format version, one per line.
 //
 //	init sha256:…
 //	toplevel /nix/store/…-nixos-system-web
 //	path /nix/store/…-a sha256:… 4096 - /nix/store/…-b /nix/store/…-c
 //
-// The line init has the program's digest, or the link's target if /sbin/init is a link.
-// The line path has narHash, narSize, content address or "-", and references. Paths and
-// references are sorted.
+// The line that begins with init contains the program's digest, or the link's target if
+// /sbin/init is a link. A line that begins with path contains the narHash, the narSize, the
+// content address or "-", and the references. Paths and references are sorted.
 func systemLayerContent(sys *System) string {
 	var b strings.Builder
 	init := sys.initTarget()
@@ -123,23 +124,23 @@ func systemLayerContent(sys *System) string {
 // initTarget returns the target of /sbin/init in an image without an init layer.
 func (sys *System) initTarget() string { return string(sys.Toplevel) + "/" + sys.Own }
 
-// ImageFile is the name of the file that names the image's own system. It is outside
+// ImageFile is the name of the file that names the image's own system. The file is outside
 // /nix, so that a volume on /nix cannot hide it.
 const ImageFile = ".nixoci.json"
 
-// imageFileVersion is the version of ImageFile's content. nixoci-init ignores a file with
-// another version.
+// imageFileVersion is the version of the content of ImageFile. nixoci-init ignores a file
+// with another version.
 const imageFileVersion = 1
 
 // ImageInfo is the content of [ImageFile].
 type ImageInfo struct {
 	Version  int           `json:"version"`              // imageFileVersion
 	Toplevel string        `json:"toplevel"`             // store path
-	Init     string        `json:"init"`                 // program that nixoci-init executes at last, below toplevel
+	Init     string        `json:"init"`                 // program that nixoci-init executes at the end, relative to the toplevel
 	Program  digest.Digest `json:"nixociInit,omitempty"` // the nixoci-init that is installed as /sbin/init
 }
 
-// imageInfo returns the content of sys's ImageFile.
+// imageInfo returns the content of the ImageFile of sys.
 func (sys *System) imageInfo() ([]byte, error) {
 	info := ImageInfo{Version: imageFileVersion, Toplevel: string(sys.Toplevel), Init: systemInit}
 	if sys.Init != nil {
@@ -166,8 +167,8 @@ func ParseImageInfo(data []byte) (ImageInfo, error) {
 	return info, nil
 }
 
-// databaseSize estimates the size of the database in bytes. The factors are measured:
-// rows with their index entries.
+// databaseSize estimates the size of the database in bytes. The factors were measured. They
+// include index entries.
 func databaseSize(c *closure.Closure) int64 {
 	var refs int64
 	for i := range c.Paths {
@@ -199,8 +200,8 @@ func writeSystemLayer(ctx context.Context, w *layers.TarWriter, sys *System) err
 		}
 		entries = append(entries,
 			entry{name: ImageFile, mode: 0o444, data: info},
-			// The profile moves on when a configuration is applied. The image's own
-			// system must stay, or the container cannot start again.
+			// When a configuration is applied, the profile points to another system. The
+			// image's own system must stay in the store, or the container cannot start again.
 			entry{name: "nix/var/nix/gcroots/nixoci-image", link: string(sys.Toplevel)},
 		)
 	}
@@ -210,7 +211,7 @@ func writeSystemLayer(ctx context.Context, w *layers.TarWriter, sys *System) err
 	return nil
 }
 
-// writeEntries writes the entries sorted by name.
+// writeEntries sorts the entries by name and writes them.
 func writeEntries(ctx context.Context, w *layers.TarWriter, entries []entry) (err error) {
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
 	for _, e := range entries {

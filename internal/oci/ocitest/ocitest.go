@@ -30,7 +30,7 @@ func PackedOf(data []byte) layers.Packed {
 		Digest: digest.FromBytes(data), Size: int64(len(data)), UncompressedSize: 2 * int64(len(data))}
 }
 
-// Packing returns a function that writes data in pieces and counts its calls.
+// Packing returns a PackFunc that writes data in pieces and counts its calls.
 func Packing(data []byte, calls *int) oci.PackFunc {
 	return func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 		*calls++
