@@ -180,8 +180,9 @@ func (c *Closure) NarSize() int64 {
 	return n
 }
 
-// Subset returns the closure of roots. All roots must be in c. If roots reach all paths of c,
-// both share them: a large closure is not in memory twice.
+// Subset returns the closure of roots. All roots must be in c. If all paths of c are
+// reachable from roots, the result and c share Paths. So a large closure is not in
+// memory twice.
 func (c *Closure) Subset(roots ...StorePath) (*Closure, error) {
 	seen := make([]bool, len(c.Paths))
 	count := 0

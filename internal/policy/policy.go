@@ -1,8 +1,8 @@
-// Package policy reads verification policies: files that say what nixoci verify
-// requires of an image.
+// Package policy reads verification policies. A policy is a JSON file that contains
+// what nixoci verify requires of an image.
 //
-// [Policy] is the only place where a field is declared and described. The schema and
-// the documentation are made from it.
+// [Policy] is the only place that declares and documents the fields. [Schema] and
+// [FieldTable] are derived from this struct.
 package policy
 
 import (
@@ -27,8 +27,7 @@ import (
 	"github.com/nixoci/nixoci/internal/schema"
 )
 
-// Policy says what is required of an image. A field that is not there requires
-// nothing.
+// Policy contains the requirements for an image. A missing field requires nothing.
 type Policy struct {
 	Version      int           `json:"nixociPolicy" doc:"version of the policy format: 1" flag:""`
 	URI          string        `json:"uri,omitempty" doc:"where the policy is published. Verification summaries name it; without it, they name the policy's hash" flag:""`
@@ -39,27 +38,29 @@ type Policy struct {
 	Settings     Settings      `json:"settings,omitzero" doc:"what the image may record of how it was made" flag:""`
 }
 
-// Key is a public key. Either File or PEM is set.
+// Key describes a public key. Either File or PEM is set.
 type Key struct {
 	Name string `json:"name" doc:"name of the key in reports" flag:""`
 	File string `json:"file,omitempty" doc:"file with the key in PEM. The name is relative to the policy" flag:"" oneof:""`
 	PEM  string `json:"pem,omitempty" doc:"the key itself in PEM, instead of a file. Then the hash of the policy covers it" flag:"" oneof:""`
 }
 
-// Signatures are signatures of the image and of its store paths.
+// Signatures contains the requirements for signatures of the image and of its store
+// paths.
 type Signatures struct {
 	Image      int      `json:"image,omitempty" doc:"how many different keys of keys must have signed the image" flag:""`
 	StorePaths string   `json:"storePaths,omitempty" doc:"which store paths must have a signature of a trusted key" flag:"require-signatures" enum:"all|any|none"`
 	Trusted    []string `json:"trustedPublicKeys,omitempty" doc:"the only keys that count for store paths, as NAME:BASE64. Without it, those of nix.conf and of --trusted-public-key count" flag:""`
 }
 
-// Attestation is a signed statement.
+// Attestation describes a signed statement that the image must have.
 type Attestation struct {
 	Type   string `json:"type" doc:"type of the statement: a name that nixoci attest takes, such as slsaprovenance1 or spdx, or a URI" flag:""`
 	MaxAge string `json:"maxAge,omitempty" doc:"how old the statement may be, such as 30d or 12h, by the time that it names. A statement that names no time is refused" flag:"" pattern:"^[0-9]{1,5}[dh]$"`
 }
 
-// Rebuilders are those who make images again.
+// Rebuilders contains the requirements for rebuilders. A rebuilder makes an image
+// again and signs a statement about the result.
 type Rebuilders struct {
 	Required  int         `json:"required,omitempty" doc:"how many of known must have made the image again, each with the same digest" flag:"require-rebuilders"`
 	Unanimous bool        `json:"unanimous,omitempty" doc:"refuse the image if one of known says FAILED, even if enough others agree" flag:""`
@@ -67,7 +68,7 @@ type Rebuilders struct {
 	Known     []Rebuilder `json:"known,omitempty" doc:"the rebuilders" flag:"rebuilder-key"`
 }
 
-// Rebuilder is somebody who makes images again. Either File or PEM is set.
+// Rebuilder describes a rebuilder and its public key. Either File or PEM is set.
 type Rebuilder struct {
 	Name     string `json:"name" doc:"name of the rebuilder in reports" flag:""`
 	File     string `json:"file,omitempty" doc:"file with the public key in PEM. The name is relative to the policy" flag:"" oneof:""`
@@ -75,7 +76,7 @@ type Rebuilder struct {
 	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must name as verifier.id; without it, any" flag:""`
 }
 
-// Settings are choices of whoever pushed the image.
+// Settings contains the requirements for the settings with which the image was made.
 type Settings struct {
 	Changed     *[]string `json:"changed,omitempty" doc:"settings that may differ from nixoci's default; with an empty list, none may" flag:"" enum:"Entrypoint|Cmd|Env|User|WorkingDir|StopSignal|ExposedPorts|Volumes|Healthcheck|Labels|created|annotations"`
 	Compression []string  `json:"compression,omitempty" doc:"how layers may be compressed, such as gzip, zstd:3 or none. A name without a level allows all levels. The layers of a base image do not count" flag:""`
@@ -83,7 +84,7 @@ type Settings struct {
 	KnownInit   bool      `json:"knownInit,omitempty" doc:"the program at /sbin/init must be one of this nixoci, or the one that --init names" flag:""`
 }
 
-// kind describes the file.
+// kind tells package schema how to read and document policies.
 var kind = schema.Kind[Policy]{
 	Name: "policy", Title: "nixoci verification policy", VersionField: "nixociPolicy", Version: 1,
 	Limit: limit.Policy, Page: "docs/policy.md",
@@ -96,34 +97,34 @@ func Fields() []schema.Field { return kind.Fields() }
 // FieldTable returns the list of fields as a Markdown table.
 func FieldTable() string { return kind.FieldTable() }
 
-// Schema is the JSON Schema of policies.
+// Schema returns the JSON Schema of policies.
 func Schema() ([]byte, error) { return kind.Schema() }
 
-// Loaded is a policy with what its texts mean.
+// Loaded holds a policy, and the keys, ages and types that were parsed from its texts.
 type Loaded struct {
 	Policy     Policy
-	Digest     digest.Digest // of the file
+	Digest     digest.Digest // digest of the policy file
 	Keys       []attest.NamedKey
 	Rebuilders []LoadedRebuilder
-	Trusted    closure.TrustedKeys // nil if the policy names none
+	Trusted    closure.TrustedKeys // keys for store paths; nil if the policy names none
 
-	RebuilderAge time.Duration // 0: any
+	RebuilderAge time.Duration // maximum age of a rebuilder's statement; 0 means any age
 	Attestations []LoadedAttestation
 }
 
-// LoadedRebuilder is a rebuilder with its key.
+// LoadedRebuilder holds a rebuilder and its key.
 type LoadedRebuilder struct {
 	attest.NamedKey
 	Verifier string
 }
 
-// LoadedAttestation is a statement that is required.
+// LoadedAttestation describes a required statement.
 type LoadedAttestation struct {
-	Type   string // predicate type
+	Type   string // URI of the statement's predicate type
 	MaxAge time.Duration
 }
 
-// Load reads the policy in a file, and the files that it names.
+// Load reads the policy in a file, and the key files that the policy names.
 func Load(file string) (*Loaded, error) {
 	data, err := limit.ReadNamed(file, limit.Policy)
 	if err != nil {
@@ -136,7 +137,8 @@ func Load(file string) (*Loaded, error) {
 	return l, nil
 }
 
-// Parse reads a policy. The files that it names are relative to dir.
+// Parse reads a policy, and the key files that the policy names. The names of key files
+// are relative to dir.
 func Parse(data []byte, dir string) (*Loaded, error) {
 	p, err := kind.Decode(bytes.NewReader(data))
 	if err != nil {
@@ -158,7 +160,7 @@ func (l *Loaded) checkURI(string) error {
 	return isURI("uri", l.Policy.URI)
 }
 
-// isURI checks an optional URI.
+// isURI returns an error if s is neither "" nor a URI.
 func isURI(field, s string) error {
 	if s == "" {
 		return nil
@@ -190,7 +192,7 @@ func (l *Loaded) loadKeys(dir string) error {
 	return nil
 }
 
-// readKey reads a key from a file or from the policy itself.
+// readKey reads a public key from a file, or from the text pem of the policy.
 func readKey(dir, name, file, pem string) (k attest.NamedKey, err error) {
 	data := []byte(pem)
 	switch {
@@ -289,7 +291,7 @@ func (l *Loaded) checkSettings(string) error {
 	return nil
 }
 
-// empty reports whether the policy requires nothing.
+// empty reports whether the policy accepts every image.
 func (l *Loaded) empty() bool {
 	s, r, set := l.Policy.Signatures, l.Policy.Rebuilders, l.Policy.Settings
 	noPaths := s.StorePaths == "" || s.StorePaths == "none"
@@ -297,7 +299,7 @@ func (l *Loaded) empty() bool {
 		set.Changed == nil && len(set.Compression) == 0 && set.BaseImages == nil && !set.KnownInit
 }
 
-// whyEmpty is the advice about a policy that requires nothing.
+// whyEmpty returns the advice about a policy that requires nothing.
 func (l *Loaded) whyEmpty() string {
 	switch {
 	case len(l.Rebuilders) > 0:
@@ -308,11 +310,11 @@ func (l *Loaded) whyEmpty() string {
 	return "docs/policy.md lists what a policy can require"
 }
 
-// ageForm is the form of maxAge.
+// ageForm matches the values of maxAge.
 var ageForm = regexp.MustCompile(`^([0-9]{1,5})([dh])$`)
 
-// parseAge reads a number of days or hours. Other units are errors: m could mean months
-// or minutes.
+// parseAge parses a number of days or hours, such as 30d or 12h. It refuses other units,
+// because m could mean months or minutes.
 func parseAge(s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil

@@ -24,7 +24,7 @@ import (
 	"github.com/nixoci/nixoci/internal/limit/limittest"
 )
 
-// newKey returns a public key in PEM.
+// newKey makes a key pair and returns the public key in PEM.
 func newKey(t testing.TB) string {
 	t.Helper()
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -43,7 +43,8 @@ func quote(s string) string {
 	return string(b)
 }
 
-// full uses every field. It names a file ben.pub.
+// full returns a policy that uses every field. It contains the keys anna and carl, and
+// names the key file ben.pub.
 func full(anna, carl string) string {
 	return `{"nixociPolicy": 1, "uri": "https://example.org/policy.json",
  "keys": [{"name": "anna", "pem": ` + quote(anna) + `}, {"name": "ben", "file": "ben.pub"}],
@@ -84,8 +85,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestParseRefuses checks that a policy that does not mean what its author thinks is an
-// error. Those with schema set are refused by the JSON Schema too.
+// TestParseRefuses checks that Parse refuses wrong policies. The JSON Schema must also
+// refuse the policies for which schema is true.
 func TestParseRefuses(t *testing.T) {
 	anna, ben := newKey(t), newKey(t)
 	key := `{"name": "anna", "pem": ` + quote(anna) + `}`
@@ -183,7 +184,7 @@ func valid(t testing.TB, s *jsonschema.Schema, text string) error {
 	return s.Validate(doc)
 }
 
-// TestLimits checks the length of a policy and the number of its keys.
+// TestLimits checks the limits for the size of a policy and for the number of keys.
 func TestLimits(t *testing.T) {
 	const text = `{"nixociPolicy": 1, "settings": {"knownInit": true}}`
 	file := filepath.Join(t.TempDir(), "policy.json")
@@ -208,8 +209,8 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// FuzzPolicy reads arbitrary policies. If one is accepted, its JSON Schema accepts it
-// too, and it requires something.
+// FuzzPolicy checks that the JSON Schema accepts each policy that Parse accepts, and
+// that each such policy requires something.
 func FuzzPolicy(f *testing.F) {
 	f.Add([]byte(strings.Replace(full(newKey(f), newKey(f)), `{"name": "ben", "file": "ben.pub"}`, `{"name": "ben", "pem": `+quote(newKey(f))+`}`, 1)))
 	f.Add([]byte(`{"nixociPolicy": 1, "settings": {"changed": [], "baseImages": []}}`))
@@ -219,7 +220,7 @@ func FuzzPolicy(f *testing.F) {
 	validator := compiled(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if bytes.Contains(data, []byte("file")) {
-			return // it would name files of this machine
+			return // skip policies that could name files of this machine
 		}
 		l, err := Parse(data, "/nonexistent")
 		if err != nil {
@@ -241,7 +242,8 @@ func FuzzPolicy(f *testing.F) {
 	})
 }
 
-// TestFields checks that each field says what it is for, and that none is there twice.
+// TestFields checks that each field has documentation, and that no name occurs
+// twice.
 func TestFields(t *testing.T) {
 	seen := map[string]bool{}
 	for _, f := range Fields() {
@@ -255,7 +257,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestSchema checks that docs/policy.schema.json is what the code says.
+// TestSchema checks that docs/policy.schema.json equals the schema in the code.
 func TestSchema(t *testing.T) {
 	schema, err := Schema()
 	if err != nil {
@@ -264,7 +266,8 @@ func TestSchema(t *testing.T) {
 	golden.CheckFile(t, "../../docs/policy.schema.json", schema)
 }
 
-// TestReference checks that the table of docs/policy.md is what the code says.
+// TestReference checks that the table in docs/policy.md equals the table that
+// FieldTable returns.
 func TestReference(t *testing.T) {
 	const file, begin, end = "../../docs/policy.md", "<!-- fields -->\n", "<!-- end of fields -->\n"
 	page, err := os.ReadFile(file)

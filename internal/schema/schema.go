@@ -1,18 +1,17 @@
-// Package schema describes JSON files that people write, from the Go struct that holds
-// one.
+// Package schema reads and documents JSON files that people write. It derives the
+// format of a file from the Go struct that holds the content of the file.
 //
-// The struct is the only place where a field is declared. Its tags say what the field
-// means:
+// The struct is the only place that declares the fields. Each field has these tags:
 //
-//	json    name; fields without omitempty or omitzero are required
-//	doc     meaning, for people
+//	json    name of the field; a field without omitempty or omitzero is required
+//	doc     meaning of the field, for the documentation
 //	enum    allowed values, with | between them
-//	flag    the flag of nixoci that says the same
-//	pattern regular expression of the values, for the JSON Schema
-//	oneof   in the JSON Schema, an object has exactly one of the fields with this tag
+//	flag    flag of nixoci with the same meaning
+//	pattern regular expression for the values, in the JSON Schema
+//	oneof   in the JSON Schema, an object must have exactly one of the fields with this tag
 //
-// [Kind.Decode] reads a file, [Kind.Schema] is its JSON Schema, and [Kind.FieldTable] is a
-// table for its documentation.
+// [Kind.Decode] reads a file. [Kind.Schema] returns the JSON Schema of such files.
+// [Kind.FieldTable] returns a table of the fields for the documentation.
 package schema
 
 import (
@@ -27,19 +26,19 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Kind is a kind of file, which T holds.
+// Kind describes a kind of file. T is the struct that holds the content of a file.
 type Kind[T any] struct {
-	Name         string            // for messages: "specification"
-	Title        string            // of the JSON Schema
-	VersionField string            // field that says which version of the format a file has
-	Version      int               // the newest that this nixoci reads
-	Limit        int               // bytes
-	Page         string            // documentation
-	Unknown      map[string]string // advice for fields that people expect and that do not exist
+	Name         string            // name of the kind in messages, such as "specification"
+	Title        string            // title of the JSON Schema
+	VersionField string            // name of the field that contains the version of the format
+	Version      int               // newest version that this nixoci reads
+	Limit        int               // maximum size of a file in bytes
+	Page         string            // page of the documentation
+	Unknown      map[string]string // advice about fields that do not exist, but that people may expect
 }
 
-// Decode reads a file. These are errors: a newer version, an unknown field, a name in
-// other case, and two fields with one name.
+// Decode reads a file. It returns an error about a newer version, an unknown field, a
+// name in the wrong case, or two fields with the same name.
 func (k *Kind[T]) Decode(r io.Reader) (*T, error) {
 	fail := func(err error) (*T, error) { return nil, k.wrap(err) }
 	data, err := io.ReadAll(io.LimitReader(r, int64(k.Limit)+1))
@@ -64,10 +63,11 @@ func (k *Kind[T]) Decode(r io.Reader) (*T, error) {
 	return v, nil
 }
 
-// wrap says which kind of file err is about. It keeps the hint of err.
+// wrap adds the kind of file to the text of err. It keeps the hint of err.
 func (k *Kind[T]) wrap(err error) error { return fmt.Errorf("read %s: %w", k.Name, err) }
 
-// checkVersion looks only for the version: a newer file can have other fields.
+// checkVersion checks only the version of a file. It must run before the check of the
+// other fields, because a newer version can have other fields.
 func (k *Kind[T]) checkVersion(data []byte) error {
 	w := newWalker(data)
 	token, err := w.d.Token()
@@ -92,7 +92,8 @@ func (k *Kind[T]) checkVersion(data []byte) error {
 	return hint.Add(fmt.Errorf("no field %s", k.VersionField), fmt.Sprintf("begin it with {\"%s\": %d", k.VersionField, k.Version))
 }
 
-// versionIsKnown reads the version and compares it with those that this nixoci knows.
+// versionIsKnown reads the version, and returns an error if this nixoci does not
+// support the version.
 func (k *Kind[T]) versionIsKnown(w *walker) error {
 	token, err := w.d.Token()
 	if err != nil {
@@ -113,8 +114,8 @@ func (k *Kind[T]) versionIsKnown(w *walker) error {
 	return nil
 }
 
-// checkValues checks numbers, and the values of the fields with a tag enum. at is the
-// name of v.
+// checkValues refuses negative numbers, and wrong values of the fields with a tag enum.
+// at is the name of v in errors.
 func checkValues(at string, v reflect.Value) error {
 	switch v.Kind() {
 	case reflect.Int, reflect.Int64:
@@ -182,12 +183,12 @@ func jsonName(f reflect.StructField) string {
 	return name
 }
 
-// Field is one field with its documentation.
+// Field describes one field for the documentation.
 type Field struct {
-	Name string // all names from the top, joined by dots; [] follows a list
+	Name string // full name, such as layers.named[].glob; [] follows the name of a list
 	Type string // type in JSON
 	Doc  string
-	Flag string // the flag with the same meaning; "" for none
+	Flag string // flag or argument of nixoci with the same meaning; "" if there is none
 }
 
 // Fields returns all fields in their order.
@@ -239,14 +240,14 @@ func (k *Kind[T]) FieldTable() string {
 	for _, f := range k.Fields() {
 		flag := f.Flag
 		if flag != "" && flag == strings.ToLower(flag) {
-			flag = "`--" + flag + "`" // else it is an argument
+			flag = "`--" + flag + "`" // a name in upper case is an argument, not a flag
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, flag, f.Doc)
 	}
 	return b.String()
 }
 
-// Schema is the JSON Schema.
+// Schema returns the JSON Schema.
 func (k *Kind[T]) Schema() ([]byte, error) {
 	s := schemaOf(reflect.TypeFor[T]())
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"

@@ -9,7 +9,7 @@ import (
 	"github.com/nixoci/nixoci/internal/limit/limittest"
 )
 
-// tree has every kind of field.
+// tree is the content of a file in these tests. It has fields of every type.
 type tree struct {
 	Version int            `json:"tree" doc:"version"`
 	Color   string         `json:"color,omitempty" doc:"color" enum:"green|red" flag:"color"`
@@ -50,7 +50,7 @@ func TestDecode(t *testing.T) {
 		`{"tree": 1, "bark": []}`:                      {`unknown field "bark"`, "trees.md"},
 		`{"tree": 1, "leaves": [{"area": 1, "x": 2}]}`: {`unknown field "x" in leaves[0]`, "trees.md"},
 
-		// Names are exact, and each is there once.
+		// These files have a name in the wrong case, or two fields with the same name.
 		`{"tree": 1, "Color": "red"}`:                            {`unknown field "Color"`, "the field is called color"},
 		`{"tree": 1, "color": "red", "COLOR": "green"}`:          {`unknown field "COLOR"`, "the field is called color"},
 		"{\"tree\": 1,\n\"root\": {\"area\": 3},\n\"root\": {}}": {`line 3: the field "root" is there twice`, ""},
@@ -73,7 +73,7 @@ func TestDecode(t *testing.T) {
 		`[]`:   {"line 1: an object is expected, not a list", ""},
 		`null`: {"line 1: an object is expected, not null", ""},
 
-		// What is not JSON.
+		// These files are not JSON.
 		"":                                 {"read tree: the file is empty", ""},
 		" \n":                              {"read tree: the file is empty", ""},
 		"{\"tree\": 1,\n\"color\": \"r":    {"line 2: the file ends too early", ""},

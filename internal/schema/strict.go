@@ -12,10 +12,11 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// SchemaField may name the JSON Schema of a file, for editors. Decode ignores its value.
+// SchemaField is the name of a field that may contain the URL of the JSON Schema. Editors
+// use this field. Decode ignores its value.
 const SchemaField = "$schema"
 
-// skipped is a value that is not kept.
+// skipped accepts any JSON value and does not keep it.
 type skipped struct{}
 
 func (*skipped) UnmarshalJSON([]byte) error { return nil }
@@ -40,7 +41,8 @@ func (k *Kind[T]) checkSyntax(data []byte) error {
 	return fmt.Errorf("line %d: %s", lineAt(data, syntax.Offset-1), what)
 }
 
-// expected says in plain words what encoding/json says after "invalid character".
+// expected returns a clear message for the text that encoding/json writes after
+// "invalid character".
 func (k *Kind[T]) expected(text string) string {
 	char, where := text, ""
 	if end := strings.Index(text[1:], "' "); end >= 0 {
@@ -66,15 +68,17 @@ func (k *Kind[T]) expected(text string) string {
 	return "not JSON: unexpected " + text
 }
 
-// lineAt returns the line of the byte at offset, from 1.
+// lineAt returns the number of the line that contains the byte at offset. The first
+// line is 1.
 func lineAt(data []byte, offset int64) int {
 	offset = max(0, min(offset, int64(len(data))))
 	return 1 + bytes.Count(data[:offset], []byte("\n"))
 }
 
-// walker reads the tokens of a file and compares them with the type that holds it.
-// encoding/json accepts names in other case, and takes the last of two fields with one
-// name. Two readers of such a file would not see the same.
+// walker reads the tokens of a file and compares them with a Go type. The check is
+// stricter than encoding/json, which accepts names in another case. If two fields have
+// the same name, encoding/json uses the last one. Other programs may read such a file
+// differently.
 type walker struct {
 	data []byte
 	d    *json.Decoder
@@ -92,12 +96,13 @@ func newWalker(data []byte) *walker {
 	return &walker{data, d}
 }
 
-// errorf is an error at the place that was read last.
+// errorf returns an error with the number of the line that was read last.
 func (w *walker) errorf(format string, args ...any) error {
 	return fmt.Errorf("line %d: "+format, append([]any{lineAt(w.data, w.d.InputOffset()-1)}, args...)...)
 }
 
-// value reads a value of the type t. at is its name.
+// value reads a value and checks that it has the type t. at is the full name of the
+// value, or "" for the whole file. unknown returns the advice about an unknown field.
 func (w *walker) value(at string, t reflect.Type, unknown func(name string, known []string) string) error {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -107,7 +112,7 @@ func (w *walker) value(at string, t reflect.Type, unknown func(name string, know
 		return err
 	}
 	if token == nil && at != "" {
-		return nil // null: as if the field were not there
+		return nil // null means the same as a missing field
 	}
 	if got := fits(token, t); got != "" {
 		if at != "" {
@@ -131,7 +136,7 @@ func (w *walker) value(at string, t reflect.Type, unknown func(name string, know
 	return err
 }
 
-// fields reads an object up to its end.
+// fields reads the fields of an object, up to and including the closing bracket.
 func (w *walker) fields(at string, t reflect.Type, unknown func(string, []string) string) error {
 	types := map[string]reflect.Type{}
 	var known []string
@@ -174,8 +179,8 @@ func (w *walker) fields(at string, t reflect.Type, unknown func(string, []string
 	return err
 }
 
-// unknown is the advice about a field that does not exist. known are the fields at its
-// place.
+// unknown returns the advice about an unknown field. known lists the fields that exist
+// in the same object.
 func (k *Kind[T]) unknown(name string, known []string) string {
 	for _, other := range known {
 		if strings.EqualFold(name, other) {
@@ -189,7 +194,7 @@ func (k *Kind[T]) unknown(name string, known []string) string {
 }
 
 // fits returns "" if a value that begins with token can have the type t. Otherwise it
-// returns what the value is.
+// returns a description of the value for an error text.
 func fits(token json.Token, t reflect.Type) string {
 	switch v := token.(type) {
 	case nil:
@@ -227,7 +232,7 @@ func fits(token json.Token, t reflect.Type) string {
 	return "something else"
 }
 
-// wanted describes the values of the type t.
+// wanted returns a description of the type t for an error text.
 func wanted(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
