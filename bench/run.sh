@@ -16,7 +16,7 @@ go build -o "$cache/bin/debstore" ./e2e/debstore
 sh e2e/tool.sh github.com/google/go-containerregistry/cmd/crane@v0.22.1
 "$cache/bin/debstore" large -root "$cache/large" -debs "$cache/debs" -out "$cache/large" >&2
 go build -o "$cache/bin/bench" ./bench
-# nix2container reads /nix/store, so the large system's store is mounted there.
+# nix2container reads /nix/store, so this script mounts the large system's store there.
 tools=$cache/bin/nix2container
 mkdir -p "$tools"
 tags=containers_image_openpgp,exclude_graphdriver_btrfs

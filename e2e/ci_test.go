@@ -196,7 +196,8 @@ func TestAction(t *testing.T) {
 	}
 }
 
-// exampleJob runs the command in the container of a Job. It uses the tested program.
+// exampleJob runs the command of the container in a Kubernetes Job. It uses the tested
+// program.
 func exampleJob(t *testing.T, file string) {
 	var job struct {
 		Kind string

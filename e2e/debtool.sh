@@ -1,9 +1,9 @@
 #!/bin/sh
 # e2e/debtool.sh SUITE NAME=PACKAGE...: downloads a package of another Debian
 # release, and puts its program /usr/bin/PACKAGE as NAME into
-# $NIXOCI_E2E_CACHE/bin. The program must run with this machine's libc. This
-# saves time: to build cosign takes six minutes. The file's name contains the
-# release.
+# $NIXOCI_E2E_CACHE/bin. The program must run with this machine's libc. A download
+# saves time, because building cosign takes six minutes. The name of the
+# downloaded file contains the release.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$NIXOCI_E2E_CACHE/bin

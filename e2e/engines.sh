@@ -1,12 +1,12 @@
 #!/bin/sh
 # e2e/engines.sh: installs today's engines into a separate root,
 # $NIXOCI_E2E_CACHE/engines. Debian 12 has Docker 20.10, podman 4.3 and
-# containerd 1.6, the oldest versions that nixoci supports. These engines are
-# the newest. e2e/enter.sh starts programs in this root.
+# containerd 1.6, the oldest versions that nixoci supports. The engines in the
+# separate root are the newest. e2e/enter.sh starts programs in this root.
 #
 # The release is Debian 14, named by its codename. In November 2026 it had
 # docker.io 28.5.2, podman 5.8.6, containerd 2.1.9, runc 1.3.6, crun 1.28 and
-# docker-compose 2.40.3. It will not get older versions. The release is not sid,
+# docker-compose 2.40.3. Their versions can only rise. The release is not sid,
 # because sid cannot always be installed. If the mirror has an engine that is
 # older than the tests need, this script fails.
 set -eu

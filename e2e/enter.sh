@@ -1,9 +1,9 @@
 #!/bin/sh
 # e2e/enter.sh ROOT STATE SHARED: changes the root of this process to ROOT. It
-# must be started in a new mount namespace. SHARED keeps its place, and STATE
-# becomes /var/lib in ROOT. Everything else of ROOT is read-only. Other programs
-# enter the root with nsenter -m -r. This process only keeps the namespace open.
-# When it is ready, it writes its process number to STATE.pid.
+# must be started in a new mount namespace. The directory SHARED has the same path
+# in ROOT, and STATE becomes /var/lib in ROOT. The rest of ROOT is read-only. Other
+# programs enter the root with nsenter -m -r. This process only keeps the namespace
+# open. When it is ready, it writes its process number to STATE.pid.
 #
 # It uses pivot_root because chroot is not enough: with chroot, docker exec and
 # health checks would run in the host's root.

@@ -29,8 +29,8 @@ sh e2e/debtool.sh forky cosign3=cosign crane=crane oras=oras
 sh e2e/engines.sh
 wait $building
 "$NIXOCI_E2E_CACHE/bin/debstore" large -root "$NIXOCI_E2E_CACHE/large" -debs "$NIXOCI_E2E_CACHE/debs" -out "$NIXOCI_E2E_CACHE/large"
-# The engines need a separate cgroup2 hierarchy, and mounts that end with the
-# run.
+# The engines need a separate cgroup2 hierarchy, and mounts that disappear at the
+# end of the run.
 run() {
   NIXOCI_E2E_INSIDE=1 unshare -m sh -ec '
     mount --make-rprivate /

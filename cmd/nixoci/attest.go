@@ -24,10 +24,10 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// Values of --attest.
+// These are values of --attest. The formats of the command sbom are also values of it.
 const (
 	attestClosure    = "closure"
-	attestSBOM       = "sbom" // in the default format of the sbom command
+	attestSBOM       = "sbom" // an SBOM in the default format of the command sbom
 	attestProvenance = "provenance"
 	attestVEX        = "vex"
 )
@@ -77,7 +77,8 @@ link) or the URI of a predicate type. The key is the same as for nixoci sign.`,
 	return cmd
 }
 
-// attestation is a document, and the descriptor of the manifest that it describes.
+// attestation holds a document, and the descriptor of the manifest that the document
+// describes.
 type attestation struct {
 	about ocispec.Descriptor
 	doc   oci.Artifact
@@ -146,8 +147,8 @@ func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error
 	return a.stdout.Err()
 }
 
-// attestations returns the documents that f asks for, for img. A document without a
-// type holds only a predicate, without a statement around it.
+// attestations returns the documents that f requests for img. A document without a type
+// contains only a predicate, without a statement around it.
 func (a *app) attestations(img *report.Image, predicateType string, f *attestFlags) (all []attestation, err error) {
 	if f.predicate != "" {
 		data, err := limit.ReadNamed(f.predicate, limit.Bundle)
@@ -183,7 +184,7 @@ func (a *app) attestations(img *report.Image, predicateType string, f *attestFla
 	return all, nil
 }
 
-// document makes a document of this predicate type from the closure of an image.
+// document makes a document with this predicate type from the closure of an image.
 func document(c *closure.Closure, p *report.ImagePlatform, predicateType string, created *time.Time) (oci.Artifact, error) {
 	format := report.FormatSPDX
 	switch predicateType {
@@ -205,9 +206,9 @@ func document(c *closure.Closure, p *report.ImagePlatform, predicateType string,
 	return oci.Artifact{Type: mediaType, MediaType: mediaType, Data: b.Bytes()}, err
 }
 
-// documentsToAttach returns the documents that --attest names. The job supplies the
-// build settings for the provenance. meta returns what nixpkgs says about the
-// packages of a system.
+// documentsToAttach returns the documents that --attest names. job contains the build
+// settings for the provenance. The function meta returns the metadata of the packages of a
+// system in nixpkgs.
 func documentsToAttach(kinds []string, job *push.Job, meta func(*manifest.System) (map[closure.StorePath]*nixbuild.Meta, error)) (*attest.Documents, error) {
 	d := &attest.Documents{Build: attest.Build{Version: version, Format: manifest.CurrentFormat,
 		Compression: job.Compression.String(), Settings: attest.BuildSettings(&job.Settings)}}

@@ -17,15 +17,15 @@ import (
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
-// resultFlags say whether and how verify publishes its result.
+// resultFlags holds the flags that set whether and how verify publishes its result.
 type resultFlags struct {
 	passed   bool
 	failed   bool
 	verifier string
 	time     string
-	to       string // another repository than the image's
+	to       string // repository for the result, if it is not the repository of the image
 
-	key *attest.PrivateKey // the private one of --key
+	key *attest.PrivateKey // the private key among the keys of --key
 	at  time.Time
 }
 
@@ -38,7 +38,7 @@ func (f *resultFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.time, "attest-time", "", "time of the verification, for --attest-result: RFC 3339, or seconds since 1970 (default the clock)")
 }
 
-// checkAlone checks the flags against each other, before a key is read.
+// checkAlone checks whether the flags fit together, before a key is read.
 func (f *resultFlags) checkAlone() error {
 	switch {
 	case f.passed:
@@ -50,7 +50,7 @@ func (f *resultFlags) checkAlone() error {
 	return nil
 }
 
-// check checks the flags, before the image is read.
+// check checks the flags before the image is read.
 func (f *resultFlags) check(ref string, closures []string, log *logrus.Logger) (err error) {
 	if !f.passed {
 		return nil
@@ -91,10 +91,10 @@ func (a *app) openRepository(name string, o registry.Options) (*registry.Reposit
 	return registry.Open(ref.Repository, o)
 }
 
-// publishedSummary is a verification summary that was attached.
+// publishedSummary describes a verification summary that was attached.
 type publishedSummary struct {
 	Result   string          `json:"result"`
-	Digest   digest.Digest   `json:"digest"` // of the manifest that attaches it
+	Digest   digest.Digest   `json:"digest"` // digest of the manifest that attaches the summary
 	Subjects []digest.Digest `json:"subjects"`
 }
 
@@ -131,7 +131,7 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 		}
 		verified = []verify.Verified{refuted.Verified}
 		if refuted.Rebuild {
-			summary.Policy = attest.Resource{URI: attest.RebuildPolicy} // readers must know that more than a policy failed
+			summary.Policy = attest.Resource{URI: attest.RebuildPolicy} // readers must see that the rebuild failed, and not only a requirement of the policy
 		}
 	}
 	if err != nil {

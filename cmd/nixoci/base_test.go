@@ -105,9 +105,10 @@ type fileHeader struct {
 	content string
 }
 
-// users returns the files that list users, for the layer with the file called name. The
-// second layer removes both files of the first layer and writes one of them again. The third
-// layer writes the other.
+// users returns additional files for the layer with the file called name. With the damage
+// "passwd", the second layer removes the passwd and group files of the first layer and
+// writes one of them again, and the third layer writes the other. With "passwdlink",
+// etc/passwd is a symlink.
 func (b *testBase) users(name string) []fileHeader {
 	file := func(name, content string) fileHeader {
 		return fileHeader{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))}, content}

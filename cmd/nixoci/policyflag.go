@@ -11,12 +11,12 @@ import (
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
-// policyFlag is the file that says what verify requires. Flags can require more, but
-// they cannot take a requirement of the policy away.
+// policyFlag holds the file with the requirements for verify. Flags can add requirements, but
+// they cannot remove a requirement of the policy.
 type policyFlag struct {
 	file string
 
-	loaded *policy.Loaded // nil without a policy
+	loaded *policy.Loaded // policy that was read; nil if there is none
 }
 
 func (f *policyFlag) add(cmd *cobra.Command) {
@@ -29,12 +29,13 @@ func (f *policyFlag) load() (err error) {
 		return nil
 	}
 	if f.loaded, err = policy.Load(f.file); err != nil {
-		return usageError{err} // it stands for flags
+		return usageError{err} // wrong usage, because a policy replaces flags
 	}
 	return nil
 }
 
-// apply adds what the policy requires to o, which has what the flags require.
+// apply adds the requirements of the policy to o. o already contains the requirements of the
+// flags.
 func (f *policyFlag) apply(o *verify.Options) {
 	p := f.loaded
 	if p == nil {
@@ -60,7 +61,7 @@ func (f *policyFlag) apply(o *verify.Options) {
 	o.Allowed = verify.Allowed{Settings: s.Changed, Compression: s.Compression, BaseImages: s.BaseImages, KnownInit: s.KnownInit}
 }
 
-// rebuilders returns those that the policy knows.
+// rebuilders returns the rebuilders that the policy lists.
 func (f *policyFlag) rebuilders() (known []verify.Rebuilder) {
 	if f.loaded == nil {
 		return nil
@@ -71,7 +72,8 @@ func (f *policyFlag) rebuilders() (known []verify.Rebuilder) {
 	return known
 }
 
-// rank orders the values of --require-signatures by what they require.
+// rank sorts the values of --require-signatures: a value that requires more has a higher
+// rank.
 func rank(r verify.Required) int {
 	switch r {
 	case verify.RequireAll:
@@ -82,8 +84,8 @@ func rank(r verify.Required) int {
 	return 0
 }
 
-// resource is what a verification summary says of the policy. Without a policy, it
-// names what verify always checks.
+// resource describes the policy for a verification summary. Without a policy, it returns the
+// name for the checks that verify always makes.
 func (f *policyFlag) resource() (attest.Resource, error) {
 	if f.loaded == nil {
 		return attest.Resource{URI: attest.RebuildPolicy}, nil

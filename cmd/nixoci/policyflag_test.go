@@ -9,8 +9,8 @@ import (
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
-// TestPolicySettings checks that a policy can name each setting that verify reports, and
-// no other.
+// TestPolicySettings checks that a policy can list each setting that verify reports, and no
+// other setting.
 func TestPolicySettings(t *testing.T) {
 	for _, f := range policy.Fields() {
 		if f.Name != "settings.changed" {
@@ -28,7 +28,7 @@ func TestPolicySettings(t *testing.T) {
 	t.Error("policies have no field settings.changed")
 }
 
-// TestPolicyFlags checks that each flag that a field of the policy names exists.
+// TestPolicyFlags checks that every flag named in a field of the policy exists.
 func TestPolicyFlags(t *testing.T) {
 	cmd, _, err := (&app{}).rootCommand().Find([]string{"verify"})
 	if err != nil {

@@ -161,7 +161,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 		err = report.WriteText(a.stdout, a.coloredOn(a.stdout.Raw()))
 	}
 	if failed != nil && !report.OK {
-		a.stderr.Printf("%s %v\n", a.paint(red, "nixoci:"), failed) // the mismatch is the error of this run
+		a.stderr.Printf("%s %v\n", a.paint(red, "nixoci:"), failed) // the exit code and the last error come from the mismatch, so this error is printed here
 		failed = nil
 	}
 	if err = errors.Join(failed, err); err != nil || report.OK {
@@ -177,8 +177,8 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	return mismatchError{fmt.Errorf("%s is not what it claims to be: %d findings", ref, len(report.Findings))}
 }
 
-// systems reads the CLOSURE arguments, if there are any. It uses no cached facts:
-// it reads the files of each toplevel again.
+// systems reads the CLOSURE arguments, if there are any. It uses no cached facts: it reads
+// the files of each toplevel again.
 func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*manifest.System, error) {
 	if len(args) == 0 {
 		return nil, nil
@@ -193,8 +193,8 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*m
 	}
 	var systems []*manifest.System
 	for _, s := range subjects {
-		// The image tells the other choices, and verify makes the application again
-		// from them.
+		// The image records the other choices. verify makes the application again from all of
+		// them.
 		if s.isApplication() {
 			choices := application.Choices{Roots: s.roots, Program: s.program}
 			systems = append(systems, manifest.NewApplication(s.source, s.closure, &application.Application{Choices: choices, Platform: *s.platform}))
@@ -209,7 +209,7 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*m
 	return systems, manifest.CheckPlatforms(systems)
 }
 
-// openElsewhere opens the other repositories where rebuilders attach their results.
+// openElsewhere opens the other repositories to which rebuilders attach their results.
 func (a *app) openElsewhere(f *verifyFlags, o *verify.Options) (closeAll func(), err error) {
 	options := f.registry.options(a)
 	options.ReadOnly = true
@@ -259,8 +259,8 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 		return err
 	}
 	if f.against != "" {
-		// verify checks the signatures itself. No narinfo cache is used, because
-		// the present answers of the cache count.
+		// verify checks the signatures itself. It uses no cache of narinfo files, because it
+		// must check what the binary cache serves now.
 		if o.Against, err = closure.OpenBinaryCache(f.against, closure.CacheOptions{NoSignatures: true}); err != nil {
 			return usageError{fmt.Errorf("--against: %w", err)}
 		}
@@ -269,7 +269,7 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 	if err != nil {
 		return err
 	}
-	counting := keys // those that may have signed what --require-attestation names
+	counting := keys // keys that may have signed the documents that --require-attestation names
 	if p := f.policy.loaded; p != nil && len(keys) == 0 {
 		counting = p.Keys
 	}
@@ -331,8 +331,8 @@ func (f *verifyFlags) rebuilders(o *verify.Options) error {
 }
 
 // readKeys reads the files of --key. The name of each key is the name of its file. If two
-// files hold the same key, it is one key. With --attest-result, one of them is the private key that
-// signs the result.
+// files contain the same key, it is counted once. With --attest-result, one of the files must
+// contain the private key that signs the result.
 func (f *verifyFlags) readKeys(a *app) (keys []attest.NamedKey, err error) {
 	for _, file := range f.keys {
 		data, err := readKeyFile("--key", file)
@@ -368,8 +368,8 @@ func readKeyFile(flag, file string) ([]byte, error) {
 	return data, nil
 }
 
-// verifyProgress shows the progress of a verification. With --verbose it also
-// prints each layer.
+// verifyProgress shows the progress of a verification. With --verbose, it also prints a line
+// for each layer.
 type verifyProgress struct {
 	*progress
 	log *logrus.Logger

@@ -1,6 +1,6 @@
 # An image of one program and a page, and the examples in examples/nix-function,
-# by nix/image.nix. pkgs has as much of nixpkgs as these need: packages of Debian
-# that are in the store already, and builders that see the host.
+# made by nix/image.nix. pkgs contains the parts of nixpkgs that they need: Debian's
+# packages, which are already in the store, and builders that can use the host.
 {
   nixoci,
   name, # of the image; its beginning is the registry of the examples

@@ -44,7 +44,7 @@ func Guarded(f func()) func() {
 // Group is an errgroup.Group that runs its functions protected by Guard.
 type Group struct{ *errgroup.Group }
 
-// WithContext is like errgroup.WithContext.
+// WithContext makes a Group in the same way as errgroup.WithContext.
 func WithContext(ctx context.Context) (*Group, context.Context) {
 	g, ctx := errgroup.WithContext(ctx)
 	return &Group{g}, ctx
