@@ -109,7 +109,8 @@ func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 	return data, nil
 }
 
-// madeOf returns the files from which the image of these systems was assembled.
+// madeOf lists the store paths, closure statements and programs from which the image of these
+// systems was assembled.
 func madeOf(systems []BuiltSystem) (deps []slsa.ResourceDescriptor) {
 	for _, s := range systems {
 		deps = append(deps, slsa.ResourceDescriptor{

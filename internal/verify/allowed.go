@@ -7,13 +7,13 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// Allowed restricts what an image may record of how it was made. The zero value
-// allows everything.
+// Allowed restricts which settings, compression, base image and init an image may have. The zero
+// value allows everything.
 type Allowed struct {
-	Settings    *[]string // names of settings that need not be the default, as in [Setting]; nil: all
-	Compression []string  // of the layers that nixoci made: "gzip" or "gzip:5"; nil: all
-	BaseImages  *[]string // names, with a digest or without, or digests alone; nil: all
-	KnownInit   bool      // the program at /sbin/init must be known
+	Settings    *[]string // names of settings that may differ from the default, as in [Setting]; nil allows all
+	Compression []string  // compressions of the layers that nixoci made, such as "gzip" or "gzip:5"; nil allows all
+	BaseImages  *[]string // names with or without a digest, or only digests; nil allows all
+	KnownInit   bool      // if true, the program at /sbin/init must be known
 }
 
 // SettingNames returns the names of the settings that Allowed.Settings can have.
@@ -29,7 +29,7 @@ func (a *Allowed) any() bool {
 	return a.Settings == nil && a.Compression == nil && a.BaseImages == nil && !a.KnownInit
 }
 
-// checkAllowed compares what an image records with Options.Allowed.
+// checkAllowed compares the records of an image with Options.Allowed.
 func (v *verification) checkAllowed(c *content, done *checks) (found []Finding) {
 	a := &v.o.Allowed
 	switch {
@@ -60,14 +60,14 @@ func (v *verification) checkAllowed(c *content, done *checks) (found []Finding) 
 	return found
 }
 
-// allowsCompression reports whether allowed has the compression name, with its level
-// or without.
+// allowsCompression reports whether allowed contains the compression name, either with its level or
+// without.
 func allowsCompression(allowed []string, name string) bool {
 	algorithm, _, _ := strings.Cut(name, ":")
 	return slices.Contains(allowed, name) || slices.Contains(allowed, algorithm)
 }
 
-// allowsBase reports whether allowed has the base image.
+// allowsBase reports whether allowed contains the base image.
 func allowsBase(allowed []string, base *manifest.BaseInfo) bool {
 	repository := repositoryOf(base.Name)
 	return slices.ContainsFunc(allowed, func(s string) bool {
@@ -79,7 +79,7 @@ func allowsBase(allowed []string, base *manifest.BaseInfo) bool {
 	})
 }
 
-// repositoryOf is a reference without its tag and digest.
+// repositoryOf returns the reference ref without its tag and digest.
 func repositoryOf(ref string) string {
 	ref, _, _ = strings.Cut(ref, "@")
 	if colon := strings.LastIndex(ref, ":"); colon > strings.LastIndex(ref, "/") {

@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// remakeApplication makes the image's application again from choices and a closure. It
-// uses the platform and the settings in the image's config.
+// remakeApplication makes the image's application again from choices and the closure cl. It uses
+// the platform and the settings in the image's config.
 func (c *content) remakeApplication(ctx context.Context, src closure.Source, cl *closure.Closure, choices application.Choices) (*manifest.System, error) {
 	config := &c.doc.config
 	settings := application.StartSettings{Entrypoint: config.Config.Entrypoint, User: config.Config.User, Based: c.form.base > 0}
@@ -41,9 +41,8 @@ func (c *content) remakeApplication(ctx context.Context, src closure.Source, cl 
 	return manifest.NewApplication(src, cl, app), nil
 }
 
-// given returns sys, one of Options.Closures, in the form that this image should have.
-// The roots come from the closure. The other choices come from the image, like its plan
-// and its settings.
+// given returns sys, one of Options.Closures, in the form that this image should have. The roots
+// come from the closure. The other choices come from the image, like its plan and its settings.
 func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.System, error) {
 	if c.system == nil {
 		return sys, nil // a finding reports why system is nil
@@ -55,7 +54,7 @@ func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.Sy
 			is, has = has, is
 		}
 		return nil, errors.New("the image contains " + is + ", but the closure is that of " + has)
-	case sys.App == nil || app == nil: // without the image's own record there is nothing to compare
+	case sys.App == nil || app == nil: // without the image's own record there are no choices to use
 		return sys, nil
 	default:
 		choices := app.Choices
@@ -69,13 +68,13 @@ func (c *content) given(ctx context.Context, sys *manifest.System) (*manifest.Sy
 	}
 }
 
-// sameRoots compares two lists of roots and ignores their order.
+// sameRoots reports whether two lists contain the same roots. It ignores their order.
 func sameRoots(a, b []closure.StorePath) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// readFilesLayer reads a files layer. It does not check the files, because the layer is
-// made again later and compared.
+// readFilesLayer reads a files layer. It does not check the files, because the layer is later made
+// again and compared.
 func readFilesLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
 	return readLayer(ctx, src, j, func(t *tarStream, _ *layerContent, found *collector) error {
 		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {

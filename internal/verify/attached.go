@@ -13,18 +13,18 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 )
 
-// attachments are the documents attached to the image, and the findings about them.
+// attachments holds the documents attached to the image, and the findings about these documents.
 type attachments struct {
 	all      []attachedTo
-	attested []attestedBy // required statements that were found
+	attested []attestedBy // who has signed the required statements, one element for each
 	rebuilt  []RebuilderReport
-	inputs   []Input // required documents that were found
+	inputs   []Input // required documents on which the result depends
 	findings []Finding
 }
 
 // attachedTo lists the documents attached to one manifest or index.
 type attachedTo struct {
-	platform  string // "" if the reference names this manifest or index
+	platform  string // "" for the manifest or index that the reference names
 	digest    digest.Digest
 	documents []attest.Attestation
 }
@@ -37,14 +37,14 @@ type attestedBy struct {
 
 // AttachedDocument is a document that is attached to the image, for the report.
 type AttachedDocument struct {
-	Platform      string        `json:"platform,omitempty"` // "" if the document is about the whole image
+	Platform      string        `json:"platform,omitempty"` // "" if the document is attached to the manifest or index that the reference names
 	Digest        digest.Digest `json:"digest"`             // digest of the manifest that attaches it
 	ArtifactType  string        `json:"artifactType"`
 	PredicateType string        `json:"predicateType,omitempty"`
 	Signed        bool          `json:"signed"`
-	Signer        string        `json:"signer,omitempty"`   // name in its certificate, which nobody has checked
-	SignedBy      []string      `json:"signedBy,omitempty"` // names of the given keys that have signed it
-	Refused       string        `json:"refused,omitempty"`  // reason why it proves nothing
+	Signer        string        `json:"signer,omitempty"`   // name in the signer's certificate, which nobody has checked
+	SignedBy      []string      `json:"signedBy,omitempty"` // names of the given keys that have signed the document
+	Refused       string        `json:"refused,omitempty"`  // reason why the document proves nothing
 
 	Summary *attest.Summary `json:"summary,omitempty"` // content of a verification summary
 }
@@ -56,8 +56,8 @@ func (r *results) attachedFindings() []Finding {
 	return r.attached.findings
 }
 
-// readAttached reads what is attached to the image and to its platforms. It then looks
-// for Options.Attestations.
+// readAttached reads the documents that are attached to the image and to its platforms. It then
+// checks whether they meet the requirements in Options.
 func (v *verification) readAttached(ctx context.Context, docs *documents) (*attachments, error) {
 	a := &attachments{}
 	switch {
@@ -108,7 +108,7 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 	return a, nil
 }
 
-// documentsAt reads the documents that a repository has about d.
+// documentsAt reads the documents about the manifest or index d in one repository.
 func (v *verification) documentsAt(ctx context.Context, where Elsewhere, d digest.Digest) ([]attest.Attestation, error) {
 	docs, err := attest.Attestations(ctx, where.Reader, d, v.keys)
 	if what, bad := contentFinding(err); bad {
@@ -120,16 +120,16 @@ func (v *verification) documentsAt(ctx context.Context, where Elsewhere, d diges
 	return docs, err
 }
 
-// check returns the keys that have signed the statements that want requires. One
-// statement about the whole image is enough, or one about each platform. If there are
-// none, the findings say why.
+// check returns the keys that have signed the statements that want requires. One statement about
+// the whole image is enough, or one about each platform. If a statement is missing, check returns
+// findings with the reasons.
 func (a *attachments) check(want RequiredAttestation, now time.Time) (by []attest.NamedKey, found []Finding) {
 	for n, s := range a.all {
 		signers := s.signers(want, now)
 		by = attest.DistinctKeys(append(by, signers...))
 		switch {
 		case len(signers) > 0 && n == 0:
-			return by, nil // about the whole image
+			return by, nil // this statement is about the whole image
 		case len(signers) == 0 && (n > 0 || len(a.all) == 1):
 			why := a.all[0].reasons(want, now)
 			if n > 0 {
@@ -158,12 +158,12 @@ func (s *attachedTo) signers(want RequiredAttestation, now time.Time) (by []atte
 	return by
 }
 
-// failedSince reports whether the owner of key says FAILED in a verification summary
+// failedSince reports whether the owner of key signed a verification summary with the result FAILED
 // that is not older than the summary d.
 func (s *attachedTo) failedSince(d *attest.Attestation, key attest.NamedKey) bool {
 	passed, err := d.Summary()
 	if passed == nil || err != nil {
-		return false // it is no summary
+		return false // d is not a verification summary
 	}
 	return slices.ContainsFunc(s.documents, func(other attest.Attestation) bool {
 		if len(other.TrustedBy([]attest.NamedKey{key})) == 0 {
@@ -174,8 +174,8 @@ func (s *attachedTo) failedSince(d *attest.Attestation, key attest.NamedKey) boo
 	})
 }
 
-// unmet returns why the content of d does not satisfy want, "" if it does. A
-// verification summary must say PASSED.
+// unmet returns why the content of d does not satisfy want. If it satisfies want, unmet returns "".
+// A verification summary must have the result PASSED.
 func (want *RequiredAttestation) unmet(d *attest.Attestation, now time.Time) string {
 	switch summary, err := d.Summary(); {
 	case err != nil:
@@ -186,7 +186,7 @@ func (want *RequiredAttestation) unmet(d *attest.Attestation, now time.Time) str
 	return want.tooOld(d, now)
 }
 
-// tooOld returns why the age of d does not satisfy want, "" if it does.
+// tooOld returns why the age of d does not satisfy want. If it satisfies want, tooOld returns "".
 func (want *RequiredAttestation) tooOld(d *attest.Attestation, now time.Time) string {
 	if want.MaxAge == 0 {
 		return ""
@@ -198,8 +198,8 @@ func (want *RequiredAttestation) tooOld(d *attest.Attestation, now time.Time) st
 	return notOfAge(t, want.MaxAge, now)
 }
 
-// notOfAge returns why a statement of the time t does not count, "" if it does. A maxAge
-// of 0 allows any age, but not the future.
+// notOfAge returns why a statement with the time t is not accepted, or "" if it is accepted. If
+// maxAge is 0, a statement may have any age, but its time must not be in the future.
 func notOfAge(t time.Time, maxAge time.Duration, now time.Time) string {
 	switch age := now.Sub(t); {
 	case age < -maxClockSkew:
@@ -210,7 +210,7 @@ func notOfAge(t time.Time, maxAge time.Duration, now time.Time) string {
 	return ""
 }
 
-// inBrackets joins the first three reasons, in brackets. It returns "" for none.
+// inBrackets joins the first three reasons, in brackets. If there are no reasons, it returns "".
 func inBrackets(why []string) string {
 	if len(why) == 0 {
 		return ""
@@ -222,7 +222,7 @@ func inBrackets(why []string) string {
 	return " (" + strings.Join(why, "; ") + ")"
 }
 
-// used returns the statements that satisfy want.
+// used returns the signed statements that satisfy want.
 func (a *attachments) used(want RequiredAttestation, now time.Time) (all []Input) {
 	for _, s := range a.all {
 		for n := range s.documents {
@@ -234,7 +234,7 @@ func (a *attachments) used(want RequiredAttestation, now time.Time) (all []Input
 	return all
 }
 
-// signatures returns the bundles with signatures of the image by keys.
+// signatures returns the bundles in which one of keys has signed the image.
 func (a *attachments) signatures(keys []attest.NamedKey) (all []Input) {
 	for n := range a.all[0].documents {
 		if d := &a.all[0].documents[n]; d.IsSignature() && len(d.TrustedBy(keys)) > 0 {
@@ -244,7 +244,7 @@ func (a *attachments) signatures(keys []attest.NamedKey) (all []Input) {
 	return all
 }
 
-// reasons lists why the attached documents do not satisfy want.
+// reasons returns why the attached documents do not satisfy want.
 func (s *attachedTo) reasons(want RequiredAttestation, now time.Time) (why []string) {
 	for n := range s.documents {
 		d := &s.documents[n]
@@ -275,7 +275,7 @@ func shortDigest(d digest.Digest) string {
 	return string(d)[:min(long, len(d))]
 }
 
-// documents returns the attached documents for the report.
+// documents returns the attached documents in the form that the report needs.
 func (a *attachments) documents() (all []AttachedDocument) {
 	if a == nil {
 		return nil
@@ -283,7 +283,7 @@ func (a *attachments) documents() (all []AttachedDocument) {
 	for _, s := range a.all {
 		for _, d := range s.documents {
 			if d.IsSignature() {
-				continue // the report has a separate line for signatures
+				continue // the report has a separate line for each signature
 			}
 			refused := d.Refused
 			if !d.Signed && !attest.IsBundle(d.ArtifactType) {
@@ -300,8 +300,8 @@ func (a *attachments) documents() (all []AttachedDocument) {
 	return all
 }
 
-// text returns the line of the report for the document, and the result of checking its
-// signature. checked means that keys were given.
+// text returns the report's line about the document, and the result of checking its signature.
+// checked is true if the user gave keys.
 func (d *AttachedDocument) text(checked bool) (Verdict, string) {
 	what := d.ArtifactType
 	if d.PredicateType != "" {

@@ -11,12 +11,12 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// maxBaseTime is the time limit for reading a base image, because its registry may not
-// exist any more.
+// maxBaseTime is the time limit for reading a base image. There is a limit because the registry of
+// the base image may no longer exist.
 const maxBaseTime = 15 * time.Second
 
-// readBaseLayer reads a layer of the base image, which another tool has made. Its
-// content is not compared with the closure.
+// readBaseLayer reads a layer of the base image, which another tool made. It does not compare the
+// layer's content with the closure.
 func (v *verification) readBaseLayer(ctx context.Context, j layerJob) (*layerContent, error) {
 	l, err := v.readForeignLayer(ctx, j)
 	if err != nil {
@@ -28,12 +28,12 @@ func (v *verification) readBaseLayer(ctx context.Context, j layerJob) (*layerCon
 // baseCheck is the result of checking the base image.
 type baseCheck struct {
 	info   manifest.BaseInfo
-	shared int   // number of store paths that base and closure share, but that cannot be compared
-	unread error // why the base image could not be read; nil: it was read
+	shared int   // number of store paths that both base and closure contain, and whose contents cannot be compared
+	unread error // why the base image could not be read; nil if it was read
 }
 
-// checkBase checks that the lowest layers are those of the base image, if that can be
-// read. It also checks that none of them changes a store path of the closure.
+// checkBase checks that the lowest layers are the layers of the base image, if the base image can
+// be read. It also checks that none of them changes a store path of the closure.
 func (v *verification) checkBase(ctx context.Context, c *content) (check *baseCheck, found []Finding, err error) {
 	base := c.base()
 	check = &baseCheck{info: base.BaseInfo}
@@ -52,8 +52,8 @@ func (v *verification) checkBase(ctx context.Context, c *content) (check *baseCh
 	return check, found, nil
 }
 
-// readBase reads the base image by its digest. The string what says what is wrong with
-// the base image. An error says why the base image could not be read.
+// readBase reads the base image by its digest. If the base image is wrong, what describes the
+// fault. If the base image could not be read, err is the reason.
 func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *document) (c manifest.BaseContent, what string, err error) {
 	if v.o.OpenBase == nil {
 		return c, "", errors.New("reading base images is turned off")
@@ -84,7 +84,8 @@ func (v *verification) readBase(ctx context.Context, base *manifest.Base, doc *d
 	return c, "", err
 }
 
-// compareBase compares the layers and the history of an image with those of its base.
+// compareBase compares the layers and the history that an image records for its base with the base
+// image itself.
 func compareBase(doc *document, base *manifest.Base, is manifest.BaseContent) (found []Finding) {
 	for n, has := range base.Layers {
 		switch {
@@ -106,9 +107,9 @@ func compareBase(doc *document, base *manifest.Base, is manifest.BaseContent) (f
 	return found
 }
 
-// checkShared looks for store paths of the closure that the base has too. A container
-// engine merges the files of both into one directory. If their contents differ, the
-// path no longer has its narHash.
+// checkShared looks for store paths that both the closure and the base contain. A container engine
+// merges the files of both into one directory. If their contents differ, the path no longer has its
+// narHash.
 func checkShared(c *content) (unknown int, found []Finding) {
 	infos := map[closure.StorePath]*closure.Info{}
 	for k := range c.system.infos {
@@ -138,7 +139,7 @@ func checkShared(c *content) (unknown int, found []Finding) {
 	return unknown, found
 }
 
-// describe returns the line of the report.
+// describe returns the verdict about the base image and the report's line.
 func (b *baseCheck) describe() (holds Verdict, detail string) {
 	if b == nil {
 		return Holds, ""
@@ -153,7 +154,8 @@ func (b *baseCheck) describe() (holds Verdict, detail string) {
 	return Holds, fmt.Sprintf("%s from the base image, the same as in %s", layers, b.info)
 }
 
-// baseReport returns the base for the report, nil if there is none.
+// baseReport returns the report's part about the base image. If there is no base image, it returns
+// nil.
 func (c *content) baseReport() *BaseReport {
 	base := c.base()
 	if base == nil {

@@ -15,20 +15,20 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// checks are the results of the checks of one image.
+// checks holds the results of the checks of one image.
 type checks struct {
 	ledger
 	paths      pathCount
-	closure    *closure.Closure // nil: the database contains none
-	init       *manifest.Init   // the program at /sbin/init; nil: there is none
+	closure    *closure.Closure // nil if no closure could be read from the database
+	init       *manifest.Init   // the program at /sbin/init; nil if there is none
 	addresses  addresses
-	remade     *remade    // nil: config and manifest could not be made again
-	base       *baseCheck // nil: there is no base image, or it was not checked
+	remade     *remade    // nil if config and manifest could not be made again
+	base       *baseCheck // nil if there is no base image, or if it was not checked
 	signatures signatureCount
-	foreign    []CheckResult // results for an image of another tool, in place of ledger.completed
+	foreign    []CheckResult // results for an image of another tool, which replace ledger.completed
 }
 
-// checkImages is a stage of [Image]. If v.stopAtFirst, it ends after the first image with
+// checkImages is a stage of [Image]. If v.stopAtFirst() is true, it ends after the first image with
 // a finding.
 func (v *verification) checkImages(ctx context.Context, contents []*content) ([]*checks, error) {
 	var all []*checks
@@ -53,8 +53,8 @@ func (v *verification) newChecks(doc *document) *checks {
 	return &checks{ledger: ledger{platform: doc.platform, stopAtFirst: v.stopAtFirst(), completed: map[Check]bool{}}}
 }
 
-// checkImage checks one image, in the order of its parts. A check does not repeat what
-// an earlier check has found.
+// checkImage checks one image, in the order of its parts. If an earlier check has found a fault, a
+// later check does not report it again.
 func (v *verification) checkImage(ctx context.Context, c *content) (*checks, error) {
 	done := v.newChecks(c.doc)
 	for _, l := range c.layers {
@@ -63,7 +63,7 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 		}
 	}
 	if !c.complete() {
-		return done, nil // a finding reports why it is not complete
+		return done, nil // a finding reports why the content is not complete
 	}
 	var found []Finding
 	done.init, found = findInit(c)
@@ -76,7 +76,7 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 		}
 	}
 	if c.system.infos == nil {
-		return done, nil // without them there is nothing to compare the paths with
+		return done, nil // without the database, there is nothing to compare the paths with
 	}
 	done.paths, found = checkPaths(c)
 	if !done.record(found, CheckDigests, CheckFormat, CheckPaths, CheckNarHashes) {
@@ -120,7 +120,7 @@ func (v *verification) checkImage(ctx context.Context, c *content) (*checks, err
 	return done, err
 }
 
-// pathCount counts the store paths with the right narHash.
+// pathCount counts the store paths with the right narHash, and the size of their NARs.
 type pathCount struct {
 	paths   int
 	narSize int64
@@ -133,7 +133,7 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 		infos[c.system.infos[k].Path] = &c.system.infos[k]
 	}
 	list := c.form.words().list
-	layerOf := map[closure.StorePath]int{} // layer numbers, from 1
+	layerOf := map[closure.StorePath]int{} // numbers of layers; the first layer has number 1
 	for n, l := range c.layers {
 		for k := range l.paths {
 			p := &l.paths[k]
@@ -175,14 +175,14 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 	return count, found
 }
 
-// addresses are the content-addressed paths of an image.
+// addresses counts the content-addressed paths of an image.
 type addresses struct {
 	total     int
-	confirmed map[closure.StorePath]bool // paths with the name that their content gives
+	confirmed map[closure.StorePath]bool // paths whose name is the one computed from their content
 }
 
-// checkAddresses checks that each content-addressed path has the name that its content
-// gives.
+// checkAddresses checks that each content-addressed path has the name that is computed from its
+// content.
 func checkAddresses(c *content, cl *closure.Closure) (a addresses, found []Finding) {
 	a.confirmed = map[closure.StorePath]bool{}
 	for n, l := range c.layers {
@@ -190,7 +190,7 @@ func checkAddresses(c *content, cl *closure.Closure) (a addresses, found []Findi
 			p := &l.paths[k]
 			info := cl.Info(p.path)
 			if info == nil || p.broken || p.narHash != info.NarHash {
-				continue // there is a finding already
+				continue // a finding reports the reason already
 			}
 			ok, err := closure.CheckAddress(info, p.contents)
 			if err != nil {
@@ -218,7 +218,7 @@ func withoutPath(err error, p closure.StorePath) string {
 type layerSource struct {
 	v       *verification
 	content *content
-	failed  error // why a layer could not be read again
+	failed  error // the error if a layer could not be read again
 }
 
 // Closure implements [closure.Source].
@@ -226,8 +226,8 @@ func (s *layerSource) Closure(context.Context, []closure.StorePath) (*closure.Cl
 	return nil, errors.New("an image has one closure")
 }
 
-// Tree implements [closure.Source]. The toplevel's NAR was kept. For any other path,
-// Tree reads its layer again.
+// Tree implements [closure.Source]. For a toplevel it reads the NAR that was kept in a file. For
+// any other path, it reads the path's layer again.
 func (s *layerSource) Tree(ctx context.Context, info *closure.Info, v nar.Visitor) error {
 	for n, l := range s.content.layers {
 		k := slices.IndexFunc(l.paths, func(p pathContent) bool { return p.path == info.Path })

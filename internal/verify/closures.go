@@ -13,14 +13,14 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// comparison is the result of comparing one image with one of Options.Closures.
+// comparison holds the result of comparing one image with one of Options.Closures.
 type comparison struct {
 	completed bool
 	findings  []Finding
 }
 
-// compareClosures is the stage that assembles images again from the given closures. It
-// uses the plan and the settings of the image, and compares the results with the image.
+// compareClosures is a stage of [Image]. It assembles images again from the given closures, with
+// the plan and the settings of the image. It compares the results with the image.
 func (v *verification) compareClosures(ctx context.Context, contents []*content, all []*checks) (comparisons []*comparison, unmatched []Finding, err error) {
 	comparisons = make([]*comparison, len(contents))
 	for _, sys := range v.o.Closures {
@@ -51,26 +51,26 @@ func (v *verification) compareClosures(ctx context.Context, contents []*content,
 	return comparisons, unmatched, nil
 }
 
-// givenClosure is a given closure together with the image that it should make.
+// givenClosure holds a given closure and the image that this closure should make.
 type givenClosure struct {
 	v       *verification
 	content *content
-	init    *manifest.Init // from the image, because a closure has no nixoci-init
+	init    *manifest.Init // read from the image, because a closure has no nixoci-init
 	sys     *manifest.System
 }
 
-// madeLayer is one layer made from the closure, and its differences from the image.
+// madeLayer is a layer made from the closure, with its differences from the layer in the image.
 type madeLayer struct {
-	layer    *layers.Layer // nil if the closure cannot make it
+	layer    *layers.Layer // nil if the closure cannot make this layer
 	packed   layers.Packed
 	findings []Finding // differences of the tar
-	blob     []Finding // difference of the blob, if the tar is the same
+	blob     []Finding // difference of the blob, if the tars are equal
 }
 
 func (g *givenClosure) compare(ctx context.Context) (*comparison, error) {
 	c := g.content
 	if !c.doc.made || !c.complete() {
-		return &comparison{}, nil // the image has no known plan, or it could not be read
+		return &comparison{}, nil // the image has no known plan, or it could not be read completely
 	}
 	all := make([]madeLayer, len(c.doc.manifest.Layers))
 	group, gctx := task.WithContext(ctx)
@@ -106,23 +106,24 @@ func (g *givenClosure) compare(ctx context.Context) (*comparison, error) {
 	}
 	result.completed = true
 	result.findings = append(result.findings, g.missing()...)
-	for _, m := range all { // differences of contents come before differences of compression
+	for _, m := range all { // list differences of contents before differences of compression
 		result.findings = append(result.findings, m.blob...)
 	}
-	if same && len(result.findings) == 0 { // different layers always make config and manifest different
+	if same && len(result.findings) == 0 { // if layers differ, config and manifest differ too, so do not report these again
 		result.findings = g.compareDocuments(all)
 	}
 	return result, nil
 }
 
-// layer describes layer n as the closure makes it. It has the same paths, except those
-// that the closure lacks. It is nil if the closure has none of them.
+// layer describes layer n as the closure makes it. The layer contains the same paths as the image's
+// layer, except paths that the closure lacks. If the closure has none of the paths, layer returns
+// nil.
 func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error) {
 	c := g.content
 	comp, _ := c.doc.compression(n)
 	if n == 0 && c.form.hasInit {
 		if g.init == nil {
-			return nil, nil, nil // a finding reports what is wrong with it
+			return nil, nil, nil // a finding reports what is wrong with the init layer
 		}
 		return manifest.InitLayer(g.init, comp), nil, nil
 	}
@@ -150,12 +151,12 @@ func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error
 		return nil, found, nil
 	}
 	if l, err = layers.Store(g.sys.Closure, g.sys.Source, paths, comp); err != nil {
-		return nil, found, nil // the layer has a path twice: a finding reports it
+		return nil, found, nil // the layer contains a path twice, and a finding reports that
 	}
 	return l, found, nil
 }
 
-// compareLayer packs layer n and looks for differences. found are the findings so far.
+// compareLayer packs layer n and compares it with the image. found contains the findings so far.
 func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, l *layers.Layer, found []Finding, n int) (made madeLayer, err error) {
 	c, d := g.content, g.content.doc.manifest.Layers[n]
 	made = madeLayer{layer: l, findings: found}
@@ -176,14 +177,14 @@ func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, 
 	err = g.v.compareTar(ctx, d, l, func(entry, what string) error {
 		f := entryPlace(entry)
 		if n < len(c.layers) && f.Path != entry && g.sys.Closure.Info(closure.StorePath(f.Path)) == nil {
-			return nil // there is a finding already: the closure does not have the path
+			return nil // a finding already reports that the closure does not contain the path
 		}
 		return differences.add(f.of(CheckClosure, "%s", what))
 	})
 	_, damaged := contentFinding(err)
 	switch {
 	case damaged || errors.Is(err, errStop) || errors.As(err, new(*layers.FormatError)):
-		err = nil // findings about the layer itself report it
+		err = nil // findings about the layer itself report this fault
 	case err == nil && len(differences.findings) == 0:
 		differences.addf(CheckClosure, "made from the closure, the layer has diffID %s", made.packed.DiffID)
 	}
@@ -191,7 +192,7 @@ func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, 
 	return made, err
 }
 
-// missing returns a finding for each path of the closure that no layer has.
+// missing returns a finding for each path of the closure that no layer contains.
 func (g *givenClosure) missing() (found []Finding) {
 	in := map[closure.StorePath]bool{}
 	for _, l := range g.content.layers {
@@ -207,8 +208,7 @@ func (g *givenClosure) missing() (found []Finding) {
 	return found
 }
 
-// compareDocuments compares config and manifest. It is called if all layers are the
-// same.
+// compareDocuments compares config and manifest. Call it only if all layers are equal.
 func (g *givenClosure) compareDocuments(all []madeLayer) []Finding {
 	doc, own := g.content.doc, g.content.own()
 	all = all[own:]

@@ -18,13 +18,13 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// content is what the layers of one image contain.
+// content holds the contents of the layers of one image.
 type content struct {
 	doc    *document
 	form   form
-	src    oci.Reader      // has the layers
-	system *systemContent  // nil if nixoci has not made the image
-	layers []*layerContent // all except the system layer, up to the first that was not read
+	src    oci.Reader      // the source from which the layers can be read again
+	system *systemContent  // nil if another tool made the image
+	layers []*layerContent // all layers except the system layer, up to the first one that was not read
 }
 
 // roots returns the roots of the closure, as the image records them.
@@ -35,11 +35,11 @@ func (c *content) roots() []closure.StorePath {
 	return []closure.StorePath{c.system.toplevel}
 }
 
-// isFiles reports whether layer n, from 0, is the files layer of an application.
+// isFiles reports whether layer n is the files layer of an application. n counts from 0.
 func (c *content) isFiles(n int) bool { return c.system.isFiles(n, len(c.doc.manifest.Layers)) }
 
-// isFiles reports whether layer n, from 0, of an image with so many layers is the files
-// layer.
+// isFiles reports whether layer n is the files layer of an application. n counts from 0, and layers
+// is the number of layers in the image.
 func (s *systemContent) isFiles(n, layers int) bool {
 	return s.application != nil && s.application.HasFiles() && n == layers-2
 }
@@ -49,14 +49,15 @@ func (c *content) complete() bool {
 	return c.system != nil && len(c.layers) == len(c.doc.manifest.Layers)-1
 }
 
-// as returns sys in the form of this image: with its format, its init, its base, and
-// the plan that its own plan continues.
+// as returns sys in the form of this image. The result has the image's format, init and base, and
+// the plan that the image's own plan continues.
 func (c *content) as(sys *manifest.System, init *manifest.Init) *manifest.System {
 	from := digest.Digest(c.doc.manifest.Annotations[manifest.AnnotationPlanFrom])
 	return sys.In(c.form.version, init).Continuing(from).On(c.base())
 }
 
-// base returns the base that the image records, nil if there is none or it is unknown.
+// base returns the base that the image records. If there is none, or if it is unknown, base returns
+// nil.
 func (c *content) base() *manifest.Base {
 	if c.system == nil {
 		return nil
@@ -64,7 +65,7 @@ func (c *content) base() *manifest.Base {
 	return c.system.base
 }
 
-// own returns the number, from 0, of the first layer that does not belong to the base.
+// own returns the number of the first layer that does not belong to the base. Numbers count from 0.
 func (c *content) own() int { return c.form.base }
 
 // damaged reports whether a part of some layer could not be read.
@@ -72,7 +73,7 @@ func (c *content) damaged() bool {
 	return c.system.damaged || slices.ContainsFunc(c.layers, func(l *layerContent) bool { return l.damaged })
 }
 
-// layer returns layer n, from 0. The last one is the system layer.
+// layer returns layer n, where n counts from 0. The last layer is the system layer.
 func (c *content) layer(n int) *layerContent {
 	if n == len(c.doc.manifest.Layers)-1 {
 		return c.system.layerContent
@@ -80,7 +81,7 @@ func (c *content) layer(n int) *layerContent {
 	return c.layers[n]
 }
 
-// checkDiffID compares the diffID of layer n, from 0, with the config.
+// checkDiffID compares the diffID of layer n with the config. n counts from 0.
 func (d *document) checkDiffID(n int, c *layerContent) []Finding {
 	if want := d.config.RootFS.DiffIDs[n]; c.diffID != "" && c.diffID != want {
 		return []Finding{d.place(n).of(CheckDigests, "diffID is %s, the config has %s", c.diffID, want)}
@@ -88,8 +89,8 @@ func (d *document) checkDiffID(n int, c *layerContent) []Finding {
 	return nil
 }
 
-// readLayers is a stage of [Image]. It reads all layers except the system layers, starting
-// with the largest. A layer that several images share is read once.
+// readLayers is a stage of [Image]. It reads all layers except the system layers, starting with the
+// largest. If several images share a layer, it reads the layer once.
 func (v *verification) readLayers(ctx context.Context, docs *documents, systems []*systemContent) ([]*content, error) {
 	var reads []*layerRead
 	shared := map[digest.Digest]*layerRead{}
@@ -140,18 +141,18 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 	return all, nil
 }
 
-// layerKind is the kind of content that a layer should have.
+// layerKind is the kind of layer that is expected at a place of the image.
 type layerKind int
 
 const (
 	kindStore layerKind = iota
 	kindInit
 	kindFiles
-	kindBase // made by another tool
+	kindBase // a layer that another tool made
 )
 
-// kind returns the kind of layer n, from 0, in an image with so many layers. The last
-// layer has no kind, because readSystems reads it.
+// kind returns the kind of layer n in an image with this number of layers. n counts from 0. Do not
+// call it for the last layer, because readSystems reads that layer.
 func (s *systemContent) kind(n, layers int) layerKind {
 	switch {
 	case n < s.form.base:
@@ -164,16 +165,17 @@ func (s *systemContent) kind(n, layers int) layerKind {
 	return kindStore
 }
 
-// layerRead is a layer that is read once, for all images that share it.
+// layerRead describes the reading of a layer, which happens once for all images that share the
+// layer.
 type layerRead struct {
 	job     layerJob
-	kind    layerKind     // the kind that its place in the image requires
+	kind    layerKind     // the kind that is expected at this place of the image
 	order   int           // position of its findings among those of all layers
-	content *layerContent // nil: an earlier finding made it unnecessary
+	content *layerContent // nil if an earlier finding made the reading unnecessary
 }
 
-// readEach reads the layers concurrently, limited by v.jobs. If the first finding is
-// enough, it stops reading the layers after the one with that finding.
+// readEach reads the layers concurrently, at most v.jobs() at once. If the first finding ends the
+// verification, readEach stops the reading of all layers after the layer with this finding.
 func (v *verification) readEach(ctx context.Context, reads []*layerRead, toplevels map[closure.StorePath]bool) error {
 	todo := slices.Clone(reads)
 	slices.SortStableFunc(todo, func(a, b *layerRead) int { return cmp.Compare(b.job.desc.Size, a.job.desc.Size) })
@@ -209,15 +211,15 @@ func (v *verification) readEach(ctx context.Context, reads []*layerRead, topleve
 	return group.Wait()
 }
 
-// earliest is the first layer, in the order of findings, with a finding that ends the
-// verification. Later layers need not be read.
+// earliest records the first layer, in the order of findings, with a finding that ends the
+// verification. The layers after it need not be read.
 type earliest struct {
 	mu      sync.Mutex
 	order   int
-	cancels []context.CancelFunc // for the layers that are being read, by order
+	cancels []context.CancelFunc // functions that cancel the reading of a layer, indexed by its order
 }
 
-// begin reports whether a layer must be read. If that changes during the reading,
+// begin reports whether a layer must be read. If the layer becomes unnecessary during the reading,
 // cancel is called.
 func (e *earliest) begin(order int, cancel context.CancelFunc) bool {
 	e.mu.Lock()
@@ -226,13 +228,13 @@ func (e *earliest) begin(order int, cancel context.CancelFunc) bool {
 	return order <= e.order
 }
 
-// end calls keep, unless the layer is not needed any more. If enough is set, it cancels
-// the reading of all later layers.
+// end calls keep, unless the layer has become unnecessary. If enough is true, end cancels the
+// reading of all later layers.
 func (e *earliest) end(order int, enough bool, keep func() error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if order > e.order {
-		return nil // its reading was cancelled
+		return nil // the reading of this layer was cancelled
 	}
 	if enough {
 		e.order = order
@@ -245,8 +247,8 @@ func (e *earliest) end(order int, enough bool, keep func() error) error {
 	return keep()
 }
 
-// readOne reads one layer. It keeps the NARs of toplevels in files, because they are
-// read again to find out which system they are.
+// readOne reads one layer. It keeps the NARs of toplevels in files. They are read again later, to
+// find out which system they contain.
 func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[closure.StorePath]bool) (*layerContent, error) {
 	switch r.kind {
 	case kindInit:
@@ -286,8 +288,8 @@ func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[
 	return c, nil
 }
 
-// contentIn returns a layer that was read, as layer n, from 0, of doc. The findings of
-// the result name this image and this layer.
+// contentIn returns the layer read as layer n of doc. n counts from 0. The findings in the result
+// name this image and this layer.
 func contentIn(doc *document, n int, read *layerContent) *layerContent {
 	c := *read
 	c.findings = slices.Clone(c.findings)

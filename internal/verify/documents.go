@@ -19,11 +19,10 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// maxConfig is the size limit of an image config in bytes.
+// maxConfig is the largest size of an image config, in bytes.
 const maxConfig = limit.Config
 
-// documents are the index, the manifests and the configs. They are read before any
-// layer.
+// documents holds the index, the manifests and the configs. They are read before any layer.
 type documents struct {
 	top      oci.Blob        // the manifest or index that the reference names
 	index    *manifest.Index // nil if the reference names the manifest of one image
@@ -32,10 +31,10 @@ type documents struct {
 	findings []Finding       // findings about the index
 }
 
-// document is the manifest and config of one image. Both are unchecked.
+// document holds the manifest and config of one image. Neither has been checked yet.
 type document struct {
-	entry      *ocispec.Descriptor // its entry in the index; nil if there is no index
-	noManifest bool                // the source is an archive without manifest, so nixoci composed one
+	entry      *ocispec.Descriptor // the image's entry in the index; nil if there is no index
+	noManifest bool                // the source is an archive without a manifest, so nixoci composed one
 	platform   string              // for display
 
 	blob       oci.Blob // the bytes of the manifest
@@ -43,7 +42,7 @@ type document struct {
 	configData []byte
 	config     ocispec.Image
 
-	made     bool // nixoci made it
+	made     bool // whether the image says that nixoci made it
 	form     form
 	findings []Finding
 }
@@ -51,12 +50,12 @@ type document struct {
 // form describes the structure of an image.
 type form struct {
 	version     int  // version of the image format
-	hasInit     bool // the first layer is an init layer
-	application bool // it is not a NixOS system: the last layer is a root layer
-	base        int  // number of layers that belong to the base image: the lowest ones
+	hasInit     bool // whether the first layer is an init layer
+	application bool // whether the image is an application, whose last layer is a root layer, and not a NixOS system
+	base        int  // number of layers that belong to the base image; these are the lowest layers
 }
 
-// words are the names of an image's parts in the report and in findings.
+// words holds the names of an image's parts, as the report and findings use them.
 type words struct{ list, roots, last, platform string }
 
 func (f form) words() words {
@@ -66,7 +65,7 @@ func (f form) words() words {
 	return words{list: "the Nix database", roots: "the toplevel", last: "the system layer with its Nix database", platform: "the system is for %s"}
 }
 
-// place returns the place of layer n, counted from 0, for findings.
+// place returns the place of layer n for findings. n counts from 0.
 func (d *document) place(n int) Finding {
 	return Finding{Platform: d.platform, Layer: n + 1, Digest: d.manifest.Layers[n].Digest}
 }
@@ -76,23 +75,23 @@ func (d *document) configPlace() Finding {
 	return Finding{Platform: d.platform, Digest: d.manifest.Config.Digest}
 }
 
-// complete reports whether manifest and config were read and have equally many layers.
+// complete reports whether manifest and config were read and have the same number of layers.
 func (d *document) complete() bool {
 	return d.manifest != nil && d.configData != nil && len(d.config.RootFS.DiffIDs) == len(d.manifest.Layers)
 }
 
 var errNotApplication = errors.New("only an application can have a base image")
 
-// minLayers is one layer for the system and one for store paths.
+// minLayers is 2: an image has one layer for the system and at least one for store paths.
 const minLayers = 2
 
-// ours reports whether the image says that nixoci made it, and whether it can be read.
+// ours reports whether the image says that nixoci made it, and whether its documents could be read.
 func (d *document) ours() bool {
 	return d.made && d.complete() && len(d.manifest.Layers) >= minLayers
 }
 
-// compression returns the recorded compression of layer n, counted from 0. If there is
-// an error, it also returns a compression that fits the media type.
+// compression returns the recorded compression of layer n, where n counts from 0. If the record is
+// invalid, it returns an error and a compression that fits the media type.
 func (d *document) compression(n int) (layers.Compression, error) {
 	l := d.manifest.Layers[n]
 	if d.noManifest {
@@ -105,7 +104,7 @@ func (d *document) compression(n int) (layers.Compression, error) {
 	return comp, nil
 }
 
-// readDocuments is the first stage. It reads index, manifests and configs.
+// readDocuments is the first stage of [Image]. It reads the index, the manifests and the configs.
 func (v *verification) readDocuments(ctx context.Context, target string) (*documents, error) {
 	docs := &documents{}
 	blob, err := v.src.GetManifest(ctx, target)
@@ -159,7 +158,7 @@ func (v *verification) wanted(d *ocispec.Descriptor) bool {
 	return d.Platform != nil && slices.ContainsFunc(v.o.Platforms, func(p ocispec.Platform) bool { return manifest.SamePlatform(p, *d.Platform) })
 }
 
-// openDocument reads the manifest that the index names.
+// openDocument reads the manifest that the index entry d.entry names.
 func (v *verification) openDocument(ctx context.Context, d *document) (*document, error) {
 	found := func(format string, args ...any) {
 		d.findings = append(d.findings, Finding{Platform: d.platform}.of(CheckDigests, format, args...))
@@ -233,7 +232,7 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 	return d, nil
 }
 
-// readConfig reads a config. If the config is wrong, what says why.
+// readConfig reads a config. If the config is wrong, what describes the fault.
 func (v *verification) readConfig(ctx context.Context, d ocispec.Descriptor) (data []byte, what string, err error) {
 	if d.Size > maxConfig {
 		return nil, fmt.Sprintf("%d bytes, at most %d are read", d.Size, maxConfig), nil

@@ -15,13 +15,13 @@ type Check string
 
 // These are the checks, in the order of the report.
 const (
-	CheckDigests    Check = "digests"     // digests, sizes and media types are right; config, manifest and diffIDs match
+	CheckDigests    Check = "digests"     // digests, sizes and media types are right, and config, manifest and diffIDs match
 	CheckFormat     Check = "format"      // each layer is in the canonical form of its format version
 	CheckPaths      Check = "paths"       // the layers contain exactly the store paths of the Nix database
 	CheckNarHashes  Check = "narhashes"   // the NAR of each path has the narHash and narSize of the database
 	CheckReferences Check = "references"  // the paths are closed under references and reachable from the toplevel
-	CheckAddresses  Check = "addresses"   // content-addressed paths have the name that their content gives
-	CheckBase       Check = "base"        // the lowest layers are those of the base image
+	CheckAddresses  Check = "addresses"   // content-addressed paths have the name that is computed from their content
+	CheckBase       Check = "base"        // the lowest layers are the layers of the base image
 	CheckInit       Check = "init"        // /sbin/init is a known nixoci-init
 	CheckSystem     Check = "system"      // the system layer, made again, is the same
 	CheckPlatform   Check = "platform"    // index, config and toplevel name the same platform
@@ -31,15 +31,15 @@ const (
 	CheckSignatures Check = "signatures"  // trusted keys have signed the paths
 	CheckClosure    Check = "closure"     // the given closure makes this image
 	CheckSignedBy   Check = "attestation" // a key has signed the image, or a statement about it
-	CheckPolicy     Check = "policy"      // the image records nothing that is not allowed
-	CheckRebuilders Check = "rebuilders"  // several others have made the image again
+	CheckPolicy     Check = "policy"      // the policy allows everything that the image records
+	CheckRebuilders Check = "rebuilders"  // several other people or machines have made the image again
 )
 
-// Finding is one fault of the image and its place.
+// Finding describes one fault of the image and its place.
 type Finding struct {
 	Check    Check         `json:"check"`
 	Platform string        `json:"platform,omitempty"`
-	Layer    int           `json:"layer,omitempty"` // number of the layer, from 1; 0 if it is not about a layer
+	Layer    int           `json:"layer,omitempty"` // number of the layer, from 1; 0 if the finding is not about a layer
 	Digest   digest.Digest `json:"digest,omitempty"`
 	Path     string        `json:"path,omitempty"` // store path, or name of a tar entry
 	File     string        `json:"file,omitempty"` // name below the store path
@@ -48,16 +48,16 @@ type Finding struct {
 	source source
 }
 
-// source says who requires what a finding is about.
+// source names what requires the thing that a finding is about.
 type source int
 
 const (
-	ofImage  source = iota // verify itself: the image is not what it claims to be
-	ofPolicy               // the policy
-	ofFlag                 // a flag
+	ofImage  source = iota // verify itself requires it: the image is not what it claims to be
+	ofPolicy               // the policy requires it
+	ofFlag                 // a flag requires it
 )
 
-// requiredBy marks findings about a requirement of the policy, or of a flag.
+// requiredBy marks findings as failures to meet a requirement of the policy, or else of a flag.
 func requiredBy(policy bool, found []Finding) []Finding {
 	for n := range found {
 		if found[n].source = ofFlag; policy {
@@ -67,7 +67,7 @@ func requiredBy(policy bool, found []Finding) []Finding {
 	return found
 }
 
-// String returns one line: the place, from the outside in, and the fault.
+// String returns one line. It names the place, from the outside in, and then the fault.
 func (f Finding) String() string {
 	var b strings.Builder
 	if f.Platform != "" {
@@ -95,17 +95,17 @@ func (f Finding) of(c Check, format string, args ...any) Finding {
 	return f
 }
 
-// errStop ends the reading of a stream when its first finding is enough.
+// errStop ends the reading of a stream if its first finding is enough.
 var errStop = errors.New("enough findings")
 
 // collector collects the findings in a stream, in their order.
 type collector struct {
-	place       Finding // platform, layer and digest of each finding
+	place       Finding // platform, layer and digest for all findings
 	stopAtFirst bool
 	findings    []Finding
 }
 
-// add adds f. It returns errStop if no more findings are needed.
+// add adds f. If no more findings are needed, it returns errStop.
 func (c *collector) add(f Finding) error {
 	f.Platform, f.Layer, f.Digest = c.place.Platform, c.place.Layer, c.place.Digest
 	c.findings = append(c.findings, f)
@@ -128,8 +128,8 @@ type ledger struct {
 	completed   map[Check]bool
 }
 
-// record adds findings and marks the checks in completed as complete. It reports
-// whether checking continues. If completed is empty, the check has more parts.
+// record adds findings and marks the checks in completed as complete. It reports whether checking
+// continues. Leave completed empty as long as more parts of a check follow.
 func (l *ledger) record(found []Finding, completed ...Check) bool {
 	for _, f := range found {
 		if f.Platform == "" {

@@ -20,16 +20,16 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// foreignLayer is the content of a layer that another tool has made.
+// foreignLayer is the content of a layer that another tool made.
 type foreignLayer struct {
 	*layerContent
-	whole    map[closure.StorePath]string // reason why a path's NAR cannot be made again, "" if it was
-	database string                       // file with a copy of its Nix database, "" if it has none
+	whole    map[closure.StorePath]string // reason why the NAR of a path could not be made again; "" if it was made
+	database string                       // file with a copy of the layer's Nix database; "" if the layer has none
 }
 
-// checkForeign checks an image of another tool. It reports which checks pass, which
-// fail, and which do not apply. There is always a finding that nixoci has not made the
-// image. Otherwise an image would pass if somebody removed its annotations.
+// checkForeign checks an image of another tool. It reports which checks pass, which fail, and which
+// do not apply. It always adds a finding that nixoci has not made the image. Otherwise an image
+// would pass if somebody removed its annotations.
 func (v *verification) checkForeign(ctx context.Context, c *content) (*checks, error) {
 	done := v.newChecks(c.doc)
 	if !c.doc.complete() {
@@ -62,7 +62,7 @@ func (v *verification) checkForeign(ctx context.Context, c *content) (*checks, e
 	return done, nil
 }
 
-// foreignResults collects the results of the checks of a foreign image.
+// foreignResults collects the results of the checks of an image that another tool made.
 type foreignResults struct {
 	results  []CheckResult
 	findings []Finding
@@ -87,11 +87,11 @@ func (r *foreignResults) result(c Check, applies bool, format string, args ...an
 	r.results = append(r.results, res)
 }
 
-// foreignPaths are the store paths in all layers of an image.
+// foreignPaths holds the store paths in all layers of an image.
 type foreignPaths struct {
-	contents map[closure.StorePath]pathContent // paths with a complete NAR
-	why      map[closure.StorePath]string      // for each path, the reason why its NAR cannot be made, or ""
-	database string                            // "" if no layer has a database
+	contents map[closure.StorePath]pathContent // paths whose NAR was made again
+	why      map[closure.StorePath]string      // reason why the NAR of a path cannot be made again; "" if there is none
+	database string                            // file with a copy of the Nix database; "" if no layer has one
 }
 
 func foreignPathsOf(all []*foreignLayer) foreignPaths {
@@ -171,7 +171,7 @@ func (r *foreignResults) checkPaths(ctx context.Context, all []*foreignLayer) (c
 	return count, nil
 }
 
-// readForeign reads all layers, and does not require the canonical form.
+// readForeign reads all layers. It does not require the canonical form.
 func (v *verification) readForeign(ctx context.Context, doc *document) ([]*foreignLayer, error) {
 	all := make([]*foreignLayer, len(doc.manifest.Layers))
 	group, ctx := task.WithContext(ctx)
@@ -197,7 +197,7 @@ func (v *verification) readForeignLayer(ctx context.Context, j layerJob) (*forei
 	t := openTar(ctx, countingReader{v.src, j.progress}, j.desc, false)
 	defer t.Close()
 	err = l.read(t, filepath.Join(dir, "db.sqlite"))
-	format := err // counts only if the blob is right
+	format := err // report this error only if the blob is right
 	if err = t.drain(); err == nil {
 		l.diffID, l.tarSize = t.diffID, t.size
 		if format != nil {
@@ -278,12 +278,12 @@ func (l *foreignLayer) read(r io.Reader, db string) error {
 	}
 }
 
-// errNoNAR reports an entry that a NAR cannot have, such as a device, or a hard link,
-// whose content comes earlier in the tar.
+// errNoNAR reports an entry that a NAR cannot contain. Examples are a device, and a hard link to a
+// file earlier in the tar.
 var errNoNAR = errors.New("not an entry of a NAR")
 
-// add adds an entry to the NAR. Of the mode, only the executable bit of the owner
-// counts.
+// add adds an entry to the NAR. It ignores the mode of the entry, except the owner's executable
+// bit.
 func (p *openPath) add(name string, h *tar.Header, content io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:

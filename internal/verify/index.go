@@ -6,24 +6,23 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// indexCheck is the result of checking the index.
+// indexCheck holds the result of checking the index.
 type indexCheck struct {
 	completed bool
 	findings  []Finding
 }
 
-// checkIndex is the last stage. It makes the index again from the manifests. The
-// settings of an index come from the push that wrote it. After a join, only the
-// manifests of the last push have these settings, so checkIndex tries those of each
-// manifest.
+// checkIndex is the last stage of [Image]. It makes the index again from the manifests. The
+// settings of an index come from the push that wrote the index. After a join, only the manifests of
+// the last push have these settings. So checkIndex tries the settings of each manifest.
 func checkIndex(docs *documents, all []*checks) indexCheck {
 	if docs.index == nil || len(docs.skipped) > 0 {
-		return indexCheck{} // there is no index, or not all of it was checked
+		return indexCheck{} // there is no index, or only a part of it was checked
 	}
 	var images []*manifest.PlatformImage
 	for _, c := range all {
 		if c.remade == nil {
-			return indexCheck{} // a finding reports why
+			return indexCheck{} // a finding reports why the image was not made again
 		}
 		images = append(images, c.remade.image)
 	}

@@ -12,15 +12,15 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// initName is the program that starts a container, a file of the init layer.
+// initName is the name of the program that starts a container, in the init layer.
 const initName = "sbin/init"
 
-// maxInitEntries is the limit for the entries of an init layer, which normally has
+// maxInitEntries is the largest number of entries in an init layer. Normally an init layer has
 // three.
 const maxInitEntries = 1000
 
-// readInitLayer reads an init layer and keeps its program. Other faults are found when
-// the layer is made again.
+// readInitLayer reads an init layer and keeps its program. Later the layer is made again, and this
+// finds all other faults.
 func readInitLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
 	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
 		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {
@@ -57,8 +57,8 @@ func (d *document) initPlace() Finding {
 	return f
 }
 
-// findInit returns the program in the first layer. It returns nil if there is none, or
-// if it is not a file.
+// findInit returns the program in the first layer. If there is no program, or if it is not a file,
+// findInit returns nil.
 func findInit(c *content) (*manifest.Init, []Finding) {
 	if !c.form.hasInit {
 		return nil, nil
@@ -109,8 +109,7 @@ func (v *verification) checkInit(c *content, init *manifest.Init) []Finding {
 	return nil
 }
 
-// checkProgram checks that the program runs on the system's platform without any other
-// file.
+// checkProgram checks that the program runs on the system's platform and needs no other file.
 func checkProgram(doc *document, init *manifest.Init, sys *manifest.System) []Finding {
 	if init == nil {
 		return nil

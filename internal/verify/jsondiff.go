@@ -9,9 +9,9 @@ import (
 	"strconv"
 )
 
-// differentJSON describes the first difference between two JSON documents. It returns
-// "" if their bytes are equal. It compares keys in sorted order, so it always finds the
-// same difference first.
+// differentJSON describes the first difference between two JSON documents. If their bytes are
+// equal, it returns "". It compares keys in sorted order, so the first difference is always the
+// same.
 func differentJSON(got, want []byte) string {
 	if bytes.Equal(got, want) {
 		return ""
@@ -100,7 +100,7 @@ func differentValue(at string, got, want any) string {
 	return fmt.Sprintf("%s is %s, not %s", at, jsonText(got), jsonText(want))
 }
 
-// jsonText returns v as JSON, shortened for display.
+// jsonText returns v as JSON. It shortens long text for display.
 func jsonText(v any) string {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -19,25 +19,25 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// layerContent is the content of a layer.
+// layerContent holds the content of a layer.
 type layerContent struct {
-	diffID   digest.Digest // "" if it was not read to its end
+	diffID   digest.Digest // "" if the layer was not read to its end
 	tarSize  int64
 	paths    []pathContent // in the order of the layer
 	findings []Finding
-	damaged  bool          // it could not be read completely, so a missing path proves nothing
-	foreign  *foreignLayer // for a layer of the base: its store paths, which are not those of the image
-	program  []byte        // for an init layer: the file /sbin/init; nil if that is not a file
+	damaged  bool          // the layer could not be read completely, so it may contain a path that is not in paths
+	foreign  *foreignLayer // for a layer of the base: the store paths that the base contains
+	program  []byte        // for an init layer: the file /sbin/init; nil if /sbin/init is not a file
 }
 
-// pathContent is the result of making a store path's NAR again.
+// pathContent holds the result of making a store path's NAR again.
 type pathContent struct {
 	path     closure.StorePath
 	narHash  closure.Hash
 	narSize  int64
-	contents *closure.Hash // sha256 of the content, for a path that is one file and not executable; otherwise nil
-	broken   bool          // it has no valid NAR, and a finding reports that
-	narFile  string        // file with a copy of the NAR, "" if none was kept
+	contents *closure.Hash // sha256 of the content, if the path is one file that is not executable; otherwise nil
+	broken   bool          // whether the path has no valid NAR; then a finding reports that
+	narFile  string        // file with a copy of the NAR; "" if no copy was kept
 }
 
 // layerJob describes a layer to read.
@@ -46,10 +46,10 @@ type layerJob struct {
 	platform    string // for display
 	number      int    // for display, from 1
 	stopAtFirst bool
-	progress    func(bytes int64) // called for the bytes of the blob; may be nil
+	progress    func(bytes int64) // called with the number of bytes read from the blob; may be nil
 
-	// keep returns a writer that gets a copy of a path's NAR. If keep or the writer is
-	// nil, there is no copy.
+	// keep returns a writer to which the NAR of a path is copied. If keep is nil or returns nil,
+	// there is no copy.
 	keep func(closure.StorePath) (io.Writer, error)
 }
 
@@ -57,8 +57,8 @@ func (j *layerJob) place() Finding {
 	return Finding{Platform: j.platform, Layer: j.number, Digest: j.desc.Digest}
 }
 
-// contentFinding returns the text of a finding if err is about the content of a source.
-// Any other error means that the content could not be read.
+// contentFinding returns the text of a finding if err reports wrong or missing content. Any other
+// error means that the content could not be read.
 func contentFinding(err error) (string, bool) {
 	var content *oci.ContentError
 	switch {
@@ -70,8 +70,8 @@ func contentFinding(err error) (string, bool) {
 	return "", false
 }
 
-// readLayer calls read with the tar of a layer, and checks the blob around it. read
-// returns nil at the end of the tar, and errStop when no more findings are needed.
+// readLayer calls read with the tar of a layer, and checks the blob that contains the tar. read
+// returns nil at the end of the tar, and errStop if no more findings are needed.
 func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarStream, *layerContent, *collector) error) (*layerContent, error) {
 	c := &layerContent{}
 	found := &collector{place: j.place(), stopAtFirst: j.stopAtFirst}
@@ -81,7 +81,7 @@ func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarSt
 	if err != nil {
 		c.damaged = true
 	}
-	// If the blob has a wrong digest, only that is reported, and no fault inside it.
+	// If the blob has a wrong digest, report only the digest, and no fault inside the blob.
 	if err == nil || errors.Is(err, errStop) || errors.As(err, new(*layers.FormatError)) {
 		err = t.drain()
 	}
@@ -103,8 +103,8 @@ func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarSt
 	return c, nil
 }
 
-// readStoreLayer checks a layer of store paths. It contains nix and nix/store, then the
-// paths in order. Each path has the entries of its NAR, with the modes that Nix sets.
+// readStoreLayer checks a layer of store paths. The layer must contain nix and nix/store, followed
+// by the paths in order. Each path must have the entries of its NAR, with the modes that Nix sets.
 func readStoreLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
 	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
 		r := &storeReader{keep: j.keep, c: c, found: found}
@@ -126,15 +126,15 @@ type storeReader struct {
 	c     *layerContent
 	found *collector
 	tar   *layers.TarReader
-	path  *openPath // the open store path, nil between paths
+	path  *openPath // the open store path; nil between paths
 	last  string    // base name of the previous path
 }
 
-// openPath is a store path while its NAR is made again.
+// openPath is a store path whose NAR is being made again.
 type openPath struct {
 	base string
 	path closure.StorePath
-	nar  *nar.Writer // nil: the rest of the path is skipped
+	nar  *nar.Writer // nil if the reader skips the rest of the path
 	sha  hash.Hash
 	size int64
 	flat hash.Hash
@@ -152,7 +152,7 @@ func (r *storeReader) format(e *layers.FormatError) error {
 	return r.found.add(where)
 }
 
-// entryPlace splits the name of a tar entry into store path and file.
+// entryPlace splits the name of a tar entry into a store path and the name of a file below it.
 func entryPlace(name string) Finding {
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "/"), storePrefix)
 	base, file, _ := strings.Cut(rest, "/")
@@ -268,7 +268,7 @@ func (r *storeReader) mode(e *layers.TarEntry) error {
 	return nil
 }
 
-// begin starts a store path.
+// begin finishes the open store path and starts a new one.
 func (r *storeReader) begin(base string, e *layers.TarEntry) error {
 	if err := r.endPath(); err != nil {
 		return err
