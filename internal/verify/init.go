@@ -120,8 +120,8 @@ func checkProgram(doc *document, init *manifest.Init, sys *manifest.System) []Fi
 	return nil
 }
 
-// describeInit returns the line of the report about /sbin/init, for an image without a
-// finding about it.
+// describeInit returns the verdict about /sbin/init and the report's line, for an image without a
+// finding about /sbin/init. given reports whether the user named the expected program.
 func describeInit(init *manifest.Init, given bool) (Verdict, string) {
 	switch {
 	case init == nil:

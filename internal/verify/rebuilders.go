@@ -13,20 +13,20 @@ import (
 	"github.com/nixoci/nixoci/internal/human"
 )
 
-// RequiredRebuilders requires that several rebuilders have made the image again. Each
-// must have used its own closure and got the same digest.
+// RequiredRebuilders requires that several rebuilders have made the image again. Each of them must
+// have used a closure of its own and got the same digest.
 type RequiredRebuilders struct {
 	Known     []Rebuilder
-	Count     int           // how many members of Known must have made it again
+	Count     int           // how many members of Known must have made the image again
 	Unanimous bool          // no member of Known may report FAILED
-	MaxAge    time.Duration // limit for the age of their summaries; 0: any age
-	Policy    bool          // the policy requires it, not only a flag
+	MaxAge    time.Duration // largest age of their summaries; 0 allows any age
+	Policy    bool          // true if the policy requires the rebuilders, false if only a flag does
 }
 
 // Rebuilder is a person or machine that makes images again and signs the results.
 type Rebuilder struct {
 	attest.NamedKey
-	Verifier string // URI that the summaries must name as the verifier; "": any
+	Verifier string // URI that the summaries must name as the verifier; "" allows any
 }
 
 func (r *RequiredRebuilders) keys() (keys []attest.NamedKey) {
@@ -36,7 +36,8 @@ func (r *RequiredRebuilders) keys() (keys []attest.NamedKey) {
 	return attest.DistinctKeys(keys)
 }
 
-// verifierOf returns the verifier that summaries by key must name, "" for any.
+// verifierOf returns the verifier that summaries by key must name. If any verifier is allowed, it
+// returns "".
 func (r *RequiredRebuilders) verifierOf(key attest.NamedKey) string {
 	for _, b := range r.Known {
 		if b.Verifier != "" && b.Key.ID() == key.Key.ID() {
@@ -46,17 +47,17 @@ func (r *RequiredRebuilders) verifierOf(key attest.NamedKey) string {
 	return ""
 }
 
-// maxClockSkew is how far the clock of a rebuilder may be ahead.
+// maxClockSkew is the time by which the clock of a rebuilder may be ahead of this machine's clock.
 const maxClockSkew = 5 * time.Minute
 
-// RebuilderReport is the result of one rebuilder for the image.
+// RebuilderReport is the part of the report about one rebuilder.
 type RebuilderReport struct {
 	Name     string     `json:"name"`
-	Result   string     `json:"result,omitempty"`       // PASSED or FAILED; "" if none of its summaries counts
-	Verifier string     `json:"verifier,omitempty"`     // verifier in its summary
-	Time     *time.Time `json:"timeVerified,omitempty"` // time in its summary
-	Notes    []string   `json:"notes,omitempty"`        // remarks on its summary
-	Why      []string   `json:"why,omitempty"`          // reasons why its other summaries do not count, or why there is no result
+	Result   string     `json:"result,omitempty"`       // PASSED or FAILED; "" if none of the rebuilder's summaries is accepted
+	Verifier string     `json:"verifier,omitempty"`     // verifier that the accepted summary names
+	Time     *time.Time `json:"timeVerified,omitempty"` // time in the accepted summary
+	Notes    []string   `json:"notes,omitempty"`        // remarks on the accepted summary
+	Why      []string   `json:"why,omitempty"`          // reasons why other summaries are not accepted, or why there is no result
 
 	key string // ID of the key
 }
@@ -81,8 +82,8 @@ func (b *RebuilderReport) String() string {
 	return text
 }
 
-// text returns the line of the report about the rebuilder. If this verification
-// compared the image with a closure, the line says whether the rebuilder is wrong.
+// text returns the report's line about the rebuilder, and the verdict. If this verification
+// compared the image with a closure, the line says whether the rebuilder's result is wrong.
 func (b *RebuilderReport) text(r *Report) (Verdict, string) {
 	own := r.ownResult()
 	switch {
@@ -98,9 +99,9 @@ func (b *RebuilderReport) text(r *Report) (Verdict, string) {
 	return Without, b.String()
 }
 
-// ownResult returns the result of this verification's comparison with the closures. It
-// is Holds if every platform is the same, Fails if one differs, and "" if not all of
-// them were made again.
+// ownResult returns the result of this verification's comparison with the closures. If every
+// platform is equal to its closure, the result is Holds. If a platform differs, it is Fails. If a
+// platform was not compared, it is "".
 func (r *Report) ownResult() Verdict {
 	own := Holds
 	for n := range r.Platforms {
@@ -115,19 +116,19 @@ func (r *Report) ownResult() Verdict {
 	return own
 }
 
-// Input is an attached document on which the result depends.
+// Input names an attached document on which the result depends.
 type Input struct {
-	Repository string        // "" stands for the repository of the image
+	Repository string        // "" means the repository of the image
 	Attached   digest.Digest // digest of the manifest that attaches it
 	Content    digest.Digest // digest of the document itself
 }
 
 func inputOf(d *attest.Attestation) Input { return Input{d.Repository, d.Attached, d.Content} }
 
-// tally contains the results of the known rebuilders.
+// tally holds the results of the known rebuilders.
 type tally struct {
 	reports []RebuilderReport
-	inputs  []Input // the summaries that count
+	inputs  []Input // the summaries from which the results come
 }
 
 // tally collects the result of each known rebuilder.
@@ -142,13 +143,13 @@ func (a *attachments) tally(want RequiredRebuilders, now time.Time) (t tally) {
 	return t
 }
 
-// rebuilderSays is the result of one rebuilder, for the image or for one platform.
+// rebuilderSays holds the result of one rebuilder, for the image or for one platform.
 type rebuilderSays struct {
-	result  string // "" if there is none
+	result  string // "" if there is no result
 	summary *attest.Summary
 	notes   []string
 	inputs  []Input
-	why     []string // reasons why its summaries do not count
+	why     []string // reasons why summaries of the rebuilder are not accepted
 }
 
 func (s *rebuilderSays) report(key attest.NamedKey) RebuilderReport {
@@ -159,15 +160,16 @@ func (s *rebuilderSays) report(key attest.NamedKey) RebuilderReport {
 	return r
 }
 
-// saidBy returns the result of the owner of key for the whole image. It is FAILED if
-// the image or one platform is FAILED. It is PASSED if the image is PASSED, or each
-// platform is. A summary about the index counts for each platform.
+// saidBy returns the result that the owner of key reports for the whole image. The result is FAILED
+// if the summary of the image or of one platform is FAILED. It is PASSED if the summary of the
+// image, or the summary of each platform, is PASSED. A summary about the index also covers each
+// platform.
 func (a *attachments) saidBy(key attest.NamedKey, want *RequiredRebuilders, now time.Time) (all rebuilderSays) {
 	parts := a.all[1:]
 	if len(parts) == 0 {
 		parts = a.all
 	}
-	complete := true // it says something of each platform
+	complete := true // whether the rebuilder has a result for each platform
 	for n := range parts {
 		part := newest(key, want, now, &a.all[0], &parts[n])
 		for _, in := range part.inputs {
@@ -195,13 +197,13 @@ func (a *attachments) saidBy(key attest.NamedKey, want *RequiredRebuilders, now 
 	return all
 }
 
-// newest returns the newest summary by key that counts. It searches the documents that
-// are attached to the index and to one of its manifests. Of two summaries with the same
-// time, it prefers FAILED. If the newest summary is too old, none counts.
+// newest returns the newest accepted summary by key. It searches the documents that are attached to
+// the index and to one of its manifests. If two summaries have the same time, it prefers FAILED. If
+// the newest summary is too old, newest returns no result.
 func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...*attachedTo) (best rebuilderSays) {
 	for n, s := range to {
 		if n > 0 && s == to[0] {
-			continue // the reference does not name an index
+			continue // the reference names a manifest, so both elements of to are the same
 		}
 		for k := range s.documents {
 			d := &s.documents[k]
@@ -213,7 +215,7 @@ func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...
 			if len(attest.CommonKeys(d.SignedBy, []attest.NamedKey{key})) > 0 {
 				summary, why = counts(d, want.verifierOf(key), now)
 			} else if d.Names != key.Key.ID() {
-				continue // it is by somebody else
+				continue // the summary is by somebody else
 			}
 			if summary == nil {
 				best.why = append(best.why, shortDigest(d.Attached)+": "+why)
@@ -251,9 +253,9 @@ func notesOn(s *attest.Summary, now time.Time) (notes []string) {
 	return notes
 }
 
-// counts reads a summary that a known rebuilder has signed. If it does not count, why
-// is the reason. The age does not matter here. A FAILED summary with a time in the future
-// counts, because otherwise an older PASSED would replace it.
+// counts reads a summary that a known rebuilder has signed. If the summary is not accepted, s is
+// nil and why is the reason. counts does not check the age. It accepts a FAILED summary with a time
+// in the future, because otherwise an older PASSED summary would replace it.
 func counts(d *attest.Attestation, verifier string, now time.Time) (s *attest.Summary, why string) {
 	if d.Refused != "" {
 		return nil, d.Refused
@@ -276,7 +278,7 @@ func counts(d *attest.Attestation, verifier string, now time.Time) (s *attest.Su
 	return s, ""
 }
 
-// ageText returns an age for display, in days if it is long.
+// ageText returns an age for display. If the age is at least two whole days, the text is in days.
 func ageText(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= 2*day && d%day == 0 {
@@ -314,8 +316,9 @@ func (t *tally) findings(want RequiredRebuilders, d digest.Digest) (found []Find
 	return found
 }
 
-// rebuiltText names the rebuilders that have made the image again, and those whose
-// result differs.
+// rebuiltText returns a text with the names of the rebuilders that have made the image again, and
+// the names of the rebuilders with another result. If nobody has made it again, rebuiltText returns
+// nil.
 func (r *Report) rebuiltText() (proofs []string) {
 	passed, failed := r.rebuildersThat(attest.Passed), r.rebuildersThat(attest.Failed)
 	if len(passed) == 0 {
@@ -328,10 +331,10 @@ func (r *Report) rebuiltText() (proofs []string) {
 	return []string{text}
 }
 
-// rebuildersThat returns the names of the rebuilders with this result. A key that a
-// flag and the policy name is one rebuilder.
+// rebuildersThat returns the names of the rebuilders with this result. If a flag and the policy
+// name the same key, this is one rebuilder.
 func (r *Report) rebuildersThat(result string) (names []string) {
-	at := map[string]int{} // index in names, by key
+	at := map[string]int{} // maps a key to its index in names
 	for _, b := range r.Rebuilders {
 		n, again := at[b.key]
 		switch {

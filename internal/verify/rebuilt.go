@@ -10,15 +10,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Verified is the subject of one verification summary.
+// Verified lists the manifests and indexes that one verification summary is about.
 type Verified struct {
-	AttachTo ocispec.Descriptor // the first of the subjects
+	AttachTo ocispec.Descriptor // the manifest or index to which the summary is attached; also the first of Subjects
 	Subjects []digest.Digest
 }
 
-// Rebuilt returns what this verification made again from the given closures. If each
-// platform was made again, that is the index with its manifests. Otherwise it is each
-// manifest that was made again. If there is none, the error gives the reason.
+// Rebuilt returns the subjects that this verification made again from the given closures. If each
+// platform was made again, there is one element: the index with its manifests. Otherwise there is
+// one element for each manifest that was made again. If there is none, the error contains the
+// reason.
 func (r *Report) Rebuilt() (all []Verified, err error) {
 	if !r.OK {
 		return nil, errors.New("the verification failed")
@@ -45,19 +46,20 @@ func (r *Report) Rebuilt() (all []Verified, err error) {
 	return all, nil
 }
 
-// ErrNotRefuted means that the verification failed only because of requirements that the
-// summary's policy does not have, such as those of flags.
+// ErrNotRefuted means that the verification failed only because of requirements that are not in the
+// policy of the summary, such as the requirements of flags.
 var ErrNotRefuted = errors.New("the rebuild did not fail")
 
-// Refutation is the subject of a summary of a failed verification.
+// Refutation lists what a summary of a failed verification is about.
 type Refutation struct {
 	Verified
-	Rebuild bool // the image itself is wrong; otherwise only the policy of the user is not met
+	Rebuild bool // true if the image itself is wrong; false if it only does not meet the user's policy
 }
 
-// Refuted returns the subjects of a failed verification: what the reference names, and
-// the platforms with a finding. Without a policy of the user, only findings about
-// the image itself count. With one, its requirements count too.
+// Refuted returns the subjects of a failed verification. These are the manifest or index that the
+// reference names, and the manifests of the platforms with a finding. policy reports whether the
+// user has a policy. If not, only findings about the image itself are used. If so, and there are no
+// such findings, findings about the policy's requirements are used.
 func (r *Report) Refuted(policy bool) (f Refutation, err error) {
 	if r.OK || r.top.Digest == "" {
 		return f, errors.New("there is no image of which the verification failed")
@@ -81,9 +83,9 @@ func (r *Report) Refuted(policy bool) (f Refutation, err error) {
 	return f, nil
 }
 
-// notRebuilt returns the reason why the image of a platform was not made again, "" if
-// it was. The closure contains neither the program at /sbin/init nor the base image, so
-// something else must confirm them.
+// notRebuilt returns the reason why the image of a platform was not made again. If it was made
+// again, notRebuilt returns "". The closure contains neither the program at /sbin/init nor the base
+// image, so other checks must have confirmed these two.
 func (p *PlatformReport) notRebuilt() string {
 	switch {
 	case p.verdict(CheckClosure) == Without:
@@ -98,7 +100,7 @@ func (p *PlatformReport) notRebuilt() string {
 	return ""
 }
 
-// Inputs returns the attached documents that were required and count, each once.
+// Inputs returns the attached documents on which the result depends, without duplicates.
 func (r *Report) Inputs() (all []Input) {
 	for _, i := range r.inputs {
 		if !slices.Contains(all, i) {

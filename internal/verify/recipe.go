@@ -9,27 +9,27 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// alternatives searches for the image that a recipe belongs to. It tries images that
-// differ in one thing from the image that was made again.
+// alternatives searches for the image that has a given recipe. It tries images that differ in one
+// thing from the image that was made again.
 type alternatives struct {
 	doc      *document
-	own      int             // number of the first layer of the draft, from 0
+	own      int             // number of the draft's first layer in the image, counted from 0
 	draft    *manifest.Draft // the image that was made again
 	settings manifest.Settings
 }
 
-// fits reports whether the image of these layers with these settings has recipe r.
+// fits reports whether an image of the layers ls with the settings s has the recipe r.
 func (a *alternatives) fits(ls []*layers.Layer, s manifest.Settings, r digest.Digest) bool {
 	d, err := manifest.NewDraft(a.draft.System, ls, s)
 	return err == nil && d.Recipe == r
 }
 
-// checkRecipe compares the image's recipe, which covers all settings, with the recipe
-// that its config gives. If somebody changed the config later, they differ. checkRecipe
-// then tries the settings one by one to find the changed one.
+// checkRecipe compares two recipes: the recipe that the manifest records, and the recipe computed
+// from the config. A recipe covers all settings, so the two differ if somebody changed the config
+// later. checkRecipe then tries the settings one by one to find the changed setting.
 func (a *alternatives) checkRecipe() []Finding {
 	said := digest.Digest(a.doc.manifest.Annotations[manifest.AnnotationImage])
-	if said == a.draft.Recipe || said == "" { // a missing recipe is a difference of the manifest
+	if said == a.draft.Recipe || said == "" { // if the recipe is missing, the check of the manifest reports that
 		return nil
 	}
 	ls := a.draft.Layers
@@ -40,7 +40,7 @@ func (a *alternatives) checkRecipe() []Finding {
 			return []Finding{a.doc.configPlace().of(CheckConfig, "config: %s is %s, but the image was made with the default", d.name, got)}
 		}
 	}
-	// Try all pairs of layers that may be swapped.
+	// Perhaps two layers were swapped, so try all pairs.
 	for n := range ls {
 		for m := n + 1; m < len(ls)-1; m++ {
 			swapped := slices.Clone(ls)
@@ -54,18 +54,18 @@ func (a *alternatives) checkRecipe() []Finding {
 		"config: the image was made with other settings or another order of layers: its recipe is %s, but this config gives %s", said, a.draft.Recipe)}
 }
 
-// Setting is a setting that was chosen by whoever pushed the image.
+// Setting describes a setting that the person who pushed the image chose.
 type Setting struct {
 	Name  string `json:"name"`  // name in the config
-	Value string `json:"value"` // in JSON
+	Value string `json:"value"` // value in JSON
 }
 
-// settingBase is the name of the base image among the settings.
+// settingBase is the name under which the base image appears among the settings.
 const settingBase = "base image"
 
-// chosen lists the settings that are not the default. They cannot be derived from the
-// layers, so only the image itself shows them. If defaultOnly is set, they are
-// findings.
+// chosen returns the settings that differ from the default. They cannot be derived from the layers,
+// so only the image itself records them. If defaultOnly is true, these settings are also returned
+// as findings.
 func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Finding) {
 	if base := a.draft.System.Base; base != nil {
 		chosen = append(chosen, Setting{Name: settingBase, Value: base.String()})
@@ -80,7 +80,7 @@ func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Findi
 			continue
 		}
 		if a.fits(a.draft.Layers, changed, a.draft.Recipe) {
-			continue // it equals the default
+			continue // the setting has its default value
 		}
 		chosen = append(chosen, Setting{Name: d.name, Value: value})
 		if defaultOnly && !d.describes {
@@ -90,12 +90,12 @@ func (a *alternatives) chosen(defaultOnly bool) (chosen []Setting, found []Findi
 	return chosen, found
 }
 
-// defaults lists the settings of the config, and how to reset each one.
+// defaults lists the settings in the config, and how to reset each of them.
 var defaults = []struct {
 	name  string
-	reset func(*manifest.Settings) string // returns the old value, "" if it was the default
+	reset func(*manifest.Settings) string // returns the old value, or "" if the setting had its default value
 
-	describes bool // it is a description for people and does not affect the container
+	describes bool // whether the setting only describes the image and does not affect the container
 }{
 	{"Entrypoint", func(s *manifest.Settings) string { return take(&s.Entrypoint) }, false},
 	{"Cmd", func(s *manifest.Settings) string { return take(&s.Cmd) }, false},
@@ -111,8 +111,8 @@ var defaults = []struct {
 	{"annotations", func(s *manifest.Settings) string { return take(&s.Annotations) }, true},
 }
 
-// take sets v to its zero value and returns the old value in JSON. It returns "" if the
-// old value was empty.
+// take sets *v to its zero value and returns the old value in JSON. If the old value was empty,
+// take returns "".
 func take[T any](v *T) string {
 	old := jsonText(*v)
 	var zero T

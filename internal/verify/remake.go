@@ -15,15 +15,15 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// remade is an image that was made again from the content of its layers.
+// remade holds an image that was made again from the content of its layers.
 type remade struct {
 	image    *manifest.PlatformImage
 	recorded manifest.Settings // the settings that the image records
-	chosen   []Setting         // those that are not the default
+	chosen   []Setting         // the settings that differ from the default
 }
 
-// remake makes init layer, system layer, config and manifest again, and compares them.
-// It returns nil if they could not be made.
+// remake makes the init layer, system layer, config and manifest again, and compares them with the
+// image. If they could not be made, it returns nil.
 func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *closure.Closure, init *manifest.Init) (*remade, error) {
 	src := &layerSource{v: v, content: c}
 	sys, err := c.describe(ctx, src, cl)
@@ -31,7 +31,7 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 		if src.failed != nil || ctx.Err() != nil {
 			return nil, err
 		}
-		if len(l.findings) == 0 { // otherwise the error follows from a finding
+		if len(l.findings) == 0 { // if there are findings, they have caused the error
 			l.record([]Finding{Finding{Path: string(c.system.toplevel)}.of(CheckSystem, "%v", err)})
 		}
 		return nil, nil
@@ -66,8 +66,8 @@ func (v *verification) remake(ctx context.Context, l *ledger, c *content, cl *cl
 	return v.remakeDocuments(l, c.doc, sys, ls, packedLayers(c)), nil
 }
 
-// describe reads the files in the layers to find out which system or application the
-// image contains.
+// describe reads the store paths in the layers to find out which system or application the image
+// contains.
 func (c *content) describe(ctx context.Context, src closure.Source, cl *closure.Closure) (*manifest.System, error) {
 	if c.form.application {
 		return c.remakeApplication(ctx, src, cl, c.system.application.Choices)
@@ -75,7 +75,7 @@ func (c *content) describe(ctx context.Context, src closure.Source, cl *closure.
 	return manifest.ReadSystem(ctx, src, cl, c.system.toplevel, "")
 }
 
-// checkPlatform compares the platform of the toplevel with those in config and index.
+// checkPlatform compares the toplevel's platform with the platforms in config and index.
 func checkPlatform(doc *document, sys *manifest.System) (found []Finding) {
 	differ := func(who string, p ocispec.Platform) {
 		if p.OS == sys.Platform.OS && p.Architecture == sys.Platform.Architecture && p.Variant == sys.Platform.Variant {
@@ -91,9 +91,9 @@ func checkPlatform(doc *document, sys *manifest.System) (found []Finding) {
 	return found
 }
 
-// describeLayers describes the layers above the base from their content. The
-// compression of a layer comes from its descriptor. The result is nil if there can be
-// no such layers.
+// describeLayers returns the layers above the base, made from the contents of the image. The
+// compression of each layer comes from its descriptor. If such layers cannot exist, the result is
+// nil.
 func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init *manifest.Init) (all []*layers.Layer, found []Finding) {
 	for n := c.own(); n < len(c.doc.manifest.Layers); n++ {
 		comp, err := c.doc.compression(n)
@@ -123,7 +123,7 @@ func describeLayers(c *content, sys *manifest.System, cl *closure.Closure, init 
 	return all, found
 }
 
-// packedLayers returns digests and sizes of the image's own layers, as they were read.
+// packedLayers returns the digests and sizes of the layers above the base, as verify read them.
 func packedLayers(c *content) []layers.Packed {
 	own := c.doc.manifest.Layers[c.own():]
 	packed := make([]layers.Packed, len(own))
@@ -134,7 +134,8 @@ func packedLayers(c *content) []layers.Packed {
 	return packed
 }
 
-// compressionOf returns a compression for a media type, if the level is not recorded.
+// compressionOf returns a compression that fits a media type. It is used if the level is not
+// recorded.
 func compressionOf(mediaType string) layers.Compression {
 	switch {
 	case strings.HasSuffix(mediaType, "gzip"):
@@ -145,8 +146,8 @@ func compressionOf(mediaType string) layers.Compression {
 	return layers.Compression{Algorithm: layers.None}
 }
 
-// checkLayer makes layer n, counted from 0, again and compares it. It compares the tars
-// first, because then it can name the differing entry.
+// checkLayer makes layer n again and compares it with the image. n counts from 0. If the tars
+// differ, checkLayer compares their entries, to name the entry that differs.
 func (v *verification) checkLayer(ctx context.Context, check Check, c *content, n int, l *layers.Layer) ([]Finding, error) {
 	place := c.doc.place(n)
 	packed, err := layers.NewPacker(1).Pack(ctx, l, io.Discard)
@@ -172,8 +173,8 @@ func (v *verification) checkLayer(ctx context.Context, check Check, c *content, 
 	return found.findings, nil
 }
 
-// compareTar reports the differences between the blob d and the layer l. It makes l
-// while it reads d. See [differentTars].
+// compareTar reports the differences between the tar in the blob d and the tar of the layer l. It
+// makes l while it reads d, see [differentTars].
 func (v *verification) compareTar(ctx context.Context, d ocispec.Descriptor, l *layers.Layer, report func(entry, what string) error) error {
 	got := openTar(ctx, v.src, d, true)
 	defer got.Close()
@@ -182,7 +183,7 @@ func (v *verification) compareTar(ctx context.Context, d ocispec.Descriptor, l *
 	return differentTars(got, want, l.Owners, report)
 }
 
-// tarOfLayer returns a reader of the layer's tar, which is made while it is read.
+// tarOfLayer returns a reader of the layer's tar. The tar is made while the caller reads.
 func tarOfLayer(ctx context.Context, l *layers.Layer) (io.Reader, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
@@ -198,8 +199,8 @@ func tarOfLayer(ctx context.Context, l *layers.Layer) (io.Reader, func()) {
 	return pr, func() { cancel(); pr.Close() }
 }
 
-// remakeDocuments makes config and manifest again. It returns nil if that is
-// impossible.
+// remakeDocuments makes config and manifest again, and compares them with the image. If it cannot
+// make them, it returns nil.
 func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.System, ls []*layers.Layer, packed []layers.Packed) *remade {
 	r := &remade{}
 	var err error
@@ -243,9 +244,8 @@ func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.S
 	return r
 }
 
-// withoutToplevel removes the label of the toplevel from settings that were read from
-// an image. Those settings contain every label, but this one does not come from the
-// user.
+// withoutToplevel removes the label with the toplevel from settings that were read from an image.
+// These settings contain every label of the image, but the user did not set this label.
 func withoutToplevel(s manifest.Settings) manifest.Settings {
 	s.Labels = maps.Clone(s.Labels)
 	delete(s.Labels, manifest.AnnotationToplevel)

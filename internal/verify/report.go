@@ -14,26 +14,26 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// Report is the result of a verification.
+// Report holds the result of a verification.
 type Report struct {
 	Ref       string           `json:"ref"`
 	Digest    digest.Digest    `json:"digest"`
 	MediaType string           `json:"mediaType"`
 	OK        bool             `json:"ok"`
 	Platforms []PlatformReport `json:"platforms"`
-	Skipped   []string         `json:"skipped,omitempty"` // platforms that the user did not ask for
+	Skipped   []string         `json:"skipped,omitempty"` // platforms that the user did not select
 	Index     Verdict          `json:"index"`
-	Signed    bool             `json:"signed,omitempty"`   // one of the given keys has signed it
+	Signed    bool             `json:"signed,omitempty"`   // whether at least one of the given keys has signed the image
 	SignedBy  []string         `json:"signedBy,omitempty"` // names of these keys
-	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that were not checked, because no key was given
+	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that were not checked, because the user gave no key
 
 	Attached   []AttachedDocument `json:"attached,omitempty"`
-	Rebuilders []RebuilderReport  `json:"rebuilders,omitempty"` // result of each given rebuilder
+	Rebuilders []RebuilderReport  `json:"rebuilders,omitempty"` // one element for each required rebuilder
 
-	Origin   []string  `json:"origin,omitempty"` // proofs of the image's origin; if empty, the image is only consistent
+	Origin   []string  `json:"origin,omitempty"` // proofs of the image's origin; if there are none, the image is only consistent
 	Findings []Finding `json:"findings"`
 
-	all       []Finding // also if Findings has only the first
+	all       []Finding // all findings, even if Findings contains only the first
 	keysGiven bool
 	attested  []attestedBy
 	inputs    []Input
@@ -43,20 +43,20 @@ type Report struct {
 // PlatformReport is the part of the report about one platform.
 type PlatformReport struct {
 	Platform string        `json:"platform"`
-	Digest   digest.Digest `json:"digest"` // digest of its manifest
+	Digest   digest.Digest `json:"digest"` // digest of the platform's manifest
 	Made     bool          `json:"madeByNixoci"`
 	Toplevel string        `json:"toplevel,omitempty"`
 	NarHash  string        `json:"narHash,omitempty"` // narHash of the toplevel
 	Layers   int           `json:"layers"`
-	Size     int64         `json:"size"`               // bytes of its blobs
+	Size     int64         `json:"size"`               // size of the blobs in bytes
 	Paths    int           `json:"paths"`              // number of store paths with the right narHash
-	NarSize  int64         `json:"narSize"`            // bytes of their NARs
+	NarSize  int64         `json:"narSize"`            // size of the NARs of these paths in bytes
 	Signed   int           `json:"signed"`             // number of store paths that a trusted key has signed
-	ByAddr   int           `json:"addressed"`          // number of store paths that are named after their contents
+	ByAddr   int           `json:"addressed"`          // number of store paths whose name was confirmed by their contents
 	Format   int           `json:"format,omitempty"`   // version of the image format
-	Base     *BaseReport   `json:"base,omitempty"`     // the base image, whose layers nixoci has not made
-	Init     digest.Digest `json:"init,omitempty"`     // digest of the program at /sbin/init, if that is a file
-	Settings []Setting     `json:"settings,omitempty"` // settings that are not the default
+	Base     *BaseReport   `json:"base,omitempty"`     // the base image, whose layers nixoci did not make
+	Init     digest.Digest `json:"init,omitempty"`     // digest of the program at /sbin/init; "" if /sbin/init is not a file
+	Settings []Setting     `json:"settings,omitempty"` // settings that differ from the default
 	Checks   []CheckResult `json:"checks"`
 
 	manifest ocispec.Descriptor
@@ -65,10 +65,10 @@ type PlatformReport struct {
 // BaseReport is the part of the report about a platform's base image.
 type BaseReport struct {
 	manifest.BaseInfo
-	Size int64 `json:"size"` // bytes of its blobs
+	Size int64 `json:"size"` // size of the base image's blobs in bytes
 }
 
-// CheckResult is the result of one check.
+// CheckResult holds the result of one check.
 type CheckResult struct {
 	Check   Check   `json:"check"`
 	Verdict Verdict `json:"result"`
@@ -78,13 +78,13 @@ type CheckResult struct {
 // Verdict is the outcome of a check.
 type Verdict string
 
-// These are the outcomes of a check.
+// A check has one of these outcomes.
 const (
 	Holds   Verdict = "ok"
 	Fails   Verdict = "failed"
-	Skipped Verdict = "not checked"    // because of an earlier finding
-	Without Verdict = "does not apply" // the image, or its format, has nothing to check
-	Unknown Verdict = "unknown"        // neither right nor wrong: the reader must decide
+	Skipped Verdict = "not checked"    // an earlier finding made the check impossible or unnecessary
+	Without Verdict = "does not apply" // the check has nothing to compare in this image
+	Unknown Verdict = "unknown"        // neither right nor wrong, so the reader must decide
 )
 
 // report makes the report from the results of all stages.
@@ -118,7 +118,7 @@ func (v *verification) report(ref string, r *results) *Report {
 	return report
 }
 
-// origin lists the proofs of where the image comes from. Each proof must hold for every
+// origin returns texts about the proofs of the image's origin. Each proof must hold for every
 // platform.
 func (r *Report) origin() (proofs []string) {
 	if !r.OK || len(r.Platforms) == 0 {
@@ -141,7 +141,7 @@ func (r *Report) origin() (proofs []string) {
 	return proofs
 }
 
-// verdict returns the outcome of a check, "" if it was not made.
+// verdict returns the outcome of a check. If the check was not made, it returns "".
 func (p *PlatformReport) verdict(check Check) Verdict {
 	for _, c := range p.Checks {
 		if c.Check == check {
@@ -151,8 +151,8 @@ func (p *PlatformReport) verdict(check Check) Verdict {
 	return ""
 }
 
-// attestedText lists the statements that the given keys have signed. Statements by the
-// same keys share one sentence.
+// attestedText returns texts about the statements that the given keys have signed. Statements by
+// the same keys share one sentence.
 func (r *Report) attestedText() (proofs []string) {
 	types := map[string][]string{}
 	var order []string
@@ -171,7 +171,7 @@ func (r *Report) attestedText() (proofs []string) {
 	return proofs
 }
 
-// reason returns the first finding and the number of other findings.
+// reason returns the text of the first finding, and the number of other findings.
 func reason(found []Finding) string {
 	text := found[0].String()
 	if more := len(found) - 1; more == 1 {
@@ -182,8 +182,8 @@ func reason(found []Finding) string {
 	return text
 }
 
-// onItsLine returns found without the platform in its first finding. The line is below
-// the platform's name.
+// onItsLine returns found without the platform in its first finding. The report prints this finding
+// below the platform's name, so the line need not repeat the platform.
 func onItsLine(found []Finding) []Finding {
 	found = slices.Clone(found)
 	found[0].Platform = ""
@@ -243,7 +243,7 @@ func (v *verification) noSignatures() string {
 	return "no closure statement is attached (push --attest closure), and no binary cache is given (--against)"
 }
 
-// form returns the image's form, as far as it is known.
+// form returns the image's form, or the part of it that is known.
 func (r imageResults) form() form {
 	if r.system != nil {
 		return r.system.form
@@ -251,8 +251,8 @@ func (r imageResults) form() form {
 	return r.doc.form
 }
 
-// othersNeed says why some content-addressed paths could not be checked, and what they
-// need.
+// othersNeed returns why some content-addressed paths could not be checked, and what could confirm
+// them. If all were checked, it returns "".
 func othersNeed(checked, total int) string {
 	if checked == total {
 		return ""
@@ -334,7 +334,7 @@ func (v *verification) signaturesResult(c *checks, failed bool, result func(Chec
 		return CheckResult{Check: CheckSignatures, Verdict: Without, Detail: v.noSignatures()}
 	}
 	holds := Holds
-	if s.signed < s.total && v.o.Require != RequireAll { // with RequireAll, the other paths need no signature
+	if s.signed < s.total && v.o.Require != RequireAll { // with RequireAll, a missing signature would be a finding, unless the path needs none
 		holds = Unknown
 	}
 	return result(CheckSignatures, holds, "%s", s.String())

@@ -15,37 +15,37 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Required selects which store paths must have a signature by a trusted key. A path
-// that is named after its contents needs none.
+// Required selects which store paths must have a signature by a trusted key. If the name of a path
+// is computed from its contents, the path needs no signature.
 type Required string
 
 // These are the values of --require-signatures.
 const (
 	RequireAll  Required = "all"  // every path
 	RequireAny  Required = "any"  // at least one path
-	RequireNone Required = "none" // none must, but a signature with the name of a trusted key must be right
+	RequireNone Required = "none" // no path; but if a signature names a trusted key, it must be right
 )
 
-// SignatureSource is a source of signatures, such as a binary cache. See
+// SignatureSource is a source of store path signatures, such as a binary cache. See
 // [closure.BinaryCache.Known].
 type SignatureSource interface {
 	Known(ctx context.Context, paths []closure.StorePath) ([]closure.Info, error)
 	String() string
 }
 
-// signatureCount is the result of checking one image's signatures.
+// signatureCount holds the result of checking the signatures of one image's store paths.
 type signatureCount struct {
 	signed, total int
-	unsigned      int      // number of the other paths without any signature
-	strangers     []string // keys that have signed the rest, but are not trusted
-	from          []string // where the signatures came from
-	inputs        []Input  // the attached statements among them
+	unsigned      int      // number of store paths without any signature
+	strangers     []string // names of keys that have signed paths, but are not trusted
+	from          []string // the sources of the signatures
+	inputs        []Input  // the attached statements among these sources
 }
 
-// maxStrangers is how many keys are named in one line.
+// maxStrangers is the largest number of untrusted keys that one line names.
 const maxStrangers = 3
 
-// String returns the count for display, and the reasons why it is not higher.
+// String returns the number of signed paths for display, and the reasons why it is not higher.
 func (s *signatureCount) String() string {
 	text := fmt.Sprintf("%d of %d paths signed by trusted keys, from %s", s.signed, s.total, strings.Join(s.from, ", "))
 	if n := s.total - s.signed - s.unsigned; n > 0 {
@@ -61,8 +61,8 @@ func (s *signatureCount) String() string {
 	return text
 }
 
-// checkSignatures verifies the signatures in the attached closure statements, and those
-// that Options.Against returns.
+// checkSignatures checks the signatures of the store paths. They come from the attached closure
+// statements and from Options.Against.
 func (v *verification) checkSignatures(ctx context.Context, c *content, cl *closure.Closure, a addresses) (count signatureCount, found []Finding, err error) {
 	paths, err := v.signatures(ctx, c.doc, cl, &count)
 	if err != nil {
@@ -95,8 +95,9 @@ func (v *verification) checkSignatures(ctx context.Context, c *content, cl *clos
 	return count, found, nil
 }
 
-// signatures returns the closure's paths with all signatures for them, and where these
-// came from. It uses a signature only if its narHash, size and references match.
+// signatures returns the closure's paths with all signatures for them, and records in count from
+// which sources the signatures came. It uses a signature only if narHash, size and references
+// match.
 func (v *verification) signatures(ctx context.Context, doc *document, cl *closure.Closure, count *signatureCount) (paths []closure.Info, err error) {
 	paths = slices.Clone(cl.Paths)
 	add := func(stated *closure.Info) {
@@ -107,7 +108,7 @@ func (v *verification) signatures(ctx context.Context, doc *document, cl *closur
 		p := &paths[n]
 		if stated.NarHash == p.NarHash && stated.NarSize == p.NarSize && slices.Equal(stated.References, p.References) {
 			p.Signatures = union(p.Signatures, stated.Signatures)
-		} // otherwise it is another build of the path
+		} // if they differ, the signature is for another build of the path
 	}
 	statements, err := v.statements(ctx, doc)
 	if err != nil {
@@ -145,14 +146,14 @@ func union(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// attachedClosure is an attached closure statement.
+// attachedClosure holds an attached closure statement.
 type attachedClosure struct {
 	closure *closure.Closure
 	input   Input
 }
 
-// statements returns the closure statements that are attached to the manifest. It skips
-// those that cannot be read, because they prove nothing.
+// statements returns the closure statements that are attached to the manifest. It skips statements
+// that it cannot read, because they prove nothing.
 func (v *verification) statements(ctx context.Context, doc *document) (all []attachedClosure, err error) {
 	r, ok := v.src.(oci.Referrers)
 	if !ok || v.noManifest {
@@ -178,15 +179,15 @@ func (v *verification) statements(ctx context.Context, doc *document) (all []att
 	return all, nil
 }
 
-// keyCheck is the result of checking the signatures of the image.
+// keyCheck holds the result of checking the signatures of the image.
 type keyCheck struct {
-	signedBy []attest.NamedKey // the given keys that have signed it
-	claims   []attest.Claim    // signatures that nobody has checked, if no key was given
+	signedBy []attest.NamedKey // the given keys that have signed the image
+	claims   []attest.Claim    // signatures that were not checked, because the user gave no key
 	findings []Finding
 }
 
-// checkKey finds out which of the given keys have signed the manifest or index that the
-// reference names, and compares that with Options.Signatures.
+// checkKey finds out which of the given keys have signed the manifest or index that the reference
+// names. It compares these keys with Options.Signatures.
 func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyCheck, err error) {
 	d := docs.top.Descriptor.Digest
 	switch {
@@ -198,7 +199,7 @@ func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyChec
 	if len(v.signers) == 0 {
 		k.claims, err = attest.Claims(ctx, v.src, d)
 		if _, bad := contentFinding(err); bad {
-			err = nil // the user did not ask for signatures
+			err = nil // ignore the error, because the user did not ask for signatures
 		}
 		return k, err
 	}
@@ -228,7 +229,8 @@ func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyChec
 	return k, nil
 }
 
-// missing describes the signatures that are missing. The keys in by have signed.
+// missing returns a text about the missing signatures. by contains the keys that have signed the
+// image.
 func (r *RequiredSignatures) missing(by []attest.NamedKey) string {
 	names := strings.Join(attest.KeyNames(r.Keys), ", ")
 	switch {
@@ -240,7 +242,7 @@ func (r *RequiredSignatures) missing(by []attest.NamedKey) string {
 	return fmt.Sprintf("only %s signed it, and %d of %s must have signed it", has(attest.KeyNames(by)), r.Count, names)
 }
 
-// has returns "a has" or "a and b have".
+// has returns "a has" or "a and b have", with names in place of a and b.
 func has(names []string) string {
 	if len(names) == 1 {
 		return names[0] + " has"

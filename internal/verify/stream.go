@@ -15,49 +15,49 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// Three goroutines read a layer at the same time. The first reads, hashes and
-// decompresses the blob. The second hashes the tar. The third calls Read of the
-// tarStream. Each layer takes chunks × chunkSize of memory, whatever its size. If the
-// layer consists of blocks, it takes one block for each goroutine.
+// Three goroutines read a layer at the same time. The first reads, hashes and decompresses the
+// blob. The second hashes the tar. The third calls Read of the tarStream. Each layer takes chunks ×
+// chunkSize of memory, whatever its size. If the layer was compressed in blocks, it takes one block
+// for each goroutine instead.
 const (
 	chunkSize = 256 << 10
 	chunks    = 6
 	blocks    = 3
 )
 
-// buffers holds the chunks of all layers for reuse. Most layers are so small that new
-// chunks would cost much.
+// buffers holds chunks that later layers use again. Most layers are so small that allocating new
+// chunks for each would take much of the time.
 var buffers sync.Pool
 
-// tarStream is a layer's tar while its blob is read.
+// tarStream is a reader of a layer's tar. It reads the layer's blob at the same time.
 type tarStream struct {
 	ctx    context.Context
 	cancel context.CancelFunc
-	ready  chan chunk // hashed chunks, in order; closed at the end
+	ready  chan chunk // hashed chunks, in order; closed after the last one
 	free   chan []byte
 	done   sync.WaitGroup
 
-	now  chunk // the chunk that is read now
+	now  chunk // the chunk that Read is returning
 	rest []byte
 
-	// These are valid after Read has returned an error.
+	// diffID and size are valid after Read has returned an error.
 	diffID digest.Digest
-	size   int64 // bytes of the tar
+	size   int64 // size of the tar in bytes
 }
 
-// chunk is a piece of the tar, or the error that ends it.
+// chunk is a piece of the tar, or the error at its end.
 type chunk struct {
 	data []byte
 	err  error
 }
 
-// openTar starts to read a layer. Set strict if nixoci should have written the layer,
-// see [layers.DecompressStrict].
+// openTar starts to read a layer. Set strict to true if nixoci should have written the layer, see
+// [layers.DecompressStrict].
 func openTar(ctx context.Context, src oci.Reader, d ocispec.Descriptor, strict bool) *tarStream {
 	ctx, cancel := context.WithCancel(ctx)
 	t := &tarStream{ctx: ctx, cancel: cancel, ready: make(chan chunk, chunks+1), free: make(chan []byte, chunks)}
 	for range chunks {
-		t.free <- nil // allocated on demand
+		t.free <- nil // decompress allocates the chunk when it needs it
 	}
 	unhashed := make(chan chunk, chunks+1)
 	t.done.Go(func() { defer task.Guard(); defer close(unhashed); t.decompress(src, d, strict, unhashed) })
@@ -72,12 +72,12 @@ func (t *tarStream) decompress(src oci.Reader, d ocispec.Descriptor, strict bool
 		return
 	}
 	defer blob.Close()
-	// If the context ends, a read that waits for the network ends too.
+	// If the context ends, close the blob, so that a read that waits for the network ends too.
 	stop := context.AfterFunc(t.ctx, func() { blob.Close() })
 	defer stop()
 	err = t.fill(blob, d.MediaType, strict, to)
-	// If the blob has a wrong digest, that matters more than any fault inside it. So
-	// read the blob to its end. For a correct blob this costs nothing.
+	// A wrong digest of the blob matters more than any fault inside the blob. So read the blob to
+	// its end. For a correct blob this costs nothing.
 	_, drain := io.Copy(io.Discard, blob)
 	switch {
 	case t.ctx.Err() != nil:
@@ -128,7 +128,7 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 		}
 		data, err := next(buf[:size])
 		if len(data) > 0 {
-			to <- chunk{data: data} // there is room for all chunks
+			to <- chunk{data: data} // this does not block, because the channel has room for all chunks
 		}
 		if err == io.EOF {
 			return err
@@ -139,7 +139,7 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 	}
 }
 
-// countingReader reports the bytes that it reads from blobs.
+// countingReader calls did with the number of bytes that were read from blobs.
 type countingReader struct {
 	oci.Reader
 	did func(int64)
@@ -164,8 +164,8 @@ func (r *countedBlob) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// undecodable returns the fault of a stream whose blob is right. Whether the blob is
-// right is known after reading it to its end.
+// undecodable returns the error for a tar that cannot be decompressed. It describes the fault that
+// is reported if the blob has the right digest, which is known only at the end of the blob.
 func undecodable(err error) error {
 	if errors.As(err, new(*layers.FormatError)) {
 		return err
@@ -185,9 +185,9 @@ func (t *tarStream) hash(from <-chan chunk) {
 	}
 }
 
-// Read reads the tar. The error is io.EOF at its end. It is a [*oci.ContentError] or
-// wraps [oci.ErrNotFound] if the blob is wrong or missing, even if some of it was read
-// before. It is a [*layers.FormatError] if the blob cannot be decompressed.
+// Read reads the tar. At the end of the tar the error is io.EOF. If the blob is wrong or missing,
+// the error is a [*oci.ContentError] or wraps [oci.ErrNotFound], even if Read has returned some
+// bytes before. If the blob cannot be decompressed, the error is a [*layers.FormatError].
 func (t *tarStream) Read(p []byte) (int, error) {
 	b, err := t.Lend(int64(len(p)))
 	return copy(p, b), err
@@ -204,7 +204,7 @@ func (t *tarStream) Lend(max int64) ([]byte, error) {
 		}
 		c, ok := <-t.ready
 		if !ok {
-			c.err = io.ErrClosedPipe // closed
+			c.err = io.ErrClosedPipe // the stream was closed
 		}
 		t.now, t.rest = c, c.data
 	}
@@ -213,7 +213,7 @@ func (t *tarStream) Lend(max int64) ([]byte, error) {
 	return b, nil
 }
 
-// drain reads to the end, so that the digests are known.
+// drain reads the tar to its end, so that its digest and the blob's digest are known.
 func (t *tarStream) drain() error {
 	_, err := io.Copy(io.Discard, onlyReader{t})
 	return err
@@ -221,10 +221,10 @@ func (t *tarStream) drain() error {
 
 type onlyReader struct{ io.Reader }
 
-// Close ends the reading at any point.
+// Close ends the reading. The caller may call it at any point of the tar.
 func (t *tarStream) Close() {
 	t.cancel()
-	t.done.Wait() // ends soon, because there is room for all chunks
+	t.done.Wait() // does not wait long, because the channels have room for all chunks
 	if t.now.data != nil {
 		t.free <- t.now.data
 	}

@@ -16,28 +16,28 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// These files in the system layer are read before it can be made again.
+// verify reads these two files of the system layer before it can make the layer again.
 const (
 	databaseName = "nix/var/nix/db/db.sqlite"
 	profileName  = "nix/var/nix/profiles/system-1-link"
 )
 
-// maxDatabase is the size limit of a Nix database in bytes. That is enough for millions
-// of store paths.
+// maxDatabase is the largest size of a Nix database, in bytes. It is enough for millions of store
+// paths.
 const maxDatabase = 1 << 30
 
-// systemContent is the content of the last layer: a system layer or a root layer. It is
-// not trusted until the layer has been made again from it.
+// systemContent holds the content of the last layer, which is a system layer or a root layer. Its
+// content is not trusted until the layer was made again and compared.
 type systemContent struct {
 	*layerContent
 	form     form
-	toplevel closure.StorePath // "" if none can be read
-	infos    []closure.Info    // from the Nix database or an application's file; nil if none can be read
+	toplevel closure.StorePath // "" if the layer contains no valid toplevel
+	infos    []closure.Info    // from the Nix database or an application's file; nil if it could not be read
 
-	application *manifest.ApplicationInfo // nil: it is a NixOS system, or unknown
-	base        *manifest.Base            // nil: there is none
+	application *manifest.ApplicationInfo // nil for a NixOS system, or if the application could not be read
+	base        *manifest.Base            // the base image as the image records it; nil if there is none
 
-	identityFindings []Finding // about toplevel and database
+	identityFindings []Finding // findings about the toplevel and the database
 }
 
 // readSystems is a stage of [Image]. It reads the last layer of each image that nixoci
@@ -82,8 +82,7 @@ func (v *verification) readSystem(ctx context.Context, doc *document, file strin
 	return s, err
 }
 
-// form returns the image's form according to these files, for an image without a
-// manifest.
+// form returns the form that these files show. It is used for an image without a manifest.
 func (s *systemFiles) form() form {
 	if app, _, err := manifest.ParseApplicationInfo(s.info); app != nil || err != nil {
 		f := form{version: manifest.CurrentFormat, application: true}
@@ -98,8 +97,8 @@ func (s *systemFiles) form() form {
 	return form{version: manifest.Format1}
 }
 
-// identifyApplication reads what an application's image was made from. If something
-// cannot be understood, it returns a finding.
+// identifyApplication reads the application's record of its roots, choices and base. If it cannot
+// understand a part of the record, it returns a finding.
 func (s *systemContent) identifyApplication(files *systemFiles, doc *document) (found []Finding) {
 	place := doc.place(len(doc.manifest.Layers) - 1)
 	place.Path = manifest.ImageFile
@@ -129,12 +128,12 @@ func (s *systemContent) baseLayers() int {
 	return s.base.Count
 }
 
-// systemFiles are the files of a system layer that show what the image contains.
+// systemFiles holds the files of a system layer that show what the image contains.
 type systemFiles struct {
-	databaseCopy string // file for the copy of the database
-	toplevel     string // target of the system profile, "" if there is none
+	databaseCopy string // name of the file to which the database is copied
+	toplevel     string // target of the system profile; "" if there is no profile
 	hasDatabase  bool
-	info         []byte // content of manifest.ImageFile, nil if there is none
+	info         []byte // content of manifest.ImageFile; nil if there is none
 }
 
 func (s *systemFiles) read(t *tarStream, _ *layerContent, found *collector) error {
@@ -179,8 +178,8 @@ func (s *systemFiles) read(t *tarStream, _ *layerContent, found *collector) erro
 	}
 }
 
-// maxSystemEntries is the limit for the entries of a last layer. A system layer has
-// about forty. A root layer has as many as an application may have.
+// maxSystemEntries is the largest number of entries in a last layer. A system layer has about
+// forty. A root layer has as many as an application may have.
 const maxSystemEntries = 2 * application.MaxEntries
 
 func copyTo(file string, r io.Reader) error {
@@ -192,8 +191,8 @@ func copyTo(file string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// identify reads the toplevel and the database. If something cannot be understood, it
-// returns a finding.
+// identify reads the toplevel and the database. If it cannot understand one of them, it returns a
+// finding.
 func (s *systemFiles) identify(ctx context.Context, place Finding) (closure.StorePath, []closure.Info, []Finding, error) {
 	at := func(name string) Finding { f := place; f.Path = name; return f }
 	toplevel, err := closure.ParseStorePath(s.toplevel)

@@ -11,10 +11,10 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// differentTars reports the differences between got, from an image, and want, which was
-// made again. These are missing, extra and changed entries, and positions in their
-// contents. Both tars have the same order, so one pass over both finds all differences.
-// owners allows entries to have owners. If report returns an error, differentTars
+// differentTars reports the differences between got, which comes from an image, and want, which was
+// made again. It reports missing, extra and changed entries, and the position of the first
+// difference in their contents. Both tars have the same order, so differentTars reads each only
+// once. If owners is true, entries may have owners. If report returns an error, differentTars
 // stops.
 func differentTars(got, want io.Reader, owners bool, report func(entry, what string) error) error {
 	d := &tarDiff{report: report}
@@ -38,13 +38,13 @@ func differentTars(got, want io.Reader, owners bool, report func(entry, what str
 type tarDiff struct {
 	got, want tarSide
 	report    func(entry, what string) error
-	a, b      []byte // for comparing contents
+	a, b      []byte // buffers for comparing contents
 }
 
-// tarSide is one of the two tars that are compared.
+// tarSide is the state of one of the two tars.
 type tarSide struct {
 	tar   *layers.TarReader
-	entry *layers.TarEntry // nil at the end
+	entry *layers.TarEntry // the current entry; nil at the end of the tar
 }
 
 func (s *tarSide) next() error {
@@ -87,7 +87,8 @@ func (d *tarDiff) step() error {
 	return errors.Join(d.got.next(), d.want.next())
 }
 
-// different returns the difference between two entries of the same name.
+// different returns a text about the difference between two entries with the same name. If they are
+// equal, it returns "".
 func (d *tarDiff) different(g, w *layers.TarEntry) (string, error) {
 	switch {
 	case g.Kind != w.Kind:
@@ -115,7 +116,7 @@ func (d *tarDiff) different(g, w *layers.TarEntry) (string, error) {
 	return "", nil
 }
 
-// contents returns the number of equal bytes at the start of both.
+// contents returns the number of bytes that are equal at the start of both files.
 func (d *tarDiff) contents() (int64, error) {
 	const block = 64 << 10
 	if d.a == nil {
@@ -145,7 +146,7 @@ func (d *tarDiff) contents() (int64, error) {
 	}
 }
 
-// readFull is io.ReadFull, but the end of r is not an error.
+// readFull reads like io.ReadFull, but returns no error at the end of r.
 func readFull(r io.Reader, p []byte) (int, error) {
 	n, err := io.ReadFull(r, p)
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {

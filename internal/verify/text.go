@@ -10,13 +10,13 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// NoOrigin is the last line of a report about an image whose origin nothing proves.
+// NoOrigin is the last line of the report if nothing proves the image's origin.
 const NoOrigin = "consistent; origin not checked: " + howToProve
 
 const howToProve = "give --key, --policy, --require-rebuilders, --require-signatures all or a CLOSURE"
 
-// WriteText writes the report as text. It has some lines for each platform, which can
-// be pasted into a release. The last line is the verdict.
+// WriteText writes the report as text. It writes some lines for each platform, which users can
+// paste into a release. The last line is the verdict.
 func (r *Report) WriteText(p *terminal.Printer, colors bool) error {
 	p.Printf("%s\n", r.Ref)
 	if r.Digest != "" && !strings.Contains(r.Ref, string(r.Digest)) {
@@ -87,7 +87,7 @@ func (r *Report) verdict() string {
 	return NoOrigin
 }
 
-// made returns the platforms that a given closure makes, and the others.
+// made returns the platforms for which a given closure makes the image, and the other platforms.
 func (r *Report) made() (made, not []string) {
 	for n := range r.Platforms {
 		if p := &r.Platforms[n]; p.verdict(CheckClosure) == Holds {
@@ -99,8 +99,8 @@ func (r *Report) made() (made, not []string) {
 	return made, not
 }
 
-// signatures returns the number of store paths that trusted keys have signed, and the
-// number of all. It counts the platforms whose signatures were checked.
+// signatures returns the number of store paths that trusted keys have signed, and the number of all
+// store paths. It includes only platforms that have paths without such a signature.
 func (r *Report) signatures() (signed, of int) {
 	for _, p := range r.Platforms {
 		if slices.ContainsFunc(p.Checks, func(c CheckResult) bool { return c.Check == CheckSignatures && c.Verdict == Unknown }) {
@@ -110,7 +110,7 @@ func (r *Report) signatures() (signed, of int) {
 	return signed, of
 }
 
-// writeSigned writes who has signed the image, and what is attached to it.
+// writeSigned writes the signers of the image, the attached documents and the rebuilders' results.
 func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 	if r.Signed {
 		p.Printf("%s signed by %s\n", mark(Holds, colors), strings.Join(r.SignedBy, ", "))
@@ -135,9 +135,9 @@ func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 	}
 }
 
-// Lines returns the findings, one on each line. Store paths that lack a signature for
-// the same reason share one line, because there may be hundreds. So do layers that the
-// policy refuses for the same reason.
+// Lines returns the findings, one on each line. If store paths lack a signature for the same
+// reason, they share one line, because there may be hundreds. If the policy refuses layers for the
+// same reason, these layers share one line too.
 func (r *Report) Lines() (lines []string) {
 	same := func(a, b Finding) bool {
 		return a.Check == b.Check && (a.Check == CheckSignatures || a.Check == CheckPolicy && a.Layer > 0 && b.Layer > 0) && a.Platform == b.Platform && a.What == b.What
@@ -177,7 +177,7 @@ func text(c CheckResult) string {
 	return string(c.Verdict)
 }
 
-// mark returns the sign of a result, in its color.
+// mark returns the sign that stands for a result, in its color.
 func mark(r Verdict, colors bool) terminal.Own {
 	sign, color := terminal.Own("–"), terminal.Own("2")
 	switch r {

@@ -17,82 +17,84 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Options selects what is verified. With the zero value, the image is compared with its
-// own records.
+// Options selects what is verified. With the zero value, verify compares the image with its own
+// records.
 type Options struct {
-	Platforms []ocispec.Platform // empty: all platforms
-	KeepGoing bool               // search for all findings, not only the first
-	Jobs      int                // layers read at once; ≤0: GOMAXPROCS
+	Platforms []ocispec.Platform // platforms to verify; empty means all platforms
+	KeepGoing bool               // search for all findings, and do not stop at the first
+	Jobs      int                // number of layers read at once; ≤0 means GOMAXPROCS
 
 	// DefaultSettings requires nixoci's defaults for entrypoint, command, environment,
 	// user, directory, stop signal, ports and volumes.
 	DefaultSettings bool
 
-	// Init is the expected /sbin/init. If it is nil, the report only describes the
-	// image's.
+	// Init is the expected program at /sbin/init. If Init is nil, the report only describes the
+	// program in the image.
 	Init *manifest.InitChoice
 
-	// OpenBase opens the base image with this name for p, "" if the image records no name.
-	// If OpenBase is nil, no base image is read.
+	// OpenBase opens the base image called name for platform p. If the image records no name of its
+	// base, name is "". If OpenBase is nil, no base image is read.
 	OpenBase func(name string, p ocispec.Platform) (*oci.OpenedImage, error)
 
-	// Closures are the systems that the image should contain, at most one for each
-	// platform. An error of their source is an error, not a finding.
+	// Closures are the systems that the image should contain, at most one for each platform. If a
+	// system cannot be read, [Image] returns an error and not a finding.
 	Closures []*manifest.System
 
-	// Keys are trusted to sign store paths. If Keys is nil, their signatures are not
+	// Keys are trusted to sign store paths. If Keys is nil, signatures of store paths are not
 	// checked.
 	Keys    closure.TrustedKeys
-	Require Required        // "" stands for RequireNone
-	Policy  bool            // a policy, not only a flag, says what Require is
-	Against SignatureSource // another source of signatures beside attached statements; may be nil
+	Require Required        // which paths must be signed; "" means RequireNone
+	Policy  bool            // true if a policy sets Require, false if only a flag does
+	Against SignatureSource // source of more signatures, beside the attached statements; may be nil
 
-	// Progress, if set, receives the progress. Its methods are called concurrently.
+	// Progress is told what is read and made. Its methods are called concurrently. It may be nil.
 	Progress Progress
 
-	// Signatures are the signatures of the image that are required. All of them
-	// must be there.
+	// Signatures are the required signatures of the image. The image must meet all of these
+	// requirements.
 	Signatures []RequiredSignatures
 
-	// Attestations are the signed statements that are required. All of them must be
-	// there.
+	// Attestations are the required signed statements. The image must meet all of these
+	// requirements.
 	Attestations []RequiredAttestation
 
-	// Rebuilders are the rebuilders that must have made the image again.
+	// Rebuilders names the rebuilders that must have made the image again.
 	Rebuilders []RequiredRebuilders
 
-	// Elsewhere are other repositories whose documents about the image count, too.
+	// Elsewhere lists other repositories. verify also reads the documents about the image in these.
 	Elsewhere []Elsewhere
 
-	// Allowed restricts what the image may record of how it was made.
+	// Allowed restricts which settings, compression, base image and init the image may have.
 	Allowed Allowed
 
-	Now time.Time // when it is verified; zero: the clock
+	Now time.Time // the time of the verification; zero means the current time
 }
 
-// Elsewhere is a repository that has documents about images of other repositories.
+// Elsewhere names a repository that contains documents about images of other repositories.
 type Elsewhere struct {
 	Name   string
 	Reader oci.Reader
 }
 
-// RequiredSignatures requires that several keys have signed what the reference names.
+// RequiredSignatures requires that several keys have signed the manifest or index that the
+// reference names.
 type RequiredSignatures struct {
 	Keys   []attest.NamedKey
-	Count  int  // how many different ones of Keys must have signed it
-	Policy bool // the policy requires it, not only a flag
+	Count  int  // number of different keys in Keys that must have signed the image
+	Policy bool // true if the policy requires the signatures, false if only a flag does
 }
 
-// RequiredAttestation requires a statement that one of Keys has signed. There must be
-// one about what the reference names, or one about each platform.
+// RequiredAttestation requires a statement that one of Keys has signed. There must be a statement
+// about the manifest or index that the reference names, or one about each platform.
 type RequiredAttestation struct {
 	Type   string // predicate type
 	Keys   []attest.NamedKey
-	MaxAge time.Duration // limit for the age of the statement, by its own time; 0: any age
-	Policy bool          // the policy requires it, not only a flag
+	MaxAge time.Duration // largest age of the statement, by the time in the statement; 0 allows any age
+	Policy bool          // true if the policy requires the statement, false if only a flag does
 }
 
-// signers returns the keys that may sign the image and statements about it, each once.
+// signers returns the keys that may sign the image and statements about the image, without
+// duplicates.
 func (o *Options) signers() (all []attest.NamedKey) {
 	for _, s := range o.Signatures {
 		all = append(all, s.Keys...)
@@ -103,7 +105,7 @@ func (o *Options) signers() (all []attest.NamedKey) {
 	return attest.DistinctKeys(all)
 }
 
-// keys returns all keys that Options names, each once.
+// keys returns all keys that Options contains, without duplicates.
 func (o *Options) keys() []attest.NamedKey {
 	all := o.signers()
 	for _, r := range o.Rebuilders {
@@ -119,11 +121,11 @@ func (o *Options) now() time.Time {
 	return o.Now
 }
 
-// Progress receives what is read and made.
+// Progress is told what verify reads and makes.
 type Progress interface {
-	More(layers int, bytes int64) // so many more layers and bytes will be read or made again
+	More(layers int, bytes int64) // this number of layers and bytes will be read or made, in addition to earlier calls
 	Did(bytes int64)
-	Layer(desc ocispec.Descriptor, done string) // a layer is finished: "read" or "made"
+	Layer(desc ocispec.Descriptor, done string) // a layer is finished; done is "read" or "made"
 }
 
 type noProgress struct{}
@@ -132,9 +134,8 @@ func (noProgress) More(int, int64)                  {}
 func (noProgress) Did(int64)                        {}
 func (noProgress) Layer(ocispec.Descriptor, string) {}
 
-// Image verifies the image in src. The report contains everything that is wrong with
-// the image. An error means that the image could not be checked, for example because of
-// the network.
+// Image verifies the image in src. The report contains everything that is wrong with the image. If
+// the image could not be checked, for example because of the network, Image returns an error.
 func Image(ctx context.Context, src *oci.OpenedImage, o Options) (*Report, error) {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {
@@ -152,19 +153,19 @@ func Image(ctx context.Context, src *oci.OpenedImage, o Options) (*Report, error
 	return v.report(src.Name, results), nil
 }
 
-// verification holds what every stage needs. No stage changes it.
+// verification holds the input of all stages. No stage changes it.
 type verification struct {
 	src        oci.Reader
 	noManifest bool // src is an archive that contains only a config and layers
 	o          Options
-	signers    []attest.NamedKey // keys that may sign the image and statements about it
+	signers    []attest.NamedKey // keys that may sign the image and statements about the image
 	keys       []attest.NamedKey // all keys of Options
-	dir        string            // for temporary files that are too large for memory
+	dir        string            // directory for temporary data that is too large for memory
 }
 
-// stopAtFirst reports whether the first finding ends the verification. With closures it
-// does not. A difference from a closure names the place more exactly, so it is reported
-// first.
+// stopAtFirst reports whether the first finding ends the verification. With closures the
+// verification continues, because a comparison with a closure names the place of a fault more
+// exactly. The report lists such differences first.
 func (v *verification) stopAtFirst() bool { return !v.o.KeepGoing && len(v.o.Closures) == 0 }
 
 func (v *verification) jobs() int {
@@ -174,8 +175,8 @@ func (v *verification) jobs() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// results holds the results of the stages, in their order. A stage that was not reached
-// leaves its zero value.
+// results holds the results of the stages, in their order. If a stage was not reached, its result
+// is the zero value.
 type results struct {
 	docs        *documents
 	key         keyCheck
@@ -184,12 +185,12 @@ type results struct {
 	contents    []*content       // one for each image in docs
 	checks      []*checks        // one for each image that was checked, in the order of docs
 	comparisons []*comparison    // one for each image in docs that was compared with one of Options.Closures
-	unmatched   []Finding        // closures without an image
+	unmatched   []Finding        // findings about closures for which the index has no image
 	index       indexCheck
 }
 
-// run calls the stages, from the outside of the image to the inside and back. Each
-// stage is a function of the results of earlier stages.
+// run calls the stages, from the outside of the image to the inside and back. Each stage is a
+// function of the results of earlier stages.
 func (v *verification) run(ctx context.Context, target string) (r *results, err error) {
 	r = &results{}
 	if r.docs, err = v.readDocuments(ctx, target); err != nil || v.enough(r) {
@@ -204,8 +205,8 @@ func (v *verification) run(ctx context.Context, target string) (r *results, err 
 	if r.systems, err = v.readSystems(ctx, r.docs); err != nil || v.enough(r) {
 		return r, err
 	}
-	// From here to the end of checkImages nothing stops the verification. A check of
-	// an earlier image may have a finding that comes before one in a layer.
+	// From here to the end of checkImages, no finding stops the verification. A later check of an
+	// earlier image may have a finding that comes before a finding in a layer.
 	if r.contents, err = v.readLayers(ctx, r.docs, r.systems); err != nil {
 		return r, err
 	}
@@ -219,7 +220,7 @@ func (v *verification) run(ctx context.Context, target string) (r *results, err 
 	return r, nil
 }
 
-// enough reports whether the findings end the verification.
+// enough reports whether the findings so far end the verification.
 func (v *verification) enough(r *results) bool { return v.stopAtFirst() && len(r.findings()) > 0 }
 
 // findings returns the findings of all stages, in the order of the report.
@@ -231,8 +232,8 @@ func (r *results) findings() []Finding {
 	return slices.Concat(all, r.docs.findings, r.key.findings, r.attachedFindings(), r.unmatched, r.index.findings)
 }
 
-// imageResults are the results of the stages for one image. A stage that was not
-// reached leaves nil.
+// imageResults holds the results of the stages for one image. If a stage was not reached, its
+// result is nil.
 type imageResults struct {
 	doc        *document
 	system     *systemContent
@@ -245,7 +246,7 @@ func (r *results) image(n int) imageResults {
 	return imageResults{r.docs.images[n], at(r.systems, n), at(r.contents, n), at(r.checks, n), at(r.comparisons, n)}
 }
 
-// at returns element n of s, nil if s is shorter.
+// at returns element n of s. If s is shorter, it returns nil.
 func at[T any](s []*T, n int) *T {
 	if n < len(s) {
 		return s[n]
@@ -253,8 +254,8 @@ func at[T any](s []*T, n int) *T {
 	return nil
 }
 
-// findings returns all findings of the image. Those of a given closure come first, then
-// the others from the outside in.
+// findings returns all findings of the image. The findings from the comparison with a closure come
+// first. The others follow from the outside in.
 func (r imageResults) findings() []Finding {
 	var all []Finding
 	if r.comparison != nil {
