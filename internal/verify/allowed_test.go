@@ -9,15 +9,15 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// TestAllowed checks that an image that records something that a policy does not allow
-// has a finding, and that others pass.
+// TestAllowed checks images and policies. If an image records something that the policy does not
+// allow, there must be a finding. All other images must pass.
 func TestAllowed(t *testing.T) {
 	plain := layoutOf(t, "zstd:3", manifest.Settings{}, "sample-x86_64-linux")
 	changed := layoutOf(t, "zstd:3", manifest.Settings{Env: []string{"A=b"}, Labels: map[string]string{"c": "d"}}, "sample-x86_64-linux")
 	for _, tt := range []struct {
 		name, image string
 		allowed     Allowed
-		want        string // "": allowed
+		want        string // "" if the policy must allow the image
 	}{
 		{"no setting, and there is none", plain, Allowed{Settings: &[]string{}}, ""},
 		{"no setting, and there are two", changed, Allowed{Settings: &[]string{}}, "config: Env is"},
@@ -40,7 +40,7 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
-// TestAllowsBase checks the forms in which a policy names base images.
+// TestAllowsBase checks the forms in which a policy can name base images.
 func TestAllowsBase(t *testing.T) {
 	d, other := digest.FromString("a base image"), digest.FromString("another")
 	for _, tt := range []struct {

@@ -11,8 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// TestCompareBase checks that every difference between the recorded layers of the base
-// and the base image is found.
+// TestCompareBase checks that verify finds every difference between the base layers that the image
+// records and the base image itself.
 func TestCompareBase(t *testing.T) {
 	content := func() manifest.BaseContent {
 		c := manifest.BaseContent{History: []ocispec.History{{CreatedBy: "a"}, {CreatedBy: "b"}}}
@@ -26,7 +26,7 @@ func TestCompareBase(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*manifest.BaseContent)
-		want   string // "" if nothing should be found
+		want   string // "" if there must be no finding
 	}{
 		{"the same", func(*manifest.BaseContent) {}, ""},
 		{"another layer", func(c *manifest.BaseContent) { c.Layers[1].Digest = digest.FromString("c") }, "at this place the base image has layer sha256:"},

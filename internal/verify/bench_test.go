@@ -19,7 +19,8 @@ import (
 	"github.com/nixoci/nixoci/internal/layout"
 )
 
-// benchImage returns NIXOCI_BENCH_IMAGE, a layout or archive, or else the sample.
+// benchImage returns the layout or archive that NIXOCI_BENCH_IMAGE names. If the variable is empty,
+// it returns the sample.
 func benchImage(b *testing.B) string {
 	if source := os.Getenv("NIXOCI_BENCH_IMAGE"); source != "" {
 		return source
@@ -27,8 +28,8 @@ func benchImage(b *testing.B) string {
 	return newSample(b, "x86_64-linux", "aarch64-linux").layout()
 }
 
-// BenchmarkImage measures a verification. Compare it with BenchmarkDecompressAndHash,
-// the least work that a check of blobs and diffIDs can take.
+// BenchmarkImage measures a verification. Compare it with BenchmarkDecompressAndHash, which does
+// only the work that every check of blobs and diffIDs must do.
 func BenchmarkImage(b *testing.B) {
 	source := benchImage(b)
 	defer cputime.Report(b)()

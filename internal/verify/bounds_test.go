@@ -7,8 +7,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// TestCompressionOfSystemLayer checks that a wrong compression annotation of the system
-// layer is found, and does not stop the verification.
+// TestCompressionOfSystemLayer checks that verify finds a wrong compression annotation of the
+// system layer, and continues.
 func TestCompressionOfSystemLayer(t *testing.T) {
 	for name, edit := range map[string]func(a map[string]string){
 		"missing": func(a map[string]string) { delete(a, manifest.AnnotationCompression) },

@@ -123,8 +123,8 @@ func TestClosureDiffers(t *testing.T) {
 	}
 }
 
-// TestClosureOfAnotherVersion checks that the image of a system does not match the
-// closure of its update.
+// TestClosureOfAnotherVersion checks that the image of a system does not match the closure of the
+// system's update.
 func TestClosureOfAnotherVersion(t *testing.T) {
 	source := newSample(t, "x86_64-linux").layout()
 	r := verified(t, source, Options{KeepGoing: true, Closures: given(t, "sample-x86_64-linux-update")})
@@ -146,8 +146,8 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// TestForged checks an image made from a forged store. It is consistent, so only the
-// closure shows that it is wrong.
+// TestForged checks an image made from a forged store. The image is consistent, so only a
+// comparison with the closure can show that it is wrong.
 func TestForged(t *testing.T) {
 	source := "oci:" + layoutOf(t, "none", manifest.Settings{}, "sample-x86_64-linux-update")
 	if r := verified(t, source, Options{}); !r.OK {

@@ -36,7 +36,7 @@ func (account) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig{Username: registrytest.User, Password: registrytest.Password}), nil
 }
 
-// filled returns a registry with the image of a layout as org/web:v1.
+// filled returns a registry that contains the image of a layout as org/web:v1.
 func filled(t *testing.T, dir string) *registrytest.Registry {
 	t.Helper()
 	reg := registrytest.New()
@@ -60,7 +60,7 @@ func filled(t *testing.T, dir string) *registrytest.Registry {
 	return reg
 }
 
-// readings are the ways to read an image. Each returns its result as text.
+// readings lists the ways to read an image. Each read function returns its result as text.
 var readings = []struct {
 	name string
 	read func(t *testing.T, src *oci.OpenedImage) (string, error)
@@ -95,8 +95,8 @@ var readings = []struct {
 	}},
 }
 
-// believable reports whether a fault happened that a reader cannot notice or repair.
-// These are "not found", and a flipped bit in a stream that is passed on.
+// believable reports whether a fault happened that a reader cannot notice or repair. Such faults
+// are the answer "not found", and a flipped bit in a blob that the reader only passes on.
 func believable(happened []string) bool {
 	return slices.ContainsFunc(happened, func(s string) bool {
 		return strings.HasSuffix(s, ": "+string(registrytest.NotThere)) ||
@@ -104,9 +104,9 @@ func believable(happened []string) bool {
 	})
 }
 
-// TestSeededReads reads an image from a registry that makes one to four faults, each
-// once. The result must be correct, or there must be an error. No reading may take
-// longer than limit.Operation.
+// TestSeededReads reads an image from a registry that makes one to four faults, each once. The
+// result must be correct, or there must be an error. No reading may take longer than
+// limit.Operation.
 func TestSeededReads(t *testing.T) {
 	sample := newSample(t, "x86_64-linux")
 	n, first := uint64(100), *firstFlag
@@ -165,8 +165,8 @@ func TestSeededReads(t *testing.T) {
 			}
 			continue
 		}
-		// A damaged download is reported as a finding. That does not prove that the
-		// image is damaged.
+		// verify reports a damaged download as a finding. This finding does not prove that the
+		// image in the registry is damaged.
 		damaged := strings.Contains(strings.Join(happened[1:], "\n"), "/blobs/")
 		if found != want[how.name] && !(damaged && how.name == "verify" && strings.Contains(found, `"ok":false`)) {
 			t.Errorf("seed %d: %s found %.2000s\nwant %.2000s\n%s", seed, how.name, found, want[how.name], again)

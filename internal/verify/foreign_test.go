@@ -14,8 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
-// foreignSample returns the sample as another tool could write it: a single layer as
-// tar writes it, without annotations. If db is set, it has a Nix database.
+// foreignSample returns the sample as another tool could write it: one layer in the form that
+// package archive/tar writes, without annotations. If db is true, the layer contains a Nix
+// database.
 func foreignSample(t *testing.T, db bool, edit func(h *tar.Header, content []byte) []byte) string {
 	t.Helper()
 	s := newSample(t, "x86_64-linux")

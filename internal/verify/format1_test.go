@@ -15,9 +15,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// format1 returns an image that nixoci made with version 1 of the format. Its layers of
-// store paths are the same today, so they are taken from a new image of the same
-// systems.
+// format1 returns an image that nixoci made with version 1 of the format. Its layers of store paths
+// have not changed since, so format1 copies them from a new image of the same systems.
 func format1(t *testing.T, edit func(dir string)) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "image")
@@ -72,7 +71,7 @@ func TestFormat1(t *testing.T) {
 	if r := verified(t, source, Options{Closures: given(t, "sample-x86_64-linux", "sample-aarch64-linux")}); !r.OK {
 		t.Errorf("compared with its closures: %v", r.Findings)
 	}
-	// The image has no nixoci-init. If one is required, that is a finding.
+	// The image has no nixoci-init. If the user requires one, there must be a finding.
 	if r := verified(t, source, Options{Init: &manifest.InitChoice{}}); r.OK || r.Findings[0].Check != CheckInit {
 		t.Errorf("with an init wanted: %+v", r.Findings)
 	}
@@ -81,7 +80,7 @@ func TestFormat1(t *testing.T) {
 	}
 }
 
-// TestFormatIsNotJustSaid checks an image of format 1 that claims to be of format 2. It
+// TestFormatIsNotJustSaid checks an image of format 1 whose manifest claims format 2. The image
 // must not pass.
 func TestFormatIsNotJustSaid(t *testing.T) {
 	source := format1(t, func(dir string) {

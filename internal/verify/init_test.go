@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/push"
 )
 
-// otherInit returns a program that nixoci does not know: its own with another entry
+// otherInit returns a program that nixoci does not know: nixoci's own program with another entry
 // point.
 func otherInit(t *testing.T) []byte {
 	t.Helper()
@@ -49,8 +49,8 @@ func TestInit(t *testing.T) {
 		result Verdict
 		detail string
 
-		wants    map[string]*manifest.InitChoice // keyed by the text of the expected finding, "" if all is right
-		defaults bool                            // the image passes --default-settings
+		wants    map[string]*manifest.InitChoice // keys are texts that the finding must contain; "" if there must be none
+		defaults bool                            // whether the image passes with --default-settings
 	}{
 		{name: "own", init: own, result: Holds, detail: "of this nixoci", wants: map[string]*manifest.InitChoice{
 			"": {}, "should be a link": {None: true}, "should be sha256:": file(otherInit(t))}, defaults: true},
@@ -94,8 +94,7 @@ func TestInit(t *testing.T) {
 			if r := check(Options{DefaultSettings: true}); r.OK != tt.defaults {
 				t.Errorf("with the default alone: %v", r.Findings)
 			}
-			// A closure has no nixoci-init, so the comparison uses that of the
-			// image.
+			// A closure contains no nixoci-init, so the comparison uses the program from the image.
 			if r := check(Options{Closures: given(t, "sample-x86_64-linux")}); !r.OK {
 				t.Errorf("compared with its closure: %v", r.Findings)
 			}

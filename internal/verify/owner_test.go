@@ -8,8 +8,8 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 )
 
-// TestOtherOwner checks that another owner of a file is a difference, whether or not
-// owners are allowed.
+// TestOtherOwner checks that verify reports a different owner of a file, whether or not owners are
+// allowed.
 func TestOtherOwner(t *testing.T) {
 	tarOf := func(uid int64) *bytes.Reader {
 		var b bytes.Buffer

@@ -28,7 +28,7 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// person is somebody who has a key.
+// person is somebody who has a private key.
 type person struct {
 	private *attest.PrivateKey
 	named   attest.NamedKey
@@ -49,7 +49,7 @@ func newPerson(t testing.TB, name string) person {
 	return person{key, attest.NamedKey{Name: name, Key: parsed}}
 }
 
-// These are the image that the tests of rebuilders are about, and another one.
+// The tests of rebuilders use the digests of this image, and the digest of another image.
 var (
 	rebuiltIndex = digest.FromString("an index")
 	rebuiltAMD   = digest.FromString("its manifest for amd64")
@@ -58,13 +58,13 @@ var (
 	rebuiltAt    = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 )
 
-// said is a signed and attached verification summary.
+// said describes a verification summary that is signed and attached.
 type said struct {
 	by     person
-	result string        // "": PASSED
-	to     digest.Digest // where it is attached; "": the index
-	about  digest.Digest // "": what it is attached to
-	age    time.Duration // 0: an hour
+	result string        // "" means PASSED
+	to     digest.Digest // digest to which the summary is attached; "" means the index
+	about  digest.Digest // subject of the summary; "" means the digest to which it is attached
+	age    time.Duration // 0 means an hour
 	edit   func(s *attest.Summary)
 	forge  func(bundle map[string]any)
 }
@@ -105,7 +105,7 @@ func (s said) attach(t *testing.T, repo *registry.Repository) {
 	must(t, err)
 }
 
-// inPayload replaces text in the signed payload of a bundle.
+// inPayload returns a function that replaces text in the signed payload of a bundle.
 func inPayload(old, new string) func(map[string]any) {
 	return func(bundle map[string]any) {
 		envelope := bundle["dsseEnvelope"].(map[string]any)
@@ -114,7 +114,7 @@ func inPayload(old, new string) func(map[string]any) {
 	}
 }
 
-// asIfBy takes the key's name in a bundle from a bundle of somebody else.
+// asIfBy returns a function that changes a bundle so that it names the key of p.
 func asIfBy(t *testing.T, p person) func(map[string]any) {
 	other, err := attest.SealSummary("web", []digest.Digest{rebuiltIndex}, &attest.Summary{TimeVerified: rebuiltAt}, p.private)
 	must(t, err)
@@ -123,8 +123,8 @@ func asIfBy(t *testing.T, p person) func(map[string]any) {
 	return func(bundle map[string]any) { bundle["verificationMaterial"] = named["verificationMaterial"] }
 }
 
-// attachedFor attaches the documents of the given people to an image with two
-// platforms. It then reads and checks them.
+// attachedFor attaches the documents all to an image with two platforms. It then reads and checks
+// these documents.
 func attachedFor(t *testing.T, o Options, all ...said) *attachments {
 	t.Helper()
 	server := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
@@ -147,8 +147,8 @@ func attachedFor(t *testing.T, o Options, all ...said) *attachments {
 	return a
 }
 
-// TestRebuilders checks which statements of rebuilders count. If too few rebuilders
-// agree, the finding must name those that do not, with the reasons.
+// TestRebuilders checks which statements of rebuilders are accepted. If too few rebuilders agree,
+// the finding must name the rebuilders that do not, with the reasons.
 func TestRebuilders(t *testing.T) {
 	anna, ben, carl, mallory := newPerson(t, "anna"), newPerson(t, "ben"), newPerson(t, "carl"), newPerson(t, "mallory")
 	two := []Rebuilder{{NamedKey: anna.named}, {NamedKey: ben.named}}
@@ -158,7 +158,7 @@ func TestRebuilders(t *testing.T) {
 		name string
 		want RequiredRebuilders
 		said []said
-		text []string // texts in the finding; none: the rebuilders agree
+		text []string // texts in the finding; nil if there must be no finding
 	}{
 		{"two agree", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben}}, nil},
 		{"two of three agree, and the third says nothing", RequiredRebuilders{Known: three, Count: 2}, []said{{by: anna}, {by: carl}}, nil},
@@ -224,8 +224,8 @@ func TestRebuilders(t *testing.T) {
 	}
 }
 
-// TestRebuilderLine checks that the line of a rebuilder also says which of its statements
-// do not count.
+// TestRebuilderLine checks the report's line about a rebuilder. It must also name the statements
+// that are not accepted.
 func TestRebuilderLine(t *testing.T) {
 	anna, mallory := newPerson(t, "anna"), newPerson(t, "mallory")
 	want := RequiredRebuilders{Known: []Rebuilder{{NamedKey: anna.named}}, Count: 1}
@@ -251,14 +251,14 @@ func TestRebuilderLine(t *testing.T) {
 	}
 }
 
-// TestSummaryMustPass checks that a verification summary that is required as a statement
-// must say PASSED, and that none of the same key says FAILED later.
+// TestSummaryMustPass checks a verification summary that is required as a statement. Its result
+// must be PASSED, and no later summary by the same key may be FAILED.
 func TestSummaryMustPass(t *testing.T) {
 	carl, anna := newPerson(t, "carl"), newPerson(t, "anna")
 	for _, tt := range []struct {
 		name string
 		said []said
-		want string // "": it counts
+		want string // "" if the summary must be accepted
 	}{
 		{"PASSED", []said{{by: carl}}, ""},
 		{"PASSED after FAILED", []said{{by: carl, result: attest.Failed, age: 2 * time.Hour}, {by: carl}}, ""},
@@ -286,7 +286,7 @@ func TestSummaryMustPass(t *testing.T) {
 	}
 }
 
-// TestRebuilderKeys checks that a rebuilder is trusted to rebuild and for nothing else.
+// TestRebuilderKeys checks that the key of a rebuilder is trusted only for rebuilds.
 func TestRebuilderKeys(t *testing.T) {
 	anna, owner := newPerson(t, "anna"), newPerson(t, "owner")
 	o := Options{
@@ -307,8 +307,8 @@ func TestRebuilderKeys(t *testing.T) {
 	}
 }
 
-// TestArchiveHasNoSignatures checks that a docker-archive does not meet a requirement
-// of signatures. It has no manifest that anybody could sign.
+// TestArchiveHasNoSignatures checks that a docker-archive does not meet a requirement of
+// signatures. An archive has no manifest that anybody could sign.
 func TestArchiveHasNoSignatures(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "docker.tar")
 	dst, err := layout.CreateDockerArchive(file)

@@ -9,7 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// remadeReport is the report about an image with two platforms that were made again.
+// remadeReport returns the report about an image with two platforms that were made again.
 func remadeReport() *Report {
 	r := &Report{OK: true, Index: Holds, Digest: rebuiltIndex, top: ocispec.Descriptor{Digest: rebuiltIndex}}
 	for platform, d := range map[string]digest.Digest{"linux/amd64": rebuiltAMD, "linux/arm64": rebuiltARM} {
@@ -22,13 +22,13 @@ func remadeReport() *Report {
 	return r
 }
 
-// TestRebuilt checks that a verification summary is only about what was made again from
-// a closure.
+// TestRebuilt checks that a verification summary is only about the manifests that were made again
+// from a closure.
 func TestRebuilt(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		edit func(r *Report)
-		want string // what it is attached to, and its subjects; or the error
+		want string // the manifest to which the summary is attached, and its subjects; or the error
 	}{
 		{"everything", func(*Report) {}, "index: index amd arm"},
 		{"the index was not compared", func(r *Report) { r.Index = Skipped }, "amd: amd; arm: arm"},
@@ -57,8 +57,8 @@ func TestRebuilt(t *testing.T) {
 	}
 }
 
-// TestRefuted checks what a FAILED summary is about. It is published only if the image is
-// wrong, or if it does not meet the policy that the summary names.
+// TestRefuted checks the subjects of a FAILED summary. A FAILED summary must be published only if
+// the image is wrong, or if the image does not meet the policy that the summary names.
 func TestRefuted(t *testing.T) {
 	r := remadeReport()
 	if v, err := r.Refuted(true); err == nil {
@@ -75,7 +75,7 @@ func TestRefuted(t *testing.T) {
 		name    string
 		found   []Finding
 		policy  bool
-		want    string // "": nothing is published
+		want    string // "" if no summary must be published
 		rebuild bool
 	}{
 		{"the image", []Finding{image}, false, "index: index arm", true},

@@ -35,8 +35,8 @@ import (
 
 const testdata = "../../testdata"
 
-// inMemory keeps the NAR of each path after the first reading. Decompressing the NARs
-// for every test would take most of the time.
+// inMemory keeps the NAR of each path in memory after the first reading. Decompressing the NARs for
+// every test would take most of the time.
 type inMemory struct {
 	closure.Source
 	nars *sync.Map
@@ -78,7 +78,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// sampleSystem returns a system of testdata/systems.json with its plan.
+// sampleSystem returns the system called name in testdata/systems.json, with its plan.
 func sampleSystem(t testing.TB, src closure.Source, name string) push.PlannedSystem {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(testdata, "systems.json"))
@@ -137,25 +137,24 @@ func verified(t testing.TB, source string, o Options) *Report {
 	return r
 }
 
-// sample is an image of the sample systems that a test can change. After a change
-// inside, digests and sizes outside are made to match, as a forger would do. A forger
+// sample is an image of the sample systems that a test can change. After a change of a layer or
+// document, sample corrects the digests and sizes that depend on it, as a forger would do. A forger
 // cannot hide the change without making the image again from a forged store.
 type sample struct {
 	t         testing.TB
-	dir       string // layout of the original image
-	gzip      bool   // its layers are compressed
+	dir       string // layout with the original image
+	gzip      bool   // whether the layers are compressed
 	index     ocispec.Index
 	manifests []ocispec.Manifest
 	configs   []config
-	changed   map[digest.Digest][]byte // blobs that the layout does not have
+	changed   map[digest.Digest][]byte // blobs that are not in the layout
 	gone      map[digest.Digest]bool
 
-	// These functions change the documents after they are written.
+	// These functions change the bytes of the documents after sample has encoded them.
 	editConfig, editManifest, editIndex func([]byte) []byte
 }
 
-// config is an image's config with all fields that nixoci writes, including the health
-// check.
+// config holds an image's config with all fields that nixoci writes, including the health check.
 type config struct {
 	Created *time.Time `json:"created,omitempty"`
 	ocispec.Platform
@@ -167,8 +166,8 @@ type config struct {
 	History []ocispec.History `json:"history"`
 }
 
-// shared contains the layouts of original images: for one platform and for two, without
-// compression and with gzip. Tests change copies of them.
+// shared contains the layouts of the original images: for one platform and for two, without
+// compression and with gzip. Tests change copies of these layouts.
 var shared = map[string]*sharedLayout{"none 1": {}, "none 2": {}, "gzip 1": {}, "gzip 2": {}}
 
 type sharedLayout struct {
@@ -184,9 +183,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newSample returns an image of the sample for one system or two. All tests share the
-// pushed layout. It is not compressed: most tests are about other things, and reading
-// gzip would be most of their work.
+// newSample returns an image of the sample for one system or two. All tests share the pushed
+// layout. The layers are not compressed, because most tests do not check the compression, and
+// decompressing gzip would take most of their time.
 func newSample(t testing.TB, systems ...string) *sample {
 	t.Helper()
 	return newSampleOf(t, layers.None, systems...)
@@ -254,7 +253,7 @@ func compact(t testing.TB, v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// layout writes the image to a layout and returns its name for layout.OpenImage.
+// layout writes the image to a layout. It returns the layout's name for layout.OpenImage.
 func (s *sample) layout() string {
 	s.t.Helper()
 	for i := range s.manifests {
@@ -296,14 +295,14 @@ func (s *sample) layout() string {
 	return "oci:" + dir
 }
 
-// item is one tar entry as raw bytes.
+// item holds the raw bytes of one tar entry.
 type item struct {
-	head    []byte // header blocks, including those of PAX
+	head    []byte // header blocks, including PAX headers
 	content []byte
 	name    string
 }
 
-var untarred sync.Map // tars, by the digest of their blob
+var untarred sync.Map // maps the digest of a blob to its tar
 
 func (s *sample) untar(d digest.Digest) []byte {
 	s.t.Helper()
@@ -321,7 +320,7 @@ func (s *sample) untar(d digest.Digest) []byte {
 	return data
 }
 
-// tarOf splits the tar of a layer of platform p into its entries.
+// tarOf returns the entries in the tar of layer n of platform p.
 func (s *sample) tarOf(p, n int) []item {
 	s.t.Helper()
 	data := bytes.Clone(s.untar(s.manifests[p].Layers[n].Digest))
@@ -345,8 +344,8 @@ func (s *sample) tarOf(p, n int) []item {
 	return items
 }
 
-// setTar replaces layer n of platform p with a tar of items. It also updates everything
-// that describes the layer.
+// setTar replaces layer n of platform p with a tar of items. It also updates the digests, sizes and
+// other fields that describe the layer.
 func (s *sample) setTar(p, n int, items []item) {
 	s.t.Helper()
 	var b bytes.Buffer
@@ -383,8 +382,8 @@ func (s *sample) setBlob(p, n int, blob []byte) {
 	l.Digest, l.Size = s.put(blob)
 }
 
-// edit calls f with the entries of a layer and the position of an entry in them. The
-// entry is the first one of the first platform whose name ends in suffix.
+// edit calls f with the entries of a layer and the position of one entry. This entry is the first
+// one of the first platform whose name ends in suffix.
 func (s *sample) edit(suffix string, f func(items []item, at int) []item) int {
 	s.t.Helper()
 	for n := range s.manifests[0].Layers {
@@ -399,7 +398,7 @@ func (s *sample) edit(suffix string, f func(items []item, at int) []item) int {
 	return 0
 }
 
-// field overwrites a field of the entry's own header and corrects the checksum.
+// field overwrites bytes from to to of the entry's header and corrects the checksum.
 func (it *item) field(from, to int, value string) {
 	h := it.head[len(it.head)-512:]
 	clear(h[from:to])
@@ -414,7 +413,7 @@ func (it *item) field(from, to int, value string) {
 
 func (it *item) setSize() { it.field(124, 136, fmt.Sprintf("%011o", len(it.content))) }
 
-// entry returns a canonical entry. A test can change it with field.
+// entry returns an entry in canonical form. A test can change the entry with field.
 func entry(typ byte, name string, mode int64, content string) item {
 	it := item{head: make([]byte, 512), content: []byte(content), name: name}
 	it.head[156] = typ
@@ -428,7 +427,7 @@ func entry(typ byte, name string, mode int64, content string) item {
 	return it
 }
 
-// database runs statements on the Nix database of the first platform.
+// database runs SQL statements on the Nix database of the first platform.
 func (s *sample) database(statements ...string) {
 	s.t.Helper()
 	s.edit(databaseName, func(items []item, at int) []item {
@@ -449,7 +448,7 @@ func (s *sample) database(statements ...string) {
 	})
 }
 
-// hex returns a narHash in the format of the database.
+// hex converts a narHash from SRI to the format of the database.
 func hex(t testing.TB, sri string) string {
 	t.Helper()
 	h, err := closure.ParseHash(sri)

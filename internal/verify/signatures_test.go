@@ -34,8 +34,8 @@ func defaultKeys(t testing.TB) closure.TrustedKeys {
 	return keys
 }
 
-// attached pushes a sample to a registry and attaches a closure statement that edit has
-// changed. It returns the image's reference.
+// attached pushes a sample to a registry and attaches a closure statement. edit changes the paths
+// in the statement before. attached returns the image's reference.
 func attached(t testing.TB, edit func(infos []closure.Info)) string {
 	t.Helper()
 	server := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
@@ -80,7 +80,7 @@ func TestSignatures(t *testing.T) {
 		name, source string
 		o            Options
 		signed       int
-		want         string // text of the finding; "" if there is none
+		want         string // text in the finding; "" if there must be none
 	}{
 		{name: "attached", source: whole, o: Options{Keys: sampleKeys(t), Require: RequireAll}, signed: 22},
 		{name: "attached, by nobody that is trusted", source: whole, o: Options{Keys: defaultKeys(t), Require: RequireAll}, want: "no trusted key has signed it, only nixoci-testdata-1"},

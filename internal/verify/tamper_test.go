@@ -13,29 +13,29 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// insert inserts entries before position at.
+// insert inserts the entries it before position at.
 func insert(items []item, at int, it ...item) []item { return slices.Insert(items, at, it...) }
 
 func remove(items []item, at int) []item { return slices.Delete(items, at, at+1) }
 
 const webRoot = "nix/store/qw4xm639a8jif2c21hpxp2g1xbprflhl-web-root"
 
-// entryPoint is the position of the entry address in an ELF header.
+// entryPoint is the position of the field with the entry address in an ELF header.
 const entryPoint = 24
 
-// imageRoot is an entry of the system layer.
+// imageRoot is the end of the name of an entry in the system layer.
 const imageRoot = "gcroots/nixoci-image"
 
-// tampered lists images that somebody has changed. The line of the first finding must
-// contain place and what.
+// tampered lists images that somebody has changed. The line of the first finding must contain place
+// and what.
 var tampered = []struct {
 	name        string
 	change      func(s *sample)
 	place, what string
-	arm64       bool // the image is for arm64 too
-	gzip        bool // the image is compressed, because the change is about that
+	arm64       bool // the image has a second platform, arm64
+	gzip        bool // the image must be compressed, because the change is about the compression
 }{
-	// These change contents of store paths.
+	// The next cases change the contents of store paths.
 	{name: "flipped bit in a file", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
 	}, place: "web-root", what: "narHash is"},
@@ -70,7 +70,7 @@ var tampered = []struct {
 		s.edit("bin/dash", func(items []item, at int) []item { items[at].field(100, 108, "0000444"); return items })
 	}, place: "dash", what: "narHash is"},
 
-	// These change the form of layers.
+	// The next cases change the form of layers.
 	{name: "changed mode", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].field(100, 108, "0000644"); return items })
 	}, place: "web-root/index.html", what: "mode is 0644, not 0444"},
@@ -216,7 +216,7 @@ var tampered = []struct {
 		s.setBlob(0, 3, slices.Concat(b[:10], []byte("evil\x00"), b[10:]))
 	}, place: "layer 4", what: "gzip header"},
 
-	// These change blobs and their descriptions.
+	// The next cases change blobs and their descriptors.
 	{name: "truncated blob", change: func(s *sample) {
 		d := s.manifests[0].Layers[2].Digest
 		b := s.blob(d)
@@ -279,7 +279,7 @@ var tampered = []struct {
 		*h = slices.Insert(*h, 11, (*h)[10])
 	}, place: "layer 12", what: "layer 11 contains this path too"},
 
-	// These change the Nix database and the closure.
+	// The next cases change the Nix database and the closure.
 	{name: "path missing from the database", change: func(s *sample) {
 		s.database(`DELETE FROM Refs WHERE reference = (SELECT id FROM ValidPaths WHERE path LIKE '%-web-root')`, `DELETE FROM ValidPaths WHERE path LIKE '%-web-root'`)
 	}, place: "web-root", what: "the Nix database does not list this path"},
@@ -300,7 +300,7 @@ var tampered = []struct {
 	}, place: databaseName, what: "contents differ"},
 	{name: "narHash changed with the content", change: func(s *sample) {
 		s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
-		// Use the hash of the forged file, so that database and layer agree.
+		// Write the hash of the forged file into the database, so that database and layer agree.
 		var hash string
 		for _, f := range verified(s.t, s.layout(), Options{}).Findings {
 			_, rest, _ := strings.Cut(f.What, "narHash is ")
@@ -328,7 +328,7 @@ var tampered = []struct {
 	}, place: databaseName, what: "no tables"},
 	{name: "no database", change: func(s *sample) { s.edit(databaseName, remove) }, place: databaseName, what: "it is missing"},
 
-	// These change the system layer.
+	// The next cases change the system layer.
 	{name: "absolute symlink in the system layer", change: func(s *sample) {
 		s.edit(imageRoot, func(items []item, at int) []item {
 			link := entry('2', "usr/bin/env", 0o777, "")
@@ -372,7 +372,7 @@ var tampered = []struct {
 		s.setTar(0, 12, s.tarOf(0, 12))
 	}, place: "layer 13", what: "compressed with gzip:3"},
 
-	// These change the init layer.
+	// The next cases change the init layer.
 	{name: "init that is another program", change: func(s *sample) {
 		s.edit(initName, func(items []item, at int) []item { items[at].content[entryPoint] ^= 1; return items })
 	}, place: initName, what: "the manifest records"},
@@ -417,7 +417,7 @@ var tampered = []struct {
 		s.manifests[0].Annotations[manifest.AnnotationFormat] = "1"
 	}, place: "layer 1", what: "should be nix"},
 
-	// These change config, manifest and index.
+	// The next cases change config, manifest and index.
 	{name: "wrong platform in the config", change: func(s *sample) { s.configs[0].Architecture = "arm64" }, place: "system", what: "the config names linux/arm64"},
 	{name: "wrong platform in the index", change: func(s *sample) { s.index.Manifests[0].Platform.Architecture = "riscv64" }, place: "system", what: "the index names linux/riscv64"},
 	{name: "manifests for each other's platform", change: func(s *sample) {
@@ -429,7 +429,7 @@ var tampered = []struct {
 	}, place: "linux/amd64", what: "linux/arm64", arm64: true},
 	{name: "changed entrypoint", change: func(s *sample) {
 		s.configs[0].Config.Entrypoint = []string{"/bin/evil"}
-		s.configs[0].Config.Healthcheck = nil // it belongs to the default entrypoint
+		s.configs[0].Config.Healthcheck = nil // the health check belongs to the default entrypoint
 	}, place: "config", what: `Entrypoint is ["/bin/evil"]`},
 	{name: "command", change: func(s *sample) { s.configs[0].Config.Cmd = []string{"systemd.unit=rescue.target"} }, place: "config", what: "Cmd is"},
 	{name: "environment", change: func(s *sample) { s.configs[0].Config.Env = append(s.configs[0].Config.Env, "LD_PRELOAD=/evil.so") }, place: "config", what: "Env is"},
@@ -503,7 +503,7 @@ func TestTampered(t *testing.T) {
 				t.Errorf("%s\nnames no %q or no %q", first, tt.place, tt.what)
 			}
 			if n%4 != 0 && !t.Failed() {
-				return // reading each image again would double the time
+				return // do not read each image again, because this would double the time
 			}
 			all := verified(t, source, Options{KeepGoing: true, Jobs: 3})
 			if all.OK || !slices.ContainsFunc(all.Findings, func(f Finding) bool { return f.String() == first }) {

@@ -37,7 +37,7 @@ func TestUntouched(t *testing.T) {
 	}
 }
 
-// TestForms verifies images that push makes with every flag that changes bytes.
+// TestForms verifies images that were pushed with every flag that changes bytes.
 func TestForms(t *testing.T) {
 	created := time.Unix(1_700_000_000, 0)
 	all := manifest.Settings{
@@ -76,8 +76,8 @@ func TestForms(t *testing.T) {
 				if !slices.Equal(chosen, tt.chosen) {
 					t.Errorf("settings that are not the default: %q", chosen)
 				}
-				// Every setting that is not the default is refused, unless it only
-				// describes the image.
+				// DefaultSettings must refuse every setting that differs from the default, unless
+				// the setting only describes the image.
 				if r := verified(t, source, Options{DefaultSettings: true}); r.OK != (len(tt.chosen) == 0) {
 					t.Errorf("with the default alone: %v", r.Findings)
 				}
@@ -110,8 +110,8 @@ func TestArchives(t *testing.T) {
 	}
 }
 
-// TestPlatforms checks that only the requested platforms are verified, and that the
-// report names the others.
+// TestPlatforms checks that only the selected platforms are verified, and that the report names the
+// others.
 func TestPlatforms(t *testing.T) {
 	s := newSample(t, "x86_64-linux", "aarch64-linux")
 	s.edit("web-root/index.html", func(items []item, at int) []item { items[at].content[3] ^= 1; return items })
@@ -131,8 +131,8 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
-// TestFindingsHaveOneOrder checks that findings have the same order, whatever layer is
-// read first.
+// TestFindingsHaveOneOrder checks that the order of the findings does not depend on the order in
+// which layers are read.
 func TestFindingsHaveOneOrder(t *testing.T) {
 	s := newSample(t, "x86_64-linux")
 	for _, name := range []string{"bin/busybox", "web-root/index.html", "bin/dash", "bin/bzip2", "bin/hostname", "etc/services"} {
