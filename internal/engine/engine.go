@@ -78,7 +78,7 @@ type Engine struct {
 
 	mu        sync.Mutex
 	layers    map[digest.Digest]*layer
-	order     []digest.Digest // of the layers, in the order in which they were added
+	order     []digest.Digest // digests of the layers, in the order in which they were added
 	manifests map[digest.Digest]oci.Blob
 	blobs     map[digest.Digest]oci.Blob
 	top       digest.Digest

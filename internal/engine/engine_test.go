@@ -101,8 +101,8 @@ func blobOf(t *testing.T, mediaType string, v any) oci.Blob {
 	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}
 }
 
-// put puts an image with these layers. The digests of the layers in offered are known, those
-// of made are not.
+// put puts an image with these layers. The engine gets the layers in offered by their
+// digests, with Offer. It packs the layers in made with PutLayer.
 func (w *world) put(e *Engine, offered, made []*testLayer, tags ...string) error {
 	w.t.Helper()
 	ctx := w.t.Context()

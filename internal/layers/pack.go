@@ -25,14 +25,14 @@ type Packer struct {
 	perLayer int         // limit for the blocks that wait for one stage of a layer
 
 	newEncoder func(Compression) (encoder, error)
-	newHash    func() hash.Hash // of NARs, diffIDs and digests
+	newHash    func() hash.Hash // makes the hashes for NARs, diffIDs and digests
 
 	mu       sync.Mutex
 	encoders map[Compression][]encoder
 }
 
-// How many blocks may be in use. Such a block is being filled or compressed, or waits to be
-// written.
+// The numbers of blocks that may be in use. A block in use is being filled or compressed, or
+// waits to be written.
 const (
 	// ownBlocks are reserved for each layer: one to fill and one to write. So a layer never
 	// waits for another layer's blocks. This is necessary because a registry may read one
@@ -76,7 +76,7 @@ type block struct {
 	out  []byte  // the compressed block; unused with algorithm none
 	err  error   // error of the compressor
 
-	own        chan struct{} // release takes one token from it; nil if the block uses a shared place
+	own        chan struct{} // release takes one token from this channel; nil if the block uses a shared place
 	compressed chan struct{} // contains a token for each stage that needs the output
 	users      atomic.Int32  // stages that still need the block
 }

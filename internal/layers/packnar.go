@@ -13,7 +13,7 @@ type narPart struct {
 type narStep struct {
 	frame   int                      // first, this many bytes of frames
 	content []byte                   // then this content, which is a part of the block
-	check   func(closure.Hash) error // then, if not nil, the NAR ends and check checks its hash
+	check   func(closure.Hash) error // if not nil, the NAR ends after content, and check compares its hash
 }
 
 // last returns the step to which the next bytes of frames are added.

@@ -51,7 +51,7 @@ type TarReader struct {
 	head      [tarBlock]byte
 	entry     TarEntry
 	owners    bool
-	left      int64 // unread bytes of the entry's content
+	left      int64 // bytes of the entry's content that were not read yet
 	pad       int64 // bytes of padding after the content
 	err       error
 }

@@ -19,7 +19,8 @@ type turns struct {
 	spare   []*waiter // for reuse
 }
 
-// patience is the number of places of which one goes to the layer that has waited longest.
+// patience decides how often the waiting time counts: one of this many places goes to the
+// layer that has waited longest.
 const patience = 4
 
 // waiter is a layer that waits for one place.

@@ -71,7 +71,7 @@ func OpenLayout(dir string) (*Layout, error) {
 
 // checkLayout refuses a directory that contains other files than a layout.
 func checkLayout(dir string) error {
-	entries, err := os.ReadDir(dir) // before looking for the file oci-layout, which every process writes before any blob
+	entries, err := os.ReadDir(dir) // list the files before reading oci-layout, because every process writes oci-layout before any blob
 	if err != nil {
 		return fmt.Errorf("open OCI layout: %w", err)
 	}

@@ -37,7 +37,7 @@ type Draft struct {
 	// Recipe is the sha256 of these parts: "nixoci-image <format>\n", the config without
 	// diffIDs, "\n", and the manifest without values that are known only after packing. Such
 	// values are the config's digest and size, and each layer's digest, size, diffID and tar
-	// size. The recipes of the layers stand in for them, because a recipe covers every store
+	// size. The recipes of the layers replace them, because a recipe covers every store
 	// path with its narHash.
 	Recipe digest.Digest
 

@@ -30,9 +30,10 @@ const (
 	initBinary = "binary"
 )
 
-// Facts are properties of a system, read from files in its toplevel. To describe an image,
-// nixoci needs nothing else from these files. The toplevel's narHash determines the facts. So
-// a caller that stores the facts under this hash does not have to open the store again.
+// Facts contains properties of a system, read from files in its toplevel. To describe an
+// image, nixoci needs nothing else from these files. The toplevel's narHash determines the
+// facts. So a caller that stores the facts under this hash does not have to open the store
+// again.
 type Facts struct {
 	System        string `json:"system"`                  // content of the file system: "x86_64-linux"
 	Version       string `json:"version,omitempty"`       // content of the file nixos-version

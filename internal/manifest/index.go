@@ -52,8 +52,8 @@ func NewIndex(images []*PlatformImage, s Settings) (oci.Blob, error) {
 	return writeIndex(manifests, &s)
 }
 
-// IndexRecipe returns the value of [AnnotationImage] in the index that NewIndex makes
-// from the images of these drafts. It needs no packed layer.
+// IndexRecipe returns the value of [AnnotationImage] in the index that NewIndex makes from
+// the images of these drafts. The layers do not have to be packed.
 func IndexRecipe(drafts []*Draft, s Settings) (digest.Digest, error) {
 	if len(drafts) == 0 {
 		return "", errors.New("index recipe: no images")

@@ -33,8 +33,8 @@ type Init struct {
 	bytes  func() ([]byte, error)
 }
 
-// DefaultInit returns the nixoci-init for a platform that is embedded in this program. It
-// returns nil if there is none.
+// DefaultInit returns the nixoci-init for platform p, which is embedded in nixoci. It returns
+// nil if there is none.
 func DefaultInit(p ocispec.Platform) *Init {
 	if p.OS != "linux" {
 		return nil

@@ -23,7 +23,7 @@ func chances(n int) []float64 {
 	return c
 }
 
-// bin is a layer during planning.
+// bin describes a layer while the plan is made.
 type bin struct {
 	members []int32
 	size    float64 // bytes

@@ -154,8 +154,8 @@ func (g *graph) eachOutside(bins []*bin, do func(x int, more []int32)) {
 	}
 }
 
-// openBins returns the bins with at most limit bytes. If these are less than half of all
-// bins, it returns the smaller half.
+// openBins returns the bins with at most limit bytes. If these are fewer than half of all
+// bins, it returns the smaller half of the bins instead.
 func openBins(bins []*bin, limit float64) []*bin {
 	sizes := make([]float64, len(bins))
 	for k, b := range bins {

@@ -37,7 +37,7 @@
 //     at least half as heavy as the last path within the budget. Paths smaller than
 //     32 KiB never do, because the requests for a layer cost as much as 32 KiB.
 //  2. It merges the two layers that are cheapest to merge, until the budget is
-//     met. A layer with more than 1/40 of all bytes takes no other.
+//     met. A layer with more than 1/40 of all bytes accepts no other layer.
 //  3. Libraries up to twice as light then join the layer where they cost least.
 //     Each one decides without seeing the decisions of the others.
 //  4. All lighter paths, and paths that no package refers to, join last, in the

@@ -18,7 +18,7 @@ import (
 // planFileVersion is the version of the plan file format. Decode refuses other versions.
 const planFileVersion = 1
 
-// maxPlanFile is the size limit of a plan file: 64 MiB, some 500,000 store paths.
+// maxPlanFile is the size limit of a plan file: 64 MiB, enough for about 500,000 store paths.
 const maxPlanFile = limit.PlanFile // bytes
 
 // File is the content of a plan file. nixoci writes files that list store paths. A user
@@ -97,7 +97,8 @@ func Decode(r io.Reader) (*File, error) {
 	return f, nil
 }
 
-// Plan returns the store paths that f lists as a plan for [Options.From]. It drops globs.
+// Plan returns the store paths that f lists as a plan for [Options.From]. It leaves out
+// globs.
 func (f *File) Plan() *Plan {
 	p := &Plan{Strategy: f.Strategy}
 	for _, l := range f.Layers {

@@ -58,8 +58,8 @@ func graphClosure(t *testing.T, file string) *closure.Closure {
 			t.Fatal(err)
 		}
 	}
-	// This does not use the reader of the closure package, which requires narHashes. These
-	// graphs have none.
+	// graphClosure does not use the reader of the closure package, which requires narHashes.
+	// These graphs contain none.
 	var nodes []struct {
 		Path       string   `json:"path"`
 		NarSize    int64    `json:"narSize"`

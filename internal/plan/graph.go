@@ -23,7 +23,7 @@ type graph struct {
 
 	reach  *reach
 	rows   bitset // the closures of all nodes, one after another; nil if they would be too large
-	buffer bitset // used if rows is nil: the closure of the node with the number in
+	buffer bitset // if rows is nil: the closure of one node, whose number is in the field in
 	in     int32
 
 	generated []bool    // generated from the configuration, not a package

@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// keepHorizon is the number of future updates that count beside the current one. In the
-	// current update, a layer of unchanged paths costs nothing as long as its paths stay the
-	// same. A larger value gives better plans in the long run, but a larger current update.
+	// keepHorizon is the number of future updates that are weighed together with the current
+	// update. In the current update, a layer of unchanged paths costs nothing as long as its
+	// paths stay the same. A larger value gives better plans in the long run, but a larger
+	// current update.
 	keepHorizon = 8
 
 	// keepPasses limits the number of passes in repair. Usually repair ends after fewer
@@ -28,7 +29,7 @@ type keeper struct {
 	origin    []*keptBin // for each node: the bin of the old layer that contains exactly this path; nil for a new path
 	unchanged []bool     // for each node: whether the old image contains exactly this path
 	budget    int
-	unit      float64 // turns chance times bytes into the bytes of keepHorizon updates
+	unit      float64 // keepHorizon updates ship chance × bytes × unit bytes
 
 	unions
 }
@@ -158,8 +159,8 @@ func (k *keeper) add(b *keptBin, i int32) {
 	}
 }
 
-// settleKept does the same as settle. But a bin with a path generated from the configuration
-// gets the chance of the whole closure.
+// settleKept does the same as settle. But if a bin contains a path generated from the
+// configuration, settleKept sets the chance of the whole closure.
 func (k *keeper) settleKept(b *keptBin) { b.chance = k.keptChance(b.generated, b.count) }
 
 func (k *keeper) keptChance(generated, count int) float64 {
@@ -178,8 +179,9 @@ func (k *keeper) waste(b *keptBin) float64 {
 	return cost
 }
 
-// without returns b without member i. Only the fields that waste reads are right: the closure
-// is still that of b. loss is the number of nodes that leave the closure.
+// without returns a copy of b without member i. Only the fields that waste reads are right in
+// this copy. For example, below is still the closure of b. loss is the number of nodes that
+// leave the closure.
 func (k *keeper) without(b *keptBin, i int32, loss int) *keptBin {
 	left := *b
 	left.members = b.members[1:] // waste only reads how many members there are

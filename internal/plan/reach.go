@@ -238,8 +238,8 @@ func (r *reach) outside(sets []bitset) (counts []int32) {
 
 // column describes 64 neighbouring columns of the table of bits, one word of each row.
 type column struct {
-	from uint64   // one bit for each set that contains none of the nodes, if this is the same for all nodes
-	each []uint64 // otherwise, for each set: one bit for each node that is not in the set
+	from uint64   // if all nodes are outside the same sets: one bit for each of these sets
+	each []uint64 // otherwise, for each set: one bit for each node that is outside the set
 }
 
 func newColumn(nodes []int32, from []uint64, sets int) column {

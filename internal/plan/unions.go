@@ -20,7 +20,7 @@ type unions struct {
 
 	debt  int64 // work that outside has done since the last refresh
 	cost  int64 // work of a refresh, without the part for each bin
-	stale int   // upper limit for the number of bins without more
+	stale int   // upper limit for the number of bins with more == nil
 }
 
 func (k *keeper) newUnions() {
@@ -205,8 +205,9 @@ func (k *keeper) grow(i int32, b *keptBin) {
 	k.adjust(b, added, -1)
 }
 
-// adjust adds by to b.more, for each node of changed and for all nodes whose closures contain
-// it. If this takes more work than counting again, adjust sets b.more to nil.
+// adjust adds the number by to the entries of b.more, once for each node of changed: to the
+// entry of this node and to those of all nodes whose closures contain this node. If this
+// takes more work than counting again, adjust sets b.more to nil.
 func (k *keeper) adjust(b *keptBin, changed []int32, by int32) {
 	if b.more == nil {
 		return

@@ -1,4 +1,4 @@
-// Package enginetest has a program that stands for docker and podman in tests.
+// Package enginetest contains a program that replaces docker and podman in tests.
 package enginetest
 
 import (
@@ -15,13 +15,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// DirVariable names the directory of the engine: the blobs that it has, in blobs; the
-// names of its images, each a file with the digest of the config, in names; its commands,
-// a line each, in log; what it was given to load in loaded. If there is a file called
-// remote, it acts as an engine on another machine.
+// DirVariable is the environment variable with the engine's directory. The directory contains
+// the layers of the engine (blobs), a file for each name of an image with the digest of its
+// config (names), a line for each command (log), and the archive that was loaded (loaded). If
+// the directory contains a file named remote, the engine behaves like an engine on another
+// machine.
 const DirVariable = "NIXOCI_TEST_ENGINE"
 
-// Main is docker or podman.
+// Main runs one command of docker or podman.
 func Main() {
 	if err := run(os.Getenv(DirVariable), os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "Error response from engine: %v\n", err)
@@ -79,7 +80,7 @@ func nameFile(dir, name string) string {
 	return filepath.Join(dir, "names", strings.NewReplacer("/", "_", ":", "_", "@", "_").Replace(name))
 }
 
-// pull gets the layers that the engine lacks.
+// pull downloads the layers that the engine lacks.
 func pull(dir, from, platform string, log io.Writer) error {
 	ref, err := name.NewDigest(from)
 	if err != nil {
