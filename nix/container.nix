@@ -79,7 +79,7 @@ in
       };
       defaultText = lib.literalExpression "pkgs.path";
       description = ''
-        Store path of the nixpkgs that Nix inside the container uses: in the
+        Store path of the nixpkgs that Nix in the container uses: in the flake
         registry, as <nixpkgs>, and for the configuration in /config.
       '';
     };
@@ -90,8 +90,8 @@ in
       defaultText = lib.literalExpression "config.nix.enable";
       description = ''
         Whether the container builds /config/configuration.nix or
-        /config/flake.nix when it starts, and switches to it. Without it the
-        image holds neither Nix nor nixpkgs for that purpose.
+        /config/flake.nix at its start, and switches to the built system. If
+        false, nixoci adds neither Nix nor nixpkgs to the image.
       '';
     };
 
@@ -110,9 +110,10 @@ in
         nix = "${config.nix.package}";
       };
       description = ''
-        What a configuration in /config is built from: the contents of
-        /etc/nixoci/base.json. A system that was built from it carries it on
-        unchanged, so that it is recognised when the container starts again.
+        The content of /etc/nixoci/base.json. It lists the inputs from which the
+        container builds the configuration in /config. The built system contains
+        the same file, so that nixoci-init recognises the system when the
+        container starts again.
       '';
     };
   };

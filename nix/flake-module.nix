@@ -44,9 +44,10 @@
           default = { };
           example = lib.literalExpression ''{ hello = { name = "ghcr.io/org/hello"; contents = [ pkgs.hello ]; }; }'';
           description = ''
-            Images: the arguments of nixoci's image function. Each is a package of
-            its name, an app for each of its programs (hello-push, hello-load), and
-            a check, so that nix flake check builds it.
+            Arguments of nixoci's image function for each image, by the name of
+            the image. The flake gets a package of that name, an app for each
+            program of the image (hello-push, hello-load), and a check, so that
+            nix flake check builds the image.
           '';
         };
       };

@@ -40,8 +40,8 @@ in
       tag = "1.2";
     };
     description = ''
-      Arguments of nixoci's image function for the image variant nixoci. The name
-      is the host's where nothing else is said.
+      Arguments of nixoci's image function for the image variant nixoci. The
+      default of name is the host name.
     '';
   };
 

@@ -16,8 +16,8 @@ in
     default = false;
     description = ''
       Whether to leave out what a container seldom needs: documentation, fonts,
-      icons, tools for maintaining a computer. What is built from /config is
-      minimal if the image is.
+      icons, tools for maintaining a computer. A system that is built from
+      /config is minimal if the system of the image is minimal.
     '';
   };
 

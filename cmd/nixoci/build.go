@@ -32,7 +32,8 @@ func (a *app) buildCommand() *cobra.Command {
 		Short: "Assemble an image into a directory, a file or a pipe",
 		Long: `Assemble an image as push does, and write it to DEST:
 
-  oci:DIR[:TAG...]                an OCI layout; keeps the images that it has
+  oci:DIR[:TAG...]                an OCI layout; keeps images that are already in
+                                  DIR
   oci-archive:FILE[:TAG...]       an OCI layout in a tar file; docker load reads it
   docker-archive:FILE[:NAME:TAG]  a file only for docker load; holds one platform
   -                               an OCI archive on stdout
@@ -40,11 +41,12 @@ func (a *app) buildCommand() *cobra.Command {
   containers-storage:NAME[:TAG]   the images of podman
 
 Docker and podman pull the image from nixoci and ask only for the layers that
-they lack. For them, layers are not compressed unless --compression is given.
+they lack. For Docker and podman, nixoci compresses layers only if you give
+--compression.
 
 If FILE is -, build writes to stdout too. With --tag NAME:TAG, docker load and
-podman load give the image that name. If there are several platforms, docker
-load names the first.
+podman load give the image that name. If the image has several platforms, docker
+load gives the name to the first platform.
 
 build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 		Example: `  nixoci build -o oci:web:1.2 ./result

@@ -23,7 +23,7 @@ func (a *app) cacheCommand() *cobra.Command {
 	var olderThan time.Duration
 	prune := &cobra.Command{
 		Use:   "prune",
-		Short: "Remove entries from the cache; later pushes make them again",
+		Short: "Remove entries from the cache; later pushes write new entries",
 		RunE: func(*cobra.Command, []string) error {
 			if olderThan < 0 {
 				return usagef("--older-than %s: negative", olderThan)

@@ -16,8 +16,8 @@ func (a *app) inspectCommand() *cobra.Command {
 		Short: "Show an image: platforms, layers, store paths, configuration, attached documents",
 		Long: `Show an image in a registry, or in oci:DIR, oci-archive:FILE, docker-archive:FILE.
 
-inspect prints what the image says about itself. nixoci verify checks whether it
-is true. To find the store paths of a layer, inspect uses the image's Nix
+inspect prints what the image claims about itself. To check these claims, use
+nixoci verify. To find the store paths of a layer, inspect uses the image's Nix
 database and the layer's recipe (the hash of its inputs). If that fails, inspect
 reads the layer.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

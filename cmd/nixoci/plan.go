@@ -35,9 +35,9 @@ func (a *app) planCommand() *cobra.Command {
 		Long: `Show which store path goes into which layer, why, and how likely an update is to
 change it. plan makes no image. With a graph file, plan does not need the store.
 
---against OTHER shows what a client that has OTHER downloads. It also shows
-the least possible download, and what the plans of other tools would cost. OTHER
-is a closure, a graph file or an image.`,
+--against OTHER shows what a client downloads if it already has OTHER. It also
+shows the least possible download, and what a client would download with the
+plans of other tools. OTHER is a closure, a graph file or an image.`,
 		Example: `  nixoci plan ./result --html plan.html
   nixoci plan ./result --against ghcr.io/org/web:latest --plan-from ghcr.io/org/web:latest
   nix path-info --json -r ./result > web.json && nixoci plan web.json --json`,

@@ -39,12 +39,13 @@ cannot read a manifest, it deletes nothing at all.
 If you give --keep and --older-than, nixoci deletes a tag only if both rules allow
 it. Tags that match a --keep-tag stay. The tag latest always stays.
 
-nixoci does not guess which tag is newer. If both images say when they were made
-(push --created), it compares the times. If not, and both names are versions, it
-compares the versions. A tag such as sha-4f2a9c whose image has no time stays.
+nixoci does not guess which tag is newer. If both images have a creation time
+(push --created), it compares the times. Otherwise, if both tags are versions,
+it compares the versions. A tag such as sha-4f2a9c stays if its image has no
+creation time.
 
-The registry's garbage collector frees the space. GitHub's and Docker Hub's
-registries delete nothing this way: use their own web interface.`,
+The registry's garbage collector frees the space. The registries of GitHub and
+Docker Hub refuse deletes: use their web interface.`,
 		Example: `  nixoci prune ghcr.io/org/web --keep 10 --keep-tag 'v*' --dry-run
   nixoci prune registry.example.org/web --older-than 30d --keep 3`,
 		RunE: func(cmd *cobra.Command, args []string) error {

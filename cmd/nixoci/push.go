@@ -75,12 +75,12 @@ func (a *app) pushCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "push REF [CLOSURE...]",
 		Short: "Assemble an image and push it to a registry",
-		Long: `Assemble an image of one or several platforms and push it to a registry.
-Prints REF@digest on stdout, and nothing else.
+		Long: `Assemble an image of one or several platforms and push it to a registry. push
+prints only REF@digest on stdout.
 
-Each layer has an ID computed from its inputs. If this machine or the registry
-knows a layer with that ID, and the registry has the layer, nixoci does not make
-it again. nixoci moves the tags last, when the whole image is in the registry.`,
+Each layer has an ID computed from its inputs. If the registry already has a
+layer with that ID, nixoci does not make the layer again. nixoci moves the tags
+last, when the whole image is in the registry.`,
 		Example: `  nixoci push ghcr.io/org/web ./result
   nixoci push ghcr.io/org/web:1.2 --tag latest x86_64-linux=./result aarch64-linux=./result-arm
   nixoci push ghcr.io/org/web .#web --platform linux/amd64,linux/arm64

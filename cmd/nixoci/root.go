@@ -45,8 +45,8 @@ type app struct {
 }
 
 const rootLong = `nixoci turns NixOS systems and applications into reproducible, multi-platform
-OCI images and pushes them to registries. It needs no Docker daemon and no root.
-It needs no Nix if a binary cache has the store paths.
+OCI images and pushes them to registries. It needs no Docker daemon and no root
+rights. It needs Nix only if something must be built first.
 
 Many commands take a CLOSURE: a store path with everything that it needs to run.
 A CLOSURE has the form [SYSTEM=]WHAT, and WHAT is one of these:
@@ -55,14 +55,15 @@ A CLOSURE has the form [SYSTEM=]WHAT, and WHAT is one of these:
   .#web                    a NixOS configuration of a flake, also written
                            .#nixosConfigurations.web
   nixpkgs#hello            a package of a flake. If the flake has a NixOS
-                           configuration of that name, nixoci takes that
+                           configuration of that name, nixoci takes the
+                           configuration
   .#ATTRIBUTE              another output of a flake, such as
                            .#nixosConfigurations.web.config.system.build.toplevel
   nginx.nix                a file with a NixOS configuration
   web.json                 a graph file, made by nix path-info --json -r
 
 A store path without an init is an application: the image starts its program.
-Several applications for one platform come into one image.
+nixoci puts several applications for one platform into one image.
 
 If you name a SYSTEM, such as aarch64-linux, the closure must be for that system.
 If you name no CLOSURE, nixoci takes ./result and ./result-* if they are NixOS
@@ -70,10 +71,11 @@ systems. Otherwise nixoci takes its base system. A container with the base
 system builds /config/configuration.nix when it starts.
 
 nixoci builds configurations, packages and the base system with the nix on the
-PATH, for each --platform. Without --platform, a flake's configuration is built
-for the system that it declares, and the others for this machine's system. nixoci makes a flake's
-configuration a container: it adds its NixOS module with lib.extend, unless the
-configuration has the module. nixoci does not change other outputs.
+PATH, for each --platform. Without --platform, nixoci builds a flake's
+configuration for the system that the configuration declares, and everything
+else for this machine's system. nixoci makes a container of a flake's
+configuration: it adds its NixOS module with lib.extend, unless the
+configuration already has the module. nixoci does not change other outputs.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 does not match, 70 crashed
 (a bug: please report it), 130 interrupted.`

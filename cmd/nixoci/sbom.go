@@ -21,15 +21,15 @@ func (a *app) sbomCommand() *cobra.Command {
 		Short: "Print the software bill of materials of an image or a closure",
 		Long: `Print the software bill of materials of an image or a closure. It has one entry
 for each store path, with its narHash, its references and its derivation. For an
-image, it also lists nixoci-init with the Go library that it contains. With
---format table, it is a table for people.
+image, it also lists nixoci-init with the Go library that nixoci-init contains.
+With --format table, sbom prints a table for people.
 
-With --meta, the document has licences, homepages, CPEs and maintainers from
-nixpkgs, and the CVEs for which it applies patches.
+With --meta, the document contains licences, homepages, CPEs and maintainers
+from nixpkgs, and the CVEs for which nixpkgs applies patches.
 
 The same closure gives the same bytes. The time in the document is --created or
-SOURCE_DATE_EPOCH. Without these, it is the time of Nix's store files. It is
-never the time of the clock.`,
+SOURCE_DATE_EPOCH. Without both, it is the time of Nix's store files. sbom never
+uses the clock.`,
 		Example: `  nixoci sbom ./result --format cyclonedx
   nixoci sbom ghcr.io/org/web --platform linux/arm64`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -49,10 +49,11 @@ the registry nor whoever pushed it.
 verify checks every digest, the canonical form of every layer, the narHash of
 every store path, and the Nix database. It makes the init layer, system layer,
 config, manifest and index again and compares them. If this nixoci knows the
-program at /sbin/init, the report says so. Otherwise it shows the digest.
+program at /sbin/init, the report says so. Otherwise it shows the digest of the
+program.
 
 With CLOSURE, verify also assembles the image again from the closure, with the
-plan and the settings of the image. The result must be the same.
+plan and the settings of the image. Both images must be the same.
 
 verify proves consistency, not origin: a completely forged image passes too. To
 prove the origin, there are several ways:
@@ -63,14 +64,14 @@ prove the origin, there are several ways:
                         from the binary cache that --against names
   --key                 require a signature of the image, or of the statements
                         about it that --require-attestation names
-  --policy              require what a file says
+  --policy              require what a policy file lists
 
---require-rebuilders asks others: so many of those whose keys --rebuilder-key
-names must have made the image again and signed the result. To be one of them, verify
-with CLOSURE, --attest-result and your private --key.
+--require-rebuilders N requires that N other people or machines have made the
+image again and signed the result. --rebuilder-key names their keys. To sign such
+a result yourself, verify with CLOSURE, --attest-result and your private --key.
 
-verify lists what is attached to the image, who has signed it, and whether that
-was checked.
+verify lists the documents that are attached to the image, who has signed them,
+and whether verify has checked the signatures.
 
 REF is a reference, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE.
 If the image is not what it claims to be, verify prints the first difference and

@@ -1,5 +1,5 @@
-# dockerTools manual, "Using dockerTools's environment helpers": the packages
-# usrBinEnv, binSh, caCertificates and fakeNss are packages like others.
+# dockerTools manual, "Using dockerTools's environment helpers". You can list
+# usrBinEnv, binSh, caCertificates and fakeNss like all other packages.
 { pkgs, image }:
 image {
   name = "env-helpers";

@@ -1,5 +1,5 @@
-# nix2container/examples/hello.nix: dependencies in a layer of their own. nixoci
-# divides an image into layers by itself; this is for who knows better.
+# nix2container/examples/hello.nix: the dependencies get a separate layer. nixoci
+# divides an image into layers by itself. With layers, you choose them yourself.
 { pkgs, image }:
 let
   application = pkgs.writeScript "conversation" ''

@@ -1,5 +1,5 @@
-# dockerTools.examples.cross: programs that are compiled for another system. The
-# image of nixoci can have both platforms.
+# dockerTools.examples.cross: programs that are compiled for another system. An
+# image of nixoci can contain both platforms.
 { pkgs, image }:
 let
   # Cross compile for x86_64 if on aarch64
@@ -15,5 +15,5 @@ image {
   tag = "latest";
   contents = [ pkgs.hello ];
   platforms.${other} = [ crossPkgs.hello ];
-  config.Entrypoint = [ "hello" ]; # each platform has its own
+  config.Entrypoint = [ "hello" ]; # the hello of each platform
 }

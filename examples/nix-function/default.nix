@@ -1,6 +1,6 @@
-# Examples of the manuals of dockerTools and nix2container, by nixoci's function.
-# docs/coming-from-dockertools.md and docs/coming-from-nix2container.md say which
-# lines differ.
+# Examples from the manuals of dockerTools and nix2container, with nixoci's function.
+# docs/coming-from-dockertools.md and docs/coming-from-nix2container.md list the
+# lines that differ.
 #
 #   nix-build examples/nix-function -A redis.load && ./result/bin/load-redis
 {

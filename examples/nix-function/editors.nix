@@ -12,5 +12,5 @@ image {
       pkgs.nano
     ];
   };
-  config.Cmd = [ "bash" ]; # an image has to start something
+  config.Cmd = [ "bash" ]; # an image of nixoci must start a program
 }

@@ -1,4 +1,4 @@
-# nix2container/examples/nested.nix: layers in layers. The inner ones come first.
+# nix2container/examples/nested.nix: layers in layers. The inner layers come first.
 { pkgs, image }:
 image {
   name = "nested";

@@ -1,6 +1,6 @@
-# nix2container/examples/nix-user.nix. The store belongs to root: there are no nixUid
-# and nixGid. Nix builds as another user into a store of that user's
-# (NIX_REMOTE=/home/user/store).
+# nix2container/examples/nix-user.nix. nixoci has no nixUid and nixGid, because the
+# store always belongs to root. Another user builds into a separate store, which
+# NIX_REMOTE names: /home/user/store.
 { pkgs, image }:
 let
   user = "user";

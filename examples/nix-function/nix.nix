@@ -1,5 +1,5 @@
-# dockerTools.examples.nix: buildImageWithNixDb. The database has every path of
-# the image.
+# dockerTools.examples.nix: buildImageWithNixDb. The database lists every store path
+# of the image.
 { pkgs, image }:
 image {
   name = "nix";

@@ -1,5 +1,5 @@
 # nix2container/examples/openbar.nix: a directory that everybody can write to.
-# Every image has /tmp; this one has another.
+# Every image has such a directory, /tmp. This image has a second one.
 { pkgs, image }:
 image {
   name = "openbar";

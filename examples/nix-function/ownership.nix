@@ -1,5 +1,5 @@
-# nix2container/examples/ownership.nix and perms.nix: a tree of the store with
-# other owners and modes. What files copies is writable for its owner.
+# nix2container/examples/ownership.nix and perms.nix: a copy of a store path with
+# another owner and other modes. The owner can write to the files that nixoci copies.
 { pkgs, image }:
 let
   test = pkgs.runCommand "test" { } ''

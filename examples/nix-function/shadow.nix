@@ -1,4 +1,4 @@
-# dockerTools manual, "Using dockerTools.shadowSetup": a system user with a
+# dockerTools manual, "Using dockerTools.shadowSetup": a system user that owns a
 # directory.
 { pkgs, image }:
 image {

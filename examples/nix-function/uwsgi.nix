@@ -1,4 +1,4 @@
-# nix2container/examples/uwsgi: a Python program whose environment is a layer.
+# nix2container/examples/uwsgi: a Python program. Its Python environment is a layer.
 { pkgs, image }:
 let
   python = pkgs.python3;
@@ -20,8 +20,8 @@ image {
       "--wsgi-file" ./hello.py
     ];
   };
-  # This is to not rebuild/push uwsgi and pythonEnv closures on a
-  # hello.py change.
+  # With these layers, a change of hello.py does not rebuild or push uwsgi and
+  # pythonEnv again.
   layers = [
     { deps = [ uwsgi pythonEnv ]; }
   ];
