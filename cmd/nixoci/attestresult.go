@@ -31,10 +31,10 @@ type resultFlags struct {
 
 func (f *resultFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.BoolVar(&f.passed, "attest-result", false, "with CLOSURE and a private --key: if the image is made again, sign that and attach it to the image (SLSA verification summary)")
-	fl.BoolVar(&f.failed, "attest-failure", false, "with --attest-result: if the verification fails, sign and attach that, too")
+	fl.BoolVar(&f.passed, "attest-result", false, "with CLOSURE and a private --key: if verify can make the same image again, sign this result and attach it to the image (SLSA verification summary)")
+	fl.BoolVar(&f.failed, "attest-failure", false, "with --attest-result: if the verification fails, sign and attach the result FAILED")
 	fl.StringVar(&f.to, "attest-to", "", "repository to attach the result in, for --attest-result, if it is not the image's")
-	fl.StringVar(&f.verifier, "verifier-id", "", "URI of who verifies, for --attest-result (default a URI with the hash of the key)")
+	fl.StringVar(&f.verifier, "verifier-id", "", "URI of the person or machine that verifies, for --attest-result (default: a URI with the hash of the key)")
 	fl.StringVar(&f.time, "attest-time", "", "time of the verification, for --attest-result: RFC 3339, or seconds since 1970 (default the clock)")
 }
 

@@ -23,7 +23,7 @@ import (
 type baseFlag struct{ images []string }
 
 func (f *baseFlag) add(fl *pflag.FlagSet) {
-	f.addAs(fl, "base image to put an application on: a reference, oci:DIR or oci-archive:FILE; to pin it, add @sha256:… to the reference; PLATFORM=IMAGE names that of one platform, and can be repeated")
+	f.addAs(fl, "base image to put an application on: a reference, oci:DIR or oci-archive:FILE; to pin it, add @sha256:… to the reference; PLATFORM=IMAGE names the base image of one platform, and can be repeated")
 }
 
 func (f *baseFlag) addAs(fl *pflag.FlagSet, usage string) {

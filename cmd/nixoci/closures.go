@@ -39,7 +39,7 @@ func (c *closureFlags) add(f *pflag.FlagSet, r *registryFlags) {
 
 // addTrust adds only the flags for reading closures. Commands that make no image use it.
 func (c *closureFlags) addTrust(f *pflag.FlagSet) {
-	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "another public key of binary caches to trust, in addition to those of nix.conf (cache.nixos.org-1 by default); can be repeated")
+	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "another public key of binary caches to trust, in addition to the keys of nix.conf (cache.nixos.org-1 by default); can be repeated")
 	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "accept unsigned paths from binary caches")
 	f.StringVar(&c.nixpkgs, "nixpkgs", "", "build with this nixpkgs (directory or flake reference) instead of the locked one")
 }

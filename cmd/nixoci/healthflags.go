@@ -24,7 +24,7 @@ func (h *healthFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&h.command, "health-cmd", nil, "health check, with one flag for each word; or CMD-SHELL and a line for /bin/sh; or NONE")
 	f.StringVar(&h.interval, "health-interval", "", "time between two health checks, such as 30s (default the engine's)")
 	f.StringVar(&h.timeout, "health-timeout", "", "time after which a health check has failed (default the engine's)")
-	f.StringVar(&h.startPeriod, "health-start-period", "", "time in which failed health checks do not count (default the engine's)")
+	f.StringVar(&h.startPeriod, "health-start-period", "", "time after the start in which failed health checks do not count (default the engine's)")
 	f.StringVar(&h.startInterval, "health-start-interval", "", "time between two health checks in the start period (default the engine's)")
 	f.IntVar(&h.retries, "health-retries", 0, "failed health checks after which the container is unhealthy (default the engine's)")
 }

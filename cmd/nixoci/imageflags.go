@@ -50,7 +50,7 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	i.health.add(f)
 	f.StringArrayVarP(&i.ports, "port", "p", nil, "port that the container listens on (80, 53/udp); can be repeated")
 	f.StringArrayVar(&i.volumes, "volume", nil, "directory in the container that is a volume; can be repeated")
-	i.init.add(f, "program to put at /sbin/init instead of nixoci-init, or none for a link to the system's own init; repeat for other platforms")
+	i.init.add(f, "file with the program to put at /sbin/init instead of nixoci-init; none makes a link to the system's own init; repeat for other platforms")
 	i.application.add(f)
 	f.StringVar(&i.created, "created", "", "creation time: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise none)")
 }

@@ -48,7 +48,7 @@ same digest as one push of all platforms.`,
 	registry.add(cmd)
 	a.uses(cmd, "json")
 	cmd.Flags().StringArrayVarP(&tags, "tag", "t", nil, "another tag for the same index; can be repeated")
-	cmd.Flags().StringArrayVar(&annotations, "annotation", nil, "annotation of the index; can be repeated. Annotations that all images share are kept")
+	cmd.Flags().StringArrayVar(&annotations, "annotation", nil, "annotation of the index; can be repeated. nixoci keeps annotations that all images share")
 	return cmd
 }
 

@@ -23,8 +23,8 @@ type metaFlags struct {
 }
 
 func (m *metaFlags) add(f *pflag.FlagSet) {
-	f.BoolVar(&m.own, "meta", false, "evaluate the CLOSURE for licences, homepages, CPEs, maintainers and patches; it must be a flake output")
-	f.StringVar(&m.from, "meta-from", "", "like --meta, for this flake output: for an image, or for a store path that was built from it")
+	f.BoolVar(&m.own, "meta", false, "evaluate the CLOSURE, which must be a flake output, for licences, homepages, CPEs, maintainers and patches")
+	f.StringVar(&m.from, "meta-from", "", "like --meta, but evaluate this flake output, from which the image or the store path was built")
 }
 
 func (m *metaFlags) given() bool { return m.own || m.from != "" }

@@ -24,7 +24,7 @@ type pageFlags struct {
 
 func (f *pageFlags) add(fl *pflag.FlagSet, about string) {
 	fl.StringVar(&f.file, "html", "", "write a page about "+about+" to this file")
-	fl.BoolVar(&f.open, "open", false, "open that page in a browser; without --html it is a temporary file")
+	fl.BoolVar(&f.open, "open", false, "open the page in a browser; without --html, the page is a temporary file")
 }
 
 // write makes and writes the page if --html or --open is set, and prints the name of the

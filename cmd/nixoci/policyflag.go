@@ -20,7 +20,7 @@ type policyFlag struct {
 }
 
 func (f *policyFlag) add(cmd *cobra.Command) {
-	cmd.Flags().Var(&onceValue{text: &f.file}, "policy", "file that says what is required of the image: keys, signatures, statements, rebuilders, settings; flags can only require more")
+	cmd.Flags().Var(&onceValue{text: &f.file}, "policy", "file that lists what is required of the image: keys, signatures, statements, rebuilders, settings; flags can only require more")
 }
 
 // load reads the policy, if one is given.

@@ -63,7 +63,7 @@ Docker Hub refuse deletes: use their web interface.`,
 	fl.IntVar(&f.keep, "keep", 0, "keep the newest N tags")
 	fl.StringArrayVar(&f.keepTags, "keep-tag", nil, "keep the tags that match this glob; can be repeated")
 	fl.StringVar(&f.olderThan, "older-than", "", "delete only images that are older, such as 30d or 12h")
-	fl.BoolVar(&f.dryRun, "dry-run", false, "print what would be deleted, and delete nothing")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "print what prune would delete, and delete nothing")
 	return cmd
 }
 

@@ -102,7 +102,7 @@ last, when the whole image is in the registry.`,
 	fl.StringVar(&f.reuse, "reuse", "registry,local", "where to look up layers that were built before: registry, local, both or none")
 	fl.StringArrayVar(&f.reuseFrom, "reuse-from", nil, "another image whose layers may be reused, in addition to the image that REF names now; can be repeated")
 	fl.StringVar(&f.reuseKey, "reuse-key", "", "file with a public key: reuse layers only from registry images that this key has signed")
-	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, such as 5%; if one differs, the push fails")
+	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, such as 5%; if a layer differs, the push fails")
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
 	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, spdx3, cyclonedx), vex, provenance")
 	fl.StringVar(&f.key, "key", "", "file with a private key: also attach a signed statement of each document that --attest names")
