@@ -22,9 +22,9 @@ func (a *app) loginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "login HOST",
 		Short: "Log in to a registry: check credentials and store them",
-		Long: `Check credentials for a registry and store them in Docker's config file. If that
-file names a credential helper, nixoci stores them there. nixoci asks for the
-password, or reads it from stdin with --password-stdin.`,
+		Long: `Check credentials for a registry and store them in Docker's config file. If this
+file names a credential helper, nixoci stores the credentials with that helper.
+nixoci asks for the password, or reads it from stdin with --password-stdin.`,
 		Example: `  echo "$GITHUB_TOKEN" | nixoci login ghcr.io -u "$GITHUB_ACTOR" --password-stdin`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if stdin {

@@ -48,9 +48,8 @@ the registry nor whoever pushed it.
 
 verify checks every digest, the canonical form of every layer, the narHash of
 every store path, and the Nix database. It makes the init layer, system layer,
-config, manifest and index again and compares them. If this nixoci knows the
-program at /sbin/init, the report says so. Otherwise it shows the digest of the
-program.
+config, manifest and index again and compares them. The report says whether this
+nixoci knows the program at /sbin/init. If not, it shows the program's digest.
 
 With CLOSURE, verify also assembles the image again from the closure, with the
 plan and the settings of the image. Both images must be the same.
