@@ -273,8 +273,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// TestPlatformOfRoot checks that the platform of a root is that of its programs, or
-// else that of all ELF files of its closure.
+// TestPlatformOfRoot checks that the platform of a root is the platform of its
+// programs, or else the platform of all ELF files in its closure.
 func TestPlatformOfRoot(t *testing.T) {
 	src, c := world(t, map[string]files{
 		"base":    {"lib/x.so": arm64},

@@ -12,8 +12,8 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// RootEntry describes a link into the store, at the root of the image or in a
-// directory there. A RootEntry without a Target describes such a directory.
+// RootEntry describes an entry that nixoci adds outside of /nix. The entry is a link
+// into the store, or a directory that contains such links. A directory has no Target.
 type RootEntry struct {
 	Name   string // without a leading slash
 	Target string
@@ -77,9 +77,9 @@ func (r *Reader) linkAll(app *Application) error {
 	return nil
 }
 
-// merge links name, which all of roots contain. If the user named the directory,
-// whole is true. Then merge links the entries one by one, even if only one root has
-// the directory.
+// merge links name, which all of roots contain. whole is true if the user named a
+// directory. If so, merge links the directory's entries one by one, even if only one
+// root has the directory.
 func (r *Reader) merge(app *Application, roots []closure.StorePath, name string, whole bool) error {
 	places := make([]place, len(roots))
 	directories := 0

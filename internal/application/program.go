@@ -40,8 +40,8 @@ func (r *Reader) programs(root closure.StorePath) (names []string, err error) {
 func (p place) isProgram() bool { return p.Kind == closure.KindFile && p.Executable }
 
 // program returns the program that the image starts by default. If chosen is not "",
-// this is the first root's program with the name chosen. Otherwise it is the only
-// program of the first root that has programs.
+// program returns the first program with this name in the roots. Otherwise it returns
+// the only program of the first root that has programs.
 func (r *Reader) program(roots []closure.StorePath, chosen string) (string, error) {
 	for _, root := range roots {
 		if chosen != "" {

@@ -57,8 +57,8 @@ type entry struct {
 // or for the first line of a script.
 const maxHead = 256
 
-// maxLinks limits how many symlinks find follows for one name. The kernel has the
-// same limit.
+// maxLinks is the maximum number of symlinks that find follows for one name. The
+// kernel has the same limit.
 const maxLinks = 40
 
 func (t *tree) add(name string, e entry) {

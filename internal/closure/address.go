@@ -12,10 +12,9 @@ import (
 // one file without the executable bit, contents must be the sha256 of this file.
 // Otherwise contents must be nil.
 //
-// checked is false if CheckAddress cannot compare: info has no content address, or
-// the address is not a sha256 of the NAR or of the contents. For example, old paths
-// have a sha1. The address of a path that refers to itself is a hash of the NAR in
-// which this reference is replaced by zeros.
+// checked is false if info has no content address, or if the address is not a sha256 of
+// the NAR or of the contents. For example, old paths have a sha1. If a path refers to
+// itself, its address is the hash of a NAR in which zeros replace this reference.
 func CheckAddress(info *Info, contents *Hash) (checked bool, err error) {
 	if info.CA == "" {
 		return false, nil

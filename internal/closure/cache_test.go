@@ -398,8 +398,8 @@ func xzOf(t testing.TB, data []byte) []byte {
 	return b.Bytes()
 }
 
-// xzWithWindow changes the window size in an xz file, which is one byte of the block
-// header. Then it computes the header's CRC again.
+// xzWithWindow changes the window size in an xz file, and computes the CRC of the block
+// header again. code is the byte in the block header that encodes the window size.
 func xzWithWindow(data []byte, code byte) []byte {
 	header := data[12 : 12+(int(data[12])+1)*4]
 	header[4] = code

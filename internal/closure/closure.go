@@ -87,8 +87,8 @@ func New(roots []StorePath, infos []Info) (*Closure, error) {
 	return c, c.checkOrder()
 }
 
-// frame describes a path that checkOrder is visiting: the index of the path, and the
-// number of its references that were already visited.
+// frame describes a path that checkOrder is visiting. path is the path's index, and
+// next is the index of the reference that checkOrder visits next.
 type frame struct{ path, next int }
 
 // cycleError returns an error that lists the paths of a cycle. The cycle goes from
@@ -165,7 +165,7 @@ func (c *Closure) Info(p StorePath) *Info {
 	return nil
 }
 
-// Index returns the index of p in c.Paths, and whether p is in the closure.
+// Index returns the index of p in c.Paths, or false if p is not in the closure.
 func (c *Closure) Index(p StorePath) (int, bool) {
 	i, ok := c.index[p]
 	return i, ok

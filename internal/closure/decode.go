@@ -19,9 +19,10 @@ import (
 )
 
 // A decoder returns a reader that decompresses the given reader. Close returns the
-// buffers to a pool, and does not close the given reader. A window is the part of the
-// output that decompression refers to. If the memory for windows is in use, the
-// decoder waits until other readers have returned enough.
+// buffers to a pool, and does not close the given reader. Decompression keeps the last
+// part of its output in memory, which is called the window. All windows together have a
+// limit. If a new window would exceed the limit, the decoder waits until other readers
+// are closed.
 type decoder func(context.Context, io.Reader) (io.ReadCloser, error)
 
 // decoders maps the names of compressions in narinfo files to decoders. Decompression
@@ -47,7 +48,7 @@ const (
 	bzip2Memory = 4 << 20  // memory for bzip2's blocks of 900 kB
 	headSize    = 128      // bytes at the start of a file; they contain the size of the window
 	zstdSurplus = 1 << 20  // memory that zstd needs in addition to the window
-	noWindow    = 64 << 10 // minimum for the memory of one decoder
+	noWindow    = 64 << 10 // minimum memory that is counted for one decoder
 )
 
 // windowed waits until the given number of bytes is free, and then calls open. Close

@@ -30,7 +30,7 @@ type fetcher struct {
 	stats  *cacheCounters
 	bucket bool // the cache is an S3 bucket
 
-	large *semaphore.Weighted // a caller of small holds it while a file above reallySmall is in memory
+	large *semaphore.Weighted // small holds this semaphore while a file above reallySmall is in memory
 
 	retry    retry.Policy
 	answered atomic.Bool // the server has answered at least once
@@ -289,4 +289,4 @@ func (f *fetcher) small(ctx context.Context, rel string, max int64, use func([]b
 	return use(data)
 }
 
-const reallySmall = 64 << 10 // bytes
+const reallySmall = 64 << 10 // bytes of a file; see small

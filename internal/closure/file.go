@@ -50,8 +50,8 @@ type FileSource interface {
 var ErrNotRegular = errors.New("not a regular file")
 
 // Lookup returns the entry at the path name in info.Path's tree. The name "" means
-// the store path itself. Lookup does not follow symlinks, also not in the directories
-// of name. If there is no such entry, the error wraps fs.ErrNotExist.
+// the store path itself. Lookup follows no symlinks, not even for a directory in name.
+// If there is no such entry, the error wraps fs.ErrNotExist.
 func Lookup(ctx context.Context, src Source, info *Info, name string) (Entry, error) {
 	if err := checkFileName(info, name); err != nil {
 		return Entry{}, err

@@ -332,9 +332,9 @@ func isClosure(malformed error) bool {
 }
 
 // paths reads the store paths of an array, up to and including the end of the array.
-// If keyed is true, paths reads an object instead. If the caller has already read the
-// object's first key, key is this key, and otherwise "". malformed is an error about
-// the first malformed store path. err is an error in the JSON itself.
+// If keyed is true, paths reads an object instead. key is the object's first key if the
+// caller has already read this key, and otherwise "". malformed is an error about the
+// first malformed store path. err is an error in the JSON itself.
 func (g *graphReader) paths(keyed bool, key string) (infos []Info, malformed, err error) {
 	for n := 0; key != "" || g.more(); n++ {
 		if keyed && key == "" {

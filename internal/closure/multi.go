@@ -15,7 +15,7 @@ import (
 type finderSource interface {
 	Source
 	// known returns the infos of those paths that the source contains. The
-	// result may also contain paths to which these paths refer.
+	// result may also contain the infos of their references.
 	known(ctx context.Context, paths []StorePath) ([]Info, error)
 	String() string
 }

@@ -13,9 +13,9 @@ import (
 )
 
 // netrcUser returns the login for host from the first netrc file that contains such a
-// login, or nil. It reads the file $NETRC or else ~/.netrc. The next file is the one
-// that cachix and attic write beside the user's nix.conf. The last file is Nix's
-// default netrc-file.
+// login, or nil. The first file is $NETRC or else ~/.netrc. The second file is the netrc
+// that cachix and attic write beside the user's nix.conf. The third file is the default
+// of Nix's option netrc-file.
 func netrcUser(host string) (*url.Userinfo, error) {
 	var files []string
 	if f := os.Getenv("NETRC"); f != "" {

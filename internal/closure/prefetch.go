@@ -85,8 +85,8 @@ func (c *BinaryCache) prefetch(ctx context.Context, infos []Info) (stop func()) 
 	}
 }
 
-// fetchable returns those narinfos of infos that the cache has already read. It leaves
-// out narinfos whose NAR is too large to download in advance.
+// fetchable returns the narinfos for infos, if the cache has already read them. It
+// leaves out narinfos whose NAR is too large to download in advance.
 func (c *BinaryCache) fetchable(infos []Info) (all []*cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,9 +104,9 @@ type promised struct {
 	nar *aheadNAR
 }
 
-// promise adds empty entries to a.nars for the NARs that are not in a.nars. It returns
-// the new entries. If a walk needs a NAR before its download has started, the walk
-// removes the entry.
+// promise adds an empty entry to a.nars for each NAR that has none, and returns the new
+// entries. If a walk needs a NAR before the download has started, the walk removes the
+// NAR's entry.
 func (a *ahead) promise(all []*cached) (mine []promised) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -142,7 +142,8 @@ func (a *ahead) begin(ctx context.Context, m promised) (wanted bool, err error) 
 	return true, nil
 }
 
-// forget removes the NARs that no walk has taken.
+// forget removes those of the promised NARs that no walk has used, and frees their
+// memory.
 func (a *ahead) forget(mine []promised) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -158,7 +159,8 @@ func (a *ahead) forget(mine []promised) {
 }
 
 // fetchAhead downloads a whole compressed NAR. After an error it returns nil. In this
-// case the walk downloads the NAR itself, and reports the error.
+// case the walk downloads the NAR itself. If this fails, too, the walk reports the
+// error.
 func (c *BinaryCache) fetchAhead(ctx context.Context, n *cached) []byte {
 	b, err := c.fetch.open(ctx, n.URL)
 	if err != nil {

@@ -66,8 +66,7 @@ func TestPrefetch(t *testing.T) {
 }
 
 // TestPrefetchFails checks that a walk downloads a NAR itself if the prefetch of this
-// NAR has failed, and that the walk reports an error. stop must free the memory of
-// NARs that no walk has used.
+// NAR has failed. The function stop must free the memory of NARs that no walk has used.
 func TestPrefetchFails(t *testing.T) {
 	want := dump(t, sampleStore(t))
 	f := newFakeCache(t, "xz")

@@ -139,8 +139,8 @@ func openDatabase(ctx context.Context, file, options string, f func(*database) e
 	return nil
 }
 
-// withCopy copies the database, and the file whose name has the suffix in addition.
-// It calls f with the copy.
+// withCopy copies the files file and file+suffix to a temporary directory, and calls f
+// with the copied database.
 func withCopy(ctx context.Context, file, suffix string, f func(*database) error) error {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {

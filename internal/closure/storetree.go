@@ -43,8 +43,8 @@ func newStoreTree(dir string) *storeTree {
 	}
 }
 
-// caseHackSuffix is what Nix appends, with a number, to a name that differs from
-// another name only in case. Nix does so on case-insensitive file systems
+// caseHackSuffix and a number are the suffix that Nix appends to a name that differs
+// from another name only in case. Nix does so on case-insensitive file systems
 // (archive.cc).
 const caseHackSuffix = "~nix~case~hack~"
 

@@ -67,8 +67,8 @@ type NARSink interface {
 	// are in the visitor's buffer, so the visitor decides how long they are valid.
 	Content(b []byte)
 
-	// WalkInto calls End after the last byte. The sink must call check with the
-	// sha256 of all bytes since the previous End, in End or later. If the sink calls
+	// WalkInto calls End after the last byte. In End or later, the sink must call
+	// check with the sha256 of all bytes since the previous End. If the sink calls
 	// check in End, End must return check's result. Otherwise the entries are valid
 	// only after check has returned nil.
 	End(check func(Hash) error) error

@@ -13,8 +13,8 @@ import (
 // length and the bytes, padded with zeros to a multiple of eight.
 const magic = "nix-archive-1"
 
-// Limits of the names in a NAR. Linux does not allow longer names, so no usable
-// store path exceeds these limits.
+// Limits of names, targets and paths in a NAR. Linux does not allow longer ones, so no
+// usable store path exceeds these limits.
 const (
 	maxName   = 255  // bytes of an entry's name; Linux calls this limit NAME_MAX
 	MaxTarget = 4095 // bytes of a symlink's target; PATH_MAX of Linux without the NUL

@@ -93,10 +93,10 @@ func nixMessage(said string, last bool) string {
 	return found
 }
 
-// explain adds to the error of a build that there is no builder for a system, if
-// that is the cause. It compares the systems, because each version of Nix has
-// another message for this. If Nix prints to a terminal, nixoci does not see the
-// message at all.
+// explain adds to the error of a build that there is no builder for a system, if Nix
+// cannot build for this system. It does not use the message of Nix, because each
+// version of Nix has another message for this. If Nix prints to a terminal, nixoci does
+// not see the message at all.
 func (n *Nix) explain(ctx context.Context, drvs []derivation, err error) error {
 	if ctx.Err() != nil {
 		return err

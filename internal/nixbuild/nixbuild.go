@@ -60,7 +60,7 @@ const interruptGrace = 15 * time.Second
 // Build evaluates a for each of the systems, and then builds all results together.
 // If systems is empty, Build builds a configuration or derivation of a flake for
 // the system that it declares. The base system and NixOS configurations in files
-// declare no system, so for these systems must not be empty.
+// declare no system. For these, the argument systems must not be empty.
 //
 // nix/bake.nix turns a configuration into a container. It can also build the
 // configuration for a system that the configuration does not declare. For a package,

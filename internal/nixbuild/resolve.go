@@ -29,7 +29,7 @@ type Argument struct {
 	File   string            // absolute name of a NixOS configuration for [Nix.Build]
 }
 
-// ToBuild reports whether [Nix.Build] must build a to find its store path.
+// ToBuild reports whether [Nix.Build] must build the argument.
 func (a Argument) ToBuild() bool { return a.Path == "" && a.Graph == "" }
 
 var systemPrefix = regexp.MustCompile(`^([A-Za-z0-9_]+-[A-Za-z0-9_]+)=`)
@@ -37,7 +37,7 @@ var systemPrefix = regexp.MustCompile(`^([A-Za-z0-9_]+-[A-Za-z0-9_]+)=`)
 // Resolve reads [SYSTEM=]WHAT. WHAT is one of these:
 //
 //   - a store path, or a file below a store path;
-//   - a symlink to a store path, such as ./result or a profile; other symlinks may be in between;
+//   - a symlink to a store path, such as ./result, or a chain of symlinks, such as a profile;
 //   - a graph file;
 //   - a flake output: REF#ATTR, or a reference with a scheme;
 //   - a file in the Nix language.

@@ -22,14 +22,14 @@ import (
 // Source describes the files that Nix evaluated for an [Argument]. A Source that is
 // not Dirty names the same files on every machine that can reach its URLs.
 type Source struct {
-	// These fields describe a flake. URL is its locked flake reference, with
-	// revision and narHash.
+	// The first four fields describe a flake. URL is its locked flake reference,
+	// with revision and narHash.
 	URL      string
 	Revision string // revision of git or Mercurial; "" if there is none
 	NarHash  string // in SRI form; "" if Nix does not report it
 	Dirty    bool   // the repository has changes that are not committed
 
-	// These fields describe a file with a NixOS configuration.
+	// The next two fields describe a file with a NixOS configuration.
 	File       string       // absolute name
 	FileDigest closure.Hash // sha256 of the file; it does not cover files that the file imports
 
@@ -50,7 +50,7 @@ type Input struct {
 	NarHash  string // SRI
 }
 
-// source asks Nix which files a names at this moment.
+// source asks Nix for the current source of a.
 func (n *Nix) source(ctx context.Context, a Argument) (*Source, error) {
 	ref, own := n.flake, true
 	if a.Flake != "" {

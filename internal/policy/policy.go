@@ -91,7 +91,7 @@ var kind = schema.Kind[Policy]{
 	Unknown: map[string]string{"identities": "this nixoci checks keys, not certificates: name keys"},
 }
 
-// Fields returns all fields in their order.
+// Fields returns all fields, in the order of the struct [Policy].
 func Fields() []schema.Field { return kind.Fields() }
 
 // FieldTable returns the list of fields as a Markdown table.

@@ -191,7 +191,7 @@ type Field struct {
 	Flag string // flag or argument of nixoci with the same meaning; "" if there is none
 }
 
-// Fields returns all fields in their order.
+// Fields returns all fields, in the order of the struct T.
 func (k *Kind[T]) Fields() []Field { return fieldsOf("", reflect.TypeFor[T]()) }
 
 func fieldsOf(prefix string, t reflect.Type) (all []Field) {

@@ -111,7 +111,8 @@ var kind = schema.Kind[Specification]{
 	},
 }
 
-// Decode reads a specification. An unknown field and a newer version are errors.
+// Decode reads a specification. It returns an error for an unknown field or a newer
+// version.
 func Decode(r io.Reader) (*Specification, error) {
 	s, err := kind.Decode(r)
 	if err != nil {
@@ -143,7 +144,7 @@ func (s *Specification) check() error {
 	return nil
 }
 
-// Fields returns all fields in their order.
+// Fields returns all fields, in the order of the struct [Specification].
 func Fields() []schema.Field { return kind.Fields() }
 
 // FieldTable returns the list of fields as a Markdown table.
