@@ -33,8 +33,8 @@ type BaseUsers struct {
 	Group  []byte
 }
 
-// addUsers sets PasswdFile and GroupFile: the files of the base image with the users
-// of the choices added.
+// addUsers sets PasswdFile and GroupFile to the files of the base image, and adds the
+// users of the choices to these files.
 func (a *Application) addUsers(base *BaseUsers) error {
 	if base == nil {
 		return errors.New("users: nobody has read the users of the base image")

@@ -55,7 +55,7 @@ type cached struct {
 	ca    contentAddress
 }
 
-// CacheStats counts the requests to a cache.
+// CacheStats holds the numbers that [BinaryCache.Stats] returns.
 type CacheStats struct {
 	Requests int64 // HTTP requests, including retries
 	Bytes    int64 // bytes of response bodies
@@ -86,7 +86,7 @@ func OpenBinaryCache(url string, o CacheOptions) (*BinaryCache, error) {
 // String returns the URL of the cache without credentials.
 func (c *BinaryCache) String() string { return c.fetch.base.String() }
 
-// Stats returns the counts so far.
+// Stats returns the numbers of requests, bytes and files since OpenBinaryCache.
 func (c *BinaryCache) Stats() CacheStats {
 	s := c.fetch.stats
 	return CacheStats{s.requests.Load(), s.bytes.Load(), s.hits.Load()}

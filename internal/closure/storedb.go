@@ -139,8 +139,8 @@ func openDatabase(ctx context.Context, file, options string, f func(*database) e
 	return nil
 }
 
-// withCopy copies the files file and file+suffix to a temporary directory, and calls f
-// with the copied database.
+// withCopy copies two files, the database file and file+suffix, to a temporary
+// directory. It calls f with the copied database.
 func withCopy(ctx context.Context, file, suffix string, f func(*database) error) error {
 	dir, remove, err := atomicfile.TempDir(os.TempDir())
 	if err != nil {

@@ -167,8 +167,8 @@ func (t *storeTree) names(entries []fs.DirEntry) ([]treeName, error) {
 	return names, nil
 }
 
-// openFile opens a regular file. Since the walk read the directory, a named pipe may
-// have replaced the file. Because of O_NONBLOCK, opening a pipe does not wait.
+// openFile opens a regular file. Another process may have replaced the file by a named
+// pipe. So openFile uses O_NONBLOCK, with which opening a pipe does not wait.
 func openFile(dir int, file string) (fd int, st unix.Stat_t, err error) {
 	if fd, err = openat(dir, file, unix.O_NONBLOCK); err != nil {
 		return -1, st, err

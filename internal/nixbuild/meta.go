@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Meta holds what nixpkgs states about a package: the attribute meta, and the
-// patches.
+// Meta holds the values of a package's attribute meta in nixpkgs, and the names of the
+// package's patches.
 type Meta struct {
 	Name        string       `json:"name"`
 	Description string       `json:"description"`

@@ -79,7 +79,7 @@ func (n *Nix) source(ctx context.Context, a Argument) (*Source, error) {
 		s.Nixpkgs = ""
 	}
 	if own {
-		s.URL, s.NarHash = "", "" // the shipped flake is in a temporary directory, which is no source
+		s.URL, s.NarHash = "", "" // do not report the temporary directory of the shipped flake
 	}
 	if a.File != "" {
 		s.File = a.File

@@ -1,5 +1,5 @@
-// Package nartest helps tests: it makes NARs, including malformed ones, and
-// records the calls of a visitor.
+// Package nartest contains helpers for tests. They make NARs, also malformed
+// NARs, and record the calls of a Visitor.
 package nartest
 
 import (
@@ -43,8 +43,9 @@ func (r *Recorder) File(name string, executable bool, size int64, content io.Rea
 	return nil
 }
 
-// NAR makes a NAR from its parts. A string is written as a NAR string, an int
-// as a number, and bytes unchanged.
+// NAR returns the NAR that consists of the given parts. It writes a string as a
+// NAR string, an int as a 64-bit number, and bytes unchanged. A list is a
+// sequence of parts.
 func NAR(parts ...any) string {
 	var b []byte
 	for _, p := range parts {
