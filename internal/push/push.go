@@ -24,8 +24,8 @@ const (
 	defaultQueries = 32
 
 	// defaultWholeLayers limits the memory for layers that are sent in one request. With
-	// defaultUploads they take at most 32 MiB. With gzip's usual compression they take about a
-	// third of this. Most layers that an update changes are smaller. A larger layer costs one
+	// defaultUploads these layers take at most 32 MiB. If gzip compresses as usual, they take about
+	// a third of this. Most layers that an update changes are smaller. A larger layer costs one
 	// request more.
 	defaultWholeLayers = 2 << 20
 )
@@ -42,7 +42,7 @@ type PlannedSystem struct {
 type Job struct {
 	Compression layers.Compression
 	Settings    manifest.Settings
-	Tags        []string // names that are moved to the index after everything else is stored
+	Tags        []string // tags that name the index after everything else is stored
 	Packer      *layers.Packer
 	Uploads     int // largest number of concurrent uploads
 

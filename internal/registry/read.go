@@ -90,7 +90,7 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body, breaks: retry.Breaks{Policy: r.retrier.policy, Enough: r.speed.Enough()}}, op, d), nil
 }
 
-// openBlob requests the blob d from byte number from on.
+// openBlob requests the blob d, beginning at byte from.
 func (r *Repository) openBlob(ctx context.Context, d ocispec.Descriptor, from int64) (body io.ReadCloser, err error) {
 	restarts := 0
 	whole := from == 0

@@ -123,7 +123,7 @@ func asIfBy(t *testing.T, p person) func(map[string]any) {
 	return func(bundle map[string]any) { bundle["verificationMaterial"] = named["verificationMaterial"] }
 }
 
-// attachedFor attaches the documents all to an image with two platforms. It then reads and checks
+// attachedFor attaches the given documents to an image with two platforms. It then reads and checks
 // these documents.
 func attachedFor(t *testing.T, o Options, all ...said) *attachments {
 	t.Helper()

@@ -398,7 +398,8 @@ func (s *sample) edit(suffix string, f func(items []item, at int) []item) int {
 	return 0
 }
 
-// field overwrites bytes from to to of the entry's header and corrects the checksum.
+// field replaces the bytes with index from to to-1 of the entry's own header by value, and corrects
+// the checksum.
 func (it *item) field(from, to int, value string) {
 	h := it.head[len(it.head)-512:]
 	clear(h[from:to])

@@ -34,8 +34,8 @@ func defaultKeys(t testing.TB) closure.TrustedKeys {
 	return keys
 }
 
-// attached pushes a sample to a registry and attaches a closure statement. edit changes the paths
-// in the statement before. attached returns the image's reference.
+// attached pushes a sample to a registry and attaches a closure statement. edit first changes the
+// paths in the statement. attached returns the image's reference.
 func attached(t testing.TB, edit func(infos []closure.Info)) string {
 	t.Helper()
 	server := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))

@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// insert inserts the entries it before position at.
+// insert inserts entries before position at.
 func insert(items []item, at int, it ...item) []item { return slices.Insert(items, at, it...) }
 
 func remove(items []item, at int) []item { return slices.Delete(items, at, at+1) }

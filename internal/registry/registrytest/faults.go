@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Fault is one thing that goes wrong: Kind happens to requests of class On. The
-// first Skip of them pass, then Times of them fail.
+// Fault describes one fault: requests of class On fail in the way that Kind names. The first Skip
+// of these requests pass, and the next Times of them fail.
 type Fault struct {
 	On    Class
 	Kind  FaultKind
@@ -21,7 +21,7 @@ type Fault struct {
 	Times int
 }
 
-// Always is a value for Fault.Times.
+// Always is a value for Fault.Times. With it, the fault never ends.
 const Always = 1 << 30
 
 // String returns the fault in the form that [ParseScript] reads: CLASS KIND
@@ -94,16 +94,16 @@ func parseFault(words []string) (Fault, error) {
 	return f, nil
 }
 
-// Class is a class of requests.
+// Class names a class of requests.
 type Class string
 
-// The classes.
+// These are the classes of requests.
 const (
 	Any         Class = "any"
 	HeadTag     Class = "head-tag"
 	GetTag      Class = "get-tag"
 	PutTag      Class = "put-tag"
-	HeadChild   Class = "head-manifest" // by digest
+	HeadChild   Class = "head-manifest" // this class and the next two name the manifest by its digest
 	GetChild    Class = "get-manifest"
 	PutChild    Class = "put-manifest"
 	HeadBlob    Class = "head-blob"
@@ -152,51 +152,51 @@ func classOf(r *http.Request) Class {
 	return Any
 }
 
-// FaultKind is a kind of fault.
+// FaultKind names the way in which a request fails.
 type FaultKind string
 
-// These faults happen before the registry has the whole request.
+// These faults happen before the registry has received the whole request.
 const (
 	Cut         FaultKind = "cut"      // the connection ends before the body is read
 	CutHalf     FaultKind = "cut-half" // the connection ends in the middle of the body
-	Hang        FaultKind = "hang"     // the whole request is read, but never answered
-	Stall       FaultKind = "stall"    // the body is read only to its middle
-	Corrupt     FaultKind = "corrupt"  // a bit of the body flips
-	Truncate    FaultKind = "truncate" // the body's second half is lost
-	Early       FaultKind = "early"    // success is answered in the middle of the body
+	Hang        FaultKind = "hang"     // the server reads the whole request and never answers
+	Stall       FaultKind = "stall"    // the server reads only half of the body
+	Corrupt     FaultKind = "corrupt"  // one bit of the body is changed
+	Truncate    FaultKind = "truncate" // the second half of the body is lost
+	Early       FaultKind = "early"    // the server answers with success in the middle of the body
 	Nonsense    FaultKind = "nonsense" // the answer is not HTTP
 	HTML        FaultKind = "html"     // the answer is 200 with a web page, as some gateways send
-	Busy        FaultKind = "429"      // with Retry-After
-	BusyAtOnce  FaultKind = "429-bare" // without Retry-After
+	Busy        FaultKind = "429"      // status 429 with Retry-After
+	BusyAtOnce  FaultKind = "429-bare" // status 429 without Retry-After
 	Error500    FaultKind = "500"
-	Error502    FaultKind = "502" // with a web page
-	Error503    FaultKind = "503" // with a date in Retry-After
+	Error502    FaultKind = "502" // status 502 with a web page
+	Error503    FaultKind = "503" // status 503 with a date in Retry-After
 	Timeout408  FaultKind = "408"
 	Forbidden   FaultKind = "403"
-	NotThere    FaultKind = "404" // although the resource exists
+	NotThere    FaultKind = "404" // status 404, although the resource exists
 	Range416    FaultKind = "416"
 	Expire      FaultKind = "expire"       // all tokens expire before this request
 	LoseSession FaultKind = "lose-session" // all upload sessions are lost
-	Redirect    FaultKind = "redirect"     // 307 to the same address
-	Loop        FaultKind = "loop"         // 307 to the same address, for ever
+	Redirect    FaultKind = "redirect"     // one redirect with status 307 to the same address
+	Loop        FaultKind = "loop"         // redirects with status 307 to the same address, without end
 )
 
 // These faults happen after the registry has handled the request.
 const (
 	Lost         FaultKind = "lost"           // the answer does not arrive
-	Failed       FaultKind = "failed"         // the answer is 500
-	Forget       FaultKind = "forget"         // success is answered, but nothing is stored
+	Failed       FaultKind = "failed"         // the answer has status 500
+	Forget       FaultKind = "forget"         // the answer reports success, but nothing is stored
 	WrongDigest  FaultKind = "wrong-digest"   // Docker-Content-Digest is wrong
 	WrongLength  FaultKind = "wrong-length"   // Content-Length is too large by one
 	NoDigest     FaultKind = "no-digest"      // Docker-Content-Digest is missing
 	NoLocation   FaultKind = "no-location"    // Location is missing
-	Absolute     FaultKind = "absolute"       // Location has scheme and host, which is allowed
+	Absolute     FaultKind = "absolute"       // Location contains scheme and host, which the specification allows
 	CutAnswer    FaultKind = "cut-answer"     // the connection ends in the middle of the body
-	ShortAnswer  FaultKind = "short-answer"   // the body is half as long, and so is Content-Length
-	FlipAnswer   FaultKind = "flip-answer"    // a bit of the body flips
+	ShortAnswer  FaultKind = "short-answer"   // the body and Content-Length are half as long as they should be
+	FlipAnswer   FaultKind = "flip-answer"    // one bit of the body is changed
 	SlowAnswer   FaultKind = "slow-answer"    // the answer takes 20 seconds, which is allowed
-	TrickleBytes FaultKind = "trickle-answer" // one byte a second
-	Claim        FaultKind = "claim"          // 200, although the resource does not exist
+	TrickleBytes FaultKind = "trickle-answer" // one byte of the body arrives per second
+	Claim        FaultKind = "claim"          // status 200, although the resource does not exist
 )
 
 var (
@@ -205,7 +205,7 @@ var (
 	bytes1 = []FaultKind{CutAnswer, TrickleBytes, FlipAnswer, ShortAnswer}
 )
 
-// kindsOf lists the kinds of faults that each class of requests may have.
+// kindsOf lists the kinds of faults that can happen to each class of requests.
 var kindsOf = map[Class][]FaultKind{
 	Any:         {Cut, Hang, Error500, Error503, Busy},
 	HeadTag:     with(any1, NotThere, WrongDigest, WrongLength, NoDigest),
@@ -228,16 +228,16 @@ func with(a []FaultKind, b ...FaultKind) []FaultKind {
 	return append(append([]FaultKind{}, a...), b...)
 }
 
-// These are the classes of requests in a push and a pull. Frequent and important
-// ones are listed several times, so that Seeded picks them more often.
+// These are the classes of requests in a push and a pull. Frequent and important classes are listed
+// several times, so that Seeded chooses them more often.
 var (
 	PushClasses = []Class{HeadTag, GetTag, PutTag, PutTag, GetChild, PutChild, PutChild, HeadBlob, GetBlob,
 		OpenUpload, OpenUpload, Patch, Patch, Patch, CommitBlob, CommitBlob, CommitBlob, HeadChild, CloseUpload, Token}
 	PullClasses = []Class{GetTag, GetChild, GetBlob, GetBlob, Token}
 )
 
-// Seeded returns 1 to 4 faults, each of which happens once. A client can recover
-// from them. Most concern the first requests of their class.
+// Seeded returns 1 to 4 faults, each of which happens once. A client can recover from these faults.
+// Most of them happen to the first requests of their class.
 func Seeded(seed uint64, classes []Class) []Fault {
 	r := rand.New(rand.NewPCG(seed, 1))
 	faults := make([]Fault, 1+r.IntN(4))
@@ -256,8 +256,7 @@ func Seeded(seed uint64, classes []Class) []Fault {
 	return faults
 }
 
-// Lasting returns a fault that never ends. It may begin after a few good
-// requests.
+// Lasting returns a fault that never ends. A few requests may succeed before the fault begins.
 func Lasting(seed uint64, classes []Class) []Fault {
 	r := rand.New(rand.NewPCG(seed, 2))
 	on := classes[r.IntN(len(classes))]
@@ -269,17 +268,17 @@ func Lasting(seed uint64, classes []Class) []Fault {
 type Faults struct {
 	Handler  http.Handler
 	Registry *Registry // the registry behind Handler
-	Tokens   *Tokens   // nil without a token server
+	Tokens   *Tokens   // nil if there is no token server
 	Script   []Fault
-	Happened func(what string) // if set, called for each fault
+	Happened func(what string) // called for each fault that happens; may be nil
 
 	mu    sync.Mutex
-	seen  map[int]int // for each fault, how many requests of its class came
+	seen  map[int]int // number of requests of a fault's class so far; the key is the fault's index
 	Fired []string    // the faults that happened
 }
 
-// NewFaults puts faults before a registry, and before a token server if tokens is
-// not nil.
+// NewFaults puts faults in front of a registry. If tokens is not nil, it puts them in front of the
+// token server too.
 func NewFaults(r *Registry, tokens *Tokens, script []Fault) *Faults {
 	f := &Faults{Handler: r, Registry: r, Tokens: tokens, Script: script, seen: map[int]int{}}
 	if tokens != nil {
@@ -288,7 +287,7 @@ func NewFaults(r *Registry, tokens *Tokens, script []Fault) *Faults {
 	return f
 }
 
-// pick returns the fault that happens to r, "" for none.
+// pick returns the fault that happens to the request r. If no fault happens, it returns "".
 func (f *Faults) pick(r *http.Request) FaultKind {
 	class := classOf(r)
 	f.mu.Lock()
@@ -321,7 +320,7 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.answers(kind, w, r) {
 		return
 	}
-	switch kind { // change the request that the registry gets
+	switch kind { // these faults change the request that the registry receives
 	case Corrupt:
 		r.Body = io.NopCloser(&flipped{r: r.Body})
 	case Truncate:
@@ -341,8 +340,8 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.back(kind, a, w, r)
 }
 
-// answers handles the faults that keep a request from the registry. It reports
-// whether kind is one of them.
+// answers answers a request whose fault prevents that the registry receives it. It reports whether
+// kind is such a fault.
 func (f *Faults) answers(kind FaultKind, w http.ResponseWriter, r *http.Request) bool {
 	switch kind {
 	case Cut:
@@ -355,7 +354,7 @@ func (f *Faults) answers(kind FaultKind, w http.ResponseWriter, r *http.Request)
 		<-r.Context().Done()
 	case Stall:
 		half(r)
-		time.Sleep(5 * time.Minute) // while the body is unread, the server does not notice that the client has gone
+		time.Sleep(5 * time.Minute) // the server does not notice a closed connection while the body is unread
 		panic(http.ErrAbortHandler)
 	case Early:
 		half(r)
@@ -393,8 +392,7 @@ func (f *Faults) answers(kind FaultKind, w http.ResponseWriter, r *http.Request)
 	return true
 }
 
-// half reads half of a request's body. If its length is unknown, it reads 64
-// bytes.
+// half reads half of a request's body. If the body's length is unknown, half reads 64 bytes.
 func half(r *http.Request) {
 	n := r.ContentLength / 2
 	if n < 0 {
@@ -405,14 +403,14 @@ func half(r *http.Request) {
 
 func garble(w http.ResponseWriter) {
 	c, _, err := http.NewResponseController(w).Hijack()
-	if err != nil { // HTTP/2
+	if err != nil { // the connection uses HTTP/2
 		panic(http.ErrAbortHandler)
 	}
 	defer c.Close()
 	io.WriteString(c, "\x00\x01 this is no HTTP\r\n\r\n")
 }
 
-// back sends the registry's answer, changed by the fault.
+// back sends the registry's answer after the fault has changed it.
 func (f *Faults) back(kind FaultKind, a *answer, w http.ResponseWriter, r *http.Request) {
 	body := a.body.Bytes()
 	length := len(body)
@@ -480,7 +478,7 @@ func trickle(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 }
 
-// forget deletes what the request r stored.
+// forget deletes the blob or manifest that the request r stored.
 func (f *Faults) forget(r *http.Request) {
 	reg := f.Registry
 	reg.Mu.Lock()
@@ -510,7 +508,7 @@ func (f *flipped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answer records what a registry answers.
+// answer records the answer of a registry.
 type answer struct {
 	header http.Header
 	status int

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The faults of every seed can be written as a script and read again.
+// TestScript checks that the faults of every seed can be written as a script and read again.
 func TestScript(t *testing.T) {
 	for seed := range uint64(200) {
 		for _, want := range [][]Fault{Seeded(seed, PushClasses), Seeded(seed, PullClasses)} {

@@ -30,7 +30,7 @@ func Serve(h http.Handler) (l *Pipes, stop func()) {
 	return l, func() {
 		s.Close()
 		l.Close()
-		time.Sleep(time.Hour) // the server needs time to close broken connections
+		time.Sleep(time.Hour) // the server needs this time to close broken connections
 	}
 }
 
@@ -50,8 +50,8 @@ func (l *Pipes) Close() error { l.once.Do(func() { close(l.done) }); return nil 
 // Addr implements net.Listener.
 func (l *Pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000} }
 
-// Dial is a value for registry.Options. It connects to the listener, whatever the
-// address.
+// Dial is a function for Options.Dial of package registry. It connects to the listener and ignores
+// the address.
 func (l *Pipes) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	client, server := net.Pipe()
 	select {
@@ -64,7 +64,7 @@ func (l *Pipes) Dial(ctx context.Context, network, addr string) (net.Conn, error
 	}
 }
 
-// socket gives a pipe the errors of a socket.
+// socket is a pipe that returns the same errors as a socket.
 type socket struct{ net.Conn }
 
 func (s socket) Read(p []byte) (int, error) {

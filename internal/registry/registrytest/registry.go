@@ -16,17 +16,17 @@ import (
 // uses, as strictly as possible, and counts requests. It is safe for concurrent
 // use. A test must hold Mu to access its fields while requests are in flight.
 type Registry struct {
-	// Before may answer a request instead of the registry. It then returns true.
+	// Before may answer a request instead of the registry. If it does, it returns true.
 	Before func(w http.ResponseWriter, r *http.Request) bool
 
-	// Strict refuses a manifest if the repository lacks something that it lists,
-	// as real registries do.
+	// If Strict is true, the registry refuses a manifest that lists a blob or manifest which the
+	// repository lacks. Real registries do the same.
 	Strict bool
 
 	Mu        sync.Mutex
 	Sessions  map[string][]byte
-	Blobs     map[string][]byte // key: repository@digest
-	Manifests map[string][]byte // key: repository:tagOrDigest
+	Blobs     map[string][]byte // the key is repository@digest
+	Manifests map[string][]byte // the key is repository:tagOrDigest
 	Types     map[string]string
 	Log       []string // "METHOD path" of every request
 	Commits   map[string]int
@@ -115,7 +115,7 @@ func (f *Registry) blob(w http.ResponseWriter, r *http.Request, path string) {
 	}
 }
 
-// Upload answers requests for upload sessions.
+// Upload answers requests that open, fill, commit or delete an upload session.
 func (f *Registry) Upload(w http.ResponseWriter, r *http.Request) {
 	repo, id, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/uploads/")
 	location := func(id string) { w.Header().Set("Location", "/v2/"+repo+"/blobs/uploads/"+id+"?_state=a%2Bb") }
@@ -246,7 +246,7 @@ func (f *Registry) tags(w http.ResponseWriter, repo string) {
 	json.NewEncoder(w).Encode(list)
 }
 
-// document holds the lists of a manifest or an index.
+// document holds the descriptors that a manifest or an index lists.
 type document struct {
 	Config    *descriptor
 	Layers    []descriptor
@@ -264,8 +264,8 @@ func parse(data []byte) (document, error) {
 	return doc, err
 }
 
-// missing returns an error if the repository lacks something that doc lists, or
-// has it with another size.
+// missing returns an error if the repository lacks a blob or manifest that doc lists, or has it
+// with another size.
 func (f *Registry) missing(repo string, doc document) error {
 	blobs := doc.Layers
 	if doc.Config != nil {
@@ -288,7 +288,7 @@ func (f *Registry) missing(repo string, doc document) error {
 	return nil
 }
 
-// Tag returns the digest that a tag names, "" if there is no such tag.
+// Tag returns the digest that a tag names. If there is no such tag, it returns "".
 func (f *Registry) Tag(repo, tag string) digest.Digest {
 	f.Mu.Lock()
 	defer f.Mu.Unlock()

@@ -15,12 +15,12 @@ const (
 	Password = "s3cret"
 )
 
-// Tokens is a registry that requires tokens, together with its token server. A
-// token is valid for the scopes that it was requested for.
+// Tokens is a registry that requires tokens, together with its token server. A token is valid only
+// for the scopes for which the client requested it.
 type Tokens struct {
 	*Registry
 	Lifetime time.Duration
-	Refuse   string // a scope that nobody gets
+	Refuse   string // a scope for which the token server gives no token
 
 	mu        sync.Mutex
 	exchanged int
@@ -28,19 +28,19 @@ type Tokens struct {
 	scopes    map[string][]string
 }
 
-// NewTokens puts a token server before a registry.
+// NewTokens puts a token server in front of the registry r.
 func NewTokens(r *Registry, lifetime time.Duration) *Tokens {
 	return &Tokens{Registry: r, Lifetime: lifetime, valid: map[string]time.Time{}, scopes: map[string][]string{}}
 }
 
-// Revoke ends all tokens.
+// Revoke makes all tokens invalid.
 func (k *Tokens) Revoke() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.valid)
 }
 
-// Exchanged returns the number of tokens given.
+// Exchanged returns the number of tokens that the token server has given.
 func (k *Tokens) Exchanged() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
