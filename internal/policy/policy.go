@@ -30,41 +30,41 @@ import (
 // Policy contains the requirements for an image. A missing field requires nothing.
 type Policy struct {
 	Version      int           `json:"nixociPolicy" doc:"version of the policy format: 1" flag:""`
-	URI          string        `json:"uri,omitempty" doc:"where the policy is published. Verification summaries name it; without it, they name the policy's hash" flag:""`
+	URI          string        `json:"uri,omitempty" doc:"URI at which the policy is published. Verification summaries contain this URI; without it, they contain the policy's hash" flag:""`
 	Keys         []Key         `json:"keys,omitempty" doc:"public keys whose signatures of the image and of statements count" flag:"key"`
 	Signatures   Signatures    `json:"signatures,omitzero" doc:"signatures that are required" flag:""`
-	Attestations []Attestation `json:"attestations,omitempty" doc:"signed statements that are required, all of them. One of keys must have signed each" flag:"require-attestation"`
+	Attestations []Attestation `json:"attestations,omitempty" doc:"signed statements that are required. A key of the list keys must have signed each of them" flag:"require-attestation"`
 	Rebuilders   Rebuilders    `json:"rebuilders,omitzero" doc:"who must have made the image again" flag:""`
-	Settings     Settings      `json:"settings,omitzero" doc:"what the image may record of how it was made" flag:""`
+	Settings     Settings      `json:"settings,omitzero" doc:"allowed settings, compression, base images and program at /sbin/init" flag:""`
 }
 
 // Key describes a public key. Either File or PEM is set.
 type Key struct {
 	Name string `json:"name" doc:"name of the key in reports" flag:""`
 	File string `json:"file,omitempty" doc:"file with the key in PEM. The name is relative to the policy" flag:"" oneof:""`
-	PEM  string `json:"pem,omitempty" doc:"the key itself in PEM, instead of a file. Then the hash of the policy covers it" flag:"" oneof:""`
+	PEM  string `json:"pem,omitempty" doc:"the key itself in PEM, instead of a file. The hash of the policy then covers the key" flag:"" oneof:""`
 }
 
 // Signatures contains the requirements for signatures of the image and of its store
 // paths.
 type Signatures struct {
-	Image      int      `json:"image,omitempty" doc:"how many different keys of keys must have signed the image" flag:""`
+	Image      int      `json:"image,omitempty" doc:"how many different keys of the list keys must have signed the image" flag:""`
 	StorePaths string   `json:"storePaths,omitempty" doc:"which store paths must have a signature of a trusted key" flag:"require-signatures" enum:"all|any|none"`
-	Trusted    []string `json:"trustedPublicKeys,omitempty" doc:"the only keys that count for store paths, as NAME:BASE64. Without it, those of nix.conf and of --trusted-public-key count" flag:""`
+	Trusted    []string `json:"trustedPublicKeys,omitempty" doc:"the only keys that count for store paths, as NAME:BASE64. Without this field, the keys of nix.conf and of --trusted-public-key count" flag:""`
 }
 
 // Attestation describes a signed statement that the image must have.
 type Attestation struct {
 	Type   string `json:"type" doc:"type of the statement: a name that nixoci attest takes, such as slsaprovenance1 or spdx, or a URI" flag:""`
-	MaxAge string `json:"maxAge,omitempty" doc:"how old the statement may be, such as 30d or 12h, by the time that it names. A statement that names no time is refused" flag:"" pattern:"^[0-9]{1,5}[dh]$"`
+	MaxAge string `json:"maxAge,omitempty" doc:"how old the statement may be, such as 30d or 12h, by the time in the statement. verify refuses a statement without a time" flag:"" pattern:"^[0-9]{1,5}[dh]$"`
 }
 
 // Rebuilders contains the requirements for rebuilders. A rebuilder makes an image
 // again and signs a statement about the result.
 type Rebuilders struct {
-	Required  int         `json:"required,omitempty" doc:"how many of known must have made the image again, each with the same digest" flag:"require-rebuilders"`
-	Unanimous bool        `json:"unanimous,omitempty" doc:"refuse the image if one of known says FAILED, even if enough others agree" flag:""`
-	MaxAge    string      `json:"maxAge,omitempty" doc:"how old their statements may be, such as 30d" flag:"" pattern:"^[0-9]{1,5}[dh]$"`
+	Required  int         `json:"required,omitempty" doc:"how many of the rebuilders in known must have made the image again, with the same digest" flag:"require-rebuilders"`
+	Unanimous bool        `json:"unanimous,omitempty" doc:"refuse the image if a rebuilder in known says FAILED, even if enough others agree" flag:""`
+	MaxAge    string      `json:"maxAge,omitempty" doc:"how old the rebuilders' statements may be, such as 30d" flag:"" pattern:"^[0-9]{1,5}[dh]$"`
 	Known     []Rebuilder `json:"known,omitempty" doc:"the rebuilders" flag:"rebuilder-key"`
 }
 
@@ -73,15 +73,15 @@ type Rebuilder struct {
 	Name     string `json:"name" doc:"name of the rebuilder in reports" flag:""`
 	File     string `json:"file,omitempty" doc:"file with the public key in PEM. The name is relative to the policy" flag:"" oneof:""`
 	PEM      string `json:"pem,omitempty" doc:"the public key itself in PEM, instead of a file" flag:"" oneof:""`
-	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must name as verifier.id; without it, any" flag:""`
+	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must contain as verifier.id; without this field, every URI counts" flag:""`
 }
 
 // Settings contains the requirements for the settings with which the image was made.
 type Settings struct {
-	Changed     *[]string `json:"changed,omitempty" doc:"settings that may differ from nixoci's default; with an empty list, none may" flag:"" enum:"Entrypoint|Cmd|Env|User|WorkingDir|StopSignal|ExposedPorts|Volumes|Healthcheck|Labels|created|annotations"`
+	Changed     *[]string `json:"changed,omitempty" doc:"settings that may differ from nixoci's default. With an empty list, no setting may differ" flag:"" enum:"Entrypoint|Cmd|Env|User|WorkingDir|StopSignal|ExposedPorts|Volumes|Healthcheck|Labels|created|annotations"`
 	Compression []string  `json:"compression,omitempty" doc:"how layers may be compressed, such as gzip, zstd:3 or none. A name without a level allows all levels. The layers of a base image do not count" flag:""`
-	BaseImages  *[]string `json:"baseImages,omitempty" doc:"base images that are allowed: a repository such as docker.io/library/debian, with @sha256:… or without, or sha256:… alone. An empty list allows none" flag:""`
-	KnownInit   bool      `json:"knownInit,omitempty" doc:"the program at /sbin/init must be one of this nixoci, or the one that --init names" flag:""`
+	BaseImages  *[]string `json:"baseImages,omitempty" doc:"base images that are allowed: a repository such as docker.io/library/debian, with @sha256:… or without, or sha256:… alone. An empty list allows no base image" flag:""`
+	KnownInit   bool      `json:"knownInit,omitempty" doc:"the program at /sbin/init must be a nixoci-init of this nixoci, or the program that --init names" flag:""`
 }
 
 // kind tells package schema how to read and document policies.

@@ -38,7 +38,7 @@ type Specification struct {
 	Config      Config            `json:"config,omitzero" doc:"settings for the engine that starts the container" flag:""`
 	Init        []string          `json:"init,omitempty" doc:"for a NixOS system: files to put at /sbin/init instead of nixoci-init, one for each platform; or none" flag:"init"`
 	Annotations map[string]string `json:"annotations,omitempty" doc:"annotations of the manifests and the index" flag:"annotation"`
-	Describe    map[string]string `json:"describe,omitempty" doc:"what the image is, as labels and annotations org.opencontainers.image.*: authors, description, documentation, licenses, revision, source, url, vendor" flag:"describe"`
+	Describe    map[string]string `json:"describe,omitempty" doc:"description of the image, as labels and annotations org.opencontainers.image.*: authors, description, documentation, licenses, revision, source, url, vendor" flag:"describe"`
 	Created     string            `json:"created,omitempty" doc:"creation time: RFC 3339, or seconds since 1970" flag:"created"`
 	Compression string            `json:"compression,omitempty" doc:"compression of the layers: gzip, zstd or none, optionally with a level" flag:"compression"`
 	Format      string            `json:"format,omitempty" doc:"media types of the image: oci or docker" flag:"format"`
@@ -74,14 +74,14 @@ type Config struct {
 	User        string            `json:"user,omitempty" doc:"user that the container starts as" flag:"user"`
 	WorkingDir  string            `json:"workingDir,omitempty" doc:"working directory" flag:"workdir"`
 	StopSignal  string            `json:"stopSignal,omitempty" doc:"signal that stops the container" flag:"stop-signal"`
-	Healthcheck *Healthcheck      `json:"healthcheck,omitempty" doc:"how the engine finds out whether the container works. podman reads it from images in Docker's format only: format" flag:""`
+	Healthcheck *Healthcheck      `json:"healthcheck,omitempty" doc:"how the engine finds out whether the container works. podman reads a health check only from images with the format docker" flag:""`
 	Ports       []string          `json:"ports,omitempty" doc:"ports that the container listens on, such as 80 or 53/udp" flag:"port"`
 	Volumes     []string          `json:"volumes,omitempty" doc:"directories that are volumes" flag:"volume"`
 }
 
 // Healthcheck has the names of Docker's HealthConfig, in lower case.
 type Healthcheck struct {
-	Test          []string `json:"test" doc:"command, word by word, behind CMD or without it; or CMD-SHELL and a line for /bin/sh; or NONE" flag:"health-cmd"`
+	Test          []string `json:"test" doc:"command, word by word, with or without CMD before it; or CMD-SHELL and a line for /bin/sh; or NONE" flag:"health-cmd"`
 	Interval      string   `json:"interval,omitempty" doc:"time between two checks, such as 30s" flag:"health-interval"`
 	Timeout       string   `json:"timeout,omitempty" doc:"time after which a check has failed" flag:"health-timeout"`
 	StartPeriod   string   `json:"startPeriod,omitempty" doc:"time in which failed checks do not count" flag:"health-start-period"`
@@ -92,7 +92,7 @@ type Healthcheck struct {
 // Layers contains the settings that decide which store path is in which layer.
 type Layers struct {
 	Max      int          `json:"max,omitempty" doc:"maximum number of layers for store paths and a base image" flag:"max-layers"`
-	Strategy string       `json:"strategy,omitempty" doc:"how to plan" flag:"plan-strategy"`
+	Strategy string       `json:"strategy,omitempty" doc:"strategy of the planner, as for the flag" flag:"plan-strategy"`
 	Named    []NamedLayer `json:"named,omitempty" doc:"layers with a name" flag:"layer"`
 }
 
