@@ -79,7 +79,7 @@ func (l *lab) describe() (system, error) {
 	return s, nil
 }
 
-// writeTar writes the closure as one tar.
+// writeTar writes all files of the closure into one tar file.
 func (l *lab) writeTar(name string) error {
 	c, src, err := l.source()
 	if err != nil {

@@ -113,7 +113,7 @@ type results struct {
 	Cases   map[string]*outcome `json:"cases"`
 }
 
-// system describes the pushed system.
+// system describes the NixOS system that is pushed.
 type system struct {
 	Paths   int   `json:"paths"`
 	NarSize int64 `json:"narSize"`

@@ -124,7 +124,7 @@ func busyTime() time.Duration {
 	return time.Duration(ticks) * clockTick
 }
 
-// registryCPU returns the registry's user and system time, from
+// registryCPU returns the user and system time of the registry. It reads them from /proc, see
 // proc_pid_stat(5).
 func (l *lab) registryCPU() time.Duration {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", l.registry.Process.Pid))
@@ -204,7 +204,7 @@ type lab struct {
 	archive, layerTar string // input files for other tools; made when a tool needs them
 }
 
-// machine describes the machine of the measurements.
+// machine describes the machine on which the measurements were made.
 type machine struct {
 	CPU        string `json:"cpu"`
 	CPUs       int    `json:"cpus"`

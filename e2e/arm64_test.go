@@ -64,7 +64,7 @@ func TestGuestArm64Boots(t *testing.T) {
 		t.Errorf("/etc/applied: %q, %v", text, err)
 	}
 	start := time.Now()
-	b.do(t, "stop", "-t", "30", "--signal", "39", b.id) // after 30 s docker kills it, and the exit code differs
+	b.do(t, "stop", "-t", "30", "--signal", "39", b.id) // if the container does not stop within 30 s, docker kills it, and the exit code differs
 	report(t, "stopped in %.2f s", time.Since(start).Seconds())
 	if code := b.exitCode(t); code != "0" {
 		t.Errorf("exit code %s", code)

@@ -90,7 +90,7 @@ func TestCorruptedStore(t *testing.T) {
 	report(t, "one flipped bit: %s", message(o.stderr))
 }
 
-// mentions reports whether s contains a sha256 in hexadecimal or SRI form.
+// mentions reports whether s contains a sha256, in hexadecimal or in SRI form.
 func mentions(s, hexadecimal string) bool {
 	b, err := hex.DecodeString(hexadecimal)
 	return err == nil && (strings.Contains(s, hexadecimal) || strings.Contains(s, "sha256-"+base64.StdEncoding.EncodeToString(b)))
@@ -121,8 +121,8 @@ func TestVanishedPath(t *testing.T) {
 	report(t, "%s", message(o.stderr))
 }
 
-// TestUntrustedCache uses a cache with valid signatures, but does not trust its
-// key.
+// TestUntrustedCache checks that nixoci rejects a binary cache with valid signatures by a key
+// that is not trusted.
 func TestUntrustedCache(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"no-key":    nil,
@@ -174,7 +174,8 @@ func TestTruncatedNar(t *testing.T) {
 	t.Fatal("no URL in the narinfo")
 }
 
-// TestFullDisk writes an image of 500 MB to a disk that is full after 64 MB.
+// TestFullDisk checks that nixoci reports a full disk. It writes an image of 500 MB to a disk
+// that is full after 64 MB.
 func TestFullDisk(t *testing.T) {
 	dir := scratchDir(t)
 	command(t, "mount", "-t", "tmpfs", "-o", "size=64m", "none", dir)
@@ -339,8 +340,8 @@ func smallToplevels(t *testing.T) []string {
 	return []string{systems["sample-x86_64-linux"], systems["sample-aarch64-linux"]}
 }
 
-// TestBadRegistries pushes to a registry that does not exist, and to one that
-// always fails.
+// TestBadRegistries pushes to a registry that does not exist, and to a registry that answers
+// every request with an error.
 func TestBadRegistries(t *testing.T) {
 	small := args("--from", "file://"+smallCache(t), "--no-require-signatures", smallToplevels(t))
 

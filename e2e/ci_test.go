@@ -179,7 +179,8 @@ func TestAction(t *testing.T) {
 		t.Errorf("the login is left: %v", left)
 	}
 
-	// A release with another checksum must not run.
+	// If the checksum of a release differs from the expected checksum, the release must not
+	// run.
 	install := []string{"sh", "../.ci/action/install.sh"}
 	for _, tt := range []struct{ name, sha256, want string }{
 		{"pinned", strings.Repeat("0", 64), "as the workflow says"},

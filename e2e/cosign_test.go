@@ -84,7 +84,7 @@ func testCosign(t *testing.T, c cosign) {
 		return tag, strings.TrimSuffix(tag, ":v1") + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", tag))
 	}
 
-	// nixoci signs the image.
+	// Here only nixoci signs the image.
 	tag, digest := pushed("signed/" + c.name + "/by-nixoci")
 	refused(tag, "ours", "no signature")
 	if out, err := cosignVerify(tag, "ours"); err == nil {
@@ -101,7 +101,7 @@ func testCosign(t *testing.T, c cosign) {
 	taken(tag, "ours")
 	refused(tag, "other", "no signature by other.pub")
 
-	// cosign signs the image, then nixoci signs it with another key.
+	// Here cosign signs the image first, and nixoci signs it with another key afterwards.
 	tag, digest = pushed("signed/" + c.name + "/by-cosign")
 	cosignSign(digest, "ours", c.sign)
 	taken(tag, "ours")

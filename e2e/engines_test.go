@@ -104,7 +104,7 @@ var (
 	dockerSock string
 )
 
-// docker runs the docker command with the dockerd of these tests.
+// docker runs the program docker as a client of the dockerd that these tests started.
 func docker(t *testing.T, arguments ...string) string {
 	t.Helper()
 	return command(t, dockerLine(t, arguments...)...)
@@ -130,8 +130,8 @@ func dockerLine(t *testing.T, arguments ...string) []string {
 	return append([]string{"docker", "-H", dockerSock}, arguments...)
 }
 
-// podman runs podman with separate storage. The caller adds the flags of the
-// subcommand.
+// podman runs podman with a storage that only these tests use. arguments must contain all
+// flags of the subcommand.
 func podman(t *testing.T, arguments ...string) string {
 	t.Helper()
 	return command(t, podmanLine(t, arguments...)...)

@@ -63,8 +63,8 @@ func madeGuest(t *testing.T, arch, variant string) string {
 	return made[name]
 }
 
-// guestImage returns the reference of an image of the base system, or of a
-// variant, for amd64. The first call pushes it.
+// guestImage returns the reference of an image for amd64, of the base system or of a variant.
+// The first call pushes the image.
 func guestImage(t *testing.T, variant string) string { return guestImageFor(t, variant, "x86_64") }
 
 // guestImageFor does the same as guestImage, for several platforms.
@@ -367,7 +367,7 @@ func TestGuestExplains(t *testing.T) {
 			added, _, _ := strings.Cut(rest, "\n")
 			flags := append(append([]string{}, tc.flags...), strings.Fields(added)...)
 			if !slices.Contains(flags, "/run/lock") {
-				flags = append(flags, "--tmpfs", "/run/lock") // Debian's systemd needs it
+				flags = append(flags, "--tmpfs", "/run/lock") // Debian's systemd needs this flag
 			}
 			dockerRun(t, image, flags...).runs(t)
 		})

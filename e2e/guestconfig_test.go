@@ -60,7 +60,7 @@ func TestGuestKeepsBaseOnSyntaxError(t *testing.T) {
 	b := dockerRun(t, image, mounts(config, web)...)
 	b.says(t, "at /config/configuration.nix:3:7")
 	b.says(t, "the container keeps running "+guestSystem(t, "x86_64", ""))
-	if s := b.state(t); s != "degraded" { // the failed unit is the one that applies the configuration
+	if s := b.state(t); s != "degraded" { // the unit that applies the configuration has failed
 		t.Errorf("systemd is %s", s)
 	}
 }

@@ -34,7 +34,7 @@ func newImageStore(t *testing.T) *imageStore {
 	return s
 }
 
-// debianPackages copies packages of the large system into the store.
+// debianPackages copies packages from the large system into the store.
 func (s *imageStore) debianPackages(names ...string) {
 	s.t.Helper()
 	for _, name := range names {
@@ -68,7 +68,7 @@ func (s *imageStore) run(line ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// build builds attributes of e2e/image and returns their store paths.
+// build builds attributes of the Nix file in e2e/image and returns their store paths.
 func (s *imageStore) build(attrs ...string) []string {
 	s.t.Helper()
 	return s.buildWith(nil, attrs...)

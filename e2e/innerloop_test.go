@@ -88,7 +88,7 @@ func newServices(t *testing.T) *services {
 	return s
 }
 
-// version builds a version of the service.
+// version builds version n of the service.
 func (s *services) version(t *testing.T, n int, deps []string) string {
 	t.Helper()
 	busybox := packagePath(t, "x86_64-linux", "busybox-static-")

@@ -32,7 +32,7 @@ var lab struct {
 	scratch string            // directory of this run, on disk
 	memory  string            // directory of this run, on a tmpfs
 	nixoci  string            // file name of the tested program
-	crane   string            // path of crane
+	crane   string            // file name of the program crane
 	large   string            // root directory of the local store
 	systems map[string]string // toplevels by name
 	key     string            // public key for the binary cache

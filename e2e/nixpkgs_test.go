@@ -101,7 +101,7 @@ func (r *realNixpkgs) outside(t *testing.T, args ...string) string {
 	return strings.TrimSpace(command(t, append(line, args...)...))
 }
 
-// replaced reports which packages of the tree were replaced.
+// replaced reports which packages of the nixpkgs tree were replaced by Debian's packages.
 func (r *realNixpkgs) replaced(t *testing.T) {
 	t.Helper()
 	out := r.outside(t, "nix", "eval", "--extra-experimental-features", "nix-command", "--impure", "--json", "--expr",
@@ -115,7 +115,8 @@ func (r *realNixpkgs) replaced(t *testing.T) {
 	report(t, "empty, in place of: %s", strings.Join(list["leftOut"], " "))
 }
 
-// push evaluates and builds as a user does, and reports the result.
+// push evaluates, builds and pushes a configuration with nixoci, as a user does, and reports
+// the result.
 func (r *realNixpkgs) push(t *testing.T, name, configuration string) string {
 	t.Helper()
 	ref := registry(t) + "/nixpkgs-" + name + ":latest"

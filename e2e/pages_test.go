@@ -312,7 +312,7 @@ func usePlanByTouch(t *testing.T, browser context.Context, file string) {
 	}
 }
 
-// useTables sorts a table, opens a row, and moves through rows with keys.
+// useTables sorts a table, opens a row, and moves through the rows with the keyboard.
 func useTables(t *testing.T, browser context.Context, file string) {
 	ctx := open(t, browser, file, view{width: 1280, height: 800})
 	const table = `[...document.querySelectorAll("section")].at(-1)`
@@ -351,8 +351,8 @@ func usePlatforms(t *testing.T, browser context.Context, file string) {
 	}
 }
 
-// useWithoutScript checks that the map, its texts and the tables are visible
-// without JavaScript, and that rows open.
+// useWithoutScript checks that the map, its texts and the tables are visible without
+// JavaScript, and that a reader can open the rows of tables.
 func useWithoutScript(t *testing.T, browser context.Context, file string) {
 	for _, width := range []int64{1280, 390} {
 		ctx := open(t, browser, file, view{width: width, height: 800, noScript: true})

@@ -200,7 +200,7 @@ func (t *table) row(name string, values []float64, above string, last float64) {
 	fmt.Fprintln(t.w)
 }
 
-// measure returns the mean excess for each kind of update, and the least
+// measure returns the mean excess for each kind of update with strategy s, and the least
 // possible excess.
 func measure(now *closure.Closure, all []updated, s plan.Strategy, budget, trials int) (row, least []float64, err error) {
 	row, least = make([]float64, len(kinds)), make([]float64, len(kinds))

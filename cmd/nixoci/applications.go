@@ -131,7 +131,7 @@ func (a *app) subjects(ctx context.Context, inputs []input, job *push.Job) ([]su
 	return all, nil
 }
 
-// inOrder returns the subjects in the order of their arguments.
+// inOrder joins lists and sorts the subjects in the order of their arguments.
 func inOrder(inputs []input, lists ...[]subject) (all []subject) {
 	for _, in := range inputs {
 		for _, s := range slices.Concat(lists...) {

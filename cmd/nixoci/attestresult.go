@@ -82,7 +82,8 @@ func (f *resultFlags) check(ref string, closures []string, log *logrus.Logger) (
 	return nil
 }
 
-// openRepository opens a repository that a flag names, without a tag.
+// openRepository opens the repository called name. The name is the value of a flag and must
+// not contain a tag.
 func (a *app) openRepository(name string, o registry.Options) (*registry.Repository, error) {
 	ref, err := registry.ParseReference(name)
 	if err != nil {

@@ -158,7 +158,7 @@ func cmdLastLayer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// image adds the image of one platform.
+// image adds an image for one platform to b.
 func (b *testBase) image(platform string, layers int, version string) {
 	_, manifestType, configType, _ := b.types()
 	p := strings.Split(platform, "/")

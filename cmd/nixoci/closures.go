@@ -37,7 +37,8 @@ func (c *closureFlags) add(f *pflag.FlagSet, r *registryFlags) {
 	c.planFlags.registry = r
 }
 
-// addTrust adds only the flags for reading closures. Commands that make no image use it.
+// addTrust adds only the flags for reading closures. Commands that make no image call
+// addTrust instead of add.
 func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.keys, "trusted-public-key", nil, "another public key of binary caches to trust, in addition to the keys of nix.conf (cache.nixos.org-1 by default); can be repeated")
 	f.BoolVar(&c.noSignatures, "no-require-signatures", false, "accept unsigned paths from binary caches")
@@ -171,8 +172,8 @@ func (a *app) system(ctx context.Context, in input, job *push.Job) (*manifest.Sy
 	return manifest.NewSystem(in.source, in.closure, in.toplevel, in.system, facts)
 }
 
-// selectPlatforms returns the systems that --platform names. Without --platform it
-// returns all of them.
+// selectPlatforms returns the systems for the platforms of --platform. Without this flag it
+// returns all systems.
 func (a *app) selectPlatforms(systems []*manifest.System) ([]*manifest.System, error) {
 	if len(a.platforms) == 0 {
 		return systems, nil
@@ -305,7 +306,7 @@ func (a *app) askForClosure(args []string, command string) error {
 		fmt.Sprintf("name one: %s .#web, or %s nginx.nix, or a graph file (nix path-info --json -r)", command, command))}
 }
 
-// source opens the source of store paths.
+// source opens the source from which store paths are read, as --from names it.
 func (a *app) source(f *closureFlags) (closure.Source, error) {
 	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed(), Retry: retryPolicy}
 	var err error

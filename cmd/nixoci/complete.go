@@ -130,7 +130,7 @@ func completeImage(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.S
 	return completeRef(a, cmd, prefix)
 }
 
-// completeDestination completes the destination of build.
+// completeDestination completes the destination of the command build.
 func completeDestination(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	if kind, file, ok := strings.Cut(prefix, ":"); ok {

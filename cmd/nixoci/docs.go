@@ -41,8 +41,8 @@ var exitCodes = []struct {
 	{exitInterrupted, "interrupted"},
 }
 
-// docsCommand writes the man pages, which packages install, and the reference page
-// in docs/.
+// docsCommand returns the hidden command docs. It writes the man pages, which packages
+// install, and the reference page in docs/.
 func (a *app) docsCommand() *cobra.Command {
 	docs := &cobra.Command{
 		Use:    "docs",
@@ -70,7 +70,7 @@ func writeManPages(dir string, c *cobra.Command) error {
 	if c.Hidden {
 		return nil
 	}
-	c.DisableAutoGenTag = true // because the tag contains the date
+	c.DisableAutoGenTag = true // the "auto generated" line at the end would contain the date
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
 	var page bytes.Buffer
 	header := &doc.GenManHeader{Title: strings.ToUpper(name), Section: "1", Source: "nixoci " + version, Manual: "nixoci", Date: &time.Time{}}
@@ -151,7 +151,7 @@ func unindent(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// flagRow writes one flag as a row of the table.
+// flagRow writes one flag as a row of a Markdown table.
 func flagRow(b *strings.Builder, f *pflag.Flag) {
 	name, usage := pflag.UnquoteUsage(f)
 	flag := "--" + f.Name

@@ -40,7 +40,7 @@ func (i *initFlag) choice() (*manifest.InitChoice, error) {
 	return c, nil
 }
 
-// readProgram reads a file of at most manifest.MaxInit bytes.
+// readProgram reads a program from a file of at most manifest.MaxInit bytes.
 func readProgram(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -143,7 +143,7 @@ func denyPush(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`)
 }
 
-// cmdExits runs a program and compares its exit code: exits 3 nixoci …
+// cmdExits runs a program and checks that it ends with this exit code: exits 3 nixoci …
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM ARG...")
@@ -183,7 +183,7 @@ func cmdOneError(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdTags compares the tags of a repository: tags HOST/REPO TAG...
+// cmdTags checks that a repository has exactly these tags: tags HOST/REPO TAG...
 func cmdTags(ts *testscript.TestScript, neg bool, args []string) {
 	host, repo, _ := strings.Cut(args[0], "/")
 	resp, err := http.Get("http://" + host + "/v2/" + repo + "/tags/list")
@@ -277,7 +277,7 @@ func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(file, bytes.ReplaceAll(b, []byte(args[1]), []byte(args[2])), 0o644))
 }
 
-// cmdSame compares two files without printing their content.
+// cmdSame checks that two files are equal. It does not print their content.
 func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 	if a, b := ts.ReadFile(args[0]), ts.ReadFile(args[1]); a != b {
 		ts.Fatalf("%s (%d bytes) and %s (%d bytes) differ", args[0], len(a), args[1], len(b))

@@ -18,7 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// planCommandFlags are the flags of the plan command.
+// planCommandFlags holds the flags of the command plan.
 type planCommandFlags struct {
 	reading
 	against string

@@ -41,14 +41,14 @@ type progress struct {
 	finished int
 	read     int64 // bytes of store paths that were read
 	made     int64 // bytes of new layers
-	reused   int64 // bytes of store paths that did not have to be read
+	reused   int64 // bytes of store paths that were not read, because their layers were reused
 	keeps    bool  // true: finished layers are kept if the command is interrupted
 	drawn    int   // number of lines on the screen
 	stop     chan struct{}
 	stopped  sync.WaitGroup
 }
 
-// bar describes the progress bar of one platform, or of a whole verification.
+// bar describes the progress of one platform, or of a whole verification.
 type bar struct {
 	name        string
 	done, total int64
@@ -273,7 +273,7 @@ func percent(done, total int64) float64 {
 	return 100 * float64(done) / float64(total)
 }
 
-// clip makes control characters in text visible, and cuts it to the width of the
+// clip makes control characters in text visible, and cuts the text to the width of the
 // terminal.
 func clip(text string, width int) terminal.Own {
 	runes := []rune(terminal.Visible(text))
@@ -310,7 +310,7 @@ func (p *progress) erase() {
 	}
 }
 
-// above prints something above the drawn lines.
+// above calls print, and makes its output appear above the drawn lines.
 func (p *progress) above(print func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -106,8 +106,8 @@ func TestProgressTooEarly(t *testing.T) {
 	}
 }
 
-// TestProgressDraws checks that a warning appears above the lines, and that end
-// removes all of them.
+// TestProgressDraws checks that a warning appears above the progress lines, and that the
+// method end removes all progress lines.
 func TestProgressDraws(t *testing.T) {
 	p, _, out, _ := testProgress(60)
 	p.show()
@@ -123,8 +123,8 @@ func TestProgressDraws(t *testing.T) {
 	}
 }
 
-// screen returns what a terminal shows after printing text. It understands the
-// escape sequences of draw.
+// screen returns what a terminal shows after text was printed. It handles the escape
+// sequences that draw uses.
 func screen(text string) string {
 	lines, row := []string{""}, 0
 	for text != "" {

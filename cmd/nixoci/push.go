@@ -400,7 +400,7 @@ func requireSignature(r *push.Remote, key *attest.PublicKey) {
 	})
 }
 
-// parseShare parses a percentage, with or without "%".
+// parseShare parses a percentage. The sign "%" may be missing.
 func parseShare(s string) (float64, error) {
 	percent, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
 	if err != nil || !(percent >= 0 && percent <= 100) {

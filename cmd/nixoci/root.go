@@ -189,7 +189,7 @@ func (a *app) paint(color string, s terminal.Own) terminal.Own {
 	return terminal.Own("\x1b["+color+"m") + s + "\x1b[0m"
 }
 
-// logHook prints log messages.
+// logHook prints the messages of the logger.
 type logHook struct{ a *app }
 
 func (h logHook) Levels() []logrus.Level { return logrus.AllLevels }

@@ -22,7 +22,7 @@ const (
 	exitInterrupted = 130
 )
 
-// usageError is the error for a wrong command line.
+// usageError describes a mistake in the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }

@@ -25,7 +25,7 @@ func argumentsOf(cmd *cobra.Command) (all []argument) {
 	for i := 1; i < len(words); i++ {
 		w := words[i]
 		if strings.HasPrefix(w, "-") {
-			i++ // skip a flag and its value
+			i++ // skip a flag and the name of its value
 			continue
 		}
 		a := argument{name: w}
@@ -155,8 +155,8 @@ func elsewhere(cmd *cobra.Command, name string, others []string) string {
 	return of + ", not of " + nameOf(cmd)
 }
 
-// didYouMean returns a suggestion: the word in the list of that is most similar to word. It
-// returns "" if there is no similar word.
+// didYouMean returns a suggestion: the one of the words in of that is most similar to word.
+// It returns "" if there is no similar word.
 func didYouMean(word string, of ...string) string {
 	best, least := "", 3
 	for _, w := range of {

@@ -21,7 +21,7 @@ func init() {
 	}
 }
 
-// printedVersion is the output of version --json.
+// printedVersion holds the output of version --json.
 type printedVersion struct {
 	Version  string `json:"version"`
 	Platform string `json:"platform"`

@@ -1,13 +1,13 @@
-// Command badregistry is a registry in memory that makes errors. Use it to try
+// Command badregistry runs a registry in memory that makes errors on purpose. Use it to try
 // clients by hand:
 //
 //	go run ./e2e/badregistry -seed 7
 //	go run ./e2e/badregistry -script 'patch cut-half after 2; put-tag lost'
 //	go run ./e2e/badregistry -script 'any 503 times 3' -tokens
 //
-// It prints its address on stdout, and then each error on stderr. The package
-// internal/registry/registrytest defines the classes of requests and the kinds of
-// errors. The tests of internal/push and internal/verify use the same package.
+// It prints its address on stdout, and later each error on stderr. The package
+// internal/registry/registrytest defines the classes of requests and the kinds of errors. The
+// tests of internal/push and internal/verify use the same package.
 package main
 
 import (

@@ -34,7 +34,7 @@ var (
 // A guestKind is a nixpkgs for guest systems. Its packages come from one
 // release of Debian.
 type guestKind struct {
-	suffix   string // suffix in the names of its systems
+	suffix   string // suffix in the names of the systems of this kind
 	release  string
 	archs    []string
 	packages []string // packages in addition to guestPackages
@@ -125,7 +125,7 @@ func guest(ctx context.Context, opts options) error {
 	return writeJSON(filepath.Join(opts.out, "systems.json"), toplevels)
 }
 
-// dir returns the directory of the kind's nixpkgs and flake.
+// dir returns the directory with the nixpkgs and the flake of the kind.
 func (k guestKind) dir(opts options) string { return filepath.Join(opts.root, "guest"+k.suffix) }
 
 // prepare makes the nixpkgs of the kind, with the packages of all its systems, and the flake
@@ -239,7 +239,7 @@ func knownPackages(debs, file string) (pkgs []pkg, ok bool) {
 func subtree(f fs.FS, dir string) fs.FS {
 	sub, err := fs.Sub(f, dir)
 	if err != nil {
-		panic(err) // the name is a constant in the source
+		panic(err) // cannot happen, because the name is a constant
 	}
 	return sub
 }

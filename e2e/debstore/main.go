@@ -15,10 +15,10 @@ import (
 type options struct {
 	root string // directory that contains the nix/ of the store
 	debs string // directory for downloaded packages
-	out  string // directory for files about the store
+	out  string // directory for the output files, such as graphs and caches
 
-	release string   // release of Debian, for the command release
-	names   []string // packages of the release, or the guest systems to make
+	release string   // release of Debian for the debstore command "release"
+	names   []string // packages to take from the release, or guest systems to make
 }
 
 // inside is a variable that is set in a process for which the store is already mounted at

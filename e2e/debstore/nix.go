@@ -32,7 +32,7 @@ keep-derivations = true
 
 // A system describes a toplevel to build.
 type system struct {
-	name string // name of the result's symlink, and of files about the system
+	name string // name of the symlink to the result, and beginning of the names of files about the system
 	expr string // Nix file in the directory nix/
 	arch string // name that Debian uses for the architecture
 	pkgs []pkg

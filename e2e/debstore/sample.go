@@ -13,7 +13,8 @@ import (
 // the sample need no others.
 var libcParts = []string{"./lib/*/libc.so.6", "./lib/*/ld-linux-*", "./lib/*/libgcc_s.so.1", "./usr/share/doc/libc6/copyright"}
 
-// samplePackages are the packages of the sample. It also has libc6 and libbz2.
+// samplePackages lists the packages of the sample. The sample also contains libc6, libgcc-s1
+// and libbz2.
 var samplePackages = []string{"busybox-static", "hostname", "dash", "bzip2", "netbase", "media-types"}
 
 // sampleNoDocs lists the files to unpack. The sample stays small, because it contains only

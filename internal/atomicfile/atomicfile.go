@@ -12,8 +12,8 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// Lock waits until no other process holds the lock on dir. The kernel releases a lock
-// when its holder dies.
+// Lock waits until no other process holds the lock on dir, and then takes the lock. The
+// kernel releases a lock when the process that holds it dies.
 func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -68,7 +68,7 @@ func create(dir string, mode os.FileMode) (*os.File, error) {
 	return nil, fmt.Errorf("make a temporary file in %s: other processes keep removing it", dir)
 }
 
-// Write writes a small file whole or not at all.
+// Write writes a small file. The file appears complete or not at all.
 func Write(path string, data []byte) error { return write(path, data, 0o666) }
 
 // WritePrivate works like Write, but only the owner may read the file.

@@ -74,8 +74,8 @@ func flock(f *os.File) error {
 	}
 }
 
-// Sweep removes the temporary files and directories in dir whose process was killed. It
-// ignores errors: a file that stays only wastes space.
+// Sweep removes the temporary files and directories in dir that killed processes have left.
+// It ignores errors, because a file that stays only wastes space.
 func Sweep(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -23,7 +23,7 @@ func Report(b *testing.B) func() {
 	}
 }
 
-// used returns the processor time of this process, from getrusage(2).
+// used returns the processor time that this process has used, from getrusage(2).
 func used(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

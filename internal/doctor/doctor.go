@@ -296,7 +296,7 @@ func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (l
 		d := digest.FromBytes(b.Bytes())
 		a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodPut, Path: []string{"manifests", d.String()}, Body: b.Bytes(), Header: map[string]string{"Content-Type": kind}})
 		if err == nil && a.Status == http.StatusCreated {
-			left = append([]digest.Digest{d}, left...) // an index must be deleted before its manifests
+			left = append([]digest.Digest{d}, left...) // left lists an index first, because it must be deleted before its manifests
 		}
 		return a, d, err
 	}
@@ -326,7 +326,7 @@ func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (l
 
 func sizeOf(v any) int64 {
 	var b bytes.Buffer
-	_ = json.NewEncoder(&b).Encode(v) // cannot fail: v was encoded before
+	_ = json.NewEncoder(&b).Encode(v) // encoding cannot fail, because v was encoded before
 	return int64(b.Len())
 }
 

@@ -17,7 +17,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// examine checks a test registry. The function change may answer a request itself.
+// examine checks a test registry and returns the results by name. The function change may
+// answer a request instead of the registry.
 func examine(t *testing.T, write bool, change func(w http.ResponseWriter, r *http.Request) bool) (map[string]Probe, error) {
 	t.Helper()
 	backend := ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0)))
@@ -86,8 +87,8 @@ func TestReadOnly(t *testing.T) {
 	states(t, got, map[string]State{"push": Unknown, "pull": Yes})
 }
 
-// TestRefusals checks that doctor reports what a registry refuses, and then
-// continues.
+// TestRefusals checks that doctor reports what a registry refuses, and that it then continues
+// with the other checks.
 func TestRefusals(t *testing.T) {
 	answer := func(status int) func(http.ResponseWriter) bool {
 		return func(w http.ResponseWriter) bool { w.WriteHeader(status); return true }

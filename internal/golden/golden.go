@@ -11,8 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// Check compares got with the file testdata/name. With the test flag -update it writes
-// that file first.
+// Check compares got with the file testdata/name. With the test flag -update, it first writes
+// got to this file.
 func Check(t testing.TB, name string, got []byte) {
 	t.Helper()
 	CheckFile(t, filepath.Join("testdata", filepath.FromSlash(name)), got)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Units of sizes.
+// These are units of sizes.
 const (
 	kib = 1 << 10
 	mib = 1 << 20
@@ -30,7 +30,7 @@ const (
 	PathText    = 32 * mib  // other data of a closure: signatures, derivers, content addresses
 	Signatures  = 64        // signatures of one store path
 	Narinfo     = 4 * mib   // a narinfo file; with 10,000 references it has about 600 kB
-	CacheInfo   = 64 * kib  // nix-cache-info
+	CacheInfo   = 64 * kib  // the file nix-cache-info
 	GraphFile   = 128 * mib // a graph file; with 100,000 store paths it has about 80 MB
 	GraphPath   = 4 * mib   // one store path in a graph file or closure statement
 	Window      = 64 * mib  // window of one compressed NAR; the output of xz -9 needs this much

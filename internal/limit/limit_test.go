@@ -54,11 +54,11 @@ func TestTable(t *testing.T) {
 var apart = map[string]string{
 	"Memory":       "TestMemory",     // limit of the whole program
 	"Paths":        "TestMeter",      // tests a closure at the limit and a closure just above it
-	"References":   "TestMeter",      // the same
-	"PathText":     "TestMeter",      // the same
+	"References":   "TestMeter",      // as for Paths
+	"PathText":     "TestMeter",      // as for Paths
 	"Windows":      "TestWindows",    // at the limit, further input waits; there is no error
 	"GraphFile":    "TestGraphValue", // checks that a file above the limit is not read
-	"GraphPath":    "TestGraphValue", // the JSON parser reads ahead by an unknown number of bytes
+	"GraphPath":    "TestGraphValue", // the JSON parser reads an unknown number of bytes in advance
 	"HelperTime":   "TestHelperTime",
 	"Answer":       "TestCacheTime",
 	"Operation":    "TestCacheTime",

@@ -26,7 +26,8 @@ func (s *Speed) Enough() int64 {
 	return max(1, s.Least*int64(LeastSpeedIn/time.Second))
 }
 
-// Moved records that a wait took the time after and that bytes arrived.
+// Moved records a wait: after is its length, and bytes is the number of bytes that arrived in
+// this time.
 func (s *Speed) Moved(bytes int, after time.Duration) {
 	s.moved += int64(bytes)
 	s.waited += after

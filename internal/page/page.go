@@ -1,7 +1,7 @@
-// Package page writes a page as one HTML file. It shows facts, tables, and a map of
-// layers and store paths by size. The file loads nothing from the network. All text is
-// escaped, and the same Page gives the same bytes. Without JavaScript the page still
-// shows everything; the script adds search, sorting, details and the keyboard.
+// Package page writes a page as one HTML file. It shows facts, tables, and a map of layers
+// and store paths by size. The file loads nothing from the network. All text is escaped, and
+// the same Page gives the same bytes. Without JavaScript, the page still shows everything.
+// The script adds search, sorting, details and use with the keyboard.
 package page
 
 import (
@@ -28,7 +28,7 @@ var (
 	script string
 )
 
-// Page is the content of a page.
+// Page holds the content of a page.
 type Page struct {
 	Title     string // title of the browser's window
 	Kind      string // what the page shows; printed above the heading
@@ -59,7 +59,7 @@ type Section struct {
 
 // Table describes a table. Readers can sort its columns.
 type Table struct {
-	Fold string // text that is shown while the table is folded; "" if the table is always open
+	Fold string // text that a closed table shows; "" if the table is always open
 	Note string // text beside Fold
 	Head []Column
 	Rows []Row
@@ -85,7 +85,7 @@ type Cell struct {
 	Note  string   // small text below Text
 	Value int64    // sort key in a column of numbers
 	State string   // CSS class of a colour of the map; the page shows this colour before the text
-	More  []string // lines that are shown when the cell is opened
+	More  []string // lines that appear when a reader opens the cell
 	Bar   *Bar
 }
 
@@ -105,7 +105,7 @@ type Map struct {
 	wide, tall layout
 }
 
-// Colouring is one way to colour the map, such as by what an update changes.
+// Colouring describes one way to colour the map, such as by the changes of an update.
 type Colouring struct {
 	Name   string  `json:"name"` // label, such as "Colour: updates change it"
 	States []Shade `json:"states"`
@@ -247,8 +247,8 @@ type layerData struct {
 	Count  int    `json:"count"`
 }
 
-// Data returns the map as JSON for the script. It is safe inside a script element:
-// json.Marshal escapes <, > and &.
+// Data returns the data for the script as JSON. The result is safe inside a script element,
+// because json.Marshal escapes <, > and &.
 func (m *Map) Data() (template.JS, error) {
 	d := mapData{Colourings: m.Colourings, Frame: m.Frame, HeadHeight: round(100 * tallFrame.head / tallFrame.h)}
 	percent := func(b box) [4]float64 {

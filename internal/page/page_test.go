@@ -76,7 +76,7 @@ func TestLay(t *testing.T) {
 	}
 }
 
-// TestLayExtremes checks that extreme sizes give valid boxes.
+// TestLayExtremes checks that layers of extreme sizes get valid boxes.
 func TestLayExtremes(t *testing.T) {
 	for name, sizes := range map[string][]int64{"none": {}, "zero": {0}, "zeros": {0, 0, 0}, "one": {1}, "huge and zero": {math.MaxInt64 / 2, 0, 0, 1}, "many": make([]int64, 3000)} {
 		var layers []Layer
@@ -194,8 +194,9 @@ func colours(t *testing.T) map[string][3]float64 {
 	return all
 }
 
-// TestColourBlind checks that people without one of the three cones, and people who see
-// only lightness, can distinguish the colours of a map.
+// TestColourBlind checks that colour-blind people can distinguish the colours of a map. It
+// simulates people who lack one of the three kinds of cones, and people who see only
+// lightness.
 func TestColourBlind(t *testing.T) {
 	// These matrices are from Machado, Oliveira, Fernandes 2009, severity 1.0, for linear
 	// RGB.

@@ -135,7 +135,7 @@ func (inv *Inventory) follow(ctx context.Context, repo *registry.Repository, d d
 		return err
 	}
 	var doc struct{ Annotations map[string]string }
-	_ = json.Unmarshal(blob.Data, &doc) // a manifest that does not parse has no time
+	_ = json.Unmarshal(blob.Data, &doc) // if the manifest cannot be parsed, its time is unknown
 	index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
 	if err != nil && !errors.Is(err, manifest.ErrNotManifest) {
 		return fmt.Errorf("read %s: %w", repo.Ref(d.String()), err)

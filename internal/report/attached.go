@@ -83,7 +83,7 @@ type AttachedDocument struct {
 	ArtifactType string            `json:"artifactType"`
 	Digest       string            `json:"digest"` // digest of the document's manifest
 	Annotations  map[string]string `json:"annotations,omitempty"`
-	Statement    json.RawMessage   `json:"statement,omitempty"`     // in-toto statement
+	Statement    json.RawMessage   `json:"statement,omitempty"`     // content of an in-toto statement
 	Predicate    string            `json:"predicateType,omitempty"` // type of a signed statement's content
 	Signer       string            `json:"signer,omitempty"`        // the signer that the signature names, not checked
 	Summary      *attest.Summary   `json:"summary,omitempty"`       // content of a verification summary, not checked

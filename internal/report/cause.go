@@ -34,7 +34,7 @@ func causes(a, b *closure.Closure, changes []Change) []Cause {
 	for i := range changes {
 		byName[changes[i].Name] = &changes[i]
 	}
-	var names []string // names of the root packages
+	var names []string // names of the packages where a change starts
 	index := map[string]int{}
 	w := rootWalk{a: a, b: b, of: make([][]uint64, len(b.Paths)), root: func(p closure.StorePath) int {
 		name := PackageOf(p).Name
@@ -128,7 +128,7 @@ func (c *Cause) effect(n int) string {
 	return fmt.Sprintf(": %d more %s rebuilt because of it", c.First, more)
 }
 
-// otherCauses sums up the causes that are not listed one by one.
+// otherCauses describes all causes together that are not listed one by one.
 func otherCauses(all []Cause) string {
 	first := 0
 	for _, c := range all {

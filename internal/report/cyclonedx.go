@@ -88,7 +88,7 @@ func cdxComponent(p *closure.Info, o SBOMOptions) cdx.Component {
 	pkg := PackageOf(p.Path)
 	c := cdx.Component{
 		BOMRef:     string(p.Path),
-		Type:       cdx.ComponentTypeApplication, // a closure does not tell programs from libraries
+		Type:       cdx.ComponentTypeApplication, // a closure does not show which packages are programs and which are libraries
 		Name:       pkg.Name,
 		Version:    pkg.Version,
 		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: strings.TrimPrefix(p.NarHash.Hex(), "sha256:")}},

@@ -23,8 +23,8 @@ type Side struct {
 
 // SidePlatform describes one platform of a side.
 type SidePlatform struct {
-	Platform string           // "linux/amd64"; "" for a closure of unknown platform
-	Closure  *closure.Closure // nil for an image without a Nix database
+	Platform string           // such as "linux/amd64"; "" for a closure of unknown platform
+	Closure  *closure.Closure // closure of the platform; nil for an image without a Nix database
 	Layers   []SideLayer
 	Planned  bool // true: the layers come from a plan, and their sizes are NAR sizes
 }
@@ -32,7 +32,7 @@ type SidePlatform struct {
 // SideLayer describes a layer. Digest and Recipe identify it.
 type SideLayer struct {
 	Digest  string // digest of the blob; "" if the layer was not made
-	Recipe  string // "" for a layer of another tool
+	Recipe  string // recipe of the layer; "" if another tool made it
 	Size    int64  // bytes of the blob; for a planned layer, bytes of its NARs
 	TarSize int64  // bytes before compression; 0 if unknown
 	Comment string
@@ -103,7 +103,7 @@ type PlatformDiff struct {
 	Image    *Sizes    `json:"image,omitempty"`  // bytes of the layers of both images; nil if a side was only planned
 	Closure  *Totals   `json:"closure,omitempty"`
 	Packages []Change  `json:"packages"`         // sorted by kind, then by name
-	Causes   []Cause   `json:"causes,omitempty"` // the packages where the change starts
+	Causes   []Cause   `json:"causes,omitempty"` // packages where the change starts
 	Pull     *PullCost `json:"pull,omitempty"`
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/nixoci/nixoci/internal/page"
 )
 
-// Page shows the difference as a page: the layers and store paths of b, and what a client
-// that has a must pull. a and b are the two sides that were compared.
+// Page shows the difference between the sides a and b as a page: the layers and store paths
+// of b, and what a client that has a must pull.
 func (d *Diff) Page(a, b Side) (*page.Page, error) {
 	p := &page.Page{Kind: "What changed, and what a client pulls", Heading: d.heading(a, b), Lines: []string{"From " + d.A, "to " + d.B}}
 	p.Title = p.Heading + ": what changed"
@@ -145,7 +145,8 @@ func (pd *PlatformDiff) packageSection() page.Section {
 	return page.Section{Title: "Packages", Intro: introOf(pd.Packages), Tables: []page.Table{t}}
 }
 
-// introOf explains the kinds of change that need an explanation.
+// introOf returns a sentence for the page that explains the kind [Edited], if changes contain
+// it.
 func introOf(changes []Change) string {
 	if slices.ContainsFunc(changes, func(c Change) bool { return c.Kind == Edited }) {
 		return "Edited means: the same version with other content, such as a file, a setting, or something that only the build used."
@@ -164,8 +165,8 @@ func (c *Change) row(first page.Cell) page.Row {
 	return page.Row{Cells: []page.Cell{first, {Text: c.Name, More: more}, {Text: c.versionsText()}, {Text: deltaText(c.Size), Value: c.Size}}}
 }
 
-// rebuiltSection lists each rebuilt package under the first of its causes, which has the
-// most rebuilt packages.
+// rebuiltSection lists each rebuilt package once, under its first cause. This is the cause
+// with the most rebuilt packages.
 func (pd *PlatformDiff) rebuiltSection() page.Section {
 	byCause := map[string][]*Change{}
 	n := 0

@@ -37,7 +37,7 @@ type Image struct {
 	Signatures  []attest.Claim // signatures of the image, not checked
 }
 
-// ImagePlatform is the part of an image for one platform.
+// ImagePlatform describes the part of an image for one platform.
 type ImagePlatform struct {
 	Platform    ocispec.Platform
 	Descriptor  ocispec.Descriptor // descriptor of the manifest
@@ -47,7 +47,7 @@ type ImagePlatform struct {
 	Layers      []ImageLayer       // layers, the lowest first
 	Closure     *closure.Closure   // the closure that the image's Nix database records; nil if there is no database
 	Init        digest.Digest      // digest of the program at /sbin/init; "" if /sbin/init is a link or the image records no digest
-	Base        *manifest.BaseInfo // the base image; nil without one
+	Base        *manifest.BaseInfo // base image; nil if there is none
 	Attached    []Attached
 }
 
@@ -56,7 +56,7 @@ type ImageLayer struct {
 	Descriptor  ocispec.Descriptor
 	DiffID      digest.Digest
 	TarSize     int64  // bytes before compression; 0 if unknown
-	Recipe      string // "" for a layer of another tool
+	Recipe      string // recipe of the layer; "" if another tool made it
 	Compression string // compression that the recipe names
 	Comment     string // comment in the history of the config
 	System      bool   // true: the layer contains the Nix database
@@ -158,8 +158,8 @@ func wanted(p ocispec.Platform, only []ocispec.Platform) bool {
 	return len(only) == 0 || slices.ContainsFunc(only, func(w ocispec.Platform) bool { return manifest.SamePlatform(p, w) })
 }
 
-// keep removes the platforms that are not in only. It returns an error if the image lacks a
-// platform of only.
+// keep removes the platforms that are not in the list only. It returns an error if the image
+// lacks a platform of this list.
 func (img *Image) keep(only []ocispec.Platform) error {
 	img.Platforms = slices.DeleteFunc(img.Platforms, func(p *ImagePlatform) bool { return !wanted(p.Platform, only) })
 	for _, w := range only {

@@ -144,7 +144,8 @@ func attachedSection(in *Inspection, pi *PlatformInspection) page.Section {
 	return s
 }
 
-// known describes a document of a known type in one line. For other documents it returns "".
+// known describes a document in one line, if its type is known. For other documents it
+// returns "".
 func (a *AttachedDocument) known() string {
 	what, says := a.describe()
 	switch what {
@@ -209,8 +210,8 @@ func (pi *PlatformInspection) settingsSection() page.Section {
 	return page.Section{Title: "Settings", Tables: []page.Table{t}}
 }
 
-// settingRows turns a field of the configuration into rows. A list or map has one row for
-// each element.
+// settingRows converts a field of the configuration to rows. For a list or map, there is one
+// row for each element.
 func settingRows(name string, value json.RawMessage) (rows [][2]string) {
 	var text string
 	var words []string

@@ -25,8 +25,8 @@ var outputs = []string{
 	"lib", "lib32", "lib64", "libgcc", "libs", "man", "modules", "out", "plugins", "python", "py", "scripts", "share", "static", "terminfo", "test", "tests", "tools", "xz",
 }
 
-// PackageOf splits the name of p as Nix does (see [closure.SplitName]). Then it removes the
-// output from the version, as `nix store diff-closures` does.
+// PackageOf splits the name of p as Nix does (see [closure.SplitName]). After that, it
+// removes the output from the version, as `nix store diff-closures` does.
 func PackageOf(p closure.StorePath) Package {
 	name, version := closure.SplitName(p.Name())
 	pkg := Package{Name: name, Version: version}
@@ -102,7 +102,7 @@ func compareComponents(a, b string) int {
 			return true
 		case b == "pre":
 			return false
-		case number(b): // letters before numbers: 2.3a < 2.3.1
+		case number(b): // letters come before numbers: 2.3a < 2.3.1
 			return true
 		case number(a):
 			return false

@@ -257,7 +257,8 @@ func TestChanceWords(t *testing.T) {
 	}
 }
 
-// TestSizesOnPages checks that both pages show the same sizes for a layer.
+// TestSizesOnPages checks that the page of a plan and the page of an image show the same
+// sizes for a layer.
 func TestSizesOnPages(t *testing.T) {
 	c := sample(t, "sample-x86_64-linux")
 	planned, err := plan.New(c, plan.Options{MaxLayers: 5})

@@ -90,7 +90,7 @@ func ReportPlan(name, platform string, c *closure.Closure, p *plan.Plan, maxLaye
 	return r
 }
 
-// Have describes what clients have before an update.
+// Have describes what clients already have before an update.
 type Have struct {
 	Name    string
 	Closure *closure.Closure

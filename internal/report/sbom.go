@@ -33,7 +33,7 @@ const (
 // requires it. Nix gives the same time to files in the store.
 var sbomTime = time.Unix(1, 0).UTC()
 
-// Formats of a software bill of materials, as the flag --format names them.
+// These are the formats of a software bill of materials, as the flag --format names them.
 const (
 	FormatSPDX      = "spdx"      // SPDX 2.3, JSON
 	FormatCycloneDX = "cyclonedx" // CycloneDX 1.6, JSON
@@ -137,7 +137,7 @@ func subject(c *closure.Closure) Package {
 	return Package{Name: fmt.Sprintf("closure of %d store paths", len(c.Roots))}
 }
 
-// isSystem recognizes a NixOS toplevel by its name.
+// isSystem reports whether p is the toplevel of a NixOS system, according to its name.
 func isSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
 
 // contentID returns a sha256, in hexadecimal, of all inputs of a document. Both formats

@@ -231,7 +231,7 @@ func TestSPDXReads(t *testing.T) {
 
 var samples = []string{"sample-x86_64-linux", "sample-x86_64-linux-update", "sample-aarch64-linux", "sample-aarch64-linux-update"}
 
-// references counts the references to other paths.
+// references counts the references from each path of c to other paths.
 func references(c *closure.Closure) (n int) {
 	for i := range c.Paths {
 		n += len(others(&c.Paths[i]))

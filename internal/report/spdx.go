@@ -20,7 +20,7 @@ const spdxNamespace = "https://github.com/nixoci/nixoci/spdx/"
 const noAssertion = "NOASSERTION" // noAssertion stands for an unknown licence. A closure has no record of licences.
 
 // writeSPDX writes c as SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/). The document
-// describes the roots.
+// "describes", in the sense of SPDX, the roots of the closure.
 func writeSPDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 	name := subject(c)
 	doc := &v2_3.Document{
@@ -171,7 +171,7 @@ func spdxDescribed(id, name, version, purl string) *v2_3.Package {
 	}
 }
 
-// spdxSource describes the origin of a store path in a sentence.
+// spdxSource returns a sentence about the origin of a store path.
 func spdxSource(p *closure.Info) string {
 	s := "store path " + string(p.Path)
 	if p.Deriver != "" {

@@ -128,7 +128,7 @@ func (pd *PlatformDiff) writeText(p *terminal.Printer, all bool) {
 	}
 }
 
-// writeCauses lists the packages where a rebuild starts.
+// writeCauses lists the packages where rebuilds start.
 func (pd *PlatformDiff) writeCauses(p *terminal.Printer, all bool) {
 	causes := pd.Causes
 	if k := slices.IndexFunc(causes, func(c Cause) bool { return c.Rebuilt == 0 }); k >= 0 {

@@ -23,12 +23,12 @@ import (
 	"unicode/utf8"
 )
 
-// Own is text of the program itself: colors, table borders, help. Never convert text from
-// outside to Own.
+// Own is the type for text of the program itself: colors, table borders, help. Never convert
+// text from outside to Own.
 type Own string
 
-// Printer prints text for people. Methods may be called concurrently. Each call writes
-// its text in one piece.
+// Printer prints text for people. Several goroutines may call its methods at the same time.
+// Each call writes its text in one piece.
 type Printer struct {
 	w io.Writer
 
@@ -39,7 +39,7 @@ type Printer struct {
 // New returns a Printer that writes to w.
 func New(w io.Writer) *Printer { return &Printer{w: w} }
 
-// Raw returns the underlying writer, for output that is not text for people.
+// Raw returns the writer below the Printer. Use it for output that is not text for people.
 func (p *Printer) Raw() io.Writer { return p.w }
 
 // Err returns the first error of the writer.
@@ -61,8 +61,8 @@ func (p *Printer) write(s string) {
 // of the writer, Printf does nothing.
 func (p *Printer) Printf(format string, args ...any) { p.write(Sprintf(format, args...)) }
 
-// Table prints rows with aligned columns. Each line begins with indent. Cells are treated
-// like arguments of Printf.
+// Table prints rows with aligned columns. Each line begins with indent. Table makes the text
+// of cells visible in the same way as Printf its arguments.
 func (p *Printer) Table(indent Own, rows [][]string) {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -147,8 +147,8 @@ func errorText(err error) string {
 	return Visible(before) + errorText(inner) + Visible(after)
 }
 
-// Visible returns s on one line. It writes characters that are not printable as in a Go
-// string: \n, \x1b, \u202e.
+// Visible returns s as text on one line. It replaces characters that are not printable by
+// escapes as in a Go string: \n, \x1b, \u202e.
 func Visible(s string) string {
 	if plain(s) {
 		return s

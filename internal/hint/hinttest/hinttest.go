@@ -1,4 +1,4 @@
-// Package hinttest compares errors and their hints with what a test expects.
+// Package hinttest helps tests to compare errors and their hints with expected text.
 package hinttest
 
 import (

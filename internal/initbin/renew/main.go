@@ -1,7 +1,8 @@
-// Command renew builds nixoci-init for every architecture and writes it to
-// internal/initbin. With -check it only compares. With -overlay DIR it writes to DIR
-// instead, with a file DIR/overlay.json for go build -overlay. The end-to-end tests use
-// this to build a nixoci with the current source of nixoci-init.
+// Command renew builds nixoci-init for every architecture and writes the programs to
+// internal/initbin. With -check it writes nothing, and compares the new programs with those
+// in internal/initbin. With -overlay DIR it writes the programs to DIR, and also a file
+// DIR/overlay.json for go build -overlay. With this option, the end-to-end tests build a
+// nixoci that contains the current source of nixoci-init.
 //
 // The bytes depend only on cmd/nixoci-init, internal/guest, go.mod and the toolchain that
 // go.mod names.
@@ -74,7 +75,7 @@ func run(check bool, overlay string) error {
 		return writeOverlay(pkg, overlay, toolchain, built)
 	}
 	if !changed {
-		for _, arch := range architectures { // check the compressed files too
+		for _, arch := range architectures { // Bytes also checks that the compressed files are undamaged
 			p, _ := initbin.For(arch)
 			if _, err := p.Bytes(); err != nil {
 				return err
@@ -156,7 +157,7 @@ func digest(data []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// write replaces the programs and their list.
+// write replaces the programs in the package, and the list of programs in programs.go.
 func write(dir, toolchain string, built map[string][]byte) error {
 	old, _ := initbin.For(architectures[0])
 	last, _ := strconv.Atoi(old.Version) // 0 if there is no program yet
