@@ -205,9 +205,9 @@ const (
 	certificatesFile = "etc/ssl/certs/ca-bundle.crt"
 )
 
-// certificateNames lists the places where programs look for certificates. OpenSSL
-// and Go use the first two in nixpkgs and Debian. Fedora and its relatives use the
-// last.
+// certificateNames lists the places where programs look for certificates. In nixpkgs
+// and Debian, OpenSSL and Go use the first two places. In Fedora and its relatives,
+// programs use the last.
 var certificateNames = []string{certificatesFile, "etc/ssl/certs/ca-certificates.crt", "etc/pki/tls/certs/ca-bundle.crt"}
 
 // Names, without versions, of the packages that contain a shell or certificates.

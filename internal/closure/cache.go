@@ -112,9 +112,10 @@ func (c *BinaryCache) checkInfo(ctx context.Context) error {
 
 func (c *BinaryCache) readInfo(ctx context.Context) error {
 	data, ok := c.disk.get(cacheInfoFile)
-	// S3 answers 403 both for a missing file and for missing permission. Every
-	// cache has a nix-cache-info, so 403 for this file means missing permission.
-	// So a bucket is always asked, even if the file is on disk.
+	// Request this file from an S3 bucket even if it is on disk, because the answer
+	// shows whether nixoci may read the bucket. S3 answers 403 both for a missing
+	// file and for missing permission. Every cache has a nix-cache-info, so 403 for
+	// this file means missing permission.
 	if !ok || c.fetch.bucket {
 		err := c.fetch.small(ctx, cacheInfoFile, limit.CacheInfo, func(b []byte) error {
 			data = b

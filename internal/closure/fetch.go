@@ -71,7 +71,8 @@ func (e *StatusError) gone() bool {
 func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 	u, err := url.Parse(cache)
 	if err != nil {
-		// The error of url.Parse would repeat the URL with its credentials.
+		// Do not wrap the error of url.Parse, because it contains the URL with the
+		// credentials.
 		return nil, errors.New("the URL of the binary cache does not parse")
 	}
 	f := &fetcher{
