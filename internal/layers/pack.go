@@ -146,7 +146,7 @@ type packStream struct {
 	frame           framing
 	w               io.Writer
 	progress        func(n int)
-	size, tarSize   int64        // bytes written, bytes of tar
+	size, tarSize   int64        // bytes of the blob that were written, bytes of the tar
 	left            atomic.Int64 // about how many bytes of contents are not in blocks yet
 
 	once   sync.Once // so that only the first error is recorded
@@ -391,7 +391,7 @@ func (p *Packer) release(b *block) {
 	b.nars.reset()
 	select {
 	case p.free <- b:
-	default: // more layers than usual were packed at once, so give up the block
+	default: // more layers than usual were packed at once, so do not keep the block
 	}
 	if own != nil {
 		<-own

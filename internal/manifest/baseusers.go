@@ -48,8 +48,8 @@ const (
 	baseGroup  = "etc/group"
 )
 
-// baseFiles contains the files that list users, by name, as they are after some of the
-// layers.
+// baseFiles maps the names of the files that list users to these files. It describes the
+// state after some of the layers.
 type baseFiles map[string]baseFile
 
 type baseFile struct {

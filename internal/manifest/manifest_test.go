@@ -45,8 +45,8 @@ func info(t testing.TB, name string, size int64, refs ...string) closure.Info {
 
 const toplevelName = "nixos-system-web-26.05.20260522.1a2b3c4"
 
-// smallClosure returns a closure with a path that refers to itself, a content address and a
-// diamond.
+// smallClosure returns a closure that contains a path that refers to itself, a content
+// address, and two paths with a common reference.
 func smallClosure(t testing.TB) *closure.Closure {
 	source := info(t, "source", 4096)
 	source.CA = "fixed:r:sha256:1l2xhxs4qs5d3xv6yyjwpxdpb0nlgvqg7c3q5ixyp4b9vj4x8y1j"

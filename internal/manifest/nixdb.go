@@ -17,8 +17,8 @@ const NixSchema = "10"
 // then use the current time.
 const registrationTime = 1
 
-// The statements of the schema, as SQLite stores them. From the names on, they are the text
-// of src/libstore/schema.sql in nix. They affect bytes.
+// The statements of the schema, as SQLite stores them. The text from the name of the table or
+// index on is that of src/libstore/schema.sql in nix. The statements affect bytes.
 const (
 	sqlValidPaths = `CREATE TABLE ValidPaths (
     id               integer primary key autoincrement not null,

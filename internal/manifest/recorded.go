@@ -14,9 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/mediatype"
 )
 
-// RecordedSettings returns settings with which nixoci makes m and its config again for the
-// system sys. If nixoci made m, RecordedSettings is the inverse of [NewDraft]. To check this,
-// the caller makes both again and compares them. All layers of m must have the compression
+// RecordedSettings returns the settings from which nixoci can make m and its config again for
+// the system sys. If nixoci made m, RecordedSettings is the inverse of [NewDraft]. To check
+// this, the caller makes a new draft and compares. All layers of m must have the compression
 // comp.
 func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.Compression) (Settings, error) {
 	fail := func(err error) (Settings, error) {

@@ -13,7 +13,7 @@ import (
 // The pages of a b-tree are filled in the order of the keys: first the leaves, then each
 // level above. There are no free pages and no overflow pages.
 
-// Constants of the file format. They affect bytes.
+// The constants of the file format. They affect the bytes of the database.
 const (
 	sqlitePage    = 4096 // bytes; the default of SQLite, which Nix uses
 	sqliteHeader  = 100  // bytes at the start of page 1

@@ -15,8 +15,8 @@ const (
 
 	// headStep decides which paths take part in the merging. Take the last path that gets a
 	// layer of its own within the budget. Paths that are at most headStep times lighter take
-	// part. The steps 4 and 8 give plans that cost less. But with them a package that is
-	// added or removed moves more other packages.
+	// part. With 4 or 8 instead of 2, plans cost less. But then a package that is added or
+	// removed moves more other packages.
 	headStep = 2
 
 	// middleStep decides which of the lighter paths choose a layer before the tail does.
@@ -99,7 +99,7 @@ func (g *graph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []
 		if len(heads) == budget && least == 0 {
 			// least is the sum of all bytes times a power of two. So one additional path
 			// rarely changes which paths are heavy enough. Multiplying all sizes by one
-			// factor never changes it.
+			// factor never changes which paths are heavy enough.
 			total := float64(g.total)
 			least = math.Ldexp(total, math.Ilogb(weight[i]/(headStep*total)))
 		}

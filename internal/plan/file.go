@@ -34,7 +34,7 @@ type FileLayer struct {
 	Name   string   `json:"name,omitempty"`
 	Reason string   `json:"reason,omitempty"`
 	Size   int64    `json:"size,omitempty"`   // bytes of the NARs, for information
-	Chance float64  `json:"chance,omitempty"` // relative chance of change, for information
+	Chance float64  `json:"chance,omitempty"` // relative chance that an update changes the layer, for information
 	Paths  []string `json:"paths"`            // store paths, or globs for names
 }
 

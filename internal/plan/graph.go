@@ -34,8 +34,7 @@ type graph struct {
 }
 
 // maxPlanTotal limits the sum of sizes, so that a float64 holds the sum exactly even for
-// forged graphs. In a graph of n paths, newGraph treats a larger size than maxPlanTotal/n as
-// maxPlanTotal/n.
+// forged graphs. In a graph of n paths, each size is therefore limited to maxPlanTotal/n.
 const maxPlanTotal = 1 << 53
 
 func newGraph(c *closure.Closure) *graph {

@@ -210,7 +210,7 @@ func (k *keeper) remove(b *keptBin, i int32, left *keptBin) {
 	k.adjust(b, lost, 1)
 }
 
-// joinWaste returns how much the sum of waste over all bins grows if node i joins b.
+// joinWaste returns by how much the sum of waste over all bins grows if node i joins b.
 func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
 	cost := k.costOf(float64(k.sizes[i]), k.chances[k.counts[i]], b.size, b.chance, k.union(i, b))
 	if k.generated[i] != (b.chance == k.chances[len(k.infos)]) {
@@ -231,8 +231,9 @@ func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
 	return cost
 }
 
-// place finds the cheapest bin for a node that has no place in the old image. This may be a
-// new bin. If the budget is used up, a new bin requires that two other bins merge.
+// place puts a node that has no place in the old image into the bin where the node costs
+// least. This may be a new bin. If the budget is used up, a new bin requires that two other
+// bins merge.
 func (k *keeper) place(i int32) {
 	best, least := k.cheapestHome(i, nil)
 	alone := float64(layerPrice)

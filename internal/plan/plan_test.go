@@ -317,8 +317,8 @@ func TestPlanNamedLayers(t *testing.T) {
 	}
 }
 
-// TestPlanLayerOfAPath checks that a layer named for a store path gets the closure of this
-// path.
+// TestPlanLayerOfAPath checks that a LayerGlob with a store path puts the closure of this
+// path into the layer.
 func TestPlanLayerOfAPath(t *testing.T) {
 	names := []string{"libc", "ssl", "python", "data", "app"}
 	infos := make([]closure.Info, len(names))

@@ -19,7 +19,7 @@ type reach struct {
 	joins  []int32   // nodes that need more than one reference, in order
 	needs  [][]int32 // of each join: references that are not in the closure of another reference, as far as this is cheap to find out
 
-	top  []int32   // of each node: the row that adds this node to closures; -1 for none
+	top  []int32   // of each node: the row to which the node belongs; -1 for none
 	rows [][]int32 // of each row: the rows that it contains completely; these come before it
 	row  []int32   // of each join: its row
 }
@@ -76,8 +76,8 @@ func (r *reach) findJoins() {
 
 // cutRows makes a row for each join, for each node that a join needs, and for each node where
 // the ways from two of these nodes meet. A way goes from a node to its parent, the parent's
-// parent and so on. A row adds its own node and the nodes that follow on the way, up to the
-// next node with a row.
+// parent and so on. A row stands for its own node and the nodes that follow on the way, up to
+// the next node with a row.
 func (r *reach) cutRows() {
 	const none, cut = -1, -2
 	r.top = slices.Repeat([]int32{none}, len(r.infos))
@@ -256,8 +256,8 @@ func newColumn(nodes []int32, from []uint64, sets int) column {
 	return c
 }
 
-// addOutside adds the numbers of one join to counts. row contains the bits of the join.
-// addOutside returns the amount of work.
+// addOutside counts, for each set, the nodes of row that are outside the set. It adds the
+// results to counts, and returns the amount of work.
 func addOutside(counts []int32, row bitset, columns []column) (steps int64) {
 	for w := 0; w < len(row); {
 		if each := columns[w].each; each != nil {
