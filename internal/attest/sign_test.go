@@ -136,7 +136,7 @@ func readFile(t *testing.T, name string) []byte {
 	return data
 }
 
-// signedByCosign is the digest that the signatures in testdata are about. cosign 2.6.5 made these
+// signedByCosign is the digest of the image that cosign signed for testdata. cosign 2.6.5 made the
 // signatures, and cosign 3.1.3 made the bundle.
 const signedByCosign = digest.Digest("sha256:72edf4afacffeeef905a21dddc73ec60182d78765637b0972106a09b028d1d3b")
 

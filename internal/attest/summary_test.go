@@ -159,7 +159,7 @@ func TestOtherSubject(t *testing.T) {
 	}
 }
 
-// TestDistinctKeys checks that one key in two files is one key, with both names.
+// TestDistinctKeys checks that the same key in two files becomes one key with both names.
 func TestDistinctKeys(t *testing.T) {
 	_, alice := keyPair(t)
 	_, bob := keyPair(t)

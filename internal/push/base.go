@@ -34,7 +34,7 @@ type PlatformBase struct {
 	*BaseImage
 }
 
-// NewBaseImages returns a base image that may differ between platforms.
+// NewBaseImages returns a BaseImage that uses another base image for each platform.
 func NewBaseImages(of []PlatformBase) *BaseImage { return &BaseImage{of: of} }
 
 // NewBaseImage returns the base image in src. The images based on this image record name as its
@@ -143,7 +143,7 @@ type baseLayer struct {
 	shown   *layers.Layer // the layer as [Progress] shows it
 }
 
-// BaseResult is the result of a push for one layer of a base image.
+// BaseResult describes what a push did with one layer of a base image.
 type BaseResult struct {
 	ocispec.Descriptor
 	Outcome Outcome // [Present], [Mounted] or [Copied]

@@ -26,8 +26,8 @@ import (
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
-// baseWorld is a registry with a base image in one repository. The tests push other images that are
-// based on it.
+// baseWorld is a registry that has a base image in one repository. The tests push other images that
+// are based on this image.
 type baseWorld struct {
 	*registrytest.Registry
 	host string

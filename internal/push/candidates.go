@@ -10,7 +10,8 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// newestTags is the number of newest tags to try, if none of the images named otherwise exists.
+// newestTags is the number of newest tags that a push tries if no other image exists in the
+// repository under a tag that it expects.
 const newestTags = 4
 
 // Newest returns the images that the newest tags of repo name. If it returns an error, it also

@@ -23,9 +23,9 @@ type knownIndex struct {
 	Manifests []ocispec.Descriptor `json:"manifests,omitempty"` // manifests of the platforms
 }
 
-// presenceSample is the number of layers that a push looks up, before it treats an image that this
-// machine pushed as complete. The push chooses the layers at random and looks them up concurrently,
-// so they cost one round trip.
+// presenceSample is the number of layers that a push looks up if this machine pushed the image
+// before. If they exist, the push assumes that the image is complete. The push chooses the layers
+// at random and looks them up concurrently, so they cost one round trip.
 const presenceSample = 2
 
 // unchanged reports whether the destination has the image already, under every tag of the job. If
@@ -274,10 +274,9 @@ func manifestOf(all []remoteManifest, listed *ocispec.Descriptor) *remoteManifes
 	return nil
 }
 
-// ownLayer returns the result of a layer as this machine itself knows it, from its cache. A layer
-// without store paths takes milliseconds, so ownLayer makes it if the cache does not contain it. It
-// asks no registry for such a layer, because one of these layers contains the program that starts
-// first.
+// ownLayer returns the result of a layer from this machine's cache. If the cache does not contain a
+// layer without store paths, ownLayer makes the layer, which takes milliseconds. It asks no
+// registry for such a layer, because one of these layers contains the program that starts first.
 func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, bool, error) {
 	if packed, ok := p.job.Cache.Layer(l.Recipe); ok {
 		return packed, true, nil

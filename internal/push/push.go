@@ -110,8 +110,8 @@ const (
 	Copied  Outcome = "copied"  // the push read the layer from the base image and uploaded it
 )
 
-// LayerResult describes what a push did with one layer. A layer that several platforms share has
-// one LayerResult.
+// LayerResult describes what a push did with one layer. If several platforms share the layer, they
+// share the LayerResult.
 type LayerResult struct {
 	Layer      *layers.Layer
 	Packed     layers.Packed

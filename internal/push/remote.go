@@ -46,7 +46,7 @@ type RemoteIndex struct {
 	Index *manifest.Index // nil if the tag does not name an index
 }
 
-// remoteManifest is the manifest of one platform that nixoci made.
+// remoteManifest is a manifest that nixoci made, for one platform.
 type remoteManifest struct {
 	listed ocispec.Descriptor // the manifest's entry in the index
 	parsed *manifest.Manifest

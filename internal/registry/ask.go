@@ -28,7 +28,7 @@ type Question struct {
 	At     *url.URL // an address from an earlier answer; if it is not nil, Path is ignored
 }
 
-// Answer is the registry's response, with any status.
+// Answer describes the registry's response, which may have any status.
 type Answer struct {
 	Status   int
 	Header   http.Header

@@ -7,9 +7,9 @@ import (
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
-// This file decides what an answer of a registry leads to. It reads the status and the error codes
-// of the distribution specification ("Error Codes"). failedCommit in upload.go does the same for
-// the end of an upload.
+// This file decides how the client reacts to an error response of a registry. It reads the status
+// and the error codes of the distribution specification ("Error Codes"). failedCommit in upload.go
+// decides for the end of an upload.
 
 // MayPass implements [retry.ServerError].
 func (e *ResponseError) MayPass() bool {

@@ -233,9 +233,9 @@ func TestReferrersDraft(t *testing.T) {
 }
 
 // TestAttachForms checks the media type of an attached document's config. If the registry refuses
-// the empty config, the media type must be the artifact type. If the registry accepts only images,
-// it must be the media type of an image config. If a document is attached in one form, it must not
-// be attached again in another.
+// the empty config, the config must have the artifact type as its media type. If the registry
+// accepts only images, it must have the media type of an image config. If a document is attached in
+// one form, it must not be attached again in another.
 func TestAttachForms(t *testing.T) {
 	for config, refuses := range map[string][]string{
 		ocispec.MediaTypeEmptyJSON:   nil,

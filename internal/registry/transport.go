@@ -24,7 +24,7 @@ const (
 	dialTimeout   = 15 * time.Second
 	answerTimeout = 30 * time.Second   // longest time from a small request to its response
 	commitTimeout = 45 * time.Second   // object stores copy and hash a blob before they answer
-	lookTimeout   = 10 * time.Second   // after a failed commit, the time for the request whether the blob exists
+	lookTimeout   = 10 * time.Second   // longest wait, after a failed commit, for the answer whether the blob exists
 	stallTimeout  = limit.LeastSpeedIn // a transfer in either direction must reach its least speed within this time
 )
 

@@ -178,7 +178,7 @@ func checkPaths(c *content) (count pathCount, found []Finding) {
 // addresses counts the content-addressed paths of an image.
 type addresses struct {
 	total     int
-	confirmed map[closure.StorePath]bool // paths whose name is the one computed from their content
+	confirmed map[closure.StorePath]bool // paths with a name that is right for their content
 }
 
 // checkAddresses checks that each content-addressed path has the name that is computed from its

@@ -170,7 +170,7 @@ func (s *systemContent) kind(n, layers int) layerKind {
 type layerRead struct {
 	job     layerJob
 	kind    layerKind     // the kind that is expected at this place of the image
-	order   int           // position of its findings among those of all layers
+	order   int           // position of the layer's findings among the findings of all layers
 	content *layerContent // nil if an earlier finding made the reading unnecessary
 }
 

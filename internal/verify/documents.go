@@ -51,7 +51,7 @@ type document struct {
 type form struct {
 	version     int  // version of the image format
 	hasInit     bool // whether the first layer is an init layer
-	application bool // whether the image is an application, whose last layer is a root layer, and not a NixOS system
+	application bool // true for an application, whose last layer is a root layer; false for a NixOS system
 	base        int  // number of layers that belong to the base image; these are the lowest layers
 }
 

@@ -48,11 +48,11 @@ type Finding struct {
 	source source
 }
 
-// source names what requires the thing that a finding is about.
+// source names who requires what the image does not meet: verify itself, the policy or a flag.
 type source int
 
 const (
-	ofImage  source = iota // verify itself requires it: the image is not what it claims to be
+	ofImage  source = iota // verify itself requires it, because the image must be what it claims to be
 	ofPolicy               // the policy requires it
 	ofFlag                 // a flag requires it
 )

@@ -89,7 +89,7 @@ func (r *foreignResults) result(c Check, applies bool, format string, args ...an
 
 // foreignPaths holds the store paths in all layers of an image.
 type foreignPaths struct {
-	contents map[closure.StorePath]pathContent // paths whose NAR was made again
+	contents map[closure.StorePath]pathContent // result for each path whose NAR was made again
 	why      map[closure.StorePath]string      // reason why the NAR of a path cannot be made again; "" if there is none
 	database string                            // file with a copy of the Nix database; "" if no layer has one
 }

@@ -50,7 +50,7 @@ func (r *Report) Rebuilt() (all []Verified, err error) {
 // policy of the summary, such as the requirements of flags.
 var ErrNotRefuted = errors.New("the rebuild did not fail")
 
-// Refutation lists what a summary of a failed verification is about.
+// Refutation lists the manifests and indexes that a summary of a failed verification is about.
 type Refutation struct {
 	Verified
 	Rebuild bool // true if the image itself is wrong; false if it only does not meet the user's policy

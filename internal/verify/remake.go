@@ -244,8 +244,8 @@ func (v *verification) remakeDocuments(l *ledger, doc *document, sys *manifest.S
 	return r
 }
 
-// withoutToplevel removes the label with the toplevel from settings that were read from an image.
-// These settings contain every label of the image, but the user did not set this label.
+// withoutToplevel removes the label that names the toplevel from settings. The settings were read
+// from an image and contain all of its labels, but the user did not set this label.
 func withoutToplevel(s manifest.Settings) manifest.Settings {
 	s.Labels = maps.Clone(s.Labels)
 	delete(s.Labels, manifest.AnnotationToplevel)

@@ -251,8 +251,8 @@ func (r imageResults) form() form {
 	return r.doc.form
 }
 
-// othersNeed returns why some content-addressed paths could not be checked, and what could confirm
-// them. If all were checked, it returns "".
+// othersNeed returns a text that explains why some content-addressed paths could not be checked,
+// and what could confirm them. If all paths were checked, it returns "".
 func othersNeed(checked, total int) string {
 	if checked == total {
 		return ""

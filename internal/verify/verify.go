@@ -17,8 +17,8 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Options selects what is verified. With the zero value, verify compares the image with its own
-// records.
+// Options selects what is verified. If it is the zero value, verify compares the image with the
+// image's own records.
 type Options struct {
 	Platforms []ocispec.Platform // platforms to verify; empty means all platforms
 	KeepGoing bool               // search for all findings, and do not stop at the first
@@ -189,8 +189,8 @@ type results struct {
 	index       indexCheck
 }
 
-// run calls the stages, from the outside of the image to the inside and back. Each stage is a
-// function of the results of earlier stages.
+// run calls the stages one after another. Each stage is a function of the results of earlier
+// stages.
 func (v *verification) run(ctx context.Context, target string) (r *results, err error) {
 	r = &results{}
 	if r.docs, err = v.readDocuments(ctx, target); err != nil || v.enough(r) {

@@ -340,8 +340,8 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.back(kind, a, w, r)
 }
 
-// answers answers a request whose fault prevents that the registry receives it. It reports whether
-// kind is such a fault.
+// answers answers a request that the fault keeps from the registry. It reports whether kind is such
+// a fault.
 func (f *Faults) answers(kind FaultKind, w http.ResponseWriter, r *http.Request) bool {
 	switch kind {
 	case Cut:

@@ -264,8 +264,8 @@ func parse(data []byte) (document, error) {
 	return doc, err
 }
 
-// missing returns an error if the repository lacks a blob or manifest that doc lists, or has it
-// with another size.
+// missing returns an error if the repository lacks a blob or manifest that doc lists, or if the
+// stored blob or manifest has another size.
 func (f *Registry) missing(repo string, doc document) error {
 	blobs := doc.Layers
 	if doc.Config != nil {
