@@ -106,8 +106,8 @@ func TestUnchangedOnAFreshMachine(t *testing.T) {
 	if r, _, _ := o.result(t); !r.Unchanged {
 		t.Error("the image is not found to be there")
 	}
-	// The index and the manifests of the platforms are enough for nixoci to make the image
-	// again.
+	// nixoci must need no other requests than those for the index and the manifest of each
+	// platform.
 	if len(g.requests) > 3 {
 		t.Errorf("%d requests: %s", len(g.requests), strings.Join(g.requests, ", "))
 	}

@@ -74,8 +74,8 @@ func errFormat(format string) error {
 }
 
 // SBOMs makes the bills of materials of a system, one in each format, ready to be attached to
-// the image. o must contain the creation time and the metadata from nixpkgs. SBOMs takes
-// everything else from sys.
+// the image. It takes the creation time and the metadata from nixpkgs from o, and everything
+// else from sys.
 func SBOMs(sys *manifest.System, formats []string, o SBOMOptions) ([]oci.Artifact, error) {
 	o.System, _ = closure.NixSystem(sys.Platform)
 	if sys.Init != nil {
