@@ -155,8 +155,8 @@ func elsewhere(cmd *cobra.Command, name string, others []string) string {
 	return of + ", not of " + nameOf(cmd)
 }
 
-// didYouMean returns a suggestion: the one of the words in of that is most similar to word.
-// It returns "" if there is no similar word.
+// didYouMean compares word with the other words and returns a suggestion: the most similar
+// one. It returns "" if there is no similar word.
 func didYouMean(word string, of ...string) string {
 	best, least := "", 3
 	for _, w := range of {
