@@ -32,7 +32,7 @@ type systemContent struct {
 	*layerContent
 	form     form
 	toplevel closure.StorePath // "" if the layer contains no valid toplevel
-	infos    []closure.Info    // from the Nix database or an application's file; nil if it could not be read
+	infos    []closure.Info    // from the Nix database or an application's file; nil if neither could be read
 
 	application *manifest.ApplicationInfo // nil for a NixOS system, or if the application could not be read
 	base        *manifest.Base            // the base image as the image records it; nil if there is none
