@@ -204,9 +204,6 @@ func (r *Reader) copied(f File, p Placed) ([]Placed, error) {
 	if f.Mode == "" {
 		p.Mode = copiedMode(at.Entry)
 	}
-	if at.Kind == closure.KindFile {
-		p.Content, err = r.readFile(store, name)
-	}
 	all := []Placed{p}
 	switch at.Kind {
 	case closure.KindFile:

@@ -145,7 +145,7 @@ func (e *Engine) PutLayer(ctx context.Context, want *layers.Packed, pack oci.Pac
 	k := &keeper{engine: e}
 	packed, err := pack(ctx, k)
 	if err == nil && want != nil && packed != *want {
-		err = fmt.Errorf("layer %s: made again, it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
+		err = oci.OtherContent(want.Digest, packed.Digest)
 	}
 	if err != nil {
 		k.drop()
@@ -287,7 +287,7 @@ func (l *layer) write(ctx context.Context, w io.Writer) (layers.Packed, error) {
 	}
 	packed, err := l.pack(ctx, w)
 	if err == nil && packed.Digest != l.Digest {
-		err = fmt.Errorf("layer %s: made again, it has digest %s: %w", l.Digest, packed.Digest, oci.ErrOtherContent)
+		err = oci.OtherContent(l.Digest, packed.Digest)
 	}
 	return packed, err
 }

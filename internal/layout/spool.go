@@ -67,7 +67,7 @@ func (s *spool) PutLayer(ctx context.Context, want *layers.Packed, pack oci.Pack
 	_, err = s.write(func(w io.Writer) (d digest.Digest, n int64, err error) {
 		packed, err = pack(ctx, w)
 		if err == nil && want != nil && packed != *want {
-			err = fmt.Errorf("layer %s: made again, it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
+			err = oci.OtherContent(want.Digest, packed.Digest)
 		}
 		return packed.Digest, packed.Size, err
 	})

@@ -3,6 +3,7 @@ package oci
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
@@ -16,6 +17,12 @@ var ErrNotFound = errors.New("not found")
 
 // ErrOtherContent means that a packed layer has another digest than the recorded one.
 var ErrOtherContent = errors.New("its content differs from the recorded one")
+
+// OtherContent returns an error for a layer that was packed again and whose digest is now got
+// instead of want. The error wraps [ErrOtherContent].
+func OtherContent(want, got digest.Digest) error {
+	return fmt.Errorf("layer %s: made again, it has digest %s: %w", want, got, ErrOtherContent)
+}
 
 // ErrMissingBlob means that a destination refused a manifest, probably because it lacks a
 // blob that the manifest lists.

@@ -135,7 +135,7 @@ func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 		packed, err := p.job.Packer.Pack(ctx, counted, w)
 		if err == nil && packed != want {
 			p.job.Cache.Drop(folderLayers, recipe.String())
-			err = hint.Add(fmt.Errorf("layer %s: made again, it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent),
+			err = hint.Add(oci.OtherContent(want.Digest, packed.Digest),
 				"the entry in this machine's cache was wrong, and is removed now: run the command again")
 		}
 		return packed, err
@@ -221,7 +221,7 @@ func (p *pusher) putWhole(ctx context.Context, want *layers.Packed, pack oci.Pac
 		return layers.Packed{}, err
 	}
 	if want != nil && packed != *want {
-		return layers.Packed{}, fmt.Errorf("layer %s: made again, it has digest %s: %w", want.Digest, packed.Digest, oci.ErrOtherContent)
+		return layers.Packed{}, oci.OtherContent(want.Digest, packed.Digest)
 	}
 	blob := oci.Blob{Descriptor: ocispec.Descriptor{Digest: packed.Digest, Size: packed.Size}, Data: data.Bytes()}
 	return packed, p.dst.PutBlob(ctx, blob)

@@ -194,7 +194,7 @@ func (u *upload) transfer(ctx context.Context) error {
 	case packed.Size != body.written():
 		return retry.Never(fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written()))
 	case u.want != nil && packed != *u.want:
-		return retry.Never(fmt.Errorf("layer %s: made again, it has digest %s: %w", u.want.Digest, packed.Digest, oci.ErrOtherContent))
+		return retry.Never(oci.OtherContent(u.want.Digest, packed.Digest))
 	}
 	if next, err := resp.Location(); err == nil {
 		u.session = next
