@@ -47,7 +47,7 @@ func (w *baseWorld) open(t *testing.T, repo string) *registry.Repository {
 	t.Helper()
 	n, err := name.NewRepository(w.host + "/" + repo)
 	must(t, err)
-	r, err := registry.Open(n, registry.Options{})
+	r, err := registry.Open(n, registry.Options{Retry: atOnce})
 	must(t, err)
 	t.Cleanup(func() { r.Close() })
 	return r

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,8 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 		}
 		// If two joins have removed each other's platform, the random part prevents that they do so
 		// again.
-		if err := retry.Sleep(ctx, joinSettle+rand.N(joinSettle/2)); err != nil {
+		settle := cmp.Or(p.job.settle, joinSettle)
+		if err := retry.Sleep(ctx, settle+rand.N(settle/2)); err != nil {
 			return oci.Blob{}, err
 		}
 		now, err := p.current(ctx, tag)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
@@ -200,7 +201,7 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 
 				repo := reg.open(t)
 				job := sampleJob(OpenCache(t.TempDir()))
-				job.Reuse, job.Join = []*Remote{NewRemote(repo, "latest")}, join
+				job.Reuse, job.Join, job.settle = []*Remote{NewRemote(repo, "latest")}, join, time.Millisecond
 				got, err := Push(t.Context(), repo, images, job)
 				must(t, err)
 				if got.Unchanged || got.Index.Digest != honest.Index.Digest {
@@ -234,7 +235,7 @@ func TestDamagedRegistry(t *testing.T) {
 			open := func() *registry.Repository {
 				n, err := name.NewRepository(strings.TrimPrefix(s.URL, "http://") + "/" + repo)
 				must(t, err)
-				r, err := registry.Open(n, registry.Options{Keychain: account{}})
+				r, err := registry.Open(n, registry.Options{Keychain: account{}, Retry: atOnce})
 				must(t, err)
 				t.Cleanup(func() { r.Close() })
 				return r

@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -68,6 +69,9 @@ type Job struct {
 	// If a layer differs, the push fails. If ReuseCheck > 0, even an unchanged image is checked
 	// layer by layer.
 	ReuseCheck float64
+
+	// settle replaces joinSettle in tests in which no other push joins. 0 means joinSettle.
+	settle time.Duration
 
 	// Warn is called with each problem that made the push slower but not wrong. It may be nil.
 	Warn func(error)

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
@@ -27,6 +28,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // treeSource is a store in memory, in which each path is one file. It counts how often paths are
@@ -123,11 +125,14 @@ func newMemoryRegistry(t *testing.T) *memoryRegistry {
 	return m
 }
 
+// atOnce tries a request again without a pause.
+var atOnce = retry.Policy{Delay: func(int) time.Duration { return 0 }}
+
 func (m *memoryRegistry) open(t *testing.T) *registry.Repository {
 	t.Helper()
 	repo, err := name.NewRepository(strings.TrimPrefix(m.URL, "http://") + "/org/web")
 	must(t, err)
-	r, err := registry.Open(repo, registry.Options{})
+	r, err := registry.Open(repo, registry.Options{Retry: atOnce})
 	must(t, err)
 	t.Cleanup(func() { r.Close() })
 	return r
