@@ -118,7 +118,7 @@ var flagTable = map[string]flagInfo{
 	"key":                   {groupTrust, "FILE", completeFiles},
 	"no-require-signatures": {groupTrust, "", nil},
 	"meta":                  {groupTrust, "", nil},
-	"meta-from":             {groupTrust, "FLAKE", completeNothing},
+	"meta-from":             {groupTrust, "CLOSURE", completeClosure},
 	"policy":                {groupTrust, "FILE", completeFiles},
 	"predicate":             {groupTrust, "FILE", completeFiles},
 	"rebuilder-key":         {groupTrust, "FILE", completeFiles},

@@ -43,12 +43,15 @@ uses the clock.`,
 			if format == report.FormatOpenVEX && !meta.given() {
 				return usageError{hint.Add(errors.New("--format openvex: only an evaluation tells which patches a package has"), "add --meta, or --meta-from .#web")}
 			}
+			if err := meta.check(args, closure.LocalRoot(a.from)); err != nil {
+				return err
+			}
 			c, o, err := a.closureOf(cmd.Context(), args, &f)
 			if err != nil {
 				return err
 			}
 			o.Created = t
-			if o.Meta, err = a.meta(cmd.Context(), &meta, args, &f.closure, c, o.System); err != nil {
+			if o.Meta, err = a.meta(cmd.Context(), &meta, &f.closure, c, o.System); err != nil {
 				return err
 			}
 			if format == report.FormatTable {

@@ -90,11 +90,12 @@ func TestNixBuild(t *testing.T) {
 	var said bytes.Buffer
 	n := &Nix{Flake: shippedFlake, Store: "/mnt", Nixpkgs: "/src/nixpkgs", Progress: &said}
 	systems := []string{"x86_64-linux", "aarch64-linux"}
+	file := Argument{File: `/etc/a "b"/${c}.nix`}
 	want := []Built{
-		{System: "x86_64-linux", Path: outA, Derivation: drvA, Attribute: baseAttribute},
-		{System: "aarch64-linux", Path: outB, Derivation: drvB, Attribute: baseAttribute},
+		{System: "x86_64-linux", Path: outA, Argument: file, Derivation: drvA, Attribute: baseAttribute},
+		{System: "aarch64-linux", Path: outB, Argument: file, Derivation: drvB, Attribute: baseAttribute},
 	}
-	got, err := n.Build(t.Context(), Argument{File: `/etc/a "b"/${c}.nix`}, systems)
+	got, err := n.Build(t.Context(), file, systems)
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %v, %v", got, err)
 	}
@@ -168,7 +169,7 @@ func TestNixBuildPackage(t *testing.T) {
 	n := &Nix{Flake: shippedFlake}
 	defer n.Close()
 	got, err := n.Build(t.Context(), Argument{Flake: "nixpkgs#curl"}, []string{"x86_64-linux"})
-	want := []Built{{System: "x86_64-linux", Path: outA, Program: "curl", Derivation: drvA, Attribute: "curl"}}
+	want := []Built{{System: "x86_64-linux", Path: outA, Program: "curl", Argument: Argument{Flake: "nixpkgs#curl"}, Derivation: drvA, Attribute: "curl"}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %v, %v", got, err)
 	}

@@ -119,7 +119,7 @@ func TestNixSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Built{System: "x86_64-linux", Path: outA, Derivation: drvA, Attribute: "nixosConfigurations.web",
+	want := Built{System: "x86_64-linux", Path: outA, Argument: Argument{Flake: ".#web"}, Derivation: drvA, Attribute: "nixosConfigurations.web",
 		Source: &Source{URL: "path:/src?narHash=sha256-AA%3D%3D", NarHash: "sha256-AA==", Inputs: []Input{{Name: "n", URL: "path:/pkgs"}}}}
 	if !reflect.DeepEqual(built, []Built{want}) {
 		t.Errorf("built %+v from %+v", built, built[0].Source)
