@@ -221,7 +221,7 @@ func (a *app) imagesToPush(ctx context.Context, closures []string, f *pushFlags,
 	images, err := a.images(ctx, closures, in, job, img)
 	for _, image := range images {
 		if err == nil {
-			_, err = a.metaOf(ctx, &f.meta, closures, in, image.System)
+			_, err = a.metaOf(ctx, &f.meta, in, image.System)
 		}
 	}
 	return images, err
@@ -298,7 +298,7 @@ func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.R
 // documents returns the documents that a push must attach, according to its flags.
 func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closures []string, in *closureFlags) (*attest.Documents, error) {
 	d, err := documentsToAttach(f.attest, job, func(sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
-		return a.metaOf(ctx, &f.meta, closures, in, sys)
+		return a.metaOf(ctx, &f.meta, in, sys)
 	})
 	if err != nil {
 		return nil, err
@@ -332,8 +332,7 @@ func checkMeta(f *pushFlags, closures []string, root string) error {
 	case !slices.ContainsFunc(f.attest, func(k string) bool { return k != attestClosure && k != attestProvenance }):
 		return usageError{hint.Add(errors.New("--meta: no bill of materials is attached"), "add --attest sbom, or --attest vex")}
 	}
-	_, err := f.meta.target(closures, root)
-	return err
+	return f.meta.check(closures, root)
 }
 
 // describeBuild adds to b the facts that only the building machine knows.
@@ -440,18 +439,39 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, result *pus
 	for _, image := range images {
 		systems = append(systems, image.System)
 	}
-	n, err := attest.Attach(ctx, repo, result.Index.Digest, systems, documents)
+	added, known, err := attest.Attach(ctx, repo, result.Index.Digest, systems, documents)
 	if err != nil {
 		return err
 	}
 	if !a.quiet {
-		signed := ""
-		if documents.Key != nil {
-			signed = ", each also signed"
-		}
-		a.stderr.Printf("attached to the image's index and platforms: %s%s\n", human.Count(n, "document"), signed)
+		a.stderr.Printf("%s\n", attachedText(added, known))
 	}
 	return nil
+}
+
+// attachedText describes what a push has attached, and what was attached before.
+func attachedText(added, known attest.Counts) string {
+	text := func(c attest.Counts) string {
+		var parts []string
+		if c.Documents > 0 {
+			parts = append(parts, human.Count(c.Documents, "document"))
+		}
+		if c.Statements > 0 {
+			parts = append(parts, human.Count(c.Statements, "signed statement"))
+		}
+		return strings.Join(parts, " and ")
+	}
+	const to = "attached to the image's index and platforms: "
+	none := attest.Counts{}
+	switch {
+	case added == none && known == none: // only a document of --attest vex can be left out
+		return "attached nothing: no patch of the packages is named after a CVE"
+	case known == none:
+		return to + text(added)
+	case added == none:
+		return "already " + to + text(known)
+	}
+	return to + text(added) + "; already attached: " + text(known)
 }
 
 // job makes the job for an image from its flags.
