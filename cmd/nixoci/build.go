@@ -95,8 +95,9 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return usageError{hint.Add(fmt.Errorf("build -o %s: an image cannot be written to a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
 	}
 	job.Tags = append(dest.Tags, tags...)
+	var previous previousPlans
 	if dest.Scheme == layout.SchemeLayout {
-		in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) {
+		previous = func(ctx context.Context) ([]plan.Known, string, error) {
 			return a.layoutPlans(ctx, dest.Path, job.Tags)
 		}
 	}
@@ -104,10 +105,8 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return err
 	}
-	if job.Base = base; base != nil {
-		defer baseSource.Close()
-	}
-	images, err := a.images(ctx, closures, in, job, img)
+	defer baseSource.Close()
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), previous)
 	if err != nil {
 		return err
 	}

@@ -40,10 +40,8 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 	if err != nil {
 		return err
 	}
-	if job.Base = base; base != nil {
-		defer baseSource.Close()
-	}
-	images, err := a.images(ctx, closures, in, job, img)
+	defer baseSource.Close()
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), nil)
 	if err != nil {
 		return err
 	}

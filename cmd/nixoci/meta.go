@@ -13,7 +13,9 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nixbuild"
+	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/report"
+	"github.com/nixoci/nixoci/internal/systems"
 )
 
 // metaFlags holds the flags that ask for the metadata of packages in nixpkgs.
@@ -49,7 +51,7 @@ func (m *metaFlags) check(args []string, root string) error {
 	}
 	if len(args) == 0 {
 		var err error
-		if args, err = resultLinks(); err != nil {
+		if args, err = systems.ResultLinks(); err != nil {
 			return err
 		}
 	}
@@ -138,4 +140,15 @@ func (a *app) metaOf(ctx context.Context, m *metaFlags, f *closureFlags, sys *ma
 		a.metas[sys.Toplevel] = known
 	}
 	return known, err
+}
+
+// readMeta reads the metadata of all images before anything is pushed, because an evaluation may
+// fail.
+func (a *app) readMeta(ctx context.Context, m *metaFlags, f *closureFlags, images []push.PlannedSystem) error {
+	for _, image := range images {
+		if _, err := a.metaOf(ctx, m, f, image.System); err != nil {
+			return err
+		}
+	}
+	return nil
 }

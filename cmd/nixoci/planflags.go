@@ -24,11 +24,12 @@ type planFlags struct {
 	from      []string
 
 	registry *registryFlags // --plan and --plan-from may name an image in a registry
-
-	// auto finds the image for --plan-from auto, and returns its plans and its name. The
-	// field auto is nil if the command does not support the value auto.
-	auto func(context.Context) ([]plan.Known, string, error)
 }
+
+// previousPlans returns the plans and the name of the image that --plan-from auto stands for. If
+// there is no such image, the name is "". A nil previousPlans means that the command does not
+// support the value auto.
+type previousPlans func(context.Context) (plans []plan.Known, name string, err error)
 
 // planAuto is the value of --plan-from that stands for the image at the destination.
 const planAuto = "auto"
@@ -50,7 +51,7 @@ func strategies() string {
 }
 
 // newPlanner checks the flags and reads the plans that they name.
-func (a *app) newPlanner(ctx context.Context, f *planFlags) (*plan.Planner, error) {
+func (a *app) newPlanner(ctx context.Context, f *planFlags, previous previousPlans) (*plan.Planner, error) {
 	p := &plan.Planner{Options: plan.Options{MaxLayers: f.maxLayers, Strategy: plan.Strategy(f.strategy)}}
 	if f.maxLayers < 1 || f.maxLayers > plan.LayerLimit {
 		return nil, usagef("--max-layers %d: not from 1 to %d", f.maxLayers, plan.LayerLimit)
@@ -69,20 +70,21 @@ func (a *app) newPlanner(ctx context.Context, f *planFlags) (*plan.Planner, erro
 		return nil, usageError{hint.Add(errors.New("--plan already decides where every path goes, so --plan-from and --layer have no effect"), "to keep only a part of a plan, use --plan-from without --plan")}
 	}
 	var err error
-	if p.Follow, err = a.knownPlans(ctx, "--plan", f.follow, f); err != nil {
+	if p.Follow, err = a.knownPlans(ctx, "--plan", f.follow, f, previous); err != nil {
 		return nil, err
 	}
-	p.From, err = a.knownPlans(ctx, "--plan-from", f.from, f)
+	p.From, err = a.knownPlans(ctx, "--plan-from", f.from, f, previous)
 	return p, err
 }
 
-func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *planFlags) (all []plan.Known, err error) {
+func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *planFlags, previous previousPlans) (all []plan.Known, err error) {
 	for _, arg := range args {
-		read := a.knownPlan
+		var plans []plan.Known
 		if arg == planAuto {
-			read = a.autoPlan
+			plans, err = a.autoPlan(ctx, previous)
+		} else {
+			plans, err = a.knownPlan(ctx, arg, f)
 		}
-		plans, err := read(ctx, arg, f)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", flag, arg, err)
 		}
@@ -91,35 +93,33 @@ func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *pla
 	return all, nil
 }
 
-// autoIs makes --plan-from auto stand for other, the argument with which a command compares.
+// previousOf makes --plan-from auto stand for other, the argument with which a command compares.
 // If other is not an image, auto is not supported.
-func (a *app) autoIs(f *planFlags, other string, r *reading) {
+func (a *app) previousOf(other string, r *reading) previousPlans {
 	if other == "" || isClosure(other) {
-		return
+		return nil
 	}
-	f.auto = func(ctx context.Context) ([]plan.Known, string, error) {
-		return a.plansOf(ctx, other, r)
-	}
+	return func(ctx context.Context) ([]plan.Known, string, error) { return a.plansOf(ctx, other, r) }
 }
 
 // autoPlan returns the plan of the existing image. The result is empty if there is no image
 // or if another tool made it. With an empty result, all layers are planned anew.
-func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Known, error) {
-	if f.auto == nil {
+func (a *app) autoPlan(ctx context.Context, previous previousPlans) ([]plan.Known, error) {
+	if previous == nil {
 		return nil, usageError{hint.Add(errors.New("this command has no destination that could hold an earlier image"), "name an image, or a file of nixoci plan --out")}
 	}
-	all, what, err := f.auto(ctx)
+	all, name, err := previous(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, k := range all {
-		a.log.Debugf("the plan of %s continues that of %s, %s", k.Platform, what, k.Manifest)
+		a.log.Debugf("the plan of %s continues that of %s, %s", k.Platform, name, k.Manifest)
 	}
 	switch {
-	case what == "":
-		a.log.Debugf("--plan-from %s: no image is there yet; it is planned anew", arg)
+	case name == "":
+		a.log.Debugf("--plan-from %s: no image is there yet; it is planned anew", planAuto)
 	case len(all) == 0:
-		a.log.Warnf("--plan-from %s: nixoci did not make %s, so the plan does not continue its layers", arg, what)
+		a.log.Warnf("--plan-from %s: nixoci did not make %s, so the plan does not continue its layers", planAuto, name)
 	}
 	return all, nil
 }

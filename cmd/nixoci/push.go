@@ -153,7 +153,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	believe, err := parseReuse(f.reuse)
+	sources, err := parseReuse(f.reuse)
 	if err != nil {
 		return err
 	}
@@ -178,10 +178,10 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	defer repo.Close()
 	job.Tags, job.Join = tags, f.join
-	if !believe.local {
+	if !sources.local {
 		job.Cache = job.Cache.WriteOnly()
 	}
-	if believe.registry {
+	if sources.registry {
 		if err := a.reuseFrom(&job, repo, ref, f, in.planFlags.from); err != nil {
 			return err
 		}
@@ -190,13 +190,14 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	if job.Base = base; base != nil {
-		defer baseSource.Close()
-		baseSource.mountInto(repo)
-	}
-	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) { return predecessorPlans(ctx, &job, repo) }
-	images, err := a.imagesToPush(ctx, closures, f, in, job, img)
+	defer baseSource.Close()
+	baseSource.mountInto(repo)
+	previous := func(ctx context.Context) ([]plan.Known, string, error) { return job.PredecessorPlans(ctx, repo) }
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), previous)
 	if err != nil {
+		return err
+	}
+	if err := a.readMeta(ctx, &f.meta, in, images); err != nil {
 		return err
 	}
 	review := a.newReview(ctx, f, &job, repo)
@@ -213,29 +214,6 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	return review.write(ctx, repo, ref, &result, &stats)
-}
-
-// imagesToPush returns the images to push. It also asks Nix for the metadata of their
-// packages, because an evaluation that fails must fail before anything is pushed.
-func (a *app) imagesToPush(ctx context.Context, closures []string, f *pushFlags, in *closureFlags, job push.Job, img *imageFlags) ([]push.PlannedSystem, error) {
-	images, err := a.images(ctx, closures, in, job, img)
-	for _, image := range images {
-		if err == nil {
-			_, err = a.metaOf(ctx, &f.meta, in, image.System)
-		}
-	}
-	return images, err
-}
-
-// predecessorPlans returns the plans and the name of the image that a push will
-// replace.
-func predecessorPlans(ctx context.Context, job *push.Job, repo *registry.Repository) ([]plan.Known, string, error) {
-	r, err := job.Predecessor(ctx, repo)
-	if err != nil || r == nil {
-		return nil, "", err
-	}
-	known, err := r.Plans(ctx)
-	return known, r.String(), err
 }
 
 // pushReference parses refArg and checks the tags in more. It returns each tag once.

@@ -80,8 +80,8 @@ func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closur
 		if err := a.askForClosure(args, "nixoci sbom"); err != nil {
 			return nil, report.SBOMOptions{}, err
 		}
-		s, err := a.readClosure(ctx, args, f)
-		return s.closure, report.SBOMOptions{System: s.system}, err
+		c, err := a.readClosure(ctx, args, f)
+		return c.Closure, report.SBOMOptions{System: c.System}, err
 	}
 	img, err := a.readImage(ctx, args[0], f, report.ReadOptions{Documents: true})
 	if err != nil {

@@ -408,10 +408,10 @@ func Detect(name string) Scheme {
 // IsImage reports whether s names a layout or archive for [OpenImage]. It only looks at the
 // word before the first colon.
 func IsImage(s string) bool {
-	scheme, _, _ := strings.Cut(s, ":")
-	switch scheme {
-	case "oci", "oci-archive", "docker-archive":
-		return true
+	scheme, _, found := strings.Cut(s, ":")
+	switch Scheme(scheme) {
+	case SchemeLayout, SchemeArchive, SchemeDockerArchive:
+		return found
 	}
 	return false
 }

@@ -1,8 +1,8 @@
 // Package push assembles images and puts them into an [oci.Destination].
 //
-// [Push] looks up which layers were made before, in a [Cache] and in [Remote] images. It makes and
-// sends the other layers, writes the manifests and the index, and moves the tags. [CreateIndex]
-// joins images that a registry has already.
+// [Plan] plans the layers of each system. [Push] looks up which layers were made before, in a
+// [cache.Cache] and in [Remote] images. It makes and sends the other layers, writes the manifests
+// and the index, and moves the tags. [CreateIndex] joins images that a registry has already.
 //
 // # The steps of a push
 //

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -36,7 +37,7 @@ func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 		return Result{}, false, nil
 	}
 	var known knownIndex
-	if !p.job.Join && p.job.Cache.Get(folderImages, p.recipe.String(), &known) && known.Digest.Validate() == nil {
+	if !p.job.Join && p.job.Cache.Get(cache.FolderImages, p.recipe.String(), &known) && known.Digest.Validate() == nil {
 		return p.unchangedKnown(ctx, known)
 	}
 	remote := p.remoteOf(p.job.Tags[0])

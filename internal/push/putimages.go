@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/task"
@@ -36,7 +37,7 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 		for _, m := range built {
 			known.Manifests = append(known.Manifests, m.Manifest.Descriptor)
 		}
-		if err := p.job.Cache.Put(folderImages, p.recipe.String(), known); err != nil {
+		if err := p.job.Cache.Put(cache.FolderImages, p.recipe.String(), known); err != nil {
 			p.warn(err)
 		}
 	}

@@ -134,7 +134,7 @@ func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 	dst.Offer(desc, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 		packed, err := p.job.Packer.Pack(ctx, counted, w)
 		if err == nil && packed != want {
-			p.job.Cache.Drop(folderLayers, recipe.String())
+			p.job.Cache.DropLayer(recipe)
 			err = hint.Add(oci.OtherContent(want.Digest, packed.Digest),
 				"the entry in this machine's cache was wrong, and is removed now: run the command again")
 		}
@@ -198,7 +198,7 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	packed, err := put(ctx, l.known, pack)
 	if l.known != nil && errors.Is(err, oci.ErrOtherContent) {
 		// The recorded result of this recipe was wrong. The result of this run is right.
-		p.job.Cache.Drop(folderLayers, l.Layer.Recipe.String())
+		p.job.Cache.DropLayer(l.Layer.Recipe)
 		packed, err = put(ctx, nil, pack)
 	}
 	if err != nil {

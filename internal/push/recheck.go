@@ -75,7 +75,7 @@ func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packe
 	}
 	err = fmt.Errorf("check layer %s: made again, recipe %s gives %s: %w", want.Digest, l.Recipe, packed.Digest, oci.ErrOtherContent)
 	if knownFrom == fromLocal {
-		p.job.Cache.Drop(folderLayers, l.Recipe.String())
+		p.job.Cache.DropLayer(l.Recipe)
 		return hint.Add(err, "the entry in this machine's cache was wrong, and is removed now: push again; if this happens once more, run nixoci cache prune")
 	}
 	return hint.Add(err, "do not trust the layers of "+knownFrom+": push with --reuse none, and find out who wrote that image")
