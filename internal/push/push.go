@@ -106,7 +106,7 @@ type Outcome string
 // A layer that nixoci makes has one of these outcomes.
 const (
 	Made   Outcome = "made"   // packed and uploaded
-	Reused Outcome = "reused" // the result of its recipe was known, and the destination had the blob
+	Reused Outcome = "reused" // the result of its recipe was recorded, and the destination had the blob
 
 	// A layer of a base image has one of these outcomes.
 	Present Outcome = "present" // the destination had the layer already

@@ -48,9 +48,9 @@ func NewBaseImage(src *oci.OpenedImage, name string) *BaseImage {
 	return b
 }
 
-// knownBase is the cache entry of a base image for one platform. Its key is a digest, so the entry
+// recordedBase is the cache entry of a base image for one platform. Its key is a digest, so the entry
 // never becomes outdated.
-type knownBase struct {
+type recordedBase struct {
 	Manifest digest.Digest `json:"manifest"`
 	manifest.BaseContent
 }
@@ -77,8 +77,8 @@ func (b *BaseImage) For(ctx context.Context, c *cache.Cache, p ocispec.Platform)
 
 func (b *BaseImage) read(ctx context.Context, c *cache.Cache, p ocispec.Platform) (*manifest.Base, error) {
 	pinned := digest.Digest(b.src.TagOrDigest)
-	if known, ok := b.known(c, pinned, p); ok && pinned.Validate() == nil {
-		return manifest.NewBase(b.name, pinned, known.Manifest, known.BaseContent, b.src.Reader), nil
+	if recorded, ok := b.recorded(c, pinned, p); ok && pinned.Validate() == nil {
+		return manifest.NewBase(b.name, pinned, recorded.Manifest, recorded.BaseContent, b.src.Reader), nil
 	}
 	image, err := b.image(ctx)
 	if err != nil {
@@ -88,21 +88,21 @@ func (b *BaseImage) read(ctx context.Context, c *cache.Cache, p ocispec.Platform
 	if err != nil {
 		return nil, err
 	}
-	known, ok := b.known(c, d, p)
+	recorded, ok := b.recorded(c, d, p)
 	if !ok {
-		known.Manifest = d
-		if known.BaseContent, err = image.Read(ctx, b.src.Reader, d, p); err != nil {
+		recorded.Manifest = d
+		if recorded.BaseContent, err = image.Read(ctx, b.src.Reader, d, p); err != nil {
 			return nil, err
 		}
 	}
 	for _, of := range []digest.Digest{d, image.Digest()} {
-		_ = c.Put(cache.FolderBases, baseKey(of, p), known) // if this write fails, the next push only takes longer
+		_ = c.Put(cache.FolderBases, baseKey(of, p), recorded) // if this write fails, the next push only takes longer
 	}
-	return manifest.NewBase(b.name, image.Digest(), d, known.BaseContent, b.src.Reader), nil
+	return manifest.NewBase(b.name, image.Digest(), d, recorded.BaseContent, b.src.Reader), nil
 }
 
-// known returns the cache entry for the index or manifest with digest d.
-func (b *BaseImage) known(c *cache.Cache, d digest.Digest, p ocispec.Platform) (k knownBase, ok bool) {
+// recorded returns the cache entry for the index or manifest with digest d.
+func (b *BaseImage) recorded(c *cache.Cache, d digest.Digest, p ocispec.Platform) (k recordedBase, ok bool) {
 	ok = c.Get(cache.FolderBases, baseKey(d, p), &k) && len(k.Layers) > 0
 	return k, ok
 }
@@ -115,9 +115,9 @@ func (b *BaseImage) users(ctx context.Context, c *cache.Cache, p ocispec.Platfor
 		return nil, err
 	}
 	key := "users of " + base.Manifest.String()
-	var known application.BaseUsers
-	if c.Get(cache.FolderBases, key, &known) {
-		return &known, nil
+	var recorded application.BaseUsers
+	if c.Get(cache.FolderBases, key, &recorded) {
+		return &recorded, nil
 	}
 	users, err := base.Users(ctx)
 	if err != nil {
