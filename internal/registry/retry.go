@@ -29,7 +29,7 @@ type retrier struct {
 	paused time.Time // no request is sent before this time
 	silent time.Time // when the silence began; zero if the registry answers
 	until  time.Time // when the last request without an answer ended
-	heard  int64     // the number of answers when method silence was last called
+	heard  int64     // the number of answers at the last call of endSilence
 }
 
 const (
@@ -45,7 +45,7 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 		tries++
 		if tries > 1 {
 			r.counters.retries.Add(1)
-		} else if r.silence(nil) >= maxSilence {
+		} else if r.silence() >= maxSilence {
 			return retry.Never(errNoAnswer)
 		}
 		if err := r.awaitPause(ctx); err != nil {
@@ -55,21 +55,19 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 		if d := retry.After(err); d <= limit.Operation {
 			r.pause(d)
 		}
-		if r.silence(err) >= maxSilence {
+		r.record(err)
+		if r.silence() >= maxSilence {
 			return retry.Never(err)
 		}
 		return err
 	})
 }
 
-// silence returns the time since the registry last answered any request. It returns 0 if the
-// registry answers. err is the result of an attempt, or nil before the first attempt.
-func (r *retrier) silence(err error) time.Duration {
+// record records the result of an attempt for [retrier.silence].
+func (r *retrier) record(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := r.counters.answers.Load(); n != r.heard || time.Since(r.until) > maxPause {
-		r.heard, r.silent = n, time.Time{}
-	}
+	r.endSilence()
 	switch {
 	case errors.Is(err, errNoAnswer):
 		r.until = time.Now()
@@ -79,10 +77,26 @@ func (r *retrier) silence(err error) time.Duration {
 	case err != nil && !r.silent.IsZero():
 		r.until = time.Now() // a closed connection is not an answer either
 	}
+}
+
+// silence returns the time since the registry last answered any request. It returns 0 if the
+// registry answers.
+func (r *retrier) silence() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.endSilence()
 	if r.silent.IsZero() {
 		return 0
 	}
 	return time.Since(r.silent)
+}
+
+// endSilence ends the silence if the registry has answered a request since the last call, or if
+// nixoci has sent no request for a long time. The caller holds r.mu.
+func (r *retrier) endSilence() {
+	if n := r.counters.answers.Load(); n != r.heard || time.Since(r.until) > maxPause {
+		r.heard, r.silent = n, time.Time{}
+	}
 }
 
 func (r *retrier) pause(d time.Duration) {

@@ -38,7 +38,7 @@ func (r *Repository) PutLayer(ctx context.Context, want *layers.Packed, pack oci
 	if err := r.retrier.do(ctx, u.attempt); err != nil {
 		return layers.Packed{}, r.fail(op, err)
 	}
-	r.setKnown(u.packed.Digest)
+	r.sawBlob(u.packed.Digest)
 	return *u.packed, nil
 }
 
@@ -159,54 +159,74 @@ func (u *upload) transfer(ctx context.Context) error {
 	req.ContentLength = -1
 	req.Header.Set("Content-Type", "application/octet-stream")
 	resp, err := u.r.client.Do(req)
-	var rerr error
+	var refused error
 	if err == nil {
-		switch resp.StatusCode {
-		case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
-			discard(resp)
-		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-			discard(resp)
-			rerr = movedError{fmt.Errorf("redirected without a Location")}
-			if next, err := resp.Location(); err == nil {
-				u.session = next
-				rerr = movedError{retry.AtOnce(responseError(resp))}
-			}
-		default:
-			rerr = responseError(resp)
-		}
+		refused = u.read(resp)
 	}
-	outer := context.Cause(ctx)
+	ended := context.Cause(ctx)
 	cancel(nil)
 	packed, packErr := body.finish()
+	if refused != nil {
+		return refused
+	}
+	if err := u.failure(ctx, body, packErr, err, ended); err != nil {
+		return err
+	}
 	switch {
-	case rerr != nil:
-		return rerr
-	case outer != nil && outer != errNoAnswer:
-		return outer
-	case packErr != nil && !body.broken():
-		return retry.Never(packErr) // packing failed, and the transfer did not
-	case err != nil && outer == errNoAnswer:
-		return errNoAnswer
-	case err != nil:
-		return u.r.transferError(ctx, redactError(err))
-	case packErr != nil:
-		return retry.Again(fmt.Errorf("the registry answered before the end of the layer: %w", packErr))
 	case packed.Size != body.written():
 		return retry.Never(fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written()))
 	case u.want != nil && packed != *u.want:
 		return retry.Never(oci.OtherContent(u.want.Digest, packed.Digest))
 	}
-	if next, err := resp.Location(); err == nil {
-		u.session = next
-	}
 	u.packed = &packed
+	return nil
+}
+
+// read reads the registry's answer to the bytes of the layer. It returns an error if the registry
+// refused or redirected the upload. It sets the address for the next request, if the answer has one.
+func (u *upload) read(resp *http.Response) error {
+	next, noLocation := resp.Location()
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
+		discard(resp)
+		if noLocation == nil {
+			u.session = next
+		}
+		return nil
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		discard(resp)
+		if noLocation != nil {
+			return movedError{errors.New("redirected without a Location")}
+		}
+		u.session = next
+		return movedError{retry.AtOnce(responseError(resp))}
+	}
+	return responseError(resp)
+}
+
+// failure returns why the layer was not sent completely, or nil if it was. packErr is the error of
+// pack, sendErr the error of the request, and ended the reason why the request's context ended. One
+// fault often causes all three errors, so failure returns the one that names the fault.
+func (u *upload) failure(ctx context.Context, body *packBody, packErr, sendErr, ended error) error {
+	switch {
+	case ended != nil && ended != errNoAnswer:
+		return ended
+	case packErr != nil && !body.broken():
+		return retry.Never(packErr) // packing failed, and the transfer did not
+	case sendErr != nil && ended == errNoAnswer:
+		return errNoAnswer
+	case sendErr != nil:
+		return u.r.transferError(ctx, redactError(sendErr))
+	case packErr != nil:
+		return retry.Again(fmt.Errorf("the registry answered before the end of the layer: %w", packErr))
+	}
 	return nil
 }
 
 // PutBlob implements [oci.Destination] with two requests: a POST, and a PUT with the whole blob.
 func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 	d := b.Descriptor.Digest
-	if r.isKnown(d) {
+	if r.hasSeen(d) {
 		return nil
 	}
 	var session *url.URL
@@ -238,7 +258,7 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 	if err != nil {
 		return r.fail(fmt.Sprintf("upload blob %s to %s", d, r.repo.Name()), err)
 	}
-	r.setKnown(d)
+	r.sawBlob(d)
 	return nil
 }
 
