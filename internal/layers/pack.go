@@ -156,10 +156,10 @@ type packStream struct {
 
 // stage is a kind of work that processes a layer block by block.
 type stage struct {
-	queue    chan *block
-	output   bool // the stage needs the compressed block
-	computes bool // the stage needs a processor, so it waits for a slot
 	do       func(*block) error
+	computes bool        // do needs a processor, so the stage waits for a slot
+	output   bool        // do needs the compressed block
+	queue    chan *block // the blocks that wait for the stage
 }
 
 // outputStages is the number of stages of a layer that need the compressed blocks.
@@ -167,17 +167,16 @@ const outputStages = 2
 
 // start starts the goroutines of all stages.
 func (s *packStream) start() *sync.WaitGroup {
-	add := func(output, computes bool, do func(*block) error) {
-		s.stages = append(s.stages, &stage{make(chan *block, s.packer.perLayer), output, computes, do})
-	}
-	add(false, true, s.hashNARs)
+	s.stages = []*stage{{do: s.hashNARs, computes: true}}
 	if s.comp.Algorithm != None { // with algorithm none, the blob is the tar, so one digest is enough
-		add(false, true, s.hashTar)
+		s.stages = append(s.stages, &stage{do: s.hashTar, computes: true})
 	}
-	add(true, true, s.hashBlob)
-	add(true, false, s.write)
+	s.stages = append(s.stages,
+		&stage{do: s.hashBlob, computes: true, output: true},
+		&stage{do: s.write, output: true})
 	var all sync.WaitGroup
 	for _, st := range s.stages {
+		st.queue = make(chan *block, s.packer.perLayer)
 		all.Go(func() {
 			defer task.Guard()
 			s.run(st)
