@@ -54,10 +54,10 @@ func completeWordsOrFiles(words ...string) completion {
 func completeList(words ...string) completion {
 	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 		before := prefix[:strings.LastIndex(prefix, ",")+1]
-		said := strings.Split(before, ",")
+		chosen := strings.Split(before, ",")
 		var left []string
 		for _, w := range words {
-			if !contains(said, w) {
+			if !contains(chosen, w) {
 				left = append(left, before+w)
 			}
 		}

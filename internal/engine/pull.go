@@ -144,9 +144,9 @@ func (e *Engine) run(ctx context.Context, stdin io.Reader, stdout io.Writer, arg
 		return err
 	}
 	defer e.ran(time.Now())
-	said := &tail{}
+	output := &tail{}
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, said
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, output
 	cmd.WaitDelay = grace
 	err = cmd.Run()
 	switch {
@@ -156,7 +156,7 @@ func (e *Engine) run(ctx context.Context, stdin io.Reader, stdout io.Writer, arg
 		return nil
 	}
 	err = fmt.Errorf("%s %s: %w", e.program, args[0], err)
-	if text := strings.TrimSpace(string(said.text)); text != "" {
+	if text := strings.TrimSpace(string(output.text)); text != "" {
 		err = fmt.Errorf("%w: %s", err, text)
 	}
 	return err

@@ -338,11 +338,11 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 	cmd.WaitDelay = interruptGrace
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
-	said := &tail{}
+	printed := &tail{}
 	drawn := false // Nix has printed its message to the terminal
 	switch {
 	case n.Progress == nil:
-		cmd.Stderr = said
+		cmd.Stderr = printed
 	case isTerminal(n.Progress):
 		drawn = true
 		cmd.Stderr = n.Progress
@@ -350,7 +350,7 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 			cmd.Stdin = n.Answers
 		}
 	default:
-		cmd.Stderr = io.MultiWriter(n.Progress, said)
+		cmd.Stderr = io.MultiWriter(n.Progress, printed)
 	}
 	err := cmd.Run()
 	switch {
@@ -367,7 +367,7 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 		}
 	}
 	err = fmt.Errorf("%s: %w", name, err)
-	message := nixMessage(said.String(), program == "nix")
+	message := nixMessage(printed.String(), program == "nix")
 	switch {
 	case message != "":
 		err = fmt.Errorf("%w: %s", err, message)

@@ -112,8 +112,8 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	}
 	if c := p.Closure; c != nil {
 		pi.Toplevel, pi.NarSize, pi.StorePaths = c.Roots[0], c.NarSize(), len(c.Paths)
-		if said := closure.StorePath(p.Config.Config.Labels[manifest.AnnotationToplevel]); slices.Contains(c.Roots, said) {
-			pi.Toplevel = said // the image of an application records the first of its roots
+		if labelled := closure.StorePath(p.Config.Config.Labels[manifest.AnnotationToplevel]); slices.Contains(c.Roots, labelled) {
+			pi.Toplevel = labelled // the image of an application records the first of its roots
 		}
 		pi.SignedBy = signers(c)
 	}
