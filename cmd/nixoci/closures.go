@@ -219,7 +219,7 @@ func (a *app) askForClosure(args []string, command string) error {
 
 // source opens the source from which store paths are read, as --from names it.
 func (a *app) source(f *closureFlags) (closure.Source, error) {
-	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed(), Retry: retryPolicy}
+	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed(), Retry: retrySchedule}
 	var err error
 	if o.Keys, err = a.trustedKeys(f); err != nil {
 		return nil, err

@@ -43,12 +43,12 @@ func (r *registryFlags) add(cmd *cobra.Command) {
 }
 
 func (r *registryFlags) options(a *app) registry.Options {
-	return registry.Options{Insecure: r.insecure, MinSpeed: a.leastSpeed(), CAFile: r.caFile, UserAgent: "nixoci/" + version, Retry: retryPolicy}
+	return registry.Options{Insecure: r.insecure, MinSpeed: a.leastSpeed(), CAFile: r.caFile, UserAgent: "nixoci/" + version, Retry: retrySchedule}
 }
 
-// retryPolicy decides how often a request is tried again, and how long nixoci waits before.
+// retrySchedule decides how often a request is tried again, and how long nixoci waits before.
 // Tests set shorter waits.
-var retryPolicy retry.Policy
+var retrySchedule retry.Schedule
 
 // pushFlags holds the flags of the command push.
 type pushFlags struct {

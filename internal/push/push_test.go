@@ -139,7 +139,7 @@ func samplePacked(s string) layers.Packed {
 }
 
 // atOnce tries a request again without a pause.
-var atOnce = retry.Policy{Delay: func(int) time.Duration { return 0 }}
+var atOnce = retry.Schedule{Delay: func(int) time.Duration { return 0 }}
 
 func (m *memoryRegistry) open(t *testing.T) *registry.Repository {
 	t.Helper()

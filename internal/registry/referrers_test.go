@@ -311,7 +311,7 @@ func TestReferrersThrottled(t *testing.T) {
 			return
 		}
 		registry.ServeHTTP(w, q)
-	}), Options{Retry: retry.Policy{Delay: func(int) time.Duration { return 0 }}})
+	}), Options{Retry: retry.Schedule{Delay: func(int) time.Duration { return 0 }}})
 	subject := pushSubject(t, r)
 	if _, err := r.Attach(t.Context(), subject, artifacts); err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ type Options struct {
 	Delete    bool           // also ask for permission to delete
 	Transfers int            // layers sent at once; 0 means enough for two or more cores and a slow network
 
-	Retry retry.Policy // the zero value means nixoci's normal policy
+	Retry retry.Schedule // the zero value means nixoci's normal schedule
 
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil means TCP
 }
@@ -122,7 +122,7 @@ func Open(repo name.Repository, o Options) (*Repository, error) {
 	if r.wire, err = newWire(o, r.counters); err != nil {
 		return nil, err
 	}
-	r.retrier = &retrier{policy: o.Retry, counters: r.counters}
+	r.retrier = &retrier{schedule: o.Retry, counters: r.counters}
 	actions := "push,pull"
 	if o.ReadOnly {
 		actions = "pull"

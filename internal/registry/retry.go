@@ -18,11 +18,11 @@ const (
 	maxPause   = commitTimeout // longest time between two unanswered requests that belong to one silence
 )
 
-// retrier retries operations on one registry as [retry.Policy] prescribes. If the registry asks one
+// retrier retries operations on one registry as [retry.Schedule] prescribes. If the registry asks one
 // operation for a pause, all operations wait. If the registry does not answer one operation,
 // retrier counts this time for all operations.
 type retrier struct {
-	policy   retry.Policy
+	schedule retry.Schedule
 	counters *counters
 
 	mu     sync.Mutex
@@ -38,10 +38,10 @@ const (
 	errTooSlow  = retry.Silence("the transfer to the registry is too slow")
 )
 
-// do calls f until f succeeds, f returns a final error, or the policy allows no more attempts.
+// do calls f until f succeeds, f returns a final error, or the schedule allows no more attempts.
 func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) error {
 	tries := 0
-	return r.policy.Do(ctx, func(ctx context.Context) error {
+	return r.schedule.Do(ctx, func(ctx context.Context) error {
 		tries++
 		if tries > 1 {
 			r.counters.retries.Add(1)
