@@ -79,12 +79,20 @@ func (e *examination) add(name string, s State, found, means string) {
 
 // answered describes an answer of the registry by its status and error code.
 func answered(a registry.Answer) string {
-	var doc struct{ Errors []struct{ Code string } }
 	text := fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status))
-	if json.Unmarshal(a.Body, &doc) == nil && len(doc.Errors) > 0 && doc.Errors[0].Code != "" {
-		text += ", " + doc.Errors[0].Code
+	if code := errorCode(a); code != "" {
+		text += ", " + code
 	}
 	return text
+}
+
+// errorCode returns the first error code in an answer, or "" if there is none.
+func errorCode(a registry.Answer) string {
+	var doc struct{ Errors []struct{ Code string } }
+	if json.Unmarshal(a.Body, &doc) != nil || len(doc.Errors) == 0 {
+		return ""
+	}
+	return doc.Errors[0].Code
 }
 
 var accept = strings.Join([]string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, mediatype.DockerList, mediatype.DockerManifest}, ", ")
@@ -201,9 +209,12 @@ func (e *examination) referrers(ctx context.Context) error {
 		return err
 	}
 	kind, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
-	if a.Status == http.StatusOK && kind == ocispec.MediaTypeImageIndex {
+	switch {
+	case a.Status == http.StatusOK && kind == ocispec.MediaTypeImageIndex:
 		e.add("referrers", Yes, "the registry lists what is attached", "signatures and documents are found by it")
-	} else {
+	case e.subject == "" && errorCode(a) == "NAME_UNKNOWN":
+		e.add("referrers", Unknown, answered(a)+": the repository does not exist yet", "after the first push, nixoci doctor can tell whether the registry lists what is attached")
+	default:
 		e.add("referrers", No, answered(a), "signatures and documents are listed under the tag sha256-…: cleaners must not delete it")
 	}
 	return nil
