@@ -95,6 +95,7 @@ var flagTable = map[string]flagInfo{
 	"workdir":               {groupImage, "DIR", completeNothing},
 
 	"compression":   {groupLayers, "METHOD[:LEVEL]", completeWords("gzip", "zstd", "none")},
+	"history":       {groupLayers, "N", completeNothing},
 	"jobs":          {groupLayers, "N", completeNothing},
 	"layer":         {groupLayers, "GLOB=NAME", completeNothing},
 	"max-layers":    {groupLayers, "N", completeNothing},

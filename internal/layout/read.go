@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -198,6 +200,12 @@ func newLayoutReader(name string, f files, tagOrDigest string) (*layoutReader, s
 		}
 	}
 	return s, tagOrDigest, nil
+}
+
+// NewestTags implements [oci.TagLister].
+func (s *layoutReader) NewestTags(_ context.Context, n int) ([]string, error) {
+	tags := slices.SortedFunc(maps.Keys(s.tags), func(a, b string) int { return oci.CompareTags(b, a) })
+	return tags[:min(n, len(tags))], nil
 }
 
 func blobFile(d digest.Digest) string {

@@ -57,13 +57,15 @@ func AboveBase(planner *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 }
 
 // PredecessorPlans reads the plans of the image in repo that the new image replaces. It also
-// returns the name of that image, or "" if there is none.
-func (j *Job) PredecessorPlans(ctx context.Context, repo *registry.Repository) (plans []plan.Known, name string, err error) {
+// returns the name of that image, or "" if there is none. For history, see [ReadHistory].
+func (j *Job) PredecessorPlans(ctx context.Context, repo *registry.Repository, history int) (plans []plan.Known, name string, err error) {
 	r, err := j.Predecessor(ctx, repo)
 	if err != nil || r == nil {
 		return nil, "", err
 	}
-	plans, err = r.Plans(ctx)
+	if plans, err = r.Plans(ctx); err == nil {
+		err = ReadHistory(ctx, repo, plans, history)
+	}
 	return plans, r.String(), err
 }
 
@@ -113,14 +115,7 @@ func plansOf(manifests []remoteManifest) []plan.Known {
 		if m.err != nil || m.listed.Platform == nil {
 			continue // this platform has no recorded plan and gets a new one
 		}
-		recorded := &plan.Plan{Strategy: plan.StrategyCost}
-		for _, l := range m.parsed.Layers {
-			paths, err := layers.RecordedPaths(l.Annotations[layers.AnnotationPaths])
-			if err == nil && len(paths) > 0 {
-				recorded.Groups = append(recorded.Groups, plan.Group{Paths: paths})
-			}
-		}
-		if len(recorded.Groups) > 0 {
+		if recorded := recordedPlan(m.parsed); len(recorded.Groups) > 0 {
 			all = append(all, plan.Known{
 				Platform:     manifest.FormatPlatform(*m.listed.Platform),
 				OnlyPlatform: true,
@@ -131,4 +126,17 @@ func plansOf(manifests []remoteManifest) []plan.Known {
 		}
 	}
 	return all
+}
+
+// recordedPlan returns the plan that the layers of m record. If another tool made m, the plan is
+// empty.
+func recordedPlan(m *manifest.Manifest) *plan.Plan {
+	recorded := &plan.Plan{Strategy: plan.StrategyCost}
+	for _, l := range m.Layers {
+		paths, err := layers.RecordedPaths(l.Annotations[layers.AnnotationPaths])
+		if err == nil && len(paths) > 0 {
+			recorded.Groups = append(recorded.Groups, plan.Group{Paths: paths})
+		}
+	}
+	return recorded
 }
