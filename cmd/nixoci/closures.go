@@ -59,7 +59,7 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, img *i
 	if err != nil {
 		return nil, err
 	}
-	inputs, err := a.inputs(ctx, args, f)
+	resolved, err := a.closures(ctx, args, f)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, img *i
 	if err != nil {
 		return nil, err
 	}
-	contents, err := reader.Contents(ctx, inputs, platforms)
+	contents, err := reader.Contents(ctx, resolved, platforms)
 	if err != nil {
 		return nil, err
 	}
@@ -121,18 +121,20 @@ func (a *app) selectPlatforms(all []*manifest.System, platforms []ocispec.Platfo
 	return selected, nil
 }
 
-// inputs returns the closures that the CLOSURE arguments name. Without arguments, it takes ./result
-// and ./result-*, and if there are none, the base system.
-func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]systems.Input, error) {
-	return a.resolve(args, f, func(r *systems.Resolver, args []string) ([]systems.Input, error) { return r.Inputs(ctx, args) })
+// closures returns the closures that the CLOSURE arguments name. Without arguments, it takes
+// ./result and ./result-*, and if there are none, the base system.
+func (a *app) closures(ctx context.Context, args []string, f *closureFlags) ([]systems.Resolved, error) {
+	return a.resolve(args, f, func(r *systems.Resolver, args []string) ([]systems.Resolved, error) { return r.Resolve(ctx, args) })
 }
 
-// graphs does the same as inputs, but reads only the graphs of graph files.
-func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]systems.Input, error) {
-	return a.resolve(args, f, func(r *systems.Resolver, args []string) ([]systems.Input, error) { return r.Graphs(ctx, args) })
+// graphs does the same as closures, but reads only the graphs of graph files.
+func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]systems.Resolved, error) {
+	return a.resolve(args, f, func(r *systems.Resolver, args []string) ([]systems.Resolved, error) {
+		return r.ResolveGraphs(ctx, args)
+	})
 }
 
-func (a *app) resolve(args []string, f *closureFlags, read func(*systems.Resolver, []string) ([]systems.Input, error)) ([]systems.Input, error) {
+func (a *app) resolve(args []string, f *closureFlags, read func(*systems.Resolver, []string) ([]systems.Resolved, error)) ([]systems.Resolved, error) {
 	for _, arg := range args {
 		if err := checkClosureFile(arg); err != nil {
 			return nil, err
@@ -150,16 +152,16 @@ func (a *app) resolve(args []string, f *closureFlags, read func(*systems.Resolve
 			a.stderr.Printf("no CLOSURE given, and no NixOS system at ./result: building %s\n", systems.BaseSystem)
 		}
 	}
-	inputs, err := read(r, args)
+	resolved, err := read(r, args)
 	if _, ok := errors.AsType[*systems.NoSystemError](err); ok {
 		err = usageError{err}
 	}
-	for _, in := range inputs {
+	for _, in := range resolved {
 		if in.Built != nil {
 			a.built[in.Built.Path] = in.Built
 		}
 	}
-	return inputs, err
+	return resolved, err
 }
 
 // resolver returns the resolver for CLOSURE arguments.
@@ -178,11 +180,11 @@ func (a *app) resolver(f *closureFlags) (*systems.Resolver, error) {
 
 // readClosure returns what the single CLOSURE argument names.
 func (a *app) readClosure(ctx context.Context, args []string, f *reading) (systems.Content, error) {
-	inputs, err := a.inputs(ctx, args, &f.closure)
+	resolved, err := a.closures(ctx, args, &f.closure)
 	if err != nil {
 		return systems.Content{}, err
 	}
-	contents, err := a.look(ctx, inputs)
+	contents, err := a.look(ctx, resolved)
 	if err == nil && len(contents) != 1 {
 		err = usagef("found %d closures here: name one", len(contents))
 	}
@@ -192,14 +194,14 @@ func (a *app) readClosure(ctx context.Context, args []string, f *reading) (syste
 	return contents[0], nil
 }
 
-// look returns the contents of an image with these inputs, for commands that make no image.
-func (a *app) look(ctx context.Context, inputs []systems.Input) ([]systems.Content, error) {
+// look returns the contents of an image of these closures, for commands that make no image.
+func (a *app) look(ctx context.Context, resolved []systems.Resolved) ([]systems.Content, error) {
 	platforms, err := a.parsePlatforms()
 	if err != nil {
 		return nil, err
 	}
 	reader := systems.Reader{Cache: a.cache, Debug: func(err error) { a.log.Debug(err) }}
-	return reader.Look(ctx, inputs, platforms), nil
+	return reader.Look(ctx, resolved, platforms), nil
 }
 
 // askForClosure returns an error if no CLOSURE is given and ./result is not a NixOS system.

@@ -182,7 +182,7 @@ func (a *app) expected(ctx context.Context, args []string, f *closureFlags) ([]*
 	if len(args) == 0 {
 		return nil, nil
 	}
-	inputs, err := a.inputs(ctx, args, f)
+	resolved, err := a.closures(ctx, args, f)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (a *app) expected(ctx context.Context, args []string, f *closureFlags) ([]*
 		return nil, err
 	}
 	var reader systems.Reader
-	contents, err := reader.Contents(ctx, inputs, platforms)
+	contents, err := reader.Contents(ctx, resolved, platforms)
 	if err != nil {
 		return nil, err
 	}

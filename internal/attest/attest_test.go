@@ -125,7 +125,7 @@ func TestComplete(t *testing.T) {
 
 func TestProvenance(t *testing.T) {
 	c := web(t)
-	source := &nixbuild.Source{
+	source := &nixbuild.Origin{
 		URL:      "git+file:///src/web?rev=0123456789abcdef0123456789abcdef01234567",
 		Revision: "0123456789abcdef0123456789abcdef01234567",
 		NarHash:  "sha256-4TnYYX4UXXFHd4HaEAcY5Y+ziB9NcTMjpHcYhY1QSQo=",
@@ -177,12 +177,12 @@ func TestProvenance(t *testing.T) {
 		t.Errorf("of a dirty tree: %v\n%s", err, data)
 	}
 	// The other sources are a file, the base system, and a root that was not built here.
-	built.Source = &nixbuild.Source{File: "/src/web.nix", FileDigest: closure.Hash{7}}
+	built.Source = &nixbuild.Origin{File: "/src/web.nix", FileDigest: closure.Hash{7}}
 	data, err = provenance()
 	if err != nil || !bytes.Contains(data, []byte(`"sources":[{"file":"/src/web.nix"}]`)) || !bytes.Contains(data, []byte(`"uri":"file:/src/web.nix"`)) {
 		t.Errorf("of a file: %v\n%s", err, data)
 	}
-	built.Source = &nixbuild.Source{}
+	built.Source = &nixbuild.Origin{}
 	data, err = provenance()
 	if err != nil || !bytes.Contains(data, []byte(`"sources":[{"nixoci":"nixosConfigurations.web"}]`)) {
 		t.Errorf("of the base system: %v\n%s", err, data)

@@ -49,7 +49,7 @@ type Built struct {
 	Argument   Argument // the argument that was built
 	Derivation closure.StorePath
 	Attribute  string  // attribute of the flake that was built, with its full name
-	Source     *Source // nil without [Nix.Sources]
+	Source     *Origin // nil without [Nix.Sources]
 }
 
 // ErrNoNix is wrapped by the error about a missing nix on the PATH.
@@ -72,7 +72,7 @@ func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built,
 		return nil, err
 	}
 	var drvs []derivation
-	var source *Source
+	var source *Origin
 	var err error
 	if n.Sources {
 		drvs, source, err = n.evaluateSource(ctx, a, systems)

@@ -16,7 +16,7 @@ import (
 // Content is what an image contains for one platform: the closure of a NixOS system, or the closure
 // of one or more applications.
 type Content struct {
-	Input
+	Resolved
 	Roots    []closure.StorePath // the applications, in the order of the arguments; nil for a NixOS system
 	Platform *ocispec.Platform   // the platform of the applications; nil for a NixOS system
 
@@ -45,15 +45,15 @@ func (c *Content) PlatformName() string {
 // The platform of an application can be unknown, for example if its files are only data. Such an
 // application goes into the image of every platform. If all platforms are unknown, Contents uses
 // stated, the platforms that the user states.
-func (r *Reader) Contents(ctx context.Context, inputs []Input, stated []ocispec.Platform) ([]Content, error) {
+func (r *Reader) Contents(ctx context.Context, resolved []Resolved, stated []ocispec.Platform) ([]Content, error) {
 	var all []Content
 	var parts, everywhere []Content // parts: applications with a known platform; everywhere: applications without a platform
-	for _, in := range inputs {
+	for _, in := range resolved {
 		if in.Toplevel == "" { // a graph with several roots
-			all = append(all, Content{Input: in})
+			all = append(all, Content{Resolved: in})
 			continue
 		}
-		c := Content{Input: in, files: application.NewReader(ctx, in.Source, in.Closure)}
+		c := Content{Resolved: in, files: application.NewReader(ctx, in.Source, in.Closure)}
 		if len(parts)+len(everywhere) > 0 { // reuse the files that an earlier reader has already read
 			c.files = slices.Concat(parts, everywhere)[0].files.Of(in.Source, in.Closure)
 		}
@@ -81,7 +81,7 @@ func (r *Reader) Contents(ctx context.Context, inputs []Input, stated []ocispec.
 	}
 	for _, p := range platforms {
 		var same []Content
-		for _, c := range inOrder(inputs, parts, everywhere) {
+		for _, c := range inOrder(resolved, parts, everywhere) {
 			if c.Platform == nil || manifest.SamePlatform(*c.Platform, p) {
 				same = append(same, c)
 			}
@@ -96,8 +96,8 @@ func (r *Reader) Contents(ctx context.Context, inputs []Input, stated []ocispec.
 }
 
 // inOrder joins lists and sorts the contents in the order of their arguments.
-func inOrder(inputs []Input, lists ...[]Content) (all []Content) {
-	for _, in := range inputs {
+func inOrder(resolved []Resolved, lists ...[]Content) (all []Content) {
+	for _, in := range resolved {
 		for _, c := range slices.Concat(lists...) {
 			if c.Arg == in.Arg && c.Toplevel == in.Toplevel {
 				all = append(all, c)
@@ -154,13 +154,13 @@ func join(same []Content, p ocispec.Platform) (Content, error) {
 // Look does the same as Contents, for commands that make no image. It also sets the field System of
 // each content. If it cannot read the files of the closures, it uses only their graphs, and passes
 // the error to r.Debug.
-func (r *Reader) Look(ctx context.Context, inputs []Input, stated []ocispec.Platform) []Content {
-	all, err := r.Contents(ctx, inputs, stated)
+func (r *Reader) Look(ctx context.Context, resolved []Resolved, stated []ocispec.Platform) []Content {
+	all, err := r.Contents(ctx, resolved, stated)
 	if err != nil {
 		r.debug(fmt.Errorf("continuing without the closures' files: %w", err))
 		all = nil
-		for _, in := range inputs {
-			c := Content{Input: in}
+		for _, in := range resolved {
+			c := Content{Resolved: in}
 			if in.Toplevel != "" && !namedAsSystem(in.Toplevel) {
 				c.Roots = []closure.StorePath{in.Toplevel}
 			}
@@ -173,7 +173,7 @@ func (r *Reader) Look(ctx context.Context, inputs []Input, stated []ocispec.Plat
 		case c.Platform != nil:
 			c.System, _ = closure.NixSystem(*c.Platform)
 		case c.Toplevel != "" && !c.IsApplication():
-			if facts, err := r.facts(ctx, &c.Input); err == nil {
+			if facts, err := r.facts(ctx, &c.Resolved); err == nil {
 				c.System = facts.System
 			} else {
 				r.debug(fmt.Errorf("continuing without the closure's system: %w", err))

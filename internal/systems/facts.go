@@ -13,7 +13,7 @@ import (
 )
 
 // facts returns the facts that are read from a toplevel's files.
-func (r *Reader) facts(ctx context.Context, in *Input) (manifest.Facts, error) {
+func (r *Reader) facts(ctx context.Context, in *Resolved) (manifest.Facts, error) {
 	info := in.Closure.Info(in.Toplevel)
 	if info != nil {
 		if f, ok := r.recordedFacts(ctx, info); ok {

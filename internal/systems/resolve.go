@@ -28,8 +28,8 @@ type Resolver struct {
 	Programs  map[closure.StorePath]string   // the program that starts, for closures that Nix does not build
 }
 
-// Input is a CLOSURE argument with its closure.
-type Input struct {
+// Resolved is a CLOSURE argument with its closure.
+type Resolved struct {
 	Arg      string            // the argument, with SYSTEM= in front if Nix built the argument for several systems
 	System   string            // the system that the argument states, or for which Nix built it; otherwise ""
 	Toplevel closure.StorePath // the root of the closure; "" if the closure has several roots
@@ -46,63 +46,63 @@ func (e *NoSystemError) Error() string {
 	return fmt.Sprintf("--platform: Nix has no system for %s/%s", e.Platform.OS, e.Platform.Architecture)
 }
 
-// Inputs resolves the arguments and reads their closures. Without arguments, it builds the base
+// Resolve finds what the arguments name, and reads the closures. Without arguments, it builds the base
 // system.
-func (r *Resolver) Inputs(ctx context.Context, args []string) ([]Input, error) {
+func (r *Resolver) Resolve(ctx context.Context, args []string) ([]Resolved, error) {
 	if len(args) == 0 {
 		return r.build(ctx, BaseSystem, nixbuild.Argument{})
 	}
-	return r.resolveEach(args, func(arg string, target nixbuild.Argument) ([]Input, error) {
-		return r.inputs(ctx, arg, target)
+	return r.resolveEach(args, func(arg string, target nixbuild.Argument) ([]Resolved, error) {
+		return r.resolve(ctx, arg, target)
 	})
 }
 
-// Graphs does the same as Inputs, for commands that read no store files. A graph file may then have
-// several roots, and needs no store.
-func (r *Resolver) Graphs(ctx context.Context, args []string) ([]Input, error) {
+// ResolveGraphs does the same as Resolve, for commands that read no store files. A graph file may
+// then have several roots, and needs no store.
+func (r *Resolver) ResolveGraphs(ctx context.Context, args []string) ([]Resolved, error) {
 	if len(args) == 0 {
-		return r.Inputs(ctx, args)
+		return r.Resolve(ctx, args)
 	}
-	return r.resolveEach(args, func(arg string, target nixbuild.Argument) ([]Input, error) {
+	return r.resolveEach(args, func(arg string, target nixbuild.Argument) ([]Resolved, error) {
 		if target.Graph == "" {
-			return r.inputs(ctx, arg, target)
+			return r.resolve(ctx, arg, target)
 		}
 		g, err := closure.OpenGraphShape(target.Graph, closure.LocalRoot(r.From))
 		if err != nil {
 			return nil, err
 		}
-		in := Input{Arg: arg, System: target.System, Source: g}
+		in := Resolved{Arg: arg, System: target.System, Source: g}
 		if roots := g.Roots(); len(roots) == 1 {
 			in.Toplevel = roots[0]
 		}
 		in.Closure, err = g.Closure(ctx, g.Roots())
-		return []Input{in}, err
+		return []Resolved{in}, err
 	})
 }
 
 // resolveEach calls read for each argument and returns all results, in the order of the arguments.
-func (r *Resolver) resolveEach(args []string, read func(string, nixbuild.Argument) ([]Input, error)) (all []Input, err error) {
+func (r *Resolver) resolveEach(args []string, read func(string, nixbuild.Argument) ([]Resolved, error)) (all []Resolved, err error) {
 	for _, arg := range args {
 		target, err := nixbuild.Resolve(arg, closure.LocalRoot(r.From))
 		if err != nil {
 			return nil, err
 		}
-		inputs, err := read(arg, target)
+		resolved, err := read(arg, target)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, inputs...)
+		all = append(all, resolved...)
 	}
 	return all, nil
 }
 
-// inputs returns the closure of one argument, or one closure for each system if Nix builds it.
-func (r *Resolver) inputs(ctx context.Context, arg string, target nixbuild.Argument) ([]Input, error) {
+// resolve returns the closure of one argument, or one closure for each system if Nix builds it.
+func (r *Resolver) resolve(ctx context.Context, arg string, target nixbuild.Argument) ([]Resolved, error) {
 	if target.ToBuild() {
 		return r.build(ctx, arg, target)
 	}
 	var src closure.Source
-	// A graph file contains its own source. With --from, inputs still opens it, so that a wrong
+	// A graph file contains its own source. With --from, resolve still opens it, so that a wrong
 	// value causes an error.
 	if target.Graph == "" || len(r.From) > 0 {
 		var err error
@@ -110,35 +110,35 @@ func (r *Resolver) inputs(ctx context.Context, arg string, target nixbuild.Argum
 			return nil, err
 		}
 	}
-	in, err := readInput(ctx, arg, target, src, closure.LocalRoot(r.From))
+	in, err := readGraph(ctx, arg, target, src, closure.LocalRoot(r.From))
 	in.Program = r.Programs[in.Toplevel]
-	return []Input{in}, err
+	return []Resolved{in}, err
 }
 
-// readInput reads the graph of a target that exists.
-func readInput(ctx context.Context, arg string, target nixbuild.Argument, src closure.Source, root string) (in Input, err error) {
-	in = Input{Arg: arg, System: target.System, Toplevel: target.Path, Source: src}
+// readGraph reads the graph of a target that exists.
+func readGraph(ctx context.Context, arg string, target nixbuild.Argument, src closure.Source, root string) (in Resolved, err error) {
+	in = Resolved{Arg: arg, System: target.System, Toplevel: target.Path, Source: src}
 	roots := []closure.StorePath{target.Path}
 	if target.Graph != "" {
 		g, err := closure.OpenGraph(target.Graph, root)
 		if err != nil {
-			return Input{}, fmt.Errorf("closure %q: %w", arg, err)
+			return Resolved{}, fmt.Errorf("closure %q: %w", arg, err)
 		}
 		in.Source, roots = g, g.Roots()
 		if len(roots) != 1 {
-			return Input{}, hint.Add(fmt.Errorf("closure %q: %d paths that no other path refers to; which one is the system?", arg, len(roots)),
+			return Resolved{}, hint.Add(fmt.Errorf("closure %q: %d paths that no other path refers to; which one is the system?", arg, len(roots)),
 				"make the graph of one toplevel: nix path-info --json -r ./result")
 		}
 		in.Toplevel = roots[0]
 	}
 	if in.Closure, err = in.Source.Closure(ctx, roots); err != nil {
-		return Input{}, fmt.Errorf("closure %q: %w", arg, err)
+		return Resolved{}, fmt.Errorf("closure %q: %w", arg, err)
 	}
 	return in, nil
 }
 
 // build runs Nix to build target for each platform, and reads the graphs of the results.
-func (r *Resolver) build(ctx context.Context, arg string, target nixbuild.Argument) ([]Input, error) {
+func (r *Resolver) build(ctx context.Context, arg string, target nixbuild.Argument) ([]Resolved, error) {
 	systems, err := r.systemsOf(target)
 	if err != nil {
 		return nil, err
@@ -152,20 +152,20 @@ func (r *Resolver) build(ctx context.Context, arg string, target nixbuild.Argume
 	if err != nil {
 		return nil, err
 	}
-	var inputs []Input
+	var resolved []Resolved
 	for i, b := range built {
 		name := arg
 		if len(built) > 1 {
 			name = b.System + "=" + arg
 		}
-		in, err := readInput(ctx, name, nixbuild.Argument{System: b.System, Path: b.Path}, src, r.Nix.Store)
+		in, err := readGraph(ctx, name, nixbuild.Argument{System: b.System, Path: b.Path}, src, r.Nix.Store)
 		if err != nil {
 			return nil, err
 		}
 		in.Program, in.Built = b.Program, &built[i]
-		inputs = append(inputs, in)
+		resolved = append(resolved, in)
 	}
-	return inputs, nil
+	return resolved, nil
 }
 
 // systemsOf returns the systems for which Nix must build target: the system in the argument, else

@@ -27,28 +27,28 @@ func writeGraph(t *testing.T, names ...string) string {
 	return file
 }
 
-// TestInputsOfGraphs checks a graph file without a store. Inputs must refuse a graph with two roots,
-// and Graphs must accept it.
-func TestInputsOfGraphs(t *testing.T) {
+// TestResolveGraphFiles checks a graph file without a store. Resolve must refuse a graph with two roots,
+// and ResolveGraphs must accept it.
+func TestResolveGraphFiles(t *testing.T) {
 	opened := 0
 	r := &Resolver{Open: func() (closure.Source, error) { opened++; return nil, errors.New("no store") }, Programs: map[closure.StorePath]string{storePath("hello-1"): "hi"}}
 	one, two := writeGraph(t, "hello-1"), writeGraph(t, "hello-1", "other-1")
-	got, err := r.Inputs(t.Context(), []string{"x86_64-linux=" + one})
+	got, err := r.Resolve(t.Context(), []string{"x86_64-linux=" + one})
 	must(t, err)
 	if len(got) != 1 || got[0].Toplevel != storePath("hello-1") || got[0].System != "x86_64-linux" || got[0].Program != "hi" || len(got[0].Closure.Paths) != 1 {
 		t.Errorf("%+v", got)
 	}
-	if _, err := r.Inputs(t.Context(), []string{two}); err == nil || !strings.Contains(err.Error(), "2 paths that no other path refers to") {
+	if _, err := r.Resolve(t.Context(), []string{two}); err == nil || !strings.Contains(err.Error(), "2 paths that no other path refers to") {
 		t.Errorf("two roots: %v", err)
 	}
-	if got, err = r.Graphs(t.Context(), []string{one, two}); err != nil || len(got) != 2 || got[0].Toplevel == "" || got[1].Toplevel != "" || len(got[1].Closure.Paths) != 2 {
+	if got, err = r.ResolveGraphs(t.Context(), []string{one, two}); err != nil || len(got) != 2 || got[0].Toplevel == "" || got[1].Toplevel != "" || len(got[1].Closure.Paths) != 2 {
 		t.Errorf("graphs: %+v, %v", got, err)
 	}
 	if opened != 0 {
 		t.Errorf("the source was opened %d times", opened)
 	}
 	r.From = []string{t.TempDir()}
-	if _, err := r.Inputs(t.Context(), []string{one}); err == nil || opened != 1 {
+	if _, err := r.Resolve(t.Context(), []string{one}); err == nil || opened != 1 {
 		t.Errorf("a wrong --from beside a graph file: %v, opened %d times", err, opened)
 	}
 }

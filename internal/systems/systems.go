@@ -38,7 +38,7 @@ func (r *Reader) Systems(ctx context.Context, contents []Content, choices applic
 			}
 			return manifest.NewApplication(c.Source, c.Closure, app), nil
 		}
-		facts, err := r.facts(ctx, &c.Input)
+		facts, err := r.facts(ctx, &c.Resolved)
 		if err != nil {
 			return nil, err
 		}

@@ -80,9 +80,8 @@ func visit(files map[string]string, v nar.Visitor) error {
 	return nil
 }
 
-// input adds a path with these files to the store, and returns an Input whose closure has only this
-// path.
-func (s *store) input(t *testing.T, name string, files map[string]string) Input {
+// input adds a path with these files to the store, and returns a closure with only this path.
+func (s *store) input(t *testing.T, name string, files map[string]string) Resolved {
 	t.Helper()
 	p := storePath(name)
 	if s.trees == nil {
@@ -94,7 +93,7 @@ func (s *store) input(t *testing.T, name string, files map[string]string) Input 
 	must(t, errors.Join(visit(files, w), w.Close()))
 	c, err := closure.New([]closure.StorePath{p}, []closure.Info{{Path: p, NarHash: sha256.Sum256(archive.Bytes()), NarSize: int64(archive.Len())}})
 	must(t, err)
-	return Input{Arg: "./" + name, Toplevel: p, Closure: c, Source: s}
+	return Resolved{Arg: "./" + name, Toplevel: p, Closure: c, Source: s}
 }
 
 // elf returns the beginning of a program for machine, a number of ELF.
@@ -140,30 +139,30 @@ func TestContents(t *testing.T) {
 	stated := data
 	stated.System = "armv7l-linux"
 	broken := s.input(t, "nixos-system-broken-26.05", map[string]string{"share/data": "x"})
-	graph := Input{Arg: "graph.json", Closure: hello.Closure, Source: s}
+	graph := Resolved{Arg: "graph.json", Closure: hello.Closure, Source: s}
 
 	for name, test := range map[string]struct {
-		inputs []Input
-		stated []ocispec.Platform
-		want   []string
+		resolved []Resolved
+		stated   []ocispec.Platform
+		want     []string
 	}{
-		"systems":                  {[]Input{web, other}, nil, []string{"system ./nixos-system-web-26.05 0", "system ./web 0"}},
-		"the name of a toplevel":   {[]Input{broken}, nil, []string{"system ./nixos-system-broken-26.05 0"}},
-		"several roots":            {[]Input{graph}, nil, []string{"system graph.json 0"}},
-		"one platform":             {[]Input{tool, hello}, nil, []string{"amd64 ./tool-1 ./hello-1 2"}},
-		"the same twice":           {[]Input{hello, hello}, nil, []string{"amd64 ./hello-1 ./hello-1 1"}},
-		"two platforms":            {[]Input{hello, arm}, nil, []string{"amd64 ./hello-1 1", "arm64 ./hello-arm-1 1"}},
-		"data for every platform":  {[]Input{data, hello, arm}, nil, []string{"amd64 ./data-1 ./hello-1 2", "arm64 ./data-1 ./hello-arm-1 2"}},
-		"only data":                {[]Input{data}, []ocispec.Platform{platformOf("riscv64")}, []string{"riscv64 ./data-1 1"}},
-		"the argument states it":   {[]Input{stated}, []ocispec.Platform{platformOf("riscv64")}, []string{"arm ./data-1 1"}},
-		"a system and application": {[]Input{hello, web}, nil, []string{"system ./nixos-system-web-26.05 0", "amd64 ./hello-1 1"}},
+		"systems":                  {[]Resolved{web, other}, nil, []string{"system ./nixos-system-web-26.05 0", "system ./web 0"}},
+		"the name of a toplevel":   {[]Resolved{broken}, nil, []string{"system ./nixos-system-broken-26.05 0"}},
+		"several roots":            {[]Resolved{graph}, nil, []string{"system graph.json 0"}},
+		"one platform":             {[]Resolved{tool, hello}, nil, []string{"amd64 ./tool-1 ./hello-1 2"}},
+		"the same twice":           {[]Resolved{hello, hello}, nil, []string{"amd64 ./hello-1 ./hello-1 1"}},
+		"two platforms":            {[]Resolved{hello, arm}, nil, []string{"amd64 ./hello-1 1", "arm64 ./hello-arm-1 1"}},
+		"data for every platform":  {[]Resolved{data, hello, arm}, nil, []string{"amd64 ./data-1 ./hello-1 2", "arm64 ./data-1 ./hello-arm-1 2"}},
+		"only data":                {[]Resolved{data}, []ocispec.Platform{platformOf("riscv64")}, []string{"riscv64 ./data-1 1"}},
+		"the argument states it":   {[]Resolved{stated}, []ocispec.Platform{platformOf("riscv64")}, []string{"arm ./data-1 1"}},
+		"a system and application": {[]Resolved{hello, web}, nil, []string{"system ./nixos-system-web-26.05 0", "amd64 ./hello-1 1"}},
 	} {
-		got, err := new(Reader).Contents(t.Context(), test.inputs, test.stated)
+		got, err := new(Reader).Contents(t.Context(), test.resolved, test.stated)
 		if err != nil || !slices.Equal(described(got), test.want) {
 			t.Errorf("%s: %q, %v; want %q", name, described(got), err, test.want)
 		}
 	}
-	if _, err := new(Reader).Contents(t.Context(), []Input{data}, nil); err == nil || !strings.Contains(err.Error(), "./data-1") {
+	if _, err := new(Reader).Contents(t.Context(), []Resolved{data}, nil); err == nil || !strings.Contains(err.Error(), "./data-1") {
 		t.Errorf("only data, and no platform: %v", err)
 	}
 }
@@ -172,12 +171,12 @@ func TestContents(t *testing.T) {
 // of the first run must open no store file and find the same systems.
 func TestSystems(t *testing.T) {
 	s := &store{}
-	inputs := []Input{s.input(t, "web", nixos("x86_64-linux")), s.input(t, "hello-1", map[string]string{"bin/hello": arm64, "bin/other": arm64})}
-	inputs[1].Program = "other"
+	resolved := []Resolved{s.input(t, "web", nixos("x86_64-linux")), s.input(t, "hello-1", map[string]string{"bin/hello": arm64, "bin/other": arm64})}
+	resolved[1].Program = "other"
 	local := cache.Open(t.TempDir())
 	read := func(r *Reader) []*manifest.System {
 		t.Helper()
-		contents, err := r.Contents(t.Context(), inputs, nil)
+		contents, err := r.Contents(t.Context(), resolved, nil)
 		must(t, err)
 		all, err := r.Systems(t.Context(), contents, application.Choices{})
 		must(t, err)
@@ -187,7 +186,7 @@ func TestSystems(t *testing.T) {
 	if len(first) != 2 || first[0].App != nil || first[0].Platform.Architecture != "amd64" || first[0].Version != "26.05" {
 		t.Fatalf("the NixOS system: %+v", first[0])
 	}
-	if app := first[1].App; app == nil || app.Start != string(inputs[1].Toplevel)+"/bin/other" || first[1].Platform.Architecture != "arm64" {
+	if app := first[1].App; app == nil || app.Start != string(resolved[1].Toplevel)+"/bin/other" || first[1].Platform.Architecture != "arm64" {
 		t.Errorf("the application: %+v", first[1].App)
 	}
 	before := s.reads
@@ -207,7 +206,7 @@ func TestSystems(t *testing.T) {
 func TestSystemsOfOnePlatform(t *testing.T) {
 	s := &store{}
 	r := new(Reader)
-	contents, err := r.Contents(t.Context(), []Input{s.input(t, "web", nixos("x86_64-linux")), s.input(t, "hello-1", map[string]string{"bin/hello": amd64})}, nil)
+	contents, err := r.Contents(t.Context(), []Resolved{s.input(t, "web", nixos("x86_64-linux")), s.input(t, "hello-1", map[string]string{"bin/hello": amd64})}, nil)
 	must(t, err)
 	if all, err := r.Systems(t.Context(), contents, application.Choices{}); err == nil {
 		t.Errorf("two systems for one platform: %v", all)
@@ -224,7 +223,7 @@ func TestSigned(t *testing.T) {
 	r := &Reader{Signed: func(_ context.Context, info *closure.Info) (manifest.Facts, bool) {
 		return manifest.Facts{System: "aarch64-linux", Init: "script"}, info.Path == in.Toplevel
 	}}
-	contents, err := r.Contents(t.Context(), []Input{in}, nil)
+	contents, err := r.Contents(t.Context(), []Resolved{in}, nil)
 	must(t, err)
 	all, err := r.Systems(t.Context(), contents, application.Choices{})
 	must(t, err)
@@ -245,7 +244,7 @@ func TestFinish(t *testing.T) {
 	r := &Reader{Warn: func(err error) { warned = append(warned, err) }}
 	finish := func(system string, init *manifest.InitChoice) *manifest.System {
 		t.Helper()
-		contents, err := r.Contents(t.Context(), []Input{s.input(t, "web-"+system, nixos(system))}, nil)
+		contents, err := r.Contents(t.Context(), []Resolved{s.input(t, "web-"+system, nixos(system))}, nil)
 		must(t, err)
 		all, err := r.Systems(t.Context(), contents, application.Choices{})
 		must(t, err)
@@ -272,7 +271,7 @@ func TestLook(t *testing.T) {
 	hello := s.input(t, "hello-1", map[string]string{"bin/hello": amd64})
 	var debug []error
 	r := &Reader{Debug: func(err error) { debug = append(debug, err) }}
-	got := r.Look(t.Context(), []Input{web, hello}, nil)
+	got := r.Look(t.Context(), []Resolved{web, hello}, nil)
 	if len(got) != 2 || got[0].PlatformName() != "linux/arm64" || got[1].PlatformName() != "linux/amd64" || len(debug) != 0 {
 		t.Errorf("%+v, %v", got, debug)
 	}
@@ -280,7 +279,7 @@ func TestLook(t *testing.T) {
 		t.Errorf("paths that change with every update: %v, %v", got[0].Configuration(), got[1].Configuration())
 	}
 	clear(s.trees) // now the content of each path differs from its narHash
-	got = r.Look(t.Context(), []Input{web, hello}, nil)
+	got = r.Look(t.Context(), []Resolved{web, hello}, nil)
 	if len(got) != 2 || got[0].IsApplication() || !got[1].IsApplication() || got[0].PlatformName() != "" || len(debug) == 0 {
 		t.Errorf("without files: %+v, %v", got, debug)
 	}
