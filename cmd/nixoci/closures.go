@@ -124,17 +124,15 @@ func (a *app) selectPlatforms(all []*manifest.System, platforms []ocispec.Platfo
 // closures returns the closures that the CLOSURE arguments name. Without arguments, it takes
 // ./result and ./result-*, and if there are none, the base system.
 func (a *app) closures(ctx context.Context, args []string, f *closureFlags) ([]systems.Resolved, error) {
-	return a.resolve(args, f, func(r *systems.Resolver, args []string) ([]systems.Resolved, error) { return r.Resolve(ctx, args) })
+	return a.resolve(ctx, args, f, (*systems.Resolver).Resolve)
 }
 
 // graphs does the same as closures, but reads only the graphs of graph files.
 func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]systems.Resolved, error) {
-	return a.resolve(args, f, func(r *systems.Resolver, args []string) ([]systems.Resolved, error) {
-		return r.ResolveGraphs(ctx, args)
-	})
+	return a.resolve(ctx, args, f, (*systems.Resolver).ResolveGraphs)
 }
 
-func (a *app) resolve(args []string, f *closureFlags, read func(*systems.Resolver, []string) ([]systems.Resolved, error)) ([]systems.Resolved, error) {
+func (a *app) resolve(ctx context.Context, args []string, f *closureFlags, resolve func(*systems.Resolver, context.Context, []string) ([]systems.Resolved, error)) ([]systems.Resolved, error) {
 	for _, arg := range args {
 		if err := checkClosureFile(arg); err != nil {
 			return nil, err
@@ -152,7 +150,7 @@ func (a *app) resolve(args []string, f *closureFlags, read func(*systems.Resolve
 			a.stderr.Printf("no CLOSURE given, and no NixOS system at ./result: building %s\n", systems.BaseSystem)
 		}
 	}
-	resolved, err := read(r, args)
+	resolved, err := resolve(r, ctx, args)
 	if _, ok := errors.AsType[*systems.NoSystemError](err); ok {
 		err = usageError{err}
 	}
