@@ -16,7 +16,7 @@ func (a *app) openNix(f *closureFlags) (*nixbuild.Nix, error) {
 		return nil, err
 	}
 	if a.nix == nil {
-		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose, Sources: a.sources}
+		a.nix = &nixbuild.Nix{Flake: nixoci.Flake, Store: root, Nixpkgs: nixpkgs(f.nixpkgs), Answers: a.stdin, Verbose: a.verbose, Sources: f.sources}
 		if !a.quiet {
 			a.nix.Progress = a.stderr.Raw() // Nix itself draws its progress
 		}

@@ -196,7 +196,7 @@ func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closur
 		return nil, err
 	}
 	if d.Provenance {
-		a.sources = true
+		in.sources = true
 		a.describeBuild(&d.Build, f.builder)
 		d.Build.Rebuild = f.rebuild.command(&job.Settings)
 		if d.Key != nil && d.Build.Builder == "" {

@@ -37,7 +37,6 @@ type app struct {
 	repeatsMu sync.Mutex
 	cache     *cache.Cache
 	nix       *nixbuild.Nix // created before the first build
-	sources   bool          // true: find the source of everything that Nix builds
 	built     map[closure.StorePath]*nixbuild.Built
 	metas     map[closure.StorePath]map[closure.StorePath]*nixbuild.Meta // metadata of packages, by toplevel
 	progress  *progress                                                  // progress display of a long command
