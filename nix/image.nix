@@ -183,7 +183,6 @@ let
       files ? [ ],
       init ? [ ],
       annotations ? { },
-      describe ? { },
       created ? null,
       compression ? null,
       compressor ? null,
@@ -223,7 +222,6 @@ let
         ++ filter (p: !(lib.elem p (list contents))) (
           lib.unique (toRoot ++ concatMap (l: l.deps or [ ]) allLayers)
         );
-      allContents = packages ++ concatLists (lib.attrValues platforms);
       # Packages that only the config and files name are in the image, too.
       named = filter (p: !(lib.elem p (map (q: unsafeDiscardStringContext "${q}") packages))) (
         storePaths (unsafeDiscardStringContext (builtins.toJSON [ given files ]))
@@ -269,7 +267,7 @@ let
                 [ (lib.nameValuePair (unsafeDiscardStringContext "${p}") p.meta.mainProgram) ]
               else
                 [ ]
-            ) allContents
+            ) (packages ++ concatLists (lib.attrValues platforms))
           )
         );
         links = links ++ lib.optional (toRoot != [ ]) "/";
@@ -280,7 +278,6 @@ let
           users
           files
           annotations
-          describe
           format
           ;
         fromImage = if isAttrs fromImage then null else fromImage;
@@ -371,8 +368,6 @@ let
     // passthru
     // {
       inherit specification;
-      # For meta.nix: nixoci push --meta-from .#image.
-      imageContents = allContents;
       meta = {
         description = "Image ${name}";
       }

@@ -36,14 +36,14 @@ type attestFlags struct {
 	registry  registryFlags
 	kind      string
 	predicate string
-	key       string
+	author    authorFlags
 	created   string
 }
 
 func (a *app) attestCommand() *cobra.Command {
 	var f attestFlags
 	cmd := &cobra.Command{
-		Use:   "attest REF --type TYPE --key FILE",
+		Use:   "attest REF --type TYPE --key FILE|--keyless=SERVICES",
 		Short: "Attach a signed statement to an image in a registry",
 		Long: `Attach a signed statement to an image in a registry, and print REF@digest. The
 image does not change. cosign verify-attestation --new-bundle-format and nixoci
@@ -55,15 +55,16 @@ is then about the image that REF names. With --platform, it is about the
 manifest of that platform.
 
 TYPE is a name of cosign's (slsaprovenance1, spdxjson, cyclonedx, vuln, openvex,
-link) or the URI of a predicate type. The key is the same as for nixoci sign.`,
+link) or the URI of a predicate type. --key and --keyless are the same as for
+nixoci sign.`,
 		Example: `  nixoci attest ghcr.io/org/web:1.2 --type spdx --key cosign.key
   nixoci attest ghcr.io/org/web:1.2 --type openvex --predicate vex.json --key cosign.key`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case f.kind == "":
+			if f.kind == "" {
 				return usageError{hint.Add(errors.New("attest: --type is missing"), "closure, spdx, cyclonedx, or any other with --predicate FILE")}
-			case f.key == "":
-				return usageError{hint.Add(errors.New("attest: --key is missing"), "make a key pair with cosign generate-key-pair, then use --key cosign.key")}
+			}
+			if err := f.author.check("attest"); err != nil {
+				return err
 			}
 			return a.attestImage(cmd.Context(), args[0], &f)
 		},
@@ -72,7 +73,8 @@ link) or the URI of a predicate type. The key is the same as for nixoci sign.`,
 	a.uses(cmd, "platform", "json")
 	cmd.Flags().StringVar(&f.kind, "type", "", "type of the statement: closure, spdx or cyclonedx; with --predicate, another name or a URI")
 	cmd.Flags().StringVar(&f.predicate, "predicate", "", "JSON file with the content of the statement")
-	cmd.Flags().StringVar(&f.key, "key", "", "file with the private key")
+	cmd.Flags().StringVar(&f.author.key, "key", "", "file with the private key")
+	f.author.addKeyless(cmd, checksSignature)
 	cmd.Flags().StringVar(&f.created, "created", "", "time in a bill of materials: RFC 3339, or seconds since 1970 (default $SOURCE_DATE_EPOCH, otherwise 1)")
 	return cmd
 }
@@ -97,7 +99,7 @@ func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error
 	if err != nil {
 		return usageError{err}
 	}
-	key, err := a.privateKey(f.key)
+	author, err := a.author(&f.author, &f.registry)
 	if err != nil {
 		return err
 	}
@@ -125,10 +127,10 @@ func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error
 		if at.doc.Type == "" {
 			var statement []byte
 			if statement, err = attest.Statement(repo.Name(), at.about.Digest, predicateType, json.RawMessage(at.doc.Data)); err == nil {
-				sealed, err = attest.Seal(statement, key)
+				sealed, err = attest.Seal(ctx, statement, author)
 			}
 		} else {
-			sealed, err = attest.SealDocument(repo.Name(), at.about.Digest, at.doc, key)
+			sealed, err = attest.SealDocument(ctx, repo.Name(), at.about.Digest, at.doc, author)
 		}
 		if err != nil {
 			return err

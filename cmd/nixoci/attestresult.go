@@ -13,7 +13,6 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/verify"
 )
@@ -26,16 +25,16 @@ type resultFlags struct {
 	time     string
 	to       string // repository for the result, if it is not the repository of the image
 
-	key *attest.PrivateKey // the private key among the keys of --key
-	at  time.Time
+	author attest.Author // who signs the result: the private key among the keys of --key, or --keyless
+	at     time.Time
 }
 
 func (f *resultFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.BoolVar(&f.passed, "attest-result", false, "with CLOSURE and a private --key: if verify can make the same image again, sign this result and attach it to the image (SLSA verification summary)")
+	fl.BoolVar(&f.passed, "attest-result", false, "with CLOSURE, and a private --key or --keyless: if verify can make the same image again, sign this result and attach it to the image (SLSA verification summary)")
 	fl.BoolVar(&f.failed, "attest-failure", false, "with --attest-result: if the verification fails, sign and attach the result FAILED")
 	fl.StringVar(&f.to, "attest-to", "", "repository to attach the result in, for --attest-result, if it is not the image's")
-	fl.StringVar(&f.verifier, "verifier-id", "", "URI of the person or machine that verifies, for --attest-result (default: a URI with the hash of the key)")
+	fl.StringVar(&f.verifier, "verifier-id", "", "URI of the person or machine that verifies, for --attest-result (default: a URI with the hash of the key, or the identity in the certificate)")
 	fl.StringVar(&f.time, "attest-time", "", "time of the verification, for --attest-result: RFC 3339, or seconds since 1970 (default the clock)")
 }
 
@@ -59,16 +58,12 @@ func (f *resultFlags) check(ref string, closures []string, log *logrus.Logger) (
 	switch {
 	case len(closures) == 0:
 		return usageError{hint.Add(errors.New("--attest-result: no CLOSURE is given, so nothing of the image is made again"), "name the system or package that the image is made of: nixoci verify REF .#web --attest-result --key FILE")}
-	case layout.IsImage(ref):
+	case fileImage.MatchString(ref):
 		return usageError{hint.Add(fmt.Errorf("--attest-result: %s is not in a registry", ref), "nothing can be attached to an image in a file")}
-	case f.key == nil:
-		return usageError{hint.Add(errors.New("--attest-result: no --key is a private key"), "make a key pair with cosign generate-key-pair, then use --key cosign.key")}
+	case f.author == nil:
+		return usageError{hint.Add(errors.New("--attest-result: no --key is a private key"), "make a key pair with cosign generate-key-pair, then use --key cosign.key; or sign with a certificate: --keyless")}
 	}
-	if f.verifier == "" {
-		if f.verifier, err = f.key.URI(); err != nil {
-			return err
-		}
-	} else if _, err := attest.PredicateType(f.verifier); err != nil {
+	if _, err := attest.PredicateType(f.verifier); f.verifier != "" && err != nil {
 		return usagef("--verifier-id %q: not a URI", f.verifier)
 	}
 	f.at = time.Now()
@@ -139,6 +134,11 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 	if err != nil {
 		return fail(err)
 	}
+	if summary.Verifier.ID == "" {
+		if summary.Verifier.ID, err = attest.AuthorURI(ctx, f.result.author); err != nil {
+			return fail(err)
+		}
+	}
 	ref, err := registry.ParseReference(arg)
 	if err != nil {
 		return fail(err)
@@ -154,10 +154,19 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 		uri := attest.AttachedURI(cmp.Or(in.Repository, image), in.Attached)
 		summary.InputAttestations = append(summary.InputAttestations, attest.NewResource(uri, in.Content))
 	}
+	if all, err = a.attachSummaries(ctx, repo, image, verified, &summary, f.result.author); err != nil {
+		return fail(err)
+	}
+	return all, nil
+}
+
+// attachSummaries signs a verification summary about each element of verified, and attaches it in
+// repo. The images are in the repository image.
+func (a *app) attachSummaries(ctx context.Context, repo *registry.Repository, image string, verified []verify.Verified, summary *attest.Summary, by attest.Author) (all []publishedSummary, err error) {
 	for _, v := range verified {
-		d, already, err := attest.AttachSummary(ctx, repo, v.AttachTo, image, v.Subjects, &summary, f.result.key)
+		d, already, err := attest.AttachSummary(ctx, repo, v.AttachTo, image, v.Subjects, summary, by)
 		if err != nil {
-			return fail(err)
+			return all, err
 		}
 		all = append(all, publishedSummary{summary.Result, d, v.Subjects})
 		if !a.quiet {

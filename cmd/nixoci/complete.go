@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -54,10 +53,10 @@ func completeWordsOrFiles(words ...string) completion {
 func completeList(words ...string) completion {
 	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 		before := prefix[:strings.LastIndex(prefix, ",")+1]
-		chosen := strings.Split(before, ",")
+		said := strings.Split(before, ",")
 		var left []string
 		for _, w := range words {
-			if !contains(chosen, w) {
+			if !contains(said, w) {
 				left = append(left, before+w)
 			}
 		}
@@ -122,7 +121,7 @@ func completeRef(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.She
 // archive.
 func completeImage(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	kind, file, ok := strings.Cut(prefix, ":")
-	if ok && layout.IsImage(prefix) {
+	if ok && fileImage.MatchString(prefix) {
 		return filesAfter(kind+":", file), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
 	if kinds := beginning(prefix, []string{"oci:", "oci-archive:", "docker-archive:"}); prefix != "" && len(kinds) > 0 {

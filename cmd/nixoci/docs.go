@@ -17,15 +17,17 @@ import (
 // environment lists the environment variables that nixoci reads, for
 // docs/reference.md.
 var environment = []struct{ name, meaning string }{
+	{"ACTIONS_ID_TOKEN_REQUEST_URL, ACTIONS_ID_TOKEN_REQUEST_TOKEN", "where `--keyless` gets its identity token in GitHub Actions"},
 	{"COSIGN_PASSWORD", "the password of the key that `sign`, `attest`, `push` and `verify` use"},
 	{"DOCKER_CONFIG", "directory of Docker's config.json, which stores credentials for registries (default `~/.docker`)"},
 	{"NETRC", "file with credentials for binary caches (default: `netrc-file` of nix.conf)"},
 	{"NIX_CONFIG, NIX_CONF_DIR, NIX_USER_CONF_FILES", "settings of Nix. nixoci uses `trusted-public-keys` and `netrc-file`"},
 	{"NO_COLOR", "if set, no color unless `--color always`"},
 	{"REGISTRY_AUTH_FILE", "file with credentials for registries, in the format of podman"},
+	{"SIGSTORE_ID_TOKEN", "the identity token for `--keyless`, instead of the one of GitHub Actions"},
 	{"SOURCE_DATE_EPOCH", "creation time of the image in seconds since 1970, if `--created` is not given"},
 	{"XDG_CACHE_HOME", "directory for caches (default `~/.cache`). nixoci stores data about layers in the subdirectory `nixoci`"},
-	{"http_proxy, https_proxy, no_proxy", "proxy for registries and binary caches"},
+	{"http_proxy, https_proxy, no_proxy", "proxy for registries, binary caches and the services of `--keyless`"},
 }
 
 // exitCodes lists the exit codes, for docs/reference.md.

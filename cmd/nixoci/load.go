@@ -18,7 +18,7 @@ import (
 // load builds an image into the image store of an engine.
 func (a *app) load(ctx context.Context, output string, tags, closures []string, img *imageFlags, in *closureFlags) error {
 	start := time.Now()
-	program, name, err := engine.Parse(output)
+	kind, name, err := engine.Parse(output)
 	if err != nil {
 		return usageError{err}
 	}
@@ -40,12 +40,14 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 	if err != nil {
 		return err
 	}
-	defer baseSource.Close()
-	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), nil)
+	if job.Base = base; base != nil {
+		defer baseSource.Close()
+	}
+	images, err := a.images(ctx, closures, in, job, img)
 	if err != nil {
 		return err
 	}
-	dst := engine.New(program)
+	dst := engine.New(kind)
 	dst.Warn = job.Warn
 	if images, err = forEngine(ctx, dst, images); err != nil {
 		return err
@@ -55,7 +57,7 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 		return err
 	}
 	p := dst.Pulled()
-	a.summary(result, string(program), fmt.Sprintf("%s took %s of %s in %s; all %s", program, human.Bytes(p.Bytes), human.Count(p.Layers, "layer"), human.Duration(p.Time), a.spent(start, nil)))
+	a.summary(result, string(kind), fmt.Sprintf("%s took %s of %s in %s; all %s", kind, human.Bytes(p.Bytes), human.Count(p.Layers, "layer"), human.Duration(p.Time), a.spent(start, nil)))
 	return a.printResult(output, result, nil)
 }
 

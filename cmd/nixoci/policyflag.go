@@ -42,10 +42,10 @@ func (f *policyFlag) apply(o *verify.Options) {
 		return
 	}
 	if n := p.Policy.Signatures.Image; n > 0 {
-		o.Signatures = append(o.Signatures, verify.RequiredSignatures{Keys: p.Keys, Count: n, Policy: true})
+		o.Signatures = append(o.Signatures, verify.RequiredSignatures{Signers: p.Signers, Count: n, Policy: true})
 	}
 	for _, a := range p.Attestations {
-		o.Attestations = append(o.Attestations, verify.RequiredAttestation{Type: a.Type, Keys: p.Keys, MaxAge: a.MaxAge, Policy: true})
+		o.Attestations = append(o.Attestations, verify.RequiredAttestation{Type: a.Type, Signers: p.Signers, MaxAge: a.MaxAge, Policy: true})
 	}
 	if known := f.rebuilders(); len(known) > 0 {
 		r := &p.Policy.Rebuilders
@@ -67,7 +67,7 @@ func (f *policyFlag) rebuilders() (known []verify.Rebuilder) {
 		return nil
 	}
 	for _, b := range f.loaded.Rebuilders {
-		known = append(known, verify.Rebuilder{NamedKey: b.NamedKey, Verifier: b.Verifier})
+		known = append(known, verify.Rebuilder{Signer: b.Signer, Verifier: b.Verifier})
 	}
 	return known
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -23,10 +24,10 @@ const passwordVariable = "COSIGN_PASSWORD"
 
 func (a *app) signCommand() *cobra.Command {
 	var f registryFlags
-	var keyFile string
+	var by authorFlags
 	var recursive bool
 	cmd := &cobra.Command{
-		Use:   "sign REF --key FILE",
+		Use:   "sign REF --key FILE|--keyless=SERVICES",
 		Short: "Sign an image in a registry, in cosign's format",
 		Long: `Sign an image in a registry, and print REF@digest of the signed image. The
 registry stores the signature beside the image, where cosign and nixoci verify
@@ -34,24 +35,30 @@ registry stores the signature beside the image, where cosign and nixoci verify
 
 The key is a file that cosign generate-key-pair wrote. nixoci takes its password
 from ` + passwordVariable + ` or asks for it. The key can also be an unencrypted file
-of openssl (ECDSA, P-256). A second signature with the same key changes nothing.`,
+of openssl (ECDSA, P-256). A second signature with the same key changes nothing.
+
+With --keyless, nobody needs to keep a key. Fulcio certifies that this CI job or
+person has a new key, which nixoci forgets at the end. Rekor or a timestamp
+authority certifies the time. docs/keyless.md describes both ends of this.`,
 		Example: `  nixoci sign ghcr.io/org/web:1.2 --key cosign.key
+  nixoci sign ghcr.io/org/web:1.2 --keyless signing_config.json
   cosign verify ghcr.io/org/web:1.2 --key cosign.pub --insecure-ignore-tlog=true`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if keyFile == "" {
-				return usageError{hint.Add(errors.New("sign: --key is missing"), "make a key pair with cosign generate-key-pair, then use --key cosign.key")}
+			if err := by.check("sign"); err != nil {
+				return err
 			}
-			return a.sign(cmd.Context(), args[0], keyFile, recursive, &f)
+			return a.sign(cmd.Context(), args[0], &by, recursive, &f)
 		},
 	}
 	f.add(cmd)
 	a.uses(cmd, "json")
-	cmd.Flags().StringVar(&keyFile, "key", "", "file with the private key")
+	cmd.Flags().StringVar(&by.key, "key", "", "file with the private key")
+	by.addKeyless(cmd, checksSignature)
 	cmd.Flags().BoolVarP(&recursive, "recursive", "r", false, "also sign the manifest of each platform")
 	return cmd
 }
 
-func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *registryFlags) error {
+func (a *app) sign(ctx context.Context, arg string, by *authorFlags, recursive bool, f *registryFlags) error {
 	if err := checkReference(arg); err != nil {
 		return err
 	}
@@ -59,7 +66,7 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	if err != nil {
 		return usageError{err}
 	}
-	key, err := a.privateKey(keyFile)
+	author, err := a.author(by, f)
 	if err != nil {
 		return err
 	}
@@ -72,16 +79,16 @@ func (a *app) sign(ctx context.Context, arg, keyFile string, recursive bool, f *
 	if err != nil {
 		return err
 	}
-	all := []digest.Digest{top.Descriptor.Digest}
+	images := []ocispec.Descriptor{top.Descriptor}
 	if index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType); err == nil && recursive {
-		for _, d := range index.Manifests {
-			all = append(all, d.Digest)
-		}
+		images = append(images, index.Manifests...)
 	}
-	for _, d := range all {
-		if err := attest.Sign(ctx, repo, d, key); err != nil {
+	var all []digest.Digest
+	for _, d := range images {
+		if err := attest.Sign(ctx, repo, d, author); err != nil {
 			return err
 		}
+		all = append(all, d.Digest)
 	}
 	a.done = true
 	if a.json {

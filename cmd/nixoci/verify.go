@@ -10,13 +10,15 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/human"
+	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
-	"github.com/nixoci/nixoci/internal/systems"
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
@@ -29,6 +31,8 @@ type verifyFlags struct {
 	require   string
 	against   string
 	keys      []string
+	identity  identityFlags
+	author    authorFlags // its key is not used: --key is in keys
 	attested  []string
 	rebuilt   int
 	rebuilder []string
@@ -60,7 +64,7 @@ prove the origin, there are several ways:
   --require-signatures  require signatures of the store paths, which come from
                         the closure statement that push --attest attaches, or
                         from the binary cache that --against names
-  --key                 require a signature of the image, or of the statements
+  --key, --identity     require a signature of the image, or of the statements
                         about it that --require-attestation names
   --policy              require what a policy file lists
 
@@ -77,6 +81,7 @@ exits with code 3.`,
 		Example: `  nixoci verify ghcr.io/org/web:1.2
   nixoci verify --keep-going oci:./web
   nixoci verify ghcr.io/org/web:1.2 ./result
+  nixoci verify ghcr.io/org/web:1.2 --identity 'https://github.com/org/web/*' --trust-root trusted_root.json
   nixoci verify ghcr.io/org/web:1.2 .#web --attest-result --key mine.key
   nixoci verify ghcr.io/org/web:1.2 --require-rebuilders 2 --rebuilder-key anna.pub --rebuilder-key ben.pub
   nixoci verify ghcr.io/org/web:1.2 --against https://cache.nixos.org --trusted-public-key org-1:… --require-signatures all`,
@@ -97,15 +102,22 @@ exits with code 3.`,
 	f.init.add(cmd.Flags(), "program that the image must have at /sbin/init, or none if it must have no program; repeat for other platforms")
 	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "which store paths must have a signature of a trusted key: all, any (at least one) or none; content-addressed paths need no signature")
 	cmd.Flags().StringVar(&f.against, "against", "", "binary cache, such as https://cache.nixos.org, whose signatures also count, in addition to the signatures attached to the image")
+	f.addSigners(cmd)
+	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "report all differences, not only the first")
+	return cmd
+}
+
+// addSigners adds the flags about signatures of the image and of statements.
+func (f *verifyFlags) addSigners(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "file with a public key that must have signed the image, with nixoci sign or cosign sign; can be repeated: one of the keys must have signed the image. With --attest-result, also the file with the private key that signs the result")
-	cmd.Flags().StringArrayVar(&f.attested, "require-attestation", nil, "type of a statement, such as slsaprovenance1 or spdx, that a --key must have signed instead of the image; can be repeated: all types are required")
+	f.identity.add(cmd)
+	f.author.addKeyless(cmd, "file with the certificate authorities, logs and timestamp authorities that count for --identity, in the format of Sigstore's trusted_root.json; with --keyless, also for the new signature")
+	cmd.Flags().StringArrayVar(&f.attested, "require-attestation", nil, "type of a statement, such as slsaprovenance1 or spdx, that a --key or --identity must have signed instead of the image; can be repeated: all types are required")
 	cmd.Flags().IntVar(&f.rebuilt, "require-rebuilders", 0, "how many of the rebuilders that --rebuilder-key names must have made the image again and signed the result")
 	cmd.Flags().StringArrayVar(&f.rebuilder, "rebuilder-key", nil, "file with the public key of a rebuilder; can be repeated: the report shows the result of each rebuilder")
 	cmd.Flags().StringArrayVar(&f.elsewhere, "rebuilders-from", nil, "repository where rebuilders attach their results, in addition to the image's; can be repeated")
 	f.result.add(cmd)
 	f.policy.add(cmd)
-	cmd.Flags().BoolVar(&f.keepGoing, "keep-going", false, "report all differences, not only the first")
-	return cmd
 }
 
 func (a *app) verify(ctx context.Context, ref string, closures []string, f *verifyFlags) error {
@@ -125,7 +137,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	if err := f.result.check(ref, closures, a.log); err != nil {
 		return err
 	}
-	if o.Closures, err = a.expected(ctx, closures, &f.closure); err != nil {
+	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
 		return err
 	}
 	if o.OpenBase, err = a.openBaseOf(&f.closure.base, &f.registry); err != nil {
@@ -176,26 +188,36 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	return mismatchError{fmt.Errorf("%s is not what it claims to be: %d findings", ref, len(report.Findings))}
 }
 
-// expected reads the CLOSURE arguments, if there are any. It uses no cached facts: it reads
+// systems reads the CLOSURE arguments, if there are any. It uses no cached facts: it reads
 // the files of each toplevel again.
-func (a *app) expected(ctx context.Context, args []string, f *closureFlags) ([]*manifest.System, error) {
+func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*manifest.System, error) {
 	if len(args) == 0 {
 		return nil, nil
 	}
-	resolved, err := a.closures(ctx, args, f)
+	inputs, err := a.inputs(ctx, args, f)
 	if err != nil {
 		return nil, err
 	}
-	platforms, err := a.parsePlatforms()
+	subjects, err := a.subjects(ctx, inputs, &push.Job{})
 	if err != nil {
 		return nil, err
 	}
-	var reader systems.Reader
-	contents, err := reader.Contents(ctx, resolved, platforms)
-	if err != nil {
-		return nil, err
+	var systems []*manifest.System
+	for _, s := range subjects {
+		// The image records the other choices. verify makes the application again from all of
+		// them.
+		if s.isApplication() {
+			choices := application.Choices{Roots: s.roots, Program: s.program}
+			systems = append(systems, manifest.NewApplication(s.source, s.closure, &application.Application{Choices: choices, Platform: *s.platform}))
+			continue
+		}
+		sys, err := manifest.ReadSystem(ctx, s.source, s.closure, s.toplevel, s.system)
+		if err != nil {
+			return nil, fmt.Errorf("closure %s: %w", s.arg, err)
+		}
+		systems = append(systems, sys)
 	}
-	return reader.Expected(ctx, contents)
+	return systems, manifest.CheckPlatforms(systems)
 }
 
 // openElsewhere opens the other repositories to which rebuilders attach their results.
@@ -254,28 +276,65 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 			return usageError{fmt.Errorf("--against: %w", err)}
 		}
 	}
-	keys, err := f.readKeys(a)
+	signers, err := f.signers(a)
 	if err != nil {
 		return err
 	}
-	counting := keys // keys that may have signed the documents that --require-attestation names
-	if p := f.policy.loaded; p != nil && len(keys) == 0 {
-		counting = p.Keys
+	counting := signers // who may have signed the documents that --require-attestation names
+	if p := f.policy.loaded; p != nil && len(signers) == 0 {
+		counting = p.Signers
 	}
 	for _, name := range f.attested {
 		t, err := attest.PredicateType(name)
 		if err != nil {
 			return usageError{fmt.Errorf("--require-attestation: %w", err)}
 		}
-		o.Attestations = append(o.Attestations, verify.RequiredAttestation{Type: t, Keys: counting})
+		o.Attestations = append(o.Attestations, verify.RequiredAttestation{Type: t, Signers: counting})
 	}
 	switch {
 	case len(counting) == 0 && len(f.attested) > 0:
-		return usagef("--require-attestation: --key is missing, the key that must have signed it")
-	case len(keys) > 0 && len(f.attested) == 0:
-		o.Signatures = []verify.RequiredSignatures{{Keys: keys, Count: 1}}
+		return usagef("--require-attestation: --key or --identity is missing, which must have signed it")
+	case len(signers) > 0 && len(f.attested) == 0:
+		o.Signatures = []verify.RequiredSignatures{{Signers: signers, Count: 1}}
 	}
 	return nil
+}
+
+// signers returns the signers that --key and --identity name. With --attest-result, it also finds out
+// who signs the result.
+func (f *verifyFlags) signers(a *app) ([]attest.Signer, error) {
+	if err := f.author.check(""); err != nil {
+		return nil, err
+	}
+	if f.author.keyless != "" && !f.result.passed {
+		return nil, usagef("--keyless: it signs the result of --attest-result, which is not given")
+	}
+	keys, err := f.readKeys(a)
+	if err != nil {
+		return nil, err
+	}
+	own, err := readTrustRoot(f.author.trustRoot)
+	if err != nil {
+		return nil, err
+	}
+	var root *keyless.TrustRoot
+	if f.policy.loaded != nil {
+		root = f.policy.loaded.TrustRoot
+	}
+	identities, err := f.identity.signers(own, root)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case f.author.keyless == "":
+	case f.result.author != nil:
+		return nil, usagef("--key and --keyless: only one of them can sign the result of --attest-result; give public keys with --keyless")
+	default:
+		if f.result.author, err = a.keylessAuthor(&f.author, &f.registry); err != nil {
+			return nil, err
+		}
+	}
+	return attest.DistinctSigners(append(keys, identities...)), nil
 }
 
 // rebuilders copies the flags about rebuilders into o.
@@ -283,7 +342,7 @@ func (f *verifyFlags) rebuilders(o *verify.Options) error {
 	if f.rebuilt == 0 && len(f.rebuilder) == 0 {
 		return nil
 	}
-	var keys []attest.NamedKey
+	var keys []attest.Signer
 	for _, file := range f.rebuilder {
 		data, err := readKeyFile("--rebuilder-key", file)
 		if err != nil {
@@ -293,12 +352,12 @@ func (f *verifyFlags) rebuilders(o *verify.Options) error {
 		if err != nil {
 			return fmt.Errorf("--rebuilder-key %s: %w", file, err)
 		}
-		keys = append(keys, attest.NamedKey{Name: file, Key: key})
+		keys = append(keys, attest.Signer{Name: file, Key: key})
 	}
-	keys = attest.DistinctKeys(keys)
+	keys = attest.DistinctSigners(keys)
 	required := verify.RequiredRebuilders{Count: f.rebuilt}
 	for _, k := range keys {
-		required.Known = append(required.Known, verify.Rebuilder{NamedKey: k})
+		required.Known = append(required.Known, verify.Rebuilder{Signer: k})
 	}
 	if len(keys) == 0 {
 		required.Known = f.policy.rebuilders()
@@ -313,7 +372,7 @@ func (f *verifyFlags) rebuilders(o *verify.Options) error {
 		if known == 1 {
 			is = "is"
 		}
-		return usagef("--require-rebuilders %d: only %s %s given, %d are needed: --rebuilder-key names %s", f.rebuilt, human.Count(known, "different key"), is, f.rebuilt, strings.Join(attest.KeyNames(keys), ", "))
+		return usagef("--require-rebuilders %d: only %s %s given, %d are needed: --rebuilder-key names %s", f.rebuilt, human.Count(known, "different key"), is, f.rebuilt, strings.Join(attest.SignerNames(keys), ", "))
 	}
 	o.Rebuilders = append(o.Rebuilders, required)
 	return nil
@@ -322,17 +381,17 @@ func (f *verifyFlags) rebuilders(o *verify.Options) error {
 // readKeys reads the files of --key. The name of each key is the name of its file. If two
 // files contain the same key, it is counted once. With --attest-result, one of the files must
 // contain the private key that signs the result.
-func (f *verifyFlags) readKeys(a *app) (keys []attest.NamedKey, err error) {
+func (f *verifyFlags) readKeys(a *app) (keys []attest.Signer, err error) {
 	for _, file := range f.keys {
 		data, err := readKeyFile("--key", file)
 		if err != nil {
 			return nil, err
 		}
 		if f.result.passed && attest.IsPrivateKey(data) {
-			if f.result.key != nil {
+			if f.result.author != nil {
 				return nil, usagef("--key %s: --attest-result signs with one key, and another private key is given", file)
 			}
-			if f.result.key, err = attest.ParsePrivateKey(data, a.keyPassword); err != nil {
+			if f.result.author, err = attest.ParsePrivateKey(data, a.keyPassword); err != nil {
 				return nil, fmt.Errorf("--key %s: %w", file, err)
 			}
 			continue
@@ -341,9 +400,9 @@ func (f *verifyFlags) readKeys(a *app) (keys []attest.NamedKey, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("--key %s: %w", file, err)
 		}
-		keys = append(keys, attest.NamedKey{Name: file, Key: key})
+		keys = append(keys, attest.Signer{Name: file, Key: key})
 	}
-	return attest.DistinctKeys(keys), nil
+	return attest.DistinctSigners(keys), nil
 }
 
 func readKeyFile(flag, file string) ([]byte, error) {

@@ -24,9 +24,9 @@ type Documents struct {
 	// SBOM returns the bills of materials of one system. If it is nil, there are none.
 	SBOM func(sys *manifest.System) ([]oci.Artifact, error)
 
-	// Key signs a statement about each document. The signed statement is attached beside the
-	// document. If Key is nil, nothing is signed.
-	Key *PrivateKey
+	// Author signs a statement about each document. The signed statement is attached beside the
+	// document. If Author is nil, nothing is signed.
+	Author Author
 
 	// Build describes how the image was made, for the provenance. Attach sets its fields Systems
 	// and Recipe from the image.
@@ -36,86 +36,72 @@ type Documents struct {
 // None reports whether d selects no document.
 func (d *Documents) None() bool { return !d.Closure && !d.Provenance && d.SBOM == nil }
 
-// Counts holds numbers of documents and of signed statements.
-type Counts struct{ Documents, Statements int }
-
 // Attach makes the documents of an image and attaches them. index is the digest of the image in
-// repo, and systems are the systems in the image. Attach returns how many of them are new. The
-// others, which it returns as known, were attached before.
+// repo, and systems are the systems in the image. Attach returns the number of documents. It does
+// not count the signed statements.
 //
 // A closure statement, a bill of materials and a provenance describe the manifest of one platform.
 // This manifest does not change when another platform joins the index. The index gets its own
 // provenance only if it lists exactly these systems.
-func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest, systems []*manifest.System, d *Documents) (added, known Counts, err error) {
+func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest, systems []*manifest.System, d *Documents) (attached int, err error) {
 	top, err := repo.GetManifest(ctx, index.String())
 	if err != nil {
-		return added, known, err
+		return 0, err
 	}
 	parsed, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
 	if err != nil {
-		return added, known, err
+		return 0, err
 	}
 	attach := func(to ocispec.Descriptor, docs ...oci.Artifact) error {
-		sealed, err := sealAll(repo.Name(), to.Digest, docs, d.Key)
+		sealed, err := sealAll(ctx, repo.Name(), to.Digest, docs, d.Author)
 		if err != nil {
 			return err
 		}
-		attached, err := repo.Attach(ctx, to, append(docs, sealed...))
-		for n, a := range attached {
-			counts := &known
-			if a.New {
-				counts = &added
-			}
-			if n < len(docs) {
-				counts.Documents++
-			} else {
-				counts.Statements++
-			}
-		}
+		_, err = repo.Attach(ctx, to, append(docs, sealed...))
+		attached += len(docs)
 		return err
 	}
 	var all []BuiltSystem
 	for _, sys := range systems {
 		listed := parsed.Find(sys.Platform)
 		if listed == nil {
-			return added, known, fmt.Errorf("attach to %s: the index has no manifest for %s", index, manifest.FormatPlatform(sys.Platform))
+			return attached, fmt.Errorf("attach to %s: the index has no manifest for %s", index, manifest.FormatPlatform(sys.Platform))
 		}
 		docs, built, err := d.of(sys)
 		if err != nil {
-			return added, known, err
+			return attached, err
 		}
 		all = append(all, built)
 		if d.Provenance {
 			doc, err := d.provenance(repo.Name(), *listed, built)
 			if err != nil {
-				return added, known, err
+				return attached, err
 			}
 			docs = append(docs, doc)
 		}
 		if err := attach(*listed, docs...); err != nil {
-			return added, known, err
+			return attached, err
 		}
 	}
 	if !d.Provenance || len(parsed.Manifests) != len(systems) {
-		return added, known, nil
+		return attached, nil
 	}
 	about := top.Descriptor
 	about.Annotations = parsed.Annotations
 	doc, err := d.provenance(repo.Name(), about, all...)
 	if err != nil {
-		return added, known, err
+		return attached, err
 	}
-	err = attach(top.Descriptor, doc)
-	return added, known, err
+	return attached, attach(top.Descriptor, doc)
 }
 
-// sealAll signs a statement about each of docs. If key is nil, it returns nothing.
-func sealAll(name string, subject digest.Digest, docs []oci.Artifact, key *PrivateKey) (sealed []oci.Artifact, err error) {
-	if key == nil {
+// sealAll signs a statement about each of docs. If by is nil, it returns nothing.
+func sealAll(ctx context.Context, name string, subject digest.Digest, docs []oci.Artifact, by Author) (sealed []oci.Artifact, err error) {
+	if by == nil {
 		return nil, nil
 	}
 	for _, doc := range docs {
-		s, err := SealDocument(name, subject, doc, key)
+		s, err := SealDocument(ctx, name, subject, doc, by)
 		if err != nil {
 			return nil, err
 		}
@@ -135,9 +121,9 @@ var documentPredicates = map[string]string{
 
 // SealDocument signs the in-toto statement that contains doc. The statement is about the manifest
 // or index subject in the repository name.
-func SealDocument(name string, subject digest.Digest, doc oci.Artifact, key *PrivateKey) (oci.Artifact, error) {
+func SealDocument(ctx context.Context, name string, subject digest.Digest, doc oci.Artifact, by Author) (oci.Artifact, error) {
 	if doc.Type == StatementType {
-		return Seal(doc.Data, key)
+		return Seal(ctx, doc.Data, by)
 	}
 	predicate, ok := documentPredicates[doc.Type]
 	if !ok {
@@ -147,7 +133,7 @@ func SealDocument(name string, subject digest.Digest, doc oci.Artifact, key *Pri
 	if err != nil {
 		return oci.Artifact{}, err
 	}
-	return Seal(statement, key)
+	return Seal(ctx, statement, by)
 }
 
 // of makes the closure statement and the bills of materials of one system.

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
@@ -20,27 +21,36 @@ type Attestation struct {
 	Attached      digest.Digest // digest of the manifest that attaches the document
 	Content       digest.Digest // digest of the document itself
 	ArtifactType  string
-	PredicateType string     // "" if the document is not a statement, or cannot be read
-	Signed        bool       // whether the document has a signature by anybody
-	Signer        string     // name in the signer's certificate; "" if the document was signed with a plain key
-	Names         string     // ID of the key that the document names; the signature may be by another key
-	SignedBy      []NamedKey // the given keys that have signed the document, even if it is about another image
-	Refused       string     // reason why the document proves nothing; "" if nothing is wrong
+	PredicateType string   // "" if the document is not a statement, or cannot be read
+	Signed        bool     // whether the document has a signature by anybody
+	Signer        string   // name in the signer's certificate; "" if the document was signed with a plain key
+	SignedBy      []Signer // the given signers who have signed the document, even if it is about another image
+	Refused       string   // reason why the document proves nothing; "" if nothing is wrong
 
-	statement *signedStatement // nil if the statement cannot be read
+	statement   *signedStatement // nil if the statement cannot be read
+	hint        string           // ID of the key that the document names; the signature may be by another key
+	certificate []byte           // certificate in the document, which may be false; nil if there is none
 }
 
-// Trusted reports whether a given key has signed the attestation and whether the attestation is
+// Claims reports whether the document says that s has signed it. This may be false.
+func (a *Attestation) Claims(s Signer) bool {
+	if s.Identity == nil {
+		return a.hint == s.ID()
+	}
+	return a.certificate != nil && s.Identity.Matches(keyless.Claimed(a.certificate))
+}
+
+// Trusted reports whether a given signer has signed the attestation and whether the attestation is
 // about the image.
 func (a *Attestation) Trusted() bool { return a.Refused == "" && len(a.SignedBy) > 0 }
 
-// TrustedBy returns the keys among keys that have signed the attestation. If the attestation is not
-// about the image, it returns none.
-func (a *Attestation) TrustedBy(keys []NamedKey) []NamedKey {
+// TrustedBy returns the signers among signers who have signed the attestation. If the attestation is
+// not about the image, it returns none.
+func (a *Attestation) TrustedBy(signers []Signer) []Signer {
 	if a.Refused != "" {
 		return nil
 	}
-	return CommonKeys(a.SignedBy, keys)
+	return CommonSigners(a.SignedBy, signers)
 }
 
 // IsSignature reports whether the attestation contains only a signature of the image.
@@ -56,18 +66,18 @@ func (a *Attestation) Predicate() json.RawMessage {
 }
 
 // Attestations lists the documents that are attached to subject. It reads two kinds of signed
-// attestations and checks them with keys: Sigstore's bundles, and envelopes under cosign's .att
+// attestations and checks whether signers have signed them: Sigstore's bundles, and envelopes under cosign's .att
 // tag. For each kind it reads at most limit.Artifact bytes, and refuses the rest.
-func Attestations(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) ([]Attestation, error) {
-	all, err := bundles(ctx, src, subject, keys)
+func Attestations(ctx context.Context, src oci.Reader, subject digest.Digest, signers []Signer) ([]Attestation, error) {
+	all, err := bundles(ctx, src, subject, signers)
 	if err != nil {
 		return nil, err
 	}
-	tagged, err := taggedEnvelopes(ctx, src, subject, keys)
+	tagged, err := taggedEnvelopes(ctx, src, subject, signers)
 	return append(all, tagged...), err
 }
 
-func bundles(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) (all []Attestation, err error) {
+func bundles(ctx context.Context, src oci.Reader, subject digest.Digest, signers []Signer) (all []Attestation, err error) {
 	r, ok := src.(oci.Referrers)
 	if !ok {
 		return nil, nil
@@ -84,7 +94,7 @@ func bundles(ctx context.Context, src oci.Reader, subject digest.Digest, keys []
 		}
 		doc, err := oci.GetArtifactUpTo(ctx, src, subject, d, min(left, limit.Bundle))
 		left -= int64(len(doc.Data))
-		a, err := examine(subject, keys, err, func() (*envelope, error) { return parseBundle(doc.Data) })
+		a, err := examine(subject, signers, err, func() (*envelope, error) { return parseBundle(doc.Data) })
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +112,7 @@ func ReadBundle(subject digest.Digest, data []byte) Attestation {
 
 // examine checks one attestation, which parse returns. failed is the error of reading its document.
 // If the attestation itself is wrong, examine returns no error but sets Refused.
-func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() (*envelope, error)) (*Attestation, error) {
+func examine(subject digest.Digest, signers []Signer, failed error, parse func() (*envelope, error)) (*Attestation, error) {
 	var content *oci.ContentError
 	if errors.As(failed, &content) || errors.Is(failed, oci.ErrNotFound) {
 		return &Attestation{Refused: failed.Error()}, nil
@@ -114,15 +124,16 @@ func examine(subject digest.Digest, keys []NamedKey, failed error, parse func() 
 	if err != nil {
 		return &Attestation{Refused: err.Error()}, nil
 	}
-	a := &Attestation{PredicateType: e.statement.PredicateType, Signed: true, Signer: signerOf(e.certificate), statement: e.statement, Names: e.hint}
-	a.SignedBy = e.signedBy(keys)
+	a := &Attestation{PredicateType: e.statement.PredicateType, Signed: true, Signer: signerOf(e.certificate), statement: e.statement, hint: e.hint, certificate: e.certificate}
+	by, why := e.signedBy(signers)
+	a.SignedBy = by
 	switch about := e.statement.digests(); {
 	case !slices.Contains(about, subject):
 		a.Refused = fmt.Sprintf("it is about %s, not this image", about[0])
-	case len(keys) == 0:
+	case len(signers) == 0:
 		a.Refused = "nobody has checked it"
 	case len(a.SignedBy) == 0:
-		a.Refused = e.strange(keys)
+		a.Refused = why
 	}
 	if len(a.statement.Predicate) > limit.Predicate {
 		a.statement.Predicate = nil // callers do not need long predicates, such as bills of materials
@@ -145,7 +156,7 @@ func (a *Attestation) Summary() (*Summary, error) {
 const attestationSuffix = ".att"
 
 // taggedEnvelopes checks the envelopes that cosign 2 stores under a tag.
-func taggedEnvelopes(ctx context.Context, src oci.Reader, subject digest.Digest, keys []NamedKey) (all []Attestation, err error) {
+func taggedEnvelopes(ctx context.Context, src oci.Reader, subject digest.Digest, signers []Signer) (all []Attestation, err error) {
 	b, m, err := taggedManifest(ctx, src, cosignTag(subject, attestationSuffix))
 	if err != nil {
 		return nil, err
@@ -157,7 +168,7 @@ func taggedEnvelopes(ctx context.Context, src oci.Reader, subject digest.Digest,
 		}
 		data, err := readEnvelope(ctx, src, l, min(left, limit.Bundle))
 		left -= int64(len(data))
-		a, err := examine(subject, keys, err, func() (*envelope, error) { return parseEnvelope(data, l.Annotations[certificateKey]) })
+		a, err := examine(subject, signers, err, func() (*envelope, error) { return parseEnvelope(data, l.Annotations) })
 		if err != nil {
 			return nil, err
 		}

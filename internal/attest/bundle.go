@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 	dssev1 "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
@@ -25,7 +27,7 @@ import (
 // image. cosign 2 stores its envelopes as layers of an image under the tag sha256-….att.
 const (
 	bundleType     = "application/vnd.dev.sigstore.bundle" // a version follows, as in BundleV03
-	BundleV03      = bundleType + ".v0.3+json"
+	BundleV03      = keyless.BundleV03
 	envelopeType   = "application/vnd.dsse.envelope.v1+json"
 	bundleContent  = "dev.sigstore.bundle.content" // this annotation and the next are read by cosign
 	bundlePredType = "dev.sigstore.bundle.predicateType"
@@ -36,9 +38,34 @@ const (
 // statement.
 func IsBundle(artifactType string) bool { return strings.HasPrefix(artifactType, bundleType) }
 
-// Seal signs an in-toto statement in the format DSSE and puts it into a Sigstore bundle. The same
-// statement and key always give the same bytes.
-func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
+// Author signs statements. It is a [*PrivateKey], or a [*keyless.Signer] with certificates.
+type Author interface {
+	// Sign signs payload in the format DSSE. It returns a Sigstore bundle.
+	Sign(ctx context.Context, payloadType string, payload []byte) (*bundlev1.Bundle, error)
+}
+
+// Sign implements [Author]. The same payload and key always give the same bundle.
+func (k *PrivateKey) Sign(_ context.Context, payloadType string, payload []byte) (*bundlev1.Bundle, error) {
+	sig, err := k.sign(dsse.PAE(payloadType, payload))
+	if err != nil {
+		return nil, err
+	}
+	hint, err := k.hint()
+	if err != nil {
+		return nil, err
+	}
+	return &bundlev1.Bundle{
+		MediaType: BundleV03,
+		VerificationMaterial: &bundlev1.VerificationMaterial{
+			Content: &bundlev1.VerificationMaterial_PublicKey{PublicKey: &commonv1.PublicKeyIdentifier{Hint: hint}}},
+		Content: &bundlev1.Bundle_DsseEnvelope{DsseEnvelope: &dssev1.Envelope{
+			PayloadType: payloadType, Payload: payload, Signatures: []*dssev1.Signature{{Sig: sig}}}},
+	}, nil
+}
+
+// Seal signs an in-toto statement and puts the Sigstore bundle into an artifact. If the author is a
+// [*PrivateKey], the same statement always gives the same bytes.
+func Seal(ctx context.Context, statement []byte, by Author) (oci.Artifact, error) {
 	fail := func(err error) (oci.Artifact, error) {
 		return oci.Artifact{}, fmt.Errorf("sign statement: %w", err)
 	}
@@ -46,21 +73,11 @@ func Seal(statement []byte, key *PrivateKey) (oci.Artifact, error) {
 	if err != nil {
 		return fail(err)
 	}
-	sig, err := key.sign(dsse.PAE(StatementType, statement))
+	signed, err := by.Sign(ctx, StatementType, statement)
 	if err != nil {
 		return fail(err)
 	}
-	hint, err := key.hint()
-	if err != nil {
-		return fail(err)
-	}
-	loose, err := protojson.Marshal(&bundlev1.Bundle{
-		MediaType: BundleV03,
-		VerificationMaterial: &bundlev1.VerificationMaterial{
-			Content: &bundlev1.VerificationMaterial_PublicKey{PublicKey: &commonv1.PublicKeyIdentifier{Hint: hint}}},
-		Content: &bundlev1.Bundle_DsseEnvelope{DsseEnvelope: &dssev1.Envelope{
-			PayloadType: StatementType, Payload: statement, Signatures: []*dssev1.Signature{{Sig: sig}}}},
-	})
+	loose, err := protojson.Marshal(signed)
 	if err != nil {
 		return fail(err)
 	}
@@ -83,6 +100,7 @@ type envelope struct {
 	hint        string // ID of the signing key, as the bundle names it; "" if it names none
 	certificate []byte // in DER; nil if the statement was signed with a plain key
 	statement   *signedStatement
+	bundle      *bundlev1.Bundle // nil if there is no certificate
 }
 
 // parseBundle reads a Sigstore bundle of version v0.1, v0.2 or v0.3.
@@ -107,18 +125,16 @@ func parseBundle(data []byte) (*envelope, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := b.GetVerificationMaterial()
-	e.hint = m.GetPublicKey().GetHint()
-	e.certificate = m.GetCertificate().GetRawBytes() // only bundles since v0.3 have this field
-	if chain := m.GetX509CertificateChain().GetCertificates(); e.certificate == nil && len(chain) > 0 {
-		e.certificate = chain[0].GetRawBytes()
+	e.hint = b.GetVerificationMaterial().GetPublicKey().GetHint()
+	if e.certificate = keyless.Certificate(&b); e.certificate != nil {
+		e.bundle = &b
 	}
 	return e, nil
 }
 
 // parseEnvelope reads an envelope without a bundle. cosign 2 stores such envelopes under the .att
-// tag.
-func parseEnvelope(data []byte, certificate string) (*envelope, error) {
+// tag, and the certificate in annotations.
+func parseEnvelope(data []byte, annotations map[string]string) (*envelope, error) {
 	var in dsse.Envelope
 	if err := json.Unmarshal(data, &in); err != nil {
 		return nil, fmt.Errorf("not an envelope: %w", err)
@@ -136,10 +152,19 @@ func parseEnvelope(data []byte, certificate string) (*envelope, error) {
 		sigs = append(sigs, raw)
 	}
 	e, err := newEnvelope(in.PayloadType, payload, sigs)
-	if err == nil {
-		e.certificate = certificateOf(certificate)
+	if err != nil {
+		return nil, err
 	}
-	return e, err
+	if e.bundle, err = keyless.FromAnnotations(annotations); err != nil || e.bundle == nil {
+		return e, err
+	}
+	e.certificate = keyless.Certificate(e.bundle)
+	signed := &dssev1.Envelope{PayloadType: in.PayloadType, Payload: payload}
+	for n, s := range in.Signatures {
+		signed.Signatures = append(signed.Signatures, &dssev1.Signature{Sig: sigs[n], Keyid: s.KeyID})
+	}
+	e.bundle.Content = &bundlev1.Bundle_DsseEnvelope{DsseEnvelope: signed}
+	return e, nil
 }
 
 func newEnvelope(payloadType string, payload []byte, signatures [][]byte) (*envelope, error) {
@@ -158,18 +183,29 @@ func newEnvelope(payloadType string, payload []byte, signatures [][]byte) (*enve
 	return &envelope{message: dsse.PAE(payloadType, payload), signatures: signatures, statement: s}, nil
 }
 
-// signedBy returns the keys among keys that have signed e.
-func (e *envelope) signedBy(keys []NamedKey) (by []NamedKey) {
-	for _, k := range keys {
-		if slices.ContainsFunc(e.signatures, func(sig []byte) bool { return k.Key.verify(e.message, sig) }) {
-			by = append(by, k)
+// signedBy returns the signers among signers who have signed e. If there is none, why is the reason.
+func (e *envelope) signedBy(signers []Signer) (by []Signer, why string) {
+	for _, s := range signers {
+		if s.Key != nil && slices.ContainsFunc(e.signatures, func(sig []byte) bool { return s.Key.verify(e.message, sig) }) {
+			by = append(by, s)
 		}
 	}
-	return by
+	if e.bundle != nil {
+		certified, reason := certifiedBy(e.bundle, nil, signers)
+		by, why = append(by, certified...), reason
+	}
+	switch {
+	case len(by) > 0:
+		return by, ""
+	case why != "":
+		return nil, why
+	}
+	return nil, e.strange(signers)
 }
 
-// strange returns the reason why none of keys has signed e.
-func (e *envelope) strange(keys []NamedKey) string {
+// strange returns the reason why none of the keys among signers has signed e.
+func (e *envelope) strange(signers []Signer) string {
+	keys := slices.ContainsFunc(signers, func(s Signer) bool { return s.Key != nil })
 	if e.certificate != nil {
 		c, err := x509.ParseCertificate(e.certificate)
 		switch {
@@ -180,10 +216,13 @@ func (e *envelope) strange(keys []NamedKey) string {
 		}
 		return fmt.Sprintf("signed with a certificate of %s, not with a given key", nameOf(e.certificate))
 	}
-	for _, k := range keys {
-		if h, err := hintOf(k.Key.key); err == nil && e.hint == h {
-			return fmt.Sprintf("names %s as its key, but the signature does not match: the statement or the signature was changed", k.Name)
+	for _, s := range signers {
+		if s.Key != nil && e.hint == s.Key.ID() {
+			return fmt.Sprintf("names %s as its key, but the signature does not match: the statement or the signature was changed", s.Name)
 		}
+	}
+	if !keys {
+		return "signed with a key, not with a certificate"
 	}
 	return "no given key has signed it"
 }

@@ -14,7 +14,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
@@ -137,51 +136,6 @@ func (k *PublicKey) ID() string {
 		panic(fmt.Sprintf("attest: public key of type %T: %v", k.key, err)) // impossible, because ParsePublicKey has read the key from DER
 	}
 	return id
-}
-
-// NamedKey holds a public key and its name in reports.
-type NamedKey struct {
-	Name string
-	Key  *PublicKey
-}
-
-// DistinctKeys removes duplicate keys. If a key has several names, its name in the result lists all
-// of them.
-func DistinctKeys(keys []NamedKey) (distinct []NamedKey) {
-	names := map[string][]string{}
-	for _, k := range keys {
-		id := k.Key.ID()
-		if names[id] == nil {
-			distinct = append(distinct, k)
-		}
-		if !slices.Contains(names[id], k.Name) {
-			names[id] = append(names[id], k.Name)
-		}
-	}
-	for n := range distinct {
-		if also := names[distinct[n].Key.ID()][1:]; len(also) > 0 {
-			distinct[n].Name += " (also " + strings.Join(also, ", ") + ")"
-		}
-	}
-	return distinct
-}
-
-// CommonKeys returns the elements of keys that are also in wanted. Their names come from keys.
-func CommonKeys(keys, wanted []NamedKey) (common []NamedKey) {
-	for _, k := range keys {
-		if slices.ContainsFunc(wanted, func(w NamedKey) bool { return w.Key.ID() == k.Key.ID() }) {
-			common = append(common, k)
-		}
-	}
-	return common
-}
-
-// KeyNames returns the names of keys.
-func KeyNames(keys []NamedKey) (names []string) {
-	for _, k := range keys {
-		names = append(names, k.Name)
-	}
-	return names
 }
 
 // ParsePublicKey reads a public key in PEM, in the form that cosign and openssl write. It accepts

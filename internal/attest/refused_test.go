@@ -94,18 +94,18 @@ func certificate(t *testing.T, who string, until time.Time) []byte {
 func TestRefused(t *testing.T) {
 	alice, alicePublic := keyPair(t)
 	mallory, _ := keyPair(t)
-	keys := []NamedKey{{"alice.pub", alicePublic}}
+	keys := []Signer{{Name: "alice.pub", Key: alicePublic}}
 	image, other := digest.FromString("an image"), digest.FromString("another image")
 	const predicate = "https://example.org/tested"
 	statement, err := Statement("example.org/web", image, predicate, map[string]any{"passed": true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := Seal(statement, alice)
+	good, err := Seal(t.Context(), statement, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := Seal(statement, alice)
+	again, err := Seal(t.Context(), statement, alice)
 	if err != nil || !bytes.Equal(again.Data, good.Data) {
 		t.Errorf("sealed again: %v\n%s", err, again.Data)
 	}
@@ -199,11 +199,11 @@ func TestRefused(t *testing.T) {
 	if a := attestedBy(t, image, good.Data, nil); a.Trusted() || !a.Signed || a.Refused == "" {
 		t.Errorf("without a key: %+v", a)
 	}
-	two := append([]NamedKey{{"bob.pub", &PublicKey{&mallory.key.PublicKey}}}, keys...)
+	two := append([]Signer{{Name: "bob.pub", Key: &PublicKey{&mallory.key.PublicKey}}}, keys...)
 	both := with(func(b *looseBundle) {
 		b.Envelope.Signatures = append([]map[string]string{{"sig": "AA=="}}, b.Envelope.Signatures...)
 	})
-	if a := attestedBy(t, image, both, two); !a.Trusted() || strings.Join(KeyNames(a.SignedBy), " ") != "alice.pub" {
+	if a := attestedBy(t, image, both, two); !a.Trusted() || strings.Join(SignerNames(a.SignedBy), " ") != "alice.pub" {
 		t.Errorf("two keys, two signatures: %+v", a)
 	}
 }
@@ -217,13 +217,13 @@ func TestBundleLength(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := Seal(statement, alice)
+	sealed, err := Seal(t.Context(), statement, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
 	limittest.Around(t, limit.Bundle, "at most", func(n int) error {
 		padded := append(bytes.Clone(sealed.Data), bytes.Repeat([]byte(" "), n-len(sealed.Data))...)
-		if a := attestedBy(t, image, padded, []NamedKey{{"alice.pub", public}}); !a.Trusted() {
+		if a := attestedBy(t, image, padded, []Signer{{Name: "alice.pub", Key: public}}); !a.Trusted() {
 			return errors.New(a.Refused)
 		}
 		return nil
@@ -231,7 +231,7 @@ func TestBundleLength(t *testing.T) {
 }
 
 // attestedBy attaches a bundle to the image d and reads it again.
-func attestedBy(t *testing.T, d digest.Digest, bundle []byte, keys []NamedKey) Attestation {
+func attestedBy(t *testing.T, d digest.Digest, bundle []byte, keys []Signer) Attestation {
 	t.Helper()
 	repo, _ := repository(t, ggcr.WithReferrersSupport(true))
 	_, err := repo.Attach(t.Context(), ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: d, Size: 1},
@@ -255,7 +255,7 @@ func TestTaggedEnvelopes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := Seal(statement, alice)
+	sealed, err := Seal(t.Context(), statement, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestTaggedEnvelopes(t *testing.T) {
 		if err := errors.Join(repo.PutBlob(t.Context(), config), repo.PutBlob(t.Context(), layer), repo.PutManifest(t.Context(), m, cosignTag(image, attestationSuffix))); err != nil {
 			t.Fatal(err)
 		}
-		all, err := Attestations(t.Context(), repo, image, []NamedKey{{"k", tt.key}})
+		all, err := Attestations(t.Context(), repo, image, []Signer{{Name: "k", Key: tt.key}})
 		if err != nil || len(all) != 1 || all[0].Trusted() != (tt.want == "") || !strings.Contains(all[0].Refused, tt.want) {
 			t.Errorf("%s: %+v, %v", tt.name, all, err)
 		}

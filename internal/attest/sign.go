@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -26,7 +27,6 @@ import (
 const (
 	payloadType     = "application/vnd.dev.cosign.simplesigning.v1+json"
 	signatureKey    = "dev.cosignproject.cosign/signature"
-	certificateKey  = "dev.sigstore.cosign/certificate"
 	signatureSuffix = ".sig"
 	payloadCritical = "cosign container image signature"
 	maxPayload      = 1 << 20 // bytes
@@ -50,7 +50,7 @@ type payload struct {
 
 // Signature describes a valid signature.
 type Signature struct {
-	Key        NamedKey       // the key that made the signature
+	Signer     Signer         // who made the signature
 	Digest     digest.Digest  // digest of the signed manifest or index
 	Repository string         // the image's repository, as the signer names it
 	Optional   map[string]any // other signed fields
@@ -70,12 +70,33 @@ func cosignTag(d digest.Digest, suffix string) string {
 }
 
 // Sign signs the manifest or index d in repo, and stores the signature beside the existing
-// signatures. If the same key signs d again, nothing changes.
-func Sign(ctx context.Context, repo *registry.Repository, d digest.Digest, key *PrivateKey) error {
-	if err := sign(ctx, repo, d, key); err != nil {
-		return fmt.Errorf("sign %s@%s: %w", repo.Name(), d, err)
+// signatures. If the same key signs d again, nothing changes. A signature with a certificate is a
+// Sigstore bundle that is attached to d, and each signature adds another one.
+func Sign(ctx context.Context, repo *registry.Repository, d ocispec.Descriptor, by Author) (err error) {
+	if key, ok := by.(*PrivateKey); ok {
+		err = sign(ctx, repo, d.Digest, key)
+	} else {
+		err = attachSignature(ctx, repo, d, by)
+	}
+	if err != nil {
+		return fmt.Errorf("sign %s@%s: %w", repo.Name(), d.Digest, err)
 	}
 	return nil
+}
+
+// attachSignature attaches a signature to d. It has the form of cosign 3: a statement without
+// content.
+func attachSignature(ctx context.Context, repo *registry.Repository, d ocispec.Descriptor, by Author) error {
+	statement, err := Statement(repo.Name(), d.Digest, signPredicate, struct{}{})
+	if err != nil {
+		return err
+	}
+	sealed, err := Seal(ctx, statement, by)
+	if err != nil {
+		return err
+	}
+	_, err = repo.Attach(ctx, d, []oci.Artifact{sealed})
+	return err
 }
 
 func sign(ctx context.Context, repo *registry.Repository, d digest.Digest, key *PrivateKey) error {
@@ -181,21 +202,35 @@ func taggedManifest(ctx context.Context, src oci.Reader, tag string) (oci.Blob, 
 	return b, m, err
 }
 
-// Verify returns the signatures of d by keys. d is a manifest or index in src. If there is no such
-// signature, the error wraps [ErrUnsigned] or [ErrNoMatch]. A copy of an image keeps its
+// NoMatchError reports that an image has signatures, but none by a given signer. It wraps
+// [ErrNoMatch].
+type NoMatchError struct {
+	Why []string // reasons why signatures with a certificate do not count, if identities are given
+}
+
+func (e *NoMatchError) Error() string { return ErrNoMatch.Error() }
+
+// Unwrap returns ErrNoMatch.
+func (e *NoMatchError) Unwrap() error { return ErrNoMatch }
+
+// Verify returns the signatures of d by signers. d is a manifest or index in src. If there is no such
+// signature, the error wraps [ErrUnsigned] or is a [*NoMatchError]. A copy of an image keeps its
 // signatures, so the caller must check whether a signature names the right repository.
-func Verify(ctx context.Context, src oci.Reader, d digest.Digest, keys ...NamedKey) ([]Signature, error) {
-	sigs, found, err := verifyTag(ctx, src, d, keys)
+func Verify(ctx context.Context, src oci.Reader, d digest.Digest, signers ...Signer) ([]Signature, error) {
+	sigs, why, found, err := verifyTag(ctx, src, d, signers)
 	if err == nil {
 		var all []Attestation
-		all, err = bundles(ctx, src, d, keys)
+		all, err = bundles(ctx, src, d, signers)
 		for i := range all {
 			if !all[i].Signed || !all[i].IsSignature() {
 				continue
 			}
 			found++
-			for _, key := range all[i].TrustedBy(keys) {
-				sigs = append(sigs, Signature{Key: key, Digest: d})
+			for _, s := range all[i].TrustedBy(signers) {
+				sigs = append(sigs, Signature{Signer: s, Digest: d})
+			}
+			if all[i].Refused != "" {
+				why = append(why, all[i].Refused)
 			}
 		}
 	}
@@ -204,7 +239,10 @@ func Verify(ctx context.Context, src oci.Reader, d digest.Digest, keys ...NamedK
 	case found == 0:
 		err = ErrUnsigned
 	case len(sigs) == 0:
-		err = ErrNoMatch
+		if !slices.ContainsFunc(signers, func(s Signer) bool { return s.Identity != nil }) {
+			why = nil // with keys alone, there is only one reason
+		}
+		err = &NoMatchError{why}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("verify signature of %s: %w", d, err)
@@ -213,11 +251,11 @@ func Verify(ctx context.Context, src oci.Reader, d digest.Digest, keys ...NamedK
 }
 
 // verifyTag checks the signatures under the .sig tag. found is the number of all signatures under
-// this tag.
-func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, keys []NamedKey) (sigs []Signature, found int, err error) {
+// this tag. why has the reasons why signatures with a certificate do not count.
+func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, signers []Signer) (sigs []Signature, why []string, found int, err error) {
 	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	for _, l := range m.Layers {
 		if l.MediaType != payloadType {
@@ -230,19 +268,43 @@ func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, keys []Name
 		}
 		data, err := readBlob(ctx, src, l)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
 		var p payload
 		if json.Unmarshal(data, &p) != nil || p.Critical.Type != payloadCritical || p.Critical.Image.Digest != d {
 			continue
 		}
-		for _, key := range keys {
-			if key.Key.verify(data, sig) {
-				sigs = append(sigs, Signature{key, d, p.Critical.Identity.Reference, p.Optional})
-			}
+		by, reason := payloadSigners(data, sig, l.Annotations, signers)
+		for _, s := range by {
+			sigs = append(sigs, Signature{s, d, p.Critical.Identity.Reference, p.Optional})
+		}
+		if reason != "" {
+			why = append(why, reason)
 		}
 	}
-	return sigs, found, nil
+	return sigs, why, found, nil
+}
+
+// payloadSigners returns the signers among signers who have made sig, a signature of payload. If the
+// signature has a certificate that fits none of them, why is the reason.
+func payloadSigners(payload, sig []byte, annotations map[string]string, signers []Signer) (by []Signer, why string) {
+	for _, s := range signers {
+		if s.Key != nil && s.Key.verify(payload, sig) {
+			by = append(by, s)
+		}
+	}
+	b, err := payloadBundle(annotations, payload, sig)
+	if err != nil {
+		return by, err.Error()
+	}
+	if b == nil {
+		return by, ""
+	}
+	certified, why := certifiedBy(b, payload, signers)
+	if by = append(by, certified...); len(by) > 0 {
+		return by, ""
+	}
+	return nil, why
 }
 
 func readBlob(ctx context.Context, src oci.Reader, d ocispec.Descriptor) ([]byte, error) {
@@ -297,7 +359,7 @@ func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Clai
 		if json.Unmarshal(data, &p) != nil || p.Critical.Image.Digest != d {
 			continue // the signature is about another image
 		}
-		all = append(all, Claim{p.Critical.Identity.Reference, signerOf(certificateOf(l.Annotations[certificateKey]))})
+		all = append(all, Claim{p.Critical.Identity.Reference, signerOf(certificateOf(l.Annotations[keyless.CertificateKey]))})
 	}
 	return all, nil
 }

@@ -79,26 +79,26 @@ func TestSignAndVerify(t *testing.T) {
 	d := digest.FromString("an image")
 	alice, alicePublic := keyPair(t)
 	bob, bobPublic := keyPair(t)
-	if _, err := Verify(t.Context(), repo, d, NamedKey{Key: alicePublic}); !errors.Is(err, ErrUnsigned) {
+	if _, err := Verify(t.Context(), repo, d, Signer{Key: alicePublic}); !errors.Is(err, ErrUnsigned) {
 		t.Errorf("before: %v", err)
 	}
-	if err := Sign(t.Context(), repo, d, alice); err != nil {
+	if err := Sign(t.Context(), repo, ocispec.Descriptor{Digest: d}, alice); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Verify(t.Context(), repo, d, NamedKey{Key: bobPublic}); !errors.Is(err, ErrNoMatch) {
+	if _, err := Verify(t.Context(), repo, d, Signer{Key: bobPublic}); !errors.Is(err, ErrNoMatch) {
 		t.Errorf("another key: %v", err)
 	}
-	if err := Sign(t.Context(), repo, d, bob); err != nil {
+	if err := Sign(t.Context(), repo, ocispec.Descriptor{Digest: d}, bob); err != nil {
 		t.Fatal(err)
 	}
 	for who, key := range map[string]*PublicKey{"alice": alicePublic, "bob": bobPublic} {
-		sigs, err := Verify(t.Context(), repo, d, NamedKey{Key: key})
+		sigs, err := Verify(t.Context(), repo, d, Signer{Key: key})
 		if err != nil || len(sigs) != 1 || sigs[0].Digest != d || sigs[0].Repository != repo.Name() {
 			t.Errorf("%s: %+v, %v", who, sigs, err)
 		}
 	}
 	n := writes.Load()
-	if err := Sign(t.Context(), repo, d, alice); err != nil || writes.Load() != n {
+	if err := Sign(t.Context(), repo, ocispec.Descriptor{Digest: d}, alice); err != nil || writes.Load() != n {
 		t.Errorf("signed again: %v, %d writes", err, writes.Load()-n)
 	}
 }
@@ -148,14 +148,14 @@ func TestVerifyCosign(t *testing.T) {
 	payload, signature := readFile(t, "cosign-2.payload.json"), string(readFile(t, "cosign-2.signature"))
 	repo, _ := repository(t, ggcr.WithReferrersSupport(true))
 	putSignatures(t, repo, signedByCosign, payload, signature)
-	sigs, err := Verify(t.Context(), repo, signedByCosign, NamedKey{Key: key})
+	sigs, err := Verify(t.Context(), repo, signedByCosign, Signer{Key: key})
 	if err != nil || len(sigs) != 1 || sigs[0].Repository != "127.0.0.1:5801/web" {
 		t.Errorf("%+v, %v", sigs, err)
 	}
 	// A signature that was copied to the tag of another image must not be accepted.
 	other := digest.FromString("another image")
 	putSignatures(t, repo, other, payload, signature)
-	if _, err := Verify(t.Context(), repo, other, NamedKey{Key: key}); !errors.Is(err, ErrNoMatch) {
+	if _, err := Verify(t.Context(), repo, other, Signer{Key: key}); !errors.Is(err, ErrNoMatch) {
 		t.Errorf("signature of another image: %v", err)
 	}
 	for name, p := range map[string]string{
@@ -164,12 +164,12 @@ func TestVerifyCosign(t *testing.T) {
 		"not JSON": "x",
 	} {
 		putSignatures(t, repo, signedByCosign, []byte(p), signature)
-		if _, err := Verify(t.Context(), repo, signedByCosign, NamedKey{Key: key}); !errors.Is(err, ErrNoMatch) {
+		if _, err := Verify(t.Context(), repo, signedByCosign, Signer{Key: key}); !errors.Is(err, ErrNoMatch) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	putSignatures(t, repo, signedByCosign, payload, "!")
-	if _, err := Verify(t.Context(), repo, signedByCosign, NamedKey{Key: key}); !errors.Is(err, ErrNoMatch) {
+	if _, err := Verify(t.Context(), repo, signedByCosign, Signer{Key: key}); !errors.Is(err, ErrNoMatch) {
 		t.Errorf("not base64: %v", err)
 	}
 }
@@ -192,18 +192,18 @@ func TestVerifyCosignBundle(t *testing.T) {
 			}
 		}
 		attach(signedByCosign, bundle)
-		if sigs, err := Verify(t.Context(), repo, signedByCosign, NamedKey{Key: key}); err != nil || len(sigs) != 1 {
+		if sigs, err := Verify(t.Context(), repo, signedByCosign, Signer{Key: key}); err != nil || len(sigs) != 1 {
 			t.Errorf("%+v, %v", sigs, err)
 		}
 		if claims, err := Claims(t.Context(), repo, signedByCosign); err != nil || len(claims) != 1 || claims[0] != (Claim{}) {
 			t.Errorf("%+v, %v", claims, err)
 		}
-		if _, err := Verify(t.Context(), repo, signedByCosign, NamedKey{Key: stranger}); !errors.Is(err, ErrNoMatch) {
+		if _, err := Verify(t.Context(), repo, signedByCosign, Signer{Key: stranger}); !errors.Is(err, ErrNoMatch) {
 			t.Errorf("another key: %v", err)
 		}
 		other := digest.FromString("another image")
 		attach(other, bundle)
-		if _, err := Verify(t.Context(), repo, other, NamedKey{Key: key}); !errors.Is(err, ErrNoMatch) {
+		if _, err := Verify(t.Context(), repo, other, Signer{Key: key}); !errors.Is(err, ErrNoMatch) {
 			t.Errorf("bundle of another image: %v", err)
 		}
 		if claims, err := Claims(t.Context(), repo, other); err != nil || len(claims) != 0 {
@@ -211,7 +211,7 @@ func TestVerifyCosignBundle(t *testing.T) {
 		}
 		broken := digest.FromString("broken")
 		attach(broken, []byte("{}"))
-		if _, err := Verify(t.Context(), repo, broken, NamedKey{Key: key}); !errors.Is(err, ErrUnsigned) {
+		if _, err := Verify(t.Context(), repo, broken, Signer{Key: key}); !errors.Is(err, ErrUnsigned) {
 			t.Errorf("no envelope: %v", err)
 		}
 	}

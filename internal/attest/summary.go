@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/package-url/packageurl-go"
 
+	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
@@ -111,8 +113,8 @@ func ParseSummary(predicate json.RawMessage) (*Summary, error) {
 // the signed summary in repo to the manifest or index to, which is one of subjects. repo may be
 // another repository. AttachSummary returns the digest of the manifest that attaches the summary.
 // already reports whether the same summary was attached before.
-func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, name string, subjects []digest.Digest, s *Summary, key *PrivateKey) (d digest.Digest, already bool, err error) {
-	sealed, err := SealSummary(name, subjects, s, key)
+func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, name string, subjects []digest.Digest, s *Summary, by Author) (d digest.Digest, already bool, err error) {
+	sealed, err := SealSummary(ctx, name, subjects, s, by)
 	if err != nil {
 		return "", false, err
 	}
@@ -129,7 +131,7 @@ func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.De
 }
 
 // SealSummary signs the summary s about subjects, which are in the repository name.
-func SealSummary(name string, subjects []digest.Digest, s *Summary, key *PrivateKey) (oci.Artifact, error) {
+func SealSummary(ctx context.Context, name string, subjects []digest.Digest, s *Summary, by Author) (oci.Artifact, error) {
 	about := make([]statementSubject, len(subjects))
 	for n, d := range subjects {
 		about[n] = newSubject(name, d)
@@ -141,7 +143,7 @@ func SealSummary(name string, subjects []digest.Digest, s *Summary, key *Private
 	if err != nil {
 		return oci.Artifact{}, err
 	}
-	return Seal(data, key)
+	return Seal(ctx, data, by)
 }
 
 // HashURI returns the name of a file or key by its SHA-256 (RFC 6920). For a public key, sum is the
@@ -158,6 +160,21 @@ func (k *PrivateKey) URI() (string, error) {
 	}
 	sum, err := decodeBase64(id)
 	return HashURI(sum), err
+}
+
+// AuthorURI returns the name of an author: the hash of a key, or the identity in a certificate.
+func AuthorURI(ctx context.Context, by Author) (string, error) {
+	switch by := by.(type) {
+	case *PrivateKey:
+		return by.URI()
+	case *keyless.Signer:
+		subject, _, err := by.Certified(ctx)
+		if u, bad := url.Parse(subject); err == nil && (bad != nil || u.Scheme == "") {
+			subject = "mailto:" + subject
+		}
+		return subject, err
+	}
+	return "", fmt.Errorf("an author of type %T has no name", by)
 }
 
 // ImageURI returns the package URL of the images in a repository, such as

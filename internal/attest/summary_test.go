@@ -32,11 +32,11 @@ func TestSummary(t *testing.T) {
 	alice, public := keyPair(t)
 	index, amd := digest.FromString("an index"), digest.FromString("a manifest")
 	s := testSummary()
-	sealed, err := SealSummary("registry.example:5000/team/web", []digest.Digest{index, amd}, &s, alice)
+	sealed, err := SealSummary(t.Context(), "registry.example:5000/team/web", []digest.Digest{index, amd}, &s, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := SealSummary("registry.example:5000/team/web", []digest.Digest{index, amd}, &s, alice)
+	again, err := SealSummary(t.Context(), "registry.example:5000/team/web", []digest.Digest{index, amd}, &s, alice)
 	if err != nil || !bytes.Equal(again.Data, sealed.Data) {
 		t.Errorf("signed again: %v\n%s", err, again.Data)
 	}
@@ -44,7 +44,7 @@ func TestSummary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if by := e.signedBy([]NamedKey{{"alice", public}}); len(by) != 1 {
+	if by, _ := e.signedBy([]Signer{{Name: "alice", Key: public}}); len(by) != 1 {
 		t.Error("alice has not signed it")
 	}
 	_, payload, _ := bytes.Cut(e.message, []byte(StatementType+" "))
@@ -127,11 +127,11 @@ func TestPredicateLength(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		sealed, err := Seal(statement, alice)
+		sealed, err := Seal(t.Context(), statement, alice)
 		if err != nil {
 			return err
 		}
-		a := attestedBy(t, image, sealed.Data, []NamedKey{{"alice.pub", public}})
+		a := attestedBy(t, image, sealed.Data, []Signer{{Name: "alice.pub", Key: public}})
 		if !a.Trusted() {
 			t.Errorf("%d bytes: %s", n, a.Refused)
 		}
@@ -148,11 +148,11 @@ func TestPredicateLength(t *testing.T) {
 func TestOtherSubject(t *testing.T) {
 	alice, public := keyPair(t)
 	s := testSummary()
-	sealed, err := SealSummary("example.org/web", []digest.Digest{digest.FromString("another image")}, &s, alice)
+	sealed, err := SealSummary(t.Context(), "example.org/web", []digest.Digest{digest.FromString("another image")}, &s, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := []NamedKey{{"alice.pub", public}}
+	keys := []Signer{{Name: "alice.pub", Key: public}}
 	a := attestedBy(t, digest.FromString("an image"), sealed.Data, keys)
 	if a.Trusted() || a.TrustedBy(keys) != nil || len(a.SignedBy) != 1 || !strings.Contains(a.Refused, "it is about sha256:") {
 		t.Errorf("%+v", a)
@@ -163,11 +163,11 @@ func TestOtherSubject(t *testing.T) {
 func TestDistinctKeys(t *testing.T) {
 	_, alice := keyPair(t)
 	_, bob := keyPair(t)
-	keys := DistinctKeys([]NamedKey{{"a", alice}, {"b", bob}, {"c", alice}, {"a", alice}})
-	if got := strings.Join(KeyNames(keys), "; "); got != "a (also c); b" {
+	keys := DistinctSigners([]Signer{{Name: "a", Key: alice}, {Name: "b", Key: bob}, {Name: "c", Key: alice}, {Name: "a", Key: alice}})
+	if got := strings.Join(SignerNames(keys), "; "); got != "a (also c); b" {
 		t.Error(got)
 	}
-	if got := KeyNames(CommonKeys(keys, []NamedKey{{"x", alice}})); len(got) != 1 || got[0] != "a (also c)" {
+	if got := SignerNames(CommonSigners(keys, []Signer{{Name: "x", Key: alice}})); len(got) != 1 || got[0] != "a (also c)" {
 		t.Error(got)
 	}
 }

@@ -54,12 +54,12 @@ const (
 	Referrers      = 1000     // documents attached to one image
 	ReferrerPages  = 100
 	PlanFile       = 64 * mib
-	History        = 64        // images of a platform that --history reads
-	HistorySize    = 128 * mib // manifests and indexes that --history reads
-	HistoryPaths   = 250_000   // store paths that these manifests list
-	Policy         = 1 * mib   // a verification policy
-	PolicyKeys     = 100       // keys and rebuilders in a policy
-	Tags           = 20_000    // tags of a repository, for the command prune
+	Policy         = 1 * mib  // a verification policy
+	PolicyKeys     = 100      // keys, identities and rebuilders in a policy
+	TrustRoot      = 1 * mib  // a file with trust roots of Sigstore, or with its services
+	IdentityToken  = 64 * kib // an OIDC token
+	SigstoreAnswer = 4 * mib  // an answer of Fulcio, Rekor or a timestamp authority
+	Tags           = 20_000   // tags of a repository, for the command prune
 	TagPages       = 200
 )
 
@@ -118,11 +118,11 @@ func Table() []Row {
 		{"Referrers", count(Referrers), "documents that are attached to one image"},
 		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
 		{"PlanFile", size(PlanFile), "a plan file"},
-		{"History", count(History), "images of a platform that `--history` reads"},
-		{"HistorySize", size(HistorySize), "the manifests and indexes that `--history` reads"},
-		{"HistoryPaths", count(HistoryPaths), "store paths that these images list"},
 		{"Policy", size(Policy), "a verification policy"},
-		{"PolicyKeys", count(PolicyKeys), "keys and rebuilders in a verification policy"},
+		{"PolicyKeys", count(PolicyKeys), "keys, identities and rebuilders in a verification policy"},
+		{"TrustRoot", size(TrustRoot), "a file with trust roots of Sigstore, or with its services"},
+		{"IdentityToken", size(IdentityToken), "an OIDC token"},
+		{"SigstoreAnswer", size(SigstoreAnswer), "an answer of Fulcio, Rekor, a timestamp authority or the provider of tokens"},
 		{"Tags", count(Tags), "tags of a repository that is pruned"},
 		{"TagPages", count(TagPages), "pages in which a registry lists them"},
 		{"KeyFile", size(KeyFile), "a file of certificates or keys"},

@@ -22,6 +22,7 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/schema"
@@ -32,8 +33,10 @@ type Policy struct {
 	Version      int           `json:"nixociPolicy" doc:"version of the policy format: 1" flag:""`
 	URI          string        `json:"uri,omitempty" doc:"URI at which the policy is published. Verification summaries contain this URI; without it, they contain the policy's hash" flag:""`
 	Keys         []Key         `json:"keys,omitempty" doc:"public keys whose signatures of the image and of statements count" flag:"key"`
+	Identities   []Identity    `json:"identities,omitempty" doc:"people and CI jobs whose signatures of the image and of statements count. They sign with short-lived certificates. trustRoot is required" flag:"identity"`
+	TrustRoot    string        `json:"trustRoot,omitempty" doc:"file with the authorities and logs whose certificates count, in the format of Sigstore's trusted_root.json. The name is relative to the policy" flag:"trust-root"`
 	Signatures   Signatures    `json:"signatures,omitzero" doc:"signatures that are required" flag:""`
-	Attestations []Attestation `json:"attestations,omitempty" doc:"signed statements that are required. A key of the list keys must have signed each of them" flag:"require-attestation"`
+	Attestations []Attestation `json:"attestations,omitempty" doc:"signed statements that are required. A key of the list keys or an identity of the list identities must have signed each of them" flag:"require-attestation"`
 	Rebuilders   Rebuilders    `json:"rebuilders,omitzero" doc:"who must have made the image again" flag:""`
 	Settings     Settings      `json:"settings,omitzero" doc:"allowed settings, compression, base images and program at /sbin/init" flag:""`
 }
@@ -45,10 +48,17 @@ type Key struct {
 	PEM  string `json:"pem,omitempty" doc:"the key itself in PEM, instead of a file. The hash of the policy then covers the key" flag:"" oneof:""`
 }
 
+// Identity describes a person or a CI job that signs with short-lived certificates.
+type Identity struct {
+	Name     string `json:"name" doc:"name of the identity in reports" flag:""`
+	Identity string `json:"identity" doc:"address or URI in the certificate. A * stands for any part of the path, as in https://github.com/org/web/*" flag:"identity"`
+	Issuer   string `json:"issuer,omitempty" doc:"URL of the provider that must have certified the identity. Without this field, it is the provider of github.com or gitlab.com, if the identity is a workflow of this platform" flag:"issuer"`
+}
+
 // Signatures contains the requirements for signatures of the image and of its store
 // paths.
 type Signatures struct {
-	Image      int      `json:"image,omitempty" doc:"how many different keys of the list keys must have signed the image" flag:""`
+	Image      int      `json:"image,omitempty" doc:"how many different members of the lists keys and identities must have signed the image" flag:""`
 	StorePaths string   `json:"storePaths,omitempty" doc:"which store paths must have a signature of a trusted key" flag:"require-signatures" enum:"all|any|none"`
 	Trusted    []string `json:"trustedPublicKeys,omitempty" doc:"the only keys that count for store paths, as NAME:BASE64. Without this field, the keys of nix.conf and of --trusted-public-key count" flag:""`
 }
@@ -68,11 +78,13 @@ type Rebuilders struct {
 	Known     []Rebuilder `json:"known,omitempty" doc:"the rebuilders" flag:"rebuilder-key"`
 }
 
-// Rebuilder describes a rebuilder and its public key. Either File or PEM is set.
+// Rebuilder describes a rebuilder. One of File, PEM and Identity is set.
 type Rebuilder struct {
 	Name     string `json:"name" doc:"name of the rebuilder in reports" flag:""`
 	File     string `json:"file,omitempty" doc:"file with the public key in PEM. The name is relative to the policy" flag:"" oneof:""`
 	PEM      string `json:"pem,omitempty" doc:"the public key itself in PEM, instead of a file" flag:"" oneof:""`
+	Identity string `json:"identity,omitempty" doc:"address or URI in the rebuilder's certificates, as in identities, instead of a key. trustRoot is required" flag:"" oneof:""`
+	Issuer   string `json:"issuer,omitempty" doc:"URL of the provider that must have certified the identity, as in identities" flag:""`
 	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must contain as verifier.id; without this field, every URI counts" flag:""`
 }
 
@@ -84,27 +96,27 @@ type Settings struct {
 	KnownInit   bool      `json:"knownInit,omitempty" doc:"the program at /sbin/init must be a nixoci-init of this nixoci, or the program that --init names" flag:""`
 }
 
-// format tells package schema how to read and document policies.
-var format = schema.Format[Policy]{
+// kind tells package schema how to read and document policies.
+var kind = schema.Kind[Policy]{
 	Name: "policy", Title: "nixoci verification policy", VersionField: "nixociPolicy", Version: 1,
 	Limit: limit.Policy, Page: "docs/policy.md",
-	Unknown: map[string]string{"identities": "this nixoci checks keys, not certificates: name keys"},
 }
 
 // Fields returns all fields, in the order of the struct [Policy].
-func Fields() []schema.Field { return format.Fields() }
+func Fields() []schema.Field { return kind.Fields() }
 
 // FieldTable returns the list of fields as a Markdown table.
-func FieldTable() string { return format.FieldTable() }
+func FieldTable() string { return kind.FieldTable() }
 
 // Schema returns the JSON Schema of policies.
-func Schema() ([]byte, error) { return format.Schema() }
+func Schema() ([]byte, error) { return kind.Schema() }
 
 // Loaded holds a policy, and the keys, ages and types that were parsed from its texts.
 type Loaded struct {
 	Policy     Policy
-	Digest     digest.Digest // digest of the policy file
-	Keys       []attest.NamedKey
+	Digest     digest.Digest      // digest of the policy file
+	Signers    []attest.Signer    // members of keys and identities
+	TrustRoot  *keyless.TrustRoot // nil if the policy names none
 	Rebuilders []LoadedRebuilder
 	Trusted    closure.TrustedKeys // keys for store paths; nil if the policy names none
 
@@ -112,9 +124,9 @@ type Loaded struct {
 	Attestations []LoadedAttestation
 }
 
-// LoadedRebuilder holds a rebuilder and its key.
+// LoadedRebuilder holds a rebuilder and its key or identity.
 type LoadedRebuilder struct {
-	attest.NamedKey
+	attest.Signer
 	Verifier string
 }
 
@@ -140,12 +152,12 @@ func Load(file string) (*Loaded, error) {
 // Parse reads a policy, and the key files that the policy names. The names of key files
 // are relative to dir.
 func Parse(data []byte, dir string) (*Loaded, error) {
-	p, err := format.Decode(bytes.NewReader(data))
+	p, err := kind.Decode(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
 	l := &Loaded{Policy: *p, Digest: digest.FromBytes(data)}
-	for _, step := range []func(string) error{l.checkURI, l.loadKeys, l.loadAttestations, l.loadRebuilders, l.loadSignatures, l.checkSettings} {
+	for _, step := range []func(string) error{l.checkURI, l.loadTrustRoot, l.loadKeys, l.loadIdentities, l.loadAttestations, l.loadRebuilders, l.loadSignatures, l.checkSettings} {
 		if err := step(dir); err != nil {
 			return nil, fmt.Errorf("read policy: %w", err)
 		}
@@ -172,28 +184,102 @@ func isURI(field, s string) error {
 }
 
 func (l *Loaded) loadKeys(dir string) error {
-	if n := len(l.Policy.Keys) + len(l.Policy.Rebuilders.Known); n > limit.PolicyKeys {
-		return fmt.Errorf("%d keys, at most %d are read", n, limit.PolicyKeys)
+	if n := len(l.Policy.Keys) + len(l.Policy.Identities) + len(l.Policy.Rebuilders.Known); n > limit.PolicyKeys {
+		return fmt.Errorf("%d keys and identities, at most %d are read", n, limit.PolicyKeys)
 	}
 	for n, k := range l.Policy.Keys {
 		key, err := readKey(dir, k.Name, k.File, k.PEM)
-		if err == nil && slices.Contains(attest.KeyNames(l.Keys), k.Name) {
+		if err == nil && slices.Contains(attest.SignerNames(l.Signers), k.Name) {
 			err = errors.New("another key has this name, too")
 		}
 		if err != nil {
 			return fmt.Errorf("keys[%d] %q: %w", n, k.Name, err)
 		}
-		l.Keys = append(l.Keys, key)
+		l.Signers = append(l.Signers, key)
 	}
-	l.Keys = attest.DistinctKeys(l.Keys)
-	if n := l.Policy.Signatures.Image; n > len(l.Keys) {
-		return fmt.Errorf("signatures.image: %d are required, and there are %d different keys", n, len(l.Keys))
+	l.Signers = attest.DistinctSigners(l.Signers)
+	return nil
+}
+
+// loadTrustRoot reads the trust root. It is required if a field names an identity.
+func (l *Loaded) loadTrustRoot(dir string) (err error) {
+	file := l.Policy.TrustRoot
+	if file == "" {
+		rebuilder := func(r Rebuilder) bool { return r.Identity != "" }
+		if len(l.Policy.Identities) > 0 || slices.ContainsFunc(l.Policy.Rebuilders.Known, rebuilder) {
+			return hint.Add(errors.New("trustRoot: it is missing, and there are identities"), "name a file with the authorities whose certificates count, such as trusted_root.json")
+		}
+		return nil
+	}
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(dir, file)
+	}
+	if l.TrustRoot, err = keyless.ReadTrustRoot(file); err != nil {
+		return fmt.Errorf("trustRoot: %w", err)
+	}
+	return nil
+}
+
+func (l *Loaded) loadIdentities(string) error {
+	for n, i := range l.Policy.Identities {
+		s, err := l.readIdentity(i.Name, i.Identity, i.Issuer)
+		for _, other := range l.Signers {
+			switch {
+			case err != nil:
+			case other.Name == i.Name:
+				err = errors.New("another key or identity has this name, too")
+			default:
+				err = overlap(other, s)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("identities[%d] %q: %w", n, i.Name, err)
+		}
+		l.Signers = append(l.Signers, s)
+	}
+	if n := l.Policy.Signatures.Image; n > len(l.Signers) {
+		return fmt.Errorf("signatures.image: %d are required, and there are %d different keys and identities", n, len(l.Signers))
+	}
+	return nil
+}
+
+// readIdentity checks an identity of the policy.
+func (l *Loaded) readIdentity(name, subject, issuer string) (s attest.Signer, err error) {
+	if name == "" {
+		return s, errors.New("it has no name")
+	}
+	id, err := keyless.NewIdentity(subject, issuer)
+	if err != nil {
+		return s, err
+	}
+	return attest.Signer{Name: name, Identity: &attest.Identity{Identity: id, Root: l.TrustRoot}}, nil
+}
+
+// readRebuilder reads the key or the identity of a rebuilder.
+func (l *Loaded) readRebuilder(dir string, b Rebuilder) (s attest.Signer, err error) {
+	switch {
+	case b.Identity == "" && b.Issuer != "":
+		return s, errors.New("issuer: identity is missing")
+	case b.Identity == "" && b.File == "" && b.PEM == "":
+		return s, errors.New("it needs file, pem or identity")
+	case b.Identity == "":
+		return readKey(dir, b.Name, b.File, b.PEM)
+	case b.File != "" || b.PEM != "":
+		return s, errors.New("it needs only one of file, pem and identity")
+	}
+	return l.readIdentity(b.Name, b.Identity, b.Issuer)
+}
+
+// overlap returns an error if one certificate can belong to both signers. It would count twice.
+func overlap(a, b attest.Signer) error {
+	if a.Identity != nil && b.Identity != nil && a.Identity.Overlaps(b.Identity.Identity) {
+		return fmt.Errorf("a certificate can fit both this identity and that of %s: make them different", a.Name)
 	}
 	return nil
 }
 
 // readKey reads a public key from a file, or from the text pem of the policy.
-func readKey(dir, name, file, pem string) (k attest.NamedKey, err error) {
+func readKey(dir, name, file, pem string) (k attest.Signer, err error) {
 	data := []byte(pem)
 	switch {
 	case name == "":
@@ -209,7 +295,7 @@ func readKey(dir, name, file, pem string) (k attest.NamedKey, err error) {
 		}
 	}
 	key, err := attest.ParsePublicKey(data)
-	return attest.NamedKey{Name: name, Key: key}, err
+	return attest.Signer{Name: name, Key: key}, err
 }
 
 func (l *Loaded) loadAttestations(string) error {
@@ -219,8 +305,8 @@ func (l *Loaded) loadAttestations(string) error {
 		if err == nil {
 			age, err = parseAge(a.MaxAge)
 		}
-		if err == nil && len(l.Keys) == 0 {
-			err = errors.New("no key of keys can have signed it")
+		if err == nil && len(l.Signers) == 0 {
+			err = errors.New("no member of keys or identities can have signed it")
 		}
 		if err != nil {
 			return fmt.Errorf("attestations[%d]: %w", n, err)
@@ -236,7 +322,7 @@ func (l *Loaded) loadRebuilders(dir string) (err error) {
 		return fmt.Errorf("rebuilders: %w", err)
 	}
 	for n, b := range r.Known {
-		key, err := readKey(dir, b.Name, b.File, b.PEM)
+		key, err := l.readRebuilder(dir, b)
 		if err == nil {
 			err = isURI("verifier", b.Verifier)
 		}
@@ -245,8 +331,10 @@ func (l *Loaded) loadRebuilders(dir string) (err error) {
 			case err != nil:
 			case other.Name == b.Name:
 				err = errors.New("another rebuilder has this name, too")
-			case other.Key.ID() == key.Key.ID():
+			case other.ID() == key.ID():
 				err = fmt.Errorf("it has the key of %s", other.Name)
+			default:
+				err = overlap(other.Signer, key)
 			}
 		}
 		if err != nil {
@@ -304,8 +392,8 @@ func (l *Loaded) whyEmpty() string {
 	switch {
 	case len(l.Rebuilders) > 0:
 		return "rebuilders.known only names rebuilders: add rebuilders.required"
-	case len(l.Keys) > 0:
-		return "keys only names keys: add signatures.image or attestations"
+	case len(l.Signers) > 0:
+		return "keys and identities only name signers: add signatures.image or attestations"
 	}
 	return "docs/policy.md lists what a policy can require"
 }

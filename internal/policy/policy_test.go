@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/golden"
 	"github.com/nixoci/nixoci/internal/hint/hinttest"
+	"github.com/nixoci/nixoci/internal/keyless/keylesstest"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/limit/limittest"
 )
@@ -48,10 +50,25 @@ func quote(s string) string {
 func full(anna, carl string) string {
 	return `{"nixociPolicy": 1, "uri": "https://example.org/policy.json",
  "keys": [{"name": "anna", "pem": ` + quote(anna) + `}, {"name": "ben", "file": "ben.pub"}],
- "signatures": {"image": 2, "storePaths": "all", "trustedPublicKeys": ["cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="]},
+ "identities": [{"name": "release", "identity": "https://github.com/org/web/*"}, {"name": "dora", "identity": "dora@example.org", "issuer": "https://accounts.google.com"}],
+ "trustRoot": "root.json",
+ "signatures": {"image": 4, "storePaths": "all", "trustedPublicKeys": ["cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="]},
  "attestations": [{"type": "slsaprovenance1", "maxAge": "30d"}, {"type": "https://example.org/tested"}],
- "rebuilders": {"required": 1, "unanimous": true, "maxAge": "36h", "known": [{"name": "carl", "pem": ` + quote(carl) + `, "verifier": "https://carl.example"}]},
+ "rebuilders": {"required": 1, "unanimous": true, "maxAge": "36h", "known": [{"name": "carl", "pem": ` + quote(carl) + `, "verifier": "https://carl.example"}, {"name": "emil", "identity": "https://emil.example/x/*", "issuer": "https://issuer.example"}]},
  "settings": {"changed": ["Labels", "created"], "compression": ["zstd:3", "gzip"], "baseImages": ["docker.io/library/debian", "sha256:` + strings.Repeat("a", 64) + `", "a/b@sha256:` + strings.Repeat("b", 64) + `"], "knownInit": true}}`
+}
+
+// writeRoot writes the file root.json with a trust root.
+func writeRoot(t testing.TB, dir string) {
+	t.Helper()
+	s, err := keylesstest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := os.WriteFile(filepath.Join(dir, "root.json"), s.TrustedRoot(keylesstest.Root{}), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestParse(t *testing.T) {
@@ -59,6 +76,7 @@ func TestParse(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ben.pub"), []byte(newKey(t)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	writeRoot(t, dir)
 	file := filepath.Join(dir, "policy.json")
 	if err := os.WriteFile(file, []byte(full(newKey(t), newKey(t))), 0o600); err != nil {
 		t.Fatal(err)
@@ -67,9 +85,10 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(attest.KeyNames(l.Keys), " "); got != "anna ben" || l.Policy.Signatures.Image != 2 || l.Trusted == nil ||
+	if got := strings.Join(attest.SignerNames(l.Signers), " "); got != "anna ben release dora" || l.Policy.Signatures.Image != 4 || l.Trusted == nil ||
 		l.Attestations[0] != (LoadedAttestation{attest.ProvenanceType, 30 * 24 * time.Hour}) || l.Attestations[1].MaxAge != 0 ||
 		l.Rebuilders[0].Name != "carl" || l.Rebuilders[0].Verifier != "https://carl.example" || l.RebuilderAge != 36*time.Hour ||
+		l.Signers[2].Identity.Issuer != "https://token.actions.githubusercontent.com" || l.Signers[3].Identity.Root != l.TrustRoot || l.Rebuilders[1].Identity.Issuer != "https://issuer.example" ||
 		len(*l.Policy.Settings.BaseImages) != 3 || !l.Policy.Settings.KnownInit || l.Digest.Validate() != nil {
 		t.Errorf("%+v", l)
 	}
@@ -91,6 +110,11 @@ func TestParseRefuses(t *testing.T) {
 	anna, ben := newKey(t), newKey(t)
 	key := `{"name": "anna", "pem": ` + quote(anna) + `}`
 	rebuilder := `{"name": "ben", "pem": ` + quote(ben) + `}`
+	dir := t.TempDir()
+	writeRoot(t, dir)
+	web := `{"name": "web", "identity": "https://github.com/org/web/*"}`
+	org := `{"name": "org", "identity": "https://github.com/org/*"}`
+	root := `{"nixociPolicy": 1, "trustRoot": "root.json", `
 	validator := compiled(t)
 	for _, tt := range []struct {
 		text, want, hint string
@@ -109,10 +133,10 @@ func TestParseRefuses(t *testing.T) {
 		{`{"nixociPolicy": 1, "rebuilders": {"require": 2}}`, `unknown field "require"`, "docs/policy.md", true},
 		{`{"nixociPolicy": 1, "signatures": {"storePaths": "some"}}`, `signatures.storePaths: "some" is not one of all, any, none`, "", true},
 		{`{"nixociPolicy": 1, "signatures": {"storePaths": "none"}}`, "it requires nothing", "", false},
-		{`{"nixociPolicy": 1, "signatures": {"image": 1}}`, "1 are required, and there are 0 different keys", "", false},
+		{`{"nixociPolicy": 1, "signatures": {"image": 1}}`, "1 are required, and there are 0 different keys and identities", "", false},
 		{`{"nixociPolicy": 1, "signatures": {"image": -1}}`, "signatures.image: -1 is less than 0", "", true},
-		{`{"nixociPolicy": 1, "keys": [` + key + `], "signatures": {"image": 2}}`, "2 are required, and there are 1 different keys", "", false},
-		{`{"nixociPolicy": 1, "keys": [` + key + `, ` + strings.Replace(key, "anna", "again", 1) + `], "signatures": {"image": 2}}`, "there are 1 different keys", "", false},
+		{`{"nixociPolicy": 1, "keys": [` + key + `], "signatures": {"image": 2}}`, "2 are required, and there are 1 different keys and identities", "", false},
+		{`{"nixociPolicy": 1, "keys": [` + key + `, ` + strings.Replace(key, "anna", "again", 1) + `], "signatures": {"image": 2}}`, "there are 1 different keys and identities", "", false},
 		{`{"nixociPolicy": 1, "keys": [` + key + `, ` + strings.Replace(rebuilder, "ben", "anna", 1) + `], "signatures": {"image": 2}}`, "another key has this name", "", false},
 		{`{"nixociPolicy": 1, "keys": [` + key + `]}`, "it requires nothing", "add signatures.image or attestations", false},
 		{`{"nixociPolicy": 1, "keys": [{"name": "x"}], "signatures": {"image": 1}}`, "either file or pem", "", true},
@@ -120,7 +144,7 @@ func TestParseRefuses(t *testing.T) {
 		{`{"nixociPolicy": 1, "keys": [{"name": "x", "file": "gone.pub"}], "signatures": {"image": 1}}`, "gone.pub", "", false},
 		{`{"nixociPolicy": 1, "keys": [{"name": "x", "file": "a", "pem": "b"}], "signatures": {"image": 1}}`, "either file or pem", "", true},
 		{`{"nixociPolicy": 1, "keys": [{"name": "x", "pem": "b"}], "signatures": {"image": 1}}`, "not a public key in PEM", "", false},
-		{`{"nixociPolicy": 1, "attestations": [{"type": "spdx"}]}`, "no key of keys can have signed it", "", false},
+		{`{"nixociPolicy": 1, "attestations": [{"type": "spdx"}]}`, "no member of keys or identities can have signed it", "", false},
 		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spd"}]}`, `"spd" is neither a known type nor a URI`, "", false},
 		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "30 days"}]}`, `attestations[0]: maxAge: "30 days" is not an age`, "such as 30d", true},
 		{`{"nixociPolicy": 1, "keys": [` + key + `], "attestations": [{"type": "spdx", "maxAge": "6m"}]}`, `"6m" is not an age`, "days or hours", true},
@@ -141,9 +165,26 @@ func TestParseRefuses(t *testing.T) {
 		{`{"nixociPolicy": 1, "settings": {"baseImages": ["a@b"]}}`, "neither a repository nor a digest", "", false},
 		{`{"nixociPolicy": 1, "settings": {"baseImages": ["sha256:12"]}}`, "neither a repository nor a digest", "", false},
 		{`{"nixociPolicy": 1, "uri": "policy.json", "settings": {"knownInit": true}}`, "not a URI", "", false},
+		{`{"nixociPolicy": 1, "identities": [` + web + `], "signatures": {"image": 1}}`, "trustRoot: it is missing", "trusted_root.json", false},
+		{`{"nixociPolicy": 1, "rebuilders": {"required": 1, "known": [` + web + `]}}`, "trustRoot: it is missing", "trusted_root.json", false},
+		{`{"nixociPolicy": 1, "trustRoot": "gone.json", "signatures": {"image": 1}}`, "trustRoot: read trust root: ", "", false},
+		{root + `"identities": [` + web + `]}`, "it requires nothing", "add signatures.image or attestations", false},
+		{root + `"identities": [` + web + `], "signatures": {"image": 2}}`, "2 are required, and there are 1 different keys and identities", "", false},
+		{root + `"identities": [` + web + `, ` + org + `], "signatures": {"image": 2}}`, `identities[1] "org": a certificate can fit both this identity and that of web`, "", false},
+		{root + `"identities": [` + web + `, ` + web + `], "signatures": {"image": 2}}`, "another key or identity has this name, too", "", false},
+		{root + `"keys": [` + key + `], "identities": [` + strings.Replace(web, "web", "anna", 1) + `], "signatures": {"image": 2}}`, "another key or identity has this name, too", "", false},
+		{root + `"identities": [{"name": "x", "identity": "*"}], "signatures": {"image": 1}}`, "nearly everybody fits", "a * stands for", false},
+		{root + `"identities": [{"name": "x", "identity": "x@example.org"}], "signatures": {"image": 1}}`, "its issuer is missing", "", false},
+		{root + `"identities": [{"name": "x", "identity": "x@example.org", "issuer": "x"}], "signatures": {"image": 1}}`, `issuer "x": not a URL`, "", false},
+		{root + `"identities": [{"name": "x"}], "signatures": {"image": 1}}`, "the identity is empty", "", true},
+		{root + `"identities": [{"identity": "https://github.com/org/web/*"}], "signatures": {"image": 1}}`, "it has no name", "", true},
+		{root + `"rebuilders": {"required": 2, "known": [` + web + `, ` + org + `]}}`, `rebuilders.known[1] "org": a certificate can fit both`, "", false},
+		{root + `"rebuilders": {"required": 1, "known": [` + strings.Replace(web, "}", `, "pem": "x"}`, 1) + `]}}`, "only one of file, pem and identity", "", true},
+		{root + `"rebuilders": {"required": 1, "known": [` + strings.Replace(rebuilder, "}", `, "issuer": "https://x"}`, 1) + `]}}`, "issuer: identity is missing", "", false},
+		{root + `"rebuilders": {"required": 1, "known": [{"name": "x"}]}}`, "it needs file, pem or identity", "", true},
 		{`{"nixociPolicy": 1, "settings": {"knownInit": true}} {}`, "'{' follows the end of the policy", "", false},
 	} {
-		_, err := Parse([]byte(tt.text), t.TempDir())
+		_, err := Parse([]byte(tt.text), dir)
 		hinttest.Error(t, err, nil, tt.want)
 		if tt.hint != "" {
 			hinttest.Hint(t, err, tt.hint)
@@ -199,7 +240,7 @@ func TestLimits(t *testing.T) {
 		}
 		return err
 	})
-	limittest.Around(t, limit.PolicyKeys, "101 keys, at most 100 are read", func(n int) error {
+	limittest.Around(t, limit.PolicyKeys, "101 keys and identities, at most 100 are read", func(n int) error {
 		var keys []string
 		for k := range n {
 			keys = append(keys, fmt.Sprintf(`{"name": "key %d", "pem": %s}`, k, quote(newKey(t))))
@@ -212,14 +253,18 @@ func TestLimits(t *testing.T) {
 // FuzzPolicy checks that the JSON Schema accepts each policy that Parse accepts, and
 // that each such policy requires something.
 func FuzzPolicy(f *testing.F) {
-	f.Add([]byte(strings.Replace(full(newKey(f), newKey(f)), `{"name": "ben", "file": "ben.pub"}`, `{"name": "ben", "pem": `+quote(newKey(f))+`}`, 1)))
+	noFiles := regexp.MustCompile(`(?m)^ "(identities|trustRoot)": .*\n|, \{"name": "emil".*?\}`)
+	f.Add(noFiles.ReplaceAll([]byte(strings.NewReplacer(`"image": 4`, `"image": 2`, `{"name": "ben", "file": "ben.pub"}`, `{"name": "ben", "pem": `+quote(newKey(f))+`}`).Replace(full(newKey(f), newKey(f)))), nil))
 	f.Add([]byte(`{"nixociPolicy": 1, "settings": {"changed": [], "baseImages": []}}`))
 	f.Add([]byte(`{"nixociPolicy": 1, "signatures": {"storePaths": "any"}}`))
 	f.Add([]byte(`{"$schema": "policy.schema.json", "nixociPolicy": 1, "settings": {"knownInit": true}}`))
 	f.Add([]byte(`{"nixociPolicy": 1, "rebuilders": null, "settings": {"knownInit": true}}`))
+	if _, err := Parse(noFiles.ReplaceAll([]byte(full(newKey(f), newKey(f))), nil), "/nonexistent"); err == nil || !strings.Contains(err.Error(), "ben.pub") {
+		f.Fatalf("the first seed names other files: %v", err)
+	}
 	validator := compiled(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if bytes.Contains(data, []byte("file")) {
+		if bytes.Contains(data, []byte("file")) || bytes.Contains(data, []byte("trustRoot")) {
 			return // skip policies that could name files of this machine
 		}
 		l, err := Parse(data, "/nonexistent")
@@ -229,7 +274,7 @@ func FuzzPolicy(f *testing.F) {
 			}
 			return
 		}
-		if l.empty() || l.Policy.Signatures.Image > len(l.Keys) || l.Policy.Rebuilders.Required > len(l.Rebuilders) {
+		if l.empty() || l.Policy.Signatures.Image > len(l.Signers) || l.Policy.Rebuilders.Required > len(l.Rebuilders) {
 			t.Errorf("it cannot be met, or requires nothing: %+v", l)
 		}
 		again, err := json.Marshal(l.Policy)

@@ -113,6 +113,10 @@ func newWire(o Options, c *counters) (*wire, error) {
 	return &wire{small: small, bulk: bulk, userAgent: ua, counters: c}, nil
 }
 
+// NewTransport returns a transport for services beside a registry, with the proxy, the certificate
+// authorities and the limits of the registry's client.
+func NewTransport(o Options) (http.RoundTripper, error) { return newWire(o, new(counters)) }
+
 // writeBufferSize is the size of a connection's write buffer. Layers arrive in much larger pieces.
 // net/http copies only the first writeBufferSize bytes of a piece into the buffer, and writes the
 // other bytes directly.

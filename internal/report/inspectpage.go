@@ -171,11 +171,12 @@ func (a *AttachedDocument) describe() (what, says string) {
 	case strings.HasPrefix(a.ArtifactType, "application/vnd.dev.sigstore.bundle"), strings.HasPrefix(a.ArtifactType, "application/vnd.dev.cosign"):
 		return "signed statement", a.ArtifactType
 	case a.ArtifactType == attest.StatementType:
-		what, says = "statement", a.statementText()
-		if strings.Contains(says, "slsa.dev/provenance") {
+		_, rest, _ := strings.Cut(a.text(), shortDigest(a.Digest))
+		what = "statement"
+		if strings.Contains(rest, "slsa.dev/provenance") {
 			what = "provenance"
 		}
-		return what, says
+		return what, strings.TrimSpace(rest)
 	}
 	return "document", a.ArtifactType
 }

@@ -29,10 +29,10 @@ type attachedTo struct {
 	documents []attest.Attestation
 }
 
-// attestedBy names the keys that have signed the required statements of one type.
+// attestedBy names the signers of the required statements of one type.
 type attestedBy struct {
 	predicateType string
-	keys          []attest.NamedKey
+	signers       []attest.Signer
 }
 
 // AttachedDocument is a document that is attached to the image, for the report.
@@ -87,7 +87,7 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 		a.all = append(a.all, s)
 	}
 	for _, want := range v.o.Signatures {
-		a.inputs = append(a.inputs, a.signatures(want.Keys)...)
+		a.inputs = append(a.inputs, a.signatures(want.Signers)...)
 	}
 	for _, want := range v.o.Attestations {
 		by, found := a.check(want, v.o.now())
@@ -110,7 +110,7 @@ func (v *verification) readAttached(ctx context.Context, docs *documents) (*atta
 
 // documentsAt reads the documents about the manifest or index d in one repository.
 func (v *verification) documentsAt(ctx context.Context, where Elsewhere, d digest.Digest) ([]attest.Attestation, error) {
-	docs, err := attest.Attestations(ctx, where.Reader, d, v.keys)
+	docs, err := attest.Attestations(ctx, where.Reader, d, v.known)
 	if what, bad := contentFinding(err); bad {
 		docs, err = []attest.Attestation{{Refused: what}}, nil
 	}
@@ -120,13 +120,13 @@ func (v *verification) documentsAt(ctx context.Context, where Elsewhere, d diges
 	return docs, err
 }
 
-// check returns the keys that have signed the statements that want requires. One statement about
+// check returns the signers of the statements that want requires. One statement about
 // the whole image is enough, or one about each platform. If a statement is missing, check returns
 // findings with the reasons.
-func (a *attachments) check(want RequiredAttestation, now time.Time) (by []attest.NamedKey, found []Finding) {
+func (a *attachments) check(want RequiredAttestation, now time.Time) (by []attest.Signer, found []Finding) {
 	for n, s := range a.all {
 		signers := s.signers(want, now)
-		by = attest.DistinctKeys(append(by, signers...))
+		by = attest.DistinctSigners(append(by, signers...))
 		switch {
 		case len(signers) > 0 && n == 0:
 			return by, nil // this statement is about the whole image
@@ -136,37 +136,37 @@ func (a *attachments) check(want RequiredAttestation, now time.Time) (by []attes
 				why = append(why, s.reasons(want, now)...)
 			}
 			found = append(found, Finding{Platform: s.platform, Digest: s.digest}.of(CheckSignedBy, "no attestation %s by %s%s",
-				want.Type, strings.Join(attest.KeyNames(want.Keys), " or "), inBrackets(why)))
+				want.Type, strings.Join(attest.SignerNames(want.Signers), " or "), inBrackets(why)))
 		}
 	}
 	return by, found
 }
 
-// signers returns the keys that have signed a statement that satisfies want.
-func (s *attachedTo) signers(want RequiredAttestation, now time.Time) (by []attest.NamedKey) {
+// signers returns those who have signed a statement that satisfies want.
+func (s *attachedTo) signers(want RequiredAttestation, now time.Time) (by []attest.Signer) {
 	for n := range s.documents {
 		d := &s.documents[n]
 		if d.PredicateType != want.Type || want.unmet(d, now) != "" {
 			continue
 		}
-		for _, k := range d.TrustedBy(want.Keys) {
-			if !s.failedSince(d, k) {
-				by = append(by, k)
+		for _, signer := range d.TrustedBy(want.Signers) {
+			if !s.failedSince(d, signer) {
+				by = append(by, signer)
 			}
 		}
 	}
 	return by
 }
 
-// failedSince reports whether the owner of key signed a verification summary with the result FAILED
-// that is not older than the summary d.
-func (s *attachedTo) failedSince(d *attest.Attestation, key attest.NamedKey) bool {
+// failedSince reports whether signer has signed a verification summary with the result FAILED that is
+// not older than the summary d.
+func (s *attachedTo) failedSince(d *attest.Attestation, signer attest.Signer) bool {
 	passed, err := d.Summary()
 	if passed == nil || err != nil {
 		return false // d is not a verification summary
 	}
 	return slices.ContainsFunc(s.documents, func(other attest.Attestation) bool {
-		if len(other.TrustedBy([]attest.NamedKey{key})) == 0 {
+		if len(other.TrustedBy([]attest.Signer{signer})) == 0 {
 			return false
 		}
 		failed, err := other.Summary()
@@ -226,7 +226,7 @@ func inBrackets(why []string) string {
 func (a *attachments) used(want RequiredAttestation, now time.Time) (all []Input) {
 	for _, s := range a.all {
 		for n := range s.documents {
-			if d := &s.documents[n]; d.PredicateType == want.Type && want.unmet(d, now) == "" && len(d.TrustedBy(want.Keys)) > 0 {
+			if d := &s.documents[n]; d.PredicateType == want.Type && want.unmet(d, now) == "" && len(d.TrustedBy(want.Signers)) > 0 {
 				all = append(all, inputOf(d))
 			}
 		}
@@ -234,10 +234,10 @@ func (a *attachments) used(want RequiredAttestation, now time.Time) (all []Input
 	return all
 }
 
-// signatures returns the bundles in which one of keys has signed the image.
-func (a *attachments) signatures(keys []attest.NamedKey) (all []Input) {
+// signatures returns the bundles in which one of signers has signed the image.
+func (a *attachments) signatures(signers []attest.Signer) (all []Input) {
 	for n := range a.all[0].documents {
-		if d := &a.all[0].documents[n]; d.IsSignature() && len(d.TrustedBy(keys)) > 0 {
+		if d := &a.all[0].documents[n]; d.IsSignature() && len(d.TrustedBy(signers)) > 0 {
 			all = append(all, inputOf(d))
 		}
 	}
@@ -253,13 +253,13 @@ func (s *attachedTo) reasons(want RequiredAttestation, now time.Time) (why []str
 		switch {
 		case (d.PredicateType == want.Type || unreadable) && d.Refused != "":
 			reason = d.Refused
-		case d.PredicateType == want.Type && len(d.TrustedBy(want.Keys)) > 0:
+		case d.PredicateType == want.Type && len(d.TrustedBy(want.Signers)) > 0:
 			if reason = want.unmet(d, now); reason == "" {
 				reason = "a later one says FAILED"
 			}
 		case d.PredicateType == want.Type:
-			reason = "signed by " + strings.Join(attest.KeyNames(d.SignedBy), ", ")
-		case len(d.TrustedBy(want.Keys)) > 0:
+			reason = "signed by " + strings.Join(attest.SignerNames(d.SignedBy), ", ")
+		case len(d.TrustedBy(want.Signers)) > 0:
 			reason = "it is " + d.PredicateType
 		default:
 			continue
@@ -294,7 +294,7 @@ func (a *attachments) documents() (all []AttachedDocument) {
 				refused = err.Error()
 			}
 			all = append(all, AttachedDocument{Platform: s.platform, Digest: d.Attached, ArtifactType: d.ArtifactType, PredicateType: d.PredicateType,
-				Signed: d.Signed, Signer: d.Signer, SignedBy: attest.KeyNames(d.SignedBy), Refused: refused, Summary: summary})
+				Signed: d.Signed, Signer: d.Signer, SignedBy: attest.SignerNames(d.SignedBy), Refused: refused, Summary: summary})
 		}
 	}
 	return all
@@ -327,11 +327,14 @@ func (d *AttachedDocument) text(checked bool) (Verdict, string) {
 	case len(d.SignedBy) > 0 && d.Refused == "":
 		return Holds, what + ", signed by " + strings.Join(d.SignedBy, ", ")
 	case d.Signed && !checked:
-		give := "--key"
-		if name := attest.PredicateName(d.PredicateType); d.PredicateType == attest.SummaryType {
+		give := attest.FlagFor(d.Signer)
+		switch name := attest.PredicateName(d.PredicateType); {
+		case d.PredicateType == attest.SummaryType && d.Signer != "":
+			give = "--policy"
+		case d.PredicateType == attest.SummaryType:
 			give = "--rebuilder-key"
-		} else if d.PredicateType != "" {
-			give = "--key with --require-attestation " + cmp.Or(name, d.PredicateType)
+		case d.PredicateType != "":
+			give += " with --require-attestation " + cmp.Or(name, d.PredicateType)
 		}
 		return Unknown, what + ", signed by " + signer + "; not checked: give " + give
 	case d.Refused != "" && len(d.SignedBy) > 0:

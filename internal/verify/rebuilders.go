@@ -25,22 +25,22 @@ type RequiredRebuilders struct {
 
 // Rebuilder is a person or machine that makes images again and signs the results.
 type Rebuilder struct {
-	attest.NamedKey
+	attest.Signer
 	Verifier string // URI that the summaries must name as the verifier; "" allows any
 }
 
-func (r *RequiredRebuilders) keys() (keys []attest.NamedKey) {
+func (r *RequiredRebuilders) signers() (all []attest.Signer) {
 	for _, b := range r.Known {
-		keys = append(keys, b.NamedKey)
+		all = append(all, b.Signer)
 	}
-	return attest.DistinctKeys(keys)
+	return attest.DistinctSigners(all)
 }
 
 // verifierOf returns the verifier that summaries by key must name. If any verifier is allowed, it
 // returns "".
-func (r *RequiredRebuilders) verifierOf(key attest.NamedKey) string {
+func (r *RequiredRebuilders) verifierOf(key attest.Signer) string {
 	for _, b := range r.Known {
-		if b.Verifier != "" && b.Key.ID() == key.Key.ID() {
+		if b.Verifier != "" && b.ID() == key.ID() {
 			return b.Verifier
 		}
 	}
@@ -133,7 +133,7 @@ type tally struct {
 
 // tally collects the result of each known rebuilder.
 func (a *attachments) tally(want RequiredRebuilders, now time.Time) (t tally) {
-	for _, key := range want.keys() {
+	for _, key := range want.signers() {
 		said := a.saidBy(key, &want, now)
 		t.reports = append(t.reports, said.report(key))
 		if said.result != "" {
@@ -152,8 +152,8 @@ type rebuilderSays struct {
 	why     []string // reasons why summaries of the rebuilder are not accepted
 }
 
-func (s *rebuilderSays) report(key attest.NamedKey) RebuilderReport {
-	r := RebuilderReport{Name: key.Name, Result: s.result, Why: s.why, key: key.Key.ID()}
+func (s *rebuilderSays) report(key attest.Signer) RebuilderReport {
+	r := RebuilderReport{Name: key.Name, Result: s.result, Why: s.why, key: key.ID()}
 	if s.result != "" {
 		r.Verifier, r.Time, r.Notes = s.summary.Verifier.ID, &s.summary.TimeVerified, s.notes
 	}
@@ -164,7 +164,7 @@ func (s *rebuilderSays) report(key attest.NamedKey) RebuilderReport {
 // if the summary of the image or of one platform is FAILED. It is PASSED if the summary of the
 // image, or the summary of each platform, is PASSED. A summary about the index also covers each
 // platform.
-func (a *attachments) saidBy(key attest.NamedKey, want *RequiredRebuilders, now time.Time) (all rebuilderSays) {
+func (a *attachments) saidBy(key attest.Signer, want *RequiredRebuilders, now time.Time) (all rebuilderSays) {
 	parts := a.all[1:]
 	if len(parts) == 0 {
 		parts = a.all
@@ -200,7 +200,7 @@ func (a *attachments) saidBy(key attest.NamedKey, want *RequiredRebuilders, now 
 // newest returns the newest accepted summary by key. It searches the documents that are attached to
 // the index and to one of its manifests. If two summaries have the same time, it prefers FAILED. If
 // the newest summary is too old, newest returns no result.
-func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...*attachedTo) (best rebuilderSays) {
+func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*attachedTo) (best rebuilderSays) {
 	for n, s := range to {
 		if n > 0 && s == to[0] {
 			continue // the reference names a manifest, so both elements of to are the same
@@ -212,9 +212,9 @@ func newest(key attest.NamedKey, want *RequiredRebuilders, now time.Time, to ...
 			}
 			var summary *attest.Summary
 			why := d.Refused
-			if len(attest.CommonKeys(d.SignedBy, []attest.NamedKey{key})) > 0 {
+			if len(attest.CommonSigners(d.SignedBy, []attest.Signer{key})) > 0 {
 				summary, why = counts(d, want.verifierOf(key), now)
-			} else if d.Names != key.Key.ID() {
+			} else if !d.Claims(key) {
 				continue // the summary is by somebody else
 			}
 			if summary == nil {

@@ -31,7 +31,7 @@ import (
 // person is somebody who has a private key.
 type person struct {
 	private *attest.PrivateKey
-	named   attest.NamedKey
+	named   attest.Signer
 }
 
 func newPerson(t testing.TB, name string) person {
@@ -46,7 +46,7 @@ func newPerson(t testing.TB, name string) person {
 	must(t, err)
 	parsed, err := attest.ParsePublicKey(public)
 	must(t, err)
-	return person{key, attest.NamedKey{Name: name, Key: parsed}}
+	return person{key, attest.Signer{Name: name, Key: parsed}}
 }
 
 // The tests of rebuilders use the digests of this image, and the digest of another image.
@@ -92,7 +92,7 @@ func (s said) attach(t *testing.T, repo *registry.Repository) {
 	if about == "" {
 		about = to
 	}
-	sealed, err := attest.SealSummary(repo.Name(), []digest.Digest{about}, &summary, s.by.private)
+	sealed, err := attest.SealSummary(t.Context(), repo.Name(), []digest.Digest{about}, &summary, s.by.private)
 	must(t, err)
 	if s.forge != nil {
 		var bundle map[string]any
@@ -116,7 +116,7 @@ func inPayload(old, new string) func(map[string]any) {
 
 // asIfBy returns a function that changes a bundle so that it names the key of p.
 func asIfBy(t *testing.T, p person) func(map[string]any) {
-	other, err := attest.SealSummary("web", []digest.Digest{rebuiltIndex}, &attest.Summary{TimeVerified: rebuiltAt}, p.private)
+	other, err := attest.SealSummary(t.Context(), "web", []digest.Digest{rebuiltIndex}, &attest.Summary{TimeVerified: rebuiltAt}, p.private)
 	must(t, err)
 	var named map[string]any
 	must(t, json.Unmarshal(other.Data, &named))
@@ -141,7 +141,7 @@ func attachedFor(t *testing.T, o Options, all ...said) *attachments {
 	docs := &documents{top: of(rebuiltIndex), index: &manifest.Index{}, images: []*document{
 		{platform: "linux/amd64", blob: of(rebuiltAMD)}, {platform: "linux/arm64", blob: of(rebuiltARM)}}}
 	o.Now = rebuiltAt
-	v := &verification{src: repo, o: o, signers: o.signers(), keys: o.keys()}
+	v := &verification{src: repo, o: o, signers: o.signers(), known: o.known()}
 	a, err := v.readAttached(t.Context(), docs)
 	must(t, err)
 	return a
@@ -151,8 +151,8 @@ func attachedFor(t *testing.T, o Options, all ...said) *attachments {
 // the finding must name the rebuilders that do not, with the reasons.
 func TestRebuilders(t *testing.T) {
 	anna, ben, carl, mallory := newPerson(t, "anna"), newPerson(t, "ben"), newPerson(t, "carl"), newPerson(t, "mallory")
-	two := []Rebuilder{{NamedKey: anna.named}, {NamedKey: ben.named}}
-	three := append(two[:2:2], Rebuilder{NamedKey: carl.named})
+	two := []Rebuilder{{Signer: anna.named}, {Signer: ben.named}}
+	three := append(two[:2:2], Rebuilder{Signer: carl.named})
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		name string
@@ -186,7 +186,7 @@ func TestRebuilders(t *testing.T) {
 		{"a stranger", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: mallory}}, []string{"only anna has", "ben: no verification summary"}},
 		{"a stranger who names the key of a rebuilder", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: mallory, forge: asIfBy(t, ben)}}, []string{"only anna has", "names ben as its key, but the signature does not match"}},
 		{"one rebuilder twice", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: anna, age: 2 * time.Hour}}, []string{"only anna has"}},
-		{"one key with two names", RequiredRebuilders{Known: append(two[:1:1], Rebuilder{NamedKey: attest.NamedKey{Name: "copy", Key: anna.named.Key}}), Count: 2}, []said{{by: anna}}, []string{"only anna (also copy) has"}},
+		{"one key with two names", RequiredRebuilders{Known: append(two[:1:1], Rebuilder{Signer: attest.Signer{Name: "copy", Key: anna.named.Key}}), Count: 2}, []said{{by: anna}}, []string{"only anna (also copy) has"}},
 		{"too old", RequiredRebuilders{Known: two, Count: 2, MaxAge: 30 * day}, []said{{by: anna}, {by: ben, age: 31 * day}}, []string{"ben: its newest statement, PASSED of 2026-03-31T12:00:00Z, is older than 30 days"}},
 		{"too old by a second", RequiredRebuilders{Known: two, Count: 2, MaxAge: 2 * time.Hour}, []said{{by: anna}, {by: ben, age: 2*time.Hour + time.Second}}, []string{"is older than 2 h 0 min"}},
 		{"in the future", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, age: -time.Hour}}, []string{"ben: sha256:", "which is in the future"}},
@@ -228,7 +228,7 @@ func TestRebuilders(t *testing.T) {
 // that are not accepted.
 func TestRebuilderLine(t *testing.T) {
 	anna, mallory := newPerson(t, "anna"), newPerson(t, "mallory")
-	want := RequiredRebuilders{Known: []Rebuilder{{NamedKey: anna.named}}, Count: 1}
+	want := RequiredRebuilders{Known: []Rebuilder{{Signer: anna.named}}, Count: 1}
 	for _, tt := range []struct {
 		name string
 		said []said
@@ -268,7 +268,7 @@ func TestSummaryMustPass(t *testing.T) {
 		{"no result", []said{{by: carl, result: "MAYBE"}}, `verificationResult is "MAYBE"`},
 	} {
 		for _, policy := range []bool{false, true} {
-			a := attachedFor(t, Options{Attestations: []RequiredAttestation{{Type: attest.SummaryType, Keys: []attest.NamedKey{carl.named}, Policy: policy}}}, tt.said...)
+			a := attachedFor(t, Options{Attestations: []RequiredAttestation{{Type: attest.SummaryType, Signers: []attest.Signer{carl.named}, Policy: policy}}}, tt.said...)
 			what, by := "", ofFlag
 			if policy {
 				by = ofPolicy
@@ -290,8 +290,8 @@ func TestSummaryMustPass(t *testing.T) {
 func TestRebuilderKeys(t *testing.T) {
 	anna, owner := newPerson(t, "anna"), newPerson(t, "owner")
 	o := Options{
-		Attestations: []RequiredAttestation{{Type: attest.SummaryType, Keys: []attest.NamedKey{owner.named}}},
-		Rebuilders:   []RequiredRebuilders{{Known: []Rebuilder{{NamedKey: anna.named}}, Count: 1}},
+		Attestations: []RequiredAttestation{{Type: attest.SummaryType, Signers: []attest.Signer{owner.named}}},
+		Rebuilders:   []RequiredRebuilders{{Known: []Rebuilder{{Signer: anna.named}}, Count: 1}},
 	}
 	a := attachedFor(t, o, said{by: anna})
 	if len(a.findings) != 2 || !strings.Contains(a.findings[0].What, "by owner") || !strings.Contains(a.findings[0].What, "signed by anna") {
@@ -315,11 +315,11 @@ func TestArchiveHasNoSignatures(t *testing.T) {
 	must(t, err)
 	pushTo(t, dst, "none", manifest.Settings{}, "sample-x86_64-linux")
 	anna := newPerson(t, "anna")
-	keys := []attest.NamedKey{anna.named}
+	keys := []attest.Signer{anna.named}
 	for what, o := range map[string]Options{
 		"signature":  signedBy(1, anna.named),
-		"statement":  {Attestations: []RequiredAttestation{{Type: attest.SPDXPredicate, Keys: keys}}},
-		"rebuilders": {Rebuilders: []RequiredRebuilders{{Known: []Rebuilder{{NamedKey: anna.named}}, Count: 1}}},
+		"statement":  {Attestations: []RequiredAttestation{{Type: attest.SPDXPredicate, Signers: keys}}},
+		"rebuilders": {Rebuilders: []RequiredRebuilders{{Known: []Rebuilder{{Signer: anna.named}}, Count: 1}}},
 	} {
 		if r := verified(t, "docker-archive:"+file, o); r.OK || !strings.Contains(r.Findings[0].What, "docker-archive has no") {
 			t.Errorf("%s: %v", what, r.Findings)

@@ -23,8 +23,8 @@ type Report struct {
 	Platforms []PlatformReport `json:"platforms"`
 	Skipped   []string         `json:"skipped,omitempty"` // platforms that the user did not select
 	Index     Verdict          `json:"index"`
-	Signed    bool             `json:"signed,omitempty"`   // whether at least one of the given keys has signed the image
-	SignedBy  []string         `json:"signedBy,omitempty"` // names of these keys
+	Signed    bool             `json:"signed,omitempty"`   // whether at least one of the given signers has signed the image
+	SignedBy  []string         `json:"signedBy,omitempty"` // names of these signers
 	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that were not checked, because the user gave no key
 
 	Attached   []AttachedDocument `json:"attached,omitempty"`
@@ -91,7 +91,7 @@ const (
 func (v *verification) report(ref string, r *results) *Report {
 	report := &Report{
 		Ref: ref, Digest: r.docs.top.Descriptor.Digest, MediaType: r.docs.top.Descriptor.MediaType,
-		Skipped: r.docs.skipped, Signed: len(r.key.signedBy) > 0, SignedBy: attest.KeyNames(r.key.signedBy), Claims: r.key.claims, Attached: r.attached.documents(), Index: r.indexResult(), Findings: r.findings(),
+		Skipped: r.docs.skipped, Signed: len(r.key.signedBy) > 0, SignedBy: attest.SignerNames(r.key.signedBy), Claims: r.key.claims, Attached: r.attached.documents(), Index: r.indexResult(), Findings: r.findings(),
 	}
 	if report.Findings == nil {
 		report.Findings = []Finding{}
@@ -104,7 +104,7 @@ func (v *verification) report(ref string, r *results) *Report {
 	for n := range r.docs.images {
 		report.Platforms = append(report.Platforms, v.platformReport(r.image(n)))
 	}
-	report.keysGiven = len(v.keys) > 0
+	report.keysGiven = len(v.known) > 0
 	if r.attached != nil {
 		report.attested, report.Rebuilders, report.inputs = r.attached.attested, r.attached.rebuilt, r.attached.inputs
 	}
@@ -157,7 +157,7 @@ func (r *Report) attestedText() (proofs []string) {
 	types := map[string][]string{}
 	var order []string
 	for _, a := range r.attested {
-		who := has(attest.KeyNames(a.keys))
+		who := has(attest.SignerNames(a.signers))
 		if types[who] == nil {
 			order = append(order, who)
 		}

@@ -181,13 +181,13 @@ func (v *verification) statements(ctx context.Context, doc *document) (all []att
 
 // keyCheck holds the result of checking the signatures of the image.
 type keyCheck struct {
-	signedBy []attest.NamedKey // the given keys that have signed the image
-	claims   []attest.Claim    // signatures that were not checked, because the user gave no key
+	signedBy []attest.Signer // the given signers who have signed the image
+	claims   []attest.Claim  // signatures that were not checked, because the user gave no key
 	findings []Finding
 }
 
-// checkKey finds out which of the given keys have signed the manifest or index that the reference
-// names. It compares these keys with Options.Signatures.
+// checkKey finds out which of the given signers have signed the manifest or index that the reference
+// names. It compares them with Options.Signatures.
 func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyCheck, err error) {
 	d := docs.top.Descriptor.Digest
 	switch {
@@ -209,11 +209,11 @@ func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyChec
 		return k, err
 	}
 	for _, s := range found {
-		k.signedBy = append(k.signedBy, s.Key)
+		k.signedBy = append(k.signedBy, s.Signer)
 	}
-	k.signedBy = attest.DistinctKeys(k.signedBy)
+	k.signedBy = attest.DistinctSigners(k.signedBy)
 	for _, required := range v.o.Signatures {
-		by := attest.CommonKeys(k.signedBy, required.Keys)
+		by := attest.CommonSigners(k.signedBy, required.Signers)
 		if len(by) >= required.Count {
 			continue
 		}
@@ -224,22 +224,24 @@ func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyChec
 		case errors.Is(err, attest.ErrUnsigned):
 			why = "no signature"
 		}
+		if e, ok := errors.AsType[*attest.NoMatchError](err); ok {
+			why += inBrackets(e.Why)
+		}
 		k.findings = append(k.findings, requiredBy(required.Policy, []Finding{Finding{Digest: d}.of(CheckSignedBy, "%s", why)})...)
 	}
 	return k, nil
 }
 
-// missing returns a text about the missing signatures. by contains the keys that have signed the
-// image.
-func (r *RequiredSignatures) missing(by []attest.NamedKey) string {
-	names := strings.Join(attest.KeyNames(r.Keys), ", ")
+// missing returns a text about the missing signatures. by contains those who have signed the image.
+func (r *RequiredSignatures) missing(by []attest.Signer) string {
+	names := strings.Join(attest.SignerNames(r.Signers), ", ")
 	switch {
-	case len(r.Keys) == 1:
+	case len(r.Signers) == 1:
 		return "no signature by " + names
 	case len(by) == 0:
 		return "no signature by any of " + names
 	}
-	return fmt.Sprintf("only %s signed it, and %d of %s must have signed it", has(attest.KeyNames(by)), r.Count, names)
+	return fmt.Sprintf("only %s signed it, and %d of %s must have signed it", has(attest.SignerNames(by)), r.Count, names)
 }
 
 // has returns "a has" or "a and b have", with names in place of a and b.

@@ -111,8 +111,8 @@ func TestSignatures(t *testing.T) {
 	}
 }
 
-func signedBy(count int, keys ...attest.NamedKey) Options {
-	return Options{Signatures: []RequiredSignatures{{Keys: keys, Count: count}}}
+func signedBy(count int, keys ...attest.Signer) Options {
+	return Options{Signatures: []RequiredSignatures{{Signers: keys, Count: count}}}
 }
 
 func TestImageKey(t *testing.T) {
@@ -132,27 +132,27 @@ func TestImageKey(t *testing.T) {
 		if n > 0 {
 			continue
 		}
-		if r := verified(t, source, signedBy(1, attest.NamedKey{Name: "a", Key: public[0]})); r.OK || !strings.Contains(r.Findings[0].String(), "no signature") {
+		if r := verified(t, source, signedBy(1, attest.Signer{Name: "a", Key: public[0]})); r.OK || !strings.Contains(r.Findings[0].String(), "no signature") {
 			t.Errorf("unsigned: %v", r.Findings)
 		}
 		key, err := attest.ParsePrivateKey(secret, func() ([]byte, error) { return []byte("x"), nil })
 		must(t, err)
-		must(t, attest.Sign(t.Context(), repo, top.Descriptor.Digest, key))
+		must(t, attest.Sign(t.Context(), repo, top.Descriptor, key))
 	}
-	if r := verified(t, source, signedBy(1, attest.NamedKey{Name: "a", Key: public[0]})); !r.OK || !r.Signed {
+	if r := verified(t, source, signedBy(1, attest.Signer{Name: "a", Key: public[0]})); !r.OK || !r.Signed {
 		t.Errorf("signed: %v", r.Findings)
 	}
-	if r := verified(t, source, signedBy(1, attest.NamedKey{Name: "b", Key: public[1]})); r.OK || !strings.Contains(r.Findings[0].String(), "no signature by b") {
+	if r := verified(t, source, signedBy(1, attest.Signer{Name: "b", Key: public[1]})); r.OK || !strings.Contains(r.Findings[0].String(), "no signature by b") {
 		t.Errorf("signed by another key: %v", r.Findings)
 	}
-	both := []attest.NamedKey{{Name: "b", Key: public[1]}, {Name: "a", Key: public[0]}}
+	both := []attest.Signer{{Name: "b", Key: public[1]}, {Name: "a", Key: public[0]}}
 	if r := verified(t, source, signedBy(1, both...)); !r.OK || strings.Join(r.Origin, "") != "a has signed it" {
 		t.Errorf("one of two keys: %v, %v", r.Findings, r.Origin)
 	}
 	if r := verified(t, source, signedBy(2, both...)); r.OK || !strings.Contains(r.Findings[0].String(), "only a has signed it, and 2 of b, a must have signed it") {
 		t.Errorf("both keys: %v", r.Findings)
 	}
-	again := append(both, attest.NamedKey{Name: "a, copied", Key: public[0]})
+	again := append(both, attest.Signer{Name: "a, copied", Key: public[0]})
 	if r := verified(t, source, signedBy(2, again...)); r.OK || !strings.Contains(r.Findings[0].String(), "only a (also a, copied) has signed it") {
 		t.Errorf("the same key twice: %v", r.Findings)
 	}

@@ -13,7 +13,7 @@ import (
 // NoOrigin is the last line of the report if nothing proves the image's origin.
 const NoOrigin = "consistent; origin not checked: " + howToProve
 
-const howToProve = "give --key, --policy, --require-rebuilders, --require-signatures all or a CLOSURE"
+const howToProve = "give --key, --identity, --policy, --require-rebuilders, --require-signatures all or a CLOSURE"
 
 // WriteText writes the report as text. It writes some lines for each platform, which users can
 // paste into a release. The last line is the verdict.
@@ -123,7 +123,7 @@ func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 		if c.Repository != "" {
 			who += ", as " + c.Repository
 		}
-		p.Printf("%s signed by %s; not checked: give --key\n", mark(Unknown, colors), who)
+		p.Printf("%s signed by %s; not checked: give %s\n", mark(Unknown, colors), who, attest.FlagFor(c.Signer))
 	}
 	for _, d := range r.Attached {
 		result, text := d.text(r.keysGiven)

@@ -76,42 +76,42 @@ type Elsewhere struct {
 	Reader oci.Reader
 }
 
-// RequiredSignatures requires that several keys have signed the manifest or index that the
+// RequiredSignatures requires that several signers have signed the manifest or index that the
 // reference names.
 type RequiredSignatures struct {
-	Keys   []attest.NamedKey
-	Count  int  // number of different keys in Keys that must have signed the image
-	Policy bool // true if the policy requires the signatures, false if only a flag does
+	Signers []attest.Signer
+	Count   int  // number of different members of Signers who must have signed the image
+	Policy  bool // true if the policy requires the signatures, false if only a flag does
 }
 
-// RequiredAttestation requires a statement that one of Keys has signed. There must be a statement
+// RequiredAttestation requires a statement that one of Signers has signed. There must be a statement
 // about the manifest or index that the reference names, or one about each platform.
 type RequiredAttestation struct {
-	Type   string // predicate type
-	Keys   []attest.NamedKey
-	MaxAge time.Duration // largest age of the statement, by the time in the statement; 0 allows any age
-	Policy bool          // true if the policy requires the statement, false if only a flag does
+	Type    string // predicate type
+	Signers []attest.Signer
+	MaxAge  time.Duration // largest age of the statement, by the time in the statement; 0 allows any age
+	Policy  bool          // true if the policy requires the statement, false if only a flag does
 }
 
-// signers returns the keys that may sign the image and statements about the image, without
+// signers returns everybody who may sign the image and statements about the image, without
 // duplicates.
-func (o *Options) signers() (all []attest.NamedKey) {
+func (o *Options) signers() (all []attest.Signer) {
 	for _, s := range o.Signatures {
-		all = append(all, s.Keys...)
+		all = append(all, s.Signers...)
 	}
 	for _, a := range o.Attestations {
-		all = append(all, a.Keys...)
+		all = append(all, a.Signers...)
 	}
-	return attest.DistinctKeys(all)
+	return attest.DistinctSigners(all)
 }
 
-// keys returns all keys that Options contains, without duplicates.
-func (o *Options) keys() []attest.NamedKey {
+// known returns all signers that Options contains, without duplicates.
+func (o *Options) known() []attest.Signer {
 	all := o.signers()
 	for _, r := range o.Rebuilders {
-		all = append(all, r.keys()...)
+		all = append(all, r.signers()...)
 	}
-	return attest.DistinctKeys(all)
+	return attest.DistinctSigners(all)
 }
 
 func (o *Options) now() time.Time {
@@ -145,7 +145,7 @@ func Image(ctx context.Context, src *oci.OpenedImage, o Options) (*Report, error
 	if o.Progress == nil {
 		o.Progress = noProgress{}
 	}
-	v := &verification{src: src.Reader, noManifest: src.NoManifest, o: o, signers: o.signers(), keys: o.keys(), dir: dir}
+	v := &verification{src: src.Reader, noManifest: src.NoManifest, o: o, signers: o.signers(), known: o.known(), dir: dir}
 	results, err := v.run(ctx, src.TagOrDigest)
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", src.Name, err)
@@ -158,9 +158,9 @@ type verification struct {
 	src        oci.Reader
 	noManifest bool // src is an archive that contains only a config and layers
 	o          Options
-	signers    []attest.NamedKey // keys that may sign the image and statements about the image
-	keys       []attest.NamedKey // all keys of Options
-	dir        string            // directory for temporary data that is too large for memory
+	signers    []attest.Signer // who may sign the image and statements about the image
+	known      []attest.Signer // all signers of Options
+	dir        string          // directory for temporary data that is too large for memory
 }
 
 // stopAtFirst reports whether the first finding ends the verification. With closures the

@@ -1,0 +1,113 @@
+package keyless
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/nixoci/nixoci/internal/hint"
+)
+
+// issuers maps the hosts of CI platforms to the providers that certify identities on these hosts.
+var issuers = map[string]string{
+	"github.com": "https://token.actions.githubusercontent.com",
+	"gitlab.com": "https://gitlab.com",
+}
+
+// Identity is a person or a CI job whose signatures count.
+type Identity struct {
+	Subject string // name in the certificate; each * stands for any characters
+	Issuer  string // URL of the provider that has checked the identity
+
+	match *regexp.Regexp
+}
+
+// NewIdentity checks an identity. If issuer is "" and the subject is a workflow of github.com or
+// gitlab.com, the issuer is the one of this platform.
+func NewIdentity(subject, issuer string) (*Identity, error) {
+	if subject == "" {
+		return nil, errors.New("the identity is empty")
+	}
+	fixed, rest, wild := strings.Cut(subject, "*")
+	u, err := url.Parse(fixed)
+	if err != nil {
+		return nil, fmt.Errorf("identity %q: neither an address nor a URI", subject)
+	}
+	isURL := strings.Contains(fixed, "://")
+	any := ".*" // what a * stands for
+	if !isURL {
+		any = "[^/@]*" // so that *@example.org fits addresses only
+	}
+	switch _, domain, at := strings.Cut(rest, "@"); {
+	case !wild:
+	case isURL && (u.Host == "" || len(strings.SplitN(strings.TrimPrefix(u.Path, "/"), "/", 2)) < 2):
+		return nil, hint.Add(fmt.Errorf("identity %q: the host and the first part of the path must be without *", subject), "for example https://github.com/org/*, with the second /")
+	case !isURL && (!at || !strings.Contains(domain, ".") || strings.Contains(domain, "*")):
+		return nil, hint.Add(fmt.Errorf("identity %q: nearly everybody fits", subject), "a * stands for a part of the path, as in https://github.com/org/web/*, or for the name in an address, as in *@example.org")
+	}
+	if issuer == "" && isURL && u.Scheme == "https" {
+		issuer = issuers[strings.ToLower(u.Host)]
+	}
+	if issuer == "" {
+		return nil, hint.Add(fmt.Errorf("identity %q: its issuer is missing", subject), "give the URL of the provider that certifies the identity, such as https://accounts.google.com")
+	}
+	if v, err := url.Parse(issuer); err != nil || v.Scheme == "" || v.Host == "" {
+		return nil, fmt.Errorf("issuer %q: not a URL", issuer)
+	}
+	parts := strings.Split(subject, "*")
+	for n := range parts {
+		parts[n] = regexp.QuoteMeta(parts[n])
+	}
+	match, err := regexp.Compile(`\A(?s:` + strings.Join(parts, any) + `)\z`)
+	if err != nil {
+		return nil, fmt.Errorf("identity %q: %w", subject, err)
+	}
+	return &Identity{subject, issuer, match}, nil
+}
+
+// Matches reports whether a certificate with this subject and issuer is one of i.
+func (i *Identity) Matches(subject, issuer string) bool {
+	return issuer == i.Issuer && i.match.MatchString(subject)
+}
+
+// Overlaps reports whether a certificate can belong to both i and o.
+func (i *Identity) Overlaps(o *Identity) bool {
+	return i.Issuer == o.Issuer && overlap(i.Subject, o.Subject)
+}
+
+// overlap reports whether a text can match both patterns. In each step, reach[k] reports whether a
+// text can match the part of a before the step, and the first k bytes of b.
+func overlap(a, b string) bool {
+	reach := make([]bool, len(b)+1)
+	reach[0] = true
+	stars := func() { // each * of b can stand for nothing
+		for k := range b {
+			reach[k+1] = reach[k+1] || reach[k] && b[k] == '*'
+		}
+	}
+	stars()
+	for n := range len(a) {
+		next := make([]bool, len(b)+1)
+		for k := range reach {
+			switch {
+			case !reach[k]:
+			case a[n] == '*': // it stands for any part of b
+				for m := k; m <= len(b); m++ {
+					next[m] = true
+				}
+			case k < len(b) && b[k] == a[n]:
+				next[k+1] = true
+			}
+			if reach[k] && k < len(b) && b[k] == '*' {
+				next[k] = true // this * also stands for a[n]
+			}
+		}
+		reach = next
+		stars()
+	}
+	return reach[len(b)]
+}
+
+func (i *Identity) String() string { return i.Subject + " (" + i.Issuer + ")" }
