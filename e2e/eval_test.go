@@ -265,6 +265,10 @@ func TestEvalProvenance(t *testing.T) {
 	if out := w.ok(t, "sbom", ".#web", "--meta", "--format", "cyclonedx").stdout; !strings.Contains(out, "pkg:nix/nixpkgs/nginx@") {
 		t.Error("nginx is not found in the evaluation")
 	}
+	// It does the same for a configuration in a file.
+	if out := w.ok(t, "sbom", "./nginx.nix", "--nixpkgs", w.nixpkgs, "--meta", "--format", "cyclonedx").stdout; !strings.Contains(out, "pkg:nix/nixpkgs/nginx@") {
+		t.Error("nginx is not found in the evaluation of a file")
+	}
 
 	put(t, filepath.Join(flake, "nginx.nix"), nginxNix("/web"))
 	w.ok(t, "push", ref+":dirty", ".#web", "--attest", "provenance")

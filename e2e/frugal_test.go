@@ -104,7 +104,7 @@ func TestUnchangedOnAFreshMachine(t *testing.T) {
 	g := newToll(t)
 	o := run{}.ok(t, args("push", g.host+"/unchanged:v1", "--json", fromStore(), toplevels(""))...)
 	if r, _, _ := o.result(t); !r.Unchanged {
-		t.Error("the image is not found to be there")
+		t.Error("a second push of the same image does not find the image in the registry")
 	}
 	// nixoci must need no other requests than those for the index and the manifest of each
 	// platform.

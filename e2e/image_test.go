@@ -59,11 +59,11 @@ func (s *imageStore) run(line ...string) string {
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "USER=root", "NIX_REMOTE=local", "NIX_CONF_DIR=/var/empty", "DOCKER_HOST=" + dockerSock,
 		"CONTAINER_ENGINE=docker", "XDG_CACHE_HOME=" + s.dir, "NIX_CONFIG=build-users-group =\nsandbox = false\nfilter-syscalls = false\nsubstituters ="}
 	cmd.Env = append(cmd.Env, s.env...)
-	var said strings.Builder
-	cmd.Stderr = &said
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		s.t.Fatalf("%s: %v\n%s%s", strings.Join(line, " "), err, out, said.String())
+		s.t.Fatalf("%s: %v\n%s%s", strings.Join(line, " "), err, out, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
 }

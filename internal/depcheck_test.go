@@ -41,13 +41,15 @@ var allowed = map[string][]string{
 	"internal/spec":        {"internal/hint", "internal/closure", "internal/schema"},
 	"internal/plan":        {"internal/hint", "internal/closure"},
 	"internal/layers":      {"internal/hint", "internal/nar", "internal/closure"},
+	"internal/cache":       {"internal/atomicfile", "internal/layers"},
 	"internal/oci":         {"internal/hint", "internal/layers"},
 	"internal/manifest":    {"internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/initbin"},
+	"internal/systems":     {"internal/hint", "internal/closure", "internal/nixbuild", "internal/application", "internal/cache", "internal/oci", "internal/manifest"},
 	"internal/registry":    {"internal/hint", "internal/retry", "internal/atomicfile", "internal/layers", "internal/oci"},
 	"internal/layout":      {"internal/hint", "internal/atomicfile", "internal/layers", "internal/oci"},
 	"internal/engine":      {"internal/hint", "internal/layers", "internal/oci", "internal/layout"},
-	"internal/push": {"internal/hint", "internal/retry", "internal/atomicfile", "internal/closure", "internal/application", "internal/plan", "internal/layers",
-		"internal/oci", "internal/manifest", "internal/registry"},
+	"internal/push": {"internal/hint", "internal/retry", "internal/closure", "internal/plan", "internal/layers", "internal/cache", "internal/oci",
+		"internal/manifest", "internal/registry"},
 
 	// These packages are beside the flow of data. They read images through oci.
 	"internal/keyless": {"internal/hint", "internal/retry"},

@@ -34,7 +34,7 @@ var onePlace = []struct {
 		"internal/atomicfile/",        // waits for the lock of another process
 	}, false},
 	{"the flag of golden files", `flag\.Bool\("update"`, []string{"internal/golden/"}, true},
-	{"the flag --insecure", `BoolVar\(.*"insecure"`, []string{"cmd/nixoci/push.go"}, false},
+	{"the flag --insecure", `BoolVar\(.*"insecure"`, []string{"cmd/nixoci/registryflags.go"}, false},
 	{"an image's recipe", `recipe\("nixoci-image"`, []string{"internal/manifest/draft.go"}, false},
 	{"numbers for people", `dustin/go-humanize"`, []string{"internal/human/"}, false},
 }

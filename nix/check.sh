@@ -83,7 +83,7 @@ if [ -n "${NIXOCI_CHECK_ONE:-}" ]; then
   exit
 fi
 
-names=${CHECKS:-flake-packages flake-image flake-examples flake-ownImage flake-checks flake-flakeModule flake-variant flake-bases flake-baked flake-extended flake-host flake-file $(cd "$dir/checks" && for f in *.nix; do echo "${f%.nix}"; done)}
+names=${CHECKS:-flake-packages flake-image flake-meta flake-examples flake-ownImage flake-checks flake-flakeModule flake-variant flake-bases flake-baked flake-extended flake-host flake-file $(cd "$dir/checks" && for f in *.nix; do echo "${f%.nix}"; done)}
 failed=
 for nixpkgs; do
   nixpkgs=$(cd "$nixpkgs" && pwd)

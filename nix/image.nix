@@ -183,6 +183,7 @@ let
       files ? [ ],
       init ? [ ],
       annotations ? { },
+      describe ? { },
       created ? null,
       compression ? null,
       compressor ? null,
@@ -222,6 +223,7 @@ let
         ++ filter (p: !(lib.elem p (list contents))) (
           lib.unique (toRoot ++ concatMap (l: l.deps or [ ]) allLayers)
         );
+      allContents = packages ++ concatLists (lib.attrValues platforms);
       # Packages that only the config and files name are in the image, too.
       named = filter (p: !(lib.elem p (map (q: unsafeDiscardStringContext "${q}") packages))) (
         storePaths (unsafeDiscardStringContext (builtins.toJSON [ given files ]))
@@ -267,7 +269,7 @@ let
                 [ (lib.nameValuePair (unsafeDiscardStringContext "${p}") p.meta.mainProgram) ]
               else
                 [ ]
-            ) (packages ++ concatLists (lib.attrValues platforms))
+            ) allContents
           )
         );
         links = links ++ lib.optional (toRoot != [ ]) "/";
@@ -278,6 +280,7 @@ let
           users
           files
           annotations
+          describe
           format
           ;
         fromImage = if isAttrs fromImage then null else fromImage;
@@ -368,6 +371,8 @@ let
     // passthru
     // {
       inherit specification;
+      # For meta.nix: nixoci push --meta-from .#image.
+      imageContents = allContents;
       meta = {
         description = "Image ${name}";
       }

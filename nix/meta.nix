@@ -1,15 +1,25 @@
-# Returns what nixpkgs knows of the packages of a system or a package: licences,
-# homepages, maintainers, CPEs, and the names of patches. `nix eval --apply` calls
-# this function with the value that the CLOSURE names. It builds nothing.
+# Returns the metadata of packages from nixpkgs: licences, homepages, maintainers,
+# CPEs, and the names of patches. It builds nothing. nixoci calls this function
+# with `nix eval --apply`. The argument given is a NixOS configuration or a
+# derivation.
 #
-#   names   names of packages to look for in the configuration's nixpkgs
-#   system  of a configuration: the system to evaluate it for; null: its own
+#   names    names of store paths. meta.nix looks for attributes with these names
+#            in the configuration's nixpkgs
+#   modules  modules to add to the configuration
+#   system   system for which to evaluate the configuration; null: its own system
 #
-# A store knows no meta, so the packages are found in the evaluation: those that
-# the configuration lists, those whose attribute has one of the names, and what
-# they are built with. Whoever asks picks those whose paths are in the closure.
+# A Nix store does not record metadata, and a store path does not name the
+# attribute of its package. So meta.nix collects packages during the evaluation:
+#
+#   - the packages that the configuration lists
+#   - the attributes of nixpkgs whose names are in names
+#   - the build inputs of these packages, and the build inputs of those
+#
+# The result lists each package with its store paths. nixoci uses the packages
+# whose store paths are in the closure, and ignores the others.
 {
   names ? [ ],
+  modules ? [ ],
   system ? null,
 }:
 given:
@@ -29,11 +39,13 @@ let
   own = given.pkgs.stdenv.hostPlatform.system;
   extended = import ./eval.nix {
     system = if system == null then own else system;
+    inherit modules;
     configurations.default = given;
   };
   pkgs = if isConfiguration then extended.pkgs else { };
 
-  # Packages may be broken, unfree or insecure. Then nixpkgs throws.
+  # Returns value, or default if nixpkgs refuses to evaluate value. nixpkgs refuses
+  # packages that are broken, unfree or insecure.
   attempt =
     default: value:
     let
@@ -44,8 +56,8 @@ let
   list = x: if isList x then x else [ x ];
   text = x: if isString x then unsafeDiscardStringContext x else null;
 
-  # An attribute of pkgs, or of a set of packages: python3.12-requests is
-  # python312Packages.requests.
+  # These sets of nixpkgs contain packages whose store paths have a prefix: the
+  # store path of python3Packages.requests has the name python3.12-requests.
   sets = filter (s: attempt false (isAttrs (pkgs.${s} or null))) [
     "python3Packages"
     "perlPackages"
@@ -53,6 +65,8 @@ let
     "llvmPackages"
     "kdePackages"
   ];
+  # Returns the values of the attributes with this name: in pkgs, and without the
+  # prefix in the sets.
   lookup =
     name:
     let
@@ -62,6 +76,20 @@ let
     in
     found ++ (if short == null then [ ] else nested);
 
+  # The git revision of the configuration's nixpkgs, if Nix knows it.
+  revision =
+    if isConfiguration then attempt null (extended.config.system.nixos.revision or null) else null;
+  # Reports whether a position, such as /nix/store/…-source/pkgs/by-name/he/hello/package.nix:5,
+  # is known to be in a file outside nixpkgs.
+  isForeign =
+    position:
+    let
+      inPkgs = builtins.match "(.*)/pkgs/.*" position;
+    in
+    isString position
+    && (inPkgs == null || !builtins.pathExists (builtins.head inPkgs + "/pkgs/top-level/all-packages.nix"));
+
+  # The packages with which the search begins.
   seeds =
     if isConfiguration then
       (attempt [ ] extended.config.environment.systemPackages)
@@ -70,11 +98,14 @@ let
     else
       [ given ];
 
-  # What a package is made of, and the package in a wrapper.
+  # Attributes of a package that contain other packages: its build inputs, the
+  # content of an environment, the content of an image (image.nix), and the package
+  # inside a wrapper.
   parts = [
     "buildInputs"
     "propagatedBuildInputs"
     "paths"
+    "imageContents"
     "cc"
     "libc"
     "unwrapped"
@@ -92,6 +123,7 @@ let
       nodes (concatMap (p: attempt [ ] (filter isDerivation (list (package.${p} or [ ])))) parts);
   };
 
+  # Returns a licence as an attribute set. Some packages give only its name.
   license =
     l:
     if isString l then
@@ -102,19 +134,22 @@ let
         fullName = text (l.fullName or l.shortName or null);
         url = text (l.url or null);
       };
+  # Returns the metadata of one package, with the store paths of its outputs.
   describe =
     { package, ... }:
     let
       d = package;
       meta = attempt { } (d.meta or { });
       field = name: default: attempt default (meta.${name} or default);
+      foreign = attempt false (isForeign (field "position" null));
     in
     {
       paths = filter (p: p != null) (
         map (o: attempt null (text (d.${o}.outPath or null))) (attempt [ "out" ] (d.outputs or [ "out" ]))
       );
       name = text (attempt null (d.pname or d.name or null));
-      position = text (field "position" null);
+      inherit foreign;
+      commit = if foreign then null else text revision;
       description = text (field "description" null);
       homepages = filter (h: h != null) (map text (list (field "homepage" [ ])));
       licenses = map license (filter (l: isString l || isAttrs l) (list (field "license" [ ])));

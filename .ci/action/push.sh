@@ -20,6 +20,7 @@ set -- push
 [ "${NIXOCI_JOIN:-}" != true ] || set -- "$@" --join
 [ -z "${NIXOCI_PLATFORM:-}" ] || set -- "$@" --platform "$NIXOCI_PLATFORM"
 [ -z "${NIXOCI_PLAN_FROM:-}" ] || set -- "$@" --plan-from "$NIXOCI_PLAN_FROM"
+[ -z "${NIXOCI_HISTORY:-}" ] || set -- "$@" --history "$NIXOCI_HISTORY"
 for tag in ${NIXOCI_TAGS:-}; do set -- "$@" --tag "$tag"; done
 while IFS= read -r arg; do
   [ -z "$arg" ] || set -- "$@" "$arg"

@@ -30,7 +30,19 @@ const keep = plan.Strategy("cost, kept")
 func main() {
 	out := flag.String("o", "docs/plan-benchmarks.md", "file to write, - for stdout")
 	trials := flag.Int("n", 20, "updates of each kind")
+	yearly := flag.Bool("year", false, "write only the section about a year, to stdout")
 	flag.Parse()
+	if *yearly {
+		large, err := load("large-x86_64-linux")
+		if err == nil {
+			err = yearSection(os.Stdout, large)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench/plan:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(*out, *trials); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/plan:", err)
 		os.Exit(1)
@@ -76,7 +88,7 @@ func run(out string, trials int) error {
 			return err
 		}
 	}
-	return nil
+	return yearSection(w, large)
 }
 
 // planGroups plans a closure. It returns the plan and the paths of its layers.

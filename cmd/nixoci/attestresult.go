@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/verify"
 )
@@ -58,7 +59,7 @@ func (f *resultFlags) check(ref string, closures []string, log *logrus.Logger) (
 	switch {
 	case len(closures) == 0:
 		return usageError{hint.Add(errors.New("--attest-result: no CLOSURE is given, so nothing of the image is made again"), "name the system or package that the image is made of: nixoci verify REF .#web --attest-result --key FILE")}
-	case fileImage.MatchString(ref):
+	case layout.IsImage(ref):
 		return usageError{hint.Add(fmt.Errorf("--attest-result: %s is not in a registry", ref), "nothing can be attached to an image in a file")}
 	case f.author == nil:
 		return usageError{hint.Add(errors.New("--attest-result: no --key is a private key"), "make a key pair with cosign generate-key-pair, then use --key cosign.key; or sign with a certificate: --keyless")}

@@ -9,13 +9,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
-	"github.com/nixoci/nixoci/internal/plan"
-	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/systems"
 )
 
 // baseFlag holds the values of --from-image. They name the base images on which nixoci puts
@@ -77,13 +75,13 @@ func (b baseSources) mountInto(repo *registry.Repository) {
 
 // openBase opens the base image. Without --from-image the result is nil. The caller must
 // close the returned sources.
-func (a *app) openBase(f *baseFlag, r *registryFlags) (*push.BaseImage, baseSources, error) {
+func (a *app) openBase(f *baseFlag, r *registryFlags) (*systems.BaseImage, baseSources, error) {
 	all, err := f.parse()
 	if err != nil {
 		return nil, nil, err
 	}
 	var sources baseSources
-	var of []push.PlatformBase
+	var of []systems.PlatformBase
 	for _, one := range all {
 		if strings.HasPrefix(one.image, string(layout.SchemeDockerArchive)+":") {
 			sources.Close()
@@ -96,16 +94,16 @@ func (a *app) openBase(f *baseFlag, r *registryFlags) (*push.BaseImage, baseSour
 			return nil, nil, fmt.Errorf("--from-image: %w", err)
 		}
 		sources = append(sources, src)
-		base := push.NewBaseImage(src, baseName(one.image))
+		base := systems.NewBaseImage(src, baseName(one.image))
 		if one.platform == nil {
 			return base, sources, nil
 		}
-		of = append(of, push.PlatformBase{Platform: *one.platform, BaseImage: base})
+		of = append(of, systems.PlatformBase{Platform: *one.platform, BaseImage: base})
 	}
 	if of == nil {
 		return nil, nil, nil
 	}
-	return push.NewBaseImages(of), sources, nil
+	return systems.NewBaseImages(of), sources, nil
 }
 
 // baseNone is the value of verify --from-image for which verify reads no base image.
@@ -158,29 +156,11 @@ func baseName(image string) string {
 	return name
 }
 
-// aboveBase returns a planner that plans fewer layers than p, because --max-layers also
-// limits the layers of the base image.
-func aboveBase(p *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
-	if b == nil {
-		return p, nil
-	}
-	above := *p
-	above.Options.MaxLayers -= b.Count
-	if above.Options.MaxLayers < 1 {
-		help := fmt.Sprintf("use --max-layers %d, the most that overlay file systems support: it leaves %d for store paths", plan.LayerLimit, plan.LayerLimit-b.Count)
-		if b.Count >= plan.LayerLimit {
-			help = "use a base image with fewer layers"
-		}
-		return nil, hint.Add(fmt.Errorf("base image %s has %s, and --max-layers %d leaves none for store paths", b.BaseInfo, human.Count(b.Count, "layer"), p.Options.MaxLayers), help)
-	}
-	return &above, nil
-}
-
-// checkBase returns an error for --from-image with a NixOS system.
-func checkBase(subjects []subject, f *baseFlag) error {
-	for i := range subjects {
-		if len(f.images) > 0 && subjects[i].toplevel != "" && !subjects[i].isApplication() {
-			return usageError{hint.Add(errors.New("--from-image: only for applications, and "+subjects[i].arg+" is a NixOS system"),
+// checkContents returns an error for --from-image with a NixOS system.
+func (f *baseFlag) checkContents(contents []systems.Content) error {
+	for i := range contents {
+		if c := &contents[i]; len(f.images) > 0 && c.Toplevel != "" && !c.IsApplication() {
+			return usageError{hint.Add(errors.New("--from-image: only for applications, and "+c.Arg+" is a NixOS system"),
 				"a NixOS system starts its own init and makes its own /etc, /bin and users, so nothing of a base image would be used")}
 		}
 	}

@@ -95,19 +95,18 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return usageError{hint.Add(fmt.Errorf("build -o %s: an image cannot be written to a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
 	}
 	job.Tags = append(dest.Tags, tags...)
+	var previous previousPlans
 	if dest.Scheme == layout.SchemeLayout {
-		in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) {
-			return a.layoutPlans(ctx, dest.Path, job.Tags)
+		previous = func(ctx context.Context, history int) ([]plan.Known, string, error) {
+			return a.layoutPlans(ctx, dest.Path, job.Tags, history)
 		}
 	}
 	base, baseSource, err := a.openBase(&in.base, in.planFlags.registry)
 	if err != nil {
 		return err
 	}
-	if job.Base = base; base != nil {
-		defer baseSource.Close()
-	}
-	images, err := a.images(ctx, closures, in, job, img)
+	defer baseSource.Close()
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), previous)
 	if err != nil {
 		return err
 	}
@@ -135,7 +134,8 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 
 // layoutPlans returns the plans of an image in the layout dir. It takes the image of the
 // first tag in tags that exists in dir. If tags is empty, dir must hold exactly one image.
-func (a *app) layoutPlans(ctx context.Context, dir string, tags []string) ([]plan.Known, string, error) {
+// For history, see previousPlans.
+func (a *app) layoutPlans(ctx context.Context, dir string, tags []string, history int) ([]plan.Known, string, error) {
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
 	}
@@ -147,7 +147,7 @@ func (a *app) layoutPlans(ctx context.Context, dir string, tags []string) ([]pla
 		if tag != "" {
 			name += ":" + tag
 		}
-		found, what, err := a.plansOf(ctx, name, &reading{})
+		found, what, err := a.plansOf(ctx, name, &reading{}, history)
 		if !errors.Is(err, oci.ErrNotFound) {
 			return found, what, err
 		}
@@ -155,13 +155,16 @@ func (a *app) layoutPlans(ctx context.Context, dir string, tags []string) ([]pla
 	return nil, "", nil
 }
 
-// plansOf returns the plans of the image called name.
-func (a *app) plansOf(ctx context.Context, name string, f *reading) ([]plan.Known, string, error) {
+// plansOf returns the plans of the image called name. For history, see previousPlans.
+func (a *app) plansOf(ctx context.Context, name string, f *reading, history int) ([]plan.Known, string, error) {
 	src, err := a.openImage(name, f)
 	if err != nil {
 		return nil, "", err
 	}
 	defer src.Close()
 	found, err := push.PlansIn(ctx, src, src.TagOrDigest)
+	if err == nil {
+		err = push.ReadHistory(ctx, src.Reader, found, history)
+	}
 	return found, src.Name, err
 }

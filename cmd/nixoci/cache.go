@@ -63,7 +63,7 @@ func (a *app) cacheInfo() error {
 	a.stdout.Printf("%s\n", a.cache.Dir())
 	var rows [][]string
 	for _, k := range kinds {
-		rows = append(rows, []string{k.Folder, human.Count(k.Entries, "entry"), human.Bytes(k.Bytes)})
+		rows = append(rows, []string{k.Name, human.Count(k.Entries, "entry"), human.Bytes(k.Bytes)})
 	}
 	a.stdout.Table("  ", rows)
 	return a.stdout.Err()

@@ -2,19 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/systems"
 )
 
 // closureFlags holds the flags that decide what goes into an image and how the content is
@@ -26,6 +28,7 @@ type closureFlags struct {
 	spec         specFlag
 	base         baseFlag
 	programs     map[closure.StorePath]string // main program of each closure, as --spec lists it
+	sources      bool                         // find the source of everything that Nix builds, for the provenance
 	planFlags
 }
 
@@ -45,20 +48,10 @@ func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 	f.StringVar(&c.nixpkgs, "nixpkgs", "", "build with this nixpkgs (directory or flake reference) instead of the locked one")
 }
 
-// input describes one CLOSURE argument with its graph.
-type input struct {
-	arg      string
-	system   string // SYSTEM in an argument of the form SYSTEM=CLOSURE; otherwise ""
-	toplevel closure.StorePath
-	closure  *closure.Closure
-	source   closure.Source
-	program  string // meta.mainProgram of the package that Nix built; "" if there is none
-}
-
-// images resolves the CLOSURE arguments, reads their graphs, and plans the layers. If this
-// machine's cache or a trusted registry has a record of the system, images opens no file in
-// the store.
-func (a *app) images(ctx context.Context, args []string, f *closureFlags, job push.Job, img *imageFlags) ([]push.PlannedSystem, error) {
+// images makes the systems that the CLOSURE arguments name, and plans their layers. reader knows
+// the settings of the image. If this machine's cache or a trusted registry has a record of a
+// system, images opens no file in the store.
+func (a *app) images(ctx context.Context, args []string, f *closureFlags, img *imageFlags, reader *systems.Reader, previous previousPlans) ([]push.PlannedSystem, error) {
 	init, err := img.init.choice()
 	if err != nil {
 		return nil, err
@@ -67,228 +60,147 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, job pu
 	if err != nil {
 		return nil, err
 	}
-	inputs, err := a.inputs(ctx, args, f)
+	resolved, err := a.closures(ctx, args, f)
 	if err != nil {
 		return nil, err
 	}
-	subjects, err := a.subjects(ctx, inputs, &job)
+	platforms, err := a.parsePlatforms()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkBase(subjects, &f.base); err != nil {
-		return nil, err
-	}
-	if err := checkApplicationFlags(subjects, img); err != nil {
-		return nil, err
-	}
-	var systems []*manifest.System
-	for _, s := range subjects {
-		var sys *manifest.System
-		if s.isApplication() {
-			sys, err = s.makeApplication(ctx, choices, &job)
-		} else {
-			sys, err = a.system(ctx, s.input, &job)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("closure %s: %w", s.arg, err)
-		}
-		systems = append(systems, sys)
-	}
-	if err := manifest.CheckPlatforms(systems); err != nil {
-		return nil, err
-	}
-	if systems, err = a.selectPlatforms(systems); err != nil {
-		return nil, err
-	}
-	for i, sys := range systems {
-		if sys.App != nil {
-			if systems[i], err = onBase(ctx, sys, &job); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		program, err := init.For(sys.Platform)
-		if err != nil {
-			return nil, err
-		}
-		if program == nil && !init.None {
-			a.log.Warnf("nixoci has no nixoci-init for %s: /sbin/init of the image links to the system's own init", manifest.FormatPlatform(sys.Platform))
-		}
-		systems[i] = sys.In(manifest.CurrentFormat, program)
-	}
-	return a.plans(ctx, systems, f)
-}
-
-// onBase puts an application on the base image of the job. If the job has no base image,
-// onBase returns sys unchanged.
-func onBase(ctx context.Context, sys *manifest.System, job *push.Job) (*manifest.System, error) {
-	if job.Base == nil {
-		return sys, nil
-	}
-	base, err := job.Base.For(ctx, job.Cache, sys.Platform)
+	contents, err := reader.Contents(ctx, resolved, platforms)
 	if err != nil {
 		return nil, err
 	}
-	return sys.On(base), nil
-}
-
-// plans plans the layers of each system.
-func (a *app) plans(ctx context.Context, systems []*manifest.System, f *closureFlags) ([]push.PlannedSystem, error) {
-	planner, err := a.newPlanner(ctx, &f.planFlags)
+	if err := f.base.checkContents(contents); err != nil {
+		return nil, err
+	}
+	if err := img.application.checkContents(contents, &img.init); err != nil {
+		return nil, err
+	}
+	all, err := reader.Systems(ctx, contents, choices)
 	if err != nil {
 		return nil, err
 	}
-	var images []push.PlannedSystem
-	for _, sys := range systems {
-		planner, err := aboveBase(planner, sys.Base)
-		if err != nil {
-			return nil, err
-		}
-		plan, continues, err := planner.Plan(sys.Closure, manifest.FormatPlatform(sys.Platform), configuration(sys)...)
-		if err != nil {
-			return nil, err
-		}
-		images = append(images, push.PlannedSystem{System: sys.Continuing(continues), Plan: plan})
+	if all, err = a.selectPlatforms(all, platforms); err != nil {
+		return nil, err
 	}
-	return images, nil
-}
-
-// configuration returns the paths that change with every update of sys. For an application,
-// this is the application itself. For a NixOS system, configuration returns nil, because the
-// planner finds these paths by their names.
-func configuration(sys *manifest.System) []closure.StorePath {
-	if sys.App == nil {
-		return nil
+	if all, err = reader.Finish(ctx, all, init); err != nil {
+		return nil, err
 	}
-	return sys.App.Roots[:1]
-}
-
-// system reads the NixOS system of one CLOSURE.
-func (a *app) system(ctx context.Context, in input, job *push.Job) (*manifest.System, error) {
-	facts, err := job.Facts(ctx, in.source, in.closure, in.toplevel)
+	planner, err := a.newPlanner(ctx, &f.planFlags, previous)
 	if err != nil {
 		return nil, err
 	}
-	return manifest.NewSystem(in.source, in.closure, in.toplevel, in.system, facts)
+	return push.Plan(planner, all)
 }
 
-// selectPlatforms returns the systems for the platforms of --platform. Without this flag it
-// returns all systems.
-func (a *app) selectPlatforms(systems []*manifest.System) ([]*manifest.System, error) {
-	if len(a.platforms) == 0 {
-		return systems, nil
+// systemReader returns the reader for the systems of an image. base is nil if there is no base
+// image.
+func (a *app) systemReader(job *push.Job, base *systems.BaseImage) *systems.Reader {
+	return &systems.Reader{Cache: job.Cache, Signed: job.SignedFacts, Settings: job.Settings, Base: base, Warn: job.Warn}
+}
+
+// selectPlatforms returns the systems for the platforms of --platform. Without this flag it returns
+// all systems.
+func (a *app) selectPlatforms(all []*manifest.System, platforms []ocispec.Platform) ([]*manifest.System, error) {
+	if len(platforms) == 0 {
+		return all, nil
 	}
-	var kept []*manifest.System
-	for _, name := range a.platforms {
-		p, err := manifest.ParsePlatform(name)
-		if err != nil {
-			return nil, usageError{fmt.Errorf("--platform: %w", err)}
-		}
-		i := slices.IndexFunc(systems, func(s *manifest.System) bool { return manifest.SamePlatform(s.Platform, p) })
+	var selected []*manifest.System
+	for k, p := range platforms {
+		i := slices.IndexFunc(all, func(s *manifest.System) bool { return manifest.SamePlatform(s.Platform, p) })
 		if i < 0 {
-			return nil, usageError{hint.Add(fmt.Errorf("--platform %s: no closure is for this platform", name), "closures are for "+platformNames(systems))}
+			var names []string
+			for _, s := range all {
+				names = append(names, manifest.FormatPlatform(s.Platform))
+			}
+			return nil, usageError{hint.Add(fmt.Errorf("--platform %s: no closure is for this platform", a.platforms[k]), "closures are for "+strings.Join(names, ", "))}
 		}
-		kept = append(kept, systems[i])
+		selected = append(selected, all[i])
 	}
-	return kept, nil
+	return selected, nil
 }
 
-func platformNames(systems []*manifest.System) string {
-	var names []string
-	for _, s := range systems {
-		names = append(names, manifest.FormatPlatform(s.Platform))
-	}
-	return strings.Join(names, ", ")
+// closures returns the closures that the CLOSURE arguments name. Without arguments, it takes
+// ./result and ./result-*, and if there are none, the base system.
+func (a *app) closures(ctx context.Context, args []string, f *closureFlags) ([]systems.Resolved, error) {
+	return a.resolve(ctx, args, f, (*systems.Resolver).Resolve)
 }
 
-// inputs resolves the CLOSURE arguments and reads their graphs. If an argument names a target
-// that does not exist yet, Nix builds it first.
-func (a *app) inputs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
-	if len(args) == 0 {
-		var err error
-		if args, err = resultLinks(); err != nil {
-			return nil, err
-		}
-		if len(args) == 0 {
-			return a.buildTarget(ctx, baseSystem, nixbuild.Argument{}, f)
-		}
-	}
-	var inputs []input
-	var src closure.Source // opened only when an argument needs the source, because Nix creates its store at the first build
-	root := closure.LocalRoot(a.from)
+// graphs does the same as closures, but reads only the graphs of graph files.
+func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]systems.Resolved, error) {
+	return a.resolve(ctx, args, f, (*systems.Resolver).ResolveGraphs)
+}
+
+func (a *app) resolve(ctx context.Context, args []string, f *closureFlags, resolve func(*systems.Resolver, context.Context, []string) ([]systems.Resolved, error)) ([]systems.Resolved, error) {
 	for _, arg := range args {
 		if err := checkClosureFile(arg); err != nil {
 			return nil, err
 		}
-		target, err := nixbuild.Resolve(arg, root)
-		if err != nil {
-			return nil, err
-		}
-		if target.ToBuild() {
-			built, err := a.buildTarget(ctx, arg, target, f)
-			if err != nil {
-				return nil, err
-			}
-			inputs = append(inputs, built...)
-			continue
-		}
-		// A graph file contains its own source. inputs still opens --from, so that a wrong
-		// value causes an error.
-		if src == nil && (target.Graph == "" || len(a.from) > 0) {
-			if src, err = a.source(f); err != nil {
-				return nil, err
-			}
-		}
-		in, err := a.input(ctx, arg, target, src, root)
-		if err != nil {
-			return nil, err
-		}
-		in.program = f.programs[in.toplevel]
-		inputs = append(inputs, in)
 	}
-	return inputs, nil
-}
-
-// input reads the graph of a target that already exists.
-func (a *app) input(ctx context.Context, arg string, target nixbuild.Argument, src closure.Source, root string) (in input, err error) {
-	in = input{arg: arg, system: target.System, toplevel: target.Path, source: src}
-	roots := []closure.StorePath{target.Path}
-	if target.Graph != "" {
-		g, err := closure.OpenGraph(target.Graph, root)
-		if err != nil {
-			return input{}, fmt.Errorf("closure %q: %w", arg, err)
-		}
-		in.source, roots = g, g.Roots()
-		if len(roots) != 1 {
-			return input{}, hint.Add(fmt.Errorf("closure %q: %d paths that no other path refers to; which one is the system?", arg, len(roots)),
-				"make the graph of one toplevel: nix path-info --json -r ./result")
-		}
-		in.toplevel = roots[0]
-	}
-	if in.closure, err = in.source.Closure(ctx, roots); err != nil {
-		return input{}, fmt.Errorf("closure %q: %w", arg, err)
-	}
-	return in, nil
-}
-
-// resultLinks returns the links ./result and ./result-*, which nix build makes, if they point
-// to NixOS systems.
-func resultLinks() ([]string, error) {
-	more, err := filepath.Glob("result-*")
+	r, err := a.resolver(f)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(more)
-	var found []string
-	for _, name := range append([]string{"result"}, more...) {
-		if st, err := os.Lstat(name); err != nil || st.Mode()&os.ModeSymlink == 0 {
-			continue
+	if len(args) == 0 {
+		if args, err = systems.ResultLinks(); err != nil {
+			return nil, err
 		}
-		if _, err := os.Stat(filepath.Join(name, "nixos-version")); err == nil {
-			found = append(found, "./"+name)
+		if len(args) == 0 && !a.quiet {
+			a.stderr.Printf("no CLOSURE given, and no NixOS system at ./result: building %s\n", systems.BaseSystem)
 		}
 	}
-	return found, nil
+	resolved, err := resolve(r, ctx, args)
+	if _, ok := errors.AsType[*systems.NoSystemError](err); ok {
+		err = usageError{err}
+	}
+	for _, in := range resolved {
+		if in.Built != nil {
+			a.built[in.Built.Path] = in.Built
+		}
+	}
+	return resolved, err
+}
+
+// resolver returns the resolver for CLOSURE arguments.
+func (a *app) resolver(f *closureFlags) (*systems.Resolver, error) {
+	platforms, err := a.parsePlatforms()
+	if err != nil {
+		return nil, err
+	}
+	nix, err := a.openNix(f)
+	if err != nil {
+		return nil, err
+	}
+	open := sync.OnceValues(func() (closure.Source, error) { return a.source(f) })
+	return &systems.Resolver{From: a.from, Open: open, Nix: nix, Platforms: platforms, Programs: f.programs}, nil
+}
+
+// readClosure returns what the single CLOSURE argument names.
+func (a *app) readClosure(ctx context.Context, args []string, f *reading) (systems.Content, error) {
+	resolved, err := a.closures(ctx, args, &f.closure)
+	if err != nil {
+		return systems.Content{}, err
+	}
+	contents, err := a.look(ctx, resolved)
+	if err == nil && len(contents) != 1 {
+		err = usagef("found %d closures here: name one", len(contents))
+	}
+	if err != nil {
+		return systems.Content{}, err
+	}
+	return contents[0], nil
+}
+
+// look returns the contents of an image of these closures, for commands that make no image.
+func (a *app) look(ctx context.Context, resolved []systems.Resolved) ([]systems.Content, error) {
+	platforms, err := a.parsePlatforms()
+	if err != nil {
+		return nil, err
+	}
+	reader := systems.Reader{Cache: a.cache, Debug: func(err error) { a.log.Debug(err) }}
+	return reader.Look(ctx, resolved, platforms), nil
 }
 
 // askForClosure returns an error if no CLOSURE is given and ./result is not a NixOS system.
@@ -298,7 +210,7 @@ func (a *app) askForClosure(args []string, command string) error {
 	if len(args) > 0 {
 		return nil
 	}
-	found, err := resultLinks()
+	found, err := systems.ResultLinks()
 	if err != nil || len(found) > 0 {
 		return err
 	}
@@ -308,7 +220,7 @@ func (a *app) askForClosure(args []string, command string) error {
 
 // source opens the source from which store paths are read, as --from names it.
 func (a *app) source(f *closureFlags) (closure.Source, error) {
-	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed(), Retry: retryPolicy}
+	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed(), Retry: retrySchedule}
 	var err error
 	if o.Keys, err = a.trustedKeys(f); err != nil {
 		return nil, err

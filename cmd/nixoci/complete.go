@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -53,10 +54,10 @@ func completeWordsOrFiles(words ...string) completion {
 func completeList(words ...string) completion {
 	return func(_ *app, _ *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 		before := prefix[:strings.LastIndex(prefix, ",")+1]
-		said := strings.Split(before, ",")
+		chosen := strings.Split(before, ",")
 		var left []string
 		for _, w := range words {
-			if !contains(said, w) {
+			if !contains(chosen, w) {
 				left = append(left, before+w)
 			}
 		}
@@ -121,7 +122,7 @@ func completeRef(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.She
 // archive.
 func completeImage(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.ShellCompDirective) {
 	kind, file, ok := strings.Cut(prefix, ":")
-	if ok && fileImage.MatchString(prefix) {
+	if ok && layout.IsImage(prefix) {
 		return filesAfter(kind+":", file), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
 	if kinds := beginning(prefix, []string{"oci:", "oci-archive:", "docker-archive:"}); prefix != "" && len(kinds) > 0 {

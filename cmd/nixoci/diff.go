@@ -36,7 +36,6 @@ layers that a push would make, with their sizes before compression.`,
 			if !slices.Contains(diffFormats, format) {
 				return usagef("--format %q: not %s", format, strings.Join(diffFormats, ", "))
 			}
-			a.autoIs(&f.closure.planFlags, args[0], &f)
 			sideA, sideB, err := a.sides(cmd.Context(), args[0], args[1], &f)
 			if err != nil {
 				return err
@@ -91,20 +90,20 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 		if !isClosure(arg) {
 			continue
 		}
-		s, err := a.readClosure(ctx, []string{arg}, f)
+		c, err := a.readClosure(ctx, []string{arg}, f)
 		if err != nil {
 			return fail(err)
 		}
-		planner, err := a.newPlanner(ctx, &f.closure.planFlags)
+		planner, err := a.newPlanner(ctx, &f.closure.planFlags, a.previousOf(argA, f))
 		if err != nil {
 			return fail(err)
 		}
-		planner.Options.MaxLayers = max(1, planner.Options.MaxLayers-sides[1-i].BaseLayers(platformOf(s.system)))
-		plan, _, err := planner.Plan(s.closure, platformOf(s.system), s.configuration()...)
+		planner.Options.MaxLayers = max(1, planner.Options.MaxLayers-sides[1-i].BaseLayers(c.PlatformName()))
+		plan, _, err := planner.Plan(c.Closure, c.PlatformName(), c.Configuration()...)
 		if err != nil {
 			return fail(err)
 		}
-		sides[i] = report.SideOfClosure(arg, platformOf(s.system), s.closure, plan, comp)
+		sides[i] = report.SideOfClosure(arg, c.PlatformName(), c.Closure, plan, comp)
 		a.onlyPlatform(&sides[1-i], sides[i])
 	}
 	return sides[0], sides[1], nil

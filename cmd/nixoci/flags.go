@@ -95,6 +95,7 @@ var flagTable = map[string]flagInfo{
 	"workdir":               {groupImage, "DIR", completeNothing},
 
 	"compression":   {groupLayers, "METHOD[:LEVEL]", completeWords("gzip", "zstd", "none")},
+	"history":       {groupLayers, "N", completeNothing},
 	"jobs":          {groupLayers, "N", completeNothing},
 	"layer":         {groupLayers, "GLOB=NAME", completeNothing},
 	"max-layers":    {groupLayers, "N", completeNothing},
@@ -122,7 +123,7 @@ var flagTable = map[string]flagInfo{
 	"keyless":               {groupTrust, "SERVICES", completeFiles},
 	"no-require-signatures": {groupTrust, "", nil},
 	"meta":                  {groupTrust, "", nil},
-	"meta-from":             {groupTrust, "FLAKE", completeNothing},
+	"meta-from":             {groupTrust, "CLOSURE", completeClosure},
 	"policy":                {groupTrust, "FILE", completeFiles},
 	"predicate":             {groupTrust, "FILE", completeFiles},
 	"rebuilder-key":         {groupTrust, "FILE", completeFiles},

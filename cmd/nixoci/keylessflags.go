@@ -66,7 +66,7 @@ func (a *app) author(f *authorFlags, r *registryFlags) (attest.Author, error) {
 
 // keylessAuthor returns an author with a certificate. It sends no request yet.
 func (a *app) keylessAuthor(f *authorFlags, r *registryFlags) (*keyless.Signer, error) {
-	o := keyless.Options{Retry: retryPolicy, Insecure: r.insecure}
+	o := keyless.Options{Retry: retrySchedule, Insecure: r.insecure}
 	var err error
 	if keyless.IsServiceList(f.keyless) {
 		o.Services, err = keyless.ParseServices(f.keyless)

@@ -18,7 +18,7 @@ import (
 // load builds an image into the image store of an engine.
 func (a *app) load(ctx context.Context, output string, tags, closures []string, img *imageFlags, in *closureFlags) error {
 	start := time.Now()
-	kind, name, err := engine.Parse(output)
+	program, name, err := engine.Parse(output)
 	if err != nil {
 		return usageError{err}
 	}
@@ -40,14 +40,12 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 	if err != nil {
 		return err
 	}
-	if job.Base = base; base != nil {
-		defer baseSource.Close()
-	}
-	images, err := a.images(ctx, closures, in, job, img)
+	defer baseSource.Close()
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), nil)
 	if err != nil {
 		return err
 	}
-	dst := engine.New(kind)
+	dst := engine.New(program)
 	dst.Warn = job.Warn
 	if images, err = forEngine(ctx, dst, images); err != nil {
 		return err
@@ -57,7 +55,7 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 		return err
 	}
 	p := dst.Pulled()
-	a.summary(result, string(kind), fmt.Sprintf("%s took %s of %s in %s; all %s", kind, human.Bytes(p.Bytes), human.Count(p.Layers, "layer"), human.Duration(p.Time), a.spent(start, nil)))
+	a.summary(result, string(program), fmt.Sprintf("%s took %s of %s in %s; all %s", program, human.Bytes(p.Bytes), human.Count(p.Layers, "layer"), human.Duration(p.Time), a.spent(start, nil)))
 	return a.printResult(output, result, nil)
 }
 

@@ -32,7 +32,7 @@ var programs = map[string]func(){"nixoci": main, "docker": enginetest.Main, "pod
 func TestMain(m *testing.M) {
 	// In tests, nixoci waits only a little before it tries again, in this process and in the
 	// programs that it starts.
-	retryPolicy.Delay = func(int) time.Duration { return 10 * time.Millisecond }
+	retrySchedule.Delay = func(int) time.Duration { return 10 * time.Millisecond }
 	testscript.Main(tests{m}, programs)
 }
 

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,60 +13,89 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nixbuild"
+	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/report"
+	"github.com/nixoci/nixoci/internal/systems"
 )
 
 // metaFlags holds the flags that ask for the metadata of packages in nixpkgs.
 type metaFlags struct {
-	own  bool   // read the metadata from the flake output that CLOSURE names
-	from string // or read it from this flake output
+	own  bool     // read the metadata from what the CLOSURE arguments name
+	from []string // also read it from these flake outputs and NixOS configurations
 }
 
 func (m *metaFlags) add(f *pflag.FlagSet) {
-	f.BoolVar(&m.own, "meta", false, "evaluate the CLOSURE, which must be a flake output, for licences, homepages, CPEs, maintainers and patches")
-	f.StringVar(&m.from, "meta-from", "", "like --meta, but evaluate this flake output, from which the image or the store path was built")
+	f.BoolVar(&m.own, "meta", false, "evaluate each CLOSURE, which must be a flake output or a NixOS configuration, for licences, homepages, CPEs, maintainers and patches")
+	f.StringArrayVar(&m.from, "meta-from", nil, "like --meta, but evaluate this flake output or NixOS configuration, from which the image or the store path was built; can be repeated")
 }
 
-func (m *metaFlags) given() bool { return m.own || m.from != "" }
+func (m *metaFlags) given() bool { return m.own || len(m.from) > 0 }
 
-// target returns the flake output that Nix must evaluate, for a command with these CLOSURE
-// arguments.
-func (m *metaFlags) target(args []string, root string) (nixbuild.Argument, error) {
-	what, flag := m.from, "--meta-from "+m.from
-	help := "name a flake output, such as .#web"
-	if what == "" {
-		flag, help = "--meta", "name the flake output that it was built from: --meta-from .#web"
-		if len(args) != 1 {
-			return nixbuild.Argument{}, usageError{hint.Add(errors.New("--meta: it needs one CLOSURE, which is a flake output"), help)}
+// sources returns what the values of --meta-from name.
+func (m *metaFlags) sources(root string) (all []nixbuild.Argument, err error) {
+	for _, from := range m.from {
+		target, err := evaluable("--meta-from "+from, from, root)
+		if err != nil {
+			return nil, err
 		}
-		what = args[0]
+		all = append(all, target)
 	}
+	return all, nil
+}
+
+// check returns an error if Nix cannot evaluate what the flags and the CLOSURE arguments name.
+// Commands call it before they build or push anything.
+func (m *metaFlags) check(args []string, root string) error {
+	if _, err := m.sources(root); err != nil || !m.own {
+		return err
+	}
+	if len(args) == 0 {
+		var err error
+		if args, err = systems.ResultLinks(); err != nil {
+			return err
+		}
+	}
+	for _, arg := range args {
+		// With --meta-from, a CLOSURE may also be a store path that was built from that source.
+		if _, err := evaluable("--meta", arg, root); err != nil && len(m.from) == 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// evaluable parses what, which must name a flake output or a NixOS configuration. flag is the
+// flag that requires this.
+func evaluable(flag, what, root string) (nixbuild.Argument, error) {
 	target, err := nixbuild.Resolve(what, root)
-	if err == nil && target.Flake == "" {
-		err = fmt.Errorf("%s is not a flake output, so nothing says what its packages are", what)
+	if err != nil && !isClosure(what) || err == nil && !target.ToBuild() {
+		err = fmt.Errorf("%s is neither a flake output nor a NixOS configuration, and only these can be evaluated", what)
 	}
 	if err != nil {
-		return target, usageError{hint.Add(fmt.Errorf("%s: %w", flag, err), help)}
+		return target, usageError{hint.Add(fmt.Errorf("%s: %w", flag, err), "name the source that it was built from: --meta-from .#web, or --meta-from nginx.nix")}
 	}
 	return target, nil
 }
 
 // meta returns the metadata of the packages of c in nixpkgs, or nil if the flags do not ask
-// for it. system is the platform of c, in the form that reports use.
-func (a *app) meta(ctx context.Context, m *metaFlags, args []string, f *closureFlags, c *closure.Closure, system string) (map[closure.StorePath]*nixbuild.Meta, error) {
+// for it. With --meta, it evaluates the arguments from which this run has built the roots of
+// c. system is the platform of c, in the form that reports use.
+func (a *app) meta(ctx context.Context, m *metaFlags, f *closureFlags, c *closure.Closure, system string) (map[closure.StorePath]*nixbuild.Meta, error) {
 	if !m.given() {
 		return nil, nil
 	}
-	target, err := m.target(args, closure.LocalRoot(a.from))
+	targets, err := m.sources(closure.LocalRoot(a.from))
 	if err != nil {
 		return nil, err
+	}
+	for _, root := range c.Roots {
+		if built := a.built[root]; m.own && built != nil && !slices.Contains(targets, built.Argument) {
+			targets = append(targets, built.Argument)
+		}
 	}
 	nix, err := a.openNix(f)
 	if err != nil {
 		return nil, err
-	}
-	if target.System != "" {
-		system = target.System
 	}
 	if strings.Contains(system, "/") {
 		system = ""
@@ -76,33 +105,50 @@ func (a *app) meta(ctx context.Context, m *metaFlags, args []string, f *closureF
 		names = append(names, report.PackageOf(c.Paths[i].Path).Name)
 	}
 	slices.Sort(names)
-	all, err := nix.Meta(ctx, target, slices.Compact(names), system)
-	if err != nil {
-		return nil, err
-	}
-	known := 0
-	for i := range c.Paths {
-		if all[c.Paths[i].Path] != nil {
-			known++
+	names = slices.Compact(names)
+	all := map[closure.StorePath]*nixbuild.Meta{}
+	for _, target := range targets {
+		if target.System != "" && system != "" && target.System != system {
+			continue // this source is for another platform
+		}
+		found, err := nix.Meta(ctx, target, names, cmp.Or(system, target.System))
+		if err != nil {
+			return nil, err
+		}
+		for i := range c.Paths {
+			if p := c.Paths[i].Path; all[p] == nil && found[p] != nil {
+				all[p] = found[p]
+			}
 		}
 	}
-	if known == 0 {
+	if len(all) == 0 {
 		a.log.Warnf("--meta: the evaluation has none of the %d store paths; is it the same configuration?", len(c.Paths))
 	}
-	a.log.Debugf("nixpkgs describes %d of %d store paths", known, len(c.Paths))
+	a.log.Debugf("nixpkgs describes %d of %d store paths", len(all), len(c.Paths))
 	return all, nil
 }
 
 // metaOf does the same as meta, for a system that is pushed. It runs Nix once for each
 // system.
-func (a *app) metaOf(ctx context.Context, m *metaFlags, args []string, f *closureFlags, sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
+func (a *app) metaOf(ctx context.Context, m *metaFlags, f *closureFlags, sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
 	if known, ok := a.metas[sys.Toplevel]; ok {
 		return known, nil
 	}
 	system, _ := closure.NixSystem(sys.Platform)
-	known, err := a.meta(ctx, m, args, f, sys.Closure, system)
+	known, err := a.meta(ctx, m, f, sys.Closure, system)
 	if err == nil {
 		a.metas[sys.Toplevel] = known
 	}
 	return known, err
+}
+
+// readMeta reads the metadata of all images before anything is pushed, because an evaluation may
+// fail.
+func (a *app) readMeta(ctx context.Context, m *metaFlags, f *closureFlags, images []push.PlannedSystem) error {
+	for _, image := range images {
+		if _, err := a.metaOf(ctx, m, f, image.System); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -9,13 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/atomicfile"
-	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/page"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/report"
+	"github.com/nixoci/nixoci/internal/systems"
 )
 
 // planCommandFlags holds the flags of the command plan.
@@ -42,7 +41,6 @@ plans of other tools. OTHER is a closure, a graph file or an image.`,
   nixoci plan ./result --against ghcr.io/org/web:latest --plan-from ghcr.io/org/web:latest
   nix path-info --json -r ./result > web.json && nixoci plan web.json --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a.autoIs(&f.closure.planFlags, f.against, &f.reading)
 			closures, err := f.closure.spec.apply(cmd.Flags(), args, nil, &f.closure)
 			if err != nil {
 				return err
@@ -71,14 +69,17 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	if err != nil {
 		return err
 	}
-	subjects := a.lookAt(ctx, inputs)
-	if len(subjects) > 1 && (f.out != "" || f.against != "" && isClosure(f.against)) {
-		return usagef("found %d closures here: --out accepts only one, and --against then needs an image", len(subjects))
-	}
-	if err := checkBase(subjects, &f.closure.base); err != nil {
+	contents, err := a.look(ctx, inputs)
+	if err != nil {
 		return err
 	}
-	planner, err := a.newPlanner(ctx, &f.closure.planFlags)
+	if len(contents) > 1 && (f.out != "" || f.against != "" && isClosure(f.against)) {
+		return usagef("found %d closures here: --out accepts only one, and --against then needs an image", len(contents))
+	}
+	if err := f.closure.base.checkContents(contents); err != nil {
+		return err
+	}
+	planner, err := a.newPlanner(ctx, &f.closure.planFlags, a.previousOf(f.against, &f.reading))
 	if err != nil {
 		return err
 	}
@@ -90,8 +91,8 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 		defer src.Close()
 	}
 	var reports []*report.PlanReport
-	for i := range subjects {
-		r, p, err := a.planSubject(ctx, &subjects[i], planner, base, f)
+	for i := range contents {
+		r, p, err := a.planContent(ctx, &contents[i], planner, base, f)
 		if err != nil {
 			return err
 		}
@@ -120,28 +121,28 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	return nil
 }
 
-// planSubject plans one subject. If base is not nil, the planned layers go on top of the base
-// image.
-func (a *app) planSubject(ctx context.Context, in *subject, planner *plan.Planner, base *push.BaseImage, f *planCommandFlags) (*report.PlanReport, *plan.Plan, error) {
-	platform := platformOf(in.system)
+// planContent plans the image of one platform. If base is not nil, the planned layers go on top of
+// the base image.
+func (a *app) planContent(ctx context.Context, c *systems.Content, planner *plan.Planner, base *systems.BaseImage, f *planCommandFlags) (*report.PlanReport, *plan.Plan, error) {
+	platform := c.PlatformName()
 	var below *manifest.Base
 	if base != nil {
-		of, err := manifest.ParsePlatform(in.system)
+		of, err := manifest.ParsePlatform(c.System)
 		if err != nil {
-			return nil, nil, usagef("--from-image: no file of %s says for which platform it is", in.arg)
+			return nil, nil, usagef("--from-image: no file of %s says for which platform it is", c.Arg)
 		}
 		if below, err = base.For(ctx, a.cache, of); err != nil {
 			return nil, nil, err
 		}
-		if planner, err = aboveBase(planner, below); err != nil {
+		if planner, err = push.AboveBase(planner, below); err != nil {
 			return nil, nil, err
 		}
 	}
-	p, _, err := planner.Plan(in.closure, platform, in.configuration()...)
+	p, _, err := planner.Plan(c.Closure, platform, c.Configuration()...)
 	if err != nil {
 		return nil, nil, err
 	}
-	r := report.ReportPlan(in.arg, platform, in.closure, p, planner.Options.MaxLayers)
+	r := report.ReportPlan(c.Arg, platform, c.Closure, p, planner.Options.MaxLayers)
 	r.SetBase(below)
 	if f.against == "" {
 		return r, p, nil
@@ -150,48 +151,8 @@ func (a *app) planSubject(ctx context.Context, in *subject, planner *plan.Planne
 	if err != nil {
 		return nil, nil, err
 	}
-	r.Against, err = report.CostOfUpdate(have, in.closure, p, planner.Options.MaxLayers)
+	r.Against, err = report.CostOfUpdate(have, c.Closure, p, planner.Options.MaxLayers)
 	return r, p, err
-}
-
-// graphs reads the graphs of the CLOSURE arguments. A graph file needs no store. It may have
-// several roots; then the field toplevel of its input is empty.
-func (a *app) graphs(ctx context.Context, args []string, f *closureFlags) ([]input, error) {
-	if len(args) == 0 {
-		return a.inputs(ctx, args, f)
-	}
-	var all []input
-	for _, arg := range args {
-		if err := checkClosureFile(arg); err != nil {
-			return nil, err
-		}
-		root := closure.LocalRoot(a.from)
-		target, err := nixbuild.Resolve(arg, root)
-		if err != nil {
-			return nil, err
-		}
-		if target.Graph == "" {
-			inputs, err := a.inputs(ctx, []string{arg}, f)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, inputs...)
-			continue
-		}
-		g, err := closure.OpenGraphShape(target.Graph, root)
-		if err != nil {
-			return nil, err
-		}
-		in := input{arg: arg, system: target.System, source: g}
-		if roots := g.Roots(); len(roots) == 1 {
-			in.toplevel = roots[0]
-		}
-		if in.closure, err = g.Closure(ctx, g.Roots()); err != nil {
-			return nil, err
-		}
-		all = append(all, in)
-	}
-	return all, nil
 }
 
 // have describes the layers that a client already has. other names an image of the client, or
@@ -202,7 +163,11 @@ func (a *app) have(ctx context.Context, other, platform string, f *planCommandFl
 		if err != nil {
 			return report.Have{}, err
 		}
-		return report.Have{Name: other, Closure: a.lookAt(ctx, inputs)[0].closure}, nil
+		contents, err := a.look(ctx, inputs)
+		if err != nil {
+			return report.Have{}, err
+		}
+		return report.Have{Name: other, Closure: contents[0].Closure}, nil
 	}
 	img, err := a.readImage(ctx, other, &f.reading, report.ReadOptions{Paths: true})
 	if err != nil {

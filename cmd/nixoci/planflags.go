@@ -11,7 +11,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/human"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/report"
 )
 
@@ -22,13 +25,16 @@ type planFlags struct {
 	strategy  string
 	follow    []string
 	from      []string
+	history   int
 
 	registry *registryFlags // --plan and --plan-from may name an image in a registry
-
-	// auto finds the image for --plan-from auto, and returns its plans and its name. The
-	// field auto is nil if the command does not support the value auto.
-	auto func(context.Context) ([]plan.Known, string, error)
 }
+
+// previousPlans returns the plans and the name of the image that --plan-from auto stands for. If
+// there is no such image, the name is "". With the plans, it reads the last history images, see
+// [push.ReadHistory]. A nil previousPlans means that the command does not support the value
+// auto.
+type previousPlans func(ctx context.Context, history int) (plans []plan.Known, name string, err error)
 
 // planAuto is the value of --plan-from that stands for the image at the destination.
 const planAuto = "auto"
@@ -39,6 +45,7 @@ func (p *planFlags) addPlan(f *pflag.FlagSet) {
 	f.StringVar(&p.strategy, "plan-strategy", string(plan.StrategyCost), "how to plan: "+strategies())
 	f.StringArrayVar(&p.follow, "plan", nil, "use exactly this plan: a file written by nixoci plan --out, or an image; repeat for other platforms")
 	f.StringArrayVar(&p.from, "plan-from", nil, "keep the layers of this image or plan file if their paths are unchanged, and plan the rest; auto means the image that the registry has now; can be repeated")
+	f.IntVar(&p.history, "history", 0, "with --plan-from IMAGE or auto: read the last N images, and plan for the packages that changed often or together in them")
 }
 
 func strategies() string {
@@ -50,7 +57,7 @@ func strategies() string {
 }
 
 // newPlanner checks the flags and reads the plans that they name.
-func (a *app) newPlanner(ctx context.Context, f *planFlags) (*plan.Planner, error) {
+func (a *app) newPlanner(ctx context.Context, f *planFlags, previous previousPlans) (*plan.Planner, error) {
 	p := &plan.Planner{Options: plan.Options{MaxLayers: f.maxLayers, Strategy: plan.Strategy(f.strategy)}}
 	if f.maxLayers < 1 || f.maxLayers > plan.LayerLimit {
 		return nil, usagef("--max-layers %d: not from 1 to %d", f.maxLayers, plan.LayerLimit)
@@ -68,21 +75,41 @@ func (a *app) newPlanner(ctx context.Context, f *planFlags) (*plan.Planner, erro
 	if len(f.follow) > 0 && (len(f.from) > 0 || len(f.layers) > 0) {
 		return nil, usageError{hint.Add(errors.New("--plan already decides where every path goes, so --plan-from and --layer have no effect"), "to keep only a part of a plan, use --plan-from without --plan")}
 	}
-	var err error
-	if p.Follow, err = a.knownPlans(ctx, "--plan", f.follow, f); err != nil {
+	if err := f.checkHistory(); err != nil {
 		return nil, err
 	}
-	p.From, err = a.knownPlans(ctx, "--plan-from", f.from, f)
+	var err error
+	if p.Follow, err = a.knownPlans(ctx, "--plan", f.follow, f, previous); err != nil {
+		return nil, err
+	}
+	p.From, err = a.knownPlans(ctx, "--plan-from", f.from, f, previous)
+	for _, k := range p.From {
+		if f.history > 0 {
+			a.log.Debugf("--history: found %s of %s before the image of --plan-from", human.Count(len(k.History), "image"), k.Platform)
+		}
+	}
 	return p, err
 }
 
-func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *planFlags) (all []plan.Known, err error) {
+// checkHistory checks the value of --history.
+func (p *planFlags) checkHistory() error {
+	switch {
+	case p.history < 0 || p.history > limit.History:
+		return usagef("--history %d: not from 0 to %d", p.history, limit.History)
+	case p.history > 0 && len(p.from) == 0:
+		return usageError{hint.Add(errors.New("--history without --plan-from: no image is named whose history nixoci could read"), "add --plan-from auto, or name an image")}
+	}
+	return nil
+}
+
+func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *planFlags, previous previousPlans) (all []plan.Known, err error) {
 	for _, arg := range args {
-		read := a.knownPlan
+		var plans []plan.Known
 		if arg == planAuto {
-			read = a.autoPlan
+			plans, err = a.autoPlan(ctx, f.history, previous)
+		} else {
+			plans, err = a.knownPlan(ctx, arg, f)
 		}
-		plans, err := read(ctx, arg, f)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", flag, arg, err)
 		}
@@ -91,35 +118,35 @@ func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *pla
 	return all, nil
 }
 
-// autoIs makes --plan-from auto stand for other, the argument with which a command compares.
+// previousOf makes --plan-from auto stand for other, the argument with which a command compares.
 // If other is not an image, auto is not supported.
-func (a *app) autoIs(f *planFlags, other string, r *reading) {
+func (a *app) previousOf(other string, r *reading) previousPlans {
 	if other == "" || isClosure(other) {
-		return
+		return nil
 	}
-	f.auto = func(ctx context.Context) ([]plan.Known, string, error) {
-		return a.plansOf(ctx, other, r)
+	return func(ctx context.Context, history int) ([]plan.Known, string, error) {
+		return a.plansOf(ctx, other, r, history)
 	}
 }
 
 // autoPlan returns the plan of the existing image. The result is empty if there is no image
 // or if another tool made it. With an empty result, all layers are planned anew.
-func (a *app) autoPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Known, error) {
-	if f.auto == nil {
+func (a *app) autoPlan(ctx context.Context, history int, previous previousPlans) ([]plan.Known, error) {
+	if previous == nil {
 		return nil, usageError{hint.Add(errors.New("this command has no destination that could hold an earlier image"), "name an image, or a file of nixoci plan --out")}
 	}
-	all, what, err := f.auto(ctx)
+	all, name, err := previous(ctx, history)
 	if err != nil {
 		return nil, err
 	}
 	for _, k := range all {
-		a.log.Debugf("the plan of %s continues that of %s, %s", k.Platform, what, k.Manifest)
+		a.log.Debugf("the plan of %s continues that of %s, %s", k.Platform, name, k.Manifest)
 	}
 	switch {
-	case what == "":
-		a.log.Debugf("--plan-from %s: no image is there yet; it is planned anew", arg)
+	case name == "":
+		a.log.Debugf("--plan-from %s: no image is there yet; it is planned anew", planAuto)
 	case len(all) == 0:
-		a.log.Warnf("--plan-from %s: nixoci did not make %s, so the plan does not continue its layers", arg, what)
+		a.log.Warnf("--plan-from %s: nixoci did not make %s, so the plan does not continue its layers", planAuto, name)
 	}
 	return all, nil
 }
@@ -131,6 +158,9 @@ func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]plan.K
 			return nil, err
 		}
 		defer file.Close()
+		if f.history > 0 {
+			return nil, usageError{hint.Add(errors.New("a plan file has no earlier images, so --history has no effect"), "name an image, or leave out --history")}
+		}
 		f, err := plan.Decode(file)
 		return []plan.Known{{File: f}}, err
 	}
@@ -138,5 +168,14 @@ func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]plan.K
 	if err != nil {
 		return nil, err
 	}
-	return img.Plans()
+	known, err := img.Plans()
+	if err != nil || f.history == 0 {
+		return known, err
+	}
+	src, err := a.openImage(arg, &reading{registry: *f.registry})
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	return known, push.ReadHistory(ctx, src.Reader, known, f.history)
 }

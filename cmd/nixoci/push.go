@@ -5,15 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/attest"
@@ -21,44 +18,20 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
-	"github.com/nixoci/nixoci/internal/retry"
 )
-
-// registryFlags holds the flags for the connection to a registry.
-type registryFlags struct {
-	insecure bool
-	caFile   string
-}
-
-func (r *registryFlags) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&r.insecure, "insecure", false, "allow plain http and untrusted certificates; plain http to loopback addresses is always allowed")
-	cmd.Flags().StringVar(&r.caFile, "ca-file", "", "PEM file with certificate authorities to trust in addition to the system's")
-}
-
-func (r *registryFlags) options(a *app) registry.Options {
-	return registry.Options{Insecure: r.insecure, MinSpeed: a.leastSpeed(), CAFile: r.caFile, UserAgent: "nixoci/" + version, Retry: retryPolicy}
-}
-
-// retryPolicy decides how often a request is tried again, and how long nixoci waits before.
-// Tests set shorter waits.
-var retryPolicy retry.Policy
 
 // pushFlags holds the flags of the command push.
 type pushFlags struct {
 	registry  registryFlags
 	tags      []string
 	mountFrom []string
-	reuse     string
-	reuseFrom []string
-	reuseKey  string
-	check     string
+	reuse     reuseFlags
 	join      bool
 	attest    []string
 	author    authorFlags
@@ -99,10 +72,7 @@ last, when the whole image is in the registry.`,
 	f.registry.add(cmd)
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "another tag for the same image; can be repeated")
 	fl.StringArrayVar(&f.mountFrom, "mount-from", nil, "another repository of the same registry to mount layers from; can be repeated")
-	fl.StringVar(&f.reuse, "reuse", "registry,local", "where to look up layers that were built before: registry, local, both or none")
-	fl.StringArrayVar(&f.reuseFrom, "reuse-from", nil, "another image whose layers may be reused, in addition to the image that REF names now; can be repeated")
-	fl.StringVar(&f.reuseKey, "reuse-key", "", "file with a public key: reuse layers only from registry images that this key has signed")
-	fl.StringVar(&f.check, "reuse-check", "0%", "share of the reused layers to make again and compare, such as 5%; if a layer differs, the push fails")
+	f.reuse.add(fl)
 	fl.BoolVar(&f.join, "join", false, "keep the other platforms of the index that REF names now")
 	fl.StringSliceVar(&f.attest, "attest", nil, "documents to attach to the image: closure, sbom (or spdx, spdx3, cyclonedx), vex, provenance")
 	fl.StringVar(&f.author.key, "key", "", "file with a private key: also attach a signed statement of each document that --attest names")
@@ -118,47 +88,17 @@ last, when the whole image is in the registry.`,
 	return cmd
 }
 
-// These values of --reuse stand for both sources, or for no source.
-const (
-	reuseBoth = "both"
-	reuseNone = "none"
-)
-
-// reuse is the parsed value of --reuse: the sources in which nixoci looks for layers that
-// were made before.
-type reuse struct{ local, registry bool }
-
-func parseReuse(s string) (r reuse, err error) {
-	switch s {
-	case reuseNone:
-		return r, nil
-	case reuseBoth:
-		return reuse{local: true, registry: true}, nil
-	}
-	for _, who := range strings.Split(s, ",") {
-		switch who {
-		case "local":
-			r.local = true
-		case "registry":
-			r.registry = true
-		default:
-			return r, usageError{hint.Add(fmt.Errorf("--reuse %q: not registry, local, both or none", s), didYouMean(who, "registry", "local", reuseBoth, reuseNone))}
-		}
-	}
-	return r, nil
-}
-
 func (a *app) push(ctx context.Context, refArg string, closures []string, f *pushFlags, img *imageFlags, in *closureFlags) error {
 	start := time.Now()
 	ref, tags, err := pushReference(refArg, f.tags)
 	if err != nil {
 		return err
 	}
-	believe, err := parseReuse(f.reuse)
+	sources, err := parseReuse(f.reuse.where)
 	if err != nil {
 		return err
 	}
-	share, err := parseShare(f.check)
+	share, err := parseShare(f.reuse.check)
 	if err != nil {
 		return err
 	}
@@ -179,11 +119,11 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	defer repo.Close()
 	job.Tags, job.Join = tags, f.join
-	if !believe.local {
+	if !sources.local {
 		job.Cache = job.Cache.WriteOnly()
 	}
-	if believe.registry {
-		if err := a.reuseFrom(&job, repo, ref, f, in.planFlags.from); err != nil {
+	if sources.registry {
+		if err := a.reuseImages(&job, repo, ref, f, in.planFlags.from); err != nil {
 			return err
 		}
 	}
@@ -191,13 +131,16 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	if job.Base = base; base != nil {
-		defer baseSource.Close()
-		baseSource.mountInto(repo)
+	defer baseSource.Close()
+	baseSource.mountInto(repo)
+	previous := func(ctx context.Context, history int) ([]plan.Known, string, error) {
+		return job.PredecessorPlans(ctx, repo, history)
 	}
-	in.planFlags.auto = func(ctx context.Context) ([]plan.Known, string, error) { return predecessorPlans(ctx, &job, repo) }
-	images, err := a.imagesToPush(ctx, closures, f, in, job, img)
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), previous)
 	if err != nil {
+		return err
+	}
+	if err := a.readMeta(ctx, &f.meta, in, images); err != nil {
 		return err
 	}
 	review := a.newReview(ctx, f, &job, repo)
@@ -214,29 +157,6 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	return review.write(ctx, repo, ref, &result, &stats)
-}
-
-// imagesToPush returns the images to push. It also asks Nix for the metadata of their
-// packages, because an evaluation that fails must fail before anything is pushed.
-func (a *app) imagesToPush(ctx context.Context, closures []string, f *pushFlags, in *closureFlags, job push.Job, img *imageFlags) ([]push.PlannedSystem, error) {
-	images, err := a.images(ctx, closures, in, job, img)
-	for _, image := range images {
-		if err == nil {
-			_, err = a.metaOf(ctx, &f.meta, closures, in, image.System)
-		}
-	}
-	return images, err
-}
-
-// predecessorPlans returns the plans and the name of the image that a push will
-// replace.
-func predecessorPlans(ctx context.Context, job *push.Job, repo *registry.Repository) ([]plan.Known, string, error) {
-	r, err := job.Predecessor(ctx, repo)
-	if err != nil || r == nil {
-		return nil, "", err
-	}
-	known, err := r.Plans(ctx)
-	return known, r.String(), err
 }
 
 // pushReference parses refArg and checks the tags in more. It returns each tag once.
@@ -262,44 +182,10 @@ func pushReference(refArg string, more []string) (ref registry.Reference, tags [
 	return ref, tags, nil
 }
 
-// reuseFrom adds to job the images from which it may reuse layers. These are the images that
-// the pushed tags and the tag latest name now, and the images of --reuse-from and
-// --plan-from. If none of them exists, the job uses the newest image of the repository.
-func (a *app) reuseFrom(job *push.Job, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
-	job.ReuseNamed(repo)
-	for _, from := range f.reuseFrom {
-		r, err := a.openRemote(from, repo, ref, &f.registry)
-		if err != nil {
-			return err
-		}
-		job.AddReuse(r)
-	}
-	for _, from := range planFrom {
-		if r, err := registry.ParseReference(from); err == nil && r.Repository.Name() == ref.Repository.Name() {
-			job.AddReuse(push.NewRemote(repo, r.TagOrDigest()))
-		}
-	}
-	key, err := readPublicKey(f.reuseKey)
-	if err != nil {
-		return fmt.Errorf("--reuse-key: %w", err)
-	}
-	for _, r := range job.Reuse {
-		requireSignature(r, key)
-	}
-	job.ReuseElse = func(ctx context.Context) ([]*push.Remote, error) {
-		newest, err := push.Newest(ctx, repo)
-		for _, r := range newest {
-			requireSignature(r, key)
-		}
-		return newest, err
-	}
-	return nil
-}
-
 // documents returns the documents that a push must attach, according to its flags.
 func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closures []string, in *closureFlags) (*attest.Documents, error) {
 	d, err := documentsToAttach(f.attest, job, func(sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
-		return a.metaOf(ctx, &f.meta, closures, in, sys)
+		return a.metaOf(ctx, &f.meta, in, sys)
 	})
 	if err != nil {
 		return nil, err
@@ -311,7 +197,7 @@ func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closur
 		return nil, err
 	}
 	if d.Provenance {
-		a.sources = true
+		in.sources = true
 		a.describeBuild(&d.Build, f.builder)
 		d.Build.Rebuild = f.rebuild.command(&job.Settings)
 		if d.Author != nil && d.Build.Builder == "" {
@@ -333,8 +219,7 @@ func checkMeta(f *pushFlags, closures []string, root string) error {
 	case !slices.ContainsFunc(f.attest, func(k string) bool { return k != attestClosure && k != attestProvenance }):
 		return usageError{hint.Add(errors.New("--meta: no bill of materials is attached"), "add --attest sbom, or --attest vex")}
 	}
-	_, err := f.meta.target(closures, root)
-	return err
+	return f.meta.check(closures, root)
 }
 
 // describeBuild adds to b the facts that only the building machine knows.
@@ -377,65 +262,6 @@ func (a *app) attestAuthor(f *pushFlags) (attest.Author, error) {
 	return a.author(&f.author, &f.registry)
 }
 
-// readPublicKey reads the key in file. It returns nil if file is empty.
-func readPublicKey(file string) (*attest.PublicKey, error) {
-	if file == "" {
-		return nil, nil
-	}
-	data, err := limit.ReadNamed(file, limit.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("read public key: %w", err)
-	}
-	key, err := attest.ParsePublicKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	return key, nil
-}
-
-// requireSignature makes r accept only images with a signature by key. If key is nil, it does
-// nothing.
-func requireSignature(r *push.Remote, key *attest.PublicKey) {
-	if key == nil {
-		return
-	}
-	r.RequireSignature(func(ctx context.Context, src oci.Reader, d ocispec.Descriptor) error {
-		_, err := attest.Verify(ctx, src, d.Digest, attest.Signer{Key: key})
-		return err
-	})
-}
-
-// parseShare parses a percentage. The sign "%" may be missing.
-func parseShare(s string) (float64, error) {
-	percent, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
-	if err != nil || !(percent >= 0 && percent <= 100) {
-		return 0, usagef("--reuse-check %q: not between 0%% and 100%%", s)
-	}
-	return percent / 100, nil
-}
-
-// openRemote opens the image that reference names. If the image is in the repository to which
-// nixoci pushes, openRemote uses repo.
-func (a *app) openRemote(reference string, repo *registry.Repository, of registry.Reference, f *registryFlags) (*push.Remote, error) {
-	if err := checkReference(reference); err != nil {
-		return nil, fmt.Errorf("--reuse-from: %w", err)
-	}
-	ref, err := registry.ParseReference(reference)
-	if err != nil {
-		return nil, usagef("--reuse-from: %w", err)
-	}
-	if ref.Repository.Name() == of.Repository.Name() {
-		return push.NewRemote(repo, ref.TagOrDigest()), nil
-	}
-	o := f.options(a)
-	o.ReadOnly = true
-	other, err := registry.Open(ref.Repository, o)
-	if err != nil {
-		return nil, err
-	}
-	return push.NewRemote(other, ref.TagOrDigest()), nil
-}
-
 // attach attaches the documents to the pushed image.
 func (a *app) attach(ctx context.Context, repo *registry.Repository, result *push.Result, images []push.PlannedSystem, documents *attest.Documents) error {
 	if documents.None() {
@@ -445,18 +271,39 @@ func (a *app) attach(ctx context.Context, repo *registry.Repository, result *pus
 	for _, image := range images {
 		systems = append(systems, image.System)
 	}
-	n, err := attest.Attach(ctx, repo, result.Index.Digest, systems, documents)
+	added, known, err := attest.Attach(ctx, repo, result.Index.Digest, systems, documents)
 	if err != nil {
 		return err
 	}
 	if !a.quiet {
-		signed := ""
-		if documents.Author != nil {
-			signed = ", each also signed"
-		}
-		a.stderr.Printf("attached to the image's index and platforms: %s%s\n", human.Count(n, "document"), signed)
+		a.stderr.Printf("%s\n", attachedText(added, known))
 	}
 	return nil
+}
+
+// attachedText describes what a push has attached, and what was attached before.
+func attachedText(added, known attest.Counts) string {
+	text := func(c attest.Counts) string {
+		var parts []string
+		if c.Documents > 0 {
+			parts = append(parts, human.Count(c.Documents, "document"))
+		}
+		if c.Statements > 0 {
+			parts = append(parts, human.Count(c.Statements, "signed statement"))
+		}
+		return strings.Join(parts, " and ")
+	}
+	const to = "attached to the image's index and platforms: "
+	none := attest.Counts{}
+	switch {
+	case added == none && known == none: // only a document of --attest vex can be left out
+		return "attached nothing: no patch of the packages is named after a CVE"
+	case known == none:
+		return to + text(added)
+	case added == none:
+		return "already " + to + text(known)
+	}
+	return to + text(added) + "; already attached: " + text(known)
 }
 
 // job makes the job for an image from its flags.
@@ -484,155 +331,4 @@ func (a *app) run(ctx context.Context, dst oci.Destination, images []push.Planne
 		p.sent = func() int64 { return repo.Stats().BytesSent }
 	}
 	return push.Push(ctx, dst, images, job)
-}
-
-// spent describes how long a push took and how much it sent. s is nil if no registry was
-// used.
-func (a *app) spent(start time.Time, s *registry.Stats) string {
-	took := human.Duration(time.Since(start))
-	switch {
-	case s == nil:
-		return "in " + took
-	case a.verbose:
-		return fmt.Sprintf("sent %s with %s in %s", human.Bytes(s.BytesSent), human.Count(s.Requests, "request"), took)
-	}
-	return fmt.Sprintf("sent %s in %s", human.Bytes(s.BytesSent), took)
-}
-
-// summary prints on stderr what a push or build has put into the destination. spent describes
-// how long it took.
-func (a *app) summary(r push.Result, destination, spent string) {
-	a.done = true
-	if a.quiet {
-		return
-	}
-	if r.Unchanged {
-		a.stderr.Printf("unchanged: %s has this image already; %s\n", destination, spent)
-		return
-	}
-	var made, checked int
-	var size, tar int64
-	from := map[string]int{}
-	for _, l := range r.Layers {
-		size += l.Packed.Size
-		tar += l.Packed.UncompressedSize
-		if l.Outcome == push.Made {
-			made++
-		} else {
-			from[l.ReusedFrom]++
-		}
-		if l.Checked {
-			checked++
-		}
-	}
-	how := fmt.Sprintf("%d made", made)
-	if len(from) == 0 {
-		how += ", 0 reused"
-	}
-	for i, n := range slices.Sorted(maps.Keys(from)) {
-		if i == 0 {
-			how += fmt.Sprintf(", %d reused from %s", from[n], n)
-		} else {
-			how += fmt.Sprintf(" and %d from %s", from[n], n)
-		}
-	}
-	if checked > 0 {
-		how += fmt.Sprintf(" (%d of them checked: made again, they are the same)", checked)
-	}
-	how += baseSummary(r.Base)
-	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, spent)
-}
-
-// baseSummary describes how many layers of a base image were copied, mounted or already
-// present.
-func baseSummary(base []push.BaseResult) string {
-	if len(base) == 0 {
-		return ""
-	}
-	n := map[push.Outcome]int{}
-	for _, l := range base {
-		n[l.Outcome]++
-	}
-	var parts []string
-	for _, how := range []push.Outcome{push.Copied, push.Mounted, push.Present} {
-		if n[how] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n[how], how))
-		}
-	}
-	return "; above " + human.Count(len(base), "layer") + " of the base image: " + strings.Join(parts, ", ")
-}
-
-// platformList returns the platforms of an index, in the order of the index.
-func platformList(manifests []ocispec.Descriptor) string {
-	var platforms []string
-	for _, d := range manifests {
-		if d.Platform != nil {
-			platforms = append(platforms, manifest.FormatPlatform(*d.Platform))
-		}
-	}
-	return strings.Join(platforms, " ")
-}
-
-// printed is the output of push and build with --json.
-type printed struct {
-	Ref       string         `json:"ref"`
-	Digest    string         `json:"digest"`
-	Unchanged bool           `json:"unchanged"`
-	Platforms []printedImage `json:"platforms,omitempty"`
-	Layers    []printedLayer `json:"layers,omitempty"`
-	Base      []printedBase  `json:"baseLayers,omitempty"`
-	Requests  *int64         `json:"requests,omitempty"`
-	Sent      *int64         `json:"sent,omitempty"`
-	Received  *int64         `json:"received,omitempty"`
-	Retries   *int64         `json:"retries,omitempty"`
-}
-
-type printedImage struct {
-	Platform string `json:"platform"`
-	Digest   string `json:"digest"`
-}
-
-// printedBase describes a layer of a base image in this output.
-type printedBase struct {
-	Digest string `json:"digest"`
-	Size   int64  `json:"size"`
-	How    string `json:"how"`
-}
-
-type printedLayer struct {
-	Recipe  string `json:"recipe"`
-	DiffID  string `json:"diffID"`
-	Digest  string `json:"digest"`
-	Size    int64  `json:"size"`
-	TarSize int64  `json:"tarSize"`
-	Paths   int    `json:"paths"`
-	How     string `json:"how"`
-	From    string `json:"from,omitempty"`
-	Checked bool   `json:"checked,omitempty"`
-}
-
-func (a *app) printResult(ref string, r push.Result, s *registry.Stats) error {
-	if !a.json {
-		a.stdout.Printf("%s@%s\n", ref, r.Index.Digest)
-		return a.stdout.Err()
-	}
-	p := printed{Ref: ref, Digest: r.Index.Digest.String(), Unchanged: r.Unchanged}
-	for _, d := range r.Platforms {
-		if d.Platform != nil {
-			p.Platforms = append(p.Platforms, printedImage{manifest.FormatPlatform(*d.Platform), d.Digest.String()})
-		}
-	}
-	for _, l := range r.Layers {
-		p.Layers = append(p.Layers, printedLayer{
-			Recipe: l.Layer.Recipe.String(), DiffID: l.Packed.DiffID.String(), Digest: l.Packed.Digest.String(),
-			Size: l.Packed.Size, TarSize: l.Packed.UncompressedSize, Paths: len(l.Layer.Paths), How: string(l.Outcome), From: l.ReusedFrom, Checked: l.Checked,
-		})
-	}
-	for _, l := range r.Base {
-		p.Base = append(p.Base, printedBase{l.Digest.String(), l.Size, string(l.Outcome)})
-	}
-	if s != nil {
-		p.Requests, p.Sent, p.Received, p.Retries = &s.Requests, &s.BytesSent, &s.BytesReceived, &s.Retries
-	}
-	return a.stdout.JSON(p)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/nixbuild"
-	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
@@ -35,9 +35,8 @@ type app struct {
 	log       *logrus.Logger
 	repeats   map[string]int // number of times that each warning was printed
 	repeatsMu sync.Mutex
-	cache     *push.Cache
+	cache     *cache.Cache
 	nix       *nixbuild.Nix // created before the first build
-	sources   bool          // true: find the source of everything that Nix builds
 	built     map[closure.StorePath]*nixbuild.Built
 	metas     map[closure.StorePath]map[closure.StorePath]*nixbuild.Meta // metadata of packages, by toplevel
 	progress  *progress                                                  // progress display of a long command
@@ -156,8 +155,8 @@ func (a *app) setup() error {
 	case a.verbose:
 		a.log.SetLevel(logrus.DebugLevel)
 	}
-	if dir, err := push.DefaultCacheDir(); err == nil {
-		a.cache = push.OpenCache(dir)
+	if dir, err := cache.DefaultDir(); err == nil {
+		a.cache = cache.Open(dir)
 	} else {
 		a.log.Warnf("continuing without a cache: %v", err)
 	}

@@ -43,12 +43,15 @@ uses the clock.`,
 			if format == report.FormatOpenVEX && !meta.given() {
 				return usageError{hint.Add(errors.New("--format openvex: only an evaluation tells which patches a package has"), "add --meta, or --meta-from .#web")}
 			}
+			if err := meta.check(args, closure.LocalRoot(a.from)); err != nil {
+				return err
+			}
 			c, o, err := a.closureOf(cmd.Context(), args, &f)
 			if err != nil {
 				return err
 			}
 			o.Created = t
-			if o.Meta, err = a.meta(cmd.Context(), &meta, args, &f.closure, c, o.System); err != nil {
+			if o.Meta, err = a.meta(cmd.Context(), &meta, &f.closure, c, o.System); err != nil {
 				return err
 			}
 			if format == report.FormatTable {
@@ -77,8 +80,8 @@ func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closur
 		if err := a.askForClosure(args, "nixoci sbom"); err != nil {
 			return nil, report.SBOMOptions{}, err
 		}
-		s, err := a.readClosure(ctx, args, f)
-		return s.closure, report.SBOMOptions{System: s.system}, err
+		c, err := a.readClosure(ctx, args, f)
+		return c.Closure, report.SBOMOptions{System: c.System}, err
 	}
 	img, err := a.readImage(ctx, args[0], f, report.ReadOptions{Documents: true})
 	if err != nil {

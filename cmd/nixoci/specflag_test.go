@@ -11,7 +11,7 @@ import (
 
 // notInSpecification lists the flags for which a specification has no field. These flags set
 // where store paths come from, how to build and compare them, and which nixoci-init to use.
-var notInSpecification = []string{"from", "init", "jobs", "nixpkgs", "plan", "plan-from", "platform", "spec"}
+var notInSpecification = []string{"from", "history", "init", "jobs", "nixpkgs", "plan", "plan-from", "platform", "spec"}
 
 // TestSpecificationHasAllFlags checks that a specification has a field for each
 // flag that describes the image, and that each field has a flag.

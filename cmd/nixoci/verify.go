@@ -10,15 +10,14 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
-	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/systems"
 	"github.com/nixoci/nixoci/internal/verify"
 )
 
@@ -137,7 +136,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	if err := f.result.check(ref, closures, a.log); err != nil {
 		return err
 	}
-	if o.Closures, err = a.systems(ctx, closures, &f.closure); err != nil {
+	if o.Closures, err = a.expected(ctx, closures, &f.closure); err != nil {
 		return err
 	}
 	if o.OpenBase, err = a.openBaseOf(&f.closure.base, &f.registry); err != nil {
@@ -188,36 +187,26 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	return mismatchError{fmt.Errorf("%s is not what it claims to be: %d findings", ref, len(report.Findings))}
 }
 
-// systems reads the CLOSURE arguments, if there are any. It uses no cached facts: it reads
+// expected reads the CLOSURE arguments, if there are any. It uses no cached facts: it reads
 // the files of each toplevel again.
-func (a *app) systems(ctx context.Context, args []string, f *closureFlags) ([]*manifest.System, error) {
+func (a *app) expected(ctx context.Context, args []string, f *closureFlags) ([]*manifest.System, error) {
 	if len(args) == 0 {
 		return nil, nil
 	}
-	inputs, err := a.inputs(ctx, args, f)
+	resolved, err := a.closures(ctx, args, f)
 	if err != nil {
 		return nil, err
 	}
-	subjects, err := a.subjects(ctx, inputs, &push.Job{})
+	platforms, err := a.parsePlatforms()
 	if err != nil {
 		return nil, err
 	}
-	var systems []*manifest.System
-	for _, s := range subjects {
-		// The image records the other choices. verify makes the application again from all of
-		// them.
-		if s.isApplication() {
-			choices := application.Choices{Roots: s.roots, Program: s.program}
-			systems = append(systems, manifest.NewApplication(s.source, s.closure, &application.Application{Choices: choices, Platform: *s.platform}))
-			continue
-		}
-		sys, err := manifest.ReadSystem(ctx, s.source, s.closure, s.toplevel, s.system)
-		if err != nil {
-			return nil, fmt.Errorf("closure %s: %w", s.arg, err)
-		}
-		systems = append(systems, sys)
+	var reader systems.Reader
+	contents, err := reader.Contents(ctx, resolved, platforms)
+	if err != nil {
+		return nil, err
 	}
-	return systems, manifest.CheckPlatforms(systems)
+	return reader.Expected(ctx, contents)
 }
 
 // openElsewhere opens the other repositories to which rebuilders attach their results.

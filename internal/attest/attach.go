@@ -36,63 +36,77 @@ type Documents struct {
 // None reports whether d selects no document.
 func (d *Documents) None() bool { return !d.Closure && !d.Provenance && d.SBOM == nil }
 
+// Counts holds numbers of documents and of signed statements.
+type Counts struct{ Documents, Statements int }
+
 // Attach makes the documents of an image and attaches them. index is the digest of the image in
-// repo, and systems are the systems in the image. Attach returns the number of documents. It does
-// not count the signed statements.
+// repo, and systems are the systems in the image. Attach returns how many of them are new. The
+// others, which it returns as known, were attached before.
 //
 // A closure statement, a bill of materials and a provenance describe the manifest of one platform.
 // This manifest does not change when another platform joins the index. The index gets its own
 // provenance only if it lists exactly these systems.
-func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest, systems []*manifest.System, d *Documents) (attached int, err error) {
+func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest, systems []*manifest.System, d *Documents) (added, known Counts, err error) {
 	top, err := repo.GetManifest(ctx, index.String())
 	if err != nil {
-		return 0, err
+		return added, known, err
 	}
 	parsed, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
 	if err != nil {
-		return 0, err
+		return added, known, err
 	}
 	attach := func(to ocispec.Descriptor, docs ...oci.Artifact) error {
 		sealed, err := sealAll(ctx, repo.Name(), to.Digest, docs, d.Author)
 		if err != nil {
 			return err
 		}
-		_, err = repo.Attach(ctx, to, append(docs, sealed...))
-		attached += len(docs)
+		attached, err := repo.Attach(ctx, to, append(docs, sealed...))
+		for n, a := range attached {
+			counts := &known
+			if a.New {
+				counts = &added
+			}
+			if n < len(docs) {
+				counts.Documents++
+			} else {
+				counts.Statements++
+			}
+		}
 		return err
 	}
 	var all []BuiltSystem
 	for _, sys := range systems {
 		listed := parsed.Find(sys.Platform)
 		if listed == nil {
-			return attached, fmt.Errorf("attach to %s: the index has no manifest for %s", index, manifest.FormatPlatform(sys.Platform))
+			return added, known, fmt.Errorf("attach to %s: the index has no manifest for %s", index, manifest.FormatPlatform(sys.Platform))
 		}
 		docs, built, err := d.of(sys)
 		if err != nil {
-			return attached, err
+			return added, known, err
 		}
 		all = append(all, built)
 		if d.Provenance {
 			doc, err := d.provenance(repo.Name(), *listed, built)
 			if err != nil {
-				return attached, err
+				return added, known, err
 			}
 			docs = append(docs, doc)
 		}
 		if err := attach(*listed, docs...); err != nil {
-			return attached, err
+			return added, known, err
 		}
 	}
 	if !d.Provenance || len(parsed.Manifests) != len(systems) {
-		return attached, nil
+		return added, known, nil
 	}
 	about := top.Descriptor
 	about.Annotations = parsed.Annotations
 	doc, err := d.provenance(repo.Name(), about, all...)
 	if err != nil {
-		return attached, err
+		return added, known, err
 	}
-	return attached, attach(top.Descriptor, doc)
+	err = attach(top.Descriptor, doc)
+	return added, known, err
 }
 
 // sealAll signs a statement about each of docs. If by is nil, it returns nothing.

@@ -3,12 +3,16 @@ package attest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	slsaprovenance "github.com/in-toto/attestation/go/predicates/provenance/v1"
+	intoto "github.com/in-toto/attestation/go/v1"
 	"github.com/opencontainers/go-digest"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/golden"
@@ -121,7 +125,7 @@ func TestComplete(t *testing.T) {
 
 func TestProvenance(t *testing.T) {
 	c := web(t)
-	source := &nixbuild.Source{
+	source := &nixbuild.Origin{
 		URL:      "git+file:///src/web?rev=0123456789abcdef0123456789abcdef01234567",
 		Revision: "0123456789abcdef0123456789abcdef01234567",
 		NarHash:  "sha256-4TnYYX4UXXFHd4HaEAcY5Y+ziB9NcTMjpHcYhY1QSQo=",
@@ -144,7 +148,11 @@ func TestProvenance(t *testing.T) {
 			{Platform: "linux/amd64", System: "x86_64-linux", Toplevel: c.Paths[0], Roots: roots},
 		},
 	}
-	data, err := Provenance("example.org/web", digest.FromString("index"), b)
+	provenance := func() ([]byte, error) {
+		data, err := Provenance("example.org/web", digest.FromString("index"), b)
+		return data, errors.Join(err, validProvenance(data))
+	}
+	data, err := provenance()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +162,7 @@ func TestProvenance(t *testing.T) {
 	}
 	golden.Check(t, "provenance.json", append(pretty.Bytes(), '\n'))
 	slices.Reverse(b.Systems)
-	other, err := Provenance("example.org/web", digest.FromString("index"), b)
+	other, err := provenance()
 	if err != nil || !bytes.Equal(data, other) {
 		t.Errorf("depends on the order of the systems: %v", err)
 	}
@@ -164,27 +172,47 @@ func TestProvenance(t *testing.T) {
 	dirty := *source
 	dirty.Dirty = true
 	built.Source = &dirty
-	data, err = Provenance("example.org/web", digest.FromString("index"), b)
+	data, err = provenance()
 	if err != nil || bytes.Contains(data, []byte(`"rebuild"`)) || bytes.Contains(data, []byte("github.com/org/web")) || bytes.Count(data, []byte(`"dirty":true`)) != 3 {
 		t.Errorf("of a dirty tree: %v\n%s", err, data)
 	}
 	// The other sources are a file, the base system, and a root that was not built here.
-	built.Source = &nixbuild.Source{File: "/src/web.nix", FileDigest: closure.Hash{7}}
-	data, err = Provenance("example.org/web", digest.FromString("index"), b)
+	built.Source = &nixbuild.Origin{File: "/src/web.nix", FileDigest: closure.Hash{7}}
+	data, err = provenance()
 	if err != nil || !bytes.Contains(data, []byte(`"sources":[{"file":"/src/web.nix"}]`)) || !bytes.Contains(data, []byte(`"uri":"file:/src/web.nix"`)) {
 		t.Errorf("of a file: %v\n%s", err, data)
 	}
-	built.Source = &nixbuild.Source{}
-	data, err = Provenance("example.org/web", digest.FromString("index"), b)
+	built.Source = &nixbuild.Origin{}
+	data, err = provenance()
 	if err != nil || !bytes.Contains(data, []byte(`"sources":[{"nixoci":"nixosConfigurations.web"}]`)) {
 		t.Errorf("of the base system: %v\n%s", err, data)
 	}
 	b.Sources = nil
 	b.Systems[0].Toplevel.Deriver = "cccccccccccccccccccccccccccccccc-web.drv"
-	data, err = Provenance("example.org/web", digest.FromString("index"), b)
+	data, err = provenance()
 	if err != nil || bytes.Contains(data, []byte(`"sources"`)) || !bytes.Contains(data, []byte(`"nix:/nix/store/cccccccccccccccccccccccccccccccc-web.drv"`)) {
 		t.Errorf("of a path that was built before: %v\n%s", err, data)
 	}
+	for before, after := range map[string]string{`"buildType":`: `"buildTypes":`, `"builder":{"id":"`: `"builder":{"id":"","ids":"`, `"_type":"`: `"_type":"x`} {
+		if changed := bytes.Replace(data, []byte(before), []byte(after), 1); bytes.Equal(changed, data) || validProvenance(changed) == nil {
+			t.Errorf("the check accepts %s", after)
+		}
+	}
+}
+
+// validProvenance checks a provenance with the Go types that the in-toto project generates from its
+// definitions. An unknown field is an error.
+func validProvenance(data []byte) error {
+	statement := new(intoto.Statement)
+	if err := errors.Join(protojson.Unmarshal(data, statement), statement.Validate()); err != nil {
+		return err
+	}
+	predicate, err := protojson.Marshal(statement.Predicate)
+	if err != nil {
+		return err
+	}
+	p := new(slsaprovenance.Provenance)
+	return errors.Join(protojson.Unmarshal(predicate, p), p.Validate())
 }
 
 // TestPlatform checks which runners nixoci recognises as a build platform.

@@ -25,7 +25,7 @@ type Checkout struct {
 // sourceList collects the sources and derivations of several systems.
 type sourceList struct {
 	dirty       bool // whether a source has uncommitted changes
-	sources     []*nixbuild.Source
+	sources     []*nixbuild.Origin
 	derivations []closure.StorePath
 }
 

@@ -27,7 +27,7 @@ type CacheOptions struct {
 	Jobs         int               // maximum number of parallel narinfo requests; ≤0 means 32
 	MinSpeed     int64             // minimum speed of a download in bytes per second; 0 means limit.LeastSpeed, <0 means no minimum
 	Transport    http.RoundTripper // for http and https; nil means HTTP/2 with connections that are used again
-	Retry        retry.Policy      // how requests are tried again; the zero value means nixoci's default
+	Retry        retry.Schedule    // how requests are tried again; the zero value means nixoci's default
 }
 
 // BinaryCache reads a binary cache with a URL http://, https://, s3:// or file://.

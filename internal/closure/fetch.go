@@ -32,7 +32,7 @@ type fetcher struct {
 
 	large *semaphore.Weighted // small holds this semaphore while a file above reallySmall is in memory
 
-	retry    retry.Policy
+	retry    retry.Schedule
 	answered atomic.Bool // the server has answered at least once
 	least    int64       // minimum speed in bytes per second; ≤0 means no minimum
 }

@@ -31,7 +31,7 @@ type body struct {
 
 func (f *fetcher) open(ctx context.Context, rel string) (*body, error) {
 	speed := limit.Speed{Least: f.least}
-	b := &body{f: f, ctx: ctx, rel: rel, speed: speed, breaks: retry.Breaks{Policy: f.retry, Enough: speed.Enough()}}
+	b := &body{f: f, ctx: ctx, rel: rel, speed: speed, breaks: retry.Breaks{Schedule: f.retry, Enough: speed.Enough()}}
 	if err := b.connect(); err != nil {
 		return nil, err
 	}

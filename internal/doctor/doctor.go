@@ -77,13 +77,22 @@ func (e *examination) add(name string, s State, found, means string) {
 	e.checks = append(e.checks, Probe{name, s, found, means})
 }
 
-func said(a registry.Answer) string {
-	var doc struct{ Errors []struct{ Code string } }
+// answered describes an answer of the registry by its status and error code.
+func answered(a registry.Answer) string {
 	text := fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status))
-	if json.Unmarshal(a.Body, &doc) == nil && len(doc.Errors) > 0 && doc.Errors[0].Code != "" {
-		text += ", " + doc.Errors[0].Code
+	if code := errorCode(a); code != "" {
+		text += ", " + code
 	}
 	return text
+}
+
+// errorCode returns the first error code in an answer, or "" if there is none.
+func errorCode(a registry.Answer) string {
+	var doc struct{ Errors []struct{ Code string } }
+	if json.Unmarshal(a.Body, &doc) != nil || len(doc.Errors) == 0 {
+		return ""
+	}
+	return doc.Errors[0].Code
 }
 
 var accept = strings.Join([]string{ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, mediatype.DockerList, mediatype.DockerManifest}, ", ")
@@ -120,9 +129,9 @@ func (e *examination) read(ctx context.Context) error {
 		e.add("pull", Yes, e.repo.Ref(e.tagOrDigest)+" is there", "its layers can be reused")
 		return e.open(ctx, a)
 	case http.StatusNotFound:
-		e.add("pull", Unknown, said(a)+": "+e.repo.Ref(e.tagOrDigest)+" is not there", "the first push sends all layers")
+		e.add("pull", Unknown, answered(a)+": "+e.repo.Ref(e.tagOrDigest)+" is not there", "the first push sends all layers")
 	default:
-		e.add("pull", Bad, said(a), "nothing can be reused, and nobody can verify: check the login and the repository's name")
+		e.add("pull", Bad, answered(a), "nothing can be reused, and nobody can verify: check the login and the repository's name")
 	}
 	return nil
 }
@@ -180,11 +189,11 @@ func (e *examination) ranges(ctx context.Context) error {
 	case err != nil:
 		return err
 	case a.Status == http.StatusPartialContent && len(a.Body) == 1:
-		e.add("ranges", Yes, said(a), means)
+		e.add("ranges", Yes, answered(a), means)
 	case a.Status == http.StatusOK || a.Status == http.StatusRequestedRangeNotSatisfiable:
-		e.add("ranges", No, "the registry refuses the range that a continued download asks for (from a byte to the end): "+said(a), "a broken download starts again, and what is there already is skipped")
+		e.add("ranges", No, "the registry refuses the range that a continued download asks for (from a byte to the end): "+answered(a), "a broken download starts again, and what is there already is skipped")
 	default:
-		e.add("ranges", Bad, said(a), "the image's config cannot be read: the next push puts it back if it is lost")
+		e.add("ranges", Bad, answered(a), "the image's config cannot be read: the next push puts it back if it is lost")
 	}
 	return nil
 }
@@ -200,10 +209,13 @@ func (e *examination) referrers(ctx context.Context) error {
 		return err
 	}
 	kind, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
-	if a.Status == http.StatusOK && kind == ocispec.MediaTypeImageIndex {
+	switch {
+	case a.Status == http.StatusOK && kind == ocispec.MediaTypeImageIndex:
 		e.add("referrers", Yes, "the registry lists what is attached", "signatures and documents are found by it")
-	} else {
-		e.add("referrers", No, said(a), "signatures and documents are listed under the tag sha256-…: cleaners must not delete it")
+	case e.subject == "" && errorCode(a) == "NAME_UNKNOWN":
+		e.add("referrers", Unknown, answered(a)+": the repository does not exist yet", "after the first push, nixoci doctor can tell whether the registry lists what is attached")
+	default:
+		e.add("referrers", No, answered(a), "signatures and documents are listed under the tag sha256-…: cleaners must not delete it")
 	}
 	return nil
 }
@@ -214,9 +226,9 @@ func (e *examination) tags(ctx context.Context) error {
 	case err != nil:
 		return err
 	case a.Status == http.StatusOK || a.Status == http.StatusNotFound:
-		e.add("tag list", Yes, said(a), "a new tag can reuse the newest image; nixoci prune works")
+		e.add("tag list", Yes, answered(a), "a new tag can reuse the newest image; nixoci prune works")
 	default:
-		e.add("tag list", No, said(a), "a new tag reuses only latest and the tags of the push; nixoci prune does not work")
+		e.add("tag list", No, answered(a), "a new tag reuses only latest and the tags of the push; nixoci prune does not work")
 	}
 	return nil
 }
@@ -234,7 +246,7 @@ func (e *examination) writes(ctx context.Context) error {
 		return err
 	}
 	if a.Status != http.StatusCreated {
-		e.add("push", Bad, said(a), "a push fails: the account needs permission to push, or the repository must be created first")
+		e.add("push", Bad, answered(a), "a push fails: the account needs permission to push, or the repository must be created first")
 		return nil
 	}
 	e.add("push", Yes, "a blob of "+strconv.Itoa(len(content))+" bytes was uploaded", "layers are sent while they are made")
@@ -268,7 +280,7 @@ func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	if a.Status == http.StatusCreated {
-		e.add("mount", Yes, said(a), "--mount-from takes layers from another repository of the registry")
+		e.add("mount", Yes, answered(a), "--mount-from takes layers from another repository of the registry")
 		return nil
 	}
 	if a.Status == http.StatusAccepted && a.Location != nil { // the registry started an upload instead of mounting the blob
@@ -276,7 +288,7 @@ func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 			return err
 		}
 	}
-	e.add("mount", No, said(a), "layers of other repositories are uploaded")
+	e.add("mount", No, answered(a), "layers of other repositories are uploaded")
 	return nil
 }
 
@@ -306,7 +318,7 @@ func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (l
 		return left, err
 	}
 	if a.Status != http.StatusCreated {
-		e.add("zstd", No, said(a), "use --compression gzip, and --format docker if that is refused, too")
+		e.add("zstd", No, answered(a), "use --compression gzip, and --format docker if that is refused, too")
 		return left, nil
 	}
 	e.add("zstd", Yes, "an OCI manifest with a zstd layer is taken", "--compression zstd works; Docker before 23 cannot pull it")
@@ -319,7 +331,7 @@ func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (l
 	if a.Status == http.StatusCreated {
 		e.add("media types", Yes, "OCI manifests and indexes are taken", "--format oci works, which is the default")
 	} else {
-		e.add("media types", Bad, said(a)+" for an OCI index", "use --format docker")
+		e.add("media types", Bad, answered(a)+" for an OCI index", "use --format docker")
 	}
 	return left, nil
 }

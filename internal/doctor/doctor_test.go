@@ -104,6 +104,17 @@ func TestRefusals(t *testing.T) {
 		{"pull", func(w http.ResponseWriter, r *http.Request) bool {
 			return r.Method == http.MethodGet && answer(http.StatusForbidden)(w)
 		}, map[string]State{"pull": Bad, "ranges": Unknown, "tag list": No, "referrers": No}},
+		{"empty repository", func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodGet || r.URL.Path == "/v2/" {
+				return false
+			}
+			w.WriteHeader(http.StatusNotFound)
+			w.Write([]byte(`{"errors":[{"code":"NAME_UNKNOWN"}]}`))
+			return true
+		}, map[string]State{"pull": Unknown, "referrers": Unknown, "push": Yes}},
+		{"referrers", func(w http.ResponseWriter, r *http.Request) bool {
+			return strings.Contains(r.URL.Path, "/referrers/") && answer(http.StatusNotFound)(w)
+		}, map[string]State{"pull": Yes, "referrers": No}},
 		{"delete", func(w http.ResponseWriter, r *http.Request) bool {
 			return r.Method == http.MethodDelete && answer(http.StatusMethodNotAllowed)(w)
 		}, map[string]State{"push": Yes, "delete": No, "delete blobs": No}},

@@ -20,13 +20,13 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
-// Kind names an engine. It is the name of the engine's program.
-type Kind string
+// Program is the name of an engine's program.
+type Program string
 
 // The engines.
 const (
-	Docker Kind = "docker"
-	Podman Kind = "podman"
+	Docker Program = "docker"
+	Podman Program = "podman"
 )
 
 // maxKept limits the memory for layers that the engine is about to pull. Most layers that a
@@ -34,7 +34,7 @@ const (
 const maxKept = 64 << 20 // bytes
 
 // schemes contains the names that skopeo and other tools use for the stores of the engines.
-var schemes = map[string]Kind{"docker-daemon": Docker, "containers-storage": Podman}
+var schemes = map[string]Program{"docker-daemon": Docker, "containers-storage": Podman}
 
 // IsDestination reports whether s names the store of an engine.
 func IsDestination(s string) bool {
@@ -43,15 +43,15 @@ func IsDestination(s string) bool {
 }
 
 // Parse parses docker-daemon:NAME[:TAG] or containers-storage:NAME[:TAG].
-func Parse(s string) (kind Kind, tag string, err error) {
+func Parse(s string) (program Program, tag string, err error) {
 	scheme, rest, _ := strings.Cut(s, ":")
-	if kind = schemes[scheme]; kind == "" {
+	if program = schemes[scheme]; program == "" {
 		return "", "", fmt.Errorf("parse destination %q: unknown kind %q", s, scheme)
 	}
 	if tag, err = ParseName(rest); err != nil {
 		return "", "", hint.Add(fmt.Errorf("parse destination %q: %w", s, err), "name the image: "+scheme+":web:1.2")
 	}
-	return kind, tag, nil
+	return program, tag, nil
 }
 
 // ParseName completes NAME[:TAG] to the name that the engine shows in its list of images.
@@ -66,8 +66,8 @@ func ParseName(s string) (string, error) {
 // Engine puts an image into the store of Docker or podman. The image appears there when
 // Commit is called.
 type Engine struct {
-	kind    Kind
-	program string // name of the kind; tests set another program
+	program Program
+	command string // name of the program; tests set another
 
 	// Platform is the platform to pull from an image for several platforms: os/arch or
 	// os/arch/variant.
@@ -102,13 +102,13 @@ type layer struct {
 	data []byte // if nil, pack makes the bytes again
 }
 
-// New returns a destination for the engine of this kind.
-func New(kind Kind) *Engine {
-	return &Engine{kind: kind, program: string(kind), layers: map[digest.Digest]*layer{}, manifests: map[digest.Digest]oci.Blob{}, blobs: map[digest.Digest]oci.Blob{}}
+// New returns a destination for the engine with this program.
+func New(program Program) *Engine {
+	return &Engine{program: program, command: string(program), layers: map[digest.Digest]*layer{}, manifests: map[digest.Digest]oci.Blob{}, blobs: map[digest.Digest]oci.Blob{}}
 }
 
 // Name returns the engine's name for messages.
-func (e *Engine) Name() string { return string(e.kind) }
+func (e *Engine) Name() string { return string(e.program) }
 
 // Resolve implements [oci.Destination]. It does not ask the engine and finds nothing. If the
 // engine already has the image, the pull needs only a request for the image's digest.
@@ -225,12 +225,12 @@ func (e *Engine) Commit(ctx context.Context) error {
 	err := e.pull(ctx)
 	if unreached, ok := errors.AsType[*unreachedError](err); ok {
 		if e.Warn != nil {
-			e.Warn(fmt.Errorf("%s did not ask for the image, and gets it with all layers: %w", e.kind, unreached))
+			e.Warn(fmt.Errorf("%s did not ask for the image, and gets it with all layers: %w", e.program, unreached))
 		}
 		err = e.load(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("load into %s: %w", e.kind, err)
+		return fmt.Errorf("load into %s: %w", e.program, err)
 	}
 	return nil
 }

@@ -44,13 +44,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) open(kind Kind) *Engine {
-	e := New(kind)
+func (w *world) open(engine Program) *Engine {
+	e := New(engine)
 	program, err := os.Executable()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	e.program, e.Platform = program, "linux/arm64"
+	e.command, e.Platform = program, "linux/arm64"
 	return e
 }
 
@@ -144,11 +144,11 @@ func (w *world) put(e *Engine, offered, made []*testLayer, tags ...string) error
 // digest must be made once, when the engine asks for it. A small layer that was packed for
 // its digest must not be made again.
 func TestPull(t *testing.T) {
-	for _, kind := range []Kind{Docker, Podman} {
-		t.Run(string(kind), func(t *testing.T) {
+	for _, engine := range []Program{Docker, Podman} {
+		t.Run(string(engine), func(t *testing.T) {
 			w := newWorld(t)
 			known, small, large := newLayer(1000, 1), newLayer(2000, 2), newLayer(maxKept+1, 3)
-			if err := w.put(w.open(kind), []*testLayer{known}, []*testLayer{small, large}, "web:1", "web:2"); err != nil {
+			if err := w.put(w.open(engine), []*testLayer{known}, []*testLayer{small, large}, "web:1", "web:2"); err != nil {
 				t.Fatal(err)
 			}
 			for what, l := range map[string]*testLayer{"known": known, "small": small} {
@@ -168,13 +168,13 @@ func TestPull(t *testing.T) {
 			}
 			// The next image has one additional layer.
 			changed := newLayer(3000, 4)
-			if err := w.put(w.open(kind), []*testLayer{known, small, large, changed}, nil, "web:1"); err != nil {
+			if err := w.put(w.open(engine), []*testLayer{known, small, large, changed}, nil, "web:1"); err != nil {
 				t.Fatal(err)
 			}
 			if known.made.Load() != 1 || small.made.Load() != 1 || large.made.Load() != 2 || changed.made.Load() != 1 {
 				t.Errorf("an engine that has three of four layers: made %d, %d, %d and %d times", known.made.Load(), small.made.Load(), large.made.Load(), changed.made.Load())
 			}
-			if strings.Contains(w.read("log"), "--tls-verify=false") != (kind == Podman) {
+			if strings.Contains(w.read("log"), "--tls-verify=false") != (engine == Podman) {
 				t.Errorf("commands:\n%s", w.read("log"))
 			}
 			if !strings.Contains(w.read("log"), "--platform linux/arm64 ") {
@@ -281,8 +281,8 @@ func TestParse(t *testing.T) {
 		if !IsDestination(s) {
 			t.Errorf("%s is no destination", s)
 		}
-		kind, tag, err := Parse(s)
-		if got := strings.TrimSpace(fmt.Sprint(kind, " ", tag)); err == nil && got != want || err != nil && want != "" {
+		engine, tag, err := Parse(s)
+		if got := strings.TrimSpace(fmt.Sprint(engine, " ", tag)); err == nil && got != want || err != nil && want != "" {
 			t.Errorf("%s: %q, %v", s, got, err)
 		}
 	}

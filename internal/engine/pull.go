@@ -78,7 +78,7 @@ func (e *Engine) tag(ctx context.Context, from string) error {
 
 func (e *Engine) pullLine(from string) []string {
 	line := []string{"pull", "--quiet"}
-	if e.kind == Podman {
+	if e.program == Podman {
 		line = append(line, "--tls-verify=false")
 	}
 	if e.Platform != "" {
@@ -127,9 +127,9 @@ func (e *Engine) archive(ctx context.Context, w io.Writer) error {
 
 // lookup finds the engine's program.
 func (e *Engine) lookup() (string, error) {
-	program, err := exec.LookPath(e.program)
+	program, err := exec.LookPath(e.command)
 	if err != nil {
-		return "", hint.Add(fmt.Errorf("load into %s: %w", e.kind, err), "write a file that can be loaded elsewhere: -o oci-archive:FILE")
+		return "", hint.Add(fmt.Errorf("load into %s: %w", e.program, err), "write a file that can be loaded elsewhere: -o oci-archive:FILE")
 	}
 	return program, nil
 }
@@ -144,9 +144,9 @@ func (e *Engine) run(ctx context.Context, stdin io.Reader, stdout io.Writer, arg
 		return err
 	}
 	defer e.ran(time.Now())
-	said := &tail{}
+	output := &tail{}
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, said
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, output
 	cmd.WaitDelay = grace
 	err = cmd.Run()
 	switch {
@@ -155,8 +155,8 @@ func (e *Engine) run(ctx context.Context, stdin io.Reader, stdout io.Writer, arg
 	case err == nil:
 		return nil
 	}
-	err = fmt.Errorf("%s %s: %w", e.program, args[0], err)
-	if text := strings.TrimSpace(string(said.text)); text != "" {
+	err = fmt.Errorf("%s %s: %w", e.command, args[0], err)
+	if text := strings.TrimSpace(string(output.text)); text != "" {
 		err = fmt.Errorf("%w: %s", err, text)
 	}
 	return err
@@ -165,7 +165,7 @@ func (e *Engine) run(ctx context.Context, stdin io.Reader, stdout io.Writer, arg
 // OwnPlatform asks the engine for the platform of its machine.
 func (e *Engine) OwnPlatform(ctx context.Context) (string, error) {
 	args := []string{"version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"}
-	if e.kind == Podman {
+	if e.program == Podman {
 		args = []string{"info", "--format", "{{.Host.OS}}/{{.Host.Arch}}"}
 	}
 	var out bytes.Buffer

@@ -22,7 +22,7 @@ const answerTimeout = 30 * time.Second
 // client sends small requests to the services.
 type client struct {
 	http     *http.Client
-	retry    retry.Policy
+	retry    retry.Schedule
 	insecure bool // allow plain http to other machines
 }
 

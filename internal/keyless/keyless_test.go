@@ -64,7 +64,7 @@ func env(values map[string]string) func(string) string {
 }
 
 // atOnce tries again without a delay.
-var atOnce = retry.Policy{Delay: func(int) time.Duration { return 0 }}
+var atOnce = retry.Schedule{Delay: func(int) time.Duration { return 0 }}
 
 func newSigner(t *testing.T, services *keyless.Services, token *keyless.TokenSource, root *keyless.TrustRoot) *keyless.Signer {
 	t.Helper()

@@ -40,7 +40,7 @@ type Options struct {
 	Token     *TokenSource
 	TrustRoot *TrustRoot // checks every signature before it is used; nil means no check
 	Transport http.RoundTripper
-	Retry     retry.Policy
+	Retry     retry.Schedule
 	Insecure  bool // allow plain http to other machines
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"strconv"
 	"strings"
 
@@ -262,10 +261,4 @@ func (f *framing) trailer() []byte {
 	b := bytes.Clone(deflateEnd)
 	b = binary.LittleEndian.AppendUint32(b, f.crc)
 	return binary.LittleEndian.AppendUint32(b, f.size)
-}
-
-// Decompress returns the tar stream of the layer r. mediaType determines the compression.
-// Decompress also accepts layers of other tools.
-func Decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
-	return decompress(r, mediaType)
 }

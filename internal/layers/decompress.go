@@ -18,7 +18,9 @@ const (
 	decompressBuff = 256 << 10
 )
 
-func decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
+// Decompress returns the tar stream of the layer r. mediaType determines the compression.
+// Decompress also accepts layers of other tools.
+func Decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
 	switch {
 	case strings.HasSuffix(mediaType, "gzip"):
 		z, err := gzip.NewReader(bufio.NewReaderSize(r, decompressBuff))

@@ -3,7 +3,6 @@ package layers
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"hash"
 	"io"
 	"runtime"
@@ -31,24 +30,6 @@ type Packer struct {
 	encoders map[Compression][]encoder
 }
 
-// The numbers of blocks that may be in use. A block in use is being filled or compressed, or
-// waits to be written.
-const (
-	// ownBlocks are reserved for each layer: one to fill and one to write. So a layer never
-	// waits for another layer's blocks. This is necessary because a registry may read one
-	// upload to its end before it reads any other. The blocks of the other layers stay in use
-	// until then.
-	ownBlocks = 2
-
-	// sharedBlocks, plus two for each worker, can be used by any layer. With these blocks,
-	// compressors have work while finished blocks wait for the network.
-	sharedBlocks = 4
-
-	// layerLookahead, plus the number of workers, is how many blocks of a layer may wait for
-	// one stage.
-	layerLookahead = 3
-)
-
 // NewPacker returns a packer that runs at most this many compressors and hashes at the same
 // time. If workers is 0 or less, GOMAXPROCS is used.
 func NewPacker(workers int) *Packer {
@@ -67,18 +48,6 @@ func NewPacker(workers int) *Packer {
 
 		encoders: map[Compression][]encoder{},
 	}
-}
-
-// block is a piece of tar on its way through the packer.
-type block struct {
-	raw  []byte  // part of the tar; the capacity is the block size of the compression
-	nars narPart // the parts of NARs that belong to this block
-	out  []byte  // the compressed block; unused with algorithm none
-	err  error   // error of the compressor
-
-	own        chan struct{} // release takes one token from this channel; nil if the block uses a shared place
-	compressed chan struct{} // contains a token for each stage that needs the output
-	users      atomic.Int32  // stages that still need the block
 }
 
 // Pack writes the blob of l to w in one pass over the contents. It returns a result only
@@ -156,10 +125,10 @@ type packStream struct {
 
 // stage is a kind of work that processes a layer block by block.
 type stage struct {
-	queue    chan *block
-	output   bool // the stage needs the compressed block
-	computes bool // the stage needs a processor, so it waits for a slot
 	do       func(*block) error
+	computes bool        // do needs a processor, so the stage waits for a slot
+	output   bool        // do needs the compressed block
+	queue    chan *block // the blocks that wait for the stage
 }
 
 // outputStages is the number of stages of a layer that need the compressed blocks.
@@ -167,17 +136,16 @@ const outputStages = 2
 
 // start starts the goroutines of all stages.
 func (s *packStream) start() *sync.WaitGroup {
-	add := func(output, computes bool, do func(*block) error) {
-		s.stages = append(s.stages, &stage{make(chan *block, s.packer.perLayer), output, computes, do})
-	}
-	add(false, true, s.hashNARs)
+	s.stages = []*stage{{do: s.hashNARs, computes: true}}
 	if s.comp.Algorithm != None { // with algorithm none, the blob is the tar, so one digest is enough
-		add(false, true, s.hashTar)
+		s.stages = append(s.stages, &stage{do: s.hashTar, computes: true})
 	}
-	add(true, true, s.hashBlob)
-	add(true, false, s.write)
+	s.stages = append(s.stages,
+		&stage{do: s.hashBlob, computes: true, output: true},
+		&stage{do: s.write, output: true})
 	var all sync.WaitGroup
 	for _, st := range s.stages {
+		st.queue = make(chan *block, s.packer.perLayer)
 		all.Go(func() {
 			defer task.Guard()
 			s.run(st)
@@ -331,73 +299,6 @@ func (s *packStream) output(b *block) []byte {
 		return b.raw
 	}
 	return b.out
-}
-
-// acquire returns an empty block. It waits until the layer may use one more block.
-func (s *packStream) acquire() (*block, error) {
-	if err := context.Cause(s.ctx); err != nil {
-		return nil, fmt.Errorf("pack layer: %w", err)
-	}
-	var own chan struct{}
-	select {
-	case s.own <- struct{}{}: // try the own blocks first, so that other layers can use the shared ones
-		own = s.own
-	default:
-		if err := s.wait(&own); err != nil {
-			return nil, err
-		}
-	}
-	size := s.comp.blockSize()
-	var b *block
-	select {
-	case b = <-s.packer.free:
-	default:
-		b = &block{compressed: make(chan struct{}, outputStages)}
-	}
-	if cap(b.raw) != size {
-		b.raw = make([]byte, 0, size)
-	}
-	b.own = own
-	return b, nil
-}
-
-// wait waits for a shared place or for one of the layer's own blocks. In the second case it
-// sets own.
-func (s *packStream) wait(own *chan struct{}) error {
-	w := s.packer.shared.join(&s.left)
-	if w == nil {
-		return nil
-	}
-	select {
-	case <-w.granted:
-		s.packer.shared.forget(w)
-		return nil
-	case s.own <- struct{}{}:
-		*own = s.own
-		s.packer.shared.leave(w)
-		return nil
-	case <-s.ctx.Done():
-		s.packer.shared.leave(w)
-		return fmt.Errorf("pack layer: %w", context.Cause(s.ctx))
-	}
-}
-
-func (p *Packer) release(b *block) {
-	if b == nil {
-		return
-	}
-	own := b.own
-	b.raw, b.err, b.own = b.raw[:0], nil, nil
-	b.nars.reset()
-	select {
-	case p.free <- b:
-	default: // more layers than usual were packed at once, so do not keep the block
-	}
-	if own != nil {
-		<-own
-	} else {
-		p.shared.release()
-	}
 }
 
 func (p *Packer) encoder(c Compression) (encoder, error) {

@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -198,6 +200,12 @@ func newLayoutReader(name string, f files, tagOrDigest string) (*layoutReader, s
 		}
 	}
 	return s, tagOrDigest, nil
+}
+
+// NewestTags implements [oci.TagLister].
+func (s *layoutReader) NewestTags(_ context.Context, n int) ([]string, error) {
+	tags := slices.SortedFunc(maps.Keys(s.tags), func(a, b string) int { return oci.CompareTags(b, a) })
+	return tags[:min(n, len(tags))], nil
 }
 
 func blobFile(d digest.Digest) string {
@@ -408,10 +416,10 @@ func Detect(name string) Scheme {
 // IsImage reports whether s names a layout or archive for [OpenImage]. It only looks at the
 // word before the first colon.
 func IsImage(s string) bool {
-	scheme, _, _ := strings.Cut(s, ":")
-	switch scheme {
-	case "oci", "oci-archive", "docker-archive":
-		return true
+	scheme, _, found := strings.Cut(s, ":")
+	switch Scheme(scheme) {
+	case SchemeLayout, SchemeArchive, SchemeDockerArchive:
+		return found
 	}
 	return false
 }

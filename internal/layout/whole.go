@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Memory stores results of one run for later runs. A nil *push.Cache stores nothing.
+// Memory stores results of one run for later runs. A nil *cache.Cache stores nothing.
 type Memory interface {
 	Get(folder, key string, value any) bool
 	Put(folder, key string, value any) error

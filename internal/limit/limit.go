@@ -54,12 +54,15 @@ const (
 	Referrers      = 1000     // documents attached to one image
 	ReferrerPages  = 100
 	PlanFile       = 64 * mib
-	Policy         = 1 * mib  // a verification policy
-	PolicyKeys     = 100      // keys, identities and rebuilders in a policy
-	TrustRoot      = 1 * mib  // a file with trust roots of Sigstore, or with its services
-	IdentityToken  = 64 * kib // an OIDC token
-	SigstoreAnswer = 4 * mib  // an answer of Fulcio, Rekor or a timestamp authority
-	Tags           = 20_000   // tags of a repository, for the command prune
+	History        = 64        // images of a platform that --history reads
+	HistorySize    = 128 * mib // manifests and indexes that --history reads
+	HistoryPaths   = 250_000   // store paths that these manifests list
+	Policy         = 1 * mib   // a verification policy
+	PolicyKeys     = 100       // keys, identities and rebuilders in a policy
+	TrustRoot      = 1 * mib   // a file with trust roots of Sigstore, or with its services
+	IdentityToken  = 64 * kib  // an OIDC token
+	SigstoreAnswer = 4 * mib   // an answer of Fulcio, Rekor or a timestamp authority
+	Tags           = 20_000    // tags of a repository, for the command prune
 	TagPages       = 200
 )
 
@@ -118,6 +121,9 @@ func Table() []Row {
 		{"Referrers", count(Referrers), "documents that are attached to one image"},
 		{"ReferrerPages", count(ReferrerPages), "pages in which a registry lists them"},
 		{"PlanFile", size(PlanFile), "a plan file"},
+		{"History", count(History), "images of a platform that `--history` reads"},
+		{"HistorySize", size(HistorySize), "the manifests and indexes that `--history` reads"},
+		{"HistoryPaths", count(HistoryPaths), "store paths that these images list"},
 		{"Policy", size(Policy), "a verification policy"},
 		{"PolicyKeys", count(PolicyKeys), "keys, identities and rebuilders in a verification policy"},
 		{"TrustRoot", size(TrustRoot), "a file with trust roots of Sigstore, or with its services"},

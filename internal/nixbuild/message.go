@@ -46,8 +46,8 @@ const maxNixMessage = 400 // bytes of an error without its place in a file
 //
 // Since Nix 2.20 the line "error:" comes first, then a trace, then an indented line
 // "error: undefined variable 'foo'".
-func nixMessage(said string, last bool) string {
-	lines := strings.Split(ansiEscape.ReplaceAllString(said, ""), "\n")
+func nixMessage(output string, last bool) string {
+	lines := strings.Split(ansiEscape.ReplaceAllString(output, ""), "\n")
 	found := ""
 	for i := 0; i < len(lines); i++ {
 		text, ok := strings.CutPrefix(strings.TrimSpace(lines[i]), "error:")

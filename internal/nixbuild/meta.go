@@ -3,7 +3,6 @@ package nixbuild
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -23,6 +22,11 @@ type Meta struct {
 	Maintainers []Maintainer `json:"maintainers"`
 	CPE         string       `json:"cpe"`
 	Patches     []string     `json:"patches"` // file names
+
+	// Foreign is true if the package is known to be defined outside nixpkgs. Otherwise,
+	// Commit is the git revision of nixpkgs, or "" if it is unknown.
+	Foreign bool   `json:"foreign,omitempty"`
+	Commit  string `json:"commit,omitempty"`
 }
 
 // License describes a licence of a package. Each text may be "".
@@ -46,25 +50,26 @@ const maxNames = 100_000 // bytes
 // package. It builds nothing. names lists the names of the packages to look for,
 // because Nix cannot derive a package's attribute from a store path. system is the
 // system for which Meta evaluates a. If system is "", Meta evaluates a configuration
-// for the system that it declares.
+// for the system that it declares, and a file for the system of the base system.
 func (n *Nix) Meta(ctx context.Context, a Argument, names []string, system string) (map[closure.StorePath]*Meta, error) {
 	if err := n.prepare(); err != nil {
 		return nil, err
 	}
-	if a.Flake == "" {
-		return nil, errors.New("evaluate meta: only flake outputs have it")
-	}
 	args := []string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}
-	installable, named := installableOf(a.Flake)
-	if named {
-		if _, is := n.isConfiguration(ctx, installable); !is {
+	own, modules := shippedArgs(a)
+	args = append(args, own...)
+	installable := n.flake + "#" + baseAttribute
+	if a.Flake != "" {
+		var named bool
+		installable, named = installableOf(a.Flake)
+		if _, is := n.isConfiguration(ctx, installable); named && !is {
 			installable = packageOf(a.Flake)
 			if system != "" {
 				args = append(args, "--option", "system", system)
 			}
 		}
+		installable = configurationOf(installable)
 	}
-	installable = configurationOf(installable)
 	args = append(args, n.overrides()...)
 	var quoted []string
 	size := 0
@@ -75,8 +80,8 @@ func (n *Nix) Meta(ctx context.Context, a Argument, names []string, system strin
 		}
 		quoted = append(quoted, q)
 	}
-	args = append(args, "--apply", fmt.Sprintf("import (%s + \"/nix/meta.nix\") { names = [ %s ]; system = %s; }",
-		n.shipped, strings.Join(quoted, " "), orNull(system)))
+	args = append(args, "--apply", fmt.Sprintf("import (%s + \"/nix/meta.nix\") { names = [ %s ]; modules = [ %s ]; system = %s; }",
+		n.shipped, strings.Join(quoted, " "), modules, orNull(system)))
 	args = append(args, n.storeArgs()...)
 	out, err := n.run(ctx, "nix", append(args, "--", installable))
 	if err != nil {

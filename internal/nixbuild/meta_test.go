@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nixoci/nixoci/internal/hint/hinttest"
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
@@ -72,21 +71,31 @@ func TestNixMeta(t *testing.T) {
 	writeFile(t, filepath.Join(fake, "eval"), unzipMeta)
 	n := &Nix{Flake: shippedFlake, Store: "/mnt"}
 	defer n.Close()
-	for flake, installable := range map[string]string{
-		".#web": ".#nixosConfigurations.web",
-		".#nixosConfigurations.web.config.system.build.toplevel": ".#nixosConfigurations.web",
-		"nixpkgs#hello": "nixpkgs#hello",
+	const shipped = "/source?narHash=sha256-%2B61k5Q2qEfzrOJC8FnuGcTTxPQ9fLLBTM8D8pxcSQp0%3D#nixosConfigurations.base"
+	for _, tt := range []struct {
+		argument             Argument
+		installable, modules string
+		impure               bool
+	}{
+		{Argument{Flake: ".#web"}, ".#nixosConfigurations.web", "", false},
+		{Argument{Flake: ".#nixosConfigurations.web.config.system.build.toplevel"}, ".#nixosConfigurations.web", "", false},
+		{Argument{Flake: "nixpkgs#hello"}, "nixpkgs#hello", "", false},
+		{Argument{File: "/etc/a b.nix"}, shipped, `(/. + "/etc/a b.nix")`, true},
+		{Argument{}, shipped, "", false},
 	} {
 		writeFile(t, filepath.Join(fake, "log"), "")
-		all, err := n.Meta(t.Context(), Argument{Flake: flake}, []string{"a\"b", "unzip"}, "x86_64-linux")
+		all, err := n.Meta(t.Context(), tt.argument, []string{"a\"b", "unzip"}, "x86_64-linux")
 		if err != nil || all[outA] == nil {
-			t.Errorf("%s: %v, %v", flake, all, err)
+			t.Errorf("%v: %v, %v", tt.argument, all, err)
 		}
 		log := readFile(t, filepath.Join(fake, "log"))
-		for _, want := range []string{"/nix/meta.nix\") { names = [ \"a\\\"b\" \"unzip\" ]; system = \"x86_64-linux\"; }\n", "\n--\n" + installable + "\n"} {
+		for _, want := range []string{"/nix/meta.nix\") { names = [ \"a\\\"b\" \"unzip\" ]; modules = [ " + tt.modules + " ]; system = \"x86_64-linux\"; }\n", tt.installable + "\n"} {
 			if !strings.Contains(log, want) {
-				t.Errorf("%s: no %q in\n%s", flake, want, log)
+				t.Errorf("%v: no %q in\n%s", tt.argument, want, log)
 			}
+		}
+		if strings.Contains(log, "--impure\n") != tt.impure {
+			t.Errorf("%v: with --impure: %t", tt.argument, !tt.impure)
 		}
 	}
 	// Meta must shorten the list of names so that it fits into one argument.
@@ -101,6 +110,4 @@ func TestNixMeta(t *testing.T) {
 	if log := readFile(t, filepath.Join(fake, "log")); len(log) > 128<<10 || !strings.Contains(log, "system = null; }") {
 		t.Errorf("%d bytes", len(log))
 	}
-	_, err := n.Meta(t.Context(), Argument{File: "/a.nix"}, nil, "")
-	hinttest.Error(t, err, nil, "only flake outputs")
 }

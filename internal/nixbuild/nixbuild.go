@@ -46,9 +46,10 @@ type Built struct {
 	Path    closure.StorePath
 	Program string // meta.mainProgram, "" if it is not set
 
+	Argument   Argument // the argument that was built
 	Derivation closure.StorePath
 	Attribute  string  // attribute of the flake that was built, with its full name
-	Source     *Source // nil without [Nix.Sources]
+	Source     *Origin // nil without [Nix.Sources]
 }
 
 // ErrNoNix is wrapped by the error about a missing nix on the PATH.
@@ -71,7 +72,7 @@ func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built,
 		return nil, err
 	}
 	var drvs []derivation
-	var source *Source
+	var source *Origin
 	var err error
 	if n.Sources {
 		drvs, source, err = n.evaluateSource(ctx, a, systems)
@@ -92,7 +93,7 @@ func (n *Nix) Build(ctx context.Context, a Argument, systems []string) ([]Built,
 		return nil, fmt.Errorf("build: %w", err)
 	}
 	for i := range built {
-		built[i].Source = source
+		built[i].Argument, built[i].Source = a, source
 	}
 	return built, nil
 }
@@ -216,22 +217,12 @@ func (n *Nix) overrides() []string {
 
 // bake evaluates nix/bake.nix and returns the derivations of an installable.
 func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems []string, options ...string) ([]derivation, error) {
-	args := append([]string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}, options...)
-	modules := ""
-	switch {
-	case a.Flake != "":
-	case a.File != "":
-		// Nix needs --impure, because the file may import <nixpkgs> or other files
-		// in its directory.
-		args = append(args, "--impure")
-		modules = "(/. + " + nixString(a.File) + ")"
-		fallthrough
-	default:
-		args = append(args, "--no-write-lock-file")
-		if len(systems) == 0 {
-			return nil, errors.New("no system name is given")
-		}
+	if a.Flake == "" && len(systems) == 0 {
+		return nil, errors.New("no system name is given")
 	}
+	args := append([]string{"--extra-experimental-features", "nix-command flakes", "eval", "--json"}, options...)
+	own, modules := shippedArgs(a)
+	args = append(args, own...)
 	args = append(args, n.overrides()...)
 	quoted := make([]string, len(systems))
 	for i, s := range systems {
@@ -259,6 +250,21 @@ func (n *Nix) bake(ctx context.Context, installable string, a Argument, systems 
 		return nil, errors.New("nix eval printed no derivation")
 	}
 	return drvs, nil
+}
+
+// shippedArgs returns the arguments of nix for an argument that is evaluated with the flake that
+// nixoci ships: a file, or the base system. It also returns the file as a module, in the Nix
+// language.
+func shippedArgs(a Argument) (args []string, modules string) {
+	if a.Flake != "" {
+		return nil, ""
+	}
+	if a.File != "" {
+		// Nix needs --impure, because the file may import <nixpkgs> or other files
+		// in its directory.
+		args, modules = []string{"--impure"}, "(/. + "+nixString(a.File)+")"
+	}
+	return append(args, "--no-write-lock-file"), modules
 }
 
 // realise builds all of drvs with one command, so that Nix can build in parallel. It
@@ -332,11 +338,11 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 	cmd.WaitDelay = interruptGrace
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
-	said := &tail{}
+	printed := &tail{}
 	drawn := false // Nix has printed its message to the terminal
 	switch {
 	case n.Progress == nil:
-		cmd.Stderr = said
+		cmd.Stderr = printed
 	case isTerminal(n.Progress):
 		drawn = true
 		cmd.Stderr = n.Progress
@@ -344,7 +350,7 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 			cmd.Stdin = n.Answers
 		}
 	default:
-		cmd.Stderr = io.MultiWriter(n.Progress, said)
+		cmd.Stderr = io.MultiWriter(n.Progress, printed)
 	}
 	err := cmd.Run()
 	switch {
@@ -361,7 +367,7 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 		}
 	}
 	err = fmt.Errorf("%s: %w", name, err)
-	message := nixMessage(said.String(), program == "nix")
+	message := nixMessage(printed.String(), program == "nix")
 	switch {
 	case message != "":
 		err = fmt.Errorf("%w: %s", err, message)

@@ -87,19 +87,20 @@ func TestNixBuild(t *testing.T) {
 	writeFile(t, filepath.Join(fake, "eval.err"), "evaluating\n")
 	writeFile(t, filepath.Join(fake, "build"), outA+"\n/mnt"+outB+"\n")
 	writeFile(t, filepath.Join(fake, "build.err"), "building\n")
-	var said bytes.Buffer
-	n := &Nix{Flake: shippedFlake, Store: "/mnt", Nixpkgs: "/src/nixpkgs", Progress: &said}
+	var progress bytes.Buffer
+	n := &Nix{Flake: shippedFlake, Store: "/mnt", Nixpkgs: "/src/nixpkgs", Progress: &progress}
 	systems := []string{"x86_64-linux", "aarch64-linux"}
+	file := Argument{File: `/etc/a "b"/${c}.nix`}
 	want := []Built{
-		{System: "x86_64-linux", Path: outA, Derivation: drvA, Attribute: baseAttribute},
-		{System: "aarch64-linux", Path: outB, Derivation: drvB, Attribute: baseAttribute},
+		{System: "x86_64-linux", Path: outA, Argument: file, Derivation: drvA, Attribute: baseAttribute},
+		{System: "aarch64-linux", Path: outB, Argument: file, Derivation: drvB, Attribute: baseAttribute},
 	}
-	got, err := n.Build(t.Context(), Argument{File: `/etc/a "b"/${c}.nix`}, systems)
+	got, err := n.Build(t.Context(), file, systems)
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %v, %v", got, err)
 	}
-	if said.String() != "evaluating\nbuilding\n" {
-		t.Errorf("progress is %q", said.String())
+	if progress.String() != "evaluating\nbuilding\n" {
+		t.Errorf("progress is %q", progress.String())
 	}
 	// A second build must not remove the links that protect the paths of the first.
 	writeFile(t, filepath.Join(fake, "eval"), "["+drvJSON("x86_64-linux", "x86_64-linux", drvA)+"]")
@@ -168,7 +169,7 @@ func TestNixBuildPackage(t *testing.T) {
 	n := &Nix{Flake: shippedFlake}
 	defer n.Close()
 	got, err := n.Build(t.Context(), Argument{Flake: "nixpkgs#curl"}, []string{"x86_64-linux"})
-	want := []Built{{System: "x86_64-linux", Path: outA, Program: "curl", Derivation: drvA, Attribute: "curl"}}
+	want := []Built{{System: "x86_64-linux", Path: outA, Program: "curl", Argument: Argument{Flake: "nixpkgs#curl"}, Derivation: drvA, Attribute: "curl"}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %v, %v", got, err)
 	}
@@ -206,7 +207,7 @@ func TestNixBuildFaults(t *testing.T) {
 			want:  "evaluate: nix eval: exit status 1: unable to download",
 			hint:  "name a system that is built already, such as ./result",
 		},
-		"nothing said":         {files: map[string]string{"eval.exit": "3"}, want: "evaluate: nix eval: exit status 3"},
+		"no message":           {files: map[string]string{"eval.exit": "3"}, want: "evaluate: nix eval: exit status 3"},
 		"no JSON":              {files: map[string]string{"eval": "warning"}, want: "read the output of nix eval"},
 		"no derivation":        {files: map[string]string{"eval": "[]"}, want: "printed no derivation"},
 		"not a derivation":     {files: map[string]string{"eval": "[" + drvJSON("x86_64-linux", "x86_64-linux", outA) + "]"}, want: "which is not the path of a derivation"},

@@ -55,6 +55,17 @@ func Resolve(arg, root string) (Argument, error) {
 	return a, nil
 }
 
+// IsClosure reports whether arg is a CLOSURE, for commands that accept a CLOSURE or an image. A
+// CLOSURE is an existing file, a path, a flake output, or has the form SYSTEM=CLOSURE. Everything
+// else names an image.
+func IsClosure(arg string) bool {
+	if filepath.IsAbs(arg) || strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || strings.Contains(arg, "#") || systemPrefix.MatchString(arg) {
+		return true
+	}
+	_, err := os.Lstat(arg)
+	return err == nil
+}
+
 func resolve(arg, root string) (a Argument, err error) {
 	what := arg
 	if m := systemPrefix.FindStringSubmatch(arg); m != nil {

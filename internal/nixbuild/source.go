@@ -19,9 +19,9 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Source describes the files that Nix evaluated for an [Argument]. A Source that is
+// Origin describes the files that Nix evaluated for an [Argument]. An Origin that is
 // not Dirty names the same files on every machine that can reach its URLs.
-type Source struct {
+type Origin struct {
 	// The first four fields describe a flake. URL is its locked flake reference,
 	// with revision and narHash.
 	URL      string
@@ -51,7 +51,7 @@ type Input struct {
 }
 
 // source asks Nix for the current source of a.
-func (n *Nix) source(ctx context.Context, a Argument) (*Source, error) {
+func (n *Nix) source(ctx context.Context, a Argument) (*Origin, error) {
 	ref, own := n.flake, true
 	if a.Flake != "" {
 		ref, _, _ = strings.Cut(a.Flake, "#")
@@ -96,7 +96,7 @@ var errChanged = errors.New("the source changed while Nix evaluated it; its prov
 // evaluateSource evaluates a, and returns the source that Nix read. If the source
 // changes during the evaluation, evaluateSource evaluates once more. The first
 // evaluation may itself change the source, because Nix writes a missing lock file.
-func (n *Nix) evaluateSource(ctx context.Context, a Argument, systems []string) ([]derivation, *Source, error) {
+func (n *Nix) evaluateSource(ctx context.Context, a Argument, systems []string) ([]derivation, *Origin, error) {
 	before, err := n.source(ctx, a)
 	if err != nil {
 		return nil, nil, err
@@ -137,7 +137,7 @@ type attributes map[string]any
 
 // parseMetadata reads the output of nix flake metadata --json. The output contains
 // the lock file, into which the author of the flake can put anything.
-func parseMetadata(data []byte) (*Source, error) {
+func parseMetadata(data []byte) (*Origin, error) {
 	if len(data) > limit.FlakeLock {
 		return nil, fmt.Errorf("the metadata of the flake has %d bytes, at most %d are read", len(data), limit.FlakeLock)
 	}
@@ -148,7 +148,7 @@ func parseMetadata(data []byte) (*Source, error) {
 	if len(m.Locks.Nodes) > limit.FlakeInputs+1 {
 		return nil, fmt.Errorf("the flake has %d inputs, at most %d are read", len(m.Locks.Nodes)-1, limit.FlakeInputs)
 	}
-	s := &Source{Revision: m.Locked.text("rev"), NarHash: m.Locked.text("narHash")}
+	s := &Origin{Revision: m.Locked.text("rev"), NarHash: m.Locked.text("narHash")}
 	var err error
 	if s.URL, err = m.Locked.url(); err != nil {
 		return nil, fmt.Errorf("read what nix flake metadata prints: %w", err)

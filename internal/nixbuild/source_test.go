@@ -20,12 +20,12 @@ func TestParseMetadata(t *testing.T) {
 	const narHash = "sha256-4TnYYX4UXXFHd4HaEAcY5Y+ziB9NcTMjpHcYhY1QSQo="
 	for name, c := range map[string]struct {
 		data string
-		want Source
+		want Origin
 	}{
 		"a clean repository": {
 			data: `{"locked":{"type":"git","url":"file:///src/web","ref":"refs/heads/main","rev":"0123456789abcdef0123456789abcdef01234567","revCount":3,"lastModified":1700000000,"narHash":"` + narHash + `"},
 				"locks":{"nodes":{"root":{"inputs":{"nixpkgs":"nixpkgs_2"}},"nixpkgs_2":{"locked":{"type":"github","owner":"NixOS","repo":"nixpkgs","rev":"fedcba9876543210fedcba9876543210fedcba98","lastModified":1,"narHash":"` + narHash + `"}}},"root":"root","version":7}}`,
-			want: Source{
+			want: Origin{
 				URL:      "git+file:///src/web?narHash=sha256-4TnYYX4UXXFHd4HaEAcY5Y%2BziB9NcTMjpHcYhY1QSQo%3D&ref=refs%2Fheads%2Fmain&rev=0123456789abcdef0123456789abcdef01234567",
 				Revision: "0123456789abcdef0123456789abcdef01234567", NarHash: narHash,
 				Nixpkgs: "github:NixOS/nixpkgs/fedcba9876543210fedcba9876543210fedcba98?narHash=sha256-4TnYYX4UXXFHd4HaEAcY5Y%2BziB9NcTMjpHcYhY1QSQo%3D",
@@ -35,15 +35,15 @@ func TestParseMetadata(t *testing.T) {
 		},
 		"a dirty repository": {
 			data: `{"locked":{"type":"git","url":"file:///src/web","dirtyRev":"0123456789abcdef0123456789abcdef01234567-dirty","dirtyShortRev":"0123456-dirty","lastModified":1700000000,"submodules":true},"locks":{"nodes":{"root":{}},"root":"root","version":7}}`,
-			want: Source{URL: "git+file:///src/web?submodules=1", Dirty: true},
+			want: Origin{URL: "git+file:///src/web?submodules=1", Dirty: true},
 		},
 		"a directory": {
 			data: `{"locked":{"type":"path","path":"/src/my web","lastModified":1700000000,"narHash":"` + narHash + `","dir":"sub"},"locks":{"nodes":{"root":{"inputs":{"a":["b","c"]}}},"root":"root"}}`,
-			want: Source{URL: "path:/src/my%20web?dir=sub&lastModified=1700000000&narHash=sha256-4TnYYX4UXXFHd4HaEAcY5Y%2BziB9NcTMjpHcYhY1QSQo%3D", NarHash: narHash},
+			want: Origin{URL: "path:/src/my%20web?dir=sub&lastModified=1700000000&narHash=sha256-4TnYYX4UXXFHd4HaEAcY5Y%2BziB9NcTMjpHcYhY1QSQo%3D", NarHash: narHash},
 		},
 		"tarballs": {
 			data: `{"locked":{"type":"tarball","url":"https://example.org/web.tar.gz?x=1","lastModified":5},"locks":{"nodes":{"r":{},"data":{"locked":{"type":"file","url":"file+https://example.org/a"},"flake":false}},"root":"r"}}`,
-			want: Source{URL: "tarball+https://example.org/web.tar.gz?x=1&lastModified=5", Inputs: []Input{{Name: "data", URL: "file+https://example.org/a"}}},
+			want: Origin{URL: "tarball+https://example.org/web.tar.gz?x=1&lastModified=5", Inputs: []Input{{Name: "data", URL: "file+https://example.org/a"}}},
 		},
 	} {
 		got, err := parseMetadata([]byte(c.data))
@@ -119,8 +119,8 @@ func TestNixSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Built{System: "x86_64-linux", Path: outA, Derivation: drvA, Attribute: "nixosConfigurations.web",
-		Source: &Source{URL: "path:/src?narHash=sha256-AA%3D%3D", NarHash: "sha256-AA==", Inputs: []Input{{Name: "n", URL: "path:/pkgs"}}}}
+	want := Built{System: "x86_64-linux", Path: outA, Argument: Argument{Flake: ".#web"}, Derivation: drvA, Attribute: "nixosConfigurations.web",
+		Source: &Origin{URL: "path:/src?narHash=sha256-AA%3D%3D", NarHash: "sha256-AA==", Inputs: []Input{{Name: "n", URL: "path:/pkgs"}}}}
 	if !reflect.DeepEqual(built, []Built{want}) {
 		t.Errorf("built %+v from %+v", built, built[0].Source)
 	}

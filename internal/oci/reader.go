@@ -22,6 +22,15 @@ type Reader interface {
 	GetBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
 }
 
+// TagLister is a Reader that lists tags.
+type TagLister interface {
+	Reader
+
+	// NewestTags returns at most n tags, the newest first. It compares the names of the tags
+	// with [CompareTags].
+	NewestTags(ctx context.Context, n int) ([]string, error)
+}
+
 // ContentError means that the content does not match its descriptor.
 type ContentError struct{ What string }
 

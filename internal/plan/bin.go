@@ -25,10 +25,11 @@ func chances(n int) []float64 {
 
 // bin describes a layer while the plan is made.
 type bin struct {
-	members []int32
-	size    float64 // bytes
-	below   bitset  // the union of the members' closures: a change of any of these nodes changes the layer
-	chance  float64
+	members  []int32
+	size     float64 // bytes
+	below    bitset  // the union of the members' closures: a change of any of these nodes changes the layer
+	chance   float64
+	clusters uint64 // the clusters of the history in below
 }
 
 func (g *graph) newBin(members ...int32) *bin {
@@ -45,25 +46,25 @@ func (g *graph) put(b *bin, node int32) {
 	b.members = append(b.members, node)
 	b.size += float64(g.sizes[node])
 	g.addBelow(b.below, node)
+	b.clusters |= g.clustersOf(node)
 }
 
-func (g *graph) settle(b *bin) { b.chance = g.chances[b.below.count()] }
+func (g *graph) settle(b *bin) { b.chance = g.rate(b.below.count(), b.clusters) }
 
 // joinCost returns how much the expected download of an update grows if a and b become one
 // layer. Clients then download the bytes of both, even if only one of them changes.
-func (g *graph) joinCost(sizeA, chanceA float64, belowA bitset, sizeB, chanceB float64, belowB bitset) float64 {
-	g.steps += int64(len(belowA))
+func (g *graph) joinCost(a, b *bin) float64 {
+	g.steps += int64(len(a.below))
 	n := 0
-	for i, w := range belowA {
-		n += bits.OnesCount64(w | belowB[i])
+	for i, w := range a.below {
+		n += bits.OnesCount64(w | b.below[i])
 	}
-	return g.costOf(sizeA, chanceA, sizeB, chanceB, n)
+	return g.costOf(a.size, a.chance, b.size, b.chance, g.rate(n, a.clusters|b.clusters))
 }
 
-// costOf computes the same cost as joinCost. n is the number of nodes in the union of the two
-// bins' closures.
-func (g *graph) costOf(sizeA, chanceA, sizeB, chanceB float64, n int) float64 {
-	both := g.chances[n]
+// costOf computes the same cost as joinCost. both is the chance that an update changes the two
+// bins' union.
+func (g *graph) costOf(sizeA, chanceA, sizeB, chanceB, both float64) float64 {
 	// The conversions to float64 keep the compiler from fusing each multiplication with the
 	// addition. The compiler would fuse them on arm64 but not on amd64.
 	return float64(sizeA*(both-chanceA)) + float64(sizeB*(both-chanceB))

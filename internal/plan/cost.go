@@ -122,7 +122,7 @@ func (g *graph) join(nodes []int32, bins []*bin) {
 		count := b.below.count()
 		for k, i := range nodes {
 			n := count + int(more[i])
-			if cost := g.costOf(float64(g.sizes[i]), g.chances[g.counts[i]], b.size, b.chance, n); cost < least[k] {
+			if cost := g.costOf(float64(g.sizes[i]), g.ownRate(i), b.size, b.chance, g.rate(n, b.clusters|g.clustersOf(i))); cost < least[k] {
 				choice[k], least[k] = b, cost
 			}
 		}
@@ -170,6 +170,6 @@ func openBins(bins []*bin, limit float64) []*bin {
 // times its chance of change to the power of 3/4. Paths that change often gain more than
 // paths that hardly ever change. The power 3/4 comes from measurements.
 func (g *graph) weight(i int32) float64 {
-	root := math.Sqrt(g.chances[g.counts[i]])
+	root := math.Sqrt(g.ownRate(i))
 	return float64(g.sizes[i]) * root * math.Sqrt(root)
 }

@@ -3,8 +3,8 @@ package plan
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
-	"strings"
 
 	"github.com/nixoci/nixoci/internal/closure"
 )
@@ -43,6 +43,7 @@ type keptBin struct {
 
 	count     int     // number of nodes in below
 	generated int     // number of members generated from the configuration
+	votes     []int32 // for each update of the history: the number of members that it changed; nil without a history
 	more      []int32 // for each node: the number of nodes in its closure that are not in below; nil if not computed
 	cover     []int32 // for each node in below: the number of its users in below, plus one if the node is a member; nil if not computed
 }
@@ -54,6 +55,33 @@ func (k *keeper) newKeptBin(old int) *keptBin {
 // intact reports whether the old image contains a layer with exactly these members.
 func (b *keptBin) intact() bool { return b.old > 0 && b.same == b.old && len(b.members) == b.old }
 
+// vote adds by to the votes of all clusters.
+func (b *keptBin) vote(clusters uint64, by int32) {
+	for ; clusters != 0; clusters &= clusters - 1 {
+		if b.votes == nil {
+			b.votes = make([]int32, 64)
+		}
+		k := bits.TrailingZeros64(clusters)
+		if b.votes[k] += by; b.votes[k] == 0 {
+			b.clusters &^= 1 << k
+		} else {
+			b.clusters |= 1 << k
+		}
+	}
+}
+
+// clustersWithout returns the clusters in the closures of b's members, without a member that
+// has these clusters in its closure.
+func (b *keptBin) clustersWithout(clusters uint64) uint64 {
+	left := b.clusters
+	for ; clusters != 0; clusters &= clusters - 1 {
+		if k := bits.TrailingZeros64(clusters); b.votes[k] == 1 {
+			left &^= 1 << k
+		}
+	}
+	return left
+}
+
 // planKeep keeps the layers of old for paths that are still in g, and for paths that replace
 // old ones. It then plans the other paths.
 func planKeep(g *graph, budget int, old *Plan) []*bin {
@@ -61,6 +89,9 @@ func planKeep(g *graph, budget int, old *Plan) []*bin {
 	k.unit = keepHorizon / g.chances[len(g.infos)]
 	k.newUnions()
 	rest := k.match(old)
+	if len(rest) == 0 && len(k.bins) <= budget && !slices.ContainsFunc(k.bins, func(b *keptBin) bool { return !b.intact() }) {
+		return k.plain() // the closure has not changed, so its plan does not change
+	}
 	for len(k.bins) > budget {
 		a, b, _ := k.cheapestMerge()
 		k.merge(a, b)
@@ -70,6 +101,11 @@ func planKeep(g *graph, budget int, old *Plan) []*bin {
 		k.place(i)
 	}
 	k.repair()
+	return k.plain()
+}
+
+// plain returns the bins without what only a keeper needs.
+func (k *keeper) plain() []*bin {
 	out := make([]*bin, len(k.bins))
 	for i, b := range k.bins {
 		out[i] = &b.bin
@@ -86,20 +122,17 @@ func (k *keeper) match(old *Plan) []int32 {
 	for i, info := range k.infos {
 		at[info.Path] = int32(i)
 	}
-	type place struct {
-		path closure.StorePath
-		bin  *keptBin
-	}
-	var gone []place
+	homes := map[closure.StorePath]*keptBin{} // the bin of each old path that no longer exists
+	var gone, fresh []closure.StorePath
 	for _, group := range old.Groups {
 		b := k.newKeptBin(len(group.Paths))
 		k.bins = append(k.bins, b)
 		for _, path := range group.Paths {
 			i, here := at[path]
 			switch {
-			case !here:
-				gone = append(gone, place{path, b})
-			case k.fixed[i] || k.home[i] != nil:
+			case !here && homes[path] == nil:
+				gone, homes[path] = append(gone, path), b
+			case !here || k.fixed[i] || k.home[i] != nil:
 			default:
 				k.unchanged[i], k.origin[i] = true, b
 				k.add(b, i)
@@ -109,31 +142,18 @@ func (k *keeper) match(old *Plan) []int32 {
 	var rest []int32
 	for i := range int32(len(k.infos)) {
 		if k.home[i] == nil && !k.fixed[i] {
-			rest = append(rest, i)
+			rest, fresh = append(rest, i), append(fresh, k.infos[i].Path)
 		}
 	}
-	slices.SortFunc(gone, func(a, b place) int {
-		return cmp.Or(strings.Compare(a.path.Name(), b.path.Name()), cmp.Compare(a.path, b.path))
+	sortByName(gone)
+	of := replaced(fresh, gone)
+	rest = slices.DeleteFunc(rest, func(i int32) bool {
+		replaces := of[k.infos[i].Path]
+		if replaces != "" {
+			k.add(homes[replaces], i)
+		}
+		return replaces != ""
 	})
-	for _, key := range []func(string) string{func(name string) string { return name }, stem} {
-		places := map[string][]place{}
-		for _, p := range gone {
-			places[key(p.path.Name())] = append(places[key(p.path.Name())], p)
-		}
-		taken := map[closure.StorePath]bool{}
-		rest = slices.DeleteFunc(rest, func(i int32) bool {
-			name := key(k.names[i])
-			free := places[name]
-			if len(free) == 0 {
-				return false
-			}
-			k.add(free[0].bin, i)
-			taken[free[0].path] = true
-			places[name] = free[1:]
-			return true
-		})
-		gone = slices.DeleteFunc(gone, func(p place) bool { return taken[p.path] })
-	}
 	k.bins = slices.DeleteFunc(k.bins, func(b *keptBin) bool { return len(b.members) == 0 })
 	for _, b := range k.bins {
 		k.settleKept(b)
@@ -145,6 +165,7 @@ func (k *keeper) match(old *Plan) []int32 {
 // uses b.
 func (k *keeper) add(b *keptBin, i int32) {
 	k.grow(i, b)
+	b.vote(k.clustersOf(i), 1)
 	b.members = append(b.members, i)
 	b.size += float64(k.sizes[i])
 	k.home[i] = b
@@ -161,13 +182,13 @@ func (k *keeper) add(b *keptBin, i int32) {
 
 // settleKept does the same as settle. But if a bin contains a path generated from the
 // configuration, settleKept sets the chance of the whole closure.
-func (k *keeper) settleKept(b *keptBin) { b.chance = k.keptChance(b.generated, b.count) }
+func (k *keeper) settleKept(b *keptBin) { b.chance = k.keptChance(b.generated, b.count, b.clusters) }
 
-func (k *keeper) keptChance(generated, count int) float64 {
+func (k *keeper) keptChance(generated, count int, clusters uint64) float64 {
 	if generated > 0 {
-		count = len(k.infos)
+		return k.chances[len(k.infos)]
 	}
-	return k.chances[count]
+	return k.rate(count, clusters)
 }
 
 // waste returns the cost of b in this update and the following ones.
@@ -186,7 +207,8 @@ func (k *keeper) without(b *keptBin, i int32, loss int) *keptBin {
 	left := *b
 	left.members = b.members[1:] // waste only reads how many members there are
 	left.size -= float64(k.sizes[i])
-	left.chance = k.keptChance(b.generated, b.count-loss)
+	left.clusters = b.clustersWithout(k.clustersOf(i))
+	left.chance = k.keptChance(b.generated, b.count-loss, left.clusters)
 	if k.unchanged[i] {
 		left.bytes -= float64(k.sizes[i])
 	}
@@ -201,6 +223,7 @@ func (k *keeper) without(b *keptBin, i int32, loss int) *keptBin {
 func (k *keeper) remove(b *keptBin, i int32, left *keptBin) {
 	members := slices.DeleteFunc(b.members, func(m int32) bool { return m == i })
 	*b = *left
+	b.vote(k.clustersOf(i), -1)
 	b.members = members
 	lost := k.uncover(i, b, nil)
 	for _, x := range lost {
@@ -212,10 +235,10 @@ func (k *keeper) remove(b *keptBin, i int32, left *keptBin) {
 
 // joinWaste returns by how much the sum of waste over all bins grows if node i joins b.
 func (k *keeper) joinWaste(i int32, b *keptBin) float64 {
-	cost := k.costOf(float64(k.sizes[i]), k.chances[k.counts[i]], b.size, b.chance, k.union(i, b))
+	cost := k.costOf(float64(k.sizes[i]), k.ownRate(i), b.size, b.chance, k.rate(k.union(i, b), b.clusters|k.clustersOf(i)))
 	if k.generated[i] != (b.chance == k.chances[len(k.infos)]) {
 		all := k.chances[len(k.infos)]
-		own := k.chances[k.counts[i]]
+		own := k.ownRate(i)
 		if k.generated[i] {
 			own = all
 		}
@@ -274,7 +297,7 @@ func (k *keeper) cheapestHome(i int32, not *keptBin) (best *keptBin, least float
 }
 
 func (k *keeper) mergeWaste(a, b *keptBin) float64 {
-	cost := float64(k.unit * k.joinCost(a.size, a.chance, a.below, b.size, b.chance, b.below))
+	cost := float64(k.unit * k.joinCost(&a.bin, &b.bin))
 	for _, x := range []*keptBin{a, b} {
 		if x.intact() {
 			cost += x.bytes
@@ -324,7 +347,7 @@ func (k *keeper) repair() {
 				continue
 			}
 			left := k.without(from, i, k.loss(i, from))
-			saved := k.waste(from) - k.waste(left) - float64(float64(k.sizes[i])*k.chances[k.counts[i]]*k.unit)
+			saved := k.waste(from) - k.waste(left) - float64(float64(k.sizes[i])*k.ownRate(i)*k.unit)
 			if len(left.members) == 0 {
 				saved += layerPrice
 			}

@@ -80,7 +80,7 @@ func (m *merging) merged(a, b int) {
 
 func (m *merging) price(x, y int) {
 	if a, b := m.bins[y], m.bins[x]; m.open[x] && m.open[y] {
-		m.cost[x][y] = m.joinCost(a.size, a.chance, a.below, b.size, b.chance, b.below)
+		m.cost[x][y] = m.joinCost(a, b)
 	}
 }
 

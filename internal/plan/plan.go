@@ -36,6 +36,14 @@ type Plan struct {
 	Groups   []Group
 }
 
+// Paths returns all store paths of the plan.
+func (p *Plan) Paths() (all []closure.StorePath) {
+	for _, g := range p.Groups {
+		all = append(all, g.Paths...)
+	}
+	return all
+}
+
 // Strategy names a method to group paths.
 type Strategy string
 
@@ -98,6 +106,11 @@ type Options struct {
 	// From is the plan of an earlier image. Unchanged paths stay in their layers of From, and
 	// New plans the other paths around them. If From is set, New ignores Strategy.
 	From *Plan
+
+	// History lists the store paths of the images before From, the latest image first. New
+	// learns from them which packages change often, and which change together. History has no
+	// effect without From.
+	History [][]closure.StorePath
 }
 
 // ErrTooManyLayers is wrapped by two kinds of errors: named layers leave no layer for the
@@ -116,6 +129,9 @@ func New(c *closure.Closure, o Options) (*Plan, error) {
 	switch {
 	case budget == 0:
 	case o.From != nil:
+		if o.History != nil {
+			g.history = g.learn(append([][]closure.StorePath{o.From.Paths()}, o.History...))
+		}
 		bins = planKeep(g, budget, o.From)
 	default:
 		bins = planners[o.Strategy](g, budget)

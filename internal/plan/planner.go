@@ -23,6 +23,9 @@ type Known struct {
 
 	Manifest  digest.Digest // digest of the manifest with this plan; "" for a file
 	Continues digest.Digest // digest of the manifest from which this plan was continued; "" for none
+
+	// History becomes Options.History.
+	History [][]closure.StorePath
 }
 
 // Plan plans one closure. platform is "" if the platform is not known. configuration becomes
@@ -37,7 +40,7 @@ func (p *Planner) Plan(c *closure.Closure, platform string, configuration ...clo
 	o.Configuration = configuration
 	known := best(p.From, c, platform)
 	if known != nil {
-		o.From = known.File.Plan()
+		o.From, o.History = known.File.Plan(), known.History
 	}
 	if made, err = New(c, o); err != nil || known == nil {
 		return made, "", err

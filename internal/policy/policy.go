@@ -96,20 +96,20 @@ type Settings struct {
 	KnownInit   bool      `json:"knownInit,omitempty" doc:"the program at /sbin/init must be a nixoci-init of this nixoci, or the program that --init names" flag:""`
 }
 
-// kind tells package schema how to read and document policies.
-var kind = schema.Kind[Policy]{
+// format tells package schema how to read and document policies.
+var format = schema.Format[Policy]{
 	Name: "policy", Title: "nixoci verification policy", VersionField: "nixociPolicy", Version: 1,
 	Limit: limit.Policy, Page: "docs/policy.md",
 }
 
 // Fields returns all fields, in the order of the struct [Policy].
-func Fields() []schema.Field { return kind.Fields() }
+func Fields() []schema.Field { return format.Fields() }
 
 // FieldTable returns the list of fields as a Markdown table.
-func FieldTable() string { return kind.FieldTable() }
+func FieldTable() string { return format.FieldTable() }
 
 // Schema returns the JSON Schema of policies.
-func Schema() ([]byte, error) { return kind.Schema() }
+func Schema() ([]byte, error) { return format.Schema() }
 
 // Loaded holds a policy, and the keys, ages and types that were parsed from its texts.
 type Loaded struct {
@@ -152,7 +152,7 @@ func Load(file string) (*Loaded, error) {
 // Parse reads a policy, and the key files that the policy names. The names of key files
 // are relative to dir.
 func Parse(data []byte, dir string) (*Loaded, error) {
-	p, err := kind.Decode(bytes.NewReader(data))
+	p, err := format.Decode(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}

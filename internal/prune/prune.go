@@ -217,7 +217,7 @@ func (inv *Inventory) Choose(r Rules) *Cleanup {
 	}
 	slices.SortFunc(p.Tags, func(a, b Fate) int {
 		// The newest tag comes first. Tags of images without a time come last.
-		return cmp.Or(inv.Created[b.Digest].Compare(inv.Created[a.Digest]), registry.CompareTags(b.Tag, a.Tag), strings.Compare(b.Tag, a.Tag))
+		return cmp.Or(inv.Created[b.Digest].Compare(inv.Created[a.Digest]), oci.CompareTags(b.Tag, a.Tag), strings.Compare(b.Tag, a.Tag))
 	})
 	for i := range p.Tags {
 		f := &p.Tags[i]
@@ -238,7 +238,7 @@ func (inv *Inventory) newer(a, b *Fate) bool {
 	if knownA && knownB && !madeA.Equal(madeB) {
 		return madeA.After(madeB)
 	}
-	return version.MatchString(a.Tag) && version.MatchString(b.Tag) && registry.CompareTags(a.Tag, b.Tag) > 0
+	return version.MatchString(a.Tag) && version.MatchString(b.Tag) && oci.CompareTags(a.Tag, b.Tag) > 0
 }
 
 // reserved returns the reason to keep a tag at any age, or "" if there is none.

@@ -18,12 +18,14 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/application"
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
+	"github.com/nixoci/nixoci/internal/systems"
 )
 
 // baseWorld is a registry that has a base image in one repository. The tests push other images that
@@ -99,13 +101,13 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // on returns an application that is based on the image that tag names in repo.
-func (w *baseWorld) on(t *testing.T, cache *Cache, repo, tag string) (PlannedSystem, error) {
+func (w *baseWorld) on(t *testing.T, cache *cache.Cache, repo, tag string) (PlannedSystem, error) {
 	t.Helper()
 	planned := sampleImage(t, w.src, "amd64", nil)
 	root := planned.System.Toplevel
 	app := &application.Application{Choices: application.Choices{Roots: []closure.StorePath{root}}, Platform: planned.System.Platform, Start: string(root) + "/bin/x"}
 	source := &oci.OpenedImage{Reader: w.open(t, repo), Name: repo + ":" + tag, TagOrDigest: tag}
-	base, err := NewBaseImage(source, w.host+"/"+repo+":"+tag).For(t.Context(), cache, planned.System.Platform)
+	base, err := systems.NewBaseImage(source, w.host+"/"+repo+":"+tag).For(t.Context(), cache, planned.System.Platform)
 	planned.System = manifest.NewApplication(w.src, planned.System.Closure, app).On(base)
 	return planned, err
 }
@@ -122,14 +124,14 @@ func outcomes(r Result) (all []Outcome) {
 func TestBaseIsMounted(t *testing.T) {
 	w := newBaseWorld(t)
 	w.putBase(t, "them/base", "1", 1<<10)
-	cache := OpenCache(t.TempDir())
-	image, err := w.on(t, cache, "them/base", "1")
+	local := cache.Open(t.TempDir())
+	image, err := w.on(t, local, "them/base", "1")
 	must(t, err)
 	if n := w.Requests(""); n != 2 { // one request for the manifest and one for its config
 		t.Errorf("%d requests to read the base", n)
 	}
 	repo := w.open(t, "org/web")
-	got, err := Push(t.Context(), repo, []PlannedSystem{image}, sampleJob(cache))
+	got, err := Push(t.Context(), repo, []PlannedSystem{image}, sampleJob(local))
 	must(t, err)
 	if all := outcomes(got); len(all) != 2 || all[0] != Mounted || all[1] != Mounted {
 		t.Errorf("outcomes are %v", all)
@@ -145,12 +147,12 @@ func TestBaseIsMounted(t *testing.T) {
 	w.Mu.Lock()
 	w.Log = nil
 	w.Mu.Unlock()
-	again, err := w.on(t, cache, "them/base", "1")
+	again, err := w.on(t, local, "them/base", "1")
 	must(t, err)
 	if n := w.Requests(""); n != 1 {
 		t.Errorf("%d requests to read a base that this machine knows", n)
 	}
-	got, err = Push(t.Context(), w.open(t, "org/web"), []PlannedSystem{again}, sampleJob(cache))
+	got, err = Push(t.Context(), w.open(t, "org/web"), []PlannedSystem{again}, sampleJob(local))
 	must(t, err)
 	if !got.Unchanged {
 		t.Error("the same push changed something")
@@ -160,7 +162,7 @@ func TestBaseIsMounted(t *testing.T) {
 	w.Mu.Lock()
 	w.Log = nil
 	w.Mu.Unlock()
-	pinned, err := w.on(t, cache, "them/base", again.System.Base.Digest.String())
+	pinned, err := w.on(t, local, "them/base", again.System.Base.Digest.String())
 	must(t, err)
 	if n := w.Requests(""); n != 0 || pinned.System.Base.Manifest != again.System.Base.Manifest {
 		t.Errorf("%d requests to read a base that is pinned and known", n)
@@ -170,7 +172,7 @@ func TestBaseIsMounted(t *testing.T) {
 	w.Mu.Lock()
 	w.Log = nil
 	w.Mu.Unlock()
-	fresh := sampleJob(OpenCache(t.TempDir()))
+	fresh := sampleJob(cache.Open(t.TempDir()))
 	repo = w.open(t, "org/web")
 	fresh.Reuse = []*Remote{NewRemote(repo, "latest")}
 	got, err = Push(t.Context(), repo, []PlannedSystem{again}, fresh)
@@ -185,7 +187,7 @@ func TestBaseIsMounted(t *testing.T) {
 	delete(w.Blobs, "org/web@"+again.System.Base.Layers[1].Digest.String())
 	w.Mu.Unlock()
 	var warned []error
-	job := sampleJob(cache)
+	job := sampleJob(local)
 	job.Warn = func(err error) { warned = append(warned, err) }
 	got, err = Push(t.Context(), w.open(t, "org/web"), []PlannedSystem{again}, job)
 	must(t, err)
@@ -199,7 +201,7 @@ func TestBaseIsMounted(t *testing.T) {
 func TestBaseMoves(t *testing.T) {
 	w := newBaseWorld(t)
 	w.putBase(t, "them/base", "1", 1<<10)
-	cache := OpenCache(t.TempDir())
+	cache := cache.Open(t.TempDir())
 	push := func() (Result, []error) {
 		image, err := w.on(t, cache, "them/base", "1")
 		must(t, err)

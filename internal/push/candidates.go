@@ -55,7 +55,7 @@ func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remo
 	for i, r := range named {
 		named[i] = j.unsigned(r)
 	}
-	first, err := firstThere(ctx, named)
+	first, err := firstExisting(ctx, named)
 	if err != nil || first != nil {
 		return first, err
 	}
@@ -66,7 +66,7 @@ func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remo
 	for i, r := range newest {
 		newest[i] = j.unsigned(r)
 	}
-	return firstThere(ctx, newest)
+	return firstExisting(ctx, newest)
 }
 
 // unsigned returns the element of j.Reuse with image's reference, because this element may have
@@ -81,8 +81,8 @@ func (j *Job) unsigned(image *Remote) *Remote {
 	return image
 }
 
-// firstThere returns the first of images that exists. If none exists, it returns nil.
-func firstThere(ctx context.Context, images []*Remote) (*Remote, error) {
+// firstExisting returns the first of images that exists. If none exists, it returns nil.
+func firstExisting(ctx context.Context, images []*Remote) (*Remote, error) {
 	group, groupCtx := task.WithContext(ctx)
 	for _, r := range images {
 		group.Go(func() error {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
@@ -30,7 +31,7 @@ func TestConcurrentPushes(t *testing.T) {
 		v := i % len(versions)
 		wg.Go(func() {
 			repo := reg.open(t)
-			job := sampleJob(OpenCache(dir))
+			job := sampleJob(cache.Open(dir))
 			job.Tags = []string{fmt.Sprint("v", v)}
 			job.Reuse = []*Remote{NewRemote(repo, job.Tags[0])}
 			got, err := Push(t.Context(), repo, versions[v], job)
@@ -47,7 +48,7 @@ func TestConcurrentPushes(t *testing.T) {
 			t.Errorf("tag v%d is %s, want %s", v, d.Digest, want[v].Index.Digest)
 		}
 		for _, l := range want[v].Layers {
-			if p, ok := OpenCache(dir).Layer(l.Layer.Recipe); !ok || p != l.Packed {
+			if p, ok := cache.Open(dir).Layer(l.Layer.Recipe); !ok || p != l.Packed {
 				t.Errorf("the cache says %+v, %v of a layer that is %+v", p, ok, l.Packed)
 			}
 		}

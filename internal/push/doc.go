@@ -1,8 +1,8 @@
 // Package push assembles images and puts them into an [oci.Destination].
 //
-// [Push] looks up which layers were made before, in a [Cache] and in [Remote] images. It makes and
-// sends the other layers, writes the manifests and the index, and moves the tags. [CreateIndex]
-// joins images that a registry has already.
+// [Plan] plans the layers of each system. [Push] looks up which layers were made before, in a
+// [cache.Cache] and in [Remote] images. It makes and sends the other layers, writes the manifests
+// and the index, and moves the tags. [CreateIndex] joins images that a registry has already.
 //
 // # The steps of a push
 //
@@ -10,7 +10,7 @@
 //	unchanged  stop if the destination already has exactly this image       (proof.go)
 //	recall     look up which layers were made before, here or elsewhere     (recall.go, remote.go)
 //	putBase    find, mount or copy the layers of a base image               (base.go)
-//	putLayers  find the known layers, make the others                       (putlayers.go, recheck.go)
+//	putLayers  find the recorded layers, make the others                    (putlayers.go, recheck.go)
 //	putImages  write configs, manifests, index, tags                        (putimages.go, join.go)
 //
 // A small layer is packed in memory and sent in one request. A larger layer is sent while it is

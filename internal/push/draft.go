@@ -24,9 +24,9 @@ func (i *pushedImage) finish() (*manifest.PlatformImage, error) {
 // pushedLayer is a layer during a push. Several platforms may share it.
 type pushedLayer struct {
 	LayerResult
-	known     *layers.Packed // recorded result of the recipe; nil if no source has recorded one
-	knownFrom string         // which source recorded the result: fromLocal, or the reference of an image
-	unsigned  bool           // the only source of the result is an image without a trusted signature
+	recorded   *layers.Packed // recorded result of the recipe; nil if no source has recorded one
+	recordedBy string         // which source recorded the result: fromLocal, or the reference of an image
+	unsigned   bool           // the only source of the result is an image without a trusted signature
 }
 
 // draft makes a draft of each system's image. Platforms share layers with equal recipes.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/limit"
@@ -100,7 +101,7 @@ func (w *world) script(faults []registrytest.Fault) {
 }
 
 // push pushes images under worldTag, as nixoci push does.
-func (w *world) push(images []PlannedSystem, cache *Cache) (Result, error) {
+func (w *world) push(images []PlannedSystem, cache *cache.Cache) (Result, error) {
 	w.t.Helper()
 	repo, err := name.NewRepository(registrytest.PipeAddr + "/" + worldRepo)
 	must(w.t, err)
@@ -125,7 +126,7 @@ type faulty struct {
 	w      *world
 	before []PlannedSystem // image that was pushed without faults; nil if there is none
 	images []PlannedSystem
-	cache  *Cache
+	cache  *cache.Cache
 
 	old, want digest.Digest // digest under the tag before the push, and after a correct push
 }
@@ -133,7 +134,7 @@ type faulty struct {
 // prepare makes the scene of a seed. The seed decides whether the registry already has an image,
 // whether it is the same image, and what this machine's cache contains.
 func (w *world) prepare(seed uint64) *faulty {
-	s := &faulty{w: w, cache: OpenCache(w.t.TempDir())}
+	s := &faulty{w: w, cache: cache.Open(w.t.TempDir())}
 	s.images = []PlannedSystem{sampleImage(w.t, w.src, "amd64", nil), sampleImage(w.t, w.src, "arm64", nil)}
 	w.stream = seed/8%2 == 0
 	honest := w.reg

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -17,8 +18,8 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// knownIndex is the cache entry of an image that this machine pushed.
-type knownIndex struct {
+// recordedIndex is the cache entry of an image that this machine pushed.
+type recordedIndex struct {
 	ocispec.Descriptor
 	Manifests []ocispec.Descriptor `json:"manifests,omitempty"` // manifests of the platforms
 }
@@ -35,9 +36,9 @@ func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 	if len(p.job.Tags) == 0 {
 		return Result{}, false, nil
 	}
-	var known knownIndex
-	if !p.job.Join && p.job.Cache.Get(folderImages, p.recipe.String(), &known) && known.Digest.Validate() == nil {
-		return p.unchangedKnown(ctx, known)
+	var recorded recordedIndex
+	if !p.job.Join && p.job.Cache.Get(cache.FolderImages, p.recipe.String(), &recorded) && recorded.Digest.Validate() == nil {
+		return p.unchangedHere(ctx, recorded)
 	}
 	remote := p.remoteOf(p.job.Tags[0])
 	if remote == nil {
@@ -51,12 +52,12 @@ func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 	return Result{Index: index, Unchanged: same}, same, err
 }
 
-// unchangedKnown does the work of unchanged for an image that this machine pushed.
-func (p *pusher) unchangedKnown(ctx context.Context, known knownIndex) (Result, bool, error) {
-	if same, err := p.allTags(ctx, p.job.Tags, known.Digest); err != nil || !same {
+// unchangedHere does the work of unchanged for an image that this machine pushed.
+func (p *pusher) unchangedHere(ctx context.Context, recorded recordedIndex) (Result, bool, error) {
+	if same, err := p.allTags(ctx, p.job.Tags, recorded.Digest); err != nil || !same {
 		return Result{}, false, err
 	}
-	gone, err := p.gone(ctx, known.Manifests)
+	gone, err := p.gone(ctx, recorded.Manifests)
 	if err != nil {
 		return Result{}, false, err
 	}
@@ -64,7 +65,7 @@ func (p *pusher) unchangedKnown(ctx context.Context, known knownIndex) (Result, 
 		p.warn(fmt.Errorf("%s: %s is missing; nixoci puts it back", p.name(), what))
 	}
 	p.incomplete = len(gone) > 0
-	return Result{Index: known.Descriptor, Unchanged: true}, len(gone) == 0, nil
+	return Result{Index: recorded.Descriptor, Unchanged: true}, len(gone) == 0, nil
 }
 
 // allTags reports whether all tags name the manifest with digest want.
@@ -242,19 +243,20 @@ func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *oc
 	}
 	packed := make([]layers.Packed, len(image.layers))
 	for k, l := range image.layers {
-		var ok bool
-		if packed[k], ok = claims.Lookup(l.Layer); !ok {
+		claimed, ok := claims.Lookup(l.Layer)
+		if !ok {
 			return nil, nil, fmt.Errorf("manifest %s: layer %d: %w", listed.Digest, k, errContradiction)
 		}
-		own, known, err := p.ownLayer(ctx, l.Layer)
+		own, ok, err := p.ownLayer(ctx, l.Layer)
 		switch {
 		case err != nil:
 			return nil, nil, err
-		case !known:
-			unproved = append(unproved, claim{l.Layer, packed[k]})
-		case own != packed[k]:
-			return nil, nil, fmt.Errorf("manifest %s: layer %s: %w", listed.Digest, packed[k].Digest, errContradiction)
+		case !ok:
+			unproved = append(unproved, claim{l.Layer, claimed})
+		case own != claimed:
+			return nil, nil, fmt.Errorf("manifest %s: layer %s: %w", listed.Digest, claimed.Digest, errContradiction)
 		}
+		packed[k] = claimed
 	}
 	if made, err = image.draft.Image(packed); err != nil {
 		return nil, nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/mediatype"
@@ -200,7 +201,7 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 				change(forge(t, reg.open(t)))
 
 				repo := reg.open(t)
-				job := sampleJob(OpenCache(t.TempDir()))
+				job := sampleJob(cache.Open(t.TempDir()))
 				job.Reuse, job.Join, job.settle = []*Remote{NewRemote(repo, "latest")}, join, time.Millisecond
 				got, err := Push(t.Context(), repo, images, job)
 				must(t, err)
@@ -252,7 +253,7 @@ func TestDamagedRegistry(t *testing.T) {
 					t.Fatalf("without %s the image is whole", blob)
 				}
 				r := open()
-				job := sampleJob(OpenCache(t.TempDir()))
+				job := sampleJob(cache.Open(t.TempDir()))
 				job.Reuse, job.ReuseCheck = []*Remote{NewRemote(r, "latest")}, 1
 				got, err := Push(t.Context(), r, images, job)
 				must(t, err)
@@ -303,7 +304,7 @@ func TestForgedLayerIsFound(t *testing.T) {
 			must(t, err)
 
 			repo := reg.open(t)
-			job := sampleJob(OpenCache(t.TempDir()))
+			job := sampleJob(cache.Open(t.TempDir()))
 			job.Reuse, job.SampleClaims = []*Remote{NewRemote(repo, "latest")}, true
 			_, err = Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", c.versions)}, job)
 			if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), "sha256:") {
@@ -350,7 +351,7 @@ func TestSignatureIsRequired(t *testing.T) {
 				}
 				return nil
 			})
-			job := sampleJob(OpenCache(t.TempDir()))
+			job := sampleJob(cache.Open(t.TempDir()))
 			job.Reuse, job.SampleClaims = []*Remote{remote}, true
 			var warned []error
 			job.Warn = func(err error) { warned = append(warned, err) }
@@ -373,18 +374,18 @@ func TestSignatureIsRequired(t *testing.T) {
 // TestLostPiecesArePutBack checks that a push notices and puts back parts of an image that the
 // registry has lost.
 func TestLostPiecesArePutBack(t *testing.T) {
-	setup := func(t *testing.T) (*memoryRegistry, *treeSource, []PlannedSystem, Result, *Cache) {
+	setup := func(t *testing.T) (*memoryRegistry, *treeSource, []PlannedSystem, Result, *cache.Cache) {
 		reg := newMemoryRegistry(t)
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
 		images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
-		cache := OpenCache(t.TempDir())
-		first, err := Push(t.Context(), reg.open(t), images, sampleJob(cache))
+		local := cache.Open(t.TempDir())
+		first, err := Push(t.Context(), reg.open(t), images, sampleJob(local))
 		must(t, err)
-		return reg, src, images, first, cache
+		return reg, src, images, first, local
 	}
 	for name, fresh := range map[string]bool{"a machine that pushed it": false, "a fresh machine": true} {
 		t.Run("manifest, "+name, func(t *testing.T) {
-			reg, _, images, first, cache := setup(t)
+			reg, _, images, first, local := setup(t)
 			lost := "/manifests/" + first.Platforms[1].Digest.String()
 			put := false
 			reg.refuse = func(r *http.Request) (int, string) {
@@ -398,9 +399,9 @@ func TestLostPiecesArePutBack(t *testing.T) {
 				return 0, ""
 			}
 			repo := reg.open(t)
-			job := sampleJob(cache)
+			job := sampleJob(local)
 			if fresh {
-				job.Cache = OpenCache(t.TempDir())
+				job.Cache = cache.Open(t.TempDir())
 			}
 			job.Reuse = []*Remote{NewRemote(repo, "latest")}
 			var warned []error
@@ -432,7 +433,7 @@ func TestLostPiecesArePutBack(t *testing.T) {
 			return 0, ""
 		}
 		repo := reg.open(t)
-		job := sampleJob(OpenCache(t.TempDir()))
+		job := sampleJob(cache.Open(t.TempDir()))
 		job.Tags = []string{"again"}
 		job.Reuse = []*Remote{NewRemote(repo, "again"), NewRemote(repo, "latest")}
 		got, err := Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", nil)}, job)
@@ -455,7 +456,7 @@ func TestUnchangedRequests(t *testing.T) {
 		}
 		first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
 		must(t, err)
-		for name, cache := range map[string]*Cache{"no cache": nil, "an empty cache": OpenCache(t.TempDir())} {
+		for name, cache := range map[string]*cache.Cache{"no cache": nil, "an empty cache": cache.Open(t.TempDir())} {
 			reg.log = nil
 			src.reads.Store(0)
 			repo := reg.open(t)
@@ -486,7 +487,7 @@ func TestFewRequests(t *testing.T) {
 	must(t, err)
 	reg.log = nil
 	repo := reg.open(t)
-	job := sampleJob(OpenCache(t.TempDir()))
+	job := sampleJob(cache.Open(t.TempDir()))
 	job.Tags = []string{"new"}
 	job.ReuseElse = func(ctx context.Context) ([]*Remote, error) { return []*Remote{NewRemote(repo, "latest")}, nil }
 	job.Reuse = []*Remote{NewRemote(repo, "new")}

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -51,14 +52,13 @@ type Job struct {
 	// one request instead of two. A negative value turns this off.
 	WholeLayers int64
 
-	Cache *Cache // results of earlier pushes on this machine; nil if there are none
+	Cache *cache.Cache // results of earlier pushes on this machine; nil if there are none
 
 	// Reuse contains images whose layers may be reused. If several images list a layer, the push
 	// uses the record of the first image.
 	Reuse []*Remote
 
 	ReuseElse func(context.Context) ([]*Remote, error) // returns more images; called if no image of Reuse exists
-	Base      *BaseImage                               // base image of applications; nil if there is none
 	Join      bool                                     // keep the other platforms of the index that Tags[0] names
 
 	// SampleClaims makes a few small layers again and compares them, if their only source is an
@@ -106,7 +106,7 @@ type Outcome string
 // A layer that nixoci makes has one of these outcomes.
 const (
 	Made   Outcome = "made"   // packed and uploaded
-	Reused Outcome = "reused" // the result of its recipe was known, and the destination had the blob
+	Reused Outcome = "reused" // the result of its recipe was recorded, and the destination had the blob
 
 	// A layer of a base image has one of these outcomes.
 	Present Outcome = "present" // the destination had the layer already

@@ -19,8 +19,10 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -125,8 +127,19 @@ func newMemoryRegistry(t *testing.T) *memoryRegistry {
 	return m
 }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func samplePacked(s string) layers.Packed {
+	return layers.Packed{DiffID: digest.FromString(s), Digest: digest.FromString("z" + s), Size: 10, UncompressedSize: 20}
+}
+
 // atOnce tries a request again without a pause.
-var atOnce = retry.Policy{Delay: func(int) time.Duration { return 0 }}
+var atOnce = retry.Schedule{Delay: func(int) time.Duration { return 0 }}
 
 func (m *memoryRegistry) open(t *testing.T) *registry.Repository {
 	t.Helper()
@@ -138,7 +151,7 @@ func (m *memoryRegistry) open(t *testing.T) *registry.Repository {
 	return r
 }
 
-func sampleJob(cache *Cache) Job {
+func sampleJob(cache *cache.Cache) Job {
 	return Job{Compression: layers.DefaultCompression(), Tags: []string{"latest"}, Cache: cache}
 }
 
@@ -155,8 +168,8 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
-	cache := OpenCache(t.TempDir())
-	first, err := Push(t.Context(), reg.open(t), images, sampleJob(cache))
+	local := cache.Open(t.TempDir())
+	first, err := Push(t.Context(), reg.open(t), images, sampleJob(local))
 	must(t, err)
 	if first.Unchanged || count(first, Made) != 12 || len(first.Platforms) != 2 {
 		t.Errorf("first push: %+v", first)
@@ -164,7 +177,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 
 	src.reads.Store(0)
 	reg.log = nil
-	second, err := Push(t.Context(), reg.open(t), images, sampleJob(cache))
+	second, err := Push(t.Context(), reg.open(t), images, sampleJob(local))
 	must(t, err)
 	if !second.Unchanged || second.Index.Digest != first.Index.Digest || src.reads.Load() != 0 {
 		t.Errorf("second push: %+v, %d reads", second, src.reads.Load())
@@ -176,7 +189,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 	// A machine with an empty cache must ask the registry.
 	reg.log = nil
 	repo := reg.open(t)
-	job := sampleJob(OpenCache(t.TempDir()))
+	job := sampleJob(cache.Open(t.TempDir()))
 	job.Reuse = []*Remote{NewRemote(repo, "latest")}
 	third, err := Push(t.Context(), repo, images, job)
 	must(t, err)
@@ -201,7 +214,7 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 
 	after := sampleImage(t, src, "amd64", map[string]string{"nginx-1.26": "patched"})
 	repo := reg.open(t)
-	job := sampleJob(OpenCache(t.TempDir()))
+	job := sampleJob(cache.Open(t.TempDir()))
 	job.Reuse = []*Remote{NewRemote(repo, "latest")}
 	src.reads.Store(0)
 	got, err := Push(t.Context(), repo, []PlannedSystem{after}, job)
@@ -222,7 +235,7 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 func TestPushKnownButGone(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	image := sampleImage(t, src, "amd64", nil)
-	cache := OpenCache(t.TempDir())
+	cache := cache.Open(t.TempDir())
 	first, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleJob(cache))
 	must(t, err)
 	again, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleJob(cache))
@@ -253,7 +266,7 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 		bad := image.System.Closure.Paths[2].Path
 		src.content[bad] = bytes.Clone(src.content[bad])
 		src.content[bad][7] ^= 1
-		_, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleJob(OpenCache(t.TempDir())))
+		_, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleJob(cache.Open(t.TempDir())))
 		var mismatch *closure.HashMismatchError
 		if !errors.As(err, &mismatch) || mismatch.Path != bad || !strings.Contains(err.Error(), string(bad)) {
 			t.Errorf("%v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/task"
@@ -32,11 +33,11 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	if !p.job.Join { // a joined index has more platforms than the recipe, so do not store it
-		known := knownIndex{Descriptor: index.Descriptor}
+		recorded := recordedIndex{Descriptor: index.Descriptor}
 		for _, m := range built {
-			known.Manifests = append(known.Manifests, m.Manifest.Descriptor)
+			recorded.Manifests = append(recorded.Manifests, m.Manifest.Descriptor)
 		}
-		if err := p.job.Cache.Put(folderImages, p.recipe.String(), known); err != nil {
+		if err := p.job.Cache.Put(cache.FolderImages, p.recipe.String(), recorded); err != nil {
 			p.warn(err)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// putLayers looks up the layers with a known result in the destination. It then makes the missing
+// putLayers looks up the layers with a recorded result in the destination. It then makes the missing
 // layers. At the end it makes a sample of the reused layers again and compares the results.
 func (p *pusher) putLayers(ctx context.Context) error {
 	if err := p.query(ctx); err != nil {
@@ -87,17 +87,17 @@ func mixed(todo []*pushedLayer) []*pushedLayer {
 	return order
 }
 
-// query marks the known layers that the destination has. If a manifest in the same repository lists
+// query marks the layers with a recorded result that the destination has. If a manifest in the same repository lists
 // a layer, query sends no request for this layer. If such a layer is missing after all, the
 // registry refuses the new manifest, see [pusher.putImages].
 func (p *pusher) query(ctx context.Context) error {
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
 	for _, l := range p.layers {
-		if l.known == nil {
+		if l.recorded == nil {
 			continue
 		}
-		if p.listed[l.known.Digest] {
+		if p.listed[l.recorded.Digest] {
 			p.reused(l)
 			continue
 		}
@@ -108,7 +108,7 @@ func (p *pusher) query(ctx context.Context) error {
 			continue
 		}
 		group.Go(func() error {
-			desc, err := p.descriptor(l.Layer, *l.known)
+			desc, err := p.descriptor(l.Layer, *l.recorded)
 			if err != nil {
 				return err
 			}
@@ -123,18 +123,18 @@ func (p *pusher) query(ctx context.Context) error {
 	return group.Wait()
 }
 
-// offer announces a known layer to the destination. The push makes the layer only when the
+// offer announces a layer with a recorded result to the destination. The push makes the layer only when the
 // destination asks for its content.
 func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
-	desc, err := p.descriptor(l.Layer, *l.known)
+	desc, err := p.descriptor(l.Layer, *l.recorded)
 	if err != nil {
 		return err
 	}
-	recipe, want, counted := l.Layer.Recipe, *l.known, silent(l.Layer)
+	recipe, want, counted := l.Layer.Recipe, *l.recorded, silent(l.Layer)
 	dst.Offer(desc, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
 		packed, err := p.job.Packer.Pack(ctx, counted, w)
 		if err == nil && packed != want {
-			p.job.Cache.Drop(folderLayers, recipe.String())
+			p.job.Cache.DropLayer(recipe)
 			err = hint.Add(oci.OtherContent(want.Digest, packed.Digest),
 				"the entry in this machine's cache was wrong, and is removed now: run the command again")
 		}
@@ -145,7 +145,7 @@ func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 }
 
 func (p *pusher) reused(l *pushedLayer) {
-	l.Packed, l.Outcome, l.ReusedFrom = *l.known, Reused, l.knownFrom
+	l.Packed, l.Outcome, l.ReusedFrom = *l.recorded, Reused, l.recordedBy
 	p.job.Progress.Done(l.LayerResult)
 }
 
@@ -195,10 +195,10 @@ func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	if _, remote := p.dst.(oci.Metered); remote && l.Layer.Size <= p.job.WholeLayers {
 		put = p.putWhole
 	}
-	packed, err := put(ctx, l.known, pack)
-	if l.known != nil && errors.Is(err, oci.ErrOtherContent) {
+	packed, err := put(ctx, l.recorded, pack)
+	if l.recorded != nil && errors.Is(err, oci.ErrOtherContent) {
 		// The recorded result of this recipe was wrong. The result of this run is right.
-		p.job.Cache.Drop(folderLayers, l.Layer.Recipe.String())
+		p.job.Cache.DropLayer(l.Layer.Recipe)
 		packed, err = put(ctx, nil, pack)
 	}
 	if err != nil {

@@ -53,25 +53,25 @@ func (p *pusher) ours(r *Remote) bool { return p.dst == oci.Destination(r.repo) 
 // images in p.job.Reuse. It also records which blobs the manifests in the destination's repository
 // list, so that the push need not send a request for each blob.
 func (p *pusher) recall(ctx context.Context) error {
-	unknown := 0
+	missing := 0
 	for _, l := range p.layers {
 		if packed, ok := p.job.Cache.Layer(l.Layer.Recipe); ok {
-			l.known, l.knownFrom = &packed, fromLocal
+			l.recorded, l.recordedBy = &packed, fromLocal
 			continue
 		}
-		unknown++
+		missing++
 	}
-	if unknown == 0 && len(p.layers)+len(p.base) <= fewQueries {
+	if missing == 0 && len(p.layers)+len(p.base) <= fewQueries {
 		return nil
 	}
-	if err := p.readRemotes(ctx, unknown > 0); err != nil {
+	remotes, err := p.readRemotes(ctx, missing > 0)
+	if err != nil {
 		return err
 	}
-	for _, r := range p.job.Reuse {
+	for _, r := range remotes {
 		var claims []*manifest.Claims
-		if unknown > 0 {
-			var err error
-			if claims, err = p.credible(ctx, r); err != nil {
+		if missing > 0 {
+			if claims, err = p.testedClaims(ctx, r); err != nil {
 				return err
 			}
 		}
@@ -81,11 +81,11 @@ func (p *pusher) recall(ctx context.Context) error {
 			}
 		}
 		for _, l := range p.layers {
-			if l.known != nil {
+			if l.recorded != nil {
 				continue
 			}
 			if packed, ok := lookup(claims, l.Layer); ok {
-				l.known, l.knownFrom, l.unsigned = &packed, r.String(), r.signed == nil
+				l.recorded, l.recordedBy, l.unsigned = &packed, r.String(), r.signed == nil
 			}
 		}
 	}
@@ -96,24 +96,24 @@ func (p *pusher) recall(ctx context.Context) error {
 // because this costs less than reading the manifests that list them.
 const fewQueries = 4
 
-// readRemotes finds out which images in p.job.Reuse exist, and removes the others and duplicates.
-// It then reads the manifests of these images and, if withClaims is true, their claims. All
-// requests run concurrently. If a registry does not answer, the push becomes slower, but not wrong.
-func (p *pusher) readRemotes(ctx context.Context, withClaims bool) error {
-	found, err := p.present(ctx, p.job.Reuse)
+// readRemotes returns the images in p.job.Reuse that exist, without duplicates. If there are none,
+// it returns the images of p.job.ReuseElse. It also reads their manifests and, if withClaims is
+// true, their claims. All requests run concurrently. If a registry does not answer, the push becomes
+// slower, but not wrong.
+func (p *pusher) readRemotes(ctx context.Context, withClaims bool) ([]*Remote, error) {
+	found, err := p.existing(ctx, p.job.Reuse)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(found) == 0 && p.job.ReuseElse != nil {
 		more, err := p.job.ReuseElse(ctx)
 		if err != nil {
 			p.warn(err)
 		}
-		if found, err = p.present(ctx, more); err != nil {
-			return err
+		if found, err = p.existing(ctx, more); err != nil {
+			return nil, err
 		}
 	}
-	p.job.Reuse = found
 	group, groupCtx := task.WithContext(ctx)
 	for _, r := range found {
 		group.Go(func() error {
@@ -126,11 +126,11 @@ func (p *pusher) readRemotes(ctx context.Context, withClaims bool) error {
 		})
 	}
 	err = group.Wait()
-	return errors.Join(err, context.Cause(ctx))
+	return found, errors.Join(err, context.Cause(ctx))
 }
 
-// present returns the images that exist, without duplicates.
-func (p *pusher) present(ctx context.Context, remotes []*Remote) ([]*Remote, error) {
+// existing returns the images that exist, without duplicates.
+func (p *pusher) existing(ctx context.Context, remotes []*Remote) ([]*Remote, error) {
 	digests := make([]digest.Digest, len(remotes))
 	group, groupCtx := task.WithContext(ctx)
 	for i, r := range remotes {
@@ -165,11 +165,11 @@ func (p *pusher) warnRemote(r *Remote, err error) {
 	}
 }
 
-// credible returns the claims of r, after it has tested some of them. It makes the layers that need
-// no store path itself, and compares the results with the claims. If one differs, credible returns
-// no claims, and the push no longer uses r. From now on the results of these layers are known, so
-// the push asks no registry for them.
-func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, error) {
+// testedClaims returns the claims of r, after it has tested some of them. It makes the layers that
+// need no store path itself, and compares the results with the claims. If one differs, testedClaims
+// returns no claims, and the push no longer uses r. The push now has the results of these layers, so
+// it asks no other registry for them.
+func (p *pusher) testedClaims(ctx context.Context, r *Remote) ([]*manifest.Claims, error) {
 	claims, err := r.Claims(ctx)
 	if err != nil {
 		claims = nil // readRemotes has already warned about err
@@ -189,10 +189,10 @@ func (p *pusher) credible(ctx context.Context, r *Remote) ([]*manifest.Claims, e
 			p.warn(fmt.Errorf("%s: %w; nixoci reuses nothing of this image", r, err))
 			return nil, nil
 		}
-		if l.known == nil || p.madeForComparison[l.Layer.Recipe] && l.knownFrom == fromLocal {
+		if l.recorded == nil || p.madeForComparison[l.Layer.Recipe] && l.recordedBy == fromLocal {
 			// This run has just made the layer, but the registry had it before. So the report names
 			// the registry.
-			l.known, l.knownFrom = &own, r.String()
+			l.recorded, l.recordedBy = &own, r.String()
 		}
 	}
 	return claims, nil

@@ -63,9 +63,9 @@ func choose[T any](all []T, n int) []T {
 	return all[:min(n, len(all))]
 }
 
-// recheck makes the layer l again and compares the result with want, which the source knownFrom
+// recheck makes the layer l again and compares the result with want, which the source recordedBy
 // recorded. It sends nothing.
-func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packed, knownFrom string) error {
+func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packed, recordedBy string) error {
 	packed, err := p.job.Packer.Pack(ctx, silent(l), io.Discard)
 	if err != nil {
 		return fmt.Errorf("check layer %s: %w", want.Digest, err)
@@ -74,11 +74,11 @@ func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packe
 		return nil
 	}
 	err = fmt.Errorf("check layer %s: made again, recipe %s gives %s: %w", want.Digest, l.Recipe, packed.Digest, oci.ErrOtherContent)
-	if knownFrom == fromLocal {
-		p.job.Cache.Drop(folderLayers, l.Recipe.String())
+	if recordedBy == fromLocal {
+		p.job.Cache.DropLayer(l.Recipe)
 		return hint.Add(err, "the entry in this machine's cache was wrong, and is removed now: push again; if this happens once more, run nixoci cache prune")
 	}
-	return hint.Add(err, "do not trust the layers of "+knownFrom+": push with --reuse none, and find out who wrote that image")
+	return hint.Add(err, "do not trust the layers of "+recordedBy+": push with --reuse none, and find out who wrote that image")
 }
 
 // silent returns a copy of l that reports no progress. The progress display already shows a layer

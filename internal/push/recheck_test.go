@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/oci"
 )
@@ -22,7 +23,7 @@ func TestReuseCheckSample(t *testing.T) {
 	check := func(share float64, images []PlannedSystem) (Result, string) {
 		t.Helper()
 		repo := reg.open(t)
-		job := sampleJob(OpenCache(t.TempDir()))
+		job := sampleJob(cache.Open(t.TempDir()))
 		job.Reuse = []*Remote{NewRemote(repo, "latest")}
 		job.ReuseCheck = share
 		src.reads.Store(0)
@@ -75,7 +76,7 @@ func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	image := sampleImage(t, src, "amd64", nil)
 	reg := newMemoryRegistry(t)
-	cache := OpenCache(t.TempDir())
+	cache := cache.Open(t.TempDir())
 	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleJob(cache))
 	must(t, err)
 	a, b := first.Layers[0], first.Layers[1]

@@ -56,7 +56,7 @@ type remoteManifest struct {
 // NewRemote returns the image that tagOrDigest names in repo.
 func NewRemote(repo *registry.Repository, tagOrDigest string) *Remote {
 	r := &Remote{repo: repo, tagOrDigest: tagOrDigest}
-	r.index, r.manifests, r.claims = once(r.readIndex), once(r.readManifests), once(r.readClaims)
+	r.index, r.manifests, r.claims = task.Once(r.readIndex), task.Once(r.readManifests), task.Once(r.readClaims)
 	return r
 }
 
@@ -65,18 +65,6 @@ func NewRemote(repo *registry.Repository, tagOrDigest string) *Remote {
 // claims of r.
 func (r *Remote) RequireSignature(signed func(context.Context, oci.Reader, ocispec.Descriptor) error) {
 	r.signed = signed
-}
-
-// once returns a function that calls f the first time, with the context of that call.
-// Later calls return the same result.
-func once[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
-	var do sync.Once
-	var value T
-	var err error
-	return func(ctx context.Context) (T, error) {
-		do.Do(func() { value, err = f(ctx) })
-		return value, err
-	}
 }
 
 // String returns the image's reference.

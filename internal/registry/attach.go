@@ -21,10 +21,16 @@ import (
 // other clients write it too.
 const maxMerges = 8
 
+// Attachment describes an artifact that is attached to an image or index.
+type Attachment struct {
+	ocispec.Descriptor
+	New bool // false if the artifact was attached before
+}
+
 // Attach stores artifacts and attaches them to subject, which is an image or index in the
 // repository. If an artifact is attached already, Attach does not send it again. It keeps the
-// documents that other clients attached. It returns the artifacts' descriptors in the same order.
-func (r *Repository) Attach(ctx context.Context, subject ocispec.Descriptor, artifacts []oci.Artifact) ([]ocispec.Descriptor, error) {
+// documents that other clients attached. It returns the attachments in the order of the artifacts.
+func (r *Repository) Attach(ctx context.Context, subject ocispec.Descriptor, artifacts []oci.Artifact) ([]Attachment, error) {
 	if len(artifacts) == 0 {
 		return nil, nil
 	}
@@ -35,7 +41,7 @@ func (r *Repository) Attach(ctx context.Context, subject ocispec.Descriptor, art
 	return attached, nil
 }
 
-func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, artifacts []oci.Artifact) ([]ocispec.Descriptor, error) {
+func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, artifacts []oci.Artifact) ([]Attachment, error) {
 	there, supported, err := r.listReferrers(ctx, subject.Digest)
 	if err == nil && !supported {
 		there, err = r.fallback(ctx, subject.Digest)
@@ -43,14 +49,15 @@ func (r *Repository) attach(ctx context.Context, subject ocispec.Descriptor, art
 	if err != nil {
 		return nil, err
 	}
-	var all, added []ocispec.Descriptor
+	var all []Attachment
+	var added []ocispec.Descriptor
 	listed := supported
 	for _, a := range artifacts {
 		d, seen, err := r.attachOne(ctx, subject, a, there)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, d)
+		all = append(all, Attachment{d, !holds(there, d)})
 		if !holds(there, d) {
 			added, listed = append(added, d), listed && seen
 		}

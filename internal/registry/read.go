@@ -87,7 +87,7 @@ func (r *Repository) GetBlob(ctx context.Context, d ocispec.Descriptor) (io.Read
 	if err != nil {
 		return nil, r.fail(op, err)
 	}
-	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body, breaks: retry.Breaks{Policy: r.retrier.policy, Enough: r.speed.Enough()}}, op, d), nil
+	return oci.CheckBlob(&resumed{r: r, ctx: ctx, d: d, rc: body, breaks: retry.Breaks{Schedule: r.retrier.schedule, Enough: r.speed.Enough()}}, op, d), nil
 }
 
 // openBlob requests the blob d, beginning at byte from.

@@ -95,8 +95,10 @@ func TestAttach(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := digestsOf(attached); !slices.Equal(got, artifactDigests) {
-				t.Errorf("digests %q, want %q", got, artifactDigests)
+			for i, a := range attached {
+				if a.Digest != artifactDigests[i] || !a.New {
+					t.Errorf("artifact %d: %+v, want the digest %s", i, a, artifactDigests[i])
+				}
 			}
 			found, err := r.Referrers(t.Context(), subject.Digest)
 			if err != nil || len(found) != 2 || found[0].Digest != attached[1].Digest || found[1].Digest != attached[0].Digest {
@@ -116,8 +118,9 @@ func TestAttach(t *testing.T) {
 				t.Errorf("fallback tag: %v", err)
 			}
 			writes := h.writes.Load()
-			if _, err := r.Attach(t.Context(), subject, artifacts); err != nil || h.writes.Load() != writes {
-				t.Errorf("attached again: %v, %d writes more", err, h.writes.Load()-writes)
+			again, err := r.Attach(t.Context(), subject, artifacts)
+			if err != nil || h.writes.Load() != writes || len(again) != 2 || again[0].New || again[1].New {
+				t.Errorf("attached again: %+v, %v, %d writes more", again, err, h.writes.Load()-writes)
 			}
 			if _, err := oci.GetArtifact(t.Context(), r, digest.FromString("another"), found[0]); err == nil || !strings.Contains(err.Error(), "its subject is not") {
 				t.Errorf("artifact of another image: %v", err)
@@ -169,7 +172,7 @@ func TestAttachKeepsOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	found, err := r.Referrers(t.Context(), subject.Digest)
-	if err != nil || overwrites != 2 || !holds(found, append(attached, foreign)...) || len(found) != 3 {
+	if err != nil || overwrites != 2 || !holds(found, attached[0].Descriptor, attached[1].Descriptor, foreign) || len(found) != 3 {
 		t.Errorf("after %d overwrites: %v, %v", overwrites, digestsOf(found), err)
 	}
 }
@@ -284,7 +287,7 @@ func TestAttachForms(t *testing.T) {
 				t.Errorf("%s, %v", b.Data, err)
 			}
 			refusing = nil // the registry now accepts every form, and still nothing may be attached twice
-			if again, err := r.Attach(t.Context(), subject, artifact); err != nil || again[0].Digest != attached[0].Digest {
+			if again, err := r.Attach(t.Context(), subject, artifact); err != nil || again[0].Digest != attached[0].Digest || again[0].New {
 				t.Errorf("again: %v, %v", again, err)
 			}
 			if found, err := r.Referrers(t.Context(), subject.Digest); err != nil || len(found) != 1 || found[0].ArtifactType != "application/vnd.example" {
@@ -308,7 +311,7 @@ func TestReferrersThrottled(t *testing.T) {
 			return
 		}
 		registry.ServeHTTP(w, q)
-	}), Options{Retry: retry.Policy{Delay: func(int) time.Duration { return 0 }}})
+	}), Options{Retry: retry.Schedule{Delay: func(int) time.Duration { return 0 }}})
 	subject := pushSubject(t, r)
 	if _, err := r.Attach(t.Context(), subject, artifacts); err != nil {
 		t.Fatal(err)

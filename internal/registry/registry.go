@@ -82,7 +82,7 @@ type Options struct {
 	Delete    bool           // also ask for permission to delete
 	Transfers int            // layers sent at once; 0 means enough for two or more cores and a slow network
 
-	Retry retry.Policy // the zero value means nixoci's normal policy
+	Retry retry.Schedule // the zero value means nixoci's normal schedule
 
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil means TCP
 }
@@ -101,7 +101,7 @@ type Repository struct {
 	readOnly bool
 
 	mu     sync.Mutex
-	known  map[digest.Digest]bool   // true for each blob that the repository has
+	blobs  map[digest.Digest]bool   // true for each blob that the repository has
 	tags   map[string]digest.Digest // the digest that each tag named at the last request; "" means that the tag did not exist
 	mounts []string                 // repositories from which mount tries to mount blobs
 	spare  []*url.URL               // open upload sessions that no upload uses yet
@@ -117,12 +117,12 @@ var (
 
 // Open returns a client for repo. It sends no request yet.
 func Open(repo name.Repository, o Options) (*Repository, error) {
-	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, speed: o.speed(), known: map[digest.Digest]bool{}, tags: map[string]digest.Digest{}}
+	r := &Repository{repo: repo, counters: new(counters), limits: newLimits(o.Transfers), readOnly: o.ReadOnly, speed: o.speed(), blobs: map[digest.Digest]bool{}, tags: map[string]digest.Digest{}}
 	var err error
 	if r.wire, err = newWire(o, r.counters); err != nil {
 		return nil, err
 	}
-	r.retrier = &retrier{policy: o.Retry, counters: r.counters}
+	r.retrier = &retrier{schedule: o.Retry, counters: r.counters}
 	actions := "push,pull"
 	if o.ReadOnly {
 		actions = "pull"
@@ -272,7 +272,7 @@ func (r *Repository) Ref(tagOrDigest string) string {
 // HasBlob implements [oci.Destination]. If the repository does not have the blob, HasBlob tries to
 // mount it from the repositories of Options.MountFrom.
 func (r *Repository) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, error) {
-	if r.isKnown(d.Digest) {
+	if r.hasSeen(d.Digest) {
 		return true, nil
 	}
 	var has bool
@@ -287,7 +287,7 @@ func (r *Repository) HasBlob(ctx context.Context, d ocispec.Descriptor) (bool, e
 		return false, r.fail(fmt.Sprintf("look up blob %s in %s", d.Digest, r.repo.Name()), err)
 	}
 	if has {
-		r.setKnown(d.Digest)
+		r.sawBlob(d.Digest)
 	}
 	return has, nil
 }
@@ -365,7 +365,7 @@ func (r *Repository) Mount(ctx context.Context, d digest.Digest, from oci.Reader
 	if !ok || other.repo.RegistryStr() != r.repo.RegistryStr() || other.repo.RepositoryStr() == r.repo.RepositoryStr() {
 		return false, nil
 	}
-	if r.isKnown(d) {
+	if r.hasSeen(d) {
 		return true, nil
 	}
 	mounted, _, err := r.mountFrom(ctx, d, other.repo.RepositoryStr())
@@ -373,7 +373,7 @@ func (r *Repository) Mount(ctx context.Context, d digest.Digest, from oci.Reader
 		return false, r.fail(fmt.Sprintf("mount blob %s of %s in %s", d, other.repo.Name(), r.repo.Name()), err)
 	}
 	if mounted {
-		r.setKnown(d)
+		r.sawBlob(d)
 	}
 	return mounted, nil
 }
@@ -386,23 +386,25 @@ func (r *Repository) AllowMountFrom(other *Repository) {
 	}
 }
 
-func (r *Repository) isKnown(d digest.Digest) bool {
+// hasSeen reports whether an answer of the registry showed that the repository has the blob d.
+func (r *Repository) hasSeen(d digest.Digest) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.known[d]
+	return r.blobs[d]
 }
 
-func (r *Repository) setKnown(d digest.Digest) {
+// sawBlob records that the repository has the blob d.
+func (r *Repository) sawBlob(d digest.Digest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.known[d] = true
+	r.blobs[d] = true
 }
 
 // Forget implements [oci.Forgetful].
 func (r *Repository) Forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	clear(r.known)
+	clear(r.blobs)
 }
 
 // sawTag records the digest that a tag names. If tagOrDigest is a digest, sawTag does nothing.

@@ -18,18 +18,18 @@ const (
 	maxPause   = commitTimeout // longest time between two unanswered requests that belong to one silence
 )
 
-// retrier retries operations on one registry as [retry.Policy] prescribes. If the registry asks one
+// retrier retries operations on one registry as [retry.Schedule] prescribes. If the registry asks one
 // operation for a pause, all operations wait. If the registry does not answer one operation,
 // retrier counts this time for all operations.
 type retrier struct {
-	policy   retry.Policy
+	schedule retry.Schedule
 	counters *counters
 
 	mu     sync.Mutex
 	paused time.Time // no request is sent before this time
 	silent time.Time // when the silence began; zero if the registry answers
 	until  time.Time // when the last request without an answer ended
-	heard  int64     // the number of answers when method silence was last called
+	heard  int64     // the number of answers at the last call of endSilence
 }
 
 const (
@@ -38,14 +38,14 @@ const (
 	errTooSlow  = retry.Silence("the transfer to the registry is too slow")
 )
 
-// do calls f until f succeeds, f returns a final error, or the policy allows no more attempts.
+// do calls f until f succeeds, f returns a final error, or the schedule allows no more attempts.
 func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) error {
 	tries := 0
-	return r.policy.Do(ctx, func(ctx context.Context) error {
+	return r.schedule.Do(ctx, func(ctx context.Context) error {
 		tries++
 		if tries > 1 {
 			r.counters.retries.Add(1)
-		} else if r.silence(nil) >= maxSilence {
+		} else if r.silence() >= maxSilence {
 			return retry.Never(errNoAnswer)
 		}
 		if err := r.awaitPause(ctx); err != nil {
@@ -55,21 +55,19 @@ func (r *retrier) do(ctx context.Context, f func(ctx context.Context) error) err
 		if d := retry.After(err); d <= limit.Operation {
 			r.pause(d)
 		}
-		if r.silence(err) >= maxSilence {
+		r.record(err)
+		if r.silence() >= maxSilence {
 			return retry.Never(err)
 		}
 		return err
 	})
 }
 
-// silence returns the time since the registry last answered any request. It returns 0 if the
-// registry answers. err is the result of an attempt, or nil before the first attempt.
-func (r *retrier) silence(err error) time.Duration {
+// record records the result of an attempt for [retrier.silence].
+func (r *retrier) record(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := r.counters.answers.Load(); n != r.heard || time.Since(r.until) > maxPause {
-		r.heard, r.silent = n, time.Time{}
-	}
+	r.endSilence()
 	switch {
 	case errors.Is(err, errNoAnswer):
 		r.until = time.Now()
@@ -79,10 +77,26 @@ func (r *retrier) silence(err error) time.Duration {
 	case err != nil && !r.silent.IsZero():
 		r.until = time.Now() // a closed connection is not an answer either
 	}
+}
+
+// silence returns the time since the registry last answered any request. It returns 0 if the
+// registry answers.
+func (r *retrier) silence() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.endSilence()
 	if r.silent.IsZero() {
 		return 0
 	}
 	return time.Since(r.silent)
+}
+
+// endSilence ends the silence if the registry has answered a request since the last call, or if
+// nixoci has sent no request for a long time. The caller holds r.mu.
+func (r *retrier) endSilence() {
+	if n := r.counters.answers.Load(); n != r.heard || time.Since(r.until) > maxPause {
+		r.heard, r.silent = n, time.Time{}
+	}
 }
 
 func (r *retrier) pause(d time.Duration) {

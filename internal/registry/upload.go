@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -15,7 +13,6 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/retry"
-	"github.com/nixoci/nixoci/internal/task"
 )
 
 // PutLayer implements [oci.Destination]. It sends the blob in one upload session. POST opens the
@@ -38,7 +35,7 @@ func (r *Repository) PutLayer(ctx context.Context, want *layers.Packed, pack oci
 	if err := r.retrier.do(ctx, u.attempt); err != nil {
 		return layers.Packed{}, r.fail(op, err)
 	}
-	r.setKnown(u.packed.Digest)
+	r.sawBlob(u.packed.Digest)
 	return *u.packed, nil
 }
 
@@ -57,25 +54,43 @@ type upload struct {
 	restarts int
 }
 
+// attempt sends the layer and commits it. If an earlier attempt has sent the layer completely, it
+// only commits.
 func (u *upload) attempt(ctx context.Context) error {
 	if u.packed == nil {
-		if u.session == nil {
-			var err error
-			if u.session, err = u.r.openSession(ctx); err != nil {
-				return err
-			}
-		}
-		if err := u.transfer(ctx); err != nil {
-			if _, moved := errors.AsType[movedError](err); !moved {
-				u.abandon()
-			}
-			if forgotten(err) && u.restarts < maxRestarts {
-				u.restarts++
-				return retry.Again(err)
-			}
+		if err := u.send(ctx); err != nil {
 			return err
 		}
 	}
+	return u.commit(ctx)
+}
+
+// send sends the layer to a session. After an error the session is closed, unless the registry has
+// moved the session to another address.
+func (u *upload) send(ctx context.Context) error {
+	if u.session == nil {
+		var err error
+		if u.session, err = u.r.openSession(ctx); err != nil {
+			return err
+		}
+	}
+	err := u.transfer(ctx)
+	if err == nil {
+		return nil
+	}
+	if _, moved := errors.AsType[movedError](err); !moved {
+		u.abandon()
+	}
+	if forgotten(err) && u.restarts < maxRestarts {
+		u.restarts++
+		return retry.Again(err)
+	}
+	return err
+}
+
+// commit commits the layer. After an error, the next attempt only repeats the commit, unless commit
+// has closed the session.
+func (u *upload) commit(ctx context.Context) error {
 	err := u.r.commitSession(ctx, u.session, request{}, u.packed.Digest)
 	if err == nil {
 		u.session = nil
@@ -85,7 +100,7 @@ func (u *upload) attempt(ctx context.Context) error {
 	if anew {
 		u.abandon()
 	}
-	return err // if anew is false, the next attempt only repeats the commit
+	return err
 }
 
 // failedCommit decides what to do after a commit failed with err. If the registry has the blob
@@ -159,54 +174,74 @@ func (u *upload) transfer(ctx context.Context) error {
 	req.ContentLength = -1
 	req.Header.Set("Content-Type", "application/octet-stream")
 	resp, err := u.r.client.Do(req)
-	var rerr error
+	var refused error
 	if err == nil {
-		switch resp.StatusCode {
-		case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
-			discard(resp)
-		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-			discard(resp)
-			rerr = movedError{fmt.Errorf("redirected without a Location")}
-			if next, err := resp.Location(); err == nil {
-				u.session = next
-				rerr = movedError{retry.AtOnce(responseError(resp))}
-			}
-		default:
-			rerr = responseError(resp)
-		}
+		refused = u.read(resp)
 	}
-	outer := context.Cause(ctx)
+	ended := context.Cause(ctx)
 	cancel(nil)
 	packed, packErr := body.finish()
+	if refused != nil {
+		return refused
+	}
+	if err := u.failure(ctx, body, packErr, err, ended); err != nil {
+		return err
+	}
 	switch {
-	case rerr != nil:
-		return rerr
-	case outer != nil && outer != errNoAnswer:
-		return outer
-	case packErr != nil && !body.broken():
-		return retry.Never(packErr) // packing failed, and the transfer did not
-	case err != nil && outer == errNoAnswer:
-		return errNoAnswer
-	case err != nil:
-		return u.r.transferError(ctx, redactError(err))
-	case packErr != nil:
-		return retry.Again(fmt.Errorf("the registry answered before the end of the layer: %w", packErr))
 	case packed.Size != body.written():
 		return retry.Never(fmt.Errorf("layer %s: packed %d bytes, sent %d", packed.Digest, packed.Size, body.written()))
 	case u.want != nil && packed != *u.want:
 		return retry.Never(oci.OtherContent(u.want.Digest, packed.Digest))
 	}
-	if next, err := resp.Location(); err == nil {
-		u.session = next
-	}
 	u.packed = &packed
+	return nil
+}
+
+// read reads the registry's answer to the bytes of the layer. It returns an error if the registry
+// refused or redirected the upload. It sets the address for the next request, if the answer has one.
+func (u *upload) read(resp *http.Response) error {
+	next, noLocation := resp.Location()
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent:
+		discard(resp)
+		if noLocation == nil {
+			u.session = next
+		}
+		return nil
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		discard(resp)
+		if noLocation != nil {
+			return movedError{errors.New("redirected without a Location")}
+		}
+		u.session = next
+		return movedError{retry.AtOnce(responseError(resp))}
+	}
+	return responseError(resp)
+}
+
+// failure returns why the layer was not sent completely, or nil if it was. packErr is the error of
+// pack, sendErr the error of the request, and ended the reason why the request's context ended. One
+// fault often causes all three errors, so failure returns the one that names the fault.
+func (u *upload) failure(ctx context.Context, body *packBody, packErr, sendErr, ended error) error {
+	switch {
+	case ended != nil && ended != errNoAnswer:
+		return ended
+	case packErr != nil && !body.broken():
+		return retry.Never(packErr) // packing failed, and the transfer did not
+	case sendErr != nil && ended == errNoAnswer:
+		return errNoAnswer
+	case sendErr != nil:
+		return u.r.transferError(ctx, redactError(sendErr))
+	case packErr != nil:
+		return retry.Again(fmt.Errorf("the registry answered before the end of the layer: %w", packErr))
+	}
 	return nil
 }
 
 // PutBlob implements [oci.Destination] with two requests: a POST, and a PUT with the whole blob.
 func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 	d := b.Descriptor.Digest
-	if r.isKnown(d) {
+	if r.hasSeen(d) {
 		return nil
 	}
 	var session *url.URL
@@ -238,7 +273,7 @@ func (r *Repository) PutBlob(ctx context.Context, b oci.Blob) error {
 	if err != nil {
 		return r.fail(fmt.Sprintf("upload blob %s to %s", d, r.repo.Name()), err)
 	}
-	r.setKnown(d)
+	r.sawBlob(d)
 	return nil
 }
 
@@ -297,118 +332,3 @@ func (r *Repository) deleteSession(session *url.URL) {
 		discard(resp)
 	}
 }
-
-// packBody is a request body that calls pack. net/http passes the connection to WriteTo
-// (io.WriterTo), so the compressor writes to the socket without a copy. A transport that calls Read
-// instead gets the same bytes through a pipe.
-type packBody struct {
-	ctx  context.Context
-	pack oci.PackFunc
-	sent func() // called after the last byte is written
-
-	mu     sync.Mutex
-	state  packState
-	done   chan struct{} // closed when pack has returned
-	pipe   *io.PipeReader
-	packed layers.Packed
-	err    error
-	ended  bool // whether the context had ended when pack returned
-	w      oci.CountingWriter
-}
-
-type packState int
-
-const (
-	packIdle packState = iota
-	packRunning
-	packClosed
-)
-
-var errBodyClosed = errors.New("request body is closed")
-
-func newPackBody(ctx context.Context, pack oci.PackFunc, sent func()) *packBody {
-	return &packBody{ctx: ctx, pack: pack, sent: sent, done: make(chan struct{})}
-}
-
-// begin reports whether the caller may run pack now. It returns true only once.
-func (b *packBody) begin() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.state != packIdle {
-		return false
-	}
-	b.state = packRunning
-	return true
-}
-
-func (b *packBody) run(w io.Writer) error {
-	defer close(b.done)
-	b.w.W = w
-	b.packed, b.err = b.pack(b.ctx, &b.w)
-	if b.err == nil && b.w.Err != nil {
-		b.err = b.w.Err
-	}
-	if b.err == nil {
-		b.sent()
-	}
-	b.ended = b.ctx.Err() != nil
-	return b.err
-}
-
-// WriteTo implements io.WriterTo.
-func (b *packBody) WriteTo(w io.Writer) (int64, error) {
-	if !b.begin() {
-		return 0, errBodyClosed
-	}
-	err := b.run(w)
-	return b.w.N, err
-}
-
-// Read implements io.Reader.
-func (b *packBody) Read(p []byte) (int, error) {
-	if b.begin() {
-		pr, pw := io.Pipe()
-		b.mu.Lock()
-		b.pipe = pr
-		b.mu.Unlock()
-		task.Go(func() { pw.CloseWithError(b.run(pw)) })
-	}
-	b.mu.Lock()
-	pipe := b.pipe
-	b.mu.Unlock()
-	if pipe == nil {
-		return 0, errBodyClosed
-	}
-	return pipe.Read(p)
-}
-
-// Close implements io.Closer. net/http calls it when it no longer needs the body.
-func (b *packBody) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.state == packIdle {
-		b.state = packClosed
-		b.err = errBodyClosed
-		close(b.done)
-	}
-	if b.pipe != nil {
-		b.pipe.CloseWithError(errBodyClosed)
-	}
-	return nil
-}
-
-// finish waits until pack has returned, if pack was called. net/http can finish a request while it
-// still reads the body, so the caller must cancel the context before it calls finish.
-func (b *packBody) finish() (layers.Packed, error) {
-	b.Close()
-	<-b.done
-	return b.packed, b.err
-}
-
-// broken reports whether the connection or the request failed before pack did. Call broken and
-// written only after finish.
-func (b *packBody) broken() bool {
-	return b.ended || b.w.Err != nil || b.err == errBodyClosed
-}
-
-func (b *packBody) written() int64 { return b.w.N }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -125,30 +127,83 @@ func (a *AttachedDocument) text() string {
 	case a.Predicate != "":
 		return "statement " + a.Predicate + ", signed by " + a.Signer + " (to check it: nixoci verify " + flag + ")"
 	}
-	s := a.ArtifactType + "  " + shortDigest(a.Digest)
-	var st struct {
-		PredicateType string `json:"predicateType"`
-		Predicate     struct {
-			RunDetails struct {
-				Builder struct {
-					ID      string            `json:"id"`
-					Version map[string]string `json:"version"`
-				} `json:"builder"`
-			} `json:"runDetails"`
-		} `json:"predicate"`
+	says := a.statementText()
+	if a.ArtifactType != attest.StatementType {
+		says = a.known()
 	}
-	if json.Unmarshal(a.Statement, &st) != nil || st.PredicateType == "" {
-		if what := a.known(); what != "" {
-			s += "  " + what
-		}
-		return s
+	if says != "" {
+		says = "  " + says
 	}
-	s += "  " + st.PredicateType
+	return a.ArtifactType + "  " + shortDigest(a.Digest) + says
+}
+
+// statementText describes an unsigned in-toto statement. It returns "" if the document is no such
+// statement.
+func (a *AttachedDocument) statementText() string {
+	var st statement
+	if json.Unmarshal(a.Statement, &st) != nil {
+		return ""
+	}
+	s := st.PredicateType
 	if b := st.Predicate.RunDetails.Builder; b.ID != "" {
 		s += ", built by " + b.ID
 		for _, name := range sortedKeys(b.Version) {
 			s += ", " + name + " " + b.Version[name]
 		}
 	}
+	if from := st.sources(); len(from) > 0 {
+		s += ", from " + strings.Join(from, " and ")
+	}
 	return s
+}
+
+// statement holds the fields of a provenance that a line of text contains.
+type statement struct {
+	PredicateType string `json:"predicateType"`
+	Predicate     struct {
+		BuildDefinition struct {
+			ExternalParameters struct {
+				Closures []struct {
+					Sources []struct {
+						Flake  string `json:"flake"`
+						File   string `json:"file"`
+						Nixoci string `json:"nixoci"`
+						Dirty  bool   `json:"dirty"`
+					} `json:"sources"`
+				} `json:"closures"`
+			} `json:"externalParameters"`
+		} `json:"buildDefinition"`
+		RunDetails struct {
+			Builder struct {
+				ID      string            `json:"id"`
+				Version map[string]string `json:"version"`
+			} `json:"builder"`
+		} `json:"runDetails"`
+	} `json:"predicate"`
+}
+
+// sources names each source of the closures once.
+func (s *statement) sources() (all []string) {
+	for _, c := range s.Predicate.BuildDefinition.ExternalParameters.Closures {
+		for _, src := range c.Sources {
+			from := cmp.Or(src.Flake, src.File)
+			if from == "" && src.Nixoci != "" {
+				from = "nixoci's own " + src.Nixoci
+			}
+			if src.Dirty {
+				from += " (with uncommitted changes)"
+			}
+			if from != "" && !slices.Contains(all, from) {
+				all = append(all, from)
+			}
+		}
+	}
+	return all
+}
+
+// unsigned reports whether the document is no signed statement. A signed statement about the same
+// content can be attached as well.
+func (a *AttachedDocument) unsigned() bool {
+	what, _ := a.describe()
+	return a.Summary == nil && what != "signed statement"
 }

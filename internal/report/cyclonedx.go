@@ -150,7 +150,7 @@ func cdxBase(b *manifest.BaseInfo) cdx.Component {
 		Type:        cdx.ComponentTypeContainer,
 		Name:        name,
 		Version:     b.Digest.String(),
-		Description: baseNote,
+		Description: baseDescription,
 		Hashes:      &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: b.Digest.Encoded()}},
 		PackageURL:  url,
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -114,7 +115,7 @@ func TestReadForeignImage(t *testing.T) {
 	if err := Inspect(img).WriteText(terminal.New(&text), false); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"OCI manifest, 1 platform", "attached  application/vnd.example", "runs      /bin/sh", "ports     80/tcp", "created   2024-05-31T00:00:00Z"} {
+	for _, want := range []string{"OCI manifest, 1 platform", "attached  application/vnd.example  " + shortDigest(img.Attached[0].Descriptor.Digest.String()) + ", not signed\n", "runs      /bin/sh", "ports     80/tcp", "created   2024-05-31T00:00:00Z"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}
@@ -146,5 +147,29 @@ func TestReadDamagedLayer(t *testing.T) {
 	}
 	if _, err := ReadImage(t.Context(), src, ReadOptions{Paths: true}); err == nil || !strings.Contains(err.Error(), l.Digest.String()) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestStatementText checks the line about an attached in-toto statement. Anybody who may push can
+// attach any text under this type.
+func TestStatementText(t *testing.T) {
+	const prefix = attest.StatementType + "  sha256:0123456789ab"
+	for content, want := range map[string]string{
+		"":                               ``,
+		`{}`:                             ``,
+		`[1]`:                            ``,
+		`{"predicateType": 1}`:           ``,
+		`{"predicateType": "https://x"}`: `  https://x`,
+		`{"predicateType": "https://slsa.dev/provenance/v1", "predicate": {"runDetails": {"builder": {"id": "https://b", "version": {"v": "1"}}}}}`: `  https://slsa.dev/provenance/v1, built by https://b, v 1`,
+		`{"predicateType": "p", "predicate": {"buildDefinition": {"externalParameters": {"closures": [{"sources": [{"flake": "f#a"}, {"file": "/b.nix"}]},
+			{"sources": [{"flake": "f#a"}, {"flake": "g#a", "dirty": true}, {"nixoci": "base"}, {}]}]}}}}`: `  p, from f#a and /b.nix and g#a (with uncommitted changes) and nixoci's own base`,
+	} {
+		a := AttachedDocument{ArtifactType: attest.StatementType, Digest: "sha256:" + strings.Repeat("0123456789abcdef", 4), Statement: json.RawMessage(content)}
+		if got := a.text(); got != prefix+want {
+			t.Errorf("%s: %q", content, got)
+		}
+		if kind, says := a.describe(); !a.unsigned() || says != strings.TrimSpace(want) || (kind == "provenance") != strings.Contains(want, "slsa") {
+			t.Errorf("%s: %s, %q", content, kind, says)
+		}
 	}
 }

@@ -122,8 +122,8 @@ func readDatabase(ctx context.Context, src oci.Reader, l *ImageLayer) (c *closur
 				c, err = closure.New(app.Roots, infos)
 				return err
 			}
-			if said, err := manifest.ParseImageInfo(data); err == nil { // ignore a file that cannot be parsed
-				info = said
+			if parsed, err := manifest.ParseImageInfo(data); err == nil { // ignore a file that cannot be parsed
+				info = parsed
 			}
 		}
 		return nil

@@ -112,8 +112,8 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	}
 	if c := p.Closure; c != nil {
 		pi.Toplevel, pi.NarSize, pi.StorePaths = c.Roots[0], c.NarSize(), len(c.Paths)
-		if said := closure.StorePath(p.Config.Config.Labels[manifest.AnnotationToplevel]); slices.Contains(c.Roots, said) {
-			pi.Toplevel = said // the image of an application records the first of its roots
+		if labelled := closure.StorePath(p.Config.Config.Labels[manifest.AnnotationToplevel]); slices.Contains(c.Roots, labelled) {
+			pi.Toplevel = labelled // the image of an application records the first of its roots
 		}
 		pi.SignedBy = signers(c)
 	}
@@ -182,6 +182,7 @@ func (in *Inspection) WriteText(p *terminal.Printer, paths bool) error {
 	for _, s := range in.Signatures {
 		p.Printf("signed    by %s (to check it: nixoci verify %s)\n", signerText(s), attest.FlagFor(s.Signer))
 	}
+	writeDescription(p, in.Annotations)
 	writeAttached(p, "", in.Attached)
 	for i := range in.Platforms {
 		in.Platforms[i].writeText(p, paths)
@@ -217,9 +218,28 @@ func kindOf(mediaType string) string {
 	return mediaType
 }
 
+// writeDescription writes the annotations that name the origin and the licences of an image.
+// Nobody has checked them.
+func writeDescription(p *terminal.Printer, annotations map[string]string) {
+	for _, line := range [][2]string{
+		{"source", annotations[ocispec.AnnotationSource]},
+		{"revision", annotations[ocispec.AnnotationRevision]},
+		{"url", annotations[ocispec.AnnotationURL]},
+		{"licenses", annotations[ocispec.AnnotationLicenses]},
+	} {
+		if line[1] != "" {
+			p.Printf("%-9s %s\n", line[0], line[1])
+		}
+	}
+}
+
 func writeAttached(p *terminal.Printer, indent string, all []AttachedDocument) {
 	for i := range all {
-		p.Printf("%sattached  %s\n", indent, all[i].text())
+		unsigned := ""
+		if all[i].unsigned() {
+			unsigned = ", not signed"
+		}
+		p.Printf("%sattached  %s%s\n", indent, all[i].text(), unsigned)
 	}
 }
 

@@ -171,12 +171,11 @@ func (a *AttachedDocument) describe() (what, says string) {
 	case strings.HasPrefix(a.ArtifactType, "application/vnd.dev.sigstore.bundle"), strings.HasPrefix(a.ArtifactType, "application/vnd.dev.cosign"):
 		return "signed statement", a.ArtifactType
 	case a.ArtifactType == attest.StatementType:
-		_, rest, _ := strings.Cut(a.text(), shortDigest(a.Digest))
-		what = "statement"
-		if strings.Contains(rest, "slsa.dev/provenance") {
+		what, says = "statement", a.statementText()
+		if strings.Contains(says, "slsa.dev/provenance") {
 			what = "provenance"
 		}
-		return what, strings.TrimSpace(rest)
+		return what, says
 	}
 	return "document", a.ArtifactType
 }

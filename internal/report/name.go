@@ -1,6 +1,7 @@
 package report
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -36,18 +37,24 @@ func PackageOf(p closure.StorePath) Package {
 	return pkg
 }
 
+// gitRevision matches a git revision in the metadata of a flake, which can contain any text.
+var gitRevision = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
 // purl returns the package URL of a store path. The type nix is proposed but not yet in the
 // specification (package-url/purl-spec#877). purl adds some qualifiers that the proposal does
 // not define; they are the qualifiers of syft. The qualifier outputhash is the hash that the
 // Nix database records for the path: the narHash in hexadecimal.
 //
 // The namespace in the proposal is the origin of a package. purl sets the namespace only if
-// the metadata of the package was read from nixpkgs.
+// the metadata of the package was read from nixpkgs. If the git revision of this nixpkgs is
+// known, purl adds the qualifier commit of the proposal. The name in the proposal is the
+// attribute path. purl uses the name in the store path, because a store path does not record
+// the attribute path, and because syft uses this name.
 func (o *SBOMOptions) purl(info *closure.Info) string {
 	pkg := PackageOf(info.Path)
-	namespace := ""
-	if o.meta(info.Path) != nil {
-		namespace = "nixpkgs"
+	namespace, commit := "", ""
+	if m := o.meta(info.Path); m != nil && !m.Foreign {
+		namespace, commit = "nixpkgs", m.Commit
 	}
 	q := packageurl.Qualifiers{{Key: "outputhash", Value: info.NarHash.Hex()}}
 	if pkg.Output != "" {
@@ -55,6 +62,9 @@ func (o *SBOMOptions) purl(info *closure.Info) string {
 	}
 	if info.Deriver != "" {
 		q = append(q, packageurl.Qualifier{Key: "drvpath", Value: info.Deriver})
+	}
+	if gitRevision.MatchString(commit) {
+		q = append(q, packageurl.Qualifier{Key: "commit", Value: commit})
 	}
 	return packageurl.NewPackageURL("nix", namespace, pkg.Name, pkg.Version, q, "").ToString()
 }

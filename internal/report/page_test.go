@@ -18,9 +18,9 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// said returns the whole text of a page. The golden file with this text shows reviewers what
+// textOf returns the whole text of a page. The golden file with this text shows reviewers what
 // users read.
-func said(p *page.Page) []byte {
+func textOf(p *page.Page) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "[%s]\n%s\n# %s\n%s\n", p.Title, p.Kind, p.Heading, strings.Join(p.Lines, "\n"))
 	for _, t := range p.Platforms {
@@ -88,7 +88,7 @@ func testPage(t *testing.T, name string, p *page.Page, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden.Check(t, name, said(p))
+	golden.Check(t, name, textOf(p))
 	var b bytes.Buffer
 	if err := p.Write(&b); err != nil {
 		t.Error(err)

@@ -184,8 +184,8 @@ func initPackage(o SBOMOptions) (url string, p initbin.Program) {
 	return packageurl.NewPackageURL("generic", "", initName, p.Version, q, "").ToString(), p
 }
 
-// baseNote describes a base image in both formats.
-const baseNote = "The base image of this image: its lowest layers. What is in them is not listed here."
+// baseDescription describes a base image in every format.
+const baseDescription = "The base image. Its layers are the lowest layers of this image, and this document does not list their contents."
 
 // basePackage returns the name and the package URL of a base image. The URL has the type
 // "oci", which package-url defines for OCI images.

@@ -90,6 +90,28 @@ func withMeta(c *closure.Closure) SBOMOptions {
 	return SBOMOptions{System: "x86_64-linux", Meta: map[closure.StorePath]*nixbuild.Meta{c.Paths[1].Path: m, c.Paths[2].Path: unfree}}
 }
 
+// TestPURLOrigin checks which package URLs name nixpkgs and its revision.
+func TestPURLOrigin(t *testing.T) {
+	c := tiny(t)
+	const commit = "ea04e1fdd523987348c468e8cb53cc36c575d629"
+	for _, tt := range []struct {
+		meta         *nixbuild.Meta
+		prefix, want string
+	}{
+		{nil, "pkg:nix/nginx@1.26.1?", ""},
+		{&nixbuild.Meta{}, "pkg:nix/nixpkgs/nginx@1.26.1?", ""},
+		{&nixbuild.Meta{Commit: commit}, "pkg:nix/nixpkgs/nginx@1.26.1?", "commit=" + commit + "&"},
+		{&nixbuild.Meta{Commit: "24.05&output=x"}, "pkg:nix/nixpkgs/nginx@1.26.1?", ""},
+		{&nixbuild.Meta{Commit: commit, Foreign: true}, "pkg:nix/nginx@1.26.1?", ""},
+	} {
+		o := SBOMOptions{Meta: map[closure.StorePath]*nixbuild.Meta{c.Paths[1].Path: tt.meta}}
+		rest, ok := strings.CutPrefix(o.purl(&c.Paths[1]), tt.prefix+tt.want)
+		if !ok || !strings.HasPrefix(rest, "drvpath=") || strings.Contains(rest, "commit") {
+			t.Errorf("%+v: %s", tt.meta, o.purl(&c.Paths[1]))
+		}
+	}
+}
+
 // TestSBOMMeta compares documents that contain metadata from nixpkgs with golden files.
 func TestSBOMMeta(t *testing.T) {
 	c := tiny(t)

@@ -149,7 +149,7 @@ func spdxBase(b *manifest.BaseInfo) *v2_3.Package {
 	name, url := basePackage(b)
 	base := spdxDescribed("Package-base-image", name, b.Digest.String(), url)
 	base.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: b.Digest.Encoded()}}
-	base.PackageComment = baseNote
+	base.PackageComment = baseDescription
 	return base
 }
 

@@ -191,7 +191,7 @@ func (d *spdx3) addOthers(o SBOMOptions) (roots []string) {
 	if o.Base != nil {
 		name, url := basePackage(o.Base)
 		roots = append(roots, d.add("software_Package", "Package-base-image", map[string]any{"name": name, "software_packageVersion": o.Base.Digest.String(),
-			"software_packageUrl": url, "verifiedUsing": spdx3Hash(o.Base.Digest.Encoded()), "comment": baseNote, "software_primaryPurpose": "container"}))
+			"software_packageUrl": url, "verifiedUsing": spdx3Hash(o.Base.Digest.Encoded()), "comment": baseDescription, "software_primaryPurpose": "container"}))
 	}
 	return roots
 }

@@ -16,21 +16,21 @@ const (
 	maxSlow     = 2               // timeouts after which a transfer fails
 )
 
-// Policy decides when operations are tried again. The zero value is the policy that nixoci normally
-// uses. Tests use shorter delays.
-type Policy struct {
+// Schedule decides when operations are tried again. The zero value is the schedule that nixoci
+// normally uses. Tests use shorter delays.
+type Schedule struct {
 	Delay func(failures int) time.Duration // returns the delay before the next attempt; nil means [Backoff]
 }
 
-func (p Policy) delay(failures int) time.Duration {
-	if p.Delay == nil {
+func (s Schedule) delay(failures int) time.Duration {
+	if s.Delay == nil {
 		return Backoff(failures)
 	}
-	return p.Delay(failures)
+	return s.Delay(failures)
 }
 
 // Do calls f until f succeeds, returns a final error, or has failed too often.
-func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error {
+func (s Schedule) Do(ctx context.Context, f func(ctx context.Context) error) error {
 	var waited time.Duration
 	for attempts, tries := 0, 1; ; tries++ {
 		err := f(ctx)
@@ -47,7 +47,7 @@ func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error
 		if Timeout(err) {
 			attempts++ // a timeout counts twice, because the user has waited for it already
 		}
-		delay, asked := p.delay(tries), After(err)
+		delay, asked := s.delay(tries), After(err)
 		switch {
 		case asked > 0 && waited+asked > maxDelay:
 			return fmt.Errorf("%w (the server asks to wait %s)", err, asked.Round(time.Second))
@@ -71,8 +71,8 @@ func (p Policy) Do(ctx context.Context, f func(ctx context.Context) error) error
 
 // Breaks counts how often a transfer broke since its last byte, and how often it timed out.
 type Breaks struct {
-	Policy Policy
-	Enough int64 // after this number of bytes, the transfer was fast enough
+	Schedule Schedule
+	Enough   int64 // after this number of bytes, the transfer was fast enough
 
 	inARow int
 	slow   int   // timeouts since the transfer was fast enough
@@ -103,7 +103,7 @@ func (b *Breaks) Wait(ctx context.Context, err error) error {
 		return err
 	}
 	b.inARow++
-	return Sleep(ctx, max(b.Policy.delay(b.inARow), min(After(err), maxDelay)))
+	return Sleep(ctx, max(b.Schedule.delay(b.inARow), min(After(err), maxDelay)))
 }
 
 // Never marks an error as final, which means that another attempt will not help.

@@ -42,7 +42,7 @@ func TestDo(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start, attempts := time.Now(), 0
-				err := Policy{}.Do(t.Context(), func(context.Context) error {
+				err := Schedule{}.Do(t.Context(), func(context.Context) error {
 					attempts++
 					return test.err
 				})
@@ -60,7 +60,7 @@ func TestDo(t *testing.T) {
 func TestDoSucceedsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		attempts := 0
-		err := Policy{}.Do(t.Context(), func(context.Context) error {
+		err := Schedule{}.Do(t.Context(), func(context.Context) error {
 			if attempts++; attempts < 3 {
 				return io.ErrUnexpectedEOF
 			}
@@ -76,7 +76,7 @@ func TestDoEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := errors.New("interrupted")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		err := Policy{}.Do(ctx, func(context.Context) error {
+		err := Schedule{}.Do(ctx, func(context.Context) error {
 			cancel(why)
 			return io.ErrUnexpectedEOF
 		})

@@ -10,8 +10,8 @@
 //	pattern regular expression for the values, in the JSON Schema
 //	oneof   in the JSON Schema, an object must have exactly one of the fields with this tag
 //
-// [Kind.Decode] reads a file. [Kind.Schema] returns the JSON Schema of such files.
-// [Kind.FieldTable] returns a table of the fields for the documentation.
+// [Format.Decode] reads a file. [Format.Schema] returns the JSON Schema of such files.
+// [Format.FieldTable] returns a table of the fields for the documentation.
 package schema
 
 import (
@@ -26,9 +26,9 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 )
 
-// Kind describes a kind of file. T is the struct that holds the content of a file.
-type Kind[T any] struct {
-	Name         string            // name of the kind in messages, such as "specification"
+// Format describes the format of a file. T is the struct that holds the content of a file.
+type Format[T any] struct {
+	Name         string            // name of such a file in messages, such as "specification"
 	Title        string            // title of the JSON Schema
 	VersionField string            // name of the field that contains the version of the format
 	Version      int               // newest version that this nixoci reads
@@ -39,16 +39,16 @@ type Kind[T any] struct {
 
 // Decode reads a file. It returns an error about a newer version, an unknown field, a
 // name in the wrong case, or two fields with the same name.
-func (k *Kind[T]) Decode(r io.Reader) (*T, error) {
-	fail := func(err error) (*T, error) { return nil, k.wrap(err) }
-	data, err := io.ReadAll(io.LimitReader(r, int64(k.Limit)+1))
+func (f *Format[T]) Decode(r io.Reader) (*T, error) {
+	fail := func(err error) (*T, error) { return nil, f.wrap(err) }
+	data, err := io.ReadAll(io.LimitReader(r, int64(f.Limit)+1))
 	if err != nil {
 		return fail(err)
 	}
-	if len(data) > k.Limit {
-		return fail(fmt.Errorf("more than %d bytes", k.Limit))
+	if len(data) > f.Limit {
+		return fail(fmt.Errorf("more than %d bytes", f.Limit))
 	}
-	for _, check := range []func([]byte) error{k.checkSyntax, k.checkVersion, k.checkFields} {
+	for _, check := range []func([]byte) error{f.checkSyntax, f.checkVersion, f.checkFields} {
 		if err := check(data); err != nil {
 			return fail(err)
 		}
@@ -63,12 +63,12 @@ func (k *Kind[T]) Decode(r io.Reader) (*T, error) {
 	return v, nil
 }
 
-// wrap adds the kind of file to the text of err. It keeps the hint of err.
-func (k *Kind[T]) wrap(err error) error { return fmt.Errorf("read %s: %w", k.Name, err) }
+// wrap adds the name of the format to the text of err. It keeps the hint of err.
+func (f *Format[T]) wrap(err error) error { return fmt.Errorf("read %s: %w", f.Name, err) }
 
 // checkVersion checks only the version of a file. It must run before the check of the
 // other fields, because a newer version can have other fields.
-func (k *Kind[T]) checkVersion(data []byte) error {
+func (f *Format[T]) checkVersion(data []byte) error {
 	w := newWalker(data)
 	token, err := w.d.Token()
 	if err != nil {
@@ -82,34 +82,34 @@ func (k *Kind[T]) checkVersion(data []byte) error {
 		switch {
 		case err != nil:
 			return err
-		case name == k.VersionField:
-			return k.versionIsKnown(w)
+		case name == f.VersionField:
+			return f.versionIsKnown(w)
 		}
 		if err := w.d.Decode(new(skipped)); err != nil {
 			return err
 		}
 	}
-	return hint.Add(fmt.Errorf("no field %s", k.VersionField), fmt.Sprintf("begin it with {\"%s\": %d", k.VersionField, k.Version))
+	return hint.Add(fmt.Errorf("no field %s", f.VersionField), fmt.Sprintf("begin it with {\"%s\": %d", f.VersionField, f.Version))
 }
 
 // versionIsKnown reads the version, and returns an error if this nixoci does not
 // support the version.
-func (k *Kind[T]) versionIsKnown(w *walker) error {
+func (f *Format[T]) versionIsKnown(w *walker) error {
 	token, err := w.d.Token()
 	if err != nil {
 		return err
 	}
 	if got := fits(token, reflect.TypeFor[int]()); got != "" {
-		return w.errorf("%s: a whole number is expected, not %s", k.VersionField, got)
+		return w.errorf("%s: a whole number is expected, not %s", f.VersionField, got)
 	}
 	number, _ := token.(json.Number)
 	switch version, err := number.Int64(); {
 	case err != nil:
 		return err
-	case version > int64(k.Version):
-		return hint.Add(fmt.Errorf("version %d, and this nixoci reads up to %d", version, k.Version), "use a newer nixoci")
+	case version > int64(f.Version):
+		return hint.Add(fmt.Errorf("version %d, and this nixoci reads up to %d", version, f.Version), "use a newer nixoci")
 	case version < 1:
-		return fmt.Errorf("version %d; this nixoci reads version %d", version, k.Version)
+		return fmt.Errorf("version %d; this nixoci reads version %d", version, f.Version)
 	}
 	return nil
 }
@@ -192,7 +192,7 @@ type Field struct {
 }
 
 // Fields returns all fields, in the order of the struct T.
-func (k *Kind[T]) Fields() []Field { return fieldsOf("", reflect.TypeFor[T]()) }
+func (f *Format[T]) Fields() []Field { return fieldsOf("", reflect.TypeFor[T]()) }
 
 func fieldsOf(prefix string, t reflect.Type) (all []Field) {
 	for i := range t.NumField() {
@@ -234,27 +234,27 @@ func typeName(t reflect.Type) string {
 }
 
 // FieldTable returns the list of fields as a Markdown table.
-func (k *Kind[T]) FieldTable() string {
+func (f *Format[T]) FieldTable() string {
 	var b strings.Builder
 	b.WriteString("| field | type | flag | meaning |\n|---|---|---|---|\n")
-	for _, f := range k.Fields() {
-		flag := f.Flag
+	for _, field := range f.Fields() {
+		flag := field.Flag
 		if flag != "" && flag == strings.ToLower(flag) {
 			flag = "`--" + flag + "`" // a name in upper case is an argument, not a flag
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Name, f.Type, flag, f.Doc)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", field.Name, field.Type, flag, field.Doc)
 	}
 	return b.String()
 }
 
 // Schema returns the JSON Schema.
-func (k *Kind[T]) Schema() ([]byte, error) {
+func (f *Format[T]) Schema() ([]byte, error) {
 	s := schemaOf(reflect.TypeFor[T]())
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-	s["title"] = k.Title
+	s["title"] = f.Title
 	properties := s["properties"].(map[string]any)
-	version := properties[k.VersionField].(map[string]any)
-	properties[k.VersionField] = map[string]any{"const": k.Version, "description": version["description"]}
+	version := properties[f.VersionField].(map[string]any)
+	properties[f.VersionField] = map[string]any{"const": f.Version, "description": version["description"]}
 	properties[SchemaField] = map[string]any{"type": "string", "description": "this schema, for editors"}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -25,10 +25,10 @@ type leaf struct {
 	Wet  bool `json:"wet,omitempty" doc:"wet"`
 }
 
-var kind = Kind[tree]{Name: "tree", Title: "A tree", VersionField: "tree", Version: 2, Limit: 200, Page: "trees.md", Unknown: map[string]string{"leafs": "leaves"}}
+var format = Format[tree]{Name: "tree", Title: "A tree", VersionField: "tree", Version: 2, Limit: 200, Page: "trees.md", Unknown: map[string]string{"leafs": "leaves"}}
 
 func TestDecode(t *testing.T) {
-	v, err := kind.Decode(strings.NewReader(`{"tree": 2, "color": "red", "colors": [], "height": 3, "leaves": [{"area": 1}], "root": {"area": 0, "wet": true}}`))
+	v, err := format.Decode(strings.NewReader(`{"tree": 2, "color": "red", "colors": [], "height": 3, "leaves": [{"area": 1}], "root": {"area": 0, "wet": true}}`))
 	if err != nil || v.Color != "red" || v.Colors == nil || *v.Height != 3 || v.Leaves[0].Area != 1 || !v.Root.Wet {
 		t.Errorf("%+v, %v", v, err)
 	}
@@ -86,21 +86,21 @@ func TestDecode(t *testing.T) {
 		`{"tree": tree}`:                   {"line 1: a value is expected: text in double quotes", ""},
 		"{\"tree\": 1, \"color\": \"\n\"}": {`line 1: not JSON: unexpected '\n' in string literal`, ""},
 	} {
-		_, err := kind.Decode(strings.NewReader(text))
+		_, err := format.Decode(strings.NewReader(text))
 		hinttest.Error(t, err, nil, want[0])
 		hinttest.Hint(t, err, want[1])
 	}
-	if v, err := kind.Decode(strings.NewReader(`{"$schema": "https://example.org/tree.schema.json", "tree": 1, "height": null, "names": {"A": 1, "a": 2}}`)); err != nil || v.Height != nil || len(v.Names) != 2 {
+	if v, err := format.Decode(strings.NewReader(`{"$schema": "https://example.org/tree.schema.json", "tree": 1, "height": null, "names": {"A": 1, "a": 2}}`)); err != nil || v.Height != nil || len(v.Names) != 2 {
 		t.Errorf("%+v, %v", v, err)
 	}
-	limittest.Around(t, kind.Limit, "more than 200 bytes", func(n int) error {
-		_, err := kind.Decode(strings.NewReader(`{"tree": 1}` + strings.Repeat(" ", n-len(`{"tree": 1}`))))
+	limittest.Around(t, format.Limit, "more than 200 bytes", func(n int) error {
+		_, err := format.Decode(strings.NewReader(`{"tree": 1}` + strings.Repeat(" ", n-len(`{"tree": 1}`))))
 		return err
 	})
 }
 
 func TestSchema(t *testing.T) {
-	data, err := kind.Schema()
+	data, err := format.Schema()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestFieldTable(t *testing.T) {
 		"| `tree` | integer |  | version |\n| `color` | string | `--color` | color. Allowed values: green, red |\n| `colors` | list of strings |  | colors. Allowed values: green, red |\n" +
 		"| `height` | integer | HEIGHT | height |\n| `leaves` | list of objects |  | leaves |\n| `leaves[].area` | integer |  | area |\n| `leaves[].wet` | boolean |  | wet |\n" +
 		"| `names` | object |  | names |\n| `root` | object |  | root |\n| `root.area` | integer |  | area |\n| `root.wet` | boolean |  | wet |\n"
-	if got := kind.FieldTable(); got != want {
+	if got := format.FieldTable(); got != want {
 		t.Errorf("%s", got)
 	}
 }

@@ -22,7 +22,7 @@ type skipped struct{}
 func (*skipped) UnmarshalJSON([]byte) error { return nil }
 
 // checkSyntax checks that data is one JSON value.
-func (k *Kind[T]) checkSyntax(data []byte) error {
+func (f *Format[T]) checkSyntax(data []byte) error {
 	err := json.Unmarshal(data, new(skipped))
 	syntax, ok := errors.AsType[*json.SyntaxError](err)
 	if !ok {
@@ -36,14 +36,14 @@ func (k *Kind[T]) checkSyntax(data []byte) error {
 	case what == "unexpected end of JSON input":
 		what = "the file ends too early: a bracket or a quote is not closed"
 	case found:
-		what = k.expected(rest)
+		what = f.expected(rest)
 	}
 	return fmt.Errorf("line %d: %s", lineAt(data, syntax.Offset-1), what)
 }
 
 // expected returns a clear message for the text that encoding/json writes after
 // "invalid character".
-func (k *Kind[T]) expected(text string) string {
+func (f *Format[T]) expected(text string) string {
 	char, where := text, ""
 	if end := strings.Index(text[1:], "' "); end >= 0 {
 		char, where = text[:end+2], text[end+3:]
@@ -63,7 +63,7 @@ func (k *Kind[T]) expected(text string) string {
 	case "after array element":
 		return "a comma or ] is expected, not " + char
 	case "after top-level value":
-		return char + " follows the end of the " + k.Name
+		return char + " follows the end of the " + f.Name
 	}
 	return "not JSON: unexpected " + text
 }
@@ -85,9 +85,9 @@ type walker struct {
 }
 
 // checkFields checks the names and the types of all fields. data must be JSON.
-func (k *Kind[T]) checkFields(data []byte) error {
+func (f *Format[T]) checkFields(data []byte) error {
 	w := newWalker(data)
-	return w.value("", reflect.TypeFor[T](), k.unknown)
+	return w.value("", reflect.TypeFor[T](), f.unknown)
 }
 
 func newWalker(data []byte) *walker {
@@ -181,16 +181,16 @@ func (w *walker) fields(at string, t reflect.Type, unknown func(string, []string
 
 // unknown returns the advice about an unknown field. known lists the fields that exist
 // in the same object.
-func (k *Kind[T]) unknown(name string, known []string) string {
+func (f *Format[T]) unknown(name string, known []string) string {
 	for _, other := range known {
 		if strings.EqualFold(name, other) {
 			return "the field is called " + other
 		}
 	}
-	if advice := k.Unknown[name]; advice != "" {
+	if advice := f.Unknown[name]; advice != "" {
 		return advice
 	}
-	return k.Page + " lists the fields; a newer nixoci may know more"
+	return f.Page + " lists the fields; a newer nixoci may know more"
 }
 
 // fits returns "" if a value that begins with token can have the type t. Otherwise it

@@ -102,8 +102,8 @@ type NamedLayer struct {
 	Name string `json:"name" doc:"name of the layer" flag:""`
 }
 
-// kind tells package schema how to read and document specifications.
-var kind = schema.Kind[Specification]{
+// format tells package schema how to read and document specifications.
+var format = schema.Format[Specification]{
 	Name: "specification", Title: "nixoci image specification", VersionField: "nixociImage", Version: Version,
 	Limit: limit.PlanFile, Page: "docs/specification.md",
 	Unknown: map[string]string{
@@ -114,7 +114,7 @@ var kind = schema.Kind[Specification]{
 // Decode reads a specification. It returns an error for an unknown field or a newer
 // version.
 func Decode(r io.Reader) (*Specification, error) {
-	s, err := kind.Decode(r)
+	s, err := format.Decode(r)
 	if err != nil {
 		return nil, err
 	}
@@ -145,10 +145,10 @@ func (s *Specification) check() error {
 }
 
 // Fields returns all fields, in the order of the struct [Specification].
-func Fields() []schema.Field { return kind.Fields() }
+func Fields() []schema.Field { return format.Fields() }
 
 // FieldTable returns the list of fields as a Markdown table.
-func FieldTable() string { return kind.FieldTable() }
+func FieldTable() string { return format.FieldTable() }
 
 // Schema returns the JSON Schema of specifications.
-func Schema() ([]byte, error) { return kind.Schema() }
+func Schema() ([]byte, error) { return format.Schema() }

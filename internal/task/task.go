@@ -1,10 +1,12 @@
 // Package task starts goroutines and catches their panics. Without this package, a panic
-// would end the program with exit code 2, which nixoci uses for wrong usage.
+// would end the program with exit code 2, which nixoci uses for wrong usage. [Once] is for
+// results that several goroutines share.
 package task
 
 import (
 	"context"
 	"runtime/debug"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -56,4 +58,16 @@ func (g *Group) Go(f func() error) {
 		defer Guard()
 		return f()
 	})
+}
+
+// Once returns a function that calls f the first time, with the context of that call.
+// Later calls return the same result.
+func Once[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
+	var do sync.Once
+	var value T
+	var err error
+	return func(ctx context.Context) (T, error) {
+		do.Do(func() { value, err = f(ctx) })
+		return value, err
+	}
 }

@@ -71,9 +71,9 @@ func findInit(c *content) (*manifest.Init, []Finding) {
 		return nil, []Finding{c.doc.initPlace().of(CheckInit, "it is missing, or not a file")}
 	}
 	init := manifest.InitOf(l.program)
-	said := c.doc.manifest.Annotations[manifest.AnnotationInit]
-	if !c.doc.noManifest && said != init.Digest.String() {
-		return init, []Finding{c.doc.initPlace().of(CheckInit, "it is %s, but the manifest records %s", init.Digest, said)}
+	recorded := c.doc.manifest.Annotations[manifest.AnnotationInit]
+	if !c.doc.noManifest && recorded != init.Digest.String() {
+		return init, []Finding{c.doc.initPlace().of(CheckInit, "it is %s, but the manifest records %s", init.Digest, recorded)}
 	}
 	return init, nil
 }

@@ -23,13 +23,13 @@ func TestOtherOwner(t *testing.T) {
 		owners    bool
 		says      string
 	}{{1000, 1000, true, ""}, {1000, 1001, true, "owner is 1000:0, not 1001:0"}, {0, 0, false, ""}, {1000, 0, false, "owner is 1000, not 0"}} {
-		var said string
+		var found string
 		err := differentTars(tarOf(test.got), tarOf(test.want), test.owners, func(entry, what string) error {
-			said = what
+			found = what
 			return nil
 		})
-		if err != nil || said != test.says {
-			t.Errorf("%+v: %q, %v", test, said, err)
+		if err != nil || found != test.says {
+			t.Errorf("%+v: %q, %v", test, found, err)
 		}
 	}
 }

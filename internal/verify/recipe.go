@@ -28,15 +28,15 @@ func (a *alternatives) fits(ls []*layers.Layer, s manifest.Settings, r digest.Di
 // from the config. A recipe covers all settings, so the two differ if somebody changed the config
 // later. checkRecipe then tries the settings one by one to find the changed setting.
 func (a *alternatives) checkRecipe() []Finding {
-	said := digest.Digest(a.doc.manifest.Annotations[manifest.AnnotationImage])
-	if said == a.draft.Recipe || said == "" { // if the recipe is missing, the check of the manifest reports that
+	recorded := digest.Digest(a.doc.manifest.Annotations[manifest.AnnotationImage])
+	if recorded == a.draft.Recipe || recorded == "" { // if the recipe is missing, the check of the manifest reports that
 		return nil
 	}
 	ls := a.draft.Layers
 	for _, d := range defaults {
 		changed := a.settings
 		got := d.reset(&changed)
-		if got != "" && a.fits(ls, changed, said) {
+		if got != "" && a.fits(ls, changed, recorded) {
 			return []Finding{a.doc.configPlace().of(CheckConfig, "config: %s is %s, but the image was made with the default", d.name, got)}
 		}
 	}
@@ -45,13 +45,13 @@ func (a *alternatives) checkRecipe() []Finding {
 		for m := n + 1; m < len(ls)-1; m++ {
 			swapped := slices.Clone(ls)
 			swapped[n], swapped[m] = swapped[m], swapped[n]
-			if a.fits(swapped, a.settings, said) {
+			if a.fits(swapped, a.settings, recorded) {
 				return []Finding{a.doc.place(a.own+n).of(CheckManifest, "it was swapped with layer %d", a.own+m+1)}
 			}
 		}
 	}
 	return []Finding{a.doc.configPlace().of(CheckConfig,
-		"config: the image was made with other settings or another order of layers: its recipe is %s, but this config gives %s", said, a.draft.Recipe)}
+		"config: the image was made with other settings or another order of layers: its recipe is %s, but this config gives %s", recorded, a.draft.Recipe)}
 }
 
 // Setting describes a setting that the person who pushed the image chose.

@@ -131,6 +131,7 @@ in
           riscv64-linux = "oci:base";
         };
         files = [ { path = "/var/lib/app"; uid = 1000; } ];
+        describe = { source = "https://github.com/org/hello"; licenses = "MIT"; };
         maxLayers = 20;
         created = null;
       };
@@ -161,6 +162,7 @@ in
           "linux/${if system == "x86_64-linux" then "amd64" else "arm64"}" = "docker.io/library/debian:12";
           "linux/riscv64" = "oci:base";
         };
+        describe = { source = "https://github.com/org/hello"; licenses = "MIT"; };
         layers.max = 20;
       };
       got = builtins.toJSON image.specification;
@@ -178,6 +180,74 @@ in
         ++ lib.optional (!refused (bare // { config.Entrypont = [ ]; })) "a config with an unknown name is taken";
     }
   );
+
+  # What --meta reads from nixpkgs: about the packages of a configuration in a
+  # file, about a package, and about the contents of an image.
+  meta =
+    let
+      meta = import ../../meta.nix;
+      ofFile =
+        system:
+        meta {
+          inherit system;
+          names = [
+            "nginx"
+            "python3-requests"
+          ];
+          modules = [ ../../../examples/web/nginx.nix ];
+        } self.nixosConfigurations.base;
+    in
+    lib.genAttrs linux (
+      system:
+      let
+        pkgs = nixpkgsFlake.legacyPackages.${system};
+        image = self.lib.${system}.image {
+          name = "hello";
+          contents = [ pkgs.hello ];
+          platforms.riscv64-linux = [ pkgs.file ];
+        };
+        # Fails if a package is missing, or its metadata differ from nixpkgs.
+        lacks =
+          what: found: package:
+          let
+            path = builtins.unsafeDiscardStringContext package.outPath;
+            all = lib.filter (f: lib.elem path f.paths) found;
+            got = lib.head all;
+          in
+          if all == [ ] then
+            [ "${what} lacks ${package.name}" ]
+          else
+            lib.optional (
+              map (l: l.spdxId) got.licenses != map (l: l.spdxId or null) (lib.toList package.meta.license)
+            ) "${what}: the licences of ${package.name} are ${builtins.toJSON got.licenses}"
+            ++ lib.optional (
+              got.homepages != lib.toList package.meta.homepage
+            ) "${what}: the homepages of ${package.name} are ${builtins.toJSON got.homepages}"
+            ++ lib.optional (
+              got.description != package.meta.description
+            ) "${what}: the description of ${package.name} is ${got.description}";
+        file = ofFile system;
+        # A package that is defined outside nixpkgs, here in a file of nixoci.
+        own = pkgs.callPackage ../../nixoci-init.nix { };
+        ofOwn = lib.head (lib.filter (f: f.name == "nixoci-init") (meta { } own));
+        python = lib.filter (f: f.name == "requests") file;
+      in
+      {
+        drvPath = image.drvPath;
+        wrong =
+          lacks "the file" file pkgs.nginxStable
+          ++ lacks "the file" file pkgs.coreutils
+          ++ lib.optional (lib.head (meta { } pkgs.hello)).foreign "hello is not from nixpkgs"
+          ++ lib.optional (!ofOwn.foreign) "nixoci-init is from nixpkgs"
+          ++ lib.optional (python == [ ]) "the file lacks python3Packages.requests"
+          ++ lacks "the package" (meta { } pkgs.hello) pkgs.hello
+          ++ lacks "the image" (meta { } image) pkgs.hello
+          ++ lacks "the image" (meta { } image) pkgs.file
+          ++ lib.optional (
+            (builtins.tryEval (meta { } { a = 1; })).success
+          ) "an attribute set without a package is accepted";
+      }
+    );
 
   # The module for flake-parts: with its source, or with as much of it as the
   # module uses.

@@ -1,4 +1,4 @@
-package push
+package cache
 
 import (
 	"crypto/sha256"
@@ -19,11 +19,9 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Cache stores earlier results: the layer of a recipe, the index of an image recipe, and the facts
-// read from a system or base image. It is a directory of small files that many processes share
-// without locks. Each entry is written to a temporary file and then renamed. An entry contains its
-// own checksum. If the checksum is wrong, the entry is removed, and the result is made again. A nil
-// Cache stores nothing.
+// Cache is a directory of small files that many processes share without locks. Each entry is
+// written to a temporary file and then renamed. An entry contains its own checksum. If the checksum
+// is wrong, the entry is removed, and the result is made again. A nil Cache stores nothing.
 type Cache struct {
 	dir       string
 	writeOnly bool
@@ -35,10 +33,10 @@ const tempDir = "tmp"
 
 // The cache has these folders, one for each kind of entry. Each comment has the form key → value.
 const (
-	folderLayers  = "layers"  // layers.Recipe → layers.Packed
-	folderImages  = "images"  // image recipe → descriptor of the index
-	folderSystems = "systems" // narHash of a toplevel or other root → facts from its files
-	folderBases   = "bases"   // digest of a base image → knownBase
+	folderLayers  = "layers"  // layers.Recipe → layers.Packed; see [Cache.Layer]
+	FolderImages  = "images"  // image recipe → descriptor of the index
+	FolderSystems = "systems" // narHash of a toplevel or other root → facts from its files
+	FolderBases   = "bases"   // digest of a base image → its content
 )
 
 // maxEntriesPerShard limits the size of the cache. Each entry takes one block of the file system.
@@ -49,12 +47,12 @@ const (
 	maxEntrySize       = 64 << 10 // bytes
 )
 
-// OpenCache returns the cache in the directory dir. dir need not exist.
-func OpenCache(dir string) *Cache { return &Cache{dir: dir} }
+// Open returns the cache in the directory dir. dir need not exist.
+func Open(dir string) *Cache { return &Cache{dir: dir} }
 
-// DefaultCacheDir returns $XDG_CACHE_HOME/nixoci, or the platform's usual folder for
+// DefaultDir returns $XDG_CACHE_HOME/nixoci, or the platform's usual folder for
 // caches.
-func DefaultCacheDir() (string, error) {
+func DefaultDir() (string, error) {
 	if dir := os.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "nixoci"), nil
 	}
@@ -196,16 +194,16 @@ func (c *Cache) prune(dir string, files []fs.DirEntry, keep int, since time.Time
 	return removed, bytes
 }
 
-// CacheFolder describes one folder of a cache: the number and the size of its entries.
-type CacheFolder struct {
-	Folder  string `json:"kind"`
+// Folder describes one folder of a cache: the number and the size of its entries.
+type Folder struct {
+	Name    string `json:"kind"`
 	Entries int    `json:"entries"`
 	Bytes   int64  `json:"bytes"`
 }
 
 // Info counts the entries of the cache, for each folder below its directory.
-func (c *Cache) Info() ([]CacheFolder, error) {
-	folders := map[string]*CacheFolder{}
+func (c *Cache) Info() ([]Folder, error) {
+	folders := map[string]*Folder{}
 	err := filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -232,7 +230,7 @@ func (c *Cache) Info() ([]CacheFolder, error) {
 			return nil
 		}
 		if folders[folder] == nil {
-			folders[folder] = &CacheFolder{Folder: folder}
+			folders[folder] = &Folder{Name: folder}
 		}
 		folders[folder].Entries++
 		folders[folder].Bytes += info.Size()
@@ -241,11 +239,11 @@ func (c *Cache) Info() ([]CacheFolder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read cache: %w", err)
 	}
-	var all []CacheFolder
+	var all []Folder
 	for _, k := range folders {
 		all = append(all, *k)
 	}
-	slices.SortFunc(all, func(a, b CacheFolder) int { return strings.Compare(a.Folder, b.Folder) })
+	slices.SortFunc(all, func(a, b Folder) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
@@ -297,3 +295,6 @@ func (c *Cache) Layer(r layers.Recipe) (layers.Packed, bool) {
 func (c *Cache) PutLayer(r layers.Recipe, p layers.Packed) error {
 	return c.Put(folderLayers, r.String(), p)
 }
+
+// DropLayer removes the recorded result of the recipe r.
+func (c *Cache) DropLayer(r layers.Recipe) { c.Drop(folderLayers, r.String()) }

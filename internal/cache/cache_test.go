@@ -1,4 +1,4 @@
-package push
+package cache
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ func sampleRecipe(s string) layers.Recipe {
 }
 
 func TestCacheRemembers(t *testing.T) {
-	c := OpenCache(t.TempDir())
+	c := Open(t.TempDir())
 	if _, ok := c.Layer(sampleRecipe("a")); ok {
 		t.Fatal("an empty cache knows a layer")
 	}
@@ -61,7 +61,7 @@ func TestCacheDropsWhatIsCorrupt(t *testing.T) {
 		"huge":      func(t *testing.T, file, _ string) { must(t, os.Truncate(file, 1<<30)) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := OpenCache(t.TempDir())
+			c := Open(t.TempDir())
 			must(t, c.PutLayer(sampleRecipe("a"), samplePacked("a")))
 			must(t, c.PutLayer(sampleRecipe("b"), samplePacked("b")))
 			file := c.path(folderLayers, sampleRecipe("a").String())
@@ -89,7 +89,7 @@ func TestCacheManyWriters(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			c := OpenCache(dir)
+			c := Open(dir)
 			for i := range 50 {
 				key := fmt.Sprint(i % 5)
 				if err := c.PutLayer(sampleRecipe(key), samplePacked(key)); err != nil {
@@ -109,7 +109,7 @@ func TestCacheManyWriters(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	c := OpenCache(t.TempDir())
+	c := Open(t.TempDir())
 	must(t, c.PutLayer(sampleRecipe("a"), samplePacked("a")))
 	shard := filepath.Dir(c.path(folderLayers, sampleRecipe("a").String()))
 	old := time.Now().Add(-time.Hour)
@@ -130,7 +130,7 @@ func TestCacheIsBounded(t *testing.T) {
 }
 
 func TestCacheInfoAndPrune(t *testing.T) {
-	c := OpenCache(filepath.Join(t.TempDir(), "not", "there"))
+	c := Open(filepath.Join(t.TempDir(), "not", "there"))
 	if folders, err := c.Info(); err != nil || len(folders) != 0 {
 		t.Errorf("a cache that was never used: %v, %v", folders, err)
 	}
@@ -140,7 +140,7 @@ func TestCacheInfoAndPrune(t *testing.T) {
 	old := time.Now().Add(-48 * time.Hour)
 	must(t, os.Chtimes(c.path(folderLayers, sampleRecipe("3").String()), old, old))
 	folders, err := c.Info()
-	if err != nil || len(folders) != 1 || folders[0].Folder != folderLayers || folders[0].Entries != 10 || folders[0].Bytes == 0 {
+	if err != nil || len(folders) != 1 || folders[0].Name != folderLayers || folders[0].Entries != 10 || folders[0].Bytes == 0 {
 		t.Errorf("%+v, %v", folders, err)
 	}
 	if n, _, err := c.Prune(time.Now().Add(-24 * time.Hour)); n != 1 || err != nil {

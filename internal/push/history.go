@@ -1,0 +1,179 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/manifest"
+	"github.com/nixoci/nixoci/internal/oci"
+	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/task"
+)
+
+// tagsPerImage limits how many tags ReadHistory reads: this many for each image that it may
+// use. A release often has three tags, such as 1, 1.2 and 1.2.3.
+const tagsPerImage = 4
+
+// tagsAtOnce limits concurrent requests for the images of tags. An index has up to 4 MiB.
+const tagsAtOnce = 8
+
+// ReadHistory reads which store paths the images before those of known contain, and stores them
+// in the field History of each element. It uses at most n images of a platform, the image of
+// known included. The image before an image is the image whose plan it continues
+// ([manifest.AnnotationPlanFrom]). If there is none, or if src has lost it, the image before is
+// the one with the newest tag that was not used yet.
+//
+// Anybody who can write to the repository can forge a history. A forged history makes the new
+// layers less efficient but never incorrect.
+func ReadHistory(ctx context.Context, src oci.Reader, known []plan.Known, n int) error {
+	h := &historyReader{src: src, known: known, images: n}
+	for i := range known {
+		if err := h.follow(ctx, &known[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// historyReader reads the images of a repository or layout.
+type historyReader struct {
+	src    oci.Reader
+	known  []plan.Known
+	images int // largest number of images of a platform
+
+	tagged []map[string]digest.Digest // the images that tags name, the newest first: their manifests by platform
+	listed bool                       // whether tagged was read
+
+	mu    sync.Mutex
+	size  int64 // bytes of manifests that were read
+	paths int   // store paths that were read
+}
+
+// follow reads the images before k.
+func (h *historyReader) follow(ctx context.Context, k *plan.Known) error {
+	if k.Manifest == "" {
+		return nil // the plan is from a file
+	}
+	used := map[digest.Digest]bool{k.Manifest: true}
+	next, tag := k.Continues, 0
+	for len(k.History) < h.images-1 {
+		if next == "" || used[next] {
+			if err := h.readTags(ctx); err != nil {
+				return err
+			}
+			for next = ""; tag < len(h.tagged) && (next == "" || used[next]); tag++ {
+				next = h.tagged[tag][k.Platform]
+			}
+			if next == "" || used[next] {
+				return nil
+			}
+		}
+		used[next] = true
+		var paths []closure.StorePath
+		var err error
+		if paths, next, err = h.read(ctx, next); err != nil {
+			return err
+		}
+		if len(paths) > 0 {
+			k.History = append(k.History, paths)
+		}
+	}
+	return nil
+}
+
+// read returns the store paths in the image with this manifest, and the digest of the manifest
+// whose plan it continues. If the manifest is missing, or if nixoci did not make it, read
+// returns nothing.
+func (h *historyReader) read(ctx context.Context, d digest.Digest) ([]closure.StorePath, digest.Digest, error) {
+	if d.Validate() != nil {
+		return nil, "", nil
+	}
+	blob, err := h.get(ctx, d.String())
+	if err != nil || blob == nil {
+		return nil, "", err
+	}
+	m, err := manifest.ParseManifest(blob.Data, blob.Descriptor.MediaType)
+	if err != nil {
+		return nil, "", nil //nolint:nilerr // another tool made this image
+	}
+	all := recordedPlan(m).Paths()
+	if h.paths += len(all); h.paths > limit.HistoryPaths {
+		return nil, "", historyTooLarge("the images have more than %d store paths", limit.HistoryPaths)
+	}
+	return all, digest.Digest(m.Annotations[manifest.AnnotationPlanFrom]), nil
+}
+
+// get reads a manifest or an index. If it is missing, get returns nil.
+func (h *historyReader) get(ctx context.Context, tagOrDigest string) (*oci.Blob, error) {
+	blob, err := h.src.GetManifest(ctx, tagOrDigest)
+	if errors.Is(err, oci.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.size += int64(len(blob.Data)); h.size > limit.HistorySize {
+		return nil, historyTooLarge("the manifests have more than %d bytes", limit.HistorySize)
+	}
+	return &blob, nil
+}
+
+func historyTooLarge(format string, args ...any) error {
+	return hint.Add(fmt.Errorf("read the history: "+format, args...), "use a smaller --history")
+}
+
+// readTags reads the images that tags name. Images of other tools are left out.
+func (h *historyReader) readTags(ctx context.Context) error {
+	lister, ok := h.src.(oci.TagLister)
+	if h.listed || !ok {
+		return nil
+	}
+	h.listed = true
+	tags, err := lister.NewestTags(ctx, tagsPerImage*h.images)
+	if err != nil {
+		return err
+	}
+	h.tagged = make([]map[string]digest.Digest, len(tags))
+	group, ctx := task.WithContext(ctx)
+	group.SetLimit(tagsAtOnce)
+	for i, tag := range tags {
+		group.Go(func() error {
+			blob, err := h.get(ctx, tag)
+			if err != nil || blob == nil {
+				return err
+			}
+			index, err := manifest.ParseIndex(blob.Data, blob.Descriptor.MediaType)
+			if err == nil {
+				h.tagged[i] = h.manifestsOf(index)
+			}
+			return nil //nolint:nilerr // another tool made this image
+		})
+	}
+	return group.Wait()
+}
+
+// manifestsOf returns the manifests in the index that nixoci made, for the platforms of
+// h.known.
+func (h *historyReader) manifestsOf(index *manifest.Index) map[string]digest.Digest {
+	of := map[string]digest.Digest{}
+	for _, d := range index.Manifests {
+		if d.Annotations[manifest.AnnotationImage] == "" || d.Platform == nil {
+			continue
+		}
+		platform := manifest.FormatPlatform(*d.Platform)
+		if slices.ContainsFunc(h.known, func(k plan.Known) bool { return k.Platform == platform }) {
+			of[platform] = d.Digest
+		}
+	}
+	return of
+}

@@ -1,0 +1,120 @@
+package systems
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nixoci/nixoci/internal/application"
+	"github.com/nixoci/nixoci/internal/cache"
+	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/manifest"
+)
+
+// Reader reads from the files of closures which systems and applications they contain. With its
+// zero value, it reads all files and uses no earlier result.
+type Reader struct {
+	Cache *cache.Cache // results of earlier runs on this machine; nil if there are none
+
+	// Signed returns the facts about a toplevel from images with a trusted signature. It may be
+	// nil.
+	Signed func(context.Context, *closure.Info) (manifest.Facts, bool)
+
+	Settings manifest.Settings // settings of the image; entrypoint, command and user must fit an application
+	Base     *BaseImage        // base image of applications; nil if there is none
+
+	Warn  func(error) // receives the faults that do not stop the command; may be nil
+	Debug func(error) // receives the reasons why a report has less detail; may be nil
+}
+
+// Systems returns the system of each content. choices describes all applications. Its fields Roots
+// and Program are ignored, because each content has its own. Systems returns an error if two
+// systems have the same platform.
+func (r *Reader) Systems(ctx context.Context, contents []Content, choices application.Choices) ([]*manifest.System, error) {
+	return each(contents, func(c *Content) (*manifest.System, error) {
+		if c.IsApplication() {
+			app, err := r.application(ctx, c, choices)
+			if err != nil {
+				return nil, err
+			}
+			return manifest.NewApplication(c.Source, c.Closure, app), nil
+		}
+		facts, err := r.facts(ctx, &c.Resolved)
+		if err != nil {
+			return nil, err
+		}
+		return manifest.NewSystem(c.Source, c.Closure, c.Toplevel, c.System, facts)
+	})
+}
+
+// Expected returns the systems that an image must contain if it was made from contents. Of an
+// application, only the platform and the roots are set. The image records the other choices, and
+// verify makes the application again from all of them.
+func (r *Reader) Expected(ctx context.Context, contents []Content) ([]*manifest.System, error) {
+	return each(contents, func(c *Content) (*manifest.System, error) {
+		if c.IsApplication() {
+			choices := application.Choices{Roots: c.Roots, Program: c.Program}
+			return manifest.NewApplication(c.Source, c.Closure, &application.Application{Choices: choices, Platform: *c.Platform}), nil
+		}
+		return manifest.ReadSystem(ctx, c.Source, c.Closure, c.Toplevel, c.System)
+	})
+}
+
+// each calls read for each content and checks that no two systems have the same platform.
+func each(contents []Content, read func(*Content) (*manifest.System, error)) ([]*manifest.System, error) {
+	var all []*manifest.System
+	for i := range contents {
+		sys, err := read(&contents[i])
+		if err != nil {
+			return nil, fmt.Errorf("closure %s: %w", contents[i].Arg, err)
+		}
+		all = append(all, sys)
+	}
+	return all, manifest.CheckPlatforms(all)
+}
+
+// Finish adds what a system gets from outside its closure: its init program to a NixOS system, the
+// base image to an application.
+func (r *Reader) Finish(ctx context.Context, systems []*manifest.System, init *manifest.InitChoice) ([]*manifest.System, error) {
+	finished := make([]*manifest.System, len(systems))
+	for i, sys := range systems {
+		var err error
+		if sys.App != nil {
+			finished[i], err = r.onBase(ctx, sys)
+		} else {
+			finished[i], err = r.withInit(sys, init)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return finished, nil
+}
+
+// onBase puts an application on the base image. Without a base image, it returns sys unchanged.
+func (r *Reader) onBase(ctx context.Context, sys *manifest.System) (*manifest.System, error) {
+	if r.Base == nil {
+		return sys, nil
+	}
+	base, err := r.Base.For(ctx, r.Cache, sys.Platform)
+	if err != nil {
+		return nil, err
+	}
+	return sys.On(base), nil
+}
+
+func (r *Reader) withInit(sys *manifest.System, init *manifest.InitChoice) (*manifest.System, error) {
+	program, err := init.For(sys.Platform)
+	if err != nil {
+		return nil, err
+	}
+	if program == nil && !init.None && r.Warn != nil {
+		r.Warn(fmt.Errorf("nixoci has no nixoci-init for %s: /sbin/init of the image links to the system's own init", manifest.FormatPlatform(sys.Platform)))
+	}
+	return sys.In(manifest.CurrentFormat, program), nil
+}
+
+func (r *Reader) debug(err error) {
+	if r.Debug != nil {
+		r.Debug(err)
+	}
+}
