@@ -18,7 +18,7 @@ import (
 
 // syftModule contains the official JSON schema of SPDX 2.3. run.sh builds the program syft
 // from this module.
-const syftModule = "github.com/anchore/syft@v1.57.0"
+const syftModule = "github.com/anchore/syft@v1.57.1"
 
 // module returns the directory of a Go module, and downloads it if necessary.
 func module(t *testing.T, version string) string {
@@ -87,68 +87,155 @@ func TestSBOMSchemas(t *testing.T) {
 				t.Errorf("the schema of %s accepts anything", f.format)
 			}
 		}
+		// These documents contain licences, CPEs and fixed vulnerabilities, too.
+		for _, file := range goldenSBOMs(t, f.format) {
+			sbom, err := jsonschema.UnmarshalJSON(bytes.NewReader(file.data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.schema.Validate(sbom); err != nil {
+				t.Errorf("%s: %v", file.name, err)
+			}
+		}
 	}
 }
 
-// spdx3Check is a program that checks an SPDX 3.0.1 document. It reads the document with the
-// SPDX project's own Go classes, which are generated from the model of SPDX. It validates
-// each element and prints the number of packages. The JSON schema of SPDX 3 is in no package
-// registry.
-const spdx3Check = `package main
+// goldenSBOMs returns the documents in a format that the unit tests of report compare byte by byte.
+func goldenSBOMs(t *testing.T, format string) (all []namedFile) {
+	t.Helper()
+	names, err := filepath.Glob("../internal/report/testdata/*." + format + ".json")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %d files, %v", format, len(names), err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, namedFile{name, data})
+	}
+	return all
+}
+
+type namedFile struct {
+	name string
+	data []byte
+}
+
+// documentCheck is a program that checks an SPDX 3.0.1 or OpenVEX document with the Go types of the
+// SPDX and OpenVEX projects. SPDX generates its types from the model of SPDX. The program prints
+// the number of packages or statements. The JSON schemas of both are in no package registry.
+const documentCheck = `package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 
+	"github.com/openvex/go-vex/pkg/vex"
 	"github.com/spdx/tools-golang/spdx/v3/v3_0"
 )
 
 func main() {
-	doc := v3_0.NewDocument(v3_0.ProfileIdentifierType_Software, "", nil, nil)
-	err := doc.FromJSON(os.Stdin)
+	check := spdx3
+	if os.Args[1] == "openvex" {
+		check = openvex
+	}
+	data, err := io.ReadAll(os.Stdin)
+	n := 0
 	if err == nil {
-		err = doc.Validate(false)
+		n, err = check(data)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	n := 0
+	fmt.Println(n)
+}
+
+func spdx3(data []byte) (packages int, err error) {
+	doc := v3_0.NewDocument(v3_0.ProfileIdentifierType_Software, "", nil, nil)
+	if err := doc.FromJSON(bytes.NewReader(data)); err != nil {
+		return 0, err
+	}
 	for _, e := range doc.Elements {
 		if _, ok := e.(v3_0.AnyPackage); ok {
-			n++
+			packages++
 		}
 	}
-	fmt.Println(n)
+	return packages, doc.Validate(false)
+}
+
+func openvex(data []byte) (statements int, err error) {
+	doc, err := vex.Parse(data)
+	if err != nil {
+		return 0, err
+	}
+	strict := json.NewDecoder(bytes.NewReader(data))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(new(vex.VEX)); err != nil {
+		return 0, err
+	}
+	if doc.Context != vex.ContextLocator() || doc.ID == "" || doc.Author == "" || doc.Version < 1 || doc.Timestamp == nil {
+		return 0, fmt.Errorf("%+v lacks a field", doc.Metadata)
+	}
+	for i := range doc.Statements {
+		s := &doc.Statements[i]
+		if len(s.Products) == 0 || s.Vulnerability.Name == "" {
+			err = errors.Join(err, fmt.Errorf("statement %d lacks a field", i))
+		}
+		err = errors.Join(err, s.Validate())
+	}
+	return len(doc.Statements), err
 }
 `
 
-// TestSPDX3 checks that documents of SPDX 3 are valid under the model of SPDX, and contain a
-// package for each store path.
-func TestSPDX3(t *testing.T) {
+// TestDocumentTypes checks that documents of SPDX 3 and OpenVEX are valid under the types of these
+// projects. A document of SPDX 3 must contain a package for each store path.
+func TestDocumentTypes(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)
-	put(t, filepath.Join(dir, "main.go"), spdx3Check)
-	put(t, filepath.Join(dir, "go.mod"), "module check\n\ngo 1.26.0\n\nrequire github.com/spdx/tools-golang v0.6.0-rc4\n")
+	put(t, filepath.Join(dir, "main.go"), documentCheck)
+	put(t, filepath.Join(dir, "go.mod"), "module check\n\ngo 1.26.0\n\nrequire (\n\tgithub.com/openvex/go-vex v0.2.9\n\tgithub.com/spdx/tools-golang v0.6.0-rc4\n)\n")
 	build := exec.Command("go", "build", "-mod=mod", "-o", "check", ".")
 	build.Dir = dir
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the check: %v\n%s", err, out)
 	}
-	check := func(doc string) (string, error) {
-		cmd := exec.Command(filepath.Join(dir, "check"))
+	check := func(format, doc string) (string, error) {
+		cmd := exec.Command(filepath.Join(dir, "check"), format)
 		cmd.Stdin = strings.NewReader(doc)
 		out, err := cmd.CombinedOutput()
 		return strings.TrimSpace(string(out)), err
 	}
+	refuses := func(name, format, doc, before, after string) {
+		t.Helper()
+		changed := strings.Replace(doc, before, after, 1)
+		if got, err := check(format, changed); err == nil || changed == doc {
+			t.Errorf("%s: the check accepts %s instead of %s: %s", name, after, before, got)
+		}
+	}
 	for _, p := range platforms {
 		name := "large-" + p.nix
 		doc := run{}.ok(t, "sbom", graphFile(name), "--format", "spdx3").stdout
-		if got, err := check(doc); err != nil || got != fmt.Sprint(len(loadGraph(t, name))) {
+		if got, err := check("spdx3", doc); err != nil || got != fmt.Sprint(len(loadGraph(t, name))) {
 			t.Errorf("%s: %v, %s packages of %d store paths", name, err, got, len(loadGraph(t, name)))
 		}
-		if got, err := check(strings.Replace(doc, `"dependsOn"`, `"dependz"`, 1)); err == nil {
-			t.Errorf("%s: the check accepts anything: %s", name, got)
+		refuses(name, "spdx3", doc, `"dependsOn"`, `"dependz"`)
+	}
+	for _, format := range []string{"spdx3", "openvex"} {
+		for _, file := range goldenSBOMs(t, format) {
+			if got, err := check(format, string(file.data)); err != nil || got == "0" {
+				t.Errorf("%s: %s, %v", file.name, got, err)
+			}
+			if format == "openvex" {
+				for before, after := range map[string]string{`"author"`: `"auther"`, `"fixed"`: `"mended"`, `"products"`: `"product"`, `"status_notes"`: `"notes"`} {
+					refuses(file.name, format, string(file.data), before, after)
+				}
+			}
 		}
 	}
 }

@@ -24,7 +24,7 @@ var tools = []string{
 }
 
 // built lists the tools that run.sh builds or downloads.
-var built = []string{"actionlint", "cosign2", "cosign3", "crane", "crictl", "debstore", "oras", "syft"}
+var built = []string{"actionlint", "cosign2", "cosign3", "crane", "crictl", "debstore", "grype", "oras", "registry", "syft"}
 
 // lab holds what all tests share. It is made once and removed at the end.
 var lab struct {

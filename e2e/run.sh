@@ -21,7 +21,9 @@ go build -o "$NIXOCI_E2E_CACHE/bin/debstore" ./e2e/debstore
 sh e2e/tool.sh \
   github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 \
   sigs.k8s.io/cri-tools/cmd/crictl@v1.37.0 \
-  github.com/anchore/syft/cmd/syft@v1.57.0 & # the same version as in attest_test.go
+  github.com/distribution/distribution/v3/cmd/registry@v3.1.2 \
+  github.com/anchore/syft/cmd/syft@v1.57.1 \
+  github.com/anchore/grype/cmd/grype@v0.121.3 & # the same versions as in attest_test.go and grype_test.go
 building=$!
 # cosign 2 and 3 write signatures in different forms by default.
 sh e2e/debtool.sh trixie cosign2=cosign

@@ -1,7 +1,7 @@
 #!/bin/sh
 # e2e/tool.sh PACKAGE@VERSION...: builds Go programs into $NIXOCI_E2E_CACHE/bin.
-# It keeps the programs, because building syft takes minutes. The name of each
-# file contains the version.
+# It keeps the programs, because building syft and grype takes minutes. The name
+# of each file contains the version.
 set -eu
 bin=$NIXOCI_E2E_CACHE/bin
 mkdir -p "$bin"
