@@ -37,20 +37,20 @@ type platformImage struct {
 // parse parses each value, which has the form IMAGE or PLATFORM=IMAGE.
 func (f *baseFlag) parse() (all []platformImage, err error) {
 	for _, s := range f.images {
-		one := platformImage{image: s}
+		b := platformImage{image: s}
 		before, image, ok := strings.Cut(s, "=")
 		if p, err := manifest.ParsePlatform(before); ok && err == nil {
-			one = platformImage{&p, image}
+			b = platformImage{&p, image}
 		}
 		for _, other := range all {
 			switch {
-			case one.platform == nil || other.platform == nil:
+			case b.platform == nil || other.platform == nil:
 				return nil, usageError{hint.Add(fmt.Errorf("--from-image %s: there is another, %s", s, other.image), "name one base image, or PLATFORM=IMAGE for each platform, such as linux/amd64=debian:12")}
-			case manifest.SamePlatform(*one.platform, *other.platform):
+			case manifest.SamePlatform(*b.platform, *other.platform):
 				return nil, usageError{fmt.Errorf("--from-image %s: there is another for %s, %s", s, before, other.image)}
 			}
 		}
-		all = append(all, one)
+		all = append(all, b)
 	}
 	return all, nil
 }
@@ -82,23 +82,23 @@ func (a *app) openBase(f *baseFlag, r *registryFlags) (*systems.BaseImage, baseS
 	}
 	var sources baseSources
 	var of []systems.PlatformBase
-	for _, one := range all {
-		if strings.HasPrefix(one.image, string(layout.SchemeDockerArchive)+":") {
+	for _, b := range all {
+		if strings.HasPrefix(b.image, string(layout.SchemeDockerArchive)+":") {
 			sources.Close()
-			return nil, nil, usageError{hint.Add(fmt.Errorf("--from-image %s: a docker-archive has no manifest, so nothing can pin it", one.image),
-				"convert it: skopeo copy "+one.image+" oci:base")}
+			return nil, nil, usageError{hint.Add(fmt.Errorf("--from-image %s: a docker-archive has no manifest, so nothing can pin it", b.image),
+				"convert it: skopeo copy "+b.image+" oci:base")}
 		}
-		src, err := a.openImage(one.image, &reading{registry: *r})
+		src, err := a.openImage(b.image, &reading{registry: *r})
 		if err != nil {
 			sources.Close()
 			return nil, nil, fmt.Errorf("--from-image: %w", err)
 		}
 		sources = append(sources, src)
-		base := systems.NewBaseImage(src, baseName(one.image))
-		if one.platform == nil {
+		base := systems.NewBaseImage(src, baseName(b.image))
+		if b.platform == nil {
 			return base, sources, nil
 		}
-		of = append(of, systems.PlatformBase{Platform: *one.platform, BaseImage: base})
+		of = append(of, systems.PlatformBase{Platform: *b.platform, BaseImage: base})
 	}
 	if of == nil {
 		return nil, nil, nil
@@ -115,9 +115,9 @@ const baseNone = "none"
 func (a *app) openBaseOf(f *baseFlag, r *registryFlags) (func(string, ocispec.Platform) (*oci.OpenedImage, error), error) {
 	all, err := f.parse()
 	return func(name string, p ocispec.Platform) (*oci.OpenedImage, error) {
-		for _, one := range all {
-			if one.platform == nil || manifest.SamePlatform(*one.platform, p) {
-				name = one.image
+		for _, b := range all {
+			if b.platform == nil || manifest.SamePlatform(*b.platform, p) {
+				name = b.image
 			}
 		}
 		switch name {

@@ -190,21 +190,21 @@ func (p *pusher) prove(ctx context.Context, r *Remote) (ocispec.Descriptor, bool
 	return top.Blob.Descriptor, true, nil
 }
 
-// claim describes a layer as a manifest in a registry records it.
-type claim struct {
+// claimedLayer describes a layer as a manifest in a registry records it.
+type claimedLayer struct {
 	layer  *layers.Layer
 	packed layers.Packed
 }
 
 // remake makes the images again from the layers that the manifests list, and compares the digests.
 // It returns the claims about layers that remain unproved.
-func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remoteManifest) (unproved []claim, err error) {
+func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remoteManifest) (unproved []claimedLayer, err error) {
 	seen := map[layers.Recipe]bool{}
 	remade := make([]*manifest.PlatformImage, len(p.images))
 	for i, image := range p.images {
 		platform := image.draft.System.Platform
 		listed := top.Index.Find(platform)
-		var claims []claim
+		var claims []claimedLayer
 		if remade[i], claims, err = p.remakeImage(ctx, image, listed, manifestOf(manifests, listed)); err != nil {
 			return nil, fmt.Errorf("%s: %w", manifest.FormatPlatform(platform), err)
 		}
@@ -230,7 +230,7 @@ func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remot
 
 // remakeImage does the work of remake for one platform. m is the manifest that the index lists for
 // the platform.
-func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *ocispec.Descriptor, m *remoteManifest) (made *manifest.PlatformImage, unproved []claim, err error) {
+func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *ocispec.Descriptor, m *remoteManifest) (made *manifest.PlatformImage, unproved []claimedLayer, err error) {
 	if m == nil {
 		return nil, nil, errContradiction
 	}
@@ -252,7 +252,7 @@ func (p *pusher) remakeImage(ctx context.Context, image *pushedImage, listed *oc
 		case err != nil:
 			return nil, nil, err
 		case !ok:
-			unproved = append(unproved, claim{l.Layer, claimed})
+			unproved = append(unproved, claimedLayer{l.Layer, claimed})
 		case own != claimed:
 			return nil, nil, fmt.Errorf("manifest %s: layer %s: %w", listed.Digest, claimed.Digest, errContradiction)
 		}
@@ -299,7 +299,7 @@ func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, 
 
 // checkClaims makes some of the unproved layers again and compares the results. r is the only
 // source for these layers.
-func (p *pusher) checkClaims(ctx context.Context, r *Remote, unproved []claim) error {
+func (p *pusher) checkClaims(ctx context.Context, r *Remote, unproved []claimedLayer) error {
 	group, ctx := task.WithContext(ctx)
 	for _, c := range p.sampleClaims(unproved) {
 		group.Go(func() error { return p.recheck(ctx, c.layer, c.packed, r.String()) })

@@ -43,8 +43,8 @@ func (p *pusher) sample() []*pushedLayer {
 }
 
 // sampleClaims chooses claims to check, like sample, for an image that the destination has already.
-func (p *pusher) sampleClaims(unproved []claim) []claim {
-	var cheap []claim
+func (p *pusher) sampleClaims(unproved []claimedLayer) []claimedLayer {
+	var cheap []claimedLayer
 	for _, c := range unproved {
 		if p.cheap(c.layer) {
 			cheap = append(cheap, c)

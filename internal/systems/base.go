@@ -60,11 +60,11 @@ type recordedBase struct {
 func (b *BaseImage) For(ctx context.Context, c *cache.Cache, p ocispec.Platform) (*manifest.Base, error) {
 	if b.of != nil {
 		var platforms []string
-		for _, one := range b.of {
-			if manifest.SamePlatform(one.Platform, p) {
-				return one.For(ctx, c, p)
+		for _, base := range b.of {
+			if manifest.SamePlatform(base.Platform, p) {
+				return base.For(ctx, c, p)
 			}
-			platforms = append(platforms, manifest.FormatPlatform(one.Platform))
+			platforms = append(platforms, manifest.FormatPlatform(base.Platform))
 		}
 		return nil, hint.Add(fmt.Errorf("no base image is given for %s", manifest.FormatPlatform(p)), "they are for "+strings.Join(platforms, ", "))
 	}
