@@ -49,8 +49,8 @@ func (l *Layout) whole(d digest.Digest) bool {
 		if err != nil {
 			return false
 		}
-		var known stamp
-		if l.Memory != nil && l.Memory.Get(folderBlobs, l.memoryKey(d), &known) && known == now {
+		var recorded stamp
+		if l.Memory != nil && l.Memory.Get(folderBlobs, l.memoryKey(d), &recorded) && recorded == now {
 			return true
 		}
 		if err := hashFile(name, d); err != nil {
