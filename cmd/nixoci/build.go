@@ -97,7 +97,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	job.Tags = append(dest.Tags, tags...)
 	var previous previousPlans
 	if dest.Scheme == layout.SchemeLayout {
-		previous = func(ctx context.Context, history int) ([]plan.Known, string, error) {
+		previous = func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
 			return a.layoutPlans(ctx, dest.Path, job.Tags, history)
 		}
 	}
@@ -135,7 +135,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 // layoutPlans returns the plans of an image in the layout dir. It takes the image of the
 // first tag in tags that exists in dir. If tags is empty, dir must hold exactly one image.
 // For history, see previousPlans.
-func (a *app) layoutPlans(ctx context.Context, dir string, tags []string, history int) ([]plan.Known, string, error) {
+func (a *app) layoutPlans(ctx context.Context, dir string, tags []string, history int) ([]plan.Recorded, string, error) {
 	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
 	}
@@ -156,7 +156,7 @@ func (a *app) layoutPlans(ctx context.Context, dir string, tags []string, histor
 }
 
 // plansOf returns the plans of the image called name. For history, see previousPlans.
-func (a *app) plansOf(ctx context.Context, name string, f *reading, history int) ([]plan.Known, string, error) {
+func (a *app) plansOf(ctx context.Context, name string, f *reading, history int) ([]plan.Recorded, string, error) {
 	src, err := a.openImage(name, f)
 	if err != nil {
 		return nil, "", err

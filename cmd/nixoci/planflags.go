@@ -34,7 +34,7 @@ type planFlags struct {
 // there is no such image, the name is "". With the plans, it reads the last history images, see
 // [push.ReadHistory]. A nil previousPlans means that the command does not support the value
 // auto.
-type previousPlans func(ctx context.Context, history int) (plans []plan.Known, name string, err error)
+type previousPlans func(ctx context.Context, history int) (plans []plan.Recorded, name string, err error)
 
 // planAuto is the value of --plan-from that stands for the image at the destination.
 const planAuto = "auto"
@@ -79,10 +79,10 @@ func (a *app) newPlanner(ctx context.Context, f *planFlags, previous previousPla
 		return nil, err
 	}
 	var err error
-	if p.Follow, err = a.knownPlans(ctx, "--plan", f.follow, f, previous); err != nil {
+	if p.Follow, err = a.recordedPlans(ctx, "--plan", f.follow, f, previous); err != nil {
 		return nil, err
 	}
-	p.From, err = a.knownPlans(ctx, "--plan-from", f.from, f, previous)
+	p.From, err = a.recordedPlans(ctx, "--plan-from", f.from, f, previous)
 	for _, k := range p.From {
 		if f.history > 0 {
 			a.log.Debugf("--history: found %s of %s before the image of --plan-from", human.Count(len(k.History), "image"), k.Platform)
@@ -102,13 +102,13 @@ func (p *planFlags) checkHistory() error {
 	return nil
 }
 
-func (a *app) knownPlans(ctx context.Context, flag string, args []string, f *planFlags, previous previousPlans) (all []plan.Known, err error) {
+func (a *app) recordedPlans(ctx context.Context, flag string, args []string, f *planFlags, previous previousPlans) (all []plan.Recorded, err error) {
 	for _, arg := range args {
-		var plans []plan.Known
+		var plans []plan.Recorded
 		if arg == planAuto {
 			plans, err = a.autoPlan(ctx, f.history, previous)
 		} else {
-			plans, err = a.knownPlan(ctx, arg, f)
+			plans, err = a.recordedPlan(ctx, arg, f)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", flag, arg, err)
@@ -124,14 +124,14 @@ func (a *app) previousOf(other string, r *reading) previousPlans {
 	if other == "" || isClosure(other) {
 		return nil
 	}
-	return func(ctx context.Context, history int) ([]plan.Known, string, error) {
+	return func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
 		return a.plansOf(ctx, other, r, history)
 	}
 }
 
 // autoPlan returns the plan of the existing image. The result is empty if there is no image
 // or if another tool made it. With an empty result, all layers are planned anew.
-func (a *app) autoPlan(ctx context.Context, history int, previous previousPlans) ([]plan.Known, error) {
+func (a *app) autoPlan(ctx context.Context, history int, previous previousPlans) ([]plan.Recorded, error) {
 	if previous == nil {
 		return nil, usageError{hint.Add(errors.New("this command has no destination that could hold an earlier image"), "name an image, or a file of nixoci plan --out")}
 	}
@@ -151,7 +151,7 @@ func (a *app) autoPlan(ctx context.Context, history int, previous previousPlans)
 	return all, nil
 }
 
-func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Known, error) {
+func (a *app) recordedPlan(ctx context.Context, arg string, f *planFlags) ([]plan.Recorded, error) {
 	if st, err := os.Stat(arg); err == nil && st.Mode().IsRegular() || isClosure(arg) {
 		file, err := os.Open(arg)
 		if err != nil {
@@ -162,7 +162,7 @@ func (a *app) knownPlan(ctx context.Context, arg string, f *planFlags) ([]plan.K
 			return nil, usageError{hint.Add(errors.New("a plan file has no earlier images, so --history has no effect"), "name an image, or leave out --history")}
 		}
 		f, err := plan.Decode(file)
-		return []plan.Known{{File: f}}, err
+		return []plan.Recorded{{File: f}}, err
 	}
 	img, err := a.readImage(ctx, arg, &reading{registry: *f.registry}, report.ReadOptions{Paths: true})
 	if err != nil {

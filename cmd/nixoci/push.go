@@ -133,7 +133,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	defer baseSource.Close()
 	baseSource.mountInto(repo)
-	previous := func(ctx context.Context, history int) ([]plan.Known, string, error) {
+	previous := func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
 		return job.PredecessorPlans(ctx, repo, history)
 	}
 	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), previous)

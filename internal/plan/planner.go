@@ -8,15 +8,15 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// Planner plans closures. It can use known plans of earlier images or from files.
+// Planner plans closures. It can use plans that earlier images or files record.
 type Planner struct {
-	Options Options // Plan ignores the field From
-	Follow  []Known // Plan follows the best of these exactly; if empty, Plan makes a new plan
-	From    []Known // if Follow is empty, the new plan keeps the layers of the best of these
+	Options Options    // Plan ignores the field From
+	Follow  []Recorded // Plan follows the best of these exactly; if empty, Plan makes a new plan
+	From    []Recorded // if Follow is empty, the new plan keeps the layers of the best of these
 }
 
-// Known is a plan from a file, or from one platform of an image.
-type Known struct {
+// Recorded is a plan from a file, or from one platform of an image.
+type Recorded struct {
 	Platform     string // "linux/amd64"; "" for a plan from a file
 	OnlyPlatform bool   // do not use the plan for other platforms
 	File         *File
@@ -38,19 +38,19 @@ func (p *Planner) Plan(c *closure.Closure, platform string, configuration ...clo
 	}
 	o := p.Options
 	o.Configuration = configuration
-	known := best(p.From, c, platform)
-	if known != nil {
-		o.From, o.History = known.File.Plan(), known.History
+	recorded := best(p.From, c, platform)
+	if recorded != nil {
+		o.From, o.History = recorded.File.Plan(), recorded.History
 	}
-	if made, err = New(c, o); err != nil || known == nil {
+	if made, err = New(c, o); err != nil || recorded == nil {
 		return made, "", err
 	}
 	if sameGroups(made, o.From) {
 		// The layers are the same as those of the old image, so the new image is the old one.
 		// It continues the same image as the old one does.
-		return made, known.Continues, nil
+		return made, recorded.Continues, nil
 	}
-	return made, known.Manifest, nil
+	return made, recorded.Manifest, nil
 }
 
 // sameGroups reports whether two plans have the same layers in the same order.
@@ -61,8 +61,8 @@ func sameGroups(a, b *Plan) bool {
 // best returns the best plan for a closure, nil if no plan can be used. A plan for the same
 // platform is better than any other. Among the rest, the plan with the most store paths of
 // the closure is best. Of equally good plans, the first one wins.
-func best(all []Known, c *closure.Closure, platform string) *Known {
-	var best *Known
+func best(all []Recorded, c *closure.Closure, platform string) *Recorded {
+	var best *Recorded
 	bestScore := -1
 	for i := range all {
 		k := &all[i]

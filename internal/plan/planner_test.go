@@ -21,23 +21,23 @@ func TestPlannerChooses(t *testing.T) {
 	of := func(paths ...closure.StorePath) *File {
 		return (&Plan{Strategy: StrategyCost, Groups: []Group{{Paths: paths}}}).File()
 	}
-	knowsOne := Known{File: of(a), Manifest: "sha256:one"}
-	knowsTwo := Known{File: of(a, b), Manifest: "sha256:two"}
-	amd64 := Known{Platform: "linux/amd64", File: of(a), Manifest: "sha256:amd64"}
-	onlyArm64 := Known{Platform: "linux/arm64", OnlyPlatform: true, File: of(a, b), Manifest: "sha256:arm64"}
-	same := Known{File: of(a, b, c), Manifest: "sha256:same", Continues: "sha256:before"}
+	knowsOne := Recorded{File: of(a), Manifest: "sha256:one"}
+	knowsTwo := Recorded{File: of(a, b), Manifest: "sha256:two"}
+	amd64 := Recorded{Platform: "linux/amd64", File: of(a), Manifest: "sha256:amd64"}
+	onlyArm64 := Recorded{Platform: "linux/arm64", OnlyPlatform: true, File: of(a, b), Manifest: "sha256:arm64"}
+	same := Recorded{File: of(a, b, c), Manifest: "sha256:same", Continues: "sha256:before"}
 	for _, tt := range []struct {
 		name      string
-		from      []Known
+		from      []Recorded
 		platform  string
 		continues digest.Digest
 	}{
 		{name: "nothing is known", platform: "linux/amd64"},
-		{name: "most of the paths", from: []Known{knowsOne, knowsTwo}, platform: "linux/amd64", continues: "sha256:two"},
-		{name: "the first of equals", from: []Known{knowsTwo, {File: of(b, c), Manifest: "sha256:late"}}, continues: "sha256:two"},
-		{name: "the platform before the paths", from: []Known{knowsTwo, amd64}, platform: "linux/amd64", continues: "sha256:amd64"},
-		{name: "no other platform's", from: []Known{onlyArm64}, platform: "linux/amd64"},
-		{name: "the same layers continue what that plan continues", from: []Known{same}, continues: "sha256:before"},
+		{name: "most of the paths", from: []Recorded{knowsOne, knowsTwo}, platform: "linux/amd64", continues: "sha256:two"},
+		{name: "the first of equals", from: []Recorded{knowsTwo, {File: of(b, c), Manifest: "sha256:late"}}, continues: "sha256:two"},
+		{name: "the platform before the paths", from: []Recorded{knowsTwo, amd64}, platform: "linux/amd64", continues: "sha256:amd64"},
+		{name: "no other platform's", from: []Recorded{onlyArm64}, platform: "linux/amd64"},
+		{name: "the same layers continue what that plan continues", from: []Recorded{same}, continues: "sha256:before"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := Planner{Options: Options{MaxLayers: 1}, From: tt.from}

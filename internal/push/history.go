@@ -25,18 +25,18 @@ const tagsPerImage = 4
 // tagsAtOnce limits concurrent requests for the images of tags. An index has up to 4 MiB.
 const tagsAtOnce = 8
 
-// ReadHistory reads which store paths the images before those of known contain, and stores them
+// ReadHistory reads which store paths the images before those of recorded contain, and stores them
 // in the field History of each element. It uses at most n images of a platform, the image of
-// known included. The image before an image is the image whose plan it continues
+// recorded included. The image before an image is the image whose plan it continues
 // ([manifest.AnnotationPlanFrom]). If there is none, or if src has lost it, the image before is
 // the one with the newest tag that was not used yet.
 //
 // Anybody who can write to the repository can forge a history. A forged history makes the new
 // layers less efficient but never incorrect.
-func ReadHistory(ctx context.Context, src oci.Reader, known []plan.Known, n int) error {
-	h := &historyReader{src: src, known: known, images: n}
-	for i := range known {
-		if err := h.follow(ctx, &known[i]); err != nil {
+func ReadHistory(ctx context.Context, src oci.Reader, recorded []plan.Recorded, n int) error {
+	h := &historyReader{src: src, recorded: recorded, images: n}
+	for i := range recorded {
+		if err := h.follow(ctx, &recorded[i]); err != nil {
 			return err
 		}
 	}
@@ -45,9 +45,9 @@ func ReadHistory(ctx context.Context, src oci.Reader, known []plan.Known, n int)
 
 // historyReader reads the images of a repository or layout.
 type historyReader struct {
-	src    oci.Reader
-	known  []plan.Known
-	images int // largest number of images of a platform
+	src      oci.Reader
+	recorded []plan.Recorded
+	images   int // largest number of images of a platform
 
 	tagged []map[string]digest.Digest // the images that tags name, the newest first: their manifests by platform
 	listed bool                       // whether tagged was read
@@ -58,7 +58,7 @@ type historyReader struct {
 }
 
 // follow reads the images before k.
-func (h *historyReader) follow(ctx context.Context, k *plan.Known) error {
+func (h *historyReader) follow(ctx context.Context, k *plan.Recorded) error {
 	if k.Manifest == "" {
 		return nil // the plan is from a file
 	}
@@ -163,7 +163,7 @@ func (h *historyReader) readTags(ctx context.Context) error {
 }
 
 // manifestsOf returns the manifests in the index that nixoci made, for the platforms of
-// h.known.
+// h.recorded.
 func (h *historyReader) manifestsOf(index *manifest.Index) map[string]digest.Digest {
 	of := map[string]digest.Digest{}
 	for _, d := range index.Manifests {
@@ -171,7 +171,7 @@ func (h *historyReader) manifestsOf(index *manifest.Index) map[string]digest.Dig
 			continue
 		}
 		platform := manifest.FormatPlatform(*d.Platform)
-		if slices.ContainsFunc(h.known, func(k plan.Known) bool { return k.Platform == platform }) {
+		if slices.ContainsFunc(h.recorded, func(k plan.Recorded) bool { return k.Platform == platform }) {
 			of[platform] = d.Digest
 		}
 	}

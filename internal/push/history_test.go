@@ -84,7 +84,7 @@ func (l listing) NewestTags(_ context.Context, n int) ([]string, error) {
 	return l.tags[:min(n, len(l.tags))], nil
 }
 
-func pathNames(k plan.Known) (names []string) {
+func pathNames(k plan.Recorded) (names []string) {
 	for _, image := range k.History {
 		for _, p := range image {
 			names = append(names, p.Name())
@@ -126,7 +126,7 @@ func TestHistoryImages(t *testing.T) {
 		{name: "a plan file", from: "", images: 64},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			known := []plan.Known{{Platform: "linux/amd64", Manifest: tt.from, Continues: tt.continues}}
+			known := []plan.Recorded{{Platform: "linux/amd64", Manifest: tt.from, Continues: tt.continues}}
 			if tt.platform != "" {
 				known[0].Platform = tt.platform
 			}
@@ -149,7 +149,7 @@ func TestHistoryImages(t *testing.T) {
 func TestHistoryFails(t *testing.T) {
 	s := &shelf{blobs: map[string]oci.Blob{}, tags: []string{"1"}, fails: errors.New("the registry is down")}
 	d := s.image(t, "1", "", recorded("one"))
-	known := []plan.Known{{Platform: "linux/amd64", Manifest: d}}
+	known := []plan.Recorded{{Platform: "linux/amd64", Manifest: d}}
 	if err := ReadHistory(t.Context(), listing{s}, known, 9); !errors.Is(err, s.fails) {
 		t.Errorf("got %v, want %v", err, s.fails)
 	}
@@ -163,7 +163,7 @@ func TestHistoryTags(t *testing.T) {
 	for range 1000 {
 		s.tags = append(s.tags, "same")
 	}
-	known := []plan.Known{{Platform: "linux/amd64", Manifest: d}}
+	known := []plan.Recorded{{Platform: "linux/amd64", Manifest: d}}
 	if err := ReadHistory(t.Context(), listing{s}, known, 5); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestHistoryLimits(t *testing.T) {
 			}
 			before = s.image(t, fmt.Sprint(n), before, b.String())
 		}
-		return ReadHistory(t.Context(), s, []plan.Known{{Platform: "linux/amd64", Manifest: digest.FromString("new"), Continues: before}}, limit.History)
+		return ReadHistory(t.Context(), s, []plan.Recorded{{Platform: "linux/amd64", Manifest: digest.FromString("new"), Continues: before}}, limit.History)
 	})
 	limittest.Around(t, limit.HistorySize, "bytes", func(n int) error {
 		s := &shelf{blobs: map[string]oci.Blob{}}
@@ -197,6 +197,6 @@ func TestHistoryLimits(t *testing.T) {
 			s.tags = append(s.tags, tag)
 			s.blobs[tag] = oci.Blob{Data: bytes.Repeat([]byte{' '}, here)}
 		}
-		return ReadHistory(t.Context(), listing{s}, []plan.Known{{Platform: "linux/amd64", Manifest: digest.FromString("new")}}, limit.History)
+		return ReadHistory(t.Context(), listing{s}, []plan.Recorded{{Platform: "linux/amd64", Manifest: digest.FromString("new")}}, limit.History)
 	})
 }

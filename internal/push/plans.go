@@ -58,7 +58,7 @@ func AboveBase(planner *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 
 // PredecessorPlans reads the plans of the image in repo that the new image replaces. It also
 // returns the name of that image, or "" if there is none. For history, see [ReadHistory].
-func (j *Job) PredecessorPlans(ctx context.Context, repo *registry.Repository, history int) (plans []plan.Known, name string, err error) {
+func (j *Job) PredecessorPlans(ctx context.Context, repo *registry.Repository, history int) (plans []plan.Recorded, name string, err error) {
 	r, err := j.Predecessor(ctx, repo)
 	if err != nil || r == nil {
 		return nil, "", err
@@ -77,7 +77,7 @@ func (j *Job) PredecessorPlans(ctx context.Context, repo *registry.Repository, h
 // Anybody who can write to the repository can list wrong paths. A wrong list makes the new layers
 // less efficient but never incorrect, because the list only decides which path goes into which
 // layer.
-func (r *Remote) Plans(ctx context.Context) ([]plan.Known, error) {
+func (r *Remote) Plans(ctx context.Context) ([]plan.Recorded, error) {
 	manifests, err := r.manifests(ctx)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func (r *Remote) Plans(ctx context.Context) ([]plan.Known, error) {
 }
 
 // PlansIn reads the plans like [Remote.Plans], from an image in a layout.
-func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Known, error) {
+func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Recorded, error) {
 	blob, err := src.GetManifest(ctx, tagOrDigest)
 	if err != nil {
 		return nil, err
@@ -109,14 +109,14 @@ func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Kn
 	return plansOf(all), ctx.Err()
 }
 
-func plansOf(manifests []remoteManifest) []plan.Known {
-	var all []plan.Known
+func plansOf(manifests []remoteManifest) []plan.Recorded {
+	var all []plan.Recorded
 	for _, m := range manifests {
 		if m.err != nil || m.listed.Platform == nil {
 			continue // this platform has no recorded plan and gets a new one
 		}
 		if recorded := recordedPlan(m.parsed); len(recorded.Groups) > 0 {
-			all = append(all, plan.Known{
+			all = append(all, plan.Recorded{
 				Platform:     manifest.FormatPlatform(*m.listed.Platform),
 				OnlyPlatform: true,
 				File:         recorded.File(),

@@ -436,8 +436,8 @@ func (img *Image) platformNames() (names []string) {
 
 // Plans returns the plan of each platform. The image must have been read with
 // [ReadOptions.Paths].
-func (img *Image) Plans() ([]plan.Known, error) {
-	var all []plan.Known
+func (img *Image) Plans() ([]plan.Recorded, error) {
+	var all []plan.Recorded
 	for _, p := range img.Platforms {
 		known := &plan.Plan{Strategy: plan.StrategyCost}
 		for _, l := range p.Layers {
@@ -449,7 +449,7 @@ func (img *Image) Plans() ([]plan.Known, error) {
 		if len(known.Groups) == 0 {
 			return nil, fmt.Errorf("%s: no layer of this image has store paths", platform)
 		}
-		all = append(all, plan.Known{
+		all = append(all, plan.Recorded{
 			Platform:  platform,
 			File:      known.File(),
 			Manifest:  p.Descriptor.Digest,
