@@ -48,7 +48,7 @@ func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 	f.StringVar(&c.nixpkgs, "nixpkgs", "", "build with this nixpkgs (directory or flake reference) instead of the locked one")
 }
 
-// images makes the systems that the CLOSURE arguments name, and plans their layers. reader knows
+// images makes the systems that the CLOSURE arguments name, and plans their layers. reader has
 // the settings of the image. If this machine's cache or a trusted registry has a record of a
 // system, images opens no file in the store.
 func (a *app) images(ctx context.Context, args []string, f *closureFlags, img *imageFlags, reader *systems.Reader, previous previousPlans) ([]push.PlannedSystem, error) {

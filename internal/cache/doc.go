@@ -2,6 +2,6 @@
 // read or make it again: the layer of a recipe, the index of an image recipe, and the facts read
 // from the files of a system, an application or a base image.
 //
-// [Open] returns the [Cache] in a directory. Nothing that a run prints or pushes depends on the
-// cache: with an empty cache, a run only takes longer.
+// [Open] returns the [Cache] in a directory. The image that a run pushes does not depend on the
+// cache. With an empty cache, the run only takes longer.
 package cache

@@ -24,11 +24,11 @@ type Resolver struct {
 	From      []string                       // the values of --from
 	Open      func() (closure.Source, error) // opens From; called only if an argument needs it, because Nix creates its store at the first build
 	Nix       *nixbuild.Nix                  // builds into the first local store of From
-	Platforms []ocispec.Platform             // build for these platforms; if empty, the flake or this machine decides
+	Platforms []ocispec.Platform             // the platforms to build for; if it is empty, the flake or this machine decides
 	Programs  map[closure.StorePath]string   // the program that starts, for closures that Nix does not build
 }
 
-// Resolved is a CLOSURE argument with its closure.
+// Resolved describes a resolved CLOSURE argument: its closure, and the source of the files.
 type Resolved struct {
 	Arg      string            // the argument, with SYSTEM= in front if Nix built the argument for several systems
 	System   string            // the system that the argument states, or for which Nix built it; otherwise ""
@@ -39,7 +39,7 @@ type Resolved struct {
 	Built    *nixbuild.Built // how Nix built the argument; nil if Nix did not build it
 }
 
-// NoSystemError is the error for a platform for which Nix builds nothing.
+// NoSystemError reports a platform for which Nix has no system.
 type NoSystemError struct{ Platform ocispec.Platform }
 
 func (e *NoSystemError) Error() string {

@@ -46,9 +46,10 @@ func (r *Reader) Systems(ctx context.Context, contents []Content, choices applic
 	})
 }
 
-// Expected returns the systems that an image must contain if it was made from contents. Of an
-// application, only the platform and the roots are set. The image records the other choices, and
-// verify makes the application again from all of them.
+// Expected returns the systems that an image must contain if it was made from contents. It reads the
+// files of each toplevel again. In the system of an application, only the platform, the roots and the
+// program are set. The image records the other choices, and verify makes the application again from
+// all of them.
 func (r *Reader) Expected(ctx context.Context, contents []Content) ([]*manifest.System, error) {
 	return each(contents, func(c *Content) (*manifest.System, error) {
 		if c.IsApplication() {
