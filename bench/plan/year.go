@@ -42,7 +42,7 @@ const (
 var climates = []climate{
 	{title: "almost everything is rebuilt every second week", mass: 2},
 	{title: "almost everything is rebuilt every seventh week", mass: 7},
-	{title: "the same, and all packages change equally often", mass: 7, even: true},
+	{title: "almost everything is rebuilt every seventh week, and all packages change equally often", mass: 7, even: true},
 }
 
 // year makes weekly updates of a graph.

@@ -29,14 +29,14 @@ func TestOwnChanges(t *testing.T) {
 	path := func(letter byte) closure.StorePath {
 		return now[slices.IndexFunc(now, func(p closure.StorePath) bool { return p.Name()[0] == letter })]
 	}
-	// x refers to b. x is rebuilt with b, and once by itself. y refers to c. y gets a new version
-	// together with a.
+	// x refers to b. x is rebuilt with b, and once by itself. y refers to a. In the update that
+	// changes both, y gets a new version.
 	x, y := storePath(90, "x"), storePath(94, "y-4")
 	fresh := storePath(98, "fresh-1")
 	c := mustClosure(t, []closure.Info{
 		{Path: path('a'), NarSize: 1}, {Path: path('b'), NarSize: 1}, {Path: path('c'), NarSize: 1},
 		{Path: x, NarSize: 1, References: []closure.StorePath{path('b')}},
-		{Path: y, NarSize: 1, References: []closure.StorePath{path('c')}},
+		{Path: y, NarSize: 1, References: []closure.StorePath{path('a')}},
 		{Path: fresh, NarSize: 1},
 	})
 	g := newGraph(c)
@@ -239,11 +239,38 @@ func TestUnchangedClosure(t *testing.T) {
 			"without the history": {MaxLayers: 40, From: made},
 			"with the history":    {MaxLayers: 40, From: made, History: append([][]closure.StorePath{from.Paths()}, history...)},
 			"with more layers":    {MaxLayers: 50, From: made},
+			"another strategy":    {MaxLayers: 40, From: mustPlan(t, c, Options{MaxLayers: 40, Strategy: StrategyPopularity})},
 		} {
-			if again := mustPlan(t, c, o); !sameGroups(again, made) {
+			if again := mustPlan(t, c, o); !sameGroups(again, o.From) {
 				t.Errorf("seed %d, %s: the plan has changed", seed, name)
 			}
 		}
+	}
+}
+
+// TestBinClusters: while paths move between layers, each layer must have exactly the clusters of
+// its members.
+func TestBinClusters(t *testing.T) {
+	moved := false
+	for seed := range uint64(10) {
+		c, from, history := randomHistory(t, seed, 300, 20)
+		g := newGraph(c)
+		if g.history = g.learn(append([][]closure.StorePath{from.Paths()}, history...)); g.history == nil {
+			continue
+		}
+		for _, b := range planKeep(g, 20, from) {
+			want := uint64(0)
+			for _, i := range b.members {
+				want |= g.clustersOf(i)
+			}
+			if b.clusters != want {
+				t.Errorf("seed %d: a layer has the clusters %b, want %b", seed, b.clusters, want)
+			}
+			moved = moved || want != 0
+		}
+	}
+	if !moved {
+		t.Error("no layer has a cluster")
 	}
 }
 
@@ -311,5 +338,26 @@ func checkComplete(t *testing.T, c *closure.Closure, o Options) {
 	}
 	if len(seen) != len(c.Paths) || len(p.Groups) > o.MaxLayers {
 		t.Errorf("%d of %d paths, %d layers of at most %d", len(seen), len(c.Paths), len(p.Groups), o.MaxLayers)
+	}
+}
+
+// TestClustersLeave: a layer loses a cluster with the last member that has it.
+func TestClustersLeave(t *testing.T) {
+	c, _, _ := randomHistory(t, 1, 20, 2)
+	n := len(c.Paths)
+	g := newGraph(c)
+	g.history = &history{clusters: make([]uint64, n)}
+	k := &keeper{graph: g, budget: 5, home: make([]*keptBin, n), origin: make([]*keptBin, n), unchanged: make([]bool, n)}
+	k.newUnions()
+	b := k.newKeptBin(0)
+	for i, clusters := range []uint64{0b01, 0b11, 0b10} {
+		g.history.clusters[i] = clusters
+		k.add(b, int32(i))
+	}
+	for i, want := range []uint64{0b11, 0b10, 0} {
+		k.remove(b, int32(i), k.without(b, int32(i), k.loss(int32(i), b)))
+		if b.clusters != want {
+			t.Errorf("after %d members have left: clusters %02b, want %02b", i+1, b.clusters, want)
+		}
 	}
 }
