@@ -32,8 +32,8 @@ type Attestation struct {
 	certificate []byte           // certificate in the document, which may be false; nil if there is none
 }
 
-// Claims reports whether the document says that s has signed it. This may be false.
-func (a *Attestation) Claims(s Signer) bool {
+// Names reports whether the document names s as its signer. This may be false.
+func (a *Attestation) Names(s Signer) bool {
 	if s.Identity == nil {
 		return a.hint == s.ID()
 	}

@@ -316,16 +316,16 @@ func readBlob(ctx context.Context, src oci.Reader, d ocispec.Descriptor) ([]byte
 	return io.ReadAll(rc)
 }
 
-// Claim names the signer of a signature that nixoci has not checked.
-type Claim struct {
+// ClaimedSigner names the signer of a signature that nixoci has not checked.
+type ClaimedSigner struct {
 	Repository string `json:"repository,omitempty"` // the image's repository, as the signer names it
 	Signer     string `json:"signer,omitempty"`     // name in the certificate; "" for a plain key
 }
 
-// Claims returns all signatures of the manifest or index d, under cosign's .sig tag and in bundles.
-// It checks none of these signatures.
-func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, error) {
-	all, err := tagClaims(ctx, src, d)
+// ClaimedSigners returns the signers of all signatures of the manifest or index d, under cosign's
+// .sig tag and in bundles. It checks none of these signatures.
+func ClaimedSigners(ctx context.Context, src oci.Reader, d digest.Digest) ([]ClaimedSigner, error) {
+	all, err := taggedSigners(ctx, src, d)
 	if err != nil {
 		return nil, err
 	}
@@ -335,14 +335,14 @@ func Claims(ctx context.Context, src oci.Reader, d digest.Digest) ([]Claim, erro
 	}
 	for i := range attached {
 		if a := &attached[i]; a.IsSignature() && a.statement != nil && slices.Contains(a.statement.digests(), d) {
-			all = append(all, Claim{Signer: a.Signer})
+			all = append(all, ClaimedSigner{Signer: a.Signer})
 		}
 	}
 	return all, nil
 }
 
-// tagClaims returns the claims under cosign's .sig tag.
-func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Claim, err error) {
+// taggedSigners returns the claimed signers of the signatures under cosign's .sig tag.
+func taggedSigners(ctx context.Context, src oci.Reader, d digest.Digest) (all []ClaimedSigner, err error) {
 	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
 		return nil, err
@@ -359,7 +359,7 @@ func tagClaims(ctx context.Context, src oci.Reader, d digest.Digest) (all []Clai
 		if json.Unmarshal(data, &p) != nil || p.Critical.Image.Digest != d {
 			continue // the signature is about another image
 		}
-		all = append(all, Claim{p.Critical.Identity.Reference, signerOf(certificateOf(l.Annotations[keyless.CertificateKey]))})
+		all = append(all, ClaimedSigner{p.Critical.Identity.Reference, signerOf(certificateOf(l.Annotations[keyless.CertificateKey]))})
 	}
 	return all, nil
 }

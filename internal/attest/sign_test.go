@@ -195,7 +195,7 @@ func TestVerifyCosignBundle(t *testing.T) {
 		if sigs, err := Verify(t.Context(), repo, signedByCosign, Signer{Key: key}); err != nil || len(sigs) != 1 {
 			t.Errorf("%+v, %v", sigs, err)
 		}
-		if claims, err := Claims(t.Context(), repo, signedByCosign); err != nil || len(claims) != 1 || claims[0] != (Claim{}) {
+		if claims, err := ClaimedSigners(t.Context(), repo, signedByCosign); err != nil || len(claims) != 1 || claims[0] != (ClaimedSigner{}) {
 			t.Errorf("%+v, %v", claims, err)
 		}
 		if _, err := Verify(t.Context(), repo, signedByCosign, Signer{Key: stranger}); !errors.Is(err, ErrNoMatch) {
@@ -206,7 +206,7 @@ func TestVerifyCosignBundle(t *testing.T) {
 		if _, err := Verify(t.Context(), repo, other, Signer{Key: key}); !errors.Is(err, ErrNoMatch) {
 			t.Errorf("bundle of another image: %v", err)
 		}
-		if claims, err := Claims(t.Context(), repo, other); err != nil || len(claims) != 0 {
+		if claims, err := ClaimedSigners(t.Context(), repo, other); err != nil || len(claims) != 0 {
 			t.Errorf("bundle of another image: %+v, %v", claims, err)
 		}
 		broken := digest.FromString("broken")

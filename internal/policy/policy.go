@@ -30,15 +30,15 @@ import (
 
 // Policy contains the requirements for an image. A missing field requires nothing.
 type Policy struct {
-	Version      int           `json:"nixociPolicy" doc:"version of the policy format: 1" flag:""`
-	URI          string        `json:"uri,omitempty" doc:"URI at which the policy is published. Verification summaries contain this URI; without it, they contain the policy's hash" flag:""`
-	Keys         []Key         `json:"keys,omitempty" doc:"public keys whose signatures of the image and of statements count" flag:"key"`
-	Identities   []Identity    `json:"identities,omitempty" doc:"people and CI jobs whose signatures of the image and of statements count. They sign with short-lived certificates. trustRoot is required" flag:"identity"`
-	TrustRoot    string        `json:"trustRoot,omitempty" doc:"file with the authorities and logs whose certificates count, in the format of Sigstore's trusted_root.json. The name is relative to the policy" flag:"trust-root"`
-	Signatures   Signatures    `json:"signatures,omitzero" doc:"signatures that are required" flag:""`
-	Attestations []Attestation `json:"attestations,omitempty" doc:"signed statements that are required. A key of the list keys or an identity of the list identities must have signed each of them" flag:"require-attestation"`
-	Rebuilders   Rebuilders    `json:"rebuilders,omitzero" doc:"who must have made the image again" flag:""`
-	Settings     Settings      `json:"settings,omitzero" doc:"allowed settings, compression, base images and program at /sbin/init" flag:""`
+	Version      int             `json:"nixociPolicy" doc:"version of the policy format: 1" flag:""`
+	URI          string          `json:"uri,omitempty" doc:"URI at which the policy is published. Verification summaries contain this URI; without it, they contain the policy's hash" flag:""`
+	Keys         []Key           `json:"keys,omitempty" doc:"public keys whose signatures of the image and of statements count" flag:"key"`
+	Identities   []Identity      `json:"identities,omitempty" doc:"people and CI jobs whose signatures of the image and of statements count. They sign with short-lived certificates. trustRoot is required" flag:"identity"`
+	TrustRoot    string          `json:"trustRoot,omitempty" doc:"file with the authorities and logs whose certificates count, in the format of Sigstore's trusted_root.json. The name is relative to the policy" flag:"trust-root"`
+	Signatures   Signatures      `json:"signatures,omitzero" doc:"signatures that are required" flag:""`
+	Attestations []Attestation   `json:"attestations,omitempty" doc:"signed statements that are required. A key of the list keys or an identity of the list identities must have signed each of them" flag:"require-attestation"`
+	Rebuilders   Rebuilders      `json:"rebuilders,omitzero" doc:"who must have made the image again" flag:""`
+	Settings     AllowedSettings `json:"settings,omitzero" doc:"allowed settings, compression, base images and program at /sbin/init" flag:""`
 }
 
 // Key describes a public key. Either File or PEM is set.
@@ -88,8 +88,8 @@ type Rebuilder struct {
 	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must contain as verifier.id; without this field, every URI counts" flag:""`
 }
 
-// Settings contains the requirements for the settings with which the image was made.
-type Settings struct {
+// AllowedSettings contains the requirements for the settings with which the image was made.
+type AllowedSettings struct {
 	Changed     *[]string `json:"changed,omitempty" doc:"settings that may differ from nixoci's default. With an empty list, no setting may differ" flag:"" enum:"Entrypoint|Cmd|Env|User|WorkingDir|StopSignal|ExposedPorts|Volumes|Healthcheck|Labels|created|annotations"`
 	Compression []string  `json:"compression,omitempty" doc:"how layers may be compressed, such as gzip, zstd:3 or none. A name without a level allows all levels. The layers of a base image do not count" flag:""`
 	BaseImages  *[]string `json:"baseImages,omitempty" doc:"base images that are allowed: a repository such as docker.io/library/debian, with @sha256:… or without, or sha256:… alone. An empty list allows no base image" flag:""`

@@ -34,7 +34,7 @@ type Image struct {
 	Annotations map[string]string  // annotations of the index
 	Platforms   []*ImagePlatform   // platforms in the order of the index
 	Attached    []Attached
-	Signatures  []attest.Claim // signatures of the image, not checked
+	Signatures  []attest.ClaimedSigner // signatures of the image, not checked
 }
 
 // ImagePlatform describes the part of an image for one platform.
@@ -119,7 +119,7 @@ func ReadImage(ctx context.Context, src *oci.OpenedImage, o ReadOptions) (*Image
 		return nil, err
 	}
 	if o.Documents {
-		if img.Signatures, err = attest.Claims(ctx, src, top.Descriptor.Digest); err != nil {
+		if img.Signatures, err = attest.ClaimedSigners(ctx, src, top.Descriptor.Digest); err != nil {
 			var content *oci.ContentError
 			if !errors.As(err, &content) {
 				return nil, err

@@ -19,13 +19,13 @@ import (
 
 // Inspection is the result of the command inspect. Its fields are those of the JSON output.
 type Inspection struct {
-	Name        string               `json:"name"`
-	Digest      string               `json:"digest"`
-	MediaType   string               `json:"mediaType"`
-	Annotations map[string]string    `json:"annotations,omitempty"`
-	Attached    []AttachedDocument   `json:"attached"`
-	Signatures  []attest.Claim       `json:"signatures,omitempty"` // signatures of the image, not checked
-	Platforms   []PlatformInspection `json:"platforms"`
+	Name        string                 `json:"name"`
+	Digest      string                 `json:"digest"`
+	MediaType   string                 `json:"mediaType"`
+	Annotations map[string]string      `json:"annotations,omitempty"`
+	Attached    []AttachedDocument     `json:"attached"`
+	Signatures  []attest.ClaimedSigner `json:"signatures,omitempty"` // signatures of the image, not checked
+	Platforms   []PlatformInspection   `json:"platforms"`
 }
 
 // PlatformInspection describes one platform of an image. Sizes are bytes.
@@ -164,7 +164,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 }
 
 // signerText names the signer that a signature states.
-func signerText(s attest.Claim) string {
+func signerText(s attest.ClaimedSigner) string {
 	who := "a key"
 	if s.Signer != "" {
 		who = s.Signer

@@ -187,7 +187,7 @@ func TestInspectPage(t *testing.T) {
 		return Attached{Descriptor: ocispec.Descriptor{ArtifactType: kind, Digest: "sha256:0123456789abcdef"}, Data: []byte(statement)}
 	}
 	img := &Image{Name: "example.org/web:1", Annotations: map[string]string{"of.index": "<b>"},
-		Signatures: []attest.Claim{{Repository: "example.org/web"}, {Signer: "who@example.org"}}, Platforms: []*ImagePlatform{{
+		Signatures: []attest.ClaimedSigner{{Repository: "example.org/web"}, {Signer: "who@example.org"}}, Platforms: []*ImagePlatform{{
 			Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, Closure: c, Annotations: map[string]string{"of.manifest": "x"},
 			RawConfig: json.RawMessage(`{"Env":["A=b","C=d"],"Entrypoint":["/sbin/init","a b"],"ExposedPorts":{"80/tcp":{}},"Labels":{"l":"m"},"StopSignal":"SIGRTMIN+3"}`),
 			Attached: []Attached{

@@ -134,17 +134,17 @@ type tally struct {
 // tally collects the result of each known rebuilder.
 func (a *attachments) tally(want RequiredRebuilders, now time.Time) (t tally) {
 	for _, key := range want.signers() {
-		said := a.saidBy(key, &want, now)
-		t.reports = append(t.reports, said.report(key))
-		if said.result != "" {
-			t.inputs = append(t.inputs, said.inputs...)
+		result := a.resultOf(key, &want, now)
+		t.reports = append(t.reports, result.report(key))
+		if result.result != "" {
+			t.inputs = append(t.inputs, result.inputs...)
 		}
 	}
 	return t
 }
 
-// rebuilderSays holds the result of one rebuilder, for the image or for one platform.
-type rebuilderSays struct {
+// rebuilderResult holds the result of one rebuilder, for the image or for one platform.
+type rebuilderResult struct {
 	result  string // "" if there is no result
 	summary *attest.Summary
 	notes   []string
@@ -152,7 +152,7 @@ type rebuilderSays struct {
 	why     []string // reasons why summaries of the rebuilder are not accepted
 }
 
-func (s *rebuilderSays) report(key attest.Signer) RebuilderReport {
+func (s *rebuilderResult) report(key attest.Signer) RebuilderReport {
 	r := RebuilderReport{Name: key.Name, Result: s.result, Why: s.why, key: key.ID()}
 	if s.result != "" {
 		r.Verifier, r.Time, r.Notes = s.summary.Verifier.ID, &s.summary.TimeVerified, s.notes
@@ -160,11 +160,11 @@ func (s *rebuilderSays) report(key attest.Signer) RebuilderReport {
 	return r
 }
 
-// saidBy returns the result that the owner of key reports for the whole image. The result is FAILED
+// resultOf returns the result that the owner of key reports for the whole image. The result is FAILED
 // if the summary of the image or of one platform is FAILED. It is PASSED if the summary of the
 // image, or the summary of each platform, is PASSED. A summary about the index also covers each
 // platform.
-func (a *attachments) saidBy(key attest.Signer, want *RequiredRebuilders, now time.Time) (all rebuilderSays) {
+func (a *attachments) resultOf(key attest.Signer, want *RequiredRebuilders, now time.Time) (all rebuilderResult) {
 	parts := a.all[1:]
 	if len(parts) == 0 {
 		parts = a.all
@@ -200,7 +200,7 @@ func (a *attachments) saidBy(key attest.Signer, want *RequiredRebuilders, now ti
 // newest returns the newest accepted summary by key. It searches the documents that are attached to
 // the index and to one of its manifests. If two summaries have the same time, it prefers FAILED. If
 // the newest summary is too old, newest returns no result.
-func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*attachedTo) (best rebuilderSays) {
+func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*attachedTo) (best rebuilderResult) {
 	for n, s := range to {
 		if n > 0 && s == to[0] {
 			continue // the reference names a manifest, so both elements of to are the same
@@ -214,7 +214,7 @@ func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*a
 			why := d.Refused
 			if len(attest.CommonSigners(d.SignedBy, []attest.Signer{key})) > 0 {
 				summary, why = counts(d, want.verifierOf(key), now)
-			} else if !d.Claims(key) {
+			} else if !d.Names(key) {
 				continue // the summary is by somebody else
 			}
 			if summary == nil {
@@ -237,7 +237,7 @@ func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*a
 		best.notes = notesOn(s, now)
 	case want.MaxAge > 0 && now.Sub(s.TimeVerified) > want.MaxAge:
 		why := fmt.Sprintf("its newest statement, %s of %s, is older than %s", s.Result, s.TimeVerified.Format(time.RFC3339), ageText(want.MaxAge))
-		best = rebuilderSays{why: append(best.why, why)}
+		best = rebuilderResult{why: append(best.why, why)}
 	}
 	return best
 }

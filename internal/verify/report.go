@@ -16,16 +16,16 @@ import (
 
 // Report holds the result of a verification.
 type Report struct {
-	Ref       string           `json:"ref"`
-	Digest    digest.Digest    `json:"digest"`
-	MediaType string           `json:"mediaType"`
-	OK        bool             `json:"ok"`
-	Platforms []PlatformReport `json:"platforms"`
-	Skipped   []string         `json:"skipped,omitempty"` // platforms that the user did not select
-	Index     Verdict          `json:"index"`
-	Signed    bool             `json:"signed,omitempty"`   // whether at least one of the given signers has signed the image
-	SignedBy  []string         `json:"signedBy,omitempty"` // names of these signers
-	Claims    []attest.Claim   `json:"claims,omitempty"`   // signatures that were not checked, because the user gave no key
+	Ref            string                 `json:"ref"`
+	Digest         digest.Digest          `json:"digest"`
+	MediaType      string                 `json:"mediaType"`
+	OK             bool                   `json:"ok"`
+	Platforms      []PlatformReport       `json:"platforms"`
+	Skipped        []string               `json:"skipped,omitempty"` // platforms that the user did not select
+	Index          Verdict                `json:"index"`
+	Signed         bool                   `json:"signed,omitempty"`   // whether at least one of the given signers has signed the image
+	SignedBy       []string               `json:"signedBy,omitempty"` // names of these signers
+	ClaimedSigners []attest.ClaimedSigner `json:"claims,omitempty"`   // signatures that were not checked, because the user gave no key
 
 	Attached   []AttachedDocument `json:"attached,omitempty"`
 	Rebuilders []RebuilderReport  `json:"rebuilders,omitempty"` // one element for each required rebuilder
@@ -91,7 +91,7 @@ const (
 func (v *verification) report(ref string, r *results) *Report {
 	report := &Report{
 		Ref: ref, Digest: r.docs.top.Descriptor.Digest, MediaType: r.docs.top.Descriptor.MediaType,
-		Skipped: r.docs.skipped, Signed: len(r.key.signedBy) > 0, SignedBy: attest.SignerNames(r.key.signedBy), Claims: r.key.claims, Attached: r.attached.documents(), Index: r.indexResult(), Findings: r.findings(),
+		Skipped: r.docs.skipped, Signed: len(r.key.signedBy) > 0, SignedBy: attest.SignerNames(r.key.signedBy), ClaimedSigners: r.key.claimed, Attached: r.attached.documents(), Index: r.indexResult(), Findings: r.findings(),
 	}
 	if report.Findings == nil {
 		report.Findings = []Finding{}

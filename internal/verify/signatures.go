@@ -181,8 +181,8 @@ func (v *verification) statements(ctx context.Context, doc *document) (all []att
 
 // keyCheck holds the result of checking the signatures of the image.
 type keyCheck struct {
-	signedBy []attest.Signer // the given signers who have signed the image
-	claims   []attest.Claim  // signatures that were not checked, because the user gave no key
+	signedBy []attest.Signer        // the given signers who have signed the image
+	claimed  []attest.ClaimedSigner // signatures that were not checked, because the user gave no key
 	findings []Finding
 }
 
@@ -197,7 +197,7 @@ func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyChec
 		return k, nil
 	}
 	if len(v.signers) == 0 {
-		k.claims, err = attest.Claims(ctx, v.src, d)
+		k.claimed, err = attest.ClaimedSigners(ctx, v.src, d)
 		if _, bad := contentFinding(err); bad {
 			err = nil // ignore the error, because the user did not ask for signatures
 		}

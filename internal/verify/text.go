@@ -115,7 +115,7 @@ func (r *Report) writeSigned(p *terminal.Printer, colors bool) {
 	if r.Signed {
 		p.Printf("%s signed by %s\n", mark(Holds, colors), strings.Join(r.SignedBy, ", "))
 	}
-	for _, c := range r.Claims {
+	for _, c := range r.ClaimedSigners {
 		who := "a key"
 		if c.Signer != "" {
 			who = c.Signer
