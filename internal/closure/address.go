@@ -40,7 +40,7 @@ func CheckAddress(info *Info, contents *Hash) (checked bool, err error) {
 	return true, nil
 }
 
-// Known returns the infos of those paths that the cache contains, in any order.
-func (c *BinaryCache) Known(ctx context.Context, paths []StorePath) ([]Info, error) {
+// Infos returns the infos of those paths that the cache contains, in any order.
+func (c *BinaryCache) Infos(ctx context.Context, paths []StorePath) ([]Info, error) {
 	return c.known(ctx, paths)
 }

@@ -21,7 +21,7 @@ import (
 type Attached struct {
 	Descriptor ocispec.Descriptor  // descriptor of the document's manifest, with artifact type and annotations
 	Data       []byte              // content of an in-toto statement; nil unless documents are wanted
-	Claim      *attest.Attestation // content of a signed statement, not checked; nil unless documents are wanted
+	Unchecked  *attest.Attestation // content of a signed statement, not checked; nil unless documents are wanted
 }
 
 // readAttached lists the documents attached to subject. If o asks for documents, it also
@@ -52,8 +52,8 @@ func readAttached(ctx context.Context, src *oci.OpenedImage, subject digest.Dige
 					o.warn(fmt.Errorf("attached %s: %w", d.Digest, err))
 				}
 			case attest.IsBundle(d.ArtifactType):
-				claim := attest.ReadBundle(subject, doc.Data)
-				a.Claim = &claim
+				signed := attest.ReadBundle(subject, doc.Data)
+				a.Unchecked = &signed
 			default:
 				a.Data = doc.Data
 			}
@@ -101,9 +101,9 @@ func attachedDocuments(all []Attached) []AttachedDocument {
 		if a.Descriptor.ArtifactType == attest.StatementType && json.Valid(a.Data) {
 			d.Statement = a.Data
 		}
-		if c := a.Claim; c != nil && c.Signed {
-			d.Predicate, d.Signer = c.PredicateType, cmp.Or(c.Signer, aKey)
-			d.Summary, _ = c.Summary() // nil if the summary cannot be read; the document is then shown as any signed statement
+		if s := a.Unchecked; s != nil && s.Signed {
+			d.Predicate, d.Signer = s.PredicateType, cmp.Or(s.Signer, aKey)
+			d.Summary, _ = s.Summary() // nil if the summary cannot be read; the document is then shown as any signed statement
 		}
 		out = append(out, d)
 	}

@@ -27,9 +27,9 @@ const (
 )
 
 // SignatureSource is a source of store path signatures, such as a binary cache. See
-// [closure.BinaryCache.Known].
+// [closure.BinaryCache.Infos].
 type SignatureSource interface {
-	Known(ctx context.Context, paths []closure.StorePath) ([]closure.Info, error)
+	Infos(ctx context.Context, paths []closure.StorePath) ([]closure.Info, error)
 	String() string
 }
 
@@ -128,7 +128,7 @@ func (v *verification) signatures(ctx context.Context, doc *document, cl *closur
 	for k := range paths {
 		names[k] = paths[k].Path
 	}
-	infos, err := v.o.Against.Known(ctx, names)
+	infos, err := v.o.Against.Infos(ctx, names)
 	if err != nil {
 		return nil, err
 	}
