@@ -102,7 +102,9 @@ func TestDocumentedCommands(t *testing.T) {
 	n := run{dir: dir, cache: scratchDir(t), env: []string{"COSIGN_PASSWORD=secret"}}
 	n.ok(t, args("push", image, "--tag", "1.2", closures, "--attest", "closure,spdx,provenance", "--key", "cosign.key")...)
 	n.ok(t, args("verify", image, closures, "--attest-result", "--key", "cosign.key")...)
-	put(t, filepath.Join(dir, "sbom.spdx.json"), n.ok(t, "sbom", image, "--platform", "linux/amd64").stdout)
+	for _, file := range []string{"sbom.json", "sbom.spdx.json"} {
+		put(t, filepath.Join(dir, file), n.ok(t, "sbom", image, "--platform", "linux/amd64").stdout)
+	}
 	put(t, filepath.Join(dir, "vex.json"), string(goldenSBOMs(t, "openvex")[0].data))
 	var seen struct {
 		Digest   string

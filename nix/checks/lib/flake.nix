@@ -194,8 +194,12 @@ in
             "nginx"
             "python3-requests"
           ];
-          modules = [ ../../../examples/web/nginx.nix ];
+          modules = [
+            ../../../examples/web/nginx.nix
+            { system.nixos.revision = lib.mkForce revision; }
+          ];
         } self.nixosConfigurations.base;
+      revision = "ea04e1fdd523987348c468e8cb53cc36c575d629";
     in
     lib.genAttrs linux (
       system:
@@ -239,6 +243,7 @@ in
           ++ lacks "the file" file pkgs.coreutils
           ++ lib.optional (lib.head (meta { } pkgs.hello)).foreign "hello is not from nixpkgs"
           ++ lib.optional (!ofOwn.foreign) "nixoci-init is from nixpkgs"
+          ++ lib.optional (lib.any (f: f.commit != revision) python) "python3Packages.requests has the commit ${toString (map (f: f.commit) python)}"
           ++ lib.optional (python == [ ]) "the file lacks python3Packages.requests"
           ++ lacks "the package" (meta { } pkgs.hello) pkgs.hello
           ++ lacks "the image" (meta { } image) pkgs.hello
