@@ -73,7 +73,7 @@ type Attestation struct {
 // again and signs a statement about the result.
 type Rebuilders struct {
 	Required  int         `json:"required,omitempty" doc:"how many of the rebuilders in known must have made the image again, with the same digest" flag:"require-rebuilders"`
-	Unanimous bool        `json:"unanimous,omitempty" doc:"refuse the image if a rebuilder in known says FAILED, even if enough others agree" flag:""`
+	Unanimous bool        `json:"unanimous,omitempty" doc:"refuse the image if a rebuilder in known reports FAILED, even if enough others agree" flag:""`
 	MaxAge    string      `json:"maxAge,omitempty" doc:"how old the rebuilders' statements may be, such as 30d" flag:"" pattern:"^[0-9]{1,5}[dh]$"`
 	Known     []Rebuilder `json:"known,omitempty" doc:"the rebuilders" flag:"rebuilder-key"`
 }

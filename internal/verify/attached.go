@@ -255,7 +255,7 @@ func (s *attachedTo) reasons(want RequiredAttestation, now time.Time) (why []str
 			reason = d.Refused
 		case d.PredicateType == want.Type && len(d.TrustedBy(want.Signers)) > 0:
 			if reason = want.unmet(d, now); reason == "" {
-				reason = "a later one says FAILED"
+				reason = "a later one reports FAILED"
 			}
 		case d.PredicateType == want.Type:
 			reason = "signed by " + strings.Join(attest.SignerNames(d.SignedBy), ", ")

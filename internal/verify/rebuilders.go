@@ -270,7 +270,7 @@ func counts(d *attest.Attestation, verifier string, now time.Time) (s *attest.Su
 	case s.Result == attest.Failed:
 		return s, ""
 	case !s.Rebuilt():
-		return nil, fmt.Sprintf("it says %s, but not that the image was made again (no level %s)", s.Result, attest.LevelRebuilt)
+		return nil, fmt.Sprintf("it reports %s, but not that the image was made again (no level %s)", s.Result, attest.LevelRebuilt)
 	}
 	if future := notOfAge(s.TimeVerified, 0, now); future != "" {
 		return nil, future

@@ -162,7 +162,7 @@ func TestRebuilders(t *testing.T) {
 	}{
 		{"two agree", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben}}, nil},
 		{"two of three agree, and the third says nothing", RequiredRebuilders{Known: three, Count: 2}, []said{{by: anna}, {by: carl}}, nil},
-		{"two of three agree, and the third says FAILED", RequiredRebuilders{Known: three, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed}, {by: carl}}, nil},
+		{"two of three agree, and the third reports FAILED", RequiredRebuilders{Known: three, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed}, {by: carl}}, nil},
 		{"each platform apart", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, to: rebuiltAMD}, {by: ben, to: rebuiltARM}}, nil},
 		{"FAILED, and PASSED later", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed, age: 3 * time.Hour}, {by: ben}}, nil},
 		{"young enough", RequiredRebuilders{Known: two, Count: 2, MaxAge: 2 * time.Hour}, []said{{by: anna}, {by: ben, age: 2 * time.Hour}}, nil},
@@ -172,11 +172,11 @@ func TestRebuilders(t *testing.T) {
 
 		{"nobody says anything", RequiredRebuilders{Known: two, Count: 2}, nil, []string{"no rebuilder has made it again, 2 must have", "anna: no verification summary of linux/amd64; no verification summary of linux/arm64"}},
 		{"one of two", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}}, []string{"only anna has made it again, 2 must have", "ben: no verification summary"}},
-		{"one of two says FAILED", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed}}, []string{"only anna has made it again", "ben: FAILED on 2026-05-01T11:00:00Z by https://example.org/ben"}},
+		{"one of two reports FAILED", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed}}, []string{"only anna has made it again", "ben: FAILED on 2026-05-01T11:00:00Z by https://example.org/ben"}},
 		{"PASSED, and FAILED later", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, age: 3 * time.Hour}, {by: ben, result: attest.Failed}}, []string{"ben: FAILED"}},
 		{"PASSED and FAILED at the same time", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben}, {by: ben, result: attest.Failed}}, []string{"ben: FAILED"}},
 		{"FAILED long ago", RequiredRebuilders{Known: two, Count: 2, MaxAge: day}, []said{{by: anna}, {by: ben, result: attest.Failed, age: 90 * day}}, []string{"ben: FAILED"}},
-		{"they must agree, and one of three says FAILED", RequiredRebuilders{Known: three, Count: 2, Unanimous: true}, []said{{by: anna}, {by: ben, result: attest.Failed}, {by: carl}}, []string{"the rebuilders do not agree", "ben: FAILED"}},
+		{"they must agree, and one of three reports FAILED", RequiredRebuilders{Known: three, Count: 2, Unanimous: true}, []said{{by: anna}, {by: ben, result: attest.Failed}, {by: carl}}, []string{"the rebuilders do not agree", "ben: FAILED"}},
 		{"one platform FAILED", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, to: rebuiltAMD}, {by: ben, to: rebuiltARM, result: attest.Failed}}, []string{"ben: FAILED"}},
 		{"one platform alone", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, to: rebuiltAMD}}, []string{"ben: no verification summary of linux/arm64"}},
 		{"about another image", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, about: otherImage}}, []string{"only anna has", "ben: sha256:", "it is about " + otherImage.String()}},
@@ -191,7 +191,7 @@ func TestRebuilders(t *testing.T) {
 		{"too old by a second", RequiredRebuilders{Known: two, Count: 2, MaxAge: 2 * time.Hour}, []said{{by: anna}, {by: ben, age: 2*time.Hour + time.Second}}, []string{"is older than 2 h 0 min"}},
 		{"in the future", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, age: -time.Hour}}, []string{"ben: sha256:", "which is in the future"}},
 		{"PASSED now, and FAILED in the future", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben}, {by: ben, result: attest.Failed, age: -48 * time.Hour}}, []string{"only anna has", "ben: FAILED on 2026-05-03T12:00:00Z", "this time is in the future"}},
-		{"they must agree, and one says FAILED in the future", RequiredRebuilders{Known: three, Count: 2, Unanimous: true}, []said{{by: anna}, {by: carl}, {by: ben, result: attest.Failed, age: -48 * time.Hour}}, []string{"do not agree", "ben: FAILED on 2026-05-03", "this time is in the future"}},
+		{"they must agree, and one reports FAILED in the future", RequiredRebuilders{Known: three, Count: 2, Unanimous: true}, []said{{by: anna}, {by: carl}, {by: ben, result: attest.Failed, age: -48 * time.Hour}}, []string{"do not agree", "ben: FAILED on 2026-05-03", "this time is in the future"}},
 		{"an old FAILED, and PASSED later, also too old", RequiredRebuilders{Known: two, Count: 2, MaxAge: 15 * day}, []said{{by: anna}, {by: ben, result: attest.Failed, age: 90 * day}, {by: ben, age: 40 * day}}, []string{"ben: its newest statement, PASSED of 2026-03-22T12:00:00Z, is older than 15 days"}},
 		{"FAILED by the rebuilder's own policy", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed, edit: func(s *attest.Summary) { s.Policy.URI = "https://example.org/policy" }}}, []string{"ben: FAILED", "own policy https://example.org/policy; the rebuild itself may be right"}},
 		{"another verifier", RequiredRebuilders{Known: []Rebuilder{{anna.named, "https://example.org/a-farm"}}, Count: 1}, []said{{by: anna}}, []string{"the verifier is https://example.org/anna, not https://example.org/a-farm"}},
@@ -264,7 +264,7 @@ func TestSummaryMustPass(t *testing.T) {
 		{"PASSED after FAILED", []said{{by: carl, result: attest.Failed, age: 2 * time.Hour}, {by: carl}}, ""},
 		{"FAILED by somebody else", []said{{by: carl}, {by: anna, result: attest.Failed}}, ""},
 		{"FAILED", []said{{by: carl, result: attest.Failed}}, "it says FAILED on 2026-05-01T11:00:00Z"},
-		{"FAILED after PASSED", []said{{by: carl, age: 2 * time.Hour}, {by: carl, result: attest.Failed}}, "a later one says FAILED"},
+		{"FAILED after PASSED", []said{{by: carl, age: 2 * time.Hour}, {by: carl, result: attest.Failed}}, "a later one reports FAILED"},
 		{"no result", []said{{by: carl, result: "MAYBE"}}, `verificationResult is "MAYBE"`},
 	} {
 		for _, policy := range []bool{false, true} {

@@ -72,11 +72,11 @@ func (r *Report) verdict() string {
 		return "verified: " + strings.Join(r.Origin, ", and ") + but
 	}
 	if failed := r.rebuildersThat(attest.Failed); len(failed) > 0 {
-		say := "say"
+		report := "report"
 		if len(failed) == 1 {
-			say = "says"
+			report = "reports"
 		}
-		return fmt.Sprintf("consistent; origin not proved: %s %s FAILED; %s", strings.Join(failed, " and "), say, howToProve)
+		return fmt.Sprintf("consistent; origin not proved: %s %s FAILED; %s", strings.Join(failed, " and "), report, howToProve)
 	}
 	if made, not := r.made(); len(made) > 0 {
 		return fmt.Sprintf("consistent; origin proved for %s (the given closure); not for %s: no closure given", strings.Join(made, ", "), strings.Join(not, ", "))

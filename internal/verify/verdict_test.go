@@ -22,14 +22,14 @@ func TestVerdict(t *testing.T) {
 		{"a closure", func(*Report) {}, "verified: the given closure makes it"},
 		{"a closure of one platform", func(r *Report) { r.Platforms[1].Checks[2].Verdict = Without },
 			"consistent; origin proved for linux/amd64 (the given closure); not for linux/arm64: no closure given"},
-		{"everybody says FAILED", func(r *Report) {
+		{"everybody reports FAILED", func(r *Report) {
 			r.Platforms[0].Checks, r.Platforms[1].Checks = nil, nil
 			r.Rebuilders = []RebuilderReport{says(anna, "anna.pub", attest.Failed), says(ben, "ben.pub", attest.Failed)}
-		}, "consistent; origin not proved: anna.pub and ben.pub say FAILED; " + howToProve},
-		{"one says FAILED, and the other nothing", func(r *Report) {
+		}, "consistent; origin not proved: anna.pub and ben.pub report FAILED; " + howToProve},
+		{"one reports FAILED, and the other nothing", func(r *Report) {
 			r.Platforms[0].Checks, r.Platforms[1].Checks = nil, nil
 			r.Rebuilders = []RebuilderReport{says(anna, "anna.pub", attest.Failed), says(ben, "ben.pub", "")}
-		}, "consistent; origin not proved: anna.pub says FAILED; " + howToProve},
+		}, "consistent; origin not proved: anna.pub reports FAILED; " + howToProve},
 		{"the policy and a flag name the same rebuilder", func(r *Report) {
 			r.Platforms[0].Checks, r.Platforms[1].Checks = nil, nil
 			r.Rebuilders = []RebuilderReport{says(anna, "anna.pub", attest.Passed), says(ben, "ben", attest.Failed), says(anna, "anna", attest.Passed), says(ben, "ben", attest.Failed)}
