@@ -13,8 +13,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,15 +73,29 @@ func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 //
 // Here docker and podman are the program of package enginetest. It stores its data in
 // $WORK/engine.
+//
+// A script runs the program in two ways. "exec nixoci" starts a process. "call nixoci" calls
+// the function run in the process of the test, which takes less time (see [inProcess]).
 func TestScripts(t *testing.T) {
 	sample, key, systems := sampleSystems(t)
-	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	dir, err := filepath.Abs("testdata/script") // absolute, because the directory of this process changes
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts found: %v", err)
 	}
 	cache, err := plainCache()
 	if err != nil {
 		t.Fatal(err)
+	}
+	variables := map[string][]string{}
+	for _, file := range scripts {
+		for _, m := range envLine.FindAllStringSubmatch(string(mustRead(t, file)), -1) {
+			name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+			variables[name] = append(variables[name], m[1])
+		}
 	}
 	testscript.Run(t, testscript.Params{
 		Files:               scripts,
@@ -111,9 +127,11 @@ func TestScripts(t *testing.T) {
 				env.Defer(s.Close)
 				env.Setenv(name, strings.TrimPrefix(s.URL, "http://"))
 			}
+			env.Values[variableNames{}] = append(namesOf(env.Vars), variables[strings.TrimPrefix(env.T().(testing.TB).Name(), t.Name()+"/")]...)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"call":        cmdCall,
 			"exits":       cmdExits,
 			"tags":        cmdTags,
 			"unpackstore": cmdUnpackStore,
@@ -145,15 +163,74 @@ func denyPush(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`)
 }
 
+// envLine matches a line of a script that sets an environment variable.
+var envLine = regexp.MustCompile(`(?m)^(?:\[.*\] )?env ([A-Za-z_]+)=`)
+
+// variableNames is the key under which a script's Env holds the names of all environment
+// variables that the script can have.
+type variableNames struct{}
+
+func namesOf(vars []string) (names []string) {
+	for _, v := range vars {
+		name, _, _ := strings.Cut(v, "=")
+		names = append(names, name)
+	}
+	return names
+}
+
+// processMu is locked while a script's environment and directory are those of this process.
+var processMu sync.Mutex
+
+// inProcess runs nixoci in this process, in the environment and directory of the script, and
+// returns its exit code. The start of a process would take longer than most of these runs.
+// The command has no input.
+func inProcess(ts *testscript.TestScript, args []string) int {
+	stdout, stderr := ts.Stdout(), ts.Stderr()
+	processMu.Lock()
+	defer processMu.Unlock()
+	environ := os.Environ()
+	dir, err := os.Getwd()
+	ts.Check(err)
+	defer func() {
+		os.Clearenv()
+		for _, v := range environ {
+			name, value, _ := strings.Cut(v, "=")
+			os.Setenv(name, value)
+		}
+		ts.Check(os.Chdir(dir))
+	}()
+	os.Clearenv()
+	for _, name := range ts.Value(variableNames{}).([]string) {
+		if value := ts.Getenv(name); value != "" {
+			ts.Check(os.Setenv(name, value))
+		}
+	}
+	ts.Check(os.Chdir(ts.MkAbs(".")))
+	return run(context.Background(), args, strings.NewReader(""), stdout, stderr)
+}
+
+// cmdCall runs nixoci in this process: call nixoci ARG...
+func cmdCall(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 0 || args[0] != "nixoci" {
+		ts.Fatalf("usage: call nixoci ARG...")
+	}
+	code := inProcess(ts, args[1:])
+	if neg != (code != exitOK) {
+		ts.Fatalf("exit code %d", code)
+	}
+}
+
 // cmdExits runs a program and checks that it ends with this exit code: exits 3 nixoci …
+// It runs nixoci in this process.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM ARG...")
 	}
-	err := ts.Exec(args[1], args[2:]...)
 	code := 0
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if args[1] == "nixoci" {
+		code = inProcess(ts, args[2:])
+	} else if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
 		code = exit.ExitCode()
 	} else if err != nil {
 		ts.Fatalf("%v", err)

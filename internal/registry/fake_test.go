@@ -6,12 +6,14 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
+	"github.com/nixoci/nixoci/internal/retry"
 )
 
 func newFake(before func(w http.ResponseWriter, r *http.Request) bool) *registrytest.Registry {
@@ -30,9 +32,11 @@ func (p password) Resolve(authn.Resource) (authn.Authenticator, error) {
 	return authn.FromConfig(authn.AuthConfig{Username: p.user, Password: p.secret}), nil
 }
 
-// serve starts a server for h, and returns a client of the repository app/system there.
+// serve starts a server for h, and returns a client of the repository app/system there. Time is
+// real here, so the client tries a request again without a delay.
 func serve(t *testing.T, h http.Handler, o Options) *Repository {
 	t.Helper()
+	o.Retry = retry.Policy{Delay: func(int) time.Duration { return 0 }}
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return openAt(t, s.URL, o)
