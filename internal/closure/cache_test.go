@@ -22,6 +22,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -578,22 +579,22 @@ func TestCacheRetries(t *testing.T) {
 	})
 	t.Run("Retry-After", func(t *testing.T) {
 		f := newFakeCache(t, "xz")
-		var n atomic.Int64
-		f.handle = func(w http.ResponseWriter, r *http.Request) bool {
-			if n.Add(1) > 1 {
-				return false
+		synctest.Test(t, func(t *testing.T) {
+			var n atomic.Int64
+			c := directCache(t, CacheOptions{}, func(r *http.Request) (*http.Response, error) {
+				if n.Add(1) > 1 {
+					return f.of(r), nil
+				}
+				return &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"20"}}, Body: http.NoBody, Request: r}, nil
+			})
+			start := time.Now()
+			if _, err := c.Closure(t.Context(), []StorePath{sampleTop(t)}); err != nil {
+				t.Fatal(err)
 			}
-			w.Header().Set("Retry-After", "1")
-			w.WriteHeader(http.StatusTooManyRequests)
-			return true
-		}
-		start := time.Now()
-		if _, err := f.open(t, CacheOptions{}).Closure(t.Context(), []StorePath{sampleTop(t)}); err != nil {
-			t.Fatal(err)
-		}
-		if d := time.Since(start); d < time.Second {
-			t.Errorf("only waited %v", d)
-		}
+			if d := time.Since(start); d != 20*time.Second {
+				t.Errorf("waited %v", d)
+			}
+		})
 	})
 }
 

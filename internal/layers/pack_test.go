@@ -24,6 +24,17 @@ import (
 // sampleContent returns bytes for several blocks. Half of them are text, the other half is
 // random.
 func sampleContent(size int) []byte {
+	if shared := sharedContent(); size <= len(shared) {
+		return shared[:size:size]
+	}
+	return makeContent(size)
+}
+
+// sharedContent is the content of most tests. They must not change it.
+var sharedContent = sync.OnceValue(func() []byte { return makeContent(9 << 20) })
+
+// makeContent returns size bytes. Fewer bytes are the beginning of more bytes.
+func makeContent(size int) []byte {
 	rng := rand.New(rand.NewChaCha8([32]byte{1}))
 	b := make([]byte, size)
 	for i := range b {

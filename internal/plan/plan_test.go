@@ -365,8 +365,14 @@ func TestParseLayerGlob(t *testing.T) {
 
 func TestGeneratedNames(t *testing.T) {
 	for _, glob := range generatedNames {
-		if _, err := path.Match(glob, ""); err != nil {
-			t.Errorf("%s: %v", glob, err)
+		if _, err := path.Match(glob, ""); err != nil || strings.ContainsAny(glob, `?[]\`) || strings.Count(glob, "*") > 1 {
+			t.Errorf("%s: not a pattern with at most one *, and no other special character (%v)", glob, err)
+		}
+		for _, name := range []string{"", "x", glob, "x" + glob, glob + "x", strings.ReplaceAll(glob, "*", ""), strings.ReplaceAll(glob, "*", "a-1.2"), strings.TrimPrefix(glob, "*."), strings.TrimSuffix(glob, "-*")} {
+			matches := slices.ContainsFunc(generatedNames, func(g string) bool { ok, _ := path.Match(g, name); return ok })
+			if isGenerated(name) != matches {
+				t.Errorf("%q: generated %v, but path.Match gives %v", name, !matches, matches)
+			}
 		}
 	}
 	for name, want := range map[string]bool{

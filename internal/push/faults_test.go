@@ -100,13 +100,20 @@ func (w *world) script(faults []registrytest.Fault) {
 	w.faults = registrytest.NewFaults(w.reg, w.tokens, faults)
 }
 
-// push pushes images under worldTag, as nixoci push does.
-func (w *world) push(images []PlannedSystem, cache *cache.Cache) (Result, error) {
+// open returns a client of worldRepo.
+func (w *world) open() *registry.Repository {
 	w.t.Helper()
 	repo, err := name.NewRepository(registrytest.PipeAddr + "/" + worldRepo)
 	must(w.t, err)
 	r, err := registry.Open(repo, registry.Options{Dial: w.dial.Dial, Keychain: account{}})
 	must(w.t, err)
+	return r
+}
+
+// push pushes images under worldTag, as nixoci push does.
+func (w *world) push(images []PlannedSystem, cache *cache.Cache) (Result, error) {
+	w.t.Helper()
+	r := w.open()
 	defer r.Close()
 	job := sampleJob(cache)
 	job.Tags, job.Packer = []string{worldTag}, w.packer

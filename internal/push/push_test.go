@@ -30,6 +30,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/registry"
+	"github.com/nixoci/nixoci/internal/registry/registrytest"
 	"github.com/nixoci/nixoci/internal/retry"
 )
 
@@ -320,27 +321,29 @@ func checkNoManifest(t *testing.T, reg *memoryRegistry) {
 // index must list both platforms.
 func TestJoinKeepsBoth(t *testing.T) {
 	for range 3 {
-		reg := newMemoryRegistry(t)
-		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
-		var wg sync.WaitGroup
-		for _, image := range images {
-			wg.Go(func() {
-				job := sampleJob(nil)
-				job.Join = true
-				if _, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, job); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		joined, err := reg.open(t).Resolve(t.Context(), "latest")
-		must(t, err)
-		want, err := Push(t.Context(), newMemoryRegistry(t).open(t), images, sampleJob(nil))
-		must(t, err)
-		if joined.Digest != want.Index.Digest {
-			t.Errorf("joined %s, pushed in one go %s", joined.Digest, want.Index.Digest)
-		}
+		inWorld(t, false, func(w *world) {
+			images := []PlannedSystem{sampleImage(t, w.src, "amd64", nil), sampleImage(t, w.src, "arm64", nil)}
+			var wg sync.WaitGroup
+			for _, image := range images {
+				wg.Go(func() {
+					job := sampleJob(nil)
+					job.Tags, job.Join = []string{worldTag}, true
+					r := w.open()
+					defer r.Close()
+					if _, err := Push(context.WithoutCancel(t.Context()), r, []PlannedSystem{image}, job); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			joined := w.tag()
+			w.reg = registrytest.New()
+			want, err := w.push(images, nil)
+			must(t, err)
+			if joined != want.Index.Digest {
+				t.Errorf("joined %s, pushed in one go %s", joined, want.Index.Digest)
+			}
+		})
 	}
 }
 

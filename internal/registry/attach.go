@@ -14,7 +14,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/oci"
-	"github.com/nixoci/nixoci/internal/retry"
 )
 
 // maxMerges is the largest number of times that EditTag writes one tag while
@@ -205,7 +204,7 @@ func (r *Repository) editTag(ctx context.Context, tag string, edit func(old *oci
 			return errors.New("other writers keep changing it")
 		}
 		if n > 1 {
-			if err := retry.Sleep(ctx, retry.Backoff(n-1)); err != nil {
+			if err := r.retrier.schedule.Wait(ctx, n-1); err != nil {
 				return err
 			}
 		}

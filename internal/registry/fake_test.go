@@ -36,7 +36,7 @@ func (p password) Resolve(authn.Resource) (authn.Authenticator, error) {
 // real here, so the client tries a request again without a delay.
 func serve(t *testing.T, h http.Handler, o Options) *Repository {
 	t.Helper()
-	o.Retry = retry.Policy{Delay: func(int) time.Duration { return 0 }}
+	o.Retry = retry.Schedule{Delay: func(int) time.Duration { return 0 }}
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return openAt(t, s.URL, o)

@@ -131,8 +131,11 @@ type helperCall struct {
 
 func (c *helperCall) Input(in io.Reader) { c.in = in }
 
-// helperTime is a variable so that tests can shorten it.
-var helperTime = limit.HelperTime
+// These are variables so that tests can shorten them.
+var (
+	helperTime = limit.HelperTime
+	helperPipe = time.Second // a child process of the helper may keep the pipe open for this time
+)
 
 func (c *helperCall) Output() ([]byte, error) {
 	ctx, cancel := context.WithCancelCause(c.ctx)
@@ -140,7 +143,7 @@ func (c *helperCall) Output() ([]byte, error) {
 	timer := time.AfterFunc(helperTime, func() { cancel(fmt.Errorf("no answer for %s", helperTime)) })
 	defer timer.Stop()
 	cmd := exec.CommandContext(ctx, c.program, c.args...)
-	cmd.WaitDelay = time.Second // a child process of the helper may keep the pipe open
+	cmd.WaitDelay = helperPipe
 	out := &boundedBuffer{max: limit.HelperOutput, full: cancel}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.in, out, os.Stderr
 	err := cmd.Run()

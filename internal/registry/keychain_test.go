@@ -50,7 +50,8 @@ func resolve(t *testing.T, ctx context.Context, repo string) (authn.AuthConfig, 
 // TestHelperTime checks that nixoci stops a helper that never answers, even if a child process
 // keeps the helper's output open.
 func TestHelperTime(t *testing.T) {
-	defer func(d time.Duration) { helperTime = d }(helperTime)
+	defer func(d, pipe time.Duration) { helperTime, helperPipe = d, pipe }(helperTime, helperPipe)
+	helperPipe = 100 * time.Millisecond
 	for name, script := range map[string]string{"waits": "exec sleep 1000", "has a child": "sleep 5 & wait", "ignores signals": "trap '' TERM INT PIPE; while :; do sleep 1; done"} {
 		helperTime = 100 * time.Millisecond
 		withHelper(t, script)

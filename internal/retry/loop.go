@@ -29,6 +29,12 @@ func (s Schedule) delay(failures int) time.Duration {
 	return s.Delay(failures)
 }
 
+// Wait waits for as long as the schedule prescribes after this number of failures. If ctx ends first,
+// Wait returns the cause.
+func (s Schedule) Wait(ctx context.Context, failures int) error {
+	return Sleep(ctx, s.delay(failures))
+}
+
 // Do calls f until f succeeds, returns a final error, or has failed too often.
 func (s Schedule) Do(ctx context.Context, f func(ctx context.Context) error) error {
 	var waited time.Duration

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -40,7 +41,7 @@ type tarStream struct {
 	now  chunk // the chunk that Read is returning
 	rest []byte
 
-	// diffID and size are valid after Read has returned an error.
+	// diffID and size are valid after Read has returned io.EOF.
 	diffID digest.Digest
 	size   int64 // size of the tar in bytes
 }
@@ -61,7 +62,7 @@ func openTar(ctx context.Context, src oci.Reader, d ocispec.Descriptor, strict b
 	}
 	unhashed := make(chan chunk, chunks+1)
 	t.done.Go(func() { defer task.Guard(); defer close(unhashed); t.decompress(src, d, strict, unhashed) })
-	t.done.Go(func() { defer task.Guard(); defer close(t.ready); t.hash(unhashed) })
+	t.done.Go(func() { defer task.Guard(); defer close(t.ready); t.hash(d, unhashed) })
 	return t
 }
 
@@ -173,12 +174,20 @@ func undecodable(err error) error {
 	return &layers.FormatError{What: "cannot be decompressed: " + err.Error()}
 }
 
-func (t *tarStream) hash(from <-chan chunk) {
+// hash computes the diffID. The blob of an uncompressed layer is the tar, and its reader checks its
+// digest. So this digest is the diffID, and nothing must be computed again.
+func (t *tarStream) hash(d ocispec.Descriptor, from <-chan chunk) {
+	isTar := strings.HasSuffix(d.MediaType, "tar") && d.Digest.Algorithm() == digest.SHA256
 	h := sha256.New()
 	for c := range from {
-		h.Write(c.data)
+		if !isTar {
+			h.Write(c.data)
+		}
 		t.size += int64(len(c.data))
-		if c.err != nil {
+		switch {
+		case c.err == io.EOF && isTar:
+			t.diffID = d.Digest
+		case c.err != nil && !isTar:
 			t.diffID = digest.NewDigest(digest.SHA256, h)
 		}
 		t.ready <- c
