@@ -22,7 +22,7 @@ func cmdSigstore(ts *testscript.TestScript, neg bool, args []string) {
 	} {
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]+file), data, 0o600))
 	}
-	ts.Setenv(args[0], s.URL())
+	setenv(ts, args[0], s.URL())
 	deployments[s.URL()] = s
 }
 
@@ -36,15 +36,15 @@ func cmdToken(ts *testscript.TestScript, neg bool, args []string) {
 	s := deployments[ts.Getenv(args[0])]
 	github := s.GitHubVariables(args[1])
 	for _, name := range slices.Sorted(maps.Keys(github)) {
-		ts.Setenv(name, "")
+		setenv(ts, name, "")
 	}
-	ts.Setenv("SIGSTORE_ID_TOKEN", "")
+	setenv(ts, "SIGSTORE_ID_TOKEN", "")
 	claims := keylesstest.Claims{Subject: args[1]}
 	switch {
 	case len(args) == 2:
 	case args[2] == "github":
 		for name, value := range github {
-			ts.Setenv(name, value)
+			setenv(ts, name, value)
 		}
 		return
 	case args[2] == "expired":
@@ -52,5 +52,5 @@ func cmdToken(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("usage: token NAME SUBJECT [github|expired]")
 	}
-	ts.Setenv("SIGSTORE_ID_TOKEN", s.Token(claims))
+	setenv(ts, "SIGSTORE_ID_TOKEN", s.Token(claims))
 }

@@ -127,7 +127,8 @@ func TestScripts(t *testing.T) {
 				env.Defer(s.Close)
 				env.Setenv(name, strings.TrimPrefix(s.URL, "http://"))
 			}
-			env.Values[variableNames{}] = append(namesOf(env.Vars), variables[strings.TrimPrefix(env.T().(testing.TB).Name(), t.Name()+"/")]...)
+			names := append(namesOf(env.Vars), variables[strings.TrimPrefix(env.T().(testing.TB).Name(), t.Name()+"/")]...)
+			env.Values[variableNames{}] = &names
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -166,9 +167,17 @@ func denyPush(w http.ResponseWriter, r *http.Request) {
 // envLine matches a line of a script that sets an environment variable.
 var envLine = regexp.MustCompile(`(?m)^(?:\[.*\] )?env ([A-Za-z_]+)=`)
 
-// variableNames is the key under which a script's Env holds the names of all environment
-// variables that the script can have.
+// variableNames is the key under which a script's Env holds a *[]string, the names of all
+// environment variables that the script can have.
 type variableNames struct{}
+
+// setenv sets an environment variable of a script. Commands must use setenv instead of
+// ts.Setenv, so that [inProcess] finds the variable.
+func setenv(ts *testscript.TestScript, name, value string) {
+	names := ts.Value(variableNames{}).(*[]string)
+	*names = append(*names, name)
+	ts.Setenv(name, value)
+}
 
 func namesOf(vars []string) (names []string) {
 	for _, v := range vars {
@@ -200,7 +209,7 @@ func inProcess(ts *testscript.TestScript, args []string) int {
 		ts.Check(os.Chdir(dir))
 	}()
 	os.Clearenv()
-	for _, name := range ts.Value(variableNames{}).([]string) {
+	for _, name := range *ts.Value(variableNames{}).(*[]string) {
 		if value := ts.Getenv(name); value != "" {
 			ts.Check(os.Setenv(name, value))
 		}

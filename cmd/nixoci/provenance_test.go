@@ -44,7 +44,7 @@ func cmdRebuilds(ts *testscript.TestScript, neg bool, args []string) {
 		subjects[p.Digest] = p.Attached
 	}
 	cache := ts.Getenv("XDG_CACHE_HOME")
-	defer ts.Setenv("XDG_CACHE_HOME", cache)
+	defer setenv(ts, "XDG_CACHE_HOME", cache)
 	count := 0
 	for digest, attached := range subjects {
 		for _, d := range attached {
@@ -55,7 +55,7 @@ func cmdRebuilds(ts *testscript.TestScript, neg bool, args []string) {
 			count++
 			layout := ts.MkAbs("image")
 			ts.Check(os.RemoveAll(layout))
-			ts.Setenv("XDG_CACHE_HOME", ts.MkAbs("rebuild-cache-"+strings.TrimPrefix(digest, "sha256:")))
+			setenv(ts, "XDG_CACHE_HOME", ts.MkAbs("rebuild-cache-"+strings.TrimPrefix(digest, "sha256:")))
 			if command[0] != "nixoci" {
 				ts.Fatalf("the command is %q", command)
 			}
