@@ -90,6 +90,11 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	path := os.Getenv("PATH")
+	program, err := exec.LookPath("nixoci")
+	if err != nil {
+		t.Fatal(err)
+	}
 	variables := map[string][]string{}
 	for _, file := range scripts {
 		for _, m := range envLine.FindAllStringSubmatch(string(mustRead(t, file)), -1) {
@@ -112,10 +117,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ARM", systems["sample-aarch64-linux"])
 			env.Setenv("AMD2", systems["sample-x86_64-linux-update"])
 			env.Setenv("ARM2", systems["sample-aarch64-linux-update"])
-			program, err := exec.LookPath("nixoci")
-			if err != nil {
-				return err
-			}
+			env.Setenv("PATH", path) // testscript reads this variable while another script may run in this process
 			env.Setenv("NIXOCI", filepath.Dir(program))
 			env.Setenv("AMDJSON", filepath.Join(sample, "sample-x86_64-linux.json"))
 			for name, h := range map[string]http.Handler{
