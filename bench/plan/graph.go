@@ -6,6 +6,9 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"os"
 	"slices"
 
 	"github.com/nixoci/nixoci/internal/closure"
@@ -96,8 +99,7 @@ func (g *graph) bytes() (total int64) {
 //go:embed graphs
 var graphs embed.FS
 
-// load reads the graph of a real system. The file is an array of objects with the fields
-// path, narSize and references, as nix path-info --json prints them.
+// load reads the graph of a real system that is part of this program.
 func load(name string) (*graph, error) {
 	f, err := graphs.Open("graphs/" + name + ".json.gz")
 	if err != nil {
@@ -108,16 +110,50 @@ func load(name string) (*graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("graph %s: %w", name, err)
 	}
-	var rows []struct {
-		Path       closure.StorePath
-		NarSize    int64
-		References []closure.StorePath
+	return decode(name, z)
+}
+
+// open reads the graph in a file that nix path-info --json --recursive has printed.
+func open(file string) (*graph, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
 	}
-	if err := json.NewDecoder(z).Decode(&rows); err != nil {
+	defer f.Close()
+	return decode(file, f)
+}
+
+// row describes one store path in the output of nix path-info --json.
+type row struct {
+	Path       closure.StorePath
+	NarSize    int64
+	References []closure.StorePath
+}
+
+// decode reads an array of rows, as old versions of Nix print it, or an object with a row for
+// each store path.
+func decode(name string, r io.Reader) (*graph, error) {
+	var all json.RawMessage
+	if err := json.NewDecoder(r).Decode(&all); err != nil {
 		return nil, fmt.Errorf("graph %s: %w", name, err)
+	}
+	var rows []row
+	if err := json.Unmarshal(all, &rows); err != nil {
+		byPath := map[closure.StorePath]row{}
+		if json.Unmarshal(all, &byPath) != nil {
+			return nil, fmt.Errorf("graph %s: %w", name, err)
+		}
+		for _, p := range slices.Sorted(maps.Keys(byPath)) {
+			r := byPath[p]
+			r.Path = p
+			rows = append(rows, r)
+		}
 	}
 	id := map[closure.StorePath]int{}
 	for i, r := range rows {
+		if _, err := closure.ParseStorePath(string(r.Path)); err != nil {
+			return nil, fmt.Errorf("graph %s: %w", name, err)
+		}
 		id[r.Path] = i
 	}
 	nodes := make([]node, len(rows))
@@ -130,7 +166,11 @@ func load(name string) (*graph, error) {
 		slices.Sort(nodes[i].refs)
 		infos = append(infos, closure.Info{Path: r.Path, NarSize: r.NarSize, References: r.References})
 	}
+	real, err := closure.New(nil, infos)
+	if err != nil {
+		return nil, fmt.Errorf("graph %s: %w", name, err)
+	}
 	g := newGraph(nodes)
-	g.real, err = closure.New(nil, infos)
-	return g, err
+	g.real = real
+	return g, nil
 }

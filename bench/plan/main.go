@@ -31,19 +31,22 @@ func main() {
 	out := flag.String("o", "docs/plan-benchmarks.md", "file to write, - for stdout")
 	trials := flag.Int("n", 20, "updates of each kind")
 	yearly := flag.Bool("year", false, "write only the section about a year, to stdout")
+	own := flag.String("graph", "", "measure only this closure: a file that nix path-info --json --recursive has printed")
+	next := flag.String("rebuilt", "", "with -graph: the closure after a real update")
 	flag.Parse()
-	if *yearly {
-		large, err := load("large-x86_64-linux")
-		if err == nil {
+	var err error
+	switch {
+	case *yearly:
+		var large *graph
+		if large, err = load("large-x86_64-linux"); err == nil {
 			err = yearSection(os.Stdout, large)
 		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "bench/plan:", err)
-			os.Exit(1)
-		}
-		return
+	case *own != "":
+		err = runOwn(*own, *next, *trials)
+	default:
+		err = run(*out, *trials)
 	}
-	if err := run(*out, *trials); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench/plan:", err)
 		os.Exit(1)
 	}
@@ -89,6 +92,22 @@ func run(out string, trials int) error {
 		}
 	}
 	return yearSection(w, large)
+}
+
+// runOwn measures the closure in a file. rebuilt is a file with the closure after an update,
+// or "".
+func runOwn(file, rebuilt string, trials int) error {
+	g, err := open(file)
+	if err != nil {
+		return err
+	}
+	var after *graph
+	if rebuilt != "" {
+		if after, err = open(rebuilt); err != nil {
+			return err
+		}
+	}
+	return section(os.Stdout, file, g, after, trials)
 }
 
 // planGroups plans a closure. It returns the plan and the paths of its layers.
@@ -274,31 +293,41 @@ func pair(a, b *closure.Closure, s plan.Strategy, budget int) (float64, float64,
 	return e, l, nil
 }
 
-// movedBy describes how many layers small changes move without need.
+// jitters is the number of times that movedBy changes all sizes, for each trial of an update.
+const jitters = 5
+
+// movedBy describes how many layers small changes move without need. One of these changes alters
+// all sizes by up to 1 %. For that change, movedBy also reports how many trials moved no layer.
 func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error) {
 	o := plan.Options{MaxLayers: budget}
 	_, old, err := planGroups(now, o)
 	if err != nil {
 		return "", err
 	}
-	leaf, sizes := 0, 0
-	for t := range trials {
-		r := rand.New(rand.NewPCG(77, uint64(t)))
-		for kind, changed := range []*graph{g.addSized(r, 1, t+1, 200_000), g.jitter(r)} {
-			c := changed.closure()
-			_, groups, err := planGroups(c, o)
+	count := func(trials int, change func(r *rand.Rand, trial int) *graph) (layers float64, none int, err error) {
+		for t := range trials {
+			_, groups, err := planGroups(change(rand.New(rand.NewPCG(77, uint64(t))), t).closure(), o)
 			if err != nil {
-				return "", err
+				return 0, 0, err
 			}
-			if n := moved(old, now, groups); kind == 0 {
-				leaf += n
-			} else {
-				sizes += n
+			n := moved(old, now, groups)
+			layers += float64(n) / float64(trials)
+			if n == 0 {
+				none++
 			}
 		}
+		return layers, none, nil
 	}
-	return fmt.Sprintf("Unrelated layers moved by a leaf of 200 kB: %.2f; by all sizes changing by up to 1 %%: %.2f",
-		float64(leaf)/float64(trials), float64(sizes)/float64(trials)), nil
+	leaf, _, err := count(trials, func(r *rand.Rand, t int) *graph { return g.addSized(r, 1, t+1, 200_000) })
+	if err != nil {
+		return "", err
+	}
+	sizes, none, err := count(jitters*trials, func(r *rand.Rand, _ int) *graph { return g.jitter(r) })
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("Unrelated layers moved by a leaf of 200 kB: %.2f; by all sizes changing by up to 1 %%: %.2f, none in %d of %d trials",
+		leaf, sizes, none, jitters*trials), nil
 }
 
 // twenty returns the mean excess for the first six kinds of updates with --plan-from, after
