@@ -25,7 +25,9 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/registry/registrytest"
 )
 
@@ -287,6 +289,18 @@ func TestMemory(t *testing.T) {
 		"a chain of 100,000 paths": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"plan", graphFileOf(t, 100_000, writeChain)}, want: "layers"}
 		},
+		"a long history": func(t *testing.T) memoryCase {
+			const paths = 30_000
+			dir := layoutWithHistory(t, limit.HistoryPaths/paths, paths)
+			// The plan is made before nixoci notices that the layout has no config.
+			return memoryCase{args: []string{"plan", "x86_64-linux=" + graphFile(t, paths), "--verbose", "--against", "oci:" + dir + ":v", "--plan-from", "auto", "--history", "64"},
+				code: exitFailed, want: "found 8 images of linux/amd64"}
+		},
+		"a history of more paths than the limit": func(t *testing.T) memoryCase {
+			dir := layoutWithHistory(t, 40, 90_000)
+			return memoryCase{args: []string{"plan", "x86_64-linux=" + graphFile(t, 1000), "--against", "oci:" + dir + ":v", "--plan-from", "auto", "--history", "64"},
+				code: exitFailed, want: "more than 250000 store paths"}
+		},
 		"a graph of more paths than the limit": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"plan", graphFile(t, limit.Paths+1)}, code: exitFailed, want: "more than"}
 		},
@@ -361,6 +375,48 @@ func TestMemory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// layoutWithHistory returns a layout with the image v and the n images before it. Each image has
+// this many paths, all with other hashes. The layout has no layers and no configs.
+func layoutWithHistory(t *testing.T, n, paths int) (dir string) {
+	dir = t.TempDir()
+	put := func(doc object) object {
+		data, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := digest.FromBytes(data)
+		writeTestFile(t, filepath.Join(dir, "blobs", "sha256", d.Encoded()), data)
+		return object{"mediaType": doc["mediaType"], "digest": d, "size": len(data)}
+	}
+	blob := func(mediaType string) object {
+		return object{"mediaType": mediaType, "digest": digest.FromString(mediaType), "size": 1}
+	}
+	continues := object{}
+	var newest object
+	for image := range n + 1 {
+		var list strings.Builder
+		for i := range paths {
+			fmt.Fprintf(&list, "%s ", filepath.Base(numberedPath(1_000_000*(image+1)+i)))
+		}
+		layer := blob("application/vnd.oci.image.layer.v1.tar+gzip")
+		layer["annotations"] = object{layers.AnnotationPaths: list.String()}
+		newest = put(object{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "annotations": continues,
+			"config": blob("application/vnd.oci.image.config.v1+json"), "layers": []object{layer}})
+		continues = object{manifest.AnnotationPlanFrom: newest["digest"]}
+	}
+	newest["platform"] = object{"os": "linux", "architecture": "amd64"}
+	newest["annotations"] = object{manifest.AnnotationImage: "recipe"}
+	index := put(object{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []object{newest}})
+	index["annotations"] = object{"org.opencontainers.image.ref.name": "v"}
+	list, err := json.Marshal(object{"schemaVersion": 2, "manifests": []object{index}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeTestFile(t, filepath.Join(dir, "index.json"), list)
+	writeTestFile(t, filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`))
+	return dir
 }
 
 // attachedStatements attaches n closure statements. Each of them lists this many paths.
