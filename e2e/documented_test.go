@@ -48,8 +48,8 @@ func documentedCommands(t *testing.T, page string) (lines []string) {
 	return lines
 }
 
-// documentedCopies returns the commands that docs/registries.md names for copies and tags. With the
-// first two, the copy must have all documents and signatures.
+// documentedCopies returns the commands that docs/registries.md names for copies and tags. The first
+// two together must copy all documents and signatures.
 func documentedCopies(t *testing.T) []string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/registries.md")
@@ -65,9 +65,8 @@ func documentedCopies(t *testing.T) []string {
 	return lines
 }
 
-// TestDocumentedCommands runs the command lines of the documentation about documents and signatures,
-// as they are written. Only the name of the image is replaced. The registry is Debian's
-// docker-registry.
+// TestDocumentedCommands runs the command lines that the documentation gives for documents and
+// signatures. It replaces only names and digests in them. The registry is Debian's docker-registry.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	lines := append(documentedCommands(t, "../docs/rebuilders.md"), documentedCommands(t, "../docs/attestations.md")...)

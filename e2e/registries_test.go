@@ -17,8 +17,8 @@ var (
 	distribution3Addr string
 )
 
-// distribution3 returns the address of the current registry of the CNCF, which run.sh builds. It
-// keeps its blobs on the tmpfs. The first call starts it.
+// distribution3 returns the address of a registry of the program distribution 3, which run.sh
+// builds. The registry keeps its blobs on the tmpfs. The first call starts it.
 func distribution3(t *testing.T) string {
 	t.Helper()
 	distribution3Once.Do(func() {
@@ -34,9 +34,9 @@ func distribution3(t *testing.T) string {
 	return distribution3Addr
 }
 
-// TestRegistries uses an image for its whole life in Debian's docker-registry (distribution 2), in
-// distribution 3 and in nixoci's own registry. The test pushes, attests, signs, verifies and prunes
-// the image. Only nixoci's own registry has the referrers API.
+// TestRegistries pushes, attests, signs, verifies and prunes an image in Debian's docker-registry
+// (distribution 2), in distribution 3 and in nixoci's own registry. Only nixoci's own registry has
+// the referrers API.
 func TestRegistries(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)
@@ -58,7 +58,7 @@ func TestRegistries(t *testing.T) {
 	}
 }
 
-// imageLife uses an image in the registry at addr. dir contains the key pair "ours". api is true if
+// imageLife pushes, attests, signs, verifies and prunes an image in the registry at addr. dir contains the key pair "ours". api is true if
 // the registry has the referrers API.
 func imageLife(t *testing.T, dir, addr string, api bool) {
 	from, systems := small(t)

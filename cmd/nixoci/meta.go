@@ -20,8 +20,8 @@ import (
 
 // metaFlags holds the flags that ask for the metadata of packages in nixpkgs.
 type metaFlags struct {
-	own  bool     // read the metadata from what the CLOSURE arguments name
-	from []string // also read it from these flake outputs and NixOS configurations
+	own  bool     // evaluate the CLOSURE arguments for the metadata
+	from []string // also evaluate these flake outputs and NixOS configurations
 }
 
 func (m *metaFlags) add(f *pflag.FlagSet) {
@@ -31,7 +31,7 @@ func (m *metaFlags) add(f *pflag.FlagSet) {
 
 func (m *metaFlags) given() bool { return m.own || len(m.from) > 0 }
 
-// sources returns what the values of --meta-from name.
+// sources parses the values of --meta-from.
 func (m *metaFlags) sources(root string) (all []nixbuild.Argument, err error) {
 	for _, from := range m.from {
 		target, err := evaluable("--meta-from "+from, from, root)
@@ -56,7 +56,7 @@ func (m *metaFlags) check(args []string, root string) error {
 		}
 	}
 	for _, arg := range args {
-		// With --meta-from, a CLOSURE may also be a store path that was built from that source.
+		// With --meta-from, a CLOSURE may also be a store path, because --meta-from names its source.
 		if _, err := evaluable("--meta", arg, root); err != nil && len(m.from) == 0 {
 			return err
 		}
