@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// A simulated time has warmUp weeks that are not measured, and then a year.
+// A simulation has warmUp weeks that are not measured, and then a year that is measured.
 const (
 	warmUp      = 26 // weeks
 	weeksOfYear = 52
@@ -34,9 +34,9 @@ type climate struct {
 
 const (
 	unevenRates = 2.2
-	smallPart   = 1.0 / 80 // share of the packages that get a new version in a small update
-	massPart    = 1.0 / 16 // the same for an update that rebuilds almost everything
-	lowPart     = 0.15     // only such an update changes packages on which a larger share of all paths depends
+	smallPart   = 1.0 / 80 // in a small update, this share of the packages gets a new version
+	massPart    = 1.0 / 16 // in an update that rebuilds almost everything, this share gets a new version
+	lowPart     = 0.15     // a small update changes no package on which a larger share of all paths depends
 )
 
 var climates = []climate{
@@ -59,7 +59,7 @@ type week struct {
 	g    *graph
 	c    *closure.Closure
 	own  map[int]bool   // ids of the nodes that the update itself changed
-	name map[int]string // the field names of year
+	name map[int]string // names of the nodes at the start, by id
 }
 
 // simulate returns the state of g in each week.

@@ -11,17 +11,19 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// history tells which packages change more often than others.
+// history records which packages change more often than others. Packages that always change
+// together form a cluster.
 //
 // A package changes by itself if an update changes its version, or if the update changes the
 // package but nothing to which it refers. The other changes are rebuilds.
 type history struct {
 	clusters []uint64  // for each node: the clusters in its closure, one bit for each cluster
-	weights  [64]int64 // of each cluster: how often its packages change, in 1/weightUnit of the mean
-	cold     int64     // the same for a package that is in no cluster
+	weights  [64]int64 // for each cluster: the weight of one of its packages
+	cold     int64     // mean weight of the packages that are in no cluster
 }
 
-// weightUnit is the weight of a package that changes as often as the mean of all packages.
+// weightUnit is the weight of a package with as many changes as the mean of all packages. The
+// weight of a package is proportional to its estimated number of changes.
 const weightUnit = 256
 
 // learn compares the closure of g with the image before it, this image with the image before
@@ -32,7 +34,8 @@ func (g *graph) learn(images [][]closure.StorePath) *history {
 	if weight == nil {
 		return nil
 	}
-	// Packages that always change together are one cluster.
+	// A key of the map is a set of updates. Its value lists the packages that changed by
+	// themselves in exactly these updates. They are one cluster.
 	of := map[uint64][]int32{}
 	for i, o := range own {
 		if weight(o) > weightUnit && !g.generated[i] {
@@ -64,13 +67,14 @@ func (g *graph) learn(images [][]closure.StorePath) *history {
 	return h
 }
 
-// changeWeights returns a function that tells how often a package changes, in 1/weightUnit of
-// the mean of all packages. The argument is an element of own. If no package changes more often
+// changeWeights returns a function that computes the weight of a package. The argument of this
+// function is the element of own for the package. If no package changes more often
 // than others, changeWeights returns nil.
 //
-// The numbers of changes are small, so a package with many changes may only have been unlucky.
-// If all packages change equally often, the variance of the numbers is equal to their mean. The
-// more it exceeds the mean, the more a single number means (gamma-Poisson estimate).
+// The numbers of changes are small, so a package may have many changes only by chance.
+// If all packages change equally often, the variance of the numbers is about equal to their mean.
+// If the variance is greater, the packages really differ, and the number of a single package
+// counts more (gamma-Poisson estimate).
 func (g *graph) changeWeights(own []uint64) func(uint64) int64 {
 	var n, sum, squares int64
 	for i, o := range own {
@@ -180,7 +184,7 @@ func replaced(fresh, gone []closure.StorePath) map[closure.StorePath]closure.Sto
 }
 
 // rate returns the chance that an update changes a set of count nodes, in the unit of
-// [graph.chances]. clusters holds the clusters of the set.
+// [graph.chances]. clusters is the union of the clusters of these nodes.
 func (g *graph) rate(count int, clusters uint64) float64 {
 	if g.history == nil {
 		return g.chances[count]
