@@ -10,7 +10,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 
 GOTOOL    := $(GO) tool -modfile=tools/go.mod
 
-.PHONY: all help build demo test faults fma race e2e e2e-nixpkgs bench bench-check bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
+.PHONY: all help build demo test faults fma race e2e e2e-nixpkgs e2e-sigstore bench bench-check bench-plan fuzz lint vulncheck docs picture cross init init-check release vendor-hash clean
 
 all: build
 
@@ -45,6 +45,11 @@ e2e-nixpkgs: build ## build and boot a system of the real NixOS modules: NIXPKGS
 	@[ -f "$(NIXPKGS)/nixos/modules/module-list.nix" ] || { echo "make e2e-nixpkgs: NIXPKGS=$(NIXPKGS) is not a checkout of nixpkgs" >&2; exit 2; }
 	NIXOCI_E2E_TAGS=e2e,nixpkgs NIXPKGS="$(abspath $(NIXPKGS))" ./e2e/run.sh -run TestNixpkgs
 
+# Building Fulcio, Rekor and the timestamp authority takes minutes, so make e2e simulates
+# them.
+e2e-sigstore: build ## sign without keys, with a real Fulcio, Rekor 2 and timestamp authority
+	NIXOCI_E2E_TAGS=e2e,sigstore NIXOCI_E2E_TOOLS="github.com/sigstore/fulcio@v1.7.1 github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix@v2.3.0 github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server@v2.1.3" ./e2e/run.sh -run TestSigstore
+
 bench: build ## measure docs/benchmarks.md with a real system and a real registry
 	./bench/run.sh
 
@@ -60,8 +65,8 @@ fuzz: ## run every fuzz target, for FUZZTIME each
 lint: ## run gofmt, vet, staticcheck, and actionlint for the workflows
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not gofmt-ed: $$out"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags e2e,nixpkgs ./...
-	$(GOTOOL) staticcheck -tags e2e,nixpkgs ./...
+	$(GO) vet -tags e2e,nixpkgs,sigstore ./...
+	$(GOTOOL) staticcheck -tags e2e,nixpkgs,sigstore ./...
 	$(GOTOOL) actionlint .github/workflows/*.yml
 
 vulncheck: ## find known vulnerabilities in called code; asks vuln.go.dev

@@ -18,7 +18,10 @@ setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$NIXOCI_E2E_CACHE" |
 # Build the tools before entering the namespace, with the caller's Go caches,
 # and in parallel with the downloads.
 go build -o "$NIXOCI_E2E_CACHE/bin/debstore" ./e2e/debstore
-sh e2e/tool.sh \
+# NIXOCI_E2E_TOOLS lists more tools, for tests that only some targets of the Makefile
+# run.
+# shellcheck disable=SC2086
+sh e2e/tool.sh ${NIXOCI_E2E_TOOLS:-} \
   github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 \
   sigs.k8s.io/cri-tools/cmd/crictl@v1.37.0 \
   github.com/distribution/distribution/v3/cmd/registry@v3.1.2 \
