@@ -25,6 +25,8 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/keyless"
+	"github.com/nixoci/nixoci/internal/keyless/keylesstest"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/manifest"
@@ -280,6 +282,10 @@ func TestMemory(t *testing.T) {
 		"a closure statement above the limit": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"inspect", pushed(t, attachedStatements(t, 1, 90_000)) + "/web:v1"}, want: "at most 67108864 are read"}
 		},
+		"a large statement with a certificate": func(t *testing.T) memoryCase {
+			bundle, flags := certifiedStatement(t, 18_700_000)
+			return memoryCase{args: append([]string{"verify", pushed(t, attachedDocuments(t, 1, attest.BundleV03, bundle)) + "/web:v1"}, flags...), code: exitMismatch, want: "it is about sha256:"}
+		},
 		"a graph of 50,000 paths": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"plan", graphFile(t, 50_000)}, want: "layers"}
 		},
@@ -425,22 +431,60 @@ func attachedStatements(t *testing.T, n, paths int) func(http.ResponseWriter, *h
 	fmt.Fprintf(&b, `{"mediaType":%q,"storeDir":%q,"roots":[],"closure":`, attest.ClosureType, closure.StoreDir)
 	writeGraph(&b, paths)
 	b.WriteString("}")
-	document := digest.FromBytes(b.Bytes())
+	return attachedDocuments(t, n, attest.ClosureType, b.Bytes())
+}
+
+// certifiedStatement returns a bundle with a statement of this many bytes, signed with a certificate,
+// and the flags with which verify checks it.
+func certifiedStatement(t *testing.T, size int) (bundle []byte, flags []string) {
+	s, err := keylesstest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	token, err := keyless.FindToken("", func(name string) string {
+		return map[string]string{keyless.TokenVariable: s.Token(keylesstest.Claims{Email: "ci@example.org"})}[name]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	author, err := keyless.New(keyless.Options{Services: &keyless.Services{Fulcio: s.URL(), Logs: []keyless.Log{{URL: s.URL(), Version: 1}}}, Token: token, Transport: http.DefaultTransport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const part = `{"name":"a","version":"1"},`
+	predicate := json.RawMessage("[" + strings.Repeat(part, size/len(part)) + "0]")
+	statement, err := attest.Statement("web", digest.FromString("another image"), attest.SPDXPredicate, predicate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := attest.Seal(t.Context(), statement, author)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Join(t.TempDir(), "root.json")
+	writeTestFile(t, root, s.TrustedRoot(keylesstest.Root{}))
+	return sealed.Data, []string{"--identity", "ci@example.org", "--issuer", s.URL(), "--trust-root", root, "--require-attestation", "spdx"}
+}
+
+// attachedDocuments attaches n documents with the same content.
+func attachedDocuments(t *testing.T, n int, artifactType string, data []byte) func(http.ResponseWriter, *http.Request, *registrytest.Registry) {
+	document := digest.FromBytes(data)
 	return func(w http.ResponseWriter, r *http.Request, reg *registrytest.Registry) {
 		subject := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-		reg.Blobs["web@"+document.String()] = b.Bytes()
+		reg.Blobs["web@"+document.String()] = data
 		var list []object
 		for i := range n {
-			m, err := json.Marshal(object{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": attest.ClosureType,
+			m, err := json.Marshal(object{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": artifactType,
 				"config":  object{"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest.FromString("{}"), "size": 2},
-				"layers":  []object{{"mediaType": attest.ClosureType, "digest": document, "size": b.Len()}},
+				"layers":  []object{{"mediaType": artifactType, "digest": document, "size": len(data)}},
 				"subject": object{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": subject, "size": 1}, "annotations": object{"n": fmt.Sprint(i)}})
 			if err != nil {
 				t.Error(err)
 			}
 			d := digest.FromBytes(m)
 			reg.Manifests["web:"+d.String()], reg.Types["web:"+d.String()] = m, "application/vnd.oci.image.manifest.v1+json"
-			list = append(list, object{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": d, "size": len(m), "artifactType": attest.ClosureType})
+			list = append(list, object{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": d, "size": len(m), "artifactType": artifactType})
 		}
 		json.NewEncoder(w).Encode(object{"schemaVersion": 2, "manifests": list})
 	}
