@@ -24,6 +24,14 @@ const (
 	// to each. A third step brings no gain.
 	middleStep = 2
 
+	// In a closure with at least largeClosure paths, largeHeadStep replaces headStep, and
+	// middleStep is 1. In such a closure, the light paths have a large part of all bytes, and
+	// each layer gets dozens of them. So it pays to merge more paths. In three closures of
+	// 2,100 to 5,000 paths, with 60 and 100 layers, updates ship 13 % less on the mean. If the
+	// layers stay as they are, updates ship 21 % less. But a removed package moves more layers.
+	largeClosure  = 2_000
+	largeHeadStep = 8
+
 	// openShare limits which layers accept more paths: no path may join a layer with more
 	// than 1/openShare of all bytes. If a path in such a layer later moved, clients would
 	// have to download all these bytes again.
@@ -86,12 +94,16 @@ func (g *graph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []
 		return cmp.Or(cmp.Compare(weight[b], weight[a]), cmp.Compare(a, b))
 	})
 	price := int64(min(layerPrice, float64(g.total)*layerPricePart))
+	step, next := float64(headStep), float64(middleStep)
+	if len(g.infos) >= largeClosure {
+		step, next = largeHeadStep, 1
+	}
 	least := 0.0
 	for _, i := range nodes {
 		switch {
 		case len(heads) == 0 || g.sizes[i] >= price && weight[i] >= least && len(heads) < headsPerLayer*budget:
 			heads = append(heads, g.newBin(i))
-		case weight[i] >= least/middleStep && !g.leaf(i):
+		case weight[i] >= least/next && !g.leaf(i):
 			middle = append(middle, i)
 		default:
 			tail = append(tail, i)
@@ -101,7 +113,7 @@ func (g *graph) divide(nodes []int32, budget int) (heads []*bin, middle, tail []
 			// rarely changes which paths are heavy enough. Multiplying all sizes by one
 			// factor never changes which paths are heavy enough.
 			total := float64(g.total)
-			least = math.Ldexp(total, math.Ilogb(weight[i]/(headStep*total)))
+			least = math.Ldexp(total, math.Ilogb(weight[i]/(step*total)))
 		}
 	}
 	return heads, middle, tail

@@ -34,12 +34,14 @@
 // to change. Therefore New merges only heavy paths:
 //
 //  1. It ranks paths by bytes × P^¾. A path starts as a layer of its own if it is
-//     at least half as heavy as the last path within the budget. Paths smaller than
+//     at least half as heavy as the last path within the budget. If the closure has
+//     2,000 paths or more, an eighth of that weight is enough. Paths smaller than
 //     32 KiB never do, because the requests for a layer cost as much as 32 KiB.
 //  2. It merges the two layers that are cheapest to merge, until the budget is
 //     met. A layer with more than 1/40 of all bytes accepts no other layer.
 //  3. Libraries up to twice as light then join the layer where they cost least.
-//     Each one decides without seeing the decisions of the others.
+//     Each one decides without seeing the decisions of the others. In a closure of
+//     2,000 paths or more, these libraries wait for the last step.
 //  4. All lighter paths, and paths that no package refers to, join last, in the
 //     same way. A small package that comes or goes changes its own layer only.
 //

@@ -45,6 +45,17 @@ func TestPlanGolden(t *testing.T) {
 	}
 }
 
+// TestPlanGoldenLarge compares the plan of a generated closure that is just large enough for
+// largeHeadStep, and of one that is just too small, with stored plans.
+func TestPlanGoldenLarge(t *testing.T) {
+	for paths, want := range map[int]string{largeClosure: "00817a468c5367ba", largeClosure - 1: "205fddd3f8af7eed"} {
+		sum := sha256.Sum256([]byte(shape(mustPlan(t, randomClosure(t, paths, 1), Options{MaxLayers: 60}))))
+		if got := hex.EncodeToString(sum[:8]); got != want {
+			t.Errorf("%d paths: plan %s, want %s", paths, got, want)
+		}
+	}
+}
+
 func graphClosure(t *testing.T, file string) *closure.Closure {
 	t.Helper()
 	f, err := os.Open(file)
