@@ -181,7 +181,7 @@ func (want *RequiredAttestation) unmet(d *attest.Attestation, now time.Time) str
 	case err != nil:
 		return err.Error()
 	case summary != nil && summary.Result != attest.Passed:
-		return "it says " + summary.String()
+		return "it reports " + summary.String()
 	}
 	return want.tooOld(d, now)
 }

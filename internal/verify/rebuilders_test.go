@@ -263,7 +263,7 @@ func TestSummaryMustPass(t *testing.T) {
 		{"PASSED", []said{{by: carl}}, ""},
 		{"PASSED after FAILED", []said{{by: carl, result: attest.Failed, age: 2 * time.Hour}, {by: carl}}, ""},
 		{"FAILED by somebody else", []said{{by: carl}, {by: anna, result: attest.Failed}}, ""},
-		{"FAILED", []said{{by: carl, result: attest.Failed}}, "it says FAILED on 2026-05-01T11:00:00Z"},
+		{"FAILED", []said{{by: carl, result: attest.Failed}}, "it reports FAILED on 2026-05-01T11:00:00Z"},
 		{"FAILED after PASSED", []said{{by: carl, age: 2 * time.Hour}, {by: carl, result: attest.Failed}}, "a later one reports FAILED"},
 		{"no result", []said{{by: carl, result: "MAYBE"}}, `verificationResult is "MAYBE"`},
 	} {
