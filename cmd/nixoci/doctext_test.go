@@ -162,7 +162,8 @@ var othersFlags = `
 	docker, podman, nerdctl: --tmpfs --cgroupns --security-opt --cap-add --init --read-only --hostname --dns --health-cmd
 	                         --health-interval --health-timeout --health-retries --privileged --network
 	systemd: --boot --user
-	cosign, oras: --new-bundle-format --trusted-root --predicate --from-oci-layout
+	cosign, oras: --new-bundle-format --trusted-root --predicate --from-oci-layout --use-signed-timestamps
+	              --insecure-ignore-sct
 `
 
 // TestDocumentedFlags checks each flag that a page mentions. It must be a flag of
