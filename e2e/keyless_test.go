@@ -155,7 +155,7 @@ func TestKeyless(t *testing.T) {
 	foreign, _ := newKeylessLab(t)
 	for _, name := range []string{"by-nixoci-rekor1", "by-cosign2", "by-cosign3-rekor2"} {
 		run{dir: k.dir}.nixoci(t, "verify", "-q", registry(t)+"/keyless/"+name+":v1", "--identity", k.identity, "--issuer", k.issuer, "--trust-root", filepath.Join(foreign.dir, foreign.root)).
-			fails(t, 3, "its certificate is by an authority that the trust root does not list")
+			fails(t, 3, "its certificate comes from an authority that the trust root does not list")
 	}
 	report(t, "without keys, cosign 2 and 3 and nixoci verify each other's signatures and attestations, and refuse other identities, issuers and trust roots")
 }

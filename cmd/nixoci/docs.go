@@ -24,7 +24,7 @@ var environment = []struct{ name, meaning string }{
 	{"NIX_CONFIG, NIX_CONF_DIR, NIX_USER_CONF_FILES", "settings of Nix. nixoci uses `trusted-public-keys` and `netrc-file`"},
 	{"NO_COLOR", "if set, no color unless `--color always`"},
 	{"REGISTRY_AUTH_FILE", "file with credentials for registries, in the format of podman"},
-	{"SIGSTORE_ID_TOKEN", "the identity token for `--keyless`, instead of the one of GitHub Actions"},
+	{"SIGSTORE_ID_TOKEN", "the identity token for `--keyless`, instead of the token of GitHub Actions"},
 	{"SOURCE_DATE_EPOCH", "creation time of the image in seconds since 1970, if `--created` is not given"},
 	{"XDG_CACHE_HOME", "directory for caches (default `~/.cache`). nixoci stores data about layers in the subdirectory `nixoci`"},
 	{"http_proxy, https_proxy, no_proxy", "proxy for registries, binary caches and the services of `--keyless`"},

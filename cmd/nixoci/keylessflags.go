@@ -24,23 +24,23 @@ type authorFlags struct {
 	trustRoot string
 }
 
-// addKeyless adds the flags for signing with a certificate. trustRoot describes the flag
+// addKeyless adds the flags for signing with a certificate. trustRoot is the help text of the flag
 // --trust-root.
 func (f *authorFlags) addKeyless(cmd *cobra.Command, trustRoot string) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.keyless, "keyless", "", "sign with a certificate for the identity of this CI job or person, and not with a key. The value names the services: a signing config of Sigstore, or fulcio=URL,rekor=URL,timestamp=URL")
+	fl.StringVar(&f.keyless, "keyless", "", "sign with a certificate for this CI job or person instead of a key. SERVICES is a file with a signing config of Sigstore, or fulcio=URL,rekor=URL,timestamp=URL")
 	fl.StringVar(&f.token, "identity-token", "", "file with the OIDC token for --keyless (default $"+keyless.TokenVariable+", otherwise the token of GitHub Actions)")
 	fl.StringVar(&f.trustRoot, "trust-root", "", trustRoot)
 }
 
-// checksSignature describes --trust-root of the commands that only sign.
+// checksSignature is the help text of --trust-root in commands that only sign.
 const checksSignature = "with --keyless: check each new signature with this trust root before it is attached"
 
-// given reports whether a flag asks for signatures.
+// given reports whether the user has set a flag that asks for signatures.
 func (f *authorFlags) given() bool { return f.key != "" || f.keyless != "" }
 
-// check checks whether the flags fit together. command is the name of a command that must sign, or
-// "" if signing is optional.
+// check returns an error if the flags do not fit together. command is the name of a command that
+// must sign, or "" if signing is optional.
 func (f *authorFlags) check(command string) error {
 	switch {
 	case f.key != "" && f.keyless != "":
@@ -53,7 +53,8 @@ func (f *authorFlags) check(command string) error {
 	return nil
 }
 
-// author returns who signs. If no flag asks for signatures, it returns nil.
+// author returns the author who signs for the flags f. If no flag asks for signatures, it returns
+// nil.
 func (a *app) author(f *authorFlags, r *registryFlags) (attest.Author, error) {
 	switch {
 	case f.keyless != "":
@@ -64,7 +65,8 @@ func (a *app) author(f *authorFlags, r *registryFlags) (attest.Author, error) {
 	return nil, nil
 }
 
-// keylessAuthor returns an author with a certificate. It sends no request yet.
+// keylessAuthor returns an author who signs with a certificate. keylessAuthor itself sends no
+// request.
 func (a *app) keylessAuthor(f *authorFlags, r *registryFlags) (*keyless.Signer, error) {
 	o := keyless.Options{Retry: retrySchedule, Insecure: r.insecure}
 	var err error
@@ -92,7 +94,7 @@ func (a *app) keylessAuthor(f *authorFlags, r *registryFlags) (*keyless.Signer, 
 	return s, nil
 }
 
-// readTrustRoot reads the file of --trust-root. If there is none, it returns nil.
+// readTrustRoot reads the file that --trust-root names. If file is "", it returns nil.
 func readTrustRoot(file string) (*keyless.TrustRoot, error) {
 	if file == "" {
 		return nil, nil
@@ -104,27 +106,27 @@ func readTrustRoot(file string) (*keyless.TrustRoot, error) {
 	return t, nil
 }
 
-// identityFlags holds the flags that name people and CI jobs whose certificates count.
+// identityFlags holds the flags that name the people and CI jobs whose signatures count.
 type identityFlags struct {
 	identities []string
 	issuer     string
 }
 
 func (f *identityFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.identities, "identity", nil, "person or CI job whose certificate counts as a --key does: an address or a URI. A * stands for any part of the path, as in https://github.com/org/web/*. Needs --trust-root; can be repeated")
-	cmd.Flags().StringVar(&f.issuer, "issuer", "", "URL of the provider that must have certified --identity (default: the provider of the platform, if the identity is a workflow of github.com or gitlab.com)")
+	cmd.Flags().StringArrayVar(&f.identities, "identity", nil, "person or CI job whose signatures count, like those of --key: an address or a URI. A * stands for any part of the path, as in https://github.com/org/web/*. Needs --trust-root, or a policy with a trust root; can be repeated")
+	cmd.Flags().StringVar(&f.issuer, "issuer", "", "URL of the provider that must have checked --identity (default: if the identity is a workflow of github.com or gitlab.com, the provider of this platform)")
 }
 
-// signers returns the identities. own is the trust root of --trust-root, and otherwise the one of the
-// policy counts.
+// signers returns a signer for each identity. own is the trust root of --trust-root. If own is nil,
+// signers uses the trust root of the policy.
 func (f *identityFlags) signers(own, policy *keyless.TrustRoot) (all []attest.Signer, err error) {
 	root := cmp.Or(own, policy)
 	switch {
 	case len(f.identities) == 0 && f.issuer != "":
-		return nil, usagef("--issuer: --identity is missing, the person or CI job that must have signed")
+		return nil, usagef("--issuer: --identity is missing, which names the person or CI job that must have signed")
 	case len(f.identities) > 0 && root == nil:
 		return nil, usageError{hint.Add(errors.New("--identity: --trust-root is missing, the file with the authorities whose certificates count"),
-			"cosign trusted-root create writes one; for signatures of the public Sigstore, docs/keyless.md says where to get it")}
+			"cosign trusted-root create writes this file; docs/keyless.md has the command for the public Sigstore")}
 	}
 	for _, subject := range f.identities {
 		id, err := keyless.NewIdentity(subject, f.issuer)

@@ -37,9 +37,10 @@ The key is a file that cosign generate-key-pair wrote. nixoci takes its password
 from ` + passwordVariable + ` or asks for it. The key can also be an unencrypted file
 of openssl (ECDSA, P-256). A second signature with the same key changes nothing.
 
-With --keyless, nobody needs to keep a key. Fulcio certifies that this CI job or
-person has a new key, which nixoci forgets at the end. Rekor or a timestamp
-authority certifies the time. docs/keyless.md describes both ends of this.`,
+With --keyless, nobody needs to keep a key. nixoci makes a new key, and forgets
+it at the end. Fulcio certifies that this key belongs to this CI job or person.
+Rekor or a timestamp authority certifies the time of the signature.
+docs/keyless.md describes how to sign and how to verify.`,
 		Example: `  nixoci sign ghcr.io/org/web:1.2 --key cosign.key
   nixoci sign ghcr.io/org/web:1.2 --keyless signing_config.json
   cosign verify ghcr.io/org/web:1.2 --key cosign.pub --insecure-ignore-tlog=true`,
@@ -98,8 +99,8 @@ func (a *app) sign(ctx context.Context, arg string, by *authorFlags, recursive b
 	return a.stdout.Err()
 }
 
-// privateKey reads the key in file. If the key is encrypted, it asks for the
-// password.
+// privateKey reads the private key in file. If the key is encrypted, privateKey takes the password
+// from keyPassword.
 func (a *app) privateKey(file string) (*attest.PrivateKey, error) {
 	data, err := limit.ReadNamed(file, limit.KeyFile)
 	if err != nil {

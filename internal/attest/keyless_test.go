@@ -77,8 +77,8 @@ func TestSignKeyless(t *testing.T) {
 		want   string
 	}{
 		"another identity": {identity("https://github.com/org/other/*"), "signed by " + workflow + ", who is not a given identity"},
-		"another issuer":   {foreign(workflow), "its certificate is by an authority that the trust root does not list"},
-		"another root":     {strange, "its certificate is by an authority that the trust root does not list"},
+		"another issuer":   {foreign(workflow), "its certificate comes from an authority that the trust root does not list"},
+		"another root":     {strange, "its certificate comes from an authority that the trust root does not list"},
 	} {
 		_, err := Verify(t.Context(), repo, d.Digest, tt.signer)
 		e, ok := errors.AsType[*NoMatchError](err)
@@ -123,13 +123,13 @@ func TestCosignKeyless(t *testing.T) {
 		want        string // "" if the signature must count
 	}{
 		"right":                    {payload(image), sig, good, ""},
-		"another deployment":       {payload(image), foreignSig, foreign, "its certificate is by an authority that the trust root does not list"},
-		"another payload":          {[]byte(strings.Replace(string(payload(image)), "null", `{"a":1}`, 1)), sig, good, "its log entry is of another signature"},
-		"another signature":        {payload(image), sig, second, "its log entry is of another signature"},
+		"another deployment":       {payload(image), foreignSig, foreign, "its certificate comes from an authority that the trust root does not list"},
+		"another payload":          {[]byte(strings.Replace(string(payload(image)), "null", `{"a":1}`, 1)), sig, good, "its log entry belongs to another signature"},
+		"another signature":        {payload(image), sig, second, "its log entry belongs to another signature"},
 		"no log entry":             {payload(image), sig, with(entry, ""), "it has no entry in a transparency log"},
 		"a log entry cut short":    {payload(image), sig, with(entry, good[entry][:40]), "its log entry is not valid"},
-		"log entry of another log": {payload(image), sig, with(entry, foreign[entry]), "its log entry is of a log that the trust root does not list"},
-		"another certificate":      {payload(image), sig, with(keyless.CertificateKey, second[keyless.CertificateKey]), "its log entry is of another signature"},
+		"log entry of another log": {payload(image), sig, with(entry, foreign[entry]), "its log entry comes from a log that the trust root does not list"},
+		"another certificate":      {payload(image), sig, with(keyless.CertificateKey, second[keyless.CertificateKey]), "its log entry belongs to another signature"},
 	} {
 		repo, _ := repository(t, ggcr.WithReferrersSupport(true))
 		tt.annotations[signatureKey] = tt.sig
@@ -172,7 +172,7 @@ func TestCosignKeyless(t *testing.T) {
 		want     string
 	}{
 		"right":             {envelope, ""},
-		"another statement": {&changed, "its log entry is of another signature"},
+		"another statement": {&changed, "its log entry belongs to another signature"},
 	} {
 		repo, _ := repository(t, ggcr.WithReferrersSupport(true))
 		tagged(t, repo, cosignTag(image, attestationSuffix), envelopeType, asJSON(t, tt.envelope), annotations)

@@ -35,8 +35,8 @@ func (s Signer) ID() string {
 	return s.Key.ID()
 }
 
-// FlagFor returns the flag of nixoci verify for a signature. certified is the name in the certificate
-// of the signature, or "" if there is no certificate.
+// FlagFor returns the flag with which nixoci verify checks a signature. certified is the name in the
+// certificate of the signature, or "" if the signature has no certificate.
 func FlagFor(certified string) string {
 	if certified == "" {
 		return "--key"
@@ -84,9 +84,9 @@ func SignerNames(signers []Signer) (names []string) {
 	return names
 }
 
-// certifiedBy returns the identities among signers to which the certificate of b belongs. Sigstore's
-// library checks the certificate and the signature, see [keyless.TrustRoot.Check]. If there is no
-// such identity, why is the reason.
+// certifiedBy returns the signers whose identities match the certificate of b.
+// [keyless.TrustRoot.Check] checks the certificate and the signature first. If no identity matches,
+// why contains the reason.
 func certifiedBy(b *bundlev1.Bundle, artifact []byte, signers []Signer) (by []Signer, why string) {
 	type result struct {
 		who *keyless.Certified
@@ -108,7 +108,7 @@ func certifiedBy(b *bundlev1.Bundle, artifact []byte, signers []Signer) (by []Si
 		case s.Identity.Matches(r.who.Subject, r.who.Issuer):
 			by = append(by, s.as(r.who.Subject))
 		case s.Identity.Matches(r.who.Subject, s.Identity.Issuer):
-			why = fmt.Sprintf("signed by %s, whom %s has certified, and not %s", r.who.Subject, r.who.Issuer, s.Identity.Issuer)
+			why = fmt.Sprintf("signed by %s, but the issuer is %s, and not %s", r.who.Subject, r.who.Issuer, s.Identity.Issuer)
 		case why == "":
 			why = fmt.Sprintf("signed by %s, who is not a given identity", r.who.Subject)
 		}
@@ -116,8 +116,8 @@ func certifiedBy(b *bundlev1.Bundle, artifact []byte, signers []Signer) (by []Si
 	return by, why
 }
 
-// as returns s with a name that contains the subject of the certificate, because many subjects can
-// fit one identity.
+// as returns s with a name that contains the subject of the certificate, because one identity can
+// match many subjects.
 func (s Signer) as(subject string) Signer {
 	switch s.Name {
 	case subject:
@@ -129,8 +129,8 @@ func (s Signer) as(subject string) Signer {
 	return s
 }
 
-// payloadBundle makes a bundle of a signature of payload under cosign's .sig tag. If the signature
-// has no certificate, payloadBundle returns nil.
+// payloadBundle makes a bundle from a signature that cosign stores under its .sig tag. sig is the
+// signature of payload. If annotations contain no certificate, payloadBundle returns nil.
 func payloadBundle(annotations map[string]string, payload, sig []byte) (*bundlev1.Bundle, error) {
 	b, err := keyless.FromAnnotations(annotations)
 	if b == nil || err != nil {

@@ -16,17 +16,17 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
 
-// Certified describes who made a signature, and when.
+// Certified describes a checked signature: who signed, and when.
 type Certified struct {
 	Subject string    // identity of the signer: a URI or an address
 	Issuer  string    // URL of the provider that has checked the identity
 	Time    time.Time // time of the signature, according to a log or a timestamp authority
 }
 
-// Check checks a signature with a certificate: the certificate's chain, its validity at the time of
-// the signature, the log entry, the timestamps, and the signature itself. If the bundle contains an
-// envelope, the signature is of the envelope's content, and artifact is nil. Otherwise the signature
-// is of artifact. The caller must compare the result with the identities that it trusts.
+// Check checks a signature with a certificate: the chain of the certificate, its validity at the time
+// of the signature, the log entry, the timestamps, and the signature itself. If the bundle contains
+// an envelope, the content of the envelope is signed, and artifact is nil. Otherwise artifact is
+// signed. The caller must compare the result with the identities that it trusts.
 func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, error) {
 	der := Certificate(b)
 	if der == nil {
@@ -57,7 +57,7 @@ func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, erro
 }
 
 func (d *deployment) check(b *bundle.Bundle, cert *x509.Certificate, artifact []byte) (*Certified, error) {
-	what := verify.WithoutArtifactUnsafe() // the envelope holds what is signed
+	what := verify.WithoutArtifactUnsafe() // safe, because the envelope contains the signed content
 	if b.GetDsseEnvelope() == nil {
 		what = verify.WithArtifact(bytes.NewReader(artifact))
 	}
@@ -85,7 +85,7 @@ func Certificate(b *bundlev1.Bundle) []byte {
 	return nil
 }
 
-// Claimed returns the subject and the issuer that a certificate names. Nobody has checked the
+// Claimed returns the subject and the issuer that a certificate names. It does not check the
 // certificate.
 func Claimed(der []byte) (subject, issuer string) {
 	cert, err := x509.ParseCertificate(der)
@@ -106,16 +106,16 @@ func (d *deployment) issued(cert *x509.Certificate) bool {
 	return err == nil
 }
 
-// clearSAN returns cert without its critical extension for names. Fulcio uses a kind of name that
-// Go's library does not know.
+// clearSAN returns cert without its unhandled critical extensions. Fulcio can put a kind of name into
+// a certificate that Go's library does not support.
 func clearSAN(cert *x509.Certificate) *x509.Certificate {
 	c := *cert
 	c.UnhandledCriticalExtensions = nil
 	return &c
 }
 
-// explain returns the reason why Sigstore's library has refused a signature with err. It only
-// chooses words: the signature is refused in any case.
+// explain returns the reason why Sigstore's library has refused a signature. err is the error of the
+// library. explain decides only the text of the error: every signature that reaches it is refused.
 func (d *deployment) explain(b *bundle.Bundle, cert *x509.Certificate, err error) error {
 	entries := b.GetVerificationMaterial().GetTlogEntries()
 	stamps := b.GetVerificationMaterial().GetTimestampVerificationData().GetRfc3161Timestamps()
@@ -127,11 +127,11 @@ func (d *deployment) explain(b *bundle.Bundle, cert *x509.Certificate, err error
 	}
 	switch {
 	case !d.issued(cert):
-		return errors.New("its certificate is by an authority that the trust root does not list")
+		return errors.New("its certificate comes from an authority that the trust root does not list")
 	case len(d.root.RekorLogs()) > 0 && len(entries) == 0:
 		return errors.New("it has no entry in a transparency log")
 	case len(d.root.RekorLogs()) > 0 && known == 0:
-		return errors.New("its log entry is of a log that the trust root does not list")
+		return errors.New("its log entry comes from a log that the trust root does not list")
 	}
 	if t, out := outside(b, cert); out {
 		return fmt.Errorf("it was signed on %s, when its certificate was not valid (%s to %s)", stamp(t), stamp(cert.NotBefore), stamp(cert.NotAfter))
@@ -147,15 +147,15 @@ func (d *deployment) explain(b *bundle.Bundle, cert *x509.Certificate, err error
 	}
 	switch {
 	case has("transparency log signature does not match", "transparency log certificate does not match", "entry payload hash", "entry digest"):
-		return errors.New("its log entry is of another signature")
+		return errors.New("its log entry belongs to another signature")
 	case has("not enough verified log entries"):
-		return errors.New("the log has not signed its log entry, or not at a time when the log's key was valid")
+		return errors.New("the log has not signed its log entry, or the key of the log was not valid at that time")
 	case has("failed to verify log inclusion"):
 		return fmt.Errorf("its log entry does not prove that the log contains it: %w", err)
 	case has("threshold not met for verified signed", "no valid observer timestamps") && len(stamps) == 0:
 		return errors.New("nothing proves the time of its signature: it has no timestamp of an authority that the trust root lists, and its log entry has no signed time")
 	case has("threshold not met for verified signed", "no valid observer timestamps"):
-		return errors.New("its timestamp is not by an authority that the trust root lists, or is of another signature")
+		return errors.New("its timestamp comes from an authority that the trust root does not list, or belongs to another signature")
 	case has("signed certificate timestamp"):
 		return errors.New("no log of certificates that the trust root lists has recorded its certificate (SCT)")
 	case has("failed to verify signature"):
@@ -164,8 +164,8 @@ func (d *deployment) explain(b *bundle.Bundle, cert *x509.Certificate, err error
 	return err
 }
 
-// outside returns a time of the signature, according to the bundle, that is outside of the validity
-// of cert. Nobody has checked the time.
+// outside returns a time of the signature at which cert was not valid, if the bundle contains such a
+// time. The time in the bundle is not checked.
 func outside(b *bundle.Bundle, cert *x509.Certificate) (time.Time, bool) {
 	var times []time.Time
 	for _, e := range b.GetVerificationMaterial().GetTlogEntries() {

@@ -48,7 +48,7 @@ type answer struct {
 	body   []byte
 }
 
-// statusError reports an unexpected status.
+// statusError reports an answer with an unexpected status.
 type statusError struct {
 	status int
 	text   string
@@ -69,7 +69,7 @@ func (e *statusError) MayPass() bool { return retry.StatusMayPass(e.status) }
 // RetryAfter implements [retry.ServerError].
 func (e *statusError) RetryAfter() time.Duration { return e.after }
 
-// send sends q, again if it fails for a time, and reads the answer.
+// send sends q and reads the answer. After a temporary failure, it sends q again.
 func (c *client) send(ctx context.Context, q request) (a *answer, err error) {
 	if err := c.checkURL(q.url); err != nil {
 		return nil, err
@@ -116,7 +116,8 @@ func (c *client) read(req *http.Request) (*answer, error) {
 	return &answer{resp.StatusCode, resp.Header, body}, err
 }
 
-// errorText returns the message in an answer of Fulcio or Rekor, or the start of another text.
+// errorText returns the message in an answer of Fulcio or Rekor. If the answer has another form,
+// errorText returns its first line, shortened.
 func errorText(body []byte) string {
 	var e struct{ Message string }
 	if json.Unmarshal(body, &e) == nil && e.Message != "" {
@@ -127,8 +128,8 @@ func errorText(body []byte) string {
 	return text[:min(most, len(text))]
 }
 
-// checkURL refuses plain http, except to this machine. Everybody between this machine and the
-// service could read the identity token.
+// checkURL refuses plain http, except to this machine: with plain http, everybody between this
+// machine and the service could read the identity token.
 func (c *client) checkURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {

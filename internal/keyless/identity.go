@@ -24,8 +24,9 @@ type Identity struct {
 	match *regexp.Regexp
 }
 
-// NewIdentity checks an identity. If issuer is "" and the subject is a workflow of github.com or
-// gitlab.com, the issuer is the one of this platform.
+// NewIdentity returns an identity, or an error if the subject or the issuer is not valid. If issuer
+// is "" and the subject is a workflow of github.com or gitlab.com, NewIdentity uses the issuer of
+// this platform.
 func NewIdentity(subject, issuer string) (*Identity, error) {
 	if subject == "" {
 		return nil, errors.New("the identity is empty")
@@ -36,16 +37,16 @@ func NewIdentity(subject, issuer string) (*Identity, error) {
 		return nil, fmt.Errorf("identity %q: neither an address nor a URI", subject)
 	}
 	isURL := strings.Contains(fixed, "://")
-	any := ".*" // what a * stands for
+	any := ".*" // regular expression that replaces each *
 	if !isURL {
-		any = "[^/@]*" // so that *@example.org fits addresses only
+		any = "[^/@]*" // so *@example.org matches addresses only
 	}
 	switch _, domain, at := strings.Cut(rest, "@"); {
 	case !wild:
 	case isURL && (u.Host == "" || len(strings.SplitN(strings.TrimPrefix(u.Path, "/"), "/", 2)) < 2):
 		return nil, hint.Add(fmt.Errorf("identity %q: the host and the first part of the path must be without *", subject), "for example https://github.com/org/*, with the second /")
 	case !isURL && (!at || !strings.Contains(domain, ".") || strings.Contains(domain, "*")):
-		return nil, hint.Add(fmt.Errorf("identity %q: nearly everybody fits", subject), "a * stands for a part of the path, as in https://github.com/org/web/*, or for the name in an address, as in *@example.org")
+		return nil, hint.Add(fmt.Errorf("identity %q: nearly everybody matches", subject), "a * stands for a part of the path, as in https://github.com/org/web/*, or for the name in an address, as in *@example.org")
 	}
 	if issuer == "" && isURL && u.Scheme == "https" {
 		issuer = issuers[strings.ToLower(u.Host)]
@@ -67,7 +68,7 @@ func NewIdentity(subject, issuer string) (*Identity, error) {
 	return &Identity{subject, issuer, match}, nil
 }
 
-// Matches reports whether a certificate with this subject and issuer is one of i.
+// Matches reports whether a certificate with this subject and issuer belongs to i.
 func (i *Identity) Matches(subject, issuer string) bool {
 	return issuer == i.Issuer && i.match.MatchString(subject)
 }
@@ -77,12 +78,13 @@ func (i *Identity) Overlaps(o *Identity) bool {
 	return i.Issuer == o.Issuer && overlap(i.Subject, o.Subject)
 }
 
-// overlap reports whether a text can match both patterns. In each step, reach[k] reports whether a
-// text can match the part of a before the step, and the first k bytes of b.
+// overlap reports whether one text can match both patterns. Each step adds one byte of a. Before
+// step n, reach[k] reports whether one text can match both the first n bytes of a and the first k
+// bytes of b.
 func overlap(a, b string) bool {
 	reach := make([]bool, len(b)+1)
 	reach[0] = true
-	stars := func() { // each * of b can stand for nothing
+	stars := func() { // each * of b can stand for the empty text
 		for k := range b {
 			reach[k+1] = reach[k+1] || reach[k] && b[k] == '*'
 		}
@@ -93,7 +95,7 @@ func overlap(a, b string) bool {
 		for k := range reach {
 			switch {
 			case !reach[k]:
-			case a[n] == '*': // it stands for any part of b
+			case a[n] == '*': // this * can stand for any part of b
 				for m := k; m <= len(b); m++ {
 					next[m] = true
 				}

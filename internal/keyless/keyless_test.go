@@ -249,7 +249,7 @@ func (l *loser) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestForeignServices(t *testing.T) {
 	ours, foreign := deployment(t), deployment(t)
 	_, err := newSigner(t, services(foreign), tokenOf(t, foreign), trust(t, ours, keylesstest.Root{})).Sign(t.Context(), payloadType, []byte(statement))
-	if err == nil || !strings.Contains(err.Error(), "check the new signature with the trust root: its certificate is by an authority that the trust root does not list") {
+	if err == nil || !strings.Contains(err.Error(), "check the new signature with the trust root: its certificate comes from an authority that the trust root does not list") {
 		t.Error(err)
 	}
 }
@@ -296,10 +296,10 @@ func TestCheckRefuses(t *testing.T) {
 		b    *bundlev1.Bundle
 		want string
 	}{
-		"certificate of another authority": {sign(t, foreignCA, tokenOf(t, foreign)), "its certificate is by an authority that the trust root does not list"},
-		"all of another deployment":        {other, "its certificate is by an authority that the trust root does not list"},
-		"log entry of another log":         {sign(t, foreignLog, token), "its log entry is of a log that the trust root does not list"},
-		"timestamp of another authority":   {sign(t, foreignStamp, token), "its timestamp is not by an authority that the trust root lists"},
+		"certificate of another authority": {sign(t, foreignCA, tokenOf(t, foreign)), "its certificate comes from an authority that the trust root does not list"},
+		"all of another deployment":        {other, "its certificate comes from an authority that the trust root does not list"},
+		"log entry of another log":         {sign(t, foreignLog, token), "its log entry comes from a log that the trust root does not list"},
+		"timestamp of another authority":   {sign(t, foreignStamp, token), "its timestamp comes from an authority that the trust root does not list"},
 		"certificate expired when signed":  {shifted(certificates, -time.Hour), "when its certificate was not valid"},
 		"certificate valid only later":     {shifted(certificates, time.Hour), "when its certificate was not valid"},
 		"log entry after the certificate":  {shifted(logs, time.Hour), "when its certificate was not valid"},
@@ -311,8 +311,8 @@ func TestCheckRefuses(t *testing.T) {
 		"Rekor 2 and no timestamp":         {edit(good2, func(b *bundlev1.Bundle) { material(b).TimestampVerificationData = nil }), "nothing proves the time of its signature"},
 		"timestamp of another signature": {edit(good2, func(b *bundlev1.Bundle) {
 			material(b).TimestampVerificationData = material(good).TimestampVerificationData
-		}), "is of another signature"},
-		"log entry of another signature":    {edit(good, func(b *bundlev1.Bundle) { material(b).TlogEntries = material(second).TlogEntries }), "its log entry is of another signature"},
+		}), "belongs to another signature"},
+		"log entry of another signature":    {edit(good, func(b *bundlev1.Bundle) { material(b).TlogEntries = material(second).TlogEntries }), "its log entry belongs to another signature"},
 		"Rekor 2, entry of another":         {edit(good2, func(b *bundlev1.Bundle) { material(b).TlogEntries = material(sign(t, two, token)).TlogEntries }), "its log entry does not prove that the log contains it"},
 		"log entry without its signed time": {edit(good, func(b *bundlev1.Bundle) { material(b).TlogEntries[0].InclusionPromise.SignedEntryTimestamp[9] ^= 1 }), "the log has not signed its log entry"},
 		"log entry with another time":       {edit(good, func(b *bundlev1.Bundle) { material(b).TlogEntries[0].IntegratedTime++ }), "the log has not signed its log entry"},
@@ -320,17 +320,17 @@ func TestCheckRefuses(t *testing.T) {
 		"log entry without a proof":         {edit(good, func(b *bundlev1.Bundle) { material(b).TlogEntries[0].InclusionProof = nil }), "its bundle is not valid"},
 		"payload changed": {edit(good, func(b *bundlev1.Bundle) {
 			b.GetDsseEnvelope().Payload = bytes.Replace([]byte(statement), []byte("true"), []byte("null"), 1)
-		}), "its log entry is of another signature"},
+		}), "its log entry belongs to another signature"},
 		"payload and log entry removed": {edit(good2, func(b *bundlev1.Bundle) {
 			b.GetDsseEnvelope().Payload = []byte(strings.Replace(statement, "true", "null", 1))
 		}), "its log entry does not prove"},
-		"signature changed": {edit(good, func(b *bundlev1.Bundle) { b.GetDsseEnvelope().Signatures[0].Sig[20] ^= 1 }), "its log entry is of another signature"},
+		"signature changed": {edit(good, func(b *bundlev1.Bundle) { b.GetDsseEnvelope().Signatures[0].Sig[20] ^= 1 }), "its log entry belongs to another signature"},
 		"two signatures": {edit(good, func(b *bundlev1.Bundle) {
 			e := b.GetDsseEnvelope()
 			e.Signatures = append(e.Signatures, e.Signatures[0])
 		}), "its envelope has 2 signatures"},
 		"no signature":                     {edit(good, func(b *bundlev1.Bundle) { b.GetDsseEnvelope().Signatures = nil }), "its envelope has 0 signatures"},
-		"certificate of another signature": {edit(good, func(b *bundlev1.Bundle) { material(b).Content = material(second).Content }), "its log entry is of another signature"},
+		"certificate of another signature": {edit(good, func(b *bundlev1.Bundle) { material(b).Content = material(second).Content }), "its log entry belongs to another signature"},
 		"a certificate that is cut short":  {edit(good, func(b *bundlev1.Bundle) { c := material(b).GetCertificate(); c.RawBytes = c.RawBytes[:40] }), "its certificate cannot be read"},
 		"a key": {edit(good, func(b *bundlev1.Bundle) {
 			material(b).Content = &bundlev1.VerificationMaterial_PublicKey{PublicKey: &commonv1.PublicKeyIdentifier{Hint: "x"}}
@@ -380,7 +380,7 @@ func TestTrustRoot(t *testing.T) {
 	}
 	mixed := services(a)
 	mixed.Logs[0].URL = b.URL()
-	if _, err := both.Check(sign(t, mixed, tokenOf(t, a)), nil); err == nil || !strings.Contains(err.Error(), "its log entry is of a log that the trust root does not list") {
+	if _, err := both.Check(sign(t, mixed, tokenOf(t, a)), nil); err == nil || !strings.Contains(err.Error(), "its log entry comes from a log that the trust root does not list") {
 		t.Errorf("certificate of one deployment, log of another: %v", err)
 	}
 	for text, want := range map[string]string{

@@ -21,12 +21,12 @@ const (
 	timestampKey   = "dev.sigstore.cosign/rfc3161timestamp"
 )
 
-// bundleV01 is the version of bundles whose log entries need no inclusion proof. The entries in
-// annotations have none.
+// bundleV01 is the media type of bundles with log entries that need no inclusion proof. The log
+// entries in annotations have none.
 const bundleV01 = "application/vnd.dev.sigstore.bundle+json;version=0.1"
 
-// FromAnnotations makes a bundle from the annotations of cosign 1 and 2. The bundle has no content
-// yet. If there is no certificate, FromAnnotations returns nil.
+// FromAnnotations makes a bundle from the annotations of cosign 1 and 2. The caller must add the
+// signature to the bundle. If the annotations contain no certificate, FromAnnotations returns nil.
 func FromAnnotations(annotations map[string]string) (*bundlev1.Bundle, error) {
 	block, _ := pem.Decode([]byte(annotations[CertificateKey]))
 	if block == nil {

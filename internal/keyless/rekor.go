@@ -51,7 +51,8 @@ func (s *Signer) addToRekor(ctx context.Context, url string, e *dssev1.Envelope,
 	return parseEntry(a.body)
 }
 
-// recorded reads the entry that the log already has. This happens if an earlier answer was lost.
+// recorded reads an entry that is already in the log. The entry can exist because an earlier answer
+// of the log was lost.
 func (s *Signer) recorded(ctx context.Context, url, location string) (*answer, error) {
 	uuid := location[strings.LastIndex(location, "/")+1:]
 	if _, err := hex.DecodeString(uuid); err != nil || uuid == "" {
@@ -61,7 +62,7 @@ func (s *Signer) recorded(ctx context.Context, url, location string) (*answer, e
 		header: map[string]string{"Accept": "application/json"}})
 }
 
-// parseEntry reads the answer of a Rekor of version 1. It is an object with one entry.
+// parseEntry reads the answer of a Rekor of version 1. The answer is an object with one entry.
 func parseEntry(data []byte) (*rekorv1.TransparencyLogEntry, error) {
 	var all map[string]struct {
 		Body           string `json:"body"`
@@ -113,7 +114,7 @@ func parseEntry(data []byte) (*rekorv1.TransparencyLogEntry, error) {
 }
 
 // addToRekor2 records the signature of an envelope in a Rekor of version 2. The log stores the hash
-// of what is signed, the signature and the certificate.
+// of the signed content, the signature and the certificate.
 func (s *Signer) addToRekor2(ctx context.Context, url string, e *dssev1.Envelope, cert *x509.Certificate) (*rekorv1.TransparencyLogEntry, error) {
 	sum := sha256.Sum256(dsse.PAE(e.PayloadType, e.Payload))
 	body, err := json.Marshal(map[string]any{"hashedRekordRequestV002": map[string]any{
@@ -139,7 +140,7 @@ func (s *Signer) addToRekor2(ctx context.Context, url string, e *dssev1.Envelope
 		return nil, errors.New("the answer is not a log entry") // protojson's error texts differ from build to build
 	}
 	if !bytes.Contains(entry.CanonicalizedBody, []byte(base64.StdEncoding.EncodeToString(sum[:]))) {
-		return nil, errors.New("the log entry is of another signature")
+		return nil, errors.New("the log entry belongs to another signature")
 	}
 	return entry, nil
 }

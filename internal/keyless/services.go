@@ -13,7 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// Services lists the services that make a signature valid.
+// Services lists the services that sign, record and confirm a signature.
 type Services struct {
 	Fulcio     string   // URL of the certificate authority
 	Logs       []Log    // transparency logs; each of them records the signature
@@ -57,7 +57,7 @@ func ParseServices(text string) (*Services, error) {
 		case name == timestampName:
 			s.Timestamps = append(s.Timestamps, url)
 		default:
-			return nil, hint.Add(fmt.Errorf("read services: %q is not a service", name), "fulcio, rekor, rekor2 and timestamp are")
+			return nil, hint.Add(fmt.Errorf("read services: %q is not a service", name), "the services are fulcio, rekor, rekor2 and timestamp")
 		}
 	}
 	if err := s.check(); err != nil {
@@ -86,7 +86,7 @@ func ReadSigningConfig(file string, now time.Time) (*Services, error) {
 	return s, nil
 }
 
-// parseSigningConfig selects the services that are valid now, in the way that the file asks for.
+// parseSigningConfig selects services that are valid now, by the rules in the file.
 func parseSigningConfig(data []byte, now time.Time) (*Services, error) {
 	p, err := root.NewSigningConfigProtobuf(data)
 	if err != nil {
@@ -122,7 +122,8 @@ func parseSigningConfig(data []byte, now time.Time) (*Services, error) {
 	return s, s.check()
 }
 
-// check checks that a signature with these services can be valid.
+// check returns an error if signatures of these services could not be valid, because a service is
+// missing.
 func (s *Services) check() error {
 	timed := len(s.Timestamps) > 0 || slices.ContainsFunc(s.Logs, func(l Log) bool { return l.Version == 1 })
 	switch {

@@ -30,22 +30,22 @@ import (
 // BundleV03 is the media type of the bundles that Sign makes.
 const BundleV03 = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
-// leastRest is the least time for which a certificate must still be valid, so that it is used for
-// another signature. The services then have this time to confirm the signature.
+// leastRest is the shortest remaining validity with which a Signer uses a certificate again. The
+// services need some of this time to confirm the signature.
 const leastRest = 3 * time.Minute
 
 // Options describe how to sign.
 type Options struct {
 	Services  *Services
 	Token     *TokenSource
-	TrustRoot *TrustRoot // checks every signature before it is used; nil means no check
+	TrustRoot *TrustRoot // Sign checks every new signature with it; nil means no check
 	Transport http.RoundTripper
 	Retry     retry.Schedule
 	Insecure  bool // allow plain http to other machines
 }
 
-// Signer signs with a key that only this run of nixoci knows. It asks Fulcio for a certificate
-// before the first signature, and for a new one when the certificate soon expires.
+// Signer signs with a key that exists only in memory. It asks Fulcio for a certificate before the
+// first signature, and for a new key and certificate when the old certificate is about to expire.
 type Signer struct {
 	o      Options
 	client *client
@@ -55,7 +55,7 @@ type Signer struct {
 	cert *x509.Certificate // nil before the first signature
 }
 
-// New returns a signer. It sends no request yet.
+// New returns a signer. New itself sends no request.
 func New(o Options) (*Signer, error) {
 	s := &Signer{o: o, client: newClient(&o)}
 	urls := append([]string{o.Services.Fulcio}, o.Services.Timestamps...)
@@ -108,7 +108,7 @@ func (s *Signer) Sign(ctx context.Context, payloadType string, payload []byte) (
 	}
 	if s.o.TrustRoot != nil {
 		if _, err := s.o.TrustRoot.Check(b, nil); err != nil {
-			return nil, hint.Add(fmt.Errorf("check the new signature with the trust root: %w", err), "the services and the trust root must be of the same deployment")
+			return nil, hint.Add(fmt.Errorf("check the new signature with the trust root: %w", err), "the services and the trust root must belong to the same deployment")
 		}
 	}
 	return b, nil
@@ -153,8 +153,8 @@ func (s *Signer) certificate(ctx context.Context) (*ecdsa.PrivateKey, *x509.Cert
 
 // request asks Fulcio for a certificate.
 func (s *Signer) request(ctx context.Context, key *ecdsa.PrivateKey, token string) (*x509.Certificate, error) {
-	// The signature of the request proves to Fulcio that nixoci has the private key. Fulcio takes
-	// the names from the token.
+	// The request is signed, which proves to Fulcio that nixoci has the private key. The request
+	// contains no names, because Fulcio takes them from the token.
 	csr, err := x509.CreateCertificateRequest(rand.Reader, new(x509.CertificateRequest), key)
 	if err != nil {
 		return nil, err
@@ -211,7 +211,7 @@ func (s *Signer) timestamp(ctx context.Context, url string, sig []byte) ([]byte,
 	case err != nil:
 		return nil, fmt.Errorf("the answer is not a timestamp: %w", err)
 	case !bytes.Equal(t.HashedMessage, sum[:]):
-		return nil, errors.New("the timestamp is of another signature")
+		return nil, errors.New("the timestamp belongs to another signature")
 	}
 	return a.body, nil
 }

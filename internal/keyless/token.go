@@ -18,8 +18,9 @@ import (
 // audience is the name by which Fulcio recognizes tokens that are meant for it.
 const audience = "sigstore"
 
-// These are environment variables. cosign and GitLab's documentation use TokenVariable. GitHub sets
-// the two others in a job that may request tokens.
+// The names that end in Variable, and githubSecret, are environment variables. cosign and the
+// documentation of GitLab use TokenVariable. GitHub sets githubURLVariable and githubSecret in a job
+// that may request tokens.
 const (
 	TokenVariable      = "SIGSTORE_ID_TOKEN"
 	githubURLVariable  = "ACTIONS_ID_TOKEN_REQUEST_URL"
@@ -30,15 +31,15 @@ const (
 	gitlabTokenRequest = "add to the job: id_tokens: {" + TokenVariable + ": {aud: " + audience + "}}"
 )
 
-// TokenSource provides OIDC tokens. A provider such as GitHub signs them. They name the person or
-// the CI job that signs.
+// TokenSource provides OIDC tokens. A token names a person or a CI job, and a provider such as GitHub
+// has signed it.
 type TokenSource struct {
 	fixed       string // the token itself; "" if the source requests tokens
-	url, secret string // where to request tokens, and the permission to do this
+	url, secret string // the URL to request tokens from, and the password for these requests
 }
 
-// FindToken finds the source of tokens. file may name a file with a token. Otherwise FindToken reads
-// the environment variables of CI platforms.
+// FindToken finds the source of tokens. If file is not "", the token is in this file. Otherwise
+// FindToken reads TokenVariable and the variables of GitHub.
 func FindToken(file string, getenv func(string) string) (*TokenSource, error) {
 	if file != "" {
 		data, err := limit.ReadNamed(file, limit.IdentityToken)
@@ -122,7 +123,7 @@ func (s *TokenSource) get(ctx context.Context, c *client) (string, error) {
 	return answer.Value, nil
 }
 
-// expired returns advice if the token has expired, or else "".
+// expired returns advice to the user if the token has expired. Otherwise it returns "".
 func expired(token string, now time.Time) string {
 	c, err := claimsOf(token)
 	if err != nil || c.Expires == 0 || now.Before(time.Unix(c.Expires, 0)) {

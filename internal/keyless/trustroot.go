@@ -14,12 +14,12 @@ import (
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
-// makeTrustRoot is the advice to a user whose trust root cannot be used.
-const makeTrustRoot = "cosign trusted-root create writes one, and gh attestation trusted-root writes those of GitHub"
+// makeTrustRoot is the advice to a user after an error in a trust root.
+const makeTrustRoot = "cosign trusted-root create writes a trust root; gh attestation trusted-root also writes the trust root of GitHub"
 
-// TrustRoot holds the keys and certificates of the services whose certificates, log entries and
-// timestamps count. It has one part for each deployment of Sigstore. The certificate and the log
-// entry of a signature must be of the same deployment.
+// TrustRoot holds the keys and certificates of the services that nixoci trusts. It has one part for
+// each deployment of Sigstore. The certificate, the log entry and the timestamp of a signature must
+// come from the same deployment.
 type TrustRoot struct{ deployments []*deployment }
 
 type deployment struct {

@@ -34,7 +34,7 @@ type Policy struct {
 	URI          string          `json:"uri,omitempty" doc:"URI at which the policy is published. Verification summaries contain this URI; without it, they contain the policy's hash" flag:""`
 	Keys         []Key           `json:"keys,omitempty" doc:"public keys whose signatures of the image and of statements count" flag:"key"`
 	Identities   []Identity      `json:"identities,omitempty" doc:"people and CI jobs whose signatures of the image and of statements count. They sign with short-lived certificates. trustRoot is required" flag:"identity"`
-	TrustRoot    string          `json:"trustRoot,omitempty" doc:"file with the authorities and logs whose certificates count, in the format of Sigstore's trusted_root.json. The name is relative to the policy" flag:"trust-root"`
+	TrustRoot    string          `json:"trustRoot,omitempty" doc:"file with the certificate authorities, logs and timestamp authorities that count for identities, in the format of Sigstore's trusted_root.json. The name is relative to the policy" flag:"trust-root"`
 	Signatures   Signatures      `json:"signatures,omitzero" doc:"signatures that are required" flag:""`
 	Attestations []Attestation   `json:"attestations,omitempty" doc:"signed statements that are required. A key of the list keys or an identity of the list identities must have signed each of them" flag:"require-attestation"`
 	Rebuilders   Rebuilders      `json:"rebuilders,omitzero" doc:"who must have made the image again" flag:""`
@@ -52,7 +52,7 @@ type Key struct {
 type Identity struct {
 	Name     string `json:"name" doc:"name of the identity in reports" flag:""`
 	Identity string `json:"identity" doc:"address or URI in the certificate. A * stands for any part of the path, as in https://github.com/org/web/*" flag:"identity"`
-	Issuer   string `json:"issuer,omitempty" doc:"URL of the provider that must have certified the identity. Without this field, it is the provider of github.com or gitlab.com, if the identity is a workflow of this platform" flag:"issuer"`
+	Issuer   string `json:"issuer,omitempty" doc:"URL of the provider that must have checked the identity. A workflow of github.com or gitlab.com needs no issuer: the default is the provider of this platform" flag:"issuer"`
 }
 
 // Signatures contains the requirements for signatures of the image and of its store
@@ -84,7 +84,7 @@ type Rebuilder struct {
 	File     string `json:"file,omitempty" doc:"file with the public key in PEM. The name is relative to the policy" flag:"" oneof:""`
 	PEM      string `json:"pem,omitempty" doc:"the public key itself in PEM, instead of a file" flag:"" oneof:""`
 	Identity string `json:"identity,omitempty" doc:"address or URI in the rebuilder's certificates, as in identities, instead of a key. trustRoot is required" flag:"" oneof:""`
-	Issuer   string `json:"issuer,omitempty" doc:"URL of the provider that must have certified the identity, as in identities" flag:""`
+	Issuer   string `json:"issuer,omitempty" doc:"URL of the provider that must have checked the identity, as in identities" flag:""`
 	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must contain as verifier.id; without this field, every URI counts" flag:""`
 }
 
@@ -243,7 +243,7 @@ func (l *Loaded) loadIdentities(string) error {
 	return nil
 }
 
-// readIdentity checks an identity of the policy.
+// readIdentity returns the signer for an identity of the policy.
 func (l *Loaded) readIdentity(name, subject, issuer string) (s attest.Signer, err error) {
 	if name == "" {
 		return s, errors.New("it has no name")
@@ -265,15 +265,16 @@ func (l *Loaded) readRebuilder(dir string, b Rebuilder) (s attest.Signer, err er
 	case b.Identity == "":
 		return readKey(dir, b.Name, b.File, b.PEM)
 	case b.File != "" || b.PEM != "":
-		return s, errors.New("it needs only one of file, pem and identity")
+		return s, errors.New("it has more than one of file, pem and identity")
 	}
 	return l.readIdentity(b.Name, b.Identity, b.Issuer)
 }
 
-// overlap returns an error if one certificate can belong to both signers. It would count twice.
+// overlap returns an error if one certificate can belong to both signers, because such a certificate
+// would count twice.
 func overlap(a, b attest.Signer) error {
 	if a.Identity != nil && b.Identity != nil && a.Identity.Overlaps(b.Identity.Identity) {
-		return fmt.Errorf("a certificate can fit both this identity and that of %s: make them different", a.Name)
+		return fmt.Errorf("a certificate can match both this identity and the identity of %s: make them different", a.Name)
 	}
 	return nil
 }
@@ -306,7 +307,7 @@ func (l *Loaded) loadAttestations(string) error {
 			age, err = parseAge(a.MaxAge)
 		}
 		if err == nil && len(l.Signers) == 0 {
-			err = errors.New("no member of keys or identities can have signed it")
+			err = errors.New("keys and identities are empty, so no signature of it can count")
 		}
 		if err != nil {
 			return fmt.Errorf("attestations[%d]: %w", n, err)
