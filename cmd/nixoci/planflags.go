@@ -31,9 +31,9 @@ type planFlags struct {
 }
 
 // previousPlans returns the plans and the name of the image that --plan-from auto stands for. If
-// there is no such image, the name is "". With the plans, it reads the last history images, see
-// [push.ReadHistory]. A nil previousPlans means that the command does not support the value
-// auto.
+// there is no such image, the name is "". If history is not 0, each plan also contains the store
+// paths of earlier images: at most this many images, see [push.ReadHistory]. If a previousPlans is
+// nil, the command does not support the value auto.
 type previousPlans func(ctx context.Context, history int) (plans []plan.Recorded, name string, err error)
 
 // planAuto is the value of --plan-from that stands for the image at the destination.
@@ -91,13 +91,13 @@ func (a *app) newPlanner(ctx context.Context, f *planFlags, previous previousPla
 	return p, err
 }
 
-// checkHistory checks the value of --history.
+// checkHistory returns an error if --history is out of range, or if --plan-from is missing.
 func (p *planFlags) checkHistory() error {
 	switch {
 	case p.history < 0 || p.history > limit.History:
 		return usagef("--history %d: not from 0 to %d", p.history, limit.History)
 	case p.history > 0 && len(p.from) == 0:
-		return usageError{hint.Add(errors.New("--history without --plan-from: no image is named whose history nixoci could read"), "add --plan-from auto, or name an image")}
+		return usageError{hint.Add(errors.New("--history without --plan-from: nixoci does not know from which image to read the history"), "add --plan-from auto, or name an image")}
 	}
 	return nil
 }

@@ -35,8 +35,8 @@ const tempDir = "tmp"
 const (
 	folderLayers  = "layers"  // layers.Recipe → layers.Packed; see [Cache.Layer]
 	FolderImages  = "images"  // image recipe → descriptor of the index
-	FolderSystems = "systems" // narHash of a toplevel or other root → facts from its files
-	FolderBases   = "bases"   // digest of a base image → its content
+	FolderSystems = "systems" // path and narHash of a closure's root → facts from its files; see package systems
+	FolderBases   = "bases"   // digest and platform of a base image → its content
 )
 
 // maxEntriesPerShard limits the size of the cache. Each entry takes one block of the file system.
@@ -114,8 +114,8 @@ func (c *Cache) Get(folder, key string, value any) bool {
 	return true
 }
 
-// Put stores value under key. A push need not fail if the cache cannot be written. So callers may
-// ignore the error, or report it once.
+// Put stores value under key. Callers may ignore the error, or report it once, because a push does not
+// depend on the cache.
 func (c *Cache) Put(folder, key string, value any) error {
 	if c == nil {
 		return nil
@@ -247,9 +247,8 @@ func (c *Cache) Info() ([]Folder, error) {
 	return all, nil
 }
 
-// Prune removes entries that were last written before since. With the zero time it removes none,
-// and with a time in the future it removes all. Prune returns the number of removed entries and
-// their size in bytes.
+// Prune removes the entries that were last written before the time since. It returns the number of
+// removed entries and their size in bytes.
 func (c *Cache) Prune(since time.Time) (removed int, bytes int64, err error) {
 	dirs := map[string]bool{}
 	err = filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {

@@ -62,8 +62,8 @@ func (g *graph) joinCost(a, b *bin) float64 {
 	return g.costOf(a.size, a.chance, b.size, b.chance, g.rate(n, a.clusters|b.clusters))
 }
 
-// costOf computes the same cost as joinCost. both is the chance that an update changes the two
-// bins' union.
+// costOf computes the same cost as joinCost. both is the chance that an update changes the union of
+// the two bins.
 func (g *graph) costOf(sizeA, chanceA, sizeB, chanceB, both float64) float64 {
 	// The conversions to float64 keep the compiler from fusing each multiplication with the
 	// addition. The compiler would fuse them on arm64 but not on amd64.

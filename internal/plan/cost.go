@@ -24,11 +24,11 @@ const (
 	// to each. A third step brings no gain.
 	middleStep = 2
 
-	// In a closure with at least largeClosure paths, largeHeadStep replaces headStep, and
-	// middleStep is 1. In such a closure, the light paths have a large part of all bytes, and
-	// each layer gets dozens of them. So it pays to merge more paths. In three closures of
-	// 2,100 to 5,000 paths, with 60 and 100 layers, updates ship 13 % less on the mean. If the
-	// layers stay as they are, updates ship 21 % less. But a removed package moves more layers.
+	// In a closure with at least largeClosure paths, the planner uses largeHeadStep instead of
+	// headStep, and 1 instead of middleStep. In such a closure, light paths contain a large part
+	// of all bytes, and each layer gets dozens of them. So it pays to merge more paths. In three
+	// closures of 2,100 to 5,000 paths, with 60 and 100 layers, updates ship 13 % less unchanged
+	// data on average, and 21 % less with Options.From. But a removed package moves more layers.
 	largeClosure  = 2_000
 	largeHeadStep = 8
 

@@ -77,11 +77,11 @@
 //
 // # Learning from earlier images
 //
-// With [Options.History], New also knows which store paths the images before From contained.
-// It counts how often each package changed by itself: its version changed, or its store path
-// changed although no path to which it refers changed. A package that changed more often than
-// the mean counts as more than one path in the √k of the cost, and the other packages count as
-// less. Packages that always changed together count as one changing package.
+// [Options.History] lists the store paths of the images before From. New counts how often each
+// package changed by itself: its version changed, or its store path changed although no path to
+// which it refers changed. In the √k of the cost, a package that changed more often than the mean
+// counts as more than one path, and each other package as less than one. Packages that always
+// changed together count as one package.
 //
 // The first attempt was to replace √k by the share of the updates that changed the layer. With
 // 12 or 26 updates, this shipped more than no history at all: a layer that was lucky in 26

@@ -14,28 +14,29 @@ import (
 // history records which packages change more often than others. Packages that always change
 // together form a cluster.
 //
-// A package changes by itself if an update changes its version, or if the update changes the
-// package but nothing to which it refers. The other changes are rebuilds.
+// An update changes a package by itself if it changes the package's version, or if it changes the
+// package and none of the packages to which this package refers. All other changes are rebuilds.
 type history struct {
-	clusters []uint64  // for each node: the clusters in its closure, one bit for each cluster
-	weights  [64]int64 // for each cluster: the weight of one of its packages
-	cold     int64     // mean weight of the packages that are in no cluster
+	clusters []uint64  // for each node: the clusters of the packages in its closure, one bit for each cluster
+	weights  [64]int64 // for each cluster: the weight of each of its packages
+	cold     int64     // mean weight of the packages without a cluster
 }
 
 // weightUnit is the weight of a package with as many changes as the mean of all packages. The
 // weight of a package is proportional to its estimated number of changes.
 const weightUnit = 256
 
-// learn compares the closure of g with the image before it, this image with the image before
-// it, and so on. images begins with the latest image.
+// learn makes the history of g from earlier images. It compares the closure of g with images[0],
+// images[0] with images[1], and so on. If the images show no differences between packages, learn
+// returns nil.
 func (g *graph) learn(images [][]closure.StorePath) *history {
 	own := g.ownChanges(images[:min(len(images), 64)])
 	weight := g.changeWeights(own)
 	if weight == nil {
 		return nil
 	}
-	// A key of the map is a set of updates. Its value lists the packages that changed by
-	// themselves in exactly these updates. They are one cluster.
+	// Each key of the map is a set of updates. The value lists the packages that exactly these
+	// updates changed by themselves. These packages are one cluster.
 	of := map[uint64][]int32{}
 	for i, o := range own {
 		if weight(o) > weightUnit && !g.generated[i] {
@@ -68,13 +69,13 @@ func (g *graph) learn(images [][]closure.StorePath) *history {
 }
 
 // changeWeights returns a function that computes the weight of a package. The argument of this
-// function is the element of own for the package. If no package changes more often
-// than others, changeWeights returns nil.
+// function is the package's element of own. If no package changes more often than the others,
+// changeWeights returns nil.
 //
-// The numbers of changes are small, so a package may have many changes only by chance.
-// If all packages change equally often, the variance of the numbers is about equal to their mean.
-// If the variance is greater, the packages really differ, and the number of a single package
-// counts more (gamma-Poisson estimate).
+// The numbers of changes are small, so a package may have many changes only by chance. If all
+// packages change equally often, the variance of these numbers is about equal to their mean. If the
+// variance is greater, the packages really differ. Then the weight of a package depends more on its
+// own number of changes (gamma-Poisson estimate).
 func (g *graph) changeWeights(own []uint64) func(uint64) int64 {
 	var n, sum, squares int64
 	for i, o := range own {
@@ -94,10 +95,11 @@ func (g *graph) changeWeights(own []uint64) func(uint64) int64 {
 	}
 }
 
-// ownChanges returns, for each node, which updates changed the node by itself. Bit k is set for
-// the update from images[k] to the image before it in the slice, or to the closure of g.
+// ownChanges returns, for each node, the updates that changed the node by itself, one bit for each
+// update. Bit 0 stands for the update from images[0] to the closure of g, and bit k for the update
+// from images[k] to images[k-1].
 func (g *graph) ownChanges(images [][]closure.StorePath) []uint64 {
-	paths := make([]closure.StorePath, len(g.infos)) // of each node: its path in the image at hand; "" if it has none
+	paths := make([]closure.StorePath, len(g.infos)) // for each node: its path in the image now; "" if the image does not contain the node
 	for i, info := range g.infos {
 		paths[i] = info.Path
 	}
@@ -127,8 +129,8 @@ func (g *graph) ownChanges(images [][]closure.StorePath) []uint64 {
 	return own
 }
 
-// predecessors maps each path of now that is not in before to the path that it replaces, or to
-// "" if it replaces none.
+// predecessors maps each path of now that is not in before to the path of before that it replaces.
+// If a path replaces none, predecessors maps it to "".
 func predecessors(now, before []closure.StorePath) map[closure.StorePath]closure.StorePath {
 	in := func(paths []closure.StorePath) map[closure.StorePath]bool {
 		set := make(map[closure.StorePath]bool, len(paths))
@@ -155,8 +157,9 @@ func sortByName(paths []closure.StorePath) {
 	})
 }
 
-// replaced maps each path of fresh to the path of gone that it replaces, or to "" if it
-// replaces none.
+// replaced maps each path of fresh to the path of gone that it replaces. A path replaces one with the
+// same name, or else one with the same name without version. If there is none, replaced maps the path
+// to "".
 func replaced(fresh, gone []closure.StorePath) map[closure.StorePath]closure.StorePath {
 	of := make(map[closure.StorePath]closure.StorePath, len(fresh))
 	for _, key := range []func(string) string{func(name string) string { return name }, stem} {
@@ -183,8 +186,8 @@ func replaced(fresh, gone []closure.StorePath) map[closure.StorePath]closure.Sto
 	return of
 }
 
-// rate returns the chance that an update changes a set of count nodes, in the unit of
-// [graph.chances]. clusters is the union of the clusters of these nodes.
+// rate returns the chance that an update changes one of count nodes, in the unit of graph.chances.
+// clusters contains the clusters of these nodes.
 func (g *graph) rate(count int, clusters uint64) float64 {
 	if g.history == nil {
 		return g.chances[count]
@@ -197,7 +200,7 @@ func (g *graph) rate(count int, clusters uint64) float64 {
 	return math.Sqrt(float64(weight) / weightUnit)
 }
 
-// clustersOf returns the clusters in the closure of a node.
+// clustersOf returns the clusters of the packages in the closure of a node.
 func (g *graph) clustersOf(i int32) uint64 {
 	if g.history == nil {
 		return 0

@@ -19,8 +19,8 @@ func versions(of map[string]int) (paths []closure.StorePath) {
 	return paths
 }
 
-// TestOwnChanges checks which updates changed a package by itself: the version tells, or the
-// package changed while nothing changed to which it refers.
+// TestOwnChanges checks which updates changed a package by itself. Such an update changed the version
+// of the package, or it changed the package but no package to which it refers.
 func TestOwnChanges(t *testing.T) {
 	image := func(a, b, c int, more ...closure.StorePath) []closure.StorePath {
 		return append(versions(map[string]int{"a": a, "b": b, "c": c}), more...)
@@ -29,8 +29,8 @@ func TestOwnChanges(t *testing.T) {
 	path := func(letter byte) closure.StorePath {
 		return now[slices.IndexFunc(now, func(p closure.StorePath) bool { return p.Name()[0] == letter })]
 	}
-	// x refers to b. x is rebuilt with b, and once by itself. y refers to a. In the update that
-	// changes both, y gets a new version.
+	// x refers to b. One update rebuilds x together with b, and another changes x alone. y refers
+	// to a. The update that changes both a and y gives y a new version.
 	x, y := storePath(90, "x"), storePath(94, "y-4")
 	fresh := storePath(98, "fresh-1")
 	c := mustClosure(t, []closure.Info{
@@ -102,8 +102,8 @@ func TestLearn(t *testing.T) {
 	}
 }
 
-// TestEvenHistory: if no package changes more often than the others, a history must not affect
-// the plan.
+// TestEvenHistory checks that a history does not affect the plan if all packages change equally
+// often.
 func TestEvenHistory(t *testing.T) {
 	infos := randomInfos(rand.New(rand.NewPCG(3, 3)), 52)
 	from := mustPlan(t, mustClosure(t, infos), Options{MaxLayers: 20})
@@ -128,8 +128,8 @@ func TestEvenHistory(t *testing.T) {
 	}
 }
 
-// TestReplaced checks which path a new path replaces: first one with the same name, then one
-// with the same name without version. Each path is replaced once.
+// TestReplaced checks which path a new path replaces. A path with the same name must have priority
+// over a path with the same name without version. Each old path must be replaced only once.
 func TestReplaced(t *testing.T) {
 	x1, x2, x3, y := storePath(1, "x-1"), storePath(2, "x-1"), storePath(3, "x-3"), storePath(4, "y-1")
 	old1, old2 := storePath(5, "x-1"), storePath(6, "x-2")
@@ -140,8 +140,8 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// TestHistoryGroups: of three programs, two always change together and the third one never
-// changes. Without the history a plan with two layers cannot know that. With it, the two must
+// TestHistoryGroups plans two layers for three programs. Two of the programs always change together,
+// and the third never changes. Only the history shows this. With the history, the two programs must
 // share a layer.
 func TestHistoryGroups(t *testing.T) {
 	image := func(a, b, c int) []closure.StorePath { return versions(map[string]int{"a": a, "b": b, "c": c}) }
@@ -210,7 +210,7 @@ func randomHistory(t testing.TB, seed uint64, n, images int) (*closure.Closure, 
 	return closures[images], mustPlan(t, closures[images-1], Options{MaxLayers: 40}), history
 }
 
-// TestHistoryOrder: the order in which an image lists its paths must not affect the plan.
+// TestHistoryOrder checks that the order in which an image lists its paths does not affect the plan.
 func TestHistoryOrder(t *testing.T) {
 	c, from, history := randomHistory(t, 1, 200, 12)
 	o := Options{MaxLayers: 40, From: from, History: history}
@@ -229,8 +229,8 @@ func TestHistoryOrder(t *testing.T) {
 	}
 }
 
-// TestUnchangedClosure: a closure that has not changed must keep its plan exactly, with and
-// without a history. Then an image can be made again from its own plan.
+// TestUnchangedClosure checks that an unchanged closure keeps its plan exactly, with and without a
+// history. Only then can nixoci make an image again from the image's own plan.
 func TestUnchangedClosure(t *testing.T) {
 	for seed := range uint64(5) {
 		c, from, history := randomHistory(t, seed, 300, 8)
@@ -248,8 +248,8 @@ func TestUnchangedClosure(t *testing.T) {
 	}
 }
 
-// TestBinClusters: while paths move between layers, each layer must have exactly the clusters of
-// its members.
+// TestBinClusters checks that each layer has exactly the clusters of its members, while paths move
+// between layers.
 func TestBinClusters(t *testing.T) {
 	moved := false
 	for seed := range uint64(10) {
@@ -274,8 +274,8 @@ func TestBinClusters(t *testing.T) {
 	}
 }
 
-// FuzzHistory: whatever a history contains, a plan must have every path once and no more layers
-// than allowed.
+// FuzzHistory checks that a plan contains every path once and no more layers than allowed, whatever
+// the history contains.
 func FuzzHistory(f *testing.F) {
 	c, from, history := randomHistory(f, 1, 60, 4)
 	var all []closure.StorePath
@@ -341,7 +341,7 @@ func checkComplete(t *testing.T, c *closure.Closure, o Options) {
 	}
 }
 
-// TestClustersLeave: a layer loses a cluster with the last member that has it.
+// TestClustersLeave checks that a layer loses a cluster when the last member with this cluster leaves.
 func TestClustersLeave(t *testing.T) {
 	c, _, _ := randomHistory(t, 1, 20, 2)
 	n := len(c.Paths)

@@ -43,7 +43,7 @@ type keptBin struct {
 
 	count     int     // number of nodes in below
 	generated int     // number of members generated from the configuration
-	votes     []int32 // for each update of the history: the number of members that it changed; nil without a history
+	votes     []int32 // for each cluster of the history: the number of members with this cluster in their closure; nil if there are none
 	more      []int32 // for each node: the number of nodes in its closure that are not in below; nil if not computed
 	cover     []int32 // for each node in below: the number of its users in below, plus one if the node is a member; nil if not computed
 }
@@ -55,7 +55,7 @@ func (k *keeper) newKeptBin(old int) *keptBin {
 // intact reports whether the old image contains a layer with exactly these members.
 func (b *keptBin) intact() bool { return b.old > 0 && b.same == b.old && len(b.members) == b.old }
 
-// vote adds by to the votes of all clusters.
+// vote adds by to b.votes for each of the given clusters. It also updates b.clusters.
 func (b *keptBin) vote(clusters uint64, by int32) {
 	for ; clusters != 0; clusters &= clusters - 1 {
 		if b.votes == nil {
@@ -70,8 +70,8 @@ func (b *keptBin) vote(clusters uint64, by int32) {
 	}
 }
 
-// clustersWithout returns the clusters in the closures of b's members, without a member that
-// has these clusters in its closure.
+// clustersWithout returns the clusters that b has if one member leaves b. clusters contains the
+// clusters in the closure of this member.
 func (b *keptBin) clustersWithout(clusters uint64) uint64 {
 	left := b.clusters
 	for ; clusters != 0; clusters &= clusters - 1 {
@@ -104,7 +104,7 @@ func planKeep(g *graph, budget int, old *Plan) []*bin {
 	return k.plain()
 }
 
-// plain returns the bins without what only a keeper needs.
+// plain returns the bins without the fields that only a keeper needs.
 func (k *keeper) plain() []*bin {
 	out := make([]*bin, len(k.bins))
 	for i, b := range k.bins {

@@ -107,9 +107,9 @@ type Options struct {
 	// New plans the other paths around them. If From is set, New ignores Strategy.
 	From *Plan
 
-	// History lists the store paths of the images before From, the latest image first. New
-	// learns from them which packages change often, and which change together. History has no
-	// effect without From.
+	// History lists the store paths of the images before From, the latest image first. From
+	// these lists, New learns which packages change often, and which packages change together.
+	// Without From, History has no effect.
 	History [][]closure.StorePath
 }
 

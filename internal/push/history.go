@@ -18,18 +18,19 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// tagsPerImage limits how many tags ReadHistory reads: this many for each image that it may
-// use. A release often has three tags, such as 1, 1.2 and 1.2.3.
+// tagsPerImage limits how many tags ReadHistory reads: n images allow n × tagsPerImage tags. A
+// release often has three tags, such as 1, 1.2 and 1.2.3.
 const tagsPerImage = 4
 
-// tagsAtOnce limits concurrent requests for the images of tags. An index has up to 4 MiB.
+// tagsAtOnce limits concurrent requests for tags, because the answer to each can take up to 4 MiB of
+// memory.
 const tagsAtOnce = 8
 
-// ReadHistory reads which store paths the images before those of recorded contain, and stores them
-// in the field History of each element. It uses at most n images of a platform, the image of
-// recorded included. The image before an image is the image whose plan it continues
-// ([manifest.AnnotationPlanFrom]). If there is none, or if src has lost it, the image before is
-// the one with the newest tag that was not used yet.
+// ReadHistory sets the field History of each element of recorded. It reads the store paths of the
+// images before the image of this element. Including the image of the element, it uses at most n
+// images of a platform. The image before an image X is the image whose plan X continues
+// ([manifest.AnnotationPlanFrom]). If X continues no plan, or if src has lost that image, the image
+// before X is the one with the newest tag that ReadHistory has not used yet.
 //
 // Anybody who can write to the repository can forge a history. A forged history makes the new
 // layers less efficient but never incorrect.
@@ -49,18 +50,18 @@ type historyReader struct {
 	recorded []plan.Recorded
 	images   int // largest number of images of a platform
 
-	tagged []map[string]digest.Digest // the images that tags name, the newest first: their manifests by platform
-	listed bool                       // whether tagged was read
+	tagged []map[string]digest.Digest // for each tag, the newest first: the manifests of its image, by platform
+	listed bool                       // whether tagged was filled
 
 	mu    sync.Mutex
 	size  int64 // bytes of manifests that were read
 	paths int   // store paths that were read
 }
 
-// follow reads the images before k.
+// follow reads the images before the image of k, and stores their store paths in k.History.
 func (h *historyReader) follow(ctx context.Context, k *plan.Recorded) error {
 	if k.Manifest == "" {
-		return nil // the plan is from a file
+		return nil // the plan comes from a file
 	}
 	used := map[digest.Digest]bool{k.Manifest: true}
 	next, tag := k.Continues, 0
@@ -106,7 +107,7 @@ func (h *historyReader) read(ctx context.Context, d digest.Digest) ([]closure.St
 	}
 	all := recordedPlan(m).Paths()
 	if h.paths += len(all); h.paths > limit.HistoryPaths {
-		return nil, "", historyTooLarge("the images have more than %d store paths", limit.HistoryPaths)
+		return nil, "", historyTooLarge("the images list more than %d store paths", limit.HistoryPaths)
 	}
 	return all, digest.Digest(m.Annotations[manifest.AnnotationPlanFrom]), nil
 }
@@ -132,7 +133,7 @@ func historyTooLarge(format string, args ...any) error {
 	return hint.Add(fmt.Errorf("read the history: "+format, args...), "use a smaller --history")
 }
 
-// readTags reads the images that tags name. Images of other tools are left out.
+// readTags fills h.tagged, unless it is filled already. It ignores images of other tools.
 func (h *historyReader) readTags(ctx context.Context) error {
 	lister, ok := h.src.(oci.TagLister)
 	if h.listed || !ok {
@@ -162,8 +163,8 @@ func (h *historyReader) readTags(ctx context.Context) error {
 	return group.Wait()
 }
 
-// manifestsOf returns the manifests in the index that nixoci made, for the platforms of
-// h.recorded.
+// manifestsOf returns the digests of the manifests in index, by platform. It returns only manifests
+// that nixoci made, and only those for the platforms of h.recorded.
 func (h *historyReader) manifestsOf(index *manifest.Index) map[string]digest.Digest {
 	of := map[string]digest.Digest{}
 	for _, d := range index.Manifests {

@@ -95,8 +95,8 @@ func pathNames(k plan.Recorded) (names []string) {
 
 func recorded(name string) string { return strings.Repeat("a", 32) + "-" + name }
 
-// TestHistoryImages checks which images a history has, and in which order: the images whose
-// plans were continued, then those of the newest tags.
+// TestHistoryImages checks which images a history contains, and in which order: first the images
+// with continued plans, then the images of the newest tags.
 func TestHistoryImages(t *testing.T) {
 	s := &shelf{blobs: map[string]oci.Blob{}, tags: []string{"5", "latest", "4", "foreign", "gone", "3", "2", "1"}}
 	first := s.image(t, "1", "", recorded("one"))
@@ -144,8 +144,8 @@ func TestHistoryImages(t *testing.T) {
 	}
 }
 
-// TestHistoryFails: if the registry does not answer, the history must not silently become
-// shorter, because the plan would then be another one.
+// TestHistoryFails checks that ReadHistory returns an error if the registry does not answer. A shorter
+// history without an error would silently change the plan.
 func TestHistoryFails(t *testing.T) {
 	s := &shelf{blobs: map[string]oci.Blob{}, tags: []string{"1"}, fails: errors.New("the registry is down")}
 	d := s.image(t, "1", "", recorded("one"))
@@ -155,8 +155,8 @@ func TestHistoryFails(t *testing.T) {
 	}
 }
 
-// TestHistoryTags: a repository with many tags of one image must not cost a request for each of
-// them.
+// TestHistoryTags checks that a repository with many tags of one image does not cost a request for
+// each tag.
 func TestHistoryTags(t *testing.T) {
 	s := &shelf{blobs: map[string]oci.Blob{}}
 	d := s.image(t, "same", "", recorded("one"))

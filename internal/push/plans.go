@@ -25,7 +25,7 @@ func Plan(planner *plan.Planner, systems []*manifest.System) ([]PlannedSystem, e
 		if err != nil {
 			return nil, err
 		}
-		var configuration []closure.StorePath // the planner finds the configuration of a NixOS system by its name
+		var configuration []closure.StorePath // empty for a NixOS system, because the planner recognizes its configuration by the names
 		if sys.App != nil {
 			configuration = sys.App.Roots[:1]
 		}

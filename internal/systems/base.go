@@ -16,8 +16,8 @@ import (
 	"github.com/nixoci/nixoci/internal/task"
 )
 
-// BaseImage is an image on which other images are based. The manifest or index that its reference
-// names is read only once.
+// BaseImage describes an image on which other images are based. It reads the image's top manifest or
+// index only once.
 type BaseImage struct {
 	src   *oci.OpenedImage
 	name  string
@@ -55,8 +55,8 @@ type recordedBase struct {
 	manifest.BaseContent
 }
 
-// For returns the base for the platform p. If the cache c has an entry for a digest, For does not
-// read the content with this digest again.
+// For returns the base image for the platform p. If the cache c contains an entry for the digest of an
+// index or manifest, For does not read this index or manifest again.
 func (b *BaseImage) For(ctx context.Context, c *cache.Cache, p ocispec.Platform) (*manifest.Base, error) {
 	if b.of != nil {
 		var platforms []string

@@ -13,8 +13,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// Content is what an image contains for one platform: the closure of a NixOS system, or the closure
-// of one or more applications.
+// Content describes the content of an image for one platform: the closure of a NixOS system, or the
+// closure of one or more applications.
 type Content struct {
 	Resolved
 	Roots    []closure.StorePath // the applications, in the order of the arguments; nil for a NixOS system
@@ -26,9 +26,9 @@ type Content struct {
 // IsApplication reports whether c contains applications and not a NixOS system.
 func (c *Content) IsApplication() bool { return c.Roots != nil }
 
-// Configuration returns the paths of c that change with every update, for a planner. For an
-// application, this is the application itself. For a NixOS system, Configuration returns nil,
-// because the planner finds these paths by their names.
+// Configuration returns the path that changes with every update, for a planner. For an application,
+// this is the path of the first application. For a NixOS system, Configuration returns an empty
+// slice, because the planner recognizes such paths by their names.
 func (c *Content) Configuration() []closure.StorePath { return c.Roots[:min(1, len(c.Roots))] }
 
 // PlatformName returns the platform of c, such as linux/amd64. It returns "" if the system of c is
@@ -43,18 +43,18 @@ func (c *Content) PlatformName() string {
 
 // Contents separates applications from NixOS systems, and joins all applications for one platform.
 // The platform of an application can be unknown, for example if its files are only data. Such an
-// application goes into the image of every platform. If all platforms are unknown, Contents uses
-// stated, the platforms that the user states.
+// application becomes part of the image for every platform. stated lists the platforms that the user
+// has named. If the platforms of all applications are unknown, Contents uses stated.
 func (r *Reader) Contents(ctx context.Context, resolved []Resolved, stated []ocispec.Platform) ([]Content, error) {
 	var all []Content
-	var parts, everywhere []Content // parts: applications with a known platform; everywhere: applications without a platform
+	var parts, everywhere []Content // applications with a known platform, and applications without one
 	for _, in := range resolved {
 		if in.Toplevel == "" { // a graph with several roots
 			all = append(all, Content{Resolved: in})
 			continue
 		}
 		c := Content{Resolved: in, files: application.NewReader(ctx, in.Source, in.Closure)}
-		if len(parts)+len(everywhere) > 0 { // reuse the files that an earlier reader has already read
+		if len(parts)+len(everywhere) > 0 { // an earlier reader may already have read some files
 			c.files = slices.Concat(parts, everywhere)[0].files.Of(in.Source, in.Closure)
 		}
 		is, err := r.isApplication(ctx, c.files, in.Closure.Info(in.Toplevel))

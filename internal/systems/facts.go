@@ -12,7 +12,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// facts returns the facts that are read from a toplevel's files.
+// facts returns the facts about a toplevel. If they are not recorded, facts reads them from the files
+// of the toplevel.
 func (r *Reader) facts(ctx context.Context, in *Resolved) (manifest.Facts, error) {
 	info := in.Closure.Info(in.Toplevel)
 	if info != nil {
@@ -77,8 +78,8 @@ func (r *Reader) isApplication(ctx context.Context, files *application.Reader, i
 	return !system, nil
 }
 
-// platform returns the platform of an application. It finds the platform in the argument or in the
-// files. If neither shows a platform, it returns nil.
+// platform returns the platform of an application, from the argument or from the files. If neither
+// names a platform, it returns nil.
 func (r *Reader) platform(c *Content) (*ocispec.Platform, error) {
 	if c.System != "" {
 		p, err := manifest.ParsePlatform(c.System)

@@ -46,8 +46,7 @@ func (e *NoSystemError) Error() string {
 	return fmt.Sprintf("--platform: Nix has no system for %s/%s", e.Platform.OS, e.Platform.Architecture)
 }
 
-// Resolve finds what the arguments name, and reads the closures. Without arguments, it builds the base
-// system.
+// Resolve returns the closures that the arguments name. Without arguments, it builds the base system.
 func (r *Resolver) Resolve(ctx context.Context, args []string) ([]Resolved, error) {
 	if len(args) == 0 {
 		return r.build(ctx, BaseSystem, nixbuild.Argument{})
@@ -115,7 +114,7 @@ func (r *Resolver) resolve(ctx context.Context, arg string, target nixbuild.Argu
 	return []Resolved{in}, err
 }
 
-// readGraph reads the graph of a target that exists.
+// readGraph reads the graph of a target that is already built.
 func readGraph(ctx context.Context, arg string, target nixbuild.Argument, src closure.Source, root string) (in Resolved, err error) {
 	in = Resolved{Arg: arg, System: target.System, Toplevel: target.Path, Source: src}
 	roots := []closure.StorePath{target.Path}
@@ -168,9 +167,9 @@ func (r *Resolver) build(ctx context.Context, arg string, target nixbuild.Argume
 	return resolved, nil
 }
 
-// systemsOf returns the systems for which Nix must build target: the system in the argument, else
-// the systems of r.Platforms, else the system of this machine. For a flake without a system in the
-// argument and without r.Platforms, it returns nil: then the flake decides.
+// systemsOf returns the systems for which Nix must build target. A system in the argument has
+// priority over r.Platforms. Without both, systemsOf returns the system of this machine, or nil for a
+// flake, which then decides itself.
 func (r *Resolver) systemsOf(target nixbuild.Argument) ([]string, error) {
 	if target.System != "" {
 		return []string{target.System}, nil

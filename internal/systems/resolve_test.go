@@ -15,7 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/nixbuild"
 )
 
-// writeGraph writes a graph file with the named paths, of which none refers to another.
+// writeGraph writes a graph file with a path for each name. No path refers to another.
 func writeGraph(t *testing.T, names ...string) string {
 	t.Helper()
 	var all []string

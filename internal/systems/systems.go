@@ -10,8 +10,8 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// Reader reads from the files of closures which systems and applications they contain. With its
-// zero value, it reads all files and uses no earlier result.
+// Reader finds the systems and applications in closures, by reading their files. The zero Reader
+// reads all files and uses no earlier result.
 type Reader struct {
 	Cache *cache.Cache // results of earlier runs on this machine; nil if there are none
 
@@ -26,9 +26,9 @@ type Reader struct {
 	Debug func(error) // receives the reasons why a report has less detail; may be nil
 }
 
-// Systems returns the system of each content. choices describes all applications. Its fields Roots
-// and Program are ignored, because each content has its own. Systems returns an error if two
-// systems have the same platform.
+// Systems returns the system of each content. choices applies to all applications. Systems ignores
+// the fields Roots and Program of choices, because each content has its own roots and program. If two
+// systems have the same platform, Systems returns an error.
 func (r *Reader) Systems(ctx context.Context, contents []Content, choices application.Choices) ([]*manifest.System, error) {
 	return each(contents, func(c *Content) (*manifest.System, error) {
 		if c.IsApplication() {
@@ -47,9 +47,8 @@ func (r *Reader) Systems(ctx context.Context, contents []Content, choices applic
 }
 
 // Expected returns the systems that an image must contain if it was made from contents. It reads the
-// files of each toplevel again. In the system of an application, only the platform, the roots and the
-// program are set. The image records the other choices, and verify makes the application again from
-// all of them.
+// files of each toplevel again. For an application, it sets only the platform, the roots and the
+// program. The image records the other choices, and verify uses them to make the application again.
 func (r *Reader) Expected(ctx context.Context, contents []Content) ([]*manifest.System, error) {
 	return each(contents, func(c *Content) (*manifest.System, error) {
 		if c.IsApplication() {
@@ -73,8 +72,8 @@ func each(contents []Content, read func(*Content) (*manifest.System, error)) ([]
 	return all, manifest.CheckPlatforms(all)
 }
 
-// Finish adds what a system gets from outside its closure: its init program to a NixOS system, the
-// base image to an application.
+// Finish adds the parts of a system that are not in its closure: a NixOS system gets the init
+// program, and an application gets the base image.
 func (r *Reader) Finish(ctx context.Context, systems []*manifest.System, init *manifest.InitChoice) ([]*manifest.System, error) {
 	finished := make([]*manifest.System, len(systems))
 	for i, sys := range systems {

@@ -40,8 +40,8 @@ func storePath(name string) closure.StorePath {
 	return closure.StorePath(closure.StoreDir + "/" + hash + "-" + name)
 }
 
-// store is a store in memory: the programs and files of each path, by their names. It counts how
-// often paths are read.
+// store holds a store in memory: the programs and files of each path, by their names. It counts how
+// often the test reads paths.
 type store struct {
 	trees map[closure.StorePath]map[string]string
 	reads int
