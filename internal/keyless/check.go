@@ -39,6 +39,9 @@ func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, erro
 	if e := b.GetDsseEnvelope(); e != nil && len(e.Signatures) != 1 {
 		return nil, fmt.Errorf("its envelope has %d signatures, and a certificate belongs to exactly one", len(e.Signatures))
 	}
+	if err := checkStamps(b); err != nil {
+		return nil, err
+	}
 	parsed, err := bundle.NewBundle(b)
 	if err != nil {
 		return nil, fmt.Errorf("its bundle is not valid: %w", err)

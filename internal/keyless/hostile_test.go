@@ -1,0 +1,109 @@
+package keyless_test
+
+import (
+	"bytes"
+	"encoding/asn1"
+	"slices"
+	"strings"
+	"testing"
+
+	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	commonv1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+
+	"github.com/nixoci/nixoci/internal/keyless/keylesstest"
+	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/limit/limittest"
+)
+
+// stampOf returns the answer of a timestamp authority with this content in its token.
+func stampOf(t *testing.T, content []byte) []byte {
+	t.Helper()
+	token := asn1.RawValue{Class: asn1.ClassUniversal, Tag: asn1.TagSequence, IsCompound: true, Bytes: content}
+	stamp, err := asn1.Marshal(struct {
+		Status struct{ Status int }
+		Token  asn1.RawValue
+	}{Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stamp
+}
+
+// text returns an ASN.1 value with n zero bytes.
+func text(t *testing.T, n int) []byte {
+	t.Helper()
+	data, err := asn1.Marshal(make([]byte, n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// nested returns depth values of ASN.1, each within the one before.
+func nested(t *testing.T, depth int) (data []byte) {
+	t.Helper()
+	for range depth {
+		var err error
+		if data, err = asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return data
+}
+
+// TestHostileTimestamps checks that a bundle with a right signature is refused at once if somebody has
+// added a timestamp on which Sigstore's library would spend hours, or much memory.
+func TestHostileTimestamps(t *testing.T) {
+	s := deployment(t)
+	good := sign(t, services(s), tokenOf(t, s))
+	stamp := good.VerificationMaterial.TimestampVerificationData.Rfc3161Timestamps[0].SignedTimestamp
+	for name, tt := range map[string]struct {
+		stamps [][]byte
+		want   string
+	}{
+		"values that end too late": {[][]byte{stampOf(t, append(bytes.Repeat([]byte{0x30, 0x02, 0x30, 0x7f}, 100), make([]byte, 130)...))}, "not in the form DER"},
+		"values without an end":    {[][]byte{stampOf(t, bytes.Repeat([]byte{0x30, 0x80}, 1000))}, "not in the form DER"},
+		"deep values":              {[][]byte{stampOf(t, nested(t, 1000))}, "not in the form DER"},
+		"a long timestamp":         {[][]byte{stampOf(t, bytes.Repeat([]byte{0x05, 0x00}, limit.Timestamp))}, "at most 65536 are read"},
+		"many timestamps":          {slices.Repeat([][]byte{stamp}, 100_000), "at most 32 are read"},
+		"no ASN.1":                 {[][]byte{[]byte("{}")}, "not in the form DER"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := edit(good, func(b *bundlev1.Bundle) {
+				d := b.VerificationMaterial.TimestampVerificationData
+				for _, s := range tt.stamps {
+					d.Rfc3161Timestamps = append(d.Rfc3161Timestamps, &commonv1.RFC3161SignedTimestamp{SignedTimestamp: s})
+				}
+			})
+			for _, r := range []keylesstest.Root{{}, {NoStamps: true}} {
+				if _, err := trust(t, s, r).Check(b, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%+v: got %v, want %q", r, err, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// TestTimestampLimits checks the limits of the timestamps of a signature.
+func TestTimestampLimits(t *testing.T) {
+	s := deployment(t)
+	good := sign(t, services(s), tokenOf(t, s))
+	root := trust(t, s, keylesstest.Root{})
+	with := func(n int, stamp []byte) error {
+		_, err := root.Check(edit(good, func(b *bundlev1.Bundle) {
+			d := b.VerificationMaterial.TimestampVerificationData
+			for len(d.Rfc3161Timestamps) < n {
+				d.Rfc3161Timestamps = append(d.Rfc3161Timestamps, &commonv1.RFC3161SignedTimestamp{SignedTimestamp: stamp})
+			}
+		}), nil)
+		return err
+	}
+	limittest.Around(t, limit.Timestamps, "at most 32 are read", func(n int) error { return with(n, stampOf(t, nil)) })
+	limittest.Around(t, limit.Timestamp, "at most 65536 are read", func(n int) error {
+		stamp := stampOf(t, text(t, n-100))
+		if stamp = stampOf(t, text(t, n-100+n-len(stamp))); len(stamp) != n {
+			t.Fatalf("a timestamp of %d bytes, want %d", len(stamp), n)
+		}
+		return with(2, stamp)
+	})
+}

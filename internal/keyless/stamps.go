@@ -1,0 +1,50 @@
+package keyless
+
+import (
+	"encoding/asn1"
+	"errors"
+	"fmt"
+
+	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+
+	"github.com/nixoci/nixoci/internal/limit"
+)
+
+// maxStampDepth is the greatest depth of ASN.1 values in a timestamp. Real timestamps have a depth
+// of about 15.
+const maxStampDepth = 40
+
+// checkStamps refuses timestamps that Sigstore's library must not read. Everybody who can write to the
+// repository can attach them. The library's ASN.1 reader (digitorus/pkcs7, ber.go) lets a value end
+// after the value around it. It then reads the same bytes several times, and the time doubles with
+// every 4 bytes. It also has no limit for the depth.
+func checkStamps(b *bundlev1.Bundle) error {
+	stamps := b.GetVerificationMaterial().GetTimestampVerificationData().GetRfc3161Timestamps()
+	if len(stamps) > limit.Timestamps {
+		return fmt.Errorf("it has %d timestamps, at most %d are read", len(stamps), limit.Timestamps)
+	}
+	for _, s := range stamps {
+		der := s.GetSignedTimestamp()
+		if len(der) > limit.Timestamp {
+			return fmt.Errorf("its timestamp has %d bytes, at most %d are read", len(der), limit.Timestamp)
+		}
+		if !isDER(der, maxStampDepth) {
+			return errors.New("its timestamp is not valid: it is not in the form DER (ASN.1)")
+		}
+	}
+	return nil
+}
+
+// isDER reports whether data contains ASN.1 values, one after another, in each of which are at most
+// depth levels of values. Each value must end before the value around it ends.
+func isDER(data []byte, depth int) bool {
+	for len(data) > 0 {
+		var v asn1.RawValue
+		rest, err := asn1.Unmarshal(data, &v)
+		if err != nil || depth == 0 || v.IsCompound && !isDER(v.Bytes, depth-1) {
+			return false
+		}
+		data = rest
+	}
+	return true
+}
