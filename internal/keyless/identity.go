@@ -37,15 +37,11 @@ func NewIdentity(subject, issuer string) (*Identity, error) {
 		return nil, fmt.Errorf("identity %q: neither an address nor a URI", subject)
 	}
 	isURL := strings.Contains(fixed, "://")
-	any := ".*" // regular expression that replaces each *
-	if !isURL {
-		any = "[^/@]*" // so *@example.org matches addresses only
-	}
 	switch _, domain, at := strings.Cut(rest, "@"); {
 	case !wild:
-	case isURL && (u.Host == "" || len(strings.SplitN(strings.TrimPrefix(u.Path, "/"), "/", 2)) < 2):
+	case isURL && !hasOwner(u):
 		return nil, hint.Add(fmt.Errorf("identity %q: the host and the first part of the path must be without *", subject), "for example https://github.com/org/*, with the second /")
-	case !isURL && (!at || !strings.Contains(domain, ".") || strings.Contains(domain, "*")):
+	case !isURL && (!at || !strings.Contains(domain, ".") || strings.Contains(domain, "*") || strings.ContainsAny(subject, "/:")):
 		return nil, hint.Add(fmt.Errorf("identity %q: nearly everybody matches", subject), "a * stands for a part of the path, as in https://github.com/org/web/*, or for the name in an address, as in *@example.org")
 	}
 	if issuer == "" && isURL && u.Scheme == "https" {
@@ -57,15 +53,34 @@ func NewIdentity(subject, issuer string) (*Identity, error) {
 	if v, err := url.Parse(issuer); err != nil || v.Scheme == "" || v.Host == "" {
 		return nil, fmt.Errorf("issuer %q: not a URL", issuer)
 	}
-	parts := strings.Split(subject, "*")
-	for n := range parts {
-		parts[n] = regexp.QuoteMeta(parts[n])
-	}
-	match, err := regexp.Compile(`\A(?s:` + strings.Join(parts, any) + `)\z`)
+	match, err := regexp.Compile(pattern(subject, isURL))
 	if err != nil {
 		return nil, fmt.Errorf("identity %q: %w", subject, err)
 	}
 	return &Identity{subject, issuer, match}, nil
+}
+
+// hasOwner reports whether u has a host and a complete first part of the path, such as the owner of
+// repositories on github.com.
+func hasOwner(u *url.URL) bool {
+	owner, _, complete := strings.Cut(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	return u.Host != "" && owner != "" && complete
+}
+
+// pattern returns the regular expression for a subject.
+//
+// In a URI, the text after the last @ is the branch or tag. The name of a branch may itself contain @,
+// so a * before the last @ of the subject stands for no @. Otherwise the branch x@refs/heads/main
+// would match https://github.com/org/web/*@refs/heads/main.
+func pattern(subject string, isURL bool) string {
+	quote := func(text, star string) string {
+		return strings.ReplaceAll(regexp.QuoteMeta(text), `\*`, star)
+	}
+	if !isURL {
+		return `\A` + quote(subject, "[^/:@]*") + `\z` // so that *@example.org matches addresses only
+	}
+	branch := strings.LastIndex(subject, "@") + 1 // 0 if the subject contains no @
+	return `\A(?s:` + quote(subject[:branch], "[^@]*") + quote(subject[branch:], ".*") + `)\z`
 }
 
 // Matches reports whether a certificate with this subject and issuer belongs to i.

@@ -424,7 +424,26 @@ func TestIdentity(t *testing.T) {
 		{"*@example.org", google, "ci@example.org", google, true},
 		{"*@example.org", google, "ci@evil.example.org", google, false},
 		{"*@example.org", google, "https://github.com/evil/x@refs/heads/a@example.org", google, false},
+		{"*@example.org", google, "mailto:ci@example.org", google, false},
 		{"spiffe://example.org/ns/*", google, "spiffe://example.org/ns/a", google, true},
+		// The name of a branch may contain an @, and nobody protects such a branch.
+		{"https://github.com/org/web/*@refs/heads/main", "", "https://github.com/org/web/.github/workflows/a.yml@refs/heads/main", github, true},
+		{"https://github.com/org/web/*@refs/heads/main", "", "https://github.com/org/web/.github/workflows/a.yml@refs/heads/x@refs/heads/main", github, false},
+		{"https://github.com/org/*/release.yml@refs/tags/v*", "", "https://github.com/org/web/.github/workflows/a.yml@refs/heads/release.yml@refs/tags/v1", github, false},
+		{"https://github.com/org/*/release.yml@refs/tags/*", "", "https://github.com/org/web/.github/workflows/release.yml@refs/tags/@org/web@1.2", github, true},
+		{"https://github.com/org/web/*", "", "https://github.com/org/web/.github/workflows/a.yml@refs/tags/web@1.2", github, true},
+		// There is one form of each name: nothing is decoded, and case matters.
+		{"https://github.com/org/web/*", "", "https://github.com/Org/web/x", github, false},
+		{"https://github.com/org/web/*", "", "https://github.com/org%2Fweb/x", github, false},
+		{"https://github.com/org/web/*", "", "https://github.com//org/web/x", github, false},
+		{"https://github.com/org/web/*", "", "https://evil@github.com/org/web/x", github, false},
+		{"https://github.com/org/web/*", "", "https://github.com:443/org/web/x", github, false},
+		{"https://github.com/org/web/*", "", "https://g\u0456thub.com/org/web/x", github, false},
+		{"https://github.com/org/web/*", "", "https://evil.org/?https://github.com/org/web/x", github, false},
+		{"ci@example.org", google, "ci+evil@example.org", google, false},
+		{"ci@example.org", google, "CI@example.org", google, false},
+		{"ci@example.org", google, "ci@example.org\n", google, false},
+		{workflow, github, workflow, github + "/", false},
 	} {
 		i, err := keyless.NewIdentity(tt.subject, tt.issuer)
 		if err != nil {
@@ -438,7 +457,8 @@ func TestIdentity(t *testing.T) {
 	for _, tt := range [][3]string{
 		{"", github, "empty"}, {"*", github, "nearly everybody"}, {"*@*", github, "nearly everybody"}, {"*@refs/heads/main", github, "nearly everybody"},
 		{"https://*", github, "host and the first part"}, {"https://github.com/*", github, "host and the first part"}, {"https://github.com/org*", github, "host and the first part"},
-		{"*://github.com/org/web", github, "nearly everybody"}, {"ci@example.org", "", "its issuer is missing"}, {"http://github.com/org/web/x", "", "its issuer is missing"},
+		{"*://github.com/org/web", github, "nearly everybody"}, {"https:/*/*/*/.github/workflows/release.yml@refs/tags/v1.0", github, "nearly everybody"}, {"https:*@v1.0", github, "nearly everybody"},
+		{"https://github.com//*", github, "host and the first part"}, {"https://evil@*/org/x", github, "host and the first part"}, {"https://github.com?/org/*", github, "host and the first part"}, {"ci@example.org", "", "its issuer is missing"}, {"http://github.com/org/web/x", "", "its issuer is missing"},
 		{"https://github.com.evil.org/org/x", "", "its issuer is missing"}, {workflow, "github", "not a URL"},
 	} {
 		if _, err := keyless.NewIdentity(tt[0], tt[1]); err == nil || !strings.Contains(err.Error(), tt[2]) {
