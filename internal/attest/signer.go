@@ -27,10 +27,11 @@ type Identity struct {
 	Root *keyless.TrustRoot
 }
 
-// ID identifies the signer. Two signers with the same ID are the same signer.
+// ID identifies the signer. Two signers with the same ID are the same signer. The ID of an identity
+// depends on its trust root: a certificate that one trust root proves says nothing about another.
 func (s Signer) ID() string {
 	if s.Identity != nil {
-		return "identity " + s.Identity.String()
+		return "identity " + s.Identity.String() + " " + s.Identity.Root.Digest().String()
 	}
 	return s.Key.ID()
 }

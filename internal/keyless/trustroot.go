@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
@@ -20,7 +21,13 @@ const makeTrustRoot = "cosign trusted-root create writes a trust root; gh attest
 // TrustRoot holds the keys and certificates of the services that nixoci trusts. It has one part for
 // each deployment of Sigstore. The certificate, the log entry and the timestamp of a signature must
 // come from the same deployment.
-type TrustRoot struct{ deployments []*deployment }
+type TrustRoot struct {
+	deployments []*deployment
+	digest      digest.Digest
+}
+
+// Digest returns the digest of the file with the trust root.
+func (t *TrustRoot) Digest() digest.Digest { return t.digest }
 
 type deployment struct {
 	root     *root.TrustedRoot
@@ -46,7 +53,7 @@ func ParseTrustRoot(data []byte) (*TrustRoot, error) {
 	fail := func(err error) (*TrustRoot, error) {
 		return nil, hint.Add(fmt.Errorf("read trust root: %w", err), makeTrustRoot)
 	}
-	t := new(TrustRoot)
+	t := &TrustRoot{digest: digest.FromBytes(data)}
 	for dec := json.NewDecoder(bytes.NewReader(data)); ; {
 		var part json.RawMessage
 		err := dec.Decode(&part)
