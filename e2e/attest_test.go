@@ -100,7 +100,8 @@ func TestSBOMSchemas(t *testing.T) {
 	}
 }
 
-// goldenSBOMs returns the documents in a format that the unit tests of report compare byte by byte.
+// goldenSBOMs returns the golden files of package report in one format. The unit tests of this package
+// compare documents with them byte by byte.
 func goldenSBOMs(t *testing.T, format string) (all []namedFile) {
 	t.Helper()
 	names, err := filepath.Glob("../internal/report/testdata/*." + format + ".json")
@@ -193,8 +194,8 @@ func openvex(data []byte) (statements int, err error) {
 }
 `
 
-// TestDocumentTypes checks that documents of SPDX 3 and OpenVEX are valid under the types of these
-// projects. A document of SPDX 3 must contain a package for each store path.
+// TestDocumentTypes reads documents of SPDX 3 and OpenVEX with the Go types of these projects, which
+// must accept them. A document of SPDX 3 must contain a package for each store path.
 func TestDocumentTypes(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)

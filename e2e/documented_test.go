@@ -48,8 +48,8 @@ func documentedCommands(t *testing.T, page string) (lines []string) {
 	return lines
 }
 
-// documentedCopies returns the commands that docs/registries.md names for copies and tags. The first
-// two together must copy all documents and signatures.
+// documentedCopies returns the commands in docs/registries.md that copy and tag images. The first two
+// commands together must copy all documents and signatures.
 func documentedCopies(t *testing.T) []string {
 	t.Helper()
 	page, err := os.ReadFile("../docs/registries.md")

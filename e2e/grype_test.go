@@ -66,7 +66,7 @@ var (
 	grypeVars []string
 )
 
-// grypeEnv returns environment variables with which grype uses the test's own database, without a
+// grypeEnv returns environment variables with which grype uses the database of the test and no
 // network. The first call makes the database.
 func grypeEnv(t *testing.T) []string {
 	t.Helper()
@@ -74,7 +74,7 @@ func grypeEnv(t *testing.T) []string {
 		dir := scratchDir(t)
 		put(t, filepath.Join(dir, "main.go"), grypeDB)
 		put(t, filepath.Join(dir, "go.mod"), "module database\n\ngo 1.26.0\n\nrequire "+grypeModule+"\n")
-		// The flags are those of tool.sh, so that Go reuses the packages that it compiled for grype.
+		// tool.sh uses the same flags, so Go reuses the packages that it compiled for grype.
 		build := exec.Command("go", "build", "-mod=mod", "-trimpath", "-ldflags", "-s -w", "-o", "database", ".")
 		build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -92,9 +92,9 @@ func grypeEnv(t *testing.T) []string {
 	return grypeVars
 }
 
-// TestGrype checks that grype finds vulnerabilities of the packages in a bill of materials of each
-// format, by the CPEs that come from nixpkgs. With our OpenVEX document, grype must leave out the
-// vulnerability for which nixpkgs applies a patch, and only this one.
+// TestGrype checks that grype finds the vulnerabilities of packages in bills of materials of each
+// format. It finds them by the CPEs from nixpkgs. With nixoci's OpenVEX document, grype must ignore
+// the vulnerability for which nixpkgs applies a patch, and no other.
 func TestGrype(t *testing.T) {
 	t.Parallel()
 	dir := scratchDir(t)

@@ -12,7 +12,8 @@ import (
 	"github.com/nixoci/nixoci/internal/keyless/keylesstest"
 )
 
-// keylessWorkflow is the identity that signs in these tests. keylessStranger is another workflow.
+// keylessWorkflow is the identity that signs in these tests. keylessStranger is an identity that signs
+// nothing.
 const (
 	keylessWorkflow = "https://github.com/org/web/.github/workflows/release.yml@refs/tags/v1"
 	keylessStranger = "https://github.com/org/fork/.github/workflows/release.yml@refs/tags/v1"
@@ -62,13 +63,13 @@ func (k *keylessLab) run(name string, args ...string) (output string, err error)
 	return string(out), err
 }
 
-// signs calls nixoci, which signs with the token.
+// signs runs nixoci with the token in its environment.
 func (k *keylessLab) signs(t *testing.T, args ...string) outcome {
 	t.Helper()
 	return run{dir: k.dir, env: []string{"SIGSTORE_ID_TOKEN=" + k.token}}.ok(t, args...)
 }
 
-// push pushes the sample systems, and signs documents if flags say so.
+// push pushes the sample systems with flags, which can make nixoci sign documents.
 func (k *keylessLab) push(t *testing.T, name string, flags ...string) (tag, digest string) {
 	t.Helper()
 	tag = registry(t) + "/" + name + ":v1"
@@ -109,9 +110,9 @@ func (k *keylessLab) cosignAccepts(t *testing.T, name string, verify ...string) 
 	}
 }
 
-// TestKeyless checks that cosign accepts what nixoci signs with a certificate, and that nixoci
-// accepts what cosign signs, in each form that cosign 2 and 3 write. The services are simulated. The
-// registry is Debian's docker-registry, without the referrers API.
+// TestKeyless checks that cosign accepts nixoci's signatures with certificates, and that nixoci
+// accepts cosign's signatures in each form that cosign 2 and 3 write. The services are simulated. The
+// registry is Debian's docker-registry, which has no referrers API.
 func TestKeyless(t *testing.T) {
 	t.Parallel()
 	k, s := newKeylessLab(t)
@@ -126,7 +127,7 @@ func TestKeyless(t *testing.T) {
 		platform := strings.TrimSuffix(digest, digest[strings.LastIndex(digest, "@"):]) + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", "--platform", "linux/arm64", tag))
 		for kind, ref := range map[string]string{"slsaprovenance1": tag, "spdxjson": platform, "cyclonedx": platform, closure: platform, "https://slsa.dev/verification_summary/v1": tag} {
 			k.cosignAccepts(t, "cosign3", "verify-attestation", "--type", kind, ref)
-			if config == "rekor1.json" { // Debian's cosign 2 is older than entries for statements in Rekor 2
+			if config == "rekor1.json" { // Debian's cosign 2 cannot check entries for statements in Rekor 2
 				k.cosignAccepts(t, "cosign2", "verify-attestation", "--type", kind, ref)
 			}
 		}

@@ -17,8 +17,8 @@ var (
 	distribution3Addr string
 )
 
-// distribution3 returns the address of a registry of the program distribution 3, which run.sh
-// builds. The registry keeps its blobs on the tmpfs. The first call starts it.
+// distribution3 returns the address of a registry. The registry is the program distribution 3, which
+// run.sh builds. It stores its blobs on the tmpfs. The first call starts the registry.
 func distribution3(t *testing.T) string {
 	t.Helper()
 	distribution3Once.Do(func() {

@@ -296,8 +296,9 @@ func pair(a, b *closure.Closure, s plan.Strategy, budget int) (float64, float64,
 // jitters is the number of times that movedBy changes all sizes, for each trial of an update.
 const jitters = 5
 
-// movedBy describes how many layers small changes move without need. One of these changes alters
-// all sizes by up to 1 %. For that change, movedBy also reports how many trials moved no layer.
+// movedBy describes how many layers two small changes move without need. The first change adds a leaf,
+// and the second alters all sizes by up to 1 %. For the second change, movedBy also reports how many
+// trials moved no layer.
 func movedBy(g *graph, now *closure.Closure, budget, trials int) (string, error) {
 	o := plan.Options{MaxLayers: budget}
 	_, old, err := planGroups(now, o)
@@ -375,14 +376,14 @@ The plans are:
 - *cost*: used by nixoci
 - *least possible*: not a plan. This row shows the bytes of the changed store paths
 - *bound*: an estimate of the best plan with this number of layers. It comes from simulated annealing, which is a long search and no proof. The search knows what
-  a planner cannot know: that updates are of the first six kinds, equally often, and which packages each kind draws from. It does not know which of them the
-  measured updates draw. Its layers stay the same when the closure changes. The number of layers is to blame for the bound; only what a plan has *above the
-  bound* is the plan's own
+  a planner cannot know: that the first six kinds of updates are equally frequent, and from which packages each kind chooses. It does not know which packages the
+  measured updates choose. Its layers stay the same when the closure changes. The bound shows what the number of layers costs. The column *above the bound*
+  shows what the plan itself costs
 
 The kinds of updates are:
 
-- *leaf*: a package that no other package refers to
-- *low library*: a package that 15 to 85 % of all paths change with
+- *leaf*: a package to which no other package refers
+- *low library*: a package on which 15 to 85 % of all paths depend
 - *rebuild*: a low library, ten other packages, and three new packages
 
 Each update also changes everything that refers to a changed package. There are twenty seeded updates of each kind, or four for 5,000 paths. Nix built the

@@ -12,7 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// A simulation has warmUp weeks that are not measured, and then a year that is measured.
+// A simulation consists of warmUp weeks, which are not measured, and a year, which is measured.
 const (
 	warmUp      = 26 // weeks
 	weeksOfYear = 52
@@ -22,13 +22,13 @@ const (
 // climate describes how packages change in the course of a year. The constants come from a
 // public log of 37 updates of one system of about 700 store paths in 18 months
 // (github.com/gfanton/nixpkgs, CHANGELOG.md). 23 of the updates changed nearly all paths. Such
-// an update had about 45 new versions. The other 14 had about 8 new versions each, of 55
-// packages: one had new versions in 10 of the 14 updates, the next ones in 8, 7 and 6, and 33
-// packages in one. A log-normal distribution of rates with the deviation unevenRates gives 11,
-// 8, 6 and 5, and 59 packages.
+// an update had about 45 new versions. The other 14 updates had about 8 new versions each. Only
+// 55 packages had new versions in these 14 updates: one package in 10 of them, the next packages
+// in 8, 7 and 6, and 33 packages in one. If the rates have a log-normal distribution with the
+// deviation unevenRates, the simulation gives 11, 8, 6 and 5 updates, and 59 packages.
 type climate struct {
 	title string
-	mass  int  // every update with a number divisible by mass rebuilds almost everything
+	mass  int  // an update rebuilds almost everything if its number is divisible by mass
 	even  bool // all packages change equally often
 }
 
@@ -45,7 +45,7 @@ var climates = []climate{
 	{title: "almost everything is rebuilt every seventh week, and all packages change equally often", mass: 7, even: true},
 }
 
-// year makes weekly updates of a graph.
+// year simulates weekly updates of a graph.
 type year struct {
 	climate
 	r     *rand.Rand
@@ -54,7 +54,7 @@ type year struct {
 	mates map[string][]int   // ids of the packages of a source, which change together
 }
 
-// week is the state of a graph in one week.
+// week describes a graph in one week.
 type week struct {
 	g    *graph
 	c    *closure.Closure
@@ -62,7 +62,7 @@ type week struct {
 	name map[int]string // names of the nodes at the start, by id
 }
 
-// simulate returns the state of g in each week.
+// simulate returns g in each week of a simulation.
 func simulate(g *graph, in climate, seed uint64) []week {
 	y := &year{climate: in, r: rand.New(rand.NewPCG(seed, uint64(in.mass))), names: map[int]string{}, rates: map[string]float64{}, mates: map[string][]int{}}
 	for _, n := range g.nodes {
@@ -85,8 +85,8 @@ func simulate(g *graph, in climate, seed uint64) []week {
 	return weeks
 }
 
-// source returns the name of the source from which a package is built. Packages with the same
-// version count as built from one source. A package without version has a source of its own.
+// source returns the name of the source from which a package is built. The simulation assumes that
+// packages with the same version come from one source. A package without version has its own source.
 func (y *year) source(n node) string {
 	name := cmp.Or(y.names[n.id], n.name)
 	if at := versionStart.FindStringIndex(name); at != nil {
@@ -127,7 +127,7 @@ func (y *year) update(g *graph, n int) (*graph, map[int]bool) {
 	return u, own
 }
 
-// newVersion returns the name of a node in the version of week n.
+// newVersion returns the name of a node with the version that it gets in week n.
 func (y *year) newVersion(x node, n int) string {
 	name := cmp.Or(y.names[x.id], x.name)
 	y.names[x.id] = name
@@ -137,7 +137,7 @@ func (y *year) newVersion(x node, n int) string {
 	return fmt.Sprintf("%s-%d", name, n)
 }
 
-// newVersions draws the packages that get a new version in week n.
+// newVersions draws the packages that get a new version in week n. It returns their indexes.
 func (y *year) newVersions(g *graph, n int) (changed []int) {
 	packages, _, low := g.classes()
 	dependents := g.dependents()
@@ -150,7 +150,7 @@ func (y *year) newVersions(g *graph, n int) (changed []int) {
 	}
 	may := make([]bool, len(g.nodes))
 	var from []int
-	var rates []float64 // sum of the rates of from up to this element
+	var rates []float64 // rates[k] is the sum of the rates of the packages from[0] to from[k]
 	sum := 0.0
 	for _, i := range packages {
 		if mass || float64(dependents[i]) < lowPart*float64(len(g.nodes)) {

@@ -11,14 +11,14 @@ import (
 	"github.com/nixoci/nixoci/internal/plan"
 )
 
-// yearBudgets lists the numbers of layers of the tables about a year.
+// yearBudgets lists the numbers of layers for which the tables about a year have columns.
 var yearBudgets = []int{20, 60, 100}
 
 // groups lists the store paths of each layer of an image.
 type groups [][]closure.StorePath
 
-// weekly plans the image of each week in turn. n is the number of the week, and before is the
-// image of the week before.
+// weekly describes a way to plan the image of each week. The function that make returns plans the
+// image of week n. before is the image of the week before.
 type weekly struct {
 	name string
 	make func(budget int) func(weeks []week, n int, before groups) (groups, error)
@@ -34,7 +34,8 @@ func weeklyAnew(s plan.Strategy) weekly {
 	}}
 }
 
-// weeklyKept plans as --plan-from does, with --history if history is not 0.
+// weeklyKept plans as --plan-from does. If history is not 0, it plans as --plan-from with --history
+// does.
 func weeklyKept(name string, history int) weekly {
 	return weekly{name, func(budget int) func([]week, int, groups) (groups, error) {
 		return func(weeks []week, n int, before groups) (groups, error) {
@@ -61,7 +62,7 @@ func pathsOf(c *closure.Closure) (paths []closure.StorePath) {
 	return paths
 }
 
-// weeklyChunkah plans each week anew from the stability of the packages, as chunkah does.
+// weeklyChunkah plans each week anew, as chunkah does: from the stability of the packages.
 func weeklyChunkah() weekly {
 	return weekly{"chunkah", func(budget int) func([]week, int, groups) (groups, error) {
 		return func(weeks []week, n int, _ groups) (groups, error) {
@@ -70,11 +71,11 @@ func weeklyChunkah() weekly {
 	}}
 }
 
-// weeklyRechunk plans once, after the warm-up, and then keeps the layers. So rechunk does with
-// the manifest of the image before.
+// weeklyRechunk plans once, after the warm-up, and then keeps the layers. rechunk does the same if it
+// reads the manifest of the image before.
 func weeklyRechunk() weekly {
 	return weekly{"rechunk", func(budget int) func([]week, int, groups) (groups, error) {
-		var home map[int]int // the layer of each id
+		var home map[int]int // the layer of each node, by id
 		return func(weeks []week, n int, _ groups) (groups, error) {
 			g, items := weeks[n].g, itemsOf(weeks, n)
 			layers := rechunk(items, budget)
@@ -92,8 +93,8 @@ func weeklyRechunk() weekly {
 	}}
 }
 
-// rechunkAgain puts each node into its layer in the image before. It puts new nodes into the
-// layers where they cost least.
+// rechunkAgain puts each node into the same layer as in the image before. It puts each new node into
+// the layer where the node costs least.
 func rechunkAgain(g *graph, items []item, home map[int]int, budget int) [][]int {
 	layers, left := make([][]int, budget), map[int]bool{}
 	for i, x := range g.nodes {
@@ -138,7 +139,8 @@ func grouped(g *graph, layers [][]int) (all groups) {
 	return all
 }
 
-// pulls holds the bytes that clients download in a year.
+// pulls holds the numbers of bytes that two clients download in a year: one pulls every week, the
+// other every month.
 type pulls struct{ weekly, monthly float64 }
 
 func (p *pulls) add(q pulls, seeds int) {
@@ -146,8 +148,8 @@ func (p *pulls) add(q pulls, seeds int) {
 	p.monthly += q.monthly / float64(seeds)
 }
 
-// pull returns the bytes that a client of the image old downloads for the image now. c is the
-// closure of now.
+// pull returns the number of bytes that a client with the image old downloads for the image now. c is
+// the closure of now.
 func pull(old, now groups, c *closure.Closure) (n float64) {
 	have := layerKeys(old)
 	for _, paths := range now {
@@ -172,7 +174,7 @@ func ofYear(images []groups, weeks []week) (p pulls) {
 	return p
 }
 
-// leastOfYear returns the pulls if each store path had a layer of its own.
+// leastOfYear returns the pulls for images in which each store path has a layer of its own.
 func leastOfYear(weeks []week) pulls {
 	var images []groups
 	for _, w := range weeks {
@@ -270,25 +272,25 @@ func yearSection(w io.Writer, large *graph) error {
 const yearIntro = `
 ## A year of weekly updates
 
-The numbers are gigabytes that a client downloads in a year beyond the least possible, before compression. The least possible is what it would download if each store path
-had a layer of its own. *Weekly* is a client that pulls each week, *monthly* one that pulls every fourth week. A client that pulls once downloads the same with every plan.
+The tables show how many gigabytes a client downloads in a year, minus the least possible. All sizes are before compression. If each store path had a layer of its own, the
+client would download the least possible. The columns *weekly* are for a client that pulls every week, and the columns *monthly* for one that pulls every fourth week.
 
-The updates are simulated. The constants come from a public log of 37 updates of one system of about 700 store paths
+The updates are simulated, because we found no public sequence of whole closures. The constants come from a public log of 37 updates of one system of about 700 store paths
 ([gfanton/nixpkgs](https://github.com/gfanton/nixpkgs/blob/master/CHANGELOG.md), 18 months). 23 of these updates changed nearly all paths, with about 45 new versions each. The
-other 14 had about 8 new versions each, and always of the same packages: 55 packages in all, one of them in 10 of the 14 updates. No public sequence of whole closures was
-found: the corpus of nix2container #113 is not among the sources that could be read.
+other 14 had about 8 new versions each. Only 55 packages had new versions in these 14 updates, one of them in 10 of the updates.
 
-- A week with many rebuilds gives one low library and a sixteenth of all packages a new version. Another week gives an eightieth a new version, and only packages that at most
-  15 % of all paths depend on. Packages with the same version come from one source, and change together.
-- Each fourth week the configuration changes too, and each sixth week adds a package.
-- Half a year before the measured year, the image is pushed every week. So a history has images from the start.
-- In the last table, all packages change equally often. A history can then only learn which packages change together.
+- In a week that rebuilds almost everything, these packages get a new version: the library on which most paths depend, one low library, and a sixteenth of all packages.
+- In every other week, an eightieth of all packages gets a new version. On each of these packages, less than 15 % of all paths depend.
+- Packages with the same version come from one source, and change together.
+- Every fourth week also changes the configuration. Every sixth week also adds a package.
+- The simulation begins half a year before the measured year, with weekly pushes. So a history contains images from the start of the measured year.
+- In one table, all packages change equally often. From such a history, nixoci can only learn which packages change together.
 
 The plans are:
 
 - *popularity*, *dockertools*, *cost*: planned anew each week
 - *chunkah*: planned anew each week, from the number of new versions of each package in the last 52 weeks
-- *rechunk*: planned once after half a year, from all changes so far. Later images keep these layers, as rechunk does if it gets the manifest of the image before
+- *rechunk*: planned once after half a year, from all changes so far. Later images keep these layers, as rechunk does if it reads the manifest of the image before
 - *cost, kept*: ` + "`--plan-from auto`" + `
 - *cost, history N*: ` + "`--plan-from auto --history N`" + `
 `

@@ -28,7 +28,7 @@ type closureFlags struct {
 	spec         specFlag
 	base         baseFlag
 	programs     map[closure.StorePath]string // main program of each closure, as --spec lists it
-	sources      bool                         // find the source of everything that Nix builds, for the provenance
+	sources      bool                         // find the source of each argument that Nix builds, for the provenance
 	planFlags
 }
 

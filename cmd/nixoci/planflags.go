@@ -27,7 +27,7 @@ type planFlags struct {
 	from      []string
 	history   int
 
-	registry *registryFlags // --plan and --plan-from may name an image in a registry
+	registry *registryFlags // for images in a registry that --plan and --plan-from name
 }
 
 // previousPlans returns the plans and the name of the image that --plan-from auto stands for. If

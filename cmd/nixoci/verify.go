@@ -31,7 +31,7 @@ type verifyFlags struct {
 	against   string
 	keys      []string
 	identity  identityFlags
-	author    authorFlags // its key is not used: --key is in keys
+	author    authorFlags // the field key is not used, because the field keys holds --key
 	attested  []string
 	rebuilt   int
 	rebuilder []string
@@ -269,7 +269,7 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 	if err != nil {
 		return err
 	}
-	counting := signers // who may have signed the documents that --require-attestation names
+	counting := signers // the signers whose statements count for --require-attestation
 	if p := f.policy.loaded; p != nil && len(signers) == 0 {
 		counting = p.Signers
 	}
@@ -282,15 +282,15 @@ func (f *verifyFlags) signatures(a *app, o *verify.Options) (err error) {
 	}
 	switch {
 	case len(counting) == 0 && len(f.attested) > 0:
-		return usagef("--require-attestation: --key or --identity is missing, which must have signed it")
+		return usagef("--require-attestation: --key or --identity is missing, which names who must have signed the statement")
 	case len(signers) > 0 && len(f.attested) == 0:
 		o.Signatures = []verify.RequiredSignatures{{Signers: signers, Count: 1}}
 	}
 	return nil
 }
 
-// signers returns the signers that --key and --identity name. With --attest-result, it also finds out
-// who signs the result.
+// signers returns the signers that --key and --identity name. With --attest-result, it also sets
+// f.result.author.
 func (f *verifyFlags) signers(a *app) ([]attest.Signer, error) {
 	if err := f.author.check(""); err != nil {
 		return nil, err

@@ -24,8 +24,8 @@ type Documents struct {
 	// SBOM returns the bills of materials of one system. If it is nil, there are none.
 	SBOM func(sys *manifest.System) ([]oci.Artifact, error)
 
-	// Author signs a statement about each document. The signed statement is attached beside the
-	// document. If Author is nil, nothing is signed.
+	// Author signs a statement about each document. nixoci attaches the signed statements as well
+	// as the documents. If Author is nil, nixoci signs nothing.
 	Author Author
 
 	// Build describes how the image was made, for the provenance. Attach sets its fields Systems
@@ -36,7 +36,7 @@ type Documents struct {
 // None reports whether d selects no document.
 func (d *Documents) None() bool { return !d.Closure && !d.Provenance && d.SBOM == nil }
 
-// Counts holds numbers of documents and of signed statements.
+// Counts holds a number of documents and a number of signed statements.
 type Counts struct{ Documents, Statements int }
 
 // Attach makes the documents of an image and attaches them. index is the digest of the image in
@@ -109,7 +109,8 @@ func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest,
 	return added, known, err
 }
 
-// sealAll signs a statement about each of docs. If by is nil, it returns nothing.
+// sealAll signs a statement about each of docs, and returns the signed statements. If by is nil, it
+// signs nothing.
 func sealAll(ctx context.Context, name string, subject digest.Digest, docs []oci.Artifact, by Author) (sealed []oci.Artifact, err error) {
 	if by == nil {
 		return nil, nil

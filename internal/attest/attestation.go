@@ -22,17 +22,17 @@ type Attestation struct {
 	Content       digest.Digest // digest of the document itself
 	ArtifactType  string
 	PredicateType string   // "" if the document is not a statement, or cannot be read
-	Signed        bool     // whether the document has a signature by anybody
+	Signed        bool     // whether the document has any signature
 	Signer        string   // name in the signer's certificate; "" if the document was signed with a plain key
 	SignedBy      []Signer // the given signers who have signed the document, even if it is about another image
 	Refused       string   // reason why the document proves nothing; "" if nothing is wrong
 
 	statement   *signedStatement // nil if the statement cannot be read
-	hint        string           // ID of the key that the document names; the signature may be by another key
-	certificate []byte           // certificate in the document, which may be false; nil if there is none
+	hint        string           // ID of the key that the document names; another key may have made the signature
+	certificate []byte           // certificate in the document, not checked; nil if there is none
 }
 
-// Names reports whether the document names s as its signer. This may be false.
+// Names reports whether the document names s as its signer. Names does not check the signature.
 func (a *Attestation) Names(s Signer) bool {
 	if s.Identity == nil {
 		return a.hint == s.ID()
@@ -44,8 +44,8 @@ func (a *Attestation) Names(s Signer) bool {
 // about the image.
 func (a *Attestation) Trusted() bool { return a.Refused == "" && len(a.SignedBy) > 0 }
 
-// TrustedBy returns the signers among signers who have signed the attestation. If the attestation is
-// not about the image, it returns none.
+// TrustedBy returns those of signers who have signed the attestation. If the attestation is not about
+// the image, TrustedBy returns none.
 func (a *Attestation) TrustedBy(signers []Signer) []Signer {
 	if a.Refused != "" {
 		return nil
@@ -66,8 +66,8 @@ func (a *Attestation) Predicate() json.RawMessage {
 }
 
 // Attestations lists the documents that are attached to subject. It reads two kinds of signed
-// attestations and checks whether signers have signed them: Sigstore's bundles, and envelopes under cosign's .att
-// tag. For each kind it reads at most limit.Artifact bytes, and refuses the rest.
+// attestations: Sigstore's bundles, and envelopes under cosign's .att tag. It checks which of signers
+// have signed each of them. For each kind it reads at most limit.Artifact bytes, and refuses the rest.
 func Attestations(ctx context.Context, src oci.Reader, subject digest.Digest, signers []Signer) ([]Attestation, error) {
 	all, err := bundles(ctx, src, subject, signers)
 	if err != nil {

@@ -29,7 +29,7 @@ const (
 	bundleType     = "application/vnd.dev.sigstore.bundle" // a version follows, as in BundleV03
 	BundleV03      = keyless.BundleV03
 	envelopeType   = "application/vnd.dsse.envelope.v1+json"
-	bundleContent  = "dev.sigstore.bundle.content" // this annotation and the next are read by cosign
+	bundleContent  = "dev.sigstore.bundle.content" // cosign reads this annotation and the next one
 	bundlePredType = "dev.sigstore.bundle.predicateType"
 	dsseContent    = "dsse-envelope"
 )
@@ -38,7 +38,8 @@ const (
 // statement.
 func IsBundle(artifactType string) bool { return strings.HasPrefix(artifactType, bundleType) }
 
-// Author signs statements. It is a [*PrivateKey], or a [*keyless.Signer] with certificates.
+// Author signs statements. The two implementations are [*PrivateKey], and [*keyless.Signer], which
+// signs with certificates.
 type Author interface {
 	// Sign signs payload in the format DSSE. It returns a Sigstore bundle.
 	Sign(ctx context.Context, payloadType string, payload []byte) (*bundlev1.Bundle, error)
@@ -100,7 +101,7 @@ type envelope struct {
 	hint        string // ID of the signing key, as the bundle names it; "" if it names none
 	certificate []byte // in DER; nil if the statement was signed with a plain key
 	statement   *signedStatement
-	bundle      *bundlev1.Bundle // nil if there is no certificate
+	bundle      *bundlev1.Bundle // the whole bundle with the certificate; nil if there is no certificate
 }
 
 // parseBundle reads a Sigstore bundle of version v0.1, v0.2 or v0.3.
@@ -183,7 +184,7 @@ func newEnvelope(payloadType string, payload []byte, signatures [][]byte) (*enve
 	return &envelope{message: dsse.PAE(payloadType, payload), signatures: signatures, statement: s}, nil
 }
 
-// signedBy returns the signers among signers who have signed e. If there is none, why is the reason.
+// signedBy returns those of signers who have signed e. If none has signed e, why contains the reason.
 func (e *envelope) signedBy(signers []Signer) (by []Signer, why string) {
 	for _, s := range signers {
 		if s.Key != nil && slices.ContainsFunc(e.signatures, func(sig []byte) bool { return s.Key.verify(e.message, sig) }) {
@@ -203,7 +204,7 @@ func (e *envelope) signedBy(signers []Signer) (by []Signer, why string) {
 	return nil, e.strange(signers)
 }
 
-// strange returns the reason why none of the keys among signers has signed e.
+// strange returns a text that explains why no key of signers has signed e.
 func (e *envelope) strange(signers []Signer) string {
 	keys := slices.ContainsFunc(signers, func(s Signer) bool { return s.Key != nil })
 	if e.certificate != nil {

@@ -21,8 +21,8 @@ import (
 
 const workflow = "https://github.com/org/web/.github/workflows/release.yml@refs/tags/v1"
 
-// sigstore starts a simulated deployment of Sigstore. author signs with its certificates, and identity
-// returns a signer with its trust root.
+// sigstore starts a simulated deployment of Sigstore. author signs with certificates of this
+// deployment. identity returns a signer with the given subject and the trust root of this deployment.
 func sigstore(t *testing.T) (s *keylesstest.Sigstore, author *keyless.Signer, identity func(subject string) Signer) {
 	t.Helper()
 	s, err := keylesstest.New()
@@ -53,8 +53,8 @@ func sigstore(t *testing.T) (s *keylesstest.Sigstore, author *keyless.Signer, id
 	}
 }
 
-// TestSignKeyless checks that a signature with a certificate counts for the right identity only. A
-// signature with a key must count beside it.
+// TestSignKeyless checks that a signature with a certificate counts only for the identity in the
+// certificate. A signature of the same image with a key must count, too.
 func TestSignKeyless(t *testing.T) {
 	_, author, identity := sigstore(t)
 	_, _, foreign := sigstore(t)
@@ -91,8 +91,8 @@ func TestSignKeyless(t *testing.T) {
 	}
 }
 
-// TestCosignKeyless checks the signatures and statements with a certificate that cosign 1 and 2 store
-// under their tags. Each wrong one must be refused with its reason.
+// TestCosignKeyless checks signatures and statements with a certificate, as cosign 1 and 2 store them
+// under their tags. verify must refuse each wrong signature, and name the reason.
 func TestCosignKeyless(t *testing.T) {
 	s, author, identity := sigstore(t)
 	other, _, _ := sigstore(t)

@@ -70,8 +70,8 @@ func cosignTag(d digest.Digest, suffix string) string {
 }
 
 // Sign signs the manifest or index d in repo, and stores the signature beside the existing
-// signatures. If the same key signs d again, nothing changes. A signature with a certificate is a
-// Sigstore bundle that is attached to d, and each signature adds another one.
+// signatures. If the same key signs d again, nothing changes. If by signs with a certificate, Sign
+// attaches a Sigstore bundle to d. Each call then attaches another bundle.
 func Sign(ctx context.Context, repo *registry.Repository, d ocispec.Descriptor, by Author) (err error) {
 	if key, ok := by.(*PrivateKey); ok {
 		err = sign(ctx, repo, d.Digest, key)
@@ -84,8 +84,8 @@ func Sign(ctx context.Context, repo *registry.Repository, d ocispec.Descriptor, 
 	return nil
 }
 
-// attachSignature attaches a signature to d. It has the form of cosign 3: a statement without
-// content.
+// attachSignature attaches a signature to d, in the form of cosign 3: the signature of a statement
+// without content.
 func attachSignature(ctx context.Context, repo *registry.Repository, d ocispec.Descriptor, by Author) error {
 	statement, err := Statement(repo.Name(), d.Digest, signPredicate, struct{}{})
 	if err != nil {
@@ -205,7 +205,7 @@ func taggedManifest(ctx context.Context, src oci.Reader, tag string) (oci.Blob, 
 // NoMatchError reports that an image has signatures, but none by a given signer. It wraps
 // [ErrNoMatch].
 type NoMatchError struct {
-	Why []string // reasons why signatures with a certificate do not count, if identities are given
+	Why []string // reasons why the signatures do not count; nil if no identity is given
 }
 
 func (e *NoMatchError) Error() string { return ErrNoMatch.Error() }
@@ -251,7 +251,7 @@ func Verify(ctx context.Context, src oci.Reader, d digest.Digest, signers ...Sig
 }
 
 // verifyTag checks the signatures under the .sig tag. found is the number of all signatures under
-// this tag. why has the reasons why signatures with a certificate do not count.
+// this tag. why contains the reasons why signatures with a certificate do not count.
 func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, signers []Signer) (sigs []Signature, why []string, found int, err error) {
 	_, m, err := taggedManifest(ctx, src, signatureTag(d))
 	if err != nil {
@@ -285,8 +285,8 @@ func verifyTag(ctx context.Context, src oci.Reader, d digest.Digest, signers []S
 	return sigs, why, found, nil
 }
 
-// payloadSigners returns the signers among signers who have made sig, a signature of payload. If the
-// signature has a certificate that fits none of them, why is the reason.
+// payloadSigners returns those of signers who have made sig, a signature of payload. If the signature
+// has a certificate that matches none of signers, why contains the reason.
 func payloadSigners(payload, sig []byte, annotations map[string]string, signers []Signer) (by []Signer, why string) {
 	for _, s := range signers {
 		if s.Key != nil && s.Key.verify(payload, sig) {

@@ -12,16 +12,16 @@ import (
 	"github.com/nixoci/nixoci/internal/keyless"
 )
 
-// Signer is a person or machine whose signatures count: the owner of a key, or the owner of
-// certificates. Either Key or Identity is set.
+// Signer describes a person or machine whose signatures count. Either Key is set, or Identity for a
+// signer with certificates.
 type Signer struct {
 	Name     string // name in reports
 	Key      *PublicKey
 	Identity *Identity
 }
 
-// Identity is a signer who signs with short-lived certificates. The certificates must be by an
-// authority that Root lists.
+// Identity describes a signer who signs with short-lived certificates. An authority that Root lists
+// must have issued the certificates.
 type Identity struct {
 	*keyless.Identity
 	Root *keyless.TrustRoot

@@ -162,7 +162,8 @@ func (k *PrivateKey) URI() (string, error) {
 	return HashURI(sum), err
 }
 
-// AuthorURI returns the name of an author: the hash of a key, or the identity in a certificate.
+// AuthorURI returns a URI that names an author: the hash of a key, or the identity in a certificate.
+// For an email address, the URI begins with mailto:.
 func AuthorURI(ctx context.Context, by Author) (string, error) {
 	switch by := by.(type) {
 	case *PrivateKey:

@@ -213,7 +213,7 @@ func (e *examination) referrers(ctx context.Context) error {
 	case a.Status == http.StatusOK && kind == ocispec.MediaTypeImageIndex:
 		e.add("referrers", Yes, "the registry lists what is attached", "signatures and documents are found by it")
 	case e.subject == "" && errorCode(a) == "NAME_UNKNOWN":
-		e.add("referrers", Unknown, answered(a)+": the repository does not exist yet", "after the first push, nixoci doctor can tell whether the registry lists what is attached")
+		e.add("referrers", Unknown, answered(a)+": the repository does not exist yet", "after the first push, nixoci doctor can check whether the registry lists attached documents")
 	default:
 		e.add("referrers", No, answered(a), "signatures and documents are listed under the tag sha256-…: cleaners must not delete it")
 	}

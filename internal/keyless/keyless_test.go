@@ -90,7 +90,7 @@ func sign(t *testing.T, services *keyless.Services, token *keyless.TokenSource) 
 }
 
 // TestSign signs with each combination of services. The trust root must accept every signature, and
-// name the signer.
+// Check must return the name of the signer.
 func TestSign(t *testing.T) {
 	s := deployment(t)
 	rekor1, rekor2 := keyless.Log{URL: s.URL(), Version: 1}, keyless.Log{URL: s.URL() + "/", Version: 2}
@@ -122,8 +122,8 @@ func TestSign(t *testing.T) {
 	}
 }
 
-// TestCertificateIsReused checks that one run of nixoci needs one certificate for many signatures,
-// and asks for a new one when the certificate soon expires.
+// TestCertificateIsReused checks that a Signer uses one certificate for many signatures, and requests a
+// new certificate when the old one is about to expire.
 func TestCertificateIsReused(t *testing.T) {
 	s := deployment(t)
 	token, err := keyless.FindToken("", env(s.GitHubVariables(workflow)))
@@ -203,7 +203,7 @@ func TestServicesFail(t *testing.T) {
 	}
 }
 
-// only makes the first most requests for a path fail.
+// only returns a function that makes the first requests for a path fail, as many as most.
 func only(path string, status, most int) func(*http.Request, int) int {
 	return func(r *http.Request, n int) int {
 		if strings.Contains(r.URL.Path, path) && n <= most {
@@ -213,8 +213,8 @@ func only(path string, status, most int) func(*http.Request, int) int {
 	}
 }
 
-// TestLostAnswer checks that Sign reads the log entry that an earlier attempt has made, if the answer
-// of Rekor was lost.
+// TestLostAnswer loses an answer of Rekor. Sign must then read the log entry that its first attempt
+// made.
 func TestLostAnswer(t *testing.T) {
 	s := deployment(t)
 	lost := &loser{}
@@ -231,7 +231,7 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
-// loser loses the first answer of Rekor.
+// loser is a transport that loses the first answer of Rekor.
 type loser struct{ lost int }
 
 func (l *loser) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -579,7 +579,7 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-// padder makes the answers of Fulcio as long as its value, with spaces at the end.
+// padder is a transport that adds spaces to the answers of Fulcio, until they have this many bytes.
 type padder int
 
 func (n padder) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -593,9 +593,9 @@ func (n padder) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// FuzzCheck changes a bundle of a good signature. If the trust root accepts it, the statement must be
-// the one that was signed. keylesstest made the files in testdata, and their certificates have
-// expired. They are fixed, because the processes of a fuzz test must see the same keys.
+// FuzzCheck changes the bundle of a valid signature. If the trust root accepts the changed bundle, the
+// statement in it must still be the signed one. The bundles are files in testdata that keylesstest
+// made, because all processes of a fuzz test must use the same keys. Their certificates have expired.
 func FuzzCheck(f *testing.F) {
 	root, err := keyless.ReadTrustRoot("testdata/root.json")
 	if err != nil {

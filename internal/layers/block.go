@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// block is a piece of tar on its way through the packer.
+// block holds a part of a tar while the stages of the packer work on it.
 type block struct {
 	raw  []byte  // part of the tar; the capacity is the block size of the compression
 	nars narPart // the parts of NARs that belong to this block
@@ -18,21 +18,21 @@ type block struct {
 	users      atomic.Int32  // stages that still need the block
 }
 
-// The numbers of blocks that may be in use. A block in use is being filled or compressed, or
-// waits to be written.
+// These constants limit how many blocks are in use. A block in use is being filled, is being
+// compressed, or waits to be written.
 const (
-	// ownBlocks are reserved for each layer: one to fill and one to write. So a layer never
-	// waits for another layer's blocks. This is necessary because a registry may read one
-	// upload to its end before it reads any other. The blocks of the other layers stay in use
-	// until then.
+	// ownBlocks is the number of blocks that are reserved for each layer: one to fill and one
+	// to write. So a layer never waits for the blocks of another layer. This is necessary
+	// because a registry may read one upload to its end before it reads any other. The blocks
+	// of the other layers stay in use until then.
 	ownBlocks = 2
 
-	// sharedBlocks, plus two for each worker, can be used by any layer. With these blocks,
-	// compressors have work while finished blocks wait for the network.
+	// sharedBlocks, plus two for each worker, is the number of blocks that any layer can use.
+	// With these blocks, compressors have work while finished blocks wait for the network.
 	sharedBlocks = 4
 
-	// layerLookahead, plus the number of workers, is how many blocks of a layer may wait for
-	// one stage.
+	// layerLookahead, plus the number of workers, is the number of blocks of one layer that may
+	// wait for one stage.
 	layerLookahead = 3
 )
 

@@ -219,15 +219,16 @@ func (u *upload) read(resp *http.Response) error {
 	return responseError(resp)
 }
 
-// failure returns why the layer was not sent completely, or nil if it was. packErr is the error of
-// pack, sendErr the error of the request, and ended the reason why the request's context ended. One
-// fault often causes all three errors, so failure returns the one that names the fault.
+// failure returns the reason why the layer was not sent completely, or nil if it was sent completely.
+// packErr is the error of pack, sendErr is the error of the request, and ended is the reason why the
+// request's context ended. One fault often causes all three errors, so failure returns the error that
+// names the fault.
 func (u *upload) failure(ctx context.Context, body *packBody, packErr, sendErr, ended error) error {
 	switch {
 	case ended != nil && ended != errNoAnswer:
 		return ended
 	case packErr != nil && !body.broken():
-		return retry.Never(packErr) // packing failed, and the transfer did not
+		return retry.Never(packErr) // packing failed, and not the transfer
 	case sendErr != nil && ended == errNoAnswer:
 		return errNoAnswer
 	case sendErr != nil:

@@ -37,7 +37,7 @@ type Sigstore struct {
 	CertificateTime func() time.Time          // start of the validity of certificates, which is ten minutes long
 	LogTime         func() time.Time          // time in the log entries of Rekor 1
 	StampTime       func() time.Time          // time in timestamps
-	NoSCT           bool                      // do not prove that a log of certificates has recorded the certificate
+	NoSCT           bool                      // make certificates without the proof that a log of certificates has recorded them
 	Fail            func(r *http.Request) int // status with which a request fails; 0 means success
 
 	server   *httptest.Server
@@ -54,11 +54,11 @@ type Sigstore struct {
 	counts map[string]int    // requests, by path
 }
 
-// authority is a certificate authority with one intermediate certificate, which signs.
+// authority holds a certificate authority. Its intermediate certificate signs all other certificates.
 type authority struct {
 	root, issuing *x509.Certificate
 	key           *ecdsa.PrivateKey
-	leaf          *x509.Certificate // only a timestamp authority has it
+	leaf          *x509.Certificate // certificate that signs timestamps; nil for Fulcio
 	leafKey       *ecdsa.PrivateKey
 }
 
@@ -124,8 +124,8 @@ func (s *Sigstore) Requests(path string) int {
 	return s.counts[path]
 }
 
-// providerKey makes the key of all providers. Making an RSA key takes long. The providers of CI
-// platforms have RSA keys, and cosign 3 accepts no others.
+// providerKey returns the key of all providers. It makes the key only once, because this takes long
+// for RSA. The key is an RSA key, because cosign 3 accepts no other keys of providers.
 var providerKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
@@ -162,8 +162,8 @@ func create(template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey
 	return x509.ParseCertificate(der)
 }
 
-// addStampLeaf makes the certificate that signs timestamps. RFC 3161 requires that its extension for
-// the usage is critical.
+// addStampLeaf makes the certificate that signs timestamps. RFC 3161 requires that the certificate
+// has a critical extension for its usage.
 func (a *authority) addStampLeaf() (err error) {
 	if a.leafKey, err = newKey(); err != nil {
 		return err
@@ -215,7 +215,7 @@ func (s *Sigstore) GitHubVariables(subject string) map[string]string {
 	return map[string]string{"GITHUB_ACTIONS": "true", "ACTIONS_ID_TOKEN_REQUEST_URL": s.URL() + "/token?subject=" + subject, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "permission"}
 }
 
-// giveToken answers as GitHub does.
+// giveToken answers requests for tokens as GitHub does.
 func (s *Sigstore) giveToken(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") != "Bearer permission" || r.FormValue("audience") != audience {
 		http.Error(w, "no permission", http.StatusForbidden)
@@ -224,7 +224,7 @@ func (s *Sigstore) giveToken(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"value": s.Token(Claims{Subject: r.FormValue("subject")})})
 }
 
-// configuration is what a real Fulcio reads about the provider.
+// configuration answers with the description of the provider, which a real Fulcio reads.
 func (s *Sigstore) configuration(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"issuer": s.URL(), "jwks_uri": s.URL() + "/keys", "authorization_endpoint": s.URL() + "/auth", "token_endpoint": s.URL() + "/token",
 		"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"RS256"}})

@@ -23,9 +23,9 @@ import (
 	tilesnote "github.com/sigstore/rekor-tiles/v2/pkg/note"
 	"github.com/sigstore/rekor/pkg/generated/models"
 	"github.com/sigstore/rekor/pkg/types"
-	_ "github.com/sigstore/rekor/pkg/types/dsse/v0.0.1"         // the kinds of entries
-	_ "github.com/sigstore/rekor/pkg/types/hashedrekord/v0.0.1" //
-	_ "github.com/sigstore/rekor/pkg/types/intoto/v0.0.2"       //
+	_ "github.com/sigstore/rekor/pkg/types/dsse/v0.0.1"         // register this kind of entries
+	_ "github.com/sigstore/rekor/pkg/types/hashedrekord/v0.0.1" // register this kind, too
+	_ "github.com/sigstore/rekor/pkg/types/intoto/v0.0.2"       // register this kind, too
 	rekorutil "github.com/sigstore/rekor/pkg/util"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"golang.org/x/mod/sumdb/note"
@@ -35,8 +35,8 @@ import (
 // treeID is the ID of the tree in the checkpoints of Rekor 1.
 const treeID = 42
 
-// firstIndex is the index of the log's first entry. The log has older trees with as many entries, as
-// the public Rekor has.
+// firstIndex is the index of the first entry. As in the public Rekor, older trees of the log contain
+// the entries before it.
 const firstIndex = 1000
 
 // addEntry answers requests to add an entry to Rekor 1. Rekor's own library checks the entry.
@@ -104,7 +104,7 @@ func (s *Sigstore) getEntry(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer)
 }
 
-// add adds a leaf to the log. It returns its index, and the inclusion proof.
+// add adds a leaf to the log. It returns the index of the leaf and the inclusion proof.
 func (s *Sigstore) add(entry []byte) (index int, root []byte, hashes [][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,7 +228,8 @@ func treeHash(leaves [][32]byte) []byte {
 	return nodeHash(treeHash(leaves[:k]), treeHash(leaves[k:]))
 }
 
-// inclusion returns the proof that leaf n is in the tree, from the leaf to the root.
+// inclusion returns the hashes that prove that leaf n is in the tree, in the order from the leaf to
+// the root.
 func inclusion(leaves [][32]byte, n int) [][]byte {
 	if len(leaves) == 1 {
 		return nil
