@@ -54,6 +54,7 @@ type historyReader struct {
 	listed bool                       // whether tagged was filled
 
 	mu    sync.Mutex
+	reads int   // manifests and indexes that were requested
 	size  int64 // bytes of manifests that were read
 	paths int   // store paths that were read
 }
@@ -114,6 +115,13 @@ func (h *historyReader) read(ctx context.Context, d digest.Digest) ([]closure.St
 
 // get reads a manifest or an index. If it is missing, get returns nil.
 func (h *historyReader) get(ctx context.Context, tagOrDigest string) (*oci.Blob, error) {
+	h.mu.Lock()
+	h.reads++
+	tooMany := h.reads > limit.HistoryReads
+	h.mu.Unlock()
+	if tooMany {
+		return nil, historyTooLarge("it takes more than %d requests", limit.HistoryReads)
+	}
 	blob, err := h.src.GetManifest(ctx, tagOrDigest)
 	if errors.Is(err, oci.ErrNotFound) {
 		return nil, nil

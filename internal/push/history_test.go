@@ -188,6 +188,18 @@ func TestHistoryLimits(t *testing.T) {
 		}
 		return ReadHistory(t.Context(), s, []plan.Recorded{{Platform: "linux/amd64", Manifest: digest.FromString("new"), Continues: before}}, limit.History)
 	})
+	limittest.Around(t, limit.HistoryReads, "more than 2000 requests", func(n int) error {
+		s := &shelf{blobs: map[string]oci.Blob{}}
+		var before digest.Digest
+		for range n { // images without store paths do not count as images of the history
+			before = s.image(t, "", before, "")
+		}
+		err := ReadHistory(t.Context(), s, []plan.Recorded{{Platform: "linux/amd64", Manifest: digest.FromString("new"), Continues: before}}, 2)
+		if s.calls > limit.HistoryReads {
+			t.Errorf("%d requests", s.calls)
+		}
+		return err
+	})
 	limittest.Around(t, limit.HistorySize, "bytes", func(n int) error {
 		s := &shelf{blobs: map[string]oci.Blob{}}
 		for i := 0; n > 0; i++ {
