@@ -72,7 +72,27 @@ func (d *deployment) check(b *bundle.Bundle, cert *x509.Certificate, artifact []
 	if s == nil || len(result.VerifiedTimestamps) == 0 {
 		return nil, errors.New("its certificate or the time of its signature was not checked")
 	}
+	for _, t := range result.VerifiedTimestamps {
+		if err := d.checkLogs(b, t.Timestamp); err != nil {
+			return nil, err
+		}
+	}
 	return &Certified{s.SubjectAlternativeName, s.Issuer, result.VerifiedTimestamps[0].Timestamp.UTC()}, nil
+}
+
+// checkLogs returns an error if the key of a log was not valid at the time of the signature. Sigstore's
+// library checks this only if the log has signed the time, which a Rekor of version 2 does not do.
+func (d *deployment) checkLogs(b *bundle.Bundle, signed time.Time) error {
+	for _, e := range b.GetVerificationMaterial().GetTlogEntries() {
+		log := d.root.RekorLogs()[hex.EncodeToString(e.GetLogId().GetKeyId())]
+		if log == nil {
+			continue
+		}
+		if signed.Before(log.ValidityPeriodStart) || !log.ValidityPeriodEnd.IsZero() && signed.After(log.ValidityPeriodEnd) {
+			return fmt.Errorf("it was signed on %s, when the key of the log was not valid", stamp(signed))
+		}
+	}
+	return nil
 }
 
 // Certificate returns the signer's certificate in DER. If the bundle has none, Certificate returns
