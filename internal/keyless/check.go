@@ -36,6 +36,9 @@ func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, erro
 	if err != nil {
 		return nil, errors.New("its certificate cannot be read")
 	}
+	if err := checkNames(cert); err != nil {
+		return nil, err
+	}
 	if e := b.GetDsseEnvelope(); e != nil && len(e.Signatures) != 1 {
 		return nil, fmt.Errorf("its envelope has %d signatures, and a certificate belongs to exactly one", len(e.Signatures))
 	}
@@ -57,6 +60,32 @@ func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, erro
 		}
 	}
 	return nil, why
+}
+
+// checkNames refuses a certificate whose signer is not clear. Sigstore's library uses the first of
+// several names, and the last of two issuers. Fulcio writes one name, and the same issuer in the old and
+// in the new extension.
+func checkNames(cert *x509.Certificate) error {
+	if n := len(cert.URIs) + len(cert.EmailAddresses); n > 1 {
+		return fmt.Errorf("its certificate has %d names, and a signer has exactly one", n)
+	}
+	var issuers []string
+	for _, e := range cert.Extensions {
+		switch {
+		case e.Id.Equal(certificate.OIDIssuer):
+			issuers = append(issuers, string(e.Value))
+		case e.Id.Equal(certificate.OIDIssuerV2):
+			var issuer string
+			if err := certificate.ParseDERString(e.Value, &issuer); err != nil {
+				return errors.New("the issuer in its certificate cannot be read")
+			}
+			issuers = append(issuers, issuer)
+		}
+	}
+	if len(issuers) == 2 && issuers[0] != issuers[1] {
+		return fmt.Errorf("its certificate names two issuers, %s and %s", issuers[0], issuers[1])
+	}
+	return nil
 }
 
 func (d *deployment) check(b *bundle.Bundle, cert *x509.Certificate, artifact []byte) (*Certified, error) {

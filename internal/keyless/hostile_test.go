@@ -2,7 +2,9 @@ package keyless_test
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/asn1"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -106,4 +108,51 @@ func TestTimestampLimits(t *testing.T) {
 		}
 		return with(2, stamp)
 	})
+}
+
+// TestUnclearSigner checks that a certificate with several names, or with two issuers, is refused.
+func TestUnclearSigner(t *testing.T) {
+	s := deployment(t)
+	root := trust(t, s, keylesstest.Root{})
+	other, err := url.Parse(strings.Replace(workflow, "/org/", "/evil/", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := func(text string) []byte {
+		der, err := asn1.MarshalWithParams(text, "utf8")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	// The extensions of the template are the old issuer and the new issuer.
+	for name, tt := range map[string]struct {
+		change func(c *x509.Certificate)
+		want   string // "" if the certificate is accepted
+	}{
+		"the same issuer twice": {func(*x509.Certificate) {}, ""},
+		"only the old issuer":   {func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[:1] }, ""},
+		"only the new issuer":   {func(c *x509.Certificate) { c.ExtraExtensions = c.ExtraExtensions[1:] }, ""},
+		"another old issuer":    {func(c *x509.Certificate) { c.ExtraExtensions[0].Value = []byte("https://evil.org") }, "names two issuers"},
+		"another new issuer":    {func(c *x509.Certificate) { c.ExtraExtensions[1].Value = issuer("https://evil.org") }, "names two issuers"},
+		"the new issuer first, another old issuer": {func(c *x509.Certificate) {
+			c.ExtraExtensions[0].Value = []byte("https://evil.org")
+			slices.Reverse(c.ExtraExtensions)
+		}, "names two issuers"},
+		"a new issuer that is cut short": {func(c *x509.Certificate) { c.ExtraExtensions[1].Value = issuer(s.URL())[:9] }, "the issuer in its certificate cannot be read"},
+		"two URIs":                       {func(c *x509.Certificate) { c.URIs = append(c.URIs, other) }, "has 2 names"},
+		"two URIs, the other first":      {func(c *x509.Certificate) { c.URIs = append([]*url.URL{other}, c.URIs...) }, "has 2 names"},
+		"a URI and an address":           {func(c *x509.Certificate) { c.EmailAddresses = []string{"evil@example.org"} }, "has 2 names"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.Template = tt.change
+			c, err := root.Check(sign(t, services(s), tokenOf(t, s)), nil)
+			switch {
+			case tt.want == "" && (err != nil || c.Issuer != s.URL() || c.Subject != workflow):
+				t.Errorf("got %+v, %v", c, err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("got %+v, %v; want %q", c, err, tt.want)
+			}
+		})
+	}
 }

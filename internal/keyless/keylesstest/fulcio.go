@@ -217,6 +217,9 @@ func (s *Sigstore) issue(key *ecdsa.PublicKey, c *tokenClaims) (*x509.Certificat
 		}
 		template.URIs = []*url.URL{u}
 	}
+	if s.Template != nil {
+		s.Template(template)
+	}
 	make := func() (*x509.Certificate, error) {
 		der, err := x509.CreateCertificate(rand.Reader, template, s.ca.issuing, key, s.ca.key)
 		if err != nil {

@@ -38,6 +38,7 @@ type Sigstore struct {
 	LogTime         func() time.Time          // time in the log entries of Rekor 1
 	StampTime       func() time.Time          // time in timestamps
 	NoSCT           bool                      // make certificates without the proof that a log of certificates has recorded them
+	Template        func(c *x509.Certificate) // changes certificates before they are signed; may be nil
 	Fail            func(r *http.Request) int // status with which a request fails; 0 means success
 
 	server   *httptest.Server
