@@ -265,7 +265,7 @@ func TestEvalProvenance(t *testing.T) {
 	if out := w.ok(t, "sbom", ".#web", "--meta", "--format", "cyclonedx").stdout; !strings.Contains(out, "pkg:nix/nixpkgs/nginx@") {
 		t.Error("nginx is not found in the evaluation")
 	}
-	// It does the same for a configuration in a file.
+	// --meta must also find the packages of a configuration in a file.
 	if out := w.ok(t, "sbom", "./nginx.nix", "--nixpkgs", w.nixpkgs, "--meta", "--format", "cyclonedx").stdout; !strings.Contains(out, "pkg:nix/nixpkgs/nginx@") {
 		t.Error("nginx is not found in the evaluation of a file")
 	}

@@ -1,6 +1,6 @@
 # Returns the metadata of packages from nixpkgs: licences, homepages, maintainers,
 # CPEs, and the names of patches. It builds nothing. nixoci calls this function
-# with `nix eval --apply`. The argument given is a NixOS configuration or a
+# with `nix eval --apply`. The argument `given` is a NixOS configuration or a
 # derivation.
 #
 #   names    names of store paths. meta.nix looks for attributes with these names

@@ -232,7 +232,7 @@ func yearTable(w io.Writer, g *graph, in climate, seeds int) error {
 			sums[i].add(found[i], seeds)
 		}
 	}
-	fmt.Fprintf(w, "\nIf %s: at least %.2f GB a year weekly, %.2f GB monthly.\n\n| plan |", in.title, least.weekly/1e9, least.monthly/1e9)
+	fmt.Fprintf(w, "\nIf %s: the least possible is %.2f GB a year weekly, and %.2f GB monthly.\n\n| plan |", in.title, least.weekly/1e9, least.monthly/1e9)
 	for _, budget := range yearBudgets {
 		fmt.Fprintf(w, " %d layers, weekly | monthly |", budget)
 	}

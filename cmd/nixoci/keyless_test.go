@@ -11,8 +11,9 @@ import (
 	"github.com/nixoci/nixoci/internal/keyless/keylesstest"
 )
 
-// cmdSigstore starts a simulated deployment of Sigstore: sigstore NAME. It writes NAME.root.json,
-// NAME.config.json (Rekor 1) and NAME.config2.json (Rekor 2), and sets $NAME to its URL.
+// cmdSigstore starts a simulated deployment of Sigstore: sigstore NAME. It writes the trust root
+// NAME.root.json, and the signing configs NAME.config.json (Rekor 1) and NAME.config2.json (Rekor 2).
+// It sets $NAME to the URL of the deployment.
 func cmdSigstore(ts *testscript.TestScript, neg bool, args []string) {
 	s, err := keylesstest.New()
 	ts.Check(err)
@@ -29,9 +30,11 @@ func cmdSigstore(ts *testscript.TestScript, neg bool, args []string) {
 // deployments holds the deployments of all scripts, by URL.
 var deployments = map[string]*keylesstest.Sigstore{}
 
-// cmdToken sets the environment so that nixoci signs as somebody: token NAME SUBJECT sets
-// $SIGSTORE_ID_TOKEN to a token of the deployment NAME; token NAME SUBJECT github sets the variables
-// of a job of GitHub Actions; token NAME SUBJECT expired sets a token that has expired.
+// cmdToken sets environment variables of the script, so that nixoci signs as SUBJECT:
+//
+//	token NAME SUBJECT          sets $SIGSTORE_ID_TOKEN to a token of the deployment NAME
+//	token NAME SUBJECT github   sets the variables of a job of GitHub Actions
+//	token NAME SUBJECT expired  sets $SIGSTORE_ID_TOKEN to an expired token
 func cmdToken(ts *testscript.TestScript, neg bool, args []string) {
 	s := deployments[ts.Getenv(args[0])]
 	github := s.GitHubVariables(args[1])

@@ -189,7 +189,7 @@ func namesOf(vars []string) (names []string) {
 	return names
 }
 
-// processMu is locked while a script's environment and directory are those of this process.
+// processMu is locked while this process uses the environment and the directory of a script.
 var processMu sync.Mutex
 
 // inProcess runs nixoci in this process, in the environment and directory of the script, and

@@ -74,7 +74,7 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 		return err
 	}
 	if len(contents) > 1 && (f.out != "" || f.against != "" && isClosure(f.against)) {
-		return usagef("found %d closures here: --out accepts only one, and --against then needs an image", len(contents))
+		return usagef("found %d closures here: --out accepts only one closure, and --against must name an image if there are several", len(contents))
 	}
 	if err := f.closure.base.checkContents(contents); err != nil {
 		return err

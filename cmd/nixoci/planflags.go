@@ -144,7 +144,7 @@ func (a *app) autoPlan(ctx context.Context, history int, previous previousPlans)
 	}
 	switch {
 	case name == "":
-		a.log.Debugf("--plan-from %s: no image is there yet; it is planned anew", planAuto)
+		a.log.Debugf("--plan-from %s: there is no image yet, so nixoci makes a new plan", planAuto)
 	case len(all) == 0:
 		a.log.Warnf("--plan-from %s: nixoci did not make %s, so the plan does not continue its layers", planAuto, name)
 	}

@@ -69,7 +69,8 @@ prove the origin, there are several ways:
 
 --require-rebuilders N requires that N other people or machines have made the
 image again and signed the result. --rebuilder-key names their keys. To sign such
-a result yourself, verify with CLOSURE, --attest-result and your private --key.
+a result yourself, verify with CLOSURE, --attest-result, and your private --key
+or --keyless.
 
 verify lists the documents that are attached to the image, who has signed them,
 and whether verify has checked the signatures.
@@ -296,7 +297,7 @@ func (f *verifyFlags) signers(a *app) ([]attest.Signer, error) {
 		return nil, err
 	}
 	if f.author.keyless != "" && !f.result.passed {
-		return nil, usagef("--keyless: it signs the result of --attest-result, which is not given")
+		return nil, usagef("--keyless signs the result of --attest-result, but --attest-result is not given")
 	}
 	keys, err := f.readKeys(a)
 	if err != nil {

@@ -28,7 +28,7 @@ type Identity struct {
 }
 
 // ID identifies the signer. Two signers with the same ID are the same signer. The ID of an identity
-// depends on its trust root: a certificate that one trust root proves says nothing about another.
+// depends on its trust root, because a certificate can count for one trust root and not for another.
 func (s Signer) ID() string {
 	if s.Identity != nil {
 		return "identity " + s.Identity.String() + " " + s.Identity.Root.Digest().String()

@@ -10,7 +10,7 @@ import (
 // does almost nothing.
 func TestReport(t *testing.T) {
 	defer flag.Set("test.benchtime", flag.Lookup("test.benchtime").Value.String())
-	flag.Set("test.benchtime", "100x") // the usual second for each benchmark would be a second of waiting
+	flag.Set("test.benchtime", "100x") // by default, each benchmark would run for a second
 	data := make([]byte, 1<<20)
 	busy := testing.Benchmark(func(b *testing.B) {
 		defer Report(b)()

@@ -67,7 +67,7 @@ func ParseName(s string) (string, error) {
 // Commit is called.
 type Engine struct {
 	program Program
-	command string // name of the program; tests set another
+	command string // name of the program; tests set another name
 
 	// Platform is the platform to pull from an image for several platforms: os/arch or
 	// os/arch/variant.

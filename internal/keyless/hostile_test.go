@@ -41,7 +41,7 @@ func text(t *testing.T, n int) []byte {
 	return data
 }
 
-// nested returns depth values of ASN.1, each within the one before.
+// nested returns depth ASN.1 values. Each value contains the next one.
 func nested(t *testing.T, depth int) (data []byte) {
 	t.Helper()
 	for range depth {
@@ -53,8 +53,8 @@ func nested(t *testing.T, depth int) (data []byte) {
 	return data
 }
 
-// TestHostileTimestamps checks that a bundle with a right signature is refused at once if somebody has
-// added a timestamp on which Sigstore's library would spend hours, or much memory.
+// TestHostileTimestamps adds hostile timestamps to a bundle with a valid signature. For each of them,
+// Sigstore's library would need hours, or much memory. Check must refuse the bundle at once.
 func TestHostileTimestamps(t *testing.T) {
 	s := deployment(t)
 	good := sign(t, services(s), tokenOf(t, s))

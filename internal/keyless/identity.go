@@ -70,8 +70,8 @@ func hasOwner(u *url.URL) bool {
 // pattern returns the regular expression for a subject.
 //
 // In a URI, the text after the last @ is the branch or tag. The name of a branch may itself contain @,
-// so a * before the last @ of the subject stands for no @. Otherwise the branch x@refs/heads/main
-// would match https://github.com/org/web/*@refs/heads/main.
+// so a * before the last @ of the subject cannot stand for an @. Otherwise the branch
+// x@refs/heads/main would match https://github.com/org/web/*@refs/heads/main.
 func pattern(subject string, isURL bool) string {
 	quote := func(text, star string) string {
 		return strings.ReplaceAll(regexp.QuoteMeta(text), `\*`, star)
@@ -93,9 +93,9 @@ func (i *Identity) Overlaps(o *Identity) bool {
 	return i.Issuer == o.Issuer && overlap(i.Subject, o.Subject)
 }
 
-// overlap reports whether one text can match both patterns. Each step adds one byte of a. Before
-// step n, reach[k] reports whether one text can match both the first n bytes of a and the first k
-// bytes of b.
+// overlap reports whether one text can match both patterns, if each * stands for any text. Each step
+// adds one byte of a. Before step n, reach[k] reports whether one text can match both the first n
+// bytes of a and the first k bytes of b.
 func overlap(a, b string) bool {
 	reach := make([]bool, len(b)+1)
 	reach[0] = true

@@ -426,13 +426,13 @@ func TestIdentity(t *testing.T) {
 		{"*@example.org", google, "https://github.com/evil/x@refs/heads/a@example.org", google, false},
 		{"*@example.org", google, "mailto:ci@example.org", google, false},
 		{"spiffe://example.org/ns/*", google, "spiffe://example.org/ns/a", google, true},
-		// The name of a branch may contain an @, and nobody protects such a branch.
+		// The name of a branch may contain an @. Such a branch is usually not protected.
 		{"https://github.com/org/web/*@refs/heads/main", "", "https://github.com/org/web/.github/workflows/a.yml@refs/heads/main", github, true},
 		{"https://github.com/org/web/*@refs/heads/main", "", "https://github.com/org/web/.github/workflows/a.yml@refs/heads/x@refs/heads/main", github, false},
 		{"https://github.com/org/*/release.yml@refs/tags/v*", "", "https://github.com/org/web/.github/workflows/a.yml@refs/heads/release.yml@refs/tags/v1", github, false},
 		{"https://github.com/org/*/release.yml@refs/tags/*", "", "https://github.com/org/web/.github/workflows/release.yml@refs/tags/@org/web@1.2", github, true},
 		{"https://github.com/org/web/*", "", "https://github.com/org/web/.github/workflows/a.yml@refs/tags/web@1.2", github, true},
-		// There is one form of each name: nothing is decoded, and case matters.
+		// Each name has only one form: Matches decodes nothing, and upper and lower case matter.
 		{"https://github.com/org/web/*", "", "https://github.com/Org/web/x", github, false},
 		{"https://github.com/org/web/*", "", "https://github.com/org%2Fweb/x", github, false},
 		{"https://github.com/org/web/*", "", "https://github.com//org/web/x", github, false},

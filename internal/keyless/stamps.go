@@ -15,9 +15,9 @@ import (
 const maxStampDepth = 40
 
 // checkStamps refuses timestamps that Sigstore's library must not read. Everybody who can write to the
-// repository can attach them. The library's ASN.1 reader (digitorus/pkcs7, ber.go) lets a value end
-// after the value around it. It then reads the same bytes several times, and the time doubles with
-// every 4 bytes. It also has no limit for the depth.
+// repository can attach such a timestamp. The library's ASN.1 reader (digitorus/pkcs7, ber.go) accepts
+// a value that ends after the value that contains it. The reader then reads the same bytes several
+// times, and every 4 more bytes double its time. It also has no limit for the depth.
 func checkStamps(b *bundlev1.Bundle) error {
 	stamps := b.GetVerificationMaterial().GetTimestampVerificationData().GetRfc3161Timestamps()
 	if len(stamps) > limit.Timestamps {
@@ -35,8 +35,8 @@ func checkStamps(b *bundlev1.Bundle) error {
 	return nil
 }
 
-// isDER reports whether data contains ASN.1 values, one after another, in each of which are at most
-// depth levels of values. Each value must end before the value around it ends.
+// isDER reports whether data is a sequence of ASN.1 values with at most depth levels of values. No
+// value may end after the value that contains it.
 func isDER(data []byte, depth int) bool {
 	for len(data) > 0 {
 		var v asn1.RawValue

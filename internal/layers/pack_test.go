@@ -30,10 +30,11 @@ func sampleContent(size int) []byte {
 	return makeContent(size)
 }
 
-// sharedContent is the content of most tests. They must not change it.
+// sharedContent returns the content that most tests use. Tests must not change it.
 var sharedContent = sync.OnceValue(func() []byte { return makeContent(9 << 20) })
 
-// makeContent returns size bytes. Fewer bytes are the beginning of more bytes.
+// makeContent returns size bytes. The result for a smaller size is a prefix of the result for a larger
+// size.
 func makeContent(size int) []byte {
 	rng := rand.New(rand.NewChaCha8([32]byte{1}))
 	b := make([]byte, size)

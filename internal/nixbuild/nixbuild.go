@@ -49,7 +49,7 @@ type Built struct {
 	Argument   Argument // the argument that was built
 	Derivation closure.StorePath
 	Attribute  string  // attribute of the flake that was built, with its full name
-	Source     *Origin // nil without [Nix.Sources]
+	Source     *Origin // nil if [Nix.Sources] is not set
 }
 
 // ErrNoNix is wrapped by the error about a missing nix on the PATH.

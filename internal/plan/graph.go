@@ -29,7 +29,7 @@ type graph struct {
 	generated []bool    // generated from the configuration, not a package
 	fixed     []bool    // in a layer that the user named
 	chances   []float64 // see the function chances
-	history   *history  // what earlier updates changed; nil if that is not known
+	history   *history  // what earlier updates changed; nil if there is no history
 
 	steps int64 // amount of work done, for tests
 }

@@ -83,7 +83,7 @@ type Rebuilder struct {
 	Name     string `json:"name" doc:"name of the rebuilder in reports" flag:""`
 	File     string `json:"file,omitempty" doc:"file with the public key in PEM. The name is relative to the policy" flag:"" oneof:""`
 	PEM      string `json:"pem,omitempty" doc:"the public key itself in PEM, instead of a file" flag:"" oneof:""`
-	Identity string `json:"identity,omitempty" doc:"address or URI in the rebuilder's certificates, as in identities, instead of a key. trustRoot is required" flag:"" oneof:""`
+	Identity string `json:"identity,omitempty" doc:"address or URI in the rebuilder's certificates, instead of a key. The form is the same as in identities. trustRoot is required" flag:"" oneof:""`
 	Issuer   string `json:"issuer,omitempty" doc:"URL of the provider that must have checked the identity, as in identities" flag:""`
 	Verifier string `json:"verifier,omitempty" doc:"URI that the rebuilder's statements must contain as verifier.id; without this field, every URI counts" flag:""`
 }

@@ -20,8 +20,8 @@ import (
 // Attached describes a document that is attached to an image.
 type Attached struct {
 	Descriptor ocispec.Descriptor  // descriptor of the document's manifest, with artifact type and annotations
-	Data       []byte              // content of an in-toto statement; nil unless documents are wanted
-	Unchecked  *attest.Attestation // content of a signed statement, not checked; nil unless documents are wanted
+	Data       []byte              // content of an in-toto statement; nil if the caller asked for no documents
+	Unchecked  *attest.Attestation // content of a signed statement, not checked; nil if the caller asked for no documents
 }
 
 // readAttached lists the documents attached to subject. If o asks for documents, it also
@@ -91,7 +91,7 @@ type AttachedDocument struct {
 	Summary      *attest.Summary   `json:"summary,omitempty"`       // content of a verification summary, not checked
 }
 
-// aKey stands for a signer without a certificate.
+// aKey is the text for a signer without a certificate.
 const aKey = "a key"
 
 func attachedDocuments(all []Attached) []AttachedDocument {
@@ -182,7 +182,7 @@ type statement struct {
 	} `json:"predicate"`
 }
 
-// sources names each source of the closures once.
+// sources returns the name of each source of the closures, without duplicates.
 func (s *statement) sources() (all []string) {
 	for _, c := range s.Predicate.BuildDefinition.ExternalParameters.Closures {
 		for _, src := range c.Sources {
@@ -201,8 +201,8 @@ func (s *statement) sources() (all []string) {
 	return all
 }
 
-// unsigned reports whether the document is no signed statement. A signed statement about the same
-// content can be attached as well.
+// unsigned reports whether the document is not a signed statement. The image may have a signed
+// statement with the same content as well.
 func (a *AttachedDocument) unsigned() bool {
 	what, _ := a.describe()
 	return a.Summary == nil && what != "signed statement"

@@ -113,7 +113,7 @@ func inspectPlatform(p *ImagePlatform) PlatformInspection {
 	if c := p.Closure; c != nil {
 		pi.Toplevel, pi.NarSize, pi.StorePaths = c.Roots[0], c.NarSize(), len(c.Paths)
 		if labelled := closure.StorePath(p.Config.Config.Labels[manifest.AnnotationToplevel]); slices.Contains(c.Roots, labelled) {
-			pi.Toplevel = labelled // the image of an application records the first of its roots
+			pi.Toplevel = labelled // for several applications, the label contains the first of the roots
 		}
 		pi.SignedBy = signers(c)
 	}
@@ -218,8 +218,8 @@ func kindOf(mediaType string) string {
 	return mediaType
 }
 
-// writeDescription writes the annotations that name the origin and the licences of an image.
-// Nobody has checked them.
+// writeDescription writes the annotations that name the origin and the licences of an image. nixoci
+// does not check them.
 func writeDescription(p *terminal.Printer, annotations map[string]string) {
 	for _, line := range [][2]string{
 		{"source", annotations[ocispec.AnnotationSource]},

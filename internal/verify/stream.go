@@ -174,8 +174,8 @@ func undecodable(err error) error {
 	return &layers.FormatError{What: "cannot be decompressed: " + err.Error()}
 }
 
-// hash computes the diffID. The blob of an uncompressed layer is the tar, and its reader checks its
-// digest. So this digest is the diffID, and nothing must be computed again.
+// hash computes the diffID. For an uncompressed layer, the blob is the tar itself, so the diffID is
+// the digest of the blob. The reader of the blob checks this digest, so hash computes nothing again.
 func (t *tarStream) hash(d ocispec.Descriptor, from <-chan chunk) {
 	isTar := strings.HasSuffix(d.MediaType, "tar") && d.Digest.Algorithm() == digest.SHA256
 	h := sha256.New()
