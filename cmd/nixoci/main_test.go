@@ -117,7 +117,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ARM", systems["sample-aarch64-linux"])
 			env.Setenv("AMD2", systems["sample-x86_64-linux-update"])
 			env.Setenv("ARM2", systems["sample-aarch64-linux-update"])
-			env.Setenv("PATH", path) // testscript reads this variable while another script may run in this process
+			env.Setenv("PATH", path) // not the PATH of this process, which may be that of another script now
 			env.Setenv("NIXOCI", filepath.Dir(program))
 			env.Setenv("AMDJSON", filepath.Join(sample, "sample-x86_64-linux.json"))
 			for name, h := range map[string]http.Handler{

@@ -102,7 +102,7 @@ func platformList(manifests []ocispec.Descriptor) string {
 	return strings.Join(platforms, " ")
 }
 
-// printed is the output of push and build with --json.
+// printed describes the output of push and build with --json.
 type printed struct {
 	Ref       string         `json:"ref"`
 	Digest    string         `json:"digest"`

@@ -62,9 +62,9 @@ func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, erro
 	return nil, why
 }
 
-// checkNames refuses a certificate whose signer is not clear. Sigstore's library uses the first of
-// several names, and the last of two issuers. Fulcio writes one name, and the same issuer in the old and
-// in the new extension.
+// checkNames refuses a certificate with several names, or with two different issuers. Sigstore's
+// library would use the first name and the last issuer. Fulcio writes one name. It writes the same
+// issuer into an old and a new extension.
 func checkNames(cert *x509.Certificate) error {
 	if n := len(cert.URIs) + len(cert.EmailAddresses); n > 1 {
 		return fmt.Errorf("its certificate has %d names, and a signer has exactly one", n)

@@ -15,8 +15,9 @@ import (
 	"github.com/nixoci/nixoci/internal/keyless/keylesstest"
 )
 
-// TestValidity checks the times for which a trust root lists its keys and authorities. A signature of
-// such a time counts for ever, and no later signature does: somebody may have stolen the old key.
+// TestValidity checks the time ranges in which the keys and authorities of a trust root are valid. A
+// signature from such a time range must count for ever. An earlier or later signature must not count,
+// because somebody may have stolen an old key.
 func TestValidity(t *testing.T) {
 	s := deployment(t)
 	signed := func(rekor int, ago time.Duration) *bundlev1.Bundle {

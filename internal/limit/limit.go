@@ -56,7 +56,7 @@ const (
 	PlanFile       = 64 * mib
 	History        = 64        // images of a platform that --history reads
 	HistorySize    = 128 * mib // manifests and indexes that --history reads
-	HistoryReads   = 2000      // requests for them; 64 images of 20 platforms take about 1,500
+	HistoryReads   = 2000      // requests for these manifests and indexes; 64 images of 20 platforms take about 1,500
 	HistoryPaths   = 250_000   // store paths that these manifests list
 	Policy         = 1 * mib   // a verification policy
 	PolicyKeys     = 100       // keys, identities and rebuilders in a policy
@@ -126,7 +126,7 @@ func Table() []Row {
 		{"PlanFile", size(PlanFile), "a plan file"},
 		{"History", count(History), "images of a platform that `--history` reads"},
 		{"HistorySize", size(HistorySize), "the manifests and indexes that `--history` reads"},
-		{"HistoryReads", count(HistoryReads), "requests for these"},
+		{"HistoryReads", count(HistoryReads), "requests for these manifests and indexes"},
 		{"HistoryPaths", count(HistoryPaths), "store paths that these images list"},
 		{"Policy", size(Policy), "a verification policy"},
 		{"PolicyKeys", count(PolicyKeys), "keys, identities and rebuilders in a verification policy"},

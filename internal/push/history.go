@@ -120,7 +120,7 @@ func (h *historyReader) get(ctx context.Context, tagOrDigest string) (*oci.Blob,
 	tooMany := h.reads > limit.HistoryReads
 	h.mu.Unlock()
 	if tooMany {
-		return nil, historyTooLarge("it takes more than %d requests", limit.HistoryReads)
+		return nil, historyTooLarge("more than %d requests", limit.HistoryReads)
 	}
 	blob, err := h.src.GetManifest(ctx, tagOrDigest)
 	if errors.Is(err, oci.ErrNotFound) {

@@ -142,7 +142,7 @@ func (a *attachments) check(want RequiredAttestation, now time.Time) (by []attes
 	return by, found
 }
 
-// signers returns those who have signed a statement that satisfies want.
+// signers returns the signers of all statements that satisfy want.
 func (s *attachedTo) signers(want RequiredAttestation, now time.Time) (by []attest.Signer) {
 	for n := range s.documents {
 		d := &s.documents[n]

@@ -93,7 +93,7 @@ type RequiredAttestation struct {
 	Policy  bool          // true if the policy requires the statement, false if only a flag does
 }
 
-// signers returns everybody who may sign the image and statements about the image, without
+// signers returns the signers who count for required signatures and required statements, without
 // duplicates.
 func (o *Options) signers() (all []attest.Signer) {
 	for _, s := range o.Signatures {
@@ -158,7 +158,7 @@ type verification struct {
 	src        oci.Reader
 	noManifest bool // src is an archive that contains only a config and layers
 	o          Options
-	signers    []attest.Signer // who may sign the image and statements about the image
+	signers    []attest.Signer // the signers who count for required signatures and required statements
 	known      []attest.Signer // all signers of Options
 	dir        string          // directory for temporary data that is too large for memory
 }

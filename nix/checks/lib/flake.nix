@@ -181,8 +181,9 @@ in
     }
   );
 
-  # What --meta reads from nixpkgs: about the packages of a configuration in a
-  # file, about a package, and about the contents of an image.
+  # These checks compare the metadata that --meta reads with nixpkgs: for the
+  # packages of a configuration in a file, for a package, and for the contents of
+  # an image.
   meta =
     let
       meta = import ../../meta.nix;
