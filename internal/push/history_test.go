@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -28,11 +29,11 @@ type shelf struct {
 	blobs map[string]oci.Blob // by tag and by digest
 	tags  []string            // the newest first
 	fails error               // what GetManifest returns for a tag
-	calls int
+	calls atomic.Int64
 }
 
 func (s *shelf) GetManifest(_ context.Context, tagOrDigest string) (oci.Blob, error) {
-	s.calls++
+	s.calls.Add(1)
 	if s.fails != nil && !strings.HasPrefix(tagOrDigest, "sha256:") {
 		return oci.Blob{}, s.fails
 	}
@@ -167,8 +168,8 @@ func TestHistoryTags(t *testing.T) {
 	if err := ReadHistory(t.Context(), listing{s}, known, 5); err != nil {
 		t.Fatal(err)
 	}
-	if s.calls > 5*tagsPerImage {
-		t.Errorf("%d requests for 5 images", s.calls)
+	if calls := s.calls.Load(); calls > 5*tagsPerImage {
+		t.Errorf("%d requests for 5 images", calls)
 	}
 }
 
@@ -195,8 +196,8 @@ func TestHistoryLimits(t *testing.T) {
 			before = s.image(t, "", before, "")
 		}
 		err := ReadHistory(t.Context(), s, []plan.Recorded{{Platform: "linux/amd64", Manifest: digest.FromString("new"), Continues: before}}, 2)
-		if s.calls > limit.HistoryReads {
-			t.Errorf("%d requests", s.calls)
+		if calls := s.calls.Load(); calls > limit.HistoryReads {
+			t.Errorf("%d requests", calls)
 		}
 		return err
 	})
