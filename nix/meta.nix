@@ -89,7 +89,7 @@ let
     isString position
     && (inPkgs == null || !builtins.pathExists (builtins.head inPkgs + "/pkgs/top-level/all-packages.nix"));
 
-  # The packages with which the search begins.
+  # The search for packages begins with these packages.
   seeds =
     if isConfiguration then
       (attempt [ ] extended.config.environment.systemPackages)

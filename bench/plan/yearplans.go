@@ -17,8 +17,8 @@ var yearBudgets = []int{20, 60, 100}
 // groups lists the store paths of each layer of an image.
 type groups [][]closure.StorePath
 
-// weekly describes a way to plan the image of each week. The function that make returns plans the
-// image of week n. before is the image of the week before.
+// weekly describes a way to plan the image of each week. make returns a function that plans the image
+// of week n. The argument before of this function is the image of the week before.
 type weekly struct {
 	name string
 	make func(budget int) func(weeks []week, n int, before groups) (groups, error)

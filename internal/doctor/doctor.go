@@ -191,7 +191,7 @@ func (e *examination) ranges(ctx context.Context) error {
 	case a.Status == http.StatusPartialContent && len(a.Body) == 1:
 		e.add("ranges", Yes, answered(a), means)
 	case a.Status == http.StatusOK || a.Status == http.StatusRequestedRangeNotSatisfiable:
-		e.add("ranges", No, "the registry refuses the range that a continued download asks for (from a byte to the end): "+answered(a), "a broken download starts again, and what is there already is skipped")
+		e.add("ranges", No, "the registry refuses the range that a continued download asks for (from a byte to the end): "+answered(a), "a broken download starts again from its beginning, and nixoci skips the bytes that it already has")
 	default:
 		e.add("ranges", Bad, answered(a), "the image's config cannot be read: the next push puts it back if it is lost")
 	}

@@ -29,7 +29,7 @@ type bin struct {
 	size     float64 // bytes
 	below    bitset  // the union of the members' closures: a change of any of these nodes changes the layer
 	chance   float64
-	clusters uint64 // the clusters of the history in below
+	clusters uint64 // the clusters of the nodes in below; 0 without a history
 }
 
 func (g *graph) newBin(members ...int32) *bin {

@@ -84,6 +84,6 @@
 // changed together count as one package.
 //
 // The first attempt was to replace √k by the share of the updates that changed the layer. With
-// 12 or 26 updates, this shipped more than no history at all: a layer that was lucky in 26
-// updates looks as if it never changes.
+// 12 or 26 updates, updates then shipped more than without a history: a layer that did not change
+// in these updates, by chance, looks as if it never changes.
 package plan

@@ -35,7 +35,8 @@ func TestPlan(t *testing.T) {
 	if got := planned(sys.On(base)); len(got) != 2 {
 		t.Errorf("above a base image with two layers: %d layers", len(got))
 	}
-	// An application changes with every update, so it goes into the layer of the paths that do so.
+	// An application changes with every update. So the planner must put it into the layer of the
+	// paths that change with every update.
 	together := func(groups [][]closure.StorePath) bool {
 		return slices.ContainsFunc(groups, func(paths []closure.StorePath) bool {
 			return slices.Contains(paths, sys.Toplevel) && slices.Contains(paths, glibc)

@@ -184,7 +184,7 @@ func initPackage(o SBOMOptions) (url string, p initbin.Program) {
 	return packageurl.NewPackageURL("generic", "", initName, p.Version, q, "").ToString(), p
 }
 
-// baseDescription describes a base image in every format.
+// baseDescription is the text that describes a base image in bills of materials of every format.
 const baseDescription = "The base image. Its layers are the lowest layers of this image, and this document does not list their contents."
 
 // basePackage returns the name and the package URL of a base image. The URL has the type

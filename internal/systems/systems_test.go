@@ -96,7 +96,7 @@ func (s *store) input(t *testing.T, name string, files map[string]string) Resolv
 	return Resolved{Arg: "./" + name, Toplevel: p, Closure: c, Source: s}
 }
 
-// elf returns the beginning of a program for machine, a number of ELF.
+// elf returns the first bytes of a program. machine is the number of its processor in ELF.
 func elf(machine uint16) string {
 	b := make([]byte, 64)
 	copy(b, "\x7fELF\x02\x01\x01")
@@ -230,7 +230,7 @@ func TestSigned(t *testing.T) {
 	if s.reads != 0 || all[0].Platform.Architecture != "arm64" {
 		t.Errorf("%d paths read, platform %v", s.reads, all[0].Platform)
 	}
-	// verify must not use what an image claims.
+	// verify must not use the facts that an image claims.
 	if all, err = new(Reader).Expected(t.Context(), contents); err != nil || s.reads == 0 || all[0].Platform.Architecture != "amd64" {
 		t.Errorf("to verify: %d paths read, %v, %v", s.reads, all, err)
 	}
