@@ -140,7 +140,7 @@ func (a *app) autoPlan(ctx context.Context, history int, previous previousPlans)
 		return nil, err
 	}
 	for _, k := range all {
-		a.log.Debugf("the plan of %s continues that of %s, %s", k.Platform, name, k.Manifest)
+		a.log.Debugf("the plan of %s continues the plan of %s, %s", k.Platform, name, k.Manifest)
 	}
 	switch {
 	case name == "":

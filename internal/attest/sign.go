@@ -70,7 +70,7 @@ func cosignTag(d digest.Digest, suffix string) string {
 }
 
 // Sign signs the manifest or index d in repo, and stores the signature beside the existing
-// signatures. If the same key signs d again, nothing changes. If by signs with a certificate, Sign
+// signatures. If the same key signs d again, nothing changes. For an author with a certificate, Sign
 // attaches a Sigstore bundle to d. Each call then attaches another bundle.
 func Sign(ctx context.Context, repo *registry.Repository, d ocispec.Descriptor, by Author) (err error) {
 	if key, ok := by.(*PrivateKey); ok {

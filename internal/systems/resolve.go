@@ -168,8 +168,8 @@ func (r *Resolver) build(ctx context.Context, arg string, target nixbuild.Argume
 }
 
 // systemsOf returns the systems for which Nix must build target. A system in the argument has
-// priority over r.Platforms. Without both, systemsOf returns the system of this machine, or nil for a
-// flake, which then decides itself.
+// priority over r.Platforms. If neither is given, a flake decides itself, and systemsOf returns nil.
+// For other arguments, it returns the system of this machine.
 func (r *Resolver) systemsOf(target nixbuild.Argument) ([]string, error) {
 	if target.System != "" {
 		return []string{target.System}, nil
