@@ -293,7 +293,7 @@ func pair(a, b *closure.Closure, s plan.Strategy, budget int) (float64, float64,
 	return e, l, nil
 }
 
-// jitters is the number of times that movedBy changes all sizes, for each trial of an update.
+// jitters is the number of changes of all sizes that movedBy tries for each new leaf.
 const jitters = 5
 
 // movedBy describes how many layers two small changes move without need. The first change adds a leaf,

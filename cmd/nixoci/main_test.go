@@ -231,7 +231,8 @@ func cmdCall(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdExits runs a program and checks that it ends with this exit code: exits 3 nixoci …
+// cmdExits runs a program and checks its exit code. In scripts, the command has the form
+// exits 3 nixoci ARG…
 // It runs nixoci in this process.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {

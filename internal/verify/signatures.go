@@ -232,7 +232,7 @@ func (v *verification) checkKey(ctx context.Context, docs *documents) (k keyChec
 	return k, nil
 }
 
-// missing returns a text about the missing signatures. by contains those who have signed the image.
+// missing returns a text about the missing signatures. by lists the signers who have signed the image.
 func (r *RequiredSignatures) missing(by []attest.Signer) string {
 	names := strings.Join(attest.SignerNames(r.Signers), ", ")
 	switch {

@@ -112,7 +112,7 @@ func New() (*Sigstore, error) {
 // Close stops the services.
 func (s *Sigstore) Close() { s.server.Close() }
 
-// URL returns the address of all services. It is also the issuer of the tokens.
+// URL returns the address of all services. This address is also the issuer of the tokens.
 func (s *Sigstore) URL() string { return s.server.URL }
 
 // TimestampURL returns the address of the timestamp authority.
