@@ -2,13 +2,21 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,7 +29,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/ulikunitz/xz"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
@@ -286,6 +296,31 @@ func TestMemory(t *testing.T) {
 			bundle, flags := certifiedStatement(t, 18_700_000)
 			return memoryCase{args: append([]string{"verify", pushed(t, attachedDocuments(t, 1, attest.BundleV03, bundle)) + "/web:v1"}, flags...), code: exitMismatch, want: "it is about sha256:"}
 		},
+		"a bundle of millions of signatures": func(t *testing.T) memoryCase {
+			return hostileBundle(t, `{"mediaType":"`+attest.BundleV03+`","verificationMaterial":{"publicKey":{"hint":"x"}},"dsseEnvelope":{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{}`, ",{}", `]}}`, "at most 10000 are read")
+		},
+		"a bundle of millions of log entries": func(t *testing.T) memoryCase {
+			return hostileBundle(t, `{"mediaType":"`+attest.BundleV03+`","verificationMaterial":{"publicKey":{"hint":"x"},"tlogEntries":[{}`, ",{}", `]},"dsseEnvelope":{}}`, "at most 10000 are read")
+		},
+		"a statement of millions of subjects": func(t *testing.T) memoryCase {
+			statement := `{"_type":"https://in-toto.io/Statement/v1","subject":[{}` + strings.Repeat(",{}", 6_000_000) + `],"predicateType":"x","predicate":{}}`
+			payload := base64.StdEncoding.EncodeToString([]byte(statement))
+			return hostileBundle(t, `{"mediaType":"`+attest.BundleV03+`","verificationMaterial":{"publicKey":{"hint":"x"}},"dsseEnvelope":{"payloadType":"application/vnd.in-toto+json","payload":"`+payload+`","signatures":[{"sig":"AAAA"}]}}`, "", "", "the list of subjects has")
+		},
+		"a certificate of millions of names": func(t *testing.T) memoryCase {
+			bundle, flags := certifiedStatement(t, 100)
+			c := hostileBundle(t, changeMaterial(t, bundle, func(m *bundlev1.VerificationMaterial) { m.GetCertificate().RawBytes = certificateOfNames(t, 16<<20) }), "", "", "at most 262144 are read")
+			c.args, c.code = append(c.args, flags...), exitMismatch
+			return c
+		},
+		"a log entry of millions of numbers": func(t *testing.T) memoryCase {
+			bundle, flags := certifiedStatement(t, 100)
+			c := hostileBundle(t, changeMaterial(t, bundle, func(m *bundlev1.VerificationMaterial) {
+				m.TlogEntries[0].CanonicalizedBody = bytes.Replace(m.TlogEntries[0].CanonicalizedBody, []byte(`"spec":{`), []byte(`"spec":{"x":[1`+strings.Repeat(",1", 8<<20)+`],`), 1)
+			}), "", "", "at most 262144 are read")
+			c.args, c.code = append(c.args, flags...), exitMismatch
+			return c
+		},
 		"a graph of 50,000 paths": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"plan", graphFile(t, 50_000)}, want: "layers"}
 		},
@@ -465,6 +500,47 @@ func certifiedStatement(t *testing.T, size int) (bundle []byte, flags []string) 
 	root := filepath.Join(t.TempDir(), "root.json")
 	writeTestFile(t, root, s.TrustedRoot(keylesstest.Root{}))
 	return sealed.Data, []string{"--identity", "ci@example.org", "--issuer", s.URL(), "--trust-root", root, "--require-attestation", "spdx"}
+}
+
+// hostileBundle attaches a bundle of nearly limit.Bundle bytes, with part repeated between start and
+// end. verify must report want, and accept the image itself.
+func hostileBundle(t *testing.T, start, part, end, want string) memoryCase {
+	if part != "" {
+		start += strings.Repeat(part, (limit.Bundle-len(start)-len(end))/len(part))
+	}
+	return memoryCase{args: []string{"verify", pushed(t, attachedDocuments(t, 1, attest.BundleV03, []byte(start+end))) + "/web:v1"}, want: want}
+}
+
+// changeMaterial changes the certificate or the log entry of a bundle.
+func changeMaterial(t *testing.T, bundle []byte, change func(*bundlev1.VerificationMaterial)) string {
+	var b bundlev1.Bundle
+	if err := protojson.Unmarshal(bundle, &b); err != nil {
+		t.Fatal(err)
+	}
+	change(b.VerificationMaterial)
+	data, err := protojson.Marshal(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// certificateOfNames returns a certificate of about size bytes, with as many names as possible.
+func certificateOfNames(t *testing.T, size int) []byte {
+	names, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: bytes.Repeat([]byte{0x86, 3, 'a', ':', 'b'}, size/5)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: names}}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // attachedDocuments attaches n documents with the same content.

@@ -106,6 +106,9 @@ type envelope struct {
 
 // parseBundle reads a Sigstore bundle of version v0.1, v0.2 or v0.3.
 func parseBundle(data []byte) (*envelope, error) {
+	if err := limit.JSONValues(data, limit.BundleValues); err != nil {
+		return nil, err
+	}
 	var b bundlev1.Bundle
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, &b); err != nil {
 		// protojson's error texts differ from build to build, so do not pass them on.
@@ -113,6 +116,9 @@ func parseBundle(data []byte) (*envelope, error) {
 			return nil, errors.New("not a Sigstore bundle, or cut short")
 		}
 		return nil, errors.New("not a Sigstore bundle")
+	}
+	if err := keyless.CheckSize(&b); err != nil {
+		return nil, err
 	}
 	in := b.GetDsseEnvelope()
 	if in == nil {
@@ -136,6 +142,9 @@ func parseBundle(data []byte) (*envelope, error) {
 // parseEnvelope reads an envelope without a bundle. cosign 2 stores such envelopes under the .att
 // tag, and the certificate in annotations.
 func parseEnvelope(data []byte, annotations map[string]string) (*envelope, error) {
+	if err := limit.JSONValues(data, limit.BundleValues); err != nil {
+		return nil, err
+	}
 	var in dsse.Envelope
 	if err := json.Unmarshal(data, &in); err != nil {
 		return nil, fmt.Errorf("not an envelope: %w", err)

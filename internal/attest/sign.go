@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/keyless"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -374,8 +375,12 @@ func certificateOf(text string) []byte {
 	return block.Bytes
 }
 
-// signerOf returns the addresses and URIs in a certificate. If there are none, it returns "".
+// signerOf returns the addresses and URIs in a certificate. If there are none, or if the certificate is
+// too long, it returns "".
 func signerOf(der []byte) string {
+	if len(der) > limit.Proofs {
+		return ""
+	}
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
 		return ""

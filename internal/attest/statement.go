@@ -11,6 +11,8 @@ import (
 
 	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/nixoci/nixoci/internal/limit"
 )
 
 // These are types in in-toto statements (in-toto attestation framework, "Statement v1").
@@ -124,13 +126,26 @@ func statementOf(predicateType string, predicate any, subjects ...statementSubje
 
 // signedStatement contains the fields of an in-toto statement that nixoci reads.
 type signedStatement struct {
-	Type    string `json:"_type"`
-	Subject []struct {
-		Name   string            `json:"name"`
-		Digest map[string]string `json:"digest"`
-	} `json:"subject"`
+	Type          string          `json:"_type"`
+	Subject       subjects        `json:"subject"`
 	PredicateType string          `json:"predicateType"`
 	Predicate     json.RawMessage `json:"predicate"`
+}
+
+// subjects is the list of subjects in a statement that nixoci reads.
+type subjects []struct {
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"`
+}
+
+// UnmarshalJSON refuses a list of more than limit.Subjects bytes, because a list needs much more memory
+// than its JSON.
+func (s *subjects) UnmarshalJSON(data []byte) error {
+	if len(data) > limit.Subjects {
+		return fmt.Errorf("the list of subjects has %d bytes, at most %d are read", len(data), limit.Subjects)
+	}
+	type plain subjects
+	return json.Unmarshal(data, (*plain)(s))
 }
 
 // parseStatement reads the payload of an envelope.

@@ -28,6 +28,9 @@ type Certified struct {
 // an envelope, the content of the envelope is signed, and artifact is nil. Otherwise artifact is
 // signed. The caller must compare the result with the identities that it trusts.
 func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, error) {
+	if err := CheckSize(b); err != nil {
+		return nil, err
+	}
 	der := Certificate(b)
 	if der == nil {
 		return nil, errors.New("it was signed with a key, not with a certificate")

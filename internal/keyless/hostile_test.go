@@ -11,6 +11,7 @@ import (
 
 	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	commonv1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/nixoci/nixoci/internal/keyless/keylesstest"
 	"github.com/nixoci/nixoci/internal/limit"
@@ -66,8 +67,8 @@ func TestHostileTimestamps(t *testing.T) {
 		"values that end too late": {[][]byte{stampOf(t, append(bytes.Repeat([]byte{0x30, 0x02, 0x30, 0x7f}, 100), make([]byte, 130)...))}, "not in the form DER"},
 		"values without an end":    {[][]byte{stampOf(t, bytes.Repeat([]byte{0x30, 0x80}, 1000))}, "not in the form DER"},
 		"deep values":              {[][]byte{stampOf(t, nested(t, 1000))}, "not in the form DER"},
-		"a long timestamp":         {[][]byte{stampOf(t, bytes.Repeat([]byte{0x05, 0x00}, limit.Timestamp))}, "at most 65536 are read"},
-		"many timestamps":          {slices.Repeat([][]byte{stamp}, 100_000), "at most 32 are read"},
+		"a long timestamp":         {[][]byte{stampOf(t, bytes.Repeat([]byte{0x05, 0x00}, limit.Proofs))}, "at most 262144 are read"},
+		"many timestamps":          {slices.Repeat([][]byte{stamp}, limit.Timestamps), "at most 32 are read"},
 		"no ASN.1":                 {[][]byte{[]byte("{}")}, "not in the form DER"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,12 +102,22 @@ func TestTimestampLimits(t *testing.T) {
 		return err
 	}
 	limittest.Around(t, limit.Timestamps, "at most 32 are read", func(n int) error { return with(n, stampOf(t, nil)) })
-	limittest.Around(t, limit.Timestamp, "at most 65536 are read", func(n int) error {
-		stamp := stampOf(t, text(t, n-100))
-		if stamp = stampOf(t, text(t, n-100+n-len(stamp))); len(stamp) != n {
-			t.Fatalf("a timestamp of %d bytes, want %d", len(stamp), n)
-		}
-		return with(2, stamp)
+	limittest.Around(t, limit.Proofs, "at most 262144 are read", func(n int) error {
+		b := edit(good, func(b *bundlev1.Bundle) {
+			d := b.VerificationMaterial.TimestampVerificationData
+			d.Rfc3161Timestamps = append(d.Rfc3161Timestamps, &commonv1.RFC3161SignedTimestamp{})
+			last := d.Rfc3161Timestamps[len(d.Rfc3161Timestamps)-1]
+			size := n - 100 - proto.Size(b.VerificationMaterial)
+			for range 2 { // the lengths in ASN.1 and in the bundle have several bytes
+				last.SignedTimestamp = stampOf(t, text(t, size))
+				size += n - proto.Size(b.VerificationMaterial)
+			}
+			if got := proto.Size(b.VerificationMaterial); got != n {
+				t.Fatalf("%d bytes, want %d", got, n)
+			}
+		})
+		_, err := root.Check(b, nil)
+		return err
 	})
 }
 

@@ -49,7 +49,8 @@ func FromAnnotations(annotations map[string]string) (*bundlev1.Bundle, error) {
 		m.TimestampVerificationData = &bundlev1.TimestampVerificationData{
 			Rfc3161Timestamps: []*commonv1.RFC3161SignedTimestamp{{SignedTimestamp: stamp.SignedRFC3161Timestamp}}}
 	}
-	return &bundlev1.Bundle{MediaType: bundleV01, VerificationMaterial: m}, nil
+	b := &bundlev1.Bundle{MediaType: bundleV01, VerificationMaterial: m}
+	return b, CheckSize(b)
 }
 
 // annotatedEntry reads a log entry from an annotation.

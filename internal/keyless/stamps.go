@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/nixoci/nixoci/internal/limit"
 )
@@ -13,6 +14,15 @@ import (
 // maxStampDepth is the greatest depth of ASN.1 values in a timestamp. Real timestamps have a depth
 // of about 15.
 const maxStampDepth = 40
+
+// CheckSize refuses a bundle with a long certificate, log entry or timestamp. The libraries that read
+// them need many times as much memory. The signed content may be long.
+func CheckSize(b *bundlev1.Bundle) error {
+	if n := proto.Size(b.GetVerificationMaterial()); n > limit.Proofs {
+		return fmt.Errorf("its certificate, log entries and timestamps have %d bytes, at most %d are read", n, limit.Proofs)
+	}
+	return nil
+}
 
 // checkStamps refuses timestamps that Sigstore's library must not read. Everybody who can write to the
 // repository can attach such a timestamp. The library's ASN.1 reader (digitorus/pkcs7, ber.go) accepts
@@ -24,11 +34,7 @@ func checkStamps(b *bundlev1.Bundle) error {
 		return fmt.Errorf("it has %d timestamps, at most %d are read", len(stamps), limit.Timestamps)
 	}
 	for _, s := range stamps {
-		der := s.GetSignedTimestamp()
-		if len(der) > limit.Timestamp {
-			return fmt.Errorf("its timestamp has %d bytes, at most %d are read", len(der), limit.Timestamp)
-		}
-		if !isDER(der, maxStampDepth) {
+		if !isDER(s.GetSignedTimestamp(), maxStampDepth) {
 			return errors.New("its timestamp is not valid: it is not in the form DER (ASN.1)")
 		}
 	}

@@ -63,7 +63,9 @@ const (
 	TrustRoot      = 1 * mib   // a file with trust roots of Sigstore, or with its services
 	IdentityToken  = 64 * kib  // an OIDC token
 	SigstoreAnswer = 4 * mib   // an answer of Fulcio, Rekor or a timestamp authority
-	Timestamp      = 64 * kib  // a timestamp of a signature; those of public authorities have up to 8 kB
+	BundleValues   = 10_000    // JSON values in a signed document
+	Subjects       = 1 * mib   // the list of subjects in a signed statement
+	Proofs         = 256 * kib // certificate, log entries and timestamps of a signature; real ones have up to 20 kB
 	Timestamps     = 32        // timestamps of a signature; sigstore-go has the same limit
 	Tags           = 20_000    // tags of a repository, for the command prune
 	TagPages       = 200
@@ -133,7 +135,9 @@ func Table() []Row {
 		{"TrustRoot", size(TrustRoot), "a file with trust roots of Sigstore, or with its services"},
 		{"IdentityToken", size(IdentityToken), "an OIDC token"},
 		{"SigstoreAnswer", size(SigstoreAnswer), "an answer of Fulcio, Rekor, a timestamp authority or the provider of tokens"},
-		{"Timestamp", size(Timestamp), "a timestamp of a signature"},
+		{"BundleValues", count(BundleValues), "JSON values in a signed document"},
+		{"Subjects", size(Subjects), "the list of subjects in a signed statement"},
+		{"Proofs", size(Proofs), "certificate, log entries and timestamps of a signature"},
 		{"Timestamps", count(Timestamps), "timestamps of a signature"},
 		{"Tags", count(Tags), "tags of a repository that is pruned"},
 		{"TagPages", count(TagPages), "pages in which a registry lists them"},
