@@ -321,6 +321,18 @@ func TestMemory(t *testing.T) {
 			c.args, c.code = append(c.args, flags...), exitMismatch
 			return c
 		},
+		"a manifest of millions of layers": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"inspect", manifestServer(t, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[{}`) + "/web:v1"}, code: exitFailed, want: "at most 100000 are read"}
+		},
+		"an index of millions of manifests": func(t *testing.T) memoryCase {
+			return memoryCase{args: []string{"verify", manifestServer(t, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}`) + "/web:v1"}, code: exitMismatch, want: "at most 100000 are read"}
+		},
+		"a list of millions of attached documents": func(t *testing.T) memoryCase {
+			host := pushed(t, func(w http.ResponseWriter, r *http.Request, _ *registrytest.Registry) {
+				io.WriteString(w, fullManifest(`{"schemaVersion":2,"manifests":[{}`))
+			})
+			return memoryCase{args: []string{"inspect", host + "/web:v1"}, code: exitFailed, want: "at most 100000 are read"}
+		},
 		"a graph of 50,000 paths": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"plan", graphFile(t, 50_000)}, want: "layers"}
 		},
@@ -509,6 +521,26 @@ func hostileBundle(t *testing.T, start, part, end, want string) memoryCase {
 		start += strings.Repeat(part, (limit.Bundle-len(start)-len(end))/len(part))
 	}
 	return memoryCase{args: []string{"verify", pushed(t, attachedDocuments(t, 1, attest.BundleV03, []byte(start+end))) + "/web:v1"}, want: want}
+}
+
+// fullManifest adds empty elements to start until the manifest has nearly limit.Manifest bytes.
+func fullManifest(start string) string {
+	return start + strings.Repeat(",{}", (limit.Manifest-len(start)-2)/3) + "]}"
+}
+
+// manifestServer starts a registry. Every tag names the full manifest that begins with start.
+func manifestServer(t *testing.T, start string) (host string) {
+	data := fullManifest(start)
+	_, mediaType, _ := strings.Cut(start, `"mediaType":"`)
+	mediaType, _, _ = strings.Cut(mediaType, `"`)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			w.Header().Set("Content-Type", mediaType)
+			w.Header().Set("Docker-Content-Digest", digest.FromString(data).String())
+			io.WriteString(w, data)
+		}
+	})
+	return strings.TrimPrefix(s.URL, "http://")
 }
 
 // changeMaterial changes the certificate or the log entry of a bundle.

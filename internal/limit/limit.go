@@ -43,6 +43,7 @@ const (
 // These limits apply to images.
 const (
 	Manifest       = 4 * mib // a manifest or an index; most registries have the same limit
+	ManifestValues = 100_000 // JSON values in a manifest or an index; with 1000 layers it has about 25,000
 	Config         = 8 * mib // the config of an image
 	LayoutIndex    = 16 * mib
 	LayoutFile     = 4 * kib // the file oci-layout
@@ -115,6 +116,7 @@ func Table() []Row {
 		{"NixConfDeep", count(NixConfDeep), "`include` within `include`"},
 		{"Netrc", size(Netrc), "`netrc`"},
 		{"Manifest", size(Manifest), "a manifest or an index in a registry"},
+		{"ManifestValues", count(ManifestValues), "JSON values in a manifest or an index"},
 		{"Config", size(Config), "the config of an image"},
 		{"LayoutIndex", size(LayoutIndex), "`index.json` of a layout or archive"},
 		{"LayoutFile", size(LayoutFile), "`oci-layout`"},

@@ -47,6 +47,9 @@ func ParseReferrers(data []byte) ([]ocispec.Descriptor, error) {
 	if len(data) > MaxManifest {
 		return nil, ContentErrorf("larger than %d bytes", MaxManifest)
 	}
+	if err := limit.JSONValues(data, limit.ManifestValues); err != nil {
+		return nil, ContentErrorf("%v", err)
+	}
 	var index ocispec.Index
 	if err := json.Unmarshal(data, &index); err != nil {
 		return nil, ContentErrorf("not an index: %v", err)

@@ -40,6 +40,9 @@ func CheckManifest(data []byte, mediaType string, want digest.Digest) (Blob, err
 	if want.Validate() == nil && want.Algorithm() == digest.SHA256 && want != d {
 		return Blob{}, ContentErrorf("the content has digest %s instead of %s", d, want)
 	}
+	if err == nil {
+		err = limit.JSONValues(data, limit.ManifestValues)
+	}
 	if err != nil {
 		return Blob{}, ContentErrorf("not a manifest: %v", err)
 	}
