@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -103,7 +104,7 @@ func (c *client) once(ctx context.Context, q request) (*answer, error) {
 			return a, nil
 		}
 	}
-	return nil, &statusError{a.status, errorText(a.body), a.header, retry.AfterHeader(a.header, time.Now())}
+	return nil, &statusError{a.status, errorText(hideToken(a.body, q.header["Authorization"])), a.header, retry.AfterHeader(a.header, time.Now())}
 }
 
 func (c *client) read(req *http.Request) (*answer, error) {
@@ -114,6 +115,25 @@ func (c *client) read(req *http.Request) (*answer, error) {
 	defer resp.Body.Close()
 	body, err := limit.ReadAll(resp.Body, "answer of "+req.URL.Host, limit.SigstoreAnswer)
 	return &answer{resp.StatusCode, resp.Header, body}, err
+}
+
+// hideToken removes the token of a request from the body of the answer. Some services repeat the token in
+// their error texts, and logs of CI jobs are often public.
+func hideToken(body []byte, authorization string) []byte {
+	token := strings.TrimPrefix(authorization, "Bearer ")
+	if token == "" {
+		return body
+	}
+	return bytes.ReplaceAll(body, []byte(token), []byte("[token]"))
+}
+
+// redacted returns the URL of a service without its password, for error texts.
+func redacted(service string) string {
+	u, err := url.Parse(service)
+	if err != nil {
+		return "" // checkURL has refused it
+	}
+	return u.Redacted()
 }
 
 // errorText returns the message in an answer of Fulcio or Rekor. If the answer has another form,
@@ -132,7 +152,10 @@ func errorText(body []byte) string {
 // machine and the service could read the identity token.
 func (c *client) checkURL(text string) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
+	if err != nil {
+		return errors.New("the address is not a URL") // without the address, which may contain a password
+	}
+	if u.Host == "" {
 		return fmt.Errorf("%q is not a URL", text)
 	}
 	switch u.Scheme {
@@ -144,7 +167,7 @@ func (c *client) checkURL(text string) error {
 		}
 		return hint.Add(fmt.Errorf("%s://%s is not encrypted", u.Scheme, u.Host), "use https, or --insecure in a network that you trust")
 	}
-	return fmt.Errorf("%q is neither https nor http", text)
+	return fmt.Errorf("%q is neither https nor http", redacted(text))
 }
 
 func isLoopback(host string) bool {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/asn1"
+	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	commonv1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/keyless/keylesstest"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/limit/limittest"
@@ -165,5 +168,49 @@ func TestUnclearSigner(t *testing.T) {
 				t.Errorf("got %+v, %v; want %q", c, err, tt.want)
 			}
 		})
+	}
+}
+
+// echo answers each request with an error that contains its credentials and its address.
+type echo struct{}
+
+func (echo) RoundTrip(r *http.Request) (*http.Response, error) {
+	text := strings.Repeat("x", 100) + r.Header.Get("Authorization")
+	return &http.Response{StatusCode: http.StatusForbidden, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
+}
+
+// TestErrorsHideSecrets checks that no error contains a token, or the password in the address of a
+// service.
+func TestErrorsHideSecrets(t *testing.T) {
+	s := deployment(t)
+	token := s.Token(keylesstest.Claims{Subject: workflow})
+	for name, variables := range map[string]map[string]string{
+		"token":  {keyless.TokenVariable: token},
+		"GitHub": {"ACTIONS_ID_TOKEN_REQUEST_URL": "https://token.example?x=1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": token},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, err := keyless.FindToken("", env(variables))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := &keyless.Services{Fulcio: "https://me:secret@fulcio.example", Timestamps: []string{"https://stamps.example"}}
+			signer, err := keyless.New(keyless.Options{Services: all, Token: source, Transport: echo{}, Retry: atOnce})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = signer.Sign(t.Context(), payloadType, []byte(statement))
+			if err == nil || !strings.Contains(err.Error(), "403 Forbidden: xxx") || !strings.Contains(err.Error(), "[token]") {
+				t.Fatal(err)
+			}
+			if text := err.Error(); strings.Contains(text, token[:40]) || strings.Contains(text, "secret") {
+				t.Error(text)
+			}
+		})
+	}
+	for _, address := range []string{"https://me:secret@fulcio.example:x", "ftp://me:secret@fulcio.example"} {
+		_, err := keyless.New(keyless.Options{Services: &keyless.Services{Fulcio: address}, Transport: echo{}})
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }

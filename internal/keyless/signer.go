@@ -88,7 +88,7 @@ func (s *Signer) Sign(ctx context.Context, payloadType string, payload []byte) (
 	for _, url := range s.o.Services.Timestamps {
 		stamp, err := s.timestamp(ctx, url, sig)
 		if err != nil {
-			return nil, fmt.Errorf("timestamp authority %s: %w", url, err)
+			return nil, fmt.Errorf("timestamp authority %s: %w", redacted(url), err)
 		}
 		if m.TimestampVerificationData == nil {
 			m.TimestampVerificationData = new(bundlev1.TimestampVerificationData)
@@ -102,7 +102,7 @@ func (s *Signer) Sign(ctx context.Context, payloadType string, payload []byte) (
 		}
 		entry, err := add(ctx, l.URL, b.GetDsseEnvelope(), cert)
 		if err != nil {
-			return nil, fmt.Errorf("transparency log %s: %w", l.URL, err)
+			return nil, fmt.Errorf("transparency log %s: %w", redacted(l.URL), err)
 		}
 		m.TlogEntries = append(m.TlogEntries, entry)
 	}
@@ -141,7 +141,7 @@ func (s *Signer) certificate(ctx context.Context) (*ecdsa.PrivateKey, *x509.Cert
 	}
 	cert, err := s.request(ctx, key, token)
 	if err != nil {
-		err = fmt.Errorf("certificate authority %s: %w", s.o.Services.Fulcio, err)
+		err = fmt.Errorf("certificate authority %s: %w", redacted(s.o.Services.Fulcio), err)
 		if advice := expired(token, time.Now()); advice != "" {
 			err = hint.Add(err, advice)
 		}
