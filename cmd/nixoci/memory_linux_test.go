@@ -327,6 +327,19 @@ func TestMemory(t *testing.T) {
 		"an index of millions of manifests": func(t *testing.T) memoryCase {
 			return memoryCase{args: []string{"verify", manifestServer(t, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}`) + "/web:v1"}, code: exitMismatch, want: "at most 100000 are read"}
 		},
+		"a config of millions of steps": func(t *testing.T) memoryCase {
+			const start, end = `{"os":"linux","architecture":"amd64","history":[{}`, "]}"
+			config := start + strings.Repeat(",{}", (limit.Config-len(start)-len(end))/3) + end
+			descriptor := fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"%s","size":%d}`, digest.FromString(config), len(config))
+			host := blobServer(t, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":`+descriptor+`,"layers":[]}`, config)
+			return memoryCase{args: []string{"inspect", host + "/web:v1"}, code: exitFailed, want: "at most 100000 are read"}
+		},
+		"an index.json of millions of manifests": func(t *testing.T) memoryCase {
+			dir := t.TempDir()
+			writeTestFile(t, filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`))
+			writeTestFile(t, filepath.Join(dir, "index.json"), []byte(`{"schemaVersion":2,"manifests":[{}`+strings.Repeat(",{}", limit.LayoutIndex/3-20)+"]}"))
+			return memoryCase{args: []string{"inspect", "oci:" + dir}, code: exitFailed, want: "at most 500000 are read"}
+		},
 		"a list of millions of attached documents": func(t *testing.T) memoryCase {
 			host := pushed(t, func(w http.ResponseWriter, r *http.Request, _ *registrytest.Registry) {
 				io.WriteString(w, fullManifest(`{"schemaVersion":2,"manifests":[{}`))
@@ -530,14 +543,21 @@ func fullManifest(start string) string {
 
 // manifestServer starts a registry. Every tag names the full manifest that begins with start.
 func manifestServer(t *testing.T, start string) (host string) {
-	data := fullManifest(start)
-	_, mediaType, _ := strings.Cut(start, `"mediaType":"`)
+	return blobServer(t, fullManifest(start), "")
+}
+
+// blobServer starts a registry. Every tag and digest names the manifest, or the blob.
+func blobServer(t *testing.T, manifest, blob string) (host string) {
+	_, mediaType, _ := strings.Cut(manifest, `"mediaType":"`)
 	mediaType, _, _ = strings.Cut(mediaType, `"`)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.URL.Path, "/manifests/") {
+		switch {
+		case strings.Contains(r.URL.Path, "/manifests/"):
 			w.Header().Set("Content-Type", mediaType)
-			w.Header().Set("Docker-Content-Digest", digest.FromString(data).String())
-			io.WriteString(w, data)
+			w.Header().Set("Docker-Content-Digest", digest.FromString(manifest).String())
+			io.WriteString(w, manifest)
+		case strings.Contains(r.URL.Path, "/blobs/"):
+			io.WriteString(w, blob)
 		}
 	})
 	return strings.TrimPrefix(s.URL, "http://")

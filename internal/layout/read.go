@@ -170,7 +170,11 @@ func newLayoutReader(name string, f files, tagOrDigest string) (*layoutReader, s
 		return nil, "", err
 	}
 	var index ocispec.Index
-	if err := json.Unmarshal(data, &index); err != nil {
+	err = limit.JSONValues(data, limit.LayoutValues)
+	if err == nil {
+		err = json.Unmarshal(data, &index)
+	}
+	if err != nil {
 		return nil, "", fmt.Errorf("read %s: %w", ocispec.ImageIndexFile, err)
 	}
 	s := &layoutReader{name: name, files: f, tags: map[string]ocispec.Descriptor{}}

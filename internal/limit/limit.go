@@ -45,7 +45,9 @@ const (
 	Manifest       = 4 * mib // a manifest or an index; most registries have the same limit
 	ManifestValues = 100_000 // JSON values in a manifest or an index; with 1000 layers it has about 25,000
 	Config         = 8 * mib // the config of an image
+	ConfigValues   = 100_000 // JSON values in the config of an image
 	LayoutIndex    = 16 * mib
+	LayoutValues   = 500_000 // JSON values in the index of a layout, which has about 12 for each tag
 	LayoutFile     = 4 * kib // the file oci-layout
 	ArchiveEntries = 100_000 // files in an archive
 	ImageLayers    = 1000    // layers of one platform
@@ -118,7 +120,9 @@ func Table() []Row {
 		{"Manifest", size(Manifest), "a manifest or an index in a registry"},
 		{"ManifestValues", count(ManifestValues), "JSON values in a manifest or an index"},
 		{"Config", size(Config), "the config of an image"},
+		{"ConfigValues", count(ConfigValues), "JSON values in the config of an image"},
 		{"LayoutIndex", size(LayoutIndex), "`index.json` of a layout or archive"},
+		{"LayoutValues", count(LayoutValues), "JSON values in `index.json`"},
 		{"LayoutFile", size(LayoutFile), "`oci-layout`"},
 		{"ArchiveEntries", count(ArchiveEntries), "files in an archive"},
 		{"ImageLayers", count(ImageLayers), "layers of one platform"},

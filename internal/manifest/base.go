@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -233,7 +232,7 @@ func ParseBaseConfig(m *Manifest, data []byte, p ocispec.Platform) (BaseContent,
 		RootFS  ocispec.RootFS    `json:"rootfs"`
 		History []ocispec.History `json:"history"`
 	}
-	if err := json.Unmarshal(data, &c); err != nil {
+	if err := UnmarshalConfig(data, &c); err != nil {
 		return fail(err)
 	}
 	its := c.Platform

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/mediatype"
 	"github.com/nixoci/nixoci/internal/oci"
 )
@@ -132,6 +133,15 @@ func parse(data []byte, mediaType, kind string) (*document, error) {
 	return doc, nil
 }
 
+// UnmarshalConfig decodes the config of an image. It refuses a config with too many values, which would
+// need many times as much memory as its JSON.
+func UnmarshalConfig(data []byte, v any) error {
+	if err := limit.JSONValues(data, limit.ConfigValues); err != nil {
+		return err
+	}
+	return json.Unmarshal(data, v)
+}
+
 func checkDescriptor(d ocispec.Descriptor) error {
 	if err := d.Digest.Validate(); err != nil {
 		return fmt.Errorf("digest %q: %w", d.Digest, err)
@@ -192,7 +202,7 @@ func (m *Manifest) Claims(configData []byte) (*Claims, error) {
 			return nil, fmt.Errorf("read config: the content does not have digest %s and %d bytes", m.Config.Digest, m.Config.Size)
 		}
 		var c ocispec.Image
-		if err := json.Unmarshal(configData, &c); err != nil {
+		if err := UnmarshalConfig(configData, &c); err != nil {
 			return nil, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
 		}
 		if diffIDs = c.RootFS.DiffIDs; len(diffIDs) != len(m.Layers) {

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,7 +22,7 @@ func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.C
 		return Settings{}, fmt.Errorf("read settings from config %s: %w", m.Config.Digest, err)
 	}
 	var c ocispec.Image
-	if err := json.Unmarshal(configData, &c); err != nil {
+	if err := UnmarshalConfig(configData, &c); err != nil {
 		return fail(err)
 	}
 	s := Settings{
@@ -41,7 +40,7 @@ func RecordedSettings(sys *System, m *Manifest, configData []byte, comp layers.C
 		Docker:      m.MediaType == mediatype.DockerManifest,
 	}
 	var more struct{ Config BaseConfig }
-	if err := json.Unmarshal(configData, &more); err != nil {
+	if err := UnmarshalConfig(configData, &more); err != nil {
 		return fail(err)
 	}
 	s.Healthcheck = more.Config.Healthcheck

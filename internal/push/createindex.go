@@ -2,7 +2,6 @@ package push
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -76,7 +75,7 @@ func readPart(ctx context.Context, r *registry.Repository, tagOrDigest string) (
 		return nil, err
 	}
 	var c ocispec.Image
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := manifest.UnmarshalConfig(config, &c); err != nil {
 		return nil, fmt.Errorf("%s: read config: %w", r.Ref(tagOrDigest), err)
 	}
 	if c.OS == "" || c.Architecture == "" {

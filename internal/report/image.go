@@ -199,7 +199,7 @@ func readPlatform(ctx context.Context, src *oci.OpenedImage, d ocispec.Descripto
 	var config struct {
 		Config json.RawMessage `json:"config"`
 	}
-	if err := errors.Join(json.Unmarshal(raw, &p.Config), json.Unmarshal(raw, &config)); err != nil {
+	if err := errors.Join(manifest.UnmarshalConfig(raw, &p.Config), json.Unmarshal(raw, &config)); err != nil {
 		return nil, fmt.Errorf("read config %s: %w", m.Config.Digest, err)
 	}
 	p.RawConfig = config.Config

@@ -3,7 +3,6 @@ package verify
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -202,7 +201,7 @@ func (v *verification) readDocument(ctx context.Context, blob oci.Blob, d *docum
 		return found(CheckDigests, "config %s: %s", m.Config.Digest, what)
 	}
 	d.configData = data
-	if err := json.Unmarshal(data, &d.config); err != nil {
+	if err := manifest.UnmarshalConfig(data, &d.config); err != nil {
 		return found(CheckDigests, "config %s: %v", m.Config.Digest, err)
 	}
 	if d.platform == "" {
