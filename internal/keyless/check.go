@@ -3,6 +3,7 @@ package keyless
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -65,6 +66,10 @@ func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, erro
 	return nil, why
 }
 
+// oldIssuer is the extension with the issuer in Fulcio's older certificates. sigstore-go has the same
+// value under a deprecated name.
+var oldIssuer = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}
+
 // checkNames refuses a certificate with several names, or with two different issuers. Sigstore's
 // library would use the first name and the last issuer. Fulcio writes one name. It writes the same
 // issuer into an old and a new extension.
@@ -75,7 +80,7 @@ func checkNames(cert *x509.Certificate) error {
 	var issuers []string
 	for _, e := range cert.Extensions {
 		switch {
-		case e.Id.Equal(certificate.OIDIssuer):
+		case e.Id.Equal(oldIssuer):
 			issuers = append(issuers, string(e.Value))
 		case e.Id.Equal(certificate.OIDIssuerV2):
 			var issuer string
