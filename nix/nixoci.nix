@@ -11,7 +11,7 @@ buildGo126Module {
   version = "0.1.0";
   src = lib.cleanSource ../.;
   # make vendor-hash updates this.
-  vendorHash = "sha256-NWxSZD2c/EPX/QFj4kAu7ZgPZ8OlnQquruKgagQOBVk=";
+  vendorHash = "sha256-soaHOCoHe0Wro2XdHJViAxIjkR4oTrsA/omXC7p7xdI=";
   subPackages = [ "cmd/nixoci" ];
   nativeBuildInputs = [ installShellFiles ];
   # This is not in env: until 24.11, buildGoModule sets CGO_ENABLED outside of
