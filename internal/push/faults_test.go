@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,7 +62,7 @@ type world struct {
 	reg    *registrytest.Registry
 	tokens *registrytest.Tokens
 	dial   *registrytest.Pipes
-	faults *registrytest.Faults // nil means no faults
+	faults atomic.Pointer[registrytest.Faults] // nil means no faults; a request that the client gave up may still read it
 	src    *treeSource
 	packer *layers.Packer
 	stream bool // upload layers while they are made, even small ones
@@ -81,9 +82,10 @@ func inWorld(t *testing.T, tokens bool, f func(*world)) {
 			w.tokens = registrytest.NewTokens(w.reg, 5*time.Minute)
 		}
 		pipes, stop := registrytest.Serve(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			faults := w.faults.Load()
 			switch {
-			case w.faults != nil:
-				w.faults.ServeHTTP(rw, r)
+			case faults != nil:
+				faults.ServeHTTP(rw, r)
 			case w.tokens != nil:
 				w.tokens.ServeHTTP(rw, r)
 			default:
@@ -97,7 +99,7 @@ func inWorld(t *testing.T, tokens bool, f func(*world)) {
 }
 
 func (w *world) script(faults []registrytest.Fault) {
-	w.faults = registrytest.NewFaults(w.reg, w.tokens, faults)
+	w.faults.Store(registrytest.NewFaults(w.reg, w.tokens, faults))
 }
 
 // open returns a client of worldRepo.
@@ -202,7 +204,7 @@ func (s *faulty) run() verdict {
 
 // again pushes once more without faults. This push must repair all damage.
 func (s *faulty) again() error {
-	s.w.faults = nil
+	s.w.faults.Store(nil)
 	if _, err := s.w.push(s.images, s.cache); err != nil {
 		return err
 	}
@@ -216,7 +218,7 @@ func (s *faulty) again() error {
 func (s *faulty) report(t *testing.T, test string, seed uint64, v verdict) {
 	t.Helper()
 	t.Errorf("seed %d: %s\nerror: %v\nscript: %v\nhappened:\n\t%s\nalone: go test ./internal/push -run '^%s$' -seed %d",
-		seed, v.wrong, v.err, s.w.faults.Script, strings.Join(s.w.faults.Fired, "\n\t"), test, seed)
+		seed, v.wrong, v.err, s.w.faults.Load().Script, strings.Join(s.w.faults.Load().Fired(), "\n\t"), test, seed)
 }
 
 // TestSeededFaults pushes to a registry that makes one to four faults, each once. The tag must
@@ -232,9 +234,9 @@ func TestSeededFaults(t *testing.T) {
 			s := w.prepare(seed)
 			w.script(registrytest.Seeded(seed, registrytest.PushClasses))
 			v := s.run()
-			fired, longest = fired+len(w.faults.Fired), max(longest, v.took)
+			fired, longest = fired+len(w.faults.Load().Fired()), max(longest, v.took)
 			if v.err != nil {
-				failed = append(failed, fmt.Sprintf("seed %d: %v (%v)", seed, v.err, w.faults.Script))
+				failed = append(failed, fmt.Sprintf("seed %d: %v (%v)", seed, v.err, w.faults.Load().Script))
 			}
 			if v.wrong != "" {
 				s.report(t, "TestSeededFaults", seed, v)
@@ -262,7 +264,7 @@ func TestLastingFaults(t *testing.T) {
 			w.script(registrytest.Lasting(seed, registrytest.PushClasses))
 			v := s.run()
 			lies := []registrytest.FaultKind{registrytest.Corrupt, registrytest.Truncate, registrytest.Forget}
-			if v.wrong != "" && w.faults.Script[0].On == registrytest.PutTag && slices.Contains(lies, w.faults.Script[0].Kind) && v.err != nil && strings.Contains(v.err.Error(), "the tag") {
+			if v.wrong != "" && w.faults.Load().Script[0].On == registrytest.PutTag && slices.Contains(lies, w.faults.Load().Script[0].Kind) && v.err != nil && strings.Contains(v.err.Error(), "the tag") {
 				v.wrong = "" // the push cannot repair this damage, and its error says so
 			}
 			if v.wrong != "" {

@@ -141,7 +141,7 @@ func TestSeededReads(t *testing.T) {
 				defer src.Close()
 				start := time.Now()
 				found, err = how.read(t, src)
-				happened, took = append([]string{fmt.Sprint(f.Script)}, f.Fired...), time.Since(start)
+				happened, took = append([]string{fmt.Sprint(f.Script)}, f.Fired()...), time.Since(start)
 			})
 			return
 		}

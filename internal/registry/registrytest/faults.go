@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -274,7 +275,7 @@ type Faults struct {
 
 	mu    sync.Mutex
 	seen  map[int]int // number of requests of a fault's class so far; the key is the fault's index
-	Fired []string    // the faults that happened
+	fired []string    // the faults that happened
 }
 
 // NewFaults puts faults in front of a registry. If tokens is not nil, it puts them in front of the
@@ -285,6 +286,14 @@ func NewFaults(r *Registry, tokens *Tokens, script []Fault) *Faults {
 		f.Handler = tokens
 	}
 	return f
+}
+
+// Fired returns the faults that happened. The server may still answer a request that the client
+// gave up, so more can follow.
+func (f *Faults) Fired() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.fired)
 }
 
 // pick returns the fault that happens to the request r. If no fault happens, it returns "".
@@ -302,7 +311,7 @@ func (f *Faults) pick(r *http.Request) FaultKind {
 		if kind == "" && n >= fault.Skip && n-fault.Skip < fault.Times {
 			kind = fault.Kind
 			what := fmt.Sprintf("%s %s: %s", r.Method, r.URL.Path, kind)
-			if f.Fired = append(f.Fired, what); f.Happened != nil {
+			if f.fired = append(f.fired, what); f.Happened != nil {
 				f.Happened(what)
 			}
 		}
