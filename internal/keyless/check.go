@@ -12,8 +12,10 @@ import (
 
 	"github.com/digitorus/timestamp"
 	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	rekorv1 "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
+	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
 
@@ -121,7 +123,7 @@ func (d *deployment) check(b *bundle.Bundle, cert *x509.Certificate, artifact []
 // library checks this only if the log has signed the time, which a Rekor of version 2 does not do.
 func (d *deployment) checkLogs(b *bundle.Bundle, signed time.Time) error {
 	for _, e := range b.GetVerificationMaterial().GetTlogEntries() {
-		log := d.root.RekorLogs()[hex.EncodeToString(e.GetLogId().GetKeyId())]
+		log := d.logOf(e)
 		if log == nil {
 			continue
 		}
@@ -130,6 +132,11 @@ func (d *deployment) checkLogs(b *bundle.Bundle, signed time.Time) error {
 		}
 	}
 	return nil
+}
+
+// logOf returns the transparency log of a log entry, or nil if the trust root does not list this log.
+func (d *deployment) logOf(e *rekorv1.TransparencyLogEntry) *root.TransparencyLog {
+	return d.root.RekorLogs()[hex.EncodeToString(e.GetLogId().GetKeyId())]
 }
 
 // Certificate returns the signer's certificate in DER. If the bundle has none, Certificate returns
@@ -181,7 +188,7 @@ func (d *deployment) explain(b *bundle.Bundle, cert *x509.Certificate, err error
 	stamps := b.GetVerificationMaterial().GetTimestampVerificationData().GetRfc3161Timestamps()
 	known := 0
 	for _, e := range entries {
-		if d.root.RekorLogs()[hex.EncodeToString(e.GetLogId().GetKeyId())] != nil {
+		if d.logOf(e) != nil {
 			known++
 		}
 	}

@@ -88,22 +88,8 @@ func (s *Sigstore) certify(w http.ResponseWriter, r *http.Request) {
 	if !body(w, r, &q) {
 		return
 	}
-	c, err := s.checkToken(r)
-	if err != nil {
-		refuse(w, http.StatusUnauthorized, err)
-		return
-	}
-	key, err := requestedKey(q.CertificateSigningRequest)
-	if q.CertificateSigningRequest == nil {
-		key, err = possessedKey([]byte(q.PublicKeyRequest.PublicKey.Content), q.PublicKeyRequest.ProofOfPossession, &c)
-	}
-	if err != nil {
-		refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	cert, err := s.issue(key, &c)
-	if err != nil {
-		refuse(w, http.StatusInternalServerError, err)
+	cert := s.certificateFor(w, r, q.CertificateSigningRequest, []byte(q.PublicKeyRequest.PublicKey.Content), q.PublicKeyRequest.ProofOfPossession)
+	if cert == nil {
 		return
 	}
 	chain := []string{inPEM(cert), inPEM(s.ca.issuing), inPEM(s.ca.root)}
@@ -120,27 +106,38 @@ func (s *Sigstore) certifyV1(w http.ResponseWriter, r *http.Request) {
 	if !body(w, r, &q) {
 		return
 	}
-	c, err := s.checkToken(r)
-	if err != nil {
-		refuse(w, http.StatusUnauthorized, err)
-		return
-	}
-	key, err := requestedKey(q.Request)
-	if q.Request == nil {
-		key, err = possessedKey(q.PublicKey.Content, q.SignedEmailAddress, &c)
-	}
-	if err != nil {
-		refuse(w, http.StatusBadRequest, err)
-		return
-	}
-	cert, err := s.issue(key, &c)
-	if err != nil {
-		refuse(w, http.StatusInternalServerError, err)
+	cert := s.certificateFor(w, r, q.Request, q.PublicKey.Content, q.SignedEmailAddress)
+	if cert == nil {
 		return
 	}
 	w.Header().Set("Content-Type", "application/pem-certificate-chain")
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write([]byte(inPEM(cert) + inPEM(s.ca.issuing) + inPEM(s.ca.root)))
+}
+
+// certificateFor checks the token of r and issues a certificate. A request proves that it has the private
+// key with a certificate signing request or, if csr is nil, with a public key and a signature (proof).
+// If the request is not valid, certificateFor answers it and returns nil.
+func (s *Sigstore) certificateFor(w http.ResponseWriter, r *http.Request, csr, publicKey, proof []byte) *x509.Certificate {
+	c, err := s.checkToken(r)
+	if err != nil {
+		refuse(w, http.StatusUnauthorized, err)
+		return nil
+	}
+	key, err := requestedKey(csr)
+	if csr == nil {
+		key, err = possessedKey(publicKey, proof, &c)
+	}
+	if err != nil {
+		refuse(w, http.StatusBadRequest, err)
+		return nil
+	}
+	cert, err := s.issue(key, &c)
+	if err != nil {
+		refuse(w, http.StatusInternalServerError, err)
+		return nil
+	}
+	return cert
 }
 
 func inPEM(c *x509.Certificate) string {
