@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // TestSlowLink checks that a link delays each request by its latency, and each new connection
@@ -103,7 +107,9 @@ func TestPage(t *testing.T) {
 				Counted: &traffic{Requests: 100, Cache: 7, Nars: 101e6, NarsNeeded: 100e6, Narinfos: 3e6}},
 			"peer: nix2container cold": {Runs: []sample{{Wall: 16, CPU: 24, Registry: 4}}, Image: 400e6, Layers: 100, Counted: &traffic{Requests: 112, Sent: 401e6}},
 			"store zstd cold":          {},
+			"verify gzip":              {Runs: []sample{{Wall: 5, CPU: 10, Peak: 50e6}}, Image: 420e6, Counted: &traffic{Requests: 116, Received: 421e6}},
 		},
+		Verify: map[string]verifyLimit{"gzip": {Receive: 0.5, Decompress: 6, SHA256Blob: 0.5, SHA256Tar: 1, SHA256NAR: 1}},
 	}
 	page := r.page()
 	for _, want := range []string{
@@ -113,6 +119,8 @@ func TestPage(t *testing.T) {
 		"50 % !",  // share of the processors that other processes used
 		"| gzip | 4.00 | 1.00 | 400.0 | 420.0 | 12.00 | 14.00 | 86 % | 6.00 | 8.00 | 75 % |",
 		"| nix2container cold | 16.00 | 24.00 | 4.00 | 0 | 112 | 401.0 | 400.0 | 100 | 2.0 × | 2.0 × | +5.0 % |  |  |  |",
+		"| verify gzip | 5.00 | 10.00 | 0.00 | 50 | 116 | 421.0 | 420.0 | 0 % |",
+		"| verify gzip | 0.50 | 6.00 | 0.50 | 1.00 | 1.00 | 7.50 | 9.00 | 10.00 | 75 % | 90 % |",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not have %q", want)
@@ -120,6 +128,60 @@ func TestPage(t *testing.T) {
 	}
 	if strings.Contains(page, "| store zstd cold") {
 		t.Error("the page has a case that was not run")
+	}
+}
+
+// TestPageWithoutVerify checks that results from before the cases of verify have no section
+// about verify.
+func TestPageWithoutVerify(t *testing.T) {
+	r := &results{Cases: map[string]*outcome{"store gzip cold": {Runs: []sample{{Wall: 8}}}}}
+	if page := r.page(); !strings.Contains(page, "| store gzip cold |") || strings.Contains(page, "Verifying") {
+		t.Errorf("page of results without verify:\n%s", page)
+	}
+}
+
+// TestVerifyLimit checks that the limit contains the work of every step, for each
+// compression, and that a damaged blob is an error.
+func TestVerifyLimit(t *testing.T) {
+	tar := bytes.Repeat([]byte("0123456789abcdef"), pieceSize/8) // two pieces
+	tar = append(tar, "the third piece is short"...)
+	for _, k := range []struct {
+		mediaType string
+		writer    func(io.Writer) io.WriteCloser
+	}{
+		{ocispec.MediaTypeImageLayerGzip, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }},
+		{ocispec.MediaTypeImageLayerZstd, func(w io.Writer) io.WriteCloser { z, _ := zstd.NewWriter(w); return z }},
+		{ocispec.MediaTypeImageLayer, nil},
+	} {
+		var blob bytes.Buffer
+		if k.writer == nil {
+			blob.Write(tar)
+		} else {
+			w := k.writer(&blob)
+			if _, err := w.Write(tar); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var lim verifyLimit
+		piece := make([]byte, pieceSize)
+		if err := lim.measure(blob.Bytes(), k.mediaType, piece); err != nil {
+			t.Fatalf("%s: %v", k.mediaType, err)
+		}
+		if lim.TarSize != int64(len(tar)) || lim.BlobSize != int64(blob.Len()) || lim.SHA256Blob <= 0 {
+			t.Errorf("%s: %+v, the tar has %d bytes, the blob %d", k.mediaType, lim, len(tar), blob.Len())
+		}
+		if k.writer == nil {
+			continue
+		}
+		if lim.Decompress <= 0 || lim.SHA256Tar <= 0 {
+			t.Errorf("%s: %+v", k.mediaType, lim)
+		}
+		if err := new(verifyLimit).measure(blob.Bytes()[:blob.Len()-9], k.mediaType, piece); err == nil {
+			t.Errorf("%s: a blob without its end is no error", k.mediaType)
+		}
 	}
 }
 

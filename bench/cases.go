@@ -85,7 +85,7 @@ func (l *lab) cases() []benchCase {
 	add(slowLinkName+"unchanged, fresh machine", situation{comp: "gzip", latency: latency, bits: bandwidth, known: true})
 	add(slowLinkName+"configuration, fresh machine", situation{comp: "gzip", latency: latency, bits: bandwidth, known: true, variant: "-config"})
 	add(slowLinkName+"update, fresh machine", situation{comp: "gzip", latency: latency, bits: bandwidth, known: true, variant: "-v2"})
-	return append(all, l.peers()...)
+	return slices.Concat(all, l.verifyCases(), l.peers())
 }
 
 // open starts everything that all cases use.

@@ -107,10 +107,11 @@ func (r *results) write(page, readme string) error {
 
 // results holds the content of docs/benchmarks.json.
 type results struct {
-	Machine machine             `json:"machine"`
-	System  system              `json:"system"`
-	Limit   limit               `json:"limit"`
-	Cases   map[string]*outcome `json:"cases"`
+	Machine machine                `json:"machine"`
+	System  system                 `json:"system"`
+	Limit   limit                  `json:"limit"`
+	Verify  map[string]verifyLimit `json:"verify,omitempty"` // the limit of verify, by compression
+	Cases   map[string]*outcome    `json:"cases"`
 }
 
 // system describes the NixOS system that is pushed.
@@ -185,6 +186,9 @@ func (c *config) measure(ctx context.Context) (*results, error) {
 			fmt.Fprintf(os.Stderr, "%-40s %s\n", k.name, s)
 			r.Cases[k.name].Runs = append(r.Cases[k.name].Runs, s)
 		}
+	}
+	if err := lab.verifyLimits(r); err != nil {
+		return nil, err
 	}
 	if c.times != "" {
 		return r, r.keepCounted(c.times)

@@ -28,7 +28,7 @@ func (r *results) page() string {
 	p := &pageWriter{}
 	p.line("# Benchmarks")
 	p.line("")
-	p.line("Written by `make bench` from [benchmarks.json](benchmarks.json). Do not edit this page. Real Nix made a NixOS system of %d store paths and %.2f GB from Debian packages (`e2e/debstore`). Each case pushes this system to Debian's docker-registry over loopback. The registry stores its files on a tmpfs.", r.System.Paths, float64(r.System.NarSize)/1e9)
+	p.line("Written by `make bench` from [benchmarks.json](benchmarks.json). Do not edit this page. Real Nix made a NixOS system of %d store paths and %.2f GB from Debian packages (`e2e/debstore`). The cases push this system to Debian's docker-registry over loopback. The registry stores its files on a tmpfs.", r.System.Paths, float64(r.System.NarSize)/1e9)
 	p.line("%s A proxy counted bytes and requests in a separate run.", r.repetitions())
 	p.line("")
 	p.line("Machine: %d × %s, Linux %s, %s. Load average before: %s, after: %s.", r.Machine.CPUs, r.Machine.CPU, r.Machine.Kernel, r.Machine.Go, r.Machine.LoadBefore, r.Machine.LoadAfter)
@@ -39,6 +39,7 @@ func (r *results) page() string {
 	p.limit(r)
 	p.line("")
 	p.line("%s", bounds)
+	p.verification(r)
 	p.network(r)
 	p.peers(r)
 	return p.String()
