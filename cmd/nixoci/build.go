@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/engine"
@@ -98,7 +94,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	var previous previousPlans
 	if dest.Scheme == layout.SchemeLayout {
 		previous = func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
-			return a.layoutPlans(ctx, dest.Path, job.Tags, history)
+			return existingPlans(ctx, dest, job.Tags, history)
 		}
 	}
 	base, baseSource, err := a.openBase(&in.base, in.planFlags.registry)
@@ -132,39 +128,17 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	return a.printResult(output, result, nil)
 }
 
-// layoutPlans returns the plans of an image in the layout dir. It takes the image of the
-// first tag in tags that exists in dir. If tags is empty, dir must hold exactly one image.
-// For history, see previousPlans.
-func (a *app) layoutPlans(ctx context.Context, dir string, tags []string, history int) ([]plan.Recorded, string, error) {
-	if _, err := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
+// existingPlans returns the plans of the image in dest that a new image with these tags replaces. For
+// history, see previousPlans.
+func existingPlans(ctx context.Context, dest layout.Output, tags []string, history int) ([]plan.Recorded, string, error) {
+	img, err := dest.OpenExisting(ctx, tags)
+	if errors.Is(err, oci.ErrNotFound) {
 		return nil, "", nil
 	}
-	if len(tags) == 0 {
-		tags = []string{""}
-	}
-	for _, tag := range tags {
-		name := string(layout.SchemeLayout) + ":" + dir
-		if tag != "" {
-			name += ":" + tag
-		}
-		found, what, err := a.plansOf(ctx, name, &reading{}, history)
-		if !errors.Is(err, oci.ErrNotFound) {
-			return found, what, err
-		}
-	}
-	return nil, "", nil
-}
-
-// plansOf returns the plans of the image called name. For history, see previousPlans.
-func (a *app) plansOf(ctx context.Context, name string, f *reading, history int) ([]plan.Recorded, string, error) {
-	src, err := a.openImage(name, f)
 	if err != nil {
 		return nil, "", err
 	}
-	defer src.Close()
-	found, err := push.PlansIn(ctx, src, src.TagOrDigest)
-	if err == nil {
-		err = push.ReadHistory(ctx, src.Reader, found, history)
-	}
-	return found, src.Name, err
+	defer img.Close()
+	plans, err := push.ReadPlans(ctx, img, history)
+	return plans, img.Name, err
 }

@@ -125,7 +125,13 @@ func (a *app) previousOf(other string, r *reading) previousPlans {
 		return nil
 	}
 	return func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
-		return a.plansOf(ctx, other, r, history)
+		img, err := a.openImage(other, r)
+		if err != nil {
+			return nil, "", err
+		}
+		defer img.Close()
+		plans, err := push.ReadPlans(ctx, img, history)
+		return plans, img.Name, err
 	}
 }
 

@@ -210,6 +210,48 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestOpenExisting checks which image of a layout a new image replaces.
+func TestOpenExisting(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "layout")
+	if _, err := (Output{Scheme: SchemeLayout, Path: dir}).OpenExisting(t.Context(), []string{"v1"}); !errors.Is(err, oci.ErrNotFound) {
+		t.Errorf("without a layout: %v", err)
+	}
+	l, err := OpenLayout(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	first, second := newImage(t, "first", "amd64"), newImage(t, "second", "amd64")
+	if err := errors.Join(first.put(t.Context(), l, first.inOrder(), "v1"), second.put(t.Context(), l, second.inOrder(), "v2"), l.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		scheme Scheme
+		tags   []string
+		want   *testImage // nil if there is no such image
+		err    string     // another error, not [oci.ErrNotFound]
+	}{
+		{scheme: SchemeLayout, tags: []string{"v2", "v1"}, want: second},
+		{scheme: SchemeLayout, tags: []string{"v3", "v1"}, want: first},
+		{scheme: SchemeLayout, tags: []string{"v3"}},
+		{scheme: SchemeLayout, err: "lists 2 images"},
+		{scheme: SchemeArchive, tags: []string{"v1"}},
+	} {
+		img, err := Output{Scheme: tt.scheme, Path: dir}.OpenExisting(t.Context(), tt.tags)
+		if err != nil {
+			if found := errors.Is(err, oci.ErrNotFound); tt.want != nil || found != (tt.err == "") || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%s %q: error %v", tt.scheme, tt.tags, err)
+			}
+			continue
+		}
+		b, err := img.GetManifest(t.Context(), img.TagOrDigest)
+		img.Close()
+		if tt.want == nil || err != nil || b.Descriptor.Digest != tt.want.index.Descriptor.Digest {
+			t.Errorf("%s %q opened %s, %v", tt.scheme, tt.tags, img.Name, err)
+		}
+	}
+}
+
 // TestLayoutKeeps adds an image to a layout that another program has written. The content of
 // the other program must stay.
 func TestLayoutKeeps(t *testing.T) {

@@ -1,12 +1,18 @@
 package layout
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/oci"
@@ -101,6 +107,40 @@ func dockerTag(s string) (string, error) {
 
 // Pipe reports whether the archive goes to standard output.
 func (o Output) Pipe() bool { return o.Path == PathPipe }
+
+// OpenExisting opens the image in a layout that an image with these tags replaces: the image of the
+// first tag that exists. Without tags, the layout must hold exactly one image. If there is no such
+// image, or if o is not a layout, OpenExisting returns an error that wraps [oci.ErrNotFound].
+func (o Output) OpenExisting(ctx context.Context, tags []string) (*oci.OpenedImage, error) {
+	notFound := fmt.Errorf("image in %s: %w", o.Path, oci.ErrNotFound)
+	if o.Scheme != SchemeLayout {
+		return nil, notFound
+	}
+	if _, err := os.Stat(filepath.Join(o.Path, ocispec.ImageLayoutFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil, notFound
+	}
+	if len(tags) == 0 {
+		tags = []string{""}
+	}
+	for _, tag := range tags {
+		name := string(SchemeLayout) + ":" + o.Path
+		if tag != "" {
+			name += ":" + tag
+		}
+		img, err := OpenImage(name)
+		if err != nil {
+			return nil, err
+		}
+		if _, err = img.GetManifest(ctx, img.TagOrDigest); err == nil {
+			return img, nil
+		}
+		img.Close()
+		if !errors.Is(err, oci.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return nil, notFound
+}
 
 // Open opens the destination. If o is a pipe, the archive is written to w.
 func (o Output) Open(w io.Writer) (oci.Destination, error) {

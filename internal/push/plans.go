@@ -85,9 +85,9 @@ func (r *Remote) Plans(ctx context.Context) ([]plan.Recorded, error) {
 	return plansOf(manifests), nil
 }
 
-// PlansIn reads the plans like [Remote.Plans], from an image in a layout.
-func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Recorded, error) {
-	blob, err := src.GetManifest(ctx, tagOrDigest)
+// ReadPlans reads the plans of img like [Remote.Plans]. For history, see [ReadHistory].
+func ReadPlans(ctx context.Context, img *oci.OpenedImage, history int) ([]plan.Recorded, error) {
+	blob, err := img.GetManifest(ctx, img.TagOrDigest)
 	if err != nil {
 		return nil, err
 	}
@@ -95,18 +95,12 @@ func PlansIn(ctx context.Context, src oci.Reader, tagOrDigest string) ([]plan.Re
 	if err != nil {
 		return nil, nil //nolint:nilerr // nixoci writes an index for each image, so another tool made this image
 	}
-	var all []remoteManifest
-	for _, d := range index.Manifests {
-		if d.Annotations[manifest.AnnotationImage] == "" {
-			continue
-		}
-		m := remoteManifest{listed: d}
-		if blob, m.err = src.GetManifest(ctx, d.Digest.String()); m.err == nil {
-			m.parsed, m.err = manifest.ParseManifest(blob.Data, blob.Descriptor.MediaType)
-		}
-		all = append(all, m)
+	manifests, err := readManifests(ctx, img.Reader, index)
+	if err != nil {
+		return nil, err
 	}
-	return plansOf(all), ctx.Err()
+	plans := plansOf(manifests)
+	return plans, ReadHistory(ctx, img.Reader, plans, history)
 }
 
 func plansOf(manifests []remoteManifest) []plan.Recorded {

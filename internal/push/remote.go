@@ -114,8 +114,7 @@ func (r *Remote) readIndex(ctx context.Context) (*RemoteIndex, error) {
 	return &RemoteIndex{Blob: blob, Index: index}, nil
 }
 
-// readManifests concurrently reads the manifests that nixoci made. If a manifest is missing, the
-// push still uses the others.
+// readManifests reads the manifests of the image that nixoci made.
 func (r *Remote) readManifests(ctx context.Context) ([]remoteManifest, error) {
 	top, err := r.index(ctx)
 	if err != nil {
@@ -125,8 +124,14 @@ func (r *Remote) readManifests(ctx context.Context) ([]remoteManifest, error) {
 		m, err := manifest.ParseManifest(top.Blob.Data, top.Blob.Descriptor.MediaType)
 		return []remoteManifest{{listed: top.Blob.Descriptor, parsed: m, err: err}}, nil
 	}
+	return readManifests(ctx, r.repo, top.Index)
+}
+
+// readManifests concurrently reads the manifests that nixoci made and that index lists. It returns
+// each manifest that cannot be read with the reason, so that the caller can use the others.
+func readManifests(ctx context.Context, src oci.Reader, index *manifest.Index) ([]remoteManifest, error) {
 	var all []remoteManifest
-	for _, d := range top.Index.Manifests {
+	for _, d := range index.Manifests {
 		if d.Annotations[manifest.AnnotationImage] != "" { // other entries are attestations, or images of another tool
 			all = append(all, remoteManifest{listed: d})
 		}
@@ -136,7 +141,7 @@ func (r *Remote) readManifests(ctx context.Context) ([]remoteManifest, error) {
 	for i := range all {
 		group.Go(func() error {
 			m := &all[i]
-			blob, err := r.repo.GetManifest(ctx, m.listed.Digest.String())
+			blob, err := src.GetManifest(ctx, m.listed.Digest.String())
 			if err == nil {
 				m.parsed, err = manifest.ParseManifest(blob.Data, blob.Descriptor.MediaType)
 			}
