@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
-	"github.com/nixoci/nixoci/internal/report"
 	"github.com/nixoci/nixoci/internal/systems"
 )
 
@@ -98,28 +96,11 @@ func (a *app) meta(ctx context.Context, m *metaFlags, f *closureFlags, c *closur
 		return nil, err
 	}
 	if strings.Contains(system, "/") {
-		system = ""
+		system = "" // an OCI platform
 	}
-	var names []string
-	for i := range c.Paths {
-		names = append(names, report.PackageOf(c.Paths[i].Path).Name)
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	all := map[closure.StorePath]*nixbuild.Meta{}
-	for _, target := range targets {
-		if target.System != "" && system != "" && target.System != system {
-			continue // this source is for another platform
-		}
-		found, err := nix.Meta(ctx, target, names, cmp.Or(system, target.System))
-		if err != nil {
-			return nil, err
-		}
-		for i := range c.Paths {
-			if p := c.Paths[i].Path; all[p] == nil && found[p] != nil {
-				all[p] = found[p]
-			}
-		}
+	all, err := nix.Meta(ctx, targets, c, system)
+	if err != nil {
+		return nil, err
 	}
 	if len(all) == 0 {
 		a.log.Warnf("--meta: the evaluation has none of the %d store paths; is it the same configuration?", len(c.Paths))

@@ -1,6 +1,7 @@
 package nixbuild
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -46,12 +47,42 @@ type Maintainer struct {
 // arguments of at most 128 KiB.
 const maxNames = 100_000 // bytes
 
-// Meta evaluates a, and returns for each store path what nixpkgs states about its
+// Meta evaluates each of arguments, and returns what nixpkgs states about the packages of c. If
+// several arguments have metadata of a store path, Meta returns that of the first. system is the
+// Nix system of c, or "" if it is unknown. Meta ignores arguments for another system.
+func (n *Nix) Meta(ctx context.Context, arguments []Argument, c *closure.Closure, system string) (map[closure.StorePath]*Meta, error) {
+	var names []string
+	for i := range c.Paths {
+		name, _ := closure.SplitName(c.Paths[i].Path.Name())
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	all := map[closure.StorePath]*Meta{}
+	for _, a := range arguments {
+		if a.System != "" && system != "" && a.System != system {
+			continue
+		}
+		found, err := n.evalMeta(ctx, a, names, cmp.Or(system, a.System))
+		if err != nil {
+			return nil, err
+		}
+		for i := range c.Paths {
+			if p := c.Paths[i].Path; all[p] == nil && found[p] != nil {
+				all[p] = found[p]
+			}
+		}
+	}
+	return all, nil
+}
+
+// evalMeta evaluates a, and returns for each store path what nixpkgs states about its
 // package. It builds nothing. names lists the names of the packages to look for,
 // because Nix cannot derive a package's attribute from a store path. system is the
-// system for which Meta evaluates a. If system is "", Meta evaluates a configuration
-// for the system that it declares, and a file for the system of the base system.
-func (n *Nix) Meta(ctx context.Context, a Argument, names []string, system string) (map[closure.StorePath]*Meta, error) {
+// system for which evalMeta evaluates a. If system is "", evalMeta evaluates a
+// configuration for the system that it declares, and a file for the system of the
+// base system.
+func (n *Nix) evalMeta(ctx context.Context, a Argument, names []string, system string) (map[closure.StorePath]*Meta, error) {
 	if err := n.prepare(); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/limit"
 )
 
@@ -84,7 +85,7 @@ func TestNixMeta(t *testing.T) {
 		{Argument{}, shipped, "", false},
 	} {
 		writeFile(t, filepath.Join(fake, "log"), "")
-		all, err := n.Meta(t.Context(), tt.argument, []string{"a\"b", "unzip"}, "x86_64-linux")
+		all, err := n.evalMeta(t.Context(), tt.argument, []string{"a\"b", "unzip"}, "x86_64-linux")
 		if err != nil || all[outA] == nil {
 			t.Errorf("%v: %v, %v", tt.argument, all, err)
 		}
@@ -98,16 +99,50 @@ func TestNixMeta(t *testing.T) {
 			t.Errorf("%v: with --impure: %t", tt.argument, !tt.impure)
 		}
 	}
-	// Meta must shorten the list of names so that it fits into one argument.
+	// evalMeta must shorten the list of names so that it fits into one argument.
 	writeFile(t, filepath.Join(fake, "log"), "")
 	names := make([]string, 60_000)
 	for i := range names {
 		names[i] = "abc"
 	}
-	if _, err := n.Meta(t.Context(), Argument{Flake: ".#web"}, names, ""); err != nil {
+	if _, err := n.evalMeta(t.Context(), Argument{Flake: ".#web"}, names, ""); err != nil {
 		t.Error(err)
 	}
 	if log := readFile(t, filepath.Join(fake, "log")); len(log) > 128<<10 || !strings.Contains(log, "system = null; }") {
 		t.Errorf("%d bytes", len(log))
+	}
+}
+
+// TestMeta checks which arguments Meta evaluates for a closure, for which packages it asks, and that
+// it returns only store paths of the closure.
+func TestMeta(t *testing.T) {
+	fake := fakePrograms(t)
+	writeFile(t, filepath.Join(fake, "names"), `["web"]`)
+	writeFile(t, filepath.Join(fake, "eval"), strings.ReplaceAll(unzipMeta, `"paths":["`+outA+`"]`, `"paths":["`+outA+`","`+drvB+`"]`))
+	n := &Nix{Flake: shippedFlake, Store: "/mnt"}
+	defer n.Close()
+	c := &closure.Closure{Paths: []closure.Info{{Path: outA}, {Path: outB}}}
+	arguments := []Argument{{Flake: ".#arm", System: "aarch64-linux"}, {Flake: ".#web", System: "x86_64-linux"}, {File: "/etc/web.nix"}}
+	for system, want := range map[string]struct {
+		evaluated []string // elements of the commands that Nix must run
+		not       string
+	}{
+		"x86_64-linux": {[]string{".#nixosConfigurations.web\n", `modules = [ (/. + "/etc/web.nix") ]; system = "x86_64-linux"`}, "arm"},
+		"":             {[]string{".#arm\n", `modules = [  ]; system = "aarch64-linux"`, `modules = [ (/. + "/etc/web.nix") ]; system = null`}, "nothing is left out"},
+	} {
+		writeFile(t, filepath.Join(fake, "log"), "")
+		all, err := n.Meta(t.Context(), arguments, c, system)
+		if err != nil || len(all) != 1 || all[outA] == nil {
+			t.Errorf("%q: %v, %v", system, all, err)
+		}
+		log := readFile(t, filepath.Join(fake, "log"))
+		for _, w := range append(want.evaluated, `names = [ "nixos-system-web" ];`) {
+			if !strings.Contains(log, w) {
+				t.Errorf("%q: no %q in\n%s", system, w, log)
+			}
+		}
+		if strings.Contains(log, want.not) {
+			t.Errorf("%q: evaluated %s:\n%s", system, want.not, log)
+		}
 	}
 }
