@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -112,7 +110,7 @@ func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error
 	if err != nil {
 		return err
 	}
-	all, err := a.attestations(img, predicateType, f)
+	all, err := a.attestations(img, repo.Name(), predicateType, f)
 	if err != nil {
 		return err
 	}
@@ -123,15 +121,7 @@ func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error
 	}
 	var result []attached
 	for _, at := range all {
-		var sealed oci.Artifact
-		if at.doc.Type == "" {
-			var statement []byte
-			if statement, err = attest.Statement(repo.Name(), at.about.Digest, predicateType, json.RawMessage(at.doc.Data)); err == nil {
-				sealed, err = attest.Seal(ctx, statement, author)
-			}
-		} else {
-			sealed, err = attest.SealDocument(ctx, repo.Name(), at.about.Digest, at.doc, author)
-		}
+		sealed, err := attest.SealDocument(ctx, repo.Name(), at.about.Digest, at.doc, author)
 		if err != nil {
 			return err
 		}
@@ -149,9 +139,8 @@ func (a *app) attestImage(ctx context.Context, arg string, f *attestFlags) error
 	return a.stdout.Err()
 }
 
-// attestations returns the documents that f requests for img. A document without a type
-// contains only a predicate, without a statement around it.
-func (a *app) attestations(img *report.Image, predicateType string, f *attestFlags) (all []attestation, err error) {
+// attestations returns the documents that f requests for img, which is in the repository name.
+func (a *app) attestations(img *report.Image, name, predicateType string, f *attestFlags) (all []attestation, err error) {
 	if f.predicate != "" {
 		data, err := limit.ReadNamed(f.predicate, limit.Bundle)
 		if err != nil {
@@ -160,11 +149,19 @@ func (a *app) attestations(img *report.Image, predicateType string, f *attestFla
 		if err := attest.CheckPredicate(predicateType, data); err != nil {
 			return nil, fmt.Errorf("read predicate: %s: %w", f.predicate, err)
 		}
-		if len(a.platforms) == 0 {
-			return []attestation{{img.Descriptor, oci.Artifact{Data: data}}}, nil
+		about := []ocispec.Descriptor{img.Descriptor}
+		if len(a.platforms) > 0 {
+			about = nil
+			for _, p := range img.Platforms {
+				about = append(about, p.Descriptor)
+			}
 		}
-		for _, p := range img.Platforms {
-			all = append(all, attestation{p.Descriptor, oci.Artifact{Data: data}})
+		for _, d := range about {
+			doc, err := attest.StatementDocument(name, d.Digest, predicateType, data)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, attestation{d, doc})
 		}
 		return all, nil
 	}
@@ -188,24 +185,17 @@ func (a *app) attestations(img *report.Image, predicateType string, f *attestFla
 
 // document makes a document with this predicate type from the closure of an image.
 func document(c *closure.Closure, p *report.ImagePlatform, predicateType string, created *time.Time) (oci.Artifact, error) {
-	format := report.FormatSPDX
+	o := p.SBOMOptions()
+	o.Created = created
 	switch predicateType {
 	case attest.ClosurePredicate:
-		data, err := attest.Closure(c, p.System())
-		return oci.Artifact{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data}, err
+		return attest.ClosureDocument(c, p.System())
 	case attest.SPDXPredicate:
+		return report.SBOM(c, report.FormatSPDX, o)
 	case attest.CycloneDXPredicate:
-		format = report.FormatCycloneDX
-	default:
-		return oci.Artifact{}, usageError{hint.Add(fmt.Errorf("attest: nixoci does not make %s itself", predicateType), "give its content with --predicate FILE")}
+		return report.SBOM(c, report.FormatCycloneDX, o)
 	}
-	mediaType, err := report.SBOMMediaType(format)
-	if err != nil {
-		return oci.Artifact{}, err
-	}
-	var b bytes.Buffer
-	err = report.WriteSBOM(&b, c, format, report.SBOMOptions{Created: created, System: p.System(), Init: p.Init.String()})
-	return oci.Artifact{Type: mediaType, MediaType: mediaType, Data: b.Bytes()}, err
+	return oci.Artifact{}, usageError{hint.Add(fmt.Errorf("attest: nixoci does not make %s itself", predicateType), "give its content with --predicate FILE")}
 }
 
 // documentsToAttach returns the documents that --attest names. job contains the build

@@ -92,5 +92,5 @@ func (a *app) closureOf(ctx context.Context, args []string, f *reading) (*closur
 		return nil, report.SBOMOptions{}, err
 	}
 	c, err := p.NixClosure()
-	return c, report.SBOMOptions{System: p.System(), Init: p.Init.String(), Base: p.Base}, err
+	return c, p.SBOMOptions(), err
 }

@@ -134,6 +134,21 @@ var documentPredicates = map[string]string{
 	"application/vnd.openvex+json":   OpenVEXPredicate,
 }
 
+// ClosureDocument makes the closure statement of c, ready to be attached to an image. For system, see
+// [Closure].
+func ClosureDocument(c *closure.Closure, system string) (oci.Artifact, error) {
+	data, err := Closure(c, system)
+	return oci.Artifact{Type: ClosureType, MediaType: ClosureType, Data: data}, err
+}
+
+// StatementDocument makes the in-toto statement that contains predicate, ready to be signed and
+// attached. The statement is about the manifest or index subject in the repository name.
+func StatementDocument(name string, subject digest.Digest, predicateType string, predicate json.RawMessage) (oci.Artifact, error) {
+	data, err := Statement(name, subject, predicateType, predicate)
+	return oci.Artifact{Type: StatementType, MediaType: StatementType, Data: data,
+		Annotations: map[string]string{PredicateTypeKey: predicateType}}, err
+}
+
 // SealDocument signs the in-toto statement that contains doc. The statement is about the manifest
 // or index subject in the repository name.
 func SealDocument(ctx context.Context, name string, subject digest.Digest, doc oci.Artifact, by Author) (oci.Artifact, error) {
@@ -168,12 +183,12 @@ func (d *Documents) of(sys *manifest.System) (docs []oci.Artifact, built BuiltSy
 		}
 	}
 	if d.Closure {
-		data, err := Closure(sys.Closure, system)
+		doc, err := ClosureDocument(sys.Closure, system)
 		if err != nil {
 			return nil, built, err
 		}
-		built.Closure = digest.FromBytes(data)
-		docs = append(docs, oci.Artifact{Type: ClosureType, MediaType: ClosureType, Data: data})
+		built.Closure = digest.FromBytes(doc.Data)
+		docs = append(docs, doc)
 	}
 	if d.SBOM != nil {
 		sboms, err := d.SBOM(sys)

@@ -404,6 +404,12 @@ func (p *ImagePlatform) System() string {
 	return s
 }
 
+// SBOMOptions returns the options for a bill of materials of the platform: everything that the image
+// records. The caller may add the creation time and the metadata from nixpkgs.
+func (p *ImagePlatform) SBOMOptions() SBOMOptions {
+	return SBOMOptions{System: p.System(), Init: p.Init.String(), Base: p.Base}
+}
+
 // For returns the platform with the given name. If the name is "", it returns the only
 // platform.
 func (img *Image) For(platform string) (*ImagePlatform, error) {

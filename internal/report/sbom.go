@@ -86,20 +86,27 @@ func SBOMs(sys *manifest.System, formats []string, o SBOMOptions) ([]oci.Artifac
 	}
 	var all []oci.Artifact
 	for _, format := range formats {
-		mt, err := SBOMMediaType(format)
-		if err != nil {
-			return nil, err
-		}
 		if format == FormatOpenVEX && len(o.fixes(sys.Closure)) == 0 {
 			continue // an OpenVEX document must have at least one statement
 		}
-		var b bytes.Buffer
-		if err := WriteSBOM(&b, sys.Closure, format, o); err != nil {
+		doc, err := SBOM(sys.Closure, format, o)
+		if err != nil {
 			return nil, err
 		}
-		all = append(all, oci.Artifact{Type: mt, MediaType: mt, Data: b.Bytes()})
+		all = append(all, doc)
 	}
 	return all, nil
+}
+
+// SBOM makes a bill of materials of c, ready to be attached to an image.
+func SBOM(c *closure.Closure, format string, o SBOMOptions) (oci.Artifact, error) {
+	mediaType, err := SBOMMediaType(format)
+	if err != nil {
+		return oci.Artifact{}, err
+	}
+	var b bytes.Buffer
+	err = WriteSBOM(&b, c, format, o)
+	return oci.Artifact{Type: mediaType, MediaType: mediaType, Data: b.Bytes()}, err
 }
 
 // WriteSBOM writes c as a software bill of materials. The document has one package or
