@@ -6,6 +6,7 @@ import (
 	"hash"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -72,14 +73,14 @@ func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error
 	}
 	s.left.Store(l.Size)
 	s.blob.Write(s.frame.header())
-	stages := s.start()
+	s.start()
 	if err := s.produce(l); err != nil {
 		s.fail(err)
 	}
-	for _, st := range s.stages {
-		close(st.queue)
+	for i := range s.stages {
+		close(s.stages[i].queue)
 	}
-	stages.Wait()
+	s.running.Wait()
 	if s.failed.Load() {
 		return Packed{}, s.err
 	}
@@ -109,7 +110,8 @@ type packStream struct {
 
 	current *block        // the block that the producer is filling
 	own     chan struct{} // contains one token for each of the layer's own blocks in use
-	stages  []*stage
+	stages  []stage
+	running sync.WaitGroup // the goroutines of the stages
 
 	nar, diff, blob hash.Hash
 	frame           framing
@@ -125,7 +127,7 @@ type packStream struct {
 
 // stage is a kind of work that processes a layer block by block.
 type stage struct {
-	do       func(*block) error
+	do       func(*packStream, *block) error
 	computes bool        // do needs a processor, so the stage waits for a slot
 	output   bool        // do needs the compressed block
 	queue    chan *block // the blocks that wait for the stage
@@ -135,27 +137,27 @@ type stage struct {
 const outputStages = 2
 
 // start starts the goroutines of all stages.
-func (s *packStream) start() *sync.WaitGroup {
-	s.stages = []*stage{{do: s.hashNARs, computes: true}}
-	if s.comp.Algorithm != None { // with algorithm none, the blob is the tar, so one digest is enough
-		s.stages = append(s.stages, &stage{do: s.hashTar, computes: true})
+func (s *packStream) start() {
+	s.stages = []stage{
+		{do: (*packStream).hashNARs, computes: true},
+		{do: (*packStream).hashTar, computes: true},
+		{do: (*packStream).hashBlob, computes: true, output: true},
+		{do: (*packStream).write, output: true},
 	}
-	s.stages = append(s.stages,
-		&stage{do: s.hashBlob, computes: true, output: true},
-		&stage{do: s.write, output: true})
-	var all sync.WaitGroup
-	for _, st := range s.stages {
-		st.queue = make(chan *block, s.packer.perLayer)
-		all.Go(func() {
-			defer task.Guard()
-			s.run(st)
-		})
+	if s.comp.Algorithm == None { // the blob is the tar, so one digest is enough
+		s.stages = slices.Delete(s.stages, 1, 2)
 	}
-	return &all
+	s.running.Add(len(s.stages))
+	for i := range s.stages {
+		s.stages[i].queue = make(chan *block, s.packer.perLayer)
+		go s.run(&s.stages[i])
+	}
 }
 
 // run does the work of one stage on all blocks. After an error it only releases the blocks.
 func (s *packStream) run(st *stage) {
+	defer s.running.Done() // after Guard, so that Pack never returns after a panic
+	defer task.Guard()
 	for b := range st.queue {
 		if st.output {
 			<-b.compressed
@@ -174,7 +176,7 @@ func (s *packStream) do(st *stage, b *block) error {
 		s.packer.slots.take(&s.left)
 		defer s.packer.slots.release()
 	}
-	return st.do(b)
+	return st.do(s, b)
 }
 
 // fail stops the packing. Pack returns the first error that fail was called with.
@@ -220,10 +222,10 @@ func (s *packStream) flush(full []byte) ([]byte, error) {
 	if s.comp.Algorithm == None {
 		s.compressed(b)
 	} else {
-		task.Go(func() { s.compress(b) })
+		go s.compress(b)
 	}
-	for _, st := range s.stages {
-		st.queue <- b // waits while perLayer blocks are queued; every stage empties its queue, even after an error
+	for i := range s.stages {
+		s.stages[i].queue <- b // waits while perLayer blocks are queued; every stage empties its queue, even after an error
 	}
 	next, err := s.acquire()
 	if err != nil {
@@ -235,6 +237,7 @@ func (s *packStream) flush(full []byte) ([]byte, error) {
 
 // compress compresses one block.
 func (s *packStream) compress(b *block) {
+	defer task.Guard()
 	s.packer.slots.take(&s.left)
 	enc, err := s.packer.encoder(s.comp)
 	if err == nil {
