@@ -243,9 +243,9 @@ func (c *BinaryCache) Closure(ctx context.Context, roots []StorePath) (*Closure,
 	return closure, nil
 }
 
-// known implements finderSource. It asks only for paths, and not for their
+// Infos implements finderSource. It asks only for paths, and not for their
 // references, because the references may be in another source.
-func (c *BinaryCache) known(ctx context.Context, paths []StorePath) ([]Info, error) {
+func (c *BinaryCache) Infos(ctx context.Context, paths []StorePath) ([]Info, error) {
 	infos, _, err := c.walk(ctx, paths, false)
 	return infos, err
 }

@@ -62,7 +62,7 @@ func (s *LocalStore) database() string { return filepath.Join(s.root, "nix/var/n
 
 // Closure reads only the database. It opens no file of the store.
 func (s *LocalStore) Closure(ctx context.Context, roots []StorePath) (*Closure, error) {
-	infos, err := s.known(ctx, roots)
+	infos, err := s.Infos(ctx, roots)
 	if err != nil {
 		return nil, err
 	}

@@ -14,9 +14,9 @@ import (
 // finderSource is a Source that can report which paths it contains.
 type finderSource interface {
 	Source
-	// known returns the infos of those paths that the source contains. The
+	// Infos returns the infos of those paths that the source contains. The
 	// result may also contain the infos of their references.
-	known(ctx context.Context, paths []StorePath) ([]Info, error)
+	Infos(ctx context.Context, paths []StorePath) ([]Info, error)
 	String() string
 }
 
@@ -58,7 +58,7 @@ func (m *MultiSource) Closure(ctx context.Context, roots []StorePath) (*Closure,
 			if len(missing) == 0 {
 				break
 			}
-			infos, err := s.known(ctx, missing)
+			infos, err := s.Infos(ctx, missing)
 			if err != nil {
 				return nil, err
 			}
@@ -162,8 +162,8 @@ func (m *MultiSource) mismatchHint(p StorePath) string {
 
 func (s *LocalStore) String() string { return "store " + s.root }
 
-// known implements finderSource.
-func (s *LocalStore) known(ctx context.Context, paths []StorePath) (infos []Info, err error) {
+// Infos implements finderSource.
+func (s *LocalStore) Infos(ctx context.Context, paths []StorePath) (infos []Info, err error) {
 	err = withDatabase(ctx, s.database(), func(db *database) (err error) {
 		infos, err = db.closure(ctx, paths)
 		return err
@@ -176,8 +176,8 @@ func (s *LocalStore) known(ctx context.Context, paths []StorePath) (infos []Info
 
 func (g *GraphFile) String() string { return "graph file " + g.file }
 
-// known implements finderSource.
-func (g *GraphFile) known(_ context.Context, paths []StorePath) ([]Info, error) {
+// Infos implements finderSource.
+func (g *GraphFile) Infos(_ context.Context, paths []StorePath) ([]Info, error) {
 	var infos []Info
 	for _, p := range paths {
 		if info := g.closure.Info(p); info != nil {

@@ -170,6 +170,9 @@ func (c *client) checkURL(text string) error {
 	return fmt.Errorf("%q is neither https nor http", redacted(text))
 }
 
+// isLoopback reports whether host is this machine. Unlike the function in package registry, it does not
+// accept names that end in ".localhost": a DNS server may resolve them to another machine, which
+// would get the identity token without encryption.
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()

@@ -9,11 +9,19 @@
 // the same recipe always gives the same bytes. So an [oci.PackFunc] must allow more than one call.
 // PutBlob sends data that is in memory already. It needs only POST and PUT.
 //
+// Each operation passes through these files, from the caller to the network:
+//
+//	upload.go, read.go, blobs.go, …   the operations, such as PutLayer
+//	retry.go                          tries an operation again, and waits if the registry asks for it
+//	request.go                        sends one small request; for a layer, upload.go and packbody.go
+//	auth.go                           adds the credentials, and refuses addresses without TLS
+//	transport.go                      connections, time limits, counters of the traffic
+//
 // Three limits hold for a push as a whole, for any number of platforms. The first limits the layers
 // that are packed and sent at once. The second limits the open upload sessions. It is higher than
 // the first, so that the round trips before and after a transfer cost no time. The third limits the
-// small requests in flight. A caller may start any number of calls of PutLayer, HasBlob and so on.
-// It should start the largest layers first.
+// small requests in flight. concurrency.go has the numbers. A caller may start any number of calls
+// of PutLayer, HasBlob and so on. It should start the largest layers first.
 //
 // One loop retries requests, in package retry. It retries after the statuses 408, 429, 500, 502,
 // 503 and 504, after the error code TOOMANYREQUESTS, and after broken or silent connections. If the

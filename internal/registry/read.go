@@ -207,3 +207,38 @@ func (b *resumed) Close() error {
 	b.rc = nil
 	return err
 }
+
+// Resolve implements [oci.Destination].
+func (r *Repository) Resolve(ctx context.Context, tagOrDigest string) (ocispec.Descriptor, error) {
+	var d ocispec.Descriptor
+	err := r.retrier.do(ctx, func(ctx context.Context) error {
+		resp, err := r.send(ctx, request{
+			method: http.MethodHead, url: r.url("manifests", tagOrDigest),
+			header: map[string]string{"Accept": acceptManifests},
+			accept: []int{http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed},
+		})
+		if err != nil {
+			return err
+		}
+		discard(resp)
+		if resp.StatusCode == http.StatusNotFound {
+			r.sawTag(tagOrDigest, "")
+			return oci.ErrNotFound
+		}
+		d = ocispec.Descriptor{
+			MediaType: mediaType(resp.Header),
+			Digest:    digest.Digest(resp.Header.Get("Docker-Content-Digest")),
+			Size:      resp.ContentLength,
+		}
+		return nil
+	})
+	if err != nil {
+		return ocispec.Descriptor{}, r.fail("look up "+r.Ref(tagOrDigest), err)
+	}
+	if d.Digest.Validate() != nil || d.Size <= 0 || d.MediaType == "" {
+		b, err := r.GetManifest(ctx, tagOrDigest) // some registries omit one of these fields in the answer to a HEAD
+		return b.Descriptor, err
+	}
+	r.sawTag(tagOrDigest, d.Digest)
+	return d, nil
+}

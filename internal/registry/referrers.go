@@ -175,3 +175,19 @@ func parseFallback(b oci.Blob) ([]ocispec.Descriptor, error) {
 	found, err := oci.ParseReferrers(b.Data)
 	return oci.SortReferrers(found), err
 }
+
+// FallbackSubject returns the digest of the manifest that a referrers tag belongs to. It accepts
+// the fallback tags of the specification (sha256-…) and those of cosign (sha256-….sig). For any
+// other tag it returns "".
+func FallbackSubject(tag string) digest.Digest {
+	rest, ok := strings.CutPrefix(tag, "sha256-")
+	if !ok {
+		return ""
+	}
+	hex, _, _ := strings.Cut(rest, ".")
+	d := digest.NewDigestFromEncoded(digest.SHA256, hex)
+	if d.Validate() != nil {
+		return ""
+	}
+	return d
+}

@@ -28,7 +28,7 @@ const (
 	stallTimeout  = limit.LeastSpeedIn // a transfer in either direction must reach its least speed within this time
 )
 
-// maxIdleConns is higher than every limit in limit.go. So the client never closes a connection that
+// maxIdleConns is higher than every limit in concurrency.go. So the client never closes a connection that
 // it needs again soon.
 const maxIdleConns = 2 * defaultRequests
 
@@ -175,7 +175,9 @@ func (c *conn) Write(p []byte) (written int, err error) {
 	}
 }
 
-// isLoopback reports whether host is this machine. host may contain a port.
+// isLoopback reports whether host is this machine, so that the client tries plain http first. host may
+// contain a port. Like go-containerregistry, isLoopback also accepts names that end in
+// ".localhost". Package keyless does not accept them, because identity tokens go to its services.
 func isLoopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

@@ -333,3 +333,17 @@ func (r *Repository) deleteSession(session *url.URL) {
 		discard(resp)
 	}
 }
+
+// sameDigest returns an error if the registry reports that it stored another digest than want. It
+// ignores a missing or invalid digest.
+func sameDigest(resp *http.Response, want digest.Digest) error {
+	got := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+	if got == want || got.Validate() != nil || got.Algorithm() != want.Algorithm() {
+		return nil
+	}
+	return fmt.Errorf("%w: %s instead of %s", errOtherStored, got, want)
+}
+
+// errOtherStored reports that the registry stored content with another digest than the content that
+// the client sent.
+var errOtherStored = errors.New("the registry stored something else")
