@@ -12,8 +12,9 @@ import (
 // TestAllowed checks images and policies. If an image records something that the policy does not
 // allow, there must be a finding. All other images must pass.
 func TestAllowed(t *testing.T) {
-	plain := layoutOf(t, "zstd:3", manifest.Settings{}, "sample-x86_64-linux")
-	changed := layoutOf(t, "zstd:3", manifest.Settings{Env: []string{"A=b"}, Labels: map[string]string{"c": "d"}}, "sample-x86_64-linux")
+	plain := small.layoutOf(t, "zstd:3", manifest.Settings{}, "sample-x86_64-linux")
+	known := ownInit.layoutOf(t, "zstd:3", manifest.Settings{}, "sample-x86_64-linux")
+	changed := small.layoutOf(t, "zstd:3", manifest.Settings{Env: []string{"A=b"}, Labels: map[string]string{"c": "d"}}, "sample-x86_64-linux")
 	for _, tt := range []struct {
 		name, image string
 		allowed     Allowed
@@ -28,7 +29,7 @@ func TestAllowed(t *testing.T) {
 		{"another level", plain, Allowed{Compression: []string{"zstd:19"}}, "its compression is zstd:3, the policy allows zstd:19"},
 		{"another compression", plain, Allowed{Compression: []string{"none", "gzip"}}, "its compression is zstd:3, the policy allows none, gzip"},
 		{"no base image", plain, Allowed{BaseImages: &[]string{}}, ""},
-		{"a known program at /sbin/init", plain, Allowed{KnownInit: true}, ""},
+		{"a known program at /sbin/init", known, Allowed{KnownInit: true}, ""},
 	} {
 		r := verified(t, "oci:"+tt.image, Options{Allowed: tt.allowed})
 		switch {

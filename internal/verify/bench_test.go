@@ -25,7 +25,7 @@ func benchImage(b *testing.B) string {
 	if source := os.Getenv("NIXOCI_BENCH_IMAGE"); source != "" {
 		return source
 	}
-	return newSample(b, "x86_64-linux", "aarch64-linux").layout()
+	return newSampleOf(b, whole, layers.None, "x86_64-linux", "aarch64-linux").layout()
 }
 
 // BenchmarkImage measures a verification. Compare it with BenchmarkDecompressAndHash, which does

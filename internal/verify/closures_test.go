@@ -10,20 +10,11 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-func given(t testing.TB, names ...string) (all []*manifest.System) {
-	t.Helper()
-	src := sampleSource(t)
-	for _, n := range names {
-		all = append(all, sampleSystem(t, src, n).System)
-	}
-	return all
-}
-
 func TestClosure(t *testing.T) {
 	source := newSample(t, "x86_64-linux", "aarch64-linux").layout()
 	both := []string{"sample-x86_64-linux", "sample-aarch64-linux"}
 	for _, names := range [][]string{both, both[:1], both[1:]} {
-		r := verified(t, source, Options{Closures: given(t, names...)})
+		r := verified(t, source, Options{Closures: small.given(t, names...)})
 		if !r.OK {
 			t.Errorf("%v: %v", names, r.Findings)
 		}
@@ -44,14 +35,15 @@ func TestClosure(t *testing.T) {
 func TestClosureForms(t *testing.T) {
 	set := manifest.Settings{Entrypoint: []string{"/bin/sh"}, Env: []string{"A=b"}, Annotations: map[string]string{"c": "d"}}
 	for _, comp := range []string{"zstd:1", "none"} {
-		dir := layoutOf(t, comp, set, "sample-x86_64-linux")
-		if r := verified(t, "oci:"+dir, Options{Closures: given(t, "sample-x86_64-linux")}); !r.OK {
+		dir := small.layoutOf(t, comp, set, "sample-x86_64-linux")
+		if r := verified(t, "oci:"+dir, Options{Closures: small.given(t, "sample-x86_64-linux")}); !r.OK {
 			t.Error(comp, r.Findings)
 		}
 	}
 }
 
 func TestClosureDiffers(t *testing.T) {
+	const inLargeFile = "far into a large file"
 	page := func(f func(it *item)) func(*sample) {
 		return func(s *sample) {
 			s.edit("web-root/index.html", func(items []item, at int) []item { f(&items[at]); return items })
@@ -83,7 +75,7 @@ func TestClosureDiffers(t *testing.T) {
 		{"target", func(s *sample) {
 			s.edit("bin/domainname", func(items []item, at int) []item { items[at].field(157, 257, "evil"); return items })
 		}, `bin/domainname: target is "evil", not "hostname"`},
-		{"far into a large file", func(s *sample) {
+		{inLargeFile, func(s *sample) {
 			s.edit("bin/busybox", func(items []item, at int) []item { items[at].content[1_234_567] ^= 1; return items })
 		}, "bin/busybox: contents differ at byte 1234567"},
 		{"path missing", func(s *sample) { s.edit("-passwd", remove) }, "-passwd: the closure contains this path, but no layer does"},
@@ -103,10 +95,14 @@ func TestClosureDiffers(t *testing.T) {
 			if strings.Contains(tt.want, "compressed") {
 				compression = layers.Gzip
 			}
-			s := newSampleOf(t, compression, "x86_64-linux")
+			st := small
+			if tt.name == inLargeFile {
+				st = whole
+			}
+			s := newSampleOf(t, st, compression, "x86_64-linux")
 			tt.change(s)
 			source := s.layout()
-			o := Options{Closures: given(t, "sample-x86_64-linux")}
+			o := Options{Closures: st.given(t, "sample-x86_64-linux")}
 			r := verified(t, source, o)
 			want := strings.ReplaceAll(tt.want, webRoot, "/"+webRoot)
 			if r.OK || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].String(), want) {
@@ -127,7 +123,7 @@ func TestClosureDiffers(t *testing.T) {
 // system's update.
 func TestClosureOfAnotherVersion(t *testing.T) {
 	source := newSample(t, "x86_64-linux").layout()
-	r := verified(t, source, Options{KeepGoing: true, Closures: given(t, "sample-x86_64-linux-update")})
+	r := verified(t, source, Options{KeepGoing: true, Closures: small.given(t, "sample-x86_64-linux-update")})
 	extra, missing := 0, 0
 	for _, f := range r.Findings {
 		switch f.What {
@@ -140,7 +136,7 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 	if r.OK || extra != 8 || missing != 8 {
 		t.Errorf("%d extra, %d missing: %v", extra, missing, r.Findings)
 	}
-	r = verified(t, source, Options{Closures: given(t, "sample-aarch64-linux")})
+	r = verified(t, source, Options{Closures: small.given(t, "sample-aarch64-linux")})
 	if r.OK || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].String(), "the image has no platform linux/arm64") {
 		t.Error(r.Findings)
 	}
@@ -149,11 +145,11 @@ func TestClosureOfAnotherVersion(t *testing.T) {
 // TestForged checks an image made from a forged store. The image is consistent, so only a
 // comparison with the closure can show that it is wrong.
 func TestForged(t *testing.T) {
-	source := "oci:" + layoutOf(t, "none", manifest.Settings{}, "sample-x86_64-linux-update")
+	source := "oci:" + small.layoutOf(t, "none", manifest.Settings{}, "sample-x86_64-linux-update")
 	if r := verified(t, source, Options{}); !r.OK {
 		t.Error(r.Findings)
 	}
-	if r := verified(t, source, Options{Closures: given(t, "sample-x86_64-linux")}); r.OK {
+	if r := verified(t, source, Options{Closures: small.given(t, "sample-x86_64-linux")}); r.OK {
 		t.Error("the update passes for what it updates")
 	}
 }

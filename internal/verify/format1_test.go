@@ -20,7 +20,7 @@ import (
 func format1(t *testing.T, edit func(dir string)) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "image")
-	must(t, os.CopyFS(dir, os.DirFS(newSampleOf(t, layers.Gzip, "x86_64-linux", "aarch64-linux").dir)))
+	must(t, os.CopyFS(dir, os.DirFS(newSampleOf(t, whole, layers.Gzip, "x86_64-linux", "aarch64-linux").dir)))
 	old := filepath.Join(testdata, "format-1")
 	blobs, err := os.ReadDir(filepath.Join(old, "blobs/sha256"))
 	must(t, err)
@@ -68,7 +68,7 @@ func TestFormat1(t *testing.T) {
 			}
 		}
 	}
-	if r := verified(t, source, Options{Closures: given(t, "sample-x86_64-linux", "sample-aarch64-linux")}); !r.OK {
+	if r := verified(t, source, Options{Closures: whole.given(t, "sample-x86_64-linux", "sample-aarch64-linux")}); !r.OK {
 		t.Errorf("compared with its closures: %v", r.Findings)
 	}
 	// The image has no nixoci-init. If the user requires one, there must be a finding.

@@ -61,7 +61,7 @@ func TestInit(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			image := sampleSystem(t, sampleSource(t), "sample-x86_64-linux")
+			image := ownInit.system(t, "sample-x86_64-linux")
 			image.System = image.System.In(manifest.Format2, tt.init)
 			dir := filepath.Join(t.TempDir(), "image")
 			dst, err := layout.OpenLayout(dir)
@@ -95,7 +95,7 @@ func TestInit(t *testing.T) {
 				t.Errorf("with the default alone: %v", r.Findings)
 			}
 			// A closure contains no nixoci-init, so the comparison uses the program from the image.
-			if r := check(Options{Closures: given(t, "sample-x86_64-linux")}); !r.OK {
+			if r := check(Options{Closures: ownInit.given(t, "sample-x86_64-linux")}); !r.OK {
 				t.Errorf("compared with its closure: %v", r.Findings)
 			}
 		})

@@ -313,7 +313,7 @@ func TestArchiveHasNoSignatures(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "docker.tar")
 	dst, err := layout.CreateDockerArchive(file)
 	must(t, err)
-	pushTo(t, dst, "none", manifest.Settings{}, "sample-x86_64-linux")
+	small.pushTo(t, dst, "none", manifest.Settings{}, "sample-x86_64-linux")
 	anna := newPerson(t, "anna")
 	keys := []attest.Signer{anna.named}
 	for what, o := range map[string]Options{

@@ -4,10 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,100 +24,15 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/nar"
 	"github.com/nixoci/nixoci/internal/oci"
-	"github.com/nixoci/nixoci/internal/plan"
-	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
 )
-
-const testdata = "../../testdata"
-
-// inMemory keeps the NAR of each path in memory after the first reading. Decompressing the NARs for
-// every test would take most of the time.
-type inMemory struct {
-	closure.Source
-	nars *sync.Map
-}
-
-var nars sync.Map
-
-func (m inMemory) Tree(ctx context.Context, info *closure.Info, v nar.Visitor) error {
-	kept, ok := m.nars.Load(info.Path)
-	if !ok {
-		var b bytes.Buffer
-		w := nar.NewWriter(&b)
-		if err := errors.Join(m.Source.Tree(ctx, info, w), w.Close()); err != nil {
-			return err
-		}
-		kept, _ = m.nars.LoadOrStore(info.Path, b.Bytes())
-	}
-	return nar.Read(bytes.NewReader(kept.([]byte)), v)
-}
-
-// sampleSource returns the binary cache of the sample systems.
-func sampleSource(t testing.TB) closure.Source {
-	t.Helper()
-	key, err := os.ReadFile(filepath.Join(testdata, "public-key"))
-	must(t, err)
-	keys, err := closure.NewTrustedKeys(strings.TrimSpace(string(key)))
-	must(t, err)
-	dir, err := filepath.Abs(filepath.Join(testdata, "cache"))
-	must(t, err)
-	src, err := closure.Open([]string{"file://" + dir}, closure.CacheOptions{Keys: keys})
-	must(t, err)
-	return inMemory{src, &nars}
-}
 
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// sampleSystem returns the system called name in testdata/systems.json, with its plan.
-func sampleSystem(t testing.TB, src closure.Source, name string) push.PlannedSystem {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(testdata, "systems.json"))
-	must(t, err)
-	var systems map[string]closure.StorePath
-	must(t, json.Unmarshal(data, &systems))
-	top := systems[name]
-	if top == "" {
-		t.Fatalf("no %s in systems.json", name)
-	}
-	c, err := src.Closure(t.Context(), []closure.StorePath{top})
-	must(t, err)
-	sys, err := manifest.ReadSystem(t.Context(), src, c, top, "")
-	must(t, err)
-	plan, err := plan.New(c, plan.Options{})
-	must(t, err)
-	return push.PlannedSystem{System: sys, Plan: plan}
-}
-
-// pushTo pushes an image of the named samples to dst.
-func pushTo(t testing.TB, dst oci.Destination, comp string, s manifest.Settings, names ...string) {
-	t.Helper()
-	src := sampleSource(t)
-	var images []push.PlannedSystem
-	for _, n := range names {
-		images = append(images, sampleSystem(t, src, n))
-	}
-	c, err := layers.ParseCompression(comp)
-	must(t, err)
-	_, err = push.Push(t.Context(), dst, images, push.Job{Compression: c, Settings: s, Tags: []string{"v1"}})
-	must(t, err)
-	must(t, dst.Close())
-}
-
-func layoutOf(t testing.TB, comp string, s manifest.Settings, names ...string) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "image")
-	dst, err := layout.OpenLayout(dir)
-	must(t, err)
-	pushTo(t, dst, comp, s, names...)
-	return dir
 }
 
 // verified returns the report about the image at source.
@@ -166,9 +79,9 @@ type config struct {
 	History []ocispec.History `json:"history"`
 }
 
-// shared contains the layouts of the original images: for one platform and for two, without
-// compression and with gzip. Tests change copies of these layouts.
-var shared = map[string]*sharedLayout{"none 1": {}, "none 2": {}, "gzip 1": {}, "gzip 2": {}}
+// shared contains the layouts of the original images. The keys are the arguments of newSampleOf.
+// Tests change copies of these layouts.
+var shared sync.Map
 
 type sharedLayout struct {
 	once sync.Once
@@ -177,34 +90,36 @@ type sharedLayout struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, s := range shared {
-		os.RemoveAll(s.dir)
-	}
+	shared.Range(func(_, made any) bool {
+		os.RemoveAll(made.(*sharedLayout).dir)
+		return true
+	})
 	os.Exit(code)
 }
 
-// newSample returns an image of the sample for one system or two. All tests share the pushed
-// layout. The layers are not compressed, because most tests do not check the compression, and
-// decompressing gzip would take most of their time.
+// newSample returns an image of the sample for one system or two, from the store small. All tests
+// share the pushed layout. The layers are not compressed, because most tests do not check the
+// compression, and decompressing gzip would take most of their time.
 func newSample(t testing.TB, systems ...string) *sample {
 	t.Helper()
-	return newSampleOf(t, layers.None, systems...)
+	return newSampleOf(t, small, layers.None, systems...)
 }
 
-func newSampleOf(t testing.TB, compression string, systems ...string) *sample {
+func newSampleOf(t testing.TB, st *store, compression string, systems ...string) *sample {
 	t.Helper()
 	var names []string
 	for _, system := range systems {
 		names = append(names, "sample-"+system)
 	}
-	made := shared[fmt.Sprint(compression, " ", len(systems))]
+	found, _ := shared.LoadOrStore(fmt.Sprint(st.cut, st.tinyInit, compression, systems), &sharedLayout{})
+	made := found.(*sharedLayout)
 	made.once.Do(func() {
 		var err error
 		made.dir, err = os.MkdirTemp("", "nixoci-sample-")
 		must(t, err)
 		dst, err := layout.OpenLayout(made.dir)
 		must(t, err)
-		pushTo(t, dst, compression, manifest.Settings{}, names...)
+		st.pushTo(t, dst, compression, manifest.Settings{}, names...)
 	})
 	dir := made.dir
 	s := &sample{t: t, dir: dir, gzip: compression == layers.Gzip, changed: map[digest.Digest][]byte{}, gone: map[digest.Digest]bool{}}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/registry"
@@ -34,44 +36,58 @@ func defaultKeys(t testing.TB) closure.TrustedKeys {
 	return keys
 }
 
-// attached pushes a sample to a registry and attaches a closure statement. edit first changes the
-// paths in the statement. attached returns the image's reference.
-func attached(t testing.TB, edit func(infos []closure.Info)) string {
+// attached pushes the sample to one repository for each edit, and attaches a closure statement to
+// each image. The edit first changes the paths in the statement. attached returns the references of
+// the images.
+func attached(t testing.TB, edits ...func(infos []closure.Info)) (refs []string) {
 	t.Helper()
 	server := httptest.NewServer(ggcr.New(ggcr.WithReferrersSupport(true), ggcr.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
-	name := strings.TrimPrefix(server.URL, "http://") + "/sample:v1"
-	ref, err := registry.ParseReference(name)
-	must(t, err)
-	repo, err := registry.Open(ref.Repository, registry.Options{})
-	must(t, err)
-	pushTo(t, repo, "none", manifest.Settings{}, "sample-x86_64-linux")
-	repo, err = registry.Open(ref.Repository, registry.Options{})
-	must(t, err)
-	top, err := repo.GetManifest(t.Context(), "v1")
-	must(t, err)
-	index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
-	must(t, err)
-	sys := sampleSystem(t, sampleSource(t), "sample-x86_64-linux").System
-	edit(sys.Closure.Paths)
-	data, err := attest.Closure(sys.Closure, "x86_64-linux")
-	must(t, err)
-	_, err = repo.Attach(t.Context(), index.Manifests[0], []oci.Artifact{{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data}})
-	must(t, err)
-	return name
+	var top, image oci.Blob
+	for n, edit := range edits {
+		ref, err := registry.ParseReference(fmt.Sprintf("%s/sample%d:v1", strings.TrimPrefix(server.URL, "http://"), n))
+		must(t, err)
+		repo, err := registry.Open(ref.Repository, registry.Options{})
+		must(t, err)
+		if n == 0 {
+			whole.pushTo(t, repo, "none", manifest.Settings{}, "sample-x86_64-linux")
+			repo, err = registry.Open(ref.Repository, registry.Options{})
+			must(t, err)
+			top, err = repo.GetManifest(t.Context(), "v1")
+			must(t, err)
+			index, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
+			must(t, err)
+			image, err = repo.GetManifest(t.Context(), index.Manifests[0].Digest.String())
+			must(t, err)
+		} else { // the repositories of this registry share their blobs
+			must(t, repo.PutManifest(t.Context(), image, ""))
+			must(t, repo.PutManifest(t.Context(), top, "v1"))
+		}
+		sys := whole.system(t, "sample-x86_64-linux").System
+		edit(sys.Closure.Paths)
+		data, err := attest.Closure(sys.Closure, "x86_64-linux")
+		must(t, err)
+		_, err = repo.Attach(t.Context(), image.Descriptor, []oci.Artifact{{Type: attest.ClosureType, MediaType: attest.ClosureType, Data: data}})
+		must(t, err)
+		refs = append(refs, ref.String())
+	}
+	return refs
 }
 
 func TestSignatures(t *testing.T) {
-	whole := attached(t, func([]closure.Info) {})
-	unsigned := attached(t, func(infos []closure.Info) { infos[7].Signatures = nil })
-	none := attached(t, func(infos []closure.Info) {
-		for k := range infos {
-			infos[k].Signatures = nil
-		}
-	})
-	swapped := attached(t, func(infos []closure.Info) { infos[7].Signatures = infos[8].Signatures })
-	forged := attached(t, func(infos []closure.Info) { infos[7].NarHash[0] ^= 1 })
-	layout := newSample(t, "x86_64-linux").layout()
+	images := attached(t,
+		func([]closure.Info) {},
+		func(infos []closure.Info) { infos[7].Signatures = nil },
+		func(infos []closure.Info) {
+			for k := range infos {
+				infos[k].Signatures = nil
+			}
+		},
+		func(infos []closure.Info) { infos[7].Signatures = infos[8].Signatures },
+		func(infos []closure.Info) { infos[7].NarHash[0] ^= 1 },
+	)
+	signed, unsigned, none, swapped, forged := images[0], images[1], images[2], images[3], images[4]
+	layout := newSampleOf(t, whole, layers.None, "x86_64-linux").layout()
 	dir, err := filepath.Abs(filepath.Join(testdata, "cache"))
 	must(t, err)
 	cache, err := closure.OpenBinaryCache("file://"+dir, closure.CacheOptions{NoSignatures: true})
@@ -82,10 +98,10 @@ func TestSignatures(t *testing.T) {
 		signed       int
 		want         string // text in the finding; "" if there must be none
 	}{
-		{name: "attached", source: whole, o: Options{Keys: sampleKeys(t), Require: RequireAll}, signed: 22},
-		{name: "attached, by nobody that is trusted", source: whole, o: Options{Keys: defaultKeys(t), Require: RequireAll}, want: "no trusted key has signed it, only nixoci-testdata-1"},
-		{name: "attached, by nobody, but one would do", source: whole, o: Options{Keys: defaultKeys(t), Require: RequireAny}, want: "no trusted key has signed any"},
-		{name: "attached, by nobody, and nobody need", source: whole, o: Options{Keys: defaultKeys(t)}},
+		{name: "attached", source: signed, o: Options{Keys: sampleKeys(t), Require: RequireAll}, signed: 22},
+		{name: "attached, by nobody that is trusted", source: signed, o: Options{Keys: defaultKeys(t), Require: RequireAll}, want: "no trusted key has signed it, only nixoci-testdata-1"},
+		{name: "attached, by nobody, but one would do", source: signed, o: Options{Keys: defaultKeys(t), Require: RequireAny}, want: "no trusted key has signed any"},
+		{name: "attached, by nobody, and nobody need", source: signed, o: Options{Keys: defaultKeys(t)}},
 		{name: "one path is not signed", source: unsigned, o: Options{Keys: sampleKeys(t), Require: RequireAll}, want: "it has no signature"},
 		{name: "one path is not signed, one would do", source: unsigned, o: Options{Keys: sampleKeys(t), Require: RequireAny}, signed: 21},
 		{name: "no path is signed", source: none, o: Options{Keys: sampleKeys(t), Require: RequireAny}, want: "no trusted key has signed any"},
@@ -116,43 +132,32 @@ func signedBy(count int, keys ...attest.Signer) Options {
 }
 
 func TestImageKey(t *testing.T) {
-	source := attached(t, func([]closure.Info) {})
+	source := attached(t, func([]closure.Info) {})[0]
 	ref, err := registry.ParseReference(source)
 	must(t, err)
 	repo, err := registry.Open(ref.Repository, registry.Options{})
 	must(t, err)
 	top, err := repo.GetManifest(t.Context(), "v1")
 	must(t, err)
-	var public [2]*attest.PublicKey
-	for n := range public {
-		secret, pem, err := attest.GenerateKey([]byte("x"))
-		must(t, err)
-		public[n], err = attest.ParsePublicKey(pem)
-		must(t, err)
-		if n > 0 {
-			continue
-		}
-		if r := verified(t, source, signedBy(1, attest.Signer{Name: "a", Key: public[0]})); r.OK || !strings.Contains(r.Findings[0].String(), "no signature") {
-			t.Errorf("unsigned: %v", r.Findings)
-		}
-		key, err := attest.ParsePrivateKey(secret, func() ([]byte, error) { return []byte("x"), nil })
-		must(t, err)
-		must(t, attest.Sign(t.Context(), repo, top.Descriptor, key))
+	a, b := newPerson(t, "a"), newPerson(t, "b")
+	if r := verified(t, source, signedBy(1, a.named)); r.OK || !strings.Contains(r.Findings[0].String(), "no signature") {
+		t.Errorf("unsigned: %v", r.Findings)
 	}
-	if r := verified(t, source, signedBy(1, attest.Signer{Name: "a", Key: public[0]})); !r.OK || !r.Signed {
+	must(t, attest.Sign(t.Context(), repo, top.Descriptor, a.private))
+	if r := verified(t, source, signedBy(1, a.named)); !r.OK || !r.Signed {
 		t.Errorf("signed: %v", r.Findings)
 	}
-	if r := verified(t, source, signedBy(1, attest.Signer{Name: "b", Key: public[1]})); r.OK || !strings.Contains(r.Findings[0].String(), "no signature by b") {
+	if r := verified(t, source, signedBy(1, b.named)); r.OK || !strings.Contains(r.Findings[0].String(), "no signature by b") {
 		t.Errorf("signed by another key: %v", r.Findings)
 	}
-	both := []attest.Signer{{Name: "b", Key: public[1]}, {Name: "a", Key: public[0]}}
+	both := []attest.Signer{b.named, a.named}
 	if r := verified(t, source, signedBy(1, both...)); !r.OK || strings.Join(r.Origin, "") != "a has signed it" {
 		t.Errorf("one of two keys: %v, %v", r.Findings, r.Origin)
 	}
 	if r := verified(t, source, signedBy(2, both...)); r.OK || !strings.Contains(r.Findings[0].String(), "only a has signed it, and 2 of b, a must have signed it") {
 		t.Errorf("both keys: %v", r.Findings)
 	}
-	again := append(both, attest.Signer{Name: "a, copied", Key: public[0]})
+	again := append(both, attest.Signer{Name: "a, copied", Key: a.named.Key})
 	if r := verified(t, source, signedBy(2, again...)); r.OK || !strings.Contains(r.Findings[0].String(), "only a (also a, copied) has signed it") {
 		t.Errorf("the same key twice: %v", r.Findings)
 	}

@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 func TestUntouched(t *testing.T) {
-	r := verified(t, newSample(t, "x86_64-linux", "aarch64-linux").layout(), Options{})
+	r := verified(t, newSampleOf(t, whole, layers.None, "x86_64-linux", "aarch64-linux").layout(), Options{})
 	if !r.OK || len(r.Findings) != 0 || len(r.Platforms) != 2 {
 		t.Fatalf("%+v", r)
 	}
@@ -63,7 +64,7 @@ func TestForms(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			dir := layoutOf(t, tt.comp, tt.settings, tt.systems...)
+			dir := ownInit.layoutOf(t, tt.comp, tt.settings, tt.systems...)
 			for _, source := range []string{"oci:" + dir + ":v1"} {
 				r := verified(t, source, Options{})
 				if !r.OK {
@@ -90,7 +91,7 @@ func TestArchives(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "image.tar")
 	dst, err := layout.CreateArchive(file)
 	must(t, err)
-	pushTo(t, dst, "zstd", manifest.Settings{}, "sample-x86_64-linux", "sample-aarch64-linux")
+	whole.pushTo(t, dst, "zstd", manifest.Settings{}, "sample-x86_64-linux", "sample-aarch64-linux")
 	if r := verified(t, "oci-archive:"+file, Options{}); !r.OK {
 		t.Error(r.Findings)
 	}
@@ -98,7 +99,7 @@ func TestArchives(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "docker.tar")
 		dst, err := layout.CreateDockerArchive(file)
 		must(t, err)
-		pushTo(t, dst, comp, manifest.Settings{}, "sample-x86_64-linux")
+		small.pushTo(t, dst, comp, manifest.Settings{}, "sample-x86_64-linux")
 		r := verified(t, "docker-archive:"+file, Options{})
 		if !r.OK {
 			t.Error(comp, r.Findings)
