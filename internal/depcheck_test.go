@@ -55,10 +55,10 @@ var allowed = map[string][]string{
 	"internal/keyless": {"internal/hint", "internal/retry"},
 	"internal/attest":  {"internal/hint", "internal/keyless", "internal/closure", "internal/nixbuild", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/report":  {"internal/nixbuild", "internal/atomicfile", "internal/page", "internal/initbin", "internal/hint", "internal/closure", "internal/plan", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
-	"internal/policy":  {"internal/hint", "internal/schema", "internal/keyless", "internal/closure", "internal/layers", "internal/attest"},
 	"internal/doctor":  {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/prune":   {"internal/hint", "internal/oci", "internal/manifest", "internal/registry"},
 	"internal/verify":  {"internal/atomicfile", "internal/initbin", "internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/manifest", "internal/attest"},
+	"internal/policy":  {"internal/hint", "internal/schema", "internal/keyless", "internal/closure", "internal/layers", "internal/attest", "internal/verify"},
 
 	// This program runs in the container and is separate.
 	"internal/guest": {},

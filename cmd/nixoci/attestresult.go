@@ -116,7 +116,7 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 		Verifier: attest.Verifier{ID: f.result.verifier}, TimeVerified: f.result.at,
 		Result: attest.Passed, Levels: []string{attest.LevelRebuilt},
 	}
-	if summary.Policy, err = f.policy.resource(); err != nil {
+	if summary.Policy, err = f.policy.loaded.Resource(); err != nil {
 		return fail(err)
 	}
 	verified, err := r.Rebuilt()

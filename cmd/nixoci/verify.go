@@ -245,7 +245,7 @@ func (f *verifyFlags) requirements(a *app, o *verify.Options) error {
 	if err := f.rebuilders(o); err != nil {
 		return err
 	}
-	f.policy.apply(o)
+	f.policy.loaded.Require(o)
 	return nil
 }
 
@@ -350,7 +350,7 @@ func (f *verifyFlags) rebuilders(o *verify.Options) error {
 		required.Known = append(required.Known, verify.Rebuilder{Signer: k})
 	}
 	if len(keys) == 0 {
-		required.Known = f.policy.rebuilders()
+		required.Known = f.policy.loaded.KnownRebuilders()
 	}
 	switch known := len(required.Known); {
 	case f.rebuilt < 0:

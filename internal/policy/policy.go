@@ -2,7 +2,8 @@
 // what nixoci verify requires of an image.
 //
 // [Policy] is the only place that declares and documents the fields. [Schema] and
-// [FieldTable] are derived from this struct.
+// [FieldTable] are derived from this struct. [Load] reads and checks a policy.
+// [Loaded.Require] turns it into options of package verify, which makes the checks.
 package policy
 
 import (
@@ -26,6 +27,7 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/schema"
+	"github.com/nixoci/nixoci/internal/verify"
 )
 
 // Policy contains the requirements for an image. A missing field requires nothing.
@@ -117,17 +119,11 @@ type Loaded struct {
 	Digest     digest.Digest      // digest of the policy file
 	Signers    []attest.Signer    // members of keys and identities
 	TrustRoot  *keyless.TrustRoot // nil if the policy names none
-	Rebuilders []LoadedRebuilder
+	Rebuilders []verify.Rebuilder
 	Trusted    closure.TrustedKeys // keys for store paths; nil if the policy names none
 
 	RebuilderAge time.Duration // maximum age of a rebuilder's statement; 0 means any age
 	Attestations []LoadedAttestation
-}
-
-// LoadedRebuilder holds a rebuilder and its key or identity.
-type LoadedRebuilder struct {
-	attest.Signer
-	Verifier string
 }
 
 // LoadedAttestation describes a required statement.
@@ -341,7 +337,7 @@ func (l *Loaded) loadRebuilders(dir string) (err error) {
 		if err != nil {
 			return fmt.Errorf("rebuilders.known[%d] %q: %w", n, b.Name, err)
 		}
-		l.Rebuilders = append(l.Rebuilders, LoadedRebuilder{key, b.Verifier})
+		l.Rebuilders = append(l.Rebuilders, verify.Rebuilder{Signer: key, Verifier: b.Verifier})
 	}
 	if r.Required > len(l.Rebuilders) {
 		return fmt.Errorf("rebuilders.required: %d, and %d are known", r.Required, len(l.Rebuilders))
