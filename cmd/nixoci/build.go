@@ -79,7 +79,7 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 
 func (a *app) build(ctx context.Context, output string, tags, closures []string, img *imageFlags, in *closureFlags) error {
 	start := time.Now()
-	job, err := a.job(img)
+	job, err := a.newJob(img)
 	if err != nil {
 		return err
 	}
@@ -117,11 +117,11 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if l, ok := dst.(*layout.Layout); ok {
 		l.Memory, l.Warn = job.Cache, job.Warn
 	}
-	result, err := a.run(ctx, dst, images, job)
+	result, err := a.pushImages(ctx, dst, images, job)
 	if err != nil {
 		return err
 	}
-	a.summary(result, output, a.spent(start, nil))
+	a.printOutcome(result, output, a.spent(start, nil))
 	if dest.Pipe() {
 		a.stdout = a.stderr
 	}

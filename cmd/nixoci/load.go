@@ -22,7 +22,7 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 	if err != nil {
 		return usageError{err}
 	}
-	job, err := a.job(img)
+	job, err := a.newJob(img)
 	if err != nil {
 		return err
 	}
@@ -50,12 +50,12 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 	if images, err = forEngine(ctx, dst, images); err != nil {
 		return err
 	}
-	result, err := a.run(ctx, dst, images, job)
+	result, err := a.pushImages(ctx, dst, images, job)
 	if err != nil {
 		return err
 	}
 	p := dst.Pulled()
-	a.summary(result, string(program), fmt.Sprintf("%s took %s of %s in %s; all %s", program, human.Bytes(p.Bytes), human.Count(p.Layers, "layer"), human.Duration(p.Time), a.spent(start, nil)))
+	a.printOutcome(result, string(program), fmt.Sprintf("%s took %s of %s in %s; all %s", program, human.Bytes(p.Bytes), human.Count(p.Layers, "layer"), human.Duration(p.Time), a.spent(start, nil)))
 	return a.printResult(output, result, nil)
 }
 

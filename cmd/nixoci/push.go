@@ -102,7 +102,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	job, err := a.job(img)
+	job, err := a.newJob(img)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	review := a.newReview(ctx, f, &job, repo)
-	result, err := a.run(ctx, repo, images, job)
+	result, err := a.pushImages(ctx, repo, images, job)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	stats := repo.Stats()
-	a.summary(result, "the registry", a.spent(start, &stats))
+	a.printOutcome(result, "the registry", a.spent(start, &stats))
 	if err := a.printResult(ref.Repository.Name()+":"+ref.Tag, result, &stats); err != nil {
 		return err
 	}
@@ -306,8 +306,8 @@ func attachedText(added, known attest.Counts) string {
 	return to + text(added) + "; already attached: " + text(known)
 }
 
-// job makes the job for an image from its flags.
-func (a *app) job(img *imageFlags) (push.Job, error) {
+// newJob makes the job for an image from its flags.
+func (a *app) newJob(img *imageFlags) (push.Job, error) {
 	comp, settings, err := img.settings()
 	if err != nil {
 		return push.Job{}, err
@@ -321,8 +321,8 @@ func (a *app) job(img *imageFlags) (push.Job, error) {
 	}, nil
 }
 
-// run pushes the images and shows the progress.
-func (a *app) run(ctx context.Context, dst oci.Destination, images []push.PlannedSystem, job push.Job) (push.Result, error) {
+// pushImages puts the images into dst and shows the progress.
+func (a *app) pushImages(ctx context.Context, dst oci.Destination, images []push.PlannedSystem, job push.Job) (push.Result, error) {
 	p := a.newProgress()
 	defer p.end()
 	job.Progress = p

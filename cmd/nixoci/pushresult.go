@@ -28,9 +28,9 @@ func (a *app) spent(start time.Time, s *registry.Stats) string {
 	return fmt.Sprintf("sent %s in %s", human.Bytes(s.BytesSent), took)
 }
 
-// summary prints on stderr what a push or build has put into the destination. spent describes
+// printOutcome prints on stderr what a push or build has put into the destination. spent describes
 // how long it took.
-func (a *app) summary(r push.Result, destination, spent string) {
+func (a *app) printOutcome(r push.Result, destination, spent string) {
 	a.done = true
 	if a.quiet {
 		return
