@@ -254,11 +254,11 @@ its configuration. Every update changes the code. *One dependency* also changes 
 More plans are compared:
 
 - *one layer*: nix2container's default (` + "`maxLayers = 1`" + `)
-- *chunkah*: large paths alone, the others by the hash of their names, within three tiers of stability. Stability is how often the package itself changed in a
+- *chunkah*: large paths alone, the others by the hash of their names, within three tiers of stability. The tier is chosen by how often the package itself changed in a
   year of weekly updates
 - *rechunk*: greedy on the same year. It knows every path that each update changed. This is knowledge that a plan from a closure does not have
 - *cost, nothing is configuration*: nixoci's plan, if it did not know which path is the application
-- *cost, code and what only it uses*: if the environment and the configuration counted as configuration too
+- *cost, code and what only it uses*: nixoci's plan, if it treated the environment and the configuration like the code: as paths that change with every update
 - *cost*: nixoci's plan. What changes with every update is the first path of the image
 
 With at most ten layers, the plan that counts the environment and the configuration too ships much less when the configuration changes, and 0.1 MB more when

@@ -125,7 +125,7 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 		var refuted verify.Refutation
 		refuted, err = r.Refuted(f.policy.loaded != nil)
 		if errors.Is(err, verify.ErrNotRefuted) {
-			return not(": " + err.Error() + ". Requirements that only flags have do not count for others")
+			return not(": " + err.Error() + ". Readers of the result do not know requirements of flags; write them into a policy (--policy)")
 		}
 		verified = []verify.Verified{refuted.Verified}
 		if refuted.Rebuild {

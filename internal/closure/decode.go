@@ -109,7 +109,7 @@ func checkWindow(window uint64) error {
 	return nil
 }
 
-// newBrotli is the decoder for brotli. It reads the size of the window from the
+// newBrotli returns the content of a brotli file. It reads the size of the window from the
 // file's first bits (RFC 7932, 9.1).
 func newBrotli(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	head, r, err := peekHead(r)

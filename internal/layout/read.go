@@ -72,7 +72,8 @@ func (d dirFiles) open(name string) (io.ReadCloser, int64, error) {
 	return f, st.Size(), nil
 }
 
-// tarFiles reads the regular files of a tar. It looks for their positions once.
+// tarFiles reads the regular files of a tar. openTar finds the positions of all files, so that reading
+// a file does not read the tar from its start.
 type tarFiles struct {
 	*os.File
 	at map[string]span

@@ -97,7 +97,7 @@ func (b *Bar) Share(v int64) string { return share(float64(max(v, 0)), float64(b
 
 // Map describes a map that shows layers and their store paths by size.
 type Map struct {
-	Colourings []Colouring // meanings of the colours; the page first shows colours of the first Colouring
+	Colourings []Colouring // what the colours can mean; the page begins with the first
 	Frame      string      // meaning of a frame around a layer; "" if no layer is framed
 	Note       string      // further explanation of the map
 	Layers     []Layer

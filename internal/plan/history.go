@@ -35,8 +35,8 @@ func (g *graph) learn(images [][]closure.StorePath) *history {
 	if weight == nil {
 		return nil
 	}
-	// Each key of the map is a set of updates. The value lists the packages that exactly these
-	// updates changed by themselves. These packages are one cluster.
+	// Each key of the map is a set of updates, one bit for each. The value lists the
+	// packages with exactly these own changes, see ownChanges. These packages form one cluster.
 	of := map[uint64][]int32{}
 	for i, o := range own {
 		if weight(o) > weightUnit && !g.generated[i] {

@@ -64,7 +64,7 @@ func TestKeepGrowth(t *testing.T) {
 	const limit = 700 // steps for each path; counting every union again takes 2,200 for 1,000 paths in a chain and 11,500 for 2,000
 	sizes := []int{8000, 16_000}
 	if testing.Short() {
-		sizes = []int{4000} // counting every union again needs far more than the limit here, too
+		sizes = []int{4000} // with this size too, counting every union again takes far more steps than limit
 	}
 	for name, refs := range shapes {
 		for _, n := range sizes {

@@ -204,8 +204,9 @@ func (r *reach) each(counts []int32, joined func(k int) int32, counted func(i in
 // closures of all its nodes. counts[k*len(sets)+x] is the number of nodes in the closure of
 // join k that are not in sets[x].
 //
-// outside sorts columns by the sets that do not contain their nodes. So it counts
-// neighbouring columns with the same sets only once for all these sets.
+// A column stands for a node. outside sorts the columns by the sets that do not contain the node.
+// Columns with the same such sets are then next to each other, and outside counts them once for all
+// of these sets.
 func (r *reach) outside(sets []bitset) (counts []int32) {
 	counts = make([]int32, len(r.joins)*len(sets))
 	var columns []int32

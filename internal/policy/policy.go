@@ -203,7 +203,7 @@ func (l *Loaded) loadTrustRoot(dir string) (err error) {
 	if file == "" {
 		rebuilder := func(r Rebuilder) bool { return r.Identity != "" }
 		if len(l.Policy.Identities) > 0 || slices.ContainsFunc(l.Policy.Rebuilders.Known, rebuilder) {
-			return hint.Add(errors.New("trustRoot: it is missing, and there are identities"), "name a file with the authorities whose certificates count, such as trusted_root.json")
+			return hint.Add(errors.New("trustRoot is missing, and the policy names identities"), "name a file with the authorities whose certificates count, such as trusted_root.json")
 		}
 		return nil
 	}
