@@ -38,6 +38,17 @@ func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, programs)
 }
 
+// systemsIn returns the public key and the toplevels of the systems in a directory that
+// testdata/README.md describes. Its second argument is the first part of the systems' names.
+func systemsIn(t *testing.T, dir, name string) (key string, systems map[string]string) {
+	t.Helper()
+	key = strings.TrimSpace(string(mustRead(t, filepath.Join(dir, "public-key"))))
+	if err := json.Unmarshal(mustRead(t, filepath.Join(dir, "systems.json")), &systems); err != nil || systems[name+"-x86_64-linux"] == "" {
+		t.Fatalf("systems.json in %s: %v, %v", dir, systems, err)
+	}
+	return key, systems
+}
+
 // sampleSystems returns the directory of the sample systems, the public key for their
 // signatures, and their toplevels by name.
 func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
@@ -46,22 +57,42 @@ func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "public-key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key = strings.TrimSpace(string(data))
-	if data, err = os.ReadFile(filepath.Join(dir, "systems.json")); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &systems); err != nil || systems["sample-x86_64-linux"] == "" {
-		t.Fatalf("systems.json: %v, %v", systems, err)
-	}
+	key, systems = systemsIn(t, dir, "sample")
 	return dir, key, systems
 }
 
+// scriptSystems returns the variables $CACHE, $KEY, $AMD, $ARM, $AMD2, $ARM2 and $AMDJSON of
+// scripts. The key of the result is "small" or "sample", the name of the systems.
+func scriptSystems(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	sample, _, _ := sampleSystems(t)
+	small := filepath.Join(sample, "small")
+	cache, err := plainCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]map[string]string{}
+	for name, dirs := range map[string]struct{ systems, cache string }{
+		"small":  {small, filepath.Join(small, "cache")},
+		"sample": {sample, cache},
+	} {
+		key, systems := systemsIn(t, dirs.systems, name)
+		all[name] = map[string]string{
+			"CACHE":   "file://" + dirs.cache,
+			"KEY":     key,
+			"AMD":     systems[name+"-x86_64-linux"],
+			"ARM":     systems[name+"-aarch64-linux"],
+			"AMD2":    systems[name+"-x86_64-linux-update"],
+			"ARM2":    systems[name+"-aarch64-linux-update"],
+			"AMDJSON": filepath.Join(dirs.systems, name+"-x86_64-linux.json"),
+		}
+	}
+	return all
+}
+
 // TestScripts runs the command line as a user would. Each script has its own registry, and
-// the sample systems of testdata/ in an uncompressed binary cache:
+// the small systems of testdata/small/. If a script begins with the command "sample", it has
+// the sample systems of testdata/ instead, in an uncompressed binary cache:
 //
 //	$REGISTRY  host:port of an empty registry
 //	$DENY      a registry that refuses every push
@@ -77,7 +108,7 @@ func sampleSystems(t *testing.T) (dir, key string, systems map[string]string) {
 // A script runs the program in two ways. "exec nixoci" starts a process. "call nixoci" calls
 // the function run in the process of the test, which takes less time (see [inProcess]).
 func TestScripts(t *testing.T) {
-	sample, key, systems := sampleSystems(t)
+	systems := scriptSystems(t)
 	dir, err := filepath.Abs("testdata/script") // absolute, because the directory of this process changes
 	if err != nil {
 		t.Fatal(err)
@@ -85,10 +116,6 @@ func TestScripts(t *testing.T) {
 	scripts, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts found: %v", err)
-	}
-	cache, err := plainCache()
-	if err != nil {
-		t.Fatal(err)
 	}
 	path := os.Getenv("PATH")
 	program, err := exec.LookPath("nixoci")
@@ -110,16 +137,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
 			env.Setenv("NIX_CONF_DIR", env.WorkDir) // nixoci must trust only the keys that a script names
 			env.Setenv(enginetest.DirVariable, filepath.Join(env.WorkDir, "engine"))
-			env.Setenv("SAMPLE", sample)
-			env.Setenv("CACHE", "file://"+cache)
-			env.Setenv("KEY", key)
-			env.Setenv("AMD", systems["sample-x86_64-linux"])
-			env.Setenv("ARM", systems["sample-aarch64-linux"])
-			env.Setenv("AMD2", systems["sample-x86_64-linux-update"])
-			env.Setenv("ARM2", systems["sample-aarch64-linux-update"])
+			for name, value := range systems["small"] {
+				env.Setenv(name, value)
+			}
 			env.Setenv("PATH", path) // not the PATH of this process, which may be that of another script now
 			env.Setenv("NIXOCI", filepath.Dir(program))
-			env.Setenv("AMDJSON", filepath.Join(sample, "sample-x86_64-linux.json"))
 			for name, h := range map[string]http.Handler{
 				"REGISTRY": registry.New(registry.WithReferrersSupport(true), registry.Logger(discardLog)),
 				"DENY":     http.HandlerFunc(denyPush),
@@ -134,6 +156,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sample": func(ts *testscript.TestScript, neg bool, args []string) {
+				for name, value := range systems["sample"] {
+					ts.Setenv(name, value)
+				}
+			},
 			"call":        cmdCall,
 			"exits":       cmdExits,
 			"tags":        cmdTags,

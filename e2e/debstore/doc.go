@@ -11,6 +11,7 @@
 // the programs.
 //
 //	debstore sample -root DIR -debs DIR -out DIR   the files of testdata/
+//	debstore small  -root DIR -debs DIR -out DIR   the files of testdata/small/
 //	debstore large  -root DIR -debs DIR -out DIR   the systems for e2e/ and bench/
 //	debstore guest  -root DIR … [SYSTEM...]        bootable systems for e2e/; most are the base system of nix/
 //	debstore release -release sid … PACKAGE...     only packages, for e2e/nixpkgs

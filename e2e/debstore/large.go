@@ -100,7 +100,7 @@ func large(ctx context.Context, opts options) error {
 	if err := writeJSON(filepath.Join(opts.out, "systems.json"), toplevels); err != nil {
 		return err
 	}
-	secret, public, err := n.key(ctx)
+	secret, public, err := n.key(ctx, keyName)
 	if err != nil {
 		return err
 	}

@@ -36,9 +36,9 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("usage: debstore sample|large|guest|release -root DIR -debs DIR -out DIR [NAME...]")
+		return fmt.Errorf("usage: debstore sample|small|large|guest|release -root DIR -debs DIR -out DIR [NAME...]")
 	}
-	kinds := map[string]func(context.Context, options) error{"sample": sample, "large": large, "guest": guest, "release": release}
+	kinds := map[string]func(context.Context, options) error{"sample": sample, "small": small, "large": large, "guest": guest, "release": release}
 	kind, ok := kinds[args[0]]
 	if !ok {
 		return fmt.Errorf("no system called %q", args[0])

@@ -9,20 +9,49 @@ import (
 	"strings"
 )
 
+// A sampleKind describes one kind of system in testdata/. Each kind has a system for both
+// platforms, before and after an update.
+type sampleKind struct {
+	name        string                        // beginning of the systems' names, and name of the Nix file
+	libraries   []string                      // Debian packages that only other packages need
+	packages    []string                      // Debian packages of the system
+	updated     string                        // the package that is newer after the update
+	keep        []string                      // the files to unpack: programs, libraries, /etc and licences
+	key         string                        // name of the key that signs the binary cache
+	compression func(storePath string) string // the compression of each path in the binary cache
+}
+
+var sampleKinds = map[string]sampleKind{
+	"sample": {
+		name:        "sample",
+		libraries:   []string{"libc6", "libgcc-s1", "libbz2-1.0"},
+		packages:    []string{"busybox-static", "hostname", "dash", "bzip2", "netbase", "media-types"},
+		updated:     "hostname",
+		keep:        []string{"./bin/*", "./sbin/*", "./lib/*", "./etc/*", "./usr/bin/*", "./usr/lib/*", "./usr/share/doc/*/copyright"},
+		key:         keyName,
+		compression: sampleCompression,
+	},
+	"small": {
+		name:        "small",
+		packages:    []string{"mksh", "netbase", "media-types"},
+		updated:     "netbase",
+		keep:        []string{"./usr/lib/*-linux-musl/bin/mksh", "./etc/*", "./usr/share/doc/*/copyright"},
+		key:         "nixoci-testdata-small-1",
+		compression: func(string) string { return "none" },
+	},
+}
+
 // libcParts lists the files of libc6 and libgcc-s1 that the sample keeps. The few programs of
 // the sample need no others.
 var libcParts = []string{"./lib/*/libc.so.6", "./lib/*/ld-linux-*", "./lib/*/libgcc_s.so.1", "./usr/share/doc/libc6/copyright"}
 
-// samplePackages lists the packages of the sample. The sample also contains libc6, libgcc-s1
-// and libbz2.
-var samplePackages = []string{"busybox-static", "hostname", "dash", "bzip2", "netbase", "media-types"}
+func sample(ctx context.Context, opts options) error { return sampleKinds["sample"].make(ctx, opts) }
 
-// sampleNoDocs lists the files to unpack. The sample stays small, because it contains only
-// programs, libraries, /etc and licences.
-var sampleNoDocs = []string{"./bin/*", "./sbin/*", "./lib/*", "./etc/*", "./usr/bin/*", "./usr/lib/*", "./usr/share/doc/*/copyright"}
+func small(ctx context.Context, opts options) error { return sampleKinds["small"].make(ctx, opts) }
 
-func sample(ctx context.Context, opts options) error {
-	systems, err := sampleSystems(ctx, opts)
+// make writes the graphs, the binary cache, its public key, and systems.json.
+func (k sampleKind) make(ctx context.Context, opts options) error {
+	systems, err := k.systems(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -44,18 +73,18 @@ func sample(ctx context.Context, opts options) error {
 	if err := writeJSON(filepath.Join(opts.out, "systems.json"), toplevels); err != nil {
 		return err
 	}
-	secret, public, err := n.key(ctx)
+	secret, public, err := n.key(ctx, k.key)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(opts.out, "public-key"), []byte(public+"\n"), 0o644); err != nil {
 		return err
 	}
-	return n.binaryCache(ctx, filepath.Join(opts.out, "cache"), secret, sampleCompression, roots...)
+	return n.binaryCache(ctx, filepath.Join(opts.out, "cache"), secret, k.compression, roots...)
 }
 
-// sampleSystems returns the systems of the sample. Each exists before and after an update.
-func sampleSystems(ctx context.Context, opts options) ([]system, error) {
+// systems returns the systems of a kind. Each exists before and after an update.
+func (k sampleKind) systems(ctx context.Context, opts options) ([]system, error) {
 	var systems []system
 	for _, arch := range []string{"amd64", "arm64"} {
 		bookworm, err := newApt(ctx, opts.root, opts.debs, "bookworm", arch)
@@ -63,7 +92,7 @@ func sampleSystems(ctx context.Context, opts options) ([]system, error) {
 			return nil, err
 		}
 		var debs []deb
-		for _, name := range append([]string{"libc6", "libgcc-s1", "libbz2-1.0"}, samplePackages...) {
+		for _, name := range slices.Concat(k.libraries, k.packages) {
 			d, err := bookworm.download(ctx, name)
 			if err != nil {
 				return nil, err
@@ -74,30 +103,30 @@ func sampleSystems(ctx context.Context, opts options) ([]system, error) {
 		if err != nil {
 			return nil, err
 		}
-		newer, err := trixie.download(ctx, "hostname")
+		newer, err := trixie.download(ctx, k.updated)
 		if err != nil {
 			return nil, err
 		}
 		for _, update := range []bool{false, true} {
 			if update {
-				i := slices.IndexFunc(debs, func(d deb) bool { return d.name == "hostname" })
+				i := slices.IndexFunc(debs, func(d deb) bool { return d.name == k.updated })
 				debs[i] = newer
 			}
-			pkgs, err := derivations(opts.debs, debs, samplePackages)
+			pkgs, err := derivations(opts.debs, debs, k.packages)
 			if err != nil {
 				return nil, err
 			}
 			for i := range pkgs {
-				pkgs[i].Keep = sampleNoDocs
+				pkgs[i].Keep = k.keep
 				if slices.Contains(pkgs[i].aliases, "libc6") {
 					pkgs[i].Keep = libcParts
 				}
 			}
-			name := fmt.Sprintf("sample-%s", nixSystem(arch))
+			name := fmt.Sprintf("%s-%s", k.name, nixSystem(arch))
 			if update {
 				name += "-update"
 			}
-			systems = append(systems, system{name: name, expr: "sample.nix", arch: arch, pkgs: pkgs, args: map[string]string{"update": fmt.Sprint(update)}})
+			systems = append(systems, system{name: name, expr: k.name + ".nix", arch: arch, pkgs: pkgs, args: map[string]string{"update": fmt.Sprint(update)}})
 		}
 	}
 	return systems, nil

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// keyName is the name of the key that signs the caches. The secret key exists
-// only during the run that makes it.
+// keyName is the usual name of the key that signs a cache. The secret key exists only during
+// the run that makes it.
 const keyName = "nixoci-testdata-1"
 
 // binaryCache copies paths with their references into a signed binary cache in dir. The
@@ -46,14 +46,14 @@ func (n *nix) binaryCache(ctx context.Context, dir, secretKey string, compressio
 	return flush(last)
 }
 
-// key returns the file of the store's secret key, and the public key. It makes both keys if
-// they do not exist.
-func (n *nix) key(ctx context.Context) (secretFile, public string, err error) {
+// key returns the file of the store's secret key, and the public key. It makes both keys,
+// under the given name, if they do not exist.
+func (n *nix) key(ctx context.Context, name string) (secretFile, public string, err error) {
 	secretFile, publicFile := filepath.Join(n.root, "secret-key"), filepath.Join(n.root, "public-key")
 	if b, err := os.ReadFile(publicFile); err == nil {
 		return secretFile, strings.TrimSpace(string(b)), nil
 	}
-	if _, err := n.run(ctx, "nix-store", "--generate-binary-cache-key", keyName, secretFile, publicFile); err != nil {
+	if _, err := n.run(ctx, "nix-store", "--generate-binary-cache-key", name, secretFile, publicFile); err != nil {
 		return "", "", err
 	}
 	b, err := os.ReadFile(publicFile)

@@ -13,7 +13,7 @@ let
     sums = map (d: d.sha256) p.debs; # unread: what a package is made of decides its store path
     rebuild = p.rebuild;
     deps = map (d: packages.${d}) p.deps;
-    libc = if p.libc then "" else packages.libc6;
+    libc = if p.libc then "" else packages.libc6 or "";
   };
   packages = builtins.listToAttrs (map (p: { name = p.key; value = package p; }) list);
 in
