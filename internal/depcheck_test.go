@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/page":       {},
 	"internal/human":      {},
 	"internal/mediatype":  {},
+	"internal/inflate":    {},
 	"internal/golden":     {}, // used by tests only
 	"internal/cputime":    {}, // used by benchmarks only
 
@@ -40,7 +41,7 @@ var allowed = map[string][]string{
 	"internal/schema":      {"internal/hint"},
 	"internal/spec":        {"internal/hint", "internal/closure", "internal/schema"},
 	"internal/plan":        {"internal/hint", "internal/closure"},
-	"internal/layers":      {"internal/hint", "internal/nar", "internal/closure"},
+	"internal/layers":      {"internal/hint", "internal/inflate", "internal/nar", "internal/closure"},
 	"internal/cache":       {"internal/atomicfile", "internal/layers"},
 	"internal/oci":         {"internal/hint", "internal/layers"},
 	"internal/manifest":    {"internal/hint", "internal/nar", "internal/closure", "internal/application", "internal/layers", "internal/oci", "internal/initbin"},

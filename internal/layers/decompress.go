@@ -2,8 +2,6 @@ package layers
 
 import (
 	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -45,78 +43,42 @@ func Decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
 // there. It does not check how the data was compressed. If the stream is wrong, the error is
 // a [*FormatError]. Errors of r are returned as they are. The reader may be a [BlockReader].
 func DecompressStrict(r io.Reader, mediaType string) (io.ReadCloser, error) {
-	src := &errorReader{r: r}
-	br := bufio.NewReaderSize(src, decompressBuff)
-	s := &strictReader{src: src}
 	switch {
 	case strings.HasSuffix(mediaType, "gzip"):
-		head, err := br.Peek(len(gzipHeader))
-		if err != nil {
-			return nil, s.error(err)
-		}
-		if !bytes.Equal(head, gzipHeader) {
-			return nil, &FormatError{What: fmt.Sprintf("gzip header is %x, not %x", head, gzipHeader)}
-		}
-		z, err := gzip.NewReader(br)
-		if err != nil {
-			return nil, s.error(err)
-		}
-		z.Multistream(false)
-		s.tar, s.rest = z, br
+		return newGzipReader(r)
 	case strings.HasSuffix(mediaType, "zstd"):
 		return newFrameReader(r), nil
 	case strings.HasSuffix(mediaType, "tar"):
-		s.tar = io.NopCloser(br)
-	default:
-		return nil, &FormatError{What: fmt.Sprintf("media type %q is not the type of a layer", mediaType)}
+		return io.NopCloser(bufio.NewReaderSize(r, decompressBuff)), nil
 	}
-	return s, nil
+	return nil, &FormatError{What: fmt.Sprintf("media type %q is not the type of a layer", mediaType)}
 }
 
-// errorReader records the error of its source.
-type errorReader struct {
-	r   io.Reader
-	err error
+// BlockReader reads a tar stream block by block. It decompresses each block into the caller's
+// buffer. Unlike Read, this needs no copy.
+type BlockReader interface {
+	io.ReadCloser
+
+	// ReadBlock returns the next bytes of the stream, as a part of buf. The length of buf
+	// must be BlockSize. After the last block the error is io.EOF.
+	ReadBlock(buf []byte) ([]byte, error)
+	BlockSize() int
 }
 
-func (e *errorReader) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
-	if err != nil && err != io.EOF {
-		e.err = err
-	}
-	return n, err
-}
+// blockRest implements Read for a BlockReader.
+type blockRest struct{ buf, rest []byte }
 
-type strictReader struct {
-	src  *errorReader
-	tar  io.ReadCloser
-	rest *bufio.Reader // the data after the only gzip member; nil with other algorithms
-}
-
-func (s *strictReader) Read(p []byte) (int, error) {
-	n, err := s.tar.Read(p)
-	if err == nil {
-		return n, nil
-	}
-	if err == io.EOF && s.rest != nil {
-		if _, more := s.rest.Peek(1); more == nil {
-			return n, &FormatError{What: "bytes after the end of the gzip stream"}
-		} else if more != io.EOF {
-			err = more
+func (b *blockRest) read(r BlockReader, p []byte) (int, error) {
+	for len(b.rest) == 0 {
+		if b.buf == nil {
+			b.buf = make([]byte, r.BlockSize())
+		}
+		var err error
+		if b.rest, err = r.ReadBlock(b.buf); err != nil {
+			return 0, err
 		}
 	}
-	return n, s.error(err)
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
 }
-
-func (s *strictReader) error(err error) error {
-	var format *FormatError
-	switch {
-	case err == io.EOF && s.tar != nil, errors.As(err, &format):
-		return err
-	case s.src.err != nil:
-		return s.src.err
-	}
-	return &FormatError{What: fmt.Sprintf("cannot be decompressed: %v", err)}
-}
-
-func (s *strictReader) Close() error { return s.tar.Close() }

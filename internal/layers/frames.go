@@ -9,18 +9,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// BlockReader reads a tar stream block by block. It decompresses each block into the caller's
-// buffer. Unlike Read, this needs no copy and no window in the decoder.
-type BlockReader interface {
-	io.ReadCloser
-
-	// ReadBlock returns the next block. It uses buf if the capacity of buf is large enough. A
-	// capacity of BlockSize is enough for every block. After the last block the error is
-	// io.EOF.
-	ReadBlock(buf []byte) ([]byte, error)
-	BlockSize() int
-}
-
 // frameReader reads the zstd frames of format version 1, one complete frame at a time. It
 // refuses other frames: skippable frames, which may contain anything (RFC 8878, 3.1.2), and
 // frames with another header than a Packer writes.
@@ -29,10 +17,9 @@ type frameReader struct {
 	buf        []byte // compressed data
 	start, end int    // buf[start:end] was read from r but not decompressed yet
 	short      bool   // the last frame was not a full block, so it must be the last one
-	block      []byte // buffer for Read
-	rest       []byte // unread part of block
-	err        error  // error that ReadBlock returns
-	failed     error  // error that r returned
+	rest       blockRest
+	err        error // error that ReadBlock returns
+	failed     error // error that r returned
 }
 
 const (
@@ -67,25 +54,14 @@ func (f *frameReader) ReadBlock(buf []byte) ([]byte, error) {
 	return block, err
 }
 
-func (f *frameReader) Read(p []byte) (int, error) {
-	if len(f.rest) == 0 {
-		var err error
-		if f.block, err = f.ReadBlock(f.block); err != nil {
-			return 0, err
-		}
-		f.rest = f.block
-	}
-	n := copy(p, f.rest)
-	f.rest = f.rest[n:]
-	return n, nil
-}
+func (f *frameReader) Read(p []byte) (int, error) { return f.rest.read(f, p) }
 
 // Close returns the buffer to the pool. Later reads fail.
 func (f *frameReader) Close() error {
 	if f.buf != nil {
 		//lint:ignore SA6002 two words for two megabytes
 		frameBuffers.Put(f.buf)
-		f.buf, f.err = nil, io.ErrClosedPipe
+		f.buf, f.err, f.rest = nil, io.ErrClosedPipe, blockRest{}
 	}
 	return nil
 }
@@ -106,9 +82,6 @@ func (f *frameReader) next(buf []byte) ([]byte, error) {
 		return nil, &FormatError{What: "a zstd frame is not full, and it is not the last one"}
 	}
 	f.short = size < zstdBlockSize
-	if cap(buf) < size {
-		buf = make([]byte, 0, size+decoderSurplus)
-	}
 	z, err := frameDecoder()
 	if err != nil {
 		return nil, err

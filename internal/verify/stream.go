@@ -18,8 +18,8 @@ import (
 
 // Three goroutines read a layer at the same time. The first reads, hashes and decompresses the
 // blob. The second hashes the tar. The third calls Read of the tarStream. Each layer takes chunks ×
-// chunkSize of memory, whatever its size. If the layer was compressed in blocks, it takes one block
-// for each goroutine instead.
+// chunkSize of memory, whatever its size. If a [layers.BlockReader] decompresses the layer, it takes
+// one block for each goroutine instead.
 const (
 	chunkSize = 256 << 10
 	chunks    = 6
@@ -49,6 +49,7 @@ type tarStream struct {
 // chunk is a piece of the tar, or the error at its end.
 type chunk struct {
 	data []byte
+	buf  []byte // the buffer that contains data
 	err  error
 }
 
@@ -129,7 +130,7 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 		}
 		data, err := next(buf[:size])
 		if len(data) > 0 {
-			to <- chunk{data: data} // this does not block, because the channel has room for all chunks
+			to <- chunk{data: data, buf: buf} // this does not block, because the channel has room for all chunks
 		}
 		if err == io.EOF {
 			return err
@@ -208,8 +209,8 @@ func (t *tarStream) Lend(max int64) ([]byte, error) {
 		if t.now.err != nil {
 			return nil, t.now.err
 		}
-		if t.now.data != nil {
-			t.free <- t.now.data
+		if t.now.buf != nil {
+			t.free <- t.now.buf
 		}
 		c, ok := <-t.ready
 		if !ok {
@@ -234,12 +235,12 @@ type onlyReader struct{ io.Reader }
 func (t *tarStream) Close() {
 	t.cancel()
 	t.done.Wait() // does not wait long, because the channels have room for all chunks
-	if t.now.data != nil {
-		t.free <- t.now.data
+	if t.now.buf != nil {
+		t.free <- t.now.buf
 	}
 	for c := range t.ready {
-		if c.data != nil {
-			t.free <- c.data
+		if c.buf != nil {
+			t.free <- c.buf
 		}
 	}
 	for len(t.free) > 0 {
