@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -67,13 +65,10 @@ Docker Hub refuse deletes: use their web interface.`,
 	return cmd
 }
 
-var days = regexp.MustCompile(`^([0-9]{1,5})d$`)
-
-// parseAge parses a duration. It accepts Go's units and also days.
+// parseAge parses an age: a number of days or hours, or a duration with Go's units.
 func parseAge(s string) (time.Duration, error) {
-	if m := days.FindStringSubmatch(s); m != nil {
-		n, err := strconv.Atoi(m[1])
-		return time.Duration(n) * 24 * time.Hour, err
+	if d, ok := human.ParseAge(s); ok {
+		return d, nil
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d <= 0 {

@@ -1,8 +1,10 @@
-// Package human formats numbers, sizes and durations for people.
+// Package human formats numbers, sizes and durations for people. It also reads ages that people write.
 package human
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,4 +43,32 @@ func Duration(d time.Duration) string {
 		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(seconds)%60)
 	}
 	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+}
+
+const day = 24 * time.Hour
+
+// Age formats an age. If it is at least two whole days, the text is in days: "30 days".
+func Age(d time.Duration) string {
+	if d >= 2*day && d%day == 0 {
+		return Count(int(d/day), "day")
+	}
+	return Duration(d)
+}
+
+// ageForm limits the number of digits, so that no age overflows.
+var ageForm = regexp.MustCompile(`^([0-9]{1,5})([dh])$`)
+
+// ParseAge parses a number of days or hours, such as 30d or 12h. For any other text, and for 0, ok is
+// false.
+func ParseAge(s string) (d time.Duration, ok bool) {
+	parts := ageForm.FindStringSubmatch(s)
+	if parts == nil {
+		return 0, false
+	}
+	n, err := strconv.Atoi(parts[1])
+	unit := time.Hour
+	if parts[2] == "d" {
+		unit = day
+	}
+	return time.Duration(n) * unit, err == nil && n > 0
 }

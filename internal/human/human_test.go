@@ -31,3 +31,20 @@ func TestDuration(t *testing.T) {
 		}
 	}
 }
+
+func TestParseAge(t *testing.T) {
+	for s, want := range map[string]time.Duration{"1h": time.Hour, "12h": 12 * time.Hour, "30d": 720 * time.Hour, "99999d": 99999 * 24 * time.Hour,
+		"0d": 0, "0h": 0, "-3h": 0, "6m": 0, "1h30m": 0, "30 d": 0, "30": 0, "d": 0, "": 0, "100000d": 0, "99999999999d": 0} {
+		if got, ok := ParseAge(s); ok != (want > 0) || ok && got != want {
+			t.Errorf("ParseAge(%q) = %s, %t, want %s", s, got, ok, want)
+		}
+	}
+}
+
+func TestAge(t *testing.T) {
+	for d, want := range map[time.Duration]string{30 * day: "30 days", 2 * day: "2 days", day: "24 h 0 min", 50 * time.Hour: "50 h 0 min", time.Hour: "1 h 0 min"} {
+		if got := Age(d); got != want {
+			t.Errorf("Age(%s) = %q, want %q", d, got, want)
+		}
+	}
+}

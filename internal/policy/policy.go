@@ -12,9 +12,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +21,7 @@ import (
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/keyless"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/limit"
@@ -395,26 +394,15 @@ func (l *Loaded) whyEmpty() string {
 	return "docs/policy.md lists what a policy can require"
 }
 
-// ageForm matches the values of maxAge.
-var ageForm = regexp.MustCompile(`^([0-9]{1,5})([dh])$`)
-
 // parseAge parses a number of days or hours, such as 30d or 12h. It refuses other units,
 // because m could mean months or minutes.
 func parseAge(s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
 	}
-	parts := ageForm.FindStringSubmatch(s)
-	if parts == nil {
+	d, ok := human.ParseAge(s)
+	if !ok {
 		return 0, hint.Add(fmt.Errorf("maxAge: %q is not an age", s), "give whole days or hours, such as 30d or 12h; other units are not known")
 	}
-	n, err := strconv.Atoi(parts[1])
-	if err != nil || n == 0 {
-		return 0, hint.Add(fmt.Errorf("maxAge: %q is not an age", s), "give at least 1h")
-	}
-	unit := time.Hour
-	if parts[2] == "d" {
-		unit *= 24
-	}
-	return time.Duration(n) * unit, nil
+	return d, nil
 }

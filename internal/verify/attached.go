@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/human"
 )
 
 // attachments holds the documents attached to the image, and the findings about these documents.
@@ -193,7 +194,7 @@ func (want *RequiredAttestation) tooOld(d *attest.Attestation, now time.Time) st
 	}
 	t, err := d.Time()
 	if err != nil {
-		return fmt.Sprintf("%v, and it must not be older than %s", err, ageText(want.MaxAge))
+		return fmt.Sprintf("%v, and it must not be older than %s", err, human.Age(want.MaxAge))
 	}
 	return notOfAge(t, want.MaxAge, now)
 }
@@ -205,7 +206,7 @@ func notOfAge(t time.Time, maxAge time.Duration, now time.Time) string {
 	case age < -maxClockSkew:
 		return fmt.Sprintf("it is of %s, which is in the future", t.Format(time.RFC3339))
 	case maxAge > 0 && age > maxAge:
-		return fmt.Sprintf("it is of %s, more than %s ago", t.Format(time.RFC3339), ageText(maxAge))
+		return fmt.Sprintf("it is of %s, more than %s ago", t.Format(time.RFC3339), human.Age(maxAge))
 	}
 	return ""
 }

@@ -236,7 +236,7 @@ func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*a
 	case s.Result == attest.Failed:
 		best.notes = notesOn(s, now)
 	case want.MaxAge > 0 && now.Sub(s.TimeVerified) > want.MaxAge:
-		why := fmt.Sprintf("its newest statement, %s of %s, is older than %s", s.Result, s.TimeVerified.Format(time.RFC3339), ageText(want.MaxAge))
+		why := fmt.Sprintf("its newest statement, %s of %s, is older than %s", s.Result, s.TimeVerified.Format(time.RFC3339), human.Age(want.MaxAge))
 		best = rebuilderResult{why: append(best.why, why)}
 	}
 	return best
@@ -276,15 +276,6 @@ func counts(d *attest.Attestation, verifier string, now time.Time) (s *attest.Su
 		return nil, future
 	}
 	return s, ""
-}
-
-// ageText returns an age for display. If the age is at least two whole days, the text is in days.
-func ageText(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d >= 2*day && d%day == 0 {
-		return human.Count(int(d/day), "day")
-	}
-	return human.Duration(d)
 }
 
 // findings compares the rebuilders' results with the requirements for the image d.
