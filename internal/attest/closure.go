@@ -1,12 +1,12 @@
 package attest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // ClosureType is the artifact type and the media type of a closure statement.
@@ -52,7 +52,7 @@ func Closure(c *closure.Closure, system string) ([]byte, error) {
 		sp.Signatures = slices.Compact(sp.Signatures)
 		s.Closure = append(s.Closure, sp)
 	}
-	data, err := marshal(s)
+	data, err := oci.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("write closure statement: %w", err)
 	}
@@ -105,15 +105,4 @@ func Complete(c, stated *closure.Closure) (*closure.Closure, error) {
 		}
 	}
 	return closure.New(c.Roots, infos)
-}
-
-// marshal writes JSON without white space and with as few escapes as possible.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

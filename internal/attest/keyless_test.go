@@ -191,7 +191,7 @@ func tagged(t *testing.T, repo *registry.Repository, tag, mediaType string, data
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newBlob(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "config": config.Descriptor, "layers": []ocispec.Descriptor{layer.Descriptor}})
+	m, err := oci.JSONBlob(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "config": config.Descriptor, "layers": []ocispec.Descriptor{layer.Descriptor}})
 	if err != nil {
 		t.Fatal(err)
 	}

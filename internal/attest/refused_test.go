@@ -278,7 +278,7 @@ func TestTaggedEnvelopes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := newBlob(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
+		m, err := oci.JSONBlob(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
 			"config": config.Descriptor, "layers": []ocispec.Descriptor{layer.Descriptor, config.Descriptor}})
 		if err != nil {
 			t.Fatal(err)

@@ -105,7 +105,7 @@ func sign(ctx context.Context, repo *registry.Repository, d digest.Digest, key *
 	p.Critical.Identity.Reference = repo.Name()
 	p.Critical.Image.Digest = d
 	p.Critical.Type = payloadCritical
-	data, err := marshal(p)
+	data, err := oci.Marshal(p)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func sign(ctx context.Context, repo *registry.Repository, d digest.Digest, key *
 			return nil, err
 		}
 		m.Config = config.Descriptor
-		b, err := newBlob(ocispec.MediaTypeImageManifest, m)
+		b, err := oci.JSONBlob(ocispec.MediaTypeImageManifest, m)
 		return &b, err
 	})
 }
@@ -150,12 +150,6 @@ func putBlob(ctx context.Context, repo *registry.Repository, b oci.Blob) error {
 		err = repo.PutBlob(ctx, b)
 	}
 	return err
-}
-
-func newBlob(mediaType string, v any) (oci.Blob, error) {
-	data, err := marshal(v)
-	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{
-		MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}, err
 }
 
 // signatureConfig returns the image config that cosign writes for signatures. Registries treat it
@@ -173,7 +167,7 @@ func signatureConfig(ls []ocispec.Descriptor) (oci.Blob, error) {
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.Digest)
 		config.History = append(config.History, map[string]any{"created": noTime})
 	}
-	return newBlob(ocispec.MediaTypeImageConfig, config)
+	return oci.JSONBlob(ocispec.MediaTypeImageConfig, config)
 }
 
 const noTime = "0001-01-01T00:00:00Z"

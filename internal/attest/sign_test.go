@@ -112,7 +112,7 @@ func putSignatures(t *testing.T, repo *registry.Repository, d digest.Digest, pay
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newBlob(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
+	m, err := oci.JSONBlob(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
 		"config": config.Descriptor, "layers": []ocispec.Descriptor{layer}})
 	if err != nil {
 		t.Fatal(err)

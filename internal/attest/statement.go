@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // These are types in in-toto statements (in-toto attestation framework, "Statement v1").
@@ -117,7 +118,7 @@ func newSubject(name string, d digest.Digest) statementSubject {
 }
 
 func statementOf(predicateType string, predicate any, subjects ...statementSubject) ([]byte, error) {
-	data, err := marshal(statement{Type: statementV1, Subject: subjects, PredicateType: predicateType, Predicate: predicate})
+	data, err := oci.Marshal(statement{Type: statementV1, Subject: subjects, PredicateType: predicateType, Predicate: predicate})
 	if err != nil {
 		return nil, fmt.Errorf("write statement %s: %w", predicateType, err)
 	}

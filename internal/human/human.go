@@ -1,4 +1,4 @@
-// Package human formats numbers, sizes and durations for people. It also reads ages that people write.
+// Package human formats numbers, sizes, durations and digests for people. It also reads ages that people write.
 package human
 
 import (
@@ -14,6 +14,15 @@ import (
 // Bytes formats n bytes in units of 1000, as registries and disks do: "4.2 MB". Negative
 // sizes give "0 B".
 func Bytes(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
+
+// Digest shortens a digest to its algorithm and 12 digits: "sha256:2dd5d2df8c19".
+func Digest(d string) string {
+	algorithm, digits, ok := strings.Cut(d, ":")
+	if !ok || len(digits) < 12 {
+		return d
+	}
+	return algorithm + ":" + digits[:12]
+}
 
 // Count formats a number with a noun: "1 layer", "3 layers".
 func Count[N ~int | ~int64](n N, what string) string {

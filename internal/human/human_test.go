@@ -48,3 +48,11 @@ func TestAge(t *testing.T) {
 		}
 	}
 }
+
+func TestDigest(t *testing.T) {
+	for d, want := range map[string]string{"sha256:2dd5d2df8c19aa": "sha256:2dd5d2df8c19", "sha256:2dd5": "sha256:2dd5", "no digest": "no digest", "": ""} {
+		if got := Digest(d); got != want {
+			t.Errorf("Digest(%q) = %q, want %q", d, got, want)
+		}
+	}
+}

@@ -303,8 +303,7 @@ func newDockerReader(name string, f files) (*dockerReader, error) {
 		return nil, err
 	}
 	s := &dockerReader{name: name, files: f, at: map[digest.Digest]string{}}
-	m := ocispec.Manifest{MediaType: mediatype.DockerManifest, Config: ocispec.Descriptor{
-		MediaType: mediatype.DockerConfig, Digest: digest.FromBytes(config), Size: int64(len(config))}}
+	m := ocispec.Manifest{MediaType: mediatype.DockerManifest, Config: oci.NewBlob(mediatype.DockerConfig, config).Descriptor}
 	if d, ok := digestInName(list[0].Config); ok {
 		m.Config.Digest = d
 	}
@@ -328,8 +327,7 @@ func newDockerReader(name string, f files) (*dockerReader, error) {
 	if data, err = json.Marshal(m); err != nil {
 		return nil, err
 	}
-	s.manifest = oci.Blob{Data: data, Descriptor: ocispec.Descriptor{
-		MediaType: mediatype.DockerManifest, Digest: digest.FromBytes(data), Size: int64(len(data))}}
+	s.manifest = oci.NewBlob(mediatype.DockerManifest, data)
 	return s, nil
 }
 

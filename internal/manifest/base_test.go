@@ -175,7 +175,7 @@ func TestBaseConfig(t *testing.T) {
 		}
 		rc := d.config.Config
 		rc.Labels = map[string]string{"a": rc.Labels["a"], "has": fmt.Sprint(rc.Labels["io.nixoci.x"], rc.Labels["two words"], rc.Labels[ocispec.AnnotationTitle])}
-		text, err := marshal(rc)
+		text, err := oci.Marshal(rc)
 		if err != nil {
 			t.Fatal(err)
 		}

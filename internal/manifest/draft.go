@@ -18,6 +18,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/mediatype"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // maxImageLayers is the largest number of layers that overlay drivers can mount. Docker's
@@ -151,7 +152,7 @@ func checkLayers(own int, b *Base) error {
 }
 
 func (d *Draft) recipe() (digest.Digest, error) {
-	c, err := newBlob(d.manifest.Config.MediaType, d.config)
+	c, err := oci.JSONBlob(d.manifest.Config.MediaType, d.config)
 	if err != nil {
 		return "", err
 	}
@@ -202,7 +203,7 @@ func (d *Draft) image(packed []layers.Packed) (*PlatformImage, error) {
 	}
 	img.Layers = m.Layers
 	var err error
-	if img.Config, err = newBlob(m.Config.MediaType, c); err != nil {
+	if img.Config, err = oci.JSONBlob(m.Config.MediaType, c); err != nil {
 		return nil, err
 	}
 	m.Config = img.Config.Descriptor
@@ -276,7 +277,7 @@ func indexEntry(sys *System, recipe digest.Digest) (ocispec.Descriptor, error) {
 	d.Annotations[AnnotationNarHash] = sys.NarHash.SRI()
 	d.Annotations[AnnotationImage] = recipe.String()
 	if sys.Facts != (Facts{}) {
-		facts, err := marshal(sys.Facts)
+		facts, err := oci.Marshal(sys.Facts)
 		if err != nil {
 			return ocispec.Descriptor{}, fmt.Errorf("facts: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // TestFormatDocument checks that docs/format.md quotes the values that the code uses. Authors
@@ -41,7 +42,7 @@ func TestFormatDocument(t *testing.T) {
 	}
 	h := guestHealthcheck
 	h.Test = []string{"CMD", defaultInit, "health"}
-	health, err := marshal(h)
+	health, err := oci.Marshal(h)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,13 +111,13 @@ func indexRecipe(manifests []ocispec.Descriptor, annotations map[string]string, 
 		if d.Platform == nil || checkDigest(digest.Digest(d.Annotations[AnnotationImage])) != nil {
 			return "", nil
 		}
-		a, err := marshal(d.Annotations)
+		a, err := oci.Marshal(d.Annotations)
 		if err != nil {
 			return "", fmt.Errorf("index recipe: %w", err)
 		}
 		parts = append(parts, fmt.Appendf(nil, "%s %s", FormatPlatform(*d.Platform), a))
 	}
-	a, err := marshal(annotations)
+	a, err := oci.Marshal(annotations)
 	if err != nil {
 		return "", fmt.Errorf("index recipe: %w", err)
 	}

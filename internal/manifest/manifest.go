@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -102,4 +103,14 @@ type PlatformImage struct {
 	Layers   []ocispec.Descriptor
 	Config   oci.Blob
 	Manifest oci.Blob // the Descriptor includes the platform and the annotations for the index
+}
+
+// newManifestBlob does the same as [oci.JSONBlob] for manifests and indexes. It also checks the size
+// limit of registries.
+func newManifestBlob(mediaType string, v any) (oci.Blob, error) {
+	b, err := oci.JSONBlob(mediaType, v)
+	if err == nil && len(b.Data) > oci.MaxManifest {
+		return oci.Blob{}, fmt.Errorf("write %s: %d bytes, registries accept at most %d", mediaType, len(b.Data), oci.MaxManifest)
+	}
+	return b, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // rootLayerKind is the first word of the text from which the layer's recipe is computed.
@@ -65,7 +66,7 @@ func (sys *System) applicationInfo() ([]byte, error) {
 		p := &sys.Closure.Paths[i]
 		info.Closure = append(info.Closure, ApplicationPath{p.Path, p.NarHash.SRI(), p.NarSize, p.References, p.CA})
 	}
-	data, err := marshal(info)
+	data, err := oci.Marshal(info)
 	return append(data, '\n'), err
 }
 

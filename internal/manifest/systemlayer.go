@@ -14,6 +14,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/oci"
 )
 
 // systemLayerKind is the first word of the text from which the layer's recipe is computed.
@@ -146,7 +147,7 @@ func (sys *System) imageInfo() ([]byte, error) {
 	if sys.Init != nil {
 		info.Program = sys.Init.Digest
 	}
-	data, err := marshal(info)
+	data, err := oci.Marshal(info)
 	return append(data, '\n'), err
 }
 

@@ -21,6 +21,11 @@ type Blob struct {
 	Data       []byte
 }
 
+// NewBlob returns data as a blob with this media type.
+func NewBlob(mediaType string, data []byte) Blob {
+	return Blob{Data: data, Descriptor: ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}
+}
+
 // ErrSchema1 means that a manifest uses Docker's schema 1, which is no longer in use.
 var ErrSchema1 = errors.New("a manifest of Docker's old schema 1, which nixoci does not support")
 

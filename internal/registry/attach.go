@@ -87,7 +87,7 @@ func (r *Repository) attachOne(ctx context.Context, subject ocispec.Descriptor, 
 		}
 		descriptors, manifests = append(descriptors, d), append(manifests, m)
 	}
-	for _, b := range []oci.Blob{emptyBlob, artifactBlob(a)} {
+	for _, b := range []oci.Blob{emptyBlob, oci.NewBlob(a.MediaType, a.Data)} {
 		has, err := r.HasBlob(ctx, b.Descriptor)
 		if err == nil && !has {
 			err = r.PutBlob(ctx, b)
@@ -218,11 +218,6 @@ func (r *Repository) editTag(ctx context.Context, tag string, edit func(old *oci
 // "Guidance for an Empty Descriptor").
 var emptyBlob = oci.Blob{Descriptor: ocispec.DescriptorEmptyJSON, Data: ocispec.DescriptorEmptyJSON.Data}
 
-func artifactBlob(a oci.Artifact) oci.Blob {
-	return oci.Blob{Data: a.Data, Descriptor: ocispec.Descriptor{
-		MediaType: a.MediaType, Digest: digest.FromBytes(a.Data), Size: int64(len(a.Data))}}
-}
-
 // artifactManifest returns the manifest that attaches a to subject. The manifest's config has the
 // media type config. It also returns the descriptor of the manifest, with the fields that lists of
 // referrers contain.
@@ -235,7 +230,7 @@ func artifactManifest(subject ocispec.Descriptor, a oci.Artifact, config string)
 		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: a.Type,
 		Config:       ocispec.Descriptor{MediaType: config, Digest: emptyBlob.Descriptor.Digest, Size: emptyBlob.Descriptor.Size},
-		Layers:       []ocispec.Descriptor{artifactBlob(a).Descriptor},
+		Layers:       []ocispec.Descriptor{oci.NewBlob(a.MediaType, a.Data).Descriptor},
 		// Copy only these three fields of the subject. With the other fields of an index entry, the
 		// manifest of the same document would have another digest.
 		Subject:     &ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
@@ -250,11 +245,12 @@ func artifactManifest(subject ocispec.Descriptor, a oci.Artifact, config string)
 	return d, b, nil
 }
 
+// jsonBlob returns the JSON of v as a blob. Unlike [oci.JSONBlob], it escapes HTML: with another form, a
+// document that is attached already would be attached a second time.
 func jsonBlob(mediaType string, v any) (oci.Blob, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return oci.Blob{}, fmt.Errorf("write %s: %w", mediaType, err)
 	}
-	return oci.Blob{Data: data, Descriptor: ocispec.Descriptor{
-		MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}}, nil
+	return oci.NewBlob(mediaType, data), nil
 }

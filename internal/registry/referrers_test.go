@@ -139,7 +139,7 @@ func TestAttachKeepsOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range []oci.Blob{emptyBlob, artifactBlob(oci.Artifact{Data: []byte("{}")})} {
+	for _, b := range []oci.Blob{emptyBlob, oci.NewBlob("", []byte("{}"))} {
 		if err := r.PutBlob(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/attest"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/limit"
 	"github.com/nixoci/nixoci/internal/oci"
 )
@@ -134,7 +135,7 @@ func (a *AttachedDocument) text() string {
 	if says != "" {
 		says = "  " + says
 	}
-	return a.ArtifactType + "  " + shortDigest(a.Digest) + says
+	return a.ArtifactType + "  " + human.Digest(a.Digest) + says
 }
 
 // statementText describes an unsigned in-toto statement. It returns "" if the document is no such

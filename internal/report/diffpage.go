@@ -250,7 +250,7 @@ func (pd *PlatformDiff) pullSection(b *SidePlatform) page.Section {
 			cell.More = pathLines(b.Closure, l.Because)
 		}
 		t.Rows = append(t.Rows, page.Row{Layer: at[id], Cells: []page.Cell{
-			{Text: strconv.Itoa(at[id]), Value: int64(at[id])}, {Text: human.Bytes(l.Size), Value: l.Size}, cell, {Text: shortDigest(id)}}})
+			{Text: strconv.Itoa(at[id]), Value: int64(at[id])}, {Text: human.Bytes(l.Size), Value: l.Size}, cell, {Text: human.Digest(id)}}})
 	}
 	return page.Section{Title: "Layers to pull", Intro: "The largest comes first. Open a row to see the store paths that are new, with their sizes unpacked.", Tables: []page.Table{t}}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/terminal"
@@ -115,7 +116,7 @@ func TestReadForeignImage(t *testing.T) {
 	if err := Inspect(img).WriteText(terminal.New(&text), false); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"OCI manifest, 1 platform", "attached  application/vnd.example  " + shortDigest(img.Attached[0].Descriptor.Digest.String()) + ", not signed\n", "runs      /bin/sh", "ports     80/tcp", "created   2024-05-31T00:00:00Z"} {
+	for _, want := range []string{"OCI manifest, 1 platform", "attached  application/vnd.example  " + human.Digest(img.Attached[0].Descriptor.Digest.String()) + ", not signed\n", "runs      /bin/sh", "ports     80/tcp", "created   2024-05-31T00:00:00Z"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, &text)
 		}

@@ -288,7 +288,7 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 	rows := [][]string{{"layer", "size", "unpacked", "ratio", "paths", "what"}}
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		row := []string{shortDigest(l.Digest), human.Bytes(l.Size), "-", "-", "?", l.Comment}
+		row := []string{human.Digest(l.Digest), human.Bytes(l.Size), "-", "-", "?", l.Comment}
 		if l.TarSize > 0 {
 			row[2], row[3] = human.Bytes(l.TarSize), percent(l.Size, l.TarSize)
 		}
@@ -304,7 +304,7 @@ func (pi *PlatformInspection) writeText(p *terminal.Printer, paths bool) {
 	}
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
-		p.Printf("  %s  %s  %s\n", shortDigest(l.Digest), human.Bytes(l.Size), l.Comment)
+		p.Printf("  %s  %s  %s\n", human.Digest(l.Digest), human.Bytes(l.Size), l.Comment)
 		for _, path := range l.Paths {
 			p.Printf("    %8s  %s\n", human.Bytes(path.NarSize), path.Path)
 		}

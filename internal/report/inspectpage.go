@@ -92,7 +92,7 @@ func (pi *PlatformInspection) layerSection(c *closure.Closure) page.Section {
 	for i := range pi.Layers {
 		l := &pi.Layers[i]
 		row := page.Row{Layer: i + 1, Cells: []page.Cell{{Text: strconv.Itoa(i + 1), Value: int64(i + 1)}, {Text: human.Bytes(l.Size), Value: l.Size},
-			{Text: "-"}, {Text: "-"}, {Text: "?"}, {Text: cmp.Or(l.Comment, "not said")}, {Text: shortDigest(l.Digest)}}}
+			{Text: "-"}, {Text: "-"}, {Text: "?"}, {Text: cmp.Or(l.Comment, "not said")}, {Text: human.Digest(l.Digest)}}}
 		if l.TarSize > 0 {
 			row.Cells[2] = page.Cell{Text: human.Bytes(l.TarSize), Value: l.TarSize}
 			row.Cells[3] = page.Cell{Text: percent(l.Size, l.TarSize), Value: 1000 * l.Size / l.TarSize}
@@ -128,11 +128,11 @@ func attachedSection(in *Inspection, pi *PlatformInspection) page.Section {
 	add := func(of string, all []AttachedDocument) {
 		for i := range all {
 			what, says := all[i].describe()
-			t.Rows = append(t.Rows, page.Row{Cells: []page.Cell{{Text: what}, {Text: of}, {Text: says}, {Text: shortDigest(all[i].Digest)}}})
+			t.Rows = append(t.Rows, page.Row{Cells: []page.Cell{{Text: what}, {Text: of}, {Text: says}, {Text: human.Digest(all[i].Digest)}}})
 		}
 	}
 	for _, c := range in.Signatures {
-		t.Rows = append(t.Rows, page.Row{Cells: []page.Cell{{Text: "signature"}, {Text: "all platforms"}, {Text: "by " + signerText(c)}, {Text: shortDigest(in.Digest)}}})
+		t.Rows = append(t.Rows, page.Row{Cells: []page.Cell{{Text: "signature"}, {Text: "all platforms"}, {Text: "by " + signerText(c)}, {Text: human.Digest(in.Digest)}}})
 	}
 	add("all platforms", in.Attached)
 	add(pi.Platform, pi.Attached)

@@ -29,15 +29,6 @@ func percent(part, whole int64) string {
 	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
 }
 
-// shortDigest shortens a digest for the output.
-func shortDigest(d string) string {
-	algorithm, hex, ok := strings.Cut(d, ":")
-	if !ok || len(hex) < 12 {
-		return d
-	}
-	return algorithm + ":" + hex[:12]
-}
-
 // names lists the names of at most n of the paths.
 func names(paths []closure.StorePath, n int) string {
 	var all []string
@@ -175,7 +166,7 @@ func (pull *PullCost) writeLayers(p *terminal.Printer, all bool) {
 			rest += l.Size
 			continue
 		}
-		rows = append(rows, []string{shortDigest(cmp.Or(l.Digest, l.Recipe)), human.Bytes(l.Size), l.why(n)})
+		rows = append(rows, []string{human.Digest(cmp.Or(l.Digest, l.Recipe)), human.Bytes(l.Size), l.why(n)})
 	}
 	p.Table("    ", rows)
 	if len(layers) > limit {

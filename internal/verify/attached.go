@@ -265,15 +265,9 @@ func (s *attachedTo) reasons(want RequiredAttestation, now time.Time) (why []str
 		default:
 			continue
 		}
-		why = append(why, shortDigest(d.Attached)+": "+reason)
+		why = append(why, human.Digest(d.Attached.String())+": "+reason)
 	}
 	return why
-}
-
-// shortDigest shortens a digest for display, as nixoci inspect does.
-func shortDigest(d digest.Digest) string {
-	const long = len("sha256:") + 12
-	return string(d)[:min(long, len(d))]
 }
 
 // documents returns the attached documents in the form that the report needs.

@@ -218,7 +218,7 @@ func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*a
 				continue // the summary is by somebody else
 			}
 			if summary == nil {
-				best.why = append(best.why, shortDigest(d.Attached)+": "+why)
+				best.why = append(best.why, human.Digest(d.Attached.String())+": "+why)
 				continue
 			}
 			newer := best.summary == nil
