@@ -175,17 +175,17 @@ func TestHistoryTags(t *testing.T) {
 
 // TestHistoryLimits checks the limits of what a history may contain.
 func TestHistoryLimits(t *testing.T) {
+	const most = 50_000 // paths of an image here; a manifest has at most 4 MiB
+	paths := strings.Repeat(strings.Repeat("0", 32)+"-p ", most)
+	s := &shelf{blobs: map[string]oci.Blob{}}
+	var full digest.Digest // the last of the images that every call of Around reads
+	for n := range limit.HistoryPaths/most - 1 {
+		full = s.image(t, fmt.Sprint(n), full, paths)
+	}
 	limittest.Around(t, limit.HistoryPaths, "store paths", func(n int) error {
-		s := &shelf{blobs: map[string]oci.Blob{}}
-		var before digest.Digest
-		for n > 0 { // a manifest has at most 4 MiB
-			here := min(n, 50_000)
-			n -= here
-			var b strings.Builder
-			for i := range here {
-				fmt.Fprintf(&b, "%032d-p ", i)
-			}
-			before = s.image(t, fmt.Sprint(n), before, b.String())
+		before := full
+		for n -= limit.HistoryPaths - most; n > 0; n -= most {
+			before = s.image(t, fmt.Sprint(n), before, paths[:min(n, most)*len(paths)/most])
 		}
 		return ReadHistory(t.Context(), s, []plan.Recorded{{Platform: "linux/amd64", Manifest: digest.FromString("new"), Continues: before}}, limit.History)
 	})
@@ -201,6 +201,7 @@ func TestHistoryLimits(t *testing.T) {
 		}
 		return err
 	})
+	junk := bytes.Repeat([]byte{'x'}, oci.MaxManifest)
 	limittest.Around(t, limit.HistorySize, "bytes", func(n int) error {
 		s := &shelf{blobs: map[string]oci.Blob{}}
 		for i := 0; n > 0; i++ {
@@ -208,7 +209,7 @@ func TestHistoryLimits(t *testing.T) {
 			n -= here
 			tag := fmt.Sprint(i)
 			s.tags = append(s.tags, tag)
-			s.blobs[tag] = oci.Blob{Data: bytes.Repeat([]byte{' '}, here)}
+			s.blobs[tag] = oci.Blob{Data: junk[:here]}
 		}
 		return ReadHistory(t.Context(), listing{s}, []plan.Recorded{{Platform: "linux/amd64", Manifest: digest.FromString("new")}}, limit.History)
 	})

@@ -152,8 +152,13 @@ func (m *memoryRegistry) open(t *testing.T) *registry.Repository {
 	return r
 }
 
+// samplePacker is the packer of most tests. They share its blocks, because allocating them for
+// every push would take longer than packing the small samples. A test in a synctest bubble needs
+// another packer, because the blocks contain channels.
+var samplePacker = layers.NewPacker(0)
+
 func sampleJob(cache *cache.Cache) Job {
-	return Job{Compression: layers.DefaultCompression(), Tags: []string{"latest"}, Cache: cache}
+	return Job{Compression: layers.DefaultCompression(), Tags: []string{"latest"}, Cache: cache, Packer: samplePacker}
 }
 
 func count(r Result, outcome Outcome) (n int) {
@@ -192,6 +197,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 	repo := reg.open(t)
 	job := sampleJob(cache.Open(t.TempDir()))
 	job.Reuse = []*Remote{NewRemote(repo, "latest")}
+	job.Packer = nil // Push makes its own packer
 	third, err := Push(t.Context(), repo, images, job)
 	must(t, err)
 	if !third.Unchanged || third.Index.Digest != first.Index.Digest || src.reads.Load() != 0 || len(reg.log) > 3 {
@@ -327,7 +333,7 @@ func TestJoinKeepsBoth(t *testing.T) {
 			for _, image := range images {
 				wg.Go(func() {
 					job := sampleJob(nil)
-					job.Tags, job.Join = []string{worldTag}, true
+					job.Tags, job.Join, job.Packer = []string{worldTag}, true, nil
 					r := w.open()
 					defer r.Close()
 					if _, err := Push(context.WithoutCancel(t.Context()), r, []PlannedSystem{image}, job); err != nil {
