@@ -152,7 +152,7 @@ func TestPackManyAtOnce(t *testing.T) {
 	p := NewPacker(2)
 	content := sampleContent(2 << 20)
 	var wg sync.WaitGroup
-	results := make([]Packed, 40)
+	results := make([]Packed, 20)
 	for i := range results {
 		wg.Go(func() {
 			var err error
