@@ -245,19 +245,26 @@ func narinfoWith(p StorePath, seed, n int) io.Reader {
 
 type references struct {
 	seed, left int
-	buf        []byte
+	text, rest []byte // text is the current reference; rest is the part of text that Read has not returned
 }
 
-func (r *references) Read(p []byte) (int, error) {
-	if len(r.buf) == 0 {
-		if r.left == 0 {
-			return 0, io.EOF
+func (r *references) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		if len(r.rest) == 0 {
+			if r.left == 0 {
+				break
+			}
+			r.left--
+			r.text = fmt.Appendf(r.text[:0], " %08d%024d-x", r.seed, r.left)
+			r.rest = r.text
 		}
-		r.left--
-		r.buf = fmt.Appendf(r.buf, " %08d%024d-x", r.seed, r.left)
+		copied := copy(p[n:], r.rest)
+		r.rest = r.rest[copied:]
+		n += copied
 	}
-	n := copy(p, r.buf)
-	r.buf = r.buf[n:]
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
 	return n, nil
 }
 
@@ -494,15 +501,20 @@ func TestGraphValue(t *testing.T) {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
-	// Check the limit for the size of the file.
-	numbers := bytes.Repeat([]byte(`,"`+strings.Repeat("x", 1000)+`"`), 1000)
-	started := false
+	// Check the limit for the size of the file. nixoci reads spaces faster than strings, so the
+	// file has strings only at the limit.
+	spaces := []byte(",0" + strings.Repeat(" ", 1_000_000))
+	texts := bytes.Repeat([]byte(`,"`+strings.Repeat("x", 1000)+`"`), 1000)
+	chunk := -1
 	long := made{next: func() []byte {
-		if !started {
-			started = true
+		chunk++
+		switch {
+		case chunk == 0:
 			return []byte(`{"closure":` + one + `,"x":[0`)
+		case chunk < limit.GraphFile/len(spaces):
+			return spaces
 		}
-		return numbers
+		return texts
 	}}
 	if _, err := (graphDecoder{}).read(&long); err == nil || err.Error() != fmt.Sprintf("more than %d bytes", limit.GraphFile) {
 		t.Error(err)
