@@ -16,7 +16,7 @@ func TestPlanFileSize(t *testing.T) {
 	}
 	text := strings.TrimSpace(b.String())
 	limittest.Around(t, limit.PlanFile, "more than 67108864 bytes", func(n int) error {
-		_, err := Decode(strings.NewReader(strings.Repeat(" ", n-len(text)) + text))
+		_, err := Decode(strings.NewReader(text + strings.Repeat(" ", n-len(text))))
 		return err
 	})
 }
