@@ -65,30 +65,31 @@ func (w *world) read(file string) string {
 
 // testLayer is a layer that counts how often it is made.
 type testLayer struct {
-	data  []byte
-	made  atomic.Int64
-	wrong bool // if true, the layer is made with other bytes than before
+	data   []byte
+	digest digest.Digest // of data
+	made   atomic.Int64
+	wrong  bool // if true, the layer is made with other bytes than before
 }
 
 func newLayer(size int, seed uint64) *testLayer {
 	data := make([]byte, size)
 	chacha := rand.NewChaCha8([32]byte{byte(seed)})
 	_, _ = chacha.Read(data)
-	return &testLayer{data: data}
+	return &testLayer{data: data, digest: digest.FromBytes(data)}
 }
 
 func (l *testLayer) descriptor() ocispec.Descriptor {
-	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(l.data), Size: int64(len(l.data))}
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: l.digest, Size: int64(len(l.data))}
 }
 
 func (l *testLayer) pack(_ context.Context, w io.Writer) (layers.Packed, error) {
 	l.made.Add(1)
-	data := l.data
+	data, d := l.data, l.digest
 	if l.wrong {
 		data = bytes.Repeat([]byte{1}, len(data))
+		d = digest.FromBytes(data)
 	}
 	_, err := w.Write(data)
-	d := digest.FromBytes(data)
 	return layers.Packed{DiffID: d, Digest: d, Size: int64(len(data)), UncompressedSize: int64(len(data))}, err
 }
 
