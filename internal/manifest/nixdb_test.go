@@ -61,9 +61,26 @@ func openDatabase(t testing.TB, data []byte) *sql.DB {
 
 func rows(t testing.TB, db *sql.DB, query string, args ...any) []string {
 	t.Helper()
-	r, err := db.Query(query, args...)
+	statement := prepared(t, db, query)
+	defer statement.Close()
+	return rowsOf(t, statement, args...)
+}
+
+// prepared returns a statement for rowsOf. SQLite parses the statement only once.
+func prepared(t testing.TB, db *sql.DB, query string) *sql.Stmt {
+	t.Helper()
+	statement, err := db.Prepare(query)
 	if err != nil {
 		t.Fatal(query, err)
+	}
+	return statement
+}
+
+func rowsOf(t testing.TB, statement *sql.Stmt, args ...any) []string {
+	t.Helper()
+	r, err := statement.Query(args...)
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer r.Close()
 	var out []string
@@ -75,7 +92,7 @@ func rows(t testing.TB, db *sql.DB, query string, args ...any) []string {
 		out = append(out, s.String)
 	}
 	if err := r.Err(); err != nil {
-		t.Fatal(query, err)
+		t.Fatal(err)
 	}
 	return out
 }
@@ -108,15 +125,18 @@ func TestNixDatabase(t *testing.T) {
 				want = append(want, fmt.Sprintf("%s %s 1 %d '%s' - - - [%s]", p.Path, p.NarHash.Hex(), p.NarSize, p.CA, strings.Join(refs, " ")))
 			}
 			// Use the statements of Nix, which search the indices.
+			find := prepared(t, db, `select id, path || ' ' || hash || ' ' || registrationTime || ' ' || narSize || ' ''' || ifnull(ca, '') || ''' ' ||
+					ifnull(deriver, '-') || ' ' || ifnull(ultimate, '-') || ' ' || ifnull(sigs, '-') from ValidPaths where path = ?`)
+			defer find.Close()
+			references := prepared(t, db, "select path from Refs join ValidPaths on reference = id where referrer = ?")
+			defer references.Close()
 			for _, path := range rows(t, db, "select path from ValidPaths order by id") {
-				row := db.QueryRow(`select id, path || ' ' || hash || ' ' || registrationTime || ' ' || narSize || ' ''' || ifnull(ca, '') || ''' ' ||
-					ifnull(deriver, '-') || ' ' || ifnull(ultimate, '-') || ' ' || ifnull(sigs, '-') from ValidPaths where path = ?`, path)
 				var id int64
 				var line string
-				if err := row.Scan(&id, &line); err != nil {
+				if err := find.QueryRow(path).Scan(&id, &line); err != nil {
 					t.Fatal(path, err)
 				}
-				refs := rows(t, db, "select path from Refs join ValidPaths on reference = id where referrer = ?", id)
+				refs := rowsOf(t, references, id)
 				slices.Sort(refs)
 				got = append(got, line+" ["+strings.Join(refs, " ")+"]")
 			}
