@@ -15,6 +15,7 @@ import (
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 func (a *app) buildCommand() *cobra.Command {
@@ -87,7 +88,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if err != nil {
 		return usageError{err}
 	}
-	if dest.Pipe() && isTerminal(a.stdout.Raw()) {
+	if dest.Pipe() && terminal.Is(a.stdout.Raw()) {
 		return usageError{hint.Add(fmt.Errorf("build -o %s: an image cannot be written to a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
 	}
 	job.Tags = append(dest.Tags, tags...)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
@@ -238,15 +237,10 @@ func (a *app) coloredOn(w io.Writer) bool {
 	case "never":
 		return false
 	}
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && terminal.Is(w)
 }
 
 // terminal reports whether stderr is a terminal.
 func (a *app) terminal() bool {
-	return isTerminal(a.stderr.Raw())
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return terminal.Is(a.stderr.Raw())
 }

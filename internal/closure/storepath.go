@@ -74,6 +74,9 @@ func (p StorePath) Hash() string { return string(p[len(StoreDir)+1 : len(StoreDi
 // Name returns the part after the hash, for instance "nginx-1.26.1".
 func (p StorePath) Name() string { return string(p[len(StoreDir)+1+storeHashLen+1:]) }
 
+// NamedAsSystem reports whether the path has the name that NixOS gives the toplevel of a system.
+func (p StorePath) NamedAsSystem() bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
+
 // SplitName does the same as builtins.parseDrvName in Nix. The version starts after
 // the first dash whose next character is not a letter.
 func SplitName(s string) (name, version string) {

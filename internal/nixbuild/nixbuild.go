@@ -16,10 +16,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // Nix builds what an [Argument] names, with the nix on the PATH. It works with
@@ -343,10 +342,10 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 	switch {
 	case n.Progress == nil:
 		cmd.Stderr = printed
-	case isTerminal(n.Progress):
+	case terminal.Is(n.Progress):
 		drawn = true
 		cmd.Stderr = n.Progress
-		if isTerminal(n.Answers) {
+		if terminal.Is(n.Answers) {
 			cmd.Stdin = n.Answers
 		}
 	default:
@@ -384,11 +383,6 @@ func (n *Nix) run(ctx context.Context, program string, args []string) ([]byte, e
 var offline = regexp.MustCompile(`(?i)unable to download|could(n't| not) resolve host|could(n't| not) connect to server|cannot connect to`)
 
 const withoutNetwork = "name a system that is built already, such as ./result"
-
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
 
 // installableOf completes a flake reference in the same way as nixos-rebuild. If the
 // name has no dot, installableOf looks it up in nixosConfigurations. A missing name

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/hint/hinttest"
+	"github.com/nixoci/nixoci/internal/terminal"
 )
 
 // fakeNix and fakeNixStore replace the programs of Nix in tests of faults.
@@ -244,16 +245,16 @@ func TestNixBuildFaults(t *testing.T) {
 		})
 	}
 	t.Run("on a terminal", func(t *testing.T) {
-		terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+		tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 		if runtime.GOOS != "linux" {
 			t.Skip("only Linux calls the controlling side of a terminal a terminal")
 		}
-		if err != nil || !isTerminal(terminal) {
+		if err != nil || !terminal.Is(tty) {
 			t.Fatalf("no terminal: %v", err)
 		}
-		defer terminal.Close()
+		defer tty.Close()
 		writeFile(t, filepath.Join(fakePrograms(t), "eval.exit"), "1")
-		n := &Nix{Flake: shippedFlake, Progress: terminal}
+		n := &Nix{Flake: shippedFlake, Progress: tty}
 		defer n.Close()
 		_, err = n.Build(t.Context(), Argument{Flake: ".#web"}, nil)
 		hinttest.Error(t, err, nil, "evaluate: nix eval: exit status 1")

@@ -25,7 +25,7 @@ func writeCycloneDX(w io.Writer, c *closure.Closure, o SBOMOptions) error {
 		Name:    name.Name,
 		Version: name.Version,
 	}
-	if len(c.Roots) == 1 && isSystem(c.Roots[0]) {
+	if len(c.Roots) == 1 && c.Roots[0].NamedAsSystem() {
 		whole.Type = cdx.ComponentTypeOS
 	}
 	var roots []string

@@ -144,9 +144,6 @@ func subject(c *closure.Closure) Package {
 	return Package{Name: fmt.Sprintf("closure of %d store paths", len(c.Roots))}
 }
 
-// isSystem reports whether p is the toplevel of a NixOS system, according to its name.
-func isSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
-
 // contentID returns a sha256, in hexadecimal, of all inputs of a document. Both formats
 // require a unique identifier.
 func contentID(c *closure.Closure, format string, o SBOMOptions) string {

@@ -114,7 +114,7 @@ func spdxPackage(p *closure.Info, id string, o SBOMOptions) *v2_3.Package {
 			Locator:  o.purl(p),
 		}},
 	}
-	if isSystem(p.Path) {
+	if p.Path.NamedAsSystem() {
 		out.PrimaryPackagePurpose = "OPERATING_SYSTEM"
 	}
 	for _, s := range sortedSignatures(p) {

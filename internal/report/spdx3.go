@@ -163,7 +163,7 @@ func (o *SBOMOptions) spdx3Package(p *closure.Info) map[string]any {
 		"comment":                 fmt.Sprintf("The hash is of the path's NAR, %d bytes.", p.NarSize),
 		"verifiedUsing":           spdx3Hash(p.NarHash.Hex()),
 	}
-	if isSystem(p.Path) {
+	if p.Path.NamedAsSystem() {
 		fields["software_primaryPurpose"] = "operatingSystem"
 	}
 	if m := o.meta(p.Path); m != nil {

@@ -161,7 +161,7 @@ func (r *Reader) Look(ctx context.Context, resolved []Resolved, stated []ocispec
 		all = nil
 		for _, in := range resolved {
 			c := Content{Resolved: in}
-			if in.Toplevel != "" && !namedAsSystem(in.Toplevel) {
+			if in.Toplevel != "" && !in.Toplevel.NamedAsSystem() {
 				c.Roots = []closure.StorePath{in.Toplevel}
 			}
 			all = append(all, c)

@@ -2,7 +2,6 @@ package systems
 
 import (
 	"context"
-	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -51,9 +50,6 @@ type recordedRoot struct {
 	Platform    *ocispec.Platform `json:"platform,omitempty"`
 }
 
-// namedAsSystem reports whether the path p has the name that NixOS gives a toplevel.
-func namedAsSystem(p closure.StorePath) bool { return strings.HasPrefix(p.Name(), "nixos-system-") }
-
 // isApplication reports whether info's path is the root of an application and not of a NixOS
 // system. files must be able to read the path.
 func (r *Reader) isApplication(ctx context.Context, files *application.Reader, info *closure.Info) (bool, error) {
@@ -62,7 +58,7 @@ func (r *Reader) isApplication(ctx context.Context, files *application.Reader, i
 	}
 	// Read a path with this name as a toplevel, even if its files are wrong. The reader of
 	// toplevels then reports the fault.
-	if namedAsSystem(info.Path) {
+	if info.Path.NamedAsSystem() {
 		return false, nil
 	}
 	key := "root " + factsKey(info)

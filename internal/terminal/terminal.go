@@ -15,12 +15,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"text/tabwriter"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // Own is the type for text of the program itself: colors, table borders, help. Never convert
@@ -38,6 +41,12 @@ type Printer struct {
 
 // New returns a Printer that writes to w.
 func New(w io.Writer) *Printer { return &Printer{w: w} }
+
+// Is reports whether stream is a file, such as standard output, that is a terminal.
+func Is(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
 
 // Raw returns the writer below the Printer. Use it for output that is not text for people.
 func (p *Printer) Raw() io.Writer { return p.w }
