@@ -29,13 +29,22 @@ import (
 )
 
 // programs maps names to main functions. The test binary can run as each of these programs.
-var programs = map[string]func(){"nixoci": main, "docker": enginetest.Main, "podman": enginetest.Main}
+var programs = map[string]func(){"nixoci": mainWithSmallInit, "docker": enginetest.Main, "podman": enginetest.Main}
 
 func TestMain(m *testing.M) {
 	// In tests, nixoci waits only a little before it tries again, in this process and in the
 	// programs that it starts.
 	retrySchedule.Delay = func(int) time.Duration { return 10 * time.Millisecond }
 	testscript.Main(tests{m}, programs)
+}
+
+// mainWithSmallInit is the main function of nixoci. In an environment with [smallInitVariable],
+// the images get a small init program.
+func mainWithSmallInit() {
+	if os.Getenv(smallInitVariable) != "" {
+		useSmallInit()
+	}
+	main()
 }
 
 // systemsIn returns the public key and the toplevels of the systems in a directory that
@@ -92,7 +101,9 @@ func scriptSystems(t *testing.T) map[string]map[string]string {
 
 // TestScripts runs the command line as a user would. Each script has its own registry, and
 // the small systems of testdata/small/. If a script begins with the command "sample", it has
-// the sample systems of testdata/ instead, in an uncompressed binary cache:
+// the sample systems of testdata/ instead, in an uncompressed binary cache. Images of the
+// small systems get a small program as /sbin/init, and images of the sample systems get
+// nixoci-init (see [useSmallInit]).
 //
 //	$REGISTRY  host:port of an empty registry
 //	$DENY      a registry that refuses every push
@@ -140,6 +151,7 @@ func TestScripts(t *testing.T) {
 			for name, value := range systems["small"] {
 				env.Setenv(name, value)
 			}
+			env.Setenv(smallInitVariable, "1")
 			env.Setenv("PATH", path) // not the PATH of this process, which may be that of another script now
 			env.Setenv("NIXOCI", filepath.Dir(program))
 			for name, h := range map[string]http.Handler{
@@ -160,6 +172,7 @@ func TestScripts(t *testing.T) {
 				for name, value := range systems["sample"] {
 					ts.Setenv(name, value)
 				}
+				ts.Setenv(smallInitVariable, "")
 			},
 			"call":        cmdCall,
 			"exits":       cmdExits,
@@ -244,6 +257,9 @@ func inProcess(ts *testscript.TestScript, args []string) int {
 		}
 	}
 	ts.Check(os.Chdir(ts.MkAbs(".")))
+	if os.Getenv(smallInitVariable) != "" {
+		defer useSmallInit()()
+	}
 	return run(context.Background(), args, strings.NewReader(""), stdout, stderr)
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -233,8 +234,8 @@ func (a *app) describeBuild(b *attest.Build, builder string) {
 	}
 }
 
-// programDigest returns the digest of the running program's file.
-func programDigest() (digest.Digest, error) {
+// programDigest returns the digest of the running program's file. It reads the file only once.
+var programDigest = sync.OnceValues(func() (digest.Digest, error) {
 	name, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -245,7 +246,7 @@ func programDigest() (digest.Digest, error) {
 	}
 	defer f.Close()
 	return digest.FromReader(f)
-}
+})
 
 // attestAuthor returns who signs the documents of a push, or nil if nobody signs them.
 func (a *app) attestAuthor(f *pushFlags) (attest.Author, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,7 @@ var plainCacheDir string
 type tests struct{ m *testing.M }
 
 func (t tests) Run() int {
+	debug.SetGCPercent(400) // garbage collection takes less time if it starts later
 	defer func() { os.RemoveAll(plainCacheDir) }()
 	return t.m.Run()
 }

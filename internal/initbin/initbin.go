@@ -15,6 +15,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -26,6 +27,7 @@ type Program struct {
 	Digest       string // sha256 of the bytes: "sha256:" and 64 hexadecimal digits
 	Size         int64  // size in bytes
 	Go           string // toolchain that compiled the program: go1.26.8
+	content      string // the program itself, if [Replace] has set it
 }
 
 // maxSize is the largest accepted size of a program, in bytes.
@@ -59,8 +61,27 @@ func Lookup(digest string) (Program, bool) {
 // File returns the name of the compressed program in this package.
 func (p Program) File() string { return "nixoci-init-" + p.Architecture + ".zst" }
 
+// Replace puts other programs in the place of the embedded programs, until the caller calls
+// restore. The key of contents is the name that Go uses for the architecture. Only tests may
+// call Replace: for most tests it does not matter which program becomes /sbin/init, and an
+// image with a program of a few bytes takes much less time.
+func Replace(contents map[string][]byte) (restore func()) {
+	embedded := programs
+	programs = slices.Clone(embedded)
+	for i := range programs {
+		p := &programs[i]
+		sum := sha256.Sum256(contents[p.Architecture])
+		p.content = string(contents[p.Architecture])
+		p.Digest, p.Size = "sha256:"+hex.EncodeToString(sum[:]), int64(len(p.content))
+	}
+	return func() { programs = embedded }
+}
+
 // Bytes decompresses the program and checks its digest.
 func (p Program) Bytes() ([]byte, error) {
+	if p.content != "" {
+		return []byte(p.content), nil
+	}
 	compressed, err := files.ReadFile(p.File())
 	if err != nil {
 		return nil, fmt.Errorf("nixoci-init for %s: %w", p.Architecture, err)
