@@ -23,7 +23,10 @@ const (
 	window    = 32 << 10  // the largest distance
 	pieceSize = 256 << 10 // Next returns about so many bytes
 	maxLength = 258       // the longest match
-	slack     = maxLength + wordSize
+
+	// slack is the most output that one step of decode writes after the limit: literals from one
+	// word of input, at least one bit each, then a match, and what repeat writes after its end.
+	slack = 8*wordSize + maxLength + wordSize
 
 	wordSize  = 8
 	matchBits = 48           // the most bits of a length and a distance, with their codes

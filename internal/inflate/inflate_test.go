@@ -116,6 +116,42 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// TestNextOverrun checks that the buffer is large enough for one step of the decoder, wherever
+// a piece ends. A step gives the most output if it decodes many literals with codes of one bit,
+// and then the longest match.
+func TestNextOverrun(t *testing.T) {
+	const match = 258
+	buf := make([]byte, BufferSize)
+	for literals := 2 * pieceSize; literals < 2*pieceSize+200; literals++ {
+		// The letter a has a code of 1 bit, the end of the block and the match have codes of 2 bits,
+		// and distance 1 has a code of 1 bit. In the code of these lengths, 0 is a run of zeros, 10
+		// is 1 and 11 is 2.
+		w := dynamic(286, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2)
+		w.code(0, 1).write('a'-11, 7).code(2, 2)
+		w.code(0, 1).write(138-11, 7).code(0, 1).write(158-138-11, 7).code(3, 2)
+		w.code(0, 1).write(28-11, 7).code(3, 2).code(2, 2)
+		w.write(0, literals%8)
+		w.b = append(w.b, make([]byte, literals/8)...) // the code of a is 0
+		w.n += literals / 8 * 8
+		w.code(3, 2).code(0, 1).code(2, 2)
+		z, size := NewReader(bytes.NewReader(w.b)), 0
+		for {
+			piece, err := z.Next(buf)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%d literals: %v", literals, err)
+			}
+			size += len(piece)
+		}
+		z.Close()
+		if size != literals+match {
+			t.Fatalf("%d bytes, want %d", size, literals+match)
+		}
+	}
+}
+
 // bitWriter writes the bits of a deflate stream by hand.
 type bitWriter struct {
 	b []byte
