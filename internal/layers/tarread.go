@@ -49,6 +49,8 @@ type TarReader struct {
 	report    func(*FormatError) error
 	canonical TarWriter // writes headers again into its buffer
 	head      [tarBlock]byte
+	paxHead   [tarBlock]byte // the block before head, if it is a PAX header
+	padding   [tarBlock]byte // buffer for the padding after a content
 	entry     TarEntry
 	owners    bool
 	left      int64 // bytes of the entry's content that were not read yet
@@ -194,8 +196,7 @@ func (t *TarReader) skip() error {
 	if t.pad == 0 {
 		return nil
 	}
-	var b [tarBlock]byte
-	pad := b[:t.pad]
+	pad := t.padding[:t.pad]
 	t.pad = 0
 	if err := t.readBlock(pad); err != nil {
 		return err
@@ -242,9 +243,8 @@ func (t *TarReader) end() error {
 func (t *TarReader) header() (ok bool, err error) {
 	t.entry = TarEntry{}
 	var pax []byte // the PAX records and their padding
-	var paxHead [tarBlock]byte
 	if t.head[156] == typePax {
-		paxHead = t.head
+		t.paxHead = t.head
 		size, err := t.number(t.head[124:136])
 		if err != nil || size > maxPax {
 			return false, t.cut(fmt.Sprintf("PAX header of %q bytes", fieldText(t.head[124:136])))
@@ -304,7 +304,7 @@ func (t *TarReader) header() (ok bool, err error) {
 	if len(foreign) > 0 {
 		return true, nil
 	}
-	return true, t.compare(typ, paxHead[:], pax)
+	return true, t.compare(typ, pax)
 }
 
 // owner reads the entry's owner from the header. It returns a text for each invalid field.
@@ -323,7 +323,7 @@ func (t *TarReader) owner(e *TarEntry) (foreign []string) {
 }
 
 // compare writes the entry's header again and reports the first difference.
-func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
+func (t *TarReader) compare(typ byte, pax []byte) error {
 	e := &t.entry
 	t.canonical.buf = t.canonical.buf[:0]
 	t.canonical.Own(e.UID, e.GID)
@@ -345,7 +345,7 @@ func (t *TarReader) compare(typ byte, paxHead, pax []byte) error {
 		if len(want) == tarBlock {
 			return t.deviates(e.Name, "a PAX header where USTAR can say it")
 		}
-		if what := differentField(paxHead, want[:tarBlock]); what != "" {
+		if what := differentField(t.paxHead[:], want[:tarBlock]); what != "" {
 			return t.deviates(e.Name, "PAX header: %s", what)
 		}
 		body := pax[:cap(pax)]

@@ -131,6 +131,8 @@ func (t *tarStream) fill(blob io.Reader, mediaType string, strict bool, to chan<
 		data, err := next(buf[:size])
 		if len(data) > 0 {
 			to <- chunk{data: data, buf: buf} // this does not block, because the channel has room for all chunks
+		} else {
+			t.free <- buf
 		}
 		if err == io.EOF {
 			return err
