@@ -112,49 +112,33 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 		return not("; --attest-failure publishes failures")
 	}
 	fail := func(err error) ([]publishedSummary, error) { return all, fmt.Errorf("--attest-result: %w", err) }
-	summary := attest.Summary{
-		Verifier: attest.Verifier{ID: f.result.verifier}, TimeVerified: f.result.at,
-		Result: attest.Passed, Levels: []string{attest.LevelRebuilt},
-	}
-	if summary.Policy, err = f.policy.loaded.Resource(); err != nil {
-		return fail(err)
-	}
-	verified, err := r.Rebuilt()
-	if !r.OK {
-		summary.Result, summary.Levels = attest.Failed, []string{attest.Failed}
-		var refuted verify.Refutation
-		refuted, err = r.Refuted(f.policy.loaded != nil)
-		if errors.Is(err, verify.ErrNotRefuted) {
-			return not(": " + err.Error() + ". Readers of the result do not know requirements of flags; write them into a policy (--policy)")
-		}
-		verified = []verify.Verified{refuted.Verified}
-		if refuted.Rebuild {
-			summary.Policy = attest.Resource{URI: attest.RebuildPolicy} // readers must see that the rebuild failed, and not only a requirement of the policy
-		}
-	}
-	if err != nil {
-		return fail(err)
-	}
-	if summary.Verifier.ID == "" {
-		if summary.Verifier.ID, err = attest.AuthorURI(ctx, f.result.author); err != nil {
-			return fail(err)
-		}
-	}
 	ref, err := registry.ParseReference(arg)
 	if err != nil {
 		return fail(err)
 	}
 	image := ref.Repository.Name()
+	policy, err := f.policy.loaded.Resource()
+	if err != nil {
+		return fail(err)
+	}
+	summary, verified, err := r.Summary(image, policy)
+	if errors.Is(err, verify.ErrNotRefuted) {
+		return not(": " + err.Error() + ". Readers of the result do not know requirements of flags; write them into a policy (--policy)")
+	}
+	if err != nil {
+		return fail(err)
+	}
+	summary.TimeVerified, summary.Verifier.ID = f.result.at, f.result.verifier
+	if summary.Verifier.ID == "" {
+		if summary.Verifier.ID, err = attest.AuthorURI(ctx, f.result.author); err != nil {
+			return fail(err)
+		}
+	}
 	repo, err := a.openRepository(cmp.Or(f.result.to, image), f.registry.options(a))
 	if err != nil {
 		return fail(err)
 	}
 	defer repo.Close()
-	summary.ResourceURI = attest.ImageURI(image)
-	for _, in := range r.Inputs() {
-		uri := attest.AttachedURI(cmp.Or(in.Repository, image), in.Attached)
-		summary.InputAttestations = append(summary.InputAttestations, attest.NewResource(uri, in.Content))
-	}
 	if all, err = a.attachSummaries(ctx, repo, image, verified, &summary, f.result.author); err != nil {
 		return fail(err)
 	}

@@ -55,15 +55,15 @@ func rank(r verify.Required) int {
 	return 0
 }
 
-// Resource describes the policy for a verification summary. If l is nil, it returns the name of
-// the checks that verify always makes.
-func (l *Loaded) Resource() (attest.Resource, error) {
+// Resource describes the policy for a verification summary. If l is nil, it returns nil.
+func (l *Loaded) Resource() (*attest.Resource, error) {
 	if l == nil {
-		return attest.Resource{URI: attest.RebuildPolicy}, nil
+		return nil, nil
 	}
 	sum, err := hex.DecodeString(l.Digest.Encoded())
 	if err != nil {
-		return attest.Resource{}, err
+		return nil, err
 	}
-	return attest.NewResource(cmp.Or(l.Policy.URI, attest.HashURI(sum)), l.Digest), nil
+	r := attest.NewResource(cmp.Or(l.Policy.URI, attest.HashURI(sum)), l.Digest)
+	return &r, nil
 }

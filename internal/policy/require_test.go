@@ -63,7 +63,7 @@ func TestRequire(t *testing.T) {
 	if none.Require(&o); o.Require != verify.RequireAll || none.KnownRebuilders() != nil {
 		t.Errorf("without a policy: %+v", o)
 	}
-	if r, err := none.Resource(); err != nil || r.URI != attest.RebuildPolicy {
+	if r, err := none.Resource(); err != nil || r != nil {
 		t.Errorf("without a policy: %+v, %v", r, err)
 	}
 }

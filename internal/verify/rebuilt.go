@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/attest"
 )
 
 // Verified lists the manifests and indexes that one verification summary is about.
@@ -16,11 +19,37 @@ type Verified struct {
 	Subjects []digest.Digest
 }
 
-// Rebuilt returns the subjects that this verification made again from the given closures. If each
+// Summary returns a verification summary of r, without verifier and time, and the subjects of the
+// summary. image is the repository of the image. policy describes the user's policy; it is nil if
+// there is none. If the verification failed only because of requirements that no summary can
+// name, the error wraps [ErrNotRefuted].
+func (r *Report) Summary(image string, policy *attest.Resource) (attest.Summary, []Verified, error) {
+	rebuild := attest.Resource{URI: attest.RebuildPolicy} // stands for the checks that verify always makes
+	s := attest.Summary{ResourceURI: attest.ImageURI(image), Policy: rebuild, Result: attest.Passed, Levels: []string{attest.LevelRebuilt}}
+	if policy != nil {
+		s.Policy = *policy
+	}
+	for _, in := range r.inputDocuments() {
+		uri := attest.AttachedURI(cmp.Or(in.Repository, image), in.Attached)
+		s.InputAttestations = append(s.InputAttestations, attest.NewResource(uri, in.Content))
+	}
+	if r.OK {
+		all, err := r.remadeSubjects()
+		return s, all, err
+	}
+	s.Result, s.Levels = attest.Failed, []string{attest.Failed}
+	refuted, err := r.refutedSubjects(policy != nil)
+	if refuted.Rebuild {
+		s.Policy = rebuild // readers must see that the rebuild failed, and not only a requirement of the policy
+	}
+	return s, []Verified{refuted.Verified}, err
+}
+
+// remadeSubjects returns the subjects that this verification made again from the given closures. If each
 // platform was made again, there is one element: the index with its manifests. Otherwise there is
 // one element for each manifest that was made again. If there is none, the error contains the
 // reason.
-func (r *Report) Rebuilt() (all []Verified, err error) {
+func (r *Report) remadeSubjects() (all []Verified, err error) {
 	if !r.OK {
 		return nil, errors.New("the verification failed")
 	}
@@ -50,17 +79,17 @@ func (r *Report) Rebuilt() (all []Verified, err error) {
 // policy of the summary, such as the requirements of flags.
 var ErrNotRefuted = errors.New("the rebuild did not fail")
 
-// Refutation lists the manifests and indexes that a summary of a failed verification is about.
-type Refutation struct {
+// refutation lists the manifests and indexes that a summary of a failed verification is about.
+type refutation struct {
 	Verified
 	Rebuild bool // true if the image itself is wrong; false if it only does not meet the user's policy
 }
 
-// Refuted returns the subjects of a failed verification. These are the manifest or index that the
+// refutedSubjects returns the subjects of a failed verification. These are the manifest or index that the
 // reference names, and the manifests of the platforms with a finding. policy reports whether the
 // user has a policy. If not, only findings about the image itself are used. If so, and there are no
 // such findings, findings about the policy's requirements are used.
-func (r *Report) Refuted(policy bool) (f Refutation, err error) {
+func (r *Report) refutedSubjects(policy bool) (f refutation, err error) {
 	if r.OK || r.top.Digest == "" {
 		return f, errors.New("there is no image of which the verification failed")
 	}
@@ -100,8 +129,8 @@ func (p *PlatformReport) notRebuilt() string {
 	return ""
 }
 
-// Inputs returns the attached documents on which the result depends, without duplicates.
-func (r *Report) Inputs() (all []Input) {
+// inputDocuments returns the attached documents on which the result depends, without duplicates.
+func (r *Report) inputDocuments() (all []Input) {
 	for _, i := range r.inputs {
 		if !slices.Contains(all, i) {
 			all = append(all, i)

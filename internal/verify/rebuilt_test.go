@@ -7,6 +7,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/nixoci/nixoci/internal/attest"
 )
 
 // remadeReport returns the report about an image with two platforms that were made again.
@@ -50,7 +52,7 @@ func TestRebuilt(t *testing.T) {
 	} {
 		r := remadeReport()
 		tt.edit(r)
-		all, err := r.Rebuilt()
+		all, err := r.remadeSubjects()
 		if got := verifiedText(all); err == nil && got != tt.want || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %s, %v, want %s", tt.name, got, err, tt.want)
 		}
@@ -61,7 +63,7 @@ func TestRebuilt(t *testing.T) {
 // the image is wrong, or if the image does not meet the policy that the summary names.
 func TestRefuted(t *testing.T) {
 	r := remadeReport()
-	if v, err := r.Refuted(true); err == nil {
+	if v, err := r.refutedSubjects(true); err == nil {
 		t.Errorf("nothing failed: %v", v)
 	}
 	image := Finding{Platform: "linux/arm64"}.of(CheckClosure, "contents differ")
@@ -86,7 +88,7 @@ func TestRefuted(t *testing.T) {
 		{"a flag beside the policy", []Finding{flag}, true, "", false},
 	} {
 		r.OK, r.all, r.Findings = false, tt.found, tt.found[:1]
-		v, err := r.Refuted(tt.policy)
+		v, err := r.refutedSubjects(tt.policy)
 		switch got := verifiedText([]Verified{v.Verified}); {
 		case tt.want == "" && !errors.Is(err, ErrNotRefuted):
 			t.Errorf("%s: %s, %v", tt.name, got, err)
@@ -95,8 +97,50 @@ func TestRefuted(t *testing.T) {
 		}
 	}
 	r.all, r.top.Digest = []Finding{image}, ""
-	if v, err := r.Refuted(false); err == nil {
+	if v, err := r.refutedSubjects(false); err == nil {
 		t.Errorf("nobody could read the image: %v", v)
+	}
+}
+
+// TestSummary checks which policy a summary names: its reader must see that the rebuild failed, even if
+// the user has a policy.
+func TestSummary(t *testing.T) {
+	policy := &attest.Resource{URI: "https://example.org/policy"}
+	image := Finding{Platform: "linux/arm64"}.of(CheckClosure, "contents differ")
+	required := Finding{Platform: "linux/amd64"}.of(CheckPolicy, "compression")
+	required.source = ofPolicy
+	flag := Finding{}.of(CheckRebuilders, "no rebuilder has made it again")
+	flag.source = ofFlag
+	for _, tt := range []struct {
+		name   string
+		found  []Finding
+		policy *attest.Resource
+		result string // "" if no summary must be published
+		uri    string // of the policy in the summary
+	}{
+		{"passed", nil, nil, attest.Passed, attest.RebuildPolicy},
+		{"passed, with a policy", nil, policy, attest.Passed, policy.URI},
+		{"wrong image", []Finding{image}, nil, attest.Failed, attest.RebuildPolicy},
+		{"wrong image, with a policy", []Finding{image, required}, policy, attest.Failed, attest.RebuildPolicy},
+		{"policy", []Finding{required}, policy, attest.Failed, policy.URI},
+		{"flag", []Finding{flag}, policy, "", ""},
+	} {
+		r := remadeReport()
+		r.inputs = []Input{{Attached: rebuiltAMD, Content: rebuiltARM}, {Attached: rebuiltAMD, Content: rebuiltARM, Repository: "example.org/other"}}
+		r.OK, r.all = len(tt.found) == 0, tt.found
+		s, about, err := r.Summary("example.org/web", tt.policy)
+		if tt.result == "" {
+			if !errors.Is(err, ErrNotRefuted) {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			continue
+		}
+		if err != nil || s.Result != tt.result || s.Policy.URI != tt.uri || len(about) != 1 || s.ResourceURI != attest.ImageURI("example.org/web") {
+			t.Errorf("%s: %+v about %v, %v", tt.name, s, about, err)
+		}
+		if in := s.InputAttestations; len(in) != 2 || in[0].URI != attest.AttachedURI("example.org/web", rebuiltAMD) || in[1].URI != attest.AttachedURI("example.org/other", rebuiltAMD) {
+			t.Errorf("%s: inputs %+v", tt.name, in)
+		}
 	}
 }
 

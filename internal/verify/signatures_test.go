@@ -118,8 +118,8 @@ func TestSignatures(t *testing.T) {
 				t.Error(r.Findings)
 			case !r.OK && (r.Findings[0].Check != CheckSignatures || !strings.Contains(r.Findings[0].String(), tt.want) || r.Findings[0].Path == ""):
 				t.Errorf("%v, no %q", r.Findings, tt.want)
-			case r.OK && len(r.Inputs()) > 0 != (tt.o.Require != "" && tt.source != layout):
-				t.Errorf("it follows from %v", r.Inputs())
+			case r.OK && len(r.inputDocuments()) > 0 != (tt.o.Require != "" && tt.source != layout):
+				t.Errorf("it follows from %v", r.inputDocuments())
 			case r.OK && r.Platforms[0].Signed != tt.signed:
 				t.Errorf("%d paths are signed, not %d", r.Platforms[0].Signed, tt.signed)
 			}
