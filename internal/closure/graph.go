@@ -467,3 +467,16 @@ func (d *graphReader) info(p *graphPath) (info Info, err error) {
 	info.Path = d.names.intern(info.Path)
 	return info, d.meter.add(&info)
 }
+
+func (g *GraphFile) String() string { return "graph file " + g.file }
+
+// Infos implements finderSource.
+func (g *GraphFile) Infos(_ context.Context, paths []StorePath) ([]Info, error) {
+	var infos []Info
+	for _, p := range paths {
+		if info := g.closure.Info(p); info != nil {
+			infos = append(infos, *info)
+		}
+	}
+	return infos, nil
+}

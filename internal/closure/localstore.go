@@ -105,3 +105,17 @@ func (s *LocalStore) mismatchHint(p StorePath) string {
 	}
 	return "the store is damaged; find all of it: `nix-store --verify --check-contents --store " + s.root + "`"
 }
+
+func (s *LocalStore) String() string { return "store " + s.root }
+
+// Infos implements finderSource.
+func (s *LocalStore) Infos(ctx context.Context, paths []StorePath) (infos []Info, err error) {
+	err = withDatabase(ctx, s.database(), func(db *database) (err error) {
+		infos, err = db.closure(ctx, paths)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", s.root, err)
+	}
+	return infos, nil
+}

@@ -159,30 +159,3 @@ func (m *MultiSource) mismatchHint(p StorePath) string {
 	}
 	return ""
 }
-
-func (s *LocalStore) String() string { return "store " + s.root }
-
-// Infos implements finderSource.
-func (s *LocalStore) Infos(ctx context.Context, paths []StorePath) (infos []Info, err error) {
-	err = withDatabase(ctx, s.database(), func(db *database) (err error) {
-		infos, err = db.closure(ctx, paths)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", s.root, err)
-	}
-	return infos, nil
-}
-
-func (g *GraphFile) String() string { return "graph file " + g.file }
-
-// Infos implements finderSource.
-func (g *GraphFile) Infos(_ context.Context, paths []StorePath) ([]Info, error) {
-	var infos []Info
-	for _, p := range paths {
-		if info := g.closure.Info(p); info != nil {
-			infos = append(infos, *info)
-		}
-	}
-	return infos, nil
-}
