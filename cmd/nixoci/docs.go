@@ -37,7 +37,7 @@ var exitCodes = []struct {
 }{
 	{exitOK, "done"},
 	{exitFailed, "failed"},
-	{exitUsage, "wrong usage. nixoci read and wrote nothing"},
+	{exitUsage, "wrong usage. nixoci made no image and changed none"},
 	{exitMismatch, "does not match: an image or layer is not what it claims to be"},
 	{exitCrash, "crashed, because of a bug in nixoci"},
 	{exitInterrupted, "interrupted"},
