@@ -17,12 +17,12 @@ import (
 var ErrCorrupt = errors.New("corrupt deflate stream")
 
 const (
-	// BufferSize is the size of the buffers for [Reader.Next].
-	BufferSize = window + pieceSize + slack
+	// BufferSize is a good size for the buffers of [Reader.Next]. MinBuffer is the least size.
+	BufferSize = MinBuffer + 256<<10
+	MinBuffer  = window + slack + 1
 
-	window    = 32 << 10  // the largest distance
-	pieceSize = 256 << 10 // Next returns about so many bytes
-	maxLength = 258       // the longest match
+	window    = 32 << 10 // the largest distance
+	maxLength = 258      // the longest match
 
 	// slack is the most output that one step of decode writes after the limit: literals from one
 	// word of input, at least one bit each, then a match, and what repeat writes after its end.
@@ -83,13 +83,13 @@ func (z *Reader) Close() {
 	readers.Put(z)
 }
 
-// Next returns the next bytes of the output. They are a part of buf, which must have
-// [BufferSize] bytes. After the last bytes the error is io.EOF. If Next returns an error, it
+// Next returns the next bytes of the output. They are a part of buf, which must have at least
+// [MinBuffer] bytes. After the last bytes the error is io.EOF. If Next returns an error, it
 // returns no bytes. The error is an error of the input, io.ErrUnexpectedEOF or [ErrCorrupt].
 func (z *Reader) Next(buf []byte) ([]byte, error) {
 	start := copy(buf, z.history)
 	p := start
-	for limit := start + pieceSize; p < limit && z.err == nil; {
+	for limit := len(buf) - slack; p < limit && z.err == nil; {
 		var err error
 		switch z.block {
 		case blockNone:

@@ -15,11 +15,11 @@ import (
 	"github.com/nixoci/nixoci/internal/cputime"
 )
 
-// readAll reads the stream at the start of r, and the bytes after it.
-func readAll(r io.Reader) (out, after []byte, err error) {
+// readAll reads the stream at the start of r, and the bytes after it. With a larger buffer,
+// Next returns larger pieces.
+func readAll(r io.Reader, buf []byte) (out, after []byte, err error) {
 	z := NewReader(r)
 	defer z.Close()
-	buf := make([]byte, BufferSize)
 	for {
 		piece, err := z.Next(buf)
 		if err == io.EOF {
@@ -41,21 +41,22 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // contents returns data of different kinds.
 func contents() map[string][]byte {
+	const size = 40 << 10
 	rnd := rand.New(rand.NewPCG(1, 2))
-	noise := make([]byte, 3*pieceSize/2)
+	noise := make([]byte, 3*size/2)
 	for i := range noise {
 		noise[i] = byte(rnd.Uint32())
 	}
-	few := make([]byte, 2*pieceSize) // few different bytes, so that the codes are short
+	few := make([]byte, 2*size) // few different bytes, so that the codes are short
 	for i := range few {
 		few[i] = "abcd"[rnd.IntN(4)]
 	}
-	skewed := make([]byte, pieceSize) // some bytes are very rare, so that their codes are long
+	skewed := make([]byte, size) // some bytes are very rare, so that their codes are long
 	for i := range skewed {
 		skewed[i] = byte(rnd.ExpFloat64() * 9)
 	}
 	var repeats []byte // all distances and lengths
-	for len(repeats) < 3*pieceSize {
+	for len(repeats) < 3*size {
 		distance, length := 1+rnd.IntN(1<<rnd.IntN(16)), 3+rnd.IntN(256)
 		for range min(distance, len(repeats)) % 7 {
 			repeats = append(repeats, byte(rnd.Uint32()))
@@ -69,8 +70,8 @@ func contents() map[string][]byte {
 		}
 	}
 	return map[string][]byte{
-		"empty": nil, "a byte": {7}, "zeros": make([]byte, pieceSize+1), "noise": noise, "few": few,
-		"skewed": skewed, "repeats": repeats, "mixed": bytes.Join([][]byte{few[:9999], noise[:99999], repeats, skewed}, nil),
+		"empty": nil, "a byte": {7}, "zeros": make([]byte, size+1), "noise": noise, "few": few,
+		"skewed": skewed, "repeats": repeats, "mixed": bytes.Join([][]byte{few[:9999], noise[:19999], repeats, skewed}, nil),
 	}
 }
 
@@ -80,6 +81,7 @@ func TestNext(t *testing.T) {
 		io.WriteCloser
 		Flush() error
 	}
+	large, small := make([]byte, BufferSize), make([]byte, MinBuffer+9999)
 	for name, content := range contents() {
 		for level := -2; level <= 9; level++ {
 			for library, open := range map[string]func(io.Writer) (compressor, error){
@@ -100,12 +102,15 @@ func TestNext(t *testing.T) {
 					t.Fatal(err)
 				}
 				b.WriteString("after the stream")
-				for reader, r := range map[string]io.Reader{
-					"all":  bytes.NewReader(b.Bytes()),
-					"half": iotest.HalfReader(bytes.NewReader(b.Bytes())),
-					"data": iotest.DataErrReader(bytes.NewReader(b.Bytes())),
+				for reader, k := range map[string]struct {
+					io.Reader
+					buf []byte
+				}{
+					"all":  {bytes.NewReader(b.Bytes()), large},
+					"half": {iotest.HalfReader(bytes.NewReader(b.Bytes())), small},
+					"data": {iotest.DataErrReader(bytes.NewReader(b.Bytes())), large},
 				} {
-					got, after, err := readAll(r)
+					got, after, err := readAll(k, k.buf)
 					if err != nil || !bytes.Equal(got, content) || string(after) != "after the stream" {
 						t.Errorf("%s, level %d of %s, reader %s: %d bytes, want %d; after them %q; %v",
 							name, level, library, reader, len(got), len(content), after, err)
@@ -121,8 +126,8 @@ func TestNext(t *testing.T) {
 // and then the longest match.
 func TestNextOverrun(t *testing.T) {
 	const match = 258
-	buf := make([]byte, BufferSize)
-	for literals := 2 * pieceSize; literals < 2*pieceSize+200; literals++ {
+	buf := make([]byte, MinBuffer+300)
+	for literals := window; literals < window+600; literals++ {
 		// The letter a has a code of 1 bit, the end of the block and the match have codes of 2 bits,
 		// and distance 1 has a code of 1 bit. In the code of these lengths, 0 is a run of zeros, 10
 		// is 1 and 11 is 2.
@@ -134,20 +139,8 @@ func TestNextOverrun(t *testing.T) {
 		w.b = append(w.b, make([]byte, literals/8)...) // the code of a is 0
 		w.n += literals / 8 * 8
 		w.code(3, 2).code(0, 1).code(2, 2)
-		z, size := NewReader(bytes.NewReader(w.b)), 0
-		for {
-			piece, err := z.Next(buf)
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				t.Fatalf("%d literals: %v", literals, err)
-			}
-			size += len(piece)
-		}
-		z.Close()
-		if size != literals+match {
-			t.Fatalf("%d bytes, want %d", size, literals+match)
+		if out, _, err := readAll(bytes.NewReader(w.b), buf); err != nil || len(out) != literals+match {
+			t.Fatalf("%d bytes, want %d; %v", len(out), literals+match, err)
 		}
 	}
 }
@@ -215,7 +208,7 @@ func TestNextRefuses(t *testing.T) {
 		"no code of code lengths":  {dynamic(257, 1, 0, 0, 0, 0).write(0, 32).b, ErrCorrupt},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, _, err := readAll(bytes.NewReader(append(bytes.Clone(k.stream), make([]byte, 9*errorTail(k.want))...)))
+			out, _, err := readAll(bytes.NewReader(append(bytes.Clone(k.stream), make([]byte, 9*errorTail(k.want))...)), make([]byte, MinBuffer))
 			if !errors.Is(err, k.want) {
 				t.Errorf("%d bytes, %v; want %v", len(out), err, k.want)
 			}
@@ -237,8 +230,9 @@ func errorTail(want error) int {
 // TestNextCut checks that every shorter part of a stream is an error, and that errors of the
 // source are returned as they are.
 func TestNextCut(t *testing.T) {
-	content := contents()["mixed"][:70000]
-	for level := -2; level <= 9; level++ {
+	content := contents()["mixed"][:40000]
+	buf := make([]byte, MinBuffer+9999)
+	for _, level := range []int{-2, 0, 1, 6} {
 		var b bytes.Buffer
 		w, err := flate.NewWriter(&b, level)
 		if err != nil {
@@ -246,12 +240,12 @@ func TestNextCut(t *testing.T) {
 		}
 		w.Write(content)
 		w.Close()
-		for cut := 0; cut < b.Len(); cut += 1 + max(0, min(cut, b.Len()-cut-200))/40 {
-			if _, _, err := readAll(bytes.NewReader(b.Bytes()[:cut])); err != io.ErrUnexpectedEOF {
+		for cut := 0; cut < b.Len(); cut += 1 + max(0, min(cut, b.Len()-cut-200))/20 {
+			if _, _, err := readAll(bytes.NewReader(b.Bytes()[:cut]), buf); err != io.ErrUnexpectedEOF {
 				t.Fatalf("level %d, the first %d of %d bytes: %v", level, cut, b.Len(), err)
 			}
 			broken := errors.New("connection broke")
-			if _, _, err := readAll(io.MultiReader(bytes.NewReader(b.Bytes()[:cut]), iotest.ErrReader(broken))); err != broken {
+			if _, _, err := readAll(io.MultiReader(bytes.NewReader(b.Bytes()[:cut]), iotest.ErrReader(broken)), buf); err != broken {
 				t.Fatalf("level %d, an error after %d of %d bytes: %v", level, cut, b.Len(), err)
 			}
 		}
@@ -279,7 +273,7 @@ func FuzzNext(f *testing.F) {
 		if len(want) == 8<<20 {
 			return
 		}
-		got, after, err := readAll(bytes.NewReader(stream))
+		got, after, err := readAll(bytes.NewReader(stream), make([]byte, MinBuffer+500+len(stream)%100))
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("error %v, Go's decoder returns %v", err, wantErr)
 		}
