@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -14,20 +13,9 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/limit"
-	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/oci"
-	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/report"
-)
-
-// These are values of --attest. The formats of the command sbom are also values of it.
-const (
-	attestClosure    = "closure"
-	attestSBOM       = "sbom" // an SBOM in the default format of the command sbom
-	attestProvenance = "provenance"
-	attestVEX        = "vex"
 )
 
 type attestFlags struct {
@@ -196,43 +184,4 @@ func document(c *closure.Closure, p *report.ImagePlatform, predicateType string,
 		return report.SBOM(c, report.FormatCycloneDX, o)
 	}
 	return oci.Artifact{}, usageError{hint.Add(fmt.Errorf("attest: nixoci does not make %s itself", predicateType), "give its content with --predicate FILE")}
-}
-
-// documentsToAttach returns the documents that --attest names. job contains the build
-// settings for the provenance. The function meta returns the metadata of the packages of a
-// system in nixpkgs.
-func documentsToAttach(kinds []string, job *push.Job, meta func(*manifest.System) (map[closure.StorePath]*nixbuild.Meta, error)) (*attest.Documents, error) {
-	d := &attest.Documents{Build: attest.Build{Version: version, Format: manifest.CurrentFormat,
-		Compression: job.Compression.String(), Settings: attest.BuildSettings(&job.Settings)}}
-	var formats []string
-	for _, k := range kinds {
-		switch k {
-		case attestClosure:
-			d.Closure = true
-		case attestProvenance:
-			d.Provenance = true
-		case attestSBOM, report.FormatSPDX, report.FormatSPDX3, report.FormatCycloneDX, attestVEX:
-			switch k {
-			case attestSBOM:
-				k = report.FormatSPDX
-			case attestVEX:
-				k = report.FormatOpenVEX
-			}
-			if !slices.Contains(formats, k) {
-				formats = append(formats, k)
-			}
-		default:
-			return nil, usageError{hint.Add(fmt.Errorf("--attest %q: unknown", k), "closure, sbom (or spdx, spdx3, cyclonedx), vex, provenance")}
-		}
-	}
-	if len(formats) > 0 {
-		d.SBOM = func(sys *manifest.System) ([]oci.Artifact, error) {
-			known, err := meta(sys)
-			if err != nil {
-				return nil, err
-			}
-			return report.SBOMs(sys, formats, report.SBOMOptions{Created: job.Settings.Created, Meta: known})
-		}
-	}
-	return d, nil
 }

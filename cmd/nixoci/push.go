@@ -1,26 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/layers"
-	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
@@ -181,130 +172,6 @@ func pushReference(refArg string, more []string) (ref registry.Reference, tags [
 		}
 	}
 	return ref, tags, nil
-}
-
-// documents returns the documents that a push must attach, according to its flags.
-func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closures []string, in *closureFlags) (*attest.Documents, error) {
-	d, err := documentsToAttach(f.attest, job, func(sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
-		return a.metaOf(ctx, &f.meta, in, sys)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := checkMeta(f, closures, closure.LocalRoot(a.from)); err != nil {
-		return nil, err
-	}
-	if d.Author, err = a.attestAuthor(f); err != nil {
-		return nil, err
-	}
-	if d.Provenance {
-		in.sources = true
-		a.describeBuild(&d.Build, f.builder)
-		d.Build.Rebuild = f.rebuild.command(&job.Settings)
-		if d.Author != nil && d.Build.Builder == "" {
-			a.log.Warn("the provenance is signed, but names no builder: --builder-id URI names it; without, the provenance is good for SLSA build level 1 only")
-		}
-	}
-	return d, nil
-}
-
-// checkMeta returns an error, before anything is pushed, if --meta is given but no document
-// would contain the metadata.
-func checkMeta(f *pushFlags, closures []string, root string) error {
-	switch {
-	case !f.meta.given():
-		if slices.Contains(f.attest, attestVEX) {
-			return usageError{hint.Add(errors.New("--attest vex: only an evaluation tells which patches a package has"), "add --meta, or --meta-from .#web")}
-		}
-		return nil
-	case !slices.ContainsFunc(f.attest, func(k string) bool { return k != attestClosure && k != attestProvenance }):
-		return usageError{hint.Add(errors.New("--meta: no bill of materials is attached"), "add --attest sbom, or --attest vex")}
-	}
-	return f.meta.check(closures, root)
-}
-
-// describeBuild adds to b the facts that only the building machine knows.
-func (a *app) describeBuild(b *attest.Build, builder string) {
-	platform := attest.PlatformOf(os.Getenv)
-	b.Builder, b.Checkout = cmp.Or(builder, platform.Builder), platform.Checkout
-	b.Sources = func(root closure.StorePath) *nixbuild.Built { return a.built[root] }
-	var err error
-	if b.Program, err = programDigest(); err != nil {
-		a.log.Warnf("the provenance does not have nixoci's own digest: %v", err)
-	}
-}
-
-// programDigest returns the digest of the running program's file. It reads the file only once.
-var programDigest = sync.OnceValues(func() (digest.Digest, error) {
-	name, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	return digest.FromReader(f)
-})
-
-// attestAuthor returns who signs the documents of a push, or nil if nobody signs them.
-func (a *app) attestAuthor(f *pushFlags) (attest.Author, error) {
-	if err := f.author.check(""); err != nil {
-		return nil, err
-	}
-	if f.author.given() && len(f.attest) == 0 {
-		flag := "--key"
-		if f.author.keyless != "" {
-			flag = "--keyless"
-		}
-		return nil, usageError{hint.Add(fmt.Errorf("%s: it signs the documents of --attest, but --attest is not given", flag), "to sign the image itself: nixoci sign")}
-	}
-	return a.author(&f.author, &f.registry)
-}
-
-// attach attaches the documents to the pushed image.
-func (a *app) attach(ctx context.Context, repo *registry.Repository, result *push.Result, images []push.PlannedSystem, documents *attest.Documents) error {
-	if documents.None() {
-		return nil
-	}
-	var systems []*manifest.System
-	for _, image := range images {
-		systems = append(systems, image.System)
-	}
-	added, known, err := attest.Attach(ctx, repo, result.Index.Digest, systems, documents)
-	if err != nil {
-		return err
-	}
-	if !a.quiet {
-		a.stderr.Printf("%s\n", attachedText(added, known))
-	}
-	return nil
-}
-
-// attachedText describes what a push has attached, and what was attached before.
-func attachedText(added, known attest.Counts) string {
-	text := func(c attest.Counts) string {
-		var parts []string
-		if c.Documents > 0 {
-			parts = append(parts, human.Count(c.Documents, "document"))
-		}
-		if c.Statements > 0 {
-			parts = append(parts, human.Count(c.Statements, "signed statement"))
-		}
-		return strings.Join(parts, " and ")
-	}
-	const to = "attached to the image's index and platforms: "
-	none := attest.Counts{}
-	switch {
-	case added == none && known == none: // only a document of --attest vex can be left out
-		return "attached nothing: no patch of the packages is named after a CVE"
-	case known == none:
-		return to + text(added)
-	case added == none:
-		return "already " + to + text(known)
-	}
-	return to + text(added) + "; already attached: " + text(known)
 }
 
 // newJob makes the job for an image from its flags.
