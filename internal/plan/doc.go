@@ -66,6 +66,18 @@
 // path): the store hash decides only between paths with the same name and size.
 // Floating-point sums are written in a form that no compiler fuses.
 //
+// # Similar sizes
+//
+// If all sizes change by 1 %, a new plan without an earlier image often moves a few layers. Two
+// ways to prevent this were measured on the two real systems of bench/plan, with 60 and 100
+// layers. The first way knows three classes of sizes, and the bound of a class lies in the
+// largest gap between two sizes nearby. Then 95 to 100 % of such changes move no layer, instead
+// of 5 to 22 %. But an update ships 3.6 % of the image too much, instead of 2.7 % (mean of the
+// first six kinds), because the classes hide which paths are light. The second way rounds sizes
+// to powers of two. On these systems it ships no more, but on a third one up to twice as much,
+// and 64 % of the changes still move layers. So the planner uses exact sizes. A plan that
+// starts from an earlier image keeps its layers.
+//
 // # Following an earlier image
 //
 // With [Options.From] a path stays in its layer of the earlier image. New looks for the path
