@@ -15,8 +15,6 @@ import (
 	"sync"
 	"testing"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/layout"
@@ -33,7 +31,7 @@ const testdata = "../../testdata"
 // the NARs for every test would take most of the time.
 type store struct {
 	cut      int  // the store contains only the first cut bytes of each file; 0 means all bytes
-	tinyInit bool // images contain tinyInit, not nixoci's own program
+	tinyInit bool // images contain a tiny program, not nixoci's own
 
 	source func() (closure.Source, error)
 	nars   sync.Map // maps each store path to its NAR
@@ -142,21 +140,23 @@ func (c cutter) File(name string, executable bool, size int64, content io.Reader
 	return errors.Join(err, rest)
 }
 
-// tinyInit returns a small file that nixoci accepts as a static program for platform p. It cannot
-// run.
-func tinyInit(t testing.TB, p ocispec.Platform) *manifest.Init {
+// tinyInits chooses the programs of the images from the store small.
+func tinyInits(t testing.TB) *manifest.InitChoice {
 	t.Helper()
-	head := elf.Header64{Type: uint16(elf.ET_EXEC), Version: 1, Ehsize: 64, Machine: uint16(elf.EM_X86_64)}
-	if p.Architecture == "arm64" {
-		head.Machine = uint16(elf.EM_AARCH64)
-	}
+	return &manifest.InitChoice{Files: []manifest.InitFile{
+		{Name: "amd64", Data: tinyProgram(t, elf.EM_X86_64)}, {Name: "arm64", Data: tinyProgram(t, elf.EM_AARCH64)}}}
+}
+
+// tinyProgram returns a small file that nixoci accepts as a static program for the machine. It
+// cannot run.
+func tinyProgram(t testing.TB, machine elf.Machine) []byte {
+	t.Helper()
+	head := elf.Header64{Type: uint16(elf.ET_EXEC), Version: 1, Ehsize: 64, Machine: uint16(machine)}
 	copy(head.Ident[:], elf.ELFMAG+string([]byte{byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}))
 	var b bytes.Buffer
 	must(t, binary.Write(&b, binary.LittleEndian, head))
 	b.WriteString(strings.Repeat("no program ", 200))
-	program, err := manifest.NewInit(b.Bytes(), p)
-	must(t, err)
-	return program
+	return b.Bytes()
 }
 
 // system returns the system called name in testdata/systems.json, with its plan. The plan is that
@@ -180,7 +180,9 @@ func (st *store) system(t testing.TB, name string) push.PlannedSystem {
 	sys, err := manifest.ReadSystem(t.Context(), st, c, top, "")
 	must(t, err)
 	if st.tinyInit {
-		sys = sys.In(manifest.Format2, tinyInit(t, sys.Platform))
+		program, err := tinyInits(t).For(sys.Platform)
+		must(t, err)
+		sys = sys.In(manifest.Format2, program)
 	}
 	return push.PlannedSystem{System: sys, Plan: p}
 }
