@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -51,7 +50,6 @@ func TestInterrupted(t *testing.T) {
 // samplePush returns the command line that pushes the sample system.
 func samplePush(t *testing.T, ref string, more ...string) []string {
 	t.Helper()
-	sample, key, systems := sampleSystems(t)
-	return append([]string{"push", ref, systems["sample-x86_64-linux"],
-		"--from", "file://" + filepath.Join(sample, "cache"), "--trusted-public-key", key}, more...)
+	v := scriptSystems(t)["sample"]
+	return append([]string{"push", ref, v["AMD"], "--from", v["CACHE"], "--trusted-public-key", v["KEY"]}, more...)
 }
