@@ -129,7 +129,7 @@ func (r *Reader) place(app *Application, based bool) error {
 	for _, f := range app.Files {
 		name := f.Path[1:]
 		if app.isRoot(name, based) {
-			return hint.Add(fmt.Errorf("file %s: the image has it already", f.Path), "choose another place, or link less")
+			return hint.Add(fmt.Errorf("file %s: the image has it already", f.Path), "choose another place, or link fewer files with --link")
 		}
 		mode, err := f.mode()
 		if err != nil {
@@ -169,7 +169,7 @@ func (a *Application) checkPlaced(based bool) error {
 			return fmt.Errorf("file /%s is given twice", p.Name)
 		}
 		if a.isRoot(p.Name, based) {
-			return hint.Add(fmt.Errorf("file /%s: the image has it already", p.Name), "choose another place, or link less")
+			return hint.Add(fmt.Errorf("file /%s: the image has it already", p.Name), "choose another place, or link fewer files with --link")
 		}
 		seen[p.Name] = true
 		sum += len(p.Content)
@@ -289,7 +289,7 @@ func (a *Application) placeParents(based bool) error {
 	for _, p := range slices.Clone(a.Placed) {
 		for dir := parent(p.Name); dir != ""; dir = parent(dir) {
 			if target, ok := a.target("/" + dir); ok {
-				return hint.Add(fmt.Errorf("file /%s: /%s is a link to %s", p.Name, dir, target), "link less: --link links only what you name")
+				return hint.Add(fmt.Errorf("file /%s: /%s is a link to %s", p.Name, dir, target), "link fewer files: --link links only what you name")
 			}
 			switch kind, known := kinds[dir]; {
 			case known && kind != closure.KindDirectory || !based && slices.Contains(rootFiles, dir):

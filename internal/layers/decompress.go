@@ -10,8 +10,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Limits for streams that another tool may have written.
 const (
+	// maxZstdWindow limits the memory for streams of other tools.
 	maxZstdWindow  = 128 << 20
 	decompressBuff = 256 << 10
 )
