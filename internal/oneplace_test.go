@@ -36,6 +36,7 @@ var onePlace = []struct {
 	{"the flag of golden files", `flag\.Bool\("update"`, []string{"internal/golden/"}, true},
 	{"the flag --insecure", `BoolVar\(.*"insecure"`, []string{"cmd/nixoci/registryflags.go"}, false},
 	{"an image's recipe", `recipe\("nixoci-image"`, []string{"internal/manifest/draft.go"}, false},
+	{"another program as /sbin/init", `initbin\.Replace\(`, []string{"cmd/nixoci/smallinit_test.go"}, true},
 	{"numbers for people", `dustin/go-humanize"`, []string{"internal/human/"}, false},
 }
 

@@ -450,7 +450,7 @@ func TestFiles(t *testing.T) {
 		"of nixoci":            {File{Path: "/.nixoci.json"}, "nothing can be added in", ""},
 		"passwd":               {File{Path: "/etc/passwd", Text: text("x")}, "the image has it already", ""},
 		"a directory of ours":  {File{Path: "/tmp"}, "the image has it already", ""},
-		"a link":               {File{Path: "/bin/hello", Text: text("x")}, "the image has it already", "link less"},
+		"a link":               {File{Path: "/bin/hello", Text: text("x")}, "the image has it already", "link fewer files"},
 		"below a link":         {File{Path: "/bin/hello/x"}, "/bin/hello is a link to", ""},
 		"below a file":         {File{Path: "/etc/passwd/x"}, "/etc/passwd is a file, not a directory", ""},
 		"two contents":         {File{Path: "/x", Text: text(""), Target: "y"}, "more than one of text, source and target", ""},

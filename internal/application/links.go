@@ -103,7 +103,7 @@ func (r *Reader) merge(app *Application, roots []closure.StorePath, name string,
 	}
 	i := slices.IndexFunc(places, func(p place) bool { return !same(p) })
 	return hint.Add(fmt.Errorf("link /%s: two closures have different ones: %s and %s", name, places[0], places[i]),
-		"leave out one of them, or link less: --link links only what you name")
+		"leave out one of them, or link fewer files: --link links only what you name")
 }
 
 func allSame(places []place, same func(place) bool) bool {
@@ -179,7 +179,7 @@ const MaxEntries = 100_000
 // link.
 func (a *Application) checkEntries() error {
 	if len(a.Entries) > MaxEntries {
-		return hint.Add(fmt.Errorf("%d links at the root of the image, at most %d are allowed", len(a.Entries), MaxEntries), "link less: --link links only what you name")
+		return hint.Add(fmt.Errorf("%d links at the root of the image, at most %d are allowed", len(a.Entries), MaxEntries), "link fewer files: --link links only what you name")
 	}
 	slices.SortFunc(a.Entries, func(x, y RootEntry) int { return strings.Compare(x.Name, y.Name) })
 	links := map[string]string{}
@@ -191,7 +191,7 @@ func (a *Application) checkEntries() error {
 	for _, e := range a.Entries {
 		for dir := parent(e.Name); dir != ""; dir = parent(dir) {
 			if target, ok := links[dir]; ok {
-				return hint.Add(fmt.Errorf("/%s: /%s is a link to %s", e.Name, dir, target), "link less: --link links only what you name")
+				return hint.Add(fmt.Errorf("/%s: /%s is a link to %s", e.Name, dir, target), "link fewer files: --link links only what you name")
 			}
 		}
 	}
