@@ -16,7 +16,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +28,7 @@ import (
 )
 
 // programs maps names to main functions. The test binary can run as each of these programs.
-var programs = map[string]func(){"nixoci": mainWithSmallInit, "docker": enginetest.Main, "podman": enginetest.Main}
+var programs = map[string]func(){"nixoci": mainWithSmallInit, workerName: work, "docker": enginetest.Main, "podman": enginetest.Main}
 
 func TestMain(m *testing.M) {
 	// In tests, nixoci waits only a little before it tries again, in this process and in the
@@ -117,9 +116,10 @@ func scriptSystems(t *testing.T) map[string]map[string]string {
 // $WORK/engine.
 //
 // A script runs the program in two ways. "exec nixoci" starts a process. "call nixoci" calls
-// the function run in the process of the test, which takes less time (see [inProcess]).
+// the function run in a process that exists already, which takes less time (see [workers]).
 func TestScripts(t *testing.T) {
 	systems := scriptSystems(t)
+	free := startWorkers(t)
 	dir, err := filepath.Abs("testdata/script") // absolute, because the directory of this process changes
 	if err != nil {
 		t.Fatal(err)
@@ -165,6 +165,7 @@ func TestScripts(t *testing.T) {
 			}
 			names := append(namesOf(env.Vars), variables[strings.TrimPrefix(env.T().(testing.TB).Name(), t.Name()+"/")]...)
 			env.Values[variableNames{}] = &names
+			env.Values[workersKey{}] = free
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -214,12 +215,15 @@ var envLine = regexp.MustCompile(`(?m)^(?:\[.*\] )?env ([A-Za-z_]+)=`)
 type variableNames struct{}
 
 // setenv sets an environment variable of a script. Commands must use setenv instead of
-// ts.Setenv, so that [inProcess] finds the variable.
+// ts.Setenv, so that [callNixoci] finds the variable.
 func setenv(ts *testscript.TestScript, name, value string) {
 	names := ts.Value(variableNames{}).(*[]string)
 	*names = append(*names, name)
 	ts.Setenv(name, value)
 }
+
+// workersKey is the key under which a script's Env holds the [workers].
+type workersKey struct{}
 
 func namesOf(vars []string) (names []string) {
 	for _, v := range vars {
@@ -229,46 +233,28 @@ func namesOf(vars []string) (names []string) {
 	return names
 }
 
-// processMu is locked while this process uses the environment and the directory of a script.
-var processMu sync.Mutex
-
-// inProcess runs nixoci in this process, in the environment and directory of the script, and
-// returns its exit code. The start of a process would take longer than most of these runs.
-// The command has no input.
-func inProcess(ts *testscript.TestScript, args []string) int {
-	stdout, stderr := ts.Stdout(), ts.Stderr()
-	processMu.Lock()
-	defer processMu.Unlock()
-	environ := os.Environ()
-	dir, err := os.Getwd()
-	ts.Check(err)
-	defer func() {
-		os.Clearenv()
-		for _, v := range environ {
-			name, value, _ := strings.Cut(v, "=")
-			os.Setenv(name, value)
-		}
-		ts.Check(os.Chdir(dir))
-	}()
-	os.Clearenv()
+// callNixoci runs nixoci in the environment and directory of the script, and returns its exit
+// code. The command has no input.
+func callNixoci(ts *testscript.TestScript, args []string) int {
+	c := call{Dir: ts.MkAbs("."), Args: args}
 	for _, name := range *ts.Value(variableNames{}).(*[]string) {
 		if value := ts.Getenv(name); value != "" {
-			ts.Check(os.Setenv(name, value))
+			c.Env = append(c.Env, name+"="+value)
 		}
 	}
-	ts.Check(os.Chdir(ts.MkAbs(".")))
-	if os.Getenv(smallInitVariable) != "" {
-		defer useSmallInit()()
-	}
-	return run(context.Background(), args, strings.NewReader(""), stdout, stderr)
+	r, err := ts.Value(workersKey{}).(workers).do(c)
+	ts.Check(err)
+	ts.Stdout().Write(r.Stdout)
+	ts.Stderr().Write(r.Stderr)
+	return r.Code
 }
 
-// cmdCall runs nixoci in this process: call nixoci ARG...
+// cmdCall runs nixoci in a worker: call nixoci ARG...
 func cmdCall(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 0 || args[0] != "nixoci" {
 		ts.Fatalf("usage: call nixoci ARG...")
 	}
-	code := inProcess(ts, args[1:])
+	code := callNixoci(ts, args[1:])
 	if neg != (code != exitOK) {
 		ts.Fatalf("exit code %d", code)
 	}
@@ -276,7 +262,7 @@ func cmdCall(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdExits runs a program and checks its exit code. In scripts, the command has the form
 // exits 3 nixoci ARG…
-// It runs nixoci in this process.
+// It runs nixoci in a worker.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM ARG...")
@@ -284,7 +270,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	code := 0
 	var exit *exec.ExitError
 	if args[1] == "nixoci" {
-		code = inProcess(ts, args[2:])
+		code = callNixoci(ts, args[2:])
 	} else if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
 		code = exit.ExitCode()
 	} else if err != nil {

@@ -29,11 +29,15 @@ var plainCache = sync.OnceValues(func() (string, error) {
 // plainCacheDir is the directory of plainCache, which [tests.Run] removes.
 var plainCacheDir string
 
+// gcPercent is higher than Go's default, because garbage collection takes less time if it
+// starts later.
+const gcPercent = 400
+
 // tests runs all tests of the package.
 type tests struct{ m *testing.M }
 
 func (t tests) Run() int {
-	debug.SetGCPercent(400) // garbage collection takes less time if it starts later
+	debug.SetGCPercent(gcPercent)
 	defer func() { os.RemoveAll(plainCacheDir) }()
 	return t.m.Run()
 }
