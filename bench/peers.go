@@ -3,11 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -215,27 +212,22 @@ func (l *lab) nix2containerPush(home, addr, repo, variant string, hashing bool) 
 
 // pushed reads the sizes of the image that another tool has pushed.
 func (l *lab) pushed(o *outcome, repo string) error {
-	req, err := http.NewRequestWithContext(l.ctx, http.MethodGet, "http://"+l.addr+"/v2/"+repo+"/manifests/v1", nil)
-	if err != nil {
+	var m ocispec.Manifest
+	if err := l.getManifest(repo, "v1", ocispec.MediaTypeImageManifest+","+mediatype.DockerManifest, &m); err != nil {
 		return err
 	}
-	req.Header.Set("Accept", strings.Join([]string{ocispec.MediaTypeImageManifest, mediatype.DockerManifest}, ","))
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
+	return o.setLayers(repo, m.Layers)
+}
+
+// setLayers records the number and the sizes of the layers in repo. An image without layers
+// is an error.
+func (o *outcome) setLayers(repo string, layers []ocispec.Descriptor) error {
+	if len(layers) == 0 {
+		return fmt.Errorf("the manifest of %s has no layers", repo)
 	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	var m struct{ Layers []struct{ Size int64 } }
-	if err := json.Unmarshal(data, &m); err != nil || len(m.Layers) == 0 {
-		return fmt.Errorf("manifest of %s has no layers: %s: %w", repo, resp.Status, err)
-	}
-	o.Image, o.Layers = 0, len(m.Layers)
-	for _, layer := range m.Layers {
-		o.Image += layer.Size
+	o.Image, o.Layers = 0, len(layers)
+	for _, d := range layers {
+		o.Image += d.Size
 	}
 	return nil
 }

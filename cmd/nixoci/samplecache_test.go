@@ -14,9 +14,9 @@ import (
 	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// plainCache copies the binary cache of testdata/ without compression. Hundreds of commands
-// read this cache, and with compression they would spend most of their time decoding xz. The
-// tests of internal/closure cover compression.
+// plainCache copies the binary cache of testdata/ without compression. Many commands read this
+// cache, and with compression they would spend most of their time decoding xz. The tests of
+// internal/closure cover compression.
 var plainCache = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "nixoci-plain-cache-")
 	if err != nil {
