@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"debug/elf"
 	"encoding/json"
 	"fmt"
@@ -129,15 +130,19 @@ func (b box) exec(t *testing.T, args ...string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// log returns standard output and standard error of the container together.
+// log returns standard output of the container, and then its standard error. The two are
+// not mixed as they arrive: an engine reads them from two pipes. If a program writes a line
+// in two parts to one pipe, a line of the other pipe can come between them.
 func (b box) log(t *testing.T) string {
 	t.Helper()
 	line := b.engine(t, "logs", b.id)
-	out, err := exec.Command(line[0], line[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %v", line, err)
+	cmd := exec.Command(line[0], line[1:]...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %v: %s", line, err, stderr.String())
 	}
-	return string(out)
+	return stdout.String() + stderr.String()
 }
 
 func (b box) exitCode(t *testing.T) string {

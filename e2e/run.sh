@@ -52,6 +52,11 @@ go test -tags e2e -list . ./e2e | grep '^Test' | sort >"$log.expected"
 for outcome in PASS FAIL; do
   sed -n "s/^--- $outcome: \\(Test[^ ]*\\) .*/\\1/p" "$log.log" | sort >"$log.$outcome"
 done
+# A long output is often cut in the middle, so that the reason of a failure belongs at its end.
+while read -r test; do
+  echo "=== why $test failed"
+  sed -n "/^=== RUN   $test\$/,/^--- FAIL: $test /p" "$log.log" | head -n 100
+done <"$log.FAIL"
 lost=$(sort "$log.PASS" "$log.FAIL" | comm -23 "$log.expected" -)
 echo "e2e: of $(wc -l <"$log.expected") tests $(wc -l <"$log.PASS") passed and $(wc -l <"$log.FAIL") failed"
 if [ ! -s "$log.expected" ] || [ -n "$lost" ]; then

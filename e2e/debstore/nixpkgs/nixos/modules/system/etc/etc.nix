@@ -79,8 +79,8 @@ in
         while read -r name target; do
           case $name in */*) [ -d "/etc/''${name%/*}" ] || mkdir -p "/etc/''${name%/*}" ;; esac
           # Like setup-etc.pl, ln makes a new link and renames it over the old
-          # one.
-          ln -sfn "$target" "/etc/$name" || { echo "cannot set /etc/$name"; failed=1; }
+          # one, and the message goes to standard error.
+          ln -sfn "$target" "/etc/$name" || { echo "cannot set /etc/$name" >&2; failed=1; }
         done
         [ -z "$failed" ]
       } || failed=1
