@@ -80,7 +80,7 @@ build prints DEST@digest on stdout, or on stderr if the image is on stdout.`,
 
 func (a *app) build(ctx context.Context, output string, tags, closures []string, img *imageFlags, in *closureFlags) error {
 	start := time.Now()
-	job, err := a.newJob(img)
+	opts, err := a.newOptions(img)
 	if err != nil {
 		return err
 	}
@@ -91,11 +91,11 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	if dest.Pipe() && terminal.Is(a.stdout.Raw()) {
 		return usageError{hint.Add(fmt.Errorf("build -o %s: an image cannot be written to a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
 	}
-	job.Tags = append(dest.Tags, tags...)
+	opts.Tags = append(dest.Tags, tags...)
 	var previous previousPlans
 	if dest.Scheme == layout.SchemeLayout {
 		previous = func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
-			return existingPlans(ctx, dest, job.Tags, history)
+			return existingPlans(ctx, dest, opts.Tags, history)
 		}
 	}
 	base, baseSource, err := a.openBase(&in.base, in.planFlags.registry)
@@ -103,7 +103,7 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return err
 	}
 	defer baseSource.Close()
-	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), previous)
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&opts, base), previous)
 	if err != nil {
 		return err
 	}
@@ -116,9 +116,9 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	}
 	defer dst.Close()
 	if l, ok := dst.(*layout.Layout); ok {
-		l.Memory, l.Warn = job.Cache, job.Warn
+		l.Memory, l.Warn = opts.Cache, opts.Warn
 	}
-	result, err := a.pushImages(ctx, dst, images, job)
+	result, err := a.pushImages(ctx, dst, images, opts)
 	if err != nil {
 		return err
 	}

@@ -97,8 +97,8 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, img *i
 
 // systemReader returns the reader for the systems of an image. base is nil if there is no base
 // image.
-func (a *app) systemReader(job *push.Job, base *systems.BaseImage) *systems.Reader {
-	return &systems.Reader{Cache: job.Cache, Signed: job.SignedFacts, Settings: job.Settings, Base: base, Warn: job.Warn}
+func (a *app) systemReader(opts *push.Options, base *systems.BaseImage) *systems.Reader {
+	return &systems.Reader{Cache: opts.Cache, Signed: opts.SignedFacts, Settings: opts.Settings, Base: base, Warn: opts.Warn}
 }
 
 // selectPlatforms returns the systems for the platforms of --platform. Without this flag it returns

@@ -22,18 +22,18 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 	if err != nil {
 		return usageError{err}
 	}
-	job, err := a.newJob(img)
+	opts, err := a.newOptions(img)
 	if err != nil {
 		return err
 	}
-	job.Tags = []string{name}
+	opts.Tags = []string{name}
 	for _, t := range tags {
 		name, err := engine.ParseName(t)
 		if err != nil {
 			return usagef("--tag %q: %w", t, err)
 		}
-		if !slices.Contains(job.Tags, name) {
-			job.Tags = append(job.Tags, name)
+		if !slices.Contains(opts.Tags, name) {
+			opts.Tags = append(opts.Tags, name)
 		}
 	}
 	base, baseSource, err := a.openBase(&in.base, in.planFlags.registry)
@@ -41,16 +41,16 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 		return err
 	}
 	defer baseSource.Close()
-	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), nil)
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&opts, base), nil)
 	if err != nil {
 		return err
 	}
 	dst := engine.New(program)
-	dst.Warn = job.Warn
+	dst.Warn = opts.Warn
 	if images, err = forEngine(ctx, dst, images); err != nil {
 		return err
 	}
-	result, err := a.pushImages(ctx, dst, images, job)
+	result, err := a.pushImages(ctx, dst, images, opts)
 	if err != nil {
 		return err
 	}

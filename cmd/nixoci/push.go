@@ -94,28 +94,28 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	job, err := a.newJob(img)
+	opts, err := a.newOptions(img)
 	if err != nil {
 		return err
 	}
-	documents, err := a.documents(ctx, f, &job, closures, in)
+	documents, err := a.documents(ctx, f, &opts, closures, in)
 	if err != nil {
 		return err
 	}
-	job.ReuseCheck, job.SampleClaims = share, closure.IsLocal(a.from)
-	opts := f.registry.options(a)
-	opts.MountFrom = f.mountFrom
-	repo, err := registry.Open(ref.Repository, opts)
+	opts.ReuseCheck, opts.SampleClaims = share, closure.IsLocal(a.from)
+	remote := f.registry.options(a)
+	remote.MountFrom = f.mountFrom
+	repo, err := registry.Open(ref.Repository, remote)
 	if err != nil {
 		return err
 	}
 	defer repo.Close()
-	job.Tags, job.Join = tags, f.join
+	opts.Tags, opts.Join = tags, f.join
 	if !sources.local {
-		job.Cache = job.Cache.WriteOnly()
+		opts.Cache = opts.Cache.WriteOnly()
 	}
 	if sources.registry {
-		if err := a.reuseImages(&job, repo, ref, f, in.planFlags.from); err != nil {
+		if err := a.reuseImages(&opts, repo, ref, f, in.planFlags.from); err != nil {
 			return err
 		}
 	}
@@ -126,17 +126,17 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	defer baseSource.Close()
 	baseSource.mountInto(repo)
 	previous := func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
-		return job.PredecessorPlans(ctx, repo, history)
+		return opts.PredecessorPlans(ctx, repo, history)
 	}
-	images, err := a.images(ctx, closures, in, img, a.systemReader(&job, base), previous)
+	images, err := a.images(ctx, closures, in, img, a.systemReader(&opts, base), previous)
 	if err != nil {
 		return err
 	}
 	if err := a.readMeta(ctx, &f.meta, in, images); err != nil {
 		return err
 	}
-	review := a.newReview(ctx, f, &job, repo)
-	result, err := a.pushImages(ctx, repo, images, job)
+	review := a.newReview(ctx, f, &opts, repo)
+	result, err := a.pushImages(ctx, repo, images, opts)
 	if err != nil {
 		return err
 	}
@@ -174,13 +174,13 @@ func pushReference(refArg string, more []string) (ref registry.Reference, tags [
 	return ref, tags, nil
 }
 
-// newJob makes the job for an image from its flags.
-func (a *app) newJob(img *imageFlags) (push.Job, error) {
+// newOptions returns the options of a push or build, as far as the image's flags decide them.
+func (a *app) newOptions(img *imageFlags) (push.Options, error) {
 	comp, settings, err := img.settings()
 	if err != nil {
-		return push.Job{}, err
+		return push.Options{}, err
 	}
-	return push.Job{
+	return push.Options{
 		Compression: comp,
 		Settings:    settings,
 		Packer:      layers.NewPacker(a.jobs),
@@ -190,13 +190,13 @@ func (a *app) newJob(img *imageFlags) (push.Job, error) {
 }
 
 // pushImages puts the images into dst and shows the progress.
-func (a *app) pushImages(ctx context.Context, dst oci.Destination, images []push.PlannedSystem, job push.Job) (push.Result, error) {
+func (a *app) pushImages(ctx context.Context, dst oci.Destination, images []push.PlannedSystem, opts push.Options) (push.Result, error) {
 	p := a.newProgress()
 	defer p.end()
-	job.Progress = p
+	opts.Progress = p
 	if repo, ok := dst.(*registry.Repository); ok {
 		p.keeps = true // after an interruption, the finished layers stay in the registry and their digests stay in the cache
 		p.sent = func() int64 { return repo.Stats().BytesSent }
 	}
-	return push.Push(ctx, dst, images, job)
+	return push.Push(ctx, dst, images, opts)
 }

@@ -33,8 +33,8 @@ const (
 )
 
 // documents returns the documents that a push must attach, according to its flags.
-func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closures []string, in *closureFlags) (*attest.Documents, error) {
-	d, err := documentsToAttach(f.attest, job, func(sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
+func (a *app) documents(ctx context.Context, f *pushFlags, opts *push.Options, closures []string, in *closureFlags) (*attest.Documents, error) {
+	d, err := documentsToAttach(f.attest, opts, func(sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
 		return a.metaOf(ctx, &f.meta, in, sys)
 	})
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *app) documents(ctx context.Context, f *pushFlags, job *push.Job, closur
 	if d.Provenance {
 		in.sources = true
 		a.describeBuild(&d.Build, f.builder)
-		d.Build.Rebuild = f.rebuild.command(&job.Settings)
+		d.Build.Rebuild = f.rebuild.command(&opts.Settings)
 		if d.Author != nil && d.Build.Builder == "" {
 			a.log.Warn("the provenance is signed, but names no builder: --builder-id URI names it; without, the provenance is good for SLSA build level 1 only")
 		}
@@ -156,12 +156,12 @@ func attachedText(added, known attest.Counts) string {
 	return to + text(added) + "; already attached: " + text(known)
 }
 
-// documentsToAttach returns the documents that --attest names. job contains the build
+// documentsToAttach returns the documents that --attest names. opts contains the build
 // settings for the provenance. The function meta returns the metadata of the packages of a
 // system in nixpkgs.
-func documentsToAttach(kinds []string, job *push.Job, meta func(*manifest.System) (map[closure.StorePath]*nixbuild.Meta, error)) (*attest.Documents, error) {
+func documentsToAttach(kinds []string, opts *push.Options, meta func(*manifest.System) (map[closure.StorePath]*nixbuild.Meta, error)) (*attest.Documents, error) {
 	d := &attest.Documents{Build: attest.Build{Version: version, Format: manifest.CurrentFormat,
-		Compression: job.Compression.String(), Settings: attest.BuildSettings(&job.Settings)}}
+		Compression: opts.Compression.String(), Settings: attest.BuildSettings(&opts.Settings)}}
 	var formats []string
 	for _, k := range kinds {
 		switch k {
@@ -189,7 +189,7 @@ func documentsToAttach(kinds []string, job *push.Job, meta func(*manifest.System
 			if err != nil {
 				return nil, err
 			}
-			return report.SBOMs(sys, formats, report.SBOMOptions{Created: job.Settings.Created, Meta: known})
+			return report.SBOMs(sys, formats, report.SBOMOptions{Created: opts.Settings.Created, Meta: known})
 		}
 	}
 	return d, nil

@@ -62,31 +62,31 @@ func parseReuse(s string) (r reuse, err error) {
 	return r, nil
 }
 
-// reuseImages adds to job the images from which it may reuse layers. These are the images that
+// reuseImages adds to opts the images from which the push may reuse layers. These are the images that
 // the pushed tags and the tag latest name now, and the images of --reuse-from and
-// --plan-from. If none of them exists, the job uses the newest image of the repository.
-func (a *app) reuseImages(job *push.Job, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
-	job.ReuseNamed(repo)
+// --plan-from. If none of them exists, the push uses the newest image of the repository.
+func (a *app) reuseImages(opts *push.Options, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
+	opts.ReuseNamed(repo)
 	for _, from := range f.reuse.from {
 		r, err := a.openRemote(from, repo, ref, &f.registry)
 		if err != nil {
 			return err
 		}
-		job.AddReuse(r)
+		opts.AddReuse(r)
 	}
 	for _, from := range planFrom {
 		if r, err := registry.ParseReference(from); err == nil && r.Repository.Name() == ref.Repository.Name() {
-			job.AddReuse(push.NewRemote(repo, r.TagOrDigest()))
+			opts.AddReuse(push.NewRemote(repo, r.TagOrDigest()))
 		}
 	}
 	key, err := readPublicKey(f.reuse.key)
 	if err != nil {
 		return fmt.Errorf("--reuse-key: %w", err)
 	}
-	for _, r := range job.Reuse {
+	for _, r := range opts.Reuse {
 		requireSignature(r, key)
 	}
-	job.ReuseElse = func(ctx context.Context) ([]*push.Remote, error) {
+	opts.ReuseElse = func(ctx context.Context) ([]*push.Remote, error) {
 		newest, err := push.Newest(ctx, repo)
 		for _, r := range newest {
 			requireSignature(r, key)

@@ -34,7 +34,7 @@ type review struct {
 
 // newReview finds the image that the push will replace. It must run before the
 // push, because then the tag still names the old image.
-func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *registry.Repository) *review {
+func (a *app) newReview(ctx context.Context, f *pushFlags, opts *push.Options, repo *registry.Repository) *review {
 	r := &review{a: a, file: f.summary, asked: f.summary != ""}
 	if !r.asked {
 		r.file = os.Getenv("GITHUB_STEP_SUMMARY")
@@ -45,7 +45,7 @@ func (a *app) newReview(ctx context.Context, f *pushFlags, job *push.Job, repo *
 	if r.file == "" {
 		return r
 	}
-	there, err := job.Predecessor(ctx, repo)
+	there, err := opts.Predecessor(ctx, repo)
 	if err != nil {
 		a.log.Warnf("summary: no comparison with the earlier image: %v", err)
 	}

@@ -49,7 +49,7 @@ func (p *pusher) addBase(b *manifest.Base) {
 // already, putBase sends nothing. If it can, the registry mounts the layer from the base's
 // repository. Otherwise putBase copies the layer.
 func (p *pusher) putBase(ctx context.Context) error {
-	uploads := p.job.Uploads
+	uploads := p.opts.Uploads
 	if _, ordered := p.dst.(oci.Ordered); ordered {
 		uploads = 1
 	}
@@ -63,7 +63,7 @@ func (p *pusher) putBase(ctx context.Context) error {
 			if err := p.putBaseLayer(ctx, l); err != nil {
 				return fmt.Errorf("layer %s of the base image: %w", l.Digest, err)
 			}
-			p.job.Progress.Done(LayerResult{Layer: l.shown, Packed: layers.Packed{Digest: l.Digest, Size: l.Size, UncompressedSize: l.Size}, Outcome: l.outcome})
+			p.opts.Progress.Done(LayerResult{Layer: l.shown, Packed: layers.Packed{Digest: l.Digest, Size: l.Size, UncompressedSize: l.Size}, Outcome: l.outcome})
 			return nil
 		})
 	}
@@ -71,7 +71,7 @@ func (p *pusher) putBase(ctx context.Context) error {
 }
 
 func (p *pusher) putBaseLayer(ctx context.Context, l *baseLayer) error {
-	if p.listed[l.Digest] && p.job.ReuseCheck <= 0 {
+	if p.listed[l.Digest] && p.opts.ReuseCheck <= 0 {
 		l.outcome = Present
 		return nil
 	}
@@ -92,7 +92,7 @@ func (p *pusher) putBaseLayer(ctx context.Context, l *baseLayer) error {
 	}
 	l.outcome = Copied
 	_, err := p.dst.PutLayer(ctx, nil, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
-		return l.copy(ctx, w, func(n int) { p.job.Progress.Packing(l.shown, n) })
+		return l.copy(ctx, w, func(n int) { p.opts.Progress.Packing(l.shown, n) })
 	})
 	return err
 }
@@ -150,10 +150,10 @@ func hashTar(blob io.Reader, mediaType string) (size int64, diffID digest.Digest
 // baseMoved warns if the tag of the base image now names another image. It compares the base of
 // this push with the base of the image that the push replaces.
 func (p *pusher) baseMoved(ctx context.Context) {
-	if len(p.base) == 0 || len(p.job.Tags) == 0 {
+	if len(p.base) == 0 || len(p.opts.Tags) == 0 {
 		return
 	}
-	r := p.remoteOf(p.job.Tags[0])
+	r := p.remoteOf(p.opts.Tags[0])
 	if r == nil {
 		return
 	}

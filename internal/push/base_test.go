@@ -132,7 +132,7 @@ func TestBaseIsMounted(t *testing.T) {
 		t.Errorf("%d requests to read the base", n)
 	}
 	repo := w.open(t, "org/web")
-	got, err := Push(t.Context(), repo, []PlannedSystem{image}, sampleJob(local))
+	got, err := Push(t.Context(), repo, []PlannedSystem{image}, sampleOptions(local))
 	must(t, err)
 	if all := outcomes(got); len(all) != 2 || all[0] != Mounted || all[1] != Mounted {
 		t.Errorf("outcomes are %v", all)
@@ -153,7 +153,7 @@ func TestBaseIsMounted(t *testing.T) {
 	if n := w.Requests(""); n != 1 {
 		t.Errorf("%d requests to read a base that this machine knows", n)
 	}
-	got, err = Push(t.Context(), w.open(t, "org/web"), []PlannedSystem{again}, sampleJob(local))
+	got, err = Push(t.Context(), w.open(t, "org/web"), []PlannedSystem{again}, sampleOptions(local))
 	must(t, err)
 	if !got.Unchanged {
 		t.Error("the same push changed something")
@@ -173,7 +173,7 @@ func TestBaseIsMounted(t *testing.T) {
 	w.Mu.Lock()
 	w.Log = nil
 	w.Mu.Unlock()
-	fresh := sampleJob(cache.Open(t.TempDir()))
+	fresh := sampleOptions(cache.Open(t.TempDir()))
 	repo = w.open(t, "org/web")
 	fresh.Reuse = []*Remote{NewRemote(repo, "latest")}
 	got, err = Push(t.Context(), repo, []PlannedSystem{again}, fresh)
@@ -188,9 +188,9 @@ func TestBaseIsMounted(t *testing.T) {
 	delete(w.Blobs, "org/web@"+again.System.Base.Layers[1].Digest.String())
 	w.Mu.Unlock()
 	var warned []error
-	job := sampleJob(local)
-	job.Warn = func(err error) { warned = append(warned, err) }
-	got, err = Push(t.Context(), w.open(t, "org/web"), []PlannedSystem{again}, job)
+	opts := sampleOptions(local)
+	opts.Warn = func(err error) { warned = append(warned, err) }
+	got, err = Push(t.Context(), w.open(t, "org/web"), []PlannedSystem{again}, opts)
 	must(t, err)
 	if all := outcomes(got); got.Unchanged || len(all) != 2 || all[0] != Mounted || len(warned) != 1 {
 		t.Errorf("outcomes are %v, warnings %v", all, warned)
@@ -207,10 +207,10 @@ func TestBaseMoves(t *testing.T) {
 		image, err := w.on(t, cache, "them/base", "1")
 		must(t, err)
 		var warned []error
-		job := sampleJob(cache)
+		opts := sampleOptions(cache)
 		repo := w.open(t, "org/web")
-		job.Reuse, job.Warn = []*Remote{NewRemote(repo, "latest")}, func(err error) { warned = append(warned, err) }
-		r, err := Push(t.Context(), repo, []PlannedSystem{image}, job)
+		opts.Reuse, opts.Warn = []*Remote{NewRemote(repo, "latest")}, func(err error) { warned = append(warned, err) }
+		r, err := Push(t.Context(), repo, []PlannedSystem{image}, opts)
 		must(t, err)
 		return r, warned
 	}
@@ -242,7 +242,7 @@ func TestBaseIsCopied(t *testing.T) {
 	there.src = here.src
 	image, err := there.on(t, nil, "them/base", "1")
 	must(t, err)
-	got, err := Push(t.Context(), here.open(t, "org/web"), []PlannedSystem{image}, sampleJob(nil))
+	got, err := Push(t.Context(), here.open(t, "org/web"), []PlannedSystem{image}, sampleOptions(nil))
 	must(t, err)
 	if all := outcomes(got); len(all) != 2 || all[0] != Copied || all[1] != Copied {
 		t.Errorf("outcomes are %v", all)
@@ -263,7 +263,7 @@ func TestBaseIsCopied(t *testing.T) {
 			must(t, err)
 			lie(&image.System.Base.Layers[1])
 			empty := newBaseWorld(t)
-			_, err = Push(t.Context(), empty.open(t, "org/web"), []PlannedSystem{image}, sampleJob(nil))
+			_, err = Push(t.Context(), empty.open(t, "org/web"), []PlannedSystem{image}, sampleOptions(nil))
 			if err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), "of the base image") {
 				t.Errorf("error %v", err)
 			}
@@ -288,7 +288,7 @@ func TestBaseLayersInOrder(t *testing.T) {
 	image, err := w.on(t, nil, "them/base", "1")
 	must(t, err)
 	dst := &orderedDestination{Destination: w.open(t, "org/ordered")}
-	_, err = Push(t.Context(), dst, []PlannedSystem{image}, sampleJob(nil))
+	_, err = Push(t.Context(), dst, []PlannedSystem{image}, sampleOptions(nil))
 	must(t, err)
 	want := image.System.Base.Layers
 	if len(dst.put) < 4 || dst.put[0] != want[0].Digest || dst.put[1] != want[1].Digest {

@@ -24,56 +24,56 @@ func Newest(ctx context.Context, repo *registry.Repository) (images []*Remote, e
 	return images, err
 }
 
-// AddReuse adds image to j.Reuse, unless j.Reuse has an image with the same reference.
-func (j *Job) AddReuse(image *Remote) {
-	if !slices.ContainsFunc(j.Reuse, func(r *Remote) bool { return r.String() == image.String() }) {
-		j.Reuse = append(j.Reuse, image)
+// AddReuse adds image to o.Reuse, unless o.Reuse has an image with the same reference.
+func (o *Options) AddReuse(image *Remote) {
+	if !slices.ContainsFunc(o.Reuse, func(r *Remote) bool { return r.String() == image.String() }) {
+		o.Reuse = append(o.Reuse, image)
 	}
 }
 
 // named returns the images in repo under the tags of the push and under the tag latest.
-func (j *Job) named(repo *registry.Repository) (images []*Remote) {
-	for _, tag := range append(slices.Clone(j.Tags), "latest") {
+func (o *Options) named(repo *registry.Repository) (images []*Remote) {
+	for _, tag := range append(slices.Clone(o.Tags), "latest") {
 		images = append(images, NewRemote(repo, tag))
 	}
 	return images
 }
 
-// ReuseNamed adds to j.Reuse the images in repo under the tags of the push and under the tag
+// ReuseNamed adds to o.Reuse the images in repo under the tags of the push and under the tag
 // latest.
-func (j *Job) ReuseNamed(repo *registry.Repository) {
-	for _, r := range j.named(repo) {
-		j.AddReuse(r)
+func (o *Options) ReuseNamed(repo *registry.Repository) {
+	for _, r := range o.named(repo) {
+		o.AddReuse(r)
 	}
 }
 
 // Predecessor returns the image in repo that the new image replaces. It tries the tags of the push
 // in their order, then the tag latest, then the newest tags. If none of them exists, it returns
 // nil. The image need not be signed, because the new image takes no content from it.
-func (j *Job) Predecessor(ctx context.Context, repo *registry.Repository) (*Remote, error) {
-	named := j.named(repo)
+func (o *Options) Predecessor(ctx context.Context, repo *registry.Repository) (*Remote, error) {
+	named := o.named(repo)
 	for i, r := range named {
-		named[i] = j.unsigned(r)
+		named[i] = o.unsigned(r)
 	}
 	first, err := firstExisting(ctx, named)
 	if err != nil || first != nil {
 		return first, err
 	}
 	newest, err := Newest(ctx, repo)
-	if err != nil && j.Warn != nil {
-		j.Warn(err) // some registries refuse to list tags
+	if err != nil && o.Warn != nil {
+		o.Warn(err) // some registries refuse to list tags
 	}
 	for i, r := range newest {
-		newest[i] = j.unsigned(r)
+		newest[i] = o.unsigned(r)
 	}
 	return firstExisting(ctx, newest)
 }
 
-// unsigned returns the element of j.Reuse with image's reference, because this element may have
+// unsigned returns the element of o.Reuse with image's reference, because this element may have
 // been read already. If there is no such element, or if it requires a signature, unsigned returns
 // image.
-func (j *Job) unsigned(image *Remote) *Remote {
-	for _, r := range j.Reuse {
+func (o *Options) unsigned(image *Remote) *Remote {
+	for _, r := range o.Reuse {
 		if r.signed == nil && r.String() == image.String() {
 			return r
 		}

@@ -21,7 +21,7 @@ func TestConcurrentPushes(t *testing.T) {
 	want := make([]Result, len(versions))
 	for i, images := range versions {
 		var err error
-		want[i], err = Push(t.Context(), newMemoryRegistry(t).open(t), images, sampleJob(nil))
+		want[i], err = Push(t.Context(), newMemoryRegistry(t).open(t), images, sampleOptions(nil))
 		must(t, err)
 	}
 	reg := newMemoryRegistry(t)
@@ -31,10 +31,10 @@ func TestConcurrentPushes(t *testing.T) {
 		v := i % len(versions)
 		wg.Go(func() {
 			repo := reg.open(t)
-			job := sampleJob(cache.Open(dir))
-			job.Tags = []string{fmt.Sprint("v", v)}
-			job.Reuse = []*Remote{NewRemote(repo, job.Tags[0])}
-			got, err := Push(t.Context(), repo, versions[v], job)
+			opts := sampleOptions(cache.Open(dir))
+			opts.Tags = []string{fmt.Sprint("v", v)}
+			opts.Reuse = []*Remote{NewRemote(repo, opts.Tags[0])}
+			got, err := Push(t.Context(), repo, versions[v], opts)
 			if err != nil || got.Index.Digest != want[v].Index.Digest {
 				t.Errorf("push %d: %s, want %s: %v", i, got.Index.Digest, want[v].Index.Digest, err)
 			}

@@ -38,7 +38,7 @@ func (p *pusher) draft(systems []PlannedSystem) error {
 		for _, g := range s.Plan.Groups {
 			groups = append(groups, g.Paths)
 		}
-		all, err := manifest.ImageLayers(s.System, groups, p.job.Compression)
+		all, err := manifest.ImageLayers(s.System, groups, p.opts.Compression)
 		if err != nil {
 			return err
 		}
@@ -49,11 +49,11 @@ func (p *pusher) draft(systems []PlannedSystem) error {
 				pushed = &pushedLayer{LayerResult: LayerResult{Layer: l}}
 				byRecipe[l.Recipe] = pushed
 				p.layers = append(p.layers, pushed)
-				l.Progress = func(n int) { p.job.Progress.Packing(l, n) }
+				l.Progress = func(n int) { p.opts.Progress.Packing(l, n) }
 			}
 			image.layers = append(image.layers, pushed)
 		}
-		if image.draft, err = manifest.NewDraft(s.System, all, p.job.Settings); err != nil {
+		if image.draft, err = manifest.NewDraft(s.System, all, p.opts.Settings); err != nil {
 			return err
 		}
 		p.addBase(s.System.Base)
@@ -61,7 +61,7 @@ func (p *pusher) draft(systems []PlannedSystem) error {
 		drafts = append(drafts, image.draft)
 	}
 	var err error
-	p.recipe, err = manifest.IndexRecipe(drafts, p.job.Settings)
+	p.recipe, err = manifest.IndexRecipe(drafts, p.opts.Settings)
 	return err
 }
 

@@ -117,14 +117,14 @@ func (w *world) push(images []PlannedSystem, cache *cache.Cache) (Result, error)
 	w.t.Helper()
 	r := w.open()
 	defer r.Close()
-	job := sampleJob(cache)
-	job.Tags, job.Packer = []string{worldTag}, w.packer
-	job.Reuse = []*Remote{NewRemote(r, worldTag)}
-	job.SampleClaims = true
+	opts := sampleOptions(cache)
+	opts.Tags, opts.Packer = []string{worldTag}, w.packer
+	opts.Reuse = []*Remote{NewRemote(r, worldTag)}
+	opts.SampleClaims = true
 	if w.stream {
-		job.WholeLayers = -1
+		opts.WholeLayers = -1
 	}
-	return Push(context.WithoutCancel(w.t.Context()), r, images, job)
+	return Push(context.WithoutCancel(w.t.Context()), r, images, opts)
 }
 
 func (w *world) tag() digest.Digest { return w.reg.Tag(worldRepo, worldTag) }

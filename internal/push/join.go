@@ -36,7 +36,7 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 		if old != nil {
 			before = old.Index
 		}
-		index, err := manifest.Join(before, images, p.job.Settings)
+		index, err := manifest.Join(before, images, p.opts.Settings)
 		if err != nil {
 			return oci.Blob{}, err
 		}
@@ -50,7 +50,7 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 		}
 		// If two joins have removed each other's platform, the random part prevents that they do so
 		// again.
-		settle := cmp.Or(p.job.settle, joinSettle)
+		settle := cmp.Or(p.opts.settle, joinSettle)
 		if err := retry.Sleep(ctx, settle+rand.N(settle/2)); err != nil {
 			return oci.Blob{}, err
 		}

@@ -58,8 +58,8 @@ func AboveBase(planner *plan.Planner, b *manifest.Base) (*plan.Planner, error) {
 
 // PredecessorPlans reads the plans of the image in repo that the new image replaces. It also
 // returns the name of that image, or "" if there is none. For history, see [ReadHistory].
-func (j *Job) PredecessorPlans(ctx context.Context, repo *registry.Repository, history int) (plans []plan.Recorded, name string, err error) {
-	r, err := j.Predecessor(ctx, repo)
+func (o *Options) PredecessorPlans(ctx context.Context, repo *registry.Repository, history int) (plans []plan.Recorded, name string, err error) {
+	r, err := o.Predecessor(ctx, repo)
 	if err != nil || r == nil {
 		return nil, "", err
 	}

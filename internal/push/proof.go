@@ -29,18 +29,18 @@ type recordedIndex struct {
 // at random and looks them up concurrently, so they cost one round trip.
 const presenceSample = 2
 
-// unchanged reports whether the destination has the image already, under every tag of the job. If
+// unchanged reports whether the destination has the image already, under every tag of the opts. If
 // this machine pushed the image itself, unchanged compares digests. If only the registry has the
 // image, unchanged proves that it is the same, see [pusher.prove].
 func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
-	if len(p.job.Tags) == 0 {
+	if len(p.opts.Tags) == 0 {
 		return Result{}, false, nil
 	}
 	var recorded recordedIndex
-	if !p.job.Join && p.job.Cache.Get(cache.FolderImages, p.recipe.String(), &recorded) && recorded.Digest.Validate() == nil {
+	if !p.opts.Join && p.opts.Cache.Get(cache.FolderImages, p.recipe.String(), &recorded) && recorded.Digest.Validate() == nil {
 		return p.unchangedHere(ctx, recorded)
 	}
-	remote := p.remoteOf(p.job.Tags[0])
+	remote := p.remoteOf(p.opts.Tags[0])
 	if remote == nil {
 		return Result{}, false, nil
 	}
@@ -48,13 +48,13 @@ func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {
 	if err != nil || !ok {
 		return Result{}, false, err
 	}
-	same, err := p.allTags(ctx, p.job.Tags[1:], index.Digest)
+	same, err := p.allTags(ctx, p.opts.Tags[1:], index.Digest)
 	return Result{Index: index, Unchanged: same}, same, err
 }
 
 // unchangedHere does the work of unchanged for an image that this machine pushed.
 func (p *pusher) unchangedHere(ctx context.Context, recorded recordedIndex) (Result, bool, error) {
-	if same, err := p.allTags(ctx, p.job.Tags, recorded.Digest); err != nil || !same {
+	if same, err := p.allTags(ctx, p.opts.Tags, recorded.Digest); err != nil || !same {
 		return Result{}, false, err
 	}
 	gone, err := p.gone(ctx, recorded.Manifests)
@@ -99,7 +99,7 @@ func (p *pusher) gone(ctx context.Context, manifests []ocispec.Descriptor) ([]st
 	var sample []ocispec.Descriptor
 	_, remote := p.dst.(*registry.Repository) // a local destination is quick, so look up all layers there
 	for _, i := range rand.Perm(len(p.layers)) {
-		packed, ok := p.job.Cache.Layer(p.layers[i].Layer.Recipe)
+		packed, ok := p.opts.Cache.Layer(p.layers[i].Layer.Recipe)
 		if !ok {
 			continue
 		}
@@ -215,10 +215,10 @@ func (p *pusher) remake(ctx context.Context, top *RemoteIndex, manifests []remot
 			}
 		}
 	}
-	if p.job.Join {
+	if p.opts.Join {
 		return unproved, nil // the index also lists platforms of other pushes, so do not compare it
 	}
-	index, err := manifest.NewIndex(remade, p.job.Settings)
+	index, err := manifest.NewIndex(remade, p.opts.Settings)
 	if err != nil {
 		return nil, err
 	}
@@ -280,18 +280,18 @@ func manifestOf(all []remoteManifest, listed *ocispec.Descriptor) *remoteManifes
 // layer without store paths, ownLayer makes the layer, which takes milliseconds. It asks no
 // registry for such a layer, because one of these layers contains the program that starts first.
 func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, bool, error) {
-	if packed, ok := p.job.Cache.Layer(l.Recipe); ok {
+	if packed, ok := p.opts.Cache.Layer(l.Recipe); ok {
 		return packed, true, nil
 	}
 	if len(l.Paths) > 0 {
 		return layers.Packed{}, false, nil
 	}
-	packed, err := p.job.Packer.Pack(ctx, silent(l), io.Discard)
+	packed, err := p.opts.Packer.Pack(ctx, silent(l), io.Discard)
 	if err != nil {
 		return layers.Packed{}, false, err
 	}
 	p.madeForComparison[l.Recipe] = true
-	if err := p.job.Cache.PutLayer(l.Recipe, packed); err != nil {
+	if err := p.opts.Cache.PutLayer(l.Recipe, packed); err != nil {
 		p.warn(err)
 	}
 	return packed, true, nil

@@ -119,7 +119,7 @@ func (f *forgery) swap(to, from int) {
 func TestForgeryIsFaithful(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleOptions(nil))
 	must(t, err)
 	forge(t, reg.open(t)).put()
 	now, err := reg.open(t).Resolve(t.Context(), "latest")
@@ -196,14 +196,14 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 				reg := newMemoryRegistry(t)
 				src := &treeSource{content: map[closure.StorePath][]byte{}}
 				images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
-				honest, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+				honest, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
 				must(t, err)
 				change(forge(t, reg.open(t)))
 
 				repo := reg.open(t)
-				job := sampleJob(cache.Open(t.TempDir()))
-				job.Reuse, job.Join, job.settle = []*Remote{NewRemote(repo, "latest")}, join, time.Millisecond
-				got, err := Push(t.Context(), repo, images, job)
+				opts := sampleOptions(cache.Open(t.TempDir()))
+				opts.Reuse, opts.Join, opts.settle = []*Remote{NewRemote(repo, "latest")}, join, time.Millisecond
+				got, err := Push(t.Context(), repo, images, opts)
 				must(t, err)
 				if got.Unchanged || got.Index.Digest != honest.Index.Digest {
 					t.Errorf("the push gave %s (unchanged: %v), the image is %s", got.Index.Digest, got.Unchanged, honest.Index.Digest)
@@ -243,7 +243,7 @@ func TestDamagedRegistry(t *testing.T) {
 			}
 			src := &treeSource{content: map[closure.StorePath][]byte{}}
 			images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
-			first, err := Push(t.Context(), open(), images, sampleJob(nil))
+			first, err := Push(t.Context(), open(), images, sampleOptions(nil))
 			must(t, err)
 			must(t, reg.Check(repo, "latest"))
 			for _, blob := range slices.Sorted(maps.Keys(reg.Blobs)) {
@@ -253,9 +253,9 @@ func TestDamagedRegistry(t *testing.T) {
 					t.Fatalf("without %s the image is whole", blob)
 				}
 				r := open()
-				job := sampleJob(cache.Open(t.TempDir()))
-				job.Reuse, job.ReuseCheck = []*Remote{NewRemote(r, "latest")}, 1
-				got, err := Push(t.Context(), r, images, job)
+				opts := sampleOptions(cache.Open(t.TempDir()))
+				opts.Reuse, opts.ReuseCheck = []*Remote{NewRemote(r, "latest")}, 1
+				got, err := Push(t.Context(), r, images, opts)
 				must(t, err)
 				if got.Index.Digest != first.Index.Digest {
 					t.Errorf("%s: the push gave %s", blob, got.Index.Digest)
@@ -295,7 +295,7 @@ func TestForgedLayerIsFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			reg := newMemoryRegistry(t)
 			src := &treeSource{content: map[closure.StorePath][]byte{}}
-			_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+			_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleOptions(nil))
 			must(t, err)
 			f := forge(t, reg.open(t))
 			c.change(f, storeLayers(f.amd64))
@@ -304,9 +304,9 @@ func TestForgedLayerIsFound(t *testing.T) {
 			must(t, err)
 
 			repo := reg.open(t)
-			job := sampleJob(cache.Open(t.TempDir()))
-			job.Reuse, job.SampleClaims = []*Remote{NewRemote(repo, "latest")}, true
-			_, err = Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", c.versions)}, job)
+			opts := sampleOptions(cache.Open(t.TempDir()))
+			opts.Reuse, opts.SampleClaims = []*Remote{NewRemote(repo, "latest")}, true
+			_, err = Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", c.versions)}, opts)
 			if !errors.Is(err, oci.ErrOtherContent) || !strings.Contains(err.Error(), "sha256:") {
 				t.Errorf("the push ended with %v", err)
 			}
@@ -336,7 +336,7 @@ func TestSignatureIsRequired(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	images := []PlannedSystem{sampleImage(t, src, "amd64", nil)}
-	first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+	first, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
 	must(t, err)
 	for name, signed := range map[string]bool{"signed": true, "not signed": false} {
 		t.Run(name, func(t *testing.T) {
@@ -351,12 +351,12 @@ func TestSignatureIsRequired(t *testing.T) {
 				}
 				return nil
 			})
-			job := sampleJob(cache.Open(t.TempDir()))
-			job.Reuse, job.SampleClaims = []*Remote{remote}, true
+			opts := sampleOptions(cache.Open(t.TempDir()))
+			opts.Reuse, opts.SampleClaims = []*Remote{remote}, true
 			var warned []error
-			job.Warn = func(err error) { warned = append(warned, err) }
+			opts.Warn = func(err error) { warned = append(warned, err) }
 			src.reads.Store(0)
-			got, err := Push(t.Context(), repo, images, job)
+			got, err := Push(t.Context(), repo, images, opts)
 			must(t, err)
 			if got.Unchanged != signed || got.Index.Digest != first.Index.Digest {
 				t.Errorf("unchanged: %v, %s", got.Unchanged, got.Index.Digest)
@@ -379,7 +379,7 @@ func TestLostPiecesArePutBack(t *testing.T) {
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
 		images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 		local := cache.Open(t.TempDir())
-		first, err := Push(t.Context(), reg.open(t), images, sampleJob(local))
+		first, err := Push(t.Context(), reg.open(t), images, sampleOptions(local))
 		must(t, err)
 		return reg, src, images, first, local
 	}
@@ -399,14 +399,14 @@ func TestLostPiecesArePutBack(t *testing.T) {
 				return 0, ""
 			}
 			repo := reg.open(t)
-			job := sampleJob(local)
+			opts := sampleOptions(local)
 			if fresh {
-				job.Cache = cache.Open(t.TempDir())
+				opts.Cache = cache.Open(t.TempDir())
 			}
-			job.Reuse = []*Remote{NewRemote(repo, "latest")}
+			opts.Reuse = []*Remote{NewRemote(repo, "latest")}
 			var warned []error
-			job.Warn = func(err error) { warned = append(warned, err) }
-			got, err := Push(t.Context(), repo, images, job)
+			opts.Warn = func(err error) { warned = append(warned, err) }
+			got, err := Push(t.Context(), repo, images, opts)
 			must(t, err)
 			if got.Unchanged || !put || got.Index.Digest != first.Index.Digest {
 				t.Errorf("unchanged: %v, put back: %v", got.Unchanged, put)
@@ -433,10 +433,10 @@ func TestLostPiecesArePutBack(t *testing.T) {
 			return 0, ""
 		}
 		repo := reg.open(t)
-		job := sampleJob(cache.Open(t.TempDir()))
-		job.Tags = []string{"again"}
-		job.Reuse = []*Remote{NewRemote(repo, "again"), NewRemote(repo, "latest")}
-		got, err := Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", nil)}, job)
+		opts := sampleOptions(cache.Open(t.TempDir()))
+		opts.Tags = []string{"again"}
+		opts.Reuse = []*Remote{NewRemote(repo, "again"), NewRemote(repo, "latest")}
+		got, err := Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", nil)}, opts)
 		must(t, err)
 		if count(got, Made) == 0 {
 			t.Error("nothing was made again")
@@ -454,15 +454,15 @@ func TestUnchangedRequests(t *testing.T) {
 		for _, arch := range archs {
 			images = append(images, sampleImage(t, src, arch, nil))
 		}
-		first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+		first, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
 		must(t, err)
 		for name, cache := range map[string]*cache.Cache{"no cache": nil, "an empty cache": cache.Open(t.TempDir())} {
 			reg.log = nil
 			src.reads.Store(0)
 			repo := reg.open(t)
-			job := sampleJob(cache)
-			job.Reuse = []*Remote{NewRemote(repo, "latest")}
-			got, err := Push(t.Context(), repo, images, job)
+			opts := sampleOptions(cache)
+			opts.Reuse = []*Remote{NewRemote(repo, "latest")}
+			got, err := Push(t.Context(), repo, images, opts)
 			must(t, err)
 			if !got.Unchanged || got.Index.Digest != first.Index.Digest {
 				t.Errorf("%d platforms, %s: unchanged: %v, %s instead of %s", len(archs), name, got.Unchanged, got.Index.Digest, first.Index.Digest)
@@ -483,15 +483,15 @@ func TestUnchangedRequests(t *testing.T) {
 func TestFewRequests(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleOptions(nil))
 	must(t, err)
 	reg.log = nil
 	repo := reg.open(t)
-	job := sampleJob(cache.Open(t.TempDir()))
-	job.Tags = []string{"new"}
-	job.ReuseElse = func(ctx context.Context) ([]*Remote, error) { return []*Remote{NewRemote(repo, "latest")}, nil }
-	job.Reuse = []*Remote{NewRemote(repo, "new")}
-	got, err := Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", nil)}, job)
+	opts := sampleOptions(cache.Open(t.TempDir()))
+	opts.Tags = []string{"new"}
+	opts.ReuseElse = func(ctx context.Context) ([]*Remote, error) { return []*Remote{NewRemote(repo, "latest")}, nil }
+	opts.Reuse = []*Remote{NewRemote(repo, "new")}
+	got, err := Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", nil)}, opts)
 	must(t, err)
 	if got.Index.Digest != first.Index.Digest || count(got, Made) != 0 {
 		t.Errorf("%d layers made for a new tag of the same image", count(got, Made))
@@ -509,10 +509,10 @@ func TestFewRequests(t *testing.T) {
 func TestFewRequestsForAnUpdate(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+	_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleOptions(nil))
 	must(t, err)
 	after := []PlannedSystem{sampleImage(t, src, "amd64", map[string]string{"bash-5.2": "patched"})}
-	want, err := Push(t.Context(), newMemoryRegistry(t).open(t), after, sampleJob(nil))
+	want, err := Push(t.Context(), newMemoryRegistry(t).open(t), after, sampleOptions(nil))
 	must(t, err)
 	for name, c := range map[string]struct {
 		whole int64
@@ -521,10 +521,10 @@ func TestFewRequestsForAnUpdate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			reg.log = nil
 			repo := reg.open(t)
-			job := sampleJob(nil)
-			job.Tags, job.WholeLayers = []string{name}, c.whole
-			job.Reuse = []*Remote{NewRemote(repo, name), NewRemote(repo, "latest")}
-			got, err := Push(t.Context(), repo, after, job)
+			opts := sampleOptions(nil)
+			opts.Tags, opts.WholeLayers = []string{name}, c.whole
+			opts.Reuse = []*Remote{NewRemote(repo, name), NewRemote(repo, "latest")}
+			got, err := Push(t.Context(), repo, after, opts)
 			must(t, err)
 			made := count(got, Made)
 			if made == 0 || made == len(got.Layers) || got.Index.Digest != want.Index.Digest {

@@ -39,9 +39,9 @@ type PlannedSystem struct {
 	Plan   *plan.Plan
 }
 
-// Job describes the image to make and the way to push it. If a field has its zero value, the push
-// uses the field's default.
-type Job struct {
+// Options describes the image to make and the way to push it. If a field has its zero value, the
+// push uses the field's default.
+type Options struct {
 	Compression layers.Compression
 	Settings    manifest.Settings
 	Tags        []string // tags that name the index after everything else is stored
@@ -136,18 +136,18 @@ type Result struct {
 // Push assembles the image of systems and stores it in dst. It stores the blobs first. The
 // manifests by digest, the index by digest, and the tags follow in this order. No tag changes
 // before all content is stored. If Push fails before it writes the tags, no tag changes at all.
-func Push(ctx context.Context, dst oci.Destination, systems []PlannedSystem, job Job) (Result, error) {
-	p, err := newPusher(dst, systems, job)
+func Push(ctx context.Context, dst oci.Destination, systems []PlannedSystem, opts Options) (Result, error) {
+	p, err := newPusher(dst, systems, opts)
 	if err != nil {
 		return Result{}, err
 	}
-	if p.job.ReuseCheck <= 0 {
+	if p.opts.ReuseCheck <= 0 {
 		if result, ok, err := p.unchanged(ctx); err != nil || ok {
 			return result, err
 		}
 	}
 	p.baseMoved(ctx)
-	p.job.Progress.Start(p.platforms())
+	p.opts.Progress.Start(p.platforms())
 	if err := p.recall(ctx); err != nil {
 		return Result{}, err
 	}
@@ -163,8 +163,8 @@ func Push(ctx context.Context, dst oci.Destination, systems []PlannedSystem, job
 // pusher holds the state of one push: its destination, its images and layers, and what it learned
 // about the destination.
 type pusher struct {
-	dst oci.Destination
-	job Job
+	dst  oci.Destination
+	opts Options
 
 	images []*pushedImage // one for each platform
 	layers []*pushedLayer // of all images, each once, in the order of first use
@@ -174,7 +174,7 @@ type pusher struct {
 	madeForComparison map[layers.Recipe]bool // layers without store paths that this run made to compare them
 
 	// listed contains the blobs that manifests in the destination's repository list. It is empty if
-	// the job checks the layers that it reuses.
+	// Options.ReuseCheck is set.
 	listed map[digest.Digest]bool
 
 	hasBase    map[digest.Digest]bool // digests of the layers in base
@@ -182,29 +182,29 @@ type pusher struct {
 }
 
 // newPusher drafts the images. It reads no files.
-func newPusher(dst oci.Destination, systems []PlannedSystem, job Job) (*pusher, error) {
-	p := &pusher{dst: dst, job: job, madeForComparison: map[layers.Recipe]bool{}, listed: map[digest.Digest]bool{}, hasBase: map[digest.Digest]bool{}}
-	if p.job.Packer == nil {
-		p.job.Packer = layers.NewPacker(0)
+func newPusher(dst oci.Destination, systems []PlannedSystem, opts Options) (*pusher, error) {
+	p := &pusher{dst: dst, opts: opts, madeForComparison: map[layers.Recipe]bool{}, listed: map[digest.Digest]bool{}, hasBase: map[digest.Digest]bool{}}
+	if p.opts.Packer == nil {
+		p.opts.Packer = layers.NewPacker(0)
 	}
-	if p.job.Uploads <= 0 {
-		p.job.Uploads = defaultUploads
+	if p.opts.Uploads <= 0 {
+		p.opts.Uploads = defaultUploads
 	}
-	if p.job.WholeLayers == 0 {
-		p.job.WholeLayers = defaultWholeLayers
+	if p.opts.WholeLayers == 0 {
+		p.opts.WholeLayers = defaultWholeLayers
 	}
-	if p.job.Progress == nil {
-		p.job.Progress = noProgress{}
+	if p.opts.Progress == nil {
+		p.opts.Progress = noProgress{}
 	}
-	if err := p.job.Settings.Validate(p.job.Compression); err != nil {
+	if err := p.opts.Settings.Validate(p.opts.Compression); err != nil {
 		return nil, err
 	}
 	return p, p.draft(systems)
 }
 
 func (p *pusher) warn(err error) {
-	if p.job.Warn != nil {
-		p.job.Warn(err)
+	if p.opts.Warn != nil {
+		p.opts.Warn(err)
 	}
 }
 

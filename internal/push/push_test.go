@@ -157,8 +157,8 @@ func (m *memoryRegistry) open(t *testing.T) *registry.Repository {
 // another packer, because the blocks contain channels.
 var samplePacker = layers.NewPacker(0)
 
-func sampleJob(cache *cache.Cache) Job {
-	return Job{Compression: layers.DefaultCompression(), Tags: []string{"latest"}, Cache: cache, Packer: samplePacker}
+func sampleOptions(cache *cache.Cache) Options {
+	return Options{Compression: layers.DefaultCompression(), Tags: []string{"latest"}, Cache: cache, Packer: samplePacker}
 }
 
 func count(r Result, outcome Outcome) (n int) {
@@ -175,7 +175,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
 	local := cache.Open(t.TempDir())
-	first, err := Push(t.Context(), reg.open(t), images, sampleJob(local))
+	first, err := Push(t.Context(), reg.open(t), images, sampleOptions(local))
 	must(t, err)
 	if first.Unchanged || count(first, Made) != 12 || len(first.Platforms) != 2 {
 		t.Errorf("first push: %+v", first)
@@ -183,7 +183,7 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 
 	src.reads.Store(0)
 	reg.log = nil
-	second, err := Push(t.Context(), reg.open(t), images, sampleJob(local))
+	second, err := Push(t.Context(), reg.open(t), images, sampleOptions(local))
 	must(t, err)
 	if !second.Unchanged || second.Index.Digest != first.Index.Digest || src.reads.Load() != 0 {
 		t.Errorf("second push: %+v, %d reads", second, src.reads.Load())
@@ -195,17 +195,17 @@ func TestPushTwoPlatformsThenNothing(t *testing.T) {
 	// A machine with an empty cache must ask the registry.
 	reg.log = nil
 	repo := reg.open(t)
-	job := sampleJob(cache.Open(t.TempDir()))
-	job.Reuse = []*Remote{NewRemote(repo, "latest")}
-	job.Packer = nil // Push makes its own packer
-	third, err := Push(t.Context(), repo, images, job)
+	opts := sampleOptions(cache.Open(t.TempDir()))
+	opts.Reuse = []*Remote{NewRemote(repo, "latest")}
+	opts.Packer = nil // Push makes its own packer
+	third, err := Push(t.Context(), repo, images, opts)
 	must(t, err)
 	if !third.Unchanged || third.Index.Digest != first.Index.Digest || src.reads.Load() != 0 || len(reg.log) > 3 {
 		t.Errorf("fresh machine: %+v, %d reads, requests %s", third, src.reads.Load(), reg.log)
 	}
 
 	// A push without reuse must make all layers, and the digest must be the same.
-	fourth, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+	fourth, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
 	must(t, err)
 	if fourth.Unchanged || count(fourth, Made) != 12 || fourth.Index.Digest != first.Index.Digest {
 		t.Errorf("without reuse: %+v", fourth)
@@ -216,21 +216,21 @@ func TestPushMakesOnlyWhatChanged(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	before := sampleImage(t, src, "amd64", nil)
-	_, err := Push(t.Context(), reg.open(t), []PlannedSystem{before}, sampleJob(nil))
+	_, err := Push(t.Context(), reg.open(t), []PlannedSystem{before}, sampleOptions(nil))
 	must(t, err)
 
 	after := sampleImage(t, src, "amd64", map[string]string{"nginx-1.26": "patched"})
 	repo := reg.open(t)
-	job := sampleJob(cache.Open(t.TempDir()))
-	job.Reuse = []*Remote{NewRemote(repo, "latest")}
+	opts := sampleOptions(cache.Open(t.TempDir()))
+	opts.Reuse = []*Remote{NewRemote(repo, "latest")}
 	src.reads.Store(0)
-	got, err := Push(t.Context(), repo, []PlannedSystem{after}, job)
+	got, err := Push(t.Context(), repo, []PlannedSystem{after}, opts)
 	must(t, err)
 	// The push must make the layers of nginx and of the toplevel, and the system layer.
 	if count(got, Made) != 3 || count(got, Reused) != 3 || src.reads.Load() != 2 {
 		t.Errorf("%d made, %d reused, %d paths read", count(got, Made), count(got, Reused), src.reads.Load())
 	}
-	fresh, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{after}, sampleJob(nil))
+	fresh, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{after}, sampleOptions(nil))
 	must(t, err)
 	if fresh.Index.Digest != got.Index.Digest {
 		t.Errorf("reused %s, made %s", got.Index.Digest, fresh.Index.Digest)
@@ -243,16 +243,16 @@ func TestPushKnownButGone(t *testing.T) {
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	image := sampleImage(t, src, "amd64", nil)
 	cache := cache.Open(t.TempDir())
-	first, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleJob(cache))
+	first, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleOptions(cache))
 	must(t, err)
-	again, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleJob(cache))
+	again, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleOptions(cache))
 	must(t, err)
 	if count(again, Made) != 6 || again.Index.Digest != first.Index.Digest {
 		t.Errorf("another registry: %+v", again)
 	}
 	wrong := samplePacked("wrong")
 	must(t, cache.PutLayer(first.Layers[0].Layer.Recipe, wrong))
-	healed, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleJob(cache))
+	healed, err := Push(t.Context(), newMemoryRegistry(t).open(t), []PlannedSystem{image}, sampleOptions(cache))
 	must(t, err)
 	if healed.Index.Digest != first.Index.Digest {
 		t.Errorf("a wrong cache entry reached the image")
@@ -273,7 +273,7 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 		bad := image.System.Closure.Paths[2].Path
 		src.content[bad] = bytes.Clone(src.content[bad])
 		src.content[bad][7] ^= 1
-		_, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleJob(cache.Open(t.TempDir())))
+		_, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleOptions(cache.Open(t.TempDir())))
 		var mismatch *closure.HashMismatchError
 		if !errors.As(err, &mismatch) || mismatch.Path != bad || !strings.Contains(err.Error(), string(bad)) {
 			t.Errorf("%v", err)
@@ -286,7 +286,7 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 			return r.Method == "PUT" && strings.Contains(r.URL.Path, "/manifests/sha256:")
 		}
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil))
+		_, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleOptions(nil))
 		if err == nil || !strings.Contains(err.Error(), "DENIED") {
 			t.Errorf("%v", err)
 		}
@@ -305,9 +305,9 @@ func TestPushTagsNothingWhenItFails(t *testing.T) {
 			return false
 		}
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		job := sampleJob(nil)
-		job.WholeLayers = -1
-		if _, err := Push(ctx, reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, job); !errors.Is(err, context.Canceled) {
+		opts := sampleOptions(nil)
+		opts.WholeLayers = -1
+		if _, err := Push(ctx, reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, opts); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
 		checkNoManifest(t, reg)
@@ -332,11 +332,11 @@ func TestJoinKeepsBoth(t *testing.T) {
 			var wg sync.WaitGroup
 			for _, image := range images {
 				wg.Go(func() {
-					job := sampleJob(nil)
-					job.Tags, job.Join, job.Packer = []string{worldTag}, true, nil
+					opts := sampleOptions(nil)
+					opts.Tags, opts.Join, opts.Packer = []string{worldTag}, true, nil
 					r := w.open()
 					defer r.Close()
-					if _, err := Push(context.WithoutCancel(t.Context()), r, []PlannedSystem{image}, job); err != nil {
+					if _, err := Push(context.WithoutCancel(t.Context()), r, []PlannedSystem{image}, opts); err != nil {
 						t.Error(err)
 					}
 				})
@@ -367,7 +367,7 @@ func TestPushWhileOthersPushTheSame(t *testing.T) {
 			return 0, ""
 		}
 		src := &treeSource{content: map[closure.StorePath][]byte{}}
-		if _, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleJob(nil)); err != nil {
+		if _, err := Push(t.Context(), reg.open(t), []PlannedSystem{sampleImage(t, src, "amd64", nil)}, sampleOptions(nil)); err != nil {
 			t.Errorf("%s: %v", code, err)
 		}
 		if refused != 2 {

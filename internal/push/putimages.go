@@ -32,12 +32,12 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 	if err := p.dst.Commit(ctx); err != nil {
 		return Result{}, err
 	}
-	if !p.job.Join { // a joined index has more platforms than the recipe, so do not store it
+	if !p.opts.Join { // a joined index has more platforms than the recipe, so do not store it
 		recorded := recordedIndex{Descriptor: index.Descriptor}
 		for _, m := range built {
 			recorded.Manifests = append(recorded.Manifests, m.Manifest.Descriptor)
 		}
-		if err := p.job.Cache.Put(cache.FolderImages, p.recipe.String(), recorded); err != nil {
+		if err := p.opts.Cache.Put(cache.FolderImages, p.recipe.String(), recorded); err != nil {
 			p.warn(err)
 		}
 	}
@@ -52,7 +52,7 @@ func (p *pusher) putImages(ctx context.Context) (Result, error) {
 func (p *pusher) putManifests(ctx context.Context) ([]*manifest.PlatformImage, oci.Blob, error) {
 	built := make([]*manifest.PlatformImage, len(p.images))
 	group, groupCtx := task.WithContext(ctx)
-	group.SetLimit(p.job.Uploads)
+	group.SetLimit(p.opts.Uploads)
 	for i, image := range p.images {
 		m, err := image.finish()
 		if err != nil {
@@ -75,19 +75,19 @@ func (p *pusher) putManifests(ctx context.Context) ([]*manifest.PlatformImage, o
 	return built, index, err
 }
 
-// putIndex puts the index under its digest and then under each tag. If the job asks for it,
+// putIndex puts the index under its digest and then under each tag. With Options.Join,
 // putIndex first joins the new index with the index in the registry.
 func (p *pusher) putIndex(ctx context.Context, images []*manifest.PlatformImage) (oci.Blob, error) {
-	tags := p.job.Tags
+	tags := p.opts.Tags
 	var index oci.Blob
 	var err error
-	if p.job.Join {
+	if p.opts.Join {
 		if len(tags) == 0 {
 			return oci.Blob{}, errors.New("join: no tag is given")
 		}
 		index, err = p.join(ctx, tags[0], images)
 		tags = tags[1:]
-	} else if index, err = manifest.NewIndex(images, p.job.Settings); err == nil {
+	} else if index, err = manifest.NewIndex(images, p.opts.Settings); err == nil {
 		err = p.dst.PutManifest(ctx, index, "")
 	}
 	if err != nil {

@@ -35,7 +35,7 @@ func (p *pusher) putLayers(ctx context.Context) error {
 		return err
 	}
 	group, ctx := task.WithContext(ctx)
-	group.SetLimit(p.job.Uploads)
+	group.SetLimit(p.opts.Uploads)
 	for _, l := range sample {
 		group.Go(func() error {
 			err := p.recheck(ctx, l.Layer, l.Packed, l.ReusedFrom)
@@ -48,7 +48,7 @@ func (p *pusher) putLayers(ctx context.Context) error {
 
 // makeAll makes and sends layers in the order of [mixed].
 func (p *pusher) makeAll(ctx context.Context, todo []*pushedLayer) error {
-	uploads := p.job.Uploads
+	uploads := p.opts.Uploads
 	if _, ordered := p.dst.(oci.Ordered); ordered {
 		uploads = 1 // one layer keeps all compressors busy
 	} else {
@@ -132,9 +132,9 @@ func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 	}
 	recipe, want, counted := l.Layer.Recipe, *l.recorded, silent(l.Layer)
 	dst.Offer(desc, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
-		packed, err := p.job.Packer.Pack(ctx, counted, w)
+		packed, err := p.opts.Packer.Pack(ctx, counted, w)
 		if err == nil && packed != want {
-			p.job.Cache.DropLayer(recipe)
+			p.opts.Cache.DropLayer(recipe)
 			err = hint.Add(oci.OtherContent(want.Digest, packed.Digest),
 				"the entry in this machine's cache was wrong, and is removed now: run the command again")
 		}
@@ -146,7 +146,7 @@ func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 
 func (p *pusher) reused(l *pushedLayer) {
 	l.Packed, l.Outcome, l.ReusedFrom = *l.recorded, Reused, l.recordedBy
-	p.job.Progress.Done(l.LayerResult)
+	p.opts.Progress.Done(l.LayerResult)
 }
 
 // restoreMissing is called after the registry refused a manifest. It looks up all layers again,
@@ -189,26 +189,26 @@ func (p *pusher) restoreMissing(ctx context.Context) error {
 // result in the cache.
 func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	pack := func(ctx context.Context, w io.Writer) (layers.Packed, error) {
-		return p.job.Packer.Pack(ctx, l.Layer, w)
+		return p.opts.Packer.Pack(ctx, l.Layer, w)
 	}
 	put := p.dst.PutLayer
-	if _, remote := p.dst.(oci.Metered); remote && l.Layer.Size <= p.job.WholeLayers {
+	if _, remote := p.dst.(oci.Metered); remote && l.Layer.Size <= p.opts.WholeLayers {
 		put = p.putWhole
 	}
 	packed, err := put(ctx, l.recorded, pack)
 	if l.recorded != nil && errors.Is(err, oci.ErrOtherContent) {
 		// The recorded result of this recipe was wrong. The result of this run is right.
-		p.job.Cache.DropLayer(l.Layer.Recipe)
+		p.opts.Cache.DropLayer(l.Layer.Recipe)
 		packed, err = put(ctx, nil, pack)
 	}
 	if err != nil {
 		return err
 	}
 	l.Packed, l.Outcome = packed, Made
-	if err := p.job.Cache.PutLayer(l.Layer.Recipe, packed); err != nil {
+	if err := p.opts.Cache.PutLayer(l.Layer.Recipe, packed); err != nil {
 		p.warn(err)
 	}
-	p.job.Progress.Done(l.LayerResult)
+	p.opts.Progress.Done(l.LayerResult)
 	return nil
 }
 
@@ -228,6 +228,6 @@ func (p *pusher) putWhole(ctx context.Context, want *layers.Packed, pack oci.Pac
 }
 
 func (p *pusher) descriptor(l *layers.Layer, packed layers.Packed) (ocispec.Descriptor, error) {
-	mediaType, err := l.Compression.MediaType(p.job.Settings.Docker)
+	mediaType, err := l.Compression.MediaType(p.opts.Settings.Docker)
 	return ocispec.Descriptor{MediaType: mediaType, Digest: packed.Digest, Size: packed.Size}, err
 }

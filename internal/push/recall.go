@@ -23,7 +23,7 @@ func (p *pusher) hasImages(top *RemoteIndex) bool {
 	switch {
 	case top.Index == nil:
 		return false
-	case !p.job.Join:
+	case !p.opts.Join:
 		return top.Index.Annotations[manifest.AnnotationImage] == p.recipe.String()
 	}
 	for _, image := range p.images {
@@ -35,10 +35,10 @@ func (p *pusher) hasImages(top *RemoteIndex) bool {
 	return true
 }
 
-// remoteOf returns the image in p.job.Reuse that is in the destination's repository under tag. If
+// remoteOf returns the image in p.opts.Reuse that is in the destination's repository under tag. If
 // there is none, it returns nil.
 func (p *pusher) remoteOf(tag string) *Remote {
-	for _, r := range p.job.Reuse {
+	for _, r := range p.opts.Reuse {
 		if p.ours(r) && r.tagOrDigest == tag {
 			return r
 		}
@@ -50,12 +50,12 @@ func (p *pusher) remoteOf(tag string) *Remote {
 func (p *pusher) ours(r *Remote) bool { return p.dst == oci.Destination(r.repo) }
 
 // recall looks up the results of the layers' recipes. It asks this machine's cache first, then the
-// images in p.job.Reuse. It also records which blobs the manifests in the destination's repository
+// images in p.opts.Reuse. It also records which blobs the manifests in the destination's repository
 // list, so that the push need not send a request for each blob.
 func (p *pusher) recall(ctx context.Context) error {
 	missing := 0
 	for _, l := range p.layers {
-		if packed, ok := p.job.Cache.Layer(l.Layer.Recipe); ok {
+		if packed, ok := p.opts.Cache.Layer(l.Layer.Recipe); ok {
 			l.recorded, l.recordedBy = &packed, fromLocal
 			continue
 		}
@@ -75,7 +75,7 @@ func (p *pusher) recall(ctx context.Context) error {
 				return err
 			}
 		}
-		if p.ours(r) && !p.incomplete && p.job.ReuseCheck <= 0 && r.contradiction() == nil {
+		if p.ours(r) && !p.incomplete && p.opts.ReuseCheck <= 0 && r.contradiction() == nil {
 			for d := range r.blobs(ctx) {
 				p.listed[d] = true
 			}
@@ -96,17 +96,17 @@ func (p *pusher) recall(ctx context.Context) error {
 // because this costs less than reading the manifests that list them.
 const fewQueries = 4
 
-// readRemotes returns the images in p.job.Reuse that exist, without duplicates. If there are none,
-// it returns the images of p.job.ReuseElse. It also reads their manifests and, if withClaims is
+// readRemotes returns the images in p.opts.Reuse that exist, without duplicates. If there are none,
+// it returns the images of p.opts.ReuseElse. It also reads their manifests and, if withClaims is
 // true, their claims. All requests run concurrently. If a registry does not answer, the push becomes
 // slower, but not wrong.
 func (p *pusher) readRemotes(ctx context.Context, withClaims bool) ([]*Remote, error) {
-	found, err := p.existing(ctx, p.job.Reuse)
+	found, err := p.existing(ctx, p.opts.Reuse)
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 && p.job.ReuseElse != nil {
-		more, err := p.job.ReuseElse(ctx)
+	if len(found) == 0 && p.opts.ReuseElse != nil {
+		more, err := p.opts.ReuseElse(ctx)
 		if err != nil {
 			p.warn(err)
 		}

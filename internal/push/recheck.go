@@ -21,7 +21,7 @@ const (
 	claimSampleSize = 8 << 20 // largest size of each layer in bytes, before compression
 )
 
-// sample chooses the reused layers that are made again for a check. If the job has a ReuseCheck,
+// sample chooses the reused layers that are made again for a check. If Options.ReuseCheck > 0,
 // sample returns this share of the reused layers, rounded up to at least one layer. Otherwise it
 // returns a few layers whose only source is an unsigned image. The choice is random. So nobody who
 // forged a layer can know whether the next push checks it.
@@ -36,7 +36,7 @@ func (p *pusher) sample() []*pushedLayer {
 			unsigned = append(unsigned, l)
 		}
 	}
-	if share := min(p.job.ReuseCheck, 1); share > 0 {
+	if share := min(p.opts.ReuseCheck, 1); share > 0 {
 		return choose(reused, int(math.Ceil(float64(len(reused))*share)))
 	}
 	return choose(unsigned, claimSample)
@@ -53,9 +53,9 @@ func (p *pusher) sampleClaims(unproved []claimedLayer) []claimedLayer {
 	return choose(cheap, claimSample)
 }
 
-// cheap reports whether every push may make l again. l must be small, and the job must have set
-// SampleClaims.
-func (p *pusher) cheap(l *layers.Layer) bool { return p.job.SampleClaims && l.Size <= claimSampleSize }
+// cheap reports whether every push may make l again. l must be small, and Options.SampleClaims must
+// be set.
+func (p *pusher) cheap(l *layers.Layer) bool { return p.opts.SampleClaims && l.Size <= claimSampleSize }
 
 // choose returns n elements of all, chosen at random. It changes the order of all.
 func choose[T any](all []T, n int) []T {
@@ -66,7 +66,7 @@ func choose[T any](all []T, n int) []T {
 // recheck makes the layer l again and compares the result with want, which the source recordedBy
 // recorded. It sends nothing.
 func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packed, recordedBy string) error {
-	packed, err := p.job.Packer.Pack(ctx, silent(l), io.Discard)
+	packed, err := p.opts.Packer.Pack(ctx, silent(l), io.Discard)
 	if err != nil {
 		return fmt.Errorf("check layer %s: %w", want.Digest, err)
 	}
@@ -75,7 +75,7 @@ func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packe
 	}
 	err = fmt.Errorf("check layer %s: made again, recipe %s gives %s: %w", want.Digest, l.Recipe, packed.Digest, oci.ErrOtherContent)
 	if recordedBy == fromLocal {
-		p.job.Cache.DropLayer(l.Recipe)
+		p.opts.Cache.DropLayer(l.Recipe)
 		return hint.Add(err, "the entry in this machine's cache was wrong, and is removed now: push again; if this happens once more, run nixoci cache prune")
 	}
 	return hint.Add(err, "do not trust the layers of "+recordedBy+": push with --reuse none, and find out who wrote that image")

@@ -17,17 +17,17 @@ func TestReuseCheckSample(t *testing.T) {
 	reg := newMemoryRegistry(t)
 	src := &treeSource{content: map[closure.StorePath][]byte{}}
 	images := []PlannedSystem{sampleImage(t, src, "amd64", nil), sampleImage(t, src, "arm64", nil)}
-	first, err := Push(t.Context(), reg.open(t), images, sampleJob(nil))
+	first, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
 	must(t, err)
 
 	check := func(share float64, images []PlannedSystem) (Result, string) {
 		t.Helper()
 		repo := reg.open(t)
-		job := sampleJob(cache.Open(t.TempDir()))
-		job.Reuse = []*Remote{NewRemote(repo, "latest")}
-		job.ReuseCheck = share
+		opts := sampleOptions(cache.Open(t.TempDir()))
+		opts.Reuse = []*Remote{NewRemote(repo, "latest")}
+		opts.ReuseCheck = share
 		src.reads.Store(0)
-		r, err := Push(t.Context(), repo, images, job)
+		r, err := Push(t.Context(), repo, images, opts)
 		must(t, err)
 		var which string
 		for i, l := range r.Layers {
@@ -77,16 +77,16 @@ func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	image := sampleImage(t, src, "amd64", nil)
 	reg := newMemoryRegistry(t)
 	cache := cache.Open(t.TempDir())
-	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleJob(cache))
+	first, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, sampleOptions(cache))
 	must(t, err)
 	a, b := first.Layers[0], first.Layers[1]
 	must(t, cache.PutLayer(a.Layer.Recipe, b.Packed))
 
-	job := sampleJob(cache)
-	job.Tags = []string{"checked"}
-	job.ReuseCheck = 1
+	opts := sampleOptions(cache)
+	opts.Tags = []string{"checked"}
+	opts.ReuseCheck = 1
 	repo := reg.open(t)
-	_, err = Push(t.Context(), repo, []PlannedSystem{image}, job)
+	_, err = Push(t.Context(), repo, []PlannedSystem{image}, opts)
 	if !errors.Is(err, oci.ErrOtherContent) {
 		t.Fatalf("a wrong layer was reused: %v", err)
 	}
@@ -96,7 +96,7 @@ func TestReuseCheckFindsWrongClaims(t *testing.T) {
 	if _, ok := cache.Layer(a.Layer.Recipe); ok {
 		t.Error("the cache still has the wrong entry")
 	}
-	again, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, job)
+	again, err := Push(t.Context(), reg.open(t), []PlannedSystem{image}, opts)
 	must(t, err)
 	if again.Index.Digest != first.Index.Digest {
 		t.Errorf("then %s, not %s", again.Index.Digest, first.Index.Digest)

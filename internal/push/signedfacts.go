@@ -7,10 +7,10 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 )
 
-// SignedFacts looks for the facts about a toplevel in the images of j.Reuse. It uses only images
+// SignedFacts looks for the facts about a toplevel in the images of o.Reuse. It uses only images
 // with a trusted signature, and only facts about the same toplevel with the same narHash.
-func (j *Job) SignedFacts(ctx context.Context, info *closure.Info) (manifest.Facts, bool) {
-	for _, r := range j.Reuse {
+func (o *Options) SignedFacts(ctx context.Context, info *closure.Info) (manifest.Facts, bool) {
+	for _, r := range o.Reuse {
 		if r.signed == nil {
 			continue
 		}

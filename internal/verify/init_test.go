@@ -66,7 +66,7 @@ func TestInit(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "image")
 			dst, err := layout.OpenLayout(dir)
 			must(t, err)
-			_, err = push.Push(t.Context(), dst, []push.PlannedSystem{image}, push.Job{Compression: layers.Compression{Algorithm: layers.None}, Tags: []string{"v1"}})
+			_, err = push.Push(t.Context(), dst, []push.PlannedSystem{image}, push.Options{Compression: layers.Compression{Algorithm: layers.None}, Tags: []string{"v1"}})
 			must(t, err)
 			must(t, dst.Close())
 			check := func(o Options) *Report {

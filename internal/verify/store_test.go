@@ -205,7 +205,7 @@ func (st *store) pushTo(t testing.TB, dst oci.Destination, comp string, s manife
 	}
 	c, err := layers.ParseCompression(comp)
 	must(t, err)
-	_, err = push.Push(t.Context(), dst, images, push.Job{Compression: c, Settings: s, Tags: []string{"v1"}})
+	_, err = push.Push(t.Context(), dst, images, push.Options{Compression: c, Settings: s, Tags: []string{"v1"}})
 	must(t, err)
 	must(t, dst.Close())
 }
