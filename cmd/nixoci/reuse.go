@@ -66,6 +66,11 @@ func parseReuse(s string) (r reuse, err error) {
 // the pushed tags and the tag latest name now, and the images of --reuse-from and
 // --plan-from. If none of them exists, the push uses the newest image of the repository.
 func (a *app) reuseImages(opts *push.Options, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
+	key, err := readPublicKey(f.reuse.key)
+	if err != nil {
+		return fmt.Errorf("--reuse-key: %w", err)
+	}
+	opts.Signed = signedBy(key)
 	opts.ReuseNamed(repo)
 	for _, from := range f.reuse.from {
 		r, err := a.openRemote(from, repo, ref, &f.registry)
@@ -79,20 +84,7 @@ func (a *app) reuseImages(opts *push.Options, repo *registry.Repository, ref reg
 			opts.AddReuse(push.NewRemote(repo, r.TagOrDigest()))
 		}
 	}
-	key, err := readPublicKey(f.reuse.key)
-	if err != nil {
-		return fmt.Errorf("--reuse-key: %w", err)
-	}
-	for _, r := range opts.Reuse {
-		requireSignature(r, key)
-	}
-	opts.ReuseElse = func(ctx context.Context) ([]*push.Remote, error) {
-		newest, err := push.Newest(ctx, repo)
-		for _, r := range newest {
-			requireSignature(r, key)
-		}
-		return newest, err
-	}
+	opts.ReuseNewest = repo
 	return nil
 }
 
@@ -112,16 +104,15 @@ func readPublicKey(file string) (*attest.PublicKey, error) {
 	return key, nil
 }
 
-// requireSignature makes r accept only images with a signature by key. If key is nil, it does
-// nothing.
-func requireSignature(r *push.Remote, key *attest.PublicKey) {
+// signedBy returns a check for signatures by key. If key is nil, it returns nil.
+func signedBy(key *attest.PublicKey) push.SignatureCheck {
 	if key == nil {
-		return
+		return nil
 	}
-	r.RequireSignature(func(ctx context.Context, src oci.Reader, d ocispec.Descriptor) error {
+	return func(ctx context.Context, src oci.Reader, d ocispec.Descriptor) error {
 		_, err := attest.Verify(ctx, src, d.Digest, attest.Signer{Key: key})
 		return err
-	})
+	}
 }
 
 // parseShare parses a percentage. The sign "%" may be missing.

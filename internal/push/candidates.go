@@ -14,9 +14,9 @@ import (
 // repository under a tag that it expects.
 const newestTags = 4
 
-// Newest returns the images that the newest tags of repo name. If it returns an error, it also
+// newest returns the images that the newest tags of repo name. If it returns an error, it also
 // returns the images found before the error.
-func Newest(ctx context.Context, repo *registry.Repository) (images []*Remote, err error) {
+func newest(ctx context.Context, repo *registry.Repository) (images []*Remote, err error) {
 	tags, err := repo.NewestTags(ctx, newestTags)
 	for _, tag := range tags {
 		images = append(images, NewRemote(repo, tag))
@@ -24,8 +24,10 @@ func Newest(ctx context.Context, repo *registry.Repository) (images []*Remote, e
 	return images, err
 }
 
-// AddReuse adds image to o.Reuse, unless o.Reuse has an image with the same reference.
+// AddReuse adds image to o.Reuse, unless o.Reuse has an image with the same reference. If o.Signed is
+// not nil, the image must be signed.
 func (o *Options) AddReuse(image *Remote) {
+	image.signed = o.Signed
 	if !slices.ContainsFunc(o.Reuse, func(r *Remote) bool { return r.String() == image.String() }) {
 		o.Reuse = append(o.Reuse, image)
 	}
@@ -59,14 +61,14 @@ func (o *Options) Predecessor(ctx context.Context, repo *registry.Repository) (*
 	if err != nil || first != nil {
 		return first, err
 	}
-	newest, err := Newest(ctx, repo)
+	last, err := newest(ctx, repo)
 	if err != nil && o.Warn != nil {
 		o.Warn(err) // some registries refuse to list tags
 	}
-	for i, r := range newest {
-		newest[i] = o.unsigned(r)
+	for i, r := range last {
+		last[i] = o.unsigned(r)
 	}
-	return firstExisting(ctx, newest)
+	return firstExisting(ctx, last)
 }
 
 // unsigned returns the element of o.Reuse with image's reference, because this element may have

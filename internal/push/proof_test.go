@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -341,8 +342,8 @@ func TestSignatureIsRequired(t *testing.T) {
 	for name, signed := range map[string]bool{"signed": true, "not signed": false} {
 		t.Run(name, func(t *testing.T) {
 			repo := reg.open(t)
-			remote := NewRemote(repo, "latest")
-			remote.RequireSignature(func(_ context.Context, _ oci.Reader, d ocispec.Descriptor) error {
+			opts := sampleOptions(cache.Open(t.TempDir()))
+			opts.Signed = func(_ context.Context, _ oci.Reader, d ocispec.Descriptor) error {
 				if d.Digest != first.Index.Digest {
 					t.Errorf("asked for the signature of %s", d.Digest)
 				}
@@ -350,9 +351,9 @@ func TestSignatureIsRequired(t *testing.T) {
 					return errors.New("no signature")
 				}
 				return nil
-			})
-			opts := sampleOptions(cache.Open(t.TempDir()))
-			opts.Reuse, opts.SampleClaims = []*Remote{remote}, true
+			}
+			opts.AddReuse(NewRemote(repo, "latest"))
+			opts.SampleClaims = true
 			var warned []error
 			opts.Warn = func(err error) { warned = append(warned, err) }
 			src.reads.Store(0)
@@ -366,6 +367,36 @@ func TestSignatureIsRequired(t *testing.T) {
 			}
 			if !signed && (count(got, Reused) > 0 || len(warned) == 0) {
 				t.Errorf("%d layers reused without a signature; warnings: %v", count(got, Reused), warned)
+			}
+		})
+	}
+}
+
+// TestSignatureOfNewestImages checks that a push with a signature check reuses no layer of an unsigned
+// image that it found by itself.
+func TestSignatureOfNewestImages(t *testing.T) {
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	images := []PlannedSystem{sampleImage(t, src, "amd64", nil)}
+	first, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
+	must(t, err)
+	for name, signed := range map[string]bool{"signed": true, "not signed": false} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			opts := sampleOptions(cache.Open(t.TempDir()))
+			opts.Tags = []string{"other"}
+			opts.Signed = func(_ context.Context, _ oci.Reader, d ocispec.Descriptor) error {
+				if asked.Add(1); d.Digest != first.Index.Digest || !signed {
+					return errors.New("no signature")
+				}
+				return nil
+			}
+			repo := reg.open(t)
+			opts.ReuseNewest = repo
+			got, err := Push(t.Context(), repo, images, opts)
+			must(t, err)
+			if reused := count(got, Reused) > 0; reused != signed || asked.Load() == 0 {
+				t.Errorf("%d layers reused, %d signatures checked", count(got, Reused), asked.Load())
 			}
 		})
 	}
@@ -489,7 +520,7 @@ func TestFewRequests(t *testing.T) {
 	repo := reg.open(t)
 	opts := sampleOptions(cache.Open(t.TempDir()))
 	opts.Tags = []string{"new"}
-	opts.ReuseElse = func(ctx context.Context) ([]*Remote, error) { return []*Remote{NewRemote(repo, "latest")}, nil }
+	opts.ReuseNewest = repo
 	opts.Reuse = []*Remote{NewRemote(repo, "new")}
 	got, err := Push(t.Context(), repo, []PlannedSystem{sampleImage(t, src, "amd64", nil)}, opts)
 	must(t, err)

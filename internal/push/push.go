@@ -12,6 +12,7 @@ import (
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
+	"github.com/nixoci/nixoci/internal/registry"
 )
 
 // These are the default limits of one push, for all of its platforms together.
@@ -58,8 +59,18 @@ type Options struct {
 	// uses the record of the first image.
 	Reuse []*Remote
 
-	ReuseElse func(context.Context) ([]*Remote, error) // returns more images; called if no image of Reuse exists
-	Join      bool                                     // keep the other platforms of the index that Tags[0] names
+	// ReuseNewest is a repository whose newest images are used if no image of Reuse exists. If it is
+	// nil, the push uses no other images.
+	ReuseNewest *registry.Repository
+
+	// Signed returns nil if the image in src, with index d, has a signature by a trusted key. If
+	// Signed is not nil, the push reuses layers of signed images only. Set it before Reuse.
+	//
+	// Signed is a function because it reads signatures through src, and the push finds some images
+	// only while it runs. Package attest, which knows all forms of signatures, is not below push.
+	Signed SignatureCheck
+
+	Join bool // keep the other platforms of the index that Tags[0] names
 
 	// SampleClaims makes a few small layers again and compares them, if their only source is an
 	// unsigned image in a registry. Set it if the store paths are read from this machine.
@@ -73,7 +84,8 @@ type Options struct {
 	// settle replaces joinSettle in tests in which no other push joins. 0 means joinSettle.
 	settle time.Duration
 
-	// Warn is called with each problem that made the push slower but not wrong. It may be nil.
+	// Warn is called with each problem that made the push slower but not wrong. It may be nil. Warn
+	// and Progress are called back, because the user wants to see both before the push ends.
 	Warn func(error)
 
 	// Progress receives the progress of the layers. Its methods are called concurrently. It may be

@@ -97,20 +97,23 @@ func (p *pusher) recall(ctx context.Context) error {
 const fewQueries = 4
 
 // readRemotes returns the images in p.opts.Reuse that exist, without duplicates. If there are none,
-// it returns the images of p.opts.ReuseElse. It also reads their manifests and, if withClaims is
-// true, their claims. All requests run concurrently. If a registry does not answer, the push becomes
+// it returns the newest images of p.opts.ReuseNewest. It also reads their manifests and, if withClaims
+// is true, their claims. All requests run concurrently. If a registry does not answer, the push becomes
 // slower, but not wrong.
 func (p *pusher) readRemotes(ctx context.Context, withClaims bool) ([]*Remote, error) {
 	found, err := p.existing(ctx, p.opts.Reuse)
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 && p.opts.ReuseElse != nil {
-		more, err := p.opts.ReuseElse(ctx)
+	if len(found) == 0 && p.opts.ReuseNewest != nil {
+		last, err := newest(ctx, p.opts.ReuseNewest)
 		if err != nil {
 			p.warn(err)
 		}
-		if found, err = p.existing(ctx, more); err != nil {
+		for _, r := range last {
+			r.signed = p.opts.Signed
+		}
+		if found, err = p.existing(ctx, last); err != nil {
 			return nil, err
 		}
 	}

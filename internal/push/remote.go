@@ -28,9 +28,7 @@ type Remote struct {
 	repo        *registry.Repository
 	tagOrDigest string
 
-	// signed checks that the index has the signature of a trusted key. If signed is nil, no
-	// signature is required.
-	signed func(context.Context, oci.Reader, ocispec.Descriptor) error
+	signed SignatureCheck // nil if no signature is required
 
 	index     func(context.Context) (*RemoteIndex, error)
 	manifests func(context.Context) ([]remoteManifest, error)
@@ -39,6 +37,10 @@ type Remote struct {
 	mu          sync.Mutex
 	contradicts error // the reason why the push no longer uses the image; nil if there is none
 }
+
+// SignatureCheck returns nil if the image in src, with index d, has a signature by a trusted key. Then
+// the owner of this key made the image's claims.
+type SignatureCheck func(ctx context.Context, src oci.Reader, d ocispec.Descriptor) error
 
 // RemoteIndex is the manifest or index that a tag names.
 type RemoteIndex struct {
@@ -58,13 +60,6 @@ func NewRemote(repo *registry.Repository, tagOrDigest string) *Remote {
 	r := &Remote{repo: repo, tagOrDigest: tagOrDigest}
 	r.index, r.manifests, r.claims = task.Once(r.readIndex), task.Once(r.readManifests), task.Once(r.readClaims)
 	return r
-}
-
-// RequireSignature makes r unusable unless signed returns nil. The arguments of signed are the
-// repository and the index's descriptor. If signed returns nil, the owner of the key made the
-// claims of r.
-func (r *Remote) RequireSignature(signed func(context.Context, oci.Reader, ocispec.Descriptor) error) {
-	r.signed = signed
 }
 
 // String returns the image's reference.
