@@ -13,7 +13,6 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/oci"
-	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
@@ -92,18 +91,20 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 		return usageError{hint.Add(fmt.Errorf("build -o %s: an image cannot be written to a terminal", output), "pipe it: nixoci build -o - … | docker load; or name a file: -o oci-archive:web.tar")}
 	}
 	opts.Tags = append(dest.Tags, tags...)
-	var previous previousPlans
-	if dest.Scheme == layout.SchemeLayout {
-		previous = func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
-			return existingPlans(ctx, dest, opts.Tags, history)
-		}
-	}
 	base, baseSource, err := a.openBase(&in.base, in.planFlags.registry)
 	if err != nil {
 		return err
 	}
 	defer baseSource.Close()
-	images, err := a.images(ctx, closures, in, img, a.systemReader(&opts, base), previous)
+	systems, err := a.systems(ctx, closures, in, img, a.systemReader(&opts, base))
+	if err != nil {
+		return err
+	}
+	previous, err := previousInLayout(ctx, dest, opts.Tags, &in.planFlags)
+	if err != nil {
+		return err
+	}
+	images, err := a.plan(ctx, systems, &in.planFlags, previous)
 	if err != nil {
 		return err
 	}
@@ -129,17 +130,27 @@ func (a *app) build(ctx context.Context, output string, tags, closures []string,
 	return a.printResult(output, result, nil)
 }
 
-// existingPlans returns the plans of the image in dest that a new image with these tags replaces. For
-// history, see previousPlans.
-func existingPlans(ctx context.Context, dest layout.Output, tags []string, history int) ([]plan.Recorded, string, error) {
+// previousInLayout returns the image in dest that a new image with these tags replaces, for --plan-from
+// auto. If dest is not a layout, it returns nil.
+func previousInLayout(ctx context.Context, dest layout.Output, tags []string, f *planFlags) (*previousImage, error) {
+	if dest.Scheme != layout.SchemeLayout {
+		return nil, nil
+	}
+	flag, err := f.autoFlag()
+	if err != nil || flag == "" {
+		return &previousImage{}, err
+	}
 	img, err := dest.OpenExisting(ctx, tags)
 	if errors.Is(err, oci.ErrNotFound) {
-		return nil, "", nil
+		return &previousImage{}, nil
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	defer img.Close()
-	plans, err := push.ReadPlans(ctx, img, history)
-	return plans, img.Name, err
+	plans, err := push.ReadPlans(ctx, img, f.history)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return &previousImage{img.Name, plans}, nil
 }

@@ -48,10 +48,13 @@ func (c *closureFlags) addTrust(f *pflag.FlagSet) {
 	f.StringVar(&c.nixpkgs, "nixpkgs", "", "build with this nixpkgs (directory or flake reference) instead of the locked one")
 }
 
-// images makes the systems that the CLOSURE arguments name, and plans their layers. reader has
+// systems returns the systems that the CLOSURE arguments name, one for each platform. reader has
 // the settings of the image. If this machine's cache or a trusted registry has a record of a
-// system, images opens no file in the store.
-func (a *app) images(ctx context.Context, args []string, f *closureFlags, img *imageFlags, reader *systems.Reader, previous previousPlans) ([]push.PlannedSystem, error) {
+// system, systems opens no file in the store.
+func (a *app) systems(ctx context.Context, args []string, f *closureFlags, img *imageFlags, reader *systems.Reader) ([]*manifest.System, error) {
+	if _, err := f.planFlags.options(); err != nil { // a wrong flag is reported before anything is built
+		return nil, err
+	}
 	init, err := img.init.choice()
 	if err != nil {
 		return nil, err
@@ -85,14 +88,16 @@ func (a *app) images(ctx context.Context, args []string, f *closureFlags, img *i
 	if all, err = a.selectPlatforms(all, platforms); err != nil {
 		return nil, err
 	}
-	if all, err = reader.Finish(ctx, all, init); err != nil {
-		return nil, err
-	}
-	planner, err := a.newPlanner(ctx, &f.planFlags, previous)
+	return reader.Finish(ctx, all, init)
+}
+
+// plan plans the layers of each system.
+func (a *app) plan(ctx context.Context, systems []*manifest.System, f *planFlags, previous *previousImage) ([]push.PlannedSystem, error) {
+	planner, err := a.newPlanner(ctx, f, previous)
 	if err != nil {
 		return nil, err
 	}
-	return push.Plan(planner, all)
+	return push.Plan(planner, systems)
 }
 
 // systemReader returns the reader for the systems of an image. base is nil if there is no base

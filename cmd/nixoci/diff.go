@@ -94,7 +94,11 @@ func (a *app) sides(ctx context.Context, argA, argB string, f *reading) (sideA, 
 		if err != nil {
 			return fail(err)
 		}
-		planner, err := a.newPlanner(ctx, &f.closure.planFlags, a.previousOf(argA, f))
+		previous, err := a.previousOf(ctx, argA, f)
+		if err != nil {
+			return fail(err)
+		}
+		planner, err := a.newPlanner(ctx, &f.closure.planFlags, previous)
 		if err != nil {
 			return fail(err)
 		}

@@ -41,7 +41,11 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 		return err
 	}
 	defer baseSource.Close()
-	images, err := a.images(ctx, closures, in, img, a.systemReader(&opts, base), nil)
+	systems, err := a.systems(ctx, closures, in, img, a.systemReader(&opts, base))
+	if err != nil {
+		return err
+	}
+	images, err := a.plan(ctx, systems, &in.planFlags, nil)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,11 @@ func (a *app) planClosures(ctx context.Context, args []string, f *planCommandFla
 	if err := f.closure.base.checkContents(contents); err != nil {
 		return err
 	}
-	planner, err := a.newPlanner(ctx, &f.closure.planFlags, a.previousOf(f.against, &f.reading))
+	previous, err := a.previousOf(ctx, f.against, &f.reading)
+	if err != nil {
+		return err
+	}
+	planner, err := a.newPlanner(ctx, &f.closure.planFlags, previous)
 	if err != nil {
 		return err
 	}

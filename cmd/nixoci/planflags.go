@@ -30,11 +30,12 @@ type planFlags struct {
 	registry *registryFlags // for images in a registry that --plan and --plan-from name
 }
 
-// previousPlans returns the plans and the name of the image that --plan-from auto stands for. If
-// there is no such image, the name is "". If history is not 0, each plan also contains the store
-// paths of earlier images: at most this many images, see [push.ReadHistory]. If a previousPlans is
-// nil, the command does not support the value auto.
-type previousPlans func(ctx context.Context, history int) (plans []plan.Recorded, name string, err error)
+// previousImage is the image that --plan-from auto stands for, as far as a planner needs it. If the
+// flags do not ask for the image, its plans are not read.
+type previousImage struct {
+	name  string          // "" if there is no such image
+	plans []plan.Recorded // with --history, each plan also contains the store paths of earlier images
+}
 
 // planAuto is the value of --plan-from that stands for the image at the destination.
 const planAuto = "auto"
@@ -56,29 +57,37 @@ func strategies() string {
 	return strings.Join(all, ", ")
 }
 
-// newPlanner checks the flags and reads the plans that they name.
-func (a *app) newPlanner(ctx context.Context, f *planFlags, previous previousPlans) (*plan.Planner, error) {
-	p := &plan.Planner{Options: plan.Options{MaxLayers: f.maxLayers, Strategy: plan.Strategy(f.strategy)}}
-	if f.maxLayers < 1 || f.maxLayers > plan.LayerLimit {
-		return nil, usagef("--max-layers %d: not from 1 to %d", f.maxLayers, plan.LayerLimit)
+// options checks the flags and returns the options of the planner. It reads no file and no image.
+func (p *planFlags) options() (plan.Options, error) {
+	o := plan.Options{MaxLayers: p.maxLayers, Strategy: plan.Strategy(p.strategy)}
+	fail := func(err error) (plan.Options, error) { return plan.Options{}, usageError{err} }
+	if p.maxLayers < 1 || p.maxLayers > plan.LayerLimit {
+		return fail(fmt.Errorf("--max-layers %d: not from 1 to %d", p.maxLayers, plan.LayerLimit))
 	}
-	if !slices.Contains(plan.Strategies, p.Options.Strategy) {
-		return nil, usagef("--plan-strategy %q: none of %s", f.strategy, strategies())
+	if !slices.Contains(plan.Strategies, o.Strategy) {
+		return fail(fmt.Errorf("--plan-strategy %q: none of %s", p.strategy, strategies()))
 	}
-	for _, s := range f.layers {
+	for _, s := range p.layers {
 		l, err := plan.ParseLayerGlob(s)
 		if err != nil {
-			return nil, usagef("--layer: %w", err)
+			return fail(fmt.Errorf("--layer: %w", err))
 		}
-		p.Options.Layers = append(p.Options.Layers, l)
+		o.Layers = append(o.Layers, l)
 	}
-	if len(f.follow) > 0 && (len(f.from) > 0 || len(f.layers) > 0) {
-		return nil, usageError{hint.Add(errors.New("--plan already decides where every path goes, so --plan-from and --layer have no effect"), "to keep only a part of a plan, use --plan-from without --plan")}
+	if len(p.follow) > 0 && (len(p.from) > 0 || len(p.layers) > 0) {
+		return fail(hint.Add(errors.New("--plan already decides where every path goes, so --plan-from and --layer have no effect"), "to keep only a part of a plan, use --plan-from without --plan"))
 	}
-	if err := f.checkHistory(); err != nil {
+	return o, p.checkHistory()
+}
+
+// newPlanner checks the flags and reads the plans that they name. previous is nil if the command has no
+// destination that could hold an earlier image.
+func (a *app) newPlanner(ctx context.Context, f *planFlags, previous *previousImage) (*plan.Planner, error) {
+	options, err := f.options()
+	if err != nil {
 		return nil, err
 	}
-	var err error
+	p := &plan.Planner{Options: options}
 	if p.Follow, err = a.recordedPlans(ctx, "--plan", f.follow, f, previous); err != nil {
 		return nil, err
 	}
@@ -102,11 +111,11 @@ func (p *planFlags) checkHistory() error {
 	return nil
 }
 
-func (a *app) recordedPlans(ctx context.Context, flag string, args []string, f *planFlags, previous previousPlans) (all []plan.Recorded, err error) {
+func (a *app) recordedPlans(ctx context.Context, flag string, args []string, f *planFlags, previous *previousImage) (all []plan.Recorded, err error) {
 	for _, arg := range args {
 		var plans []plan.Recorded
 		if arg == planAuto {
-			plans, err = a.autoPlan(ctx, f.history, previous)
+			plans, err = a.autoPlan(previous)
 		} else {
 			plans, err = a.recordedPlan(ctx, arg, f)
 		}
@@ -118,33 +127,52 @@ func (a *app) recordedPlans(ctx context.Context, flag string, args []string, f *
 	return all, nil
 }
 
-// previousOf makes --plan-from auto stand for other, the argument with which a command compares.
-// If other is not an image, auto is not supported.
-func (a *app) previousOf(other string, r *reading) previousPlans {
-	if other == "" || isClosure(other) {
-		return nil
+// autoFlag returns the flag that has the value auto, such as "--plan-from auto", or "" if there is none.
+// It also checks the other flags, so that a command with a wrong flag does not read the previous
+// image.
+func (p *planFlags) autoFlag() (string, error) {
+	if _, err := p.options(); err != nil {
+		return "", err
 	}
-	return func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
-		img, err := a.openImage(other, r)
-		if err != nil {
-			return nil, "", err
-		}
-		defer img.Close()
-		plans, err := push.ReadPlans(ctx, img, history)
-		return plans, img.Name, err
+	switch {
+	case slices.Contains(p.follow, planAuto):
+		return "--plan " + planAuto, nil
+	case slices.Contains(p.from, planAuto):
+		return "--plan-from " + planAuto, nil
 	}
+	return "", nil
 }
 
-// autoPlan returns the plan of the existing image. The result is empty if there is no image
-// or if another tool made it. With an empty result, all layers are planned anew.
-func (a *app) autoPlan(ctx context.Context, history int, previous previousPlans) ([]plan.Recorded, error) {
+// previousOf returns other, the image with which a command compares, as the image for --plan-from auto.
+// If other is not an image, previousOf returns nil.
+func (a *app) previousOf(ctx context.Context, other string, r *reading) (*previousImage, error) {
+	if other == "" || isClosure(other) {
+		return nil, nil
+	}
+	f := &r.closure.planFlags
+	flag, err := f.autoFlag()
+	if err != nil || flag == "" {
+		return &previousImage{}, err
+	}
+	img, err := a.openImage(other, r)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	defer img.Close()
+	plans, err := push.ReadPlans(ctx, img, f.history)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return &previousImage{img.Name, plans}, nil
+}
+
+// autoPlan returns the plans of the previous image. The result is empty if there is no image or
+// if another tool made it. With an empty result, all layers are planned anew.
+func (a *app) autoPlan(previous *previousImage) ([]plan.Recorded, error) {
 	if previous == nil {
 		return nil, usageError{hint.Add(errors.New("this command has no destination that could hold an earlier image"), "name an image, or a file of nixoci plan --out")}
 	}
-	all, name, err := previous(ctx, history)
-	if err != nil {
-		return nil, err
-	}
+	all, name := previous.plans, previous.name
 	for _, k := range all {
 		a.log.Debugf("the plan of %s continues the plan of %s, %s", k.Platform, name, k.Manifest)
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/oci"
-	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
 )
@@ -86,14 +85,6 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	sources, err := parseReuse(f.reuse.where)
-	if err != nil {
-		return err
-	}
-	share, err := parseShare(f.reuse.check)
-	if err != nil {
-		return err
-	}
 	opts, err := a.newOptions(img)
 	if err != nil {
 		return err
@@ -102,7 +93,6 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	opts.ReuseCheck, opts.SampleClaims = share, closure.IsLocal(a.from)
 	remote := f.registry.options(a)
 	remote.MountFrom = f.mountFrom
 	repo, err := registry.Open(ref.Repository, remote)
@@ -111,13 +101,9 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	defer repo.Close()
 	opts.Tags, opts.Join = tags, f.join
-	if !sources.local {
-		opts.Cache = opts.Cache.WriteOnly()
-	}
-	if sources.registry {
-		if err := a.reuseImages(&opts, repo, ref, f, in.planFlags.from); err != nil {
-			return err
-		}
+	opts.SampleClaims = closure.IsLocal(a.from)
+	if err := a.setReuse(&opts, repo, ref, f, in.planFlags.from); err != nil {
+		return err
 	}
 	base, baseSource, err := a.openBase(&in.base, &f.registry)
 	if err != nil {
@@ -125,10 +111,15 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	}
 	defer baseSource.Close()
 	baseSource.mountInto(repo)
-	previous := func(ctx context.Context, history int) ([]plan.Recorded, string, error) {
-		return opts.PredecessorPlans(ctx, repo, history)
+	systems, err := a.systems(ctx, closures, in, img, a.systemReader(&opts, base))
+	if err != nil {
+		return err
 	}
-	images, err := a.images(ctx, closures, in, img, a.systemReader(&opts, base), previous)
+	previous, err := a.previousIn(ctx, repo, &opts, &in.planFlags)
+	if err != nil {
+		return err
+	}
+	images, err := a.plan(ctx, systems, &in.planFlags, previous)
 	if err != nil {
 		return err
 	}
@@ -149,6 +140,19 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 		return err
 	}
 	return review.write(ctx, repo, ref, &result, &stats)
+}
+
+// previousIn returns the image in repo that the push replaces, for --plan-from auto.
+func (a *app) previousIn(ctx context.Context, repo *registry.Repository, opts *push.Options, f *planFlags) (*previousImage, error) {
+	flag, err := f.autoFlag()
+	if err != nil || flag == "" {
+		return &previousImage{}, err
+	}
+	plans, name, err := opts.PredecessorPlans(ctx, repo, f.history)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return &previousImage{name, plans}, nil
 }
 
 // pushReference parses refArg and checks the tags in more. It returns each tag once.

@@ -62,6 +62,25 @@ func parseReuse(s string) (r reuse, err error) {
 	return r, nil
 }
 
+// setReuse sets the fields of opts that the flags decide. These fields say where the push looks for
+// layers that were made before, and how many of them it checks.
+func (a *app) setReuse(opts *push.Options, repo *registry.Repository, ref registry.Reference, f *pushFlags, planFrom []string) error {
+	where, err := parseReuse(f.reuse.where)
+	if err != nil {
+		return err
+	}
+	if opts.ReuseCheck, err = parseShare(f.reuse.check); err != nil {
+		return err
+	}
+	if !where.local {
+		opts.Cache = opts.Cache.WriteOnly()
+	}
+	if !where.registry {
+		return nil
+	}
+	return a.reuseImages(opts, repo, ref, f, planFrom)
+}
+
 // reuseImages adds to opts the images from which the push may reuse layers. These are the images that
 // the pushed tags and the tag latest name now, and the images of --reuse-from and
 // --plan-from. If none of them exists, the push uses the newest image of the repository.
