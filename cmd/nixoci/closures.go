@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
@@ -88,7 +87,11 @@ func (a *app) systems(ctx context.Context, args []string, f *closureFlags, img *
 	if all, err = a.selectPlatforms(all, platforms); err != nil {
 		return nil, err
 	}
-	return reader.Finish(ctx, all, init)
+	all, noInit, err := reader.Finish(ctx, all, init)
+	for _, p := range noInit {
+		a.log.Warnf("nixoci has no nixoci-init for %s: /sbin/init of the image links to the system's own init", manifest.FormatPlatform(p))
+	}
+	return all, err
 }
 
 // plan plans the layers of each system.
@@ -103,7 +106,7 @@ func (a *app) plan(ctx context.Context, systems []*manifest.System, f *planFlags
 // systemReader returns the reader for the systems of an image. base is nil if there is no base
 // image.
 func (a *app) systemReader(opts *push.Options, base *systems.BaseImage) *systems.Reader {
-	return &systems.Reader{Cache: opts.Cache, Signed: opts.SignedFacts, Settings: opts.Settings, Base: base, Warn: opts.Warn}
+	return &systems.Reader{Cache: opts.Cache, Signed: opts.SignedFacts, Settings: opts.Settings, Base: base}
 }
 
 // selectPlatforms returns the systems for the platforms of --platform. Without this flag it returns
@@ -178,8 +181,11 @@ func (a *app) resolver(f *closureFlags) (*systems.Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	open := sync.OnceValues(func() (closure.Source, error) { return a.source(f) })
-	return &systems.Resolver{From: a.from, Open: open, Nix: nix, Platforms: platforms, Programs: f.programs}, nil
+	caches, err := a.cacheOptions(f)
+	if err != nil {
+		return nil, err
+	}
+	return &systems.Resolver{From: a.from, Caches: caches, Nix: nix, Platforms: platforms, Programs: f.programs}, nil
 }
 
 // readClosure returns what the single CLOSURE argument names.
@@ -223,21 +229,17 @@ func (a *app) askForClosure(args []string, command string) error {
 		fmt.Sprintf("name one: %s .#web, or %s nginx.nix, or a graph file (nix path-info --json -r)", command, command))}
 }
 
-// source opens the source from which store paths are read, as --from names it.
-func (a *app) source(f *closureFlags) (closure.Source, error) {
+// cacheOptions returns the options for reading the binary caches of --from.
+func (a *app) cacheOptions(f *closureFlags) (closure.CacheOptions, error) {
 	o := closure.CacheOptions{NoSignatures: f.noSignatures, MinSpeed: a.leastSpeed(), Retry: retrySchedule}
 	var err error
 	if o.Keys, err = a.trustedKeys(f); err != nil {
-		return nil, err
+		return o, err
 	}
 	if a.cache != nil {
 		o.NarinfoDir = filepath.Join(a.cache.Dir(), "narinfo")
 	}
-	src, err := closure.Open(a.from, o)
-	if err != nil && len(a.from) == 0 {
-		err = hint.Add(err, "on a machine without Nix, name a binary cache: --from https://cache.nixos.org")
-	}
-	return src, err
+	return o, nil
 }
 
 // trustedKeys returns the keys of nix.conf and of --trusted-public-key.

@@ -21,11 +21,30 @@ const BaseSystem = "the base system"
 // Resolver finds the closures that CLOSURE arguments name. If an argument names something that is
 // not built yet, Nix builds it.
 type Resolver struct {
-	From      []string                       // the values of --from
-	Open      func() (closure.Source, error) // opens From; called only if an argument needs it, because Nix creates its store at the first build
-	Nix       *nixbuild.Nix                  // builds into the first local store of From
-	Platforms []ocispec.Platform             // the platforms to build for; if it is empty, the flake or this machine decides
-	Programs  map[closure.StorePath]string   // the program that starts, for closures that Nix does not build
+	From      []string                     // the values of --from
+	Caches    closure.CacheOptions         // how to read the binary caches in From
+	Nix       *nixbuild.Nix                // builds into the first local store of From
+	Platforms []ocispec.Platform           // the platforms to build for; if it is empty, the flake or this machine decides
+	Programs  map[closure.StorePath]string // the program that starts, for closures that Nix does not build
+
+	source closure.Source // the source for From; nil until an argument needs it, see open
+}
+
+// open opens From at the first call. Resolve calls it only for arguments that need it, because Nix
+// creates its store at the first build.
+func (r *Resolver) open() (closure.Source, error) {
+	if r.source != nil {
+		return r.source, nil
+	}
+	src, err := closure.Open(r.From, r.Caches)
+	if err != nil {
+		if len(r.From) == 0 {
+			err = hint.Add(err, "on a machine without Nix, name a binary cache: --from https://cache.nixos.org")
+		}
+		return nil, err
+	}
+	r.source = src
+	return src, nil
 }
 
 // Resolved describes a resolved CLOSURE argument: its closure, and the source of the files.
@@ -105,7 +124,7 @@ func (r *Resolver) resolve(ctx context.Context, arg string, target nixbuild.Argu
 	// value causes an error.
 	if target.Graph == "" || len(r.From) > 0 {
 		var err error
-		if src, err = r.Open(); err != nil {
+		if src, err = r.open(); err != nil {
 			return nil, err
 		}
 	}

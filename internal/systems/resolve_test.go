@@ -30,8 +30,7 @@ func writeGraph(t *testing.T, names ...string) string {
 // TestResolveGraphFiles checks a graph file without a store. Resolve must refuse a graph with two roots,
 // and ResolveGraphs must accept it.
 func TestResolveGraphFiles(t *testing.T) {
-	opened := 0
-	r := &Resolver{Open: func() (closure.Source, error) { opened++; return nil, errors.New("no store") }, Programs: map[closure.StorePath]string{storePath("hello-1"): "hi"}}
+	r := &Resolver{Programs: map[closure.StorePath]string{storePath("hello-1"): "hi"}}
 	one, two := writeGraph(t, "hello-1"), writeGraph(t, "hello-1", "other-1")
 	got, err := r.Resolve(t.Context(), []string{"x86_64-linux=" + one})
 	must(t, err)
@@ -44,12 +43,12 @@ func TestResolveGraphFiles(t *testing.T) {
 	if got, err = r.ResolveGraphs(t.Context(), []string{one, two}); err != nil || len(got) != 2 || got[0].Toplevel == "" || got[1].Toplevel != "" || len(got[1].Closure.Paths) != 2 {
 		t.Errorf("graphs: %+v, %v", got, err)
 	}
-	if opened != 0 {
-		t.Errorf("the source was opened %d times", opened)
+	if r.source != nil {
+		t.Error("the store was opened, but a graph file needs none")
 	}
 	r.From = []string{t.TempDir()}
-	if _, err := r.Resolve(t.Context(), []string{one}); err == nil || opened != 1 {
-		t.Errorf("a wrong --from beside a graph file: %v, opened %d times", err, opened)
+	if _, err := r.Resolve(t.Context(), []string{one}); err == nil {
+		t.Error("a wrong --from beside a graph file is accepted")
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
@@ -16,13 +18,13 @@ type Reader struct {
 	Cache *cache.Cache // results of earlier runs on this machine; nil if there are none
 
 	// Signed returns the facts about a toplevel from images with a trusted signature. It may be
-	// nil.
+	// nil. Signed is a function because it sends requests, and Reader needs the facts only if
+	// Cache does not contain them.
 	Signed func(context.Context, *closure.Info) (manifest.Facts, bool)
 
 	Settings manifest.Settings // settings of the image; entrypoint, command and user must fit an application
 	Base     *BaseImage        // base image of applications; nil if there is none
 
-	Warn  func(error) // receives the faults that do not stop the command; may be nil
 	Debug func(error) // receives the reasons why a report has less detail; may be nil
 }
 
@@ -73,21 +75,21 @@ func each(contents []Content, read func(*Content) (*manifest.System, error)) ([]
 }
 
 // Finish adds the parts of a system that are not in its closure: a NixOS system gets the init
-// program, and an application gets the base image.
-func (r *Reader) Finish(ctx context.Context, systems []*manifest.System, init *manifest.InitChoice) ([]*manifest.System, error) {
-	finished := make([]*manifest.System, len(systems))
-	for i, sys := range systems {
-		var err error
+// program, and an application gets the base image. noInit lists the platforms for which nixoci has no
+// init program, although init requires one.
+func (r *Reader) Finish(ctx context.Context, systems []*manifest.System, init *manifest.InitChoice) (finished []*manifest.System, noInit []ocispec.Platform, err error) {
+	for _, sys := range systems {
 		if sys.App != nil {
-			finished[i], err = r.onBase(ctx, sys)
-		} else {
-			finished[i], err = r.withInit(sys, init)
+			sys, err = r.onBase(ctx, sys)
+		} else if sys, err = withInit(sys, init); err == nil && sys.Init == nil && !init.None {
+			noInit = append(noInit, sys.Platform)
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		finished = append(finished, sys)
 	}
-	return finished, nil
+	return finished, noInit, nil
 }
 
 // onBase puts an application on the base image. Without a base image, it returns sys unchanged.
@@ -102,13 +104,10 @@ func (r *Reader) onBase(ctx context.Context, sys *manifest.System) (*manifest.Sy
 	return sys.On(base), nil
 }
 
-func (r *Reader) withInit(sys *manifest.System, init *manifest.InitChoice) (*manifest.System, error) {
+func withInit(sys *manifest.System, init *manifest.InitChoice) (*manifest.System, error) {
 	program, err := init.For(sys.Platform)
 	if err != nil {
 		return nil, err
-	}
-	if program == nil && !init.None && r.Warn != nil {
-		r.Warn(fmt.Errorf("nixoci has no nixoci-init for %s: /sbin/init of the image links to the system's own init", manifest.FormatPlatform(sys.Platform)))
 	}
 	return sys.In(manifest.CurrentFormat, program), nil
 }
