@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/nixoci/nixoci/internal/layers"
@@ -36,13 +35,7 @@ func ExamplePacker_Pack() {
 		}
 		fmt.Println("same bytes:", bytes.Equal(first, b.Bytes()))
 	}
-	// Open returns a reader. The layer is packed while the reader is read.
-	r := l.Open(context.Background(), layers.NewPacker(2))
-	defer r.Close()
-	again, err := io.ReadAll(r)
-	fmt.Println("same bytes:", bytes.Equal(first, again), err)
 	// Output:
 	// same bytes: true
 	// same bytes: true
-	// same bytes: true <nil>
 }

@@ -2,12 +2,10 @@ package layers
 
 import (
 	"context"
-	"io"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/closure"
-	"github.com/nixoci/nixoci/internal/task"
 )
 
 // FormatVersion is the version of the layer format: the canonical tar stream, the frozen
@@ -35,33 +33,7 @@ type Layer struct {
 	Annotations map[string]string
 	Owners      bool // the entries may have owners other than 0:0
 
-	// Progress, if not nil, is called for each block that was compressed and written. n is
-	// the number of bytes of tar in the block.
-	Progress func(n int)
-
-	// Content writes the tar entries in canonical order.
+	// Content writes the tar entries in canonical order. It is a function because a layer can be
+	// larger than the memory, so its entries must not be collected.
 	Content func(ctx context.Context, w *TarWriter) error
-}
-
-// Open packs the layer and returns its blob as a stream. If packing fails, Read returns the
-// error.
-func (l *Layer) Open(ctx context.Context, p *Packer) io.ReadCloser {
-	ctx, cancel := context.WithCancel(ctx)
-	pr, pw := io.Pipe()
-	go func() {
-		defer task.Guard()
-		_, err := p.Pack(ctx, l, pw)
-		pw.CloseWithError(err)
-	}()
-	return &layerReader{PipeReader: pr, cancel: cancel}
-}
-
-type layerReader struct {
-	*io.PipeReader
-	cancel context.CancelFunc
-}
-
-func (r *layerReader) Close() error {
-	r.cancel()
-	return r.PipeReader.Close()
 }

@@ -53,6 +53,12 @@ func NewPacker(workers int) *Packer {
 
 // Pack writes the blob of l to w in one pass over the contents. It returns a result only
 // after it has checked all narHashes and written all bytes.
+func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error) {
+	return p.PackWithProgress(ctx, l, w, nil)
+}
+
+// PackWithProgress does the same as Pack, and calls progress for each block that was written.
+// n is the number of bytes of tar in the block. progress may be nil.
 //
 // Five kinds of work must process a layer from its first byte to its last: reading, the
 // narHashes, the diffID, the digest of the blob, and writing. Each is a stage in its own
@@ -61,14 +67,14 @@ func NewPacker(workers int) *Packer {
 // stage is one sha256 over the tar. No packer can be faster, because the sha256 of a stream
 // cannot be computed in parts. Only reading can be slower, if the source must decompress xz.
 // Compression is not a stage: the blocks of a layer are compressed independently.
-func (p *Packer) Pack(ctx context.Context, l *Layer, w io.Writer) (Packed, error) {
+func (p *Packer) PackWithProgress(ctx context.Context, l *Layer, w io.Writer, progress func(n int)) (Packed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s := &packStream{
 		packer: p, ctx: ctx, cancel: cancel, comp: l.Compression,
 		frame: framing{algorithm: l.Compression.Algorithm},
 		nar:   p.newHash(), diff: p.newHash(), blob: p.newHash(),
-		w: w, progress: l.Progress,
+		w: w, progress: progress,
 		own: make(chan struct{}, ownBlocks),
 	}
 	s.left.Store(l.Size)

@@ -353,28 +353,6 @@ func (c *countWriter) Write(b []byte) (int, error) {
 	return c.w.Write(b)
 }
 
-func TestOpenReopens(t *testing.T) {
-	l := sampleLayer(mustCompression(t, "zstd:1"), sampleContent(3<<20))
-	p := NewPacker(2)
-	var first []byte
-	for i := range 3 {
-		r := l.Open(t.Context(), p)
-		b, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Close()
-		if i == 0 {
-			first = b
-		} else if !bytes.Equal(first, b) {
-			t.Error("another time, other bytes")
-		}
-	}
-	r := l.Open(t.Context(), p) // nothing may block, although the reader is closed early
-	io.ReadFull(r, make([]byte, 10))
-	r.Close()
-}
-
 func TestParseCompression(t *testing.T) {
 	for in, want := range map[string]string{
 		"gzip": fmt.Sprintf("gzip:%d", defaultGzipLevel), "gzip:9": "gzip:9", "zstd": "zstd:3", "zstd:2": "zstd:1",

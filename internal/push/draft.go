@@ -49,7 +49,6 @@ func (p *pusher) draft(systems []PlannedSystem) error {
 				pushed = &pushedLayer{LayerResult: LayerResult{Layer: l}}
 				byRecipe[l.Recipe] = pushed
 				p.layers = append(p.layers, pushed)
-				l.Progress = func(n int) { p.opts.Progress.Packing(l, n) }
 			}
 			image.layers = append(image.layers, pushed)
 		}

@@ -286,7 +286,7 @@ func (p *pusher) ownLayer(ctx context.Context, l *layers.Layer) (layers.Packed, 
 	if len(l.Paths) > 0 {
 		return layers.Packed{}, false, nil
 	}
-	packed, err := p.opts.Packer.Pack(ctx, silent(l), io.Discard)
+	packed, err := p.opts.Packer.Pack(ctx, l, io.Discard)
 	if err != nil {
 		return layers.Packed{}, false, err
 	}

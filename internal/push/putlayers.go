@@ -130,11 +130,11 @@ func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 	if err != nil {
 		return err
 	}
-	recipe, want, counted := l.Layer.Recipe, *l.recorded, silent(l.Layer)
+	layer, want := l.Layer, *l.recorded
 	dst.Offer(desc, func(ctx context.Context, w io.Writer) (layers.Packed, error) {
-		packed, err := p.opts.Packer.Pack(ctx, counted, w)
+		packed, err := p.opts.Packer.Pack(ctx, layer, w) // without progress, because the display already shows the layer as done
 		if err == nil && packed != want {
-			p.opts.Cache.DropLayer(recipe)
+			p.opts.Cache.DropLayer(layer.Recipe)
 			err = hint.Add(oci.OtherContent(want.Digest, packed.Digest),
 				"the entry in this machine's cache was wrong, and is removed now: run the command again")
 		}
@@ -189,7 +189,7 @@ func (p *pusher) restoreMissing(ctx context.Context) error {
 // result in the cache.
 func (p *pusher) make(ctx context.Context, l *pushedLayer) error {
 	pack := func(ctx context.Context, w io.Writer) (layers.Packed, error) {
-		return p.opts.Packer.Pack(ctx, l.Layer, w)
+		return p.opts.Packer.PackWithProgress(ctx, l.Layer, w, func(n int) { p.opts.Progress.Packing(l.Layer, n) })
 	}
 	put := p.dst.PutLayer
 	if _, remote := p.dst.(oci.Metered); remote && l.Layer.Size <= p.opts.WholeLayers {

@@ -64,9 +64,10 @@ func choose[T any](all []T, n int) []T {
 }
 
 // recheck makes the layer l again and compares the result with want, which the source recordedBy
-// recorded. It sends nothing.
+// recorded. It sends nothing, and reports no progress: the progress display already shows the layer
+// as done.
 func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packed, recordedBy string) error {
-	packed, err := p.opts.Packer.Pack(ctx, silent(l), io.Discard)
+	packed, err := p.opts.Packer.Pack(ctx, l, io.Discard)
 	if err != nil {
 		return fmt.Errorf("check layer %s: %w", want.Digest, err)
 	}
@@ -79,12 +80,4 @@ func (p *pusher) recheck(ctx context.Context, l *layers.Layer, want layers.Packe
 		return hint.Add(err, "the entry in this machine's cache was wrong, and is removed now: push again; if this happens once more, run nixoci cache prune")
 	}
 	return hint.Add(err, "do not trust the layers of "+recordedBy+": push with --reuse none, and find out who wrote that image")
-}
-
-// silent returns a copy of l that reports no progress. The progress display already shows a layer
-// that is made again as done.
-func silent(l *layers.Layer) *layers.Layer {
-	copied := *l
-	copied.Progress = nil
-	return &copied
 }

@@ -86,7 +86,6 @@ func (g *givenClosure) compare(ctx context.Context) (*comparison, error) {
 			continue
 		}
 		g.v.o.Progress.More(1, l.Size)
-		l.Progress = func(n int) { g.v.o.Progress.Did(int64(n)) }
 		group.Go(func() (err error) {
 			all[n], err = g.compareLayer(gctx, packer, l, found, n)
 			return err
@@ -160,10 +159,10 @@ func (g *givenClosure) layer(n int) (l *layers.Layer, found []Finding, err error
 func (g *givenClosure) compareLayer(ctx context.Context, packer *layers.Packer, l *layers.Layer, found []Finding, n int) (made madeLayer, err error) {
 	c, d := g.content, g.content.doc.manifest.Layers[n]
 	made = madeLayer{layer: l, findings: found}
-	if made.packed, err = packer.Pack(ctx, l, io.Discard); err != nil {
+	progress := func(n int) { g.v.o.Progress.Did(int64(n)) }
+	if made.packed, err = packer.PackWithProgress(ctx, l, io.Discard, progress); err != nil {
 		return made, err
 	}
-	l.Progress = nil
 	g.v.o.Progress.Layer(d, "made")
 	if made.packed.Digest == d.Digest || g.v.noManifest && made.packed.DiffID == c.doc.config.RootFS.DiffIDs[n] {
 		return made, nil
