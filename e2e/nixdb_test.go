@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"os"
@@ -84,13 +85,15 @@ func TestNixDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range []*layers.Layer{storeLayer, systemLayer} {
-		r := l.Open(ctx, layers.NewPacker(2))
-		tar := exec.Command("tar", "-x", "-C", root)
-		tar.Stdin = r
-		if out, err := tar.CombinedOutput(); err != nil {
-			t.Fatalf("unpack: %v\n%s", err, out)
+		var packed, out bytes.Buffer
+		if _, err := layers.NewPacker(2).Pack(ctx, l, &packed); err != nil {
+			t.Fatal(err)
 		}
-		r.Close()
+		tar := exec.Command("tar", "-x", "-C", root)
+		tar.Stdin, tar.Stderr = &packed, &out
+		if err := tar.Run(); err != nil {
+			t.Fatalf("unpack: %v\n%s", err, &out)
+		}
 	}
 	t.Cleanup(func() { run("chmod", "-R", "u+w", store, root) })
 
