@@ -70,7 +70,7 @@ func testCosign(t *testing.T, c cosign) {
 	}
 	taken := func(ref, key string) {
 		t.Helper()
-		if o := (run{dir: c.dir}).ok(t, "verify", ref, "--key", key+".pub"); !strings.HasSuffix(o.stdout, "\nverified: "+key+".pub has signed it\n") {
+		if o := (run{dir: c.dir}).ok(t, "verify", ref, "--key", key+".pub"); !strings.HasSuffix(o.stdout, "\nverified: "+key+".pub has signed the image\n") {
 			t.Errorf("%s", o.stdout)
 		}
 	}
@@ -202,7 +202,7 @@ func testRebuilders(t *testing.T, c cosign, tag string, cosignTakes func(ref, ki
 		t.Errorf("cosign takes the verification summary by another key:\n%s", out)
 	}
 	two := args("verify", "-q", tag, "--require-rebuilders", "2", "--rebuilder-key", "ours.pub", "--rebuilder-key", "other.pub")
-	run{dir: c.dir}.nixoci(t, two...).fails(t, 3, "only ours.pub has made it again")
+	run{dir: c.dir}.nixoci(t, two...).fails(t, 3, "only ours.pub has made the image again")
 	predicate := `{"verifier": {"id": "https://other.example"}, "timeVerified": "2026-01-02T03:04:05Z", "resourceUri": "pkg:oci/web", "policy": {"uri": "https://other.example/policy"},
 		"verificationResult": "RESULT", "verifiedLevels": ["LEVEL"], "slsaVersion": "1.1"}`
 	digest := strings.TrimSuffix(tag, ":v1") + "@" + strings.TrimSpace(command(t, lab.crane, "digest", "--insecure", tag))

@@ -84,7 +84,7 @@ func imageLife(t *testing.T, dir, addr string, api bool) {
 		}
 	}
 	n.ok(t, "sign", repo+":1", "--key", "ours.key")
-	if out := n.ok(t, "verify", repo+":1", "--key", "ours.pub").stdout; !strings.HasSuffix(out, "\nverified: ours.pub has signed it\n") {
+	if out := n.ok(t, "verify", repo+":1", "--key", "ours.pub").stdout; !strings.HasSuffix(out, "\nverified: ours.pub has signed the image\n") {
 		t.Errorf("verify:\n%s", out)
 	}
 	checked := n.ok(t, "verify", repo+":1", "--key", "ours.pub", "--require-attestation", "provenance", "--require-attestation", "spdx").stdout

@@ -36,7 +36,7 @@ func (f *resultFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.failed, "attest-failure", false, "with --attest-result: if the verification fails, sign and attach the result FAILED")
 	fl.StringVar(&f.to, "attest-to", "", "repository to attach the result in, for --attest-result, if it is not the image's")
 	fl.StringVar(&f.verifier, "verifier-id", "", "URI of the person or machine that verifies, for --attest-result (default: a URI with the hash of the key, or the identity in the certificate)")
-	fl.StringVar(&f.time, "attest-time", "", "time of the verification, for --attest-result: RFC 3339, or seconds since 1970 (default the clock)")
+	fl.StringVar(&f.time, "attest-time", "", "time of the verification, for --attest-result: RFC 3339, or seconds since 1970 (default: now)")
 }
 
 // checkAlone checks whether the flags fit together, before a key is read.

@@ -45,9 +45,9 @@ func (f *baseFlag) parse() (all []platformImage, err error) {
 		for _, other := range all {
 			switch {
 			case b.platform == nil || other.platform == nil:
-				return nil, usageError{hint.Add(fmt.Errorf("--from-image %s: there is another, %s", s, other.image), "name one base image, or PLATFORM=IMAGE for each platform, such as linux/amd64=debian:12")}
+				return nil, usageError{hint.Add(fmt.Errorf("--from-image %s: another base image is given, %s", s, other.image), "name one base image, or PLATFORM=IMAGE for each platform, such as linux/amd64=debian:12")}
 			case manifest.SamePlatform(*b.platform, *other.platform):
-				return nil, usageError{fmt.Errorf("--from-image %s: there is another for %s, %s", s, before, other.image)}
+				return nil, usageError{fmt.Errorf("--from-image %s: another base image is given for %s, %s", s, before, other.image)}
 			}
 		}
 		all = append(all, b)
@@ -124,7 +124,7 @@ func (a *app) openBaseOf(f *baseFlag, r *registryFlags) (func(string, ocispec.Pl
 		case baseNone:
 			return nil, errors.New("--from-image none")
 		case "":
-			return nil, errors.New("the image does not name it; give it with --from-image")
+			return nil, errors.New("the image does not name its base image; name it with --from-image")
 		}
 		return a.openImage(name, &reading{registry: *r})
 	}, err

@@ -42,7 +42,7 @@ func (a *app) cacheCommand() *cobra.Command {
 			return a.stdout.Err()
 		},
 	}
-	prune.Flags().DurationVar(&olderThan, "older-than", 0, "keep entries that were written within this time, such as 720h")
+	prune.Flags().DurationVar(&olderThan, "older-than", 0, "remove only entries that are older, such as 720h")
 	a.uses(info, "json")
 	a.uses(prune, "json")
 	cmd.AddCommand(info, prune)

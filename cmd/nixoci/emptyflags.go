@@ -80,7 +80,7 @@ func (v *onceValue) String() string {
 
 func (v *onceValue) Set(s string) error {
 	if v.given {
-		return fmt.Errorf("%q is given already, and one is allowed", *v.text)
+		return fmt.Errorf("%q is given already, and only one value is allowed", *v.text)
 	}
 	*v.text, v.given = s, true
 	return nil

@@ -22,11 +22,11 @@ type healthFlags struct {
 
 func (h *healthFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&h.command, "health-cmd", nil, "health check, with one flag for each word; or CMD-SHELL and a line for /bin/sh; or NONE")
-	f.StringVar(&h.interval, "health-interval", "", "time between two health checks, such as 30s (default the engine's)")
-	f.StringVar(&h.timeout, "health-timeout", "", "time after which a health check has failed (default the engine's)")
-	f.StringVar(&h.startPeriod, "health-start-period", "", "time after the start in which failed health checks do not count (default the engine's)")
-	f.StringVar(&h.startInterval, "health-start-interval", "", "time between two health checks in the start period (default the engine's)")
-	f.IntVar(&h.retries, "health-retries", 0, "failed health checks after which the container is unhealthy (default the engine's)")
+	f.StringVar(&h.interval, "health-interval", "", "time between two health checks, such as 30s (default: chosen by the engine)")
+	f.StringVar(&h.timeout, "health-timeout", "", "time after which a health check has failed (default: chosen by the engine)")
+	f.StringVar(&h.startPeriod, "health-start-period", "", "time after the start in which failed health checks do not count (default: chosen by the engine)")
+	f.StringVar(&h.startInterval, "health-start-interval", "", "time between two health checks in the start period (default: chosen by the engine)")
+	f.IntVar(&h.retries, "health-retries", 0, "failed health checks after which the container is unhealthy (default: chosen by the engine)")
 }
 
 // take copies values from a specification to the flags that the user did not give.

@@ -31,8 +31,8 @@ func (a *app) pruneCommand() *cobra.Command {
 		Use:   "prune REPOSITORY",
 		Short: "Delete old images of a repository, and nothing that a kept one needs",
 		Long: `Delete old tags of a repository, with the platforms and the attached documents that
-only they need. prune deletes nothing that an index or a kept tag needs. If it
-cannot read a manifest, it deletes nothing at all.
+only they need. prune deletes nothing that a kept tag needs, directly or
+through an index. If it cannot read a manifest, it deletes nothing at all.
 
 If you give --keep and --older-than, nixoci deletes a tag only if both rules allow
 it. Tags that match a --keep-tag stay. The tag latest always stays.
@@ -176,7 +176,7 @@ func (a *app) printUndated(tags []prune.Fate) {
 	case 1:
 		a.stdout.Printf("\n1 tag stays only because nothing says how new it is. Delete it by hand if nobody needs it.\n")
 	default:
-		a.stdout.Printf("\n%d tags stay only because nothing says how new they are. Delete those by hand that nobody needs.\n", n)
+		a.stdout.Printf("\n%d tags stay only because nothing says how new they are. If nobody needs one of these tags, delete the tag by hand.\n", n)
 	}
-	a.stdout.Printf("From now on push with --created, for instance with the time of the commit: then prune can compare.\n")
+	a.stdout.Printf("If you push with --created, for instance with the time of the commit, prune can compare tags.\n")
 }

@@ -51,7 +51,7 @@ func (a *app) documents(ctx context.Context, f *pushFlags, opts *push.Options, c
 		a.describeBuild(&d.Build, f.builder)
 		d.Build.Rebuild = f.rebuild.command(&opts.Settings)
 		if d.Author != nil && d.Build.Builder == "" {
-			a.log.Warn("the provenance is signed, but names no builder: --builder-id URI names it; without, the provenance is good for SLSA build level 1 only")
+			a.log.Warn("the provenance is signed, but names no builder. Without a builder, it meets SLSA build level 1 only. Name the builder with --builder-id URI")
 		}
 	}
 	return d, nil
@@ -63,11 +63,11 @@ func checkMeta(f *pushFlags, closures []string, root string) error {
 	switch {
 	case !f.meta.given():
 		if slices.Contains(f.attest, attestVEX) {
-			return usageError{hint.Add(errors.New("--attest vex: only an evaluation tells which patches a package has"), "add --meta, or --meta-from .#web")}
+			return usageError{hint.Add(errors.New("--attest vex: nixoci finds the patches of a package only if Nix evaluates the configuration"), "add --meta, or --meta-from .#web")}
 		}
 		return nil
 	case !slices.ContainsFunc(f.attest, func(k string) bool { return k != attestClosure && k != attestProvenance }):
-		return usageError{hint.Add(errors.New("--meta: no bill of materials is attached"), "add --attest sbom, or --attest vex")}
+		return usageError{hint.Add(errors.New("--meta has no effect, because --attest names neither a bill of materials nor vex"), "add --attest sbom, or --attest vex")}
 	}
 	return f.meta.check(closures, root)
 }

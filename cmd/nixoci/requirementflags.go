@@ -150,9 +150,9 @@ func (f *verifyFlags) rebuilders(o *verify.Options) error {
 	}
 	switch known := len(required.Known); {
 	case f.rebuilt < 0:
-		return usagef("--require-rebuilders %d: less than none", f.rebuilt)
+		return usagef("--require-rebuilders %d: less than 0", f.rebuilt)
 	case f.rebuilt > known && len(keys) == 0:
-		return usagef("--require-rebuilders %d: %s known: name the keys of others with --rebuilder-key", f.rebuilt, human.Count(known, "rebuilder"))
+		return usagef("--require-rebuilders %d: the number of known rebuilders is only %d: name the keys of other rebuilders with --rebuilder-key", f.rebuilt, known)
 	case f.rebuilt > known:
 		is := "are"
 		if known == 1 {

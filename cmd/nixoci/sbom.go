@@ -21,7 +21,7 @@ func (a *app) sbomCommand() *cobra.Command {
 		Short: "Print the software bill of materials of an image or a closure",
 		Long: `Print the software bill of materials of an image or a closure. It has one entry
 for each store path, with its narHash, its references and its derivation. For an
-image, it also lists nixoci-init with the Go library that nixoci-init contains.
+image, it also lists nixoci-init with Go's standard library, which it contains.
 With --format table, sbom prints a table for people.
 
 With --meta, the document contains licences, homepages, CPEs and maintainers
@@ -41,7 +41,7 @@ uses the clock.`,
 				return usageError{err}
 			}
 			if format == report.FormatOpenVEX && !meta.given() {
-				return usageError{hint.Add(errors.New("--format openvex: only an evaluation tells which patches a package has"), "add --meta, or --meta-from .#web")}
+				return usageError{hint.Add(errors.New("--format openvex: nixoci finds the patches of a package only if Nix evaluates the configuration"), "add --meta, or --meta-from .#web")}
 			}
 			if err := meta.check(args, closure.LocalRoot(a.from)); err != nil {
 				return err

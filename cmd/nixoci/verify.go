@@ -92,7 +92,7 @@ exits with code 3.`,
 	f.closure.addTrust(cmd.Flags())
 	f.closure.spec.add(cmd.Flags())
 	a.uses(cmd, "from", "platform", "jobs", "min-speed", "json")
-	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image unless init, entrypoint, command, environment, user, directory, stop signal, ports and volumes are the defaults")
+	cmd.Flags().BoolVar(&f.defaults, "default-settings", false, "refuse an image unless init, entrypoint, command, environment, user, working directory, stop signal, ports and volumes are the defaults")
 	f.closure.base.addAs(cmd.Flags(), "where to read the image's base image, if it has one: a reference, oci:DIR or oci-archive:FILE; none reads no base image (default: the name in the image)")
 	f.init.add(cmd.Flags(), "program that the image must have at /sbin/init, or none if it must have no program; repeat for other platforms")
 	cmd.Flags().StringVar(&f.require, "require-signatures", string(verify.RequireNone), "which store paths must have a signature of a trusted key: all, any (at least one) or none; content-addressed paths need no signature")

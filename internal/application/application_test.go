@@ -245,7 +245,7 @@ func TestNewRefuses(t *testing.T) {
 		"root twice":             {choices: Choices{Roots: roots("data", "data")}, want: "is given twice"},
 		"not in the closure":     {choices: Choices{Roots: roots("nowhere")}, want: "not in the closure"},
 		"two different files": {choices: Choices{Roots: roots("hello-2.12", "other-1"), Links: []string{"/bin"}},
-			want: "link /bin/hello: two closures have different ones: " + string(storePath("hello-2.12")) + "/bin/hello and " + string(storePath("other-1")) + "/bin/hello", hint: "leave out"},
+			want: "link /bin/hello: two closures have different files of this name: " + string(storePath("hello-2.12")) + "/bin/hello and " + string(storePath("other-1")) + "/bin/hello", hint: "leave out"},
 		"nobody has it":       {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/share"}}, want: "has no share"},
 		"link of the store":   {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/nix/store"}}, want: "/nix"},
 		"link twice":          {choices: Choices{Roots: roots("hello-2.12"), Links: []string{"/bin", "/bin"}}, want: "twice"},

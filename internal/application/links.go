@@ -102,7 +102,7 @@ func (r *Reader) merge(app *Application, roots []closure.StorePath, name string,
 		return nil
 	}
 	i := slices.IndexFunc(places, func(p place) bool { return !same(p) })
-	return hint.Add(fmt.Errorf("link /%s: two closures have different ones: %s and %s", name, places[0], places[i]),
+	return hint.Add(fmt.Errorf("link /%s: two closures have different files of this name: %s and %s", name, places[0], places[i]),
 		"leave out one of them, or link fewer files: --link links only what you name")
 }
 

@@ -70,7 +70,7 @@ func (r *Reader) program(roots []closure.StorePath, chosen string) (string, erro
 	if chosen != "" {
 		return "", hint.Add(fmt.Errorf("no program bin/%s in %s", chosen, some(texts(roots))), entrypointHint)
 	}
-	return "", hint.Add(fmt.Errorf("%w: %s has none in bin", errNoProgram, some(texts(roots))), entrypointHint)
+	return "", hint.Add(fmt.Errorf("%w: %s has no program in bin", errNoProgram, some(texts(roots))), entrypointHint)
 }
 
 // Errors that the method start ignores for an image with a base image.

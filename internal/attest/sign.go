@@ -178,7 +178,7 @@ func signatureManifest(b oci.Blob) (ocispec.Manifest, error) {
 		return m, fmt.Errorf("read signatures %s: %w", b.Descriptor.Digest, err)
 	}
 	if len(m.Layers) > maxSignatures {
-		return m, fmt.Errorf("read signatures %s: %d, at most %d are read", b.Descriptor.Digest, len(m.Layers), maxSignatures)
+		return m, fmt.Errorf("read signatures: manifest %s has %d, at most %d are read", b.Descriptor.Digest, len(m.Layers), maxSignatures)
 	}
 	return m, nil
 }

@@ -22,7 +22,7 @@ var statementTimes = map[string][]string{
 }
 
 // errNoTime reports that the age of a statement is unknown.
-var errNoTime = errors.New("it names no time")
+var errNoTime = errors.New("it contains no time")
 
 // Time returns the time in the statement. If the statement contains no time, it returns an error.
 func (a *Attestation) Time() (t time.Time, err error) {
@@ -30,7 +30,7 @@ func (a *Attestation) Time() (t time.Time, err error) {
 		return t, errNoTime
 	}
 	if a.statement.Predicate == nil {
-		return t, fmt.Errorf("more than %d bytes: its time is not read", limit.Predicate)
+		return t, fmt.Errorf("it has more than %d bytes, so its time is unknown", limit.Predicate)
 	}
 	names := statementTimes[a.PredicateType]
 	data := a.statement.Predicate

@@ -100,7 +100,7 @@ func ParseSummary(predicate json.RawMessage) (*Summary, error) {
 	case s.Result != Passed && s.Result != Failed:
 		return fail("verificationResult is %q, not %s or %s", s.Result, Passed, Failed)
 	case s.Result == Passed && slices.Contains(s.Levels, Failed):
-		return fail("verificationResult is %s, and a level is %s", Passed, Failed)
+		return fail("verificationResult is %s, but verifiedLevels contains %s", Passed, Failed)
 	}
 	s.TimeVerified = s.TimeVerified.UTC()
 	if y := s.TimeVerified.Year(); y < 1970 || y > 9999 {

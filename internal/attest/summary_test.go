@@ -91,7 +91,7 @@ func TestParseSummary(t *testing.T) {
 		{`"PASSED"`, `"passed"`, `verificationResult is "passed"`},
 		{`"PASSED"`, `true`, "not a verification summary"},
 		{`"verificationResult":"PASSED",`, ``, `verificationResult is ""`},
-		{`["NIXOCI_REBUILT"]`, `["FAILED"]`, "PASSED, and a level is FAILED"},
+		{`["NIXOCI_REBUILT"]`, `["FAILED"]`, "PASSED, but verifiedLevels contains FAILED"},
 		{`["NIXOCI_REBUILT"]`, `"NIXOCI_REBUILT"`, "not a verification summary"},
 		{`1}`, `1`, "not a verification summary"},
 		{good, `[]`, "not a verification summary"},

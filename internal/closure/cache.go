@@ -234,7 +234,7 @@ func (c *BinaryCache) Closure(ctx context.Context, roots []StorePath) (*Closure,
 	}
 	if len(missing) > 0 {
 		err := fmt.Errorf("binary cache %s: %s: %w", c, missing[0], ErrNotInStore)
-		return nil, hint.Add(err, "name a source that has it with another --from")
+		return nil, hint.Add(err, "name a source that has this path with another --from")
 	}
 	closure, err := New(roots, infos)
 	if err != nil {

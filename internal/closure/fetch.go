@@ -118,11 +118,11 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		u.Host = ""
 		transport = fileTransport{}
 	default:
-		return nil, hint.Add(fmt.Errorf("binary cache %q: scheme %q is unknown", u, u.Scheme), "http://, https://, s3://, file:// or a directory")
+		return nil, hint.Add(fmt.Errorf("binary cache %q: scheme %q is unknown", u, u.Scheme), "use http://, https://, s3://, file:// or a directory")
 	}
 	f.client = &http.Client{Transport: transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) >= 10 {
-			return errors.New("10 redirects")
+			return errors.New("too many redirects: 10")
 		}
 		if first := via[0].URL; req.URL.Host != first.Host || req.URL.Scheme != first.Scheme {
 			req.Header.Del("Authorization")

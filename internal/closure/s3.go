@@ -125,7 +125,7 @@ func (t *s3Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	// for this file means missing permission.
 	resp.Body.Close()
 	if named {
-		return nil, hint.Add(errors.New("403 forbidden: the AWS credentials do not allow to read the bucket"), "check region, s3:GetObject, and the clock")
+		return nil, hint.Add(errors.New("403 forbidden: the AWS credentials do not allow reading the bucket"), "check region, s3:GetObject, and the clock")
 	}
 	return nil, hint.Add(errors.New("403 forbidden: no AWS credentials were found, and the bucket is not public"),
 		"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile: s3://BUCKET?profile=NAME")

@@ -137,7 +137,7 @@ func TestS3(t *testing.T) {
 		{name: "environment", env: map[string]string{"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "sec/ret+"}},
 		{name: "profile", query: "&profile=ci", credentials: "[ci]\naws_access_key_id = AK\naws_secret_access_key = sec/ret+\n"},
 		{name: "no credentials", err: "no AWS credentials were found"},
-		{name: "wrong secret", env: map[string]string{"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "other"}, err: "do not allow to read"},
+		{name: "wrong secret", env: map[string]string{"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "other"}, err: "do not allow reading"},
 		{name: "unknown profile", query: "&profile=nobody", err: "AWS configuration"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestS3(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = later.Tree(t.Context(), got.Info(root), nar.NewWriter(io.Discard))
-			if err == nil || !strings.Contains(err.Error(), "do not allow to read") {
+			if err == nil || !strings.Contains(err.Error(), "do not allow reading") {
 				t.Errorf("after the permission was taken away: %v", err)
 			}
 		})

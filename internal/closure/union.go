@@ -57,7 +57,7 @@ type union struct{ owner map[StorePath]Source }
 
 // Closure implements [Source].
 func (u *union) Closure(context.Context, []StorePath) (*Closure, error) {
-	return nil, errors.New("closure: the union of several is known already")
+	return nil, errors.New("closure: a union of closures cannot be read again")
 }
 
 // Tree implements [Source].

@@ -105,7 +105,7 @@ func (e *examination) read(ctx context.Context) error {
 		return err
 	}
 	access := e.repo.Access()
-	means := "every address that it names must be https, too"
+	means := "every address that the registry names must be https, too"
 	if access.Scheme == "http" {
 		means = "nothing is encrypted: only for loopback addresses, or with --insecure"
 	}
@@ -113,16 +113,16 @@ func (e *examination) read(ctx context.Context) error {
 	e.clock(a.Header)
 	switch {
 	case access.Named:
-		e.add("login", Yes, access.Login+", with credentials", "the credentials go to this registry and its token server only")
+		e.add("login", Yes, access.Login+", with credentials", "nixoci sends the credentials only to this registry and its token server")
 	default:
-		means := "many registries limit anonymous reading and refuse an anonymous push: nixoci login HOST, or --write to try"
+		means := "many registries limit anonymous reading and refuse an anonymous push: run nixoci login HOST, or try a push with --write"
 		if e.write {
-			means = "the check push says whether that is enough; if not, nixoci login HOST"
+			means = "the check push shows whether this is enough; if not, run nixoci login HOST"
 		}
 		e.add("login", No, strings.Replace(access.Login, "none", "no login", 1)+", anonymous", means)
 	}
 	if len(access.Scopes) > 0 {
-		e.add("scopes", Yes, strings.Join(access.Scopes, " "), "the token was asked for these; the registry may grant less")
+		e.add("scopes", Yes, strings.Join(access.Scopes, " "), "nixoci asked for a token with these rights; the registry may grant fewer")
 	}
 	switch a.Status {
 	case http.StatusOK:
@@ -139,15 +139,15 @@ func (e *examination) read(ctx context.Context) error {
 func (e *examination) clock(h http.Header) {
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
-		e.add("clock", Unknown, "the registry does not say the time", "nothing")
+		e.add("clock", Unknown, "the registry's answer contains no time", "nothing to do")
 		return
 	}
 	skew := e.now().Sub(date).Round(time.Second)
 	if skew.Abs() > maxSkew {
-		e.add("clock", Bad, "this machine's differs by "+skew.String(), "tokens seem expired and signatures seem to be of another time: set the clock")
+		e.add("clock", Bad, "this machine's clock differs from the registry's by "+skew.String(), "tokens can seem expired, and signatures can have a wrong time: set the clock")
 		return
 	}
-	e.add("clock", Yes, "within "+maxSkew.String()+" of the registry's", "nothing")
+	e.add("clock", Yes, "it differs from the registry's by less than "+maxSkew.String(), "nothing to do")
 }
 
 // open parses the manifest in a. If a is an index, open parses the first manifest
@@ -162,7 +162,7 @@ func (e *examination) open(ctx context.Context, a registry.Answer) error {
 		}
 		blob, err := e.repo.GetManifest(ctx, index.Manifests[0].Digest.String())
 		if errors.Is(err, oci.ErrNotFound) {
-			e.add("platforms", Bad, "the registry has lost "+index.Manifests[0].Digest.String(), "the next push puts it back; a cleaner that deletes untagged manifests does this")
+			e.add("platforms", Bad, "the registry has lost "+index.Manifests[0].Digest.String(), "the next push puts it back; programs that delete untagged manifests can cause this")
 			return nil
 		}
 		if err != nil {
@@ -178,9 +178,9 @@ func (e *examination) open(ctx context.Context, a registry.Answer) error {
 
 // ranges requests the last byte of a small blob.
 func (e *examination) ranges(ctx context.Context) error {
-	const means = "a broken download goes on where it broke"
+	const means = "nixoci continues a broken download where it broke"
 	if e.image == nil || e.image.Config.Size < 2 {
-		e.add("ranges", Unknown, "no image to read", means+", if the registry can")
+		e.add("ranges", Unknown, "no image to read", means+", if the registry can send a part of a blob")
 		return nil
 	}
 	a, err := e.repo.Ask(ctx, registry.Question{Method: http.MethodGet, Path: []string{"blobs", e.image.Config.Digest.String()},
@@ -211,11 +211,11 @@ func (e *examination) referrers(ctx context.Context) error {
 	kind, _, _ := strings.Cut(a.Header.Get("Content-Type"), ";")
 	switch {
 	case a.Status == http.StatusOK && kind == ocispec.MediaTypeImageIndex:
-		e.add("referrers", Yes, "the registry lists what is attached", "signatures and documents are found by it")
+		e.add("referrers", Yes, "the registry lists the attached documents", "tools find signatures and documents with this list")
 	case e.subject == "" && errorCode(a) == "NAME_UNKNOWN":
 		e.add("referrers", Unknown, answered(a)+": the repository does not exist yet", "after the first push, nixoci doctor can check whether the registry lists attached documents")
 	default:
-		e.add("referrers", No, answered(a), "signatures and documents are listed under the tag sha256-…: cleaners must not delete it")
+		e.add("referrers", No, answered(a), "signatures and documents are listed under the tag sha256-…, which nobody must delete")
 	}
 	return nil
 }
@@ -236,7 +236,7 @@ func (e *examination) tags(ctx context.Context) error {
 // writes uploads a blob and a manifest, and deletes them.
 func (e *examination) writes(ctx context.Context) error {
 	if !e.write {
-		e.add("push", Unknown, "not tried", "--write tries it, with mounts, media types, zstd and deletes")
+		e.add("push", Unknown, "not tried", "--write tries a push, mounts, media types, zstd and deletes")
 		return nil
 	}
 	content := []byte("nixoci doctor " + rand.Text() + "\n")
@@ -249,7 +249,7 @@ func (e *examination) writes(ctx context.Context) error {
 		e.add("push", Bad, answered(a), "a push fails: the account needs permission to push, or the repository must be created first")
 		return nil
 	}
-	e.add("push", Yes, "a blob of "+strconv.Itoa(len(content))+" bytes was uploaded", "layers are sent while they are made")
+	e.add("push", Yes, "a blob of "+strconv.Itoa(len(content))+" bytes was uploaded", "nixoci sends a layer while it makes the layer")
 	if err := e.mount(ctx, blob.Digest); err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 		return err
 	}
 	if a.Status == http.StatusCreated {
-		e.add("mount", Yes, answered(a), "--mount-from takes layers from another repository of the registry")
+		e.add("mount", Yes, answered(a), "--mount-from can take layers from another repository of the registry")
 		return nil
 	}
 	if a.Status == http.StatusAccepted && a.Location != nil { // the registry started an upload instead of mounting the blob
@@ -288,7 +288,7 @@ func (e *examination) mount(ctx context.Context, d digest.Digest) error {
 			return err
 		}
 	}
-	e.add("mount", No, answered(a), "layers of other repositories are uploaded")
+	e.add("mount", No, answered(a), "nixoci uploads layers that other repositories already have")
 	return nil
 }
 
@@ -318,10 +318,10 @@ func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (l
 		return left, err
 	}
 	if a.Status != http.StatusCreated {
-		e.add("zstd", No, answered(a), "use --compression gzip, and --format docker if that is refused, too")
+		e.add("zstd", No, answered(a), "use --compression gzip; if the registry refuses this too, add --format docker")
 		return left, nil
 	}
-	e.add("zstd", Yes, "an OCI manifest with a zstd layer is taken", "--compression zstd works; Docker before 23 cannot pull it")
+	e.add("zstd", Yes, "the registry accepts an OCI manifest with a zstd layer", "--compression zstd works; Docker before 23 cannot pull such an image")
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{
 		{MediaType: ocispec.MediaTypeImageManifest, Digest: zstd, Size: sizeOf(m), Platform: &ocispec.Platform{OS: "linux", Architecture: "amd64"}}}}
 	a, _, err = put(index, ocispec.MediaTypeImageIndex)
@@ -329,7 +329,7 @@ func (e *examination) manifest(ctx context.Context, layer ocispec.Descriptor) (l
 		return left, err
 	}
 	if a.Status == http.StatusCreated {
-		e.add("media types", Yes, "OCI manifests and indexes are taken", "--format oci works, which is the default")
+		e.add("media types", Yes, "the registry accepts OCI manifests and indexes", "the default, --format oci, works")
 	} else {
 		e.add("media types", Bad, answered(a)+" for an OCI index", "use --format docker")
 	}
@@ -352,14 +352,14 @@ func (e *examination) deletes(ctx context.Context, manifests []digest.Digest, bl
 		}
 	}
 	if len(kept) > 0 {
-		e.add("delete", No, first.Error(), "nixoci prune does not work; these small manifests without a tag are left: "+strings.Join(kept, ", "))
+		e.add("delete", No, first.Error(), "nixoci prune does not work; these small manifests without a tag stay in the registry: "+strings.Join(kept, ", "))
 	} else if len(manifests) > 0 {
-		e.add("delete", Yes, "manifests can be deleted", "nixoci prune works")
+		e.add("delete", Yes, "the registry deletes manifests", "nixoci prune works")
 	}
 	if err := e.repo.DeleteBlob(ctx, blob); err != nil {
 		e.add("delete blobs", No, err.Error(), "the registry's garbage collector deletes blobs that no manifest lists")
 	} else {
-		e.add("delete blobs", Yes, "the blob is deleted", "nothing: the registry's garbage collector does it")
+		e.add("delete blobs", Yes, "the registry deletes blobs", "nixoci does not need this: it leaves blobs to the registry's garbage collector")
 	}
 	return ctx.Err()
 }

@@ -46,7 +46,7 @@ func (t *TrustRoot) Check(b *bundlev1.Bundle, artifact []byte) (*Certified, erro
 		return nil, err
 	}
 	if e := b.GetDsseEnvelope(); e != nil && len(e.Signatures) != 1 {
-		return nil, fmt.Errorf("its envelope has %d signatures, and a certificate belongs to exactly one", len(e.Signatures))
+		return nil, fmt.Errorf("its envelope has %d signatures, but a certificate belongs to exactly one", len(e.Signatures))
 	}
 	if err := checkStamps(b); err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ var oldIssuer = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}
 // issuer into an old and a new extension.
 func checkNames(cert *x509.Certificate) error {
 	if n := len(cert.URIs) + len(cert.EmailAddresses); n > 1 {
-		return fmt.Errorf("its certificate has %d names, and a signer has exactly one", n)
+		return fmt.Errorf("its certificate has %d names, but must have exactly one", n)
 	}
 	var issuers []string
 	for _, e := range cert.Extensions {

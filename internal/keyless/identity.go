@@ -42,7 +42,7 @@ func NewIdentity(subject, issuer string) (*Identity, error) {
 	case isURL && !hasOwner(u):
 		return nil, hint.Add(fmt.Errorf("identity %q: the host and the first part of the path must be without *", subject), "for example https://github.com/org/*, with the second /")
 	case !isURL && (!at || !strings.Contains(domain, ".") || strings.Contains(domain, "*") || strings.ContainsAny(subject, "/:")):
-		return nil, hint.Add(fmt.Errorf("identity %q: nearly everybody matches", subject), "a * stands for a part of the path, as in https://github.com/org/web/*, or for the name in an address, as in *@example.org")
+		return nil, hint.Add(fmt.Errorf("identity %q: nearly everybody matches this", subject), "a * stands for a part of the path, as in https://github.com/org/web/*, or for the name in an address, as in *@example.org")
 	}
 	if issuer == "" && isURL && u.Scheme == "https" {
 		issuer = issuers[strings.ToLower(u.Host)]

@@ -528,7 +528,7 @@ func TestServices(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for text, want := range map[string]string{
-		"fulcio=https://f": "neither a transparency log", "rekor=https://r": "no certificate authority", "fulcio=https://f,rekor2=https://r": "a Rekor of version 2 does not prove the time",
+		"fulcio=https://f": "neither a transparency log", "rekor=https://r": "the certificate authority is missing", "fulcio=https://f,rekor2=https://r": "a Rekor of version 2 does not prove the time",
 		"fulcio=": "has no URL", "fulcio=https://f,x=y": `"x" is not a service`, "fulcio=https://f,fulcio=https://g": "given twice",
 	} {
 		if _, err := keyless.ParseServices(text); err == nil || !strings.Contains(err.Error(), want) {

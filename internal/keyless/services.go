@@ -128,7 +128,7 @@ func (s *Services) check() error {
 	timed := len(s.Timestamps) > 0 || slices.ContainsFunc(s.Logs, func(l Log) bool { return l.Version == 1 })
 	switch {
 	case s.Fulcio == "":
-		return hint.Add(errors.New("there is no certificate authority"), "the form is "+servicesForm)
+		return hint.Add(errors.New("the certificate authority is missing"), "the form is "+servicesForm)
 	case len(s.Logs) == 0 && !timed:
 		return hint.Add(errors.New("neither a transparency log nor a timestamp authority can prove the time of a signature"), "add rekor=URL, timestamp=URL or both")
 	case !timed:

@@ -290,7 +290,7 @@ func (m *Manifest) BaseLayers() (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 || n > len(m.Layers)-minOwnLayers || strconv.Itoa(n) != s {
-		return 0, fmt.Errorf("%q of its %d layers are of the base image", s, len(m.Layers))
+		return 0, fmt.Errorf("%q layers belong to the base image, but the image has %d layers", s, len(m.Layers))
 	}
 	return n, nil
 }
@@ -301,7 +301,7 @@ func RecordedBase(info BaseInfo, m *Manifest, config *ocispec.Image) (*Base, err
 	n, own := info.Count, len(m.Layers)-info.Count
 	switch {
 	case n < 1 || own < minOwnLayers || len(config.RootFS.DiffIDs) != len(m.Layers):
-		return nil, fmt.Errorf("%d of %d layers are of the base image", n, len(m.Layers))
+		return nil, fmt.Errorf("%d of %d layers belong to the base image", n, len(m.Layers))
 	case len(config.History) < own:
 		return nil, fmt.Errorf("the history has %d entries", len(config.History))
 	}

@@ -204,7 +204,7 @@ func Join(old *Index, images []*PlatformImage, s Settings) (oci.Blob, error) {
 	}
 	want := s.mediaTypes().index
 	if kept > 0 && old.MediaType != want {
-		return oci.Blob{}, hint.Add(fmt.Errorf("join: the index is %s, not %s", old.MediaType, want),
+		return oci.Blob{}, hint.Add(fmt.Errorf("join: the media type of the index is %s, not %s", old.MediaType, want),
 			"push all platforms with the same --format")
 	}
 	return writeIndex(manifests, &s)

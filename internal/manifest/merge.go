@@ -30,7 +30,7 @@ func Merge(parts []*Index, s Settings) (oci.Blob, error) {
 	var manifests []ocispec.Descriptor
 	for _, part := range parts {
 		if part.MediaType != parts[0].MediaType {
-			return oci.Blob{}, hint.Add(fmt.Errorf("merge: one index is %s, another %s", parts[0].MediaType, part.MediaType),
+			return oci.Blob{}, hint.Add(fmt.Errorf("merge: one index has the media type %s, another has %s", parts[0].MediaType, part.MediaType),
 				"push all platforms with the same --format")
 		}
 		maps.DeleteFunc(kept, func(k, v string) bool {

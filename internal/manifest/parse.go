@@ -122,7 +122,7 @@ func parse(data []byte, mediaType, kind string) (*document, error) {
 	case doc.MediaType == "":
 		doc.MediaType = mediaType // OCI does not require the field mediaType
 	case mediaType != "" && doc.MediaType != mediaType:
-		return nil, fmt.Errorf("read %s: media type is %q, the registry calls it %q", kind, doc.MediaType, mediaType)
+		return nil, fmt.Errorf("read %s: media type is %q, but the registry calls it %q", kind, doc.MediaType, mediaType)
 	}
 	if doc.MediaType == "" && kind == "index" && doc.Manifests != nil {
 		doc.MediaType = ocispec.MediaTypeImageIndex
@@ -217,14 +217,14 @@ func (m *Manifest) Claims(configData []byte) (*Claims, error) {
 		}
 		r, cl, err := readClaim(d)
 		if err == nil && diffIDs != nil && cl.DiffID != diffIDs[i] {
-			err = fmt.Errorf("diffID is %s, the config has %s", cl.DiffID, diffIDs[i])
+			err = fmt.Errorf("diffID is %s, but the config has %s", cl.DiffID, diffIDs[i])
 		}
 		if err != nil {
 			c.Rejected = append(c.Rejected, fmt.Errorf("layer %s: %w", d.Digest, err))
 			continue
 		}
 		if other, twice := c.known[r]; twice && other != cl {
-			c.Rejected = append(c.Rejected, fmt.Errorf("layer %s: recipe %s is claimed for %s too", d.Digest, r, other.Digest))
+			c.Rejected = append(c.Rejected, fmt.Errorf("layer %s: it has the same recipe as another layer, %s: %s", d.Digest, other.Digest, r))
 			contradicted[r] = true
 		}
 		c.known[r] = cl

@@ -113,7 +113,7 @@ func (n *Nix) prepare() error {
 	for _, program := range []string{"nix", "nix-store"} {
 		if _, err := exec.LookPath(program); err != nil {
 			err = fmt.Errorf("%w (%s: %w)", ErrNoNix, program, errors.Unwrap(err))
-			return hint.Add(err, "install Nix, or name a system that is built, and a binary cache that has it: --from https://cache.nixos.org /nix/store/…-nixos-system-…")
+			return hint.Add(err, "install Nix, or name a system that is already built, and a binary cache that contains the system: --from https://cache.nixos.org /nix/store/…-nixos-system-…")
 		}
 	}
 	if n.dir != "" {

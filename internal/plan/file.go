@@ -179,7 +179,7 @@ func Follow(c *closure.Closure, f *File, maxLayers int) (*Plan, error) {
 		p.Groups = append(p.Groups, group)
 	}
 	if len(p.Groups) > maxLayers || len(p.Groups) > LayerLimit {
-		return nil, hint.Add(fmt.Errorf("plan: %d layers of at most %d: %w", len(p.Groups), min(maxLayers, LayerLimit), ErrTooManyLayers), "raise --max-layers")
+		return nil, hint.Add(fmt.Errorf("plan: %d layers, at most %d: %w", len(p.Groups), min(maxLayers, LayerLimit), ErrTooManyLayers), "raise --max-layers")
 	}
 	return p, nil
 }

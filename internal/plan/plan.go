@@ -161,7 +161,7 @@ func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error
 		return nil, 0, nil, fmt.Errorf("plan: %d layers, at most %d: %w", o.MaxLayers, LayerLimit, ErrTooManyLayers)
 	}
 	if planners[o.Strategy] == nil {
-		return nil, 0, nil, fmt.Errorf("plan: no strategy %q", o.Strategy)
+		return nil, 0, nil, fmt.Errorf("plan: strategy %q is unknown", o.Strategy)
 	}
 	g := newGraph(c)
 	for i := range g.infos {
@@ -177,7 +177,7 @@ func preparePlan(c *closure.Closure, o *Options) (*graph, int, []namedBin, error
 	}
 	budget := o.MaxLayers - len(named)
 	if budget < 0 || budget == 0 && left > 0 {
-		return nil, 0, nil, fmt.Errorf("plan: %d named layers, of %d in all: %w", len(named), o.MaxLayers, ErrTooManyLayers)
+		return nil, 0, nil, fmt.Errorf("plan: %d named layers, at most %d layers in all: %w", len(named), o.MaxLayers, ErrTooManyLayers)
 	}
 	return g, min(budget, left), named, nil
 }

@@ -302,7 +302,7 @@ func (l *Loaded) loadAttestations(string) error {
 			age, err = parseAge(a.MaxAge)
 		}
 		if err == nil && len(l.Signers) == 0 {
-			err = errors.New("keys and identities are empty, so no signature of it can count")
+			err = errors.New("keys and identities are empty, so nobody can sign this statement")
 		}
 		if err != nil {
 			return fmt.Errorf("attestations[%d]: %w", n, err)
@@ -339,7 +339,7 @@ func (l *Loaded) loadRebuilders(dir string) (err error) {
 		l.Rebuilders = append(l.Rebuilders, verify.Rebuilder{Signer: key, Verifier: b.Verifier})
 	}
 	if r.Required > len(l.Rebuilders) {
-		return fmt.Errorf("rebuilders.required: %d, and %d are known", r.Required, len(l.Rebuilders))
+		return fmt.Errorf("rebuilders.required is %d, but rebuilders.known lists only %d", r.Required, len(l.Rebuilders))
 	}
 	return nil
 }

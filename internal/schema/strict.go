@@ -161,7 +161,7 @@ func (w *walker) fields(at string, t reflect.Type, unknown func(string, []string
 		}
 		name, _ := token.(string)
 		if seen[name] {
-			return w.errorf("the field %q is there twice%s", name, place)
+			return w.errorf("the field %q appears twice%s", name, place)
 		}
 		seen[name] = true
 		of := types[name]

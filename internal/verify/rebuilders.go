@@ -299,7 +299,7 @@ func (t *tally) findings(want RequiredRebuilders, d digest.Digest) (found []Find
 		if len(passed) > 0 {
 			made = "only " + has(passed)
 		}
-		what := fmt.Sprintf("%s made it again, %d must have (%s)", made, want.Count, strings.Join(others, "; "))
+		what := fmt.Sprintf("%s made the image again, but %d must have done so (%s)", made, want.Count, strings.Join(others, "; "))
 		found = append(found, Finding{Digest: d}.of(CheckRebuilders, "%s", what))
 	case want.Unanimous && failed:
 		found = append(found, Finding{Digest: d}.of(CheckRebuilders, "the rebuilders do not agree (%s)", strings.Join(others, "; ")))
@@ -308,14 +308,14 @@ func (t *tally) findings(want RequiredRebuilders, d digest.Digest) (found []Find
 }
 
 // rebuiltText returns a text with the names of the rebuilders that have made the image again, and
-// the names of the rebuilders with another result. If nobody has made it again, rebuiltText returns
-// nil.
+// the names of the rebuilders with another result. If nobody has made the image again, rebuiltText
+// returns nil.
 func (r *Report) rebuiltText() (proofs []string) {
 	passed, failed := r.rebuildersThat(attest.Passed), r.rebuildersThat(attest.Failed)
 	if len(passed) == 0 {
 		return nil
 	}
-	text := has(passed) + " made it again"
+	text := has(passed) + " made the image again"
 	if len(failed) > 0 {
 		text += " (" + strings.Join(failed, ", ") + ": FAILED)"
 	}

@@ -72,7 +72,7 @@ func TestRefuted(t *testing.T) {
 		return f
 	}
 	policy := from(ofPolicy, Finding{Platform: "linux/amd64"}.of(CheckPolicy, "compression"))
-	flag := from(ofFlag, Finding{}.of(CheckRebuilders, "no rebuilder has made it again"))
+	flag := from(ofFlag, Finding{}.of(CheckRebuilders, "no rebuilder has made the image again"))
 	for _, tt := range []struct {
 		name    string
 		found   []Finding
@@ -109,7 +109,7 @@ func TestSummary(t *testing.T) {
 	image := Finding{Platform: "linux/arm64"}.of(CheckClosure, "contents differ")
 	required := Finding{Platform: "linux/amd64"}.of(CheckPolicy, "compression")
 	required.source = ofPolicy
-	flag := Finding{}.of(CheckRebuilders, "no rebuilder has made it again")
+	flag := Finding{}.of(CheckRebuilders, "no rebuilder has made the image again")
 	flag.source = ofFlag
 	for _, tt := range []struct {
 		name   string

@@ -125,7 +125,7 @@ func (r *Report) origin() (proofs []string) {
 		return nil
 	}
 	if r.Signed {
-		proofs = append(proofs, has(r.SignedBy)+" signed it")
+		proofs = append(proofs, has(r.SignedBy)+" signed the image")
 	}
 	proofs = append(proofs, r.attestedText()...)
 	proofs = append(proofs, r.rebuiltText()...)
@@ -133,7 +133,7 @@ func (r *Report) origin() (proofs []string) {
 		return !slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool { return p.verdict(check) != Holds })
 	}
 	if all(CheckClosure) {
-		proofs = append(proofs, "the given closure makes it")
+		proofs = append(proofs, "the given closure makes the same image")
 	}
 	if all(CheckSignatures) {
 		proofs = append(proofs, "trusted keys have signed its store paths")

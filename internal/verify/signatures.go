@@ -241,7 +241,7 @@ func (r *RequiredSignatures) missing(by []attest.Signer) string {
 	case len(by) == 0:
 		return "no signature by any of " + names
 	}
-	return fmt.Sprintf("only %s signed it, and %d of %s must have signed it", has(attest.SignerNames(by)), r.Count, names)
+	return fmt.Sprintf("only %s signed the image, and %d of %s must have signed it", has(attest.SignerNames(by)), r.Count, names)
 }
 
 // has returns "a has" or "a and b have", with names in place of a and b.

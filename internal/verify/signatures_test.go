@@ -151,14 +151,14 @@ func TestImageKey(t *testing.T) {
 		t.Errorf("signed by another key: %v", r.Findings)
 	}
 	both := []attest.Signer{b.named, a.named}
-	if r := verified(t, source, signedBy(1, both...)); !r.OK || strings.Join(r.Origin, "") != "a has signed it" {
+	if r := verified(t, source, signedBy(1, both...)); !r.OK || strings.Join(r.Origin, "") != "a has signed the image" {
 		t.Errorf("one of two keys: %v, %v", r.Findings, r.Origin)
 	}
-	if r := verified(t, source, signedBy(2, both...)); r.OK || !strings.Contains(r.Findings[0].String(), "only a has signed it, and 2 of b, a must have signed it") {
+	if r := verified(t, source, signedBy(2, both...)); r.OK || !strings.Contains(r.Findings[0].String(), "only a has signed the image, and 2 of b, a must have signed it") {
 		t.Errorf("both keys: %v", r.Findings)
 	}
 	again := append(both, attest.Signer{Name: "a, copied", Key: a.named.Key})
-	if r := verified(t, source, signedBy(2, again...)); r.OK || !strings.Contains(r.Findings[0].String(), "only a (also a, copied) has signed it") {
+	if r := verified(t, source, signedBy(2, again...)); r.OK || !strings.Contains(r.Findings[0].String(), "only a (also a, copied) has signed the image") {
 		t.Errorf("the same key twice: %v", r.Findings)
 	}
 }

@@ -19,7 +19,7 @@ func TestVerdict(t *testing.T) {
 		want string
 	}{
 		{"no closure", func(r *Report) { r.Platforms[0].Checks, r.Platforms[1].Checks = nil, nil }, NoOrigin},
-		{"a closure", func(*Report) {}, "verified: the given closure makes it"},
+		{"a closure", func(*Report) {}, "verified: the given closure makes the same image"},
 		{"a closure of one platform", func(r *Report) { r.Platforms[1].Checks[2].Verdict = Without },
 			"consistent; origin proved for linux/amd64 (the given closure); not for linux/arm64: no closure given"},
 		{"everybody reports FAILED", func(r *Report) {
@@ -33,7 +33,7 @@ func TestVerdict(t *testing.T) {
 		{"the policy and a flag name the same rebuilder", func(r *Report) {
 			r.Platforms[0].Checks, r.Platforms[1].Checks = nil, nil
 			r.Rebuilders = []RebuilderReport{says(anna, "anna.pub", attest.Passed), says(ben, "ben", attest.Failed), says(anna, "anna", attest.Passed), says(ben, "ben", attest.Failed)}
-		}, "verified: anna.pub (also anna) has made it again (ben: FAILED)"},
+		}, "verified: anna.pub (also anna) has made the image again (ben: FAILED)"},
 	} {
 		r := remadeReport()
 		tt.edit(r)
