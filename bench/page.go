@@ -33,6 +33,8 @@ func (r *results) page() string {
 	p.line("")
 	p.line("Machine: %d × %s, Linux %s, %s. Load average before: %s, after: %s.", r.Machine.CPUs, r.Machine.CPU, r.Machine.Kernel, r.Machine.Go, r.Machine.LoadBefore, r.Machine.LoadAfter)
 	p.line("\"Others\" is the share of all processors that other processes took while a case ran. Above %.0f %% (marked !), wall times say little. Compare processor times then.", busyOthers*100)
+	p.line("")
+	p.line("%s", kinds)
 	p.cases(r, "From a store, and from a binary cache over http", func(n string) bool {
 		return strings.HasPrefix(n, "store ") || strings.HasPrefix(n, "http ")
 	})
@@ -44,6 +46,10 @@ func (r *results) page() string {
 	p.peers(r)
 	return p.String()
 }
+
+// kinds describes the names of the cases.
+const kinds = `In the cases *unchanged*, *configuration*, *one leaf* and *update*, the registry already has an image of the system. *Unchanged* pushes the same system again. *Configuration* changes only the message of the day and a page of nginx. *One leaf* changes one package to which only the system refers.
+*Update* rebuilds a library on which many packages depend, and ten other packages, and adds three packages. This changes 38 % of the bytes. The *same machine* pushed the image before. A *fresh machine* has no cache.`
 
 // repetitions returns a sentence about how often the cases ran.
 func (r *results) repetitions() string {
@@ -62,9 +68,9 @@ func (r *results) repetitions() string {
 const bounds = `The compressor and sha256 limit the speed of a cold push. With gzip, deflate takes 74 % of the processor time and sha256 20 %. With zstd, the compressor takes 57 %, sha256 20 % and copies inside the compressor 5 %.
 Reading and the socket take the rest. The Go runtime takes less than 1 %. nixoci reads each byte straight into a block. It hashes (narHash and diffID) and compresses the block in place, and sends the compressed buffer to the socket.
 nixoci compresses several blocks at the same time, of one layer or of several, and starts with the largest layers. So all processors are busy to the end.
-Reading, the narHash, the diffID, the digest of the blob and sending each go through a layer from its first byte to its last. They do so at the same time. So with many processors, a layer takes as long as one sha256 over its tar, about 0.7 s for each GB. This is the least, because a diffID cannot be computed in parts.
+Reading, the narHash, the diffID, the digest of the blob and sending each go through a layer from its first byte to its last. They do so at the same time. So with many processors, a layer takes as long as one sha256 over its tar, about 0.7 s for each GB. It cannot take less time, because a diffID cannot be computed in parts.
 From a binary cache, decompressing a NAR is part of reading. xz is slower than sha256, so a layer then takes as long as xz needs for its NARs, one after the other.
-With zstd, the limit is one stream, and nixoci makes frames of 2 MiB, so that all processors can work on one layer. The frames cost 5 % of the compressor's time and 2.8 % of the size. The tables of the compressor (1.3 MB) and its history (2 MiB) do not fit into a cache of 2 MiB together with the blocks that are hashed. Larger frames need more memory: with frames of 8 MiB the image is 2.2 % smaller, with 16 MiB 2.5 %. No setting of the compressor saves 3 % at the same processor time.
+With zstd, the limit was measured with one stream. nixoci makes frames of 2 MiB instead, so that all processors can work on one layer. The frames cost 5 % of the compressor's time and 2.8 % of the size. The tables of the compressor (1.3 MB) and its history (2 MiB) do not fit into a cache of 2 MiB together with the blocks that are hashed. Larger frames need more memory: with frames of 8 MiB the image is 2.2 % smaller, with 16 MiB 2.5 %. No setting of the compressor saves 3 % at the same processor time.
 Profile-guided optimization of the compressors changes less than 1 %, so nixoci does not use it. Asynchronous preemption makes no difference, so nixoci leaves it on.`
 
 // names returns the names of the cases for which f is true, in the order of the matrix.
@@ -131,7 +137,7 @@ func (p *pageWriter) limit(r *results) {
 	p.line("")
 	p.line("## What the machine can do")
 	p.line("")
-	p.line("Each step over the same %.2f GB, alone in one thread, takes so many processor seconds: reading every file %.2f, sha256 %.2f (needed twice: narHash and diffID). The table has the", float64(r.Limit.TarSize)/1e9, r.Limit.Read, r.Limit.SHA256)
+	p.line("Each step over the same %.2f GB was measured alone, in one thread. Reading every file takes %.2f processor seconds. One sha256 takes %.2f, and a push needs two: the narHash and the diffID. The table has the", float64(r.Limit.TarSize)/1e9, r.Limit.Read, r.Limit.SHA256)
 	p.line("compression of one stream at nixoci's default level, and the sha256 of its output. The limit of a cold push is the sum of these and of the registry's own time, divided by %d processors.", r.Machine.CPUs)
 	p.line("")
 	p.line("| | compression s | sha256 of it s | stream MB | nixoci MB | limit, cpu s | nixoci and registry, cpu s | work at the limit | limit, wall s | nixoci, wall s | speed at the limit | others |")

@@ -243,7 +243,7 @@ func hashSeconds(b []byte) float64 {
 // verifyBounds describes what profiles of verify show. A person writes this text and must
 // update it.
 const verifyBounds = `The decoders and sha256 limit the speed of verify. With gzip, decompressing takes 56 % of the processor time and sha256 38 %. With zstd, sha256 takes 53 % and decompressing 37 %.
-The limit with the narHashes cannot be beaten with Go's sha256, because verify hashes each byte of a layer twice: in the tar and in the NAR. With zstd, the narHashes alone take more than a fifth of verify's time, so no verify that checks them can reach 90 % of "decompress and hash".
+verify hashes each byte of a layer twice: in the tar and in the NAR. With zstd, the narHashes alone take more than a fifth of verify's time. So with the library's decoder for zstd, the share of "decompress and hash" cannot reach 90 %.
 verify decompresses each block into a buffer, and the tar reader and both hashes read the block there. So nothing is copied, except the bytes around small files.`
 
 // verification writes the section about verify.

@@ -97,7 +97,7 @@ sed -e '/^$/d' -e 's/^/           /' "$tmp/report"
 push "$registry/demo/elsewhere:1" "" --reuse none --jobs 1
 [ "${pushed#*@}" = "$first" ] || fail "made again it is ${pushed#*@}, not $first"
 row afresh "$(summary "$tmp/log")"
-row "" "the same digest, from one compressor and without what was known"
+row "" "the same digest, with one compressor and without a cache"
 
 push "$registry/demo/sample:1" -update
 [ "${pushed#*@}" != "$first" ] || fail "the update has the digest of what it updates"

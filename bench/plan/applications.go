@@ -248,19 +248,19 @@ const applicationIntro = `
 
 Here the numbers are megabytes that a client downloads, before compression. The closures are packages of the real system above, which Nix built from
 Debian's packages, with three paths of the kind that Nix functions make: the code of a service (0.4 MB), its environment (links to the packages, 0.1 MB) and
-its configuration. Every update changes the code. *One dependency* also changes one package and all that refers to it; *a low library* changes a package that
-30 % or more of all paths change with. Each number is the mean of twenty seeded updates. Both sides are planned from their closures alone.
+its configuration. Every update changes the code. *One dependency* also changes one package and all that refers to it. *A low library* changes a package on
+which 30 % or more of all paths depend. Each number is the mean of twenty seeded updates. Both sides are planned from their closures alone.
 
 More plans are compared:
 
 - *one layer*: nix2container's default (` + "`maxLayers = 1`" + `)
-- *chunkah*: large paths alone, the others by the hash of their names, within three tiers of stability. The tier is chosen by how often the package itself changed in a
-  year of weekly updates
-- *rechunk*: greedy on the same year. It knows every path that each update changed. This is knowledge that a plan from a closure does not have
+- *chunkah*: each large path has its own layer. The hash of the name decides in which layer each other path is. Paths in one layer belong to the same of three tiers.
+  The tier depends on how often the package itself changed in a year of weekly updates
+- *rechunk*: a greedy search with the same year of updates. It knows every path that each update changed. A plan that is made from a closure alone does not know this
 - *cost, nothing is configuration*: nixoci's plan, if it did not know which path is the application
 - *cost, code and what only it uses*: nixoci's plan, if it treated the environment and the configuration like the code: as paths that change with every update
 - *cost*: nixoci's plan. What changes with every update is the first path of the image
 
-With at most ten layers, the plan that counts the environment and the configuration too ships much less when the configuration changes, and 0.1 MB more when
-only the code does. With 60 layers the difference is less than 2 MB in each case, and nixoci's default is 100. A small image with few layers would gain.
+With at most ten layers, the plan *cost, code and what only it uses* ships much less than *cost* if the configuration changes, and 0.1 MB more if only the code changes.
+With 60 layers the difference is less than 2 MB in each case, and nixoci's default is 100. So only an image with few layers would gain from that plan.
 `
