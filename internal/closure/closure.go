@@ -87,17 +87,17 @@ func New(roots []StorePath, infos []Info) (*Closure, error) {
 	return c, c.checkOrder()
 }
 
-// frame describes a path that checkOrder is visiting. path is the path's index, and
+// visit describes a path that checkOrder is visiting. path is the path's index, and
 // next is the index of the reference that checkOrder visits next.
-type frame struct{ path, next int }
+type visit struct{ path, next int }
 
 // cycleError returns an error that lists the paths of a cycle. The cycle goes from
 // ref, which is on the stack, to the top of the stack and back to ref.
-func (c *Closure) cycleError(stack []frame, ref int) error {
-	start := slices.IndexFunc(stack, func(f frame) bool { return f.path == ref })
+func (c *Closure) cycleError(stack []visit, ref int) error {
+	start := slices.IndexFunc(stack, func(v visit) bool { return v.path == ref })
 	var cycle []string
-	for _, f := range stack[start:] {
-		cycle = append(cycle, string(c.Paths[f.path].Path))
+	for _, v := range stack[start:] {
+		cycle = append(cycle, string(c.Paths[v.path].Path))
 	}
 	return fmt.Errorf("closure: %w: %s", ErrCycle, strings.Join(append(cycle, string(c.Paths[ref].Path)), " -> "))
 }
@@ -112,9 +112,9 @@ func (c *Closure) checkOrder() error {
 		done
 	)
 	state := make([]uint8, len(c.Paths))
-	var stack []frame // checkOrder does not recurse, because the input decides how long a chain of references is
-	visit := func(start int) error {
-		stack = append(stack[:0], frame{path: start})
+	var stack []visit // checkOrder does not recurse, because the input decides how long a chain of references is
+	from := func(start int) error {
+		stack = append(stack[:0], visit{path: start})
 		state[start] = open
 		for len(stack) > 0 {
 			f := &stack[len(stack)-1]
@@ -132,14 +132,14 @@ func (c *Closure) checkOrder() error {
 				return c.cycleError(stack, ref)
 			default:
 				state[ref] = open
-				stack = append(stack, frame{path: ref})
+				stack = append(stack, visit{path: ref})
 			}
 		}
 		return nil
 	}
 	for _, r := range c.Roots {
 		if i := c.index[r]; state[i] == unseen {
-			if err := visit(i); err != nil {
+			if err := from(i); err != nil {
 				return err
 			}
 		}
@@ -149,7 +149,7 @@ func (c *Closure) checkOrder() error {
 			continue
 		}
 		// An unreachable path is usually part of a cycle. If so, report the cycle.
-		if err := visit(i); err != nil {
+		if err := from(i); err != nil {
 			return err
 		}
 		return fmt.Errorf("closure: %s: %w", c.Paths[i].Path, ErrUnreachable)

@@ -57,11 +57,12 @@ func Walk(ctx context.Context, src Source, info *Info, v nar.Visitor) error {
 	return WalkInto(ctx, src, info, v, inPlace{sha256.New()})
 }
 
-// NARSink receives the bytes of a NAR in order, while WalkInto visits the tree.
+// NARSink receives the bytes of a NAR in order, while WalkInto visits the tree. WalkInto
+// calls a sink and does not return the bytes, because a tree can be larger than the memory.
 type NARSink interface {
-	// Frame receives bytes of the NAR that are not contents of a file. The bytes are
-	// valid until Frame returns.
-	Frame(b []byte)
+	// Framing receives bytes of the NAR that are not contents of a file, see [nar.Framer].
+	// The bytes are valid until Framing returns.
+	Framing(b []byte)
 
 	// Content receives contents of a file that the visitor has just read. The bytes
 	// are in the visitor's buffer, so the visitor decides how long they are valid.
@@ -99,7 +100,7 @@ func WalkInto(ctx context.Context, src Source, info *Info, v nar.Visitor, sink N
 // inPlace is a NARSink that hashes the bytes as soon as it receives them.
 type inPlace struct{ sha hash.Hash }
 
-func (s inPlace) Frame(b []byte)   { s.sha.Write(b) }
+func (s inPlace) Framing(b []byte) { s.sha.Write(b) }
 func (s inPlace) Content(b []byte) { s.sha.Write(b) }
 
 func (s inPlace) End(check func(Hash) error) error {
@@ -122,7 +123,7 @@ type hasher struct {
 }
 
 func (w *hasher) flush() {
-	w.sink.Frame(w.f.Buf)
+	w.sink.Framing(w.f.Buf)
 	w.size += int64(len(w.f.Buf))
 	w.f.Buf = w.f.Buf[:0]
 }

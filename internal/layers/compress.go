@@ -231,15 +231,16 @@ func (e zstdEncoder) encode(dst, block []byte) ([]byte, error) {
 	return e.w.EncodeAll(block, dst), nil
 }
 
-// framing makes the header before the blocks of a stream and the trailer after them.
-type framing struct {
+// envelope makes the header before the blocks of a stream and the trailer after them. Only gzip has
+// them.
+type envelope struct {
 	algorithm string
 	crc       uint32
 	size      uint32 // modulo 2^32, as in gzip
 }
 
-func (f *framing) header() []byte {
-	if f.algorithm == Gzip {
+func (e *envelope) header() []byte {
+	if e.algorithm == Gzip {
 		return gzipHeader
 	}
 	return nil
@@ -247,18 +248,18 @@ func (f *framing) header() []byte {
 
 // add updates the checksum and the size with one uncompressed block. Blocks must be added in
 // order.
-func (f *framing) add(block []byte) {
-	if f.algorithm == Gzip {
-		f.crc = crc32.Update(f.crc, crc32.IEEETable, block)
-		f.size += uint32(len(block))
+func (e *envelope) add(block []byte) {
+	if e.algorithm == Gzip {
+		e.crc = crc32.Update(e.crc, crc32.IEEETable, block)
+		e.size += uint32(len(block))
 	}
 }
 
-func (f *framing) trailer() []byte {
-	if f.algorithm != Gzip {
+func (e *envelope) trailer() []byte {
+	if e.algorithm != Gzip {
 		return nil
 	}
 	b := bytes.Clone(deflateEnd)
-	b = binary.LittleEndian.AppendUint32(b, f.crc)
-	return binary.LittleEndian.AppendUint32(b, f.size)
+	b = binary.LittleEndian.AppendUint32(b, e.crc)
+	return binary.LittleEndian.AppendUint32(b, e.size)
 }

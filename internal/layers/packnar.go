@@ -5,18 +5,18 @@ import "github.com/nixoci/nixoci/internal/closure"
 // narPart contains the part of the NARs that belongs to one block of tar: the file contents
 // in this block, and the bytes of the NARs between them.
 type narPart struct {
-	frames []byte // bytes of the NARs between the file contents
-	steps  []narStep
+	framing []byte // bytes of the NARs between the file contents
+	steps   []narStep
 }
 
 // narStep describes the next bytes of a NAR.
 type narStep struct {
-	frame   int                      // first, this many bytes of frames
+	framing int                      // first, this many bytes of narPart.framing
 	content []byte                   // then this content, which is a part of the block
 	check   func(closure.Hash) error // if not nil, the NAR ends after content, and check compares its hash
 }
 
-// last returns the step to which the next bytes of frames are added.
+// last returns the step to which the next bytes of framing are added.
 func (p *narPart) last() *narStep {
 	if n := len(p.steps); n > 0 && p.steps[n-1].content == nil && p.steps[n-1].check == nil {
 		return &p.steps[n-1]
@@ -28,17 +28,17 @@ func (p *narPart) last() *narStep {
 // reset empties the part for another block.
 func (p *narPart) reset() {
 	clear(p.steps) // the functions keep errors and closures in memory
-	p.frames, p.steps = p.frames[:0], p.steps[:0]
+	p.framing, p.steps = p.framing[:0], p.steps[:0]
 }
 
 // narWriter collects the NARs of the paths while the producer writes the tar. It implements
 // [closure.NARSink].
 type narWriter struct{ s *packStream }
 
-func (w narWriter) Frame(b []byte) {
+func (w narWriter) Framing(b []byte) {
 	p := &w.s.current.nars
-	p.frames = append(p.frames, b...)
-	p.last().frame += len(b)
+	p.framing = append(p.framing, b...)
+	p.last().framing += len(b)
 }
 
 func (w narWriter) Content(b []byte) {
@@ -54,10 +54,10 @@ func (w narWriter) End(check func(closure.Hash) error) error {
 
 // hashNARs hashes the NARs of one block. If a NAR ends in the block, it checks the hash.
 func (s *packStream) hashNARs(b *block) error {
-	frames := b.nars.frames
+	framing := b.nars.framing
 	for _, step := range b.nars.steps {
-		s.nar.Write(frames[:step.frame])
-		frames = frames[step.frame:]
+		s.nar.Write(framing[:step.framing])
+		framing = framing[step.framing:]
 		s.nar.Write(step.content)
 		if step.check == nil {
 			continue
