@@ -11,8 +11,8 @@
         "x86_64-linux"
         "aarch64-linux"
       ];
-      # Whoever uses the module with another nixpkgs gets that one pinned; what
-      # this flake builds itself gets the one of its lock.
+      # The module pins the nixpkgs with which it is used. The systems that this flake
+      # builds itself get the nixpkgs of flake.lock.
       container = ./nix/container.nix;
       base =
         system:
@@ -33,15 +33,15 @@
         inherit container;
         default = container;
         base = ./nix/base.nix;
-        # image.modules.nixoci, for nixos-rebuild build-image.
+        # Adds image.modules.nixoci, for nixos-rebuild build-image.
         image = ./nix/image-module.nix;
       };
 
-      # For flake-parts: perSystem.nixoci.images.
+      # Adds perSystem.nixoci.images to flake-parts.
       flakeModules.default = ./nix/flake-module.nix;
       flakeModule = self.flakeModules.default;
 
-      # nix flake check builds an image, and so everything that it is made of.
+      # With this check, nix flake check builds an image and all of its inputs.
       checks = lib.genAttrs systems (system: {
         image = self.lib.${system}.image {
           name = "hello";
@@ -49,13 +49,13 @@
         };
       });
 
-      # "base" is the one for x86_64-linux; the others carry their system's name.
+      # "base" is the base system for x86_64-linux. The other names contain their system.
       nixosConfigurations = {
         base = bases.x86_64-linux;
       }
       // lib.mapAttrs' (system: lib.nameValuePair "base-${system}") bases;
 
-      # nixoci runs on macOS, too; systems and their init are for Linux.
+      # nixoci also runs on macOS. nixoci-init and the base system are for Linux.
       packages =
         lib.genAttrs
           (
@@ -90,7 +90,7 @@
       };
 
       lib = {
-        # extend (a nixosConfiguration) is the same system as a container.
+        # extend takes a nixosConfiguration and returns the same system as a container.
         extend = nixos: nixos.extendModules { modules = [ container ]; };
       }
       # lib.${system}.image is the function that makes images of packages.

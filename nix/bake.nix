@@ -1,13 +1,13 @@
 # Returns the derivations that nixoci builds for a CLOSURE. `nix eval --apply`
 # calls this function with the value that the CLOSURE names.
 #
-#   systems  to build for; empty: the system that it declares
+#   systems  systems to build for; if empty, the system that the configuration declares
 #   modules  more modules, for a configuration
 #
 # A NixOS configuration becomes a container, for each of the systems. A
 # derivation, such as a package or a configuration's
-# config.system.build.toplevel, is not changed. The result tells for which
-# system it is.
+# config.system.build.toplevel, is not changed. The result contains the system of
+# each derivation.
 {
   systems ? [ ],
   modules ? [ ],
@@ -15,7 +15,7 @@
 given:
 
 let
-  # system is where it runs, buildSystem where it is built.
+  # The result runs on system, and Nix builds it on buildSystem.
   derivation = system: drv: {
     inherit system;
     inherit (drv) drvPath;

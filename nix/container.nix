@@ -157,7 +157,7 @@ in
       # line. This option is for systems that another program starts.
       services.journald.console = weakly "/dev/console";
 
-      # These concern hardware and time, or would fail without privileges.
+      # These units concern hardware and time, or would fail without privileges.
       console.enable = weakly false;
       services.fstrim.enable = weakly false;
       services.lvm.enable = weakly false;

@@ -5,8 +5,8 @@
 #     nixoci.images.web = { name = "ghcr.io/org/web"; contents = [ pkgs.hello ]; };
 #   };
 #
-# nix run .#web.push, .#web.load and so on, and nix flake check, which builds the
-# image. The arguments are those of image.nix.
+# After this, nix run .#web.push, .#web.load and so on work, and nix flake check builds
+# the image. The arguments are those of image.nix.
 { lib, flake-parts-lib, ... }:
 
 {

@@ -1,6 +1,6 @@
-# The configuration as a container's, and system.build.image: a directory with the
-# image's specification and the programs that push, load and compare it. It has no
-# layers: nixoci makes those while it pushes.
+# Turns the configuration into a container. It defines system.build.image, a directory
+# with the image's specification and the programs that push, load and compare the image.
+# The directory contains no layers, because nixoci makes the layers while it pushes.
 {
   config,
   lib,

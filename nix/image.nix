@@ -118,11 +118,11 @@ let
     else
       lib.nameValuePair (unsafeDiscardStringContext (head parts)) (lib.concatStringsSep "=" (tail parts));
 
-  # Accepts a list, or a set whose names count, like ExposedPorts and Volumes.
+  # Returns a list as it is. Of a set, such as ExposedPorts or Volumes, it returns the names.
   names = x: if isAttrs x then attrNames x else x;
   list = x: if isList x then x else if x == null then [ ] else [ x ];
 
-  # Architectures as images name them, and the systems of Nix.
+  # Maps the names of architectures in images to the systems of Nix.
   systems = {
     amd64 = "x86_64-linux";
     arm64 = "aarch64-linux";
@@ -133,7 +133,7 @@ let
     s390x = "s390x-linux";
   };
 
-  # Returns the platform of a system, which a name like linux/amd64 is already.
+  # Returns the platform of a system. A name such as linux/amd64 is already a platform.
   platformOf =
     system:
     let
@@ -371,7 +371,7 @@ let
     // passthru
     // {
       inherit specification;
-      # For meta.nix: nixoci push --meta-from .#image.
+      # meta.nix reads this attribute for nixoci push --meta-from .#image.
       imageContents = allContents;
       meta = {
         description = "Image ${name}";

@@ -24,7 +24,8 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// These are values of --attest. The formats of the command sbom are also values of it.
+// These are values of --attest. The formats of the command sbom are also values of
+// --attest.
 const (
 	attestClosure    = "closure"
 	attestSBOM       = "sbom" // an SBOM in the default format of the command sbom

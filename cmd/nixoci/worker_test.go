@@ -23,7 +23,7 @@ import (
 // workerName is the name of the program that runs [work].
 const workerName = "nixoci-worker"
 
-// A call is one run of nixoci without input.
+// A call describes one run of nixoci, with an empty standard input.
 type call struct {
 	Dir  string
 	Env  []string

@@ -25,7 +25,7 @@ APT::Install-Recommends "false";
 APT::Get::AllowUnauthenticated "false";
 Acquire::Languages "none";
 Acquire::Retries "5";
-// sid's lists are valid for a week, and mirrors lag behind. They stay signed.
+// sid's lists are valid for a week, and mirrors lag behind. The lists are still signed.
 Acquire::Check-Valid-Until "false";
 Debug::NoLocking "true";
 `

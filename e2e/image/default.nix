@@ -3,9 +3,9 @@
 # packages, which are already in the store, and builders that can use the host.
 {
   nixoci,
-  name, # of the image; its beginning is the registry of the examples
+  name, # name of the image, in the registry of the examples
   registry,
-  source, # of nixoci
+  source, # source of nixoci
   debian, # store paths of Debian packages, in words NAME=PATH
   released ? "", # directory with the programs of make cross
 }:

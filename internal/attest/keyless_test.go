@@ -144,7 +144,7 @@ func TestCosignKeyless(t *testing.T) {
 		}
 	}
 
-	// A statement under the tag .att has the same annotations.
+	// cosign stores a statement under the tag .att, with the same annotations as a signature.
 	statement, err := Statement("web", image, SPDXPredicate, map[string]any{})
 	if err != nil {
 		t.Fatal(err)

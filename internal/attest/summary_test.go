@@ -198,7 +198,8 @@ func TestCheckPredicate(t *testing.T) {
 	}
 }
 
-// TestPredicateName checks that a name stands for the type that it was found for.
+// TestPredicateName checks that PredicateName reverses PredicateType: the name that it returns for a
+// type must give this type again.
 func TestPredicateName(t *testing.T) {
 	for _, name := range PredicateNames() {
 		predicateType, err := PredicateType(name)

@@ -37,8 +37,8 @@ func machineIDPlaces(ms Mounts) machineIDs {
 // "uninitialized", each start is a first boot, and without CAP_SYS_ADMIN systemd cannot
 // end the first boot: then dbus-broker does not start.
 //
-// The first valid one of these wins: a mounted file, the copy beside the state, the file
-// in the container, the id from the engine, a new id.
+// It takes the first valid id of these: a mounted file, the copy beside the state, the
+// file in the container, the id from the engine, a new id.
 func ensureMachineID(p machineIDs, env *bootEnv) error {
 	current := readMachineID(p.File)
 	id := current

@@ -35,7 +35,7 @@ func ioctl(fd uintptr, request, arg uintptr) (uintptr, error) {
 // openPTY returns both ends of a new pseudoterminal and the name of its slave. The slave
 // changes no byte: it adds no \r before \n, and does not echo.
 func openPTY() (master, slave *os.File, name string, err error) {
-	// Blocking mode: a child inherits the descriptor as it is.
+	// Open it in blocking mode, because a child inherits the descriptor as it is.
 	fd, err := syscall.Open("/dev/ptmx", syscall.O_RDWR|syscall.O_NOCTTY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, "", fmt.Errorf("open /dev/ptmx: %w", err)

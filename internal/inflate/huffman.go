@@ -23,7 +23,7 @@ const (
 	codeShift  = 8
 	codeMask   = 31
 	bitsMask   = 255
-	shiftMask  = 63 // the same for the compiler, which then knows that a shift is short
+	shiftMask  = 63 // gives the same number as bitsMask; the compiler then knows that a shift is below 64
 	valueShift = 16
 
 	maxCode    = 15 // bits of the longest code

@@ -162,7 +162,7 @@ func (w *bitWriter) write(v uint32, count int) *bitWriter {
 	return w
 }
 
-// code writes a Huffman code, which begins with its highest bit.
+// code writes the lowest count bits of v, which are a Huffman code, and begins with the highest bit.
 func (w *bitWriter) code(v uint32, count int) *bitWriter {
 	for i := count - 1; i >= 0; i-- {
 		w.write(v>>i, 1)

@@ -54,8 +54,8 @@ func TestTable(t *testing.T) {
 var apart = map[string]string{
 	"Memory":       "TestMemory",     // limit of the whole program
 	"Paths":        "TestMeter",      // tests a closure at the limit and a closure just above it
-	"References":   "TestMeter",      // as for Paths
-	"PathText":     "TestMeter",      // as for Paths
+	"References":   "TestMeter",      // the same test as for Paths
+	"PathText":     "TestMeter",      // the same test as for Paths
 	"Windows":      "TestWindows",    // at the limit, further input waits; there is no error
 	"GraphFile":    "TestGraphValue", // checks that a file above the limit is not read
 	"GraphPath":    "TestGraphValue", // the JSON parser reads an unknown number of bytes in advance

@@ -21,7 +21,7 @@ const (
 	AnnotationTarSize      = "io.nixoci.layer.tarsize"     // layer descriptor: bytes of the tar
 	AnnotationCompression  = "io.nixoci.layer.compression" // layer descriptor: algorithm and level, as in the recipe
 	AnnotationToplevel     = "io.nixoci.toplevel"          // manifest and its descriptor in the index: store path
-	AnnotationNarHash      = "io.nixoci.toplevel.narhash"  // same places: the toplevel's narHash, in SRI form
+	AnnotationNarHash      = "io.nixoci.toplevel.narhash"  // manifest and its descriptor in the index: the toplevel's narHash, in SRI form
 	AnnotationFacts        = "io.nixoci.toplevel.facts"    // the manifest's descriptor in the index: Facts as JSON
 	AnnotationFormat       = "io.nixoci.format"            // manifest: the image format's version
 	AnnotationApplication  = "io.nixoci.application"       // manifest: version of the rules for applications; absent for a NixOS system

@@ -47,7 +47,7 @@ type Destination interface {
 
 	// PutLayer calls pack and stores the bytes that pack writes, in a single pass. If the
 	// transfer breaks, it calls pack again. If want is not nil, the layer's digests and sizes
-	// are already known. If pack returns others, PutLayer returns [ErrOtherContent].
+	// are already known. If pack returns other digests or sizes, PutLayer returns [ErrOtherContent].
 	PutLayer(ctx context.Context, want *layers.Packed, pack PackFunc) (layers.Packed, error)
 
 	// PutBlob stores a config or a small layer.

@@ -54,10 +54,10 @@ func TestKeepGolden(t *testing.T) {
 	}
 }
 
-// TestKeepGrowth checks how much work planning with an earlier plan takes, for graphs in
-// which one reference of each path is enough. The work for each path must not grow with the
-// number of paths. The work grows in jumps, because a graph of another size moves other
-// paths. So the limit is a fixed number of steps for each path.
+// TestKeepGrowth checks how much work planning with an earlier plan takes, for the graphs in
+// shapes. The work for each path must not grow with the number of paths. The work grows in
+// jumps, because a graph of another size moves other paths. So the limit is a fixed number of
+// steps for each path.
 func TestKeepGrowth(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	blockBytes = 8 << 10

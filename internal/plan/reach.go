@@ -9,10 +9,10 @@ import (
 // reach counts the nodes in closures without a table of the closures of all nodes. For
 // 100,000 nodes such a table would take 1.25 GB.
 //
-// For most nodes one reference is enough: the closure of this reference contains all other
-// references. The closure of the node is then the closure of this reference, plus the node. A
-// node that needs several references is called a join. Only joins and the nodes that they
-// need have a row of bits. A chain of references needs no row, however long it is.
+// Most nodes have a reference whose closure contains all other references of the node. The
+// closure of such a node is the closure of this reference, plus the node. A node that needs
+// several references is called a join. Only joins and the nodes that they need have a row of
+// bits. A chain of references needs no row, however long it is.
 type reach struct {
 	*graph
 	parent []int32   // of each node: the reference that comes last in order; -1 for none

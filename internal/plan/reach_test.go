@@ -8,8 +8,8 @@ import (
 	"github.com/nixoci/nixoci/internal/closure"
 )
 
-// shapes contains kinds of graphs in which one reference of each path is enough: its closure
-// contains the other references. A path refers only to earlier paths.
+// shapes contains kinds of graphs in which each path has a reference whose closure contains
+// all other references of the path. A path refers only to earlier paths.
 var shapes = map[string]func(r *rand.Rand, i int) []int{
 	"chain":         func(_ *rand.Rand, i int) []int { return []int{i - 1} },
 	"ladder":        func(_ *rand.Rand, i int) []int { return []int{i - 1, i - 2} },
@@ -104,8 +104,8 @@ func checkReach(t *testing.T, name string, g *graph) {
 	}
 }
 
-// TestGrowth: if one reference of each path is enough, twice as many paths must take only
-// about twice as much work.
+// TestGrowth checks that twice as many paths take only about twice as much work, for the
+// graphs in shapes.
 func TestGrowth(t *testing.T) {
 	defer func(n int) { blockBytes = n }(blockBytes)
 	blockBytes = 8 << 10

@@ -25,7 +25,7 @@ type Options struct {
 	Jobs      int                // number of layers read at once; ≤0 means GOMAXPROCS
 
 	// DefaultSettings requires nixoci's defaults for entrypoint, command, environment,
-	// user, directory, stop signal, ports and volumes.
+	// user, working directory, stop signal, ports and volumes.
 	DefaultSettings bool
 
 	// Init is the expected program at /sbin/init. If Init is nil, the report only describes the

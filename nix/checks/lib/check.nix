@@ -22,8 +22,8 @@ let
   given = import check;
   tooOld = lib.versionOlder lib.trivial.release (given.nixpkgs or "");
 
-  # A warning is ours if it says so. Warnings of NixOS are ours if our files
-  # cause them, for instance with a renamed option.
+  # Our warnings begin with the word nixoci. A warning of NixOS counts too if it names one
+  # of our files, for instance because this file uses a renamed option.
   ours = warning: lib.hasPrefix "nixoci: " warning || lib.hasInfix (toString ../../.) warning;
 
   # Lists the differences between config and the expected values, as text.
