@@ -89,7 +89,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	documents, err := a.documents(ctx, f, &opts, closures, in)
+	documents, err := a.documents(f, &opts, closures, in)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,8 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	if err := a.readMeta(ctx, &f.meta, in, images); err != nil {
+	meta, err := a.packageMetaOf(ctx, images, &f.meta, in)
+	if err != nil {
 		return err
 	}
 	review := a.newReview(ctx, f, &opts, repo)
@@ -131,7 +132,7 @@ func (a *app) push(ctx context.Context, refArg string, closures []string, f *pus
 	if err != nil {
 		return err
 	}
-	if err := a.attach(ctx, repo, &result, images, documents); err != nil {
+	if err := a.attach(ctx, repo, &result, images, meta, documents); err != nil {
 		return err
 	}
 	stats := repo.Stats()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -18,7 +19,6 @@ import (
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nixbuild"
-	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/registry"
 	"github.com/nixoci/nixoci/internal/report"
@@ -33,11 +33,16 @@ const (
 	attestVEX        = "vex"
 )
 
+// pushDocuments describes the documents that a push attaches to its image.
+type pushDocuments struct {
+	attest.Documents
+	sbomFormats []string
+	created     *time.Time // time in the bills of materials
+}
+
 // documents returns the documents that a push must attach, according to its flags.
-func (a *app) documents(ctx context.Context, f *pushFlags, opts *push.Options, closures []string, in *closureFlags) (*attest.Documents, error) {
-	d, err := documentsToAttach(f.attest, opts, func(sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
-		return a.metaOf(ctx, &f.meta, in, sys)
-	})
+func (a *app) documents(f *pushFlags, opts *push.Options, closures []string, in *closureFlags) (*pushDocuments, error) {
+	d, err := documentsToAttach(f.attest, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +57,7 @@ func (a *app) documents(ctx context.Context, f *pushFlags, opts *push.Options, c
 		a.describeBuild(&d.Build, f.builder)
 		d.Build.Rebuild = f.rebuild.command(&opts.Settings)
 		if d.Author != nil && d.Build.Builder == "" {
-			a.log.Warn("the provenance is signed, but names no builder. Without a builder, it meets SLSA build level 1 only. Name the builder with --builder-id URI")
+			a.log.Warn("the provenance is signed, but names no builder: --builder-id URI names it; without, the provenance is good for SLSA build level 1 only")
 		}
 	}
 	return d, nil
@@ -77,7 +82,7 @@ func checkMeta(f *pushFlags, closures []string, root string) error {
 func (a *app) describeBuild(b *attest.Build, builder string) {
 	platform := attest.PlatformOf(os.Getenv)
 	b.Builder, b.Checkout = cmp.Or(builder, platform.Builder), platform.Checkout
-	b.Sources = func(root closure.StorePath) *nixbuild.Built { return a.built[root] }
+	b.Built = a.built // the run adds to it what it builds
 	var err error
 	if b.Program, err = programDigest(); err != nil {
 		a.log.Warnf("the provenance does not have nixoci's own digest: %v", err)
@@ -113,21 +118,31 @@ func (a *app) attestAuthor(f *pushFlags) (attest.Author, error) {
 	return a.author(&f.author, &f.registry)
 }
 
-// attach attaches the documents to the pushed image.
-func (a *app) attach(ctx context.Context, repo *registry.Repository, result *push.Result, images []push.PlannedSystem, documents *attest.Documents) error {
-	if documents.None() {
+// attach attaches the documents to the pushed image. meta contains the metadata of packages, by
+// toplevel.
+func (a *app) attach(ctx context.Context, repo *registry.Repository, result *push.Result, images []push.PlannedSystem, meta map[closure.StorePath]nixbuild.PackageMeta, d *pushDocuments) error {
+	if !d.Closure && !d.Provenance && len(d.sbomFormats) == 0 {
 		return nil
 	}
-	var systems []*manifest.System
-	for _, image := range images {
-		systems = append(systems, image.System)
-	}
-	added, known, err := attest.Attach(ctx, repo, result.Index.Digest, systems, documents)
+	attacher, err := attest.NewAttacher(ctx, repo, result.Index.Digest, d.Documents)
 	if err != nil {
 		return err
 	}
+	for _, image := range images {
+		sys := image.System
+		sboms, err := report.SBOMs(sys, d.sbomFormats, report.SBOMOptions{Created: d.created, Meta: meta[sys.Toplevel]})
+		if err != nil {
+			return err
+		}
+		if err := attacher.ToPlatform(ctx, sys, sboms); err != nil {
+			return err
+		}
+	}
+	if err := attacher.ToIndex(ctx); err != nil {
+		return err
+	}
 	if !a.quiet {
-		a.stderr.Printf("%s\n", attachedText(added, known))
+		a.stderr.Printf("%s\n", attachedText(attacher.Added, attacher.Known))
 	}
 	return nil
 }
@@ -158,12 +173,11 @@ func attachedText(added, known attest.Counts) string {
 }
 
 // documentsToAttach returns the documents that --attest names. opts contains the build
-// settings for the provenance. The function meta returns the metadata of the packages of a
-// system in nixpkgs.
-func documentsToAttach(kinds []string, opts *push.Options, meta func(*manifest.System) (map[closure.StorePath]*nixbuild.Meta, error)) (*attest.Documents, error) {
-	d := &attest.Documents{Build: attest.Build{Version: version, Format: manifest.CurrentFormat,
-		Compression: opts.Compression.String(), Settings: attest.BuildSettings(&opts.Settings)}}
-	var formats []string
+// settings for the provenance.
+func documentsToAttach(kinds []string, opts *push.Options) (*pushDocuments, error) {
+	d := &pushDocuments{created: opts.Settings.Created}
+	d.Build = attest.Build{Version: version, Format: manifest.CurrentFormat,
+		Compression: opts.Compression.String(), Settings: attest.BuildSettings(&opts.Settings)}
 	for _, k := range kinds {
 		switch k {
 		case attestClosure:
@@ -177,20 +191,11 @@ func documentsToAttach(kinds []string, opts *push.Options, meta func(*manifest.S
 			case attestVEX:
 				k = report.FormatOpenVEX
 			}
-			if !slices.Contains(formats, k) {
-				formats = append(formats, k)
+			if !slices.Contains(d.sbomFormats, k) {
+				d.sbomFormats = append(d.sbomFormats, k)
 			}
 		default:
 			return nil, usageError{hint.Add(fmt.Errorf("--attest %q: unknown", k), "closure, sbom (or spdx, spdx3, cyclonedx), vex, provenance")}
-		}
-	}
-	if len(formats) > 0 {
-		d.SBOM = func(sys *manifest.System) ([]oci.Artifact, error) {
-			known, err := meta(sys)
-			if err != nil {
-				return nil, err
-			}
-			return report.SBOMs(sys, formats, report.SBOMOptions{Created: opts.Settings.Created, Meta: known})
 		}
 	}
 	return d, nil

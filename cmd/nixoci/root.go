@@ -37,9 +37,8 @@ type app struct {
 	cache     *cache.Cache
 	nix       *nixbuild.Nix // created before the first build
 	built     map[closure.StorePath]*nixbuild.Built
-	metas     map[closure.StorePath]map[closure.StorePath]*nixbuild.Meta // metadata of packages, by toplevel
-	progress  *progress                                                  // progress display of a long command
-	done      bool                                                       // true: the command has finished its work, so an interrupt changes nothing
+	progress  *progress // progress display of a long command
+	done      bool      // true: the command has finished its work, so an interrupt changes nothing
 }
 
 const rootLong = `nixoci turns NixOS systems and applications into reproducible, multi-platform
@@ -145,7 +144,6 @@ func (a *app) setup() error {
 	a.log = logrus.New()
 	a.repeats = map[string]int{}
 	a.built = map[closure.StorePath]*nixbuild.Built{}
-	a.metas = map[closure.StorePath]map[closure.StorePath]*nixbuild.Meta{}
 	a.log.SetOutput(io.Discard)
 	a.log.AddHook(logHook{a})
 	switch {

@@ -51,7 +51,7 @@ uses the clock.`,
 				return err
 			}
 			o.Created = t
-			if o.Meta, err = a.meta(cmd.Context(), &meta, &f.closure, c, o.System); err != nil {
+			if o.Meta, err = a.packageMeta(cmd.Context(), &meta, &f.closure, c, o.System); err != nil {
 				return err
 			}
 			if format == report.FormatTable {

@@ -16,97 +16,114 @@ import (
 	"github.com/nixoci/nixoci/internal/registry"
 )
 
-// Documents selects the documents that [Attach] makes for an image.
+// Documents selects the documents that an [Attacher] makes for an image.
 type Documents struct {
 	Closure    bool // attach a closure statement
 	Provenance bool
-
-	// SBOM returns the bills of materials of one system. If it is nil, there are none.
-	SBOM func(sys *manifest.System) ([]oci.Artifact, error)
 
 	// Author signs a statement about each document. nixoci attaches the signed statements as well
 	// as the documents. If Author is nil, nixoci signs nothing.
 	Author Author
 
-	// Build describes how the image was made, for the provenance. Attach sets its fields Systems
-	// and Recipe from the image.
+	// Build describes how the image was made, for the provenance. The Attacher sets its fields
+	// Systems and Recipe from the image.
 	Build Build
 }
-
-// None reports whether d selects no document.
-func (d *Documents) None() bool { return !d.Closure && !d.Provenance && d.SBOM == nil }
 
 // Counts holds a number of documents and a number of signed statements.
 type Counts struct{ Documents, Statements int }
 
-// Attach makes the documents of an image and attaches them. index is the digest of the image in
-// repo, and systems are the systems in the image. Attach returns how many of them are new. The
-// others, which it returns as known, were attached before.
-//
-// A closure statement, a bill of materials and a provenance describe the manifest of one platform.
-// This manifest does not change when another platform joins the index. The index gets its own
-// provenance only if it lists exactly these systems.
-func Attach(ctx context.Context, repo *registry.Repository, index digest.Digest, systems []*manifest.System, d *Documents) (added, known Counts, err error) {
+// Attacher makes the documents of one image and attaches them. Call ToPlatform for each system of the
+// image, and then ToIndex.
+type Attacher struct {
+	repo      *registry.Repository
+	documents Documents
+	top       oci.Blob // the image's index
+	index     *manifest.Index
+	built     []BuiltSystem
+
+	// Added counts the documents and statements that are new. Known counts the others, which were
+	// attached before.
+	Added, Known Counts
+}
+
+// NewAttacher returns an Attacher for the image in repo whose index has this digest.
+func NewAttacher(ctx context.Context, repo *registry.Repository, index digest.Digest, d Documents) (*Attacher, error) {
 	top, err := repo.GetManifest(ctx, index.String())
 	if err != nil {
-		return added, known, err
+		return nil, err
 	}
 	parsed, err := manifest.ParseIndex(top.Data, top.Descriptor.MediaType)
 	if err != nil {
-		return added, known, err
+		return nil, err
 	}
-	attach := func(to ocispec.Descriptor, docs ...oci.Artifact) error {
-		sealed, err := sealAll(ctx, repo.Name(), to.Digest, docs, d.Author)
+	return &Attacher{repo: repo, documents: d, top: top, index: parsed}, nil
+}
+
+// ToPlatform attaches documents to the manifest of one platform: a closure statement, the bills of
+// materials sboms, and a provenance. This manifest does not change when another platform joins the
+// index.
+func (a *Attacher) ToPlatform(ctx context.Context, sys *manifest.System, sboms []oci.Artifact) error {
+	listed := a.index.Find(sys.Platform)
+	if listed == nil {
+		return fmt.Errorf("attach to %s: the index has no manifest for %s", a.top.Descriptor.Digest, manifest.FormatPlatform(sys.Platform))
+	}
+	built := describeSystem(sys)
+	var docs []oci.Artifact
+	if a.documents.Closure {
+		doc, err := ClosureDocument(sys.Closure, built.System)
 		if err != nil {
 			return err
 		}
-		attached, err := repo.Attach(ctx, to, append(docs, sealed...))
-		for n, a := range attached {
-			counts := &known
-			if a.New {
-				counts = &added
-			}
-			if n < len(docs) {
-				counts.Documents++
-			} else {
-				counts.Statements++
-			}
+		built.Closure = digest.FromBytes(doc.Data)
+		docs = append(docs, doc)
+	}
+	docs = append(docs, sboms...)
+	if a.documents.Provenance {
+		doc, err := a.documents.provenance(a.repo.Name(), *listed, built)
+		if err != nil {
+			return err
 		}
+		docs = append(docs, doc)
+	}
+	a.built = append(a.built, built)
+	return a.attach(ctx, *listed, docs...)
+}
+
+// ToIndex attaches a provenance to the index, if the index lists exactly the platforms of the
+// ToPlatform calls.
+func (a *Attacher) ToIndex(ctx context.Context) error {
+	if !a.documents.Provenance || len(a.index.Manifests) != len(a.built) {
+		return nil
+	}
+	about := a.top.Descriptor
+	about.Annotations = a.index.Annotations
+	doc, err := a.documents.provenance(a.repo.Name(), about, a.built...)
+	if err != nil {
 		return err
 	}
-	var all []BuiltSystem
-	for _, sys := range systems {
-		listed := parsed.Find(sys.Platform)
-		if listed == nil {
-			return added, known, fmt.Errorf("attach to %s: the index has no manifest for %s", index, manifest.FormatPlatform(sys.Platform))
-		}
-		docs, built, err := d.of(sys)
-		if err != nil {
-			return added, known, err
-		}
-		all = append(all, built)
-		if d.Provenance {
-			doc, err := d.provenance(repo.Name(), *listed, built)
-			if err != nil {
-				return added, known, err
-			}
-			docs = append(docs, doc)
-		}
-		if err := attach(*listed, docs...); err != nil {
-			return added, known, err
-		}
-	}
-	if !d.Provenance || len(parsed.Manifests) != len(systems) {
-		return added, known, nil
-	}
-	about := top.Descriptor
-	about.Annotations = parsed.Annotations
-	doc, err := d.provenance(repo.Name(), about, all...)
+	return a.attach(ctx, a.top.Descriptor, doc)
+}
+
+// attach attaches docs, and a signed statement about each, to a manifest or index.
+func (a *Attacher) attach(ctx context.Context, to ocispec.Descriptor, docs ...oci.Artifact) error {
+	sealed, err := sealAll(ctx, a.repo.Name(), to.Digest, docs, a.documents.Author)
 	if err != nil {
-		return added, known, err
+		return err
 	}
-	err = attach(top.Descriptor, doc)
-	return added, known, err
+	attached, err := a.repo.Attach(ctx, to, append(docs, sealed...))
+	for n, one := range attached {
+		counts := &a.Known
+		if one.New {
+			counts = &a.Added
+		}
+		if n < len(docs) {
+			counts.Documents++
+		} else {
+			counts.Statements++
+		}
+	}
+	return err
 }
 
 // sealAll signs a statement about each of docs, and returns the signed statements. If by is nil, it
@@ -166,10 +183,10 @@ func SealDocument(ctx context.Context, name string, subject digest.Digest, doc o
 	return Seal(ctx, statement, by)
 }
 
-// of makes the closure statement and the bills of materials of one system.
-func (d *Documents) of(sys *manifest.System) (docs []oci.Artifact, built BuiltSystem, err error) {
+// describeSystem describes sys for the provenance.
+func describeSystem(sys *manifest.System) BuiltSystem {
 	system, _ := closure.NixSystem(sys.Platform)
-	built = BuiltSystem{Platform: manifest.FormatPlatform(sys.Platform), System: system, Toplevel: *sys.Closure.Info(sys.Toplevel)}
+	built := BuiltSystem{Platform: manifest.FormatPlatform(sys.Platform), System: system, Toplevel: *sys.Closure.Info(sys.Toplevel)}
 	built.Roots = []closure.StorePath{sys.Toplevel}
 	if sys.App != nil {
 		built.Roots = sys.App.Roots
@@ -182,22 +199,7 @@ func (d *Documents) of(sys *manifest.System) (docs []oci.Artifact, built BuiltSy
 			built.Base += "@" + sys.Base.Digest.String()
 		}
 	}
-	if d.Closure {
-		doc, err := ClosureDocument(sys.Closure, system)
-		if err != nil {
-			return nil, built, err
-		}
-		built.Closure = digest.FromBytes(doc.Data)
-		docs = append(docs, doc)
-	}
-	if d.SBOM != nil {
-		sboms, err := d.SBOM(sys)
-		if err != nil {
-			return nil, built, err
-		}
-		docs = append(docs, sboms...)
-	}
-	return docs, built, nil
+	return built
 }
 
 // provenance makes the provenance of about, which is a manifest or index in the repository name.

@@ -137,7 +137,7 @@ func TestProvenance(t *testing.T) {
 	b := Build{
 		Version: "1.0.0", Format: 1, Compression: "gzip:5", Program: digest.FromString("nixoci"),
 		Checkout: &Checkout{URI: "git+https://github.com/org/web@refs/heads/main", Revision: source.Revision},
-		Sources:  func(closure.StorePath) *nixbuild.Built { return built },
+		Built:    map[closure.StorePath]*nixbuild.Built{roots[0]: built},
 		Rebuild: func(reference string, systems []BuiltSystem) []string {
 			return []string{"nixoci", "build", "--plan=" + reference, systems[0].System}
 		},
@@ -187,7 +187,7 @@ func TestProvenance(t *testing.T) {
 	if err != nil || !bytes.Contains(data, []byte(`"sources":[{"nixoci":"nixosConfigurations.web"}]`)) {
 		t.Errorf("of the base system: %v\n%s", err, data)
 	}
-	b.Sources = nil
+	b.Built = nil
 	b.Systems[0].Toplevel.Deriver = "cccccccccccccccccccccccccccccccc-web.drv"
 	data, err = provenance()
 	if err != nil || bytes.Contains(data, []byte(`"sources"`)) || !bytes.Contains(data, []byte(`"nix:/nix/store/cccccccccccccccccccccccccccccccc-web.drv"`)) {

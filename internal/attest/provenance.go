@@ -41,12 +41,13 @@ type Build struct {
 	// Checkout is the repository that a platform checked out for this build.
 	Checkout *Checkout
 
-	// Sources returns the sources from which a root of a system was built. It returns nil for a
-	// root that was built earlier.
-	Sources func(root closure.StorePath) *nixbuild.Built
+	// Built contains the roots of systems that this run has built, and their sources. A root that
+	// was built earlier is missing.
+	Built map[closure.StorePath]*nixbuild.Built
 
 	// Rebuild returns the command that makes the image with these systems again. reference names
-	// the image. Rebuild may be nil.
+	// the image. Rebuild may be nil. It is a function because only cmd/nixoci can write a command,
+	// and the reference is known only for each document.
 	Rebuild func(reference string, systems []BuiltSystem) []string
 }
 
@@ -74,7 +75,7 @@ func Provenance(name string, subject digest.Digest, b Build) ([]byte, error) {
 	for i := range systems {
 		s := &systems[i]
 		of := map[string]any{"system": s.System, "platform": s.Platform, "toplevel": string(s.Toplevel.Path)}
-		if stated := sources.add(s, b.Sources); len(stated) > 0 {
+		if stated := sources.add(s, b.Built); len(stated) > 0 {
 			of["sources"] = stated
 		}
 		closures = append(closures, of)

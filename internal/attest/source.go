@@ -30,13 +30,10 @@ type sourceList struct {
 }
 
 // add adds the sources and derivations of the roots of s. It returns the sources in the form that
-// externalParameters contain, one for each root that has a source.
-func (l *sourceList) add(s *BuiltSystem, of func(closure.StorePath) *nixbuild.Built) (stated []map[string]any) {
+// externalParameters contain, one for each root that has a source. builds is [Build.Built].
+func (l *sourceList) add(s *BuiltSystem, builds map[closure.StorePath]*nixbuild.Built) (stated []map[string]any) {
 	for _, root := range s.Roots {
-		var built *nixbuild.Built
-		if of != nil {
-			built = of(root)
-		}
+		built := builds[root]
 		if built == nil || built.Source == nil {
 			if root == s.Toplevel.Path && s.Toplevel.Deriver != "" {
 				l.derivation(closure.StorePath(closure.StoreDir + "/" + s.Toplevel.Deriver))

@@ -30,6 +30,9 @@ type Meta struct {
 	Commit  string `json:"commit,omitempty"`
 }
 
+// PackageMeta contains the metadata of packages in nixpkgs, by store path.
+type PackageMeta map[closure.StorePath]*Meta
+
 // License describes a licence of a package. Each text may be "".
 type License struct {
 	SPDX     string `json:"spdxId"`
@@ -50,7 +53,7 @@ const maxNames = 100_000 // bytes
 // Meta evaluates each of arguments, and returns what nixpkgs states about the packages of c. If
 // several arguments have metadata of a store path, Meta returns that of the first. system is the
 // Nix system of c, or "" if it is unknown. Meta ignores arguments for another system.
-func (n *Nix) Meta(ctx context.Context, arguments []Argument, c *closure.Closure, system string) (map[closure.StorePath]*Meta, error) {
+func (n *Nix) Meta(ctx context.Context, arguments []Argument, c *closure.Closure, system string) (PackageMeta, error) {
 	var names []string
 	for i := range c.Paths {
 		name, _ := closure.SplitName(c.Paths[i].Path.Name())
@@ -58,7 +61,7 @@ func (n *Nix) Meta(ctx context.Context, arguments []Argument, c *closure.Closure
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	all := map[closure.StorePath]*Meta{}
+	all := PackageMeta{}
 	for _, a := range arguments {
 		if a.System != "" && system != "" && a.System != system {
 			continue
@@ -82,7 +85,7 @@ func (n *Nix) Meta(ctx context.Context, arguments []Argument, c *closure.Closure
 // system for which evalMeta evaluates a. If system is "", evalMeta evaluates a
 // configuration for the system that it declares, and a file for the system of the
 // base system.
-func (n *Nix) evalMeta(ctx context.Context, a Argument, names []string, system string) (map[closure.StorePath]*Meta, error) {
+func (n *Nix) evalMeta(ctx context.Context, a Argument, names []string, system string) (PackageMeta, error) {
 	if err := n.prepare(); err != nil {
 		return nil, err
 	}
@@ -142,7 +145,7 @@ func configurationOf(installable string) string {
 
 // parseMeta reads the result of nix/meta.nix. The author of the flake can put
 // anything into this result.
-func parseMeta(data []byte) (map[closure.StorePath]*Meta, error) {
+func parseMeta(data []byte) (PackageMeta, error) {
 	if len(data) > limit.FlakeMeta {
 		return nil, fmt.Errorf("it has %d bytes, at most %d are read", len(data), limit.FlakeMeta)
 	}
@@ -153,7 +156,7 @@ func parseMeta(data []byte) (map[closure.StorePath]*Meta, error) {
 	if err := json.Unmarshal(data, &all); err != nil {
 		return nil, fmt.Errorf("read what nix eval prints: %w", err)
 	}
-	byPath := map[closure.StorePath]*Meta{}
+	byPath := PackageMeta{}
 	for i := range all {
 		m := &all[i].Meta
 		for _, p := range all[i].Paths {

@@ -41,11 +41,11 @@ const (
 
 // SBOMOptions holds the inputs of a document apart from the closure.
 type SBOMOptions struct {
-	Meta    map[closure.StorePath]*nixbuild.Meta // metadata of packages in nixpkgs; nil if it was not requested
-	Created *time.Time                           // creation time; nil: [sbomTime]
-	Init    string                               // digest of the nixoci-init in the image; "" for a closure without an image
-	Base    *manifest.BaseInfo                   // base image of the image; nil if there is none
-	System  string                               // platform of the closure, such as "x86_64-linux" or "linux/amd64"; "" if unknown
+	Meta    nixbuild.PackageMeta // metadata of packages in nixpkgs; nil if it was not requested
+	Created *time.Time           // creation time; nil: [sbomTime]
+	Init    string               // digest of the nixoci-init in the image; "" for a closure without an image
+	Base    *manifest.BaseInfo   // base image of the image; nil if there is none
+	System  string               // platform of the closure, such as "x86_64-linux" or "linux/amd64"; "" if unknown
 }
 
 func (o SBOMOptions) created() string {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/nixbuild"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/systems"
@@ -75,10 +74,10 @@ func evaluable(flag, what, root string) (nixbuild.Argument, error) {
 	return target, nil
 }
 
-// meta returns the metadata of the packages of c in nixpkgs, or nil if the flags do not ask
+// packageMeta returns the metadata of the packages of c in nixpkgs, or nil if the flags do not ask
 // for it. With --meta, it evaluates the arguments from which this run has built the roots of
 // c. system is the platform of c, in the form that reports use.
-func (a *app) meta(ctx context.Context, m *metaFlags, f *closureFlags, c *closure.Closure, system string) (map[closure.StorePath]*nixbuild.Meta, error) {
+func (a *app) packageMeta(ctx context.Context, m *metaFlags, f *closureFlags, c *closure.Closure, system string) (nixbuild.PackageMeta, error) {
 	if !m.given() {
 		return nil, nil
 	}
@@ -109,27 +108,20 @@ func (a *app) meta(ctx context.Context, m *metaFlags, f *closureFlags, c *closur
 	return all, nil
 }
 
-// metaOf does the same as meta, for a system that is pushed. It runs Nix once for each
-// system.
-func (a *app) metaOf(ctx context.Context, m *metaFlags, f *closureFlags, sys *manifest.System) (map[closure.StorePath]*nixbuild.Meta, error) {
-	if known, ok := a.metas[sys.Toplevel]; ok {
-		return known, nil
-	}
-	system, _ := closure.NixSystem(sys.Platform)
-	known, err := a.meta(ctx, m, f, sys.Closure, system)
-	if err == nil {
-		a.metas[sys.Toplevel] = known
-	}
-	return known, err
-}
-
-// readMeta reads the metadata of all images before anything is pushed, because an evaluation may
-// fail.
-func (a *app) readMeta(ctx context.Context, m *metaFlags, f *closureFlags, images []push.PlannedSystem) error {
+// packageMetaOf returns the metadata of each image's packages, by toplevel. A push calls it before it
+// sends anything, because an evaluation may fail.
+func (a *app) packageMetaOf(ctx context.Context, images []push.PlannedSystem, m *metaFlags, f *closureFlags) (map[closure.StorePath]nixbuild.PackageMeta, error) {
+	all := map[closure.StorePath]nixbuild.PackageMeta{}
 	for _, image := range images {
-		if _, err := a.metaOf(ctx, m, f, image.System); err != nil {
-			return err
+		sys := image.System
+		if _, ok := all[sys.Toplevel]; ok {
+			continue
+		}
+		system, _ := closure.NixSystem(sys.Platform)
+		var err error
+		if all[sys.Toplevel], err = a.packageMeta(ctx, m, f, sys.Closure, system); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return all, nil
 }
