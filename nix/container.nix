@@ -1,6 +1,6 @@
 # NixOS as a Docker, podman or Kubernetes container.
 #
-# Works with nixpkgs 24.05 to 26.11. docs/nixos-module.md describes what it
+# For nixpkgs 24.05 to 26.11. docs/nixos-module.md describes what it
 # sets. nix/check.sh checks it with a nixpkgs.
 {
   config,
