@@ -89,8 +89,8 @@ func (a *app) openRepository(name string, o registry.Options) (*registry.Reposit
 	return registry.Open(ref.Repository, o)
 }
 
-// publishedSummary describes a verification summary that was attached.
-type publishedSummary struct {
+// attachedVerificationSummary describes a verification summary that was attached.
+type attachedVerificationSummary struct {
 	Result   string          `json:"result"`
 	Digest   digest.Digest   `json:"digest"` // digest of the manifest that attaches the summary
 	Subjects []digest.Digest `json:"subjects"`
@@ -98,8 +98,8 @@ type publishedSummary struct {
 
 // publish signs the result of a verification and attaches it to the image that arg
 // names.
-func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *verifyFlags) (all []publishedSummary, err error) {
-	not := func(why string) ([]publishedSummary, error) {
+func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *verifyFlags) (all []attachedVerificationSummary, err error) {
+	not := func(why string) ([]attachedVerificationSummary, error) {
 		if !a.quiet {
 			a.stderr.Printf("--attest-result: not published%s\n", why)
 		}
@@ -111,7 +111,9 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 	case !r.OK && !f.result.failed:
 		return not("; --attest-failure publishes failures")
 	}
-	fail := func(err error) ([]publishedSummary, error) { return all, fmt.Errorf("--attest-result: %w", err) }
+	fail := func(err error) ([]attachedVerificationSummary, error) {
+		return all, fmt.Errorf("--attest-result: %w", err)
+	}
 	ref, err := registry.ParseReference(arg)
 	if err != nil {
 		return fail(err)
@@ -121,7 +123,7 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 	if err != nil {
 		return fail(err)
 	}
-	summary, verified, err := r.Summary(image, policy)
+	summary, verified, err := r.VerificationSummary(image, policy)
 	if errors.Is(err, verify.ErrNotRefuted) {
 		return not(": " + err.Error() + ". Readers of the result do not know requirements of flags; write them into a policy (--policy)")
 	}
@@ -139,21 +141,21 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 		return fail(err)
 	}
 	defer repo.Close()
-	if all, err = a.attachSummaries(ctx, repo, image, verified, &summary, f.result.author); err != nil {
+	if all, err = a.attachVerificationSummaries(ctx, repo, image, verified, &summary, f.result.author); err != nil {
 		return fail(err)
 	}
 	return all, nil
 }
 
-// attachSummaries signs a verification summary about each element of verified, and attaches it in
+// attachVerificationSummaries signs a verification summary about each element of verified, and attaches it in
 // repo. The images are in the repository image.
-func (a *app) attachSummaries(ctx context.Context, repo *registry.Repository, image string, verified []verify.Verified, summary *attest.Summary, by attest.Author) (all []publishedSummary, err error) {
+func (a *app) attachVerificationSummaries(ctx context.Context, repo *registry.Repository, image string, verified []verify.Verified, summary *attest.VerificationSummary, by attest.Author) (all []attachedVerificationSummary, err error) {
 	for _, v := range verified {
-		d, already, err := attest.AttachSummary(ctx, repo, v.AttachTo, image, v.Subjects, summary, by)
+		d, already, err := attest.AttachVerificationSummary(ctx, repo, v.AttachTo, image, v.Subjects, summary, by)
 		if err != nil {
 			return all, err
 		}
-		all = append(all, publishedSummary{summary.Result, d, v.Subjects})
+		all = append(all, attachedVerificationSummary{summary.Result, d, v.Subjects})
 		if !a.quiet {
 			done := "attached"
 			if already {

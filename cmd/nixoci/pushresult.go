@@ -68,13 +68,13 @@ func (a *app) printOutcome(r push.Result, destination, spent string) {
 	if checked > 0 {
 		how += fmt.Sprintf(" (%d of them checked: made again, they are the same)", checked)
 	}
-	how += baseSummary(r.Base)
+	how += baseOutcomes(r.Base)
 	a.stderr.Printf("%s: %s in %s, %s compressed: %s; %s\n", platformList(r.Platforms), human.Bytes(tar), human.Count(len(r.Layers), "layer"), human.Bytes(size), how, spent)
 }
 
-// baseSummary describes how many layers of a base image were copied, mounted or already
+// baseOutcomes describes how many layers of a base image were copied, mounted or already
 // present.
-func baseSummary(base []push.BaseResult) string {
+func baseOutcomes(base []push.BaseResult) string {
 	if len(base) == 0 {
 		return ""
 	}

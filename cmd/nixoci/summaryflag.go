@@ -15,13 +15,14 @@ import (
 	"github.com/nixoci/nixoci/internal/report"
 )
 
-// summaryNone is the value of --summary for no summary.
+// summaryNone is the value of --summary for no report.
 const summaryNone = "none"
 
-// review writes a summary of a push, for people who review the change.
+// review writes the markdown report of --summary, for people who review the change. It is not a
+// verification summary, which attestresult.go attaches.
 type review struct {
 	a    *app
-	file string // file to which the summary is appended; "" for no summary
+	file string // file to which the report is appended; "" for no report
 
 	// asked is true if the user named the file with --summary. In this case, a failure to
 	// write the file is an error. If the name of the file comes from the environment of CI, a
@@ -29,7 +30,7 @@ type review struct {
 	asked bool
 
 	before digest.Digest // digest of the index that the tag named before the push; "" if there was none
-	name   string        // name that the summary uses for that earlier image
+	name   string        // name that the report uses for that earlier image
 }
 
 // newReview finds the image that the push will replace. It must run before the
@@ -57,7 +58,7 @@ func (a *app) newReview(ctx context.Context, f *pushFlags, opts *push.Options, r
 	return r
 }
 
-// write appends the summary to the file.
+// write appends the report to the file.
 func (r *review) write(ctx context.Context, repo *registry.Repository, ref registry.Reference, result *push.Result, stats *registry.Stats) error {
 	if r.file == "" {
 		return nil
@@ -107,7 +108,7 @@ func (r *review) markdown(ctx context.Context, b *strings.Builder, repo *registr
 	return d.WriteMarkdown(b)
 }
 
-// read reads the image with the digest d. name is the name of the image in the summary.
+// read reads the image with the digest d. name is the name of the image in the report.
 func (r *review) read(ctx context.Context, repo *registry.Repository, name string, d digest.Digest) (*report.Image, error) {
 	o := report.ReadOptions{Warn: func(err error) { r.a.log.Warn(err) }}
 	return report.ReadImage(ctx, &oci.OpenedImage{Reader: withoutReferrers{repo}, Name: name, TagOrDigest: d.String()}, o)

@@ -148,7 +148,7 @@ func (a *app) verify(ctx context.Context, ref string, closures []string, f *veri
 	if a.json {
 		err = a.stdout.JSON(struct {
 			*verify.Report
-			Published []publishedSummary `json:"published,omitempty"`
+			Published []attachedVerificationSummary `json:"published,omitempty"`
 		}{report, published})
 	} else if !a.quiet {
 		err = report.WriteText(a.stdout, a.coloredOn(a.stdout.Raw()))

@@ -44,8 +44,8 @@ func (a *Attestation) Names(s Signer) bool {
 // about the image.
 func (a *Attestation) Trusted() bool { return a.Refused == "" && len(a.SignedBy) > 0 }
 
-// TrustedBy returns those of signers who have signed the attestation. If the attestation is not about
-// the image, TrustedBy returns none.
+// TrustedBy returns those of signers who have signed the attestation. If the attestation is not
+// about the image, TrustedBy returns none.
 func (a *Attestation) TrustedBy(signers []Signer) []Signer {
 	if a.Refused != "" {
 		return nil
@@ -66,8 +66,9 @@ func (a *Attestation) Predicate() json.RawMessage {
 }
 
 // Attestations lists the documents that are attached to subject. It reads two kinds of signed
-// attestations: Sigstore's bundles, and envelopes under cosign's .att tag. It checks which of signers
-// have signed each of them. For each kind it reads at most limit.Artifact bytes, and refuses the rest.
+// attestations: Sigstore's bundles, and envelopes under cosign's .att tag. It checks which of
+// signers have signed each of them. For each kind it reads at most limit.Artifact bytes, and
+// refuses the rest.
 func Attestations(ctx context.Context, src oci.Reader, subject digest.Digest, signers []Signer) ([]Attestation, error) {
 	all, err := bundles(ctx, src, subject, signers)
 	if err != nil {
@@ -141,16 +142,16 @@ func examine(subject digest.Digest, signers []Signer, failed error, parse func()
 	return a, nil
 }
 
-// Summary reads a verification summary. If the attestation is not a verification summary, it
-// returns nil.
-func (a *Attestation) Summary() (*Summary, error) {
+// VerificationSummary reads a verification summary. If the attestation is not a verification
+// summary, it returns nil.
+func (a *Attestation) VerificationSummary() (*VerificationSummary, error) {
 	switch {
-	case a.PredicateType != SummaryType || a.statement == nil:
+	case a.PredicateType != VerificationSummaryType || a.statement == nil:
 		return nil, nil
 	case a.statement.Predicate == nil:
 		return nil, fmt.Errorf("not a verification summary: more than %d bytes", limit.Predicate)
 	}
-	return ParseSummary(a.statement.Predicate)
+	return ParseVerificationSummary(a.statement.Predicate)
 }
 
 const attestationSuffix = ".att"

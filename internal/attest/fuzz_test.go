@@ -84,7 +84,7 @@ func FuzzSummary(f *testing.F) {
 	f.Add([]byte(`{"verifier":{"id":"x"},"timeVerified":"0001-01-01T00:00:00.5-23:00","resourceUri":"x","policy":{"uri":"x"},"verificationResult":"FAILED","verifiedLevels":null}`))
 	f.Add([]byte(`{"timeVerified":"9999-12-31T23:59:59-23:59"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := ParseSummary(data)
+		s, err := ParseVerificationSummary(data)
 		if err != nil {
 			return
 		}
@@ -95,7 +95,7 @@ func FuzzSummary(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if second, err := ParseSummary(again); err != nil || second.String() != s.String() || second.Rebuilt() != s.Rebuilt() {
+		if second, err := ParseVerificationSummary(again); err != nil || second.String() != s.String() || second.Rebuilt() != s.Rebuilt() {
 			t.Errorf("%+v, %v, was %+v", second, err, s)
 		}
 	})

@@ -27,8 +27,8 @@ const (
 	OpenVEXPredicate   = "https://openvex.dev/ns" // github.com/openvex/spec, ATTESTING.md
 	// ClosurePredicate is the predicate type of a signed closure statement.
 	ClosurePredicate = "https://github.com/nixoci/nixoci/blob/main/docs/attestations.md#closure-statement"
-	// SummaryType is the predicate type of a verification summary (SLSA VSA v1).
-	SummaryType = "https://slsa.dev/verification_summary/v1"
+	// VerificationSummaryType is the predicate type of a verification summary (SLSA VSA v1).
+	VerificationSummaryType = "https://slsa.dev/verification_summary/v1"
 	// PredicateTypeKey is the name of an annotation that contains the predicate type. With it,
 	// tools need not read the statement. BuildKit chose the name.
 	PredicateTypeKey = "in-toto.io/predicate-type"
@@ -48,7 +48,7 @@ var predicateTypes = map[string]string{
 	"vuln":             "https://cosign.sigstore.dev/attestation/vuln/v1",
 	"openvex":          OpenVEXPredicate,
 	"link":             "https://in-toto.io/Link/v1",
-	"vsa":              SummaryType,
+	"vsa":              VerificationSummaryType,
 }
 
 // PredicateType returns the predicate type for name. name is one of cosign's short names, or the
@@ -83,8 +83,8 @@ func CheckPredicate(predicateType string, data []byte) error {
 		return errors.New("it is not JSON")
 	case json.Unmarshal(data, &object) != nil || object == nil:
 		return errors.New("it is not a JSON object, {…}")
-	case predicateType == SummaryType:
-		_, err := ParseSummary(data)
+	case predicateType == VerificationSummaryType:
+		_, err := ParseVerificationSummary(data)
 		return err
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 // statementTimes maps predicate types to the field that contains the statement's time. The field is
 // given as a list of names, the outermost object first.
 var statementTimes = map[string][]string{
-	SummaryType:                        {"timeVerified"},
+	VerificationSummaryType:            {"timeVerified"},
 	ProvenanceType:                     {"runDetails", "metadata", "finishedOn"},
 	"https://slsa.dev/provenance/v0.2": {"metadata", "buildFinishedOn"},
 	SPDXPredicate:                      {"creationInfo", "created"},

@@ -89,7 +89,7 @@ type AttachedDocument struct {
 	Statement    json.RawMessage   `json:"statement,omitempty"`     // content of an in-toto statement
 	Predicate    string            `json:"predicateType,omitempty"` // type of a signed statement's content
 	Signer       string            `json:"signer,omitempty"`        // the signer that the signature names, not checked
-	Summary      *attest.Summary   `json:"summary,omitempty"`       // content of a verification summary, not checked
+	Summary      *attest.VerificationSummary   `json:"summary,omitempty"`       // content of a verification summary, not checked
 }
 
 // aKey is the text for a signer without a certificate.
@@ -104,7 +104,7 @@ func attachedDocuments(all []Attached) []AttachedDocument {
 		}
 		if s := a.Unchecked; s != nil && s.Signed {
 			d.Predicate, d.Signer = s.PredicateType, cmp.Or(s.Signer, aKey)
-			d.Summary, _ = s.Summary() // nil if the summary cannot be read; the document is then shown as any signed statement
+			d.Summary, _ = s.VerificationSummary() // nil if the summary cannot be read; the document is then shown as any signed statement
 		}
 		out = append(out, d)
 	}

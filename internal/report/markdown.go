@@ -233,7 +233,7 @@ func (p *Pushed) WriteMarkdown(w io.Writer) error {
 	return err
 }
 
-// WriteMarkdown writes a summary for reviewers. It is for an image without an earlier
+// WriteMarkdown writes a report for reviewers. It is for an image without an earlier
 // version.
 func (img *Image) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder

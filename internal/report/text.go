@@ -53,7 +53,7 @@ const (
 	maxPulled  = 20
 )
 
-// WriteText writes d for people. If all is true, it lists everything instead of a summary.
+// WriteText writes d for people. If all is true, it lists everything instead of an overview.
 func (d *Diff) WriteText(p *terminal.Printer, all bool) error {
 	p.Printf("%s → %s\n", d.A, d.B)
 	for i := range d.Platforms {

@@ -47,7 +47,7 @@ type AttachedDocument struct {
 	SignedBy      []string      `json:"signedBy,omitempty"` // names of the given keys that have signed the document
 	Refused       string        `json:"refused,omitempty"`  // reason why the document proves nothing
 
-	Summary *attest.Summary `json:"summary,omitempty"` // content of a verification summary
+	Summary *attest.VerificationSummary `json:"summary,omitempty"` // content of a verification summary
 }
 
 func (r *results) attachedFindings() []Finding {
@@ -162,7 +162,7 @@ func (s *attachedTo) signers(want RequiredAttestation, now time.Time) (by []atte
 // failedSince reports whether signer has signed a verification summary with the result FAILED that is
 // not older than the summary d.
 func (s *attachedTo) failedSince(d *attest.Attestation, signer attest.Signer) bool {
-	passed, err := d.Summary()
+	passed, err := d.VerificationSummary()
 	if passed == nil || err != nil {
 		return false // d is not a verification summary
 	}
@@ -170,7 +170,7 @@ func (s *attachedTo) failedSince(d *attest.Attestation, signer attest.Signer) bo
 		if len(other.TrustedBy([]attest.Signer{signer})) == 0 {
 			return false
 		}
-		failed, err := other.Summary()
+		failed, err := other.VerificationSummary()
 		return err == nil && failed != nil && failed.Result == attest.Failed && !failed.TimeVerified.Before(passed.TimeVerified)
 	})
 }
@@ -178,7 +178,7 @@ func (s *attachedTo) failedSince(d *attest.Attestation, signer attest.Signer) bo
 // unmet returns why the content of d does not satisfy want. If it satisfies want, unmet returns "".
 // A verification summary must have the result PASSED.
 func (want *RequiredAttestation) unmet(d *attest.Attestation, now time.Time) string {
-	switch summary, err := d.Summary(); {
+	switch summary, err := d.VerificationSummary(); {
 	case err != nil:
 		return err.Error()
 	case summary != nil && summary.Result != attest.Passed:
@@ -284,7 +284,7 @@ func (a *attachments) documents() (all []AttachedDocument) {
 			if !d.Signed && !attest.IsBundle(d.ArtifactType) {
 				refused = "" // an unsigned document does not claim to prove anything
 			}
-			summary, err := d.Summary()
+			summary, err := d.VerificationSummary()
 			if err != nil && refused == "" {
 				refused = err.Error()
 			}
@@ -324,9 +324,9 @@ func (d *AttachedDocument) text(checked bool) (Verdict, string) {
 	case d.Signed && !checked:
 		give := attest.FlagFor(d.Signer)
 		switch name := attest.PredicateName(d.PredicateType); {
-		case d.PredicateType == attest.SummaryType && d.Signer != "":
+		case d.PredicateType == attest.VerificationSummaryType && d.Signer != "":
 			give = "--policy"
-		case d.PredicateType == attest.SummaryType:
+		case d.PredicateType == attest.VerificationSummaryType:
 			give = "--rebuilder-key"
 		case d.PredicateType != "":
 			give += " with --require-attestation " + cmp.Or(name, d.PredicateType)

@@ -146,7 +146,7 @@ func (a *attachments) tally(want RequiredRebuilders, now time.Time) (t tally) {
 // rebuilderResult holds the result of one rebuilder, for the image or for one platform.
 type rebuilderResult struct {
 	result  string // "" if there is no result
-	summary *attest.Summary
+	summary *attest.VerificationSummary
 	notes   []string
 	inputs  []Input
 	why     []string // reasons why summaries of the rebuilder are not accepted
@@ -207,10 +207,10 @@ func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*a
 		}
 		for k := range s.documents {
 			d := &s.documents[k]
-			if d.PredicateType != attest.SummaryType {
+			if d.PredicateType != attest.VerificationSummaryType {
 				continue
 			}
-			var summary *attest.Summary
+			var summary *attest.VerificationSummary
 			why := d.Refused
 			if len(attest.CommonSigners(d.SignedBy, []attest.Signer{key})) > 0 {
 				summary, why = counts(d, want.verifierOf(key), now)
@@ -243,7 +243,7 @@ func newest(key attest.Signer, want *RequiredRebuilders, now time.Time, to ...*a
 }
 
 // notesOn returns remarks on a FAILED summary.
-func notesOn(s *attest.Summary, now time.Time) (notes []string) {
+func notesOn(s *attest.VerificationSummary, now time.Time) (notes []string) {
 	if s.TimeVerified.Sub(now) > maxClockSkew {
 		notes = append(notes, "this time is in the future")
 	}
@@ -256,11 +256,11 @@ func notesOn(s *attest.Summary, now time.Time) (notes []string) {
 // counts reads a summary that a known rebuilder has signed. If the summary is not accepted, s is
 // nil and why is the reason. counts does not check the age. It accepts a FAILED summary with a time
 // in the future, because otherwise an older PASSED summary would replace it.
-func counts(d *attest.Attestation, verifier string, now time.Time) (s *attest.Summary, why string) {
+func counts(d *attest.Attestation, verifier string, now time.Time) (s *attest.VerificationSummary, why string) {
 	if d.Refused != "" {
 		return nil, d.Refused
 	}
-	s, err := d.Summary()
+	s, err := d.VerificationSummary()
 	if err != nil {
 		return nil, err.Error()
 	}

@@ -65,13 +65,13 @@ type said struct {
 	to     digest.Digest // digest to which the summary is attached; "" means the index
 	about  digest.Digest // subject of the summary; "" means the digest to which it is attached
 	age    time.Duration // 0 means an hour
-	edit   func(s *attest.Summary)
+	edit   func(s *attest.VerificationSummary)
 	forge  func(bundle map[string]any)
 }
 
 func (s said) attach(t *testing.T, repo *registry.Repository) {
 	t.Helper()
-	summary := attest.Summary{
+	summary := attest.VerificationSummary{
 		Verifier: attest.Verifier{ID: "https://example.org/" + s.by.named.Name}, ResourceURI: "pkg:oci/web", Policy: attest.Resource{URI: attest.RebuildPolicy},
 		TimeVerified: rebuiltAt.Add(-time.Hour), Result: attest.Passed, Levels: []string{attest.LevelRebuilt},
 	}
@@ -92,7 +92,7 @@ func (s said) attach(t *testing.T, repo *registry.Repository) {
 	if about == "" {
 		about = to
 	}
-	sealed, err := attest.SealSummary(t.Context(), repo.Name(), []digest.Digest{about}, &summary, s.by.private)
+	sealed, err := attest.SealVerificationSummary(t.Context(), repo.Name(), []digest.Digest{about}, &summary, s.by.private)
 	must(t, err)
 	if s.forge != nil {
 		var bundle map[string]any
@@ -116,7 +116,7 @@ func inPayload(old, new string) func(map[string]any) {
 
 // asIfBy returns a function that changes a bundle so that it names the key of p.
 func asIfBy(t *testing.T, p person) func(map[string]any) {
-	other, err := attest.SealSummary(t.Context(), "web", []digest.Digest{rebuiltIndex}, &attest.Summary{TimeVerified: rebuiltAt}, p.private)
+	other, err := attest.SealVerificationSummary(t.Context(), "web", []digest.Digest{rebuiltIndex}, &attest.VerificationSummary{TimeVerified: rebuiltAt}, p.private)
 	must(t, err)
 	var named map[string]any
 	must(t, json.Unmarshal(other.Data, &named))
@@ -193,15 +193,15 @@ func TestRebuilders(t *testing.T) {
 		{"PASSED now, and FAILED in the future", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben}, {by: ben, result: attest.Failed, age: -48 * time.Hour}}, []string{"only anna has", "ben: FAILED on 2026-05-03T12:00:00Z", "this time is in the future"}},
 		{"they must agree, and one reports FAILED in the future", RequiredRebuilders{Known: three, Count: 2, Unanimous: true}, []said{{by: anna}, {by: carl}, {by: ben, result: attest.Failed, age: -48 * time.Hour}}, []string{"do not agree", "ben: FAILED on 2026-05-03", "this time is in the future"}},
 		{"an old FAILED, and PASSED later, also too old", RequiredRebuilders{Known: two, Count: 2, MaxAge: 15 * day}, []said{{by: anna}, {by: ben, result: attest.Failed, age: 90 * day}, {by: ben, age: 40 * day}}, []string{"ben: its newest statement, PASSED of 2026-03-22T12:00:00Z, is older than 15 days"}},
-		{"FAILED by the rebuilder's own policy", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed, edit: func(s *attest.Summary) { s.Policy.URI = "https://example.org/policy" }}}, []string{"ben: FAILED", "own policy https://example.org/policy; the rebuild itself may be right"}},
+		{"FAILED by the rebuilder's own policy", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: attest.Failed, edit: func(s *attest.VerificationSummary) { s.Policy.URI = "https://example.org/policy" }}}, []string{"ben: FAILED", "own policy https://example.org/policy; the rebuild itself may be right"}},
 		{"another verifier", RequiredRebuilders{Known: []Rebuilder{{anna.named, "https://example.org/a-farm"}}, Count: 1}, []said{{by: anna}}, []string{"the verifier is https://example.org/anna, not https://example.org/a-farm"}},
-		{"only a policy was checked", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.Summary) { s.Levels = []string{"SLSA_BUILD_LEVEL_3"} }}}, []string{"ben: sha256:", "not that the image was made again"}},
-		{"no level", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.Summary) { s.Levels = nil }}}, []string{"not that the image was made again"}},
+		{"only a policy was checked", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.VerificationSummary) { s.Levels = []string{"SLSA_BUILD_LEVEL_3"} }}}, []string{"ben: sha256:", "not that the image was made again"}},
+		{"no level", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.VerificationSummary) { s.Levels = nil }}}, []string{"not that the image was made again"}},
 		{"neither PASSED nor FAILED", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, result: "MAYBE"}}, []string{`ben: sha256:`, `verificationResult is "MAYBE"`}},
-		{"PASSED, with the level FAILED", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.Summary) { s.Levels = []string{attest.Failed} }}}, []string{"ben: sha256:", "verifiedLevels contains FAILED"}},
-		{"no verifier", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.Summary) { s.Verifier.ID = "" }}}, []string{"no verifier.id"}},
-		{"no policy", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.Summary) { s.Policy.URI = "" }}}, []string{"no policy.uri"}},
-		{"no resource", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.Summary) { s.ResourceURI = "" }}}, []string{"no resourceUri"}},
+		{"PASSED, with the level FAILED", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.VerificationSummary) { s.Levels = []string{attest.Failed} }}}, []string{"ben: sha256:", "verifiedLevels contains FAILED"}},
+		{"no verifier", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.VerificationSummary) { s.Verifier.ID = "" }}}, []string{"no verifier.id"}},
+		{"no policy", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.VerificationSummary) { s.Policy.URI = "" }}}, []string{"no policy.uri"}},
+		{"no resource", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, edit: func(s *attest.VerificationSummary) { s.ResourceURI = "" }}}, []string{"no resourceUri"}},
 		{"attached to one manifest, about the other", RequiredRebuilders{Known: two, Count: 2}, []said{{by: anna}, {by: ben, to: rebuiltAMD}, {by: ben, to: rebuiltARM, about: rebuiltAMD}}, []string{"only anna has"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestSummaryMustPass(t *testing.T) {
 		{"no result", []said{{by: carl, result: "MAYBE"}}, `verificationResult is "MAYBE"`},
 	} {
 		for _, policy := range []bool{false, true} {
-			a := attachedFor(t, Options{Attestations: []RequiredAttestation{{Type: attest.SummaryType, Signers: []attest.Signer{carl.named}, Policy: policy}}}, tt.said...)
+			a := attachedFor(t, Options{Attestations: []RequiredAttestation{{Type: attest.VerificationSummaryType, Signers: []attest.Signer{carl.named}, Policy: policy}}}, tt.said...)
 			what, by := "", ofFlag
 			if policy {
 				by = ofPolicy
@@ -290,7 +290,7 @@ func TestSummaryMustPass(t *testing.T) {
 func TestRebuilderKeys(t *testing.T) {
 	anna, owner := newPerson(t, "anna"), newPerson(t, "owner")
 	o := Options{
-		Attestations: []RequiredAttestation{{Type: attest.SummaryType, Signers: []attest.Signer{owner.named}}},
+		Attestations: []RequiredAttestation{{Type: attest.VerificationSummaryType, Signers: []attest.Signer{owner.named}}},
 		Rebuilders:   []RequiredRebuilders{{Known: []Rebuilder{{Signer: anna.named}}, Count: 1}},
 	}
 	a := attachedFor(t, o, said{by: anna})

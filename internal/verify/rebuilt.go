@@ -19,13 +19,13 @@ type Verified struct {
 	Subjects []digest.Digest
 }
 
-// Summary returns a verification summary of r, without verifier and time, and the subjects of the
-// summary. image is the repository of the image. policy describes the user's policy; it is nil if
-// there is none. If the verification failed only because of requirements that no summary can
-// name, the error wraps [ErrNotRefuted].
-func (r *Report) Summary(image string, policy *attest.Resource) (attest.Summary, []Verified, error) {
+// VerificationSummary returns a verification summary of r, without verifier and time, and the
+// subjects of the summary. image is the repository of the image. policy describes the user's
+// policy; it is nil if there is none. If the verification failed only because of requirements that
+// no summary can name, the error wraps [ErrNotRefuted].
+func (r *Report) VerificationSummary(image string, policy *attest.Resource) (attest.VerificationSummary, []Verified, error) {
 	rebuild := attest.Resource{URI: attest.RebuildPolicy} // stands for the checks that verify always makes
-	s := attest.Summary{ResourceURI: attest.ImageURI(image), Policy: rebuild, Result: attest.Passed, Levels: []string{attest.LevelRebuilt}}
+	s := attest.VerificationSummary{ResourceURI: attest.ImageURI(image), Policy: rebuild, Result: attest.Passed, Levels: []string{attest.LevelRebuilt}}
 	if policy != nil {
 		s.Policy = *policy
 	}
@@ -45,9 +45,9 @@ func (r *Report) Summary(image string, policy *attest.Resource) (attest.Summary,
 	return s, []Verified{refuted.Verified}, err
 }
 
-// remadeSubjects returns the subjects that this verification made again from the given closures. If each
-// platform was made again, there is one element: the index with its manifests. Otherwise there is
-// one element for each manifest that was made again. If there is none, the error contains the
+// remadeSubjects returns the subjects that this verification made again from the given closures. If
+// each platform was made again, there is one element: the index with its manifests. Otherwise there
+// is one element for each manifest that was made again. If there is none, the error contains the
 // reason.
 func (r *Report) remadeSubjects() (all []Verified, err error) {
 	if !r.OK {
@@ -85,10 +85,10 @@ type refutation struct {
 	Rebuild bool // true if the image itself is wrong; false if it only does not meet the user's policy
 }
 
-// refutedSubjects returns the subjects of a failed verification. These are the manifest or index that the
-// reference names, and the manifests of the platforms with a finding. policy reports whether the
-// user has a policy. If not, only findings about the image itself are used. If so, and there are no
-// such findings, findings about the policy's requirements are used.
+// refutedSubjects returns the subjects of a failed verification. These are the manifest or index
+// that the reference names, and the manifests of the platforms with a finding. policy reports
+// whether the user has a policy. If not, only findings about the image itself are used. If so, and
+// there are no such findings, findings about the policy's requirements are used.
 func (r *Report) refutedSubjects(policy bool) (f refutation, err error) {
 	if r.OK || r.top.Digest == "" {
 		return f, errors.New("there is no image of which the verification failed")

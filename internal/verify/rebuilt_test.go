@@ -128,7 +128,7 @@ func TestSummary(t *testing.T) {
 		r := remadeReport()
 		r.inputs = []Input{{Attached: rebuiltAMD, Content: rebuiltARM}, {Attached: rebuiltAMD, Content: rebuiltARM, Repository: "example.org/other"}}
 		r.OK, r.all = len(tt.found) == 0, tt.found
-		s, about, err := r.Summary("example.org/web", tt.policy)
+		s, about, err := r.VerificationSummary("example.org/web", tt.policy)
 		if tt.result == "" {
 			if !errors.Is(err, ErrNotRefuted) {
 				t.Errorf("%s: %v", tt.name, err)

@@ -67,11 +67,11 @@ func TestPolicyLines(t *testing.T) {
 // checks its signature.
 func TestNotChecked(t *testing.T) {
 	for predicate, want := range map[string]string{
-		attest.SummaryType:      "not checked: give --rebuilder-key",
-		attest.SPDXPredicate:    "not checked: give --key with --require-attestation s",
-		attest.ProvenanceType:   "not checked: give --key with --require-attestation provenance",
-		"https://example.org/a": "not checked: give --key with --require-attestation https://example.org/a",
-		"":                      "not checked: give --key",
+		attest.VerificationSummaryType: "not checked: give --rebuilder-key",
+		attest.SPDXPredicate:           "not checked: give --key with --require-attestation s",
+		attest.ProvenanceType:          "not checked: give --key with --require-attestation provenance",
+		"https://example.org/a":        "not checked: give --key with --require-attestation https://example.org/a",
+		"":                             "not checked: give --key",
 	} {
 		d := AttachedDocument{ArtifactType: attest.BundleV03, PredicateType: predicate, Signed: true}
 		if verdict, text := d.text(false); verdict != Unknown || !strings.Contains(text+"\n", want) || predicate == "" && !strings.HasSuffix(text, want) {

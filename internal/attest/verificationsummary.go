@@ -37,9 +37,9 @@ const (
 	slsaVersion = "1.1"
 )
 
-// Summary is the predicate of a verification summary. It states who verified an image, and the
-// result.
-type Summary struct {
+// VerificationSummary is the predicate of a verification summary. It states who verified an image,
+// and the result.
+type VerificationSummary struct {
 	Verifier          Verifier   `json:"verifier"`
 	TimeVerified      time.Time  `json:"timeVerified"`
 	ResourceURI       string     `json:"resourceUri"`
@@ -67,24 +67,25 @@ func NewResource(uri string, d digest.Digest) Resource {
 }
 
 // Rebuilt reports whether, according to the summary, the verifier made the image again.
-func (s *Summary) Rebuilt() bool {
+func (s *VerificationSummary) Rebuilt() bool {
 	return s.Result == Passed && slices.Contains(s.Levels, LevelRebuilt)
 }
 
 // String returns a text that names the verifier, the time and the result.
-func (s *Summary) String() string {
+func (s *VerificationSummary) String() string {
 	return fmt.Sprintf("%s on %s by %s", s.Result, s.TimeVerified.Format(time.RFC3339), s.Verifier.ID)
 }
 
-// ParseSummary reads the predicate of a verification summary that any tool may have written.
-func ParseSummary(predicate json.RawMessage) (*Summary, error) {
-	fail := func(format string, args ...any) (*Summary, error) {
+// ParseVerificationSummary reads the predicate of a verification summary. Any tool may have written
+// it.
+func ParseVerificationSummary(predicate json.RawMessage) (*VerificationSummary, error) {
+	fail := func(format string, args ...any) (*VerificationSummary, error) {
 		return nil, fmt.Errorf("not a verification summary: "+format, args...)
 	}
 	if len(predicate) > limit.Predicate {
 		return fail("it has %d bytes, at most %d are read", len(predicate), limit.Predicate)
 	}
-	s := new(Summary)
+	s := new(VerificationSummary)
 	if err := json.Unmarshal(predicate, s); err != nil {
 		return fail("%w", err)
 	}
@@ -109,12 +110,12 @@ func ParseSummary(predicate json.RawMessage) (*Summary, error) {
 	return s, nil
 }
 
-// AttachSummary signs the summary s about subjects, which are in the repository name. It attaches
-// the signed summary in repo to the manifest or index to, which is one of subjects. repo may be
-// another repository. AttachSummary returns the digest of the manifest that attaches the summary.
-// already reports whether the same summary was attached before.
-func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, name string, subjects []digest.Digest, s *Summary, by Author) (d digest.Digest, already bool, err error) {
-	sealed, err := SealSummary(ctx, name, subjects, s, by)
+// AttachVerificationSummary signs the summary s about subjects, which are in the repository name.
+// It attaches the signed summary in repo to the manifest or index to, which is one of subjects.
+// repo may be another repository. AttachVerificationSummary returns the digest of the manifest that
+// attaches the summary. already reports whether the same summary was attached before.
+func AttachVerificationSummary(ctx context.Context, repo *registry.Repository, to ocispec.Descriptor, name string, subjects []digest.Digest, s *VerificationSummary, by Author) (d digest.Digest, already bool, err error) {
+	sealed, err := SealVerificationSummary(ctx, name, subjects, s, by)
 	if err != nil {
 		return "", false, err
 	}
@@ -130,8 +131,8 @@ func AttachSummary(ctx context.Context, repo *registry.Repository, to ocispec.De
 	return d, slices.ContainsFunc(before, func(b ocispec.Descriptor) bool { return b.Digest == d }), nil
 }
 
-// SealSummary signs the summary s about subjects, which are in the repository name.
-func SealSummary(ctx context.Context, name string, subjects []digest.Digest, s *Summary, by Author) (oci.Artifact, error) {
+// SealVerificationSummary signs the summary s about subjects, which are in the repository name.
+func SealVerificationSummary(ctx context.Context, name string, subjects []digest.Digest, s *VerificationSummary, by Author) (oci.Artifact, error) {
 	about := make([]statementSubject, len(subjects))
 	for n, d := range subjects {
 		about[n] = newSubject(name, d)
@@ -139,7 +140,7 @@ func SealSummary(ctx context.Context, name string, subjects []digest.Digest, s *
 	signed := *s
 	signed.SLSAVersion = slsaVersion
 	signed.TimeVerified = s.TimeVerified.UTC().Truncate(time.Second)
-	data, err := statementOf(SummaryType, signed, about...)
+	data, err := statementOf(VerificationSummaryType, signed, about...)
 	if err != nil {
 		return oci.Artifact{}, err
 	}
@@ -162,8 +163,8 @@ func (k *PrivateKey) URI() (string, error) {
 	return HashURI(sum), err
 }
 
-// AuthorURI returns a URI that names an author: the hash of a key, or the identity in a certificate.
-// For an email address, the URI begins with mailto:.
+// AuthorURI returns a URI that names an author: the hash of a key, or the identity in a
+// certificate. For an email address, the URI begins with mailto:.
 func AuthorURI(ctx context.Context, by Author) (string, error) {
 	switch by := by.(type) {
 	case *PrivateKey:

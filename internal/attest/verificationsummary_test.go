@@ -17,8 +17,8 @@ import (
 	"github.com/nixoci/nixoci/internal/limit/limittest"
 )
 
-func testSummary() Summary {
-	return Summary{
+func testSummary() VerificationSummary {
+	return VerificationSummary{
 		Verifier: Verifier{ID: "https://example.org/anna"}, TimeVerified: time.Date(2026, 1, 2, 3, 4, 5, 999, time.FixedZone("east", 3600)),
 		ResourceURI: ImageURI("registry.example:5000/team/Web"), Policy: Resource{URI: RebuildPolicy},
 		InputAttestations: []Resource{NewResource(AttachedURI("registry.example:5000/team/web", digest.FromString("m")), digest.FromString("d"))},
@@ -32,11 +32,11 @@ func TestSummary(t *testing.T) {
 	alice, public := keyPair(t)
 	index, amd := digest.FromString("an index"), digest.FromString("a manifest")
 	s := testSummary()
-	sealed, err := SealSummary(t.Context(), "registry.example:5000/team/web", []digest.Digest{index, amd}, &s, alice)
+	sealed, err := SealVerificationSummary(t.Context(), "registry.example:5000/team/web", []digest.Digest{index, amd}, &s, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := SealSummary(t.Context(), "registry.example:5000/team/web", []digest.Digest{index, amd}, &s, alice)
+	again, err := SealVerificationSummary(t.Context(), "registry.example:5000/team/web", []digest.Digest{index, amd}, &s, alice)
 	if err != nil || !bytes.Equal(again.Data, sealed.Data) {
 		t.Errorf("signed again: %v\n%s", err, again.Data)
 	}
@@ -53,7 +53,7 @@ func TestSummary(t *testing.T) {
 	if err := errors.Join(protojson.Unmarshal(payload, statement), statement.Validate()); err != nil {
 		t.Fatalf("%v\n%s", err, payload)
 	}
-	if len(statement.Subject) != 2 || statement.Subject[1].Digest["sha256"] != amd.Encoded() || statement.PredicateType != SummaryType {
+	if len(statement.Subject) != 2 || statement.Subject[1].Digest["sha256"] != amd.Encoded() || statement.PredicateType != VerificationSummaryType {
 		t.Errorf("%v", statement)
 	}
 	got := new(vsa.VerificationSummary)
@@ -75,7 +75,7 @@ func TestSummary(t *testing.T) {
 // TestParseSummary checks that a summary with a missing or wrong field is refused, with the reason.
 func TestParseSummary(t *testing.T) {
 	good := `{"verifier":{"id":"https://example.org/v"},"timeVerified":"2026-01-02T03:04:05+01:00","resourceUri":"pkg:oci/web","policy":{"uri":"https://example.org/p"},"verificationResult":"PASSED","verifiedLevels":["NIXOCI_REBUILT"],"https://example.org/own":1}`
-	s, err := ParseSummary([]byte(good))
+	s, err := ParseVerificationSummary([]byte(good))
 	if err != nil || !s.Rebuilt() || s.String() != "PASSED on 2026-01-02T02:04:05Z by https://example.org/v" {
 		t.Fatalf("%+v, %v", s, err)
 	}
@@ -97,12 +97,12 @@ func TestParseSummary(t *testing.T) {
 		{good, `[]`, "not a verification summary"},
 		{good, `null`, "no verifier.id"},
 	} {
-		if _, err := ParseSummary([]byte(strings.Replace(good, tt.old, tt.new, 1))); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := ParseVerificationSummary([]byte(strings.Replace(good, tt.old, tt.new, 1))); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s → %s: %v", tt.old, tt.new, err)
 		}
 	}
 	for old, new := range map[string]string{`["NIXOCI_REBUILT"]`: `["SLSA_BUILD_LEVEL_3"]`, `,"verifiedLevels":["NIXOCI_REBUILT"]`: ``, `"PASSED"`: `"FAILED"`} {
-		if s, err := ParseSummary([]byte(strings.Replace(good, old, new, 1))); err != nil || s.Rebuilt() {
+		if s, err := ParseVerificationSummary([]byte(strings.Replace(good, old, new, 1))); err != nil || s.Rebuilt() {
 			t.Errorf("%s → %s: %+v, %v", old, new, s, err)
 		}
 	}
@@ -123,7 +123,7 @@ func TestPredicateLength(t *testing.T) {
 		if len(padded) != n {
 			t.Fatalf("%d bytes instead of %d", len(padded), n)
 		}
-		statement, err := Statement("example.org/web", image, SummaryType, json.RawMessage(padded))
+		statement, err := Statement("example.org/web", image, VerificationSummaryType, json.RawMessage(padded))
 		if err != nil {
 			return err
 		}
@@ -135,10 +135,10 @@ func TestPredicateLength(t *testing.T) {
 		if !a.Trusted() {
 			t.Errorf("%d bytes: %s", n, a.Refused)
 		}
-		_, err = a.Summary()
+		_, err = a.VerificationSummary()
 		return err
 	})
-	if _, err := ParseSummary(bytes.Repeat([]byte(" "), limit.Predicate+1)); err == nil || !strings.Contains(err.Error(), "at most 1048576 are read") {
+	if _, err := ParseVerificationSummary(bytes.Repeat([]byte(" "), limit.Predicate+1)); err == nil || !strings.Contains(err.Error(), "at most 1048576 are read") {
 		t.Error(err)
 	}
 }
@@ -148,7 +148,7 @@ func TestPredicateLength(t *testing.T) {
 func TestOtherSubject(t *testing.T) {
 	alice, public := keyPair(t)
 	s := testSummary()
-	sealed, err := SealSummary(t.Context(), "example.org/web", []digest.Digest{digest.FromString("another image")}, &s, alice)
+	sealed, err := SealVerificationSummary(t.Context(), "example.org/web", []digest.Digest{digest.FromString("another image")}, &s, alice)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,9 +187,9 @@ func TestCheckPredicate(t *testing.T) {
 		{OpenVEXPredicate, `3`, "not a JSON object"},
 		{OpenVEXPredicate, `{`, "not JSON"},
 		{OpenVEXPredicate, ``, "not JSON"},
-		{SummaryType, string(summary), ""},
-		{SummaryType, `{}`, "no verifier.id"},
-		{SummaryType, strings.Replace(string(summary), "PASSED", "MAYBE", 1), `verificationResult is "MAYBE"`},
+		{VerificationSummaryType, string(summary), ""},
+		{VerificationSummaryType, `{}`, "no verifier.id"},
+		{VerificationSummaryType, strings.Replace(string(summary), "PASSED", "MAYBE", 1), `verificationResult is "MAYBE"`},
 	} {
 		err := CheckPredicate(tt.predicateType, []byte(tt.data))
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
