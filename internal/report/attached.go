@@ -83,13 +83,13 @@ func (p *ImagePlatform) complete(statement []byte) error {
 
 // AttachedDocument describes an attached document in the JSON output of inspect.
 type AttachedDocument struct {
-	ArtifactType string            `json:"artifactType"`
-	Digest       string            `json:"digest"` // digest of the document's manifest
-	Annotations  map[string]string `json:"annotations,omitempty"`
-	Statement    json.RawMessage   `json:"statement,omitempty"`     // content of an in-toto statement
-	Predicate    string            `json:"predicateType,omitempty"` // type of a signed statement's content
-	Signer       string            `json:"signer,omitempty"`        // the signer that the signature names, not checked
-	Summary      *attest.VerificationSummary   `json:"summary,omitempty"`       // content of a verification summary, not checked
+	ArtifactType string                      `json:"artifactType"`
+	Digest       string                      `json:"digest"` // digest of the document's manifest
+	Annotations  map[string]string           `json:"annotations,omitempty"`
+	Statement    json.RawMessage             `json:"statement,omitempty"`     // content of an in-toto statement
+	Predicate    string                      `json:"predicateType,omitempty"` // type of a signed statement's content
+	Signer       string                      `json:"signer,omitempty"`        // the signer that the signature names, not checked
+	Summary      *attest.VerificationSummary `json:"summary,omitempty"`       // content of a verification summary, not checked
 }
 
 // aKey is the text for a signer without a certificate.
