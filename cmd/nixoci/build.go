@@ -13,7 +13,6 @@ import (
 	"github.com/nixoci/nixoci/internal/layers"
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/oci"
-	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/terminal"
 )
 
@@ -148,9 +147,5 @@ func previousInLayout(ctx context.Context, dest layout.Output, tags []string, f 
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	defer img.Close()
-	plans, err := push.ReadPlans(ctx, img, f.history)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
-	}
-	return &previousImage{img.Name, plans}, nil
+	return f.readPrevious(ctx, flag, img)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/human"
 	"github.com/nixoci/nixoci/internal/limit"
+	"github.com/nixoci/nixoci/internal/oci"
 	"github.com/nixoci/nixoci/internal/plan"
 	"github.com/nixoci/nixoci/internal/push"
 	"github.com/nixoci/nixoci/internal/report"
@@ -159,7 +160,12 @@ func (a *app) previousOf(ctx context.Context, other string, r *reading) (*previo
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	defer img.Close()
-	plans, err := push.ReadPlans(ctx, img, f.history)
+	return f.readPrevious(ctx, flag, img)
+}
+
+// readPrevious reads the plans of img. flag is the result of autoFlag.
+func (p *planFlags) readPrevious(ctx context.Context, flag string, img *oci.OpenedImage) (*previousImage, error) {
+	plans, err := push.ReadPlans(ctx, img, p.history)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
