@@ -254,7 +254,7 @@ which 30 % or more of all paths depend. Each number is the mean of twenty seeded
 More plans are compared:
 
 - *one layer*: nix2container's default (` + "`maxLayers = 1`" + `)
-- *chunkah*: each large path has its own layer. The hash of the name decides in which layer each other path is. Paths in one layer belong to the same of three tiers.
+- *chunkah*: each large path has its own layer. Each other path goes into a layer by the hash of its name. All paths of a layer belong to the same of three tiers.
   The tier depends on how often the package itself changed in a year of weekly updates
 - *rechunk*: a greedy search with the same year of updates. It knows every path that each update changed. A plan that is made from a closure alone does not know this
 - *cost, nothing is configuration*: nixoci's plan, if it did not know which path is the application
