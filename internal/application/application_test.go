@@ -1,13 +1,9 @@
 package application
 
 import (
-	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
-	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,95 +12,37 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/closure/closuretest"
 	"github.com/nixoci/nixoci/internal/hint/hinttest"
-	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// files is a store path in memory. It maps a name to "-> target" for a symlink, "x
-// content" for a program, or "f content" for a file. The directories are those in
-// the names. In a target or content, {NAME} stands for the store path of that name.
+// files describes a store path like [closuretest.Tree]. In a target or content, {NAME} stands for the
+// store path of that name.
 type files map[string]string
 
-func (f files) visit(v nar.Visitor) error {
-	all := maps.Clone(f)
-	for name := range f {
-		for dir := path.Dir(name); name != "" && dir != "."; dir = path.Dir(dir) {
-			all[dir] = "d"
-		}
-	}
-	if _, single := f[""]; !single {
-		all[""] = "d"
-	}
-	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
-		return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
-	})
-	for _, name := range names {
-		kind, content, _ := strings.Cut(all[name], " ")
+// tree replaces each {NAME} in f with a store path.
+func (f files) tree() closuretest.Tree {
+	t := closuretest.Tree{}
+	for name, content := range f {
 		for i := strings.Index(content, "{"); i >= 0; i = strings.Index(content, "{") {
 			ref, rest, _ := strings.Cut(content[i+1:], "}")
 			content = content[:i] + string(storePath(ref)) + rest
 		}
-		var err error
-		switch kind {
-		case "d":
-			err = v.Directory(name)
-		case "->":
-			err = v.Symlink(name, content)
-		default:
-			err = v.File(name, kind == "x", int64(len(content)), strings.NewReader(content))
-		}
-		if err != nil {
-			return err
-		}
+		t[name] = content
 	}
-	return nil
+	return t
 }
 
-func storePath(name string) closure.StorePath {
-	const digits = "0123456789abcdfghijklmnpqrsvwxyz"
-	sum := sha256.Sum256([]byte(name))
-	hash := ""
-	for _, b := range sum {
-		hash += digits[b%32 : b%32+1]
-	}
-	return closure.StorePath(closure.StoreDir + "/" + hash + "-" + name)
-}
-
-type source struct {
-	trees map[closure.StorePath]files
-	asked int
-}
-
-func (s *source) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
-	return nil, errors.New("not used")
-}
-
-func (s *source) Tree(_ context.Context, info *closure.Info, v nar.Visitor) error {
-	s.asked++
-	return s.trees[info.Path].visit(v)
-}
-
-type size int64
-
-func (s *size) Write(p []byte) (int, error) { *s += size(len(p)); return len(p), nil }
+var storePath = closuretest.StorePath
 
 // world makes a closure of the given store paths. If a store path is called base,
 // all others refer to it.
-func world(t *testing.T, paths map[string]files) (*source, *closure.Closure) {
+func world(t *testing.T, paths map[string]files) (*closuretest.Store, *closure.Closure) {
 	t.Helper()
-	src := &source{trees: map[closure.StorePath]files{}}
+	src := &closuretest.Store{}
 	var infos []closure.Info
 	for name, f := range paths {
-		info := closure.Info{Path: storePath(name)}
-		src.trees[info.Path] = f
-		h, n := sha256.New(), size(0)
-		for _, w := range []interface{ Write([]byte) (int, error) }{h, &n} {
-			nw := nar.NewWriter(w)
-			if err := errors.Join(f.visit(nw), nw.Close()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		info.NarHash, info.NarSize = closure.Hash(h.Sum(nil)), int64(n)
+		info := src.Add(t, storePath(name), f.tree())
 		if _, ok := paths["base"]; ok && name != "base" {
 			info.References = []closure.StorePath{storePath("base")}
 		}
@@ -309,15 +247,15 @@ func TestReadOnce(t *testing.T) {
 	if _, err := r.Of(src, c).New(choices, StartSettings{}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if src.asked != 1 {
-		t.Errorf("it was read %d times", src.asked)
+	if src.Reads != 1 {
+		t.Errorf("it was read %d times", src.Reads)
 	}
 }
 
 // TestChangedStore checks that New returns a ReadError for a damaged store path.
 func TestChangedStore(t *testing.T) {
 	src, c := world(t, map[string]files{"hello-1": {"bin/hello": amd64}})
-	src.trees[storePath("hello-1")]["bin/hello"] += "!"
+	src.Trees[storePath("hello-1")]["bin/hello"] += "!"
 	_, err := New(t.Context(), src, c, Choices{Roots: roots("hello-1")}, StartSettings{}, nil)
 	if !errors.As(err, new(*ReadError)) {
 		t.Errorf("got %v", err)

@@ -4,95 +4,27 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"path"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/closure/closuretest"
 	"github.com/nixoci/nixoci/internal/hint"
-	"github.com/nixoci/nixoci/internal/nar"
 )
 
-// tree describes a store path. It maps a name to "-> target" for a link, "x content" for a
-// program, and "f content" for a file. Directories follow from the names.
-type tree map[string]string
+type tree = closuretest.Tree
 
-// treeSource is a source that provides trees. It counts how many trees were read.
-type treeSource struct {
-	trees map[closure.StorePath]tree
-	asked int
-}
-
-func (s *treeSource) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
-	return nil, errors.New("not used")
-}
-
-func (s *treeSource) Tree(_ context.Context, info *closure.Info, v nar.Visitor) error {
-	s.asked++
-	return s.trees[info.Path].visit(v)
-}
-
-func (t tree) visit(v nar.Visitor) error {
-	all := maps.Clone(t)
-	for name := range t {
-		for dir := path.Dir(name); name != "" && dir != "."; dir = path.Dir(dir) {
-			all[dir] = "d"
-		}
-	}
-	if _, single := t[""]; !single {
-		all[""] = "d"
-	}
-	// A NAR sorts the names in each directory bytewise, not the complete paths.
-	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
-		return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
-	})
-	for _, name := range names {
-		e := all[name]
-		if e == "d" {
-			if err := v.Directory(name); err != nil {
-				return err
-			}
-			continue
-		}
-		kind, content, _ := strings.Cut(e, " ")
-		var err error
-		if kind == "->" {
-			err = v.Symlink(name, content)
-		} else {
-			err = v.File(name, kind == "x", int64(len(content)), strings.NewReader(content))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// newTreeSource returns a source of trees, and a closure in which top refers to all other
-// paths.
-func newTreeSource(t testing.TB, top string, trees map[string]tree) (*treeSource, *closure.Closure) {
+// newStore returns a store of trees, and a closure in which top refers to all other paths.
+func newStore(t testing.TB, top string, trees map[string]tree) (*closuretest.Store, *closure.Closure) {
 	t.Helper()
-	src := &treeSource{trees: map[closure.StorePath]tree{}}
+	src := &closuretest.Store{}
 	var infos []closure.Info
 	for name, tr := range trees {
-		i := info(t, name, 0)
-		src.trees[i.Path] = tr
-		h := sha256.New()
-		var n countWriter
-		w := nar.NewWriter(writers{h, &n})
-		if err := tr.visit(w); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		i.NarHash, i.NarSize = closure.Hash(h.Sum(nil)), int64(n)
+		i := src.Add(t, storePath(t, name), tr)
 		if name == top {
 			for other := range trees {
 				i.References = append(i.References, storePath(t, other))
@@ -105,21 +37,6 @@ func newTreeSource(t testing.TB, top string, trees map[string]tree) (*treeSource
 		t.Fatal(err)
 	}
 	return src, c
-}
-
-type countWriter int64
-
-func (c *countWriter) Write(p []byte) (int, error) { *c += countWriter(len(p)); return len(p), nil }
-
-type writers []interface{ Write([]byte) (int, error) }
-
-func (ws writers) Write(p []byte) (int, error) {
-	for _, w := range ws {
-		if n, err := w.Write(p); err != nil {
-			return n, err
-		}
-	}
-	return len(p), nil
 }
 
 // nixos returns a typical NixOS toplevel with changes applied. "" removes an entry.
@@ -187,7 +104,7 @@ func TestReadSystem(t *testing.T) {
 			if o == nil {
 				o = tree{"": "f x"}
 			}
-			src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(tt.top), "other": o})
+			src, c := newStore(t, toplevelName, map[string]tree{toplevelName: nixos(tt.top), "other": o})
 			sys, err := ReadSystem(context.Background(), src, c, storePath(t, toplevelName), tt.stated)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) || !strings.Contains(err.Error(), toplevelName) || strings.Contains(err.Error(), "\n") {
@@ -212,14 +129,14 @@ func TestReadSystem(t *testing.T) {
 // the store. NewSystem must open no store file, and the recipe of the system layer must not
 // need one either.
 func TestFactsNeedNoStore(t *testing.T) {
-	src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(tree{"nixoci-init": elfFile}), "other": {"": "f x"}})
+	src, c := newStore(t, toplevelName, map[string]tree{toplevelName: nixos(tree{"nixoci-init": elfFile}), "other": {"": "f x"}})
 	top := storePath(t, toplevelName)
 	facts, err := ReadFacts(context.Background(), src, c, top)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if src.asked != 1 {
-		t.Errorf("reading the facts walks %d trees, want the toplevel's alone", src.asked)
+	if src.Reads != 1 {
+		t.Errorf("reading the facts walks %d trees, want the toplevel's alone", src.Reads)
 	}
 	kept, err := json.Marshal(facts)
 	if err != nil {
@@ -236,7 +153,7 @@ func TestFactsNeedNoStore(t *testing.T) {
 	if _, err := SystemLayer(sys, gzip5); err != nil {
 		t.Fatal(err)
 	}
-	if src.asked != 1 {
+	if src.Reads != 1 {
 		t.Errorf("the store was read again")
 	}
 }
@@ -284,9 +201,9 @@ func TestFactsFromIndex(t *testing.T) {
 }
 
 func TestReadSystemChecksHash(t *testing.T) {
-	src, c := newTreeSource(t, toplevelName, map[string]tree{toplevelName: nixos(nil)})
+	src, c := newStore(t, toplevelName, map[string]tree{toplevelName: nixos(nil)})
 	top := storePath(t, toplevelName)
-	src.trees[top]["system"] = "f aarch64-linuX"[:len("f x86_64-linux")]
+	src.Trees[top]["system"] = "f aarch64-linuX"[:len("f x86_64-linux")]
 	_, err := ReadSystem(context.Background(), src, c, top, "")
 	var mismatch *closure.HashMismatchError
 	if !errors.As(err, &mismatch) {

@@ -1,14 +1,9 @@
 package systems
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"maps"
-	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,8 +14,8 @@ import (
 	"github.com/nixoci/nixoci/internal/application"
 	"github.com/nixoci/nixoci/internal/cache"
 	"github.com/nixoci/nixoci/internal/closure"
+	"github.com/nixoci/nixoci/internal/closure/closuretest"
 	"github.com/nixoci/nixoci/internal/manifest"
-	"github.com/nixoci/nixoci/internal/nar"
 )
 
 func must(t *testing.T, err error) {
@@ -30,68 +25,25 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func storePath(name string) closure.StorePath {
-	const digits = "0123456789abcdfghijklmnpqrsvwxyz"
-	sum := sha256.Sum256([]byte(name))
-	hash := ""
-	for _, b := range sum {
-		hash += digits[b%32 : b%32+1]
-	}
-	return closure.StorePath(closure.StoreDir + "/" + hash + "-" + name)
-}
+var storePath = closuretest.StorePath
 
-// store holds a store in memory: the programs and files of each path, by their names. It counts how
-// often the test reads paths.
-type store struct {
-	trees map[closure.StorePath]map[string]string
-	reads int
-}
+// store is a store in memory.
+type store struct{ closuretest.Store }
 
-func (s *store) Closure(context.Context, []closure.StorePath) (*closure.Closure, error) {
-	return nil, errors.New("not used")
-}
-
-func (s *store) Tree(_ context.Context, info *closure.Info, v nar.Visitor) error {
-	s.reads++
-	return visit(s.trees[info.Path], v)
-}
-
-// visit passes a tree to v. A file whose content begins with "#!" or with the mark of ELF is
-// executable.
-func visit(files map[string]string, v nar.Visitor) error {
-	all := map[string]bool{"": true}
-	for name := range files {
-		for ; name != "."; name = path.Dir(name) {
-			all[name] = true
-		}
-	}
-	for _, name := range slices.SortedFunc(maps.Keys(all), func(a, b string) int { return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/")) }) {
-		content, file := files[name]
-		var err error
-		if file {
-			err = v.File(name, strings.HasPrefix(content, "#!") || strings.HasPrefix(content, "\x7fELF"), int64(len(content)), strings.NewReader(content))
-		} else {
-			err = v.Directory(name)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// input adds a path with these files to the store, and returns a closure with only this path.
+// input adds a path with these files to the store, and returns a closure with only this path. A file
+// whose content begins with "#!" or with the mark of ELF is executable.
 func (s *store) input(t *testing.T, name string, files map[string]string) Resolved {
 	t.Helper()
-	p := storePath(name)
-	if s.trees == nil {
-		s.trees = map[closure.StorePath]map[string]string{}
+	tree := closuretest.Tree{}
+	for name, content := range files {
+		kind := "f "
+		if strings.HasPrefix(content, "#!") || strings.HasPrefix(content, "\x7fELF") {
+			kind = "x "
+		}
+		tree[name] = kind + content
 	}
-	s.trees[p] = files
-	var archive bytes.Buffer
-	w := nar.NewWriter(&archive)
-	must(t, errors.Join(visit(files, w), w.Close()))
-	c, err := closure.New([]closure.StorePath{p}, []closure.Info{{Path: p, NarHash: sha256.Sum256(archive.Bytes()), NarSize: int64(archive.Len())}})
+	p := storePath(name)
+	c, err := closure.New([]closure.StorePath{p}, []closure.Info{s.Add(t, p, tree)})
 	must(t, err)
 	return Resolved{Arg: "./" + name, Toplevel: p, Closure: c, Source: s}
 }
@@ -189,15 +141,15 @@ func TestSystems(t *testing.T) {
 	if app := first[1].App; app == nil || app.Start != string(resolved[1].Toplevel)+"/bin/other" || first[1].Platform.Architecture != "arm64" {
 		t.Errorf("the application: %+v", first[1].App)
 	}
-	before := s.reads
+	before := s.Reads
 	second := read(&Reader{Cache: local})
-	if s.reads != before {
-		t.Errorf("%d paths were read again", s.reads-before)
+	if s.Reads != before {
+		t.Errorf("%d paths were read again", s.Reads-before)
 	}
 	if !reflect.DeepEqual(first[0].Facts, second[0].Facts) || !reflect.DeepEqual(first[1].App, second[1].App) {
 		t.Errorf("the cache has another result: %+v %+v", second[0].Facts, second[1].App)
 	}
-	if read(&Reader{}); s.reads == before {
+	if read(&Reader{}); s.Reads == before {
 		t.Error("without a cache, no path was read")
 	}
 }
@@ -227,12 +179,12 @@ func TestSigned(t *testing.T) {
 	must(t, err)
 	all, err := r.Systems(t.Context(), contents, application.Choices{})
 	must(t, err)
-	if s.reads != 0 || all[0].Platform.Architecture != "arm64" {
-		t.Errorf("%d paths read, platform %v", s.reads, all[0].Platform)
+	if s.Reads != 0 || all[0].Platform.Architecture != "arm64" {
+		t.Errorf("%d paths read, platform %v", s.Reads, all[0].Platform)
 	}
 	// verify must not use the facts that an image claims.
-	if all, err = new(Reader).Expected(t.Context(), contents); err != nil || s.reads == 0 || all[0].Platform.Architecture != "amd64" {
-		t.Errorf("to verify: %d paths read, %v, %v", s.reads, all, err)
+	if all, err = new(Reader).Expected(t.Context(), contents); err != nil || s.Reads == 0 || all[0].Platform.Architecture != "amd64" {
+		t.Errorf("to verify: %d paths read, %v, %v", s.Reads, all, err)
 	}
 }
 
@@ -277,7 +229,7 @@ func TestLook(t *testing.T) {
 	if len(got[0].Configuration()) != 0 || !slices.Equal(got[1].Configuration(), []closure.StorePath{hello.Toplevel}) {
 		t.Errorf("paths that change with every update: %v, %v", got[0].Configuration(), got[1].Configuration())
 	}
-	clear(s.trees) // now the content of each path differs from its narHash
+	clear(s.Trees) // now the content of each path differs from its narHash
 	got = r.Look(t.Context(), []Resolved{web, hello}, nil)
 	if len(got) != 2 || got[0].IsApplication() || !got[1].IsApplication() || got[0].PlatformName() != "" || len(debug) == 0 {
 		t.Errorf("without files: %+v, %v", got, debug)
