@@ -37,7 +37,7 @@ type BaseUsers struct {
 // users of the choices to these files.
 func (a *Application) addUsers(base *BaseUsers) error {
 	if base == nil {
-		return errors.New("users: nobody has read the users of the base image")
+		return errors.New("users: the users of the base image are not known")
 	}
 	passwd, group := base.Passwd, base.Group
 	if passwd == nil {

@@ -113,7 +113,7 @@ func newFetcher(cache string, o CacheOptions) (*fetcher, error) {
 		}
 	case "file":
 		if u.Host != "" && u.Host != "localhost" {
-			return nil, hint.Add(fmt.Errorf("binary cache %q: host in a file URL", u), "three slashes: file:///path")
+			return nil, hint.Add(fmt.Errorf("binary cache %q: a file URL must not contain a host", u), "three slashes: file:///path")
 		}
 		u.Host = ""
 		transport = fileTransport{}

@@ -44,7 +44,7 @@ type Output struct {
 // ParseDestination.
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9]+([-._+@/]+[A-Za-z0-9]+)*$`)
 
-const targetHint = "a destination is oci:DIR[:TAG…], oci-archive:FILE[:TAG…], docker-archive:FILE[:NAME:TAG], docker-daemon:NAME[:TAG], containers-storage:NAME[:TAG]; FILE - writes to standard output; so does - alone"
+const targetHint = "a destination is oci:DIR[:TAG…], oci-archive:FILE[:TAG…], docker-archive:FILE[:NAME:TAG], docker-daemon:NAME[:TAG], containers-storage:NAME[:TAG]; to write to standard output, use - as FILE, or - alone"
 
 // ParseDestination parses oci:DIR[:TAG…], oci-archive:FILE[:TAG…],
 // docker-archive:FILE[:NAME[:TAG]] or -.
