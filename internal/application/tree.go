@@ -184,16 +184,13 @@ func elements(name string) []string {
 	return strings.Split(name, "/")
 }
 
-// splitStorePath splits the path of a file in the store into the store path and the
-// name below the store path.
+// splitStorePath does the same as [closure.SplitFile] for an absolute name, which it cleans
+// first.
 func splitStorePath(file string) (p closure.StorePath, name string, ok bool) {
-	rest, ok := strings.CutPrefix(path.Clean(file), closure.StoreDir+"/")
-	if !ok {
+	if !path.IsAbs(file) {
 		return "", "", false
 	}
-	base, name, _ := strings.Cut(rest, "/")
-	p, err := closure.ParseStoreBase(base)
-	return p, name, err == nil
+	return closure.SplitFile(path.Clean(file))
 }
 
 // list returns the sorted names in a directory. It returns none if the directory

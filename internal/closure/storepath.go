@@ -61,6 +61,18 @@ func ParseStoreBase(base string) (StorePath, error) {
 	return StorePath(StoreDir + "/" + base), nil
 }
 
+// SplitFile splits the name of a file in the store into the store path and the name of the file below
+// it. The first slash of file may be missing, as in a tar. The name is "" for the store path itself.
+func SplitFile(file string) (p StorePath, name string, ok bool) {
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(file, "/"), StoreDir[1:]+"/")
+	if !ok {
+		return "", "", false
+	}
+	base, name, _ := strings.Cut(rest, "/")
+	p, err := ParseStoreBase(base)
+	return p, name, err == nil
+}
+
 func storeNameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("+-._?=", c) >= 0
 }

@@ -210,9 +210,8 @@ func follow(ctx context.Context, src closure.Source, c *closure.Closure, p closu
 			target = path.Join(path.Dir(path.Join(string(p), at)), target)
 		}
 		target = path.Join(append([]string{target}, todo[min(1, len(todo)):]...)...)
-		base, rest, _ := strings.Cut(strings.TrimPrefix(target, closure.StoreDir+"/"), "/")
-		next, err := closure.ParseStorePath(closure.StoreDir + "/" + base)
-		if err != nil || !strings.HasPrefix(target, closure.StoreDir+"/") {
+		next, rest, ok := closure.SplitFile(target)
+		if !ok {
 			return topEntry{}, fmt.Errorf("%s/%s: links to %s, which is not in the store: %w", p, at, e.Target, fs.ErrNotExist)
 		}
 		p, done, todo = next, nil, nil

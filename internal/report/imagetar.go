@@ -171,11 +171,8 @@ func (p *ImagePlatform) readPaths(ctx context.Context, src oci.Reader, reading f
 	for _, l := range unknown {
 		found := map[closure.StorePath]bool{}
 		err := eachEntry(ctx, src, l, func(name string, _ *tar.Header, _ io.Reader) error {
-			if rest, ok := strings.CutPrefix(name, "nix/store/"); ok {
-				base, _, _ := strings.Cut(rest, "/")
-				if path, err := closure.ParseStoreBase(base); err == nil {
-					found[path] = true
-				}
+			if path, _, ok := closure.SplitFile(name); ok {
+				found[path] = true
 			}
 			return nil
 		})

@@ -248,17 +248,15 @@ func (l *foreignLayer) read(r io.Reader, db string) error {
 			l.database = db
 			continue
 		}
-		rest, ok := strings.CutPrefix(name, storePrefix)
-		base, file, _ := strings.Cut(rest, "/")
-		p, err := closure.ParseStoreBase(base)
-		if !ok || err != nil {
+		p, file, ok := closure.SplitFile(name)
+		if !ok {
 			continue
 		}
 		if open == nil || open.path != p {
 			if err := end(); err != nil {
 				return err
 			}
-			open = &openPath{base: base, path: p, sha: sha256.New()}
+			open = &openPath{base: p.Base(), path: p, sha: sha256.New()}
 			if _, again := l.whole[p]; again {
 				l.whole[p] = "its entries are not together"
 			} else {

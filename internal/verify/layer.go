@@ -154,9 +154,7 @@ func (r *storeReader) format(e *layers.FormatError) error {
 
 // entryPlace splits the name of a tar entry into a store path and the name of a file below it.
 func entryPlace(name string) Finding {
-	rest, ok := strings.CutPrefix(strings.TrimPrefix(name, "/"), storePrefix)
-	base, file, _ := strings.Cut(rest, "/")
-	if p, err := closure.ParseStoreBase(base); ok && err == nil {
+	if p, file, ok := closure.SplitFile(name); ok {
 		return Finding{Path: string(p), File: strings.TrimSuffix(file, "/")}
 	}
 	return Finding{Path: name}
