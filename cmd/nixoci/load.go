@@ -11,6 +11,7 @@ import (
 	"github.com/nixoci/nixoci/internal/engine"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/human"
+	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/manifest"
 	"github.com/nixoci/nixoci/internal/push"
 )
@@ -28,7 +29,7 @@ func (a *app) load(ctx context.Context, output string, tags, closures []string, 
 	}
 	opts.Tags = []string{name}
 	for _, t := range tags {
-		name, err := engine.ParseName(t)
+		name, err := layout.DockerName(t)
 		if err != nil {
 			return usagef("--tag %q: %w", t, err)
 		}

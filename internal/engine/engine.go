@@ -11,12 +11,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/layers"
+	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/oci"
 )
 
@@ -48,19 +48,10 @@ func Parse(s string) (program Program, tag string, err error) {
 	if program = schemes[scheme]; program == "" {
 		return "", "", fmt.Errorf("parse destination %q: unknown kind %q", s, scheme)
 	}
-	if tag, err = ParseName(rest); err != nil {
+	if tag, err = layout.DockerName(rest); err != nil {
 		return "", "", hint.Add(fmt.Errorf("parse destination %q: %w", s, err), "name the image: "+scheme+":web:1.2")
 	}
 	return program, tag, nil
-}
-
-// ParseName completes NAME[:TAG] to the name that the engine shows in its list of images.
-func ParseName(s string) (string, error) {
-	ref, err := name.NewTag(s)
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimSuffix(s, ":"+ref.TagStr()) + ":" + ref.TagStr(), nil
 }
 
 // Engine puts an image into the store of Docker or podman. The image appears there when

@@ -130,7 +130,7 @@ func (s *spool) writeOCI(ctx context.Context, tw *tarFile, c *contents, written 
 	// Only the image of the first platform gets the tags: in Docker a tag can name only one
 	// image.
 	for _, t := range sortedKeys(s.tags) {
-		if tag, err := dockerTag(t); err == nil && strings.ContainsAny(t, ":/") && len(entries) > 0 {
+		if tag, err := DockerName(t); err == nil && strings.ContainsAny(t, ":/") && len(entries) > 0 {
 			entries[0].RepoTags = append(entries[0].RepoTags, tag)
 		}
 	}
@@ -164,7 +164,7 @@ func (s *spool) writeDocker(ctx context.Context, tw *tarFile, c *contents, writt
 	img := c.images[0]
 	entry := dockerEntry{Config: img.doc.Config.Digest.Encoded() + ".json"}
 	for _, t := range sortedKeys(s.tags) {
-		tag, err := dockerTag(t)
+		tag, err := DockerName(t)
 		if err != nil {
 			return err
 		}

@@ -76,7 +76,7 @@ func ParseDestination(s string) (Output, error) {
 		return o, nil
 	}
 	if o.Scheme == SchemeDockerArchive {
-		tag, err := dockerTag(rest)
+		tag, err := DockerName(rest)
 		if err != nil {
 			return bad("%v", err)
 		}
@@ -92,17 +92,13 @@ func ParseDestination(s string) (Output, error) {
 	return o, nil
 }
 
-// dockerTag completes NAME[:TAG] to the full name that Docker shows in its list of images.
-func dockerTag(s string) (string, error) {
+// DockerName completes NAME[:TAG] to the full name that Docker and podman show in their lists of images.
+func DockerName(s string) (string, error) {
 	ref, err := name.NewTag(s)
 	if err != nil {
 		return "", err
 	}
-	n, ok := strings.CutSuffix(s, ":"+ref.TagStr())
-	if !ok {
-		n = s
-	}
-	return n + ":" + ref.TagStr(), nil
+	return strings.TrimSuffix(s, ":"+ref.TagStr()) + ":" + ref.TagStr(), nil
 }
 
 // Pipe reports whether the archive goes to standard output.
