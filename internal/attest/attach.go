@@ -145,11 +145,18 @@ func sealAll(ctx context.Context, name string, subject digest.Digest, docs []oci
 // documentPredicates maps the artifact types of documents to the predicate types of statements that
 // contain them. Documents that are statements themselves are not in the map.
 var documentPredicates = map[string]string{
-	ClosureType:                      ClosurePredicate,
-	"application/spdx+json":          SPDXPredicate,
-	"application/vnd.cyclonedx+json": CycloneDXPredicate,
-	"application/vnd.openvex+json":   OpenVEXPredicate,
+	ClosureType:   ClosurePredicate,
+	SPDXType:      SPDXPredicate,
+	CycloneDXType: CycloneDXPredicate,
+	OpenVEXType:   OpenVEXPredicate,
 }
+
+// These are media types of documents, and also the artifact types under which they are attached.
+const (
+	SPDXType      = "application/spdx+json"          // registered with IANA, for all versions
+	CycloneDXType = "application/vnd.cyclonedx+json" // registered with IANA
+	OpenVEXType   = "application/vnd.openvex+json"
+)
 
 // ClosureDocument makes the closure statement of c, ready to be attached to an image. For system, see
 // [Closure].

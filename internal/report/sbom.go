@@ -13,6 +13,7 @@ import (
 
 	"github.com/package-url/packageurl-go"
 
+	"github.com/nixoci/nixoci/internal/attest"
 	"github.com/nixoci/nixoci/internal/closure"
 	"github.com/nixoci/nixoci/internal/hint"
 	"github.com/nixoci/nixoci/internal/initbin"
@@ -60,11 +61,11 @@ func (o SBOMOptions) created() string {
 func SBOMMediaType(format string) (string, error) {
 	switch format {
 	case FormatSPDX, FormatSPDX3:
-		return "application/spdx+json", nil // this media type is registered with IANA, for all versions
+		return attest.SPDXType, nil
 	case FormatCycloneDX:
-		return "application/vnd.cyclonedx+json", nil // this media type is registered with IANA
+		return attest.CycloneDXType, nil
 	case FormatOpenVEX:
-		return "application/vnd.openvex+json", nil
+		return attest.OpenVEXType, nil
 	}
 	return "", errFormat(format)
 }
