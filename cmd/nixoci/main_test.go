@@ -305,7 +305,14 @@ func cmdOneError(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdTags checks that a repository has exactly these tags: tags HOST/REPO TAG...
 func cmdTags(ts *testscript.TestScript, neg bool, args []string) {
-	host, repo, _ := strings.Cut(args[0], "/")
+	if got, want := strings.Join(listTags(ts, args[0]), " "), strings.Join(args[1:], " "); got != want {
+		ts.Fatalf("tags are %q, want %q", got, want)
+	}
+}
+
+// listTags returns the tags of a repository. If the repository does not exist, it returns none.
+func listTags(ts *testscript.TestScript, repository string) []string {
+	host, repo, _ := strings.Cut(repository, "/")
 	resp, err := http.Get("http://" + host + "/v2/" + repo + "/tags/list")
 	ts.Check(err)
 	defer resp.Body.Close()
@@ -313,9 +320,7 @@ func cmdTags(ts *testscript.TestScript, neg bool, args []string) {
 	if resp.StatusCode == http.StatusOK {
 		ts.Check(json.NewDecoder(resp.Body).Decode(&list))
 	}
-	if got, want := strings.Join(list.Tags, " "), strings.Join(args[1:], " "); got != want {
-		ts.Fatalf("tags are %q, want %q", got, want)
-	}
+	return list.Tags
 }
 
 // cmdUnpackStore makes a local store that contains the closure of a toplevel: unpackstore DIR

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -210,20 +209,14 @@ func TestSBOM(t *testing.T) {
 
 // cmdSignatures checks the number of manifests that have a signature: signatures HOST/REPO N
 func cmdSignatures(ts *testscript.TestScript, neg bool, args []string) {
-	host, repo, _ := strings.Cut(args[0], "/")
-	resp, err := http.Get("http://" + host + "/v2/" + repo + "/tags/list")
-	ts.Check(err)
-	defer resp.Body.Close()
-	var list struct{ Tags []string }
-	ts.Check(json.NewDecoder(resp.Body).Decode(&list))
-	n := 0
-	for _, t := range list.Tags {
+	tags, n := listTags(ts, args[0]), 0
+	for _, t := range tags {
 		if strings.HasPrefix(t, "sha256-") && strings.HasSuffix(t, ".sig") {
 			n++
 		}
 	}
 	if fmt.Sprint(n) != args[1] {
-		ts.Fatalf("%d manifests are signed, want %s: %v", n, args[1], list.Tags)
+		ts.Fatalf("%d manifests are signed, want %s: %v", n, args[1], tags)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -241,30 +242,20 @@ func TestServer(t *testing.T) {
 		"GET /v2/nixoci/secret/../secret/blobs/sha256:aa":                404,
 	} {
 		method, target, _ := strings.Cut(path, " ")
-		w := &recorder{header: http.Header{}, code: 200}
+		w := httptest.NewRecorder()
 		q, err := http.NewRequestWithContext(t.Context(), method, "http://127.0.0.1"+target, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.ServeHTTP(w, q)
-		if w.code != want {
-			t.Errorf("%s: %d, want %d", path, w.code, want)
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", path, w.Code, want)
 		}
-		if method == http.MethodHead && w.body.Len() > 0 {
+		if method == http.MethodHead && w.Body.Len() > 0 {
 			t.Errorf("%s has a body", path)
 		}
 	}
 }
-
-type recorder struct {
-	header http.Header
-	code   int
-	body   bytes.Buffer
-}
-
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(code int)        { r.code = code }
-func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 
 func TestParse(t *testing.T) {
 	for s, want := range map[string]string{

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -344,7 +345,7 @@ func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		clear(f.Registry.Sessions)
 		f.Registry.Mu.Unlock()
 	}
-	a := &answer{header: http.Header{}, status: http.StatusOK}
+	a := httptest.NewRecorder()
 	f.Handler.ServeHTTP(a, r)
 	f.back(kind, a, w, r)
 }
@@ -420,10 +421,10 @@ func garble(w http.ResponseWriter) {
 }
 
 // back sends the registry's answer after the fault has changed it.
-func (f *Faults) back(kind FaultKind, a *answer, w http.ResponseWriter, r *http.Request) {
-	body := a.body.Bytes()
+func (f *Faults) back(kind FaultKind, a *httptest.ResponseRecorder, w http.ResponseWriter, r *http.Request) {
+	body := a.Body.Bytes()
 	length := len(body)
-	if n, err := strconv.Atoi(a.header.Get("Content-Length")); err == nil {
+	if n, err := strconv.Atoi(a.Header().Get("Content-Length")); err == nil {
 		length = n
 	}
 	cut := false
@@ -436,16 +437,16 @@ func (f *Faults) back(kind FaultKind, a *answer, w http.ResponseWriter, r *http.
 	case Forget:
 		f.forget(r)
 	case WrongDigest:
-		a.header.Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0123456789abcdef", 4))
+		a.Header().Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0123456789abcdef", 4))
 	case WrongLength:
 		length++
 	case NoDigest:
-		a.header.Del("Docker-Content-Digest")
+		a.Header().Del("Docker-Content-Digest")
 	case NoLocation:
-		a.header.Del("Location")
+		a.Header().Del("Location")
 	case Absolute:
-		if l := a.header.Get("Location"); strings.HasPrefix(l, "/") {
-			a.header.Set("Location", "http://"+r.Host+l)
+		if l := a.Header().Get("Location"); strings.HasPrefix(l, "/") {
+			a.Header().Set("Location", "http://"+r.Host+l)
 		}
 	case CutAnswer:
 		body, cut = body[:len(body)/2], true
@@ -459,13 +460,13 @@ func (f *Faults) back(kind FaultKind, a *answer, w http.ResponseWriter, r *http.
 	case SlowAnswer:
 		time.Sleep(20 * time.Second)
 	}
-	for k, v := range a.header {
+	for k, v := range a.Header() {
 		w.Header()[k] = v
 	}
 	if r.Method == http.MethodHead || len(body) > 0 {
 		w.Header().Set("Content-Length", strconv.Itoa(length))
 	}
-	w.WriteHeader(a.status)
+	w.WriteHeader(a.Code)
 	if kind == TrickleBytes {
 		trickle(w, r, body)
 		return
@@ -516,14 +517,3 @@ func (f *flipped) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// answer records the answer of a registry.
-type answer struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (a *answer) Header() http.Header         { return a.header }
-func (a *answer) WriteHeader(status int)      { a.status = status }
-func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
