@@ -37,6 +37,8 @@ var onePlace = []struct {
 	{"the flag --insecure", `BoolVar\(.*"insecure"`, []string{"cmd/nixoci/registryflags.go"}, false},
 	{"an image's recipe", `recipe\("nixoci-image"`, []string{"internal/manifest/draft.go"}, false},
 	{"another program as /sbin/init", `initbin\.Replace\(`, []string{"cmd/nixoci/smallinit_test.go"}, true},
+	{"the media types of bills of materials", `"application/(spdx|vnd\.cyclonedx|vnd\.openvex)\+json"`, []string{"internal/attest/attach.go"}, false},
+	{"names of images in Docker and podman", `name\.NewTag\(`, []string{"internal/layout/output.go"}, false},
 	{"numbers for people", `dustin/go-humanize"`, []string{"internal/human/"}, false},
 }
 

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -364,11 +363,7 @@ func (l *Loaded) checkSettings(string) error {
 		return nil
 	}
 	for _, b := range *l.Policy.Settings.BaseImages {
-		name, d, pinned := strings.Cut(b, "@")
-		if strings.HasPrefix(b, digest.SHA256.String()+":") {
-			name, d, pinned = "a file", b, true
-		}
-		if name == "" || pinned && digest.Digest(d).Validate() != nil {
+		if _, _, err := verify.ParseAllowedBase(b); err != nil {
 			return fmt.Errorf("settings.baseImages: %q is neither a repository nor a digest", b)
 		}
 	}

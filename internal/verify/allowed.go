@@ -1,8 +1,11 @@
 package verify
 
 import (
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/nixoci/nixoci/internal/manifest"
 )
@@ -69,14 +72,27 @@ func allowsCompression(allowed []string, name string) bool {
 
 // allowsBase reports whether allowed contains the base image.
 func allowsBase(allowed []string, base *manifest.BaseInfo) bool {
-	repository := repositoryOf(base.Name)
 	return slices.ContainsFunc(allowed, func(s string) bool {
-		if strings.HasPrefix(s, "sha256:") {
-			return s == base.Digest.String()
-		}
-		name, d, pinned := strings.Cut(s, "@")
-		return repository != "" && name == repository && (!pinned || d == base.Digest.String())
+		repository, d, err := ParseAllowedBase(s)
+		return err == nil && (repository == "" || repository == repositoryOf(base.Name)) && (d == "" || d == base.Digest)
 	})
+}
+
+// ParseAllowedBase parses a base image as a policy allows it: REPOSITORY, REPOSITORY@DIGEST, or only
+// DIGEST. The part that is missing is "".
+func ParseAllowedBase(s string) (repository string, d digest.Digest, err error) {
+	if strings.HasPrefix(s, digest.SHA256.String()+":") {
+		return "", digest.Digest(s), digest.Digest(s).Validate()
+	}
+	repository, pinned, ok := strings.Cut(s, "@")
+	if repository == "" {
+		return "", "", errors.New("the repository is missing")
+	}
+	if ok {
+		d = digest.Digest(pinned)
+		err = d.Validate()
+	}
+	return repository, d, err
 }
 
 // repositoryOf returns the reference ref without its tag and digest.
