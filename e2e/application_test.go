@@ -63,7 +63,7 @@ func TestApplications(t *testing.T) {
 				}
 			}
 			run{}.ok(t, args("verify", ref)...)
-			if o := (run{}).ok(t, args("verify", ref, fromStore(), closures)...); !strings.Contains(o.stdout, "verified: the given closure makes the same image") {
+			if o := (run{}).ok(t, args("verify", ref, fromStore(), closures)...); !strings.Contains(o.stdout, "verified: the given closure makes it") {
 				t.Errorf("verify with the closures: %s", o.stdout)
 			}
 			if out := command(t, lab.crane, "validate", "--insecure", "--remote", ref); !strings.Contains(out, "PASS") {

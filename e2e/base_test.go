@@ -82,7 +82,7 @@ func TestBaseImage(t *testing.T) {
 				t.Errorf("push again, from a machine that knows nothing: %s", again.end())
 			}
 			o := run{}.ok(t, args("verify", ref, fromStore(), app, "--from-image", base.from)...)
-			for _, says := range []string{"✓ base        1 layer from the base image, the same as in ", "verified: the given closure makes the same image; this does not cover the base image"} {
+			for _, says := range []string{"✓ base        1 layer from the base image, the same as in ", "verified: the given closure makes it; this does not cover the base image"} {
 				if !strings.Contains(o.stdout, says) {
 					t.Errorf("verify says nothing of %q:\n%s", says, o.stdout)
 				}

@@ -124,7 +124,7 @@ func TestImageFunction(t *testing.T) {
 			t.Errorf("%s prints %q, not %s", what, out, digest)
 		}
 	}
-	if out := s.run(program["verify"], "--insecure"); !strings.Contains(out, "verified: the given closure makes the same image") {
+	if out := s.run(program["verify"], "--insecure"); !strings.Contains(out, "verified: the given closure makes it") {
 		t.Errorf("verify: %s", out)
 	}
 	if out := s.run(program["plan"]); !strings.Contains(out, "2 store paths in 2 layers") {
@@ -181,7 +181,7 @@ func TestOwnImage(t *testing.T) {
 	}
 	name := s.registry + "/nixoci/nixoci"
 	hasPlatforms(t, "nixoci/nixoci", "amd64", "arm64") // checks the image of the tag latest
-	if out := s.run(built[1]+"/bin/verify-nixoci", name+":v1.2.3", "--insecure"); strings.Count(out, "/nix/store/") < 2 || !strings.Contains(out, "verified: the given closure makes the same image") {
+	if out := s.run(built[1]+"/bin/verify-nixoci", name+":v1.2.3", "--insecure"); strings.Count(out, "/nix/store/") < 2 || !strings.Contains(out, "verified: the given closure makes it") {
 		t.Errorf("verify: %s", out)
 	}
 	for _, tt := range []struct{ command, want string }{
@@ -309,7 +309,7 @@ func TestImageExamples(t *testing.T) {
 		base, _, _ := strings.Cut(e.image, ":")
 		ref := s.registry + "/example/" + e.image
 		s.run(programs[2*i]+"/bin/push-"+base, "--insecure", "--quiet")
-		if out := s.run(programs[2*i+1]+"/bin/verify-"+base, "--insecure"); !strings.Contains(out, "verified: the given closure makes the same image") {
+		if out := s.run(programs[2*i+1]+"/bin/verify-"+base, "--insecure"); !strings.Contains(out, "verified: the given closure makes it") {
 			t.Errorf("%s: verify: %s", e.name, out)
 		}
 		if e.says == "" {

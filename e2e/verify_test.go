@@ -96,7 +96,7 @@ func TestVerifyCopies(t *testing.T) {
 		for _, closures := range [][]string{nil, append([]string{toplevel}, source...)} {
 			last := verify.NoOrigin
 			if closures != nil {
-				last = "verified: the given closure makes the same image"
+				last = "verified: the given closure makes it"
 			}
 			if o := (run{}).ok(t, append([]string{"verify", image}, closures...)...); !strings.HasSuffix(o.stdout, "\n"+last+"\n") {
 				t.Errorf("%s: %s", image, o.stdout)

@@ -133,7 +133,7 @@ func (r *Report) origin() (proofs []string) {
 		return !slices.ContainsFunc(r.Platforms, func(p PlatformReport) bool { return p.verdict(check) != Holds })
 	}
 	if all(CheckClosure) {
-		proofs = append(proofs, "the given closure makes the same image")
+		proofs = append(proofs, "the given closure makes it")
 	}
 	if all(CheckSignatures) {
 		proofs = append(proofs, "trusted keys have signed its store paths")

@@ -19,7 +19,7 @@ func TestVerdict(t *testing.T) {
 		want string
 	}{
 		{"no closure", func(r *Report) { r.Platforms[0].Checks, r.Platforms[1].Checks = nil, nil }, NoOrigin},
-		{"a closure", func(*Report) {}, "verified: the given closure makes the same image"},
+		{"a closure", func(*Report) {}, "verified: the given closure makes it"},
 		{"a closure of one platform", func(r *Report) { r.Platforms[1].Checks[2].Verdict = Without },
 			"consistent; origin proved for linux/amd64 (the given closure); not for linux/arm64: no closure given"},
 		{"everybody reports FAILED", func(r *Report) {
