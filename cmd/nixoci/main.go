@@ -1,5 +1,10 @@
 // Command nixoci turns the closure of a NixOS system into a reproducible,
 // multi-platform OCI image and puts it in a registry.
+//
+// main.go handles signals, run.go exit codes and errors. root.go builds the tree of commands. Each
+// command has one file with two functions: pushCommand declares the flags of push, and push does
+// the work with the parsed flags. Flags that several commands share are structs with a method add.
+// Commands print through package terminal only.
 package main
 
 import (

@@ -30,7 +30,8 @@ var ErrMissingBlob = errors.New("a blob is missing")
 
 // PackFunc writes a blob's bytes to w and returns their digests and sizes. It can be called
 // several times and always writes the same bytes. After an error the destination must discard
-// the written bytes.
+// the written bytes. A destination gets a function, because a layer can be larger than the
+// memory, and because only the destination knows when a broken transfer must start again.
 type PackFunc func(ctx context.Context, w io.Writer) (layers.Packed, error)
 
 // Destination stores an image. Its methods may be called concurrently. PutManifest may be
