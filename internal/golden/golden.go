@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -33,4 +34,20 @@ func CheckFile(t testing.TB, file string, got []byte) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s differs (go test -run '^%s$' -update writes it). got:\n%s\nwant:\n%s", file, t.Name(), got, want)
 	}
+}
+
+// CheckPart works like [CheckFile], for the part of a file between two marks, such as a table in a
+// page of the documentation.
+func CheckPart(t testing.TB, file, begin, end, got string) {
+	t.Helper()
+	page, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(page), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s does not contain both marks: %s%s", file, begin, end)
+	}
+	CheckFile(t, file, []byte(before+begin+got+end+after))
 }
