@@ -64,7 +64,8 @@ type Options struct {
 	ReuseNewest *registry.Repository
 
 	// Signed returns nil if the image in src, with index d, has a signature by a trusted key. If
-	// Signed is not nil, the push reuses layers of signed images only. Set it before Reuse.
+	// Signed is not nil, the push reuses layers of signed images only. Set it before the first call
+	// of AddReuse.
 	//
 	// Signed is a function because it reads signatures through src, and the push finds some images
 	// only while it runs. Package attest, which knows all forms of signatures, is not below push.
@@ -207,6 +208,9 @@ func newPusher(dst oci.Destination, systems []PlannedSystem, opts Options) (*pus
 	}
 	if p.opts.Progress == nil {
 		p.opts.Progress = noProgress{}
+	}
+	for _, r := range p.opts.Reuse {
+		r.signed = p.opts.Signed // also for an image that the caller added to Reuse without AddReuse
 	}
 	if err := p.opts.Settings.Validate(p.opts.Compression); err != nil {
 		return nil, err
