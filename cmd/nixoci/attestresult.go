@@ -147,8 +147,8 @@ func (a *app) publish(ctx context.Context, arg string, r *verify.Report, f *veri
 	return all, nil
 }
 
-// attachVerificationSummaries signs a verification summary about each element of verified, and attaches it in
-// repo. The images are in the repository image.
+// attachVerificationSummaries signs a verification summary about each element of verified, and
+// attaches it in repo. The images are in the repository image.
 func (a *app) attachVerificationSummaries(ctx context.Context, repo *registry.Repository, image string, verified []verify.Verified, summary *attest.VerificationSummary, by attest.Author) (all []attachedVerificationSummary, err error) {
 	for _, v := range verified {
 		d, already, err := attest.AttachVerificationSummary(ctx, repo, v.AttachTo, image, v.Subjects, summary, by)

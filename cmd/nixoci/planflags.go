@@ -128,9 +128,9 @@ func (a *app) recordedPlans(ctx context.Context, flag string, args []string, f *
 	return all, nil
 }
 
-// autoFlag returns the flag that has the value auto, such as "--plan-from auto", or "" if there is none.
-// It also checks the other flags, so that a command with a wrong flag does not read the previous
-// image.
+// autoFlag returns the flag that has the value auto, such as "--plan-from auto", or "" if there is
+// none. It also checks the other flags, so that a command with a wrong flag does not read the
+// previous image.
 func (p *planFlags) autoFlag() (string, error) {
 	if _, err := p.options(); err != nil {
 		return "", err
@@ -144,8 +144,8 @@ func (p *planFlags) autoFlag() (string, error) {
 	return "", nil
 }
 
-// previousOf returns other, the image with which a command compares, as the image for --plan-from auto.
-// If other is not an image, previousOf returns nil.
+// previousOf returns other, the image with which a command compares, as the image for --plan-from
+// auto. If other is not an image, previousOf returns nil.
 func (a *app) previousOf(ctx context.Context, other string, r *reading) (*previousImage, error) {
 	if other == "" || isClosure(other) {
 		return nil, nil

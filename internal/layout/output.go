@@ -92,7 +92,8 @@ func ParseDestination(s string) (Output, error) {
 	return o, nil
 }
 
-// DockerName completes NAME[:TAG] to the full name that Docker and podman show in their lists of images.
+// DockerName completes NAME[:TAG] to the full name that Docker and podman show in their lists of
+// images.
 func DockerName(s string) (string, error) {
 	ref, err := name.NewTag(s)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package page writes a page as one HTML file, with [Page.Write]. The page shows facts, tables,
-// and a map of layers and store paths by size. The file loads nothing from the network. All text is escaped, and
-// the same Page gives the same bytes. Without JavaScript, the page still shows everything.
-// The script adds search, sorting, details and use with the keyboard.
+// Package page writes a page as one HTML file, with [Page.Write]. The page shows facts, tables, and
+// a map of layers and store paths by size. The file loads nothing from the network. All text is
+// escaped, and the same Page gives the same bytes. Without JavaScript, the page still shows
+// everything. The script adds search, sorting, details and use with the keyboard.
 package page
 
 import (

@@ -87,9 +87,9 @@ func mixed(todo []*pushedLayer) []*pushedLayer {
 	return order
 }
 
-// query marks the layers with a recorded result that the destination has. If a manifest in the same repository lists
-// a layer, query sends no request for this layer. If such a layer is missing after all, the
-// registry refuses the new manifest, see [pusher.putImages].
+// query marks the layers with a recorded result that the destination has. If a manifest in the same
+// repository lists a layer, query sends no request for this layer. If such a layer is missing after
+// all, the registry refuses the new manifest, see [pusher.putImages].
 func (p *pusher) query(ctx context.Context) error {
 	group, ctx := task.WithContext(ctx)
 	group.SetLimit(defaultQueries)
@@ -123,8 +123,8 @@ func (p *pusher) query(ctx context.Context) error {
 	return group.Wait()
 }
 
-// offer announces a layer with a recorded result to the destination. The push makes the layer only when the
-// destination asks for its content.
+// offer announces a layer with a recorded result to the destination. The push makes the layer only
+// when the destination asks for its content.
 func (p *pusher) offer(dst oci.Lazy, l *pushedLayer) error {
 	desc, err := p.descriptor(l.Layer, *l.recorded)
 	if err != nil {

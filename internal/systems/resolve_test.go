@@ -27,8 +27,8 @@ func writeGraph(t *testing.T, names ...string) string {
 	return file
 }
 
-// TestResolveGraphFiles checks a graph file without a store. Resolve must refuse a graph with two roots,
-// and ResolveGraphs must accept it.
+// TestResolveGraphFiles checks a graph file without a store. Resolve must refuse a graph with two
+// roots, and ResolveGraphs must accept it.
 func TestResolveGraphFiles(t *testing.T) {
 	r := &Resolver{Programs: map[closure.StorePath]string{storePath("hello-1"): "hi"}}
 	one, two := writeGraph(t, "hello-1"), writeGraph(t, "hello-1", "other-1")
