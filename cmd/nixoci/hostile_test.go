@@ -149,7 +149,7 @@ func TestRaw(t *testing.T) {
 		"sbom.go":     true, // writes a document
 		"docs.go":     true, // writes the program's own text
 		"nix.go":      true, // passes on the terminal output of Nix
-		"root.go":     true, // checks whether the output is a terminal
+		"log.go":      true, // checks whether the output is a terminal
 		"progress.go": true, // reads the width of the terminal
 		"verify.go":   true, // checks whether the output is a terminal
 		"diff.go":     true, // Markdown has its own rules for escaping
