@@ -39,7 +39,7 @@ func newKiller(t *testing.T) *killer {
 		t.Fatal(err)
 	}
 	k := &killer{t: t, dir: t.TempDir(), top: systems,
-		flags: []string{"--quiet", "--compression", "gzip:1", "--from", "file://" + cache, "--trusted-public-key", key}}
+		flags: []string{"--quiet", "--compression", "none", "--from", "file://" + cache, "--trusted-public-key", key}}
 	for _, d := range []string{"cache", "tmp", "out"} {
 		if err := os.Mkdir(filepath.Join(k.dir, d), 0o700); err != nil {
 			t.Fatal(err)

@@ -46,18 +46,11 @@ func inRegistry(t *testing.T) (repo string) {
 	return sampleRegistry.repo
 }
 
-// fromSample returns the flags that select the sample binary cache.
+// fromSample returns the flags that select the uncompressed binary cache of the samples.
 func fromSample(t *testing.T) []string {
 	t.Helper()
-	dir, err := filepath.Abs("../../testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := os.ReadFile(filepath.Join(dir, "public-key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []string{"--from", "file://" + dir + "/cache", "--trusted-public-key", strings.TrimSpace(string(key))}
+	v := scriptSystems(t)["sample"]
+	return []string{"--from", v["CACHE"], "--trusted-public-key", v["KEY"]}
 }
 
 func sampleSystem(t *testing.T, name string) string {
@@ -144,7 +137,7 @@ func TestInspect(t *testing.T) {
 // paths. inspect finds the paths by the recipes.
 func TestInspectOtherPlan(t *testing.T) {
 	repo := inRegistry(t)
-	mustRun(t, append(append([]string{"push", repo + "-other:3"}, fromSample(t)...), sampleSystem(t, "sample-x86_64-linux"), "--max-layers", "3")...)
+	mustRun(t, append(append([]string{"push", repo + "-other:3"}, fromSample(t)...), sampleSystem(t, "sample-x86_64-linux"), "--max-layers", "3", "--compression", "none")...)
 	in := decode[report.Inspection](t, mustRun(t, "inspect", repo+"-other:3", "--json"))
 	paths := 0
 	for _, l := range in.Platforms[0].Layers {

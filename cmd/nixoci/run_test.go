@@ -50,6 +50,6 @@ func TestInterrupted(t *testing.T) {
 // samplePush returns the command line that pushes the sample system.
 func samplePush(t *testing.T, ref string, more ...string) []string {
 	t.Helper()
-	v := scriptSystems(t)["sample"]
-	return append([]string{"push", ref, v["AMD"], "--from", v["CACHE"], "--trusted-public-key", v["KEY"]}, more...)
+	args := append([]string{"push", ref, sampleSystem(t, "sample-x86_64-linux")}, fromSample(t)...)
+	return append(args, more...)
 }
