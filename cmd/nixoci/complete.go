@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/nixoci/nixoci/internal/layout"
 	"github.com/nixoci/nixoci/internal/nixbuild"
@@ -199,6 +200,24 @@ var argumentCompletion = map[string]completion{
 	"HOST":        completeNothing,
 	"DIR":         completeDirectories,
 	"COMMAND":     completeCommands,
+}
+
+// completeFlags registers the completions for the flags of cmd and its subcommands. cobra
+// holds registered functions until the process ends. So run calls completeFlags only if the
+// shell asks for a completion.
+func (a *app) completeFlags(cmd *cobra.Command) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if info := infoOf(cmd, f.Name); info.complete != nil {
+			// An error here only means that the flag already has a completion, because
+			// several commands share this flag.
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+				return info.complete(a, cmd, prefix)
+			})
+		}
+	})
+	for _, c := range cmd.Commands() {
+		a.completeFlags(c)
+	}
 }
 
 // completeArguments registers the completion of arguments for cmd and its

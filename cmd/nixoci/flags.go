@@ -205,28 +205,18 @@ func infoOf(cmd *cobra.Command, name string) flagInfo {
 	return flagInfo{group: groupOutput, complete: completeFiles}
 }
 
-// describeFlags sets the value names and the completions for the flags of cmd and
-// its subcommands.
-func (a *app) describeFlags(cmd *cobra.Command) {
-	describe := func(f *pflag.Flag) {
-		info := infoOf(cmd, f.Name)
-		if info.value != "" {
+// describeFlags sets the value names for the flags of cmd and its subcommands.
+func describeFlags(cmd *cobra.Command) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if info := infoOf(cmd, f.Name); info.value != "" {
 			f.Value = named(f.Value, info.value)
 		}
 		if f.DefValue == "[]" || f.DefValue == "0s" {
 			f.DefValue = "" // so that the help shows no empty default
 		}
-		if info.complete != nil {
-			// An error here only means that the flag already has a completion, because
-			// several commands share this flag.
-			_ = cmd.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-				return info.complete(a, cmd, prefix)
-			})
-		}
-	}
-	cmd.LocalFlags().VisitAll(describe)
+	})
 	for _, c := range cmd.Commands() {
-		a.describeFlags(c)
+		describeFlags(c)
 	}
 }
 

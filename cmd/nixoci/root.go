@@ -125,7 +125,7 @@ func (a *app) rootCommand() *cobra.Command {
 	})
 	groupCommands(root)
 	wrapArgs(root)
-	a.describeFlags(root)
+	describeFlags(root)
 	a.completeArguments(root)
 	return root
 }
