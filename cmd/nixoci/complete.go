@@ -95,7 +95,7 @@ func completeRef(a *app, cmd *cobra.Command, prefix string) ([]string, cobra.She
 	if err != nil || ref.Digest != "" {
 		return nil, noFiles
 	}
-	o := registry.Options{ReadOnly: true, UserAgent: "nixoci/" + version}
+	o := registry.Options{ReadOnly: true, UserAgent: "nixoci/" + version, Retry: retrySchedule}
 	if f := cmd.Flags().Lookup("insecure"); f != nil {
 		o.Insecure = f.Value.String() == "true"
 	}

@@ -29,7 +29,9 @@ func eachCommand(c *cobra.Command, f func(*cobra.Command)) {
 func TestFlagTable(t *testing.T) {
 	a, _ := testApp()
 	used := map[string]bool{}
-	eachCommand(a.rootCommand(), func(c *cobra.Command) {
+	root := a.rootCommand()
+	a.completeFlags(root)
+	eachCommand(root, func(c *cobra.Command) {
 		if c.HasParent() && c.Parent().Name() == "completion" {
 			return // cobra itself makes this flag
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +36,7 @@ func TestMain(m *testing.M) {
 	// In tests, nixoci waits only a little before it tries again, in this process and in the
 	// programs that it starts.
 	retrySchedule.Delay = func(int) time.Duration { return 10 * time.Millisecond }
+	joinSettle = 10 * time.Millisecond // scripts join one platform after the other
 	testscript.Main(tests{m}, programs)
 }
 
@@ -117,7 +120,13 @@ func scriptSystems(t *testing.T) map[string]map[string]string {
 //
 // A script runs the program in two ways. "exec nixoci" starts a process. "call nixoci" calls
 // the function run in a process that exists already, which takes less time (see [workers]).
+//
+// TestScripts runs beside the tests that kill nixoci. If coverage is measured, it runs alone,
+// because calls then change the environment and the directory of this process.
 func TestScripts(t *testing.T) {
+	if testing.CoverMode() == "" {
+		t.Parallel()
+	}
 	systems := scriptSystems(t)
 	free := startWorkers(t)
 	dir, err := filepath.Abs("testdata/script") // absolute, because the directory of this process changes
@@ -128,6 +137,7 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts found: %v", err)
 	}
+	slices.SortStableFunc(scripts, func(a, b string) int { return cmp.Compare(fileSize(t, b), fileSize(t, a)) }) // long scripts begin first
 	path := os.Getenv("PATH")
 	program, err := exec.LookPath("nixoci")
 	if err != nil {
@@ -191,6 +201,15 @@ func TestScripts(t *testing.T) {
 			"token":       cmdToken,
 		},
 	})
+}
+
+func fileSize(t *testing.T, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
 
 var discardLog = log.New(io.Discard, "", 0)

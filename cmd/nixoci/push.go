@@ -190,6 +190,7 @@ func (a *app) newOptions(img *imageFlags) (push.Options, error) {
 		Settings:    settings,
 		Packer:      layers.NewPacker(a.jobs),
 		Cache:       a.cache,
+		Settle:      joinSettle,
 		Warn:        func(err error) { a.log.Warn(err) },
 	}, nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/nixoci/nixoci/internal/registry"
@@ -25,3 +27,6 @@ func (r *registryFlags) options(a *app) registry.Options {
 // retrySchedule decides how often a request is tried again, and how long nixoci waits before.
 // Tests set shorter waits.
 var retrySchedule retry.Schedule
+
+// joinSettle is the time that a join waits for other joins. Tests set it.
+var joinSettle time.Duration

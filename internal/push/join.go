@@ -50,7 +50,7 @@ func (p *pusher) join(ctx context.Context, tag string, images []*manifest.Platfo
 		}
 		// If two joins have removed each other's platform, the random part prevents that they do so
 		// again.
-		settle := cmp.Or(p.opts.settle, joinSettle)
+		settle := cmp.Or(p.opts.Settle, joinSettle)
 		if err := retry.Sleep(ctx, settle+rand.N(settle/2)); err != nil {
 			return oci.Blob{}, err
 		}

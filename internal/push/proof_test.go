@@ -203,7 +203,7 @@ func TestForgedTagIsNotBelieved(t *testing.T) {
 
 				repo := reg.open(t)
 				opts := sampleOptions(cache.Open(t.TempDir()))
-				opts.Reuse, opts.Join, opts.settle = []*Remote{NewRemote(repo, "latest")}, join, time.Millisecond
+				opts.Reuse, opts.Join, opts.Settle = []*Remote{NewRemote(repo, "latest")}, join, time.Millisecond
 				got, err := Push(t.Context(), repo, images, opts)
 				must(t, err)
 				if got.Unchanged || got.Index.Digest != honest.Index.Digest {

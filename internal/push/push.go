@@ -82,8 +82,9 @@ type Options struct {
 	// layer by layer.
 	ReuseCheck float64
 
-	// settle replaces joinSettle in tests in which no other push joins. 0 means joinSettle.
-	settle time.Duration
+	// Settle is the time that a join waits for other joins. 0 means joinSettle. Tests in which no
+	// other push joins set a shorter time.
+	Settle time.Duration
 
 	// Warn is called with each problem that made the push slower but not wrong. It may be nil. Warn
 	// and Progress are called back, because the user wants to see both before the push ends.
