@@ -75,8 +75,8 @@ func sameRoots(a, b []closure.StorePath) bool {
 
 // readFilesLayer reads a files layer. It does not check the files, because the layer is later made
 // again and compared.
-func readFilesLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
-	return readLayer(ctx, src, j, func(t *tarStream, _ *layerContent, found *collector) error {
+func readFilesLayer(ctx context.Context, src oci.Reader, todo layerToRead) (*layerContent, error) {
+	return readLayer(ctx, src, todo, func(t *tarStream, _ *layerContent, found *collector) error {
 		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {
 			return found.add(Finding{Path: e.Entry}.of(CheckFormat, "%s", e.What))
 		})

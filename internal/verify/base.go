@@ -17,8 +17,8 @@ const maxBaseTime = 15 * time.Second
 
 // readBaseLayer reads a layer of the base image, which another tool made. It does not compare the
 // layer's content with the closure.
-func (v *verification) readBaseLayer(ctx context.Context, j layerJob) (*layerContent, error) {
-	l, err := v.readForeignLayer(ctx, j)
+func (v *verification) readBaseLayer(ctx context.Context, todo layerToRead) (*layerContent, error) {
+	l, err := v.readForeignLayer(ctx, todo)
 	if err != nil {
 		return nil, err
 	}

@@ -253,7 +253,7 @@ func (s *layerSource) readAgain(ctx context.Context, n int, p closure.StorePath,
 	defer cancel()
 	pr, pw := io.Pipe()
 	defer pr.Close()
-	job := layerJob{desc: s.content.doc.manifest.Layers[n], number: n + 1, stopAtFirst: true,
+	todo := layerToRead{desc: s.content.doc.manifest.Layers[n], number: n + 1, stopAtFirst: true,
 		keep: func(q closure.StorePath) (io.Writer, error) {
 			if q != p {
 				return nil, nil
@@ -262,7 +262,7 @@ func (s *layerSource) readAgain(ctx context.Context, n int, p closure.StorePath,
 		}}
 	go func() {
 		defer task.Guard()
-		c, err := readStoreLayer(ctx, s.v.src, job)
+		c, err := readStoreLayer(ctx, s.v.src, todo)
 		if err == nil && len(c.findings) > 0 {
 			err = errors.New(c.findings[0].String()) // the first reading had no finding
 		}

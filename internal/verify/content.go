@@ -111,8 +111,8 @@ func (v *verification) readLayers(ctx context.Context, docs *documents, systems 
 		for k, d := range doc.manifest.Layers[:len(doc.manifest.Layers)-1] {
 			r := shared[d.Digest]
 			kind := s.kind(k, len(doc.manifest.Layers))
-			if r == nil || r.job.desc.MediaType != d.MediaType || r.job.desc.Size != d.Size || r.kind != kind {
-				r = &layerRead{order: len(reads), kind: kind, job: layerJob{
+			if r == nil || r.layer.desc.MediaType != d.MediaType || r.layer.desc.Size != d.Size || r.kind != kind {
+				r = &layerRead{order: len(reads), kind: kind, layer: layerToRead{
 					desc: d, platform: doc.platform, number: k + 1,
 					stopAtFirst: v.stopAtFirst(), progress: v.o.Progress.Did,
 				}}
@@ -168,7 +168,7 @@ func (s *systemContent) kind(n, layers int) layerKind {
 // layerRead describes the reading of a layer, which happens once for all images that share the
 // layer.
 type layerRead struct {
-	job     layerJob
+	layer   layerToRead
 	kind    layerKind     // the kind that is expected at this place of the image
 	order   int           // position of the layer's findings among the findings of all layers
 	content *layerContent // nil if an earlier finding made the reading unnecessary
@@ -178,10 +178,10 @@ type layerRead struct {
 // verification, readEach stops the reading of all layers after the layer with this finding.
 func (v *verification) readEach(ctx context.Context, reads []*layerRead, toplevels map[closure.StorePath]bool) error {
 	todo := slices.Clone(reads)
-	slices.SortStableFunc(todo, func(a, b *layerRead) int { return cmp.Compare(b.job.desc.Size, a.job.desc.Size) })
+	slices.SortStableFunc(todo, func(a, b *layerRead) int { return cmp.Compare(b.layer.desc.Size, a.layer.desc.Size) })
 	var size int64
 	for _, r := range todo {
-		size += r.job.desc.Size
+		size += r.layer.desc.Size
 	}
 	v.o.Progress.More(len(todo), size)
 	e := earliest{order: len(reads), cancels: make([]context.CancelFunc, len(reads))}
@@ -200,10 +200,10 @@ func (v *verification) readEach(ctx context.Context, reads []*layerRead, topleve
 			c, err := v.readOne(ctx, r, toplevels)
 			return e.end(r.order, v.stopAtFirst() && err == nil && len(c.findings) > 0, func() error {
 				if err != nil {
-					return fmt.Errorf("layer %s: %w", r.job.desc.Digest, err)
+					return fmt.Errorf("layer %s: %w", r.layer.desc.Digest, err)
 				}
 				r.content = c
-				v.o.Progress.Layer(r.job.desc, "read")
+				v.o.Progress.Layer(r.layer.desc, "read")
 				return nil
 			})
 		})
@@ -252,11 +252,11 @@ func (e *earliest) end(order int, enough bool, keep func() error) error {
 func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[closure.StorePath]bool) (*layerContent, error) {
 	switch r.kind {
 	case kindInit:
-		return readInitLayer(ctx, v.src, r.job)
+		return readInitLayer(ctx, v.src, r.layer)
 	case kindFiles:
-		return readFilesLayer(ctx, v.src, r.job)
+		return readFilesLayer(ctx, v.src, r.layer)
 	case kindBase:
-		return v.readBaseLayer(ctx, r.job)
+		return v.readBaseLayer(ctx, r.layer)
 	}
 	var files []*os.File
 	defer func() {
@@ -265,8 +265,8 @@ func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[
 		}
 	}()
 	kept := map[closure.StorePath]string{}
-	job := r.job
-	job.keep = func(p closure.StorePath) (io.Writer, error) {
+	todo := r.layer
+	todo.keep = func(p closure.StorePath) (io.Writer, error) {
 		if !toplevels[p] {
 			return nil, nil
 		}
@@ -278,7 +278,7 @@ func (v *verification) readOne(ctx context.Context, r *layerRead, toplevels map[
 		kept[p] = f.Name()
 		return f, nil
 	}
-	c, err := readStoreLayer(ctx, v.src, job)
+	c, err := readStoreLayer(ctx, v.src, todo)
 	if err != nil {
 		return nil, err
 	}

@@ -178,23 +178,23 @@ func (v *verification) readForeign(ctx context.Context, doc *document) ([]*forei
 	group.SetLimit(v.jobs())
 	for n := range all {
 		group.Go(func() (err error) {
-			all[n], err = v.readForeignLayer(ctx, layerJob{desc: doc.manifest.Layers[n], platform: doc.platform, number: n + 1})
+			all[n], err = v.readForeignLayer(ctx, layerToRead{desc: doc.manifest.Layers[n], platform: doc.platform, number: n + 1})
 			return err
 		})
 	}
 	return all, group.Wait()
 }
 
-func (v *verification) readForeignLayer(ctx context.Context, j layerJob) (*foreignLayer, error) {
+func (v *verification) readForeignLayer(ctx context.Context, todo layerToRead) (*foreignLayer, error) {
 	l := &foreignLayer{layerContent: &layerContent{}, whole: map[closure.StorePath]string{}}
 	found := func(c Check, format string, args ...any) {
-		l.findings = append(l.findings, j.place().of(c, format, args...))
+		l.findings = append(l.findings, todo.place().of(c, format, args...))
 	}
 	dir, err := os.MkdirTemp(v.dir, "foreign-")
 	if err != nil {
 		return nil, err
 	}
-	t := openTar(ctx, countingReader{v.src, j.progress}, j.desc, false)
+	t := openTar(ctx, countingReader{v.src, todo.progress}, todo.desc, false)
 	defer t.Close()
 	err = l.read(t, filepath.Join(dir, "db.sqlite"))
 	format := err // report this error only if the blob is right

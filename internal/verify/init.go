@@ -21,8 +21,8 @@ const maxInitEntries = 1000
 
 // readInitLayer reads an init layer and keeps its program. Later the layer is made again, and this
 // finds all other faults.
-func readInitLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
-	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
+func readInitLayer(ctx context.Context, src oci.Reader, todo layerToRead) (*layerContent, error) {
+	return readLayer(ctx, src, todo, func(t *tarStream, c *layerContent, found *collector) error {
 		tar := layers.NewTarReader(t, func(e *layers.FormatError) error {
 			return found.add(Finding{Path: e.Entry}.of(CheckFormat, "%s", e.What))
 		})

@@ -40,8 +40,8 @@ type pathContent struct {
 	narFile  string        // file with a copy of the NAR; "" if no copy was kept
 }
 
-// layerJob describes a layer to read.
-type layerJob struct {
+// layerToRead describes a layer to read.
+type layerToRead struct {
 	desc        ocispec.Descriptor
 	platform    string // for display
 	number      int    // for display, from 1
@@ -53,8 +53,8 @@ type layerJob struct {
 	keep func(closure.StorePath) (io.Writer, error)
 }
 
-func (j *layerJob) place() Finding {
-	return Finding{Platform: j.platform, Layer: j.number, Digest: j.desc.Digest}
+func (l *layerToRead) place() Finding {
+	return Finding{Platform: l.platform, Layer: l.number, Digest: l.desc.Digest}
 }
 
 // contentFinding returns the text of a finding if err reports wrong or missing content. Any other
@@ -72,10 +72,10 @@ func contentFinding(err error) (string, bool) {
 
 // readLayer calls read with the tar of a layer, and checks the blob that contains the tar. read
 // returns nil at the end of the tar, and errStop if no more findings are needed.
-func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarStream, *layerContent, *collector) error) (*layerContent, error) {
+func readLayer(ctx context.Context, src oci.Reader, todo layerToRead, read func(*tarStream, *layerContent, *collector) error) (*layerContent, error) {
 	c := &layerContent{}
-	found := &collector{place: j.place(), stopAtFirst: j.stopAtFirst}
-	t := openTar(ctx, countingReader{src, j.progress}, j.desc, true)
+	found := &collector{place: todo.place(), stopAtFirst: todo.stopAtFirst}
+	t := openTar(ctx, countingReader{src, todo.progress}, todo.desc, true)
 	defer t.Close()
 	err := read(t, c, found)
 	if err != nil {
@@ -91,13 +91,13 @@ func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarSt
 	}
 	c.damaged = true
 	if what, ok := contentFinding(err); ok {
-		c.findings = append(c.findings, j.place().of(CheckDigests, "%s", what))
+		c.findings = append(c.findings, todo.place().of(CheckDigests, "%s", what))
 	} else if format, ok := errors.AsType[*layers.FormatError](err); ok {
-		c.findings = append(c.findings, j.place().of(CheckFormat, "%s", format.What))
+		c.findings = append(c.findings, todo.place().of(CheckFormat, "%s", format.What))
 	} else {
 		return nil, err
 	}
-	if !j.stopAtFirst {
+	if !todo.stopAtFirst {
 		c.findings = append(c.findings, found.findings...)
 	}
 	return c, nil
@@ -105,9 +105,9 @@ func readLayer(ctx context.Context, src oci.Reader, j layerJob, read func(*tarSt
 
 // readStoreLayer checks a layer of store paths. The layer must contain nix and nix/store, followed
 // by the paths in order. Each path must have the entries of its NAR, with the modes that Nix sets.
-func readStoreLayer(ctx context.Context, src oci.Reader, j layerJob) (*layerContent, error) {
-	return readLayer(ctx, src, j, func(t *tarStream, c *layerContent, found *collector) error {
-		r := &storeReader{keep: j.keep, c: c, found: found}
+func readStoreLayer(ctx context.Context, src oci.Reader, todo layerToRead) (*layerContent, error) {
+	return readLayer(ctx, src, todo, func(t *tarStream, c *layerContent, found *collector) error {
+		r := &storeReader{keep: todo.keep, c: c, found: found}
 		r.tar = layers.NewTarReader(t, r.format)
 		return r.read()
 	})

@@ -61,8 +61,8 @@ func (v *verification) readSystems(ctx context.Context, docs *documents) ([]*sys
 func (v *verification) readSystem(ctx context.Context, doc *document, file string) (*systemContent, error) {
 	last := len(doc.manifest.Layers) - 1
 	files := &systemFiles{databaseCopy: file}
-	j := layerJob{desc: doc.manifest.Layers[last], platform: doc.platform, number: last + 1, stopAtFirst: v.stopAtFirst()}
-	c, err := readLayer(ctx, v.src, j, files.read)
+	todo := layerToRead{desc: doc.manifest.Layers[last], platform: doc.platform, number: last + 1, stopAtFirst: v.stopAtFirst()}
+	c, err := readLayer(ctx, v.src, todo, files.read)
 	if err != nil {
 		return nil, err
 	}
