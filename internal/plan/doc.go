@@ -68,15 +68,28 @@
 //
 // # Similar sizes
 //
-// If all sizes change by 1 %, a new plan without an earlier image often moves a few layers. Two
+// If all sizes change by 1 %, a new plan without an earlier image often moves a few layers. Three
 // ways to prevent this were measured on the two real systems of bench/plan, with 60 and 100
 // layers. The first way knows three classes of sizes, and the bound of a class lies in the
 // largest gap between two sizes nearby. Then 95 to 100 % of such changes move no layer, instead
 // of 5 to 22 %. But an update ships 3.6 % of the image too much, instead of 2.7 % (mean of the
 // first six kinds), because the classes hide which paths are light. The second way rounds sizes
 // to powers of two. On these systems it ships no more, but on a third one up to twice as much,
-// and 64 % of the changes still move layers. So the planner uses exact sizes. A plan that
-// starts from an earlier image keeps its layers.
+// and 64 % of the changes still move layers.
+//
+// The third way uses exact sizes only to choose the heavy paths. It merges them by three classes of
+// sizes, and each lighter path counts as 1/100 of a mean layer. Then 80 to 99 % of the changes
+// move no layer, and an update ships 2.66 % too much instead of 2.74 %. But the constants were
+// chosen with the same four cases that these figures come from. With seven other numbers of layers,
+// 76 % of the changes move no layer, and an update ships 3.4 % too much instead of 3.0 %. In three
+// generated closures of 1,000 paths, these unneeded bytes are 1.3 to 1.8 times as many as with exact
+// sizes, and in three closures of 2,100 to 6,700 paths 1.8 to 6 times.
+//
+// Most of the moves come from the light paths: for 4 to 8 % of them, the second-best layer costs at
+// most 2 % more than the best one. Moving paths by exact sizes after a plan by classes does not
+// help. The five best moves bring only 16 to 23 % of what hundreds of moves bring, and all moves
+// together make the plan as unstable as before. So the planner uses exact sizes. A plan that starts
+// from an earlier image keeps its layers.
 //
 // # Following an earlier image
 //
