@@ -2,7 +2,6 @@ package plan
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 
 	"github.com/nixoci/nixoci/internal/limit"
@@ -14,9 +13,10 @@ func TestPlanFileSize(t *testing.T) {
 	if err := Encode(&b, mustPlan(t, randomClosure(t, 5, 1), Options{})); err != nil {
 		t.Fatal(err)
 	}
-	text := strings.TrimSpace(b.String())
+	text := bytes.TrimSpace(b.Bytes())
+	padded := append(text, bytes.Repeat([]byte(" "), limit.PlanFile+1-len(text))...)
 	limittest.Around(t, limit.PlanFile, "more than 67108864 bytes", func(n int) error {
-		_, err := Decode(strings.NewReader(text + strings.Repeat(" ", n-len(text))))
+		_, err := Decode(bytes.NewReader(padded[:n]))
 		return err
 	})
 }

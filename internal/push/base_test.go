@@ -236,7 +236,7 @@ func TestBaseMoves(t *testing.T) {
 // TestBaseIsCopied checks a base image in another registry. A push must copy its layers unchanged.
 // If a layer does not match the base's manifest or config, the push must fail and put no manifest.
 func TestBaseIsCopied(t *testing.T) {
-	const size = 64 << 20
+	const size = 4 << 20
 	here, there := newBaseWorld(t), newBaseWorld(t)
 	there.putBase(t, "them/base", "1", size)
 	there.src = here.src
