@@ -189,7 +189,7 @@ func (w *oneAtATime) Write(b []byte) (int, error) {
 // layers.
 func TestPackDoesNotWaitForOthers(t *testing.T) {
 	p := NewPacker(2)
-	content := make([]byte, 9<<20) // zeros compress fast, and fill as many blocks as other content
+	content := sampleContent(9 << 20)
 	var lock sync.Mutex
 	var wg sync.WaitGroup
 	for range 12 {
