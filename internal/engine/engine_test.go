@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -223,6 +224,39 @@ func TestOtherContent(t *testing.T) {
 	}
 	if w.read("names/web_1") != "" {
 		t.Error("the image has its name")
+	}
+}
+
+// TestHeldBack checks that a client gets all bytes of a layer only if its digest is right.
+func TestHeldBack(t *testing.T) {
+	want := []byte("0123456789")
+	for name, content := range map[string]string{
+		"the layer":       "0123456789",
+		"as many bytes":   "012345678x",
+		"fewer bytes":     "012345678",
+		"more bytes":      "01234567890",
+		"many more bytes": "0123456789" + strings.Repeat("x", 100_000),
+		"nothing":         "",
+	} {
+		for _, size := range []int{1, 3, 1 << 20} {
+			d := digest.FromString(content)
+			e := New(Docker)
+			e.Offer(ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(want), Size: int64(len(want))}, func(_ context.Context, w io.Writer) (layers.Packed, error) {
+				for piece := range slices.Chunk([]byte(content), size) {
+					if _, err := w.Write(piece); err != nil {
+						return layers.Packed{}, err
+					}
+				}
+				return layers.Packed{Digest: d, Size: int64(len(content))}, nil
+			})
+			var failed error
+			s := &server{engine: e, repository: "nixoci/secret", failed: func(err error) { failed = err }}
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/nixoci/secret/blobs/"+string(digest.FromBytes(want)), nil))
+			if right := content == string(want); right != (failed == nil) || right != (w.Body.String() == string(want)) || !right && !errors.Is(failed, oci.ErrOtherContent) {
+				t.Errorf("%s, %d at once: the client gets %q, and the error is %v", name, size, w.Body, failed)
+			}
+		}
 	}
 }
 

@@ -255,23 +255,38 @@ func (s *server) layer(w http.ResponseWriter, q *http.Request, l *layer) {
 		s.engine.makes(1)
 		defer s.engine.makes(-1)
 	}
-	out := &response{w: w}
+	out := &response{w: w, size: l.Size}
 	if _, err := l.write(q.Context(), out); err != nil {
 		if out.err == nil && q.Context().Err() == nil {
 			s.failed(err)
 		}
 		// The server closes the connection, since bytes are missing.
+		return
 	}
+	_, _ = w.Write(out.last) // an error means that the client is gone
 }
 
-// response records whether writing to the engine failed.
+// response records whether writing to the engine failed. It holds back the last byte of a
+// layer, so that the engine never gets a whole layer that has another digest than the
+// recorded one. Otherwise the engine could end with an error of its own before nixoci has
+// compared the digests.
 type response struct {
-	w   io.Writer
-	err error
+	w    io.Writer
+	size int64  // number of bytes of the layer that were not yet written
+	last []byte // the last byte; bytes after it are dropped, and then the digest differs
+	err  error
 }
 
 func (r *response) Write(p []byte) (int, error) {
-	n, err := r.w.Write(p)
-	r.err = errors.Join(r.err, err)
-	return n, err
+	now := min(int64(len(p)), max(r.size-1, 0))
+	n, err := r.w.Write(p[:now])
+	r.size -= int64(n)
+	if err != nil {
+		r.err = errors.Join(r.err, err)
+		return n, err
+	}
+	if rest := p[now:]; len(rest) > 0 && len(r.last) == 0 {
+		r.last = []byte{rest[0]}
+	}
+	return len(p), nil
 }
