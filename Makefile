@@ -29,11 +29,11 @@ demo: build ## push the sample system for two platforms to an embedded registry,
 TESTTMP = $(shell grep -q ' /dev/shm tmpfs rw' /proc/mounts 2>/dev/null && ! grep -q ' /dev/shm tmpfs .*noexec' /proc/mounts \
 	&& df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4000000 { print "/dev/shm" }')
 
+# Some tests wait for processes and connections. So at least four packages are tested at once.
 ATONCE = $(shell n=$$(getconf _NPROCESSORS_ONLN); [ "$$n" -gt 4 ] && echo "$$n" || echo 4)
 
 # As in the program that users get, there is no cgo. Such a program starts faster.
-# Some tests wait for processes and connections. So at least four packages run at once, and
-# cmd/nixoci, which takes longest, begins first.
+# cmd/nixoci takes longest, so it begins first.
 test: ## run all tests that need only Go
 	TMPDIR=$(or $(TMPDIR),$(TESTTMP)) CGO_ENABLED=0 $(GO) test -short -p $(ATONCE) ./cmd/nixoci ./...
 

@@ -28,5 +28,6 @@ func (r *registryFlags) options(a *app) registry.Options {
 // Tests set shorter waits.
 var retrySchedule retry.Schedule
 
-// joinSettle is the time that a join waits for other joins. Tests set it.
+// joinSettle is the time that a join waits for other joins. 0 means the default of push. Tests
+// set a shorter time.
 var joinSettle time.Duration

@@ -21,7 +21,7 @@ func (a *app) sbomCommand() *cobra.Command {
 		Short: "Print the software bill of materials of an image or a closure",
 		Long: `Print the software bill of materials of an image or a closure. It has one entry
 for each store path, with its narHash, its references and its derivation. For an
-image, it also lists nixoci-init with Go's standard library, which it contains.
+image, it also lists nixoci-init, and Go's standard library as a part of it.
 With --format table, sbom prints a table for people.
 
 With --meta, the document contains licences, homepages, CPEs and maintainers

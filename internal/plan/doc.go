@@ -81,9 +81,9 @@
 // sizes, and each lighter path counts as 1/100 of a mean layer. Then 80 to 99 % of the changes
 // move no layer, and an update ships 2.66 % too much instead of 2.74 %. But the constants were
 // chosen with the same four cases that these figures come from. With seven other numbers of layers,
-// 76 % of the changes move no layer, and an update ships 3.4 % too much instead of 3.0 %. In three
-// generated closures of 1,000 paths, these unneeded bytes are 1.3 to 1.8 times as many as with exact
-// sizes, and in three closures of 2,100 to 6,700 paths 1.8 to 6 times.
+// 76 % of the changes move no layer, and an update ships 3.4 % too much instead of 3.0 %. On three
+// generated closures of 1,000 paths, an update ships 1.3 to 1.8 times as many unneeded bytes as with
+// exact sizes. On three closures of 2,100 to 6,700 paths, it ships 1.8 to 6 times as many.
 //
 // Most of the moves come from the light paths: for 4 to 8 % of them, the second-best layer costs at
 // most 2 % more than the best one. Moving paths by exact sizes after a plan by classes does not

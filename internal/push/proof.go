@@ -29,7 +29,7 @@ type recordedIndex struct {
 // at random and looks them up concurrently, so they cost one round trip.
 const presenceSample = 2
 
-// unchanged reports whether the destination has the image already, under every tag of the opts. If
+// unchanged reports whether the destination has the image already, under every tag of the push. If
 // this machine pushed the image itself, unchanged compares digests. If only the registry has the
 // image, unchanged proves that it is the same, see [pusher.prove].
 func (p *pusher) unchanged(ctx context.Context) (Result, bool, error) {

@@ -330,15 +330,22 @@ func storeLayers(m ocispec.Manifest) []int {
 	return all
 }
 
+// pushedSample pushes the sample image for amd64 to a new registry.
+func pushedSample(t *testing.T) (*memoryRegistry, *treeSource, []PlannedSystem, Result) {
+	t.Helper()
+	reg := newMemoryRegistry(t)
+	src := &treeSource{content: map[closure.StorePath][]byte{}}
+	images := []PlannedSystem{sampleImage(t, src, "amd64", nil)}
+	result, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
+	must(t, err)
+	return reg, src, images, result
+}
+
 // TestSignatureIsRequired checks a push with a key. The push must not use an image without a
 // signature by this key. It must use an image with such a signature, and make no random sample of
 // its layers again.
 func TestSignatureIsRequired(t *testing.T) {
-	reg := newMemoryRegistry(t)
-	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	images := []PlannedSystem{sampleImage(t, src, "amd64", nil)}
-	first, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
-	must(t, err)
+	reg, src, images, first := pushedSample(t)
 	for name, signed := range map[string]bool{"signed": true, "not signed": false} {
 		t.Run(name, func(t *testing.T) {
 			repo := reg.open(t)
@@ -375,11 +382,7 @@ func TestSignatureIsRequired(t *testing.T) {
 // TestSignatureOfNewestImages checks that a push with a signature check reuses no layer of an unsigned
 // image that it found by itself.
 func TestSignatureOfNewestImages(t *testing.T) {
-	reg := newMemoryRegistry(t)
-	src := &treeSource{content: map[closure.StorePath][]byte{}}
-	images := []PlannedSystem{sampleImage(t, src, "amd64", nil)}
-	first, err := Push(t.Context(), reg.open(t), images, sampleOptions(nil))
-	must(t, err)
+	reg, _, images, first := pushedSample(t)
 	for name, signed := range map[string]bool{"signed": true, "not signed": false} {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int32
